@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * libfixd-builder: the C interface of a fixture builder.
+ *
+ * A builder is a shared object named by `plugin = LIB.so[:symbol]` in fixd.ini. fixd loads it into a process of its own,
+ * calls its function once, and makes everything allocated with fixd_alloc() an image: sealed, and mapped at the same address
+ * by every test process. So the objects may be full of pointers to each other, and into the images of the dependencies; a
+ * pointer to anything else (heap, stack, a string literal of the plugin) would mean nothing there and makes the build fail,
+ * unless `stray-pointers` says otherwise.
+ *
+ * What a builder writes to standard output or standard error is kept for `fixctl log`.
+ *
+ * Thread rule: a struct fixd_builder may be used by one thread at a time.
+ * Memory returned is owned by the image; pointers are valid until the function returns.
+ */
+#ifndef FIXD_BUILDER_H
+#define FIXD_BUILDER_H
+
+#include <stddef.h>
+
+#pragma GCC visibility push(default)
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct fixd_builder;
+
+/*
+ * What the plugin defines (or another function of this type, named after the colon). Builds the same bytes from the same
+ * inputs if it can: fixd then knows that nothing has changed.
+ * Returns 0, or anything else for a failure; see fixd_fail().
+ */
+int fixd_build(struct fixd_builder *b);
+
+/* Zeroed memory in the image, aligned for any type. Returns NULL when memory-max is reached; returning a failure is enough then,
+ * fixd says why. Since: 0.1 */
+void *fixd_alloc(struct fixd_builder *b, size_t size);
+/* The same, at a multiple of `align` bytes, a power of two. Since: 0.1 */
+void *fixd_aligned_alloc(struct fixd_builder *b, size_t align, size_t size);
+/* As realloc(), for pointers of these functions only. New bytes are zero. Since: 0.1 */
+void *fixd_realloc(struct fixd_builder *b, void *p, size_t size);
+/* Gives an object back for reuse. Never free() an object of the image. Since: 0.1 */
+void fixd_free(struct fixd_builder *b, void *p);
+/* Copies of strings, in the image. Since: 0.1 */
+char *fixd_strdup(struct fixd_builder *b, const char *s);
+char *fixd_strndup(struct fixd_builder *b, const char *s, size_t n);
+
+/* What fixd_view_root() gives to those who attach; otherwise it is the start of the image. Since: 0.1 */
+void fixd_set_root(struct fixd_builder *b, const void *root);
+
+/*
+ * The dependency `name` (as written in `depends`): the root of its objects, or its bytes, read-only; `*size` (unless NULL) is
+ * the size of its image in bytes. NULL if it is none. Since: 0.1
+ */
+const void *fixd_dep(struct fixd_builder *b, const char *name, size_t *size);
+/* A path where it can be read: of its tree, or a file with its bytes. NULL if it is none. Since: 0.1 */
+const char *fixd_dep_path(struct fixd_builder *b, const char *name);
+
+/* What is being built; never NULL. Since: 0.1 */
+const char *fixd_builder_fixture(const struct fixd_builder *b);
+const char *fixd_builder_param(const struct fixd_builder *b);
+const char *fixd_builder_scope_key(const struct fixd_builder *b);
+
+/* Says why it fails; clients get the sentence. Returns -1: `return fixd_fail(b, "%s: line %d: ...", file, line);`
+ * Since: 0.1 */
+int fixd_fail(struct fixd_builder *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+#ifdef __cplusplus
+}
+#endif
+
+#pragma GCC visibility pop
+
+#endif

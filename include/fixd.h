@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * libfixd: the C interface of a test process.
+ *
+ *	struct fixd *f;
+ *	struct fixd_view *v;
+ *
+ *	if (fixd_open(&f, NULL) < 0 || fixd_attach(f, "corpus", NULL, &v) < 0)
+ *		die(fixd_error(f));
+ *	use(fixd_view_root(v));
+ *	fixd_detach(v);
+ *	fixd_close(f);
+ *
+ * Functions return 0 (or a count) or a negative errno; fixd_error() has the sentence. Sizes are bytes.
+ *
+ * Thread rule: one struct fixd may be used by one thread at a time; views may be used by all threads at once, but for
+ * fixd_view_reset(), fixd_view_changes() and fixd_detach(), for which nobody else may be using that view. fixd_detach() also
+ * uses the connection the view came from, unless that was closed.
+ *
+ * fork(): a child has its parent's views, and what it writes to a copy-on-write view is its own. The connection stays the
+ * parent's; a child that asks for something gets its own. Leases of the parent last until all its forked children that have
+ * not called exec are gone, too.
+ *
+ * Environment: FIXD_SOCKET, where the daemon listens; FIXD_TIMEOUT, how long to wait for a build, in seconds (default 60);
+ * FIXD_DISABLE=1, ask no daemon.
+ */
+#ifndef FIXD_H
+#define FIXD_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#pragma GCC visibility push(default)
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct fixd;	  /* a connection to the daemon */
+struct fixd_view; /* one mapping of an image in this process */
+
+enum fixd_flags {
+	FIXD_RO = 0,	   /* a write dies with SIGSEGV */
+	FIXD_COW = 1 << 0, /* copy-on-write: writes are this process's own, and fixd_view_reset() undoes them */
+};
+
+struct fixd_options {
+	size_t size;	       /* sizeof(struct fixd_options) */
+	unsigned flags;	       /* enum fixd_flags */
+	int timeout_ms;	       /* for a build; 0: FIXD_TIMEOUT */
+	const char *scope_key; /* where the test is, "pkg/mod.c::Suite::test"; NULL: nowhere. A fixture takes the part of its
+				* scope: all of it (function), without the last part (class), before "::" (module), its
+				* directory (package), nothing (session). */
+};
+
+/* Bytes that a process has changed in a view. */
+struct fixd_range {
+	const void *start;
+	size_t length;
+};
+
+/*
+ * Connects to the daemon at `socket` (a path), or if it is NULL at $FIXD_SOCKET, $XDG_RUNTIME_DIR/fixd/socket,
+ * /run/fixd/socket: the first of them that is set or there.
+ * On failure *out is NULL and fixd_error(NULL) says why. -ECANCELED: FIXD_DISABLE is set; build what you need yourself.
+ * -ENOENT, -ECONNREFUSED: no daemon. -EPROTONOSUPPORT: its version is another. -ETIMEDOUT: it does not answer.
+ * The caller calls fixd_close(). Since: 0.1
+ */
+int fixd_open(struct fixd **out, const char *socket);
+
+/* Ends the connection and all its leases. Views stay mapped and must still be detached. NULL is ignored. Since: 0.1 */
+void fixd_close(struct fixd *f);
+
+/*
+ * The sentence for the last failure on `f` or, with NULL, of the calling thread's last fixd_open(). Never NULL; valid until the
+ * next call. Since: 0.1
+ */
+const char *fixd_error(const struct fixd *f);
+
+/*
+ * Attaches the fixture `name` or `name[param]`, which is built first if there is no fresh image of it. An edit of an input
+ * that was complete before the call is always seen. One round trip.
+ * -ENOENT: no such fixture. -ETIMEDOUT: not ready in time (the build goes on). -EBUSY: objects that are already mapped in
+ * this process in the other mode. -EEXIST: something else lies where its objects must be. -EIO: the build failed; the sentence
+ * ends with the builder's last words. Others: the daemon was lost on the way.
+ * The caller calls fixd_detach(). Since: 0.1
+ */
+int fixd_attach(struct fixd *f, const char *name, const struct fixd_options *options, struct fixd_view **out);
+
+/* Unmaps, and gives the lease back. Pointers into the view are dead. NULL is ignored. Since: 0.1 */
+void fixd_detach(struct fixd_view *v);
+
+/* The root object that the builder set; the first byte where it set none. Never NULL. Since: 0.1 */
+void *fixd_view_root(const struct fixd_view *v);
+/* The bytes of the image: of a file or output, all of it; of a directory, its manifest. Since: 0.1 */
+const void *fixd_view_data(const struct fixd_view *v);
+size_t fixd_view_size(const struct fixd_view *v);
+/* Where the tree of a directory fixture is; NULL for other fixtures. Valid while the view is attached. Since: 0.1 */
+const char *fixd_view_path(const struct fixd_view *v);
+/* 1 for the first image of an instance, and so on. Since: 0.1 */
+uint32_t fixd_view_generation(const struct fixd_view *v);
+/* Whether this attach had to wait for a build. Since: 0.1 */
+bool fixd_view_built(const struct fixd_view *v);
+
+/*
+ * Makes a copy-on-write view pristine, with what it points into in other images. Returns how many pages were put back (an
+ * upper bound), 0 for a read-only view, or -errno. Since: 0.1
+ */
+int64_t fixd_view_reset(struct fixd_view *v);
+
+/*
+ * The bytes that differ from the image, as maximal runs in order of address within each image; at most `n` of them are
+ * written to `ranges`. Returns how many there are, or -errno. Since: 0.1
+ */
+int64_t fixd_view_changes(struct fixd_view *v, struct fixd_range *ranges, size_t n);
+
+/* The start of every view; for fixd_view_current() only. */
+struct fixd_view_head {
+	const uint64_t *board;
+	uint64_t value;
+};
+
+/*
+ * Is this still what an attach would give? One load from memory that the daemon writes, no system call: false as soon as the
+ * daemon has noticed that an input changed. Since: 0.1
+ */
+inline bool fixd_view_current(const struct fixd_view *v)
+{
+	const struct fixd_view_head *h = (const struct fixd_view_head *)(const void *)v;
+
+	return __atomic_load_n(h->board, __ATOMIC_ACQUIRE) == h->value;
+}
+
+#ifdef __cplusplus
+}
+#endif
+
+#pragma GCC visibility pop
+
+#endif

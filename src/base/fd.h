@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * File descriptors: closing that resets the variable, whole reads and writes. Every function returns 0, a count, or
+ * -errno; interrupted calls are restarted.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/types.h>
+
+/* Closes `fd` unless it is negative, keeps errno. Returns -1: `x->fd = fd_close(x->fd);` */
+int fd_close(int fd);
+void fd_close_indirect(int *fd);
+#define _cleanup_fd_ __attribute__((cleanup(fd_close_indirect)))
+
+/* Hands `*fd` over to the caller, who closes it. */
+int fd_steal(int *fd);
+
+int fd_set_cloexec(int fd, bool on);
+int fd_set_nonblock(int fd, bool on);
+int fd_write_all(int fd, const void *data, size_t size);
+
+/* At most `size` bytes; less only at the end of the file. Returns the count. */
+ssize_t fd_pread_all(int fd, void *data, size_t size, off_t offset);
+
+/* A whole file of at most `max` bytes, NUL-terminated, to be freed by the caller. -EFBIG if it is longer. */
+int file_read_all(const char *path, size_t max, char **out, size_t *out_size);
+
+/* Makes a directory and its missing parents. */
+int dir_make_all(const char *path, mode_t mode);
+
+/* Removes a file or a tree, also one without write permission. Symbolic links are not followed. */
+int tree_remove(const char *path);

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: MIT */
+#include "base/process.h"
+
+#include <sys/mman.h>
+#include <unistd.h>
+
+/* A page that reads as zero in a new process; NULL before the first call, MAP_FAILED where there is no such page. */
+static pid_t *cached;
+
+static pid_t *make_page(void)
+{
+	pid_t *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), *expected = NULL;
+
+	if (page != MAP_FAILED && madvise(page, 4096, MADV_WIPEONFORK) < 0) {
+		munmap(page, 4096);
+		page = MAP_FAILED;
+	}
+	if (__atomic_compare_exchange_n(&cached, &expected, page, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
+		return page;
+	if (page != MAP_FAILED)
+		munmap(page, 4096);
+	return expected;
+}
+
+pid_t process_id(void)
+{
+	pid_t *page = __atomic_load_n(&cached, __ATOMIC_ACQUIRE), pid;
+
+	if (!page)
+		page = make_page();
+	if (page == MAP_FAILED)
+		return getpid();
+	pid = __atomic_load_n(page, __ATOMIC_RELAXED);
+	if (pid == 0) {
+		pid = getpid();
+		__atomic_store_n(page, pid, __ATOMIC_RELAXED);
+	}
+	return pid;
+}

@@ -1,0 +1,183 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * fixd-builder: the helper process. fixd starts one for every build and every check, tells it over descriptor 3 what to do,
+ * and gets the sealed image, or a sentence, back. Whatever a plugin or command does wrong happens here.
+ */
+#include <ctype.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/fd.h"
+#include "builder/work.h"
+#include "wire/socket.h"
+#include "wire/wire.h"
+
+/*
+ * For jemalloc, before it looks at anything else: freed memory is overwritten, so that no stale pointer lies in the image and
+ * equal builds give equal bytes; one arena is enough for one thread.
+ */
+extern const char *malloc_conf;
+const char *malloc_conf = "junk:free,narenas:1,background_thread:false";
+
+/* The daemon died: so does everything it started. */
+static void on_orphaned(int signal)
+{
+	(void)signal;
+	kill(0, SIGKILL);
+}
+
+static int receive_job(struct work *w)
+{
+	static char message[JOB_MESSAGE_MAX];
+	size_t n_fds = WIRE_FDS_MAX;
+	ssize_t n;
+	int r;
+
+	w->dep_fds = xcalloc(WIRE_FDS_MAX, sizeof *w->dep_fds);
+	n = socket_receive(w->channel, message, sizeof message, w->dep_fds, &n_fds, 0);
+	if (n <= 0)
+		return n < 0 ? (int)n : -EPIPE;
+	r = job_decode(message, (size_t)n, &w->job);
+	if (r == 0 && n_fds != w->job.n_dependencies)
+		r = -EBADMSG;
+	return r;
+}
+
+/* FIXD_DEP_<name>: everything that cannot stand in a variable's name becomes '_', a last bracket goes. */
+static void export_dependency(const struct job_dependency *d, int fd)
+{
+	_cleanup_free_ char *variable = xasprintf("FIXD_DEP_%s", d->name);
+	_cleanup_free_ char *file = xasprintf("/proc/self/fd/%d", fd);
+	size_t n = strlen(variable);
+
+	if (variable[n - 1] == ']')
+		variable[n - 1] = '\0';
+	for (char *p = variable; *p; p++) {
+		if (!isalnum((unsigned char)*p))
+			*p = '_';
+	}
+	setenv(variable, d->path ? d->path : file, 1);
+	/* Commands open it by that path. */
+	fd_set_cloexec(fd, false);
+}
+
+static int map_dependencies(struct work *w)
+{
+	for (size_t i = 0; i < w->job.n_dependencies; i++) {
+		const struct job_dependency *d = &w->job.dependencies[i];
+		void *want = (void *)(uintptr_t)d->address, *p;
+
+		if (d->direct)
+			export_dependency(d, w->dep_fds[i]);
+		if (d->size == 0)
+			continue;
+		p = mmap(want, d->size, PROT_READ, MAP_PRIVATE | MAP_FIXED_NOREPLACE, w->dep_fds[i], 0);
+		if (p != want)
+			return work_fail(w, -EEXIST, "dependency '%s' cannot be mapped at %p", d->name, want);
+	}
+	return 0;
+}
+
+static void set_environment(const struct job *j)
+{
+	for (size_t i = 0; j->env && j->env[i]; i++) {
+		if (strchr(j->env[i], '='))
+			putenv(xstrdup(j->env[i]));
+		else
+			unsetenv(j->env[i]);
+	}
+	setenv("FIXD_FIXTURE", j->name, 1);
+	setenv("FIXD_PARAM", j->param ? j->param : "", 1);
+	setenv("FIXD_SCOPE_KEY", j->scope_key ? j->scope_key : "", 1);
+}
+
+static int do_job(struct work *w, struct digest *inputs)
+{
+	static int (*const sources[])(struct work * w) = {
+		[JOB_FILE] = source_file,	[JOB_DIRECTORY] = source_directory, [JOB_COMMAND] = source_command,
+		[JOB_PLUGIN] = source_plugin,	[JOB_CHECK] = source_check,
+	};
+	int r = 0;
+
+	if (w->job.inputs && w->job.inputs[0])
+		r = digest_files(w->job.inputs, inputs);
+	if (r < 0)
+		return work_fail(w, r, "the inputs cannot be digested: %s", strerror(-r));
+	if (w->job.kind == JOB_DIGEST)
+		return 0;
+	if (chdir(w->job.root) < 0)
+		return work_fail(w, -errno, "%s cannot be entered: %s", w->job.root, strerror(errno));
+	set_environment(&w->job);
+	r = map_dependencies(w);
+	if (r == 0 && w->job.address) {
+		r = space_init(&w->space, w->job.name, w->job.address, w->job.reserved, w->job.limit,
+			       (enum huge_pages)w->job.huge);
+		if (r < 0)
+			return work_fail(w, r, "the image cannot be mapped at 0x%llx: %s", (unsigned long long)w->job.address,
+					 strerror(-r));
+		space_set_budget(&w->space, work_grant, w);
+	}
+	return r < 0 ? r : sources[w->job.kind](w);
+}
+
+static int send_result(struct work *w, const struct digest *inputs)
+{
+	char message[sizeof(struct job_result) + JOB_SENTENCE_MAX];
+	struct job_result r = {
+		.message = JOB_RESULT,
+		.root = w->root,
+		.tree_bytes = w->other_bytes,
+		.digest = w->digest,
+		.inputs = *inputs,
+	};
+	_cleanup_fd_ int image = -1;
+
+	if (w->error == 0 && w->space.base) {
+		r.size = w->space.used;
+		int err = space_seal(&w->space, &image);
+
+		if (err < 0)
+			work_fail(w, err, "the image cannot be sealed: %s", strerror(-err));
+	}
+	r.error = w->error;
+	r.sentence = w->sentence ? (uint32_t)strnlen(w->sentence, JOB_SENTENCE_MAX) : 0;
+	memcpy(message, &r, sizeof r);
+	if (r.sentence)
+		memcpy(message + sizeof r, w->sentence, r.sentence);
+	return socket_send(w->channel, message, sizeof r + r.sentence, &image, image >= 0, 0);
+}
+
+int main(void)
+{
+	struct work w = { .channel = JOB_CHANNEL_FD, .space = { .fd = -1 } };
+	struct digest inputs = { 0 };
+	int r;
+
+	signal(SIGTERM, on_orphaned);
+	if (prctl(PR_SET_PDEATHSIG, SIGTERM) < 0)
+		return EXIT_FAILURE;
+	fd_set_cloexec(w.channel, true);
+	/* What a plugin prints belongs into the log. */
+	dup2(2, 1);
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	r = receive_job(&w);
+	if (r < 0) {
+		fprintf(stderr, "fixd-builder: no job on descriptor %d (%s); it is started by fixd\n", w.channel, strerror(-r));
+		return 2;
+	}
+	do_job(&w, &inputs);
+	fflush(NULL);
+	r = send_result(&w, &inputs);
+	if (r < 0)
+		fprintf(stderr, "fixd-builder: the result cannot be sent: %s\n", strerror(-r));
+	/* No destructors: a plugin's threads may still run. */
+	_exit(r < 0 ? EXIT_FAILURE : EXIT_SUCCESS);
+}

@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: MIT */
+/* The source whose image is objects: a plugin, run here, filling an arena. */
+#include <dlfcn.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "builder/host.h"
+#include "builder/work.h"
+#include "fixd-builder.h"
+#include "image/arena.h"
+#include "image/audit.h"
+#include "wire/wire.h"
+
+#define STRAYS_REPORTED 8
+
+struct hosted {
+	struct fixd_builder builder; /* first */
+	struct work *work;
+	struct arena *arena;
+	const char *root;
+};
+
+static void *host_alloc(struct fixd_builder *b, size_t align, size_t size)
+{
+	return arena_alloc(((struct hosted *)b)->arena, size, align);
+}
+
+static void *host_realloc(struct fixd_builder *b, void *p, size_t size)
+{
+	return arena_realloc(((struct hosted *)b)->arena, p, size);
+}
+
+static void host_free(struct fixd_builder *b, void *p)
+{
+	arena_free(((struct hosted *)b)->arena, p);
+}
+
+static void host_set_root(struct fixd_builder *b, const void *root)
+{
+	((struct hosted *)b)->root = root;
+}
+
+static int find_dependency(const struct work *w, const char *name)
+{
+	for (size_t i = 0; i < w->job.n_dependencies; i++) {
+		const struct job_dependency *d = &w->job.dependencies[i];
+
+		if (d->direct && !strcmp(d->name, name))
+			return (int)i;
+	}
+	return -1;
+}
+
+static const void *host_dep(struct fixd_builder *b, const char *name, size_t *size)
+{
+	struct work *w = ((struct hosted *)b)->work;
+	int i = find_dependency(w, name);
+	const struct job_dependency *d = &w->job.dependencies[i < 0 ? 0 : i];
+
+	if (size)
+		*size = i < 0 ? 0 : d->size;
+	if (i < 0)
+		return NULL;
+	return d->size ? (const void *)(uintptr_t)(d->address + d->root) : "";
+}
+
+static const char *host_dep_path(struct fixd_builder *b, const char *name)
+{
+	struct work *w = ((struct hosted *)b)->work;
+	int i = find_dependency(w, name);
+	struct job_dependency *d = &w->job.dependencies[i < 0 ? 0 : i];
+
+	if (i < 0)
+		return NULL;
+	if (!d->path)
+		d->path = xasprintf("/proc/self/fd/%d", w->dep_fds[i]);
+	return d->path;
+}
+
+static void host_fail(struct fixd_builder *b, const char *sentence)
+{
+	work_fail(((struct hosted *)b)->work, -EIO, "%s", sentence);
+}
+
+static const struct builder_host host = {
+	.alloc = host_alloc,
+	.realloc = host_realloc,
+	.free = host_free,
+	.set_root = host_set_root,
+	.dep = host_dep,
+	.dep_path = host_dep_path,
+	.fail = host_fail,
+};
+
+static int call(struct hosted *h, int (*build)(struct fixd_builder *b))
+{
+	struct work *w = h->work;
+	int r = 0, result;
+
+	if (w->job.malloc_arena && (r = arena_enter(h->arena)) < 0)
+		return work_fail(w, r, "malloc = arena does not work with this allocator: %s", strerror(-r));
+	result = build(&h->builder);
+	if (w->job.malloc_arena)
+		arena_leave(h->arena);
+	/* An allocation that failed explains more than what the plugin made of it. */
+	if (result != 0 && arena_error(h->arena)) {
+		w->error = 0;
+		return work_fail_space(w, arena_error(h->arena));
+	}
+	if (result != 0)
+		return work_fail(w, -EIO, "%s returned %d", w->job.symbol ? w->job.symbol : "fixd_build", result);
+	return w->error;
+}
+
+static void report_stray(void *arg, size_t offset, uintptr_t value, const char *what)
+{
+	struct text *t = arg;
+
+	text_printf(t, "\n  at offset 0x%zx: 0x%jx, in %s", offset, (uintmax_t)value, what);
+}
+
+static int audit(struct hosted *h)
+{
+	struct work *w = h->work;
+	struct audit_range *deps = xcalloc(w->job.n_dependencies, sizeof *deps);
+	_cleanup_text_ struct text strays = { 0 };
+	struct audit a = {
+		.base = w->space.base,
+		.size = w->space.used,
+		.dependencies = deps,
+		.n_dependencies = w->job.n_dependencies,
+		.stray = w->job.stray == JOB_STRAYS_ALLOW ? NULL : report_stray,
+		.arg = &strays,
+	};
+	int64_t n;
+
+	for (size_t i = 0; i < w->job.n_dependencies; i++) {
+		const struct job_dependency *d = &w->job.dependencies[i];
+
+		deps[i] = (struct audit_range){ d->address, d->address + d->size };
+	}
+	n = audit_run(&a, STRAYS_REPORTED, &w->digest);
+	free(deps);
+	if (n < 0)
+		return work_fail(w, (int)n, "the image cannot be audited: %s", strerror((int)-n));
+	if (n == 0)
+		return 0;
+	if (w->job.stray == JOB_STRAYS_WARN) {
+		fprintf(stderr, "%lld stray pointer(s), which mean nothing to a test process:%s\n", (long long)n, strays.data);
+		return 0;
+	}
+	return work_fail(w, -EFAULT, "%lld pointer(s) in the image point to memory that only the builder has:%s", (long long)n,
+			 strays.data);
+}
+
+int source_plugin(struct work *w)
+{
+	const char *symbol = w->job.symbol ? w->job.symbol : "fixd_build";
+	struct hosted h = {
+		.builder = { &host, w->job.name, w->job.param ? w->job.param : "", w->job.scope_key ? w->job.scope_key : "" },
+		.work = w,
+	};
+	int (*build)(struct fixd_builder *b);
+	void *plugin = dlopen(w->job.source, RTLD_NOW | RTLD_LOCAL);
+	int r;
+
+	if (!plugin)
+		return work_fail(w, -ENOEXEC, "the plugin cannot be loaded: %s", dlerror());
+	*(void **)&build = dlsym(plugin, symbol);
+	if (!build)
+		return work_fail(w, -ENOEXEC, "%s has no function '%s'", w->job.source, symbol);
+	r = arena_new(&h.arena, &w->space);
+	if (r < 0)
+		return work_fail(w, r, "no arena: %s", strerror(-r));
+	r = call(&h, build);
+	if (r < 0)
+		return r;
+	if (h.root) {
+		if (h.root < w->space.base || h.root >= w->space.base + w->space.used)
+			return work_fail(w, -EFAULT, "fixd_set_root() was given %p, which is not in the image", (void *)h.root);
+		w->root = (uint64_t)(h.root - w->space.base);
+	}
+	return audit(&h);
+}

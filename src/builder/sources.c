@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: MIT */
+/* The sources whose image is bytes: a file, the output of a command, the manifest of a directory; and the check command. */
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "base/alloc.h"
+#include "builder/work.h"
+#include "image/manifest.h"
+
+#define PIPE_SIZE (1 << 20)
+
+int source_file(struct work *w)
+{
+	const char *path = w->job.source;
+	_cleanup_fd_ int fd = open(path, O_RDONLY | O_CLOEXEC);
+	struct stat st;
+
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return work_fail(w, -errno, "%s cannot be read: %s", path, strerror(errno));
+	if (S_ISDIR(st.st_mode))
+		return work_fail(w, -EISDIR, "%s is a directory; use 'directory =' for it", path);
+	if (S_ISREG(st.st_mode))
+		space_expect(&w->space, (uint64_t)st.st_size);
+	return work_fill(w, fd);
+}
+
+int source_command(struct work *w)
+{
+	_cleanup_fd_ int from = -1, to = -1;
+	int pipes[2], r;
+	pid_t pid;
+
+	if (pipe2(pipes, O_CLOEXEC) < 0)
+		return work_fail(w, -errno, "no pipe: %s", strerror(errno));
+	from = pipes[0];
+	to = pipes[1];
+	fcntl(to, F_SETPIPE_SZ, PIPE_SIZE);
+	pid = work_shell(w, w->job.source, to);
+	if (pid < 0)
+		return pid;
+	to = fd_close(to);
+	r = work_fill(w, from);
+	if (r < 0)
+		return r; /* the daemon ends the command with us */
+	return work_wait(w, pid, "the command");
+}
+
+int source_directory(struct work *w)
+{
+	_cleanup_text_ struct text manifest = { 0 };
+	_cleanup_free_ char *where = NULL;
+	uint64_t bytes = 0;
+	char *p;
+	int r = manifest_copy_tree(w->job.source, w->job.tree, work_grant, w, &manifest, &bytes, &where);
+
+	if (r == -ENOTSUP)
+		return work_fail(w, r, "%s: only files, directories and symbolic links can be copied", where);
+	if (r == -EDQUOT)
+		return work_fail_space(w, r);
+	if (r < 0)
+		return work_fail(w, r, "%s cannot be copied: %s", where, strerror(-r));
+	w->other_bytes = bytes;
+	p = space_extend(&w->space, manifest.size, &r);
+	if (!p)
+		return work_fail_space(w, r);
+	if (manifest.size)
+		memcpy(p, manifest.data, manifest.size);
+	w->digest = digest_bytes(p, manifest.size);
+	return 0;
+}
+
+int source_check(struct work *w)
+{
+	pid_t pid = work_shell(w, w->job.source, -1);
+
+	return pid < 0 ? pid : work_wait(w, pid, "the check");
+}

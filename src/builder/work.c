@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: MIT */
+#include "builder/work.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/units.h"
+#include "wire/socket.h"
+
+/* Small enough to be digested out of the cache it was read into. */
+#define CHUNK ((size_t)256 << 10)
+
+int work_fail(struct work *w, int err, const char *fmt, ...)
+{
+	va_list ap;
+
+	if (w->error)
+		return err;
+	va_start(ap, fmt);
+	w->sentence = xvasprintf(fmt, ap);
+	va_end(ap);
+	w->error = err;
+	return err;
+}
+
+/* May run inside the allocator: system calls only. */
+int work_grant(void *arg, uint64_t total)
+{
+	struct work *w = arg;
+	struct job_grant ask = { .message = JOB_GRANT, .total = total + w->other_bytes };
+	struct job_granted answer;
+	size_t no_fds = 0;
+	int r = socket_send(w->channel, &ask, sizeof ask, NULL, 0, 0);
+
+	if (r < 0)
+		return r;
+	if (socket_receive(w->channel, &answer, sizeof answer, NULL, &no_fds, 0) != sizeof answer)
+		return -EPROTO;
+	return answer.error;
+}
+
+int work_fail_space(struct work *w, int err)
+{
+	char limit[32];
+
+	if (err == -EDQUOT)
+		return work_fail(w, err, "it is larger than memory-max allows (%s, or what others leave of the daemon's)",
+				 format_size(limit, sizeof limit, w->job.limit));
+	return work_fail(w, err, "no memory for the image: %s", strerror(-err));
+}
+
+/* True at the end of the file; what lies beyond the limit is found out by reading one byte more. */
+static int at_end(struct work *w, int fd)
+{
+	char one;
+	ssize_t n;
+
+	do {
+		n = read(fd, &one, 1);
+	} while (n < 0 && errno == EINTR);
+	if (n < 0)
+		return work_fail(w, -errno, "reading failed: %s", strerror(errno));
+	return n == 0 ? 0 : work_fail_space(w, -EDQUOT);
+}
+
+int work_fill(struct work *w, int fd)
+{
+	struct digest_stream *digest = digest_begin();
+	ssize_t n = 1;
+	int err = digest ? 0 : -ENOMEM;
+
+	while (err == 0 && n > 0) {
+		size_t left = w->space.limit - w->space.used, size = left < CHUNK ? left : CHUNK;
+		char *p;
+
+		if (size == 0) {
+			err = at_end(w, fd);
+			break;
+		}
+		p = space_extend(&w->space, size, &err);
+		if (!p) {
+			work_fail_space(w, err);
+			break;
+		}
+		do {
+			n = read(fd, p, size);
+		} while (n < 0 && errno == EINTR);
+		if (n < 0)
+			err = work_fail(w, -errno, "reading failed: %s", strerror(errno));
+		else
+			digest_add(digest, p, (size_t)n);
+		space_give_back(&w->space, n < 0 ? size : size - (size_t)n);
+	}
+	if (err < 0) {
+		if (digest)
+			digest_drop(digest);
+		return work_fail(w, err, "no memory");
+	}
+	w->digest = digest_end(digest);
+	return 0;
+}
+
+pid_t work_shell(struct work *w, const char *command, int out)
+{
+	char shell[] = "sh", option[] = "-c", *argv[] = { shell, option, (char *)command, NULL };
+	posix_spawn_file_actions_t actions;
+	extern char **environ;
+	pid_t pid;
+	int r = posix_spawn_file_actions_init(&actions);
+
+	if (r == 0)
+		r = posix_spawn_file_actions_adddup2(&actions, out < 0 ? 2 : out, 1);
+	if (r == 0)
+		r = posix_spawn(&pid, "/bin/sh", &actions, NULL, argv, environ);
+	posix_spawn_file_actions_destroy(&actions);
+	if (r != 0)
+		return work_fail(w, -r, "/bin/sh cannot be started: %s", strerror(r));
+	return pid;
+}
+
+int work_wait(struct work *w, pid_t pid, const char *what)
+{
+	int status;
+
+	while (waitpid(pid, &status, 0) < 0) {
+		if (errno != EINTR)
+			return work_fail(w, -errno, "%s cannot be waited for: %s", what, strerror(errno));
+	}
+	if (WIFSIGNALED(status))
+		return work_fail(w, -EIO, "%s was killed by signal %d (%s)", what, WTERMSIG(status),
+				 strsignal(WTERMSIG(status)));
+	if (WEXITSTATUS(status) != 0)
+		return work_fail(w, -EIO, "%s exited with status %d", what, WEXITSTATUS(status));
+	return 0;
+}

@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * One job in the helper process: the space the image grows in, its dependencies mapped where they belong, and what is to be
+ * reported. Each source is one function: it fills the space and the result, or says why not.
+ */
+#pragma once
+
+#include <sys/types.h>
+
+#include "image/space.h"
+#include "wire/job.h"
+
+struct work {
+	struct job job;
+	int channel;
+	struct space space;
+	uint64_t other_bytes; /* asked for besides the space (a tree) */
+	uint64_t root;	      /* offset of the root object */
+	struct digest digest;
+	int error;
+	char *sentence; /* why it failed */
+	int *dep_fds;
+};
+
+/* Sets the error and the sentence, unless there is one already. Returns `err`. */
+int work_fail(struct work *w, int err, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+
+/* For space_extend() and manifest_copy_tree(). */
+int work_grant(void *work, uint64_t total);
+/* The sentence for an error of space_extend(). */
+int work_fail_space(struct work *w, int err);
+
+/* Streams what can be read from `fd` into the space and the digest. */
+int work_fill(struct work *w, int fd);
+
+/* A shell command with standard output to `out` (or to the log: -1). Returns its pid. */
+pid_t work_shell(struct work *w, const char *command, int out);
+/* Waits for it; a sentence if it failed. */
+int work_wait(struct work *w, pid_t pid, const char *what);
+
+int source_file(struct work *w);
+int source_command(struct work *w);
+int source_directory(struct work *w);
+int source_plugin(struct work *w);
+int source_check(struct work *w);

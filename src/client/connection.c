@@ -1,0 +1,439 @@
+/* SPDX-License-Identifier: MIT */
+#include "client/connection.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/time.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "base/process.h"
+#include "fixd.h"
+#include "wire/socket.h"
+
+#define HELLO_MS 10000	  /* for the daemon to answer at all */
+#define GRACE_MS 2000	  /* for an answer after the daemon's own time-out */
+#define DEFAULT_MS 60000
+
+static __thread char open_error[512];
+
+int fixd_fail_with(struct fixd *f, int err, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(f->error, sizeof f->error, fmt, ap);
+	va_end(ap);
+	return err;
+}
+
+const char *fixd_error(const struct fixd *f)
+{
+	return f ? f->error : open_error;
+}
+
+int connection_timeout(void)
+{
+	const char *s = getenv("FIXD_TIMEOUT");
+	char *end;
+	double seconds = s ? strtod(s, &end) : 0;
+
+	if (!s || end == s || *end || !(seconds > 0) || seconds > 1e6)
+		return DEFAULT_MS;
+	return (int)(seconds * 1000);
+}
+
+void board_map_unref(struct board_map *b)
+{
+	if (!b || __atomic_sub_fetch(&b->refs, 1, __ATOMIC_ACQ_REL) > 0)
+		return;
+	munmap((void *)b->words, b->slots * sizeof *b->words);
+	free(b);
+}
+
+/* The daemon is gone: nothing of it is current any more. Readers of the page see zeros. */
+static void board_map_clear(struct board_map *b)
+{
+	if (b)
+		mmap((void *)b->words, b->slots * sizeof *b->words, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+}
+
+static int board_map_new(int fd, uint32_t slots, struct board_map **out)
+{
+	size_t size = slots * sizeof(uint64_t);
+	struct board_map *b;
+	struct stat st;
+	void *p;
+
+	if (fstat(fd, &st) < 0 || (uint64_t)st.st_size < size || slots == 0)
+		return -EPROTO;
+	p = mmap(NULL, size, PROT_READ, MAP_SHARED, fd, 0);
+	if (p == MAP_FAILED)
+		return -errno;
+	b = malloc(sizeof *b);
+	if (!b) {
+		munmap(p, size);
+		return -ENOMEM;
+	}
+	*b = (struct board_map){ .refs = 1, .words = p, .slots = slots };
+	*out = b;
+	return 0;
+}
+
+void reply_close(struct reply *r)
+{
+	for (size_t i = 0; i < r->n_fds; i++)
+		fd_close(r->fds[i]);
+	r->n_fds = 0;
+}
+
+static int set_receive_timeout(struct fixd *f, int ms)
+{
+	struct timeval tv = { .tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000 };
+
+	if (f->receive_ms == ms)
+		return 0;
+	if (setsockopt(f->fd, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof tv) < 0)
+		return -errno;
+	f->receive_ms = ms;
+	return 0;
+}
+
+static int send_message(struct fixd *f, uint16_t type, const void *body, size_t size, uint64_t *id)
+{
+	char message[WIRE_MESSAGE_MAX];
+	struct wire_header h = { .type = type, .size = (uint32_t)(sizeof h + size), .id = ++f->last_id };
+
+	if (sizeof h + size > sizeof message)
+		return -EMSGSIZE;
+	memcpy(message, &h, sizeof h);
+	if (size)
+		memcpy(message + sizeof h, body, size);
+	*id = h.id;
+	return socket_send(f->fd, message, sizeof h + size, NULL, 0, 0);
+}
+
+/* The daemon's own sentence. */
+static int take_error(struct fixd *f, const struct reply *r)
+{
+	struct wire_error e = { 0 };
+
+	if (r->size >= sizeof e)
+		memcpy(&e, r->body, sizeof e);
+	if (r->size < sizeof e || e.sentence > r->size - sizeof e || e.error >= 0)
+		return fixd_fail_with(f, -EPROTO, "the daemon at %s sent a malformed error", f->path);
+	return fixd_fail_with(f, e.error, "%.*s", (int)e.sentence, r->body + sizeof e);
+}
+
+int connection_receive(struct fixd *f, int timeout_ms, uint64_t *id, struct reply *reply)
+{
+	char message[WIRE_MESSAGE_MAX];
+	struct wire_header h;
+	ssize_t n;
+	int r = set_receive_timeout(f, timeout_ms);
+
+	reply->n_fds = r < 0 ? 0 : WIRE_FDS_MAX;
+	n = r < 0 ? r : socket_receive(f->fd, message, sizeof message, reply->fds, &reply->n_fds, 0);
+	if (n == -EAGAIN)
+		return fixd_fail_with(f, -ETIMEDOUT, "the daemon at %s has not answered within %.1f s", f->path,
+				      timeout_ms / 1e3);
+	if (n <= 0)
+		return fixd_fail_with(f, n ? (int)n : -ECONNRESET, "the daemon at %s has closed the connection%s%s", f->path,
+				      n ? ": " : "", n ? strerror((int)-n) : "");
+	if ((size_t)n >= sizeof h)
+		memcpy(&h, message, sizeof h);
+	if ((size_t)n < sizeof h || h.size != (size_t)n || h.n_fds != (h.type == WIRE_ERROR ? 0 : reply->n_fds)) {
+		reply_close(reply);
+		return fixd_fail_with(f, -EPROTO, "the daemon at %s sent a malformed message", f->path);
+	}
+	reply->size = (size_t)n - sizeof h;
+	memcpy(reply->body, message + sizeof h, reply->size);
+	*id = h.id;
+	return h.type == WIRE_ERROR ? take_error(f, reply) : 0;
+}
+
+static int hello(struct fixd *f)
+{
+	struct wire_hello hello = { .version = WIRE_VERSION };
+	struct wire_welcome welcome;
+	struct reply reply;
+	uint64_t id, got = 0;
+	int r = send_message(f, WIRE_TYPE_hello, &hello, sizeof hello, &id);
+
+	if (r < 0)
+		return fixd_fail_with(f, r, "the daemon at %s cannot be greeted: %s", f->path, strerror(-r));
+	r = connection_receive(f, HELLO_MS, &got, &reply);
+	if (r < 0)
+		return r;
+	if (got != id || reply.size != sizeof welcome || reply.n_fds != 1) {
+		reply_close(&reply);
+		return fixd_fail_with(f, -EPROTO, "what listens at %s is no fixd", f->path);
+	}
+	memcpy(&welcome, reply.body, sizeof welcome);
+	f->daemon_pid = welcome.pid;
+	board_map_unref(f->board);
+	f->board = NULL;
+	r = board_map_new(reply.fds[0], welcome.board_slots, &f->board);
+	reply_close(&reply);
+	return r < 0 ? fixd_fail_with(f, r, "the board cannot be mapped: %s", strerror(-r)) : 0;
+}
+
+static int connect_to(struct fixd *f)
+{
+	struct sockaddr_storage address;
+	socklen_t length;
+	int r = socket_address(f->path, &address, &length);
+
+	if (r < 0)
+		return fixd_fail_with(f, r, "%s is too long for a socket", f->path);
+	f->fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+	if (f->fd < 0)
+		return fixd_fail_with(f, -errno, "no socket: %s", strerror(errno));
+	f->receive_ms = 0;
+	f->owner = process_id();
+	f->epoch++;
+	if (connect(f->fd, (struct sockaddr *)&address, length) < 0)
+		r = fixd_fail_with(f, -errno, "no daemon at %s: %s; start one with 'fixd --config FILE'", f->path,
+				   strerror(errno));
+	else
+		r = hello(f);
+	if (r < 0)
+		f->fd = fd_close(f->fd);
+	return r;
+}
+
+/* $FIXD_SOCKET, else the user's daemon if there is one, else the system's. To be freed. */
+static char *default_socket(void)
+{
+	const char *env = getenv("FIXD_SOCKET"), *runtime = getenv("XDG_RUNTIME_DIR");
+	char *path = NULL;
+
+	if (env && *env)
+		return strdup(env);
+	if (!runtime || !*runtime)
+		return strdup("/run/fixd/socket");
+	if (asprintf(&path, "%s/fixd/socket", runtime) < 0)
+		return NULL;
+	if (access(path, F_OK) == 0 || access("/run/fixd/socket", F_OK) < 0)
+		return path;
+	free(path);
+	return strdup("/run/fixd/socket");
+}
+
+static int open_failed(struct fixd *f, int err)
+{
+	snprintf(open_error, sizeof open_error, "%.*s", (int)sizeof open_error - 1, f ? f->error : strerror(-err));
+	if (f)
+		free(f->path);
+	free(f);
+	return err;
+}
+
+int fixd_open(struct fixd **out, const char *socket)
+{
+	const char *disabled = getenv("FIXD_DISABLE");
+	struct fixd *f = calloc(1, sizeof *f);
+	int r;
+
+	*out = NULL;
+	if (!f)
+		return open_failed(f, -ENOMEM);
+	f->fd = -1;
+	f->refs = 1;
+	if (disabled && !strcmp(disabled, "1"))
+		return open_failed(f, fixd_fail_with(f, -ECANCELED, "FIXD_DISABLE is set: no daemon is asked"));
+	f->path = socket ? strdup(socket) : default_socket();
+	if (!f->path)
+		return open_failed(f, fixd_fail_with(f, -ENOMEM, "no memory"));
+	r = connect_to(f);
+	if (r < 0)
+		return open_failed(f, r);
+	*out = f;
+	return 0;
+}
+
+void fixd_unref(struct fixd *f)
+{
+	if (__atomic_sub_fetch(&f->refs, 1, __ATOMIC_ACQ_REL) > 0)
+		return;
+	board_map_unref(f->board);
+	while (f->env) {
+		struct env_names *e = f->env;
+
+		f->env = e->next;
+		free(e->fixture);
+		free(e->names);
+		free(e);
+	}
+	free(f->path);
+	free(f);
+}
+
+void fixd_close(struct fixd *f)
+{
+	if (!f)
+		return;
+	f->fd = fd_close(f->fd);
+	fixd_unref(f);
+}
+
+/*
+ * In a forked child the inherited descriptor is left open on purpose: it is the child's share of its parent's leases.
+ */
+static int reconnect(struct fixd *f)
+{
+	if (f->owner == process_id()) {
+		f->fd = fd_close(f->fd);
+		board_map_clear(f->board);
+	}
+	return connect_to(f);
+}
+
+int connection_send(struct fixd *f, uint16_t type, const void *body, size_t size, uint64_t *id)
+{
+	int r = f->fd < 0 || f->owner != process_id() ? reconnect(f) : 0;
+
+	if (r < 0)
+		return r;
+	r = send_message(f, type, body, size, id);
+	if (r == -EPIPE || r == -ECONNRESET || r == -ENOTCONN) {
+		r = reconnect(f);
+		if (r < 0)
+			return r;
+		r = send_message(f, type, body, size, id);
+	}
+	return r < 0 ? fixd_fail_with(f, r, "the daemon at %s cannot be asked: %s", f->path, strerror(-r)) : 0;
+}
+
+static int request_once(struct fixd *f, uint16_t type, const void *body, size_t size, int timeout_ms, struct reply *reply,
+			bool *lost)
+{
+	uint64_t id, got = 0;
+	int r = connection_send(f, type, body, size, &id);
+
+	*lost = false;
+	while (r == 0) {
+		got = 0;
+		r = connection_receive(f, timeout_ms + GRACE_MS, &got, reply);
+		if (got == id || (r < 0 && got == 0))
+			break;
+		/* The answer to a request that was given up. */
+		if (r == 0)
+			reply_close(reply);
+		r = 0;
+	}
+	/* Without a daemon behind it the connection is of no use. */
+	if (r < 0 && got == 0 && r != -ETIMEDOUT) {
+		f->fd = fd_close(f->fd);
+		board_map_clear(f->board);
+		*lost = r == -ECONNRESET;
+	}
+	return r;
+}
+
+int connection_request(struct fixd *f, uint16_t type, const void *body, size_t size, int timeout_ms, struct reply *reply)
+{
+	bool lost;
+	int r = request_once(f, type, body, size, timeout_ms, reply, &lost);
+
+	/* The daemon may have taken it with its last breath. An attach can be asked again: its lease is gone, too. */
+	if (lost && type == WIRE_TYPE_attach)
+		r = request_once(f, type, body, size, timeout_ms, reply, &lost);
+	return r;
+}
+
+void connection_tell(struct fixd *f, uint16_t type, const void *body, size_t size)
+{
+	uint64_t id;
+
+	if (f->fd >= 0 && f->owner == process_id())
+		send_message(f, type, body, size, &id);
+}
+
+static bool same_fixture(const struct env_names *e, const char *name)
+{
+	size_t n = strcspn(name, "[");
+
+	return strlen(e->fixture) == n && !strncmp(e->fixture, name, n);
+}
+
+bool connection_learn_env(struct fixd *f, const char *name)
+{
+	struct env_names *e;
+
+	for (e = f->env; e && !same_fixture(e, name); e = e->next)
+		;
+	if (e && !strcmp(e->names, f->error))
+		return false; /* it had them all */
+	if (!e) {
+		e = calloc(1, sizeof *e);
+		if (!e)
+			return false;
+		e->fixture = strndup(name, strcspn(name, "["));
+		e->next = f->env;
+		f->env = e;
+	}
+	free(e->names);
+	e->names = strdup(f->error);
+	if (e->fixture && e->names)
+		return true;
+	f->env = e->next;
+	free(e->fixture);
+	free(e->names);
+	free(e);
+	return false;
+}
+
+/* NAME=value, or NAME for a variable that is not set, each with a NUL behind it. */
+static ssize_t put_env(struct fixd *f, const char *name, char *out, size_t room)
+{
+	const struct env_names *e;
+	size_t n = 0;
+
+	for (e = f->env; e && !same_fixture(e, name); e = e->next)
+		;
+	for (const char *p = e ? e->names : ""; *p; p += strcspn(p, "\n"), p += *p == '\n') {
+		char variable[256];
+		const char *value;
+		int length;
+
+		snprintf(variable, sizeof variable, "%.*s", (int)strcspn(p, "\n"), p);
+		value = getenv(variable);
+		length = snprintf(out + n, room - n, "%s%s%s", variable, value ? "=" : "", value ? value : "");
+		if (length < 0 || (size_t)length + 1 > room - n)
+			return -E2BIG;
+		n += (size_t)length + 1;
+	}
+	return (ssize_t)n;
+}
+
+ssize_t connection_attach_body(struct fixd *f, char *out, const char *name, const char *key, uint32_t flags, int timeout_ms)
+{
+	struct wire_attach a = { .flags = flags, .timeout_ms = (uint32_t)timeout_ms };
+	size_t name_size = strlen(name), key_size = key ? strlen(key) : 0;
+	char *p = out + sizeof a;
+	ssize_t env;
+
+	if (name_size == 0 || name_size > WIRE_NAME_MAX)
+		return fixd_fail_with(f, -EINVAL, "the name of a fixture has 1 to %d bytes", WIRE_NAME_MAX);
+	if (key_size > WIRE_KEY_MAX)
+		return fixd_fail_with(f, -EINVAL, "a scope key has at most %d bytes", WIRE_KEY_MAX);
+	memcpy(p, name, name_size);
+	if (key_size)
+		memcpy(p + name_size, key, key_size);
+	env = put_env(f, name, p + name_size + key_size, WIRE_ENV_MAX);
+	if (env < 0)
+		return fixd_fail_with(f, -E2BIG, "the variables that fixture '%s' names have more than %d bytes", name,
+				      WIRE_ENV_MAX);
+	a.name = (uint16_t)name_size;
+	a.key = (uint16_t)key_size;
+	a.env = (uint16_t)env;
+	memcpy(out, &a, sizeof a);
+	return (ssize_t)(sizeof a + name_size + key_size) + env;
+}

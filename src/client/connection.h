@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A connection to the daemon: requests and their replies, one at a time or several on their way.
+ *
+ * Promises: no call waits without a limit; a reply that comes too late is thrown away, with its descriptors; a connection that
+ * the daemon has closed (it was restarted) is opened again by the next request; a forked child gets its own. The process
+ * never dies of a broken connection, and the library prints nothing.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "wire/wire.h"
+
+/* The board of one daemon, as mapped here; views keep it. */
+struct board_map {
+	unsigned refs;
+	const uint64_t *words;
+	uint32_t slots;
+};
+
+void board_map_unref(struct board_map *b);
+
+/* The variables a fixture is told of, learned from the daemon. */
+struct env_names {
+	struct env_names *next;
+	char *fixture;
+	char *names; /* one a line */
+};
+
+struct fixd {
+	unsigned refs; /* the caller's until fixd_close(), and one of each view */
+	int fd;
+	pid_t owner;
+	int receive_ms; /* SO_RCVTIMEO now */
+	uint64_t last_id;
+	uint64_t epoch; /* which connection: leases end with theirs */
+	uint32_t daemon_pid;
+	struct board_map *board;
+	struct env_names *env;
+	char *path;
+	char error[WIRE_SENTENCE_MAX + 256];
+};
+
+struct reply {
+	_Alignas(8) char body[WIRE_MESSAGE_MAX];
+	size_t size; /* of the body */
+	int fds[WIRE_FDS_MAX];
+	size_t n_fds;
+};
+
+void fixd_unref(struct fixd *f);
+
+/* Keeps the sentence and returns `err`. */
+int fixd_fail_with(struct fixd *f, int err, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+
+/*
+ * Sends a request and waits at most `timeout_ms` for its reply. -errno with a sentence: the daemon's, or what went wrong on the
+ * way. On success the caller closes reply->fds.
+ */
+int connection_request(struct fixd *f, uint16_t type, const void *body, size_t size, int timeout_ms, struct reply *reply);
+
+/* The halves of it, for several requests at once: returns the id, and takes the next reply whatever its id. */
+int connection_send(struct fixd *f, uint16_t type, const void *body, size_t size, uint64_t *id);
+int connection_receive(struct fixd *f, int timeout_ms, uint64_t *id, struct reply *reply);
+
+/* A message nobody answers. Failures are ignored: the connection is gone, and with it what it was about. */
+void connection_tell(struct fixd *f, uint16_t type, const void *body, size_t size);
+
+void reply_close(struct reply *r);
+
+/*
+ * Builds an attach request for `name` in `out` (WIRE_MESSAGE_MAX bytes). Returns its size or -errno with a sentence.
+ */
+ssize_t connection_attach_body(struct fixd *f, char *out, const char *name, const char *key, uint32_t flags, int timeout_ms);
+
+/* Remembers what an -ENOKEY error asked for. True if asking again makes sense. */
+bool connection_learn_env(struct fixd *f, const char *name);
+
+/* FIXD_TIMEOUT in ms, or the default. */
+int connection_timeout(void);

@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: MIT */
+#include "client/mapping.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static struct mapping *registry;
+
+static void before_fork(void)
+{
+	pthread_mutex_lock(&lock);
+}
+
+static void after_fork(void)
+{
+	pthread_mutex_unlock(&lock);
+}
+
+/* A child must not inherit the lock from a thread it does not have. */
+__attribute__((constructor)) static void survive_fork(void)
+{
+	pthread_atfork(before_fork, after_fork, after_fork);
+}
+
+static struct mapping *find(uint64_t serial, uint32_t daemon)
+{
+	for (struct mapping *m = registry; m; m = m->next) {
+		if (m->serial == serial && m->daemon == daemon)
+			return m;
+	}
+	return NULL;
+}
+
+/* May what is there serve this request too? 0: yes, 1: no, it needs a place of its own. */
+static int share(struct mapping *m, bool writable, enum mapping_need need)
+{
+	if (need == MAPPING_AS_IT_IS)
+		return 0;
+	if (need == MAPPING_AT_HOME)
+		return m->writable == writable ? 0 : -EBUSY;
+	return !writable && !m->writable ? 0 : 1;
+}
+
+static int map(const struct wire_image *im, int fd, bool writable, enum mapping_need need, struct mapping *m)
+{
+	int prot = PROT_READ | (writable ? PROT_WRITE : 0);
+	void *home = (void *)(uintptr_t)im->address, *p;
+
+	p = mmap(home, im->size, prot, MAP_PRIVATE | MAP_FIXED_NOREPLACE, fd, 0);
+	/* A kernel or tool that does not know the flag may have put it elsewhere. */
+	if (p != MAP_FAILED && p != home && need != MAPPING_ANYWHERE) {
+		munmap(p, im->size);
+		errno = EEXIST;
+		p = MAP_FAILED;
+	}
+	if (p == MAP_FAILED && errno == EEXIST && need == MAPPING_ANYWHERE)
+		p = mmap(NULL, im->size, prot, MAP_PRIVATE, fd, 0);
+	if (p == MAP_FAILED)
+		return -errno;
+	m->base = p;
+	m->registered = p == home;
+	return 0;
+}
+
+static int get_locked(const struct wire_image *im, uint32_t daemon, int *fd, bool writable, enum mapping_need need,
+		      struct mapping **out)
+{
+	struct mapping *m = find(im->serial, daemon);
+	int r = m ? share(m, writable, need) : 1;
+
+	if (r < 0)
+		return r;
+	if (r == 0) {
+		m->refs++;
+		*out = m;
+		return 0;
+	}
+	m = calloc(1, sizeof *m);
+	if (!m)
+		return -ENOMEM;
+	*m = (struct mapping){ .refs = 1, .writable = writable, .serial = im->serial, .daemon = daemon, .size = im->size };
+	if (im->size)
+		r = map(im, *fd, writable, need, m);
+	else
+		r = 0; /* nothing to map */
+	if (r < 0) {
+		free(m);
+		return r;
+	}
+	if (writable)
+		cow_init(&m->cow, m->base, m->size, fd_steal(fd));
+	if (m->registered) {
+		m->next = registry;
+		registry = m;
+	}
+	*out = m;
+	return 0;
+}
+
+int mapping_get(const struct wire_image *im, uint32_t daemon, int fd, bool writable, enum mapping_need need,
+		struct mapping **out)
+{
+	_cleanup_fd_ int owned = fd;
+	int r;
+
+	pthread_mutex_lock(&lock);
+	r = get_locked(im, daemon, &owned, writable, need, out);
+	pthread_mutex_unlock(&lock);
+	return r;
+}
+
+static void unregister(struct mapping *m)
+{
+	for (struct mapping **p = &registry; *p; p = &(*p)->next) {
+		if (*p == m) {
+			*p = m->next;
+			return;
+		}
+	}
+}
+
+void mapping_unref(struct mapping *m)
+{
+	pthread_mutex_lock(&lock);
+	if (--m->refs == 0) {
+		unregister(m);
+		if (m->writable)
+			cow_deinit(&m->cow);
+		if (m->base)
+			munmap(m->base, m->size);
+		free(m);
+	}
+	pthread_mutex_unlock(&lock);
+}

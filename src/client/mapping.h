@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The images mapped in this process. An image whose objects others may point to has one place, so within a process all views
+ * of it share one mapping; bytes that nobody points to may lie anywhere. Any thread.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "image/cow.h"
+#include "wire/wire.h"
+
+struct mapping {
+	struct mapping *next; /* of the registry: those at their own address */
+	unsigned refs;
+	bool registered;
+	bool writable;
+	uint64_t serial;
+	uint32_t daemon;
+	char *base;
+	size_t size;
+	struct cow cow; /* when writable */
+};
+
+enum mapping_need {
+	MAPPING_ANYWHERE, /* bytes: its own address if it is free */
+	MAPPING_AT_HOME,  /* objects: its own address, in the mode asked for */
+	MAPPING_AS_IT_IS, /* what objects point into: its own address, in whatever mode it has */
+};
+
+/*
+ * Maps an image of the daemon with that pid; takes `fd`. -EEXIST: something else lies there. -EBUSY: it is there in the other
+ * mode. The caller calls mapping_unref().
+ */
+int mapping_get(const struct wire_image *im, uint32_t daemon, int fd, bool writable, enum mapping_need need,
+		struct mapping **out);
+void mapping_unref(struct mapping *m);

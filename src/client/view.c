@@ -1,0 +1,261 @@
+/* SPDX-License-Identifier: MIT */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "base/process.h"
+#include "client/connection.h"
+#include "client/mapping.h"
+#include "fixd.h"
+
+struct fixd_view {
+	struct fixd_view_head head; /* first: fixd_view_current() */
+	struct fixd *fixd;
+	uint64_t epoch;	 /* of the connection that has the lease */
+	pid_t attached_by;
+	struct board_map *board;
+	uint64_t serial;
+	uint64_t root;
+	uint32_t generation;
+	bool built;
+	char *path;
+	size_t n_mappings; /* the image, then what its objects point into */
+	struct mapping *mappings[];
+};
+
+/* What a view without a slot on the board looks at: never current. */
+static const uint64_t no_slot;
+
+extern inline bool fixd_view_current(const struct fixd_view *v);
+
+/* The reply of an attach, checked. */
+struct attached {
+	struct wire_attached head;
+	struct wire_image images[WIRE_FDS_MAX];
+	const char *path;
+};
+
+static int parse_attached(struct fixd *f, const struct reply *r, struct attached *out)
+{
+	size_t images;
+
+	if (r->size >= sizeof out->head) {
+		memcpy(&out->head, r->body, sizeof out->head);
+		images = out->head.n_images * sizeof *out->images;
+		if (out->head.n_images >= 1 && out->head.n_images <= WIRE_FDS_MAX && out->head.n_images == r->n_fds &&
+		    r->size == sizeof out->head + images + out->head.path) {
+			memcpy(out->images, r->body + sizeof out->head, images);
+			out->path = r->body + sizeof out->head + images;
+			return 0;
+		}
+	}
+	return fixd_fail_with(f, -EPROTO, "the daemon at %s sent a malformed answer", f->path);
+}
+
+static int map_failed(struct fixd *f, int err, const struct wire_image *im, const char *name)
+{
+	if (err == -EBUSY)
+		return fixd_fail_with(f, err,
+				      "the objects of '%s' are mapped in this process already, in the other mode (read-only or "
+				      "copy-on-write); detach that view first",
+				      name);
+	if (err == -EEXIST)
+		return fixd_fail_with(f, err,
+				      "the objects of '%s' belong at 0x%llx, where this process has something else; "
+				      "address-base in fixd.ini moves them",
+				      name, (unsigned long long)im->address);
+	return fixd_fail_with(f, err, "'%s' cannot be mapped: %s", name, strerror(-err));
+}
+
+static enum mapping_need need_of(const struct wire_image *im, size_t index)
+{
+	if (index > 0)
+		return MAPPING_AS_IT_IS;
+	return im->kind == WIRE_IMAGE_OBJECTS ? MAPPING_AT_HOME : MAPPING_ANYWHERE;
+}
+
+static void view_free(struct fixd_view *v)
+{
+	for (size_t i = 0; i < v->n_mappings; i++)
+		mapping_unref(v->mappings[i]);
+	board_map_unref(v->board);
+	fixd_unref(v->fixd);
+	free(v->path);
+	free(v);
+}
+
+static struct fixd_view *view_new(struct fixd *f, const struct attached *a)
+{
+	const struct wire_image *im = &a->images[0];
+	struct fixd_view *v = calloc(1, sizeof *v + a->head.n_images * sizeof *v->mappings);
+
+	if (!v)
+		return NULL;
+	v->path = a->head.path ? strndup(a->path, a->head.path) : NULL;
+	if (a->head.path && !v->path) {
+		free(v);
+		return NULL;
+	}
+	v->fixd = f;
+	__atomic_add_fetch(&f->refs, 1, __ATOMIC_RELAXED);
+	v->epoch = f->epoch;
+	v->attached_by = f->owner;
+	v->board = f->board;
+	__atomic_add_fetch(&f->board->refs, 1, __ATOMIC_RELAXED);
+	v->head.board = im->board_slot < f->board->slots ? &f->board->words[im->board_slot] : &no_slot;
+	v->head.value = im->board_slot < f->board->slots ? im->board_value : 1;
+	v->serial = im->serial;
+	v->root = im->root;
+	v->generation = im->generation;
+	v->built = a->head.flags & WIRE_ATTACHED_BUILT;
+	return v;
+}
+
+static int make_view(struct fixd *f, const char *name, const struct attached *a, struct reply *reply, bool writable,
+		     struct fixd_view **out)
+{
+	struct fixd_view *v = view_new(f, a);
+
+	if (!v)
+		return fixd_fail_with(f, -ENOMEM, "no memory");
+	for (size_t i = 0; i < a->head.n_images; i++) {
+		int fd = fd_steal(&reply->fds[i]);
+		int r = mapping_get(&a->images[i], f->daemon_pid, fd, writable, need_of(&a->images[i], i), &v->mappings[i]);
+
+		if (r < 0) {
+			view_free(v);
+			return map_failed(f, r, &a->images[i], name);
+		}
+		v->n_mappings++;
+	}
+	*out = v;
+	return 0;
+}
+
+static int request_attach(struct fixd *f, const char *name, const struct fixd_options *o, struct reply *reply)
+{
+	int timeout = o && o->timeout_ms > 0 ? o->timeout_ms : connection_timeout(), r;
+
+	do {
+		char body[WIRE_MESSAGE_MAX];
+		ssize_t size = connection_attach_body(f, body, name, o ? o->scope_key : NULL, 0, timeout);
+
+		if (size < 0)
+			return (int)size;
+		r = connection_request(f, WIRE_TYPE_attach, body, (size_t)size, timeout, reply);
+	} while (r == -ENOKEY && connection_learn_env(f, name));
+	return r;
+}
+
+int fixd_attach(struct fixd *f, const char *name, const struct fixd_options *o, struct fixd_view **out)
+{
+	struct reply reply;
+	struct attached a;
+	int r;
+
+	*out = NULL;
+	if (o && o->size != sizeof *o)
+		return fixd_fail_with(f, -EINVAL, "fixd_options.size is %zu, not %zu", o->size, sizeof *o);
+	if (o && (o->flags & ~(unsigned)FIXD_COW))
+		return fixd_fail_with(f, -EINVAL, "fixd_options.flags has unknown bits: 0x%x", o->flags);
+	r = request_attach(f, name, o, &reply);
+	if (r < 0)
+		return r;
+	r = parse_attached(f, &reply, &a);
+	if (r == 0) {
+		r = make_view(f, name, &a, &reply, o && (o->flags & FIXD_COW), out);
+		if (r < 0)
+			connection_tell(f, WIRE_TYPE_detach, &(struct wire_detach){ a.images[0].serial },
+					sizeof(struct wire_detach));
+	}
+	reply_close(&reply);
+	return r;
+}
+
+void fixd_detach(struct fixd_view *v)
+{
+	struct wire_detach d;
+
+	if (!v)
+		return;
+	d.serial = v->serial;
+	/* The lease belongs to the process and the connection that attached. */
+	if (v->attached_by == process_id() && v->epoch == v->fixd->epoch)
+		connection_tell(v->fixd, WIRE_TYPE_detach, &d, sizeof d);
+	view_free(v);
+}
+
+const void *fixd_view_data(const struct fixd_view *v)
+{
+	return v->mappings[0]->base ? v->mappings[0]->base : "";
+}
+
+void *fixd_view_root(const struct fixd_view *v)
+{
+	return (char *)fixd_view_data(v) + v->root;
+}
+
+size_t fixd_view_size(const struct fixd_view *v)
+{
+	return v->mappings[0]->size;
+}
+
+const char *fixd_view_path(const struct fixd_view *v)
+{
+	return v->path;
+}
+
+uint32_t fixd_view_generation(const struct fixd_view *v)
+{
+	return v->generation;
+}
+
+bool fixd_view_built(const struct fixd_view *v)
+{
+	return v->built;
+}
+
+int64_t fixd_view_reset(struct fixd_view *v)
+{
+	int64_t total = 0;
+
+	for (size_t i = 0; i < v->n_mappings; i++) {
+		struct mapping *m = v->mappings[i];
+		int64_t n = m->writable && m->size ? cow_reset(&m->cow) : 0;
+
+		if (n < 0)
+			return n;
+		total += n;
+	}
+	return total;
+}
+
+struct collecting {
+	struct fixd_range *ranges;
+	size_t room, n;
+};
+
+static void collect(void *arg, const char *start, size_t length)
+{
+	struct collecting *c = arg;
+
+	if (c->n < c->room)
+		c->ranges[c->n] = (struct fixd_range){ start, length };
+	c->n++;
+}
+
+int64_t fixd_view_changes(struct fixd_view *v, struct fixd_range *ranges, size_t n)
+{
+	struct collecting c = { ranges, n, 0 };
+
+	for (size_t i = 0; i < v->n_mappings; i++) {
+		struct mapping *m = v->mappings[i];
+		int64_t r = m->writable && m->size ? cow_changes(&m->cow, collect, &c) : 0;
+
+		if (r < 0)
+			return r;
+	}
+	return (int64_t)c.n;
+}

@@ -1,0 +1,488 @@
+/* SPDX-License-Identifier: MIT */
+#include "config/config.h"
+
+#include <errno.h>
+#include <grp.h>
+#include <pwd.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/sysinfo.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "config/graph.h"
+#include "config/keys.h"
+#include "config/raw.h"
+#include "image/region.h"
+#include "wire/wire.h"
+
+/* The keys that say where a fixture comes from: exactly one in a section. */
+static const char *const source_keys[SOURCE_COUNT] = {
+	[SOURCE_FILE] = "file", [SOURCE_DIRECTORY] = "directory", [SOURCE_COMMAND] = "command", [SOURCE_PLUGIN] = "plugin"
+};
+
+struct loading {
+	struct config *config;
+	struct raw_file raw;
+	struct text *problems;
+	bool failed;
+};
+
+#define problem(l, line, ...)                                                                                          \
+	do {                                                                                                           \
+		config_problem((l)->problems, (l)->config->file, line, __VA_ARGS__);                                   \
+		(l)->failed = true;                                                                                    \
+	} while (0)
+
+const char *source_name(int source)
+{
+	return source_keys[source];
+}
+
+static void set_defaults(struct config *c)
+{
+	long pages = sysconf(_SC_PHYS_PAGES);
+
+	c->jobs = (uint64_t)get_nprocs();
+	c->memory_max = pages > 0 ? (uint64_t)pages * 4096 / 2 : UINT64_C(1) << 30;
+	c->address_base = REGION_BASE;
+	c->log_level = LOG_LEVEL_INFO;
+	c->idle_exit = DURATION_NONE;
+	c->policy = (struct policy){
+		.max_age = 600 * NSEC_PER_SEC,
+		.timeout = 60 * NSEC_PER_SEC,
+		.teardown_timeout = 10 * NSEC_PER_SEC,
+		.retry_after = DURATION_NONE,
+		.memory_max = SIZE_NONE,
+	};
+}
+
+static char **list_dup(char *const *list)
+{
+	char **copy = xcalloc(list_count(list) + 1, sizeof *copy);
+
+	for (size_t i = 0; list && list[i]; i++)
+		copy[i] = xstrdup(list[i]);
+	return copy;
+}
+
+static void list_append(char ***list, char *s)
+{
+	size_t n = list_count(*list);
+
+	*list = xrealloc(*list, (n + 2) * sizeof **list);
+	(*list)[n] = s;
+	(*list)[n + 1] = NULL;
+}
+
+static struct policy policy_dup(const struct policy *p)
+{
+	struct policy copy = *p;
+
+	copy.watch = list_dup(p->watch);
+	copy.check = p->check ? xstrdup(p->check) : NULL;
+	return copy;
+}
+
+/* Parses one entry; `policy` is the object of keys that [policy] also knows. */
+static void apply(struct loading *l, const struct raw_entry *e, enum key_section section, void *object,
+		  struct policy *policy)
+{
+	const struct key *k = key_find(section, e->key);
+	_cleanup_free_ char *wrong = NULL;
+
+	if (section == KEY_FIXD && !strcmp(e->key, "root") && *e->value)
+		return; /* load_root() had it */
+	if (!k) {
+		_cleanup_free_ char *names = key_names(section);
+
+		problem(l, e->line, "unknown key '%s'; allowed here: %s%s", e->key,
+			section == KEY_FIXTURE ? "file, directory, command, plugin, depends, " : "", names);
+		return;
+	}
+	if (k->type == KEY_COMMAND && e->comment_cut) {
+		problem(l, e->line, "%s: ' ;' would start a comment; write ';' without a blank before it", k->name);
+		return;
+	}
+	wrong = key_parse(k, e->value, l->config->root, (k->sections & KEY_POLICY) ? policy : object);
+	if (wrong)
+		problem(l, e->line, "%s", wrong);
+}
+
+static void load_section(struct loading *l, const char *name, enum key_section section, void *object, struct policy *policy)
+{
+	for (size_t i = 0; i < l->raw.n_entries; i++) {
+		const struct raw_entry *e = &l->raw.entries[i];
+
+		if (!strcmp(l->raw.sections[e->section].name, name))
+			apply(l, e, section, object, policy);
+	}
+}
+
+static void make_real(char **path)
+{
+	char *real = realpath(*path, NULL);
+
+	if (!real)
+		return;
+	free(*path);
+	*path = real;
+}
+
+static char *directory_of(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+
+	return slash == path ? xstrdup("/") : xstrndup(path, (size_t)(slash - path));
+}
+
+/* `root` first: the other paths of the file start there. */
+static void load_root(struct loading *l)
+{
+	struct config *c = l->config;
+	_cleanup_free_ char *home = directory_of(c->file);
+	struct stat st;
+
+	c->root = xstrdup(home);
+	for (size_t i = 0; i < l->raw.n_entries; i++) {
+		const struct raw_entry *e = &l->raw.entries[i];
+
+		if (strcmp(l->raw.sections[e->section].name, "fixd") || strcmp(e->key, "root") || !*e->value)
+			continue;
+		free(c->root);
+		c->root = *e->value == '/' ? xstrdup(e->value) : xasprintf("%s/%s", home, e->value);
+		if (stat(c->root, &st) < 0 || !S_ISDIR(st.st_mode))
+			problem(l, e->line, "root = %s: allowed is an existing directory", e->value);
+		else
+			make_real(&c->root);
+	}
+}
+
+static int source_of(const char *key)
+{
+	for (int i = 1; i < SOURCE_COUNT; i++) {
+		if (!strcmp(key, source_keys[i]))
+			return i;
+	}
+	return SOURCE_NONE;
+}
+
+/* The program a command starts, if its first word is one: it is an input too. */
+static void add_executable(struct fixture *f, const char *root)
+{
+	size_t n = strcspn(f->what, " \t\n;|&<>()$`\"'\\*?[#~=%{}");
+	_cleanup_free_ char *word = xstrndup(f->what, n);
+	const char *path = getenv("PATH");
+
+	if (n == 0 || (f->what[n] && !strchr(" \t\n;|&<>", f->what[n])))
+		return;
+	if (strchr(word, '/')) {
+		list_append(&f->inputs, *word == '/' ? xstrdup(word) : xasprintf("%s/%s", root, word));
+		return;
+	}
+	for (const char *p = path ? path : "/usr/bin:/bin"; *p; p += strcspn(p, ":"), p += *p == ':') {
+		_cleanup_free_ char *candidate = xasprintf("%.*s/%s", (int)strcspn(p, ":"), p, word);
+
+		if (*p == '/' && access(candidate, X_OK) == 0) {
+			list_append(&f->inputs, xstrdup(candidate));
+			return;
+		}
+	}
+}
+
+static void load_source(struct loading *l, struct fixture *f, const struct raw_entry *e)
+{
+	const char *root = l->config->root;
+	char *colon;
+
+	if (f->source != SOURCE_NONE) {
+		problem(l, e->line, "%s and %s: exactly one source is allowed", source_keys[f->source], e->key);
+		return;
+	}
+	f->source = source_of(e->key);
+	if (!*e->value) {
+		problem(l, e->line, "%s has no value", e->key);
+		return;
+	}
+	if (f->source == SOURCE_COMMAND) {
+		if (e->comment_cut)
+			problem(l, e->line, "command: ' ;' would start a comment; write ';' without a blank before it");
+		f->what = xstrdup(e->value);
+		add_executable(f, root);
+		return;
+	}
+	f->what = *e->value == '/' ? xstrdup(e->value) : xasprintf("%s/%s", root, e->value);
+	colon = f->source == SOURCE_PLUGIN ? strrchr(f->what, ':') : NULL;
+	if (colon && !strchr(colon, '/')) {
+		f->symbol = xstrdup(colon + 1);
+		*colon = '\0';
+	}
+	list_append(&f->inputs, xstrdup(f->what));
+}
+
+static struct depend parse_depend(const char *s)
+{
+	const char *bracket = strchr(s, '[');
+	size_t n = strlen(s);
+	struct depend d = { 0 };
+
+	if (bracket && s[n - 1] == ']') {
+		d.name = xstrndup(s, (size_t)(bracket - s));
+		d.param = xstrndup(bracket + 1, n - 2 - (size_t)(bracket - s));
+	} else {
+		d.name = xstrdup(s);
+	}
+	return d;
+}
+
+static void load_depends(struct fixture *f, const char *value)
+{
+	char **names = list_split(value);
+
+	f->n_depends = list_count(names);
+	f->depends = xcalloc(f->n_depends, sizeof *f->depends);
+	for (size_t i = 0; i < f->n_depends; i++)
+		f->depends[i] = parse_depend(names[i]);
+	list_free(names);
+}
+
+static int by_key(const void *a, const void *b)
+{
+	const struct raw_entry *const *x = a, *const *y = b;
+
+	return strcmp((*x)->key, (*y)->key);
+}
+
+/* What the section says, in any order; its documentation is not part of what is built. */
+static struct digest digest_section(const struct raw_entry **entries, size_t n)
+{
+	_cleanup_text_ struct text t = { 0 };
+
+	qsort(entries, n, sizeof *entries, by_key);
+	for (size_t i = 0; i < n; i++) {
+		if (strcmp(entries[i]->key, "doc") && strcmp(entries[i]->key, "category"))
+			text_printf(&t, "%s=%s%c", entries[i]->key, entries[i]->value, '\n');
+	}
+	text_add(&t, "", 0);
+	return digest_bytes(t.data, t.size);
+}
+
+static bool valid_name(const char *name)
+{
+	return *name && strlen(name) <= 100 &&
+	       strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-") == strlen(name);
+}
+
+static void check_fixture(struct loading *l, struct fixture *f)
+{
+	if (f->source == SOURCE_NONE && !l->failed)
+		problem(l, f->line, "[fixture %s] has no source; allowed is one of file, directory, command, plugin",
+			f->name);
+	for (size_t i = 0; f->params && f->params[i]; i++) {
+		if (strpbrk(f->params[i], "[]") || strlen(f->name) + strlen(f->params[i]) + 2 > WIRE_NAME_MAX)
+			problem(l, f->line, "params: '%s' is too long or has a bracket", f->params[i]);
+	}
+	if (f->source != SOURCE_PLUGIN && f->malloc_from)
+		problem(l, f->line, "malloc = arena is for plugins");
+	if (f->user && !getpwnam(f->user))
+		problem(l, f->line, "user = %s: there is no such user", f->user);
+	else if (f->user && geteuid() != 0 && getpwnam(f->user)->pw_uid != geteuid())
+		problem(l, f->line, "user = %s: only a daemon of root can build as another user", f->user);
+}
+
+static void load_fixture(struct loading *l, size_t section, const char *name)
+{
+	struct config *c = l->config;
+	struct fixture *f = xcalloc(1, sizeof *f);
+	const struct raw_entry **mine = xcalloc(l->raw.n_entries, sizeof *mine);
+	size_t n = 0;
+
+	f->name = xstrdup(name);
+	f->line = l->raw.sections[section].line;
+	f->policy = policy_dup(&c->policy);
+	f->inputs = xcalloc(1, sizeof *f->inputs);
+	if (!valid_name(name))
+		problem(l, f->line, "[fixture %s]: a name has 1 to 100 letters, digits, '_', '.' or '-'", name);
+	for (size_t i = 0; i < l->raw.n_entries; i++) {
+		const struct raw_entry *e = &l->raw.entries[i];
+
+		if (e->section != (int)section)
+			continue;
+		mine[n++] = e;
+		if (source_of(e->key))
+			load_source(l, f, e);
+		else if (!strcmp(e->key, "depends"))
+			load_depends(f, e->value);
+		else
+			apply(l, e, KEY_FIXTURE, f, &f->policy);
+	}
+	f->section = digest_section(mine, n);
+	free(mine);
+	check_fixture(l, f);
+	c->fixtures = xrealloc(c->fixtures, (c->n_fixtures + 1) * sizeof *c->fixtures);
+	c->fixtures[c->n_fixtures++] = f;
+}
+
+static void load_sections(struct loading *l)
+{
+	for (size_t i = 0; i < l->raw.n_sections; i++) {
+		const struct raw_section *s = &l->raw.sections[i];
+
+		if (!strncmp(s->name, "fixture ", 8))
+			load_fixture(l, i, s->name + 8 + strspn(s->name + 8, " "));
+		else if (strcmp(s->name, "fixd") && strcmp(s->name, "policy"))
+			problem(l, s->line, "unknown section [%s]; allowed: [fixd], [policy], [fixture NAME]", s->name);
+	}
+}
+
+static void resolve_people(struct loading *l)
+{
+	struct config *c = l->config;
+
+	for (size_t i = 0; c->allow_user_names && c->allow_user_names[i]; i++) {
+		struct passwd *pw = getpwnam(c->allow_user_names[i]);
+
+		if (!pw) {
+			problem(l, 0, "allow-users: there is no user '%s'", c->allow_user_names[i]);
+			continue;
+		}
+		c->allow_users = xrealloc(c->allow_users, (c->n_allow_users + 1) * sizeof *c->allow_users);
+		c->allow_users[c->n_allow_users++] = pw->pw_uid;
+	}
+	for (size_t i = 0; c->allow_group_names && c->allow_group_names[i]; i++) {
+		struct group *gr = getgrnam(c->allow_group_names[i]);
+
+		if (!gr) {
+			problem(l, 0, "allow-groups: there is no group '%s'", c->allow_group_names[i]);
+			continue;
+		}
+		c->allow_groups = xrealloc(c->allow_groups, (c->n_allow_groups + 1) * sizeof *c->allow_groups);
+		c->allow_groups[c->n_allow_groups++] = gr->gr_gid;
+	}
+}
+
+static int by_name(const void *a, const void *b)
+{
+	const struct fixture *const *x = a, *const *y = b;
+
+	return strcmp((*x)->name, (*y)->name);
+}
+
+int config_load(const char *path, struct config **out, struct text *problems)
+{
+	struct loading l = { .config = xcalloc(1, sizeof *l.config), .problems = problems };
+	struct config *c = l.config;
+	int r;
+
+	c->file = realpath(path, NULL);
+	if (!c->file)
+		c->file = xstrdup(path);
+	r = raw_read(c->file, &l.raw, problems);
+	l.failed = r < 0;
+	if (r == 0) {
+		set_defaults(c);
+		load_root(&l);
+		load_section(&l, "fixd", KEY_FIXD, c, NULL);
+		load_section(&l, "policy", KEY_POLICY, NULL, &c->policy);
+		load_sections(&l);
+		resolve_people(&l);
+		if (c->n_fixtures)
+			qsort(c->fixtures, c->n_fixtures, sizeof *c->fixtures, by_name);
+		if (graph_check(c, problems) < 0)
+			l.failed = true;
+	}
+	raw_deinit(&l.raw);
+	if (l.failed) {
+		config_free(c);
+		return r < 0 ? r : -EINVAL;
+	}
+	*out = c;
+	return 0;
+}
+
+static void fixture_free(struct fixture *f)
+{
+	for (size_t i = 0; i < f->n_depends; i++) {
+		free(f->depends[i].name);
+		free(f->depends[i].param);
+	}
+	free(f->depends);
+	key_free_fields(KEY_FIXTURE, f);
+	key_free_fields(KEY_POLICY, &f->policy);
+	list_free(f->inputs);
+	free(f->symbol);
+	free(f->what);
+	free(f->name);
+	free(f);
+}
+
+struct config *config_free(struct config *c)
+{
+	if (!c)
+		return NULL;
+	for (size_t i = 0; i < c->n_fixtures; i++)
+		fixture_free(c->fixtures[i]);
+	free(c->fixtures);
+	free(c->allow_users);
+	free(c->allow_groups);
+	key_free_fields(KEY_FIXD, c);
+	key_free_fields(KEY_POLICY, &c->policy);
+	free(c->file);
+	free(c);
+	return NULL;
+}
+
+const struct fixture *config_find(const struct config *c, const char *name)
+{
+	size_t low = 0, high = c->n_fixtures;
+
+	while (low < high) {
+		size_t mid = low + (high - low) / 2;
+		int order = strcmp(name, c->fixtures[mid]->name);
+
+		if (order == 0)
+			return c->fixtures[mid];
+		if (order < 0)
+			high = mid;
+		else
+			low = mid + 1;
+	}
+	return NULL;
+}
+
+size_t config_check_sources(const struct config *c, struct text *problems)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < c->n_fixtures; i++) {
+		const struct fixture *f = c->fixtures[i];
+
+		if (f->source == SOURCE_COMMAND || access(f->what, R_OK) == 0)
+			continue;
+		config_problem(problems, c->file, f->line, "[fixture %s] %s = %s cannot be read: %s", f->name,
+			       source_keys[f->source], f->what, strerror(errno));
+		n++;
+	}
+	return n;
+}
+
+char *config_describe(const struct fixture *f)
+{
+	struct text t = { 0 };
+
+	for (size_t i = 0; i < key_count; i++) {
+		const struct key *k = &key_table[i];
+		_cleanup_text_ struct text value = { 0 };
+
+		if (!(k->sections & KEY_FIXTURE) || k->type == KEY_UNSUPPORTED || !strcmp(k->name, "doc") ||
+		    !strcmp(k->name, "scope") || !strcmp(k->name, "params"))
+			continue;
+		key_print(k, (k->sections & KEY_POLICY) ? (const void *)&f->policy : f, &value);
+		if (value.size)
+			text_printf(&t, "%s = %s\n", k->name, value.data);
+	}
+	return text_steal(&t);
+}

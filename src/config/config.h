@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * fixd.ini, read and checked: what a struct config holds is complete and consistent. Relative paths are absolute, every
+ * dependency exists, is no cycle and no narrower scope, defaults are filled in. fixd.ini(5) is the reference.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/text.h"
+#include "image/digest.h"
+
+/* pytest's scopes, widest first. */
+enum scope { SCOPE_SESSION, SCOPE_PACKAGE, SCOPE_MODULE, SCOPE_CLASS, SCOPE_FUNCTION, SCOPE_COUNT };
+
+enum source_kind { SOURCE_NONE, SOURCE_FILE, SOURCE_DIRECTORY, SOURCE_COMMAND, SOURCE_PLUGIN, SOURCE_COUNT };
+
+enum age_from { AGE_FROM_CREATION, AGE_FROM_LAST_USE };
+enum watch_by { WATCH_BY_MTIME, WATCH_BY_CONTENT };
+enum rebuild { REBUILD_LAZY, REBUILD_EAGER };
+enum io_kind { IO_AUTO, IO_URING, IO_EPOLL };
+
+#define DURATION_NONE INT64_C(-1)
+#define SIZE_NONE UINT64_MAX
+
+struct policy {
+	int64_t max_age; /* ns, or DURATION_NONE */
+	int age_from;	 /* enum age_from */
+	char **watch;	 /* absolute files, directories and globs */
+	int watch_by;	 /* enum watch_by */
+	char *check;	 /* shell command, or NULL */
+	int64_t timeout;
+	int64_t teardown_timeout;
+	int64_t retry_after;
+	int rebuild;	     /* enum rebuild */
+	uint64_t memory_max; /* bytes of one image, or SIZE_NONE */
+};
+
+struct depend {
+	char *name;
+	char *param; /* or NULL */
+	const struct fixture *fixture;
+};
+
+struct fixture {
+	char *name;
+	char *doc, *category, *path;
+	int line;
+	int scope; /* enum scope */
+	char **params;
+	struct depend *depends;
+	size_t n_depends;
+	int source; /* enum source_kind */
+	char *what; /* its path or command */
+	char *symbol;
+	char **inputs; /* what its source reads: files that are watched besides policy.watch */
+	struct policy policy;
+	int huge_pages;	 /* enum huge_pages */
+	int stray;	 /* enum job_strays */
+	int malloc_from; /* 1: the arena */
+	int warm;
+	char **env; /* names */
+	char *user;
+	struct digest section; /* of its keys and values */
+};
+
+struct config {
+	char *file; /* absolute */
+	char *socket;
+	char *root;
+	uint64_t jobs;
+	uint64_t memory_max;
+	uint64_t address_base;
+	int io; /* enum io_kind */
+	int log_level;
+	char **allow_user_names, **allow_group_names;
+	uid_t *allow_users;
+	size_t n_allow_users;
+	gid_t *allow_groups;
+	size_t n_allow_groups;
+	int64_t idle_exit;
+	struct policy policy;	   /* [policy]: the defaults */
+	struct fixture **fixtures; /* by name */
+	size_t n_fixtures;
+};
+
+/*
+ * Reads `path`. On success *out is the configuration (config_free() it) and `problems` may hold warnings; on -EINVAL
+ * `problems` holds a line "FILE:LINE: what is wrong and what is allowed" for each mistake.
+ */
+int config_load(const char *path, struct config **out, struct text *problems);
+struct config *config_free(struct config *c);
+
+const struct fixture *config_find(const struct config *c, const char *name);
+const char *scope_name(int scope);
+const char *source_name(int source);
+
+/* Sources that cannot be read right now, a line each as above: their builds will fail. Returns how many. */
+size_t config_check_sources(const struct config *c, struct text *problems);
+
+/* The settings of a fixture that differ from the built-in defaults, as "key = value" lines. */
+char *config_describe(const struct fixture *f);

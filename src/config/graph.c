@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: MIT */
+#include "config/graph.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "config/raw.h"
+
+enum mark { UNSEEN, ON_PATH, DONE };
+
+struct walk {
+	struct config *config;
+	struct text *problems;
+	enum mark *marks;
+	bool failed;
+};
+
+static size_t index_of(const struct config *c, const struct fixture *f)
+{
+	size_t i = 0;
+
+	while (c->fixtures[i] != f)
+		i++;
+	return i;
+}
+
+static void link_one(struct walk *w, const struct fixture *f, struct depend *d)
+{
+	const struct config *c = w->config;
+	const struct fixture *to = config_find(c, d->name);
+	const char *wrong = NULL;
+
+	d->fixture = to;
+	if (!to)
+		config_problem(w->problems, c->file, f->line, "[fixture %s] depends on '%s', which is not defined", f->name,
+			       d->name);
+	else if (to->scope > f->scope)
+		config_problem(w->problems, c->file, f->line,
+			       "[fixture %s] has scope %s and depends on '%s' with the narrower scope %s; allowed is the same "
+			       "scope or a wider one",
+			       f->name, scope_name(f->scope), d->name, scope_name(to->scope));
+	else if (to->params && (!d->param || !list_has(to->params, d->param)))
+		wrong = "has params; write one of them, as NAME[PARAM]";
+	else if (!to->params && d->param)
+		wrong = "has no params";
+	else
+		return;
+	if (wrong)
+		config_problem(w->problems, c->file, f->line, "[fixture %s] depends on '%s', which %s", f->name, d->name,
+			       wrong);
+	w->failed = true;
+}
+
+static void visit(struct walk *w, const struct fixture *f)
+{
+	size_t i = index_of(w->config, f);
+
+	if (w->marks[i] == DONE)
+		return;
+	w->marks[i] = ON_PATH;
+	for (size_t k = 0; k < f->n_depends; k++) {
+		const struct fixture *to = f->depends[k].fixture;
+
+		if (!to)
+			continue;
+		if (w->marks[index_of(w->config, to)] == ON_PATH) {
+			config_problem(w->problems, w->config->file, f->line,
+				       "[fixture %s] depends on '%s': that is a cycle; a fixture cannot depend on itself, "
+				       "directly or through others",
+				       f->name, to->name);
+			w->failed = true;
+			continue;
+		}
+		visit(w, to);
+	}
+	w->marks[i] = DONE;
+}
+
+int graph_check(struct config *c, struct text *problems)
+{
+	struct walk w = { .config = c, .problems = problems, .marks = xcalloc(c->n_fixtures, sizeof *w.marks) };
+
+	for (size_t i = 0; i < c->n_fixtures; i++) {
+		for (size_t k = 0; k < c->fixtures[i]->n_depends; k++)
+			link_one(&w, c->fixtures[i], &c->fixtures[i]->depends[k]);
+	}
+	for (size_t i = 0; i < c->n_fixtures; i++)
+		visit(&w, c->fixtures[i]);
+	free(w.marks);
+	return w.failed ? -EINVAL : 0;
+}

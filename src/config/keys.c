@@ -1,0 +1,285 @@
+/* SPDX-License-Identifier: MIT */
+#include "config/keys.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "base/units.h"
+#include "config/config.h"
+#include "image/region.h"
+
+static const char *const io_values[] = { "auto", "io_uring", "epoll", NULL };
+static const char *const log_level_values[] = { "error", "warn", "info", "debug", NULL };
+static const char *const age_from_values[] = { "creation", "last-use", NULL };
+static const char *const watch_by_values[] = { "mtime", "content", NULL };
+static const char *const rebuild_values[] = { "lazy", "eager", NULL };
+static const char *const scope_values[] = { "session", "package", "module", "class", "function", NULL };
+static const char *const huge_values[] = { "auto", "yes", "no", NULL };
+static const char *const stray_values[] = { "error", "warn", "allow", NULL };
+static const char *const malloc_values[] = { "heap", "arena", NULL };
+static const char *const bool_values[] = { "no", "yes", NULL };
+static const char *const drop_values[] = { "drop", NULL };
+
+static const char *const later_source[] = { "this source is not supported yet", NULL };
+static const char *const later_service[] = { "services are not supported yet", NULL };
+static const char *const later_teardown[] = { "teardown commands are not supported yet", NULL };
+static const char *const later_path[] = { "showing a fixture at a path is not supported yet", NULL };
+
+#define IN_CONFIG(field) offsetof(struct config, field)
+#define IN_POLICY(field) offsetof(struct policy, field)
+#define IN_FIXTURE(field) offsetof(struct fixture, field)
+#define BOTH (KEY_POLICY | KEY_FIXTURE)
+
+/* Keys of [policy] that also stand in [fixture]: the offset is that in struct policy. */
+const struct key key_table[] = {
+	{ "socket", KEY_FIXD, KEY_PATH, IN_CONFIG(socket), NULL, 0, 0 },
+	{ "root", KEY_FIXD, KEY_PATH, IN_CONFIG(root), NULL, 0, 0 },
+	{ "jobs", KEY_FIXD, KEY_U64, IN_CONFIG(jobs), NULL, 1, 1024 },
+	{ "memory-max", KEY_FIXD, KEY_SIZE, IN_CONFIG(memory_max), NULL, 0, 0 },
+	{ "address-base", KEY_FIXD, KEY_ADDRESS, IN_CONFIG(address_base), NULL, 0x10000, 0x7fc000000000 },
+	{ "io", KEY_FIXD, KEY_ENUM, IN_CONFIG(io), io_values, 0, 0 },
+	{ "log-level", KEY_FIXD, KEY_ENUM, IN_CONFIG(log_level), log_level_values, 0, 0 },
+	{ "allow-users", KEY_FIXD, KEY_LIST, IN_CONFIG(allow_user_names), NULL, 0, 0 },
+	{ "allow-groups", KEY_FIXD, KEY_LIST, IN_CONFIG(allow_group_names), NULL, 0, 0 },
+	{ "idle-exit", KEY_FIXD, KEY_DURATION_OR_NONE, IN_CONFIG(idle_exit), NULL, 0, 0 },
+
+	{ "max-age", BOTH, KEY_DURATION_OR_NONE, IN_POLICY(max_age), NULL, 0, 0 },
+	{ "age-from", BOTH, KEY_ENUM, IN_POLICY(age_from), age_from_values, 0, 0 },
+	{ "watch", BOTH, KEY_PATH_LIST, IN_POLICY(watch), NULL, 0, 0 },
+	{ "watch-by", BOTH, KEY_ENUM, IN_POLICY(watch_by), watch_by_values, 0, 0 },
+	{ "check", BOTH, KEY_COMMAND, IN_POLICY(check), NULL, 0, 0 },
+	{ "on-restart", BOTH, KEY_UNSUPPORTED, 0, drop_values, 0, 0 },
+	{ "timeout", BOTH, KEY_DURATION, IN_POLICY(timeout), NULL, 0, 0 },
+	{ "teardown-timeout", BOTH, KEY_DURATION, IN_POLICY(teardown_timeout), NULL, 0, 0 },
+	{ "retry-after", BOTH, KEY_DURATION_OR_NONE, IN_POLICY(retry_after), NULL, 0, 0 },
+	{ "rebuild", BOTH, KEY_ENUM, IN_POLICY(rebuild), rebuild_values, 0, 0 },
+	{ "memory-max", BOTH, KEY_SIZE, IN_POLICY(memory_max), NULL, 0, 0 },
+
+	{ "doc", KEY_FIXTURE, KEY_STRING, IN_FIXTURE(doc), NULL, 0, 0 },
+	{ "category", KEY_FIXTURE, KEY_STRING, IN_FIXTURE(category), NULL, 0, 0 },
+	{ "scope", KEY_FIXTURE, KEY_ENUM, IN_FIXTURE(scope), scope_values, 0, 0 },
+	{ "params", KEY_FIXTURE, KEY_LIST, IN_FIXTURE(params), NULL, 0, 0 },
+	{ "huge-pages", KEY_FIXTURE, KEY_ENUM, IN_FIXTURE(huge_pages), huge_values, 0, 0 },
+	{ "stray-pointers", KEY_FIXTURE, KEY_ENUM, IN_FIXTURE(stray), stray_values, 0, 0 },
+	{ "malloc", KEY_FIXTURE, KEY_ENUM, IN_FIXTURE(malloc_from), malloc_values, 0, 0 },
+	{ "warm", KEY_FIXTURE, KEY_ENUM, IN_FIXTURE(warm), bool_values, 0, 0 },
+	{ "env", KEY_FIXTURE, KEY_LIST, IN_FIXTURE(env), NULL, 0, 0 },
+	{ "user", KEY_FIXTURE, KEY_STRING, IN_FIXTURE(user), NULL, 0, 0 },
+
+	{ "path", KEY_FIXTURE, KEY_UNSUPPORTED, 0, later_path, 0, 0 },
+	{ "teardown", KEY_FIXTURE, KEY_UNSUPPORTED, 0, later_teardown, 0, 0 },
+	{ "ready", KEY_FIXTURE, KEY_UNSUPPORTED, 0, later_service, 0, 0 },
+	{ "value", KEY_FIXTURE, KEY_UNSUPPORTED, 0, later_service, 0, 0 },
+	{ "reset", KEY_FIXTURE, KEY_UNSUPPORTED, 0, later_service, 0, 0 },
+	{ "exclusive", KEY_FIXTURE, KEY_UNSUPPORTED, 0, later_service, 0, 0 },
+	{ "service", KEY_FIXTURE, KEY_UNSUPPORTED, 0, later_source, 0, 0 },
+	{ "client", KEY_FIXTURE, KEY_UNSUPPORTED, 0, later_source, 0, 0 },
+	{ "tree", KEY_FIXTURE, KEY_UNSUPPORTED, 0, later_source, 0, 0 },
+};
+
+const size_t key_count = ELEMENTSOF(key_table);
+
+const char *scope_name(int scope)
+{
+	return scope_values[scope];
+}
+
+const struct key *key_find(enum key_section section, const char *name)
+{
+	for (size_t i = 0; i < key_count; i++) {
+		if ((key_table[i].sections & section) && !strcmp(key_table[i].name, name))
+			return &key_table[i];
+	}
+	return NULL;
+}
+
+char *key_names(enum key_section section)
+{
+	struct text t = { 0 };
+
+	for (size_t i = 0; i < key_count; i++) {
+		if (key_table[i].sections & section)
+			text_printf(&t, "%s%s", t.size ? ", " : "", key_table[i].name);
+	}
+	return text_steal(&t);
+}
+
+static char *absolute(const char *root, const char *path)
+{
+	return *path == '/' ? xstrdup(path) : xasprintf("%s/%s", root, path);
+}
+
+static char *joined(const char *const *values)
+{
+	struct text t = { 0 };
+
+	for (; *values; values++)
+		text_printf(&t, "%s%s", t.size ? ", " : "", *values);
+	return text_steal(&t);
+}
+
+static char *parse_enum(const struct key *k, const char *value, int *field)
+{
+	_cleanup_free_ char *allowed = NULL;
+
+	for (int i = 0; k->values[i]; i++) {
+		if (!strcmp(value, k->values[i])) {
+			*field = i;
+			return NULL;
+		}
+	}
+	allowed = joined(k->values);
+	return xasprintf("%s = %s: allowed are %s", k->name, value, allowed);
+}
+
+static char *parse_number(const struct key *k, const char *value, uint64_t *field)
+{
+	bool hex = k->type == KEY_ADDRESS;
+
+	if (parse_u64(value, hex ? 0 : 10, k->max, field) == 0 && *field >= k->min &&
+	    !(hex && *field % REGION_ALIGN))
+		return NULL;
+	if (hex)
+		return xasprintf("%s = %s: allowed is a multiple of 2 MiB from 0x%llx to 0x%llx", k->name, value, k->min,
+				 k->max);
+	return xasprintf("%s = %s: allowed is a number from %llu to %llu", k->name, value, k->min, k->max);
+}
+
+static char *parse_amount(const struct key *k, const char *value, void *field)
+{
+	if (k->type == KEY_SIZE) {
+		if (!strcmp(value, "none"))
+			*(uint64_t *)field = SIZE_NONE;
+		else if (parse_size(value, field) < 0 || *(uint64_t *)field == 0)
+			return xasprintf("%s = %s: allowed is a number of bytes with K, M or G (64M), or none", k->name,
+					 value);
+		return NULL;
+	}
+	if (k->type == KEY_DURATION_OR_NONE && !strcmp(value, "none"))
+		*(int64_t *)field = DURATION_NONE;
+	else if (parse_duration(value, field) < 0)
+		return xasprintf("%s = %s: allowed is a number with ms, s, m or h (90s)%s", k->name, value,
+				 k->type == KEY_DURATION ? "" : ", or none");
+	return NULL;
+}
+
+static void set_string(char **field, char *value)
+{
+	free(*field);
+	*field = value;
+}
+
+static void set_list(char ***field, const char *value, const char *root)
+{
+	list_free(*field);
+	*field = list_split(value);
+	for (size_t i = 0; root && (*field)[i]; i++)
+		set_string(&(*field)[i], absolute(root, (*field)[i]));
+}
+
+char *key_parse(const struct key *k, const char *value, const char *root, void *object)
+{
+	void *field = (char *)object + k->offset;
+
+	if (*value == '\0' && k->type != KEY_STRING)
+		return xasprintf("%s has no value", k->name);
+	switch (k->type) {
+	case KEY_STRING:
+	case KEY_COMMAND:
+		set_string(field, xstrdup(value));
+		return NULL;
+	case KEY_PATH:
+		set_string(field, absolute(root, value));
+		return NULL;
+	case KEY_LIST:
+		set_list(field, value, NULL);
+		return NULL;
+	case KEY_PATH_LIST:
+		set_list(field, value, root);
+		return NULL;
+	case KEY_ENUM:
+		return parse_enum(k, value, field);
+	case KEY_U64:
+	case KEY_ADDRESS:
+		return parse_number(k, value, field);
+	case KEY_SIZE:
+	case KEY_DURATION:
+	case KEY_DURATION_OR_NONE:
+		return parse_amount(k, value, field);
+	case KEY_UNSUPPORTED:
+		if (!strcmp(k->name, "on-restart"))
+			return strcmp(value, "drop") ? xasprintf("on-restart = %s: allowed is drop; keep is not supported yet",
+								 value) :
+						       NULL;
+		return xasprintf("%s: %s", k->name, k->values[0]);
+	}
+	return NULL;
+}
+
+void key_free_fields(enum key_section section, void *object)
+{
+	for (size_t i = 0; i < key_count; i++) {
+		const struct key *k = &key_table[i];
+		void *field = (char *)object + k->offset;
+
+		/* A policy key of a fixture is freed with its policy. */
+		if (!(k->sections & section) || (section == KEY_FIXTURE && (k->sections & KEY_POLICY)))
+			continue;
+		if (k->type == KEY_STRING || k->type == KEY_COMMAND || k->type == KEY_PATH)
+			free(*(char **)field);
+		else if (k->type == KEY_LIST || k->type == KEY_PATH_LIST)
+			list_free(*(char ***)field);
+	}
+}
+
+static void print_list(char *const *list, struct text *out)
+{
+	for (size_t i = 0; list && list[i]; i++)
+		text_printf(out, "%s%s", i ? ", " : "", list[i]);
+}
+
+void key_print(const struct key *k, const void *object, struct text *out)
+{
+	const void *field = (const char *)object + k->offset;
+	char buf[32];
+
+	switch (k->type) {
+	case KEY_STRING:
+	case KEY_COMMAND:
+	case KEY_PATH:
+		text_puts(out, *(char *const *)field ? *(char *const *)field : "");
+		break;
+	case KEY_LIST:
+	case KEY_PATH_LIST:
+		print_list(*(char **const *)field, out);
+		break;
+	case KEY_ENUM:
+		text_puts(out, k->values[*(const int *)field]);
+		break;
+	case KEY_U64:
+		text_printf(out, "%" PRIu64, *(const uint64_t *)field);
+		break;
+	case KEY_ADDRESS:
+		text_printf(out, "0x%" PRIx64, *(const uint64_t *)field);
+		break;
+	case KEY_SIZE:
+		if (*(const uint64_t *)field == SIZE_NONE)
+			text_puts(out, "none");
+		else
+			text_puts(out, format_size(buf, sizeof buf, *(const uint64_t *)field));
+		break;
+	case KEY_DURATION:
+	case KEY_DURATION_OR_NONE:
+		if (*(const int64_t *)field == DURATION_NONE)
+			text_puts(out, "none");
+		else
+			text_puts(out, format_duration(buf, sizeof buf, *(const int64_t *)field));
+		break;
+	case KEY_UNSUPPORTED:
+		break;
+	}
+}

@@ -1,0 +1,228 @@
+/* SPDX-License-Identifier: MIT */
+/* What the commands of fixctl share: asking the daemon, its reports as JSON, printing. */
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/fd.h"
+#include "client/connection.h"
+#include "fixctl/fixctl.h"
+#include "fixd.h"
+#include "image/memfd.h"
+#include "wire/record.h"
+#include "wire/report.h"
+
+#define REPORT_MS 30000
+
+struct fixd *ctl_open(const struct fixctl *ctl)
+{
+	struct fixd *f;
+	int r;
+
+	/* The operator asked for it by name: FIXD_DISABLE is for test suites. */
+	unsetenv("FIXD_DISABLE");
+	r = fixd_open(&f, ctl->socket);
+	if (r == 0)
+		return f;
+	fprintf(stderr, "fixctl: %s\n", fixd_error(NULL));
+	exit(r == -ETIMEDOUT ? EXIT_TIMED_OUT : r == -EACCES || r == -EPROTONOSUPPORT ? EXIT_REFUSED : EXIT_NO_DAEMON);
+}
+
+int ctl_failed(const struct fixd *f, int err)
+{
+	fprintf(stderr, "fixctl: %s\n", fixd_error(f));
+	switch (err) {
+	case -EIO:
+		return EXIT_BUILD_FAILED;
+	case -ETIMEDOUT:
+		return EXIT_TIMED_OUT;
+	case -ECONNRESET:
+	case -EPIPE:
+	case -ECONNREFUSED:
+		return EXIT_NO_DAEMON;
+	default:
+		return EXIT_REFUSED;
+	}
+}
+
+static void try_help(const char *command)
+{
+	fprintf(stderr, "Try 'fixctl %s%s'.\n", command ? "help " : "--help", command ? command : "");
+	exit(EXIT_USAGE);
+}
+
+void ctl_misuse(const char *command, const char *fmt, ...)
+{
+	va_list ap;
+
+	fputs("fixctl: ", stderr);
+	va_start(ap, fmt);
+	vfprintf(stderr, fmt, ap);
+	va_end(ap);
+	fputc('\n', stderr);
+	try_help(command);
+	abort();
+}
+
+void ctl_bad_option(const char *command)
+{
+	try_help(command);
+	abort();
+}
+
+/* The memfd of a report, read whole. */
+static int read_report(struct fixd *f, struct reply *r, char **out, size_t *out_size)
+{
+	struct wire_report head;
+	uint64_t size;
+	char *data;
+
+	if (r->size != sizeof head || r->n_fds != 1 || memfd_verify(r->fds[0], &size) < 0) {
+		reply_close(r);
+		return ctl_failed(f, fixd_fail_with(f, -EPROTO, "the daemon sent a malformed report"));
+	}
+	data = xcalloc(1, size + 1);
+	if (fd_pread_all(r->fds[0], data, size, 0) != (ssize_t)size)
+		size = 0;
+	reply_close(r);
+	*out = data;
+	*out_size = size;
+	return 0;
+}
+
+int ctl_report_text(struct fixd *f, uint16_t type, const void *body, size_t size, char **out, size_t *out_size)
+{
+	struct reply reply;
+	int r = connection_request(f, type, body, size, REPORT_MS, &reply);
+
+	return r < 0 ? ctl_failed(f, r) : read_report(f, &reply, out, out_size);
+}
+
+static json_t *value_of(const struct record *r, bool *bad);
+
+static json_t *object_of(struct record_reader in, bool *bad)
+{
+	json_t *object = json_object();
+	struct record r;
+
+	while (record_next(&in, &r, bad)) {
+		const char *name = report_field_name(r.field);
+
+		if (name)
+			json_object_set_new(object, name, value_of(&r, bad));
+	}
+	return object;
+}
+
+static json_t *list_of(struct record_reader in, bool *bad)
+{
+	json_t *list = json_array();
+	struct record r;
+
+	while (record_next(&in, &r, bad))
+		json_array_append_new(list, value_of(&r, bad));
+	return list;
+}
+
+static json_t *value_of(const struct record *r, bool *bad)
+{
+	switch (r->kind) {
+	case RECORD_U64:
+		return json_integer((json_int_t)r->number);
+	case RECORD_TIME:
+		return json_real((double)(int64_t)r->number / NSEC_PER_SEC);
+	case RECORD_BOOL:
+		return json_boolean(r->number != 0);
+	case RECORD_STRING: {
+		json_t *s = json_stringn(r->data, r->size);
+
+		return s ? s : json_string("(not UTF-8)");
+	}
+	case RECORD_OBJECT:
+		return object_of(record_inside(r), bad);
+	case RECORD_LIST:
+		return list_of(record_inside(r), bad);
+	default:
+		return json_null();
+	}
+}
+
+int ctl_report(struct fixd *f, uint16_t type, const void *body, size_t size, json_t **out)
+{
+	_cleanup_free_ char *data = NULL;
+	size_t n;
+	bool bad = false;
+	int code = ctl_report_text(f, type, body, size, &data, &n);
+
+	if (code)
+		return code;
+	*out = object_of((struct record_reader){ data, n }, &bad);
+	if (!bad)
+		return 0;
+	json_decref(*out);
+	return ctl_failed(f, fixd_fail_with(f, -EPROTO, "the daemon sent a malformed report"));
+}
+
+int ctl_query(struct fixd *f, uint16_t type, const char *pattern, json_t **out)
+{
+	char body[sizeof(struct wire_query) + WIRE_NAME_MAX];
+	size_t n = strlen(pattern);
+	struct wire_query q = { .pattern = (uint16_t)n };
+
+	if (n > WIRE_NAME_MAX)
+		ctl_misuse(NULL, "a name has at most %d bytes", WIRE_NAME_MAX);
+	memcpy(body, &q, sizeof q);
+	memcpy(body + sizeof q, pattern, n);
+	return ctl_report(f, type, body, sizeof q + n, out);
+}
+
+void ctl_print_json(const json_t *j)
+{
+	json_dumpf(j, stdout, JSON_INDENT(2) | JSON_PRESERVE_ORDER | JSON_REAL_PRECISION(16));
+	putchar('\n');
+}
+
+const char *ctl_string(const json_t *object, const char *key)
+{
+	const char *s = json_string_value(json_object_get(object, key));
+
+	return s ? s : "";
+}
+
+int64_t ctl_int(const json_t *object, const char *key)
+{
+	return json_integer_value(json_object_get(object, key));
+}
+
+double ctl_real(const json_t *object, const char *key)
+{
+	return json_number_value(json_object_get(object, key));
+}
+
+const char *ctl_color(const char *code)
+{
+	static int wanted = -1;
+
+	if (wanted < 0) {
+		const char *no = getenv("NO_COLOR");
+
+		wanted = isatty(STDOUT_FILENO) && !(no && *no);
+	}
+	return wanted ? code : "";
+}
+
+char *ctl_time(char *buf, size_t n, double seconds)
+{
+	time_t t = (time_t)seconds;
+	struct tm tm;
+
+	localtime_r(&t, &tm);
+	strftime(buf, n, "%Y-%m-%d %H:%M:%S", &tm);
+	return buf;
+}

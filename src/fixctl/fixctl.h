@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: MIT */
+/* fixctl: the operator's tool. One file a command; main.c has the table. Exit codes are those of fixctl(1). */
+#pragma once
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/alloc.h"
+
+enum fixctl_exit {
+	EXIT_REFUSED = 1, /* the daemon refused, or found nothing */
+	EXIT_USAGE = 2,
+	EXIT_NO_DAEMON = 3,
+	EXIT_BUILD_FAILED = 4,
+	EXIT_TIMED_OUT = 5,
+};
+
+struct fixctl {
+	const char *socket; /* NULL: where libfixd looks */
+	bool json;
+};
+
+struct fixctl_command {
+	const char *name;
+	int (*run)(struct fixctl *ctl, int argc, char **argv);
+	const char *summary; /* one line */
+	const char *help;    /* usage and options */
+};
+
+extern const struct fixctl_command command_status, command_list, command_warm, command_get, command_cleanup, command_log,
+	command_reload, command_stop, command_doctor;
+
+struct fixd;
+
+/* Connects, or prints why not and exits with EXIT_NO_DAEMON. */
+struct fixd *ctl_open(const struct fixctl *ctl);
+
+/* Prints the sentence of the last failure; returns the exit code for `err`. */
+int ctl_failed(const struct fixd *f, int err);
+
+/* One line about a misuse and where to read on; exits. */
+_Noreturn void ctl_misuse(const char *command, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* For the '?' of getopt_long(). */
+_Noreturn void ctl_bad_option(const char *command);
+
+/* Sends a request with a pattern and gives the daemon's report, as it is or as JSON. 0, or an exit code (printed). */
+int ctl_report_text(struct fixd *f, uint16_t type, const void *body, size_t size, char **out, size_t *out_size);
+int ctl_report(struct fixd *f, uint16_t type, const void *body, size_t size, json_t **out);
+int ctl_query(struct fixd *f, uint16_t type, const char *pattern, json_t **out);
+
+void ctl_print_json(const json_t *j);
+
+/* Members of an object, with a default for null. */
+const char *ctl_string(const json_t *object, const char *key);
+int64_t ctl_int(const json_t *object, const char *key);
+double ctl_real(const json_t *object, const char *key);
+
+/* Colours on a terminal, unless NO_COLOR is set; "" otherwise. */
+const char *ctl_color(const char *code);
+#define BOLD ctl_color("\033[1m")
+#define RED ctl_color("\033[31m")
+#define GREEN ctl_color("\033[32m")
+#define YELLOW ctl_color("\033[33m")
+#define PLAIN ctl_color("\033[0m")
+
+/* "2026-01-15 10:30:00" of seconds since 1970. Returns `buf`. */
+char *ctl_time(char *buf, size_t n, double seconds);

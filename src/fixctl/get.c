@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: MIT */
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "fixctl/fixctl.h"
+#include "fixd.h"
+
+/* Beside the file first, so that nobody sees half of it. */
+static int write_file(const char *path, const void *data, size_t size)
+{
+	_cleanup_free_ char *beside = xasprintf("%s.XXXXXX", path);
+	_cleanup_fd_ int fd = mkostemp(beside, O_CLOEXEC);
+	mode_t mask = umask(0);
+	int r;
+
+	umask(mask);
+	if (fd < 0)
+		return -errno;
+	r = fd_write_all(fd, data, size);
+	if (r == 0 && (fchmod(fd, 0666 & ~mask) < 0 || rename(beside, path) < 0))
+		r = -errno;
+	if (r < 0)
+		unlink(beside);
+	return r;
+}
+
+static int run(struct fixctl *ctl, int argc, char **argv)
+{
+	static const struct option options[] = {
+		{ "output", required_argument, NULL, 'o' },
+		{ "scope-key", required_argument, NULL, 'k' },
+		{ NULL, 0, NULL, 0 },
+	};
+	struct fixd_options how = { .size = sizeof how };
+	const char *output = NULL;
+	struct fixd_view *v;
+	struct fixd *f;
+	int c, r, code = EXIT_SUCCESS;
+
+	while ((c = getopt_long(argc, argv, "o:k:", options, NULL)) >= 0) {
+		if (c == 'o')
+			output = optarg;
+		else if (c == 'k')
+			how.scope_key = optarg;
+		else
+			ctl_bad_option("get");
+	}
+	if (argc - optind != 1)
+		ctl_misuse("get", "exactly one NAME is needed");
+	f = ctl_open(ctl);
+	r = fixd_attach(f, argv[optind], &how, &v);
+	if (r < 0) {
+		code = ctl_failed(f, r);
+		fixd_close(f);
+		return code;
+	}
+	if (output)
+		r = write_file(output, fixd_view_data(v), fixd_view_size(v));
+	else
+		r = fd_write_all(STDOUT_FILENO, fixd_view_data(v), fixd_view_size(v));
+	if (r < 0) {
+		fprintf(stderr, "fixctl: %s: %s\n", output ? output : "standard output", strerror(-r));
+		code = EXIT_REFUSED;
+	}
+	fixd_detach(v);
+	fixd_close(f);
+	return code;
+}
+
+const struct fixctl_command command_get = {
+	.name = "get",
+	.run = run,
+	.summary = "the bytes of an image",
+	.help = "get [-o FILE] [--scope-key KEY] NAME\n"
+		"Writes the bytes of the fixture NAME or NAME[PARAM], which is built first if need be. Of a directory these are\n"
+		"its manifest.\n"
+		"\n"
+		"  -o, --output FILE    to FILE, all or nothing, instead of standard output\n"
+		"  -k, --scope-key KEY  for a fixture of a narrower scope than session",
+};

@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: MIT */
+#include <getopt.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "fixctl/fixctl.h"
+#include "fixd.h"
+#include "wire/wire.h"
+
+static void print_joined(const char *label, const json_t *list)
+{
+	if (json_array_size(list) == 0)
+		return;
+	printf("    %s: ", label);
+	for (size_t k = 0; k < json_array_size(list); k++)
+		printf("%s%s", k ? ", " : "", json_string_value(json_array_get(list, k)));
+	putchar('\n');
+}
+
+static void print_lines(const char *s)
+{
+	for (; *s; s += strcspn(s, "\n"), s += *s == '\n')
+		printf("    %.*s\n", (int)strcspn(s, "\n"), s);
+}
+
+static void print_fixture(const json_t *f, bool verbose)
+{
+	const char *doc = ctl_string(f, "doc");
+
+	printf("%s%s%s [%s] %s:%lld%s%.*s\n", BOLD, ctl_string(f, "name"), PLAIN, ctl_string(f, "scope"), ctl_string(f, "file"),
+	       (long long)ctl_int(f, "line"), *doc ? "  " : "", verbose ? 0 : (int)strcspn(doc, "\n"), doc);
+	if (!verbose)
+		return;
+	print_lines(doc);
+	printf("    source: %s\n", ctl_string(f, "source"));
+	print_joined("params", json_object_get(f, "params"));
+	print_joined("depends", json_object_get(f, "depends"));
+	print_lines(ctl_string(f, "policy"));
+}
+
+static int run(struct fixctl *ctl, int argc, char **argv)
+{
+	static const struct option options[] = {
+		{ "verbose", no_argument, NULL, 'v' },
+		{ "json", no_argument, NULL, 'j' },
+		{ NULL, 0, NULL, 0 },
+	};
+	bool verbose = false;
+	json_t *report;
+	const json_t *all;
+	struct fixd *f;
+	int c, code;
+
+	while ((c = getopt_long(argc, argv, "vj", options, NULL)) >= 0) {
+		if (c == 'v')
+			verbose = true;
+		else if (c == 'j')
+			ctl->json = true;
+		else
+			ctl_bad_option("list");
+	}
+	if (argc - optind > 1)
+		ctl_misuse("list", "one NAME at most");
+	f = ctl_open(ctl);
+	code = ctl_query(f, WIRE_TYPE_list, optind < argc ? argv[optind] : "", &report);
+	fixd_close(f);
+	if (code)
+		return code;
+	all = json_object_get(report, "fixtures");
+	if (ctl->json)
+		ctl_print_json(all);
+	for (size_t k = 0; !ctl->json && k < json_array_size(all); k++)
+		print_fixture(json_array_get(all, k), verbose);
+	if (optind < argc && json_array_size(all) == 0) {
+		fprintf(stderr, "fixctl: nothing is called '%s'\n", argv[optind]);
+		code = EXIT_REFUSED;
+	}
+	json_decref(report);
+	return code;
+}
+
+const struct fixctl_command command_list = {
+	.name = "list",
+	.run = run,
+	.summary = "the definitions of fixtures",
+	.help = "list [-v] [NAME]\n"
+		"Lists the fixtures: name, [scope], where they are defined, first line of their doc.\n"
+		"\n"
+		"  -v, --verbose  all of the doc, params, dependencies and policy\n"
+		"  -j, --json     as JSON",
+};

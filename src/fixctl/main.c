@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: MIT */
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "fixctl/fixctl.h"
+
+static const struct fixctl_command *const commands[] = {
+	&command_status, &command_list,	  &command_warm, &command_get,	 &command_cleanup,
+	&command_log,	 &command_reload, &command_stop, &command_doctor,
+};
+
+static const struct fixctl_command *find_command(const char *name)
+{
+	for (size_t i = 0; i < ELEMENTSOF(commands); i++) {
+		if (!strcmp(commands[i]->name, name))
+			return commands[i];
+	}
+	return NULL;
+}
+
+static int print_help(const char *name)
+{
+	const struct fixctl_command *c = name ? find_command(name) : NULL;
+
+	if (c) {
+		printf("Usage: fixctl %s\n", c->help);
+		return EXIT_SUCCESS;
+	}
+	if (name)
+		ctl_misuse(NULL, "there is no command '%s'", name);
+	puts("Usage: fixctl [--socket PATH] [--json] COMMAND [ARGUMENT...]\n"
+	     "Looks after the fixtures of a running fixd.\n");
+	for (size_t i = 0; i < ELEMENTSOF(commands); i++)
+		printf("  %-9s %s\n", commands[i]->name, commands[i]->summary);
+	puts("  help      what a command does: fixctl help COMMAND\n"
+	     "\n"
+	     "  -s, --socket PATH  the daemon's socket (default: $FIXD_SOCKET, then the user's, then the system's)\n"
+	     "  -j, --json         JSON instead of text, where a command reports something\n"
+	     "  -h, --help         this text\n"
+	     "  -V, --version      the version");
+	return EXIT_SUCCESS;
+}
+
+/* What could not be written was not done. */
+static int close_stdout(int code)
+{
+	if (fflush(stdout) == 0 && !ferror(stdout))
+		return code;
+	perror("fixctl: standard output");
+	return code ? code : EXIT_REFUSED;
+}
+
+int main(int argc, char **argv)
+{
+	static const struct option options[] = {
+		{ "socket", required_argument, NULL, 's' }, { "json", no_argument, NULL, 'j' },
+		{ "help", no_argument, NULL, 'h' },	    { "version", no_argument, NULL, 'V' },
+		{ NULL, 0, NULL, 0 },
+	};
+	struct fixctl ctl = { 0 };
+	const struct fixctl_command *command;
+	int c;
+
+	while ((c = getopt_long(argc, argv, "+s:jhV", options, NULL)) >= 0) {
+		switch (c) {
+		case 's':
+			ctl.socket = optarg;
+			break;
+		case 'j':
+			ctl.json = true;
+			break;
+		case 'h':
+			return close_stdout(print_help(NULL));
+		case 'V':
+			puts("fixctl " PACKAGE_VERSION);
+			return close_stdout(EXIT_SUCCESS);
+		default:
+			ctl_bad_option(NULL);
+		}
+	}
+	if (optind == argc)
+		ctl_misuse(NULL, "a command is missing");
+	if (!strcmp(argv[optind], "help"))
+		return close_stdout(print_help(argv[optind + 1]));
+	command = find_command(argv[optind]);
+	if (!command)
+		ctl_misuse(NULL, "there is no command '%s'", argv[optind]);
+	argc -= optind;
+	argv += optind;
+	for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++) {
+		if (!strcmp(argv[i], "--help"))
+			return close_stdout(print_help(command->name));
+	}
+	optind = 0; /* glibc: start again */
+	return close_stdout(command->run(&ctl, argc, argv));
+}

@@ -1,0 +1,248 @@
+/* SPDX-License-Identifier: MIT */
+#include <errno.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/units.h"
+#include "fixctl/fixctl.h"
+#include "fixctl/openmetrics.h"
+#include "fixd.h"
+#include "wire/wire.h"
+
+enum format { FORMAT_TEXT, FORMAT_JSON, FORMAT_OPENMETRICS };
+
+static void line_time(const char *label, const json_t *object, const char *key)
+{
+	char buf[32];
+
+	if (json_is_number(json_object_get(object, key)))
+		printf("%s%s\n", label, ctl_time(buf, sizeof buf, ctl_real(object, key)));
+}
+
+static void print_daemon(const json_t *d)
+{
+	char uptime[32], used[32], max[32];
+
+	printf("%sDaemon%s\n======\n", BOLD, PLAIN);
+	printf("PID: %lld\n", (long long)ctl_int(d, "pid"));
+	printf("Version: %s\n", ctl_string(d, "version"));
+	printf("Uptime: %s\n", format_age(uptime, sizeof uptime, (int64_t)(ctl_real(d, "uptime_s") * NSEC_PER_SEC)));
+	printf("Socket: %s\n", ctl_string(d, "socket"));
+	printf("Config: %s\n", ctl_string(d, "config"));
+	printf("IO: %s%s%s%s\n", ctl_string(d, "io"), *ctl_string(d, "io_reason") ? " (" : "", ctl_string(d, "io_reason"),
+	       *ctl_string(d, "io_reason") ? ")" : "");
+	printf("Memory: %s of %s\n", format_size(used, sizeof used, (uint64_t)ctl_int(d, "memory_bytes")),
+	       format_size(max, sizeof max, (uint64_t)ctl_int(d, "memory_max")));
+	printf("Connections: %lld\n", (long long)ctl_int(d, "connections"));
+	printf("Hits: %lld  Misses: %lld  Failures: %lld  Evictions: %lld\n\n", (long long)ctl_int(d, "hits"),
+	       (long long)ctl_int(d, "misses"), (long long)ctl_int(d, "failures"), (long long)ctl_int(d, "evictions"));
+}
+
+static const char *state_color(const char *state)
+{
+	if (!strcmp(state, "ready"))
+		return GREEN;
+	if (!strcmp(state, "failed"))
+		return RED;
+	return YELLOW;
+}
+
+static void print_pids(const json_t *i)
+{
+	const json_t *pids = json_object_get(i, "pids");
+	size_t n = json_array_size(pids);
+
+	printf("    Leases: %lld", (long long)ctl_int(i, "leases"));
+	for (size_t k = 0; k < n && k < 8; k++)
+		printf("%s%lld", k ? ", " : " (pid ", (long long)json_integer_value(json_array_get(pids, k)));
+	printf("%s\n", n > 8 ? ", ...)" : n ? ")" : "");
+}
+
+static void print_image(const json_t *i)
+{
+	char age[32], size[32], build[32];
+
+	printf("    Age: %s\n", format_age(age, sizeof age, (int64_t)(ctl_real(i, "age_s") * NSEC_PER_SEC)));
+	line_time("    Created: ", i, "created");
+	line_time("    Last used: ", i, "last_used");
+	printf("    Reused: %lld times\n", (long long)ctl_int(i, "reused"));
+	printf("    Generation: %lld\n", (long long)ctl_int(i, "generation"));
+	printf("    Size: %s at 0x%llx\n", format_size(size, sizeof size, (uint64_t)ctl_int(i, "size")),
+	       (unsigned long long)ctl_int(i, "address"));
+	printf("    Digest: %s\n", ctl_string(i, "digest"));
+	printf("    Build time: %s\n", format_duration(build, sizeof build, (int64_t)(ctl_real(i, "build_s") * NSEC_PER_SEC)));
+	print_pids(i);
+}
+
+/* A sentence of several lines stays under its label. */
+static void print_indented(const char *label, const char *s)
+{
+	if (!*s)
+		return;
+	printf("    %s: ", label);
+	for (; *s; s++) {
+		putchar(*s);
+		if (*s == '\n')
+			fputs("      ", stdout);
+	}
+	putchar('\n');
+}
+
+static void print_instance(const json_t *i)
+{
+	const char *param = ctl_string(i, "param"), *key = ctl_string(i, "scope_key"), *state = ctl_string(i, "state");
+
+	printf("  %s%s%s%s%s%s%s%s\n", BOLD, ctl_string(i, "name"), *param ? "[" : "", param, *param ? "]" : "", PLAIN,
+	       *key ? " @ " : "", key);
+	printf("    State: %s%s%s (%s, scope %s)\n", state_color(state), state, PLAIN, ctl_string(i, "source"),
+	       ctl_string(i, "scope"));
+	if (json_is_integer(json_object_get(i, "size")))
+		print_image(i);
+	print_indented("Last invalidation", ctl_string(i, "stale_cause"));
+	print_indented("Error", ctl_string(i, "error"));
+	putchar('\n');
+}
+
+static void print_session(const json_t *s)
+{
+	const json_t *instances = json_object_get(s, "instances"), *max_age = json_object_get(s, "max_age_s");
+	size_t n = json_array_size(instances);
+
+	printf("%sSession Status%s\n==============\n", BOLD, PLAIN);
+	printf("Session ID: %s\n", ctl_string(s, "id"));
+	printf("Repo: %s\n", ctl_string(s, "root"));
+	line_time("Created: ", s, "created");
+	line_time("Last Run: ", s, "last_run");
+	printf("Total Runs: %lld\n\n", (long long)ctl_int(s, "total_runs"));
+	printf("Active Session Fixtures:%s\n", n ? "" : " none");
+	for (size_t k = 0; k < n; k++)
+		print_instance(json_array_get(instances, k));
+	printf("Fixture Reuse: %s\n", json_is_true(json_object_get(s, "reuse")) ? "ENABLED" : "DISABLED");
+	if (json_is_number(max_age))
+		printf("Max Age: %.10g seconds\n", json_number_value(max_age));
+	else
+		puts("Max Age: none");
+}
+
+static void print_text(const json_t *report)
+{
+	const json_t *sessions = json_object_get(report, "sessions");
+
+	print_daemon(json_object_get(report, "daemon"));
+	for (size_t k = 0; k < json_array_size(sessions); k++)
+		print_session(json_array_get(sessions, k));
+}
+
+static int show(struct fixd *f, const char *pattern, enum format format)
+{
+	json_t *report;
+	int code = ctl_query(f, WIRE_TYPE_status, pattern, &report);
+
+	if (code)
+		return code;
+	if (format == FORMAT_JSON)
+		ctl_print_json(report);
+	else if (format == FORMAT_OPENMETRICS)
+		openmetrics_print(report);
+	else
+		print_text(report);
+	/* A name that is neither defined nor built is a mistake; a definition without an image is not. */
+	if (*pattern && json_array_size(json_object_get(json_array_get(json_object_get(report, "sessions"), 0), "instances")) == 0) {
+		json_t *list;
+
+		code = ctl_query(f, WIRE_TYPE_list, pattern, &list);
+		if (code == 0 && json_array_size(json_object_get(list, "fixtures")) == 0) {
+			fprintf(stderr, "fixctl: nothing is called '%s'\n", pattern);
+			code = EXIT_REFUSED;
+		}
+		if (code != EXIT_NO_DAEMON && code != EXIT_TIMED_OUT && code != EXIT_REFUSED)
+			json_decref(list);
+	}
+	json_decref(report);
+	return code;
+}
+
+/* Once a second until interrupted. */
+static int watch(struct fixd *f, const char *pattern, enum format format)
+{
+	const struct timespec second = { .tv_sec = 1 };
+	sigset_t interrupts;
+	int code;
+
+	sigemptyset(&interrupts);
+	sigaddset(&interrupts, SIGINT);
+	sigaddset(&interrupts, SIGTERM);
+	sigprocmask(SIG_BLOCK, &interrupts, NULL);
+	do {
+		if (isatty(STDOUT_FILENO))
+			fputs("\033[H\033[2J", stdout);
+		code = show(f, pattern, format);
+		fflush(stdout);
+	} while (code == 0 && sigtimedwait(&interrupts, NULL, &second) < 0);
+	return code;
+}
+
+static enum format parse_format(const char *s)
+{
+	static const char *const names[] = { "text", "json", "openmetrics" };
+
+	for (size_t i = 0; i < ELEMENTSOF(names); i++) {
+		if (!strcmp(s, names[i]))
+			return (enum format)i;
+	}
+	ctl_misuse("status", "--format=%s: allowed are text, json, openmetrics", s);
+}
+
+static int run(struct fixctl *ctl, int argc, char **argv)
+{
+	static const struct option options[] = {
+		{ "watch", no_argument, NULL, 'w' },
+		{ "format", required_argument, NULL, 'f' },
+		{ "json", no_argument, NULL, 'j' },
+		{ NULL, 0, NULL, 0 },
+	};
+	enum format format = ctl->json ? FORMAT_JSON : FORMAT_TEXT;
+	bool repeat = false;
+	struct fixd *f;
+	int c, code;
+
+	while ((c = getopt_long(argc, argv, "wj", options, NULL)) >= 0) {
+		switch (c) {
+		case 'w':
+			repeat = true;
+			break;
+		case 'f':
+			format = parse_format(optarg);
+			break;
+		case 'j':
+			format = FORMAT_JSON;
+			break;
+		default:
+			ctl_bad_option("status");
+		}
+	}
+	if (argc - optind > 1)
+		ctl_misuse("status", "one NAME at most");
+	f = ctl_open(ctl);
+	code = (repeat ? watch : show)(f, optind < argc ? argv[optind] : "", format);
+	fixd_close(f);
+	return code;
+}
+
+const struct fixctl_command command_status = {
+	.name = "status",
+	.run = run,
+	.summary = "the daemon, its session and the instances",
+	.help = "status [--watch] [--format=text|json|openmetrics] [NAME]\n"
+		"Shows the daemon, the session and all instances, or those whose name matches the glob NAME.\n"
+		"\n"
+		"  -w, --watch    again every second, until interrupted\n"
+		"  -j, --json     the same as --format=json; the keys are in fixctl(1)\n"
+		"      --format=  text, json, or openmetrics for a metrics collector",
+};

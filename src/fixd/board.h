@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The board: a memfd of 64-bit words that every client maps read-only, one word per instance. While the word of an instance
+ * equals the value a view was attached with, the view is current. A value is never used twice, also not when a slot gets a
+ * new owner. Only the daemon's own mapping can write (F_SEAL_FUTURE_WRITE).
+ */
+#pragma once
+
+#include <stdint.h>
+
+struct board;
+
+int board_new(struct board **out);
+struct board *board_free(struct board *b); /* leaves nothing current */
+int board_fd(const struct board *b);
+
+#define BOARD_NO_SLOT UINT32_MAX
+
+/* BOARD_NO_SLOT when all are taken: views of that instance are then never current, which is safe. */
+uint32_t board_take(struct board *b);
+void board_give_back(struct board *b, uint32_t slot);
+
+/* Shows a new value in `slot` and returns it. */
+uint64_t board_publish(struct board *b, uint32_t slot);
+/* The value is current again (0: nothing is). */
+void board_show(struct board *b, uint32_t slot, uint64_t value);

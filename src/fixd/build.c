@@ -1,0 +1,650 @@
+/* SPDX-License-Identifier: MIT */
+#include "fixd/build.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/fd.h"
+#include "base/log.h"
+#include "base/units.h"
+#include "fixd/daemon.h"
+#include "fixd/image.h"
+#include "fixd/instance.h"
+#include "fixd/session.h"
+#include "fixd/spawn.h"
+#include "fixd/trees.h"
+#include "fixd/watch.h"
+#include "image/memfd.h"
+#include "image/region.h"
+#include "wire/job.h"
+#include "wire/socket.h"
+
+#define LOG_MAX (64 << 10) /* of the builder's words, the newest are kept */
+#define LAST_LINES 10
+#define MANIFEST_RESERVE (UINT64_C(1) << 30)
+
+struct builds {
+	struct daemon *daemon;
+	struct link queue;
+	struct link running;
+	size_t n_running;
+	struct timer pump;
+};
+
+enum purpose { PURPOSE_BUILD, PURPOSE_CHECK, PURPOSE_COMPARE };
+
+struct build {
+	struct link link; /* builds::queue or ::running */
+	struct builds *builds;
+	struct instance *instance; /* NULL: abandoned */
+	enum purpose purpose;
+	pid_t pid;
+	struct source *process, *channel, *errors;
+	struct timer limit; /* of its time */
+	struct text log;
+	int64_t started;
+	uint64_t granted; /* counted in daemon::memory_used */
+	uint64_t limit_bytes; /* of the image and its tree: memory-max */
+	uint64_t most;	      /* addresses reserved for the image */
+	uint64_t address; /* 0: no range */
+	char *tree;
+	struct image **depends; /* references */
+	size_t n_depends;
+	struct digest section;
+	struct watchset *fresh; /* of a comparison: the inputs as they are now */
+	char *cause;
+	bool timed_out;
+	bool have_result;
+	struct job_result result;
+	char *sentence;
+	int image_fd;
+};
+
+static void pump(void *arg);
+
+struct builds *builds_new(struct daemon *d)
+{
+	struct builds *b = xcalloc(1, sizeof *b);
+
+	b->daemon = d;
+	link_init(&b->queue);
+	link_init(&b->running);
+	timer_init(&b->pump, pump, b);
+	return b;
+}
+
+static void build_free(struct build *b)
+{
+	struct daemon *d = b->builds->daemon;
+
+	if (b->instance && b->instance->build == b)
+		b->instance->build = NULL;
+	timer_stop(&b->limit);
+	source_close(b->process);
+	source_close(b->channel);
+	source_close(b->errors);
+	if (b->address) {
+		/* Nobody else has mapped it: the next range may lie there. */
+		region_trim(d->region, b->address, 0);
+		region_release(d->region, b->address);
+	}
+	if (b->tree)
+		tree_remove(b->tree);
+	for (size_t i = 0; i < b->n_depends; i++)
+		image_unref(b->depends[i]);
+	d->memory_used -= b->granted;
+	link_remove(&b->link);
+	watchset_free(b->fresh);
+	fd_close(b->image_fd);
+	text_deinit(&b->log);
+	free(b->depends);
+	free(b->sentence);
+	free(b->cause);
+	free(b->tree);
+	free(b);
+}
+
+static void kill_group(struct build *b)
+{
+	if (b->pid > 0)
+		kill(-b->pid, SIGKILL);
+}
+
+struct builds *builds_free(struct builds *bs)
+{
+	if (!bs)
+		return NULL;
+	timer_stop(&bs->pump);
+	link_for_each_safe(l, &bs->queue)
+		build_free(link_entry(l, struct build, link));
+	link_for_each_safe(l, &bs->running) {
+		struct build *b = link_entry(l, struct build, link);
+
+		kill_group(b);
+		waitpid(b->pid, NULL, 0);
+		build_free(b);
+	}
+	free(bs);
+	return NULL;
+}
+
+static void pump_soon(struct builds *bs)
+{
+	timer_start(bs->daemon->loop, &bs->pump, clock_now());
+}
+
+static struct build *build_new(struct instance *i, enum purpose purpose, struct image *const *depends)
+{
+	struct build *b = xcalloc(1, sizeof *b);
+
+	b->builds = i->session->daemon->builds;
+	b->instance = i;
+	b->purpose = purpose;
+	b->image_fd = -1;
+	b->n_depends = i->fixture->n_depends;
+	b->depends = xcalloc(b->n_depends, sizeof *b->depends);
+	b->section = i->fixture->section;
+	for (size_t k = 0; k < b->n_depends; k++)
+		b->depends[k] = image_ref(depends[k]);
+	link_init(&b->limit.link);
+	link_insert(&b->builds->queue, &b->link);
+	i->build = b;
+	pump_soon(b->builds);
+	return b;
+}
+
+void build_queue(struct instance *i)
+{
+	build_new(i, PURPOSE_BUILD, i->pins);
+}
+
+void build_check(struct instance *i, bool by_bytes, const char *cause)
+{
+	struct build *b = build_new(i, by_bytes ? PURPOSE_COMPARE : PURPOSE_CHECK, i->current->depends);
+
+	b->cause = cause ? xstrdup(cause) : NULL;
+}
+
+void build_abandon(struct instance *i)
+{
+	struct build *b = i->build;
+
+	if (!b)
+		return;
+	i->build = NULL;
+	b->instance = NULL;
+	if (b->pid)
+		kill_group(b); /* its end frees it */
+	else
+		build_free(b);
+}
+
+uint64_t build_progress(const struct instance *i)
+{
+	return i->build ? i->build->granted : 0;
+}
+
+/* What the helper is to do. */
+
+static char *depend_title(const struct depend *d)
+{
+	return d->param ? xasprintf("%s[%s]", d->name, d->param) : xstrdup(d->name);
+}
+
+static void add_dependency(struct job *j, int *fds, const struct image *im, const struct fixture *f, size_t k)
+{
+	struct job_dependency *d;
+
+	j->dependencies = xrealloc(j->dependencies, (j->n_dependencies + 1) * sizeof *d);
+	d = &j->dependencies[j->n_dependencies];
+	*d = (struct job_dependency){
+		.name = k < f->n_depends ? depend_title(&f->depends[k]) : xstrdup(""),
+		.path = im->tree ? xstrdup(im->tree) : NULL,
+		.address = im->address,
+		.size = im->size,
+		.root = im->root,
+		.kind = im->kind,
+		.direct = k < f->n_depends,
+	};
+	fds[j->n_dependencies++] = im->fd;
+}
+
+/* The named dependencies first, then what their objects point into. */
+static int add_dependencies(struct build *b, struct job *j, int *fds)
+{
+	struct image *seen[WIRE_FDS_MAX], *closure[WIRE_FDS_MAX];
+	const struct fixture *f = b->instance->fixture;
+	size_t n_seen = 0;
+
+	if (b->n_depends > WIRE_FDS_MAX)
+		return -E2BIG;
+	for (size_t k = 0; k < b->n_depends; k++) {
+		add_dependency(j, fds, b->depends[k], f, k);
+		seen[n_seen++] = b->depends[k];
+	}
+	for (size_t k = 0; k < b->n_depends; k++) {
+		int n = image_closure(b->depends[k], closure, ELEMENTSOF(closure));
+
+		if (n < 0)
+			return n;
+		for (int m = 0; m < n; m++) {
+			bool known = false;
+
+			for (size_t s = 0; s < n_seen; s++)
+				known |= seen[s] == closure[m];
+			if (known)
+				continue;
+			if (n_seen == WIRE_FDS_MAX)
+				return -E2BIG;
+			add_dependency(j, fds, closure[m], f, SIZE_MAX);
+			seen[n_seen++] = closure[m];
+		}
+	}
+	return 0;
+}
+
+static enum job_kind job_kind(const struct build *b)
+{
+	static const enum job_kind kinds[SOURCE_COUNT] = {
+		[SOURCE_FILE] = JOB_FILE,
+		[SOURCE_DIRECTORY] = JOB_DIRECTORY,
+		[SOURCE_COMMAND] = JOB_COMMAND,
+		[SOURCE_PLUGIN] = JOB_PLUGIN,
+	};
+
+	if (b->purpose == PURPOSE_CHECK)
+		return JOB_CHECK;
+	return b->purpose == PURPOSE_COMPARE ? JOB_DIGEST : kinds[b->instance->fixture->source];
+}
+
+static int send_job(struct build *b, int channel)
+{
+	struct instance *i = b->instance;
+	const struct fixture *f = i->fixture;
+	const struct watchset *watch = b->purpose == PURPOSE_COMPARE ? b->fresh : i->watch;
+	bool by_content = f->policy.watch_by == WATCH_BY_CONTENT;
+	char **inputs = by_content && watch ? watchset_files(watch) : NULL;
+	struct job j = {
+		.kind = job_kind(b),
+		.name = f->name,
+		.param = i->param,
+		.scope_key = i->scope_key,
+		.source = b->purpose == PURPOSE_CHECK ? f->policy.check : f->what,
+		.symbol = f->symbol,
+		.root = b->builds->daemon->config->root,
+		.tree = b->tree,
+		.address = b->address,
+		.reserved = b->most,
+		.limit = b->limit_bytes,
+		.huge = (uint64_t)f->huge_pages,
+		.stray = (uint64_t)f->stray,
+		.malloc_arena = f->malloc_from,
+		.env = i->env,
+		.inputs = inputs,
+	};
+	_cleanup_text_ struct text message = { 0 };
+	int fds[WIRE_FDS_MAX], r = add_dependencies(b, &j, fds);
+
+	if (r == 0) {
+		job_encode(&j, &message);
+		r = message.size > JOB_MESSAGE_MAX ?
+			    -EMSGSIZE :
+			    socket_send(channel, message.data, message.size, fds, j.n_dependencies, MSG_DONTWAIT);
+	}
+	for (size_t k = 0; k < j.n_dependencies; k++) {
+		free(j.dependencies[k].name);
+		free(j.dependencies[k].path);
+	}
+	free(j.dependencies);
+	list_free(inputs);
+	return r;
+}
+
+/* A process and what it says. */
+
+static void read_errors(void *arg)
+{
+	struct build *b = arg;
+	char buf[4096];
+	ssize_t n;
+
+	while ((n = read(source_fd(b->errors), buf, sizeof buf)) > 0) {
+		text_add(&b->log, buf, (size_t)n);
+		if (b->log.size > 2 * LOG_MAX) {
+			memmove(b->log.data, b->log.data + b->log.size - LOG_MAX, LOG_MAX);
+			b->log.size = LOG_MAX;
+		}
+	}
+	if (n == 0)
+		b->errors = source_close(b->errors);
+}
+
+static void grant(struct build *b, uint64_t total)
+{
+	struct daemon *d = b->builds->daemon;
+	struct job_granted answer = { 0 };
+
+	if (total > b->granted) {
+		answer.error = total > b->limit_bytes ? -EDQUOT : memory_reserve(d, total - b->granted);
+		if (answer.error == 0) {
+			d->memory_used += total - b->granted;
+			b->granted = total;
+		}
+	}
+	if (socket_send(source_fd(b->channel), &answer, sizeof answer, NULL, 0, MSG_DONTWAIT) < 0)
+		kill_group(b);
+}
+
+static void take_result(struct build *b, const char *message, size_t size, int *fd)
+{
+	size_t length = size - sizeof b->result;
+
+	if (b->have_result)
+		return;
+	memcpy(&b->result, message, sizeof b->result);
+	if (length > JOB_SENTENCE_MAX)
+		length = JOB_SENTENCE_MAX;
+	b->sentence = xstrndup(message + sizeof b->result, length);
+	b->image_fd = fd_steal(fd);
+	b->have_result = true;
+}
+
+static void read_channel(void *arg)
+{
+	struct build *b = arg;
+	char message[sizeof(struct job_result) + JOB_SENTENCE_MAX];
+	uint32_t kind;
+
+	for (;;) {
+		_cleanup_fd_ int fd = -1;
+		size_t n_fds = 1;
+		ssize_t n = socket_receive(source_fd(b->channel), message, sizeof message, &fd, &n_fds, MSG_DONTWAIT);
+
+		if (n_fds == 0)
+			fd = -1;
+		if (n == -EAGAIN)
+			return;
+		if (n <= 0) {
+			b->channel = source_close(b->channel);
+			return;
+		}
+		memcpy(&kind, message, (size_t)n < sizeof kind ? (size_t)n : sizeof kind);
+		if (kind == JOB_GRANT && n == sizeof(struct job_grant) && b->instance) {
+			struct job_grant g;
+
+			memcpy(&g, message, sizeof g);
+			grant(b, g.total);
+		} else if (kind == JOB_RESULT && (size_t)n >= sizeof(struct job_result)) {
+			take_result(b, message, (size_t)n, &fd);
+		} else {
+			kill_group(b); /* a plugin has spoken out of turn */
+		}
+	}
+}
+
+static void on_limit(void *arg)
+{
+	struct build *b = arg;
+
+	b->timed_out = true;
+	kill_group(b);
+}
+
+static void on_exit_of(void *arg);
+
+static int start_process(struct build *b)
+{
+	struct builds *bs = b->builds;
+	struct loop *loop = bs->daemon->loop;
+	struct spawned child;
+	int r = spawn_helper(b->instance->fixture->user, &child);
+
+	if (r < 0)
+		return r;
+	b->pid = child.pid;
+	b->started = clock_now();
+	b->process = loop_watch(loop, child.pidfd, on_exit_of, b);
+	b->errors = loop_watch(loop, child.errors, read_errors, b);
+	b->channel = loop_watch(loop, child.channel, read_channel, b);
+	timer_init(&b->limit, on_limit, b);
+	timer_start(loop, &b->limit, b->started + b->instance->fixture->policy.timeout);
+	link_remove(&b->link);
+	link_insert(&bs->running, &b->link);
+	bs->n_running++;
+	/* If it cannot be told what to do, its end says that it published nothing. */
+	r = send_job(b, child.channel);
+	if (r < 0) {
+		b->sentence = xasprintf("the job cannot be sent to the builder: %s", strerror(-r));
+		kill_group(b);
+	}
+	return 0;
+}
+
+/* Everything a build needs before its process starts. NULL, or a sentence. */
+static char *prepare_build(struct build *b)
+{
+	struct instance *i = b->instance;
+	const struct fixture *f = i->fixture;
+	struct daemon *d = b->builds->daemon;
+
+	b->limit_bytes = f->policy.memory_max < d->config->memory_max ? f->policy.memory_max : d->config->memory_max;
+	b->most = b->limit_bytes;
+	if (f->source == SOURCE_DIRECTORY) {
+		int r = trees_make(d, f->name, f->user, &b->tree);
+
+		if (r < 0)
+			return xasprintf("no directory for its tree on a tmpfs: %s", strerror(-r));
+		if (b->most > MANIFEST_RESERVE)
+			b->most = MANIFEST_RESERVE;
+	}
+	b->most = (b->most + REGION_ALIGN - 1) / REGION_ALIGN * REGION_ALIGN;
+	if (b->most > REGION_SIZE / 4)
+		b->most = REGION_SIZE / 4;
+	b->address = region_alloc(d->region, b->most);
+	if (!b->address)
+		return xasprintf("no range of addresses is left for it; address-base or memory-max must be smaller");
+	/* Before its process reads them: later edits are noticed. */
+	watchset_free(i->watch);
+	i->watch = watchset_new(d->watcher, f->inputs, f->policy.watch, instance_hint, i);
+	return NULL;
+}
+
+static void start(struct build *b)
+{
+	struct instance *i = b->instance;
+	char *wrong = NULL;
+	int r;
+
+	if (b->purpose == PURPOSE_BUILD)
+		wrong = prepare_build(b);
+	else if (b->purpose == PURPOSE_COMPARE)
+		b->fresh = watchset_new(b->builds->daemon->watcher, i->fixture->inputs, i->fixture->policy.watch,
+					instance_hint, i);
+	if (!wrong) {
+		r = start_process(b);
+		if (r == 0)
+			return;
+		wrong = xasprintf("its builder cannot be started: %s", strerror(-r));
+	}
+	i->build = NULL;
+	if (b->purpose == PURPOSE_BUILD)
+		instance_build_failed(i, wrong);
+	else
+		instance_checked(i, false, wrong);
+	free(wrong);
+	build_free(b);
+}
+
+static void pump(void *arg)
+{
+	struct builds *bs = arg;
+
+	while (!link_empty(&bs->queue) && bs->n_running < bs->daemon->config->jobs)
+		start(link_entry(bs->queue.next, struct build, link));
+}
+
+/* The last lines of the log, each on a line of its own. */
+static void add_last_lines(struct text *sentence, const struct text *log)
+{
+	size_t end = log->size, from, lines = 0;
+
+	while (end && log->data[end - 1] == '\n')
+		end--;
+	for (from = end; from && end - from < 1500; from--) {
+		if (log->data[from - 1] == '\n' && ++lines == LAST_LINES)
+			break;
+	}
+	if (from == end)
+		return;
+	text_puts(sentence, "\n");
+	text_add(sentence, log->data + from, end - from);
+}
+
+static char *failure_sentence(const struct build *b, const siginfo_t *status)
+{
+	struct text t = { 0 };
+	char limit[32];
+
+	if (b->timed_out)
+		text_printf(&t, "timed out after %s",
+			    format_duration(limit, sizeof limit, b->instance->fixture->policy.timeout));
+	else if (b->have_result && b->result.error)
+		text_puts(&t, b->sentence);
+	else if (b->sentence)
+		text_puts(&t, b->sentence);
+	else if (status->si_code == CLD_EXITED)
+		text_printf(&t, "the builder exited with status %d without publishing an image", status->si_status);
+	else
+		text_printf(&t, "the builder was killed by signal %d (%s)", status->si_status, strsignal(status->si_status));
+	add_last_lines(&t, &b->log);
+	return text_steal(&t);
+}
+
+/* Makes an image of what was published, or says what is wrong with it. */
+static char *make_image(struct build *b, struct image **out)
+{
+	const struct job_result *r = &b->result;
+	struct instance *i = b->instance;
+	struct daemon *d = b->builds->daemon;
+	struct image *im;
+	uint64_t size;
+	int err = b->image_fd < 0 ? -EBADF : memfd_verify(b->image_fd, &size);
+
+	if (err < 0)
+		return xasprintf("what the builder published is not a sealed memory file: %s", strerror(-err));
+	if (size != r->size || size > b->limit_bytes || (r->root && r->root >= size))
+		return xasprintf("what the builder published is not what it said: %llu bytes", (unsigned long long)size);
+	im = xcalloc(1, sizeof *im);
+	im->daemon = d;
+	im->refs = 1;
+	im->serial = ++d->last_serial;
+	link_init(&im->leases);
+	im->fd = fd_steal(&b->image_fd);
+	im->kind = i->fixture->source == SOURCE_PLUGIN	  ? WIRE_IMAGE_OBJECTS :
+		   i->fixture->source == SOURCE_DIRECTORY ? WIRE_IMAGE_TREE :
+							    WIRE_IMAGE_BLOB;
+	im->address = b->address;
+	im->size = size;
+	im->root = r->root;
+	im->digest = r->digest;
+	im->inputs = r->inputs;
+	im->section = b->section;
+	im->tree = b->tree;
+	im->depends = b->depends;
+	im->n_depends = b->n_depends;
+	im->created = im->used = im->checked = clock_now();
+	im->created_real = im->used_real = clock_real();
+	im->build_ns = im->created - b->started;
+	im->bytes = (size + 4095) / 4096 * 4096 + r->tree_bytes;
+	region_trim(d->region, b->address, size);
+	d->memory_used += im->bytes;
+	b->address = 0;
+	b->tree = NULL;
+	b->depends = NULL;
+	b->n_depends = 0;
+	*out = im;
+	return NULL;
+}
+
+static void finish_build(struct build *b, const siginfo_t *status)
+{
+	struct instance *i = b->instance;
+	struct image *im = NULL;
+	char *wrong = NULL;
+
+	if (!b->have_result || b->result.error)
+		wrong = failure_sentence(b, status);
+	else
+		wrong = make_image(b, &im);
+	free(i->log);
+	text_add(&b->log, "", 0);
+	i->log = xstrdup(b->log.data);
+	build_free(b); /* its grants must be gone before others ask */
+	if (wrong)
+		instance_build_failed(i, wrong);
+	else
+		instance_built(i, im);
+	free(wrong);
+}
+
+static void finish_check(struct build *b)
+{
+	struct instance *i = b->instance;
+	void (*report)(struct instance *i, bool fits, const char *cause) = instance_checked;
+	struct text cause = { 0 };
+	bool fits;
+
+	if (b->purpose == PURPOSE_COMPARE) {
+		fits = b->have_result && !b->result.error && digest_equal(b->result.inputs, i->current->inputs);
+		text_printf(&cause, "%s", b->cause);
+	} else {
+		fits = b->have_result && !b->result.error;
+		text_printf(&cause, "its check failed: %s",
+			    b->timed_out ? "it timed out" : b->sentence && *b->sentence ? b->sentence : "it was killed");
+		add_last_lines(&cause, &b->log);
+	}
+	if (fits && b->fresh) {
+		watchset_free(i->watch);
+		i->watch = b->fresh;
+		b->fresh = NULL;
+	}
+	if (b->purpose == PURPOSE_COMPARE)
+		report = instance_compared;
+	build_free(b);
+	report(i, fits, cause.data);
+	text_deinit(&cause);
+}
+
+static void on_exit_of(void *arg)
+{
+	struct build *b = arg;
+	struct builds *bs = b->builds;
+	siginfo_t status = { 0 };
+
+	if (waitid(P_PID, (id_t)b->pid, &status, WEXITED | WNOHANG) < 0 || status.si_pid == 0)
+		return;
+	/* Children it left behind go with it. */
+	kill_group(b);
+	if (b->channel)
+		read_channel(b);
+	if (b->errors)
+		read_errors(b);
+	bs->n_running--;
+	pump_soon(bs);
+	if (!b->instance) {
+		build_free(b);
+		return;
+	}
+	b->instance->build = NULL;
+	if (b->purpose == PURPOSE_BUILD)
+		finish_build(b, &status);
+	else
+		finish_check(b);
+}

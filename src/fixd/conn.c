@@ -1,0 +1,245 @@
+/* SPDX-License-Identifier: MIT */
+#include "fixd/conn.h"
+
+#include <errno.h>
+#include <grp.h>
+#include <pwd.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/fd.h"
+#include "base/log.h"
+#include "config/config.h"
+#include "fixd/daemon.h"
+#include "fixd/image.h"
+#include "fixd/loop.h"
+#include "fixd/request.h"
+#include "image/memfd.h"
+
+/* Answers that wait because the client does not read: beyond this it is dropped. */
+#define UNSENT_MAX 64
+/* Keeps the descriptors that lie unread in a client's socket few (a whole user is limited in them). */
+#define SEND_BUFFER (32 << 10)
+
+struct reply {
+	struct packet packet;
+	struct image *images[WIRE_FDS_MAX];
+	int fds[WIRE_FDS_MAX];
+	bool close_after;
+	struct daemon *stop;
+	char data[];
+};
+
+static bool user_in_groups(const struct config *c, uid_t uid, gid_t gid)
+{
+	struct passwd *pw;
+	gid_t groups[256];
+	int n = ELEMENTSOF(groups);
+
+	for (size_t i = 0; i < c->n_allow_groups; i++) {
+		if (c->allow_groups[i] == gid)
+			return true;
+	}
+	pw = c->n_allow_groups ? getpwuid(uid) : NULL;
+	if (!pw || getgrouplist(pw->pw_name, pw->pw_gid, groups, &n) < 0)
+		return false;
+	for (int k = 0; k < n; k++) {
+		for (size_t i = 0; i < c->n_allow_groups; i++) {
+			if (c->allow_groups[i] == groups[k])
+				return true;
+		}
+	}
+	return false;
+}
+
+static bool may_connect(const struct conn *c)
+{
+	const struct config *config = c->daemon->config;
+
+	if (c->owner)
+		return true;
+	for (size_t i = 0; i < config->n_allow_users; i++) {
+		if (config->allow_users[i] == c->uid)
+			return true;
+	}
+	return user_in_groups(config, c->uid, c->gid);
+}
+
+static void on_message(void *arg, const void *data, size_t size, bool cut)
+{
+	struct conn *c = arg;
+
+	if (cut)
+		conn_drop(c, "a message was too long or carried descriptors");
+	else
+		request_dispatch(c, data, size);
+}
+
+static void on_end(void *arg, int err)
+{
+	conn_drop(arg, err ? strerror(-err) : NULL);
+}
+
+static const struct message_handler handler = { on_message, on_end };
+
+void conn_new(struct daemon *d, int fd)
+{
+	struct conn *c = xcalloc(1, sizeof *c);
+	struct ucred peer = { 0 };
+	socklen_t n = sizeof peer;
+	int buffer = SEND_BUFFER;
+
+	c->daemon = d;
+	c->id = ++d->last_serial;
+	link_init(&c->leases);
+	link_init(&c->pending);
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &n) < 0 ||
+	    setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &buffer, sizeof buffer) < 0) {
+		log_warn(-errno, "a connection cannot be set up");
+		fd_close(fd);
+		free(c);
+		return;
+	}
+	c->uid = peer.uid;
+	c->gid = peer.gid;
+	c->pid = peer.pid;
+	c->owner = peer.uid == geteuid() || peer.uid == 0;
+	link_insert(&d->conns, &c->link);
+	d->n_conns++;
+	c->source = loop_messages(d->loop, fd, &handler, c);
+	if (!may_connect(c)) {
+		struct wire_header none = { 0 };
+
+		log_warn(0, "connection %llu of uid %u is not allowed", (unsigned long long)c->id, (unsigned)c->uid);
+		conn_reply_error(c, &none, -EACCES, "user %u is not allowed to use this fixd; see allow-users in fixd.ini",
+				 (unsigned)c->uid);
+		shutdown(fd, SHUT_RD);
+		return;
+	}
+	log_debug("connection %llu: pid %d, uid %u", (unsigned long long)c->id, (int)c->pid, (unsigned)c->uid);
+}
+
+void conn_drop(struct conn *c, const char *why)
+{
+	struct daemon *d = c->daemon;
+
+	if (why)
+		log_warn(0, "connection %llu of pid %d is dropped: %s", (unsigned long long)c->id, (int)c->pid, why);
+	else
+		log_debug("connection %llu has ended", (unsigned long long)c->id);
+	c->source = source_close(c->source);
+	request_forget_all(c);
+	link_for_each_safe(l, &c->leases)
+		lease_free(link_entry(l, struct lease, in_conn));
+	link_remove(&c->link);
+	d->n_conns--;
+	free(c);
+	daemon_conn_left(d);
+}
+
+static void reply_done(struct packet *p, int err)
+{
+	struct reply *r = container_of(p, struct reply, packet);
+
+	(void)err; /* the end of the connection is reported by itself */
+	for (size_t i = 0; i < p->n_fds; i++) {
+		image_unref(r->images[i]);
+		if (r->close_after)
+			fd_close(r->fds[i]);
+	}
+	if (r->stop)
+		daemon_stop(r->stop);
+	free(r);
+}
+
+static struct reply *reply_new(const struct wire_header *to, uint16_t type, const void *body, size_t size, size_t n_fds)
+{
+	struct wire_header h = {
+		.type = type, .n_fds = (uint16_t)n_fds, .size = (uint32_t)(sizeof h + size), .id = to->id
+	};
+	struct reply *r = xcalloc(1, sizeof *r + sizeof h + size);
+
+	memcpy(r->data, &h, sizeof h);
+	if (size)
+		memcpy(r->data + sizeof h, body, size);
+	link_init(&r->packet.link);
+	r->packet.data = r->data;
+	r->packet.size = sizeof h + size;
+	r->packet.fds = r->fds;
+	r->packet.n_fds = n_fds;
+	r->packet.done = reply_done;
+	return r;
+}
+
+static void send_reply(struct conn *c, struct reply *r)
+{
+	source_send(c->source, &r->packet);
+}
+
+bool conn_is_stuck(const struct conn *c)
+{
+	return source_unsent(c->source) >= UNSENT_MAX;
+}
+
+void conn_reply(struct conn *c, const struct wire_header *to, const void *body, size_t size)
+{
+	send_reply(c, reply_new(to, to->type | WIRE_REPLY, body, size, 0));
+}
+
+void conn_reply_fd(struct conn *c, const struct wire_header *to, const void *body, size_t size, int fd, bool close_after)
+{
+	struct reply *r = reply_new(to, to->type | WIRE_REPLY, body, size, 1);
+
+	r->fds[0] = fd;
+	r->close_after = close_after;
+	send_reply(c, r);
+}
+
+void conn_reply_images(struct conn *c, const struct wire_header *to, const void *body, size_t size, struct image **images, size_t n)
+{
+	struct reply *r = reply_new(to, to->type | WIRE_REPLY, body, size, n);
+
+	for (size_t i = 0; i < n; i++) {
+		r->images[i] = image_ref(images[i]);
+		r->fds[i] = images[i]->fd;
+	}
+	send_reply(c, r);
+}
+
+void conn_reply_text(struct conn *c, const struct wire_header *to, const char *data, size_t size)
+{
+	struct wire_report body = { .size = size };
+	int fd = memfd_from_bytes("fixd:report", data, size);
+
+	if (fd < 0)
+		conn_reply_error(c, to, fd, "the report cannot be written: %s", strerror(-fd));
+	else
+		conn_reply_fd(c, to, &body, sizeof body, fd, true);
+}
+
+void conn_reply_error(struct conn *c, const struct wire_header *to, int err, const char *fmt, ...)
+{
+	char body[sizeof(struct wire_error) + WIRE_SENTENCE_MAX];
+	_cleanup_free_ char *sentence = NULL;
+	struct wire_error e = { .error = err };
+	va_list ap;
+
+	va_start(ap, fmt);
+	sentence = xvasprintf(fmt, ap);
+	va_end(ap);
+	e.sentence = (uint32_t)strnlen(sentence, WIRE_SENTENCE_MAX);
+	memcpy(body, &e, sizeof e);
+	memcpy(body + sizeof e, sentence, e.sentence);
+	send_reply(c, reply_new(to, WIRE_ERROR, body, sizeof e + e.sentence, 0));
+}
+
+void conn_stop_after_reply(struct conn *c)
+{
+	struct reply *r = reply_new(&(struct wire_header){ 0 }, WIRE_TYPE_stop | WIRE_REPLY, NULL, 0, 0);
+
+	r->stop = c->daemon;
+	send_reply(c, r);
+}

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Connections. A message is checked against its row of the request table before a handler sees it; whoever breaks the
+ * protocol, floods, or does not read its answers loses its connection, its leases and its place in every queue, and nobody
+ * else notices.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/link.h"
+#include "wire/wire.h"
+
+struct daemon;
+struct image;
+
+struct conn {
+	struct link link; /* daemon::conns */
+	struct daemon *daemon;
+	struct source *source;
+	uint64_t id;
+	uid_t uid;
+	gid_t gid;
+	pid_t pid;
+	bool greeted;
+	bool owner; /* the daemon's user, or root */
+	struct link leases;
+	struct link pending; /* pending::in_conn */
+	size_t n_pending;
+};
+
+void conn_new(struct daemon *d, int fd);
+/* Everything of it goes; the pointer is dead. */
+void conn_drop(struct conn *c, const char *why);
+
+/* It does not read its answers. */
+bool conn_is_stuck(const struct conn *c);
+
+/* One answer. */
+void conn_reply(struct conn *c, const struct wire_header *to, const void *body, size_t size);
+void conn_reply_fd(struct conn *c, const struct wire_header *to, const void *body, size_t size, int fd, bool close_after);
+/* The body, and the descriptors of images, which are held until they were sent. */
+void conn_reply_images(struct conn *c, const struct wire_header *to, const void *body, size_t size, struct image **images, size_t n);
+/* A report: takes the text and sends it as a sealed memfd. */
+void conn_reply_text(struct conn *c, const struct wire_header *to, const char *data, size_t size);
+void conn_reply_error(struct conn *c, const struct wire_header *to, int err, const char *fmt, ...)
+	__attribute__((format(printf, 4, 5)));
+/* Calls daemon_stop() once everything was sent. */
+void conn_stop_after_reply(struct conn *c);
+
+/* The listening socket. */
+struct listener;
+
+/* Binds `path` (a dead socket is replaced), or takes the socket of LISTEN_FDS. -EADDRINUSE: a daemon answers there. */
+int listener_new(struct daemon *d, struct listener **out);
+struct listener *listener_free(struct listener *l);

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: MIT */
+/* What all parts of the daemon share. One thread. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/link.h"
+#include "base/text.h"
+#include "fixd/loop.h"
+
+struct daemon {
+	struct config *config;
+	struct loop *loop;
+	struct watcher *watcher;
+	struct board *board;
+	struct region *region;
+	struct session *session; /* of the ini file */
+	struct builds *builds;
+	struct listener *listener;
+	char *socket;
+	char *trees;	 /* the tmpfs directory of directory fixtures; NULL until the first one */
+	char *io_reason; /* why the ring is not used */
+	struct link conns;
+	size_t n_conns;
+	int64_t started;
+	uint64_t last_serial;
+	uint64_t memory_used;
+	uint64_t hits, misses, failures, evictions;
+	bool stopping;
+	struct timer idle;
+};
+
+/* Reads the configuration again. 0, or -EINVAL and what is wrong; the old one then stays. */
+int daemon_reload(struct daemon *d, struct text *problems);
+/* Ends the loop after the current turn. */
+void daemon_stop(struct daemon *d);
+/* A connection has ended: an idle daemon may want to go. */
+void daemon_conn_left(struct daemon *d);

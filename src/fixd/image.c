@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: MIT */
+#include "fixd/image.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/fd.h"
+#include "base/log.h"
+#include "fixd/daemon.h"
+#include "fixd/instance.h"
+#include "fixd/session.h"
+#include "image/region.h"
+
+struct image *image_ref(struct image *im)
+{
+	im->refs++;
+	return im;
+}
+
+struct image *image_unref(struct image *im)
+{
+	struct daemon *d;
+
+	if (!im || --im->refs > 0)
+		return NULL;
+	d = im->daemon;
+	if (im->instance && im->instance->last == im)
+		im->instance->last = NULL;
+	if (im->tree) {
+		int r = tree_remove(im->tree);
+
+		if (r < 0)
+			log_error(r, "cannot remove %s", im->tree);
+	}
+	for (size_t i = 0; i < im->n_depends; i++)
+		image_unref(im->depends[i]);
+	region_release(d->region, im->address);
+	d->memory_used -= im->bytes;
+	fd_close(im->fd);
+	free(im->depends);
+	free(im->tree);
+	free(im);
+	return NULL;
+}
+
+static int add_closure(struct image *im, struct image **out, size_t n, size_t max)
+{
+	for (size_t i = 0; i < n; i++) {
+		if (out[i] == im)
+			return (int)n;
+	}
+	if (n == max)
+		return -E2BIG;
+	out[n++] = im;
+	/* Only objects point into other images. */
+	for (size_t i = 0; im->kind == WIRE_IMAGE_OBJECTS && i < im->n_depends; i++) {
+		int r = add_closure(im->depends[i], out, n, max);
+
+		if (r < 0)
+			return r;
+		n = (size_t)r;
+	}
+	return (int)n;
+}
+
+int image_closure(struct image *im, struct image **out, size_t max)
+{
+	return add_closure(im, out, 0, max);
+}
+
+int memory_reserve(struct daemon *d, uint64_t more)
+{
+	while (more > d->config->memory_max - (d->memory_used < d->config->memory_max ? d->memory_used : d->config->memory_max)) {
+		struct instance *victim = session_least_used(d->session);
+
+		if (!victim)
+			return -EDQUOT;
+		d->evictions++;
+		log_info("evicting %s: memory-max is reached", victim->title);
+		instance_retire(victim, "evicted: memory-max was reached");
+	}
+	return 0;
+}
+
+struct lease *lease_new(struct image *im, struct link *conn_leases, pid_t pid)
+{
+	struct lease *l = xcalloc(1, sizeof *l);
+
+	l->image = image_ref(im);
+	l->pid = pid;
+	link_insert(conn_leases, &l->in_conn);
+	link_insert(&im->leases, &l->in_image);
+	im->n_leases++;
+	return l;
+}
+
+void lease_free(struct lease *l)
+{
+	struct image *im = l->image;
+
+	im->used = clock_now();
+	im->used_real = clock_real();
+	im->n_leases--;
+	link_remove(&l->in_conn);
+	link_remove(&l->in_image);
+	free(l);
+	image_unref(im);
+}

@@ -1,0 +1,579 @@
+/* SPDX-License-Identifier: MIT */
+#include "fixd/instance.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "config/config.h"
+#include "fixd/board.h"
+#include "fixd/build.h"
+#include "fixd/daemon.h"
+#include "fixd/image.h"
+#include "fixd/policy.h"
+#include "fixd/session.h"
+#include "fixd/watch.h"
+
+/* A build whose inputs changed under it is done again so many times. */
+#define UNSETTLED_MAX 3
+
+static struct daemon *daemon_of(const struct instance *i)
+{
+	return i->session->daemon;
+}
+
+static void expire(void *arg);
+
+struct instance *instance_new(struct session *s, const struct fixture *f, const char *param, const char *scope_key, char **env)
+{
+	struct instance *i = xcalloc(1, sizeof *i);
+
+	i->session = s;
+	i->fixture = f;
+	i->param = param ? xstrdup(param) : NULL;
+	i->scope_key = xstrdup(scope_key);
+	i->env = env;
+	i->title = xasprintf("%s%s%s%s%s%s", f->name, param ? "[" : "", param ? param : "", param ? "]" : "",
+			     *scope_key ? " @ " : "", scope_key);
+	i->board_slot = board_take(s->daemon->board);
+	timer_init(&i->expiry, expire, i);
+	link_init(&i->waiters);
+	return i;
+}
+
+static void set_error(struct instance *i, char *sentence)
+{
+	free(i->error);
+	i->error = sentence;
+}
+
+static void set_cause(struct instance *i, const char *cause)
+{
+	char *copy = xstrdup(cause);
+
+	free(i->stale_cause);
+	i->stale_cause = copy;
+}
+
+static void unpin(struct instance *i)
+{
+	for (size_t k = 0; i->pins && k < i->fixture->n_depends; k++)
+		image_unref(i->pins[k]);
+	free(i->pins);
+	i->pins = NULL;
+}
+
+static void answer_all(struct instance *i, enum outcome outcome)
+{
+	i->eager_from = 0;
+	while (!link_empty(&i->waiters)) {
+		struct waiter *w = link_entry(i->waiters.next, struct waiter, link);
+
+		link_remove(&w->link);
+		w->answer(w, outcome);
+	}
+}
+
+struct instance *instance_free(struct instance *i)
+{
+	build_abandon(i);
+	set_error(i, xasprintf("fixture '%s' was removed", i->fixture->name));
+	answer_all(i, OUTCOME_FAILED);
+	unpin(i);
+	instance_retire(i, "removed");
+	if (i->last)
+		i->last->instance = NULL;
+	board_give_back(daemon_of(i)->board, i->board_slot);
+	watchset_free(i->watch);
+	list_free(i->env);
+	timer_stop(&i->expiry);
+	free(i->failed_with);
+	free(i->error);
+	free(i->stale_cause);
+	free(i->log);
+	free(i->param);
+	free(i->scope_key);
+	free(i->title);
+	free(i->key);
+	free(i);
+	return NULL;
+}
+
+bool instance_idle(const struct instance *i)
+{
+	return !i->current && !i->last && !i->build && link_empty(&i->waiters) && i->state != INSTANCE_WAITING && !i->visiting;
+}
+
+const char *instance_state_name(const struct instance *i)
+{
+	static const char *const names[] = {
+		[INSTANCE_ABSENT] = "absent",	  [INSTANCE_WAITING] = "building", [INSTANCE_BUILDING] = "building",
+		[INSTANCE_CHECKING] = "checking", [INSTANCE_READY] = "ready",	   [INSTANCE_STALE] = "stale",
+		[INSTANCE_FAILED] = "failed",
+	};
+
+	return names[i->state];
+}
+
+void instance_retire(struct instance *i, const char *cause)
+{
+	struct image *im = i->current;
+
+	if (!im)
+		return;
+	board_show(daemon_of(i)->board, i->board_slot, 0);
+	timer_stop(&i->expiry);
+	set_cause(i, cause);
+	i->current = NULL;
+	if (i->state == INSTANCE_CHECKING)
+		build_abandon(i);
+	if (i->state == INSTANCE_READY || i->state == INSTANCE_CHECKING)
+		i->state = INSTANCE_STALE;
+	i->watch = watchset_free(i->watch);
+	log_info("%s: generation %u is stale: %s", i->title, im->generation, cause);
+	image_unref(im);
+}
+
+void instance_clear_failure(struct instance *i)
+{
+	if (i->state != INSTANCE_FAILED)
+		return;
+	i->state = i->stale_cause ? INSTANCE_STALE : INSTANCE_ABSENT;
+	set_error(i, NULL);
+	i->unsettled = 0;
+	i->watch = watchset_free(i->watch);
+}
+
+/* The dependency `k`, made when it is not there yet: it takes its part of our scope key and of our environment. */
+static struct instance *dependency(struct instance *i, size_t k, int *err)
+{
+	const struct depend *d = &i->fixture->depends[k];
+	struct instance *dep = NULL;
+
+	*err = session_instance(i->session, d->fixture, d->param, i->scope_key, i->env, &dep);
+	return dep;
+}
+
+static enum outcome ensure(struct instance *i, int64_t asked);
+
+/* All dependencies, each pinned once it is ready. */
+static enum outcome ensure_dependencies(struct instance *i, int64_t asked)
+{
+	size_t n = i->fixture->n_depends;
+	enum outcome all = OUTCOME_READY;
+
+	if (n && !i->pins)
+		i->pins = xcalloc(n, sizeof *i->pins);
+	for (size_t k = 0; k < n; k++) {
+		int err;
+		struct instance *dep = dependency(i, k, &err);
+		enum outcome one = dep ? ensure(dep, asked) : OUTCOME_FAILED;
+
+		i->pins[k] = image_unref(i->pins[k]);
+		if (one == OUTCOME_FAILED) {
+			set_error(i, xasprintf("it depends on '%s': %s", i->fixture->depends[k].name,
+					       dep ? dep->error : strerror(-err)));
+			unpin(i);
+			return OUTCOME_FAILED;
+		}
+		if (one == OUTCOME_READY)
+			i->pins[k] = image_ref(dep->current);
+		else
+			all = OUTCOME_PENDING;
+	}
+	return all;
+}
+
+static const char *other_dependency(const struct instance *i, struct image *const *built_with)
+{
+	for (size_t k = 0; k < i->fixture->n_depends; k++) {
+		if (i->pins[k] != built_with[k])
+			return i->fixture->depends[k].name;
+	}
+	return NULL;
+}
+
+static enum outcome judge_current(struct instance *i, int64_t asked)
+{
+	_cleanup_free_ char *cause = NULL;
+	const char *dep = NULL;
+	enum verdict v = policy_judge(i, asked, &cause);
+
+	if (v != VERDICT_STALE && (i->current->n_depends != i->fixture->n_depends ||
+				   (dep = other_dependency(i, i->current->depends)))) {
+		free(cause);
+		cause = xasprintf("its dependency '%s' was rebuilt and differs", dep);
+		v = VERDICT_STALE;
+	}
+	switch (v) {
+	case VERDICT_FRESH:
+		i->state = INSTANCE_READY;
+		set_error(i, NULL);
+		return OUTCOME_READY;
+	case VERDICT_STALE:
+		instance_retire(i, cause);
+		return OUTCOME_FAILED;
+	default:
+		i->state = INSTANCE_CHECKING;
+		build_check(i, v == VERDICT_COMPARE_BYTES, cause);
+		return OUTCOME_PENDING;
+	}
+}
+
+static bool may_retry(struct instance *i, int64_t asked)
+{
+	const struct policy *p = &i->fixture->policy;
+	_cleanup_free_ char *changed = NULL;
+
+	if (i->failed_at >= asked)
+		return false; /* that was the answer */
+	changed = i->watch ? watchset_changed(i->watch) : NULL;
+	if (changed)
+		log_debug("%s: trying again: %s", i->title, changed);
+	return changed || !digest_equal(i->failed_section, i->fixture->section) ||
+	       (p->retry_after != DURATION_NONE && clock_now() - i->failed_at >= p->retry_after);
+}
+
+/* Another dependency may cure what failed with the old one. */
+static bool other_dependencies_than_failed(const struct instance *i)
+{
+	for (size_t k = 0; i->failed_with && k < i->fixture->n_depends; k++) {
+		if (i->pins[k]->serial != i->failed_with[k])
+			return true;
+	}
+	return false;
+}
+
+static void remember_dependencies(struct instance *i)
+{
+	size_t n = i->fixture->n_depends;
+
+	free(i->failed_with);
+	i->failed_with = n && i->pins ? xcalloc(n, sizeof *i->failed_with) : NULL;
+	for (size_t k = 0; i->failed_with && k < n; k++)
+		i->failed_with[k] = i->pins[k] ? i->pins[k]->serial : 0;
+}
+
+static enum outcome ensure_visited(struct instance *i, int64_t asked)
+{
+	enum outcome deps;
+
+	if (i->state == INSTANCE_BUILDING || i->state == INSTANCE_CHECKING)
+		return OUTCOME_PENDING;
+	deps = ensure_dependencies(i, asked);
+	if (deps == OUTCOME_FAILED) {
+		if (i->state == INSTANCE_WAITING)
+			i->state = i->current ? INSTANCE_READY : INSTANCE_ABSENT;
+		return OUTCOME_FAILED;
+	}
+	if (deps == OUTCOME_PENDING) {
+		i->state = INSTANCE_WAITING;
+		return OUTCOME_PENDING;
+	}
+	if (i->current) {
+		enum outcome now = judge_current(i, asked);
+
+		if (now != OUTCOME_FAILED) {
+			unpin(i);
+			return now;
+		}
+	}
+	if (i->state == INSTANCE_FAILED && !may_retry(i, asked) && (i->failed_at >= asked || !other_dependencies_than_failed(i))) {
+		unpin(i);
+		return OUTCOME_FAILED;
+	}
+	i->state = INSTANCE_BUILDING;
+	build_queue(i);
+	return OUTCOME_PENDING;
+}
+
+static enum outcome ensure(struct instance *i, int64_t asked)
+{
+	enum outcome outcome;
+
+	i->visiting++;
+	outcome = ensure_visited(i, asked);
+	i->visiting--;
+	return outcome;
+}
+
+/* The time of the request that has waited longest; 0: nobody asks. */
+static int64_t first_asked(const struct instance *i)
+{
+	int64_t asked = i->eager_from;
+
+	if (!link_empty(&i->waiters)) {
+		int64_t first = link_entry(i->waiters.next, struct waiter, link)->asked;
+
+		if (!asked || first < asked)
+			asked = first;
+	}
+	return asked;
+}
+
+static void advance(struct instance *i)
+{
+	int64_t asked = first_asked(i);
+	enum outcome outcome;
+
+	if (!asked) {
+		/* Everybody who waited for its dependencies has left. */
+		if (i->state == INSTANCE_WAITING) {
+			unpin(i);
+			i->state = i->current ? INSTANCE_READY : INSTANCE_ABSENT;
+		}
+		return;
+	}
+	outcome = ensure(i, asked);
+	if (outcome == OUTCOME_PENDING) {
+		link_for_each(l, &i->waiters)
+			link_entry(l, struct waiter, link)->built = true;
+		return;
+	}
+	answer_all(i, outcome);
+}
+
+void instance_want(struct instance *i, struct waiter *w)
+{
+	w->instance = i;
+	link_insert(&i->waiters, &w->link);
+	advance(i);
+}
+
+void instance_forget(struct waiter *w)
+{
+	link_remove(&w->link);
+}
+
+void instance_warm(struct instance *i)
+{
+	if (!i->eager_from)
+		i->eager_from = clock_now();
+	advance(i);
+}
+
+struct ready_list {
+	const struct instance *dep;
+	struct instance **all;
+	size_t n;
+};
+
+static void collect_dependents(struct instance *i, void *arg)
+{
+	struct ready_list *list = arg;
+
+	for (size_t k = 0; i->state == INSTANCE_WAITING && k < i->fixture->n_depends; k++) {
+		if (i->fixture->depends[k].fixture != list->dep->fixture)
+			continue;
+		list->all = xrealloc(list->all, (list->n + 1) * sizeof *list->all);
+		list->all[list->n++] = i;
+		return;
+	}
+}
+
+/* It is ready or failed: answers those who asked, and lets those who depend on it go on. */
+static void settle(struct instance *i)
+{
+	struct ready_list list = { .dep = i };
+
+	advance(i);
+	session_each(i->session, collect_dependents, &list);
+	for (size_t k = 0; k < list.n; k++)
+		advance(list.all[k]);
+	free(list.all);
+}
+
+/* The same objects again, built with the same dependencies, whose earlier image is still there. */
+static bool same_as_last(const struct instance *i, const struct image *im)
+{
+	const struct image *last = i->last;
+
+	return last && digest_equal(last->digest, im->digest) && last->size == im->size && last->kind == im->kind &&
+	       last->root == im->root && last->n_depends == im->n_depends &&
+	       (im->n_depends == 0 || !memcmp(last->depends, im->depends, im->n_depends * sizeof *im->depends));
+}
+
+static void keep_last(struct instance *i, struct image *im)
+{
+	struct image *last = image_ref(i->last);
+
+	last->created = im->created;
+	last->created_real = im->created_real;
+	last->checked = im->checked;
+	last->build_ns = im->build_ns;
+	last->inputs = im->inputs;
+	last->section = im->section;
+	image_unref(im);
+	i->current = last;
+	board_show(daemon_of(i)->board, i->board_slot, last->board_value);
+	log_info("%s: rebuilt, same digest: generation %u stays", i->title, last->generation);
+}
+
+static void publish(struct instance *i, struct image *im)
+{
+	im->instance = i;
+	im->generation = ++i->generation;
+	im->board_slot = i->board_slot;
+	im->board_value = board_publish(daemon_of(i)->board, i->board_slot);
+	if (i->last)
+		i->last->instance = NULL;
+	i->current = i->last = im;
+	log_info("%s: generation %u is ready: %llu bytes, built in %.3f s", i->title, im->generation,
+		 (unsigned long long)im->size, (double)im->build_ns / 1e9);
+}
+
+/* The inputs changed while a build read them: what came out may be half old and half new. True: it is done again. */
+static bool build_again(struct instance *i)
+{
+	_cleanup_free_ char *changed = i->watch ? watchset_changed(i->watch) : NULL;
+
+	if (!changed || ++i->unsettled >= UNSETTLED_MAX)
+		return false;
+	log_info("%s: building again: while it was built %s", i->title, changed);
+	set_cause(i, changed);
+	i->state = INSTANCE_STALE;
+	settle(i);
+	return true;
+}
+
+static void build_failed(struct instance *i, const char *sentence)
+{
+	remember_dependencies(i);
+	unpin(i);
+	i->unsettled = 0;
+	daemon_of(i)->failures++;
+	set_error(i, xstrdup(sentence));
+	i->state = INSTANCE_FAILED;
+	i->failed_at = clock_now();
+	i->failed_section = i->fixture->section;
+	log_warn(0, "%s: the build failed: %s", i->title, sentence);
+	settle(i);
+}
+
+void instance_build_failed(struct instance *i, const char *sentence)
+{
+	i->builds++;
+	if (!build_again(i))
+		build_failed(i, sentence);
+}
+
+void instance_built(struct instance *i, struct image *im)
+{
+	_cleanup_free_ char *changed = NULL;
+
+	i->builds++;
+	if (build_again(i)) {
+		image_unref(im);
+		return;
+	}
+	changed = watchset_changed(i->watch);
+	if (changed) {
+		_cleanup_free_ char *sentence =
+			xasprintf("its inputs changed during each of %d builds; the last time %s", UNSETTLED_MAX, changed);
+
+		image_unref(im);
+		build_failed(i, sentence);
+		return;
+	}
+	unpin(i);
+	i->unsettled = 0;
+	set_error(i, NULL);
+	i->state = INSTANCE_READY;
+	if (same_as_last(i, im))
+		keep_last(i, im);
+	else
+		publish(i, im);
+	instance_touch(i);
+	settle(i);
+}
+
+void instance_compared(struct instance *i, bool same, const char *cause)
+{
+	i->state = INSTANCE_READY;
+	if (same)
+		instance_hint(i); /* what was heard meanwhile */
+	else
+		instance_retire(i, cause);
+	settle(i);
+}
+
+void instance_checked(struct instance *i, bool fits, const char *cause)
+{
+	if (fits)
+		i->current->checked = clock_now();
+	instance_compared(i, fits, cause);
+}
+
+static void expire(void *arg)
+{
+	struct instance *i = arg;
+	_cleanup_free_ char *cause = policy_too_old(i);
+
+	if (!cause) {
+		instance_touch(i);
+		return;
+	}
+	if (i->state != INSTANCE_READY)
+		return; /* whoever is at work on it looks at its age */
+	instance_retire(i, cause);
+	if (i->fixture->policy.rebuild == REBUILD_EAGER)
+		instance_warm(i);
+}
+
+void instance_touch(struct instance *i)
+{
+	int64_t at = policy_expires(i);
+
+	if (!i->current || i->fixture->policy.max_age == DURATION_NONE) {
+		timer_stop(&i->expiry);
+		return;
+	}
+	/* In use: look again when it could be too old at the earliest. */
+	if (at == INT64_MAX)
+		at = clock_now() + i->fixture->policy.max_age;
+	timer_start(daemon_of(i)->loop, &i->expiry, at + 1);
+}
+
+void instance_hint(void *instance)
+{
+	struct instance *i = instance;
+	bool eager = i->fixture->policy.rebuild == REBUILD_EAGER;
+	_cleanup_free_ char *changed = NULL;
+
+	if (i->state != INSTANCE_READY && i->state != INSTANCE_FAILED)
+		return;
+	changed = watchset_changed(i->watch);
+	if (!changed)
+		return;
+	if (i->state == INSTANCE_READY && i->fixture->policy.watch_by == WATCH_BY_CONTENT) {
+		i->state = INSTANCE_CHECKING;
+		build_check(i, true, changed);
+	} else if (i->state == INSTANCE_READY) {
+		instance_retire(i, changed);
+	}
+	if (eager)
+		instance_warm(i);
+}
+
+void instance_redefine(struct instance *i, const struct fixture *f)
+{
+	bool other = !digest_equal(i->fixture->section, f->section);
+
+	if (!other) {
+		i->fixture = f;
+		instance_touch(i);
+		return;
+	}
+	if (i->state == INSTANCE_BUILDING) {
+		build_abandon(i);
+		i->state = INSTANCE_STALE;
+	}
+	unpin(i); /* counted by the old definition */
+	instance_retire(i, "its section in the ini file changed");
+	instance_clear_failure(i);
+	i->fixture = f;
+	advance(i);
+}

@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * An instance: one fixture for one (param, scope key, environment), and its way through
+ *
+ *	absent -> building -> ready -> stale -> absent ...
+ *	             `-> failed
+ *
+ * Promises: whoever asks is answered once, with a fresh image or with a sentence; at most one build of an instance runs; an
+ * image is given out only if every input was, after the request came, still as it was before the build read it; a failure is
+ * kept until an input, a dependency or the definition changes, the retry delay passes, or it is cleaned up.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/link.h"
+#include "base/text.h"
+#include "fixd/loop.h"
+#include "image/digest.h"
+
+struct build;
+struct fixture;
+struct image;
+struct session;
+struct watchset;
+
+enum instance_state {
+	INSTANCE_ABSENT,
+	INSTANCE_WAITING,  /* for dependencies */
+	INSTANCE_BUILDING, /* queued or running */
+	INSTANCE_CHECKING, /* the check command or the digest of the inputs is running */
+	INSTANCE_READY,
+	INSTANCE_STALE,
+	INSTANCE_FAILED,
+};
+
+enum outcome { OUTCOME_READY, OUTCOME_PENDING, OUTCOME_FAILED };
+
+struct instance {
+	struct session *session;
+	const struct fixture *fixture;
+	char *key; /* identity within the session */
+	char *title; /* name, name[param], with the scope key: for people */
+	char *param, *scope_key;
+	char **env; /* NAME=value, or NAME when it is not set */
+	struct link waiters;
+
+	enum instance_state state;
+	struct image *current; /* a reference */
+	struct image *last;    /* the newest image while it lives; no reference */
+	struct image **pins;   /* dependencies that are ready while others are being built */
+	struct watchset *watch; /* the inputs of the current image or of the failure */
+	struct build *build;
+	uint32_t generation;
+	uint32_t board_slot;
+	unsigned unsettled; /* builds in a row whose inputs changed meanwhile */
+	uint64_t builds;
+	char *stale_cause;
+	char *error; /* of the last build or of a dependency: a sentence */
+	int64_t failed_at;
+	struct digest failed_section;
+	uint64_t *failed_with; /* serials of the dependencies a failed build saw */
+	char *log;
+	int64_t eager_from; /* asked for by the policy at this time; 0: not */
+	struct timer expiry;
+	unsigned visiting; /* ensure() is at work on it */
+};
+
+/* Somebody who asked. `answer` is called exactly once, also from inside instance_want(). */
+struct waiter {
+	struct link link; /* instance::waiters */
+	struct instance *instance;
+	int64_t asked;
+	bool built; /* it had to wait for a build */
+	void (*answer)(struct waiter *w, enum outcome outcome);
+};
+
+void instance_want(struct instance *i, struct waiter *w);
+/* The waiter is not to be answered any more. */
+void instance_forget(struct waiter *w);
+/* Wants it for the policy's sake (warm, eager). */
+void instance_warm(struct instance *i);
+
+/* Takes the current image out of the table; holders keep it. Does nothing when there is none. */
+void instance_retire(struct instance *i, const char *cause);
+/* Forgets a failure. */
+void instance_clear_failure(struct instance *i);
+
+/* The definition was read again; `section` may be another. */
+void instance_redefine(struct instance *i, const struct fixture *f);
+
+/* Its inputs may have changed: looks, and acts as the policy says. For watchset_new(). */
+void instance_hint(void *instance);
+
+/* Follows what max-age says after the image was used. */
+void instance_touch(struct instance *i);
+
+/* What the build and check processes report. Takes `im`. */
+void instance_built(struct instance *i, struct image *im);
+void instance_build_failed(struct instance *i, const char *sentence);
+void instance_checked(struct instance *i, bool fits, const char *cause);
+/* A comparison of its inputs is over; the same as instance_checked() but that the check command is still to be asked. */
+void instance_compared(struct instance *i, bool same, const char *cause);
+
+/* Nothing keeps it: no image, no build, nobody waits. */
+bool instance_idle(const struct instance *i);
+const char *instance_state_name(const struct instance *i);
+
+struct instance *instance_new(struct session *s, const struct fixture *f, const char *param, const char *scope_key, char **env);
+struct instance *instance_free(struct instance *i);

@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: MIT */
+/* The listening socket: made, taken over from a service manager, or put in the place of a dead one. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "base/fd.h"
+#include "base/log.h"
+#include "base/units.h"
+#include "config/config.h"
+#include "fixd/conn.h"
+#include "fixd/daemon.h"
+#include "fixd/loop.h"
+#include "wire/socket.h"
+
+#define LISTEN_FDS_START 3 /* sd_listen_fds(3) */
+#define ACCEPT_AGAIN (100 * NSEC_PER_MSEC)
+
+struct listener {
+	struct daemon *daemon;
+	struct source *source;
+	struct timer again;
+	bool full; /* no descriptors: said once */
+	char *path; /* to be removed; NULL: not ours */
+	int lock;
+};
+
+/* No descriptor was left for a connection: it stays in the queue until one is closed, or a moment has passed. */
+static void on_connection(void *arg, int fd)
+{
+	struct listener *l = arg;
+
+	if (fd >= 0) {
+		l->full = false;
+		conn_new(l->daemon, fd);
+		return;
+	}
+	if (!l->full)
+		log_warn(fd, "new connections have to wait");
+	l->full = true;
+	timer_start(l->daemon->loop, &l->again, clock_now() + ACCEPT_AGAIN);
+}
+
+static void accept_again(void *arg)
+{
+	source_resume(((struct listener *)arg)->source);
+}
+
+/* The socket a service manager listens on for us (sd_listen_fds(3)). -1: there is none. */
+static int inherited_socket(void)
+{
+	const char *pid = getenv("LISTEN_PID"), *fds = getenv("LISTEN_FDS");
+	int type = 0, listening = 0;
+	socklen_t n = sizeof type;
+	struct sockaddr_un address;
+	uint64_t v;
+
+	if (!pid || !fds || parse_u64(pid, 10, INT32_MAX, &v) < 0 || (pid_t)v != getpid() ||
+	    parse_u64(fds, 10, 64, &v) < 0 || v < 1)
+		return -1;
+	unsetenv("LISTEN_PID");
+	unsetenv("LISTEN_FDS");
+	unsetenv("LISTEN_FDNAMES");
+	if (getsockopt(LISTEN_FDS_START, SOL_SOCKET, SO_TYPE, &type, &n) < 0 || type != SOCK_SEQPACKET)
+		return -EPROTOTYPE;
+	n = sizeof listening;
+	if (getsockopt(LISTEN_FDS_START, SOL_SOCKET, SO_ACCEPTCONN, &listening, &n) < 0 || !listening)
+		return -EPROTOTYPE;
+	n = sizeof address;
+	if (getsockname(LISTEN_FDS_START, (struct sockaddr *)&address, &n) < 0 || address.sun_family != AF_UNIX)
+		return -EPROTOTYPE;
+	fd_set_cloexec(LISTEN_FDS_START, true);
+	return LISTEN_FDS_START;
+}
+
+/* Two daemons starting at once must not take each other's fresh socket for a dead one. */
+static int lock_path(const char *path)
+{
+	_cleanup_free_ char *name = xasprintf("%s.lock", path);
+	_cleanup_fd_ int fd = open(name, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+
+	if (fd < 0)
+		return -errno;
+	if (flock(fd, LOCK_EX | LOCK_NB) < 0)
+		return errno == EWOULDBLOCK ? -EADDRINUSE : -errno;
+	return fd_steal(&fd);
+}
+
+static int bind_socket(struct listener *l, const char *path)
+{
+	const struct config *config = l->daemon->config;
+	_cleanup_fd_ int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0), probe = -1;
+	struct sockaddr_storage address;
+	socklen_t length;
+	struct stat st;
+	mode_t mode = config->n_allow_users || config->n_allow_groups ? 0666 : 0600;
+	int r;
+
+	if (fd < 0)
+		return -errno;
+	r = socket_address(path, &address, &length);
+	if (r < 0)
+		return r;
+	l->lock = lock_path(path);
+	if (l->lock < 0)
+		return l->lock;
+	if (lstat(path, &st) == 0) {
+		if (!S_ISSOCK(st.st_mode))
+			return -EEXIST;
+		probe = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+		if (connect(probe, (struct sockaddr *)&address, length) == 0)
+			return -EADDRINUSE;
+		if (unlink(path) < 0)
+			return -errno;
+	}
+	if (bind(fd, (struct sockaddr *)&address, length) < 0 || chmod(path, mode) < 0)
+		return -errno;
+	l->path = xstrdup(path);
+	if (listen(fd, 1024) < 0)
+		return -errno;
+	return fd_steal(&fd);
+}
+
+int listener_new(struct daemon *d, struct listener **out)
+{
+	struct listener *l = xcalloc(1, sizeof *l);
+	int fd;
+
+	l->daemon = d;
+	l->lock = -1;
+	timer_init(&l->again, accept_again, l);
+	fd = inherited_socket();
+	if (fd == -1)
+		fd = bind_socket(l, d->socket);
+	if (fd < 0) {
+		listener_free(l);
+		return fd;
+	}
+	l->source = loop_accept(d->loop, fd, on_connection, l);
+	*out = l;
+	return 0;
+}
+
+struct listener *listener_free(struct listener *l)
+{
+	if (!l)
+		return NULL;
+	timer_stop(&l->again);
+	source_close(l->source);
+	if (l->path) {
+		_cleanup_free_ char *lock = xasprintf("%s.lock", l->path);
+
+		unlink(l->path);
+		unlink(lock);
+	}
+	fd_close(l->lock);
+	free(l->path);
+	free(l);
+	return NULL;
+}

@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The event loop: one thread, one io_uring, or epoll where the ring is refused. What a source promises is the same with both:
+ *
+ *  - callbacks come from loop_run() only, never from inside a loop_*() call;
+ *  - after source_close() no callback of that source comes any more, also not from the batch at hand;
+ *  - a source owns its descriptor and closes it;
+ *  - packets go out in order; a packet and its descriptors stay valid until its done() was called, which happens exactly
+ *    once, with -ECANCELED if the source was closed first.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/link.h"
+#include "config/config.h"
+
+struct loop;
+struct source;
+
+/*
+ * IO_AUTO tries the ring first. *reason (to be freed) says why the ring was not used, or is NULL. -errno: no loop.
+ */
+int loop_new(struct loop **out, enum io_kind want, char **reason);
+struct loop *loop_free(struct loop *l);
+const char *loop_io_name(const struct loop *l);
+int loop_run(struct loop *l);
+void loop_stop(struct loop *l);
+
+/* Calls `fn` whenever `fd` is readable or at its end; `fn` reads until -EAGAIN. For inotify, signals, processes, pipes. */
+struct source *loop_watch(struct loop *l, int fd, void (*fn)(void *arg), void *arg);
+
+/* Calls `fn` with each new connection, or with -errno; after an error it pauses until source_resume(). */
+struct source *loop_accept(struct loop *l, int fd, void (*fn)(void *arg, int fd), void *arg);
+void source_resume(struct source *s);
+
+struct message_handler {
+	/* One packet. `cut`: it was longer than the maximum, or carried descriptors (which are closed). */
+	void (*received)(void *arg, const void *data, size_t size, bool cut);
+	/* The peer is gone (0) or the connection failed (-errno). */
+	void (*ended)(void *arg, int err);
+};
+
+/* A connection of packets. */
+struct source *loop_messages(struct loop *l, int fd, const struct message_handler *handler, void *arg);
+
+struct packet {
+	struct link link; /* source::packets */
+	void (*done)(struct packet *p, int err);
+	void *arg;
+	void *data;
+	size_t size;
+	const int *fds;
+	size_t n_fds;
+};
+
+void source_send(struct source *s, struct packet *p);
+size_t source_unsent(const struct source *s);
+int source_fd(const struct source *s);
+
+/* Returns NULL. */
+struct source *source_close(struct source *s);
+
+struct timer {
+	struct link link; /* loop::timers, by deadline */
+	int64_t deadline; /* clock_now() */
+	void (*fn)(void *arg);
+	void *arg;
+};
+
+void timer_init(struct timer *t, void (*fn)(void *arg), void *arg);
+void timer_start(struct loop *l, struct timer *t, int64_t deadline);
+void timer_stop(struct timer *t);

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: MIT */
+#include "fixd/policy.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "base/units.h"
+#include "config/config.h"
+#include "fixd/image.h"
+#include "fixd/instance.h"
+#include "fixd/watch.h"
+
+int64_t policy_expires(const struct instance *i)
+{
+	const struct policy *p = &i->fixture->policy;
+	const struct image *im = i->current;
+
+	if (!im || p->max_age == DURATION_NONE)
+		return INT64_MAX;
+	if (p->age_from == AGE_FROM_CREATION)
+		return im->created + p->max_age;
+	/* What is held is in use now. */
+	return im->n_leases ? INT64_MAX : im->used + p->max_age;
+}
+
+char *policy_too_old(const struct instance *i)
+{
+	const struct policy *p = &i->fixture->policy;
+	int64_t now = clock_now(), expires = policy_expires(i);
+	char age[32], max[32];
+
+	if (now <= expires)
+		return NULL;
+	format_duration(age, sizeof age, now - expires + p->max_age);
+	format_duration(max, sizeof max, p->max_age);
+	return xasprintf("max-age: %s %s, allowed are %s", age,
+			 p->age_from == AGE_FROM_CREATION ? "since it was built" : "since its last use", max);
+}
+
+enum verdict policy_judge(struct instance *i, int64_t asked, char **cause)
+{
+	const struct policy *p = &i->fixture->policy;
+	const struct image *im = i->current;
+
+	if (!digest_equal(im->section, i->fixture->section)) {
+		*cause = xstrdup("its section in the ini file changed");
+		return VERDICT_STALE;
+	}
+	if (im->created < asked && (*cause = policy_too_old(i)))
+		return VERDICT_STALE;
+	if (i->watch && (*cause = watchset_changed(i->watch)))
+		return p->watch_by == WATCH_BY_CONTENT ? VERDICT_COMPARE_BYTES : VERDICT_STALE;
+	if (p->check && im->checked < asked)
+		return VERDICT_RUN_CHECK;
+	return VERDICT_FRESH;
+}

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: MIT */
+/* When is an image stale? Pure questions about an instance; nothing is started or changed here. */
+#pragma once
+
+#include <stdint.h>
+
+struct instance;
+
+enum verdict {
+	VERDICT_FRESH,
+	VERDICT_STALE,	       /* *cause says why; to be freed */
+	VERDICT_COMPARE_BYTES, /* inputs look different, their content decides; *cause as above */
+	VERDICT_RUN_CHECK,     /* the check command decides */
+};
+
+/*
+ * For somebody who asked at `asked`: an image built, or a check passed, after that is fresh whatever max-age says.
+ * Dependencies must be ready.
+ */
+enum verdict policy_judge(struct instance *i, int64_t asked, char **cause);
+
+/* Only what the clock says. When the image turns too old, or INT64_MAX. */
+int64_t policy_expires(const struct instance *i);
+/* The cause, to be freed, if it is too old now. */
+char *policy_too_old(const struct instance *i);

@@ -1,0 +1,285 @@
+/* SPDX-License-Identifier: MIT */
+#include "fixd/report.h"
+
+#include <fnmatch.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "config/config.h"
+#include "fixd/build.h"
+#include "fixd/daemon.h"
+#include "fixd/image.h"
+#include "fixd/instance.h"
+#include "fixd/loop.h"
+#include "fixd/session.h"
+#include "wire/record.h"
+#include "wire/report.h"
+
+struct writing {
+	struct text *out;
+	const char *pattern;
+};
+
+static char *full_name(const struct instance *i)
+{
+	return xasprintf("%s%s%s%s", i->fixture->name, i->param ? "[" : "", i->param ? i->param : "", i->param ? "]" : "");
+}
+
+/* A bracket in a glob would be a set of characters: the plain name is compared first. */
+static bool matches(const char *pattern, const struct instance *i)
+{
+	_cleanup_free_ char *name = full_name(i);
+
+	return !strcmp(pattern, name) || !strcmp(pattern, i->title) || !fnmatch(pattern, i->fixture->name, 0) ||
+	       !fnmatch(pattern, name, 0);
+}
+
+static void put_image(struct text *out, const struct instance *i, const struct image *im)
+{
+	char hex[DIGEST_HEX_SIZE];
+	size_t mark;
+
+	record_u64(out, REPORT_GENERATION, im->generation);
+	record_u64(out, REPORT_ADDRESS, im->address);
+	record_u64(out, REPORT_SIZE, im->bytes);
+	record_string(out, REPORT_DIGEST, digest_format(im->digest, hex));
+	record_time(out, REPORT_CREATED, im->created_real);
+	record_time(out, REPORT_AGE, clock_now() - im->created);
+	record_time(out, REPORT_LAST_USED, im->used_real);
+	record_u64(out, REPORT_REUSED, im->attaches ? im->attaches - 1 : 0);
+	record_u64(out, REPORT_LEASES, im->n_leases);
+	mark = record_begin(out, REPORT_PIDS, RECORD_LIST);
+	link_for_each(l, &im->leases)
+		record_u64(out, REPORT_PIDS, (uint64_t)link_entry(l, struct lease, in_image)->pid);
+	record_end(out, mark);
+	record_time(out, REPORT_BUILD_TIME, im->build_ns);
+	(void)i;
+}
+
+static void put_nothing(struct text *out, const struct instance *i)
+{
+	static const uint16_t fields[] = { REPORT_ADDRESS, REPORT_SIZE,	    REPORT_DIGEST, REPORT_CREATED,
+					   REPORT_AGE,	   REPORT_LAST_USED, REPORT_BUILD_TIME };
+
+	record_u64(out, REPORT_GENERATION, i->generation);
+	for (size_t k = 0; k < ELEMENTSOF(fields); k++)
+		record_null(out, fields[k]);
+	record_u64(out, REPORT_REUSED, 0);
+	record_u64(out, REPORT_LEASES, 0);
+	record_end(out, record_begin(out, REPORT_PIDS, RECORD_LIST));
+}
+
+static void put_depends(struct text *out, const struct fixture *f)
+{
+	size_t mark = record_begin(out, REPORT_DEPENDS, RECORD_LIST);
+
+	for (size_t k = 0; k < f->n_depends; k++) {
+		const struct depend *d = &f->depends[k];
+		_cleanup_free_ char *name = d->param ? xasprintf("%s[%s]", d->name, d->param) : xstrdup(d->name);
+
+		record_string(out, REPORT_DEPENDS, name);
+	}
+	record_end(out, mark);
+}
+
+static void put_instance(struct instance *i, void *arg)
+{
+	const struct writing *w = arg;
+	struct text *out = w->out;
+	const struct fixture *f = i->fixture;
+	size_t mark;
+
+	if (!matches(w->pattern, i))
+		return;
+	mark = record_begin(out, REPORT_INSTANCES, RECORD_OBJECT);
+	record_string(out, REPORT_NAME, f->name);
+	record_string(out, REPORT_PARAM, i->param);
+	record_string(out, REPORT_SCOPE, scope_name(f->scope));
+	record_string(out, REPORT_SCOPE_KEY, i->scope_key);
+	record_string(out, REPORT_STATE, instance_state_name(i));
+	record_string(out, REPORT_SOURCE, source_name(f->source));
+	if (i->current)
+		put_image(out, i, i->current);
+	else
+		put_nothing(out, i);
+	record_u64(out, REPORT_BUILDS, i->builds);
+	record_u64(out, REPORT_PROGRESS, build_progress(i));
+	record_string(out, REPORT_STALE_CAUSE, i->stale_cause);
+	record_string(out, REPORT_ERROR, i->error);
+	put_depends(out, f);
+	record_end(out, mark);
+}
+
+static void put_daemon(struct daemon *d, struct text *out)
+{
+	size_t mark = record_begin(out, REPORT_DAEMON, RECORD_OBJECT);
+
+	record_u64(out, REPORT_PID, (uint64_t)getpid());
+	record_string(out, REPORT_VERSION, PACKAGE_VERSION);
+	record_time(out, REPORT_UPTIME, clock_now() - d->started);
+	record_string(out, REPORT_SOCKET, d->socket);
+	record_string(out, REPORT_CONFIG, d->config->file);
+	record_string(out, REPORT_IO, loop_io_name(d->loop));
+	record_string(out, REPORT_IO_REASON, d->io_reason);
+	record_u64(out, REPORT_MEMORY_BYTES, d->memory_used);
+	record_u64(out, REPORT_MEMORY_MAX, d->config->memory_max);
+	record_u64(out, REPORT_CONNECTIONS, d->n_conns);
+	record_u64(out, REPORT_HITS, d->hits);
+	record_u64(out, REPORT_MISSES, d->misses);
+	record_u64(out, REPORT_FAILURES, d->failures);
+	record_u64(out, REPORT_EVICTIONS, d->evictions);
+	record_end(out, mark);
+}
+
+static void put_session(struct session *s, struct writing *w)
+{
+	int64_t max_age = s->daemon->config->policy.max_age;
+	size_t mark = record_begin(w->out, REPORT_SESSIONS, RECORD_OBJECT), list;
+
+	record_string(w->out, REPORT_ID, s->id);
+	record_string(w->out, REPORT_ROOT, s->root);
+	record_u64(w->out, REPORT_UID, s->uid);
+	record_time(w->out, REPORT_CREATED, s->created_real);
+	record_null(w->out, REPORT_LAST_RUN);
+	record_u64(w->out, REPORT_TOTAL_RUNS, s->total_runs);
+	record_bool(w->out, REPORT_REUSE, true);
+	if (max_age == DURATION_NONE)
+		record_null(w->out, REPORT_MAX_AGE);
+	else
+		record_time(w->out, REPORT_MAX_AGE, max_age);
+	list = record_begin(w->out, REPORT_INSTANCES, RECORD_LIST);
+	session_each(s, put_instance, w);
+	record_end(w->out, list);
+	record_end(w->out, mark);
+}
+
+void report_status(struct daemon *d, const char *pattern, struct text *out)
+{
+	struct writing w = { out, pattern };
+	size_t list;
+
+	put_daemon(d, out);
+	list = record_begin(out, REPORT_SESSIONS, RECORD_LIST);
+	put_session(d->session, &w);
+	record_end(out, list);
+}
+
+static void put_fixture(struct daemon *d, const struct fixture *f, struct text *out)
+{
+	size_t mark = record_begin(out, REPORT_FIXTURES, RECORD_OBJECT), list;
+	_cleanup_free_ char *policy = config_describe(f);
+
+	record_string(out, REPORT_NAME, f->name);
+	record_string(out, REPORT_SCOPE, scope_name(f->scope));
+	record_string(out, REPORT_FILE, d->config->file);
+	record_u64(out, REPORT_LINE, (uint64_t)f->line);
+	record_string(out, REPORT_DOC, f->doc);
+	record_string(out, REPORT_SOURCE, source_name(f->source));
+	list = record_begin(out, REPORT_PARAMS, RECORD_LIST);
+	for (size_t k = 0; f->params && f->params[k]; k++)
+		record_string(out, REPORT_PARAMS, f->params[k]);
+	record_end(out, list);
+	put_depends(out, f);
+	record_string(out, REPORT_POLICY, policy);
+	record_end(out, mark);
+}
+
+void report_list(struct daemon *d, const char *pattern, struct text *out)
+{
+	size_t list = record_begin(out, REPORT_FIXTURES, RECORD_LIST);
+
+	for (size_t i = 0; i < d->config->n_fixtures; i++) {
+		if (!fnmatch(pattern, d->config->fixtures[i]->name, 0))
+			put_fixture(d, d->config->fixtures[i], out);
+	}
+	record_end(out, list);
+}
+
+struct cleaning {
+	char *const *patterns;
+	uint32_t flags;
+	int64_t older_than;
+	struct instance **all;
+	size_t n;
+};
+
+static bool to_be_cleaned(const struct cleaning *c, const struct instance *i)
+{
+	bool named = false;
+
+	for (size_t k = 0; c->patterns[k]; k++)
+		named |= matches(c->patterns[k], i);
+	if (!named || (!i->current && i->state != INSTANCE_FAILED))
+		return false;
+	if ((c->flags & WIRE_CLEANUP_FAILED) && i->state != INSTANCE_FAILED)
+		return false;
+	if ((c->flags & WIRE_CLEANUP_UNUSED) && !(i->current && i->current->attaches == 0))
+		return false;
+	if ((c->flags & WIRE_CLEANUP_STALE) && i->state != INSTANCE_STALE)
+		return false;
+	return c->older_than < 0 || (i->current && clock_now() - i->current->created > c->older_than);
+}
+
+static void collect(struct instance *i, void *arg)
+{
+	struct cleaning *c = arg;
+
+	if (!to_be_cleaned(c, i))
+		return;
+	c->all = xrealloc(c->all, (c->n + 1) * sizeof *c->all);
+	c->all[c->n++] = i;
+}
+
+void report_cleanup(struct daemon *d, char *const *patterns, uint32_t flags, int64_t older_than, struct text *out)
+{
+	struct cleaning c = { .patterns = patterns, .flags = flags, .older_than = older_than };
+	uint64_t before = d->memory_used;
+	struct text kept = { 0 };
+	size_t mark;
+
+	session_each(d->session, collect, &c);
+	mark = record_begin(out, REPORT_REMOVED, RECORD_LIST);
+	for (size_t k = 0; k < c.n; k++) {
+		struct instance *i = c.all[k];
+
+		if (i->current && i->current->n_leases && !(flags & WIRE_CLEANUP_FORCE)) {
+			record_string(&kept, REPORT_KEPT, i->title);
+			continue;
+		}
+		record_string(out, REPORT_REMOVED, i->title);
+		instance_retire(i, "cleaned up");
+		instance_clear_failure(i);
+	}
+	record_end(out, mark);
+	mark = record_begin(out, REPORT_KEPT, RECORD_LIST);
+	text_add(out, kept.data ? kept.data : "", kept.size);
+	record_end(out, mark);
+	record_end(out, record_begin(out, REPORT_ERRORS, RECORD_LIST));
+	record_u64(out, REPORT_FREED, before - d->memory_used);
+	text_deinit(&kept);
+	free(c.all);
+}
+
+struct finding {
+	const char *name;
+	const struct instance *found;
+};
+
+static void find(struct instance *i, void *arg)
+{
+	struct finding *f = arg;
+
+	if (i->builds && matches(f->name, i) && (!f->found || !f->found->log))
+		f->found = i;
+}
+
+const struct instance *report_find(struct daemon *d, const char *name)
+{
+	struct finding f = { .name = name };
+
+	session_each(d->session, find, &f);
+	return f.found;
+}

@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: MIT */
+#include "fixd/spawn.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <limits.h>
+#include <pwd.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/fd.h"
+#include "base/text.h"
+#include "wire/job.h"
+
+static char helper[PATH_MAX];
+static char **helper_env;
+
+/* What a builder sees of the daemon's environment; more must be named in `env =`. */
+static const char *const passed_on[] = { "PATH",  "HOME", "USER", "LOGNAME", "SHELL",	"LANG",		"LC_ALL",	  "TZ",
+					 "TMPDIR", "ASAN_OPTIONS", "UBSAN_OPTIONS", "LSAN_OPTIONS", "TSAN_OPTIONS", "LD_LIBRARY_PATH" };
+
+static void make_env(void)
+{
+	size_t n = 0;
+
+	helper_env = xcalloc(ELEMENTSOF(passed_on) + 1, sizeof *helper_env);
+	for (size_t i = 0; i < ELEMENTSOF(passed_on); i++) {
+		const char *v = getenv(passed_on[i]);
+
+		if (v)
+			helper_env[n++] = xasprintf("%s=%s", passed_on[i], v);
+	}
+}
+
+int spawn_init(void)
+{
+	const char *named = secure_getenv("FIXD_BUILDER");
+	char self[PATH_MAX];
+	ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
+	char *slash;
+
+	make_env();
+	if (n > 0) {
+		self[n] = '\0';
+		slash = strrchr(self, '/');
+		memcpy(helper, self, (size_t)(slash - self) + 1);
+		strncat(helper, "fixd-builder", sizeof helper - strlen(helper) - 1);
+	}
+	if (named && strlen(named) < sizeof helper)
+		strcpy(helper, named);
+	else if (access(helper, X_OK) < 0)
+		strcpy(helper, PKGLIBEXECDIR "/fixd-builder");
+	return access(helper, X_OK) < 0 ? -errno : 0;
+}
+
+struct identity {
+	uid_t uid;
+	gid_t gid;
+	gid_t groups[64];
+	int n_groups;
+};
+
+static int look_up(const char *user, struct identity *id)
+{
+	struct passwd *pw = getpwnam(user);
+
+	if (!pw)
+		return -ESRCH;
+	id->uid = pw->pw_uid;
+	id->gid = pw->pw_gid;
+	id->n_groups = ELEMENTSOF(id->groups);
+	if (getgrouplist(user, pw->pw_gid, id->groups, &id->n_groups) < 0)
+		return -E2BIG;
+	return 0;
+}
+
+/* In the child. Whatever fails here shows as an exit status of 127 and a line in the log. */
+_Noreturn static void become_helper(int channel, int errors, const struct identity *id)
+{
+	static const char failed[] = "fixd-builder cannot be started\n";
+	char name[] = "fixd-builder", *argv[] = { name, NULL };
+	struct rlimit no_core = { 0, 0 };
+	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	sigset_t none;
+
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	signal(SIGPIPE, SIG_DFL);
+	setpgid(0, 0);
+	setrlimit(RLIMIT_CORE, &no_core);
+	dup2(null, 0);
+	dup2(null, 1);
+	dup2(errors, 2);
+	if (channel == JOB_CHANNEL_FD)
+		fd_set_cloexec(channel, false);
+	else
+		dup2(channel, JOB_CHANNEL_FD);
+	syscall(SYS_close_range, JOB_CHANNEL_FD + 1, ~0U, 0);
+	if (!id || (setgroups((size_t)id->n_groups, id->groups) == 0 && setgid(id->gid) == 0 && setuid(id->uid) == 0))
+		execve(helper, argv, helper_env);
+	if (write(2, failed, sizeof failed - 1) < 0)
+		_exit(126);
+	_exit(127);
+}
+
+int spawn_helper(const char *user, struct spawned *out)
+{
+	_cleanup_fd_ int here = -1, there = -1, from = -1, to = -1;
+	struct identity id;
+	int pair[2], pipes[2], r;
+	pid_t pid;
+
+	if (user && (r = look_up(user, &id)) < 0)
+		return r;
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+		return -errno;
+	here = pair[0];
+	there = pair[1];
+	if (pipe2(pipes, O_CLOEXEC) < 0)
+		return -errno;
+	from = pipes[0];
+	to = pipes[1];
+	if ((r = fd_set_nonblock(here, true)) < 0 || (r = fd_set_nonblock(from, true)) < 0)
+		return r;
+	pid = fork();
+	if (pid < 0)
+		return -errno;
+	if (pid == 0)
+		become_helper(there, to, user ? &id : NULL);
+	/* Both sides do it, so that the group is there whoever runs first. */
+	setpgid(pid, pid);
+	out->pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+	if (out->pidfd < 0) {
+		r = -errno;
+		kill(-pid, SIGKILL);
+		return r;
+	}
+	out->pid = pid;
+	out->channel = fd_steal(&here);
+	out->errors = fd_steal(&from);
+	return 0;
+}

@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: MIT */
+/* Starting a helper process in its own process group. */
+#pragma once
+
+#include <sys/types.h>
+
+struct spawned {
+	pid_t pid;
+	int pidfd;
+	int channel; /* SOCK_SEQPACKET to the helper; non-blocking */
+	int errors;  /* its standard error; non-blocking */
+};
+
+/* Finds fixd-builder: $FIXD_BUILDER, beside this program, or where it was installed. */
+int spawn_init(void);
+
+/* `user` (or NULL) needs root. 0 or -errno; the caller owns the descriptors and reaps the process. */
+int spawn_helper(const char *user, struct spawned *out);

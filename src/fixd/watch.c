@@ -1,0 +1,559 @@
+/* SPDX-License-Identifier: MIT */
+#include "fixd/watch.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <glob.h>
+#include <limits.h>
+#include <search.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/inotify.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/link.h"
+#include "base/log.h"
+#include "base/text.h"
+#include "fixd/loop.h"
+
+/* A file whose mtime is this close to the look may still change without a new mtime (the kernel's clock tick is 1 to 10 ms). */
+#define TICK (20 * NSEC_PER_MSEC)
+
+#define MASK_SELF (IN_DELETE_SELF | IN_MOVE_SELF)
+#define MASK_NAMES (IN_CREATE | IN_DELETE | IN_MOVED_FROM | IN_MOVED_TO)
+#define MASK_CONTENT (IN_MODIFY | IN_CLOSE_WRITE | IN_ATTRIB)
+
+#define LINKS_MAX 40 /* as the kernel */
+
+struct watcher {
+	struct loop *loop;
+	struct source *source; /* NULL: no inotify */
+	int fd;
+	void *wds; /* tree of struct wd */
+	struct link sets;
+	bool warned;
+};
+
+/* One inotify watch: an inode, for everybody who wants to hear of it. */
+struct wd {
+	int wd;
+	struct link subs;
+};
+
+struct sub {
+	struct link in_wd;  /* wd::subs */
+	struct link in_set; /* watchset::subs */
+	struct wd *wd;
+	struct watchset *set;
+	char *path;
+	char *name; /* of interest in that directory; NULL: everything */
+};
+
+struct look {
+	char *path;
+	bool exists, is_dir;
+	bool racy;    /* its mtime is as young as the look */
+	bool written; /* a write was heard since */
+	int64_t mtime;
+	off_t size;
+	ino_t ino;
+	dev_t dev;
+};
+
+struct entries {
+	struct look *all;
+	size_t n;
+};
+
+struct watchset {
+	struct link link; /* watcher::sets */
+	struct watcher *watcher;
+	char **patterns;
+	struct entries seen;
+	struct link subs;
+	bool polled;
+	bool hinted;  /* something happened since the last look */
+	bool renamed; /* and names came or went: there may be more to watch */
+	bool notify;  /* the hint is still to be passed on */
+	char *changed;
+	void (*hint)(void *arg);
+	void *arg;
+};
+
+static int by_wd(const void *a, const void *b)
+{
+	int x = ((const struct wd *)a)->wd, y = ((const struct wd *)b)->wd;
+
+	return x < y ? -1 : x > y;
+}
+
+static void no_more_watches(struct watchset *s, int err)
+{
+	s->polled = true;
+	if (s->watcher->warned)
+		return;
+	s->watcher->warned = true;
+	log_warn(err, "inotify cannot watch everything (see fs.inotify.max_user_watches); these files are looked at on every attach");
+}
+
+static void subscribe(struct watchset *s, const char *path, const char *name, uint32_t mask)
+{
+	struct watcher *w = s->watcher;
+	struct wd key, **found, *wd;
+	struct sub *sub;
+
+	if (s->polled)
+		return;
+	key.wd = w->source ? inotify_add_watch(w->fd, path, mask | IN_MASK_ADD) : -1;
+	if (key.wd < 0) {
+		if (!w->source || (errno != ENOENT && errno != ENOTDIR && errno != EACCES))
+			no_more_watches(s, w->source ? -errno : 0);
+		else if (errno == EACCES)
+			s->polled = true;
+		return;
+	}
+	found = tfind(&key, &w->wds, by_wd);
+	if (found) {
+		wd = *found;
+	} else {
+		wd = xcalloc(1, sizeof *wd);
+		wd->wd = key.wd;
+		link_init(&wd->subs);
+		tsearch(wd, &w->wds, by_wd);
+	}
+	sub = xcalloc(1, sizeof *sub);
+	sub->wd = wd;
+	sub->set = s;
+	sub->path = xstrdup(path);
+	sub->name = name ? xstrdup(name) : NULL;
+	link_insert(&wd->subs, &sub->in_wd);
+	link_insert(&s->subs, &sub->in_set);
+}
+
+static void unsubscribe(struct sub *sub)
+{
+	struct watcher *w = sub->set->watcher;
+	struct wd *wd = sub->wd;
+
+	link_remove(&sub->in_wd);
+	link_remove(&sub->in_set);
+	if (link_empty(&wd->subs)) {
+		inotify_rm_watch(w->fd, wd->wd);
+		tdelete(wd, &w->wds, by_wd);
+		free(wd);
+	}
+	free(sub->path);
+	free(sub->name);
+	free(sub);
+}
+
+/* Every directory that is passed on the way to `path`, links followed as the kernel does. */
+static void subscribe_way(struct watchset *s, const char *path, int depth)
+{
+	_cleanup_free_ char *rest = xstrdup(path);
+	_cleanup_text_ struct text at = { 0 };
+	char *save = NULL;
+
+	for (char *part = strtok_r(rest, "/", &save); part; part = strtok_r(NULL, "/", &save)) {
+		char target[PATH_MAX];
+		ssize_t n;
+
+		if (!strcmp(part, "."))
+			continue;
+		subscribe(s, at.size ? at.data : "/", part, MASK_NAMES | MASK_SELF);
+		text_printf(&at, "/%s", part);
+		n = readlink(at.data, target, sizeof target - 1);
+		if (n <= 0 || depth >= LINKS_MAX)
+			continue;
+		/* Start again with the link's target in its place. */
+		target[n] = '\0';
+		at.data[at.size - strlen(part) - 1] = '\0';
+		_cleanup_free_ char *left = save && *save ? xstrdup(save) : xstrdup("");
+		_cleanup_free_ char *next = *target == '/' ? xasprintf("%s/%s", target, left) :
+							     xasprintf("%s/%s/%s", at.data, target, left);
+
+		subscribe_way(s, next, depth + 1);
+		return;
+	}
+}
+
+static bool inotify_works(const char *path)
+{
+	/* linux/magic.h and the file systems' own sources: NFS, FUSE, 9P, CIFS, SMB2, Ceph, AFS, vboxsf */
+	static const unsigned long without[] = { 0x6969,     0x65735546, 0x01021997, 0xff534d42,
+						 0xfe534d42, 0x00c36400, 0x5346414f, 0x786f4256 };
+	struct statfs fs;
+
+	if (statfs(path, &fs) < 0)
+		return true;
+	for (size_t i = 0; i < ELEMENTSOF(without); i++) {
+		if ((unsigned long)fs.f_type == without[i])
+			return false;
+	}
+	return true;
+}
+
+static struct look look_at(const char *path, int64_t now)
+{
+	struct look e = { .path = xstrdup(path) };
+	struct stat st;
+
+	if (stat(path, &st) < 0)
+		return e;
+	e.exists = true;
+	e.is_dir = S_ISDIR(st.st_mode);
+	if (e.is_dir)
+		return e; /* its entries are looked at, its own times say nothing */
+	e.mtime = st.st_mtim.tv_sec * NSEC_PER_SEC + st.st_mtim.tv_nsec;
+	e.size = st.st_size;
+	e.ino = st.st_ino;
+	e.dev = st.st_dev;
+	e.racy = e.mtime > now - TICK;
+	return e;
+}
+
+static void add_entry(struct entries *list, struct look e)
+{
+	list->all = xrealloc(list->all, (list->n + 1) * sizeof *list->all);
+	list->all[list->n++] = e;
+}
+
+static void add_path(struct watchset *s, struct entries *list, const char *path, int64_t now, bool arm);
+
+static void add_tree(struct watchset *s, struct entries *list, const char *path, int64_t now, bool arm)
+{
+	DIR *dir = opendir(path);
+	struct dirent *d;
+
+	if (arm)
+		subscribe(s, path, NULL, MASK_NAMES | MASK_SELF | MASK_CONTENT);
+	if (!dir)
+		return;
+	while ((d = readdir(dir))) {
+		_cleanup_free_ char *child = NULL;
+		struct stat st;
+
+		if (!strcmp(d->d_name, ".") || !strcmp(d->d_name, ".."))
+			continue;
+		child = xasprintf("%s/%s", path, d->d_name);
+		/* A link inside a tree is watched as a link: it may lead anywhere, also back. */
+		if (lstat(child, &st) == 0 && S_ISDIR(st.st_mode)) {
+			add_entry(list, look_at(child, now));
+			add_tree(s, list, child, now, arm);
+		} else {
+			add_entry(list, look_at(child, now));
+		}
+	}
+	closedir(dir);
+}
+
+static void add_path(struct watchset *s, struct entries *list, const char *path, int64_t now, bool arm)
+{
+	struct look e;
+
+	if (arm) {
+		subscribe_way(s, path, 0);
+		subscribe(s, path, NULL, MASK_CONTENT | MASK_SELF);
+		if (!inotify_works(path))
+			s->polled = true;
+	}
+	/* After the watch is there: an edit is either seen here or heard later. */
+	e = look_at(path, now);
+	add_entry(list, e);
+	if (e.is_dir)
+		add_tree(s, list, path, now, arm);
+}
+
+/* The directories in which the parts of a glob are looked up. */
+static void subscribe_glob(struct watchset *s, const char *pattern)
+{
+	for (const char *slash = strchr(pattern + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
+		_cleanup_free_ char *prefix = xstrndup(pattern, (size_t)(slash - pattern));
+		size_t part = strcspn(slash + 1, "/");
+		_cleanup_free_ char *next = xstrndup(slash + 1, part);
+		glob_t g;
+
+		if (!strpbrk(next, "*?[") && !strpbrk(prefix, "*?["))
+			continue;
+		if (glob(prefix, GLOB_NOSORT, NULL, &g) != 0)
+			continue;
+		for (size_t i = 0; i < g.gl_pathc; i++) {
+			subscribe_way(s, g.gl_pathv[i], 0);
+			subscribe(s, g.gl_pathv[i], NULL, MASK_NAMES | MASK_SELF);
+		}
+		globfree(&g);
+	}
+}
+
+static int by_path(const void *a, const void *b)
+{
+	return strcmp(((const struct look *)a)->path, ((const struct look *)b)->path);
+}
+
+static struct entries look_at_all(struct watchset *s, bool arm)
+{
+	struct entries list = { 0 };
+	int64_t now = clock_real();
+
+	for (size_t i = 0; s->patterns[i]; i++) {
+		const char *pattern = s->patterns[i];
+		glob_t g;
+
+		if (!strpbrk(pattern, "*?[")) {
+			add_path(s, &list, pattern, now, arm);
+			continue;
+		}
+		if (arm)
+			subscribe_glob(s, pattern);
+		if (glob(pattern, 0, NULL, &g) != 0)
+			continue;
+		for (size_t k = 0; k < g.gl_pathc; k++)
+			add_path(s, &list, g.gl_pathv[k], now, arm);
+		globfree(&g);
+	}
+	if (list.n)
+		qsort(list.all, list.n, sizeof *list.all, by_path);
+	return list;
+}
+
+static void entries_deinit(struct entries *list)
+{
+	for (size_t i = 0; i < list->n; i++)
+		free(list->all[i].path);
+	free(list->all);
+	*list = (struct entries){ 0 };
+}
+
+/* Two looks at one path. NULL: no difference. */
+static const char *difference(const struct look *was, const struct look *is)
+{
+	if (was->exists != is->exists)
+		return is->exists ? "appeared" : "vanished";
+	if (was->is_dir != is->is_dir || was->ino != is->ino || was->dev != is->dev)
+		return "was replaced";
+	if (was->size != is->size)
+		return "changed (size)";
+	if (was->mtime != is->mtime)
+		return "changed (mtime)";
+	return was->written && was->racy ? "changed (written in the same clock tick)" : NULL;
+}
+
+static char *compare(struct watchset *s, const struct entries *now)
+{
+	size_t i = 0, k = 0;
+
+	while (i < s->seen.n || k < now->n) {
+		const struct look *was = i < s->seen.n ? &s->seen.all[i] : NULL;
+		const struct look *is = k < now->n ? &now->all[k] : NULL;
+		int order = !was ? 1 : !is ? -1 : strcmp(was->path, is->path);
+		const char *what = order < 0 ? "vanished" : order > 0 ? "appeared" : difference(was, is);
+
+		if (what)
+			return xasprintf("%s %s", order > 0 ? is->path : was->path, what);
+		i += order <= 0;
+		k += order >= 0;
+	}
+	return NULL;
+}
+
+static void unsubscribe_all(struct link *subs)
+{
+	link_for_each_safe(l, subs)
+		unsubscribe(link_entry(l, struct sub, in_set));
+}
+
+/* A directory that is new may be where the next file appears. */
+static struct entries look_again(struct watchset *s)
+{
+	struct entries now;
+	struct link old;
+
+	if (!s->renamed)
+		return look_at_all(s, false);
+	link_init(&old);
+	link_insert(&s->subs, &old);
+	link_remove(&s->subs); /* `old` is now the head of what was there */
+	now = look_at_all(s, true);
+	unsubscribe_all(&old);
+	return now;
+}
+
+char *watchset_changed(struct watchset *s)
+{
+	struct entries now;
+
+	if (s->changed)
+		return xstrdup(s->changed);
+	if (!s->hinted && !s->polled)
+		return NULL;
+	now = look_again(s);
+	s->changed = compare(s, &now);
+	entries_deinit(&now);
+	s->hinted = s->renamed = false;
+	return s->changed ? xstrdup(s->changed) : NULL;
+}
+
+struct watchset *watchset_new(struct watcher *w, char *const *files, char *const *patterns, void (*hint)(void *arg), void *arg)
+{
+	struct watchset *s = xcalloc(1, sizeof *s);
+	size_t n_files = list_count(files), n_patterns = list_count(patterns);
+
+	s->watcher = w;
+	s->hint = hint;
+	s->arg = arg;
+	s->patterns = xcalloc(n_files + n_patterns + 1, sizeof *s->patterns);
+	for (size_t i = 0; i < n_files; i++)
+		s->patterns[i] = xstrdup(files[i]);
+	for (size_t i = 0; i < n_patterns; i++)
+		s->patterns[n_files + i] = xstrdup(patterns[i]);
+	link_init(&s->subs);
+	link_insert(&w->sets, &s->link);
+	s->seen = look_at_all(s, true);
+	return s;
+}
+
+struct watchset *watchset_free(struct watchset *s)
+{
+	if (!s)
+		return NULL;
+	unsubscribe_all(&s->subs);
+	link_remove(&s->link);
+	entries_deinit(&s->seen);
+	list_free(s->patterns);
+	free(s->changed);
+	free(s);
+	return NULL;
+}
+
+char **watchset_files(const struct watchset *s)
+{
+	char **files = xcalloc(s->seen.n + 1, sizeof *files);
+	size_t n = 0;
+
+	for (size_t i = 0; i < s->seen.n; i++) {
+		if (s->seen.all[i].is_dir || (i && !strcmp(s->seen.all[i].path, s->seen.all[i - 1].path)))
+			continue;
+		files[n++] = xstrdup(s->seen.all[i].path);
+	}
+	return files;
+}
+
+static void hint_set(struct watchset *s)
+{
+	s->hinted = true;
+	s->notify = true;
+}
+
+static void hint_all(struct watcher *w)
+{
+	link_for_each(l, &w->sets) {
+		struct watchset *s = link_entry(l, struct watchset, link);
+
+		hint_set(s);
+		s->renamed = true;
+		for (size_t i = 0; i < s->seen.n; i++)
+			s->seen.all[i].written = true;
+	}
+}
+
+static void note_write(struct sub *sub, const char *name)
+{
+	_cleanup_free_ char *path = name ? xasprintf("%s/%s", sub->path, name) : xstrdup(sub->path);
+	struct entries *seen = &sub->set->seen;
+	struct look key = { .path = path };
+	struct look *found = seen->n ? bsearch(&key, seen->all, seen->n, sizeof key, by_path) : NULL;
+
+	if (found)
+		found->written = true;
+}
+
+static void take_event(struct watcher *w, const struct inotify_event *e)
+{
+	struct wd key = { .wd = e->wd }, **found;
+
+	if (e->mask & IN_Q_OVERFLOW) {
+		hint_all(w);
+		return;
+	}
+	found = tfind(&key, &w->wds, by_wd);
+	if (!found)
+		return;
+	link_for_each(l, &(*found)->subs) {
+		struct sub *sub = link_entry(l, struct sub, in_wd);
+
+		if (sub->name && e->len && strcmp(sub->name, e->name) != 0)
+			continue;
+		hint_set(sub->set);
+		if (e->mask & MASK_NAMES)
+			sub->set->renamed = true;
+		if (e->mask & IN_MODIFY)
+			note_write(sub, e->len ? e->name : NULL);
+	}
+}
+
+/* Hints are passed on after all events were taken: a hint may free sets. */
+static void pass_on(struct watcher *w)
+{
+	for (struct link *l = w->sets.next; l != &w->sets;) {
+		struct watchset *s = link_entry(l, struct watchset, link);
+
+		l = l->next;
+		if (!s->notify)
+			continue;
+		s->notify = false;
+		s->hint(s->arg);
+		l = w->sets.next; /* the list may have changed */
+	}
+}
+
+void watcher_drain(struct watcher *w)
+{
+	_Alignas(struct inotify_event) char buf[16384];
+	bool any = false;
+	ssize_t n;
+
+	if (!w->source)
+		return;
+	while ((n = read(w->fd, buf, sizeof buf)) > 0) {
+		for (char *p = buf; p < buf + n;) {
+			const struct inotify_event *e = (const struct inotify_event *)p;
+
+			take_event(w, e);
+			p += sizeof *e + e->len;
+		}
+		any = true;
+	}
+	if (any)
+		pass_on(w);
+}
+
+static void on_readable(void *arg)
+{
+	watcher_drain(arg);
+}
+
+struct watcher *watcher_new(struct loop *loop)
+{
+	struct watcher *w = xcalloc(1, sizeof *w);
+
+	w->loop = loop;
+	link_init(&w->sets);
+	w->fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+	if (w->fd < 0)
+		log_warn(-errno, "no inotify: watched files are looked at on every attach");
+	else
+		w->source = loop_watch(loop, w->fd, on_readable, w);
+	return w;
+}
+
+struct watcher *watcher_free(struct watcher *w)
+{
+	if (!w)
+		return NULL;
+	source_close(w->source);
+	free(w);
+	return NULL;
+}

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Watched files: has any input changed since it was looked at?
+ *
+ * The truth is stat(): a file has changed when its mtime (ns), size, inode or device differs, when it vanished or appeared.
+ * inotify only says when to look again, for every directory on the way to a file (also through symbolic links), the file
+ * itself, and the directories in which a glob could match. An event is queued before the edit's system call returns, so after
+ * watcher_drain() every edit that was complete has been heard of. Where inotify does not work (network file systems, no more
+ * watches) the files are looked at every time.
+ *
+ * A write within the same clock tick as the look itself can leave mtime and size as they were: such a file counts as changed
+ * as soon as a write to it is heard.
+ */
+#pragma once
+
+#include <stdbool.h>
+
+struct loop;
+struct watcher;
+struct watchset;
+
+struct watcher *watcher_new(struct loop *loop);
+struct watcher *watcher_free(struct watcher *w);
+
+/* Hears everything that has happened so far. Calls the `hint` of the sets concerned. */
+void watcher_drain(struct watcher *w);
+
+/*
+ * Watches files, directories (with everything below) and globs, all absolute, of two lists, and remembers how they are now.
+ * `hint` is called from the loop when they may have changed.
+ */
+struct watchset *watchset_new(struct watcher *w, char *const *files, char *const *patterns, void (*hint)(void *arg), void *arg);
+struct watchset *watchset_free(struct watchset *s);
+
+/* NULL: nothing has changed. Otherwise what did, in a sentence to be freed; asking again gives the same answer. */
+char *watchset_changed(struct watchset *s);
+
+/* All regular files it saw; NULL-terminated, to be freed with list_free(). */
+char **watchset_files(const struct watchset *s);

@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: MIT */
+#include "image/audit.h"
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct mapping {
+	struct audit_range range;
+	char name[128];
+};
+
+struct map_table {
+	struct mapping *all;
+	size_t n;
+	uintptr_t lowest, highest;
+};
+
+static bool inside(const struct audit_range *r, uintptr_t v)
+{
+	return v >= r->start && v < r->end;
+}
+
+static bool is_known(const struct audit *a, const struct audit_range *m)
+{
+	const struct audit_range own = { (uintptr_t)a->base, (uintptr_t)a->base + a->size };
+
+	if (m->start >= own.start && m->start < own.end)
+		return true;
+	for (size_t i = 0; i < a->n_dependencies; i++) {
+		if (inside(&a->dependencies[i], m->start))
+			return true;
+	}
+	return false;
+}
+
+/* Every mapping of this process but the image and its dependencies. */
+static int read_maps(const struct audit *a, struct map_table *table)
+{
+	FILE *f = fopen("/proc/self/maps", "re");
+	char line[4400];
+
+	if (!f)
+		return -errno;
+	table->lowest = UINTPTR_MAX;
+	while (fgets(line, sizeof line, f)) {
+		struct mapping m = { 0 }, *bigger;
+		int at = 0;
+
+		if (sscanf(line, "%" SCNxPTR "-%" SCNxPTR " %*s %*s %*s %*s %n", &m.range.start, &m.range.end, &at) < 2)
+			continue;
+		if (is_known(a, &m.range))
+			continue;
+		line[strcspn(line, "\n")] = '\0';
+		snprintf(m.name, sizeof m.name, "%s", at && line[at] ? line + at : "the builder's heap");
+		bigger = realloc(table->all, (table->n + 1) * sizeof *table->all);
+		if (!bigger) {
+			fclose(f);
+			return -ENOMEM;
+		}
+		table->all = bigger;
+		table->all[table->n++] = m;
+		if (m.range.start < table->lowest)
+			table->lowest = m.range.start;
+		/* vsyscall lies far above everything and is never pointed to. */
+		if (m.range.end > table->highest && m.range.end < UINTPTR_MAX / 2)
+			table->highest = m.range.end;
+	}
+	fclose(f);
+	return 0;
+}
+
+/* /proc/self/maps is sorted by address. */
+static const struct mapping *find_mapping(const struct map_table *t, uintptr_t v)
+{
+	size_t low = 0, high = t->n;
+
+	while (low < high) {
+		size_t mid = low + (high - low) / 2;
+
+		if (inside(&t->all[mid].range, v))
+			return &t->all[mid];
+		if (v < t->all[mid].range.start)
+			high = mid;
+		else
+			low = mid + 1;
+	}
+	return NULL;
+}
+
+static void report(const struct audit *a, size_t offset, uintptr_t v, const struct mapping *m)
+{
+	char what[512];
+	Dl_info info;
+
+	if (dladdr((void *)v, &info) && info.dli_sname)
+		snprintf(what, sizeof what, "%s (%s)", m->name, info.dli_sname);
+	else
+		snprintf(what, sizeof what, "%s", m->name);
+	a->stray(a->arg, offset, v, what);
+}
+
+/* A pointer into known memory as (which, offset); other words unchanged. */
+static uintptr_t relocatable(const struct audit *a, uintptr_t v)
+{
+	uintptr_t base = (uintptr_t)a->base;
+
+	if (v - base < a->size)
+		return (v - base) | (UINT64_C(0xfd) << 56);
+	for (size_t i = 0; i < a->n_dependencies; i++) {
+		const struct audit_range *d = &a->dependencies[i];
+
+		if (inside(d, v))
+			return (v - d->start) | (UINT64_C(0xfe) << 56) | ((uint64_t)i << 48);
+	}
+	return v;
+}
+
+int64_t audit_run(const struct audit *a, size_t report_max, struct digest *digest)
+{
+	struct digest_stream *stream = digest_begin();
+	struct map_table maps = { 0 };
+	uintptr_t words[512];
+	int64_t strays = 0;
+	int r = stream ? 0 : -ENOMEM;
+
+	if (r == 0 && a->stray)
+		r = read_maps(a, &maps);
+	for (size_t at = 0; r == 0 && at < a->size; at += sizeof words) {
+		size_t size = a->size - at < sizeof words ? a->size - at : sizeof words;
+		size_t n = size / sizeof *words;
+
+		memcpy(words, a->base + at, size);
+		for (size_t i = 0; i < n; i++) {
+			uintptr_t v = words[i];
+			const struct mapping *m;
+
+			/* Small numbers, text and most other data end here. */
+			if (v < 4096 || v >> 47)
+				continue;
+			words[i] = relocatable(a, v);
+			if (words[i] != v || v < maps.lowest || v >= maps.highest)
+				continue;
+			m = find_mapping(&maps, v);
+			if (m && (size_t)strays++ < report_max)
+				report(a, at + i * sizeof *words, v, m);
+		}
+		digest_add(stream, words, size);
+	}
+	free(maps.all);
+	if (r < 0) {
+		if (stream)
+			digest_drop(stream);
+		return r;
+	}
+	*digest = digest_end(stream);
+	return strays;
+}

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * One pass over the words of an arena image, after the last write and before the seal:
+ *  - the pointer audit: a word that is an address of this process (heap, stack, text, data) would mean nothing in another
+ *    one; such words are reported with what they point at;
+ *  - the digest: as if every pointer into the image or its dependencies were an offset, so that the same objects at another
+ *    address have the same digest.
+ */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "image/digest.h"
+
+struct audit_range {
+	uintptr_t start, end;
+};
+
+/* A stray pointer: where it lies in the image, its value, and what is there ("[heap]", "/lib/x.so (symbol)"). */
+typedef void (*audit_stray_fn)(void *arg, size_t offset, uintptr_t value, const char *what);
+
+struct audit {
+	const char *base; /* the image, as mapped */
+	size_t size;
+	const struct audit_range *dependencies;
+	size_t n_dependencies;
+	audit_stray_fn stray; /* NULL: no audit */
+	void *arg;
+};
+
+/* Returns the number of stray pointers, or -errno. At most `report_max` of them are reported one by one. */
+int64_t audit_run(const struct audit *a, size_t report_max, struct digest *digest);

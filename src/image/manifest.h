@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The manifest of a directory fixture: what a tree consists of. It is the image of such a fixture, so equal trees have equal
+ * manifests, byte for byte. Text, one entry a line, sorted by path (strcmp), the root itself left out:
+ *
+ *	f MODE SIZE MTIME.NSEC DIGEST PATH       a file
+ *	d MODE 0 0 - PATH                        a directory
+ *	l 777 0 0 - PATH -> TARGET               a symbolic link
+ *
+ * MODE is octal, DIGEST is XXH3-128 in hexadecimal; blanks, backslashes, control characters and the first blank of ` -> `
+ * inside names are written \ooo.
+ */
+#pragma once
+
+#include <stdint.h>
+
+#include "base/text.h"
+
+/*
+ * Copies the tree at `from` into the empty directory `to` (a tmpfs) and writes its manifest. Files keep their modification
+ * time and their execute bits and lose their write bits. Asks `grant` for the bytes before they are written.
+ * -ENOTSUP: something is neither file, directory nor link. On error *where is the path it happened at (to be freed).
+ */
+int manifest_copy_tree(const char *from, const char *to, int (*grant)(void *arg, uint64_t total), void *arg,
+		       struct text *manifest, uint64_t *bytes, char **where);

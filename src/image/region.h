@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The region: the stretch of addresses from which every image gets its own range, so that a pointer into an image means the
+ * same in every process. Ranges are multiples of 2 MiB. A freed range is used again as late as possible (the search goes on
+ * from the last range handed out), because a process may still have mapped what it no longer holds a lease on.
+ */
+#pragma once
+
+#include <stdint.h>
+
+#define REGION_BASE UINT64_C(0x7e8000000000)
+#define REGION_SIZE (UINT64_C(256) << 30)
+#define REGION_ALIGN (UINT64_C(2) << 20)
+
+struct region;
+
+struct region *region_new(uint64_t base, uint64_t size);
+struct region *region_free(struct region *r);
+
+/* The address of a range of at least `size` bytes, or 0 if there is none. */
+uint64_t region_alloc(struct region *r, uint64_t size);
+/* Gives back what lies behind the first `size` bytes of the range at `address`. */
+void region_trim(struct region *r, uint64_t address, uint64_t size);
+void region_release(struct region *r, uint64_t address);

@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: MIT */
+#include "image/space.h"
+
+#include <errno.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "image/memfd.h"
+
+/* Linux 6.1; not in Debian 12's libc headers. */
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25
+#endif
+
+#define GRANT_STEP ((size_t)32 << 20)
+
+static size_t round_up(size_t n, size_t step)
+{
+	return (n + step - 1) / step * step;
+}
+
+int space_init(struct space *s, const char *name, uint64_t address, uint64_t reserved, uint64_t limit, enum huge_pages huge)
+{
+	void *want = (void *)(uintptr_t)address;
+
+	*s = (struct space){ .fd = -1, .reserved = reserved, .limit = limit, .granted = SIZE_MAX, .huge = huge };
+	s->huge_from_start = huge == HUGE_PAGES_YES;
+	s->fd = memfd_new(name);
+	if (s->fd < 0)
+		return s->fd;
+	s->base = mmap(want, reserved, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED_NOREPLACE, s->fd, 0);
+	if (s->base == want)
+		return 0;
+	int r = s->base == MAP_FAILED ? -errno : -EEXIST;
+
+	if (s->base != MAP_FAILED)
+		munmap(s->base, reserved);
+	s->base = NULL;
+	space_deinit(s);
+	return r;
+}
+
+void space_set_budget(struct space *s, space_grant_fn grant, void *arg)
+{
+	s->grant = grant;
+	s->grant_arg = arg;
+	s->granted = 0;
+}
+
+void space_expect(struct space *s, uint64_t size)
+{
+	if (s->huge == HUGE_PAGES_AUTO && size >= HUGE_PAGES_THRESHOLD)
+		s->huge_from_start = true;
+}
+
+void space_deinit(struct space *s)
+{
+	if (s->base)
+		munmap(s->base, s->reserved);
+	s->base = NULL;
+	s->fd = fd_close(s->fd);
+}
+
+/* Best effort: a kernel without MADV_COLLAPSE, or without a free huge page, leaves 4 KiB pages, which are as right. */
+static void make_huge(struct space *s, size_t from, size_t to)
+{
+	for (size_t at = from; at < to; at += SPACE_STEP) {
+		volatile char *first = s->base + at;
+
+		*first = *first; /* a range without any page cannot be collapsed */
+		if (madvise(s->base + at, SPACE_STEP, MADV_COLLAPSE) < 0 && errno == EINVAL) {
+			s->huge = HUGE_PAGES_NO;
+			s->huge_from_start = false;
+			return;
+		}
+	}
+}
+
+static int grow_file(struct space *s, size_t used)
+{
+	size_t length = round_up(used, SPACE_STEP), old = s->length;
+
+	if (length <= old)
+		return 0;
+	if (ftruncate(s->fd, (off_t)length) < 0)
+		return -errno;
+	s->length = length;
+	if (s->huge_from_start || (s->huge == HUGE_PAGES_AUTO && used > HUGE_PAGES_THRESHOLD))
+		make_huge(s, old, length);
+	return 0;
+}
+
+static int ask_grant(struct space *s, size_t used)
+{
+	size_t total = round_up(used, GRANT_STEP);
+	int r;
+
+	if (used <= s->granted)
+		return 0;
+	if (total > s->limit)
+		total = s->limit;
+	r = s->grant(s->grant_arg, total);
+	if (r == 0)
+		s->granted = total;
+	return r;
+}
+
+void *space_extend(struct space *s, size_t size, int *err)
+{
+	char *p = s->base + s->used;
+	size_t used = s->used + size;
+
+	if (used < size || used > s->limit || used > s->reserved) {
+		*err = -EDQUOT;
+		return NULL;
+	}
+	*err = ask_grant(s, used);
+	if (*err == 0)
+		*err = grow_file(s, used);
+	if (*err < 0)
+		return NULL;
+	s->used = used;
+	return p;
+}
+
+void space_give_back(struct space *s, size_t size)
+{
+	s->used -= size;
+}
+
+int space_seal(struct space *s, int *fd)
+{
+	int r;
+
+	/* What was filled before `auto` made up its mind. */
+	if (s->huge == HUGE_PAGES_AUTO && !s->huge_from_start && s->used >= HUGE_PAGES_THRESHOLD)
+		make_huge(s, 0, HUGE_PAGES_THRESHOLD);
+	munmap(s->base, s->reserved);
+	s->base = NULL;
+	if (ftruncate(s->fd, (off_t)s->used) < 0)
+		return -errno;
+	r = memfd_seal(s->fd);
+	if (r == 0)
+		*fd = fd_steal(&s->fd);
+	return r;
+}

@@ -1,0 +1,128 @@
+# Layers: base < image, wire, config < client, builder, fixd < fixctl.
+
+noinst_LTLIBRARIES += libbase.la libimage.la libwire.la libconfig.la libclient.la libdaemon.la
+
+
+libbase_la_SOURCES = \
+	src/base/alloc.c src/base/alloc.h \
+	src/base/clock.c src/base/clock.h \
+	src/base/fd.c src/base/fd.h \
+	src/base/link.h \
+	src/base/log.c src/base/log.h \
+	src/base/process.c src/base/process.h \
+	src/base/text.c src/base/text.h \
+	src/base/units.c src/base/units.h
+
+libimage_la_SOURCES = \
+	src/image/cow.c src/image/cow.h \
+	src/image/digest.c src/image/digest.h \
+	src/image/manifest.c src/image/manifest.h \
+	src/image/memfd.c src/image/memfd.h \
+	src/image/region.c src/image/region.h \
+	src/image/space.c src/image/space.h
+libimage_la_CFLAGS = $(AM_CFLAGS) $(XXHASH_CFLAGS)
+libimage_la_LIBADD = libbase.la $(XXHASH_LIBS)
+
+libwire_la_SOURCES = \
+	src/wire/job.c src/wire/job.h \
+	src/wire/record.c src/wire/record.h \
+	src/wire/report.c src/wire/report.h \
+	src/wire/socket.c src/wire/socket.h \
+	src/wire/wire.h
+libwire_la_LIBADD = libimage.la
+
+libconfig_la_SOURCES = \
+	src/config/config.c src/config/config.h \
+	src/config/graph.c src/config/graph.h \
+	src/config/keys.c src/config/keys.h \
+	src/config/raw.c src/config/raw.h
+libconfig_la_CFLAGS = $(AM_CFLAGS) $(INIH_CFLAGS)
+libconfig_la_LIBADD = libimage.la $(INIH_LIBS)
+
+# libfixd: the convenience library is also what fixctl and the tests link.
+
+libclient_la_SOURCES = \
+	src/base/fd.c src/base/process.c \
+	src/client/connection.c src/client/connection.h \
+	src/client/mapping.c src/client/mapping.h \
+	src/client/view.c \
+	src/image/cow.c \
+	src/wire/socket.c src/wire/socket.h
+
+lib_LTLIBRARIES += libfixd.la
+libfixd_la_SOURCES =
+libfixd_la_LIBADD = libclient.la
+libfixd_la_LDFLAGS = -version-info 0:0:0 -Wl,--version-script=$(srcdir)/src/client/libfixd.sym
+EXTRA_libfixd_la_DEPENDENCIES = src/client/libfixd.sym
+pkgconfig_DATA += src/client/fixd.pc
+
+# The builder: what plugins link, and the process that hosts them.
+
+lib_LTLIBRARIES += libfixd-builder.la
+libfixd_builder_la_SOURCES = src/builder/library.c src/builder/host.h
+libfixd_builder_la_LDFLAGS = -version-info 0:0:0 -Wl,--version-script=$(srcdir)/src/builder/libfixd-builder.sym
+EXTRA_libfixd_builder_la_DEPENDENCIES = src/builder/libfixd-builder.sym
+pkgconfig_DATA += src/builder/fixd-builder.pc
+
+pkglibexec_PROGRAMS += fixd-builder
+fixd_builder_SOURCES = \
+	src/builder/host.h \
+	src/builder/main.c \
+	src/builder/plugin.c \
+	src/builder/sources.c \
+	src/builder/work.c src/builder/work.h \
+	src/image/arena.c src/image/arena.h \
+	src/image/audit.c src/image/audit.h
+fixd_builder_CFLAGS = $(AM_CFLAGS) $(JEMALLOC_CFLAGS)
+fixd_builder_LDADD = libwire.la $(JEMALLOC_LIBS) -ldl
+# jemalloc looks for the settings in the program.
+fixd_builder_LDFLAGS = -Wl,--export-dynamic-symbol=malloc_conf
+
+# The daemon.
+
+libdaemon_la_SOURCES = \
+	src/fixd/board.c src/fixd/board.h \
+	src/fixd/build.c src/fixd/build.h \
+	src/fixd/conn.c src/fixd/conn.h \
+	src/fixd/daemon.h \
+	src/fixd/image.c src/fixd/image.h \
+	src/fixd/instance.c src/fixd/instance.h \
+	src/fixd/listener.c \
+	src/fixd/loop.c src/fixd/loop.h src/fixd/loop_backend.h \
+	src/fixd/loop_epoll.c \
+	src/fixd/loop_uring.c \
+	src/fixd/notify.c src/fixd/notify.h \
+	src/fixd/policy.c src/fixd/policy.h \
+	src/fixd/report.c src/fixd/report.h \
+	src/fixd/request.c src/fixd/request.h \
+	src/fixd/session.c src/fixd/session.h \
+	src/fixd/spawn.c src/fixd/spawn.h \
+	src/fixd/trees.c src/fixd/trees.h \
+	src/fixd/watch.c src/fixd/watch.h
+libdaemon_la_CFLAGS = $(AM_CFLAGS) $(URING_CFLAGS)
+libdaemon_la_LIBADD = libconfig.la libwire.la $(URING_LIBS)
+
+bin_PROGRAMS += fixd
+fixd_SOURCES = src/fixd/main.c
+fixd_LDADD = libdaemon.la
+
+# The operator's tool.
+
+bin_PROGRAMS += fixctl
+fixctl_SOURCES = \
+	src/fixctl/cleanup.c \
+	src/fixctl/control.c \
+	src/fixctl/ctl.c \
+	src/fixctl/doctor.c \
+	src/fixctl/fixctl.h \
+	src/fixctl/get.c \
+	src/fixctl/list.c \
+	src/fixctl/log.c \
+	src/fixctl/main.c \
+	src/fixctl/openmetrics.c src/fixctl/openmetrics.h \
+	src/fixctl/status.c \
+	src/fixctl/warm.c
+fixctl_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS)
+fixctl_LDADD = libclient.la libwire.la $(JANSSON_LIBS)
+
+EXTRA_DIST += src/client/libfixd.sym src/builder/libfixd-builder.sym

@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: MIT */
+/* The fields of the daemon's reports. The name is the key of `fixctl status --json`; keys are stable (fixctl(1)). */
+#pragma once
+
+#include <stdint.h>
+
+#define REPORT_FIELDS(X)                                                                                               \
+	X(DAEMON, "daemon")                                                                                            \
+	X(SESSIONS, "sessions")                                                                                        \
+	X(INSTANCES, "instances")                                                                                      \
+	X(FIXTURES, "fixtures")                                                                                        \
+	X(PID, "pid")                                                                                                  \
+	X(VERSION, "version")                                                                                          \
+	X(UPTIME, "uptime_s")                                                                                          \
+	X(SOCKET, "socket")                                                                                            \
+	X(CONFIG, "config")                                                                                            \
+	X(IO, "io")                                                                                                    \
+	X(IO_REASON, "io_reason")                                                                                      \
+	X(MEMORY_BYTES, "memory_bytes")                                                                                \
+	X(MEMORY_MAX, "memory_max")                                                                                    \
+	X(CONNECTIONS, "connections")                                                                                  \
+	X(HITS, "hits")                                                                                                \
+	X(MISSES, "misses")                                                                                            \
+	X(FAILURES, "failures")                                                                                        \
+	X(EVICTIONS, "evictions")                                                                                      \
+	X(ID, "id")                                                                                                    \
+	X(ROOT, "root")                                                                                                \
+	X(UID, "uid")                                                                                                  \
+	X(CREATED, "created")                                                                                          \
+	X(LAST_RUN, "last_run")                                                                                        \
+	X(TOTAL_RUNS, "total_runs")                                                                                    \
+	X(REUSE, "reuse")                                                                                              \
+	X(MAX_AGE, "max_age_s")                                                                                        \
+	X(NAME, "name")                                                                                                \
+	X(PARAM, "param")                                                                                              \
+	X(SCOPE, "scope")                                                                                              \
+	X(SCOPE_KEY, "scope_key")                                                                                      \
+	X(STATE, "state")                                                                                              \
+	X(GENERATION, "generation")                                                                                    \
+	X(ADDRESS, "address")                                                                                          \
+	X(SIZE, "size")                                                                                                \
+	X(DIGEST, "digest")                                                                                            \
+	X(SOURCE, "source")                                                                                            \
+	X(AGE, "age_s")                                                                                                \
+	X(LAST_USED, "last_used")                                                                                      \
+	X(REUSED, "reused")                                                                                            \
+	X(LEASES, "leases")                                                                                            \
+	X(PIDS, "pids")                                                                                                \
+	X(BUILD_TIME, "build_s")                                                                                       \
+	X(BUILDS, "builds")                                                                                            \
+	X(STALE_CAUSE, "stale_cause")                                                                                  \
+	X(ERROR, "error")                                                                                              \
+	X(DEPENDS, "depends")                                                                                          \
+	X(FILE, "file")                                                                                                \
+	X(LINE, "line")                                                                                                \
+	X(DOC, "doc")                                                                                                  \
+	X(PARAMS, "params")                                                                                            \
+	X(POLICY, "policy")                                                                                            \
+	X(REMOVED, "removed")                                                                                          \
+	X(KEPT, "kept")                                                                                                \
+	X(ERRORS, "errors")                                                                                            \
+	X(FREED, "freed_bytes")                                                                                        \
+	X(PROGRESS, "progress_bytes")
+
+#define REPORT_ENUM(id, name) REPORT_##id,
+enum report_field { REPORT_FIELDS(REPORT_ENUM) REPORT_FIELD_COUNT };
+
+/* NULL for a field of a newer daemon. */
+const char *report_field_name(uint16_t field);

@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: MIT */
+#include "wire/socket.h"
+
+#include <errno.h>
+#include <stdbool.h>
+#include <string.h>
+#include <sys/un.h>
+
+#include "base/fd.h"
+
+union control {
+	struct cmsghdr align;
+	char bytes[CMSG_SPACE(sizeof(int) * SOCKET_FDS_MAX)];
+};
+
+int socket_address(const char *path, struct sockaddr_storage *address, socklen_t *length)
+{
+	struct sockaddr_un *un = (struct sockaddr_un *)address;
+	size_t n = strlen(path);
+
+	if (n == 0 || n >= sizeof un->sun_path)
+		return -ENAMETOOLONG;
+	memset(un, 0, sizeof *un);
+	un->sun_family = AF_UNIX;
+	memcpy(un->sun_path, path, n + 1);
+	*length = sizeof *un;
+	return 0;
+}
+
+int socket_send(int fd, const void *data, size_t size, const int *fds, size_t n_fds, int flags)
+{
+	struct iovec iov = { (void *)data, size };
+	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
+	union control control;
+	ssize_t n;
+
+	if (n_fds) {
+		struct cmsghdr *c;
+
+		msg.msg_control = control.bytes;
+		msg.msg_controllen = CMSG_SPACE(sizeof(int) * n_fds);
+		memset(control.bytes, 0, msg.msg_controllen);
+		c = CMSG_FIRSTHDR(&msg);
+		c->cmsg_level = SOL_SOCKET;
+		c->cmsg_type = SCM_RIGHTS;
+		c->cmsg_len = CMSG_LEN(sizeof(int) * n_fds);
+		memcpy(CMSG_DATA(c), fds, sizeof(int) * n_fds);
+	}
+	do {
+		n = sendmsg(fd, &msg, flags | MSG_NOSIGNAL);
+	} while (n < 0 && errno == EINTR);
+	return n < 0 ? -errno : 0;
+}
+
+/* Moves the descriptors of a message to `fds`; what does not fit is closed. Returns false if something did not fit. */
+static bool take_fds(struct msghdr *msg, int *fds, size_t *n_fds)
+{
+	size_t room = *n_fds;
+	bool all = true;
+
+	*n_fds = 0;
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(msg); c; c = CMSG_NXTHDR(msg, c)) {
+		size_t n = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+
+		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
+			continue;
+		for (size_t i = 0; i < n; i++) {
+			int fd;
+
+			memcpy(&fd, CMSG_DATA(c) + i * sizeof fd, sizeof fd);
+			if (*n_fds < room) {
+				fds[(*n_fds)++] = fd;
+			} else {
+				fd_close(fd);
+				all = false;
+			}
+		}
+	}
+	return all;
+}
+
+ssize_t socket_receive(int fd, void *data, size_t size, int *fds, size_t *n_fds, int flags)
+{
+	struct iovec iov = { data, size };
+	union control control;
+	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
+	ssize_t n;
+	bool all;
+
+	msg.msg_control = control.bytes;
+	msg.msg_controllen = *n_fds ? CMSG_SPACE(sizeof(int) * *n_fds) : 0;
+	do {
+		n = recvmsg(fd, &msg, flags | MSG_CMSG_CLOEXEC);
+	} while (n < 0 && errno == EINTR);
+	if (n < 0) {
+		*n_fds = 0;
+		return -errno;
+	}
+	all = take_fds(&msg, fds, n_fds);
+	if (all && !(msg.msg_flags & (MSG_TRUNC | MSG_CTRUNC)))
+		return n;
+	for (size_t i = 0; i < *n_fds; i++)
+		fd_close(fds[i]);
+	*n_fds = 0;
+	return -EMSGSIZE;
+}

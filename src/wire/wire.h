@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The protocol of fixd's socket; the prose is fixd-protocol(7).
+ *
+ * SOCK_SEQPACKET, one message a packet, at most WIRE_MESSAGE_MAX bytes: a header, the fixed part of its type, then the
+ * strings whose lengths the fixed part gives, one after the other, without NUL. All numbers are little-endian. A reply has
+ * its request's id and type | WIRE_REPLY, or is WIRE_ERROR. Clients send no descriptors. Changing the table or a struct
+ * raises WIRE_VERSION; a retired type is never used again.
+ */
+#pragma once
+
+#include <stdint.h>
+
+#if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+#error "the structs below are sent as they lie in memory: a big-endian machine needs conversions"
+#endif
+
+#define WIRE_VERSION 1
+#define WIRE_MESSAGE_MAX 8192
+#define WIRE_FDS_MAX 64	      /* descriptors in one reply */
+#define WIRE_NAME_MAX 255     /* name[param] */
+#define WIRE_KEY_MAX 2048     /* scope key */
+#define WIRE_ENV_MAX 4096     /* NAME=value, separated by NUL */
+#define WIRE_SENTENCE_MAX 4096
+#define WIRE_BOARD_SLOTS 16384
+
+#define WIRE_REPLY 0x8000
+#define WIRE_ERROR 0xffff
+
+struct wire_header {
+	uint16_t type;
+	uint16_t n_fds; /* that follow with this message */
+	uint32_t size;	/* of the whole message */
+	uint64_t id;	/* chosen by the client, not 0 */
+};
+
+/* First message of a connection. Answered with wire_welcome and the board. */
+struct wire_hello {
+	uint32_t version;
+	uint32_t reserved;
+};
+
+struct wire_welcome {
+	uint32_t version;
+	uint32_t message_max;
+	uint32_t board_slots;
+	uint32_t pid;
+};
+
+enum wire_attach_flags {
+	WIRE_ATTACH_WARM = 1 << 0, /* build it, but give no image and no lease */
+};
+
+/* + name, scope key, env. Answered when the image is there. */
+struct wire_attach {
+	uint32_t flags;
+	uint32_t timeout_ms; /* how long to wait for a build */
+	uint16_t name;
+	uint16_t key;
+	uint16_t env;
+	uint16_t reserved;
+};
+
+enum wire_image_kind { WIRE_IMAGE_BLOB = 1, WIRE_IMAGE_OBJECTS = 2, WIRE_IMAGE_TREE = 3 };
+
+struct wire_image {
+	uint64_t serial; /* names the image in DETACH; never used twice by one daemon */
+	uint64_t address;
+	uint64_t size;
+	uint64_t root; /* offset */
+	uint64_t digest_low, digest_high;
+	uint64_t board_value; /* what the slot holds while the image is current */
+	uint32_t board_slot;
+	uint32_t generation;
+	uint32_t kind;
+	uint32_t reserved;
+};
+
+enum wire_attached_flags {
+	WIRE_ATTACHED_BUILT = 1 << 0, /* this request waited for a build */
+};
+
+/*
+ * + n_images wire_image, then the path of a tree. The first image is the one asked for, the others are what its objects
+ * point into; as many descriptors come along, in the same order.
+ */
+struct wire_attached {
+	uint32_t flags;
+	uint16_t n_images;
+	uint16_t path;
+};
+
+/* Gives a lease back. Not answered. */
+struct wire_detach {
+	uint64_t serial;
+};
+
+/* + a name or glob, may be empty. Answered with a wire_report. */
+struct wire_query {
+	uint32_t flags;
+	uint16_t pattern;
+	uint16_t reserved;
+};
+
+enum wire_cleanup_flags {
+	WIRE_CLEANUP_STALE = 1 << 0,
+	WIRE_CLEANUP_UNUSED = 1 << 1,
+	WIRE_CLEANUP_FAILED = 1 << 2,
+	WIRE_CLEANUP_FORCE = 1 << 3, /* also what is in use; its holders keep their bytes */
+};
+
+/* + globs, separated by newlines. Answered with a wire_report. */
+struct wire_cleanup {
+	uint32_t flags;
+	uint16_t patterns;
+	uint16_t reserved;
+	int64_t older_than; /* ns; negative: any age */
+};
+
+/* One sealed memfd comes along: records (record.h, report.h), or the text of a log. */
+struct wire_report {
+	uint64_t size;
+};
+
+/* + a sentence. With -ENOKEY it is the names of the variables whose values the request must carry, by newlines. */
+struct wire_error {
+	int32_t error; /* negative errno */
+	uint32_t sentence;
+};
+
+/*
+ * X(name, type, struct, largest tail, flags): every request a client can send. The daemon checks size and state of a message
+ * against its row before the handler sees it.
+ */
+#define WIRE_REQUESTS(X)                                                                                               \
+	X(hello, 1, struct wire_hello, 0, WIRE_BEFORE_HELLO)                                                           \
+	X(attach, 16, struct wire_attach, WIRE_NAME_MAX + WIRE_KEY_MAX + WIRE_ENV_MAX, 0)                              \
+	X(detach, 17, struct wire_detach, 0, 0)                                                                        \
+	X(status, 32, struct wire_query, WIRE_NAME_MAX, 0)                                                             \
+	X(list, 33, struct wire_query, WIRE_NAME_MAX, 0)                                                               \
+	X(log, 34, struct wire_query, WIRE_NAME_MAX, 0)                                                                \
+	X(cleanup, 48, struct wire_cleanup, 4096, 0)                                                                   \
+	X(reload, 49, struct wire_query, 0, WIRE_OWNER_ONLY)                                                           \
+	X(stop, 50, struct wire_query, 0, WIRE_OWNER_ONLY)
+
+enum wire_request_flags {
+	WIRE_BEFORE_HELLO = 1 << 0, /* and only then */
+	WIRE_OWNER_ONLY = 1 << 1,   /* the daemon's own user, or root */
+};
+
+#define WIRE_TYPE_ENUM(name, type, body, tail, flags) WIRE_TYPE_##name = type,
+enum wire_type { WIRE_REQUESTS(WIRE_TYPE_ENUM) };
+
+_Static_assert(sizeof(struct wire_header) == 16, "wire_header");
+_Static_assert(sizeof(struct wire_hello) == 8, "wire_hello");
+_Static_assert(sizeof(struct wire_welcome) == 16, "wire_welcome");
+_Static_assert(sizeof(struct wire_attach) == 16, "wire_attach");
+_Static_assert(sizeof(struct wire_image) == 72, "wire_image");
+_Static_assert(sizeof(struct wire_attached) == 8, "wire_attached");
+_Static_assert(sizeof(struct wire_detach) == 8, "wire_detach");
+_Static_assert(sizeof(struct wire_query) == 8, "wire_query");
+_Static_assert(sizeof(struct wire_cleanup) == 16, "wire_cleanup");
+_Static_assert(sizeof(struct wire_report) == 8, "wire_report");
+_Static_assert(sizeof(struct wire_error) == 8, "wire_error");

@@ -1,0 +1,377 @@
+# SPDX-License-Identifier: MIT
+"""Whole-program tests: real daemons in directories of their own, real sockets, real processes; TAP on standard output.
+
+A test is a function `test_*(t)`; `t` is a Case. Every test runs with the ring and with the ring refused by seccomp, unless it is
+marked @once. After each, the daemons must be gone, cleanly, and must not have leaked a descriptor.
+"""
+
+import ctypes
+import json
+import os
+import select
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+
+BUILD = os.environ.get("FIXD_BUILD", os.getcwd())
+SRC = os.environ.get("FIXD_SRC", os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
+SANITIZERS = os.environ.get("FIXD_SANITIZERS", "").split()
+LIMIT = 60 * (3 if SANITIZERS else 1)  # seconds for whatever a test waits for
+
+
+class Skip(Exception):
+    """The test cannot run here; says why."""
+
+
+def once(test):
+    test.once = True
+    return test
+
+
+def program(name):
+    return os.path.join(BUILD, name)
+
+
+def wait_for(condition, what, limit=LIMIT):
+    """Waits until `condition()` is true; polls, because another process makes it true."""
+    end = time.monotonic() + limit
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > end:
+            raise AssertionError(f"waited {limit} s for: {what}")
+        time.sleep(0.002)
+
+
+def process_environment():
+    env = dict(os.environ)
+    env.pop("LD_PRELOAD", None)
+    env["ASAN_OPTIONS"] = "detect_leaks=1"
+    return env
+
+
+class Range(ctypes.Structure):
+    _fields_ = [("start", ctypes.c_void_p), ("length", ctypes.c_size_t)]
+
+
+class Options(ctypes.Structure):
+    _fields_ = [("size", ctypes.c_size_t), ("flags", ctypes.c_uint), ("timeout_ms", ctypes.c_int), ("scope_key", ctypes.c_char_p)]
+
+
+def load_library():
+    lib = ctypes.CDLL(os.path.join(BUILD, ".libs", "libfixd.so.0"))
+    pointer = ctypes.c_void_p
+    for name, result, arguments in [
+        ("fixd_open", ctypes.c_int, [ctypes.POINTER(pointer), ctypes.c_char_p]),
+        ("fixd_close", None, [pointer]),
+        ("fixd_error", ctypes.c_char_p, [pointer]),
+        ("fixd_attach", ctypes.c_int, [pointer, ctypes.c_char_p, ctypes.POINTER(Options), ctypes.POINTER(pointer)]),
+        ("fixd_detach", None, [pointer]),
+        ("fixd_view_root", pointer, [pointer]),
+        ("fixd_view_data", pointer, [pointer]),
+        ("fixd_view_size", ctypes.c_size_t, [pointer]),
+        ("fixd_view_path", ctypes.c_char_p, [pointer]),
+        ("fixd_view_generation", ctypes.c_uint32, [pointer]),
+        ("fixd_view_built", ctypes.c_bool, [pointer]),
+        ("fixd_view_reset", ctypes.c_int64, [pointer]),
+        ("fixd_view_changes", ctypes.c_int64, [pointer, ctypes.POINTER(Range), ctypes.c_size_t]),
+        ("fixd_view_current", ctypes.c_bool, [pointer]),
+    ]:
+        function = getattr(lib, name)
+        function.restype, function.argtypes = result, arguments
+    return lib
+
+
+LIB = load_library()
+COW = 1
+
+
+class FixdError(Exception):
+    def __init__(self, number, sentence):
+        super().__init__(sentence)
+        self.number = -number
+        self.sentence = sentence
+
+
+class View:
+    def __init__(self, client, handle):
+        self.client, self.handle = client, handle
+
+    @property
+    def data(self):
+        return ctypes.string_at(LIB.fixd_view_data(self.handle), LIB.fixd_view_size(self.handle))
+
+    @property
+    def address(self):
+        return LIB.fixd_view_data(self.handle)
+
+    @property
+    def generation(self):
+        return LIB.fixd_view_generation(self.handle)
+
+    @property
+    def built(self):
+        return LIB.fixd_view_built(self.handle)
+
+    @property
+    def current(self):
+        return LIB.fixd_view_current(self.handle)
+
+    @property
+    def path(self):
+        return LIB.fixd_view_path(self.handle).decode()
+
+    def write(self, offset, data):
+        ctypes.memmove(self.address + offset, data, len(data))
+
+    def reset(self):
+        return LIB.fixd_view_reset(self.handle)
+
+    def changes(self):
+        ranges = (Range * 64)()
+        n = LIB.fixd_view_changes(self.handle, ranges, 64)
+        assert n >= 0, n
+        return [(r.start - self.address, r.length) for r in ranges[: min(n, 64)]]
+
+    def detach(self):
+        LIB.fixd_detach(self.handle)
+        self.handle = None
+
+
+class Client:
+    def __init__(self, path):
+        handle = ctypes.c_void_p()
+        r = LIB.fixd_open(ctypes.byref(handle), path.encode())
+        if r < 0:
+            raise FixdError(r, LIB.fixd_error(None).decode())
+        self.handle = handle
+
+    def attach(self, name, flags=0, timeout=LIMIT, key=None):
+        options = Options(ctypes.sizeof(Options), flags, int(timeout * 1000), key.encode() if key else None)
+        view = ctypes.c_void_p()
+        r = LIB.fixd_attach(self.handle, name.encode(), ctypes.byref(options), ctypes.byref(view))
+        if r < 0:
+            raise FixdError(r, LIB.fixd_error(self.handle).decode(errors="replace"))
+        return View(self, view)
+
+    def read(self, name, **more):
+        """Attach, the bytes, detach."""
+        view = self.attach(name, **more)
+        data = view.data
+        view.detach()
+        return data
+
+    def close(self):
+        LIB.fixd_close(self.handle)
+
+
+class Daemon:
+    def __init__(self, case, ini, args=(), env=None, prefix=(), ready=True, preexec=None, expect=None):
+        self.case, self.expect = case, expect
+        self.dir = case.dir
+        self.config = os.path.join(self.dir, "fixd.ini")
+        self.socket = os.path.join(self.dir, "socket")
+        self.log = os.path.join(self.dir, "log")
+        if ini is not None:
+            self.configure(ini)
+        read_end, write_end = os.pipe()
+        command = list(case.wrapper) + list(prefix) + [program("fixd"), "--config", self.config, "--socket", self.socket,
+                   "--log-level", "debug", "--ready-fd", str(write_end), *args]
+        with open(self.log, "ab") as log:
+            self.process = subprocess.Popen(command, stderr=log, stdin=subprocess.DEVNULL, pass_fds=[write_end],
+                                            cwd=self.dir, preexec_fn=preexec, env={**process_environment(), **(env or {})})
+        self.pid = self.process.pid
+        os.close(write_end)
+        case.daemons.append(self)
+        if ready:
+            ok = select.select([read_end], [], [], LIMIT)[0] and os.read(read_end, 1) == b"\n"
+            assert ok, "the daemon did not become ready:\n" + self.words()
+            self.fds = self.count_fds()
+        os.close(read_end)
+
+    def configure(self, ini):
+        with open(self.config + ".new", "w") as f:
+            f.write(ini)
+        os.rename(self.config + ".new", self.config)
+
+    def words(self):
+        with open(self.log, errors="replace") as f:
+            return f.read()
+
+    def count_fds(self):
+        return len(os.listdir(f"/proc/{self.pid}/fd"))
+
+    def client(self):
+        client = Client(self.socket)
+        self.case.clients.append(client)
+        return client
+
+    def ctl(self, *args, code=0, timeout=LIMIT, **more):
+        done = subprocess.run([program("fixctl"), "--socket", self.socket, *args], capture_output=True, timeout=timeout,
+                              env=process_environment(), **more)
+        done.out, done.err = done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace")
+        assert code is None or done.returncode == code, f"fixctl {args}: {done.returncode}, not {code}\n{done.out}{done.err}"
+        return done
+
+    def status(self):
+        return json.loads(self.ctl("status", "--json").out)
+
+    def instances(self):
+        return {i["name"] + (f"[{i['param']}]" if i["param"] else ""): i for i in self.status()["sessions"][0]["instances"]}
+
+    def instance(self, name):
+        return self.instances()[name]
+
+    def running(self):
+        return self.process.poll() is None
+
+    def check_no_leaks(self):
+        """With nobody connected and no image left it has the descriptors it started with."""
+        self.ctl("cleanup", "--all", "--force")
+        wait_for(lambda: self.count_fds() <= self.fds, f"{self.fds} descriptors, not " + " ".join(
+            os.readlink(f"/proc/{self.pid}/fd/{n}") for n in os.listdir(f"/proc/{self.pid}/fd")), 10)
+        used = self.status()["daemon"]["memory_bytes"]
+        assert used == 0, f"{used} bytes are still counted"
+
+    def stop(self):
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        code = self.process.wait(LIMIT)
+        allowed = self.expect if self.expect is not None else 0
+        assert code == allowed, f"the daemon ended with {code}:\n" + self.words()
+        return code
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+        self.expect = -signal.SIGKILL
+
+
+class Clock:
+    """The daemon's clock, moved forward by hand."""
+
+    def __init__(self, case):
+        self.path = os.path.join(case.dir, "clock")
+        self.seconds = 0.0
+        self.set()
+
+    def set(self):
+        with open(self.path, "r+b" if os.path.exists(self.path) else "w+b") as f:
+            f.write(struct.pack("=q", int(self.seconds * 1e9)))
+
+    def advance(self, seconds):
+        self.seconds += seconds
+        self.set()
+
+    @property
+    def env(self):
+        return {"FIXD_TEST_CLOCK": self.path}
+
+
+class Case:
+    def __init__(self, mode, wrapper):
+        self.mode, self.wrapper = mode, wrapper
+        self.dir = tempfile.mkdtemp(prefix="fixd-test-")
+        self.daemons, self.clients = [], []
+
+    def path(self, name):
+        return os.path.join(self.dir, name)
+
+    def write(self, name, text):
+        path = self.path(name)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "w") as f:
+            f.write(text)
+        return path
+
+    def daemon(self, ini, **more):
+        return Daemon(self, ini, **more)
+
+    def counted(self, command):
+        """A command that counts its runs in the file `runs`."""
+        return f"echo run >> {self.dir}/runs && {command}"
+
+    def runs(self, name="runs"):
+        try:
+            with open(self.path(name)) as f:
+                return len(f.readlines())
+        except FileNotFoundError:
+            return 0
+
+    def plugin(self, name, source):
+        """Compiles a plugin."""
+        c, so = self.write(name + ".c", source), self.path(name + ".so")
+        flags = ["-fsanitize=" + s for s in SANITIZERS]
+        subprocess.run([os.environ.get("CC", "cc").split()[0], "-shared", "-fPIC", "-g", *flags, "-o", so, c,
+                        "-I", os.path.join(SRC, "include"), "-L", os.path.join(BUILD, ".libs"), "-lfixd-builder",
+                        "-Wl,-rpath," + os.path.join(BUILD, ".libs")], check=True)
+        return so
+
+    def finish(self, failed):
+        try:
+            for client in self.clients:
+                client.close()
+            for daemon in self.daemons:
+                if not failed and daemon.running() and daemon.expect is None and hasattr(daemon, "fds"):
+                    daemon.check_no_leaks()
+            for daemon in self.daemons:
+                daemon.stop()
+            for daemon in self.daemons:
+                if not failed and daemon.expect is None:
+                    assert not os.path.exists(daemon.socket), "the socket was left behind"
+        finally:
+            for daemon in self.daemons:
+                if daemon.running():
+                    daemon.process.kill()
+                    daemon.process.wait()
+            if failed:
+                for daemon in self.daemons:
+                    print("\n".join("# " + line for line in daemon.words().splitlines()[-40:]))
+            shutil.rmtree(self.dir, ignore_errors=True)
+
+
+def run_one(test, mode, wrapper):
+    case = Case(mode, wrapper)
+    failed = True
+    try:
+        test(case)
+        failed = False
+    finally:
+        case.finish(failed)
+
+
+def modes():
+    wrapper = program("tests/no-uring")
+    yield "ring", []
+    if os.access(wrapper, os.X_OK):
+        yield "epoll", [wrapper]
+
+
+def main(module):
+    tests = [(n, f) for n, f in sorted(vars(module).items(), key=lambda x: getattr(x[1], "__code__", None) and
+             x[1].__code__.co_firstlineno or 0) if n.startswith("test_")]
+    wanted = sys.argv[1:]
+    plan = [(f"{name} [{mode}]", f, mode, wrapper) for mode, wrapper in modes() for name, f in tests
+            if not (mode == "epoll" and getattr(f, "once", False)) and (not wanted or name in wanted)]
+    print(f"1..{len(plan)}")
+    bad = 0
+    for number, (title, test, mode, wrapper) in enumerate(plan, 1):
+        start = time.monotonic()
+        try:
+            run_one(test, mode, wrapper)
+            print(f"ok {number} - {title} # {time.monotonic() - start:.2f} s")
+        except Skip as reason:
+            print(f"ok {number} - {title} # SKIP {reason}")
+        except Exception:
+            bad += 1
+            print("\n".join("# " + line for line in traceback.format_exc().splitlines()))
+            print(f"not ok {number} - {title}")
+        sys.stdout.flush()
+    sys.exit(1 if bad else 0)

@@ -1,0 +1,435 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""When a fixture is built again, and when it is not."""
+
+import os
+import signal
+import sys
+
+import harness
+from harness import Clock, once, wait_for
+
+
+def file_fixture(t, more=""):
+    t.write("input", "one\n")
+    d = t.daemon(f"[fixture f]\nfile = input\n{more}")
+    return d, d.client()
+
+
+def check_rebuilt(d, c, view, expected, cause):
+    """`view` is out of date; an attach gives the new bytes, the old view keeps the old ones."""
+    old = view.data
+    fresh = c.attach("f")
+    assert fresh.data == expected, fresh.data
+    assert fresh.generation == view.generation + 1
+    assert not view.current and fresh.current
+    assert view.data == old
+    found = d.instance("f")["stale_cause"]
+    assert cause in found, found
+    view.detach()
+    fresh.detach()
+
+
+def test_mtime_forward(t):
+    d, c = file_fixture(t)
+    v = c.attach("f")
+    t.write("input", "two\n")
+    check_rebuilt(d, c, v, b"two\n", "changed")
+
+
+def test_mtime_backward(t):
+    d, c = file_fixture(t)
+    v = c.attach("f")
+    with open(t.path("input"), "r+") as f:
+        f.write("two\n")
+    os.utime(t.path("input"), ns=(10**18, 10**18))
+    check_rebuilt(d, c, v, b"two\n", "changed")
+
+
+def test_same_mtime_other_size(t):
+    d, c = file_fixture(t)
+    before = os.stat(t.path("input"))
+    v = c.attach("f")
+    with open(t.path("input"), "a") as f:
+        f.write("more\n")
+    os.utime(t.path("input"), ns=(before.st_atime_ns, before.st_mtime_ns))
+    check_rebuilt(d, c, v, b"one\nmore\n", "size")
+
+
+def test_same_tick_same_size(t):
+    """An edit right after the build that leaves mtime and size as they were."""
+    d, c = file_fixture(t)
+    before = os.stat(t.path("input"))
+    v = c.attach("f")
+    with open(t.path("input"), "r+") as f:
+        f.write("two\n")
+    os.utime(t.path("input"), ns=(before.st_atime_ns, before.st_mtime_ns))
+    check_rebuilt(d, c, v, b"two\n", "same clock tick")
+
+
+def test_rename_over(t):
+    d, c = file_fixture(t)
+    before = os.stat(t.path("input"))
+    v = c.attach("f")
+    t.write("new", "two\n")
+    os.utime(t.path("new"), ns=(before.st_atime_ns, before.st_mtime_ns))
+    os.rename(t.path("new"), t.path("input"))
+    check_rebuilt(d, c, v, b"two\n", "replaced")
+
+
+def test_deletion_and_return(t):
+    d, c = file_fixture(t)
+    v = c.attach("f")
+    os.unlink(t.path("input"))
+    wait_for(lambda: not v.current, "the board to say so")
+    try:
+        c.attach("f")
+        assert False, "attached a file that is gone"
+    except harness.FixdError as e:
+        assert "No such file" in e.sentence and e.number == 5, e.sentence
+    assert "vanished" in d.instance("f")["stale_cause"]
+    t.write("input", "back\n")
+    assert c.read("f") == b"back\n"
+    v.detach()
+
+
+def test_symlink_target(t):
+    t.write("a", "one\n")
+    t.write("b", "two\n")
+    os.symlink("a", t.path("input"))
+    d = t.daemon("[fixture f]\nfile = input\n")
+    c = d.client()
+    v = c.attach("f")
+    os.symlink("b", t.path("other"))
+    os.rename(t.path("other"), t.path("input"))
+    check_rebuilt(d, c, v, b"two\n", "replaced")
+
+
+def test_directory_on_the_way_replaced(t):
+    t.write("x/y/input", "one\n")
+    t.write("z/y/input", "two\n")
+    d = t.daemon("[fixture f]\nfile = x/y/input\n")
+    c = d.client()
+    v = c.attach("f")
+    os.rename(t.path("x"), t.path("old"))
+    os.rename(t.path("z"), t.path("x"))
+    check_rebuilt(d, c, v, b"two\n", "replaced")
+
+
+def test_every_edit_before_an_attach_is_seen(t):
+    d, c = file_fixture(t)
+    for n in range(300):
+        t.write("input", f"number {n}\n")
+        data = c.read("f")
+        assert data == f"number {n}\n".encode(), (n, data)
+
+
+def test_memory_mapped_edit(t):
+    import mmap
+
+    d, c = file_fixture(t)
+    v = c.attach("f")
+    with open(t.path("input"), "r+b") as f:
+        with mmap.mmap(f.fileno(), 0) as m:
+            m[0:3] = b"two"
+    check_rebuilt(d, c, v, b"two\n", "changed")
+
+
+def test_glob_new_file(t):
+    t.write("parts/1.txt", "1\n")
+    d = t.daemon(f"[fixture f]\ncommand = {t.counted('cat parts/*.txt')}\nwatch = parts/*.txt\n")
+    c = d.client()
+    v = c.attach("f")
+    t.write("parts/unrelated", "x")
+    assert c.read("f") == b"1\n" and t.runs() == 1
+    t.write("parts/2.txt", "2\n")
+    check_rebuilt(d, c, v, b"1\n2\n", "2.txt appeared")
+    os.unlink(t.path("parts/1.txt"))
+    assert c.read("f") == b"2\n"
+    assert t.runs() == 3
+
+
+def test_glob_of_directories(t):
+    t.write("src/a/x.in", "a\n")
+    d = t.daemon(f"[fixture f]\ncommand = cat src/*/x.in\nwatch = src/*/x.in\n")
+    c = d.client()
+    v = c.attach("f")
+    t.write("src/b/x.in", "b\n")
+    check_rebuilt(d, c, v, b"a\nb\n", "src/b/x.in appeared")
+
+
+def test_watched_directory(t):
+    t.write("data/deep/one", "1")
+    d = t.daemon(f"[fixture f]\ncommand = {t.counted('find data -type f | sort')}\nwatch = data\n")
+    c = d.client()
+    v = c.attach("f")
+    t.write("data/deep/two", "2")
+    check_rebuilt(d, c, v, b"data/deep/one\ndata/deep/two\n", "two appeared")
+    t.write("data/deep/one", "edited")
+    c.read("f")
+    assert t.runs() == 3
+
+
+def test_content_touch_keeps(t):
+    t.write("input", "one\n")
+    d = t.daemon(f"[fixture f]\ncommand = {t.counted('cat input')}\nwatch = input\nwatch-by = content\n")
+    c = d.client()
+    v = c.attach("f")
+    for _ in range(3):
+        os.utime(t.path("input"))
+        assert c.read("f") == b"one\n"
+    os.rename(t.path("input"), t.path("moved"))
+    t.write("input", "one\n")
+    assert c.read("f") == b"one\n"
+    assert t.runs() == 1 and v.current
+    t.write("input", "two\n")
+    check_rebuilt(d, c, v, b"two\n", "changed")
+    assert t.runs() == 2
+
+
+def test_content_edit_while_idle_reaches_the_board(t):
+    t.write("input", "one\n")
+    d = t.daemon("[fixture f]\nfile = input\nwatch-by = content\n")
+    v = d.client().attach("f")
+    t.write("input", "two\n")
+    wait_for(lambda: not v.current, "the board to say so")
+    v.detach()
+
+
+INI = """[policy]
+max-age = none
+[fixture a]
+command = echo {a}
+[fixture b]
+command = {b}
+"""
+
+
+def test_section_edited(t):
+    d = t.daemon(INI.format(a="one", b=t.counted("echo b")))
+    c = d.client()
+    a, b = c.attach("a"), c.attach("b")
+    d.configure(INI.format(a="two", b=t.counted("echo b")) + "[fixture c]\ncommand = echo c\n")
+    d.ctl("reload")
+    assert not a.current and b.current
+    assert c.read("a") == b"two\n" and c.read("b") == b"b\n" and c.read("c") == b"c\n"
+    assert t.runs() == 1, "another section was touched"
+    assert "section" in d.instance("a")["stale_cause"]
+    d.configure(INI.format(a="two", b=t.counted("echo b")))
+    d.process.send_signal(signal.SIGHUP)
+    wait_for(lambda: "c" not in d.instances(), "the removed fixture to go")
+    try:
+        c.attach("c")
+        assert False
+    except harness.FixdError as e:
+        assert e.number == 2 and "no fixture 'c'" in e.sentence
+    a.detach()
+    b.detach()
+
+
+def test_dependency_with_other_digest(t):
+    t.write("input", "one\n")
+    d = t.daemon(f"""[fixture base]
+file = input
+[fixture top]
+command = {t.counted('cat $FIXD_DEP_base')}
+depends = base
+[fixture other]
+command = echo run >> {t.dir}/others; echo other
+""")
+    c = d.client()
+    assert c.read("top") == b"one\n" and c.read("other") == b"other\n"
+    t.write("input", "two\n")
+    assert c.read("top") == b"two\n" and c.read("other") == b"other\n"
+    assert t.runs() == 2 and t.runs("others") == 1
+    assert "dependency 'base'" in d.instance("top")["stale_cause"]
+
+
+def test_dependency_with_same_digest(t):
+    """The chain is cut where a rebuild gives the same bytes."""
+    t.write("input", "one\n")
+    d = t.daemon(f"""[fixture base]
+command = echo run >> {t.dir}/bases; head -c 3 input
+watch = input
+[fixture top]
+command = {t.counted('cat $FIXD_DEP_base')}
+depends = base
+""")
+    c = d.client()
+    v = c.attach("top")
+    t.write("input", "one, but longer\n")
+    assert c.read("top") == b"one"
+    assert t.runs("bases") == 2 and t.runs() == 1 and v.current
+    assert d.instance("base")["generation"] == 1
+    d.ctl("cleanup", "base")
+    assert c.read("top") == b"one"
+    assert t.runs("bases") == 3 and t.runs() == 1, "the same again after a cleanup"
+    v.detach()
+
+
+def test_max_age_from_creation(t):
+    clock = Clock(t)
+    d = t.daemon(f"[policy]\nmax-age = 600s\n[fixture f]\ncommand = {t.counted('echo x')}\n", env=clock.env)
+    c = d.client()
+    c.read("f")
+    clock.advance(300)
+    c.read("f")
+    clock.advance(299.9)
+    c.read("f")
+    assert t.runs() == 1, "just under"
+    clock.advance(0.1 + 5)
+    c.read("f")
+    assert t.runs() == 2, "just over"
+    assert "max-age" in d.instance("f")["stale_cause"]
+
+
+def test_max_age_from_last_use(t):
+    clock = Clock(t)
+    d = t.daemon(f"[fixture f]\nmax-age = 600s\nage-from = last-use\ncommand = {t.counted('echo x')}\n", env=clock.env)
+    c = d.client()
+    for _ in range(3):
+        c.read("f")
+        clock.advance(599)
+    v = c.attach("f")
+    clock.advance(10000)
+    c.read("f")
+    assert t.runs() == 1, "what is leased is in use"
+    v.detach()
+    c.read("f")
+    clock.advance(601)
+    c.read("f")
+    assert t.runs() == 2
+
+
+def test_max_age_reaches_the_board_by_itself(t):
+    d = t.daemon("[fixture f]\nmax-age = 50ms\ncommand = echo x\n")
+    v = d.client().attach("f")
+    wait_for(lambda: not v.current, "the image to expire")
+    assert d.instance("f")["state"] == "stale"
+    v.detach()
+
+
+def test_max_age_zero_is_built_for_every_attach(t):
+    d = t.daemon(f"[policy]\nmax-age = 0s\n[fixture f]\ncommand = {t.counted('echo x')}\n[fixture g]\ndepends = f\ncommand = cat $FIXD_DEP_f\n")
+    c = d.client()
+    c.read("f")
+    c.read("f")
+    assert t.runs() == 2
+    assert c.read("g") == b"x\n"
+
+
+def test_cleanup(t):
+    d = t.daemon(f"[fixture f]\ncommand = {t.counted('echo x')}\n[fixture g]\ncommand = echo g\n")
+    c = d.client()
+    c.read("f")
+    v = c.attach("g")
+    out = d.ctl("cleanup", "*").out
+    assert "Removed: 1\n  f\n" in out and "Kept (in use): 1\n  g\n" in out and "Freed: 4.0 KiB" in out, out
+    c.read("f")
+    assert t.runs() == 2 and "cleaned up" in d.instance("f")["stale_cause"]
+    out = d.ctl("cleanup", "--all", "--force").out
+    assert "Removed: 2" in out, out
+    assert v.data == b"g\n" and not v.current
+    v.detach()
+    d.ctl("cleanup", code=2)
+
+
+def test_restart(t):
+    ini = f"[fixture f]\ncommand = {t.counted('echo x')}\n"
+    d = t.daemon(ini)
+    c = d.client()
+    v = c.attach("f")
+    d.stop()
+    assert not v.current, "nothing is current after a stop"
+    t.daemon(ini)
+    assert c.read("f") == b"x\n", "the same client, after a restart"
+    assert t.runs() == 2
+    v.detach()
+
+
+def test_check_command(t):
+    t.write("outside", "yes")
+    d = t.daemon(f"[fixture f]\ncommand = {t.counted('cat outside')}\ncheck = echo looked >> {t.dir}/checks; test ! -e wrong\n")
+    c = d.client()
+    assert c.read("f") == b"yes" and t.runs("checks") == 0, "a fresh build needs no check"
+    c.read("f")
+    assert t.runs("checks") == 1 and t.runs() == 1
+    t.write("wrong", "")
+    c.read("f")
+    assert t.runs() == 2 and "check failed" in d.instance("f")["stale_cause"]
+
+
+def test_command_executable_is_an_input(t):
+    t.write("tool", "#!/bin/sh\necho one\n")
+    os.chmod(t.path("tool"), 0o755)
+    d = t.daemon("[fixture f]\ncommand = ./tool\n")
+    c = d.client()
+    assert c.read("f") == b"one\n"
+    t.write("tool", "#!/bin/sh\necho two\n")
+    assert c.read("f") == b"two\n"
+
+
+def test_edit_during_build(t):
+    """What was read may be half old: it is built again before anybody sees it."""
+    t.write("input", "one\n")
+    os.mkfifo(t.path("gate"))
+    d = t.daemon(f"[fixture f]\ncommand = {t.counted('cat input; test -e opened || cat gate')}\nwatch = input\n")
+    pid = os.fork()
+    if pid == 0:
+        os._exit(0 if harness.Client(d.socket).read("f") == b"two\n" else 1)
+    wait_for(lambda: t.runs() == 1, "the build to start")
+    with open(t.path("gate"), "w"):
+        t.write("input", "two\n")
+        t.write("opened", "")
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    assert t.runs() == 2
+
+
+def test_inputs_that_never_settle(t):
+    d = t.daemon(f"[fixture f]\ncommand = {t.counted('date +%N >> input; cat input')}\nwatch = input\n")
+    try:
+        d.client().attach("f")
+        assert False
+    except harness.FixdError as e:
+        assert "changed during each of 3 builds" in e.sentence, e.sentence
+    assert t.runs() == 3
+
+
+def test_eager(t):
+    t.write("input", "one\n")
+    d = t.daemon(f"[fixture f]\ncommand = {t.counted('cat input')}\nwatch = input\nrebuild = eager\nwarm = yes\n")
+    wait_for(lambda: t.runs() == 1, "the warm build")
+    wait_for(lambda: d.instance("f")["state"] == "ready", "ready")
+    t.write("input", "two\n")
+    wait_for(lambda: t.runs() == 2, "the eager build")
+    c = d.client()
+    v = c.attach("f")
+    assert v.data == b"two\n"
+    v.detach()
+    assert t.runs() == 2
+
+
+def test_network_file_systems_are_polled(t):
+    """Without inotify the files are looked at on every attach."""
+    t.write("input", "one\n")
+    limit = "/proc/sys/fs/inotify/max_user_instances"
+    if os.geteuid() != 0 or not os.access(limit, os.W_OK):
+        raise harness.Skip("only root can take inotify away")
+    with open(limit) as f:
+        before = f.read()
+    try:
+        with open(limit, "w") as f:
+            f.write("0")
+        d = t.daemon("[fixture f]\nfile = input\n")
+    finally:
+        with open(limit, "w") as f:
+            f.write(before)
+    c = d.client()
+    assert "no inotify" in d.words()
+    for n in range(20):
+        t.write("input", f"{n} {'x' * n}\n")
+        assert c.read("f") == f"{n} {'x' * n}\n".encode()
+
+
+if __name__ == "__main__":
+    harness.main(sys.modules[__name__])
