@@ -17,6 +17,9 @@ tests_no_uring_LDADD = $(SECCOMP_LIBS)
 endif
 
 daemon_tests = \
-	tests/daemon/invalidation.py
+	tests/daemon/builds.py \
+	tests/daemon/clients.py \
+	tests/daemon/invalidation.py \
+	tests/daemon/tools.py
 TESTS += $(daemon_tests)
 EXTRA_DIST += $(daemon_tests) tests/daemon/harness.py tests/with-python

@@ -148,7 +148,7 @@ static struct build *build_new(struct instance *i, enum purpose purpose, struct 
 	b->instance = i;
 	b->purpose = purpose;
 	b->image_fd = -1;
-	b->n_depends = i->fixture->n_depends;
+	b->n_depends = depends ? i->fixture->n_depends : 0;
 	b->depends = xcalloc(b->n_depends, sizeof *b->depends);
 	b->section = i->fixture->section;
 	for (size_t k = 0; k < b->n_depends; k++)
@@ -167,7 +167,7 @@ void build_queue(struct instance *i)
 
 void build_check(struct instance *i, bool by_bytes, const char *cause)
 {
-	struct build *b = build_new(i, by_bytes ? PURPOSE_COMPARE : PURPOSE_CHECK, i->current->depends);
+	struct build *b = build_new(i, by_bytes ? PURPOSE_COMPARE : PURPOSE_CHECK, i->pins);
 
 	b->cause = cause ? xstrdup(cause) : NULL;
 }
@@ -557,8 +557,10 @@ static char *make_image(struct build *b, struct image **out)
 	im->inputs = r->inputs;
 	im->section = b->section;
 	im->tree = b->tree;
-	im->depends = b->depends;
 	im->n_depends = b->n_depends;
+	im->saw = xcalloc(b->n_depends, sizeof *im->saw);
+	for (size_t k = 0; k < b->n_depends; k++)
+		im->saw[k] = b->depends[k]->digest;
 	im->created = im->used = im->checked = clock_now();
 	im->created_real = im->used_real = clock_real();
 	im->build_ns = im->created - b->started;
@@ -567,8 +569,11 @@ static char *make_image(struct build *b, struct image **out)
 	d->memory_used += im->bytes;
 	b->address = 0;
 	b->tree = NULL;
-	b->depends = NULL;
-	b->n_depends = 0;
+	if (im->kind == WIRE_IMAGE_OBJECTS) {
+		im->depends = b->depends;
+		b->depends = NULL;
+		b->n_depends = 0;
+	}
 	*out = im;
 	return NULL;
 }

@@ -34,12 +34,13 @@ struct image *image_unref(struct image *im)
 		if (r < 0)
 			log_error(r, "cannot remove %s", im->tree);
 	}
-	for (size_t i = 0; i < im->n_depends; i++)
+	for (size_t i = 0; im->depends && i < im->n_depends; i++)
 		image_unref(im->depends[i]);
 	region_release(d->region, im->address);
 	d->memory_used -= im->bytes;
 	fd_close(im->fd);
 	free(im->depends);
+	free(im->saw);
 	free(im->tree);
 	free(im);
 	return NULL;
@@ -54,8 +55,7 @@ static int add_closure(struct image *im, struct image **out, size_t n, size_t ma
 	if (n == max)
 		return -E2BIG;
 	out[n++] = im;
-	/* Only objects point into other images. */
-	for (size_t i = 0; im->kind == WIRE_IMAGE_OBJECTS && i < im->n_depends; i++) {
+	for (size_t i = 0; im->depends && i < im->n_depends; i++) {
 		int r = add_closure(im->depends[i], out, n, max);
 
 		if (r < 0)

@@ -35,8 +35,9 @@ struct image {
 	uint32_t generation;
 	uint32_t board_slot;
 	uint64_t board_value;
-	struct image **depends; /* in the order of the definition */
-	size_t n_depends;
+	size_t n_depends;	/* as in the definition it was built by */
+	struct digest *saw;	/* the digests of its dependencies */
+	struct image **depends; /* they themselves (references), when its objects may point into them; or NULL */
 	int64_t created, created_real; /* built, or last rebuilt with the same digest */
 	int64_t used, used_real;       /* last attach or detach */
 	int64_t checked;	       /* its check command last said yes */

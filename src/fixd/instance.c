@@ -187,10 +187,16 @@ static enum outcome ensure_dependencies(struct instance *i, int64_t asked)
 	return all;
 }
 
-static const char *other_dependency(const struct instance *i, struct image *const *built_with)
+/* Objects need the very images they point into; bytes only need what they were made from to have stayed the same. */
+static bool built_with(const struct image *im, size_t k, const struct image *dep)
+{
+	return im->depends ? im->depends[k] == dep : digest_equal(im->saw[k], dep->digest);
+}
+
+static const char *other_dependency(const struct instance *i)
 {
 	for (size_t k = 0; k < i->fixture->n_depends; k++) {
-		if (i->pins[k] != built_with[k])
+		if (!built_with(i->current, k, i->pins[k]))
 			return i->fixture->depends[k].name;
 	}
 	return NULL;
@@ -203,7 +209,7 @@ static enum outcome judge_current(struct instance *i, int64_t asked)
 	enum verdict v = policy_judge(i, asked, &cause);
 
 	if (v != VERDICT_STALE && (i->current->n_depends != i->fixture->n_depends ||
-				   (dep = other_dependency(i, i->current->depends)))) {
+				   (dep = other_dependency(i)))) {
 		free(cause);
 		cause = xasprintf("its dependency '%s' was rebuilt and differs", dep);
 		v = VERDICT_STALE;
@@ -386,19 +392,26 @@ static void settle(struct instance *i)
 	free(list.all);
 }
 
-/* The same objects again, built with the same dependencies, whose earlier image is still there. */
+/* The same again, while the earlier image is still there; objects also with the same images to point into. */
 static bool same_as_last(const struct instance *i, const struct image *im)
 {
 	const struct image *last = i->last;
 
-	return last && digest_equal(last->digest, im->digest) && last->size == im->size && last->kind == im->kind &&
-	       last->root == im->root && last->n_depends == im->n_depends &&
-	       (im->n_depends == 0 || !memcmp(last->depends, im->depends, im->n_depends * sizeof *im->depends));
+	if (!last || !digest_equal(last->digest, im->digest) || last->size != im->size || last->kind != im->kind ||
+	    last->root != im->root || last->n_depends != im->n_depends)
+		return false;
+	for (size_t k = 0; im->depends && k < im->n_depends; k++) {
+		if (last->depends[k] != im->depends[k])
+			return false;
+	}
+	return true;
 }
 
+/* What is known of an image built again passes over to the one that stays. */
 static void keep_last(struct instance *i, struct image *im)
 {
 	struct image *last = image_ref(i->last);
+	struct digest *saw = last->saw;
 
 	last->created = im->created;
 	last->created_real = im->created_real;
@@ -406,6 +419,8 @@ static void keep_last(struct instance *i, struct image *im)
 	last->build_ns = im->build_ns;
 	last->inputs = im->inputs;
 	last->section = im->section;
+	last->saw = im->saw;
+	im->saw = saw;
 	image_unref(im);
 	i->current = last;
 	board_show(daemon_of(i)->board, i->board_slot, last->board_value);

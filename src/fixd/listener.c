@@ -2,6 +2,7 @@
 /* The listening socket: made, taken over from a service manager, or put in the place of a dead one. */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
@@ -20,8 +21,10 @@
 #include "fixd/daemon.h"
 #include "fixd/loop.h"
 #include "wire/socket.h"
+#include "wire/wire.h"
 
 #define LISTEN_FDS_START 3 /* sd_listen_fds(3) */
+#define ANSWER_MS 5000
 #define ACCEPT_AGAIN (100 * NSEC_PER_MSEC)
 
 struct listener {
@@ -94,10 +97,33 @@ static int lock_path(const char *path)
 	return fd_steal(&fd);
 }
 
+/*
+ * Does a daemon answer there? Connecting alone does not tell: the ring of a killed one keeps its socket for a moment longer
+ * than the process lived.
+ */
+static bool somebody_answers(const struct sockaddr_storage *address, socklen_t length)
+{
+	_cleanup_fd_ int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+	struct {
+		struct wire_header h;
+		struct wire_hello hello;
+	} ask = { { .type = WIRE_TYPE_hello, .size = sizeof ask, .id = 1 }, { .version = WIRE_VERSION } };
+	struct pollfd p = { .fd = fd, .events = POLLIN };
+	char answer[64];
+
+	if (fd < 0 || connect(fd, (const struct sockaddr *)address, length) < 0)
+		return false;
+	if (send(fd, &ask, sizeof ask, MSG_NOSIGNAL) < 0)
+		return false;
+	if (poll(&p, 1, ANSWER_MS) == 0)
+		return true; /* busy */
+	return recv(fd, answer, sizeof answer, MSG_DONTWAIT) > 0;
+}
+
 static int bind_socket(struct listener *l, const char *path)
 {
 	const struct config *config = l->daemon->config;
-	_cleanup_fd_ int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0), probe = -1;
+	_cleanup_fd_ int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
 	struct sockaddr_storage address;
 	socklen_t length;
 	struct stat st;
@@ -115,8 +141,7 @@ static int bind_socket(struct listener *l, const char *path)
 	if (lstat(path, &st) == 0) {
 		if (!S_ISSOCK(st.st_mode))
 			return -EEXIST;
-		probe = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
-		if (connect(probe, (struct sockaddr *)&address, length) == 0)
+		if (somebody_answers(&address, length))
 			return -EADDRINUSE;
 		if (unlink(path) < 0)
 			return -errno;

@@ -13,7 +13,7 @@
 #define MADV_COLLAPSE 25
 #endif
 
-#define GRANT_STEP ((size_t)32 << 20)
+#define GRANT_AHEAD_MAX ((size_t)32 << 20)
 
 static size_t round_up(size_t n, size_t step)
 {
@@ -50,6 +50,7 @@ void space_set_budget(struct space *s, space_grant_fn grant, void *arg)
 
 void space_expect(struct space *s, uint64_t size)
 {
+	s->expected = size;
 	if (s->huge == HUGE_PAGES_AUTO && size >= HUGE_PAGES_THRESHOLD)
 		s->huge_from_start = true;
 }
@@ -91,16 +92,21 @@ static int grow_file(struct space *s, size_t used)
 	return 0;
 }
 
+/* Ahead of the need, so that asking is rare; but never refused for want of what is not needed. */
 static int ask_grant(struct space *s, size_t used)
 {
-	size_t total = round_up(used, GRANT_STEP);
+	size_t ahead = used / 4 < GRANT_AHEAD_MAX ? used / 4 : GRANT_AHEAD_MAX, total = used + ahead;
 	int r;
 
 	if (used <= s->granted)
 		return 0;
+	if (total < s->expected)
+		total = s->expected;
 	if (total > s->limit)
 		total = s->limit;
 	r = s->grant(s->grant_arg, total);
+	if (r == -EDQUOT && total > used)
+		r = s->grant(s->grant_arg, total = used);
 	if (r == 0)
 		s->granted = total;
 	return r;

@@ -31,6 +31,7 @@ struct space {
 	size_t used;
 	size_t length; /* of the file: used, rounded up to SPACE_STEP */
 	size_t granted;
+	size_t expected;
 	space_grant_fn grant;
 	void *grant_arg;
 	enum huge_pages huge;

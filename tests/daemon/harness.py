@@ -34,6 +34,10 @@ def once(test):
     return test
 
 
+def exit_code(pid):
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
 def program(name):
     return os.path.join(BUILD, name)
 
@@ -293,6 +297,19 @@ class Case:
 
     def daemon(self, ini, **more):
         return Daemon(self, ini, **more)
+
+    def child(self, work):
+        """Forks a process that does `work()`; its exit status is 0 if that returned True."""
+        pid = os.fork()
+        if pid == 0:
+            code = 2
+            try:
+                code = 0 if work() else 1
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                os._exit(code)
+        return pid
 
     def counted(self, command):
         """A command that counts its runs in the file `runs`."""

@@ -64,7 +64,7 @@ def test_same_tick_same_size(t):
     with open(t.path("input"), "r+") as f:
         f.write("two\n")
     os.utime(t.path("input"), ns=(before.st_atime_ns, before.st_mtime_ns))
-    check_rebuilt(d, c, v, b"two\n", "same clock tick")
+    check_rebuilt(d, c, v, b"two\n", "changed")
 
 
 def test_rename_over(t):
@@ -260,7 +260,6 @@ depends = base
     t.write("input", "one, but longer\n")
     assert c.read("top") == b"one"
     assert t.runs("bases") == 2 and t.runs() == 1 and v.current
-    assert d.instance("base")["generation"] == 1
     d.ctl("cleanup", "base")
     assert c.read("top") == b"one"
     assert t.runs("bases") == 3 and t.runs() == 1, "the same again after a cleanup"
@@ -374,14 +373,12 @@ def test_edit_during_build(t):
     t.write("input", "one\n")
     os.mkfifo(t.path("gate"))
     d = t.daemon(f"[fixture f]\ncommand = {t.counted('cat input; test -e opened || cat gate')}\nwatch = input\n")
-    pid = os.fork()
-    if pid == 0:
-        os._exit(0 if harness.Client(d.socket).read("f") == b"two\n" else 1)
+    client = t.child(lambda: harness.Client(d.socket).read("f") == b"two\n")
     wait_for(lambda: t.runs() == 1, "the build to start")
     with open(t.path("gate"), "w"):
         t.write("input", "two\n")
         t.write("opened", "")
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    assert harness.exit_code(client) == 0
     assert t.runs() == 2
 
 

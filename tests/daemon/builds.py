@@ -1,0 +1,495 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""Builds: once for everybody, and what happens when they go wrong."""
+
+import os
+import signal
+import sys
+import time
+
+import harness
+from harness import FixdError, exit_code, once, wait_for
+
+
+def fails(client, name, *words, number=5, **more):
+    try:
+        client.attach(name, **more)
+    except FixdError as e:
+        assert e.number == number, (e.number, e.sentence)
+        for word in words:
+            assert word in e.sentence, e.sentence
+        return e.sentence
+    raise AssertionError(f"{name} was attached")
+
+
+def children_of(pid):
+    with open(f"/proc/{pid}/task/{pid}/children") as f:
+        return [int(p) for p in f.read().split()]
+
+
+def test_single_flight(t):
+    """64 clients ask for a cold fixture at the same time: one build."""
+    os.mkfifo(t.path("gate"))
+    d = t.daemon(f"[fixture f]\ncommand = {t.counted('cat gate')}\n")
+    pids = [t.child(lambda: harness.Client(d.socket).read("f") == b"through the gate") for _ in range(64)]
+    wait_for(lambda: d.status()["daemon"]["connections"] == 65, "all to be connected")
+    wait_for(lambda: t.runs() == 1, "the build")
+    with open(t.path("gate"), "w") as gate:
+        gate.write("through the gate")
+    assert [exit_code(p) for p in pids] == [0] * 64
+    assert t.runs() == 1
+    status = d.status()["daemon"]
+    assert status["misses"] + status["hits"] == 64 and status["misses"] >= 1
+
+
+def test_jobs_run_side_by_side(t):
+    """Two builds that each wait for the other can only end when both run."""
+    for n in "ab":
+        os.mkfifo(t.path(n))
+    d = t.daemon("[fixd]\njobs = 2\n[fixture a]\ncommand = echo x > a & cat b\n[fixture b]\ncommand = echo x > b & cat a\n"
+                 "[fixture both]\ndepends = a, b\ncommand = cat $FIXD_DEP_a $FIXD_DEP_b\n")
+    assert d.client().read("both") == b"x\nx\n"
+
+
+def test_jobs_bound(t):
+    d = t.daemon("[fixd]\njobs = 2\n" + "".join(
+        f"[fixture f{n}]\ncommand = echo + >> events; cat gate; echo - >> events\n" for n in range(6)))
+    os.mkfifo(t.path("gate"))
+    warm = t.child(lambda: d.ctl("warm"))
+
+    def finished():
+        """Lets whoever waits at the gate pass."""
+        try:
+            os.close(os.open(t.path("gate"), os.O_WRONLY | os.O_NONBLOCK))
+        except OSError:
+            pass
+        return t.runs("events") == 12
+
+    wait_for(finished, "all builds")
+    assert exit_code(warm) == 0
+    running = most = 0
+    for line in open(t.path("events")):
+        running += 1 if line == "+\n" else -1
+        most = max(most, running)
+    assert most <= 2, most
+
+
+def test_command_fails(t):
+    d = t.daemon(f"[fixture f]\ncommand = {t.counted('echo the reason >&2; exit 3')}\n[fixture g]\ndepends = f\ncommand = true\n")
+    c = d.client()
+    fails(c, "f", "status 3", "the reason")
+    fails(c, "f", "status 3", "the reason")
+    assert t.runs() == 1, "a failure is kept"
+    fails(c, "g", "depends on 'f'", "the reason")
+    assert t.runs() == 1
+    i = d.instance("f")
+    assert i["state"] == "failed" and "the reason" in i["error"]
+    assert d.ctl("log", "f").out == "the reason\n"
+    d.ctl("cleanup", "--failed")
+    fails(c, "f", "status 3")
+    assert t.runs() == 2
+
+
+def test_failure_is_tried_again_when_an_input_changes(t):
+    t.write("input", "bad")
+    d = t.daemon(f"[fixture f]\ncommand = {t.counted('grep good input')}\nwatch = input\n")
+    c = d.client()
+    fails(c, "f")
+    fails(c, "f")
+    assert t.runs() == 1
+    t.write("input", "good\n")
+    assert c.read("f") == b"good\n"
+
+
+def test_failure_is_tried_again_when_a_dependency_changes(t):
+    t.write("input", "bad")
+    d = t.daemon(f"[fixture base]\nfile = input\n[fixture f]\ndepends = base\ncommand = {t.counted('grep good $FIXD_DEP_base')}\n")
+    c = d.client()
+    fails(c, "f")
+    fails(c, "f")
+    assert t.runs() == 1
+    t.write("input", "good\n")
+    assert c.read("f") == b"good\n"
+
+
+def test_retry_after(t):
+    clock = harness.Clock(t)
+    d = t.daemon(f"[fixture f]\nretry-after = 10s\ncommand = {t.counted('false')}\n", env=clock.env)
+    c = d.client()
+    fails(c, "f")
+    clock.advance(9)
+    fails(c, "f")
+    assert t.runs() == 1
+    clock.advance(2)
+    fails(c, "f")
+    assert t.runs() == 2
+
+
+def test_builder_killed(t):
+    d = t.daemon("[fixture f]\ncommand = kill -9 $PPID; cat\n")
+    fails(d.client(), "f", "killed by signal 9")
+
+
+def test_command_killed(t):
+    d = t.daemon("[fixture f]\ncommand = kill -9 $$\n")
+    fails(d.client(), "f", "the command was killed by signal 9")
+
+
+def test_plugin_crash_and_exit(t):
+    crash = t.plugin("crash", "#include <fixd-builder.h>\n#include <signal.h>\n"
+                     "int fixd_build(struct fixd_builder *b) { (void)b; raise(SIGSEGV); return 0; }\n")
+    leave = t.plugin("leave", "#include <fixd-builder.h>\n#include <unistd.h>\n"
+                     "int fixd_build(struct fixd_builder *b) { (void)b; _exit(0); }\n")
+    refuse = t.plugin("refuse", "#include <fixd-builder.h>\n"
+                      'int fixd_build(struct fixd_builder *b) { return fixd_fail(b, "line %d is wrong", 7); }\n')
+    d = t.daemon(f"[fixture crash]\nplugin = {crash}\n[fixture leave]\nplugin = {leave}\n[fixture refuse]\nplugin = {refuse}\n"
+                 f"[fixture symbol]\nplugin = {refuse}:nothing\n")
+    c = d.client()
+    if not harness.SANITIZERS:
+        fails(c, "crash", "killed by signal 11")
+    fails(c, "leave", "status 0 without publishing")
+    fails(c, "refuse", "line 7 is wrong")
+    fails(c, "symbol", "no function 'nothing'")
+
+
+def test_time_out_kills_everything(t):
+    d = t.daemon("[fixture f]\ntimeout = 200ms\ncommand = echo $$ > pid; sleep 1000 & cat /dev/zero | cat >/dev/null\n")
+    start = time.monotonic()
+    fails(d.client(), "f", "timed out after 200.0 ms")
+    assert time.monotonic() - start < harness.LIMIT / 2
+    wait_for(lambda: not children_of(d.pid), "the builder to be gone")
+    group = [p for p in os.listdir("/proc") if p.isdigit() and _cwd(p) == t.dir and int(p) != d.pid]
+    assert not group, group
+
+
+def _cwd(pid):
+    try:
+        return os.readlink(f"/proc/{pid}/cwd")
+    except OSError:
+        return None
+
+
+def test_client_time_out(t):
+    os.mkfifo(t.path("gate"))
+    d = t.daemon(f"[fixture f]\ncommand = {t.counted('cat gate')}\n")
+    c = d.client()
+    fails(c, "f", "not ready in time", number=110, timeout=0.1)
+    with open(t.path("gate"), "w") as gate:
+        gate.write("late")
+    assert c.read("f") == b"late" and t.runs() == 1, "the build went on"
+
+
+def test_memory_max_of_a_fixture(t):
+    t.write("big", "x" * 100000)
+    d = t.daemon("[fixture f]\nmemory-max = 64K\ncommand = head -c 65537 /dev/zero\n"
+                 "[fixture exact]\nmemory-max = 64K\ncommand = head -c 65536 /dev/zero\n"
+                 "[fixture file]\nmemory-max = 64K\nfile = big\n"
+                 "[fixture endless]\nmemory-max = 20M\ncommand = cat /dev/zero\n"
+                 "[fixture tree]\nmemory-max = 64K\ndirectory = .\n")
+    c = d.client()
+    fails(c, "f", "larger than memory-max")
+    fails(c, "file", "larger than memory-max")
+    fails(c, "endless", "larger than memory-max")
+    fails(c, "tree", "larger than memory-max")
+    assert len(c.read("exact")) == 65536
+    d.ctl("cleanup", "--all")
+    assert d.status()["daemon"]["memory_bytes"] == 0
+
+
+def test_memory_max_of_a_plugin(t):
+    so = t.plugin("greedy", "#include <fixd-builder.h>\n"
+                  "int fixd_build(struct fixd_builder *b) { while (fixd_alloc(b, 100000)) ; return -1; }\n")
+    d = t.daemon(f"[fixture f]\nmemory-max = 40M\nplugin = {so}\n")
+    fails(d.client(), "f", "larger than memory-max")
+
+
+def test_eviction(t):
+    """What nobody holds makes room, least recently used first; what is held does not."""
+    d = t.daemon("[fixd]\nmemory-max = 40M\n" + "".join(
+        f"[fixture f{n}]\ncommand = {t.counted('head -c 10M /dev/zero')}\n" for n in range(6)))
+    c = d.client()
+    held = c.attach("f0")
+    for n in range(1, 6):
+        c.read(f"f{n}")
+    assert d.status()["daemon"]["evictions"] >= 2
+    i = d.instances()
+    assert i["f0"]["state"] == "ready" and i["f5"]["state"] == "ready" and i["f1"]["state"] == "stale"
+    assert "memory-max" in i["f1"]["stale_cause"]
+    held.detach()
+
+
+def test_everything_held(t):
+    d = t.daemon("[fixd]\nmemory-max = 40M\n" + "".join(
+        f"[fixture f{n}]\ncommand = head -c 15M /dev/zero\n" for n in range(3)))
+    c = d.client()
+    held = [c.attach("f0"), c.attach("f1")]
+    fails(c, "f2", "memory-max")
+    for v in held:
+        v.detach()
+    d.ctl("cleanup", "--failed")
+    c.read("f2")
+
+
+def test_file_bytes(t):
+    data = os.urandom(5 * 2**20 + 12345)
+    with open(t.path("input"), "wb") as f:
+        f.write(data)
+    t.write("empty", "")
+    d = t.daemon("[fixture f]\nfile = input\n[fixture empty]\nfile = empty\n[fixture huge]\nfile = input\nhuge-pages = yes\n"
+                 "[fixture small]\nfile = input\nhuge-pages = no\n")
+    c = d.client()
+    assert c.read("f") == data and c.read("huge") == data and c.read("small") == data
+    assert c.read("empty") == b""
+    v = c.attach("empty", flags=harness.COW)
+    assert v.reset() == 0 and v.changes() == []
+    v.detach()
+    assert d.ctl("get", "f", "-o", t.path("out")).out == ""
+    assert open(t.path("out"), "rb").read() == data
+
+
+def test_digest_is_that_of_xxhsum(t):
+    import shutil
+    import subprocess
+
+    if not shutil.which("xxhsum"):
+        raise harness.Skip("xxhsum is not installed")
+    t.write("input", "some text\n" * 1000)
+    d = t.daemon("[fixture f]\nfile = input\n")
+    d.client().read("f")
+    expected = subprocess.run(["xxhsum", "-H2", t.path("input")], capture_output=True, check=True).stdout.decode().split()[0]
+    assert d.instance("f")["digest"] == expected
+
+
+def test_directory(t):
+    t.write("data/a", "a\n")
+    t.write("data/sub/b c", "b\n")
+    os.chmod(t.path("data/a"), 0o755)
+    os.symlink("a", t.path("data/link"))
+    os.utime(t.path("data/a"), ns=(1, 123456789012345678))
+    d = t.daemon("[fixture f]\ndirectory = data\n[fixture g]\ndepends = f\ncommand = cat \"$FIXD_DEP_f/sub/b c\"\n")
+    c = d.client()
+    v = c.attach("f")
+    root = v.path
+    assert open(root + "/sub/b c").read() == "b\n" and os.readlink(root + "/link") == "a"
+    assert os.stat(root + "/a").st_mtime_ns == 123456789012345678
+    assert os.stat(root + "/a").st_mode & 0o7777 == 0o555 and os.stat(root).st_mode & 0o7777 == 0o555
+    lines = v.data.decode().splitlines()
+    assert len(lines) == 4 and lines[1] == "l 777 0 0 - link -> a" and lines[2].startswith("d 555 ")
+    assert lines[3].startswith("f 444 2 ") and lines[3].endswith(" sub/b\\040c"), lines
+    assert c.read("g") == b"b\n"
+    t.write("data/new", "new\n")
+    assert not os.path.exists(root + "/new")
+    w = c.attach("f")
+    assert open(w.path + "/new").read() == "new\n" and w.path != root
+    assert os.path.exists(root + "/a"), "the old tree lives as long as its lease"
+    v.detach()
+    w.detach()
+    wait_for(lambda: not os.path.exists(root), "the old tree to go")
+    os.mkfifo(t.path("data/pipe"))
+    fails(c, "f", "pipe", "only files, directories and symbolic links")
+
+
+def test_trees_of_a_killed_daemon_are_removed(t):
+    t.write("data/a", "a\n")
+    ini = "[fixture f]\ndirectory = data\n"
+    d = t.daemon(ini)
+    v = d.client().attach("f")
+    path = v.path
+    d.kill()
+    assert os.path.exists(path)
+    v.detach()
+    t.daemon(ini)
+    assert not os.path.exists(path)
+
+
+OBJECTS = """
+#include <fixd-builder.h>
+#include <string.h>
+struct node { struct node *next; const char *text; const struct node *below; };
+int base(struct fixd_builder *b)
+{
+	struct node *head = 0;
+	for (int i = 0; i < 100000; i++) {
+		struct node *n = fixd_alloc(b, sizeof *n);
+		n->next = head;
+		n->text = fixd_strdup(b, "text");
+		head = n;
+		if (i % 3 == 0)
+			fixd_free(b, fixd_alloc(b, 100));
+	}
+	fixd_set_root(b, head);
+	return 0;
+}
+int top(struct fixd_builder *b)
+{
+	const struct node *below = fixd_dep(b, "base", NULL);
+	struct node *n = fixd_alloc(b, sizeof *n);
+	if (!below || !below->next)
+		return fixd_fail(b, "no base");
+	n->text = below->next->text;
+	n->below = below;
+	fixd_set_root(b, n);
+	return 0;
+}
+"""
+
+
+def test_plugin_objects(t):
+    import ctypes
+
+    class Node(ctypes.Structure):
+        pass
+
+    Node._fields_ = [("next", ctypes.POINTER(Node)), ("text", ctypes.c_char_p), ("below", ctypes.POINTER(Node))]
+    so = t.plugin("objects", OBJECTS)
+    d = t.daemon(f"[fixture base]\nplugin = {so}:base\n[fixture top]\nplugin = {so}:top\ndepends = base\n")
+    c = d.client()
+    v = c.attach("top")
+    top = Node.from_address(harness.LIB.fixd_view_root(v.handle))
+    assert top.text == b"text"
+    count, node = 0, top.below
+    while node:
+        count += node.contents.text == b"text"
+        node = node.contents.next
+    assert count == 100000
+    b = c.attach("base")
+    assert harness.LIB.fixd_view_root(b.handle) == ctypes.addressof(top.below.contents), "one image, one place"
+    fails(c, "base", "other mode", number=16, flags=harness.COW)
+    b.detach()
+    v.detach()
+    w = c.attach("top", flags=harness.COW)
+    below = Node.from_address(harness.LIB.fixd_view_root(w.handle)).below.contents
+    below.text = b"damaged"
+    assert w.reset() >= 1 and below.text == b"text", "what it points into is put back, too"
+    w.detach()
+
+
+def test_same_objects_have_the_same_digest(t):
+    """Objects built again elsewhere are recognised, and what depends on them stays."""
+    so = t.plugin("objects", OBJECTS)
+    t.write("watched", "1")
+    d = t.daemon(f"[fixture base]\nplugin = {so}:base\nwatch = watched\n[fixture top]\nplugin = {so}:top\ndepends = base\n")
+    c = d.client()
+    v = c.attach("top")
+    before = d.instances()
+    t.write("watched", "2")
+    w = c.attach("top")
+    after = d.instances()
+    assert after["base"]["builds"] == 2 and after["top"]["builds"] == 1
+    assert after["base"]["digest"] == before["base"]["digest"] and after["base"]["generation"] == 1
+    assert v.current
+    v.detach()
+    w.detach()
+
+
+def test_malloc_arena(t):
+    if "address" in harness.SANITIZERS or "thread" in harness.SANITIZERS:
+        raise harness.Skip("the sanitizer brings its own malloc")
+    so = t.plugin("library", """
+#include <fixd-builder.h>
+#include <stdlib.h>
+#include <string.h>
+int fixd_build(struct fixd_builder *b)
+{
+	char **list = malloc(100 * sizeof *list);
+	for (int i = 0; i < 100; i++)
+		list[i] = strdup("a library that knows nothing of fixd");
+	free(list[50]);
+	list[50] = NULL;
+	fixd_set_root(b, list);
+	return 0;
+}
+""")
+    d = t.daemon(f"[fixture f]\nplugin = {so}\nmalloc = arena\n[fixture heap]\nplugin = {so}\n")
+    c = d.client()
+    v = c.attach("f")
+    import ctypes
+    array = (ctypes.c_char_p * 100).from_address(harness.LIB.fixd_view_root(v.handle))
+    assert array[99].startswith(b"a library") and array[50] is None
+    v.detach()
+    fails(c, "heap", "not in the image")
+
+
+def test_stray_pointers(t):
+    so = t.plugin("stray", """
+#include <fixd-builder.h>
+#include <stdlib.h>
+int fixd_build(struct fixd_builder *b)
+{
+	void **p = fixd_alloc(b, 64);
+	p[1] = malloc(10);
+	p[2] = (void *)"a literal";
+	p[3] = p;
+	return 0;
+}
+""")
+    d = t.daemon("".join(f"[fixture {n}]\nplugin = {so}\nstray-pointers = {n}\n" for n in ("error", "warn", "allow")))
+    c = d.client()
+    fails(c, "error", "2 pointer(s)", "offset 0x8", "offset 0x10", "stray.so")
+    c.read("warn")
+    assert "2 stray pointer(s)" in d.ctl("log", "warn").out
+    c.read("allow")
+    assert d.ctl("log", "allow").out == ""
+
+
+def test_environment(t):
+    """`env` passes variables of the client on, and makes them part of the identity."""
+    d = t.daemon("[fixture f]\nenv = LEVEL, COLOUR\ncommand = echo \"$FIXD_FIXTURE/$LEVEL/${COLOUR-unset}\"\n"
+                 "[fixture g]\ndepends = f\ncommand = cat $FIXD_DEP_f\n[fixture bare]\ncommand = echo ${LEVEL-unset}\n", env={"LEVEL": "0"})
+    os.environ["LEVEL"] = "1"
+    os.environ.pop("COLOUR", None)
+    c = d.client()
+    assert c.read("f") == b"f/1/unset\n" and c.read("g") == b"f/1/unset\n"
+    os.environ["LEVEL"] = "2"
+    os.environ["COLOUR"] = ""
+    assert c.read("g") == b"f/2/\n" and c.read("f") == b"f/2/\n"
+    assert c.read("bare") == b"unset\n", "a builder's environment is clean"
+    os.environ["LEVEL"] = "1"
+    del os.environ["COLOUR"]
+    assert c.read("f") == b"f/1/unset\n"
+    assert len([i for i in d.status()["sessions"][0]["instances"] if i["name"] == "f"]) == 2
+    del os.environ["LEVEL"]
+
+
+def test_params_and_scopes(t):
+    d = t.daemon("[fixture f]\nparams = 10, 20\ncommand = echo $FIXD_PARAM\n"
+                 "[fixture m]\nscope = module\ncommand = echo \"$FIXD_SCOPE_KEY\"\n"
+                 "[fixture p]\nscope = package\ncommand = echo \"$FIXD_SCOPE_KEY\"\n"
+                 "[fixture k]\nscope = class\ndepends = m, p, f[20]\ncommand = cat $FIXD_DEP_m $FIXD_DEP_p $FIXD_DEP_f_20; echo \"$FIXD_SCOPE_KEY\"\n")
+    c = d.client()
+    assert c.read("f[10]") == b"10\n" and c.read("f[20]") == b"20\n"
+    fails(c, "f", "ask for one", number=2)
+    fails(c, "f[30]", "no param '30'", number=2)
+    assert c.read("m", key="pkg/a.py::A::t") == b"pkg/a.py\n" and c.read("m", key="pkg/b.py::t") == b"pkg/b.py\n"
+    assert c.read("p", key="pkg/a.py::A::t") == b"pkg\n" and c.read("p", key="a.py::t") == b"\n"
+    assert c.read("k", key="pkg/a.py::A::t") == b"pkg/a.py\npkg\n20\npkg/a.py::A\n"
+    assert len([i for i in d.status()["sessions"][0]["instances"] if i["name"] == "m"]) == 2
+
+
+@once
+def test_builds_as_another_user(t):
+    if os.geteuid() != 0:
+        raise harness.Skip("only root can build as another user")
+    os.chmod(t.dir, 0o755)
+    t.write("data/x", "x")
+    d = t.daemon("[fixture f]\nuser = nobody\ncommand = id -un\n[fixture d]\nuser = nobody\ndirectory = data\n")
+    c = d.client()
+    assert c.read("f") == b"nobody\n"
+    v = c.attach("d")
+    assert open(v.path + "/x").read() == "x"
+    v.detach()
+
+
+def test_daemon_killed_takes_builders_along(t):
+    d = t.daemon("[fixture f]\ncommand = echo $$ > pid; sleep 1000; true\n")
+    client = t.child(lambda: fails(harness.Client(d.socket), "f", number=111))
+    wait_for(lambda: os.path.exists(t.path("pid")) and open(t.path("pid")).read().endswith("\n"), "the build")
+    builder = int(open(t.path("pid")).read())
+    d.kill()
+    assert exit_code(client) == 0, "the client is told at once"
+    wait_for(lambda: not os.path.exists(f"/proc/{builder}") or open(f"/proc/{builder}/stat").read().split()[2] == "Z",
+             "the command to be gone")
+
+
+if __name__ == "__main__":
+    harness.main(sys.modules[__name__])

@@ -1,0 +1,549 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""Clients that come and go, misbehave, are many, or are somebody else."""
+
+import errno
+import mmap
+import os
+import resource
+import signal
+import socket
+import struct
+import subprocess
+import sys
+
+import harness
+from harness import COW, Client, FixdError, exit_code, once, wait_for
+
+INI = "[fixture f]\nfile = input\n[fixture slow]\ncommand = cat gate\n"
+
+
+def start(t, ini=INI, **more):
+    t.write("input", "some bytes\n")
+    d = t.daemon(ini, **more)
+    return d
+
+
+def raw(d):
+    s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    s.settimeout(harness.LIMIT)
+    s.connect(d.socket)
+    return s
+
+
+def message(kind, body=b"", size=None, id=1, n_fds=0):
+    return struct.pack("<HHIQ", kind, n_fds, 16 + len(body) if size is None else size, id) + body
+
+
+HELLO = message(1, struct.pack("<II", 1, 0))
+
+
+def attach(name, timeout=1000, flags=0):
+    return message(16, struct.pack("<IIHHHH", flags, timeout, len(name), 0, 0, 0) + name)
+
+
+def is_dropped(s):
+    """True once the daemon has hung up."""
+    try:
+        while s.recv(65536):
+            pass
+    except ConnectionResetError:
+        pass
+    return True
+
+
+def greeted(d):
+    s = raw(d)
+    s.send(HELLO)
+    data, fds, _, _ = socket.recv_fds(s, 65536, 8)
+    for fd in fds:
+        os.close(fd)
+    assert len(data) == 32 and len(fds) == 1
+    return s
+
+
+def test_malformed_messages(t):
+    d = start(t)
+    good = d.client()
+    bad = [
+        b"", b"x", HELLO[:-1], HELLO + b"x", b"\0" * 16, b"\xff" * 16, os.urandom(100), b"\0" * 8192, b"\0" * 8193, b"\0" * 100000,
+        message(1, struct.pack("<II", 1, 0), size=1), message(1, struct.pack("<II", 1, 0), size=0xffffffff),
+        message(1, struct.pack("<II", 1, 0), id=0), attach(b"f"), message(9999),
+    ]
+    for m in bad:
+        s = raw(d)
+        s.send(m)
+        assert is_dropped(s), m
+        s.close()
+    after_hello = [
+        HELLO, message(16), message(16, b"\0" * 15), message(16, struct.pack("<IIHHHH", 0, 0, 65535, 0, 0, 0)),
+        message(16, struct.pack("<IIHHHH", 0, 0, 1, 65535, 65535, 0) + b"f"), attach(b""), attach(b"a\0b"),
+        message(16, struct.pack("<IIHHHH", 0, 0, 1, 0, 0, 0) + b"f and more"), message(17), message(17, b"\0" * 8),
+        message(17, struct.pack("<Q", 2**64 - 1)), message(32, struct.pack("<IHH", 0, 200, 0) + b"short"),
+        message(48, struct.pack("<IHHq", 0, 10, 0, 0)), message(50), message(0x8001, b"\0" * 8), message(0xffff, b"\0" * 8),
+    ]
+    for m in after_hello:
+        s = greeted(d)
+        s.send(m)
+        assert is_dropped(s), m
+        s.close()
+    assert good.read("f") == b"some bytes\n", "another client notices nothing"
+
+
+def test_random_messages(t):
+    import random
+
+    d = start(t)
+    good = d.client()
+    random.seed(1)
+    for _ in range(300):
+        s = greeted(d)
+        m = bytearray(random.choice([attach(b"f"), message(32, b"\0" * 8), message(48, b"\0" * 16), message(17, b"\1" * 8)]))
+        for _ in range(random.randint(1, 6)):
+            m[random.randrange(len(m))] = random.randrange(256)
+        if m[0] in (49, 50):
+            continue
+        s.send(m)
+        s.close()
+    assert good.read("f") == b"some bytes\n"
+
+
+def test_wrong_version(t):
+    d = start(t)
+    s = raw(d)
+    s.send(message(1, struct.pack("<II", 99, 0)))
+    answer = s.recv(65536)
+    kind, _, _, _, error, _ = struct.unpack("<HHIQiI", answer[:24])
+    assert kind == 0xffff and error == -errno.EPROTONOSUPPORT and b"version 1" in answer and b"99" in answer
+    s.close()
+
+
+def test_descriptors_where_none_belong(t):
+    d = start(t)
+    good = d.client()
+    before = d.count_fds()
+    for _ in range(20):
+        s = greeted(d)
+        with open("/dev/null") as null:
+            socket.send_fds(s, [attach(b"f")], [null.fileno()] * 10)
+        assert is_dropped(s)
+        s.close()
+    wait_for(lambda: d.count_fds() <= before, "no descriptor to stay")
+    assert good.read("f") == b"some bytes\n"
+
+
+def test_flood(t):
+    """Asking for ever without reading costs the flooder its connection, and nobody else anything."""
+    d = start(t)
+    good = d.client()
+    s = greeted(d)
+    s.setblocking(False)
+    sent = 0
+    try:
+        while sent < 1000000:
+            try:
+                s.send(attach(b"f"))
+                sent += 1
+            except BlockingIOError:
+                assert good.read("f") == b"some bytes\n"
+    except (BrokenPipeError, ConnectionResetError):
+        pass
+    assert sent < 1000000 and "does not read its answers" in d.words()
+    assert good.read("f") == b"some bytes\n"
+    s.close()
+
+
+def test_slow_reader(t):
+    """One that reads late gets everything it asked for."""
+    d = start(t)
+    s = greeted(d)
+    for n in range(40):
+        s.send(attach(b"f"))
+    assert d.client().read("f") == b"some bytes\n"
+    for n in range(40):
+        data, fds, _, _ = socket.recv_fds(s, 65536, 8)
+        assert len(fds) == 1
+        assert os.pread(fds[0], 100, 0) == b"some bytes\n"
+        os.close(fds[0])
+    s.close()
+
+
+def test_asks_and_leaves(t):
+    d = start(t)
+    os.mkfifo(t.path("gate"))
+    for _ in range(50):
+        s = greeted(d)
+        s.send(attach(b"slow"))
+        s.close()
+    with open(t.path("gate"), "w") as gate:
+        gate.write("x")
+    assert d.client().read("slow") == b"x"
+
+
+def test_image_is_sealed(t):
+    d = start(t)
+    s = greeted(d)
+    s.send(attach(b"f"))
+    _, fds, _, _ = socket.recv_fds(s, 65536, 8)
+    fd = fds[0]
+    assert os.read(fd, 100) == b"some bytes\n" and os.fstat(fd).st_size == 11
+    assert os.fstat(fd).st_mode & 0o7777 == 0o444
+    for attempt in (lambda: os.write(fd, b"x"), lambda: os.ftruncate(fd, 0), lambda: os.truncate(f"/proc/self/fd/{fd}", 100),
+                    lambda: mmap.mmap(fd, 11, mmap.MAP_SHARED, mmap.PROT_WRITE)):
+        try:
+            attempt()
+            assert False, "the image could be changed"
+        except (OSError, ValueError):
+            pass
+    again = None
+    try:
+        again = os.open(f"/proc/self/fd/{fd}", os.O_RDWR)
+        os.write(again, b"x")
+        assert False
+    except OSError:
+        pass
+    os.close(fd)
+    if again is not None:
+        os.close(again)
+    s.close()
+
+
+def test_killed_client_gives_its_leases_back(t):
+    d = start(t)
+    r, w = os.pipe()
+
+    def hold():
+        client = Client(d.socket)
+        client.attach("f")
+        client.attach("f")
+        os.write(w, b"x")
+        signal.pause()
+
+    pid = t.child(hold)
+    os.read(r, 1)
+    i = d.instance("f")
+    assert i["leases"] == 2 and i["pids"] == [pid, pid], i
+    assert "Kept (in use): 1" in d.ctl("cleanup", "f").out
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    wait_for(lambda: d.instance("f")["leases"] == 0, "the leases to end")
+    assert "Removed: 1" in d.ctl("cleanup", "f").out
+    os.close(r)
+    os.close(w)
+
+
+def test_lease_is_inherited_by_forked_children(t):
+    d = start(t)
+    ready_r, ready_w = os.pipe()
+    go_r, go_w = os.pipe()
+
+    def parent():
+        view = Client(d.socket).attach("f")
+        if os.fork() == 0:
+            os.close(go_w)
+            os.read(go_r, 1)
+            os._exit(0 if view.data == b"some bytes\n" else 1)
+        os.write(ready_w, b"x")
+        return True
+
+    assert exit_code(t.child(parent)) == 0
+    os.read(ready_r, 1)
+    assert d.instance("f")["leases"] == 1, "the child still has the view"
+    os.write(go_w, b"x")
+    wait_for(lambda: d.instance("f")["leases"] == 0, "the last copy to go")
+    for fd in (ready_r, ready_w, go_r, go_w):
+        os.close(fd)
+
+
+def test_child_asks_by_its_own_connection(t):
+    d = start(t)
+    c = d.client()
+    v = c.attach("f", flags=COW)
+    v.write(0, b"PARENT")
+
+    def child():
+        assert v.data == b"PARENTytes\n"
+        v.write(0, b"CHILD!")
+        other = c.attach("f")
+        assert other.data == b"some bytes\n"
+        other.detach()
+        assert v.reset() == 1 and v.data == b"some bytes\n"
+        v.detach()
+        return c.read("f") == b"some bytes\n"
+
+    assert exit_code(t.child(child)) == 0
+    assert v.data == b"PARENTytes\n", "the child's writes are its own"
+    assert d.instance("f")["leases"] == 1
+    v.detach()
+
+
+def test_invalidate_while_leased(t):
+    """Old holders keep their bytes; the memory goes with the last of them."""
+    with open(t.path("input"), "wb") as f:
+        f.write(b"a" * 2**20)
+    d = t.daemon("[fixture f]\nfile = input\n")
+    c = d.client()
+    old = [c.attach("f"), c.attach("f")]
+    with open(t.path("input"), "wb") as f:
+        f.write(b"b" * 2**20)
+    new = c.attach("f")
+    assert old[0].data == old[1].data == b"a" * 2**20 and new.data == b"b" * 2**20
+
+    def used():
+        return d.status()["daemon"]["memory_bytes"]
+
+    assert used() == 2 * 2**20
+    old[0].detach()
+    assert used() == 2 * 2**20
+    old[1].detach()
+    assert used() == 2**20
+    new.detach()
+
+
+def test_reset_and_changes(t):
+    with open(t.path("input"), "wb") as f:
+        f.write(bytes(range(256)) * 4096)
+    d = t.daemon("[fixture f]\nfile = input\n")
+    c = d.client()
+    v, w = c.attach("f", flags=COW), c.attach("f", flags=COW)
+    assert v.address != w.address and v.changes() == []
+    v.write(10, b"\xff")
+    v.write(4095, b"\xee\xee")
+    v.write(500000, b"damage")
+    v.write(100, bytes([100]))
+    assert v.changes() == [(10, 1), (4095, 2), (500000, 6)], v.changes()
+    assert w.changes() == [] and w.data == bytes(range(256)) * 4096
+    assert v.reset() == 3
+    assert v.data == bytes(range(256)) * 4096 and v.changes() == [] and v.reset() == 0
+    ro = c.attach("f")
+    assert ro.reset() == 0 and ro.changes() == []
+    pid = os.fork()
+    if pid == 0:
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        signal.signal(signal.SIGSEGV, signal.SIG_DFL)
+        os.dup2(os.open("/dev/null", os.O_WRONLY), 2)
+        ro.write(0, b"x")
+        os._exit(0)
+    assert exit_code(pid) != 0, "a read-only view cannot be written"
+    for view in (v, w, ro):
+        view.detach()
+
+
+def test_descriptors_run_out(t):
+    """At the limit new clients wait; those who are connected go on."""
+    def few():
+        resource.setrlimit(resource.RLIMIT_NOFILE, (48, 48))
+
+    d = start(t, preexec=few)
+    good = d.client()
+    many = []
+    for _ in range(80):
+        s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        s.connect(d.socket)
+        s.send(HELLO)
+        many.append(s)
+    wait_for(lambda: "new connections have to wait" in d.words(), "the limit")
+    # No descriptor is left for a build either: that is a sentence, not the end.
+    try:
+        good.attach("f")
+        assert False, "there should be no descriptor for a builder"
+    except FixdError as e:
+        assert "Too many open files" in e.sentence or "cannot" in e.sentence, e.sentence
+    for s in many[:40]:
+        s.close()
+    for s in many[40:]:
+        s.settimeout(harness.LIMIT)
+        data, fds, _, _ = socket.recv_fds(s, 65536, 8)
+        for fd in fds:
+            os.close(fd)
+        assert len(data) == 32, "those who waited are let in"
+        s.close()
+    d.ctl("cleanup", "--failed")
+    assert good.read("f") == b"some bytes\n"
+
+
+def test_many_clients(t):
+    d = start(t)
+
+    def work():
+        c = Client(d.socket)
+        return all(c.read("f") == b"some bytes\n" for _ in range(50))
+
+    pids = [t.child(work) for _ in range(100)]
+    assert [exit_code(p) for p in pids] == [0] * 100
+    status = d.status()["daemon"]
+    assert status["hits"] + status["misses"] == 5000 and d.instance("f")["builds"] == 1
+
+
+def test_threads(t):
+    import threading
+
+    d = start(t)
+    errors = []
+
+    def work():
+        try:
+            c = Client(d.socket)
+            for _ in range(50):
+                v = c.attach("f", flags=COW)
+                v.write(0, b"other")
+                assert v.reset() == 1 and v.current
+                v.detach()
+            c.close()
+        except BaseException as e:
+            errors.append(e)
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not errors, errors
+
+
+@once
+def test_two_users(t):
+    if os.geteuid() != 0:
+        raise harness.Skip("only root can become another user")
+    import pwd
+
+    nobody, daemon_user = pwd.getpwnam("nobody"), pwd.getpwnam("daemon")
+    os.chmod(t.dir, 0o755)
+    d = start(t, "[fixd]\nallow-users = nobody\n" + INI)
+
+    def as_user(user, work):
+        def run():
+            os.setgroups([])
+            os.setgid(user.pw_gid)
+            os.setuid(user.pw_uid)
+            return work()
+        return exit_code(t.child(run))
+
+    def allowed():
+        c = Client(d.socket)
+        stop = message(50, b"\0" * 8)
+        s = greeted(d)
+        s.send(stop)
+        assert b"only the user of the daemon" in s.recv(65536)
+        return c.read("f") == b"some bytes\n"
+
+    def refused():
+        try:
+            Client(d.socket)
+        except FixdError as e:
+            return e.number == errno.EACCES and "not allowed" in e.sentence
+        return False
+
+    assert as_user(nobody, allowed) == 0
+    assert as_user(daemon_user, refused) == 0
+    d.configure("[fixd]\nallow-groups = daemon\n" + INI)
+    d.ctl("reload")
+    assert as_user(daemon_user, lambda: Client(d.socket).read("f") == b"some bytes\n") == 0
+    assert as_user(nobody, refused) == 0
+
+
+def test_socket_is_private(t):
+    d = start(t)
+    assert os.stat(d.socket).st_mode & 0o777 == 0o600
+
+
+def test_second_daemon_refuses(t):
+    d = start(t)
+    second = t.daemon(None, ready=False, expect=1)
+    assert second.process.wait(harness.LIMIT) == 1
+    assert "another fixd listens" in d.words()
+    assert d.client().read("f") == b"some bytes\n"
+
+
+def test_dead_socket_is_replaced(t):
+    d = start(t)
+    c = d.client()
+    c.read("f")
+    d.kill()
+    assert os.path.exists(d.socket)
+    start(t)
+    assert c.read("f") == b"some bytes\n", "a client finds the new daemon"
+
+
+def test_no_daemon(t):
+    try:
+        Client(t.path("nothing"))
+        assert False
+    except FixdError as e:
+        assert e.number == errno.ENOENT and "no daemon at" in e.sentence
+    os.environ["FIXD_DISABLE"] = "1"
+    try:
+        Client(t.path("nothing"))
+        assert False
+    except FixdError as e:
+        assert e.number == errno.ECANCELED and "FIXD_DISABLE" in e.sentence
+    finally:
+        del os.environ["FIXD_DISABLE"]
+
+
+def test_daemon_that_does_not_answer(t):
+    """A stopped daemon costs the time-out, not for ever."""
+    d = start(t)
+    c = d.client()
+    c.read("f")
+    d.process.send_signal(signal.SIGSTOP)
+    try:
+        c.attach("f", timeout=0.1)
+        assert False
+    except FixdError as e:
+        assert e.number == errno.ETIMEDOUT and "has not answered" in e.sentence
+    finally:
+        d.process.send_signal(signal.SIGCONT)
+    assert c.read("f") == b"some bytes\n", "the late answer is not taken for another's"
+    wait_for(lambda: d.instance("f")["leases"] <= 1, "detached")
+
+
+def test_socket_activation(t):
+    path = t.path("activated")
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    listener.bind(path)
+    listener.listen()
+    t.write("input", "some bytes\n")
+
+    client = t.child(lambda: Client(path).read("f") == b"some bytes\n")
+    # Replaces the shell, so that the pid is the one that LISTEN_PID names.
+    with open(t.path("fixd.ini"), "w") as f:
+        f.write(INI)
+    script = f'exec 3<&{listener.fileno()}; export LISTEN_PID=$$ LISTEN_FDS=1; exec "$@"'
+    p = subprocess.Popen(["sh", "-c", script, "sh", *t.wrapper, harness.program("fixd"), "--config", t.path("fixd.ini"), "--socket", path],
+                         pass_fds=[listener.fileno()], stderr=subprocess.PIPE, env=harness.process_environment())
+    assert exit_code(client) == 0
+    p.terminate()
+    assert p.wait(harness.LIMIT) == 0, p.stderr.read()
+    assert os.path.exists(path), "the socket is the manager's"
+    p.stderr.close()
+    listener.close()
+
+
+def test_notifications(t):
+    path = t.path("notify")
+    manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    manager.bind(path)
+    manager.settimeout(harness.LIMIT)
+    d = start(t, env={"NOTIFY_SOCKET": path})
+    first = manager.recv(4096)
+    assert first.startswith(b"READY=1\nSTATUS=2 fixtures"), first
+    d.process.send_signal(signal.SIGHUP)
+    assert manager.recv(4096).startswith(b"RELOADING=1\nMONOTONIC_USEC=")
+    assert manager.recv(4096) == b"READY=1"
+    d.stop()
+    assert manager.recv(4096) == b"STOPPING=1"
+    manager.close()
+
+
+def test_idle_exit(t):
+    d = start(t, "[fixd]\nidle-exit = 100ms\n" + INI)
+    c = Client(d.socket)
+    c.read("f")
+    c.close()
+    wait_for(lambda: not d.running(), "it to leave")
+    assert "idle-exit" in d.words()
+
+
+if __name__ == "__main__":
+    harness.main(sys.modules[__name__])

@@ -1,0 +1,300 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""The command lines: fixd with good and bad files, fixctl and its exit codes."""
+
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+
+import harness
+from harness import exit_code, once, wait_for
+
+
+def check(t, ini, *words, code=78):
+    """`fixd --check` of a file."""
+    path = t.path("fixd.ini")
+    with open(path, "w") as f:
+        f.write(ini)
+    done = subprocess.run([harness.program("fixd"), "--config", path, "--check"], capture_output=True,
+                          env=harness.process_environment())
+    out = done.stdout.decode() + done.stderr.decode()
+    assert done.returncode == code, (done.returncode, out)
+    for word in words:
+        assert word.replace("FILE", path) in out, f"{word!r} is not in:\n{out}"
+    return out
+
+
+GOOD = "[fixture a]\ncommand = true\n"
+
+
+@once
+def test_good_file(t):
+    check(t, GOOD, "1 fixture, no problems", code=0)
+    check(t, "[fixd]\njobs = 3\nmemory-max = 2G\naddress-base = 0x7e9000000000\nio = epoll\nlog-level = debug\nidle-exit = none\n"
+             "[policy]\nmax-age = none\nage-from = last-use\nwatch-by = content\ntimeout = 500ms\nretry-after = 5m\nrebuild = eager\n"
+             "memory-max = none\nteardown-timeout = 10s\non-restart = drop\n"
+             "[fixture a]\ndoc = one\n  two\ncategory = x\nscope = module\nparams = 1, 2\nmalloc = heap\nhuge-pages = no\n"
+             "stray-pointers = warn\nwarm = no\nenv = A, B\ncommand = a\n  b\n  c\n", "no problems", code=0)
+
+
+@once
+def test_bad_files(t):
+    check(t, "key = 1\n", "FILE:1: a key before the first section", "[fixture NAME]")
+    check(t, "[other]\nkey = 1\n", "FILE:1: unknown section [other]", "[policy]")
+    check(t, "[fixd]\nnonsense\n", "FILE:2: neither '[section]' nor 'key = value'")
+    check(t, "[fixd]\njbos = 1\n", "FILE:2: unknown key 'jbos'; allowed here: socket, root, jobs")
+    check(t, "[fixd]\njobs = 0\n", "FILE:2: jobs = 0: allowed is a number from 1 to 1024")
+    check(t, "[fixd]\njobs = 2x\n", "FILE:2: jobs = 2x")
+    check(t, "[fixd]\njobs = 99999999999999999999\n", "FILE:2: jobs")
+    check(t, "[fixd]\njobs = 1\njobs = 2\n", "FILE:3: key 'jobs' is there already, at line 2")
+    check(t, GOOD + GOOD, "FILE:3: section [fixture a] is there already, at line 1")
+    check(t, "[fixd]\naddress-base = 0x1001\n", "FILE:2: address-base = 0x1001: allowed is a multiple of 2 MiB")
+    check(t, "[fixd]\nio = fast\n", "FILE:2: io = fast: allowed are auto, io_uring, epoll")
+    check(t, "[fixd]\nmemory-max = 12Q\n", "FILE:2: memory-max = 12Q: allowed is a number of bytes with K, M or G")
+    check(t, "[fixd]\nmemory-max = 99999999999G\n", "FILE:2: memory-max")
+    check(t, "[fixd]\nallow-users = nobody-of-that-name\n", "no user 'nobody-of-that-name'")
+    check(t, "[fixd]\nroot = nowhere\n", "FILE:2: root = nowhere: allowed is an existing directory")
+    check(t, "[policy]\nmax-age = 10d\n", "FILE:2: max-age = 10d: allowed is a number with ms, s, m or h (90s), or none")
+    check(t, "[policy]\ntimeout = none\n", "FILE:2: timeout = none")
+    check(t, "[policy]\nmax-age = -1\n", "FILE:2: max-age = -1")
+    check(t, "[policy]\ncommand = x\n", "FILE:2: unknown key 'command'")
+    check(t, "[policy]\nmax-age =\n", "FILE:2: max-age has no value")
+    check(t, "[policy]\non-restart = keep\n", "FILE:2: on-restart = keep", "not supported yet")
+    check(t, "[fixture a]\n", "FILE:1: [fixture a] has no source")
+    check(t, "[fixture a]\nfile = x\ncommand = y\n", "FILE:3: file and command: exactly one source is allowed")
+    check(t, "[fixture a b]\ncommand = x\n", "FILE:1: [fixture a b]: a name has")
+    check(t, "[fixture a]\ncommand = x ; y\n", "FILE:2: command: ' ;' would start a comment")
+    check(t, "[fixture a]\ncommand = " + "x" * 300 + "\n", "FILE:2: the line is longer than")
+    check(t, "[fixture a]\ncommand = x\ndepends = b\n", "FILE:1: [fixture a] depends on 'b', which is not defined")
+    check(t, "[fixture a]\ncommand = x\ndepends = a\n", "cycle")
+    check(t, "".join(f"[fixture {n}]\ncommand = x\ndepends = {m}\n" for n, m in ("ab", "bc", "ca")), "cycle")
+    check(t, "[fixture a]\nscope = session\ncommand = x\ndepends = b\n[fixture b]\nscope = module\ncommand = x\n",
+          "FILE:1: [fixture a] has scope session and depends on 'b' with the narrower scope module")
+    check(t, "[fixture a]\ncommand = x\ndepends = b\n[fixture b]\nparams = 1\ncommand = x\n", "has params; write one of them")
+    check(t, "[fixture a]\ncommand = x\ndepends = b[1]\n[fixture b]\ncommand = x\n", "has no params")
+    check(t, "[fixture a]\nscope = test\ncommand = x\n", "FILE:2: scope = test: allowed are session, package, module, class, function")
+    check(t, "[fixture a]\nfile = missing\n", "FILE:1: [fixture a] file = ", "No such file")
+    for key in ("service", "client", "tree"):
+        check(t, f"[fixture a]\n{key} = x\n", f"FILE:2: {key}: this source is not supported yet")
+    out = check(t, "[fixd]\njobs = 0\nio = x\n[policy]\nrebuild = never\n", "FILE:2:", "FILE:3:", "FILE:5:")
+    assert len(out.splitlines()) == 3, "every mistake is told at once"
+    done = subprocess.run([harness.program("fixd"), "--config", t.path("absent")], capture_output=True,
+                          env=harness.process_environment())
+    assert done.returncode == 78 and b"cannot be read: No such file" in done.stderr
+
+
+@once
+def test_fixd_command_line(t):
+    for args, code, word in [(["--help"], 0, "Usage: fixd"), (["--version"], 0, "fixd 0"), ([], 2, "--config FILE is missing"),
+                             (["--nonsense"], 2, "Try 'fixd --help'"), (["--config", "x", "y"], 2, "unexpected argument"),
+                             (["--config", "x", "--log-level", "loud"], 2, "allowed are"), (["--ready-fd", "x"], 2, "--ready-fd x")]:
+        done = subprocess.run([harness.program("fixd"), *args], capture_output=True, env=harness.process_environment())
+        assert done.returncode == code and word in (done.stdout + done.stderr).decode(), (args, done)
+
+
+def test_reload_with_a_broken_file(t):
+    d = t.daemon(GOOD.replace("true", "echo one"))
+    c = d.client()
+    v = c.attach("a")
+    d.configure("[fixture a]\ncommand = echo two\nscope = wrong\n")
+    done = d.ctl("reload", code=1)
+    assert "the old one stays" in done.err and ":3: scope = wrong" in done.err
+    d.process.send_signal(signal.SIGHUP)
+    wait_for(lambda: d.words().count("the old one stays") == 2, "the signal")
+    assert v.current and c.read("a") == b"one\n"
+    d.configure("[fixture a]\ncommand = echo two\n")
+    assert d.ctl("reload").err == ""
+    assert c.read("a") == b"two\n"
+    v.detach()
+
+
+INI = """[fixture corpus]
+doc = All the words
+  and more of them
+command = echo words; echo noise >&2
+[fixture index]
+depends = corpus
+params = small, large
+command = cat $FIXD_DEP_corpus
+[fixture module]
+scope = module
+command = echo m
+[fixture broken]
+command = echo why >&2; exit 1
+"""
+
+
+def test_status(t):
+    d = t.daemon(INI)
+    d.client().read("index[small]")
+    s = d.status()
+    daemon, session = s["daemon"], s["sessions"][0]
+    assert set(daemon) == {"pid", "version", "uptime_s", "socket", "config", "io", "io_reason", "memory_bytes", "memory_max",
+                           "connections", "hits", "misses", "failures", "evictions"}
+    assert daemon["pid"] == d.pid and daemon["socket"] == d.socket and daemon["misses"] == 1
+    assert daemon["io"] == ("io_uring" if t.mode == "ring" else "epoll") and bool(daemon["io_reason"]) == (t.mode != "ring")
+    assert set(session) == {"id", "root", "uid", "created", "last_run", "total_runs", "reuse", "max_age_s", "instances"}
+    assert session["uid"] == os.geteuid() and session["max_age_s"] == 600 and session["root"] == os.path.realpath(t.dir)
+    i = session["instances"][1]
+    assert set(i) == {"name", "param", "scope", "scope_key", "state", "generation", "address", "size", "digest", "source", "created",
+                      "age_s", "last_used", "reused", "leases", "pids", "build_s", "builds", "progress_bytes", "stale_cause",
+                      "error", "depends"}, set(i)
+    assert i["name"] == "index" and i["param"] == "small" and i["depends"] == ["corpus"] and i["state"] == "ready"
+    text = d.ctl("status").out
+    for words in ("Session Status\n==============\nSession ID: sess-", "Repo: ", "Total Runs: 0", "Active Session Fixtures:",
+                  "  corpus\n", "    Age: ", "    Created: ", "    Reused: 0 times", "Fixture Reuse: ENABLED", "Max Age: 600 seconds"):
+        assert words in text, (words, text)
+    assert "\033" not in text
+    assert "corpus" not in d.ctl("status", "index").out and "index[small]" in d.ctl("status", "index*").out
+    assert "Active Session Fixtures: none" in d.ctl("status", "broken").out
+    assert "nothing is called 'nonsense'" in d.ctl("status", "nonsense", code=1).err
+    metrics = d.ctl("status", "--format=openmetrics").out
+    assert metrics.endswith("# EOF\n") and "fixd_misses_total 1\n" in metrics
+    assert 'fixd_instance_builds_total{session="' in metrics and 'name="corpus"' in metrics
+
+
+def test_watch(t):
+    d = t.daemon(INI)
+    p = subprocess.Popen([harness.program("fixctl"), "-s", d.socket, "status", "--watch"], stdout=subprocess.PIPE,
+                         env=harness.process_environment())
+    seen = 0
+    while seen < 2:
+        seen += b"Session Status" in p.stdout.readline()
+    p.send_signal(signal.SIGINT)
+    assert p.wait(harness.LIMIT) == 0
+    p.stdout.close()
+
+
+def test_list(t):
+    d = t.daemon(INI)
+    lines = d.ctl("list").out.splitlines()
+    assert lines[1] == f"corpus [session] {os.path.realpath(d.config)}:1  All the words", lines
+    assert len(lines) == 4
+    out = d.ctl("list", "-v", "index").out
+    assert "params: small, large" in out and "depends: corpus" in out and "max-age = 600.00 s" in out, out
+    assert [f["name"] for f in json.loads(d.ctl("list", "--json").out)] == ["broken", "corpus", "index", "module"]
+    d.ctl("list", "nonsense", code=1)
+
+
+def test_warm(t):
+    d = t.daemon(INI)
+    done = d.ctl("warm", "index", "corpus")
+    lines = done.out.splitlines()
+    assert len(lines) == 3 and all(": built in" in line or ": ready" in line for line in lines), lines
+    assert d.ctl("warm", "index").out == "index[small]: ready\nindex[large]: ready\n"
+    assert "skipped, scope module" in d.ctl("warm", "module").out
+    done = d.ctl("warm", code=4)
+    assert "broken: failed" in done.out and "status 1\nwhy" in done.err
+    d.ctl("warm", "nonsense", code=1)
+    assert d.status()["daemon"]["hits"] == 0, "warming is no use"
+
+
+def test_warm_times_out(t):
+    os.mkfifo(t.path("gate"))
+    d = t.daemon("[fixture f]\ncommand = cat gate\n")
+    assert "not ready in time" in d.ctl("warm", "--timeout", "50ms", code=5).err
+    with open(t.path("gate"), "w"):
+        pass
+    wait_for(lambda: d.instance("f")["state"] == "ready", "the build")
+
+
+@once
+def test_warm_on_a_terminal(t):
+    os.mkfifo(t.path("gate"))
+    d = t.daemon("[fixture f]\ncommand = cat gate\n")
+    pid, fd = pty.fork()
+    if pid == 0:
+        os.environ.pop("LD_PRELOAD", None)
+        os.execv(harness.program("fixctl"), ["fixctl", "-s", d.socket, "warm"])
+    seen = b""
+    while b"0 of 1, building f" not in seen:
+        seen += os.read(fd, 4096)
+    with open(t.path("gate"), "w"):
+        pass
+    try:
+        while True:
+            seen += os.read(fd, 4096)
+    except OSError:
+        pass
+    assert exit_code(pid) == 0 and b"built" in seen, seen
+    os.close(fd)
+
+
+def test_get_and_log(t):
+    d = t.daemon(INI)
+    assert d.ctl("get", "corpus").stdout == b"words\n"
+    assert d.ctl("log", "corpus").out == "noise\n"
+    assert d.ctl("get", "module", "--scope-key", "x.c::t").out == "m\n"
+    d.ctl("get", "corpus", "-o", t.path("out"))
+    assert open(t.path("out")).read() == "words\n"
+    done = d.ctl("get", "broken", "-o", t.path("out"), code=4)
+    assert "why" in done.err and open(t.path("out")).read() == "words\n", "nothing is lost"
+    d.ctl("get", "nonsense", code=1)
+    d.ctl("log", "nonsense", code=1)
+    d.ctl("get", code=2)
+    assert d.ctl("get", "corpus", "-o", "/nowhere/out", code=1).err == "fixctl: /nowhere/out: No such file or directory\n"
+
+
+def test_full_device(t):
+    d = t.daemon(INI)
+    with open("/dev/full", "w") as full:
+        p = subprocess.run([harness.program("fixctl"), "-s", d.socket, "status"], stdout=full, stderr=subprocess.PIPE,
+                           env=harness.process_environment())
+    assert p.returncode == 1 and b"No space left" in p.stderr
+
+
+def test_stop(t):
+    d = t.daemon(INI)
+    v = d.client().attach("corpus")
+    d.ctl("stop")
+    assert d.process.wait(harness.LIMIT) == 0 and not os.path.exists(d.socket)
+    assert not v.current and v.data == b"words\n"
+    v.detach()
+    assert "no daemon at" in d.ctl("status", code=3).err
+
+
+@once
+def test_fixctl_command_line(t):
+    for args, code, word in [(["--help"], 0, "cleanup"), (["help", "warm"], 0, "Usage: fixctl warm"), (["warm", "--help"], 0, "Usage: fixctl warm"),
+                             (["--version"], 0, "fixctl 0"), ([], 2, "a command is missing"), (["dance"], 2, "no command 'dance'"),
+                             (["help", "dance"], 2, "no command 'dance'"), (["status", "a", "b"], 2, "Try 'fixctl help status'"),
+                             (["status", "--format=xml"], 2, "allowed are"), (["cleanup", "--older-than", "x"], 2, "--older-than x"),
+                             (["cleanup", "a", "--all"], 2, "either names or --all"), (["--nonsense"], 2, "Try 'fixctl --help'")]:
+        done = subprocess.run([harness.program("fixctl"), *args], capture_output=True, env=harness.process_environment())
+        assert done.returncode == code and word in (done.stdout + done.stderr).decode(), (args, done)
+    help_lines = subprocess.run([harness.program("fixctl"), "--help"], capture_output=True).stdout.splitlines()
+    assert len(help_lines) <= 24 and max(map(len, help_lines)) <= 120
+
+
+@once
+def test_doctor(t):
+    done = subprocess.run([harness.program("fixctl"), "doctor"], capture_output=True, env=harness.process_environment())
+    out = done.stdout.decode()
+    assert done.returncode == 0
+    for name in ("io_uring", "dirty pages", "huge pages", "address region", "open files", "inotify", "tmpfs", "memory"):
+        assert f" {name}: " in out, out
+    wrapper = harness.program("tests/no-uring")
+    if os.path.exists(wrapper):
+        out = subprocess.run([wrapper, harness.program("fixctl"), "doctor"], capture_output=True).stdout.decode()
+        assert "lacks io_uring: refused" in out
+
+
+def test_cleanup_options(t):
+    clock = harness.Clock(t)
+    d = t.daemon(INI, env=clock.env)
+    c = d.client()
+    c.read("corpus")
+    clock.advance(100)
+    c.read("index[small]")
+    d.ctl("warm", "index[large]")
+    removed = lambda *args: json.loads(d.ctl("cleanup", "--json", *args).out)["removed"]
+    assert removed("--older-than", "50s") == ["corpus"]
+    assert removed("--unused") == ["index[large]"]
+    assert removed("index[large]") == [] and removed("index[small]") == ["index[small]"]
+
+
+if __name__ == "__main__":
+    harness.main(sys.modules[__name__])
