@@ -123,7 +123,7 @@ static void report(struct warming *w, struct target *t, int r, const struct repl
 	if (reply->size >= sizeof head)
 		memcpy(&head, reply->body, sizeof head);
 	if (head.flags & WIRE_ATTACHED_BUILT)
-		printf("%s: %sbuilt%s in %s\n", t->name, GREEN, PLAIN, format_duration(took, sizeof took, clock_now() - t->started));
+		printf("%s: %sready%s after %s\n", t->name, GREEN, PLAIN, format_duration(took, sizeof took, clock_now() - t->started));
 	else
 		printf("%s: %sready%s\n", t->name, GREEN, PLAIN);
 	fflush(stdout);
