@@ -7,7 +7,31 @@ PY_LOG_COMPILER = $(top_srcdir)/tests/with-python
 AM_TESTS_ENVIRONMENT = \
 	FIXD_BUILD='$(abs_top_builddir)'; FIXD_SRC='$(abs_top_srcdir)'; FIXD_SANITIZERS='$(sanitizers)'; \
 	FIXD_BUILDER='$(abs_top_builddir)/fixd-builder'; CC='$(CC)'; MANDOC='$(MANDOC)'; PYTHON3='$(PYTHON3)'; \
-	export FIXD_BUILD FIXD_SRC FIXD_SANITIZERS FIXD_BUILDER CC MANDOC PYTHON3;
+	export FIXD_BUILD FIXD_SRC FIXD_SANITIZERS FIXD_BUILDER CC MANDOC PYTHON3; unset FIXD_SOCKET FIXD_DISABLE FIXD_TIMEOUT;
+
+AM_TEST_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/tests -UNDEBUG
+
+unit_tests = tests/unit/base tests/unit/image tests/unit/arena tests/unit/wire tests/client/library
+thread_tests = tests/unit/base tests/client/library tests/daemon/builds.py
+check_PROGRAMS += $(unit_tests)
+
+tests_unit_base_SOURCES = tests/unit/base.c tests/tap.h
+tests_unit_base_CPPFLAGS = $(AM_TEST_CPPFLAGS)
+tests_unit_base_LDADD = libbase.la
+tests_unit_image_SOURCES = tests/unit/image.c tests/tap.h
+tests_unit_image_CPPFLAGS = $(AM_TEST_CPPFLAGS)
+tests_unit_image_LDADD = libimage.la
+tests_unit_wire_SOURCES = tests/unit/wire.c tests/tap.h
+tests_unit_wire_CPPFLAGS = $(AM_TEST_CPPFLAGS)
+tests_unit_wire_LDADD = libwire.la
+tests_unit_arena_SOURCES = tests/unit/arena.c src/image/arena.c src/image/audit.c tests/tap.h
+tests_unit_arena_CPPFLAGS = $(AM_TEST_CPPFLAGS)
+tests_unit_arena_CFLAGS = $(AM_CFLAGS) $(JEMALLOC_CFLAGS)
+tests_unit_arena_LDADD = libimage.la $(JEMALLOC_LIBS) -ldl
+tests_unit_arena_LDFLAGS = -Wl,--export-dynamic-symbol=malloc_conf
+tests_client_library_SOURCES = tests/client/library.c tests/tap.h
+tests_client_library_CPPFLAGS = $(AM_TEST_CPPFLAGS)
+tests_client_library_LDADD = libclient.la -lpthread
 
 if HAVE_SECCOMP
 check_PROGRAMS += tests/no-uring
@@ -21,5 +45,14 @@ daemon_tests = \
 	tests/daemon/clients.py \
 	tests/daemon/invalidation.py \
 	tests/daemon/tools.py
-TESTS += $(daemon_tests)
-EXTRA_DIST += $(daemon_tests) tests/daemon/harness.py tests/with-python
+script_tests = tests/headers.sh tests/layers.sh tests/manuals.sh
+TESTS += $(unit_tests) $(daemon_tests) $(script_tests)
+EXTRA_DIST += $(daemon_tests) $(script_tests) tests/daemon/harness.py tests/with-python
+
+# The library and everything below it under valgrind; the daemon of the test runs beside it, as it is.
+check-valgrind: $(check_PROGRAMS) fixd$(EXEEXT) fixd-builder$(EXEEXT)
+	@$(AM_TESTS_ENVIRONMENT) for t in tests/unit/base tests/unit/wire tests/unit/image tests/client/library; do \
+		valgrind --quiet --error-exitcode=9 --leak-check=full ./$$t >$$t.valgrind 2>&1 || { cat $$t.valgrind; exit 1; }; \
+	done
+.PHONY: check-valgrind
+CLEANFILES += tests/unit/*.valgrind tests/client/*.valgrind

@@ -1,0 +1,212 @@
+/* SPDX-License-Identifier: MIT */
+#include <errno.h>
+#include <stdint.h>
+
+#include "base/alloc.h"
+#include "base/fd.h"
+#include "image/arena.h"
+#include "image/audit.h"
+#include "image/region.h"
+#include "image/space.h"
+#include "tap.h"
+
+#define MIB ((size_t)1 << 20)
+
+/* As in the helper: freed memory is overwritten. */
+extern const char *malloc_conf;
+const char *malloc_conf = "junk:free,narenas:1";
+
+static struct space space;
+static struct arena *arena;
+
+static void begin(uint64_t address)
+{
+	check_int(space_init(&space, "test", address, 64 * MIB, 64 * MIB, HUGE_PAGES_NO), 0);
+	check_int(arena_new(&arena, &space), 0);
+}
+
+static bool inside(const void *p)
+{
+	return (const char *)p >= space.base && (const char *)p < space.base + space.used;
+}
+
+static void objects_lie_in_the_image(void)
+{
+	begin(REGION_BASE);
+	for (size_t size = 1; size < 3 * MIB; size = size * 3 / 2 + 1) {
+		char *p = arena_alloc(arena, size, 0);
+
+		check(p && inside(p) && inside(p + size - 1));
+		for (size_t i = 0; i < size; i += 97)
+			check(p[i] == 0);
+		memset(p, 0xff, size);
+		if (size % 2)
+			arena_free(arena, p);
+	}
+	for (int i = 0; i < 1000; i++) {
+		void *p = malloc(100);
+
+		check(!inside(p));
+		free(p);
+	}
+	space_deinit(&space);
+}
+
+static void memory_is_zero_again_and_aligned(void)
+{
+	begin(REGION_BASE);
+	for (int round = 0; round < 100; round++) {
+		char *p = arena_alloc(arena, 100, 64);
+
+		check(p && (uintptr_t)p % 64 == 0);
+		for (int i = 0; i < 100; i++)
+			check(p[i] == 0);
+		memset(p, round + 1, 100);
+		arena_free(arena, p);
+	}
+	for (size_t align = 1; align <= 65536; align *= 2)
+		check((uintptr_t)arena_alloc(arena, 10, align) % align == 0);
+	space_deinit(&space);
+}
+
+static void reallocation_keeps_and_zeroes(void)
+{
+	char *p;
+
+	begin(REGION_BASE);
+	p = arena_alloc(arena, 10, 0);
+	memset(p, 'a', 10);
+	for (size_t size = 10; size < MIB; size *= 2) {
+		p = arena_realloc(arena, p, size * 2);
+		check(p && inside(p));
+		for (size_t i = 0; i < size * 2; i++)
+			check(p[i] == (i < 10 ? 'a' : 0));
+	}
+	space_deinit(&space);
+}
+
+static void a_full_space_says_so(void)
+{
+	size_t n = 0;
+
+	begin(REGION_BASE);
+	while (arena_alloc(arena, 100000, 0))
+		n++;
+	check(n > 64 * MIB / 100000 * 8 / 10);
+	check_int(arena_error(arena), -EDQUOT);
+	space_deinit(&space);
+}
+
+static void malloc_goes_into_the_arena_between_enter_and_leave(void)
+{
+	char *in, *out;
+
+#ifdef __SANITIZE_ADDRESS__
+	tap_skip("the sanitizer brings its own malloc");
+#endif
+#ifdef __SANITIZE_THREAD__
+	tap_skip("the sanitizer brings its own malloc");
+#endif
+	begin(REGION_BASE);
+	check_int(arena_enter(arena), 0);
+	in = strdup("inside");
+	check_int(arena_leave(arena), 0);
+	out = strdup("outside");
+	check(inside(in) && !inside(out));
+	free(out);
+	space_deinit(&space);
+}
+
+struct node {
+	struct node *next;
+	const char *name;
+};
+
+static struct digest build(uint64_t address, const void *stray, int64_t expected, struct audit_range *dep)
+{
+	struct digest digest;
+	struct audit a;
+	struct node *head = NULL;
+
+	begin(address);
+	for (int i = 0; i < 10000; i++) {
+		struct node *n = arena_alloc(arena, sizeof *n, 0);
+		char *name = arena_alloc(arena, 20, 0);
+
+		snprintf(name, 20, "number %d", i);
+		n->next = head;
+		n->name = dep && i == 7 ? (const char *)dep->start + 16 : name;
+		head = n;
+		if (i % 3 == 0)
+			arena_free(arena, arena_alloc(arena, 50, 0));
+	}
+	if (stray)
+		head->name = stray;
+	a = (struct audit){ .base = space.base, .size = space.used, .dependencies = dep, .n_dependencies = dep ? 1 : 0 };
+	if (expected >= 0)
+		a.stray = (audit_stray_fn)(void (*)(void))abort;
+	check_int(audit_run(&a, 0, &digest), expected > 0 ? expected : 0);
+	space_deinit(&space);
+	return digest;
+}
+
+static void digest_does_not_depend_on_the_place(void)
+{
+	struct audit_range here = { REGION_BASE + 512 * MIB, REGION_BASE + 513 * MIB };
+	struct audit_range there = { REGION_BASE + 768 * MIB, REGION_BASE + 769 * MIB };
+	struct digest a = build(REGION_BASE, NULL, 0, NULL), b = build(REGION_BASE + 256 * MIB, NULL, 0, NULL);
+	struct digest c = build(REGION_BASE, NULL, 0, &here), d = build(REGION_BASE + 256 * MIB, NULL, 0, &there);
+
+	check(digest_equal(a, b));
+	check(digest_equal(c, d) && !digest_equal(a, c));
+}
+
+static int stray_count;
+static size_t stray_offset;
+static char stray_what[256];
+
+static void on_stray(void *arg, size_t offset, uintptr_t value, const char *what)
+{
+	(void)arg, (void)value;
+	stray_count++;
+	stray_offset = offset;
+	snprintf(stray_what, sizeof stray_what, "%s", what);
+}
+
+static void stray_pointers_are_found(void)
+{
+	static int data;
+	int on_stack = 0;
+	void *heap = malloc(10);
+	const void *const strays[] = { heap, &on_stack, &data, "literal", (const void *)(uintptr_t)tap_open_fds };
+
+	for (size_t i = 0; i < ELEMENTSOF(strays); i++) {
+		struct digest digest;
+		const void **words;
+		struct audit a;
+
+		begin(REGION_BASE);
+		words = arena_alloc(arena, 64, 0);
+		words[3] = strays[i];
+		words[4] = words;
+		a = (struct audit){ .base = space.base, .size = space.used, .stray = on_stray };
+		stray_count = 0;
+		check_int(audit_run(&a, 10, &digest), 1);
+		check_int(stray_count, 1);
+		check_int(stray_offset, (char *)&words[3] - space.base);
+		check(*stray_what);
+		space_deinit(&space);
+	}
+	free(heap);
+}
+
+static const struct tap_test tests[] = {
+	TAP_TEST(objects_lie_in_the_image),
+	TAP_TEST(memory_is_zero_again_and_aligned),
+	TAP_TEST(reallocation_keeps_and_zeroes),
+	TAP_TEST(a_full_space_says_so),
+	TAP_TEST(malloc_goes_into_the_arena_between_enter_and_leave),
+	TAP_TEST(digest_does_not_depend_on_the_place),
+	TAP_TEST(stray_pointers_are_found),
+};
+TAP_MAIN(tests)

@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: MIT */
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/socket.h>
+
+#include "base/alloc.h"
+#include "base/fd.h"
+#include "tap.h"
+#include "wire/job.h"
+#include "wire/record.h"
+#include "wire/socket.h"
+
+static void records_come_back(void)
+{
+	_cleanup_text_ struct text t = { 0 };
+	struct record_reader in, inside;
+	struct record r;
+	bool bad = false;
+	size_t mark;
+
+	record_u64(&t, 1, 42);
+	mark = record_begin(&t, 2, RECORD_LIST);
+	record_string(&t, 2, "a");
+	record_string(&t, 2, "");
+	record_end(&t, mark);
+	record_string(&t, 3, NULL);
+	in = (struct record_reader){ t.data, t.size };
+	check(record_next(&in, &r, &bad) && r.field == 1 && r.number == 42);
+	check(record_next(&in, &r, &bad) && r.kind == RECORD_LIST);
+	inside = record_inside(&r);
+	check(record_next(&inside, &r, &bad) && r.size == 1 && *r.data == 'a');
+	check(record_next(&inside, &r, &bad) && r.size == 0);
+	check(!record_next(&inside, &r, &bad) && !bad);
+	check(record_next(&in, &r, &bad) && r.kind == RECORD_NULL);
+	check(!record_next(&in, &r, &bad) && !bad);
+	/* Cut anywhere, it never reads on. */
+	for (size_t n = 1; n < t.size; n++) {
+		char *cut = xmemdup(t.data, n);
+
+		bad = false;
+		in = (struct record_reader){ cut, n };
+		while (record_next(&in, &r, &bad))
+			;
+		free(cut);
+	}
+}
+
+static void jobs_come_back(void)
+{
+	char *env[] = { (char *)"A=1", (char *)"B", NULL };
+	struct job_dependency dep = { .name = (char *)"d", .address = 4096, .size = 5, .root = 1, .kind = 2, .direct = true };
+	struct job j = { .kind = JOB_PLUGIN, .name = (char *)"n", .source = (char *)"s", .root = (char *)"/", .address = 1,
+			 .limit = 2, .malloc_arena = true, .env = env, .dependencies = &dep, .n_dependencies = 1 },
+		   back;
+	_cleanup_text_ struct text t = { 0 };
+
+	job_encode(&j, &t);
+	check_int(job_decode(t.data, t.size, &back), 0);
+	check(back.kind == JOB_PLUGIN && back.malloc_arena && !back.param && back.limit == 2);
+	check_string(back.env[0], "A=1");
+	check(back.env[2] == NULL && back.n_dependencies == 1 && back.dependencies[0].direct);
+	check_string(back.dependencies[0].name, "d");
+	job_deinit(&back);
+	for (size_t n = 0; n < t.size; n++) {
+		char *cut = xmemdup(t.data, n);
+
+		if (job_decode(cut, n, &back) == 0)
+			job_deinit(&back);
+		free(cut);
+	}
+}
+
+static void descriptors_arrive_or_are_closed(void)
+{
+	int pair[2], fds[4], null = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	int three[] = { null, null, null };
+	size_t n;
+	char buf[8];
+
+	check_int(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
+	check_int(socket_send(pair[0], "hello", 5, three, 3, 0), 0);
+	n = 4;
+	check_int(socket_receive(pair[1], buf, sizeof buf, fds, &n, 0), 5);
+	check_int(n, 3);
+	for (int i = 0; i < 3; i++) {
+		check(fcntl(fds[i], F_GETFD) & FD_CLOEXEC);
+		fd_close(fds[i]);
+	}
+	check_int(socket_send(pair[0], "hello", 5, three, 3, 0), 0);
+	n = 1;
+	check_int(socket_receive(pair[1], buf, sizeof buf, fds, &n, 0), -EMSGSIZE);
+	check_int(n, 0);
+	check_int(socket_send(pair[0], "too long a message", 18, three, 1, 0), 0);
+	n = 4;
+	check_int(socket_receive(pair[1], buf, sizeof buf, fds, &n, 0), -EMSGSIZE);
+	n = 4;
+	check_int(socket_receive(pair[1], buf, sizeof buf, fds, &n, MSG_DONTWAIT), -EAGAIN);
+	fd_close(pair[0]);
+	n = 4;
+	check_int(socket_receive(pair[1], buf, sizeof buf, fds, &n, 0), 0);
+	check_int(socket_send(pair[1], "x", 1, NULL, 0, 0), -EPIPE);
+	fd_close(pair[1]);
+	fd_close(null);
+}
+
+static const struct tap_test tests[] = { TAP_TEST(records_come_back), TAP_TEST(jobs_come_back),
+					 TAP_TEST(descriptors_arrive_or_are_closed) };
+TAP_MAIN(tests)
