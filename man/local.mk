@@ -1,1 +1,7 @@
-# placeholder
+dist_man_MANS += \
+	man/fixctl.1 \
+	man/fixd-protocol.7 \
+	man/fixd.8 \
+	man/fixd.ini.5 \
+	man/libfixd-builder.3 \
+	man/libfixd.3
