@@ -14,7 +14,8 @@
  * Functions return 0 (or a count) or a negative errno; fixd_error() has the sentence. Sizes are bytes.
  *
  * Thread rule: one struct fixd may be used by one thread at a time; views may be used by all threads at once, but for
- * fixd_view_reset(), fixd_view_changes() and fixd_detach(), for which nobody else may be using that view. fixd_detach() also
+ * fixd_view_reset(), fixd_view_changes() and fixd_detach(), for which nobody else may be using that view (copy-on-write views
+ * of the same objects in one process are the same bytes: a reset of one resets them all). fixd_detach() also
  * uses the connection the view came from, unless that was closed.
  *
  * fork(): a child has its parent's views, and what it writes to a copy-on-write view is its own. The connection stays the
@@ -83,7 +84,8 @@ const char *fixd_error(const struct fixd *f);
  * that was complete before the call is always seen. One round trip.
  * -ENOENT: no such fixture. -ETIMEDOUT: not ready in time (the build goes on). -EBUSY: objects that are already mapped in
  * this process in the other mode. -EEXIST: something else lies where its objects must be. -EIO: the build failed; the sentence
- * ends with the builder's last words. Others: the daemon was lost on the way.
+ * ends with the builder's last words. -EINVAL, -E2BIG: the name, the options or the values of variables are wrong or too long.
+ * -EMFILE, -ENOMEM: this process has no descriptor or memory left. -ECONNREFUSED, -ECONNRESET: the daemon was lost.
  * The caller calls fixd_detach(). Since: 0.1
  */
 int fixd_attach(struct fixd *f, const char *name, const struct fixd_options *options, struct fixd_view **out);
@@ -115,6 +117,12 @@ int64_t fixd_view_reset(struct fixd_view *v);
  */
 int64_t fixd_view_changes(struct fixd_view *v, struct fixd_range *ranges, size_t n);
 
+#if defined(__GNUC_GNU_INLINE__) && !defined(__cplusplus)
+#define FIXD_INLINE extern inline __attribute__((gnu_inline))
+#else
+#define FIXD_INLINE inline
+#endif
+
 /* The start of every view; for fixd_view_current() only. */
 struct fixd_view_head {
 	const uint64_t *board;
@@ -125,7 +133,7 @@ struct fixd_view_head {
  * Is this still what an attach would give? One load from memory that the daemon writes, no system call: false as soon as the
  * daemon has noticed that an input changed. Since: 0.1
  */
-inline bool fixd_view_current(const struct fixd_view *v)
+FIXD_INLINE bool fixd_view_current(const struct fixd_view *v)
 {
 	const struct fixd_view_head *h = (const struct fixd_view_head *)(const void *)v;
 

@@ -18,6 +18,7 @@ libimage_la_SOURCES = \
 	src/image/digest.c src/image/digest.h \
 	src/image/manifest.c src/image/manifest.h \
 	src/image/memfd.c src/image/memfd.h \
+	src/image/place.c src/image/place.h \
 	src/image/region.c src/image/region.h \
 	src/image/space.c src/image/space.h
 libimage_la_CFLAGS = $(AM_CFLAGS) $(XXHASH_CFLAGS)
@@ -47,6 +48,7 @@ libclient_la_SOURCES = \
 	src/client/mapping.c src/client/mapping.h \
 	src/client/view.c \
 	src/image/cow.c \
+	src/image/place.c \
 	src/wire/socket.c src/wire/socket.h
 
 lib_LTLIBRARIES += libfixd.la

@@ -12,7 +12,8 @@ AM_TESTS_ENVIRONMENT = \
 AM_TEST_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/tests -UNDEBUG
 
 unit_tests = tests/unit/base tests/unit/image tests/unit/arena tests/unit/wire tests/client/library
-thread_tests = tests/unit/base tests/client/library tests/daemon/builds.py
+# An interpreter does not run under the thread sanitizer.
+thread_tests = tests/unit/base tests/unit/wire tests/client/library
 check_PROGRAMS += $(unit_tests)
 
 tests_unit_base_SOURCES = tests/unit/base.c tests/tap.h
@@ -56,3 +57,16 @@ check-valgrind: $(check_PROGRAMS) fixd$(EXEEXT) fixd-builder$(EXEEXT)
 	done
 .PHONY: check-valgrind
 CLEANFILES += tests/unit/*.valgrind tests/client/*.valgrind
+
+# The benchmarks are not part of check: their figures need a quiet machine and a person who reads them.
+EXTRA_PROGRAMS += tests/bench/bench
+tests_bench_bench_SOURCES = tests/bench/attach.c tests/bench/bench.h tests/bench/daemon.c tests/bench/main.c tests/bench/memory.c \
+	tests/bench/throughput.c
+tests_bench_bench_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)
+tests_bench_bench_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS)
+tests_bench_bench_LDADD = libclient.la libimage.la $(JANSSON_LIBS)
+CLEANFILES += tests/bench/bench bench.json
+
+bench: all tests/bench/bench$(EXEEXT)
+	FIXD_BUILD='$(abs_top_builddir)' FIXD_BUILDER='$(abs_top_builddir)/fixd-builder' tests/bench/bench $(BENCH)
+.PHONY: bench

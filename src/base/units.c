@@ -18,6 +18,9 @@ struct unit {
 
 static const struct unit size_units[] = { { "", 1 }, { "K", 1ULL << 10 }, { "M", 1ULL << 20 }, { "G", 1ULL << 30 } };
 
+/* Two of them still fit into an int64_t. */
+#define DURATION_MAX (INT64_MAX / 4)
+
 static const struct unit duration_units[] = {
 	{ "", NSEC_PER_SEC },		{ "ms", NSEC_PER_MSEC },     { "s", NSEC_PER_SEC },
 	{ "m", 60 * NSEC_PER_SEC }, { "h", 3600 * NSEC_PER_SEC },
@@ -76,7 +79,7 @@ int parse_size(const char *s, uint64_t *out)
 int parse_duration(const char *s, int64_t *out_ns)
 {
 	uint64_t v;
-	int r = parse_with_unit(s, duration_units, ELEMENTSOF(duration_units), INT64_MAX, &v);
+	int r = parse_with_unit(s, duration_units, ELEMENTSOF(duration_units), DURATION_MAX, &v);
 
 	if (r == 0)
 		*out_ns = (int64_t)v;

@@ -22,10 +22,11 @@
 
 /*
  * For jemalloc, before it looks at anything else: freed memory is overwritten, so that no stale pointer lies in the image and
- * equal builds give equal bytes; one arena is enough for one thread.
+ * equal builds give equal bytes; extents are not "retained", which would keep neighbours from being merged; one arena is enough
+ * for one thread.
  */
-extern const char *malloc_conf;
-const char *malloc_conf = "junk:free,narenas:1,background_thread:false";
+extern const char *malloc_conf __attribute__((visibility("default")));
+const char *malloc_conf = "junk:free,retain:false,narenas:1,background_thread:false";
 
 /* The daemon died: so does everything it started. */
 static void on_orphaned(int signal)
@@ -36,17 +37,19 @@ static void on_orphaned(int signal)
 
 static int receive_job(struct work *w)
 {
-	static char message[JOB_MESSAGE_MAX];
-	size_t n_fds = WIRE_FDS_MAX;
-	ssize_t n;
-	int r;
+	int *fds = xcalloc(1 + WIRE_FDS_MAX, sizeof *fds), r;
+	size_t n_fds = 1 + WIRE_FDS_MAX, size = 0;
+	ssize_t n = socket_receive(w->channel, &size, sizeof size, fds, &n_fds, 0);
+	char *job;
 
-	w->dep_fds = xcalloc(WIRE_FDS_MAX, sizeof *w->dep_fds);
-	n = socket_receive(w->channel, message, sizeof message, w->dep_fds, &n_fds, 0);
-	if (n <= 0)
+	if (n != sizeof size || n_fds == 0)
 		return n < 0 ? (int)n : -EPIPE;
-	r = job_decode(message, (size_t)n, &w->job);
-	if (r == 0 && n_fds != w->job.n_dependencies)
+	job = xcalloc(1, size);
+	r = fd_pread_all(fds[0], job, size, 0) == (ssize_t)size ? job_decode(job, size, &w->job) : -EIO;
+	fd_close(fds[0]);
+	free(job);
+	w->dep_fds = fds + 1;
+	if (r == 0 && n_fds != 1 + w->job.n_dependencies)
 		r = -EBADMSG;
 	return r;
 }
@@ -117,7 +120,7 @@ static int do_job(struct work *w, struct digest *inputs)
 		return work_fail(w, -errno, "%s cannot be entered: %s", w->job.root, strerror(errno));
 	set_environment(&w->job);
 	r = map_dependencies(w);
-	if (r == 0 && w->job.address) {
+	if (r == 0 && w->job.reserved) {
 		r = space_init(&w->space, w->job.name, w->job.address, w->job.reserved, w->job.limit,
 			       (enum huge_pages)w->job.huge);
 		if (r < 0)
@@ -157,6 +160,7 @@ static int send_result(struct work *w, const struct digest *inputs)
 
 int main(void)
 {
+	static char line[4096]; /* not from malloc(), which may mean the image */
 	struct work w = { .channel = JOB_CHANNEL_FD, .space = { .fd = -1 } };
 	struct digest inputs = { 0 };
 	int r;
@@ -167,7 +171,7 @@ int main(void)
 	fd_set_cloexec(w.channel, true);
 	/* What a plugin prints belongs into the log. */
 	dup2(2, 1);
-	setvbuf(stdout, NULL, _IOLBF, 0);
+	setvbuf(stdout, line, _IOLBF, sizeof line);
 	r = receive_job(&w);
 	if (r < 0) {
 		fprintf(stderr, "fixd-builder: no job on descriptor %d (%s); it is started by fixd\n", w.channel, strerror(-r));

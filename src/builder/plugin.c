@@ -130,6 +130,7 @@ static int audit(struct hosted *h)
 	struct audit a = {
 		.base = w->space.base,
 		.size = w->space.used,
+		.root = w->root,
 		.dependencies = deps,
 		.n_dependencies = w->job.n_dependencies,
 		.stray = w->job.stray == JOB_STRAYS_ALLOW ? NULL : report_stray,

@@ -42,7 +42,12 @@ int work_grant(void *arg, uint64_t total)
 
 	if (r < 0)
 		return r;
-	if (socket_receive(w->channel, &answer, sizeof answer, NULL, &no_fds, 0) != sizeof answer)
+	ssize_t n;
+
+	do {
+		n = socket_receive(w->channel, &answer, sizeof answer, NULL, &no_fds, 0);
+	} while (n == -EINTR);
+	if (n != sizeof answer)
 		return -EPROTO;
 	return answer.error;
 }

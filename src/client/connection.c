@@ -10,6 +10,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/time.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/fd.h"
@@ -17,7 +18,8 @@
 #include "fixd.h"
 #include "wire/socket.h"
 
-#define HELLO_MS 10000	  /* for the daemon to answer at all */
+#define ANSWER_MS 10000	  /* for the daemon to take or answer anything at all */
+#define TIMEOUT_MAX_MS 1000000000
 #define GRACE_MS 2000	  /* for an answer after the daemon's own time-out */
 #define DEFAULT_MS 60000
 
@@ -93,16 +95,35 @@ void reply_close(struct reply *r)
 	r->n_fds = 0;
 }
 
-static int set_receive_timeout(struct fixd *f, int ms)
+static int64_t now_ms(void)
 {
-	struct timeval tv = { .tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000 };
+	struct timespec t;
 
-	if (f->receive_ms == ms)
-		return 0;
-	if (setsockopt(f->fd, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof tv) < 0)
-		return -errno;
-	f->receive_ms = ms;
-	return 0;
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * INT64_C(1000) + t.tv_nsec / 1000000;
+}
+
+/* The kernel counts the time: a signal must not make it start again. */
+static ssize_t receive_until(struct fixd *f, int64_t deadline, int ms, char *message, size_t size, struct reply *reply)
+{
+	ssize_t n;
+
+	for (;;) {
+		if (f->receive_ms != ms) {
+			struct timeval tv = { .tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000 };
+
+			if (setsockopt(f->fd, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof tv) < 0)
+				return -errno;
+			f->receive_ms = ms;
+		}
+		reply->n_fds = WIRE_FDS_MAX;
+		n = socket_receive(f->fd, message, size, reply->fds, &reply->n_fds, 0);
+		if (n != -EINTR)
+			return n;
+		if (now_ms() >= deadline)
+			return -EAGAIN;
+		ms = (int)(deadline - now_ms()) + 1;
+	}
 }
 
 static int send_message(struct fixd *f, uint16_t type, const void *body, size_t size, uint64_t *id)
@@ -131,18 +152,37 @@ static int take_error(struct fixd *f, const struct reply *r)
 	return fixd_fail_with(f, e.error, "%.*s", (int)e.sentence, r->body + sizeof e);
 }
 
+/* An attach whose answer nobody waits for, or whose descriptors could not be taken: its lease goes back. */
+static void give_back(struct fixd *f, const char *message)
+{
+	struct wire_header h;
+	struct wire_attached a;
+	struct wire_image im;
+
+	memcpy(&h, message, sizeof h);
+	if (h.type != (WIRE_TYPE_attach | WIRE_REPLY) || h.size < sizeof h + sizeof a + sizeof im)
+		return;
+	memcpy(&a, message + sizeof h, sizeof a);
+	memcpy(&im, message + sizeof h + sizeof a, sizeof im);
+	if (a.n_images)
+		connection_tell(f, WIRE_TYPE_detach, &(struct wire_detach){ im.serial }, sizeof(struct wire_detach));
+}
+
 int connection_receive(struct fixd *f, int timeout_ms, uint64_t *id, struct reply *reply)
 {
 	char message[WIRE_MESSAGE_MAX];
 	struct wire_header h;
-	ssize_t n;
-	int r = set_receive_timeout(f, timeout_ms);
+	int ms = timeout_ms < TIMEOUT_MAX_MS ? timeout_ms : TIMEOUT_MAX_MS;
+	ssize_t n = receive_until(f, now_ms() + ms, ms, message, sizeof message, reply);
 
-	reply->n_fds = r < 0 ? 0 : WIRE_FDS_MAX;
-	n = r < 0 ? r : socket_receive(f->fd, message, sizeof message, reply->fds, &reply->n_fds, 0);
 	if (n == -EAGAIN)
-		return fixd_fail_with(f, -ETIMEDOUT, "the daemon at %s has not answered within %.1f s", f->path,
-				      timeout_ms / 1e3);
+		return fixd_fail_with(f, -ETIMEDOUT, "the daemon at %s has not answered within %.1f s", f->path, ms / 1e3);
+	if (n == -EMFILE) {
+		memcpy(&h, message, sizeof h);
+		*id = h.id;
+		give_back(f, message);
+		return fixd_fail_with(f, -EMFILE, "this process has no descriptor left for what the daemon sent");
+	}
 	if (n <= 0)
 		return fixd_fail_with(f, n ? (int)n : -ECONNRESET, "the daemon at %s has closed the connection%s%s", f->path,
 				      n ? ": " : "", n ? strerror((int)-n) : "");
@@ -155,7 +195,11 @@ int connection_receive(struct fixd *f, int timeout_ms, uint64_t *id, struct repl
 	reply->size = (size_t)n - sizeof h;
 	memcpy(reply->body, message + sizeof h, reply->size);
 	*id = h.id;
-	return h.type == WIRE_ERROR ? take_error(f, reply) : 0;
+	if (h.type == WIRE_ERROR)
+		return take_error(f, reply);
+	if (reply->wanted && h.id != reply->wanted)
+		give_back(f, message);
+	return 0;
 }
 
 static int hello(struct fixd *f)
@@ -164,11 +208,14 @@ static int hello(struct fixd *f)
 	struct wire_welcome welcome;
 	struct reply reply;
 	uint64_t id, got = 0;
-	int r = send_message(f, WIRE_TYPE_hello, &hello, sizeof hello, &id);
+	int r;
+
+	reply.wanted = 0;
+	r = send_message(f, WIRE_TYPE_hello, &hello, sizeof hello, &id);
 
 	if (r < 0)
 		return fixd_fail_with(f, r, "the daemon at %s cannot be greeted: %s", f->path, strerror(-r));
-	r = connection_receive(f, HELLO_MS, &got, &reply);
+	r = connection_receive(f, ANSWER_MS, &got, &reply);
 	if (r < 0)
 		return r;
 	if (got != id || reply.size != sizeof welcome || reply.n_fds != 1) {
@@ -184,23 +231,38 @@ static int hello(struct fixd *f)
 	return r < 0 ? fixd_fail_with(f, r, "the board cannot be mapped: %s", strerror(-r)) : 0;
 }
 
-static int connect_to(struct fixd *f)
+static int connect_socket(struct fixd *f)
 {
+	const struct timeval limit = { .tv_sec = ANSWER_MS / 1000 };
 	struct sockaddr_storage address;
 	socklen_t length;
+	int64_t deadline = now_ms() + ANSWER_MS;
 	int r = socket_address(f->path, &address, &length);
 
 	if (r < 0)
-		return fixd_fail_with(f, r, "%s is too long for a socket", f->path);
+		return r;
 	f->fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
-	if (f->fd < 0)
-		return fixd_fail_with(f, -errno, "no socket: %s", strerror(errno));
+	/* Of a Unix socket this limits connect(), too: a stopped daemon's queue may be full. */
+	if (f->fd < 0 || setsockopt(f->fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit) < 0)
+		return -errno;
+	while (connect(f->fd, (struct sockaddr *)&address, length) < 0) {
+		if (errno == EAGAIN || (errno == EINTR && now_ms() >= deadline))
+			return -ETIMEDOUT;
+		if (errno != EINTR)
+			return -errno;
+	}
+	return 0;
+}
+
+static int connect_to(struct fixd *f)
+{
+	int r = connect_socket(f);
+
 	f->receive_ms = 0;
 	f->owner = process_id();
 	f->epoch++;
-	if (connect(f->fd, (struct sockaddr *)&address, length) < 0)
-		r = fixd_fail_with(f, -errno, "no daemon at %s: %s; start one with 'fixd --config FILE'", f->path,
-				   strerror(errno));
+	if (r < 0)
+		fixd_fail_with(f, r, "no daemon at %s: %s; start one with 'fixd --config FILE'", f->path, strerror(-r));
 	else
 		r = hello(f);
 	if (r < 0)
@@ -288,11 +350,15 @@ void fixd_close(struct fixd *f)
  */
 static int reconnect(struct fixd *f)
 {
+	int r;
+
 	if (f->owner == process_id()) {
 		f->fd = fd_close(f->fd);
 		board_map_clear(f->board);
 	}
-	return connect_to(f);
+	r = connect_to(f);
+	/* -ENOENT is for fixtures. */
+	return r == -ENOENT ? -ECONNREFUSED : r;
 }
 
 int connection_send(struct fixd *f, uint16_t type, const void *body, size_t size, uint64_t *id)
@@ -308,20 +374,31 @@ int connection_send(struct fixd *f, uint16_t type, const void *body, size_t size
 			return r;
 		r = send_message(f, type, body, size, id);
 	}
+	if (r == -EAGAIN)
+		return fixd_fail_with(f, -ETIMEDOUT, "the daemon at %s has taken nothing for %d s", f->path, ANSWER_MS / 1000);
 	return r < 0 ? fixd_fail_with(f, r, "the daemon at %s cannot be asked: %s", f->path, strerror(-r)) : 0;
+}
+
+static void lose(struct fixd *f)
+{
+	f->fd = fd_close(f->fd);
+	board_map_clear(f->board);
 }
 
 static int request_once(struct fixd *f, uint16_t type, const void *body, size_t size, int timeout_ms, struct reply *reply,
 			bool *lost)
 {
-	uint64_t id, got = 0;
-	int r = connection_send(f, type, body, size, &id);
+	int64_t deadline = now_ms() + timeout_ms + GRACE_MS;
+	uint64_t got = 0;
+	int r = connection_send(f, type, body, size, &reply->wanted);
 
 	*lost = false;
 	while (r == 0) {
+		int64_t left = deadline - now_ms();
+
 		got = 0;
-		r = connection_receive(f, timeout_ms + GRACE_MS, &got, reply);
-		if (got == id || (r < 0 && got == 0))
+		r = connection_receive(f, left > 1 ? (int)left : 1, &got, reply);
+		if (got == reply->wanted || (r < 0 && got == 0))
 			break;
 		/* The answer to a request that was given up. */
 		if (r == 0)
@@ -330,8 +407,7 @@ static int request_once(struct fixd *f, uint16_t type, const void *body, size_t 
 	}
 	/* Without a daemon behind it the connection is of no use. */
 	if (r < 0 && got == 0 && r != -ETIMEDOUT) {
-		f->fd = fd_close(f->fd);
-		board_map_clear(f->board);
+		lose(f);
 		*lost = r == -ECONNRESET;
 	}
 	return r;
@@ -339,12 +415,13 @@ static int request_once(struct fixd *f, uint16_t type, const void *body, size_t 
 
 int connection_request(struct fixd *f, uint16_t type, const void *body, size_t size, int timeout_ms, struct reply *reply)
 {
+	int ms = timeout_ms < TIMEOUT_MAX_MS ? timeout_ms : TIMEOUT_MAX_MS;
 	bool lost;
-	int r = request_once(f, type, body, size, timeout_ms, reply, &lost);
+	int r = request_once(f, type, body, size, ms, reply, &lost);
 
 	/* The daemon may have taken it with its last breath. An attach can be asked again: its lease is gone, too. */
-	if (lost && type == WIRE_TYPE_attach)
-		r = request_once(f, type, body, size, timeout_ms, reply, &lost);
+	for (int64_t end = now_ms() + GRACE_MS; lost && type == WIRE_TYPE_attach && now_ms() < end;)
+		r = request_once(f, type, body, size, ms, reply, &lost);
 	return r;
 }
 
@@ -352,8 +429,9 @@ void connection_tell(struct fixd *f, uint16_t type, const void *body, size_t siz
 {
 	uint64_t id;
 
-	if (f->fd >= 0 && f->owner == process_id())
-		send_message(f, type, body, size, &id);
+	/* What cannot be told would be held for ever: then all of it ends. */
+	if (f->fd >= 0 && f->owner == process_id() && send_message(f, type, body, size, &id) < 0)
+		lose(f);
 }
 
 static bool same_fixture(const struct env_names *e, const char *name)

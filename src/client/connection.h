@@ -50,6 +50,7 @@ struct reply {
 	size_t size; /* of the body */
 	int fds[WIRE_FDS_MAX];
 	size_t n_fds;
+	uint64_t wanted; /* the id asked for: an attach that comes with another is given back; 0: any */
 };
 
 void fixd_unref(struct fixd *f);

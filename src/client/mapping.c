@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/fd.h"
+#include "image/place.h"
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct mapping *registry;
@@ -22,10 +23,17 @@ static void after_fork(void)
 	pthread_mutex_unlock(&lock);
 }
 
-/* A child must not inherit the lock from a thread it does not have. */
+static void after_fork_in_child(void)
+{
+	for (struct mapping *m = registry; m; m = m->next)
+		pthread_mutex_init(&m->busy, NULL);
+	pthread_mutex_unlock(&lock);
+}
+
+/* A child must not inherit a lock from a thread it does not have. */
 __attribute__((constructor)) static void survive_fork(void)
 {
-	pthread_atfork(before_fork, after_fork, after_fork);
+	pthread_atfork(before_fork, after_fork, after_fork_in_child);
 }
 
 static struct mapping *find(uint64_t serial, uint32_t daemon)
@@ -40,11 +48,20 @@ static struct mapping *find(uint64_t serial, uint32_t daemon)
 /* May what is there serve this request too? 0: yes, 1: no, it needs a place of its own. */
 static int share(struct mapping *m, bool writable, enum mapping_need need)
 {
-	if (need == MAPPING_AS_IT_IS)
-		return 0;
 	if (need == MAPPING_AT_HOME)
 		return m->writable == writable ? 0 : -EBUSY;
 	return !writable && !m->writable ? 0 : 1;
+}
+
+static int map_anywhere(size_t size, int fd, int prot, struct mapping *m)
+{
+	void *place = size >= PLACE_ALIGN ? place_find(size) : NULL;
+	void *p = mmap(place, size, prot, MAP_PRIVATE | (place ? MAP_FIXED : 0), fd, 0);
+
+	if (p == MAP_FAILED)
+		return -errno;
+	m->base = p;
+	return 0;
 }
 
 static int map(const struct wire_image *im, int fd, bool writable, enum mapping_need need, struct mapping *m)
@@ -52,6 +69,9 @@ static int map(const struct wire_image *im, int fd, bool writable, enum mapping_
 	int prot = PROT_READ | (writable ? PROT_WRITE : 0);
 	void *home = (void *)(uintptr_t)im->address, *p;
 
+	/* Objects that point into these bytes may come later: nobody's scribbles may lie there then. */
+	if (need == MAPPING_ANYWHERE && (writable || !home))
+		return map_anywhere(im->size, fd, prot, m);
 	p = mmap(home, im->size, prot, MAP_PRIVATE | MAP_FIXED_NOREPLACE, fd, 0);
 	/* A kernel or tool that does not know the flag may have put it elsewhere. */
 	if (p != MAP_FAILED && p != home && need != MAPPING_ANYWHERE) {
@@ -60,7 +80,7 @@ static int map(const struct wire_image *im, int fd, bool writable, enum mapping_
 		p = MAP_FAILED;
 	}
 	if (p == MAP_FAILED && errno == EEXIST && need == MAPPING_ANYWHERE)
-		p = mmap(NULL, im->size, prot, MAP_PRIVATE, fd, 0);
+		return map_anywhere(im->size, fd, prot, m);
 	if (p == MAP_FAILED)
 		return -errno;
 	m->base = p;
@@ -93,6 +113,7 @@ static int get_locked(const struct wire_image *im, uint32_t daemon, int *fd, boo
 		free(m);
 		return r;
 	}
+	pthread_mutex_init(&m->busy, NULL);
 	if (writable)
 		cow_init(&m->cow, m->base, m->size, fd_steal(fd));
 	if (m->registered) {
@@ -137,4 +158,24 @@ void mapping_unref(struct mapping *m)
 		free(m);
 	}
 	pthread_mutex_unlock(&lock);
+}
+
+int64_t mapping_reset(struct mapping *m)
+{
+	int64_t n;
+
+	pthread_mutex_lock(&m->busy);
+	n = cow_reset(&m->cow);
+	pthread_mutex_unlock(&m->busy);
+	return n;
+}
+
+int64_t mapping_changes(struct mapping *m, cow_change_fn fn, void *arg)
+{
+	int64_t n;
+
+	pthread_mutex_lock(&m->busy);
+	n = cow_changes(&m->cow, fn, arg);
+	pthread_mutex_unlock(&m->busy);
+	return n;
 }

@@ -5,6 +5,7 @@
  */
 #pragma once
 
+#include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -21,12 +22,12 @@ struct mapping {
 	char *base;
 	size_t size;
 	struct cow cow; /* when writable */
+	pthread_mutex_t busy; /* views of the same objects share it */
 };
 
 enum mapping_need {
-	MAPPING_ANYWHERE, /* bytes: its own address if it is free */
-	MAPPING_AT_HOME,  /* objects: its own address, in the mode asked for */
-	MAPPING_AS_IT_IS, /* what objects point into: its own address, in whatever mode it has */
+	MAPPING_ANYWHERE, /* bytes: read-only at its own address if it is free, otherwise a place of its own */
+	MAPPING_AT_HOME,  /* objects, and what they point into: its own address, in the mode asked for */
 };
 
 /*
@@ -36,3 +37,7 @@ enum mapping_need {
 int mapping_get(const struct wire_image *im, uint32_t daemon, int fd, bool writable, enum mapping_need need,
 		struct mapping **out);
 void mapping_unref(struct mapping *m);
+
+/* For a writable mapping; see cow_reset() and cow_changes(). */
+int64_t mapping_reset(struct mapping *m);
+int64_t mapping_changes(struct mapping *m, cow_change_fn fn, void *arg);

@@ -58,8 +58,8 @@ static int map_failed(struct fixd *f, int err, const struct wire_image *im, cons
 {
 	if (err == -EBUSY)
 		return fixd_fail_with(f, err,
-				      "the objects of '%s' are mapped in this process already, in the other mode (read-only or "
-				      "copy-on-write); detach that view first",
+				      "the objects of '%s', or what they point into, are mapped in this process already, in the "
+				      "other mode (read-only or copy-on-write); detach that view first",
 				      name);
 	if (err == -EEXIST)
 		return fixd_fail_with(f, err,
@@ -71,9 +71,7 @@ static int map_failed(struct fixd *f, int err, const struct wire_image *im, cons
 
 static enum mapping_need need_of(const struct wire_image *im, size_t index)
 {
-	if (index > 0)
-		return MAPPING_AS_IT_IS;
-	return im->kind == WIRE_IMAGE_OBJECTS ? MAPPING_AT_HOME : MAPPING_ANYWHERE;
+	return index > 0 || im->kind == WIRE_IMAGE_OBJECTS ? MAPPING_AT_HOME : MAPPING_ANYWHERE;
 }
 
 static void view_free(struct fixd_view *v)
@@ -223,7 +221,7 @@ int64_t fixd_view_reset(struct fixd_view *v)
 
 	for (size_t i = 0; i < v->n_mappings; i++) {
 		struct mapping *m = v->mappings[i];
-		int64_t n = m->writable && m->size ? cow_reset(&m->cow) : 0;
+		int64_t n = m->writable && m->size ? mapping_reset(m) : 0;
 
 		if (n < 0)
 			return n;
@@ -252,7 +250,7 @@ int64_t fixd_view_changes(struct fixd_view *v, struct fixd_range *ranges, size_t
 
 	for (size_t i = 0; i < v->n_mappings; i++) {
 		struct mapping *m = v->mappings[i];
-		int64_t r = m->writable && m->size ? cow_changes(&m->cow, collect, &c) : 0;
+		int64_t r = m->writable && m->size ? mapping_changes(m, collect, &c) : 0;
 
 		if (r < 0)
 			return r;

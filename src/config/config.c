@@ -122,6 +122,14 @@ static void load_section(struct loading *l, const char *name, enum key_section s
 	}
 }
 
+/* Links are left in: where they lead may be another file at the next reload. */
+static char *absolute_path(const char *path)
+{
+	_cleanup_free_ char *here = *path == '/' ? NULL : getcwd(NULL, 0);
+
+	return here ? xasprintf("%s/%s", here, path) : xstrdup(path);
+}
+
 static void make_real(char **path)
 {
 	char *real = realpath(*path, NULL);
@@ -147,6 +155,7 @@ static void load_root(struct loading *l)
 	struct stat st;
 
 	c->root = xstrdup(home);
+	make_real(&c->root);
 	for (size_t i = 0; i < l->raw.n_entries; i++) {
 		const struct raw_entry *e = &l->raw.entries[i];
 
@@ -256,11 +265,12 @@ static int by_key(const void *a, const void *b)
 	return strcmp((*x)->key, (*y)->key);
 }
 
-/* What the section says, in any order; its documentation is not part of what is built. */
-static struct digest digest_section(const struct raw_entry **entries, size_t n)
+/* What the section says, in any order, and where its paths start; its documentation is not part of what is built. */
+static struct digest digest_section(const char *root, const struct raw_entry **entries, size_t n)
 {
 	_cleanup_text_ struct text t = { 0 };
 
+	text_printf(&t, "%s%c", root, '\n');
 	qsort(entries, n, sizeof *entries, by_key);
 	for (size_t i = 0; i < n; i++) {
 		if (strcmp(entries[i]->key, "doc") && strcmp(entries[i]->key, "category"))
@@ -319,7 +329,7 @@ static void load_fixture(struct loading *l, size_t section, const char *name)
 		else
 			apply(l, e, KEY_FIXTURE, f, &f->policy);
 	}
-	f->section = digest_section(mine, n);
+	f->section = digest_section(c->root, mine, n);
 	free(mine);
 	check_fixture(l, f);
 	c->fixtures = xrealloc(c->fixtures, (c->n_fixtures + 1) * sizeof *c->fixtures);
@@ -377,9 +387,7 @@ int config_load(const char *path, struct config **out, struct text *problems)
 	struct config *c = l.config;
 	int r;
 
-	c->file = realpath(path, NULL);
-	if (!c->file)
-		c->file = xstrdup(path);
+	c->file = absolute_path(path);
 	r = raw_read(c->file, &l.raw, problems);
 	l.failed = r < 0;
 	if (r == 0) {
@@ -391,6 +399,10 @@ int config_load(const char *path, struct config **out, struct text *problems)
 		resolve_people(&l);
 		if (c->n_fixtures)
 			qsort(c->fixtures, c->n_fixtures, sizeof *c->fixtures, by_name);
+		for (size_t i = 1; i < c->n_fixtures; i++) {
+			if (!strcmp(c->fixtures[i]->name, c->fixtures[i - 1]->name))
+				problem(&l, c->fixtures[i]->line, "fixture '%s' is defined twice", c->fixtures[i]->name);
+		}
 		if (graph_check(c, problems) < 0)
 			l.failed = true;
 	}
@@ -413,6 +425,7 @@ static void fixture_free(struct fixture *f)
 	key_free_fields(KEY_FIXTURE, f);
 	key_free_fields(KEY_POLICY, &f->policy);
 	list_free(f->inputs);
+	list_free(f->all_env);
 	free(f->symbol);
 	free(f->what);
 	free(f->name);

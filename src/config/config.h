@@ -63,6 +63,7 @@ struct fixture {
 	int malloc_from; /* 1: the arena */
 	int warm;
 	char **env; /* names */
+	char **all_env; /* and those of its dependencies, each once */
 	char *user;
 	struct digest section; /* of its keys and values */
 };

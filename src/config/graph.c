@@ -53,6 +53,48 @@ static void link_one(struct walk *w, const struct fixture *f, struct depend *d)
 	w->failed = true;
 }
 
+static bool same_depend(const struct depend *a, const struct depend *b)
+{
+	return !strcmp(a->name, b->name) && !strcmp(a->param ? a->param : "", b->param ? b->param : "");
+}
+
+static void check_twice(struct walk *w, const struct fixture *f)
+{
+	for (size_t k = 1; k < f->n_depends; k++) {
+		for (size_t m = 0; m < k; m++) {
+			if (!same_depend(&f->depends[k], &f->depends[m]))
+				continue;
+			config_problem(w->problems, w->config->file, f->line, "[fixture %s] depends on '%s' twice", f->name,
+				       f->depends[k].name);
+			w->failed = true;
+		}
+	}
+}
+
+static void add_env(struct fixture *f, char *const *names)
+{
+	size_t n = list_count(f->all_env);
+
+	f->all_env = xrealloc(f->all_env, (n + list_count(names) + 1) * sizeof *f->all_env);
+	f->all_env[n] = NULL;
+	for (size_t k = 0; names && names[k]; k++) {
+		if (list_has(f->all_env, names[k]))
+			continue;
+		f->all_env[n++] = xstrdup(names[k]);
+		f->all_env[n] = NULL;
+	}
+}
+
+/* After its dependencies. */
+static void collect_env(struct fixture *f)
+{
+	add_env(f, f->env);
+	for (size_t k = 0; k < f->n_depends; k++) {
+		if (f->depends[k].fixture)
+			add_env(f, f->depends[k].fixture->all_env);
+	}
+}
+
 static void visit(struct walk *w, const struct fixture *f)
 {
 	size_t i = index_of(w->config, f);
@@ -76,6 +118,7 @@ static void visit(struct walk *w, const struct fixture *f)
 		visit(w, to);
 	}
 	w->marks[i] = DONE;
+	collect_env(w->config->fixtures[i]);
 }
 
 int graph_check(struct config *c, struct text *problems)
@@ -83,6 +126,7 @@ int graph_check(struct config *c, struct text *problems)
 	struct walk w = { .config = c, .problems = problems, .marks = xcalloc(c->n_fixtures, sizeof *w.marks) };
 
 	for (size_t i = 0; i < c->n_fixtures; i++) {
+		check_twice(&w, c->fixtures[i]);
 		for (size_t k = 0; k < c->fixtures[i]->n_depends; k++)
 			link_one(&w, c->fixtures[i], &c->fixtures[i]->depends[k]);
 	}

@@ -92,8 +92,11 @@ static int run(struct fixctl *ctl, int argc, char **argv)
 			ctl_bad_option("cleanup");
 		}
 	}
-	for (int i = optind; i < argc; i++)
+	for (int i = optind; i < argc; i++) {
+		if (!*argv[i])
+			ctl_misuse("cleanup", "a name is empty");
 		text_printf(&patterns, "%s%s", i > optind ? "\n" : "", argv[i]);
+	}
 	if (patterns.size && all)
 		ctl_misuse("cleanup", "either names or --all");
 	if (patterns.size > 4096)
@@ -102,7 +105,10 @@ static int run(struct fixctl *ctl, int argc, char **argv)
 		ctl_misuse("cleanup", "what? names, or --all, --stale, --unused, --failed, --older-than");
 	if (!patterns.size)
 		text_puts(&patterns, "*");
-	return ask(ctl, &q, &patterns);
+	c = ask(ctl, &q, &patterns);
+	for (int i = optind; i < argc && c == EXIT_SUCCESS; i++)
+		c = ctl_known(ctl, argv[i]);
+	return c;
 }
 
 const struct fixctl_command command_cleanup = {

@@ -37,7 +37,7 @@ static int run_stop(struct fixctl *ctl, int argc, char **argv)
 {
 	const struct wire_query q = { 0 };
 	struct fixd *f;
-	struct reply reply;
+	struct reply reply = { .wanted = 0 };
 	uint64_t id;
 	int r;
 

@@ -182,6 +182,23 @@ int ctl_query(struct fixd *f, uint16_t type, const char *pattern, json_t **out)
 	return ctl_report(f, type, body, sizeof q + n, out);
 }
 
+int ctl_known(const struct fixctl *ctl, const char *pattern)
+{
+	struct fixd *f = ctl_open(ctl);
+	json_t *list;
+	int code = ctl_query(f, WIRE_TYPE_list, pattern, &list);
+
+	fixd_close(f);
+	if (code)
+		return code;
+	if (json_array_size(json_object_get(list, "fixtures")) == 0) {
+		fprintf(stderr, "fixctl: nothing is called '%s'\n", pattern);
+		code = EXIT_REFUSED;
+	}
+	json_decref(list);
+	return code;
+}
+
 void ctl_print_json(const json_t *j)
 {
 	json_dumpf(j, stdout, JSON_INDENT(2) | JSON_PRESERVE_ORDER | JSON_REAL_PRECISION(16));

@@ -38,16 +38,17 @@ static struct finding check_ring(void)
 {
 	struct io_uring_params p = { 0 };
 	_cleanup_fd_ int fd = (int)syscall(SYS_io_uring_setup, 4, &p);
+	int err = fd < 0 ? errno : 0;
 	_cleanup_free_ char *disabled = read_setting("/proc/sys/kernel/io_uring_disabled");
 
 	if (fd >= 0)
 		return (struct finding){ true, xstrdup("the daemon can use the ring") };
-	if (errno == EPERM && disabled && strcmp(disabled, "0"))
+	if (err == EPERM && disabled && strcmp(disabled, "0"))
 		return (struct finding){ false, xasprintf("kernel.io_uring_disabled is %s; the daemon uses epoll. "
 							  "'sysctl kernel.io_uring_disabled=0' allows it", disabled) };
-	if (errno == EPERM || errno == ENOSYS)
+	if (err == EPERM || err == ENOSYS)
 		return (struct finding){ false, xstrdup("refused, probably by a container's seccomp filter; the daemon uses epoll") };
-	return (struct finding){ false, xasprintf("%s; the daemon uses epoll", strerror(errno)) };
+	return (struct finding){ false, xasprintf("%s; the daemon uses epoll", strerror(err)) };
 }
 
 static struct finding check_scan(void)

@@ -49,6 +49,9 @@ int ctl_report_text(struct fixd *f, uint16_t type, const void *body, size_t size
 int ctl_report(struct fixd *f, uint16_t type, const void *body, size_t size, json_t **out);
 int ctl_query(struct fixd *f, uint16_t type, const char *pattern, json_t **out);
 
+/* EXIT_REFUSED, with a line about it, if no fixture has a name that matches; otherwise 0. */
+int ctl_known(const struct fixctl *ctl, const char *pattern);
+
 void ctl_print_json(const json_t *j);
 
 /* Members of an object, with a default for null. */

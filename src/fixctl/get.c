@@ -31,6 +31,20 @@ static int write_file(const char *path, const void *data, size_t size)
 	return r;
 }
 
+/* A device or pipe is written to, not replaced; a link leads to what is replaced. */
+static int write_output(const char *path, const void *data, size_t size)
+{
+	_cleanup_free_ char *real = realpath(path, NULL);
+	struct stat st;
+
+	if (stat(path, &st) == 0 && !S_ISREG(st.st_mode)) {
+		_cleanup_fd_ int fd = open(path, O_WRONLY | O_CLOEXEC);
+
+		return fd < 0 ? -errno : fd_write_all(fd, data, size);
+	}
+	return write_file(real ? real : path, data, size);
+}
+
 static int run(struct fixctl *ctl, int argc, char **argv)
 {
 	static const struct option options[] = {
@@ -62,7 +76,7 @@ static int run(struct fixctl *ctl, int argc, char **argv)
 		return code;
 	}
 	if (output)
-		r = write_file(output, fixd_view_data(v), fixd_view_size(v));
+		r = write_output(output, fixd_view_data(v), fixd_view_size(v));
 	else
 		r = fd_write_all(STDOUT_FILENO, fixd_view_data(v), fixd_view_size(v));
 	if (r < 0) {

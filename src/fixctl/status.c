@@ -152,18 +152,6 @@ static int show(struct fixd *f, const char *pattern, enum format format)
 		openmetrics_print(report);
 	else
 		print_text(report);
-	/* A name that is neither defined nor built is a mistake; a definition without an image is not. */
-	if (*pattern && json_array_size(json_object_get(json_array_get(json_object_get(report, "sessions"), 0), "instances")) == 0) {
-		json_t *list;
-
-		code = ctl_query(f, WIRE_TYPE_list, pattern, &list);
-		if (code == 0 && json_array_size(json_object_get(list, "fixtures")) == 0) {
-			fprintf(stderr, "fixctl: nothing is called '%s'\n", pattern);
-			code = EXIT_REFUSED;
-		}
-		if (code != EXIT_NO_DAEMON && code != EXIT_TIMED_OUT && code != EXIT_REFUSED)
-			json_decref(list);
-	}
 	json_decref(report);
 	return code;
 }
@@ -232,7 +220,8 @@ static int run(struct fixctl *ctl, int argc, char **argv)
 	f = ctl_open(ctl);
 	code = (repeat ? watch : show)(f, optind < argc ? argv[optind] : "", format);
 	fixd_close(f);
-	return code;
+	/* A definition without an image is shown as nothing; a name that is not defined is a mistake. */
+	return code || optind == argc ? code : ctl_known(ctl, argv[optind]);
 }
 
 const struct fixctl_command command_status = {

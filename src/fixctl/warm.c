@@ -146,16 +146,26 @@ static void draw(struct warming *w)
 	fflush(stdout);
 }
 
+/* The daemon answers every request in time, if only that it took too long. */
+static bool overdue(const struct warming *w)
+{
+	for (size_t i = 0; i < w->sent; i++) {
+		if (!w->all[i].done)
+			return clock_now() - w->all[i].started > (w->timeout_ms + INT64_C(5000)) * NSEC_PER_MSEC;
+	}
+	return false;
+}
+
 /* Takes one answer, or redraws. 0, or -errno when the daemon is lost. */
 static int take_answer(struct warming *w)
 {
-	struct reply reply;
+	struct reply reply = { .wanted = 0 };
 	struct target *t;
 	uint64_t id = 0;
 	/* The daemon answers in time by itself; a terminal is redrawn meanwhile. */
 	int r = connection_receive(w->f, w->progress ? REDRAW_MS : w->timeout_ms + 5000, &id, &reply);
 
-	if (id == 0 && r == -ETIMEDOUT && w->progress) {
+	if (id == 0 && r == -ETIMEDOUT && w->progress && !overdue(w)) {
 		draw(w);
 		return 0;
 	}

@@ -28,7 +28,7 @@
 
 #define LOG_MAX (64 << 10) /* of the builder's words, the newest are kept */
 #define LAST_LINES 10
-#define MANIFEST_RESERVE (UINT64_C(1) << 30)
+#define PLUGIN_RESERVE_MIN (UINT64_C(64) << 20)
 
 struct builds {
 	struct daemon *daemon;
@@ -180,6 +180,7 @@ void build_abandon(struct instance *i)
 		return;
 	i->build = NULL;
 	b->instance = NULL;
+	b->fresh = watchset_free(b->fresh); /* it would tell the instance */
 	if (b->pid)
 		kill_group(b); /* its end frees it */
 	else
@@ -281,7 +282,7 @@ static int send_job(struct build *b, int channel)
 		.root = b->builds->daemon->config->root,
 		.tree = b->tree,
 		.address = b->address,
-		.reserved = b->most,
+		.reserved = b->most, /* 0: a check has no image */
 		.limit = b->limit_bytes,
 		.huge = (uint64_t)f->huge_pages,
 		.stray = (uint64_t)f->stray,
@@ -290,13 +291,13 @@ static int send_job(struct build *b, int channel)
 		.inputs = inputs,
 	};
 	_cleanup_text_ struct text message = { 0 };
-	int fds[WIRE_FDS_MAX], r = add_dependencies(b, &j, fds);
+	int fds[1 + WIRE_FDS_MAX], r = add_dependencies(b, &j, fds + 1);
+	_cleanup_fd_ int job = -1;
 
 	if (r == 0) {
 		job_encode(&j, &message);
-		r = message.size > JOB_MESSAGE_MAX ?
-			    -EMSGSIZE :
-			    socket_send(channel, message.data, message.size, fds, j.n_dependencies, MSG_DONTWAIT);
+		job = fds[0] = memfd_from_bytes("fixd:job", message.data, message.size);
+		r = job < 0 ? job : socket_send(channel, &message.size, sizeof message.size, fds, 1 + j.n_dependencies, MSG_DONTWAIT);
 	}
 	for (size_t k = 0; k < j.n_dependencies; k++) {
 		free(j.dependencies[k].name);
@@ -404,7 +405,8 @@ static int start_process(struct build *b)
 	struct builds *bs = b->builds;
 	struct loop *loop = bs->daemon->loop;
 	struct spawned child;
-	int r = spawn_helper(b->instance->fixture->user, &child);
+	const struct fixture *f = b->instance->fixture;
+	int r = spawn_helper(f->user, b->purpose == PURPOSE_BUILD && f->source == SOURCE_PLUGIN, &child);
 
 	if (r < 0)
 		return r;
@@ -414,7 +416,7 @@ static int start_process(struct build *b)
 	b->errors = loop_watch(loop, child.errors, read_errors, b);
 	b->channel = loop_watch(loop, child.channel, read_channel, b);
 	timer_init(&b->limit, on_limit, b);
-	timer_start(loop, &b->limit, b->started + b->instance->fixture->policy.timeout);
+	timer_start(loop, &b->limit, b->started + f->policy.timeout);
 	link_remove(&b->link);
 	link_insert(&bs->running, &b->link);
 	bs->n_running++;
@@ -427,6 +429,14 @@ static int start_process(struct build *b)
 	return 0;
 }
 
+/* All plugins that run at the same time find a range, with as much again for what is there. */
+static uint64_t plugin_reserve(const struct daemon *d)
+{
+	uint64_t share = REGION_SIZE / (2 * d->config->jobs);
+
+	return share > PLUGIN_RESERVE_MIN ? share : PLUGIN_RESERVE_MIN;
+}
+
 /* Everything a build needs before its process starts. NULL, or a sentence. */
 static char *prepare_build(struct build *b)
 {
@@ -435,20 +445,26 @@ static char *prepare_build(struct build *b)
 	struct daemon *d = b->builds->daemon;
 
 	b->limit_bytes = f->policy.memory_max < d->config->memory_max ? f->policy.memory_max : d->config->memory_max;
-	b->most = b->limit_bytes;
+	if (b->limit_bytes > REGION_SIZE / 4)
+		b->limit_bytes = REGION_SIZE / 4;
+	image_limit(d);
 	if (f->source == SOURCE_DIRECTORY) {
 		int r = trees_make(d, f->name, f->user, &b->tree);
 
 		if (r < 0)
 			return xasprintf("no directory for its tree on a tmpfs: %s", strerror(-r));
-		if (b->most > MANIFEST_RESERVE)
-			b->most = MANIFEST_RESERVE;
 	}
+	b->most = b->limit_bytes;
+	if (f->source == SOURCE_PLUGIN && b->most > plugin_reserve(d))
+		b->most = plugin_reserve(d);
 	b->most = (b->most + REGION_ALIGN - 1) / REGION_ALIGN * REGION_ALIGN;
-	if (b->most > REGION_SIZE / 4)
-		b->most = REGION_SIZE / 4;
-	b->address = region_alloc(d->region, b->most);
-	if (!b->address)
+	/*
+	 * Objects are built where they will be mapped, and nobody knows how large they become: as many addresses as there are to
+	 * be had. Bytes get their place when they are there.
+	 */
+	while (f->source == SOURCE_PLUGIN && !(b->address = region_alloc(d->region, b->most)) && b->most > PLUGIN_RESERVE_MIN)
+		b->most = b->most / 2 / REGION_ALIGN * REGION_ALIGN;
+	if (f->source == SOURCE_PLUGIN && !b->address)
 		return xasprintf("no range of addresses is left for it; address-base or memory-max must be smaller");
 	/* Before its process reads them: later edits are noticed. */
 	watchset_free(i->watch);
@@ -477,7 +493,7 @@ static void start(struct build *b)
 	if (b->purpose == PURPOSE_BUILD)
 		instance_build_failed(i, wrong);
 	else
-		instance_checked(i, false, wrong);
+		instance_compared(i, false, wrong);
 	free(wrong);
 	build_free(b);
 }
@@ -539,7 +555,9 @@ static char *make_image(struct build *b, struct image **out)
 
 	if (err < 0)
 		return xasprintf("what the builder published is not a sealed memory file: %s", strerror(-err));
-	if (size != r->size || size > b->limit_bytes || (r->root && r->root >= size))
+	/* It runs foreign code: nothing it says is believed. */
+	if (size != r->size || size > b->most || (r->root && r->root >= size) || size > b->granted ||
+	    r->tree_bytes > (b->tree ? b->granted - size : 0))
 		return xasprintf("what the builder published is not what it said: %llu bytes", (unsigned long long)size);
 	im = xcalloc(1, sizeof *im);
 	im->daemon = d;
@@ -550,7 +568,7 @@ static char *make_image(struct build *b, struct image **out)
 	im->kind = i->fixture->source == SOURCE_PLUGIN	  ? WIRE_IMAGE_OBJECTS :
 		   i->fixture->source == SOURCE_DIRECTORY ? WIRE_IMAGE_TREE :
 							    WIRE_IMAGE_BLOB;
-	im->address = b->address;
+	im->address = b->address ? b->address : region_alloc(d->region, size);
 	im->size = size;
 	im->root = r->root;
 	im->digest = r->digest;
@@ -561,11 +579,13 @@ static char *make_image(struct build *b, struct image **out)
 	im->saw = xcalloc(b->n_depends, sizeof *im->saw);
 	for (size_t k = 0; k < b->n_depends; k++)
 		im->saw[k] = b->depends[k]->digest;
-	im->created = im->used = im->checked = clock_now();
+	im->created = im->used = clock_now();
+	im->checked = b->started;
 	im->created_real = im->used_real = clock_real();
 	im->build_ns = im->created - b->started;
 	im->bytes = (size + 4095) / 4096 * 4096 + r->tree_bytes;
-	region_trim(d->region, b->address, size);
+	region_trim(d->region, im->address, size);
+	d->n_images++;
 	d->memory_used += im->bytes;
 	b->address = 0;
 	b->tree = NULL;
@@ -602,7 +622,8 @@ static void finish_build(struct build *b, const siginfo_t *status)
 static void finish_check(struct build *b)
 {
 	struct instance *i = b->instance;
-	void (*report)(struct instance *i, bool fits, const char *cause) = instance_checked;
+	bool by_command = b->purpose == PURPOSE_CHECK;
+	int64_t started = b->started;
 	struct text cause = { 0 };
 	bool fits;
 
@@ -620,10 +641,11 @@ static void finish_check(struct build *b)
 		i->watch = b->fresh;
 		b->fresh = NULL;
 	}
-	if (b->purpose == PURPOSE_COMPARE)
-		report = instance_compared;
 	build_free(b);
-	report(i, fits, cause.data);
+	if (by_command)
+		instance_checked(i, fits, started, cause.data);
+	else
+		instance_compared(i, fits, cause.data);
 	text_deinit(&cause);
 }
 

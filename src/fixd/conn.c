@@ -110,15 +110,9 @@ void conn_new(struct daemon *d, int fd)
 	link_insert(&d->conns, &c->link);
 	d->n_conns++;
 	c->source = loop_messages(d->loop, fd, &handler, c);
-	if (!may_connect(c)) {
-		struct wire_header none = { 0 };
-
+	c->allowed = may_connect(c);
+	if (!c->allowed)
 		log_warn(0, "connection %llu of uid %u is not allowed", (unsigned long long)c->id, (unsigned)c->uid);
-		conn_reply_error(c, &none, -EACCES, "user %u is not allowed to use this fixd; see allow-users in fixd.ini",
-				 (unsigned)c->uid);
-		shutdown(fd, SHUT_RD);
-		return;
-	}
 	log_debug("connection %llu: pid %d, uid %u", (unsigned long long)c->id, (int)c->pid, (unsigned)c->uid);
 }
 

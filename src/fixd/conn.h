@@ -24,6 +24,7 @@ struct conn {
 	uid_t uid;
 	gid_t gid;
 	pid_t pid;
+	bool allowed; /* otherwise every request is answered with that it is not */
 	bool greeted;
 	bool owner; /* the daemon's user, or root */
 	struct link leases;
@@ -55,4 +56,6 @@ struct listener;
 
 /* Binds `path` (a dead socket is replaced), or takes the socket of LISTEN_FDS. -EADDRINUSE: a daemon answers there. */
 int listener_new(struct daemon *d, struct listener **out);
+/* Who may connect has changed. */
+void listener_permit(struct listener *l);
 struct listener *listener_free(struct listener *l);

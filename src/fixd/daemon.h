@@ -27,6 +27,7 @@ struct daemon {
 	int64_t started;
 	uint64_t last_serial;
 	uint64_t memory_used;
+	size_t n_images, images_max;
 	uint64_t hits, misses, failures, evictions;
 	bool stopping;
 	struct timer idle;

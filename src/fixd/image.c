@@ -36,8 +36,10 @@ struct image *image_unref(struct image *im)
 	}
 	for (size_t i = 0; im->depends && i < im->n_depends; i++)
 		image_unref(im->depends[i]);
-	region_release(d->region, im->address);
+	if (im->address)
+		region_release(d->region, im->address);
 	d->memory_used -= im->bytes;
+	d->n_images--;
 	fd_close(im->fd);
 	free(im->depends);
 	free(im->saw);
@@ -68,6 +70,18 @@ static int add_closure(struct image *im, struct image **out, size_t n, size_t ma
 int image_closure(struct image *im, struct image **out, size_t max)
 {
 	return add_closure(im, out, 0, max);
+}
+
+void image_limit(struct daemon *d)
+{
+	while (d->n_images >= d->images_max) {
+		struct instance *victim = session_least_used(d->session);
+
+		if (!victim)
+			return;
+		d->evictions++;
+		instance_retire(victim, "evicted: there are too many images for the open files allowed");
+	}
 }
 
 int memory_reserve(struct daemon *d, uint64_t more)
@@ -106,5 +120,7 @@ void lease_free(struct lease *l)
 	link_remove(&l->in_conn);
 	link_remove(&l->in_image);
 	free(l);
+	if (im->instance && im->instance->current == im)
+		instance_touch(im->instance); /* its idle time starts */
 	image_unref(im);
 }

@@ -23,6 +23,7 @@ struct image {
 	struct instance *instance; /* NULL once the instance is gone */
 	struct link leases;	   /* lease::in_image */
 	size_t n_leases;
+	size_t n_pins; /* by instances that are built with it */
 	uint64_t serial;
 	int fd;
 	enum wire_image_kind kind;
@@ -56,6 +57,9 @@ int image_closure(struct image *im, struct image **out, size_t max);
  * The caller counts them in daemon::memory_used.
  */
 int memory_reserve(struct daemon *d, uint64_t more);
+
+/* Keeps descriptors for clients: gives up images, least recently used first, beyond daemon::images_max. */
+void image_limit(struct daemon *d);
 
 /* A connection's hold on an image. */
 struct lease {

@@ -20,6 +20,8 @@
 /* A build whose inputs changed under it is done again so many times. */
 #define UNSETTLED_MAX 3
 
+#define EXPIRE_AGAIN (100 * NSEC_PER_MSEC)
+
 static struct daemon *daemon_of(const struct instance *i)
 {
 	return i->session->daemon;
@@ -58,30 +60,47 @@ static void set_cause(struct instance *i, const char *cause)
 	i->stale_cause = copy;
 }
 
+/* Pinned images are those a build was, or will be, started with: they do not expire meanwhile. */
+static void set_pin(struct instance *i, size_t k, struct image *im)
+{
+	struct image *old = i->pins[k];
+
+	i->pins[k] = im ? image_ref(im) : NULL;
+	if (im)
+		im->n_pins++;
+	if (old) {
+		old->n_pins--;
+		image_unref(old);
+	}
+}
+
 static void unpin(struct instance *i)
 {
 	for (size_t k = 0; i->pins && k < i->fixture->n_depends; k++)
-		image_unref(i->pins[k]);
+		set_pin(i, k, NULL);
 	free(i->pins);
 	i->pins = NULL;
 }
 
-static void answer_all(struct instance *i, enum outcome outcome)
+/* The state of an instance nobody is at work on. */
+static void rest(struct instance *i)
 {
-	i->eager_from = 0;
-	while (!link_empty(&i->waiters)) {
-		struct waiter *w = link_entry(i->waiters.next, struct waiter, link);
+	i->state = i->current ? INSTANCE_READY : i->failed ? INSTANCE_FAILED : i->stale_cause ? INSTANCE_STALE : INSTANCE_ABSENT;
+	instance_touch(i);
+}
 
-		link_remove(&w->link);
-		w->answer(w, outcome);
-	}
+static void answer(struct waiter *w, enum outcome outcome)
+{
+	link_remove(&w->link);
+	w->answer(w, outcome);
 }
 
 struct instance *instance_free(struct instance *i)
 {
 	build_abandon(i);
 	set_error(i, xasprintf("fixture '%s' was removed", i->fixture->name));
-	answer_all(i, OUTCOME_FAILED);
+	while (!link_empty(&i->waiters))
+		answer(link_entry(i->waiters.next, struct waiter, link), OUTCOME_FAILED);
 	unpin(i);
 	instance_retire(i, "removed");
 	if (i->last)
@@ -131,7 +150,7 @@ void instance_retire(struct instance *i, const char *cause)
 	if (i->state == INSTANCE_CHECKING)
 		build_abandon(i);
 	if (i->state == INSTANCE_READY || i->state == INSTANCE_CHECKING)
-		i->state = INSTANCE_STALE;
+		rest(i);
 	i->watch = watchset_free(i->watch);
 	log_info("%s: generation %u is stale: %s", i->title, im->generation, cause);
 	image_unref(im);
@@ -139,12 +158,14 @@ void instance_retire(struct instance *i, const char *cause)
 
 void instance_clear_failure(struct instance *i)
 {
-	if (i->state != INSTANCE_FAILED)
+	if (!i->failed)
 		return;
-	i->state = i->stale_cause ? INSTANCE_STALE : INSTANCE_ABSENT;
+	i->failed = false;
 	set_error(i, NULL);
 	i->unsettled = 0;
 	i->watch = watchset_free(i->watch);
+	if (i->state == INSTANCE_FAILED)
+		rest(i);
 }
 
 /* The dependency `k`, made when it is not there yet: it takes its part of our scope key and of our environment. */
@@ -172,7 +193,7 @@ static enum outcome ensure_dependencies(struct instance *i, int64_t asked)
 		struct instance *dep = dependency(i, k, &err);
 		enum outcome one = dep ? ensure(dep, asked) : OUTCOME_FAILED;
 
-		i->pins[k] = image_unref(i->pins[k]);
+		set_pin(i, k, NULL);
 		if (one == OUTCOME_FAILED) {
 			set_error(i, xasprintf("it depends on '%s': %s", i->fixture->depends[k].name,
 					       dep ? dep->error : strerror(-err)));
@@ -180,7 +201,7 @@ static enum outcome ensure_dependencies(struct instance *i, int64_t asked)
 			return OUTCOME_FAILED;
 		}
 		if (one == OUTCOME_READY)
-			i->pins[k] = image_ref(dep->current);
+			set_pin(i, k, dep->current);
 		else
 			all = OUTCOME_PENDING;
 	}
@@ -265,14 +286,11 @@ static void remember_dependencies(struct instance *i)
 
 static enum outcome ensure_visited(struct instance *i, int64_t asked)
 {
-	enum outcome deps;
+	enum outcome deps = ensure_dependencies(i, asked);
 
-	if (i->state == INSTANCE_BUILDING || i->state == INSTANCE_CHECKING)
-		return OUTCOME_PENDING;
-	deps = ensure_dependencies(i, asked);
 	if (deps == OUTCOME_FAILED) {
 		if (i->state == INSTANCE_WAITING)
-			i->state = i->current ? INSTANCE_READY : INSTANCE_ABSENT;
+			rest(i);
 		return OUTCOME_FAILED;
 	}
 	if (deps == OUTCOME_PENDING) {
@@ -287,8 +305,9 @@ static enum outcome ensure_visited(struct instance *i, int64_t asked)
 			return now;
 		}
 	}
-	if (i->state == INSTANCE_FAILED && !may_retry(i, asked) && (i->failed_at >= asked || !other_dependencies_than_failed(i))) {
+	if (i->failed && !may_retry(i, asked) && (i->failed_at >= asked || !other_dependencies_than_failed(i))) {
 		unpin(i);
+		rest(i);
 		return OUTCOME_FAILED;
 	}
 	i->state = INSTANCE_BUILDING;
@@ -296,50 +315,57 @@ static enum outcome ensure_visited(struct instance *i, int64_t asked)
 	return OUTCOME_PENDING;
 }
 
+/* Counts the requests that are looked into, so that within one of them nobody is asked twice. */
+static uint64_t pass;
+static unsigned depth;
+
 static enum outcome ensure(struct instance *i, int64_t asked)
 {
 	enum outcome outcome;
 
+	if (i->state == INSTANCE_BUILDING || i->state == INSTANCE_CHECKING)
+		return OUTCOME_PENDING;
+	if (depth == 0)
+		pass++;
+	else if (i->seen_in_pass == pass)
+		return i->seen_outcome;
+	depth++;
 	i->visiting++;
 	outcome = ensure_visited(i, asked);
 	i->visiting--;
+	depth--;
+	i->seen_in_pass = pass;
+	i->seen_outcome = outcome;
 	return outcome;
 }
 
-/* The time of the request that has waited longest; 0: nobody asks. */
-static int64_t first_asked(const struct instance *i)
+static void note_waiting(struct instance *i)
 {
-	int64_t asked = i->eager_from;
-
-	if (!link_empty(&i->waiters)) {
-		int64_t first = link_entry(i->waiters.next, struct waiter, link)->asked;
-
-		if (!asked || first < asked)
-			asked = first;
-	}
-	return asked;
+	link_for_each(l, &i->waiters)
+		link_entry(l, struct waiter, link)->built = true;
 }
 
+/* Answers who can be answered, each by what holds for the time at which it asked. */
 static void advance(struct instance *i)
 {
-	int64_t asked = first_asked(i);
-	enum outcome outcome;
+	while (!link_empty(&i->waiters)) {
+		struct waiter *w = link_entry(i->waiters.next, struct waiter, link);
+		enum outcome outcome = ensure(i, w->asked);
 
-	if (!asked) {
-		/* Everybody who waited for its dependencies has left. */
-		if (i->state == INSTANCE_WAITING) {
-			unpin(i);
-			i->state = i->current ? INSTANCE_READY : INSTANCE_ABSENT;
+		if (outcome == OUTCOME_PENDING) {
+			note_waiting(i);
+			return;
 		}
-		return;
+		answer(w, outcome);
 	}
-	outcome = ensure(i, asked);
-	if (outcome == OUTCOME_PENDING) {
-		link_for_each(l, &i->waiters)
-			link_entry(l, struct waiter, link)->built = true;
+	if (i->eager_from && ensure(i, i->eager_from) == OUTCOME_PENDING)
 		return;
+	i->eager_from = 0;
+	/* Everybody who waited for its dependencies has left. */
+	if (i->state == INSTANCE_WAITING) {
+		unpin(i);
+		rest(i);
 	}
-	answer_all(i, outcome);
 }
 
 void instance_want(struct instance *i, struct waiter *w)
@@ -361,32 +387,56 @@ void instance_warm(struct instance *i)
 	advance(i);
 }
 
-struct ready_list {
-	const struct instance *dep;
+struct dependents {
+	uint64_t mark;
 	struct instance **all;
 	size_t n;
 };
 
+/* Those who wait, directly or through others, for an instance with the mark. */
 static void collect_dependents(struct instance *i, void *arg)
 {
-	struct ready_list *list = arg;
+	struct dependents *list = arg;
 
-	for (size_t k = 0; i->state == INSTANCE_WAITING && k < i->fixture->n_depends; k++) {
-		if (i->fixture->depends[k].fixture != list->dep->fixture)
+	for (size_t k = 0; i->state == INSTANCE_WAITING && i->mark != list->mark && k < i->fixture->n_depends; k++) {
+		const struct depend *d = &i->fixture->depends[k];
+		const struct instance *dep = session_find(i->session, d->fixture, d->param, i->scope_key, i->env);
+
+		if (!dep || dep->mark != list->mark)
 			continue;
+		i->mark = list->mark;
 		list->all = xrealloc(list->all, (list->n + 1) * sizeof *list->all);
 		list->all[list->n++] = i;
-		return;
 	}
 }
 
-/* It is ready or failed: answers those who asked, and lets those who depend on it go on. */
-static void settle(struct instance *i)
+static bool is_asked(const struct instance *i)
 {
-	struct ready_list list = { .dep = i };
+	return !link_empty(&i->waiters) || i->eager_from;
+}
+
+void instance_settle(struct instance *i)
+{
+	static uint64_t last_mark;
+	struct dependents list = { .mark = ++last_mark };
+	size_t before;
 
 	advance(i);
-	session_each(i->session, collect_dependents, &list);
+	/* Its end will be settled, too. */
+	if (i->state == INSTANCE_WAITING || i->state == INSTANCE_BUILDING || i->state == INSTANCE_CHECKING)
+		return;
+	i->mark = list.mark;
+	do {
+		before = list.n;
+		session_each(i->session, collect_dependents, &list);
+	} while (list.n > before);
+	/* Who was only wanted by others is wanted again by them, if they still want it. */
+	for (size_t k = 0; k < list.n; k++) {
+		if (!is_asked(list.all[k])) {
+			unpin(list.all[k]);
+			rest(list.all[k]);
+		}
+	}
 	for (size_t k = 0; k < list.n; k++)
 		advance(list.all[k]);
 	free(list.all);
@@ -423,12 +473,14 @@ static void keep_last(struct instance *i, struct image *im)
 	im->saw = saw;
 	image_unref(im);
 	i->current = last;
+	i->failed = false;
 	board_show(daemon_of(i)->board, i->board_slot, last->board_value);
 	log_info("%s: rebuilt, same digest: generation %u stays", i->title, last->generation);
 }
 
 static void publish(struct instance *i, struct image *im)
 {
+	i->failed = false;
 	im->instance = i;
 	im->generation = ++i->generation;
 	im->board_slot = i->board_slot;
@@ -449,8 +501,9 @@ static bool build_again(struct instance *i)
 		return false;
 	log_info("%s: building again: while it was built %s", i->title, changed);
 	set_cause(i, changed);
-	i->state = INSTANCE_STALE;
-	settle(i);
+	unpin(i);
+	rest(i);
+	instance_settle(i);
 	return true;
 }
 
@@ -462,10 +515,11 @@ static void build_failed(struct instance *i, const char *sentence)
 	daemon_of(i)->failures++;
 	set_error(i, xstrdup(sentence));
 	i->state = INSTANCE_FAILED;
+	i->failed = true;
 	i->failed_at = clock_now();
 	i->failed_section = i->fixture->section;
 	log_warn(0, "%s: the build failed: %s", i->title, sentence);
-	settle(i);
+	instance_settle(i);
 }
 
 void instance_build_failed(struct instance *i, const char *sentence)
@@ -502,23 +556,23 @@ void instance_built(struct instance *i, struct image *im)
 	else
 		publish(i, im);
 	instance_touch(i);
-	settle(i);
+	instance_settle(i);
 }
 
 void instance_compared(struct instance *i, bool same, const char *cause)
 {
-	i->state = INSTANCE_READY;
+	rest(i);
 	if (same)
 		instance_hint(i); /* what was heard meanwhile */
 	else
 		instance_retire(i, cause);
-	settle(i);
+	instance_settle(i);
 }
 
-void instance_checked(struct instance *i, bool fits, const char *cause)
+void instance_checked(struct instance *i, bool fits, int64_t started, const char *cause)
 {
 	if (fits)
-		i->current->checked = clock_now();
+		i->current->checked = started;
 	instance_compared(i, fits, cause);
 }
 
@@ -531,8 +585,11 @@ static void expire(void *arg)
 		instance_touch(i);
 		return;
 	}
-	if (i->state != INSTANCE_READY)
-		return; /* whoever is at work on it looks at its age */
+	/* Something is being built with it, or it is being looked at: later. */
+	if (i->state != INSTANCE_READY || i->current->n_pins) {
+		timer_start(daemon_of(i)->loop, &i->expiry, clock_now() + EXPIRE_AGAIN);
+		return;
+	}
 	instance_retire(i, cause);
 	if (i->fixture->policy.rebuild == REBUILD_EAGER)
 		instance_warm(i);
@@ -542,14 +599,10 @@ void instance_touch(struct instance *i)
 {
 	int64_t at = policy_expires(i);
 
-	if (!i->current || i->fixture->policy.max_age == DURATION_NONE) {
-		timer_stop(&i->expiry);
-		return;
-	}
-	/* In use: look again when it could be too old at the earliest. */
 	if (at == INT64_MAX)
-		at = clock_now() + i->fixture->policy.max_age;
-	timer_start(daemon_of(i)->loop, &i->expiry, at + 1);
+		timer_stop(&i->expiry);
+	else
+		timer_start(daemon_of(i)->loop, &i->expiry, at + 1);
 }
 
 void instance_hint(void *instance)
@@ -573,22 +626,36 @@ void instance_hint(void *instance)
 		instance_warm(i);
 }
 
-void instance_redefine(struct instance *i, const struct fixture *f)
+static bool same_list(char *const *a, char *const *b)
 {
-	bool other = !digest_equal(i->fixture->section, f->section);
+	size_t n = list_count(a);
 
-	if (!other) {
+	for (size_t k = 0; k < n; k++) {
+		if (!b || !b[k] || strcmp(a[k], b[k]) != 0)
+			return false;
+	}
+	return list_count(b) == n;
+}
+
+bool instance_redefine(struct instance *i, const struct fixture *f)
+{
+	const struct fixture *old = i->fixture;
+	bool other = !digest_equal(old->section, f->section);
+	bool watches = same_list(old->inputs, f->inputs) && same_list(old->policy.watch, f->policy.watch);
+
+	if (!same_list(old->all_env, f->all_env))
+		return false;
+	if (!other && watches) {
 		i->fixture = f;
 		instance_touch(i);
-		return;
+		return true;
 	}
-	if (i->state == INSTANCE_BUILDING) {
+	if (i->state == INSTANCE_BUILDING)
 		build_abandon(i);
-		i->state = INSTANCE_STALE;
-	}
 	unpin(i); /* counted by the old definition */
-	instance_retire(i, "its section in the ini file changed");
+	instance_retire(i, other ? "its section in the ini file changed" : "what it watches changed in the ini file");
 	instance_clear_failure(i);
 	i->fixture = f;
-	advance(i);
+	rest(i);
+	return true;
 }

@@ -58,6 +58,7 @@ struct instance {
 	uint64_t builds;
 	char *stale_cause;
 	char *error; /* of the last build or of a dependency: a sentence */
+	bool failed; /* and the failure is to be kept */
 	int64_t failed_at;
 	struct digest failed_section;
 	uint64_t *failed_with; /* serials of the dependencies a failed build saw */
@@ -65,6 +66,9 @@ struct instance {
 	int64_t eager_from; /* asked for by the policy at this time; 0: not */
 	struct timer expiry;
 	unsigned visiting; /* ensure() is at work on it */
+	uint64_t seen_in_pass; /* with what outcome */
+	enum outcome seen_outcome;
+	uint64_t mark; /* of instance_settle() */
 };
 
 /* Somebody who asked. `answer` is called exactly once, also from inside instance_want(). */
@@ -87,8 +91,14 @@ void instance_retire(struct instance *i, const char *cause);
 /* Forgets a failure. */
 void instance_clear_failure(struct instance *i);
 
-/* The definition was read again; `section` may be another. */
-void instance_redefine(struct instance *i, const struct fixture *f);
+/*
+ * The definition was read again. False: this instance has no place in it. Otherwise instance_settle() is to follow, when all
+ * instances know their new definitions.
+ */
+bool instance_redefine(struct instance *i, const struct fixture *f);
+
+/* Something about it has changed: answers those who asked, and lets those who depend on it go on. */
+void instance_settle(struct instance *i);
 
 /* Its inputs may have changed: looks, and acts as the policy says. For watchset_new(). */
 void instance_hint(void *instance);
@@ -99,7 +109,7 @@ void instance_touch(struct instance *i);
 /* What the build and check processes report. Takes `im`. */
 void instance_built(struct instance *i, struct image *im);
 void instance_build_failed(struct instance *i, const char *sentence);
-void instance_checked(struct instance *i, bool fits, const char *cause);
+void instance_checked(struct instance *i, bool fits, int64_t started, const char *cause);
 /* A comparison of its inputs is over; the same as instance_checked() but that the check command is still to be asked. */
 void instance_compared(struct instance *i, bool same, const char *cause);
 

@@ -120,14 +120,26 @@ static bool somebody_answers(const struct sockaddr_storage *address, socklen_t l
 	return recv(fd, answer, sizeof answer, MSG_DONTWAIT) > 0;
 }
 
+/* Every connection is checked by itself; the mode keeps the others out before. */
+static mode_t socket_mode(const struct listener *l)
+{
+	const struct config *c = l->daemon->config;
+
+	return c->n_allow_users || c->n_allow_groups ? 0666 : 0600;
+}
+
+void listener_permit(struct listener *l)
+{
+	if (l->path && chmod(l->path, socket_mode(l)) < 0)
+		log_warn(-errno, "the mode of %s cannot be changed", l->path);
+}
+
 static int bind_socket(struct listener *l, const char *path)
 {
-	const struct config *config = l->daemon->config;
 	_cleanup_fd_ int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
 	struct sockaddr_storage address;
 	socklen_t length;
 	struct stat st;
-	mode_t mode = config->n_allow_users || config->n_allow_groups ? 0666 : 0600;
 	int r;
 
 	if (fd < 0)
@@ -146,7 +158,7 @@ static int bind_socket(struct listener *l, const char *path)
 		if (unlink(path) < 0)
 			return -errno;
 	}
-	if (bind(fd, (struct sockaddr *)&address, length) < 0 || chmod(path, mode) < 0)
+	if (bind(fd, (struct sockaddr *)&address, length) < 0 || chmod(path, socket_mode(l)) < 0)
 		return -errno;
 	l->path = xstrdup(path);
 	if (listen(fd, 1024) < 0)

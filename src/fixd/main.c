@@ -169,15 +169,23 @@ static int check_only(const struct config *c)
 	return n ? EXIT_CONFIG : EXIT_SUCCESS;
 }
 
+/* The name of the socket also names our directory of trees: it must be the same from everywhere. */
+static char *absolute(const char *path)
+{
+	_cleanup_free_ char *here = *path == '/' ? NULL : getcwd(NULL, 0);
+
+	return here ? xasprintf("%s/%s", here, path) : xstrdup(path);
+}
+
 /* $FIXD_SOCKET is where clients look first; then the user's own place, then the system's. */
 static char *choose_socket(const struct options *o, const struct config *c)
 {
 	const char *env = getenv("FIXD_SOCKET"), *runtime = getenv("XDG_RUNTIME_DIR");
 
 	if (o->socket || c->socket)
-		return xstrdup(o->socket ? o->socket : c->socket);
+		return absolute(o->socket ? o->socket : c->socket);
 	if (env && *env)
-		return xstrdup(env);
+		return absolute(env);
 	if (runtime && *runtime)
 		return xasprintf("%s/fixd/socket", runtime);
 	return xstrdup("/run/fixd/socket");
@@ -196,19 +204,14 @@ static void warm(struct daemon *d)
 
 	for (size_t i = 0; i < d->config->n_fixtures; i++) {
 		const struct fixture *f = d->config->fixtures[i];
-		_cleanup_free_ char *names = session_env_names(f);
-		char **env = list_split(names);
+		size_t n = list_count(f->all_env);
+		char **env = xcalloc(n + 1, sizeof *env);
 		static char *const none[] = { NULL, NULL };
 
-		for (size_t k = 0; env[k]; k++) {
-			const char *v = getenv(env[k]);
+		for (size_t k = 0; k < n; k++) {
+			const char *v = getenv(f->all_env[k]);
 
-			if (v) {
-				char *pair = xasprintf("%s=%s", env[k], v);
-
-				free(env[k]);
-				env[k] = pair;
-			}
+			env[k] = v ? xasprintf("%s=%s", f->all_env[k], v) : xstrdup(f->all_env[k]);
 		}
 		for (char *const *param = f->params ? f->params : none; f->warm && (*param || !f->params); param++) {
 			struct instance *in;
@@ -233,9 +236,10 @@ int daemon_reload(struct daemon *d, struct text *problems)
 		log_error(0, "the configuration was not read, the old one stays");
 	} else {
 		config_check_sources(fresh, problems);
-		if (fresh->address_base != old->address_base || fresh->io != old->io || strcmp(fresh->root, old->root))
-			text_printf(problems, "%s: address-base, io and root take effect at the next start\n", fresh->file);
+		if (fresh->address_base != old->address_base || fresh->io != old->io)
+			text_printf(problems, "%s: address-base and io take effect at the next start\n", fresh->file);
 		d->config = fresh;
+		listener_permit(d->listener);
 		session_redefine(d->session, fresh);
 		config_free(old);
 		log_info("configuration read: %zu fixtures", fresh->n_fixtures);
@@ -314,15 +318,18 @@ static int watch_signals(struct daemon *d, struct signals *s)
 }
 
 /* A descriptor for every image and every client. */
-static void raise_limits(void)
+static void raise_limits(struct daemon *d)
 {
 	struct rlimit r;
 
-	if (getrlimit(RLIMIT_NOFILE, &r) < 0 || r.rlim_cur >= r.rlim_max)
-		return;
-	r.rlim_cur = r.rlim_max;
-	if (setrlimit(RLIMIT_NOFILE, &r) < 0)
-		log_warn(-errno, "the number of open files cannot be raised");
+	if (getrlimit(RLIMIT_NOFILE, &r) < 0)
+		r.rlim_cur = r.rlim_max = 1024;
+	if (r.rlim_cur < r.rlim_max) {
+		r.rlim_cur = r.rlim_max;
+		if (setrlimit(RLIMIT_NOFILE, &r) < 0)
+			log_warn(-errno, "the number of open files cannot be raised");
+	}
+	d->images_max = (size_t)r.rlim_cur / 2;
 }
 
 static int start(struct daemon *d, struct signals *signals)
@@ -330,9 +337,11 @@ static int start(struct daemon *d, struct signals *signals)
 	int r;
 
 	d->started = clock_now();
+	/* No image of this daemon has the number of one of another, also where every daemon has the same pid. */
+	d->last_serial = (uint64_t)clock_real();
 	link_init(&d->conns);
 	timer_init(&d->idle, on_idle, d);
-	raise_limits();
+	raise_limits(d);
 	r = loop_new(&d->loop, (enum io_kind)d->config->io, &d->io_reason);
 	if (r < 0) {
 		log_error(0, "no event loop: %s", d->io_reason ? d->io_reason : strerror(-r));

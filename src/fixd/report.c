@@ -187,12 +187,21 @@ static void put_fixture(struct daemon *d, const struct fixture *f, struct text *
 	record_end(out, mark);
 }
 
+/* name[param] names its fixture. */
+static bool names_fixture(const char *pattern, const struct fixture *f)
+{
+	size_t n = strcspn(pattern, "[");
+
+	return !fnmatch(pattern, f->name, 0) ||
+	       (pattern[n] == '[' && strlen(f->name) == n && !strncmp(pattern, f->name, n));
+}
+
 void report_list(struct daemon *d, const char *pattern, struct text *out)
 {
 	size_t list = record_begin(out, REPORT_FIXTURES, RECORD_LIST);
 
 	for (size_t i = 0; i < d->config->n_fixtures; i++) {
-		if (!fnmatch(pattern, d->config->fixtures[i]->name, 0))
+		if (names_fixture(pattern, d->config->fixtures[i]))
 			put_fixture(d, d->config->fixtures[i], out);
 	}
 	record_end(out, list);
@@ -252,6 +261,7 @@ void report_cleanup(struct daemon *d, char *const *patterns, uint32_t flags, int
 		record_string(out, REPORT_REMOVED, i->title);
 		instance_retire(i, "cleaned up");
 		instance_clear_failure(i);
+		instance_settle(i);
 	}
 	record_end(out, mark);
 	mark = record_begin(out, REPORT_KEPT, RECORD_LIST);

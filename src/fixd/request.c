@@ -202,7 +202,6 @@ static void want(struct conn *c, const struct wire_header *h, const struct wire_
 	c->n_pending++;
 	timer_init(&p->limit, give_up, p);
 	timer_start(c->daemon->loop, &p->limit, now + a->timeout_ms * NSEC_PER_MSEC);
-	watcher_drain(c->daemon->watcher);
 	instance_want(i, &p->waiter);
 }
 
@@ -226,12 +225,17 @@ static bool handle_attach(struct conn *c, const struct wire_header *h, const voi
 		list_free(env);
 		return true;
 	}
+	/* Every edit that was complete when the request was sent has been heard after this. */
+	watcher_drain(c->daemon->watcher);
+	session_make_room(c->daemon->session);
 	r = session_instance(c->daemon->session, f, param, node, env, &i);
 	list_free(env);
 	if (r == -ENOKEY) {
-		_cleanup_free_ char *names = session_env_names(f);
+		_cleanup_text_ struct text names = { 0 };
 
-		conn_reply_error(c, h, r, "%s", names);
+		for (size_t k = 0; f->all_env[k]; k++)
+			text_printf(&names, "%s\n", f->all_env[k]);
+		conn_reply_error(c, h, r, "%s", names.data);
 	} else if (r < 0) {
 		conn_reply_error(c, h, r, "there are %u instances already, all of them in use", SESSION_INSTANCES_MAX);
 	} else {
@@ -406,6 +410,9 @@ void request_dispatch(struct conn *c, const void *data, size_t size)
 		conn_drop(c, c->greeted ? "a second hello" : "a request before hello");
 	} else if (conn_is_stuck(c) || c->n_pending >= PENDING_MAX) {
 		conn_drop(c, "it does not read its answers, or asks too much at once");
+	} else if (!c->allowed) {
+		conn_reply_error(c, h, -EACCES, "user %u is not allowed to use this fixd; see allow-users in fixd.ini",
+				 (unsigned)c->uid);
 	} else if ((r->flags & WIRE_OWNER_ONLY) && !c->owner) {
 		conn_reply_error(c, h, -EACCES, "only the user of the daemon, and root, may do that");
 	} else if (!r->handle(c, h, aligned + sizeof *h, size)) {

@@ -83,40 +83,29 @@ static const char *env_value(char *const *env, const char *name)
 	return NULL;
 }
 
-static void collect_env(const struct fixture *f, struct text *out)
-{
-	for (size_t i = 0; f->env && f->env[i]; i++)
-		text_printf(out, "%s\n", f->env[i]);
-	for (size_t i = 0; i < f->n_depends; i++)
-		collect_env(f->depends[i].fixture, out);
-}
-
-char *session_env_names(const struct fixture *f)
-{
-	struct text t = { 0 };
-
-	collect_env(f, &t);
-	return text_steal(&t);
-}
-
 /* The asker's values of the variables that a fixture and its dependencies name. NULL: one is missing. */
 static char **pick_env(const struct fixture *f, char *const *env)
 {
-	_cleanup_free_ char *joined = session_env_names(f);
-	char **names = list_split(joined);
+	size_t n = list_count(f->all_env);
+	char **picked = xcalloc(n + 1, sizeof *picked);
 
-	for (size_t i = 0; names[i]; i++) {
-		const char *v = env_value(env, names[i]);
+	for (size_t i = 0; i < n; i++) {
+		const char *v = env_value(env, f->all_env[i]);
 
 		if (!v) {
-			list_free(names);
+			list_free(picked);
 			return NULL;
 		}
-		free(names[i]);
-		names[i] = xstrdup(v);
+		picked[i] = xstrdup(v);
 	}
-	return names;
+	return picked;
 }
+
+struct identity {
+	char *scope_key;
+	char **env;
+	char *key;
+};
 
 static char *instance_key(const struct fixture *f, const char *param, const char *scope_key, char *const *env)
 {
@@ -128,35 +117,57 @@ static char *instance_key(const struct fixture *f, const char *param, const char
 	return text_steal(&t);
 }
 
+/* What tells one instance from another. -ENOKEY: a variable is missing. */
+static int identify(const struct fixture *f, const char *param, const char *node, char *const *env, struct identity *id)
+{
+	id->env = pick_env(f, env);
+	if (!id->env)
+		return -ENOKEY;
+	id->scope_key = session_scope_key(f->scope, node);
+	id->key = instance_key(f, param, id->scope_key, id->env);
+	return 0;
+}
+
+static void identity_deinit(struct identity *id)
+{
+	free(id->scope_key);
+	free(id->key);
+	list_free(id->env);
+}
+
+static struct instance *find(struct session *s, const struct identity *id)
+{
+	struct instance key = { .key = id->key }, **found = tfind(&key, &s->instances, by_key);
+
+	return found ? *found : NULL;
+}
+
+struct instance *session_find(struct session *s, const struct fixture *f, const char *param, const char *node, char *const *env)
+{
+	__attribute__((cleanup(identity_deinit))) struct identity id = { 0 };
+
+	return identify(f, param, node, env, &id) == 0 ? find(s, &id) : NULL;
+}
+
 int session_instance(struct session *s, const struct fixture *f, const char *param, const char *node, char *const *env,
 		     struct instance **out)
 {
-	_cleanup_free_ char *scope_key = session_scope_key(f->scope, node);
-	char **picked = pick_env(f, env);
-	struct instance key = { 0 }, **found, *i;
+	__attribute__((cleanup(identity_deinit))) struct identity id = { 0 };
+	int r = identify(f, param, node, env, &id);
 
-	if (!picked)
-		return -ENOKEY;
-	key.key = instance_key(f, param, scope_key, picked);
-	found = tfind(&key, &s->instances, by_key);
-	if (found) {
-		free(key.key);
-		list_free(picked);
-		*out = *found;
+	if (r < 0)
+		return r;
+	*out = find(s, &id);
+	if (*out)
 		return 0;
-	}
 	if (s->n_instances >= SESSION_INSTANCES_MAX)
-		session_sweep(s);
-	if (s->n_instances >= SESSION_INSTANCES_MAX) {
-		free(key.key);
-		list_free(picked);
 		return -ENOSPC;
-	}
-	i = instance_new(s, f, param, scope_key, picked);
-	i->key = key.key;
-	tsearch(i, &s->instances, by_key);
+	*out = instance_new(s, f, param, id.scope_key, id.env);
+	(*out)->key = id.key;
+	id.env = NULL;
+	id.key = NULL;
+	tsearch(*out, &s->instances, by_key);
 	s->n_instances++;
-	*out = i;
 	return 0;
 }
 
@@ -221,6 +232,7 @@ static void remove_instance(struct session *s, struct instance *i)
 void session_redefine(struct session *s, const struct config *c)
 {
 	struct collection list = { 0 };
+	size_t kept = 0;
 
 	session_each(s, collect, &list);
 	for (size_t k = 0; k < list.n; k++) {
@@ -228,18 +240,30 @@ void session_redefine(struct session *s, const struct config *c)
 		const struct fixture *f = config_find(c, i->fixture->name);
 		bool param_gone = f && (i->param ? !list_has(f->params, i->param) : f->params != NULL);
 
-		if (!f || param_gone)
-			remove_instance(s, i);
+		if (f && !param_gone && instance_redefine(i, f))
+			list.all[kept++] = i;
 		else
-			instance_redefine(i, f);
+			remove_instance(s, i);
 	}
+	/* Only now does nothing lead back into the old configuration. */
+	for (size_t k = 0; k < kept; k++)
+		instance_settle(list.all[k]);
 	free(list.all);
 }
 
-void session_sweep(struct session *s)
+void session_make_room(struct session *s)
 {
 	struct collection list = { 0 };
 
+	if (s->n_instances < SESSION_INSTANCES_MAX)
+		return;
+	for (int n = 0; n < SESSION_INSTANCES_MAX / 16; n++) {
+		struct instance *i = session_least_used(s);
+
+		if (!i)
+			break;
+		instance_retire(i, "evicted: there are too many instances");
+	}
 	session_each(s, collect, &list);
 	for (size_t k = 0; k < list.n; k++) {
 		if (instance_idle(list.all[k]))

@@ -33,11 +33,11 @@ struct session *session_free(struct session *s);
 int session_instance(struct session *s, const struct fixture *f, const char *param, const char *node, char *const *env,
 		     struct instance **out);
 
+/* The same, but none is made: NULL. */
+struct instance *session_find(struct session *s, const struct fixture *f, const char *param, const char *node, char *const *env);
+
 /* The part of a place that a scope distinguishes; to be freed. */
 char *session_scope_key(int scope, const char *node);
-
-/* All names of variables a fixture and its dependencies are told of, one a line; to be freed. */
-char *session_env_names(const struct fixture *f);
 
 /* Calls `fn` for every instance; it must neither make nor free any. */
 void session_each(struct session *s, void (*fn)(struct instance *i, void *arg), void *arg);
@@ -47,5 +47,5 @@ struct instance *session_least_used(struct session *s);
 
 /* New definitions: instances get them, or end. */
 void session_redefine(struct session *s, const struct config *c);
-/* Frees what is idle. */
-void session_sweep(struct session *s);
+/* If there are too many instances: gives up what was used longest ago, and frees what is idle. */
+void session_make_room(struct session *s);

@@ -9,9 +9,11 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/personality.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
@@ -82,7 +84,7 @@ static int look_up(const char *user, struct identity *id)
 }
 
 /* In the child. Whatever fails here shows as an exit status of 127 and a line in the log. */
-_Noreturn static void become_helper(int channel, int errors, const struct identity *id)
+_Noreturn static void become_helper(int channel, int errors, const struct identity *id, bool steady)
 {
 	static const char failed[] = "fixd-builder cannot be started\n";
 	char name[] = "fixd-builder", *argv[] = { name, NULL };
@@ -95,6 +97,8 @@ _Noreturn static void become_helper(int channel, int errors, const struct identi
 	signal(SIGPIPE, SIG_DFL);
 	setpgid(0, 0);
 	setrlimit(RLIMIT_CORE, &no_core);
+	if (steady)
+		personality(ADDR_NO_RANDOMIZE); /* best effort */
 	dup2(null, 0);
 	dup2(null, 1);
 	dup2(errors, 2);
@@ -110,7 +114,7 @@ _Noreturn static void become_helper(int channel, int errors, const struct identi
 	_exit(127);
 }
 
-int spawn_helper(const char *user, struct spawned *out)
+int spawn_helper(const char *user, bool steady, struct spawned *out)
 {
 	_cleanup_fd_ int here = -1, there = -1, from = -1, to = -1;
 	struct identity id;
@@ -133,13 +137,14 @@ int spawn_helper(const char *user, struct spawned *out)
 	if (pid < 0)
 		return -errno;
 	if (pid == 0)
-		become_helper(there, to, user ? &id : NULL);
+		become_helper(there, to, user ? &id : NULL, steady);
 	/* Both sides do it, so that the group is there whoever runs first. */
 	setpgid(pid, pid);
 	out->pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
 	if (out->pidfd < 0) {
 		r = -errno;
 		kill(-pid, SIGKILL);
+		waitpid(pid, NULL, 0);
 		return r;
 	}
 	out->pid = pid;

@@ -2,6 +2,7 @@
 /* Starting a helper process in its own process group. */
 #pragma once
 
+#include <stdbool.h>
 #include <sys/types.h>
 
 struct spawned {
@@ -14,5 +15,8 @@ struct spawned {
 /* Finds fixd-builder: $FIXD_BUILDER, beside this program, or where it was installed. */
 int spawn_init(void);
 
-/* `user` (or NULL) needs root. 0 or -errno; the caller owns the descriptors and reaps the process. */
-int spawn_helper(const char *user, struct spawned *out);
+/*
+ * `user` (or NULL) needs root. `steady`: its addresses are the same every time, so that an allocator that mixes them into its
+ * layout gives equal builds equal bytes. 0 or -errno; the caller owns the descriptors and reaps the process.
+ */
+int spawn_helper(const char *user, bool steady, struct spawned *out);

@@ -270,14 +270,20 @@ static void add_path(struct watchset *s, struct entries *list, const char *path,
 /* The directories in which the parts of a glob are looked up. */
 static void subscribe_glob(struct watchset *s, const char *pattern)
 {
-	for (const char *slash = strchr(pattern + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
-		_cleanup_free_ char *prefix = xstrndup(pattern, (size_t)(slash - pattern));
+	for (const char *slash = pattern; slash; slash = strchr(slash + 1, '/')) {
+		_cleanup_free_ char *prefix = xstrndup(pattern, slash > pattern ? (size_t)(slash - pattern) : 1);
 		size_t part = strcspn(slash + 1, "/");
 		_cleanup_free_ char *next = xstrndup(slash + 1, part);
 		glob_t g;
 
 		if (!strpbrk(next, "*?[") && !strpbrk(prefix, "*?["))
 			continue;
+		if (!strpbrk(prefix, "*?[")) {
+			/* It may be still to come. */
+			subscribe_way(s, prefix, 0);
+			subscribe(s, prefix, NULL, MASK_NAMES | MASK_SELF);
+			continue;
+		}
 		if (glob(prefix, GLOB_NOSORT, NULL, &g) != 0)
 			continue;
 		for (size_t i = 0; i < g.gl_pathc; i++) {

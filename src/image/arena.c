@@ -24,6 +24,7 @@ struct arena {
 	unsigned tcache;
 	unsigned outer; /* the thread's own arena, between enter and leave */
 	bool outer_tcache;
+	int hook_error; /* of the last extent that was refused */
 	int error;
 };
 
@@ -42,7 +43,7 @@ static void *hook_alloc(extent_hooks_t *hooks, void *new_addr, size_t size, size
 	(void)index;
 	if (new_addr && (uintptr_t)new_addr != at + gap)
 		return NULL;
-	p = space_extend(a->space, gap + size, &a->error);
+	p = space_extend(a->space, gap + size, &a->hook_error);
 	if (!p)
 		return NULL;
 	*zero = true;
@@ -81,14 +82,9 @@ static int arena_control(const struct arena *a, const char *name, void *value, s
 static int configure(struct arena *a)
 {
 	ssize_t never = -1;
-	size_t grow = SPACE_STEP;
 	int r = arena_control(a, "dirty_decay_ms", &never, sizeof never);
 
-	if (r == 0)
-		r = arena_control(a, "muzzy_decay_ms", &never, sizeof never);
-	if (r == 0)
-		r = arena_control(a, "retain_grow_limit", &grow, sizeof grow);
-	return r;
+	return r ? r : arena_control(a, "muzzy_decay_ms", &never, sizeof never);
 }
 
 int arena_new(struct arena **out, struct space *space)
@@ -131,7 +127,7 @@ static int arena_flags(const struct arena *a, size_t size, size_t align)
 /* Free extents are only merged by a purge; without it a full space looks fuller than it is. */
 static void coalesce(struct arena *a)
 {
-	mallctl("thread.tcache.flush", NULL, NULL, NULL, 0);
+	mallctl("tcache.flush", NULL, NULL, &a->tcache, sizeof a->tcache);
 	arena_control(a, "purge", NULL, 0);
 }
 
@@ -144,20 +140,31 @@ void *arena_alloc(struct arena *a, size_t size, size_t align)
 		coalesce(a);
 		p = mallocx(size ? size : 1, flags);
 	}
-	if (!p && a->error == 0)
-		a->error = -ENOMEM;
+	if (!p)
+		a->error = a->hook_error ? a->hook_error : -ENOMEM;
 	return p;
 }
 
+/* Not rallocx(): the old block must be freed as any other is, so that nothing stale stays in it. */
 void *arena_realloc(struct arena *a, void *p, size_t size)
 {
-	void *q;
+	size_t old = p ? sallocx(p, 0) : 0, now;
+	void *q = p;
 
+	if (size == 0)
+		size = 1;
 	if (!p)
 		return arena_alloc(a, size, 0);
-	q = rallocx(p, size ? size : 1, arena_flags(a, size, 0));
-	if (!q && a->error == 0)
-		a->error = -ENOMEM;
+	now = xallocx(p, size, 0, MALLOCX_ARENA(a->index) | MALLOCX_TCACHE(a->tcache) | MALLOCX_ZERO);
+	if (now < size) {
+		q = arena_alloc(a, size, 0);
+		if (!q)
+			return NULL;
+		memcpy(q, p, old < size ? old : size);
+		arena_free(a, p);
+	}
+	/* What lies behind the end is new when it grows again. */
+	memset((char *)q + size, 0, sallocx(q, 0) - size);
 	return q;
 }
 

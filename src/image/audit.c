@@ -157,6 +157,7 @@ int64_t audit_run(const struct audit *a, size_t report_max, struct digest *diges
 			digest_drop(stream);
 		return r;
 	}
+	digest_add(stream, &a->root, sizeof a->root);
 	*digest = digest_end(stream);
 	return strays;
 }

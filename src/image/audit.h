@@ -23,6 +23,7 @@ typedef void (*audit_stray_fn)(void *arg, size_t offset, uintptr_t value, const 
 struct audit {
 	const char *base; /* the image, as mapped */
 	size_t size;
+	uint64_t root; /* offset of the root object: part of the digest */
 	const struct audit_range *dependencies;
 	size_t n_dependencies;
 	audit_stray_fn stray; /* NULL: no audit */

@@ -76,9 +76,10 @@ static int prepare(struct cow *c)
 	return 0;
 }
 
-static int64_t each_run_by_scan(struct cow *c, run_fn fn, void *arg)
+/* *unknown: this kernel does not have it. */
+static int64_t each_run_by_scan(struct cow *c, run_fn fn, void *arg, bool *unknown)
 {
-	struct scan_region runs[256];
+	struct scan_region runs[256] = { 0 }; /* valgrind does not know that the kernel fills it */
 	struct scan_arg scan = {
 		.size = sizeof scan,
 		.start = (uintptr_t)c->base,
@@ -94,8 +95,10 @@ static int64_t each_run_by_scan(struct cow *c, run_fn fn, void *arg)
 	while (scan.start < scan.end) {
 		int n = ioctl(c->pagemap, SCAN_IOCTL, &scan);
 
-		if (n < 0)
+		if (n < 0) {
+			*unknown = errno == ENOTTY || errno == EINVAL || errno == ENOSYS;
 			return -errno;
+		}
 		for (int i = 0; i < n; i++) {
 			int64_t r = fn(c, arg, (char *)(uintptr_t)runs[i].start, (runs[i].end - runs[i].start) / PAGE);
 
@@ -145,13 +148,14 @@ static int64_t each_run_by_pagemap(struct cow *c, run_fn fn, void *arg)
 static int64_t each_run(struct cow *c, run_fn fn, void *arg)
 {
 	static bool no_scan;
+	bool unknown = false;
 	int64_t r = prepare(c);
 
 	if (r < 0)
 		return r;
 	if (!cow_without_scan && !__atomic_load_n(&no_scan, __ATOMIC_RELAXED)) {
-		r = each_run_by_scan(c, fn, arg);
-		if (r != -ENOTTY && r != -EINVAL && r != -ENOSYS)
+		r = each_run_by_scan(c, fn, arg, &unknown);
+		if (!unknown)
 			return r;
 		__atomic_store_n(&no_scan, true, __ATOMIC_RELAXED);
 	}
@@ -180,8 +184,9 @@ static int64_t reset_run(struct cow *c, void *arg, char *start, size_t pages)
 	int64_t changed = 0;
 
 	reset->private_pages += pages;
-	if (reset->drop || reset->private_pages > KEEP_PAGES)
-		return madvise(start, pages * PAGE, MADV_DONTNEED) < 0 ? -errno : (int64_t)pages;
+	/* Locked memory (mlockall) cannot be dropped: then it is copied, too. */
+	if ((reset->drop || reset->private_pages > KEEP_PAGES) && madvise(start, pages * PAGE, MADV_DONTNEED) == 0)
+		return (int64_t)pages;
 	for (size_t i = 0; i < pages; i++) {
 		if (memcmp(start + i * PAGE, pristine + i * PAGE, PAGE) == 0)
 			continue;

@@ -15,6 +15,8 @@
 #include "base/fd.h"
 #include "image/digest.h"
 
+#define PAGE 4096
+
 struct copy {
 	int (*grant)(void *arg, uint64_t total);
 	void *arg;
@@ -40,9 +42,10 @@ static int fail(struct copy *c, const char *path, int err)
 	return err;
 }
 
+/* A tmpfs uses whole pages. */
 static int budget(struct copy *c, uint64_t more)
 {
-	c->bytes += more;
+	c->bytes += (more + PAGE - 1) / PAGE * PAGE;
 	return c->grant ? c->grant(c->arg, c->bytes) : 0;
 }
 
@@ -122,6 +125,9 @@ static int copy_subdirectory(struct copy *c, int from, int to, const char *name,
 
 	if (in < 0)
 		return fail(c, path, -errno);
+	r = budget(c, 1);
+	if (r < 0)
+		return fail(c, path, r);
 	if (mkdirat(to, name, 0700) < 0)
 		return fail(c, path, -errno);
 	out = openat(to, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The manifest of a directory fixture: what a tree consists of. It is the image of such a fixture, so equal trees have equal
- * manifests, byte for byte. Text, one entry a line, sorted by path (strcmp), the root itself left out:
+ * manifests, byte for byte. Text, one entry a line, by name (strcmp) within a directory, which comes before what is in it; the root is left out:
  *
  *	f MODE SIZE MTIME.NSEC DIGEST PATH       a file
  *	d MODE 0 0 - PATH                        a directory

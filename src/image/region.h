@@ -9,7 +9,8 @@
 #include <stdint.h>
 
 #define REGION_BASE UINT64_C(0x7e8000000000)
-#define REGION_SIZE (UINT64_C(256) << 30)
+/* Up to where the kernel may put a process's own mappings: it starts at most 1 TiB below the top (arch/x86, mmap_rnd_bits 28). */
+#define REGION_SIZE (UINT64_C(448) << 30)
 #define REGION_ALIGN (UINT64_C(2) << 20)
 
 struct region;

@@ -7,6 +7,7 @@
 
 #include "base/fd.h"
 #include "image/memfd.h"
+#include "image/place.h"
 
 /* Linux 6.1; not in Debian 12's libc headers. */
 #ifndef MADV_COLLAPSE
@@ -20,24 +21,35 @@ static size_t round_up(size_t n, size_t step)
 	return (n + step - 1) / step * step;
 }
 
+static int map_space(struct space *s, uint64_t address)
+{
+	void *want = address ? (void *)(uintptr_t)address : place_find(s->reserved);
+	int fixed = address ? MAP_FIXED_NOREPLACE : MAP_FIXED;
+	void *p;
+
+	if (!want)
+		return -errno;
+	p = mmap(want, s->reserved, PROT_READ | PROT_WRITE, MAP_SHARED | fixed, s->fd, 0);
+	if (p == want) {
+		s->base = p;
+		return 0;
+	}
+	if (p == MAP_FAILED)
+		return -errno;
+	munmap(p, s->reserved);
+	return -EEXIST;
+}
+
 int space_init(struct space *s, const char *name, uint64_t address, uint64_t reserved, uint64_t limit, enum huge_pages huge)
 {
-	void *want = (void *)(uintptr_t)address;
+	int r;
 
 	*s = (struct space){ .fd = -1, .reserved = reserved, .limit = limit, .granted = SIZE_MAX, .huge = huge };
 	s->huge_from_start = huge == HUGE_PAGES_YES;
 	s->fd = memfd_new(name);
-	if (s->fd < 0)
-		return s->fd;
-	s->base = mmap(want, reserved, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED_NOREPLACE, s->fd, 0);
-	if (s->base == want)
-		return 0;
-	int r = s->base == MAP_FAILED ? -errno : -EEXIST;
-
-	if (s->base != MAP_FAILED)
-		munmap(s->base, reserved);
-	s->base = NULL;
-	space_deinit(s);
+	r = s->fd < 0 ? s->fd : map_space(s, address);
+	if (r < 0)
+		space_deinit(s);
 	return r;
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A space is the memory of an image while it is being built: a memfd, mapped shared at the address the image will have in
- * every process, which grows from offset 0 upwards under a budget and is sealed at the end.
+ * A space is the memory of an image while it is being built: a memfd, mapped shared (objects at the address that they will
+ * have in every process), which grows from offset 0 upwards under a budget and is sealed at the end.
  *
  * Promises: bytes handed out are zero; nothing beyond the limit or the grants is ever touched (the kernel would kill the
  * process rather than say no); where huge pages are wanted each 2 MiB is one before it is filled, which makes filling it
@@ -38,7 +38,7 @@ struct space {
 	bool huge_from_start;
 };
 
-/* `address` and `reserved` are multiples of SPACE_STEP. -EEXIST: something of this process lies there. */
+/* `address` (0: anywhere) and `reserved` are multiples of SPACE_STEP. -EEXIST: something of this process lies there. */
 int space_init(struct space *s, const char *name, uint64_t address, uint64_t reserved, uint64_t limit, enum huge_pages huge);
 void space_set_budget(struct space *s, space_grant_fn grant, void *arg);
 /* The final size is known: lets `auto` decide before the first byte. */

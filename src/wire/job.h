@@ -2,7 +2,7 @@
 /*
  * What the daemon and its helper process (fixd-builder) say to each other over a private socket pair:
  *
- *	daemon -> helper	a job (records), with the images of the dependencies
+ *	daemon -> helper	the size of a job (size_t), with a memfd of its records and the images of the dependencies
  *	helper -> daemon	JOB_GRANT: may the image have this many bytes in all?
  *	daemon -> helper	job_granted
  *	helper -> daemon	JOB_RESULT + a sentence, with the sealed image when it was built
@@ -19,7 +19,6 @@
 #include "image/digest.h"
 #include "image/space.h"
 
-#define JOB_MESSAGE_MAX (64 << 10)
 #define JOB_CHANNEL_FD 3 /* in the helper */
 
 enum job_kind {
@@ -48,7 +47,8 @@ struct job {
 	char *symbol; /* of a plugin */
 	char *root;   /* working directory */
 	char *tree;   /* empty directory to fill, or NULL */
-	uint64_t address, reserved, limit;
+	uint64_t address; /* 0: anywhere */
+	uint64_t reserved, limit; /* reserved 0: there is no image */
 	uint64_t huge;	/* enum huge_pages */
 	uint64_t stray; /* enum job_strays */
 	bool malloc_arena;

@@ -89,9 +89,7 @@ ssize_t socket_receive(int fd, void *data, size_t size, int *fds, size_t *n_fds,
 
 	msg.msg_control = control.bytes;
 	msg.msg_controllen = *n_fds ? CMSG_SPACE(sizeof(int) * *n_fds) : 0;
-	do {
-		n = recvmsg(fd, &msg, flags | MSG_CMSG_CLOEXEC);
-	} while (n < 0 && errno == EINTR);
+	n = recvmsg(fd, &msg, flags | MSG_CMSG_CLOEXEC);
 	if (n < 0) {
 		*n_fds = 0;
 		return -errno;
@@ -102,5 +100,5 @@ ssize_t socket_receive(int fd, void *data, size_t size, int *fds, size_t *n_fds,
 	for (size_t i = 0; i < *n_fds; i++)
 		fd_close(fds[i]);
 	*n_fds = 0;
-	return -EMSGSIZE;
+	return all && !(msg.msg_flags & MSG_TRUNC) ? -EMFILE : -EMSGSIZE;
 }

@@ -158,8 +158,8 @@ def test_time_out_kills_everything(t):
     fails(d.client(), "f", "timed out after 200.0 ms")
     assert time.monotonic() - start < harness.LIMIT / 2
     wait_for(lambda: not children_of(d.pid), "the builder to be gone")
-    group = [p for p in os.listdir("/proc") if p.isdigit() and _cwd(p) == t.dir and int(p) != d.pid]
-    assert not group, group
+    wait_for(lambda: not [p for p in os.listdir("/proc") if p.isdigit() and _cwd(p) == t.dir and int(p) != d.pid],
+             "its children to be gone")
 
 
 def _cwd(pid):
@@ -489,6 +489,112 @@ def test_daemon_killed_takes_builders_along(t):
     assert exit_code(client) == 0, "the client is told at once"
     wait_for(lambda: not os.path.exists(f"/proc/{builder}") or open(f"/proc/{builder}/stat").read().split()[2] == "Z",
              "the command to be gone")
+
+
+def test_a_cold_chain(t):
+    d = t.daemon("".join(f"[fixture f{n}]\n" + (f"depends = f{n - 1}\ncommand = cat $FIXD_DEP_f{n - 1}\n" if n else "command = echo x\n")
+                         for n in range(6)))
+    assert d.client().read("f5") == b"x\n"
+
+
+def test_a_chain_that_fails(t):
+    d = t.daemon("".join(f"[fixture f{n}]\n" + (f"depends = f{n - 1}\ncommand = cat $FIXD_DEP_f{n - 1}\n" if n else "command = echo why >&2; false\n")
+                         for n in range(4)))
+    fails(d.client(), "f3", "depends on 'f2'", "why")
+
+
+def test_a_diamond(t):
+    """Many ways down are not many times the work."""
+    ini = "[fixture a0]\ncommand = echo x\n[fixture b0]\ncommand = echo x\n"
+    for n in range(1, 24):
+        ini += "".join(f"[fixture {x}{n}]\ndepends = a{n - 1}, b{n - 1}\ncommand = cat $FIXD_DEP_a{n - 1}\n" for x in "ab")
+    d = t.daemon(ini)
+    c = d.client()
+    assert c.read("a23") == b"x\n"
+    start = time.monotonic()
+    c.read("a23")
+    assert time.monotonic() - start < 5
+
+
+def test_reload_while_a_dependency_is_built(t):
+    os.mkfifo(t.path("gate"))
+    ini = "[fixture dep]\ncommand = {dep}\n[fixture top]\ndepends = dep\ncommand = cat $FIXD_DEP_dep\n"
+    d = t.daemon(ini.format(dep="cat gate"))
+    client = t.child(lambda: harness.Client(d.socket).read("top") == b"new\n")
+    wait_for(lambda: "dep" in d.instances() and d.instance("dep")["state"] == "building" and children_of(d.pid), "the build")
+    d.configure(ini.format(dep="echo new"))
+    d.ctl("reload")
+    assert exit_code(client) == 0
+
+
+def test_reload_that_takes_the_chain_apart(t):
+    os.mkfifo(t.path("gate"))
+    d = t.daemon("[fixture a]\ncommand = cat gate\n[fixture c]\ndepends = a\ncommand = cat $FIXD_DEP_a\n"
+                 "[fixture b]\ndepends = c\ncommand = cat $FIXD_DEP_c\n")
+    client = t.child(lambda: harness.Client(d.socket).read("b") == b"c again\n")
+    wait_for(lambda: "a" in d.instances() and d.instance("a")["state"] == "building", "the build")
+    d.configure("[fixture c]\ncommand = echo c\n[fixture b]\ndepends = c\ncommand = cat $FIXD_DEP_c | sed 's/$/ again/'\n")
+    d.ctl("reload")
+    assert exit_code(client) == 0
+
+
+def test_failure_is_kept_while_a_dependency_is_checked(t):
+    d = t.daemon(f"[fixture dep]\ncommand = echo x\ncheck = true\n[fixture f]\ndepends = dep\ncommand = {t.counted('false')}\n")
+    c = d.client()
+    for _ in range(4):
+        fails(c, "f", "status 1")
+    assert t.runs() == 1
+
+
+def test_dependency_that_expires_during_the_build(t):
+    d = t.daemon("[fixture dep]\nmax-age = 50ms\ncommand = date +%N\n"
+                 "[fixture top]\ndepends = dep\ncommand = for n in 1 2 3 4 5 6 7 8; do date >/dev/null\n  done; cat gate $FIXD_DEP_dep\n")
+    os.mkfifo(t.path("gate"))
+    client = t.child(lambda: len(harness.Client(d.socket).read("top")) == 10)
+    wait_for(lambda: "top" in d.instances() and d.instance("top")["state"] == "building" and d.instance("dep")["state"] == "ready", "top")
+    wait_for(lambda: (d.instance("dep")["age_s"] or 0) > 0.2, "the dependency to be too old")
+    with open(t.path("gate"), "w"):
+        pass
+    assert exit_code(client) == 0
+    assert d.instance("top")["builds"] == 1
+
+
+def test_many_images_with_much_memory_allowed(t):
+    d = t.daemon("[fixd]\nmemory-max = 64G\njobs = 4\n" + "".join(f"[fixture f{n}]\ncommand = echo {n}\n" for n in range(60)))
+    d.ctl("warm")
+    i = d.instances()
+    assert all(x["state"] == "ready" for x in i.values())
+    assert max(x["address"] for x in i.values()) - min(x["address"] for x in i.values()) < 60 * 2**21
+
+
+def test_plugins_share_the_addresses(t):
+    so = t.plugin("small", "#include <fixd-builder.h>\nint fixd_build(struct fixd_builder *b) { return fixd_alloc(b, 100) ? 0 : -1; }\n")
+    d = t.daemon("[fixd]\nmemory-max = none\njobs = 8\n" + "".join(f"[fixture f{n}]\nplugin = {so}\n" for n in range(40)))
+    d.ctl("warm")
+    assert all(x["state"] == "ready" for x in d.instances().values())
+
+
+def test_content_of_many_files(t):
+    for n in range(2000):
+        t.write(f"data/a-directory-with-a-long-name/{n}", str(n))
+    d = t.daemon("[fixture f]\ndirectory = data\nwatch-by = content\n")
+    c = d.client()
+    v = c.attach("f")
+    os.utime(t.path("data/a-directory-with-a-long-name/7"))
+    w = c.attach("f")
+    assert d.instance("f")["builds"] == 1
+    v.detach()
+    w.detach()
+
+
+def test_more_images_than_descriptors(t):
+    import resource
+
+    d = t.daemon("[fixture f]\nscope = function\ncommand = echo \"$FIXD_SCOPE_KEY\"\n",
+                 preexec=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (96, 96)))
+    c = d.client()
+    for n in range(150):
+        assert c.read("f", key=f"x.c::{n}") == f"x.c::{n}\n".encode()
 
 
 if __name__ == "__main__":

@@ -113,7 +113,7 @@ def test_directory_on_the_way_replaced(t):
     v = c.attach("f")
     os.rename(t.path("x"), t.path("old"))
     os.rename(t.path("z"), t.path("x"))
-    check_rebuilt(d, c, v, b"two\n", "replaced")
+    check_rebuilt(d, c, v, b"two\n", "input")
 
 
 def test_every_edit_before_an_attach_is_seen(t):
@@ -295,6 +295,7 @@ def test_max_age_from_last_use(t):
     assert t.runs() == 1, "what is leased is in use"
     v.detach()
     c.read("f")
+    wait_for(lambda: d.instance("f")["leases"] == 0, "the detach")
     clock.advance(601)
     c.read("f")
     assert t.runs() == 2
@@ -397,7 +398,8 @@ def test_eager(t):
     d = t.daemon(f"[fixture f]\ncommand = {t.counted('cat input')}\nwatch = input\nrebuild = eager\nwarm = yes\n")
     wait_for(lambda: t.runs() == 1, "the warm build")
     wait_for(lambda: d.instance("f")["state"] == "ready", "ready")
-    t.write("input", "two\n")
+    t.write("new", "two\n")
+    os.rename(t.path("new"), t.path("input"))
     wait_for(lambda: t.runs() == 2, "the eager build")
     c = d.client()
     v = c.attach("f")
@@ -426,6 +428,86 @@ def test_network_file_systems_are_polled(t):
     for n in range(20):
         t.write("input", f"{n} {'x' * n}\n")
         assert c.read("f") == f"{n} {'x' * n}\n".encode()
+
+
+def test_glob_in_a_directory_that_is_not_there_yet(t):
+    d = t.daemon("[fixture f]\ncommand = cat src/*.txt 2>/dev/null; true\nwatch = src/*.txt\n")
+    c = d.client()
+    v = c.attach("f")
+    t.write("src/a.txt", "a\n")
+    check_rebuilt(d, c, v, b"a\n", "appeared")
+
+
+def test_policy_that_watches_something_else(t):
+    t.write("other", "1")
+    d = t.daemon("[fixture f]\ncommand = cat other\n")
+    c = d.client()
+    c.read("f")
+    d.configure("[policy]\nwatch = other\n[fixture f]\ncommand = cat other\n")
+    d.ctl("reload")
+    c.read("f")
+    t.write("other", "22")
+    assert c.read("f") == b"22"
+
+
+def test_another_root(t):
+    t.write("a/input", "a\n")
+    t.write("b/input", "b\n")
+    d = t.daemon("[fixd]\nroot = a\n[fixture f]\nfile = input\n")
+    c = d.client()
+    assert c.read("f") == b"a\n"
+    d.configure("[fixd]\nroot = b\n[fixture f]\nfile = input\n")
+    d.ctl("reload")
+    assert c.read("f") == b"b\n"
+
+
+def test_check_counts_from_when_it_looked(t):
+    """Who asks after the outside changed is not answered by a check that had looked before."""
+    os.mkfifo(t.path("gate"))
+    t.write("outside", "1")
+    d = t.daemon("[fixture f]\ncommand = cat outside\n"
+                 "check = cmp -s outside seen; r=$?; echo looked >> looks; test ! -e slow || cat gate; exit $r\n")
+    c = d.client()
+    t.write("seen", "1")
+    assert c.read("f") == b"1"
+    t.write("slow", "")
+    first = t.child(lambda: harness.Client(d.socket).read("f") in (b"1", b"2"))
+    wait_for(lambda: t.runs("looks") == 1, "the first check to have looked")
+    t.write("outside", "2")
+    second = t.child(lambda: harness.Client(d.socket).read("f") == b"2")
+    wait_for(lambda: d.status()["daemon"]["connections"] == 4, "both to wait")
+    os.unlink(t.path("slow"))
+    with open(t.path("gate"), "w"):
+        pass
+    assert harness.exit_code(first) == 0 and harness.exit_code(second) == 0
+
+
+def test_cleanup_during_a_check(t):
+    os.mkfifo(t.path("gate"))
+    d = t.daemon(f"[fixture f]\ncommand = {t.counted('echo x')}\ncheck = echo looked >> looks; cat gate\n")
+    d.client().read("f")
+    client = t.child(lambda: harness.Client(d.socket).read("f") == b"x\n")
+    wait_for(lambda: t.runs("looks") == 1, "the check")
+    d.ctl("cleanup", "f")
+    assert harness.exit_code(client) == 0 and t.runs() == 2
+
+
+def test_age_nought_from_last_use(t):
+    """A lease on something that is always too old does not keep the daemon busy."""
+    d = t.daemon("[fixture f]\nmax-age = 0s\nage-from = last-use\ncommand = echo x\n")
+    v = d.client().attach("f")
+
+    def cpu():
+        with open(f"/proc/{d.pid}/stat") as f:
+            return sum(map(int, f.read().rsplit(")", 1)[1].split()[11:13]))
+
+    before = cpu()
+    for _ in range(20):
+        d.status()
+    assert cpu() - before < 20, "clock ticks"
+    assert v.current
+    v.detach()
+    wait_for(lambda: not v.handle and d.instance("f")["state"] == "stale", "it to expire")
 
 
 if __name__ == "__main__":

@@ -13,16 +13,23 @@
 #define MIB ((size_t)1 << 20)
 
 /* As in the helper: freed memory is overwritten. */
-extern const char *malloc_conf;
-const char *malloc_conf = "junk:free,narenas:1";
+extern const char *malloc_conf __attribute__((visibility("default")));
+const char *malloc_conf = "junk:free,retain:false,narenas:1";
 
 static struct space space;
 static struct arena *arena;
+static struct arena *all[64]; /* an arena lives until its process ends */
 
 static void begin(uint64_t address)
 {
 	check_int(space_init(&space, "test", address, 64 * MIB, 64 * MIB, HUGE_PAGES_NO), 0);
 	check_int(arena_new(&arena, &space), 0);
+	for (size_t i = 0; i < ELEMENTSOF(all); i++) {
+		if (!all[i]) {
+			all[i] = arena;
+			break;
+		}
+	}
 }
 
 static bool inside(const void *p)
@@ -82,6 +89,24 @@ static void reallocation_keeps_and_zeroes(void)
 		for (size_t i = 0; i < size * 2; i++)
 			check(p[i] == (i < 10 ? 'a' : 0));
 	}
+	p = arena_alloc(arena, 112, 0);
+	memset(p, 0xff, 112);
+	p = arena_realloc(arena, arena_realloc(arena, p, 100), 112);
+	check(p[99] == (char)0xff && p[100] == 0 && p[111] == 0);
+	space_deinit(&space);
+}
+
+static void freed_neighbours_become_one(void)
+{
+	char *p[64];
+
+	begin(REGION_BASE);
+	for (size_t i = 0; i < 56; i++)
+		check((p[i] = arena_alloc(arena, MIB, 0)) != NULL);
+	for (size_t i = 0; i < 56; i++)
+		arena_free(arena, p[i]);
+	check(arena_alloc(arena, 50 * MIB, 0) != NULL);
+	check_int(arena_error(arena), 0);
 	space_deinit(&space);
 }
 
@@ -204,6 +229,7 @@ static const struct tap_test tests[] = {
 	TAP_TEST(objects_lie_in_the_image),
 	TAP_TEST(memory_is_zero_again_and_aligned),
 	TAP_TEST(reallocation_keeps_and_zeroes),
+	TAP_TEST(freed_neighbours_become_one),
 	TAP_TEST(a_full_space_says_so),
 	TAP_TEST(malloc_goes_into_the_arena_between_enter_and_leave),
 	TAP_TEST(digest_does_not_depend_on_the_place),
