@@ -54,7 +54,6 @@ static void set_defaults(struct config *c)
 	c->policy = (struct policy){
 		.max_age = 600 * NSEC_PER_SEC,
 		.timeout = 60 * NSEC_PER_SEC,
-		.teardown_timeout = 10 * NSEC_PER_SEC,
 		.retry_after = DURATION_NONE,
 		.memory_max = SIZE_NONE,
 	};

@@ -33,7 +33,6 @@ struct policy {
 	int watch_by;	 /* enum watch_by */
 	char *check;	 /* shell command, or NULL */
 	int64_t timeout;
-	int64_t teardown_timeout;
 	int64_t retry_after;
 	int rebuild;	     /* enum rebuild */
 	uint64_t memory_max; /* bytes of one image, or SIZE_NONE */

@@ -54,7 +54,7 @@ const struct key key_table[] = {
 	{ "check", BOTH, KEY_COMMAND, IN_POLICY(check), NULL, 0, 0 },
 	{ "on-restart", BOTH, KEY_UNSUPPORTED, 0, drop_values, 0, 0 },
 	{ "timeout", BOTH, KEY_DURATION, IN_POLICY(timeout), NULL, 0, 0 },
-	{ "teardown-timeout", BOTH, KEY_DURATION, IN_POLICY(teardown_timeout), NULL, 0, 0 },
+	{ "teardown-timeout", BOTH, KEY_UNSUPPORTED, 0, later_teardown, 0, 0 },
 	{ "retry-after", BOTH, KEY_DURATION_OR_NONE, IN_POLICY(retry_after), NULL, 0, 0 },
 	{ "rebuild", BOTH, KEY_ENUM, IN_POLICY(rebuild), rebuild_values, 0, 0 },
 	{ "memory-max", BOTH, KEY_SIZE, IN_POLICY(memory_max), NULL, 0, 0 },

@@ -212,6 +212,15 @@ class Daemon:
     def count_fds(self):
         return len(os.listdir(f"/proc/{self.pid}/fd"))
 
+    def list_fds(self):
+        found = []
+        for n in os.listdir(f"/proc/{self.pid}/fd"):
+            try:
+                found.append(os.readlink(f"/proc/{self.pid}/fd/{n}"))
+            except FileNotFoundError:
+                pass
+        return found
+
     def client(self):
         client = Client(self.socket)
         self.case.clients.append(client)
@@ -239,8 +248,10 @@ class Daemon:
     def check_no_leaks(self):
         """With nobody connected and no image left it has the descriptors it started with."""
         self.ctl("cleanup", "--all", "--force")
-        wait_for(lambda: self.count_fds() <= self.fds, f"{self.fds} descriptors, not " + " ".join(
-            os.readlink(f"/proc/{self.pid}/fd/{n}") for n in os.listdir(f"/proc/{self.pid}/fd")), 10)
+        try:
+            wait_for(lambda: self.count_fds() <= self.fds, f"only {self.fds} descriptors")
+        except AssertionError as e:
+            raise AssertionError(f"{e}, not {self.list_fds()}") from None
         used = self.status()["daemon"]["memory_bytes"]
         assert used == 0, f"{used} bytes are still counted"
 

@@ -35,7 +35,7 @@ def test_good_file(t):
     check(t, GOOD, "1 fixture, no problems", code=0)
     check(t, "[fixd]\njobs = 3\nmemory-max = 2G\naddress-base = 0x7e9000000000\nio = epoll\nlog-level = debug\nidle-exit = none\n"
              "[policy]\nmax-age = none\nage-from = last-use\nwatch-by = content\ntimeout = 500ms\nretry-after = 5m\nrebuild = eager\n"
-             "memory-max = none\nteardown-timeout = 10s\non-restart = drop\n"
+             "memory-max = none\non-restart = drop\n"
              "[fixture a]\ndoc = one\n  two\ncategory = x\nscope = module\nparams = 1, 2\nmalloc = heap\nhuge-pages = no\n"
              "stray-pointers = warn\nwarm = no\nenv = A, B\ncommand = a\n  b\n  c\n", "no problems", code=0)
 
@@ -77,6 +77,10 @@ def test_bad_files(t):
     check(t, "[fixture a]\ncommand = x\ndepends = b[1]\n[fixture b]\ncommand = x\n", "has no params")
     check(t, "[fixture a]\nscope = test\ncommand = x\n", "FILE:2: scope = test: allowed are session, package, module, class, function")
     check(t, "[fixture a]\nfile = missing\n", "FILE:1: [fixture a] file = ", "No such file")
+    check(t, "[policy]\nteardown-timeout = 1s\n", "FILE:2: teardown-timeout: teardown commands are not supported yet")
+    check(t, "[fixture a]\ncommand = x\ndepends = b, b\n[fixture b]\ncommand = x\n", "depends on 'b' twice")
+    check(t, GOOD + "[fixture  a]\ncommand = x\n", "fixture 'a' is defined twice")
+    check(t, "[policy]\nmax-age = 2562047h\n", "FILE:2: max-age = 2562047h")
     for key in ("service", "client", "tree"):
         check(t, f"[fixture a]\n{key} = x\n", f"FILE:2: {key}: this source is not supported yet")
     out = check(t, "[fixd]\njobs = 0\nio = x\n[policy]\nrebuild = never\n", "FILE:2:", "FILE:3:", "FILE:5:")
