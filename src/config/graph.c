@@ -85,7 +85,7 @@ static void add_env(struct fixture *f, char *const *names)
 	}
 }
 
-/* After its dependencies. */
+/* After its dependencies; there must be no cycle. */
 static void collect_env(struct fixture *f)
 {
 	add_env(f, f->env);
@@ -118,7 +118,8 @@ static void visit(struct walk *w, const struct fixture *f)
 		visit(w, to);
 	}
 	w->marks[i] = DONE;
-	collect_env(w->config->fixtures[i]);
+	if (!w->failed)
+		collect_env(w->config->fixtures[i]);
 }
 
 int graph_check(struct config *c, struct text *problems)

@@ -19,9 +19,6 @@
 #include "base/text.h"
 #include "fixd/loop.h"
 
-/* A file whose mtime is this close to the look may still change without a new mtime (the kernel's clock tick is 1 to 10 ms). */
-#define TICK (20 * NSEC_PER_MSEC)
-
 #define MASK_SELF (IN_DELETE_SELF | IN_MOVE_SELF)
 #define MASK_NAMES (IN_CREATE | IN_DELETE | IN_MOVED_FROM | IN_MOVED_TO)
 #define MASK_CONTENT (IN_MODIFY | IN_CLOSE_WRITE | IN_ATTRIB)
@@ -55,7 +52,6 @@ struct sub {
 struct look {
 	char *path;
 	bool exists, is_dir;
-	bool racy;    /* its mtime is as young as the look */
 	bool written; /* a write was heard since */
 	int64_t mtime;
 	off_t size;
@@ -196,7 +192,7 @@ static bool inotify_works(const char *path)
 	return true;
 }
 
-static struct look look_at(const char *path, int64_t now)
+static struct look look_at(const char *path)
 {
 	struct look e = { .path = xstrdup(path) };
 	struct stat st;
@@ -211,7 +207,6 @@ static struct look look_at(const char *path, int64_t now)
 	e.size = st.st_size;
 	e.ino = st.st_ino;
 	e.dev = st.st_dev;
-	e.racy = e.mtime > now - TICK;
 	return e;
 }
 
@@ -221,9 +216,9 @@ static void add_entry(struct entries *list, struct look e)
 	list->all[list->n++] = e;
 }
 
-static void add_path(struct watchset *s, struct entries *list, const char *path, int64_t now, bool arm);
+static void add_path(struct watchset *s, struct entries *list, const char *path, bool arm);
 
-static void add_tree(struct watchset *s, struct entries *list, const char *path, int64_t now, bool arm)
+static void add_tree(struct watchset *s, struct entries *list, const char *path, bool arm)
 {
 	DIR *dir = opendir(path);
 	struct dirent *d;
@@ -241,16 +236,16 @@ static void add_tree(struct watchset *s, struct entries *list, const char *path,
 		child = xasprintf("%s/%s", path, d->d_name);
 		/* A link inside a tree is watched as a link: it may lead anywhere, also back. */
 		if (lstat(child, &st) == 0 && S_ISDIR(st.st_mode)) {
-			add_entry(list, look_at(child, now));
-			add_tree(s, list, child, now, arm);
+			add_entry(list, look_at(child));
+			add_tree(s, list, child, arm);
 		} else {
-			add_entry(list, look_at(child, now));
+			add_entry(list, look_at(child));
 		}
 	}
 	closedir(dir);
 }
 
-static void add_path(struct watchset *s, struct entries *list, const char *path, int64_t now, bool arm)
+static void add_path(struct watchset *s, struct entries *list, const char *path, bool arm)
 {
 	struct look e;
 
@@ -261,10 +256,10 @@ static void add_path(struct watchset *s, struct entries *list, const char *path,
 			s->polled = true;
 	}
 	/* After the watch is there: an edit is either seen here or heard later. */
-	e = look_at(path, now);
+	e = look_at(path);
 	add_entry(list, e);
 	if (e.is_dir)
-		add_tree(s, list, path, now, arm);
+		add_tree(s, list, path, arm);
 }
 
 /* The directories in which the parts of a glob are looked up. */
@@ -302,14 +297,13 @@ static int by_path(const void *a, const void *b)
 static struct entries look_at_all(struct watchset *s, bool arm)
 {
 	struct entries list = { 0 };
-	int64_t now = clock_real();
 
 	for (size_t i = 0; s->patterns[i]; i++) {
 		const char *pattern = s->patterns[i];
 		glob_t g;
 
 		if (!strpbrk(pattern, "*?[")) {
-			add_path(s, &list, pattern, now, arm);
+			add_path(s, &list, pattern, arm);
 			continue;
 		}
 		if (arm)
@@ -317,7 +311,7 @@ static struct entries look_at_all(struct watchset *s, bool arm)
 		if (glob(pattern, 0, NULL, &g) != 0)
 			continue;
 		for (size_t k = 0; k < g.gl_pathc; k++)
-			add_path(s, &list, g.gl_pathv[k], now, arm);
+			add_path(s, &list, g.gl_pathv[k], arm);
 		globfree(&g);
 	}
 	if (list.n)
@@ -344,7 +338,7 @@ static const char *difference(const struct look *was, const struct look *is)
 		return "changed (size)";
 	if (was->mtime != is->mtime)
 		return "changed (mtime)";
-	return was->written && was->racy ? "changed (written in the same clock tick)" : NULL;
+	return was->written ? "was written" : NULL;
 }
 
 static char *compare(struct watchset *s, const struct entries *now)

@@ -8,8 +8,8 @@
  * watcher_drain() every edit that was complete has been heard of. Where inotify does not work (network file systems, no more
  * watches) the files are looked at every time.
  *
- * A write within the same clock tick as the look itself can leave mtime and size as they were: such a file counts as changed
- * as soon as a write to it is heard.
+ * A write can leave mtime and size as they were, when it falls into the clock tick of the look or somebody sets the mtime back:
+ * a file to which a write was heard has changed, whatever stat() says.
  */
 #pragma once
 
