@@ -25,7 +25,7 @@ int source_file(struct work *w)
 		return work_fail(w, -EISDIR, "%s is a directory; use 'directory =' for it", path);
 	if (S_ISREG(st.st_mode))
 		space_expect(&w->space, (uint64_t)st.st_size);
-	return work_fill(w, fd);
+	return work_fill(w, fd, !S_ISREG(st.st_mode));
 }
 
 int source_command(struct work *w)
@@ -43,7 +43,7 @@ int source_command(struct work *w)
 	if (pid < 0)
 		return pid;
 	to = fd_close(to);
-	r = work_fill(w, from);
+	r = work_fill(w, from, true);
 	if (r < 0)
 		return r; /* the daemon ends the command with us */
 	return work_wait(w, pid, "the command");

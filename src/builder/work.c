@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdarg.h>
@@ -76,7 +77,18 @@ static int at_end(struct work *w, int fd)
 	return n == 0 ? 0 : work_fail_space(w, -EDQUOT);
 }
 
-int work_fill(struct work *w, int fd)
+/* A pipe may stay silent for ever: the end of the daemon is heard here, too, and not only by the signal. */
+static void wait_for_pipe(struct work *w, int fd)
+{
+	struct pollfd p[] = { { .fd = fd, .events = POLLIN }, { .fd = w->channel } };
+
+	while (poll(p, 2, -1) < 0 && errno == EINTR)
+		;
+	if (p[1].revents & (POLLHUP | POLLERR))
+		kill(0, SIGKILL);
+}
+
+int work_fill(struct work *w, int fd, bool pipe)
 {
 	struct digest_stream *digest = digest_begin();
 	ssize_t n = 1;
@@ -95,6 +107,8 @@ int work_fill(struct work *w, int fd)
 			work_fail_space(w, err);
 			break;
 		}
+		if (pipe)
+			wait_for_pipe(w, fd);
 		do {
 			n = read(fd, p, size);
 		} while (n < 0 && errno == EINTR);

@@ -5,6 +5,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <sys/types.h>
 
 #include "image/space.h"
@@ -30,8 +31,8 @@ int work_grant(void *work, uint64_t total);
 /* The sentence for an error of space_extend(). */
 int work_fail_space(struct work *w, int err);
 
-/* Streams what can be read from `fd` into the space and the digest. */
-int work_fill(struct work *w, int fd);
+/* Streams what can be read from `fd` into the space and the digest. `pipe`: it may be silent while somebody works. */
+int work_fill(struct work *w, int fd, bool pipe);
 
 /* A shell command with standard output to `out` (or to the log: -1). Returns its pid. */
 pid_t work_shell(struct work *w, const char *command, int out);

@@ -26,11 +26,10 @@
 
 struct reply {
 	struct packet packet;
-	struct image *images[WIRE_FDS_MAX];
-	int fds[WIRE_FDS_MAX];
 	bool close_after;
 	struct daemon *stop;
-	char data[];
+	int *fds; /* behind the images */
+	struct image *images[]; /* as many as descriptors; then those, then the message */
 };
 
 static bool user_in_groups(const struct config *c, uid_t uid, gid_t gid)
@@ -154,13 +153,16 @@ static struct reply *reply_new(const struct wire_header *to, uint16_t type, cons
 	struct wire_header h = {
 		.type = type, .n_fds = (uint16_t)n_fds, .size = (uint32_t)(sizeof h + size), .id = to->id
 	};
-	struct reply *r = xcalloc(1, sizeof *r + sizeof h + size);
+	struct reply *r = xcalloc(1, sizeof *r + n_fds * (sizeof *r->images + sizeof *r->fds) + sizeof h + size);
+	char *message;
 
-	memcpy(r->data, &h, sizeof h);
+	r->fds = (int *)(r->images + n_fds);
+	message = (char *)(r->fds + n_fds);
+	memcpy(message, &h, sizeof h);
 	if (size)
-		memcpy(r->data + sizeof h, body, size);
+		memcpy(message + sizeof h, body, size);
 	link_init(&r->packet.link);
-	r->packet.data = r->data;
+	r->packet.data = message;
 	r->packet.size = sizeof h + size;
 	r->packet.fds = r->fds;
 	r->packet.n_fds = n_fds;

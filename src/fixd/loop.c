@@ -119,6 +119,11 @@ int loop_run(struct loop *l)
 	return 0;
 }
 
+uint64_t loop_epoch(const struct loop *l)
+{
+	return l->epoch;
+}
+
 void loop_stop(struct loop *l)
 {
 	l->stopping = true;

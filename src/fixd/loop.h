@@ -2,7 +2,8 @@
 /*
  * The event loop: one thread, one io_uring, or epoll where the ring is refused. What a source promises is the same with both:
  *
- *  - callbacks come from loop_run() only, never from inside a loop_*() call;
+ *  - callbacks come from loop_run() only, never from inside a loop_*() call; only a packet's done() may be called by
+ *    source_send() or source_close() themselves;
  *  - after source_close() no callback of that source comes any more, also not from the batch at hand;
  *  - a source owns its descriptor and closes it;
  *  - packets go out in order; a packet and its descriptors stay valid until its done() was called, which happens exactly
@@ -28,6 +29,9 @@ struct loop *loop_free(struct loop *l);
 const char *loop_io_name(const struct loop *l);
 int loop_run(struct loop *l);
 void loop_stop(struct loop *l);
+
+/* Every message handed out in one epoch had arrived before it began: what was true then need not be asked for each. */
+uint64_t loop_epoch(const struct loop *l);
 
 /* Calls `fn` whenever `fd` is readable or at its end; `fn` reads until -EAGAIN. For inotify, signals, processes, pipes. */
 struct source *loop_watch(struct loop *l, int fd, void (*fn)(void *arg), void *arg);

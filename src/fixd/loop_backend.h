@@ -44,6 +44,7 @@ struct loop {
 	const struct loop_backend *backend;
 	void *state;
 	bool stopping;
+	uint64_t epoch;
 	struct link sources;
 	struct link closed;
 	struct link timers;

@@ -21,8 +21,8 @@
 #include "fixd/loop_backend.h"
 #include "wire/wire.h"
 
-#define ENTRIES 256
-#define N_BUFFERS 64 /* a power of two */
+#define ENTRIES 512
+#define N_BUFFERS 512 /* a power of two */
 #define BUFFER_SIZE (sizeof(struct io_uring_recvmsg_out) + WIRE_MESSAGE_MAX)
 #define BUFFER_GROUP 1
 
@@ -35,7 +35,15 @@ struct uring_state {
 	size_t buffers_size;
 	char *memory;
 	struct msghdr template; /* of recvmsg: no name, no control data */
+	unsigned turn; /* completions of this turn */
 };
+
+/*
+ * With so few completions in a turn a packet is sent by a call of its own: through the ring its completion would cost another
+ * turn. With more, the ring sends them all in one call.
+ */
+#define FEW 4
+
 
 struct sending {
 	struct msghdr msg;
@@ -177,6 +185,8 @@ static int uring_init(struct loop *l, char **reason)
 		return r;
 	}
 	l->state = st;
+	/* Saves a look-up per turn; a kernel without it does without it. */
+	(void)io_uring_register_ring_fd(&st->ring);
 	r = setup_buffers(st);
 	if (r == 0)
 		r = probe(st);
@@ -212,15 +222,29 @@ static int uring_arm(struct loop *l, struct source *s)
 	return 0;
 }
 
+static bool send_now(struct source *s, const struct msghdr *msg)
+{
+	ssize_t n = sendmsg(s->fd, msg, MSG_NOSIGNAL | MSG_DONTWAIT);
+
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return false;
+	source_packet_done(s, n < 0 ? -errno : 0);
+	return true;
+}
+
 static void uring_send(struct loop *l, struct source *s)
 {
-	struct io_uring_sqe *sqe = next_sqe(l->state);
+	struct uring_state *st = l->state;
+	struct io_uring_sqe *sqe;
 	struct sending *sending = s->backend;
 
 	if (!sending)
 		s->backend = sending = xcalloc(1, sizeof *sending);
 	packet_to_msghdr(link_entry(s->packets.next, struct packet, link), &sending->msg, &sending->iov,
 			 sending->control.bytes);
+	if (st->turn <= FEW && send_now(s, &sending->msg))
+		return;
+	sqe = next_sqe(st);
 	s->inflight++;
 	io_uring_prep_sendmsg(sqe, s->fd, &sending->msg, MSG_NOSIGNAL);
 	io_uring_sqe_set_data(sqe, (void *)((uintptr_t)s | OP_SEND));
@@ -326,7 +350,7 @@ static int uring_wait(struct loop *l, int64_t timeout)
 	struct uring_state *st = l->state;
 	struct __kernel_timespec ts = { .tv_sec = timeout / NSEC_PER_SEC, .tv_nsec = timeout % NSEC_PER_SEC };
 	struct io_uring_cqe *cqe;
-	unsigned head, n = 0;
+	unsigned n;
 	int r;
 
 	if (timeout < 0)
@@ -335,11 +359,14 @@ static int uring_wait(struct loop *l, int64_t timeout)
 		r = io_uring_submit_and_wait_timeout(&st->ring, &cqe, 1, &ts, NULL);
 	if (r < 0 && r != -ETIME && r != -EINTR)
 		return r;
-	io_uring_for_each_cqe(&st->ring, head, cqe) {
-		complete(l, cqe);
-		n++;
+	/* Those that are there now, and none that come meanwhile: see loop_epoch(). */
+	l->epoch++;
+	for (n = st->turn = io_uring_cq_ready(&st->ring); n > 0 && io_uring_peek_cqe(&st->ring, &cqe) == 0; n--) {
+		struct io_uring_cqe copy = *cqe;
+
+		io_uring_cqe_seen(&st->ring, cqe);
+		complete(l, &copy);
 	}
-	io_uring_cq_advance(&st->ring, n);
 	return 0;
 }
 

@@ -30,6 +30,7 @@ struct session *session_new(struct daemon *d, const char *root, uid_t uid)
 	s->root = xstrdup(root);
 	s->uid = uid;
 	s->created_real = clock_real();
+	s->changes = 1;
 	snprintf(s->id, sizeof s->id, "sess-%06x", (unsigned)(digest_bytes(identity, strlen(identity)).low & 0xffffff));
 	return s;
 }
@@ -226,6 +227,7 @@ static void remove_instance(struct session *s, struct instance *i)
 {
 	tdelete(i, &s->instances, by_key);
 	s->n_instances--;
+	s->changes++;
 	instance_free(i);
 }
 
@@ -234,6 +236,7 @@ void session_redefine(struct session *s, const struct config *c)
 	struct collection list = { 0 };
 	size_t kept = 0;
 
+	s->changes++;
 	session_each(s, collect, &list);
 	for (size_t k = 0; k < list.n; k++) {
 		struct instance *i = list.all[k];

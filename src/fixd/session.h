@@ -19,6 +19,7 @@ struct session {
 	uint64_t total_runs;
 	void *instances; /* tree, by key */
 	size_t n_instances;
+	uint64_t changes; /* instances that went, definitions that were read again: pointers from before are not to be used */
 };
 
 #define SESSION_INSTANCES_MAX 16384

@@ -32,6 +32,7 @@ struct watcher {
 	void *wds; /* tree of struct wd */
 	struct link sets;
 	bool warned;
+	uint64_t epoch; /* of the loop, at the last drain */
 };
 
 /* One inotify watch: an inode, for everybody who wants to hear of it. */
@@ -509,15 +510,13 @@ static void pass_on(struct watcher *w)
 	}
 }
 
-void watcher_drain(struct watcher *w)
+static void drain(struct watcher *w)
 {
 	_Alignas(struct inotify_event) char buf[16384];
 	bool any = false;
 	ssize_t n;
 
-	if (!w->source)
-		return;
-	while ((n = read(w->fd, buf, sizeof buf)) > 0) {
+	while (w->source && (n = read(w->fd, buf, sizeof buf)) > 0) {
 		for (char *p = buf; p < buf + n;) {
 			const struct inotify_event *e = (const struct inotify_event *)p;
 
@@ -530,9 +529,17 @@ void watcher_drain(struct watcher *w)
 		pass_on(w);
 }
 
+void watcher_drain(struct watcher *w)
+{
+	if (w->epoch == loop_epoch(w->loop))
+		return;
+	w->epoch = loop_epoch(w->loop);
+	drain(w);
+}
+
 static void on_readable(void *arg)
 {
-	watcher_drain(arg);
+	drain(arg);
 }
 
 struct watcher *watcher_new(struct loop *loop)

@@ -22,7 +22,7 @@ struct watchset;
 struct watcher *watcher_new(struct loop *loop);
 struct watcher *watcher_free(struct watcher *w);
 
-/* Hears everything that has happened so far. Calls the `hint` of the sets concerned. */
+/* Hears everything that had happened when the loop's epoch began. Calls the `hint` of the sets concerned. */
 void watcher_drain(struct watcher *w);
 
 /*

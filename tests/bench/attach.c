@@ -32,6 +32,7 @@ static int bare_server(pid_t *pid)
 		char message[256];
 		ssize_t n;
 
+		bench_pin(0); /* as the daemon */
 		close(pair[0]);
 		if (fd < 0 || ftruncate(fd, SIZE) < 0 || memfd_seal(fd) < 0)
 			_exit(1);
