@@ -84,6 +84,7 @@ fixd_builder_LDFLAGS = -Wl,--export-dynamic-symbol=malloc_conf
 
 libdaemon_la_SOURCES = \
 	src/fixd/board.c src/fixd/board.h \
+	src/fixd/brief.c src/fixd/brief.h \
 	src/fixd/build.c src/fixd/build.h \
 	src/fixd/conn.c src/fixd/conn.h \
 	src/fixd/daemon.h \

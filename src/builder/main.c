@@ -168,6 +168,7 @@ int main(void)
 	signal(SIGTERM, on_orphaned);
 	if (prctl(PR_SET_PDEATHSIG, SIGTERM) < 0)
 		return EXIT_FAILURE;
+	prctl(PR_SET_NAME, "fixd-builder"); /* started by descriptor it would be called by its number */
 	fd_set_cloexec(w.channel, true);
 	/* What a plugin prints belongs into the log. */
 	dup2(2, 1);
@@ -179,9 +180,9 @@ int main(void)
 	}
 	do_job(&w, &inputs);
 	fflush(NULL);
-	r = send_result(&w, &inputs);
-	if (r < 0)
-		fprintf(stderr, "fixd-builder: the result cannot be sent: %s\n", strerror(-r));
+	/* Nobody is there to take it, or to end what was started: the daemon's descriptors close before its death is signalled. */
+	if (send_result(&w, &inputs) < 0)
+		kill(0, SIGKILL);
 	/* No destructors: a plugin's threads may still run. */
-	_exit(r < 0 ? EXIT_FAILURE : EXIT_SUCCESS);
+	_exit(EXIT_SUCCESS);
 }

@@ -14,6 +14,7 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/units.h"
+#include "fixd/brief.h"
 #include "fixd/daemon.h"
 #include "fixd/image.h"
 #include "fixd/instance.h"
@@ -192,122 +193,6 @@ uint64_t build_progress(const struct instance *i)
 	return i->build ? i->build->granted : 0;
 }
 
-/* What the helper is to do. */
-
-static char *depend_title(const struct depend *d)
-{
-	return d->param ? xasprintf("%s[%s]", d->name, d->param) : xstrdup(d->name);
-}
-
-static void add_dependency(struct job *j, int *fds, const struct image *im, const struct fixture *f, size_t k)
-{
-	struct job_dependency *d;
-
-	j->dependencies = xrealloc(j->dependencies, (j->n_dependencies + 1) * sizeof *d);
-	d = &j->dependencies[j->n_dependencies];
-	*d = (struct job_dependency){
-		.name = k < f->n_depends ? depend_title(&f->depends[k]) : xstrdup(""),
-		.path = im->tree ? xstrdup(im->tree) : NULL,
-		.address = im->address,
-		.size = im->size,
-		.root = im->root,
-		.kind = im->kind,
-		.direct = k < f->n_depends,
-	};
-	fds[j->n_dependencies++] = im->fd;
-}
-
-/* The named dependencies first, then what their objects point into. */
-static int add_dependencies(struct build *b, struct job *j, int *fds)
-{
-	struct image *seen[WIRE_FDS_MAX], *closure[WIRE_FDS_MAX];
-	const struct fixture *f = b->instance->fixture;
-	size_t n_seen = 0;
-
-	if (b->n_depends > WIRE_FDS_MAX)
-		return -E2BIG;
-	for (size_t k = 0; k < b->n_depends; k++) {
-		add_dependency(j, fds, b->depends[k], f, k);
-		seen[n_seen++] = b->depends[k];
-	}
-	for (size_t k = 0; k < b->n_depends; k++) {
-		int n = image_closure(b->depends[k], closure, ELEMENTSOF(closure));
-
-		if (n < 0)
-			return n;
-		for (int m = 0; m < n; m++) {
-			bool known = false;
-
-			for (size_t s = 0; s < n_seen; s++)
-				known |= seen[s] == closure[m];
-			if (known)
-				continue;
-			if (n_seen == WIRE_FDS_MAX)
-				return -E2BIG;
-			add_dependency(j, fds, closure[m], f, SIZE_MAX);
-			seen[n_seen++] = closure[m];
-		}
-	}
-	return 0;
-}
-
-static enum job_kind job_kind(const struct build *b)
-{
-	static const enum job_kind kinds[SOURCE_COUNT] = {
-		[SOURCE_FILE] = JOB_FILE,
-		[SOURCE_DIRECTORY] = JOB_DIRECTORY,
-		[SOURCE_COMMAND] = JOB_COMMAND,
-		[SOURCE_PLUGIN] = JOB_PLUGIN,
-	};
-
-	if (b->purpose == PURPOSE_CHECK)
-		return JOB_CHECK;
-	return b->purpose == PURPOSE_COMPARE ? JOB_DIGEST : kinds[b->instance->fixture->source];
-}
-
-static int send_job(struct build *b, int channel)
-{
-	struct instance *i = b->instance;
-	const struct fixture *f = i->fixture;
-	const struct watchset *watch = b->purpose == PURPOSE_COMPARE ? b->fresh : i->watch;
-	bool by_content = f->policy.watch_by == WATCH_BY_CONTENT;
-	char **inputs = by_content && watch ? watchset_files(watch) : NULL;
-	struct job j = {
-		.kind = job_kind(b),
-		.name = f->name,
-		.param = i->param,
-		.scope_key = i->scope_key,
-		.source = b->purpose == PURPOSE_CHECK ? f->policy.check : f->what,
-		.symbol = f->symbol,
-		.root = b->builds->daemon->config->root,
-		.tree = b->tree,
-		.address = b->address,
-		.reserved = b->most, /* 0: a check has no image */
-		.limit = b->limit_bytes,
-		.huge = (uint64_t)f->huge_pages,
-		.stray = (uint64_t)f->stray,
-		.malloc_arena = f->malloc_from,
-		.env = i->env,
-		.inputs = inputs,
-	};
-	_cleanup_text_ struct text message = { 0 };
-	int fds[1 + WIRE_FDS_MAX], r = add_dependencies(b, &j, fds + 1);
-	_cleanup_fd_ int job = -1;
-
-	if (r == 0) {
-		job_encode(&j, &message);
-		job = fds[0] = memfd_from_bytes("fixd:job", message.data, message.size);
-		r = job < 0 ? job : socket_send(channel, &message.size, sizeof message.size, fds, 1 + j.n_dependencies, MSG_DONTWAIT);
-	}
-	for (size_t k = 0; k < j.n_dependencies; k++) {
-		free(j.dependencies[k].name);
-		free(j.dependencies[k].path);
-	}
-	free(j.dependencies);
-	list_free(inputs);
-	return r;
-}
-
 /* A process and what it says. */
 
 static void read_errors(void *arg)
@@ -400,6 +285,37 @@ static void on_limit(void *arg)
 
 static void on_exit_of(void *arg);
 
+static enum job_kind job_kind(const struct build *b)
+{
+	static const enum job_kind kinds[SOURCE_COUNT] = {
+		[SOURCE_FILE] = JOB_FILE,
+		[SOURCE_DIRECTORY] = JOB_DIRECTORY,
+		[SOURCE_COMMAND] = JOB_COMMAND,
+		[SOURCE_PLUGIN] = JOB_PLUGIN,
+	};
+
+	if (b->purpose == PURPOSE_CHECK)
+		return JOB_CHECK;
+	return b->purpose == PURPOSE_COMPARE ? JOB_DIGEST : kinds[b->instance->fixture->source];
+}
+
+static int brief(const struct build *b, int channel)
+{
+	const struct brief what = {
+		.instance = b->instance,
+		.kind = job_kind(b),
+		.watch = b->purpose == PURPOSE_COMPARE ? b->fresh : b->instance->watch,
+		.depends = b->depends,
+		.n_depends = b->n_depends,
+		.tree = b->tree,
+		.address = b->address,
+		.most = b->most,
+		.limit_bytes = b->limit_bytes,
+	};
+
+	return brief_send(&what, channel);
+}
+
 static int start_process(struct build *b)
 {
 	struct builds *bs = b->builds;
@@ -421,7 +337,7 @@ static int start_process(struct build *b)
 	link_insert(&bs->running, &b->link);
 	bs->n_running++;
 	/* If it cannot be told what to do, its end says that it published nothing. */
-	r = send_job(b, child.channel);
+	r = brief(b, child.channel);
 	if (r < 0) {
 		b->sentence = xasprintf("the job cannot be sent to the builder: %s", strerror(-r));
 		kill_group(b);

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <linux/close_range.h>
 #include <limits.h>
 #include <pwd.h>
 #include <signal.h>
@@ -90,6 +91,8 @@ _Noreturn static void become_helper(int channel, int errors, const struct identi
 	char name[] = "fixd-builder", *argv[] = { name, NULL };
 	struct rlimit no_core = { 0, 0 };
 	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	/* Opened before another user is taken on, who may not be able to reach it; above the descriptors that are set up. */
+	int found = open(helper, O_PATH | O_CLOEXEC), program = fcntl(found, F_DUPFD_CLOEXEC, 10);
 	sigset_t none;
 
 	sigemptyset(&none);
@@ -106,9 +109,9 @@ _Noreturn static void become_helper(int channel, int errors, const struct identi
 		fd_set_cloexec(channel, false);
 	else
 		dup2(channel, JOB_CHANNEL_FD);
-	syscall(SYS_close_range, JOB_CHANNEL_FD + 1, ~0U, 0);
+	syscall(SYS_close_range, JOB_CHANNEL_FD + 1, ~0U, CLOSE_RANGE_CLOEXEC);
 	if (!id || (setgroups((size_t)id->n_groups, id->groups) == 0 && setgid(id->gid) == 0 && setuid(id->uid) == 0))
-		execve(helper, argv, helper_env);
+		syscall(SYS_execveat, program, "", argv, helper_env, AT_EMPTY_PATH);
 	if (write(2, failed, sizeof failed - 1) < 0)
 		_exit(126);
 	_exit(127);

@@ -470,9 +470,14 @@ def test_params_and_scopes(t):
 def test_builds_as_another_user(t):
     if os.geteuid() != 0:
         raise harness.Skip("only root can build as another user")
+    import shutil
+
     os.chmod(t.dir, 0o755)
     t.write("data/x", "x")
-    d = t.daemon("[fixture f]\nuser = nobody\ncommand = id -un\n[fixture d]\nuser = nobody\ndirectory = data\n")
+    os.mkdir(t.path("private"), 0o700)
+    shutil.copy(os.environ.get("FIXD_BUILDER", harness.program("fixd-builder")), t.path("private/fixd-builder"))
+    d = t.daemon("[fixture f]\nuser = nobody\ncommand = id -un\n[fixture d]\nuser = nobody\ndirectory = data\n",
+                 env={"FIXD_BUILDER": t.path("private/fixd-builder")})
     c = d.client()
     assert c.read("f") == b"nobody\n"
     v = c.attach("d")

@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: MIT */
+#include "fixd/brief.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "base/alloc.h"
+#include "base/fd.h"
+#include "config/config.h"
+#include "fixd/daemon.h"
+#include "fixd/image.h"
+#include "fixd/instance.h"
+#include "fixd/session.h"
+#include "fixd/watch.h"
+#include "image/memfd.h"
+#include "wire/socket.h"
+
+static char *depend_title(const struct depend *d)
+{
+	return d->param ? xasprintf("%s[%s]", d->name, d->param) : xstrdup(d->name);
+}
+
+static void add_dependency(struct job *j, int *fds, const struct image *im, const struct fixture *f, size_t k)
+{
+	struct job_dependency *d;
+
+	j->dependencies = xrealloc(j->dependencies, (j->n_dependencies + 1) * sizeof *d);
+	d = &j->dependencies[j->n_dependencies];
+	*d = (struct job_dependency){
+		.name = k < f->n_depends ? depend_title(&f->depends[k]) : xstrdup(""),
+		.path = im->tree ? xstrdup(im->tree) : NULL,
+		.address = im->address,
+		.size = im->size,
+		.root = im->root,
+		.kind = im->kind,
+		.direct = k < f->n_depends,
+	};
+	fds[j->n_dependencies++] = im->fd;
+}
+
+/* The named dependencies first, then what their objects point into. */
+static int add_dependencies(const struct brief *b, struct job *j, int *fds)
+{
+	struct image *seen[WIRE_FDS_MAX], *closure[WIRE_FDS_MAX];
+	const struct fixture *f = b->instance->fixture;
+	size_t n_seen = 0;
+
+	if (b->n_depends > WIRE_FDS_MAX)
+		return -E2BIG;
+	for (size_t k = 0; k < b->n_depends; k++) {
+		add_dependency(j, fds, b->depends[k], f, k);
+		seen[n_seen++] = b->depends[k];
+	}
+	for (size_t k = 0; k < b->n_depends; k++) {
+		int n = image_closure(b->depends[k], closure, ELEMENTSOF(closure));
+
+		if (n < 0)
+			return n;
+		for (int m = 0; m < n; m++) {
+			bool known = false;
+
+			for (size_t s = 0; s < n_seen; s++)
+				known |= seen[s] == closure[m];
+			if (known)
+				continue;
+			if (n_seen == WIRE_FDS_MAX)
+				return -E2BIG;
+			add_dependency(j, fds, closure[m], f, SIZE_MAX);
+			seen[n_seen++] = closure[m];
+		}
+	}
+	return 0;
+}
+
+static void drop_dependencies(struct job *j)
+{
+	for (size_t k = 0; k < j->n_dependencies; k++) {
+		free(j->dependencies[k].name);
+		free(j->dependencies[k].path);
+	}
+	free(j->dependencies);
+}
+
+int brief_send(const struct brief *b, int channel)
+{
+	const struct instance *i = b->instance;
+	const struct fixture *f = i->fixture;
+	char **inputs = f->policy.watch_by == WATCH_BY_CONTENT && b->watch ? watchset_files(b->watch) : NULL;
+	struct job j = {
+		.kind = b->kind,
+		.name = f->name,
+		.param = i->param,
+		.scope_key = i->scope_key,
+		.source = b->kind == JOB_CHECK ? f->policy.check : f->what,
+		.symbol = f->symbol,
+		.root = i->session->daemon->config->root,
+		.tree = b->tree,
+		.address = b->address,
+		.reserved = b->most,
+		.limit = b->limit_bytes,
+		.huge = (uint64_t)f->huge_pages,
+		.stray = (uint64_t)f->stray,
+		.malloc_arena = f->malloc_from,
+		.env = i->env,
+		.inputs = inputs,
+	};
+	_cleanup_text_ struct text message = { 0 };
+	int fds[1 + WIRE_FDS_MAX], r = add_dependencies(b, &j, fds + 1);
+	_cleanup_fd_ int job = -1;
+
+	if (r == 0) {
+		job_encode(&j, &message);
+		job = fds[0] = memfd_from_bytes("fixd:job", message.data, message.size);
+		r = job < 0 ? job : socket_send(channel, &message.size, sizeof message.size, fds, 1 + j.n_dependencies, MSG_DONTWAIT);
+	}
+	drop_dependencies(&j);
+	list_free(inputs);
+	return r;
+}
