@@ -87,7 +87,8 @@ libdaemon_la_SOURCES = \
 	src/fixd/brief.c src/fixd/brief.h \
 	src/fixd/build.c src/fixd/build.h \
 	src/fixd/conn.c src/fixd/conn.h \
-	src/fixd/daemon.h \
+	src/fixd/daemon.c src/fixd/daemon.h \
+	src/fixd/evict.c src/fixd/evict.h \
 	src/fixd/image.c src/fixd/image.h \
 	src/fixd/instance.c src/fixd/instance.h \
 	src/fixd/listener.c \

@@ -16,6 +16,7 @@
 #include "base/units.h"
 #include "fixd/brief.h"
 #include "fixd/daemon.h"
+#include "fixd/evict.h"
 #include "fixd/image.h"
 #include "fixd/instance.h"
 #include "fixd/session.h"
@@ -218,7 +219,7 @@ static void grant(struct build *b, uint64_t total)
 	struct job_granted answer = { 0 };
 
 	if (total > b->granted) {
-		answer.error = total > b->limit_bytes ? -EDQUOT : memory_reserve(d, total - b->granted);
+		answer.error = total > b->limit_bytes ? -EDQUOT : evict_for_memory(d, total - b->granted);
 		if (answer.error == 0) {
 			d->memory_used += total - b->granted;
 			b->granted = total;
@@ -363,7 +364,7 @@ static char *prepare_build(struct build *b)
 	b->limit_bytes = f->policy.memory_max < d->config->memory_max ? f->policy.memory_max : d->config->memory_max;
 	if (b->limit_bytes > REGION_SIZE / 4)
 		b->limit_bytes = REGION_SIZE / 4;
-	image_limit(d);
+	evict_for_descriptors(d);
 	if (f->source == SOURCE_DIRECTORY) {
 		int r = trees_make(d, f->name, f->user, &b->tree);
 

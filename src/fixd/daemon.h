@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What all parts of the daemon share. One thread. */
+/* The daemon: what all its parts share, how it starts and ends. One thread. */
 #pragma once
 
 #include <stdbool.h>
@@ -31,7 +31,15 @@ struct daemon {
 	uint64_t hits, misses, failures, evictions;
 	bool stopping;
 	struct timer idle;
+	int signals;   /* of the loop */
+	int log_level; /* of the command line; -1: as configured */
 };
+
+/* With `config`, `socket` and `log_level` set. 0, or -errno, which was logged. daemon_finish() either way. */
+int daemon_start(struct daemon *d);
+/* Until it is to stop. `ready_fd` is told when clients may connect (-1: nobody). */
+int daemon_run(struct daemon *d, int ready_fd);
+void daemon_finish(struct daemon *d);
 
 /* Reads the configuration again. 0, or -EINVAL and what is wrong; the old one then stays. */
 int daemon_reload(struct daemon *d, struct text *problems);

@@ -10,7 +10,6 @@
 #include "base/log.h"
 #include "fixd/daemon.h"
 #include "fixd/instance.h"
-#include "fixd/session.h"
 #include "image/region.h"
 
 struct image *image_ref(struct image *im)
@@ -70,32 +69,6 @@ static int add_closure(struct image *im, struct image **out, size_t n, size_t ma
 int image_closure(struct image *im, struct image **out, size_t max)
 {
 	return add_closure(im, out, 0, max);
-}
-
-void image_limit(struct daemon *d)
-{
-	while (d->n_images >= d->images_max) {
-		struct instance *victim = session_least_used(d->session);
-
-		if (!victim)
-			return;
-		d->evictions++;
-		instance_retire(victim, "evicted: there are too many images for the open files allowed");
-	}
-}
-
-int memory_reserve(struct daemon *d, uint64_t more)
-{
-	while (more > d->config->memory_max - (d->memory_used < d->config->memory_max ? d->memory_used : d->config->memory_max)) {
-		struct instance *victim = session_least_used(d->session);
-
-		if (!victim)
-			return -EDQUOT;
-		d->evictions++;
-		log_info("evicting %s: memory-max is reached", victim->title);
-		instance_retire(victim, "evicted: memory-max was reached");
-	}
-	return 0;
 }
 
 struct lease *lease_new(struct image *im, struct link *conn_leases, pid_t pid)

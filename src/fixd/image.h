@@ -52,15 +52,6 @@ struct image *image_unref(struct image *im);
 /* `im` and everything its objects may point into, each once, `im` first. Returns the number, at most `max`, or -E2BIG. */
 int image_closure(struct image *im, struct image **out, size_t max);
 
-/*
- * Makes room for `more` bytes, giving up what nobody holds, least recently used first. -EDQUOT if that is not enough.
- * The caller counts them in daemon::memory_used.
- */
-int memory_reserve(struct daemon *d, uint64_t more);
-
-/* Keeps descriptors for clients: gives up images, least recently used first, beyond daemon::images_max. */
-void image_limit(struct daemon *d);
-
 /* A connection's hold on an image. */
 struct lease {
 	struct link in_conn;  /* conn::leases */

@@ -1,0 +1,307 @@
+/* SPDX-License-Identifier: MIT */
+#include "fixd/daemon.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "base/fd.h"
+#include "base/log.h"
+#include "config/config.h"
+#include "fixd/board.h"
+#include "fixd/build.h"
+#include "fixd/conn.h"
+#include "fixd/instance.h"
+#include "fixd/loop.h"
+#include "fixd/notify.h"
+#include "fixd/session.h"
+#include "fixd/spawn.h"
+#include "fixd/trees.h"
+#include "fixd/watch.h"
+#include "image/region.h"
+
+static void log_problems(const struct text *problems)
+{
+	const char *end;
+
+	for (const char *p = problems->data; p && *p; p = end + 1) {
+		end = strchr(p, '\n');
+		log_warn(0, "%.*s", (int)(end - p), p);
+	}
+}
+
+static int make_socket_directory(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+	_cleanup_free_ char *dir = slash && slash != path ? xstrndup(path, (size_t)(slash - path)) : NULL;
+
+	return dir ? dir_make_all(dir, 0755) : 0;
+}
+
+static void daemon_set_log_level(const struct daemon *d)
+{
+	log_set_level((enum log_level)(d->log_level >= 0 ? d->log_level : d->config->log_level));
+}
+
+/* The daemon's own values of the variables a fixture is told of: nobody else asks. */
+static char **own_env(const struct fixture *f)
+{
+	size_t n = list_count(f->all_env);
+	char **env = xcalloc(n + 1, sizeof *env);
+
+	for (size_t k = 0; k < n; k++) {
+		const char *v = getenv(f->all_env[k]);
+
+		env[k] = v ? xasprintf("%s=%s", f->all_env[k], v) : xstrdup(f->all_env[k]);
+	}
+	return env;
+}
+
+static void warm_one(struct daemon *d, const struct fixture *f, const char *param, char *const *env)
+{
+	struct instance *i;
+
+	if (session_instance(d->session, f, param, "", env, &i) == 0)
+		instance_warm(i);
+}
+
+/* What is marked `warm`. */
+static void warm(struct daemon *d)
+{
+	for (size_t k = 0; k < d->config->n_fixtures; k++) {
+		const struct fixture *f = d->config->fixtures[k];
+		char **env;
+
+		if (!f->warm)
+			continue;
+		env = own_env(f);
+		for (size_t p = 0; p < list_count(f->params); p++)
+			warm_one(d, f, f->params[p], env);
+		if (!f->params)
+			warm_one(d, f, NULL, env);
+		list_free(env);
+	}
+}
+
+/* systemd compares it with its own reading of that clock (sd_notify(3)). */
+static long long monotonic_usec(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * 1000000LL + t.tv_nsec / 1000;
+}
+
+int daemon_reload(struct daemon *d, struct text *problems)
+{
+	struct config *fresh, *old = d->config;
+	int r;
+
+	notify_send("RELOADING=1\nMONOTONIC_USEC=%lld", monotonic_usec());
+	r = config_load(old->file, &fresh, problems);
+	if (r < 0) {
+		log_error(0, "the configuration was not read, the old one stays");
+	} else {
+		config_check_sources(fresh, problems);
+		if (fresh->address_base != old->address_base || fresh->io != old->io)
+			text_printf(problems, "%s: address-base and io take effect at the next start\n", fresh->file);
+		d->config = fresh;
+		daemon_set_log_level(d);
+		listener_permit(d->listener);
+		session_redefine(d->session, fresh);
+		config_free(old);
+		log_info("configuration read: %zu fixtures", fresh->n_fixtures);
+		warm(d);
+	}
+	log_problems(problems);
+	notify_send("READY=1");
+	return r;
+}
+
+void daemon_stop(struct daemon *d)
+{
+	if (d->stopping)
+		return;
+	d->stopping = true;
+	notify_send("STOPPING=1");
+	loop_stop(d->loop);
+}
+
+static void on_idle(void *arg)
+{
+	struct daemon *d = arg;
+
+	if (d->n_conns)
+		return;
+	log_info("nobody has been connected for the time of idle-exit: leaving");
+	daemon_stop(d);
+}
+
+void daemon_conn_left(struct daemon *d)
+{
+	if (d->n_conns == 0 && d->config->idle_exit != DURATION_NONE)
+		timer_start(d->loop, &d->idle, clock_now() + d->config->idle_exit);
+}
+
+static void on_signal(void *arg)
+{
+	struct daemon *d = arg;
+	struct signalfd_siginfo info;
+
+	while (read(d->signals, &info, sizeof info) == sizeof info) {
+		if (info.ssi_signo == SIGHUP) {
+			_cleanup_text_ struct text problems = { 0 };
+
+			daemon_reload(d, &problems);
+		} else {
+			log_info("stopping: signal %u from pid %u", info.ssi_signo, info.ssi_pid);
+			daemon_stop(d);
+		}
+	}
+}
+
+static int watch_signals(struct daemon *d)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGHUP);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	if (sigprocmask(SIG_BLOCK, &set, NULL) < 0)
+		return -errno;
+	signal(SIGPIPE, SIG_IGN);
+	d->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	if (d->signals < 0)
+		return -errno;
+	loop_watch(d->loop, d->signals, on_signal, d);
+	return 0;
+}
+
+/* A descriptor for every image and every client. */
+static void raise_limits(struct daemon *d)
+{
+	struct rlimit r;
+
+	if (getrlimit(RLIMIT_NOFILE, &r) < 0)
+		r.rlim_cur = r.rlim_max = 1024;
+	if (r.rlim_cur < r.rlim_max) {
+		r.rlim_cur = r.rlim_max;
+		if (setrlimit(RLIMIT_NOFILE, &r) < 0)
+			log_warn(-errno, "the number of open files cannot be raised");
+	}
+	d->images_max = (size_t)r.rlim_cur / 2;
+}
+
+static int start_loop(struct daemon *d)
+{
+	int r = loop_new(&d->loop, (enum io_kind)d->config->io, &d->io_reason);
+
+	if (r < 0)
+		log_error(0, "no event loop: %s", d->io_reason ? d->io_reason : strerror(-r));
+	else if (d->io_reason)
+		log_warn(0, "using epoll: %s", d->io_reason);
+	return r;
+}
+
+static int start_listening(struct daemon *d)
+{
+	int r = make_socket_directory(d->socket);
+
+	if (r == 0)
+		r = listener_new(d, &d->listener);
+	if (r == -EADDRINUSE)
+		log_error(0, "another fixd listens on %s", d->socket);
+	else if (r < 0)
+		log_error(r, "cannot listen on %s", d->socket);
+	return r;
+}
+
+int daemon_start(struct daemon *d)
+{
+	int r;
+
+	d->started = clock_now();
+	/* No image of this daemon has the number of one of another, also where every daemon has the same pid. */
+	d->last_serial = (uint64_t)clock_real();
+	link_init(&d->conns);
+	timer_init(&d->idle, on_idle, d);
+	daemon_set_log_level(d);
+	raise_limits(d);
+	r = start_loop(d);
+	if (r < 0)
+		return r;
+	if ((r = watch_signals(d)) < 0 || (r = board_new(&d->board)) < 0) {
+		log_error(r, "cannot start");
+		return r;
+	}
+	if ((r = spawn_init()) < 0) {
+		log_error(r, "the program fixd-builder is not there");
+		return r;
+	}
+	d->region = region_new(d->config->address_base, REGION_SIZE);
+	d->watcher = watcher_new(d->loop);
+	d->builds = builds_new(d);
+	d->session = session_new(d, d->config->root, geteuid());
+	r = start_listening(d);
+	/* The socket is ours, so nobody else's trees have its name. */
+	if (r == 0)
+		trees_init(d);
+	return r;
+}
+
+void daemon_finish(struct daemon *d)
+{
+	d->listener = listener_free(d->listener);
+	while (d->loop && !link_empty(&d->conns))
+		conn_drop(link_entry(d->conns.next, struct conn, link), NULL);
+	if (d->session) {
+		d->builds = builds_free(d->builds);
+		d->session = session_free(d->session);
+		trees_deinit(d);
+	}
+	timer_stop(&d->idle);
+	d->watcher = watcher_free(d->watcher);
+	d->board = board_free(d->board);
+	/* Replies that are still on their way hold images, and those their ranges. */
+	d->loop = loop_free(d->loop);
+	d->region = region_free(d->region);
+	config_free(d->config);
+	free(d->io_reason);
+	free(d->socket);
+}
+
+static void announce(struct daemon *d, int ready_fd)
+{
+	_cleanup_text_ struct text problems = { 0 };
+
+	config_check_sources(d->config, &problems);
+	log_problems(&problems);
+	log_info("listening on %s (%s), %zu fixtures", d->socket, loop_io_name(d->loop), d->config->n_fixtures);
+	notify_send("READY=1\nSTATUS=%zu fixtures, %s", d->config->n_fixtures, loop_io_name(d->loop));
+	if (ready_fd < 0)
+		return;
+	if (write(ready_fd, "\n", 1) != 1)
+		log_warn(-errno, "--ready-fd %d cannot be written to", ready_fd);
+	close(ready_fd);
+}
+
+int daemon_run(struct daemon *d, int ready_fd)
+{
+	int r;
+
+	announce(d, ready_fd);
+	daemon_conn_left(d);
+	warm(d);
+	r = loop_run(d->loop);
+	if (r < 0)
+		log_error(r, "the event loop failed");
+	return r;
+}
