@@ -11,7 +11,7 @@ AM_TESTS_ENVIRONMENT = \
 
 AM_TEST_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/tests -UNDEBUG
 
-unit_tests = tests/unit/base tests/unit/image tests/unit/arena tests/unit/wire tests/client/library
+unit_tests = tests/unit/base tests/unit/image tests/unit/arena tests/unit/wire tests/fuzz/inputs tests/client/library
 # An interpreter does not run under the thread sanitizer.
 thread_tests = tests/unit/base tests/unit/wire tests/client/library
 check_PROGRAMS += $(unit_tests)
@@ -30,6 +30,9 @@ tests_unit_arena_CPPFLAGS = $(AM_TEST_CPPFLAGS)
 tests_unit_arena_CFLAGS = $(AM_CFLAGS) $(JEMALLOC_CFLAGS)
 tests_unit_arena_LDADD = libimage.la $(JEMALLOC_LIBS) -ldl
 tests_unit_arena_LDFLAGS = -Wl,--export-dynamic-symbol=malloc_conf
+tests_fuzz_inputs_SOURCES = tests/fuzz/inputs.c tests/tap.h
+tests_fuzz_inputs_CPPFLAGS = $(AM_TEST_CPPFLAGS)
+tests_fuzz_inputs_LDADD = libconfig.la libwire.la
 tests_client_library_SOURCES = tests/client/library.c tests/tap.h
 tests_client_library_CPPFLAGS = $(AM_TEST_CPPFLAGS)
 tests_client_library_LDADD = libclient.la -lpthread
