@@ -39,7 +39,7 @@ __attribute__((constructor)) static void survive_fork(void)
 static struct mapping *find(uint64_t serial, uint32_t daemon)
 {
 	for (struct mapping *m = registry; m; m = m->next) {
-		if (m->serial == serial && m->daemon == daemon)
+		if (m->at_home && m->serial == serial && m->daemon == daemon)
 			return m;
 	}
 	return NULL;
@@ -84,7 +84,7 @@ static int map(const struct wire_image *im, int fd, bool writable, enum mapping_
 	if (p == MAP_FAILED)
 		return -errno;
 	m->base = p;
-	m->registered = p == home;
+	m->at_home = p == home;
 	return 0;
 }
 
@@ -116,10 +116,8 @@ static int get_locked(const struct wire_image *im, uint32_t daemon, int *fd, boo
 	pthread_mutex_init(&m->busy, NULL);
 	if (writable)
 		cow_init(&m->cow, m->base, m->size, fd_steal(fd));
-	if (m->registered) {
-		m->next = registry;
-		registry = m;
-	}
+	m->next = registry;
+	registry = m;
 	*out = m;
 	return 0;
 }

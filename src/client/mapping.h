@@ -13,9 +13,9 @@
 #include "wire/wire.h"
 
 struct mapping {
-	struct mapping *next; /* of the registry: those at their own address */
+	struct mapping *next; /* of the registry */
 	unsigned refs;
-	bool registered;
+	bool at_home; /* at its own address: for all views of the image */
 	bool writable;
 	uint64_t serial;
 	uint32_t daemon;

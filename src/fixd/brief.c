@@ -49,6 +49,11 @@ static int add_dependencies(const struct brief *b, struct job *j, int *fds)
 
 	if (b->n_depends > WIRE_FDS_MAX)
 		return -E2BIG;
+	/* Objects could not point into them. */
+	for (size_t k = 0; f->source == SOURCE_PLUGIN && k < b->n_depends; k++) {
+		if (b->depends[k]->size && !b->depends[k]->address)
+			return -EADDRNOTAVAIL;
+	}
 	for (size_t k = 0; k < b->n_depends; k++) {
 		add_dependency(j, fds, b->depends[k], f, k);
 		seen[n_seen++] = b->depends[k];

@@ -384,9 +384,19 @@ static char *prepare_build(struct build *b)
 	if (f->source == SOURCE_PLUGIN && !b->address)
 		return xasprintf("no range of addresses is left for it; address-base or memory-max must be smaller");
 	/* Before its process reads them: later edits are noticed. */
+	watcher_catch_up(d->watcher);
 	watchset_free(i->watch);
 	i->watch = watchset_new(d->watcher, f->inputs, f->policy.watch, instance_hint, i);
 	return NULL;
+}
+
+static void look_afresh(struct build *b)
+{
+	const struct fixture *f = b->instance->fixture;
+	struct watcher *w = b->builds->daemon->watcher;
+
+	watcher_catch_up(w);
+	b->fresh = watchset_new(w, f->inputs, f->policy.watch, instance_hint, b->instance);
 }
 
 static void start(struct build *b)
@@ -398,8 +408,7 @@ static void start(struct build *b)
 	if (b->purpose == PURPOSE_BUILD)
 		wrong = prepare_build(b);
 	else if (b->purpose == PURPOSE_COMPARE)
-		b->fresh = watchset_new(b->builds->daemon->watcher, i->fixture->inputs, i->fixture->policy.watch,
-					instance_hint, i);
+		look_afresh(b);
 	if (!wrong) {
 		r = start_process(b);
 		if (r == 0)

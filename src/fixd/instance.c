@@ -110,6 +110,7 @@ struct instance *instance_free(struct instance *i)
 	list_free(i->env);
 	timer_stop(&i->expiry);
 	free(i->failed_with);
+	free(i->failed_error);
 	free(i->error);
 	free(i->stale_cause);
 	free(i->log);
@@ -308,6 +309,7 @@ static enum outcome ensure_visited(struct instance *i, int64_t asked)
 	if (i->failed && !may_retry(i, asked) && (i->failed_at >= asked || !other_dependencies_than_failed(i))) {
 		unpin(i);
 		rest(i);
+		set_error(i, xstrdup(i->failed_error)); /* not what a dependency said meanwhile */
 		return OUTCOME_FAILED;
 	}
 	i->state = INSTANCE_BUILDING;
@@ -437,8 +439,10 @@ void instance_settle(struct instance *i)
 			rest(list.all[k]);
 		}
 	}
-	for (size_t k = 0; k < list.n; k++)
-		advance(list.all[k]);
+	for (size_t k = 0; k < list.n; k++) {
+		if (is_asked(list.all[k]))
+			advance(list.all[k]);
+	}
 	free(list.all);
 }
 
@@ -514,6 +518,8 @@ static void build_failed(struct instance *i, const char *sentence)
 	i->unsettled = 0;
 	daemon_of(i)->failures++;
 	set_error(i, xstrdup(sentence));
+	free(i->failed_error);
+	i->failed_error = xstrdup(sentence);
 	i->state = INSTANCE_FAILED;
 	i->failed = true;
 	i->failed_at = clock_now();

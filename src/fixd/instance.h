@@ -59,6 +59,7 @@ struct instance {
 	char *stale_cause;
 	char *error; /* of the last build or of a dependency: a sentence */
 	bool failed; /* and the failure is to be kept */
+	char *failed_error;
 	int64_t failed_at;
 	struct digest failed_section;
 	uint64_t *failed_with; /* serials of the dependencies a failed build saw */

@@ -202,6 +202,9 @@ void source_packet_done(struct source *s, int err)
 	link_remove(&p->link);
 	s->n_packets--;
 	s->sending = false;
+	/* Who waits for a packet that cannot be sent must not wait on: the end comes the usual way. */
+	if (err < 0 && !s->closed)
+		shutdown(s->fd, SHUT_RDWR);
 	p->done(p, err);
 	if (s->closed || link_empty(&s->packets) || s->sending)
 		return;

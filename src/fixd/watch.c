@@ -510,7 +510,7 @@ static void pass_on(struct watcher *w)
 	}
 }
 
-static void drain(struct watcher *w)
+void watcher_catch_up(struct watcher *w)
 {
 	_Alignas(struct inotify_event) char buf[16384];
 	bool any = false;
@@ -534,12 +534,12 @@ void watcher_drain(struct watcher *w)
 	if (w->epoch == loop_epoch(w->loop))
 		return;
 	w->epoch = loop_epoch(w->loop);
-	drain(w);
+	watcher_catch_up(w);
 }
 
 static void on_readable(void *arg)
 {
-	drain(arg);
+	watcher_catch_up(arg);
 }
 
 struct watcher *watcher_new(struct loop *loop)

@@ -22,6 +22,9 @@ struct watchset;
 struct watcher *watcher_new(struct loop *loop);
 struct watcher *watcher_free(struct watcher *w);
 
+/* Hears everything that has happened until now: before a new set, so that it does not hear of what was before it. */
+void watcher_catch_up(struct watcher *w);
+
 /* Hears everything that had happened when the loop's epoch began. Calls the `hint` of the sets concerned. */
 void watcher_drain(struct watcher *w);
 

@@ -508,6 +508,18 @@ def test_a_chain_that_fails(t):
     fails(d.client(), "f3", "depends on 'f2'", "why")
 
 
+def test_a_diamond_with_a_slow_leg(t):
+    """What is only wanted by others is built whatever it is called, and whichever of its dependencies ends last."""
+    ini = "".join(f"[fixture {n}]\ndepends = {d}\ncommand = echo {n}\n" for n, d in (("a", "d1, i"), ("z", "d1, i"), ("i", "d1, d2")))
+    os.mkfifo(t.path("gate"))
+    d = t.daemon(ini + "[fixture d1]\ncommand = echo d1\n[fixture d2]\ncommand = cat gate\n")
+    warm = t.child(lambda: d.ctl("warm", "a", "z"))
+    wait_for(lambda: "d1" in d.instances() and d.instance("d1")["state"] == "ready", "the quick leg")
+    with open(t.path("gate"), "w"):
+        pass
+    assert exit_code(warm) == 0
+
+
 def test_a_diamond(t):
     """Many ways down are not many times the work."""
     ini = "[fixture a0]\ncommand = echo x\n[fixture b0]\ncommand = echo x\n"
