@@ -21,6 +21,7 @@ struct daemon {
 	struct listener *listener;
 	char *socket;
 	char *trees;	 /* the tmpfs directory of directory fixtures; NULL until the first one */
+	int trees_lock;	 /* of that directory, while there is one */
 	char *io_reason; /* why the ring is not used */
 	struct link conns;
 	size_t n_conns;

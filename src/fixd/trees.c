@@ -2,10 +2,13 @@
 #include "fixd/trees.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <glob.h>
 #include <linux/magic.h>
 #include <pwd.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
 #include <unistd.h>
@@ -22,6 +25,8 @@ static bool on_tmpfs(const char *path)
 
 	return path && statfs(path, &fs) == 0 && fs.f_type == TMPFS_MAGIC && access(path, W_OK) == 0;
 }
+
+#define N_CANDIDATES 3
 
 /* Every place where a tmpfs may be. */
 static const char *candidate(size_t k)
@@ -46,25 +51,49 @@ static char *directory(const struct daemon *d, size_t k)
 	return xasprintf("%s/fixd-trees-%u-%08x", base, (unsigned)geteuid(), (unsigned)name.low);
 }
 
-/* A directory of that name that is not ours was put there by somebody else. */
-static bool is_ours(const char *path)
+/*
+ * The directory, locked: a descriptor, to be kept for as long as the trees are. -EWOULDBLOCK: its daemon lives. A directory of
+ * that name that is not ours was put there by somebody else.
+ */
+static int lock_directory(const char *path)
 {
+	_cleanup_fd_ int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	struct stat st;
 
-	return lstat(path, &st) == 0 && S_ISDIR(st.st_mode) && st.st_uid == geteuid();
+	if (fd < 0 || fstat(fd, &st) < 0 || flock(fd, LOCK_EX | LOCK_NB) < 0)
+		return -errno;
+	if (st.st_uid != geteuid())
+		return -EPERM;
+	/* Removed between our open() and the lock. */
+	if (fstat(fd, &st) < 0 || st.st_nlink == 0)
+		return -ENOENT;
+	return fd_steal(&fd);
+}
+
+static void remove_orphan(const char *path)
+{
+	_cleanup_fd_ int lock = lock_directory(path);
+	int r = lock < 0 ? 0 : tree_remove(path);
+
+	if (r < 0)
+		log_warn(r, "cannot remove what a killed daemon left at %s", path);
 }
 
 void trees_init(struct daemon *d)
 {
-	for (size_t k = 0; k < 3; k++) {
-		_cleanup_free_ char *path = directory(d, k);
-		int r;
+	d->trees_lock = -1;
+	for (size_t k = 0; k < N_CANDIDATES; k++) {
+		_cleanup_free_ char *pattern = NULL;
+		glob_t g;
 
-		if (!path || !is_ours(path))
+		if (!on_tmpfs(candidate(k)))
 			continue;
-		r = tree_remove(path);
-		if (r < 0)
-			log_warn(r, "cannot remove what an earlier daemon left at %s", path);
+		pattern = xasprintf("%s/fixd-trees-%u-*", candidate(k), (unsigned)geteuid());
+		if (glob(pattern, GLOB_NOSORT, NULL, &g) != 0)
+			continue;
+		for (size_t i = 0; i < g.gl_pathc; i++)
+			remove_orphan(g.gl_pathv[i]);
+		globfree(&g);
 	}
 }
 
@@ -72,6 +101,8 @@ void trees_deinit(struct daemon *d)
 {
 	if (d->trees && rmdir(d->trees) < 0)
 		log_warn(-errno, "cannot remove %s", d->trees);
+	if (d->trees)
+		d->trees_lock = fd_close(d->trees_lock);
 	free(d->trees);
 	d->trees = NULL;
 }
@@ -82,7 +113,7 @@ static int make_home(struct daemon *d)
 	_cleanup_free_ char *best = NULL;
 	uint64_t most = 0;
 
-	for (size_t k = 0; k < 3; k++) {
+	for (size_t k = 0; k < N_CANDIDATES; k++) {
 		char *path = directory(d, k);
 		struct statfs fs;
 
@@ -96,8 +127,16 @@ static int make_home(struct daemon *d)
 	}
 	if (!best)
 		return -ENOENT;
-	if (mkdir(best, 0755) < 0 && !(errno == EEXIST && is_ours(best)))
-		return -errno;
+	/* Another daemon that starts may take a directory that is not locked yet for an orphan: then once more. */
+	for (int tries = 0; tries < 10; tries++) {
+		if (mkdir(best, 0755) < 0 && errno != EEXIST)
+			return -errno;
+		d->trees_lock = lock_directory(best);
+		if (d->trees_lock >= 0 || d->trees_lock != -ENOENT)
+			break;
+	}
+	if (d->trees_lock < 0)
+		return d->trees_lock;
 	d->trees = best;
 	best = NULL;
 	return 0;

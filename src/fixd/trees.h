@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Where the trees of directory fixtures live: one directory of this daemon on a tmpfs, named after its socket, so that the
- * next daemon on that socket finds and removes what a killed one left.
+ * Where the trees of directory fixtures live: one directory of this daemon on a tmpfs, locked for as long as the daemon lives,
+ * so that the next daemon of this user knows what a killed one left, and removes it.
  */
 #pragma once
 
 struct daemon;
 
-/* Removes what an earlier daemon on this socket left. */
+/* Removes what daemons that are gone have left. */
 void trees_init(struct daemon *d);
 /* Removes the directory. */
 void trees_deinit(struct daemon *d);

@@ -298,8 +298,22 @@ def test_trees_of_a_killed_daemon_are_removed(t):
     d.kill()
     assert os.path.exists(path)
     v.detach()
-    t.daemon(ini)
+    e = t.daemon(ini)
     assert not os.path.exists(path)
+    w = e.client().attach("f")
+    path = w.path
+    other = harness.Case(t.mode, t.wrapper)
+    try:
+        other.write("data/a", "a\n")
+        g = other.daemon(ini)
+        assert os.path.exists(path), "those of a living daemon stay"
+        e.kill()
+        g.stop()
+        other.daemon(ini)
+        assert not os.path.exists(path), "any daemon of the user removes them"
+    finally:
+        other.finish(False)
+    w.detach()
 
 
 OBJECTS = """

@@ -210,7 +210,8 @@ class Daemon:
             return f.read()
 
     def count_fds(self):
-        return len(os.listdir(f"/proc/{self.pid}/fd"))
+        """The lock of the directory of trees is there from the first tree on."""
+        return len([path for path in self.list_fds() if "/fixd-trees-" not in path])
 
     def list_fds(self):
         found = []
