@@ -119,7 +119,7 @@ const struct fixctl_command command_cleanup = {
 		"Gives up the images, and forgets the failures, of the named fixtures. What is in use is kept.\n"
 		"\n"
 		"      --all             of all fixtures\n"
-		"      --stale           only what is stale\n"
+		"      --stale           only what is too old or whose inputs have changed\n"
 		"      --unused          only what nobody has attached since it was built\n"
 		"      --failed          only failures\n"
 		"      --older-than D    only what was built longer ago (30s, 10m, 2h)\n"

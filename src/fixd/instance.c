@@ -496,6 +496,52 @@ static void publish(struct instance *i, struct image *im)
 		 (unsigned long long)im->size, (double)im->build_ns / 1e9);
 }
 
+/* Those that were made from an earlier image of `dep`. */
+struct outdated {
+	const struct instance *dep;
+	struct instance **all;
+	size_t n;
+};
+
+static void collect_outdated(struct instance *i, void *arg)
+{
+	struct outdated *list = arg;
+
+	/* One that is being looked at or built is judged when that ends. */
+	for (size_t k = 0; i->state == INSTANCE_READY && i->current && k < i->fixture->n_depends; k++) {
+		const struct depend *d = &i->fixture->depends[k];
+
+		if (d->fixture != list->dep->fixture || built_with(i->current, k, list->dep->current) ||
+		    session_find(i->session, d->fixture, d->param, i->scope_key, i->env) != list->dep)
+			continue;
+		list->all = xrealloc(list->all, (list->n + 1) * sizeof *list->all);
+		list->all[list->n++] = i;
+		return;
+	}
+}
+
+/* Not only when somebody asks for them: their views are out of date now. */
+static void retire_outdated(const struct instance *dep)
+{
+	struct outdated list = { .dep = dep };
+	_cleanup_free_ char *cause = xasprintf("its dependency '%s' was rebuilt and differs", dep->fixture->name);
+
+	session_each(dep->session, collect_outdated, &list);
+	for (size_t k = 0; k < list.n; k++) {
+		instance_retire(list.all[k], cause);
+		if (list.all[k]->fixture->policy.rebuild == REBUILD_EAGER)
+			instance_warm(list.all[k]);
+	}
+	free(list.all);
+}
+
+bool instance_is_stale(struct instance *i)
+{
+	_cleanup_free_ char *cause = NULL;
+
+	return i->current && policy_judge(i, clock_now(), &cause) == VERDICT_STALE;
+}
+
 /* The inputs changed while a build read them: what came out may be half old and half new. True: it is done again. */
 static bool build_again(struct instance *i)
 {
@@ -562,6 +608,7 @@ void instance_built(struct instance *i, struct image *im)
 	else
 		publish(i, im);
 	instance_touch(i);
+	retire_outdated(i);
 	instance_settle(i);
 }
 

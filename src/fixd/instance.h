@@ -114,6 +114,9 @@ void instance_checked(struct instance *i, bool fits, int64_t started, const char
 /* A comparison of its inputs is over; the same as instance_checked() but that the check command is still to be asked. */
 void instance_compared(struct instance *i, bool same, const char *cause);
 
+/* Would its image be refused now, as far as that can be told without running anything? */
+bool instance_is_stale(struct instance *i);
+
 /* Nothing keeps it: no image, no build, nobody waits. */
 bool instance_idle(const struct instance *i);
 const char *instance_state_name(const struct instance *i);

@@ -215,7 +215,7 @@ struct cleaning {
 	size_t n;
 };
 
-static bool to_be_cleaned(const struct cleaning *c, const struct instance *i)
+static bool to_be_cleaned(const struct cleaning *c, struct instance *i)
 {
 	bool named = false;
 
@@ -227,7 +227,7 @@ static bool to_be_cleaned(const struct cleaning *c, const struct instance *i)
 		return false;
 	if ((c->flags & WIRE_CLEANUP_UNUSED) && !(i->current && i->current->attaches == 0))
 		return false;
-	if ((c->flags & WIRE_CLEANUP_STALE) && i->state != INSTANCE_STALE)
+	if ((c->flags & WIRE_CLEANUP_STALE) && !instance_is_stale(i))
 		return false;
 	return c->older_than < 0 || (i->current && clock_now() - i->current->created > c->older_than);
 }

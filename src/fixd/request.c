@@ -395,6 +395,7 @@ static bool handle_cleanup(struct conn *c, const struct wire_header *h, const vo
 
 	if (!patterns || t.at != t.end)
 		return false;
+	watcher_drain(c->daemon->watcher);
 	list = list_split(patterns);
 	report_cleanup(c->daemon, list, q->flags, q->older_than, &out);
 	list_free(list);

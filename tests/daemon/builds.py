@@ -90,26 +90,24 @@ def test_command_fails(t):
     assert t.runs() == 2
 
 
-def test_failure_is_tried_again_when_an_input_changes(t):
+def check_cured_by_input(t, ini):
+    """The failure of `f` is kept until its input is good."""
     t.write("input", "bad")
-    d = t.daemon(f"[fixture f]\ncommand = {t.counted('grep good input')}\nwatch = input\n")
-    c = d.client()
+    c = t.daemon(ini).client()
     fails(c, "f")
     fails(c, "f")
     assert t.runs() == 1
     t.write("input", "good\n")
     assert c.read("f") == b"good\n"
+
+
+def test_failure_is_tried_again_when_an_input_changes(t):
+    check_cured_by_input(t, f"[fixture f]\ncommand = {t.counted('grep good input')}\nwatch = input\n")
 
 
 def test_failure_is_tried_again_when_a_dependency_changes(t):
-    t.write("input", "bad")
-    d = t.daemon(f"[fixture base]\nfile = input\n[fixture f]\ndepends = base\ncommand = {t.counted('grep good $FIXD_DEP_base')}\n")
-    c = d.client()
-    fails(c, "f")
-    fails(c, "f")
-    assert t.runs() == 1
-    t.write("input", "good\n")
-    assert c.read("f") == b"good\n"
+    check_cured_by_input(t, f"[fixture base]\nfile = input\n"
+                         f"[fixture f]\ndepends = base\ncommand = {t.counted('grep good $FIXD_DEP_base')}\n")
 
 
 def test_retry_after(t):

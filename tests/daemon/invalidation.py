@@ -245,6 +245,33 @@ command = echo run >> {t.dir}/others; echo other
     assert "dependency 'base'" in d.instance("top")["stale_cause"]
 
 
+def test_dependents_are_out_of_date_at_once(t):
+    """Whoever holds a view need not ask to learn that a dependency was rebuilt, and the eager are built again."""
+    t.write("input", "one\n")
+    d = t.daemon(f"""[fixture base]
+file = input
+[fixture top]
+command = cat $FIXD_DEP_base
+depends = base
+[fixture eager]
+command = {t.counted('cat $FIXD_DEP_base')}
+depends = base
+rebuild = eager
+""")
+    c = d.client()
+    top, eager = c.attach("top"), c.attach("eager")
+    t.write("new", "two\n")
+    os.rename(t.path("new"), t.path("input"))
+    assert c.read("base") == b"two\n"
+    assert not top.current and not eager.current
+    wait_for(lambda: t.runs() == 2 and d.instance("eager")["state"] == "ready", "the eager one")
+    assert "dependency 'base'" in d.instance("top")["stale_cause"]
+    fresh = c.attach("eager")
+    assert fresh.data == b"two\n" and not fresh.built and c.read("top") == b"two\n"
+    for v in (top, eager, fresh):
+        v.detach()
+
+
 def test_dependency_with_same_digest(t):
     """The chain is cut where a rebuild gives the same bytes."""
     t.write("input", "one\n")
@@ -425,6 +452,11 @@ def test_network_file_systems_are_polled(t):
             f.write(before)
     c = d.client()
     assert "no inotify" in d.words()
+    assert c.read("f") == b"one\n"
+    assert "Removed: 0" in d.ctl("cleanup", "--all", "--stale").out
+    t.write("input", "another\n")
+    assert d.instance("f")["state"] == "ready"
+    assert "Removed: 1\n  f\n" in d.ctl("cleanup", "--stale").out
     for n in range(20):
         t.write("input", f"{n} {'x' * n}\n")
         assert c.read("f") == f"{n} {'x' * n}\n".encode()

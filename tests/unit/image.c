@@ -268,12 +268,6 @@ WITHOUT_SCAN(changes_are_exact)
 WITHOUT_SCAN(reset_of_many_pages)
 WITHOUT_SCAN(reset_in_a_forked_child)
 
-static void scan_is_used_where_it_is_there(void)
-{
-	if (!cow_has_scan())
-		tap_skip("this kernel has no PAGEMAP_SCAN");
-}
-
 static const struct tap_test tests[] = {
 	TAP_TEST(sealed_means_sealed),
 	TAP_TEST(not_sealed_while_mapped),
@@ -282,7 +276,6 @@ static const struct tap_test tests[] = {
 	TAP_TEST(digest_is_xxh3),
 	TAP_TEST(space_keeps_to_its_budget),
 	TAP_TEST(space_limit_and_place),
-	TAP_TEST(scan_is_used_where_it_is_there),
 	TAP_TEST(reset_puts_everything_back),
 	TAP_TEST(changes_are_exact),
 	TAP_TEST(reset_of_many_pages),
