@@ -75,7 +75,13 @@ static void note_section(struct reading *r, const char *line)
 	add_section(r->file, name, r->line);
 }
 
-/* fgets() for inih: hands out line after line, and stops where a line does not fit into inih's buffer. */
+static bool is_comment(const char *line)
+{
+	line += strspn(line, " \t");
+	return *line == ';' || *line == '#';
+}
+
+/* fgets() for inih: hands out line after line, and stops where one that says something does not fit into inih's buffer. */
 static char *read_line(char *str, int num, void *stream)
 {
 	struct reading *r = stream;
@@ -85,7 +91,10 @@ static char *read_line(char *str, int num, void *stream)
 		return NULL;
 	r->line++;
 	n = strlen(str);
-	if (n + 1 == (size_t)num && str[n - 1] != '\n') {
+	if (n + 1 == (size_t)num && str[n - 1] != '\n' && is_comment(str)) {
+		for (int c = 0; c != '\n' && c != EOF;)
+			c = fgetc(r->stream);
+	} else if (n + 1 == (size_t)num && str[n - 1] != '\n') {
 		_cleanup_free_ char *what = xasprintf(
 			"the line is longer than %d bytes; continue the value on the next line, indented", num - 2);
 

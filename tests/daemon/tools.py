@@ -68,6 +68,7 @@ def test_bad_files(t):
     check(t, "[fixture a b]\ncommand = x\n", "FILE:1: [fixture a b]: a name has")
     check(t, "[fixture a]\ncommand = x ; y\n", "FILE:2: command: ' ;' would start a comment")
     check(t, "[fixture a]\ncommand = " + "x" * 300 + "\n", "FILE:2: the line is longer than")
+    check(t, "; " + "x" * 500 + "\n  # " + "y" * 500 + "\n[fixture a]\nkommand = x\n", "FILE:4: unknown key 'kommand'")
     check(t, "[fixture a]\ncommand = x\ndepends = b\n", "FILE:1: [fixture a] depends on 'b', which is not defined")
     check(t, "[fixture a]\ncommand = x\ndepends = a\n", "cycle")
     check(t, "".join(f"[fixture {n}]\ncommand = x\ndepends = {m}\n" for n, m in ("ab", "bc", "ca")), "cycle")
