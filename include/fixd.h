@@ -23,7 +23,7 @@
  * not called exec are gone, too.
  *
  * Environment: FIXD_SOCKET, where the daemon listens; FIXD_TIMEOUT, how long to wait for a build, in seconds (default 60);
- * FIXD_DISABLE=1, ask no daemon.
+ * FIXD_DISABLE=1, ask no daemon: what this client can build is built here, for this process only.
  */
 #ifndef FIXD_H
 #define FIXD_H
@@ -40,6 +40,7 @@ extern "C" {
 
 struct fixd;	  /* a connection to the daemon */
 struct fixd_view; /* one mapping of an image in this process */
+struct fixd_build; /* an image that this client builds */
 
 enum fixd_flags {
 	FIXD_RO = 0,	   /* a write dies with SIGSEGV */
@@ -53,6 +54,8 @@ struct fixd_options {
 	const char *scope_key; /* where the test is, "pkg/mod.c::Suite::test"; NULL: nowhere. A fixture takes the part of its
 				* scope: all of it (function), without the last part (class), before "::" (module), its
 				* directory (package), nothing (session). */
+	struct fixd_view *const *depends; /* for fixd_build_begin(): views of what it would be built from */
+	size_t n_depends;      /* at most 64 */
 };
 
 /* Bytes that a process has changed in a view. */
@@ -64,7 +67,7 @@ struct fixd_range {
 /*
  * Connects to the daemon at `socket` (a path), or if it is NULL at $FIXD_SOCKET, $XDG_RUNTIME_DIR/fixd/socket,
  * /run/fixd/socket: the first of them that is set or there.
- * On failure *out is NULL and fixd_error(NULL) says why. -ECANCELED: FIXD_DISABLE is set; build what you need yourself.
+ * On failure *out is NULL and fixd_error(NULL) says why. With FIXD_DISABLE=1 it succeeds and asks no daemon.
  * -ENOENT, -ECONNREFUSED: no daemon. -EPROTONOSUPPORT: its version is another. -ETIMEDOUT: it does not answer.
  * The caller calls fixd_close(). Since: 0.1
  */
@@ -82,7 +85,7 @@ const char *fixd_error(const struct fixd *f);
 /*
  * Attaches the fixture `name` or `name[param]`, which is built first if there is no fresh image of it. An edit of an input
  * that was complete before the call is always seen. One round trip.
- * -ENOENT: no such fixture. -ETIMEDOUT: not ready in time (the build goes on). -EBUSY: objects that are already mapped in
+ * -ENOENT: no such fixture. -ECANCELED: FIXD_DISABLE is set. -ETIMEDOUT: not ready in time (the build goes on). -EBUSY: objects that are already mapped in
  * this process in the other mode. -EEXIST: something else lies where its objects must be. -EIO: the build failed; the sentence
  * ends with the builder's last words. -EINVAL, -E2BIG: the name, the options or the values of variables are wrong or too long.
  * -EMFILE, -ENOMEM: this process has no descriptor or memory left. -ECONNREFUSED, -ECONNRESET: the daemon was lost.
@@ -116,6 +119,81 @@ int64_t fixd_view_reset(struct fixd_view *v);
  * written to `ranges`. Returns how many there are, or -errno. Since: 0.1
  */
 int64_t fixd_view_changes(struct fixd_view *v, struct fixd_range *ranges, size_t n);
+
+/*
+ * What clients build.  A fixture that is registered with fixd_define(), or has `client = yes` in fixd.ini, is built by the first
+ * client that asks for it with fixd_build_begin(); the others wait, and get the same image.  Each user has such images for
+ * himself.  When the builder dies, one of those who wait becomes the builder.
+ */
+
+enum fixd_join_flags {
+	FIXD_OBSERVER = 1 << 0, /* uses nothing of the run itself; looks after what others leave: fixd_adopt() */
+};
+
+/*
+ * The fixtures of this connection are those of the session of `root` (a directory) from now on; `run` (NULL: none) is the run
+ * that it is a member of: any name that all processes of one test run share, of at most 100 bytes.
+ * -EISCONN: it has joined before. -ENOENT, -ENOTDIR: no such directory. -EDQUOT: too many sessions. Since: 0.1
+ */
+int fixd_join(struct fixd *f, const char *root, const char *run, unsigned flags);
+
+/*
+ * Registers a fixture in the session that was joined: `settings` are "key=value", NULL-terminated, with the keys doc, category,
+ * scope, env, huge-pages, version, reuse, max-age, age-from, watch, timeout, retry-after and memory-max of fixd.ini(5). Another
+ * definition of that name is replaced; when version, scope, env or reuse differ its images are stale.
+ * -EINVAL with a sentence; -ENOTCONN: nothing was joined. Since: 0.1
+ */
+int fixd_define(struct fixd *f, const char *name, const char *const *settings);
+
+/*
+ * Attaches the fixture, or makes the caller its builder: 0 and *view, or 1 and *build, for which the caller then calls
+ * fixd_build_commit() or fixd_build_abort(). Errors are those of fixd_attach(); -EIO also when another client's build of it
+ * failed. Since: 0.1
+ */
+int fixd_build_begin(struct fixd *f, const char *name, const struct fixd_options *options, struct fixd_view **view,
+		     struct fixd_build **build);
+
+/*
+ * The memory of the image, which now has at least `size` bytes; new bytes are zero. It stays where it is when it grows, and is
+ * gone after commit or abort. NULL: more than is allowed, or no memory; fixd_error() says which. Since: 0.1
+ */
+void *fixd_build_memory(struct fixd_build *b, size_t size);
+
+/* How an image is torn down. */
+struct fixd_teardown {
+	size_t size;	  /* sizeof(struct fixd_teardown) */
+	const void *note; /* for whoever tears it down; at most 1 MiB. With a note it is kept for fixd_adopt() until somebody has */
+	size_t note_size;
+	bool keeper;	  /* this client does it itself if it is still there when nobody else needs the image */
+};
+
+/*
+ * Publishes the first `size` bytes and attaches the image; frees `b`, whatever is returned. `teardown` may be NULL.
+ * -EAGAIN: an input changed meanwhile, or the definition, or it took too long: begin again. -EINVAL, -EDQUOT with a sentence.
+ * Since: 0.1
+ */
+int fixd_build_commit(struct fixd_build *b, size_t size, const struct fixd_teardown *teardown, struct fixd_view **out);
+
+/* The build failed: everybody who waits for it, or asks for it later in this run, is told `sentence`. Frees `b`. Since: 0.1 */
+int fixd_build_abort(struct fixd_build *b, const char *sentence);
+
+/* This member of a run will attach nothing new: others need not wait for it. Since: 0.1 */
+void fixd_closing(struct fixd *f);
+
+/*
+ * This member of a run will not use the image of `v` again, which stays mapped until fixd_detach(). Exactly one member of the
+ * run, the last that could use it, gets 1 and then tears it down; *note (to be freed) and *note_size are what the builder left
+ * for that. All others get 0. With `timeout_ms` it waits until nobody else could use the image, and with 0 it asks.
+ * -ETIMEDOUT: others still could. -ENOTCONN: it is in no run. Since: 0.1
+ */
+int fixd_release(struct fixd_view *v, int timeout_ms, void **note, size_t *note_size);
+
+/*
+ * Takes over the teardown of an image of the session that is gone, or that no member of this run could use any more, and that
+ * nobody was told to tear down: the newest whose instance matches `pattern` (a name or glob; NULL: any). 1, with *title, *note
+ * (both to be freed) and *note_size; 0: there is none. Since: 0.1
+ */
+int fixd_adopt(struct fixd *f, const char *pattern, char **title, void **note, size_t *note_size);
 
 #if defined(__GNUC_GNU_INLINE__) && !defined(__cplusplus)
 #define FIXD_INLINE extern inline __attribute__((gnu_inline))

@@ -28,6 +28,7 @@ libwire_la_SOURCES = \
 	src/wire/job.c src/wire/job.h \
 	src/wire/record.c src/wire/record.h \
 	src/wire/report.c src/wire/report.h \
+	src/wire/offer.h \
 	src/wire/socket.c src/wire/socket.h \
 	src/wire/wire.h
 libwire_la_LIBADD = libimage.la
@@ -44,12 +45,20 @@ libconfig_la_LIBADD = libimage.la $(INIH_LIBS)
 
 libclient_la_SOURCES = \
 	src/base/fd.c src/base/process.c \
+	src/client/build.c src/client/build.h \
 	src/client/connection.c src/client/connection.h \
 	src/client/mapping.c src/client/mapping.h \
-	src/client/view.c \
+	src/client/run.c \
+	src/client/view.c src/client/view.h \
 	src/image/cow.c \
+	src/image/digest.c \
+	src/image/memfd.c \
 	src/image/place.c \
+	src/image/space.c \
+	src/wire/offer.h \
 	src/wire/socket.c src/wire/socket.h
+libclient_la_CFLAGS = $(AM_CFLAGS) $(XXHASH_CFLAGS)
+libclient_la_LIBADD = $(XXHASH_LIBS)
 
 lib_LTLIBRARIES += libfixd.la
 libfixd_la_SOURCES =
@@ -83,6 +92,7 @@ fixd_builder_LDFLAGS = -Wl,--export-dynamic-symbol=malloc_conf
 # The daemon.
 
 libdaemon_la_SOURCES = \
+	src/fixd/attach.c \
 	src/fixd/board.c src/fixd/board.h \
 	src/fixd/brief.c src/fixd/brief.h \
 	src/fixd/build.c src/fixd/build.h \
@@ -96,12 +106,16 @@ libdaemon_la_SOURCES = \
 	src/fixd/loop_epoll.c \
 	src/fixd/loop_uring.c \
 	src/fixd/notify.c src/fixd/notify.h \
+	src/fixd/offer.c src/fixd/offer.h \
 	src/fixd/policy.c src/fixd/policy.h \
 	src/fixd/report.c src/fixd/report.h \
 	src/fixd/request.c src/fixd/request.h \
+	src/fixd/request_run.c \
+	src/fixd/run.c src/fixd/run.h \
 	src/fixd/session.c src/fixd/session.h \
 	src/fixd/spawn.c src/fixd/spawn.h \
 	src/fixd/trees.c src/fixd/trees.h \
+	src/fixd/user.c src/fixd/user.h \
 	src/fixd/watch.c src/fixd/watch.h
 libdaemon_la_CFLAGS = $(AM_CFLAGS) $(URING_CFLAGS)
 libdaemon_la_LIBADD = libconfig.la libwire.la $(URING_LIBS)

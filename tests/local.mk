@@ -48,6 +48,7 @@ daemon_tests = \
 	tests/daemon/builds.py \
 	tests/daemon/clients.py \
 	tests/daemon/invalidation.py \
+	tests/daemon/sharing.py \
 	tests/daemon/tools.py
 script_tests = tests/headers.sh tests/layers.sh tests/manuals.sh
 TESTS += $(unit_tests) $(daemon_tests) $(script_tests)

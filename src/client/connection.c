@@ -16,6 +16,7 @@
 #include "base/fd.h"
 #include "base/process.h"
 #include "fixd.h"
+#include "client/build.h"
 #include "wire/socket.h"
 
 #define ANSWER_MS 10000	  /* for the daemon to take or answer anything at all */
@@ -231,6 +232,33 @@ static int hello(struct fixd *f)
 	return r < 0 ? fixd_fail_with(f, r, "the board cannot be mapped: %s", strerror(-r)) : 0;
 }
 
+static int exchange(struct fixd *f, uint16_t type, const void *body, size_t size, struct reply *reply)
+{
+	uint64_t id, got = 0;
+	int r = send_message(f, type, body, size, &id);
+
+	if (r < 0)
+		return fixd_fail_with(f, r, "the daemon at %s cannot be asked: %s", f->path, strerror(-r));
+	reply->wanted = 0;
+	r = connection_receive(f, ANSWER_MS, &got, reply);
+	if (r == 0 && got != id)
+		r = fixd_fail_with(f, -EPROTO, "the daemon at %s sent an answer nobody asked for", f->path);
+	return r;
+}
+
+static int replay_all(struct fixd *f)
+{
+	struct reply reply;
+	int r = 0;
+
+	for (const struct replay *p = f->replay; p && r == 0; p = p->next) {
+		r = exchange(f, p->type, p->body, p->size, &reply);
+		if (r == 0)
+			reply_close(&reply);
+	}
+	return r;
+}
+
 static int connect_socket(struct fixd *f)
 {
 	const struct timeval limit = { .tv_sec = ANSWER_MS / 1000 };
@@ -263,8 +291,8 @@ static int connect_to(struct fixd *f)
 	f->epoch++;
 	if (r < 0)
 		fixd_fail_with(f, r, "no daemon at %s: %s; start one with 'fixd --config FILE'", f->path, strerror(-r));
-	else
-		r = hello(f);
+	else if ((r = hello(f)) == 0)
+		r = replay_all(f);
 	if (r < 0)
 		f->fd = fd_close(f->fd);
 	return r;
@@ -308,8 +336,11 @@ int fixd_open(struct fixd **out, const char *socket)
 		return open_failed(f, -ENOMEM);
 	f->fd = -1;
 	f->refs = 1;
-	if (disabled && !strcmp(disabled, "1"))
-		return open_failed(f, fixd_fail_with(f, -ECANCELED, "FIXD_DISABLE is set: no daemon is asked"));
+	if (disabled && !strcmp(disabled, "1")) {
+		f->local = true;
+		*out = f;
+		return 0;
+	}
 	f->path = socket ? strdup(socket) : default_socket();
 	if (!f->path)
 		return open_failed(f, fixd_fail_with(f, -ENOMEM, "no memory"));
@@ -333,6 +364,14 @@ void fixd_unref(struct fixd *f)
 		free(e->names);
 		free(e);
 	}
+	while (f->replay) {
+		struct replay *p = f->replay;
+
+		f->replay = p->next;
+		free(p->key);
+		free(p);
+	}
+	local_images_free(f);
 	free(f->path);
 	free(f);
 }
@@ -363,7 +402,11 @@ static int reconnect(struct fixd *f)
 
 int connection_send(struct fixd *f, uint16_t type, const void *body, size_t size, uint64_t *id)
 {
-	int r = f->fd < 0 || f->owner != process_id() ? reconnect(f) : 0;
+	int r;
+
+	if (f->local)
+		return fixd_fail_with(f, -ECANCELED, "FIXD_DISABLE is set: no daemon is asked");
+	r = f->fd < 0 || f->owner != process_id() ? reconnect(f) : 0;
 
 	if (r < 0)
 		return r;
@@ -434,6 +477,53 @@ void connection_tell(struct fixd *f, uint16_t type, const void *body, size_t siz
 		lose(f);
 }
 
+static struct replay *replay_new(uint16_t type, const char *key, const void *body, size_t size)
+{
+	struct replay *p = calloc(1, sizeof *p + size);
+
+	if (p)
+		p->key = strdup(key);
+	if (!p || !p->key) {
+		free(p);
+		return NULL;
+	}
+	p->type = type;
+	p->size = size;
+	memcpy(p->body, body, size);
+	return p;
+}
+
+static void remember(struct fixd *f, struct replay *p)
+{
+	struct replay **at = &f->replay;
+
+	while (*at && ((*at)->type != p->type || strcmp((*at)->key, p->key) != 0))
+		at = &(*at)->next;
+	if (*at) {
+		struct replay *old = *at;
+
+		p->next = old->next;
+		free(old->key);
+		free(old);
+	}
+	*at = p;
+}
+
+int connection_establish(struct fixd *f, uint16_t type, const char *key, const void *body, size_t size, struct reply *reply)
+{
+	struct replay *p = replay_new(type, key, body, size);
+	int r = p ? connection_request(f, type, body, size, ANSWER_MS, reply) :
+		    fixd_fail_with(f, -ENOMEM, "no memory");
+
+	if (r == 0) {
+		remember(f, p);
+	} else if (p) {
+		free(p->key);
+		free(p);
+	}
+	return r;
+}
+
 static bool same_fixture(const struct env_names *e, const char *name)
 {
 	size_t n = strcspn(name, "[");
@@ -491,7 +581,8 @@ static ssize_t put_env(struct fixd *f, const char *name, char *out, size_t room)
 	return (ssize_t)n;
 }
 
-ssize_t connection_attach_body(struct fixd *f, char *out, const char *name, const char *key, uint32_t flags, int timeout_ms)
+ssize_t connection_attach_body(struct fixd *f, char *out, const char *name, const char *key, uint32_t flags, int timeout_ms,
+			       const uint64_t *depends, size_t n_depends)
 {
 	struct wire_attach a = { .flags = flags, .timeout_ms = (uint32_t)timeout_ms };
 	size_t name_size = strlen(name), key_size = key ? strlen(key) : 0;
@@ -512,6 +603,10 @@ ssize_t connection_attach_body(struct fixd *f, char *out, const char *name, cons
 	a.name = (uint16_t)name_size;
 	a.key = (uint16_t)key_size;
 	a.env = (uint16_t)env;
+	a.depends = (uint16_t)n_depends;
 	memcpy(out, &a, sizeof a);
-	return (ssize_t)(sizeof a + name_size + key_size) + env;
+	p += name_size + key_size + (size_t)env;
+	if (n_depends)
+		memcpy(p, depends, n_depends * sizeof *depends);
+	return p + n_depends * sizeof *depends - out;
 }

@@ -31,6 +31,15 @@ struct env_names {
 	char *names; /* one a line */
 };
 
+/* A message that makes a new connection what the old one was. */
+struct replay {
+	struct replay *next;
+	uint16_t type;
+	char *key; /* what a later one of that key replaces */
+	size_t size;
+	char body[];
+};
+
 struct fixd {
 	unsigned refs; /* the caller's until fixd_close(), and one of each view */
 	int fd;
@@ -41,6 +50,9 @@ struct fixd {
 	uint32_t daemon_pid;
 	struct board_map *board;
 	struct env_names *env;
+	struct replay *replay; /* in order */
+	bool local; /* FIXD_DISABLE: nobody is asked */
+	struct local_image *local_images; /* built here */
 	char *path;
 	char error[WIRE_SENTENCE_MAX + 256];
 };
@@ -76,7 +88,11 @@ void reply_close(struct reply *r);
 /*
  * Builds an attach request for `name` in `out` (WIRE_MESSAGE_MAX bytes). Returns its size or -errno with a sentence.
  */
-ssize_t connection_attach_body(struct fixd *f, char *out, const char *name, const char *key, uint32_t flags, int timeout_ms);
+ssize_t connection_attach_body(struct fixd *f, char *out, const char *name, const char *key, uint32_t flags, int timeout_ms,
+			       const uint64_t *depends, size_t n_depends);
+
+/* A request for every connection to come, too. 0, or -errno with a sentence. */
+int connection_establish(struct fixd *f, uint16_t type, const char *key, const void *body, size_t size, struct reply *reply);
 
 /* Remembers what an -ENOKEY error asked for. True if asking again makes sense. */
 bool connection_learn_env(struct fixd *f, const char *name);

@@ -6,27 +6,13 @@
 
 #include "base/fd.h"
 #include "base/process.h"
-#include "client/connection.h"
-#include "client/mapping.h"
-#include "fixd.h"
-
-struct fixd_view {
-	struct fixd_view_head head; /* first: fixd_view_current() */
-	struct fixd *fixd;
-	uint64_t epoch;	 /* of the connection that has the lease */
-	pid_t attached_by;
-	struct board_map *board;
-	uint64_t serial;
-	uint64_t root;
-	uint32_t generation;
-	bool built;
-	char *path;
-	size_t n_mappings; /* the image, then what its objects point into */
-	struct mapping *mappings[];
-};
+#include "client/build.h"
+#include "client/view.h"
 
 /* What a view without a slot on the board looks at: never current. */
 static const uint64_t no_slot;
+/* And one that no daemon can make stale: always current. */
+static const uint64_t local_slot = 1;
 
 extern inline bool fixd_view_current(const struct fixd_view *v);
 
@@ -101,9 +87,14 @@ static struct fixd_view *view_new(struct fixd *f, const struct attached *a)
 	v->epoch = f->epoch;
 	v->attached_by = f->owner;
 	v->board = f->board;
-	__atomic_add_fetch(&f->board->refs, 1, __ATOMIC_RELAXED);
-	v->head.board = im->board_slot < f->board->slots ? &f->board->words[im->board_slot] : &no_slot;
-	v->head.value = im->board_slot < f->board->slots ? im->board_value : 1;
+	if (f->local) {
+		v->head.board = &local_slot;
+		v->head.value = 1;
+	} else {
+		__atomic_add_fetch(&f->board->refs, 1, __ATOMIC_RELAXED);
+		v->head.board = im->board_slot < f->board->slots ? &f->board->words[im->board_slot] : &no_slot;
+		v->head.value = im->board_slot < f->board->slots ? im->board_value : 1;
+	}
 	v->serial = im->serial;
 	v->root = im->root;
 	v->generation = im->generation;
@@ -132,13 +123,19 @@ static int make_view(struct fixd *f, const char *name, const struct attached *a,
 	return 0;
 }
 
-static int request_attach(struct fixd *f, const char *name, const struct fixd_options *o, struct reply *reply)
+static int request_attach(struct fixd *f, const char *name, const struct fixd_options *o, uint32_t flags, struct reply *reply)
 {
 	int timeout = o && o->timeout_ms > 0 ? o->timeout_ms : connection_timeout(), r;
+	uint64_t depends[WIRE_DEPENDS_MAX];
+	size_t n = flags & WIRE_ATTACH_BUILD && o ? o->n_depends : 0;
 
+	if (n > WIRE_DEPENDS_MAX)
+		return fixd_fail_with(f, -EINVAL, "a fixture is built from at most %d others", WIRE_DEPENDS_MAX);
+	for (size_t i = 0; i < n; i++)
+		depends[i] = o->depends[i]->serial;
 	do {
 		char body[WIRE_MESSAGE_MAX];
-		ssize_t size = connection_attach_body(f, body, name, o ? o->scope_key : NULL, 0, timeout);
+		ssize_t size = connection_attach_body(f, body, name, o ? o->scope_key : NULL, flags, timeout, depends, n);
 
 		if (size < 0)
 			return (int)size;
@@ -147,22 +144,44 @@ static int request_attach(struct fixd *f, const char *name, const struct fixd_op
 	return r;
 }
 
-int fixd_attach(struct fixd *f, const char *name, const struct fixd_options *o, struct fixd_view **out)
+static bool parse_offer(struct reply *r, struct wire_offer *offer, int *channel)
 {
-	struct reply reply;
-	struct attached a;
-	int r;
+	struct wire_attached head;
 
-	*out = NULL;
+	if (r->size != sizeof head + sizeof *offer || r->n_fds != 1)
+		return false;
+	memcpy(&head, r->body, sizeof head);
+	if (!(head.flags & WIRE_ATTACHED_OFFER))
+		return false;
+	memcpy(offer, r->body + sizeof head, sizeof *offer);
+	*channel = fd_steal(&r->fds[0]);
+	return true;
+}
+
+static int check_options(struct fixd *f, const struct fixd_options *o)
+{
 	if (o && o->size != sizeof *o)
 		return fixd_fail_with(f, -EINVAL, "fixd_options.size is %zu, not %zu", o->size, sizeof *o);
 	if (o && (o->flags & ~(unsigned)FIXD_COW))
 		return fixd_fail_with(f, -EINVAL, "fixd_options.flags has unknown bits: 0x%x", o->flags);
-	r = request_attach(f, name, o, &reply);
+	return 0;
+}
+
+int view_attach(struct fixd *f, const char *name, const struct fixd_options *o, uint32_t flags, struct fixd_view **out,
+		struct wire_offer *offer, int *channel)
+{
+	struct reply reply;
+	struct attached a;
+	int r = check_options(f, o);
+
+	*out = NULL;
+	if (r == 0)
+		r = request_attach(f, name, o, flags, &reply);
 	if (r < 0)
 		return r;
-	r = parse_attached(f, &reply, &a);
-	if (r == 0) {
+	if ((flags & WIRE_ATTACH_BUILD) && parse_offer(&reply, offer, channel)) {
+		r = 1;
+	} else if ((r = parse_attached(f, &reply, &a)) == 0) {
 		r = make_view(f, name, &a, &reply, o && (o->flags & FIXD_COW), out);
 		if (r < 0)
 			connection_tell(f, WIRE_TYPE_detach, &(struct wire_detach){ a.images[0].serial },
@@ -170,6 +189,31 @@ int fixd_attach(struct fixd *f, const char *name, const struct fixd_options *o, 
 	}
 	reply_close(&reply);
 	return r;
+}
+
+int view_of_local(struct fixd *f, int fd, uint64_t size, bool writable, struct fixd_view **out)
+{
+	static uint64_t last_serial;
+	struct attached a = { .head.n_images = 1, .images[0] = { .size = size, .generation = 1, .kind = WIRE_IMAGE_BLOB } };
+	struct reply reply = { .fds[0] = fd };
+	int r;
+
+	a.images[0].serial = __atomic_add_fetch(&last_serial, 1, __ATOMIC_RELAXED);
+	r = make_view(f, "", &a, &reply, writable, out);
+	fd_close(reply.fds[0]);
+	return r;
+}
+
+int fixd_attach(struct fixd *f, const char *name, const struct fixd_options *o, struct fixd_view **out)
+{
+	struct fixd_view *found = NULL;
+	int r = f->local ? local_image_find(f, name, o, &found) : 0;
+
+	if (r < 0 || found) {
+		*out = found;
+		return r;
+	}
+	return view_attach(f, name, o, 0, out, NULL, NULL);
 }
 
 void fixd_detach(struct fixd_view *v)

@@ -21,11 +21,17 @@
 
 /* The keys that say where a fixture comes from: exactly one in a section. */
 static const char *const source_keys[SOURCE_COUNT] = {
-	[SOURCE_FILE] = "file", [SOURCE_DIRECTORY] = "directory", [SOURCE_COMMAND] = "command", [SOURCE_PLUGIN] = "plugin"
+	[SOURCE_FILE] = "file", [SOURCE_DIRECTORY] = "directory", [SOURCE_COMMAND] = "command", [SOURCE_PLUGIN] = "plugin",
+	[SOURCE_CLIENT] = "client"
 };
+#define SOURCE_NAMES "file, directory, command, plugin, client"
+
+#define REGISTERED_NAME_MAX 180
 
 struct loading {
 	struct config *config;
+	const char *file; /* for messages */
+	const char *root; /* where relative paths start */
 	struct raw_file raw;
 	struct text *problems;
 	bool failed;
@@ -33,7 +39,7 @@ struct loading {
 
 #define problem(l, line, ...)                                                                                          \
 	do {                                                                                                           \
-		config_problem((l)->problems, (l)->config->file, line, __VA_ARGS__);                                   \
+		config_problem((l)->problems, (l)->file, line, __VA_ARGS__);                                   \
 		(l)->failed = true;                                                                                    \
 	} while (0)
 
@@ -51,6 +57,10 @@ static void set_defaults(struct config *c)
 	c->address_base = REGION_BASE;
 	c->log_level = LOG_LEVEL_INFO;
 	c->idle_exit = DURATION_NONE;
+	c->user_memory_max = SIZE_NONE;
+	c->user_images_max = 1024;
+	c->user_builds_max = 64;
+	c->user_connections_max = 512;
 	c->policy = (struct policy){
 		.max_age = 600 * NSEC_PER_SEC,
 		.timeout = 60 * NSEC_PER_SEC,
@@ -99,14 +109,14 @@ static void apply(struct loading *l, const struct raw_entry *e, enum key_section
 		_cleanup_free_ char *names = key_names(section);
 
 		problem(l, e->line, "unknown key '%s'; allowed here: %s%s", e->key,
-			section == KEY_FIXTURE ? "file, directory, command, plugin, depends, " : "", names);
+			section == KEY_FIXTURE ? SOURCE_NAMES ", depends, " : "", names);
 		return;
 	}
 	if (k->type == KEY_COMMAND && e->comment_cut) {
 		problem(l, e->line, "%s: ' ;' would start a comment; write ';' without a blank before it", k->name);
 		return;
 	}
-	wrong = key_parse(k, e->value, l->config->root, (k->sections & KEY_POLICY) ? policy : object);
+	wrong = key_parse(k, e->value, l->root, (k->sections & KEY_POLICY) ? policy : object);
 	if (wrong)
 		problem(l, e->line, "%s", wrong);
 }
@@ -215,6 +225,11 @@ static void load_source(struct loading *l, struct fixture *f, const struct raw_e
 		problem(l, e->line, "%s has no value", e->key);
 		return;
 	}
+	if (f->source == SOURCE_CLIENT) {
+		if (strcmp(e->value, "yes"))
+			problem(l, e->line, "client = %s: allowed is yes", e->value);
+		return;
+	}
 	if (f->source == SOURCE_COMMAND) {
 		if (e->comment_cut)
 			problem(l, e->line, "command: ' ;' would start a comment; write ';' without a blank before it");
@@ -288,12 +303,18 @@ static bool valid_name(const char *name)
 static void check_fixture(struct loading *l, struct fixture *f)
 {
 	if (f->source == SOURCE_NONE && !l->failed)
-		problem(l, f->line, "[fixture %s] has no source; allowed is one of file, directory, command, plugin",
-			f->name);
+		problem(l, f->line, "[fixture %s] has no source; allowed is one of " SOURCE_NAMES, f->name);
 	for (size_t i = 0; f->params && f->params[i]; i++) {
 		if (strpbrk(f->params[i], "[]") || strlen(f->name) + strlen(f->params[i]) + 2 > WIRE_NAME_MAX)
 			problem(l, f->line, "params: '%s' is too long or has a bracket", f->params[i]);
 	}
+	if (f->source != SOURCE_CLIENT && (f->version || !f->reuse))
+		problem(l, f->line, "version and reuse are for client = yes");
+	/* What the inputs were when a client read them is not known here. */
+	if (f->source == SOURCE_CLIENT)
+		f->policy.watch_by = WATCH_BY_MTIME;
+	if (f->source == SOURCE_CLIENT && (f->n_depends || f->warm || f->user || f->policy.rebuild == REBUILD_EAGER))
+		problem(l, f->line, "depends, warm, user and rebuild = eager are not for client = yes: fixd does not build it");
 	if (f->source != SOURCE_PLUGIN && f->malloc_from)
 		problem(l, f->line, "malloc = arena is for plugins");
 	if (f->user && !getpwnam(f->user))
@@ -302,17 +323,25 @@ static void check_fixture(struct loading *l, struct fixture *f)
 		problem(l, f->line, "user = %s: only a daemon of root can build as another user", f->user);
 }
 
+static struct fixture *fixture_new(const char *name, int line, const struct policy *defaults)
+{
+	struct fixture *f = xcalloc(1, sizeof *f);
+
+	f->name = xstrdup(name);
+	f->line = line;
+	f->reuse = 1;
+	f->policy = policy_dup(defaults);
+	f->inputs = xcalloc(1, sizeof *f->inputs);
+	return f;
+}
+
 static void load_fixture(struct loading *l, size_t section, const char *name)
 {
 	struct config *c = l->config;
-	struct fixture *f = xcalloc(1, sizeof *f);
+	struct fixture *f = fixture_new(name, l->raw.sections[section].line, &c->policy);
 	const struct raw_entry **mine = xcalloc(l->raw.n_entries, sizeof *mine);
 	size_t n = 0;
 
-	f->name = xstrdup(name);
-	f->line = l->raw.sections[section].line;
-	f->policy = policy_dup(&c->policy);
-	f->inputs = xcalloc(1, sizeof *f->inputs);
 	if (!valid_name(name))
 		problem(l, f->line, "[fixture %s]: a name has 1 to 100 letters, digits, '_', '.' or '-'", name);
 	for (size_t i = 0; i < l->raw.n_entries; i++) {
@@ -373,6 +402,75 @@ static void resolve_people(struct loading *l)
 	}
 }
 
+static bool valid_registered_name(const char *name)
+{
+	size_t n = strlen(name);
+
+	for (size_t i = 0; i < n; i++) {
+		if ((unsigned char)name[i] <= ' ' || name[i] == 0x7f || strchr("[]", name[i]))
+			return false;
+	}
+	return n >= 1 && n <= REGISTERED_NAME_MAX;
+}
+
+int config_define(const struct config *c, const char *root, const char *name, char *const *settings, struct fixture **out,
+		  struct text *problems)
+{
+	struct loading l = { .file = name, .root = root, .problems = problems };
+	size_t n = list_count(settings), kept = 0;
+	struct raw_entry *entries = xcalloc(n, sizeof *entries);
+	const struct raw_entry **all = xcalloc(n, sizeof *all);
+	struct fixture *f = fixture_new(name, 0, &c->policy);
+
+	f->source = SOURCE_CLIENT;
+	f->registered = true;
+	f->policy.rebuild = REBUILD_LAZY;
+	f->policy.watch_by = WATCH_BY_MTIME;
+	/* Commands and files of the operator are for the operator's fixtures. */
+	list_free(f->policy.watch);
+	free(f->policy.check);
+	f->policy.watch = NULL;
+	f->policy.check = NULL;
+	f->all_env = xcalloc(1, sizeof *f->all_env);
+	if (!valid_registered_name(name))
+		problem(&l, 0, "a name has 1 to %d bytes, without blanks and brackets", REGISTERED_NAME_MAX);
+	for (size_t i = 0; i < n; i++) {
+		const char *equals = strchr(settings[i], '=');
+
+		entries[i].key = equals ? xstrndup(settings[i], (size_t)(equals - settings[i])) : xstrdup(settings[i]);
+		entries[i].value = xstrdup(equals ? equals + 1 : "");
+		all[i] = &entries[i];
+		for (size_t k = 0; k < i; k++) {
+			if (!strcmp(entries[k].key, entries[i].key))
+				problem(&l, 0, "key '%s' is there twice", entries[i].key);
+		}
+		apply(&l, &entries[i], KEY_REGISTERED, f, &f->policy);
+	}
+	for (size_t i = 0; f->env && f->env[i]; i++)
+		list_append(&f->all_env, xstrdup(f->env[i]));
+	f->settings = digest_section(root, all, n);
+	/* Another max-age is a reason to look, not to build again. */
+	for (size_t i = 0; i < n; i++) {
+		const struct key *k = key_find(KEY_REGISTERED, all[i]->key);
+
+		if (k && !(k->sections & KEY_POLICY))
+			all[kept++] = all[i];
+	}
+	f->section = digest_section(root, all, kept);
+	for (size_t i = 0; i < n; i++) {
+		free(entries[i].key);
+		free(entries[i].value);
+	}
+	free(entries);
+	free(all);
+	if (l.failed) {
+		fixture_free(f);
+		return -EINVAL;
+	}
+	*out = f;
+	return 0;
+}
+
 static int by_name(const void *a, const void *b)
 {
 	const struct fixture *const *x = a, *const *y = b;
@@ -386,12 +484,13 @@ int config_load(const char *path, struct config **out, struct text *problems)
 	struct config *c = l.config;
 	int r;
 
-	c->file = absolute_path(path);
+	l.file = c->file = absolute_path(path);
 	r = raw_read(c->file, &l.raw, problems);
 	l.failed = r < 0;
 	if (r == 0) {
 		set_defaults(c);
 		load_root(&l);
+		l.root = c->root;
 		load_section(&l, "fixd", KEY_FIXD, c, NULL);
 		load_section(&l, "policy", KEY_POLICY, NULL, &c->policy);
 		load_sections(&l);
@@ -414,8 +513,10 @@ int config_load(const char *path, struct config **out, struct text *problems)
 	return 0;
 }
 
-static void fixture_free(struct fixture *f)
+struct fixture *fixture_free(struct fixture *f)
 {
+	if (!f)
+		return NULL;
 	for (size_t i = 0; i < f->n_depends; i++) {
 		free(f->depends[i].name);
 		free(f->depends[i].param);
@@ -429,6 +530,7 @@ static void fixture_free(struct fixture *f)
 	free(f->what);
 	free(f->name);
 	free(f);
+	return NULL;
 }
 
 struct config *config_free(struct config *c)
@@ -472,7 +574,7 @@ size_t config_check_sources(const struct config *c, struct text *problems)
 	for (size_t i = 0; i < c->n_fixtures; i++) {
 		const struct fixture *f = c->fixtures[i];
 
-		if (f->source == SOURCE_COMMAND || access(f->what, R_OK) == 0)
+		if (f->source == SOURCE_COMMAND || f->source == SOURCE_CLIENT || access(f->what, R_OK) == 0)
 			continue;
 		config_problem(problems, c->file, f->line, "[fixture %s] %s = %s cannot be read: %s", f->name,
 			       source_keys[f->source], f->what, strerror(errno));

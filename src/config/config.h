@@ -13,10 +13,10 @@
 #include "base/text.h"
 #include "image/digest.h"
 
-/* pytest's scopes, widest first. */
-enum scope { SCOPE_SESSION, SCOPE_PACKAGE, SCOPE_MODULE, SCOPE_CLASS, SCOPE_FUNCTION, SCOPE_COUNT };
+/* pytest's scopes, widest first; a definition is a test function with all its parameters. */
+enum scope { SCOPE_SESSION, SCOPE_PACKAGE, SCOPE_MODULE, SCOPE_CLASS, SCOPE_DEFINITION, SCOPE_FUNCTION, SCOPE_COUNT };
 
-enum source_kind { SOURCE_NONE, SOURCE_FILE, SOURCE_DIRECTORY, SOURCE_COMMAND, SOURCE_PLUGIN, SOURCE_COUNT };
+enum source_kind { SOURCE_NONE, SOURCE_FILE, SOURCE_DIRECTORY, SOURCE_COMMAND, SOURCE_PLUGIN, SOURCE_CLIENT, SOURCE_COUNT };
 
 enum age_from { AGE_FROM_CREATION, AGE_FROM_LAST_USE };
 enum watch_by { WATCH_BY_MTIME, WATCH_BY_CONTENT };
@@ -64,7 +64,11 @@ struct fixture {
 	char **env; /* names */
 	char **all_env; /* and those of its dependencies, each once */
 	char *user;
-	struct digest section; /* of its keys and values */
+	char *version; /* of what clients build: another one makes it stale */
+	int reuse;     /* 0: its images live no longer than the run they were built in */
+	bool registered; /* by a client, not in the ini file: any param */
+	struct digest section;	/* of its keys and values; of a registered one, only of what is built */
+	struct digest settings; /* of a registered one: all of them */
 };
 
 struct config {
@@ -82,6 +86,7 @@ struct config {
 	gid_t *allow_groups;
 	size_t n_allow_groups;
 	int64_t idle_exit;
+	uint64_t user_memory_max, user_images_max, user_builds_max, user_connections_max; /* of each other user */
 	struct policy policy;	   /* [policy]: the defaults */
 	struct fixture **fixtures; /* by name */
 	size_t n_fixtures;
@@ -93,6 +98,14 @@ struct config {
  */
 int config_load(const char *path, struct config **out, struct text *problems);
 struct config *config_free(struct config *c);
+
+/*
+ * A definition that a client registers: `settings` are key=value, with the keys that suit what clients build; relative paths
+ * start at `root`, the defaults are those of [policy] in `c`. 0 and *out (fixture_free() it), or -EINVAL and `problems`.
+ */
+int config_define(const struct config *c, const char *root, const char *name, char *const *settings, struct fixture **out,
+		  struct text *problems);
+struct fixture *fixture_free(struct fixture *f);
 
 const struct fixture *config_find(const struct config *c, const char *name);
 const char *scope_name(int scope);

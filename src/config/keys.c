@@ -17,7 +17,7 @@ static const char *const log_level_values[] = { "error", "warn", "info", "debug"
 static const char *const age_from_values[] = { "creation", "last-use", NULL };
 static const char *const watch_by_values[] = { "mtime", "content", NULL };
 static const char *const rebuild_values[] = { "lazy", "eager", NULL };
-static const char *const scope_values[] = { "session", "package", "module", "class", "function", NULL };
+static const char *const scope_values[] = { "session", "package", "module", "class", "definition", "function", NULL };
 static const char *const huge_values[] = { "auto", "yes", "no", NULL };
 static const char *const stray_values[] = { "error", "warn", "allow", NULL };
 static const char *const malloc_values[] = { "heap", "arena", NULL };
@@ -33,6 +33,7 @@ static const char *const later_path[] = { "showing a fixture at a path is not su
 #define IN_POLICY(field) offsetof(struct policy, field)
 #define IN_FIXTURE(field) offsetof(struct fixture, field)
 #define BOTH (KEY_POLICY | KEY_FIXTURE)
+#define CLIENTS KEY_REGISTERED
 
 /* Keys of [policy] that also stand in [fixture]: the offset is that in struct policy. */
 const struct key key_table[] = {
@@ -46,29 +47,35 @@ const struct key key_table[] = {
 	{ "allow-users", KEY_FIXD, KEY_LIST, IN_CONFIG(allow_user_names), NULL, 0, 0 },
 	{ "allow-groups", KEY_FIXD, KEY_LIST, IN_CONFIG(allow_group_names), NULL, 0, 0 },
 	{ "idle-exit", KEY_FIXD, KEY_DURATION_OR_NONE, IN_CONFIG(idle_exit), NULL, 0, 0 },
+	{ "user-memory-max", KEY_FIXD, KEY_SIZE, IN_CONFIG(user_memory_max), NULL, 0, 0 },
+	{ "user-images-max", KEY_FIXD, KEY_U64, IN_CONFIG(user_images_max), NULL, 1, 1000000 },
+	{ "user-builds-max", KEY_FIXD, KEY_U64, IN_CONFIG(user_builds_max), NULL, 1, 1000000 },
+	{ "user-connections-max", KEY_FIXD, KEY_U64, IN_CONFIG(user_connections_max), NULL, 1, 1000000 },
 
-	{ "max-age", BOTH, KEY_DURATION_OR_NONE, IN_POLICY(max_age), NULL, 0, 0 },
-	{ "age-from", BOTH, KEY_ENUM, IN_POLICY(age_from), age_from_values, 0, 0 },
-	{ "watch", BOTH, KEY_PATH_LIST, IN_POLICY(watch), NULL, 0, 0 },
+	{ "max-age", BOTH | CLIENTS, KEY_DURATION_OR_NONE, IN_POLICY(max_age), NULL, 0, 0 },
+	{ "age-from", BOTH | CLIENTS, KEY_ENUM, IN_POLICY(age_from), age_from_values, 0, 0 },
+	{ "watch", BOTH | CLIENTS, KEY_PATH_LIST, IN_POLICY(watch), NULL, 0, 0 },
 	{ "watch-by", BOTH, KEY_ENUM, IN_POLICY(watch_by), watch_by_values, 0, 0 },
 	{ "check", BOTH, KEY_COMMAND, IN_POLICY(check), NULL, 0, 0 },
 	{ "on-restart", BOTH, KEY_UNSUPPORTED, 0, drop_values, 0, 0 },
-	{ "timeout", BOTH, KEY_DURATION, IN_POLICY(timeout), NULL, 0, 0 },
+	{ "timeout", BOTH | CLIENTS, KEY_DURATION, IN_POLICY(timeout), NULL, 0, 0 },
 	{ "teardown-timeout", BOTH, KEY_UNSUPPORTED, 0, later_teardown, 0, 0 },
-	{ "retry-after", BOTH, KEY_DURATION_OR_NONE, IN_POLICY(retry_after), NULL, 0, 0 },
+	{ "retry-after", BOTH | CLIENTS, KEY_DURATION_OR_NONE, IN_POLICY(retry_after), NULL, 0, 0 },
 	{ "rebuild", BOTH, KEY_ENUM, IN_POLICY(rebuild), rebuild_values, 0, 0 },
-	{ "memory-max", BOTH, KEY_SIZE, IN_POLICY(memory_max), NULL, 0, 0 },
+	{ "memory-max", BOTH | CLIENTS, KEY_SIZE, IN_POLICY(memory_max), NULL, 0, 0 },
 
-	{ "doc", KEY_FIXTURE, KEY_STRING, IN_FIXTURE(doc), NULL, 0, 0 },
-	{ "category", KEY_FIXTURE, KEY_STRING, IN_FIXTURE(category), NULL, 0, 0 },
-	{ "scope", KEY_FIXTURE, KEY_ENUM, IN_FIXTURE(scope), scope_values, 0, 0 },
+	{ "doc", KEY_FIXTURE | CLIENTS, KEY_STRING, IN_FIXTURE(doc), NULL, 0, 0 },
+	{ "category", KEY_FIXTURE | CLIENTS, KEY_STRING, IN_FIXTURE(category), NULL, 0, 0 },
+	{ "scope", KEY_FIXTURE | CLIENTS, KEY_ENUM, IN_FIXTURE(scope), scope_values, 0, 0 },
 	{ "params", KEY_FIXTURE, KEY_LIST, IN_FIXTURE(params), NULL, 0, 0 },
-	{ "huge-pages", KEY_FIXTURE, KEY_ENUM, IN_FIXTURE(huge_pages), huge_values, 0, 0 },
+	{ "huge-pages", KEY_FIXTURE | CLIENTS, KEY_ENUM, IN_FIXTURE(huge_pages), huge_values, 0, 0 },
 	{ "stray-pointers", KEY_FIXTURE, KEY_ENUM, IN_FIXTURE(stray), stray_values, 0, 0 },
 	{ "malloc", KEY_FIXTURE, KEY_ENUM, IN_FIXTURE(malloc_from), malloc_values, 0, 0 },
 	{ "warm", KEY_FIXTURE, KEY_ENUM, IN_FIXTURE(warm), bool_values, 0, 0 },
-	{ "env", KEY_FIXTURE, KEY_LIST, IN_FIXTURE(env), NULL, 0, 0 },
+	{ "env", KEY_FIXTURE | CLIENTS, KEY_LIST, IN_FIXTURE(env), NULL, 0, 0 },
 	{ "user", KEY_FIXTURE, KEY_STRING, IN_FIXTURE(user), NULL, 0, 0 },
+	{ "version", KEY_FIXTURE | CLIENTS, KEY_STRING, IN_FIXTURE(version), NULL, 0, 0 },
+	{ "reuse", KEY_FIXTURE | CLIENTS, KEY_ENUM, IN_FIXTURE(reuse), bool_values, 0, 0 },
 
 	{ "path", KEY_FIXTURE, KEY_UNSUPPORTED, 0, later_path, 0, 0 },
 	{ "teardown", KEY_FIXTURE, KEY_UNSUPPORTED, 0, later_teardown, 0, 0 },
@@ -77,7 +84,6 @@ const struct key key_table[] = {
 	{ "reset", KEY_FIXTURE, KEY_UNSUPPORTED, 0, later_service, 0, 0 },
 	{ "exclusive", KEY_FIXTURE, KEY_UNSUPPORTED, 0, later_service, 0, 0 },
 	{ "service", KEY_FIXTURE, KEY_UNSUPPORTED, 0, later_source, 0, 0 },
-	{ "client", KEY_FIXTURE, KEY_UNSUPPORTED, 0, later_source, 0, 0 },
 	{ "tree", KEY_FIXTURE, KEY_UNSUPPORTED, 0, later_source, 0, 0 },
 };
 

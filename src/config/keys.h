@@ -7,7 +7,12 @@
 
 #include "base/text.h"
 
-enum key_section { KEY_FIXD = 1, KEY_POLICY = 2, KEY_FIXTURE = 4 };
+enum key_section {
+	KEY_FIXD = 1,
+	KEY_POLICY = 2,
+	KEY_FIXTURE = 4,
+	KEY_REGISTERED = 8, /* a fixture that a client registers; also in an ini section with `client = yes` */
+};
 
 enum key_type {
 	KEY_STRING,

@@ -82,7 +82,7 @@ static void add_named(struct warming *w, const json_t *fixtures, const char *pat
 static int send_target(struct warming *w, struct target *t)
 {
 	char body[WIRE_MESSAGE_MAX];
-	ssize_t size = connection_attach_body(w->f, body, t->name, NULL, WIRE_ATTACH_WARM, w->timeout_ms);
+	ssize_t size = connection_attach_body(w->f, body, t->name, NULL, WIRE_ATTACH_WARM, w->timeout_ms, NULL, 0);
 
 	if (size < 0)
 		return (int)size;

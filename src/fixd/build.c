@@ -485,17 +485,11 @@ static char *make_image(struct build *b, struct image **out)
 	if (size != r->size || size > b->most || (r->root && r->root >= size) || size > b->granted ||
 	    r->tree_bytes > (b->tree ? b->granted - size : 0))
 		return xasprintf("what the builder published is not what it said: %llu bytes", (unsigned long long)size);
-	im = xcalloc(1, sizeof *im);
-	im->daemon = d;
-	im->refs = 1;
-	im->serial = ++d->last_serial;
-	link_init(&im->leases);
-	im->fd = fd_steal(&b->image_fd);
+	im = image_new(d, fd_steal(&b->image_fd), WIRE_IMAGE_BLOB, size);
 	im->kind = i->fixture->source == SOURCE_PLUGIN	  ? WIRE_IMAGE_OBJECTS :
 		   i->fixture->source == SOURCE_DIRECTORY ? WIRE_IMAGE_TREE :
 							    WIRE_IMAGE_BLOB;
 	im->address = b->address ? b->address : region_alloc(d->region, size);
-	im->size = size;
 	im->root = r->root;
 	im->digest = r->digest;
 	im->inputs = r->inputs;
@@ -511,7 +505,6 @@ static char *make_image(struct build *b, struct image **out)
 	im->build_ns = im->created - b->started;
 	im->bytes = (size + 4095) / 4096 * 4096 + r->tree_bytes;
 	region_trim(d->region, im->address, size);
-	d->n_images++;
 	d->memory_used += im->bytes;
 	b->address = 0;
 	b->tree = NULL;

@@ -16,11 +16,17 @@
 #include "fixd/daemon.h"
 #include "fixd/image.h"
 #include "fixd/loop.h"
+#include "fixd/offer.h"
 #include "fixd/request.h"
+#include "fixd/run.h"
+#include "fixd/session.h"
+#include "fixd/user.h"
 #include "image/memfd.h"
 
 /* Answers that wait because the client does not read: beyond this it is dropped. */
 #define UNSENT_MAX 64
+/* Refused connections of one user that are still told why; the rest is closed at once. */
+#define REFUSED_MAX 64
 /* Keeps the descriptors that lie unread in a client's socket few (a whole user is limited in them). */
 #define SEND_BUFFER (32 << 10)
 
@@ -95,6 +101,7 @@ void conn_new(struct daemon *d, int fd)
 	c->id = ++d->last_serial;
 	link_init(&c->leases);
 	link_init(&c->pending);
+	link_init(&c->offers);
 	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &n) < 0 ||
 	    setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &buffer, sizeof buffer) < 0) {
 		log_warn(-errno, "a connection cannot be set up");
@@ -106,12 +113,22 @@ void conn_new(struct daemon *d, int fd)
 	c->gid = peer.gid;
 	c->pid = peer.pid;
 	c->owner = peer.uid == geteuid() || peer.uid == 0;
+	c->user = user_get(d, peer.uid);
+	if (c->user->limited && c->user->n_connections >= d->config->user_connections_max + REFUSED_MAX) {
+		user_unref(c->user);
+		fd_close(fd);
+		free(c);
+		return;
+	}
+	c->refusal = may_connect(c) ? user_refuses_connection(c->user) :
+				      xasprintf("user %u is not allowed to use this fixd; see allow-users in fixd.ini",
+						(unsigned)c->uid);
+	c->user->n_connections++;
 	link_insert(&d->conns, &c->link);
 	d->n_conns++;
 	c->source = loop_messages(d->loop, fd, &handler, c);
-	c->allowed = may_connect(c);
-	if (!c->allowed)
-		log_warn(0, "connection %llu of uid %u is not allowed", (unsigned long long)c->id, (unsigned)c->uid);
+	if (c->refusal)
+		log_warn(0, "connection %llu is refused: %s", (unsigned long long)c->id, c->refusal);
 	log_debug("connection %llu: pid %d, uid %u", (unsigned long long)c->id, (int)c->pid, (unsigned)c->uid);
 }
 
@@ -124,11 +141,18 @@ void conn_drop(struct conn *c, const char *why)
 	else
 		log_debug("connection %llu has ended", (unsigned long long)c->id);
 	c->source = source_close(c->source);
-	request_forget_all(c);
+	attach_forget_all(c);
+	offer_forget_all(c);
+	c->member = run_leave(c->member);
 	link_for_each_safe(l, &c->leases)
 		lease_free(link_entry(l, struct lease, in_conn));
+	if (c->session)
+		c->session->n_conns--;
+	c->user->n_connections--;
+	user_unref(c->user);
 	link_remove(&c->link);
 	d->n_conns--;
+	free(c->refusal);
 	free(c);
 	daemon_conn_left(d);
 }
@@ -175,6 +199,11 @@ static void send_reply(struct conn *c, struct reply *r)
 	source_send(c->source, &r->packet);
 }
 
+void conn_member_ended(struct conn *c)
+{
+	c->member = run_leave(c->member);
+}
+
 bool conn_is_stuck(const struct conn *c)
 {
 	return source_unsent(c->source) >= UNSENT_MAX;
@@ -191,6 +220,15 @@ void conn_reply_fd(struct conn *c, const struct wire_header *to, const void *bod
 
 	r->fds[0] = fd;
 	r->close_after = close_after;
+	send_reply(c, r);
+}
+
+void conn_reply_note(struct conn *c, const struct wire_header *to, const void *body, size_t size, struct image *im)
+{
+	struct reply *r = reply_new(to, to->type | WIRE_REPLY, body, size, 1);
+
+	r->images[0] = image_ref(im);
+	r->fds[0] = im->note_fd;
 	send_reply(c, r);
 }
 

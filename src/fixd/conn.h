@@ -15,6 +15,9 @@
 
 struct daemon;
 struct image;
+struct member;
+struct session;
+struct user;
 
 struct conn {
 	struct link link; /* daemon::conns */
@@ -24,11 +27,15 @@ struct conn {
 	uid_t uid;
 	gid_t gid;
 	pid_t pid;
-	bool allowed; /* otherwise every request is answered with that it is not */
 	bool greeted;
 	bool owner; /* the daemon's user, or root */
+	char *refusal; /* why it is not allowed */
+	struct user *user;	 /* a reference */
+	struct session *session; /* that it joined, or NULL */
+	struct member *member;	 /* of a run, or NULL */
 	struct link leases;
 	struct link pending; /* pending::in_conn */
+	struct link offers;  /* offer::in_conn: what this client builds */
 	size_t n_pending;
 };
 
@@ -36,11 +43,16 @@ void conn_new(struct daemon *d, int fd);
 /* Everything of it goes; the pointer is dead. */
 void conn_drop(struct conn *c, const char *why);
 
+/* Its process has ended, though somebody else holds the connection open: it is no member of its run any more. */
+void conn_member_ended(struct conn *c);
+
 /* It does not read its answers. */
 bool conn_is_stuck(const struct conn *c);
 
 /* One answer. */
 void conn_reply(struct conn *c, const struct wire_header *to, const void *body, size_t size);
+/* The note of an image, which is held until it was sent. */
+void conn_reply_note(struct conn *c, const struct wire_header *to, const void *body, size_t size, struct image *im);
 void conn_reply_fd(struct conn *c, const struct wire_header *to, const void *body, size_t size, int fd, bool close_after);
 /* The body, and the descriptors of images, which are held until they were sent. */
 void conn_reply_images(struct conn *c, const struct wire_header *to, const void *body, size_t size, struct image **images, size_t n);

@@ -68,7 +68,7 @@ static void warm_one(struct daemon *d, const struct fixture *f, const char *para
 {
 	struct instance *i;
 
-	if (session_instance(d->session, f, param, "", env, &i) == 0)
+	if (session_instance(d->session, f, &(struct place){ param, "", env, NULL }, &i) == 0)
 		instance_warm(i);
 }
 
@@ -115,7 +115,8 @@ int daemon_reload(struct daemon *d, struct text *problems)
 		d->config = fresh;
 		daemon_set_log_level(d);
 		listener_permit(d->listener);
-		session_redefine(d->session, fresh);
+		link_for_each(l, &d->sessions)
+			session_redefine(link_entry(l, struct session, link), fresh);
 		config_free(old);
 		log_info("configuration read: %zu fixtures", fresh->n_fixtures);
 		warm(d);
@@ -232,6 +233,8 @@ int daemon_start(struct daemon *d)
 	/* No image of this daemon has the number of one of another, also where every daemon has the same pid. */
 	d->last_serial = (uint64_t)clock_real();
 	link_init(&d->conns);
+	link_init(&d->sessions);
+	link_init(&d->users);
 	timer_init(&d->idle, on_idle, d);
 	daemon_set_log_level(d);
 	raise_limits(d);
@@ -264,7 +267,9 @@ void daemon_finish(struct daemon *d)
 		conn_drop(link_entry(d->conns.next, struct conn, link), NULL);
 	if (d->session) {
 		d->builds = builds_free(d->builds);
-		d->session = session_free(d->session);
+		while (!link_empty(&d->sessions))
+			session_free(link_entry(d->sessions.prev, struct session, link));
+		d->session = NULL;
 		trees_deinit(d);
 	}
 	timer_stop(&d->idle);

@@ -16,7 +16,9 @@ struct daemon {
 	struct watcher *watcher;
 	struct board *board;
 	struct region *region;
-	struct session *session; /* of the ini file */
+	struct link sessions;
+	struct session *session; /* of the ini file: the first of them */
+	struct link users;
 	struct builds *builds;
 	struct listener *listener;
 	char *socket;

@@ -8,9 +8,29 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/log.h"
+#include "base/text.h"
 #include "fixd/daemon.h"
 #include "fixd/instance.h"
+#include "fixd/session.h"
+#include "fixd/user.h"
 #include "image/region.h"
+
+struct image *image_new(struct daemon *d, int fd, enum wire_image_kind kind, uint64_t size)
+{
+	struct image *im = xcalloc(1, sizeof *im);
+
+	im->daemon = d;
+	im->refs = 1;
+	im->serial = ++d->last_serial;
+	im->fd = fd;
+	im->kind = kind;
+	im->size = size;
+	im->note_fd = -1;
+	link_init(&im->leases);
+	link_init(&im->in_session);
+	d->n_images++;
+	return im;
+}
 
 struct image *image_ref(struct image *im)
 {
@@ -37,9 +57,20 @@ struct image *image_unref(struct image *im)
 		image_unref(im->depends[i]);
 	if (im->address)
 		region_release(d->region, im->address);
+	if (im->session && im->note_fd >= 0 && !im->torn_down)
+		session_add_orphan(im->session, im);
+	link_remove(&im->in_session);
+	if (im->user) {
+		im->user->n_images--;
+		im->user->bytes -= im->bytes;
+		user_unref(im->user);
+	}
 	d->memory_used -= im->bytes;
 	d->n_images--;
 	fd_close(im->fd);
+	fd_close(im->note_fd);
+	free(im->title);
+	list_free(im->made_from);
 	free(im->depends);
 	free(im->saw);
 	free(im->tree);
@@ -96,4 +127,27 @@ void lease_free(struct lease *l)
 	if (im->instance && im->instance->current == im)
 		instance_touch(im->instance); /* its idle time starts */
 	image_unref(im);
+}
+
+struct lease *lease_find(const struct link *conn_leases, uint64_t serial)
+{
+	/* The newest first: what was attached last is usually detached first. */
+	for (struct link *l = conn_leases->prev; l != conn_leases; l = l->prev) {
+		struct lease *lease = link_entry(l, struct lease, in_conn);
+
+		if (lease->image->serial == serial)
+			return lease;
+	}
+	return NULL;
+}
+
+bool lease_release(struct link *conn_leases, const struct image *im)
+{
+	link_for_each(l, conn_leases) {
+		struct lease *lease = link_entry(l, struct lease, in_conn);
+
+		if (lease->image == im && !lease->released)
+			return lease->released = true;
+	}
+	return false;
 }

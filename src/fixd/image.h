@@ -16,6 +16,8 @@
 
 struct daemon;
 struct instance;
+struct session;
+struct user;
 
 struct image {
 	struct daemon *daemon;
@@ -44,7 +46,22 @@ struct image {
 	int64_t checked;	       /* its check command last said yes */
 	int64_t build_ns;
 	uint64_t attaches;
+	char *title; /* of its instance */
+
+	/* Of what a client built. */
+	struct user *user; /* a reference */
+	struct session *session; /* that gets it as an orphan; NULL at the daemon's end */
+	struct link in_session; /* session::images */
+	char **made_from; /* the titles of what `saw` is of */
+	int note_fd; /* for whoever tears it down, or -1 */
+	uint64_t note_size;
+	bool teardown; /* somebody must be told to tear it down */
+	bool torn_down; /* and was */
+	uint64_t keeper; /* the connection that can do it best; 0: all are equal */
 };
+
+/* With a reference, and nothing else set but what is given. */
+struct image *image_new(struct daemon *d, int fd, enum wire_image_kind kind, uint64_t size);
 
 struct image *image_ref(struct image *im);
 struct image *image_unref(struct image *im);
@@ -58,7 +75,12 @@ struct lease {
 	struct link in_image; /* image::leases */
 	struct image *image;
 	pid_t pid;
+	bool released; /* held, but not to be used again */
 };
 
 struct lease *lease_new(struct image *im, struct link *conn_leases, pid_t pid);
 void lease_free(struct lease *l);
+/* Marks one lease of the image in a connection's list. False: there is none. */
+bool lease_release(struct link *conn_leases, const struct image *im);
+/* The newest lease of the image with that serial, or NULL. */
+struct lease *lease_find(const struct link *conn_leases, uint64_t serial);

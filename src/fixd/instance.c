@@ -13,12 +13,16 @@
 #include "fixd/build.h"
 #include "fixd/daemon.h"
 #include "fixd/image.h"
+#include "fixd/offer.h"
 #include "fixd/policy.h"
 #include "fixd/session.h"
 #include "fixd/watch.h"
 
 /* A build whose inputs changed under it is done again so many times. */
 #define UNSETTLED_MAX 3
+
+/* An instance at which so many clients in a row have died is not offered to the next. */
+#define LOST_BUILDERS_MAX 3
 
 #define EXPIRE_AGAIN (100 * NSEC_PER_MSEC)
 
@@ -95,9 +99,15 @@ static void answer(struct waiter *w, enum outcome outcome)
 	w->answer(w, outcome);
 }
 
-struct instance *instance_free(struct instance *i)
+static void abandon(struct instance *i)
 {
 	build_abandon(i);
+	offer_abandon(i);
+}
+
+struct instance *instance_free(struct instance *i)
+{
+	abandon(i);
 	set_error(i, xasprintf("fixture '%s' was removed", i->fixture->name));
 	while (!link_empty(&i->waiters))
 		answer(link_entry(i->waiters.next, struct waiter, link), OUTCOME_FAILED);
@@ -124,7 +134,7 @@ struct instance *instance_free(struct instance *i)
 
 bool instance_idle(const struct instance *i)
 {
-	return !i->current && !i->last && !i->build && link_empty(&i->waiters) && i->state != INSTANCE_WAITING && !i->visiting;
+	return !i->current && !i->last && !i->build && !i->offer && link_empty(&i->waiters) && i->state != INSTANCE_WAITING && !i->visiting;
 }
 
 const char *instance_state_name(const struct instance *i)
@@ -175,8 +185,13 @@ static struct instance *dependency(struct instance *i, size_t k, int *err)
 	const struct depend *d = &i->fixture->depends[k];
 	struct instance *dep = NULL;
 
-	*err = session_instance(i->session, d->fixture, d->param, i->scope_key, i->env, &dep);
+	*err = session_instance(i->session, d->fixture, &(struct place){ d->param, i->scope_key, i->env, i->run }, &dep);
 	return dep;
+}
+
+static struct instance *find_dependency(const struct instance *i, const struct depend *d)
+{
+	return session_find(i->session, d->fixture, &(struct place){ d->param, i->scope_key, i->env, i->run });
 }
 
 static enum outcome ensure(struct instance *i, int64_t asked);
@@ -224,14 +239,36 @@ static const char *other_dependency(const struct instance *i)
 	return NULL;
 }
 
-static enum outcome judge_current(struct instance *i, int64_t asked)
+/* What a client built is for those who would build it from the same images. */
+static const char *other_for_client(const struct instance *i, const struct waiter *w)
+{
+	const struct image *im = i->current;
+
+	if (!w->can_build)
+		return NULL;
+	for (size_t k = 0; k < w->n_depends && k < im->n_depends; k++) {
+		if (!digest_equal(im->saw[k], w->depends[k]->digest))
+			return w->depends[k]->title;
+	}
+	return w->n_depends == im->n_depends ? NULL : "another one than before";
+}
+
+/* `w`: of what clients build, who asks. */
+static enum outcome judge_current(struct instance *i, int64_t asked, const struct waiter *w)
 {
 	_cleanup_free_ char *cause = NULL;
 	const char *dep = NULL;
 	enum verdict v = policy_judge(i, asked, &cause);
 
-	if (v != VERDICT_STALE && (i->current->n_depends != i->fixture->n_depends ||
-				   (dep = other_dependency(i)))) {
+	if (v != VERDICT_STALE) {
+		if (w)
+			dep = other_for_client(i, w);
+		else if (i->current->n_depends != i->fixture->n_depends)
+			dep = "";
+		else
+			dep = other_dependency(i);
+	}
+	if (dep) {
 		free(cause);
 		cause = xasprintf("its dependency '%s' was rebuilt and differs", dep);
 		v = VERDICT_STALE;
@@ -299,7 +336,7 @@ static enum outcome ensure_visited(struct instance *i, int64_t asked)
 		return OUTCOME_PENDING;
 	}
 	if (i->current) {
-		enum outcome now = judge_current(i, asked);
+		enum outcome now = judge_current(i, asked, NULL);
 
 		if (now != OUTCOME_FAILED) {
 			unpin(i);
@@ -341,6 +378,50 @@ static enum outcome ensure(struct instance *i, int64_t asked)
 	return outcome;
 }
 
+static enum outcome offer_to_a_waiter(struct instance *i, struct waiter *w)
+{
+	char *wrong;
+
+	for (struct link *l = &w->link; !w->can_build && (l = l->next) != &i->waiters;) {
+		struct waiter *other = link_entry(l, struct waiter, link);
+
+		if (other->can_build)
+			w = other;
+	}
+	if (!w->can_build) {
+		rest(i);
+		set_error(i, xstrdup("it is built by the clients that use it, and none of them asks for it now"));
+		return OUTCOME_FAILED;
+	}
+	link_remove(&w->link);
+	i->state = INSTANCE_BUILDING;
+	wrong = w->offer(w);
+	if (!wrong)
+		return OUTCOME_PENDING;
+	/* It waits in front again, to be answered. */
+	link_insert(i->waiters.next, &w->link);
+	rest(i);
+	set_error(i, wrong);
+	return OUTCOME_FAILED;
+}
+
+/* Of what clients build: the dependencies are what the asker says. */
+static enum outcome ensure_client(struct instance *i, struct waiter *w)
+{
+	enum outcome now;
+
+	if (i->state == INSTANCE_BUILDING || i->state == INSTANCE_CHECKING)
+		return OUTCOME_PENDING;
+	if (i->current && (now = judge_current(i, w->asked, w)) != OUTCOME_FAILED)
+		return now;
+	if (i->failed && !may_retry(i, w->asked)) {
+		rest(i);
+		set_error(i, xstrdup(i->failed_error));
+		return OUTCOME_FAILED;
+	}
+	return offer_to_a_waiter(i, w);
+}
+
 static void note_waiting(struct instance *i)
 {
 	link_for_each(l, &i->waiters)
@@ -352,7 +433,8 @@ static void advance(struct instance *i)
 {
 	while (!link_empty(&i->waiters)) {
 		struct waiter *w = link_entry(i->waiters.next, struct waiter, link);
-		enum outcome outcome = ensure(i, w->asked);
+		bool by_client = i->fixture->source == SOURCE_CLIENT;
+		enum outcome outcome = by_client ? ensure_client(i, w) : ensure(i, w->asked);
 
 		if (outcome == OUTCOME_PENDING) {
 			note_waiting(i);
@@ -402,7 +484,7 @@ static void collect_dependents(struct instance *i, void *arg)
 
 	for (size_t k = 0; i->state == INSTANCE_WAITING && i->mark != list->mark && k < i->fixture->n_depends; k++) {
 		const struct depend *d = &i->fixture->depends[k];
-		const struct instance *dep = session_find(i->session, d->fixture, d->param, i->scope_key, i->env);
+		const struct instance *dep = find_dependency(i, d);
 
 		if (!dep || dep->mark != list->mark)
 			continue;
@@ -451,7 +533,8 @@ static bool same_as_last(const struct instance *i, const struct image *im)
 {
 	const struct image *last = i->last;
 
-	if (!last || !digest_equal(last->digest, im->digest) || last->size != im->size || last->kind != im->kind ||
+	/* What is to be torn down is not the same, however it looks. */
+	if (!last || im->teardown || !digest_equal(last->digest, im->digest) || last->size != im->size || last->kind != im->kind ||
 	    last->root != im->root || last->n_depends != im->n_depends)
 		return false;
 	for (size_t k = 0; im->depends && k < im->n_depends; k++) {
@@ -486,6 +569,7 @@ static void publish(struct instance *i, struct image *im)
 {
 	i->failed = false;
 	im->instance = i;
+	im->title = xstrdup(i->title);
 	im->generation = ++i->generation;
 	im->board_slot = i->board_slot;
 	im->board_value = board_publish(daemon_of(i)->board, i->board_slot);
@@ -512,7 +596,7 @@ static void collect_outdated(struct instance *i, void *arg)
 		const struct depend *d = &i->fixture->depends[k];
 
 		if (d->fixture != list->dep->fixture || built_with(i->current, k, list->dep->current) ||
-		    session_find(i->session, d->fixture, d->param, i->scope_key, i->env) != list->dep)
+		    find_dependency(i, d) != list->dep)
 			continue;
 		list->all = xrealloc(list->all, (list->n + 1) * sizeof *list->all);
 		list->all[list->n++] = i;
@@ -581,11 +665,27 @@ void instance_build_failed(struct instance *i, const char *sentence)
 		build_failed(i, sentence);
 }
 
+void instance_builder_lost(struct instance *i)
+{
+	_cleanup_free_ char *sentence = NULL;
+
+	if (++i->lost_builders >= LOST_BUILDERS_MAX) {
+		i->lost_builders = 0;
+		sentence = xasprintf("%d clients in a row ended while they built it", LOST_BUILDERS_MAX);
+		build_failed(i, sentence);
+		return;
+	}
+	log_info("%s: its builder has gone", i->title);
+	rest(i);
+	instance_settle(i);
+}
+
 void instance_built(struct instance *i, struct image *im)
 {
 	_cleanup_free_ char *changed = NULL;
 
 	i->builds++;
+	i->lost_builders = 0;
 	if (build_again(i)) {
 		image_unref(im);
 		return;
@@ -704,7 +804,7 @@ bool instance_redefine(struct instance *i, const struct fixture *f)
 		return true;
 	}
 	if (i->state == INSTANCE_BUILDING)
-		build_abandon(i);
+		abandon(i);
 	unpin(i); /* counted by the old definition */
 	instance_retire(i, other ? "its section in the ini file changed" : "what it watches changed in the ini file");
 	instance_clear_failure(i);

@@ -21,6 +21,8 @@
 
 struct build;
 struct fixture;
+struct offer;
+struct run;
 struct image;
 struct session;
 struct watchset;
@@ -52,6 +54,9 @@ struct instance {
 	struct image **pins;   /* dependencies that are ready while others are being built */
 	struct watchset *watch; /* the inputs of the current image or of the failure */
 	struct build *build;
+	struct offer *offer;	 /* a client builds it */
+	unsigned lost_builders;	 /* in a row */
+	const struct run *run;	 /* that it lives as long as, or NULL */
 	uint32_t generation;
 	uint32_t board_slot;
 	unsigned unsettled; /* builds in a row whose inputs changed meanwhile */
@@ -78,6 +83,11 @@ struct waiter {
 	struct instance *instance;
 	int64_t asked;
 	bool built; /* it had to wait for a build */
+	bool can_build; /* what clients build: it may be asked to */
+	struct image **depends; /* from these */
+	size_t n_depends;
+	/* It is to build: NULL, or a sentence (to be freed) that says why it cannot. Then the waiter is gone, or is answered. */
+	char *(*offer)(struct waiter *w);
 	void (*answer)(struct waiter *w, enum outcome outcome);
 };
 
@@ -110,6 +120,8 @@ void instance_touch(struct instance *i);
 /* What the build and check processes report. Takes `im`. */
 void instance_built(struct instance *i, struct image *im);
 void instance_build_failed(struct instance *i, const char *sentence);
+/* The client that was to build it is gone. */
+void instance_builder_lost(struct instance *i);
 void instance_checked(struct instance *i, bool fits, int64_t started, const char *cause);
 /* A comparison of its inputs is over; the same as instance_checked() but that the check command is still to be asked. */
 void instance_compared(struct instance *i, bool same, const char *cause);

@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "config/config.h"
 #include "fixd/build.h"
+#include "fixd/conn.h"
 #include "fixd/daemon.h"
 #include "fixd/image.h"
 #include "fixd/instance.h"
@@ -72,9 +73,13 @@ static void put_nothing(struct text *out, const struct instance *i)
 	record_end(out, record_begin(out, REPORT_PIDS, RECORD_LIST));
 }
 
-static void put_depends(struct text *out, const struct fixture *f)
+/* What clients build depends on what they say. */
+static void put_depends(struct text *out, const struct fixture *f, const struct image *im)
 {
 	size_t mark = record_begin(out, REPORT_DEPENDS, RECORD_LIST);
+
+	for (size_t k = 0; im && im->made_from && im->made_from[k]; k++)
+		record_string(out, REPORT_DEPENDS, im->made_from[k]);
 
 	for (size_t k = 0; k < f->n_depends; k++) {
 		const struct depend *d = &f->depends[k];
@@ -109,13 +114,16 @@ static void put_instance(struct instance *i, void *arg)
 	record_u64(out, REPORT_PROGRESS, build_progress(i));
 	record_string(out, REPORT_STALE_CAUSE, i->stale_cause);
 	record_string(out, REPORT_ERROR, i->error);
-	put_depends(out, f);
+	put_depends(out, f, i->current);
 	record_end(out, mark);
 }
 
 static void put_daemon(struct daemon *d, struct text *out)
 {
-	size_t mark = record_begin(out, REPORT_DAEMON, RECORD_OBJECT);
+	size_t mark = record_begin(out, REPORT_DAEMON, RECORD_OBJECT), waiting = 0;
+
+	link_for_each(l, &d->conns)
+		waiting += link_entry(l, struct conn, link)->n_pending;
 
 	record_u64(out, REPORT_PID, (uint64_t)getpid());
 	record_string(out, REPORT_VERSION, PACKAGE_VERSION);
@@ -127,6 +135,7 @@ static void put_daemon(struct daemon *d, struct text *out)
 	record_u64(out, REPORT_MEMORY_BYTES, d->memory_used);
 	record_u64(out, REPORT_MEMORY_MAX, d->config->memory_max);
 	record_u64(out, REPORT_CONNECTIONS, d->n_conns);
+	record_u64(out, REPORT_WAITING, waiting);
 	record_u64(out, REPORT_HITS, d->hits);
 	record_u64(out, REPORT_MISSES, d->misses);
 	record_u64(out, REPORT_FAILURES, d->failures);
@@ -143,7 +152,10 @@ static void put_session(struct session *s, struct writing *w)
 	record_string(w->out, REPORT_ROOT, s->root);
 	record_u64(w->out, REPORT_UID, s->uid);
 	record_time(w->out, REPORT_CREATED, s->created_real);
-	record_null(w->out, REPORT_LAST_RUN);
+	if (s->last_run_real)
+		record_time(w->out, REPORT_LAST_RUN, s->last_run_real);
+	else
+		record_null(w->out, REPORT_LAST_RUN);
 	record_u64(w->out, REPORT_TOTAL_RUNS, s->total_runs);
 	record_bool(w->out, REPORT_REUSE, true);
 	if (max_age == DURATION_NONE)
@@ -156,25 +168,39 @@ static void put_session(struct session *s, struct writing *w)
 	record_end(w->out, mark);
 }
 
-void report_status(struct daemon *d, const char *pattern, struct text *out)
+/* Of a connection that joined a session, that one. Nobody sees what another user's clients have published. */
+static bool is_visible(const struct conn *c, const struct session *s)
 {
+	if (c->session)
+		return s == c->session;
+	return c->owner || s == c->daemon->session || s->uid == c->uid;
+}
+
+void report_status(const struct conn *c, const char *pattern, struct text *out)
+{
+	struct daemon *d = c->daemon;
 	struct writing w = { out, pattern };
 	size_t list;
 
 	put_daemon(d, out);
 	list = record_begin(out, REPORT_SESSIONS, RECORD_LIST);
-	put_session(d->session, &w);
+	link_for_each(l, &d->sessions) {
+		struct session *s = link_entry(l, struct session, link);
+
+		if (is_visible(c, s))
+			put_session(s, &w);
+	}
 	record_end(out, list);
 }
 
-static void put_fixture(struct daemon *d, const struct fixture *f, struct text *out)
+static void put_fixture(const char *file, const struct fixture *f, struct text *out)
 {
 	size_t mark = record_begin(out, REPORT_FIXTURES, RECORD_OBJECT), list;
 	_cleanup_free_ char *policy = config_describe(f);
 
 	record_string(out, REPORT_NAME, f->name);
 	record_string(out, REPORT_SCOPE, scope_name(f->scope));
-	record_string(out, REPORT_FILE, d->config->file);
+	record_string(out, REPORT_FILE, file);
 	record_u64(out, REPORT_LINE, (uint64_t)f->line);
 	record_string(out, REPORT_DOC, f->doc);
 	record_string(out, REPORT_SOURCE, source_name(f->source));
@@ -182,7 +208,7 @@ static void put_fixture(struct daemon *d, const struct fixture *f, struct text *
 	for (size_t k = 0; f->params && f->params[k]; k++)
 		record_string(out, REPORT_PARAMS, f->params[k]);
 	record_end(out, list);
-	put_depends(out, f);
+	put_depends(out, f, NULL);
 	record_string(out, REPORT_POLICY, policy);
 	record_end(out, mark);
 }
@@ -196,13 +222,22 @@ static bool names_fixture(const char *pattern, const struct fixture *f)
 	       (pattern[n] == '[' && strlen(f->name) == n && !strncmp(pattern, f->name, n));
 }
 
-void report_list(struct daemon *d, const char *pattern, struct text *out)
+void report_list(const struct conn *c, const char *pattern, struct text *out)
 {
+	struct daemon *d = c->daemon;
 	size_t list = record_begin(out, REPORT_FIXTURES, RECORD_LIST);
 
 	for (size_t i = 0; i < d->config->n_fixtures; i++) {
 		if (names_fixture(pattern, d->config->fixtures[i]))
-			put_fixture(d, d->config->fixtures[i], out);
+			put_fixture(d->config->file, d->config->fixtures[i], out);
+	}
+	link_for_each(l, &d->sessions) {
+		const struct session *s = link_entry(l, struct session, link);
+
+		for (size_t i = 0; is_visible(c, s) && i < s->n_fixtures; i++) {
+			if (names_fixture(pattern, s->fixtures[i]))
+				put_fixture(s->root, s->fixtures[i], out);
+		}
 	}
 	record_end(out, list);
 }
@@ -242,14 +277,20 @@ static void collect(struct instance *i, void *arg)
 	c->all[c->n++] = i;
 }
 
-void report_cleanup(struct daemon *d, char *const *patterns, uint32_t flags, int64_t older_than, struct text *out)
+void report_cleanup(const struct conn *conn, char *const *patterns, uint32_t flags, int64_t older_than, struct text *out)
 {
 	struct cleaning c = { .patterns = patterns, .flags = flags, .older_than = older_than };
+	struct daemon *d = conn->daemon;
 	uint64_t before = d->memory_used;
 	struct text kept = { 0 };
 	size_t mark;
 
-	session_each(d->session, collect, &c);
+	link_for_each(l, &d->sessions) {
+		struct session *s = link_entry(l, struct session, link);
+
+		if (is_visible(conn, s))
+			session_each(s, collect, &c);
+	}
 	mark = record_begin(out, REPORT_REMOVED, RECORD_LIST);
 	for (size_t k = 0; k < c.n; k++) {
 		struct instance *i = c.all[k];
@@ -286,10 +327,15 @@ static void find(struct instance *i, void *arg)
 		f->found = i;
 }
 
-const struct instance *report_find(struct daemon *d, const char *name)
+const struct instance *report_find(const struct conn *c, const char *name)
 {
 	struct finding f = { .name = name };
 
-	session_each(d->session, find, &f);
+	link_for_each(l, &c->daemon->sessions) {
+		struct session *s = link_entry(l, struct session, link);
+
+		if (is_visible(c, s))
+			session_each(s, find, &f);
+	}
 	return f.found;
 }

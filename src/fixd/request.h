@@ -2,7 +2,11 @@
 /* The requests of clients: one row of a table each, one handler each. */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
+
+#include "wire/wire.h"
 
 struct conn;
 
@@ -10,4 +14,20 @@ struct conn;
 void request_dispatch(struct conn *c, const void *data, size_t size);
 
 /* The connection ends: its unanswered requests are forgotten. */
-void request_forget_all(struct conn *c);
+void attach_forget_all(struct conn *c);
+
+/* handle_NAME() for each. False: the message is malformed. */
+#define REQUEST_HANDLER(name, type, body, tail, flags)                                                                 \
+	bool handle_##name(struct conn *c, const struct wire_header *h, const void *body_, size_t size);
+WIRE_REQUESTS(REQUEST_HANDLER)
+
+/* What stands behind the fixed part of a message, in the order of its lengths. */
+struct tail {
+	const char *at, *end;
+};
+
+/* A string without NUL inside, to be freed. NULL: there is none. */
+char *tail_string(struct tail *t, size_t n);
+/* Strings with a NUL after each, as a list to be freed. NULL: there is none. */
+char **tail_list(struct tail *t, size_t n);
+bool tail_bytes(struct tail *t, void *out, size_t n);

@@ -2,6 +2,7 @@
 #include "fixd/session.h"
 
 #include <errno.h>
+#include <fnmatch.h>
 #include <search.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,11 +10,14 @@
 
 #include "base/alloc.h"
 #include "base/clock.h"
-#include "base/text.h"
+#include "base/fd.h"
+#include "base/log.h"
 #include "config/config.h"
 #include "fixd/daemon.h"
 #include "fixd/image.h"
 #include "fixd/instance.h"
+#include "fixd/run.h"
+#include "fixd/user.h"
 #include "image/digest.h"
 
 static int by_key(const void *a, const void *b)
@@ -29,8 +33,14 @@ struct session *session_new(struct daemon *d, const char *root, uid_t uid)
 	s->daemon = d;
 	s->root = xstrdup(root);
 	s->uid = uid;
+	s->user = user_get(d, uid);
+	s->user->n_sessions++;
 	s->created_real = clock_real();
 	s->changes = 1;
+	link_init(&s->runs);
+	link_init(&s->images);
+	link_init(&s->orphans);
+	link_insert(&d->sessions, &s->link);
 	snprintf(s->id, sizeof s->id, "sess-%06x", (unsigned)(digest_bytes(identity, strlen(identity)).low & 0xffffff));
 	return s;
 }
@@ -45,9 +55,63 @@ struct session *session_free(struct session *s)
 		tdelete(i, &s->instances, by_key);
 		instance_free(i);
 	}
+	link_for_each_safe(l, &s->images) {
+		struct image *im = link_entry(l, struct image, in_session);
+
+		link_remove(&im->in_session);
+		im->session = NULL; /* a reply on its way may still hold it */
+	}
+	while (!link_empty(&s->orphans))
+		orphan_free(link_entry(s->orphans.next, struct orphan, link));
+	for (size_t k = 0; k < s->n_fixtures; k++)
+		fixture_free(s->fixtures[k]);
+	free(s->fixtures);
+	link_remove(&s->link);
+	s->user->n_sessions--;
+	user_unref(s->user);
 	free(s->root);
 	free(s);
 	return NULL;
+}
+
+static void note_busy(struct instance *i, void *arg)
+{
+	bool *busy = arg;
+
+	*busy |= !instance_idle(i);
+}
+
+/* Nobody would miss it, but for its history. */
+static bool is_idle(struct session *s)
+{
+	bool busy = s == s->daemon->session || s->n_conns || !link_empty(&s->runs) || !link_empty(&s->orphans) ||
+		    !link_empty(&s->images);
+
+	if (!busy)
+		session_each(s, note_busy, &busy);
+	return !busy;
+}
+
+struct session *session_get(struct daemon *d, const char *root, uid_t uid)
+{
+	struct session *idle = NULL, *s;
+	struct user *u;
+
+	link_for_each(l, &d->sessions) {
+		s = link_entry(l, struct session, link);
+		if (s->uid != uid)
+			continue;
+		if (!strcmp(s->root, root))
+			return s;
+		if (is_idle(s) && (!idle || s->last_run_real < idle->last_run_real))
+			idle = s;
+	}
+	u = user_get(d, uid);
+	if (u->n_sessions >= USER_SESSIONS_MAX && idle)
+		session_free(idle);
+	s = u->n_sessions < USER_SESSIONS_MAX ? session_new(d, root, uid) : NULL;
+	user_unref(u);
+	return s;
 }
 
 char *session_scope_key(int scope, const char *node)
@@ -67,6 +131,14 @@ char *session_scope_key(int scope, const char *node)
 		/* Of file::Class::test the last part is the test. */
 		for (const char *p = file_end; p; p = strstr(p + 2, "::"))
 			n = (size_t)(p - node);
+		return xstrndup(node, n);
+	case SCOPE_DEFINITION:
+		/* A parameter's id may have any characters; the name of a function has no bracket. */
+		for (const char *p = file_end; p; p = strstr(p + 2, "::")) {
+			n = (size_t)(p - node) + strcspn(p, "[");
+			if (node[n] == '[')
+				break;
+		}
 		return xstrndup(node, n);
 	default:
 		return xstrdup(node);
@@ -108,24 +180,26 @@ struct identity {
 	char *key;
 };
 
-static char *instance_key(const struct fixture *f, const char *param, const char *scope_key, char *const *env)
+static char *instance_key(const struct fixture *f, const struct place *p, const char *scope_key, char *const *env)
 {
 	struct text t = { 0 };
 
-	text_printf(&t, "%s\x1f%s\x1f%s", f->name, param ? param : "", scope_key);
+	text_printf(&t, "%s\x1f%s\x1f%s\x1f%s", f->name, p->param ? p->param : "", scope_key, f->reuse ? "" : p->run->id);
 	for (size_t i = 0; env[i]; i++)
 		text_printf(&t, "\x1f%s", env[i]);
 	return text_steal(&t);
 }
 
-/* What tells one instance from another. -ENOKEY: a variable is missing. */
-static int identify(const struct fixture *f, const char *param, const char *node, char *const *env, struct identity *id)
+/* What tells one instance from another. */
+static int identify(const struct fixture *f, const struct place *p, struct identity *id)
 {
-	id->env = pick_env(f, env);
+	if (!f->reuse && !p->run)
+		return -ENOTCONN;
+	id->env = pick_env(f, p->env);
 	if (!id->env)
 		return -ENOKEY;
-	id->scope_key = session_scope_key(f->scope, node);
-	id->key = instance_key(f, param, id->scope_key, id->env);
+	id->scope_key = session_scope_key(f->scope, p->node);
+	id->key = instance_key(f, p, id->scope_key, id->env);
 	return 0;
 }
 
@@ -143,18 +217,17 @@ static struct instance *find(struct session *s, const struct identity *id)
 	return found ? *found : NULL;
 }
 
-struct instance *session_find(struct session *s, const struct fixture *f, const char *param, const char *node, char *const *env)
+struct instance *session_find(struct session *s, const struct fixture *f, const struct place *p)
 {
 	__attribute__((cleanup(identity_deinit))) struct identity id = { 0 };
 
-	return identify(f, param, node, env, &id) == 0 ? find(s, &id) : NULL;
+	return identify(f, p, &id) == 0 ? find(s, &id) : NULL;
 }
 
-int session_instance(struct session *s, const struct fixture *f, const char *param, const char *node, char *const *env,
-		     struct instance **out)
+int session_instance(struct session *s, const struct fixture *f, const struct place *p, struct instance **out)
 {
 	__attribute__((cleanup(identity_deinit))) struct identity id = { 0 };
-	int r = identify(f, param, node, env, &id);
+	int r = identify(f, p, &id);
 
 	if (r < 0)
 		return r;
@@ -163,7 +236,8 @@ int session_instance(struct session *s, const struct fixture *f, const char *par
 		return 0;
 	if (s->n_instances >= SESSION_INSTANCES_MAX)
 		return -ENOSPC;
-	*out = instance_new(s, f, param, id.scope_key, id.env);
+	*out = instance_new(s, f, p->param, id.scope_key, id.env);
+	(*out)->run = f->reuse ? NULL : p->run;
 	(*out)->key = id.key;
 	id.env = NULL;
 	id.key = NULL;
@@ -192,22 +266,27 @@ void session_each(struct session *s, void (*fn)(struct instance *i, void *arg), 
 	twalk_r(s->instances, walk_node, &w);
 }
 
+struct search {
+	const struct user *user;
+	struct instance *best;
+};
+
 static void consider(struct instance *i, void *arg)
 {
-	struct instance **best = arg;
+	struct search *s = arg;
 
-	if (!i->current || i->current->refs > 1 || i->state == INSTANCE_CHECKING)
+	if (!i->current || i->current->refs > 1 || i->state == INSTANCE_CHECKING || (s->user && i->current->user != s->user))
 		return;
-	if (!*best || i->current->used < (*best)->current->used)
-		*best = i;
+	if (!s->best || i->current->used < s->best->current->used)
+		s->best = i;
 }
 
-struct instance *session_least_used(struct session *s)
+struct instance *session_least_used(struct session *s, const struct user *u)
 {
-	struct instance *best = NULL;
+	struct search search = { .user = u };
 
-	session_each(s, consider, &best);
-	return best;
+	session_each(s, consider, &search);
+	return search.best;
 }
 
 struct collection {
@@ -231,7 +310,8 @@ static void remove_instance(struct session *s, struct instance *i)
 	instance_free(i);
 }
 
-void session_redefine(struct session *s, const struct config *c)
+/* `definition` gives the new one; NULL when an instance has no place in it, the old one when it is not concerned. */
+static void redefine(struct session *s, const struct fixture *(*definition)(const struct instance *i, const void *arg), const void *arg)
 {
 	struct collection list = { 0 };
 	size_t kept = 0;
@@ -240,18 +320,34 @@ void session_redefine(struct session *s, const struct config *c)
 	session_each(s, collect, &list);
 	for (size_t k = 0; k < list.n; k++) {
 		struct instance *i = list.all[k];
-		const struct fixture *f = config_find(c, i->fixture->name);
-		bool param_gone = f && (i->param ? !list_has(f->params, i->param) : f->params != NULL);
+		const struct fixture *f = definition(i, arg);
 
-		if (f && !param_gone && instance_redefine(i, f))
+		if (f == i->fixture)
+			continue;
+		if (f && instance_redefine(i, f))
 			list.all[kept++] = i;
 		else
 			remove_instance(s, i);
 	}
-	/* Only now does nothing lead back into the old configuration. */
+	/* Only now does nothing lead back into the old definitions. */
 	for (size_t k = 0; k < kept; k++)
 		instance_settle(list.all[k]);
 	free(list.all);
+}
+
+static const struct fixture *from_config(const struct instance *i, const void *arg)
+{
+	const struct fixture *f;
+
+	if (i->fixture->registered)
+		return i->fixture;
+	f = config_find(arg, i->fixture->name);
+	return f && (i->param ? list_has(f->params, i->param) : !f->params) ? f : NULL;
+}
+
+void session_redefine(struct session *s, const struct config *c)
+{
+	redefine(s, from_config, c);
 }
 
 void session_make_room(struct session *s)
@@ -261,7 +357,7 @@ void session_make_room(struct session *s)
 	if (s->n_instances < SESSION_INSTANCES_MAX)
 		return;
 	for (int n = 0; n < SESSION_INSTANCES_MAX / 16; n++) {
-		struct instance *i = session_least_used(s);
+		struct instance *i = session_least_used(s, NULL);
 
 		if (!i)
 			break;
@@ -270,6 +366,169 @@ void session_make_room(struct session *s)
 	session_each(s, collect, &list);
 	for (size_t k = 0; k < list.n; k++) {
 		if (instance_idle(list.all[k]))
+			remove_instance(s, list.all[k]);
+	}
+	free(list.all);
+}
+
+static size_t fixture_index(const struct session *s, const char *name, bool *found)
+{
+	size_t low = 0, high = s->n_fixtures;
+
+	*found = false;
+	while (low < high) {
+		size_t mid = low + (high - low) / 2;
+		int order = strcmp(name, s->fixtures[mid]->name);
+
+		if (order == 0) {
+			*found = true;
+			return mid;
+		}
+		if (order < 0)
+			high = mid;
+		else
+			low = mid + 1;
+	}
+	return low;
+}
+
+const struct fixture *session_fixture(const struct session *s, const char *name)
+{
+	bool found;
+	size_t k = fixture_index(s, name, &found);
+
+	return found ? s->fixtures[k] : NULL;
+}
+
+struct replacement {
+	const struct fixture *old, *fresh;
+};
+
+static const struct fixture *replaced(const struct instance *i, const void *arg)
+{
+	const struct replacement *r = arg;
+
+	if (i->fixture != r->old)
+		return i->fixture;
+	return r->old->reuse == r->fresh->reuse ? r->fresh : NULL;
+}
+
+int session_define(struct session *s, const char *name, char *const *settings, struct text *problems)
+{
+	struct fixture *f;
+	bool found;
+	size_t k = fixture_index(s, name, &found);
+	int r;
+
+	if (!found && s->n_fixtures >= SESSION_FIXTURES_MAX) {
+		text_printf(problems, "the session has %d fixtures already\n", SESSION_FIXTURES_MAX);
+		return -ENOSPC;
+	}
+	r = config_define(s->daemon->config, s->root, name, settings, &f, problems);
+	if (r < 0)
+		return r;
+	if (!found) {
+		s->fixtures = xrealloc(s->fixtures, (s->n_fixtures + 1) * sizeof *s->fixtures);
+		memmove(s->fixtures + k + 1, s->fixtures + k, (s->n_fixtures - k) * sizeof *s->fixtures);
+		s->fixtures[k] = f;
+		s->n_fixtures++;
+	} else if (digest_equal(s->fixtures[k]->settings, f->settings)) {
+		fixture_free(f);
+	} else {
+		struct fixture *old = s->fixtures[k];
+
+		s->fixtures[k] = f;
+		redefine(s, replaced, &(struct replacement){ old, f });
+		fixture_free(old);
+	}
+	return 0;
+}
+
+struct orphan *orphan_free(struct orphan *o)
+{
+	link_remove(&o->link);
+	fd_close(o->note_fd);
+	free(o->title);
+	free(o);
+	return NULL;
+}
+
+void session_add_orphan(struct session *s, struct image *im)
+{
+	struct orphan *o = xcalloc(1, sizeof *o);
+
+	if (s->n_orphans >= SESSION_ORPHANS_MAX) {
+		struct orphan *oldest = link_entry(s->orphans.next, struct orphan, link);
+
+		log_warn(0, "session %s: too many images wait for their teardown: that of %s is given up", s->id, oldest->title);
+		orphan_free(oldest);
+		s->n_orphans--;
+	}
+	o->title = xstrdup(im->title);
+	o->note_fd = fd_steal(&im->note_fd);
+	o->note_size = im->note_size;
+	link_insert(&s->orphans, &o->link);
+	s->n_orphans++;
+}
+
+struct unneeded {
+	const struct run *run;
+	struct instance *found;
+};
+
+static void find_unneeded(struct instance *i, void *arg)
+{
+	struct unneeded *u = arg;
+
+	if (i->run && i->run == u->run && i->current && !run_needs(u->run, i->current))
+		u->found = i;
+}
+
+struct orphan *session_adopt(struct session *s, const char *pattern, const struct run *run)
+{
+	struct unneeded u = { .run = run };
+
+	/* What only this run could use, and no member of it could any more, is left behind as well. */
+	do {
+		u.found = NULL;
+		session_each(s, find_unneeded, &u);
+		if (u.found)
+			instance_retire(u.found, "nobody in its run could use it any more");
+	} while (u.found);
+	for (struct link *l = s->orphans.prev; l != &s->orphans; l = l->prev) {
+		struct orphan *o = link_entry(l, struct orphan, link);
+
+		if (strcmp(o->title, pattern) != 0 && fnmatch(pattern, o->title, 0) != 0)
+			continue;
+		link_remove(&o->link);
+		s->n_orphans--;
+		return o;
+	}
+	return NULL;
+}
+
+static void clear_failure(struct instance *i, void *arg)
+{
+	(void)arg;
+	if (i->fixture->source == SOURCE_CLIENT)
+		instance_clear_failure(i);
+}
+
+void session_run_begins(struct session *s)
+{
+	s->total_runs++;
+	s->last_run_real = clock_real();
+	/* What failed for one run may be tried again by the next. */
+	session_each(s, clear_failure, NULL);
+}
+
+void session_run_ended(struct session *s, const struct run *r)
+{
+	struct collection list = { 0 };
+
+	session_each(s, collect, &list);
+	for (size_t k = 0; k < list.n; k++) {
+		if (list.all[k]->run == r)
 			remove_instance(s, list.all[k]);
 	}
 	free(list.all);

@@ -1,22 +1,42 @@
 /* SPDX-License-Identifier: MIT */
-/* A session: the namespace of the fixtures of one (uid, root directory), and its instances. */
+/*
+ * A session: the namespace of the fixtures of one (uid, root directory), its instances and its runs. The ini file's fixtures
+ * are one session; what clients build is in sessions of their users, so no user sees what another one published.
+ */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
+
+#include "base/link.h"
+#include "base/text.h"
 
 struct config;
 struct daemon;
 struct fixture;
+struct image;
 struct instance;
+struct run;
+struct user;
 
 struct session {
+	struct link link; /* daemon::sessions */
 	struct daemon *daemon;
+	struct user *user; /* a reference */
+	size_t n_conns; /* that joined */
 	char id[16];
 	char *root;
 	uid_t uid;
 	int64_t created_real;
+	int64_t last_run_real; /* 0: there was none */
 	uint64_t total_runs;
+	struct link runs;
+	struct link images; /* that clients built: image::in_session */
+	struct link orphans; /* oldest first */
+	size_t n_orphans;
+	struct fixture **fixtures; /* registered by clients, by name */
+	size_t n_fixtures;
 	void *instances; /* tree, by key */
 	size_t n_instances;
 	uint64_t changes; /* instances that went, definitions that were read again: pointers from before are not to be used */
@@ -24,18 +44,57 @@ struct session {
 
 #define SESSION_INSTANCES_MAX 16384
 
+#define SESSION_FIXTURES_MAX 4096
+#define SESSION_ORPHANS_MAX 1024
+#define USER_SESSIONS_MAX 64
+
 struct session *session_new(struct daemon *d, const char *root, uid_t uid);
 struct session *session_free(struct session *s);
 
+/* The session of (uid, root), made when it is not there yet. NULL: the user has too many that are in use. */
+struct session *session_get(struct daemon *d, const char *root, uid_t uid);
+
 /*
- * The instance of a fixture; made when it is not there yet. `node` is the asker's place ("pkg/mod.py::Class::test"), of which
- * the scope of the fixture takes its part. `env` are NAME=value of the asker; with -ENOKEY some are missing. -ENOSPC: too many.
+ * Registers a fixture that clients build; a definition that says something else replaces the one of that name, and makes its
+ * images stale. 0, or -EINVAL or -ENOSPC and `problems`.
  */
-int session_instance(struct session *s, const struct fixture *f, const char *param, const char *node, char *const *env,
-		     struct instance **out);
+int session_define(struct session *s, const char *name, char *const *settings, struct text *problems);
+const struct fixture *session_fixture(const struct session *s, const char *name);
+
+/* An image whose teardown nobody was told to do, and which nobody holds or needs. */
+struct orphan {
+	struct link link; /* session::orphans */
+	char *title;
+	int note_fd;
+	uint64_t note_size;
+};
+
+/* Takes the note of the image. */
+void session_add_orphan(struct session *s, struct image *im);
+/* The newest that matches the name or glob, taken out of the list, or NULL. The caller calls orphan_free(). */
+struct orphan *session_adopt(struct session *s, const char *pattern, const struct run *run);
+struct orphan *orphan_free(struct orphan *o);
+
+void session_run_begins(struct session *s);
+/* What lives no longer than it is retired. */
+void session_run_ended(struct session *s, const struct run *r);
+
+/* Who asks, and for which instance of a fixture. */
+struct place {
+	const char *param; /* or NULL */
+	const char *node;  /* "pkg/mod.py::Class::test", of which the scope of the fixture takes its part */
+	char *const *env;  /* NAME=value of the asker */
+	const struct run *run; /* or NULL */
+};
+
+/*
+ * The instance of a fixture; made when it is not there yet. -ENOKEY: variables are missing. -ENOTCONN: it lives as long as a
+ * run, and there is none. -ENOSPC: too many.
+ */
+int session_instance(struct session *s, const struct fixture *f, const struct place *p, struct instance **out);
 
 /* The same, but none is made: NULL. */
-struct instance *session_find(struct session *s, const struct fixture *f, const char *param, const char *node, char *const *env);
+struct instance *session_find(struct session *s, const struct fixture *f, const struct place *p);
 
 /* The part of a place that a scope distinguishes; to be freed. */
 char *session_scope_key(int scope, const char *node);
@@ -43,8 +102,11 @@ char *session_scope_key(int scope, const char *node);
 /* Calls `fn` for every instance; it must neither make nor free any. */
 void session_each(struct session *s, void (*fn)(struct instance *i, void *arg), void *arg);
 
-/* The instance whose image is held by nothing but the table and was used longest ago, or NULL. */
-struct instance *session_least_used(struct session *s);
+/*
+ * The instance whose image is held by nothing but the table and was used longest ago, or NULL. With `u`, of those that its
+ * clients built.
+ */
+struct instance *session_least_used(struct session *s, const struct user *u);
 
 /* New definitions: instances get them, or end. */
 void session_redefine(struct session *s, const struct config *c);

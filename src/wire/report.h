@@ -19,6 +19,7 @@
 	X(MEMORY_BYTES, "memory_bytes")                                                                                \
 	X(MEMORY_MAX, "memory_max")                                                                                    \
 	X(CONNECTIONS, "connections")                                                                                  \
+	X(WAITING, "waiting")                                                                                          \
 	X(HITS, "hits")                                                                                                \
 	X(MISSES, "misses")                                                                                            \
 	X(FAILURES, "failures")                                                                                        \

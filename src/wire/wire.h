@@ -4,8 +4,9 @@
  *
  * SOCK_SEQPACKET, one message a packet, at most WIRE_MESSAGE_MAX bytes: a header, the fixed part of its type, then the
  * strings whose lengths the fixed part gives, one after the other, without NUL. All numbers are little-endian. A reply has
- * its request's id and type | WIRE_REPLY, or is WIRE_ERROR. Clients send no descriptors. Changing the table or a struct
- * raises WIRE_VERSION; a retired type is never used again.
+ * its request's id and type | WIRE_REPLY, or is WIRE_ERROR. Clients send no descriptors here: what a client has built goes over
+ * the channel that came with its offer (offer.h). Changing the table or a struct raises WIRE_VERSION; a retired type is never
+ * used again.
  */
 #pragma once
 
@@ -15,12 +16,16 @@
 #error "the structs below are sent as they lie in memory: a big-endian machine needs conversions"
 #endif
 
-#define WIRE_VERSION 1
+#define WIRE_VERSION 2
 #define WIRE_MESSAGE_MAX 8192
 #define WIRE_FDS_MAX 64	      /* descriptors in one reply */
 #define WIRE_NAME_MAX 255     /* name[param] */
 #define WIRE_KEY_MAX 2048     /* scope key */
 #define WIRE_ENV_MAX 4096     /* NAME=value, separated by NUL */
+#define WIRE_DEPENDS_MAX 64   /* images a client builds from */
+#define WIRE_ROOT_MAX 4095
+#define WIRE_RUN_MAX 100      /* id of a run */
+#define WIRE_SETTINGS_MAX 7168 /* key=value, separated by NUL */
 #define WIRE_SENTENCE_MAX 4096
 #define WIRE_BOARD_SLOTS 16384
 
@@ -47,18 +52,89 @@ struct wire_welcome {
 	uint32_t pid;
 };
 
-enum wire_attach_flags {
-	WIRE_ATTACH_WARM = 1 << 0, /* build it, but give no image and no lease */
+enum wire_join_flags {
+	WIRE_JOIN_OBSERVER = 1 << 0, /* uses nothing itself: looks after what the others leave */
 };
 
-/* + name, scope key, env. Answered when the image is there. */
+/*
+ * + root directory, id of the run. The connection's fixtures are those of the session of (its user, root) from now on, and it
+ * is a member of the run until it ends. Answered with wire_joined.
+ */
+struct wire_join {
+	uint32_t flags;
+	uint16_t root;
+	uint16_t run; /* may be empty: no run */
+};
+
+struct wire_joined {
+	uint32_t members; /* of the run, without observers, this one included */
+	uint32_t orphans; /* images of the session that wait for their teardown */
+	char session[16];
+};
+
+/* + name, key=value each with a NUL. A fixture that clients build. Answered with an empty reply. */
+struct wire_define {
+	uint16_t name;
+	uint16_t settings;
+	uint32_t reserved;
+};
+
+/* This member of a run will attach nothing that it does not hold already. Not answered. */
+struct wire_closing {
+	uint64_t reserved;
+};
+
+enum wire_release_flags {
+	WIRE_RELEASE_WAIT = 1 << 0, /* answer when no other member could use it any more, or at the time-out */
+};
+
+/*
+ * This member will not use the image again; it has a lease on it. Answered with wire_released: exactly one member of the run
+ * is told that it is the last, and then has to tear it down.
+ */
+struct wire_release {
+	uint64_t serial;
+	uint32_t flags;
+	uint32_t timeout_ms;
+};
+
+struct wire_released {
+	uint32_t last;
+	uint32_t note; /* bytes of its note, whose memfd comes along when this is the last */
+};
+
+/*
+ * + a name or glob of instances. Takes the newest orphan of the session that matches: an image that is gone, or that no member
+ * of this run could use any more, and whose teardown nobody was told to do. Answered with wire_orphan.
+ */
+struct wire_adopt {
+	uint32_t flags;
+	uint16_t pattern;
+	uint16_t reserved;
+};
+
+/* + the title of the instance; empty when there is none. Its note comes along as a memfd. */
+struct wire_orphan {
+	uint32_t note; /* bytes */
+	uint32_t title;
+};
+
+enum wire_attach_flags {
+	WIRE_ATTACH_WARM = 1 << 0,  /* build it, but give no image and no lease */
+	WIRE_ATTACH_BUILD = 1 << 1, /* the client can build it: the answer may be an offer */
+};
+
+/*
+ * + name, scope key, env, the serials of the images (uint64_t each, held by this client) that it would build from. Answered
+ * when the image is there, or with an offer.
+ */
 struct wire_attach {
 	uint32_t flags;
 	uint32_t timeout_ms; /* how long to wait for a build */
 	uint16_t name;
 	uint16_t key;
 	uint16_t env;
-	uint16_t reserved;
+	uint16_t depends; /* how many */
 };
 
 enum wire_image_kind { WIRE_IMAGE_BLOB = 1, WIRE_IMAGE_OBJECTS = 2, WIRE_IMAGE_TREE = 3 };
@@ -78,6 +154,7 @@ struct wire_image {
 
 enum wire_attached_flags {
 	WIRE_ATTACHED_BUILT = 1 << 0, /* this request waited for a build */
+	WIRE_ATTACHED_OFFER = 1 << 1, /* the client is to build it: a wire_offer follows, and the channel */
 };
 
 /*
@@ -88,6 +165,13 @@ struct wire_attached {
 	uint32_t flags;
 	uint16_t n_images;
 	uint16_t path;
+};
+
+/* The client is the builder now, until it has answered on the channel or closes it. */
+struct wire_offer {
+	uint64_t limit; /* bytes of the image */
+	uint32_t timeout_ms;
+	uint32_t huge; /* enum huge_pages */
 };
 
 /* Gives a lease back. Not answered. */
@@ -134,8 +218,13 @@ struct wire_error {
  */
 #define WIRE_REQUESTS(X)                                                                                               \
 	X(hello, 1, struct wire_hello, 0, WIRE_BEFORE_HELLO)                                                           \
-	X(attach, 16, struct wire_attach, WIRE_NAME_MAX + WIRE_KEY_MAX + WIRE_ENV_MAX, 0)                              \
+	X(join, 2, struct wire_join, WIRE_ROOT_MAX + WIRE_RUN_MAX, 0)                                                  \
+	X(attach, 16, struct wire_attach, WIRE_NAME_MAX + WIRE_KEY_MAX + WIRE_ENV_MAX + 8 * WIRE_DEPENDS_MAX, 0)       \
 	X(detach, 17, struct wire_detach, 0, 0)                                                                        \
+	X(define, 18, struct wire_define, WIRE_NAME_MAX + WIRE_SETTINGS_MAX, 0)                                        \
+	X(release, 19, struct wire_release, 0, 0)                                                                      \
+	X(closing, 20, struct wire_closing, 0, 0)                                                                      \
+	X(adopt, 21, struct wire_adopt, WIRE_NAME_MAX, 0)                                                              \
 	X(status, 32, struct wire_query, WIRE_NAME_MAX, 0)                                                             \
 	X(list, 33, struct wire_query, WIRE_NAME_MAX, 0)                                                               \
 	X(log, 34, struct wire_query, WIRE_NAME_MAX, 0)                                                                \
@@ -154,6 +243,15 @@ enum wire_type { WIRE_REQUESTS(WIRE_TYPE_ENUM) };
 _Static_assert(sizeof(struct wire_header) == 16, "wire_header");
 _Static_assert(sizeof(struct wire_hello) == 8, "wire_hello");
 _Static_assert(sizeof(struct wire_welcome) == 16, "wire_welcome");
+_Static_assert(sizeof(struct wire_join) == 8, "wire_join");
+_Static_assert(sizeof(struct wire_joined) == 24, "wire_joined");
+_Static_assert(sizeof(struct wire_define) == 8, "wire_define");
+_Static_assert(sizeof(struct wire_closing) == 8, "wire_closing");
+_Static_assert(sizeof(struct wire_release) == 16, "wire_release");
+_Static_assert(sizeof(struct wire_released) == 8, "wire_released");
+_Static_assert(sizeof(struct wire_adopt) == 8, "wire_adopt");
+_Static_assert(sizeof(struct wire_orphan) == 8, "wire_orphan");
+_Static_assert(sizeof(struct wire_offer) == 16, "wire_offer");
 _Static_assert(sizeof(struct wire_attach) == 16, "wire_attach");
 _Static_assert(sizeof(struct wire_image) == 72, "wire_image");
 _Static_assert(sizeof(struct wire_attached) == 8, "wire_attached");

@@ -35,7 +35,7 @@ def message(kind, body=b"", size=None, id=1, n_fds=0):
     return struct.pack("<HHIQ", kind, n_fds, 16 + len(body) if size is None else size, id) + body
 
 
-HELLO = message(1, struct.pack("<II", 1, 0))
+HELLO = message(1, struct.pack("<II", 2, 0))
 
 
 def attach(name, timeout=1000, flags=0):
@@ -67,8 +67,8 @@ def test_malformed_messages(t):
     good = d.client()
     bad = [
         b"", b"x", HELLO[:-1], HELLO + b"x", b"\0" * 16, b"\xff" * 16, os.urandom(100), b"\0" * 8192, b"\0" * 8193, b"\0" * 100000,
-        message(1, struct.pack("<II", 1, 0), size=1), message(1, struct.pack("<II", 1, 0), size=0xffffffff),
-        message(1, struct.pack("<II", 1, 0), id=0), attach(b"f"), message(9999),
+        message(1, struct.pack("<II", 2, 0), size=1), message(1, struct.pack("<II", 2, 0), size=0xffffffff),
+        message(1, struct.pack("<II", 2, 0), id=0), attach(b"f"), message(9999),
     ]
     for m in bad:
         s = raw(d)
@@ -76,7 +76,11 @@ def test_malformed_messages(t):
         assert is_dropped(s), m
         s.close()
     after_hello = [
-        HELLO, message(16), message(16, b"\0" * 15), message(16, struct.pack("<IIHHHH", 0, 0, 65535, 0, 0, 0)),
+        HELLO, message(2), message(2, b"\0" * 7), message(2, struct.pack("<IHH", 0, 9, 0)), message(18, b"\0" * 7),
+        message(18, struct.pack("<HHI", 1, 9, 0) + b"x"), message(19, b"\0" * 15), message(20), message(21),
+        message(21, struct.pack("<IHH", 0, 3, 0)), message(16, struct.pack("<IIHHHH", 0, 0, 1, 0, 0, 1) + b"f" + b"\0" * 8),
+        message(16, struct.pack("<IIHHHH", 2, 0, 1, 0, 0, 65) + b"f" + b"\0" * 520), message(16, struct.pack("<IIHHHH", 2, 0, 1, 0, 0, 2) + b"f" + b"\0" * 8),
+        message(16), message(16, b"\0" * 15), message(16, struct.pack("<IIHHHH", 0, 0, 65535, 0, 0, 0)),
         message(16, struct.pack("<IIHHHH", 0, 0, 1, 65535, 65535, 0) + b"f"), attach(b""), attach(b"a\0b"),
         message(16, struct.pack("<IIHHHH", 0, 0, 1, 0, 0, 0) + b"f and more"), message(17), message(17, b"\0" * 8),
         message(17, struct.pack("<Q", 2**64 - 1)), message(32, struct.pack("<IHH", 0, 200, 0) + b"short"),
@@ -114,7 +118,7 @@ def test_wrong_version(t):
     s.send(message(1, struct.pack("<II", 99, 0)))
     answer = s.recv(65536)
     kind, _, _, _, error, _ = struct.unpack("<HHIQiI", answer[:24])
-    assert kind == 0xffff and error == -errno.EPROTONOSUPPORT and b"version 1" in answer and b"99" in answer
+    assert kind == 0xffff and error == -errno.EPROTONOSUPPORT and b"version 2" in answer and b"99" in answer
     s.close()
 
 
@@ -473,12 +477,14 @@ def test_no_daemon(t):
         assert e.number == errno.ENOENT and "no daemon at" in e.sentence
     os.environ["FIXD_DISABLE"] = "1"
     try:
-        Client(t.path("nothing"))
+        c = Client(t.path("nothing"))
+        c.attach("f")
         assert False
     except FixdError as e:
         assert e.number == errno.ECANCELED and "FIXD_DISABLE" in e.sentence
     finally:
         del os.environ["FIXD_DISABLE"]
+        c.close()
 
 
 def test_daemon_that_does_not_answer(t):

@@ -6,6 +6,7 @@ marked @once. After each, the daemons must be gone, cleanly, and must not have l
 """
 
 import ctypes
+import errno
 import json
 import os
 import select
@@ -66,7 +67,12 @@ class Range(ctypes.Structure):
 
 
 class Options(ctypes.Structure):
-    _fields_ = [("size", ctypes.c_size_t), ("flags", ctypes.c_uint), ("timeout_ms", ctypes.c_int), ("scope_key", ctypes.c_char_p)]
+    _fields_ = [("size", ctypes.c_size_t), ("flags", ctypes.c_uint), ("timeout_ms", ctypes.c_int), ("scope_key", ctypes.c_char_p),
+                ("depends", ctypes.POINTER(ctypes.c_void_p)), ("n_depends", ctypes.c_size_t)]
+
+
+class Teardown(ctypes.Structure):
+    _fields_ = [("size", ctypes.c_size_t), ("note", ctypes.c_char_p), ("note_size", ctypes.c_size_t), ("keeper", ctypes.c_bool)]
 
 
 def load_library():
@@ -87,6 +93,17 @@ def load_library():
         ("fixd_view_reset", ctypes.c_int64, [pointer]),
         ("fixd_view_changes", ctypes.c_int64, [pointer, ctypes.POINTER(Range), ctypes.c_size_t]),
         ("fixd_view_current", ctypes.c_bool, [pointer]),
+        ("fixd_join", ctypes.c_int, [pointer, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_uint]),
+        ("fixd_define", ctypes.c_int, [pointer, ctypes.c_char_p, ctypes.POINTER(ctypes.c_char_p)]),
+        ("fixd_build_begin", ctypes.c_int, [pointer, ctypes.c_char_p, ctypes.POINTER(Options), ctypes.POINTER(pointer),
+                                            ctypes.POINTER(pointer)]),
+        ("fixd_build_memory", pointer, [pointer, ctypes.c_size_t]),
+        ("fixd_build_commit", ctypes.c_int, [pointer, ctypes.c_size_t, ctypes.POINTER(Teardown), ctypes.POINTER(pointer)]),
+        ("fixd_build_abort", ctypes.c_int, [pointer, ctypes.c_char_p]),
+        ("fixd_closing", None, [pointer]),
+        ("fixd_release", ctypes.c_int, [pointer, ctypes.c_int, ctypes.POINTER(pointer), ctypes.POINTER(ctypes.c_size_t)]),
+        ("fixd_adopt", ctypes.c_int, [pointer, ctypes.c_char_p, ctypes.POINTER(pointer), ctypes.POINTER(pointer),
+                                      ctypes.POINTER(ctypes.c_size_t)]),
     ]:
         function = getattr(lib, name)
         function.restype, function.argtypes = result, arguments
@@ -148,6 +165,35 @@ class View:
         LIB.fixd_detach(self.handle)
         self.handle = None
 
+    def release(self, wait=0):
+        """Whether this was the last, and the note."""
+        note, size = ctypes.c_void_p(), ctypes.c_size_t()
+        last = self.client.checked(LIB.fixd_release(self.handle, int(wait * 1000), ctypes.byref(note), ctypes.byref(size)))
+        return bool(last), ctypes.string_at(note, size.value) if note else None
+
+
+class Build:
+    """What a client was told to build."""
+
+    def __init__(self, client, handle):
+        self.client, self.handle = client, handle
+
+    def commit(self, data, note=None, keeper=False, teardown=False):
+        memory = LIB.fixd_build_memory(self.handle, len(data))
+        if data and not memory:
+            error = FixdError(-errno.EDQUOT, LIB.fixd_error(self.client.handle).decode())
+            self.abort(error.sentence)
+            raise error
+        ctypes.memmove(memory, data, len(data))
+        t = Teardown(ctypes.sizeof(Teardown), note, len(note or b""), keeper)
+        view = ctypes.c_void_p()
+        wanted = ctypes.byref(t) if teardown or keeper or note is not None else None
+        self.client.checked(LIB.fixd_build_commit(self.handle, len(data), wanted, ctypes.byref(view)))
+        return View(self.client, view)
+
+    def abort(self, sentence):
+        return self.client.checked(LIB.fixd_build_abort(self.handle, sentence.encode()))
+
 
 class Client:
     def __init__(self, path):
@@ -164,6 +210,39 @@ class Client:
         if r < 0:
             raise FixdError(r, LIB.fixd_error(self.handle).decode(errors="replace"))
         return View(self, view)
+
+    def checked(self, r):
+        if r < 0:
+            raise FixdError(r, LIB.fixd_error(self.handle).decode(errors="replace"))
+        return r
+
+    def join(self, root, run=None, observer=False):
+        self.checked(LIB.fixd_join(self.handle, root.encode(), run.encode() if run else None, 1 if observer else 0))
+        return self
+
+    def define(self, name, *settings):
+        self.checked(LIB.fixd_define(self.handle, name.encode(), (ctypes.c_char_p * (len(settings) + 1))(
+            *[s.encode() for s in settings], None)))
+        return self
+
+    def begin(self, name, flags=0, timeout=LIMIT, key=None, depends=()):
+        """A View, or a Build for this client."""
+        handles = (ctypes.c_void_p * len(depends))(*[v.handle for v in depends])
+        options = Options(ctypes.sizeof(Options), flags, int(timeout * 1000), key.encode() if key else None, handles, len(depends))
+        view, build = ctypes.c_void_p(), ctypes.c_void_p()
+        r = self.checked(LIB.fixd_build_begin(self.handle, name.encode(), ctypes.byref(options), ctypes.byref(view),
+                                              ctypes.byref(build)))
+        return Build(self, build) if r == 1 else View(self, view)
+
+    def closing(self):
+        LIB.fixd_closing(self.handle)
+
+    def adopt(self, pattern=None):
+        """(title, note) or None."""
+        title, note, size = ctypes.c_void_p(), ctypes.c_void_p(), ctypes.c_size_t()
+        found = self.checked(LIB.fixd_adopt(self.handle, pattern.encode() if pattern else None, ctypes.byref(title),
+                                            ctypes.byref(note), ctypes.byref(size)))
+        return (ctypes.string_at(title).decode(), ctypes.string_at(note, size.value)) if found else None
 
     def read(self, name, **more):
         """Attach, the bytes, detach."""
@@ -310,12 +389,16 @@ class Case:
     def daemon(self, ini, **more):
         return Daemon(self, ini, **more)
 
-    def child(self, work):
-        """Forks a process that does `work()`; its exit status is 0 if that returned True."""
+    def child(self, work, uid=None):
+        """Forks a process that does `work()`, as another user if need be; its exit status is 0 if that returned True."""
         pid = os.fork()
         if pid == 0:
             code = 2
             try:
+                if uid is not None:
+                    os.setgroups([])
+                    os.setgid(uid)
+                    os.setuid(uid)
                 code = 0 if work() else 1
             except BaseException:
                 traceback.print_exc()

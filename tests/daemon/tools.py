@@ -76,13 +76,18 @@ def test_bad_files(t):
           "FILE:1: [fixture a] has scope session and depends on 'b' with the narrower scope module")
     check(t, "[fixture a]\ncommand = x\ndepends = b\n[fixture b]\nparams = 1\ncommand = x\n", "has params; write one of them")
     check(t, "[fixture a]\ncommand = x\ndepends = b[1]\n[fixture b]\ncommand = x\n", "has no params")
-    check(t, "[fixture a]\nscope = test\ncommand = x\n", "FILE:2: scope = test: allowed are session, package, module, class, function")
+    check(t, "[fixture a]\nscope = test\ncommand = x\n", "FILE:2: scope = test: allowed are session, package, module, class, definition, function")
     check(t, "[fixture a]\nfile = missing\n", "FILE:1: [fixture a] file = ", "No such file")
     check(t, "[policy]\nteardown-timeout = 1s\n", "FILE:2: teardown-timeout: teardown commands are not supported yet")
     check(t, "[fixture a]\ncommand = x\ndepends = b, b\n[fixture b]\ncommand = x\n", "depends on 'b' twice")
     check(t, GOOD + "[fixture  a]\ncommand = x\n", "fixture 'a' is defined twice")
     check(t, "[policy]\nmax-age = 2562047h\n", "FILE:2: max-age = 2562047h")
-    for key in ("service", "client", "tree"):
+    check(t, "[fixture a]\nclient = no\n", "FILE:2: client = no: allowed is yes")
+    check(t, "[fixture a]\nclient = yes\n[fixture b]\ncommand = x\ndepends = a\n", "depends on 'a', which is built by clients")
+    check(t, "[fixture a]\nclient = yes\nwarm = yes\n", "not for client = yes")
+    check(t, "[fixture a]\ncommand = x\nreuse = no\n", "version and reuse are for client = yes")
+    check(t, "[fixd]\nuser-images-max = 0\n", "FILE:2: user-images-max = 0: allowed is a number from 1")
+    for key in ("service", "tree"):
         check(t, f"[fixture a]\n{key} = x\n", f"FILE:2: {key}: this source is not supported yet")
     out = check(t, "[fixd]\njobs = 0\nio = x\n[policy]\nrebuild = never\n", "FILE:2:", "FILE:3:", "FILE:5:")
     assert len(out.splitlines()) == 3, "every mistake is told at once"
@@ -138,7 +143,7 @@ def test_status(t):
     s = d.status()
     daemon, session = s["daemon"], s["sessions"][0]
     assert set(daemon) == {"pid", "version", "uptime_s", "socket", "config", "io", "io_reason", "memory_bytes", "memory_max",
-                           "connections", "hits", "misses", "failures", "evictions"}
+                           "connections", "waiting", "hits", "misses", "failures", "evictions"}
     assert daemon["pid"] == d.pid and daemon["socket"] == d.socket and daemon["misses"] == 1
     assert daemon["io"] == ("io_uring" if t.mode == "ring" else "epoll") and bool(daemon["io_reason"]) == (t.mode != "ring")
     assert set(session) == {"id", "root", "uid", "created", "last_run", "total_runs", "reuse", "max_age_s", "instances"}

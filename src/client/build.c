@@ -1,0 +1,295 @@
+/* SPDX-License-Identifier: MIT */
+#include "client/build.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "client/connection.h"
+#include "client/view.h"
+#include "fixd.h"
+#include "image/digest.h"
+#include "image/memfd.h"
+#include "image/space.h"
+#include "wire/offer.h"
+#include "wire/socket.h"
+
+#define ANSWER_MS 30000
+#define LOCAL_MAX (UINT64_C(1) << 40)
+#define MEMFD_LABEL 128 /* the kernel takes 249 bytes */
+
+struct fixd_build {
+	struct fixd *fixd;
+	int channel; /* -1: nobody is asked */
+	struct space space;
+	char *name, *scope_key;
+	unsigned flags;
+	int timeout_ms;
+};
+
+struct local_image {
+	struct local_image *next;
+	char *name, *scope_key;
+	int fd;
+	uint64_t size;
+};
+
+static struct local_image *find_local(const struct fixd *f, const char *name, const char *scope_key)
+{
+	for (struct local_image *l = f->local_images; l; l = l->next) {
+		if (!strcmp(l->name, name) && !strcmp(l->scope_key, scope_key ? scope_key : ""))
+			return l;
+	}
+	return NULL;
+}
+
+static int view_local_image(struct fixd *f, const struct local_image *l, bool writable, struct fixd_view **out)
+{
+	int fd = fcntl(l->fd, F_DUPFD_CLOEXEC, 0);
+
+	return fd < 0 ? fixd_fail_with(f, -errno, "no descriptor: %s", strerror(errno)) :
+			view_of_local(f, fd, l->size, writable, out);
+}
+
+int local_image_find(struct fixd *f, const char *name, const struct fixd_options *o, struct fixd_view **out)
+{
+	const struct local_image *l = find_local(f, name, o ? o->scope_key : NULL);
+
+	*out = NULL;
+	return l ? view_local_image(f, l, o && (o->flags & FIXD_COW), out) : 0;
+}
+
+static void local_image_free(struct local_image *l)
+{
+	fd_close(l->fd);
+	free(l->name);
+	free(l->scope_key);
+	free(l);
+}
+
+void local_images_free(struct fixd *f)
+{
+	while (f->local_images) {
+		struct local_image *l = f->local_images;
+
+		f->local_images = l->next;
+		local_image_free(l);
+	}
+}
+
+static void build_free(struct fixd_build *b)
+{
+	space_deinit(&b->space);
+	fd_close(b->channel);
+	fixd_unref(b->fixd);
+	free(b->name);
+	free(b->scope_key);
+	free(b);
+}
+
+/* Takes `channel`. */
+static int build_new(struct fixd *f, const char *name, const struct fixd_options *o, const struct wire_offer *offer,
+		     int channel, struct fixd_build **out)
+{
+	struct fixd_build *b = calloc(1, sizeof *b);
+	uint64_t limit = offer->limit < LOCAL_MAX ? offer->limit : LOCAL_MAX, reserved;
+	char label[MEMFD_LABEL];
+	int r = -ENOMEM;
+
+	if (!b) {
+		fd_close(channel);
+		return fixd_fail_with(f, r, "no memory");
+	}
+	b->space.fd = -1;
+	b->fixd = f;
+	__atomic_add_fetch(&f->refs, 1, __ATOMIC_RELAXED);
+	b->channel = channel;
+	b->flags = o ? o->flags : 0;
+	b->timeout_ms = o ? o->timeout_ms : 0;
+	b->name = strdup(name);
+	b->scope_key = strdup(o && o->scope_key ? o->scope_key : "");
+	snprintf(label, sizeof label, "fixd:%s", name);
+	/* As much address space as there may be bytes; where that is limited, less. */
+	for (reserved = (limit + SPACE_STEP - 1) / SPACE_STEP * SPACE_STEP; b->name && b->scope_key && reserved; reserved /= 2) {
+		reserved = reserved / SPACE_STEP * SPACE_STEP;
+		r = space_init(&b->space, label, 0, reserved, limit < reserved ? limit : reserved,
+			       (enum huge_pages)offer->huge);
+		if (r != -ENOMEM)
+			break;
+	}
+	if (r < 0) {
+		fixd_fail_with(f, r, "there is no memory to build '%s' in: %s", name, strerror(-r));
+		b->space = (struct space){ .fd = -1 };
+		build_free(b);
+		return r;
+	}
+	*out = b;
+	return 1;
+}
+
+int fixd_build_begin(struct fixd *f, const char *name, const struct fixd_options *o, struct fixd_view **view,
+		     struct fixd_build **build)
+{
+	struct wire_offer offer = { .limit = LOCAL_MAX };
+	int channel = -1, r;
+
+	*view = NULL;
+	*build = NULL;
+	if (f->local)
+		r = (r = local_image_find(f, name, o, view)) < 0 ? r : !*view;
+	else
+		r = view_attach(f, name, o, WIRE_ATTACH_BUILD, view, &offer, &channel);
+	return r == 1 ? build_new(f, name, o, &offer, channel, build) : r;
+}
+
+void *fixd_build_memory(struct fixd_build *b, size_t size)
+{
+	int err = 0;
+
+	if (size > b->space.used) {
+		if (b->space.used == 0)
+			space_expect(&b->space, size);
+		if (!space_extend(&b->space, size - b->space.used, &err)) {
+			fixd_fail_with(b->fixd, err, "'%s' cannot have %zu bytes: %s", b->name, size,
+				       err == -EDQUOT ? "its memory-max, or that of the daemon, is less" : strerror(-err));
+			return NULL;
+		}
+	}
+	return b->space.base;
+}
+
+static int take_answer(struct fixd_build *b)
+{
+	char message[sizeof(struct offer_answer) + OFFER_SENTENCE_MAX];
+	struct pollfd p = { .fd = b->channel, .events = POLLIN };
+	struct offer_answer a;
+	size_t n_fds = 0;
+	ssize_t n;
+
+	do
+		n = poll(&p, 1, ANSWER_MS);
+	while (n < 0 && errno == EINTR);
+	if (n == 0)
+		return fixd_fail_with(b->fixd, -ETIMEDOUT, "the daemon at %s has not answered within %d s", b->fixd->path,
+				      ANSWER_MS / 1000);
+	n = socket_receive(b->channel, message, sizeof message, NULL, &n_fds, MSG_DONTWAIT);
+	if (n < (ssize_t)sizeof a)
+		return fixd_fail_with(b->fixd, -EAGAIN, "'%s' was not wanted any more when it was built; begin again", b->name);
+	memcpy(&a, message, sizeof a);
+	if (a.sentence > (size_t)n - sizeof a || a.error > 0)
+		return fixd_fail_with(b->fixd, -EPROTO, "the daemon at %s sent a malformed answer", b->fixd->path);
+	if (a.error == -EAGAIN)
+		return fixd_fail_with(b->fixd, -EAGAIN, "while '%s' was built %.*s; begin again", b->name, (int)a.sentence,
+				      message + sizeof a);
+	return a.error ? fixd_fail_with(b->fixd, a.error, "%.*s", (int)a.sentence, message + sizeof a) : 0;
+}
+
+static int send_to_daemon(struct fixd_build *b, const void *message, size_t size, const int *fds, size_t n_fds)
+{
+	int r = socket_send(b->channel, message, size, fds, n_fds, 0);
+
+	if (r == -EPIPE || r == -ECONNRESET)
+		return fixd_fail_with(b->fixd, -EAGAIN, "'%s' was not wanted any more when it was built; begin again", b->name);
+	return r < 0 ? fixd_fail_with(b->fixd, r, "'%s' cannot be published: %s", b->name, strerror(-r)) : 0;
+}
+
+static int publish(struct fixd_build *b, size_t size, const struct fixd_teardown *t)
+{
+	struct offer_commit c = { .message = OFFER_COMMIT, .size = size };
+	int fds[2] = { -1, -1 }, r;
+	size_t n_fds = 1;
+
+	c.digest = digest_bytes(b->space.base, size);
+	r = space_seal(&b->space, &fds[0]);
+	if (r == 0 && t && t->note) {
+		fds[1] = memfd_from_bytes("fixd:note", t->note, t->note_size);
+		r = fds[1] < 0 ? fds[1] : 0;
+		c.flags |= OFFER_COMMIT_NOTE;
+		n_fds = 2;
+	}
+	if (t)
+		c.flags |= OFFER_COMMIT_TEARDOWN | (t->keeper ? OFFER_COMMIT_KEEPER : 0);
+	if (r < 0)
+		fixd_fail_with(b->fixd, r, "'%s' cannot be sealed: %s", b->name, strerror(-r));
+	else if ((r = send_to_daemon(b, &c, sizeof c, fds, n_fds)) == 0)
+		r = take_answer(b);
+	fd_close(fds[0]);
+	fd_close(fds[1]);
+	return r;
+}
+
+static int keep_local(struct fixd_build *b, size_t size, struct fixd_view **out)
+{
+	struct local_image *l = calloc(1, sizeof *l);
+	int r = -ENOMEM;
+
+	if (l) {
+		l->fd = -1;
+		l->size = size;
+		l->name = strdup(b->name);
+		l->scope_key = strdup(b->scope_key);
+	}
+	if (l && l->name && l->scope_key)
+		r = space_seal(&b->space, &l->fd);
+	if (r == 0)
+		r = view_local_image(b->fixd, l, b->flags & FIXD_COW, out);
+	else
+		fixd_fail_with(b->fixd, r, "'%s' cannot be kept: %s", b->name, strerror(-r));
+	if (r < 0) {
+		if (l)
+			local_image_free(l);
+		return r;
+	}
+	l->next = b->fixd->local_images;
+	b->fixd->local_images = l;
+	return 0;
+}
+
+int fixd_build_commit(struct fixd_build *b, size_t size, const struct fixd_teardown *t, struct fixd_view **out)
+{
+	const struct fixd_options o = {
+		.size = sizeof o, .flags = b->flags, .timeout_ms = b->timeout_ms, .scope_key = b->scope_key
+	};
+	int r = 0;
+
+	*out = NULL;
+	if (t && t->size != sizeof *t)
+		r = fixd_fail_with(b->fixd, -EINVAL, "fixd_teardown.size is %zu, not %zu", t->size, sizeof *t);
+	else if (t && t->note_size > OFFER_NOTE_MAX)
+		r = fixd_fail_with(b->fixd, -EINVAL, "a note has at most %llu bytes", (unsigned long long)OFFER_NOTE_MAX);
+	else if (size > b->space.used && !fixd_build_memory(b, size))
+		r = -EDQUOT;
+	if (r == 0 && size < b->space.used) {
+		memset(b->space.base + size, 0, b->space.used - size);
+		space_give_back(&b->space, b->space.used - size);
+	}
+	if (r == 0 && b->channel < 0)
+		r = keep_local(b, size, out);
+	else if (r == 0 && (r = publish(b, size, t)) == 0)
+		r = view_attach(b->fixd, b->name, &o, 0, out, NULL, NULL);
+	if (r == 0)
+		(*out)->built = true;
+	build_free(b);
+	return r;
+}
+
+int fixd_build_abort(struct fixd_build *b, const char *sentence)
+{
+	char message[sizeof(struct offer_abort) + OFFER_SENTENCE_MAX];
+	struct offer_abort a = { .message = OFFER_ABORT, .sentence = (uint32_t)strnlen(sentence, OFFER_SENTENCE_MAX) };
+	int r = 0;
+
+	memcpy(message, &a, sizeof a);
+	memcpy(message + sizeof a, sentence, a.sentence);
+	if (b->channel >= 0 && (r = send_to_daemon(b, message, sizeof a + a.sentence, NULL, 0)) == 0)
+		r = take_answer(b);
+	build_free(b);
+	return r;
+}

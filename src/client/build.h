@@ -1,0 +1,11 @@
+/* SPDX-License-Identifier: MIT */
+/* What this client builds, for everybody or (FIXD_DISABLE) for this process alone. */
+#pragma once
+
+struct fixd;
+struct fixd_options;
+struct fixd_view;
+
+/* An image built in this process, if it was: 0 and *out, which stays NULL if not. */
+int local_image_find(struct fixd *f, const char *name, const struct fixd_options *o, struct fixd_view **out);
+void local_images_free(struct fixd *f);

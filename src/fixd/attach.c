@@ -1,0 +1,350 @@
+/* SPDX-License-Identifier: MIT */
+/* The requests attach and detach. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/fd.h"
+#include "config/config.h"
+#include "fixd/conn.h"
+#include "fixd/daemon.h"
+#include "fixd/image.h"
+#include "fixd/instance.h"
+#include "fixd/loop.h"
+#include "fixd/offer.h"
+#include "fixd/request.h"
+#include "fixd/run.h"
+#include "fixd/session.h"
+#include "fixd/watch.h"
+#include "image/digest.h"
+
+/* A request that waits for an instance. */
+struct pending {
+	struct waiter waiter;
+	struct link in_conn; /* conn::pending */
+	struct conn *conn;
+	struct wire_header header;
+	uint32_t flags;
+	struct timer limit;
+	struct image *depends[]; /* references */
+};
+
+static void pending_free(struct pending *p)
+{
+	timer_stop(&p->limit);
+	for (size_t k = 0; k < p->waiter.n_depends; k++)
+		image_unref(p->depends[k]);
+	link_remove(&p->in_conn);
+	p->conn->n_pending--;
+	free(p);
+}
+
+void attach_forget_all(struct conn *c)
+{
+	link_for_each_safe(l, &c->pending) {
+		struct pending *p = link_entry(l, struct pending, in_conn);
+
+		instance_forget(&p->waiter);
+		pending_free(p);
+	}
+}
+
+static void describe(const struct image *im, struct wire_image *out)
+{
+	*out = (struct wire_image){
+		.serial = im->serial,
+		.address = im->address,
+		.size = im->size,
+		.root = im->root,
+		.digest_low = im->digest.low,
+		.digest_high = im->digest.high,
+		.board_value = im->board_value,
+		.board_slot = im->board_slot,
+		.generation = im->generation,
+		.kind = im->kind,
+	};
+}
+
+static void reply_attached(struct pending *p, struct image *im)
+{
+	struct {
+		struct wire_attached head;
+		struct wire_image images[WIRE_FDS_MAX];
+		char path[4096];
+	} body;
+	struct image *all[WIRE_FDS_MAX];
+	size_t path = im->tree ? strlen(im->tree) : 0, size;
+	int n = (p->flags & WIRE_ATTACH_WARM) ? 0 : image_closure(im, all, WIRE_FDS_MAX);
+
+	if (n < 0) {
+		conn_reply_error(p->conn, &p->header, n, "it points into more than %d images", WIRE_FDS_MAX - 1);
+		return;
+	}
+	body.head = (struct wire_attached){
+		.flags = p->waiter.built ? WIRE_ATTACHED_BUILT : 0, .n_images = (uint16_t)n, .path = (uint16_t)path
+	};
+	for (int i = 0; i < n; i++)
+		describe(all[i], &body.images[i]);
+	size = sizeof body.head + (size_t)n * sizeof *body.images;
+	memcpy((char *)&body + size, im->tree ? im->tree : "", path);
+	conn_reply_images(p->conn, &p->header, &body, size + path, all, (size_t)n);
+	if (n)
+		lease_new(im, &p->conn->leases, p->conn->pid);
+}
+
+static void answer_attach(struct waiter *w, enum outcome outcome)
+{
+	struct pending *p = container_of(w, struct pending, waiter);
+	struct instance *i = w->instance;
+	struct daemon *d = p->conn->daemon;
+
+	if (outcome == OUTCOME_READY) {
+		struct image *im = i->current;
+
+		if (!(p->flags & WIRE_ATTACH_WARM)) {
+			w->built ? d->misses++ : d->hits++;
+			im->attaches++;
+			im->used = clock_now();
+			im->used_real = clock_real();
+		}
+		reply_attached(p, im);
+	} else {
+		conn_reply_error(p->conn, &p->header, -EIO, "fixture '%s' cannot be built: %s", i->title, i->error);
+	}
+	pending_free(p);
+}
+
+static char *offer_build(struct waiter *w)
+{
+	struct pending *p = container_of(w, struct pending, waiter);
+	struct instance *i = w->instance;
+	struct {
+		struct wire_attached head;
+		struct wire_offer offer;
+	} body = {
+		.head.flags = WIRE_ATTACHED_OFFER,
+		.offer.limit = offer_limit(i),
+		.offer.timeout_ms = (uint32_t)(i->fixture->policy.timeout / NSEC_PER_MSEC),
+		.offer.huge = (uint32_t)i->fixture->huge_pages,
+	};
+	int client_end;
+	char *wrong = offer_new(i, p->conn, p->depends, w->n_depends, &client_end);
+
+	if (wrong)
+		return wrong;
+	p->conn->daemon->misses++;
+	conn_reply_fd(p->conn, &p->header, &body, sizeof body, client_end, true);
+	pending_free(p);
+	return NULL;
+}
+
+static void give_up(void *arg)
+{
+	struct pending *p = arg;
+	struct instance *i = p->waiter.instance;
+
+	conn_reply_error(p->conn, &p->header, -ETIMEDOUT, "fixture '%s' was not ready in time; it is still %s", i->title,
+			 instance_state_name(i));
+	instance_forget(&p->waiter);
+	pending_free(p);
+}
+
+/* name or name[param] -> definition, and whose session it is in. NULL: *sentence says what is wrong. */
+static const struct fixture *find_fixture(struct conn *c, char *name, char **param, struct session **session, char **sentence)
+{
+	struct daemon *d = c->daemon;
+	char *bracket = strchr(name, '[');
+	const struct fixture *f;
+
+	*param = NULL;
+	*session = c->session;
+	if (bracket && name[strlen(name) - 1] == ']') {
+		*bracket = '\0';
+		*param = bracket + 1;
+		(*param)[strlen(*param) - 1] = '\0';
+	}
+	f = c->session ? session_fixture(c->session, name) : NULL;
+	if (f)
+		return f;
+	f = config_find(d->config, name);
+	if (!f) {
+		*sentence = xasprintf("there is no fixture '%s' in %s", name, d->config->file);
+	} else if (*param && !list_has(f->params, *param)) {
+		*sentence = xasprintf("fixture '%s' has no param '%s'", name, *param);
+	} else if (!*param && f->params) {
+		*sentence = xasprintf("fixture '%s' has params; ask for one, like '%s[%s]'", name, name, f->params[0]);
+	} else {
+		/* What a client builds is for its own user. */
+		*session = f->source == SOURCE_CLIENT ? session_get(d, d->config->root, c->uid) : d->session;
+		if (*session)
+			return f;
+		*sentence = xasprintf("user %u has too many sessions", (unsigned)c->uid);
+	}
+	return NULL;
+}
+
+/* The images the client would build from: it must hold them. */
+static bool take_depends(struct pending *p, const uint64_t *serials, size_t n)
+{
+	for (size_t k = 0; k < n; k++) {
+		const struct lease *l = lease_find(&p->conn->leases, serials[k]);
+
+		if (!l)
+			return false;
+		p->depends[k] = image_ref(l->image);
+		p->waiter.n_depends++;
+	}
+	return true;
+}
+
+static void want(struct conn *c, const struct wire_header *h, const struct wire_attach *a, const uint64_t *depends,
+		 struct instance *i)
+{
+	struct pending *p = xcalloc(1, sizeof *p + a->depends * sizeof *p->depends);
+	int64_t now = clock_now();
+
+	p->conn = c;
+	p->header = *h;
+	p->flags = a->flags;
+	p->waiter.asked = now;
+	p->waiter.answer = answer_attach;
+	p->waiter.offer = offer_build;
+	p->waiter.depends = p->depends;
+	p->waiter.can_build = a->flags & WIRE_ATTACH_BUILD;
+	link_insert(&c->pending, &p->in_conn);
+	c->n_pending++;
+	timer_init(&p->limit, give_up, p);
+	if (!take_depends(p, depends, a->depends)) {
+		conn_reply_error(c, h, -EINVAL, "fixture '%s' is to be built from an image that this client does not hold",
+				 i->fixture->name);
+		pending_free(p);
+		return;
+	}
+	timer_start(c->daemon->loop, &p->limit, now + a->timeout_ms * NSEC_PER_MSEC);
+	instance_want(i, &p->waiter);
+}
+
+/*
+ * A suite asks for the same few instances again and again: what the bytes of a request meant last time, for as long as no
+ * instance has gone.
+ */
+struct recent {
+	uint64_t changes; /* session::changes */
+	struct instance *instance;
+	size_t size;
+	char bytes[128];
+};
+
+static struct recent recents[256];
+
+static struct recent *recent_slot(const void *bytes, size_t size)
+{
+	return &recents[digest_bytes(bytes, size).low % ELEMENTSOF(recents)];
+}
+
+static struct instance *recent_find(const struct session *s, const void *bytes, size_t size)
+{
+	const struct recent *r = recent_slot(bytes, size);
+
+	return r->changes == s->changes && r->size == size && !memcmp(r->bytes, bytes, size) ? r->instance : NULL;
+}
+
+static void recent_keep(const struct session *s, const void *bytes, size_t size, struct instance *i)
+{
+	struct recent *r = recent_slot(bytes, size);
+
+	if (size > sizeof r->bytes)
+		return;
+	*r = (struct recent){ .changes = s->changes, .instance = i, .size = size };
+	memcpy(r->bytes, bytes, size);
+}
+
+static void refuse_instance(struct conn *c, const struct wire_header *h, const struct fixture *f, int err)
+{
+	_cleanup_text_ struct text names = { 0 };
+
+	switch (err) {
+	case -ENOKEY:
+		for (size_t k = 0; f->all_env[k]; k++)
+			text_printf(&names, "%s\n", f->all_env[k]);
+		conn_reply_error(c, h, err, "%s", names.data);
+		break;
+	case -ENOTCONN:
+		conn_reply_error(c, h, err, "fixture '%s' lives no longer than a run: join one first", f->name);
+		break;
+	default:
+		conn_reply_error(c, h, err, "there are %u instances already, all of them in use", SESSION_INSTANCES_MAX);
+	}
+}
+
+/* The instance a request names. NULL: it was answered with why not. */
+static struct instance *attach_target(struct conn *c, const struct wire_header *h, char *name, const char *node, char *const *env)
+{
+	_cleanup_free_ char *sentence = NULL;
+	struct place place = { .node = node, .env = env, .run = c->member ? c->member->run : NULL };
+	struct session *s;
+	char *param;
+	const struct fixture *f = find_fixture(c, name, &param, &s, &sentence);
+	struct instance *i;
+	int r;
+
+	if (!f) {
+		conn_reply_error(c, h, -ENOENT, "%s", sentence);
+		return NULL;
+	}
+	place.param = param;
+	session_make_room(s);
+	r = session_instance(s, f, &place, &i);
+	if (r == 0)
+		return i;
+	refuse_instance(c, h, f, r);
+	return NULL;
+}
+
+bool handle_attach(struct conn *c, const struct wire_header *h, const void *body, size_t size)
+{
+	const struct wire_attach *a = body;
+	const void *identity = &a->name; /* the lengths and strings: all that tells one instance from another */
+	size_t identity_size = (size_t)((const char *)body + size - (const char *)identity);
+	/* What a connection's names mean depends on the session it has joined. */
+	struct session *s = c->session ? NULL : c->daemon->session;
+	uint64_t depends[WIRE_DEPENDS_MAX] = { 0 };
+	struct instance *i;
+
+	/* Every edit that was complete when the request was sent has been heard after this. */
+	watcher_drain(c->daemon->watcher);
+	i = s ? recent_find(s, identity, identity_size) : NULL;
+	if (!i) {
+		struct tail t = { (const char *)(a + 1), (const char *)body + size };
+		_cleanup_free_ char *name = tail_string(&t, a->name), *node = name ? tail_string(&t, a->key) : NULL;
+		char **env = node ? tail_list(&t, a->env) : NULL;
+		bool valid = env && *name && a->depends <= WIRE_DEPENDS_MAX && tail_bytes(&t, depends, a->depends * 8u) &&
+			     t.at == t.end && (a->depends == 0 || (a->flags & WIRE_ATTACH_BUILD));
+
+		if (valid)
+			i = attach_target(c, h, name, node, env);
+		list_free(env);
+		if (!i)
+			return valid;
+		if (s && i->session == s)
+			recent_keep(s, identity, identity_size, i);
+	}
+	want(c, h, a, depends, i);
+	return true;
+}
+
+bool handle_detach(struct conn *c, const struct wire_header *h, const void *body, size_t size)
+{
+	const struct wire_detach *detach = body;
+	struct lease *l = lease_find(&c->leases, detach->serial);
+
+	(void)h, (void)size;
+	if (!l)
+		return false;
+	lease_free(l);
+	if (c->member)
+		run_settle(c->member->run);
+	return true;
+}

@@ -1,0 +1,278 @@
+/* SPDX-License-Identifier: MIT */
+#include "fixd/offer.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "base/fd.h"
+#include "base/log.h"
+#include "base/units.h"
+#include "config/config.h"
+#include "fixd/conn.h"
+#include "fixd/daemon.h"
+#include "fixd/evict.h"
+#include "fixd/image.h"
+#include "fixd/instance.h"
+#include "fixd/loop.h"
+#include "fixd/session.h"
+#include "fixd/user.h"
+#include "fixd/watch.h"
+#include "image/memfd.h"
+#include "image/region.h"
+#include "wire/offer.h"
+#include "wire/socket.h"
+
+struct offer {
+	struct link in_conn; /* conn::offers */
+	struct instance *instance;
+	struct daemon *daemon;
+	struct user *user; /* a reference */
+	uint64_t conn;	   /* its id */
+	struct source *channel, *process;
+	struct timer limit;
+	int64_t started;
+	struct digest *saw; /* of the images it builds from */
+	size_t n_saw;
+	char **made_from; /* their titles */
+	struct digest section;
+};
+
+static void offer_free(struct offer *o)
+{
+	if (o->instance)
+		o->instance->offer = NULL;
+	timer_stop(&o->limit);
+	link_remove(&o->in_conn);
+	source_close(o->channel);
+	source_close(o->process);
+	o->user->n_builds--;
+	user_unref(o->user);
+	free(o->saw);
+	list_free(o->made_from);
+	free(o);
+}
+
+void offer_abandon(struct instance *i)
+{
+	if (i->offer)
+		offer_free(i->offer);
+}
+
+uint64_t offer_limit(const struct instance *i)
+{
+	uint64_t left = user_bytes_left(i->session->user), max = i->fixture->policy.memory_max;
+
+	return max < left ? max : left;
+}
+
+/* The instance may offer itself to the next one while it hears of this. */
+static struct instance *finish(struct offer *o)
+{
+	struct instance *i = o->instance;
+
+	offer_free(o);
+	return i;
+}
+
+static void lost(struct offer *o)
+{
+	instance_builder_lost(finish(o));
+}
+
+static void on_process_end(void *arg)
+{
+	lost(arg);
+}
+
+void offer_forget_all(struct conn *c)
+{
+	while (!link_empty(&c->offers))
+		lost(link_entry(c->offers.next, struct offer, in_conn));
+}
+
+static void on_limit(void *arg)
+{
+	struct offer *o = arg;
+	char limit[32];
+	_cleanup_free_ char *sentence =
+		xasprintf("timed out after %s", format_duration(limit, sizeof limit, o->instance->fixture->policy.timeout));
+
+	instance_build_failed(finish(o), sentence);
+}
+
+static void reply(struct offer *o, int error, const char *sentence)
+{
+	char message[sizeof(struct offer_answer) + OFFER_SENTENCE_MAX];
+	struct offer_answer a = { .error = error, .sentence = (uint32_t)strnlen(sentence, OFFER_SENTENCE_MAX) };
+
+	memcpy(message, &a, sizeof a);
+	memcpy(message + sizeof a, sentence, a.sentence);
+	/* A client that has gone meanwhile does not hear it. */
+	if (socket_send(source_fd(o->channel), message, sizeof a + a.sentence, NULL, 0, MSG_DONTWAIT) < 0)
+		log_debug("the builder of %s did not hear the answer", o->instance->title);
+}
+
+/* NULL, or what is wrong with a publication; its note is verified as well. */
+static char *verify(const struct offer *o, const struct offer_commit *c, const int *fds, size_t n_fds, uint64_t *note_size)
+{
+	uint64_t size, limit = offer_limit(o->instance);
+	size_t wanted = c->flags & OFFER_COMMIT_NOTE ? 2 : 1;
+	int r = n_fds == wanted ? memfd_verify(fds[0], &size) : -EBADF;
+
+	*note_size = 0;
+	if (r == 0 && wanted == 2)
+		r = memfd_verify(fds[1], note_size);
+	if (r < 0)
+		return xasprintf("what the client published is not a sealed memory file: %s", strerror(-r));
+	if (size != c->size || *note_size > OFFER_NOTE_MAX)
+		return xasprintf("what the client published is not what it said: %llu bytes", (unsigned long long)size);
+	if (size > limit)
+		return xasprintf("the image has %llu bytes, allowed are %llu (memory-max, user-memory-max)",
+				 (unsigned long long)size, (unsigned long long)limit);
+	return NULL;
+}
+
+static char *make_image(struct offer *o, const struct offer_commit *c, int *fds, size_t n_fds, struct image **out)
+{
+	struct instance *i = o->instance;
+	struct daemon *d = o->daemon;
+	struct image *im;
+	uint64_t note_size, address;
+	char *wrong = verify(o, c, fds, n_fds, &note_size);
+
+	if (!wrong)
+		wrong = user_make_room(o->user, c->size);
+	if (!wrong && evict_for_memory(d, c->size) < 0)
+		wrong = xstrdup("memory-max of the daemon is used up by images in use");
+	if (wrong)
+		return wrong;
+	evict_for_descriptors(d);
+	address = c->size ? region_alloc(d->region, c->size) : 0;
+	if (c->size && !address)
+		return xstrdup("no range of addresses is left for it; address-base or memory-max must be smaller");
+	im = image_new(d, fd_steal(&fds[0]), WIRE_IMAGE_BLOB, c->size);
+	im->address = address;
+	im->bytes = (c->size + 4095) / 4096 * 4096;
+	im->digest = c->digest;
+	im->section = o->section;
+	im->n_depends = o->n_saw;
+	im->saw = o->saw;
+	o->saw = NULL;
+	im->made_from = o->made_from;
+	o->made_from = NULL;
+	im->created = im->used = clock_now();
+	im->created_real = im->used_real = clock_real();
+	im->checked = im->created;
+	im->build_ns = im->created - o->started;
+	im->user = user_ref(o->user);
+	im->user->n_images++;
+	im->user->bytes += im->bytes;
+	d->memory_used += im->bytes;
+	im->session = i->session;
+	link_insert(&i->session->images, &im->in_session);
+	im->teardown = c->flags & (OFFER_COMMIT_TEARDOWN | OFFER_COMMIT_KEEPER | OFFER_COMMIT_NOTE);
+	im->keeper = c->flags & OFFER_COMMIT_KEEPER ? o->conn : 0;
+	if (c->flags & OFFER_COMMIT_NOTE) {
+		im->note_fd = fd_steal(&fds[1]);
+		im->note_size = note_size;
+	}
+	*out = im;
+	return NULL;
+}
+
+static void commit(struct offer *o, const struct offer_commit *c, int *fds, size_t n_fds)
+{
+	_cleanup_free_ char *changed = o->instance->watch ? watchset_changed(o->instance->watch) : NULL;
+	struct image *im = NULL;
+	_cleanup_free_ char *wrong = make_image(o, c, fds, n_fds, &im);
+
+	if (im && changed)
+		im->torn_down = true; /* its maker, who still has all of it, is told to build again */
+	reply(o, wrong ? -EINVAL : changed ? -EAGAIN : 0, wrong ? wrong : changed ? changed : "");
+	if (wrong)
+		instance_build_failed(finish(o), wrong);
+	else
+		instance_built(finish(o), im);
+}
+
+static void give_up(struct offer *o, const char *message, size_t size)
+{
+	size_t length = size - sizeof(struct offer_abort);
+	_cleanup_free_ char *sentence =
+		xstrndup(message + sizeof(struct offer_abort), length < OFFER_SENTENCE_MAX ? length : OFFER_SENTENCE_MAX);
+
+	reply(o, 0, "");
+	instance_build_failed(finish(o), *sentence ? sentence : "the client that built it gave up");
+}
+
+static void read_channel(void *arg)
+{
+	struct offer *o = arg;
+	char message[sizeof(struct offer_abort) + OFFER_SENTENCE_MAX];
+	int fds[2] = { -1, -1 };
+	size_t n_fds = ELEMENTSOF(fds);
+	ssize_t n = socket_receive(source_fd(o->channel), message, sizeof message, fds, &n_fds, MSG_DONTWAIT);
+	struct offer_commit c = { 0 };
+
+	if (n == -EAGAIN || n == -EINTR)
+		return;
+	memcpy(&c, message, n <= 0 ? 0 : (size_t)n < sizeof c ? (size_t)n : sizeof c);
+	if (n == sizeof c && c.message == OFFER_COMMIT)
+		commit(o, &c, fds, n_fds);
+	else if (n >= (ssize_t)sizeof(struct offer_abort) && c.message == OFFER_ABORT)
+		give_up(o, message, (size_t)n);
+	else
+		lost(o); /* gone, or it has no manners */
+	for (size_t k = 0; k < n_fds; k++)
+		fd_close(fds[k]);
+}
+
+char *offer_new(struct instance *i, struct conn *c, struct image *const *depends, size_t n_depends, int *client_end)
+{
+	struct daemon *d = c->daemon;
+	struct offer *o;
+	int pair[2], pidfd;
+	char *wrong = user_refuses_build(i->session->user);
+
+	if (wrong)
+		return wrong;
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+		return xasprintf("no channel for its builder: %s", strerror(errno));
+	o = xcalloc(1, sizeof *o);
+	o->instance = i;
+	o->daemon = d;
+	o->conn = c->id;
+	link_insert(&c->offers, &o->in_conn);
+	o->user = user_ref(i->session->user);
+	o->user->n_builds++;
+	o->started = clock_now();
+	o->section = i->fixture->section;
+	o->n_saw = n_depends;
+	o->saw = xcalloc(n_depends, sizeof *o->saw);
+	o->made_from = xcalloc(n_depends + 1, sizeof *o->made_from);
+	for (size_t k = 0; k < n_depends; k++) {
+		o->saw[k] = depends[k]->digest;
+		o->made_from[k] = xstrdup(depends[k]->title);
+	}
+	i->offer = o;
+	/* Before the client reads them: later edits are noticed. */
+	watcher_catch_up(d->watcher);
+	watchset_free(i->watch);
+	i->watch = watchset_new(d->watcher, i->fixture->inputs, i->fixture->policy.watch, instance_hint, i);
+	o->channel = loop_watch(d->loop, pair[0], read_channel, o);
+	/* Its forked children may hold the channel open when it has died. */
+	pidfd = c->pid > 0 ? (int)syscall(SYS_pidfd_open, c->pid, 0) : -1;
+	if (pidfd >= 0)
+		o->process = loop_watch(d->loop, pidfd, on_process_end, o);
+	timer_init(&o->limit, on_limit, o);
+	timer_start(d->loop, &o->limit, o->started + i->fixture->policy.timeout);
+	log_debug("%s: pid %d is to build it", i->title, (int)c->pid);
+	*client_end = pair[1];
+	return NULL;
+}

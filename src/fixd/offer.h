@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * An offer: a client that asked for an instance is its builder now. Its side of the conversation is wire/offer.h.
+ *
+ * Promises: what it publishes is verified before anybody sees it; when it dies, hangs up or takes longer than the policy
+ * allows the instance hears of it, once.
+ */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct conn;
+struct image;
+struct instance;
+struct offer;
+
+/*
+ * Makes the client the builder of `i`; *client_end is its side of the channel, to be closed by the caller. Ends in
+ * instance_built(), instance_build_failed() or instance_builder_lost(), never at once. NULL, or a sentence to be freed.
+ */
+char *offer_new(struct instance *i, struct conn *c, struct image *const *depends, size_t n_depends, int *client_end);
+
+/* The connection has ended, and with it the builder. */
+void offer_forget_all(struct conn *c);
+
+/* Nobody wants the image any more: the channel is closed, nothing is reported. */
+void offer_abandon(struct instance *i);
+
+/* The most bytes the image may have. */
+uint64_t offer_limit(const struct instance *i);

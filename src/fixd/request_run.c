@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: MIT */
+/* The requests of the members of runs: join, define, release, closing, adopt. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/fd.h"
+#include "base/text.h"
+#include "fixd/conn.h"
+#include "fixd/daemon.h"
+#include "fixd/image.h"
+#include "fixd/request.h"
+#include "fixd/run.h"
+#include "fixd/session.h"
+
+/* One spelling for one directory: the client resolves its links. */
+static bool is_root(const char *path)
+{
+	size_t n = strlen(path);
+
+	return *path == '/' && !strstr(path, "//") && !strstr(path, "/./") && !strstr(path, "/../") &&
+	       (n == 1 || path[n - 1] != '/');
+}
+
+bool handle_join(struct conn *c, const struct wire_header *h, const void *body, size_t size)
+{
+	const struct wire_join *q = body;
+	struct tail t = { (const char *)(q + 1), (const char *)body + size };
+	_cleanup_free_ char *root = tail_string(&t, q->root), *run = root ? tail_string(&t, q->run) : NULL;
+	struct wire_joined joined = { 0 };
+
+	if (!run || t.at != t.end)
+		return false;
+	if (!is_root(root)) {
+		conn_reply_error(c, h, -EINVAL, "'%s' is no session: allowed is the absolute path of a directory", root);
+		return true;
+	}
+	if (c->session) {
+		conn_reply_error(c, h, -EISCONN, "this connection is in session %s already", c->session->root);
+		return true;
+	}
+	c->session = session_get(c->daemon, root, c->uid);
+	if (!c->session) {
+		conn_reply_error(c, h, -EDQUOT, "user %u has %d sessions in use already, no more are allowed", (unsigned)c->uid,
+				 USER_SESSIONS_MAX);
+		return true;
+	}
+	c->session->n_conns++;
+	if (*run)
+		c->member = run_join(c->session, run, c, q->flags & WIRE_JOIN_OBSERVER);
+	joined.members = c->member ? (uint32_t)run_size(c->member->run) : 0;
+	joined.orphans = (uint32_t)c->session->n_orphans;
+	strcpy(joined.session, c->session->id);
+	conn_reply(c, h, &joined, sizeof joined);
+	return true;
+}
+
+static bool not_joined(struct conn *c, const struct wire_header *h, bool joined, const char *what)
+{
+	if (!joined)
+		conn_reply_error(c, h, -ENOTCONN, "this connection is in no %s: join one first", what);
+	return !joined;
+}
+
+bool handle_define(struct conn *c, const struct wire_header *h, const void *body, size_t size)
+{
+	const struct wire_define *q = body;
+	struct tail t = { (const char *)(q + 1), (const char *)body + size };
+	_cleanup_free_ char *name = tail_string(&t, q->name);
+	_cleanup_text_ struct text problems = { 0 };
+	char **settings = name ? tail_list(&t, q->settings) : NULL;
+	bool valid = settings && t.at == t.end;
+
+	if (valid && !not_joined(c, h, c->session, "session")) {
+		int r = session_define(c->session, name, settings, &problems);
+
+		if (r < 0)
+			conn_reply_error(c, h, r, "%.*s", (int)problems.size - 1, problems.data);
+		else
+			conn_reply(c, h, NULL, 0);
+	}
+	list_free(settings);
+	return valid;
+}
+
+bool handle_closing(struct conn *c, const struct wire_header *h, const void *body, size_t size)
+{
+	(void)h, (void)body, (void)size;
+	if (c->member)
+		run_closing(c->member);
+	return true;
+}
+
+bool handle_release(struct conn *c, const struct wire_header *h, const void *body, size_t size)
+{
+	const struct wire_release *q = body;
+	struct lease *l = lease_find(&c->leases, q->serial);
+
+	(void)size;
+	if (not_joined(c, h, c->member, "run"))
+		return true;
+	if (!l)
+		conn_reply_error(c, h, -EINVAL, "an image is released that this client does not hold");
+	else
+		run_release(c->member, l->image, h, q);
+	return true;
+}
+
+bool handle_adopt(struct conn *c, const struct wire_header *h, const void *body, size_t size)
+{
+	const struct wire_adopt *q = body;
+	struct tail t = { (const char *)(q + 1), (const char *)body + size };
+	_cleanup_free_ char *pattern = tail_string(&t, q->pattern);
+	struct {
+		struct wire_orphan head;
+		char title[WIRE_MESSAGE_MAX - 512];
+	} reply = { 0 };
+	struct orphan *o;
+
+	if (!pattern || t.at != t.end)
+		return false;
+	if (not_joined(c, h, c->session, "session"))
+		return true;
+	o = session_adopt(c->session, *pattern ? pattern : "*", c->member ? c->member->run : NULL);
+	if (!o) {
+		conn_reply(c, h, &reply, sizeof reply.head);
+		return true;
+	}
+	reply.head.note = (uint32_t)o->note_size;
+	reply.head.title = (uint32_t)strnlen(o->title, sizeof reply.title);
+	memcpy(reply.title, o->title, reply.head.title);
+	conn_reply_fd(c, h, &reply, sizeof reply.head + reply.head.title, fd_steal(&o->note_fd), true);
+	orphan_free(o);
+	return true;
+}

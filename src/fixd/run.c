@@ -1,0 +1,275 @@
+/* SPDX-License-Identifier: MIT */
+#include "fixd/run.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "fixd/conn.h"
+#include "fixd/daemon.h"
+#include "fixd/image.h"
+#include "fixd/loop.h"
+#include "fixd/session.h"
+
+/* A member that waits until it is the last, or is not. */
+struct release {
+	struct link link; /* run::releases */
+	struct run *run;
+	struct conn *conn;
+	struct image *image; /* a reference */
+	struct wire_header header;
+	struct timer limit;
+};
+
+static void release_free(struct release *w)
+{
+	timer_stop(&w->limit);
+	link_remove(&w->link);
+	image_unref(w->image);
+	free(w);
+}
+
+static void answer(struct conn *c, const struct wire_header *h, struct image *im, bool last)
+{
+	struct wire_released body = { .last = last };
+
+	if (last)
+		im->torn_down = true;
+	if (last && im->note_fd >= 0) {
+		body.note = (uint32_t)im->note_size;
+		conn_reply_note(c, h, &body, sizeof body, im);
+	} else {
+		conn_reply(c, h, &body, sizeof body);
+	}
+}
+
+static const struct lease *lease_of(const struct conn *c, const struct image *im)
+{
+	link_for_each(l, &c->leases) {
+		const struct lease *lease = link_entry(l, struct lease, in_conn);
+
+		if (lease->image == im && !lease->released)
+			return lease;
+	}
+	return NULL;
+}
+
+/* Does that connection, or with NULL anybody, wait to be the last? */
+static bool is_waiting(const struct run *r, const struct conn *c, const struct image *im)
+{
+	link_for_each(l, &r->releases) {
+		const struct release *w = link_entry(l, struct release, link);
+
+		if (w->image == im && (!c || w->conn == c))
+			return true;
+	}
+	return false;
+}
+
+/* Not counting `but`, and those who only wait to be the last. */
+static bool somebody_else_needs(const struct run *r, const struct image *im, const struct conn *but)
+{
+	link_for_each(l, &r->members) {
+		const struct member *m = link_entry(l, struct member, link);
+
+		if (m->observer || m->conn == but || is_waiting(r, m->conn, im))
+			continue;
+		if (!m->closing || lease_of(m->conn, im))
+			return true;
+	}
+	return false;
+}
+
+bool run_needs(const struct run *r, const struct image *im)
+{
+	return is_waiting(r, NULL, im) || somebody_else_needs(r, im, NULL);
+}
+
+/* Everybody who could use the image waits: one of them is the last. Who can tear it down best is it, or who came last. */
+static void elect(struct run *r, struct image *im)
+{
+	struct release *last = NULL;
+
+	image_ref(im);
+	link_for_each(l, &r->releases) {
+		struct release *w = link_entry(l, struct release, link);
+
+		if (w->image == im && (!last || last->conn->id != im->keeper))
+			last = w;
+	}
+	link_for_each_safe(l, &r->releases) {
+		struct release *w = link_entry(l, struct release, link);
+
+		if (w->image != im)
+			continue;
+		answer(w->conn, &w->header, im, w == last && !im->torn_down);
+		release_free(w);
+	}
+	image_unref(im);
+}
+
+void run_settle(struct run *r)
+{
+	bool again;
+
+	do {
+		again = false;
+		link_for_each(l, &r->releases) {
+			struct image *im = link_entry(l, struct release, link)->image;
+
+			if (somebody_else_needs(r, im, NULL))
+				continue;
+			elect(r, im);
+			again = true;
+			break;
+		}
+	} while (again);
+}
+
+static void give_up(void *arg)
+{
+	struct release *w = arg;
+
+	/* Somebody else will have to. */
+	if (w->image->keeper == w->conn->id)
+		w->image->keeper = 0;
+	conn_reply_error(w->conn, &w->header, -ETIMEDOUT, "others could still use it");
+	release_free(w);
+}
+
+void run_release(struct member *m, struct image *im, const struct wire_header *h, const struct wire_release *q)
+{
+	struct run *r = m->run;
+	bool needed = somebody_else_needs(r, im, m->conn) || is_waiting(r, NULL, im);
+	struct release *w;
+
+	if (im->torn_down || !im->teardown) {
+		lease_release(&m->conn->leases, im);
+		answer(m->conn, h, im, false);
+	} else if (!(q->flags & WIRE_RELEASE_WAIT)) {
+		/* The keeper comes again: nobody else is to be told meanwhile. */
+		if (!needed || im->keeper != m->conn->id)
+			lease_release(&m->conn->leases, im);
+		answer(m->conn, h, im, !needed);
+	} else {
+		lease_release(&m->conn->leases, im);
+		w = xcalloc(1, sizeof *w);
+		w->run = r;
+		w->conn = m->conn;
+		w->image = image_ref(im);
+		w->header = *h;
+		link_insert(&r->releases, &w->link);
+		timer_init(&w->limit, give_up, w);
+		timer_start(m->conn->daemon->loop, &w->limit, clock_now() + q->timeout_ms * NSEC_PER_MSEC);
+	}
+	run_settle(r);
+}
+
+void run_closing(struct member *m)
+{
+	m->closing = true;
+	run_settle(m->run);
+}
+
+size_t run_size(const struct run *r)
+{
+	size_t n = 0;
+
+	link_for_each(l, &r->members)
+		n += !link_entry(l, struct member, link)->observer;
+	return n;
+}
+
+static struct run *run_find(const struct session *s, const char *id)
+{
+	link_for_each(l, &s->runs) {
+		struct run *r = link_entry(l, struct run, link);
+
+		if (!strcmp(r->id, id))
+			return r;
+	}
+	return NULL;
+}
+
+static struct run *run_new(struct session *s, const char *id)
+{
+	struct run *r = xcalloc(1, sizeof *r);
+
+	r->session = s;
+	r->id = xstrdup(id);
+	link_init(&r->members);
+	link_init(&r->releases);
+	link_insert(&s->runs, &r->link);
+	session_run_begins(s);
+	log_debug("session %s: run %s begins", s->id, id);
+	return r;
+}
+
+/* A process that has ended uses nothing, whoever has inherited its connection. */
+static void on_process_end(void *arg)
+{
+	struct member *m = arg;
+
+	conn_member_ended(m->conn);
+}
+
+struct member *run_join(struct session *s, const char *id, struct conn *c, bool observer)
+{
+	struct run *r = run_find(s, id);
+	struct member *m = xcalloc(1, sizeof *m);
+	int pidfd;
+
+	if (!r)
+		r = run_new(s, id);
+	m->run = r;
+	m->conn = c;
+	m->observer = observer;
+	link_insert(&r->members, &m->link);
+	/* A client in another pid namespace has no number here: then the end of its connection must do. */
+	pidfd = c->pid > 0 ? (int)syscall(SYS_pidfd_open, c->pid, 0) : -1;
+	if (pidfd >= 0)
+		m->process = loop_watch(c->daemon->loop, pidfd, on_process_end, m);
+	return m;
+}
+
+void run_forget(struct conn *c)
+{
+	struct run *r = c->member ? c->member->run : NULL;
+
+	if (!r)
+		return;
+	link_for_each_safe(l, &r->releases) {
+		struct release *w = link_entry(l, struct release, link);
+
+		if (w->conn == c)
+			release_free(w);
+	}
+}
+
+struct member *run_leave(struct member *m)
+{
+	struct run *r;
+
+	if (!m)
+		return NULL;
+	r = m->run;
+	run_forget(m->conn);
+	source_close(m->process);
+	link_remove(&m->link);
+	free(m);
+	if (!link_empty(&r->members)) {
+		run_settle(r);
+		return NULL;
+	}
+	log_debug("session %s: run %s has ended", r->session->id, r->id);
+	link_remove(&r->link);
+	session_run_ended(r->session, r);
+	free(r->id);
+	free(r);
+	return NULL;
+}

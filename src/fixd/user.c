@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: MIT */
+#include "fixd/user.h"
+
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "config/config.h"
+#include "fixd/daemon.h"
+#include "fixd/evict.h"
+
+struct user *user_get(struct daemon *d, uid_t uid)
+{
+	struct user *u;
+
+	link_for_each(l, &d->users) {
+		u = link_entry(l, struct user, link);
+		if (u->uid == uid)
+			return user_ref(u);
+	}
+	u = xcalloc(1, sizeof *u);
+	u->daemon = d;
+	u->uid = uid;
+	u->limited = uid != 0 && uid != geteuid();
+	u->refs = 1;
+	link_insert(&d->users, &u->link);
+	return u;
+}
+
+struct user *user_ref(struct user *u)
+{
+	u->refs++;
+	return u;
+}
+
+struct user *user_unref(struct user *u)
+{
+	if (!u || --u->refs > 0)
+		return NULL;
+	link_remove(&u->link);
+	free(u);
+	return NULL;
+}
+
+static char *refuse(const struct user *u, const char *what, const char *key, unsigned long long max)
+{
+	return xasprintf("user %u has %llu %s already; %s in fixd.ini allows no more", (unsigned)u->uid, max, what, key);
+}
+
+char *user_refuses_connection(const struct user *u)
+{
+	uint64_t max = u->daemon->config->user_connections_max;
+
+	return u->limited && u->n_connections >= max ? refuse(u, "connections", "user-connections-max", max) : NULL;
+}
+
+char *user_refuses_build(const struct user *u)
+{
+	uint64_t max = u->daemon->config->user_builds_max;
+
+	return u->limited && u->n_builds >= max ? refuse(u, "builds under way", "user-builds-max", max) : NULL;
+}
+
+uint64_t user_bytes_left(const struct user *u)
+{
+	const struct config *c = u->daemon->config;
+
+	return u->limited && c->user_memory_max < c->memory_max ? c->user_memory_max : c->memory_max;
+}
+
+char *user_make_room(struct user *u, uint64_t bytes)
+{
+	const struct config *c = u->daemon->config;
+
+	if (!u->limited)
+		return NULL;
+	while (u->n_images >= c->user_images_max) {
+		if (!evict_of_user(u, "evicted: user-images-max was reached"))
+			return refuse(u, "images in use", "user-images-max", c->user_images_max);
+	}
+	while (c->user_memory_max != SIZE_NONE && (bytes > c->user_memory_max || u->bytes > c->user_memory_max - bytes)) {
+		if (bytes > c->user_memory_max || !evict_of_user(u, "evicted: user-memory-max was reached"))
+			return refuse(u, "bytes in images", "user-memory-max", u->bytes);
+	}
+	return NULL;
+}

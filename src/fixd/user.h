@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A user, and what is counted for him: nobody takes from others what is theirs. The daemon's own user and root are counted,
+ * too, but have no limits beside those of the daemon.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/link.h"
+
+struct daemon;
+
+struct user {
+	struct link link; /* daemon::users */
+	struct daemon *daemon;
+	uid_t uid;
+	bool limited;
+	unsigned refs;
+	size_t n_connections, n_sessions, n_images, n_builds;
+	uint64_t bytes; /* of images that his clients built */
+};
+
+/* A reference, to be given back with user_unref(). */
+struct user *user_get(struct daemon *d, uid_t uid);
+struct user *user_ref(struct user *u);
+struct user *user_unref(struct user *u);
+
+/* NULL, or a sentence (to be freed) that says which limit one more connection or build would pass. */
+char *user_refuses_connection(const struct user *u);
+char *user_refuses_build(const struct user *u);
+
+/* Makes room for an image of so many bytes among the user's own. NULL, or a sentence to be freed. */
+char *user_make_room(struct user *u, uint64_t bytes);
+
+/* The most bytes an image of the user's may have now. */
+uint64_t user_bytes_left(const struct user *u);

@@ -1,0 +1,660 @@
+# SPDX-License-Identifier: MIT
+"""What clients build: registered fixtures, offers, sessions, runs, quotas."""
+
+import errno
+import os
+import pwd
+import signal
+import socket
+import struct
+import sys
+import threading
+import time
+
+from harness import COW, LIMIT, Build, Client, FixdError, Skip, View, exit_code, main, once, wait_for
+
+INI = "[fixd]\n"
+
+
+def refused(number, *words):
+    """A context that wants a FixdError."""
+    class Refused:
+        def __enter__(self):
+            return self
+
+        def __exit__(self, kind, error, where):
+            assert isinstance(error, FixdError), f"not refused: {error!r}"
+            assert error.number == number, f"{errno.errorcode.get(error.number)}: {error.sentence}"
+            for word in words:
+                assert word in error.sentence, f"{word!r} is not in: {error.sentence}"
+            self.sentence = error.sentence
+            return True
+
+    return Refused()
+
+
+def member(d, t, run="run", name="value", settings=(), observer=False):
+    c = d.client().join(t.dir, run, observer)
+    return c.define(name, *settings) if name else c
+
+
+def built(c, name="value", data=b"data", **more):
+    b = c.begin(name)
+    assert isinstance(b, Build), "somebody has built it already"
+    return b.commit(data, **more)
+
+
+def attached(c, name="value", **more):
+    v = c.begin(name, **more)
+    assert isinstance(v, View), "it is to be built again"
+    return v
+
+
+def background(t, work):
+    """Runs work() in a thread; result() waits for it."""
+    class Background(threading.Thread):
+        def run(self):
+            self.value = self.error = None
+            try:
+                self.value = work()
+            except BaseException as e:
+                self.error = e
+
+        def result(self):
+            self.join(LIMIT)
+            assert not self.is_alive(), "it did not end"
+            if self.error:
+                raise self.error
+            return self.value
+
+    thread = Background()
+    thread.start()
+    return thread
+
+
+def shared(d):
+    """The instances of the session; its root is that of the ini file, so it is the first."""
+    return d.status()["sessions"][0]["instances"]
+
+
+def waiters(d, n):
+    """Until n attaches wait, as the daemon's log says."""
+    wait_for(lambda: d.status()["daemon"]["waiting"] == n, f"{n} who wait")
+
+
+def test_built_once_and_attached_by_others(t):
+    d = t.daemon(INI)
+    v = built(member(d, t), data=b"the bytes")
+    assert v.data == b"the bytes" and v.built and v.generation == 1 and v.current
+    other = attached(member(d, t, run="another"))
+    assert other.data == b"the bytes" and not other.built and other.generation == 1
+    cow = attached(member(d, t), flags=COW)
+    cow.write(0, b"THE")
+    assert cow.data == b"THE bytes" and cow.reset() == 1 and cow.data == b"the bytes"
+    i = shared(d)[0]
+    assert (i["name"], i["source"], i["state"], i["leases"], i["builds"]) == ("value", "client", "ready", 3, 1)
+
+
+def test_empty_and_large_images(t):
+    d = t.daemon(INI)
+    c = member(d, t)
+    assert built(c, data=b"").data == b""
+    c.define("large")
+    large = os.urandom(1 << 20) * 40
+    assert built(c, "large", large).data == large
+
+
+def test_waiters_get_what_the_builder_built(t):
+    d = t.daemon(INI)
+    b = member(d, t).begin("value")
+    others = [member(d, t) for _ in range(5)]
+    threads = [background(t, lambda c=c: attached(c)) for c in others]
+    waiters(d, 5)
+    b.commit(b"for all")
+    views = [x.result() for x in threads]
+    assert all(v.data == b"for all" and v.built for v in views)
+    assert shared(d)[0]["builds"] == 1
+
+
+def test_dead_builder_is_replaced_by_a_waiter(t):
+    d = t.daemon(INI)
+    ready, go = os.pipe()
+
+    def build_and_die():
+        c = Client(d.socket).join(t.dir, "run").define("value")
+        assert isinstance(c.begin("value"), Build)
+        os.write(go, b"x")
+        signal.pause()
+
+    pid = t.child(build_and_die)
+    assert os.read(ready, 1) == b"x"
+    other = background(t, lambda: member(d, t).begin("value"))
+    waiters(d, 1)
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    b = other.result()
+    assert isinstance(b, Build)
+    assert b.commit(b"by the second").data == b"by the second"
+
+
+def test_dead_builder_with_children_that_live_on(t):
+    """A child that was forked while it built holds all its descriptors."""
+    d = t.daemon(INI)
+    ready, go = os.pipe()
+    children = []
+
+    def build_fork_and_die():
+        c = Client(d.socket).join(t.dir, "run").define("value")
+        c.begin("value")
+        child = os.fork()
+        if child == 0:
+            signal.pause()
+        os.write(go, struct.pack("i", child))
+        signal.pause()
+
+    pid = t.child(build_fork_and_die)
+    children.append(struct.unpack("i", os.read(ready, 4))[0])
+    try:
+        other = background(t, lambda: member(d, t).begin("value"))
+        waiters(d, 1)
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        assert isinstance(other.result(), Build)
+    finally:
+        os.kill(children[0], signal.SIGKILL)
+
+
+def test_builders_that_all_die(t):
+    """After three it is the fixture's fault."""
+    d = t.daemon(INI)
+    for _ in range(3):
+        c = member(d, t)
+        b = c.begin("value")
+        assert isinstance(b, Build)
+        os.close(channel_of(d, b))
+    with refused(errno.EIO, "3 clients in a row ended while they built it"):
+        wait_for(lambda: not isinstance(member(d, t).begin("value"), Build), "the failure")
+    # The next run tries again.
+    d.ctl("cleanup", "--all")
+    assert isinstance(member(d, t, run="later").begin("value"), Build)
+
+
+def channel_of(d, build):
+    """The descriptor of a build's channel: the second field of struct fixd_build."""
+    import ctypes
+
+    return ctypes.cast(build.handle, ctypes.POINTER(ctypes.c_int))[2]
+
+
+def test_failure_is_told_to_all_and_kept_for_the_run(t):
+    d = t.daemon(INI)
+    b = member(d, t).begin("value")
+    other = background(t, lambda: member(d, t).begin("value"))
+    waiters(d, 1)
+    b.abort("ZeroDivisionError: division by zero\nin line 3")
+    with refused(errno.EIO, "fixture 'value' cannot be built: ZeroDivisionError: division by zero\nin line 3"):
+        other.result()
+    with refused(errno.EIO, "ZeroDivisionError"):
+        member(d, t).begin("value")
+    assert shared(d)[0]["builds"] == 1
+    for c in list(d.case.clients):
+        c.close()
+    d.case.clients.clear()
+    assert isinstance(member(d, t, run="the next run").begin("value"), Build)
+
+
+def test_who_cannot_build_is_told(t):
+    d = t.daemon("[fixture mine]\nclient = yes\ndoc = built by who needs it\n")
+    with refused(errno.EIO, "it is built by the clients that use it"):
+        d.client().attach("mine")
+    d.ctl("warm", "mine", code=4)
+    v = built(d.client(), "mine", b"x")
+    assert d.client().read("mine") == b"x" and d.ctl("get", "mine").out == "x"
+    assert v.generation == 1
+
+
+def test_version_makes_it_stale_max_age_does_not(t):
+    d = t.daemon(INI)
+    v = built(member(d, t, settings=["version=1", "max-age=1h"]))
+    c = member(d, t, settings=["version=1", "max-age=2h"])
+    assert attached(c).generation == 1 and v.current
+    c.define("value", "version=2", "max-age=2h")
+    assert not v.current
+    b = c.begin("value")
+    assert isinstance(b, Build) and b.commit(b"two").generation == 2
+    assert v.data == b"data", "a holder keeps what it has"
+
+
+def test_definition_that_changes_during_the_build(t):
+    d = t.daemon(INI)
+    c = member(d, t, settings=["version=1"])
+    b = c.begin("value")
+    member(d, t, settings=["version=2"])
+    with refused(errno.EAGAIN, "not wanted any more"):
+        b.commit(b"old")
+    assert c.begin("value").commit(b"new").data == b"new"
+
+
+def test_watched_input(t):
+    d = t.daemon(INI)
+    t.write("input", "1")
+    c = member(d, t, settings=["watch=input"])
+    v = built(c)
+    t.write("input", "22")
+    b = c.begin("value")
+    assert isinstance(b, Build) and not v.current
+    t.write("input", "333")
+    with refused(errno.EAGAIN, "begin again"):
+        b.commit(b"half old")
+    assert c.begin("value").commit(b"new").data == b"new"
+    assert "changed" in shared(d)[0]["stale_cause"]
+
+
+def test_dependencies(t):
+    d = t.daemon(INI)
+    c = member(d, t, name="a").define("b")
+    a = built(c, "a", b"1")
+    b = c.begin("b", depends=[a]).commit(b"b of 1")
+    assert attached(c, "b", depends=[a]).generation == 1
+    assert shared(d)[1]["depends"] == ["a"]
+    c.define("a", "version=2")
+    a2 = c.begin("a").commit(b"2")
+    build = c.begin("b", depends=[a2])
+    assert isinstance(build, Build)
+    build.commit(b"b of 2")
+    assert shared(d)[1]["stale_cause"] == "its dependency 'a' was rebuilt and differs"
+    c.define("a", "version=3")
+    a3 = c.begin("a").commit(b"2")
+    assert a3.generation == 2, "the same bytes"
+    assert attached(c, "b", depends=[a3]).generation == 2
+    foreign = member(d, t, name=None)
+    with refused(errno.EINVAL, "does not hold"):
+        foreign.begin("b", depends=[a3])
+    assert b.data == b"b of 1"
+
+
+def test_scopes_and_params(t):
+    d = t.daemon(INI)
+    c = member(d, t, name="m", settings=["scope=module"]).define("d", "scope=definition")
+    places = {}
+    for key in ("p/a.py::T::test[1]", "p/a.py::test_2", "p/b.py::test"):
+        got = c.begin("m", key=key)
+        places[key] = got.commit(key.encode()) if isinstance(got, Build) else got
+    assert [v.data for v in places.values()] == [b"p/a.py::T::test[1]"] * 2 + [b"p/b.py::test"]
+    assert isinstance(c.begin("d", key="p/a.py::T::test[x[1]::y]"), Build)
+    keys = {(i["name"], i["scope_key"]) for i in shared(d)}
+    assert keys == {("m", "p/a.py"), ("m", "p/b.py"), ("d", "p/a.py::T::test")}
+    built(c, "m[10]", b"ten")
+    assert built(c, "m[20]", b"twenty").data == b"twenty" and attached(c, "m[10]").data == b"ten"
+
+
+def test_bad_definitions(t):
+    d = t.daemon("[fixture taken]\ncommand = echo\n")
+    with refused(errno.ENOTCONN, "join one first"):
+        d.client().define("value")
+    c = member(d, t)
+    for settings, words in [
+        (["max-age=10d"], "max-age = 10d: allowed is a number with ms, s, m or h"), (["check=true"], "unknown key 'check'"),
+        (["user=root"], "unknown key 'user'"), (["scope=world"], "allowed are session"), (["version"], "version"),
+        (["doc=1", "doc=2"], "key 'doc' is there twice"), (["watch-by=content"], "unknown key 'watch-by'"),
+    ]:
+        if settings == ["version"]:
+            continue
+        with refused(errno.EINVAL, words):
+            c.define("value", *settings)
+    for name in ("a b", "x[1]", "n" * 200):
+        with refused(errno.EINVAL, "a name has"):
+            c.define(name)
+    with refused(errno.EINVAL, "have more than"):
+        c.define("value", "doc=" + "x" * 8000)
+    with refused(errno.EISCONN, "in session"):
+        c.join(t.dir, "again")
+    with refused(errno.ENOENT, "cannot be the root"):
+        d.client().join(t.path("nowhere"))
+    with refused(errno.ENOTDIR, "is no directory"):
+        d.client().join(t.write("file", ""))
+    assert isinstance(c.begin("value"), Build), "what was registered before is still there"
+
+
+def test_bad_publications(t):
+    """Each costs that build, nothing else."""
+    d = t.daemon(INI)
+    good = member(d, t)
+    v = built(good)
+    sealed = os.memfd_create("x", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    os.write(sealed, b"12345")
+    os.fchmod(sealed, 0o444)
+    import fcntl
+
+    fcntl.fcntl(sealed, 1033, 15)
+    plain = os.memfd_create("y", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    os.write(plain, b"12345")
+    ends = os.pipe()
+    disk = os.open(t.write("file", "12345"), os.O_RDONLY)
+    commit = struct.pack("<IIQQQ", 1, 0, 5, 0, 0)
+    with_note = struct.pack("<IIQQQ", 1, 1, 5, 0, 0)
+    cases = [(commit, [plain], "not a sealed memory file"), (commit, [ends[0]], "not a sealed memory file"),
+             (commit, [disk], "not a sealed memory file"), (commit, [], "not a sealed memory file"),
+             (commit, [sealed, sealed], "not a sealed memory file"), (with_note, [sealed], "not a sealed memory file"),
+             (with_note, [sealed, plain], "not a sealed memory file"),
+             (struct.pack("<IIQQQ", 1, 0, 6, 0, 0), [sealed], "is not what it said"), (b"", [], None), (b"xxxx", [], None),
+             (b"\xff" * 100, [sealed], None), (struct.pack("<II", 2, 99999) + b"why", [], "why"), (commit[:-1], [sealed], None)]
+    before = d.count_fds()
+    for n, (message, fds, words) in enumerate(cases):
+        c = member(d, t, name=f"bad{n}")
+        b = c.begin(f"bad{n}")
+        s = socket.socket(fileno=os.dup(channel_of(d, b)))
+        if message:
+            socket.send_fds(s, [message], fds)
+        if words:
+            answer = s.recv(8192)
+            assert words == "why" or words.encode() in answer, answer
+            with refused(errno.EIO, words):
+                member(d, t, name=None).begin(f"bad{n}")
+        s.close()
+        c.close()
+        d.case.clients.remove(c)
+    assert v.current and attached(member(d, t)).data == b"data"
+    for fd in (sealed, plain, disk, *ends):
+        os.close(fd)
+    assert before <= d.count_fds()
+
+
+def test_build_that_takes_too_long(t):
+    d = t.daemon(INI)
+    c = member(d, t, settings=["timeout=100ms"])
+    b = c.begin("value")
+    with refused(errno.EIO, "timed out after 100.0 ms"):
+        member(d, t, name=None).begin("value")
+    with refused(errno.EAGAIN):
+        b.commit(b"too late")
+
+
+def test_more_than_memory_max(t):
+    d = t.daemon("[fixd]\nmemory-max = 4M\n")
+    c = member(d, t)
+    with refused(errno.EDQUOT, "cannot have"):
+        c.begin("value").commit(b"x" * (5 << 20))
+    c.define("small", "memory-max=1M")
+    with refused(errno.EDQUOT, "cannot have"):
+        c.begin("small").commit(b"x" * (2 << 20))
+
+
+def test_session_of_other_root_is_another(t):
+    d = t.daemon(INI)
+    os.mkdir(t.path("a")), os.mkdir(t.path("b"))
+    one = d.client().join(t.path("a"), "r").define("value")
+    two = d.client().join(t.path("b"), "r").define("value")
+    built(one, data=b"of a")
+    assert built(two, data=b"of b").data == b"of b"
+    os.symlink(t.path("a"), t.path("link"))
+    assert attached(d.client().join(t.path("link"), "r").define("value")).data == b"of a"
+    roots = [s["root"] for s in d.status()["sessions"]]
+    assert roots == [os.path.realpath(t.path(x)) for x in (".", "a", "b")]
+    assert [s["total_runs"] for s in d.status()["sessions"]] == [0, 1, 1]
+    assert d.status()["sessions"][1]["last_run"] and not d.status()["sessions"][0]["last_run"]
+
+
+def two_users(t, ini=""):
+    if os.geteuid() != 0:
+        raise Skip("only root can be two users")
+    nobody = pwd.getpwnam("nobody").pw_uid
+    os.chmod(t.dir, 0o755)
+    return t.daemon(f"[fixd]\nallow-users = nobody\n{ini}"), nobody
+
+
+def test_users_do_not_see_each_other(t):
+    d, nobody = two_users(t)
+    mine = built(member(d, t), data=b"secret")
+
+    def other():
+        c = Client(d.socket).join(t.dir, "run").define("value")
+        got = c.begin("value")
+        assert isinstance(got, Build)
+        import subprocess
+
+        out = subprocess.run([d.ctl.__globals__["program"]("fixctl"), "--socket", d.socket, "status", "--json"],
+                             capture_output=True, text=True).stdout
+        import json
+
+        return [s["uid"] for s in json.loads(out)["sessions"]] == [0, nobody] and got.commit(b"other").data == b"other"
+
+    assert exit_code(t.child(other, nobody)) == 0
+    assert mine.data == b"secret" and attached(member(d, t)).data == b"secret"
+
+
+def test_quotas(t):
+    d, nobody = two_users(t, "user-memory-max = 1M\nuser-images-max = 2\nuser-builds-max = 2\nuser-connections-max = 4\n")
+
+    def other():
+        c = Client(d.socket).join(t.dir, "run")
+        for n in range(6):
+            c.define(f"v{n}")
+        with refused(errno.EDQUOT, "cannot have"):
+            c.begin("v0").commit(b"x" * (2 << 20))
+        one, two = c.begin("v1"), c.begin("v2")
+        with refused(errno.EIO, "has 2 builds under way already; user-builds-max"):
+            c.begin("v3")
+        v1, v2 = one.commit(b"1"), two.commit(b"2")
+        with refused(errno.EINVAL, "has 2 images in use already; user-images-max"):
+            c.begin("v4").commit(b"4")
+        v1.detach()
+        c.begin("v5").commit(b"5").detach()
+        with refused(errno.EINVAL, "user-memory-max"):
+            c.define("v6", "version=1")
+            c.begin("v6").commit(b"x" * (1 << 20))
+        more = [Client(d.socket) for _ in range(3)]
+        with refused(errno.EACCES, "has 4 connections already; user-connections-max"):
+            Client(d.socket).attach("v1")
+        return len(more) == 3 and v2.data == b"2"
+
+    assert exit_code(t.child(other, nobody)) == 0
+    for n in range(10):
+        built(member(d, t, name=f"w{n}"), f"w{n}")
+
+
+def test_reuse_no_lives_as_long_as_the_run(t):
+    d = t.daemon(INI)
+    with refused(errno.ENOTCONN, "lives no longer than a run"):
+        d.client().join(t.dir).define("value", "reuse=no").begin("value")
+    one, two = [member(d, t, settings=["reuse=no"]) for _ in range(2)]
+    built(one, data=b"of the run").detach()
+    assert attached(two).data == b"of the run"
+    other = member(d, t, run="another", settings=["reuse=no"])
+    assert isinstance(other.begin("value"), Build)
+    one.close(), d.case.clients.remove(one)
+    assert attached(member(d, t, settings=["reuse=no"])).data == b"of the run"
+    for c in list(d.case.clients):
+        c.close()
+    d.case.clients.clear()
+    wait_for(lambda: not shared(d), "the end of its instances")
+
+
+def test_last_of_the_run_is_told(t):
+    d = t.daemon(INI)
+    one, two, three = [member(d, t, settings=["reuse=no"]) for _ in range(3)]
+    views = [built(one, teardown=True), attached(two), attached(three)]
+    assert [views[0].release(), views[1].release()] == [(False, None)] * 2, "others could still use it"
+    two.closing()
+    one.closing()
+    three.closing()
+    assert views[2].release() == (True, None)
+    assert views[2].release() == (False, None) and views[0].release(1) == (False, None), "once"
+
+
+def test_all_wait_and_one_is_the_last(t):
+    d = t.daemon(INI)
+    members = [member(d, t, settings=["reuse=no"]) for _ in range(4)]
+    views = [built(members[0], teardown=True)] + [attached(c) for c in members[1:3]]
+    waiting = []
+    for c, v in zip(members, views):
+        c.closing()
+        waiting.append(background(t, lambda v=v: v.release(LIMIT)))
+    # The fourth has never used it, but could.
+    members[3].closing()
+    assert sorted(w.result()[0] for w in waiting) == [False, False, True]
+
+
+def test_keeper_is_the_last(t):
+    """Who can do it best does it, however early it is done."""
+    d = t.daemon(INI)
+    keeper, other = member(d, t, settings=["reuse=no"]), member(d, t)
+    v, w = built(keeper, keeper=True, note=b"a note"), attached(other)
+    keeper.closing(), other.closing()
+    waiting = background(t, lambda: v.release(LIMIT))
+    assert w.release(LIMIT) == (False, None)
+    assert waiting.result() == (True, b"a note")
+
+
+def test_keeper_that_asks_early_comes_again(t):
+    d = t.daemon(INI)
+    keeper, other = member(d, t, settings=["reuse=no"]), member(d, t)
+    v, w = built(keeper, keeper=True, note=b"a note"), attached(other)
+    assert v.release() == (False, None)
+    other.closing()
+    assert w.release() == (False, None)
+    keeper.closing()
+    assert v.release(LIMIT) == (True, b"a note")
+
+
+def test_release_times_out(t):
+    d = t.daemon(INI)
+    one, two = member(d, t, settings=["reuse=no"]), member(d, t)
+    v, w = built(one, teardown=True, keeper=True, note=b"n"), attached(two)
+    with refused(errno.ETIMEDOUT, "others could still use it"):
+        v.release(0.05)
+    two.closing()
+    one.closing()
+    assert w.release(LIMIT) == (True, b"n"), "it is somebody else's now"
+
+
+def killed_keeper(t, d, ready, go):
+    def work():
+        c = Client(d.socket).join(t.dir, "run").define("value", "reuse=no")
+        c.begin("value").commit(b"data", note=b"what to do", keeper=True)
+        os.write(go, b"x")
+        signal.pause()
+
+    pid = t.child(work)
+    assert os.read(ready, 1) == b"x"
+    return pid
+
+
+def test_killed_keeper_leaves_it_to_the_last(t):
+    d = t.daemon(INI)
+    other = member(d, t, name=None)
+    pid = killed_keeper(t, d, *os.pipe())
+    v = attached(other)
+    other.closing()
+    waiting = background(t, lambda: v.release(LIMIT))
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    assert waiting.result() == (True, b"what to do")
+
+
+def test_orphan_of_the_run_is_adopted_by_the_observer(t):
+    d = t.daemon(INI)
+    observer = member(d, t, name=None, observer=True)
+    pid = killed_keeper(t, d, *os.pipe())
+    assert observer.adopt() is None, "it is in use"
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    assert wait_for(observer.adopt, "the orphan") == ("value", b"what to do")
+    assert observer.adopt() is None, "once"
+
+
+def test_orphans_outlive_the_run(t):
+    d = t.daemon(INI)
+    c = member(d, t, settings=["version=1"])
+    built(c, note=b"one").detach()
+    c.define("value", "version=2")
+    assert isinstance(c.begin("value"), Build)
+    c.close(), d.case.clients.remove(c)
+    later = member(d, t, run="later", name=None)
+    assert later.adopt("other*") is None
+    assert later.adopt("val*") == ("value", b"one") and later.adopt() is None
+
+
+def test_torn_down_images_leave_no_orphan(t):
+    d = t.daemon(INI)
+    c = member(d, t, settings=["reuse=no"])
+    v = built(c, note=b"one")
+    c.closing()
+    assert v.release() == (True, b"one")
+    c.close(), d.case.clients.remove(c)
+    assert member(d, t, run="later", name=None).adopt() is None
+
+
+def test_restarted_daemon_knows_members_again(t):
+    d = t.daemon(INI)
+    c = member(d, t, settings=["reuse=no"])
+    built(c).detach()
+    d.kill()
+    t.daemon(INI)
+    assert built(c, data=b"again").data == b"again", "joined and registered by itself"
+
+
+def test_forked_child_is_a_member_of_its_own(t):
+    d = t.daemon(INI)
+    c = member(d, t, settings=["reuse=no"])
+    v = built(c, teardown=True)
+
+    def child():
+        w = attached(c)
+        c.closing()
+        return w.data == b"data" and w.release(0.05 if False else 0) == (False, None)
+
+    assert exit_code(t.child(child)) == 0
+    c.closing()
+    assert v.release(LIMIT) == (True, None)
+
+
+@once
+def test_without_a_daemon(t):
+    os.environ["FIXD_DISABLE"] = "1"
+    try:
+        c = Client(t.path("nothing")).join(t.dir, "run").define("value", "max-age=1h")
+        v = built(c, data=b"local", teardown=True)
+        assert v.data == b"local" and v.current and v.built
+        cow = attached(c, flags=COW)
+        cow.write(0, b"L")
+        assert cow.data == b"Local" and cow.reset() == 1 and cow.data == b"local"
+        assert isinstance(c.begin("value", key="another"), Build)
+        assert v.release(1) == (True, None) and c.adopt() is None
+        c.closing()
+        c.close()
+    finally:
+        del os.environ["FIXD_DISABLE"]
+
+
+def test_many_processes_build_once(t):
+    d = t.daemon(INI)
+
+    def work():
+        c = Client(d.socket).join(t.dir, "run").define("value")
+        got = c.begin("value")
+        if isinstance(got, Build):
+            with open(t.path("runs"), "a") as f:
+                f.write("run\n")
+            got = got.commit(b"z" * 100000)
+        return got.data == b"z" * 100000
+
+    assert [exit_code(pid) for pid in [t.child(work) for _ in range(30)]] == [0] * 30
+    assert t.runs() == 1
+
+
+def test_sessions_are_limited_and_idle_ones_go(t):
+    d = t.daemon(INI)
+    for n in range(70):
+        os.mkdir(t.path(f"s{n}"))
+        c = d.client().join(t.path(f"s{n}"))
+        c.close(), d.case.clients.remove(c)
+    assert len(d.status()["sessions"]) <= 65
+    kept = [d.client().join(t.path(f"s{n}")) for n in range(63)]
+    with refused(errno.EDQUOT, "64 sessions in use"):
+        d.client().join(t.path("s69"))
+    assert kept
+
+
+if __name__ == "__main__":
+    main(sys.modules[__name__])
