@@ -18,3 +18,34 @@ demo: all contrib/demo/wordnet.la contrib/demo/suite$(EXEEXT) contrib/demo/priva
 .PHONY: demo
 
 EXTRA_DIST += contrib/demo/run contrib/demo/fixd.ini contrib/demo/to-sqlite contrib/deps contrib/check contrib/quickstart
+
+# The pytest plugin: a Python package of its own, installed with pip from its directory.
+
+pytest_fixd = \
+	contrib/pytest-fixd/README \
+	contrib/pytest-fixd/bench/run \
+	contrib/pytest-fixd/fixd/__init__.py \
+	contrib/pytest-fixd/fixd/_daemon.py \
+	contrib/pytest-fixd/fixd/_fixtures.py \
+	contrib/pytest-fixd/fixd/_lib.py \
+	contrib/pytest-fixd/fixd/_source.py \
+	contrib/pytest-fixd/fixd/_teardown.py \
+	contrib/pytest-fixd/fixd/_values.py \
+	contrib/pytest-fixd/fixd/plugin.py \
+	contrib/pytest-fixd/fixd/py.typed \
+	contrib/pytest-fixd/fixd/shared_session_scope/__init__.py \
+	contrib/pytest-fixd/fixd/shared_session_scope/_tokens.py \
+	contrib/pytest-fixd/fixd/shared_session_scope/store.py \
+	contrib/pytest-fixd/fixd/shared_session_scope/types.py \
+	contrib/pytest-fixd/pyproject.toml \
+	contrib/pytest-fixd/tests/conftest.py \
+	contrib/pytest-fixd/tests/test_cleanup.py \
+	contrib/pytest-fixd/tests/test_install.py \
+	contrib/pytest-fixd/tests/test_recipes.py \
+	contrib/pytest-fixd/tests/test_sharing.py \
+	contrib/pytest-fixd/tests/test_values.py
+EXTRA_DIST += $(pytest_fixd)
+
+bench-pytest: all
+	FIXD_BUILD='$(abs_top_builddir)' $(srcdir)/contrib/pytest-fixd/bench/run
+.PHONY: bench-pytest

@@ -107,6 +107,8 @@ const char *fixd_view_path(const struct fixd_view *v);
 uint32_t fixd_view_generation(const struct fixd_view *v);
 /* Whether this attach had to wait for a build. Since: 0.1 */
 bool fixd_view_built(const struct fixd_view *v);
+/* Whether the image was not built in the run that this client is a member of, but before, or by another one. Since: 0.1 */
+bool fixd_view_reused(const struct fixd_view *v);
 
 /*
  * Makes a copy-on-write view pristine, with what it points into in other images. Returns how many pages were put back (an

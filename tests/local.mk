@@ -50,7 +50,7 @@ daemon_tests = \
 	tests/daemon/invalidation.py \
 	tests/daemon/sharing.py \
 	tests/daemon/tools.py
-script_tests = tests/headers.sh tests/layers.sh tests/manuals.sh
+script_tests = tests/headers.sh tests/layers.sh tests/manuals.sh tests/pytest-fixd.sh
 TESTS += $(unit_tests) $(daemon_tests) $(script_tests)
 EXTRA_DIST += $(daemon_tests) $(script_tests) tests/daemon/harness.py tests/with-python
 

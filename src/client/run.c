@@ -140,8 +140,8 @@ int fixd_release(struct fixd_view *v, int timeout_ms, void **note, size_t *note_
 
 int fixd_adopt(struct fixd *f, const char *pattern, char **title, void **note, size_t *note_size)
 {
-	char body[sizeof(struct wire_adopt) + WIRE_NAME_MAX];
-	struct wire_adopt q = { .pattern = (uint16_t)(pattern ? strnlen(pattern, WIRE_NAME_MAX) : 0) };
+	char body[sizeof(struct wire_adopt) + WIRE_NAME_MAX + WIRE_KEY_MAX];
+	struct wire_adopt q = { .pattern = (uint16_t)(pattern ? strnlen(pattern, sizeof body) : 0) };
 	struct wire_orphan orphan;
 	struct reply reply;
 	int r;
@@ -151,6 +151,8 @@ int fixd_adopt(struct fixd *f, const char *pattern, char **title, void **note, s
 	*note_size = 0;
 	if (f->local)
 		return 0;
+	if (q.pattern > sizeof body - sizeof q)
+		return fixd_fail_with(f, -EINVAL, "a pattern has at most %zu bytes", sizeof body - sizeof q);
 	memcpy(body, &q, sizeof q);
 	if (q.pattern)
 		memcpy(body + sizeof q, pattern, q.pattern);

@@ -99,6 +99,7 @@ static struct fixd_view *view_new(struct fixd *f, const struct attached *a)
 	v->root = im->root;
 	v->generation = im->generation;
 	v->built = a->head.flags & WIRE_ATTACHED_BUILT;
+	v->reused = !f->local && !(a->head.flags & WIRE_ATTACHED_OF_RUN);
 	return v;
 }
 
@@ -257,6 +258,11 @@ uint32_t fixd_view_generation(const struct fixd_view *v)
 bool fixd_view_built(const struct fixd_view *v)
 {
 	return v->built;
+}
+
+bool fixd_view_reused(const struct fixd_view *v)
+{
+	return v->reused;
 }
 
 int64_t fixd_view_reset(struct fixd_view *v)

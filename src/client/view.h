@@ -21,7 +21,7 @@ struct fixd_view {
 	uint64_t serial;
 	uint64_t root;
 	uint32_t generation;
-	bool built;
+	bool built, reused;
 	char *path;
 	size_t n_mappings; /* the image, then what its objects point into */
 	struct mapping *mappings[];

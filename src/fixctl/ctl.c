@@ -28,6 +28,8 @@ struct fixd *ctl_open(const struct fixctl *ctl)
 	/* The operator asked for it by name: FIXD_DISABLE is for test suites. */
 	unsetenv("FIXD_DISABLE");
 	r = fixd_open(&f, ctl->socket);
+	if (r == 0 && ctl->session && (r = fixd_join(f, ctl->session, NULL, 0)) < 0)
+		exit(ctl_failed(f, r));
 	if (r == 0)
 		return f;
 	fprintf(stderr, "fixctl: %s\n", fixd_error(NULL));

@@ -31,13 +31,14 @@ static int print_help(const char *name)
 	}
 	if (name)
 		ctl_misuse(NULL, "there is no command '%s'", name);
-	puts("Usage: fixctl [--socket PATH] [--json] COMMAND [ARGUMENT...]\n"
+	puts("Usage: fixctl [--socket PATH] [--session DIR] [--json] COMMAND [ARGUMENT...]\n"
 	     "Looks after the fixtures of a running fixd.\n");
 	for (size_t i = 0; i < ELEMENTSOF(commands); i++)
 		printf("  %-9s %s\n", commands[i]->name, commands[i]->summary);
 	puts("  help      what a command does: fixctl help COMMAND\n"
 	     "\n"
 	     "  -s, --socket PATH  the daemon's socket (default: $FIXD_SOCKET, then the user's, then the system's)\n"
+	     "  -S, --session DIR  only what belongs to your session of that directory\n"
 	     "  -j, --json         JSON instead of text, where a command reports something\n"
 	     "  -h, --help         this text\n"
 	     "  -V, --version      the version");
@@ -56,7 +57,8 @@ static int close_stdout(int code)
 int main(int argc, char **argv)
 {
 	static const struct option options[] = {
-		{ "socket", required_argument, NULL, 's' }, { "json", no_argument, NULL, 'j' },
+		{ "socket", required_argument, NULL, 's' }, { "session", required_argument, NULL, 'S' },
+		{ "json", no_argument, NULL, 'j' },
 		{ "help", no_argument, NULL, 'h' },	    { "version", no_argument, NULL, 'V' },
 		{ NULL, 0, NULL, 0 },
 	};
@@ -64,10 +66,13 @@ int main(int argc, char **argv)
 	const struct fixctl_command *command;
 	int c;
 
-	while ((c = getopt_long(argc, argv, "+s:jhV", options, NULL)) >= 0) {
+	while ((c = getopt_long(argc, argv, "+s:S:jhV", options, NULL)) >= 0) {
 		switch (c) {
 		case 's':
 			ctl.socket = optarg;
+			break;
+		case 'S':
+			ctl.session = optarg;
 			break;
 		case 'j':
 			ctl.json = true;

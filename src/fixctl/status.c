@@ -130,16 +130,18 @@ static void print_session(const json_t *s)
 		puts("Max Age: none");
 }
 
-static void print_text(const json_t *report)
+/* Of one session, that; otherwise also how the daemon is. */
+static void print_text(const json_t *report, bool one_session)
 {
 	const json_t *sessions = json_object_get(report, "sessions");
 
-	print_daemon(json_object_get(report, "daemon"));
+	if (!one_session)
+		print_daemon(json_object_get(report, "daemon"));
 	for (size_t k = 0; k < json_array_size(sessions); k++)
 		print_session(json_array_get(sessions, k));
 }
 
-static int show(struct fixd *f, const char *pattern, enum format format)
+static int show(struct fixd *f, const char *pattern, enum format format, bool one_session)
 {
 	json_t *report;
 	int code = ctl_query(f, WIRE_TYPE_status, pattern, &report);
@@ -151,13 +153,13 @@ static int show(struct fixd *f, const char *pattern, enum format format)
 	else if (format == FORMAT_OPENMETRICS)
 		openmetrics_print(report);
 	else
-		print_text(report);
+		print_text(report, one_session);
 	json_decref(report);
 	return code;
 }
 
 /* Once a second until interrupted. */
-static int watch(struct fixd *f, const char *pattern, enum format format)
+static int watch(struct fixd *f, const char *pattern, enum format format, bool one_session)
 {
 	const struct timespec second = { .tv_sec = 1 };
 	sigset_t interrupts;
@@ -170,7 +172,7 @@ static int watch(struct fixd *f, const char *pattern, enum format format)
 	do {
 		if (isatty(STDOUT_FILENO))
 			fputs("\033[H\033[2J", stdout);
-		code = show(f, pattern, format);
+		code = show(f, pattern, format, one_session);
 		fflush(stdout);
 	} while (code == 0 && sigtimedwait(&interrupts, NULL, &second) < 0);
 	return code;
@@ -218,7 +220,7 @@ static int run(struct fixctl *ctl, int argc, char **argv)
 	if (argc - optind > 1)
 		ctl_misuse("status", "one NAME at most");
 	f = ctl_open(ctl);
-	code = (repeat ? watch : show)(f, optind < argc ? argv[optind] : "", format);
+	code = (repeat ? watch : show)(f, optind < argc ? argv[optind] : "", format, ctl->session);
 	fixd_close(f);
 	/* A definition without an image is shown as nothing; a name that is not defined is a mistake. */
 	return code || optind == argc ? code : ctl_known(ctl, argv[optind]);

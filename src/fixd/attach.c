@@ -67,6 +67,11 @@ static void describe(const struct image *im, struct wire_image *out)
 	};
 }
 
+static bool is_of_run(const struct image *im, const struct conn *c)
+{
+	return im->run && c->member && !strcmp(im->run, c->member->run->id);
+}
+
 static void reply_attached(struct pending *p, struct image *im)
 {
 	struct {
@@ -83,7 +88,7 @@ static void reply_attached(struct pending *p, struct image *im)
 		return;
 	}
 	body.head = (struct wire_attached){
-		.flags = p->waiter.built ? WIRE_ATTACHED_BUILT : 0, .n_images = (uint16_t)n, .path = (uint16_t)path
+		.flags = (p->waiter.built ? WIRE_ATTACHED_BUILT : 0) | (is_of_run(im, p->conn) ? WIRE_ATTACHED_OF_RUN : 0), .n_images = (uint16_t)n, .path = (uint16_t)path
 	};
 	for (int i = 0; i < n; i++)
 		describe(all[i], &body.images[i]);

@@ -70,6 +70,7 @@ struct image *image_unref(struct image *im)
 	fd_close(im->fd);
 	fd_close(im->note_fd);
 	free(im->title);
+	free(im->run);
 	list_free(im->made_from);
 	free(im->depends);
 	free(im->saw);

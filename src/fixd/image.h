@@ -52,6 +52,7 @@ struct image {
 	struct user *user; /* a reference */
 	struct session *session; /* that gets it as an orphan; NULL at the daemon's end */
 	struct link in_session; /* session::images */
+	char *run; /* in which it was built, or NULL */
 	char **made_from; /* the titles of what `saw` is of */
 	int note_fd; /* for whoever tears it down, or -1 */
 	uint64_t note_size;

@@ -20,6 +20,7 @@
 #include "fixd/image.h"
 #include "fixd/instance.h"
 #include "fixd/loop.h"
+#include "fixd/run.h"
 #include "fixd/session.h"
 #include "fixd/user.h"
 #include "fixd/watch.h"
@@ -40,6 +41,7 @@ struct offer {
 	struct digest *saw; /* of the images it builds from */
 	size_t n_saw;
 	char **made_from; /* their titles */
+	char *run;
 	struct digest section;
 };
 
@@ -55,6 +57,7 @@ static void offer_free(struct offer *o)
 	user_unref(o->user);
 	free(o->saw);
 	list_free(o->made_from);
+	free(o->run);
 	free(o);
 }
 
@@ -166,6 +169,8 @@ static char *make_image(struct offer *o, const struct offer_commit *c, int *fds,
 	o->saw = NULL;
 	im->made_from = o->made_from;
 	o->made_from = NULL;
+	im->run = o->run;
+	o->run = NULL;
 	im->created = im->used = clock_now();
 	im->created_real = im->used_real = clock_real();
 	im->checked = im->created;
@@ -252,6 +257,7 @@ char *offer_new(struct instance *i, struct conn *c, struct image *const *depends
 	o->user = user_ref(i->session->user);
 	o->user->n_builds++;
 	o->started = clock_now();
+	o->run = c->member ? xstrdup(c->member->run->id) : NULL;
 	o->section = i->fixture->section;
 	o->n_saw = n_depends;
 	o->saw = xcalloc(n_depends, sizeof *o->saw);

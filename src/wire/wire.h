@@ -155,6 +155,7 @@ struct wire_image {
 enum wire_attached_flags {
 	WIRE_ATTACHED_BUILT = 1 << 0, /* this request waited for a build */
 	WIRE_ATTACHED_OFFER = 1 << 1, /* the client is to build it: a wire_offer follows, and the channel */
+	WIRE_ATTACHED_OF_RUN = 1 << 2, /* a member of the same run has built it */
 };
 
 /*
@@ -224,7 +225,7 @@ struct wire_error {
 	X(define, 18, struct wire_define, WIRE_NAME_MAX + WIRE_SETTINGS_MAX, 0)                                        \
 	X(release, 19, struct wire_release, 0, 0)                                                                      \
 	X(closing, 20, struct wire_closing, 0, 0)                                                                      \
-	X(adopt, 21, struct wire_adopt, WIRE_NAME_MAX, 0)                                                              \
+	X(adopt, 21, struct wire_adopt, WIRE_NAME_MAX + WIRE_KEY_MAX, 0)                                               \
 	X(status, 32, struct wire_query, WIRE_NAME_MAX, 0)                                                             \
 	X(list, 33, struct wire_query, WIRE_NAME_MAX, 0)                                                               \
 	X(log, 34, struct wire_query, WIRE_NAME_MAX, 0)                                                                \

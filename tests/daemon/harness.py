@@ -92,6 +92,7 @@ def load_library():
         ("fixd_view_built", ctypes.c_bool, [pointer]),
         ("fixd_view_reset", ctypes.c_int64, [pointer]),
         ("fixd_view_changes", ctypes.c_int64, [pointer, ctypes.POINTER(Range), ctypes.c_size_t]),
+        ("fixd_view_reused", ctypes.c_bool, [pointer]),
         ("fixd_view_current", ctypes.c_bool, [pointer]),
         ("fixd_join", ctypes.c_int, [pointer, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_uint]),
         ("fixd_define", ctypes.c_int, [pointer, ctypes.c_char_p, ctypes.POINTER(ctypes.c_char_p)]),
@@ -140,6 +141,10 @@ class View:
     @property
     def built(self):
         return LIB.fixd_view_built(self.handle)
+
+    @property
+    def reused(self):
+        return LIB.fixd_view_reused(self.handle)
 
     @property
     def current(self):

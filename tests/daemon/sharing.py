@@ -88,11 +88,12 @@ def test_built_once_and_attached_by_others(t):
     assert v.data == b"the bytes" and v.built and v.generation == 1 and v.current
     other = attached(member(d, t, run="another"))
     assert other.data == b"the bytes" and not other.built and other.generation == 1
+    assert not v.reused and other.reused and not attached(member(d, t)).reused
     cow = attached(member(d, t), flags=COW)
     cow.write(0, b"THE")
     assert cow.data == b"THE bytes" and cow.reset() == 1 and cow.data == b"the bytes"
     i = shared(d)[0]
-    assert (i["name"], i["source"], i["state"], i["leases"], i["builds"]) == ("value", "client", "ready", 3, 1)
+    assert (i["name"], i["source"], i["state"], i["leases"], i["builds"]) == ("value", "client", "ready", 4, 1)
 
 
 def test_empty_and_large_images(t):

@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: MIT
+"""Finding the user's daemon, or starting one."""
+
+from __future__ import annotations
+
+import os
+import select
+import shutil
+import stat
+import subprocess
+from typing import List, Optional
+
+from ._lib import Connection, FixdError
+
+START_S = 20
+IDLE_EXIT = "1h"
+
+
+class NoDaemon(Exception):
+    """There is none, and none could be started: a sentence."""
+
+
+def program(name: str) -> Optional[str]:
+    """fixd or fixctl: in $FIXD_BIN, or where the shell would find it."""
+    directory = os.environ.get("FIXD_BIN")
+    return shutil.which(name, path=directory) if directory else shutil.which(name)
+
+
+def socket_path() -> str:
+    """Where the daemon listens: as libfixd(3) has it, and where there is no runtime directory, one in /tmp."""
+    if os.environ.get("FIXD_SOCKET"):
+        return os.environ["FIXD_SOCKET"]
+    runtime = os.environ.get("XDG_RUNTIME_DIR")
+    if runtime and os.path.isdir(runtime):
+        path = os.path.join(runtime, "fixd", "socket")
+    else:
+        path = f"/tmp/fixd-{os.getuid()}/socket"
+    if not os.path.exists(path) and os.path.exists("/run/fixd/socket"):
+        return "/run/fixd/socket"
+    return path
+
+
+def _make_home(directory: str) -> None:
+    """A directory that is nobody else's."""
+    os.makedirs(directory, mode=0o700, exist_ok=True)
+    status = os.lstat(directory)
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o022:
+        raise NoDaemon(f"{directory} belongs to somebody else, or others can write to it")
+
+
+def _tail(path: str) -> str:
+    try:
+        with open(path, errors="replace") as f:
+            lines = f.read().strip().splitlines()
+        return lines[-1] if lines else "it said nothing"
+    except OSError:
+        return "it said nothing"
+
+
+def start(socket: str) -> None:
+    """Starts a daemon of the user's, and waits until it answers.  It ends by itself when nobody uses it."""
+    fixd = program("fixd")
+    if not fixd:
+        raise NoDaemon("the program fixd is not installed")
+    home = os.path.dirname(socket) or "."
+    _make_home(home)
+    config, log = os.path.join(home, "pytest.ini"), os.path.join(home, "log")
+    if not os.path.exists(config):
+        draft = f"{config}.{os.getpid()}"
+        with open(draft, "w") as f:
+            f.write("; The daemon that pytest-fixd starts; edit as you like, see fixd.ini(5).\n"
+                    f"[fixd]\nidle-exit = {IDLE_EXIT}\n")
+        os.rename(draft, config)
+    ready, tell = os.pipe()
+    try:
+        with open(log, "ab") as words:
+            process = subprocess.Popen([fixd, "--config", config, "--socket", socket, "--ready-fd", str(tell)], pass_fds=[tell],
+                                       stdin=subprocess.DEVNULL, stdout=words, stderr=words, start_new_session=True, cwd="/")
+        os.close(tell)
+        tell = -1
+        answered = select.select([ready], [], [], START_S)[0]
+        if answered and os.read(ready, 1) == b"\n":
+            process.returncode = 0  # it outlives us: no warning that it still runs
+            return
+        if not answered:
+            process.kill()
+        process.wait()
+        raise NoDaemon(f"fixd did not start: {_tail(log)}")
+    except OSError as e:
+        raise NoDaemon(f"fixd cannot be started: {e}") from None
+    finally:
+        os.close(ready)
+        if tell >= 0:
+            os.close(tell)
+
+
+def connect(socket: str, may_start: bool) -> Connection:
+    """To a daemon that runs, or that is started."""
+    try:
+        return Connection(socket)
+    except FixdError as e:
+        if not may_start:
+            raise NoDaemon(str(e.strerror or e)) from None
+    problem: Optional[NoDaemon] = None
+    try:
+        start(socket)
+    except NoDaemon as e:
+        problem = e  # perhaps somebody else was faster
+    try:
+        return Connection(socket)
+    except FixdError as e:
+        raise problem or NoDaemon(str(e.strerror or e)) from None
+
+
+def fixctl(socket: str, arguments: List[str], root: Optional[str] = None) -> "subprocess.CompletedProcess[str]":
+    tool = program("fixctl")
+    if not tool:
+        raise NoDaemon("the program fixctl is not installed")
+    session = ["--session", root] if root else []
+    return subprocess.run([tool, "--socket", socket, *session, *arguments], stdin=subprocess.DEVNULL, text=True,
+                          capture_output=True)

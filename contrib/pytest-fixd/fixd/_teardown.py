@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: MIT
+"""Tearing a fixture down in another process than the one that built it: the builder leaves a note, whoever comes last follows it."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import pickle
+import sys
+import traceback
+from typing import Any, Callable, Dict, Optional
+
+from ._source import SecondHalf, Unmovable, pickled_locals
+
+
+class Lost(Exception):
+    """Nobody but the builder could have torn it down, and the builder is gone."""
+
+
+def note_for_second_half(fixture: str, function: Callable[..., Any], half: SecondHalf, frame_locals: Dict[str, Any]) -> bytes:
+    return pickle.dumps({"fixture": fixture, "file": function.__code__.co_filename, "module": function.__module__,
+                         "source": half.source, "locals": pickled_locals(half, frame_locals)})
+
+
+def note_for_function(fixture: str, teardown: Callable[[Any], Any], value: Any) -> bytes:
+    try:
+        return pickle.dumps({"fixture": fixture, "file": teardown.__code__.co_filename, "module": teardown.__module__,
+                             "function": teardown.__qualname__, "value": pickle.dumps(value)})
+    except Exception as e:
+        raise Unmovable(f"its value, which teardown= gets, cannot be kept: {e}") from None
+
+
+def note_of_loss(fixture: str, why: str) -> bytes:
+    return pickle.dumps({"fixture": fixture, "lost": why})
+
+
+def _module(name: str, path: str) -> Any:
+    """The module of a fixture, imported if this process does not have it."""
+    real = os.path.realpath(path)
+    for module in list(sys.modules.values()):
+        file = getattr(module, "__file__", None)
+        if file and os.path.realpath(file) == real:
+            return module
+    spec = importlib.util.spec_from_file_location(f"_fixd_{name}", path)
+    if spec is None or spec.loader is None or not os.path.exists(path):
+        raise Lost(f"its module {path} is gone")
+    module = importlib.util.module_from_spec(spec)
+    directory = os.path.dirname(real)
+    sys.path.insert(0, directory)
+    try:
+        sys.modules[spec.name] = module
+        spec.loader.exec_module(module)
+    finally:
+        sys.path.remove(directory)
+    return module
+
+
+def follow(note: bytes) -> None:
+    """Does what the note says.  Lost, or whatever the second half raises."""
+    what = pickle.loads(note)
+    if "lost" in what:
+        raise Lost(what["lost"])
+    module = _module(what["module"], what["file"])
+    # Values may be of classes that the module defines.
+    added = what["module"] not in sys.modules
+    if added:
+        sys.modules[what["module"]] = module
+    try:
+        if "function" in what:
+            target: Any = module
+            for part in what["function"].split("."):
+                target = getattr(target, part)
+            target(pickle.loads(what["value"]))
+        else:
+            namespace = dict(vars(module))
+            exec(compile(what["source"], f"<second half of {what['fixture']}>", "exec"), namespace)
+            namespace["second_half"](**pickle.loads(what["locals"]))
+    finally:
+        if added:
+            del sys.modules[what["module"]]
+
+
+def name_of(note: bytes) -> str:
+    try:
+        return str(pickle.loads(note)["fixture"])
+    except Exception:
+        return "?"
+
+
+def follow_and_report(note: bytes) -> Optional[str]:
+    """None, or a sentence for the user."""
+    try:
+        follow(note)
+        return None
+    except Lost as e:
+        return f"the clean-up of fixture '{name_of(note)}' could not be run: its builder was killed, and nobody else could ({e})"
+    except BaseException as e:
+        where = "".join(traceback.format_exception_only(type(e), e)).strip()
+        return f"the clean-up of fixture '{name_of(note)}' failed: {where}"

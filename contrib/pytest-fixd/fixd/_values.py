@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: MIT
+"""How values lie in an image, and how they are read from it without a copy.
+
+An image is a magic word, the length of a JSON head, the head, the main part, and buffers, each aligned.  Large buffers of
+whatever supports pickle protocol 5's out-of-band data (numpy arrays, pandas frames, bytearrays in PickleBuffer) are the image's
+own memory when they are read.
+"""
+
+from __future__ import annotations
+
+import json
+import pickle
+import struct
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple, Union
+
+from ._lib import Build, View
+
+MAGIC = b"FIXDPY1\n"
+_PREFIX = struct.Struct("<8sQ")
+_PAGE = 4096
+
+
+class Serializer(NamedTuple):
+    """Your own form: `dumps` makes bytes or str of a value, `loads` makes the value of them again."""
+
+    dumps: Callable[[Any], Union[bytes, str]]
+    loads: Callable[[Any], Any]
+
+
+class CannotShare(TypeError):
+    """The value cannot be put into memory that other processes use."""
+
+
+def _dump_auto(value: Any, buffers: List[pickle.PickleBuffer]) -> Tuple[str, bytes]:
+    if type(value) is bytes:
+        return "bytes", value
+    if type(value) is str:
+        return "str", value.encode(errors="surrogatepass")
+    return _dump_pickle(value, buffers)
+
+
+def _dump_pickle(value: Any, buffers: List[pickle.PickleBuffer]) -> Tuple[str, bytes]:
+    return "pickle", pickle.dumps(value, protocol=5, buffer_callback=buffers.append)
+
+
+def _dump_json(value: Any, _: List[pickle.PickleBuffer]) -> Tuple[str, bytes]:
+    return "json", json.dumps(value).encode()
+
+
+_DUMPS: Dict[str, Callable[[Any, List[pickle.PickleBuffer]], Tuple[str, bytes]]] = {
+    "auto": _dump_auto, "pickle": _dump_pickle, "json": _dump_json,
+}
+
+
+def check_serializer(serializer: Any) -> None:
+    if isinstance(serializer, str) and serializer not in _DUMPS:
+        raise ValueError(f"serializer={serializer!r}: allowed are {', '.join(_DUMPS)}, or an object with dumps and loads")
+    if not isinstance(serializer, str) and not (hasattr(serializer, "dumps") and hasattr(serializer, "loads")):
+        raise ValueError("a serializer has the functions dumps and loads; see fixd.Serializer")
+
+
+def dump(value: Any, serializer: Any) -> Tuple[str, bytes, List[memoryview]]:
+    """(kind, main part, buffers)."""
+    buffers: List[pickle.PickleBuffer] = []
+    try:
+        if isinstance(serializer, str):
+            kind, main = _DUMPS[serializer](value, buffers)
+        else:
+            own = serializer.dumps(value)
+            kind, main = ("own str", own.encode()) if isinstance(own, str) else ("own bytes", bytes(own))
+        return kind, main, [b.raw() for b in buffers]
+    except Exception as e:
+        raise CannotShare(f"a {type(value).__name__} cannot be put into shared memory: {e}") from e
+
+
+def _aligned(offset: int, size: int) -> int:
+    step = _PAGE if size >= _PAGE else 64
+    return (offset + step - 1) // step * step
+
+
+def write(build: Build, kind: str, main: bytes, buffers: List[memoryview]) -> int:
+    """Fills the image; its size."""
+    room = [0] * len(buffers)
+    head: Dict[str, Any] = {"kind": kind, "main": [0, len(main)], "buffers": []}
+
+    def place(head_size: int) -> int:
+        offset = _PREFIX.size + head_size
+        head["main"][0] = offset
+        offset += len(main)
+        for i, b in enumerate(buffers):
+            room[i] = _aligned(offset, b.nbytes)
+            offset = room[i] + b.nbytes
+        head["buffers"] = [[at, b.nbytes] for at, b in zip(room, buffers)]
+        return offset
+
+    # The head tells offsets that depend on its own length: room for the longest is left.
+    place(1 << 40)
+    size = len(json.dumps(head))
+    total = place(size)
+    memory = build.memory(total)
+    _PREFIX.pack_into(memory, 0, MAGIC, size)
+    memory[_PREFIX.size:_PREFIX.size + size] = json.dumps(head).ljust(size).encode()
+    memory[head["main"][0]:head["main"][0] + len(main)] = main
+    for (at, length), b in zip(head["buffers"], buffers):
+        memory[at:at + length] = b
+    return total
+
+
+class Stored:
+    """What lies in a view: decoded once for each use."""
+
+    def __init__(self, view: View, serializer: Any):
+        data = view.data
+        magic, size = _PREFIX.unpack_from(data)
+        if magic != MAGIC:
+            raise ValueError("the image was not made by this plugin")
+        self.view, self._serializer = view, serializer
+        self.head: Dict[str, Any] = json.loads(bytes(data[_PREFIX.size:_PREFIX.size + size]))
+        at, length = self.head["main"]
+        self._main = data[at:at + length]
+        self._buffers = [data[at:at + length] for at, length in self.head["buffers"]]
+        self._kind: str = self.head["kind"]
+
+    def value(self) -> Any:
+        kind, main = self._kind, self._main
+        if kind == "pickle":
+            return pickle.loads(main, buffers=self._buffers)
+        if kind == "bytes":
+            return bytes(main)
+        if kind == "str":
+            return str(main, "utf-8", "surrogatepass")
+        if kind == "json":
+            return json.loads(bytes(main))
+        if kind == "own str":
+            return self._serializer.loads(str(main, "utf-8"))
+        return self._serializer.loads(bytes(main))
+
+    def where(self, offset: int) -> str:
+        """Which part of the value a byte of the image belongs to."""
+        for i, (at, length) in enumerate(self.head["buffers"]):
+            if at <= offset < at + length:
+                return f"byte {offset - at} of array {i}" if len(self.head["buffers"]) > 1 else f"byte {offset - at} of the array"
+        return f"byte {offset} of the image"

@@ -1,0 +1,464 @@
+# SPDX-License-Identifier: MIT
+"""The pytest plugin: options, the connection of a process, and what happens around each test."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+import uuid
+import warnings
+from typing import Any, Dict, Iterator, List, Optional, Tuple
+
+import pytest
+
+from . import _daemon, _source, _teardown
+from ._fixtures import Definition, Handle, leak, tear_down
+from ._lib import COW, Connection, FixdError
+
+RUN = "FIXD_RUN"
+PYTHON = "FIXD_PYTHON"
+# A builder's process waits so long for the others before somebody else has to clean up.
+LAST_S = 3600.0
+
+_runtime_key = pytest.StashKey["Runtime"]()
+
+
+def runtime_of(config: pytest.Config) -> "Runtime":
+    return config.stash[_runtime_key]
+
+
+def _is_worker(config: pytest.Config) -> bool:
+    return hasattr(config, "workerinput")
+
+
+def _has_workers(config: pytest.Config) -> bool:
+    """Tests run in other processes (pytest-xdist), this one only looks after them."""
+    return bool(getattr(config.option, "tx", None)) or getattr(config.option, "dist", "no") != "no"
+
+
+class Runtime:
+    """What this process has to do with fixd."""
+
+    def __init__(self, config: pytest.Config):
+        self.config = config
+        self.root = os.path.realpath(config.rootpath)
+        self.socket = config.getini("fixd_socket") or _daemon.socket_path()
+        self.reuse: bool = _setting(config, "reuse_fixtures")
+        self.max_age: Optional[float] = _setting(config, "fixture_max_age")
+        self.timeout: float = _setting(config, "fixd_timeout")
+        self.wait_s = self.timeout + 60
+        self.strict: bool = _setting(config, "fixd_strict")
+        self.leaks: bool = self.strict or _setting(config, "fixd_leaks")
+        self.connection: Optional[Connection] = None
+        self.run = ""
+        self.problem: Optional[str] = None  # why there is no daemon
+        self.disabled = os.environ.get("FIXD_DISABLE") == "1"
+        self.handles: Dict[Any, Handle] = {}  # by pytest's definition of the fixture
+        self.kept: Dict[Tuple[Definition, str, str], Handle] = {}  # of function and definition scope, between tests
+        self.writable: List[Handle] = []
+        self.deferred: List[Handle] = []
+        self.defined: Dict[Tuple[Definition, bool], str] = {}
+        self.messages: List[str] = []
+        self.is_closing = False
+        self._told_unmovable: set = set()
+
+    # The connection.
+
+    def connect(self) -> None:
+        """Joins the run; a worker that cannot is like its controller, which has tried before."""
+        if self.disabled:
+            return
+        if not _is_worker(self.config):
+            os.environ["FIXD_SOCKET"] = self.socket
+        self.run = os.environ.setdefault(RUN, uuid.uuid4().hex)
+        os.environ[PYTHON] = f"{sys.implementation.cache_tag}:{sys.prefix}"
+        try:
+            connection = _daemon.connect(self.socket, may_start=not _is_worker(self.config))
+            connection.join(self.root, self.run, observer=_has_workers(self.config) and not _is_worker(self.config))
+            self.connection = connection
+        except (FixdError, _daemon.NoDaemon) as e:
+            self.problem = str(getattr(e, "strerror", None) or e)
+            os.environ["FIXD_DISABLE"] = "1"
+            os.environ[PYTHON + "_PROBLEM"] = "1"
+
+    def define(self, definition: Definition, reuse: bool) -> str:
+        """The name of the fixture in the daemon, which knows it from now on."""
+        key = (definition, reuse)
+        if key not in self.defined:
+            name = definition.name(self.root)
+            if not reuse:
+                name += "#run"
+            self.connection.define(name, self._settings(definition, reuse))  # type: ignore[union-attr]
+            self.defined[key] = name
+        return self.defined[key]
+
+    def _settings(self, definition: Definition, reuse: bool) -> List[str]:
+        max_age = definition.max_age if definition.max_age is not None else self.max_age
+        scope = "session" if definition.scope == "function" else definition.scope
+        settings = [f"scope={scope}", f"env={PYTHON}", f"reuse={'yes' if reuse else 'no'}", "age-from=creation", "retry-after=none",
+                    f"version={_source.version(definition.function, self.root)}", f"timeout={int(definition.timeout or self.timeout)}s",
+                    f"max-age={f'{max(1, int(max_age))}s' if max_age and reuse else 'none'}"]
+        doc = (definition.function.__doc__ or "").strip().splitlines()
+        if doc:
+            settings.append("doc=" + doc[0][:200])
+        if definition.watch:
+            settings.append("watch=" + "\n".join(os.path.join(self.root, w) for w in definition.watch))
+        return settings
+
+    # Fixtures that are set up.
+
+    def begin_handle(self, definition: Definition, request: Any) -> Handle:
+        handle = Handle(self, definition, definition.name(self.root))
+        handle.key = request._fixturedef  # type: ignore[attr-defined]
+        self.handles[request._fixturedef] = handle
+        if definition.unmovable and definition.asked_for_reuse and definition not in self._told_unmovable:
+            self._told_unmovable.add(definition)
+            if self.connection is not None and self.reuse:
+                warnings.warn(pytest.PytestWarning(
+                    f"fixture '{handle.title}' is not reused by later runs: {definition.unmovable}, so only the process that "
+                    "built it can end it; say reuse=False, or give teardown="))
+        return handle
+
+    def end_handle(self, handle: Handle) -> None:
+        if self.handles.get(handle.key) is handle:  # type: ignore[attr-defined]
+            del self.handles[handle.key]  # type: ignore[attr-defined]
+        if handle in self.writable:
+            self.writable.remove(handle)
+
+    def kept_handle(self, definition: Definition, full: str, place: str) -> Optional[Handle]:
+        """Between the tests of a function, or of all functions, the fixture stays set up in this process."""
+        handle = self.kept.get((definition, full, place))
+        if handle is None:
+            return None
+        if handle.view is not None and not handle.view.current and not definition.to_be_torn_down:
+            del self.kept[(definition, full, place)]
+            self.end_handle(handle)
+            return None
+        return handle
+
+    def keep(self, handle: Handle, full: str, place: str) -> Handle:
+        if handle.definition.scope in ("function", "definition"):
+            self.kept[(handle.definition, full, place)] = handle
+        return handle
+
+    def keeps(self, handle: Handle) -> bool:
+        return handle in self.kept.values()
+
+    def end_kept(self, nextitem: Optional[pytest.Item]) -> None:
+        """What was for one test function ends when another one follows."""
+        following = ""
+        if nextitem is not None and nextitem.parent is not None:
+            following = f"{nextitem.parent.nodeid}::{getattr(nextitem, 'originalname', None) or nextitem.name}"
+        for key, handle in list(self.kept.items()):
+            if nextitem is None or (key[0].scope == "definition" and key[2] != following):
+                del self.kept[key]
+                tear_down(self, handle)
+
+    # After a test.
+
+    def put_back(self, item: pytest.Item) -> None:
+        """Undoes what the test did to copy-on-write fixtures, and says so."""
+        told = []
+        for handle in self.writable:
+            view = handle.view
+            if view is None:
+                continue
+            changes = view.changes(4) if self.leaks else []
+            view.reset()
+            if changes and handle.definition.scope != "function":
+                offset, length = changes[0]
+                more = f" and {len(changes) - 1} other place(s)" if len(changes) > 1 else ""
+                told.append(f"{item.nodeid} changed the shared fixture '{handle.title}': {length} byte(s) from "
+                            f"{handle.stored.where(offset)}{more}")  # type: ignore[union-attr]
+        if told and self.strict:
+            pytest.fail("\n".join(told), pytrace=False)
+        for message in told:
+            warnings.warn(pytest.PytestWarning(message))
+
+    # The end.
+
+    def begin_closing(self) -> None:
+        """Nothing new is set up from here on: others need not wait for this process."""
+        if not self.is_closing and self.connection is not None:
+            self.is_closing = True
+            try:
+                self.connection.closing()
+            except FixdError:
+                pass
+
+    def give_up(self, handle: Handle) -> None:
+        """Exactly one process of the run, the last that could use the fixture, tears it down."""
+        view, definition = handle.view, handle.definition
+        last, note = False, None
+        try:
+            last, note = view.release(LAST_S if self.is_closing else 0)  # type: ignore[union-attr]
+        except FixdError as e:
+            # With the daemon everybody who could take over is gone; else somebody else has.
+            last = e.errno != errno.ETIMEDOUT and handle.generator is not None and not definition.tokens
+        if not last and not self.is_closing and handle.generator is not None:
+            self.deferred.append(handle)
+            return
+        generator = handle.generator
+        handle.view = handle.stored = None
+        if definition.tokens:
+            from .shared_session_scope import _tokens
+
+            handle.generator = None
+            if generator is not None:
+                _tokens.end(definition, generator, last)
+        elif last and generator is not None:
+            handle.finish()
+        elif last and note is not None:
+            _teardown.follow(note)
+        elif generator is not None:
+            leak(generator)
+
+    def adopt(self, pattern: str) -> None:
+        """Tears down what others have left behind."""
+        while True:
+            try:
+                found = self.connection.adopt(pattern)  # type: ignore[union-attr]
+            except FixdError:
+                return
+            if found is None:
+                return
+            problem = _teardown.follow_and_report(found[1])
+            if problem:
+                self.messages.append(problem)
+
+    def finish(self) -> None:
+        if self.connection is None:
+            return
+        self.begin_closing()
+        errors: List[BaseException] = []
+        for handle in self.deferred[::-1]:
+            try:
+                self.give_up(handle)
+            except Exception as e:
+                errors.append(e)
+        self.deferred.clear()
+        for error in errors:
+            self.messages.append(f"a clean-up failed: {type(error).__name__}: {error}")
+
+    def close(self) -> None:
+        if self.connection is None:
+            return
+        if not _is_worker(self.config):
+            self.adopt("*")
+        connection, self.connection = self.connection, None
+        connection.close()
+
+
+def _setting(config: pytest.Config, name: str) -> Any:
+    """The option, else the ini value, else the default."""
+    value = config.getoption(name)
+    if value is not None:
+        return value
+    value = config.getini(name)
+    if isinstance(value, str):
+        if not value:
+            return None
+        try:
+            return float(value)
+        except ValueError:
+            raise pytest.UsageError(f"{name} = {value}: allowed is a number of seconds") from None
+    return value
+
+
+def _seconds(text: str) -> float:
+    import argparse
+
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0
+    if not 0 < value < 1e9:
+        raise argparse.ArgumentTypeError(f"{text!r}: allowed is a number of seconds above 0")
+    return value
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("fixd", "fixtures shared by all processes and runs (fixd)")
+    group.addoption("--reuse-fixtures", action="store_true", default=None, dest="reuse_fixtures",
+                    help="use what earlier runs have built (default)")
+    group.addoption("--no-reuse-fixtures", action="store_false", dest="reuse_fixtures",
+                    help="build shared fixtures anew, once for this run")
+    group.addoption("--fixture-max-age", type=_seconds, metavar="SECS", help="build fixtures again that are older (default 600)")
+    group.addoption("--fixd-timeout", type=_seconds, metavar="SECS", help="how long a fixture may take to build (default 600)")
+    group.addoption("--fixd-leaks", action="store_true", default=None, help="warn when a test changes a shared fixture")
+    group.addoption("--fixd-strict", action="store_true", default=None, help="a test that changes a shared fixture is an error")
+    group.addoption("--session-status", action="store_true", help="show this project's shared fixtures, and exit")
+    group.addoption("--cleanup", action="store_true", help="forget this project's shared fixtures, and exit")
+    group.addoption("--fixd-cleanup", action="store_true", dest="cleanup", help="the same")
+    group.addoption("--daemon", action="store_true", help="start the daemon, and exit")
+    group.addoption("--daemon-status", action="store_true", help="show the daemon, and exit")
+    group.addoption("--daemon-stop", action="store_true", help="tear all fixtures down, stop the daemon, and exit")
+    parser.addini("reuse_fixtures", "use what earlier runs have built", type="bool", default=True)
+    parser.addini("fixture_max_age", "seconds after which a shared fixture is built again", default="600")
+    parser.addini("fixd_timeout", "seconds that a shared fixture may take to build", default="600")
+    parser.addini("fixd_leaks", "warn when a test changes a shared fixture", type="bool", default=False)
+    parser.addini("fixd_strict", "a test that changes a shared fixture is an error", type="bool", default=False)
+    parser.addini("fixd_socket", "where the daemon listens", default="")
+
+
+# Options that do something else than run tests.
+
+def _print_fixctl(runtime: Runtime, arguments: List[str], own_session: bool) -> int:
+    done = _daemon.fixctl(runtime.socket, arguments, runtime.root if own_session else None)
+    sys.stdout.write(done.stdout)
+    sys.stderr.write(done.stderr)
+    return done.returncode
+
+
+def _session_status(runtime: Runtime) -> int:
+    return _print_fixctl(runtime, ["status"], True)
+
+
+def _daemon_status(runtime: Runtime) -> int:
+    return _print_fixctl(runtime, ["status"], False)
+
+
+def _tear_all_down(runtime: Runtime) -> None:
+    """The second halves of what is forgotten run here."""
+    try:
+        runtime.connection = _daemon.connect(runtime.socket, may_start=False)
+        runtime.connection.join(runtime.root)
+    except (FixdError, _daemon.NoDaemon):
+        runtime.connection = None
+        return
+    runtime.adopt("*")
+    runtime.connection.close()
+    runtime.connection = None
+    for message in runtime.messages:
+        print(f"fixd: {message}", file=sys.stderr)
+
+
+def _cleanup(runtime: Runtime) -> int:
+    code = _print_fixctl(runtime, ["cleanup", "--all"], True)
+    if code == 0:
+        _tear_all_down(runtime)
+    return 1 if runtime.messages else code
+
+
+def _daemon_start(runtime: Runtime) -> int:
+    try:
+        _daemon.connect(runtime.socket, may_start=True).close()
+    except _daemon.NoDaemon as e:
+        print(f"fixd: {e}", file=sys.stderr)
+        return 3
+    print(f"fixd listens on {runtime.socket}")
+    return 0
+
+
+def _daemon_stop(runtime: Runtime) -> int:
+    if _daemon.fixctl(runtime.socket, ["cleanup", "--all"], runtime.root).returncode == 0:
+        _tear_all_down(runtime)
+    return _print_fixctl(runtime, ["stop"], False)
+
+
+_COMMANDS = {"session_status": _session_status, "cleanup": _cleanup, "daemon": _daemon_start, "daemon_status": _daemon_status,
+             "daemon_stop": _daemon_stop}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> Optional[int]:
+    for option, command in _COMMANDS.items():
+        if config.getoption(option):
+            runtime = Runtime(config)
+            os.environ["FIXD_SOCKET"] = runtime.socket
+            try:
+                return command(runtime)
+            except (_daemon.NoDaemon, FixdError) as e:
+                print(f"fixd: {getattr(e, 'strerror', None) or e}", file=sys.stderr)
+                return 3
+    return None
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[_runtime_key] = Runtime(config)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionstart(session: pytest.Session) -> None:
+    runtime = runtime_of(session.config)
+    if session.config.option.collectonly or getattr(session.config.option, "showfixtures", False):
+        return
+    runtime.connect()
+    if runtime.connection is not None and not _is_worker(session.config):
+        runtime.adopt("*")  # what a run that was killed has left behind
+
+
+def pytest_report_header(config: pytest.Config) -> Optional[str]:
+    runtime = runtime_of(config)
+    if runtime.connection is not None:
+        return f"fixd: {runtime.socket}{'' if runtime.reuse else ', fixtures of earlier runs are not used'}"
+    if runtime.disabled:
+        return "fixd: warning: FIXD_DISABLE is set: every process builds its fixtures itself"
+    if runtime.problem:
+        return f"fixd: warning: every process builds its fixtures itself: {runtime.problem}"
+    return None
+
+
+@pytest.hookimpl(hookwrapper=True, tryfirst=True)
+def pytest_fixture_setup(fixturedef: Any, request: Any) -> Iterator[None]:
+    """With --setup-show: whether a shared fixture was built, or where it came from."""
+    yield
+    config = request.config
+    handle = runtime_of(config).handles.get(fixturedef)
+    if handle is None or not config.option.setupshow or not hasattr(fixturedef.func, "_fixd"):
+        return
+    capture = config.pluginmanager.getplugin("capturemanager")
+    if capture:
+        capture.suspend_global_capture()
+    writer = config.get_terminal_writer()
+    writer.write(f" ({handle.how})")
+    writer.flush()
+    if capture:
+        capture.resume_global_capture()
+
+
+@pytest.hookimpl(hookwrapper=True, tryfirst=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: Optional[pytest.Item]) -> Iterator[None]:
+    runtime = runtime_of(item.config)
+    if nextitem is None:
+        runtime.begin_closing()
+    outcome = yield
+    if runtime.connection is not None:
+        if nextitem is not None:
+            runtime.end_kept(nextitem)
+        runtime.put_back(item)
+    return outcome
+
+
+# The innermost wrapper: after the last fixtures have ended, before the terminal's summary.
+@pytest.hookimpl(hookwrapper=True, trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> Iterator[None]:
+    runtime = runtime_of(session.config)
+    runtime.begin_closing()
+    yield
+    if runtime.connection is None:
+        return
+    try:
+        runtime.end_kept(None)
+    except Exception as e:
+        runtime.messages.append(f"a clean-up failed: {type(e).__name__}: {e}")
+    runtime.finish()
+    if not _is_worker(session.config):
+        runtime.adopt("*")
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    messages = runtime_of(config).messages
+    if messages:
+        terminalreporter.section("fixd", yellow=True)
+        for message in messages:
+            terminalreporter.line(message)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    runtime = config.stash.get(_runtime_key, None)
+    if runtime is not None:
+        runtime.close()
+        for message in runtime.messages if _is_worker(config) else ():
+            print(f"fixd: {message}", file=sys.stderr)

@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: MIT
+"""Tests of the plugin: real projects, real pytest processes, real daemons.  With FIXD_TAP=1 the results are TAP."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+
+import pytest
+
+BUILD = os.environ.get("FIXD_BUILD", os.getcwd())
+PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+LIMIT = 120
+
+_tap = []
+_here = {"reports": False}
+
+
+def pytest_configure(config):
+    # The workers of this run have nothing to say on their own.
+    _here["reports"] = os.environ.get("FIXD_TAP") == "1" and not hasattr(config, "workerinput")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_logreport(report):
+    if not _here["reports"]:
+        return
+    title = report.nodeid.split("/")[-1]
+    if report.when == "call" or report.outcome != "passed":
+        ok = "ok" if report.outcome in ("passed", "skipped") else "not ok"
+        why = f" # SKIP {report.longrepr[2]}" if report.outcome == "skipped" else f" # {report.duration:.2f} s"
+        if report.failed:
+            for line in str(report.longrepr).splitlines()[-60:]:
+                print(f"# {line}", file=sys.__stdout__)
+        _tap.append(title)
+        print(f"{ok} {len(_tap)} - {title}{why}", file=sys.__stdout__, flush=True)
+
+
+def pytest_sessionfinish():
+    if _here["reports"]:
+        print(f"1..{len(_tap)}", file=sys.__stdout__, flush=True)
+
+
+class Result:
+    def __init__(self, code, output):
+        self.code, self.output = code, output
+
+    def outcomes(self):
+        """{"passed": 3, ...} of the summary line."""
+        found = re.findall(r"(\d+) (passed|failed|errors?|skipped|warnings?|deselected|xfailed)", self.output.splitlines()[-1])
+        return {("error" if k.startswith("error") else k.rstrip("s") if k.startswith("warning") else k): int(n) for n, k in found}
+
+    def passed(self, n):
+        assert self.code == 0 and self.outcomes().get("passed") == n, self.output
+        return self
+
+
+class Project:
+    """A directory with tests, and a daemon of its own."""
+
+    def __init__(self, path):
+        self.path = path
+        self.home = os.path.join(path, ".home")
+        os.makedirs(self.home, mode=0o700)
+        self.env = {k: v for k, v in os.environ.items() if not k.startswith(("FIXD_", "PYTEST_"))}
+        self.env.update(PYTHONPATH=PACKAGE, PYTHONDONTWRITEBYTECODE="1", LOG=self.file("log"), FIXD_BIN=BUILD,
+                        FIXD_LIBRARY=os.path.join(BUILD, ".libs", "libfixd.so.0"), FIXD_BUILDER=os.path.join(BUILD, "fixd-builder"),
+                        XDG_RUNTIME_DIR=self.home, NO_COLOR="1")
+        self.env.pop("COLUMNS", None)
+
+    def file(self, name):
+        return os.path.join(self.path, name)
+
+    def write(self, name, text):
+        path = self.file(name)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "w") as f:
+            f.write(textwrap.dedent(text))
+        return path
+
+    def conftest(self, text, name="conftest.py"):
+        """With log(), which writes a line that log_lines() reads."""
+        self.write(name, "import os, fixd, pytest\n\ndef log(line):\n    with open(os.environ['LOG'], 'a') as f:\n"
+                         "        f.write(f'{line}\\n')\n\n" + textwrap.dedent(text))
+
+    def log(self):
+        try:
+            with open(self.file("log")) as f:
+                return f.read().splitlines()
+        except FileNotFoundError:
+            return []
+
+    def count(self, line):
+        return self.log().count(line)
+
+    def forget(self):
+        if os.path.exists(self.file("log")):
+            os.remove(self.file("log"))
+
+    def start(self, *args, env=None, cwd=None):
+        return subprocess.Popen([sys.executable, "-m", "pytest", "-p", "fixd.plugin", "-p", "no:cacheprovider", "-q", *args],
+                                cwd=cwd or self.path, env={**self.env, **(env or {})}, stdout=subprocess.PIPE,
+                                stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, text=True, start_new_session=True)
+
+    def run(self, *args, env=None, cwd=None):
+        process = self.start(*args, env=env, cwd=cwd)
+        try:
+            output = process.communicate(timeout=LIMIT)[0]
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise AssertionError("pytest hung:\n" + process.communicate()[0]) from None
+        return Result(process.returncode, output)
+
+    def fixctl(self, *args):
+        return subprocess.run([os.path.join(BUILD, "fixctl"), "--socket", os.path.join(self.home, "fixd", "socket"), *args],
+                              capture_output=True, text=True, env=self.env)
+
+    def close(self):
+        self.fixctl("stop")
+
+
+@pytest.fixture
+def project(tmp_path):
+    # Short: the path of a socket has 108 bytes.
+    path = os.path.realpath(os.path.join("/tmp", f"fixd-py-{os.getpid()}-{time.monotonic_ns()}"))
+    os.mkdir(path)
+    p = Project(path)
+    yield p
+    p.close()
+    shutil.rmtree(path, ignore_errors=True)
+
+
+def wait_for(condition, what):
+    end = time.monotonic() + LIMIT
+    while not condition():
+        assert time.monotonic() < end, f"waited for: {what}"
+        time.sleep(0.01)

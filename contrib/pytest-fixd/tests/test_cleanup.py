@@ -1,0 +1,347 @@
+# SPDX-License-Identifier: MIT
+"""The second half of a fixture runs exactly once, whatever happens to the run."""
+
+import json
+import os
+import signal
+import subprocess
+
+import pytest
+
+from conftest import wait_for
+
+DISTS = ["load", "loadfile", "loadscope", "worksteal", "each"]
+SERVER = """
+    @fixd.fixture(scope="session", reuse=False)
+    def server():
+        log("up")
+        port = 8080
+        yield port
+        assert port == 8080
+        log("down")
+    """
+MANY = """
+    import os, pytest, time
+    @pytest.mark.parametrize("n", range(12))
+    def test_many({fixtures}, n):
+        {body}
+        time.sleep(0.01)
+    """
+
+
+def many(fixtures="server", body="assert server == 8080"):
+    return MANY.format(fixtures=fixtures, body=body)
+
+
+def once(project, n=1):
+    assert sorted(project.log()) == sorted(["up", "down"] * n), project.log()
+
+
+@pytest.mark.parametrize("workers", ["0", "1", "2", "8"])
+def test_generator(project, workers):
+    project.conftest(SERVER)
+    project.write("test_it.py", many())
+    for n in (1, 2):
+        project.run("-n", workers).passed(12)
+        once(project, n)
+
+
+@pytest.mark.parametrize("dist", DISTS)
+def test_dist(project, dist):
+    if dist == "worksteal" and "worksteal" not in project.run("--help").output:
+        pytest.skip("this pytest-xdist has no worksteal")
+    project.conftest(SERVER)
+    for name in "abcd":
+        project.write(f"test_{name}.py", many())
+    done = project.run("-n", "3", "--dist", dist)
+    assert done.code == 0, done.output
+    once(project)
+
+
+@pytest.mark.parametrize("workers", ["0", "2", "4"])
+@pytest.mark.parametrize("option", ["-x", "--maxfail=2"])
+def test_early_stop(project, workers, option):
+    project.conftest(SERVER)
+    project.write("test_it.py", many(body="assert n < 3"))
+    assert project.run("-n", workers, option).code in (1, 2)
+    once(project)
+
+
+def test_failing_tests(project):
+    project.conftest(SERVER)
+    project.write("test_it.py", many(body="assert n % 2"))
+    project.run("-n", "2")
+    once(project)
+
+
+@pytest.mark.parametrize("workers", ["0", "3"])
+def test_getfixturevalue(project, workers):
+    project.conftest(SERVER)
+    project.write("test_it.py", many("request", "assert request.getfixturevalue('server') == 8080"))
+    project.run("-n", workers).passed(12)
+    once(project)
+
+
+def test_worker_that_has_not_built_is_killed(project):
+    project.conftest(SERVER + """
+    @pytest.fixture(scope="session")
+    def slow(server, worker_id):
+        return worker_id
+    """)
+    project.write("test_it.py", """
+        import os, signal, pytest, time
+        @pytest.mark.parametrize("n", range(12))
+        def test(server, n, worker_id):
+            time.sleep(0.05)
+            if n == 11:
+                os.kill(os.getpid(), signal.SIGKILL)
+        """)
+    project.run("-n", "3")
+    once(project)
+
+
+def test_builder_is_killed(project):
+    """Its note lets another process do what it would have done."""
+    project.conftest("""
+        @fixd.fixture(scope="session", reuse=False)
+        def server():
+            log("up")
+            with open("pid", "w") as f:
+                f.write(str(os.getpid()))
+            port = 8080
+            yield port
+            try:
+                assert port == 8080
+            finally:
+                log("down")
+        """)
+    project.write("test_it.py", """
+        import os, signal, pytest, time
+        @pytest.mark.parametrize("n", range(20))
+        def test(server, n):
+            time.sleep(0.02)
+            if n == 15:
+                os.kill(int(open("pid").read()), signal.SIGKILL)
+            time.sleep(0.02)
+        """)
+    project.run("-n", "3")
+    once(project)
+
+
+def test_all_workers_are_killed(project):
+    project.conftest(SERVER)
+    project.write("test_it.py", """
+        import os, signal
+        def test(server): os.kill(os.getpid(), signal.SIGKILL)
+        """)
+    project.run("-n", "1", "--max-worker-restart=0")
+    once(project)
+
+
+def test_whole_run_is_killed(project):
+    """The next run finds what is left, and ends it."""
+    project.conftest(SERVER)
+    project.write("test_it.py", "import time\ndef test(server): time.sleep(100)\n")
+    process = project.start()
+    wait_for(lambda: project.log() == ["up"], "the fixture")
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    project.write("test_it.py", "def test(): pass\n")
+    project.run().passed(1)
+    once(project)
+
+
+def test_what_only_the_builder_could_end(project):
+    project.conftest("""
+        import contextlib
+        @contextlib.contextmanager
+        def running():
+            log("up")
+            yield 8080
+            log("down")
+        @fixd.fixture(scope="session", reuse=False)
+        def server():
+            with running() as port:
+                yield port
+        """)
+    project.write("test_it.py", many())
+    project.run("-n", "3").passed(12)
+    once(project)
+    project.forget()
+    project.write("test_it.py", "import os, signal\ndef test(server): os.kill(os.getpid(), signal.SIGKILL)\n")
+    killed = project.run("-n", "1", "--max-worker-restart=0")
+    assert project.log() == ["up"]
+    assert "the clean-up of fixture 'conftest.py::server' could not be run: its builder was killed" in killed.output
+    assert "it yields inside a 'with' block" in killed.output
+
+
+@pytest.mark.parametrize("workers", ["0", "3"])
+def test_interrupted(project, workers):
+    project.conftest(SERVER)
+    project.write("test_it.py", """
+        import os, pytest, time
+        @pytest.mark.parametrize("n", range(6))
+        def test(server, n):
+            open(f"started-{n}", "w").close()
+            time.sleep(0.1 if n else 30)
+        """)
+    process = project.start("-n", workers)
+    wait_for(lambda: os.path.exists(project.file("started-0")), "the first test")
+    os.killpg(process.pid, signal.SIGINT)
+    output = process.communicate(timeout=100)[0]
+    wait_for(lambda: len(project.log()) >= 2, f"the clean-up after {output}")
+    once(project)
+
+
+def test_narrower_scopes(project):
+    project.conftest("""
+        @fixd.fixture(scope="module", reuse=False)
+        def server(request):
+            log("up")
+            yield request.node.nodeid
+            log("down")
+        """)
+    for name in "abc":
+        project.write(f"test_{name}.py", many(body="assert server == request.node.nodeid.split('::')[0]", fixtures="server, request"))
+    for n, workers in enumerate(["0", "3"], 1):
+        project.run("-n", workers).passed(36)
+        once(project, 3 * n)
+
+
+@pytest.mark.parametrize("workers", ["0", "3"])
+def test_function_scope(project, workers):
+    project.conftest("""
+        @fixd.fixture(reuse=False)
+        def server():
+            log("up")
+            yield [8080]
+            log("down")
+        """)
+    project.write("test_it.py", many(body="assert server == [8080]; server.append(1)"))
+    project.run("-n", workers).passed(12)
+    once(project)
+
+
+def test_order(project):
+    """Dependents end first."""
+    project.conftest("""
+        @fixd.fixture(scope="session", reuse=False)
+        def a():
+            yield 1
+            log("a")
+        @fixd.fixture(scope="session", reuse=False)
+        def b(a):
+            yield 2
+            log("b")
+        @fixd.fixture(scope="session", reuse=False)
+        def c(b):
+            yield 3
+            log("c")
+        """)
+    project.write("test_it.py", many("c", "assert c == 3"))
+    for workers in ("0", "3"):
+        project.forget()
+        project.run("-n", workers).passed(12)
+        assert project.log() == ["c", "b", "a"]
+
+
+REUSED = """
+    VERSION = {version}
+    @fixd.fixture(scope="session")
+    def server():
+        log(f"up {{VERSION}}")
+        name = f"server {{VERSION}}"
+        yield name
+        log(f"down {{name}}")
+    """
+
+
+def test_reused_ends_when_it_is_retired(project):
+    project.conftest(REUSED.format(version=1))
+    project.write("test_it.py", many(body="assert server.startswith('server')"))
+    for workers in ("0", "2"):
+        project.run("-n", workers).passed(12)
+    assert project.log() == ["up 1"]
+    project.conftest(REUSED.format(version=2))
+    project.run("-n", "2").passed(12)
+    assert project.log() == ["up 1", "down server 1", "up 2"], "before it is built anew"
+    assert project.run("--cleanup").code == 0
+    assert project.log() == ["up 1", "down server 1", "up 2", "down server 2"]
+
+
+def test_reused_ends_when_the_daemon_is_stopped(project):
+    project.conftest(REUSED.format(version=1))
+    project.write("test_it.py", many(body="assert server == 'server 1'"))
+    project.run().passed(12)
+    assert project.run("--daemon-stop").code == 0
+    assert project.log() == ["up 1", "down server 1"]
+
+
+def test_teardown_function(project):
+    project.conftest("""
+        def stop(data): log(f"down {data}")
+        @fixd.fixture(scope="session", reuse=False, teardown=stop)
+        def server():
+            log("up")
+            return 8080
+        """)
+    project.write("test_it.py", many())
+    for workers in ("0", "3"):
+        project.forget()
+        project.run("-n", workers).passed(12)
+        assert project.log() == ["up", "down 8080"]
+    refused = project.write("test_bad.py", "import fixd\n@fixd.fixture(teardown=len)\ndef f(): yield 1\n")
+    assert "its second half is its teardown" in project.run(refused).output
+
+
+def test_reused_that_cannot_be_ended_later(project):
+    project.conftest("""
+        import threading
+        @fixd.fixture(scope="session")
+        def server():
+            lock = threading.Lock()
+            yield 8080
+            lock.acquire()
+        """)
+    project.write("test_it.py", many())
+    done = project.run()
+    assert "the second half of fixture 'conftest.py::server' cannot be run in a later run: it needs 'lock'" in done.output
+    assert "say reuse=False, or give teardown=" in done.output
+
+
+def test_reused_with_a_block_lives_as_long_as_the_run(project):
+    project.conftest("""
+        import tempfile
+        @fixd.fixture(scope="session")
+        def directory():
+            log("up")
+            with tempfile.TemporaryDirectory() as name:
+                yield name
+            log("down")
+        """)
+    project.write("test_it.py", many("directory", "assert os.path.isdir(directory)"))
+    for n in (1, 2):
+        done = project.run("-n", "2").passed(12)
+        once(project, n)
+    assert "is not reused by later runs: it yields inside a 'with' block" in done.output
+
+
+def test_failing_clean_up_is_told(project):
+    project.conftest("""
+        @fixd.fixture(scope="session", reuse=False)
+        def server():
+            yield 1
+            raise OSError("it does not stop")
+        """)
+    project.write("test_it.py", "def test(server): pass\n")
+    done = project.run()
+    assert done.outcomes() == {"passed": 1, "error": 1} and "it does not stop" in done.output
+
+
+def test_nothing_is_left_of_the_daemon_s(project):
+    project.conftest(SERVER)
+    project.write("test_it.py", many())
+    project.run("-n", "4").passed(12)
+    status = json.loads(project.fixctl("status", "--json").stdout)
+    assert [s["instances"] for s in status["sessions"]] == [[], []]
+    assert status["daemon"]["memory_bytes"] == 0

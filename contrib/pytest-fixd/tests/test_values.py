@@ -1,0 +1,254 @@
+# SPDX-License-Identifier: MIT
+"""What can be shared, and how it looks in a test."""
+
+import pytest
+
+IN_REGION = "0x7e8000000000 <= {0} < 0x7f0000000000"
+
+
+def test_kinds(project):
+    project.conftest("""
+        import datetime
+        @fixd.fixture(scope="session", params=[b"", b"\\0bytes", "", "str \\u00e4", "\\ud800", {"a": [1, None]}, (1, 2), 10**30,
+                                               datetime.date(2026, 1, 1), {1, 2}], ids=repr)
+        def value(request): return request.param
+        """)
+    project.write("test_it.py", """
+        def test(value, request):
+            want = request.node.callspec.params["value"]
+            assert value == want and type(value) is type(want)
+        """)
+    project.run("-n", "2").passed(10)
+    project.run().passed(10)
+
+
+def test_json(project):
+    project.conftest("""
+        @fixd.fixture(scope="session", serializer="json")
+        def value(): return {"a": (1, 2)}
+        """)
+    project.write("test_it.py", "def test(value): assert value == {'a': [1, 2]}\n")
+    project.run().passed(1)
+
+
+def test_arrays_are_the_image(project):
+    pytest.importorskip("numpy")
+    project.conftest("""
+        import numpy
+        @fixd.fixture(scope="session")
+        def arrays(): return {"a": numpy.arange(100000), "b": [numpy.ones((50, 50), dtype="f4")], "c": "text"}
+        """)
+    project.write("test_it.py", f"""
+        import numpy, pytest
+        def test_place(arrays):
+            for a in (arrays["a"], arrays["b"][0]):
+                assert {IN_REGION.format('a.ctypes.data')} and not a.flags.writeable
+            assert arrays["a"].sum() == 4999950000 and arrays["b"][0].sum() == 2500 and arrays["c"] == "text"
+        def test_read_only(arrays):
+            with pytest.raises(ValueError, match="read-only"):
+                arrays["a"][0] = 1
+        """)
+    project.run().passed(2)
+    project.run("-n", "2").passed(2)
+
+
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_writable_is_pristine_for_each_test(project, workers):
+    pytest.importorskip("numpy")
+    project.conftest("""
+        import numpy
+        @fixd.fixture(scope="module", writable=True)
+        def shared(): return numpy.zeros(1000)
+        @fixd.fixture
+        def mine(): return numpy.zeros(1000)
+        @fixd.fixture
+        def plain(): return {"count": 0}
+        """)
+    project.write("test_it.py", """
+        import pytest
+        @pytest.mark.parametrize("n", range(6))
+        def test(shared, mine, plain, n):
+            assert shared.sum() == 0 and mine.sum() == 0 and plain == {"count": 0}
+            shared[n] = mine[n] = plain["count"] = n + 1
+            assert shared.sum() == n + 1
+        """)
+    for _ in range(2):
+        project.run("-n", workers).passed(6)
+
+
+def test_arrays_outlive_the_fixture(project):
+    """Somebody kept it: its memory stays."""
+    pytest.importorskip("numpy")
+    project.conftest("""
+        import numpy
+        kept = []
+        @fixd.fixture(scope="module")
+        def array(): return numpy.arange(1000000)
+        """)
+    project.write("test_a.py", "def test(array):\n    import conftest\n    conftest.kept.append(array[5:])\n")
+    project.write("test_b.py", """
+        def test():
+            import conftest, gc
+            gc.collect()
+            assert conftest.kept[0].sum() == 499999500000 - 10
+        """)
+    project.run().passed(2)
+
+
+def test_serializer_and_parse(project):
+    project.conftest("""
+        import datetime
+        iso = fixd.Serializer(lambda value: value.isoformat(), datetime.datetime.fromisoformat)
+
+        class Client:
+            def __init__(self, port): self.port = port
+
+        @fixd.fixture(scope="session", serializer=iso)
+        def when(): return datetime.datetime(2026, 1, 2)
+
+        @fixd.fixture(scope="session", parse=Client)
+        def client():
+            log("port")
+            return 8080
+        """)
+    project.write("test_it.py", """
+        import datetime, pytest
+        @pytest.mark.parametrize("n", range(4))
+        def test(when, client, n): assert when == datetime.datetime(2026, 1, 2) and client.port == 8080
+        """)
+    project.run("-n", "2").passed(4)
+    assert project.log() == ["port"]
+
+
+def test_what_cannot_be_shared(project):
+    project.conftest("""
+        import threading
+        @fixd.fixture(scope="session")
+        def lock():
+            log("built")
+            return threading.Lock()
+        """)
+    project.write("test_it.py", "def test_1(lock): pass\ndef test_2(lock): pass\n")
+    done = project.run()
+    assert done.outcomes() == {"error": 2} and "a lock cannot be put into shared memory" in done.output
+    assert project.count("built") == 1
+
+
+def test_bad_arguments(project):
+    for arguments, words in [("scope='world'", "allowed are session"), ("serializer='yaml'", "allowed are auto, pickle, json"),
+                             ("serializer=3", "has the functions dumps and loads")]:
+        project.write("conftest.py", f"import fixd\n@fixd.fixture({arguments})\ndef data(): return 1\n")
+        project.write("test_it.py", "def test(data): pass\n")
+        assert words in project.run().output
+    project.write("conftest.py", "import fixd\n@fixd.fixture\nasync def data(): return 1\n")
+    assert "is async" in project.run().output
+
+
+def test_counter_passes_on_every_rerun(project):
+    """The counter of the rpytest documentation, which may fail there."""
+    project.conftest("""
+        @fixd.fixture(scope="session")
+        def counter():
+            log("built")
+            return {"count": 0}
+        """)
+    project.write("test_it.py", "def test_increment(counter):\n    counter['count'] += 1\n    assert counter['count'] == 1\n")
+    for _ in range(3):
+        project.run().passed(1)
+    assert project.count("built") == 1
+
+
+LEAKY = """
+    import numpy
+    @fixd.fixture(scope="session", writable=True)
+    def matrix(): return numpy.zeros(1000)
+    """
+
+
+def test_leaks_are_told(project):
+    pytest.importorskip("numpy")
+    project.conftest(LEAKY)
+    project.write("test_it.py", "def test_bad(matrix): matrix[10] = 1\ndef test_good(matrix): assert matrix.sum() == 0\n")
+    told = project.run("--fixd-leaks")
+    assert told.outcomes() == {"passed": 2, "warning": 1}, told.output
+    assert "test_it.py::test_bad changed the shared fixture 'conftest.py::matrix'" in told.output
+    assert "byte 86 of the array" in told.output or "byte 80 of the array" in told.output, told.output
+    assert "changed" not in project.run().output
+    strict = project.run("--fixd-strict")
+    assert strict.outcomes() == {"passed": 2, "error": 1} and "test_bad changed" in strict.output
+    project.write("pytest.ini", "[pytest]\nfixd_strict = true\n")
+    assert project.run().outcomes() == {"passed": 2, "error": 1}
+
+
+# Errors.
+
+@pytest.mark.parametrize("workers", ["0", "4"])
+def test_failing_fixture_is_built_once(project, workers):
+    project.conftest("""
+        def deep(): raise ZeroDivisionError("of the builder")
+        @fixd.fixture(scope="session")
+        def data():
+            log("tried")
+            deep()
+        """)
+    project.write("test_it.py", """
+        import pytest
+        @pytest.mark.parametrize("n", range(8))
+        def test(data, n): pass
+        """)
+    done = project.run("-n", workers)
+    assert done.outcomes() == {"error": 8}, done.output
+    assert project.count("tried") == 1
+    assert done.output.count("ZeroDivisionError: of the builder") >= 8 and "in deep" in done.output or "def deep" in done.output
+    project.run("-n", workers)
+    assert project.count("tried") == 2, "the next run tries again"
+
+
+def test_skip_in_a_fixture(project):
+    project.conftest("""
+        @fixd.fixture(scope="session")
+        def data(): pytest.skip("no data here")
+        """)
+    project.write("test_it.py", "import pytest\n@pytest.mark.parametrize('n', range(4))\ndef test(data, n): pass\n")
+    assert project.run("-n", "2").outcomes() == {"skipped": 4}
+
+
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_without_a_daemon(project, workers):
+    project.conftest("""
+        @fixd.fixture(scope="session")
+        def data():
+            log("built")
+            yield [1]
+            log("ended")
+        @fixd.fixture(scope="session", parse=len)
+        def parsed(): return "abc"
+        @fixd.fixture
+        def mine(data): return {"n": 0}
+        """)
+    project.write("test_it.py", """
+        import pytest
+        @pytest.mark.parametrize("n", range(4))
+        def test(data, parsed, mine, n):
+            assert data == [1] and parsed == 3 and mine == {"n": 0}
+            mine["n"] = 1
+        """)
+    disabled = project.run("-n", workers, "-v", env={"FIXD_DISABLE": "1"})
+    disabled.passed(4)
+    assert disabled.output.count("fixd: warning: FIXD_DISABLE is set") == 1
+    n = max(1, int(workers))
+    assert project.count("built") == n and project.count("ended") == n
+    broken = project.run("-n", workers, "-v", env={"FIXD_BIN": "/nowhere"})
+    broken.passed(4)
+    assert "every process builds its fixtures itself: the program fixd is not installed" in broken.output
+    assert not project.fixctl("status").returncode == 0
+
+
+def test_daemon_that_cannot_start(project):
+    project.write("fixd", "#!/bin/sh\necho 'it is broken' >&2\nexit 1\n")
+    import os
+
+    os.chmod(project.file("fixd"), 0o755)
+    project.write("test_it.py", "import fixd\n@fixd.fixture\ndef data(): return 1\ndef test(data): assert data == 1\n")
+    done = project.run("-v", env={"FIXD_BIN": project.path})
+    assert "fixd did not start: it is broken" in done.passed(1).output
