@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Tests of the plugin: real projects, real pytest processes, real daemons.  With FIXD_TAP=1 the results are TAP."""
+"""Tests of the plugin: real projects, real pytest processes, real daemons.  The results also go to $FIXD_TAP, as TAP."""
 
 import os
 import re
@@ -17,17 +17,18 @@ PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 LIMIT = 120
 
 _tap = []
-_here = {"reports": False}
+_here = {"file": None}
 
 
 def pytest_configure(config):
     # The workers of this run have nothing to say on their own.
-    _here["reports"] = os.environ.get("FIXD_TAP") == "1" and not hasattr(config, "workerinput")
+    if os.environ.get("FIXD_TAP") and not hasattr(config, "workerinput"):
+        _here["file"] = open(os.environ["FIXD_TAP"], "w")
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_runtest_logreport(report):
-    if not _here["reports"]:
+    if not _here["file"]:
         return
     title = report.nodeid.split("/")[-1]
     if report.when == "call" or report.outcome != "passed":
@@ -35,14 +36,14 @@ def pytest_runtest_logreport(report):
         why = f" # SKIP {report.longrepr[2]}" if report.outcome == "skipped" else f" # {report.duration:.2f} s"
         if report.failed:
             for line in str(report.longrepr).splitlines()[-60:]:
-                print(f"# {line}", file=sys.__stdout__)
+                print(f"# {line}", file=_here["file"])
         _tap.append(title)
-        print(f"{ok} {len(_tap)} - {title}{why}", file=sys.__stdout__, flush=True)
+        print(f"{ok} {len(_tap)} - {title}{why}", file=_here["file"], flush=True)
 
 
 def pytest_sessionfinish():
-    if _here["reports"]:
-        print(f"1..{len(_tap)}", file=sys.__stdout__, flush=True)
+    if _here["file"]:
+        print(f"1..{len(_tap)}", file=_here["file"], flush=True)
 
 
 class Result:
