@@ -186,6 +186,7 @@ void fixd_closing(struct fixd *f);
  * This member of a run will not use the image of `v` again, which stays mapped until fixd_detach(). Exactly one member of the
  * run, the last that could use it, gets 1 and then tears it down; *note (to be freed) and *note_size are what the builder left
  * for that. All others get 0. With `timeout_ms` it waits until nobody else could use the image, and with 0 it asks.
+ * An image that later runs use, too (reuse=yes), has no last one: it is torn down when it is retired, by who adopts it.
  * -ETIMEDOUT: others still could. -ENOTCONN: it is in no run. Since: 0.1
  */
 int fixd_release(struct fixd_view *v, int timeout_ms, void **note, size_t *note_size);

@@ -31,7 +31,6 @@ struct fixd_build {
 	struct space space;
 	char *name, *scope_key;
 	unsigned flags;
-	int timeout_ms;
 };
 
 struct local_image {
@@ -112,7 +111,6 @@ static int build_new(struct fixd *f, const char *name, const struct fixd_options
 	__atomic_add_fetch(&f->refs, 1, __ATOMIC_RELAXED);
 	b->channel = channel;
 	b->flags = o ? o->flags : 0;
-	b->timeout_ms = o ? o->timeout_ms : 0;
 	b->name = strdup(name);
 	b->scope_key = strdup(o && o->scope_key ? o->scope_key : "");
 	snprintf(label, sizeof label, "fixd:%s", name);
@@ -165,13 +163,16 @@ void *fixd_build_memory(struct fixd_build *b, size_t size)
 	return b->space.base;
 }
 
-static int take_answer(struct fixd_build *b)
+/* *fd: of the image that was published; -1 when none was. */
+static int take_answer(struct fixd_build *b, struct wire_image *im, int *fd)
 {
 	char message[sizeof(struct offer_answer) + OFFER_SENTENCE_MAX];
 	struct pollfd p = { .fd = b->channel, .events = POLLIN };
 	struct offer_answer a;
-	size_t n_fds = 0;
+	size_t n_fds = 1;
 	ssize_t n;
+
+	*fd = -1;
 
 	do
 		n = poll(&p, 1, ANSWER_MS);
@@ -179,10 +180,15 @@ static int take_answer(struct fixd_build *b)
 	if (n == 0)
 		return fixd_fail_with(b->fixd, -ETIMEDOUT, "the daemon at %s has not answered within %d s", b->fixd->path,
 				      ANSWER_MS / 1000);
-	n = socket_receive(b->channel, message, sizeof message, NULL, &n_fds, MSG_DONTWAIT);
+	n = socket_receive(b->channel, message, sizeof message, fd, &n_fds, MSG_DONTWAIT);
+	if (n_fds == 0)
+		*fd = -1;
+	if (n == -EMFILE)
+		return fixd_fail_with(b->fixd, -EMFILE, "this process has no descriptor left for '%s'", b->name);
 	if (n < (ssize_t)sizeof a)
 		return fixd_fail_with(b->fixd, -EAGAIN, "'%s' was not wanted any more when it was built; begin again", b->name);
 	memcpy(&a, message, sizeof a);
+	*im = a.image;
 	if (a.sentence > (size_t)n - sizeof a || a.error > 0)
 		return fixd_fail_with(b->fixd, -EPROTO, "the daemon at %s sent a malformed answer", b->fixd->path);
 	if (a.error == -EAGAIN)
@@ -200,10 +206,11 @@ static int send_to_daemon(struct fixd_build *b, const void *message, size_t size
 	return r < 0 ? fixd_fail_with(b->fixd, r, "'%s' cannot be published: %s", b->name, strerror(-r)) : 0;
 }
 
-static int publish(struct fixd_build *b, size_t size, const struct fixd_teardown *t)
+static int publish(struct fixd_build *b, size_t size, const struct fixd_teardown *t, struct fixd_view **out)
 {
 	struct offer_commit c = { .message = OFFER_COMMIT, .size = size };
-	int fds[2] = { -1, -1 }, r;
+	struct wire_image im;
+	int fds[2] = { -1, -1 }, published = -1, r;
 	size_t n_fds = 1;
 
 	c.digest = digest_bytes(b->space.base, size);
@@ -219,10 +226,16 @@ static int publish(struct fixd_build *b, size_t size, const struct fixd_teardown
 	if (r < 0)
 		fixd_fail_with(b->fixd, r, "'%s' cannot be sealed: %s", b->name, strerror(-r));
 	else if ((r = send_to_daemon(b, &c, sizeof c, fds, n_fds)) == 0)
-		r = take_answer(b);
+		r = take_answer(b, &im, &published);
 	fd_close(fds[0]);
 	fd_close(fds[1]);
-	return r;
+	if (r == 0 && published < 0)
+		r = fixd_fail_with(b->fixd, -EPROTO, "the daemon at %s sent a malformed answer", b->fixd->path);
+	if (r < 0) {
+		fd_close(published);
+		return r;
+	}
+	return view_of_published(b->fixd, b->name, &im, published, b->flags & FIXD_COW, out);
 }
 
 static int keep_local(struct fixd_build *b, size_t size, struct fixd_view **out)
@@ -254,9 +267,6 @@ static int keep_local(struct fixd_build *b, size_t size, struct fixd_view **out)
 
 int fixd_build_commit(struct fixd_build *b, size_t size, const struct fixd_teardown *t, struct fixd_view **out)
 {
-	const struct fixd_options o = {
-		.size = sizeof o, .flags = b->flags, .timeout_ms = b->timeout_ms, .scope_key = b->scope_key
-	};
 	int r = 0;
 
 	*out = NULL;
@@ -272,8 +282,8 @@ int fixd_build_commit(struct fixd_build *b, size_t size, const struct fixd_teard
 	}
 	if (r == 0 && b->channel < 0)
 		r = keep_local(b, size, out);
-	else if (r == 0 && (r = publish(b, size, t)) == 0)
-		r = view_attach(b->fixd, b->name, &o, 0, out, NULL, NULL);
+	else if (r == 0)
+		r = publish(b, size, t, out);
 	if (r == 0)
 		(*out)->built = true;
 	build_free(b);
@@ -284,12 +294,14 @@ int fixd_build_abort(struct fixd_build *b, const char *sentence)
 {
 	char message[sizeof(struct offer_abort) + OFFER_SENTENCE_MAX];
 	struct offer_abort a = { .message = OFFER_ABORT, .sentence = (uint32_t)strnlen(sentence, OFFER_SENTENCE_MAX) };
-	int r = 0;
+	struct wire_image im;
+	int r = 0, fd = -1;
 
 	memcpy(message, &a, sizeof a);
 	memcpy(message + sizeof a, sentence, a.sentence);
 	if (b->channel >= 0 && (r = send_to_daemon(b, message, sizeof a + a.sentence, NULL, 0)) == 0)
-		r = take_answer(b);
+		r = take_answer(b, &im, &fd);
+	fd_close(fd);
 	build_free(b);
 	return r;
 }

@@ -256,6 +256,8 @@ static int replay_all(struct fixd *f)
 		if (r == 0)
 			reply_close(&reply);
 	}
+	if (r == 0 && f->closing)
+		connection_tell(f, WIRE_TYPE_closing, &(struct wire_closing){ 0 }, sizeof(struct wire_closing));
 	return r;
 }
 

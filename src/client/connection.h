@@ -51,6 +51,7 @@ struct fixd {
 	struct board_map *board;
 	struct env_names *env;
 	struct replay *replay; /* in order */
+	bool closing; /* of a run: told to every connection */
 	bool local; /* FIXD_DISABLE: nobody is asked */
 	struct local_image *local_images; /* built here */
 	char *path;

@@ -75,6 +75,7 @@ int fixd_define(struct fixd *f, const char *name, const char *const *settings)
 
 void fixd_closing(struct fixd *f)
 {
+	f->closing = true;
 	if (!f->local)
 		connection_tell(f, WIRE_TYPE_closing, &(struct wire_closing){ 0 }, sizeof(struct wire_closing));
 }

@@ -192,6 +192,18 @@ int view_attach(struct fixd *f, const char *name, const struct fixd_options *o, 
 	return r;
 }
 
+int view_of_published(struct fixd *f, const char *name, const struct wire_image *im, int fd, bool writable, struct fixd_view **out)
+{
+	struct attached a = { .head = { .flags = WIRE_ATTACHED_BUILT | WIRE_ATTACHED_OF_RUN, .n_images = 1 }, .images[0] = *im };
+	struct reply reply = { .fds[0] = fd };
+	int r = make_view(f, name, &a, &reply, writable, out);
+
+	if (r < 0)
+		connection_tell(f, WIRE_TYPE_detach, &(struct wire_detach){ im->serial }, sizeof(struct wire_detach));
+	fd_close(reply.fds[0]);
+	return r;
+}
+
 int view_of_local(struct fixd *f, int fd, uint64_t size, bool writable, struct fixd_view **out)
 {
 	static uint64_t last_serial;

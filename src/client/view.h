@@ -34,5 +34,8 @@ struct fixd_view {
 int view_attach(struct fixd *f, const char *name, const struct fixd_options *o, uint32_t flags, struct fixd_view **out,
 		struct wire_offer *offer, int *channel);
 
+/* A view of the image that this client has just published, and has a lease of; takes `fd`. */
+int view_of_published(struct fixd *f, const char *name, const struct wire_image *im, int fd, bool writable, struct fixd_view **out);
+
 /* A view of an image that no daemon knows; takes `fd`. */
 int view_of_local(struct fixd *f, int fd, uint64_t size, bool writable, struct fixd_view **out);

@@ -51,22 +51,6 @@ void attach_forget_all(struct conn *c)
 	}
 }
 
-static void describe(const struct image *im, struct wire_image *out)
-{
-	*out = (struct wire_image){
-		.serial = im->serial,
-		.address = im->address,
-		.size = im->size,
-		.root = im->root,
-		.digest_low = im->digest.low,
-		.digest_high = im->digest.high,
-		.board_value = im->board_value,
-		.board_slot = im->board_slot,
-		.generation = im->generation,
-		.kind = im->kind,
-	};
-}
-
 static bool is_of_run(const struct image *im, const struct conn *c)
 {
 	return im->run && c->member && !strcmp(im->run, c->member->run->id);
@@ -91,7 +75,7 @@ static void reply_attached(struct pending *p, struct image *im)
 		.flags = (p->waiter.built ? WIRE_ATTACHED_BUILT : 0) | (is_of_run(im, p->conn) ? WIRE_ATTACHED_OF_RUN : 0), .n_images = (uint16_t)n, .path = (uint16_t)path
 	};
 	for (int i = 0; i < n; i++)
-		describe(all[i], &body.images[i]);
+		body.images[i] = image_describe(all[i]);
 	size = sizeof body.head + (size_t)n * sizeof *body.images;
 	memcpy((char *)&body + size, im->tree ? im->tree : "", path);
 	conn_reply_images(p->conn, &p->header, &body, size + path, all, (size_t)n);
@@ -110,9 +94,7 @@ static void answer_attach(struct waiter *w, enum outcome outcome)
 
 		if (!(p->flags & WIRE_ATTACH_WARM)) {
 			w->built ? d->misses++ : d->hits++;
-			im->attaches++;
-			im->used = clock_now();
-			im->used_real = clock_real();
+			image_used(im);
 		}
 		reply_attached(p, im);
 	} else {
@@ -313,8 +295,8 @@ bool handle_attach(struct conn *c, const struct wire_header *h, const void *body
 	const struct wire_attach *a = body;
 	const void *identity = &a->name; /* the lengths and strings: all that tells one instance from another */
 	size_t identity_size = (size_t)((const char *)body + size - (const char *)identity);
-	/* What a connection's names mean depends on the session it has joined. */
-	struct session *s = c->session ? NULL : c->daemon->session;
+	/* What names mean depends on the session that was joined; what clients build, on the user; and serials on the client. */
+	struct session *s = c->session || a->depends ? NULL : c->daemon->session;
 	uint64_t depends[WIRE_DEPENDS_MAX] = { 0 };
 	struct instance *i;
 
@@ -333,7 +315,7 @@ bool handle_attach(struct conn *c, const struct wire_header *h, const void *body
 		list_free(env);
 		if (!i)
 			return valid;
-		if (s && i->session == s)
+		if (s && i->fixture->source != SOURCE_CLIENT)
 			recent_keep(s, identity, identity_size, i);
 	}
 	want(c, h, a, depends, i);

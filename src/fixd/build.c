@@ -386,8 +386,8 @@ static char *prepare_build(struct build *b)
 	/* Before its process reads them: later edits are noticed. */
 	watcher_catch_up(d->watcher);
 	watchset_free(i->watch);
-	i->watch = watchset_new(d->watcher, f->inputs, f->policy.watch, instance_hint, i);
-	return NULL;
+	i->watch = watchset_new(d->watcher, f->inputs, f->policy.watch, WATCH_NAMES_MAX, instance_hint, i);
+	return watchset_too_large(i->watch);
 }
 
 static void look_afresh(struct build *b)
@@ -396,7 +396,7 @@ static void look_afresh(struct build *b)
 	struct watcher *w = b->builds->daemon->watcher;
 
 	watcher_catch_up(w);
-	b->fresh = watchset_new(w, f->inputs, f->policy.watch, instance_hint, b->instance);
+	b->fresh = watchset_new(w, f->inputs, f->policy.watch, WATCH_NAMES_MAX, instance_hint, b->instance);
 }
 
 static void start(struct build *b)
@@ -521,7 +521,7 @@ static void finish_build(struct build *b, const siginfo_t *status)
 {
 	struct instance *i = b->instance;
 	struct image *im = NULL;
-	char *wrong = NULL;
+	char *wrong = NULL, *changed;
 
 	if (!b->have_result || b->result.error)
 		wrong = failure_sentence(b, status);
@@ -531,10 +531,12 @@ static void finish_build(struct build *b, const siginfo_t *status)
 	text_add(&b->log, "", 0);
 	i->log = xstrdup(b->log.data);
 	build_free(b); /* its grants must be gone before others ask */
+	changed = wrong ? NULL : instance_inputs_changed(i);
 	if (wrong)
 		instance_build_failed(i, wrong);
-	else
-		instance_built(i, im);
+	else if (instance_built(i, im, changed))
+		instance_settle(i);
+	free(changed);
 	free(wrong);
 }
 

@@ -34,6 +34,8 @@ struct reply {
 	struct packet packet;
 	bool close_after;
 	struct daemon *stop;
+	void (*done)(void *arg, int err);
+	void *arg;
 	int *fds; /* behind the images */
 	struct image *images[]; /* as many as descriptors; then those, then the message */
 };
@@ -161,12 +163,14 @@ static void reply_done(struct packet *p, int err)
 {
 	struct reply *r = container_of(p, struct reply, packet);
 
-	(void)err; /* the end of the connection is reported by itself */
+	/* The end of the connection is reported by itself. */
 	for (size_t i = 0; i < p->n_fds; i++) {
 		image_unref(r->images[i]);
 		if (r->close_after)
 			fd_close(r->fds[i]);
 	}
+	if (r->done)
+		r->done(r->arg, err);
 	if (r->stop)
 		daemon_stop(r->stop);
 	free(r);
@@ -223,12 +227,15 @@ void conn_reply_fd(struct conn *c, const struct wire_header *to, const void *bod
 	send_reply(c, r);
 }
 
-void conn_reply_note(struct conn *c, const struct wire_header *to, const void *body, size_t size, struct image *im)
+void conn_reply_told(struct conn *c, const struct wire_header *to, const void *body, size_t size, int fd,
+		     void (*done)(void *arg, int err), void *arg)
 {
-	struct reply *r = reply_new(to, to->type | WIRE_REPLY, body, size, 1);
+	struct reply *r = reply_new(to, to->type | WIRE_REPLY, body, size, fd >= 0);
 
-	r->images[0] = image_ref(im);
-	r->fds[0] = im->note_fd;
+	if (fd >= 0)
+		r->fds[0] = fd;
+	r->done = done;
+	r->arg = arg;
 	send_reply(c, r);
 }
 

@@ -51,8 +51,9 @@ bool conn_is_stuck(const struct conn *c);
 
 /* One answer. */
 void conn_reply(struct conn *c, const struct wire_header *to, const void *body, size_t size);
-/* The note of an image, which is held until it was sent. */
-void conn_reply_note(struct conn *c, const struct wire_header *to, const void *body, size_t size, struct image *im);
+/* Calls `done` when the client has it, or with -errno when it never will; `fd` (-1: none) stays the caller's until then. */
+void conn_reply_told(struct conn *c, const struct wire_header *to, const void *body, size_t size, int fd,
+		     void (*done)(void *arg, int err), void *arg);
 void conn_reply_fd(struct conn *c, const struct wire_header *to, const void *body, size_t size, int fd, bool close_after);
 /* The body, and the descriptors of images, which are held until they were sent. */
 void conn_reply_images(struct conn *c, const struct wire_header *to, const void *body, size_t size, struct image **images, size_t n);

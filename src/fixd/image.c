@@ -57,14 +57,15 @@ struct image *image_unref(struct image *im)
 		image_unref(im->depends[i]);
 	if (im->address)
 		region_release(d->region, im->address);
-	if (im->session && im->note_fd >= 0 && !im->torn_down)
-		session_add_orphan(im->session, im);
-	link_remove(&im->in_session);
 	if (im->user) {
+		/* The note may go on to be an orphan, and is counted on. */
+		if (im->session && im->note_fd >= 0 && !im->torn_down)
+			session_add_orphan(im->session, im);
 		im->user->n_images--;
 		im->user->bytes -= im->bytes;
 		user_unref(im->user);
 	}
+	link_remove(&im->in_session);
 	d->memory_used -= im->bytes;
 	d->n_images--;
 	fd_close(im->fd);
@@ -77,6 +78,29 @@ struct image *image_unref(struct image *im)
 	free(im->tree);
 	free(im);
 	return NULL;
+}
+
+struct wire_image image_describe(const struct image *im)
+{
+	return (struct wire_image){
+		.serial = im->serial,
+		.address = im->address,
+		.size = im->size,
+		.root = im->root,
+		.digest_low = im->digest.low,
+		.digest_high = im->digest.high,
+		.board_value = im->board_value,
+		.board_slot = im->board_slot,
+		.generation = im->generation,
+		.kind = im->kind,
+	};
+}
+
+void image_used(struct image *im)
+{
+	im->attaches++;
+	im->used = clock_now();
+	im->used_real = clock_real();
 }
 
 static int add_closure(struct image *im, struct image **out, size_t n, size_t max)

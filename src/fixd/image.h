@@ -56,6 +56,7 @@ struct image {
 	char **made_from; /* the titles of what `saw` is of */
 	int note_fd; /* for whoever tears it down, or -1 */
 	uint64_t note_size;
+	bool of_run;   /* it is of no use after that run */
 	bool teardown; /* somebody must be told to tear it down */
 	bool torn_down; /* and was */
 	uint64_t keeper; /* the connection that can do it best; 0: all are equal */
@@ -66,6 +67,11 @@ struct image *image_new(struct daemon *d, int fd, enum wire_image_kind kind, uin
 
 struct image *image_ref(struct image *im);
 struct image *image_unref(struct image *im);
+
+/* As clients are told of it. */
+struct wire_image image_describe(const struct image *im);
+/* It was given out. */
+void image_used(struct image *im);
 
 /* `im` and everything its objects may point into, each once, `im` first. Returns the number, at most `max`, or -E2BIG. */
 int image_closure(struct image *im, struct image **out, size_t max);

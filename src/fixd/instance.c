@@ -44,7 +44,7 @@ struct instance *instance_new(struct session *s, const struct fixture *f, const 
 	i->env = env;
 	i->title = xasprintf("%s%s%s%s%s%s", f->name, param ? "[" : "", param ? param : "", param ? "]" : "",
 			     *scope_key ? " @ " : "", scope_key);
-	i->board_slot = board_take(s->daemon->board);
+	i->board_slot = BOARD_NO_SLOT;
 	timer_init(&i->expiry, expire, i);
 	link_init(&i->waiters);
 	return i;
@@ -172,11 +172,13 @@ void instance_clear_failure(struct instance *i)
 	if (!i->failed)
 		return;
 	i->failed = false;
+	/* While it is tried again, what is watched is that build's. */
+	if (i->state != INSTANCE_FAILED)
+		return;
 	set_error(i, NULL);
 	i->unsettled = 0;
 	i->watch = watchset_free(i->watch);
-	if (i->state == INSTANCE_FAILED)
-		rest(i);
+	rest(i);
 }
 
 /* The dependency `k`, made when it is not there yet: it takes its part of our scope key and of our environment. */
@@ -549,6 +551,7 @@ static void keep_last(struct instance *i, struct image *im)
 {
 	struct image *last = image_ref(i->last);
 	struct digest *saw = last->saw;
+	char **made_from = last->made_from;
 
 	last->created = im->created;
 	last->created_real = im->created_real;
@@ -558,6 +561,8 @@ static void keep_last(struct instance *i, struct image *im)
 	last->section = im->section;
 	last->saw = im->saw;
 	im->saw = saw;
+	last->made_from = im->made_from;
+	im->made_from = made_from;
 	image_unref(im);
 	i->current = last;
 	i->failed = false;
@@ -569,8 +574,11 @@ static void publish(struct instance *i, struct image *im)
 {
 	i->failed = false;
 	im->instance = i;
-	im->title = xstrdup(i->title);
+	if (!im->title)
+		im->title = xstrdup(i->title);
 	im->generation = ++i->generation;
+	if (i->board_slot == BOARD_NO_SLOT)
+		i->board_slot = board_take(daemon_of(i)->board);
 	im->board_slot = i->board_slot;
 	im->board_value = board_publish(daemon_of(i)->board, i->board_slot);
 	if (i->last)
@@ -626,11 +634,14 @@ bool instance_is_stale(struct instance *i)
 	return i->current && policy_judge(i, clock_now(), &cause) == VERDICT_STALE;
 }
 
-/* The inputs changed while a build read them: what came out may be half old and half new. True: it is done again. */
-static bool build_again(struct instance *i)
+char *instance_inputs_changed(struct instance *i)
 {
-	_cleanup_free_ char *changed = i->watch ? watchset_changed(i->watch) : NULL;
+	return i->watch ? watchset_changed(i->watch) : NULL;
+}
 
+/* The inputs changed while a build read them: what came out may be half old and half new. True: it is done again. */
+static bool build_again(struct instance *i, const char *changed)
+{
 	if (!changed || ++i->unsettled >= UNSETTLED_MAX)
 		return false;
 	log_info("%s: building again: while it was built %s", i->title, changed);
@@ -660,8 +671,11 @@ static void build_failed(struct instance *i, const char *sentence)
 
 void instance_build_failed(struct instance *i, const char *sentence)
 {
+	_cleanup_free_ char *changed = instance_inputs_changed(i);
+
 	i->builds++;
-	if (!build_again(i))
+	i->lost_builders = 0;
+	if (!build_again(i, changed))
 		build_failed(i, sentence);
 }
 
@@ -680,24 +694,21 @@ void instance_builder_lost(struct instance *i)
 	instance_settle(i);
 }
 
-void instance_built(struct instance *i, struct image *im)
+struct image *instance_built(struct instance *i, struct image *im, const char *changed)
 {
-	_cleanup_free_ char *changed = NULL;
-
 	i->builds++;
 	i->lost_builders = 0;
-	if (build_again(i)) {
+	if (build_again(i, changed)) {
 		image_unref(im);
-		return;
+		return NULL;
 	}
-	changed = watchset_changed(i->watch);
 	if (changed) {
 		_cleanup_free_ char *sentence =
 			xasprintf("its inputs changed during each of %d builds; the last time %s", UNSETTLED_MAX, changed);
 
 		image_unref(im);
 		build_failed(i, sentence);
-		return;
+		return NULL;
 	}
 	unpin(i);
 	i->unsettled = 0;
@@ -709,7 +720,7 @@ void instance_built(struct instance *i, struct image *im)
 		publish(i, im);
 	instance_touch(i);
 	retire_outdated(i);
-	instance_settle(i);
+	return i->current;
 }
 
 void instance_compared(struct instance *i, bool same, const char *cause)
@@ -808,7 +819,10 @@ bool instance_redefine(struct instance *i, const struct fixture *f)
 	unpin(i); /* counted by the old definition */
 	instance_retire(i, other ? "its section in the ini file changed" : "what it watches changed in the ini file");
 	instance_clear_failure(i);
+	i->watch = watchset_free(i->watch);
 	i->fixture = f;
+	if (f->source == SOURCE_CLIENT)
+		i->eager_from = 0;
 	rest(i);
 	return true;
 }

@@ -117,8 +117,14 @@ void instance_hint(void *instance);
 /* Follows what max-age says after the image was used. */
 void instance_touch(struct instance *i);
 
-/* What the build and check processes report. Takes `im`. */
-void instance_built(struct instance *i, struct image *im);
+/* What changed since the build began, in a sentence to be freed, or NULL. */
+char *instance_inputs_changed(struct instance *i);
+
+/*
+ * What the builders report. Takes `im`, and returns the image that is current now (no reference): instance_settle() is to
+ * follow. NULL, and everybody was told: it is built again, or has failed, because its inputs changed.
+ */
+struct image *instance_built(struct instance *i, struct image *im, const char *changed);
 void instance_build_failed(struct instance *i, const char *sentence);
 /* The client that was to build it is gone. */
 void instance_builder_lost(struct instance *i);

@@ -29,12 +29,15 @@
 #include "wire/offer.h"
 #include "wire/socket.h"
 
+/* The daemon looks through them for a user who is not its own. */
+#define WATCH_NAMES_OF_OTHERS_MAX 5000
+
 struct offer {
 	struct link in_conn; /* conn::offers */
 	struct instance *instance;
 	struct daemon *daemon;
 	struct user *user; /* a reference */
-	uint64_t conn;	   /* its id */
+	struct conn *conn;
 	struct source *channel, *process;
 	struct timer limit;
 	int64_t started;
@@ -45,10 +48,20 @@ struct offer {
 	struct digest section;
 };
 
+/* The instance may offer itself to the next one while it hears of the end. */
+static struct instance *leave_instance(struct offer *o)
+{
+	struct instance *i = o->instance;
+
+	i->offer = NULL;
+	o->instance = NULL;
+	return i;
+}
+
 static void offer_free(struct offer *o)
 {
 	if (o->instance)
-		o->instance->offer = NULL;
+		leave_instance(o);
 	timer_stop(&o->limit);
 	link_remove(&o->in_conn);
 	source_close(o->channel);
@@ -74,10 +87,9 @@ uint64_t offer_limit(const struct instance *i)
 	return max < left ? max : left;
 }
 
-/* The instance may offer itself to the next one while it hears of this. */
 static struct instance *finish(struct offer *o)
 {
-	struct instance *i = o->instance;
+	struct instance *i = leave_instance(o);
 
 	offer_free(o);
 	return i;
@@ -109,16 +121,17 @@ static void on_limit(void *arg)
 	instance_build_failed(finish(o), sentence);
 }
 
-static void reply(struct offer *o, int error, const char *sentence)
+static int reply(struct offer *o, int error, const char *sentence, const struct image *im)
 {
 	char message[sizeof(struct offer_answer) + OFFER_SENTENCE_MAX];
 	struct offer_answer a = { .error = error, .sentence = (uint32_t)strnlen(sentence, OFFER_SENTENCE_MAX) };
 
+	if (im)
+		a.image = image_describe(im);
 	memcpy(message, &a, sizeof a);
 	memcpy(message + sizeof a, sentence, a.sentence);
 	/* A client that has gone meanwhile does not hear it. */
-	if (socket_send(source_fd(o->channel), message, sizeof a + a.sentence, NULL, 0, MSG_DONTWAIT) < 0)
-		log_debug("the builder of %s did not hear the answer", o->instance->title);
+	return socket_send(source_fd(o->channel), message, sizeof a + a.sentence, im ? &im->fd : NULL, im != NULL, MSG_DONTWAIT);
 }
 
 /* NULL, or what is wrong with a publication; its note is verified as well. */
@@ -150,8 +163,8 @@ static char *make_image(struct offer *o, const struct offer_commit *c, int *fds,
 	char *wrong = verify(o, c, fds, n_fds, &note_size);
 
 	if (!wrong)
-		wrong = user_make_room(o->user, c->size);
-	if (!wrong && evict_for_memory(d, c->size) < 0)
+		wrong = user_make_room(o->user, c->size + note_size);
+	if (!wrong && evict_for_memory(d, c->size + note_size + 2 * 4096) < 0)
 		wrong = xstrdup("memory-max of the daemon is used up by images in use");
 	if (wrong)
 		return wrong;
@@ -161,7 +174,8 @@ static char *make_image(struct offer *o, const struct offer_commit *c, int *fds,
 		return xstrdup("no range of addresses is left for it; address-base or memory-max must be smaller");
 	im = image_new(d, fd_steal(&fds[0]), WIRE_IMAGE_BLOB, c->size);
 	im->address = address;
-	im->bytes = (c->size + 4095) / 4096 * 4096;
+	im->title = xstrdup(i->title);
+	im->bytes = (c->size + 4095) / 4096 * 4096 + (note_size + 4095) / 4096 * 4096;
 	im->digest = c->digest;
 	im->section = o->section;
 	im->n_depends = o->n_saw;
@@ -182,7 +196,8 @@ static char *make_image(struct offer *o, const struct offer_commit *c, int *fds,
 	im->session = i->session;
 	link_insert(&i->session->images, &im->in_session);
 	im->teardown = c->flags & (OFFER_COMMIT_TEARDOWN | OFFER_COMMIT_KEEPER | OFFER_COMMIT_NOTE);
-	im->keeper = c->flags & OFFER_COMMIT_KEEPER ? o->conn : 0;
+	im->of_run = i->run != NULL;
+	im->keeper = c->flags & OFFER_COMMIT_KEEPER ? o->conn->id : 0;
 	if (c->flags & OFFER_COMMIT_NOTE) {
 		im->note_fd = fd_steal(&fds[1]);
 		im->note_size = note_size;
@@ -193,17 +208,32 @@ static char *make_image(struct offer *o, const struct offer_commit *c, int *fds,
 
 static void commit(struct offer *o, const struct offer_commit *c, int *fds, size_t n_fds)
 {
-	_cleanup_free_ char *changed = o->instance->watch ? watchset_changed(o->instance->watch) : NULL;
+	_cleanup_free_ char *changed = NULL, *wrong = NULL;
 	struct image *im = NULL;
-	_cleanup_free_ char *wrong = make_image(o, c, fds, n_fds, &im);
+	struct instance *i;
 
-	if (im && changed)
-		im->torn_down = true; /* its maker, who still has all of it, is told to build again */
-	reply(o, wrong ? -EINVAL : changed ? -EAGAIN : 0, wrong ? wrong : changed ? changed : "");
-	if (wrong)
+	/* Every edit that was complete when this was sent has been heard after this. */
+	watcher_catch_up(o->daemon->watcher);
+	changed = instance_inputs_changed(o->instance);
+	wrong = make_image(o, c, fds, n_fds, &im);
+	if (wrong) {
+		reply(o, -EINVAL, wrong, NULL);
 		instance_build_failed(finish(o), wrong);
-	else
-		instance_built(finish(o), im);
+		return;
+	}
+	if (changed) {
+		im->torn_down = true; /* its maker, who still has all of it, is told to build again */
+		reply(o, -EAGAIN, changed, NULL);
+	}
+	i = leave_instance(o);
+	im = instance_built(i, im, changed);
+	if (im && reply(o, 0, "", im) == 0) {
+		image_used(im);
+		lease_new(im, &o->conn->leases, o->conn->pid);
+	}
+	offer_free(o);
+	if (im)
+		instance_settle(i);
 }
 
 static void give_up(struct offer *o, const char *message, size_t size)
@@ -212,7 +242,7 @@ static void give_up(struct offer *o, const char *message, size_t size)
 	_cleanup_free_ char *sentence =
 		xstrndup(message + sizeof(struct offer_abort), length < OFFER_SENTENCE_MAX ? length : OFFER_SENTENCE_MAX);
 
-	reply(o, 0, "");
+	reply(o, 0, "", NULL);
 	instance_build_failed(finish(o), *sentence ? sentence : "the client that built it gave up");
 }
 
@@ -247,12 +277,30 @@ char *offer_new(struct instance *i, struct conn *c, struct image *const *depends
 
 	if (wrong)
 		return wrong;
+	/* Its forked children may hold the channel open when it has died. */
+	pidfd = c->pid > 0 ? (int)syscall(SYS_pidfd_open, c->pid, 0) : -1;
+	if (c->pid > 0 && pidfd < 0 && errno == ESRCH)
+		return xstrdup("the client that asked has ended");
+	/* Before the client reads them: later edits are noticed. */
+	watcher_catch_up(d->watcher);
+	watchset_free(i->watch);
+	i->watch = watchset_new(d->watcher, i->fixture->inputs, i->fixture->policy.watch,
+				i->session->user->limited ? WATCH_NAMES_OF_OTHERS_MAX : WATCH_NAMES_MAX, instance_hint, i);
+	wrong = watchset_too_large(i->watch);
+	if (wrong) {
+		fd_close(pidfd);
+		return wrong;
+	}
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
-		return xasprintf("no channel for its builder: %s", strerror(errno));
+		wrong = xasprintf("no channel for its builder: %s", strerror(errno));
+	if (wrong) {
+		fd_close(pidfd);
+		return wrong;
+	}
 	o = xcalloc(1, sizeof *o);
 	o->instance = i;
 	o->daemon = d;
-	o->conn = c->id;
+	o->conn = c;
 	link_insert(&c->offers, &o->in_conn);
 	o->user = user_ref(i->session->user);
 	o->user->n_builds++;
@@ -267,13 +315,7 @@ char *offer_new(struct instance *i, struct conn *c, struct image *const *depends
 		o->made_from[k] = xstrdup(depends[k]->title);
 	}
 	i->offer = o;
-	/* Before the client reads them: later edits are noticed. */
-	watcher_catch_up(d->watcher);
-	watchset_free(i->watch);
-	i->watch = watchset_new(d->watcher, i->fixture->inputs, i->fixture->policy.watch, instance_hint, i);
 	o->channel = loop_watch(d->loop, pair[0], read_channel, o);
-	/* Its forked children may hold the channel open when it has died. */
-	pidfd = c->pid > 0 ? (int)syscall(SYS_pidfd_open, c->pid, 0) : -1;
 	if (pidfd >= 0)
 		o->process = loop_watch(d->loop, pidfd, on_process_end, o);
 	timer_init(&o->limit, on_limit, o);

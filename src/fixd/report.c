@@ -19,9 +19,29 @@
 #include "wire/record.h"
 #include "wire/report.h"
 
+/* Of a connection that joined a session, that one. Nobody sees what another user's clients have published. */
+static bool is_visible(const struct conn *c, const struct session *s)
+{
+	if (c->session)
+		return s == c->session;
+	return c->owner || s == c->daemon->session || s->uid == c->uid;
+}
+
+/* The session of the ini file is everybody's; what its own user's clients have added to it is not. */
+static bool may_see(const struct conn *c, const struct session *s, const struct fixture *f)
+{
+	return f->source != SOURCE_CLIENT || !f->registered || c->owner || s->uid == c->uid;
+}
+
+static bool may_see_instance(const struct conn *c, const struct instance *i)
+{
+	return i->fixture->source != SOURCE_CLIENT || c->owner || i->session->uid == c->uid;
+}
+
 struct writing {
 	struct text *out;
 	const char *pattern;
+	const struct conn *conn;
 };
 
 static char *full_name(const struct instance *i)
@@ -97,7 +117,7 @@ static void put_instance(struct instance *i, void *arg)
 	const struct fixture *f = i->fixture;
 	size_t mark;
 
-	if (!matches(w->pattern, i))
+	if (!matches(w->pattern, i) || !may_see_instance(w->conn, i))
 		return;
 	mark = record_begin(out, REPORT_INSTANCES, RECORD_OBJECT);
 	record_string(out, REPORT_NAME, f->name);
@@ -168,18 +188,10 @@ static void put_session(struct session *s, struct writing *w)
 	record_end(w->out, mark);
 }
 
-/* Of a connection that joined a session, that one. Nobody sees what another user's clients have published. */
-static bool is_visible(const struct conn *c, const struct session *s)
-{
-	if (c->session)
-		return s == c->session;
-	return c->owner || s == c->daemon->session || s->uid == c->uid;
-}
-
 void report_status(const struct conn *c, const char *pattern, struct text *out)
 {
 	struct daemon *d = c->daemon;
-	struct writing w = { out, pattern };
+	struct writing w = { out, pattern, c };
 	size_t list;
 
 	put_daemon(d, out);
@@ -235,7 +247,7 @@ void report_list(const struct conn *c, const char *pattern, struct text *out)
 		const struct session *s = link_entry(l, struct session, link);
 
 		for (size_t i = 0; is_visible(c, s) && i < s->n_fixtures; i++) {
-			if (names_fixture(pattern, s->fixtures[i]))
+			if (names_fixture(pattern, s->fixtures[i]) && may_see(c, s, s->fixtures[i]))
 				put_fixture(s->root, s->fixtures[i], out);
 		}
 	}
@@ -243,6 +255,7 @@ void report_list(const struct conn *c, const char *pattern, struct text *out)
 }
 
 struct cleaning {
+	const struct conn *conn;
 	char *const *patterns;
 	uint32_t flags;
 	int64_t older_than;
@@ -256,7 +269,7 @@ static bool to_be_cleaned(const struct cleaning *c, struct instance *i)
 
 	for (size_t k = 0; c->patterns[k]; k++)
 		named |= matches(c->patterns[k], i);
-	if (!named || (!i->current && i->state != INSTANCE_FAILED))
+	if (!named || !may_see_instance(c->conn, i) || (!i->current && i->state != INSTANCE_FAILED))
 		return false;
 	if ((c->flags & WIRE_CLEANUP_FAILED) && i->state != INSTANCE_FAILED)
 		return false;
@@ -279,7 +292,7 @@ static void collect(struct instance *i, void *arg)
 
 void report_cleanup(const struct conn *conn, char *const *patterns, uint32_t flags, int64_t older_than, struct text *out)
 {
-	struct cleaning c = { .patterns = patterns, .flags = flags, .older_than = older_than };
+	struct cleaning c = { .patterns = patterns, .flags = flags, .older_than = older_than, .conn = conn };
 	struct daemon *d = conn->daemon;
 	uint64_t before = d->memory_used;
 	struct text kept = { 0 };
@@ -315,6 +328,7 @@ void report_cleanup(const struct conn *conn, char *const *patterns, uint32_t fla
 }
 
 struct finding {
+	const struct conn *conn;
 	const char *name;
 	const struct instance *found;
 };
@@ -323,13 +337,13 @@ static void find(struct instance *i, void *arg)
 {
 	struct finding *f = arg;
 
-	if (i->builds && matches(f->name, i) && (!f->found || !f->found->log))
+	if (i->builds && may_see_instance(f->conn, i) && matches(f->name, i) && (!f->found || !f->found->log))
 		f->found = i;
 }
 
 const struct instance *report_find(const struct conn *c, const char *name)
 {
-	struct finding f = { .name = name };
+	struct finding f = { .conn = c, .name = name };
 
 	link_for_each(l, &c->daemon->sessions) {
 		struct session *s = link_entry(l, struct session, link);

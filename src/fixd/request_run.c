@@ -5,7 +5,6 @@
 #include <string.h>
 
 #include "base/alloc.h"
-#include "base/fd.h"
 #include "base/text.h"
 #include "fixd/conn.h"
 #include "fixd/daemon.h"
@@ -13,6 +12,7 @@
 #include "fixd/request.h"
 #include "fixd/run.h"
 #include "fixd/session.h"
+#include "fixd/user.h"
 
 /* One spelling for one directory: the client resolves its links. */
 static bool is_root(const char *path)
@@ -107,6 +107,16 @@ bool handle_release(struct conn *c, const struct wire_header *h, const void *bod
 	return true;
 }
 
+static void adopted(void *arg, int err)
+{
+	struct orphan *o = arg;
+
+	if (err && o->user->daemon->session)
+		session_return_orphan(o);
+	else
+		orphan_free(o);
+}
+
 bool handle_adopt(struct conn *c, const struct wire_header *h, const void *body, size_t size)
 {
 	const struct wire_adopt *q = body;
@@ -127,10 +137,10 @@ bool handle_adopt(struct conn *c, const struct wire_header *h, const void *body,
 		conn_reply(c, h, &reply, sizeof reply.head);
 		return true;
 	}
+	/* Until the client has heard of it, it is still an orphan. */
 	reply.head.note = (uint32_t)o->note_size;
 	reply.head.title = (uint32_t)strnlen(o->title, sizeof reply.title);
 	memcpy(reply.title, o->title, reply.head.title);
-	conn_reply_fd(c, h, &reply, sizeof reply.head + reply.head.title, fd_steal(&o->note_fd), true);
-	orphan_free(o);
+	conn_reply_told(c, h, &reply, sizeof reply.head + reply.head.title, o->note_fd, adopted, o);
 	return true;
 }

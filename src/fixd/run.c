@@ -13,6 +13,7 @@
 #include "fixd/conn.h"
 #include "fixd/daemon.h"
 #include "fixd/image.h"
+#include "fixd/instance.h"
 #include "fixd/loop.h"
 #include "fixd/session.h"
 
@@ -30,22 +31,43 @@ static void release_free(struct release *w)
 {
 	timer_stop(&w->limit);
 	link_remove(&w->link);
+	w->conn->n_pending--;
 	image_unref(w->image);
 	free(w);
+}
+
+static void told(void *arg, int err)
+{
+	struct image *im = arg;
+
+	/* Nobody has heard it: the image will be an orphan. */
+	if (err)
+		im->torn_down = false;
+	image_unref(im);
 }
 
 static void answer(struct conn *c, const struct wire_header *h, struct image *im, bool last)
 {
 	struct wire_released body = { .last = last };
 
-	if (last)
-		im->torn_down = true;
-	if (last && im->note_fd >= 0) {
-		body.note = (uint32_t)im->note_size;
-		conn_reply_note(c, h, &body, sizeof body, im);
-	} else {
+	if (!last) {
 		conn_reply(c, h, &body, sizeof body);
+		return;
 	}
+	im->torn_down = true;
+	body.note = im->note_fd >= 0 ? (uint32_t)im->note_size : 0;
+	conn_reply_told(c, h, &body, sizeof body, im->note_fd, told, image_ref(im));
+}
+
+/* What somebody is tearing down is not given out any more. */
+static void retire(struct image *im)
+{
+	struct instance *i = im->instance;
+
+	if (!im->torn_down || !i || i->current != im)
+		return;
+	instance_retire(i, "it was torn down");
+	instance_settle(i);
 }
 
 static const struct lease *lease_of(const struct conn *c, const struct image *im)
@@ -110,6 +132,7 @@ static void elect(struct run *r, struct image *im)
 		answer(w->conn, &w->header, im, w == last && !im->torn_down);
 		release_free(w);
 	}
+	retire(im);
 	image_unref(im);
 }
 
@@ -142,31 +165,48 @@ static void give_up(void *arg)
 	release_free(w);
 }
 
+/* What lives longer than the run is torn down when it is retired. */
+static bool is_torn_down_by(const struct run *r, const struct image *im)
+{
+	return im->teardown && !im->torn_down && im->of_run && !strcmp(im->run, r->id);
+}
+
+static void wait_for_others(struct member *m, struct image *im, const struct wire_header *h, uint32_t timeout_ms)
+{
+	struct release *w = xcalloc(1, sizeof *w);
+
+	w->run = m->run;
+	w->conn = m->conn;
+	w->conn->n_pending++;
+	w->image = image_ref(im);
+	w->header = *h;
+	link_insert(&m->run->releases, &w->link);
+	timer_init(&w->limit, give_up, w);
+	timer_start(m->conn->daemon->loop, &w->limit, clock_now() + timeout_ms * NSEC_PER_MSEC);
+}
+
 void run_release(struct member *m, struct image *im, const struct wire_header *h, const struct wire_release *q)
 {
 	struct run *r = m->run;
-	bool needed = somebody_else_needs(r, im, m->conn) || is_waiting(r, NULL, im);
-	struct release *w;
+	bool wait = q->flags & WIRE_RELEASE_WAIT, needed;
 
-	if (im->torn_down || !im->teardown) {
-		lease_release(&m->conn->leases, im);
-		answer(m->conn, h, im, false);
-	} else if (!(q->flags & WIRE_RELEASE_WAIT)) {
-		/* The keeper comes again: nobody else is to be told meanwhile. */
-		if (!needed || im->keeper != m->conn->id)
-			lease_release(&m->conn->leases, im);
-		answer(m->conn, h, im, !needed);
-	} else {
-		lease_release(&m->conn->leases, im);
-		w = xcalloc(1, sizeof *w);
-		w->run = r;
-		w->conn = m->conn;
-		w->image = image_ref(im);
-		w->header = *h;
-		link_insert(&r->releases, &w->link);
-		timer_init(&w->limit, give_up, w);
-		timer_start(m->conn->daemon->loop, &w->limit, clock_now() + q->timeout_ms * NSEC_PER_MSEC);
+	if (is_waiting(r, m->conn, im)) {
+		conn_reply_error(m->conn, h, -EALREADY, "this client waits for that already");
+		return;
 	}
+	image_ref(im);
+	needed = somebody_else_needs(r, im, m->conn) || is_waiting(r, NULL, im);
+	/* A keeper who only asks comes again: nobody else is to be told meanwhile. */
+	if (wait || !needed || im->keeper != m->conn->id || !is_torn_down_by(r, im))
+		lease_release(&m->conn->leases, im);
+	if (!is_torn_down_by(r, im))
+		answer(m->conn, h, im, false);
+	else if (wait)
+		wait_for_others(m, im, h, q->timeout_ms);
+	else
+		answer(m->conn, h, im, !needed);
+	retire(im);
+	image_unref(im);
 	run_settle(r);
 }
 
@@ -232,6 +272,8 @@ struct member *run_join(struct session *s, const char *id, struct conn *c, bool 
 	link_insert(&r->members, &m->link);
 	/* A client in another pid namespace has no number here: then the end of its connection must do. */
 	pidfd = c->pid > 0 ? (int)syscall(SYS_pidfd_open, c->pid, 0) : -1;
+	if (c->pid > 0 && pidfd < 0 && errno == ESRCH)
+		return run_leave(m); /* it has ended meanwhile */
 	if (pidfd >= 0)
 		m->process = loop_watch(c->daemon->loop, pidfd, on_process_end, m);
 	return m;

@@ -53,6 +53,7 @@ struct session *session_free(struct session *s)
 		struct instance *i = *(struct instance **)s->instances;
 
 		tdelete(i, &s->instances, by_key);
+		s->user->n_instances--;
 		instance_free(i);
 	}
 	link_for_each_safe(l, &s->images) {
@@ -66,6 +67,7 @@ struct session *session_free(struct session *s)
 	for (size_t k = 0; k < s->n_fixtures; k++)
 		fixture_free(s->fixtures[k]);
 	free(s->fixtures);
+	s->user->n_fixtures -= s->n_fixtures;
 	link_remove(&s->link);
 	s->user->n_sessions--;
 	user_unref(s->user);
@@ -84,7 +86,7 @@ static void note_busy(struct instance *i, void *arg)
 /* Nobody would miss it, but for its history. */
 static bool is_idle(struct session *s)
 {
-	bool busy = s == s->daemon->session || s->n_conns || !link_empty(&s->runs) || !link_empty(&s->orphans) ||
+	bool busy = s == s->daemon->session || s->n_conns || !link_empty(&s->runs) || s->n_orphans ||
 		    !link_empty(&s->images);
 
 	if (!busy)
@@ -184,7 +186,9 @@ static char *instance_key(const struct fixture *f, const struct place *p, const 
 {
 	struct text t = { 0 };
 
-	text_printf(&t, "%s\x1f%s\x1f%s\x1f%s", f->name, p->param ? p->param : "", scope_key, f->reuse ? "" : p->run->id);
+	/* A client may register a name that the ini file has, too. */
+	text_printf(&t, "%s%s\x1f%s\x1f%s\x1f%s", f->registered ? "\x1e" : "", f->name, p->param ? p->param : "", scope_key,
+		    f->reuse ? "" : p->run->id);
 	for (size_t i = 0; env[i]; i++)
 		text_printf(&t, "\x1f%s", env[i]);
 	return text_steal(&t);
@@ -234,7 +238,7 @@ int session_instance(struct session *s, const struct fixture *f, const struct pl
 	*out = find(s, &id);
 	if (*out)
 		return 0;
-	if (s->n_instances >= SESSION_INSTANCES_MAX)
+	if (s->n_instances >= SESSION_INSTANCES_MAX || user_is_full(s->user))
 		return -ENOSPC;
 	*out = instance_new(s, f, p->param, id.scope_key, id.env);
 	(*out)->run = f->reuse ? NULL : p->run;
@@ -243,6 +247,7 @@ int session_instance(struct session *s, const struct fixture *f, const struct pl
 	id.key = NULL;
 	tsearch(*out, &s->instances, by_key);
 	s->n_instances++;
+	s->user->n_instances++;
 	return 0;
 }
 
@@ -306,6 +311,7 @@ static void remove_instance(struct session *s, struct instance *i)
 {
 	tdelete(i, &s->instances, by_key);
 	s->n_instances--;
+	s->user->n_instances--;
 	s->changes++;
 	instance_free(i);
 }
@@ -354,7 +360,7 @@ void session_make_room(struct session *s)
 {
 	struct collection list = { 0 };
 
-	if (s->n_instances < SESSION_INSTANCES_MAX)
+	if (s->n_instances < SESSION_INSTANCES_MAX && !user_is_full(s->user))
 		return;
 	for (int n = 0; n < SESSION_INSTANCES_MAX / 16; n++) {
 		struct instance *i = session_least_used(s, NULL);
@@ -420,8 +426,8 @@ int session_define(struct session *s, const char *name, char *const *settings, s
 	size_t k = fixture_index(s, name, &found);
 	int r;
 
-	if (!found && s->n_fixtures >= SESSION_FIXTURES_MAX) {
-		text_printf(problems, "the session has %d fixtures already\n", SESSION_FIXTURES_MAX);
+	if (!found && (s->n_fixtures >= SESSION_FIXTURES_MAX || (s->user->limited && s->user->n_fixtures >= SESSION_FIXTURES_MAX))) {
+		text_printf(problems, "%d fixtures are registered already\n", SESSION_FIXTURES_MAX);
 		return -ENOSPC;
 	}
 	r = config_define(s->daemon->config, s->root, name, settings, &f, problems);
@@ -432,6 +438,7 @@ int session_define(struct session *s, const char *name, char *const *settings, s
 		memmove(s->fixtures + k + 1, s->fixtures + k, (s->n_fixtures - k) * sizeof *s->fixtures);
 		s->fixtures[k] = f;
 		s->n_fixtures++;
+		s->user->n_fixtures++;
 	} else if (digest_equal(s->fixtures[k]->settings, f->settings)) {
 		fixture_free(f);
 	} else {
@@ -444,9 +451,22 @@ int session_define(struct session *s, const char *name, char *const *settings, s
 	return 0;
 }
 
+void session_return_orphan(struct orphan *o)
+{
+	link_insert(&o->session->orphans, &o->link);
+}
+
 struct orphan *orphan_free(struct orphan *o)
 {
+	/* At the end of the daemon the sessions go first. */
+	if (o->user->daemon->session)
+		o->session->n_orphans--;
 	link_remove(&o->link);
+	o->user->n_images--;
+	o->user->bytes -= o->bytes;
+	o->user->daemon->memory_used -= o->bytes;
+	o->user->daemon->n_images--;
+	user_unref(o->user);
 	fd_close(o->note_fd);
 	free(o->title);
 	free(o);
@@ -457,16 +477,22 @@ void session_add_orphan(struct session *s, struct image *im)
 {
 	struct orphan *o = xcalloc(1, sizeof *o);
 
-	if (s->n_orphans >= SESSION_ORPHANS_MAX) {
+	if (s->n_orphans >= SESSION_ORPHANS_MAX && !link_empty(&s->orphans)) {
 		struct orphan *oldest = link_entry(s->orphans.next, struct orphan, link);
 
 		log_warn(0, "session %s: too many images wait for their teardown: that of %s is given up", s->id, oldest->title);
 		orphan_free(oldest);
-		s->n_orphans--;
 	}
+	o->session = s;
 	o->title = xstrdup(im->title);
 	o->note_fd = fd_steal(&im->note_fd);
 	o->note_size = im->note_size;
+	o->user = user_ref(im->user);
+	o->bytes = (im->note_size + 4095) / 4096 * 4096;
+	o->user->n_images++;
+	o->user->bytes += o->bytes;
+	o->user->daemon->memory_used += o->bytes;
+	o->user->daemon->n_images++;
 	link_insert(&s->orphans, &o->link);
 	s->n_orphans++;
 }
@@ -492,8 +518,10 @@ struct orphan *session_adopt(struct session *s, const char *pattern, const struc
 	do {
 		u.found = NULL;
 		session_each(s, find_unneeded, &u);
-		if (u.found)
+		if (u.found) {
 			instance_retire(u.found, "nobody in its run could use it any more");
+			instance_settle(u.found);
+		}
 	} while (u.found);
 	for (struct link *l = s->orphans.prev; l != &s->orphans; l = l->prev) {
 		struct orphan *o = link_entry(l, struct orphan, link);
@@ -501,7 +529,6 @@ struct orphan *session_adopt(struct session *s, const char *pattern, const struc
 		if (strcmp(o->title, pattern) != 0 && fnmatch(pattern, o->title, 0) != 0)
 			continue;
 		link_remove(&o->link);
-		s->n_orphans--;
 		return o;
 	}
 	return NULL;

@@ -34,7 +34,7 @@ struct session {
 	struct link runs;
 	struct link images; /* that clients built: image::in_session */
 	struct link orphans; /* oldest first */
-	size_t n_orphans;
+	size_t n_orphans; /* with those that somebody is being told of */
 	struct fixture **fixtures; /* registered by clients, by name */
 	size_t n_fixtures;
 	void *instances; /* tree, by key */
@@ -64,15 +64,19 @@ const struct fixture *session_fixture(const struct session *s, const char *name)
 /* An image whose teardown nobody was told to do, and which nobody holds or needs. */
 struct orphan {
 	struct link link; /* session::orphans */
+	struct session *session;
 	char *title;
 	int note_fd;
-	uint64_t note_size;
+	uint64_t note_size, bytes; /* counted for the user */
+	struct user *user;	   /* a reference */
 };
 
 /* Takes the note of the image. */
 void session_add_orphan(struct session *s, struct image *im);
 /* The newest that matches the name or glob, taken out of the list, or NULL. The caller calls orphan_free(). */
 struct orphan *session_adopt(struct session *s, const char *pattern, const struct run *run);
+/* Nobody was told of it after all. */
+void session_return_orphan(struct orphan *o);
 struct orphan *orphan_free(struct orphan *o);
 
 void session_run_begins(struct session *s);

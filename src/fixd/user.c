@@ -9,6 +9,9 @@
 #include "fixd/daemon.h"
 #include "fixd/evict.h"
 
+/* Of one user's; the board has slots for four times as many. */
+#define USER_INSTANCES_MAX 4096
+
 struct user *user_get(struct daemon *d, uid_t uid)
 {
 	struct user *u;
@@ -59,6 +62,11 @@ char *user_refuses_build(const struct user *u)
 	uint64_t max = u->daemon->config->user_builds_max;
 
 	return u->limited && u->n_builds >= max ? refuse(u, "builds under way", "user-builds-max", max) : NULL;
+}
+
+bool user_is_full(const struct user *u)
+{
+	return u->limited && u->n_instances >= USER_INSTANCES_MAX;
 }
 
 uint64_t user_bytes_left(const struct user *u)

@@ -20,8 +20,8 @@ struct user {
 	uid_t uid;
 	bool limited;
 	unsigned refs;
-	size_t n_connections, n_sessions, n_images, n_builds;
-	uint64_t bytes; /* of images that his clients built */
+	size_t n_connections, n_sessions, n_fixtures, n_instances, n_images, n_builds;
+	uint64_t bytes; /* of images that his clients built, and of notes */
 };
 
 /* A reference, to be given back with user_unref(). */
@@ -32,6 +32,9 @@ struct user *user_unref(struct user *u);
 /* NULL, or a sentence (to be freed) that says which limit one more connection or build would pass. */
 char *user_refuses_connection(const struct user *u);
 char *user_refuses_build(const struct user *u);
+
+/* Has he as many instances as a user may have? */
+bool user_is_full(const struct user *u);
 
 /* Makes room for an image of so many bytes among the user's own. NULL, or a sentence to be freed. */
 char *user_make_room(struct user *u, uint64_t bytes);

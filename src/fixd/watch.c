@@ -71,6 +71,8 @@ struct watchset {
 	char **patterns;
 	struct entries seen;
 	struct link subs;
+	size_t visited, most; /* names, in the look at hand */
+	bool too_large;
 	bool polled;
 	bool hinted;  /* something happened since the last look */
 	bool renamed; /* and names came or went: there may be more to watch */
@@ -219,6 +221,49 @@ static void add_entry(struct entries *list, struct look e)
 
 static void add_path(struct watchset *s, struct entries *list, const char *path, bool arm);
 
+/* The set whose names are looked up: each name read counts, so that no pattern walks over a whole disk. */
+static struct watchset *looking;
+
+static struct dirent *read_counted(void *dir)
+{
+	if (looking->visited >= looking->most) {
+		looking->too_large = true;
+		return NULL;
+	}
+	looking->visited++;
+	return readdir(dir);
+}
+
+static int stat_of(const char *path, struct stat *st)
+{
+	return stat(path, st);
+}
+
+static int lstat_of(const char *path, struct stat *st)
+{
+	return lstat(path, st);
+}
+
+static void *open_dir(const char *path)
+{
+	return opendir(path);
+}
+
+static void close_dir(void *dir)
+{
+	closedir(dir);
+}
+
+static int glob_counted(struct watchset *s, const char *pattern, int flags, glob_t *g)
+{
+	*g = (glob_t){
+		.gl_opendir = open_dir, .gl_readdir = read_counted, .gl_closedir = close_dir,
+		.gl_stat = stat_of, .gl_lstat = lstat_of
+	};
+	looking = s;
+	return glob(pattern, flags | GLOB_ALTDIRFUNC, NULL, g);
+}
+
 static void add_tree(struct watchset *s, struct entries *list, const char *path, bool arm)
 {
 	DIR *dir = opendir(path);
@@ -228,7 +273,8 @@ static void add_tree(struct watchset *s, struct entries *list, const char *path,
 		subscribe(s, path, NULL, MASK_NAMES | MASK_SELF | MASK_CONTENT);
 	if (!dir)
 		return;
-	while ((d = readdir(dir))) {
+	looking = s;
+	while ((d = read_counted(dir))) {
 		_cleanup_free_ char *child = NULL;
 		struct stat st;
 
@@ -280,7 +326,7 @@ static void subscribe_glob(struct watchset *s, const char *pattern)
 			subscribe(s, prefix, NULL, MASK_NAMES | MASK_SELF);
 			continue;
 		}
-		if (glob(prefix, GLOB_NOSORT, NULL, &g) != 0)
+		if (glob_counted(s, prefix, GLOB_NOSORT, &g) != 0)
 			continue;
 		for (size_t i = 0; i < g.gl_pathc; i++) {
 			subscribe_way(s, g.gl_pathv[i], 0);
@@ -299,6 +345,8 @@ static struct entries look_at_all(struct watchset *s, bool arm)
 {
 	struct entries list = { 0 };
 
+	s->visited = 0;
+
 	for (size_t i = 0; s->patterns[i]; i++) {
 		const char *pattern = s->patterns[i];
 		glob_t g;
@@ -309,7 +357,7 @@ static struct entries look_at_all(struct watchset *s, bool arm)
 		}
 		if (arm)
 			subscribe_glob(s, pattern);
-		if (glob(pattern, 0, NULL, &g) != 0)
+		if (glob_counted(s, pattern, 0, &g) != 0)
 			continue;
 		for (size_t k = 0; k < g.gl_pathc; k++)
 			add_path(s, &list, g.gl_pathv[k], arm);
@@ -397,12 +445,13 @@ char *watchset_changed(struct watchset *s)
 	return s->changed ? xstrdup(s->changed) : NULL;
 }
 
-struct watchset *watchset_new(struct watcher *w, char *const *files, char *const *patterns, void (*hint)(void *arg), void *arg)
+struct watchset *watchset_new(struct watcher *w, char *const *files, char *const *patterns, size_t most, void (*hint)(void *arg), void *arg)
 {
 	struct watchset *s = xcalloc(1, sizeof *s);
 	size_t n_files = list_count(files), n_patterns = list_count(patterns);
 
 	s->watcher = w;
+	s->most = most;
 	s->hint = hint;
 	s->arg = arg;
 	s->patterns = xcalloc(n_files + n_patterns + 1, sizeof *s->patterns);
@@ -414,6 +463,11 @@ struct watchset *watchset_new(struct watcher *w, char *const *files, char *const
 	link_insert(&w->sets, &s->link);
 	s->seen = look_at_all(s, true);
 	return s;
+}
+
+char *watchset_too_large(const struct watchset *s)
+{
+	return s->too_large ? xasprintf("what it watches has more than %zu names to look through", s->most) : NULL;
 }
 
 struct watchset *watchset_free(struct watchset *s)

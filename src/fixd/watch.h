@@ -14,6 +14,7 @@
 #pragma once
 
 #include <stdbool.h>
+#include <stddef.h>
 
 struct loop;
 struct watcher;
@@ -30,10 +31,15 @@ void watcher_drain(struct watcher *w);
 
 /*
  * Watches files, directories (with everything below) and globs, all absolute, of two lists, and remembers how they are now.
- * `hint` is called from the loop when they may have changed.
+ * `hint` is called from the loop when they may have changed. No more than `most` names are looked through.
  */
-struct watchset *watchset_new(struct watcher *w, char *const *files, char *const *patterns, void (*hint)(void *arg), void *arg);
+struct watchset *watchset_new(struct watcher *w, char *const *files, char *const *patterns, size_t most,
+			      void (*hint)(void *arg), void *arg);
+#define WATCH_NAMES_MAX 100000
 struct watchset *watchset_free(struct watchset *s);
+
+/* NULL, or a sentence (to be freed): it has too many names to look through, and is not to be relied on. */
+char *watchset_too_large(const struct watchset *s);
 
 /* NULL: nothing has changed. Otherwise what did, in a sentence to be freed; asking again gives the same answer. */
 char *watchset_changed(struct watchset *s);

@@ -5,7 +5,7 @@
  *
  *	client -> daemon	OFFER_COMMIT, with the sealed image and, if it has one, its note
  *	client -> daemon	OFFER_ABORT + a sentence: the build failed
- *	daemon -> client	offer_answer
+ *	daemon -> client	offer_answer, and when it was published the image that is current now, and its descriptor
  *
  * A channel that is closed before means that the builder is gone: the next client that waits becomes the builder.
  */
@@ -14,6 +14,7 @@
 #include <stdint.h>
 
 #include "image/digest.h"
+#include "wire/wire.h"
 
 #define OFFER_SENTENCE_MAX 3500
 #define OFFER_NOTE_MAX (UINT64_C(1) << 20)
@@ -38,7 +39,9 @@ struct offer_abort {
 	uint32_t sentence; /* length of the text that follows */
 };
 
+/* + a sentence. */
 struct offer_answer {
 	int32_t error; /* -EAGAIN: an input changed while it was built, build it again */
 	uint32_t sentence;
+	struct wire_image image; /* of which the client has a lease now */
 };

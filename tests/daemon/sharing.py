@@ -499,7 +499,7 @@ def test_all_wait_and_one_is_the_last(t):
 def test_keeper_is_the_last(t):
     """Who can do it best does it, however early it is done."""
     d = t.daemon(INI)
-    keeper, other = member(d, t, settings=["reuse=no"]), member(d, t)
+    keeper, other = [member(d, t, settings=["reuse=no"]) for _ in range(2)]
     v, w = built(keeper, keeper=True, note=b"a note"), attached(other)
     keeper.closing(), other.closing()
     waiting = background(t, lambda: v.release(LIMIT))
@@ -509,7 +509,7 @@ def test_keeper_is_the_last(t):
 
 def test_keeper_that_asks_early_comes_again(t):
     d = t.daemon(INI)
-    keeper, other = member(d, t, settings=["reuse=no"]), member(d, t)
+    keeper, other = [member(d, t, settings=["reuse=no"]) for _ in range(2)]
     v, w = built(keeper, keeper=True, note=b"a note"), attached(other)
     assert v.release() == (False, None)
     other.closing()
@@ -520,7 +520,7 @@ def test_keeper_that_asks_early_comes_again(t):
 
 def test_release_times_out(t):
     d = t.daemon(INI)
-    one, two = member(d, t, settings=["reuse=no"]), member(d, t)
+    one, two = [member(d, t, settings=["reuse=no"]) for _ in range(2)]
     v, w = built(one, teardown=True, keeper=True, note=b"n"), attached(two)
     with refused(errno.ETIMEDOUT, "others could still use it"):
         v.release(0.05)
@@ -655,6 +655,260 @@ def test_sessions_are_limited_and_idle_ones_go(t):
     with refused(errno.EDQUOT, "64 sessions in use"):
         d.client().join(t.path("s69"))
     assert kept
+
+
+# Attacks, and what once went wrong.
+
+CLIENT_INI = "[fixture mine]\nclient = yes\n"
+
+
+def test_cached_requests_of_one_user_are_not_another_s(t):
+    d, nobody = two_users(t, CLIENT_INI)
+    built(d.client(), "mine", b"secret")
+    assert d.client().read("mine") == b"secret"
+
+    def other():
+        with refused(errno.EIO, "built by the clients"):
+            Client(d.socket).attach("mine")
+        got = Client(d.socket).begin("mine")
+        return isinstance(got, Build) and got.commit(b"other").data == b"other"
+
+    assert exit_code(t.child(other, nobody)) == 0
+    assert d.client().read("mine") == b"secret"
+
+
+def test_registered_name_of_the_ini_file(t):
+    d, nobody = two_users(t, "[fixture corpus]\ncommand = echo real\n[fixture dep]\ndepends = corpus\ncommand = cat $FIXD_DEP_corpus\n")
+    built(member(d, t, name="corpus"), "corpus", b"registered")
+    assert d.client().read("corpus") == b"real\n" and d.client().read("dep") == b"real\n"
+
+    def other():
+        return Client(d.socket).read("corpus") == b"real\n"
+
+    assert exit_code(t.child(other, nobody)) == 0
+
+
+def test_run_that_begins_while_a_failed_build_is_tried_again(t):
+    d = t.daemon(INI)
+    t.write("input", "1")
+    c = member(d, t, settings=["watch=input"])
+    c.begin("value").abort("a failure")
+    t.write("input", "22")
+    b = c.begin("value")
+    member(d, t, run="another", name=None)
+    v = b.commit(b"data")
+    assert v.current
+    t.write("input", "333")
+    assert isinstance(c.begin("value"), Build), "its input is still watched"
+
+
+def test_polled_inputs_that_change_with_the_commit(t):
+    d = t.daemon(INI)
+    os.symlink("loop", t.path("loop"))  # what cannot be watched is polled
+    t.write("input", "1")
+    c = member(d, t, settings=["watch=loop/x,input"])
+    for n in range(3):
+        b = c.begin("value")
+        t.write("input", "2" * (n + 2))
+        with refused(errno.EAGAIN, "begin again"):
+            b.commit(b"data", note=b"note")
+    assert "its inputs changed during each of 3 builds" in shared(d)[0]["error"]
+    assert c.adopt() is None, "the builder was told to build again, so it has torn down what it had"
+
+
+def test_torn_down_images_are_not_given_out(t):
+    d = t.daemon(INI)
+    one = member(d, t, settings=["reuse=no"])
+    v = built(one, note=b"n")
+    one.closing()
+    assert v.release() == (True, b"n")
+    late = member(d, t, settings=["reuse=no"])
+    assert isinstance(late.begin("value"), Build)
+
+
+def test_reused_images_are_torn_down_when_they_are_retired(t):
+    """Other runs may use them: a run has no last member."""
+    d = t.daemon(INI)
+    a, b = member(d, t, run="A"), member(d, t, run="B")
+    v, w = built(a, data=b"db", note=b"drop db"), attached(b)
+    a.closing()
+    assert v.release(1) == (False, None) and attached(member(d, t, run="C")).data == b"db"
+    for c in list(t.clients):
+        c.close()
+    t.clients.clear()
+    d.ctl("cleanup", "--all")
+    assert member(d, t, run="D", name=None).adopt() == ("value", b"drop db")
+    assert w.data == b"db"
+
+
+def test_releases_are_few(t):
+    d = t.daemon(INI)
+    one, two = [member(d, t, settings=["reuse=no"]) for _ in range(2)]
+    v = built(one, teardown=True)
+    s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    s.connect(d.socket)
+
+    def ask(kind, body, number=1):
+        s.send(struct.pack("<HHIQ", kind, 0, 16 + len(body), number) + body)
+
+    root = os.path.realpath(t.dir).encode()
+    for kind, body in ((1, struct.pack("<II", 2, 0)), (2, struct.pack("<IHH", 0, len(root), 3) + root + b"run"),
+                       (16, struct.pack("<IIHHHH", 0, 1000, 5, 0, 0, 0) + b"value")):
+        ask(kind, body)
+        answer = socket.recv_fds(s, 9000, 64)[0]
+    serial = struct.unpack_from("<Q", answer, 24)[0]
+    ask(19, struct.pack("<QII", serial, 1, 3600000), 7)
+    ask(19, struct.pack("<QII", serial, 1, 3600000), 8)
+    kind, _, _, number, error = struct.unpack_from("<HHIQi", s.recv(9000))
+    assert (kind, number, error) == (0xffff, 8, -errno.EALREADY)
+    assert v.release() == (False, None) and two
+    s.close()
+
+
+def test_elected_member_is_dead(t):
+    """What it could not be told of is somebody else's."""
+    d = t.daemon(INI)
+    observer = member(d, t, name=None, observer=True)
+    b = member(d, t, settings=["reuse=no"])
+    v = built(b, note=b"what to do")
+    ready, go = os.pipe()
+
+    def work():
+        c = Client(d.socket).join(t.dir, "run").define("value", "reuse=no")
+        x = attached(c)
+        c.closing()
+        os.write(go, b"x")
+        x.release(LIMIT)
+
+    pid = t.child(work)
+    os.read(ready, 1)
+    waiters(d, 1)
+    b.closing()
+    os.kill(d.pid, signal.SIGSTOP)
+    asked = background(t, v.release)
+    time.sleep(0.1)  # it may or may not have asked by then: both must end well
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    os.kill(d.pid, signal.SIGCONT)
+    if asked.result()[0]:
+        return
+    v.detach()
+    assert wait_for(observer.adopt, "the orphan") == ("value", b"what to do")
+
+
+def test_commit_gives_what_was_committed(t):
+    d = t.daemon(INI)
+    c1, c2 = member(d, t, name="a").define("b"), member(d, t, name=None)
+    a1 = built(c1, "a", b"1")
+    c1.define("a", "version=2")
+    a2 = c2.begin("a").commit(b"2")
+    b1 = c1.begin("b", depends=[a1])
+    other = background(t, lambda: c2.begin("b", depends=[a2]))
+    waiters(d, 1)
+    assert b1.commit(b"of 1").data == b"of 1"
+    assert other.result().commit(b"of 2").data == b"of 2"
+
+
+def test_image_that_is_too_old_at_once(t):
+    d = t.daemon(INI)
+    c = member(d, t, settings=["max-age=0s"])
+    assert c.begin("value").commit(b"x").data == b"x"
+    assert isinstance(c.begin("value"), Build)
+
+
+def test_the_same_request_twice_with_dependencies(t):
+    d = t.daemon("[fixture f]\ncommand = echo x\n[fixture g]\ncommand = echo y\n")
+    c = d.client()
+    v = c.attach("f")
+    assert [c.begin("g", depends=[v]).data for _ in range(2)] == [b"y\n"] * 2
+
+
+def test_notes_are_counted(t):
+    d, nobody = two_users(t, "user-memory-max = 1M\nuser-images-max = 4\n")
+
+    def other():
+        c = Client(d.socket).join(t.dir, "run")
+        with refused(errno.EINVAL, "user-memory-max"):
+            for n in range(10):
+                c.define("v", f"version={n}")
+                c.begin("v").commit(b"1", note=os.urandom(300 << 10)).detach()
+        while c.adopt():
+            pass
+        return n <= 4
+
+    assert exit_code(t.child(other, nobody)) == 0
+
+
+def test_instances_of_one_user_are_limited(t):
+    d, nobody = two_users(t)
+
+    def other():
+        c = Client(d.socket).join(t.dir).define("v", "scope=function")
+        held = [c.begin("v", key=f"{n}") for n in range(50)]
+        with refused(errno.ENOSPC, "instances already"):
+            for n in range(5000):
+                if n % 50 == 49:
+                    held.append(c.begin("v", key=f"x{n}"))
+                else:
+                    c.begin("v", key=f"x{n}").commit(b"1")
+        return True
+
+    d.configure(f"[fixd]\nallow-users = nobody\nuser-builds-max = 100000\nuser-images-max = 100000\n")
+    d.ctl("reload")
+    if not d.case.wrapper:
+        exit_code(t.child(other, nobody))
+    assert built(member(d, t)).current
+
+
+def test_what_others_registered_is_not_shown(t):
+    d, nobody = two_users(t)
+    built(member(d, t, name="private"), "private", b"secret")
+
+    def other():
+        import subprocess
+
+        from harness import process_environment, program
+
+        def run(*arguments):
+            return subprocess.run([program("fixctl"), "--socket", d.socket, *arguments], capture_output=True, text=True,
+                                  env=process_environment()).stdout
+
+        return not any("private" in run(*a) for a in (["status", "--json"], ["list"], ["cleanup", "--all", "--force"]))
+
+    assert exit_code(t.child(other, nobody)) == 0
+    assert shared(d)[0]["state"] == "ready"
+
+
+def test_closing_before_the_first_request_of_a_child(t):
+    d = t.daemon(INI)
+    c = member(d, t, settings=["reuse=no"])
+    v = built(c, teardown=True)
+    ready, go = os.pipe()
+
+    def child():
+        c.closing()
+        attached(c).detach()
+        os.write(go, b"x")
+        signal.pause()
+
+    pid = t.child(child)
+    os.read(ready, 1)
+    c.closing()
+    assert v.release(LIMIT) == (True, None)
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+
+
+def test_patterns_over_the_whole_disk(t):
+    d, nobody = two_users(t)
+
+    def other():
+        c = Client(d.socket).join(t.dir).define("v", "watch=/usr/*/*/*/*")
+        with refused(errno.EIO, "has more than 5000 names to look through"):
+            c.begin("v")
+        return True
+
+    assert exit_code(t.child(other, nobody)) == 0
 
 
 if __name__ == "__main__":
