@@ -27,8 +27,13 @@ static void print_fixture(const json_t *f, bool verbose)
 {
 	const char *doc = ctl_string(f, "doc");
 
-	printf("%s%s%s [%s] %s:%lld%s%.*s\n", BOLD, ctl_string(f, "name"), PLAIN, ctl_string(f, "scope"), ctl_string(f, "file"),
-	       (long long)ctl_int(f, "line"), *doc ? "  " : "", verbose ? 0 : (int)strcspn(doc, "\n"), doc);
+	char line[24] = "";
+
+	/* What clients registered is in no file. */
+	if (ctl_int(f, "line"))
+		snprintf(line, sizeof line, ":%lld", (long long)ctl_int(f, "line"));
+	printf("%s%s%s [%s] %s%s%s%.*s\n", BOLD, ctl_string(f, "name"), PLAIN, ctl_string(f, "scope"), ctl_string(f, "file"), line,
+	       *doc ? "  " : "", verbose ? 0 : (int)strcspn(doc, "\n"), doc);
 	if (!verbose)
 		return;
 	print_lines(doc);

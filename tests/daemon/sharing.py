@@ -2,16 +2,20 @@
 """What clients build: registered fixtures, offers, sessions, runs, quotas."""
 
 import errno
+import json
 import os
 import pwd
+import shutil
 import signal
 import socket
 import struct
+import subprocess
 import sys
 import threading
 import time
 
-from harness import COW, LIMIT, Build, Client, FixdError, Skip, View, exit_code, main, once, wait_for
+from harness import (COW, LIMIT, Build, Client, FixdError, Skip, View, exit_code, main, once, process_environment, program,
+                     wait_for)
 
 INI = "[fixd]\n"
 
@@ -404,20 +408,23 @@ def two_users(t, ini=""):
     return t.daemon(f"[fixd]\nallow-users = nobody\n{ini}"), nobody
 
 
+def copied_fixctl(t):
+    """The directory of the build may be closed to others."""
+    shutil.copy(program("fixctl"), t.path("fixctl"))
+    return t.path("fixctl")
+
+
 def test_users_do_not_see_each_other(t):
     d, nobody = two_users(t)
+    tool = copied_fixctl(t)
     mine = built(member(d, t), data=b"secret")
 
     def other():
         c = Client(d.socket).join(t.dir, "run").define("value")
         got = c.begin("value")
         assert isinstance(got, Build)
-        import subprocess
-
-        out = subprocess.run([d.ctl.__globals__["program"]("fixctl"), "--socket", d.socket, "status", "--json"],
-                             capture_output=True, text=True).stdout
-        import json
-
+        out = subprocess.run([tool, "--socket", d.socket, "status", "--json"], capture_output=True, text=True,
+                             env=process_environment()).stdout
         return [s["uid"] for s in json.loads(out)["sessions"]] == [0, nobody] and got.commit(b"other").data == b"other"
 
     assert exit_code(t.child(other, nobody)) == 0
@@ -863,14 +870,11 @@ def test_instances_of_one_user_are_limited(t):
 def test_what_others_registered_is_not_shown(t):
     d, nobody = two_users(t)
     built(member(d, t, name="private"), "private", b"secret")
+    tool = copied_fixctl(t)
 
     def other():
-        import subprocess
-
-        from harness import process_environment, program
-
         def run(*arguments):
-            return subprocess.run([program("fixctl"), "--socket", d.socket, *arguments], capture_output=True, text=True,
+            return subprocess.run([tool, "--socket", d.socket, *arguments], capture_output=True, text=True,
                                   env=process_environment()).stdout
 
         return not any("private" in run(*a) for a in (["status", "--json"], ["list"], ["cleanup", "--all", "--force"]))
