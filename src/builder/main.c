@@ -106,7 +106,7 @@ static int do_job(struct work *w, struct digest *inputs)
 {
 	static int (*const sources[])(struct work * w) = {
 		[JOB_FILE] = source_file,	[JOB_DIRECTORY] = source_directory, [JOB_COMMAND] = source_command,
-		[JOB_PLUGIN] = source_plugin,	[JOB_CHECK] = source_check,
+		[JOB_PLUGIN] = source_plugin,	[JOB_TREE] = source_tree,	    [JOB_CHECK] = source_check,
 	};
 	int r = 0;
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* The sources whose image is bytes: a file, the output of a command, the manifest of a directory; and the check command. */
+/* The sources whose image is bytes: a file, the output of a command, the manifest of a tree; and the check command. */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -49,13 +50,14 @@ int source_command(struct work *w)
 	return work_wait(w, pid, "the command");
 }
 
-int source_directory(struct work *w)
+/* Copies it to where it will be seen, within the budget, and makes the manifest the image. */
+static int take_tree(struct work *w, const char *from)
 {
 	_cleanup_text_ struct text manifest = { 0 };
 	_cleanup_free_ char *where = NULL;
 	uint64_t bytes = 0;
 	char *p;
-	int r = manifest_copy_tree(w->job.source, w->job.tree, work_grant, w, &manifest, &bytes, &where);
+	int r = manifest_copy_tree(from, w->job.tree, work_grant, w, &manifest, &bytes, &where);
 
 	if (r == -ENOTSUP)
 		return work_fail(w, r, "%s: only files, directories and symbolic links can be copied", where);
@@ -70,6 +72,33 @@ int source_directory(struct work *w)
 	if (manifest.size)
 		memcpy(p, manifest.data, manifest.size);
 	w->digest = digest_bytes(p, manifest.size);
+	return 0;
+}
+
+int source_directory(struct work *w)
+{
+	return take_tree(w, w->job.source);
+}
+
+/* The command writes below the tree, on the same tmpfs: whatever becomes of it, the daemon removes all of it. */
+int source_tree(struct work *w)
+{
+	_cleanup_free_ char *draft = xasprintf("%s/.fixd-draft", w->job.tree);
+	pid_t pid;
+	int r;
+
+	if (mkdir(draft, 0755) < 0)
+		return work_fail(w, -errno, "no directory for the command: %s", strerror(errno));
+	setenv("FIXD_DIR", draft, 1);
+	pid = work_shell(w, w->job.source, -1);
+	r = pid < 0 ? pid : work_wait(w, pid, "the command");
+	if (r == 0)
+		r = take_tree(w, draft);
+	if (r < 0)
+		return r;
+	/* The tree is read-only by now. */
+	if (chmod(w->job.tree, 0755) < 0 || (r = tree_remove(draft)) < 0 || chmod(w->job.tree, 0555) < 0)
+		return work_fail(w, r < 0 ? r : -errno, "what the command wrote cannot be removed: %s", strerror(r < 0 ? -r : errno));
 	return 0;
 }
 

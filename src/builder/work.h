@@ -42,5 +42,6 @@ int work_wait(struct work *w, pid_t pid, const char *what);
 int source_file(struct work *w);
 int source_command(struct work *w);
 int source_directory(struct work *w);
+int source_tree(struct work *w);
 int source_plugin(struct work *w);
 int source_check(struct work *w);

@@ -22,9 +22,9 @@
 /* The keys that say where a fixture comes from: exactly one in a section. */
 static const char *const source_keys[SOURCE_COUNT] = {
 	[SOURCE_FILE] = "file", [SOURCE_DIRECTORY] = "directory", [SOURCE_COMMAND] = "command", [SOURCE_PLUGIN] = "plugin",
-	[SOURCE_CLIENT] = "client"
+	[SOURCE_TREE] = "tree", [SOURCE_CLIENT] = "client"
 };
-#define SOURCE_NAMES "file, directory, command, plugin, client"
+#define SOURCE_NAMES "file, directory, command, plugin, tree, client"
 
 #define REGISTERED_NAME_MAX 180
 
@@ -230,9 +230,9 @@ static void load_source(struct loading *l, struct fixture *f, const struct raw_e
 			problem(l, e->line, "client = %s: allowed is yes", e->value);
 		return;
 	}
-	if (f->source == SOURCE_COMMAND) {
+	if (f->source == SOURCE_COMMAND || f->source == SOURCE_TREE) {
 		if (e->comment_cut)
-			problem(l, e->line, "command: ' ;' would start a comment; write ';' without a blank before it");
+			problem(l, e->line, "%s: ' ;' would start a comment; write ';' without a blank before it", e->key);
 		f->what = xstrdup(e->value);
 		add_executable(f, root);
 		return;
@@ -574,7 +574,9 @@ size_t config_check_sources(const struct config *c, struct text *problems)
 	for (size_t i = 0; i < c->n_fixtures; i++) {
 		const struct fixture *f = c->fixtures[i];
 
-		if (f->source == SOURCE_COMMAND || f->source == SOURCE_CLIENT || access(f->what, R_OK) == 0)
+		bool path = f->source != SOURCE_COMMAND && f->source != SOURCE_TREE && f->source != SOURCE_CLIENT;
+
+		if (!path || access(f->what, R_OK) == 0)
 			continue;
 		config_problem(problems, c->file, f->line, "[fixture %s] %s = %s cannot be read: %s", f->name,
 			       source_keys[f->source], f->what, strerror(errno));

@@ -84,7 +84,6 @@ const struct key key_table[] = {
 	{ "reset", KEY_FIXTURE, KEY_UNSUPPORTED, 0, later_service, 0, 0 },
 	{ "exclusive", KEY_FIXTURE, KEY_UNSUPPORTED, 0, later_service, 0, 0 },
 	{ "service", KEY_FIXTURE, KEY_UNSUPPORTED, 0, later_source, 0, 0 },
-	{ "tree", KEY_FIXTURE, KEY_UNSUPPORTED, 0, later_source, 0, 0 },
 };
 
 const size_t key_count = ELEMENTSOF(key_table);

@@ -292,6 +292,7 @@ static enum job_kind job_kind(const struct build *b)
 		[SOURCE_FILE] = JOB_FILE,
 		[SOURCE_DIRECTORY] = JOB_DIRECTORY,
 		[SOURCE_COMMAND] = JOB_COMMAND,
+		[SOURCE_TREE] = JOB_TREE,
 		[SOURCE_PLUGIN] = JOB_PLUGIN,
 	};
 
@@ -365,7 +366,7 @@ static char *prepare_build(struct build *b)
 	if (b->limit_bytes > REGION_SIZE / 4)
 		b->limit_bytes = REGION_SIZE / 4;
 	evict_for_descriptors(d);
-	if (f->source == SOURCE_DIRECTORY) {
+	if (f->source == SOURCE_DIRECTORY || f->source == SOURCE_TREE) {
 		int r = trees_make(d, f->name, f->user, &b->tree);
 
 		if (r < 0)
@@ -487,8 +488,7 @@ static char *make_image(struct build *b, struct image **out)
 		return xasprintf("what the builder published is not what it said: %llu bytes", (unsigned long long)size);
 	im = image_new(d, fd_steal(&b->image_fd), WIRE_IMAGE_BLOB, size);
 	im->kind = i->fixture->source == SOURCE_PLUGIN	  ? WIRE_IMAGE_OBJECTS :
-		   i->fixture->source == SOURCE_DIRECTORY ? WIRE_IMAGE_TREE :
-							    WIRE_IMAGE_BLOB;
+		   b->tree ? WIRE_IMAGE_TREE : WIRE_IMAGE_BLOB;
 	im->address = b->address ? b->address : region_alloc(d->region, size);
 	im->root = r->root;
 	im->digest = r->digest;

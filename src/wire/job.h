@@ -25,6 +25,7 @@ enum job_kind {
 	JOB_FILE,
 	JOB_DIRECTORY,
 	JOB_COMMAND,
+	JOB_TREE,
 	JOB_PLUGIN,
 	JOB_CHECK,   /* run `source`; success says the outside state still fits */
 	JOB_DIGEST,  /* only the digest of the inputs */

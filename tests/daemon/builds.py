@@ -8,7 +8,7 @@ import sys
 import time
 
 import harness
-from harness import FixdError, exit_code, once, wait_for
+from harness import FixdError, Skip, exit_code, once, wait_for
 
 
 def fails(client, name, *words, number=5, **more):
@@ -285,6 +285,39 @@ def test_directory(t):
     wait_for(lambda: not os.path.exists(root), "the old tree to go")
     os.mkfifo(t.path("data/pipe"))
     fails(c, "f", "pipe", "only files, directories and symbolic links")
+
+
+def test_tree_of_a_command(t):
+    t.write("input", "one")
+    d = t.daemon("[fixture f]\nwatch = input\nmemory-max = 1M\n"
+                 "tree = mkdir $FIXD_DIR/sub && cp input $FIXD_DIR/sub/copy && ln -s sub/copy $FIXD_DIR/link && echo noise\n"
+                 "[fixture g]\ndepends = f\ncommand = cat $FIXD_DEP_f/link\n"
+                 "[fixture bad]\ntree = touch $FIXD_DIR/half && echo words >&2 && exit 3\n"
+                 "[fixture large]\nmemory-max = 1M\ntree = head -c 3000000 /dev/zero >$FIXD_DIR/zeros\n")
+    c = d.client()
+    v = c.attach("f")
+    assert sorted(os.listdir(v.path)) == ["link", "sub"] and open(v.path + "/link").read() == "one"
+    assert os.stat(v.path).st_mode & 0o7777 == 0o555 and os.stat(v.path + "/sub/copy").st_mode & 0o7777 == 0o444
+    lines = v.data.decode().splitlines()
+    assert [line.split()[0] for line in lines] == ["l", "d", "f"] and c.read("g") == b"one"
+    t.write("input", "another")
+    w = c.attach("f")
+    assert open(w.path + "/link").read() == "another" and open(v.path + "/link").read() == "one"
+    fails(c, "bad", "exited with status 3", "words")
+    fails(c, "large", "larger than memory-max")
+    home = os.path.dirname(w.path)
+    v.detach(), w.detach()
+    d.ctl("cleanup", "--all")
+    wait_for(lambda: not os.path.exists(home) or os.listdir(home) == [], "all trees to go")
+
+
+def test_tree_of_a_command_of_another_user(t):
+    if os.geteuid() != 0:
+        raise Skip("only root can build as another user")
+    os.chmod(t.dir, 0o755)
+    d = t.daemon("[fixture f]\nuser = nobody\ntree = id -un >$FIXD_DIR/who\n")
+    v = d.client().attach("f")
+    assert open(v.path + "/who").read() == "nobody\n" and os.listdir(v.path) == ["who"]
 
 
 def test_trees_of_a_killed_daemon_are_removed(t):
