@@ -134,6 +134,7 @@ fixctl_SOURCES = \
 	src/fixctl/doctor.c \
 	src/fixctl/fixctl.h \
 	src/fixctl/get.c \
+	src/fixctl/graph.c \
 	src/fixctl/list.c \
 	src/fixctl/log.c \
 	src/fixctl/main.c \

@@ -281,6 +281,25 @@ def test_fixctl_command_line(t):
 
 
 @once
+def test_graph(t):
+    t.write("x", "1")
+    d = t.daemon("[fixture a]\nfile = x\n[fixture b]\ncommand = sleep 0.3; echo b\ndepends = a\n[fixture c]\ndepends = a, b\n"
+                 "command = echo c\n[fixture d]\nparams = 1, 2\ncommand = echo $FIXD_PARAM\n[fixture e]\ncommand = exit 1\n"
+                 "[fixture f]\nfile = x\nscope = module\n")
+    d.ctl("warm", "a", "b", "c", "d", "e", code=4)
+    dot = d.ctl("graph").out
+    assert dot.startswith("digraph fixtures {") and '"c" -> "b" [color' in dot and '"c" -> "a";' in dot and '"b" -> "a" [color' in dot
+    assert "critical path: 3" in dot and '"f" [label = "f [module]\nabsent"' in dot and "failed" in dot
+    import xml.etree.ElementTree as xml
+
+    svg = xml.fromstring(d.ctl("graph", "--format=svg").out)
+    names = [e.text for e in svg.iter("{http://www.w3.org/2000/svg}title")]
+    assert names == ["a", "b", "c", "d", "e", "f"]
+    lines = [e for e in svg.iter("{http://www.w3.org/2000/svg}path") if e.get("marker-end")]
+    assert len(lines) == 3 and len([e for e in lines if e.get("stroke") == "#c00000"]) == 2
+    assert "allowed are dot, svg" in d.ctl("graph", "--format=png", code=2).err
+
+
 def test_doctor(t):
     done = subprocess.run([harness.program("fixctl"), "doctor"], capture_output=True, env=harness.process_environment())
     out = done.stdout.decode()
