@@ -318,6 +318,7 @@ def test_tree_of_a_command_of_another_user(t):
     d = t.daemon("[fixture f]\nuser = nobody\ntree = id -un >$FIXD_DIR/who\n")
     v = d.client().attach("f")
     assert open(v.path + "/who").read() == "nobody\n" and os.listdir(v.path) == ["who"]
+    v.detach()
 
 
 def test_trees_of_a_killed_daemon_are_removed(t):
