@@ -26,6 +26,7 @@ pytest_fixd = \
 	contrib/pytest-fixd/bench/run \
 	contrib/pytest-fixd/fixd/__init__.py \
 	contrib/pytest-fixd/fixd/_daemon.py \
+	contrib/pytest-fixd/fixd/_definition.py \
 	contrib/pytest-fixd/fixd/_fixtures.py \
 	contrib/pytest-fixd/fixd/_lib.py \
 	contrib/pytest-fixd/fixd/_source.py \
@@ -40,6 +41,7 @@ pytest_fixd = \
 	contrib/pytest-fixd/pyproject.toml \
 	contrib/pytest-fixd/tests/conftest.py \
 	contrib/pytest-fixd/tests/test_cleanup.py \
+	contrib/pytest-fixd/tests/test_identity.py \
 	contrib/pytest-fixd/tests/test_install.py \
 	contrib/pytest-fixd/tests/test_recipes.py \
 	contrib/pytest-fixd/tests/test_sharing.py \

@@ -150,7 +150,7 @@ int fixd_define(struct fixd *f, const char *name, const char *const *settings);
 /*
  * Attaches the fixture, or makes the caller its builder: 0 and *view, or 1 and *build, for which the caller then calls
  * fixd_build_commit() or fixd_build_abort(). Errors are those of fixd_attach(); -EIO also when another client's build of it
- * failed. Since: 0.1
+ * failed. -EDEADLK: its builder waits for something that this client builds. Since: 0.1
  */
 int fixd_build_begin(struct fixd *f, const char *name, const struct fixd_options *options, struct fixd_view **view,
 		     struct fixd_build **build);
@@ -176,7 +176,10 @@ struct fixd_teardown {
  */
 int fixd_build_commit(struct fixd_build *b, size_t size, const struct fixd_teardown *teardown, struct fixd_view **out);
 
-/* The build failed: everybody who waits for it, or asks for it later in this run, is told `sentence`. Frees `b`. Since: 0.1 */
+/*
+ * The build failed: everybody who waits for it, or asks for it later in this run, is told `sentence`. With NULL the caller only
+ * gives it up, and the next one who waits becomes the builder. Frees `b`. Since: 0.1
+ */
 int fixd_build_abort(struct fixd_build *b, const char *sentence);
 
 /* This member of a run will attach nothing new: others need not wait for it. Since: 0.1 */

@@ -293,13 +293,14 @@ int fixd_build_commit(struct fixd_build *b, size_t size, const struct fixd_teard
 int fixd_build_abort(struct fixd_build *b, const char *sentence)
 {
 	char message[sizeof(struct offer_abort) + OFFER_SENTENCE_MAX];
-	struct offer_abort a = { .message = OFFER_ABORT, .sentence = (uint32_t)strnlen(sentence, OFFER_SENTENCE_MAX) };
+	struct offer_abort a = { .message = OFFER_ABORT, .sentence = sentence ? (uint32_t)strnlen(sentence, OFFER_SENTENCE_MAX) : 0 };
 	struct wire_image im;
 	int r = 0, fd = -1;
 
 	memcpy(message, &a, sizeof a);
-	memcpy(message + sizeof a, sentence, a.sentence);
-	if (b->channel >= 0 && (r = send_to_daemon(b, message, sizeof a + a.sentence, NULL, 0)) == 0)
+	if (sentence)
+		memcpy(message + sizeof a, sentence, a.sentence);
+	if (b->channel >= 0 && sentence && (r = send_to_daemon(b, message, sizeof a + a.sentence, NULL, 0)) == 0)
 		r = take_answer(b, &im, &fd);
 	fd_close(fd);
 	build_free(b);

@@ -172,6 +172,26 @@ static const struct fixture *find_fixture(struct conn *c, char *name, char **par
 	return NULL;
 }
 
+/* So many requests are looked at; who asks for more at once finds out by the time-out. */
+#define DEADLOCK_LOOKS 1000
+
+/* Would `c` wait for itself: is it the builder, or waits the builder for something that `c` builds? */
+static bool would_wait_for_itself(const struct conn *c, const struct instance *i, unsigned *looks)
+{
+	const struct conn *builder = offer_builder(i);
+
+	if (!builder || builder == c)
+		return builder != NULL;
+	link_for_each(l, &builder->pending) {
+		if (*looks == 0)
+			return false;
+		--*looks;
+		if (would_wait_for_itself(c, link_entry(l, struct pending, in_conn)->waiter.instance, looks))
+			return true;
+	}
+	return false;
+}
+
 /* The images the client would build from: it must hold them. */
 static bool take_depends(struct pending *p, const uint64_t *serials, size_t n)
 {
@@ -191,6 +211,7 @@ static void want(struct conn *c, const struct wire_header *h, const struct wire_
 {
 	struct pending *p = xcalloc(1, sizeof *p + a->depends * sizeof *p->depends);
 	int64_t now = clock_now();
+	unsigned looks = DEADLOCK_LOOKS;
 
 	p->conn = c;
 	p->header = *h;
@@ -210,6 +231,12 @@ static void want(struct conn *c, const struct wire_header *h, const struct wire_
 		return;
 	}
 	timer_start(c->daemon->loop, &p->limit, now + a->timeout_ms * NSEC_PER_MSEC);
+	if (would_wait_for_itself(c, i, &looks)) {
+		conn_reply_error(c, h, -EDEADLK, "fixture '%s' cannot be waited for: it is being built, and its builder waits for "
+						 "what this client builds", i->fixture->name);
+		pending_free(p);
+		return;
+	}
 	instance_want(i, &p->waiter);
 }
 

@@ -80,6 +80,11 @@ void offer_abandon(struct instance *i)
 		offer_free(i->offer);
 }
 
+struct conn *offer_builder(const struct instance *i)
+{
+	return i->offer ? i->offer->conn : NULL;
+}
+
 uint64_t offer_limit(const struct instance *i)
 {
 	uint64_t left = user_bytes_left(i->session->user), max = i->fixture->policy.memory_max;

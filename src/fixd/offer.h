@@ -27,5 +27,8 @@ void offer_forget_all(struct conn *c);
 /* Nobody wants the image any more: the channel is closed, nothing is reported. */
 void offer_abandon(struct instance *i);
 
+/* Who builds it, or NULL. */
+struct conn *offer_builder(const struct instance *i);
+
 /* The most bytes the image may have. */
 uint64_t offer_limit(const struct instance *i);

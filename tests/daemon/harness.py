@@ -197,7 +197,7 @@ class Build:
         return View(self.client, view)
 
     def abort(self, sentence):
-        return self.client.checked(LIB.fixd_build_abort(self.handle, sentence.encode()))
+        return self.client.checked(LIB.fixd_build_abort(self.handle, sentence.encode() if sentence is not None else None))
 
 
 class Client:

@@ -208,6 +208,29 @@ def test_failure_is_told_to_all_and_kept_for_the_run(t):
     assert isinstance(member(d, t, run="the next run").begin("value"), Build)
 
 
+def test_given_up_builds_are_somebody_else_s(t):
+    d = t.daemon(INI)
+    b = member(d, t).begin("value")
+    other = background(t, lambda: member(d, t).begin("value"))
+    waiters(d, 1)
+    b.abort(None)
+    assert other.result().commit(b"by another").data == b"by another"
+
+
+def test_builders_that_wait_for_each_other(t):
+    d = t.daemon(INI)
+    one, two = member(d, t, name="a").define("b"), member(d, t, name=None)
+    a, b = one.begin("a"), two.begin("b")
+    waiting = background(t, lambda: one.begin("b"))
+    waiters(d, 1)
+    with refused(errno.EDEADLK, "its builder waits for what this client builds"):
+        two.begin("a")
+    with refused(errno.EDEADLK):
+        two.begin("b")
+    b.commit(b"b")
+    assert waiting.result().data == b"b" and a.commit(b"a").data == b"a"
+
+
 def test_who_cannot_build_is_told(t):
     d = t.daemon("[fixture mine]\nclient = yes\ndoc = built by who needs it\n")
     with refused(errno.EIO, "it is built by the clients that use it"):

@@ -40,12 +40,16 @@ def socket_path() -> str:
     return path
 
 
-def _make_home(directory: str) -> None:
+def _check_home(directory: str) -> None:
     """A directory that is nobody else's."""
-    os.makedirs(directory, mode=0o700, exist_ok=True)
     status = os.lstat(directory)
     if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o022:
         raise NoDaemon(f"{directory} belongs to somebody else, or others can write to it")
+
+
+def _make_home(directory: str) -> None:
+    os.makedirs(directory, mode=0o700, exist_ok=True)
+    _check_home(directory)
 
 
 def _tail(path: str) -> str:
@@ -96,6 +100,10 @@ def start(socket: str) -> None:
 
 def connect(socket: str, may_start: bool) -> Connection:
     """To a daemon that runs, or that is started."""
+    home = os.path.dirname(socket)
+    # Anybody could have made that directory before us, and what a daemon gives out is run as code.
+    if home.startswith("/tmp/") and os.path.isdir(home):
+        _check_home(home)
     try:
         return Connection(socket)
     except FixdError as e:

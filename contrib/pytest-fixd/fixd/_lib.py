@@ -100,7 +100,8 @@ class View:
     """One mapping of an image.  It stays while anything refers to it, also a memoryview of its bytes."""
 
     def __init__(self, connection: "Connection", handle: ctypes.c_void_p, writable: bool):
-        self.connection, self._handle, self.writable = connection, handle, writable
+        self.connection, self.writable = connection, writable
+        self._handle: Optional[ctypes.c_void_p] = handle
         self._lib, self._pid = connection._lib, os.getpid()
         self.address: int = self._lib.fixd_view_data(handle)
         self.size: int = self._lib.fixd_view_size(handle)
@@ -157,7 +158,8 @@ class Build:
     """An image that this process was told to build: commit() or abort() it."""
 
     def __init__(self, connection: "Connection", handle: ctypes.c_void_p, writable: bool):
-        self._connection, self._handle, self._writable = connection, handle, writable
+        self._connection, self._writable = connection, writable
+        self._handle: Optional[ctypes.c_void_p] = handle
         self._lib = connection._lib
 
     def memory(self, size: int) -> memoryview:
@@ -179,15 +181,17 @@ class Build:
             self._connection._checked(self._lib.fixd_build_commit(handle, size, how, ctypes.byref(view)))
         return View(self._connection, view, self._writable)
 
-    def abort(self, sentence: str) -> None:
+    def abort(self, sentence: Optional[str]) -> None:
+        """It failed, and the others are told why; or with None, somebody else may build it."""
         handle, self._handle = self._handle, None
         if handle:
+            words = None if sentence is None else sentence.encode(errors="replace").replace(b"\0", b" ")
             with self._connection._lock:
-                self._lib.fixd_build_abort(handle, sentence.encode(errors="replace").replace(b"\0", b" "))
+                self._lib.fixd_build_abort(handle, words)
 
     def __del__(self) -> None:
         if getattr(self, "_handle", None):
-            self.abort("the process that built it gave up")
+            self.abort(None)
 
 
 class Connection:

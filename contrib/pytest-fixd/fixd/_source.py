@@ -10,47 +10,26 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import importlib.util
 import inspect
 import marshal
 import os
 import pickle
 import sys
+import sysconfig
 import textwrap
 import types
 from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Set, Tuple
 
 
-def _names_of(code: types.CodeType) -> Set[str]:
-    names = set(code.co_names)
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            names |= _names_of(constant)
-    return names
+_LIBRARY = tuple({os.path.realpath(p) + os.sep for kind in ("stdlib", "platstdlib") for p in [sysconfig.get_path(kind)] if p})
+_HERE = os.path.dirname(os.path.realpath(__file__)) + os.sep
 
 
-def _file_of(module: Any) -> Optional[str]:
-    path = getattr(module, "__file__", None)
-    return os.path.realpath(path) if path and path.endswith(".py") else None
-
-
-def _is_project(path: Optional[str], root: str) -> bool:
-    return bool(path) and path.startswith(root + os.sep) and "site-packages" not in path  # type: ignore[union-attr]
-
-
-def _project_module(value: Any, root: str) -> Optional[types.ModuleType]:
-    """The project's own module that a value is, or comes from."""
-    module = value if isinstance(value, types.ModuleType) else sys.modules.get(getattr(value, "__module__", None) or "")
-    return module if module is not None and _is_project(_file_of(module), root) else None
-
-
-def _reached(names: Iterable[str], namespace: Dict[str, Any], root: str, seen: Dict[str, types.ModuleType]) -> None:
-    for name in names:
-        module = _project_module(namespace.get(name), root)
-        path = _file_of(module) if module else None
-        if module is None or path is None or path in seen:
-            continue
-        seen[path] = module
-        _reached(list(vars(module)), vars(module), root, seen)
+def _is_project(path: str) -> bool:
+    """Somebody's own code: no library, and not this plugin."""
+    parts = path.split(os.sep)
+    return not (path.startswith(_LIBRARY) or path.startswith(_HERE) or "site-packages" in parts or "dist-packages" in parts)
 
 
 _trees: Dict[Tuple[str, int, int], ast.Module] = {}
@@ -75,11 +54,11 @@ def _is_fixture(node: ast.AST) -> bool:
     return False
 
 
-def _stands_alone(node: ast.AST) -> bool:
-    """A test or another fixture: nothing else in the module depends on what it says."""
+def _stands_alone(node: ast.AST, is_test_file: bool) -> bool:
+    """A test or another fixture: nothing else in the module depends on what it says, unless it names it."""
     if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
-        return node.name.startswith("test") or _is_fixture(node)
-    return isinstance(node, ast.ClassDef) and node.name.startswith("Test")
+        return (is_test_file and node.name.startswith("test")) or _is_fixture(node)
+    return isinstance(node, ast.ClassDef) and is_test_file and node.name.startswith("Test")
 
 
 def _first_line(node: Any) -> int:
@@ -88,54 +67,146 @@ def _first_line(node: Any) -> int:
 
 def _plain(value: Any) -> str:
     """A word for a value that is the same in every process."""
-    if isinstance(value, (str, bytes, int, float, complex, bool, type(None))):
-        return repr(value)
-    if isinstance(value, (tuple, list)):
-        return type(value).__name__ + ",".join(map(_plain, value))
-    return getattr(value, "__qualname__", type(value).__qualname__)
+    from ._definition import fingerprint
+
+    return fingerprint(value) or str(getattr(value, "__qualname__", type(value).__qualname__))
 
 
 def _dump(node: ast.AST) -> str:
     return ast.dump(node, annotate_fields=False)
 
 
-def version(function: Callable[..., Any], root: str) -> str:
+def _names_in(nodes: Iterable[ast.AST]) -> Set[str]:
+    """Names that mean something of the module: a function's parameters are its own, and of a fixture they are dependencies."""
+    names: Set[str] = set()
+    for node in nodes:
+        own = {n.id for n in ast.walk(node) if isinstance(n, ast.Name)}
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            own -= {a.arg for a in [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]}
+        names |= own
+    return names
+
+
+def _own_nodes(tree: ast.Module, function: Callable[..., Any]) -> List[ast.AST]:
+    """The function, and of a method the whole class."""
+    def holds(node: ast.AST) -> bool:
+        return any(isinstance(n, (ast.FunctionDef, ast.AsyncFunctionDef)) and n.name == function.__name__ and
+                   _first_line(n) == function.__code__.co_firstlineno for n in ast.walk(node))
+
+    return [node for node in tree.body if holds(node)]
+
+
+def _relevant(tree: ast.Module, function: Callable[..., Any], is_test_file: bool) -> List[ast.AST]:
+    """What the function could use of its module: everything but tests and other fixtures, and those too if they are named."""
+    own = _own_nodes(tree, function)
+    chosen = own + [n for n in tree.body if n not in own and not _stands_alone(n, is_test_file)]
+    left = [n for n in tree.body if n not in chosen]
+    while True:
+        names = _names_in(chosen)
+        more = [n for n in left if getattr(n, "name", None) in names]
+        if not more:
+            return chosen
+        chosen += more
+        left = [n for n in left if n not in more]
+
+
+def _candidates(nodes: Iterable[ast.AST], module: str, package: str, names: Optional[Set[str]]) -> Set[str]:
+    """Names of modules that the nodes import: at the top of a module those whose names are used (None: all)."""
+    found: Set[str] = set()
+    for top in nodes:
+        for node in ast.walk(top):
+            # Inside a function it is for that function.
+            wanted = names if node is top else None
+            if isinstance(node, ast.Import):
+                found |= {a.name for a in node.names if wanted is None or (a.asname or a.name.split(".")[0]) in wanted}
+            elif isinstance(node, ast.ImportFrom):
+                base = "." * node.level + (node.module or "")
+                try:
+                    base = importlib.util.resolve_name(base, package) if node.level else base
+                except (ImportError, ValueError):
+                    continue
+                used = [a.name for a in node.names if wanted is None or a.name == "*" or (a.asname or a.name) in wanted]
+                if used:
+                    found |= {base, *(f"{base}.{n}" for n in used if n != "*")}
+    return found
+
+
+def _file_of(name: str) -> Optional[str]:
+    """The source file of a module; None for libraries, and for names that are no modules."""
+    module = sys.modules.get(name)
+    path = getattr(module, "__file__", None)
+    if module is None:
+        try:
+            spec = importlib.util.find_spec(name)
+        except (ImportError, AttributeError, ValueError):
+            return None
+        path = spec.origin if spec is not None else None
+    if not path or not path.endswith(".py"):
+        return None
+    path = os.path.realpath(path)
+    return path if _is_project(path) else None
+
+
+def _follow(names: Iterable[str], seen: Dict[str, str]) -> None:
+    """All of the project's own modules that are reached."""
+    for name in names:
+        path = _file_of(name)
+        if path is None or path in seen:
+            continue
+        seen[path] = name
+        package = name if os.path.basename(path) == "__init__.py" else name.rpartition(".")[0]
+        try:
+            _follow(_candidates(_tree(path).body, name, package, None), seen)
+        except (OSError, SyntaxError, ValueError):
+            continue
+
+
+def version(function: Callable[..., Any], root: str, *others: Any) -> str:
     """A word that changes when what the fixture builds may have changed."""
     digest = hashlib.blake2b(digest_size=12)
+    seen: Dict[str, str] = {}
 
     def add(s: str) -> None:
         digest.update(s.encode(errors="surrogatepass") + b"\0")
 
-    function = inspect.unwrap(function)
-    path = _file_of(inspect.getmodule(function)) or os.path.realpath(function.__code__.co_filename)
-    names = _names_of(function.__code__)
-    try:
-        module_tree = _tree(path)
-        own = [n for n in ast.walk(module_tree) if isinstance(n, (ast.FunctionDef, ast.AsyncFunctionDef)) and
-               n.name == function.__name__ and _first_line(n) == function.__code__.co_firstlineno]
-        for node in own:
-            add(_dump(node))
-        if not own:
-            add(inspect.getsource(function))
-        for node in module_tree.body:
-            if not _stands_alone(node):
+    def add_function(f: Callable[..., Any]) -> None:
+        path = os.path.realpath(f.__code__.co_filename)
+        name = os.path.basename(path)
+        module = f.__module__ or ""
+        try:
+            nodes = _relevant(_tree(path), f, name.startswith("test_") or name.endswith("_test.py"))
+            for node in nodes:
                 add(_dump(node))
-                names |= {n.id for n in ast.walk(node) if isinstance(n, ast.Name)}
-    except (OSError, SyntaxError, ValueError):
-        # No source to read: the code itself.
-        digest.update(marshal.dumps(function.__code__))
-    for cell in function.__closure__ or ():
-        try:
-            add(_plain(cell.cell_contents))
-        except ValueError:
-            pass  # not set yet
-    seen: Dict[str, types.ModuleType] = {path: sys.modules[__name__]}
-    _reached(names, function.__globals__, root, seen)
-    for other in sorted(set(seen) - {path}):
-        try:
-            add(os.path.relpath(other, root) + _dump(_tree(other)))
+            package = getattr(sys.modules.get(module), "__package__", None) or ""
+            _follow(_candidates(nodes, module, package, _names_in(nodes)), seen)
         except (OSError, SyntaxError, ValueError):
-            add(other)
+            # No source to read: the code itself.
+            digest.update(marshal.dumps(f.__code__))
+        for cell in f.__closure__ or ():
+            try:
+                value = cell.cell_contents
+            except ValueError:
+                continue  # not set yet
+            if isinstance(value, types.FunctionType) and value is not f:
+                add_function(value)
+            else:
+                add(_plain(value))
+        seen[path] = ""
+
+    while True:
+        if isinstance(function, types.FunctionType):
+            add_function(function)
+        inner = getattr(function, "__wrapped__", None)
+        if inner is None:
+            break
+        function = inner
+    for other in others:
+        add(_plain(other))
+    for path in sorted(p for p, name in seen.items() if name):
+        try:
+            add(os.path.relpath(path, root) + _dump(_tree(path)))
+        except (OSError, SyntaxError, ValueError):
+            add(path)
     return digest.hexdigest()
 
 
@@ -163,9 +234,9 @@ def _body_after_yield(body: List[ast.stmt]) -> Optional[List[ast.stmt]]:
             inner = _body_after_yield(statement.body)
             if inner is None:
                 raise Unmovable("it yields in an 'except', 'else' or 'finally'")
-            inner += statement.orelse
-            moved = ast.Try(body=inner or [ast.Pass()], handlers=statement.handlers, orelse=[], finalbody=statement.finalbody)
-            return ([moved] if moved.finalbody or inner else []) + rest
+            moved = ast.Try(body=inner or [ast.Pass()], handlers=statement.handlers, orelse=statement.orelse,
+                            finalbody=statement.finalbody)
+            return ([moved] if moved.finalbody or moved.orelse or inner else []) + rest
         if isinstance(statement, ast.If):
             for branch in (statement.body, statement.orelse):
                 inner = _body_after_yield(branch)
@@ -186,36 +257,56 @@ def _walk_here(node: ast.AST) -> Iterable[ast.AST]:
 
 def second_half(function: Callable[..., Any]) -> Optional[SecondHalf]:
     """None: there is nothing after the yield.  Unmovable says why it must stay where it is."""
-    function = inspect.unwrap(function)
+    if hasattr(function, "__wrapped__"):
+        raise Unmovable("it is decorated by something else, too")
     try:
         tree = ast.parse(textwrap.dedent(inspect.getsource(function))).body[0]
     except (OSError, SyntaxError, IndentationError) as e:
         raise Unmovable(f"its source cannot be read: {e}") from None
     if not isinstance(tree, ast.FunctionDef):
         raise Unmovable("it is no plain function")
+    inside = [n for statement in tree.body for n in _walk_here(statement)]
+    if sum(isinstance(n, (ast.Yield, ast.YieldFrom)) for n in inside) != 1:
+        raise Unmovable("it yields in more than one place")
+    if any(isinstance(n, ast.Global) for n in inside):
+        raise Unmovable("it sets a global variable")
     rest = _body_after_yield(tree.body)
     if not rest:
         return None
     code = function.__code__
     local = set(code.co_varnames) | set(code.co_cellvars) | set(code.co_freevars)
-    used = {n.id for s in rest for n in ast.walk(s) if isinstance(n, ast.Name)} | {
-        n for s in rest for x in ast.walk(s) if isinstance(x, (ast.Nonlocal, ast.Global)) for n in x.names}
+    after = [n for s in rest for n in ast.walk(s)]
+    private = [n.attr for n in after if isinstance(n, ast.Attribute) and n.attr.startswith("__") and not n.attr.endswith("__")]
+    if "__class__" in local or private:
+        raise Unmovable("it uses what only code inside its class can: super() or a private name")
+    used = {n.id for n in after if isinstance(n, ast.Name)} | {name for n in after if isinstance(n, ast.Nonlocal) for name in n.names}
     needs = tuple(sorted(used & local))
-    moved = ast.FunctionDef(name="second_half", body=rest, decorator_list=[], args=ast.arguments(
+    # What was not set where it was built is not set here either.
+    unset = [f"if {n} is _fixd_unset: del {n}" for n in needs]
+    moved = ast.FunctionDef(name="second_half", body=ast.parse("\n".join(unset)).body + rest, decorator_list=[], args=ast.arguments(
         posonlyargs=[], args=[ast.arg(arg=n) for n in needs], kwonlyargs=[], kw_defaults=[],
-        defaults=[ast.Constant(None) for _ in needs]), lineno=1, col_offset=0)
+        defaults=[ast.Name("_fixd_unset", ast.Load()) for _ in needs]), lineno=1, col_offset=0)
     return SecondHalf(ast.unparse(ast.fix_missing_locations(ast.Module(body=[moved], type_ignores=[]))), needs)
 
 
 def pickled_locals(half: SecondHalf, frame_locals: Dict[str, Any]) -> bytes:
-    """The values that the second half needs and has by now."""
-    kept = {}
+    """The values that the second half needs and has by now; modules by their names."""
+    kept: Dict[str, Any] = {}
     for name in half.needs:
         if name not in frame_locals:
             continue
+        value = frame_locals[name]
+        if isinstance(value, types.ModuleType):
+            kept[name] = ("module", value.__name__)
+            continue
         try:
-            pickle.dumps(frame_locals[name])
+            pickle.dumps(value)
         except Exception as e:
-            raise Unmovable(f"it needs '{name}' (a {type(frame_locals[name]).__name__}): {e}") from None
-        kept[name] = frame_locals[name]
+            raise Unmovable(f"it needs '{name}' (a {type(value).__name__}): {e}") from None
+        kept[name] = ("value", value)
     return pickle.dumps(kept)
+
+
+def unpickled_locals(data: bytes) -> Dict[str, Any]:
+    kept = pickle.loads(data)
+    return {name: importlib.import_module(value) if kind == "module" else value for name, (kind, value) in kept.items()}

@@ -3,14 +3,15 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import os
 import pickle
 import sys
 import traceback
-from typing import Any, Callable, Dict, Optional
+from typing import Any, Callable, Dict, Optional, Tuple
 
-from ._source import SecondHalf, Unmovable, pickled_locals
+from ._source import SecondHalf, Unmovable, pickled_locals, unpickled_locals
 
 
 class Lost(Exception):
@@ -24,7 +25,8 @@ def note_for_second_half(fixture: str, function: Callable[..., Any], half: Secon
 
 def note_for_function(fixture: str, teardown: Callable[[Any], Any], value: Any) -> bytes:
     try:
-        return pickle.dumps({"fixture": fixture, "file": teardown.__code__.co_filename, "module": teardown.__module__,
+        code = getattr(teardown, "__code__", None)
+        return pickle.dumps({"fixture": fixture, "file": code.co_filename if code else None, "module": teardown.__module__,
                              "function": teardown.__qualname__, "value": pickle.dumps(value)})
     except Exception as e:
         raise Unmovable(f"its value, which teardown= gets, cannot be kept: {e}") from None
@@ -34,25 +36,41 @@ def note_of_loss(fixture: str, why: str) -> bytes:
     return pickle.dumps({"fixture": fixture, "lost": why})
 
 
-def _module(name: str, path: str) -> Any:
+def _dotted(path: str) -> Tuple[str, str]:
+    """(name, directory that must be on sys.path) of a module by its file, as pytest would import it."""
+    directory, file = os.path.split(path)
+    parts = [] if file == "__init__.py" else [file[:-len(".py")]]
+    while os.path.exists(os.path.join(directory, "__init__.py")):
+        directory, name = os.path.split(directory)
+        parts.insert(0, name)
+    return ".".join(parts), directory
+
+
+def _module(name: str, path: Optional[str]) -> Any:
     """The module of a fixture, imported if this process does not have it."""
+    if path is None:
+        return importlib.import_module(name)
     real = os.path.realpath(path)
     for module in list(sys.modules.values()):
         file = getattr(module, "__file__", None)
         if file and os.path.realpath(file) == real:
             return module
-    spec = importlib.util.spec_from_file_location(f"_fixd_{name}", path)
-    if spec is None or spec.loader is None or not os.path.exists(path):
+    if not os.path.exists(real):
         raise Lost(f"its module {path} is gone")
-    module = importlib.util.module_from_spec(spec)
-    directory = os.path.dirname(real)
+    dotted, directory = _dotted(real)
     sys.path.insert(0, directory)
     try:
-        sys.modules[spec.name] = module
+        if dotted not in sys.modules:
+            return importlib.import_module(dotted)
+        # Another file of that name, a conftest.py somewhere else.
+        spec = importlib.util.spec_from_file_location(f"_fixd_{dotted.replace('.', '_')}", real)
+        if spec is None or spec.loader is None:
+            raise Lost(f"its module {path} cannot be imported")
+        module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
+        return module
     finally:
         sys.path.remove(directory)
-    return module
 
 
 def follow(note: bytes) -> None:
@@ -72,9 +90,9 @@ def follow(note: bytes) -> None:
                 target = getattr(target, part)
             target(pickle.loads(what["value"]))
         else:
-            namespace = dict(vars(module))
+            namespace = dict(vars(module), _fixd_unset=object())
             exec(compile(what["source"], f"<second half of {what['fixture']}>", "exec"), namespace)
-            namespace["second_half"](**pickle.loads(what["locals"]))
+            namespace["second_half"](**unpickled_locals(what["locals"]))
     finally:
         if added:
             del sys.modules[what["module"]]

@@ -13,19 +13,23 @@ from typing import Any, Dict, Iterator, List, Optional, Tuple
 import pytest
 
 from . import _daemon, _source, _teardown
-from ._fixtures import Definition, Handle, leak, tear_down
-from ._lib import COW, Connection, FixdError
+from ._definition import Definition, function_of
+from ._fixtures import Handle, tear_down, tokens
+from ._lib import Connection, FixdError
 
-RUN = "FIXD_RUN"
 PYTHON = "FIXD_PYTHON"
 # A builder's process waits so long for the others before somebody else has to clean up.
 LAST_S = 3600.0
+TIMEOUT_S = 600.0
 
 _runtime_key = pytest.StashKey["Runtime"]()
 
 
 def runtime_of(config: pytest.Config) -> "Runtime":
-    return config.stash[_runtime_key]
+    runtime = config.stash.get(_runtime_key, None)
+    if runtime is None:
+        raise pytest.UsageError("the plugin fixd is not loaded, and its fixtures are used: add -p fixd.plugin")
+    return runtime
 
 
 def _is_worker(config: pytest.Config) -> bool:
@@ -43,10 +47,11 @@ class Runtime:
     def __init__(self, config: pytest.Config):
         self.config = config
         self.root = os.path.realpath(config.rootpath)
-        self.socket = config.getini("fixd_socket") or _daemon.socket_path()
+        socket = config.getini("fixd_socket")
+        self.socket = os.path.join(self.root, socket) if socket else _daemon.socket_path()
         self.reuse: bool = _setting(config, "reuse_fixtures")
         self.max_age: Optional[float] = _setting(config, "fixture_max_age")
-        self.timeout: float = _setting(config, "fixd_timeout")
+        self.timeout: float = _setting(config, "fixd_timeout") or TIMEOUT_S
         self.wait_s = self.timeout + 60
         self.strict: bool = _setting(config, "fixd_strict")
         self.leaks: bool = self.strict or _setting(config, "fixd_leaks")
@@ -58,47 +63,61 @@ class Runtime:
         self.kept: Dict[Tuple[Definition, str, str], Handle] = {}  # of function and definition scope, between tests
         self.writable: List[Handle] = []
         self.deferred: List[Handle] = []
-        self.defined: Dict[Tuple[Definition, bool], str] = {}
+        self.defined: Dict[Tuple[Definition, str], str] = {}
+        self.pid = os.getpid()
+        self.leaked: List[str] = []
+        self.test = ""  # that runs
         self.messages: List[str] = []
         self.is_closing = False
-        self._told_unmovable: set = set()
+        self._told: set = set()
 
     # The connection.
 
     def connect(self) -> None:
         """Joins the run; a worker that cannot is like its controller, which has tried before."""
+        worker = getattr(self.config, "workerinput", {})
+        if "fixd_problem" in worker:
+            self.problem = worker["fixd_problem"]
+            return
         if self.disabled:
             return
-        if not _is_worker(self.config):
-            os.environ["FIXD_SOCKET"] = self.socket
-        self.run = os.environ.setdefault(RUN, uuid.uuid4().hex)
+        self.run = worker.get("fixd_run") or uuid.uuid4().hex
+        os.environ["FIXD_SOCKET"] = self.socket
         os.environ[PYTHON] = f"{sys.implementation.cache_tag}:{sys.prefix}"
         try:
-            connection = _daemon.connect(self.socket, may_start=not _is_worker(self.config))
-            connection.join(self.root, self.run, observer=_has_workers(self.config) and not _is_worker(self.config))
+            connection = _daemon.connect(self.socket, may_start=not worker)
+            connection.join(self.root, self.run, observer=_has_workers(self.config) and not worker)
             self.connection = connection
         except (FixdError, _daemon.NoDaemon) as e:
             self.problem = str(getattr(e, "strerror", None) or e)
-            os.environ["FIXD_DISABLE"] = "1"
-            os.environ[PYTHON + "_PROBLEM"] = "1"
 
-    def define(self, definition: Definition, reuse: bool) -> str:
+    def lose(self, error: FixdError) -> None:
+        """The daemon is gone; what is set up from here on is this process's own."""
+        self.connection = None
+        self.messages.append(f"the daemon was lost, and fixtures were built in every process from then on: {error.strerror}")
+        warnings.warn(pytest.PytestWarning(self.messages[-1]))
+
+    def tell_once(self, what: Any, message: str) -> None:
+        if what not in self._told:
+            self._told.add(what)
+            warnings.warn(pytest.PytestWarning(message))
+
+    def define(self, definition: Definition, reuse: bool, request: Any) -> str:
         """The name of the fixture in the daemon, which knows it from now on."""
-        key = (definition, reuse)
-        if key not in self.defined:
-            name = definition.name(self.root)
-            if not reuse:
-                name += "#run"
-            self.connection.define(name, self._settings(definition, reuse))  # type: ignore[union-attr]
-            self.defined[key] = name
-        return self.defined[key]
+        assert self.connection is not None
+        name = definition.name(self.root, request) + ("" if reuse else "#run")
+        if (definition, name) not in self.defined:
+            self.connection.define(name, self._settings(definition, reuse))
+            self.defined[(definition, name)] = name
+        return name
 
     def _settings(self, definition: Definition, reuse: bool) -> List[str]:
         max_age = definition.max_age if definition.max_age is not None else self.max_age
         scope = "session" if definition.scope == "function" else definition.scope
         settings = [f"scope={scope}", f"env={PYTHON}", f"reuse={'yes' if reuse else 'no'}", "age-from=creation", "retry-after=none",
-                    f"version={_source.version(definition.function, self.root)}", f"timeout={int(definition.timeout or self.timeout)}s",
-                    f"max-age={f'{max(1, int(max_age))}s' if max_age and reuse else 'none'}"]
+                    f"version={_source.version(definition.function, self.root, definition.serializer)}",
+                    f"timeout={max(1, int((definition.timeout or self.timeout) * 1000))}ms",
+                    f"max-age={f'{int(max_age * 1000)}ms' if max_age is not None and reuse else 'none'}"]
         doc = (definition.function.__doc__ or "").strip().splitlines()
         if doc:
             settings.append("doc=" + doc[0][:200])
@@ -109,21 +128,18 @@ class Runtime:
     # Fixtures that are set up.
 
     def begin_handle(self, definition: Definition, request: Any) -> Handle:
-        handle = Handle(self, definition, definition.name(self.root))
-        handle.key = request._fixturedef  # type: ignore[attr-defined]
+        handle = Handle(definition, definition.name(self.root, request), request._fixturedef)
         self.handles[request._fixturedef] = handle
-        if definition.unmovable and definition.asked_for_reuse and definition not in self._told_unmovable:
-            self._told_unmovable.add(definition)
-            if self.connection is not None and self.reuse:
-                warnings.warn(pytest.PytestWarning(
-                    f"fixture '{handle.title}' is not reused by later runs: {definition.unmovable}, so only the process that "
-                    "built it can end it; say reuse=False, or give teardown="))
+        if definition.unmovable and definition.asked_for_reuse and self.connection is not None and self.reuse:
+            self.tell_once((definition, "unmovable"), f"fixture '{handle.title}' is not reused by later runs: {definition.unmovable}, so "
+                           "only the process that built it can end it; say reuse=False, or give teardown=")
         return handle
 
     def end_handle(self, handle: Handle) -> None:
-        if self.handles.get(handle.key) is handle:  # type: ignore[attr-defined]
-            del self.handles[handle.key]  # type: ignore[attr-defined]
+        if self.handles.get(handle.fixturedef) is handle:
+            del self.handles[handle.fixturedef]
         if handle in self.writable:
+            self.look_at(handle)
             self.writable.remove(handle)
 
     def kept_handle(self, definition: Definition, full: str, place: str) -> Optional[Handle]:
@@ -147,30 +163,38 @@ class Runtime:
 
     def end_kept(self, nextitem: Optional[pytest.Item]) -> None:
         """What was for one test function ends when another one follows."""
-        following = ""
-        if nextitem is not None and nextitem.parent is not None:
-            following = f"{nextitem.parent.nodeid}::{getattr(nextitem, 'originalname', None) or nextitem.name}"
+        following = function_of(nextitem)
+        errors: List[Exception] = []
         for key, handle in list(self.kept.items()):
-            if nextitem is None or (key[0].scope == "definition" and key[2] != following):
-                del self.kept[key]
+            if nextitem is not None and (key[0].scope != "definition" or key[2] == following):
+                continue
+            del self.kept[key]
+            try:
                 tear_down(self, handle)
+            except Exception as e:
+                errors.append(e)
+        if errors:
+            raise errors[0]
 
     # After a test.
 
-    def put_back(self, item: pytest.Item) -> None:
-        """Undoes what the test did to copy-on-write fixtures, and says so."""
-        told = []
+    def look_at(self, handle: Handle) -> None:
+        """Notes what the test did to a copy-on-write fixture, and undoes it."""
+        view = handle.view
+        if view is None:
+            return
+        changes = view.changes(4) if self.leaks and handle.definition.scope != "function" else []
+        view.reset()
+        if changes and handle.stored is not None:
+            offset, length = changes[0]
+            more = f" and {len(changes) - 1} other place(s)" if len(changes) > 1 else ""
+            self.leaked.append(f"{self.test} changed the shared fixture '{handle.title}': {length} byte(s) from "
+                               f"{handle.stored.where(offset)}{more}")
+
+    def put_back(self) -> None:
         for handle in self.writable:
-            view = handle.view
-            if view is None:
-                continue
-            changes = view.changes(4) if self.leaks else []
-            view.reset()
-            if changes and handle.definition.scope != "function":
-                offset, length = changes[0]
-                more = f" and {len(changes) - 1} other place(s)" if len(changes) > 1 else ""
-                told.append(f"{item.nodeid} changed the shared fixture '{handle.title}': {length} byte(s) from "
-                            f"{handle.stored.where(offset)}{more}")  # type: ignore[union-attr]
+            self.look_at(handle)
+        told, self.leaked = self.leaked, []
         if told and self.strict:
             pytest.fail("\n".join(told), pytrace=False)
         for message in told:
@@ -180,7 +204,7 @@ class Runtime:
 
     def begin_closing(self) -> None:
         """Nothing new is set up from here on: others need not wait for this process."""
-        if not self.is_closing and self.connection is not None:
+        if not self.is_closing and self.connection is not None and os.getpid() == self.pid:
             self.is_closing = True
             try:
                 self.connection.closing()
@@ -190,29 +214,30 @@ class Runtime:
     def give_up(self, handle: Handle) -> None:
         """Exactly one process of the run, the last that could use the fixture, tears it down."""
         view, definition = handle.view, handle.definition
+        # A forked child does not wait for its parent, nor the parent's other children: somebody finds what it leaves.
+        here = os.getpid() == self.pid
         last, note = False, None
         try:
-            last, note = view.release(LAST_S if self.is_closing else 0)  # type: ignore[union-attr]
+            last, note = view.release(LAST_S if self.is_closing and here else 0)  # type: ignore[union-attr]
         except FixdError as e:
             # With the daemon everybody who could take over is gone; else somebody else has.
-            last = e.errno != errno.ETIMEDOUT and handle.generator is not None and not definition.tokens
-        if not last and not self.is_closing and handle.generator is not None:
+            last = e.errno != errno.ETIMEDOUT and handle.made and here
+        if not last and not self.is_closing and here and (handle.made or handle.generator is not None):
             self.deferred.append(handle)
             return
-        generator = handle.generator
         handle.view = handle.stored = None
         if definition.tokens:
-            from .shared_session_scope import _tokens
-
-            handle.generator = None
+            generator, handle.generator = handle.generator, None
             if generator is not None:
-                _tokens.end(definition, generator, last)
-        elif last and generator is not None:
+                tokens().end(definition, generator, last)
+        elif last and (handle.generator is not None or (handle.made and definition.unmovable)):
             handle.finish()
         elif last and note is not None:
             _teardown.follow(note)
-        elif generator is not None:
-            leak(generator)
+        elif last:
+            handle.finish()
+        else:
+            handle.leave_to_others()
 
     def adopt(self, pattern: str) -> None:
         """Tears down what others have left behind."""
@@ -228,8 +253,6 @@ class Runtime:
                 self.messages.append(problem)
 
     def finish(self) -> None:
-        if self.connection is None:
-            return
         self.begin_closing()
         errors: List[BaseException] = []
         for handle in self.deferred[::-1]:
@@ -260,10 +283,17 @@ def _setting(config: pytest.Config, name: str) -> Any:
         if not value:
             return None
         try:
-            return float(value)
+            number = float(value)
         except ValueError:
-            raise pytest.UsageError(f"{name} = {value}: allowed is a number of seconds") from None
+            number = -1
+        if number < 0 or (number == 0 and name != "fixture_max_age"):
+            raise pytest.UsageError(f"{name} = {value}: allowed is a number of seconds")
+        return number
     return value
+
+
+def _seconds_or_nought(text: str) -> float:
+    return 0.0 if text.strip("0.") == "" and "0" in text else _seconds(text)
 
 
 def _seconds(text: str) -> float:
@@ -284,7 +314,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
                     help="use what earlier runs have built (default)")
     group.addoption("--no-reuse-fixtures", action="store_false", dest="reuse_fixtures",
                     help="build shared fixtures anew, once for this run")
-    group.addoption("--fixture-max-age", type=_seconds, metavar="SECS", help="build fixtures again that are older (default 600)")
+    group.addoption("--fixture-max-age", type=_seconds_or_nought, metavar="SECS", help="build fixtures again that are older (default 600)")
     group.addoption("--fixd-timeout", type=_seconds, metavar="SECS", help="how long a fixture may take to build (default 600)")
     group.addoption("--fixd-leaks", action="store_true", default=None, help="warn when a test changes a shared fixture")
     group.addoption("--fixd-strict", action="store_true", default=None, help="a test that changes a shared fixture is an error")
@@ -406,7 +436,7 @@ def pytest_fixture_setup(fixturedef: Any, request: Any) -> Iterator[None]:
     yield
     config = request.config
     handle = runtime_of(config).handles.get(fixturedef)
-    if handle is None or not config.option.setupshow or not hasattr(fixturedef.func, "_fixd"):
+    if handle is None or not getattr(config.option, "setupshow", False) or not hasattr(fixturedef.func, "_fixd"):
         return
     capture = config.pluginmanager.getplugin("capturemanager")
     if capture:
@@ -421,14 +451,25 @@ def pytest_fixture_setup(fixturedef: Any, request: Any) -> Iterator[None]:
 @pytest.hookimpl(hookwrapper=True, tryfirst=True)
 def pytest_runtest_teardown(item: pytest.Item, nextitem: Optional[pytest.Item]) -> Iterator[None]:
     runtime = runtime_of(item.config)
+    runtime.test = item.nodeid
     if nextitem is None:
         runtime.begin_closing()
-    outcome = yield
-    if runtime.connection is not None:
+    yield
+    try:
         if nextitem is not None:
             runtime.end_kept(nextitem)
-        runtime.put_back(item)
-    return outcome
+    finally:
+        runtime.put_back()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """A worker of pytest-xdist is a member of our run."""
+    runtime = runtime_of(node.config)
+    if runtime.connection is not None:
+        node.workerinput["fixd_run"] = runtime.run
+    elif runtime.problem:
+        node.workerinput["fixd_problem"] = runtime.problem
 
 
 # The innermost wrapper: after the last fixtures have ended, before the terminal's summary.
@@ -437,14 +478,12 @@ def pytest_sessionfinish(session: pytest.Session) -> Iterator[None]:
     runtime = runtime_of(session.config)
     runtime.begin_closing()
     yield
-    if runtime.connection is None:
-        return
     try:
         runtime.end_kept(None)
     except Exception as e:
         runtime.messages.append(f"a clean-up failed: {type(e).__name__}: {e}")
     runtime.finish()
-    if not _is_worker(session.config):
+    if runtime.connection is not None and not _is_worker(session.config):
         runtime.adopt("*")
 
 

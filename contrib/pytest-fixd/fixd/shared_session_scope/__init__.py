@@ -13,7 +13,8 @@ import inspect
 from typing import Any, Callable, Optional
 
 from .. import _values
-from .._fixtures import SharedDefinition, decorate
+from .._definition import Definition
+from .._fixtures import decorate
 from ._tokens import CleanupToken, SetupToken
 from .store import FileStore, JsonStore, LocalFileStoreMixin, PickleStore
 from .types import Store, StoreValueNotExists
@@ -26,7 +27,7 @@ def _fixture(serializer: Any, store: Optional[Store], parse: Optional[Callable[[
     pytest_options.pop("scope", None)
 
     def define(function: Callable[..., Any]) -> Any:
-        make = functools.partial(SharedDefinition, scope="session", reuse=False, max_age=None, watch=(), serializer=serializer,
+        make = functools.partial(Definition, scope="session", reuse=False, max_age=None, watch=(), serializer=serializer,
                                  parse=parse, store=store, writable=None, teardown=None, timeout=None,
                                  tokens=inspect.isgeneratorfunction(function))
         return decorate(function, make, "session", pytest_options)

@@ -1,0 +1,260 @@
+# SPDX-License-Identifier: MIT
+"""What @fixd.fixture was told, and what tells one instance of a fixture from another."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import marshal
+import os
+import pathlib
+import pickle
+import types
+import urllib.parse
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
+
+from . import _source
+from ._lib import View
+
+SCOPES = ("session", "package", "module", "class", "definition", "function")
+NAME_MAX = 150
+PARAM_MAX = 60
+DEPENDS_MAX = 64
+# What each test has for itself: a fixture made of it cannot be shared.
+PER_TEST = {"tmp_path", "tmpdir", "monkeypatch", "capsys", "capsysbinary", "capfd", "capfdbinary", "caplog", "recwarn", "pytester",
+            "testdir", "record_property", "record_xml_attribute"}
+
+
+def digest_of(*parts: str) -> str:
+    digest = hashlib.blake2b(digest_size=8)
+    for part in parts:
+        digest.update(part.encode(errors="surrogatepass") + b"\0")
+    return digest.hexdigest()
+
+
+def fingerprint(value: Any) -> Optional[str]:
+    """A text that is equal in every process for equal values; None for what cannot be told."""
+    if isinstance(value, (str, bytes, int, float, complex, bool, type(None))):
+        return f"{type(value).__name__}:{value!r}"
+    if isinstance(value, (tuple, list, set, frozenset)):
+        known = [p for p in map(fingerprint, value) if p is not None]
+        if len(known) < len(value):
+            return None
+        return f"{type(value).__name__}({','.join(sorted(known) if isinstance(value, (set, frozenset)) else known)})"
+    if type(value) is dict:
+        pairs = fingerprint(list(value.items()))
+        return None if pairs is None else f"dict({pairs})"
+    if isinstance(value, pathlib.PurePath):
+        return f"path:{value}"
+    if isinstance(value, types.ModuleType):
+        return f"module:{value.__name__}"
+    if isinstance(value, types.FunctionType):
+        return f"function:{value.__module__}.{value.__qualname__}:{hashlib.blake2b(marshal.dumps(value.__code__)).hexdigest()}"
+    try:
+        buffers: List[pickle.PickleBuffer] = []
+        digest = hashlib.blake2b(pickle.dumps(value, protocol=5, buffer_callback=buffers.append))
+        for buffer in buffers:
+            digest.update(buffer.raw())
+        return f"{type(value).__name__}:{digest.hexdigest()}"
+    except Exception:
+        return None
+
+
+class Definition:
+    """One use of @fixd.fixture."""
+
+    def __init__(self, function: Callable[..., Any], scope: Any, reuse: bool, max_age: Optional[float], watch: Sequence[str],
+                 serializer: Any, parse: Optional[Callable[[Any], Any]], store: Any, writable: Optional[bool],
+                 teardown: Optional[Callable[[Any], Any]], timeout: Optional[float], key: Optional[Callable[[Any], Any]] = None,
+                 tokens: bool = False):
+        self.function, self.scope, self.max_age, self.watch = function, scope, max_age, list(watch)
+        self.serializer, self.parse, self.store, self.teardown, self.timeout = serializer, parse, store, teardown, timeout
+        self.key, self.tokens, self._writable = key, tokens, writable
+        self.generator = inspect.isgeneratorfunction(function)
+        self.second_half: Optional[_source.SecondHalf] = None
+        self.unmovable: Optional[str] = None
+        if self.generator and not tokens:
+            try:
+                self.second_half = _source.second_half(function)
+            except _source.Unmovable as e:
+                self.unmovable = str(e)
+        if teardown is not None and "<" in getattr(teardown, "__qualname__", "<"):
+            self.unmovable = "its teardown= is no function of a module"
+        # What only its builder can end lives no longer than the run, and so do files of the run.
+        of_run = self.unmovable or tokens or "tmp_path_factory" in self.store_fixtures()
+        self.reuse = reuse and not of_run
+        self.asked_for_reuse = reuse
+        self._is_method = next(iter(inspect.signature(function).parameters), "") == "self"
+        self._names: Dict[Any, str] = {}
+
+    @property
+    def writable(self) -> bool:
+        return self.scope == "function" if self._writable is None else self._writable
+
+    @property
+    def to_be_torn_down(self) -> bool:
+        return bool(self.tokens and self.generator or self.second_half or self.unmovable or self.teardown)
+
+    def name(self, root: str, request: Any) -> str:
+        """The fixture's name in the session: where it is defined, what it is called, and of which class it is."""
+        called = request._fixturedef.argname
+        cls = getattr(request._pyfuncitem, "cls", None) if self._is_method else None
+        if (root, called, cls) not in self._names:
+            self._names[(root, called, cls)] = self._make_name(root, called, cls)
+        return self._names[(root, called, cls)]
+
+    def _make_name(self, root: str, called: str, cls: Any) -> str:
+        path = os.path.realpath(inspect.unwrap(self.function).__code__.co_filename)
+        place = os.path.relpath(path, root)
+        name = f"{path if place.startswith('..') else place}::{self.function.__qualname__}".replace("<locals>.", "")
+        if called != self.function.__name__:
+            name += f"@{called}"
+        if cls is not None:
+            name += f"<{cls.__module__}.{cls.__qualname__}>"
+        name = urllib.parse.quote(name, safe="/:._-+@~#=,()<>{}!$&*;'")
+        if len(name) > NAME_MAX:
+            name = f"{digest_of(name)}...{name[-(NAME_MAX - 20):]}"
+        return name
+
+    # The value's own ways.
+
+    def parsed(self, data: Any) -> Any:
+        return self.parse(data) if self.parse else data
+
+    def store_fixtures(self) -> Sequence[str]:
+        return tuple(getattr(self.store, "fixtures", ())) if self.store is not None else ()
+
+    def _store_values(self, request: Any) -> Dict[str, Any]:
+        return {name: request.getfixturevalue(name) for name in self.store_fixtures()}
+
+    def store_value(self, request: Any, title: str, value: Any) -> None:
+        values, identifier = self._store_values(request), _identifier(title)
+        with self.store.lock(identifier, values):
+            self.store.write(identifier, value if isinstance(self.serializer, str) else self.serializer.dumps(value), values)
+
+    def load_value(self, request: Any, title: str) -> Any:
+        values, identifier = self._store_values(request), _identifier(title)
+        with self.store.lock(identifier, values):
+            value = self.store.read(identifier, values)
+        return value if isinstance(self.serializer, str) else self.serializer.loads(value)
+
+
+def _identifier(title: str) -> str:
+    """Of a title, the name of a file."""
+    return title.replace("/", ".").replace("::", ".")
+
+
+def param_key(request: Any) -> Optional[str]:
+    """A word for the parameter that is the same in every process; None without one."""
+    if not hasattr(request, "param"):
+        return None
+    param = request.param
+    if isinstance(param, (str, int, float, bool, type(None))):
+        key = urllib.parse.quote(repr(param), safe="'\",.-+_:()=/ ")
+        return key if len(key) <= PARAM_MAX else f"{key[:30]}...{digest_of(key)}"
+    print_ = fingerprint(param)
+    if print_ is None:
+        # Another place may have another one at that index.
+        print_ = f"{request.param_index} of {request._pyfuncitem.parent.nodeid}::{getattr(request._pyfuncitem, 'originalname', '')}"
+    return f"{type(param).__name__}-{digest_of(print_)}"
+
+
+def place_of(definition: Definition, request: Any) -> str:
+    """The scope key: which part of the tests shares an instance."""
+    scope = definition.scope
+    if scope in ("session", "function"):
+        return ""
+    if scope == "package":
+        return f"{getattr(request._fixturedef, 'baseid', '') or '.'}/package"
+    node = request.node.nodeid
+    if scope == "module":
+        return node.split("::")[0]
+    if scope == "class":
+        return f"{node}::class"
+    return function_of(request._pyfuncitem)
+
+
+def function_of(item: Any) -> str:
+    """The test function, without its parameters."""
+    return f"{item.parent.nodeid}::{getattr(item, 'originalname', None) or item.name}" if item is not None and item.parent else ""
+
+
+class PerTest(Exception):
+    """An argument that each test has for itself."""
+
+
+class Arguments:
+    """What a fixture gets: the fixd fixtures among it are dependencies, the rest is part of the key."""
+
+    def __init__(self, definition: Definition, request: Any, handles: Dict[Any, Any], root: str):
+        self.views: List[View] = []
+        self._parts: List[str] = []
+        self._handles, self._request, self._root = handles, request, root
+        self._seen: set = set()
+        if definition.key is not None:
+            print_ = fingerprint(definition.key(request))
+            if print_ is None:
+                raise TypeError("what key= returns must be picklable")
+            self._parts.append(f"key={print_}")
+        self._visit(request._fixturedef, definition.scope)
+        if len(self.views) > DEPENDS_MAX:
+            raise ValueError(f"a fixture can be made of at most {DEPENDS_MAX} shared ones")
+
+    @property
+    def key(self) -> Optional[str]:
+        return digest_of(*sorted(self._parts)) if self._parts else None
+
+    def _visit(self, fixturedef: Any, scope: str) -> None:
+        for name in getattr(fixturedef, "argnames", ()):
+            if name == "request":
+                continue
+            try:
+                argument = self._request._get_active_fixturedef(name)
+            except Exception:
+                continue
+            if argument is fixturedef or id(argument) in self._seen:
+                continue
+            self._seen.add(id(argument))
+            handle = self._handles.get(argument)
+            if handle is not None and handle.view is not None:
+                if handle.view not in self.views:
+                    self.views.append(handle.view)
+            else:
+                self._visit_plain(name, argument, scope)
+
+    def _visit_plain(self, name: str, argument: Any, scope: str) -> None:
+        if name in PER_TEST:
+            raise PerTest(name)
+        result = getattr(argument, "cached_result", None)
+        print_ = fingerprint(result[0]) if result is not None and result[2] is None else None
+        if print_ is None:
+            # What it is cannot be told, but where it comes from.
+            direct = "direct_param" in getattr(argument.func, "__name__", "")
+            print_ = self._origin(name, argument) if not direct else f"{self._request.node.nodeid}"
+        self._parts.append(f"{name}={print_}")
+        self._visit(argument, scope)
+
+    def _origin(self, name: str, argument: Any) -> str:
+        index = getattr(argument, "cached_param_index", None)
+        try:
+            version = _source.version(argument.func, self._root)
+        except Exception:
+            version = getattr(argument.func, "__qualname__", "")
+        result = getattr(argument, "cached_result", None)
+        param = fingerprint(result[1]) if result is not None else None
+        return f"{getattr(argument, 'baseid', '')}::{name}:{version}:{param or index}"
+
+
+def title_of(definition: Definition, full: str, place: str) -> str:
+    """The instance's title in the daemon."""
+    key = place
+    if definition.scope == "package":
+        key = place.rsplit("/", 1)[0]
+    elif definition.scope == "class":
+        key = place[:-len("::class")]
+    return f"{full} @ {key}" if key else full
+
+
+def full_name(name: str, param: Optional[str], arguments: Optional[str]) -> str:
+    parts: Tuple[str, ...] = tuple(p for p in (param, arguments and f"args {arguments}") if p is not None)
+    return f"{name}[{', '.join(parts)}]" if parts else name

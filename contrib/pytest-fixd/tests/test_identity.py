@@ -1,0 +1,500 @@
+# SPDX-License-Identifier: MIT
+"""What tells one instance from another, and what makes it another version."""
+
+import pytest
+
+
+def run_twice(project, edit, built=2, args=()):
+    """Runs, edits, runs again; `log` has a line for each build."""
+    project.run(*args).passed(1)
+    edit()
+    project.run(*args).passed(1)
+    assert project.count("built") == built, project.log()
+
+
+TABLE = """
+    @fixd.fixture(scope="session")
+    def table({arguments}):
+        log("built")
+        {body}
+    """
+
+
+def table(project, body, arguments="", head=""):
+    import textwrap
+
+    project.conftest(head + "\n" + textwrap.dedent(TABLE).format(arguments=arguments, body=body))
+
+
+@pytest.mark.parametrize("head,body,file,new", [
+    ("from conf2 import N", "return N", "conf2.py", "N = 2\n"),
+    ("from conf2 import *", "return N", "conf2.py", "N = 2\n"),
+    ("import conf2", "return conf2.N", "conf2.py", "N = 2\n"),
+    ("import conf2 as other", "return other.N", "conf2.py", "N = 2\n"),
+    ("", "import conf2; return conf2.N", "conf2.py", "N = 2\n"),
+    ("from pkg import sub", "return sub.N", "pkg/sub.py", "N = 2\n"),
+    ("import ns.conf2", "return ns.conf2.N", "ns/conf2.py", "N = 2\n"),
+    ("from between import N", "return N", "conf2.py", "N = 2\n"),
+    ("def testdata():\n    import conf2\n    return conf2.N", "return testdata()", "conf2.py", "N = 2\n"),
+    ("class TestData:\n    from conf2 import N", "return TestData.N", "conf2.py", "N = 2\n"),
+])
+def test_edits_of_what_it_refers_to(project, head, body, file, new):
+    for name in ("conf2.py", "pkg/sub.py", "ns/conf2.py"):
+        project.write(name, "N = 1\n")
+    project.write("pkg/__init__.py", "")
+    project.write("between.py", "from conf2 import N\n")
+    table(project, body, head=head)
+    project.write("test_it.py", f"def test(table):\n    from {file[:-3].replace('/', '.')} import N\n    assert table == N\n")
+    run_twice(project, lambda: project.write(file, new))
+
+
+def test_edits_that_change_nothing(project):
+    project.write("conf2.py", "N = 1\n")
+    project.write("other.py", "N = 1\n")
+    table(project, "return conf2.N", head="import conf2, other")
+    project.write("test_it.py", "def test(table): assert table == 1\n")
+    run_twice(project, lambda: (project.write("other.py", "N = 2\n"), project.write("conf2.py", "# a comment\nN = 1\n")), built=1)
+
+
+def test_code_beside_the_root(project):
+    project.write("src/lib.py", "N = 1\n")
+    project.write("tests/pytest.ini", "[pytest]\npythonpath = ../src\n")
+    project.conftest("""
+        import lib
+        @fixd.fixture(scope="session")
+        def table():
+            log("built")
+            return lib.N
+        """, "tests/conftest.py")
+    project.write("tests/test_it.py", "import lib\ndef test(table): assert table == lib.N\n")
+    run_twice(project, lambda: project.write("src/lib.py", "N = 2\n"), args=("--rootdir", "tests", "tests"))
+
+
+def test_attributes_of_the_class(project):
+    test = "import fixd\nclass TestX:\n    n = {n}\n    @fixd.fixture\n    def f(self): return self.n\n    def test(self, f): assert f == {n}\n"
+    project.write("test_it.py", test.format(n=1))
+    project.run().passed(1)
+    project.write("test_it.py", test.format(n=2))
+    project.run().passed(1)
+
+
+def test_plain_fixtures_among_its_arguments(project):
+    head = "@pytest.fixture(scope='session')\ndef size(): return {n}\n"
+    table(project, "return size", "size", head.format(n=2))
+    project.write("test_it.py", "def test(table, size): assert table == size\n")
+    run_twice(project, lambda: table(project, "return size", "size", head.format(n=3)))
+
+
+def test_params_of_plain_fixtures(project):
+    table(project, "return n * 10", "n", "@pytest.fixture(params=[1, 2, 1], scope='session')\ndef n(request): return request.param\n")
+    project.write("test_it.py", "def test(table, n): assert table == n * 10\n")
+    project.run().passed(3)
+    assert project.count("built") == 2
+
+
+def test_parametrized_arguments(project):
+    project.conftest("""
+        @fixd.fixture
+        def table(n):
+            log("built")
+            return n
+        """)
+    project.write("test_it.py", "import pytest\n@pytest.mark.parametrize('n', [1, 2, 1])\ndef test(n, table): assert table == n\n")
+    project.run().passed(3)
+    assert project.count("built") == 2
+
+
+def test_overridden_plain_fixture(project):
+    table(project, "return n", "n", "@pytest.fixture(scope='session')\ndef n(): return 1\n")
+    project.write("test_a.py", "def test(table): assert table == 1\n")
+    project.write("sub/conftest.py", "import pytest\n@pytest.fixture(scope='session')\ndef n(): return 2\n")
+    project.write("sub/test_b.py", "def test(table, n): assert n == 2\n")
+    project.run().passed(2)
+
+
+def test_what_each_test_has_for_itself(project):
+    project.conftest("""
+        @fixd.fixture
+        def repo(tmp_path):
+            log("built")
+            (tmp_path / "x").write_text("x")
+            return tmp_path
+        @fixd.fixture
+        def quiet(monkeypatch):
+            monkeypatch.setenv("QUIET", "1")
+            return 1
+        """)
+    project.write("test_it.py", """
+        import os, pytest
+        @pytest.mark.parametrize("n", range(3))
+        def test(repo, quiet, tmp_path, n):
+            assert repo == tmp_path and (repo / "x").exists() and os.environ["QUIET"] == "1"
+            (repo / "x").unlink()
+        """)
+    done = project.run().passed(3)
+    assert project.count("built") == 3 and "is built by every test: it uses 'tmp_path'" in done.output
+
+
+def test_key(project):
+    table(project, "return request.config.getoption('size')", "request",
+          "def pytest_addoption(parser): parser.addoption('--size', type=int, default=0)\n")
+    with open(project.file("conftest.py")) as f:
+        text = f.read()
+    project.write("conftest.py", text.replace('scope="session")', 'scope="session", key=lambda request: request.config.getoption("size"))'))
+    project.write("test_it.py", "def test(table, request): assert table == request.config.getoption('size')\n")
+    for size in (1, 2, 1):
+        project.run(f"--size={size}").passed(1)
+    assert project.count("built") == 2
+
+
+def test_decorated_by_a_helper(project):
+    project.write("helpers.py", """
+        import functools
+        def d(f):
+            @functools.wraps(f)
+            def inner(*a, **k): return f(*a, **k)
+            return inner
+        """)
+    for p in "ab":
+        project.conftest(f"""
+            from helpers import d
+            @fixd.fixture(scope="session")
+            @d
+            def data(): return "{p}"
+            """, f"{p}/conftest.py")
+        project.write(f"{p}/test_{p}.py", f"def test(data): assert data == '{p}'\n")
+    project.run("--import-mode=importlib", env={"PYTHONPATH": f"{project.env['PYTHONPATH']}:{project.path}"}).passed(2)
+
+
+def test_rootdir_elsewhere(project):
+    import os
+
+    os.mkdir(project.file("root"))
+    for p in "ab":
+        project.conftest(f"@fixd.fixture(scope='session')\ndef data(): return '{p}'\n", f"{p}/conftest.py")
+        project.write(f"{p}/test_{p}.py", f"def test(data): assert data == '{p}'\n")
+    for p in "ab":
+        project.run("--rootdir=root", p).passed(1)
+
+
+def test_fixtures_from_a_factory(project):
+    project.conftest("""
+        def make(n, name):
+            @fixd.fixture(scope="session", name=name)
+            def f(request):
+                return n if n == 1 else request.getfixturevalue("one") + 1
+            return f
+        a, b = make(1, "one"), make(2, "two")
+        """)
+    project.write("test_it.py", "def test(one, two): assert (one, two) == (1, 2)\n")
+    project.run().passed(1)
+
+
+def test_methods_of_a_base_class(project):
+    project.write("test_it.py", """
+        import fixd
+        class Base:
+            @fixd.fixture
+            def f(self): return self.make()
+            def test(self, f): assert f == self.make()
+        class TestA(Base):
+            def make(self): return "a"
+        class TestB(Base):
+            def make(self): return "b"
+        """)
+    project.run().passed(2)
+
+
+def test_params_that_cannot_be_pickled(project):
+    project.conftest("@fixd.fixture\ndef table(request): return request.param()\n")
+    for n in (1, 2):
+        project.write(f"test_{n}.py", f"import pytest\n@pytest.mark.parametrize('table', [lambda: {n}], indirect=True)\n"
+                                      f"def test(table): assert table == {n}\n")
+    project.run().passed(2)
+
+
+def test_params_that_are_sets(project):
+    project.conftest("""
+        @fixd.fixture(scope="session", params=[{"a", "b", "c", "d"}], ids=str)
+        def data(request):
+            log("built")
+            return sorted(request.param)
+        """)
+    project.write("test_it.py", "def test(data): assert data == ['a', 'b', 'c', 'd']\n")
+    for seed in "123":
+        project.run(env={"PYTHONHASHSEED": seed}).passed(1)
+    assert project.count("built") == 1
+
+
+def test_a_build_that_writes_to_what_it_is_made_of(project):
+    pytest.importorskip("numpy")
+    project.conftest("""
+        import numpy
+        @fixd.fixture
+        def a(): return numpy.zeros(5)
+        @fixd.fixture
+        def b(a):
+            a += 1
+            return float(a.sum())
+        """)
+    project.write("test_it.py", "def test_1(a, b): assert (a.sum(), b) == (0, 5)\ndef test_2(a, b): assert (a.sum(), b) == (0, 5)\n")
+    project.run().passed(2)
+
+
+def test_callable_scope_and_no_age(project):
+    project.conftest("""
+        @fixd.fixture(scope=lambda fixture_name, config: "module")
+        def data():
+            log("built")
+            return 1
+        @fixd.fixture(scope="session", max_age=0)
+        def young():
+            log("young")
+            return 1
+        """)
+    for n in "ab":
+        project.write(f"test_{n}.py", "def test(data, young): pass\n")
+    for _ in range(2):
+        project.run().passed(2)
+    assert project.count("built") == 2 and project.count("young") >= 2
+
+
+# Second halves.
+
+@pytest.mark.parametrize("body,expected", [
+    # A condition decides.
+    ("c = False\n    if c:\n        yield 1\n        log('a')\n    else:\n        yield 2\n        log('b')", ["b"]),
+    ("if False:\n        yield None\n        return\n    yield 1\n    log('down')", ["down"]),
+    ("try:\n        yield 1\n    except ValueError:\n        log('except')\n    else:\n        log('else')\n    finally:\n        log('finally')",
+     ["else", "finally"]),
+    ("import json\n    yield 1\n    log(json.dumps([1]))", ["[1]"]),
+    ("x = 1\n    del x\n    yield 1\n    try:\n        x\n    except UnboundLocalError:\n        log('unset')", ["unset"]),
+    ("n = 5\n    def bump():\n        nonlocal n\n        n += 1\n        return n\n    n = 6\n    yield 1\n    log(str(n))", ["6"]),
+])
+@pytest.mark.parametrize("reuse", ["True", "False"])
+def test_second_halves(project, body, expected, reuse):
+    project.write("conftest.py", "import os, fixd\ndef log(line):\n    with open(os.environ['LOG'], 'a') as f:\n        f.write(line + '\\n')\n"
+                                 f"@fixd.fixture(scope='session', reuse={reuse})\ndef value():\n    {body}\n")
+    project.write("test_it.py", "def test(value): assert value\n")
+    project.run().passed(1)
+    assert project.run("--cleanup").code == 0
+    assert project.log() == expected
+
+
+def test_second_half_in_a_package(project):
+    project.write("tests/__init__.py", "")
+    project.write("tests/sub/__init__.py", "")
+    project.write("tests/sub/util.py", "import os\ndef log(s):\n    with open(os.environ['LOG'], 'a') as f: f.write(s + '\\n')\n")
+    project.write("tests/sub/conftest.py", "import fixd\nfrom .util import log\n@fixd.fixture(scope='session')\ndef value():\n"
+                                           "    yield 1\n    log('down')\n")
+    project.write("tests/sub/test_it.py", "def test(value): assert value == 1\n")
+    project.run().passed(1)
+    assert project.run("--cleanup").code == 0, project.log()
+    assert project.log() == ["down"]
+
+
+def test_second_half_after_a_failure(project):
+    project.conftest("""
+        import threading
+        @fixd.fixture(scope="session")
+        def value():
+            log("up")
+            yield threading.Lock()
+            log("down")
+        """)
+    project.write("test_it.py", "def test(value): pass\n")
+    project.run()
+    assert project.log() == ["up", "down"]
+
+
+@pytest.mark.parametrize("reuse", ["True", "False"])
+def test_teardown_that_is_a_lambda(project, reuse):
+    project.conftest(f"""
+        @fixd.fixture(scope="session", reuse={reuse}, teardown=lambda data: log(f"down {{data}}"))
+        def value():
+            log("up")
+            return 7
+        """)
+    project.write("test_it.py", "def test(value): assert value == 7\n")
+    project.run("-n", "2").passed(1)
+    assert project.log() == ["up", "down 7"]
+
+
+def test_teardown_of_the_library(project):
+    project.conftest("""
+        @fixd.fixture(scope="session", teardown=os.unlink)
+        def path():
+            open("made", "w").close()
+            return os.path.abspath("made")
+        """)
+    project.write("test_it.py", "import os\ndef test(path): assert os.path.exists(path)\n")
+    project.run().passed(1)
+    project.run().passed(1)
+    assert project.run("--cleanup").code == 0
+    import os
+
+    assert not os.path.exists(project.file("made"))
+
+
+# Runs, processes, errors.
+
+def test_pytest_inside_a_test(project):
+    project.conftest("""
+        @fixd.fixture(scope="session", reuse=False)
+        def server():
+            log("up")
+            yield 1
+            log("down")
+        """)
+    project.write("inner.py", "def test(server): assert server == 1\n")
+    project.write("test_it.py", """
+        import subprocess, sys
+        def test(server):
+            done = subprocess.run([sys.executable, "-m", "pytest", "-p", "fixd.plugin", "-q", "-p", "no:cacheprovider", "inner.py"],
+                                  timeout=60, capture_output=True, text=True)
+            assert done.returncode == 0, done.stdout
+        """)
+    for workers in ("0", "2"):
+        project.forget()
+        project.run("-n", workers).passed(1)
+        assert project.log() == ["up", "up", "down", "down"]
+
+
+def test_each_test_in_a_forked_child(project):
+    project.conftest("""
+        @fixd.fixture(scope="session", reuse=False)
+        def server():
+            log("up")
+            yield 1
+            log("down")
+        @pytest.hookimpl(tryfirst=True)
+        def pytest_runtest_protocol(item, nextitem):
+            from _pytest.runner import runtestprotocol
+            pid = os.fork()
+            if pid == 0:
+                reports = runtestprotocol(item, nextitem=nextitem, log=False)
+                os._exit(0 if all(r.passed for r in reports) else 1)
+            failed = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+            item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+            from _pytest.reports import TestReport
+            report = TestReport(item.nodeid, item.location, {}, "failed" if failed else "passed", None, "call")
+            item.ihook.pytest_runtest_logreport(report=report)
+            return True
+        """)
+    project.write("test_it.py", "import pytest\n@pytest.mark.parametrize('n', range(3))\ndef test(server, n): assert server == 1\n")
+    project.run().passed(3)
+    assert project.count("up") == project.count("down") >= 1, project.log()
+
+
+def test_fixtures_that_wait_for_each_other(project):
+    project.conftest("""
+        import time
+        @fixd.fixture(scope="session")
+        def a(request):
+            time.sleep(0.5)
+            return request.getfixturevalue("b")
+        @fixd.fixture(scope="session")
+        def b(request):
+            time.sleep(0.5)
+            return request.getfixturevalue("a")
+        """)
+    project.write("test_a.py", "def test(a): pass\n")
+    project.write("test_b.py", "def test(b): pass\n")
+    done = project.run("-n", "2", "--dist", "loadfile")
+    assert done.outcomes() == {"error": 2}, done.output
+
+
+def test_words_that_look_like_a_skip(project):
+    project.conftest("""
+        @fixd.fixture(scope="session")
+        def data(): raise ValueError("report: FAILED: 3 SKIPPED: 0")
+        """)
+    project.write("test_it.py", "import pytest\n@pytest.mark.parametrize('n', range(4))\ndef test(data, n): pass\n")
+    assert project.run("-n", "2").outcomes() == {"error": 4}
+    project.conftest("""
+        import unittest
+        @fixd.fixture(scope="session")
+        def data(): raise unittest.SkipTest("not today")
+        """)
+    assert project.run("-n", "2").outcomes() == {"skipped": 4}
+
+
+def test_interrupted_build_is_somebody_else_s(project):
+    import os
+    import signal
+
+    from conftest import wait_for
+
+    project.conftest("""
+        import time
+        @fixd.fixture(scope="session")
+        def data():
+            log("tried")
+            if not os.path.exists("fast"):
+                time.sleep(60)
+            return 1
+        """)
+    project.write("test_it.py", "def test(data): assert data == 1\n")
+    first = project.start()
+    wait_for(lambda: project.count("tried") == 1, "the first build")
+    second = project.start()
+    import json
+
+    def waits():
+        status = project.fixctl("status", "--json")
+        return status.returncode == 0 and json.loads(status.stdout)["daemon"]["waiting"] == 1
+
+    wait_for(waits, "the second run to wait")
+    project.write("fast", "")
+    os.killpg(first.pid, signal.SIGINT)
+    first.communicate(timeout=60)
+    output = second.communicate(timeout=60)[0]
+    assert second.returncode == 0, output
+    assert project.count("tried") == 2
+
+
+def test_plugin_that_is_not_loaded(project):
+    project.write("test_it.py", "import fixd\n@fixd.fixture\ndef data(): return 1\ndef test(data): pass\n")
+    import subprocess
+    import sys
+
+    done = subprocess.run([sys.executable, "-m", "pytest", "-p", "no:fixd", "-p", "no:cacheprovider"], cwd=project.path,
+                          env=project.env, capture_output=True, text=True)
+    assert "the plugin fixd is not loaded" in done.stdout
+
+
+def test_bad_numbers(project):
+    project.write("test_it.py", "import fixd\n@fixd.fixture(timeout=0.5)\ndef data(): return 1\ndef test(data): pass\n")
+    project.run().passed(1)
+    project.write("pytest.ini", "[pytest]\nfixd_timeout =\n")
+    project.run().passed(1)
+    project.write("pytest.ini", "[pytest]\nfixd_timeout = 0\n")
+    assert "fixd_timeout = 0: allowed is a number of seconds" in project.run().output
+    project.write("pytest.ini", "[pytest]\nfixd_socket = run/socket\n")
+    project.run().passed(1)
+    project.fixctl("--socket", project.file("run/socket"), "stop")
+
+
+def test_single_test_that_leaks(project):
+    pytest.importorskip("numpy")
+    project.conftest("""
+        import numpy
+        @fixd.fixture(scope="module", writable=True)
+        def matrix(): return numpy.zeros(10)
+        """)
+    project.write("test_it.py", "def test(matrix): matrix[0] = 1\n")
+    assert "test_it.py::test changed the shared fixture" in project.run("--fixd-leaks").output
+    assert project.run("--fixd-strict").outcomes() == {"passed": 1, "error": 1}
+
+
+def test_socket_of_somebody_else(project):
+    import os
+
+    if os.getuid() != 0:
+        pytest.skip("only root can be somebody else")
+    os.chmod(project.path, 0o755)
+    os.mkdir(project.file("theirs"))
+    os.chown(project.file("theirs"), 65534, 65534)
+    project.write("test_it.py", "import fixd\n@fixd.fixture\ndef data(): return 1\ndef test(data): assert data == 1\n")
+    done = project.run("-v", env={"FIXD_SOCKET": project.file("theirs/socket")}).passed(1)
+    assert "belongs to somebody else" in done.output
