@@ -1,25 +1,28 @@
 # SPDX-License-Identifier: MIT
 """What a fixture function says: its version, and its second half as a function of its own.
 
-The version of a fixture covers its own source, everything in its module that is not another fixture or a test, and the project's
-own modules that it refers to, as syntax trees: an edit of a comment changes nothing, an edit of another fixture or of a test
-changes nothing, an edit of a helper changes every fixture that could call it.
+The version of a fixture covers its own source and everything in its module that is not another fixture or a test, as syntax trees,
+and the files of the project's own modules that are reached by imports: an edit of a comment, of another fixture or of a test in its
+module changes nothing, an edit of a helper changes every fixture that could call it.
 """
 
 from __future__ import annotations
 
 import ast
+import functools
 import hashlib
 import importlib.util
 import inspect
 import marshal
 import os
 import pickle
+import re
 import sys
 import sysconfig
 import textwrap
 import types
-from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Set, Tuple
+from importlib.machinery import PathFinder
+from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 
 _LIBRARY = tuple({os.path.realpath(p) + os.sep for kind in ("stdlib", "platstdlib") for p in [sysconfig.get_path(kind)] if p})
@@ -131,40 +134,86 @@ def _candidates(nodes: Iterable[ast.AST], module: str, package: str, names: Opti
     return found
 
 
+@functools.lru_cache(maxsize=None)
 def _file_of(name: str) -> Optional[str]:
-    """The source file of a module; None for libraries, and for names that are no modules."""
-    module = sys.modules.get(name)
-    path = getattr(module, "__file__", None)
-    if module is None:
-        try:
-            spec = importlib.util.find_spec(name)
-        except (ImportError, AttributeError, ValueError):
+    """The source file of a module; None for libraries, and for names that are no modules.  Nothing is imported for it."""
+    path = getattr(sys.modules.get(name), "__file__", None)
+    if path is None:
+        parts = name.split(".")
+        where: Optional[Sequence[str]] = None
+        if parts[0] in getattr(sys, "stdlib_module_names", ()):
             return None
-        path = spec.origin if spec is not None else None
+        for k in range(len(parts)):
+            try:
+                spec = PathFinder.find_spec(".".join(parts[: k + 1]), where)
+            except (ImportError, AttributeError, ValueError):
+                return None
+            if spec is None or (spec.origin and not _is_project(os.path.realpath(spec.origin))):
+                return None
+            where, path = spec.submodule_search_locations, spec.origin
+            if where is None and k + 1 < len(parts):
+                return None
     if not path or not path.endswith(".py"):
         return None
     path = os.path.realpath(path)
     return path if _is_project(path) else None
 
 
-def _follow(names: Iterable[str], seen: Dict[str, str]) -> None:
-    """All of the project's own modules that are reached."""
-    for name in names:
+def forget() -> None:
+    """A new session may find other files."""
+    _file_of.cache_clear()
+    _reached.cache_clear()
+
+
+# Of what is reached through imports the bytes count, and its own imports are found without parsing it: there may be thousands.
+_IMPORT = re.compile(rb"^[ \t]*(?:from[ \t]+([.\w]+)[ \t]+import[ \t]*(\([^)]*\)|[^\n;#]+)|import[ \t]+([^\n;#]+))", re.MULTILINE)
+
+
+@functools.lru_cache(maxsize=None)
+def _reached(path: str, name: str) -> Tuple[bytes, Tuple[str, ...]]:
+    """(digest of the file, names of modules that it may import)."""
+    package = name if os.path.basename(path) == "__init__.py" else name.rpartition(".")[0]
+    found: Set[str] = set()
+    with open(path, "rb") as f:
+        source = f.read()
+    for base, names, plain in _IMPORT.findall(source):
+        words = [w.split()[0] for w in re.split(rb"[,\\]", (names or plain).strip(b"()")) if w.split()]
+        listed = [w.decode(errors="replace") for w in words]
+        if plain:
+            found |= set(listed)
+            continue
+        start = base.decode(errors="replace")
+        try:
+            start = importlib.util.resolve_name(start, package) if start.startswith(".") else start
+        except (ImportError, ValueError):
+            continue
+        found |= {start, *(f"{start}.{n}" for n in listed if n != "*")}
+    return hashlib.blake2b(source, digest_size=12).digest(), tuple(sorted(found))
+
+
+def _follow(names: Iterable[str], seen: Dict[str, bytes]) -> None:
+    """All of the project's own modules that are reached, and the digests of their files."""
+    left = list(names)
+    while left:
+        name = left.pop()
         path = _file_of(name)
         if path is None or path in seen:
             continue
-        seen[path] = name
-        package = name if os.path.basename(path) == "__init__.py" else name.rpartition(".")[0]
         try:
-            _follow(_candidates(_tree(path).body, name, package, None), seen)
-        except (OSError, SyntaxError, ValueError):
-            continue
+            seen[path], more = _reached(path, name)
+        except OSError:
+            seen[path], more = b"unreadable", ()
+        left += more
+        # A package is run before what is in it.
+        if "." in name:
+            left.append(name.rpartition(".")[0])
 
 
 def version(function: Callable[..., Any], root: str, *others: Any) -> str:
     """A word that changes when what the fixture builds may have changed."""
     digest = hashlib.blake2b(digest_size=12)
-    seen: Dict[str, str] = {}
+    seen: Dict[str, bytes] = {}
+    own: Set[str] = set()
 
     def add(s: str) -> None:
         digest.update(s.encode(errors="surrogatepass") + b"\0")
@@ -191,7 +240,7 @@ def version(function: Callable[..., Any], root: str, *others: Any) -> str:
                 add_function(value)
             else:
                 add(_plain(value))
-        seen[path] = ""
+        own.add(path)
 
     while True:
         if isinstance(function, types.FunctionType):
@@ -202,11 +251,10 @@ def version(function: Callable[..., Any], root: str, *others: Any) -> str:
         function = inner
     for other in others:
         add(_plain(other))
-    for path in sorted(p for p, name in seen.items() if name):
-        try:
-            add(os.path.relpath(path, root) + _dump(_tree(path)))
-        except (OSError, SyntaxError, ValueError):
-            add(path)
+    # Of its own module it was said above what counts.
+    for path in sorted(set(seen) - own):
+        add(os.path.relpath(path, root))
+        digest.update(seen[path])
     return digest.hexdigest()
 
 

@@ -406,6 +406,7 @@ def pytest_cmdline_main(config: pytest.Config) -> Optional[int]:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    _source.forget()
     config.stash[_runtime_key] = Runtime(config)
 
 

@@ -48,12 +48,29 @@ def test_edits_of_what_it_refers_to(project, head, body, file, new):
     run_twice(project, lambda: project.write(file, new))
 
 
+def edit_comment(project):
+    with open(project.file("conftest.py"), "a") as f:
+        f.write("# a comment\n\n@pytest.fixture\ndef another(): return 2\n")
+
+
 def test_edits_that_change_nothing(project):
     project.write("conf2.py", "N = 1\n")
     project.write("other.py", "N = 1\n")
     table(project, "return conf2.N", head="import conf2, other")
     project.write("test_it.py", "def test(table): assert table == 1\n")
-    run_twice(project, lambda: (project.write("other.py", "N = 2\n"), project.write("conf2.py", "# a comment\nN = 1\n")), built=1)
+    run_twice(project, lambda: (project.write("other.py", "N = 2\n"), edit_comment(project)), built=1)
+
+
+def test_many_modules_and_none_is_imported(project):
+    """A fixture of a large application: its modules are looked at, not run."""
+    for n in range(1500):
+        project.write(f"app/m{n}.py", f"from . import m{(n * 7 + 1) % 1500}\nimport app.m{(n * 3 + 2) % 1500} as x\n" + "def f(): pass\n" * 50)
+    project.write("app/__init__.py", "")
+    project.write("app/entry.py", "def work():\n    from app import m0\n    return 1\n")
+    project.write("app/m700.py", "raise SystemExit('imported')\n")
+    table(project, "return entry.work() if False else 1", head="from app import entry")
+    project.write("test_it.py", "def test(table): assert table == 1\n")
+    run_twice(project, lambda: project.write("app/m800.py", "N = 2\n"))
 
 
 def test_code_beside_the_root(project):
