@@ -225,12 +225,15 @@ class Arguments:
     def _visit_plain(self, name: str, argument: Any, scope: str) -> None:
         if name in PER_TEST:
             raise PerTest(name)
+        # What pytest itself offers is the same everywhere, or, like the directory of tmp_path_factory, each process's own by design.
+        parametrized = "direct_param" in getattr(argument.func, "__name__", "")
+        if not parametrized and str(getattr(inspect.unwrap(argument.func), "__module__", "")).startswith("_pytest."):
+            return
         result = getattr(argument, "cached_result", None)
         print_ = fingerprint(result[0]) if result is not None and result[2] is None else None
         if print_ is None:
             # What it is cannot be told, but where it comes from.
-            direct = "direct_param" in getattr(argument.func, "__name__", "")
-            print_ = self._origin(name, argument) if not direct else f"{self._request.node.nodeid}"
+            print_ = self._request.node.nodeid if parametrized else self._origin(name, argument)
         self._parts.append(f"{name}={print_}")
         self._visit(argument, scope)
 

@@ -152,6 +152,16 @@ def test_what_each_test_has_for_itself(project):
     assert project.count("built") == 3 and "is built by every test: it uses 'tmp_path'" in done.output
 
 
+def test_what_pytest_offers_is_no_part_of_the_key(project):
+    """Every worker has a base directory of its own."""
+    table(project, "return len(str(tmp_path_factory.mktemp('x'))) > 0 and pytestconfig is not None",
+          "tmp_path_factory, pytestconfig")
+    project.write("test_it.py", "import pytest\n@pytest.mark.parametrize('n', range(6))\ndef test(table, n): assert table\n")
+    for _ in range(2):
+        project.run("-n", "3").passed(6)
+    assert project.count("built") == 1
+
+
 def test_key(project):
     table(project, "return request.config.getoption('size')", "request",
           "def pytest_addoption(parser): parser.addoption('--size', type=int, default=0)\n")

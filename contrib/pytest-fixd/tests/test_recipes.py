@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """The examples of the documents that fixd's users come from, as they stand there."""
 
+import sys
+
 import pytest
 
 COMPAT = "from fixd.shared_session_scope import"
@@ -300,7 +302,7 @@ def test_model_client_and_database(project):
             assert test_database.execute("select count(*) from evaluations").fetchone() == (2,)
             test_database.execute("delete from evaluations")
         """)
-    if __import__("sys").version_info < (3, 11):
+    if sys.version_info < (3, 11):
         pytest.skip("sqlite3 can serialize from Python 3.11 on")
     project.run().passed(11)
     assert sorted(project.log()) == ["authenticating", "creating schema", "loading model", "loading model", "loading shared model"]

@@ -120,6 +120,21 @@ def test_serializer_and_parse(project):
     assert project.log() == ["port"]
 
 
+def test_store_lives_as_long_as_its_files(project):
+    """The files of a run are gone in the next one, and so is what they hold."""
+    project.conftest("""
+        from fixd.shared_session_scope import JsonStore
+        @fixd.fixture(scope="session", store=JsonStore())
+        def value():
+            log("built")
+            return {"a": 1}
+        """)
+    project.write("test_it.py", "import pytest\n@pytest.mark.parametrize('n', range(4))\ndef test(value, n): assert value == {'a': 1}\n")
+    for n in (1, 2):
+        project.run("-n", "2").passed(4)
+        assert project.count("built") == n
+
+
 def test_what_cannot_be_shared(project):
     project.conftest("""
         import threading
