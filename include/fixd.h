@@ -23,7 +23,8 @@
  * not called exec are gone, too.
  *
  * Environment: FIXD_SOCKET, where the daemon listens; FIXD_TIMEOUT, how long to wait for a build, in seconds (default 60);
- * FIXD_DISABLE=1, ask no daemon: what this client can build is built here, for this process only.
+ * FIXD_DISABLE=1, ask no daemon: what this client can build is built here, for this process only; FIXD_RESET_ON_FORK=1, a forked
+ * child has pristine copy-on-write views.
  */
 #ifndef FIXD_H
 #define FIXD_H

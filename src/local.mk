@@ -9,7 +9,9 @@ libbase_la_SOURCES = \
 	src/base/fd.c src/base/fd.h \
 	src/base/link.h \
 	src/base/log.c src/base/log.h \
+	src/base/path.c src/base/path.h \
 	src/base/process.c src/base/process.h \
+	src/base/template.c src/base/template.h \
 	src/base/text.c src/base/text.h \
 	src/base/units.c src/base/units.h
 
@@ -37,7 +39,8 @@ libconfig_la_SOURCES = \
 	src/config/config.c src/config/config.h \
 	src/config/graph.c src/config/graph.h \
 	src/config/keys.c src/config/keys.h \
-	src/config/raw.c src/config/raw.h
+	src/config/raw.c src/config/raw.h \
+	src/config/service.c src/config/service.h
 libconfig_la_CFLAGS = $(AM_CFLAGS) $(INIH_CFLAGS)
 libconfig_la_LIBADD = libimage.la $(INIH_LIBS)
 
@@ -78,8 +81,11 @@ pkgconfig_DATA += src/builder/fixd-builder.pc
 pkglibexec_PROGRAMS += fixd-builder
 fixd_builder_SOURCES = \
 	src/builder/host.h \
+	src/builder/keep.c src/builder/keep.h \
 	src/builder/main.c \
 	src/builder/plugin.c \
+	src/builder/processes.c src/builder/processes.h \
+	src/builder/service.c \
 	src/builder/sources.c \
 	src/builder/work.c src/builder/work.h \
 	src/image/arena.c src/image/arena.h \
@@ -92,6 +98,7 @@ fixd_builder_LDFLAGS = -Wl,--export-dynamic-symbol=malloc_conf
 # The daemon.
 
 libdaemon_la_SOURCES = \
+	src/fixd/ask.c \
 	src/fixd/attach.c \
 	src/fixd/board.c src/fixd/board.h \
 	src/fixd/brief.c src/fixd/brief.h \
@@ -99,8 +106,10 @@ libdaemon_la_SOURCES = \
 	src/fixd/conn.c src/fixd/conn.h \
 	src/fixd/daemon.c src/fixd/daemon.h \
 	src/fixd/evict.c src/fixd/evict.h \
+	src/fixd/fdstore.c src/fixd/fdstore.h \
 	src/fixd/image.c src/fixd/image.h \
 	src/fixd/instance.c src/fixd/instance.h \
+	src/fixd/keeper.c src/fixd/keeper.h \
 	src/fixd/listener.c \
 	src/fixd/loop.c src/fixd/loop.h src/fixd/loop_backend.h \
 	src/fixd/loop_epoll.c \
@@ -108,12 +117,18 @@ libdaemon_la_SOURCES = \
 	src/fixd/notify.c src/fixd/notify.h \
 	src/fixd/offer.c src/fixd/offer.h \
 	src/fixd/policy.c src/fixd/policy.h \
+	src/fixd/port.c src/fixd/port.h \
 	src/fixd/report.c src/fixd/report.h \
 	src/fixd/request.c src/fixd/request.h \
 	src/fixd/request_run.c \
+	src/fixd/restart.c src/fixd/restart.h \
 	src/fixd/run.c src/fixd/run.h \
 	src/fixd/session.c src/fixd/session.h \
 	src/fixd/spawn.c src/fixd/spawn.h \
+	src/fixd/state.h \
+	src/fixd/state_load.c \
+	src/fixd/state_rows.c src/fixd/state_rows.h \
+	src/fixd/state_save.c \
 	src/fixd/trees.c src/fixd/trees.h \
 	src/fixd/user.c src/fixd/user.h \
 	src/fixd/watch.c src/fixd/watch.h
@@ -140,7 +155,8 @@ fixctl_SOURCES = \
 	src/fixctl/main.c \
 	src/fixctl/openmetrics.c src/fixctl/openmetrics.h \
 	src/fixctl/status.c \
-	src/fixctl/warm.c
+	src/fixctl/warm.c \
+	src/fixctl/warming.c src/fixctl/warming.h
 fixctl_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS)
 fixctl_LDADD = libclient.la libwire.la $(JANSSON_LIBS)
 

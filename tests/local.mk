@@ -48,11 +48,16 @@ daemon_tests = \
 	tests/daemon/builds.py \
 	tests/daemon/clients.py \
 	tests/daemon/invalidation.py \
+	tests/daemon/manager.py \
+	tests/daemon/restart.py \
+	tests/daemon/runs.py \
+	tests/daemon/servers.py \
+	tests/daemon/services.py \
 	tests/daemon/sharing.py \
 	tests/daemon/tools.py
 script_tests = tests/headers.sh tests/layers.sh tests/manuals.sh tests/pytest-fixd.sh
 TESTS += $(unit_tests) $(daemon_tests) $(script_tests)
-EXTRA_DIST += $(daemon_tests) $(script_tests) tests/daemon/harness.py tests/with-python
+EXTRA_DIST += $(daemon_tests) $(script_tests) tests/daemon/harness.py tests/daemon/server tests/with-python
 
 # The library and everything below it under valgrind; the daemon of the test runs beside it, as it is.
 check-valgrind: $(check_PROGRAMS) fixd$(EXEEXT) fixd-builder$(EXEEXT)

@@ -41,6 +41,20 @@ void text_printf(struct text *t, const char *fmt, ...)
 	text_puts(t, s);
 }
 
+void text_add_last_lines(struct text *t, const struct text *from, size_t n)
+{
+	size_t end = from->size, start, lines = 0;
+
+	while (end && from->data[end - 1] == '\n')
+		end--;
+	for (start = end; start && end - start < 1500; start--) {
+		if (from->data[start - 1] == '\n' && ++lines == n)
+			break;
+	}
+	if (start < end)
+		text_add(t, from->data + start, end - start);
+}
+
 char *text_steal(struct text *t)
 {
 	char *s;

@@ -3,7 +3,6 @@
  * fixd-builder: the helper process. fixd starts one for every build and every check, tells it over descriptor 3 what to do,
  * and gets the sealed image, or a sentence, back. Whatever a plugin or command does wrong happens here.
  */
-#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -16,6 +15,7 @@
 
 #include "base/alloc.h"
 #include "base/fd.h"
+#include "builder/keep.h"
 #include "builder/work.h"
 #include "wire/socket.h"
 #include "wire/wire.h"
@@ -37,8 +37,8 @@ static void on_orphaned(int signal)
 
 static int receive_job(struct work *w)
 {
-	int *fds = xcalloc(1 + WIRE_FDS_MAX, sizeof *fds), r;
-	size_t n_fds = 1 + WIRE_FDS_MAX, size = 0;
+	int *fds = xcalloc(SOCKET_FDS_MAX, sizeof *fds), r;
+	size_t n_fds = SOCKET_FDS_MAX, size = 0, behind;
 	ssize_t n = socket_receive(w->channel, &size, sizeof size, fds, &n_fds, 0);
 	char *job;
 
@@ -49,27 +49,13 @@ static int receive_job(struct work *w)
 	fd_close(fds[0]);
 	free(job);
 	w->dep_fds = fds + 1;
-	if (r == 0 && n_fds != 1 + w->job.n_dependencies)
-		r = -EBADMSG;
-	return r;
-}
-
-/* FIXD_DEP_<name>: everything that cannot stand in a variable's name becomes '_', a last bracket goes. */
-static void export_dependency(const struct job_dependency *d, int fd)
-{
-	_cleanup_free_ char *variable = xasprintf("FIXD_DEP_%s", d->name);
-	_cleanup_free_ char *file = xasprintf("/proc/self/fd/%d", fd);
-	size_t n = strlen(variable);
-
-	if (variable[n - 1] == ']')
-		variable[n - 1] = '\0';
-	for (char *p = variable; *p; p++) {
-		if (!isalnum((unsigned char)*p))
-			*p = '_';
-	}
-	setenv(variable, d->path ? d->path : file, 1);
-	/* Commands open it by that path. */
-	fd_set_cloexec(fd, false);
+	behind = 1 + w->job.n_dependencies;
+	if (r < 0 || n_fds != behind + w->job.kept + w->job.has_image + w->job.holds)
+		return r < 0 ? r : -EBADMSG;
+	w->note = w->job.kept ? fds[behind++] : -1;
+	w->image = w->job.has_image ? fds[behind++] : -1;
+	w->holds = fds + behind;
+	return 0;
 }
 
 static int map_dependencies(struct work *w)
@@ -79,7 +65,7 @@ static int map_dependencies(struct work *w)
 		void *want = (void *)(uintptr_t)d->address, *p;
 
 		if (d->direct)
-			export_dependency(d, w->dep_fds[i]);
+			work_export(d->name, "FIXD_DEP_", d->path, w->dep_fds[i]);
 		if (d->size == 0)
 			continue;
 		p = mmap(want, d->size, PROT_READ, MAP_PRIVATE | MAP_FIXED_NOREPLACE, w->dep_fds[i], 0);
@@ -89,26 +75,17 @@ static int map_dependencies(struct work *w)
 	return 0;
 }
 
-static void set_environment(const struct job *j)
-{
-	for (size_t i = 0; j->env && j->env[i]; i++) {
-		if (strchr(j->env[i], '='))
-			putenv(xstrdup(j->env[i]));
-		else
-			unsetenv(j->env[i]);
-	}
-	setenv("FIXD_FIXTURE", j->name, 1);
-	setenv("FIXD_PARAM", j->param ? j->param : "", 1);
-	setenv("FIXD_SCOPE_KEY", j->scope_key ? j->scope_key : "", 1);
-}
-
 static int do_job(struct work *w, struct digest *inputs)
 {
 	static int (*const sources[])(struct work * w) = {
 		[JOB_FILE] = source_file,	[JOB_DIRECTORY] = source_directory, [JOB_COMMAND] = source_command,
 		[JOB_PLUGIN] = source_plugin,	[JOB_TREE] = source_tree,	    [JOB_CHECK] = source_check,
+		[JOB_SERVICE] = source_service,
 	};
 	int r = 0;
+
+	if (w->job.kind == JOB_REAP)
+		return keep_reap(w);
 
 	if (w->job.inputs && w->job.inputs[0])
 		r = digest_files(w->job.inputs, inputs);
@@ -118,10 +95,16 @@ static int do_job(struct work *w, struct digest *inputs)
 		return 0;
 	if (chdir(w->job.root) < 0)
 		return work_fail(w, -errno, "%s cannot be entered: %s", w->job.root, strerror(errno));
-	set_environment(&w->job);
+	work_set_environment(&w->job);
+	if (w->job.has_image)
+		work_export("", "FIXD_VALUE", w->job.tree, w->image);
 	r = map_dependencies(w);
+	if (r == 0 && w->job.kind == JOB_SERVICE)
+		r = keep_begin(w->keep, w);
 	if (r == 0 && w->job.reserved) {
-		r = space_init(&w->space, w->job.name, w->job.address, w->job.reserved, w->job.limit,
+		_cleanup_free_ char *label = xasprintf("fixd:%s", w->job.name);
+
+		r = space_init(&w->space, label, w->job.address, w->job.reserved, w->job.limit,
 			       (enum huge_pages)w->job.huge);
 		if (r < 0)
 			return work_fail(w, r, "the image cannot be mapped at 0x%llx: %s", (unsigned long long)w->job.address,
@@ -131,40 +114,67 @@ static int do_job(struct work *w, struct digest *inputs)
 	return r < 0 ? r : sources[w->job.kind](w);
 }
 
+/* An image that cannot be sealed is an error like any other. */
+static void seal(struct work *w)
+{
+	int r = -ENODATA;
+
+	if (w->error == 0 && w->space.base && (r = space_seal(&w->space, &w->image)) < 0)
+		work_fail(w, r, "the image cannot be sealed: %s", strerror(-r));
+	w->sealed = r == 0;
+}
+
+/* What is published has to be torn down from then on. */
+static void prepare_to_keep(struct work *w)
+{
+	struct keep *k = w->keep;
+	int r = w->error;
+
+	if (r == 0 && w->job.kind != JOB_SERVICE)
+		r = keep_begin(k, w);
+	w->job.built = r == 0;
+	if (r == 0)
+		r = keep_note(k);
+	if (r < 0 && w->job.kind == JOB_SERVICE)
+		keep_abandon(k);
+	if (r == 0)
+		work_export("", "FIXD_VALUE", w->job.tree, w->image);
+}
+
 static int send_result(struct work *w, const struct digest *inputs)
 {
 	char message[sizeof(struct job_result) + JOB_SENTENCE_MAX];
 	struct job_result r = {
 		.message = JOB_RESULT,
+		.error = w->error,
+		.size = w->space.used,
 		.root = w->root,
 		.tree_bytes = w->other_bytes,
 		.digest = w->digest,
 		.inputs = *inputs,
+		.service = (uint32_t)w->service,
 	};
-	_cleanup_fd_ int image = -1;
+	int fds[2] = { w->image, w->keep->hold[1] };
+	size_t n_fds = w->error || !w->sealed ? 0 : w->keep->hold[1] >= 0 ? 2 : 1;
 
-	if (w->error == 0 && w->space.base) {
-		r.size = w->space.used;
-		int err = space_seal(&w->space, &image);
-
-		if (err < 0)
-			work_fail(w, err, "the image cannot be sealed: %s", strerror(-err));
-	}
-	r.error = w->error;
 	r.sentence = w->sentence ? (uint32_t)strnlen(w->sentence, JOB_SENTENCE_MAX) : 0;
 	memcpy(message, &r, sizeof r);
 	if (r.sentence)
 		memcpy(message + sizeof r, w->sentence, r.sentence);
-	return socket_send(w->channel, message, sizeof r + r.sentence, &image, image >= 0, 0);
+	return socket_send(w->channel, message, sizeof r + r.sentence, fds, n_fds, 0);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
 	static char line[4096]; /* not from malloc(), which may mean the image */
-	struct work w = { .channel = JOB_CHANNEL_FD, .space = { .fd = -1 } };
+	struct keep k = { .hold = { -1, -1 }, .output = -1, .note = -1 };
+	struct work w = { .channel = JOB_CHANNEL_FD, .space = { .fd = -1 }, .image = -1, .note = -1, .keep = &k };
 	struct digest inputs = { 0 };
+	bool stays;
 	int r;
 
+	if (argc > 1 && !strcmp(argv[1], "--keep"))
+		keep_resume(argv);
 	signal(SIGTERM, on_orphaned);
 	if (prctl(PR_SET_PDEATHSIG, SIGTERM) < 0)
 		return EXIT_FAILURE;
@@ -178,10 +188,20 @@ int main(void)
 		fprintf(stderr, "fixd-builder: no job on descriptor %d (%s); it is started by fixd\n", w.channel, strerror(-r));
 		return 2;
 	}
+	stays = w.job.kept && w.job.kind != JOB_REAP;
 	do_job(&w, &inputs);
 	fflush(NULL);
+	seal(&w);
+	if (stays)
+		prepare_to_keep(&w);
+	r = send_result(&w, &inputs);
+	/* If nobody took it, the end of the channel is seen at once. */
+	if (stays && w.job.built && w.job.kind == JOB_SERVICE)
+		keep_on(&k);
+	if (stays && w.job.built)
+		keep_anew(&k);
 	/* Nobody is there to take it, or to end what was started: the daemon's descriptors close before its death is signalled. */
-	if (send_result(&w, &inputs) < 0)
+	if (r < 0)
 		kill(0, SIGKILL);
 	/* No destructors: a plugin's threads may still run. */
 	_exit(EXIT_SUCCESS);

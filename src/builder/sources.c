@@ -57,7 +57,7 @@ static int take_tree(struct work *w, const char *from)
 	_cleanup_free_ char *where = NULL;
 	uint64_t bytes = 0;
 	char *p;
-	int r = manifest_copy_tree(from, w->job.tree, work_grant, w, &manifest, &bytes, &where);
+	int r = manifest_copy_tree(from, w->job.tree, w->job.as_is ? MANIFEST_AS_IS : MANIFEST_READ_ONLY, work_grant, w, &manifest, &bytes, &where);
 
 	if (r == -ENOTSUP)
 		return work_fail(w, r, "%s: only files, directories and symbolic links can be copied", where);
@@ -80,6 +80,22 @@ int source_directory(struct work *w)
 	return take_tree(w, w->job.source);
 }
 
+/* The tree has got its modes and times by now, and keeps them. */
+static int remove_draft(const char *tree, const char *draft)
+{
+	struct timespec times[2] = { { .tv_nsec = UTIME_OMIT } };
+	struct stat st;
+	int r;
+
+	if (stat(tree, &st) < 0 || chmod(tree, 0700) < 0)
+		return -errno;
+	r = tree_remove(draft);
+	times[1] = st.st_mtim;
+	if (r == 0 && (utimensat(AT_FDCWD, tree, times, 0) < 0 || chmod(tree, st.st_mode & 07777) < 0))
+		r = -errno;
+	return r;
+}
+
 /* The command writes below the tree, on the same tmpfs: whatever becomes of it, the daemon removes all of it. */
 int source_tree(struct work *w)
 {
@@ -96,10 +112,8 @@ int source_tree(struct work *w)
 		r = take_tree(w, draft);
 	if (r < 0)
 		return r;
-	/* The tree is read-only by now. */
-	if (chmod(w->job.tree, 0755) < 0 || (r = tree_remove(draft)) < 0 || chmod(w->job.tree, 0555) < 0)
-		return work_fail(w, r < 0 ? r : -errno, "what the command wrote cannot be removed: %s", strerror(r < 0 ? -r : errno));
-	return 0;
+	r = remove_draft(w->job.tree, draft);
+	return r < 0 ? work_fail(w, r, "what the command wrote cannot be removed: %s", strerror(-r)) : 0;
 }
 
 int source_check(struct work *w)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "builder/work.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -13,6 +14,7 @@
 #include <unistd.h>
 
 #include "base/alloc.h"
+#include "base/fd.h"
 #include "base/units.h"
 #include "wire/socket.h"
 
@@ -159,4 +161,40 @@ int work_wait(struct work *w, pid_t pid, const char *what)
 	if (WEXITSTATUS(status) != 0)
 		return work_fail(w, -EIO, "%s exited with status %d", what, WEXITSTATUS(status));
 	return 0;
+}
+
+void work_export(const char *name, const char *prefix, const char *path, int fd)
+{
+	_cleanup_free_ char *variable = xasprintf("%s%s", prefix, name), *file = xasprintf("/proc/self/fd/%d", fd);
+	size_t n = strlen(variable);
+
+	if (variable[n - 1] == ']')
+		variable[n - 1] = '\0';
+	for (char *p = variable; *p; p++) {
+		if (!isalnum((unsigned char)*p))
+			*p = '_';
+	}
+	setenv(variable, path ? path : file, 1);
+	/* Commands open it by that path. */
+	if (!path)
+		fd_set_cloexec(fd, false);
+}
+
+void work_set_environment(const struct job *j)
+{
+	_cleanup_free_ char *port = xasprintf("%llu", (unsigned long long)j->port);
+
+	for (size_t i = 0; j->env && j->env[i]; i++) {
+		if (strchr(j->env[i], '='))
+			putenv(xstrdup(j->env[i]));
+		else
+			unsetenv(j->env[i]);
+	}
+	setenv("FIXD_FIXTURE", j->name, 1);
+	setenv("FIXD_PARAM", j->param ? j->param : "", 1);
+	setenv("FIXD_SCOPE_KEY", j->scope_key ? j->scope_key : "", 1);
+	if (j->port)
+		setenv("FIXD_PORT", port, 1);
+	if (j->dir)
+		setenv("FIXD_DIR", j->dir, 1);
 }

@@ -21,6 +21,12 @@ struct work {
 	int error;
 	char *sentence; /* why it failed */
 	int *dep_fds;
+	bool sealed; /* `image` is what was built */
+	int image;  /* that, or that which is checked, reset or torn down; -1 */
+	int note;   /* of a job that is kept */
+	int *holds; /* open until we end */
+	struct keep *keep;
+	pid_t service; /* whose end is that of the service, or 0 */
 };
 
 /* Sets the error and the sentence, unless there is one already. Returns `err`. */
@@ -39,9 +45,18 @@ pid_t work_shell(struct work *w, const char *command, int out);
 /* Waits for it; a sentence if it failed. */
 int work_wait(struct work *w, pid_t pid, const char *what);
 
+/*
+ * Sets the variable `prefix` + `name`, in which everything that cannot stand there becomes '_', to `path`, or else to one of the
+ * descriptor, which is inherited.
+ */
+void work_export(const char *name, const char *prefix, const char *path, int fd);
+/* What every command sees of a job. */
+void work_set_environment(const struct job *j);
+
 int source_file(struct work *w);
 int source_command(struct work *w);
 int source_directory(struct work *w);
 int source_tree(struct work *w);
 int source_plugin(struct work *w);
+int source_service(struct work *w);
 int source_check(struct work *w);

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -23,10 +24,23 @@ static void after_fork(void)
 	pthread_mutex_unlock(&lock);
 }
 
+/* In a run with --reset-on-fork nobody inherits what his parent has written. */
+static bool starts_pristine(void)
+{
+	const char *wanted = getenv("FIXD_RESET_ON_FORK");
+
+	return wanted && !strcmp(wanted, "1");
+}
+
 static void after_fork_in_child(void)
 {
-	for (struct mapping *m = registry; m; m = m->next)
+	bool reset = starts_pristine();
+
+	for (struct mapping *m = registry; m; m = m->next) {
 		pthread_mutex_init(&m->busy, NULL);
+		if (reset && m->writable && m->size && cow_reset(&m->cow) < 0)
+			abort(); /* its parent's bytes would be taken for the fixture's */
+	}
 	pthread_mutex_unlock(&lock);
 }
 

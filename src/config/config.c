@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <grp.h>
+#include <limits.h>
 #include <pwd.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,18 +14,20 @@
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/path.h"
 #include "config/graph.h"
 #include "config/keys.h"
 #include "config/raw.h"
+#include "config/service.h"
 #include "image/region.h"
 #include "wire/wire.h"
 
 /* The keys that say where a fixture comes from: exactly one in a section. */
 static const char *const source_keys[SOURCE_COUNT] = {
 	[SOURCE_FILE] = "file", [SOURCE_DIRECTORY] = "directory", [SOURCE_COMMAND] = "command", [SOURCE_PLUGIN] = "plugin",
-	[SOURCE_TREE] = "tree", [SOURCE_CLIENT] = "client"
+	[SOURCE_TREE] = "tree", [SOURCE_SERVICE] = "service", [SOURCE_CLIENT] = "client"
 };
-#define SOURCE_NAMES "file, directory, command, plugin, tree, client"
+#define SOURCE_NAMES "file, directory, command, plugin, tree, service, client"
 
 #define REGISTERED_NAME_MAX 180
 
@@ -64,6 +67,8 @@ static void set_defaults(struct config *c)
 	c->policy = (struct policy){
 		.max_age = 600 * NSEC_PER_SEC,
 		.timeout = 60 * NSEC_PER_SEC,
+		.check_timeout = 10 * NSEC_PER_SEC,
+		.teardown_timeout = 10 * NSEC_PER_SEC,
 		.retry_after = DURATION_NONE,
 		.memory_max = SIZE_NONE,
 	};
@@ -211,6 +216,12 @@ static void add_executable(struct fixture *f, const char *root)
 	}
 }
 
+/* Its source is a shell command. */
+static bool is_command(const struct fixture *f)
+{
+	return f->source == SOURCE_COMMAND || f->source == SOURCE_TREE || f->source == SOURCE_SERVICE;
+}
+
 static void load_source(struct loading *l, struct fixture *f, const struct raw_entry *e)
 {
 	const char *root = l->config->root;
@@ -230,7 +241,7 @@ static void load_source(struct loading *l, struct fixture *f, const struct raw_e
 			problem(l, e->line, "client = %s: allowed is yes", e->value);
 		return;
 	}
-	if (f->source == SOURCE_COMMAND || f->source == SOURCE_TREE) {
+	if (is_command(f)) {
 		if (e->comment_cut)
 			problem(l, e->line, "%s: ' ;' would start a comment; write ';' without a blank before it", e->key);
 		f->what = xstrdup(e->value);
@@ -300,6 +311,47 @@ static bool valid_name(const char *name)
 	       strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-") == strlen(name);
 }
 
+/* Where `fixctl run` shows it. */
+static void check_path(struct loading *l, struct fixture *f)
+{
+	char normal[PATH_MAX];
+
+	if (!path_normalize("/", f->path, normal, sizeof normal) || !strcmp(normal, "/")) {
+		problem(l, f->line, "path = %s: allowed is the path of one file or directory", f->path);
+		return;
+	}
+	free(f->path);
+	f->path = xstrdup(normal);
+	if (f->source == SOURCE_CLIENT || f->scope != SCOPE_SESSION || (f->params && f->params[0]))
+		problem(l, f->line, "path is for fixtures of scope session without params that fixd itself builds: which one should be there?");
+}
+
+/* One path cannot show two fixtures. */
+static void check_paths_apart(struct loading *l)
+{
+	struct config *c = l->config;
+
+	for (size_t i = 0; i < c->n_fixtures; i++) {
+		for (size_t k = 0; k < c->n_fixtures; k++) {
+			const struct fixture *in = c->fixtures[i], *out = c->fixtures[k];
+
+			if (i == k || !in->path || !out->path || !path_below(in->path, out->path) ||
+			    (i < k && !strcmp(in->path, out->path)))
+				continue;
+			problem(l, in->line, "path = %s lies in the path of [fixture %s], %s; paths must lie apart", in->path,
+				out->name, out->path);
+		}
+	}
+}
+
+static void check_service(struct loading *l, struct fixture *f)
+{
+	_cleanup_free_ char *wrong = service_complete(f);
+
+	if (wrong)
+		problem(l, f->line, "%s", wrong);
+}
+
 static void check_fixture(struct loading *l, struct fixture *f)
 {
 	if (f->source == SOURCE_NONE && !l->failed)
@@ -315,6 +367,11 @@ static void check_fixture(struct loading *l, struct fixture *f)
 		f->policy.watch_by = WATCH_BY_MTIME;
 	if (f->source == SOURCE_CLIENT && (f->n_depends || f->warm || f->user || f->policy.rebuild == REBUILD_EAGER))
 		problem(l, f->line, "depends, warm, user and rebuild = eager are not for client = yes: fixd does not build it");
+	if (f->source == SOURCE_CLIENT && (f->teardown || f->reset || f->exclusive))
+		problem(l, f->line, "teardown, reset and exclusive are not for client = yes: who builds it tears it down");
+	check_service(l, f);
+	if (f->path)
+		check_path(l, f);
 	if (f->source != SOURCE_PLUGIN && f->malloc_from)
 		problem(l, f->line, "malloc = arena is for plugins");
 	if (f->user && !getpwnam(f->user))
@@ -424,6 +481,7 @@ int config_define(const struct config *c, const char *root, const char *name, ch
 
 	f->source = SOURCE_CLIENT;
 	f->registered = true;
+	f->registered_as = list_dup(settings);
 	f->policy.rebuild = REBUILD_LAZY;
 	f->policy.watch_by = WATCH_BY_MTIME;
 	/* Commands and files of the operator are for the operator's fixtures. */
@@ -501,6 +559,7 @@ int config_load(const char *path, struct config **out, struct text *problems)
 			if (!strcmp(c->fixtures[i]->name, c->fixtures[i - 1]->name))
 				problem(&l, c->fixtures[i]->line, "fixture '%s' is defined twice", c->fixtures[i]->name);
 		}
+		check_paths_apart(&l);
 		if (graph_check(c, problems) < 0)
 			l.failed = true;
 	}
@@ -526,7 +585,9 @@ struct fixture *fixture_free(struct fixture *f)
 	key_free_fields(KEY_POLICY, &f->policy);
 	list_free(f->inputs);
 	list_free(f->all_env);
+	list_free(f->registered_as);
 	free(f->symbol);
+	free(f->ready_what);
 	free(f->what);
 	free(f->name);
 	free(f);
@@ -574,7 +635,7 @@ size_t config_check_sources(const struct config *c, struct text *problems)
 	for (size_t i = 0; i < c->n_fixtures; i++) {
 		const struct fixture *f = c->fixtures[i];
 
-		bool path = f->source != SOURCE_COMMAND && f->source != SOURCE_TREE && f->source != SOURCE_CLIENT;
+		bool path = !is_command(f) && f->source != SOURCE_CLIENT;
 
 		if (!path || access(f->what, R_OK) == 0)
 			continue;
@@ -593,7 +654,7 @@ char *config_describe(const struct fixture *f)
 		const struct key *k = &key_table[i];
 		_cleanup_text_ struct text value = { 0 };
 
-		if (!(k->sections & KEY_FIXTURE) || k->type == KEY_UNSUPPORTED || !strcmp(k->name, "doc") ||
+		if (!(k->sections & KEY_FIXTURE) || !strcmp(k->name, "doc") ||
 		    !strcmp(k->name, "scope") || !strcmp(k->name, "params"))
 			continue;
 		key_print(k, (k->sections & KEY_POLICY) ? (const void *)&f->policy : f, &value);

@@ -16,11 +16,22 @@
 /* pytest's scopes, widest first; a definition is a test function with all its parameters. */
 enum scope { SCOPE_SESSION, SCOPE_PACKAGE, SCOPE_MODULE, SCOPE_CLASS, SCOPE_DEFINITION, SCOPE_FUNCTION, SCOPE_COUNT };
 
-enum source_kind { SOURCE_NONE, SOURCE_FILE, SOURCE_DIRECTORY, SOURCE_COMMAND, SOURCE_PLUGIN, SOURCE_TREE, SOURCE_CLIENT, SOURCE_COUNT };
+enum source_kind {
+	SOURCE_NONE,
+	SOURCE_FILE,
+	SOURCE_DIRECTORY,
+	SOURCE_COMMAND,
+	SOURCE_PLUGIN,
+	SOURCE_TREE,
+	SOURCE_SERVICE,
+	SOURCE_CLIENT,
+	SOURCE_COUNT,
+};
 
 enum age_from { AGE_FROM_CREATION, AGE_FROM_LAST_USE };
 enum watch_by { WATCH_BY_MTIME, WATCH_BY_CONTENT };
 enum rebuild { REBUILD_LAZY, REBUILD_EAGER };
+enum on_restart { RESTART_KEEP, RESTART_DROP };
 enum io_kind { IO_AUTO, IO_URING, IO_EPOLL };
 
 #define DURATION_NONE INT64_C(-1)
@@ -33,8 +44,11 @@ struct policy {
 	int watch_by;	 /* enum watch_by */
 	char *check;	 /* shell command, or NULL */
 	int64_t timeout;
+	int64_t check_timeout;	  /* of check and reset */
+	int64_t teardown_timeout; /* of the teardown command, and again for the processes of a service to end */
 	int64_t retry_after;
 	int rebuild;	     /* enum rebuild */
+	int on_restart;	     /* enum on_restart */
 	uint64_t memory_max; /* bytes of one image, or SIZE_NONE */
 };
 
@@ -64,8 +78,15 @@ struct fixture {
 	char **env; /* names */
 	char **all_env; /* and those of its dependencies, each once */
 	char *user;
+	char *teardown, *reset; /* shell commands, or NULL */
+	int exclusive;		/* one holder at a time */
+	char *ready;		/* as written; of a service: */
+	int ready_by;		/* enum job_ready */
+	char *ready_what;	/* file or command, or NULL */
+	char *value;		/* template, or NULL */
 	char *version; /* of what clients build: another one makes it stale */
 	int reuse;     /* 0: its images live no longer than the run they were built in */
+	char **registered_as; /* the settings of a registered one */
 	bool registered; /* by a client, not in the ini file: any param */
 	struct digest section;	/* of its keys and values; of a registered one, only of what is built */
 	struct digest settings; /* of a registered one: all of them */

@@ -38,6 +38,8 @@ static void link_one(struct walk *w, const struct fixture *f, struct depend *d)
 			       d->name);
 	else if (to->source == SOURCE_CLIENT)
 		wrong = "is built by clients: fixd cannot build from it";
+	else if (to->exclusive)
+		wrong = "is exclusive: let what depends on it be exclusive instead";
 	else if (to->scope > f->scope)
 		config_problem(w->problems, c->file, f->line,
 			       "[fixture %s] has scope %s and depends on '%s' with the narrower scope %s; allowed is the same "

@@ -22,12 +22,8 @@ static const char *const huge_values[] = { "auto", "yes", "no", NULL };
 static const char *const stray_values[] = { "error", "warn", "allow", NULL };
 static const char *const malloc_values[] = { "heap", "arena", NULL };
 static const char *const bool_values[] = { "no", "yes", NULL };
-static const char *const drop_values[] = { "drop", NULL };
+static const char *const restart_values[] = { "keep", "drop", NULL };
 
-static const char *const later_source[] = { "this source is not supported yet", NULL };
-static const char *const later_service[] = { "services are not supported yet", NULL };
-static const char *const later_teardown[] = { "teardown commands are not supported yet", NULL };
-static const char *const later_path[] = { "showing a fixture at a path is not supported yet", NULL };
 
 #define IN_CONFIG(field) offsetof(struct config, field)
 #define IN_POLICY(field) offsetof(struct policy, field)
@@ -57,9 +53,10 @@ const struct key key_table[] = {
 	{ "watch", BOTH | CLIENTS, KEY_PATH_LIST, IN_POLICY(watch), NULL, 0, 0 },
 	{ "watch-by", BOTH, KEY_ENUM, IN_POLICY(watch_by), watch_by_values, 0, 0 },
 	{ "check", BOTH, KEY_COMMAND, IN_POLICY(check), NULL, 0, 0 },
-	{ "on-restart", BOTH, KEY_UNSUPPORTED, 0, drop_values, 0, 0 },
+	{ "on-restart", BOTH, KEY_ENUM, IN_POLICY(on_restart), restart_values, 0, 0 },
 	{ "timeout", BOTH | CLIENTS, KEY_DURATION, IN_POLICY(timeout), NULL, 0, 0 },
-	{ "teardown-timeout", BOTH, KEY_UNSUPPORTED, 0, later_teardown, 0, 0 },
+	{ "check-timeout", BOTH, KEY_DURATION, IN_POLICY(check_timeout), NULL, 0, 0 },
+	{ "teardown-timeout", BOTH, KEY_DURATION, IN_POLICY(teardown_timeout), NULL, 0, 0 },
 	{ "retry-after", BOTH | CLIENTS, KEY_DURATION_OR_NONE, IN_POLICY(retry_after), NULL, 0, 0 },
 	{ "rebuild", BOTH, KEY_ENUM, IN_POLICY(rebuild), rebuild_values, 0, 0 },
 	{ "memory-max", BOTH | CLIENTS, KEY_SIZE, IN_POLICY(memory_max), NULL, 0, 0 },
@@ -77,13 +74,12 @@ const struct key key_table[] = {
 	{ "version", KEY_FIXTURE | CLIENTS, KEY_STRING, IN_FIXTURE(version), NULL, 0, 0 },
 	{ "reuse", KEY_FIXTURE | CLIENTS, KEY_ENUM, IN_FIXTURE(reuse), bool_values, 0, 0 },
 
-	{ "path", KEY_FIXTURE, KEY_UNSUPPORTED, 0, later_path, 0, 0 },
-	{ "teardown", KEY_FIXTURE, KEY_UNSUPPORTED, 0, later_teardown, 0, 0 },
-	{ "ready", KEY_FIXTURE, KEY_UNSUPPORTED, 0, later_service, 0, 0 },
-	{ "value", KEY_FIXTURE, KEY_UNSUPPORTED, 0, later_service, 0, 0 },
-	{ "reset", KEY_FIXTURE, KEY_UNSUPPORTED, 0, later_service, 0, 0 },
-	{ "exclusive", KEY_FIXTURE, KEY_UNSUPPORTED, 0, later_service, 0, 0 },
-	{ "service", KEY_FIXTURE, KEY_UNSUPPORTED, 0, later_source, 0, 0 },
+	{ "path", KEY_FIXTURE, KEY_PATH, IN_FIXTURE(path), NULL, 0, 0 },
+	{ "teardown", KEY_FIXTURE, KEY_COMMAND, IN_FIXTURE(teardown), NULL, 0, 0 },
+	{ "reset", KEY_FIXTURE, KEY_COMMAND, IN_FIXTURE(reset), NULL, 0, 0 },
+	{ "exclusive", KEY_FIXTURE, KEY_ENUM, IN_FIXTURE(exclusive), bool_values, 0, 0 },
+	{ "ready", KEY_FIXTURE, KEY_COMMAND, IN_FIXTURE(ready), NULL, 0, 0 },
+	{ "value", KEY_FIXTURE, KEY_STRING, IN_FIXTURE(value), NULL, 0, 0 },
 };
 
 const size_t key_count = ELEMENTSOF(key_table);
@@ -215,12 +211,6 @@ char *key_parse(const struct key *k, const char *value, const char *root, void *
 	case KEY_DURATION:
 	case KEY_DURATION_OR_NONE:
 		return parse_amount(k, value, field);
-	case KEY_UNSUPPORTED:
-		if (!strcmp(k->name, "on-restart"))
-			return strcmp(value, "drop") ? xasprintf("on-restart = %s: allowed is drop; keep is not supported yet",
-								 value) :
-						       NULL;
-		return xasprintf("%s: %s", k->name, k->values[0]);
 	}
 	return NULL;
 }
@@ -283,8 +273,6 @@ void key_print(const struct key *k, const void *object, struct text *out)
 			text_puts(out, "none");
 		else
 			text_puts(out, format_duration(buf, sizeof buf, *(const int64_t *)field));
-		break;
-	case KEY_UNSUPPORTED:
 		break;
 	}
 }

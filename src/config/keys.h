@@ -26,7 +26,6 @@ enum key_type {
 	KEY_SIZE,     /* or none */
 	KEY_DURATION, /* not none */
 	KEY_DURATION_OR_NONE,
-	KEY_UNSUPPORTED, /* known, refused with a reason */
 };
 
 struct key {
@@ -34,7 +33,7 @@ struct key {
 	unsigned sections; /* enum key_section */
 	enum key_type type;
 	size_t offset;		   /* in config, policy, or fixture, by section */
-	const char *const *values; /* of an enum, NULL-terminated; or the reason of KEY_UNSUPPORTED */
+	const char *const *values; /* of an enum, NULL-terminated */
 	unsigned long long min, max;
 };
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* reload and stop. */
+/* reload, restart and stop. */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -33,6 +33,23 @@ static int run_reload(struct fixctl *ctl, int argc, char **argv)
 	return code;
 }
 
+static int run_restart(struct fixctl *ctl, int argc, char **argv)
+{
+	const struct wire_query q = { 0 };
+	_cleanup_free_ char *words = NULL;
+	struct fixd *f;
+	size_t size;
+	int code;
+
+	no_arguments("restart", argc, argv);
+	f = ctl_open(ctl);
+	code = ctl_report_text(f, WIRE_TYPE_restart, &q, sizeof q, &words, &size);
+	if (code == 0)
+		fputs(words, stdout);
+	fixd_close(f);
+	return code;
+}
+
 static int run_stop(struct fixctl *ctl, int argc, char **argv)
 {
 	const struct wire_query q = { 0 };
@@ -61,6 +78,15 @@ const struct fixctl_command command_reload = {
 	.summary = "read the configuration again",
 	.help = "reload\n"
 		"Makes the daemon read its file again. If something is wrong with it, that is printed and the old one stays.",
+};
+
+const struct fixctl_command command_restart = {
+	.name = "restart",
+	.run = run_restart,
+	.summary = "restart the daemon without loss",
+	.help = "restart\n"
+		"The daemon becomes the program that is installed now, with all its images, services, clients and requests. If that\n"
+		"cannot be its successor, it says why and everything stays as it is.",
 };
 
 const struct fixctl_command command_stop = {

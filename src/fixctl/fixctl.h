@@ -30,7 +30,7 @@ struct fixctl_command {
 };
 
 extern const struct fixctl_command command_status, command_list, command_warm, command_get, command_cleanup, command_log,
-	command_graph,	command_reload, command_stop, command_doctor;
+	command_graph,	command_reload, command_restart, command_stop, command_doctor;
 
 struct fixd;
 

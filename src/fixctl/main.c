@@ -9,7 +9,8 @@
 
 static const struct fixctl_command *const commands[] = {
 	&command_status, &command_list,	  &command_warm, &command_get,	 &command_cleanup,
-	&command_log,	 &command_graph,  &command_reload, &command_stop, &command_doctor,
+	&command_log,	&command_graph,	 &command_reload, &command_restart, &command_stop,
+	&command_doctor,
 };
 
 static const struct fixctl_command *find_command(const char *name)

@@ -18,6 +18,7 @@ static const struct metric daemon_metrics[] = {
 	{ "fixd_hits", "counter", NULL, "Attaches that found a fresh image.", "hits" },
 	{ "fixd_misses", "counter", NULL, "Attaches that waited for a build.", "misses" },
 	{ "fixd_failures", "counter", NULL, "Builds that failed.", "failures" },
+	{ "fixd_teardown_failures", "counter", NULL, "Teardowns that failed.", "teardown_failures" },
 	{ "fixd_evictions", "counter", NULL, "Images given up for want of memory.", "evictions" },
 };
 

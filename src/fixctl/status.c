@@ -40,8 +40,11 @@ static void print_daemon(const json_t *d)
 	printf("Memory: %s of %s\n", format_size(used, sizeof used, (uint64_t)ctl_int(d, "memory_bytes")),
 	       format_size(max, sizeof max, (uint64_t)ctl_int(d, "memory_max")));
 	printf("Connections: %lld\n", (long long)ctl_int(d, "connections"));
-	printf("Hits: %lld  Misses: %lld  Failures: %lld  Evictions: %lld\n\n", (long long)ctl_int(d, "hits"),
+	printf("Hits: %lld  Misses: %lld  Failures: %lld  Evictions: %lld", (long long)ctl_int(d, "hits"),
 	       (long long)ctl_int(d, "misses"), (long long)ctl_int(d, "failures"), (long long)ctl_int(d, "evictions"));
+	if (ctl_int(d, "teardown_failures"))
+		printf("  Failed teardowns: %lld", (long long)ctl_int(d, "teardown_failures"));
+	fputs("\n\n", stdout);
 }
 
 static const char *state_color(const char *state)
@@ -53,15 +56,16 @@ static const char *state_color(const char *state)
 	return YELLOW;
 }
 
-static void print_pids(const json_t *i)
+#define PIDS_SHOWN 8
+
+static void print_pids(const char *label, size_t count, const json_t *pids)
 {
-	const json_t *pids = json_object_get(i, "pids");
 	size_t n = json_array_size(pids);
 
-	printf("    Leases: %lld", (long long)ctl_int(i, "leases"));
-	for (size_t k = 0; k < n && k < 8; k++)
+	printf("    %s: %zu", label, count);
+	for (size_t k = 0; k < n && k < PIDS_SHOWN; k++)
 		printf("%s%lld", k ? ", " : " (pid ", (long long)json_integer_value(json_array_get(pids, k)));
-	printf("%s\n", n > 8 ? ", ...)" : n ? ")" : "");
+	puts(n > PIDS_SHOWN ? ", ...)" : n ? ")" : "");
 }
 
 static void print_image(const json_t *i)
@@ -77,7 +81,10 @@ static void print_image(const json_t *i)
 	       (unsigned long long)ctl_int(i, "address"));
 	printf("    Digest: %s\n", ctl_string(i, "digest"));
 	printf("    Build time: %s\n", format_duration(build, sizeof build, (int64_t)(ctl_real(i, "build_s") * NSEC_PER_SEC)));
-	print_pids(i);
+	print_pids("Leases", (size_t)ctl_int(i, "leases"), json_object_get(i, "pids"));
+	if (ctl_int(i, "service_pid"))
+		printf("    Service: pid %lld, port %lld, directory %s\n", (long long)ctl_int(i, "service_pid"),
+		       (long long)ctl_int(i, "port"), ctl_string(i, "dir"));
 }
 
 /* A sentence of several lines stays under its label. */
@@ -106,7 +113,27 @@ static void print_instance(const json_t *i)
 		print_image(i);
 	print_indented("Last invalidation", ctl_string(i, "stale_cause"));
 	print_indented("Error", ctl_string(i, "error"));
+	print_indented("Teardown failed", ctl_string(i, "teardown_error"));
 	putchar('\n');
+}
+
+/* Those that have not ended. */
+static void print_runs(const json_t *runs)
+{
+	size_t shown = 0;
+
+	for (size_t k = 0; k < json_array_size(runs); k++) {
+		const json_t *r = json_array_get(runs, k), *pids = json_object_get(r, "pids");
+
+		if (json_is_number(json_object_get(r, "ended")))
+			continue;
+		if (shown++ == 0)
+			puts("Active Runs:");
+		printf("  %s\n", ctl_string(r, "id"));
+		line_time("    Began: ", r, "began");
+		print_pids("Members", json_array_size(pids), pids);
+		printf("    Uses: %zu images\n\n", json_array_size(json_object_get(r, "uses")));
+	}
 }
 
 static void print_session(const json_t *s)
@@ -120,6 +147,7 @@ static void print_session(const json_t *s)
 	line_time("Created: ", s, "created");
 	line_time("Last Run: ", s, "last_run");
 	printf("Total Runs: %lld\n\n", (long long)ctl_int(s, "total_runs"));
+	print_runs(json_object_get(s, "runs"));
 	printf("Active Session Fixtures:%s\n", n ? "" : " none");
 	for (size_t k = 0; k < n; k++)
 		print_instance(json_array_get(instances, k));

@@ -95,6 +95,8 @@ static void answer_attach(struct waiter *w, enum outcome outcome)
 		if (!(p->flags & WIRE_ATTACH_WARM)) {
 			w->built ? d->misses++ : d->hits++;
 			image_used(im);
+			if (p->conn->member)
+				run_used(p->conn->member->run, im, w->built);
 		}
 		reply_attached(p, im);
 	} else {
@@ -131,9 +133,14 @@ static void give_up(void *arg)
 {
 	struct pending *p = arg;
 	struct instance *i = p->waiter.instance;
+	const struct image *im = i->last;
 
-	conn_reply_error(p->conn, &p->header, -ETIMEDOUT, "fixture '%s' was not ready in time; it is still %s", i->title,
-			 instance_state_name(i));
+	if (i->fixture->exclusive && im && im->n_leases)
+		conn_reply_error(p->conn, &p->header, -ETIMEDOUT, "fixture '%s' is exclusive, and was held by process %d all the time",
+				 i->title, (int)link_entry(im->leases.next, struct lease, in_image)->pid);
+	else
+		conn_reply_error(p->conn, &p->header, -ETIMEDOUT, "fixture '%s' was not ready in time; it is still %s", i->title,
+				 instance_state_name(i));
 	instance_forget(&p->waiter);
 	pending_free(p);
 }
@@ -221,6 +228,7 @@ static void want(struct conn *c, const struct wire_header *h, const struct wire_
 	p->waiter.offer = offer_build;
 	p->waiter.depends = p->depends;
 	p->waiter.can_build = a->flags & WIRE_ATTACH_BUILD;
+	p->waiter.holds = !(a->flags & WIRE_ATTACH_WARM);
 	link_insert(&c->pending, &p->in_conn);
 	c->n_pending++;
 	timer_init(&p->limit, give_up, p);
@@ -238,6 +246,23 @@ static void want(struct conn *c, const struct wire_header *h, const struct wire_
 		return;
 	}
 	instance_want(i, &p->waiter);
+}
+
+void attach_resume(struct conn *c, const struct wire_header *h, const struct wire_attach *a, const uint64_t *depends,
+		   struct instance *i)
+{
+	want(c, h, a, depends, i);
+}
+
+void attach_each(const struct conn *c, void (*fn)(const struct wire_header *h, uint32_t flags, const struct instance *i,
+						 struct image *const *depends, size_t n_depends, int64_t deadline, void *arg),
+		 void *arg)
+{
+	link_for_each(l, &c->pending) {
+		const struct pending *p = link_entry(l, struct pending, in_conn);
+
+		fn(&p->header, p->flags, p->waiter.instance, p->depends, p->waiter.n_depends, p->limit.deadline, arg);
+	}
 }
 
 /*

@@ -16,12 +16,15 @@
 
 #define BOARD_SIZE (WIRE_BOARD_SLOTS * sizeof(uint64_t))
 
-#ifndef F_SEAL_FUTURE_WRITE
-#define F_SEAL_FUTURE_WRITE 0x0010
-#endif
+/*
+ * Not F_SEAL_FUTURE_WRITE: the next daemon goes on writing. Nobody else can: clients get a descriptor that is only for reading,
+ * and the mode keeps them from opening it anew.
+ */
+#define SEALS (F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL)
 
 struct board {
-	int fd;
+	int fd;	     /* for writing */
+	int read_fd; /* what clients get */
 	uint64_t *words;
 	uint64_t last_value;
 	uint32_t n_used; /* slots that were ever taken */
@@ -29,32 +32,76 @@ struct board {
 	uint32_t n_free;
 };
 
+static int map_board(int *fd, struct board **out)
+{
+	_cleanup_free_ char *path = xasprintf("/proc/self/fd/%d", *fd);
+	_cleanup_fd_ int read_fd = open(path, O_RDONLY | O_CLOEXEC);
+	struct board *b;
+	void *p;
+
+	if (read_fd < 0)
+		return -errno;
+	p = mmap(NULL, BOARD_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, *fd, 0);
+	if (p == MAP_FAILED)
+		return -errno;
+	b = xcalloc(1, sizeof *b);
+	b->fd = fd_steal(fd);
+	b->read_fd = fd_steal(&read_fd);
+	b->words = p;
+	b->free_slots = xcalloc(WIRE_BOARD_SLOTS, sizeof *b->free_slots);
+	*out = b;
+	return 0;
+}
+
 int board_new(struct board **out)
 {
 	_cleanup_fd_ int fd = memfd_new("fixd:board");
-	struct board *b;
-	void *p;
 
 	if (fd < 0)
 		return fd;
 	if (ftruncate(fd, BOARD_SIZE) < 0)
 		return -errno;
-	p = mmap(NULL, BOARD_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	if (p == MAP_FAILED)
+	if (fchmod(fd, 0444) < 0 || fcntl(fd, F_ADD_SEALS, SEALS) < 0)
 		return -errno;
-	if (fchmod(fd, 0444) < 0 ||
-	    fcntl(fd, F_ADD_SEALS, F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_FUTURE_WRITE | F_SEAL_SEAL) < 0) {
-		int r = -errno;
+	return map_board(&fd, out);
+}
 
-		munmap(p, BOARD_SIZE);
+int board_restore(int *fd, uint64_t last_value, uint32_t n_used, struct board **out)
+{
+	struct stat st;
+	int seals = fcntl(*fd, F_GET_SEALS), r;
+
+	if (fstat(*fd, &st) < 0 || st.st_size != BOARD_SIZE || seals < 0 || (seals & SEALS) != SEALS)
+		return -EBADF;
+	r = n_used > WIRE_BOARD_SLOTS ? -EINVAL : map_board(fd, out);
+	if (r < 0)
 		return r;
-	}
-	b = xcalloc(1, sizeof *b);
-	b->fd = fd_steal(&fd);
-	b->words = p;
-	b->free_slots = xcalloc(WIRE_BOARD_SLOTS, sizeof *b->free_slots);
-	*out = b;
+	(*out)->last_value = last_value;
+	(*out)->n_used = n_used;
+	for (uint32_t i = n_used; i-- > 0;)
+		(*out)->free_slots[(*out)->n_free++] = i;
 	return 0;
+}
+
+void board_take_slot(struct board *b, uint32_t slot)
+{
+	for (uint32_t i = 0; i < b->n_free; i++) {
+		if (b->free_slots[i] != slot)
+			continue;
+		b->free_slots[i] = b->free_slots[--b->n_free];
+		return;
+	}
+}
+
+void board_clear_free(struct board *b)
+{
+	for (uint32_t i = 0; i < b->n_free; i++)
+		board_show(b, b->free_slots[i], 0);
+}
+
+struct board_state board_state(const struct board *b)
+{
+	return (struct board_state){ .fd = b->fd, .last_value = b->last_value, .n_used = b->n_used };
 }
 
 struct board *board_free(struct board *b)
@@ -65,6 +112,7 @@ struct board *board_free(struct board *b)
 		board_show(b, i, 0);
 	munmap(b->words, BOARD_SIZE);
 	fd_close(b->fd);
+	fd_close(b->read_fd);
 	free(b->free_slots);
 	free(b);
 	return NULL;
@@ -72,7 +120,7 @@ struct board *board_free(struct board *b)
 
 int board_fd(const struct board *b)
 {
-	return b->fd;
+	return b->read_fd;
 }
 
 uint32_t board_take(struct board *b)

@@ -2,7 +2,7 @@
 /*
  * The board: a memfd of 64-bit words that every client maps read-only, one word per instance. While the word of an instance
  * equals the value a view was attached with, the view is current. A value is never used twice, also not when a slot gets a
- * new owner. Only the daemon's own mapping can write (F_SEAL_FUTURE_WRITE).
+ * new owner. Clients get it for reading only.
  */
 #pragma once
 
@@ -13,6 +13,19 @@ struct board;
 int board_new(struct board **out);
 struct board *board_free(struct board *b); /* leaves nothing current */
 int board_fd(const struct board *b);
+
+/* What of it passes to the next daemon, and there: board_take_slot() for those in use, then board_clear_free(). */
+struct board_state {
+	int fd;
+	uint64_t last_value;
+	uint32_t n_used;
+};
+struct board_state board_state(const struct board *b);
+/* Takes the descriptor. -errno: it is no board. */
+int board_restore(int *fd, uint64_t last_value, uint32_t n_used, struct board **out);
+void board_take_slot(struct board *b, uint32_t slot);
+/* Nothing is shown for what is not in use. */
+void board_clear_free(struct board *b);
 
 #define BOARD_NO_SLOT UINT32_MAX
 

@@ -7,11 +7,13 @@
 #include <sys/socket.h>
 
 #include "base/alloc.h"
+#include "base/clock.h"
 #include "base/fd.h"
 #include "config/config.h"
 #include "fixd/daemon.h"
 #include "fixd/image.h"
 #include "fixd/instance.h"
+#include "fixd/keeper.h"
 #include "fixd/session.h"
 #include "fixd/watch.h"
 #include "image/memfd.h"
@@ -88,6 +90,34 @@ static void drop_dependencies(struct job *j)
 	free(j->dependencies);
 }
 
+/* What is kept, and of a service what it is given and how it says that it is ready. */
+static void add_service(struct job *j, const struct fixture *f, const struct keeper *k)
+{
+	j->kept = true;
+	j->token = k->token;
+	j->teardown = f->teardown;
+	j->teardown_ms = (uint64_t)(k->time / NSEC_PER_MSEC);
+	j->ready_by = (uint64_t)f->ready_by;
+	/* Of a file the template, without the word before it. */
+	j->ready = f->ready_what;
+	j->value = f->value;
+}
+
+/* Whoever keeps what this one needs, or what that needs, waits for it. */
+static size_t add_holds(const struct image *im, int *fds, size_t n, size_t max)
+{
+	int hold = im->kept_by ? im->kept_by->hold : -1;
+	bool known = hold < 0;
+
+	for (size_t k = 0; k < n; k++)
+		known |= fds[k] == hold;
+	if (!known && n < max)
+		fds[n++] = hold;
+	for (size_t k = 0; k < im->n_needs; k++)
+		n = add_holds(im->needs[k], fds, n, max);
+	return n;
+}
+
 int brief_send(const struct brief *b, int channel)
 {
 	const struct instance *i = b->instance;
@@ -98,7 +128,7 @@ int brief_send(const struct brief *b, int channel)
 		.name = f->name,
 		.param = i->param,
 		.scope_key = i->scope_key,
-		.source = b->kind == JOB_CHECK ? f->policy.check : f->what,
+		.source = b->command ? (char *)b->command : f->what,
 		.symbol = f->symbol,
 		.root = i->session->daemon->config->root,
 		.tree = b->tree,
@@ -108,17 +138,37 @@ int brief_send(const struct brief *b, int channel)
 		.huge = (uint64_t)f->huge_pages,
 		.stray = (uint64_t)f->stray,
 		.malloc_arena = f->malloc_from,
+		.as_is = f->path != NULL,
 		.env = i->env,
 		.inputs = inputs,
 	};
+	const struct keeper *k = b->keeper ? b->keeper : b->image ? b->image->kept_by : NULL;
 	_cleanup_text_ struct text message = { 0 };
-	int fds[1 + WIRE_FDS_MAX], r = add_dependencies(b, &j, fds + 1);
-	_cleanup_fd_ int job = -1;
+	int fds[SOCKET_FDS_MAX], r = add_dependencies(b, &j, fds + 1);
+	_cleanup_fd_ int job = -1, note = r == 0 && b->keeper ? keeper_open_note(b->keeper) : -1;
+	size_t n = 1 + j.n_dependencies;
 
+	if (k) {
+		j.dir = k->dir;
+		j.port = k->port;
+	}
+	if (b->keeper) {
+		add_service(&j, f, k);
+		r = r < 0 ? r : note < 0 ? note : 0;
+		fds[n++] = note;
+	}
+	if (b->image) {
+		j.has_image = true;
+		j.tree = b->image->tree;
+		fds[n++] = b->image->fd;
+	}
+	for (size_t m = 0; b->keeper && m < b->n_depends; m++)
+		j.holds = add_holds(b->depends[m], fds + n, j.holds, SOCKET_FDS_MAX - n);
+	n += j.holds;
 	if (r == 0) {
 		job_encode(&j, &message);
 		job = fds[0] = memfd_from_bytes("fixd:job", message.data, message.size);
-		r = job < 0 ? job : socket_send(channel, &message.size, sizeof message.size, fds, 1 + j.n_dependencies, MSG_DONTWAIT);
+		r = job < 0 ? job : socket_send(channel, &message.size, sizeof message.size, fds, n, MSG_DONTWAIT);
 	}
 	drop_dependencies(&j);
 	list_free(inputs);

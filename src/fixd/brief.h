@@ -9,11 +9,15 @@
 
 struct image;
 struct instance;
+struct keeper;
 struct watchset;
 
 struct brief {
 	const struct instance *instance;
 	enum job_kind kind;
+	const char *command; /* of a check or reset */
+	const struct image *image;   /* that is checked or reset, or NULL */
+	const struct keeper *keeper; /* that the helper becomes, or NULL */
 	const struct watchset *watch; /* the inputs whose digest is wanted, with watch-by = content */
 	struct image *const *depends; /* in the order of the definition */
 	size_t n_depends;

@@ -19,6 +19,8 @@
 #include "fixd/evict.h"
 #include "fixd/image.h"
 #include "fixd/instance.h"
+#include "fixd/keeper.h"
+#include "fixd/port.h"
 #include "fixd/session.h"
 #include "fixd/spawn.h"
 #include "fixd/trees.h"
@@ -28,8 +30,9 @@
 #include "wire/job.h"
 #include "wire/socket.h"
 
-#define LOG_MAX (64 << 10) /* of the builder's words, the newest are kept */
+#define LOG_MAX (64 << 10) /* of what it says while it runs, the newest part is kept */
 #define LAST_LINES 10
+#define END_GRACE (20 * NSEC_PER_SEC)
 #define PLUGIN_RESERVE_MIN (UINT64_C(64) << 20)
 
 struct builds {
@@ -40,7 +43,7 @@ struct builds {
 	struct timer pump;
 };
 
-enum purpose { PURPOSE_BUILD, PURPOSE_CHECK, PURPOSE_COMPARE };
+enum purpose { PURPOSE_BUILD, PURPOSE_CHECK, PURPOSE_RESET, PURPOSE_COMPARE };
 
 struct build {
 	struct link link; /* builds::queue or ::running */
@@ -63,10 +66,12 @@ struct build {
 	struct watchset *fresh; /* of a comparison: the inputs as they are now */
 	char *cause;
 	bool timed_out;
+	bool asked_to_end;
 	bool have_result;
 	struct job_result result;
 	char *sentence;
-	int image_fd;
+	int image_fd, hold;
+	struct keeper *keeper; /* that this helper becomes, or NULL */
 };
 
 static void pump(void *arg);
@@ -99,12 +104,15 @@ static void build_free(struct build *b)
 	}
 	if (b->tree)
 		tree_remove(b->tree);
+	if (b->keeper)
+		keeper_drop(b->keeper);
 	for (size_t i = 0; i < b->n_depends; i++)
 		image_unref(b->depends[i]);
 	d->memory_used -= b->granted;
 	link_remove(&b->link);
 	watchset_free(b->fresh);
 	fd_close(b->image_fd);
+	fd_close(b->hold);
 	text_deinit(&b->log);
 	free(b->depends);
 	free(b->sentence);
@@ -119,13 +127,57 @@ static void kill_group(struct build *b)
 		kill(-b->pid, SIGKILL);
 }
 
+/* The helper of a service has processes outside of its group: it is asked to end them, and has some time for it. */
+static void end_process(struct build *b)
+{
+	if (!b->keeper || !b->keeper->dir || !b->channel || b->asked_to_end) {
+		kill_group(b);
+		return;
+	}
+	b->asked_to_end = true;
+	shutdown(source_fd(b->channel), SHUT_WR);
+	timer_start(b->builds->daemon->loop, &b->limit, clock_now() + b->keeper->time + END_GRACE);
+}
+
+static void pump_soon(struct builds *bs)
+{
+	timer_start(bs->daemon->loop, &bs->pump, clock_now());
+}
+
+/* Its end frees it. */
+static void abandon(struct build *b)
+{
+	if (b->instance)
+		b->instance->build = NULL;
+	b->instance = NULL;
+	b->fresh = watchset_free(b->fresh); /* it would tell the instance */
+	end_process(b);
+}
+
+void builds_end(struct builds *bs)
+{
+	link_for_each_safe(l, &bs->queue)
+		build_free(link_entry(l, struct build, link));
+	link_for_each_safe(l, &bs->running)
+		abandon(link_entry(l, struct build, link));
+}
+
+void builds_resume(struct builds *bs)
+{
+	pump_soon(bs);
+}
+
+bool builds_are_over(const struct builds *bs)
+{
+	return link_empty(&bs->running);
+}
+
 struct builds *builds_free(struct builds *bs)
 {
 	if (!bs)
 		return NULL;
 	timer_stop(&bs->pump);
-	link_for_each_safe(l, &bs->queue)
-		build_free(link_entry(l, struct build, link));
+	builds_end(bs);
 	link_for_each_safe(l, &bs->running) {
 		struct build *b = link_entry(l, struct build, link);
 
@@ -137,11 +189,6 @@ struct builds *builds_free(struct builds *bs)
 	return NULL;
 }
 
-static void pump_soon(struct builds *bs)
-{
-	timer_start(bs->daemon->loop, &bs->pump, clock_now());
-}
-
 static struct build *build_new(struct instance *i, enum purpose purpose, struct image *const *depends)
 {
 	struct build *b = xcalloc(1, sizeof *b);
@@ -149,7 +196,7 @@ static struct build *build_new(struct instance *i, enum purpose purpose, struct 
 	b->builds = i->session->daemon->builds;
 	b->instance = i;
 	b->purpose = purpose;
-	b->image_fd = -1;
+	b->image_fd = b->hold = -1;
 	b->n_depends = depends ? i->fixture->n_depends : 0;
 	b->depends = xcalloc(b->n_depends, sizeof *b->depends);
 	b->section = i->fixture->section;
@@ -167,9 +214,14 @@ void build_queue(struct instance *i)
 	build_new(i, PURPOSE_BUILD, i->pins);
 }
 
-void build_check(struct instance *i, bool by_bytes, const char *cause)
+void build_check(struct instance *i, enum verdict what, const char *cause)
 {
-	struct build *b = build_new(i, by_bytes ? PURPOSE_COMPARE : PURPOSE_CHECK, i->pins);
+	static const enum purpose purposes[] = {
+		[VERDICT_COMPARE_BYTES] = PURPOSE_COMPARE,
+		[VERDICT_RUN_CHECK] = PURPOSE_CHECK,
+		[VERDICT_RUN_RESET] = PURPOSE_RESET,
+	};
+	struct build *b = build_new(i, purposes[what], i->pins);
 
 	b->cause = cause ? xstrdup(cause) : NULL;
 }
@@ -180,13 +232,13 @@ void build_abandon(struct instance *i)
 
 	if (!b)
 		return;
+	if (b->pid) {
+		abandon(b);
+		return;
+	}
 	i->build = NULL;
 	b->instance = NULL;
-	b->fresh = watchset_free(b->fresh); /* it would tell the instance */
-	if (b->pid)
-		kill_group(b); /* its end frees it */
-	else
-		build_free(b);
+	build_free(b);
 }
 
 uint64_t build_progress(const struct instance *i)
@@ -229,7 +281,7 @@ static void grant(struct build *b, uint64_t total)
 		kill_group(b);
 }
 
-static void take_result(struct build *b, const char *message, size_t size, int *fd)
+static void take_result(struct build *b, const char *message, size_t size, int *fds)
 {
 	size_t length = size - sizeof b->result;
 
@@ -239,9 +291,12 @@ static void take_result(struct build *b, const char *message, size_t size, int *
 	if (length > JOB_SENTENCE_MAX)
 		length = JOB_SENTENCE_MAX;
 	b->sentence = xstrndup(message + sizeof b->result, length);
-	b->image_fd = fd_steal(fd);
+	b->image_fd = fd_steal(&fds[0]);
+	b->hold = fd_steal(&fds[1]);
 	b->have_result = true;
 }
+
+static void publish_kept(struct build *b);
 
 static void read_channel(void *arg)
 {
@@ -250,12 +305,12 @@ static void read_channel(void *arg)
 	uint32_t kind;
 
 	for (;;) {
-		_cleanup_fd_ int fd = -1;
-		size_t n_fds = 1;
-		ssize_t n = socket_receive(source_fd(b->channel), message, sizeof message, &fd, &n_fds, MSG_DONTWAIT);
+		int fds[2] = { -1, -1 };
+		size_t n_fds = ELEMENTSOF(fds);
+		ssize_t n = socket_receive(source_fd(b->channel), message, sizeof message, fds, &n_fds, MSG_DONTWAIT);
 
-		if (n_fds == 0)
-			fd = -1;
+		for (size_t k = n_fds; k < ELEMENTSOF(fds); k++)
+			fds[k] = -1;
 		if (n == -EAGAIN)
 			return;
 		if (n <= 0) {
@@ -269,9 +324,16 @@ static void read_channel(void *arg)
 			memcpy(&g, message, sizeof g);
 			grant(b, g.total);
 		} else if (kind == JOB_RESULT && (size_t)n >= sizeof(struct job_result)) {
-			take_result(b, message, (size_t)n, &fd);
+			take_result(b, message, (size_t)n, fds);
 		} else {
-			kill_group(b); /* a plugin has spoken out of turn */
+			end_process(b); /* a plugin has spoken out of turn */
+		}
+		fd_close(fds[0]);
+		fd_close(fds[1]);
+		/* Such a process stays. */
+		if (b->have_result && !b->result.error && b->keeper && b->pid && b->instance && !b->asked_to_end) {
+			publish_kept(b);
+			return;
 		}
 	}
 }
@@ -281,7 +343,7 @@ static void on_limit(void *arg)
 	struct build *b = arg;
 
 	b->timed_out = true;
-	kill_group(b);
+	end_process(b);
 }
 
 static void on_exit_of(void *arg);
@@ -294,9 +356,10 @@ static enum job_kind job_kind(const struct build *b)
 		[SOURCE_COMMAND] = JOB_COMMAND,
 		[SOURCE_TREE] = JOB_TREE,
 		[SOURCE_PLUGIN] = JOB_PLUGIN,
+		[SOURCE_SERVICE] = JOB_SERVICE,
 	};
 
-	if (b->purpose == PURPOSE_CHECK)
+	if (b->purpose == PURPOSE_CHECK || b->purpose == PURPOSE_RESET)
 		return JOB_CHECK;
 	return b->purpose == PURPOSE_COMPARE ? JOB_DIGEST : kinds[b->instance->fixture->source];
 }
@@ -306,6 +369,10 @@ static int brief(const struct build *b, int channel)
 	const struct brief what = {
 		.instance = b->instance,
 		.kind = job_kind(b),
+		.command = b->purpose == PURPOSE_CHECK ? b->instance->fixture->policy.check :
+			   b->purpose == PURPOSE_RESET ? b->instance->fixture->reset : NULL,
+		.keeper = b->keeper,
+		.image = b->purpose == PURPOSE_BUILD ? NULL : b->instance->current,
 		.watch = b->purpose == PURPOSE_COMPARE ? b->fresh : b->instance->watch,
 		.depends = b->depends,
 		.n_depends = b->n_depends,
@@ -316,6 +383,13 @@ static int brief(const struct build *b, int channel)
 	};
 
 	return brief_send(&what, channel);
+}
+
+static int64_t time_limit(const struct build *b)
+{
+	const struct policy *p = &b->instance->fixture->policy;
+
+	return b->purpose == PURPOSE_CHECK || b->purpose == PURPOSE_RESET ? p->check_timeout : p->timeout;
 }
 
 static int start_process(struct build *b)
@@ -334,7 +408,7 @@ static int start_process(struct build *b)
 	b->errors = loop_watch(loop, child.errors, read_errors, b);
 	b->channel = loop_watch(loop, child.channel, read_channel, b);
 	timer_init(&b->limit, on_limit, b);
-	timer_start(loop, &b->limit, b->started + f->policy.timeout);
+	timer_start(loop, &b->limit, b->started + time_limit(b));
 	link_remove(&b->link);
 	link_insert(&bs->running, &b->link);
 	bs->n_running++;
@@ -371,6 +445,13 @@ static char *prepare_build(struct build *b)
 
 		if (r < 0)
 			return xasprintf("no directory for its tree on a tmpfs: %s", strerror(-r));
+	}
+	if (keeper_is_needed(f)) {
+		char *wrong = NULL;
+
+		b->keeper = keeper_prepare(i, &wrong);
+		if (!b->keeper)
+			return wrong;
 	}
 	b->most = b->limit_bytes;
 	if (f->source == SOURCE_PLUGIN && b->most > plugin_reserve(d))
@@ -429,25 +510,19 @@ static void pump(void *arg)
 {
 	struct builds *bs = arg;
 
-	while (!link_empty(&bs->queue) && bs->n_running < bs->daemon->config->jobs)
+	while (!bs->daemon->restarting && !link_empty(&bs->queue) && bs->n_running < bs->daemon->config->jobs)
 		start(link_entry(bs->queue.next, struct build, link));
 }
 
-/* The last lines of the log, each on a line of its own. */
+/* The last lines of what it said, on lines of their own. */
 static void add_last_lines(struct text *sentence, const struct text *log)
 {
-	size_t end = log->size, from, lines = 0;
+	size_t before = sentence->size;
 
-	while (end && log->data[end - 1] == '\n')
-		end--;
-	for (from = end; from && end - from < 1500; from--) {
-		if (log->data[from - 1] == '\n' && ++lines == LAST_LINES)
-			break;
-	}
-	if (from == end)
-		return;
 	text_puts(sentence, "\n");
-	text_add(sentence, log->data + from, end - from);
+	text_add_last_lines(sentence, log, LAST_LINES);
+	if (sentence->size == before + 1)
+		sentence->data[--sentence->size] = '\0';
 }
 
 static char *failure_sentence(const struct build *b, const siginfo_t *status)
@@ -456,8 +531,7 @@ static char *failure_sentence(const struct build *b, const siginfo_t *status)
 	char limit[32];
 
 	if (b->timed_out)
-		text_printf(&t, "timed out after %s",
-			    format_duration(limit, sizeof limit, b->instance->fixture->policy.timeout));
+		text_printf(&t, "timed out after %s", format_duration(limit, sizeof limit, time_limit(b)));
 	else if (b->have_result && b->result.error)
 		text_puts(&t, b->sentence);
 	else if (b->sentence)
@@ -468,6 +542,18 @@ static char *failure_sentence(const struct build *b, const siginfo_t *status)
 		text_printf(&t, "the builder was killed by signal %d (%s)", status->si_status, strsignal(status->si_status));
 	add_last_lines(&t, &b->log);
 	return text_steal(&t);
+}
+
+/* What must be torn down stays as long as what was made with its help. */
+static void hold_needed(struct image *im, struct image *const *depends, size_t n)
+{
+	im->needs = xcalloc(n, sizeof *im->needs);
+	for (size_t k = 0; k < n; k++) {
+		if (!depends[k]->kept_by && !depends[k]->n_needs)
+			continue;
+		im->needs[im->n_needs++] = image_ref(depends[k]);
+		depends[k]->n_needed++;
+	}
 }
 
 /* Makes an image of what was published, or says what is wrong with it. */
@@ -498,7 +584,8 @@ static char *make_image(struct build *b, struct image **out)
 	im->n_depends = b->n_depends;
 	im->saw = xcalloc(b->n_depends, sizeof *im->saw);
 	for (size_t k = 0; k < b->n_depends; k++)
-		im->saw[k] = b->depends[k]->digest;
+		im->saw[k] = image_identity(b->depends[k]);
+	hold_needed(im, b->depends, b->n_depends);
 	im->created = im->used = clock_now();
 	im->checked = b->started;
 	im->created_real = im->used_real = clock_real();
@@ -517,33 +604,82 @@ static char *make_image(struct build *b, struct image **out)
 	return NULL;
 }
 
+/* The helper is the keeper of the image now; if there is none it begins to tear down at once. */
+static void hand_to_keeper(struct build *b, struct image *im)
+{
+	struct helper h = {
+		.pid = b->pid,
+		.process = b->process,
+		.channel = b->channel,
+		.errors = b->errors,
+		.hold = fd_steal(&b->hold),
+		.service = (pid_t)b->result.service,
+	};
+	struct keeper *k = b->keeper;
+
+	b->keeper = NULL;
+	b->process = b->channel = b->errors = NULL;
+	b->pid = 0;
+	keeper_begin(k, &h, im);
+}
+
+/* A port that was free when the service was told of it. */
+static char *lost_its_port(const struct build *b)
+{
+	uint16_t port = b->keeper ? b->keeper->port : 0;
+
+	return port && !port_is_free(port) ? xasprintf("its port %u was taken by another process", port) : NULL;
+}
+
 static void finish_build(struct build *b, const siginfo_t *status)
 {
 	struct instance *i = b->instance;
 	struct image *im = NULL;
-	char *wrong = NULL, *changed;
+	char *wrong = NULL, *changed = NULL, *again = NULL;
 
-	if (!b->have_result || b->result.error)
+	if (!b->have_result || b->result.error) {
 		wrong = failure_sentence(b, status);
-	else
+		again = lost_its_port(b);
+	} else if (b->keeper && !b->pid) {
+		wrong = xstrdup("what was to keep it has ended at once");
+	} else {
 		wrong = make_image(b, &im);
-	free(i->log);
-	text_add(&b->log, "", 0);
-	i->log = xstrdup(b->log.data);
+	}
+	text_deinit(&i->log);
+	i->log = b->log;
+	b->log = (struct text){ 0 };
+	if (b->keeper && b->pid && b->have_result && !b->result.error)
+		hand_to_keeper(b, im);
 	build_free(b); /* its grants must be gone before others ask */
 	changed = wrong ? NULL : instance_inputs_changed(i);
-	if (wrong)
+	if (again)
+		instance_build_again(i, again, wrong);
+	else if (wrong)
 		instance_build_failed(i, wrong);
 	else if (instance_built(i, im, changed))
 		instance_settle(i);
 	free(changed);
 	free(wrong);
+	free(again);
+}
+
+/* The build is over, though its process is not. */
+static void publish_kept(struct build *b)
+{
+	struct builds *bs = b->builds;
+
+	timer_stop(&b->limit);
+	read_errors(b);
+	b->instance->build = NULL;
+	bs->n_running--;
+	pump_soon(bs);
+	finish_build(b, NULL);
 }
 
 static void finish_check(struct build *b)
 {
 	struct instance *i = b->instance;
-	bool by_command = b->purpose == PURPOSE_CHECK;
+	enum purpose purpose = b->purpose;
 	int64_t started = b->started;
 	struct text cause = { 0 };
 	bool fits;
@@ -553,7 +689,7 @@ static void finish_check(struct build *b)
 		text_printf(&cause, "%s", b->cause);
 	} else {
 		fits = b->have_result && !b->result.error;
-		text_printf(&cause, "its check failed: %s",
+		text_printf(&cause, "its %s failed: %s", purpose == PURPOSE_RESET ? "reset" : "check",
 			    b->timed_out ? "it timed out" : b->sentence && *b->sentence ? b->sentence : "it was killed");
 		add_last_lines(&cause, &b->log);
 	}
@@ -563,7 +699,9 @@ static void finish_check(struct build *b)
 		b->fresh = NULL;
 	}
 	build_free(b);
-	if (by_command)
+	if (purpose == PURPOSE_RESET)
+		instance_was_reset(i, fits, cause.data);
+	else if (purpose == PURPOSE_CHECK)
 		instance_checked(i, fits, started, cause.data);
 	else
 		instance_compared(i, fits, cause.data);
@@ -580,6 +718,7 @@ static void on_exit_of(void *arg)
 		return;
 	/* Children it left behind go with it. */
 	kill_group(b);
+	b->pid = 0;
 	if (b->channel)
 		read_channel(b);
 	if (b->errors)
@@ -588,6 +727,7 @@ static void on_exit_of(void *arg)
 	pump_soon(bs);
 	if (!b->instance) {
 		build_free(b);
+		daemon_work_ended(bs->daemon);
 		return;
 	}
 	b->instance->build = NULL;

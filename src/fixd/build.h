@@ -9,12 +9,18 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "fixd/policy.h"
+
 struct builds;
 struct daemon;
 struct instance;
 
 struct builds *builds_new(struct daemon *d);
-/* Ends all builds; nothing is reported any more. */
+/* Asks all builds to end; nothing is reported any more. daemon_work_ended() is called for each. */
+void builds_end(struct builds *b);
+/* After all nothing is to end: begins again what is queued. */
+void builds_resume(struct builds *b);
+bool builds_are_over(const struct builds *b);
 struct builds *builds_free(struct builds *b);
 
 /* Builds `i`, whose dependencies are pinned. Ends in instance_built() or instance_build_failed(), never at once. */
@@ -22,9 +28,9 @@ void build_queue(struct instance *i);
 
 /*
  * Asks whether the current image of `i` still fits: by the bytes of its inputs (`cause` says what looks different), or by its
- * check command. Ends in instance_checked(), never at once.
+ * check command; or resets it. Ends in instance_compared(), instance_checked() or instance_was_reset(), never at once.
  */
-void build_check(struct instance *i, bool by_bytes, const char *cause);
+void build_check(struct instance *i, enum verdict what, const char *cause);
 
 /* Nobody wants to know any more: the process is killed, nothing is reported. */
 void build_abandon(struct instance *i);

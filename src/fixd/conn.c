@@ -94,11 +94,16 @@ static const struct message_handler handler = { on_message, on_end };
 
 void conn_new(struct daemon *d, int fd)
 {
-	struct conn *c = xcalloc(1, sizeof *c);
+	struct conn *c = d->stopping ? NULL : xcalloc(1, sizeof *c);
 	struct ucred peer = { 0 };
 	socklen_t n = sizeof peer;
 	int buffer = SEND_BUFFER;
 
+	/* Who comes now finds nobody, and may come again. */
+	if (!c) {
+		fd_close(fd);
+		return;
+	}
 	c->daemon = d;
 	c->id = ++d->last_serial;
 	link_init(&c->leases);

@@ -28,6 +28,7 @@ struct conn {
 	gid_t gid;
 	pid_t pid;
 	bool greeted;
+	bool last;  /* it has asked for the end of the daemon, and waits for it */
 	bool owner; /* the daemon's user, or root */
 	char *refusal; /* why it is not allowed */
 	struct user *user;	 /* a reference */
@@ -71,4 +72,6 @@ struct listener;
 int listener_new(struct daemon *d, struct listener **out);
 /* Who may connect has changed. */
 void listener_permit(struct listener *l);
+/* What passes to another process. */
+void listener_fds(const struct listener *l, int *fd, int *lock);
 struct listener *listener_free(struct listener *l);

@@ -14,13 +14,17 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/log.h"
+#include "base/units.h"
 #include "config/config.h"
 #include "fixd/board.h"
 #include "fixd/build.h"
 #include "fixd/conn.h"
+#include "fixd/fdstore.h"
 #include "fixd/instance.h"
+#include "fixd/keeper.h"
 #include "fixd/loop.h"
 #include "fixd/notify.h"
+#include "fixd/restart.h"
 #include "fixd/session.h"
 #include "fixd/spawn.h"
 #include "fixd/trees.h"
@@ -132,7 +136,32 @@ void daemon_stop(struct daemon *d)
 		return;
 	d->stopping = true;
 	notify_send("STOPPING=1");
-	loop_stop(d->loop);
+	/* Not in the middle of whatever we are called from. */
+	timer_start(d->loop, &d->end, clock_now());
+}
+
+/* Everybody is dropped, nothing is needed any more; what must be torn down is, in its order. */
+static void end_everything(void *arg)
+{
+	struct daemon *d = arg;
+
+	link_for_each_safe(l, &d->conns) {
+		if (!link_entry(l, struct conn, link)->last)
+			conn_drop(link_entry(l, struct conn, link), NULL);
+	}
+	timer_stop(&d->sweep);
+	builds_end(d->builds);
+	while (!link_empty(&d->sessions))
+		session_free(link_entry(d->sessions.prev, struct session, link));
+	d->session = NULL;
+	daemon_work_ended(d);
+}
+
+void daemon_work_ended(struct daemon *d)
+{
+	if (d->stopping && !d->session && builds_are_over(d->builds) && link_empty(&d->keepers))
+		loop_stop(d->loop);
+	restart_continue(d);
 }
 
 static void on_idle(void *arg)
@@ -147,8 +176,52 @@ static void on_idle(void *arg)
 
 void daemon_conn_left(struct daemon *d)
 {
-	if (d->n_conns == 0 && d->config->idle_exit != DURATION_NONE)
+	if (!d->stopping && d->n_conns == 0 && d->config->idle_exit != DURATION_NONE)
 		timer_start(d->loop, &d->idle, clock_now() + d->config->idle_exit);
+}
+
+#define SWEEP_EVERY (10 * NSEC_PER_SEC)
+
+static void on_sweep(void *arg)
+{
+	struct daemon *d = arg;
+
+	link_for_each_safe(l, &d->sessions) {
+		if (!session_sweep(link_entry(l, struct session, link)))
+			session_free(link_entry(l, struct session, link));
+	}
+	timer_start(d->loop, &d->sweep, clock_now() + SWEEP_EVERY);
+}
+
+/* The next daemon goes on with everything; if there is none, the service manager lets go of it, and it is torn down. */
+static void leave(struct daemon *d)
+{
+	notify_send("STOPPING=1");
+	if (fdstore_leave(d) < 0)
+		return;
+	log_info("everything is left with the service manager");
+	_exit(EXIT_SUCCESS);
+}
+
+static void on_alive(void *arg)
+{
+	struct daemon *d = arg;
+
+	notify_send("WATCHDOG=1");
+	timer_start(d->loop, &d->alive, clock_now() + d->watchdog);
+}
+
+/* sd_watchdog_enabled(3) */
+static void start_watchdog(struct daemon *d)
+{
+	const char *usec = getenv("WATCHDOG_USEC"), *pid = getenv("WATCHDOG_PID");
+	uint64_t v, p;
+
+	if (!usec || parse_u64(usec, 10, INT64_MAX / 1000, &v) < 0 || v < 2 ||
+	    (pid && (parse_u64(pid, 10, INT32_MAX, &p) < 0 || (pid_t)p != getpid())))
+		return;
+	d->watchdog = (int64_t)v * 1000 / 2;
+	timer_start(d->loop, &d->alive, clock_now());
 }
 
 static void on_signal(void *arg)
@@ -157,12 +230,16 @@ static void on_signal(void *arg)
 	struct signalfd_siginfo info;
 
 	while (read(d->signals, &info, sizeof info) == sizeof info) {
-		if (info.ssi_signo == SIGHUP) {
+		if (d->stopping) {
+			log_info("stopping: it is not over yet");
+		} else if (info.ssi_signo == SIGHUP) {
 			_cleanup_text_ struct text problems = { 0 };
 
 			daemon_reload(d, &problems);
 		} else {
 			log_info("stopping: signal %u from pid %u", info.ssi_signo, info.ssi_pid);
+			if (info.ssi_signo == SIGTERM && d->fdstore)
+				leave(d);
 			daemon_stop(d);
 		}
 	}
@@ -235,13 +312,19 @@ int daemon_start(struct daemon *d)
 	link_init(&d->conns);
 	link_init(&d->sessions);
 	link_init(&d->users);
+	link_init(&d->keepers);
 	timer_init(&d->idle, on_idle, d);
+	link_init(&d->restart.link);
+	d->trees_lock = d->resumed.board = d->resumed.listener = d->resumed.listener_lock = -1;
+	timer_init(&d->alive, on_alive, d);
+	timer_init(&d->sweep, on_sweep, d);
+	timer_init(&d->end, end_everything, d);
 	daemon_set_log_level(d);
 	raise_limits(d);
 	r = start_loop(d);
 	if (r < 0)
 		return r;
-	if ((r = watch_signals(d)) < 0 || (r = board_new(&d->board)) < 0) {
+	if ((r = watch_signals(d)) < 0) {
 		log_error(r, "cannot start");
 		return r;
 	}
@@ -253,7 +336,15 @@ int daemon_start(struct daemon *d)
 	d->watcher = watcher_new(d->loop);
 	d->builds = builds_new(d);
 	d->session = session_new(d, d->config->root, geteuid());
+	if (restart_resume(d) == 0 && !d->board)
+		fdstore_resume(d);
+	if (!d->board && (r = board_new(&d->board)) < 0) {
+		log_error(r, "cannot start");
+		return r;
+	}
 	r = start_listening(d);
+	if (r == 0)
+		d->fdstore = fdstore_new(d);
 	/* The socket is ours, so nobody else's trees have its name. */
 	if (r == 0)
 		trees_init(d);
@@ -265,14 +356,19 @@ void daemon_finish(struct daemon *d)
 	d->listener = listener_free(d->listener);
 	while (d->loop && !link_empty(&d->conns))
 		conn_drop(link_entry(d->conns.next, struct conn, link), NULL);
-	if (d->session) {
-		d->builds = builds_free(d->builds);
-		while (!link_empty(&d->sessions))
-			session_free(link_entry(d->sessions.prev, struct session, link));
-		d->session = NULL;
-		trees_deinit(d);
-	}
+	d->builds = builds_free(d->builds);
+	while (d->session && !link_empty(&d->sessions))
+		session_free(link_entry(d->sessions.prev, struct session, link));
+	d->session = NULL;
+	/* Only where the loop has failed are there any left. */
+	if (d->loop)
+		keepers_abandon(d);
+	trees_deinit(d);
 	timer_stop(&d->idle);
+	timer_stop(&d->sweep);
+	timer_stop(&d->end);
+	timer_stop(&d->alive);
+	d->fdstore = fdstore_free(d->fdstore);
 	d->watcher = watcher_free(d->watcher);
 	d->board = board_free(d->board);
 	/* Replies that are still on their way hold images, and those their ranges. */
@@ -281,6 +377,7 @@ void daemon_finish(struct daemon *d)
 	config_free(d->config);
 	free(d->io_reason);
 	free(d->socket);
+	free(d->program);
 }
 
 static void announce(struct daemon *d, int ready_fd)
@@ -305,6 +402,9 @@ int daemon_run(struct daemon *d, int ready_fd)
 	announce(d, ready_fd);
 	daemon_conn_left(d);
 	warm(d);
+	restart_answer(d);
+	start_watchdog(d);
+	timer_start(d->loop, &d->sweep, clock_now() + SWEEP_EVERY);
 	r = loop_run(d->loop);
 	if (r < 0)
 		log_error(r, "the event loop failed");

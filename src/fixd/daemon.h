@@ -20,7 +20,9 @@ struct daemon {
 	struct session *session; /* of the ini file: the first of them */
 	struct link users;
 	struct builds *builds;
+	struct link keepers; /* of what must be torn down */
 	struct listener *listener;
+	char *program, **argv; /* how it was started */
 	char *socket;
 	char *trees;	 /* the tmpfs directory of directory fixtures; NULL until the first one */
 	int trees_lock;	 /* of that directory, while there is one */
@@ -31,9 +33,22 @@ struct daemon {
 	uint64_t last_serial;
 	uint64_t memory_used;
 	size_t n_images, images_max;
-	uint64_t hits, misses, failures, evictions;
+	uint64_t hits, misses, failures, evictions, teardown_failures;
 	bool stopping;
+	bool restarting; /* no build is begun */
+	struct resumed {
+		uint64_t board_value;
+		uint32_t board_used;
+		int board, listener, listener_lock;
+		uint64_t asker, asker_request; /* connection and request that are to be answered */
+	} resumed; /* of the daemon before this one, until it is in place */
 	struct timer idle;
+	struct timer sweep;
+	struct fdstore *fdstore; /* or NULL */
+	int64_t watchdog; /* ns between two signs of life, or 0 */
+	struct timer alive;
+	struct timer restart;
+	struct timer end; /* of everything, once it is to stop */
 	int signals;   /* of the loop */
 	int log_level; /* of the command line; -1: as configured */
 };
@@ -46,7 +61,9 @@ void daemon_finish(struct daemon *d);
 
 /* Reads the configuration again. 0, or -EINVAL and what is wrong; the old one then stays. */
 int daemon_reload(struct daemon *d, struct text *problems);
-/* Ends the loop after the current turn. */
+/* Drops everybody, tears everything down, and then ends the loop. */
 void daemon_stop(struct daemon *d);
+/* A build or keeper has ended: a daemon that stops waits for them. */
+void daemon_work_ended(struct daemon *d);
 /* A connection has ended: an idle daemon may want to go. */
 void daemon_conn_left(struct daemon *d);

@@ -10,7 +10,9 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "fixd/daemon.h"
+#include "fixd/fdstore.h"
 #include "fixd/instance.h"
+#include "fixd/keeper.h"
 #include "fixd/session.h"
 #include "fixd/user.h"
 #include "image/region.h"
@@ -44,7 +46,15 @@ struct image *image_unref(struct image *im)
 
 	if (!im || --im->refs > 0)
 		return NULL;
+	if (im->kept_by) {
+		im->refs = 1;
+		keeper_end(im->kept_by);
+		return NULL;
+	}
 	d = im->daemon;
+	/* Who waits for its end. */
+	if (im->instance && im->instance->last == im)
+		instance_wake(im->instance);
 	if (im->instance && im->instance->last == im)
 		im->instance->last = NULL;
 	if (im->tree) {
@@ -55,6 +65,10 @@ struct image *image_unref(struct image *im)
 	}
 	for (size_t i = 0; im->depends && i < im->n_depends; i++)
 		image_unref(im->depends[i]);
+	for (size_t i = 0; i < im->n_needs; i++) {
+		im->needs[i]->n_needed--;
+		image_unref(im->needs[i]);
+	}
 	if (im->address)
 		region_release(d->region, im->address);
 	if (im->user) {
@@ -65,6 +79,7 @@ struct image *image_unref(struct image *im)
 		im->user->bytes -= im->bytes;
 		user_unref(im->user);
 	}
+	fdstore_note(d);
 	link_remove(&im->in_session);
 	d->memory_used -= im->bytes;
 	d->n_images--;
@@ -74,10 +89,21 @@ struct image *image_unref(struct image *im)
 	free(im->run);
 	list_free(im->made_from);
 	free(im->depends);
+	free(im->needs);
 	free(im->saw);
 	free(im->tree);
 	free(im);
 	return NULL;
+}
+
+struct digest image_identity(const struct image *im)
+{
+	return im->kept_by ? (struct digest){ .low = im->serial, .high = UINT64_MAX } : im->digest;
+}
+
+bool image_is_ending(const struct image *im)
+{
+	return im->kept_by && im->kept_by->ending;
 }
 
 struct wire_image image_describe(const struct image *im)
@@ -101,6 +127,11 @@ void image_used(struct image *im)
 	im->attaches++;
 	im->used = clock_now();
 	im->used_real = clock_real();
+}
+
+bool image_built_with(const struct image *im, size_t k, const struct image *dep)
+{
+	return im->depends ? im->depends[k] == dep : digest_equal(im->saw[k], image_identity(dep));
 }
 
 static int add_closure(struct image *im, struct image **out, size_t n, size_t max)
@@ -127,6 +158,19 @@ int image_closure(struct image *im, struct image **out, size_t max)
 	return add_closure(im, out, 0, max);
 }
 
+/* An image is in use when it is held, and when one is that needs it. */
+static void count_use(struct image *im, bool more)
+{
+	if (more)
+		im->n_uses++;
+	else
+		im->n_uses--;
+	im->used = clock_now();
+	im->used_real = clock_real();
+	for (size_t k = 0; k < im->n_needs; k++)
+		count_use(im->needs[k], more);
+}
+
 struct lease *lease_new(struct image *im, struct link *conn_leases, pid_t pid)
 {
 	struct lease *l = xcalloc(1, sizeof *l);
@@ -136,6 +180,8 @@ struct lease *lease_new(struct image *im, struct link *conn_leases, pid_t pid)
 	link_insert(conn_leases, &l->in_conn);
 	link_insert(&im->leases, &l->in_image);
 	im->n_leases++;
+	count_use(im, true);
+	im->dirty = true;
 	return l;
 }
 
@@ -143,14 +189,15 @@ void lease_free(struct lease *l)
 {
 	struct image *im = l->image;
 
-	im->used = clock_now();
-	im->used_real = clock_real();
 	im->n_leases--;
+	count_use(im, false);
 	link_remove(&l->in_conn);
 	link_remove(&l->in_image);
 	free(l);
 	if (im->instance && im->instance->current == im)
 		instance_touch(im->instance); /* its idle time starts */
+	if (im->instance && im->n_leases == 0)
+		instance_wake(im->instance); /* who waits to be the only one */
 	image_unref(im);
 }
 

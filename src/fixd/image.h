@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * An image as the daemon holds it: a sealed memfd and what is known about it. References are held by the instance whose
- * current image it is, by leases, by images whose objects point into it, and by replies and builds on their way; with the
- * last one its memory, its address range and its tree go.
+ * current image it is, by leases, by images whose objects point into it or that are torn down before it, and by replies and builds
+ * on their way; with the last one it is torn down, and its memory, its address range and its tree go.
  */
 #pragma once
 
@@ -16,6 +16,7 @@
 
 struct daemon;
 struct instance;
+struct keeper;
 struct session;
 struct user;
 
@@ -25,6 +26,7 @@ struct image {
 	struct instance *instance; /* NULL once the instance is gone */
 	struct link leases;	   /* lease::in_image */
 	size_t n_leases;
+	size_t n_uses; /* leases, and those of images that need it */
 	size_t n_pins; /* by instances that are built with it */
 	uint64_t serial;
 	int fd;
@@ -41,6 +43,11 @@ struct image {
 	size_t n_depends;	/* as in the definition it was built by */
 	struct digest *saw;	/* the digests of its dependencies */
 	struct image **depends; /* they themselves (references), when its objects may point into them; or NULL */
+	struct image **needs; /* references: of its dependencies those that must be torn down after it */
+	size_t n_needs;
+	size_t n_needed; /* by so many */
+	struct keeper *kept_by; /* what tears it down, or NULL */
+	bool dirty; /* it was held since its last reset */
 	int64_t created, created_real; /* built, or last rebuilt with the same digest */
 	int64_t used, used_real;       /* last attach or detach */
 	int64_t checked;	       /* its check command last said yes */
@@ -67,6 +74,16 @@ struct image *image_new(struct daemon *d, int fd, enum wire_image_kind kind, uin
 
 struct image *image_ref(struct image *im);
 struct image *image_unref(struct image *im);
+
+/*
+ * Is `dep` what its dependency `k` was? Objects need the very images they point into; bytes only need what they were made from to have
+ * stayed the same.
+ */
+bool image_built_with(const struct image *im, size_t k, const struct image *dep);
+/* What an image is compared by that was made from this one: what must be torn down is another one each time it is built. */
+struct digest image_identity(const struct image *im);
+/* It is being torn down. */
+bool image_is_ending(const struct image *im);
 
 /* As clients are told of it. */
 struct wire_image image_describe(const struct image *im);

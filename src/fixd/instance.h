@@ -20,6 +20,7 @@
 #include "image/digest.h"
 
 struct build;
+struct depend;
 struct fixture;
 struct offer;
 struct run;
@@ -61,6 +62,7 @@ struct instance {
 	uint32_t board_slot;
 	unsigned unsettled; /* builds in a row whose inputs changed meanwhile */
 	uint64_t builds;
+	int64_t rested; /* since when nobody is at work on it */
 	char *stale_cause;
 	char *error; /* of the last build or of a dependency: a sentence */
 	bool failed; /* and the failure is to be kept */
@@ -68,9 +70,13 @@ struct instance {
 	int64_t failed_at;
 	struct digest failed_section;
 	uint64_t *failed_with; /* serials of the dependencies a failed build saw */
-	char *log;
+	struct text log;
 	int64_t eager_from; /* asked for by the policy at this time; 0: not */
 	struct timer expiry;
+	struct timer waking;  /* looks again who can be answered */
+	struct timer restart; /* of a service that has ended by itself */
+	unsigned deaths;      /* in a row, each soon after its start */
+	char *teardown_error; /* of the last image that was torn down, or NULL */
 	unsigned visiting; /* ensure() is at work on it */
 	uint64_t seen_in_pass; /* with what outcome */
 	enum outcome seen_outcome;
@@ -84,6 +90,7 @@ struct waiter {
 	int64_t asked;
 	bool built; /* it had to wait for a build */
 	bool can_build; /* what clients build: it may be asked to */
+	bool holds;	/* it will have a lease */
 	struct image **depends; /* from these */
 	size_t n_depends;
 	/* It is to build: NULL, or a sentence (to be freed) that says why it cannot. Then the waiter is gone, or is answered. */
@@ -91,6 +98,8 @@ struct waiter {
 	void (*answer)(struct waiter *w, enum outcome outcome);
 };
 
+/* Soon looks whether somebody can be answered now who could not before. */
+void instance_wake(struct instance *i);
 void instance_want(struct instance *i, struct waiter *w);
 /* The waiter is not to be answered any more. */
 void instance_forget(struct waiter *w);
@@ -126,14 +135,27 @@ char *instance_inputs_changed(struct instance *i);
  */
 struct image *instance_built(struct instance *i, struct image *im, const char *changed);
 void instance_build_failed(struct instance *i, const char *sentence);
+/* The same, but it is not its fault: tried again, unless that has happened too often in a row. */
+void instance_build_again(struct instance *i, const char *cause, const char *sentence);
+/* Its service has ended by itself. */
+void instance_service_died(struct instance *i, struct image *im, const char *sentence);
+/* NULL, or what went wrong with it. */
+void instance_torn_down(struct instance *i, const char *wrong);
+/* What its builder, or what was built, says. The newest part is kept. */
+void instance_log(struct instance *i, const char *data, size_t size);
 /* The client that was to build it is gone. */
 void instance_builder_lost(struct instance *i);
 void instance_checked(struct instance *i, bool fits, int64_t started, const char *cause);
+/* Its reset is over. */
+void instance_was_reset(struct instance *i, bool done, const char *cause);
 /* A comparison of its inputs is over; the same as instance_checked() but that the check command is still to be asked. */
 void instance_compared(struct instance *i, bool same, const char *cause);
 
 /* Would its image be refused now, as far as that can be told without running anything? */
 bool instance_is_stale(struct instance *i);
+
+/* What is known of it from another process: takes what `saved` points at. */
+void instance_resume(struct instance *i, struct instance *saved);
 
 /* Nothing keeps it: no image, no build, nobody waits. */
 bool instance_idle(const struct instance *i);
@@ -141,3 +163,17 @@ const char *instance_state_name(const struct instance *i);
 
 struct instance *instance_new(struct session *s, const struct fixture *f, const char *param, const char *scope_key, char **env);
 struct instance *instance_free(struct instance *i);
+
+/* What instance.c, its states and images, and ask.c, who waits for them, share. */
+
+/* The state of an instance nobody is at work on. */
+void instance_rest(struct instance *i);
+/* Takes the sentence. */
+void instance_set_error(struct instance *i, char *sentence);
+/* Pinned images are those a build was, or will be, started with: they do not expire meanwhile. */
+void instance_set_pin(struct instance *i, size_t k, struct image *im);
+void instance_unpin(struct instance *i);
+/* The instance that is its dependency, or NULL. */
+struct instance *instance_dependency(const struct instance *i, const struct depend *d);
+/* Answers, and forgets. */
+void waiter_answer(struct waiter *w, enum outcome outcome);

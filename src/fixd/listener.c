@@ -15,15 +15,14 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/log.h"
-#include "base/units.h"
 #include "config/config.h"
 #include "fixd/conn.h"
 #include "fixd/daemon.h"
+#include "fixd/fdstore.h"
 #include "fixd/loop.h"
 #include "wire/socket.h"
 #include "wire/wire.h"
 
-#define LISTEN_FDS_START 3 /* sd_listen_fds(3) */
 #define ANSWER_MS 5000
 #define ACCEPT_AGAIN (100 * NSEC_PER_MSEC)
 
@@ -60,28 +59,21 @@ static void accept_again(void *arg)
 /* The socket a service manager listens on for us (sd_listen_fds(3)). -1: there is none. */
 static int inherited_socket(void)
 {
-	const char *pid = getenv("LISTEN_PID"), *fds = getenv("LISTEN_FDS");
-	int type = 0, listening = 0;
+	int fd = fdstore_take_foreign(), type = 0, listening = 0;
 	socklen_t n = sizeof type;
 	struct sockaddr_un address;
-	uint64_t v;
 
-	if (!pid || !fds || parse_u64(pid, 10, INT32_MAX, &v) < 0 || (pid_t)v != getpid() ||
-	    parse_u64(fds, 10, 64, &v) < 0 || v < 1)
+	if (fd < 0)
 		return -1;
-	unsetenv("LISTEN_PID");
-	unsetenv("LISTEN_FDS");
-	unsetenv("LISTEN_FDNAMES");
-	if (getsockopt(LISTEN_FDS_START, SOL_SOCKET, SO_TYPE, &type, &n) < 0 || type != SOCK_SEQPACKET)
+	if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &n) < 0 || type != SOCK_SEQPACKET)
 		return -EPROTOTYPE;
 	n = sizeof listening;
-	if (getsockopt(LISTEN_FDS_START, SOL_SOCKET, SO_ACCEPTCONN, &listening, &n) < 0 || !listening)
+	if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &n) < 0 || !listening)
 		return -EPROTOTYPE;
 	n = sizeof address;
-	if (getsockname(LISTEN_FDS_START, (struct sockaddr *)&address, &n) < 0 || address.sun_family != AF_UNIX)
+	if (getsockname(fd, (struct sockaddr *)&address, &n) < 0 || address.sun_family != AF_UNIX)
 		return -EPROTOTYPE;
-	fd_set_cloexec(LISTEN_FDS_START, true);
-	return LISTEN_FDS_START;
+	return fd;
 }
 
 /* Two daemons starting at once must not take each other's fresh socket for a dead one. */
@@ -172,9 +164,10 @@ int listener_new(struct daemon *d, struct listener **out)
 	int fd;
 
 	l->daemon = d;
-	l->lock = -1;
+	l->lock = d->resumed.listener_lock;
+	l->path = d->resumed.listener >= 0 && l->lock >= 0 ? xstrdup(d->socket) : NULL;
 	timer_init(&l->again, accept_again, l);
-	fd = inherited_socket();
+	fd = d->resumed.listener >= 0 ? d->resumed.listener : inherited_socket();
 	if (fd == -1)
 		fd = bind_socket(l, d->socket);
 	if (fd < 0) {
@@ -184,6 +177,12 @@ int listener_new(struct daemon *d, struct listener **out)
 	l->source = loop_accept(d->loop, fd, on_connection, l);
 	*out = l;
 	return 0;
+}
+
+void listener_fds(const struct listener *l, int *fd, int *lock)
+{
+	*fd = source_fd(l->source);
+	*lock = l->lock;
 }
 
 struct listener *listener_free(struct listener *l)

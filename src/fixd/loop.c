@@ -119,6 +119,43 @@ int loop_run(struct loop *l)
 	return 0;
 }
 
+static bool is_quiet(const struct loop *l)
+{
+	link_for_each(p, &l->sources) {
+		const struct source *s = link_entry(p, struct source, link);
+
+		if (s->armed || s->sending || !link_empty(&s->packets))
+			return false;
+	}
+	return true;
+}
+
+int loop_quiesce(struct loop *l, int64_t timeout)
+{
+	int64_t end = clock_now() + timeout;
+	int r = 0;
+
+	l->quiet = true;
+	link_for_each(p, &l->sources) {
+		struct source *s = link_entry(p, struct source, link);
+
+		if (s->armed)
+			l->backend->pause(l, s);
+	}
+	while (!is_quiet(l) && clock_now() < end && (r >= 0 || r == -EINTR)) {
+		r = l->backend->wait(l, 10 * NSEC_PER_MSEC);
+		bury(l);
+	}
+	return r == -EINTR ? 0 : r;
+}
+
+void loop_resume(struct loop *l)
+{
+	l->quiet = false;
+	link_for_each(p, &l->sources)
+		source_resume(link_entry(p, struct source, link));
+}
+
 uint64_t loop_epoch(const struct loop *l)
 {
 	return l->epoch;
@@ -148,6 +185,15 @@ struct source *loop_watch(struct loop *l, int fd, void (*fn)(void *arg), void *a
 
 	s->ready = fn;
 	l->backend->arm(l, s);
+	return s;
+}
+
+struct source *source_redirect(struct source *s, void (*fn)(void *arg), void *arg)
+{
+	if (!s)
+		return NULL;
+	s->ready = fn;
+	s->arg = arg;
 	return s;
 }
 

@@ -30,6 +30,14 @@ const char *loop_io_name(const struct loop *l);
 int loop_run(struct loop *l);
 void loop_stop(struct loop *l);
 
+/*
+ * Before the descriptors pass to another process: nothing is received any more, what was received has been handed out, and what
+ * was to be sent has left, within `timeout` ns. Then loop_resume(), or nothing more. A source that still has unsent packets is
+ * of no use to the other process.
+ */
+int loop_quiesce(struct loop *l, int64_t timeout);
+void loop_resume(struct loop *l);
+
 /* Every message handed out in one epoch had arrived before it began: what was true then need not be asked for each. */
 uint64_t loop_epoch(const struct loop *l);
 
@@ -59,6 +67,9 @@ struct packet {
 	const int *fds;
 	size_t n_fds;
 };
+
+/* From now on `fn` is called, with `arg`. Returns `s`. */
+struct source *source_redirect(struct source *s, void (*fn)(void *arg), void *arg);
 
 void source_send(struct source *s, struct packet *p);
 size_t source_unsent(const struct source *s);

@@ -36,6 +36,8 @@ struct loop_backend {
 	void (*send)(struct loop *l, struct source *s);
 	/* `s` was closed: stops what is on its way. */
 	void (*disarm)(struct loop *l, struct source *s);
+	/* Stops only listening. */
+	void (*pause)(struct loop *l, struct source *s);
 	/* Waits at most `timeout` ns (negative: for ever) and calls back. */
 	int (*wait)(struct loop *l, int64_t timeout);
 };
@@ -44,6 +46,7 @@ struct loop {
 	const struct loop_backend *backend;
 	void *state;
 	bool stopping;
+	bool quiet; /* nothing is armed again */
 	uint64_t epoch;
 	struct link sources;
 	struct link closed;

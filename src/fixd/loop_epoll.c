@@ -46,12 +46,20 @@ static int control(struct loop *l, struct source *s, int op, uint32_t events)
 	return epoll_ctl(st->fd, op, s->fd, &e) < 0 ? -errno : 0;
 }
 
+static uint32_t wanted(const struct loop *l, const struct source *s)
+{
+	return (l->quiet ? 0 : EPOLLIN) | (s->sending ? EPOLLOUT : 0);
+}
+
 static int epoll_arm(struct loop *l, struct source *s)
 {
 	int r = fd_set_nonblock(s->fd, true);
 
 	if (r == 0)
-		r = control(l, s, EPOLL_CTL_ADD, EPOLLIN);
+		r = control(l, s, EPOLL_CTL_ADD, wanted(l, s));
+	/* It was paused. */
+	if (r == -EEXIST)
+		r = control(l, s, EPOLL_CTL_MOD, wanted(l, s));
 	s->armed = r == 0;
 	return r;
 }
@@ -65,6 +73,12 @@ static void epoll_disarm(struct loop *l, struct source *s)
 		s->sending = false;
 		source_packet_done(s, -ECANCELED);
 	}
+}
+
+static void epoll_pause(struct loop *l, struct source *s)
+{
+	control(l, s, EPOLL_CTL_MOD, wanted(l, s));
+	s->armed = false;
 }
 
 /* Tries at once; what the socket does not take waits for EPOLLOUT. */
@@ -84,7 +98,7 @@ static void epoll_send(struct loop *l, struct source *s)
 		n = sendmsg(s->fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
 	} while (n < 0 && errno == EINTR);
 	if (n < 0 && errno == EAGAIN) {
-		control(l, s, EPOLL_CTL_MOD, EPOLLIN | EPOLLOUT);
+		control(l, s, EPOLL_CTL_MOD, wanted(l, s));
 		return;
 	}
 	source_packet_done(s, n < 0 ? -errno : 0);
@@ -129,7 +143,7 @@ static void receive_all(struct source *s)
 static void dispatch(struct loop *l, struct source *s, uint32_t events)
 {
 	if ((events & EPOLLOUT) && s->sending) {
-		control(l, s, EPOLL_CTL_MOD, EPOLLIN);
+		control(l, s, EPOLL_CTL_MOD, wanted(l, s) & ~(uint32_t)EPOLLOUT);
 		epoll_send(l, s);
 	}
 	if (s->closed || !(events & (EPOLLIN | EPOLLHUP | EPOLLERR)))
@@ -169,5 +183,6 @@ const struct loop_backend loop_epoll = {
 	.arm = epoll_arm,
 	.send = epoll_send,
 	.disarm = epoll_disarm,
+	.pause = epoll_pause,
 	.wait = epoll_wait_events,
 };

@@ -270,13 +270,18 @@ static void uring_disarm(struct loop *l, struct source *s)
 	io_uring_submit(&st->ring);
 }
 
+static void uring_pause(struct loop *l, struct source *s)
+{
+	cancel(l, s, OP_EVENT);
+}
+
 static void received(struct uring_state *st, struct source *s, struct io_uring_cqe *cqe)
 {
 	struct io_uring_recvmsg_out *out;
 	unsigned id = cqe->flags >> IORING_CQE_BUFFER_SHIFT;
 
 	if (!(cqe->flags & IORING_CQE_F_BUFFER)) {
-		if (!s->closed && cqe->res != -ENOBUFS && cqe->res != -EINTR)
+		if (!s->closed && cqe->res != -ENOBUFS && cqe->res != -EINTR && cqe->res != -ECANCELED)
 			s->handler->ended(s->arg, cqe->res < 0 ? cqe->res : 0);
 		return;
 	}
@@ -298,7 +303,7 @@ static void accepted(struct source *s, int res)
 {
 	if (s->closed)
 		fd_close(res);
-	else if (res >= 0 || (res != -EINTR && res != -ECONNABORTED && res != -EAGAIN))
+	else if (res >= 0 || (res != -EINTR && res != -ECONNABORTED && res != -EAGAIN && res != -ECANCELED))
 		s->accepted(s->arg, res);
 }
 
@@ -323,7 +328,7 @@ static void event(struct loop *l, struct source *s, struct io_uring_cqe *cqe)
 		accepted(s, res);
 	else if (!s->closed && res >= 0)
 		s->ready(s->arg);
-	if (!more && !s->closed && !s->armed && !must_pause(s, res))
+	if (!more && !s->closed && !s->armed && !l->quiet && !must_pause(s, res))
 		uring_arm(l, s);
 }
 
@@ -377,5 +382,6 @@ const struct loop_backend loop_uring = {
 	.arm = uring_arm,
 	.send = uring_send,
 	.disarm = uring_disarm,
+	.pause = uring_pause,
 	.wait = uring_wait,
 };

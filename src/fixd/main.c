@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* fixd: the command line. */
 #include <getopt.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,6 +13,7 @@
 #include "base/units.h"
 #include "config/config.h"
 #include "fixd/daemon.h"
+#include "fixd/state.h"
 
 
 #define EXIT_USAGE 2
@@ -21,6 +23,7 @@ struct options {
 	const char *config;
 	const char *socket;
 	bool check;
+	int resumes; /* the version of a state, or 0 */
 	int ready_fd;
 	int log_level; /* -1: as configured */
 };
@@ -67,13 +70,50 @@ static int parse_fd(const char *s)
 	usage_error();
 }
 
+/* Of a daemon that would like to know before it becomes us. */
+static int parse_state_version(const char *s)
+{
+	uint64_t v;
+
+	if (parse_u64(s, 10, INT32_MAX, &v) == 0 && v > 0)
+		return (int)v;
+	fprintf(stderr, "fixd: --resumes %s: allowed is the version of a state\n", s);
+	usage_error();
+}
+
+/* The same from everywhere: the name of the socket also names our directory of trees. */
+static char *absolute(const char *path)
+{
+	_cleanup_free_ char *here = *path == '/' ? NULL : getcwd(NULL, 0);
+
+	return here ? xasprintf("%s/%s", here, path) : xstrdup(path);
+}
+
+/* Found once: the search path may mean something else later. To be freed. */
+static char *find_self(const char *name)
+{
+	const char *path = getenv("PATH");
+
+	if (strchr(name, '/'))
+		return absolute(name);
+	for (const char *p = path ? path : "/usr/bin:/bin"; *p; p += strcspn(p, ":"), p += *p == ':') {
+		char *candidate = xasprintf("%.*s/%s", (int)strcspn(p, ":"), p, name);
+
+		if (access(candidate, X_OK) == 0)
+			return candidate;
+		free(candidate);
+	}
+	return xstrdup("/proc/self/exe");
+}
+
 static struct options parse_options(int argc, char **argv)
 {
-	enum { OPT_CHECK = 256, OPT_READY_FD, OPT_LOG_LEVEL };
+	enum { OPT_CHECK = 256, OPT_READY_FD, OPT_LOG_LEVEL, OPT_RESUMES };
 	static const struct option long_options[] = {
 		{ "config", required_argument, NULL, 'c' },
 		{ "socket", required_argument, NULL, 's' },
 		{ "check", no_argument, NULL, OPT_CHECK },
+		{ "resumes", required_argument, NULL, OPT_RESUMES },
 		{ "ready-fd", required_argument, NULL, OPT_READY_FD },
 		{ "log-level", required_argument, NULL, OPT_LOG_LEVEL },
 		{ "help", no_argument, NULL, 'h' },
@@ -93,6 +133,9 @@ static struct options parse_options(int argc, char **argv)
 			break;
 		case OPT_CHECK:
 			o.check = true;
+			break;
+		case OPT_RESUMES:
+			o.resumes = parse_state_version(optarg);
 			break;
 		case OPT_READY_FD:
 			o.ready_fd = parse_fd(optarg);
@@ -131,23 +174,15 @@ static void print_problems(const struct text *problems)
 	}
 }
 
-static int check_only(const struct config *c)
+static int check_only(const struct config *c, bool quiet)
 {
 	_cleanup_text_ struct text problems = { 0 };
 	size_t n = config_check_sources(c, &problems);
 
 	print_problems(&problems);
-	if (n == 0)
+	if (n == 0 && !quiet)
 		printf("%s: %zu fixture%s, no problems\n", c->file, c->n_fixtures, c->n_fixtures == 1 ? "" : "s");
 	return n ? EXIT_CONFIG : EXIT_SUCCESS;
-}
-
-/* The name of the socket also names our directory of trees: it must be the same from everywhere. */
-static char *absolute(const char *path)
-{
-	_cleanup_free_ char *here = *path == '/' ? NULL : getcwd(NULL, 0);
-
-	return here ? xasprintf("%s/%s", here, path) : xstrdup(path);
 }
 
 /* $FIXD_SOCKET is where clients look first; then the user's own place, then the system's. */
@@ -169,6 +204,8 @@ int main(int argc, char **argv)
 	struct options o = parse_options(argc, argv);
 	struct daemon d = { .log_level = o.log_level };
 	_cleanup_text_ struct text problems = { 0 };
+	/* Who waited for us was told long ago. */
+	bool resumed = getenv("FIXD_RESUME") != NULL;
 	int r = config_load(o.config, &d.config, &problems);
 
 	if (r < 0) {
@@ -176,19 +213,29 @@ int main(int argc, char **argv)
 		return EXIT_CONFIG;
 	}
 	if (o.check) {
-		r = check_only(d.config);
+		r = check_only(d.config, o.resumes);
+		if (o.resumes && o.resumes != STATE_VERSION) {
+			fprintf(stderr, "fixd: version %d of the state is not known here, but %d\n", o.resumes, STATE_VERSION);
+			r = EXIT_FAILURE;
+		} else if (o.resumes && r == EXIT_CONFIG) {
+			r = EXIT_SUCCESS; /* a source that cannot be read is no reason to stay */
+		}
 		config_free(d.config);
 		return r;
 	}
 	log_init("fixd", getenv("JOURNAL_STREAM") != NULL);
+	/* Whoever starts us may ignore it, and then nobody would hear of the end of a builder. */
+	signal(SIGCHLD, SIG_DFL);
 	r = clock_init();
 	if (r < 0)
 		log_error(r, "FIXD_TEST_CLOCK");
 	d.socket = choose_socket(&o, d.config);
+	d.program = find_self(argv[0]);
+	d.argv = argv;
 	if (r == 0)
 		r = daemon_start(&d);
 	if (r == 0)
-		r = daemon_run(&d, o.ready_fd);
+		r = daemon_run(&d, resumed ? -1 : o.ready_fd);
 	daemon_finish(&d);
 	return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }

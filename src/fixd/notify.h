@@ -3,3 +3,7 @@
 #pragma once
 
 void notify_send(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+/* Returns when the manager has done what it was told before; at the latest after five seconds. */
+void notify_barrier(void);
+/* With a descriptor, which stays the caller's. */
+void notify_send_fd(int fd, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

@@ -22,6 +22,7 @@
 #include "fixd/loop.h"
 #include "fixd/run.h"
 #include "fixd/session.h"
+#include "fixd/state_rows.h"
 #include "fixd/user.h"
 #include "fixd/watch.h"
 #include "image/memfd.h"
@@ -234,6 +235,8 @@ static void commit(struct offer *o, const struct offer_commit *c, int *fds, size
 	im = instance_built(i, im, changed);
 	if (im && reply(o, 0, "", im) == 0) {
 		image_used(im);
+		if (o->conn->member)
+			run_used(o->conn->member->run, im, true);
 		lease_new(im, &o->conn->leases, o->conn->pid);
 	}
 	offer_free(o);
@@ -273,6 +276,90 @@ static void read_channel(void *arg)
 		fd_close(fds[k]);
 }
 
+static const struct row offer_rows[] = {
+	ROW_OF(struct offer, ROW_NUMBER, started),
+	ROW_OF(struct offer, ROW_LIST, made_from),
+	ROW_OF(struct offer, ROW_STRING, run),
+	ROW_OF(struct offer, ROW_DIGEST, section),
+	{ 0, 0, 0 },
+};
+
+const struct offer *offer_of_conn(const struct link *in_conn)
+{
+	return link_entry(in_conn, struct offer, in_conn);
+}
+
+const struct instance *offer_instance(const struct offer *o)
+{
+	return o->instance;
+}
+
+void offer_save(const struct offer *o, struct state *s)
+{
+	size_t list;
+
+	state_add_fd(s, source_fd(o->channel));
+	record_u64(&s->records, STATE_FD, (uint64_t)source_fd(o->channel));
+	record_time(&s->records, STATE_DEADLINE, o->limit.deadline);
+	rows_save(offer_rows, o, s);
+	list = record_begin(&s->records, STATE_SAW, RECORD_LIST);
+	for (size_t k = 0; k < o->n_saw; k++) {
+		record_u64(&s->records, STATE_SAW, o->saw[k].low);
+		record_u64(&s->records, STATE_SAW, o->saw[k].high);
+	}
+	record_end(&s->records, list);
+}
+
+/* The end of the client, the time limit and the channel, from now on. */
+static void begin(struct offer *o, int channel, int pidfd, int64_t deadline)
+{
+	struct loop *loop = o->daemon->loop;
+
+	o->instance->offer = o;
+	link_insert(&o->conn->offers, &o->in_conn);
+	o->user = user_ref(o->instance->session->user);
+	o->user->n_builds++;
+	o->channel = loop_watch(loop, channel, read_channel, o);
+	if (pidfd >= 0)
+		o->process = loop_watch(loop, pidfd, on_process_end, o);
+	timer_init(&o->limit, on_limit, o);
+	timer_start(loop, &o->limit, deadline);
+}
+
+bool offer_resume(struct instance *i, struct conn *c, const struct record *saved, int (*resolve)(void *arg, int number), void *arg)
+{
+	struct record_reader in = record_inside(saved);
+	struct offer *o = xcalloc(1, sizeof *o);
+	int64_t deadline = 0;
+	int channel = -1;
+	struct record r;
+	bool bad = false;
+
+	o->instance = i;
+	o->daemon = c->daemon;
+	o->conn = c;
+	while (record_next(&in, &r, &bad)) {
+		if (row_load(offer_rows, o, &r, resolve, arg))
+			continue;
+		if (r.field == STATE_FD)
+			channel = resolve(arg, (int)r.number);
+		else if (r.field == STATE_DEADLINE)
+			deadline = (int64_t)r.number;
+		else if (r.field == STATE_SAW)
+			o->saw = state_digests(&r, &o->n_saw);
+	}
+	if (channel < 0 || i->offer) {
+		fd_close(channel);
+		free(o->saw);
+		list_free(o->made_from);
+		free(o->run);
+		free(o);
+		return false;
+	}
+	begin(o, channel, c->pid > 0 ? (int)syscall(SYS_pidfd_open, c->pid, 0) : -1, deadline);
+	return true;
+}
+
 char *offer_new(struct instance *i, struct conn *c, struct image *const *depends, size_t n_depends, int *client_end)
 {
 	struct daemon *d = c->daemon;
@@ -306,9 +393,6 @@ char *offer_new(struct instance *i, struct conn *c, struct image *const *depends
 	o->instance = i;
 	o->daemon = d;
 	o->conn = c;
-	link_insert(&c->offers, &o->in_conn);
-	o->user = user_ref(i->session->user);
-	o->user->n_builds++;
 	o->started = clock_now();
 	o->run = c->member ? xstrdup(c->member->run->id) : NULL;
 	o->section = i->fixture->section;
@@ -316,15 +400,10 @@ char *offer_new(struct instance *i, struct conn *c, struct image *const *depends
 	o->saw = xcalloc(n_depends, sizeof *o->saw);
 	o->made_from = xcalloc(n_depends + 1, sizeof *o->made_from);
 	for (size_t k = 0; k < n_depends; k++) {
-		o->saw[k] = depends[k]->digest;
+		o->saw[k] = image_identity(depends[k]);
 		o->made_from[k] = xstrdup(depends[k]->title);
 	}
-	i->offer = o;
-	o->channel = loop_watch(d->loop, pair[0], read_channel, o);
-	if (pidfd >= 0)
-		o->process = loop_watch(d->loop, pidfd, on_process_end, o);
-	timer_init(&o->limit, on_limit, o);
-	timer_start(d->loop, &o->limit, o->started + i->fixture->policy.timeout);
+	begin(o, pair[0], pidfd, o->started + i->fixture->policy.timeout);
 	log_debug("%s: pid %d is to build it", i->title, (int)c->pid);
 	*client_end = pair[1];
 	return NULL;

@@ -7,6 +7,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -20,6 +21,15 @@ struct offer;
  * instance_built(), instance_build_failed() or instance_builder_lost(), never at once. NULL, or a sentence to be freed.
  */
 char *offer_new(struct instance *i, struct conn *c, struct image *const *depends, size_t n_depends, int *client_end);
+
+/* For another process: what it knows itself; and there, as it was in the record. False: it makes no sense any more. */
+struct link;
+struct record;
+struct state;
+const struct offer *offer_of_conn(const struct link *in_conn);
+const struct instance *offer_instance(const struct offer *o);
+void offer_save(const struct offer *o, struct state *s);
+bool offer_resume(struct instance *i, struct conn *c, const struct record *saved, int (*resolve)(void *arg, int number), void *arg);
 
 /* The connection has ended, and with it the builder. */
 void offer_forget_all(struct conn *c);

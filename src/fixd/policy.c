@@ -10,6 +10,7 @@
 #include "config/config.h"
 #include "fixd/image.h"
 #include "fixd/instance.h"
+#include "fixd/keeper.h"
 #include "fixd/watch.h"
 
 int64_t policy_expires(const struct instance *i)
@@ -22,7 +23,7 @@ int64_t policy_expires(const struct instance *i)
 	if (p->age_from == AGE_FROM_CREATION)
 		return im->created + p->max_age;
 	/* What is held is in use now. */
-	return im->n_leases ? INT64_MAX : im->used + p->max_age;
+	return im->n_uses ? INT64_MAX : im->used + p->max_age;
 }
 
 char *policy_too_old(const struct instance *i)
@@ -48,11 +49,17 @@ enum verdict policy_judge(struct instance *i, int64_t asked, char **cause)
 		*cause = xstrdup("its section in the ini file changed");
 		return VERDICT_STALE;
 	}
+	if (im->kept_by && keeper_has_died(im->kept_by)) {
+		*cause = xstrdup(keeper_has_died(im->kept_by));
+		return VERDICT_STALE;
+	}
 	if (im->created < asked && (*cause = policy_too_old(i)))
 		return VERDICT_STALE;
 	if (i->watch && (*cause = watchset_changed(i->watch)))
 		return p->watch_by == WATCH_BY_CONTENT ? VERDICT_COMPARE_BYTES : VERDICT_STALE;
 	if (p->check && im->checked < asked)
 		return VERDICT_RUN_CHECK;
+	if (i->fixture->reset && im->dirty && im->n_uses == 0 && im->n_pins == 0 && im->n_needed == 0)
+		return VERDICT_RUN_RESET;
 	return VERDICT_FRESH;
 }

@@ -11,6 +11,7 @@ enum verdict {
 	VERDICT_STALE,	       /* *cause says why; to be freed */
 	VERDICT_COMPARE_BYTES, /* inputs look different, their content decides; *cause as above */
 	VERDICT_RUN_CHECK,     /* the check command decides */
+	VERDICT_RUN_RESET,     /* it was used, and must be reset first */
 };
 
 /*

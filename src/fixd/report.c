@@ -14,7 +14,9 @@
 #include "fixd/daemon.h"
 #include "fixd/image.h"
 #include "fixd/instance.h"
+#include "fixd/keeper.h"
 #include "fixd/loop.h"
+#include "fixd/run.h"
 #include "fixd/session.h"
 #include "wire/record.h"
 #include "wire/report.h"
@@ -77,7 +79,11 @@ static void put_image(struct text *out, const struct instance *i, const struct i
 		record_u64(out, REPORT_PIDS, (uint64_t)link_entry(l, struct lease, in_image)->pid);
 	record_end(out, mark);
 	record_time(out, REPORT_BUILD_TIME, im->build_ns);
-	(void)i;
+	if (i->fixture->source == SOURCE_SERVICE && im->kept_by) {
+		record_u64(out, REPORT_SERVICE_PID, (uint64_t)im->kept_by->service_pid);
+		record_u64(out, REPORT_PORT, im->kept_by->port);
+		record_string(out, REPORT_DIR, im->kept_by->dir);
+	}
 }
 
 static void put_nothing(struct text *out, const struct instance *i)
@@ -134,6 +140,7 @@ static void put_instance(struct instance *i, void *arg)
 	record_u64(out, REPORT_PROGRESS, build_progress(i));
 	record_string(out, REPORT_STALE_CAUSE, i->stale_cause);
 	record_string(out, REPORT_ERROR, i->error);
+	record_string(out, REPORT_TEARDOWN_ERROR, i->teardown_error);
 	put_depends(out, f, i->current);
 	record_end(out, mark);
 }
@@ -152,6 +159,7 @@ static void put_daemon(struct daemon *d, struct text *out)
 	record_string(out, REPORT_CONFIG, d->config->file);
 	record_string(out, REPORT_IO, loop_io_name(d->loop));
 	record_string(out, REPORT_IO_REASON, d->io_reason);
+	record_u64(out, REPORT_ADDRESS_BASE, d->config->address_base);
 	record_u64(out, REPORT_MEMORY_BYTES, d->memory_used);
 	record_u64(out, REPORT_MEMORY_MAX, d->config->memory_max);
 	record_u64(out, REPORT_CONNECTIONS, d->n_conns);
@@ -160,7 +168,59 @@ static void put_daemon(struct daemon *d, struct text *out)
 	record_u64(out, REPORT_MISSES, d->misses);
 	record_u64(out, REPORT_FAILURES, d->failures);
 	record_u64(out, REPORT_EVICTIONS, d->evictions);
+	record_u64(out, REPORT_TEARDOWN_FAILURES, d->teardown_failures);
 	record_end(out, mark);
+}
+
+static void put_use(const struct use *u, void *arg)
+{
+	struct text *out = arg;
+	size_t mark = record_begin(out, REPORT_USES, RECORD_OBJECT);
+
+	record_string(out, REPORT_NAME, u->title);
+	record_u64(out, REPORT_GENERATION, u->generation);
+	record_u64(out, REPORT_ATTACHES, u->attaches);
+	record_bool(out, REPORT_BUILT, u->built);
+	record_end(out, mark);
+}
+
+static void put_run(const struct run *r, struct text *out)
+{
+	size_t mark = record_begin(out, REPORT_RUNS, RECORD_OBJECT), list;
+
+	record_string(out, REPORT_ID, r->id);
+	record_time(out, REPORT_BEGAN, r->began_real);
+	if (r->ended_real)
+		record_time(out, REPORT_ENDED, r->ended_real);
+	else
+		record_null(out, REPORT_ENDED);
+	record_u64(out, REPORT_MEMBERS, r->n_joined);
+	list = record_begin(out, REPORT_PIDS, RECORD_LIST);
+	link_for_each(l, &r->members)
+		record_u64(out, REPORT_PIDS, (uint64_t)link_entry(l, struct member, link)->conn->pid);
+	record_end(out, list);
+	list = record_begin(out, REPORT_USES, RECORD_LIST);
+	run_each_use(r, put_use, out);
+	record_end(out, list);
+	record_end(out, mark);
+}
+
+/* What a run uses is the business of the user whose session it is in. */
+static void put_runs(const struct session *s, const struct writing *w)
+{
+	const struct conn *c = w->conn;
+	size_t list = record_begin(w->out, REPORT_RUNS, RECORD_LIST);
+	bool own = c->owner || s->uid == c->uid;
+
+	link_for_each(l, &s->past) {
+		if (own)
+			put_run(link_entry(l, struct run, link), w->out);
+	}
+	link_for_each(l, &s->runs) {
+		if (own)
+			put_run(link_entry(l, struct run, link), w->out);
+	}
+	record_end(w->out, list);
 }
 
 static void put_session(struct session *s, struct writing *w)
@@ -182,6 +242,7 @@ static void put_session(struct session *s, struct writing *w)
 		record_null(w->out, REPORT_MAX_AGE);
 	else
 		record_time(w->out, REPORT_MAX_AGE, max_age);
+	put_runs(s, w);
 	list = record_begin(w->out, REPORT_INSTANCES, RECORD_LIST);
 	session_each(s, put_instance, w);
 	record_end(w->out, list);
@@ -222,6 +283,9 @@ static void put_fixture(const char *file, const struct fixture *f, struct text *
 	record_end(out, list);
 	put_depends(out, f, NULL);
 	record_string(out, REPORT_POLICY, policy);
+	record_string(out, REPORT_PATH, f->path);
+	record_string(out, REPORT_INPUT, f->source == SOURCE_FILE ? f->what : NULL);
+	record_bool(out, REPORT_WARM, f->warm);
 	record_end(out, mark);
 }
 
@@ -237,8 +301,11 @@ static bool names_fixture(const char *pattern, const struct fixture *f)
 void report_list(const struct conn *c, const char *pattern, struct text *out)
 {
 	struct daemon *d = c->daemon;
-	size_t list = record_begin(out, REPORT_FIXTURES, RECORD_LIST);
+	size_t list;
 
+	record_string(out, REPORT_ROOT, d->config->root);
+	record_u64(out, REPORT_ADDRESS_BASE, d->config->address_base);
+	list = record_begin(out, REPORT_FIXTURES, RECORD_LIST);
 	for (size_t i = 0; i < d->config->n_fixtures; i++) {
 		if (names_fixture(pattern, d->config->fixtures[i]))
 			put_fixture(d->config->file, d->config->fixtures[i], out);
@@ -308,7 +375,7 @@ void report_cleanup(const struct conn *conn, char *const *patterns, uint32_t fla
 	for (size_t k = 0; k < c.n; k++) {
 		struct instance *i = c.all[k];
 
-		if (i->current && i->current->n_leases && !(flags & WIRE_CLEANUP_FORCE)) {
+		if (i->current && i->current->n_uses && !(flags & WIRE_CLEANUP_FORCE)) {
 			record_string(&kept, REPORT_KEPT, i->title);
 			continue;
 		}
@@ -337,7 +404,7 @@ static void find(struct instance *i, void *arg)
 {
 	struct finding *f = arg;
 
-	if (i->builds && may_see_instance(f->conn, i) && matches(f->name, i) && (!f->found || !f->found->log))
+	if (i->builds && may_see_instance(f->conn, i) && matches(f->name, i) && (!f->found || !f->found->log.size))
 		f->found = i;
 }
 

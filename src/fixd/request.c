@@ -14,6 +14,7 @@
 #include "fixd/daemon.h"
 #include "fixd/instance.h"
 #include "fixd/report.h"
+#include "fixd/restart.h"
 #include "fixd/watch.h"
 
 /* Unanswered requests of one connection. */
@@ -124,7 +125,7 @@ bool handle_log(struct conn *c, const struct wire_header *h, const void *body, s
 	if (!i)
 		conn_reply_error(c, h, -ENOENT, "nothing called '%s' was ever built", name);
 	else
-		conn_reply_text(c, h, i->log ? i->log : "", i->log ? strlen(i->log) : 0);
+		conn_reply_text(c, h, i->log.data ? i->log.data : "", i->log.size);
 	return true;
 }
 
@@ -164,8 +165,16 @@ bool handle_stop(struct conn *c, const struct wire_header *h, const void *body, 
 {
 	(void)body, (void)size;
 	log_info("stopping: asked by pid %d", (int)c->pid);
+	c->last = true;
 	conn_reply(c, h, NULL, 0);
 	conn_stop_after_reply(c);
+	return true;
+}
+
+bool handle_restart(struct conn *c, const struct wire_header *h, const void *body, size_t size)
+{
+	(void)body, (void)size;
+	restart_ask(c, h);
 	return true;
 }
 

@@ -13,6 +13,16 @@ struct conn;
 /* One message of a client. `c` may be gone afterwards. */
 void request_dispatch(struct conn *c, const void *data, size_t size);
 
+/* Calls `fn` for every attach of the connection that waits. */
+struct instance;
+struct image;
+void attach_each(const struct conn *c, void (*fn)(const struct wire_header *h, uint32_t flags, const struct instance *i,
+						 struct image *const *depends, size_t n_depends, int64_t deadline, void *arg),
+		 void *arg);
+/* One that waited in another process. */
+void attach_resume(struct conn *c, const struct wire_header *h, const struct wire_attach *a, const uint64_t *depends,
+		   struct instance *i);
+
 /* The connection ends: its unanswered requests are forgotten. */
 void attach_forget_all(struct conn *c);
 

@@ -2,6 +2,7 @@
 #include "fixd/run.h"
 
 #include <errno.h>
+#include <search.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
@@ -236,6 +237,92 @@ static struct run *run_find(const struct session *s, const char *id)
 	return NULL;
 }
 
+static int by_serial(const void *a, const void *b)
+{
+	uint64_t m = ((const struct use *)a)->serial, n = ((const struct use *)b)->serial;
+
+	return m < n ? -1 : m > n;
+}
+
+void run_used(struct run *r, const struct image *im, bool built)
+{
+	struct use key = { .serial = im->serial }, **found = tfind(&key, &r->uses, by_serial), *u;
+
+	if (!found && r->n_uses < RUN_USES_MAX) {
+		u = xcalloc(1, sizeof *u);
+		u->serial = im->serial;
+		u->title = xstrdup(im->title);
+		u->generation = im->generation;
+		found = tsearch(u, &r->uses, by_serial);
+		r->n_uses++;
+	}
+	if (!found)
+		return;
+	(*found)->attaches++;
+	(*found)->built |= built;
+}
+
+struct use_walk {
+	void (*fn)(const struct use *u, void *arg);
+	void *arg;
+};
+
+static void walk_use(const void *node, VISIT visit, void *arg)
+{
+	const struct use_walk *w = arg;
+
+	if (visit == postorder || visit == leaf)
+		w->fn(*(struct use *const *)node, w->arg);
+}
+
+void run_each_use(const struct run *r, void (*fn)(const struct use *u, void *arg), void *arg)
+{
+	struct use_walk w = { fn, arg };
+
+	twalk_r(r->uses, walk_use, &w);
+}
+
+struct run *run_free(struct run *r)
+{
+	while (r->uses) {
+		struct use *u = *(struct use **)r->uses;
+
+		tdelete(u, &r->uses, by_serial);
+		free(u->title);
+		free(u);
+	}
+	link_remove(&r->link);
+	free(r->id);
+	free(r);
+	return NULL;
+}
+
+struct run *run_resume(struct session *s, struct run *r)
+{
+	r->session = s;
+	link_init(&r->members);
+	link_init(&r->releases);
+	link_insert(r->ended_real ? &s->past : &s->runs, &r->link);
+	s->n_past += r->ended_real != 0;
+	return r;
+}
+
+void run_resume_use(struct run *r, struct use *u)
+{
+	tsearch(u, &r->uses, by_serial);
+	r->n_uses++;
+}
+
+void run_each_release(const struct run *r, void (*fn)(const struct conn *c, const struct wire_header *h, uint64_t serial,
+					       int64_t deadline, void *arg), void *arg)
+{
+	link_for_each(l, &r->releases) {
+		const struct release *w = link_entry(l, struct release, link);
+
+		fn(w->conn, &w->header, w->image->serial, w->limit.deadline, arg);
+	}
+}
+
 static struct run *run_new(struct session *s, const char *id)
 {
 	struct run *r = xcalloc(1, sizeof *r);
@@ -244,6 +331,7 @@ static struct run *run_new(struct session *s, const char *id)
 	r->id = xstrdup(id);
 	link_init(&r->members);
 	link_init(&r->releases);
+	r->began_real = clock_real();
 	link_insert(&s->runs, &r->link);
 	session_run_begins(s);
 	log_debug("session %s: run %s begins", s->id, id);
@@ -270,6 +358,9 @@ struct member *run_join(struct session *s, const char *id, struct conn *c, bool 
 	m->conn = c;
 	m->observer = observer;
 	link_insert(&r->members, &m->link);
+	r->n_joined += !observer;
+	link_for_each(l, &c->leases)
+		run_used(r, link_entry(l, struct lease, in_conn)->image, false);
 	/* A client in another pid namespace has no number here: then the end of its connection must do. */
 	pidfd = c->pid > 0 ? (int)syscall(SYS_pidfd_open, c->pid, 0) : -1;
 	if (c->pid > 0 && pidfd < 0 && errno == ESRCH)
@@ -293,6 +384,14 @@ void run_forget(struct conn *c)
 	}
 }
 
+void run_end(struct run *r)
+{
+	log_debug("session %s: run %s has ended", r->session->id, r->id);
+	link_remove(&r->link);
+	r->ended_real = clock_real();
+	session_run_ended(r->session, r);
+}
+
 struct member *run_leave(struct member *m)
 {
 	struct run *r;
@@ -308,10 +407,6 @@ struct member *run_leave(struct member *m)
 		run_settle(r);
 		return NULL;
 	}
-	log_debug("session %s: run %s has ended", r->session->id, r->id);
-	link_remove(&r->link);
-	session_run_ended(r->session, r);
-	free(r->id);
-	free(r);
+	run_end(r);
 	return NULL;
 }

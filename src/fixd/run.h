@@ -21,12 +21,30 @@ struct image;
 struct session;
 
 struct run {
-	struct link link; /* session::runs */
+	struct link link; /* session::runs, or session::past when it has ended */
 	struct session *session;
 	char *id;
 	struct link members;
 	struct link releases; /* that wait */
+	int64_t began_real, ended_real; /* 0: it has not ended */
+	size_t n_joined;      /* members that there ever were, without observers */
+	void *uses;	      /* tree of struct use, by serial */
+	size_t n_uses;
 };
+
+/* What its members have attached. */
+struct use {
+	uint64_t serial; /* of the image */
+	char *title;
+	uint32_t generation;
+	uint64_t attaches;
+	bool built; /* one of them waited for the build */
+};
+
+/* So many images are told apart. */
+#define RUN_USES_MAX 4096
+/* So many runs of a session are remembered after their end. */
+#define RUNS_PAST_MAX 20
 
 struct member {
 	struct link link; /* run::members */
@@ -41,6 +59,23 @@ struct member {
 struct member *run_join(struct session *s, const char *id, struct conn *c, bool observer);
 struct member *run_leave(struct member *m);
 size_t run_size(const struct run *r);
+
+/* One that there was in another process, without its members. */
+struct run *run_resume(struct session *s, struct run *r);
+struct use;
+void run_resume_use(struct run *r, struct use *u);
+/* Nobody is a member of it any more. */
+void run_end(struct run *r);
+/* Calls `fn` for every release that waits. */
+void run_each_release(const struct run *r, void (*fn)(const struct conn *c, const struct wire_header *h, uint64_t serial,
+					       int64_t deadline, void *arg), void *arg);
+
+/* An image was attached. */
+void run_used(struct run *r, const struct image *im, bool built);
+/* Calls `fn` for everything that it used. */
+void run_each_use(const struct run *r, void (*fn)(const struct use *u, void *arg), void *arg);
+/* The oldest that has ended is forgotten; returns NULL. */
+struct run *run_free(struct run *r);
 
 /* The member will attach nothing new. */
 void run_closing(struct member *m);

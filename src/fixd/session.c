@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/alloc.h"
 #include "base/clock.h"
@@ -14,6 +15,7 @@
 #include "base/log.h"
 #include "config/config.h"
 #include "fixd/daemon.h"
+#include "fixd/fdstore.h"
 #include "fixd/image.h"
 #include "fixd/instance.h"
 #include "fixd/run.h"
@@ -38,6 +40,7 @@ struct session *session_new(struct daemon *d, const char *root, uid_t uid)
 	s->created_real = clock_real();
 	s->changes = 1;
 	link_init(&s->runs);
+	link_init(&s->past);
 	link_init(&s->images);
 	link_init(&s->orphans);
 	link_insert(&d->sessions, &s->link);
@@ -64,6 +67,8 @@ struct session *session_free(struct session *s)
 	}
 	while (!link_empty(&s->orphans))
 		orphan_free(link_entry(s->orphans.next, struct orphan, link));
+	link_for_each_safe(l, &s->past)
+		run_free(link_entry(l, struct run, link));
 	for (size_t k = 0; k < s->n_fixtures; k++)
 		fixture_free(s->fixtures[k]);
 	free(s->fixtures);
@@ -228,6 +233,20 @@ struct instance *session_find(struct session *s, const struct fixture *f, const 
 	return identify(f, p, &id) == 0 ? find(s, &id) : NULL;
 }
 
+static struct instance *add_instance(struct session *s, const struct fixture *f, const struct place *p, struct identity *id)
+{
+	struct instance *i = instance_new(s, f, p->param, id->scope_key, id->env);
+
+	i->run = f->reuse ? NULL : p->run;
+	i->key = id->key;
+	id->env = NULL;
+	id->key = NULL;
+	tsearch(i, &s->instances, by_key);
+	s->n_instances++;
+	s->user->n_instances++;
+	return i;
+}
+
 int session_instance(struct session *s, const struct fixture *f, const struct place *p, struct instance **out)
 {
 	__attribute__((cleanup(identity_deinit))) struct identity id = { 0 };
@@ -240,15 +259,23 @@ int session_instance(struct session *s, const struct fixture *f, const struct pl
 		return 0;
 	if (s->n_instances >= SESSION_INSTANCES_MAX || user_is_full(s->user))
 		return -ENOSPC;
-	*out = instance_new(s, f, p->param, id.scope_key, id.env);
-	(*out)->run = f->reuse ? NULL : p->run;
-	(*out)->key = id.key;
-	id.env = NULL;
-	id.key = NULL;
-	tsearch(*out, &s->instances, by_key);
-	s->n_instances++;
-	s->user->n_instances++;
+	*out = add_instance(s, f, p, &id);
 	return 0;
+}
+
+struct instance *session_resume_instance(struct session *s, const struct fixture *f, const char *param, const char *scope_key,
+					 char **env, const struct run *run)
+{
+	__attribute__((cleanup(identity_deinit))) struct identity id = { 0 };
+	struct place p = { param, scope_key, env, run };
+
+	id.env = f->reuse || run ? pick_env(f, env) : NULL;
+	list_free(env);
+	if (!id.env)
+		return NULL;
+	id.scope_key = xstrdup(scope_key);
+	id.key = instance_key(f, &p, scope_key, id.env);
+	return find(s, &id) ? NULL : add_instance(s, f, &p, &id);
 }
 
 struct walk {
@@ -280,7 +307,8 @@ static void consider(struct instance *i, void *arg)
 {
 	struct search *s = arg;
 
-	if (!i->current || i->current->refs > 1 || i->state == INSTANCE_CHECKING || (s->user && i->current->user != s->user))
+	/* What must be torn down takes its time: that is no help now. */
+	if (!i->current || i->current->refs > 1 || i->current->kept_by || i->state == INSTANCE_CHECKING || (s->user && i->current->user != s->user))
 		return;
 	if (!s->best || i->current->used < s->best->current->used)
 		s->best = i;
@@ -337,6 +365,24 @@ static void redefine(struct session *s, const struct fixture *(*definition)(cons
 	}
 	/* Only now does nothing lead back into the old definitions. */
 	for (size_t k = 0; k < kept; k++)
+		instance_settle(list.all[k]);
+	free(list.all);
+}
+
+void session_ask_again(struct session *s)
+{
+	struct collection list = { 0 };
+
+	session_each(s, collect, &list);
+	for (size_t k = 0; k < list.n; k++) {
+		struct instance *i = list.all[k];
+
+		if ((i->state != INSTANCE_BUILDING && i->state != INSTANCE_CHECKING) || i->build || i->offer)
+			continue;
+		instance_unpin(i);
+		instance_rest(i);
+	}
+	for (size_t k = 0; k < list.n; k++)
 		instance_settle(list.all[k]);
 	free(list.all);
 }
@@ -430,6 +476,7 @@ int session_define(struct session *s, const char *name, char *const *settings, s
 		text_printf(problems, "%d fixtures are registered already\n", SESSION_FIXTURES_MAX);
 		return -ENOSPC;
 	}
+	fdstore_note(s->daemon);
 	r = config_define(s->daemon->config, s->root, name, settings, &f, problems);
 	if (r < 0)
 		return r;
@@ -483,17 +530,23 @@ void session_add_orphan(struct session *s, struct image *im)
 		log_warn(0, "session %s: too many images wait for their teardown: that of %s is given up", s->id, oldest->title);
 		orphan_free(oldest);
 	}
-	o->session = s;
 	o->title = xstrdup(im->title);
 	o->note_fd = fd_steal(&im->note_fd);
 	o->note_size = im->note_size;
-	o->user = user_ref(im->user);
-	o->bytes = (im->note_size + 4095) / 4096 * 4096;
+	session_resume_orphan(s, o);
+}
+
+void session_resume_orphan(struct session *s, struct orphan *o)
+{
+	o->session = s;
+	o->user = user_ref(s->user);
+	o->bytes = (o->note_size + 4095) / 4096 * 4096;
 	o->user->n_images++;
 	o->user->bytes += o->bytes;
 	o->user->daemon->memory_used += o->bytes;
 	o->user->daemon->n_images++;
 	link_insert(&s->orphans, &o->link);
+	fdstore_note(s->daemon);
 	s->n_orphans++;
 }
 
@@ -543,13 +596,14 @@ static void clear_failure(struct instance *i, void *arg)
 
 void session_run_begins(struct session *s)
 {
+	fdstore_note(s->daemon);
 	s->total_runs++;
 	s->last_run_real = clock_real();
 	/* What failed for one run may be tried again by the next. */
 	session_each(s, clear_failure, NULL);
 }
 
-void session_run_ended(struct session *s, const struct run *r)
+void session_run_ended(struct session *s, struct run *r)
 {
 	struct collection list = { 0 };
 
@@ -559,4 +613,54 @@ void session_run_ended(struct session *s, const struct run *r)
 			remove_instance(s, list.all[k]);
 	}
 	free(list.all);
+	fdstore_note(s->daemon);
+	link_insert(&s->past, &r->link);
+	if (++s->n_past > RUNS_PAST_MAX) {
+		run_free(link_entry(s->past.next, struct run, link));
+		s->n_past--;
+	}
+}
+
+static void note_image(struct instance *i, void *arg)
+{
+	bool *any = arg;
+
+	*any |= i->current != NULL;
+}
+
+/* A branch that was switched away comes back; a directory that was removed does not: both are built anew. */
+static void retire_all(struct session *s)
+{
+	struct collection list = { 0 };
+	bool any = false;
+
+	session_each(s, note_image, &any);
+	if (any)
+		log_info("session %s: %s is gone", s->id, s->root);
+	session_each(s, collect, &list);
+	for (size_t k = 0; k < list.n; k++) {
+		instance_retire(list.all[k], "the root directory of its session is gone");
+		instance_settle(list.all[k]);
+	}
+	free(list.all);
+}
+
+/* An instance that has no image, and is only remembered. */
+#define REMEMBERED (24 * 3600 * NSEC_PER_SEC)
+
+bool session_sweep(struct session *s)
+{
+	struct collection list = { 0 };
+	int64_t now = clock_now(), last_real = s->last_run_real > s->created_real ? s->last_run_real : s->created_real;
+	bool root_gone = access(s->root, F_OK) < 0 && (errno == ENOENT || errno == ENOTDIR);
+
+	if (root_gone)
+		retire_all(s);
+	session_each(s, collect, &list);
+	for (size_t k = 0; k < list.n; k++) {
+		if (instance_idle(list.all[k]) && now - list.all[k]->rested > REMEMBERED)
+			remove_instance(s, list.all[k]);
+	}
+	free(list.all);
+	return !is_idle(s) || (!root_gone && clock_real() - last_real < REMEMBERED);
 }

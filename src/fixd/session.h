@@ -32,6 +32,8 @@ struct session {
 	int64_t last_run_real; /* 0: there was none */
 	uint64_t total_runs;
 	struct link runs;
+	struct link past; /* runs that have ended, oldest first */
+	size_t n_past;
 	struct link images; /* that clients built: image::in_session */
 	struct link orphans; /* oldest first */
 	size_t n_orphans; /* with those that somebody is being told of */
@@ -71,6 +73,8 @@ struct orphan {
 	struct user *user;	   /* a reference */
 };
 
+/* One that there was in another process. */
+void session_resume_orphan(struct session *s, struct orphan *o);
 /* Takes the note of the image. */
 void session_add_orphan(struct session *s, struct image *im);
 /* The newest that matches the name or glob, taken out of the list, or NULL. The caller calls orphan_free(). */
@@ -80,8 +84,8 @@ void session_return_orphan(struct orphan *o);
 struct orphan *orphan_free(struct orphan *o);
 
 void session_run_begins(struct session *s);
-/* What lives no longer than it is retired. */
-void session_run_ended(struct session *s, const struct run *r);
+/* What lives no longer than it is retired; it is remembered for a while. */
+void session_run_ended(struct session *s, struct run *r);
 
 /* Who asks, and for which instance of a fixture. */
 struct place {
@@ -96,6 +100,10 @@ struct place {
  * run, and there is none. -ENOSPC: too many.
  */
 int session_instance(struct session *s, const struct fixture *f, const struct place *p, struct instance **out);
+
+/* One that there was in another process: `env` is taken. NULL: its variables are not those of the definition any more. */
+struct instance *session_resume_instance(struct session *s, const struct fixture *f, const char *param, const char *scope_key,
+					 char **env, const struct run *run);
 
 /* The same, but none is made: NULL. */
 struct instance *session_find(struct session *s, const struct fixture *f, const struct place *p);
@@ -112,7 +120,14 @@ void session_each(struct session *s, void (*fn)(struct instance *i, void *arg), 
  */
 struct instance *session_least_used(struct session *s, const struct user *u);
 
+/* Builds have been given up for nobody's sake: whoever waits for one gets another. */
+void session_ask_again(struct session *s);
 /* New definitions: instances get them, or end. */
 void session_redefine(struct session *s, const struct config *c);
+/*
+ * From time to time: images of a root directory that is gone are retired, and what nobody has asked about for long is forgotten.
+ * False: nobody would miss the session.
+ */
+bool session_sweep(struct session *s);
 /* If there are too many instances: gives up what was used longest ago, and frees what is idle. */
 void session_make_room(struct session *s);

@@ -4,8 +4,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <glob.h>
+#include <limits.h>
 #include <linux/magic.h>
 #include <pwd.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
@@ -16,8 +18,12 @@
 #include "base/alloc.h"
 #include "base/fd.h"
 #include "base/log.h"
+#include "base/text.h"
 #include "fixd/daemon.h"
+#include "fixd/keeper.h"
 #include "image/digest.h"
+
+#define NOTE ".note"
 
 static bool on_tmpfs(const char *path)
 {
@@ -26,15 +32,29 @@ static bool on_tmpfs(const char *path)
 	return path && statfs(path, &fs) == 0 && fs.f_type == TMPFS_MAGIC && access(path, W_OK) == 0;
 }
 
-#define N_CANDIDATES 3
+#define N_CANDIDATES 4
+
+/* Of a unit with RuntimeDirectory=: the first one. */
+static const char *runtime_directory(void)
+{
+	static char first[PATH_MAX];
+	const char *all = secure_getenv("RUNTIME_DIRECTORY");
+
+	if (!all)
+		return NULL;
+	snprintf(first, sizeof first, "%.*s", (int)strcspn(all, ":"), all);
+	return first;
+}
 
 /* Every place where a tmpfs may be. */
 static const char *candidate(size_t k)
 {
 	switch (k) {
 	case 0:
-		return secure_getenv("XDG_RUNTIME_DIR");
+		return runtime_directory();
 	case 1:
+		return secure_getenv("XDG_RUNTIME_DIR");
+	case 2:
 		return "/dev/shm";
 	default:
 		return "/run";
@@ -70,31 +90,115 @@ static int lock_directory(const char *path)
 	return fd_steal(&fd);
 }
 
-static void remove_orphan(const char *path)
-{
-	_cleanup_fd_ int lock = lock_directory(path);
-	int r = lock < 0 ? 0 : tree_remove(path);
+struct leftover {
+	struct daemon *daemon;
+	char *path;
+	int lock;     /* -1: the daemon's own directory now */
+	char **names; /* the newest first */
+	size_t next;  /* whose turn it is, if it is a note */
+};
 
-	if (r < 0)
-		log_warn(r, "cannot remove what a killed daemon left at %s", path);
+static bool is_note(const char *path)
+{
+	size_t n = strlen(path);
+
+	return n > strlen(NOTE) && !strcmp(path + n - strlen(NOTE), NOTE);
+}
+
+static void leftover_free(struct leftover *l)
+{
+	int r = 0;
+
+	for (size_t i = 0; l->names && l->names[i]; i++) {
+		r = tree_remove(l->names[i]);
+		if (r < 0 && r != -ENOENT)
+			log_warn(r, "cannot remove what a killed daemon left at %s", l->names[i]);
+	}
+	if (l->lock >= 0 && rmdir(l->path) < 0)
+		log_warn(-errno, "cannot remove %s", l->path);
+	fd_close(l->lock);
+	list_free(l->names);
+	free(l->path);
+	free(l);
+}
+
+void leftover_continue(struct leftover *l)
+{
+	while (l->names && l->names[l->next]) {
+		const char *name = l->names[l->next++];
+
+		if (is_note(name) && keeper_reap(l->daemon, name, l))
+			return;
+	}
+	leftover_free(l);
+}
+
+/* NAME-SERIAL, NAME-SERIAL.note: what was made later may need what was made earlier. */
+static int by_serial(const void *a, const void *b)
+{
+	const char *const *x = a, *const *y = b;
+	unsigned long long m = strtoull(strrchr(*x, '-') + 1, NULL, 10), n = strtoull(strrchr(*y, '-') + 1, NULL, 10);
+
+	return m < n ? 1 : m > n ? -1 : 0;
+}
+
+/* It is torn down in the background, by its notes; then all of it is removed. */
+static void take_over(struct daemon *d, const char *path, int lock, char *const *used)
+{
+	_cleanup_free_ char *pattern = xasprintf("%s/*", path);
+	struct leftover *l = xcalloc(1, sizeof *l);
+	size_t n = 0;
+	glob_t g;
+
+	l->daemon = d;
+	l->path = xstrdup(path);
+	l->lock = lock;
+	if (glob(pattern, GLOB_NOSORT | GLOB_PERIOD, NULL, &g) == 0) {
+		l->names = xcalloc(g.gl_pathc + 1, sizeof *l->names);
+		for (size_t i = 0; i < g.gl_pathc; i++) {
+			const char *name = strrchr(g.gl_pathv[i], '/') + 1;
+
+			if (strcmp(name, ".") && strcmp(name, "..") && strchr(name, '-') && !(used && list_has(used, g.gl_pathv[i])))
+				l->names[n++] = xstrdup(g.gl_pathv[i]);
+		}
+		globfree(&g);
+	}
+	if (n)
+		qsort(l->names, n, sizeof *l->names, by_serial);
+	leftover_continue(l);
 }
 
 void trees_init(struct daemon *d)
 {
-	d->trees_lock = -1;
 	for (size_t k = 0; k < N_CANDIDATES; k++) {
-		_cleanup_free_ char *pattern = NULL;
+		_cleanup_free_ char *pattern = NULL, *own = directory(d, k);
 		glob_t g;
 
-		if (!on_tmpfs(candidate(k)))
+		if (!own)
 			continue;
 		pattern = xasprintf("%s/fixd-trees-%u-*", candidate(k), (unsigned)geteuid());
 		if (glob(pattern, GLOB_NOSORT, NULL, &g) != 0)
 			continue;
-		for (size_t i = 0; i < g.gl_pathc; i++)
-			remove_orphan(g.gl_pathv[i]);
+		for (size_t i = 0; i < g.gl_pathc; i++) {
+			int lock = lock_directory(g.gl_pathv[i]);
+
+			if (lock >= 0 && !d->trees && !strcmp(g.gl_pathv[i], own)) {
+				d->trees = xstrdup(own);
+				d->trees_lock = lock;
+				lock = -1;
+			} else if (lock < 0) {
+				continue;
+			}
+			take_over(d, g.gl_pathv[i], lock, NULL);
+		}
 		globfree(&g);
 	}
+}
+
+void trees_resume(struct daemon *d, char *const *used)
+{
+	if (d->trees)
+		take_over(d, d->trees, -1, used);
 }
 
 void trees_deinit(struct daemon *d)
@@ -127,35 +231,76 @@ static int make_home(struct daemon *d)
 	}
 	if (!best)
 		return -ENOENT;
-	/* Another daemon that starts may take a directory that is not locked yet for an orphan: then once more. */
+	/*
+	 * Another daemon that starts may take a directory that is not locked yet for an orphan: then once more. One that tears down
+	 * what an earlier daemon has left in it has it for some time: then another name.
+	 */
 	for (int tries = 0; tries < 10; tries++) {
-		if (mkdir(best, 0755) < 0 && errno != EEXIST)
+		_cleanup_free_ char *path = d->trees_lock == -EWOULDBLOCK ? xasprintf("%s-%d", best, tries) : xstrdup(best);
+
+		if (mkdir(path, 0755) < 0 && errno != EEXIST)
 			return -errno;
-		d->trees_lock = lock_directory(best);
-		if (d->trees_lock >= 0 || d->trees_lock != -ENOENT)
+		d->trees_lock = lock_directory(path);
+		if (d->trees_lock >= 0) {
+			d->trees = xstrdup(path);
+			return 0;
+		}
+		if (d->trees_lock != -ENOENT && d->trees_lock != -EWOULDBLOCK)
 			break;
 	}
-	if (d->trees_lock < 0)
-		return d->trees_lock;
-	d->trees = best;
-	best = NULL;
-	return 0;
+	return d->trees_lock;
+}
+
+static int give_to(const char *path, const char *user)
+{
+	struct passwd *pw = user ? getpwnam(user) : NULL;
+
+	return pw && chown(path, pw->pw_uid, pw->pw_gid) < 0 ? -errno : 0;
+}
+
+/* A name that nothing of this daemon, or of one before it, has. */
+static int new_path(struct daemon *d, const char *name, const char *suffix, char **out)
+{
+	int r = d->trees ? 0 : make_home(d);
+
+	if (r == 0)
+		*out = xasprintf("%s/%s-%llu%s", d->trees, name, (unsigned long long)++d->last_serial, suffix);
+	return r;
 }
 
 int trees_make(struct daemon *d, const char *name, const char *user, char **out)
 {
 	_cleanup_free_ char *path = NULL;
-	struct passwd *pw = user ? getpwnam(user) : NULL;
-	int r = d->trees ? 0 : make_home(d);
+	int r = new_path(d, name, "", &path);
 
 	if (r < 0)
 		return r;
-	path = xasprintf("%s/%s-%llu", d->trees, name, (unsigned long long)++d->last_serial);
 	if (mkdir(path, 0700) < 0)
 		return -errno;
-	if (pw && chown(path, pw->pw_uid, pw->pw_gid) < 0) {
-		r = -errno;
+	r = give_to(path, user);
+	if (r < 0) {
 		rmdir(path);
+		return r;
+	}
+	*out = path;
+	path = NULL;
+	return 0;
+}
+
+int trees_note(struct daemon *d, const char *name, const char *user, char **out)
+{
+	_cleanup_free_ char *path = NULL;
+	_cleanup_fd_ int fd = -1;
+	int r = new_path(d, name, NOTE, &path);
+
+	if (r < 0)
+		return r;
+	fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return -errno;
+	r = give_to(path, user);
+	if (r < 0) {
+		unlink(path);
 		return r;
 	}
 	*out = path;

@@ -1,16 +1,26 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Where the trees of directory fixtures live: one directory of this daemon on a tmpfs, locked for as long as the daemon lives,
- * so that the next daemon of this user knows what a killed one left, and removes it.
+ * What the daemon has outside of itself: the trees of directory fixtures, the private directories of services, and the notes of
+ * what must be torn down. One directory of this daemon on a tmpfs, locked for as long as the daemon lives, so that the next daemon
+ * of this user knows what a killed one left, tears it down and removes it.
  */
 #pragma once
 
 struct daemon;
 
-/* Removes what daemons that are gone have left. */
+/* Begins to tear down, and removes, what daemons that are gone have left. */
 void trees_init(struct daemon *d);
+/* Goes on with the directory of another process: what is not in `used` it has not finished. */
+void trees_resume(struct daemon *d, char *const *used);
 /* Removes the directory. */
 void trees_deinit(struct daemon *d);
 
 /* Makes an empty directory for a tree, owned by `user` (or NULL). */
 int trees_make(struct daemon *d, const char *name, const char *user, char **out);
+/* Makes an empty file for a note, owned by `user` (or NULL). */
+int trees_note(struct daemon *d, const char *name, const char *user, char **out);
+
+/* What a daemon that is gone has left in one directory: torn down one after the other, the newest first, and then removed. */
+struct leftover;
+/* The turn of one is over. */
+void leftover_continue(struct leftover *l);

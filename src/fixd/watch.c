@@ -18,6 +18,7 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "fixd/loop.h"
+#include "wire/record.h"
 
 #define MASK_SELF (IN_DELETE_SELF | IN_MOVE_SELF)
 #define MASK_NAMES (IN_CREATE | IN_DELETE | IN_MOVED_FROM | IN_MOVED_TO)
@@ -463,6 +464,84 @@ struct watchset *watchset_new(struct watcher *w, char *const *files, char *const
 	link_insert(&w->sets, &s->link);
 	s->seen = look_at_all(s, true);
 	return s;
+}
+
+enum { SAVED_LOOK = 1, SAVED_PATH, SAVED_EXISTS, SAVED_IS_DIR, SAVED_WRITTEN, SAVED_MTIME, SAVED_SIZE, SAVED_INO, SAVED_DEV };
+
+void watchset_save(const struct watchset *s, struct text *out)
+{
+	for (size_t i = 0; i < s->seen.n; i++) {
+		const struct look *e = &s->seen.all[i];
+		size_t mark = record_begin(out, SAVED_LOOK, RECORD_OBJECT);
+
+		record_string(out, SAVED_PATH, e->path);
+		record_bool(out, SAVED_EXISTS, e->exists);
+		record_bool(out, SAVED_IS_DIR, e->is_dir);
+		record_bool(out, SAVED_WRITTEN, e->written);
+		record_time(out, SAVED_MTIME, e->mtime);
+		record_u64(out, SAVED_SIZE, (uint64_t)e->size);
+		record_u64(out, SAVED_INO, e->ino);
+		record_u64(out, SAVED_DEV, e->dev);
+		record_end(out, mark);
+	}
+}
+
+static struct look restore_look(const struct record *saved)
+{
+	struct record_reader in = record_inside(saved);
+	struct look e = { 0 };
+	struct record r;
+	bool bad = false;
+
+	while (record_next(&in, &r, &bad)) {
+		switch (r.field) {
+		case SAVED_PATH:
+			free(e.path);
+			e.path = record_dup(&r);
+			break;
+		case SAVED_EXISTS:
+			e.exists = r.number;
+			break;
+		case SAVED_IS_DIR:
+			e.is_dir = r.number;
+			break;
+		case SAVED_WRITTEN:
+			e.written = r.number;
+			break;
+		case SAVED_MTIME:
+			e.mtime = (int64_t)r.number;
+			break;
+		case SAVED_SIZE:
+			e.size = (off_t)r.number;
+			break;
+		case SAVED_INO:
+			e.ino = r.number;
+			break;
+		case SAVED_DEV:
+			e.dev = r.number;
+			break;
+		}
+	}
+	if (!e.path)
+		e.path = xstrdup("");
+	return e;
+}
+
+void watchset_restore(struct watchset *s, const struct record *saved)
+{
+	struct record_reader in = record_inside(saved);
+	struct entries now = s->seen;
+	struct record r;
+	bool bad = false;
+
+	s->seen = (struct entries){ 0 };
+	while (record_next(&in, &r, &bad)) {
+		if (r.field == SAVED_LOOK)
+			add_entry(&s->seen, restore_look(&r));
+	}
+	/* What has changed meanwhile, nobody was told of. */
+	s->changed = bad ? xstrdup("what it watches is not known") : compare(s, &now);
+	entries_deinit(&now);
 }
 
 char *watchset_too_large(const struct watchset *s)

@@ -17,6 +17,8 @@
 #include <stddef.h>
 
 struct loop;
+struct record;
+struct text;
 struct watcher;
 struct watchset;
 
@@ -37,6 +39,12 @@ struct watchset *watchset_new(struct watcher *w, char *const *files, char *const
 			      void (*hint)(void *arg), void *arg);
 #define WATCH_NAMES_MAX 100000
 struct watchset *watchset_free(struct watchset *s);
+
+/*
+ * What it has seen, for another process; there the new set of the same names (`files`, `patterns`) compares what it sees with that.
+ */
+void watchset_save(const struct watchset *s, struct text *out);
+void watchset_restore(struct watchset *s, const struct record *saved);
 
 /* NULL, or a sentence (to be freed): it has too many names to look through, and is not to be relied on. */
 char *watchset_too_large(const struct watchset *s);

@@ -18,6 +18,7 @@
 #define PAGE 4096
 
 struct copy {
+	enum manifest_modes modes;
 	int (*grant)(void *arg, uint64_t total);
 	void *arg;
 	uint64_t bytes;
@@ -49,6 +50,21 @@ static int budget(struct copy *c, uint64_t more)
 	return c->grant ? c->grant(c->arg, c->bytes) : 0;
 }
 
+static mode_t mode_of(const struct copy *c, const struct stat *st)
+{
+	if (c->modes == MANIFEST_AS_IS)
+		return st->st_mode & 07777;
+	return S_ISDIR(st->st_mode) ? 0555 : 0444 | (st->st_mode & 0111);
+}
+
+/* The last that happens to a copy. */
+static int finish(const struct copy *c, int fd, const struct stat *st)
+{
+	struct timespec times[2] = { { .tv_nsec = UTIME_OMIT }, st->st_mtim };
+
+	return futimens(fd, times) < 0 || fchmod(fd, mode_of(c, st)) < 0 ? -errno : 0;
+}
+
 /* The bytes of one file, digested on the way while they are in the cache. */
 static int copy_bytes(struct copy *c, int in, int out, struct digest *digest)
 {
@@ -78,8 +94,6 @@ static int copy_file(struct copy *c, int from, int to, const char *name, const s
 {
 	_cleanup_fd_ int in = openat(from, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
 	_cleanup_fd_ int out = in < 0 ? -1 : openat(to, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-	struct timespec times[2] = { { .tv_nsec = UTIME_OMIT }, st->st_mtim };
-	mode_t mode = 0444 | (st->st_mode & 0111);
 	char hex[DIGEST_HEX_SIZE];
 	struct digest digest;
 	int r;
@@ -87,11 +101,11 @@ static int copy_file(struct copy *c, int from, int to, const char *name, const s
 	if (in < 0 || out < 0)
 		return fail(c, path, -errno);
 	r = copy_bytes(c, in, out, &digest);
-	if (r == 0 && (futimens(out, times) < 0 || fchmod(out, mode) < 0))
-		r = -errno;
+	if (r == 0)
+		r = finish(c, out, st);
 	if (r < 0)
 		return fail(c, path, r);
-	text_printf(c->manifest, "f %o %" PRIu64 " %" PRId64 ".%09ld %s ", mode, (uint64_t)lseek(out, 0, SEEK_CUR),
+	text_printf(c->manifest, "f %o %" PRIu64 " %" PRId64 ".%09ld %s ", mode_of(c, st), (uint64_t)lseek(out, 0, SEEK_CUR),
 		    (int64_t)st->st_mtim.tv_sec, st->st_mtim.tv_nsec, digest_format(digest, hex));
 	put_name(c->manifest, path);
 	text_puts(c->manifest, "\n");
@@ -118,7 +132,7 @@ static int copy_link(struct copy *c, int from, int to, const char *name, const c
 
 static int copy_directory(struct copy *c, int from, int to, const char *path);
 
-static int copy_subdirectory(struct copy *c, int from, int to, const char *name, const char *path)
+static int copy_subdirectory(struct copy *c, int from, int to, const char *name, const struct stat *st, const char *path)
 {
 	_cleanup_fd_ int in = openat(from, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC), out = -1;
 	int r;
@@ -133,12 +147,12 @@ static int copy_subdirectory(struct copy *c, int from, int to, const char *name,
 	out = openat(to, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (out < 0)
 		return fail(c, path, -errno);
-	text_puts(c->manifest, "d 555 0 0 - ");
+	text_printf(c->manifest, "d %o 0 0 - ", mode_of(c, st));
 	put_name(c->manifest, path);
 	text_puts(c->manifest, "\n");
 	r = copy_directory(c, in, out, path);
-	if (r == 0 && fchmod(out, 0555) < 0)
-		r = fail(c, path, -errno);
+	if (r == 0 && (r = finish(c, out, st)) < 0)
+		fail(c, path, r);
 	return r;
 }
 
@@ -154,7 +168,7 @@ static int copy_entry(struct copy *c, int from, int to, const char *name, const 
 	case S_IFLNK:
 		return copy_link(c, from, to, name, path);
 	case S_IFDIR:
-		return copy_subdirectory(c, from, to, name, path);
+		return copy_subdirectory(c, from, to, name, &st, path);
 	default:
 		return fail(c, path, -ENOTSUP);
 	}
@@ -211,20 +225,21 @@ static int copy_directory(struct copy *c, int from, int to, const char *path)
 	return r;
 }
 
-int manifest_copy_tree(const char *from, const char *to, int (*grant)(void *arg, uint64_t total), void *arg,
-		       struct text *manifest, uint64_t *bytes, char **where)
+int manifest_copy_tree(const char *from, const char *to, enum manifest_modes modes, int (*grant)(void *arg, uint64_t total),
+		       void *arg, struct text *manifest, uint64_t *bytes, char **where)
 {
-	struct copy c = { .grant = grant, .arg = arg, .manifest = manifest, .where = where };
+	struct copy c = { .modes = modes, .grant = grant, .arg = arg, .manifest = manifest, .where = where };
 	_cleanup_fd_ int in = open(from, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	_cleanup_fd_ int out = in < 0 ? -1 : open(to, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	struct stat st;
 	int r;
 
 	*where = NULL;
-	if (in < 0 || out < 0)
+	if (in < 0 || out < 0 || fstat(in, &st) < 0)
 		return fail(&c, in < 0 ? from : to, -errno);
 	r = copy_directory(&c, in, out, "");
-	if (r == 0 && fchmod(out, 0555) < 0)
-		r = fail(&c, to, -errno);
+	if (r == 0 && (r = finish(&c, out, &st)) < 0)
+		fail(&c, to, r);
 	*bytes = c.bytes;
 	return r;
 }

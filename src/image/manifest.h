@@ -16,10 +16,15 @@
 
 #include "base/text.h"
 
+enum manifest_modes {
+	MANIFEST_READ_ONLY, /* everybody may read, and execute what anybody could; nobody may write */
+	MANIFEST_AS_IS,	    /* what the files and directories have, for a tree that is shown in their place */
+};
+
 /*
- * Copies the tree at `from` into the empty directory `to` (a tmpfs) and writes its manifest. Files keep their modification
- * time and their execute bits and lose their write bits. Asks `grant` for the bytes before they are written.
+ * Copies the tree at `from` into the empty directory `to` (a tmpfs) and writes its manifest. Files and directories keep their
+ * modification time. Asks `grant` for the bytes before they are written.
  * -ENOTSUP: something is neither file, directory nor link. On error *where is the path it happened at (to be freed).
  */
-int manifest_copy_tree(const char *from, const char *to, int (*grant)(void *arg, uint64_t total), void *arg,
+int manifest_copy_tree(const char *from, const char *to, enum manifest_modes modes, int (*grant)(void *arg, uint64_t total), void *arg,
 		       struct text *manifest, uint64_t *bytes, char **where);

@@ -85,6 +85,34 @@ uint64_t region_alloc(struct region *r, uint64_t size)
 	return start;
 }
 
+bool region_claim(struct region *r, uint64_t address, uint64_t size)
+{
+	struct link *before = &r->ranges;
+	struct range *range;
+	uint64_t end = address + align_up(size ? size : 1);
+
+	if (address % REGION_ALIGN || end <= address)
+		return false;
+	link_for_each(l, &r->ranges) {
+		const struct range *other = link_entry(l, struct range, link);
+
+		if (other->start < end && address < other->end)
+			return false;
+		if (other->start >= end) {
+			before = l;
+			break;
+		}
+	}
+	range = xcalloc(1, sizeof *range);
+	range->start = address;
+	range->end = end;
+	link_insert(before, &range->link);
+	/* As if it had been the last one handed out. */
+	if (address >= r->base && end <= r->end && end > r->next)
+		r->next = end;
+	return true;
+}
+
 static struct range *find_range(struct region *r, uint64_t address)
 {
 	link_for_each(l, &r->ranges) {

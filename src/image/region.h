@@ -6,6 +6,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #define REGION_BASE UINT64_C(0x7e8000000000)
@@ -20,6 +21,8 @@ struct region *region_free(struct region *r);
 
 /* The address of a range of at least `size` bytes, or 0 if there is none. */
 uint64_t region_alloc(struct region *r, uint64_t size);
+/* That very range. False: something lies there. */
+bool region_claim(struct region *r, uint64_t address, uint64_t size);
 /* Gives back what lies behind the first `size` bytes of the range at `address`. */
 void region_trim(struct region *r, uint64_t address, uint64_t size);
 void region_release(struct region *r, uint64_t address);

@@ -10,10 +10,12 @@
 
 /* X(id, member): the strings and numbers of a job, in one place for both directions. */
 #define JOB_STRINGS(X)                                                                                                 \
-	X(NAME, name) X(PARAM, param) X(KEY, scope_key) X(SOURCE, source) X(SYMBOL, symbol) X(ROOT, root) X(TREE, tree)
+	X(NAME, name) X(PARAM, param) X(KEY, scope_key) X(SOURCE, source) X(SYMBOL, symbol) X(ROOT, root) X(TREE, tree) \
+	X(DIR, dir) X(READY, ready) X(VALUE, value) X(TEARDOWN, teardown) X(TOKEN, token) X(BYTES, bytes)
 #define JOB_NUMBERS(X)                                                                                                 \
 	X(KIND, kind) X(ADDRESS, address) X(RESERVED, reserved) X(LIMIT, limit) X(HUGE, huge) X(STRAY, stray)          \
-	X(MALLOC, malloc_arena)
+	X(MALLOC, malloc_arena) X(AS_IS, as_is) X(PORT, port) X(READY_BY, ready_by) X(TEARDOWN_MS, teardown_ms)        \
+	X(KEPT, kept) X(HAS_IMAGE, has_image) X(HOLDS, holds) X(GROUP, group) X(BUILT, built)
 #define JOB_LISTS(X) X(ENV, env) X(INPUTS, inputs)
 
 #define FIELD(id, member) FIELD_##id,
@@ -40,6 +42,7 @@ static void put_dependency(struct text *out, const struct job_dependency *d)
 
 	record_string(out, FIELD_NAME, d->name);
 	record_string(out, FIELD_PATH, d->path);
+	record_string(out, FIELD_BYTES, d->bytes);
 	record_u64(out, FIELD_ADDRESS, d->address);
 	record_u64(out, FIELD_SIZE, d->size);
 	record_u64(out, FIELD_OFFSET, d->root);
@@ -93,6 +96,10 @@ static void take_dependency(struct job *j, const struct record *r, bool *bad)
 		case FIELD_PATH:
 			free(d->path);
 			d->path = f.kind == RECORD_STRING ? record_dup(&f) : NULL;
+			break;
+		case FIELD_BYTES:
+			free(d->bytes);
+			d->bytes = f.kind == RECORD_STRING ? record_dup(&f) : NULL;
 			break;
 		case FIELD_ADDRESS:
 			d->address = f.number;
@@ -162,6 +169,7 @@ void job_deinit(struct job *j)
 	for (size_t i = 0; i < j->n_dependencies; i++) {
 		free(j->dependencies[i].name);
 		free(j->dependencies[i].path);
+		free(j->dependencies[i].bytes);
 	}
 	free(j->dependencies);
 	*j = (struct job){ 0 };

@@ -2,10 +2,22 @@
 /*
  * What the daemon and its helper process (fixd-builder) say to each other over a private socket pair:
  *
- *	daemon -> helper	the size of a job (size_t), with a memfd of its records and the images of the dependencies
+ *	daemon -> helper	the size of a job (size_t), with descriptors: a memfd of its records, the images of the
+ *				dependencies, and what `kept`, `has_image` and `holds` of struct job say
  *	helper -> daemon	JOB_GRANT: may the image have this many bytes in all?
  *	daemon -> helper	job_granted
  *	helper -> daemon	JOB_RESULT + a sentence, with the sealed image when it was built
+ *
+ * The helper of a job that is `kept` stays when it has built the image: it keeps what has to be torn down. It is told to do that
+ * by the end of the channel, so that it also happens when the daemon dies:
+ *
+ *	helper -> daemon	JOB_RESULT, besides the image with the end of its hold
+ *	helper -> daemon	JOB_DIED + a sentence: the service has ended by itself
+ *	helper -> daemon	JOB_AWAY: its first process has ended, others go on
+ *	daemon -> helper	shuts the channel down: tear it down
+ *	helper -> daemon	JOB_ENDED + a sentence if that failed
+ *
+ * A hold is a pipe: whoever needs what a helper keeps has its other end open, and that helper tears nothing down before.
  *
  * Plugins run in the helper, so the daemon trusts nothing that comes from it and verifies the image.
  */
@@ -27,15 +39,20 @@ enum job_kind {
 	JOB_COMMAND,
 	JOB_TREE,
 	JOB_PLUGIN,
-	JOB_CHECK,   /* run `source`; success says the outside state still fits */
-	JOB_DIGEST,  /* only the digest of the inputs */
+	JOB_SERVICE,
+	JOB_CHECK,  /* run `source`, a check or reset command */
+	JOB_DIGEST, /* only the digest of the inputs */
+	JOB_REAP,   /* do what a helper that was killed can do no more; its note is the job */
 };
+
+enum job_ready { JOB_READY_LINE, JOB_READY_PORT, JOB_READY_FILE, JOB_READY_COMMAND };
 
 enum job_strays { JOB_STRAYS_ERROR, JOB_STRAYS_WARN, JOB_STRAYS_ALLOW };
 
 struct job_dependency {
 	char *name;
-	char *path; /* of a tree, or NULL */
+	char *path;  /* of a tree, or NULL */
+	char *bytes; /* in a note, as in struct job */
 	uint64_t address, size, root;
 	uint64_t kind; /* enum wire_image_kind */
 	bool direct;   /* named in `depends`, not just reached through one */
@@ -53,6 +70,25 @@ struct job {
 	uint64_t huge;	/* enum huge_pages */
 	uint64_t stray; /* enum job_strays */
 	bool malloc_arena;
+	bool as_is; /* a tree keeps its modes */
+
+	char *dir;	   /* private directory of a service, or NULL */
+	uint64_t port;	   /* for a service */
+	uint64_t ready_by; /* enum job_ready */
+	char *ready;	   /* its file (a template) or command */
+	char *value;	   /* of a service: a template, or NULL */
+	char *teardown;	   /* command, or NULL */
+	uint64_t teardown_ms;
+	bool kept;	/* the helper stays; its note, a writable file, comes behind the dependencies */
+	bool has_image; /* the image that is checked, reset or torn down comes next */
+	uint64_t holds; /* and so many ends of pipes */
+
+	/* In the note: what of the job there is. */
+	char *token;	/* in the environment of all its processes, as JOB_TOKEN */
+	uint64_t group; /* of the processes of a service, or 0 */
+	bool built;	/* the teardown command is to be run */
+	char *bytes;	/* of the image, if they are few and no byte is zero */
+
 	char **env;    /* NAME=value */
 	char **inputs; /* files whose digest is wanted with the result */
 	struct job_dependency *dependencies;
@@ -64,7 +100,11 @@ void job_encode(const struct job *j, struct text *out);
 int job_decode(const void *data, size_t size, struct job *j);
 void job_deinit(struct job *j);
 
-enum job_message { JOB_GRANT = 1, JOB_RESULT = 2 };
+#define JOB_TOKEN "FIXD_KEEPER"
+#define JOB_NOTE_BYTES_MAX (64 << 10)
+#define JOB_NOTE_MAX (16 << 20)
+
+enum job_message { JOB_GRANT = 1, JOB_RESULT = 2, JOB_DIED = 3, JOB_ENDED = 4, JOB_AWAY = 5 };
 
 struct job_grant {
 	uint32_t message;
@@ -76,6 +116,7 @@ struct job_granted {
 	int32_t error;
 };
 
+/* Also of JOB_DIED and JOB_ENDED. */
 struct job_result {
 	uint32_t message;
 	int32_t error; /* 0, or negative errno with a sentence */
@@ -84,7 +125,7 @@ struct job_result {
 	uint64_t tree_bytes;
 	struct digest digest, inputs;
 	uint32_t sentence; /* length of the text that follows */
-	uint32_t reserved;
+	uint32_t service; /* pid of the process whose end is that of the service, or 0 */
 };
 
 #define JOB_SENTENCE_MAX 2048

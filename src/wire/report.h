@@ -61,7 +61,23 @@
 	X(KEPT, "kept")                                                                                                \
 	X(ERRORS, "errors")                                                                                            \
 	X(FREED, "freed_bytes")                                                                                        \
-	X(PROGRESS, "progress_bytes")
+	X(PROGRESS, "progress_bytes")                                                                                  \
+	X(PATH, "path")                                                                                                \
+	X(INPUT, "input")                                                                                              \
+	X(WARM, "warm")                                                                                                \
+	X(ADDRESS_BASE, "address_base")                                                                                \
+	X(TEARDOWN_FAILURES, "teardown_failures")                                                                      \
+	X(TEARDOWN_ERROR, "teardown_error")                                                                            \
+	X(SERVICE_PID, "service_pid")                                                                                  \
+	X(PORT, "port")                                                                                                \
+	X(DIR, "dir")                                                                                                  \
+	X(RUNS, "runs")                                                                                                \
+	X(BEGAN, "began")                                                                                              \
+	X(ENDED, "ended")                                                                                              \
+	X(MEMBERS, "members")                                                                                          \
+	X(USES, "uses")                                                                                                \
+	X(ATTACHES, "attaches")                                                                                        \
+	X(BUILT, "built")
 
 #define REPORT_ENUM(id, name) REPORT_##id,
 enum report_field { REPORT_FIELDS(REPORT_ENUM) REPORT_FIELD_COUNT };

@@ -16,7 +16,7 @@
 #error "the structs below are sent as they lie in memory: a big-endian machine needs conversions"
 #endif
 
-#define WIRE_VERSION 2
+#define WIRE_VERSION 3
 #define WIRE_MESSAGE_MAX 8192
 #define WIRE_FDS_MAX 64	      /* descriptors in one reply */
 #define WIRE_NAME_MAX 255     /* name[param] */
@@ -231,7 +231,8 @@ struct wire_error {
 	X(log, 34, struct wire_query, WIRE_NAME_MAX, 0)                                                                \
 	X(cleanup, 48, struct wire_cleanup, 4096, 0)                                                                   \
 	X(reload, 49, struct wire_query, 0, WIRE_OWNER_ONLY)                                                           \
-	X(stop, 50, struct wire_query, 0, WIRE_OWNER_ONLY)
+	X(stop, 50, struct wire_query, 0, WIRE_OWNER_ONLY)                                                             \
+	X(restart, 51, struct wire_query, 0, WIRE_OWNER_ONLY)
 
 enum wire_request_flags {
 	WIRE_BEFORE_HELLO = 1 << 0, /* and only then */

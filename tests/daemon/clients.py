@@ -35,7 +35,7 @@ def message(kind, body=b"", size=None, id=1, n_fds=0):
     return struct.pack("<HHIQ", kind, n_fds, 16 + len(body) if size is None else size, id) + body
 
 
-HELLO = message(1, struct.pack("<II", 2, 0))
+HELLO = message(1, struct.pack("<II", 3, 0))
 
 
 def attach(name, timeout=1000, flags=0):
@@ -67,8 +67,8 @@ def test_malformed_messages(t):
     good = d.client()
     bad = [
         b"", b"x", HELLO[:-1], HELLO + b"x", b"\0" * 16, b"\xff" * 16, os.urandom(100), b"\0" * 8192, b"\0" * 8193, b"\0" * 100000,
-        message(1, struct.pack("<II", 2, 0), size=1), message(1, struct.pack("<II", 2, 0), size=0xffffffff),
-        message(1, struct.pack("<II", 2, 0), id=0), attach(b"f"), message(9999),
+        message(1, struct.pack("<II", 3, 0), size=1), message(1, struct.pack("<II", 3, 0), size=0xffffffff),
+        message(1, struct.pack("<II", 3, 0), id=0), attach(b"f"), message(9999),
     ]
     for m in bad:
         s = raw(d)
@@ -118,7 +118,7 @@ def test_wrong_version(t):
     s.send(message(1, struct.pack("<II", 99, 0)))
     answer = s.recv(65536)
     kind, _, _, _, error, _ = struct.unpack("<HHIQiI", answer[:24])
-    assert kind == 0xffff and error == -errno.EPROTONOSUPPORT and b"version 2" in answer and b"99" in answer
+    assert kind == 0xffff and error == -errno.EPROTONOSUPPORT and b"version 3" in answer and b"99" in answer
     s.close()
 
 

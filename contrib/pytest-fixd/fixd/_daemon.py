@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import select
 import shutil
 import stat
 import subprocess
+import time
 from typing import List, Optional
 
 from ._lib import Connection, FixdError
@@ -98,6 +100,31 @@ def start(socket: str) -> None:
             os.close(tell)
 
 
+def _is_starting(socket: str) -> bool:
+    """Does a daemon hold the lock of that socket?  It may not listen yet."""
+    try:
+        with open(socket + ".lock", "rb") as f:
+            fcntl.flock(f, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return False
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+
+
+def _connect_to_other(socket: str) -> Connection:
+    """To the daemon that somebody else was faster to start: it is ready soon."""
+    end = time.monotonic() + START_S
+    while True:
+        starting = _is_starting(socket)
+        try:
+            return Connection(socket)
+        except FixdError:
+            if not starting or time.monotonic() > end:
+                raise
+            time.sleep(0.01)
+
+
 def connect(socket: str, may_start: bool) -> Connection:
     """To a daemon that runs, or that is started."""
     home = os.path.dirname(socket)
@@ -115,7 +142,7 @@ def connect(socket: str, may_start: bool) -> Connection:
     except NoDaemon as e:
         problem = e  # perhaps somebody else was faster
     try:
-        return Connection(socket)
+        return _connect_to_other(socket)
     except FixdError as e:
         raise problem or NoDaemon(str(e.strerror or e)) from None
 

@@ -70,7 +70,8 @@ class Project:
         self.env = {k: v for k, v in os.environ.items() if not k.startswith(("FIXD_", "PYTEST_"))}
         self.env.update(PYTHONPATH=PACKAGE, PYTHONDONTWRITEBYTECODE="1", LOG=self.file("log"), FIXD_BIN=BUILD,
                         FIXD_LIBRARY=os.path.join(BUILD, ".libs", "libfixd.so.0"), FIXD_BUILDER=os.path.join(BUILD, "fixd-builder"),
-                        XDG_RUNTIME_DIR=self.home, NO_COLOR="1")
+                        XDG_RUNTIME_DIR=self.home, NO_COLOR="1",
+                        PYTEST_DEBUG_TEMPROOT=self.home)  # others would remove its garbage meanwhile, or say so
         self.env.pop("COLUMNS", None)
 
     def file(self, name):

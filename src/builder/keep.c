@@ -1,0 +1,453 @@
+/* SPDX-License-Identifier: MIT */
+#include "builder/keep.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "base/fd.h"
+#include "base/units.h"
+#include "builder/processes.h"
+#include "builder/work.h"
+#include "image/memfd.h"
+#include "wire/socket.h"
+
+/* Those who need what we keep have their own time for tearing down; longer than this nobody waits for them. */
+#define HOLD_MS (10 * 60 * 1000)
+#define KILL_MS 10000
+
+static int64_t in(int64_t ms)
+{
+	return clock_now() + ms * NSEC_PER_MSEC;
+}
+
+static int left(int64_t deadline)
+{
+	int64_t ns = deadline - clock_now();
+
+	return ns > 0 ? (int)((ns + NSEC_PER_MSEC - 1) / NSEC_PER_MSEC) : 0;
+}
+
+/* Whoever is orphaned among our descendants becomes our child, so nobody gets away. */
+int keep_begin(struct keep *k, struct work *w)
+{
+	sigset_t set;
+
+	k->work = w;
+	k->note = w->note;
+	sigemptyset(&set);
+	sigaddset(&set, SIGCHLD);
+	if (sigprocmask(SIG_BLOCK, &set, NULL) < 0 || (k->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK)) < 0 ||
+	    prctl(PR_SET_CHILD_SUBREAPER, 1) < 0 || pipe2(k->hold, O_CLOEXEC) < 0)
+		return work_fail(w, -errno, "the helper cannot be set up: %s", strerror(errno));
+	/* The end of the channel says the same, and later. */
+	prctl(PR_SET_PDEATHSIG, 0);
+	signal(SIGTERM, SIG_IGN);
+	signal(SIGPIPE, SIG_IGN); /* of a daemon that does not read our log any more */
+	setenv(JOB_TOKEN, w->job.token, 1);
+	return flock(k->note, LOCK_EX) < 0 ? work_fail(w, -errno, "the note cannot be locked: %s", strerror(errno)) : 0;
+}
+
+/* As a string, if it is short and one. */
+static char *bytes_of(int fd)
+{
+	char *data = xcalloc(1, JOB_NOTE_BYTES_MAX + 1);
+	ssize_t n = fd < 0 ? -1 : fd_pread_all(fd, data, JOB_NOTE_BYTES_MAX + 1, 0);
+
+	if (n >= 0 && n <= JOB_NOTE_BYTES_MAX && !memchr(data, 0, (size_t)n)) {
+		data[n] = '\0';
+		return data;
+	}
+	free(data);
+	return NULL;
+}
+
+int keep_note(struct keep *k)
+{
+	struct work *w = k->work;
+	_cleanup_text_ struct text t = { 0 };
+	int r;
+
+	free(w->job.bytes);
+	w->job.bytes = w->job.built ? bytes_of(w->image) : NULL;
+	for (size_t i = 0; i < w->job.n_dependencies; i++) {
+		struct job_dependency *d = &w->job.dependencies[i];
+
+		if (d->direct && !d->path && !d->bytes)
+			d->bytes = bytes_of(w->dep_fds[i]);
+	}
+	job_encode(&w->job, &t);
+	r = lseek(k->note, 0, SEEK_SET) < 0 ? -errno : fd_write_all(k->note, t.data, t.size);
+	if (r == 0 && ftruncate(k->note, (off_t)t.size) < 0)
+		r = -errno;
+	return r < 0 ? work_fail(w, r, "what is to be torn down cannot be noted: %s", strerror(-r)) : 0;
+}
+
+static void reap(struct keep *k)
+{
+	struct signalfd_siginfo info;
+	int status;
+	pid_t pid;
+
+	while (read(k->signals, &info, sizeof info) > 0)
+		;
+	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+		if (pid == k->main) {
+			k->main = 0;
+			k->main_status = status;
+		} else if (pid == k->command) {
+			k->command = 0;
+			k->command_status = status;
+		}
+	}
+}
+
+static void pass_on(struct keep *k)
+{
+	char buf[4096];
+	ssize_t n = read(k->output, buf, sizeof buf);
+
+	if (n <= 0 || fd_write_all(2, buf, (size_t)n) < 0)
+		k->output = fd_close(k->output);
+}
+
+bool keep_has_children(void)
+{
+	siginfo_t si;
+
+	return waitid(P_ALL, 0, &si, WEXITED | WNOHANG | WNOWAIT) == 0;
+}
+
+bool keep_wait(struct keep *k, int fd, int ms)
+{
+	struct pollfd p[] = {
+		{ .fd = k->signals, .events = POLLIN },
+		{ .fd = k->work->channel, .events = POLLIN },
+		{ .fd = k->output, .events = POLLIN },
+		{ .fd = fd, .events = POLLIN },
+	};
+	char nothing;
+
+	if (poll(p, ELEMENTSOF(p), ms) < 0)
+		return errno == EINTR;
+	if (p[0].revents)
+		reap(k);
+	if (p[2].revents)
+		pass_on(k);
+	/* Nothing is said to us any more. */
+	return !p[1].revents || recv(k->work->channel, &nothing, 1, MSG_DONTWAIT) > 0;
+}
+
+/* The same without a channel, which has ended. */
+static void wait_for_children(struct keep *k, int64_t deadline)
+{
+	struct pollfd p[] = { { .fd = k->signals, .events = POLLIN }, { .fd = k->output, .events = POLLIN } };
+
+	if (poll(p, ELEMENTSOF(p), left(deadline)) < 0)
+		return;
+	if (p[0].revents)
+		reap(k);
+	if (p[1].revents)
+		pass_on(k);
+}
+
+static void say(struct keep *k, enum job_message message, int error, const char *sentence)
+{
+	char packet[sizeof(struct job_result) + JOB_SENTENCE_MAX];
+	struct job_result r = { .message = (uint32_t)message, .error = error };
+
+	r.sentence = sentence ? (uint32_t)strnlen(sentence, JOB_SENTENCE_MAX) : 0;
+	memcpy(packet, &r, sizeof r);
+	if (r.sentence)
+		memcpy(packet + sizeof r, sentence, r.sentence);
+	/* If nobody listens it is in the note. */
+	socket_send(k->work->channel, packet, sizeof r + r.sentence, NULL, 0, 0);
+}
+
+/* The daemon reads our log; without one, writing there must not kill anybody. */
+static void mend_log(void)
+{
+	struct pollfd p = { .fd = 2 };
+	int null;
+
+	if (poll(&p, 1, 0) != 1 || !(p.revents & POLLERR) || (null = open("/dev/null", O_WRONLY | O_CLOEXEC)) < 0)
+		return;
+	dup2(null, 1);
+	dup2(null, 2);
+	close(null);
+}
+
+static char *describe_status(int status)
+{
+	if (WIFSIGNALED(status))
+		return xasprintf("was killed by signal %d (%s)", WTERMSIG(status), strsignal(WTERMSIG(status)));
+	return xasprintf("exited with status %d", WEXITSTATUS(status));
+}
+
+/* A process group of its own, which is ended at the time limit. NULL, or what went wrong. */
+static char *run_teardown(struct keep *k)
+{
+	struct work *w = k->work;
+	int64_t deadline = in((int64_t)w->job.teardown_ms);
+	pid_t pid = processes_start(w->job.teardown, -1);
+	_cleanup_free_ char *how = NULL;
+	char limit[32];
+
+	if (pid < 0)
+		return xasprintf("its teardown cannot be started: %s", strerror(-pid));
+	k->command = pid;
+	while (k->command && clock_now() < deadline)
+		wait_for_children(k, deadline);
+	if (k->command) {
+		kill(-pid, SIGKILL);
+		while (k->command)
+			wait_for_children(k, in(KILL_MS));
+		format_duration(limit, sizeof limit, (int64_t)w->job.teardown_ms * NSEC_PER_MSEC);
+		return xasprintf("its teardown was ended after %s", limit);
+	}
+	if (!k->command_status)
+		return NULL;
+	how = describe_status(k->command_status);
+	return xasprintf("its teardown %s", how);
+}
+
+/* First they are asked; then there is no choice. */
+static char *end_processes(struct keep *k)
+{
+	int64_t deadline = in((int64_t)k->work->job.teardown_ms);
+	char limit[32];
+
+	if (!keep_has_children())
+		return NULL;
+	processes_signal_children((pid_t)k->work->job.group, SIGTERM);
+	while (keep_has_children() && clock_now() < deadline)
+		wait_for_children(k, deadline);
+	if (!keep_has_children())
+		return NULL;
+	for (deadline = in(KILL_MS); keep_has_children() && clock_now() < deadline;) {
+		processes_signal_children((pid_t)k->work->job.group, SIGKILL);
+		wait_for_children(k, in(10));
+	}
+	format_duration(limit, sizeof limit, (int64_t)k->work->job.teardown_ms * NSEC_PER_MSEC);
+	return keep_has_children() ? xasprintf("its processes cannot be killed") :
+				     xasprintf("its processes did not end within %s of SIGTERM and were killed", limit);
+}
+
+/* Whoever needs what we keep is torn down before. When the daemon is there it sees to that, and this is over at once. */
+static void wait_for_holders(struct keep *k)
+{
+	struct pollfd p = { .fd = k->hold[0], .events = POLLIN };
+	int64_t deadline = in(HOLD_MS);
+
+	k->hold[1] = fd_close(k->hold[1]);
+	while (k->hold[0] >= 0 && poll(&p, 1, left(deadline)) < 0 && errno == EINTR)
+		;
+}
+
+/* Of a tree the daemon removes the directory: it may lie where we may not. */
+static char *clear_directory(const struct job *j)
+{
+	int r = j->dir ? tree_remove(j->dir) : 0;
+
+	return r < 0 && access(j->dir, F_OK) == 0 && r != -EACCES && r != -EPERM ?
+		       xasprintf("%s cannot be removed: %s", j->dir, strerror(-r)) : NULL;
+}
+
+/* Of two complaints the first explains the second. */
+static void complain(char **first, char *wrong)
+{
+	if (wrong && !*first)
+		*first = wrong;
+	else
+		free(wrong);
+}
+
+static char *tear_down(struct keep *k)
+{
+	char *wrong = NULL;
+
+	mend_log();
+	if (k->work->job.built && k->work->job.teardown)
+		wrong = run_teardown(k);
+	complain(&wrong, end_processes(k));
+	complain(&wrong, clear_directory(&k->work->job));
+	if (ftruncate(k->note, 0) < 0)
+		complain(&wrong, xasprintf("the note cannot be cleared: %s", strerror(errno)));
+	return wrong;
+}
+
+static bool is_over(const struct keep *k)
+{
+	/* One that has gone into the background lives on in its descendants. */
+	return k->work->job.kind == JOB_SERVICE && !k->main && (k->main_status || !keep_has_children());
+}
+
+_Noreturn void keep_on(struct keep *k)
+{
+	_cleanup_free_ char *how = NULL, *died = NULL, *wrong = NULL;
+	bool open = true, watched = k->main != 0;
+
+	k->hold[1] = fd_close(k->hold[1]);
+	while (open && !is_over(k)) {
+		open = keep_wait(k, -1, -1);
+		if (watched && !k->main && !is_over(k)) {
+			say(k, JOB_AWAY, 0, NULL);
+			watched = false;
+		}
+	}
+	if (open) {
+		how = describe_status(k->main_status);
+		died = xasprintf("its service %s", how);
+		say(k, JOB_DIED, 0, died);
+		/* What depends on it is torn down first: then the daemon closes the channel. */
+		while (keep_wait(k, -1, -1))
+			;
+	}
+	wait_for_holders(k);
+	wrong = tear_down(k);
+	say(k, JOB_ENDED, wrong ? -EIO : 0, wrong);
+	_exit(EXIT_SUCCESS);
+}
+
+/* --keep NOTE HOLD [OTHERS' HOLDS...]: descriptors that go on to the new program. */
+_Noreturn void keep_anew(struct keep *k)
+{
+	const struct work *w = k->work;
+	size_t n = 0;
+	char **argv = xcalloc(5 + w->job.holds, sizeof *argv);
+	int fd;
+
+	argv[n++] = xstrdup("fixd-builder");
+	argv[n++] = xstrdup("--keep");
+	for (size_t i = 0; i < 2 + w->job.holds; i++) {
+		fd = i == 0 ? k->note : i == 1 ? k->hold[0] : w->holds[i - 2];
+		fd_set_cloexec(fd, false);
+		argv[n++] = xasprintf("%d", fd);
+	}
+	fd_set_cloexec(w->channel, false);
+	execv("/proc/self/exe", argv);
+	fprintf(stderr, "fixd-builder cannot be started anew: %s\n", strerror(errno));
+	keep_on(k);
+}
+
+static int read_note(int fd, struct job *j)
+{
+	struct stat st;
+	char *data;
+	ssize_t n;
+	int r;
+
+	if (fstat(fd, &st) < 0)
+		return -errno;
+	if (st.st_size == 0 || st.st_size > JOB_NOTE_MAX)
+		return st.st_size ? -EFBIG : -ENODATA;
+	data = xcalloc(1, (size_t)st.st_size);
+	n = fd_pread_all(fd, data, (size_t)st.st_size, 0);
+	r = n < 0 ? (int)n : job_decode(data, (size_t)n, j);
+	free(data);
+	return r;
+}
+
+_Noreturn void keep_resume(char **argv)
+{
+	struct work w = { .channel = JOB_CHANNEL_FD, .image = -1 };
+	struct keep k = { .output = -1, .hold = { -1, -1 } };
+	int fds[2] = { -1, -1 };
+	uint64_t fd;
+
+	for (size_t i = 0; argv[2 + i]; i++) {
+		if (parse_u64(argv[2 + i], 10, INT32_MAX, &fd) < 0 || fd_set_cloexec((int)fd, true) < 0)
+			_exit(2);
+		if (i < ELEMENTSOF(fds))
+			fds[i] = (int)fd;
+	}
+	fd_set_cloexec(w.channel, true);
+	prctl(PR_SET_NAME, "fixd-builder");
+	w.note = fds[0];
+	if (read_note(w.note, &w.job) < 0 || keep_begin(&k, &w) < 0)
+		_exit(2);
+	close(k.hold[0]);
+	k.hold[0] = fds[1];
+	keep_on(&k);
+}
+
+void keep_abandon(struct keep *k)
+{
+	_cleanup_free_ char *wrong = NULL;
+
+	k->work->job.built = false;
+	wrong = tear_down(k);
+	if (wrong)
+		fprintf(stderr, "%s\n", wrong);
+}
+
+/* Their environment says whose they are, and which process group is theirs. */
+static char *end_leftovers(const struct job *j)
+{
+	static const int signals[] = { SIGTERM, SIGKILL };
+
+	for (size_t i = 0; i < ELEMENTSOF(signals); i++) {
+		int64_t deadline = in(i == 0 ? (int64_t)j->teardown_ms : KILL_MS);
+
+		for (size_t n = 1; n && clock_now() < deadline;)
+			n = processes_signal_marked(j->token, (pid_t)j->group, signals[i], left(deadline));
+	}
+	return processes_signal_marked(j->token, (pid_t)j->group, 0, 0) ? xasprintf("its processes cannot be killed") : NULL;
+}
+
+/* The dependencies as far as they were noted. */
+static void export_noted(struct work *w)
+{
+	w->dep_fds = xcalloc(w->job.n_dependencies, sizeof *w->dep_fds);
+	for (size_t i = 0; i < w->job.n_dependencies; i++) {
+		const struct job_dependency *d = &w->job.dependencies[i];
+
+		w->dep_fds[i] = d->bytes ? memfd_from_bytes("fixd:note", d->bytes, strlen(d->bytes)) : -1;
+		if (d->direct && (d->path || w->dep_fds[i] >= 0))
+			work_export(d->name, "FIXD_DEP_", d->path, w->dep_fds[i]);
+	}
+	w->image = w->job.bytes ? memfd_from_bytes("fixd:note", w->job.bytes, strlen(w->job.bytes)) : -1;
+	if (w->job.tree || w->image >= 0)
+		work_export("", "FIXD_VALUE", w->job.tree, w->image);
+}
+
+int keep_reap(struct work *w)
+{
+	struct keep k = { .output = -1, .hold = { -1, -1 }, .main = 0 };
+	_cleanup_free_ char *wrong = NULL;
+	int r;
+
+	/* Its helper may still be at it. */
+	if (flock(w->note, LOCK_EX) < 0)
+		return work_fail(w, -errno, "the note cannot be locked: %s", strerror(errno));
+	job_deinit(&w->job);
+	r = read_note(w->note, &w->job);
+	if (r == -ENODATA)
+		return 0;
+	if (r < 0)
+		return work_fail(w, r, "the note cannot be read: %s", strerror(-r));
+	r = keep_begin(&k, w);
+	if (r < 0)
+		return r;
+	work_set_environment(&w->job);
+	export_noted(w);
+	if (w->job.built && w->job.teardown)
+		wrong = chdir(w->job.root) < 0 ? xasprintf("%s cannot be entered: %s", w->job.root, strerror(errno)) : run_teardown(&k);
+	complain(&wrong, end_leftovers(&w->job));
+	complain(&wrong, clear_directory(&w->job));
+	if (ftruncate(k.note, 0) < 0)
+		complain(&wrong, xasprintf("the note cannot be cleared: %s", strerror(errno)));
+	return wrong ? work_fail(w, -EIO, "%s", wrong) : 0;
+}

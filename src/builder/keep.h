@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Keeping: what a helper does after it has built something that must be torn down. It holds the processes of a service, hears of
+ * their end, and tears down when its channel ends, whoever ended that.
+ *
+ * Promises: the teardown command of what was published runs once, within its time; no process of a service is left, also none
+ * that has gone into the background; the private directory is empty, and the note says so. If the helper is killed, the note
+ * tells another one what is left to do.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <sys/types.h>
+
+struct work;
+
+struct keep {
+	struct work *work;
+	int signals;	 /* tells of children */
+	int note;
+	int hold[2];	 /* a pipe: the reading end is ours, the other one is for those who need what we keep */
+	pid_t main;	 /* of the service, which is its process group, too; 0: there is none, or it has ended */
+	int main_status; /* as waitpid() has it */
+	pid_t command;	 /* that is run beside it; 0: it has ended */
+	int command_status;
+	int output;	 /* of the service, to be passed on to the log; -1: nothing */
+};
+
+/* Before anything is started that would have to be torn down. 0 or what work_fail() returned. */
+int keep_begin(struct keep *k, struct work *w);
+/* Writes down what there is. 0 or what work_fail() returned. */
+int keep_note(struct keep *k);
+
+/*
+ * Waits at most `ms` (-1: for ever) until something happens: a child ends (and is reaped), `fd` (or -1) is readable, the channel
+ * ends. False: it has ended.
+ */
+bool keep_wait(struct keep *k, int fd, int ms);
+bool keep_has_children(void);
+
+/* What was published is kept until the channel ends, and torn down. */
+_Noreturn void keep_on(struct keep *k);
+/* The same in a process that has nothing of the builder's: for all but services. `argv` of main() there: keep_resume(). */
+_Noreturn void keep_anew(struct keep *k);
+_Noreturn void keep_resume(char **argv);
+
+/* Nothing was published: ends what was started. */
+void keep_abandon(struct keep *k);
+
+/* Does what a helper that was killed could not. 0 or what work_fail() returned. */
+int keep_reap(struct work *w);

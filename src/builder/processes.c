@@ -1,0 +1,258 @@
+/* SPDX-License-Identifier: MIT */
+#include "builder/processes.h"
+
+#include <ctype.h>
+#include <dirent.h>
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/fd.h"
+#include "base/text.h"
+#include "wire/job.h"
+
+#define ENVIRON_MAX ((size_t)4 << 20)
+
+pid_t processes_start(const char *command, int out)
+{
+	pid_t parent = getpid(), pid = fork();
+	sigset_t none;
+
+	if (pid < 0)
+		return -errno;
+	if (pid > 0) {
+		/* Both do it: the group is there whoever comes first. */
+		setpgid(pid, pid);
+		return pid;
+	}
+	setpgid(0, 0);
+	signal(SIGTERM, SIG_DFL);
+	signal(SIGPIPE, SIG_DFL);
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || getppid() != parent || dup2(out < 0 ? 2 : out, 1) < 0)
+		_exit(127);
+	execl("/bin/sh", "sh", "-c", command, NULL);
+	_exit(127);
+}
+
+/* The second field may have anything in it; what counts comes behind it: state, parent, group. */
+static int read_stat(pid_t pid, pid_t *parent, pid_t *group)
+{
+	_cleanup_free_ char *path = xasprintf("/proc/%d/stat", (int)pid), *stat = NULL;
+	const char *behind;
+	char state;
+	size_t n;
+
+	if (file_read_all(path, 4096, &stat, &n) < 0 || !(behind = strrchr(stat, ')')))
+		return -ESRCH;
+	/* One that has ended only waits for its parent. */
+	return sscanf(behind, ") %c %d %d", &state, parent, group) == 3 && !strchr("ZX", state) ? 0 : -ESRCH;
+}
+
+static bool is_marked(pid_t pid, const char *mark)
+{
+	_cleanup_free_ char *path = xasprintf("/proc/%d/environ", (int)pid), *environ_ = NULL;
+	size_t n, length = strlen(mark);
+
+	if (file_read_all(path, ENVIRON_MAX, &environ_, &n) < 0)
+		return false;
+	for (const char *p = environ_; p < environ_ + n; p += strlen(p) + 1) {
+		if (!strncmp(p, mark, length) && !p[length])
+			return true;
+	}
+	return false;
+}
+
+static bool each_process(bool (*fn)(pid_t pid, void *arg), void *arg)
+{
+	DIR *dir = opendir("/proc");
+	struct dirent *e;
+	bool any = false;
+
+	while (dir && (e = readdir(dir))) {
+		if (isdigit((unsigned char)*e->d_name))
+			any |= fn((pid_t)atol(e->d_name), arg);
+	}
+	if (dir)
+		closedir(dir);
+	return any;
+}
+
+struct child_signal {
+	pid_t group; /* that has got it */
+	int signal;
+};
+
+static bool signal_child(pid_t pid, void *arg)
+{
+	const struct child_signal *c = arg;
+	pid_t parent, group;
+
+	return read_stat(pid, &parent, &group) == 0 && parent == getpid() && (c->group <= 0 || group != c->group) &&
+	       kill(pid, c->signal) == 0;
+}
+
+static bool is_child_in_group(pid_t pid, void *arg)
+{
+	pid_t parent, group;
+
+	return read_stat(pid, &parent, &group) == 0 && parent == getpid() && group == *(pid_t *)arg;
+}
+
+void processes_signal_children(pid_t group, int signal)
+{
+	struct child_signal c = { group, signal };
+
+	/* When nobody of ours is in it any more, its number may be that of another one. */
+	if (group > 0 && each_process(is_child_in_group, &group))
+		kill(-group, signal);
+	else
+		c.group = 0;
+	each_process(signal_child, &c);
+}
+
+struct search {
+	char *mark;
+	pid_t group; /* that is known to be theirs, or 0 */
+	pid_t wanted;
+	int signal;
+	size_t n;
+	int pidfd; /* of one of them */
+};
+
+static bool find_group(pid_t pid, void *arg)
+{
+	struct search *s = arg;
+	pid_t parent, group;
+
+	if (read_stat(pid, &parent, &group) < 0 || group != s->wanted || !is_marked(pid, s->mark))
+		return false;
+	s->group = group;
+	return true;
+}
+
+static bool signal_marked(pid_t pid, void *arg)
+{
+	struct search *s = arg;
+	pid_t parent, group;
+
+	if (pid == getpid() || read_stat(pid, &parent, &group) < 0 ||
+	    !((s->group && group == s->group) || is_marked(pid, s->mark)))
+		return false;
+	if (s->signal)
+		kill(pid, s->signal);
+	if (s->pidfd < 0)
+		s->pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+	s->n++;
+	return true;
+}
+
+size_t processes_signal_marked(const char *token, pid_t group, int signal, int wait_ms)
+{
+	struct search s = { .mark = xasprintf(JOB_TOKEN "=%s", token), .wanted = group, .signal = signal, .pidfd = -1 };
+	struct pollfd p = { .events = POLLIN };
+
+	if (group > 0)
+		each_process(find_group, &s);
+	each_process(signal_marked, &s);
+	p.fd = s.pidfd;
+	if (s.pidfd >= 0 && wait_ms > 0)
+		poll(&p, 1, wait_ms);
+	fd_close(s.pidfd);
+	free(s.mark);
+	return s.n;
+}
+
+/* In clock ticks since the machine's start. */
+static unsigned long long started_at(pid_t pid)
+{
+	_cleanup_free_ char *path = xasprintf("/proc/%d/stat", (int)pid), *stat = NULL;
+	unsigned long long ticks = 0;
+	const char *p;
+	size_t n;
+
+	if (file_read_all(path, 4096, &stat, &n) < 0 || !(p = strrchr(stat, ')')))
+		return 0;
+	/* The 22nd field; behind the second one. */
+	for (int field = 2; p && field < 22; field++)
+		p = strchr(p + 1, ' ');
+	return p && sscanf(p, "%llu", &ticks) == 1 ? ticks : 0;
+}
+
+#define LISTENS 0x0a /* TCP_LISTEN */
+
+/* The inode of a socket that listens there, or 0. */
+static unsigned long find_listener(const char *table, unsigned port)
+{
+	FILE *f = fopen(table, "re");
+	unsigned long inode = 0;
+	char line[512];
+
+	while (f && !inode && fgets(line, sizeof line, f)) {
+		unsigned local, state;
+		unsigned long found;
+
+		if (sscanf(line, " %*d: %*[0-9A-Fa-f]:%x %*[0-9A-Fa-f]:%*x %x %*s %*s %*s %*u %*u %lu", &local, &state, &found) == 3 &&
+		    local == port && state == LISTENS)
+			inode = found;
+	}
+	if (f)
+		fclose(f);
+	return inode;
+}
+
+struct owner {
+	char *link; /* of its descriptors, as /proc shows the one that is searched */
+	pid_t pid;
+};
+
+static bool has_descriptor(pid_t pid, void *arg)
+{
+	struct owner *o = arg;
+	_cleanup_free_ char *path = xasprintf("/proc/%d/fd", (int)pid);
+	DIR *dir = opendir(path);
+	struct dirent *e;
+	bool found = false;
+
+	while (dir && !found && (e = readdir(dir))) {
+		char target[64];
+		ssize_t n = readlinkat(dirfd(dir), e->d_name, target, sizeof target - 1);
+
+		if (n <= 0)
+			continue;
+		target[n] = '\0';
+		found = !strcmp(target, o->link);
+	}
+	if (dir)
+		closedir(dir);
+	if (found)
+		o->pid = pid;
+	return found;
+}
+
+pid_t processes_older_listener(unsigned port, pid_t newcomer)
+{
+	static const char *const tables[] = { "/proc/net/tcp", "/proc/net/tcp6" };
+
+	for (size_t i = 0; i < ELEMENTSOF(tables); i++) {
+		unsigned long inode = find_listener(tables[i], port);
+		struct owner o = { 0 };
+
+		if (!inode)
+			continue;
+		o.link = xasprintf("socket:[%lu]", inode);
+		each_process(has_descriptor, &o);
+		free(o.link);
+		if (o.pid && started_at(o.pid) < started_at(newcomer))
+			return o.pid;
+	}
+	return 0;
+}

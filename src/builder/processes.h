@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: MIT */
+/* Process groups, descendants, and finding processes by what their environment says. */
+#pragma once
+
+#include <stddef.h>
+#include <sys/types.h>
+
+/*
+ * Starts a shell command in a process group of its own, with the signals of a fresh process and its standard output at `out`
+ * (-1: with its standard error). It is killed when this process is. Its pid, or -errno.
+ */
+pid_t processes_start(const char *command, int out);
+
+/* To the process group (0: none), and to every child of this process. */
+void processes_signal_children(pid_t group, int signal);
+
+/*
+ * To every process whose environment has JOB_TOKEN=`token`, and to those of the process group if it is one of theirs (0: none).
+ * Then waits at most `wait_ms` for one of them to end. Returns how many there were.
+ */
+size_t processes_signal_marked(const char *token, pid_t group, int signal, int wait_ms);
+
+/* Which process listens on the TCP port and was there before `newcomer`? 0: none that can be found. */
+pid_t processes_older_listener(unsigned port, pid_t newcomer);

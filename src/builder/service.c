@@ -1,0 +1,251 @@
+/* SPDX-License-Identifier: MIT */
+/* The source that is a process: its value, the bytes of the image, is where it is to be found. */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/fd.h"
+#include "base/template.h"
+#include "builder/keep.h"
+#include "builder/processes.h"
+#include "builder/work.h"
+
+#define LINE_SIZE_MAX 65536
+#define FILE_SIZE_MAX (1 << 20)
+/* Between two looks at a port or file: short at first. */
+#define LOOK_MS_MIN 2
+#define LOOK_MS_MAX 100
+
+static const char *from_environment(const char *name, void *arg)
+{
+	(void)arg;
+	return getenv(name);
+}
+
+static char *expand(struct work *w, const char *template)
+{
+	_cleanup_free_ char *wrong = NULL;
+	char *text = template_expand(template, from_environment, NULL, &wrong);
+
+	if (!text)
+		work_fail(w, -EINVAL, "'%s': %s", template, wrong);
+	return text;
+}
+
+static int put(struct work *w, const char *bytes, size_t size)
+{
+	int r = 0;
+	char *p = space_extend(&w->space, size, &r);
+
+	if (!p)
+		return work_fail_space(w, r);
+	if (size)
+		memcpy(p, bytes, size);
+	w->digest = digest_bytes(p, size);
+	return 0;
+}
+
+/* What `value` says, or else what it has shown itself (NULL: nothing). */
+static int put_value(struct work *w, const char *shown, size_t size)
+{
+	_cleanup_free_ char *value = NULL;
+
+	if (w->job.value)
+		value = expand(w, w->job.value);
+	else if (!shown)
+		value = xasprintf("127.0.0.1:%llu", (unsigned long long)w->job.port);
+	if (w->job.value && !value)
+		return w->error;
+	return value ? put(w, value, strlen(value)) : put(w, shown, size);
+}
+
+static int ended_early(struct keep *k)
+{
+	struct work *w = k->work;
+	int status = k->main_status;
+
+	if (WIFSIGNALED(status))
+		return work_fail(w, -EIO, "the service was killed by signal %d (%s) before it was ready", WTERMSIG(status),
+				 strsignal(WTERMSIG(status)));
+	return work_fail(w, -EIO, "the service exited with status %d before it was ready", WEXITSTATUS(status));
+}
+
+/* Has it failed? One that has gone into the background is alive in its descendants. */
+static bool is_gone(const struct keep *k)
+{
+	return !k->main && (k->main_status || !keep_has_children());
+}
+
+static int orphaned(struct keep *k)
+{
+	return work_fail(k->work, -ECANCELED, "it is not wanted any more");
+}
+
+static int wait_for_line(struct keep *k)
+{
+	struct work *w = k->work;
+	struct text line = { 0 };
+	int r = -EAGAIN;
+
+	while (r == -EAGAIN) {
+		/* Its output is ours until the line is complete. */
+		int from = k->output;
+		ssize_t n = -1;
+		bool open;
+		char c;
+
+		k->output = -1;
+		open = keep_wait(k, from, -1);
+		k->output = from;
+		if (!open)
+			r = orphaned(k);
+		/* A line may come in pieces, and other lines after it are for the log. */
+		while (r == -EAGAIN && (n = from < 0 ? -1 : read(from, &c, 1)) == 1) {
+			if (c == '\n')
+				r = put_value(w, line.data ? line.data : "", line.size);
+			else if (line.size == LINE_SIZE_MAX)
+				r = work_fail(w, -EMSGSIZE, "the first line of the service is longer than %d bytes", LINE_SIZE_MAX);
+			else
+				text_add(&line, &c, 1);
+		}
+		if (n == 0)
+			k->output = fd_close(from);
+		if (r == -EAGAIN && is_gone(k))
+			r = ended_early(k);
+	}
+	text_deinit(&line);
+	if (r == 0 && k->output >= 0)
+		r = fd_set_nonblock(k->output, false);
+	return r;
+}
+
+static bool answers(const struct sockaddr *address, socklen_t size, int family)
+{
+	_cleanup_fd_ int fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	struct pollfd p = { .fd = fd, .events = POLLOUT };
+	int err = 0;
+	socklen_t n = sizeof err;
+
+	if (fd < 0 || (connect(fd, address, size) < 0 && errno != EINPROGRESS) || poll(&p, 1, LOOK_MS_MAX) != 1)
+		return false;
+	return getsockopt(fd, SOL_SOCKET, SO_ERROR, &err, &n) == 0 && err == 0;
+}
+
+static int port_is_ready(struct keep *k)
+{
+	uint16_t port = htons((uint16_t)k->work->job.port);
+	struct sockaddr_in v4 = { .sin_family = AF_INET, .sin_port = port, .sin_addr = { htonl(INADDR_LOOPBACK) } };
+	struct sockaddr_in6 v6 = { .sin6_family = AF_INET6, .sin6_port = port, .sin6_addr = IN6ADDR_LOOPBACK_INIT };
+	pid_t older;
+
+	if (!answers((struct sockaddr *)&v4, sizeof v4, AF_INET) && !answers((struct sockaddr *)&v6, sizeof v6, AF_INET6))
+		return -EAGAIN;
+	/* Who was there before it is not the service. */
+	older = k->main ? processes_older_listener((unsigned)k->work->job.port, k->main) : 0;
+	if (older)
+		return work_fail(k->work, -EADDRINUSE, "port %llu, which it should listen on, is that of process %d",
+				 (unsigned long long)k->work->job.port, (int)older);
+	return put_value(k->work, NULL, 0);
+}
+
+/* Its content, without the last newline, is the value; an empty one only says that it is there. */
+static int file_is_ready(struct keep *k)
+{
+	_cleanup_free_ char *path = expand(k->work, k->work->job.ready), *data = NULL;
+	struct stat st;
+	size_t n;
+	int r;
+
+	if (!path)
+		return k->work->error;
+	if (stat(path, &st) == 0 && !S_ISREG(st.st_mode))
+		return work_fail(k->work, -EINVAL, "%s is no file, which 'ready' must name", path);
+	r = file_read_all(path, FILE_SIZE_MAX, &data, &n);
+	if (r == -ENOENT || r == -ENOTDIR)
+		return -EAGAIN;
+	if (r < 0)
+		return work_fail(k->work, r, "%s cannot be read: %s", path, strerror(-r));
+	if (n && data[n - 1] == '\n')
+		n--;
+	return put_value(k->work, n ? data : NULL, n);
+}
+
+/* Runs beside the service, which may end meanwhile. */
+static int command_is_ready(struct keep *k)
+{
+	pid_t pid = processes_start(k->work->job.ready, -1);
+
+	if (pid < 0)
+		return work_fail(k->work, pid, "the command of 'ready' cannot be started: %s", strerror(-pid));
+	for (k->command = pid; k->command;) {
+		bool open = keep_wait(k, -1, -1);
+
+		if (open && (k->main || !k->main_status))
+			continue;
+		kill(-pid, SIGKILL);
+		return open ? ended_early(k) : orphaned(k);
+	}
+	return k->command_status ? -EAGAIN : put_value(k->work, NULL, 0);
+}
+
+static int look_again(struct keep *k, int (*is_ready)(struct keep *k))
+{
+	int r, ms = LOOK_MS_MIN;
+
+	while ((r = is_ready(k)) == -EAGAIN) {
+		if (is_gone(k))
+			return ended_early(k);
+		if (!keep_wait(k, -1, ms))
+			return orphaned(k);
+		ms = ms * 2 < LOOK_MS_MAX ? ms * 2 : LOOK_MS_MAX;
+	}
+	/* Somebody else may answer there. */
+	return r == 0 && is_gone(k) ? ended_early(k) : r;
+}
+
+static int start(struct keep *k)
+{
+	struct work *w = k->work;
+	_cleanup_fd_ int out = -1;
+	int pipes[2];
+
+	if (w->job.ready_by == JOB_READY_LINE) {
+		if (pipe2(pipes, O_CLOEXEC) < 0)
+			return work_fail(w, -errno, "no pipe: %s", strerror(errno));
+		k->output = pipes[0];
+		out = pipes[1];
+		fd_set_nonblock(k->output, true);
+	}
+	k->main = processes_start(w->job.source, out);
+	if (k->main < 0)
+		return work_fail(w, k->main, "the service cannot be started: %s", strerror(-k->main));
+	w->job.group = (uint64_t)k->main;
+	return keep_note(k);
+}
+
+int source_service(struct work *w)
+{
+	static int (*const ready[])(struct keep *k) = {
+		[JOB_READY_PORT] = port_is_ready,
+		[JOB_READY_FILE] = file_is_ready,
+		[JOB_READY_COMMAND] = command_is_ready,
+	};
+	struct keep *k = w->keep;
+	int r = start(k);
+
+	if (r < 0)
+		return r;
+	r = w->job.ready_by == JOB_READY_LINE ? wait_for_line(k) : look_again(k, ready[w->job.ready_by]);
+	w->service = k->main;
+	return r;
+}

@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: MIT */
+#include "config/service.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/template.h"
+#include "base/text.h"
+#include "config/config.h"
+#include "wire/job.h"
+
+static const struct {
+	const char *word;
+	enum job_ready by;
+} ways[] = {
+	{ "line", JOB_READY_LINE },
+	{ "port", JOB_READY_PORT },
+	{ "file:", JOB_READY_FILE },
+	{ "command:", JOB_READY_COMMAND },
+};
+
+static char *take_apart(struct fixture *f)
+{
+	for (size_t i = 0; i < ELEMENTSOF(ways); i++) {
+		size_t n = strlen(ways[i].word);
+		bool has_more = ways[i].word[n - 1] == ':';
+
+		if (strncmp(f->ready, ways[i].word, n) != 0 || has_more == !f->ready[n])
+			continue;
+		f->ready_by = ways[i].by;
+		f->ready_what = has_more ? xstrdup(f->ready + n) : NULL;
+		return NULL;
+	}
+	return xasprintf("ready = %s: allowed are line, port, file:PATH and command:COMMAND", f->ready);
+}
+
+/* What it will be is not known yet. */
+static const char *known(const char *name, void *arg)
+{
+	static const char *const names[] = { "FIXD_PORT", "FIXD_DIR", "FIXD_FIXTURE", "FIXD_PARAM", "FIXD_SCOPE_KEY" };
+	const struct fixture *f = arg;
+
+	for (size_t i = 0; i < ELEMENTSOF(names); i++) {
+		if (!strcmp(name, names[i]))
+			return "";
+	}
+	return f->env && list_has(f->env, name) ? "" : NULL;
+}
+
+static char *check_template(const char *key, const char *template, struct fixture *f)
+{
+	_cleanup_free_ char *wrong = NULL, *trial = template_expand(template, known, f, &wrong);
+
+	if (trial)
+		return NULL;
+	return xasprintf("%s = %s: %s; allowed are ${FIXD_PORT}, ${FIXD_DIR}, ${FIXD_FIXTURE}, ${FIXD_PARAM}, ${FIXD_SCOPE_KEY} "
+			 "and what is named in env",
+			 key, template, wrong);
+}
+
+char *service_complete(struct fixture *f)
+{
+	char *wrong = NULL;
+
+	if (f->source != SOURCE_SERVICE)
+		return f->ready || f->value ? xstrdup("ready and value are for services") : NULL;
+	if (f->ready)
+		wrong = take_apart(f);
+	if (!wrong && f->ready_by == JOB_READY_FILE)
+		wrong = check_template("ready", f->ready, f);
+	if (!wrong && f->value)
+		wrong = check_template("value", f->value, f);
+	return wrong;
+}

@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: MIT */
+#include "fixctl/warming.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/units.h"
+#include "client/connection.h"
+#include "fixctl/fixctl.h"
+#include "fixd.h"
+
+#define REDRAW_MS 200
+/* Requests on their way at once; the daemon bounds them, too. */
+#define WINDOW 64
+
+struct target {
+	const char *name;
+	uint64_t id;
+	int64_t started;
+	bool done;
+};
+
+struct state {
+	const struct warming *w;
+	struct target *all;
+	size_t sent, done;
+	bool progress; /* `out` is a terminal */
+	int code;
+};
+
+static int send_target(struct state *s, struct target *t)
+{
+	char body[WIRE_MESSAGE_MAX];
+	ssize_t size = connection_attach_body(s->w->f, body, t->name, NULL, WIRE_ATTACH_WARM, s->w->timeout_ms, NULL, 0);
+
+	if (size < 0)
+		return (int)size;
+	t->started = clock_now();
+	return connection_send(s->w->f, WIRE_TYPE_attach, body, (size_t)size, &t->id);
+}
+
+static struct target *find_target(struct state *s, uint64_t id)
+{
+	for (size_t i = 0; i < s->sent; i++) {
+		if (s->all[i].id == id)
+			return &s->all[i];
+	}
+	return NULL;
+}
+
+static void clear_line(const struct state *s)
+{
+	if (s->progress)
+		fputs("\r\033[K", s->w->out);
+}
+
+static void report(struct state *s, struct target *t, int r, const struct reply *reply)
+{
+	char took[32];
+	struct wire_attached head = { 0 };
+
+	t->done = true;
+	s->done++;
+	clear_line(s);
+	if (r < 0) {
+		if (s->w->lines)
+			fprintf(s->w->out, "%s: %sfailed%s\n", t->name, RED, PLAIN);
+		fflush(s->w->out);
+		r = ctl_failed(s->w->f, r);
+		s->code = s->code ? s->code : r;
+		return;
+	}
+	if (reply->size >= sizeof head)
+		memcpy(&head, reply->body, sizeof head);
+	if (!s->w->lines)
+		; /* who asked for these goes on by himself */
+	else if (head.flags & WIRE_ATTACHED_BUILT)
+		fprintf(s->w->out, "%s: %sready%s after %s\n", t->name, GREEN, PLAIN,
+			format_duration(took, sizeof took, clock_now() - t->started));
+	else
+		fprintf(s->w->out, "%s: %sready%s\n", t->name, GREEN, PLAIN);
+	fflush(s->w->out);
+}
+
+/* One line that is drawn again: how many, and what is being waited for. */
+static void draw(struct state *s)
+{
+	const struct target *oldest = NULL;
+	char since[32];
+
+	for (size_t i = 0; i < s->sent && !oldest; i++) {
+		if (!s->all[i].done)
+			oldest = &s->all[i];
+	}
+	if (!s->progress || !oldest)
+		return;
+	fprintf(s->w->out, "\r\033[K%zu of %zu, building %s, %s", s->done, s->w->n, oldest->name,
+	       format_duration(since, sizeof since, clock_now() - oldest->started));
+	fflush(s->w->out);
+}
+
+/* The daemon answers every request in time, if only that it took too long. */
+static bool overdue(const struct state *s)
+{
+	for (size_t i = 0; i < s->sent; i++) {
+		if (!s->all[i].done)
+			return clock_now() - s->all[i].started > (s->w->timeout_ms + INT64_C(5000)) * NSEC_PER_MSEC;
+	}
+	return false;
+}
+
+/* Takes one answer, or redraws. 0, or -errno when the daemon is lost. */
+static int take_answer(struct state *s)
+{
+	struct reply reply = { .wanted = 0 };
+	struct target *t;
+	uint64_t id = 0;
+	/* The daemon answers in time by itself; a terminal is redrawn meanwhile. */
+	int r = connection_receive(s->w->f, s->progress ? REDRAW_MS : s->w->timeout_ms + 5000, &id, &reply);
+
+	if (id == 0 && r == -ETIMEDOUT && s->progress && !overdue(s)) {
+		draw(s);
+		return 0;
+	}
+	if (id == 0)
+		return r;
+	t = find_target(s, id);
+	if (t && r == -ENOKEY && connection_learn_env(s->w->f, t->name))
+		return send_target(s, t);
+	if (t)
+		report(s, t, r, &reply);
+	if (r == 0)
+		reply_close(&reply);
+	return 0;
+}
+
+int warming_run(const struct warming *w)
+{
+	struct state s = { .w = w, .all = xcalloc(w->n, sizeof *s.all), .progress = isatty(fileno(w->out)) };
+	int r = 0;
+
+	for (size_t i = 0; i < w->n; i++)
+		s.all[i].name = w->names[i];
+	while (r == 0 && s.done < w->n) {
+		while (r == 0 && s.sent < w->n && s.sent - s.done < WINDOW)
+			r = send_target(&s, &s.all[s.sent++]);
+		if (r == 0)
+			r = take_answer(&s);
+	}
+	clear_line(&s);
+	fflush(w->out);
+	free(s.all);
+	return r < 0 ? ctl_failed(w->f, r) : s.code;
+}

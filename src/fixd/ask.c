@@ -1,0 +1,376 @@
+/* SPDX-License-Identifier: MIT */
+/* Who asks for an instance, and when he is answered: what of it has to be built or looked at before, in which order. */
+#include "fixd/instance.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "config/config.h"
+#include "fixd/build.h"
+#include "fixd/daemon.h"
+#include "fixd/image.h"
+#include "fixd/policy.h"
+#include "fixd/session.h"
+#include "fixd/watch.h"
+
+/* The dependency `k`, made when it is not there yet: it takes its part of our scope key and of our environment. */
+static struct instance *dependency(struct instance *i, size_t k, int *err)
+{
+	const struct depend *d = &i->fixture->depends[k];
+	struct instance *dep = NULL;
+
+	*err = session_instance(i->session, d->fixture, &(struct place){ d->param, i->scope_key, i->env, i->run }, &dep);
+	return dep;
+}
+
+static enum outcome ensure(struct instance *i, int64_t asked);
+
+/* All dependencies, each pinned once it is ready. */
+static enum outcome ensure_dependencies(struct instance *i, int64_t asked)
+{
+	size_t n = i->fixture->n_depends;
+	enum outcome all = OUTCOME_READY;
+
+	if (n && !i->pins)
+		i->pins = xcalloc(n, sizeof *i->pins);
+	for (size_t k = 0; k < n; k++) {
+		int err;
+		struct instance *dep = dependency(i, k, &err);
+		enum outcome one = dep ? ensure(dep, asked) : OUTCOME_FAILED;
+
+		instance_set_pin(i, k, NULL);
+		if (one == OUTCOME_FAILED) {
+			instance_set_error(i, xasprintf("it depends on '%s': %s", i->fixture->depends[k].name,
+					       dep ? dep->error : strerror(-err)));
+			instance_unpin(i);
+			return OUTCOME_FAILED;
+		}
+		if (one == OUTCOME_READY)
+			instance_set_pin(i, k, dep->current);
+		else
+			all = OUTCOME_PENDING;
+	}
+	return all;
+}
+
+static const char *other_dependency(const struct instance *i)
+{
+	for (size_t k = 0; k < i->fixture->n_depends; k++) {
+		if (!image_built_with(i->current, k, i->pins[k]))
+			return i->fixture->depends[k].name;
+	}
+	return NULL;
+}
+
+/* What a client built is for those who would build it from the same images. */
+static const char *other_for_client(const struct instance *i, const struct waiter *w)
+{
+	const struct image *im = i->current;
+
+	if (!w->can_build)
+		return NULL;
+	for (size_t k = 0; k < w->n_depends && k < im->n_depends; k++) {
+		if (!digest_equal(im->saw[k], image_identity(w->depends[k])))
+			return w->depends[k]->title;
+	}
+	return w->n_depends == im->n_depends ? NULL : "another one than before";
+}
+
+/* `w`: of what clients build, who asks. */
+static enum outcome judge_current(struct instance *i, int64_t asked, const struct waiter *w)
+{
+	_cleanup_free_ char *cause = NULL;
+	const char *dep = NULL;
+	enum verdict v = policy_judge(i, asked, &cause);
+
+	if (v != VERDICT_STALE) {
+		if (w)
+			dep = other_for_client(i, w);
+		else if (i->current->n_depends != i->fixture->n_depends)
+			dep = "";
+		else
+			dep = other_dependency(i);
+	}
+	if (dep) {
+		free(cause);
+		cause = xasprintf("its dependency '%s' was rebuilt and differs", dep);
+		v = VERDICT_STALE;
+	}
+	switch (v) {
+	case VERDICT_FRESH:
+		i->state = INSTANCE_READY;
+		instance_set_error(i, NULL);
+		return OUTCOME_READY;
+	case VERDICT_STALE:
+		instance_retire(i, cause);
+		return OUTCOME_FAILED;
+	default:
+		i->state = INSTANCE_CHECKING;
+		build_check(i, v, cause);
+		return OUTCOME_PENDING;
+	}
+}
+
+static bool may_retry(struct instance *i, int64_t asked)
+{
+	const struct policy *p = &i->fixture->policy;
+	_cleanup_free_ char *changed = NULL;
+
+	if (i->failed_at >= asked)
+		return false; /* that was the answer */
+	changed = i->watch ? watchset_changed(i->watch) : NULL;
+	if (changed)
+		log_debug("%s: trying again: %s", i->title, changed);
+	return changed || !digest_equal(i->failed_section, i->fixture->section) ||
+	       (p->retry_after != DURATION_NONE && clock_now() - i->failed_at >= p->retry_after);
+}
+
+/* Another dependency may cure what failed with the old one. */
+static bool other_dependencies_than_failed(const struct instance *i)
+{
+	for (size_t k = 0; i->failed_with && k < i->fixture->n_depends; k++) {
+		if (i->pins[k]->serial != i->failed_with[k])
+			return true;
+	}
+	return false;
+}
+
+static enum outcome ensure_visited(struct instance *i, int64_t asked)
+{
+	enum outcome deps = ensure_dependencies(i, asked);
+
+	if (deps == OUTCOME_FAILED) {
+		if (i->state == INSTANCE_WAITING)
+			instance_rest(i);
+		return OUTCOME_FAILED;
+	}
+	if (deps == OUTCOME_PENDING) {
+		i->state = INSTANCE_WAITING;
+		return OUTCOME_PENDING;
+	}
+	if (i->current) {
+		enum outcome now = judge_current(i, asked, NULL);
+
+		if (now != OUTCOME_FAILED) {
+			instance_unpin(i);
+			return now;
+		}
+	}
+	if (i->failed && !may_retry(i, asked) && (i->failed_at >= asked || !other_dependencies_than_failed(i))) {
+		instance_unpin(i);
+		instance_rest(i);
+		instance_set_error(i, xstrdup(i->failed_error)); /* not what a dependency said meanwhile */
+		return OUTCOME_FAILED;
+	}
+	/* What is still torn down, or must be the only one, comes first. */
+	if (i->last && (image_is_ending(i->last) || i->fixture->exclusive)) {
+		i->state = INSTANCE_WAITING;
+		return OUTCOME_PENDING;
+	}
+	i->state = INSTANCE_BUILDING;
+	build_queue(i);
+	return OUTCOME_PENDING;
+}
+
+/* Counts the requests that are looked into, so that within one of them nobody is asked twice. */
+static uint64_t pass;
+static unsigned depth;
+
+static enum outcome ensure(struct instance *i, int64_t asked)
+{
+	enum outcome outcome;
+
+	if (i->state == INSTANCE_BUILDING || i->state == INSTANCE_CHECKING)
+		return OUTCOME_PENDING;
+	if (depth == 0)
+		pass++;
+	else if (i->seen_in_pass == pass)
+		return i->seen_outcome;
+	depth++;
+	i->visiting++;
+	outcome = ensure_visited(i, asked);
+	i->visiting--;
+	depth--;
+	i->seen_in_pass = pass;
+	i->seen_outcome = outcome;
+	return outcome;
+}
+
+static enum outcome offer_to_a_waiter(struct instance *i, struct waiter *w)
+{
+	char *wrong;
+
+	for (struct link *l = &w->link; !w->can_build && (l = l->next) != &i->waiters;) {
+		struct waiter *other = link_entry(l, struct waiter, link);
+
+		if (other->can_build)
+			w = other;
+	}
+	if (!w->can_build) {
+		instance_rest(i);
+		instance_set_error(i, xstrdup("it is built by the clients that use it, and none of them asks for it now"));
+		return OUTCOME_FAILED;
+	}
+	link_remove(&w->link);
+	i->state = INSTANCE_BUILDING;
+	wrong = w->offer(w);
+	if (!wrong)
+		return OUTCOME_PENDING;
+	/* It waits in front again, to be answered. */
+	link_insert(i->waiters.next, &w->link);
+	instance_rest(i);
+	instance_set_error(i, wrong);
+	return OUTCOME_FAILED;
+}
+
+/* Of what clients build: the dependencies are what the asker says. */
+static enum outcome ensure_client(struct instance *i, struct waiter *w)
+{
+	enum outcome now;
+
+	if (i->state == INSTANCE_BUILDING || i->state == INSTANCE_CHECKING)
+		return OUTCOME_PENDING;
+	if (i->current && (now = judge_current(i, w->asked, w)) != OUTCOME_FAILED)
+		return now;
+	if (i->failed && !may_retry(i, w->asked)) {
+		instance_rest(i);
+		instance_set_error(i, xstrdup(i->failed_error));
+		return OUTCOME_FAILED;
+	}
+	return offer_to_a_waiter(i, w);
+}
+
+static void note_waiting(struct instance *i)
+{
+	link_for_each(l, &i->waiters)
+		link_entry(l, struct waiter, link)->built = true;
+}
+
+/* Does he have to wait until another one lets go of it? */
+static bool is_taken(const struct instance *i, const struct waiter *w)
+{
+	return i->fixture->exclusive && w->holds && i->current && i->current->n_leases;
+}
+
+static struct waiter *next_waiter(const struct instance *i)
+{
+	link_for_each(l, &i->waiters) {
+		struct waiter *w = link_entry(l, struct waiter, link);
+
+		if (!is_taken(i, w))
+			return w;
+	}
+	return NULL;
+}
+
+/* Answers who can be answered, each by what holds for the time at which it asked. */
+static void advance(struct instance *i)
+{
+	struct waiter *w;
+
+	while ((w = next_waiter(i))) {
+		bool by_client = i->fixture->source == SOURCE_CLIENT;
+		enum outcome outcome = by_client ? ensure_client(i, w) : ensure(i, w->asked);
+
+		if (outcome == OUTCOME_PENDING) {
+			note_waiting(i);
+			return;
+		}
+		waiter_answer(w, outcome);
+	}
+	if (i->eager_from && ensure(i, i->eager_from) == OUTCOME_PENDING)
+		return;
+	i->eager_from = 0;
+	/* Everybody who waited for its dependencies has left. */
+	if (i->state == INSTANCE_WAITING) {
+		instance_unpin(i);
+		instance_rest(i);
+	}
+}
+
+void instance_wake(struct instance *i)
+{
+	if (link_empty(&i->waiters) && i->state != INSTANCE_WAITING)
+		return;
+	timer_start(i->session->daemon->loop, &i->waking, clock_now());
+}
+
+void instance_want(struct instance *i, struct waiter *w)
+{
+	w->instance = i;
+	link_insert(&i->waiters, &w->link);
+	advance(i);
+}
+
+void instance_forget(struct waiter *w)
+{
+	link_remove(&w->link);
+}
+
+void instance_warm(struct instance *i)
+{
+	if (!i->eager_from)
+		i->eager_from = clock_now();
+	advance(i);
+}
+
+struct dependents {
+	uint64_t mark;
+	struct instance **all;
+	size_t n;
+};
+
+/* Those who wait, directly or through others, for an instance with the mark. */
+static void collect_dependents(struct instance *i, void *arg)
+{
+	struct dependents *list = arg;
+
+	for (size_t k = 0; i->state == INSTANCE_WAITING && i->mark != list->mark && k < i->fixture->n_depends; k++) {
+		const struct depend *d = &i->fixture->depends[k];
+		const struct instance *dep = instance_dependency(i, d);
+
+		if (!dep || dep->mark != list->mark)
+			continue;
+		i->mark = list->mark;
+		list->all = xrealloc(list->all, (list->n + 1) * sizeof *list->all);
+		list->all[list->n++] = i;
+	}
+}
+
+static bool is_asked(const struct instance *i)
+{
+	return !link_empty(&i->waiters) || i->eager_from;
+}
+
+void instance_settle(struct instance *i)
+{
+	static uint64_t last_mark;
+	struct dependents list = { .mark = ++last_mark };
+	size_t before;
+
+	advance(i);
+	/* Its end will be settled, too. */
+	if (i->state == INSTANCE_WAITING || i->state == INSTANCE_BUILDING || i->state == INSTANCE_CHECKING)
+		return;
+	i->mark = list.mark;
+	do {
+		before = list.n;
+		session_each(i->session, collect_dependents, &list);
+	} while (list.n > before);
+	/* Who was only wanted by others is wanted again by them, if they still want it. */
+	for (size_t k = 0; k < list.n; k++) {
+		if (!is_asked(list.all[k])) {
+			instance_unpin(list.all[k]);
+			instance_rest(list.all[k]);
+		}
+	}
+	for (size_t k = 0; k < list.n; k++) {
+		if (is_asked(list.all[k]))
+			advance(list.all[k]);
+	}
+	free(list.all);
+}
+

@@ -1,0 +1,329 @@
+/* SPDX-License-Identifier: MIT */
+#include "fixd/fdstore.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "base/fd.h"
+#include "base/log.h"
+#include "base/text.h"
+#include "base/units.h"
+#include "fixd/conn.h"
+#include "fixd/daemon.h"
+#include "fixd/loop.h"
+#include "fixd/notify.h"
+#include "fixd/state.h"
+#include "image/digest.h"
+#include "image/memfd.h"
+
+#define FIRST_FD 3 /* SD_LISTEN_FDS_START */
+#define STATE_NAME "fixd-state"
+#define PREFIX "fixd-fd-" /* and the number it had in the daemon that stored it */
+#define STATE_SIZE_MAX (UINT64_C(1) << 30)
+#define QUIESCE (2 * NSEC_PER_SEC)
+
+/* At the start of the state's file: where the valid one lies. Written last, and in one piece. */
+struct head {
+	uint64_t offset, size;
+	struct digest digest;
+};
+
+#define DATA_START 4096
+
+/* What the manager has of ours. */
+struct stored {
+	int fd;
+	dev_t dev;
+	ino_t ino;
+};
+
+struct fdstore {
+	struct daemon *daemon;
+	struct timer timer;
+	int file;
+	struct head head;
+	struct stored *all;
+	size_t n;
+};
+
+struct passed {
+	char *name;
+	int fd; /* -1: taken */
+};
+
+static struct passed *passed;
+static size_t n_passed;
+
+static bool is_wanted(void)
+{
+	const char *max = getenv("FDSTORE");
+	uint64_t n;
+
+	return max && parse_u64(max, 10, INT32_MAX, &n) == 0 && n > 0 && getenv("NOTIFY_SOCKET");
+}
+
+/* sd_listen_fds_with_names(3) */
+static void look_at_passed(void)
+{
+	const char *pid = getenv("LISTEN_PID"), *count = getenv("LISTEN_FDS"), *names = getenv("LISTEN_FDNAMES");
+	uint64_t n, v;
+
+	if (passed || !pid || !count || parse_u64(pid, 10, INT32_MAX, &v) < 0 || (pid_t)v != getpid() ||
+	    parse_u64(count, 10, 65536, &n) < 0)
+		return;
+	passed = xcalloc(n, sizeof *passed);
+	for (n_passed = 0; n_passed < n; n_passed++) {
+		size_t length = names ? strcspn(names, ":") : 0;
+
+		passed[n_passed].fd = FIRST_FD + (int)n_passed;
+		passed[n_passed].name = names ? xstrndup(names, length) : xstrdup("unknown");
+		fd_set_cloexec(passed[n_passed].fd, true);
+		if (names)
+			names += length + (names[length] == ':');
+	}
+	unsetenv("LISTEN_PID");
+	unsetenv("LISTEN_FDS");
+	unsetenv("LISTEN_FDNAMES");
+}
+
+static int take(struct passed *p)
+{
+	int fd = p->fd;
+
+	p->fd = -1;
+	return fd;
+}
+
+int fdstore_take(const char *name)
+{
+	look_at_passed();
+	for (size_t i = 0; i < n_passed; i++) {
+		if (passed[i].fd >= 0 && !strcmp(passed[i].name, name))
+			return take(&passed[i]);
+	}
+	return -1;
+}
+
+int fdstore_take_foreign(void)
+{
+	look_at_passed();
+	for (size_t i = 0; i < n_passed; i++) {
+		if (passed[i].fd >= 0 && strncmp(passed[i].name, PREFIX, strlen(PREFIX)) && strcmp(passed[i].name, STATE_NAME))
+			return take(&passed[i]);
+	}
+	return -1;
+}
+
+static int resolve(void *arg, int number)
+{
+	_cleanup_free_ char *name = xasprintf(PREFIX "%d", number);
+
+	(void)arg;
+	return fdstore_take(name);
+}
+
+/* What nobody has asked for is of no use to anybody. */
+static void forget_the_rest(void)
+{
+	for (size_t i = 0; i < n_passed; i++) {
+		if (strncmp(passed[i].name, PREFIX, strlen(PREFIX)) == 0) {
+			notify_send("FDSTOREREMOVE=1\nFDNAME=%s", passed[i].name);
+			passed[i].fd = fd_close(passed[i].fd);
+		}
+	}
+}
+
+static int read_state(int fd, char **out, size_t *size)
+{
+	struct head h;
+	struct stat st;
+
+	if (fstat(fd, &st) < 0 || fd_pread_all(fd, &h, sizeof h, 0) != (ssize_t)sizeof h)
+		return -EBADMSG;
+	if (h.size > STATE_SIZE_MAX || h.offset < DATA_START || h.offset > (uint64_t)st.st_size || h.size > (uint64_t)st.st_size - h.offset)
+		return -EBADMSG;
+	*out = xcalloc(1, h.size + 1);
+	*size = h.size;
+	if (fd_pread_all(fd, *out, h.size, (off_t)h.offset) != (ssize_t)h.size || !digest_equal(digest_bytes(*out, h.size), h.digest))
+		return -EBADMSG;
+	return 0;
+}
+
+int fdstore_resume(struct daemon *d)
+{
+	_cleanup_fd_ int fd = fdstore_take(STATE_NAME);
+	_cleanup_free_ char *records = NULL;
+	size_t size = 0;
+	int r;
+
+	if (fd < 0)
+		return 0;
+	r = read_state(fd, &records, &size);
+	if (r == 0)
+		r = state_load(d, records, size, resolve, NULL);
+	if (r < 0)
+		log_error(r, "what the service manager has kept is of no use: starting afresh");
+	notify_send("FDSTOREREMOVE=1\nFDNAME=" STATE_NAME);
+	forget_the_rest();
+	/* Locks go with the last copy. */
+	if (r < 0)
+		notify_barrier();
+	return r;
+}
+
+static int write_state(struct fdstore *s, const struct text *records)
+{
+	struct head h = { .size = records->size, .digest = digest_bytes(records->data, records->size) };
+	ssize_t n;
+
+	/* Not over the one that is valid until the head is written. */
+	h.offset = s->head.offset >= DATA_START + h.size ? DATA_START : s->head.offset + s->head.size;
+	if (h.offset < DATA_START)
+		h.offset = DATA_START;
+	for (size_t done = 0; done < h.size; done += (size_t)n) {
+		n = pwrite(s->file, records->data + done, h.size - done, (off_t)(h.offset + done));
+		if (n <= 0)
+			return n < 0 ? -errno : -EIO;
+	}
+	if (pwrite(s->file, &h, sizeof h, 0) != (ssize_t)sizeof h)
+		return -errno;
+	s->head = h;
+	return 0;
+}
+
+static struct stored identity(int fd)
+{
+	struct stored s = { .fd = fd };
+	struct stat st;
+
+	if (fstat(fd, &st) == 0) {
+		s.dev = st.st_dev;
+		s.ino = st.st_ino;
+	}
+	return s;
+}
+
+static bool has(const struct stored *all, size_t n, const struct stored *one)
+{
+	for (size_t i = 0; i < n; i++) {
+		if (all[i].fd == one->fd && all[i].dev == one->dev && all[i].ino == one->ino)
+			return true;
+	}
+	return false;
+}
+
+static bool has_number(const struct stored *all, size_t n, int fd)
+{
+	for (size_t i = 0; i < n; i++) {
+		if (all[i].fd == fd)
+			return true;
+	}
+	return false;
+}
+
+/* Of what is gone: those whose number is another file's now, or the others. */
+static void remove_gone(const struct fdstore *s, const struct stored *now, size_t n, bool taken_again)
+{
+	for (size_t i = 0; i < s->n; i++) {
+		if (!has(now, n, &s->all[i]) && has_number(now, n, s->all[i].fd) == taken_again)
+			notify_send("FDSTOREREMOVE=1\nFDNAME=" PREFIX "%d", s->all[i].fd);
+	}
+}
+
+/* What a state names is there before it, and goes after it. */
+static int save(struct fdstore *s, bool clients)
+{
+	struct stored *now;
+	struct state state;
+	size_t n;
+	int r;
+
+	state_save(s->daemon, clients ? STATE_FOR_FAREWELL : STATE_FOR_STORE, &state);
+	n = state.n_fds;
+	now = xcalloc(n, sizeof *now);
+	for (size_t i = 0; i < n; i++)
+		now[i] = identity(state.fds[i]);
+	remove_gone(s, now, n, true);
+	for (size_t i = 0; i < n; i++) {
+		if (!has(s->all, s->n, &now[i]))
+			notify_send_fd(now[i].fd, "FDSTORE=1\nFDPOLL=0\nFDNAME=" PREFIX "%d", now[i].fd);
+	}
+	r = write_state(s, &state.records);
+	remove_gone(s, now, n, false);
+	free(s->all);
+	s->all = now;
+	s->n = n;
+	state_deinit(&state);
+	if (r < 0)
+		log_error(r, "the state for the service manager cannot be written");
+	return r;
+}
+
+static void on_change(void *arg)
+{
+	save(arg, false);
+}
+
+void fdstore_note(struct daemon *d)
+{
+	if (d->fdstore && link_empty(&d->fdstore->timer.link))
+		timer_start(d->loop, &d->fdstore->timer, clock_now());
+}
+
+int fdstore_leave(struct daemon *d)
+{
+	int r = loop_quiesce(d->loop, QUIESCE);
+
+	if (r < 0) {
+		loop_resume(d->loop);
+		return r;
+	}
+	link_for_each_safe(l, &d->conns) {
+		struct conn *c = link_entry(l, struct conn, link);
+
+		if (source_unsent(c->source))
+			conn_drop(c, "it does not read its answers, and the daemon ends");
+	}
+	return save(d->fdstore, true);
+}
+
+struct fdstore *fdstore_new(struct daemon *d)
+{
+	struct fdstore *s;
+	int fd;
+
+	if (!is_wanted())
+		return NULL;
+	fd = memfd_new(STATE_NAME);
+	if (fd < 0) {
+		log_error(fd, "no state for the service manager");
+		return NULL;
+	}
+	s = xcalloc(1, sizeof *s);
+	s->daemon = d;
+	s->file = fd;
+	timer_init(&s->timer, on_change, s);
+	if (fchmod(fd, 0600) < 0)
+		log_warn(-errno, "the state for the service manager is open to others");
+	notify_send_fd(fd, "FDSTORE=1\nFDPOLL=0\nFDNAME=" STATE_NAME);
+	save(s, false);
+	return s;
+}
+
+struct fdstore *fdstore_free(struct fdstore *s)
+{
+	if (!s)
+		return NULL;
+	timer_stop(&s->timer);
+	fd_close(s->file);
+	free(s->all);
+	free(s);
+	return NULL;
+}

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What a service manager keeps for us over our end (systemd's file descriptor store, sd_notify(3), FileDescriptorStoreMax=): the
+ * state, brought up to date in every turn in which something has changed, and the descriptors that it names. It is used when
+ * FDSTORE is in the environment, as newer managers set it and our units do.
+ *
+ * Promises: after a restart, an upgrade or a crash the next daemon goes on with all that was published; when we are told to end, with
+ * the clients, too. If nobody comes, the manager closes all of it: then the keepers tear down.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <sys/types.h>
+
+struct daemon;
+struct fdstore;
+
+/* NULL: there is none. */
+struct fdstore *fdstore_new(struct daemon *d);
+struct fdstore *fdstore_free(struct fdstore *s);
+
+/* What a daemon before this one has left there. Like restart_resume(). */
+int fdstore_resume(struct daemon *d);
+
+/* Something has changed that another daemon would have to know. Does nothing without a store. */
+void fdstore_note(struct daemon *d);
+/* The last word: with the clients. 0, and the process is to end without ending anything; or -errno. */
+int fdstore_leave(struct daemon *d);
+
+/* The descriptor of that name that was passed at the start, or -1; it is the caller's then. */
+int fdstore_take(const char *name);
+/* One that was not taken and is no descriptor of ours; or -1. */
+int fdstore_take_foreign(void);

@@ -1,0 +1,468 @@
+/* SPDX-License-Identifier: MIT */
+#include "fixd/keeper.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <pwd.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/fd.h"
+#include "base/log.h"
+#include "base/text.h"
+#include "config/config.h"
+#include "fixd/daemon.h"
+#include "fixd/fdstore.h"
+#include "fixd/image.h"
+#include "fixd/instance.h"
+#include "fixd/port.h"
+#include "fixd/session.h"
+#include "fixd/spawn.h"
+#include "fixd/trees.h"
+#include "image/memfd.h"
+#include "wire/job.h"
+#include "wire/socket.h"
+
+/* Beyond its own limits, for what it does besides. */
+#define GRACE (20 * NSEC_PER_SEC)
+#define LEFTOVER_TIME (600 * NSEC_PER_SEC)
+
+bool keeper_is_needed(const struct fixture *f)
+{
+	return f->source == SOURCE_SERVICE || f->teardown;
+}
+
+static void on_limit(void *arg);
+static void tell(void *arg);
+
+static struct keeper *keeper_new(struct daemon *d, const char *title)
+{
+	struct keeper *k = xcalloc(1, sizeof *k);
+
+	k->daemon = d;
+	k->title = xstrdup(title);
+	k->service = k->hold = -1;
+	timer_init(&k->limit, on_limit, k);
+	timer_init(&k->telling, tell, k);
+	link_insert(&d->keepers, &k->link);
+	return k;
+}
+
+static void close_sources(struct keeper *k)
+{
+	k->process = source_close(k->process);
+	k->channel = source_close(k->channel);
+	k->errors = source_close(k->errors);
+	timer_stop(&k->limit);
+}
+
+static void keeper_free(struct keeper *k)
+{
+	struct daemon *d = k->daemon;
+	struct leftover *from = k->from;
+
+	close_sources(k);
+	timer_stop(&k->telling);
+	link_remove(&k->link);
+	port_give_back(k->port);
+	fd_close(k->service);
+	fd_close(k->hold);
+	free(k->title);
+	free(k->user);
+	free(k->note);
+	free(k->token);
+	free(k->dir);
+	free(k->died);
+	free(k->wrong);
+	fdstore_note(d);
+	free(k);
+	if (from)
+		leftover_continue(from);
+	daemon_work_ended(d);
+}
+
+/* Nothing is left to tear down: the note, the directory and the port go. */
+static void clear(struct keeper *k)
+{
+	int r = k->dir ? tree_remove(k->dir) : 0;
+
+	if (r < 0 && r != -ENOENT)
+		log_warn(r, "%s: cannot remove %s", k->title, k->dir);
+	if (k->note && unlink(k->note) < 0 && errno != ENOENT)
+		log_warn(-errno, "%s: cannot remove %s", k->title, k->note);
+}
+
+static char *make_token(void)
+{
+	uint64_t random[2] = { (uint64_t)clock_real(), (uint64_t)getpid() };
+
+	if (getrandom(random, sizeof random, 0) < 0)
+		log_debug("no random numbers: %s", strerror(errno));
+	return xasprintf("%016llx%016llx", (unsigned long long)random[0], (unsigned long long)random[1]);
+}
+
+struct keeper *keeper_prepare(struct instance *i, char **wrong)
+{
+	const struct fixture *f = i->fixture;
+	struct daemon *d = i->session->daemon;
+	struct keeper *k = keeper_new(d, i->title);
+	int r = trees_note(d, f->name, f->user, &k->note);
+
+	k->user = f->user ? xstrdup(f->user) : NULL;
+	k->token = make_token();
+	k->time = f->policy.teardown_timeout;
+	if (r == 0 && f->source == SOURCE_SERVICE)
+		r = trees_make(d, f->name, f->user, &k->dir);
+	if (r < 0)
+		*wrong = xasprintf("no directory for what it needs on a tmpfs: %s", strerror(-r));
+	else if (f->source == SOURCE_SERVICE && !(k->port = port_take()))
+		*wrong = xstrdup("no TCP port is free for it");
+	else
+		return k;
+	clear(k);
+	keeper_free(k);
+	return NULL;
+}
+
+int keeper_open_note(const struct keeper *k)
+{
+	int fd = open(k->note, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+
+	return fd < 0 ? -errno : fd;
+}
+
+/* What another one would have to do. */
+static bool has_note(const struct keeper *k)
+{
+	struct stat st;
+
+	return k->note && stat(k->note, &st) == 0 && st.st_size > 0;
+}
+
+static void finish(struct keeper *k)
+{
+	struct image *im = k->image;
+	struct instance *i = im ? im->instance : NULL;
+
+	if (k->wrong) {
+		log_warn(0, "%s: %s", k->title, k->wrong);
+		k->daemon->teardown_failures++;
+	} else {
+		log_info("%s: torn down", k->title);
+	}
+	if (i)
+		instance_torn_down(i, k->wrong);
+	k->image = NULL;
+	if (im)
+		im->kept_by = NULL;
+	clear(k);
+	keeper_free(k);
+	image_unref(im);
+}
+
+/* Another one takes its place, if something is left to do. */
+static void reap_or_finish(struct keeper *k);
+
+static void take_log(void *arg)
+{
+	struct keeper *k = arg;
+	char buf[4096];
+	ssize_t n;
+
+	while ((n = read(source_fd(k->errors), buf, sizeof buf)) > 0) {
+		if (k->image && k->image->instance)
+			instance_log(k->image->instance, buf, (size_t)n);
+	}
+	if (n == 0)
+		k->errors = source_close(k->errors);
+}
+
+/* Not from inside of what is going on: whoever asks is in the middle of something. */
+static void tell(void *arg)
+{
+	struct keeper *k = arg;
+
+	if (k->image && k->image->instance)
+		instance_service_died(k->image->instance, k->image, k->died);
+}
+
+static void died(struct keeper *k, char *sentence)
+{
+	if (k->died || k->ending) {
+		free(sentence);
+		return;
+	}
+	k->died = sentence;
+	timer_start(k->daemon->loop, &k->telling, clock_now());
+}
+
+static void take_message(struct keeper *k, const char *message, size_t size)
+{
+	struct job_result r;
+	size_t length = size - sizeof r;
+	char *sentence;
+
+	memcpy(&r, message, sizeof r);
+	sentence = xstrndup(message + sizeof r, length < JOB_SENTENCE_MAX ? length : JOB_SENTENCE_MAX);
+	if (r.message == JOB_DIED) {
+		died(k, sentence);
+		return;
+	}
+	if (r.message == JOB_AWAY)
+		k->service = fd_close(k->service);
+	if ((r.message == JOB_ENDED || (r.message == JOB_RESULT && k->reaping)) && !k->reported) {
+		k->reported = true;
+		if (r.error) {
+			free(k->wrong);
+			k->wrong = sentence;
+			return;
+		}
+	}
+	free(sentence);
+}
+
+static void read_channel(void *arg)
+{
+	struct keeper *k = arg;
+	char message[sizeof(struct job_result) + JOB_SENTENCE_MAX];
+
+	for (;;) {
+		size_t none = 0;
+		ssize_t n = socket_receive(source_fd(k->channel), message, sizeof message, NULL, &none, MSG_DONTWAIT);
+
+		if (n == -EAGAIN || n == -EINTR)
+			return;
+		if (n <= 0) {
+			k->channel = source_close(k->channel);
+			return;
+		}
+		if (n >= (ssize_t)sizeof(struct job_result))
+			take_message(k, message, (size_t)n);
+	}
+}
+
+static void on_exit_of(void *arg)
+{
+	struct keeper *k = arg;
+	siginfo_t status = { 0 };
+
+	/* That of a daemon that was killed is not our child: its end is all there is to know. */
+	if (waitid(P_PID, (id_t)k->pid, &status, WEXITED | WNOHANG) < 0 ? errno != ECHILD : status.si_pid == 0)
+		return;
+	kill(-k->pid, SIGKILL);
+	if (k->channel)
+		read_channel(k);
+	if (k->errors)
+		take_log(k);
+	k->pid = 0;
+	close_sources(k);
+	/* Otherwise what is left is done when those who hold the image have let go, which may be at once. */
+	if (k->ending)
+		reap_or_finish(k);
+	else
+		died(k, xstrdup("its keeper was killed"));
+}
+
+static void on_limit(void *arg)
+{
+	struct keeper *k = arg;
+
+	free(k->wrong);
+	k->wrong = xstrdup("its teardown took too long and was given up");
+	if (k->pid > 0)
+		kill(-k->pid, SIGKILL);
+}
+
+/* The time of the command, that of the processes, and some more. */
+static void start_limit(struct keeper *k)
+{
+	timer_start(k->daemon->loop, &k->limit, clock_now() + 2 * k->time + GRACE);
+}
+
+void keeper_begin(struct keeper *k, const struct helper *h, struct image *im)
+{
+	k->pid = h->pid;
+	k->process = source_redirect(h->process, on_exit_of, k);
+	k->channel = source_redirect(h->channel, read_channel, k);
+	k->errors = source_redirect(h->errors, take_log, k);
+	k->hold = h->hold;
+	k->service_pid = h->service;
+	k->service = h->service > 0 ? (int)syscall(SYS_pidfd_open, h->service, 0) : -1;
+	fdstore_note(k->daemon);
+	k->image = im;
+	if (im)
+		im->kept_by = k;
+	else
+		keeper_end(k);
+}
+
+void keeper_end(struct keeper *k)
+{
+	if (k->ending)
+		return;
+	k->ending = true;
+	/* The manager's copy goes, too: its helper waits for that. */
+	k->hold = fd_close(k->hold);
+	fdstore_note(k->daemon);
+	if (k->pid == 0) {
+		reap_or_finish(k);
+		return;
+	}
+	log_debug("%s: is being torn down", k->title);
+	if (k->channel)
+		shutdown(source_fd(k->channel), SHUT_WR);
+	start_limit(k);
+}
+
+/* How long a helper may take to say what the end of the service's first process means. */
+#define EXPLAIN_MS 1000
+
+const char *keeper_has_died(struct keeper *k)
+{
+	struct pollfd service = { .fd = k->service, .events = POLLIN };
+	struct pollfd channel = { .fd = k->channel ? source_fd(k->channel) : -1, .events = POLLIN };
+
+	/* Its end may have come so recently that nobody has told us yet. */
+	if (!k->died && !k->ending && poll(&service, 1, 0) > 0) {
+		if (poll(&channel, 1, EXPLAIN_MS) > 0)
+			read_channel(k);
+		if (!k->died && k->service >= 0)
+			died(k, xstrdup("its service has ended"));
+	}
+	return k->died;
+}
+
+/* A new helper with the note. 0 or -errno. */
+static int start_reaper(struct keeper *k)
+{
+	struct daemon *d = k->daemon;
+	_cleanup_free_ char *none = xstrdup(""), *title = xstrdup(k->title);
+	struct job j = { .kind = JOB_REAP, .name = title, .source = none, .root = d->config->root, .kept = true };
+	_cleanup_text_ struct text message = { 0 };
+	struct spawned child;
+	int fds[2], r;
+	_cleanup_fd_ int job = -1, note = keeper_open_note(k);
+
+	if (note < 0)
+		return note;
+	job_encode(&j, &message);
+	job = memfd_from_bytes("fixd:job", message.data, message.size);
+	r = job < 0 ? job : spawn_helper(k->user, false, &child);
+	if (r < 0)
+		return r;
+	k->pid = child.pid;
+	k->process = loop_watch(d->loop, child.pidfd, on_exit_of, k);
+	k->errors = loop_watch(d->loop, child.errors, take_log, k);
+	k->channel = loop_watch(d->loop, child.channel, read_channel, k);
+	k->reaping = k->ending = true;
+	k->reported = false;
+	start_limit(k);
+	fds[0] = job;
+	fds[1] = note;
+	r = socket_send(child.channel, &message.size, sizeof message.size, fds, 2, MSG_DONTWAIT);
+	if (r < 0)
+		kill(-k->pid, SIGKILL);
+	return 0;
+}
+
+static void reap_or_finish(struct keeper *k)
+{
+	int r = 0;
+
+	if (!k->reaping && !k->reported && has_note(k) && (r = start_reaper(k)) == 0)
+		return;
+	if (r < 0 && !k->wrong)
+		k->wrong = xasprintf("it cannot be torn down: %s", strerror(-r));
+	if (k->reaping && !k->reported && !k->wrong)
+		k->wrong = xstrdup("what tears it down was killed");
+	finish(k);
+}
+
+void keeper_drop(struct keeper *k)
+{
+	if (has_note(k)) {
+		reap_or_finish(k);
+		return;
+	}
+	clear(k);
+	keeper_free(k);
+}
+
+bool keeper_reap(struct daemon *d, const char *note, struct leftover *from)
+{
+	struct keeper *k;
+	struct passwd *pw = NULL;
+	struct stat st;
+
+	if (stat(note, &st) < 0 || st.st_size == 0)
+		return false;
+	/* What it says was written by its owner, and is done as its owner. */
+	if (st.st_uid != geteuid() && !(pw = getpwuid(st.st_uid))) {
+		log_warn(0, "%s belongs to nobody who is known here: it is not torn down", note);
+		return false;
+	}
+	k = keeper_new(d, strrchr(note, '/') + 1);
+	k->user = pw ? xstrdup(pw->pw_name) : NULL;
+	k->note = xstrdup(note);
+	k->from = from;
+	/* How long it may really take is in the note. */
+	k->time = LEFTOVER_TIME;
+	log_warn(0, "a daemon that was killed has left something behind: tearing down %s", k->title);
+	keeper_drop(k);
+	return true;
+}
+
+void keeper_note_fds(struct keeper *k)
+{
+	k->channel_fd = k->channel ? source_fd(k->channel) : -1;
+	k->errors_fd = k->errors ? source_fd(k->errors) : -1;
+}
+
+void keeper_resume(struct daemon *d, struct keeper *k)
+{
+	int pidfd = k->pid > 0 ? (int)syscall(SYS_pidfd_open, k->pid, 0) : -1;
+
+	k->daemon = d;
+	link_init(&k->link);
+	link_insert(&d->keepers, &k->link);
+	timer_init(&k->limit, on_limit, k);
+	timer_init(&k->telling, tell, k);
+	k->service = k->service_pid > 0 ? (int)syscall(SYS_pidfd_open, k->service_pid, 0) : -1;
+	k->channel = k->channel_fd >= 0 ? loop_watch(d->loop, k->channel_fd, read_channel, k) : NULL;
+	k->errors = k->errors_fd >= 0 ? loop_watch(d->loop, k->errors_fd, take_log, k) : NULL;
+	port_keep(k->port);
+	if (pidfd >= 0)
+		k->process = loop_watch(d->loop, pidfd, on_exit_of, k);
+	else
+		k->pid = 0;
+	if (k->ending && k->pid > 0)
+		start_limit(k);
+	else if (k->ending)
+		reap_or_finish(k);
+	else if (k->pid == 0)
+		died(k, xstrdup("its keeper was killed"));
+}
+
+void keepers_abandon(struct daemon *d)
+{
+	link_for_each_safe(l, &d->keepers) {
+		struct keeper *k = link_entry(l, struct keeper, link);
+
+		if (k->pid > 0) {
+			kill(-k->pid, SIGKILL);
+			waitpid(k->pid, NULL, 0);
+		}
+		if (k->image)
+			k->image->kept_by = NULL;
+		keeper_free(k);
+	}
+}

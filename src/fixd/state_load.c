@@ -1,0 +1,697 @@
+/* SPDX-License-Identifier: MIT */
+#include "fixd/state.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "base/fd.h"
+#include "base/log.h"
+#include "config/config.h"
+#include "fixd/board.h"
+#include "fixd/conn.h"
+#include "fixd/daemon.h"
+#include "fixd/image.h"
+#include "fixd/instance.h"
+#include "fixd/keeper.h"
+#include "fixd/offer.h"
+#include "fixd/request.h"
+#include "fixd/run.h"
+#include "fixd/session.h"
+#include "fixd/state_rows.h"
+#include "fixd/trees.h"
+#include "fixd/user.h"
+#include "fixd/watch.h"
+#include "image/memfd.h"
+#include "image/region.h"
+
+struct loading {
+	struct daemon *daemon;
+	int (*resolve)(void *arg, int number);
+	void *arg;
+	struct session **sessions; /* by their numbers */
+	size_t n_sessions;
+	struct image **images; /* a reference to each, until all are in place */
+	size_t n_images;
+	struct instance **instances; /* by their numbers; NULL: there is no such one any more */
+	size_t n_instances;
+	char **used; /* files and directories */
+};
+
+#define EACH_RECORD(l, saved, r)                                                                                       \
+	for (struct { struct record_reader in; bool bad; } each = { record_inside(saved), false };                     \
+	     record_next(&each.in, &(r), &each.bad);)
+
+static bool load_row(struct loading *l, const struct row *rows, void *object, const struct record *r)
+{
+	return row_load(rows, object, r, l->resolve, l->arg);
+}
+
+static struct image *find_image(const struct loading *l, uint64_t serial)
+{
+	for (size_t i = 0; serial && i < l->n_images; i++) {
+		if (l->images[i]->serial == serial)
+			return l->images[i];
+	}
+	return NULL;
+}
+
+static struct session *session_at(const struct loading *l, uint64_t n)
+{
+	return n < l->n_sessions ? l->sessions[n] : NULL;
+}
+
+static struct instance *instance_at(const struct loading *l, uint64_t n)
+{
+	return n < l->n_instances ? l->instances[n] : NULL;
+}
+
+static void use_path(struct loading *l, const char *path)
+{
+	size_t n = list_count(l->used);
+
+	if (!path)
+		return;
+	l->used = xrealloc(l->used, (n + 2) * sizeof *l->used);
+	l->used[n] = xstrdup(path);
+	l->used[n + 1] = NULL;
+}
+
+/* What the next daemon finds, and removes. */
+static void forget_daemon(struct daemon *d)
+{
+	free(d->trees);
+	d->trees = NULL;
+	d->trees_lock = fd_close(d->trees_lock);
+	d->resumed.listener = fd_close(d->resumed.listener);
+	d->resumed.listener_lock = fd_close(d->resumed.listener_lock);
+}
+
+static int load_daemon(struct loading *l, const struct record *saved)
+{
+	struct daemon *d = l->daemon;
+	struct record r;
+	int fd, listening = 0;
+	socklen_t size = sizeof listening;
+
+	EACH_RECORD(l, saved, r)
+		load_row(l, daemon_rows, d, &r);
+	fd = d->resumed.board;
+	d->resumed.board = -1;
+	if (fd < 0 || board_restore(&fd, d->resumed.board_value, d->resumed.board_used, &d->board) < 0) {
+		fd_close(fd);
+		forget_daemon(d);
+		return -EBADF;
+	}
+	if (d->resumed.listener >= 0 &&
+	    (getsockopt(d->resumed.listener, SOL_SOCKET, SO_ACCEPTCONN, &listening, &size) < 0 || !listening))
+		d->resumed.listener = fd_close(d->resumed.listener);
+	return 0;
+}
+
+static void load_fixture(struct session *s, const struct record *saved)
+{
+	char **settings = xcalloc(1, sizeof *settings), *name = NULL;
+	_cleanup_text_ struct text problems = { 0 };
+	struct record r;
+	size_t n = 0;
+
+	EACH_RECORD(NULL, saved, r) {
+		if (r.field == STATE_NAME) {
+			free(name);
+			name = record_dup(&r);
+		} else if (r.field == STATE_SETTING) {
+			settings = xrealloc(settings, (n + 2) * sizeof *settings);
+			settings[n++] = record_dup(&r);
+			settings[n] = NULL;
+		}
+	}
+	if (name && session_define(s, name, settings, &problems) < 0)
+		log_warn(0, "session %s: '%s' is not defined any more: %s", s->id, name, problems.data);
+	free(name);
+	list_free(settings);
+}
+
+static void load_run(struct loading *l, struct session *s, const struct record *saved)
+{
+	struct run *run = xcalloc(1, sizeof *run);
+	struct record r;
+
+	link_init(&run->link);
+	EACH_RECORD(l, saved, r) {
+		if (r.field == STATE_USE) {
+			struct use *u = xcalloc(1, sizeof *u);
+			struct record_reader in = record_inside(&r);
+			struct record inner;
+			bool bad = false;
+
+			while (record_next(&in, &inner, &bad))
+				load_row(l, use_rows, u, &inner);
+			run_resume_use(run, u);
+		} else {
+			load_row(l, run_rows, run, &r);
+		}
+	}
+	if (!run->id)
+		run->id = xstrdup("");
+	run_resume(s, run);
+}
+
+static void load_orphan(struct loading *l, struct session *s, const struct record *saved)
+{
+	struct orphan *o = xcalloc(1, sizeof *o);
+	uint64_t size;
+	struct record r;
+
+	o->note_fd = -1;
+	EACH_RECORD(l, saved, r)
+		load_row(l, orphan_rows, o, &r);
+	if (!o->title || o->note_fd < 0 || memfd_verify(o->note_fd, &size) < 0 || size != o->note_size) {
+		fd_close(o->note_fd);
+		free(o->title);
+		free(o);
+		return;
+	}
+	session_resume_orphan(s, o);
+}
+
+/* The definitions of a session come before what is built by them. */
+static void load_session(struct loading *l, const struct record *saved)
+{
+	struct daemon *d = l->daemon;
+	struct session copy = { 0 }, *s;
+	struct record r;
+
+	EACH_RECORD(l, saved, r)
+		load_row(l, session_rows, &copy, &r);
+	s = copy.root ? session_get(d, copy.root, copy.uid) : NULL;
+	/* That of the ini file may have moved. */
+	if (l->n_sessions == 0)
+		s = d->session;
+	l->sessions = xrealloc(l->sessions, (l->n_sessions + 1) * sizeof(struct session *));
+	l->sessions[l->n_sessions++] = s;
+	free(copy.root);
+	if (!s)
+		return;
+	s->created_real = copy.created_real;
+	s->last_run_real = copy.last_run_real;
+	s->total_runs = copy.total_runs;
+	EACH_RECORD(l, saved, r) {
+		if (r.field == STATE_FIXTURE)
+			load_fixture(s, &r);
+		else if (r.field == STATE_RUN)
+			load_run(l, s, &r);
+		else if (r.field == STATE_ORPHAN)
+			load_orphan(l, s, &r);
+	}
+}
+
+static struct keeper *load_keeper(struct loading *l, const struct record *saved)
+{
+	struct keeper *k = xcalloc(1, sizeof *k);
+	struct record r;
+
+	k->service = k->hold = k->channel_fd = k->errors_fd = -1;
+	EACH_RECORD(l, saved, r)
+		load_row(l, keeper_rows, k, &r);
+	if (!k->title)
+		k->title = xstrdup("");
+	use_path(l, k->note);
+	use_path(l, k->dir);
+	return k;
+}
+
+/* Serials -> references, all of which must be there. NULL: one is not. */
+static struct image **load_images(const struct loading *l, const struct record *saved, size_t *n)
+{
+	struct image **all = xcalloc(1, sizeof *all);
+	struct record r;
+
+	*n = 0;
+	EACH_RECORD(l, saved, r) {
+		struct image *im = find_image(l, r.number);
+
+		if (!im) {
+			while (*n > 0)
+				image_unref(all[--*n]);
+			free(all);
+			return NULL;
+		}
+		all = xrealloc(all, (*n + 1) * sizeof(struct image *));
+		all[(*n)++] = image_ref(im);
+	}
+	return all;
+}
+
+/* True: it is what it should be, and lies where it should. */
+static bool is_sound(const struct loading *l, const struct image *im, size_t n_depends)
+{
+	uint64_t size;
+
+	return im->fd >= 0 && im->title && memfd_verify(im->fd, &size) == 0 && size == im->size &&
+	       (im->kind != WIRE_IMAGE_OBJECTS || (im->depends && n_depends == im->n_depends)) &&
+	       (!im->address || region_claim(l->daemon->region, im->address, im->size));
+}
+
+static void load_needs(const struct loading *l, struct image *im, const struct record *saved)
+{
+	im->needs = load_images(l, saved, &im->n_needs);
+	for (size_t k = 0; k < im->n_needs; k++)
+		im->needs[k]->n_needed++;
+}
+
+static void load_image(struct loading *l, const struct record *saved)
+{
+	struct daemon *d = l->daemon;
+	uint64_t last_serial = d->last_serial;
+	struct image *im = image_new(d, -1, WIRE_IMAGE_BLOB, 0);
+	struct keeper *k = NULL;
+	struct session *s = NULL;
+	size_t n_depends = 0;
+	struct record r;
+
+	d->last_serial = last_serial;
+	EACH_RECORD(l, saved, r) {
+		if (load_row(l, image_rows, im, &r))
+			continue;
+		if (r.field == STATE_SAW)
+			im->saw = state_digests(&r, &im->n_depends);
+		else if (r.field == STATE_DEPENDS)
+			im->depends = load_images(l, &r, &n_depends);
+		else if (r.field == STATE_NEEDS)
+			load_needs(l, im, &r);
+		else if (r.field == STATE_OF_SESSION)
+			s = session_at(l, r.number);
+		else if (r.field == STATE_KEEPER && !k)
+			k = load_keeper(l, &r);
+	}
+	use_path(l, im->tree);
+	d->memory_used += im->bytes;
+	if (s) {
+		im->user = user_ref(s->user);
+		im->user->n_images++;
+		im->user->bytes += im->bytes;
+		im->session = s;
+		link_insert(&s->images, &im->in_session);
+	}
+	if (!is_sound(l, im, n_depends)) {
+		log_warn(0, "%s: an image of the daemon before this one is not what it was, and is dropped", im->title ? im->title : "?");
+		im->address = 0; /* somebody else's */
+		im->torn_down = true;
+	} else {
+		l->images = xrealloc(l->images, (l->n_images + 1) * sizeof(struct image *));
+		l->images[l->n_images++] = image_ref(im);
+	}
+	if (k) {
+		im->kept_by = k;
+		k->image = im;
+		/* Its end holds it. */
+		if (k->ending)
+			image_ref(im);
+		keeper_resume(d, k);
+	}
+	image_unref(im);
+}
+
+/* Which definition it is an instance of. */
+static const struct fixture *definition(const struct loading *l, const struct session *s, const char *name, bool registered,
+					const char *param)
+{
+	const struct fixture *f = registered ? session_fixture(s, name) : config_find(l->daemon->config, name);
+
+	if (f && !registered && (param ? !list_has(f->params, param) : f->params != NULL))
+		return NULL;
+	return f;
+}
+
+static const struct run *find_run(const struct session *s, const char *id)
+{
+	link_for_each(m, &s->runs) {
+		if (id && !strcmp(link_entry(m, struct run, link)->id, id))
+			return link_entry(m, struct run, link);
+	}
+	return NULL;
+}
+
+/* The rows go into a copy first: what it is an instance of decides whether there is one. */
+static struct instance *make_instance(struct loading *l, const struct record *saved)
+{
+	_cleanup_free_ char *name = NULL, *run = NULL;
+	struct instance *copy = xcalloc(1, sizeof *copy), *i = NULL;
+	struct session *s = NULL;
+	const struct fixture *f;
+	bool registered = false;
+	struct record r;
+
+	EACH_RECORD(l, saved, r) {
+		if (load_row(l, instance_rows, copy, &r))
+			continue;
+		if (r.field == STATE_OF_SESSION)
+			s = session_at(l, r.number);
+		else if (r.field == STATE_REGISTERED)
+			registered = r.number;
+		else if (r.field == STATE_NAME && !name)
+			name = record_dup(&r);
+		else if (r.field == STATE_RUN_ID && r.kind == RECORD_STRING && !run)
+			run = record_dup(&r);
+	}
+	f = s && name && copy->scope_key ? definition(l, s, name, registered, copy->param) : NULL;
+	if (f) {
+		i = session_resume_instance(s, f, copy->param, copy->scope_key, copy->env, find_run(s, run));
+		copy->env = NULL;
+	}
+	list_free(copy->env);
+	free(copy->param);
+	free(copy->scope_key);
+	if (i)
+		instance_resume(i, copy);
+	else {
+		free(copy->stale_cause);
+		free(copy->error);
+		free(copy->failed_error);
+		free(copy->teardown_error);
+		text_deinit(&copy->log);
+	}
+	free(copy);
+	return i;
+}
+
+static void load_failed_with(struct instance *i, const struct record *saved)
+{
+	struct record r;
+	size_t n = 0;
+
+	free(i->failed_with);
+	i->failed_with = i->fixture->n_depends ? xcalloc(i->fixture->n_depends, sizeof *i->failed_with) : NULL;
+	EACH_RECORD(NULL, saved, r) {
+		if (n < i->fixture->n_depends)
+			i->failed_with[n++] = r.number;
+	}
+}
+
+static void load_instance(struct loading *l, const struct record *saved)
+{
+	struct instance *i = make_instance(l, saved);
+	struct daemon *d = l->daemon;
+	struct record r;
+
+	l->instances = xrealloc(l->instances, (l->n_instances + 1) * sizeof(struct instance *));
+	l->instances[l->n_instances++] = i;
+	if (!i)
+		return;
+	board_take_slot(d->board, i->board_slot);
+	EACH_RECORD(l, saved, r) {
+		switch (r.field) {
+		case STATE_CURRENT:
+			i->current = find_image(l, r.number);
+			if (i->current)
+				image_ref(i->current);
+			break;
+		case STATE_LAST:
+			i->last = find_image(l, r.number);
+			if (i->last)
+				i->last->instance = i;
+			break;
+		case STATE_FAILED_WITH:
+			load_failed_with(i, &r);
+			break;
+		case STATE_WATCH:
+			i->watch = watchset_new(d->watcher, i->fixture->inputs, i->fixture->policy.watch, WATCH_NAMES_MAX, instance_hint, i);
+			watchset_restore(i->watch, &r);
+			break;
+		case STATE_EAGER:
+			i->eager_from = r.number ? clock_now() : 0;
+			break;
+		case STATE_RESTART_IN:
+			timer_start(d->loop, &i->restart, (int64_t)r.number);
+			break;
+		}
+	}
+	instance_rest(i);
+	if (i->current && i->fixture->policy.on_restart == RESTART_DROP)
+		instance_retire(i, "the daemon was restarted");
+}
+
+static void load_lease(struct loading *l, struct conn *c, const struct record *saved)
+{
+	struct lease copy = { 0 }, *lease;
+	struct image *im = NULL;
+	struct record r;
+
+	EACH_RECORD(l, saved, r) {
+		if (!load_row(l, lease_rows, &copy, &r) && r.field == STATE_SERIAL)
+			im = find_image(l, r.number);
+	}
+	if (!im)
+		return;
+	lease = lease_new(im, &c->leases, copy.pid);
+	lease->released = copy.released;
+}
+
+/* How long it may still wait. */
+static uint32_t rest_ms(int64_t deadline)
+{
+	int64_t left = deadline - clock_now();
+
+	return left > 0 ? (uint32_t)((left + NSEC_PER_MSEC - 1) / NSEC_PER_MSEC) : 0;
+}
+
+static void load_attach(struct loading *l, struct conn *c, const struct record *saved)
+{
+	struct wire_header h = { .type = WIRE_TYPE_attach };
+	struct wire_attach a = { 0 };
+	uint64_t depends[WIRE_DEPENDS_MAX];
+	struct instance *i = NULL;
+	struct record r, serial;
+
+	EACH_RECORD(l, saved, r) {
+		struct record_reader in = record_inside(&r);
+		bool bad = false;
+
+		if (r.field == STATE_ID)
+			h.id = r.number;
+		else if (r.field == STATE_FLAGS)
+			a.flags = (uint32_t)r.number;
+		else if (r.field == STATE_OF_INSTANCE)
+			i = instance_at(l, r.number);
+		else if (r.field == STATE_DEADLINE)
+			a.timeout_ms = rest_ms((int64_t)r.number);
+		while (r.field == STATE_DEPENDS && a.depends < WIRE_DEPENDS_MAX && record_next(&in, &serial, &bad))
+			depends[a.depends++] = serial.number;
+	}
+	if (i)
+		attach_resume(c, &h, &a, depends, i);
+	else
+		conn_reply_error(c, &h, -ENOENT, "this fixture is not in %s any more", l->daemon->config->file);
+}
+
+static void load_release(struct conn *c, const struct record *saved)
+{
+	struct wire_header h = { .type = WIRE_TYPE_release };
+	struct wire_release q = { .flags = WIRE_RELEASE_WAIT };
+	struct record r;
+
+	EACH_RECORD(NULL, saved, r) {
+		if (r.field == STATE_ID)
+			h.id = r.number;
+		else if (r.field == STATE_SERIAL)
+			q.serial = r.number;
+		else if (r.field == STATE_DEADLINE)
+			q.timeout_ms = rest_ms((int64_t)r.number);
+	}
+	handle_release(c, &h, &q, sizeof q);
+}
+
+static void load_offer(struct loading *l, struct conn *c, const struct record *saved)
+{
+	struct instance *i = NULL;
+	struct record r;
+
+	EACH_RECORD(l, saved, r) {
+		if (r.field == STATE_OF_INSTANCE)
+			i = instance_at(l, r.number);
+	}
+	if (i && offer_resume(i, c, saved, l->resolve, l->arg))
+		i->state = INSTANCE_BUILDING;
+}
+
+/* The connection itself; NULL: it is gone. */
+static struct conn *make_conn(struct loading *l, const struct record *saved, _Bool *observer, char **run)
+{
+	struct daemon *d = l->daemon;
+	struct conn *c = NULL;
+	struct record r;
+
+	EACH_RECORD(l, saved, r) {
+		int fd = r.field == STATE_FD ? l->resolve(l->arg, (int)r.number) : -1;
+
+		if (fd >= 0 && !c) {
+			conn_new(d, fd);
+			c = link_empty(&d->conns) ? NULL : link_entry(d->conns.prev, struct conn, link);
+		}
+		if (r.field == STATE_OBSERVER)
+			*observer = r.number;
+		if (r.field == STATE_RUN_ID && !*run)
+			*run = record_dup(&r);
+	}
+	return c;
+}
+
+static void load_conn(struct loading *l, const struct record *saved)
+{
+	_cleanup_free_ char *run = NULL;
+	bool observer = false;
+	struct conn *c = make_conn(l, saved, &observer, &run);
+	struct record r;
+
+	if (!c)
+		return;
+	EACH_RECORD(l, saved, r) {
+		if (load_row(l, conn_rows, c, &r))
+			continue;
+		if (r.field == STATE_OF_SESSION && (c->session = session_at(l, r.number)))
+			c->session->n_conns++;
+		else if (r.field == STATE_LEASE)
+			load_lease(l, c, &r);
+	}
+	/* Joining counts nothing again. */
+	if (run && c->session) {
+		c->member = run_join(c->session, run, c, observer);
+		if (c->member)
+			c->member->run->n_joined -= !observer;
+	}
+	EACH_RECORD(l, saved, r) {
+		if (r.field == STATE_CLOSING && c->member)
+			c->member->closing = r.number;
+		else if (r.field == STATE_OFFER)
+			load_offer(l, c, &r);
+	}
+}
+
+/* What was asked for, when everybody is there. The connections come in the same order. */
+static void load_requests(struct loading *l, const struct record *saved, struct conn *c)
+{
+	struct record r;
+
+	EACH_RECORD(l, saved, r) {
+		if (r.field == STATE_ATTACH)
+			load_attach(l, c, &r);
+		else if (r.field == STATE_RELEASE && c->member)
+			load_release(c, &r);
+	}
+}
+
+static struct conn *conn_of(const struct daemon *d, uint64_t id)
+{
+	link_for_each(l, &d->conns) {
+		if (link_entry(l, struct conn, link)->id == id)
+			return link_entry(l, struct conn, link);
+	}
+	return NULL;
+}
+
+static uint64_t id_of(struct loading *l, const struct record *saved)
+{
+	struct conn copy = { 0 };
+	struct record r;
+
+	EACH_RECORD(l, saved, r) {
+		if (r.field <= 2)
+			load_row(l, conn_rows, &copy, &r);
+	}
+	return copy.id;
+}
+
+static void each_record(struct loading *l, const void *records, size_t size, uint16_t field,
+			void (*load)(struct loading *l, const struct record *saved))
+{
+	struct record_reader in = { records, size };
+	struct record r;
+	bool bad = false;
+
+	while (record_next(&in, &r, &bad)) {
+		if (r.field == field)
+			load(l, &r);
+	}
+}
+
+static void load_lone_keeper(struct loading *l, const struct record *saved)
+{
+	keeper_resume(l->daemon, load_keeper(l, saved));
+}
+
+static void load_asked(struct loading *l, const struct record *saved)
+{
+	struct conn *c = conn_of(l->daemon, id_of(l, saved));
+
+	if (c)
+		load_requests(l, saved, c);
+}
+
+/* Runs whose members are all gone have ended. */
+static void end_runs(struct daemon *d)
+{
+	link_for_each(l, &d->sessions) {
+		struct session *s = link_entry(l, struct session, link);
+
+		link_for_each_safe(m, &s->runs) {
+			if (link_empty(&link_entry(m, struct run, link)->members))
+				run_end(link_entry(m, struct run, link));
+		}
+	}
+}
+
+static bool version_fits(const void *records, size_t size)
+{
+	struct record_reader in = { records, size };
+	struct record r;
+	bool bad = false;
+
+	return record_next(&in, &r, &bad) && r.field == STATE_VERSION_FIELD && r.number == STATE_VERSION;
+}
+
+static int load_first(struct loading *l, const void *records, size_t size)
+{
+	struct record_reader in = { records, size };
+	struct record r;
+	bool bad = false;
+
+	while (record_next(&in, &r, &bad)) {
+		if (r.field == STATE_DAEMON)
+			return load_daemon(l, &r);
+	}
+	return -EBADMSG;
+}
+
+int state_load(struct daemon *d, const void *records, size_t size, int (*resolve)(void *arg, int number), void *arg)
+{
+	struct loading l = { .daemon = d, .resolve = resolve, .arg = arg };
+	int r = version_fits(records, size) ? load_first(&l, records, size) : -EPROTONOSUPPORT;
+
+	if (r < 0)
+		return r;
+	each_record(&l, records, size, STATE_SESSION, load_session);
+	each_record(&l, records, size, STATE_IMAGE, load_image);
+	each_record(&l, records, size, STATE_INSTANCE, load_instance);
+	each_record(&l, records, size, STATE_KEEPER, load_lone_keeper);
+	board_clear_free(d->board);
+	trees_resume(d, l.used);
+	each_record(&l, records, size, STATE_CONN, load_conn);
+	end_runs(d);
+	each_record(&l, records, size, STATE_CONN, load_asked);
+	for (size_t i = 0; i < l.n_instances; i++) {
+		if (l.instances[i])
+			instance_settle(l.instances[i]);
+	}
+	log_info("going on with %zu images and %zu connections of the daemon before this one", l.n_images, d->n_conns);
+	for (size_t i = 0; i < l.n_images; i++)
+		image_unref(l.images[i]);
+	list_free(l.used);
+	free(l.sessions);
+	free(l.images);
+	free(l.instances);
+	return 0;
+}

@@ -1,0 +1,318 @@
+/* SPDX-License-Identifier: MIT */
+#include "fixd/state_rows.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "fixd/conn.h"
+#include "fixd/daemon.h"
+#include "fixd/image.h"
+#include "fixd/instance.h"
+#include "fixd/keeper.h"
+#include "fixd/run.h"
+#include "fixd/session.h"
+
+#define NUMBER(type, member) ROW_OF(type, ROW_NUMBER, member)
+#define STRING(type, member) ROW_OF(type, ROW_STRING, member)
+#define LIST(type, member) ROW_OF(type, ROW_LIST, member)
+#define TEXT(type, member) ROW_OF(type, ROW_TEXT, member)
+#define DIGEST(type, member) ROW_OF(type, ROW_DIGEST, member)
+#define FD(type, member) ROW_OF(type, ROW_FD, member)
+#define END { 0, 0, 0 }
+
+/* New rows stand at the end; changing or removing one raises STATE_VERSION. */
+
+const struct row daemon_rows[] = {
+	NUMBER(struct daemon, started),
+	NUMBER(struct daemon, last_serial),
+	NUMBER(struct daemon, hits),
+	NUMBER(struct daemon, misses),
+	NUMBER(struct daemon, failures),
+	NUMBER(struct daemon, evictions),
+	NUMBER(struct daemon, teardown_failures),
+	STRING(struct daemon, trees),
+	FD(struct daemon, trees_lock),
+	NUMBER(struct daemon, resumed.board_value),
+	NUMBER(struct daemon, resumed.board_used),
+	FD(struct daemon, resumed.board),
+	FD(struct daemon, resumed.listener),
+	FD(struct daemon, resumed.listener_lock),
+	NUMBER(struct daemon, resumed.asker),
+	NUMBER(struct daemon, resumed.asker_request),
+	END,
+};
+
+const struct row session_rows[] = {
+	STRING(struct session, root),
+	NUMBER(struct session, uid),
+	NUMBER(struct session, created_real),
+	NUMBER(struct session, last_run_real),
+	NUMBER(struct session, total_runs),
+	END,
+};
+
+const struct row run_rows[] = {
+	STRING(struct run, id),
+	NUMBER(struct run, began_real),
+	NUMBER(struct run, ended_real),
+	NUMBER(struct run, n_joined),
+	END,
+};
+
+const struct row use_rows[] = {
+	NUMBER(struct use, serial),
+	STRING(struct use, title),
+	NUMBER(struct use, generation),
+	NUMBER(struct use, attaches),
+	NUMBER(struct use, built),
+	END,
+};
+
+const struct row image_rows[] = {
+	NUMBER(struct image, serial),
+	FD(struct image, fd),
+	NUMBER(struct image, kind),
+	NUMBER(struct image, address),
+	NUMBER(struct image, size),
+	NUMBER(struct image, root),
+	NUMBER(struct image, bytes),
+	STRING(struct image, tree),
+	DIGEST(struct image, digest),
+	DIGEST(struct image, inputs),
+	DIGEST(struct image, section),
+	NUMBER(struct image, generation),
+	NUMBER(struct image, board_slot),
+	NUMBER(struct image, board_value),
+	NUMBER(struct image, dirty),
+	NUMBER(struct image, created),
+	NUMBER(struct image, created_real),
+	NUMBER(struct image, used),
+	NUMBER(struct image, used_real),
+	NUMBER(struct image, checked),
+	NUMBER(struct image, build_ns),
+	NUMBER(struct image, attaches),
+	STRING(struct image, title),
+	STRING(struct image, run),
+	LIST(struct image, made_from),
+	FD(struct image, note_fd),
+	NUMBER(struct image, note_size),
+	NUMBER(struct image, of_run),
+	NUMBER(struct image, teardown),
+	NUMBER(struct image, torn_down),
+	NUMBER(struct image, keeper),
+	END,
+};
+
+const struct row keeper_rows[] = {
+	STRING(struct keeper, title),
+	STRING(struct keeper, user),
+	STRING(struct keeper, note),
+	STRING(struct keeper, token),
+	STRING(struct keeper, dir),
+	NUMBER(struct keeper, port),
+	NUMBER(struct keeper, time),
+	NUMBER(struct keeper, pid),
+	NUMBER(struct keeper, service_pid),
+	FD(struct keeper, hold),
+	FD(struct keeper, channel_fd),
+	FD(struct keeper, errors_fd),
+	NUMBER(struct keeper, ending),
+	NUMBER(struct keeper, reaping),
+	STRING(struct keeper, died),
+	STRING(struct keeper, wrong),
+	END,
+};
+
+const struct row instance_rows[] = {
+	STRING(struct instance, param),
+	STRING(struct instance, scope_key),
+	LIST(struct instance, env),
+	NUMBER(struct instance, generation),
+	NUMBER(struct instance, board_slot),
+	NUMBER(struct instance, builds),
+	NUMBER(struct instance, deaths),
+	STRING(struct instance, stale_cause),
+	STRING(struct instance, error),
+	NUMBER(struct instance, failed),
+	STRING(struct instance, failed_error),
+	NUMBER(struct instance, failed_at),
+	DIGEST(struct instance, failed_section),
+	TEXT(struct instance, log),
+	STRING(struct instance, teardown_error),
+	END,
+};
+
+const struct row orphan_rows[] = {
+	STRING(struct orphan, title),
+	FD(struct orphan, note_fd),
+	NUMBER(struct orphan, note_size),
+	END,
+};
+
+const struct row conn_rows[] = {
+	NUMBER(struct conn, id),
+	NUMBER(struct conn, greeted),
+	END,
+};
+
+const struct row lease_rows[] = {
+	NUMBER(struct lease, pid),
+	NUMBER(struct lease, released),
+	END,
+};
+
+void state_add_fd(struct state *s, int fd)
+{
+	s->fds = xrealloc(s->fds, (s->n_fds + 1) * sizeof *s->fds);
+	s->fds[s->n_fds++] = fd;
+}
+
+static uint64_t get_number(const void *at, size_t width)
+{
+	uint64_t v = 0;
+
+	memcpy(&v, at, width); /* little-endian */
+	return v;
+}
+
+static void save_list(uint16_t field, char *const *list, struct text *out)
+{
+	size_t mark;
+
+	if (!list) {
+		record_null(out, field);
+		return;
+	}
+	mark = record_begin(out, field, RECORD_LIST);
+	for (size_t i = 0; list[i]; i++)
+		record_string(out, field, list[i]);
+	record_end(out, mark);
+}
+
+static void save_digest(uint16_t field, const struct digest *d, struct text *out)
+{
+	size_t mark = record_begin(out, field, RECORD_LIST);
+
+	record_u64(out, field, d->low);
+	record_u64(out, field, d->high);
+	record_end(out, mark);
+}
+
+static void save_row(const struct row *row, uint16_t field, const void *at, struct state *s)
+{
+	const struct text *text = at;
+
+	switch ((enum row_type)row->type) {
+	case ROW_NUMBER:
+		record_u64(&s->records, field, get_number(at, row->width));
+		break;
+	case ROW_STRING:
+		record_string(&s->records, field, *(char *const *)at);
+		break;
+	case ROW_LIST:
+		save_list(field, *(char **const *)at, &s->records);
+		break;
+	case ROW_TEXT:
+		record_string(&s->records, field, text->data);
+		break;
+	case ROW_DIGEST:
+		save_digest(field, at, &s->records);
+		break;
+	case ROW_FD:
+		if (*(const int *)at >= 0)
+			state_add_fd(s, *(const int *)at);
+		record_u64(&s->records, field, (uint64_t)(int64_t)*(const int *)at);
+		break;
+	}
+}
+
+void rows_save(const struct row *rows, const void *object, struct state *s)
+{
+	for (uint16_t i = 0; rows[i].width; i++)
+		save_row(&rows[i], (uint16_t)(i + 1), (const char *)object + rows[i].offset, s);
+}
+
+static char **load_list(const struct record *r)
+{
+	struct record_reader in = record_inside(r);
+	struct record item;
+	char **list = xcalloc(1, sizeof *list);
+	bool bad = false;
+	size_t n = 0;
+
+	while (record_next(&in, &item, &bad)) {
+		list = xrealloc(list, (n + 2) * sizeof *list);
+		list[n++] = record_dup(&item);
+		list[n] = NULL;
+	}
+	return list;
+}
+
+static struct digest load_digest(const struct record *r)
+{
+	struct record_reader in = record_inside(r);
+	struct digest d = { 0 };
+	struct record half;
+	bool bad = false;
+
+	if (record_next(&in, &half, &bad))
+		d.low = half.number;
+	if (record_next(&in, &half, &bad))
+		d.high = half.number;
+	return d;
+}
+
+static void load_row(const struct row *row, void *at, const struct record *r, int (*resolve)(void *arg, int number), void *arg)
+{
+	switch ((enum row_type)row->type) {
+	case ROW_NUMBER:
+		memcpy(at, &r->number, row->width);
+		break;
+	case ROW_STRING:
+		free(*(char **)at);
+		*(char **)at = r->kind == RECORD_STRING ? record_dup(r) : NULL;
+		break;
+	case ROW_LIST:
+		list_free(*(char ***)at);
+		*(char ***)at = r->kind == RECORD_LIST ? load_list(r) : NULL;
+		break;
+	case ROW_TEXT:
+		if (r->kind == RECORD_STRING)
+			text_add(at, r->data, r->size);
+		break;
+	case ROW_DIGEST:
+		*(struct digest *)at = load_digest(r);
+		break;
+	case ROW_FD:
+		*(int *)at = (int64_t)r->number >= 0 ? resolve(arg, (int)r->number) : -1;
+		break;
+	}
+}
+
+bool row_load(const struct row *rows, void *object, const struct record *r, int (*resolve)(void *arg, int number), void *arg)
+{
+	uint16_t n = 0;
+
+	while (rows[n].width)
+		n++;
+	if (r->field == 0 || r->field > n)
+		return false;
+	load_row(&rows[r->field - 1], (char *)object + rows[r->field - 1].offset, r, resolve, arg);
+	return true;
+}
+
+struct digest *state_digests(const struct record *r, size_t *n)
+{
+	struct record_reader in = record_inside(r);
+	struct digest *all = NULL;
+	struct record low, high;
+	bool bad = false;
+
+	*n = 0;
+	while (record_next(&in, &low, &bad) && record_next(&in, &high, &bad)) {
+		all = xrealloc(all, (*n + 1) * sizeof *all);
+		all[(*n)++] = (struct digest){ low.number, high.number };
+	}
+	return all ? all : xcalloc(1, sizeof *all);
+}

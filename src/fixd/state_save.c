@@ -1,0 +1,331 @@
+/* SPDX-License-Identifier: MIT */
+#include "fixd/state.h"
+
+#include <stdlib.h>
+
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "config/config.h"
+#include "fixd/board.h"
+#include "fixd/conn.h"
+#include "fixd/daemon.h"
+#include "fixd/image.h"
+#include "fixd/instance.h"
+#include "fixd/keeper.h"
+#include "fixd/offer.h"
+#include "fixd/request.h"
+#include "fixd/run.h"
+#include "fixd/session.h"
+#include "fixd/state_rows.h"
+#include "fixd/watch.h"
+
+/* What has a number in the records. */
+struct saving {
+	struct state *s;
+	struct text *out;
+	struct daemon *daemon;
+	struct image **images; /* each after those it leads to */
+	size_t n_images;
+	const struct instance **instances;
+	size_t n_instances;
+	uint64_t session;
+};
+
+static void add_image(struct saving *v, struct image *im)
+{
+	for (size_t i = 0; im && i < v->n_images; i++) {
+		if (v->images[i] == im)
+			return;
+	}
+	if (!im)
+		return;
+	for (size_t k = 0; im->depends && k < im->n_depends; k++)
+		add_image(v, im->depends[k]);
+	for (size_t k = 0; k < im->n_needs; k++)
+		add_image(v, im->needs[k]);
+	v->images = xrealloc(v->images, (v->n_images + 1) * sizeof(struct image *));
+	v->images[v->n_images++] = im;
+}
+
+static void add_instance(struct instance *i, void *arg)
+{
+	struct saving *v = arg;
+
+	v->instances = xrealloc(v->instances, (v->n_instances + 1) * sizeof(struct instance *));
+	v->instances[v->n_instances++] = i;
+	add_image(v, i->current);
+	add_image(v, i->last);
+}
+
+static void collect(struct saving *v)
+{
+	link_for_each(l, &v->daemon->sessions)
+		session_each(link_entry(l, struct session, link), add_instance, v);
+	link_for_each(l, &v->daemon->conns) {
+		link_for_each(m, &link_entry(l, struct conn, link)->leases)
+			add_image(v, link_entry(m, struct lease, in_conn)->image);
+	}
+	link_for_each(l, &v->daemon->keepers)
+		add_image(v, link_entry(l, struct keeper, link)->image);
+}
+
+static uint64_t session_number(const struct daemon *d, const struct session *s)
+{
+	uint64_t n = 0;
+
+	link_for_each(l, &d->sessions) {
+		if (link_entry(l, struct session, link) == s)
+			return n;
+		n++;
+	}
+	return UINT64_MAX;
+}
+
+static void save_serials(struct text *out, uint16_t field, struct image *const *images, size_t n)
+{
+	size_t mark = record_begin(out, field, RECORD_LIST);
+
+	for (size_t k = 0; k < n; k++)
+		record_u64(out, field, images[k]->serial);
+	record_end(out, mark);
+}
+
+static void save_object(struct saving *v, uint16_t field, const struct row *rows, const void *object)
+{
+	size_t mark = record_begin(v->out, field, RECORD_OBJECT);
+
+	rows_save(rows, object, v->s);
+	record_end(v->out, mark);
+}
+
+static void save_daemon(struct saving *v, bool own_listener)
+{
+	struct daemon *d = v->daemon;
+	struct board_state b = board_state(d->board);
+
+	d->resumed.board = b.fd;
+	d->resumed.board_value = b.last_value;
+	d->resumed.board_used = b.n_used;
+	listener_fds(d->listener, &d->resumed.listener, &d->resumed.listener_lock);
+	if (own_listener && d->resumed.listener_lock < 0)
+		d->resumed.listener = -1;
+	save_object(v, STATE_DAEMON, daemon_rows, d);
+}
+
+static void save_fixture(struct text *out, const struct fixture *f)
+{
+	size_t mark = record_begin(out, STATE_FIXTURE, RECORD_OBJECT);
+
+	record_string(out, STATE_NAME, f->name);
+	for (size_t i = 0; f->registered_as[i]; i++)
+		record_string(out, STATE_SETTING, f->registered_as[i]);
+	record_end(out, mark);
+}
+
+static void save_use(const struct use *u, void *arg)
+{
+	save_object(arg, STATE_USE, use_rows, u);
+}
+
+static void save_run(struct saving *v, const struct run *r)
+{
+	size_t mark = record_begin(v->out, STATE_RUN, RECORD_OBJECT);
+
+	rows_save(run_rows, r, v->s);
+	run_each_use(r, save_use, v);
+	record_end(v->out, mark);
+}
+
+static void save_session(struct saving *v, const struct session *s)
+{
+	size_t mark = record_begin(v->out, STATE_SESSION, RECORD_OBJECT);
+
+	rows_save(session_rows, s, v->s);
+	for (size_t k = 0; k < s->n_fixtures; k++)
+		save_fixture(v->out, s->fixtures[k]);
+	link_for_each(l, &s->past)
+		save_run(v, link_entry(l, struct run, link));
+	link_for_each(l, &s->runs)
+		save_run(v, link_entry(l, struct run, link));
+	link_for_each(l, &s->orphans)
+		save_object(v, STATE_ORPHAN, orphan_rows, link_entry(l, struct orphan, link));
+	record_end(v->out, mark);
+}
+
+static void save_keeper(struct saving *v, struct keeper *k)
+{
+	keeper_note_fds(k);
+	save_object(v, STATE_KEEPER, keeper_rows, k);
+}
+
+static void save_image(struct saving *v, const struct image *im)
+{
+	size_t mark = record_begin(v->out, STATE_IMAGE, RECORD_OBJECT), list;
+
+	rows_save(image_rows, im, v->s);
+	list = record_begin(v->out, STATE_SAW, RECORD_LIST);
+	for (size_t k = 0; k < im->n_depends; k++) {
+		record_u64(v->out, STATE_SAW, im->saw[k].low);
+		record_u64(v->out, STATE_SAW, im->saw[k].high);
+	}
+	record_end(v->out, list);
+	if (im->depends)
+		save_serials(v->out, STATE_DEPENDS, im->depends, im->n_depends);
+	save_serials(v->out, STATE_NEEDS, im->needs, im->n_needs);
+	if (im->session)
+		record_u64(v->out, STATE_OF_SESSION, session_number(v->daemon, im->session));
+	if (im->kept_by)
+		save_keeper(v, im->kept_by);
+	record_end(v->out, mark);
+}
+
+static void save_watch(struct text *out, const struct instance *i)
+{
+	size_t mark = record_begin(out, STATE_WATCH, RECORD_OBJECT);
+
+	watchset_save(i->watch, out);
+	record_end(out, mark);
+}
+
+static void save_instance(struct saving *v, const struct instance *i)
+{
+	size_t mark = record_begin(v->out, STATE_INSTANCE, RECORD_OBJECT), list;
+
+	record_u64(v->out, STATE_OF_SESSION, session_number(v->daemon, i->session));
+	record_string(v->out, STATE_NAME, i->fixture->name);
+	record_bool(v->out, STATE_REGISTERED, i->fixture->registered);
+	rows_save(instance_rows, i, v->s);
+	record_string(v->out, STATE_RUN_ID, i->run ? i->run->id : NULL);
+	record_u64(v->out, STATE_CURRENT, i->current ? i->current->serial : 0);
+	record_u64(v->out, STATE_LAST, i->last ? i->last->serial : 0);
+	list = record_begin(v->out, STATE_FAILED_WITH, RECORD_LIST);
+	for (size_t k = 0; i->failed_with && k < i->fixture->n_depends; k++)
+		record_u64(v->out, STATE_FAILED_WITH, i->failed_with[k]);
+	record_end(v->out, list);
+	if (i->watch)
+		save_watch(v->out, i);
+	record_bool(v->out, STATE_EAGER, i->eager_from != 0);
+	if (!link_empty(&i->restart.link))
+		record_time(v->out, STATE_RESTART_IN, i->restart.deadline);
+	record_end(v->out, mark);
+}
+
+static uint64_t instance_number(const struct saving *v, const struct instance *i)
+{
+	for (size_t k = 0; k < v->n_instances; k++) {
+		if (v->instances[k] == i)
+			return k;
+	}
+	return UINT64_MAX;
+}
+
+static void save_attach(const struct wire_header *h, uint32_t flags, const struct instance *i, struct image *const *depends,
+			size_t n_depends, int64_t deadline, void *arg)
+{
+	struct saving *v = arg;
+	size_t mark = record_begin(v->out, STATE_ATTACH, RECORD_OBJECT);
+
+	record_u64(v->out, STATE_ID, h->id);
+	record_u64(v->out, STATE_FLAGS, flags);
+	record_u64(v->out, STATE_OF_INSTANCE, instance_number(v, i));
+	record_time(v->out, STATE_DEADLINE, deadline);
+	save_serials(v->out, STATE_DEPENDS, depends, n_depends);
+	record_end(v->out, mark);
+}
+
+struct saving_releases {
+	struct saving *v;
+	const struct conn *conn;
+};
+
+static void save_release(const struct conn *c, const struct wire_header *h, uint64_t serial, int64_t deadline, void *arg)
+{
+	const struct saving_releases *r = arg;
+	struct text *out = r->v->out;
+	size_t mark;
+
+	if (c != r->conn)
+		return;
+	mark = record_begin(out, STATE_RELEASE, RECORD_OBJECT);
+	record_u64(out, STATE_ID, h->id);
+	record_u64(out, STATE_SERIAL, serial);
+	record_time(out, STATE_DEADLINE, deadline);
+	record_end(out, mark);
+}
+
+static void save_member(struct saving *v, const struct conn *c)
+{
+	struct saving_releases r = { v, c };
+
+	record_string(v->out, STATE_RUN_ID, c->member->run->id);
+	record_bool(v->out, STATE_OBSERVER, c->member->observer);
+	record_bool(v->out, STATE_CLOSING, c->member->closing);
+	run_each_release(c->member->run, save_release, &r);
+}
+
+static void save_offer(struct saving *v, const struct offer *o)
+{
+	size_t mark = record_begin(v->out, STATE_OFFER, RECORD_OBJECT);
+
+	record_u64(v->out, STATE_OF_INSTANCE, instance_number(v, offer_instance(o)));
+	offer_save(o, v->s);
+	record_end(v->out, mark);
+}
+
+static void save_conn(struct saving *v, const struct conn *c)
+{
+	size_t mark = record_begin(v->out, STATE_CONN, RECORD_OBJECT);
+
+	state_add_fd(v->s, source_fd(c->source));
+	record_u64(v->out, STATE_FD, (uint64_t)source_fd(c->source));
+	rows_save(conn_rows, c, v->s);
+	if (c->session)
+		record_u64(v->out, STATE_OF_SESSION, session_number(v->daemon, c->session));
+	link_for_each(l, &c->leases) {
+		const struct lease *lease = link_entry(l, struct lease, in_conn);
+		size_t inner = record_begin(v->out, STATE_LEASE, RECORD_OBJECT);
+
+		record_u64(v->out, STATE_SERIAL, lease->image->serial);
+		rows_save(lease_rows, lease, v->s);
+		record_end(v->out, inner);
+	}
+	if (c->member)
+		save_member(v, c);
+	link_for_each(l, &c->offers)
+		save_offer(v, offer_of_conn(l));
+	attach_each(c, save_attach, v);
+	record_end(v->out, mark);
+}
+
+void state_save(struct daemon *d, enum state_for purpose, struct state *out)
+{
+	struct saving v = { .s = out, .out = &out->records, .daemon = d };
+
+	*out = (struct state){ 0 };
+	record_u64(v.out, STATE_VERSION_FIELD, STATE_VERSION);
+	collect(&v);
+	save_daemon(&v, purpose != STATE_FOR_EXEC);
+	link_for_each(l, &d->sessions)
+		save_session(&v, link_entry(l, struct session, link));
+	for (size_t k = 0; k < v.n_images; k++)
+		save_image(&v, v.images[k]);
+	link_for_each(l, &d->keepers) {
+		if (!link_entry(l, struct keeper, link)->image && !link_entry(l, struct keeper, link)->from)
+			save_keeper(&v, link_entry(l, struct keeper, link));
+	}
+	for (size_t k = 0; k < v.n_instances; k++)
+		save_instance(&v, v.instances[k]);
+	link_for_each(l, &d->conns) {
+		if (purpose != STATE_FOR_STORE)
+			save_conn(&v, link_entry(l, struct conn, link));
+	}
+	free(v.images);
+	free(v.instances);
+}
+
+void state_deinit(struct state *s)
+{
+	text_deinit(&s->records);
+	free(s->fds);
+	*s = (struct state){ 0 };
+}

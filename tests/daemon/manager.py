@@ -1,0 +1,276 @@
+# SPDX-License-Identifier: MIT
+"""A service manager that keeps descriptors, as systemd does: restart, crash, stop; and socket activation."""
+
+import array
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import threading
+
+import harness
+import services
+from harness import LIMIT, wait_for
+from services import ask, is_gone, lines, processes_of, record, service
+
+
+class Manager:
+    """Speaks sd_notify(3) with one daemon after the other."""
+
+    def __init__(self, t):
+        self.t = t
+        self.path = t.path("notify")
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.socket.bind(self.path)
+        self.socket.setblocking(False)
+        self.stored, self.said = [], []
+        self.lock = threading.Lock()
+        self.open = True
+        # Always, as a service manager does: the daemon waits for room.
+        self.thread = threading.Thread(target=self.listen_always)
+        self.thread.start()
+        finish = t.finish
+
+        def finish_and_close(failed):
+            self.release()
+            if os.path.exists(t.path("socket")):
+                os.remove(t.path("socket"))  # a unit has it in its RuntimeDirectory
+            try:
+                finish(failed)
+            finally:
+                self.open = False
+                self.thread.join()
+                self.release()
+        t.finish = finish_and_close
+
+    def listen_always(self):
+        while self.open:
+            if select.select([self.socket], [], [], 0.05)[0]:
+                self.listen()
+
+    def listen(self):
+        """What was said until now."""
+        with self.lock:
+            return self.take_all()
+
+    def take_all(self):
+        while True:
+            try:
+                message, control, _, _ = self.socket.recvmsg(4096, socket.CMSG_SPACE(4 * 10))
+            except BlockingIOError:
+                return self
+            fds = array.array("i")
+            for level, kind, data in control:
+                if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+                    fds.frombytes(data[:len(data) - len(data) % fds.itemsize])
+            words = dict(line.split("=", 1) for line in message.decode().splitlines())
+            self.said.append(words)
+            if "BARRIER" in words:
+                os.close(fds.pop())
+            if "FDSTOREREMOVE" in words:
+                for item in [i for i in self.stored if i[0] == words["FDNAME"]]:
+                    os.close(item[1])
+                    self.stored.remove(item)
+            for fd in fds:
+                assert words.get("FDSTORE") == "1" and words.get("FDPOLL") == "0"
+                self.stored.append((words["FDNAME"], fd))
+
+    def heard(self, **what):
+        return any(all(words.get(k) == v for k, v in what.items()) for words in self.listen().said)
+
+    def start(self, ini=None, extra=(), store=True, **env):
+        """A daemon with what is stored, and other descriptors before it."""
+        t = self.t
+        passed = list(extra) + (self.listen().stored if store else [])
+        self.said.clear()
+
+        def arrange():
+            # Out of the way first, then in their places.
+            moved = [os.dup2(fd, 500 + n) for n, (_, fd) in enumerate(passed)]
+            for n, fd in enumerate(moved):
+                os.dup2(fd, 3 + n, inheritable=True)
+                os.close(fd)
+            for fd in range(3 + len(passed), 400):
+                try:
+                    os.close(fd)
+                except OSError:
+                    pass
+        if ini is not None:
+            t.write("fixd.ini", ini)
+        shell = 'LISTEN_PID=$$ exec "$@"' if passed else 'exec "$@"'
+        names = {"LISTEN_FDS": str(len(passed)), "LISTEN_FDNAMES": ":".join(n for n, _ in passed)} if passed else {}
+        command = list(t.wrapper) + ["sh", "-c", shell, "sh", harness.program("fixd"), "--config", t.path("fixd.ini"), "--socket", t.path("socket"),
+                                     "--log-level", "debug"]
+        d = harness.Daemon.__new__(harness.Daemon)
+        d.case, d.expect, d.dir = t, None, t.dir
+        d.config, d.socket, d.log = t.path("fixd.ini"), t.path("socket"), t.path("log")
+        with open(d.log, "ab") as log:
+            d.process = subprocess.Popen(command, stderr=log, stdin=subprocess.DEVNULL, close_fds=False, preexec_fn=arrange, cwd=t.dir,
+                                         env={**harness.process_environment(), "NOTIFY_SOCKET": self.path, "FDSTORE": "4096", "TMPDIR": t.dir,
+                                              "XDG_RUNTIME_DIR": t.runtime, **names, **env})
+        d.pid = d.process.pid
+        t.daemons.append(d)
+        wait_for(lambda: self.heard(READY="1") or d.process.poll() is not None, "READY=1")
+        assert d.process.poll() is None, d.words()
+        return d
+
+    def release(self):
+        """The unit is stopped: the store is given up."""
+        for _, fd in self.listen().stored:
+            os.close(fd)
+        self.stored.clear()
+
+
+def manager(t):
+    services.make_runtime(t)
+    return Manager(t)
+
+
+def ini(t):
+    t.write("file", "bytes\n")
+    return ("[policy]\nmax-age = none\n" + service("", record(t, "torn")) + "[fixture f]\ncommand = " + t.counted("cat file") +
+            "\nwatch = file\n[fixture seed]\ncommand = cat $FIXD_DEP_server\ndepends = server\n" + record(t, "torn"))
+
+
+def test_restart(t):
+    """The clients do not notice, either."""
+    m = manager(t)
+    d = m.start(ini(t))
+    c = d.client()
+    views = [c.attach(n) for n in ("f", "server", "seed")]
+    pid = ask(views[1].data)
+    for _ in range(3):
+        d.stop()
+        assert m.heard(STOPPING="1") and not is_gone(pid) and lines(t, "torn") == []
+        d = m.start()
+        assert all(v.current for v in views) and c.attach("f").data == b"bytes\n" and t.runs() == 1
+        assert d.instance("server")["service_pid"] == pid and ask(c.attach("server").data) == pid
+        assert d.instance("server")["leases"] >= 1
+    t.write("file", "new")
+    assert c.attach("f").generation == 2 and not views[0].current
+    # It is stopped for good: the manager lets go of everything.
+    d.stop()
+    m.release()
+    wait_for(lambda: lines(t, "torn") == ["seed", "server"], "the teardowns")
+    wait_for(lambda: not processes_of(t), "all processes to end")
+
+
+def test_crash(t):
+    m = manager(t)
+    d = m.start(ini(t))
+    c = d.client()
+    view, seed = c.attach("f"), c.attach("seed")
+    pid = d.instance("server")["service_pid"]
+    wait_for(lambda: len(m.listen().stored) > 8, "the store")
+    d.kill()
+    assert view.data == b"bytes\n"
+    t.write("file", "an edit while there is no daemon")
+    d = m.start()
+    assert d.instance("server")["service_pid"] == pid and not is_gone(pid) and lines(t, "torn") == []
+    assert seed.current
+    # The edit is seen.
+    assert d.client().read("f").startswith(b"an edit") and t.runs() == 2 and d.instance("f")["generation"] == 2 and not view.current
+    assert d.client().attach("seed").data == seed.data
+    d.ctl("stop")
+    d.process.wait(LIMIT)
+    assert lines(t, "torn") == ["seed", "server"] and not processes_of(t)
+
+
+def kinds(m):
+    """What the store holds, without the numbers that tell one build from the next."""
+    m.listen()
+    with m.lock:
+        return sorted(os.readlink(f"/proc/self/fd/{fd}").split("[")[0] for _, fd in m.stored)
+
+
+def test_the_store_shrinks(t):
+    m = manager(t)
+    d = m.start("[fixture f]\ncommand = date +%N\n[fixture server]\ncommand = echo x\nteardown = true\n")
+    c = d.client()
+    images = {"/memfd:fixd:f (deleted)", "/memfd:fixd:server (deleted)"}
+    seen = []
+    for _ in range(20):
+        c.read("f")
+        c.read("server")
+        wait_for(lambda: images <= set(kinds(m)) and "pipe:" in kinds(m), "the store to hold both")
+        d.ctl("cleanup", "--all")
+        wait_for(lambda: not images & set(kinds(m)) and "pipe:" not in kinds(m), "the store to hold none")
+        seen.append(len(kinds(m)))
+    wait_for(lambda: len(kinds(m)) == 5, "as little as at first")
+    assert max(seen) <= 6, seen
+    d.ctl("stop")
+    d.process.wait(LIMIT)
+
+
+def test_a_store_that_lost_something(t):
+    m = manager(t)
+    d = m.start("[policy]\nmax-age = none\n" + "".join(f"[fixture f{n}]\ncommand = {t.counted('echo x')}\n" for n in range(6)))
+    for n in range(6):
+        d.client().read(f"f{n}")
+    wait_for(lambda: len(m.listen().stored) > 8, "the store")
+    d.kill()
+    m.listen()
+    # Half of it, and one that is something else.
+    for item in m.stored[3::2]:
+        os.close(item[1])
+        m.stored.remove(item)
+    null = os.open("/dev/null", os.O_RDONLY)
+    os.dup2(null, m.stored[-1][1])
+    os.close(null)
+    d = m.start()
+    for n in range(6):
+        assert d.client().read(f"f{n}") == b"x\n"
+    d.ctl("stop")
+    d.process.wait(LIMIT)
+
+
+def test_a_garbled_state(t):
+    m = manager(t)
+    d = m.start("[fixture f]\ncommand = echo x\n")
+    d.client().read("f")
+    wait_for(lambda: len(m.listen().stored) > 2, "the store")
+    d.kill()
+    m.listen()
+    state = [fd for name, fd in m.stored if name == "fixd-state"][0]
+    os.pwrite(state, b"garbage" * 5000, 4096)
+    d = m.start()
+    assert "starting afresh" in d.words() and d.client().read("f") == b"x\n"
+    d.ctl("stop")
+    d.process.wait(LIMIT)
+
+
+def test_socket_activation(t):
+    """The socket is the manager's, and stays when the daemon ends."""
+    m = manager(t)
+    listening = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    listening.bind(t.path("socket"))
+    listening.listen(10)
+    d = m.start(ini(t), extra=[("fixd.socket", listening.fileno())])
+    c = d.client()
+    view = c.attach("f")
+    d.stop()
+    d = m.start(extra=[("fixd.socket", listening.fileno())])
+    assert view.current and c.read("f") == b"bytes\n"
+    d.ctl("restart")
+    assert view.current and d.client().read("f") == b"bytes\n"
+    d.ctl("stop")
+    d.process.wait(LIMIT)
+    assert os.path.exists(t.path("socket"))
+    listening.close()
+    os.remove(t.path("socket"))
+
+
+def test_watchdog(t):
+    m = manager(t)
+    d = m.start("", WATCHDOG_USEC="100000")
+    wait_for(lambda: sum("WATCHDOG" in words for words in m.listen().said) >= 3, "signs of life")
+    os.kill(d.pid, signal.SIGHUP)
+    wait_for(lambda: m.heard(RELOADING="1"), "that it reloads")
+    d.ctl("stop")
+    d.process.wait(LIMIT)
+
+
+if __name__ == "__main__":
+    harness.main(sys.modules[__name__])

@@ -1,0 +1,199 @@
+# SPDX-License-Identifier: MIT
+"""Real servers as services: PostgreSQL, Redis and nginx, as they are in Debian."""
+
+import glob
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import urllib.request
+
+import harness
+import services
+from harness import LIMIT, Skip, wait_for
+from services import directories, is_gone, lines, processes_of, record, start
+
+
+def bin_of_postgres():
+    found = sorted(glob.glob("/usr/lib/postgresql/*/bin/initdb"))
+    if not found:
+        raise Skip("there is no PostgreSQL here")
+    return os.path.dirname(found[-1])
+
+
+def need(*programs):
+    for p in programs:
+        if not shutil.which(p) and not os.access("/usr/sbin/" + p, os.X_OK):
+            raise Skip(f"there is no {p} here")
+
+
+def postgres(t, schema_more=""):
+    """initdb once, the server from a copy of that, a schema in it. It does not run as root."""
+    need("psql")
+    where, as_user = bin_of_postgres(), ""
+    if os.geteuid() == 0:
+        try:
+            pwd.getpwnam("postgres")
+        except KeyError:
+            raise Skip("there is no user postgres") from None
+        as_user = "user = postgres\n"
+    os.chmod(t.dir, 0o755)
+    t.write("initdb.sh", f"exec {where}/initdb -D $FIXD_DIR/data -U test --auth=trust --no-sync -E UTF8 --locale=C >&2\n")
+    t.write("server.sh", f"cp -r $FIXD_DEP_cluster/data $FIXD_DIR/data\nchmod -R u+rwX,go-rwx $FIXD_DIR/data\n"
+            f"exec {where}/postgres -D $FIXD_DIR/data -p $FIXD_PORT -k $FIXD_DIR -c fsync=off -c listen_addresses=127.0.0.1\n")
+    t.write("schema.sql", "create table rows (id serial, name text); insert into rows (name) select 'row ' || n from generate_series(1, 1000) n;\n")
+    return (f"[policy]\ntimeout = 120s\ncheck-timeout = 60s\nmax-age = none\n"
+            f"[fixture cluster]\ntree = sh {t.path('initdb.sh')}\n{as_user}"
+            f"[fixture server]\nservice = exec sh {t.path('server.sh')}\n{as_user}depends = cluster\n"
+            f"ready = command:pg_isready -q -h 127.0.0.1 -p $FIXD_PORT\n"
+            "value = postgresql://test@127.0.0.1:${FIXD_PORT}\n"
+            f"[fixture schema]\ndepends = server\n"
+            f"command = psql -qX -v ON_ERROR_STOP=1 -f {t.path('schema.sql')} $(cat $FIXD_DEP_server)/postgres >&2 &&\n"
+            f"  printf %s $(cat $FIXD_DEP_server)/postgres\n{schema_more}")
+
+
+def psql(where, sql):
+    done = subprocess.run(["psql", "-qXAt", "-v", "ON_ERROR_STOP=1", "-c", sql, where.decode()], capture_output=True, timeout=LIMIT,
+                          env=harness.process_environment())
+    assert done.returncode == 0, done.stderr
+    return done.stdout.decode().strip()
+
+
+def test_postgresql(t):
+    d = start(t, postgres(t, f"teardown = psql -qXAtc 'select count(*) from rows' $(cat $FIXD_VALUE) >> {t.path('torn')}\n"))
+    t.write("torn", "")
+    os.chmod(t.path("torn"), 0o666)
+    where = d.client().read("schema")
+    assert psql(where, "select count(*) from rows") == "1000"
+    # Tests in transactions, by many at once.
+    answers = []
+    threads = [threading.Thread(target=lambda: answers.append(
+        psql(d.client().read("schema"), "begin; delete from rows where id <= 500; select count(*) from rows; rollback"))) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert answers == ["500"] * 8
+    assert psql(where, "select count(*) from rows") == "1000"
+    built = d.instance("cluster")["created"]
+    # A crash: the schema is made anew, in a new server; the cluster is the same.
+    os.kill(d.instance("server")["service_pid"], signal.SIGKILL)
+    wait_for(lambda: d.instance("server")["state"] == "stale" and d.instance("schema")["state"] == "stale", "the crash to be noticed")
+    again = d.client().read("schema")
+    assert psql(again, "select count(*) from rows") == "1000" and d.instance("cluster")["created"] == built
+    # Its teardown still finds the server.
+    d.ctl("cleanup", "--all")
+    wait_for(lambda: lines(t, "torn")[-1:] == ["1000"], "the teardown")
+    wait_for(lambda: not [p for p in processes_of(t) if "postgres" in p[1]], "the end of the server")
+    assert d.status()["daemon"]["teardown_failures"] <= 1, "only that of the schema in the crashed server"
+
+
+def test_postgresql_exclusive_and_reset(t):
+    """For tests that commit: one at a time, and truncated after each."""
+    t.write("reset.sql", "truncate rows restart identity; insert into rows (name) values ('only');\n")
+    d = start(t, postgres(t, f"exclusive = yes\nreset = psql -qX -v ON_ERROR_STOP=1 -f {t.path('reset.sql')} $(cat $FIXD_VALUE)\n"))
+    os.chmod(t.path("reset.sql"), 0o644)
+    first = d.client().attach("schema")
+    assert psql(first.data, "insert into rows (name) values ('x'); select count(*) from rows") == "1001"
+    counts, all_ready = [], threading.Barrier(4)
+
+    def test():
+        client = d.client()
+        all_ready.wait()
+        view = client.attach("schema")
+        counts.append(psql(view.data, "select count(*) from rows"))
+        psql(view.data, "insert into rows (name) values ('x')")
+        view.detach()
+    threads = [threading.Thread(target=test) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    all_ready.wait()
+    wait_for(lambda: d.status()["daemon"]["waiting"] == 3, "the requests")
+    assert not counts
+    first.detach()
+    for thread in threads:
+        thread.join()
+    assert counts == ["1"] * 3
+
+
+def redis(t, more="", options=""):
+    need("redis-server", "redis-cli")
+    return (f"[fixture redis]\nservice = exec redis-server --port $FIXD_PORT --dir $FIXD_DIR --save '' --bind 127.0.0.1 {options}\n"
+            "ready = port\nvalue = redis://127.0.0.1:${FIXD_PORT}/0\n" + more)
+
+
+def redis_cli(where, *command):
+    done = subprocess.run(["redis-cli", "-u", where.decode(), *command], capture_output=True, timeout=LIMIT)
+    assert done.returncode == 0, done
+    return done.stdout.decode().strip()
+
+
+def test_redis(t):
+    d = start(t, redis(t, "reset = redis-cli -u $(cat $FIXD_VALUE) flushall\n" + record(t, "torn", "$(redis-cli -u $(cat $FIXD_VALUE) dbsize)")))
+    c = d.client()
+    view = c.attach("redis")
+    assert redis_cli(view.data, "set", "a", "1") == "OK"
+    view.detach()
+    view = c.attach("redis")
+    assert redis_cli(view.data, "dbsize") in ("0", "(integer) 0"), "it was reset"
+    pid = d.instance("redis")["service_pid"]
+    # It ends, by itself.
+    redis_cli(view.data, "set", "b", "2")
+    subprocess.run(["redis-cli", "-u", view.data.decode(), "shutdown", "nosave"], check=False, capture_output=True)
+    wait_for(lambda: is_gone(pid), "its end")
+    assert redis_cli(d.client().read("redis"), "dbsize") in ("0", "(integer) 0")
+    d.stop()
+    assert "0" in lines(t, "torn"), "of the second one; the first had ended"
+    assert not directories(t)
+
+
+def nginx(t, daemon):
+    need("nginx")
+    t.write("www/index.html", "served\n")
+    t.write("nginx.conf", "daemon %s;\npid PIDFILE;\nerror_log stderr;\nevents {}\nhttp {\n access_log off;\n"
+            "client_body_temp_path DIR; proxy_temp_path DIR; fastcgi_temp_path DIR; uwsgi_temp_path DIR; scgi_temp_path DIR;\n"
+            "server { listen 127.0.0.1:PORT; root %s; }\n}\n" % (daemon, t.path("www")))
+    for name in ("", "www", "www/index.html"):
+        os.chmod(t.path(name), 0o755)
+    t.write("nginx.sh", f"sed -e s,PIDFILE,$FIXD_DIR/pid, -e s,DIR,$FIXD_DIR,g -e s,PORT,$FIXD_PORT, {t.path('nginx.conf')} >$FIXD_DIR/conf\n"
+            "exec nginx -c $FIXD_DIR/conf -p $FIXD_DIR -e stderr\n")
+    return (f"[fixture web]\nservice = PATH=$PATH:/usr/sbin exec sh {t.path('nginx.sh')}\nready = port\n"
+            "value = http://127.0.0.1:${FIXD_PORT}/\n")
+
+
+def fetch(where):
+    with urllib.request.urlopen(where.decode(), timeout=LIMIT) as answer:
+        return answer.read()
+
+
+def nginx_works(t, daemon):
+    d = start(t, nginx(t, daemon))
+    where = d.client().read("web")
+    assert fetch(where) == b"served\n"
+    with open(d.instance("web")["dir"] + "/pid") as f:
+        master = int(f.read())
+    # A crash of the master leaves workers; they do not stay.
+    os.kill(master, signal.SIGKILL)
+    workers = [p for p in processes_of(t) if "nginx: worker" in p[1]]
+    if daemon == "off":
+        wait_for(lambda: d.instance("web")["state"] == "stale", "the crash to be noticed")
+        wait_for(lambda: not [p for p in processes_of(t) if "nginx" in p[1]], "the workers to end")
+        again = d.client().read("web")
+        assert again != where and fetch(again) == b"served\n"
+    d.stop()
+    assert not processes_of(t) and not directories(t), workers
+
+
+def test_nginx(t):
+    nginx_works(t, "off")
+
+
+def test_nginx_in_the_background(t):
+    nginx_works(t, "on")
+
+
+if __name__ == "__main__":
+    harness.main(sys.modules[__name__])

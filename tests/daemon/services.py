@@ -1,0 +1,734 @@
+# SPDX-License-Identifier: MIT
+"""Services, teardown, reset, exclusive use; and what is left when somebody is killed: nothing."""
+
+import glob
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+import harness
+from harness import LIMIT, SANITIZERS, FixdError, once, wait_for
+
+SERVER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "server")
+
+
+def service(options="", more="", name="server", ready="port"):
+    return f"[fixture {name}]\nservice = exec {sys.executable} {SERVER} {options}\nready = {ready}\n{more}\n"
+
+
+def ask(where, what=b"hello"):
+    """The pid of who answers there."""
+    host, port = where.decode().split(":")
+    with socket.create_connection((host, int(port)), LIMIT) as s:
+        s.sendall(what)
+        return int(s.recv(100) or b"0")
+
+
+def is_alive(pid):
+    try:
+        with open(f"/proc/{pid}/stat") as f:
+            return f.read().rsplit(")", 1)[1].split()[0] not in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def is_gone(pid):
+    return not is_alive(pid)
+
+
+def processes_of(t):
+    """The daemon, its helpers and what they have started: TMPDIR is passed on to all of them."""
+    found = []
+    for path in glob.glob("/proc/[0-9]*"):
+        pid = int(path.split("/")[2])
+        try:
+            with open(path + "/environ", "rb") as f:
+                environ = f.read()
+            with open(path + "/cmdline", "rb") as f:
+                words = f.read()
+        except OSError:
+            continue
+        if pid != os.getpid() and (b"TMPDIR=" + t.dir.encode() + b"\0") in environ and is_alive(pid):
+            found.append((pid, words.replace(b"\0", b" ").decode()))
+    return found
+
+
+def directories(t):
+    """What the test's daemons have outside of themselves."""
+    return glob.glob(t.runtime + "/*")
+
+
+def make_runtime(t):
+    """A tmpfs of its own, for what the test's daemons have outside of themselves."""
+    if hasattr(t, "runtime"):
+        return
+    t.runtime = tempfile.mkdtemp(prefix="fixd-test-", dir="/dev/shm")
+    os.chmod(t.runtime, 0o755)
+    finish = t.finish
+
+    def finish_and_remove(failed):
+        finish(failed)
+        shutil.rmtree(t.runtime)
+    t.finish = finish_and_remove
+
+
+def start(t, ini, **more):
+    make_runtime(t)
+    return t.daemon(ini, env={"TMPDIR": t.dir, "XDG_RUNTIME_DIR": t.runtime, **more.pop("env", {})}, **more)
+
+
+def test_a_service(t):
+    d = start(t, service())
+    a, b = d.client(), d.client()
+    view, other = a.attach("server"), b.attach("server")
+    pid = ask(view.data)
+    assert other.data == view.data and ask(other.data) == pid and view.built and not other.built
+    i = d.instance("server")
+    assert i["service_pid"] == pid and view.data == b"127.0.0.1:%d" % i["port"], i
+    assert os.path.exists(i["dir"] + "/pid")
+    view.detach()
+    other.detach()
+    # It is kept between runs.
+    assert ask(d.client().read("server")) == pid
+    # Retired, it lives as long as somebody holds it.
+    view = a.attach("server")
+    d.ctl("cleanup", "server", "--force")
+    assert not view.current and ask(view.data) == pid
+    new = b.attach("server")
+    assert ask(new.data) != pid and new.generation == 2 and new.data != view.data
+    view.detach()
+    wait_for(lambda: is_gone(pid) and not os.path.exists(i["dir"]), "the end of the first one")
+    assert ask(new.data)
+
+
+def test_ready(t):
+    d = start(t, service("--line tcp://here", ready="line", name="line") +
+              service("--line x", "value = db://127.0.0.1:${FIXD_PORT}/${FIXD_FIXTURE}\n", ready="line", name="value") +
+              service("--file $FIXD_DIR/up", ready="file:${FIXD_DIR}/up", name="file") +
+              service("", ready="command:test -s $FIXD_DIR/pid", name="command") +
+              service("--chatty --line first", ready="line", name="chatty"))
+    c = d.client()
+    assert c.read("line") == b"tcp://here"
+    value = c.read("value").decode()
+    assert value == f"db://127.0.0.1:{d.instance('value')['port']}/value"
+    assert c.read("file").startswith(b"in the file, pid ") and not c.read("file").endswith(b"\n")
+    assert ask(c.read("command")) == d.instance("command")["service_pid"]
+    wait_for(lambda: "a second line" in d.ctl("log", "line").out, "what it says later")
+    # What nobody reads is thrown away, and does not stop it.
+    assert c.read("chatty") == b"first"
+    wait_for(lambda: len(d.ctl("log", "chatty").out) > 60000, "its output")
+    assert ask(b"127.0.0.1:%d" % d.instance("chatty")["port"])
+
+
+def test_it_never_gets_ready(t):
+    d = start(t, service("--mute", "timeout = 300ms\n", name="mute") + service("--mute", "timeout = 300ms\n", ready="line", name="silent") +
+              "[fixture fails]\nservice = echo cannot bind >&2; exit 7\n[fixture forgets]\nservice = exec true\n" +
+              "[fixture killed]\nservice = kill -9 $$\n")
+    c = d.client()
+    for name, words in (("mute", "timed out after"), ("silent", "timed out after"), ("fails", "exited with status 7 before it was ready\ncannot bind"),
+                        ("forgets", "exited with status 0"), ("killed", "killed by signal 9")):
+        try:
+            c.attach(name)
+            assert False
+        except FixdError as e:
+            assert words in e.sentence, e.sentence
+    wait_for(lambda: not [p for p in processes_of(t) if p[0] != d.pid], "all processes to end")
+    assert d.status()["daemon"]["failures"] == 5
+
+
+def test_it_dies(t):
+    d = start(t, service() + "[fixture seed]\ncommand = echo $FIXD_DEP_server; cat $FIXD_DEP_server\ndepends = server\n")
+    c = d.client()
+    view, seed = c.attach("server"), c.attach("seed")
+    pid = ask(view.data)
+    os.kill(pid, signal.SIGKILL)
+    wait_for(lambda: is_gone(pid), "its end")
+    # However soon somebody asks: he does not get the dead one, nor what was made with it.
+    again = d.client().attach("server")
+    assert ask(again.data) != pid and again.generation == 2
+    assert d.client().attach("seed").generation == 2
+    assert not view.current and not seed.current
+    cause = d.instance("server")["stale_cause"]
+    assert "its service" in cause, cause
+    try:
+        ask(again.data, b"die")
+    except ConnectionResetError:
+        pass
+    wait_for(lambda: "exited with status 3" in (d.instance("server")["stale_cause"] or ""), "the cause")
+    wait_for(lambda: d.instance("seed")["stale_cause"] == "its dependency 'server' is torn down", "what depends on it")
+
+
+def test_started_again_at_once(t):
+    clock = harness.Clock(t)
+    d = start(t, service("", "rebuild = eager\nwarm = yes\ntimeout = 1h\n"), env=clock.env)
+    pids = set()
+    for n in range(4):
+        pid = wait_for(lambda: d.instance("server").get("service_pid"), "the service")
+        assert pid not in pids
+        pids.add(pid)
+        os.kill(pid, signal.SIGKILL)
+        wait_for(lambda: d.instance("server")["state"] != "ready", "that it is known")
+        # Each time it waits longer; the clock does not move by itself that far.
+        clock.advance(60)
+        d.status()
+    wait_for(lambda: d.instance("server")["state"] == "ready", "the last one")
+
+
+def test_into_the_background(t):
+    d = start(t, service("--away", "teardown-timeout = 500ms\n"))
+    c = d.client()
+    view = c.attach("server")
+    pid = ask(view.data)
+    with open(d.instance("server")["dir"] + "/pid") as f:
+        assert int(f.read()) == pid
+    assert d.instance("server")["service_pid"] != pid
+    os.kill(pid, signal.SIGKILL)
+    wait_for(lambda: d.instance("server")["state"] == "stale", "its end to be noticed")
+    pid = ask(c.attach("server").data)
+    d.ctl("cleanup", "--force", "server")
+    c.close()
+    t.clients.remove(c)
+    wait_for(lambda: is_gone(pid), "the end of the second one")
+
+
+def test_it_ignores_sigterm(t):
+    d = start(t, service("--deaf --child", "teardown-timeout = 300ms\n"))
+    pid = ask(d.client().read("server"))
+    d.ctl("cleanup", "server")
+    wait_for(lambda: d.instance("server")["teardown_error"], "the teardown")
+    assert is_gone(pid)
+    assert "did not end within 300 ms of SIGTERM and were killed" in d.instance("server")["teardown_error"].replace(".00", "").replace(".0", "")
+    assert d.status()["daemon"]["teardown_failures"] == 1
+    assert "Teardown failed: its processes did not end" in d.ctl("status").out
+    wait_for(lambda: not [p for p in processes_of(t) if p[0] != d.pid], "its child to end, too")
+
+
+def test_a_port_is_taken(t):
+    """Between its choice and its use; the next attempt has another one."""
+    port, taken = t.path("port"), t.path("taken")
+    started = t.write("started.sh", f"if ! test -e {taken}; then echo $FIXD_PORT >{port}.new; mv {port}.new {port}; "
+                      f"while ! test -e {taken}; do sleep 0.01; done; fi\nexec {sys.executable} {SERVER}\n")
+    d = start(t, f"[fixture server]\nservice = exec sh {started}\nready = port\n")
+    found = []
+    asking = threading.Thread(target=lambda: found.append(d.client().read("server")))
+    asking.start()
+    wait_for(lambda: os.path.exists(port), "its choice")
+    with open(port) as f, socket.create_server(("127.0.0.1", int(f.read()))) as thief:
+        t.write("taken", "")
+        asking.join()
+        assert ask(found[0]) and found[0] != b"127.0.0.1:%d" % thief.getsockname()[1]
+    assert "was taken by another process" in d.words()
+
+
+def test_check_and_reset(t):
+    d = start(t, service("", f"reset = cat $FIXD_VALUE >> {t.path('resets')}; echo >> {t.path('resets')}; test ! -e {t.path('broken')}\n"
+                         f"check = test ! -e {t.path('unfit')}\ncheck-timeout = 20s\n"))
+    c = d.client()
+
+    def resets():
+        return t.runs("resets")
+    view = c.attach("server")
+    pid = ask(view.data)
+    assert resets() == 0, "a fresh one needs none"
+    other = d.client().attach("server")
+    assert resets() == 0, "nor one that others hold"
+    view.detach()
+    other.detach()
+    view = c.attach("server")
+    assert resets() == 1 and ask(view.data) == pid
+    with open(t.path("resets")) as f:
+        assert f.read() == view.data.decode() + "\n"
+    view.detach()
+    t.write("broken", "")
+    view = c.attach("server")
+    assert ask(view.data) != pid and "its reset failed: the check exited with status 1" in d.instance("server")["stale_cause"]
+    os.remove(t.path("broken"))
+    pid = ask(view.data)
+    view.detach()
+    t.write("unfit", "")
+    t.write("log-of-the-test", d.ctl("log", "server").out)
+    try:
+        # It is asked before; the new one is not asked again.
+        assert ask(c.read("server")) != pid
+    finally:
+        os.remove(t.path("unfit"))
+    assert "its check failed" in d.instance("server")["stale_cause"]
+
+
+def test_a_check_takes_too_long(t):
+    d = start(t, "[fixture f]\ncommand = date +%N\ncheck = sleep 100\ncheck-timeout = 100ms\n")
+    c = d.client()
+    first = c.read("f")
+    assert c.read("f") != first and "its check failed: it timed out" in d.instance("f")["stale_cause"]
+
+
+def test_exclusive(t):
+    d = start(t, service("", f"exclusive = yes\nreset = echo >> {t.path('resets')}\n"))
+    first = d.client().attach("server")
+    pid = ask(first.data)
+    order, views = [], {}
+
+    def wait(n, client):
+        views[n] = client.attach("server")
+        order.append(n)
+    threads = []
+    for n in range(3):
+        threads.append(threading.Thread(target=wait, args=(n, d.client())))
+        threads[-1].start()
+        wait_for(lambda: d.status()["daemon"]["waiting"] == n + 1, "the request")
+    assert not order
+    try:
+        d.client().attach("server", timeout=0.05)
+        assert False
+    except FixdError as e:
+        assert f"is exclusive, and was held by process {os.getpid()} all the time" in e.sentence, e.sentence
+    d.ctl("warm", "server")
+    for n in range(3):
+        (views[n - 1] if n else first).detach()
+        wait_for(lambda: len(order) == n + 1, "the next one")
+        threads[n].join()
+        assert order[-1] == n and ask(views[n].data) == pid and t.runs("resets") == n + 1
+    # Of a retired one the next begins when it is over.
+    d.ctl("cleanup", "--force", "server")
+    waiting = threading.Thread(target=wait, args=(3, d.client()))
+    waiting.start()
+    wait_for(lambda: d.status()["daemon"]["waiting"] == 1, "the request")
+    assert ask(views[2].data) == pid
+    views[2].detach()
+    waiting.join()
+    assert ask(views[3].data) != pid
+
+
+def test_a_holder_of_an_exclusive_one_is_killed(t):
+    d = start(t, service("", "exclusive = yes\n"))
+    r, w = os.pipe()
+
+    def hold():
+        d.client().attach("server")
+        os.write(w, b"x")
+        time.sleep(1000)
+    child = t.child(hold)
+    os.read(r, 1)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    assert ask(d.client().read("server"))
+
+
+def record(t, name, what="$FIXD_FIXTURE"):
+    return f"teardown = echo {what} >> {t.path(name)}\n"
+
+
+def lines(t, name):
+    try:
+        with open(t.path(name)) as f:
+            return f.read().split("\n")[:-1]
+    except FileNotFoundError:
+        return []
+
+
+def test_teardown(t):
+    """For every source: once for each image, when nobody holds it any more."""
+    t.write("file", "bytes")
+    t.write("directory/name", "bytes")
+    plugin = t.plugin("objects", "#include <fixd-builder.h>\nint fixd_build(struct fixd_builder *b)\n{\n"
+                      "int *p = fixd_alloc(b, 64);\n*p = 5;\nfixd_set_root(b, p);\nreturn 0;\n}\n")
+    sources = {"file": "file", "directory": "directory", "plugin": plugin, "command": "printf bytes", "tree": "echo bytes >$FIXD_DIR/name"}
+    what = {"directory": "ls $FIXD_VALUE", "tree": "ls $FIXD_VALUE"}
+    d = start(t, "".join(f"[fixture {n}]\n{n} = {s}\n" + record(t, "torn", f"$FIXD_FIXTURE $({what.get(n, 'wc -c <$FIXD_VALUE')})")
+                         for n, s in sources.items()))
+    c = d.client()
+    views = [c.attach(n) for n in sources]
+    d.ctl("cleanup", "--all", "--force")
+    assert lines(t, "torn") == [], "they are held"
+    for v in views:
+        v.detach()
+    wait_for(lambda: len(lines(t, "torn")) == 5, "the teardowns")
+    assert sorted(lines(t, "torn")) == ["command 5", "directory name", "file 5", "plugin 4096", "tree name"], lines(t, "torn")
+    # At the end of the daemon, too.
+    d.ctl("warm")
+    d.stop()
+    assert sorted(lines(t, "torn"))[:2] == ["command 5", "command 5"] and len(lines(t, "torn")) == 10
+
+
+def test_order_of_teardowns(t):
+    ini = service("", record(t, "torn"))
+    for n, depends in (("schema", "server"), ("rows", "schema"), ("report", "rows, server"), ("plain", "rows")):
+        ini += f"[fixture {n}]\ncommand = date +%N\ndepends = {depends}\n" + (record(t, "torn") if n != "plain" else "")
+    d = start(t, ini)
+    c = d.client()
+    c.read("report")
+    # What has no teardown of its own keeps what it was made with.
+    plain = c.attach("plain")
+    d.ctl("cleanup", "--all", "--force")
+    wait_for(lambda: lines(t, "torn") == ["report"], "the first")
+    plain.detach()
+    wait_for(lambda: len(lines(t, "torn")) == 4, "all of them")
+    assert lines(t, "torn") == ["report", "rows", "schema", "server"]
+    os.remove(t.path("torn"))
+    c.read("report")
+    d.stop()
+    assert lines(t, "torn") == ["report", "rows", "schema", "server"]
+
+
+def test_a_teardown_fails(t):
+    d = start(t, "[fixture bad]\ncommand = echo x\nteardown = echo why >&2; exit 5\n"
+              "[fixture slow]\ncommand = echo x\nteardown = sleep 1000\nteardown-timeout = 100ms\n"
+              "[fixture good]\ncommand = echo x\ndepends = bad\nteardown = true\n")
+    c = d.client()
+    for n in ("bad", "slow", "good"):
+        c.read(n)
+    d.ctl("cleanup", "--all")
+    wait_for(lambda: d.status()["daemon"]["teardown_failures"] == 2, "both")
+    assert d.instance("bad")["teardown_error"] == "its teardown exited with status 5"
+    assert "its teardown was ended after 100" in d.instance("slow")["teardown_error"]
+    assert "why" in d.ctl("log", "bad").out
+    wait_for(lambda: not [p for p in processes_of(t) if p[0] != d.pid], "all processes to end")
+    # It is built again all the same.
+    assert c.read("bad") == b"x\n"
+
+
+def test_the_next_build_waits_for_the_teardown(t):
+    d = start(t, f"[fixture f]\ncommand = test ! -e {t.path('made')} && touch {t.path('made')}\n"
+              f"teardown = while ! test -e {t.path('go')}; do sleep 0.01; done; rm {t.path('made')}\n")
+    c = d.client()
+    c.read("f")
+    d.ctl("cleanup", "f")
+    done = []
+    thread = threading.Thread(target=lambda: done.append(c.read("f")))
+    thread.start()
+    wait_for(lambda: d.status()["daemon"]["waiting"] == 1, "the request")
+    t.write("go", "")
+    thread.join()
+    assert done == [b""]
+
+
+def kill_helpers(t, d):
+    for pid, words in processes_of(t):
+        if "fixd-builder" in words:
+            os.kill(pid, signal.SIGKILL)
+
+
+def two(t, more=""):
+    return (service("--child", record(t, "torn", "server $(cat $FIXD_VALUE)") + "teardown-timeout = 300ms\n" + more) +
+            "[fixture seed]\ncommand = echo seeded\ndepends = server\n" + record(t, "torn", "seed $(cat $FIXD_VALUE $FIXD_DEP_server)"))
+
+
+def test_the_daemon_is_killed(t):
+    """Then its keepers do what they would have been told to, in order."""
+    d = start(t, two(t))
+    assert d.client().read("seed") == b"seeded\n"
+    where = d.client().read("server").decode()
+    d.kill()
+    wait_for(lambda: not processes_of(t), "all processes to end")
+    assert lines(t, "torn") == ["seed seeded " + where, "server " + where], lines(t, "torn")
+    # And the next one works, and removes what is left.
+    d = start(t, two(t))
+    assert d.client().read("seed") == b"seeded\n"
+    d.stop()
+    assert not directories(t)
+    assert len(lines(t, "torn")) == 4
+
+
+def test_everybody_is_killed(t):
+    """Then the next daemon does it, from their notes."""
+    d = start(t, two(t))
+    d.client().read("seed")
+    where = d.client().read("server").decode()
+    os.kill(d.pid, signal.SIGSTOP)
+    kill_helpers(t, d)
+    d.kill()
+    d = start(t, two(t))
+    wait_for(lambda: len(lines(t, "torn")) == 2, "the teardowns")
+    assert lines(t, "torn") == ["seed seeded " + where, "server " + where], lines(t, "torn")
+    wait_for(lambda: not [p for p in processes_of(t) if p[0] != d.pid], "all processes to end")
+    assert d.client().read("seed") == b"seeded\n"
+    d.stop()
+    assert not directories(t)
+
+
+def test_a_keeper_is_killed(t):
+    """Another one takes its place, and the service is stale."""
+    d = start(t, two(t))
+    d.client().read("seed")
+    pid = d.instance("server")["service_pid"]
+    kill_helpers(t, d)
+    wait_for(lambda: d.instance("server")["state"] == "stale" and d.instance("seed")["state"] == "stale", "that it is known")
+    wait_for(lambda: len(lines(t, "torn")) == 2, "the teardowns")
+    assert [line.split()[0] for line in lines(t, "torn")] == ["seed", "server"]
+    assert is_gone(pid)
+    assert d.client().read("seed") == b"seeded\n"
+
+
+def test_killed_while_it_starts(t):
+    """The daemon, or the helper, or both, before the service is ready: nothing is left."""
+    for who in ("daemon", "helper", "both"):
+        d = start(t, service("--mute --child"))
+        child = t.child(lambda: d.client().attach("server"))
+        wait_for(lambda: [p for p in processes_of(t) if SERVER in p[1]], "the service to start")
+        if who == "both":
+            os.kill(d.pid, signal.SIGSTOP)
+        if who != "daemon":
+            kill_helpers(t, d)
+        if who == "helper":
+            assert harness.exit_code(child) != 0
+            wait_for(lambda: not [p for p in processes_of(t) if p[0] != d.pid], "all processes to end")
+            d.stop()
+        else:
+            d.kill()
+            harness.exit_code(child)
+        if who == "both":
+            d = start(t, service())
+            assert ask(d.client().read("server"))
+            d.stop()
+        wait_for(lambda: not processes_of(t), f"all processes to end ({who})")
+        if who == "daemon":
+            d = start(t, service())
+            d.stop()
+        assert not directories(t), who
+
+
+def test_stopped_while_it_starts(t):
+    d = start(t, service("--mute --child") + "[fixture slow]\ncommand = sleep 1000\n" + record(t, "torn"))
+    children = [t.child(lambda n=n: d.client().attach(n)) for n in ("server", "slow")]
+    wait_for(lambda: [p for p in processes_of(t) if SERVER in p[1]], "the service to start")
+    d.stop()
+    for child in children:
+        assert harness.exit_code(child) != 0
+    assert not processes_of(t) and not directories(t) and lines(t, "torn") == []
+
+
+def test_old_age(t):
+    clock = harness.Clock(t)
+    d = start(t, service("", "max-age = 60s\nage-from = last-use\n"), env=clock.env)
+    c = d.client()
+    view = c.attach("server")
+    pid = ask(view.data)
+    clock.advance(600)
+    d.status()
+    assert view.current, "it is in use"
+    view.detach()
+    wait_for(lambda: d.instance("server")["leases"] == 0, "the end of the lease")
+    clock.advance(61)
+    d.status()
+    wait_for(lambda: is_gone(pid), "it to end by itself")
+
+
+def test_reload(t):
+    d = start(t, service("", record(t, "torn", "one")))
+    d.client().read("server")
+    d.configure(service("", record(t, "torn", "two")))
+    d.ctl("reload")
+    wait_for(lambda: lines(t, "torn") == ["one"], "the teardown that it was built with")
+    d.client().read("server")
+    d.configure("[fixture other]\ncommand = true\n")
+    d.ctl("reload")
+    wait_for(lambda: lines(t, "torn") == ["one", "two"], "the second")
+
+
+def test_it_dies_while_somebody_asks(t):
+    """The request and the death arrive together: one successor is built."""
+    d = start(t, service())
+    a, b = d.client(), d.client()
+    held = a.attach("server")
+    pid = ask(held.data)
+    os.kill(d.pid, signal.SIGSTOP)
+    found = []
+    asking = threading.Thread(target=lambda: found.append(b.attach("server")))
+    asking.start()
+    wait_for(lambda: unread(d) > 0, "the request to be there")
+    os.kill(pid, signal.SIGKILL)
+    wait_for(lambda: is_gone(pid), "its end")
+    os.kill(d.pid, signal.SIGCONT)
+    asking.join()
+    assert found[0].generation == 2 and ask(found[0].data) != pid
+    d.status()
+    assert d.instance("server")["generation"] == 2
+    assert len([p for p in processes_of(t) if SERVER in p[1]]) == 1
+
+
+def unread(d):
+    """Bytes that wait for the daemon in its sockets."""
+    total = 0
+    for line in subprocess.run(["ss", "-xpH"], capture_output=True, check=False).stdout.decode().splitlines():
+        if d.socket in line:
+            total += int(line.split()[2])
+    return total
+
+
+def test_the_log_is_broken(t):
+    """By the end of the daemon: what its helper passes on then does not end the helper."""
+    script = t.write("yes.sh", "echo up\nsetsid sleep 1000 &\nexec yes\n")
+    for n in range(3):
+        d = start(t, f"[fixture server]\nservice = exec sh {script}\nready = line\nteardown-timeout = 300ms\n" + record(t, f"torn{n}"))
+        assert d.client().read("server") == b"up"
+        wait_for(lambda: "y\ny\n" in d.ctl("log", "server").out, "its output")
+        d.kill()
+        wait_for(lambda: not processes_of(t), "all processes to end")
+        assert lines(t, f"torn{n}") == ["server"]
+
+
+def test_its_first_process_ends_later(t):
+    """And leaves the work to another one: that is no end."""
+    go = t.path("go")
+    script = t.write("parent.sh", f"{sys.executable} {SERVER} &\nwhile ! test -e {go}; do sleep 0.01; done\n")
+    d = start(t, f"[fixture server]\nservice = exec sh {script}\nready = port\nteardown-timeout = 300ms\n")
+    c = d.client()
+    pid, parent = ask(c.read("server")), d.instance("server")["service_pid"]
+    t.write("go", "")
+    wait_for(lambda: is_gone(parent), "its first process to end")
+    assert ask(c.read("server")) == pid and d.instance("server")["generation"] == 1
+    os.kill(pid, signal.SIGKILL)
+    wait_for(lambda: d.instance("server")["state"] == "stale", "its real end")
+
+
+def test_ready_is_a_fifo(t):
+    d = start(t, "[fixture server]\nservice = mkfifo $FIXD_DIR/up; exec sleep 1000\nready = file:${FIXD_DIR}/up\n")
+    try:
+        d.client().read("server")
+        assert False
+    except FixdError as e:
+        assert "is no file" in e.sentence, e.sentence
+
+
+def test_ready_hangs_and_the_service_ends(t):
+    d = start(t, "[fixture server]\nservice = exit 3\nready = command:sleep 1000\n")
+    try:
+        d.client().read("server")
+        assert False
+    except FixdError as e:
+        assert "exited with status 3" in e.sentence, e.sentence
+
+
+def test_no_reset_under_a_build(t):
+    go = t.path("go")
+    d = start(t, service("", f"reset = echo reset >> {t.path('seq')}\n") +
+              f"[fixture seed]\ncommand = echo begin >> {t.path('seq')}; while ! test -e {go}; do sleep 0.01; done; echo end >> {t.path('seq')}\n"
+              "depends = server\n")
+    c = d.client()
+    c.read("server")
+    building = threading.Thread(target=lambda: d.client().read("seed"))
+    building.start()
+    wait_for(lambda: "begin" in lines(t, "seq"), "the build")
+    c.read("server")
+    c.read("server")
+    t.write("go", "")
+    building.join()
+    assert lines(t, "seq") == ["reset", "begin", "end"], lines(t, "seq")
+
+
+def test_the_same_bytes_again(t):
+    """What was torn down is not current again because its successor looks like it."""
+    d = start(t, "[fixture f]\ncommand = echo same\n" + record(t, "torn"))
+    c = d.client()
+    held = c.attach("f")
+    d.configure(f"[fixture f]\ncommand = while ! test -e {t.path('go')}; do sleep 0.01; done; echo same\n")
+    d.ctl("reload")
+    found = []
+    asking = threading.Thread(target=lambda: found.append(d.client().attach("f")))
+    asking.start()
+    wait_for(lambda: d.instance("f")["state"] == "building", "the build")
+    held.detach()
+    wait_for(lambda: lines(t, "torn") == ["f"], "the teardown")
+    t.write("go", "")
+    asking.join()
+    assert found[0].generation == 2 and found[0].data == b"same\n"
+
+
+def test_inputs_change_during_the_build(t):
+    """What was built for nothing is torn down before it is built again."""
+    t.write("in", "1")
+    once_ = t.path("once")
+    script = t.write("build.sh", f"echo build >> {t.path('seq')}\nif ! test -e {once_}; then touch {once_}; echo 22 > {t.path('in')}; fi\n")
+    d = start(t, f"[fixture f]\nwatch = in\ncommand = sh {script}\nteardown = sleep 0.1; echo torn >> {t.path('seq')}\n")
+    d.client().read("f")
+    assert lines(t, "seq") == ["build", "torn", "build"], lines(t, "seq")
+
+
+def test_a_large_note(t):
+    """Of all its dependencies' bytes."""
+    n = 20
+    d = start(t, "".join(f"[fixture d{k}]\ncommand = head -c 60000 /dev/zero | tr '\\0' x\n" for k in range(n)) +
+              f"[fixture f]\ncommand = echo hi\ndepends = {', '.join(f'd{k}' for k in range(n))}\n" + record(t, "torn", "$(cat $FIXD_DEP_d19 | wc -c)"))
+    view = d.client().attach("f")
+    assert view.current
+    view.detach()
+    d.ctl("cleanup", "f")
+    wait_for(lambda: lines(t, "torn") == ["60000"], "the teardown")
+
+
+def test_order_across_what_is_not_kept(t):
+    """Without a daemon: what lies between has no helper."""
+    d = start(t, service("", record(t, "torn")) + "[fixture seed]\ncommand = cat $FIXD_DEP_server\ndepends = server\n"
+              f"[fixture report]\ncommand = echo r\ndepends = seed\nteardown = sleep 0.2; echo report >> {t.path('torn')}\n")
+    d.client().read("report")
+    d.kill()
+    wait_for(lambda: not processes_of(t), "all processes to end")
+    assert lines(t, "torn") == ["report", "server"]
+
+
+def test_another_daemon_tears_down(t):
+    """What a killed one has left, while that is started again: both work."""
+    go = t.path("go")
+    ini = f"[fixture f]\ncommand = echo x\nteardown = while ! test -e {go}; do sleep 0.01; done; echo torn >> {t.path('torn')}\n"
+    d = start(t, ini)
+    d.client().read("f")
+    os.kill(d.pid, signal.SIGSTOP)
+    kill_helpers(t, d)
+    d.kill()
+    other = harness.Case(t.mode, t.wrapper)
+    o = harness.Daemon(other, "[fixture x]\ncommand = true\n", env={"TMPDIR": t.dir, "XDG_RUNTIME_DIR": t.runtime})
+    try:
+        d = start(t, ini)
+        assert d.client().read("f") == b"x\n"
+        t.write("go", "")
+        wait_for(lambda: lines(t, "torn") == ["torn"], "the teardown")
+    finally:
+        t.write("go", "")
+        other.finish(False)
+
+
+@once
+def test_as_another_user(t):
+    if os.geteuid() != 0:
+        raise harness.Skip("only root starts processes as other users")
+    os.chmod(t.dir, 0o755)
+    os.mkdir(t.path("open"))
+    os.chmod(t.path("open"), 0o777)
+    shutil.copy(SERVER, t.path("open"))
+    python = "/usr/bin/python3" if os.access("/usr/bin/python3", os.X_OK) else sys.executable
+    ini = (f"[fixture server]\nservice = exec {python} {t.path('open/server')}\nready = port\n"
+           f"user = nobody\nteardown = id -un >> {t.path('open/torn')}\n")
+    d = start(t, ini)
+    where = d.client().read("server")
+    with open(f"/proc/{ask(where)}/status") as f:
+        assert "Uid:\t65534" in f.read()
+    os.kill(d.pid, signal.SIGSTOP)
+    kill_helpers(t, d)
+    d.kill()
+    d = start(t, ini)
+    wait_for(lambda: lines(t, "open/torn") == ["nobody"], "the teardown, as that user")
+    d.client().read("server")
+    d.ctl("cleanup", "server")
+    wait_for(lambda: lines(t, "open/torn") == ["nobody", "nobody"], "the second")
+    d.stop()
+    assert not directories(t)
+
+
+@once
+def test_many_services(t):
+    n = 10 if SANITIZERS else 30
+    d = start(t, "[fixd]\njobs = 8\n" + "".join(service(name=f"s{k}") for k in range(n)))
+    d.ctl("warm")
+    ports = {d.instance(f"s{k}")["port"] for k in range(n)}
+    assert len(ports) == n
+    assert len({ask(d.client().read(f"s{k}")) for k in range(n)}) == n
+
+
+if __name__ == "__main__":
+    harness.main(sys.modules[__name__])
