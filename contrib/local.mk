@@ -51,3 +51,26 @@ EXTRA_DIST += $(pytest_fixd)
 bench-pytest: all
 	FIXD_BUILD='$(abs_top_builddir)' $(srcdir)/contrib/pytest-fixd/bench/run
 .PHONY: bench-pytest
+
+# The adapters: headers to copy, and a suite for each framework as an example; tests/shim/adapters.py runs them.
+
+EXTRA_DIST += \
+	contrib/adapters/README \
+	contrib/adapters/fixd-check.h \
+	contrib/adapters/fixd-cmocka.h \
+	contrib/adapters/fixd-criterion.h \
+	contrib/adapters/fixd-cunit.h \
+	contrib/adapters/fixd-gtest.h \
+	contrib/adapters/fixd-test.h \
+	contrib/adapters/examples/CMakeLists.txt \
+	contrib/adapters/examples/Makefile \
+	contrib/adapters/examples/check.c \
+	contrib/adapters/examples/cmocka.c \
+	contrib/adapters/examples/criterion.c \
+	contrib/adapters/examples/cunit.c \
+	contrib/adapters/examples/fixd.ini \
+	contrib/adapters/examples/gtest.cc \
+	contrib/adapters/examples/legacy.sh \
+	contrib/adapters/examples/meson.build \
+	contrib/adapters/examples/plain.c \
+	contrib/cmake/FixdFixtures.cmake

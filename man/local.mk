@@ -4,4 +4,5 @@ dist_man_MANS += \
 	man/fixd.8 \
 	man/fixd.ini.5 \
 	man/libfixd-builder.3 \
+	man/libfixd-preload.8 \
 	man/libfixd.3

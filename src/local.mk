@@ -1,4 +1,4 @@
-# Layers: base < image, wire, config < client, builder, fixd < fixctl.
+# Layers: base < image, wire, config < client, builder, fixd < preload, fixctl.
 
 noinst_LTLIBRARIES += libbase.la libimage.la libwire.la libconfig.la libclient.la libdaemon.la
 
@@ -6,6 +6,7 @@ noinst_LTLIBRARIES += libbase.la libimage.la libwire.la libconfig.la libclient.l
 libbase_la_SOURCES = \
 	src/base/alloc.c src/base/alloc.h \
 	src/base/clock.c src/base/clock.h \
+	src/base/elf.c src/base/elf.h \
 	src/base/fd.c src/base/fd.h \
 	src/base/link.h \
 	src/base/log.c src/base/log.h \
@@ -31,6 +32,7 @@ libwire_la_SOURCES = \
 	src/wire/record.c src/wire/record.h \
 	src/wire/report.c src/wire/report.h \
 	src/wire/offer.h \
+	src/wire/run_table.h \
 	src/wire/socket.c src/wire/socket.h \
 	src/wire/wire.h
 libwire_la_LIBADD = libimage.la
@@ -95,6 +97,41 @@ fixd_builder_LDADD = libwire.la $(JEMALLOC_LIBS) -ldl
 # jemalloc looks for the settings in the program.
 fixd_builder_LDFLAGS = -Wl,--export-dynamic-symbol=malloc_conf
 
+# The shim: with libc alone, and without what a sanitized build has.
+
+pkglib_LTLIBRARIES += libfixd-preload.la
+libfixd_preload_la_SOURCES = \
+	src/base/elf.c src/base/elf.h \
+	src/base/fd.c src/base/fd.h \
+	src/base/path.c src/base/path.h \
+	src/preload/actions.c \
+	src/preload/cwd.c \
+	src/preload/dir.c \
+	src/preload/exec.c \
+	src/preload/fault.c \
+	src/preload/fd.c \
+	src/preload/here.c \
+	src/preload/known.c \
+	src/preload/library.c \
+	src/preload/memory.c \
+	src/preload/names.c \
+	src/preload/open.c \
+	src/preload/own.c \
+	src/preload/real.h \
+	src/preload/shell.c \
+	src/preload/shim.h \
+	src/preload/shown.c \
+	src/preload/socket.c \
+	src/preload/stat.c \
+	src/preload/table.c \
+	src/preload/vfork.c \
+	src/preload/walk.c \
+	src/preload/watch.c \
+	src/preload/where.c src/preload/where.h
+libfixd_preload_la_CFLAGS = -std=gnu17 -fvisibility=hidden -O2 $(SHIM_CFLAGS)
+# It is loaded by every program of a run: few segments. Looking symbols up late would need more stack than small threads have.
+libfixd_preload_la_LDFLAGS = -module -avoid-version -Wl,-z,defs -Wl,-z,now -Wl,-z,noseparate-code
+
 # The daemon.
 
 libdaemon_la_SOURCES = \
@@ -154,6 +191,12 @@ fixctl_SOURCES = \
 	src/fixctl/log.c \
 	src/fixctl/main.c \
 	src/fixctl/openmetrics.c src/fixctl/openmetrics.h \
+	src/fixctl/run.c src/fixctl/run.h \
+	src/fixctl/run_fixtures.c \
+	src/fixctl/run_keeper.c \
+	src/fixctl/run_mount.c \
+	src/fixctl/run_scratch.c \
+	src/fixctl/run_table.c \
 	src/fixctl/status.c \
 	src/fixctl/warm.c \
 	src/fixctl/warming.c src/fixctl/warming.h

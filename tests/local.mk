@@ -55,9 +55,10 @@ daemon_tests = \
 	tests/daemon/services.py \
 	tests/daemon/sharing.py \
 	tests/daemon/tools.py
+shim_tests = tests/shim/adapters.py tests/shim/calls.py tests/shim/run.py tests/shim/tools.py
 script_tests = tests/headers.sh tests/layers.sh tests/manuals.sh tests/pytest-fixd.sh
-TESTS += $(unit_tests) $(daemon_tests) $(script_tests)
-EXTRA_DIST += $(daemon_tests) $(script_tests) tests/daemon/harness.py tests/daemon/server tests/with-python
+TESTS += $(unit_tests) $(daemon_tests) $(shim_tests) $(script_tests)
+EXTRA_DIST += $(daemon_tests) $(shim_tests) $(script_tests) tests/daemon/harness.py tests/daemon/server tests/shim/calls.c tests/shim/odd.c tests/shim/sockets.c tests/shim/stage.py tests/with-python
 
 # The library and everything below it under valgrind; the daemon of the test runs beside it, as it is.
 check-valgrind: $(check_PROGRAMS) fixd$(EXEEXT) fixd-builder$(EXEEXT)
@@ -69,7 +70,7 @@ CLEANFILES += tests/unit/*.valgrind tests/client/*.valgrind
 
 # The benchmarks are not part of check: their figures need a quiet machine and a person who reads them.
 EXTRA_PROGRAMS += tests/bench/bench
-tests_bench_bench_SOURCES = tests/bench/attach.c tests/bench/bench.h tests/bench/daemon.c tests/bench/main.c tests/bench/memory.c \
+tests_bench_bench_SOURCES = tests/bench/attach.c tests/bench/bench.h tests/bench/daemon.c tests/bench/main.c tests/bench/memory.c tests/bench/run.c \
 	tests/bench/throughput.c
 tests_bench_bench_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)
 tests_bench_bench_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS)

@@ -14,6 +14,7 @@
 #include "base/fd.h"
 #include "base/units.h"
 #include "fixctl/fixctl.h"
+#include "fixctl/run.h"
 #include "image/cow.h"
 #include "image/region.h"
 #include "image/space.h"
@@ -146,13 +147,23 @@ static struct finding check_memory(void)
 						 "kills at the limit", format_size(size, sizeof size, n)) };
 }
 
+static struct finding check_mounts(void)
+{
+	_cleanup_free_ char *why = mounts_refused();
+
+	if (!why)
+		return (struct finding){ true, xstrdup("'fixctl run' can show trees by overlayfs in a mount namespace") };
+	return (struct finding){ false, xasprintf("'fixctl run' shows fixtures by the shim alone, which static programs do not see: %s",
+						  why) };
+}
+
 static const struct {
 	const char *name;
 	struct finding (*check)(void);
 } checks[] = {
 	{ "io_uring", check_ring },	    { "dirty pages", check_scan }, { "huge pages", check_huge },
 	{ "address region", check_region }, { "open files", check_files }, { "inotify", check_inotify },
-	{ "tmpfs", check_tmpfs },	    { "memory", check_memory },
+	{ "tmpfs", check_tmpfs },	    { "memory", check_memory },	   { "mounts", check_mounts },
 };
 
 static int run(struct fixctl *ctl, int argc, char **argv)

@@ -14,6 +14,7 @@ enum fixctl_exit {
 	EXIT_NO_DAEMON = 3,
 	EXIT_BUILD_FAILED = 4,
 	EXIT_TIMED_OUT = 5,
+	EXIT_BAD_CONFIG = 78, /* of a daemon that was to be started */
 };
 
 struct fixctl {
@@ -30,7 +31,7 @@ struct fixctl_command {
 };
 
 extern const struct fixctl_command command_status, command_list, command_warm, command_get, command_cleanup, command_log,
-	command_graph,	command_reload, command_restart, command_stop, command_doctor;
+	command_graph,	command_run, command_reload, command_restart, command_stop, command_doctor;
 
 struct fixd;
 

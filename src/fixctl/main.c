@@ -9,7 +9,7 @@
 
 static const struct fixctl_command *const commands[] = {
 	&command_status, &command_list,	  &command_warm, &command_get,	 &command_cleanup,
-	&command_log,	&command_graph,	 &command_reload, &command_restart, &command_stop,
+	&command_run,	 &command_log,	&command_graph,	 &command_reload, &command_restart, &command_stop,
 	&command_doctor,
 };
 
@@ -96,7 +96,7 @@ int main(int argc, char **argv)
 		ctl_misuse(NULL, "there is no command '%s'", argv[optind]);
 	argc -= optind;
 	argv += optind;
-	for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++) {
+	for (int i = 1; i < argc && strcmp(argv[i], "--") != 0 && command != &command_run; i++) {
 		if (!strcmp(argv[i], "--help"))
 			return close_stdout(print_help(command->name));
 	}

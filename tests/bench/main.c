@@ -145,12 +145,15 @@ static const struct {
 	{ "memory", bench_memory },
 	{ "throughput", bench_throughput },
 	{ "daemon", bench_daemon_itself },
+	{ "run", bench_run },
 };
 
 int main(int argc, char **argv)
 {
 	struct utsname u;
 
+	if (argc > 3 && !strcmp(argv[1], "child"))
+		return bench_run_child(argc, argv);
 	uname(&u);
 	results = json_array();
 	printf("Linux %s, %ld processors\n\n%-44s %10s %10s %10s %10s %-5s %9s  %s\n", u.release, sysconf(_SC_NPROCESSORS_ONLN), "",

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Fixtures of fixd in Check:
+ *
+ *	tcase_add_fixd(tc, "corpus");
+ *
+ * and fixd_test("corpus") in its tests. It is attached once, before Check forks for each test, so every test has its own pristine
+ * copy for nothing; with CK_FORK=no it is reset after each.
+ */
+#ifndef FIXD_CHECK_H
+#define FIXD_CHECK_H
+
+#include <check.h>
+
+#include "fixd-test.h"
+
+static const char *fixd_check_names[FIXD_TEST_MAX];
+
+static inline void fixd_check_attach(void)
+{
+	for (int i = 0; i < FIXD_TEST_MAX && fixd_check_names[i]; i++)
+		fixd_test_view(fixd_check_names[i]);
+}
+
+static inline void tcase_add_fixd(TCase *tc, const char *name)
+{
+	int n = 0;
+
+	while (n < FIXD_TEST_MAX - 1 && fixd_check_names[n])
+		n++;
+	fixd_check_names[n] = name;
+	tcase_add_unchecked_fixture(tc, fixd_check_attach, NULL);
+	tcase_add_checked_fixture(tc, NULL, fixd_test_reset);
+}
+
+#endif

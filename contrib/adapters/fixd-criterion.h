@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Fixtures of fixd in Criterion, which has a process for each test: fixd_test("corpus") attaches in microseconds.
+ *
+ *	TestSuite(lookup, .init = fixd_criterion_init, .fini = fixd_test_end);
+ *
+ * .init connects, so that a missing daemon is the suite's error and not the first test's.
+ */
+#ifndef FIXD_CRITERION_H
+#define FIXD_CRITERION_H
+
+#include <criterion/criterion.h>
+
+#include "fixd-test.h"
+
+static inline void fixd_criterion_init(void)
+{
+	if (!fixd_test_daemon && fixd_open(&fixd_test_daemon, NULL) < 0)
+		cr_assert_fail("%s", fixd_error(NULL));
+}
+
+#endif

@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Fixtures for C and C++ test suites: what the adapters for the frameworks have in common, and enough for a suite without one.
+ *
+ *	struct corpus *c = fixd_test("corpus");		attached at the first call, copy-on-write
+ *	...
+ *	fixd_test_reset();				after each test: pristine again
+ *
+ * A fixture that cannot be had ends the program with status 99, which automake and Meson call an error, and a line that says
+ * why. Of each file that includes it this has its own views; call it from one thread at a time. Link with libfixd.
+ */
+#ifndef FIXD_TEST_H
+#define FIXD_TEST_H
+
+#include <fixd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define FIXD_TEST_MAX 64 /* fixtures in one program */
+#define FIXD_TEST_ERROR 99
+
+static struct fixd *fixd_test_daemon;
+static struct {
+	const char *name;
+	struct fixd_view *view;
+} fixd_test_views[FIXD_TEST_MAX];
+
+static inline void fixd_test_fail(const char *name, const char *why)
+{
+	fflush(stdout);
+	fprintf(stderr, "fixture '%s': %s\n", name, why);
+	exit(FIXD_TEST_ERROR);
+}
+
+/* The view of a fixture, `name` or `name[param]`; the string must stay. Never NULL. */
+static inline struct fixd_view *fixd_test_view(const char *name)
+{
+	struct fixd_options options;
+	int i;
+
+	for (i = 0; i < FIXD_TEST_MAX && fixd_test_views[i].name; i++) {
+		if (!strcmp(fixd_test_views[i].name, name))
+			return fixd_test_views[i].view;
+	}
+	if (i == FIXD_TEST_MAX)
+		fixd_test_fail(name, "too many fixtures in one program");
+	memset(&options, 0, sizeof options);
+	options.size = sizeof options;
+	options.flags = FIXD_COW;
+	if (!fixd_test_daemon && fixd_open(&fixd_test_daemon, NULL) < 0)
+		fixd_test_fail(name, fixd_error(NULL));
+	if (fixd_attach(fixd_test_daemon, name, &options, &fixd_test_views[i].view) < 0)
+		fixd_test_fail(name, fixd_error(fixd_test_daemon));
+	fixd_test_views[i].name = name;
+	return fixd_test_views[i].view;
+}
+
+/* Its root object, or its bytes. */
+static inline void *fixd_test(const char *name)
+{
+	return fixd_view_root(fixd_test_view(name));
+}
+
+static inline size_t fixd_test_size(const char *name)
+{
+	return fixd_view_size(fixd_test_view(name));
+}
+
+/* Undoes what was written to any of them. */
+static inline void fixd_test_reset(void)
+{
+	for (int i = 0; i < FIXD_TEST_MAX && fixd_test_views[i].name; i++) {
+		if (fixd_view_reset(fixd_test_views[i].view) < 0)
+			fixd_test_fail(fixd_test_views[i].name, "it cannot be made pristine again");
+	}
+}
+
+/* Detaches all of them; pointers to them are dead. */
+static inline void fixd_test_end(void)
+{
+	for (int i = 0; i < FIXD_TEST_MAX && fixd_test_views[i].name; i++) {
+		fixd_detach(fixd_test_views[i].view);
+		fixd_test_views[i].name = NULL;
+	}
+	fixd_close(fixd_test_daemon);
+	fixd_test_daemon = NULL;
+}
+
+#endif

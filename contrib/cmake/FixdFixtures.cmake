@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: MIT
+# Fixtures of fixd in CTest. They are CTest's own fixtures: built before the first test that needs them, once, and for those
+# tests only.
+#
+#   include(FixdFixtures)
+#   fixd_fixture(corpus)                   the fixture `corpus` of fixd.ini
+#   fixd_fixture(scratch CLEANUP)          given up after the last test that needs it
+#   add_test(NAME lookup COMMAND lookup)
+#   fixd_test(lookup FIXTURES corpus)      needs it, through libfixd
+#   fixd_add_test(NAME legacy COMMAND legacy FIXTURES corpus)
+#                                          finds it at its path: it is started by `fixctl run`
+#
+# FIXD_SOCKET, when it is set, is the daemon's socket. A fixture that cannot be built fails its set-up, and CTest does not run
+# the tests that need it.
+
+find_program(FIXCTL fixctl)
+
+set(_fixd_options "")
+if(DEFINED FIXD_SOCKET)
+  list(APPEND _fixd_options --socket "${FIXD_SOCKET}")
+endif()
+
+function(fixd_fixture name)
+  cmake_parse_arguments(arg "CLEANUP" "" "" ${ARGN})
+  if(NOT FIXCTL)
+    message(FATAL_ERROR "fixctl is not installed: set FIXCTL")
+  endif()
+  add_test(NAME fixd.warm.${name} COMMAND ${FIXCTL} ${_fixd_options} warm ${name})
+  set_tests_properties(fixd.warm.${name} PROPERTIES FIXTURES_SETUP ${name})
+  if(arg_CLEANUP)
+    add_test(NAME fixd.cleanup.${name} COMMAND ${FIXCTL} ${_fixd_options} cleanup ${name})
+    set_tests_properties(fixd.cleanup.${name} PROPERTIES FIXTURES_CLEANUP ${name})
+  endif()
+endfunction()
+
+function(fixd_test test)
+  cmake_parse_arguments(arg "" "" "FIXTURES" ${ARGN})
+  set_tests_properties(${test} PROPERTIES FIXTURES_REQUIRED "${arg_FIXTURES}")
+  if(DEFINED FIXD_SOCKET)
+    set_property(TEST ${test} APPEND PROPERTY ENVIRONMENT "FIXD_SOCKET=${FIXD_SOCKET}")
+  endif()
+endfunction()
+
+# add_test() for a command that finds the fixtures at their paths.
+#   fixd_add_test(NAME legacy COMMAND legacy --all FIXTURES corpus)
+function(fixd_add_test)
+  cmake_parse_arguments(arg "" "NAME;WORKING_DIRECTORY" "COMMAND;FIXTURES" ${ARGN})
+  set(only "")
+  foreach(fixture ${arg_FIXTURES})
+    list(APPEND only --fixture ${fixture})
+  endforeach()
+  list(POP_FRONT arg_COMMAND program)
+  if(TARGET ${program})
+    set(program $<TARGET_FILE:${program}>)
+  endif()
+  set(where "")
+  if(arg_WORKING_DIRECTORY)
+    set(where WORKING_DIRECTORY ${arg_WORKING_DIRECTORY})
+  endif()
+  add_test(NAME ${arg_NAME} COMMAND ${FIXCTL} ${_fixd_options} run ${only} -- ${program} ${arg_COMMAND} ${where})
+  fixd_test(${arg_NAME} FIXTURES ${arg_FIXTURES})
+endfunction()

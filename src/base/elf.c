@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: MIT */
+/* The format is that of elf(5). The few bytes that matter are read: this is done for every program that is started. */
+#include "base/elf.h"
+
+#include <elf.h>
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+#define HEADERS_MAX 32
+#define DYNAMIC_MAX 96
+#define NAME_MAX_ 64
+
+struct elf {
+	int fd;
+	const char *head; /* the first bytes of the file */
+	size_t have;
+	Elf64_Phdr headers[HEADERS_MAX];
+	size_t n;
+};
+
+/* At most `size` bytes; how many, or -1. Much of what is looked for lies at the start of the file. */
+static ssize_t read_some(const struct elf *e, uint64_t offset, void *out, size_t size)
+{
+	if (offset <= e->have && size <= e->have - offset) {
+		memcpy(out, e->head + offset, size);
+		return (ssize_t)size;
+	}
+	return offset < INT64_MAX ? pread(e->fd, out, size, (off_t)offset) : -1;
+}
+
+static bool read_at(const struct elf *e, uint64_t offset, void *out, size_t size)
+{
+	return read_some(e, offset, out, size) == (ssize_t)size;
+}
+
+static bool read_headers(struct elf *e)
+{
+	Elf64_Ehdr h;
+
+	if (!read_at(e, 0, &h, sizeof h) || memcmp(h.e_ident, ELFMAG, SELFMAG) != 0 || h.e_ident[EI_CLASS] != ELFCLASS64 ||
+	    h.e_phentsize != sizeof *e->headers || h.e_phnum > HEADERS_MAX)
+		return false;
+	e->n = h.e_phnum;
+	return read_at(e, h.e_phoff, e->headers, e->n * sizeof *e->headers);
+}
+
+static const Elf64_Phdr *find_dynamic(const struct elf *e)
+{
+	for (size_t i = 0; i < e->n; i++) {
+		if (e->headers[i].p_type == PT_DYNAMIC)
+			return &e->headers[i];
+	}
+	return NULL;
+}
+
+/* Where in the file an address of the program comes from. */
+static uint64_t offset_of(const struct elf *e, uint64_t address)
+{
+	for (size_t i = 0; i < e->n; i++) {
+		const Elf64_Phdr *h = &e->headers[i];
+
+		if (h->p_type == PT_LOAD && address >= h->p_vaddr && address - h->p_vaddr < h->p_filesz)
+			return h->p_offset + (address - h->p_vaddr);
+	}
+	return UINT64_MAX;
+}
+
+static bool find_sanitizer(const struct elf *e, char *out, size_t room)
+{
+	const Elf64_Phdr *header = find_dynamic(e);
+	size_t n = header ? header->p_filesz / sizeof(Elf64_Dyn) : 0;
+	Elf64_Dyn dynamic[DYNAMIC_MAX];
+	uint64_t strings = UINT64_MAX;
+
+	if (n > DYNAMIC_MAX)
+		n = DYNAMIC_MAX;
+	if (n == 0 || !read_at(e, header->p_offset, dynamic, n * sizeof *dynamic))
+		return false;
+	for (size_t i = 0; i < n && dynamic[i].d_tag != DT_NULL; i++) {
+		if (dynamic[i].d_tag == DT_STRTAB)
+			strings = offset_of(e, dynamic[i].d_un.d_ptr);
+	}
+	for (size_t i = 0; i < n && strings != UINT64_MAX && dynamic[i].d_tag != DT_NULL; i++) {
+		char name[NAME_MAX_];
+		ssize_t length;
+
+		if (dynamic[i].d_tag != DT_NEEDED || dynamic[i].d_un.d_val > INT64_MAX / 2 || strings > INT64_MAX / 2)
+			continue;
+		length = read_some(e, strings + dynamic[i].d_un.d_val, name, sizeof name);
+		if (length <= 11 || strncmp(name, "libasan.so.", 11) != 0 || !memchr(name, '\0', (size_t)length) || strlen(name) >= room)
+			continue;
+		strcpy(out, name);
+		return true;
+	}
+	return false;
+}
+
+bool elf_sanitizer(int fd, char *out, size_t room)
+{
+	return elf_sanitizer_of(fd, NULL, 0, out, room);
+}
+
+bool elf_sanitizer_of(int fd, const void *head, size_t have, char *out, size_t room)
+{
+	struct elf e = { .fd = fd, .head = head, .have = have };
+	int saved = errno;
+	bool found = read_headers(&e) && find_sanitizer(&e, out, room);
+
+	errno = saved;
+	return found;
+}

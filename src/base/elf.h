@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+
+/*
+ * The name by which a program asks for a shared runtime of the address sanitizer ("libasan.so.8"), which must come first in
+ * LD_PRELOAD. False: it does not, or is no 64-bit ELF file of this machine. Allocates nothing, keeps errno.
+ */
+bool elf_sanitizer(int fd, char *out, size_t room);
+
+/* The same, when the first `have` bytes of the file have been read already. */
+bool elf_sanitizer_of(int fd, const void *head, size_t have, char *out, size_t room);

@@ -1,0 +1,564 @@
+/* SPDX-License-Identifier: MIT */
+#include "fixctl/run.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/elf.h"
+#include "base/fd.h"
+#include "base/path.h"
+#include "base/units.h"
+#include "client/connection.h"
+#include "fixd.h"
+
+#define EXIT_NOT_EXECUTABLE 126 /* as shells have it */
+#define EXIT_NOT_FOUND 127
+#define EXIT_SIGNAL 128
+
+struct command {
+	struct fixctl *ctl;
+	struct run_options options;
+	char **argv;
+	char id[64];
+	char *shim;   /* libfixd-preload.so */
+	char *socket; /* of the daemon */
+	struct fixd *f;
+	struct scratch scratch;
+	struct keeper keeper;
+	struct shown_list shown;
+	char **places; /* directories that something is shown in */
+	sigset_t mask; /* of signals, as we got it */
+	bool ignores_children;
+};
+
+static void add_place(struct command *c, const char *path)
+{
+	size_t n = list_count(c->places);
+
+	c->places = xrealloc(c->places, (n + 2) * sizeof *c->places);
+	c->places[n] = xstrdup(path);
+	c->places[n + 1] = NULL;
+}
+
+/* The library beside this program in a build tree, or the one that was installed. */
+static char *find_shim(void)
+{
+	char self[PATH_MAX];
+	ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
+	char *path = NULL;
+
+	if (n > 0) {
+		self[n] = '\0';
+		path = xasprintf("%.*s/.libs/libfixd-preload.so", (int)(strrchr(self, '/') - self), self);
+	}
+	if (path && access(path, R_OK) == 0)
+		return path;
+	free(path);
+	return xstrdup(PKGLIBDIR "/libfixd-preload.so");
+}
+
+/* The file that execvp() would start, to be freed, or NULL. */
+static char *find_program(const char *name)
+{
+	const char *path = getenv("PATH");
+
+	if (strchr(name, '/'))
+		return xstrdup(name);
+	for (const char *p = path ? path : "/bin:/usr/bin"; *p; p += strcspn(p, ":"), p += *p == ':') {
+		int n = (int)strcspn(p, ":");
+		char *candidate = xasprintf("%.*s%s%s", n, p, n ? "/" : "", name);
+
+		if (access(candidate, X_OK) == 0)
+			return candidate;
+		free(candidate);
+	}
+	return NULL;
+}
+
+/* An address sanitizer's runtime wants to be the first of all libraries. */
+static void put_sanitizer_first(const char *program)
+{
+	_cleanup_free_ char *path = find_program(program), *value = NULL;
+	_cleanup_fd_ int fd = path ? open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC) : -1;
+	char sanitizer[64];
+
+	if (fd < 0 || !elf_sanitizer(fd, sanitizer, sizeof sanitizer))
+		return;
+	value = xasprintf("%s:%s", sanitizer, getenv("LD_PRELOAD"));
+	setenv("LD_PRELOAD", value, 1);
+}
+
+/* What a fixture is shown in must be there, and for a mount the directory that it covers. Each is kept there once. */
+static int make_surroundings(struct command *c, const struct shown *x, bool mount)
+{
+	_cleanup_free_ char *path = NULL;
+	_cleanup_fd_ int lock = -1;
+	bool itself = x->kind == RUN_TREE && mount;
+	int r;
+
+	path = itself ? xstrdup(x->path) : xstrndup(x->path, (size_t)(strrchr(x->path, '/') - x->path));
+	if (!*path || list_has(c->places, path))
+		return 0;
+	r = scratch_make_directory(&c->scratch, path, &lock);
+	if (r == 0 && lock >= 0)
+		r = keeper_hold(&c->keeper, lock);
+	if (r == 0)
+		add_place(c, path);
+	return r;
+}
+
+/* In the scratch directory, for programs that the shim is not loaded in: of a tree until something is mounted there. */
+static int make_link(const struct shown *x, bool mount)
+{
+	_cleanup_free_ char *target = NULL;
+
+	if (x->kind == RUN_TREE && mount)
+		return mkdir(x->path, 0755) < 0 ? -errno : 0;
+	target = x->kind == RUN_TREE ? xstrdup(x->tree) : xasprintf("/proc/self/fd/%d", x->fd);
+	return symlink(target, x->path) < 0 && errno != EEXIST ? -errno : 0;
+}
+
+/* 0, or -errno and the fixture that there is no place for. */
+static int make_places(struct command *c, bool mount, const struct shown **where)
+{
+	for (size_t i = 0; i < c->shown.n; i++) {
+		const struct shown *x = &c->shown.all[i];
+		int r = x->has_path ? make_surroundings(c, x, mount) : make_link(x, mount);
+
+		*where = x;
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+/* When there are no mounts after all: the directories that were made for them go. */
+static int replace_by_links(const struct command *c)
+{
+	for (size_t i = 0; i < c->shown.n; i++) {
+		const struct shown *x = &c->shown.all[i];
+
+		if (!x->has_path && x->kind == RUN_TREE && rmdir(x->path) < 0 && errno != ENOENT)
+			return -errno;
+	}
+	return 0;
+}
+
+/* What every process of the run inherits. */
+static int inherit(const struct command *c, int table)
+{
+	int r = fd_set_cloexec(table, false);
+
+	if (r == 0)
+		r = fd_set_cloexec(c->scratch.lock, false);
+	for (size_t i = 0; r == 0 && i < c->shown.n; i++) {
+		if (c->shown.all[i].kind == RUN_FILE)
+			r = fd_set_cloexec(c->shown.all[i].fd, false);
+	}
+	return r;
+}
+
+/* Could the program be in a fixture that only the shim shows? */
+static bool is_shown_at(const struct command *c, bool mount, const char *path)
+{
+	_cleanup_free_ char *here = getcwd(NULL, 0);
+	char normal[PATH_MAX];
+
+	if (!here || !path_normalize(here, path, normal, sizeof normal))
+		return false;
+	for (size_t i = 0; i < c->shown.n; i++) {
+		const struct shown *x = &c->shown.all[i];
+
+		if ((x->kind == RUN_FILE || !mount) && path_below(normal, x->path))
+			return true;
+	}
+	return false;
+}
+
+static bool is_shown(const struct command *c, bool mount)
+{
+	const char *name = c->argv[0], *path = getenv("PATH");
+
+	if (strchr(name, '/'))
+		return is_shown_at(c, mount, name);
+	for (const char *p = path ? path : ""; *p; p += strcspn(p, ":"), p += *p == ':') {
+		_cleanup_free_ char *candidate = xasprintf("%.*s/%s", (int)strcspn(p, ":"), p, name);
+
+		if (is_shown_at(c, mount, candidate))
+			return true;
+		if (access(candidate, X_OK) == 0)
+			return false;
+	}
+	return false;
+}
+
+/* Returns errno. A program that is shown is started by one that has the shim. */
+static int start(const struct command *c, bool mount)
+{
+	size_t n = 0;
+	char **argv;
+
+	if (!is_shown(c, mount)) {
+		execvp(c->argv[0], c->argv);
+		return errno;
+	}
+	while (c->argv[n])
+		n++;
+	argv = xcalloc(n + 3, sizeof *argv);
+	argv[0] = (char *)"env";
+	argv[1] = (char *)"--";
+	memcpy(argv + 2, c->argv, n * sizeof *argv);
+	execv("/usr/bin/env", argv);
+	return errno;
+}
+
+/* In the child. `refused` is closed by exec; with --isolate=auto it is told why there are no mounts. Returns an exit code. */
+static int become_command(struct command *c, pid_t parent, bool mount, int refused)
+{
+	_cleanup_free_ char *why = NULL;
+	int r = 0;
+
+	/* As if it had been killed itself. */
+	if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || getppid() != parent)
+		return EXIT_REFUSED;
+	if (mount && mounts_make(&c->shown, &c->scratch, &why) < 0) {
+		if (c->options.isolate == RUN_AUTO)
+			return write(refused, "", 1) == 1 ? EXIT_SUCCESS : EXIT_REFUSED;
+		fprintf(stderr, "fixctl: --isolate=mount: %s; --isolate=shim does without\n", why);
+		return EXIT_REFUSED;
+	}
+	r = table_write(&c->shown, &c->scratch, c->shim, mount ? RUN_TREES_MOUNTED : 0, c->id, c->socket, &c->options);
+	if (r >= 0)
+		r = inherit(c, r);
+	if (r < 0) {
+		fprintf(stderr, "fixctl: the run cannot be set up in %s: %s\n", c->scratch.path, strerror(-r));
+		return EXIT_REFUSED;
+	}
+	put_sanitizer_first(c->argv[0]);
+	if (c->ignores_children)
+		signal(SIGCHLD, SIG_IGN);
+	shown_allow_descriptors(false);
+	sigprocmask(SIG_SETMASK, &c->mask, NULL);
+	r = start(c, mount);
+	fprintf(stderr, "fixctl: %s: %s\n", c->argv[0], strerror(r));
+	return r == ENOENT ? EXIT_NOT_FOUND : EXIT_NOT_EXECUTABLE;
+}
+
+/* The process of the command, or -errno. *refused: there can be no mounts, and it has ended. */
+static pid_t start_command(struct command *c, bool mount, bool *refused)
+{
+	pid_t parent = getpid(), pid;
+	ssize_t said = 0;
+	int pipes[2];
+	char byte;
+
+	if (pipe2(pipes, O_CLOEXEC) < 0)
+		return -errno;
+	fflush(NULL);
+	pid = fork();
+	if (pid == 0)
+		_exit(become_command(c, parent, mount, pipes[1]));
+	close(pipes[1]);
+	while (pid > 0 && (said = read(pipes[0], &byte, 1)) < 0 && errno == EINTR)
+		;
+	*refused = said == 1;
+	close(pipes[0]);
+	return pid < 0 ? -errno : pid;
+}
+
+/* What we are sent is meant for the command. From before there is one until it has ended it waits for wait_for_command(). */
+static sigset_t hold_signals(struct command *c)
+{
+	static const int ours[] = { SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT, SIGSYS };
+	sigset_t set;
+
+	sigfillset(&set);
+	for (size_t i = 0; i < ELEMENTSOF(ours); i++)
+		sigdelset(&set, ours[i]);
+	sigprocmask(SIG_BLOCK, &set, &c->mask);
+	return set;
+}
+
+/* The terminal has sent these to the command already. */
+static bool is_of_terminal(const siginfo_t *si)
+{
+	switch (si->si_signo) {
+	case SIGINT:
+	case SIGQUIT:
+	case SIGHUP:
+	case SIGTSTP:
+	case SIGTTIN:
+	case SIGTTOU:
+	case SIGCONT:
+	case SIGWINCH:
+		return si->si_code == SI_KERNEL;
+	default:
+		return false;
+	}
+}
+
+/* At a terminal whose shell waits for us it must hear that the command has stopped. */
+static bool shell_wants_to_know(int signal)
+{
+	return signal != SIGSTOP || tcgetpgrp(STDIN_FILENO) == getpgrp() || tcgetpgrp(STDERR_FILENO) == getpgrp();
+}
+
+static int wait_for_command(struct command *c, pid_t pid, const sigset_t *set)
+{
+	bool keeper_lost = false;
+	siginfo_t si;
+	int status;
+
+	for (;;) {
+		pid_t done = waitpid(pid, &status, WNOHANG | WUNTRACED);
+
+		if (done == pid && WIFEXITED(status))
+			return keeper_lost ? EXIT_REFUSED : WEXITSTATUS(status);
+		if (done == pid && WIFSIGNALED(status))
+			return keeper_lost ? EXIT_REFUSED : EXIT_SIGNAL + WTERMSIG(status);
+		if (done == pid && WIFSTOPPED(status) && shell_wants_to_know(WSTOPSIG(status))) {
+			raise(SIGSTOP);
+			kill(pid, SIGCONT);
+			continue;
+		}
+		/* With the keeper its daemon is gone, and with that the trees: nothing that the command sees is right any more. */
+		if (c->options.config && !keeper_lost && kill(c->keeper.pid, 0) == 0 &&
+		    waitpid(c->keeper.pid, NULL, WNOHANG) == c->keeper.pid) {
+			fputs("fixctl: the run's keeper was killed, and its daemon with it: the command is ended\n", stderr);
+			c->keeper.pid = -1;
+			keeper_lost = true;
+			kill(pid, SIGKILL);
+			continue;
+		}
+		if (sigwaitinfo(set, &si) > 0 && si.si_signo != SIGCHLD && !is_of_terminal(&si))
+			kill(pid, si.si_signo);
+	}
+}
+
+static int no_place(const struct shown *x, int err)
+{
+	fprintf(stderr, "fixctl: there is no place to show '%s' at %s: %s\n", x->name, x->path, strerror(-err));
+	return EXIT_REFUSED;
+}
+
+static int run_command(struct command *c)
+{
+	bool mount = c->options.isolate != RUN_SHIM, refused = false;
+	const struct shown *where = NULL;
+	int r = make_places(c, mount, &where), code;
+	sigset_t set;
+	pid_t pid;
+
+	if (r < 0 && c->options.isolate == RUN_AUTO) {
+		mount = false;
+		replace_by_links(c);
+		r = make_places(c, mount, &where);
+	}
+	if (r < 0)
+		return no_place(where, r);
+	set = hold_signals(c);
+	pid = start_command(c, mount, &refused);
+	if (pid > 0 && refused) {
+		while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+			;
+		r = replace_by_links(c);
+		if (r == 0)
+			r = make_places(c, false, &where);
+		pid = r < 0 ? r : start_command(c, false, &refused);
+	}
+	if (pid > 0)
+		code = wait_for_command(c, pid, &set);
+	else
+		code = (fprintf(stderr, "fixctl: the command cannot be started: %s\n", strerror(-pid)), EXIT_REFUSED);
+	/* From here on we may be interrupted: the keeper finishes without us. */
+	sigprocmask(SIG_SETMASK, &c->mask, NULL);
+	return code;
+}
+
+static int open_daemon(struct command *c)
+{
+	int r = fixd_open(&c->f, c->socket), code;
+
+	if (r < 0) {
+		fprintf(stderr, "fixctl: %s\n", fixd_error(NULL));
+		if (r != -ETIMEDOUT && r != -EACCES && r != -EPROTONOSUPPORT)
+			fputs("fixctl: with --config FILE the run has a daemon of its own\n", stderr);
+		return r == -ETIMEDOUT ? EXIT_TIMED_OUT : r == -EACCES || r == -EPROTONOSUPPORT ? EXIT_REFUSED : EXIT_NO_DAEMON;
+	}
+	if (!c->socket)
+		c->socket = xstrdup(c->f->path);
+	code = keeper_hold(&c->keeper, c->f->fd);
+	if (code < 0) {
+		fprintf(stderr, "fixctl: the run's keeper is gone: %s\n", strerror(-code));
+		return EXIT_REFUSED;
+	}
+	return 0;
+}
+
+static int join(struct command *c)
+{
+	const char *root = c->ctl->session ? c->ctl->session : c->shown.root;
+	int r = fixd_join(c->f, root, c->id, 0);
+
+	return r < 0 ? ctl_failed(c->f, r) : 0;
+}
+
+static int run_it(struct command *c)
+{
+	int r = scratch_make(&c->scratch), code;
+
+	if (r < 0) {
+		fprintf(stderr, "fixctl: no scratch directory in %s: %s\n", getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp", strerror(-r));
+		return EXIT_REFUSED;
+	}
+	if (c->options.config)
+		c->socket = xasprintf("%s/socket", c->scratch.path);
+	else if (c->ctl->socket)
+		c->socket = realpath(c->ctl->socket, NULL);
+	if (!c->socket && c->ctl->socket)
+		c->socket = xstrdup(c->ctl->socket);
+	code = keeper_start(&c->keeper, &c->scratch, c->options.config, c->socket);
+	if (code == 0)
+		code = open_daemon(c);
+	if (code == 0)
+		code = shown_attach(c->f, &c->options, &c->scratch, &c->shown);
+	if (code == EXIT_BUILD_FAILED)
+		code = c->options.build_failed;
+	if (code == 0)
+		code = join(c);
+	if (code == 0)
+		code = run_command(c);
+	fixd_close(c->f);
+	shown_free(&c->shown);
+	keeper_end(&c->keeper, &c->scratch);
+	return code;
+}
+
+static void parse(struct command *c, int argc, char **argv)
+{
+	static const struct option options[] = {
+		{ "isolate", required_argument, NULL, 'i' }, { "reset-on-fork", no_argument, NULL, 'r' },
+		{ "fresh", no_argument, NULL, 'F' },	     { "config", required_argument, NULL, 'c' },
+		{ "fixture", required_argument, NULL, 'f' }, { "timeout", required_argument, NULL, 't' },
+		{ "build-failed", required_argument, NULL, 'b' },
+		{ "help", no_argument, NULL, 'h' },	     { NULL, 0, NULL, 0 },
+	};
+	static const char *const modes[] = { "auto", "mount", "shim" };
+	struct run_options *o = &c->options;
+	int64_t timeout;
+	uint64_t status;
+	size_t n = 0;
+	int k;
+
+	while ((k = getopt_long(argc, argv, "+i:rFc:f:t:b:", options, NULL)) >= 0) {
+		switch (k) {
+		case 'i':
+			for (o->isolate = 0; o->isolate < (int)ELEMENTSOF(modes) && strcmp(optarg, modes[o->isolate]); o->isolate++)
+				;
+			if (o->isolate == (int)ELEMENTSOF(modes))
+				ctl_misuse("run", "--isolate=%s: allowed are auto, mount, shim", optarg);
+			break;
+		case 'r':
+			o->reset_on_fork = true;
+			break;
+		case 'F':
+			o->fresh = true;
+			break;
+		case 'c':
+			o->config = optarg;
+			break;
+		case 'f':
+			o->only = xrealloc(o->only, (n + 2) * sizeof *o->only);
+			o->only[n++] = optarg;
+			o->only[n] = NULL;
+			break;
+		case 't':
+			if (parse_duration(optarg, &timeout) < 0 || timeout == 0 || timeout > INT64_C(1000000) * NSEC_PER_SEC)
+				ctl_misuse("run", "--timeout %s: allowed is a number with ms, s, m or h", optarg);
+			o->timeout_ms = (int)((timeout + NSEC_PER_MSEC - 1) / NSEC_PER_MSEC);
+			break;
+		case 'h':
+			printf("Usage: fixctl %s\n", command_run.help);
+			exit(EXIT_SUCCESS);
+		case 'b':
+			if (parse_u64(optarg, 10, 255, &status) < 0 || status == 0)
+				ctl_misuse("run", "--build-failed %s: allowed is an exit status from 1 to 255", optarg);
+			o->build_failed = (int)status;
+			break;
+		default:
+			ctl_bad_option("run");
+		}
+	}
+	if (optind == argc)
+		ctl_misuse("run", "a command is missing");
+	if (o->config && c->ctl->socket)
+		ctl_misuse("run", "--config starts a daemon of the run's own: --socket has no meaning");
+	c->argv = argv + optind;
+}
+
+static int run(struct fixctl *ctl, int argc, char **argv)
+{
+	struct command c = { .ctl = ctl, .keeper = { .pid = -1, .channel = -1 }, .options = { .timeout_ms = connection_timeout(), .build_failed = EXIT_BUILD_FAILED } };
+	const char *disabled = getenv("FIXD_DISABLE");
+	int code;
+
+	/* What we open must not become somebody's standard stream. */
+	for (int fd = 0; fd <= 2; fd++) {
+		if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR | O_CLOEXEC) != fd)
+			return EXIT_REFUSED;
+	}
+	c.ignores_children = signal(SIGCHLD, SIG_DFL) == SIG_IGN;
+	parse(&c, argc, argv);
+	if (disabled && !strcmp(disabled, "1")) {
+		if (c.ignores_children)
+			signal(SIGCHLD, SIG_IGN);
+		execvp(c.argv[0], c.argv);
+		code = errno;
+		fprintf(stderr, "fixctl: %s: %s\n", c.argv[0], strerror(code));
+		return code == ENOENT ? EXIT_NOT_FOUND : EXIT_NOT_EXECUTABLE;
+	}
+	c.shim = find_shim();
+	if (access(c.shim, R_OK) < 0 || strpbrk(c.shim, ": ")) {
+		fprintf(stderr, "fixctl: %s: %s\n", c.shim, strpbrk(c.shim, ": ") ? "LD_PRELOAD cannot have blanks and colons in a path" :
+										    strerror(errno));
+		return EXIT_REFUSED;
+	}
+	snprintf(c.id, sizeof c.id, "run-%d-%llx", (int)getpid(), (unsigned long long)clock_real());
+	shown_allow_descriptors(true);
+	code = run_it(&c);
+	free(c.options.only);
+	list_free(c.places);
+	free(c.socket);
+	free(c.scratch.path);
+	free(c.shim);
+	return code;
+}
+
+const struct fixctl_command command_run = {
+	.name = "run",
+	.run = run,
+	.summary = "run a command that finds the fixtures at their paths",
+	.help = "run [OPTION...] [--] COMMAND [ARGUMENT...]\n"
+		"Shows the fixtures to COMMAND and all it starts: at their `path`, the others at $FIXD_FIXTURE_<NAME>. What is\n"
+		"written there is private to the run and gone after it. Exits as COMMAND does: 128+N for signal N, 126 or 127 if\n"
+		"it cannot be started; 4 if a fixture cannot be built.\n"
+		"\n"
+		"  -i, --isolate MODE  mount: by the kernel, in a mount namespace; shim: by a preloaded library;\n"
+		"                      auto (default): mount where it is allowed\n"
+		"  -f, --fixture GLOB  only these fixtures, and only they are built; may be repeated\n"
+		"  -r, --reset-on-fork copy-on-write views are pristine in a forked child\n"
+		"  -F, --fresh         build the fixtures anew\n"
+		"  -c, --config FILE   with a daemon of its own for the length of the run\n"
+		"  -b, --build-failed N  exit status when a fixture cannot be built (default 4; automake and Meson want 99)\n"
+		"  -t, --timeout D     how long to wait for each build (90s, 5m; default $FIXD_TIMEOUT or 60s)",
+};

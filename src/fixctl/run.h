@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What `fixctl run` is made of: the fixtures it shows, the scratch directory, the keeper that looks after it, the mounts and the
+ * path table.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/stat.h>
+#include <sys/types.h>
+
+#include "base/text.h"
+#include "fixctl/fixctl.h"
+#include "wire/run_table.h"
+
+/* Scratch: what a run writes to its fixtures, in a directory below $TMPDIR that nobody else can enter. */
+
+struct scratch {
+	char *path;
+	int lock; /* a read lock, inherited by every process of the run; -1: given up */
+};
+
+/* 0 or -errno. Removes what killed runs have left behind, too. */
+int scratch_make(struct scratch *s);
+/*
+ * A directory outside that the run needs. If it is not there it is made, and removed with the last run that needs it, for which
+ * each of them keeps *lock open (-1: no need to); NULL for the directories above it.
+ */
+int scratch_make_directory(const struct scratch *s, const char *path, int *lock);
+/* A lock of the keeper's own, so that nobody takes the directory for abandoned. */
+int scratch_watch(const char *path);
+/*
+ * Makes that lock exclusive (-1: there is none yet), when no process of the run has one any more: waits for that, or returns
+ * -EAGAIN at once.
+ */
+int scratch_wait(const char *path, bool others_may_stay, int *lock);
+/* The directory and what was noted down. 0 or -errno. */
+int scratch_remove(const char *path);
+
+/*
+ * The keeper: a process of its own, in a session of its own, that outlives fixctl however that ends. Then it ends the run's
+ * private daemon, waits for the last process of the run, and removes the scratch directory.
+ */
+
+struct keeper {
+	pid_t pid; /* -1: there is none */
+	int channel;
+	struct scratch *scratch;
+};
+
+/* Starts it, and with `config` a daemon that listens at `socket`: 0 when that is ready, otherwise an exit code (printed). */
+int keeper_start(struct keeper *k, struct scratch *s, const char *config, const char *socket);
+/* It holds a copy of `fd` until the end. 0 or -errno. */
+int keeper_hold(const struct keeper *k, int fd);
+/*
+ * Returns when the daemon has ended and nothing is left of the run; or at once, when processes were left behind: they keep the
+ * daemon and the scratch directory. `s` gives up its lock.
+ */
+void keeper_end(struct keeper *k, struct scratch *s);
+
+/* The fixtures that the run shows. */
+
+struct shown {
+	bool links;	/* of RUN_TREE: there are symbolic links in it */
+	char *name;	/* name or name[param] */
+	char *variable; /* FIXD_FIXTURE_... */
+	char *path;	/* where */
+	bool has_path;	/* in fixd.ini; otherwise it is in the scratch directory */
+	enum run_entry_kind kind;
+	int fd;	    /* of RUN_FILE: the image, at the number that it has in every process of the run */
+	char *tree; /* of RUN_TREE */
+	struct stat looks; /* of RUN_FILE: mode, owner and times that stat() should show */
+	uint64_t size;
+};
+
+struct shown_list {
+	struct shown *all;
+	size_t n;
+	char **aliases; /* from, to, from, to... */
+	uint64_t region_start;
+	char *root; /* of the session */
+};
+
+struct run_options {
+	int isolate; /* enum run_isolate */
+	bool fresh, reset_on_fork;
+	const char *config;
+	char **only; /* names and globs, or NULL */
+	int timeout_ms;
+	int build_failed; /* exit status when a fixture cannot be built */
+};
+
+enum run_isolate { RUN_AUTO, RUN_MOUNT, RUN_SHIM };
+
+struct fixd;
+
+/* Builds what is not fresh and attaches all of it: 0, or an exit code (printed). */
+int shown_attach(struct fixd *f, const struct run_options *o, const struct scratch *s, struct shown_list *out);
+void shown_free(struct shown_list *l);
+
+/* The lowest number of the descriptors that every process of the run has: out of the way of programs that count theirs. */
+int shown_first_fd(void);
+/* As many as there may be, or as many as we were given. */
+void shown_allow_descriptors(bool many);
+
+/*
+ * Gives this process a mount namespace of its own in which the trees lie at their paths: 0, or -errno and *why (to be freed).
+ * After a failure the process is of no use any more.
+ */
+int mounts_make(const struct shown_list *l, const struct scratch *s, char **why);
+/* Can this machine do it at all? NULL, or why not, to be freed. */
+char *mounts_refused(void);
+
+/* Writes the table and sets the environment: the descriptor of the table, or -errno. */
+int table_write(const struct shown_list *l, const struct scratch *s, const char *shim, unsigned flags, const char *id,
+		const char *socket, const struct run_options *o);

@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: MIT */
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "fixctl/run.h"
+#include "image/region.h"
+
+/* Adds the string; its offset. */
+static uint32_t put(struct text *t, const char *s)
+{
+	uint32_t at = (uint32_t)t->size;
+
+	text_add(t, s, strlen(s) + 1);
+	return at;
+}
+
+static void put_variable(struct text *t, uint32_t *n, const char *name, const char *value)
+{
+	_cleanup_free_ char *both = xasprintf("%s=%s", name, value);
+
+	put(t, both);
+	setenv(name, value, 1);
+	++*n;
+}
+
+static struct run_entry entry_of(const struct shown *x, const struct scratch *s, size_t i, struct text *t)
+{
+	_cleanup_free_ char *own = xasprintf("%s/own-%zu", s->path, i);
+	struct run_entry e = {
+		.kind = x->kind,
+		.fd = x->fd,
+		.mode = x->looks.st_mode & 07777,
+		.uid = x->looks.st_uid,
+		.gid = x->looks.st_gid,
+		.mtime = x->looks.st_mtim.tv_sec,
+		.mtime_ns = (uint32_t)x->looks.st_mtim.tv_nsec,
+		.size = x->size,
+		.inode = x->looks.st_ino,
+	};
+	struct stat st;
+
+	e.name = put(t, x->name);
+	e.path = put(t, x->path);
+	e.tree = put(t, x->tree ? x->tree : "");
+	e.own = put(t, own);
+	if (x->kind == RUN_TREE && stat(x->tree, &st) == 0) {
+		e.owner = st.st_uid;
+		e.links = x->links;
+		e.uid = geteuid();
+		e.gid = getegid();
+	}
+	return e;
+}
+
+/* What a child with its parent's environment has; one whose environment was cleared gets it from the shim. */
+static void put_variables(struct run_table *head, struct text *t, const struct shown_list *l, const char *id, const char *socket,
+			  const struct run_options *o, const char *self)
+{
+	head->variables = (uint32_t)t->size;
+	put_variable(t, &head->n_variables, RUN_TABLE_VARIABLE, self);
+	put_variable(t, &head->n_variables, "FIXD_RUN", id);
+	put_variable(t, &head->n_variables, "FIXD_SOCKET", socket);
+	if (o->reset_on_fork)
+		put_variable(t, &head->n_variables, "FIXD_RESET_ON_FORK", "1");
+	for (size_t i = 0; i < l->n; i++)
+		put_variable(t, &head->n_variables, l->all[i].variable, l->all[i].path);
+}
+
+/* For processes that are not started through the shim, and thus by name: the first program of the run is one. */
+static void set_preload(const char *shim)
+{
+	const char *had = getenv("LD_PRELOAD");
+	_cleanup_free_ char *value = had && *had ? xasprintf("%s:%s", shim, had) : xstrdup(shim);
+
+	setenv("LD_PRELOAD", value, 1);
+}
+
+int table_write(const struct shown_list *l, const struct scratch *s, const char *shim, unsigned flags, const char *id,
+		const char *socket, const struct run_options *o)
+{
+	_cleanup_free_ char *path = xasprintf("%s/table", s->path), *lock = xasprintf("%s/changing", s->path), *self = NULL;
+	_cleanup_fd_ int file = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600),
+			 lock_fd = open(lock, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	struct run_table head = { .flags = flags, .region_start = l->region_start, .region_size = REGION_SIZE };
+	struct run_entry *entries = xcalloc(l->n, sizeof *entries);
+	struct run_alias *aliases = xcalloc(list_count(l->aliases) / 2 + 1, sizeof *aliases);
+	uint32_t *mounts = xcalloc(l->n, sizeof *mounts);
+	_cleanup_text_ struct text t = { 0 };
+	int fd = file < 0 ? -1 : fcntl(file, F_DUPFD_CLOEXEC, shown_first_fd()), r = fd < 0 || lock_fd < 0 ? -errno : 0;
+
+	memcpy(head.magic, RUN_TABLE_MAGIC, sizeof head.magic);
+	head.fd = fd;
+	head.lock_fd = s->lock;
+	head.keeper = (uint32_t)getppid();
+	for (size_t i = 0; i < l->n; i++) {
+		if (l->all[i].kind == RUN_FILE)
+			head.device = l->all[i].looks.st_dev;
+		if (l->all[i].kind == RUN_FILE || !(flags & RUN_TREES_MOUNTED))
+			head.n_entries++;
+	}
+	head.n_mounts = (uint32_t)l->n - head.n_entries;
+	head.n_aliases = (uint32_t)(list_count(l->aliases) / 2);
+	head.entries = sizeof head;
+	head.aliases = head.entries + head.n_entries * (uint32_t)sizeof *entries;
+	head.mounts = head.aliases + head.n_aliases * (uint32_t)sizeof *aliases;
+	/* Their places, to be filled when the strings have theirs. */
+	for (size_t n = head.mounts + head.n_mounts * sizeof *mounts; n > 0; n--)
+		text_add(&t, "", 1);
+	head.scratch = put(&t, s->path);
+	head.lock = put(&t, lock);
+	head.shim = put(&t, shim);
+	for (size_t i = 0, k = 0, m = 0; i < l->n; i++) {
+		if (l->all[i].kind == RUN_FILE || !(flags & RUN_TREES_MOUNTED))
+			entries[k++] = entry_of(&l->all[i], s, i, &t);
+		else
+			mounts[m++] = put(&t, l->all[i].path);
+	}
+	for (size_t i = 0; i < head.n_aliases; i++)
+		aliases[i] = (struct run_alias){ put(&t, l->aliases[2 * i]), put(&t, l->aliases[2 * i + 1]) };
+	self = xasprintf("%d:%s", fd, path);
+	put_variables(&head, &t, l, id, socket, o, self);
+	set_preload(shim);
+	head.size = (uint32_t)t.size;
+	memcpy(t.data, &head, sizeof head);
+	memcpy(t.data + head.entries, entries, head.n_entries * sizeof *entries);
+	memcpy(t.data + head.aliases, aliases, head.n_aliases * sizeof *aliases);
+	memcpy(t.data + head.mounts, mounts, head.n_mounts * sizeof *mounts);
+	free(entries);
+	free(mounts);
+	free(aliases);
+	if (r == 0)
+		r = fd_write_all(fd, t.data, t.size);
+	if (r < 0) {
+		fd_close(fd);
+		return r;
+	}
+	return fd;
+}

@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The file actions of posix_spawn(). libc opens the files in the child, by itself, later: what is shown is made private, so that
+ * the path stays right whatever happens until then. Where the child changes into a fixture first, its relative paths start there.
+ */
+#include "preload/shim.h"
+
+#include <spawn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct moved {
+	struct moved *next;
+	const posix_spawn_file_actions_t *actions;
+	char path[PATH_MAX]; /* visible */
+};
+
+static struct moved *moved_list;
+FORK_SAFE_MUTEX(moved_lock)
+
+/* Where the child of these actions is by then; `path` NULL: nowhere special any more. 0 or ENOMEM. */
+static int set_moved(const posix_spawn_file_actions_t *actions, const char *path)
+{
+	struct moved **p, *m = NULL;
+	int r = 0;
+
+	if (!run)
+		return 0;
+	pthread_mutex_lock(&moved_lock);
+	for (p = &moved_list; *p && (*p)->actions != actions; p = &(*p)->next)
+		;
+	m = *p;
+	if (m && !path) {
+		*p = m->next;
+		free(m);
+	} else if (path && !m) {
+		m = calloc(1, sizeof *m);
+		if (m) {
+			m->actions = actions;
+			m->next = moved_list;
+			moved_list = m;
+		}
+		r = m ? 0 : ENOMEM;
+	}
+	if (path && m)
+		snprintf(m->path, sizeof m->path, "%s", path);
+	pthread_mutex_unlock(&moved_lock);
+	return r;
+}
+
+/* The path, from where the child is. False: as it is. */
+static bool from_moved(const posix_spawn_file_actions_t *actions, const char *path, char *out)
+{
+	const struct moved *m;
+	int n = 0;
+
+	if (!run || *path == '/')
+		return false;
+	pthread_mutex_lock(&moved_lock);
+	for (m = moved_list; m && m->actions != actions; m = m->next)
+		;
+	if (m)
+		n = snprintf(out, PATH_MAX, "%s/%s", m->path, path);
+	pthread_mutex_unlock(&moved_lock);
+	return n > 0 && n < PATH_MAX;
+}
+
+SHIM int posix_spawn_file_actions_init(posix_spawn_file_actions_t *actions)
+{
+	set_moved(actions, NULL);
+	return REAL(posix_spawn_file_actions_init)(actions);
+}
+
+SHIM int posix_spawn_file_actions_destroy(posix_spawn_file_actions_t *actions)
+{
+	set_moved(actions, NULL);
+	return REAL(posix_spawn_file_actions_destroy)(actions);
+}
+
+/* where_find() of what the child will mean by the path, which becomes `full` where it starts in a fixture. */
+static int find_for_child(struct place *p, const posix_spawn_file_actions_t *actions, const char **path, char *full)
+{
+	if (from_moved(actions, *path, full))
+		*path = full;
+	return where_reaches(AT_FDCWD, *path) == REACH_SHOWN ? where_find(p, AT_FDCWD, *path, USE_CHANGE) : 0;
+}
+
+SHIM int posix_spawn_file_actions_addopen(posix_spawn_file_actions_t *actions, int fd, const char *path, int flags, mode_t mode)
+{
+	char full[PATH_MAX];
+	struct place p;
+	int r = find_for_child(&p, actions, &path, full);
+
+	if (r < 0)
+		return errno;
+	return REAL(posix_spawn_file_actions_addopen)(actions, fd, r ? p.path : path, flags, mode);
+}
+
+SHIM int posix_spawn_file_actions_addchdir_np(posix_spawn_file_actions_t *actions, const char *path)
+{
+	char full[PATH_MAX];
+	struct place p;
+	int r = find_for_child(&p, actions, &path, full);
+
+	if (r < 0)
+		return errno;
+	if (r == 1 || *path == '/') {
+		int err = set_moved(actions, r == 1 ? p.visible : path);
+
+		if (err)
+			return err;
+	}
+	return REAL(posix_spawn_file_actions_addchdir_np)(actions, r == 1 ? p.path : path);
+}
+
+SHIM int posix_spawn_file_actions_addfchdir_np(posix_spawn_file_actions_t *actions, int fd)
+{
+	char visible[PATH_MAX];
+	bool shared;
+
+	if (run && where_entry_of(fd, visible, sizeof visible, &shared))
+		return posix_spawn_file_actions_addchdir_np(actions, visible);
+	return REAL(posix_spawn_file_actions_addfchdir_np)(actions, fd);
+}

@@ -1,0 +1,385 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Listing directories. Those in a tree are listed as they are; a directory that a fixture is shown in has its name, too, whether
+ * or not something lies there. libc's own scandir() and glob() would not come here, so they are led here.
+ */
+#include "preload/shim.h"
+
+#include <dirent.h>
+#include <glob.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "base/path.h"
+
+/* A directory that fixtures are shown in and that a program has open. */
+struct listing {
+	struct listing *next;
+	DIR *dir;
+	uint32_t added; /* entries that were looked at after the end */
+	struct dirent extra;
+	char path[PATH_MAX]; /* visible */
+	bool seen[]; /* by entry: the directory has something of that name */
+};
+
+FORK_SAFE_MUTEX(lock)
+static struct listing *listings;
+static _Atomic unsigned n_listings;
+
+/* The name of the entry if it is shown in this directory. */
+static const char *name_in(const struct run_entry *e, const char *directory)
+{
+	const char *rest = path_below(run_string(e->path), directory);
+
+	if (rest && *rest == '/')
+		rest++;
+	return rest && *rest && !strchr(rest, '/') ? rest : NULL;
+}
+
+static void begin_listing(DIR *dir)
+{
+	const struct run_entry *e = run_entries();
+	struct listing *l;
+	bool any = false;
+	char link[40];
+	ssize_t n;
+
+	l = calloc(1, sizeof *l + run->n_entries * sizeof *l->seen);
+	if (!l)
+		return;
+	l->dir = dir;
+	snprintf(link, sizeof link, "/proc/self/fd/%d", dirfd(dir));
+	n = REAL(readlink)(link, l->path, sizeof l->path - 1);
+	for (uint32_t i = 0; n > 0 && i < run->n_entries; i++)
+		any |= name_in(&e[i], l->path) != NULL;
+	if (!any) {
+		free(l);
+		return;
+	}
+	pthread_mutex_lock(&lock);
+	l->next = listings;
+	listings = l;
+	atomic_fetch_add(&n_listings, 1);
+	pthread_mutex_unlock(&lock);
+}
+
+static struct listing *find_listing(DIR *dir, bool take)
+{
+	struct listing **p, *l;
+
+	if (likely(atomic_load_explicit(&n_listings, memory_order_relaxed) == 0))
+		return NULL;
+	pthread_mutex_lock(&lock);
+	for (p = &listings; *p && (*p)->dir != dir; p = &(*p)->next)
+		;
+	l = *p;
+	if (l && take) {
+		*p = l->next;
+		atomic_fetch_sub(&n_listings, 1);
+	}
+	pthread_mutex_unlock(&lock);
+	return l;
+}
+
+static APART DIR *opendir_shown(const char *path)
+{
+	struct place p;
+	int r = where_find(&p, AT_FDCWD, path, USE_READ);
+	DIR *dir;
+
+	if (r == 0)
+		return REAL(opendir)(path);
+	if (r < 0)
+		return NULL;
+	if (!p.entry)
+		return opendir(p.path);
+	if (p.image) {
+		errno = ENOTDIR;
+		return NULL;
+	}
+	dir = REAL(opendir)(p.path);
+	if (dir)
+		where_opened(dirfd(dir), REACH_SHOWN);
+	return dir;
+}
+
+SHIM DIR *opendir(const char *path)
+{
+	enum reach reach = where_reaches(AT_FDCWD, path);
+	DIR *dir;
+
+	if (reach == REACH_SHOWN)
+		return opendir_shown(path);
+	dir = REAL(opendir)(path);
+	if (!dir)
+		return NULL;
+	where_opened(dirfd(dir), reach);
+	if (reach == REACH_ABOVE)
+		begin_listing(dir);
+	return dir;
+}
+
+/* A directory of the shared tree that is not what counts any more. */
+static void catch_up(int fd)
+{
+	char path[PATH_MAX];
+	bool shared;
+	struct run_entry *e = where_entry_of(fd, path, sizeof path, &shared);
+	int now;
+
+	if (!e || !shared || !entry_is_private(e))
+		return;
+	now = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (now >= 0 && REAL(dup3)(now, fd, REAL(fcntl)(fd, F_GETFD) & FD_CLOEXEC ? O_CLOEXEC : 0) >= 0)
+		where_opened(fd, REACH_SHOWN);
+	fd_close(now);
+}
+
+SHIM DIR *fdopendir(int fd)
+{
+	enum reach reach = where_reaches(fd, ".");
+	DIR *dir;
+
+	if (reach == REACH_SHOWN)
+		catch_up(fd);
+	dir = REAL(fdopendir)(fd);
+	if (dir && reach == REACH_ABOVE)
+		begin_listing(dir);
+	return dir;
+}
+
+static bool entry_exists(const struct run_entry *e)
+{
+	int saved = errno;
+	struct stat st;
+	bool exists = !entry_is_private(e) || REAL(lstat)(run_string(e->own), &st) == 0;
+
+	errno = saved; /* readdir() leaves it alone at the end */
+	return exists;
+}
+
+/* What the kernel has listed; false: a fixture that is gone hides it. */
+static bool take_listed(struct listing *l, struct dirent *d)
+{
+	struct run_entry *e = run_entries();
+
+	for (uint32_t i = 0; i < run->n_entries; i++) {
+		const char *name = name_in(&e[i], l->path);
+
+		if (!name || strcmp(name, d->d_name) != 0)
+			continue;
+		l->seen[i] = true;
+		if (e[i].kind == RUN_FILE)
+			d->d_ino = e[i].inode;
+		d->d_type = e[i].kind == RUN_FILE ? DT_REG : DT_DIR;
+		return entry_exists(&e[i]);
+	}
+	return true;
+}
+
+static struct dirent *next_added(struct listing *l)
+{
+	struct run_entry *e = run_entries();
+
+	while (l->added < run->n_entries) {
+		uint32_t i = l->added++;
+		const char *name = name_in(&e[i], l->path);
+
+		if (!name || l->seen[i] || !entry_exists(&e[i]))
+			continue;
+		l->extra = (struct dirent){
+			.d_ino = e[i].inode ? e[i].inode : i + 1,
+			.d_type = e[i].kind == RUN_FILE ? DT_REG : DT_DIR,
+			.d_reclen = sizeof l->extra,
+		};
+		strncpy(l->extra.d_name, name, sizeof l->extra.d_name - 1);
+		return &l->extra;
+	}
+	return NULL;
+}
+
+SHIM struct dirent *readdir(DIR *dir)
+{
+	struct listing *l = find_listing(dir, false);
+	struct dirent *d;
+
+	do {
+		d = REAL(readdir)(dir);
+	} while (l && d && !take_listed(l, d));
+	return d || !l ? d : next_added(l);
+}
+SHIM_ALIAS(readdir64, readdir);
+
+/* Deprecated, and still used: where nothing is added, the real one. */
+SHIM int readdir_r(DIR *restrict dir, struct dirent *restrict entry, struct dirent **restrict result)
+{
+	struct dirent *d;
+	int saved = errno, err;
+
+	if (!find_listing(dir, false)) {
+		_Pragma("GCC diagnostic push") _Pragma("GCC diagnostic ignored \"-Wdeprecated-declarations\"");
+		return REAL(readdir_r)(dir, entry, result);
+		_Pragma("GCC diagnostic pop")
+	}
+	errno = 0;
+	d = readdir(dir);
+	err = d ? 0 : errno;
+	errno = saved;
+	if (d)
+		memcpy(entry, d, d->d_reclen < sizeof *entry ? d->d_reclen : sizeof *entry);
+	*result = d ? entry : NULL;
+	return err;
+}
+SHIM_ALIAS(readdir64_r, readdir_r);
+
+SHIM void rewinddir(DIR *dir)
+{
+	struct listing *l = find_listing(dir, false);
+
+	if (l) {
+		l->added = 0;
+		memset(l->seen, 0, run->n_entries * sizeof *l->seen);
+	}
+	if (run)
+		catch_up(dirfd(dir));
+	REAL(rewinddir)(dir);
+}
+
+/* What the kernel has not listed comes at the end, however the end is reached. */
+SHIM void seekdir(DIR *dir, long position)
+{
+	struct listing *l = find_listing(dir, false);
+
+	if (l)
+		l->added = 0;
+	REAL(seekdir)(dir, position);
+}
+
+SHIM int closedir(DIR *dir)
+{
+	free(find_listing(dir, true));
+	where_closed(dirfd(dir));
+	return REAL(closedir)(dir);
+}
+
+/* By opendir() and readdir() of above. */
+
+typedef int (*filter_fn)(const struct dirent *);
+typedef int (*order_fn)(const struct dirent **, const struct dirent **);
+
+static void free_names(struct dirent **names, size_t n)
+{
+	while (n > 0)
+		free(names[--n]);
+	free(names);
+}
+
+static int scan(DIR *dir, struct dirent ***out, filter_fn wanted, order_fn order)
+{
+	struct dirent **names = NULL, *d;
+	size_t n = 0;
+	int saved = errno, err;
+
+	errno = 0;
+	while ((d = readdir(dir))) {
+		struct dirent **more;
+
+		if (wanted && !wanted(d)) {
+			errno = 0;
+			continue;
+		}
+		more = realloc(names, (n + 1) * sizeof *names);
+		if (more)
+			names = more;
+		if (!more || !(names[n] = malloc(d->d_reclen)))
+			break;
+		memcpy(names[n++], d, d->d_reclen);
+		errno = 0;
+	}
+	err = errno;
+	closedir(dir);
+	errno = err ? err : saved;
+	if (err) {
+		free_names(names, n);
+		return -1;
+	}
+	if (order && n)
+		qsort(names, n, sizeof *names, (int (*)(const void *, const void *))(void (*)(void))order);
+	*out = names ? names : calloc(1, sizeof *names);
+	return (int)n;
+}
+
+SHIM int scandirat(int dirfd_, const char *restrict path, struct dirent ***restrict out, filter_fn wanted, order_fn order)
+{
+	DIR *dir;
+	int fd;
+
+	if (where_reaches(dirfd_, path) == REACH_FAR)
+		return REAL(scandirat)(dirfd_, path, out, wanted, order);
+	fd = openat(dirfd_, path, O_RDONLY | O_DIRECTORY | O_NONBLOCK | O_CLOEXEC);
+	dir = fd < 0 ? NULL : fdopendir(fd);
+	if (!dir) {
+		fd_close(fd);
+		return -1;
+	}
+	return scan(dir, out, wanted, order);
+}
+SHIM_ALIAS(scandirat64, scandirat);
+
+SHIM int scandir(const char *restrict path, struct dirent ***restrict out, filter_fn wanted, order_fn order)
+{
+	if (where_reaches(AT_FDCWD, path) == REACH_FAR)
+		return REAL(scandir)(path, out, wanted, order);
+	return scandirat(AT_FDCWD, path, out, wanted, order);
+}
+SHIM_ALIAS(scandir64, scandir);
+
+/* Could the pattern match something of a fixture? The directories before the first wildcard tell. */
+static bool pattern_is_far(const char *pattern)
+{
+	char start[PATH_MAX];
+	size_t n = strcspn(pattern, "*?[\\{~");
+
+	if (n >= sizeof start)
+		return true;
+	while (n > 0 && pattern[n - 1] != '/')
+		n--;
+	memcpy(start, pattern, n);
+	strcpy(start + n, n ? "" : ".");
+	return *pattern != '~' && where_reaches(AT_FDCWD, start) == REACH_FAR;
+}
+
+static struct dirent *glob_readdir(void *dir)
+{
+	return readdir(dir);
+}
+
+static void *glob_opendir(const char *path)
+{
+	return opendir(path);
+}
+
+static void glob_closedir(void *dir)
+{
+	closedir(dir);
+}
+
+SHIM int glob(const char *restrict pattern, int flags, int (*failed)(const char *, int), glob_t *restrict g)
+{
+	int r;
+
+	if (!run || (flags & GLOB_ALTDIRFUNC) || pattern_is_far(pattern))
+		return REAL(glob)(pattern, flags, failed, g);
+	g->gl_opendir = glob_opendir;
+	g->gl_readdir = glob_readdir;
+	g->gl_closedir = glob_closedir;
+	g->gl_stat = stat;
+	g->gl_lstat = lstat;
+	r = REAL(glob)(pattern, flags | GLOB_ALTDIRFUNC, failed, g);
+	g->gl_flags &= ~GLOB_ALTDIRFUNC;
+	return r;
+}
+SHIM_ALIAS(glob64, glob);

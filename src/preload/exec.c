@@ -1,0 +1,449 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Starting programs: the shim and its variables go along, also where the program has an environment of its own making. Between
+ * vfork() and exec the memory is the parent's, so everything here lies on the stack.
+ */
+#include "preload/shim.h"
+
+#include <alloca.h>
+#include <spawn.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/elf.h"
+
+#define PRELOAD "LD_PRELOAD="
+#define SANITIZER_MAX 64
+#define SCRIPT_LINE 256
+#define HEAD 3072 /* of a program: most have all in it that is looked for */
+
+static size_t count(char *const *list)
+{
+	size_t n = 0;
+
+	while (list && list[n])
+		n++;
+	return n;
+}
+
+static const char *find_preload(char *const *envp)
+{
+	for (; envp && *envp; envp++) {
+		if (!strncmp(*envp, PRELOAD, strlen(PRELOAD)))
+			return *envp + strlen(PRELOAD);
+	}
+	return "";
+}
+
+/* How much stack exec_environment() wants. */
+static size_t environment_room(char *const *envp)
+{
+	if (!run)
+		return 1;
+	return (count(envp) + run->n_variables + 2) * sizeof *envp + strlen(PRELOAD) + strlen(find_preload(envp)) +
+	       strlen(run_string(run->shim)) + SANITIZER_MAX + 4;
+}
+
+/* A runtime of a sanitizer that was put there for another program, or the shim. */
+static bool is_ours(const char *library, size_t n)
+{
+	const char *shim = run_string(run->shim);
+
+	return (n == strlen(shim) && !strncmp(library, shim, n)) || (n > 11 && !strncmp(library, "libasan.so.", 11));
+}
+
+static void put_preload(char *out, char *const *envp, const char *sanitizer)
+{
+	const char *had = find_preload(envp);
+
+	out = stpcpy(out, PRELOAD);
+	if (*sanitizer) {
+		out = stpcpy(out, sanitizer);
+		*out++ = ':';
+	}
+	out = stpcpy(out, run_string(run->shim));
+	while (*had) {
+		size_t n = strcspn(had, ": ");
+
+		if (n && !is_ours(had, n)) {
+			*out++ = ':';
+			out = mempcpy(out, had, n);
+			*out = '\0';
+		}
+		had += n;
+		had += *had != '\0';
+	}
+}
+
+static bool has_name_of(const char *variable, const char *other)
+{
+	size_t n = strcspn(variable, "=");
+
+	return !strncmp(variable, other, n) && other[n] == '=';
+}
+
+static bool is_carried(const char *variable)
+{
+	const char *v = run_string(run->variables);
+
+	for (uint32_t i = 0; i < run->n_variables; i++, v += strlen(v) + 1) {
+		if (has_name_of(v, variable))
+			return true;
+	}
+	return !strncmp(variable, PRELOAD, strlen(PRELOAD));
+}
+
+static bool is_complete(char *const *envp, const char *preload)
+{
+	const char *v = run_string(run->variables);
+
+	if (strcmp(find_preload(envp), preload + strlen(PRELOAD)) != 0)
+		return false;
+	for (uint32_t i = 0; i < run->n_variables; i++, v += strlen(v) + 1) {
+		char *const *e;
+
+		for (e = envp; *e && strcmp(*e, v) != 0; e++)
+			;
+		if (!*e)
+			return false;
+	}
+	return true;
+}
+
+/* `envp`, or one in `room` that has what is missing. `sanitizer`: the runtime that the program wants first, or "". */
+static char *const *complete(char *const *envp, const char *sanitizer, void *room)
+{
+	char **out = room, *preload;
+	const char *v;
+	size_t n = 0;
+
+	if (!run)
+		return envp;
+	preload = (char *)(out + count(envp) + run->n_variables + 2);
+	put_preload(preload, envp, sanitizer);
+	if (envp && is_complete(envp, preload))
+		return envp;
+	for (; envp && *envp; envp++) {
+		if (!is_carried(*envp))
+			out[n++] = *envp;
+	}
+	out[n++] = preload;
+	v = run_string(run->variables);
+	for (uint32_t i = 0; i < run->n_variables; i++, v += strlen(v) + 1)
+		out[n++] = (char *)v;
+	out[n] = NULL;
+	return out;
+}
+
+#define COMPLETE(envp, sanitizer) complete(envp, sanitizer, alloca(environment_room(envp)))
+
+bool exec_environment_is_complete(void)
+{
+	return !run || complete(environ, "", alloca(environment_room(environ))) == environ;
+}
+
+/* A file that is to be executed. */
+struct program {
+	const char *path; /* where it is */
+	char *interpreter; /* of a script; NULL: it runs by itself */
+	char *argument;	   /* or NULL */
+	char sanitizer[SANITIZER_MAX]; /* the runtime it wants first, or "" */
+	union {
+		char line[SCRIPT_LINE];
+		char head[HEAD];
+	};
+	struct place place;
+};
+
+/* "#! interpreter [argument]" */
+static void parse_script(struct program *p)
+{
+	char *s = p->line + 2, *end;
+
+	p->line[strcspn(p->line, "\n")] = '\0';
+	s += strspn(s, " \t");
+	if (!*s)
+		return;
+	p->interpreter = s;
+	s += strcspn(s, " \t");
+	if (!*s)
+		return;
+	*s++ = '\0';
+	s += strspn(s, " \t");
+	for (end = s + strlen(s); end > s && strchr(" \t", end[-1]); end--)
+		;
+	*end = '\0';
+	p->argument = *s ? s : NULL;
+}
+
+/* What the file begins with; of what is no regular file the kernel says what is wrong. */
+static void look_inside(struct program *p)
+{
+	int saved = errno, fd = REAL(open)(p->path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	struct stat st;
+	ssize_t n;
+
+	if (fd >= 0 && REAL(fstat)(fd, &st) == 0 && S_ISREG(st.st_mode) && (n = pread(fd, p->head, sizeof p->head, 0)) > 2) {
+		if (strncmp(p->head, "#!", 2) != 0) {
+			elf_sanitizer_of(fd, p->head, (size_t)n, p->sanitizer, sizeof p->sanitizer);
+		} else {
+			p->line[n < SCRIPT_LINE ? n : SCRIPT_LINE - 1] = '\0';
+			parse_script(p);
+		}
+	}
+	if (fd >= 0)
+		REAL(close)(fd);
+	errno = saved;
+}
+
+/* 0, or -1 and errno. */
+static int find_program(struct program *p, const char *path)
+{
+	/* Without a path it is far, and the kernel says what is wrong. */
+	bool shown = where_reaches(AT_FDCWD, path) == REACH_SHOWN;
+	int r = shown ? where_find(&p->place, AT_FDCWD, path, USE_READ) : 0;
+
+	p->interpreter = p->argument = NULL;
+	*p->sanitizer = '\0';
+	/* An image cannot be executed, a file can. */
+	if (r == 1 && p->place.image)
+		r = where_find(&p->place, AT_FDCWD, path, USE_CHANGE);
+	if (r < 0)
+		return -1;
+	p->path = r == 1 ? p->place.path : path;
+	look_inside(p);
+	/* The kernel starts the interpreter of a script, unless it could find neither, or only one of them. */
+	if (p->interpreter && !shown && where_reaches(AT_FDCWD, p->interpreter) != REACH_SHOWN)
+		p->interpreter = NULL;
+	return 0;
+}
+
+static size_t script_room(char *const *argv)
+{
+	return (count(argv) + 3) * sizeof *argv;
+}
+
+/* As the kernel would call the interpreter: with the path as the program gave it. */
+static char *const *script_arguments(const struct program *p, const char *path, char *const *argv, void *room)
+{
+	char **out = room;
+	size_t n = 0;
+
+	out[n++] = p->interpreter;
+	if (p->argument)
+		out[n++] = p->argument;
+	out[n++] = (char *)path;
+	for (size_t i = 1; argv && argv[0] && argv[i]; i++)
+		out[n++] = argv[i];
+	out[n] = NULL;
+	return out;
+}
+
+/* As deep as the kernel goes from script to script. */
+#define SCRIPTS_MAX 5
+
+static int exec(const char *path, char *const argv[], char *const envp[], int depth)
+{
+	struct program p;
+
+	if (find_program(&p, path) < 0)
+		return -1;
+	if (p.interpreter && access(path, X_OK) == 0) {
+		if (depth < SCRIPTS_MAX)
+			return exec(p.interpreter, script_arguments(&p, path, argv, alloca(script_room(argv))), envp, depth + 1);
+		errno = ELOOP;
+		return -1;
+	}
+	return REAL(execve)(p.path, argv, COMPLETE(envp, p.sanitizer));
+}
+
+SHIM int execve(const char *path, char *const argv[], char *const envp[])
+{
+	return run ? exec(path, argv, envp, 0) : REAL(execve)(path, argv, envp);
+}
+
+SHIM int execv(const char *path, char *const argv[])
+{
+	return execve(path, argv, environ);
+}
+
+SHIM int execveat(int dirfd, const char *path, char *const argv[], char *const envp[], int flags)
+{
+	char visible[PATH_MAX];
+	bool shared;
+
+	if (!run)
+		return REAL(execveat)(dirfd, path, argv, envp, flags);
+	if (where_reaches(dirfd, path) == REACH_SHOWN) {
+		struct place p;
+		int r = where_find(&p, dirfd, path, USE_READ);
+
+		if (r != 0)
+			return r < 0 ? -1 : execve(p.visible, argv, envp);
+	}
+	if (!*path && where_entry_of(dirfd, visible, sizeof visible, &shared))
+		return execve(visible, argv, envp);
+	return REAL(execveat)(dirfd, path, argv, COMPLETE(envp, ""), flags);
+}
+
+SHIM int fexecve(int fd, char *const argv[], char *const envp[])
+{
+	return run ? execveat(fd, "", argv, envp, AT_EMPTY_PATH) : REAL(fexecve)(fd, argv, envp);
+}
+
+/* A file without a known beginning is a script of the shell. */
+static int exec_or_shell(const char *path, char *const argv[], char *const envp[])
+{
+	char **shell;
+	size_t n = count(argv);
+
+	execve(path, argv, envp);
+	if (errno != ENOEXEC)
+		return -1;
+	shell = alloca((n + 3) * sizeof *shell);
+	shell[0] = (char *)"/bin/sh";
+	shell[1] = (char *)path;
+	shell[2] = NULL;
+	for (size_t i = 1; i < n; i++) {
+		shell[i + 1] = argv[i];
+		shell[i + 2] = NULL;
+	}
+	return execve(shell[0], shell, envp);
+}
+
+/* As execvp() of libc: what cannot be executed is passed over, and remembered. */
+static int search_and_exec(const char *file, char *const argv[], char *const envp[])
+{
+	const char *path = getenv("PATH");
+	char candidate[PATH_MAX];
+	bool denied = false;
+
+	if (!*file) {
+		errno = ENOENT;
+		return -1;
+	}
+	if (strchr(file, '/'))
+		return exec_or_shell(file, argv, envp);
+	for (const char *p = path ? path : "/bin:/usr/bin";;) {
+		size_t n = strcspn(p, ":");
+
+		if (snprintf(candidate, sizeof candidate, "%.*s%s%s", (int)n, p, n ? "/" : "", file) < (int)sizeof candidate) {
+			exec_or_shell(candidate, argv, envp);
+			if (errno == EACCES)
+				denied = true;
+			else if (errno != ENOENT && errno != ENOTDIR && errno != ESTALE && errno != ENODEV && errno != ETIMEDOUT)
+				return -1;
+		}
+		if (!p[n])
+			break;
+		p += n + 1;
+	}
+	errno = denied ? EACCES : ENOENT;
+	return -1;
+}
+
+SHIM int execvpe(const char *file, char *const argv[], char *const envp[])
+{
+	return run ? search_and_exec(file, argv, envp) : REAL(execvpe)(file, argv, envp);
+}
+
+SHIM int execvp(const char *file, char *const argv[])
+{
+	return run ? search_and_exec(file, argv, environ) : REAL(execvp)(file, argv);
+}
+
+/* The arguments up to NULL, in an array on the stack, and what comes after them. */
+#define COLLECT(first, ap, argv)                                                                                       \
+	do {                                                                                                           \
+		size_t n_ = 1;                                                                                         \
+		va_list count_;                                                                                        \
+		va_copy(count_, ap);                                                                                   \
+		while (va_arg(count_, char *))                                                                         \
+			n_++;                                                                                          \
+		va_end(count_);                                                                                        \
+		argv = alloca((n_ + 1) * sizeof *argv);                                                                \
+		argv[0] = (char *)first;                                                                               \
+		for (size_t i_ = 1; i_ <= n_; i_++)                                                                    \
+			argv[i_] = va_arg(ap, char *);                                                                 \
+	} while (0)
+
+SHIM int execl(const char *path, const char *first, ...)
+{
+	char **argv;
+	va_list ap;
+
+	va_start(ap, first);
+	COLLECT(first, ap, argv);
+	va_end(ap);
+	return execve(path, argv, environ);
+}
+
+SHIM int execlp(const char *file, const char *first, ...)
+{
+	char **argv;
+	va_list ap;
+
+	va_start(ap, first);
+	COLLECT(first, ap, argv);
+	va_end(ap);
+	return execvp(file, argv);
+}
+
+SHIM int execle(const char *path, const char *first, ...)
+{
+	char **argv, *const *envp;
+	va_list ap;
+
+	va_start(ap, first);
+	COLLECT(first, ap, argv);
+	envp = va_arg(ap, char *const *);
+	va_end(ap);
+	return execve(path, argv, envp);
+}
+
+static int spawn(pid_t *pid, const char *path, const posix_spawn_file_actions_t *actions, const posix_spawnattr_t *attributes,
+		 char *const argv[], char *const envp[], int depth)
+{
+	struct program p;
+
+	if (find_program(&p, path) < 0)
+		return errno;
+	if (p.interpreter && access(path, X_OK) == 0)
+		return depth < SCRIPTS_MAX ? spawn(pid, p.interpreter, actions, attributes,
+						   script_arguments(&p, path, argv, alloca(script_room(argv))), envp, depth + 1) :
+					     ELOOP;
+	return REAL(posix_spawn)(pid, p.path, actions, attributes, argv, COMPLETE(envp, p.sanitizer));
+}
+
+SHIM int posix_spawn(pid_t *restrict pid, const char *restrict path, const posix_spawn_file_actions_t *restrict actions,
+		     const posix_spawnattr_t *restrict attributes, char *const argv[restrict], char *const envp[restrict])
+{
+	return run ? spawn(pid, path, actions, attributes, argv, envp, 0) :
+		     REAL(posix_spawn)(pid, path, actions, attributes, argv, envp);
+}
+
+SHIM int posix_spawnp(pid_t *restrict pid, const char *restrict file, const posix_spawn_file_actions_t *restrict actions,
+		      const posix_spawnattr_t *restrict attributes, char *const argv[restrict], char *const envp[restrict])
+{
+	const char *path = getenv("PATH");
+	char candidate[PATH_MAX];
+	struct stat st;
+
+	if (!run || strchr(file, '/'))
+		return run ? posix_spawn(pid, file, actions, attributes, argv, envp) :
+			     REAL(posix_spawnp)(pid, file, actions, attributes, argv, envp);
+	for (const char *p = path ? path : "/bin:/usr/bin";;) {
+		size_t n = strcspn(p, ":");
+
+		if (snprintf(candidate, sizeof candidate, "%.*s%s%s", (int)n, p, n ? "/" : "", file) < (int)sizeof candidate &&
+		    stat(candidate, &st) == 0 && S_ISREG(st.st_mode) && access(candidate, X_OK) == 0)
+			return posix_spawn(pid, candidate, actions, attributes, argv, envp);
+		if (!p[n])
+			break;
+		p += n + 1;
+	}
+	return REAL(posix_spawnp)(pid, file, actions, attributes, argv, COMPLETE(envp, ""));
+}

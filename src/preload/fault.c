@@ -1,0 +1,241 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A write to a read-only view is a mistake of the program, which dies of it as it should; here it is told which fixture it was.
+ * A handler of the program's own is called afterwards, as the kernel would have called it.
+ */
+#include "preload/shim.h"
+
+#include <signal.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include "base/path.h"
+
+static bool watching;
+static struct sigaction program_action; /* what the program believes is installed for SIGSEGV */
+
+static uint64_t take_hex(const char **p)
+{
+	uint64_t n = 0;
+
+	for (;; ++*p) {
+		char c = **p;
+
+		if (c >= '0' && c <= '9')
+			n = n * 16 + (uint64_t)(c - '0');
+		else if (c >= 'a' && c <= 'f')
+			n = n * 16 + (uint64_t)(c - 'a' + 10);
+		else
+			return n;
+	}
+}
+
+/* "start-end access offset device inode   path" */
+static bool parse(const char *line, uintptr_t address, struct mapped *m)
+{
+	const char *p = line;
+
+	m->start = take_hex(&p);
+	p += *p == '-';
+	m->end = take_hex(&p);
+	if (address < m->start || address >= m->end)
+		return false;
+	p += *p == ' ';
+	memcpy(m->access, p, sizeof m->access);
+	p += sizeof m->access + 1;
+	m->offset = take_hex(&p);
+	p = strchr(p, '/');
+	*m->path = '\0';
+	if (p) {
+		size_t n = strlen(p);
+
+		memcpy(m->path, p, n < sizeof m->path ? n + 1 : 0);
+	}
+	return true;
+}
+
+/* Plain system calls: this also runs in a signal handler. */
+bool mapping_of(uintptr_t address, struct mapped *m, char *buf, size_t room)
+{
+	size_t have = 0;
+	bool found = false;
+	long fd = syscall(SYS_openat, AT_FDCWD, "/proc/self/maps", O_RDONLY | O_CLOEXEC, 0), n;
+
+	if (fd < 0)
+		return false;
+	while (!found && (n = syscall(SYS_read, fd, buf + have, room - 1 - have)) > 0) {
+		char *line = buf, *end;
+
+		have += (size_t)n;
+		buf[have] = '\0';
+		while (!found && (end = strchr(line, '\n'))) {
+			*end = '\0';
+			found = parse(line, address, m);
+			line = end + 1;
+		}
+		have -= (size_t)(line - buf);
+		memmove(buf, line, have);
+		if (have == room - 1)
+			have = 0; /* a path that is longer than paths are */
+	}
+	syscall(SYS_close, fd);
+	return found;
+}
+
+static size_t put_hex(char *out, uint64_t n)
+{
+	char digits[16];
+	size_t length = 0;
+
+	do {
+		digits[length++] = "0123456789abcdef"[n % 16];
+		n /= 16;
+	} while (n);
+	for (size_t i = 0; i < length; i++)
+		out[i] = digits[length - 1 - i];
+	return length;
+}
+
+static void explain(const siginfo_t *si)
+{
+	static const char sealed[] = "/memfd:fixd:", middle[] = ": write to a read-only view, at offset 0x", at[] = " (address 0x";
+	/* The handler's stack may be small: one explanation at a time. */
+	static struct mapped m;
+	static char buf[PATH_MAX + 256];
+	static atomic_flag busy = ATOMIC_FLAG_INIT;
+	uintptr_t address = (uintptr_t)si->si_addr;
+	char offset[16], where[16];
+	const char *name = m.path;
+	size_t length;
+
+	if (si->si_code != SEGV_ACCERR || atomic_flag_test_and_set(&busy))
+		return;
+	if (!mapping_of(address, &m, buf, sizeof buf) || m.access[0] != 'r' || m.access[1] == 'w')
+		goto done;
+	if (!strncmp(m.path, sealed, sizeof sealed - 1)) {
+		char *deleted = strstr(m.path, " (deleted)");
+
+		name += sizeof sealed - 1;
+		if (deleted)
+			*deleted = '\0';
+	} else if (!where_visible(m.path, sizeof m.path)) {
+		goto done;
+	}
+	length = strlen(name);
+	{
+		struct iovec parts[] = {
+			{ (void *)"fixd: ", 6 },
+			{ (void *)name, length },
+			{ (void *)middle, sizeof middle - 1 },
+			{ offset, put_hex(offset, m.offset + (address - m.start)) },
+			{ (void *)at, sizeof at - 1 },
+			{ where, put_hex(where, address) },
+			{ (void *)")\n", 2 },
+		};
+
+		if (writev(STDERR_FILENO, parts, sizeof parts / sizeof *parts) < 0)
+			goto done; /* nobody can be told */
+	}
+done:
+	atomic_flag_clear(&busy);
+}
+
+/* The default action, on the way back from the handler. */
+static void die(const siginfo_t *si)
+{
+	struct sigaction action = { .sa_handler = SIG_DFL };
+
+	REAL(sigaction)(SIGSEGV, &action, NULL);
+	/* Sent by somebody: returning would not cause it again. */
+	if (si->si_code <= 0)
+		syscall(SYS_tgkill, getpid(), syscall(SYS_gettid), SIGSEGV);
+}
+
+static void on_fault(int sig, siginfo_t *si, void *context)
+{
+	struct sigaction action = program_action;
+	int saved = errno;
+
+	explain(si);
+	errno = saved;
+	if (action.sa_flags & SA_RESETHAND)
+		program_action = (struct sigaction){ .sa_handler = SIG_DFL };
+	if (action.sa_flags & SA_SIGINFO)
+		action.sa_sigaction(sig, si, context);
+	else if (action.sa_handler == SIG_DFL)
+		die(si);
+	else
+		action.sa_handler(sig);
+}
+
+/* Ours in place of the program's, with its mask and flags. */
+static int install(const struct sigaction *wanted)
+{
+	struct sigaction ours = *wanted;
+
+	if (!(wanted->sa_flags & SA_SIGINFO) && wanted->sa_handler == SIG_IGN)
+		return REAL(sigaction)(SIGSEGV, wanted, NULL);
+	ours.sa_sigaction = on_fault;
+	ours.sa_flags |= SA_SIGINFO;
+	return REAL(sigaction)(SIGSEGV, &ours, NULL);
+}
+
+void fault_begin(void)
+{
+	struct sigaction had;
+
+	/* Who has installed something before this, in a constructor, keeps it to himself. */
+	if (REAL(sigaction)(SIGSEGV, NULL, &had) < 0 || (had.sa_flags & SA_SIGINFO) || had.sa_handler != SIG_DFL)
+		return;
+	program_action = had;
+	watching = install(&had) == 0;
+}
+
+SHIM int sigaction(int sig, const struct sigaction *restrict action, struct sigaction *restrict old)
+{
+	struct sigaction had = program_action;
+
+	/* Before exec the memory is the parent's, and with it what the parent has installed. */
+	if (likely(sig != SIGSEGV) || !watching || is_guest())
+		return REAL(sigaction)(sig, action, old);
+	if (action) {
+		program_action = *action;
+		if (install(action) < 0) {
+			program_action = had;
+			return -1;
+		}
+	}
+	if (old)
+		*old = had;
+	return 0;
+}
+
+static sighandler_t set_handler(int sig, sighandler_t handler, int flags)
+{
+	struct sigaction action = { .sa_handler = handler, .sa_flags = flags }, old;
+
+	if (!(flags & SA_NODEFER))
+		sigaddset(&action.sa_mask, sig);
+	return sigaction(sig, &action, &old) < 0 ? SIG_ERR : old.sa_handler;
+}
+
+SHIM sighandler_t signal(int sig, sighandler_t handler)
+{
+	if (likely(sig != SIGSEGV) || !watching || is_guest())
+		return REAL(signal)(sig, handler);
+	return set_handler(sig, handler, SA_RESTART);
+}
+SHIM_ALIAS(bsd_signal, signal);
+SHIM_ALIAS(ssignal, signal);
+
+sighandler_t __sysv_signal(int sig, sighandler_t handler);
+
+SHIM sighandler_t __sysv_signal(int sig, sighandler_t handler)
+{
+	if (likely(sig != SIGSEGV) || !watching || is_guest())
+		return REAL(__sysv_signal)(sig, handler);
+	return set_handler(sig, handler, (int)SA_RESETHAND | SA_NODEFER);
+}
+SHIM_ALIAS(sysv_signal, __sysv_signal);

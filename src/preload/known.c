@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What is known of descriptors, so that openat() need not ask the kernel what its directory is. Everything that gives a program a
+ * descriptor says here what it is of, or that it is not known.
+ */
+#include "preload/where.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/path.h"
+
+_Atomic unsigned char known_fds[KNOWN_FDS];
+
+static bool in_table(int fd)
+{
+	return fd >= 0 && fd < KNOWN_FDS && !is_guest();
+}
+
+void where_closed_range(unsigned first, unsigned last)
+{
+	for (unsigned fd = first; fd < KNOWN_FDS && fd <= last; fd++)
+		where_closed((int)fd);
+}
+
+bool known_path(int fd, char *out, size_t room)
+{
+	char link[32];
+	int saved = errno;
+	long n;
+
+	snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+	n = syscall(SYS_readlinkat, AT_FDCWD, link, out, room - 1);
+	errno = saved;
+	if (n <= 0)
+		return false;
+	out[n] = '\0';
+	return *out == '/';
+}
+
+enum reach known_reach(int fd)
+{
+	unsigned char k = in_table(fd) ? atomic_load_explicit(&known_fds[fd], memory_order_relaxed) : 0;
+	char path[PATH_MAX];
+	struct run_entry *e;
+	enum reach reach;
+
+	if (k)
+		return (enum reach)(k - 1);
+	if (!known_path(fd, path, sizeof path))
+		return REACH_FAR;
+	if (!strncmp(path, "/memfd:", 7)) {
+		reach = REACH_SHOWN; /* perhaps an image */
+	} else {
+		where_visible(path, sizeof path);
+		reach = shown_reach(path, &e);
+	}
+	where_opened(fd, reach);
+	return reach;
+}
+
+static struct run_entry *entry_of_image(int fd)
+{
+	struct run_entry *e = run_entries();
+	int saved = errno;
+	struct stat st;
+
+	if (syscall(SYS_newfstatat, fd, "", &st, AT_EMPTY_PATH) < 0 || st.st_dev != run->device) {
+		errno = saved;
+		return NULL;
+	}
+	for (uint32_t i = 0; i < run->n_entries; i++) {
+		if (e[i].kind == RUN_FILE && e[i].inode == st.st_ino)
+			return &e[i];
+	}
+	return NULL;
+}
+
+struct run_entry *where_entry_of(int fd, char *visible, size_t room, bool *shared)
+{
+	struct run_entry *e = run ? run_entries() : NULL;
+
+	if (!run || known_reach(fd) != REACH_SHOWN || !known_path(fd, visible, room))
+		return NULL;
+	if (!strncmp(visible, "/memfd:", 7)) {
+		e = entry_of_image(fd);
+		if (e)
+			snprintf(visible, room, "%s", run_string(e->path));
+		*shared = true;
+		return e;
+	}
+	*shared = false;
+	for (uint32_t i = 0; i < run->n_entries; i++)
+		*shared |= e[i].kind == RUN_TREE && path_below(visible, run_string(e[i].tree));
+	where_visible(visible, room);
+	return shown_reach(visible, &e) == REACH_SHOWN ? e : NULL;
+}
+
+/* Descriptors of this process that lead to the shared tree lead to the run's own copy from now on, at the same place. */
+void where_follow(struct run_entry *e)
+{
+	char path[PATH_MAX];
+
+	for (int fd = 0; fd < KNOWN_FDS; fd++) {
+		const char *rest;
+		struct stat st;
+		int now;
+
+		if (atomic_load_explicit(&known_fds[fd], memory_order_relaxed) != 1 + REACH_SHOWN || !known_path(fd, path, sizeof path) ||
+		    !(rest = path_below(path, run_string(e->tree))))
+			continue;
+		memmove(path + strlen(run_string(e->own)), rest, strlen(rest) + 1);
+		memcpy(path, run_string(e->own), strlen(run_string(e->own)));
+		if (syscall(SYS_newfstatat, fd, "", &st, AT_EMPTY_PATH) < 0 || !S_ISDIR(st.st_mode))
+			continue;
+		now = (int)syscall(SYS_openat, AT_FDCWD, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
+		if (now < 0)
+			continue;
+		syscall(SYS_dup3, now, fd, syscall(SYS_fcntl, fd, F_GETFD, 0) & FD_CLOEXEC ? O_CLOEXEC : 0);
+		syscall(SYS_close, now);
+	}
+	if (syscall(SYS_getcwd, path, sizeof path) > 0) {
+		const char *rest = path_below(path, run_string(e->tree));
+
+		if (rest) {
+			memmove(path + strlen(run_string(e->own)), rest, strlen(rest) + 1);
+			memcpy(path, run_string(e->own), strlen(run_string(e->own)));
+			syscall(SYS_chdir, path);
+		}
+	}
+}
+
+static bool take_number(const char **p, int *out)
+{
+	char *end;
+	long n = strtol(*p, &end, 10);
+
+	if (end == *p || **p < '0' || **p > '9' || (*end && *end != '/') || n > INT_MAX)
+		return false;
+	*p = end;
+	*out = (int)n;
+	return true;
+}
+
+static bool take_word(const char **p, const char *word)
+{
+	size_t n = strlen(word);
+
+	if (strncmp(*p, word, n) != 0 || ((*p)[n] && (*p)[n] != '/'))
+		return false;
+	*p += n;
+	return true;
+}
+
+/* Of this process: "self", "thread-self" or its number. */
+static bool take_self(const char **p)
+{
+	int pid;
+
+	return take_word(p, "self") || take_word(p, "thread-self") || (take_number(p, &pid) && pid == getpid());
+}
+
+bool known_magic(const char *path, int *fd, const char **rest)
+{
+	static const char *const streams[] = { "/dev/stdin", "/dev/stdout", "/dev/stderr" };
+	const char *p = path;
+
+	for (int i = 0; i < 3; i++) {
+		if (take_word(&p, streams[i])) {
+			*fd = i;
+			*rest = p;
+			return true;
+		}
+	}
+	if (!strncmp(p, "/dev/fd/", 8))
+		p += 8;
+	else if (!strncmp(p, "/proc/", 6) && (p += 6, take_self(&p)) && take_word(&p, "/cwd")) {
+		*fd = AT_FDCWD;
+		*rest = p;
+		return true;
+	} else if (!strncmp(p, "/fd/", 4)) {
+		p += 4;
+	} else {
+		return false;
+	}
+	*rest = p;
+	return take_number(rest, fd);
+}

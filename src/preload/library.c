@@ -1,0 +1,221 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Libraries that a program loads while it runs. To the loader the caller of dlopen() is who the library is for: his RUNPATH is
+ * searched, his origin is $ORIGIN. It must not be the shim, so the real function is jumped to with the program's return address
+ * on the stack. The path it gets cannot lie in a frame then, and is kept.
+ */
+#include "preload/shim.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* A library in a fixture, for good. */
+struct library {
+	struct library *next;
+	const char *path; /* where it is */
+	const char *given; /* what the program calls it */
+	char visible[];
+};
+
+static struct library *libraries;
+FORK_SAFE_MUTEX(libraries_lock)
+
+static const struct library *first_library(void)
+{
+	const struct library *l;
+
+	pthread_mutex_lock(&libraries_lock);
+	l = libraries;
+	pthread_mutex_unlock(&libraries_lock);
+	return l;
+}
+
+/* The one at this path. NULL: there is no memory. */
+static const struct library *keep_library(const char *visible, const char *given, const char *path)
+{
+	const size_t n = strlen(visible) + 1, n_given = strlen(given) + 1, n_path = strlen(path) + 1;
+	struct library *l;
+
+	for (const struct library *had = first_library(); had; had = had->next) {
+		if (!strcmp(had->path, path))
+			return had;
+	}
+	l = malloc(sizeof *l + n + n_given + n_path);
+	if (!l)
+		return NULL;
+	memcpy(l->visible, visible, n);
+	l->given = memcpy(l->visible + n, given, n_given);
+	l->path = memcpy(l->visible + n + n_given, path, n_path);
+	pthread_mutex_lock(&libraries_lock);
+	l->next = libraries;
+	libraries = l;
+	pthread_mutex_unlock(&libraries_lock);
+	return l;
+}
+
+static bool is_loaded(const char *path)
+{
+	void *handle = REAL(dlopen)(path, RTLD_LAZY | RTLD_NOLOAD);
+
+	if (handle)
+		dlclose(handle);
+	return handle != NULL;
+}
+
+/* One path stands for one library as long as that is loaded, also when the file there is another one by now. */
+static const struct library *find_loaded(const char *visible)
+{
+	const struct library *l = first_library();
+
+	while (l && (strcmp(l->visible, visible) != 0 || !is_loaded(l->path)))
+		l = l->next;
+	return l;
+}
+
+/* Where nothing is, so that the loader fails, with the program's path in its message. */
+static const char *nowhere(const char *path)
+{
+	char none[PATH_MAX];
+	const struct library *l;
+
+	snprintf(none, sizeof none, "/dev/null/%s", path);
+	l = keep_library(path, path, none);
+	return l ? l->path : "/dev/null/";
+}
+
+static APART const char *shown_library(const char *path)
+{
+	const struct library *l;
+	struct place p;
+	int r = where_find(&p, AT_FDCWD, path, USE_READ);
+
+	/* The path of a descriptor is another library's next time. A file can be loaded, an image cannot. */
+	if (r == 1 && p.image)
+		r = where_find(&p, AT_FDCWD, path, USE_CHANGE);
+	if (r <= 0)
+		return r < 0 ? nowhere(path) : path;
+	l = find_loaded(p.visible);
+	if (!l)
+		l = keep_library(p.visible, path, p.path);
+	return l ? l->path : nowhere(path);
+}
+
+static inline const char *library_path(const char *path)
+{
+	int saved = errno;
+
+	/* A name alone is searched for. */
+	if (likely(!run) || !path || !strchr(path, '/') || likely(where_reaches(AT_FDCWD, path) != REACH_SHOWN))
+		return path;
+	path = shown_library(path);
+	errno = saved;
+	return path;
+}
+
+/* In two registers. */
+struct jump {
+	const char *path;
+	void *to;
+};
+
+#define JUMP __attribute__((used)) struct jump
+
+JUMP library_dlopen(const char *path);
+JUMP library_dlmopen(const char *path);
+
+JUMP library_dlopen(const char *path)
+{
+	return (struct jump){ library_path(path), (void *)REAL(dlopen) };
+}
+
+JUMP library_dlmopen(const char *path)
+{
+	return (struct jump){ library_path(path), (void *)REAL(dlmopen) };
+}
+
+#define FUNCTION(name, body)                                                                                           \
+	__asm__(".text\n.globl " #name "\n.type " #name ", %function\n" #name ":\n.cfi_startproc\n" body              \
+		".cfi_endproc\n.size " #name ", .-" #name "\n")
+
+#if defined(__x86_64__)
+FUNCTION(dlopen, "	endbr64\n"
+		 "	pushq %rsi\n"
+		 "	.cfi_adjust_cfa_offset 8\n"
+		 "	call library_dlopen\n"
+		 "	popq %rsi\n"
+		 "	.cfi_adjust_cfa_offset -8\n"
+		 "	movq %rax, %rdi\n"
+		 "	jmp *%rdx\n");
+FUNCTION(dlmopen, "	endbr64\n"
+		  "	pushq %rdi\n"
+		  "	pushq %rdx\n"
+		  "	pushq %rdx\n" /* for the alignment */
+		  "	.cfi_adjust_cfa_offset 24\n"
+		  "	movq %rsi, %rdi\n"
+		  "	call library_dlmopen\n"
+		  "	movq %rax, %rsi\n"
+		  "	movq %rdx, %rax\n"
+		  "	popq %rdx\n"
+		  "	popq %rdx\n"
+		  "	popq %rdi\n"
+		  "	.cfi_adjust_cfa_offset -24\n"
+		  "	jmp *%rax\n");
+#elif defined(__aarch64__)
+FUNCTION(dlopen, "	stp x29, x30, [sp, #-32]!\n"
+		 "	.cfi_adjust_cfa_offset 32\n"
+		 "	.cfi_rel_offset x29, 0\n"
+		 "	.cfi_rel_offset x30, 8\n"
+		 "	str x1, [sp, #16]\n"
+		 "	bl library_dlopen\n"
+		 "	mov x16, x1\n"
+		 "	ldr x1, [sp, #16]\n"
+		 "	ldp x29, x30, [sp], #32\n"
+		 "	.cfi_adjust_cfa_offset -32\n"
+		 "	br x16\n");
+FUNCTION(dlmopen, "	stp x29, x30, [sp, #-32]!\n"
+		  "	.cfi_adjust_cfa_offset 32\n"
+		  "	.cfi_rel_offset x29, 0\n"
+		  "	.cfi_rel_offset x30, 8\n"
+		  "	stp x0, x2, [sp, #16]\n"
+		  "	mov x0, x1\n"
+		  "	bl library_dlmopen\n"
+		  "	mov x16, x1\n"
+		  "	mov x1, x0\n"
+		  "	ldp x0, x2, [sp, #16]\n"
+		  "	ldp x29, x30, [sp], #32\n"
+		  "	.cfi_adjust_cfa_offset -32\n"
+		  "	br x16\n");
+#endif
+
+/* The file that an address is of. */
+static void correct_file(Dl_info *info)
+{
+	char visible[PATH_MAX];
+	const struct library *l;
+
+	if (likely(!run) || !info->dli_fname || strlen(info->dli_fname) >= sizeof visible)
+		return;
+	strcpy(visible, info->dli_fname);
+	l = where_visible(visible, sizeof visible) ? keep_library(visible, visible, info->dli_fname) : NULL;
+	if (l)
+		info->dli_fname = l->given;
+}
+
+SHIM int dladdr(const void *address, Dl_info *info)
+{
+	int r = REAL(dladdr)(address, info);
+
+	if (r)
+		correct_file(info);
+	return r;
+}
+
+SHIM int dladdr1(const void *address, Dl_info *info, void **extra, int flags)
+{
+	int r = REAL(dladdr1)(address, info, extra, flags);
+
+	if (r)
+		correct_file(info);
+	return r;
+}

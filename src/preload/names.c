@@ -1,0 +1,551 @@
+/* SPDX-License-Identifier: MIT */
+/* Making, removing and renaming, and changing what files look like. */
+#include "preload/shim.h"
+
+#include <dirent.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/sendfile.h>
+#include <sys/time.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+#include <utime.h>
+
+#include "base/fd.h"
+
+/* The headers promise that there is a path; the manuals do not. */
+static bool is_null(const char *volatile path)
+{
+	return path == NULL;
+}
+
+static inline bool is_shown(int dirfd, const char *path)
+{
+	return where_reaches(dirfd, path) == REACH_SHOWN;
+}
+
+int place_to_change(struct place *p, int dirfd, const char *path, unsigned how)
+{
+	int r = where_find(p, dirfd, path, USE_READ | how);
+	struct stat st;
+
+	if (r <= 0 || !p->entry)
+		return r;
+	return stat_place(p, &st, how == 0) < 0 ? -1 : where_find(p, dirfd, path, USE_CHANGE | how);
+}
+
+int place_to_make(struct place *p, int dirfd, const char *path)
+{
+	int r = where_find(p, dirfd, path, USE_READ | USE_LAST), saved = errno;
+	size_t n = strlen(p->path);
+	struct stat st;
+
+	if (r <= 0 || !p->entry)
+		return r;
+	/* A link is there, whatever it leads to. */
+	if (n && p->path[n - 1] == '/')
+		p->path[n - 1] = '\0';
+	if (stat_place(p, &st, false) == 0) {
+		errno = EEXIST;
+		return -1;
+	}
+	errno = saved;
+	return where_find(p, dirfd, path, USE_CHANGE | USE_LAST);
+}
+
+/* The real function, for what is shown with the path of the place. */
+#define WITH_PLACE(find, dirfd, path, call_real, call_place)                                                           \
+	do {                                                                                                           \
+		struct place p;                                                                                        \
+		int r_ = is_shown(dirfd, path) ? find : 0;                                                             \
+		return likely(r_ == 0) ? call_real : r_ < 0 ? -1 : call_place;                                         \
+	} while (0)
+
+#define TO_MAKE(dirfd, path) place_to_make(&p, dirfd, path)
+#define TO_CHANGE(dirfd, path) place_to_change(&p, dirfd, path, 0)
+#define TO_CHANGE_LINK(dirfd, path) place_to_change(&p, dirfd, path, USE_NOFOLLOW)
+#define TO_UNLINK(dirfd, path) place_to_change(&p, dirfd, path, USE_LAST)
+#define TO_REMOVE(dirfd, path) place_to_remove(&p, dirfd, path)
+
+SHIM int mkdir(const char *path, mode_t mode)
+{
+	WITH_PLACE(TO_MAKE(AT_FDCWD, path), AT_FDCWD, path, REAL(mkdir)(path, mode), REAL(mkdir)(p.path, mode));
+}
+
+SHIM int mkdirat(int dirfd, const char *path, mode_t mode)
+{
+	WITH_PLACE(TO_MAKE(dirfd, path), dirfd, path, REAL(mkdirat)(dirfd, path, mode), REAL(mkdir)(p.path, mode));
+}
+
+SHIM int mkfifo(const char *path, mode_t mode)
+{
+	WITH_PLACE(TO_MAKE(AT_FDCWD, path), AT_FDCWD, path, REAL(mkfifo)(path, mode), REAL(mkfifo)(p.path, mode));
+}
+
+SHIM int mkfifoat(int dirfd, const char *path, mode_t mode)
+{
+	WITH_PLACE(TO_MAKE(dirfd, path), dirfd, path, REAL(mkfifoat)(dirfd, path, mode), REAL(mkfifo)(p.path, mode));
+}
+
+SHIM int mknod(const char *path, mode_t mode, dev_t dev)
+{
+	WITH_PLACE(TO_MAKE(AT_FDCWD, path), AT_FDCWD, path, REAL(mknod)(path, mode, dev), REAL(mknod)(p.path, mode, dev));
+}
+
+SHIM int mknodat(int dirfd, const char *path, mode_t mode, dev_t dev)
+{
+	WITH_PLACE(TO_MAKE(dirfd, path), dirfd, path, REAL(mknodat)(dirfd, path, mode, dev), REAL(mknod)(p.path, mode, dev));
+}
+
+static int make_link(const char *target, const struct place *p)
+{
+	int r = REAL(symlink)(target, p->path);
+
+	/* From now on links are looked for on every way through this tree. */
+	if (r == 0 && p->entry)
+		__atomic_store_n(&p->entry->links, 1, __ATOMIC_RELEASE);
+	return r;
+}
+
+SHIM int symlink(const char *target, const char *path)
+{
+	WITH_PLACE(TO_MAKE(AT_FDCWD, path), AT_FDCWD, path, REAL(symlink)(target, path), make_link(target, &p));
+}
+
+SHIM int symlinkat(const char *target, int dirfd, const char *path)
+{
+	WITH_PLACE(TO_MAKE(dirfd, path), dirfd, path, REAL(symlinkat)(target, dirfd, path), make_link(target, &p));
+}
+
+/* The last component must be a name. */
+static int place_to_remove(struct place *p, int dirfd, const char *path)
+{
+	size_t n = strlen(path), start;
+
+	while (n > 1 && path[n - 1] == '/')
+		n--;
+	for (start = n; start > 0 && path[start - 1] != '/'; start--)
+		;
+	if (n - start <= 2 && !strncmp(path + start, "..", n - start)) {
+		errno = n - start == 1 ? EINVAL : ENOTEMPTY;
+		return -1;
+	}
+	return place_to_change(p, dirfd, path, USE_LAST);
+}
+
+/* A directory that a fixture is shown in is not empty, whatever the disk says. */
+static APART bool has_fixtures(int dirfd, const char *path)
+{
+	int saved = errno;
+	bool found = false;
+	struct dirent *d;
+	DIR *dir;
+	int fd;
+
+	if (likely(where_reaches(dirfd, path) != REACH_ABOVE))
+		return false;
+	fd = openat(dirfd, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	dir = fd < 0 ? NULL : fdopendir(fd);
+	if (!dir)
+		fd_close(fd);
+	while (dir && !found && (d = readdir(dir)))
+		found = strcmp(d->d_name, ".") && strcmp(d->d_name, "..");
+	if (dir)
+		closedir(dir);
+	errno = found ? ENOTEMPTY : saved;
+	return found;
+}
+
+SHIM int unlink(const char *path)
+{
+	WITH_PLACE(TO_UNLINK(AT_FDCWD, path), AT_FDCWD, path, REAL(unlink)(path), REAL(unlink)(p.path));
+}
+
+SHIM int rmdir(const char *path)
+{
+	if (has_fixtures(AT_FDCWD, path))
+		return -1;
+	WITH_PLACE(TO_REMOVE(AT_FDCWD, path), AT_FDCWD, path, REAL(rmdir)(path), REAL(rmdir)(p.path));
+}
+
+SHIM int unlinkat(int dirfd, const char *path, int flags)
+{
+	if ((flags & AT_REMOVEDIR) && has_fixtures(dirfd, path))
+		return -1;
+	WITH_PLACE(flags & AT_REMOVEDIR ? TO_REMOVE(dirfd, path) : TO_UNLINK(dirfd, path), dirfd, path,
+		   REAL(unlinkat)(dirfd, path, flags), REAL(unlinkat)(AT_FDCWD, p.path, flags));
+}
+
+SHIM int remove(const char *path)
+{
+	if (has_fixtures(AT_FDCWD, path))
+		return -1;
+	WITH_PLACE(TO_UNLINK(AT_FDCWD, path), AT_FDCWD, path, REAL(remove)(path), REAL(remove)(p.path));
+}
+
+/* Two paths, of which at least one is shown: where both really are. */
+struct pair {
+	struct place from, to;
+	int from_fd, to_fd;
+	const char *from_path, *to_path;
+};
+
+static int find_pair(struct pair *x, int from_fd, const char *from, int to_fd, const char *to, unsigned how)
+{
+	int r = is_shown(from_fd, from) ? place_to_change(&x->from, from_fd, from, how) : 0;
+
+	x->from_fd = r == 1 ? AT_FDCWD : from_fd;
+	x->from_path = r == 1 ? x->from.path : from;
+	if (r == 0)
+		x->from.entry = NULL;
+	if (r < 0)
+		return -1;
+	r = is_shown(to_fd, to) ? where_find(&x->to, to_fd, to, USE_CHANGE | USE_LAST) : 0;
+	x->to_fd = r == 1 ? AT_FDCWD : to_fd;
+	x->to_path = r == 1 ? x->to.path : to;
+	if (r == 0)
+		x->to.entry = NULL;
+	return r < 0 ? -1 : 0;
+}
+
+static int copy_to(const struct pair *x, const struct stat *st, const char *draft)
+{
+	const struct timespec times[2] = { st->st_atim, st->st_mtim };
+	_cleanup_fd_ int in = -1, out = -1;
+	off_t at = 0;
+
+	if (S_ISLNK(st->st_mode)) {
+		char target[PATH_MAX];
+		ssize_t n = REAL(readlinkat)(x->from_fd, x->from_path, target, sizeof target - 1);
+
+		if (n < 0)
+			return -1;
+		target[n] = '\0';
+		if (x->to.entry)
+			__atomic_store_n(&x->to.entry->links, 1, __ATOMIC_RELEASE);
+		return REAL(symlinkat)(target, x->to_fd, draft);
+	}
+	in = REAL(openat)(x->from_fd, x->from_path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+	if (in < 0)
+		return -1;
+	out = REAL(openat)(x->to_fd, draft, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	if (out < 0)
+		return -1;
+	while (at < st->st_size) {
+		ssize_t n = sendfile(out, in, &at, (size_t)(st->st_size - at));
+
+		if (n < 0 && errno != EINTR)
+			return -1;
+		if (n == 0)
+			break;
+	}
+	if (geteuid() == 0 && fchown(out, st->st_uid, st->st_gid) < 0)
+		return -1;
+	return REAL(fchmod)(out, st->st_mode & 07777) < 0 || REAL(futimens)(out, times) < 0 ? -1 : 0;
+}
+
+/* Between the scratch directory and elsewhere a name cannot move: a file is copied first. */
+static APART int rename_by_copy(const struct pair *x, int flags)
+{
+	char draft[PATH_MAX];
+	int err, to_directory = -1;
+	struct stat st;
+
+	if (REAL(fstatat)(x->to_fd, x->to_path, &st, AT_SYMLINK_NOFOLLOW) == 0)
+		to_directory = S_ISDIR(st.st_mode);
+	if (REAL(fstatat)(x->from_fd, x->from_path, &st, AT_SYMLINK_NOFOLLOW) < 0)
+		return -1;
+	/* As if both were on one file system. */
+	if (to_directory >= 0 && to_directory != S_ISDIR(st.st_mode)) {
+		errno = to_directory ? EISDIR : ENOTDIR;
+		return -1;
+	}
+	if ((!S_ISREG(st.st_mode) && !S_ISLNK(st.st_mode)) || (flags & ~RENAME_NOREPLACE) ||
+	    snprintf(draft, sizeof draft, "%s.%d~", x->to_path, (int)getpid()) >= (int)sizeof draft) {
+		errno = EXDEV;
+		return -1;
+	}
+	if (copy_to(x, &st, draft) == 0 &&
+	    (flags ? REAL(renameat2)(x->to_fd, draft, x->to_fd, x->to_path, (unsigned)flags) :
+		     REAL(renameat)(x->to_fd, draft, x->to_fd, x->to_path)) == 0)
+		return REAL(unlinkat)(x->from_fd, x->from_path, 0);
+	err = errno;
+	REAL(unlinkat)(x->to_fd, draft, 0);
+	errno = err;
+	return -1;
+}
+
+/* What makes it fail before anything is touched: 0, or -1 and errno. */
+static int check_rename(int from_fd, const char *from, int to_fd, const char *to, unsigned flags)
+{
+	struct stat a, b;
+	int saved = errno;
+
+	if (flags & ~(unsigned)RENAME_NOREPLACE) {
+		errno = EINVAL; /* as file systems without these say */
+		return -1;
+	}
+	if (fstatat(from_fd, from, &a, AT_SYMLINK_NOFOLLOW) < 0)
+		return -1;
+	if (fstatat(to_fd, to, &b, AT_SYMLINK_NOFOLLOW) == 0) {
+		errno = flags & RENAME_NOREPLACE ? EEXIST : S_ISDIR(b.st_mode) && !S_ISDIR(a.st_mode) ? EISDIR : ENOTDIR;
+		if ((flags & RENAME_NOREPLACE) || S_ISDIR(a.st_mode) != S_ISDIR(b.st_mode))
+			return -1;
+	}
+	errno = saved;
+	return 0;
+}
+
+static APART int rename_shown(int from_fd, const char *from, int to_fd, const char *to, unsigned flags)
+{
+	struct pair x;
+	int r;
+
+	if (check_rename(from_fd, from, to_fd, to, flags) < 0 || find_pair(&x, from_fd, from, to_fd, to, USE_LAST) < 0)
+		return -1;
+	r = flags ? REAL(renameat2)(x.from_fd, x.from_path, x.to_fd, x.to_path, flags) :
+		    REAL(renameat)(x.from_fd, x.from_path, x.to_fd, x.to_path);
+	if (r < 0 && errno == EXDEV)
+		return rename_by_copy(&x, (int)flags);
+	/* A link may have come along; and it may be where we are that was renamed. */
+	if (r == 0 && x.to.entry)
+		__atomic_store_n(&x.to.entry->links, 1, __ATOMIC_RELEASE);
+	if (r == 0)
+		where_moved();
+	return r;
+}
+
+/* Into a tree that is mounted, or out of it. */
+static APART int rename_mounted(int from_fd, const char *from, int to_fd, const char *to, unsigned flags)
+{
+	struct pair x = { .from_fd = from_fd, .to_fd = to_fd, .from_path = from, .to_path = to };
+
+	if (where_is_mounted(from_fd, from) || where_is_mounted(to_fd, to))
+		return rename_by_copy(&x, (int)flags);
+	errno = EXDEV;
+	return -1;
+}
+
+static int rename_any(int from_fd, const char *from, int to_fd, const char *to, unsigned flags)
+{
+	int r;
+
+	if (is_shown(from_fd, from) || is_shown(to_fd, to))
+		return rename_shown(from_fd, from, to_fd, to, flags);
+	/* What is shown in it would stay behind. */
+	if (has_fixtures(from_fd, from)) {
+		shim_say(NULL, from, "a directory that a fixture is shown in cannot be renamed in a run");
+		errno = EROFS;
+		return -1;
+	}
+	r = flags ? REAL(renameat2)(from_fd, from, to_fd, to, flags) : REAL(renameat)(from_fd, from, to_fd, to);
+	return likely(r == 0 || errno != EXDEV || !run) ? r : rename_mounted(from_fd, from, to_fd, to, flags);
+}
+
+SHIM int rename(const char *from, const char *to)
+{
+	return rename_any(AT_FDCWD, from, AT_FDCWD, to, 0);
+}
+
+SHIM int renameat(int from_fd, const char *from, int to_fd, const char *to)
+{
+	return rename_any(from_fd, from, to_fd, to, 0);
+}
+
+SHIM int renameat2(int from_fd, const char *from, int to_fd, const char *to, unsigned flags)
+{
+	return rename_any(from_fd, from, to_fd, to, flags);
+}
+
+static bool pair_is_shown(int from_fd, const char *from, int to_fd, const char *to)
+{
+	return is_shown(from_fd, from) || is_shown(to_fd, to);
+}
+
+/* Within one tree. Elsewhere a second name would be one for the run's own copy: that is another file system. */
+static APART int link_shown(int from_fd, const char *from, int to_fd, const char *to, int flags)
+{
+	unsigned how = flags & AT_SYMLINK_FOLLOW ? 0 : USE_LAST;
+	bool from_shown = is_shown(from_fd, from), to_shown = is_shown(to_fd, to);
+	const struct run_entry *entry = NULL;
+	struct pair x;
+	struct stat st;
+
+	if (from_shown) {
+		if (where_find(&x.from, from_fd, from, USE_READ | how) < 0 || stat_place(&x.from, &st, how == 0) < 0)
+			return -1;
+		entry = x.from.entry;
+	}
+	if (fstatat(to_fd, to, &st, AT_SYMLINK_NOFOLLOW) == 0) {
+		errno = EEXIST;
+		return -1;
+	}
+	if (errno != ENOENT || !*to)
+		return -1;
+	if (to_shown && where_find(&x.to, to_fd, to, USE_READ | USE_LAST) < 0)
+		return -1;
+	/* A file without a name, or one of the run's own by its descriptor. */
+	if (to_shown && !from_shown && ((flags & AT_EMPTY_PATH) || !strncmp(from, "/proc/", 6))) {
+		if (where_find(&x.to, to_fd, to, USE_CHANGE | USE_LAST) < 0)
+			return -1;
+		return REAL(linkat)(from_fd, from, AT_FDCWD, x.to.path, flags);
+	}
+	if (!from_shown || !to_shown || entry != x.to.entry || (entry && entry->kind == RUN_FILE)) {
+		errno = EXDEV;
+		return -1;
+	}
+	if (find_pair(&x, from_fd, from, to_fd, to, how) < 0)
+		return -1;
+	return REAL(linkat)(x.from_fd, x.from_path, x.to_fd, x.to_path, flags);
+}
+
+SHIM int link(const char *from, const char *to)
+{
+	return pair_is_shown(AT_FDCWD, from, AT_FDCWD, to) ? link_shown(AT_FDCWD, from, AT_FDCWD, to, 0) : REAL(link)(from, to);
+}
+
+SHIM int linkat(int from_fd, const char *from, int to_fd, const char *to, int flags)
+{
+	return pair_is_shown(from_fd, from, to_fd, to) ? link_shown(from_fd, from, to_fd, to, flags) :
+							 REAL(linkat)(from_fd, from, to_fd, to, flags);
+}
+
+/* What files look like. */
+
+SHIM int chmod(const char *path, mode_t mode)
+{
+	WITH_PLACE(TO_CHANGE(AT_FDCWD, path), AT_FDCWD, path, REAL(chmod)(path, mode), REAL(chmod)(p.path, mode));
+}
+
+SHIM int lchmod(const char *path, mode_t mode)
+{
+	WITH_PLACE(TO_CHANGE_LINK(AT_FDCWD, path), AT_FDCWD, path, REAL(lchmod)(path, mode), REAL(lchmod)(p.path, mode));
+}
+
+SHIM int fchmodat(int dirfd, const char *path, mode_t mode, int flags)
+{
+	WITH_PLACE(place_to_change(&p, dirfd, path, flags & AT_SYMLINK_NOFOLLOW ? USE_NOFOLLOW : 0), dirfd, path,
+		   REAL(fchmodat)(dirfd, path, mode, flags), REAL(fchmodat)(AT_FDCWD, p.path, mode, flags));
+}
+
+SHIM int chown(const char *path, uid_t uid, gid_t gid)
+{
+	WITH_PLACE(TO_CHANGE(AT_FDCWD, path), AT_FDCWD, path, REAL(chown)(path, uid, gid), REAL(chown)(p.path, uid, gid));
+}
+
+SHIM int lchown(const char *path, uid_t uid, gid_t gid)
+{
+	WITH_PLACE(TO_CHANGE_LINK(AT_FDCWD, path), AT_FDCWD, path, REAL(lchown)(path, uid, gid), REAL(lchown)(p.path, uid, gid));
+}
+
+SHIM int fchownat(int dirfd, const char *path, uid_t uid, gid_t gid, int flags)
+{
+	if ((flags & AT_EMPTY_PATH) && !*path && dirfd >= 0)
+		return fchown(dirfd, uid, gid);
+	WITH_PLACE(place_to_change(&p, dirfd, path, flags & AT_SYMLINK_NOFOLLOW ? USE_NOFOLLOW : 0), dirfd, path,
+		   REAL(fchownat)(dirfd, path, uid, gid, flags), REAL(fchownat)(AT_FDCWD, p.path, uid, gid, flags));
+}
+
+SHIM int utime(const char *path, const struct utimbuf *times)
+{
+	WITH_PLACE(TO_CHANGE(AT_FDCWD, path), AT_FDCWD, path, REAL(utime)(path, times), REAL(utime)(p.path, times));
+}
+
+SHIM int utimes(const char *path, const struct timeval times[2])
+{
+	WITH_PLACE(TO_CHANGE(AT_FDCWD, path), AT_FDCWD, path, REAL(utimes)(path, times), REAL(utimes)(p.path, times));
+}
+
+SHIM int lutimes(const char *path, const struct timeval times[2])
+{
+	WITH_PLACE(TO_CHANGE_LINK(AT_FDCWD, path), AT_FDCWD, path, REAL(lutimes)(path, times), REAL(lutimes)(p.path, times));
+}
+
+SHIM int futimesat(int dirfd, const char *path, const struct timeval times[2])
+{
+	if (is_null(path))
+		return futimes(dirfd, times);
+	WITH_PLACE(TO_CHANGE(dirfd, path), dirfd, path, REAL(futimesat)(dirfd, path, times), REAL(utimes)(p.path, times));
+}
+
+SHIM int utimensat(int dirfd, const char *path, const struct timespec times[2], int flags)
+{
+	if (is_null(path) || ((flags & AT_EMPTY_PATH) && !*path && dirfd >= 0))
+		return futimens(dirfd, times);
+	WITH_PLACE(place_to_change(&p, dirfd, path, flags & AT_SYMLINK_NOFOLLOW ? USE_NOFOLLOW : 0), dirfd, path,
+		   REAL(utimensat)(dirfd, path, times, flags), REAL(utimensat)(AT_FDCWD, p.path, times, flags));
+}
+
+/*
+ * By descriptor: an image or a shared tree must not be changed, so the descriptor moves to the same file of the run's own copy
+ * first. Where that is another file by now, nothing can be right.
+ */
+static APART int move_to_own(int fd, const struct run_entry *e, const char *visible, const char *call)
+{
+	bool fresh = !entry_is_private(e);
+	struct stat was, is;
+	struct place p;
+	int own, flags = REAL(fcntl)(fd, F_GETFL), closes = REAL(fcntl)(fd, F_GETFD);
+	off_t at = lseek(fd, 0, SEEK_CUR);
+
+	if (flags < 0 || fstat(fd, &was) < 0)
+		return -1;
+	own = place_to_change(&p, AT_FDCWD, visible, USE_NOFOLLOW) == 1 ?
+		      REAL(open)(p.path, (flags & ~(O_CREAT | O_EXCL | O_TRUNC)) | O_CLOEXEC) :
+		      -1;
+	if (own >= 0 && fstat(own, &is) == 0 &&
+	    (fresh || (is.st_size == was.st_size && is.st_mtim.tv_sec == was.st_mtim.tv_sec && is.st_mtim.tv_nsec == was.st_mtim.tv_nsec)) &&
+	    (at < 0 || lseek(own, at, SEEK_SET) == at) && REAL(dup3)(own, fd, closes & FD_CLOEXEC ? O_CLOEXEC : 0) == fd) {
+		where_opened(fd, REACH_SHOWN);
+		REAL(close)(own);
+		return 0;
+	}
+	if (own >= 0)
+		REAL(close)(own);
+	return shim_refuse(e, visible, call);
+}
+
+int fd_make_own(int fd, const char *call)
+{
+	char visible[PATH_MAX];
+	const struct run_entry *e;
+	bool shared = false;
+
+	if (likely(!run))
+		return 0;
+	e = where_entry_of(fd, visible, sizeof visible, &shared);
+	return e && shared ? move_to_own(fd, e, visible, call) : 0;
+}
+
+#define WITH_DESCRIPTOR(fd, call) return fd_make_own(fd, __func__) < 0 ? -1 : call
+
+SHIM int fchmod(int fd, mode_t mode)
+{
+	WITH_DESCRIPTOR(fd, REAL(fchmod)(fd, mode));
+}
+
+SHIM int fchown(int fd, uid_t uid, gid_t gid)
+{
+	WITH_DESCRIPTOR(fd, REAL(fchown)(fd, uid, gid));
+}
+
+SHIM int futimens(int fd, const struct timespec times[2])
+{
+	WITH_DESCRIPTOR(fd, REAL(futimens)(fd, times));
+}
+
+SHIM int futimes(int fd, const struct timeval times[2])
+{
+	WITH_DESCRIPTOR(fd, REAL(futimes)(fd, times));
+}
+
+SHIM int fsetxattr(int fd, const char *name, const void *value, size_t size, int flags)
+{
+	WITH_DESCRIPTOR(fd, REAL(fsetxattr)(fd, name, value, size, flags));
+}
+
+SHIM int fremovexattr(int fd, const char *name)
+{
+	WITH_DESCRIPTOR(fd, REAL(fremovexattr)(fd, name));
+}

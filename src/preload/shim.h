@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * libfixd-preload.so: what the processes of a run have in front of libc. libfixd-preload(8) is the manual.
+ *
+ * Promises: a process that is in no run is not changed. A path that no fixture covers costs no lock, no allocation and no system
+ * call. What cannot be shown as it should be is refused with EROFS and a line on standard error. errno is what the real call
+ * would have left. Any thread; in a signal handler what libc allows there; between vfork() and exec nothing of the parent is
+ * changed.
+ */
+#pragma once
+
+#include "preload/real.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <pthread.h>
+#include <stdint.h>
+#include <sys/stat.h>
+
+#include "wire/run_table.h"
+
+/* The table of the run, or NULL: then every wrapper is the real function. */
+extern struct run_table *run;
+
+static inline struct run_entry *run_entries(void)
+{
+	return (struct run_entry *)(void *)((char *)run + run->entries);
+}
+
+static inline const char *run_string(uint32_t offset)
+{
+	return (const char *)run + offset;
+}
+
+static inline bool entry_is_private(const struct run_entry *e)
+{
+	return __atomic_load_n(&e->state, __ATOMIC_ACQUIRE) == RUN_PRIVATE;
+}
+
+/* Is this one of the descriptors that the whole run shares? They look closed to the program. */
+extern int fd_first_of_ours; /* the lowest of them, so that others are told apart at a glance */
+bool fd_is_in_table(int fd);
+
+static inline bool fd_is_ours(int fd)
+{
+	return run && fd >= fd_first_of_ours && fd_is_in_table(fd);
+}
+
+/* Is this a child between vfork() and exec? What it does must not change what its parent knows. */
+bool is_guest(void);
+
+/* Where a path is (where.c). */
+
+enum reach {
+	REACH_FAR,   /* no fixture is there or below */
+	REACH_ABOVE, /* a directory that some fixture is below */
+	REACH_SHOWN, /* in a fixture */
+};
+
+/* In a process of a run, before anything else. */
+void where_begin(void);
+void fault_begin(void);
+
+/* Without a system call, unless the path is relative to something that is not known yet. */
+enum reach where_reaches(int dirfd, const char *path);
+
+enum use {
+	USE_READ,
+	USE_CHANGE, /* what is there, or what is to be there */
+	USE_REPLACE, /* with something new, for certain: of a file that is there the bytes are not needed */
+};
+
+#define USE_WHAT 15
+#define USE_NOFOLLOW 16 /* with one of them: the last component may be a link */
+#define USE_LAST 32	/* the name itself is meant, even with a slash behind it */
+
+struct place {
+	struct run_entry *entry;
+	bool image; /* the bytes are those of entry->fd, and there is no path to them */
+	char visible[PATH_MAX];
+	char path[PATH_MAX]; /* for the real functions, absolute; of an image unset */
+};
+
+/*
+ * Finds out, and makes the fixture private first if it is to be changed. 1: found. 0: no fixture is there, the real function
+ * gets what the program gave. -1: errno says why not.
+ */
+int where_find(struct place *p, int dirfd, const char *path, unsigned use);
+
+/* The path that a program should see for one that the kernel gave, in place. False: that is the same, or it does not fit. */
+bool where_visible(char *path, size_t room);
+
+/* The working directory has changed, or may have. */
+void where_moved(void);
+/* The visible one, asked of the kernel; PATH_MAX bytes. NULL: there is none. */
+char *where_here(char *out);
+
+/* What is known of a descriptor (known.c), so that openat() need not ask what its directory is: 0, or 1 + enum reach. */
+#define KNOWN_FDS 65536
+extern _Atomic unsigned char known_fds[KNOWN_FDS];
+extern _Atomic unsigned vfork_guests; /* children between vfork() and exec, in this memory */
+
+static inline void where_note(int fd, unsigned char what)
+{
+	if ((unsigned)fd < KNOWN_FDS && (likely(!atomic_load_explicit(&vfork_guests, memory_order_relaxed)) || !is_guest()))
+		atomic_store_explicit(&known_fds[fd], what, memory_order_relaxed);
+}
+
+static inline void where_opened(int fd, enum reach reach)
+{
+	where_note(fd, (unsigned char)(1 + reach));
+}
+
+static inline void where_closed(int fd)
+{
+	where_note(fd, 0);
+}
+
+void where_closed_range(unsigned first, unsigned last);
+/* The tree has become private: what this process has open of it, and where it is, follows. */
+void where_follow(struct run_entry *e);
+
+/* Does the path lead into a tree that the kernel shows? */
+bool where_is_mounted(int dirfd, const char *path);
+
+/*
+ * The entry that the descriptor is of, or NULL. *shared: it is of the image or the tree itself, which nobody may change, not of
+ * the run's own copy.
+ */
+struct run_entry *where_entry_of(int fd, char *visible, size_t room, bool *shared);
+
+/* Making a fixture private (own.c). */
+
+/* 0, or -1 and errno. `empty`: the old bytes of a file are not needed. */
+int own_make(struct run_entry *e, bool empty);
+/* Opens the image, by its own descriptor or by that of the keeper where a program has closed it. -1 and errno. */
+int image_open(const struct run_entry *e, int flags);
+
+/* "fixd: NAME: ..." on standard error, in one write. */
+void shim_say(const struct run_entry *e, const char *path, const char *what);
+/* Refuses: says so, sets errno to EROFS, returns -1. */
+int shim_refuse(const struct run_entry *e, const char *path, const char *call);
+
+/*
+ * where_find() for what must be there (ENOENT) or must not be there (EEXIST): nothing is made private in vain. `how`:
+ * USE_NOFOLLOW, USE_LAST or 0.
+ */
+int place_to_change(struct place *p, int dirfd, const char *path, unsigned how);
+int place_to_make(struct place *p, int dirfd, const char *path);
+
+/* Does a program that is started with the environment as it is find the run (exec.c)? */
+bool exec_environment_is_complete(void);
+
+/* A lock that a forked child does not inherit from a thread it does not have. None is held while another is taken. */
+#define FORK_SAFE_MUTEX(name)                                                                                          \
+	static pthread_mutex_t name = PTHREAD_MUTEX_INITIALIZER;                                                       \
+	static void name##_before_fork(void)                                                                           \
+	{                                                                                                              \
+		pthread_mutex_lock(&name);                                                                             \
+	}                                                                                                              \
+	static void name##_after_fork(void)                                                                            \
+	{                                                                                                              \
+		pthread_mutex_unlock(&name);                                                                           \
+	}                                                                                                              \
+	__attribute__((constructor)) static void name##_survives_fork(void)                                            \
+	{                                                                                                              \
+		pthread_atfork(name##_before_fork, name##_after_fork, name##_after_fork);                              \
+	}
+
+/* The descriptor becomes one of the run's own copy, before it is changed: 0, or -1 and errno. */
+int fd_make_own(int fd, const char *call);
+
+/* The mapping of this process that an address is in (fault.c). False: none. */
+struct mapped {
+	uintptr_t start, end;
+	uint64_t offset;
+	char access[4];
+	char path[PATH_MAX]; /* as in /proc/self/maps */
+};
+bool mapping_of(uintptr_t address, struct mapped *m, char *buf, size_t room);
+
+/* What stat() says of an image (stat.c). True if `st` was one. */
+bool stat_correct(struct stat *st);
+int stat_place(const struct place *p, struct stat *st, bool follow);
+/* As access(): may this process, by its effective ids or its real ones? 0, or -1 and errno. */
+int stat_allows(const struct stat *st, int mode, bool effective);

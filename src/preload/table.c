@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: MIT */
+/* Finding the table of the run, in every process before anything else happens. */
+#include "preload/shim.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+struct run_table *run;
+
+void *real_find(_Atomic(void *) *next, const char *name)
+{
+	int saved = errno;
+	void *found = dlsym(RTLD_NEXT, name);
+
+	atomic_store_explicit(next, found, memory_order_relaxed);
+	errno = saved;
+	return found;
+}
+
+static struct run_table *map(int fd)
+{
+	struct run_table *t;
+	struct stat st;
+
+	if (fd < 0 || syscall(SYS_newfstatat, fd, "", &st, AT_EMPTY_PATH) < 0 || !S_ISREG(st.st_mode) ||
+	    st.st_size < (off_t)sizeof *t || st.st_size > RUN_TABLE_MAX)
+		return NULL;
+	t = mmap(NULL, (size_t)st.st_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (t == MAP_FAILED)
+		return NULL;
+	if (!memcmp(t->magic, RUN_TABLE_MAGIC, sizeof t->magic) && t->size == (uint64_t)st.st_size)
+		return t;
+	munmap(t, (size_t)st.st_size);
+	return NULL;
+}
+
+/* By the descriptor that was inherited; somebody may have closed it, or have put another file there. */
+static struct run_table *find_table(const char *variable)
+{
+	const char *path = strchr(variable, ':');
+	struct run_table *t;
+	int fd;
+
+	if (!path)
+		return NULL;
+	t = map(atoi(variable));
+	if (t && !strcmp(variable, (const char *)t + t->variables + strlen(RUN_TABLE_VARIABLE "=")))
+		return t;
+	fd = (int)syscall(SYS_openat, AT_FDCWD, path + 1, O_RDWR | O_CLOEXEC, 0);
+	t = map(fd);
+	if (fd >= 0)
+		syscall(SYS_close, fd);
+	return t;
+}
+
+/* The lowest descriptor of the run, so that others are told apart at a glance. */
+int fd_first_of_ours;
+
+__attribute__((constructor(101))) static void begin(void)
+{
+	const char *variable = getenv(RUN_TABLE_VARIABLE);
+	int saved = errno;
+
+	run = variable ? find_table(variable) : NULL;
+	if (run) {
+		fd_first_of_ours = run->fd < run->lock_fd ? run->fd : run->lock_fd;
+		for (uint32_t i = 0; i < run->n_entries; i++) {
+			if (run_entries()[i].kind == RUN_FILE && run_entries()[i].fd < fd_first_of_ours)
+				fd_first_of_ours = run_entries()[i].fd;
+		}
+		where_begin();
+		fault_begin();
+	}
+	errno = saved;
+}
+
+bool fd_is_in_table(int fd)
+{
+	const struct run_entry *e;
+
+	if (fd == run->fd || fd == run->lock_fd)
+		return true;
+	e = run_entries();
+	for (uint32_t i = 0; i < run->n_entries; i++) {
+		if (e[i].kind == RUN_FILE && e[i].fd == fd)
+			return true;
+	}
+	return false;
+}
+
+void shim_say(const struct run_entry *e, const char *path, const char *what)
+{
+	const char *name = e ? run_string(e->name) : "";
+	const struct iovec parts[] = {
+		{ (void *)"fixd: ", 6 },	       { (void *)name, strlen(name) }, { (void *)": ", e ? 2 : 0 },
+		{ (void *)path, strlen(path) }, { (void *)": ", 2 },	       { (void *)what, strlen(what) },
+		{ (void *)"\n", 1 },
+	};
+	int saved = errno;
+
+	if (writev(STDERR_FILENO, parts, sizeof parts / sizeof *parts) < 0)
+		errno = saved;
+	errno = saved;
+}
+
+int shim_refuse(const struct run_entry *e, const char *path, const char *call)
+{
+	char what[128];
+
+	snprintf(what, sizeof what, "%s() cannot be done on a fixture here (--isolate=mount can do more)", call);
+	shim_say(e, path, what);
+	errno = EROFS;
+	return -1;
+}

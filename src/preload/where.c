@@ -1,0 +1,324 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * From what a program calls a file to where it is.
+ *
+ * The quick answer is one of text: a path that has no odd components and does not begin like any fixture's is not one. Only the
+ * others are made normal, and only inside trees are links looked for. A relative path starts at the working directory, which is
+ * kept as text, or at a descriptor, whose path the kernel tells. Buffers are few: threads may have small stacks.
+ */
+#include "preload/where.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/path.h"
+
+#define LINKS_MAX 40
+
+void where_begin(void)
+{
+	shown_begin();
+	here_begin();
+}
+
+/* Takes the last component away. */
+static void go_up(char *path)
+{
+	char *slash = strrchr(path, '/');
+
+	slash[slash == path] = '\0';
+}
+
+static bool append(char *path, const char *name, size_t n)
+{
+	size_t length = strlen(path);
+
+	length -= length == 1;
+	if (length + 1 + n >= PATH_MAX)
+		return false;
+	path[length] = '/';
+	memcpy(path + length + 1, name, n);
+	path[length + 1 + n] = '\0';
+	return true;
+}
+
+/* The visible directory that the path starts at. False: at one from where no fixture can be reached. */
+static bool start_of(int dirfd, const char *path, char *out)
+{
+	if (*path == '/') {
+		strcpy(out, "/");
+		return true;
+	}
+	if (dirfd == AT_FDCWD)
+		return here_get(out);
+	if ((known_reach(dirfd) == REACH_FAR && !has_parent(path)) || !known_path(dirfd, out, PATH_MAX))
+		return false;
+	where_visible(out, PATH_MAX);
+	return true;
+}
+
+/* Of a path of the kernel's to one of this process's descriptors: only those of images and shared trees are our business. */
+static APART enum reach reach_of_magic(const char *path)
+{
+	char visible[PATH_MAX];
+	const char *rest;
+	bool shared;
+	int fd;
+
+	if (!known_magic(path, &fd, &rest))
+		return REACH_FAR;
+	if (fd == AT_FDCWD)
+		return here_is_far() && !has_parent(rest) ? REACH_FAR : REACH_SHOWN;
+	return where_entry_of(fd, visible, sizeof visible, &shared) && (shared || *rest) ? REACH_SHOWN : REACH_FAR;
+}
+
+/* REACH_SHOWN also when the path starts in a fixture, or goes through one to leave it again: the kernel could not follow. */
+static APART enum reach slowly(int dirfd, const char *path)
+{
+	char at[PATH_MAX];
+	struct run_entry *e;
+
+	if (!start_of(dirfd, path, at))
+		return REACH_FAR;
+	if (*path != '/' && shown_reach(at, &e) == REACH_SHOWN)
+		return REACH_SHOWN;
+	for (;;) {
+		size_t n;
+
+		path += strspn(path, "/");
+		n = strcspn(path, "/");
+		if (n == 0)
+			break;
+		if (n == 2 && path[0] == '.' && path[1] == '.') {
+			if (shown_reach(at, &e) == REACH_SHOWN)
+				return REACH_SHOWN;
+			go_up(at);
+		} else if (!(n == 1 && *path == '.') && (!append(at, path, n) || !shown_alias(at, sizeof at))) {
+			/* Too long for us; below a fixture it is too long for the kernel, too. */
+			return shown_reach(at, &e) == REACH_SHOWN ? REACH_SHOWN : REACH_FAR;
+		}
+		path += n;
+	}
+	return !strncmp(at, "/proc/", 6) || !strncmp(at, "/dev/", 5) ? reach_of_magic(at) : shown_reach(at, &e);
+}
+
+enum reach where_reaches(int dirfd, const char *path)
+{
+	size_t n;
+
+	if (!run || !path || !*path)
+		return REACH_FAR;
+	n = strlen(path);
+	if (n >= PATH_MAX)
+		return REACH_FAR;
+	if (*path == '/') {
+		if (is_plain(path, n) && !shown_may_be(path, n))
+			return REACH_FAR;
+	} else if (dirfd == AT_FDCWD) {
+		if (here_is_far() ? !has_parent(path) : *path != '.' && is_plain(path, n) && !here_may_reach(path, n))
+			return REACH_FAR;
+	} else if (known_reach(dirfd) == REACH_FAR && !has_parent(path)) {
+		return REACH_FAR;
+	}
+	return slowly(dirfd, path);
+}
+
+bool where_is_mounted(int dirfd, const char *path)
+{
+	const uint32_t *mounts = run ? (const uint32_t *)(const void *)((const char *)run + run->mounts) : NULL;
+	char base[PATH_MAX], normal[PATH_MAX];
+	bool found;
+
+	if (!run || run->n_mounts == 0)
+		return false;
+	if (*path == '/')
+		strcpy(base, "/");
+	found = *path == '/' || (dirfd == AT_FDCWD ? here_get(base) : known_path(dirfd, base, sizeof base));
+	if (!found || !path_normalize(base, path, normal, sizeof normal) || !shown_alias(normal, sizeof normal))
+		return false;
+	for (uint32_t i = 0; i < run->n_mounts; i++) {
+		if (path_below(normal, run_string(mounts[i])))
+			return true;
+	}
+	return false;
+}
+
+/* The real path of what is visible at `visible`, in an entry. */
+static bool real_path(const struct run_entry *e, const char *visible, char *out, size_t room)
+{
+	const char *from = run_string(entry_is_private(e) || e->kind == RUN_FILE ? e->own : e->tree),
+		   *rest = path_below(visible, run_string(e->path));
+	int n = snprintf(out, room, "%s%s", from, rest);
+
+	return n > 0 && (size_t)n < room;
+}
+
+/* What the kernel would say before it goes on from there to "." or "..": 0 or -errno. `scratch` has PATH_MAX bytes. */
+static int check_directory(const char *visible, char *scratch)
+{
+	const char *path = visible;
+	int saved = errno, r = 0;
+	struct run_entry *e;
+	struct stat st;
+
+	if (shown_reach(visible, &e) == REACH_SHOWN) {
+		if (e->kind == RUN_FILE && !entry_is_private(e))
+			return -ENOTDIR;
+		if (!real_path(e, visible, scratch, PATH_MAX))
+			return -ENAMETOOLONG;
+		path = scratch;
+	}
+	if (syscall(SYS_newfstatat, AT_FDCWD, path, &st, 0) < 0)
+		r = -errno;
+	else if (!S_ISDIR(st.st_mode))
+		r = -ENOTDIR;
+	errno = saved;
+	return r;
+}
+
+/*
+ * The target of the link that is visible there; 0: it is none that matters. Outside of fixtures the kernel follows links itself,
+ * unless the way goes up again behind them.
+ */
+static size_t read_link(const char *visible, bool outside, char *target, size_t room)
+{
+	struct run_entry *e;
+	int saved = errno;
+	long n;
+
+	if (shown_reach(visible, &e) == REACH_SHOWN) {
+		if (e->kind != RUN_TREE || !__atomic_load_n(&e->links, __ATOMIC_ACQUIRE) || !real_path(e, visible, target, room))
+			return 0;
+		n = syscall(SYS_readlinkat, AT_FDCWD, target, target, room - 1);
+	} else {
+		n = outside ? syscall(SYS_readlinkat, AT_FDCWD, visible, target, room - 1) : 0;
+	}
+	errno = saved;
+	if (n <= 0)
+		return 0;
+	target[n] = '\0';
+	return (size_t)n;
+}
+
+struct way {
+	char *out;     /* the visible path so far */
+	char *scratch; /* PATH_MAX bytes */
+	bool follow;   /* a link that is the last component */
+	bool slash;    /* as if it had a slash behind it */
+	int links;
+};
+
+static int walk(struct way *w, const char *path);
+
+/* Goes on behind a link, with its target and what is left of the path. A stack frame for each: only trees with links need it. */
+static __attribute__((noinline)) int walk_link(struct way *w, const char *rest)
+{
+	size_t n = strlen(w->scratch), length = strlen(rest);
+	char todo[PATH_MAX];
+
+	if (++w->links > LINKS_MAX)
+		return -ELOOP;
+	if (n + length >= sizeof todo)
+		return -ENAMETOOLONG;
+	memcpy(todo, w->scratch, n);
+	memcpy(todo + n, rest, length + 1);
+	go_up(w->out);
+	if (*todo == '/')
+		strcpy(w->out, "/");
+	return walk(w, todo);
+}
+
+/* From the directory `out` along the path, component by component. 0 or -errno. */
+static int walk(struct way *w, const char *path)
+{
+	for (;;) {
+		size_t n;
+		int r;
+
+		path += strspn(path, "/");
+		n = strcspn(path, "/");
+		if (n == 0)
+			return 0;
+		if (path[0] == '.' && (n == 1 || (n == 2 && path[1] == '.'))) {
+			r = check_directory(w->out, w->scratch);
+			if (r < 0)
+				return r;
+			if (n == 2)
+				go_up(w->out);
+			path += n;
+			continue;
+		}
+		if (!append(w->out, path, n) || !shown_alias(w->out, PATH_MAX))
+			return -ENAMETOOLONG;
+		path += n;
+		/* A slash behind the last one asks for a directory. */
+		if (!*path && !w->follow)
+			return 0;
+		if (path[strspn(path, "/")] == '\0' && !w->follow && !w->slash)
+			return 0;
+		if (read_link(w->out, has_parent(path), w->scratch, PATH_MAX))
+			return walk_link(w, path);
+	}
+}
+
+static int fail(int err)
+{
+	errno = err;
+	return -1;
+}
+
+/* A path by way of a descriptor becomes the visible one. */
+static bool start_of_magic(const char **path, char *out)
+{
+	const char *rest;
+	bool shared;
+	int fd;
+
+	if (!known_magic(*path, &fd, &rest) || (fd == AT_FDCWD ? !here_get(out) : !where_entry_of(fd, out, PATH_MAX, &shared)))
+		return false;
+	*path = rest;
+	return true;
+}
+
+int where_find(struct place *p, int dirfd, const char *path, unsigned use)
+{
+	struct way w = { .out = p->visible, .scratch = p->path, .follow = !(use & (USE_NOFOLLOW | USE_LAST)), .slash = !(use & USE_LAST) };
+	unsigned what = use & USE_WHAT;
+	size_t n = strlen(path);
+	bool slash;
+	int r;
+
+	if (n == 0 || n >= PATH_MAX)
+		return fail(n ? ENAMETOOLONG : ENOENT);
+	slash = path[n - 1] == '/';
+	if (!(*path == '/' && start_of_magic(&path, p->visible)) && !start_of(dirfd, path, p->visible))
+		return 0;
+	r = walk(&w, path);
+	if (r < 0)
+		return fail(-r);
+	p->image = false;
+	if (shown_reach(p->visible, &p->entry) != REACH_SHOWN) {
+		/* The way has led out of the fixture. */
+		p->entry = NULL;
+		if (snprintf(p->path, sizeof p->path, "%s%s", p->visible, slash ? "/" : "") >= (int)sizeof p->path)
+			return fail(ENAMETOOLONG);
+		return 1;
+	}
+	if (p->entry->kind == RUN_FILE && (slash || *path_below(p->visible, run_string(p->entry->path))))
+		return fail(ENOTDIR);
+	if (what != USE_READ && own_make(p->entry, what == USE_REPLACE) < 0)
+		return -1;
+	if (p->entry->kind == RUN_FILE && !entry_is_private(p->entry)) {
+		p->image = true;
+		*p->path = '\0';
+		return 1;
+	}
+	if (!real_path(p->entry, p->visible, p->path, sizeof p->path - 1))
+		return fail(ENAMETOOLONG);
+	if (slash)
+		strcat(p->path, "/");
+	return 1;
+}

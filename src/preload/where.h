@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: MIT */
+/* What finding a path consists of: the paths that are shown (shown.c), the working directory (here.c), descriptors (known.c). */
+#pragma once
+
+#include "preload/shim.h"
+
+/* shown.c: text against the table. Paths are normal. */
+
+void shown_begin(void);
+/* Of a path that need not be normal but is_plain(): can it be one that is shown, or above one? */
+bool shown_may_be(const char *path, size_t n);
+enum reach shown_reach(const char *path, struct run_entry **entry);
+/* Replaces another name of a directory at the start. False: it does not fit. */
+bool shown_alias(char *path, size_t room);
+/* Has it no "//", "/./", "/../" in it? May say no for others that have a "/." */
+bool is_plain(const char *path, size_t n);
+bool has_parent(const char *path);
+
+/* here.c */
+
+void here_begin(void);
+/* Of a relative path that is_plain(): can it be one that is shown, or above one? */
+bool here_may_reach(const char *path, size_t n);
+/* Is no fixture above or below the working directory? */
+bool here_is_far(void);
+/* The visible path; PATH_MAX bytes. */
+bool here_get(char *out);
+
+/* known.c */
+
+/* What the kernel says a descriptor is; False: nothing that has a path. */
+bool known_path(int fd, char *out, size_t room);
+enum reach known_reach(int fd);
+/* "/proc/self/fd/3/..." and the like: the descriptor (AT_FDCWD: the working directory), and the rest. False: no such path. */
+bool known_magic(const char *path, int *fd, const char **rest);

@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The path table of a run: what `fixctl run` tells the shim in every process of the run, and what those processes tell each
+ * other. It is a file in the run's scratch directory that all of them have mapped, and inherit as a descriptor; everything but
+ * the states is written before the first of them starts. Offsets are from the start of the table; strings end with NUL; all
+ * paths are absolute, without links and normal (path.h). Processes of one build of fixd only: the layout is no promise.
+ */
+#pragma once
+
+#include <stdint.h>
+
+#define RUN_TABLE_MAGIC "fixd-run"
+/* In the environment: "DESCRIPTOR:PATH" of the table. */
+#define RUN_TABLE_VARIABLE "FIXD_SHIM"
+#define RUN_TABLE_MAX (64u << 20)
+
+enum run_entry_kind {
+	RUN_FILE, /* the bytes of an image: read through its descriptor */
+	RUN_TREE, /* a directory on a tmpfs */
+};
+
+enum run_entry_state {
+	RUN_PRISTINE, /* as the image has it */
+	RUN_PRIVATE,  /* somebody has changed it: what counts is at `own`, if there is anything */
+};
+
+struct run_entry {
+	uint32_t kind;
+	uint32_t state; /* atomic; changed by whoever holds the lock file, never back */
+	uint32_t links; /* atomic; of RUN_TREE: there are symbolic links in it */
+	uint32_t name;	/* of the fixture */
+	uint32_t path;	/* where it is shown */
+	uint32_t tree;	/* of RUN_TREE: where it is */
+	uint32_t own;	/* the run's own copy, in the scratch directory */
+	int32_t fd;	/* of RUN_FILE: the image, in every process of the run */
+	uint32_t mode;	/* of RUN_FILE: what stat() says */
+	uint32_t uid, gid;
+	uint32_t mtime_ns;
+	uint32_t owner; /* of RUN_TREE: who owns it at `tree`; is shown as uid */
+	uint32_t reserved;
+	int64_t mtime;
+	uint64_t size, inode;
+};
+
+/* A directory and another name of it. */
+struct run_alias {
+	uint32_t from, to;
+};
+
+enum run_table_flags {
+	RUN_TREES_MOUNTED = 1 << 0, /* by the kernel: the table has files only */
+};
+
+struct run_table {
+	char magic[8];
+	uint32_t size;
+	uint32_t flags;
+	uint64_t device;		      /* of all images */
+	uint64_t region_start, region_size; /* addresses of images */
+	int32_t fd, lock_fd;		      /* of the table and of the run's lock, in every process of the run */
+	uint32_t keeper;		      /* a process that has the images open, at the same descriptors */
+	uint32_t scratch;		      /* directory */
+	uint32_t lock;			      /* file, locked while a state is changed */
+	uint32_t shim;			      /* file: what LD_PRELOAD must have */
+	uint32_t variables, n_variables;      /* NAME=value, one after the other: every process has them */
+	uint32_t n_entries, n_aliases, n_mounts;
+	uint32_t entries, aliases, mounts; /* the last are offsets of paths */
+};

@@ -1,0 +1,153 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""The adapters' examples, each with its framework, its fixture, and without a daemon."""
+
+import os
+import shutil
+import subprocess
+import sys
+
+from stage import Skip, environment, main, program
+from harness import BUILD, LIMIT, SANITIZERS, SRC
+
+ADAPTERS = os.path.join(SRC, "contrib", "adapters")
+EXAMPLES = os.path.join(ADAPTERS, "examples")
+
+
+def modes():
+    yield "adapters", []
+
+
+def example(t):
+    """A copy of the examples, and a daemon for them."""
+    shutil.copytree(os.path.join(SRC, "contrib", "adapters"), t.path("contrib/adapters"))
+    shutil.copytree(os.path.join(SRC, "contrib", "cmake"), t.path("contrib/cmake"))
+    subprocess.run(["chmod", "-R", "u+w", t.path("contrib")], check=True)
+    home = t.path("contrib/adapters/examples")
+    with open(home + "/fixd.ini") as f:
+        return home, t.daemon(f"[fixd]\nroot = {home}\n" + f.read())
+
+
+def pkg_config(t):
+    """As it would be installed."""
+    t.write("pc/fixd.pc", f"Name: fixd\nDescription: fixd\nVersion: 0\nLibs: -L{BUILD}/.libs -Wl,-rpath,{BUILD}/.libs -lfixd\n"
+            f"Cflags: -I{SRC}/include\n")
+    return t.path("pc")
+
+
+def tools(t, daemon=None):
+    env = environment(PKG_CONFIG_PATH=pkg_config(t), PATH=BUILD + ":" + os.environ["PATH"], TMPDIR=t.dir)
+    if SANITIZERS:
+        env["ASAN_OPTIONS"] = "detect_leaks=0:verify_asan_link_order=0"
+    # The example's make is no part of the one that runs this.
+    for name in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "CC"):
+        env.pop(name, None)
+    env["FIXD_SOCKET"] = daemon.socket if daemon else t.path("nobody")
+    return env
+
+
+def run(command, env, cwd, code=0):
+    done = subprocess.run(command, env=env, cwd=cwd, capture_output=True, timeout=LIMIT * 3)
+    out = (done.stdout + done.stderr).decode(errors="replace")
+    assert code is None or done.returncode == code, f"{command}: {done.returncode}, not {code}\n{out}"
+    return out
+
+
+def framework(t, header, libraries, said, source=None, flags=(), failed=99):
+    name = os.path.basename(header).split(".")[0]
+    source = source or name + ".c"
+    compiler = "g++" if source.endswith(".cc") else "gcc"
+    if subprocess.run([compiler, "-E", "-x", "c++" if compiler == "g++" else "c", "-"], input=f"#include <{header}>\n".encode() if header else b"",
+                      capture_output=True).returncode:
+        raise Skip(f"<{header}> is not installed")
+    home, daemon = example(t)
+    sanitizers = ["-fsanitize=" + s for s in SANITIZERS]
+    run([compiler, "-g", "-Wall", "-Werror", *sanitizers, *flags, "-o", "suite", source, "-I", "..", "-I", SRC + "/include", "-L", BUILD + "/.libs", "-lfixd",
+         "-Wl,-rpath," + BUILD + "/.libs", *libraries], environment(), home)
+    for more in ({}, {"CK_FORK": "no"}):
+        out = run(["./suite"], {**tools(t, daemon), **more}, home)
+        assert said in out, out
+    out = run(["./suite"], {**tools(t), **({"CK_FORK": "no"} if name == "check" else {})}, home, failed)
+    assert "no daemon at" in out, out
+
+
+def test_check(t):
+    framework(t, "check.h", ["-lcheck", "-lsubunit", "-lm", "-lrt", "-lpthread"], "100%: Checks: 2, Failures: 0, Errors: 0")
+
+
+def test_cmocka(t):
+    framework(t, "", ["-lcmocka"], "[  PASSED  ] 2 test(s).", source="cmocka.c")
+
+
+def test_criterion(t):
+    if SANITIZERS:
+        raise Skip("Criterion's own processes leak")
+    framework(t, "criterion/criterion.h", ["-lcriterion"], "Tested: 2 | Passing: 2 | Failing: 0 | Crashing: 0", failed=1)
+
+
+def test_googletest(t):
+    framework(t, "gtest/gtest.h", ["-lgtest", "-lgtest_main", "-lpthread"], "[  PASSED  ] 2 tests.", source="gtest.cc")
+
+
+def test_cunit(t):
+    framework(t, "CUnit/CUnit.h", ["-lcunit"], "asserts      3      3      3      0", source="cunit.c")
+
+
+def need(name):
+    if not shutil.which(name):
+        raise Skip(f"{name} is not installed")
+    if SANITIZERS:
+        raise Skip("the example is built without a sanitizer")
+
+
+def test_make_check(t):
+    need("pkg-config")
+    home, daemon = example(t)
+    out = run(["make", "check"], tools(t, daemon), home)
+    assert out.count("plain") >= 2
+    out = run(["make", "check"], tools(t), home, 2)
+    assert "Error 99" in out, out
+    env = tools(t)
+    del env["FIXD_SOCKET"]
+    run(["make", "-B"], env, home, 2)
+    run(["fixctl", "run", "--config", "fixd.ini", "--", "make", "-B", "check"], env, home)
+    assert not os.path.exists(home + "/words.txt")
+
+
+def test_meson(t):
+    need("meson")
+    need("ninja")
+    home, daemon = example(t)
+    env = tools(t, daemon)
+    run(["meson", "setup", "build"], env, home)
+    out = run(["meson", "test", "-C", "build"], env, home)
+    assert "Ok:                 2" in out, out
+    # No fixture is an error, which is not the test's failure.
+    daemon.configure("[fixture words]\ncommand = false\npath = words.txt\n")
+    daemon.ctl("reload")
+    out = run(["meson", "test", "-C", "build", "--no-rebuild"], env, home, None)
+    assert "exit status 99" in out and out.count("ERROR") >= 2, out
+
+
+def test_ctest(t):
+    need("cmake")
+    need("pkg-config")
+    home, daemon = example(t)
+    env = tools(t, daemon)
+    run(["cmake", "-S", ".", "-B", "build"], env, home)
+    run(["cmake", "--build", "build"], env, home)
+    out = run(["ctest", "--test-dir", "build"], env, home)
+    assert "100% tests passed, 0 tests failed out of 4" in out, out
+    words = daemon.instances()["words"]
+    assert words["size"] is None and words["stale_cause"] == "cleaned up", words
+    # CTest builds the fixture of one test.
+    out = run(["ctest", "--test-dir", "build", "-R", "^plain$"], env, home)
+    assert "fixd.warm.words" in out and "legacy" not in out, out
+    daemon.configure("[fixture words]\ncommand = false\npath = words.txt\n")
+    daemon.ctl("reload")
+    out = run(["ctest", "--test-dir", "build"], env, home, 8)
+    assert "fixd.warm.words" in out and "Not Run" in out, out
+
+
+if __name__ == "__main__":
+    main(sys.modules[__name__], modes)

@@ -1,0 +1,122 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""calls.c and sockets.c, compiled in the ways that change which functions of libc a program calls."""
+
+import difflib
+import os
+import shutil
+import subprocess
+import sys
+
+from stage import Fixture, Skip, Stage, main, modes
+from harness import SRC
+
+
+def stage(t):
+    source = t.path("source")
+    os.makedirs(source + "/sub")
+    t.write("source/a.txt", "hello\nworld\n")
+    t.write("source/sub/b.txt", "bee\n")
+    os.symlink("../a.txt", source + "/sub/link")
+    t.write("source/run", "#!/bin/sh\necho \"$0\" \"$@\"\ncat data/f\npwd\n")
+    os.chmod(source + "/run", 0o755)
+    return Stage(t, Fixture("t", "directory", source, "data/t"), Fixture("f", "file", t.write("f", "the file\nof the test\n"), "data/f"))
+
+
+def compiled(t, source, compiler, *flags):
+    if not shutil.which(compiler):
+        raise Skip(f"{compiler} is not installed")
+    to = t.path(source)
+    done = subprocess.run([compiler, "-w", "-g", "-D_GNU_SOURCE", *flags, "-o", to, os.path.join(SRC, "tests", "shim", source + ".c"), "-lpthread"],
+                          capture_output=True)
+    assert done.returncode == 0, done.stderr.decode()
+    return to
+
+
+def pristine(s):
+    """What the next run sees is what the first one saw."""
+    return s.run(["sh", "-c", "cat data/f data/t/a.txt data/t/sub/b.txt data/t/run; ls -lnR data/t"]).out
+
+
+def test_odd_programs(t):
+    odd = compiled(t, "odd", "gcc")
+    s = stage(t)
+    before, failures = pristine(s), []
+    s.leaves_processes = True
+    for name in subprocess.run([odd], capture_output=True, check=True).stdout.decode().split():
+        # The kernel's mounts are other file systems, which may differ where file systems do.
+        if t.mode == "mount" and name in ("nameless_file", "directories_above", "odd_paths"):
+            continue
+        without, with_it = s.native([odd, name]), s.run([odd, name])
+        difference = [line for line in difflib.unified_diff(without.out.decode(errors="replace").splitlines(),
+                                                            with_it.out.decode(errors="replace").splitlines(), "without", "with", n=1, lineterm="")]
+        if difference or without.code != with_it.code and (without.code, with_it.code) != (-11, 139):
+            failures.append("\n".join([f"{name}: {without.code} {with_it.code} {with_it.err}"] + difference))
+        if pristine(s) != before:
+            failures.append(f"{name}: has changed what the next run sees")
+            break
+        s.fresh()
+    assert not failures, "\n".join(failures)
+
+
+def compare_one(t, s, source, compiler, *flags):
+    command = [compiled(t, source, compiler, *flags)] + (["mounted"] if t.mode == "mount" else [])
+    without, with_it = s.native(command), s.run(command)
+    assert without.code == 0, without.__dict__
+    a, b = without.out.decode().splitlines(), with_it.out.decode().splitlines()
+    different = list(difflib.unified_diff(a, b, "without fixd", "with fixd", n=1, lineterm=""))
+    assert not different, "\n".join(different[:60])
+    assert (without.err, without.code, without.left) == (with_it.err, with_it.code, with_it.left), (without.__dict__, with_it.__dict__)
+
+
+def compare(t, compiler, *flags):
+    s = stage(t)
+    for source in ("calls", "sockets"):
+        compare_one(t, s, source, compiler, *flags)
+
+
+FORTIFIED, LARGE = ["-O2", "-D_FORTIFY_SOURCE=2"], ["-D_FILE_OFFSET_BITS=64"]
+
+
+def test_gcc_plain(t):
+    compare(t, "gcc")
+
+
+def test_gcc_fortified(t):
+    compare(t, "gcc", *FORTIFIED)
+
+
+def test_gcc_large_files(t):
+    compare(t, "gcc", *LARGE)
+
+
+def test_gcc_both(t):
+    compare(t, "gcc", *FORTIFIED, *LARGE)
+
+
+def test_clang_plain(t):
+    compare(t, "clang")
+
+
+def test_clang_fortified(t):
+    compare(t, "clang", *FORTIFIED)
+
+
+def test_clang_large_files(t):
+    compare(t, "clang", *LARGE)
+
+
+def test_clang_both(t):
+    compare(t, "clang", *FORTIFIED, *LARGE)
+
+
+def test_gcc_address_sanitizer(t):
+    compare(t, "gcc", "-O1", "-fsanitize=address")
+
+
+def test_clang_address_sanitizer(t):
+    compare(t, "clang", "-O1", "-fsanitize=address")
+
+
+if __name__ == "__main__":
+    main(sys.modules[__name__], modes)

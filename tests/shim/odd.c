@@ -1,0 +1,620 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What programs do that is out of the ordinary, each in a process of its own, on data/f and data/t as calls.c has them. Prints what
+ * came of it; it must be the same on files of the disk and in a run.
+ */
+#define _GNU_SOURCE
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <limits.h>
+#include <linux/fs.h>
+#include <pthread.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+extern char **environ;
+
+static void say(const char *what, long r)
+{
+	printf("%s = %ld%s%s\n", what, r, r < 0 ? " " : "", r < 0 ? strerror(errno) : "");
+}
+
+#define TRY(call) (errno = 0, say(#call, (long)(call)))
+
+static void show(const char *path)
+{
+	char text[100] = "";
+	int fd = open(path, O_RDONLY);
+	ssize_t n = fd < 0 ? 0 : read(fd, text, sizeof text - 1);
+
+	printf("    %s: %zd %.*s\n", path, n, (int)strcspn(text, "\n"), fd < 0 ? strerror(errno) : text);
+	close(fd);
+}
+
+static const char *link_of(int fd)
+{
+	static char path[64];
+
+	snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+	return path;
+}
+
+/* By the kernel's own links to what is open. */
+
+static void magic_write(void)
+{
+	int fd = open("data/t/a.txt", O_RDONLY), again = open(link_of(fd), O_WRONLY);
+
+	TRY(write(again, "MAGIC", 5));
+	close(again);
+	show("data/t/a.txt");
+	TRY(truncate(link_of(fd), 3));
+	TRY(chmod(link_of(fd), 0600));
+	show("data/t/a.txt");
+	fd = open("data/f", O_RDONLY);
+	TRY(truncate(link_of(fd), 2));
+	TRY(chmod(link_of(fd), 0600));
+	show("data/f");
+}
+
+static void magic_cwd(void)
+{
+	int fd;
+
+	TRY(chdir("data/t"));
+	fd = open("/proc/self/cwd/a.txt", O_WRONLY | O_TRUNC);
+	TRY(write(fd, "cwd\n", 4));
+	show("a.txt");
+	show("/proc/self/cwd/sub/b.txt");
+	TRY(mkdir("/proc/self/cwd/new", 0700));
+	TRY(access("new", F_OK));
+}
+
+static void magic_look(void)
+{
+	char path[PATH_MAX];
+	int fd = open("data/t/sub/b.txt", O_RDONLY);
+	struct stat st;
+
+	puts(realpath(link_of(fd), path) ? path : strerror(errno));
+	fd = open("data/f", O_RDONLY);
+	TRY(stat(link_of(fd), &st));
+	printf("    %o %ld %ld\n", st.st_mode, (long)st.st_size, (long)st.st_mtime);
+	memset(path, 0, sizeof path);
+	TRY(readlink(link_of(fd), path, sizeof path - 1));
+	puts(path);
+	TRY(chdir("data/t"));
+	memset(path, 0, sizeof path);
+	TRY(readlink("/proc/self/cwd", path, 10));
+	puts(path);
+}
+
+static void freopen_null(void)
+{
+	FILE *f = fopen("data/t/a.txt", "r");
+
+	TRY((f = freopen(NULL, "r+", f)) ? 0 : -1);
+	fputs("AGAIN", f);
+	fclose(f);
+	show("data/t/a.txt");
+}
+
+static void empty_path(void)
+{
+	struct timespec times[2] = { { .tv_sec = 5 }, { .tv_sec = 6 } };
+	int fd = open("data/t/a.txt", O_RDONLY);
+	struct stat st;
+
+	TRY(utimensat(fd, "", times, AT_EMPTY_PATH));
+	TRY(fchownat(fd, "", getuid(), getgid(), AT_EMPTY_PATH));
+	fstat(fd, &st);
+	printf("    %ld\n", (long)st.st_mtime);
+	stat("data/t/a.txt", &st);
+	printf("    %ld\n", (long)st.st_mtime);
+}
+
+/* Descriptors that change what they are of. */
+
+static void stale_descriptors(void)
+{
+	FILE *f = fopen("/etc/passwd", "r");
+	int tree = open("data/t", O_RDONLY | O_DIRECTORY), again, fd;
+
+	fclose(f);
+	again = dup(tree);
+	fd = openat(again, "a.txt", O_WRONLY);
+	TRY(write(fd, "STALE", 5));
+	close(fd);
+	TRY(unlinkat(again, "sub/b.txt", 0));
+	close(again);
+	again = open("/etc", O_RDONLY);
+	close_range((unsigned)again, (unsigned)again, 0);
+	again = fcntl(tree, F_DUPFD, 0);
+	TRY(mkdirat(again, "made", 0700));
+	TRY(access("data/t/made", F_OK));
+	show("data/t/a.txt");
+	show("data/t/sub/b.txt");
+}
+
+static void received_descriptor(void)
+{
+	int pair[2], tree = open("data/t", O_RDONLY | O_DIRECTORY), fd, decoy;
+	union {
+		struct cmsghdr h;
+		char bytes[CMSG_SPACE(sizeof(int))];
+	} control;
+	char byte = 0;
+	struct iovec v = { &byte, 1 };
+	struct msghdr m = { .msg_iov = &v, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof control.bytes };
+	struct cmsghdr *c;
+
+	socketpair(AF_UNIX, SOCK_STREAM, 0, pair);
+	c = CMSG_FIRSTHDR(&m);
+	c->cmsg_level = SOL_SOCKET;
+	c->cmsg_type = SCM_RIGHTS;
+	c->cmsg_len = CMSG_LEN(sizeof(int));
+	memcpy(CMSG_DATA(c), &tree, sizeof tree);
+	TRY(sendmsg(pair[0], &m, 0));
+	decoy = open("/etc", O_RDONLY);
+	close(decoy);
+	TRY(recvmsg(pair[1], &m, 0));
+	memcpy(&fd, CMSG_DATA(CMSG_FIRSTHDR(&m)), sizeof fd);
+	fd = openat(fd, "a.txt", O_WRONLY);
+	TRY(write(fd, "RECVD", 5));
+	show("data/t/a.txt");
+}
+
+static void vfork_child(void)
+{
+	int tree = open("data/t", O_RDONLY | O_DIRECTORY), fd;
+
+	signal(SIGSEGV, SIG_IGN);
+	if (vfork() == 0) {
+		close(tree);
+		open("/etc", O_RDONLY | O_DIRECTORY);
+		chdir("/");
+		signal(SIGSEGV, SIG_DFL);
+		_exit(0);
+	}
+	fd = openat(tree, "a.txt", O_WRONLY);
+	TRY(write(fd, "VFORK", 5));
+	show("data/t/a.txt");
+	TRY(raise(SIGSEGV));
+}
+
+static void spawned(void)
+{
+	char *echo[] = { "echo", "spawned", NULL }, *cat[] = { "cat", NULL };
+	posix_spawn_file_actions_t a;
+	pid_t pid;
+	int fd;
+
+	posix_spawn_file_actions_init(&a);
+	TRY(posix_spawn_file_actions_addchdir_np(&a, "data/t"));
+	TRY(posix_spawn_file_actions_addopen(&a, 1, "a.txt", O_WRONLY | O_CREAT | O_TRUNC, 0600));
+	TRY(posix_spawnp(&pid, "echo", &a, NULL, echo, environ));
+	waitpid(pid, NULL, 0);
+	show("data/t/a.txt");
+	posix_spawn_file_actions_destroy(&a);
+	posix_spawn_file_actions_init(&a);
+	TRY(posix_spawn_file_actions_addopen(&a, 0, "data/f", O_RDONLY, 0));
+	fd = open("data/f", O_WRONLY | O_TRUNC);
+	TRY(write(fd, "meanwhile\n", 10));
+	fflush(NULL);
+	TRY(posix_spawnp(&pid, "cat", &a, NULL, cat, environ));
+	waitpid(pid, NULL, 0);
+	posix_spawn_file_actions_init(&a);
+	posix_spawn_file_actions_addopen(&a, 1, "data/f", O_WRONLY | O_TRUNC, 0);
+	show("data/f");
+}
+
+/* Calls that fail change nothing. */
+static void failing(void)
+{
+	TRY(rename("/nonexistent", "data/f"));
+	show("data/f");
+	mkdir("dir", 0700);
+	TRY(rename("dir", "data/f"));
+	show("data/f");
+	close(open("file", O_CREAT | O_WRONLY, 0600));
+	TRY(renameat2(AT_FDCWD, "file", AT_FDCWD, "data/f", RENAME_NOREPLACE));
+	show("data/f");
+	TRY(open("data/f", O_WRONLY | O_TRUNC | O_DIRECTORY));
+	show("data/f");
+	rmdir("dir");
+	unlink("file");
+}
+
+static void replaced_file(void)
+{
+	int fd = open("data/t/a.txt", O_RDONLY), now;
+	struct stat st;
+
+	TRY(fchmod(fd, 0611));
+	fstat(fd, &st);
+	printf("    %o\n", st.st_mode);
+	TRY(unlink("data/t/a.txt"));
+	now = open("data/t/a.txt", O_CREAT | O_WRONLY, 0600);
+	write(now, "new\n", 4);
+	TRY(fchmod(fd, 0777));
+	stat("data/t/a.txt", &st);
+	printf("    %o\n", st.st_mode);
+}
+
+static void by_daemon(void)
+{
+	struct stat st;
+
+	TRY(chdir("data/t"));
+	TRY(daemon(0, 1));
+	TRY(stat("etc", &st));
+	TRY(stat("a.txt", &st));
+}
+
+static int count;
+
+static int visitor(const char *path, const struct stat *st, int type, struct FTW *at)
+{
+	struct stat again;
+
+	count += stat(path + at->base, &again) == 0 && again.st_ino == st->st_ino;
+	(void)type;
+	return 0;
+}
+
+static void walking_elsewhere(void)
+{
+	mkdir("elsewhere", 0700);
+	mkdir("elsewhere/sub", 0700);
+	close(open("elsewhere/sub/x", O_CREAT | O_WRONLY, 0600));
+	TRY(chdir("data/t"));
+	TRY(nftw("../../elsewhere", visitor, 5, FTW_CHDIR | FTW_PHYS));
+	printf("    %d\n", count);
+	chdir("../..");
+	unlink("elsewhere/sub/x");
+	rmdir("elsewhere/sub");
+	rmdir("elsewhere");
+}
+
+static void renamed_directory(void)
+{
+	char here[PATH_MAX];
+	int fd = open("data/t/sub", O_RDONLY);
+	struct stat st;
+
+	TRY(chdir("data/t/sub"));
+	TRY(rename("../sub", "../sub2"));
+	TRY(stat("b.txt", &st));
+	puts(getcwd(here, sizeof here));
+	TRY(fstatat(fd, "b.txt", &st, 0));
+	TRY(mkdir("../sub", 0700));
+	TRY(mkdirat(fd, "in", 0700));
+	TRY(access("../sub2/in", F_OK));
+	TRY(fchdir(fd));
+	puts(getcwd(here, sizeof here));
+}
+
+static void directories_above(void)
+{
+	TRY(rmdir("data"));
+	TRY(unlinkat(AT_FDCWD, "data", AT_REMOVEDIR));
+	TRY(access("data/f", F_OK));
+}
+
+static int count_names(DIR *dir)
+{
+	int n = 0;
+
+	while (readdir(dir))
+		n++;
+	return n;
+}
+
+static void open_directory(void)
+{
+	DIR *dir = opendir("data/t");
+
+	printf("%d\n", count_names(dir));
+	close(open("data/t/more", O_CREAT | O_WRONLY, 0600));
+	unlink("data/t/a.txt");
+	unlink("data/t/run");
+	rewinddir(dir);
+	printf("%d\n", count_names(dir));
+	closedir(dir);
+	dir = opendir("data");
+	long start = telldir(dir);
+	printf("%d\n", count_names(dir));
+	seekdir(dir, start);
+	printf("%d\n", count_names(dir));
+}
+
+static int picky(const struct dirent *d)
+{
+	struct stat st;
+
+	stat("/nonexistent", &st);
+	return d->d_name[0] == 'a';
+}
+
+static void picky_scandir(void)
+{
+	struct dirent **names;
+
+	TRY(scandir("data/t", &names, picky, alphasort));
+}
+
+static void odd_paths(void)
+{
+	static const char *const paths[] = { "data/t/nodir/../a.txt", "data/nodir/../f", "data/t/dang/..", "data/t/a.txt/.", "data/f/.",
+					     "data/f/../f", "data/t/lsub/../a.txt", "data/t/lsub/.", "data/t/lsub/", "data/t//sub///b.txt",
+					     "data/t/dang", "data/t/dang/", "data/t/up", "data/t/up/f", "data/t/../../data/f" };
+	struct stat st;
+
+	TRY(symlink("sub", "data/t/lsub"));
+	TRY(symlink("nowhere", "data/t/dang"));
+	TRY(symlink("..", "data/t/up"));
+	TRY(mkdir("data/t/empty", 0700));
+	for (size_t i = 0; i < sizeof paths / sizeof *paths; i++) {
+		printf("%s\n", paths[i]);
+		TRY(stat(paths[i], &st));
+		TRY(lstat(paths[i], &st));
+		TRY(access(paths[i], F_OK));
+	}
+	TRY(rmdir("data/t/empty/."));
+	TRY(rmdir("data/t/empty/.."));
+	TRY(rmdir("data/t/lsub/"));
+	TRY(rename("data/t/lsub/", "data/t/q"));
+	TRY(access("data/t/sub/b.txt", F_OK));
+	TRY(mkdir("data/t/new/.", 0700));
+	TRY(mkdir("data/t/dang/", 0700));
+	TRY(mkdir("data/t/new/", 0700));
+	TRY(unlink("data/t/lsub/"));
+	TRY(rmdir("data/t/empty/"));
+}
+
+static void long_paths(void)
+{
+	static char longest[40000];
+
+	memset(longest, 'x', sizeof longest - 1);
+	TRY(link("data/t/a.txt", longest));
+	TRY(rename("data/t/a.txt", longest));
+	TRY(symlink(longest, "data/t/l"));
+	TRY(open(longest, O_RDONLY));
+	longest[5999] = '\0';
+	TRY(link("data/t/a.txt", longest));
+	TRY(link("data/t/a.txt", ""));
+	TRY(rename("data/t/a.txt", ""));
+	memcpy(longest, "data/t/", 7);
+	TRY(open(longest, O_RDONLY));
+	longest[4095] = '\0';
+	TRY(open(longest, O_RDONLY));
+}
+
+static void *in_small_thread(void *path)
+{
+	struct stat st;
+	int fd = open(path, O_RDONLY);
+
+	return (void *)(long)(fd >= 0 && stat(path, &st) == 0);
+}
+
+static void small_stacks(void)
+{
+	static const char *const paths[] = { "data/f", "data/t/a.txt", "data/t/sub/../a.txt", "/etc/../etc/passwd", "../../../etc/passwd" };
+	pthread_attr_t small;
+
+	pthread_attr_init(&small);
+	pthread_attr_setstacksize(&small, PTHREAD_STACK_MIN);
+	for (size_t i = 0; i < sizeof paths / sizeof *paths; i++) {
+		pthread_t one;
+		void *r;
+
+		pthread_create(&one, &small, in_small_thread, (void *)paths[i]);
+		pthread_join(one, &r);
+		printf("%s: %d\n", paths[i], access(paths[i], F_OK) == 0 ? (int)(long)r : -1);
+	}
+}
+
+static char *canary;
+
+static void on_fault(int sig, siginfo_t *si, void *context)
+{
+	int spoilt = 0;
+
+	(void)sig, (void)si, (void)context;
+	for (int i = 0; i < 4096; i++)
+		spoilt += canary[i] != 'c';
+	printf("handled, %d bytes spoilt\n", spoilt);
+	fflush(NULL);
+	_exit(0);
+}
+
+static void small_signal_stack(void)
+{
+	struct sigaction a = { .sa_sigaction = on_fault, .sa_flags = SA_SIGINFO | SA_ONSTACK };
+	char *page = mmap(NULL, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	stack_t stack = { .ss_size = 8192 };
+
+	canary = malloc(4096 + 8192);
+	memset(canary, 'c', 4096);
+	stack.ss_sp = canary + 4096;
+	sigaltstack(&stack, NULL);
+	sigaction(SIGSEGV, &a, NULL);
+	*(volatile char *)page = 1;
+}
+
+static void *many_systems(void *none)
+{
+	long good = 0;
+
+	(void)none;
+	for (int i = 0; i < 20; i++)
+		good += system("true") == 0;
+	return (void *)good;
+}
+
+static void systems_in_threads(void)
+{
+	pthread_t all[4];
+	long good = 0;
+	void *r;
+	FILE *f;
+
+	clearenv();
+	for (int i = 0; i < 4; i++)
+		pthread_create(&all[i], NULL, many_systems, NULL);
+	for (int i = 0; i < 4; i++) {
+		pthread_join(all[i], &r);
+		good += (long)r;
+	}
+	printf("%ld\n", good);
+	TRY(system("exit 3"));
+	TRY(system("kill -9 $$"));
+	TRY(system(NULL) != 0);
+	f = popen("cat; exit 5", "w");
+	fputs("to a pipe\n", f);
+	TRY(pclose(f));
+	TRY(popen("true", "x") ? 0 : -1);
+}
+
+static void scripts(void)
+{
+	char *argv[] = { "x", "y", NULL }, path[PATH_MAX];
+	FILE *f = fopen("data/t/selfs", "w");
+	pid_t pid;
+	int status;
+
+	fprintf(f, "#!%s\n", realpath("data/t/selfs", path));
+	fchmod(fileno(f), 0700);
+	fclose(f);
+	f = fopen("outer", "w");
+	fprintf(f, "#!%s with an argument\n", realpath("data/t/run", path));
+	fchmod(fileno(f), 0700);
+	fclose(f);
+	mkfifo("fifo", 0700);
+	TRY(execv("data/t/selfs", argv));
+	TRY(execv("./fifo", argv));
+	TRY(execv("data/t", argv));
+	fflush(NULL);
+	if ((pid = fork()) == 0) {
+		execv("./outer", argv);
+		_exit(9);
+	}
+	waitpid(pid, &status, 0);
+	say("a script for a script", status);
+	mkdir("bin", 0700);
+	mkdir("bin/echo", 0700);
+	setenv("PATH", "bin:/usr/bin:/bin", 1);
+	TRY(posix_spawnp(&pid, "echo", NULL, NULL, (char *[]){ "echo", "found", NULL }, environ));
+	waitpid(pid, &status, 0);
+	unlink("outer");
+	unlink("fifo");
+	rmdir("bin/echo");
+	rmdir("bin");
+}
+
+static void *lister(void *stop)
+{
+	while (!*(volatile int *)stop) {
+		DIR *dir = opendir("data");
+
+		count_names(dir);
+		closedir(dir);
+	}
+	return NULL;
+}
+
+static void forks_while_listing(void)
+{
+	int stop = 0, good = 0, status;
+	pthread_t all[3];
+
+	for (int i = 0; i < 3; i++)
+		pthread_create(&all[i], NULL, lister, &stop);
+	for (int i = 0; i < 100; i++) {
+		pid_t pid = fork();
+
+		if (pid == 0) {
+			alarm(20);
+			DIR *dir = opendir("data");
+			_exit(count_names(dir));
+		}
+		waitpid(pid, &status, 0);
+		good += WIFEXITED(status) && WEXITSTATUS(status) == 4;
+	}
+	stop = 1;
+	for (int i = 0; i < 3; i++)
+		pthread_join(all[i], NULL);
+	printf("%d\n", good);
+}
+
+static void flags_of_files(void)
+{
+	int fd = open("data/t/a.txt", O_RDONLY), flags = FS_NODUMP_FL, now = 0;
+
+	/* Not every file system has them. */
+	if (ioctl(fd, FS_IOC_SETFLAGS, &flags) == 0)
+		ioctl(fd, FS_IOC_GETFLAGS, &now);
+	show("data/t/a.txt");
+}
+
+static void nameless_file(void)
+{
+	int fd = open("data/t", O_TMPFILE | O_RDWR, 0600);
+
+	TRY(write(fd, "named later\n", 12));
+	TRY(linkat(AT_FDCWD, link_of(fd), AT_FDCWD, "data/t/named", AT_SYMLINK_FOLLOW));
+	show("data/t/named");
+}
+
+static void permissions(void)
+{
+	int fd;
+
+	TRY(chmod("data/t/a.txt", 0600));
+	if (geteuid() != 0)
+		return;
+	TRY(setgid(65534));
+	TRY(setuid(65534));
+	fd = open("data/t/a.txt", O_RDONLY);
+	say("as nobody", fd < 0 ? -1 : 0);
+}
+
+#define CASE(name) { #name, name }
+static const struct {
+	const char *name;
+	void (*run)(void);
+} cases[] = {
+	CASE(magic_write), CASE(magic_cwd), CASE(magic_look), CASE(freopen_null), CASE(empty_path), CASE(stale_descriptors),
+	CASE(received_descriptor), CASE(vfork_child), CASE(spawned), CASE(failing), CASE(replaced_file), CASE(by_daemon),
+	CASE(walking_elsewhere), CASE(renamed_directory), CASE(directories_above), CASE(open_directory), CASE(picky_scandir),
+	CASE(odd_paths), CASE(long_paths), CASE(small_stacks), CASE(small_signal_stack), CASE(systems_in_threads), CASE(scripts),
+	CASE(forks_while_listing), CASE(flags_of_files), CASE(nameless_file), CASE(permissions),
+};
+
+/* odd NAME */
+int main(int argc, char **argv)
+{
+	umask(022);
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		if (argc == 2 && !strcmp(argv[1], cases[i].name)) {
+			cases[i].run();
+			return 0;
+		}
+		if (argc == 1)
+			puts(cases[i].name);
+	}
+	return argc == 1 ? 0 : 2;
+}
