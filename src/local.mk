@@ -122,6 +122,7 @@ libfixd_preload_la_SOURCES = \
 	src/preload/shim.h \
 	src/preload/shown.c \
 	src/preload/socket.c \
+	src/preload/starts.c src/preload/starts.h \
 	src/preload/stat.c \
 	src/preload/table.c \
 	src/preload/vfork.c \

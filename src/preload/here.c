@@ -13,8 +13,7 @@
 #define HERES 8
 static struct here {
 	char path[PATH_MAX]; /* visible */
-	size_t length;
-	bool far;
+	struct starts starts;
 } heres[HERES];
 static _Atomic unsigned now; /* % HERES; 0: not known */
 
@@ -46,7 +45,6 @@ static bool ask(char *out)
 void where_moved(void)
 {
 	unsigned next = atomic_load(&now) + 1;
-	struct run_entry *e;
 	struct here *h;
 
 	if (is_guest())
@@ -57,8 +55,7 @@ void where_moved(void)
 		atomic_store(&now, 0);
 		return;
 	}
-	h->length = strlen(h->path);
-	h->far = shown_reach(h->path, &e) == REACH_FAR;
+	shown_starts_below(&h->starts, h->path);
 	atomic_store(&now, next);
 }
 
@@ -75,37 +72,18 @@ void here_begin(void)
 	pthread_atfork(NULL, NULL, in_child);
 }
 
-static const struct here *current(void)
+const struct starts *here_starts(void)
 {
 	unsigned n = atomic_load_explicit(&now, memory_order_relaxed);
 
-	return n && !is_guest() ? &heres[n % HERES] : NULL;
+	return likely(n && !is_guest()) ? &heres[n % HERES].starts : NULL;
 }
 
 bool here_is_far(void)
 {
-	const struct here *h = current();
+	const struct starts *s = here_starts();
 
-	return h && h->far;
-}
-
-/* Every path of a group begins like the working directory and then like the path, as far as both go. */
-bool here_may_reach(const char *path, size_t n)
-{
-	const struct here *h = current();
-	char start[256];
-	size_t slash;
-
-	if (!h || h->length + 1 >= sizeof start)
-		return true;
-	/* Only the beginning: if that is like no fixture's, the rest does not matter. */
-	memcpy(start, h->path, h->length);
-	slash = h->length > 1;
-	start[slash ? h->length : 0] = '/';
-	if (n > sizeof start - 1 - h->length)
-		n = sizeof start - 1 - h->length;
-	memcpy(start + (slash ? h->length + 1 : 1), path, n);
-	return shown_may_be(start, (slash ? h->length + 1 : 1) + n);
+	return s && s->n == 0;
 }
 
 bool here_get(char *out)

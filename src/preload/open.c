@@ -89,6 +89,9 @@ static int open_any(int dirfd, const char *path, int flags, mode_t mode)
 	enum reach reach = where_reaches(dirfd, path);
 	int fd;
 
+	/* Nothing is done after the call that is not needed: what is not written to and not asked for below it is not noted. */
+	if (likely(reach == REACH_FAR && !(flags & (O_ACCMODE | O_DIRECTORY | O_PATH))))
+		return REAL(openat)(dirfd, path, flags, mode);
 	if (reach == REACH_SHOWN)
 		return open_shown(dirfd, path, flags, mode);
 	fd = REAL(openat)(dirfd, path, flags, mode);

@@ -9,41 +9,8 @@
 /* Paths that begin alike: the scratch directory's, those of fixd.ini with their other names, and ways to descriptors. */
 enum { GROUP_SCRATCH, GROUP_PATHS, GROUP_PROC, GROUP_DEV_FD, GROUP_DEV_STD, GROUPS };
 
-static struct group {
-	const char *start; /* what all of them begin with */
-	size_t length;
-	uint64_t first, mask; /* its first eight bytes, and those of them that it has */
-} groups[GROUPS];
-static int n_groups;
-static bool begins_one[256]; /* the second byte of their paths; the first is a slash */
-
-/* Does a '/' or '.' stand behind a '/' among the nine bytes? May say so when it does not. */
-static inline uint64_t odd_in(const char *p)
-{
-	const uint64_t ones = 0x0101010101010101, tops = 0x8080808080808080;
-	uint64_t a, b, x;
-
-	memcpy(&a, p, 8);
-	memcpy(&b, p + 1, 8);
-	/* '.' and '/' differ in the lowest bit only. */
-	x = (a ^ (ones * '/')) | ((b | ones) ^ (ones * '/'));
-	return (x - ones) & ~x & tops;
-}
-
-/* Few branches: after a system call none of them is predicted. */
-bool is_plain(const char *path, size_t n)
-{
-	uint64_t odd = 0;
-
-	if (n < 9) {
-		for (size_t i = 0; i + 1 < n; i++)
-			odd |= path[i] == '/' && (path[i + 1] | 1) == '/';
-		return !odd;
-	}
-	for (size_t i = 0; i + 9 < n; i += 8)
-		odd |= odd_in(path + i);
-	return !(odd | odd_in(path + n - 9));
-}
+static struct start groups[GROUPS];
+struct starts absolute_starts;
 
 bool has_parent(const char *path)
 {
@@ -54,15 +21,15 @@ bool has_parent(const char *path)
 	return false;
 }
 
-static void add(struct group *g, const char *s)
+static void add(struct start *g, const char *s)
 {
 	size_t n = 0;
 
-	if (!g->start) {
-		*g = (struct group){ .start = s, .length = strlen(s) };
+	if (!g->text) {
+		*g = (struct start){ .text = s, .length = strlen(s) };
 		return;
 	}
-	while (n < g->length && s[n] == g->start[n])
+	while (n < g->length && s[n] == g->text[n])
 		n++;
 	g->length = n;
 }
@@ -86,36 +53,11 @@ void shown_begin(void)
 	}
 	for (uint32_t i = 0; i < run->n_aliases; i++)
 		add(&groups[GROUP_PATHS], run_string(aliases()[i].from));
+	absolute_starts.deciding = 1;
 	for (int g = 0; g < GROUPS; g++) {
-		size_t n = groups[g].length < 8 ? groups[g].length : 8;
-
-		if (!groups[g].start)
-			continue;
-		memset(begins_one + (groups[g].length > 1 ? (unsigned char)groups[g].start[1] : 0), 1, groups[g].length > 1 ? 1 : 256);
-		groups[n_groups] = groups[g];
-		memcpy(&groups[n_groups].first, groups[g].start, n);
-		groups[n_groups++].mask = n < 8 ? (UINT64_C(1) << 8 * n) - 1 : UINT64_MAX;
+		if (groups[g].text)
+			starts_add(&absolute_starts, groups[g].text, groups[g].length);
 	}
-}
-
-bool shown_may_be(const char *path, size_t n)
-{
-	uint64_t first = 0;
-
-	if (n > 1 && likely(!begins_one[(unsigned char)path[1]]))
-		return false;
-	if (n < 8)
-		memcpy(&first, path, n); /* the rest is 0, as in no group: it may be above one */
-	else
-		memcpy(&first, path, 8);
-	for (int g = 0; g < n_groups; g++) {
-		uint64_t mask = n < 8 ? groups[g].mask & ((UINT64_C(1) << 8 * n) - 1) : groups[g].mask;
-
-		if (((first ^ groups[g].first) & mask) == 0 &&
-		    !memcmp(path, groups[g].start, n < groups[g].length ? n : groups[g].length))
-			return true;
-	}
-	return false;
 }
 
 enum reach shown_reach(const char *path, struct run_entry **entry)
@@ -139,6 +81,29 @@ enum reach shown_reach(const char *path, struct run_entry **entry)
 			reach = REACH_ABOVE;
 	}
 	return reach;
+}
+
+void shown_starts_below(struct starts *s, const char *directory)
+{
+	size_t n = strlen(directory);
+	struct run_entry *e;
+	/* What is not near any of them begins like them at best. */
+	int first = shown_reach(directory, &e) == REACH_FAR ? GROUP_PROC : 0;
+
+	*s = (struct starts){ 0 };
+	for (int g = first; g < GROUPS; g++) {
+		const char *text = groups[g].text;
+		size_t length = groups[g].length, common = n < length ? n : length;
+
+		if (!text || memcmp(text, directory, common) != 0)
+			continue;
+		if (length <= n)
+			starts_add(s, text, 0); /* all that is below begins so */
+		else if (n == 1)
+			starts_add(s, text + 1, length - 1);
+		else if (text[n] == '/')
+			starts_add(s, text + n + 1, length - n - 1);
+	}
 }
 
 static bool replace_start(char *path, size_t room, const char *rest, const char *by)

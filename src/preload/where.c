@@ -105,25 +105,31 @@ static APART enum reach slowly(int dirfd, const char *path)
 	return !strncmp(at, "/proc/", 6) || !strncmp(at, "/dev/", 5) ? reach_of_magic(at) : shown_reach(at, &e);
 }
 
+/* Without a look at the components: from where no fixture can be reached without going up. */
+static enum reach less_quickly(int dirfd, const char *path)
+{
+	if (!*path || strnlen(path, PATH_MAX) == PATH_MAX)
+		return REACH_FAR;
+	if (*path != '/' && (dirfd == AT_FDCWD ? here_is_far() : known_reach(dirfd) == REACH_FAR) && !has_parent(path))
+		return REACH_FAR;
+	return slowly(dirfd, path);
+}
+
 enum reach where_reaches(int dirfd, const char *path)
 {
+	const struct starts *starts = &absolute_starts;
 	size_t n;
 
-	if (!run || !path || !*path)
+	if (!run || !path)
 		return REACH_FAR;
-	n = strlen(path);
-	if (n >= PATH_MAX)
-		return REACH_FAR;
-	if (*path == '/') {
-		if (is_plain(path, n) && !shown_may_be(path, n))
+	if (*path != '/')
+		starts = likely(dirfd == AT_FDCWD) ? here_starts() : NULL;
+	if (likely(starts != NULL)) {
+		n = plain_length(path);
+		if (likely(n > 0) && !starts_may_match(starts, path, n))
 			return REACH_FAR;
-	} else if (dirfd == AT_FDCWD) {
-		if (here_is_far() ? !has_parent(path) : *path != '.' && is_plain(path, n) && !here_may_reach(path, n))
-			return REACH_FAR;
-	} else if (known_reach(dirfd) == REACH_FAR && !has_parent(path)) {
-		return REACH_FAR;
 	}
-	return slowly(dirfd, path);
+	return less_quickly(dirfd, path);
 }
 
 bool where_is_mounted(int dirfd, const char *path)

@@ -3,24 +3,24 @@
 #pragma once
 
 #include "preload/shim.h"
+#include "preload/starts.h"
 
 /* shown.c: text against the table. Paths are normal. */
 
 void shown_begin(void);
-/* Of a path that need not be normal but is_plain(): can it be one that is shown, or above one? */
-bool shown_may_be(const char *path, size_t n);
+/* What all paths that matter begin with, and what those begin with that are relative to a directory. */
+extern struct starts absolute_starts;
+void shown_starts_below(struct starts *s, const char *directory);
 enum reach shown_reach(const char *path, struct run_entry **entry);
 /* Replaces another name of a directory at the start. False: it does not fit. */
 bool shown_alias(char *path, size_t room);
-/* Has it no "//", "/./", "/../" in it? May say no for others that have a "/." */
-bool is_plain(const char *path, size_t n);
 bool has_parent(const char *path);
 
 /* here.c */
 
 void here_begin(void);
-/* Of a relative path that is_plain(): can it be one that is shown, or above one? */
-bool here_may_reach(const char *path, size_t n);
+/* What the relative paths that matter begin with. NULL: not known. */
+const struct starts *here_starts(void);
 /* Is no fixture above or below the working directory? */
 bool here_is_far(void);
 /* The visible path; PATH_MAX bytes. */
