@@ -74,3 +74,23 @@ EXTRA_DIST += \
 	contrib/adapters/examples/meson.build \
 	contrib/adapters/examples/plain.c \
 	contrib/cmake/FixdFixtures.cmake
+
+# For systemd: units of the machine and of a user, the machine's user and directories.
+
+systemdsystemunitdir = $(prefix)/lib/systemd/system
+systemduserunitdir = $(prefix)/lib/systemd/user
+sysusersdir = $(prefix)/lib/sysusers.d
+tmpfilesdir = $(prefix)/lib/tmpfiles.d
+
+systemdsystemunit_DATA = contrib/systemd/fixd.service contrib/systemd/fixd.socket
+systemduserunit_DATA = contrib/systemd/user/fixd.service contrib/systemd/user/fixd.socket
+sysusers_DATA = contrib/systemd/sysusers/fixd.conf
+tmpfiles_DATA = contrib/systemd/tmpfiles/fixd.conf
+
+units_in = contrib/systemd/fixd.service.in contrib/systemd/user/fixd.service.in
+EXTRA_DIST += $(units_in) contrib/systemd/fixd.socket contrib/systemd/user/fixd.socket $(sysusers_DATA) $(tmpfiles_DATA)
+CLEANFILES += $(units_in:.in=)
+
+contrib/systemd/fixd.service contrib/systemd/user/fixd.service: %: %.in
+	@$(MKDIR_P) $(@D)
+	$(AM_V_GEN)sed 's,@bindir[@],$(bindir),' $(srcdir)/$@.in >$@

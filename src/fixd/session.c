@@ -38,6 +38,7 @@ struct session *session_new(struct daemon *d, const char *root, uid_t uid)
 	s->user = user_get(d, uid);
 	s->user->n_sessions++;
 	s->created_real = clock_real();
+	s->root_seen = access(root, F_OK) == 0;
 	s->changes = 1;
 	link_init(&s->runs);
 	link_init(&s->past);
@@ -652,7 +653,8 @@ bool session_sweep(struct session *s)
 {
 	struct collection list = { 0 };
 	int64_t now = clock_now(), last_real = s->last_run_real > s->created_real ? s->last_run_real : s->created_real;
-	bool root_gone = access(s->root, F_OK) < 0 && (errno == ENOENT || errno == ENOTDIR);
+	/* In a daemon with a /tmp or /home of its own none of a client's may ever have been there. */
+	bool root_gone = s->root_seen && access(s->root, F_OK) < 0 && (errno == ENOENT || errno == ENOTDIR);
 
 	if (root_gone)
 		retire_all(s);

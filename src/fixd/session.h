@@ -27,6 +27,7 @@ struct session {
 	size_t n_conns; /* that joined */
 	char id[16];
 	char *root;
+	bool root_seen; /* was it there when the session began? */
 	uid_t uid;
 	int64_t created_real;
 	int64_t last_run_real; /* 0: there was none */

@@ -1,0 +1,221 @@
+# SPDX-License-Identifier: MIT
+"""The units of contrib/systemd under the real service manager: systemd as pid 1 of namespaces of its own, whose /etc, /run and
+/usr/local are copies. Only where the machine itself is not run by systemd, and as root: a container."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "daemon"))
+import harness  # noqa: E402
+from harness import Skip, wait_for  # noqa: E402
+
+SOURCE = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "contrib", "systemd")
+SYSTEMD = "/lib/systemd/systemd"
+
+# The manager's own units are not there: fixd's are all that is started.
+BOOT = r"""
+set -e
+mount -t tmpfs tmpfs /run
+mount -t tmpfs tmpfs /lib/systemd/system
+for dir in /etc /usr/local /var/lib; do
+	mkdir -p "/run/upper$dir" "/run/work$dir"
+	mount -t overlay overlay -o "lowerdir=$dir,upperdir=/run/upper$dir,workdir=/run/work$dir" "$dir"
+done
+rm -rf /etc/systemd/system/*
+for unit in sysinit basic sockets shutdown multi-user network fixd-test; do
+	printf '[Unit]\nDescription=%s\nDefaultDependencies=no\n' $unit >/lib/systemd/system/$unit.target
+done
+exec env -i container=fixd-test PATH="$PATH" SYSTEMD_LOG_TARGET=console LD_LIBRARY_PATH= \
+	/lib/systemd/systemd --system --unit=fixd-test.target --log-target=console --show-status=0
+"""
+
+INI = """[fixd]
+allow-users = nobody
+[policy]
+max-age = none
+[fixture who]
+command = id -un; date +%N
+teardown = echo who >>/var/lib/fixd/torn
+[fixture server]
+service = echo $$; exec sleep 1000
+teardown = echo server >>/var/lib/fixd/torn
+"""
+
+
+def units(t):
+    """Both pairs, as `make install` would have them."""
+    for kind, sub in (("system", ""), ("user", "user")):
+        os.makedirs(t.path(kind))
+        with open(os.path.join(SOURCE, sub, "fixd.service.in")) as f:
+            t.write(f"{kind}/fixd.service", f.read().replace("@bindir@", "/usr/local/bin"))
+        with open(os.path.join(SOURCE, sub, "fixd.socket")) as f:
+            t.write(f"{kind}/fixd.socket", f.read())
+
+
+class Machine:
+    def __init__(self, t, dropin=""):
+        if os.geteuid() != 0:
+            raise Skip("only root can be a machine")
+        if os.path.exists("/run/systemd/system"):
+            raise Skip("this machine is run by systemd itself")
+        if not os.path.exists(SYSTEMD):
+            raise Skip("there is no systemd")
+        if os.environ.get("FIXD_SANITIZERS"):
+            raise Skip("the sanitizer needs what the unit forbids")
+        self.t = t
+        units(t)
+        self.log = open(t.path("console"), "wb")
+        self.process = subprocess.Popen(["unshare", "-m", "-p", "-f", "-u", "-i", "--mount-proc", "--kill-child", "sh", "-c", BOOT],
+                                        stdout=self.log, stderr=self.log, stdin=subprocess.DEVNULL)
+        finish = t.finish
+
+        def finish_and_halt(failed):
+            if failed:
+                print("\n".join("# " + line for line in (self.console() + self.run("cat /run/fixd.log", check=False)).splitlines()[-60:]))
+            self.process.kill()
+            self.process.wait()
+            self.log.close()
+            finish(failed)
+        t.finish = finish_and_halt
+        wait_for(lambda: self.process.poll() is not None or self.init() and
+                 self.run("systemctl is-active fixd-test.target", check=False) == "active\n", "the service manager")
+        if self.process.poll() is not None:
+            raise Skip("the service manager does not start here: " + (self.console().splitlines() or ["?"])[-1])
+        for name in ("fixd", "fixctl", "fixd-builder"):
+            self.put(f"/usr/local/bin/{name}", open(harness.program(name), "rb").read(), 0o755)
+        for name in ("fixd.service", "fixd.socket"):
+            self.put(f"/etc/systemd/system/{name}", open(t.path("system/" + name), "rb").read())
+        self.put("/etc/systemd/system/fixd.service.d/test.conf", b"[Service]\nStandardError=append:/run/fixd.log\n" + dropin.encode())
+        for kind in ("sysusers", "tmpfiles"):
+            self.put(f"/etc/{kind}.d/fixd.conf", open(os.path.join(SOURCE, kind, "fixd.conf"), "rb").read())
+            self.run(f"systemd-{kind} {'--create ' if kind == 'tmpfiles' else ''}/etc/{kind}.d/fixd.conf")
+
+    def console(self):
+        with open(self.t.path("console"), errors="replace") as f:
+            return f.read()
+
+    def init(self):
+        """Our number of its pid 1."""
+        try:
+            with open(f"/proc/{self.process.pid}/task/{self.process.pid}/children") as f:
+                child = f.read().split()[0]
+            with open(f"/proc/{child}/comm") as f:
+                return child if f.read() == "systemd\n" else None
+        except (OSError, IndexError):
+            return None
+
+    def run(self, command, check=True, user=None):
+        argv = ["nsenter", "-t", self.init(), "-m", "-p", "-u", "-i"]
+        if user:
+            argv += ["setpriv", "--reuid", user, "--regid", "nogroup", "--clear-groups"]
+        env = {"PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"}
+        done = subprocess.run(argv + ["sh", "-c", "cd /; " + command], capture_output=True, text=True, timeout=harness.LIMIT, env=env)
+        assert not check or done.returncode == 0, f"{command}: {done.returncode}: {done.stdout}{done.stderr}"
+        return done.stdout
+
+    def put(self, path, data, mode=0o644):
+        subprocess.run(["nsenter", "-t", self.init(), "-m", "sh", "-c", f"mkdir -p {os.path.dirname(path)}; cat >{path}; chmod {mode:o} {path}"],
+                       input=data, check=True, timeout=harness.LIMIT)
+
+    def start(self, ini=INI):
+        self.put("/etc/fixd/fixd.ini", ini.encode())
+        self.run("systemctl daemon-reload; systemctl start fixd.socket")
+
+    def get(self, name, **how):
+        return self.run(f"fixctl get {name}", **how)
+
+    def show(self, what):
+        return self.run(f"systemctl show -P {what} fixd.service").strip()
+
+    def running(self, pid):
+        return bool(self.run(f"kill -0 {pid} && echo yes", check=False))
+
+
+def test_units_are_right(t):
+    if not os.path.exists("/usr/bin/systemd-analyze"):
+        raise Skip("there is no systemd-analyze")
+    units(t)
+    for kind in ("system", "user"):
+        text = open(t.path(kind + "/fixd.service")).read()
+        t.write(kind + "/fixd.service", text.replace("/usr/local/bin/fixd", harness.program("fixd")))
+        manager = ["--user"] if kind == "user" else []
+        os.makedirs(t.path("runtime"), exist_ok=True)
+        done = subprocess.run(["systemd-analyze", *manager, "verify", "--man=no", t.path(kind + "/fixd.service"), t.path(kind + "/fixd.socket")],
+                              capture_output=True, text=True, env=os.environ | {"XDG_RUNTIME_DIR": t.path("runtime"), "HOME": t.dir})
+        assert done.returncode == 0 and not done.stderr + done.stdout, done.stderr + done.stdout
+    done = subprocess.run(["systemd-analyze", "security", "--offline=yes", "--threshold=20", t.path("system/fixd.service")],
+                          capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    exposure = float(re.search(r"exposure level for fixd.service: ([0-9.]+)", done.stdout)[1])
+    assert exposure <= 2.0, done.stdout
+
+
+def test_a_day_of_the_machine(t):
+    m = Machine(t)
+    m.start()
+    assert m.show("ActiveState") == "inactive"
+    # The socket starts it; whoever asks.
+    first = m.get("who", user="nobody")
+    assert first.splitlines()[0] == "fixd" and m.show("ActiveState") == "active"
+    server = m.get("server").strip()
+    main = m.show("MainPID")
+    # Its file again.
+    m.put("/etc/fixd/fixd.ini", (INI + "[fixture more]\ncommand = echo more\n").encode())
+    m.run("systemctl reload fixd")
+    assert m.get("more") == "more\n" and m.show("MainPID") == main
+    # Restarted: nothing is lost.
+    m.run("systemctl restart fixd")
+    assert m.show("MainPID") != main and m.get("who") == first and m.get("server").strip() == server and m.running(server)
+    # Killed: neither.
+    main = m.show("MainPID")
+    m.run(f"kill -KILL {main}")
+    wait_for(lambda: m.show("ActiveState") == "active" and m.show("MainPID") not in (main, "0"), "it to be started again")
+    assert m.get("who") == first and m.get("server").strip() == server and m.running(server)
+    # Restarted by itself, as the manager sees.
+    main = m.show("MainPID")
+    m.run("fixctl restart")
+    assert m.get("who") == first and m.show("MainPID") == main and m.show("ActiveState") == "active"
+    status = json.loads(m.run("fixctl --json status"))["daemon"]
+    assert status["socket"] == "/run/fixd/socket" and status["io"] == "io_uring"
+    assert not m.run("cat /var/lib/fixd/torn", check=False)
+    # Stopped: all is torn down, once.
+    m.run("systemctl stop fixd.socket fixd.service")
+    wait_for(lambda: sorted(m.run("cat /var/lib/fixd/torn", check=False).split()) == ["server", "who"], "everything to be torn down")
+    wait_for(lambda: not m.running(server), "the service to end")
+    wait_for(lambda: not m.run("pgrep -u fixd", check=False), "its processes to end")
+    assert not m.run("ls -d /dev/shm/fixd-trees-* /dev/shm/fixd-keep-* 2>/dev/null", check=False)
+    # And started again, from nothing.
+    m.run("systemctl start fixd.socket")
+    assert m.get("who") != first
+
+
+def test_it_hangs(t):
+    m = Machine(t, "WatchdogSec=1\n")
+    m.start()
+    first = m.get("who")
+    main = m.show("MainPID")
+    m.run(f"kill -STOP {main}")
+    wait_for(lambda: m.show("ActiveState") == "active" and m.show("MainPID") not in (main, "0"), "another one")
+    assert m.get("who") == first
+
+
+def test_wrong_file(t):
+    m = Machine(t)
+    m.start("[fixture\n")
+    assert "fixctl: " in m.run("fixctl get who 2>&1", check=False)
+    wait_for(lambda: m.show("ActiveState") == "failed", "it to give up")
+    assert m.show("ExecMainStatus") == "78" and m.show("NRestarts") == "0"
+
+
+def test_builders_of_other_users(t):
+    """As "The service manager" in fixd(8) has it."""
+    m = Machine(t, "User=root\nCapabilityBoundingSet=CAP_SETUID CAP_SETGID CAP_KILL CAP_CHOWN CAP_DAC_OVERRIDE\nSystemCallFilter=@setuid\n")
+    m.start("[fixd]\nallow-users = nobody\n[fixture who]\ncommand = id -un\nuser = nobody\n[fixture me]\ncommand = id -un\n")
+    assert m.get("who") == "nobody\n" and m.get("me", user="nobody") == "root\n"
+
+
+if __name__ == "__main__":
+    harness.main(sys.modules[__name__], lambda: [("systemd", [])])
