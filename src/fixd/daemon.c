@@ -159,7 +159,7 @@ static void end_everything(void *arg)
 
 void daemon_work_ended(struct daemon *d)
 {
-	if (d->stopping && !d->session && builds_are_over(d->builds) && link_empty(&d->keepers))
+	if (d->stopping && !d->session && d->builds && builds_are_over(d->builds) && link_empty(&d->keepers))
 		loop_stop(d->loop);
 	restart_continue(d);
 }
@@ -275,7 +275,7 @@ static void raise_limits(struct daemon *d)
 		if (setrlimit(RLIMIT_NOFILE, &r) < 0)
 			log_warn(-errno, "the number of open files cannot be raised");
 	}
-	d->images_max = (size_t)r.rlim_cur / 2;
+	d->descriptors_max = (size_t)r.rlim_cur / 2;
 }
 
 static int start_loop(struct daemon *d)

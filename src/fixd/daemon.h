@@ -32,7 +32,7 @@ struct daemon {
 	int64_t started;
 	uint64_t last_serial;
 	uint64_t memory_used;
-	size_t n_images, images_max;
+	size_t n_images, n_keepers, descriptors_max;
 	uint64_t hits, misses, failures, evictions, teardown_failures;
 	bool stopping;
 	bool restarting; /* no build is begun */

@@ -8,6 +8,7 @@
 #include "fixd/daemon.h"
 #include "fixd/image.h"
 #include "fixd/instance.h"
+#include "fixd/keeper.h"
 #include "fixd/session.h"
 #include "fixd/user.h"
 
@@ -38,7 +39,7 @@ static bool evict(struct daemon *d, const struct user *u, const char *cause)
 
 void evict_for_descriptors(struct daemon *d)
 {
-	while (d->n_images >= d->images_max) {
+	while (d->n_images + KEEPER_DESCRIPTORS * d->n_keepers >= d->descriptors_max) {
 		if (!evict(d, NULL, "evicted: there are too many images for the open files allowed"))
 			return;
 	}

@@ -11,7 +11,7 @@ struct user;
 /* Makes room for `more` bytes. -EDQUOT if that cannot be done. The caller counts them in daemon::memory_used. */
 int evict_for_memory(struct daemon *d, uint64_t more);
 
-/* Keeps descriptors for clients: at most daemon::images_max images, unless they are held. */
+/* Keeps descriptors for clients: images and keepers have at most daemon::descriptors_max, unless they are held. */
 void evict_for_descriptors(struct daemon *d);
 
 /* One image that clients of the user built. False if all of them are held. */

@@ -54,6 +54,7 @@ static struct keeper *keeper_new(struct daemon *d, const char *title)
 	timer_init(&k->limit, on_limit, k);
 	timer_init(&k->telling, tell, k);
 	link_insert(&d->keepers, &k->link);
+	d->n_keepers++;
 	return k;
 }
 
@@ -73,6 +74,7 @@ static void keeper_free(struct keeper *k)
 	close_sources(k);
 	timer_stop(&k->telling);
 	link_remove(&k->link);
+	d->n_keepers--;
 	port_give_back(k->port);
 	fd_close(k->service);
 	fd_close(k->hold);
@@ -434,6 +436,7 @@ void keeper_resume(struct daemon *d, struct keeper *k)
 	k->daemon = d;
 	link_init(&k->link);
 	link_insert(&d->keepers, &k->link);
+	d->n_keepers++;
 	timer_init(&k->limit, on_limit, k);
 	timer_init(&k->telling, tell, k);
 	k->service = k->service_pid > 0 ? (int)syscall(SYS_pidfd_open, k->service_pid, 0) : -1;

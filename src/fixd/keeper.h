@@ -22,6 +22,9 @@ struct image;
 struct instance;
 struct leftover;
 
+/* That one has open at most. */
+#define KEEPER_DESCRIPTORS 5
+
 struct keeper {
 	struct link link; /* daemon::keepers */
 	struct daemon *daemon;
