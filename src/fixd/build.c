@@ -641,7 +641,7 @@ static void finish_build(struct build *b, const siginfo_t *status)
 		wrong = failure_sentence(b, status);
 		again = lost_its_port(b);
 	} else if (b->keeper && !b->pid) {
-		wrong = xstrdup("what was to keep it has ended at once");
+		wrong = b->timed_out ? failure_sentence(b, status) : xstrdup("what was to keep it has ended at once");
 	} else {
 		wrong = make_image(b, &im);
 	}

@@ -35,6 +35,7 @@ static struct daemon *daemon_of(const struct instance *i)
 static void expire(void *arg);
 static void look_again(void *arg);
 static void start_again(void *arg);
+static void restart_later(struct instance *i);
 
 struct instance *instance_new(struct session *s, const struct fixture *f, const char *param, const char *scope_key, char **env)
 {
@@ -233,6 +234,8 @@ void instance_clear_failure(struct instance *i)
 	if (!i->failed)
 		return;
 	i->failed = false;
+	i->restarting = false;
+	timer_stop(&i->restart);
 	/* While it is tried again, what is watched is that build's. */
 	if (i->state != INSTANCE_FAILED)
 		return;
@@ -402,6 +405,10 @@ static void build_failed(struct instance *i, const char *sentence)
 	i->failed_section = i->fixture->section;
 	fdstore_note(daemon_of(i));
 	log_warn(0, "%s: the build failed: %s", i->title, sentence);
+	if (i->restarting) {
+		i->deaths++;
+		restart_later(i);
+	}
 	instance_settle(i);
 }
 
@@ -438,14 +445,14 @@ void instance_log(struct instance *i, const char *data, size_t size)
 #define RESTART_MIN (100 * NSEC_PER_MSEC)
 #define RESTART_MAX (60 * NSEC_PER_SEC)
 
-static int64_t restart_delay(struct instance *i, const struct image *im)
+static void restart_later(struct instance *i)
 {
-	int64_t delay = RESTART_MIN;
+	int64_t delay = i->deaths ? RESTART_MIN : 0;
 
-	i->deaths = clock_now() - im->created < LIVES_AFTER ? i->deaths + 1 : 0;
 	for (unsigned n = 1; n < i->deaths && delay < RESTART_MAX; n++)
 		delay *= 2;
-	return i->deaths == 0 ? 0 : delay < RESTART_MAX ? delay : RESTART_MAX;
+	i->restarting = true;
+	timer_start(daemon_of(i)->loop, &i->restart, clock_now() + (delay < RESTART_MAX ? delay : RESTART_MAX));
 }
 
 static void look_again(void *arg)
@@ -455,13 +462,16 @@ static void look_again(void *arg)
 
 static void start_again(void *arg)
 {
-	instance_warm(arg);
+	struct instance *i = arg;
+
+	instance_clear_failure(i);
+	i->restarting = true;
+	instance_warm(i);
 }
 
 void instance_service_died(struct instance *i, struct image *im, const char *sentence)
 {
 	_cleanup_text_ struct text cause = { 0 };
-	int64_t delay;
 
 	if (i->current != im)
 		return;
@@ -469,10 +479,10 @@ void instance_service_died(struct instance *i, struct image *im, const char *sen
 	text_add_last_lines(&cause, &i->log, 3);
 	if (cause.data[cause.size - 1] == '\n')
 		cause.data[--cause.size] = '\0';
-	delay = restart_delay(i, im);
+	i->deaths = clock_now() - im->created < LIVES_AFTER ? i->deaths + 1 : 0;
 	instance_retire(i, cause.data);
 	if (i->fixture->policy.rebuild == REBUILD_EAGER)
-		timer_start(daemon_of(i)->loop, &i->restart, clock_now() + delay);
+		restart_later(i);
 	instance_settle(i);
 }
 
@@ -501,6 +511,7 @@ struct image *instance_built(struct instance *i, struct image *im, const char *c
 {
 	i->builds++;
 	i->lost_builders = 0;
+	i->restarting = false;
 	if (changed) {
 		_cleanup_free_ char *sentence =
 			xasprintf("its inputs changed during each of %d builds; the last time %s", UNSETTLED_MAX, changed);

@@ -76,6 +76,7 @@ struct instance {
 	struct timer waking;  /* looks again who can be answered */
 	struct timer restart; /* of a service that has ended by itself */
 	unsigned deaths;      /* in a row, each soon after its start */
+	bool restarting;      /* it was not asked for, but is to run again */
 	char *teardown_error; /* of the last image that was torn down, or NULL */
 	unsigned visiting; /* ensure() is at work on it */
 	uint64_t seen_in_pass; /* with what outcome */

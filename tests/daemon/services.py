@@ -180,6 +180,22 @@ def test_started_again_at_once(t):
     wait_for(lambda: d.instance("server")["state"] == "ready", "the last one")
 
 
+def test_a_restart_that_fails_is_tried_again(t):
+    clock = harness.Clock(t)
+    t.write("starts", "")
+    d = start(t, f"""[fixture server]
+service = echo x >> {t.path('starts')}; case $(wc -l < {t.path('starts')}) in 2|3) exit 3;; esac; echo $$; exec sleep 1000
+rebuild = eager
+warm = yes
+timeout = 1h
+retry-after = none
+""", env=clock.env)
+    pid = wait_for(lambda: d.instance("server").get("service_pid"), "the service")
+    os.kill(pid, signal.SIGKILL)
+    wait_for(lambda: (clock.advance(60), d.instance("server"))[1].get("service_pid") not in (None, 0, pid), "the fourth start")
+    assert d.instance("server")["state"] == "ready" and len(lines(t, "starts")) == 4
+
+
 def test_into_the_background(t):
     d = start(t, service("--away", "teardown-timeout = 500ms\n"))
     c = d.client()
