@@ -16,38 +16,31 @@ static void no_arguments(const char *command, int argc, char **argv)
 		ctl_misuse(command, "unexpected argument '%s'", argv[1]);
 }
 
-static int run_reload(struct fixctl *ctl, int argc, char **argv)
+/* Asks, and prints what the daemon has to say of it. */
+static int ask(struct fixctl *ctl, uint16_t type, FILE *out)
 {
 	const struct wire_query q = { 0 };
-	_cleanup_free_ char *warnings = NULL;
-	struct fixd *f;
+	_cleanup_free_ char *words = NULL;
+	struct fixd *f = ctl_open(ctl);
 	size_t size;
-	int code;
+	int code = ctl_report_text(f, type, &q, sizeof q, &words, &size);
 
-	no_arguments("reload", argc, argv);
-	f = ctl_open(ctl);
-	code = ctl_report_text(f, WIRE_TYPE_reload, &q, sizeof q, &warnings, &size);
 	if (code == 0)
-		fputs(warnings, stderr);
+		fputs(words, out);
 	fixd_close(f);
 	return code;
 }
 
+static int run_reload(struct fixctl *ctl, int argc, char **argv)
+{
+	no_arguments("reload", argc, argv);
+	return ask(ctl, WIRE_TYPE_reload, stderr);
+}
+
 static int run_restart(struct fixctl *ctl, int argc, char **argv)
 {
-	const struct wire_query q = { 0 };
-	_cleanup_free_ char *words = NULL;
-	struct fixd *f;
-	size_t size;
-	int code;
-
 	no_arguments("restart", argc, argv);
-	f = ctl_open(ctl);
-	code = ctl_report_text(f, WIRE_TYPE_restart, &q, sizeof q, &words, &size);
-	if (code == 0)
-		fputs(words, stdout);
-	fixd_close(f);
-	return code;
+	return ask(ctl, WIRE_TYPE_restart, stdout);
 }
 
 static int run_stop(struct fixctl *ctl, int argc, char **argv)
