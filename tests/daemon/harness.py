@@ -24,6 +24,7 @@ BUILD = os.environ.get("FIXD_BUILD", os.getcwd())
 SRC = os.environ.get("FIXD_SRC", os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
 SANITIZERS = os.environ.get("FIXD_SANITIZERS", "").split()
 LIMIT = 60 * (3 if SANITIZERS else 1)  # seconds for whatever a test waits for
+TEST_LIMIT = 5 * LIMIT  # seconds for a whole test, whatever it does
 
 
 class Skip(Exception):
@@ -461,14 +462,21 @@ class Case:
             shutil.rmtree(self.dir, ignore_errors=True)
 
 
+def too_long(_signal, _frame):
+    raise AssertionError(f"not done after {TEST_LIMIT} s")
+
+
 def run_one(test, mode, wrapper):
     case = Case(mode, wrapper)
     failed = True
+    signal.signal(signal.SIGALRM, too_long)
+    signal.setitimer(signal.ITIMER_REAL, TEST_LIMIT, LIMIT)
     try:
         test(case)
         failed = False
     finally:
         case.finish(failed)
+        signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 def modes():
