@@ -194,8 +194,9 @@ static void across_programs(void)
 	fd = accept(server, NULL, NULL);
 	TRY(read(fd, &said, 1));
 	show_names(fd);
-	TRY(write(fd, "to a shell\n", 11));
+	/* What we say ourselves comes before what the shell says, or after it. */
 	fflush(stdout);
+	TRY(write(fd, "to a shell\n", 11));
 	waitpid(pid, &status, 0);
 	say("the other", status);
 	unlink("data/t/server");
