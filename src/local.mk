@@ -141,6 +141,7 @@ libdaemon_la_SOURCES = \
 	src/fixd/board.c src/fixd/board.h \
 	src/fixd/brief.c src/fixd/brief.h \
 	src/fixd/build.c src/fixd/build.h \
+	src/fixd/cleanup.c src/fixd/cleanup.h \
 	src/fixd/conn.c src/fixd/conn.h \
 	src/fixd/daemon.c src/fixd/daemon.h \
 	src/fixd/evict.c src/fixd/evict.h \
@@ -161,6 +162,7 @@ libdaemon_la_SOURCES = \
 	src/fixd/request_run.c \
 	src/fixd/restart.c src/fixd/restart.h \
 	src/fixd/run.c src/fixd/run.h \
+	src/fixd/see.c src/fixd/see.h \
 	src/fixd/session.c src/fixd/session.h \
 	src/fixd/spawn.c src/fixd/spawn.h \
 	src/fixd/state.h \

@@ -33,6 +33,7 @@ static int ask(struct fixctl *ctl, struct wire_cleanup *q, const struct text *pa
 	struct fixd *f;
 	json_t *report;
 	int code;
+	size_t errors;
 
 	q->patterns = (uint16_t)patterns->size;
 	memcpy(body, q, sizeof *q);
@@ -46,8 +47,9 @@ static int ask(struct fixctl *ctl, struct wire_cleanup *q, const struct text *pa
 		ctl_print_json(report);
 	else
 		print_report(report);
+	errors = json_array_size(json_object_get(report, "errors"));
 	json_decref(report);
-	return EXIT_SUCCESS;
+	return errors ? EXIT_REFUSED : EXIT_SUCCESS;
 }
 
 static int run(struct fixctl *ctl, int argc, char **argv)
@@ -117,6 +119,7 @@ const struct fixctl_command command_cleanup = {
 	.summary = "give images up, so that they are built again",
 	.help = "cleanup [OPTION...] [NAME-GLOB...]\n"
 		"Gives up the images, and forgets the failures, of the named fixtures. What is in use is kept.\n"
+		"Waits until what must be torn down has been; exit status 1 if that failed.\n"
 		"\n"
 		"      --all             of all fixtures\n"
 		"      --stale           only what is too old or whose inputs have changed\n"

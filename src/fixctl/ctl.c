@@ -19,6 +19,8 @@
 #include "wire/report.h"
 
 #define REPORT_MS 30000
+/* What is torn down for it has time limits of its own. */
+#define CLEANUP_MS 600000
 
 struct fixd *ctl_open(const struct fixctl *ctl)
 {
@@ -101,7 +103,7 @@ static int read_report(struct fixd *f, struct reply *r, char **out, size_t *out_
 int ctl_report_text(struct fixd *f, uint16_t type, const void *body, size_t size, char **out, size_t *out_size)
 {
 	struct reply reply;
-	int r = connection_request(f, type, body, size, REPORT_MS, &reply);
+	int r = connection_request(f, type, body, size, type == WIRE_TYPE_cleanup ? CLEANUP_MS : REPORT_MS, &reply);
 
 	return r < 0 ? ctl_failed(f, r) : read_report(f, &reply, out, out_size);
 }

@@ -14,6 +14,7 @@
 #include "fixd/image.h"
 #include "fixd/policy.h"
 #include "fixd/session.h"
+#include "fixd/trees.h"
 #include "fixd/watch.h"
 
 /* The dependency `k`, made when it is not there yet: it takes its part of our scope key and of our environment. */
@@ -166,7 +167,7 @@ static enum outcome ensure_visited(struct instance *i, int64_t asked)
 		return OUTCOME_FAILED;
 	}
 	/* What is still torn down, or must be the only one, comes first. */
-	if (i->last && (image_is_ending(i->last) || i->fixture->exclusive)) {
+	if ((i->last && (image_is_ending(i->last) || i->fixture->exclusive)) || leftover_of(i->session->daemon, i->fixture->name)) {
 		i->state = INSTANCE_WAITING;
 		return OUTCOME_PENDING;
 	}

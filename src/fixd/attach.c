@@ -17,6 +17,7 @@
 #include "fixd/request.h"
 #include "fixd/run.h"
 #include "fixd/session.h"
+#include "fixd/trees.h"
 #include "fixd/watch.h"
 #include "image/digest.h"
 
@@ -138,6 +139,9 @@ static void give_up(void *arg)
 	if (i->fixture->exclusive && im && im->n_leases)
 		conn_reply_error(p->conn, &p->header, -ETIMEDOUT, "fixture '%s' is exclusive, and was held by process %d all the time",
 				 i->title, (int)link_entry(im->leases.next, struct lease, in_image)->pid);
+	else if ((im && image_is_ending(im)) || leftover_of(p->conn->daemon, i->fixture->name))
+		conn_reply_error(p->conn, &p->header, -ETIMEDOUT, "fixture '%s' was not ready in time: what was there before is still being "
+				 "torn down", i->title);
 	else
 		conn_reply_error(p->conn, &p->header, -ETIMEDOUT, "fixture '%s' was not ready in time; it is still %s", i->title,
 				 instance_state_name(i));

@@ -56,6 +56,8 @@ struct build {
 	struct text log;
 	int64_t started;
 	uint64_t granted; /* counted in daemon::memory_used */
+	uint64_t wanted;  /* it waits for so many */
+	struct room room;
 	uint64_t limit_bytes; /* of the image and its tree: memory-max */
 	uint64_t most;	      /* addresses reserved for the image */
 	uint64_t address; /* 0: no range */
@@ -75,6 +77,7 @@ struct build {
 };
 
 static void pump(void *arg);
+static void grant_again(struct room *r);
 
 struct builds *builds_new(struct daemon *d)
 {
@@ -94,6 +97,7 @@ static void build_free(struct build *b)
 	if (b->instance && b->instance->build == b)
 		b->instance->build = NULL;
 	timer_stop(&b->limit);
+	link_remove(&b->room.link);
 	source_close(b->process);
 	source_close(b->channel);
 	source_close(b->errors);
@@ -151,6 +155,7 @@ static void abandon(struct build *b)
 		b->instance->build = NULL;
 	b->instance = NULL;
 	b->fresh = watchset_free(b->fresh); /* it would tell the instance */
+	link_remove(&b->room.link);
 	end_process(b);
 }
 
@@ -203,6 +208,8 @@ static struct build *build_new(struct instance *i, enum purpose purpose, struct 
 	for (size_t k = 0; k < b->n_depends; k++)
 		b->depends[k] = image_ref(depends[k]);
 	link_init(&b->limit.link);
+	link_init(&b->room.link);
+	b->room.again = grant_again;
 	link_insert(&b->builds->queue, &b->link);
 	i->build = b;
 	pump_soon(b->builds);
@@ -272,6 +279,11 @@ static void grant(struct build *b, uint64_t total)
 
 	if (total > b->granted) {
 		answer.error = total > b->limit_bytes ? -EDQUOT : evict_for_memory(d, total - b->granted);
+		if (answer.error == -EAGAIN) {
+			b->wanted = total;
+			evict_wait(d, &b->room);
+			return;
+		}
 		if (answer.error == 0) {
 			d->memory_used += total - b->granted;
 			b->granted = total;
@@ -279,6 +291,14 @@ static void grant(struct build *b, uint64_t total)
 	}
 	if (socket_send(source_fd(b->channel), &answer, sizeof answer, NULL, 0, MSG_DONTWAIT) < 0)
 		kill_group(b);
+}
+
+static void grant_again(struct room *r)
+{
+	struct build *b = container_of(r, struct build, room);
+
+	if (b->channel)
+		grant(b, b->wanted);
 }
 
 static void take_result(struct build *b, const char *message, size_t size, int *fds)
@@ -544,18 +564,6 @@ static char *failure_sentence(const struct build *b, const siginfo_t *status)
 	return text_steal(&t);
 }
 
-/* What must be torn down stays as long as what was made with its help. */
-static void hold_needed(struct image *im, struct image *const *depends, size_t n)
-{
-	im->needs = xcalloc(n, sizeof *im->needs);
-	for (size_t k = 0; k < n; k++) {
-		if (!depends[k]->kept_by && !depends[k]->n_needs)
-			continue;
-		im->needs[im->n_needs++] = image_ref(depends[k]);
-		depends[k]->n_needed++;
-	}
-}
-
 /* Makes an image of what was published, or says what is wrong with it. */
 static char *make_image(struct build *b, struct image **out)
 {
@@ -585,7 +593,7 @@ static char *make_image(struct build *b, struct image **out)
 	im->saw = xcalloc(b->n_depends, sizeof *im->saw);
 	for (size_t k = 0; k < b->n_depends; k++)
 		im->saw[k] = image_identity(b->depends[k]);
-	hold_needed(im, b->depends, b->n_depends);
+	image_hold_needed(im, b->depends, b->n_depends);
 	im->created = im->used = clock_now();
 	im->checked = b->started;
 	im->created_real = im->used_real = clock_real();

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+#include "fixd/cleanup.h"
 #include "fixd/daemon.h"
 
 #include <errno.h>
@@ -19,6 +20,7 @@
 #include "fixd/board.h"
 #include "fixd/build.h"
 #include "fixd/conn.h"
+#include "fixd/evict.h"
 #include "fixd/fdstore.h"
 #include "fixd/instance.h"
 #include "fixd/keeper.h"
@@ -145,6 +147,7 @@ static void end_everything(void *arg)
 {
 	struct daemon *d = arg;
 
+	cleanups_end(d);
 	link_for_each_safe(l, &d->conns) {
 		if (!link_entry(l, struct conn, link)->last)
 			conn_drop(link_entry(l, struct conn, link), NULL);
@@ -157,8 +160,16 @@ static void end_everything(void *arg)
 	daemon_work_ended(d);
 }
 
+static void make_room(void *arg)
+{
+	evict_continue(arg);
+}
+
 void daemon_work_ended(struct daemon *d)
 {
+	/* Not in the middle of it. */
+	if (!link_empty(&d->rooms))
+		timer_start(d->loop, &d->making_room, clock_now());
 	if (d->stopping && !d->session && d->builds && builds_are_over(d->builds) && link_empty(&d->keepers))
 		loop_stop(d->loop);
 	restart_continue(d);
@@ -313,6 +324,10 @@ int daemon_start(struct daemon *d)
 	link_init(&d->sessions);
 	link_init(&d->users);
 	link_init(&d->keepers);
+	link_init(&d->rooms);
+	link_init(&d->cleanups);
+	link_init(&d->leftovers);
+	timer_init(&d->making_room, make_room, d);
 	timer_init(&d->idle, on_idle, d);
 	link_init(&d->restart.link);
 	d->trees_lock = d->resumed.board = d->resumed.listener = d->resumed.listener_lock = -1;

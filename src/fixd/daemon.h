@@ -21,6 +21,10 @@ struct daemon {
 	struct link users;
 	struct builds *builds;
 	struct link keepers; /* of what must be torn down */
+	struct link rooms; /* who waits for memory */
+	struct link cleanups; /* that wait for teardowns */
+	struct link leftovers; /* of daemons that are gone */
+	struct timer making_room;
 	struct listener *listener;
 	char *program, **argv; /* how it was started */
 	char *socket;

@@ -37,9 +37,30 @@ static bool evict(struct daemon *d, const struct user *u, const char *cause)
 	return true;
 }
 
+/* What goes when it was torn down. */
+struct ending {
+	size_t descriptors;
+	uint64_t bytes;
+};
+
+static struct ending count_ending(const struct daemon *d)
+{
+	struct ending e = { 0 };
+
+	link_for_each(l, &d->keepers) {
+		const struct keeper *k = link_entry(l, struct keeper, link);
+
+		if (!k->ending || !k->image)
+			continue;
+		e.descriptors += 1 + KEEPER_DESCRIPTORS;
+		e.bytes += k->image->bytes;
+	}
+	return e;
+}
+
 void evict_for_descriptors(struct daemon *d)
 {
-	while (d->n_images + KEEPER_DESCRIPTORS * d->n_keepers >= d->descriptors_max) {
+	while (d->n_images + KEEPER_DESCRIPTORS * d->n_keepers >= d->descriptors_max + count_ending(d).descriptors) {
 		if (!evict(d, NULL, "evicted: there are too many images for the open files allowed"))
 			return;
 	}
@@ -48,14 +69,44 @@ void evict_for_descriptors(struct daemon *d)
 int evict_for_memory(struct daemon *d, uint64_t more)
 {
 	uint64_t max = d->config->memory_max;
+	bool ending;
 
 	if (more > max)
 		return -EDQUOT;
-	while (d->memory_used > max - more) {
+	while (d->memory_used - count_ending(d).bytes > max - more) {
 		if (!evict(d, NULL, "evicted: memory-max was reached"))
-			return -EDQUOT;
+			break;
 	}
-	return 0;
+	if (d->memory_used <= max - more)
+		return 0;
+	/* What was needed by what is torn down now may be given up next. */
+	ending = count_ending(d).descriptors > 0;
+	return ending && !d->restarting && !d->stopping ? -EAGAIN : -EDQUOT;
+}
+
+void evict_wait(struct daemon *d, struct room *r)
+{
+	link_insert(&d->rooms, &r->link);
+}
+
+void evict_continue(struct daemon *d)
+{
+	struct link waiting;
+
+	/* Who has to wait again is not called again. */
+	link_init(&waiting);
+	while (!link_empty(&d->rooms)) {
+		struct link *l = d->rooms.next;
+
+		link_remove(l);
+		link_insert(&waiting, l);
+	}
+	while (!link_empty(&waiting)) {
+		struct room *r = link_entry(waiting.next, struct room, link);
+
+		link_remove(&r->link);
+		r->again(r);
+	}
 }
 
 bool evict_of_user(struct user *u, const char *cause)

@@ -5,11 +5,26 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/link.h"
+
 struct daemon;
 struct user;
 
-/* Makes room for `more` bytes. -EDQUOT if that cannot be done. The caller counts them in daemon::memory_used. */
+/* Somebody who waits for room. */
+struct room {
+	struct link link; /* daemon::rooms */
+	void (*again)(struct room *r);
+};
+
+/*
+ * Makes room for `more` bytes, which the caller counts in daemon::memory_used. -EDQUOT if that cannot be done; -EAGAIN if it may
+ * be possible once something has been torn down: evict_wait().
+ */
 int evict_for_memory(struct daemon *d, uint64_t more);
+/* Calls again(), once, when something was torn down. link_remove() calls it off. */
+void evict_wait(struct daemon *d, struct room *r);
+/* Something was torn down, or nobody is to wait any more. */
+void evict_continue(struct daemon *d);
 
 /* Keeps descriptors for clients: images and keepers have at most daemon::descriptors_max, unless they are held. */
 void evict_for_descriptors(struct daemon *d);

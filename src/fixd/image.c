@@ -122,6 +122,17 @@ struct wire_image image_describe(const struct image *im)
 	};
 }
 
+void image_hold_needed(struct image *im, struct image *const *depends, size_t n)
+{
+	im->needs = xcalloc(n, sizeof *im->needs);
+	for (size_t k = 0; k < n; k++) {
+		if (!depends[k]->kept_by && !depends[k]->n_needs)
+			continue;
+		im->needs[im->n_needs++] = image_ref(depends[k]);
+		depends[k]->n_needed++;
+	}
+}
+
 void image_used(struct image *im)
 {
 	im->attaches++;

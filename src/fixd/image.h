@@ -87,6 +87,8 @@ bool image_is_ending(const struct image *im);
 
 /* As clients are told of it. */
 struct wire_image image_describe(const struct image *im);
+/* It was made from them: of those that must be torn down it holds each, which stays as long as what was made with its help. */
+void image_hold_needed(struct image *im, struct image *const *depends, size_t n);
 /* It was given out. */
 void image_used(struct image *im);
 

@@ -200,8 +200,11 @@ static void retire_holders(const struct instance *i, const struct image *im)
 	struct holders h = { .held = im };
 	_cleanup_free_ char *cause = xasprintf("its dependency '%s' is torn down", i->fixture->name);
 
-	if (im->kept_by || im->n_needs)
-		session_each(i->session, collect_holders, &h);
+	/* What clients made is in sessions of their own. */
+	link_for_each(l, &daemon_of(i)->sessions) {
+		if (im->n_needed)
+			session_each(link_entry(l, struct session, link), collect_holders, &h);
+	}
 	for (size_t k = 0; k < h.n; k++)
 		instance_retire(h.all[k], cause);
 	free(h.all);
@@ -299,6 +302,12 @@ static void become_last(struct instance *i, struct image *im)
 	if (i->last)
 		i->last->instance = NULL;
 	i->last = im;
+}
+
+void instance_follow(struct instance *i, struct image *im)
+{
+	become_last(i, im);
+	i->generation = im->generation;
 }
 
 static void publish(struct instance *i, struct image *im)

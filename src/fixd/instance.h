@@ -155,6 +155,9 @@ void instance_compared(struct instance *i, bool same, const char *cause);
 /* Would its image be refused now, as far as that can be told without running anything? */
 bool instance_is_stale(struct instance *i);
 
+/* The image of an earlier instance of the same is still there: what is built next comes after it. */
+void instance_follow(struct instance *i, struct image *im);
+
 /* What is known of it from another process: takes what `saved` points at. */
 void instance_resume(struct instance *i, struct instance *saved);
 

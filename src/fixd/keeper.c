@@ -20,6 +20,7 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "config/config.h"
+#include "fixd/cleanup.h"
 #include "fixd/daemon.h"
 #include "fixd/fdstore.h"
 #include "fixd/image.h"
@@ -163,6 +164,9 @@ static void finish(struct keeper *k)
 	}
 	if (i)
 		instance_torn_down(i, k->wrong);
+	if (k->cleanup)
+		cleanup_torn_down(k->cleanup, k->title, k->wrong);
+	k->cleanup = NULL;
 	k->image = NULL;
 	if (im)
 		im->kept_by = NULL;

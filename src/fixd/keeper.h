@@ -16,6 +16,7 @@
 #include "base/link.h"
 #include "fixd/loop.h"
 
+struct cleanup;
 struct daemon;
 struct fixture;
 struct image;
@@ -45,6 +46,7 @@ struct keeper {
 	int hold;	/* see wire/job.h; or -1 */
 	struct timer limit;
 	struct timer telling; /* the instance that it has died */
+	struct cleanup *cleanup; /* that waits for its end, or NULL */
 	bool ending;	/* it was told to */
 	bool reported;	/* it has said how it went */
 	bool reaping;	/* it does what another one could not */

@@ -45,8 +45,14 @@ struct offer {
 	struct digest *saw; /* of the images it builds from */
 	size_t n_saw;
 	char **made_from; /* their titles */
+	struct image **depends; /* they themselves (references) */
+	size_t n_depends;
 	char *run;
 	struct digest section;
+	struct room room; /* for what was published: */
+	struct offer_commit commit;
+	int fds[2];
+	size_t n_fds; /* 0: nothing was */
 };
 
 /* The instance may offer itself to the next one while it hears of the end. */
@@ -65,10 +71,16 @@ static void offer_free(struct offer *o)
 		leave_instance(o);
 	timer_stop(&o->limit);
 	link_remove(&o->in_conn);
+	link_remove(&o->room.link);
 	source_close(o->channel);
 	source_close(o->process);
+	for (size_t k = 0; k < o->n_fds; k++)
+		fd_close(o->fds[k]);
+	for (size_t k = 0; k < o->n_depends; k++)
+		image_unref(o->depends[k]);
 	o->user->n_builds--;
 	user_unref(o->user);
+	free(o->depends);
 	free(o->saw);
 	list_free(o->made_from);
 	free(o->run);
@@ -160,20 +172,13 @@ static char *verify(const struct offer *o, const struct offer_commit *c, const i
 	return NULL;
 }
 
-static char *make_image(struct offer *o, const struct offer_commit *c, int *fds, size_t n_fds, struct image **out)
+static char *make_image(struct offer *o, const struct offer_commit *c, int *fds, uint64_t note_size, struct image **out)
 {
 	struct instance *i = o->instance;
 	struct daemon *d = o->daemon;
 	struct image *im;
-	uint64_t note_size, address;
-	char *wrong = verify(o, c, fds, n_fds, &note_size);
+	uint64_t address;
 
-	if (!wrong)
-		wrong = user_make_room(o->user, c->size + note_size);
-	if (!wrong && evict_for_memory(d, c->size + note_size + 2 * 4096) < 0)
-		wrong = xstrdup("memory-max of the daemon is used up by images in use");
-	if (wrong)
-		return wrong;
 	evict_for_descriptors(d);
 	address = c->size ? region_alloc(d->region, c->size) : 0;
 	if (c->size && !address)
@@ -187,6 +192,7 @@ static char *make_image(struct offer *o, const struct offer_commit *c, int *fds,
 	im->n_depends = o->n_saw;
 	im->saw = o->saw;
 	o->saw = NULL;
+	image_hold_needed(im, o->depends, o->n_depends);
 	im->made_from = o->made_from;
 	o->made_from = NULL;
 	im->run = o->run;
@@ -212,16 +218,39 @@ static char *make_image(struct offer *o, const struct offer_commit *c, int *fds,
 	return NULL;
 }
 
+/* It is looked at again when there may be room for it; its client waits. */
+static void put_off(struct offer *o, const struct offer_commit *c, int *fds, size_t n_fds)
+{
+	o->commit = *c;
+	o->n_fds = n_fds;
+	for (size_t k = 0; k < n_fds; k++)
+		o->fds[k] = fd_steal(&fds[k]);
+	evict_wait(o->daemon, &o->room);
+}
+
 static void commit(struct offer *o, const struct offer_commit *c, int *fds, size_t n_fds)
 {
-	_cleanup_free_ char *changed = NULL, *wrong = NULL;
+	uint64_t note_size;
+	_cleanup_free_ char *changed = NULL, *wrong = verify(o, c, fds, n_fds, &note_size);
 	struct image *im = NULL;
 	struct instance *i;
 
+	if (!wrong)
+		wrong = user_make_room(o->user, c->size + note_size);
+	if (!wrong) {
+		int r = evict_for_memory(o->daemon, c->size + note_size + 2 * 4096);
+
+		if (r == -EAGAIN) {
+			put_off(o, c, fds, n_fds);
+			return;
+		}
+		wrong = r < 0 ? xstrdup("memory-max of the daemon is used up by images in use") : NULL;
+	}
 	/* Every edit that was complete when this was sent has been heard after this. */
 	watcher_catch_up(o->daemon->watcher);
 	changed = instance_inputs_changed(o->instance);
-	wrong = make_image(o, c, fds, n_fds, &im);
+	if (!wrong)
+		wrong = make_image(o, c, fds, note_size, &im);
 	if (wrong) {
 		reply(o, -EINVAL, wrong, NULL);
 		instance_build_failed(finish(o), wrong);
@@ -242,6 +271,19 @@ static void commit(struct offer *o, const struct offer_commit *c, int *fds, size
 	offer_free(o);
 	if (im)
 		instance_settle(i);
+}
+
+static void commit_again(struct room *r)
+{
+	struct offer *o = container_of(r, struct offer, room);
+	const struct offer_commit c = o->commit;
+	int fds[2] = { o->fds[0], o->fds[1] };
+	size_t n = o->n_fds;
+
+	o->n_fds = 0;
+	commit(o, &c, fds, n);
+	for (size_t k = 0; k < n; k++)
+		fd_close(fds[k]);
 }
 
 static void give_up(struct offer *o, const char *message, size_t size)
@@ -266,9 +308,9 @@ static void read_channel(void *arg)
 	if (n == -EAGAIN || n == -EINTR)
 		return;
 	memcpy(&c, message, n <= 0 ? 0 : (size_t)n < sizeof c ? (size_t)n : sizeof c);
-	if (n == sizeof c && c.message == OFFER_COMMIT)
+	if (n == sizeof c && c.message == OFFER_COMMIT && !o->n_fds)
 		commit(o, &c, fds, n_fds);
-	else if (n >= (ssize_t)sizeof(struct offer_abort) && c.message == OFFER_ABORT)
+	else if (n >= (ssize_t)sizeof(struct offer_abort) && c.message == OFFER_ABORT && !o->n_fds)
 		give_up(o, message, (size_t)n);
 	else
 		lost(o); /* gone, or it has no manners */
@@ -308,6 +350,10 @@ void offer_save(const struct offer *o, struct state *s)
 		record_u64(&s->records, STATE_SAW, o->saw[k].high);
 	}
 	record_end(&s->records, list);
+	list = record_begin(&s->records, STATE_DEPENDS, RECORD_LIST);
+	for (size_t k = 0; k < o->n_depends; k++)
+		record_u64(&s->records, STATE_DEPENDS, o->depends[k]->serial);
+	record_end(&s->records, list);
 }
 
 /* The end of the client, the time limit and the channel, from now on. */
@@ -324,6 +370,29 @@ static void begin(struct offer *o, int channel, int pidfd, int64_t deadline)
 		o->process = loop_watch(loop, pidfd, on_process_end, o);
 	timer_init(&o->limit, on_limit, o);
 	timer_start(loop, &o->limit, deadline);
+	link_init(&o->room.link);
+	o->room.again = commit_again;
+}
+
+static void hold(struct offer *o, struct image *im)
+{
+	o->depends = xrealloc(o->depends, (o->n_depends + 1) * sizeof(struct image *));
+	o->depends[o->n_depends++] = image_ref(im);
+}
+
+/* Those that its client has let go of meanwhile are not held any more. */
+static void resume_depends(struct offer *o, const struct record *serials)
+{
+	struct record_reader in = record_inside(serials);
+	struct record r;
+	bool bad = false;
+
+	while (record_next(&in, &r, &bad)) {
+		const struct lease *l = lease_find(&o->conn->leases, r.number);
+
+		if (l)
+			hold(o, l->image);
+	}
 }
 
 bool offer_resume(struct instance *i, struct conn *c, const struct record *saved, int (*resolve)(void *arg, int number), void *arg)
@@ -347,9 +416,14 @@ bool offer_resume(struct instance *i, struct conn *c, const struct record *saved
 			deadline = (int64_t)r.number;
 		else if (r.field == STATE_SAW)
 			o->saw = state_digests(&r, &o->n_saw);
+		else if (r.field == STATE_DEPENDS)
+			resume_depends(o, &r);
 	}
 	if (channel < 0 || i->offer) {
 		fd_close(channel);
+		for (size_t k = 0; k < o->n_depends; k++)
+			image_unref(o->depends[k]);
+		free(o->depends);
 		free(o->saw);
 		list_free(o->made_from);
 		free(o->run);
@@ -402,6 +476,7 @@ char *offer_new(struct instance *i, struct conn *c, struct image *const *depends
 	for (size_t k = 0; k < n_depends; k++) {
 		o->saw[k] = image_identity(depends[k]);
 		o->made_from[k] = xstrdup(depends[k]->title);
+		hold(o, depends[k]);
 	}
 	begin(o, pair[0], pidfd, o->started + i->fixture->policy.timeout);
 	log_debug("%s: pid %d is to build it", i->title, (int)c->pid);

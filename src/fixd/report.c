@@ -17,48 +17,16 @@
 #include "fixd/keeper.h"
 #include "fixd/loop.h"
 #include "fixd/run.h"
+#include "fixd/see.h"
 #include "fixd/session.h"
 #include "wire/record.h"
 #include "wire/report.h"
-
-/* Of a connection that joined a session, that one. Nobody sees what another user's clients have published. */
-static bool is_visible(const struct conn *c, const struct session *s)
-{
-	if (c->session)
-		return s == c->session;
-	return c->owner || s == c->daemon->session || s->uid == c->uid;
-}
-
-/* The session of the ini file is everybody's; what its own user's clients have added to it is not. */
-static bool may_see(const struct conn *c, const struct session *s, const struct fixture *f)
-{
-	return f->source != SOURCE_CLIENT || !f->registered || c->owner || s->uid == c->uid;
-}
-
-static bool may_see_instance(const struct conn *c, const struct instance *i)
-{
-	return i->fixture->source != SOURCE_CLIENT || c->owner || i->session->uid == c->uid;
-}
 
 struct writing {
 	struct text *out;
 	const char *pattern;
 	const struct conn *conn;
 };
-
-static char *full_name(const struct instance *i)
-{
-	return xasprintf("%s%s%s%s", i->fixture->name, i->param ? "[" : "", i->param ? i->param : "", i->param ? "]" : "");
-}
-
-/* A bracket in a glob would be a set of characters: the plain name is compared first. */
-static bool matches(const char *pattern, const struct instance *i)
-{
-	_cleanup_free_ char *name = full_name(i);
-
-	return !strcmp(pattern, name) || !strcmp(pattern, i->title) || !fnmatch(pattern, i->fixture->name, 0) ||
-	       !fnmatch(pattern, name, 0);
-}
 
 static void put_image(struct text *out, const struct instance *i, const struct image *im)
 {
@@ -123,7 +91,7 @@ static void put_instance(struct instance *i, void *arg)
 	const struct fixture *f = i->fixture;
 	size_t mark;
 
-	if (!matches(w->pattern, i) || !may_see_instance(w->conn, i))
+	if (!see_named(w->pattern, i) || !see_instance(w->conn, i))
 		return;
 	mark = record_begin(out, REPORT_INSTANCES, RECORD_OBJECT);
 	record_string(out, REPORT_NAME, f->name);
@@ -260,7 +228,7 @@ void report_status(const struct conn *c, const char *pattern, struct text *out)
 	link_for_each(l, &d->sessions) {
 		struct session *s = link_entry(l, struct session, link);
 
-		if (is_visible(c, s))
+		if (see_session(c, s))
 			put_session(s, &w);
 	}
 	record_end(out, list);
@@ -313,85 +281,12 @@ void report_list(const struct conn *c, const char *pattern, struct text *out)
 	link_for_each(l, &d->sessions) {
 		const struct session *s = link_entry(l, struct session, link);
 
-		for (size_t i = 0; is_visible(c, s) && i < s->n_fixtures; i++) {
-			if (names_fixture(pattern, s->fixtures[i]) && may_see(c, s, s->fixtures[i]))
+		for (size_t i = 0; see_session(c, s) && i < s->n_fixtures; i++) {
+			if (names_fixture(pattern, s->fixtures[i]) && see_fixture(c, s, s->fixtures[i]))
 				put_fixture(s->root, s->fixtures[i], out);
 		}
 	}
 	record_end(out, list);
-}
-
-struct cleaning {
-	const struct conn *conn;
-	char *const *patterns;
-	uint32_t flags;
-	int64_t older_than;
-	struct instance **all;
-	size_t n;
-};
-
-static bool to_be_cleaned(const struct cleaning *c, struct instance *i)
-{
-	bool named = false;
-
-	for (size_t k = 0; c->patterns[k]; k++)
-		named |= matches(c->patterns[k], i);
-	if (!named || !may_see_instance(c->conn, i) || (!i->current && i->state != INSTANCE_FAILED))
-		return false;
-	if ((c->flags & WIRE_CLEANUP_FAILED) && i->state != INSTANCE_FAILED)
-		return false;
-	if ((c->flags & WIRE_CLEANUP_UNUSED) && !(i->current && i->current->attaches == 0))
-		return false;
-	if ((c->flags & WIRE_CLEANUP_STALE) && !instance_is_stale(i))
-		return false;
-	return c->older_than < 0 || (i->current && clock_now() - i->current->created > c->older_than);
-}
-
-static void collect(struct instance *i, void *arg)
-{
-	struct cleaning *c = arg;
-
-	if (!to_be_cleaned(c, i))
-		return;
-	c->all = xrealloc(c->all, (c->n + 1) * sizeof *c->all);
-	c->all[c->n++] = i;
-}
-
-void report_cleanup(const struct conn *conn, char *const *patterns, uint32_t flags, int64_t older_than, struct text *out)
-{
-	struct cleaning c = { .patterns = patterns, .flags = flags, .older_than = older_than, .conn = conn };
-	struct daemon *d = conn->daemon;
-	uint64_t before = d->memory_used;
-	struct text kept = { 0 };
-	size_t mark;
-
-	link_for_each(l, &d->sessions) {
-		struct session *s = link_entry(l, struct session, link);
-
-		if (is_visible(conn, s))
-			session_each(s, collect, &c);
-	}
-	mark = record_begin(out, REPORT_REMOVED, RECORD_LIST);
-	for (size_t k = 0; k < c.n; k++) {
-		struct instance *i = c.all[k];
-
-		if (i->current && i->current->n_uses && !(flags & WIRE_CLEANUP_FORCE)) {
-			record_string(&kept, REPORT_KEPT, i->title);
-			continue;
-		}
-		record_string(out, REPORT_REMOVED, i->title);
-		instance_retire(i, "cleaned up");
-		instance_clear_failure(i);
-		instance_settle(i);
-	}
-	record_end(out, mark);
-	mark = record_begin(out, REPORT_KEPT, RECORD_LIST);
-	text_add(out, kept.data ? kept.data : "", kept.size);
-	record_end(out, mark);
-	record_end(out, record_begin(out, REPORT_ERRORS, RECORD_LIST));
-	record_u64(out, REPORT_FREED, before - d->memory_used);
-	text_deinit(&kept);
-	free(c.all);
 }
 
 struct finding {
@@ -404,7 +299,7 @@ static void find(struct instance *i, void *arg)
 {
 	struct finding *f = arg;
 
-	if (i->builds && may_see_instance(f->conn, i) && matches(f->name, i) && (!f->found || !f->found->log.size))
+	if (i->builds && see_instance(f->conn, i) && see_named(f->name, i) && (!f->found || !f->found->log.size))
 		f->found = i;
 }
 
@@ -415,7 +310,7 @@ const struct instance *report_find(const struct conn *c, const char *name)
 	link_for_each(l, &c->daemon->sessions) {
 		struct session *s = link_entry(l, struct session, link);
 
-		if (is_visible(c, s))
+		if (see_session(c, s))
 			session_each(s, find, &f);
 	}
 	return f.found;

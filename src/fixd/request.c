@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "config/config.h"
 #include "fixd/board.h"
+#include "fixd/cleanup.h"
 #include "fixd/conn.h"
 #include "fixd/daemon.h"
 #include "fixd/instance.h"
@@ -134,16 +135,14 @@ bool handle_cleanup(struct conn *c, const struct wire_header *h, const void *bod
 	const struct wire_cleanup *q = body;
 	struct tail t = { (const char *)(q + 1), (const char *)body + size };
 	_cleanup_free_ char *patterns = tail_string(&t, q->patterns);
-	_cleanup_text_ struct text out = { 0 };
 	char **list;
 
 	if (!patterns || t.at != t.end)
 		return false;
 	watcher_drain(c->daemon->watcher);
 	list = list_split(patterns);
-	report_cleanup(c, list, q->flags, q->older_than, &out);
+	cleanup_ask(c, h, list, q->flags, q->older_than);
 	list_free(list);
-	conn_reply_text(c, h, out.data, out.size);
 	return true;
 }
 

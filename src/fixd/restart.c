@@ -21,8 +21,10 @@
 #include "base/units.h"
 #include "config/config.h"
 #include "fixd/build.h"
+#include "fixd/cleanup.h"
 #include "fixd/conn.h"
 #include "fixd/daemon.h"
+#include "fixd/evict.h"
 #include "fixd/loop.h"
 #include "fixd/notify.h"
 #include "fixd/session.h"
@@ -162,6 +164,8 @@ void restart_ask(struct conn *c, const struct wire_header *h)
 	log_info("restarting: asked by pid %d", (int)c->pid);
 	notify_send("RELOADING=1\nMONOTONIC_USEC=%lld", (long long)(clock_now() / 1000));
 	d->restarting = true;
+	evict_continue(d);
+	cleanups_end(d);
 	d->resumed.asker = c->id;
 	d->resumed.asker_request = h->id;
 	timer_init(&d->restart, go, d);

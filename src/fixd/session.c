@@ -14,10 +14,12 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "config/config.h"
+#include "fixd/conn.h"
 #include "fixd/daemon.h"
 #include "fixd/fdstore.h"
 #include "fixd/image.h"
 #include "fixd/instance.h"
+#include "fixd/keeper.h"
 #include "fixd/run.h"
 #include "fixd/user.h"
 #include "image/digest.h"
@@ -234,6 +236,31 @@ struct instance *session_find(struct session *s, const struct fixture *f, const 
 	return identify(f, p, &id) == 0 ? find(s, &id) : NULL;
 }
 
+static bool was_left_behind(const struct image *im, const char *title)
+{
+	return im && !im->instance && !im->user && !strcmp(im->title, title);
+}
+
+/* An image of a fixture that was removed from the ini file and is there again: it is still held, or being torn down. */
+static struct image *left_behind(const struct daemon *d, const char *title)
+{
+	link_for_each(l, &d->keepers) {
+		struct image *im = link_entry(l, struct keeper, link)->image;
+
+		if (was_left_behind(im, title))
+			return im;
+	}
+	link_for_each(l, &d->conns) {
+		link_for_each(m, &link_entry(l, struct conn, link)->leases) {
+			struct image *im = link_entry(m, struct lease, in_conn)->image;
+
+			if (was_left_behind(im, title))
+				return im;
+		}
+	}
+	return NULL;
+}
+
 static struct instance *add_instance(struct session *s, const struct fixture *f, const struct place *p, struct identity *id)
 {
 	struct instance *i = instance_new(s, f, p->param, id->scope_key, id->env);
@@ -252,6 +279,7 @@ int session_instance(struct session *s, const struct fixture *f, const struct pl
 {
 	__attribute__((cleanup(identity_deinit))) struct identity id = { 0 };
 	int r = identify(f, p, &id);
+	struct image *before;
 
 	if (r < 0)
 		return r;
@@ -261,6 +289,9 @@ int session_instance(struct session *s, const struct fixture *f, const struct pl
 	if (s->n_instances >= SESSION_INSTANCES_MAX || user_is_full(s->user))
 		return -ENOSPC;
 	*out = add_instance(s, f, p, &id);
+	before = s == s->daemon->session ? left_behind(s->daemon, (*out)->title) : NULL;
+	if (before)
+		instance_follow(*out, before);
 	return 0;
 }
 
@@ -308,8 +339,7 @@ static void consider(struct instance *i, void *arg)
 {
 	struct search *s = arg;
 
-	/* What must be torn down takes its time: that is no help now. */
-	if (!i->current || i->current->refs > 1 || i->current->kept_by || i->state == INSTANCE_CHECKING || (s->user && i->current->user != s->user))
+	if (!i->current || i->current->refs > 1 || i->state == INSTANCE_CHECKING || (s->user && i->current->user != s->user))
 		return;
 	if (!s->best || i->current->used < s->best->current->used)
 		s->best = i;

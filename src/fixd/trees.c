@@ -20,7 +20,9 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "fixd/daemon.h"
+#include "fixd/instance.h"
 #include "fixd/keeper.h"
+#include "fixd/session.h"
 #include "image/digest.h"
 
 #define NOTE ".note"
@@ -91,6 +93,7 @@ static int lock_directory(const char *path)
 }
 
 struct leftover {
+	struct link link; /* daemon::leftovers */
 	struct daemon *daemon;
 	char *path;
 	int lock;     /* -1: the daemon's own directory now */
@@ -117,13 +120,23 @@ static void leftover_free(struct leftover *l)
 	if (l->lock >= 0 && rmdir(l->path) < 0)
 		log_warn(-errno, "cannot remove %s", l->path);
 	fd_close(l->lock);
+	link_remove(&l->link);
 	list_free(l->names);
 	free(l->path);
 	free(l);
 }
 
+static void wake(struct instance *i, void *arg)
+{
+	(void)arg;
+	instance_wake(i);
+}
+
 void leftover_continue(struct leftover *l)
 {
+	/* Soon: who waits for one that has had its turn. */
+	if (l->daemon->session)
+		session_each(l->daemon->session, wake, NULL);
 	while (l->names && l->names[l->next]) {
 		const char *name = l->names[l->next++];
 
@@ -131,6 +144,24 @@ void leftover_continue(struct leftover *l)
 			return;
 	}
 	leftover_free(l);
+}
+
+bool leftover_of(const struct daemon *d, const char *fixture)
+{
+	size_t n = strlen(fixture);
+
+	link_for_each(m, &d->leftovers) {
+		const struct leftover *l = link_entry(m, struct leftover, link);
+
+		/* The one whose turn it is has not had it yet. */
+		for (size_t k = l->next ? l->next - 1 : 0; l->names && l->names[k]; k++) {
+			const char *name = strrchr(l->names[k], '/') + 1;
+
+			if (is_note(name) && !strncmp(name, fixture, n) && strrchr(name, '-') == name + n)
+				return true;
+		}
+	}
+	return false;
 }
 
 /* NAME-SERIAL, NAME-SERIAL.note: what was made later may need what was made earlier. */
@@ -150,6 +181,7 @@ static void take_over(struct daemon *d, const char *path, int lock, char *const 
 	size_t n = 0;
 	glob_t g;
 
+	link_insert(&d->leftovers, &l->link);
 	l->daemon = d;
 	l->path = xstrdup(path);
 	l->lock = lock;

@@ -6,6 +6,8 @@
  */
 #pragma once
 
+#include <stdbool.h>
+
 struct daemon;
 
 /* Begins to tear down, and removes, what daemons that are gone have left. */
@@ -24,3 +26,5 @@ int trees_note(struct daemon *d, const char *name, const char *user, char **out)
 struct leftover;
 /* The turn of one is over. */
 void leftover_continue(struct leftover *l);
+/* Is anything of that fixture among what is still to be torn down? */
+bool leftover_of(const struct daemon *d, const char *fixture);

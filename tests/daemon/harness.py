@@ -264,6 +264,7 @@ class Client:
 
     def close(self):
         LIB.fixd_close(self.handle)
+        self.handle = None
 
 
 class Daemon:
@@ -333,12 +334,20 @@ class Daemon:
     def instance(self, name):
         return self.instances()[name]
 
+    def begin_cleanup(self, name):
+        """Without waiting for teardowns: nobody hears how they went."""
+        asked = subprocess.Popen([program("fixctl"), "--socket", self.socket, "cleanup", name], stdout=subprocess.DEVNULL,
+                                 env=process_environment())
+        wait_for(lambda: self.instance(name)["state"] != "ready", "it to be given up")
+        asked.kill()
+        asked.wait()
+
     def running(self):
         return self.process.poll() is None
 
     def check_no_leaks(self):
         """With nobody connected and no image left it has the descriptors it started with."""
-        self.ctl("cleanup", "--all", "--force")
+        self.ctl("cleanup", "--all", "--force", code=None)
         try:
             wait_for(lambda: self.count_fds() <= self.fds, f"only {self.fds} descriptors")
         except AssertionError as e:

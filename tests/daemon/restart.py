@@ -252,7 +252,7 @@ def test_a_service_that_is_starting(t):
 def test_a_teardown_that_runs(t):
     d = start(t, f"[fixture f]\ncommand = date +%N\nteardown = while ! test -e {t.path('go')}; do sleep 0.01; done; echo >> {t.path('torn')}\n")
     first = d.client().read("f")
-    d.ctl("cleanup", "f")
+    d.begin_cleanup("f")
     child = t.child(lambda: d.client().read("f") != first)
     wait_for(lambda: d.status()["daemon"]["waiting"] == 1, "the request")
     restart(d)

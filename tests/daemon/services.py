@@ -2,6 +2,7 @@
 """Services, teardown, reset, exclusive use; and what is left when somebody is killed: nothing."""
 
 import glob
+import json
 import os
 import shutil
 import signal
@@ -216,8 +217,7 @@ def test_into_the_background(t):
 def test_it_ignores_sigterm(t):
     d = start(t, service("--deaf --child", "teardown-timeout = 300ms\n"))
     pid = ask(d.client().read("server"))
-    d.ctl("cleanup", "server")
-    wait_for(lambda: d.instance("server")["teardown_error"], "the teardown")
+    assert "server: its processes did not end within" in d.ctl("cleanup", "server", code=1).out
     assert is_gone(pid)
     assert "did not end within 300 ms of SIGTERM and were killed" in d.instance("server")["teardown_error"].replace(".00", "").replace(".0", "")
     assert d.status()["daemon"]["teardown_failures"] == 1
@@ -399,8 +399,8 @@ def test_a_teardown_fails(t):
     c = d.client()
     for n in ("bad", "slow", "good"):
         c.read(n)
-    d.ctl("cleanup", "--all")
-    wait_for(lambda: d.status()["daemon"]["teardown_failures"] == 2, "both")
+    d.ctl("cleanup", "--all", code=1)
+    assert d.status()["daemon"]["teardown_failures"] == 2
     assert d.instance("bad")["teardown_error"] == "its teardown exited with status 5"
     assert "its teardown was ended after 100" in d.instance("slow")["teardown_error"]
     assert "why" in d.ctl("log", "bad").out
@@ -414,7 +414,7 @@ def test_the_next_build_waits_for_the_teardown(t):
               f"teardown = while ! test -e {t.path('go')}; do sleep 0.01; done; rm {t.path('made')}\n")
     c = d.client()
     c.read("f")
-    d.ctl("cleanup", "f")
+    d.begin_cleanup("f")
     done = []
     thread = threading.Thread(target=lambda: done.append(c.read("f")))
     thread.start()
@@ -737,6 +737,175 @@ def test_as_another_user(t):
 
 
 @once
+def until(t, name):
+    """A teardown that lasts until the test lets it end."""
+    return f"teardown = while ! test -e {t.path('go')}; do sleep 0.01; done; echo {name} >>{t.path('torn')}\n"
+
+
+def test_eviction_of_what_must_be_torn_down(t):
+    """Who needs the memory waits for the teardowns; also a client that has built something."""
+    t.write("go", "")
+    d = start(t, "[fixd]\nmemory-max = 3900K\n" + "".join(
+        f"[fixture {n}]\ncommand = head -c {size} /dev/zero\n{until(t, n)}" for n, size in (("a", 1 << 20), ("b", 1 << 20), ("c", 2 << 20))))
+    c = d.client()
+    c.read("a")
+    c.read("b")
+    c.read("a")
+    os.remove(t.path("go"))
+    asked = threading.Thread(target=lambda: d.client().read("c"))
+    asked.start()
+    wait_for(lambda: d.instance("b")["state"] == "stale", "the least recently used to be given up")
+    assert d.instance("a")["state"] == "ready" and d.instance("c")["state"] == "building" and not lines(t, "torn")
+    t.write("go", "")
+    asked.join()
+    assert lines(t, "torn") == ["b"] and d.status()["daemon"]["evictions"] == 1
+    assert d.instance("b")["stale_cause"] == "evicted: memory-max was reached"
+    os.remove(t.path("go"))
+    builder = d.client().join("/", "run").define("client")
+    build = builder.begin("client")
+    asked = threading.Thread(target=build.commit, args=(b"x" * (2 << 20),))
+    asked.start()
+    wait_for(lambda: d.instance("c")["state"] == "stale", "the larger one to be given up, too")
+    # Nothing that is held goes, and nobody waits for it.
+    t.write("go", "")
+    asked.join()
+    wait_for(lambda: sorted(lines(t, "torn")) == ["a", "b", "c"], "both teardowns")
+    try:
+        c.read("c")
+        assert False
+    except FixdError as e:
+        assert "memory-max" in e.sentence, e.sentence
+
+
+def test_restarted_while_a_client_waits_for_memory(t):
+    """It is told that there is none."""
+    d = start(t, f"[fixd]\nmemory-max = 2M\n[fixture a]\ncommand = head -c 1M /dev/zero\n{until(t, 'a')}")
+    d.client().read("a")
+    build = d.client().join("/", "run").define("client").begin("client")
+    problems = []
+
+    def commit():
+        try:
+            build.commit(b"x" * (1 << 20))
+        except FixdError as e:
+            problems.append(e.sentence)
+    asked = threading.Thread(target=commit)
+    asked.start()
+    wait_for(lambda: d.instance("a")["state"] == "stale", "room to be made")
+    d.ctl("restart")
+    asked.join()
+    assert len(problems) == 1 and "memory-max" in problems[0], problems
+    t.write("go", "")
+    wait_for(lambda: lines(t, "torn") == ["a"], "the teardown")
+
+
+def test_what_a_client_made_of_a_service(t):
+    """It holds the service, and goes with it."""
+    d = start(t, "[fixd]\nmemory-max = 64M\n" + service("", record(t, "torn")))
+    c = d.client().join("/", "run").define("rows")
+    server = c.attach("server")
+    pid = ask(server.data)
+    view = c.begin("rows", depends=[server]).commit(b"made by " + server.data)
+    server.detach()
+    done = d.ctl("cleanup", "server")
+    assert "Removed: 0" in done.out and "Kept (in use): 1" in done.out, done.out
+    view.detach()
+    view = c.begin("rows", depends=[c.attach("server")])
+    assert view.generation == 1 and view.data.startswith(b"made by")
+    d.ctl("cleanup", "--force", "server")
+    assert "rows: generation 1 is stale: its dependency 'server' is torn down" in d.words()
+    assert is_alive(pid) and not lines(t, "torn")
+    c.close()
+    wait_for(lambda: len(lines(t, "torn")) == 1, "the teardown")
+    wait_for(lambda: is_gone(pid), "its end")
+
+
+def test_removed_and_there_again(t):
+    """A fixture that was removed while somebody held the only one, or while it was torn down."""
+    ini = service("", "exclusive = yes\n" + until(t, "server"))
+    d = start(t, ini)
+    view = d.client().attach("server")
+    d.configure("[fixture other]\ncommand = true\n")
+    d.ctl("reload")
+    d.configure(ini)
+    d.ctl("reload")
+    next_one = []
+    asked = threading.Thread(target=lambda: next_one.append(d.client().attach("server")))
+    asked.start()
+    wait_for(lambda: d.status()["daemon"]["waiting"] == 1, "the request")
+    assert is_alive(ask(view.data)) and d.instance("server")["state"] == "building"
+    view.detach()
+    wait_for(lambda: d.status()["daemon"]["waiting"] == 1, "the request to go on waiting")
+    assert not next_one and not lines(t, "torn")
+    t.write("go", "")
+    asked.join()
+    assert lines(t, "torn") == ["server"] and next_one[0].generation == 2
+
+
+def test_cleanup_waits(t):
+    d = start(t, f"[fixture a]\ncommand = echo a\n{until(t, 'a')}[fixture b]\ncommand = echo b\ndepends = a\n"
+              "teardown = echo why >&2; exit 3\n[fixture held]\ncommand = echo x\nteardown = true\n")
+    c = d.client()
+    c.read("b")
+    held = c.attach("held")
+    done = []
+    asked = threading.Thread(target=lambda: done.append(d.ctl("cleanup", "a", "held", "--json", code=1)))
+    asked.start()
+    wait_for(lambda: d.instance("b")["teardown_error"], "the teardown of what needs it")
+    assert not done and not lines(t, "torn")
+    # Others are not held up, and somebody who goes is no problem.
+    assert json.loads(d.ctl("cleanup", "--failed", "--json").out)["removed"] == []
+    t.write("go", "")
+    asked.join()
+    report = json.loads(done[0].out)
+    assert sorted(report["removed"]) == ["a", "b"] and report["kept"] == ["held"], report
+    assert report["errors"] == ["b: its teardown exited with status 3"] and report["freed_bytes"] == 8192, report
+    assert lines(t, "torn") == ["a"]
+    os.remove(t.path("go"))
+    c.read("a")
+    d.begin_cleanup("a")
+    asked = threading.Thread(target=lambda: done.append(d.ctl("cleanup", "held", "--force", "--json")))
+    asked.start()
+    asked.join()
+    held.detach()
+    t.write("go", "")
+    wait_for(lambda: lines(t, "torn") == ["a", "a"], "the teardown")
+    os.remove(t.path("go"))
+    # A daemon that ends, or restarts, does not leave anybody waiting.
+    c.read("a")
+    asked = threading.Thread(target=lambda: done.append(d.ctl("cleanup", "a", code=1)))
+    asked.start()
+    wait_for(lambda: d.instance("a")["state"] == "stale", "it to be given up")
+    d.ctl("restart")
+    asked.join()
+    assert "a: is still being torn down, and fixd ends or restarts" in done[-1].out, done[-1].out
+    t.write("go", "")
+    wait_for(lambda: lines(t, "torn") == ["a", "a", "a"], "the teardown")
+
+
+def test_what_a_killed_daemon_left_comes_first(t):
+    """It may have the port, or the file, that the next one needs."""
+    ini = f"[fixture only]\ncommand = echo x >{t.path('the-only-one')}; echo built >>{t.path('torn')}\n{until(t, 'only')}[fixture other]\ncommand = true\n"
+    d = start(t, ini)
+    d.client().read("only")
+    os.kill(d.pid, signal.SIGSTOP)
+    kill_helpers(t, d)
+    d.kill()
+    d = start(t, ini)
+    d.client().read("other")
+    try:
+        d.client().attach("only", timeout=0.05)
+        assert False
+    except FixdError as e:
+        assert "what was there before is still being torn down" in e.sentence, e.sentence
+    asked = threading.Thread(target=lambda: d.client().read("only"))
+    asked.start()
+    wait_for(lambda: d.status()["daemon"]["waiting"] == 1, "the request")
+    t.write("go", "")
+    asked.join()
+    assert lines(t, "torn") == ["built", "only", "built"]
+
+
 def test_many_services(t):
     n = 10 if SANITIZERS else 30
     d = start(t, "[fixd]\njobs = 8\n" + "".join(service(name=f"s{k}") for k in range(n)))

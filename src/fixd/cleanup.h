@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A cleanup: somebody wants images given up, now.
+ *
+ * Promises: he is answered with what was removed and what is still in use once everything that nobody holds any more has been
+ * torn down, and with what went wrong with that; a daemon that ends or restarts answers before.
+ */
+#pragma once
+
+#include <stdint.h>
+
+struct cleanup;
+struct conn;
+struct daemon;
+struct wire_header;
+
+/* Retires what matches one of `patterns` and all conditions in `flags` (enum wire_cleanup_flags). `older_than`: ns, or negative. */
+void cleanup_ask(struct conn *c, const struct wire_header *h, char *const *patterns, uint32_t flags, int64_t older_than);
+
+/* An image that it waits for was torn down; `wrong`: NULL, or a sentence. */
+void cleanup_torn_down(struct cleanup *c, const char *title, const char *wrong);
+
+/* Nobody is to wait any longer. */
+void cleanups_end(struct daemon *d);

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: MIT */
+#include "fixd/see.h"
+
+#include <fnmatch.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/text.h"
+#include "config/config.h"
+#include "fixd/conn.h"
+#include "fixd/daemon.h"
+#include "fixd/instance.h"
+#include "fixd/session.h"
+
+bool see_session(const struct conn *c, const struct session *s)
+{
+	if (c->session)
+		return s == c->session;
+	return c->owner || s == c->daemon->session || s->uid == c->uid;
+}
+
+/* The session of the ini file is everybody's; what its own user's clients have added to it is not. */
+bool see_fixture(const struct conn *c, const struct session *s, const struct fixture *f)
+{
+	return f->source != SOURCE_CLIENT || !f->registered || c->owner || s->uid == c->uid;
+}
+
+bool see_instance(const struct conn *c, const struct instance *i)
+{
+	return i->fixture->source != SOURCE_CLIENT || c->owner || i->session->uid == c->uid;
+}
+
+/* A bracket in a glob would be a set of characters: the plain name is compared first. */
+bool see_named(const char *pattern, const struct instance *i)
+{
+	_cleanup_free_ char *name =
+		xasprintf("%s%s%s%s", i->fixture->name, i->param ? "[" : "", i->param ? i->param : "", i->param ? "]" : "");
+
+	return !strcmp(pattern, name) || !strcmp(pattern, i->title) || !fnmatch(pattern, i->fixture->name, 0) ||
+	       !fnmatch(pattern, name, 0);
+}

@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: MIT */
+/* Who may see what, and what a name means to him. Nobody sees what another user's clients have published. */
+#pragma once
+
+#include <stdbool.h>
+
+struct conn;
+struct fixture;
+struct instance;
+struct session;
+
+/* Of a connection that joined a session, only that one. */
+bool see_session(const struct conn *c, const struct session *s);
+bool see_fixture(const struct conn *c, const struct session *s, const struct fixture *f);
+bool see_instance(const struct conn *c, const struct instance *i);
+
+/* Is that its name, name[param] or title, or a glob of one of the first two? */
+bool see_named(const char *pattern, const struct instance *i);
