@@ -189,13 +189,6 @@ static void mend_log(void)
 	close(null);
 }
 
-static char *describe_status(int status)
-{
-	if (WIFSIGNALED(status))
-		return xasprintf("was killed by signal %d (%s)", WTERMSIG(status), strsignal(WTERMSIG(status)));
-	return xasprintf("exited with status %d", WEXITSTATUS(status));
-}
-
 /* A process group of its own, which is ended at the time limit. NULL, or what went wrong. */
 static char *run_teardown(struct keep *k)
 {
@@ -219,7 +212,7 @@ static char *run_teardown(struct keep *k)
 	}
 	if (!k->command_status)
 		return NULL;
-	how = describe_status(k->command_status);
+	how = work_describe_end(k->command_status);
 	return xasprintf("its teardown %s", how);
 }
 
@@ -308,7 +301,7 @@ _Noreturn void keep_on(struct keep *k)
 		}
 	}
 	if (open) {
-		how = describe_status(k->main_status);
+		how = work_describe_end(k->main_status);
 		died = xasprintf("its service %s", how);
 		say(k, JOB_DIED, 0, died);
 		/* What depends on it is torn down first: then the daemon closes the channel. */

@@ -71,13 +71,9 @@ static int put_value(struct work *w, const char *shown, size_t size)
 
 static int ended_early(struct keep *k)
 {
-	struct work *w = k->work;
-	int status = k->main_status;
+	_cleanup_free_ char *how = work_describe_end(k->main_status);
 
-	if (WIFSIGNALED(status))
-		return work_fail(w, -EIO, "the service was killed by signal %d (%s) before it was ready", WTERMSIG(status),
-				 strsignal(WTERMSIG(status)));
-	return work_fail(w, -EIO, "the service exited with status %d before it was ready", WEXITSTATUS(status));
+	return work_fail(k->work, -EIO, "the service %s before it was ready", how);
 }
 
 /* Has it failed? One that has gone into the background is alive in its descendants. */

@@ -147,20 +147,26 @@ pid_t work_shell(struct work *w, const char *command, int out)
 	return pid;
 }
 
+char *work_describe_end(int status)
+{
+	if (WIFSIGNALED(status))
+		return xasprintf("was killed by signal %d (%s)", WTERMSIG(status), strsignal(WTERMSIG(status)));
+	return xasprintf("exited with status %d", WEXITSTATUS(status));
+}
+
 int work_wait(struct work *w, pid_t pid, const char *what)
 {
+	_cleanup_free_ char *how = NULL;
 	int status;
 
 	while (waitpid(pid, &status, 0) < 0) {
 		if (errno != EINTR)
 			return work_fail(w, -errno, "%s cannot be waited for: %s", what, strerror(errno));
 	}
-	if (WIFSIGNALED(status))
-		return work_fail(w, -EIO, "%s was killed by signal %d (%s)", what, WTERMSIG(status),
-				 strsignal(WTERMSIG(status)));
-	if (WEXITSTATUS(status) != 0)
-		return work_fail(w, -EIO, "%s exited with status %d", what, WEXITSTATUS(status));
-	return 0;
+	if (status == 0)
+		return 0;
+	how = work_describe_end(status);
+	return work_fail(w, -EIO, "%s %s", what, how);
 }
 
 void work_export(const char *name, const char *prefix, const char *path, int fd)

@@ -44,6 +44,8 @@ int work_fill(struct work *w, int fd, bool pipe);
 pid_t work_shell(struct work *w, const char *command, int out);
 /* Waits for it; a sentence if it failed. */
 int work_wait(struct work *w, pid_t pid, const char *what);
+/* What a status of wait() says, after a subject; to be freed. */
+char *work_describe_end(int status);
 
 /*
  * Sets the variable `prefix` + `name`, in which everything that cannot stand there becomes '_', to `path`, or else to one of the
