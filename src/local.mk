@@ -89,6 +89,7 @@ fixd_builder_SOURCES = \
 	src/builder/processes.c src/builder/processes.h \
 	src/builder/service.c \
 	src/builder/sources.c \
+	src/builder/usage.c src/builder/usage.h \
 	src/builder/work.c src/builder/work.h \
 	src/image/arena.c src/image/arena.h \
 	src/image/audit.c src/image/audit.h
@@ -144,6 +145,8 @@ libdaemon_la_SOURCES = \
 	src/fixd/cleanup.c src/fixd/cleanup.h \
 	src/fixd/conn.c src/fixd/conn.h \
 	src/fixd/daemon.c src/fixd/daemon.h \
+	src/fixd/events.c src/fixd/events.h \
+	src/fixd/events_read.c src/fixd/events_read.h \
 	src/fixd/evict.c src/fixd/evict.h \
 	src/fixd/fdstore.c src/fixd/fdstore.h \
 	src/fixd/image.c src/fixd/image.h \
@@ -201,6 +204,7 @@ fixctl_SOURCES = \
 	src/fixctl/run_scratch.c \
 	src/fixctl/run_table.c \
 	src/fixctl/status.c \
+	src/fixctl/trace.c \
 	src/fixctl/warm.c \
 	src/fixctl/warming.c src/fixctl/warming.h
 fixctl_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS)

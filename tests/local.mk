@@ -49,6 +49,7 @@ endif
 daemon_tests = \
 	tests/daemon/builds.py \
 	tests/daemon/clients.py \
+	tests/daemon/events.py \
 	tests/daemon/invalidation.py \
 	tests/daemon/manager.py \
 	tests/daemon/restart.py \

@@ -16,6 +16,7 @@
 #include "base/alloc.h"
 #include "base/fd.h"
 #include "builder/keep.h"
+#include "builder/usage.h"
 #include "builder/work.h"
 #include "wire/socket.h"
 #include "wire/wire.h"
@@ -144,8 +145,11 @@ static void prepare_to_keep(struct work *w)
 static int send_result(struct work *w, const struct digest *inputs)
 {
 	char message[sizeof(struct job_result) + JOB_SENTENCE_MAX];
+	struct usage used = usage_of_build();
 	struct job_result r = {
 		.message = JOB_RESULT,
+		.cpu_ns = used.cpu_ns,
+		.peak_bytes = used.peak_bytes,
 		.error = w->error,
 		.size = w->space.used,
 		.root = w->root,

@@ -166,7 +166,7 @@ static void give_back(struct fixd *f, const char *message)
 	memcpy(&a, message + sizeof h, sizeof a);
 	memcpy(&im, message + sizeof h + sizeof a, sizeof im);
 	if (a.n_images)
-		connection_tell(f, WIRE_TYPE_detach, &(struct wire_detach){ im.serial }, sizeof(struct wire_detach));
+		connection_tell(f, WIRE_TYPE_detach, &(struct wire_detach){ .serial = im.serial }, sizeof(struct wire_detach));
 }
 
 int connection_receive(struct fixd *f, int timeout_ms, uint64_t *id, struct reply *reply)

@@ -185,7 +185,7 @@ int view_attach(struct fixd *f, const char *name, const struct fixd_options *o, 
 	} else if ((r = parse_attached(f, &reply, &a)) == 0) {
 		r = make_view(f, name, &a, &reply, o && (o->flags & FIXD_COW), out);
 		if (r < 0)
-			connection_tell(f, WIRE_TYPE_detach, &(struct wire_detach){ a.images[0].serial },
+			connection_tell(f, WIRE_TYPE_detach, &(struct wire_detach){ .serial = a.images[0].serial },
 					sizeof(struct wire_detach));
 	}
 	reply_close(&reply);
@@ -199,7 +199,7 @@ int view_of_published(struct fixd *f, const char *name, const struct wire_image 
 	int r = make_view(f, name, &a, &reply, writable, out);
 
 	if (r < 0)
-		connection_tell(f, WIRE_TYPE_detach, &(struct wire_detach){ im->serial }, sizeof(struct wire_detach));
+		connection_tell(f, WIRE_TYPE_detach, &(struct wire_detach){ .serial = im->serial }, sizeof(struct wire_detach));
 	fd_close(reply.fds[0]);
 	return r;
 }
@@ -235,7 +235,7 @@ void fixd_detach(struct fixd_view *v)
 
 	if (!v)
 		return;
-	d.serial = v->serial;
+	d = (struct wire_detach){ .serial = v->serial, .pages = v->pages_reset, .resets = v->resets, .dirty = v->dirty_resets };
 	/* The lease belongs to the process and the connection that attached. */
 	if (v->attached_by == process_id() && v->epoch == v->fixd->epoch)
 		connection_tell(v->fixd, WIRE_TYPE_detach, &d, sizeof d);
@@ -289,6 +289,9 @@ int64_t fixd_view_reset(struct fixd_view *v)
 			return n;
 		total += n;
 	}
+	v->resets++;
+	v->dirty_resets += total > 0;
+	v->pages_reset += (uint64_t)total;
 	return total;
 }
 

@@ -22,6 +22,8 @@ struct fixd_view {
 	uint64_t root;
 	uint32_t generation;
 	bool built, reused;
+	uint32_t resets, dirty_resets; /* the daemon hears of them in the end */
+	uint64_t pages_reset;
 	char *path;
 	size_t n_mappings; /* the image, then what its objects point into */
 	struct mapping *mappings[];

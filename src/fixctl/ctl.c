@@ -186,6 +186,16 @@ int ctl_query(struct fixd *f, uint16_t type, const char *pattern, json_t **out)
 	return ctl_report(f, type, body, sizeof q + n, out);
 }
 
+int ctl_events(struct fixd *f, uint64_t *from, unsigned wait_ms, json_t **out)
+{
+	struct wire_events q = { .from = *from, .wait_ms = wait_ms };
+	int code = ctl_report(f, WIRE_TYPE_events, &q, sizeof q, out);
+
+	if (code == 0)
+		*from = (uint64_t)ctl_int(*out, "next");
+	return code;
+}
+
 int ctl_known(const struct fixctl *ctl, const char *pattern)
 {
 	struct fixd *f = ctl_open(ctl);

@@ -31,7 +31,7 @@ struct fixctl_command {
 };
 
 extern const struct fixctl_command command_status, command_list, command_warm, command_get, command_cleanup, command_log,
-	command_graph,	command_run, command_reload, command_restart, command_stop, command_doctor;
+	command_trace, command_graph, command_run, command_reload, command_restart, command_stop, command_doctor;
 
 struct fixd;
 
@@ -50,6 +50,12 @@ _Noreturn void ctl_bad_option(const char *command);
 int ctl_report_text(struct fixd *f, uint16_t type, const void *body, size_t size, char **out, size_t *out_size);
 int ctl_report(struct fixd *f, uint16_t type, const void *body, size_t size, json_t **out);
 int ctl_query(struct fixd *f, uint16_t type, const char *pattern, json_t **out);
+
+/*
+ * The events from *from on (0: the oldest), waiting so long for the first; *from is moved on. Gives the report: events, more, lost.
+ * 0, or an exit code (printed).
+ */
+int ctl_events(struct fixd *f, uint64_t *from, unsigned wait_ms, json_t **out);
 
 /* EXIT_REFUSED, with a line about it, if no fixture has a name that matches; otherwise 0. */
 int ctl_known(const struct fixctl *ctl, const char *pattern);

@@ -10,6 +10,7 @@
 #include "config/config.h"
 #include "fixd/conn.h"
 #include "fixd/daemon.h"
+#include "fixd/events.h"
 #include "fixd/image.h"
 #include "fixd/instance.h"
 #include "fixd/loop.h"
@@ -29,6 +30,8 @@ struct pending {
 	struct wire_header header;
 	uint32_t flags;
 	struct timer limit;
+	const char *test; /* what the client is at; behind the struct */
+	size_t test_size;
 	struct image *depends[]; /* references */
 };
 
@@ -81,7 +84,8 @@ static void reply_attached(struct pending *p, struct image *im)
 	memcpy((char *)&body + size, im->tree ? im->tree : "", path);
 	conn_reply_images(p->conn, &p->header, &body, size + path, all, (size_t)n);
 	if (n)
-		lease_new(im, &p->conn->leases, p->conn->pid);
+		event_attach(p->conn, lease_new(im, &p->conn->leases, p->conn->pid), p->waiter.built, clock_now() - p->waiter.asked, p->test,
+			     p->test_size);
 }
 
 static void answer_attach(struct waiter *w, enum outcome outcome)
@@ -217,16 +221,19 @@ static bool take_depends(struct pending *p, const uint64_t *serials, size_t n)
 	return true;
 }
 
-static void want(struct conn *c, const struct wire_header *h, const struct wire_attach *a, const uint64_t *depends,
+/* `key` has a->key bytes. */
+static void want(struct conn *c, const struct wire_header *h, const struct wire_attach *a, const char *key, const uint64_t *depends,
 		 struct instance *i)
 {
-	struct pending *p = xcalloc(1, sizeof *p + a->depends * sizeof *p->depends);
+	struct pending *p = xcalloc(1, sizeof *p + a->depends * sizeof *p->depends + a->key);
 	int64_t now = clock_now();
 	unsigned looks = DEADLOCK_LOOKS;
 
 	p->conn = c;
 	p->header = *h;
 	p->flags = a->flags;
+	p->test = memcpy(p->depends + a->depends, key, a->key);
+	p->test_size = a->key;
 	p->waiter.asked = now;
 	p->waiter.answer = answer_attach;
 	p->waiter.offer = offer_build;
@@ -255,7 +262,7 @@ static void want(struct conn *c, const struct wire_header *h, const struct wire_
 void attach_resume(struct conn *c, const struct wire_header *h, const struct wire_attach *a, const uint64_t *depends,
 		   struct instance *i)
 {
-	want(c, h, a, depends, i);
+	want(c, h, a, "", depends, i);
 }
 
 void attach_each(const struct conn *c, void (*fn)(const struct wire_header *h, uint32_t flags, const struct instance *i,
@@ -374,7 +381,7 @@ bool handle_attach(struct conn *c, const struct wire_header *h, const void *body
 		if (s && i->fixture->source != SOURCE_CLIENT)
 			recent_keep(s, identity, identity_size, i);
 	}
-	want(c, h, a, depends, i);
+	want(c, h, a, (const char *)(a + 1) + a->name, depends, i);
 	return true;
 }
 
@@ -386,6 +393,9 @@ bool handle_detach(struct conn *c, const struct wire_header *h, const void *body
 	(void)h, (void)size;
 	if (!l)
 		return false;
+	l->pages = detach->pages;
+	l->resets = detach->resets;
+	l->dirty = detach->dirty;
 	lease_free(l);
 	if (c->member)
 		run_settle(c->member->run);

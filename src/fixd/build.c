@@ -16,6 +16,7 @@
 #include "base/units.h"
 #include "fixd/brief.h"
 #include "fixd/daemon.h"
+#include "fixd/events.h"
 #include "fixd/evict.h"
 #include "fixd/image.h"
 #include "fixd/instance.h"
@@ -432,6 +433,8 @@ static int start_process(struct build *b)
 	link_remove(&b->link);
 	link_insert(&bs->running, &b->link);
 	bs->n_running++;
+	if (b->purpose == PURPOSE_BUILD)
+		event_of_instance(b->instance, NULL, EVENT_BUILD, NULL);
 	/* If it cannot be told what to do, its end says that it published nothing. */
 	r = brief(b, child.channel);
 	if (r < 0) {
@@ -598,6 +601,8 @@ static char *make_image(struct build *b, struct image **out)
 	im->checked = b->started;
 	im->created_real = im->used_real = clock_real();
 	im->build_ns = im->created - b->started;
+	im->cpu_ns = (int64_t)r->cpu_ns;
+	im->peak_rss = r->peak_bytes;
 	im->bytes = (size + 4095) / 4096 * 4096 + r->tree_bytes;
 	region_trim(d->region, im->address, size);
 	d->memory_used += im->bytes;

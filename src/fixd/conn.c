@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "config/config.h"
 #include "fixd/daemon.h"
+#include "fixd/events.h"
 #include "fixd/image.h"
 #include "fixd/loop.h"
 #include "fixd/offer.h"
@@ -149,6 +150,7 @@ void conn_drop(struct conn *c, const char *why)
 		log_debug("connection %llu has ended", (unsigned long long)c->id);
 	c->source = source_close(c->source);
 	attach_forget_all(c);
+	events_forget(c);
 	offer_forget_all(c);
 	c->member = run_leave(c->member);
 	link_for_each_safe(l, &c->leases)

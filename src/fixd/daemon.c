@@ -20,6 +20,7 @@
 #include "fixd/board.h"
 #include "fixd/build.h"
 #include "fixd/conn.h"
+#include "fixd/events_read.h"
 #include "fixd/evict.h"
 #include "fixd/fdstore.h"
 #include "fixd/instance.h"
@@ -148,6 +149,7 @@ static void end_everything(void *arg)
 	struct daemon *d = arg;
 
 	cleanups_end(d);
+	events_end(d);
 	link_for_each_safe(l, &d->conns) {
 		if (!link_entry(l, struct conn, link)->last)
 			conn_drop(link_entry(l, struct conn, link), NULL);
@@ -326,11 +328,13 @@ int daemon_start(struct daemon *d)
 	link_init(&d->keepers);
 	link_init(&d->rooms);
 	link_init(&d->cleanups);
+	link_init(&d->followers);
+	timer_init(&d->telling, events_tell, d);
 	link_init(&d->leftovers);
 	timer_init(&d->making_room, make_room, d);
 	timer_init(&d->idle, on_idle, d);
 	link_init(&d->restart.link);
-	d->trees_lock = d->resumed.board = d->resumed.listener = d->resumed.listener_lock = -1;
+	d->trees_lock = d->resumed.board = d->resumed.events = d->resumed.listener = d->resumed.listener_lock = -1;
 	timer_init(&d->alive, on_alive, d);
 	timer_init(&d->sweep, on_sweep, d);
 	timer_init(&d->end, end_everything, d);
@@ -353,6 +357,8 @@ int daemon_start(struct daemon *d)
 	d->session = session_new(d, d->config->root, geteuid());
 	if (restart_resume(d) == 0 && !d->board)
 		fdstore_resume(d);
+	if (!d->events && !(d->events = events_new(-1)))
+		return -ENOMEM;
 	if (!d->board && (r = board_new(&d->board)) < 0) {
 		log_error(r, "cannot start");
 		return r;
@@ -389,6 +395,7 @@ void daemon_finish(struct daemon *d)
 	/* Replies that are still on their way hold images, and those their ranges. */
 	d->loop = loop_free(d->loop);
 	d->region = region_free(d->region);
+	d->events = events_free(d->events);
 	config_free(d->config);
 	free(d->io_reason);
 	free(d->socket);

@@ -23,6 +23,9 @@ struct daemon {
 	struct link keepers; /* of what must be torn down */
 	struct link rooms; /* who waits for memory */
 	struct link cleanups; /* that wait for teardowns */
+	struct events *events;
+	struct link followers; /* who waits for events */
+	struct timer telling;  /* them */
 	struct link leftovers; /* of daemons that are gone */
 	struct timer making_room;
 	struct listener *listener;
@@ -43,7 +46,7 @@ struct daemon {
 	struct resumed {
 		uint64_t board_value;
 		uint32_t board_used;
-		int board, listener, listener_lock;
+		int board, events, listener, listener_lock;
 		uint64_t asker, asker_request; /* connection and request that are to be answered */
 	} resumed; /* of the daemon before this one, until it is in place */
 	struct timer idle;

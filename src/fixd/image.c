@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "fixd/daemon.h"
+#include "fixd/events.h"
 #include "fixd/fdstore.h"
 #include "fixd/instance.h"
 #include "fixd/keeper.h"
@@ -52,6 +53,8 @@ struct image *image_unref(struct image *im)
 		return NULL;
 	}
 	d = im->daemon;
+	if (im->title)
+		event_torn_down(im, im->teardown_error);
 	/* Who waits for its end. */
 	if (im->instance && im->instance->last == im)
 		instance_wake(im->instance);
@@ -86,6 +89,7 @@ struct image *image_unref(struct image *im)
 	fd_close(im->fd);
 	fd_close(im->note_fd);
 	free(im->title);
+	free(im->teardown_error);
 	free(im->run);
 	list_free(im->made_from);
 	free(im->depends);
@@ -188,6 +192,7 @@ struct lease *lease_new(struct image *im, struct link *conn_leases, pid_t pid)
 
 	l->image = image_ref(im);
 	l->pid = pid;
+	l->since = clock_now();
 	link_insert(conn_leases, &l->in_conn);
 	link_insert(&im->leases, &l->in_image);
 	im->n_leases++;
@@ -200,6 +205,7 @@ void lease_free(struct lease *l)
 {
 	struct image *im = l->image;
 
+	event_detach(l);
 	im->n_leases--;
 	count_use(im, false);
 	link_remove(&l->in_conn);

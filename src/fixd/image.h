@@ -52,8 +52,12 @@ struct image {
 	int64_t used, used_real;       /* last attach or detach */
 	int64_t checked;	       /* its check command last said yes */
 	int64_t build_ns;
+	int64_t cpu_ns;	   /* of its build; 0: not known */
+	uint64_t peak_rss; /* bytes */
 	uint64_t attaches;
 	char *title; /* of its instance */
+	int scope;
+	char *teardown_error; /* NULL: there was none */
 
 	/* Of what a client built. */
 	struct user *user; /* a reference */
@@ -102,6 +106,11 @@ struct lease {
 	struct image *image;
 	pid_t pid;
 	bool released; /* held, but not to be used again */
+	uid_t uid;
+	int64_t since;
+	uint64_t event; /* number of its attach, or 0 */
+	uint64_t pages; /* what its holder says when he lets go: see wire_detach */
+	uint32_t resets, dirty;
 };
 
 struct lease *lease_new(struct image *im, struct link *conn_leases, pid_t pid);

@@ -12,6 +12,7 @@
 #include "fixd/board.h"
 #include "fixd/build.h"
 #include "fixd/daemon.h"
+#include "fixd/events.h"
 #include "fixd/fdstore.h"
 #include "fixd/image.h"
 #include "fixd/offer.h"
@@ -228,6 +229,7 @@ void instance_retire(struct instance *i, const char *cause)
 	i->watch = watchset_free(i->watch);
 	fdstore_note(daemon_of(i));
 	log_info("%s: generation %u is stale: %s", i->title, im->generation, cause);
+	event_of_instance(i, im, EVENT_STALE, cause);
 	retire_holders(i, im);
 	image_unref(im);
 }
@@ -269,6 +271,18 @@ static bool same_as_last(const struct instance *i, const struct image *im)
 	return true;
 }
 
+static void tell_ready(const struct instance *i)
+{
+	_cleanup_text_ struct text from = { 0 };
+	const struct fixture *f = i->fixture;
+
+	for (size_t k = 0; i->current->made_from && i->current->made_from[k]; k++)
+		text_printf(&from, "%s,", i->current->made_from[k]);
+	for (size_t k = 0; k < f->n_depends; k++)
+		text_printf(&from, f->depends[k].param ? "%s[%s]," : "%s,", f->depends[k].name, f->depends[k].param);
+	event_of_instance(i, i->current, EVENT_READY, from.data);
+}
+
 /* What is known of an image built again passes over to the one that stays. */
 static void keep_last(struct instance *i, struct image *im)
 {
@@ -280,6 +294,8 @@ static void keep_last(struct instance *i, struct image *im)
 	last->created_real = im->created_real;
 	last->checked = im->checked;
 	last->build_ns = im->build_ns;
+	last->cpu_ns = im->cpu_ns;
+	last->peak_rss = im->peak_rss;
 	last->inputs = im->inputs;
 	last->section = im->section;
 	last->saw = im->saw;
@@ -292,12 +308,14 @@ static void keep_last(struct instance *i, struct image *im)
 	board_show(daemon_of(i)->board, i->board_slot, last->board_value);
 	fdstore_note(daemon_of(i));
 	log_info("%s: rebuilt, same digest: generation %u stays", i->title, last->generation);
+	tell_ready(i);
 }
 
 static void become_last(struct instance *i, struct image *im)
 {
 	if (!im->title)
 		im->title = xstrdup(i->title);
+	im->scope = i->fixture->scope;
 	im->instance = i;
 	if (i->last)
 		i->last->instance = NULL;
@@ -323,6 +341,7 @@ static void publish(struct instance *i, struct image *im)
 	fdstore_note(daemon_of(i));
 	log_info("%s: generation %u is ready: %llu bytes, built in %.3f s", i->title, im->generation,
 		 (unsigned long long)im->size, (double)im->build_ns / 1e9);
+	tell_ready(i);
 }
 
 /* Those that were made from an earlier image of `dep`. */
@@ -414,6 +433,7 @@ static void build_failed(struct instance *i, const char *sentence)
 	i->failed_section = i->fixture->section;
 	fdstore_note(daemon_of(i));
 	log_warn(0, "%s: the build failed: %s", i->title, sentence);
+	event_of_instance(i, NULL, EVENT_FAILED, sentence);
 	if (i->restarting) {
 		i->deaths++;
 		restart_later(i);
@@ -557,8 +577,10 @@ void instance_compared(struct instance *i, bool same, const char *cause)
 
 void instance_was_reset(struct instance *i, bool done, const char *cause)
 {
-	if (done)
+	if (done) {
 		i->current->dirty = false;
+		event_of_instance(i, i->current, EVENT_RESET, NULL);
+	}
 	instance_compared(i, done, cause);
 }
 

@@ -164,6 +164,8 @@ static void finish(struct keeper *k)
 	}
 	if (i)
 		instance_torn_down(i, k->wrong);
+	if (im)
+		im->teardown_error = k->wrong ? xstrdup(k->wrong) : NULL;
 	if (k->cleanup)
 		cleanup_torn_down(k->cleanup, k->title, k->wrong);
 	k->cleanup = NULL;

@@ -16,6 +16,7 @@
 #include "config/config.h"
 #include "fixd/conn.h"
 #include "fixd/daemon.h"
+#include "fixd/events.h"
 #include "fixd/evict.h"
 #include "fixd/image.h"
 #include "fixd/instance.h"
@@ -266,7 +267,7 @@ static void commit(struct offer *o, const struct offer_commit *c, int *fds, size
 		image_used(im);
 		if (o->conn->member)
 			run_used(o->conn->member->run, im, true);
-		lease_new(im, &o->conn->leases, o->conn->pid);
+		event_attach(o->conn, lease_new(im, &o->conn->leases, o->conn->pid), true, im->build_ns, NULL, 0);
 	}
 	offer_free(o);
 	if (im)
@@ -480,6 +481,7 @@ char *offer_new(struct instance *i, struct conn *c, struct image *const *depends
 	}
 	begin(o, pair[0], pidfd, o->started + i->fixture->policy.timeout);
 	log_debug("%s: pid %d is to build it", i->title, (int)c->pid);
+	event_of_instance(i, NULL, EVENT_BUILD, NULL);
 	*client_end = pair[1];
 	return NULL;
 }

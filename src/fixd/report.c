@@ -28,6 +28,18 @@ struct writing {
 	const struct conn *conn;
 };
 
+/* What clients have built cost the daemon nothing that it could know. */
+static void put_cost(struct text *out, const struct image *im)
+{
+	if (im && im->peak_rss) {
+		record_time(out, REPORT_BUILD_CPU, im->cpu_ns);
+		record_u64(out, REPORT_BUILD_PEAK, im->peak_rss);
+	} else {
+		record_null(out, REPORT_BUILD_CPU);
+		record_null(out, REPORT_BUILD_PEAK);
+	}
+}
+
 static void put_image(struct text *out, const struct instance *i, const struct image *im)
 {
 	char hex[DIGEST_HEX_SIZE];
@@ -47,6 +59,7 @@ static void put_image(struct text *out, const struct instance *i, const struct i
 		record_u64(out, REPORT_PIDS, (uint64_t)link_entry(l, struct lease, in_image)->pid);
 	record_end(out, mark);
 	record_time(out, REPORT_BUILD_TIME, im->build_ns);
+	put_cost(out, im);
 	if (i->fixture->source == SOURCE_SERVICE && im->kept_by) {
 		record_u64(out, REPORT_SERVICE_PID, (uint64_t)im->kept_by->service_pid);
 		record_u64(out, REPORT_PORT, im->kept_by->port);
@@ -62,6 +75,7 @@ static void put_nothing(struct text *out, const struct instance *i)
 	record_u64(out, REPORT_GENERATION, i->generation);
 	for (size_t k = 0; k < ELEMENTSOF(fields); k++)
 		record_null(out, fields[k]);
+	put_cost(out, NULL);
 	record_u64(out, REPORT_REUSED, 0);
 	record_u64(out, REPORT_LEASES, 0);
 	record_end(out, record_begin(out, REPORT_PIDS, RECORD_LIST));
@@ -244,6 +258,7 @@ static void put_fixture(const char *file, const struct fixture *f, struct text *
 	record_string(out, REPORT_FILE, file);
 	record_u64(out, REPORT_LINE, (uint64_t)f->line);
 	record_string(out, REPORT_DOC, f->doc);
+	record_string(out, REPORT_CATEGORY, f->category);
 	record_string(out, REPORT_SOURCE, source_name(f->source));
 	list = record_begin(out, REPORT_PARAMS, RECORD_LIST);
 	for (size_t k = 0; f->params && f->params[k]; k++)

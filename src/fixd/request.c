@@ -13,6 +13,7 @@
 #include "fixd/cleanup.h"
 #include "fixd/conn.h"
 #include "fixd/daemon.h"
+#include "fixd/events.h"
 #include "fixd/instance.h"
 #include "fixd/report.h"
 #include "fixd/restart.h"
@@ -127,6 +128,15 @@ bool handle_log(struct conn *c, const struct wire_header *h, const void *body, s
 		conn_reply_error(c, h, -ENOENT, "nothing called '%s' was ever built", name);
 	else
 		conn_reply_text(c, h, i->log.data ? i->log.data : "", i->log.size);
+	return true;
+}
+
+bool handle_events(struct conn *c, const struct wire_header *h, const void *body, size_t size)
+{
+	const struct wire_events *q = body;
+
+	(void)size;
+	events_ask(c, h, q->from, q->wait_ms);
 	return true;
 }
 

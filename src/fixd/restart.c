@@ -24,6 +24,7 @@
 #include "fixd/cleanup.h"
 #include "fixd/conn.h"
 #include "fixd/daemon.h"
+#include "fixd/events.h"
 #include "fixd/evict.h"
 #include "fixd/loop.h"
 #include "fixd/notify.h"
@@ -166,6 +167,7 @@ void restart_ask(struct conn *c, const struct wire_header *h)
 	d->restarting = true;
 	evict_continue(d);
 	cleanups_end(d);
+	events_end(d);
 	d->resumed.asker = c->id;
 	d->resumed.asker_request = h->id;
 	timer_init(&d->restart, go, d);

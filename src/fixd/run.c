@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "fixd/conn.h"
 #include "fixd/daemon.h"
+#include "fixd/events.h"
 #include "fixd/image.h"
 #include "fixd/instance.h"
 #include "fixd/loop.h"
@@ -335,6 +336,7 @@ static struct run *run_new(struct session *s, const char *id)
 	link_insert(&s->runs, &r->link);
 	session_run_begins(s);
 	log_debug("session %s: run %s begins", s->id, id);
+	event_of_run(r, EVENT_RUN_BEGAN);
 	return r;
 }
 
@@ -389,6 +391,7 @@ void run_end(struct run *r)
 	log_debug("session %s: run %s has ended", r->session->id, r->id);
 	link_remove(&r->link);
 	r->ended_real = clock_real();
+	event_of_run(r, EVENT_RUN_ENDED);
 	session_run_ended(r->session, r);
 }
 

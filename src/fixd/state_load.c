@@ -14,6 +14,7 @@
 #include "fixd/board.h"
 #include "fixd/conn.h"
 #include "fixd/daemon.h"
+#include "fixd/events.h"
 #include "fixd/image.h"
 #include "fixd/instance.h"
 #include "fixd/keeper.h"
@@ -99,6 +100,8 @@ static int load_daemon(struct loading *l, const struct record *saved)
 
 	EACH_RECORD(l, saved, r)
 		load_row(l, daemon_rows, d, &r);
+	d->events = events_new(d->resumed.events);
+	d->resumed.events = -1;
 	fd = d->resumed.board;
 	d->resumed.board = -1;
 	if (fd < 0 || board_restore(&fd, d->resumed.board_value, d->resumed.board_used, &d->board) < 0) {

@@ -40,6 +40,7 @@ const struct row daemon_rows[] = {
 	FD(struct daemon, resumed.listener_lock),
 	NUMBER(struct daemon, resumed.asker),
 	NUMBER(struct daemon, resumed.asker_request),
+	FD(struct daemon, resumed.events),
 	END,
 };
 
@@ -101,6 +102,9 @@ const struct row image_rows[] = {
 	NUMBER(struct image, teardown),
 	NUMBER(struct image, torn_down),
 	NUMBER(struct image, keeper),
+	NUMBER(struct image, scope),
+	NUMBER(struct image, cpu_ns),
+	NUMBER(struct image, peak_rss),
 	END,
 };
 

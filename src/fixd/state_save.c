@@ -9,6 +9,7 @@
 #include "fixd/board.h"
 #include "fixd/conn.h"
 #include "fixd/daemon.h"
+#include "fixd/events.h"
 #include "fixd/image.h"
 #include "fixd/instance.h"
 #include "fixd/keeper.h"
@@ -104,6 +105,7 @@ static void save_daemon(struct saving *v, bool own_listener)
 	struct board_state b = board_state(d->board);
 
 	d->resumed.board = b.fd;
+	d->resumed.events = events_fd(d->events);
 	d->resumed.board_value = b.last_value;
 	d->resumed.board_used = b.n_used;
 	listener_fds(d->listener, &d->resumed.listener, &d->resumed.listener_lock);

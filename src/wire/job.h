@@ -123,6 +123,7 @@ struct job_result {
 	uint64_t size; /* of the image */
 	uint64_t root; /* offset of the root object */
 	uint64_t tree_bytes;
+	uint64_t cpu_ns, peak_bytes; /* of the helper and what it has started and waited for; the most that one of them had at once */
 	struct digest digest, inputs;
 	uint32_t sentence; /* length of the text that follows */
 	uint32_t service; /* pid of the process whose end is that of the service, or 0 */

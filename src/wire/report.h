@@ -77,7 +77,25 @@
 	X(MEMBERS, "members")                                                                                          \
 	X(USES, "uses")                                                                                                \
 	X(ATTACHES, "attaches")                                                                                        \
-	X(BUILT, "built")
+	X(BUILT, "built")                                                                                              \
+	X(CATEGORY, "category")                                                                                        \
+	X(BUILD_CPU, "build_cpu_s")                                                                                    \
+	X(BUILD_PEAK, "build_peak_bytes")                                                                              \
+	X(EVENTS, "events")                                                                                            \
+	X(NUMBER, "number")                                                                                            \
+	X(TIME, "time")                                                                                                \
+	X(EVENT, "event")                                                                                              \
+	X(SESSION, "session")                                                                                          \
+	X(RUN, "run")                                                                                                  \
+	X(TEST, "test")                                                                                                \
+	X(TOOK, "took_s")                                                                                              \
+	X(OF, "of")                                                                                                    \
+	X(RESETS, "resets")                                                                                            \
+	X(DIRTY, "dirty_resets")                                                                                       \
+	X(PAGES, "pages_changed")                                                                                      \
+	X(NEXT, "next")                                                                                                \
+	X(MORE, "more")                                                                                                \
+	X(LOST, "lost")
 
 #define REPORT_ENUM(id, name) REPORT_##id,
 enum report_field { REPORT_FIELDS(REPORT_ENUM) REPORT_FIELD_COUNT };

@@ -16,7 +16,7 @@
 #error "the structs below are sent as they lie in memory: a big-endian machine needs conversions"
 #endif
 
-#define WIRE_VERSION 3
+#define WIRE_VERSION 4
 #define WIRE_MESSAGE_MAX 8192
 #define WIRE_FDS_MAX 64	      /* descriptors in one reply */
 #define WIRE_NAME_MAX 255     /* name[param] */
@@ -175,9 +175,12 @@ struct wire_offer {
 	uint32_t huge; /* enum huge_pages */
 };
 
-/* Gives a lease back. Not answered. */
+/* Gives a lease back, and says what was done with its view. Not answered. */
 struct wire_detach {
 	uint64_t serial;
+	uint64_t pages;	 /* put back by all resets together */
+	uint32_t resets;
+	uint32_t dirty;	 /* of them, so many put anything back */
 };
 
 /* + a name or glob, may be empty. Answered with a wire_report. */
@@ -192,6 +195,13 @@ enum wire_cleanup_flags {
 	WIRE_CLEANUP_UNUSED = 1 << 1,
 	WIRE_CLEANUP_FAILED = 1 << 2,
 	WIRE_CLEANUP_FORCE = 1 << 3, /* also what is in use; its holders keep their bytes */
+};
+
+/* What has happened from that event on. Answered with a wire_report, which says from where to go on; if there is nothing, later. */
+struct wire_events {
+	uint64_t from; /* its number; 0: the oldest */
+	uint32_t wait_ms;
+	uint32_t reserved;
 };
 
 /* + globs, separated by newlines. Answered with a wire_report. */
@@ -229,6 +239,7 @@ struct wire_error {
 	X(status, 32, struct wire_query, WIRE_NAME_MAX, 0)                                                             \
 	X(list, 33, struct wire_query, WIRE_NAME_MAX, 0)                                                               \
 	X(log, 34, struct wire_query, WIRE_NAME_MAX, 0)                                                                \
+	X(events, 35, struct wire_events, 0, 0)                                                                        \
 	X(cleanup, 48, struct wire_cleanup, 4096, 0)                                                                   \
 	X(reload, 49, struct wire_query, 0, WIRE_OWNER_ONLY)                                                           \
 	X(stop, 50, struct wire_query, 0, WIRE_OWNER_ONLY)                                                             \
@@ -257,7 +268,8 @@ _Static_assert(sizeof(struct wire_offer) == 16, "wire_offer");
 _Static_assert(sizeof(struct wire_attach) == 16, "wire_attach");
 _Static_assert(sizeof(struct wire_image) == 72, "wire_image");
 _Static_assert(sizeof(struct wire_attached) == 8, "wire_attached");
-_Static_assert(sizeof(struct wire_detach) == 8, "wire_detach");
+_Static_assert(sizeof(struct wire_detach) == 24, "wire_detach");
+_Static_assert(sizeof(struct wire_events) == 16, "wire_events");
 _Static_assert(sizeof(struct wire_query) == 8, "wire_query");
 _Static_assert(sizeof(struct wire_cleanup) == 16, "wire_cleanup");
 _Static_assert(sizeof(struct wire_report) == 8, "wire_report");

@@ -64,8 +64,10 @@ static void ask_fixd(struct client *c)
 		char name[5];
 	} ask = { { .timeout_ms = 10000, .name = 5 }, "image" };
 
+	struct wire_detach detach = { .serial = c->serial };
+
 	if (c->serial)
-		send_request(c->fd, WIRE_TYPE_detach, &c->serial, sizeof c->serial);
+		send_request(c->fd, WIRE_TYPE_detach, &detach, sizeof detach);
 	send_request(c->fd, WIRE_TYPE_attach, &ask, sizeof ask.a + sizeof ask.name);
 }
 

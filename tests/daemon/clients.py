@@ -35,7 +35,7 @@ def message(kind, body=b"", size=None, id=1, n_fds=0):
     return struct.pack("<HHIQ", kind, n_fds, 16 + len(body) if size is None else size, id) + body
 
 
-HELLO = message(1, struct.pack("<II", 3, 0))
+HELLO = message(1, struct.pack("<II", harness.WIRE_VERSION, 0))
 
 
 def attach(name, timeout=1000, flags=0):
@@ -67,8 +67,8 @@ def test_malformed_messages(t):
     good = d.client()
     bad = [
         b"", b"x", HELLO[:-1], HELLO + b"x", b"\0" * 16, b"\xff" * 16, os.urandom(100), b"\0" * 8192, b"\0" * 8193, b"\0" * 100000,
-        message(1, struct.pack("<II", 3, 0), size=1), message(1, struct.pack("<II", 3, 0), size=0xffffffff),
-        message(1, struct.pack("<II", 3, 0), id=0), attach(b"f"), message(9999),
+        message(1, struct.pack("<II", harness.WIRE_VERSION, 0), size=1), message(1, struct.pack("<II", harness.WIRE_VERSION, 0), size=0xffffffff),
+        message(1, struct.pack("<II", harness.WIRE_VERSION, 0), id=0), attach(b"f"), message(9999),
     ]
     for m in bad:
         s = raw(d)
@@ -82,8 +82,8 @@ def test_malformed_messages(t):
         message(16, struct.pack("<IIHHHH", 2, 0, 1, 0, 0, 65) + b"f" + b"\0" * 520), message(16, struct.pack("<IIHHHH", 2, 0, 1, 0, 0, 2) + b"f" + b"\0" * 8),
         message(16), message(16, b"\0" * 15), message(16, struct.pack("<IIHHHH", 0, 0, 65535, 0, 0, 0)),
         message(16, struct.pack("<IIHHHH", 0, 0, 1, 65535, 65535, 0) + b"f"), attach(b""), attach(b"a\0b"),
-        message(16, struct.pack("<IIHHHH", 0, 0, 1, 0, 0, 0) + b"f and more"), message(17), message(17, b"\0" * 8),
-        message(17, struct.pack("<Q", 2**64 - 1)), message(32, struct.pack("<IHH", 0, 200, 0) + b"short"),
+        message(16, struct.pack("<IIHHHH", 0, 0, 1, 0, 0, 0) + b"f and more"), message(17), message(17, b"\0" * 8), message(17, b"\0" * 24), message(35), message(35, b"\0" * 8),
+        message(17, struct.pack("<QQII", 2**64 - 1, 0, 0, 0)), message(32, struct.pack("<IHH", 0, 200, 0) + b"short"),
         message(48, struct.pack("<IHHq", 0, 10, 0, 0)), message(50), message(0x8001, b"\0" * 8), message(0xffff, b"\0" * 8),
     ]
     for m in after_hello:
@@ -102,10 +102,10 @@ def test_random_messages(t):
     random.seed(1)
     for _ in range(300):
         s = greeted(d)
-        m = bytearray(random.choice([attach(b"f"), message(32, b"\0" * 8), message(48, b"\0" * 16), message(17, b"\1" * 8)]))
+        m = bytearray(random.choice([attach(b"f"), message(32, b"\0" * 8), message(48, b"\0" * 16), message(17, b"\1" * 24), message(35, b"\0" * 16)]))
         for _ in range(random.randint(1, 6)):
             m[random.randrange(len(m))] = random.randrange(256)
-        if m[0] in (49, 50):
+        if m[0] in (49, 50, 51):
             continue
         s.send(m)
         s.close()
@@ -118,7 +118,7 @@ def test_wrong_version(t):
     s.send(message(1, struct.pack("<II", 99, 0)))
     answer = s.recv(65536)
     kind, _, _, _, error, _ = struct.unpack("<HHIQiI", answer[:24])
-    assert kind == 0xffff and error == -errno.EPROTONOSUPPORT and b"version 3" in answer and b"99" in answer
+    assert kind == 0xffff and error == -errno.EPROTONOSUPPORT and b"version %d" % harness.WIRE_VERSION in answer and b"99" in answer
     s.close()
 
 

@@ -27,6 +27,9 @@ LIMIT = 60 * (3 if SANITIZERS else 1)  # seconds for whatever a test waits for
 TEST_LIMIT = 5 * LIMIT  # seconds for a whole test, whatever it does
 
 
+WIRE_VERSION = 4
+
+
 class Skip(Exception):
     """The test cannot run here; says why."""
 

@@ -291,7 +291,7 @@ def test_a_client_that_does_not_read(t):
     view = c.attach("f")
     stuck = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     stuck.connect(d.socket)
-    stuck.sendall(struct.pack("<HHIQ", 1, 0, 24, 1) + struct.pack("<II", 3, 0))
+    stuck.sendall(struct.pack("<HHIQ", 1, 0, 24, 1) + struct.pack("<II", harness.WIRE_VERSION, 0))
     stuck.recv(100)
     stuck.settimeout(1)
     try:

@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 
-from harness import (COW, LIMIT, Build, Client, FixdError, Skip, View, exit_code, main, once, process_environment, program,
+from harness import (COW, LIMIT, WIRE_VERSION, Build, Client, FixdError, Skip, View, exit_code, main, once, process_environment, program,
                      wait_for)
 
 INI = "[fixd]\n"
@@ -785,7 +785,7 @@ def test_releases_are_few(t):
         s.send(struct.pack("<HHIQ", kind, 0, 16 + len(body), number) + body)
 
     root = os.path.realpath(t.dir).encode()
-    for kind, body in ((1, struct.pack("<II", 3, 0)), (2, struct.pack("<IHH", 0, len(root), 3) + root + b"run"),
+    for kind, body in ((1, struct.pack("<II", WIRE_VERSION, 0)), (2, struct.pack("<IHH", 0, len(root), 3) + root + b"run"),
                        (16, struct.pack("<IIHHHH", 0, 1000, 5, 0, 0, 0) + b"value")):
         ask(kind, body)
         answer = socket.recv_fds(s, 9000, 64)[0]

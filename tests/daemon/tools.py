@@ -158,7 +158,7 @@ def test_status(t):
     assert session["uid"] == os.geteuid() and session["max_age_s"] == 600 and session["root"] == os.path.realpath(t.dir)
     i = session["instances"][1]
     assert set(i) == {"name", "param", "scope", "scope_key", "state", "generation", "address", "size", "digest", "source", "created",
-                      "age_s", "last_used", "reused", "leases", "pids", "build_s", "builds", "progress_bytes", "stale_cause",
+                      "age_s", "last_used", "reused", "leases", "pids", "build_s", "build_cpu_s", "build_peak_bytes", "builds", "progress_bytes", "stale_cause",
                       "error", "teardown_error", "depends"}, set(i)
     assert i["name"] == "index" and i["param"] == "small" and i["depends"] == ["corpus"] and i["state"] == "ready"
     text = d.ctl("status").out

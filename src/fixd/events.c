@@ -1,0 +1,315 @@
+/* SPDX-License-Identifier: MIT */
+#include "fixd/events.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "base/fd.h"
+#include "base/log.h"
+#include "config/config.h"
+#include "fixd/conn.h"
+#include "fixd/daemon.h"
+#include "fixd/events_read.h"
+#include "fixd/image.h"
+#include "fixd/instance.h"
+#include "fixd/run.h"
+#include "fixd/session.h"
+#include "fixd/user.h"
+#include "image/memfd.h"
+
+#define HEAD_SIZE 4096
+#define LOG_SIZE ((size_t)8 << 20)
+#define TEXT_MAX 500 /* bytes of each string */
+#define FORMAT UINT64_C(0x3176652d64786966) /* what the file begins with */
+
+/* At the beginning of the memory file. Positions are those of a log without end; each has its place at the remainder by LOG_SIZE. */
+struct head {
+	uint64_t format;
+	uint64_t first, next; /* positions */
+	uint64_t next_number;
+};
+
+/* Of every so manyth event the position is known; more than that many do not fit into the log. */
+#define STEP 64
+#define STEPS 2048
+_Static_assert(STEP * STEPS * sizeof(struct event) > LOG_SIZE, "the index covers the log");
+
+struct events {
+	uint64_t index[STEPS]; /* by number */
+	int fd;
+	struct head *head;
+	char *log; /* mapped twice, one behind the other: no event is in two pieces */
+};
+
+static int map_log(struct events *e)
+{
+	char *p;
+
+	e->head = mmap(NULL, HEAD_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, e->fd, 0);
+	if (e->head == MAP_FAILED) {
+		e->head = NULL;
+		return -errno;
+	}
+	p = mmap(NULL, 2 * LOG_SIZE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (p == MAP_FAILED)
+		return -errno;
+	e->log = p;
+	for (size_t k = 0; k < 2; k++) {
+		if (mmap(p + k * LOG_SIZE, LOG_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, e->fd, HEAD_SIZE) == MAP_FAILED)
+			return -errno;
+	}
+	return 0;
+}
+
+static bool is_ours(int fd)
+{
+	struct stat st;
+
+	return fd >= 0 && fstat(fd, &st) == 0 && st.st_size == (off_t)(HEAD_SIZE + LOG_SIZE);
+}
+
+static void note_position(struct events *e, uint64_t number, uint64_t position)
+{
+	if (number % STEP == 0)
+		e->index[number / STEP % STEPS] = position;
+}
+
+static bool is_sound(struct events *e)
+{
+	const struct head *h = e->head;
+
+	if (h->format != FORMAT || h->next < h->first || h->next - h->first > LOG_SIZE)
+		return false;
+	for (uint64_t at = h->first; at < h->next;) {
+		const struct event *v = event_at(e, at);
+
+		if (v->size < sizeof *v || v->size % 8 || v->size > h->next - at || v->kind >= EVENT_KINDS)
+			return false;
+		note_position(e, v->number, at);
+		at += v->size;
+	}
+	return true;
+}
+
+struct events *events_new(int fd)
+{
+	struct events *e = xcalloc(1, sizeof *e);
+	bool resumed = is_ours(fd);
+	int r = 0;
+
+	e->fd = resumed ? fd : memfd_new("fixd:events");
+	if (!resumed)
+		fd_close(fd);
+	if (e->fd < 0)
+		r = e->fd;
+	else if (!resumed && ftruncate(e->fd, (off_t)(HEAD_SIZE + LOG_SIZE)) < 0)
+		r = -errno;
+	if (r == 0)
+		r = map_log(e);
+	if (r < 0) {
+		log_error(r, "no memory for the log of events");
+		return events_free(e);
+	}
+	if (!resumed || !is_sound(e))
+		*e->head = (struct head){ .format = FORMAT, .next_number = 1 };
+	return e;
+}
+
+struct events *events_free(struct events *e)
+{
+	if (!e)
+		return NULL;
+	if (e->log)
+		munmap(e->log, 2 * LOG_SIZE);
+	if (e->head)
+		munmap(e->head, HEAD_SIZE);
+	fd_close(e->fd);
+	free(e);
+	return NULL;
+}
+
+int events_fd(const struct events *e)
+{
+	return e->fd;
+}
+
+uint64_t events_end_at(const struct events *e)
+{
+	return e->head->next;
+}
+
+uint64_t events_find(const struct events *e, uint64_t number, bool *lost)
+{
+	const struct head *h = e->head;
+	uint64_t at = h->first;
+
+	/* That was another log. */
+	if (number > h->next_number)
+		number = 0;
+	*lost = at < h->next && event_at(e, at)->number > number;
+	if (number >= h->next_number)
+		return h->next;
+	if (!*lost && number / STEP > event_at(e, at)->number / STEP)
+		at = e->index[number / STEP % STEPS];
+	while (at < h->next && event_at(e, at)->number < number)
+		at += event_at(e, at)->size;
+	return at;
+}
+
+const struct event *event_at(const struct events *e, uint64_t position)
+{
+	return (const struct event *)(e->log + position % LOG_SIZE);
+}
+
+/* The strings of an event, until it is written. */
+struct words {
+	const char *word[EVENT_WORDS];
+	size_t size[EVENT_WORDS];
+};
+
+static void set_word(struct words *w, enum event_word which, const char *s)
+{
+	size_t n = s ? strlen(s) : 0;
+
+	w->word[which] = s;
+	w->size[which] = n < TEXT_MAX ? n : TEXT_MAX;
+}
+
+/* Returns its number. */
+static uint64_t add(struct daemon *d, struct event *v, const struct words *w)
+{
+	struct events *e = d->events;
+	struct head *h;
+	size_t size = sizeof *v;
+	char *at;
+
+	if (!e)
+		return 0;
+	h = e->head;
+	note_position(e, h->next_number, h->next);
+	for (size_t k = 0; k < EVENT_WORDS; k++) {
+		v->words[k] = (uint16_t)w->size[k];
+		size += w->size[k];
+	}
+	v->size = (uint32_t)((size + 7) / 8 * 8);
+	v->number = h->next_number++;
+	v->at = clock_real();
+	while (h->next + v->size - h->first > LOG_SIZE)
+		h->first += event_at(e, h->first)->size;
+	at = e->log + h->next % LOG_SIZE;
+	memcpy(at, v, sizeof *v);
+	at += sizeof *v;
+	for (size_t k = 0; k < EVENT_WORDS; k++) {
+		if (w->size[k])
+			memcpy(at, w->word[k], w->size[k]);
+		at += w->size[k];
+	}
+	/* Only now is it there: we may be killed. */
+	__atomic_store_n(&h->next, h->next + v->size, __ATOMIC_RELEASE);
+	events_have_come(d);
+	return v->number;
+}
+
+/* Who may see what happened to it. */
+static uint32_t uid_of(const struct instance *i)
+{
+	return i->fixture->source == SOURCE_CLIENT ? i->session->uid : EVENT_FOR_ALL;
+}
+
+void event_of_instance(const struct instance *i, const struct image *im, enum event_kind kind, const char *text)
+{
+	struct event v = { .kind = (uint16_t)kind, .scope = (uint8_t)i->fixture->scope, .uid = uid_of(i) };
+	struct words w = { 0 };
+
+	if (im) {
+		v.generation = im->generation;
+		v.bytes = im->bytes;
+		v.took = im->build_ns;
+		v.cpu = im->cpu_ns;
+		v.peak = im->peak_rss;
+	}
+	set_word(&w, EVENT_TITLE, i->title);
+	set_word(&w, EVENT_SESSION, i->session->id);
+	set_word(&w, EVENT_TEXT, text);
+	add(i->session->daemon, &v, &w);
+}
+
+void event_torn_down(const struct image *im, const char *wrong)
+{
+	struct event v = {
+		.kind = EVENT_TORN_DOWN,
+		.scope = im->scope,
+		.uid = im->user ? (im->session ? im->session->uid : im->user->uid) : EVENT_FOR_ALL,
+		.generation = im->generation,
+		.bytes = im->bytes,
+	};
+	struct words w = { 0 };
+
+	set_word(&w, EVENT_TITLE, im->title);
+	set_word(&w, EVENT_SESSION, im->session ? im->session->id : im->user || !im->daemon->session ? NULL : im->daemon->session->id);
+	set_word(&w, EVENT_TEXT, wrong);
+	add(im->daemon, &v, &w);
+}
+
+void event_attach(const struct conn *c, struct lease *l, bool built, int64_t took, const char *test, size_t test_size)
+{
+	const struct image *im = l->image;
+	const struct instance *i = im->instance;
+	struct event v = {
+		.kind = EVENT_ATTACH,
+		.scope = im->scope,
+		.built = built,
+		.uid = c->uid,
+		.pid = (uint32_t)c->pid,
+		.generation = im->generation,
+		.bytes = im->bytes,
+		.took = took,
+	};
+	struct words w = { 0 };
+
+	set_word(&w, EVENT_TITLE, im->title);
+	set_word(&w, EVENT_SESSION, i ? i->session->id : NULL);
+	set_word(&w, EVENT_RUN, c->member ? c->member->run->id : NULL);
+	w.word[EVENT_TEST] = test;
+	w.size[EVENT_TEST] = test_size < TEXT_MAX ? test_size : TEXT_MAX;
+	l->uid = c->uid;
+	l->event = add(c->daemon, &v, &w);
+}
+
+void event_detach(const struct lease *l)
+{
+	const struct image *im = l->image;
+	struct event v = {
+		.kind = EVENT_DETACH,
+		.scope = im->scope,
+		.uid = l->uid,
+		.pid = (uint32_t)l->pid,
+		.generation = im->generation,
+		.took = clock_now() - l->since,
+		.of = l->event,
+		.resets = l->resets,
+		.dirty = l->dirty,
+		.pages = l->pages,
+	};
+	struct words w = { 0 };
+
+	set_word(&w, EVENT_TITLE, im->title);
+	set_word(&w, EVENT_SESSION, im->instance ? im->instance->session->id : NULL);
+	add(im->daemon, &v, &w);
+}
+
+void event_of_run(const struct run *r, enum event_kind kind)
+{
+	struct event v = { .kind = (uint16_t)kind, .uid = r->session->uid };
+	struct words w = { 0 };
+
+	set_word(&w, EVENT_SESSION, r->session->id);
+	set_word(&w, EVENT_RUN, r->id);
+	add(r->session->daemon, &v, &w);
+}

@@ -1,0 +1,215 @@
+/* SPDX-License-Identifier: MIT */
+#include "fixd/events_read.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "base/text.h"
+#include "config/config.h"
+#include "fixd/conn.h"
+#include "fixd/daemon.h"
+#include "fixd/session.h"
+#include "wire/record.h"
+#include "wire/report.h"
+
+/* Bytes of the log in one answer: whoever wants all asks several times. */
+#define ANSWER_MAX ((uint64_t)1 << 20)
+/* What happens in quick succession is told together. */
+#define GATHER (20 * NSEC_PER_MSEC)
+
+/* A connection that waits for the next event. */
+struct follower {
+	struct link link; /* daemon::followers */
+	struct conn *conn;
+	struct wire_header request;
+	uint64_t from; /* number */
+	struct timer limit;
+};
+
+static bool may_read(const struct conn *c, const struct event *v, const char *session)
+{
+	if (c->session && (v->words[EVENT_SESSION] != strlen(c->session->id) || memcmp(session, c->session->id, strlen(c->session->id)) != 0))
+		return false;
+	return c->owner || v->uid == EVENT_FOR_ALL || v->uid == c->uid;
+}
+
+static void put_word(struct text *out, uint16_t field, const char *s, size_t n)
+{
+	_cleanup_free_ char *word = xstrndup(s, n);
+
+	if (n)
+		record_string(out, field, word);
+}
+
+/* The text of each kind has a name of its own; those of status where it has one. */
+static void put_text(struct text *out, enum event_kind kind, const char *s, size_t n)
+{
+	_cleanup_free_ char *text = xstrndup(s, n);
+	char **list;
+	size_t mark;
+
+	switch (kind) {
+	case EVENT_READY:
+		list = list_split(text);
+		mark = record_begin(out, REPORT_DEPENDS, RECORD_LIST);
+		for (size_t k = 0; list[k]; k++)
+			record_string(out, REPORT_DEPENDS, list[k]);
+		record_end(out, mark);
+		list_free(list);
+		break;
+	case EVENT_STALE:
+		record_string(out, REPORT_STALE_CAUSE, text);
+		break;
+	default:
+		if (n)
+			record_string(out, REPORT_ERROR, text);
+	}
+}
+
+static void put_event(struct text *out, const struct event *v)
+{
+	static const char *const kinds[EVENT_KINDS] = {
+		[EVENT_ATTACH] = "attach", [EVENT_DETACH] = "detach", [EVENT_BUILD] = "build",
+		[EVENT_READY] = "ready",   [EVENT_FAILED] = "failed", [EVENT_STALE] = "stale",
+		[EVENT_RESET] = "reset",   [EVENT_TORN_DOWN] = "torn-down", [EVENT_RUN_BEGAN] = "run-began",
+		[EVENT_RUN_ENDED] = "run-ended",
+	};
+	static const uint16_t fields[] = { REPORT_NAME, REPORT_SESSION, REPORT_RUN, REPORT_TEST };
+	const char *word = (const char *)(v + 1);
+	size_t mark = record_begin(out, REPORT_EVENTS, RECORD_OBJECT);
+
+	record_u64(out, REPORT_NUMBER, v->number);
+	record_time(out, REPORT_TIME, v->at);
+	record_string(out, REPORT_EVENT, kinds[v->kind]);
+	for (size_t k = 0; k < ELEMENTSOF(fields); k++) {
+		put_word(out, fields[k], word, v->words[k]);
+		word += v->words[k];
+	}
+	if (v->words[EVENT_TITLE])
+		record_string(out, REPORT_SCOPE, scope_name(v->scope));
+	put_text(out, v->kind, word, v->words[EVENT_TEXT]);
+	if (v->pid)
+		record_u64(out, REPORT_PID, v->pid);
+	if (v->generation)
+		record_u64(out, REPORT_GENERATION, v->generation);
+	if (v->kind == EVENT_ATTACH)
+		record_bool(out, REPORT_BUILT, v->built);
+	if (v->kind == EVENT_READY) {
+		record_u64(out, REPORT_SIZE, v->bytes);
+		record_time(out, REPORT_BUILD_TIME, v->took);
+		record_time(out, REPORT_BUILD_CPU, (int64_t)v->cpu);
+		record_u64(out, REPORT_BUILD_PEAK, v->peak);
+	} else if (v->kind == EVENT_ATTACH || v->kind == EVENT_DETACH) {
+		record_time(out, REPORT_TOOK, v->took);
+	}
+	if (v->kind == EVENT_DETACH) {
+		record_u64(out, REPORT_OF, v->of);
+		record_u64(out, REPORT_RESETS, v->resets);
+		record_u64(out, REPORT_DIRTY, v->dirty);
+		record_u64(out, REPORT_PAGES, v->pages);
+	}
+	record_end(out, mark);
+}
+
+/* False: there is nothing for this connection; *from, a number, has moved on behind what it may not see. */
+static bool read_events(const struct conn *c, uint64_t *from, struct text *out)
+{
+	const struct events *e = c->daemon->events;
+	bool lost;
+	uint64_t at = events_find(e, *from ? *from : 1, &lost), next = events_end_at(e);
+	size_t n = 0, list = record_begin(out, REPORT_EVENTS, RECORD_LIST);
+
+	for (uint64_t end = at + ANSWER_MAX; at < next && at < end;) {
+		const struct event *v = event_at(e, at);
+
+		at += v->size;
+		*from = v->number + 1;
+		if (!may_read(c, v, (const char *)(v + 1) + v->words[EVENT_TITLE]))
+			continue;
+		put_event(out, v);
+		n++;
+	}
+	record_end(out, list);
+	record_u64(out, REPORT_NEXT, *from);
+	record_bool(out, REPORT_MORE, at < next);
+	record_bool(out, REPORT_LOST, lost);
+	return n > 0 || at < next;
+}
+
+static bool answer(struct conn *c, const struct wire_header *h, uint64_t *from, bool even_nothing)
+{
+	_cleanup_text_ struct text out = { 0 };
+	bool any = read_events(c, from, &out);
+
+	if (any || even_nothing)
+		conn_reply_text(c, h, out.data, out.size);
+	return any || even_nothing;
+}
+
+static void follower_free(struct follower *f)
+{
+	timer_stop(&f->limit);
+	link_remove(&f->link);
+	f->conn->n_pending--;
+	free(f);
+}
+
+static void give_up(void *arg)
+{
+	struct follower *f = arg;
+
+	answer(f->conn, &f->request, &f->from, true);
+	follower_free(f);
+}
+
+void events_ask(struct conn *c, const struct wire_header *h, uint64_t from, uint32_t wait_ms)
+{
+	struct daemon *d = c->daemon;
+	struct follower *f;
+
+	if (answer(c, h, &from, wait_ms == 0 || d->restarting || d->stopping))
+		return;
+	f = xcalloc(1, sizeof *f);
+	f->conn = c;
+	f->request = *h;
+	f->from = from;
+	c->n_pending++;
+	link_insert(&d->followers, &f->link);
+	timer_init(&f->limit, give_up, f);
+	timer_start(d->loop, &f->limit, clock_now() + wait_ms * NSEC_PER_MSEC);
+}
+
+void events_have_come(struct daemon *d)
+{
+	if (!link_empty(&d->followers) && link_empty(&d->telling.link))
+		timer_start(d->loop, &d->telling, clock_now() + GATHER);
+}
+
+void events_tell(void *daemon)
+{
+	struct daemon *d = daemon;
+
+	link_for_each_safe(l, &d->followers) {
+		struct follower *f = link_entry(l, struct follower, link);
+
+		if (answer(f->conn, &f->request, &f->from, false))
+			follower_free(f);
+	}
+}
+
+void events_forget(struct conn *c)
+{
+	link_for_each_safe(l, &c->daemon->followers) {
+		if (link_entry(l, struct follower, link)->conn == c)
+			follower_free(link_entry(l, struct follower, link));
+	}
+}
+
+void events_end(struct daemon *d)
+{
+	while (!link_empty(&d->followers))
+		give_up(link_entry(d->followers.next, struct follower, link));
+}
