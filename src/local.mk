@@ -192,10 +192,11 @@ fixctl_SOURCES = \
 	src/fixctl/doctor.c \
 	src/fixctl/fixctl.h \
 	src/fixctl/get.c \
-	src/fixctl/graph.c \
+	src/fixctl/graph.c src/fixctl/graph.h \
 	src/fixctl/list.c \
 	src/fixctl/log.c \
 	src/fixctl/main.c \
+	src/fixctl/markup.c src/fixctl/markup.h \
 	src/fixctl/openmetrics.c src/fixctl/openmetrics.h \
 	src/fixctl/run.c src/fixctl/run.h \
 	src/fixctl/run_fixtures.c \

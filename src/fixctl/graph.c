@@ -3,6 +3,8 @@
  * The dependency graph: one node a fixture, an arrow from each to what it is built from. The critical path is the chain of
  * fixtures that one waits for longest when everything is built anew and all builds run side by side.
  */
+#include "fixctl/graph.h"
+
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,6 +13,7 @@
 #include "base/text.h"
 #include "base/units.h"
 #include "fixctl/fixctl.h"
+#include "fixctl/markup.h"
 #include "fixd.h"
 #include "wire/wire.h"
 
@@ -222,28 +225,6 @@ static void print_dot(const struct graph *g, double seconds)
 	puts("}");
 }
 
-static void print_xml(const char *s, size_t max)
-{
-	size_t n = strlen(s);
-
-	/* The end of a long name says more than its beginning. */
-	if (n > max) {
-		fputs("\342\200\246", stdout);
-		for (s += n - max; ((unsigned char)*s & 0xc0) == 0x80; s++)
-			;
-	}
-	for (; *s; s++) {
-		if (*s == '<')
-			fputs("&lt;", stdout);
-		else if (*s == '&')
-			fputs("&amp;", stdout);
-		else if (*s == '"')
-			fputs("&quot;", stdout);
-		else if ((unsigned char)*s >= ' ')
-			putchar(*s);
-	}
-}
-
 static int x_of(const struct node *n)
 {
 	return MARGIN + (int)n->layer * (BOX_WIDTH + GAP_X);
@@ -273,54 +254,79 @@ static size_t place(struct graph *g)
 	return rows;
 }
 
-static void print_edge(const struct node *from, const struct node *to, bool critical)
+static void print_edge(FILE *out, const struct node *from, const struct node *to, bool critical)
 {
 	int x1 = x_of(from), y1 = y_of(from) + BOX_HEIGHT / 2, x2 = x_of(to) + BOX_WIDTH, y2 = y_of(to) + BOX_HEIGHT / 2;
 
-	printf("<path d=\"M%d %d C%d %d %d %d %d %d\" fill=\"none\" stroke=\"%s\" stroke-width=\"%d\" marker-end=\"url(#arrow)\"/>\n",
+	fprintf(out, "<path d=\"M%d %d C%d %d %d %d %d %d\" fill=\"none\" stroke=\"%s\" stroke-width=\"%d\" marker-end=\"url(#arrow)\"/>\n",
 	       x1, y1, x1 - GAP_X / 2, y1, x2 + GAP_X / 2, y2, x2 + 7, y2, critical ? "#c00000" : "#888888", critical ? 2 : 1);
 }
 
-static void print_box(const struct node *n)
+static void print_box(FILE *out, const struct node *n)
 {
 	_cleanup_free_ char *about = facts(n);
 
-	printf("<g><title>");
-	print_xml(n->name, SIZE_MAX);
-	printf("</title><rect x=\"%d\" y=\"%d\" width=\"%d\" height=\"%d\" rx=\"6\" fill=\"%s\" stroke=\"%s\" stroke-width=\"%d\"/>",
+	fprintf(out, "<g><title>");
+	markup_text(out, n->name);
+	fprintf(out, "</title><rect x=\"%d\" y=\"%d\" width=\"%d\" height=\"%d\" rx=\"6\" fill=\"%s\" stroke=\"%s\" stroke-width=\"%d\"/>",
 	       x_of(n), y_of(n), BOX_WIDTH, BOX_HEIGHT, color_of(n->state), n->critical ? "#c00000" : "#666666", n->critical ? 2 : 1);
-	printf("<text x=\"%d\" y=\"%d\" font-weight=\"bold\">", x_of(n) + 10, y_of(n) + 21);
-	print_xml(n->name, TITLE_MAX);
-	printf("</text><text x=\"%d\" y=\"%d\">[", x_of(n) + 10, y_of(n) + 38);
-	print_xml(n->scope, TITLE_MAX);
-	printf("]</text><text x=\"%d\" y=\"%d\">", x_of(n) + 10, y_of(n) + 54);
-	print_xml(about, TITLE_MAX + 10);
-	puts("</text></g>");
+	fprintf(out, "<text x=\"%d\" y=\"%d\" font-weight=\"bold\">", x_of(n) + 10, y_of(n) + 21);
+	markup_end_of(out, n->name, TITLE_MAX);
+	fprintf(out, "</text><text x=\"%d\" y=\"%d\">[", x_of(n) + 10, y_of(n) + 38);
+	markup_end_of(out, n->scope, TITLE_MAX);
+	fprintf(out, "]</text><text x=\"%d\" y=\"%d\">", x_of(n) + 10, y_of(n) + 54);
+	markup_end_of(out, about, TITLE_MAX + 10);
+	fputs("</text></g>\n", out);
 }
 
-static void print_svg(struct graph *g, double seconds)
+static void print_svg(FILE *out, struct graph *g, double seconds)
 {
 	size_t rows = place(g);
 	int width = 2 * MARGIN + (int)(g->n_layers ? g->n_layers : 1) * (BOX_WIDTH + GAP_X) - GAP_X;
 	int height = 2 * MARGIN + (int)rows * (BOX_HEIGHT + GAP_Y) + (BOX_HEIGHT + GAP_Y) / 2;
 	char total[32];
 
-	printf("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%d\" height=\"%d\" "
+	fprintf(out, "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%d\" height=\"%d\" "
 	       "viewBox=\"0 0 %d %d\" font-family=\"sans-serif\" font-size=\"12\">\n"
 	       "<defs><marker id=\"arrow\" markerWidth=\"8\" markerHeight=\"8\" refX=\"6\" refY=\"4\" orient=\"auto\" markerUnits=\"userSpaceOnUse\">"
 	       "<path d=\"M0 0 L8 4 L0 8 z\" fill=\"#666666\"/></marker></defs>\n",
 	       width, height, width, height);
 	for (size_t i = 0; i < g->n; i++) {
 		for (size_t k = 0; k < g->nodes[i].n_depends; k++)
-			print_edge(&g->nodes[i], &g->nodes[g->nodes[i].depends[k]],
+			print_edge(out, &g->nodes[i], &g->nodes[g->nodes[i].depends[k]],
 				   critical_edge(&g->nodes[i], g, g->nodes[i].depends[k]));
 	}
 	for (size_t i = 0; i < g->n; i++)
-		print_box(&g->nodes[i]);
+		print_box(out, &g->nodes[i]);
 	if (seconds > 0)
-		printf("<text x=\"%d\" y=\"%d\" fill=\"#c00000\">critical path: %s</text>\n", MARGIN, height - 10,
+		fprintf(out, "<text x=\"%d\" y=\"%d\" fill=\"#c00000\">critical path: %s</text>\n", MARGIN, height - 10,
 		       format_duration(total, sizeof total, (int64_t)(seconds * 1e9)));
-	puts("</svg>");
+	fputs("</svg>\n", out);
+}
+
+static void graph_deinit(struct graph *g)
+{
+	for (size_t i = 0; i < g->n; i++)
+		free(g->nodes[i].depends);
+	free(g->nodes);
+}
+
+void graph_write_svg(FILE *out, const json_t *list, const json_t *status)
+{
+	struct graph g = make_graph(list, status);
+	double seconds = mark_critical(&g);
+
+	print_svg(out, &g, seconds);
+	graph_deinit(&g);
+}
+
+static void write_dot(const json_t *list, const json_t *status)
+{
+	struct graph g = make_graph(list, status);
+	double seconds = mark_critical(&g);
+
+	print_dot(&g, seconds);
+	graph_deinit(&g);
 }
 
 static int run(struct fixctl *ctl, int argc, char **argv)
@@ -345,17 +351,11 @@ static int run(struct fixctl *ctl, int argc, char **argv)
 	if (code == 0)
 		code = ctl_query(f, WIRE_TYPE_status, "", &status);
 	fixd_close(f);
-	if (code == 0) {
-		struct graph g = make_graph(list, status);
-		double seconds = mark_critical(&g);
-
-		if (svg)
-			print_svg(&g, seconds);
-		else
-			print_dot(&g, seconds);
-		for (size_t i = 0; i < g.n; i++)
-			free(g.nodes[i].depends);
-		free(g.nodes);
+	if (code == 0 && svg) {
+		puts("<?xml version=\"1.0\" encoding=\"UTF-8\"?>");
+		graph_write_svg(stdout, list, status);
+	} else if (code == 0) {
+		write_dot(list, status);
 	}
 	json_decref(list);
 	json_decref(status);
