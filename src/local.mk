@@ -198,6 +198,10 @@ fixctl_SOURCES = \
 	src/fixctl/main.c \
 	src/fixctl/markup.c src/fixctl/markup.h \
 	src/fixctl/openmetrics.c src/fixctl/openmetrics.h \
+	src/fixctl/report.c src/fixctl/report.h \
+	src/fixctl/report_html.c \
+	src/fixctl/report_make.c \
+	src/fixctl/report_markdown.c \
 	src/fixctl/run.c src/fixctl/run.h \
 	src/fixctl/run_fixtures.c \
 	src/fixctl/run_keeper.c \
@@ -209,6 +213,6 @@ fixctl_SOURCES = \
 	src/fixctl/warm.c \
 	src/fixctl/warming.c src/fixctl/warming.h
 fixctl_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS)
-fixctl_LDADD = libclient.la libwire.la $(JANSSON_LIBS)
+fixctl_LDADD = libclient.la libwire.la $(JANSSON_LIBS) -lm
 
 EXTRA_DIST += src/client/libfixd.sym src/builder/libfixd-builder.sym

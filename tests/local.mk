@@ -52,6 +52,7 @@ daemon_tests = \
 	tests/daemon/events.py \
 	tests/daemon/invalidation.py \
 	tests/daemon/manager.py \
+	tests/daemon/report.py \
 	tests/daemon/restart.py \
 	tests/daemon/runs.py \
 	tests/daemon/servers.py \

@@ -1,0 +1,229 @@
+# SPDX-License-Identifier: MIT
+"""fixctl report: every number of a small known history, in all its forms."""
+
+import html.parser
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+import harness
+from harness import COW, LIMIT, FixdError, once
+
+INI = """[fixture corpus]
+category = text
+command = head -c 300000 /dev/zero
+[fixture index]
+category = text
+params = small, large
+command = cat $FIXD_DEP_corpus; printf x
+depends = corpus
+scope = module
+[fixture lexicon]
+command = printf lexicon
+[fixture words]
+category = a <b> | "c"
+command = cat $FIXD_DEP_lexicon
+depends = lexicon
+teardown = echo why >&2; exit 5
+[fixture broken]
+command = exit 3
+[fixture never]
+command = true
+[fixture nor]
+scope = function
+command = true
+"""
+
+
+def history(t):
+    d = t.daemon(INI)
+    c = d.client()
+    for _ in range(5):
+        c.read("corpus")
+    for n in ("small", "large", "small"):
+        c.attach(f"index[{n}]", key="test_a.py::test_x").detach()
+    view = c.attach("corpus", COW, key="test_b.py::test_z")
+    for _ in range(2):
+        view.write(0, b"x")
+        view.write(200000, b"x")
+        view.reset()
+    view.reset()
+    view.detach()
+    c.read("words")
+    try:
+        c.attach("broken")
+        assert False
+    except FixdError:
+        pass
+    d.ctl("cleanup", "index*")
+    d.ctl("cleanup", "words", code=1)
+    c.attach("index[large]", key="test_a.py::test_x").detach()
+    return d
+
+
+def report(d, *args):
+    return json.loads(d.ctl("report", "--format=json", *args).out)
+
+
+def check_fixture(f, uses, builds, reuses, **more):
+    assert (f["uses"], f["builds"], f["reuses"]) == (uses, builds, reuses), f
+    assert f["hit_rate"] == (reuses / uses if uses else None), f
+    assert abs(f["time_saved_s"] - reuses * (f["init_s"] or 0)) < 1e-9, f
+    assert (f["init_s"] is not None) == (builds > 0) and f["gpu_mb"] is None
+    assert (f["attach_p50_s"] is None) == (uses - more.pop("waited", min(uses, builds)) == 0), f
+    expected = {"failures": 0, "stale": 0, "evictions": 0, "teardown_failures": 0, "resets": 0, "dirty_resets": 0, "pages_changed": 0,
+                "category": "-", "scope": "session", "type": "command", "used": True, "status": "Success"} | more
+    assert {k: f[k] for k in expected} == expected, {k: (f[k], expected[k]) for k in expected if f[k] != expected[k]}
+
+
+def test_every_number(t):
+    d = history(t)
+    r = report(d)
+    by_name = {f["name"]: f for f in r["fixtures"]}
+    assert [f["name"] for f in r["fixtures"]] == ["corpus", "index", "words", "broken", "lexicon", "never", "nor"]
+    check_fixture(by_name["corpus"], 6, 1, 5, category="text", memory_mb=303104 / 1e6, resets=3, dirty_resets=2, pages_changed=4)
+    check_fixture(by_name["index"], 4, 3, 1, category="text", scope="module", stale=2, memory_mb=303104 / 1e6)
+    check_fixture(by_name["words"], 1, 1, 0, category='a <b> | "c"', stale=1, teardown_failures=1)
+    check_fixture(by_name["broken"], 0, 0, 0, failures=1, used=False, status="the command exited with status", memory_mb=None)
+    check_fixture(by_name["lexicon"], 0, 1, 0)
+    check_fixture(by_name["never"], 0, 0, 0, used=False, status="Not built")
+    check_fixture(by_name["nor"], 0, 0, 0, used=False, status="Not built", scope="function")
+    s = r["sharing"]
+    assert (s["uses"], s["builds"], s["failures"], s["reuses"]) == (11, 6, 1, 6) and s["hit_rate"] == 6 / 11
+    assert (s["stale"], s["evictions"], s["teardown_failures"]) == (3, 0, 1)
+    assert (s["resets"], s["dirty_resets"], s["pages_changed"], s["pages_changed_per_dirty_reset"]) == (3, 2, 4, 2.0)
+    assert abs(s["time_saved_s"] - sum(f["time_saved_s"] for f in r["fixtures"])) < 1e-9
+    assert 0 < s["attach_p50_s"] <= s["attach_p99_s"] < 1
+    assert abs(r["summary"].pop("used_percent") - 400 / 7) < 1e-9
+    assert r["summary"] == {
+        "total": 7, "used": 4, "unused": 3,
+        "by_category": [{"category": "text", "count": 2, "used": 2, "usage_percent": 100.0},
+                        {"category": 'a <b> | "c"', "count": 1, "used": 1, "usage_percent": 100.0},
+                        {"category": "-", "count": 4, "used": 1, "usage_percent": 25.0}],
+        "by_scope": [{"scope": "session", "count": 5, "used": 3, "usage_percent": 60.0},
+                     {"scope": "module", "count": 1, "used": 1, "usage_percent": 100.0},
+                     {"scope": "function", "count": 1, "used": 0, "usage_percent": 0.0}]}, r["summary"]
+    assert r["high_impact"] == ["corpus"] and r["unused"] == ["broken", "never", "nor"]
+    assert set(r["slowest"]) == {"corpus", "index", "words", "lexicon"} and r["most_memory"][:2] == ["corpus", "index"]
+    assert r["slowest"] == sorted(r["slowest"], key=lambda n: -by_name[n]["init_s"])
+    assert r["stale_causes"] == [{"cause": "cleaned up", "count": 3}]
+    assert r["changed_by"] == [{"test": "test_b.py::test_z", "name": "corpus", "dirty_resets": 2, "pages_changed": 4}]
+    assert not r["lost"] and r["since"] is None and r["root"] == os.path.realpath(t.dir)
+    # Of no time nothing, but what there is.
+    nothing = report(d, "--since=0ms")
+    assert nothing["events"] == 0 and nothing["summary"]["used"] == 0 and len(nothing["fixtures"]) == 7
+
+
+def cells(line):
+    return [c.strip().replace("\\|", "|") for c in re.split(r"(?<!\\)\|", line)[1:-1]]
+
+
+def number(v, decimals):
+    return "N/A" if v is None else f"{v:.{decimals}f}"
+
+
+def test_markdown(t):
+    d = history(t)
+    r, text = report(d), d.ctl("report").out
+    lines = text.splitlines()
+    at = lines.index("| Fixture Name | Uses | Type | Scope | Category | Init Time (s) | Memory Δ (MB) | GPU Δ (MB) | Status |")
+    for line, f in zip(lines[at + 2:], r["fixtures"]):
+        assert cells(line) == [f["name"], str(f["uses"]), f["type"], f["scope"], f["category"], number(f["init_s"], 3),
+                               number(f["memory_mb"], 1), "N/A", f["status"]], line
+    for words in ("- **Total Fixtures**: 7\n- **Used Fixtures**: 4 (57.1%)\n- **Unused Fixtures**: 3\n", "| text | 2 | 2 | 100.0% |",
+                  "| Hit rate | 54.5% |", "| cleaned up | 3 |", "| test_b.py::test_z | corpus | 2 | 4 |",
+                  "### High-Impact Optimization Targets\n\n- `corpus` (6 uses)\n", "### Slowest Initialization (Top 5)\n\n1. `",
+                  "### Unused Fixtures (Consider for Removal)\n\n- `broken`\n- `never`\n- `nor`\n"):
+        assert words in text, (words, text)
+
+
+class Page(html.parser.HTMLParser):
+    """The tables of a page by their id, and its tiles."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tables, self.table, self.text, self.outside, self.svgs = {}, None, "", [], 0
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        attrs = dict(attrs)
+        self.svgs += tag == "svg"
+        for name in ("src", "href"):
+            if name in attrs:
+                self.outside.append(attrs[name])
+        if tag in ("script", "link", "img", "iframe"):
+            self.outside.append(tag)
+        if tag == "table":
+            self.table = self.tables[attrs["id"]] = []
+        elif tag == "tr":
+            self.table.append([])
+        elif tag in ("td", "th"):
+            self.table[-1].append("")
+        elif tag == "div" and attrs.get("class") == "tile":
+            self.text += "\n"
+
+    def handle_endtag(self, tag):
+        if tag == "table":
+            self.table = None
+        if tag == "b":
+            self.text += " "
+
+    def handle_data(self, data):
+        if self.table and self.table[-1]:
+            self.table[-1][-1] += data.rstrip("\n")
+        else:
+            self.text += data
+
+
+@once
+def test_html_in_a_browser(t):
+    browser = shutil.which("chromium")
+    if not browser:
+        raise harness.Skip("chromium is not installed")
+    d = history(t)
+    path = t.path("report.html")
+    d.ctl("report", "--format=html", "--output", path)
+    r = report(d)
+    done = subprocess.run([browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", f"--user-data-dir={t.path('profile')}",
+                           "--enable-logging=stderr", "--dump-dom", "file://" + path], capture_output=True, text=True, timeout=LIMIT,
+                          env=harness.process_environment() | {"HOME": t.dir})
+    assert done.returncode == 0, done.stderr
+    assert "CONSOLE" not in done.stderr, done.stderr
+    page = Page(done.stdout)
+    assert not page.outside and page.svgs == 3, (page.outside, page.svgs)
+    assert page.tables["fixtures"][0][:9] == ["Fixture Name", "Uses", "Type", "Scope", "Category", "Init Time (s)", "Memory Δ (MB)", "GPU Δ (MB)", "Status"]
+    expected = [
+        [f["name"], str(f["uses"]), f["type"], f["scope"], f["category"], number(f["init_s"], 3), number(f["memory_mb"], 1), "N/A", f["status"],
+         str(f["builds"]), str(f["reuses"]), "N/A" if f["hit_rate"] is None else f"{100 * f['hit_rate']:.1f}%", number(f["time_saved_s"], 3)]
+        for f in r["fixtures"]]
+    assert page.tables["fixtures"][1:] == expected, (page.tables["fixtures"], expected)
+    for key, name in (("by_category", "category"), ("by_scope", "scope")):
+        assert page.tables[key.replace("_", "-")][1:] == [[g[name], str(g["count"]), str(g["used"]), f"{g['usage_percent']:.1f}%"]
+                                                          for g in r["summary"][key]]
+    assert page.tables["causes"][1:] == [["cleaned up", "3"]] and page.tables["changes"][1:] == [["test_b.py::test_z", "corpus", "2", "4"]]
+    for words in ("7 fixtures", "57.1% of them used", "11 attaches", "6 builds", "6 reuses", "54.5% hit rate", "1 failed builds",
+                  f"{r['sharing']['time_saved_s']:.3f} s time saved"):
+        assert words in page.text, (words, page.text)
+
+
+@once
+def test_odd_requests(t):
+    d = t.daemon("[fixture " + "n" * 40 + "]\ncommand = true\n" + "".join(f"[fixture f{n}]\ncommand = true\n" for n in range(30)))
+    assert "- ... and 21 more" in d.ctl("report").out
+    assert "None: no fixture" in d.ctl("report").out
+    assert "<svg" in d.ctl("report", "--format=html").out
+    assert "allowed are markdown, json, html" in d.ctl("report", "--format=pdf", code=2).err
+    assert "--since" in d.ctl("report", "--since=yesterday", code=2).err
+    assert "one argument too many" in d.ctl("report", "f1", code=2).err
+    assert "cannot be written" in d.ctl("report", "-o", t.path("nowhere/report"), code=1).err
+    os.symlink("/dev/full", t.path("full.new"))
+    assert "cannot be written" in d.ctl("report", "-o", t.path("full"), code=1).err
+    assert not os.path.exists(t.path("full"))
+    assert json.loads(d.ctl("report", "--json", "--session", "/").out)["fixtures"] != []
+
+
+if __name__ == "__main__":
+    harness.main(sys.modules[__name__])
