@@ -186,6 +186,10 @@ fixd_LDADD = libdaemon.la
 
 bin_PROGRAMS += fixctl
 fixctl_SOURCES = \
+	src/fixctl/bench.c src/fixctl/bench.h \
+	src/fixctl/bench_imports.c \
+	src/fixctl/bench_measure.c \
+	src/fixctl/bench_table.c \
 	src/fixctl/cleanup.c \
 	src/fixctl/control.c \
 	src/fixctl/ctl.c \
@@ -197,6 +201,7 @@ fixctl_SOURCES = \
 	src/fixctl/log.c \
 	src/fixctl/main.c \
 	src/fixctl/markup.c src/fixctl/markup.h \
+	src/fixctl/nvml.c src/fixctl/nvml.h \
 	src/fixctl/openmetrics.c src/fixctl/openmetrics.h \
 	src/fixctl/report.c src/fixctl/report.h \
 	src/fixctl/report_html.c \
@@ -208,11 +213,12 @@ fixctl_SOURCES = \
 	src/fixctl/run_mount.c \
 	src/fixctl/run_scratch.c \
 	src/fixctl/run_table.c \
+	src/fixctl/samples.c src/fixctl/samples.h \
 	src/fixctl/status.c \
 	src/fixctl/trace.c \
 	src/fixctl/warm.c \
 	src/fixctl/warming.c src/fixctl/warming.h
 fixctl_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS)
-fixctl_LDADD = libclient.la libwire.la $(JANSSON_LIBS) -lm
+fixctl_LDADD = libclient.la libwire.la $(JANSSON_LIBS) -ldl -lm
 
 EXTRA_DIST += src/client/libfixd.sym src/builder/libfixd-builder.sym

@@ -47,6 +47,7 @@ tests_no_uring_LDADD = $(SECCOMP_LIBS)
 endif
 
 daemon_tests = \
+	tests/daemon/bench.py \
 	tests/daemon/builds.py \
 	tests/daemon/clients.py \
 	tests/daemon/events.py \

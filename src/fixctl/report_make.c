@@ -1,45 +1,15 @@
 /* SPDX-License-Identifier: MIT */
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "fixctl/fixctl.h"
 #include "fixctl/report.h"
+#include "fixctl/samples.h"
 
 #define TOP 5
 #define HIGH_IMPACT_USES 3
 #define STATUS_MAX 30
 #define MB 1e6
-
-/* A list of numbers, for its median and the like. */
-struct samples {
-	double *all;
-	size_t n;
-};
-
-static void add_sample(struct samples *s, double v)
-{
-	s->all = xrealloc(s->all, (s->n + 1) * sizeof *s->all);
-	s->all[s->n++] = v;
-}
-
-static int by_value(const void *a, const void *b)
-{
-	double x = *(const double *)a, y = *(const double *)b;
-
-	return x < y ? -1 : x > y;
-}
-
-/* The nearest rank; null when there are none. */
-static json_t *quantile(struct samples *s, double q)
-{
-	size_t rank = (size_t)ceil(q * (double)s->n);
-
-	if (s->n == 0)
-		return json_null();
-	qsort(s->all, s->n, sizeof *s->all, by_value);
-	return json_real(s->all[rank ? rank - 1 : 0]);
-}
 
 /* What is counted of one fixture, all its instances together. */
 struct row {
@@ -111,7 +81,7 @@ static void on_ready(struct table *t, struct row *r, const json_t *e)
 {
 	_cleanup_free_ char *key = image_key(e);
 
-	add_sample(&r->builds, ctl_real(e, "build_s"));
+	samples_add(&r->builds, ctl_real(e, "build_s"));
 	if (ctl_real(e, "size") > r->size)
 		r->size = ctl_real(e, "size");
 	r->error = NULL;
@@ -133,8 +103,8 @@ static void on_attach(struct table *t, struct row *r, const json_t *e)
 	json_object_set(t->held, number, (json_t *)e);
 	if (json_is_true(json_object_get(e, "built")))
 		return;
-	add_sample(&r->attaches, ctl_real(e, "took_s"));
-	add_sample(&t->attaches, ctl_real(e, "took_s"));
+	samples_add(&r->attaches, ctl_real(e, "took_s"));
+	samples_add(&t->attaches, ctl_real(e, "took_s"));
 }
 
 static void on_detach(struct table *t, struct row *r, const json_t *e)
@@ -204,7 +174,7 @@ static int by_uses(const void *a, const void *b)
 
 static double median(struct row *r)
 {
-	json_t *m = quantile(&r->builds, 0.5);
+	json_t *m = samples_quantile(&r->builds, 0.5);
 	double v = json_is_real(m) ? json_real_value(m) : -1;
 
 	json_decref(m);
@@ -260,8 +230,8 @@ static json_t *row_json(struct row *r)
 	json_object_set_new(o, "reuses", json_integer(r->reuses));
 	json_object_set_new(o, "hit_rate", ratio((double)r->reuses, (double)r->uses));
 	json_object_set_new(o, "time_saved_s", json_real(saved(r)));
-	json_object_set_new(o, "attach_p50_s", quantile(&r->attaches, 0.5));
-	json_object_set_new(o, "attach_p99_s", quantile(&r->attaches, 0.99));
+	json_object_set_new(o, "attach_p50_s", samples_quantile(&r->attaches, 0.5));
+	json_object_set_new(o, "attach_p99_s", samples_quantile(&r->attaches, 0.99));
 	json_object_set_new(o, "stale", json_integer(r->stale));
 	json_object_set_new(o, "evictions", json_integer(r->evictions));
 	json_object_set_new(o, "teardown_failures", json_integer(r->teardown_failures));
@@ -367,8 +337,8 @@ static json_t *sharing(struct table *t, const json_t *fixtures)
 		saved_s += ctl_real(json_array_get(fixtures, k), "time_saved_s");
 	json_object_set_new(o, "hit_rate", ratio((double)ctl_int(o, "reuses"), (double)ctl_int(o, "uses")));
 	json_object_set_new(o, "time_saved_s", json_real(saved_s));
-	json_object_set_new(o, "attach_p50_s", quantile(&t->attaches, 0.5));
-	json_object_set_new(o, "attach_p99_s", quantile(&t->attaches, 0.99));
+	json_object_set_new(o, "attach_p50_s", samples_quantile(&t->attaches, 0.5));
+	json_object_set_new(o, "attach_p99_s", samples_quantile(&t->attaches, 0.99));
 	json_object_set_new(o, "pages_changed_per_dirty_reset",
 			    ratio((double)ctl_int(o, "pages_changed"), (double)ctl_int(o, "dirty_resets")));
 	return o;
@@ -392,11 +362,11 @@ static json_t *cause_list(const json_t *causes)
 static void table_deinit(struct table *t)
 {
 	for (size_t k = 0; k < t->n; k++) {
-		free(t->rows[k].builds.all);
-		free(t->rows[k].attaches.all);
+		samples_deinit(&t->rows[k].builds);
+		samples_deinit(&t->rows[k].attaches);
 	}
 	free(t->rows);
-	free(t->attaches.all);
+	samples_deinit(&t->attaches);
 	json_decref(t->built);
 	json_decref(t->attached);
 	json_decref(t->causes);
