@@ -17,7 +17,7 @@ demo: all contrib/demo/wordnet.la contrib/demo/suite$(EXEEXT) contrib/demo/priva
 	$(srcdir)/contrib/demo/run $(abs_builddir)
 .PHONY: demo
 
-EXTRA_DIST += contrib/demo/run contrib/demo/fixd.ini contrib/demo/to-sqlite contrib/deps contrib/check contrib/quickstart
+EXTRA_DIST += contrib/demo/run contrib/demo/fixd.ini contrib/demo/to-sqlite contrib/deps contrib/check contrib/quickstart contrib/ci/github.yml contrib/ci/gitlab.yml
 
 # The pytest plugin: a Python package of its own, installed with pip from its directory.
 

@@ -33,11 +33,10 @@ static int print_help(const char *name)
 	if (name)
 		ctl_misuse(NULL, "there is no command '%s'", name);
 	puts("Usage: fixctl [--socket PATH] [--session DIR] [--json] COMMAND [ARGUMENT...]\n"
-	     "Looks after the fixtures of a running fixd.\n");
+	     "Looks after the fixtures of a running fixd; 'fixctl help COMMAND' says more of each command.\n");
 	for (size_t i = 0; i < ELEMENTSOF(commands); i++)
 		printf("  %-9s %s\n", commands[i]->name, commands[i]->summary);
-	puts("  help      what a command does: fixctl help COMMAND\n"
-	     "\n"
+	puts("\n"
 	     "  -s, --socket PATH  the daemon's socket (default: $FIXD_SOCKET, then the user's, then the system's)\n"
 	     "  -S, --session DIR  only what belongs to your session of that directory\n"
 	     "  -j, --json         JSON instead of text, where a command reports something\n"

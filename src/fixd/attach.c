@@ -124,7 +124,7 @@ static char *offer_build(struct waiter *w)
 		.offer.huge = (uint32_t)i->fixture->huge_pages,
 	};
 	int client_end;
-	char *wrong = offer_new(i, p->conn, p->depends, w->n_depends, &client_end);
+	char *wrong = offer_new(i, p->conn, p->depends, w->n_depends, p->test, p->test_size, &client_end);
 
 	if (wrong)
 		return wrong;

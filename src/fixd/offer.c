@@ -48,7 +48,7 @@ struct offer {
 	char **made_from; /* their titles */
 	struct image **depends; /* they themselves (references) */
 	size_t n_depends;
-	char *run;
+	char *run, *test;
 	struct digest section;
 	struct room room; /* for what was published: */
 	struct offer_commit commit;
@@ -85,6 +85,7 @@ static void offer_free(struct offer *o)
 	free(o->saw);
 	list_free(o->made_from);
 	free(o->run);
+	free(o->test);
 	free(o);
 }
 
@@ -267,7 +268,7 @@ static void commit(struct offer *o, const struct offer_commit *c, int *fds, size
 		image_used(im);
 		if (o->conn->member)
 			run_used(o->conn->member->run, im, true);
-		event_attach(o->conn, lease_new(im, &o->conn->leases, o->conn->pid), true, im->build_ns, NULL, 0);
+		event_attach(o->conn, lease_new(im, &o->conn->leases, o->conn->pid), true, im->build_ns, o->test ? o->test : "", o->test ? strlen(o->test) : 0);
 	}
 	offer_free(o);
 	if (im)
@@ -324,6 +325,7 @@ static const struct row offer_rows[] = {
 	ROW_OF(struct offer, ROW_LIST, made_from),
 	ROW_OF(struct offer, ROW_STRING, run),
 	ROW_OF(struct offer, ROW_DIGEST, section),
+	ROW_OF(struct offer, ROW_STRING, test),
 	{ 0, 0, 0 },
 };
 
@@ -428,6 +430,7 @@ bool offer_resume(struct instance *i, struct conn *c, const struct record *saved
 		free(o->saw);
 		list_free(o->made_from);
 		free(o->run);
+		free(o->test);
 		free(o);
 		return false;
 	}
@@ -435,7 +438,8 @@ bool offer_resume(struct instance *i, struct conn *c, const struct record *saved
 	return true;
 }
 
-char *offer_new(struct instance *i, struct conn *c, struct image *const *depends, size_t n_depends, int *client_end)
+char *offer_new(struct instance *i, struct conn *c, struct image *const *depends, size_t n_depends, const char *test, size_t test_size,
+		int *client_end)
 {
 	struct daemon *d = c->daemon;
 	struct offer *o;
@@ -470,6 +474,7 @@ char *offer_new(struct instance *i, struct conn *c, struct image *const *depends
 	o->conn = c;
 	o->started = clock_now();
 	o->run = c->member ? xstrdup(c->member->run->id) : NULL;
+	o->test = xstrndup(test, test_size);
 	o->section = i->fixture->section;
 	o->n_saw = n_depends;
 	o->saw = xcalloc(n_depends, sizeof *o->saw);

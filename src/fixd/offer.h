@@ -17,10 +17,11 @@ struct instance;
 struct offer;
 
 /*
- * Makes the client the builder of `i`; *client_end is its side of the channel, to be closed by the caller. Ends in
+ * Makes the client, which is at `test`, the builder of `i`; *client_end is its side of the channel, to be closed by the caller. Ends in
  * instance_built(), instance_build_failed() or instance_builder_lost(), never at once. NULL, or a sentence to be freed.
  */
-char *offer_new(struct instance *i, struct conn *c, struct image *const *depends, size_t n_depends, int *client_end);
+char *offer_new(struct instance *i, struct conn *c, struct image *const *depends, size_t n_depends, const char *test, size_t test_size,
+		int *client_end);
 
 /* For another process: what it knows itself; and there, as it was in the record. False: it makes no sense any more. */
 struct link;

@@ -225,5 +225,49 @@ def test_odd_requests(t):
     assert json.loads(d.ctl("report", "--json", "--session", "/").out)["fixtures"] != []
 
 
+def scripts(name):
+    """The blocks of shell in a file of contrib/ci."""
+    found, indent = [], None
+    for line in open(os.path.join(harness.SRC, "contrib", "ci", name)).read().splitlines():
+        depth = len(line) - len(line.lstrip())
+        if indent is not None and (not line.strip() or depth >= indent):
+            found[-1] += line[indent:] + "\n"
+            continue
+        indent = None
+        if re.fullmatch(r" *(run:|-) \|", line):
+            found.append("")
+            indent = depth + 2
+    return found
+
+
+@once
+def test_the_examples_for_ci(t):
+    """What they run is run here: twice, so that there is something to compare with."""
+    t.write("fixd.ini", "[fixture corpus]\ncommand = echo words\n")
+    t.write("Makefile", "check:\n\tgrep words $$FIXD_FIXTURE_corpus\n\ttest ! -e fail\n")
+    env = harness.process_environment() | {"PATH": harness.BUILD + ":" + os.environ["PATH"], "GITHUB_STEP_SUMMARY": t.path("summary"), "TMPDIR": t.dir}
+
+    def run(script, code=0):
+        done = subprocess.run(["bash", "-e", "-c", script], cwd=t.dir, env=env, capture_output=True, text=True, timeout=LIMIT)
+        assert done.returncode == code, (script, done)
+        return done
+    for name, files in (("github.yml", ["summary", "fixtures.html"]), ("gitlab.yml", ["fixtures.md", "fixtures.html"])):
+        tests, measured = scripts(name)
+        assert "words" in run(tests).stdout
+        for file in files:
+            assert "corpus" in open(t.path(file)).read(), file
+            os.remove(t.path(file))
+        t.write("fail", "")
+        run(tests, code=2)
+        assert all(os.path.exists(t.path(file)) for file in files), "a report also of tests that fail"
+        os.remove(t.path("fail"))
+        run(measured)
+        assert json.loads(open(t.path("fixtures.json")).read())["fixtures"][0]["name"] == "corpus"
+        t.write("fixd.ini", "[fixture corpus]\ncommand = sleep 0.3; echo words\n")
+        assert "corpus: wall s" in run(measured, code=1).stderr
+        t.write("fixd.ini", "[fixture corpus]\ncommand = echo words\n")
+        os.remove(t.path("fixtures.json"))
+
+
 if __name__ == "__main__":
     harness.main(sys.modules[__name__])

@@ -77,8 +77,8 @@ def test_terminal(t):
     pid, fd = pty.fork()
     if pid == 0:
         os.chdir(s.work)
-        command = s.run_command() + ["bash", "-c", "trap 'echo caught; n=$((n+1))' INT; test -t 0 && echo ready; "
-                                     "for i in $(seq 300); do sleep 0.01; test -z \"$n\" || break; done; sleep 0.1; echo $n; exit 5"]
+        command = s.run_command() + ["bash", "-c", "trap 'echo caught; n=1$n' INT; test -t 0 && echo ready; "
+                                     "for ((i = 0; i < 300; i++)); do sleep 0.01; test -z \"$n\" || break; done; sleep 0.1; echo $n; exit 5"]
         os.execve(command[0], command, environment(TMPDIR=t.dir))
     said = b""
     sent = False

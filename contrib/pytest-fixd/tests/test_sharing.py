@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """What is built how often, and who gets it."""
 
+import json
 import os
 import time
 
@@ -32,6 +33,28 @@ def test_built_once_in_three_runs(project, workers):
     for _ in range(3):
         project.run("-n", workers, "--reuse-fixtures").passed(8)
     assert project.log() == ["create_database", "load_test_data"]
+
+
+def test_which_test_asked(project):
+    """In the log of events, and so in fixctl trace and report."""
+    project.conftest("""
+        @fixd.fixture(scope="session")
+        def data():
+            return b"x" * 1000
+        @fixd.fixture(scope="module")
+        def index(data):
+            return data * 2
+        """)
+    project.write("test_it.py", "def test_a(data): assert data\ndef test_b(index): assert index\n")
+    for _ in range(2):
+        project.run("--reuse-fixtures").passed(2)
+    events = [json.loads(line) for line in project.fixctl("trace", "--once", "--json").stdout.splitlines()]
+    asked = [(e["name"].split("::")[-1].split("@")[0].strip(), e["test"], e["built"]) for e in events if e["event"] == "attach"]
+    assert [(test, built) for _, test, built in asked] == [("test_it.py::test_a", True), ("test_it.py", True), ("test_it.py::test_a", False),
+                                                           ("test_it.py", False)], asked
+    report = json.loads(project.fixctl("report", "--json").stdout)
+    assert [(f["uses"], f["builds"], f["reuses"], f["scope"]) for f in report["fixtures"]] == [(2, 1, 1, "session"), (2, 1, 1, "module")], report
+    assert [e["event"] for e in events if e["event"].startswith("run-")] == ["run-began", "run-ended"] * 2
 
 
 def test_return_style_is_shared(project):
