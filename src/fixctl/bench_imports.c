@@ -60,7 +60,8 @@ static void add_import(struct imports *im, struct import i)
 		first--;
 	i.n_children = im->n_open - first;
 	i.children = xcalloc(i.n_children + 1, sizeof *i.children);
-	memcpy(i.children, im->open + first, i.n_children * sizeof *i.children);
+	for (size_t k = 0; k < i.n_children; k++)
+		i.children[k] = im->open[first + k];
 	im->n_open = first;
 	im->all = xrealloc(im->all, (im->n + 1) * sizeof *im->all);
 	im->all[im->n] = i;
