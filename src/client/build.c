@@ -2,6 +2,7 @@
 #include "client/build.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
@@ -31,6 +32,7 @@ struct fixd_build {
 	struct space space;
 	char *name, *scope_key;
 	unsigned flags;
+	int64_t answer_ms; /* for the daemon to answer a commit: it may have to make room first */
 };
 
 struct local_image {
@@ -111,6 +113,7 @@ static int build_new(struct fixd *f, const char *name, const struct fixd_options
 	__atomic_add_fetch(&f->refs, 1, __ATOMIC_RELAXED);
 	b->channel = channel;
 	b->flags = o ? o->flags : 0;
+	b->answer_ms = ANSWER_MS + (int64_t)offer->timeout_ms;
 	b->name = strdup(name);
 	b->scope_key = strdup(o && o->scope_key ? o->scope_key : "");
 	snprintf(label, sizeof label, "fixd:%s", name);
@@ -175,11 +178,11 @@ static int take_answer(struct fixd_build *b, struct wire_image *im, int *fd)
 	*fd = -1;
 
 	do
-		n = poll(&p, 1, ANSWER_MS);
+		n = poll(&p, 1, b->answer_ms < INT_MAX ? (int)b->answer_ms : INT_MAX);
 	while (n < 0 && errno == EINTR);
 	if (n == 0)
-		return fixd_fail_with(b->fixd, -ETIMEDOUT, "the daemon at %s has not answered within %d s", b->fixd->path,
-				      ANSWER_MS / 1000);
+		return fixd_fail_with(b->fixd, -ETIMEDOUT, "the daemon at %s has not answered within %lld s", b->fixd->path,
+				      (long long)b->answer_ms / 1000);
 	n = socket_receive(b->channel, message, sizeof message, fd, &n_fds, MSG_DONTWAIT);
 	if (n_fds == 0)
 		*fd = -1;

@@ -17,6 +17,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import traceback
 
@@ -451,6 +452,13 @@ class Case:
 
     def finish(self, failed):
         try:
+            # Threads of a test that has failed still use its clients: their calls end with the daemon.
+            for daemon in self.daemons if failed else ():
+                if daemon.running():
+                    daemon.kill()
+            for thread in threading.enumerate() if failed else ():
+                if thread is not threading.current_thread():
+                    thread.join(LIMIT)
             while VIEWS:
                 VIEWS.pop().detach()
             for client in self.clients:

@@ -746,7 +746,7 @@ def test_eviction_of_what_must_be_torn_down(t):
     """Who needs the memory waits for the teardowns; also a client that has built something."""
     t.write("go", "")
     # A builder asks for more than it needs, by a quarter and what it reads at once: that must not matter.
-    d = start(t, "[fixd]\nmemory-max = 10M\n" + "".join(
+    d = start(t, "[fixd]\nmemory-max = 12900K\n" + "".join(
         f"[fixture {n}]\ncommand = head -c {size}M /dev/zero\n{until(t, n)}" for n, size in (("a", 1), ("b", 8), ("c", 4))))
     c = d.client()
     c.read("a")
@@ -764,7 +764,7 @@ def test_eviction_of_what_must_be_torn_down(t):
     os.remove(t.path("go"))
     builder = d.client().join("/", "run").define("client")
     build = builder.begin("client")
-    asked = threading.Thread(target=build.commit, args=(b"x" * (7 << 20),))
+    asked = threading.Thread(target=build.commit, args=(b"x" * (10 << 20),))
     asked.start()
     wait_for(lambda: d.instance("c")["state"] == "stale", "the larger one to be given up, too")
     # Nothing that is held goes, and nobody waits for it.
