@@ -102,8 +102,8 @@ static void explain(const siginfo_t *si)
 {
 	static const char sealed[] = "/memfd:fixd:", middle[] = ": write to a read-only view, at offset 0x", at[] = " (address 0x";
 	/* The handler's stack may be small: one explanation at a time. */
-	static struct mapped m;
-	static char buf[PATH_MAX + 256];
+	static struct mapped m LARGE;
+	static char buf[PATH_MAX + 256] LARGE;
 	static atomic_flag busy = ATOMIC_FLAG_INIT;
 	uintptr_t address = (uintptr_t)si->si_addr;
 	char offset[16], where[16];

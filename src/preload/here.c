@@ -10,12 +10,18 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+/* The first one begins where the small variables end, and with what is always needed: see LARGE. */
 #define HERES 8
 static struct here {
-	char path[PATH_MAX]; /* visible */
 	struct starts starts;
-} heres[HERES];
-static _Atomic unsigned now; /* % HERES; 0: not known */
+	char path[PATH_MAX]; /* visible */
+} heres[HERES] __attribute__((section(".bss.y")));
+static _Atomic unsigned now; /* a number; 0: not known */
+
+static struct here *here_of(unsigned number)
+{
+	return &heres[(number - 1) % HERES];
+}
 
 /*
  * Between vfork() and exec two processes have one memory, and may be in two directories. vfork.c counts those that are there;
@@ -50,7 +56,7 @@ void where_moved(void)
 	if (is_guest())
 		return;
 	next += next == 0;
-	h = &heres[next % HERES];
+	h = here_of(next);
 	if (!ask(h->path)) {
 		atomic_store(&now, 0);
 		return;
@@ -76,7 +82,7 @@ const struct starts *here_starts(void)
 {
 	unsigned n = atomic_load_explicit(&now, memory_order_relaxed);
 
-	return likely(n && !is_guest()) ? &heres[n % HERES].starts : NULL;
+	return likely(n && !is_guest()) ? &here_of(n)->starts : NULL;
 }
 
 bool here_is_far(void)
@@ -96,7 +102,7 @@ bool here_get(char *out)
 		n = atomic_load(&now);
 		if (n == 0)
 			return ask(out);
-		memccpy(out, heres[n % HERES].path, '\0', PATH_MAX);
+		memccpy(out, here_of(n)->path, '\0', PATH_MAX);
 	} while (atomic_load(&now) - n >= HERES - 1);
 	return true;
 }

@@ -13,7 +13,7 @@
 
 #include "base/path.h"
 
-_Atomic unsigned char known_fds[KNOWN_FDS];
+_Atomic unsigned char known_fds[KNOWN_FDS] LARGE;
 
 static bool in_table(int fd)
 {

@@ -32,6 +32,12 @@ void *real_find(_Atomic(void *) *next, const char *name);
 /* With a large frame, which its callers must not have for nothing: threads may have small stacks. */
 #define APART __attribute__((noinline))
 
+/*
+ * Large, and not touched at the start of a program: behind everything else, so that what is touched lies on few pages. The linker
+ * sorts the sections by name.
+ */
+#define LARGE __attribute__((section(".bss.z")))
+
 /* Seen by the program. */
 #define SHIM __attribute__((visibility("default")))
 

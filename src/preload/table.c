@@ -39,6 +39,16 @@ static struct run_table *map(int fd)
 	return NULL;
 }
 
+/* Not atoi(): that is on pages of libc that few programs have touched so early. */
+static int number_at(const char *s)
+{
+	int n = 0;
+
+	for (; *s >= '0' && *s <= '9' && n < 100000000; s++)
+		n = 10 * n + *s - '0';
+	return n;
+}
+
 /* By the descriptor that was inherited; somebody may have closed it, or have put another file there. */
 static struct run_table *find_table(const char *variable)
 {
@@ -48,7 +58,7 @@ static struct run_table *find_table(const char *variable)
 
 	if (!path)
 		return NULL;
-	t = map(atoi(variable));
+	t = map(number_at(variable));
 	if (t && !strcmp(variable, (const char *)t + t->variables + strlen(RUN_TABLE_VARIABLE "=")))
 		return t;
 	fd = (int)syscall(SYS_openat, AT_FDCWD, path + 1, O_RDWR | O_CLOEXEC, 0);
