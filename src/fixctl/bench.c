@@ -19,13 +19,13 @@ static void on_interrupt(int signal)
 	bench_interrupted = 1;
 }
 
-static json_t *load_old(const char *path)
+json_t *bench_load(const char *command, const char *option, const char *path)
 {
 	json_error_t error;
 	json_t *old = json_load_file(path, 0, &error);
 
 	if (!json_is_array(json_object_get(old, "fixtures")))
-		ctl_misuse("bench", "--compare %s: that is no output of fixctl bench --json%s%s", path, old ? "" : ": ", old ? "" : error.text);
+		ctl_misuse(command, "%s %s: that is no output of fixctl bench --json%s%s", option, path, old ? "" : ": ", old ? "" : error.text);
 	return old;
 }
 
@@ -95,7 +95,7 @@ static int run(struct fixctl *ctl, int argc, char **argv)
 			break;
 		case 'C':
 			json_decref(old);
-			old = load_old(optarg);
+			old = bench_load("bench", "--compare", optarg);
 			break;
 		case 'T':
 			threshold = (double)parse_count("threshold", optarg, 10000) / 100;

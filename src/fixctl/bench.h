@@ -26,6 +26,9 @@ extern volatile sig_atomic_t bench_interrupted;
 /* The measurements, see fixctl(1). 0, or an exit code (printed). */
 int bench_measure(struct fixctl *ctl, const struct bench_options *o, json_t **out);
 
+/* What --json has printed earlier, for an option of a command; exits if the file is something else. */
+json_t *bench_load(const char *command, const char *option, const char *path);
+
 /* Prints what has become slower or larger by more than `threshold` (0.2 is a fifth) and the noise; how many of them. */
 size_t bench_compare(const json_t *fresh, const json_t *old, double threshold);
 

@@ -9,6 +9,7 @@
 
 #include "base/clock.h"
 #include "base/units.h"
+#include "fixctl/bench.h"
 #include "fixctl/fixctl.h"
 #include "fixd.h"
 #include "wire/wire.h"
@@ -90,7 +91,8 @@ static int run(struct fixctl *ctl, int argc, char **argv)
 	static const struct option options[] = {
 		{ "format", required_argument, NULL, 'f' }, { "since", required_argument, NULL, 's' },
 		{ "session", required_argument, NULL, 'S' }, { "output", required_argument, NULL, 'o' },
-		{ "json", no_argument, NULL, 'j' },	    { NULL, 0, NULL, 0 },
+		{ "bench", required_argument, NULL, 'b' },  { "json", no_argument, NULL, 'j' },
+		{ NULL, 0, NULL, 0 },
 	};
 	enum format format = ctl->json ? FORMAT_JSON : FORMAT_MARKDOWN;
 	struct report_sources s = { .now = (double)clock_real() / NSEC_PER_SEC };
@@ -99,7 +101,7 @@ static int run(struct fixctl *ctl, int argc, char **argv)
 	struct fixd *f;
 	int c, code;
 
-	while ((c = getopt_long(argc, argv, "f:s:S:o:j", options, NULL)) >= 0) {
+	while ((c = getopt_long(argc, argv, "f:s:S:o:b:j", options, NULL)) >= 0) {
 		switch (c) {
 		case 'f':
 			format = parse_format(optarg);
@@ -114,6 +116,10 @@ static int run(struct fixctl *ctl, int argc, char **argv)
 			break;
 		case 'o':
 			path = optarg;
+			break;
+		case 'b':
+			json_decref(s.bench);
+			s.bench = bench_load("report", "--bench", optarg);
 			break;
 		case 'j':
 			format = FORMAT_JSON;
@@ -143,6 +149,7 @@ static int run(struct fixctl *ctl, int argc, char **argv)
 	json_decref(s.list);
 	json_decref(s.status);
 	json_decref(s.events);
+	json_decref(s.bench);
 	return code;
 }
 
@@ -150,13 +157,14 @@ const struct fixctl_command command_report = {
 	.name = "report",
 	.run = run,
 	.summary = "what fixtures cost, and what sharing them saves",
-	.help = "report [--format=markdown|json|html] [--since D] [--session DIR] [--output FILE]\n"
+	.help = "report [--format=markdown|json|html] [--since D] [--session DIR] [--bench FILE] [--output FILE]\n"
 		"Reports on all fixtures, from what has really happened: which are used, how long they take, how much they\n"
 		"keep, what their reuse has saved, and which could be removed.\n"
 		"\n"
 		"  -f, --format=FORMAT  markdown (default), json, or html: one file that needs nothing else\n"
 		"  -s, --since D        only what has happened in that time (30s, 10m, 2h)\n"
 		"  -S, --session DIR    only your session of that directory\n"
+		"  -b, --bench FILE     time, memory and GPU memory as fixctl bench --json has measured them\n"
 		"  -o, --output FILE    there, all or nothing, not on standard output\n"
 		"  -j, --json           the same as --format=json; the keys are in fixctl(1)",
 };

@@ -12,6 +12,7 @@
 /* What the daemon knows: its list, its status, and all events (a list). */
 struct report_sources {
 	json_t *list, *status, *events;
+	json_t *bench; /* of fixctl bench, or NULL */
 	double since; /* seconds since 1970, 0: all */
 	double now;
 	bool lost; /* there were older events */

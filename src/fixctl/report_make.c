@@ -210,7 +210,30 @@ static json_t *row_status(const struct row *r)
 	return json_string(error);
 }
 
-static json_t *row_json(struct row *r)
+/* What a measurement in isolation says, of the largest instance of it; or `otherwise` (taken). */
+static json_t *measured(const json_t *bench, const char *name, const char *key, const char *of, double unit, json_t *otherwise)
+{
+	const json_t *fixtures = json_object_get(bench, "fixtures");
+	size_t length = strlen(name);
+	bool found = false;
+	double most = 0;
+
+	for (size_t k = 0; k < json_array_size(fixtures); k++) {
+		const json_t *f = json_array_get(fixtures, k), *v = json_object_get(json_object_get(f, key), of);
+
+		if (strncmp(ctl_string(f, "name"), name, length) != 0 || strcspn(ctl_string(f, "name"), "[") != length || !json_is_number(v))
+			continue;
+		if (!found || json_number_value(v) / unit > most)
+			most = json_number_value(v) / unit;
+		found = true;
+	}
+	if (!found)
+		return otherwise;
+	json_decref(otherwise);
+	return json_real(most);
+}
+
+static json_t *row_json(struct row *r, const json_t *bench)
 {
 	double m = median(r);
 	json_t *o = json_object();
@@ -221,9 +244,10 @@ static json_t *row_json(struct row *r)
 	json_object_set_new(o, "type", json_string(r->type));
 	json_object_set_new(o, "scope", json_string(r->scope));
 	json_object_set_new(o, "category", json_string(r->category));
-	json_object_set_new(o, "init_s", m >= 0 ? json_real(m) : json_null());
-	json_object_set_new(o, "memory_mb", r->builds.n ? json_real(r->size / MB) : json_null());
-	json_object_set_new(o, "gpu_mb", json_null());
+	json_object_set_new(o, "init_s", measured(bench, r->name, "init_delta_s", "value", 1, m >= 0 ? json_real(m) : json_null()));
+	json_object_set_new(o, "memory_mb", measured(bench, r->name, "memory_delta_bytes", "value", MB,
+						     r->builds.n ? json_real(r->size / MB) : json_null()));
+	json_object_set_new(o, "gpu_mb", measured(bench, r->name, "gpu_delta_bytes", "median", MB, json_null()));
 	json_object_set_new(o, "status", row_status(r));
 	json_object_set_new(o, "builds", json_integer((json_int_t)r->builds.n));
 	json_object_set_new(o, "failures", json_integer(r->failures));
@@ -393,7 +417,7 @@ json_t *report_make(const struct report_sources *s)
 	if (t.n)
 		qsort(t.rows, t.n, sizeof *t.rows, by_uses);
 	for (size_t k = 0; k < t.n; k++)
-		json_array_append_new(fixtures, row_json(&t.rows[k]));
+		json_array_append_new(fixtures, row_json(&t.rows[k], s->bench));
 	json_object_set_new(report, "generated", json_real(s->now));
 	json_object_set_new(report, "version", json_string(ctl_string(daemon, "version")));
 	json_object_set_new(report, "root", json_string(ctl_string(s->list, "root")));

@@ -117,6 +117,23 @@ def test_every_number(t):
     assert nothing["events"] == 0 and nothing["summary"]["used"] == 0 and len(nothing["fixtures"]) == 7
 
 
+def test_what_was_measured(t):
+    """By fixctl bench: with params, of the largest."""
+    d = history(t)
+    delta = lambda v: {"value": v, "noise": 0.0}
+    path = t.write("bench.json", json.dumps({"fixtures": [
+        {"name": "corpus", "init_delta_s": delta(-0.5), "memory_delta_bytes": delta(3e6), "gpu_delta_bytes": {"median": 7e6}},
+        {"name": "index[small]", "init_delta_s": delta(1.0), "memory_delta_bytes": delta(1e6), "gpu_delta_bytes": None},
+        {"name": "index[large]", "init_delta_s": delta(2.0), "memory_delta_bytes": delta(0), "gpu_delta_bytes": None},
+        {"name": "broken", "init_delta_s": None, "memory_delta_bytes": None, "gpu_delta_bytes": None}]}))
+    before, after = [{f["name"]: f for f in report(d, *args)["fixtures"]} for args in ([], ["--bench", path])]
+    found = {n: (f["init_s"], f["memory_mb"], f["gpu_mb"]) for n, f in after.items()}
+    assert found["corpus"] == (-0.5, 3.0, 7.0) and found["index"] == (2.0, 1.0, None) and found["broken"] == (None, None, None), found
+    assert after["words"] == before["words"]
+    assert "| corpus | 6 | command | session | text | -0.500 | 3.0 | 7.0 | Success |" in d.ctl("report", "--bench", path).out
+    assert "no output of fixctl bench" in d.ctl("report", "--bench", t.path("fixd.ini"), code=2).err
+
+
 def cells(line):
     return [c.strip().replace("\\|", "|") for c in re.split(r"(?<!\\)\|", line)[1:-1]]
 
