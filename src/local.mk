@@ -150,6 +150,7 @@ libdaemon_la_SOURCES = \
 	src/fixd/events_read.c src/fixd/events_read.h \
 	src/fixd/evict.c src/fixd/evict.h \
 	src/fixd/fdstore.c src/fixd/fdstore.h \
+	src/fixd/guest.c src/fixd/guest.h \
 	src/fixd/image.c src/fixd/image.h \
 	src/fixd/instance.c src/fixd/instance.h \
 	src/fixd/keeper.c src/fixd/keeper.h \

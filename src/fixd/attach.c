@@ -11,6 +11,7 @@
 #include "fixd/conn.h"
 #include "fixd/daemon.h"
 #include "fixd/events.h"
+#include "fixd/guest.h"
 #include "fixd/image.h"
 #include "fixd/instance.h"
 #include "fixd/loop.h"
@@ -256,6 +257,7 @@ static void want(struct conn *c, const struct wire_header *h, const struct wire_
 		pending_free(p);
 		return;
 	}
+	guest_returns(c->daemon, c->pid, i->current);
 	instance_want(i, &p->waiter);
 }
 

@@ -23,6 +23,7 @@
 #include "fixd/events_read.h"
 #include "fixd/evict.h"
 #include "fixd/fdstore.h"
+#include "fixd/guest.h"
 #include "fixd/instance.h"
 #include "fixd/keeper.h"
 #include "fixd/loop.h"
@@ -154,6 +155,7 @@ static void end_everything(void *arg)
 		if (!link_entry(l, struct conn, link)->last)
 			conn_drop(link_entry(l, struct conn, link), NULL);
 	}
+	guests_end(d);
 	timer_stop(&d->sweep);
 	builds_end(d->builds);
 	while (!link_empty(&d->sessions))
@@ -323,6 +325,7 @@ int daemon_start(struct daemon *d)
 	/* No image of this daemon has the number of one of another, also where every daemon has the same pid. */
 	d->last_serial = (uint64_t)clock_real();
 	link_init(&d->conns);
+	link_init(&d->guests);
 	link_init(&d->sessions);
 	link_init(&d->users);
 	link_init(&d->keepers);
@@ -377,6 +380,8 @@ void daemon_finish(struct daemon *d)
 	d->listener = listener_free(d->listener);
 	while (d->loop && !link_empty(&d->conns))
 		conn_drop(link_entry(d->conns.next, struct conn, link), NULL);
+	if (d->loop)
+		guests_end(d);
 	d->builds = builds_free(d->builds);
 	while (d->session && !link_empty(&d->sessions))
 		session_free(link_entry(d->sessions.prev, struct session, link));

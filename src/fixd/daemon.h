@@ -35,6 +35,7 @@ struct daemon {
 	int trees_lock;	 /* of that directory, while there is one */
 	char *io_reason; /* why the ring is not used */
 	struct link conns;
+	struct link guests; /* of a daemon that was killed */
 	size_t n_conns;
 	int64_t started;
 	uint64_t last_serial;

@@ -12,6 +12,7 @@
 #include "fixd/daemon.h"
 #include "fixd/events.h"
 #include "fixd/fdstore.h"
+#include "fixd/guest.h"
 #include "fixd/instance.h"
 #include "fixd/keeper.h"
 #include "fixd/session.h"
@@ -198,6 +199,8 @@ struct lease *lease_new(struct image *im, struct link *conn_leases, pid_t pid)
 	im->n_leases++;
 	count_use(im, true);
 	im->dirty = true;
+	if (guest_matters(im))
+		fdstore_note(im->daemon);
 	return l;
 }
 
@@ -206,6 +209,8 @@ void lease_free(struct lease *l)
 	struct image *im = l->image;
 
 	event_detach(l);
+	if (guest_matters(im))
+		fdstore_note(im->daemon);
 	im->n_leases--;
 	count_use(im, false);
 	link_remove(&l->in_conn);

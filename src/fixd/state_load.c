@@ -15,6 +15,7 @@
 #include "fixd/conn.h"
 #include "fixd/daemon.h"
 #include "fixd/events.h"
+#include "fixd/guest.h"
 #include "fixd/image.h"
 #include "fixd/instance.h"
 #include "fixd/keeper.h"
@@ -452,6 +453,25 @@ static void load_lease(struct loading *l, struct conn *c, const struct record *s
 		return;
 	lease = lease_new(im, &c->leases, copy.pid);
 	lease->released = copy.released;
+	lease->uid = copy.uid;
+	lease->since = copy.since;
+	lease->event = copy.event;
+}
+
+static void load_holder(struct loading *l, const struct record *saved)
+{
+	struct image *im = NULL;
+	pid_t pid = 0;
+	struct record r;
+
+	EACH_RECORD(l, saved, r) {
+		if (r.field == STATE_SERIAL)
+			im = find_image(l, r.number);
+		else if (r.field == STATE_PID)
+			pid = (pid_t)r.number;
+	}
+	if (im)
+		guest_hold(l->daemon, pid, im);
 }
 
 /* How long it may still wait. */
@@ -683,6 +703,7 @@ int state_load(struct daemon *d, const void *records, size_t size, int (*resolve
 	board_clear_free(d->board);
 	trees_resume(d, l.used);
 	each_record(&l, records, size, STATE_CONN, load_conn);
+	each_record(&l, records, size, STATE_HOLDER, load_holder);
 	end_runs(d);
 	each_record(&l, records, size, STATE_CONN, load_asked);
 	for (size_t i = 0; i < l.n_instances; i++) {

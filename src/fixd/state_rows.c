@@ -163,6 +163,9 @@ const struct row conn_rows[] = {
 const struct row lease_rows[] = {
 	NUMBER(struct lease, pid),
 	NUMBER(struct lease, released),
+	NUMBER(struct lease, uid),
+	NUMBER(struct lease, since),
+	NUMBER(struct lease, event),
 	END,
 };
 

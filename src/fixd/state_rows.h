@@ -66,6 +66,8 @@ enum state_field {
 	STATE_FLAGS,
 	STATE_DEADLINE,
 	STATE_OF_INSTANCE,
+	STATE_HOLDER,
+	STATE_PID,
 };
 
 /* The field of a row is its index plus one. */

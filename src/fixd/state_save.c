@@ -10,6 +10,7 @@
 #include "fixd/conn.h"
 #include "fixd/daemon.h"
 #include "fixd/events.h"
+#include "fixd/guest.h"
 #include "fixd/image.h"
 #include "fixd/instance.h"
 #include "fixd/keeper.h"
@@ -299,6 +300,22 @@ static void save_conn(struct saving *v, const struct conn *c)
 	record_end(v->out, mark);
 }
 
+/* Of processes whose connection does not come along. */
+static void save_holders(struct saving *v, const struct link *leases)
+{
+	link_for_each(l, leases) {
+		const struct lease *lease = link_entry(l, struct lease, in_conn);
+		size_t mark;
+
+		if (!guest_matters(lease->image) || lease->pid <= 0)
+			continue;
+		mark = record_begin(v->out, STATE_HOLDER, RECORD_OBJECT);
+		record_u64(v->out, STATE_SERIAL, lease->image->serial);
+		record_u64(v->out, STATE_PID, (uint64_t)lease->pid);
+		record_end(v->out, mark);
+	}
+}
+
 void state_save(struct daemon *d, enum state_for purpose, struct state *out)
 {
 	struct saving v = { .s = out, .out = &out->records, .daemon = d };
@@ -320,7 +337,11 @@ void state_save(struct daemon *d, enum state_for purpose, struct state *out)
 	link_for_each(l, &d->conns) {
 		if (purpose != STATE_FOR_STORE)
 			save_conn(&v, link_entry(l, struct conn, link));
+		else
+			save_holders(&v, &link_entry(l, struct conn, link)->leases);
 	}
+	link_for_each(l, &d->guests)
+		save_holders(&v, &link_entry(l, struct guest, link)->leases);
 	free(v.images);
 	free(v.instances);
 }

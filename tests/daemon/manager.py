@@ -12,7 +12,7 @@ import threading
 
 import harness
 import services
-from harness import LIMIT, wait_for
+from harness import LIMIT, FixdError, wait_for
 from services import ask, is_gone, lines, processes_of, record, service
 
 
@@ -178,6 +178,56 @@ def test_crash(t):
     d.ctl("stop")
     d.process.wait(LIMIT)
     assert lines(t, "torn") == ["seed", "server"] and not processes_of(t)
+
+
+def test_a_crash_under_a_holder(t):
+    """Who held a service holds it on, though its connection is gone."""
+    m = manager(t)
+    d = m.start(service("", "exclusive = yes\n" + record(t, "torn")) + "[fixture plain]\ncommand = true\n")
+    go, said = os.pipe(), os.pipe()
+
+    def hold():
+        c = d.client()
+        c.attach("plain")
+        view = c.attach("server")
+        os.write(said[1], b"x")
+        os.read(go[0], 1)
+        # It does not wait for itself.
+        pid = ask(view.data)
+        again = c.attach("server", timeout=5)
+        os.write(said[1], b"x")
+        os.read(go[0], 1)
+        return ask(again.data) == pid
+    holder = t.child(hold)
+    os.read(said[0], 1)
+    wait_for(lambda: {"/memfd:fixd:plain (deleted)", "/memfd:fixd:server (deleted)", "pipe:"} <= set(kinds(m)), "the store to hold both")
+    for _ in range(2):
+        d.kill()
+        d = m.start()
+    assert d.instance("server")["pids"] == [holder] and d.instance("plain")["leases"] == 0
+    try:
+        d.client().attach("server", timeout=0.05)
+        assert False
+    except FixdError as e:
+        assert f"held by process {holder}" in e.sentence, e.sentence
+    assert "Kept (in use): 1" in d.ctl("cleanup", "server").out
+    # It goes on with a restart, too.
+    d.ctl("restart")
+    assert d.instance("server")["pids"] == [holder]
+    os.write(go[1], b"x")
+    os.read(said[0], 1)
+    assert d.instance("server")["pids"] == [holder]
+    d.kill()
+    d = m.start()
+    assert d.instance("server")["pids"] == [holder]
+    os.write(go[1], b"x")
+    assert harness.exit_code(holder) == 0
+    wait_for(lambda: d.instance("server")["pids"] == [], "the end of it to be noticed")
+    assert ask(d.client().attach("server").data) and lines(t, "torn") == []
+    for fd in go + said:
+        os.close(fd)
+    d.ctl("stop")
+    d.process.wait(LIMIT)
 
 
 def kinds(m):

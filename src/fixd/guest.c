@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: MIT */
+#include "fixd/guest.h"
+
+#include <stdlib.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "config/config.h"
+#include "fixd/daemon.h"
+#include "fixd/image.h"
+#include "fixd/instance.h"
+#include "fixd/loop.h"
+
+static void guest_free(struct guest *g)
+{
+	source_close(g->process);
+	link_for_each_safe(l, &g->leases)
+		lease_free(link_entry(l, struct lease, in_conn));
+	link_remove(&g->link);
+	free(g);
+}
+
+static void on_process_end(void *arg)
+{
+	guest_free(arg);
+}
+
+static struct guest *find_guest(const struct daemon *d, pid_t pid)
+{
+	link_for_each(l, &d->guests) {
+		if (link_entry(l, struct guest, link)->pid == pid)
+			return link_entry(l, struct guest, link);
+	}
+	return NULL;
+}
+
+void guest_hold(struct daemon *d, pid_t pid, struct image *im)
+{
+	struct guest *g = find_guest(d, pid);
+	int pidfd = !g && pid > 0 ? (int)syscall(SYS_pidfd_open, pid, 0) : -1;
+
+	if (!g && pidfd < 0)
+		return;
+	if (!g) {
+		g = xcalloc(1, sizeof *g);
+		g->daemon = d;
+		g->pid = pid;
+		link_init(&g->leases);
+		link_insert(&d->guests, &g->link);
+		g->process = loop_watch(d->loop, pidfd, on_process_end, g);
+	}
+	lease_new(im, &g->leases, pid);
+}
+
+void guest_returns(struct daemon *d, pid_t pid, const struct image *im)
+{
+	struct guest *g = im ? find_guest(d, pid) : NULL;
+
+	if (!g)
+		return;
+	link_for_each_safe(l, &g->leases) {
+		if (link_entry(l, struct lease, in_conn)->image == im)
+			lease_free(link_entry(l, struct lease, in_conn));
+	}
+	if (link_empty(&g->leases))
+		guest_free(g);
+}
+
+void guests_end(struct daemon *d)
+{
+	while (!link_empty(&d->guests))
+		guest_free(link_entry(d->guests.next, struct guest, link));
+}
+
+bool guest_matters(const struct image *im)
+{
+	return im->kept_by || im->n_needs || (im->instance && im->instance->fixture->exclusive);
+}

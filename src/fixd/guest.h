@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A guest: a process that held images of a daemon that was killed. Its connection is gone, and it may not know that yet; what it
+ * held is not torn down under it, and is not given to another one if it is exclusive, until it ends or attaches it anew.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <sys/types.h>
+
+#include "base/link.h"
+
+struct daemon;
+struct image;
+
+struct guest {
+	struct link link; /* daemon::guests */
+	struct daemon *daemon;
+	pid_t pid;
+	struct link leases; /* lease::in_conn */
+	struct source *process;
+};
+
+/* Does nothing when there is no such process any more. */
+void guest_hold(struct daemon *d, pid_t pid, struct image *im);
+/* It asks for the image again: from now on it holds it by its connection, or not at all. */
+void guest_returns(struct daemon *d, pid_t pid, const struct image *im);
+/* At the end of the daemon. */
+void guests_end(struct daemon *d);
+
+/* Must the next daemon know who holds it? Otherwise memory is all that matters, and that is the holder's own. */
+bool guest_matters(const struct image *im);
