@@ -50,14 +50,35 @@ struct place {
 	struct fixd *f;
 };
 
-static int place_open(struct place *p, const char *config)
+/* In the scratch directory, which goes also when we are killed. */
+static char *write_config(const struct place *p, const char *text)
+{
+	char *path = xasprintf("%s/fixd.ini", p->scratch.path);
+	FILE *f = fopen(path, "we");
+	bool good = f && fputs(text, f) >= 0;
+
+	if (f && fclose(f) != 0)
+		good = false;
+	if (good)
+		return path;
+	fprintf(stderr, "fixctl: %s cannot be written: %s\n", path, strerror(errno));
+	free(path);
+	return NULL;
+}
+
+/* With a configuration of somebody's, or (NULL) with that text. */
+static int place_open(struct place *p, const char *file, const char *text)
 {
 	int r = scratch_make(&p->scratch), code;
+	_cleanup_free_ char *config = NULL;
 
 	if (r < 0) {
 		fprintf(stderr, "fixctl: no scratch directory: %s\n", strerror(-r));
 		return EXIT_REFUSED;
 	}
+	config = file ? xstrdup(file) : write_config(p, text);
+	if (!config)
+		return EXIT_REFUSED;
 	p->socket = xasprintf("%s/socket", p->scratch.path);
 	code = keeper_start(&p->keeper, &p->scratch, config, p->socket);
 	if (code == 0 && (r = fixd_open(&p->f, p->socket)) < 0) {
@@ -329,28 +350,12 @@ static int measure_baseline(const struct bench_options *o, json_t **out)
 {
 	struct place p = { .keeper.pid = -1 };
 	struct progress none = { .drawn = false };
-	_cleanup_free_ char *path = NULL;
-	FILE *ini;
-	int code;
-	char directory[] = "/tmp/fixctl-bench.XXXXXX";
+	int code = place_open(&p, NULL, "[fixture baseline]\ncommand = true\n");
 
 	*out = NULL;
-	if (!mkdtemp(directory)) {
-		fprintf(stderr, "fixctl: no directory in /tmp: %s\n", strerror(errno));
-		return EXIT_REFUSED;
-	}
-	path = xasprintf("%s/fixd.ini", directory);
-	ini = fopen(path, "we");
-	code = ini && fputs("[fixture baseline]\ncommand = true\n", ini) >= 0 ? 0 : EXIT_REFUSED;
-	if (ini && fclose(ini) != 0)
-		code = EXIT_REFUSED;
-	if (code == 0)
-		code = place_open(&p, path);
 	if (code == 0)
 		*out = measure(p.f, "baseline", NULL, o, NULL, &none);
 	place_close(&p);
-	unlink(path);
-	rmdir(directory);
 	return code;
 }
 
@@ -450,7 +455,7 @@ int bench_measure(struct fixctl *ctl, const struct bench_options *o, json_t **ou
 	if (code == 0)
 		code = measure_baseline(o, &baseline);
 	if (code == 0)
-		code = place_open(&p, config);
+		code = place_open(&p, config, NULL);
 	if (code == 0)
 		code = wait_until_idle(p.f);
 	if (code == 0)

@@ -153,7 +153,7 @@ def test_interrupted(t):
     r = json.loads(out)
     assert p.returncode == 130 and r["interrupted"] and [f["name"] for f in r["fixtures"]] == ["first"], (p.returncode, r)
     wait_for(lambda: not processes_of(t), "its daemons to end")
-    assert not [n for n in os.listdir(t.dir) if n.startswith("fixctl")], os.listdir(t.dir)
+    wait_for(lambda: not [n for n in os.listdir(t.dir) if n.startswith("fixd-run")], "its scratch directories to go")
 
 
 @once
