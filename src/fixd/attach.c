@@ -257,7 +257,8 @@ static void want(struct conn *c, const struct wire_header *h, const struct wire_
 		pending_free(p);
 		return;
 	}
-	guest_returns(c->daemon, c->pid, i->current);
+	if (p->waiter.holds)
+		guest_returns(c->daemon, c->pid, i->current);
 	instance_want(i, &p->waiter);
 }
 
