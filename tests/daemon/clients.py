@@ -492,14 +492,14 @@ def test_daemon_that_does_not_answer(t):
     d = start(t)
     c = d.client()
     c.read("f")
-    d.process.send_signal(signal.SIGSTOP)
+    d.pause()
     try:
         c.attach("f", timeout=0.1)
         assert False
     except FixdError as e:
         assert e.number == errno.ETIMEDOUT and "has not answered" in e.sentence
     finally:
-        d.process.send_signal(signal.SIGCONT)
+        d.resume()
     assert c.read("f") == b"some bytes\n", "the late answer is not taken for another's"
     wait_for(lambda: d.instance("f")["leases"] <= 1, "detached")
 

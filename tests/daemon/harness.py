@@ -44,6 +44,15 @@ def exit_code(pid):
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
+def process_state(pid):
+    """The letter of proc_pid_stat(5); nothing when it is gone."""
+    try:
+        with open(f"/proc/{pid}/stat") as f:
+            return f.read().rsplit(")", 1)[1].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
 def program(name):
     return os.path.join(BUILD, name)
 
@@ -366,6 +375,14 @@ class Daemon:
         allowed = self.expect if self.expect is not None else 0
         assert code == allowed, f"the daemon ended with {code}:\n" + self.words()
         return code
+
+    def pause(self):
+        """It has stopped when this returns: until then it would take what arrives, and keep it."""
+        os.kill(self.pid, signal.SIGSTOP)
+        wait_for(lambda: process_state(self.pid) == "T", "the daemon to stop")
+
+    def resume(self):
+        os.kill(self.pid, signal.SIGCONT)
 
     def kill(self):
         self.process.kill()

@@ -32,11 +32,7 @@ def ask(where, what=b"hello"):
 
 
 def is_alive(pid):
-    try:
-        with open(f"/proc/{pid}/stat") as f:
-            return f.read().rsplit(")", 1)[1].split()[0] not in "ZX"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
+    return harness.process_state(pid) not in ("", "Z", "X")
 
 
 def is_gone(pid):
@@ -456,7 +452,7 @@ def test_everybody_is_killed(t):
     d = start(t, two(t))
     d.client().read("seed")
     where = d.client().read("server").decode()
-    os.kill(d.pid, signal.SIGSTOP)
+    d.pause()
     kill_helpers(t, d)
     d.kill()
     d = start(t, two(t))
@@ -474,9 +470,9 @@ def test_a_keeper_is_killed(t):
     d.client().read("seed")
     pid = d.instance("server")["service_pid"]
     # All of them before the first is missed: one that is killed in the middle of a teardown may have it done again.
-    os.kill(d.pid, signal.SIGSTOP)
+    d.pause()
     kill_helpers(t, d)
-    os.kill(d.pid, signal.SIGCONT)
+    d.resume()
     wait_for(lambda: d.instance("server")["state"] == "stale" and d.instance("seed")["state"] == "stale", "that it is known")
     wait_for(lambda: len(lines(t, "torn")) == 2, "the teardowns")
     assert [line.split()[0] for line in lines(t, "torn")] == ["seed", "server"]
@@ -491,7 +487,7 @@ def test_killed_while_it_starts(t):
         child = t.child(lambda: d.client().attach("server"))
         wait_for(lambda: [p for p in processes_of(t) if SERVER in p[1]], "the service to start")
         if who == "both":
-            os.kill(d.pid, signal.SIGSTOP)
+            d.pause()
         if who != "daemon":
             kill_helpers(t, d)
         if who == "helper":
@@ -556,14 +552,14 @@ def test_it_dies_while_somebody_asks(t):
     a, b = d.client(), d.client()
     held = a.attach("server")
     pid = ask(held.data)
-    os.kill(d.pid, signal.SIGSTOP)
+    d.pause()
     found = []
     asking = threading.Thread(target=lambda: found.append(b.attach("server")))
     asking.start()
     wait_for(lambda: unread(d) > 0, "the request to be there")
     os.kill(pid, signal.SIGKILL)
     wait_for(lambda: is_gone(pid), "its end")
-    os.kill(d.pid, signal.SIGCONT)
+    d.resume()
     asking.join()
     assert found[0].generation == 2 and ask(found[0].data) != pid
     d.status()
@@ -697,7 +693,7 @@ def test_another_daemon_tears_down(t):
     ini = f"[fixture f]\ncommand = echo x\nteardown = while ! test -e {go}; do sleep 0.01; done; echo torn >> {t.path('torn')}\n"
     d = start(t, ini)
     d.client().read("f")
-    os.kill(d.pid, signal.SIGSTOP)
+    d.pause()
     kill_helpers(t, d)
     d.kill()
     other = harness.Case(t.mode, t.wrapper)
@@ -727,7 +723,7 @@ def test_as_another_user(t):
     where = d.client().read("server")
     with open(f"/proc/{ask(where)}/status") as f:
         assert "Uid:\t65534" in f.read()
-    os.kill(d.pid, signal.SIGSTOP)
+    d.pause()
     kill_helpers(t, d)
     d.kill()
     d = start(t, ini)
@@ -892,7 +888,7 @@ def test_what_a_killed_daemon_left_comes_first(t):
     ini = f"[fixture only]\ncommand = echo x >{t.path('the-only-one')}; echo built >>{t.path('torn')}\n{until(t, 'only')}[fixture other]\ncommand = true\n"
     d = start(t, ini)
     d.client().read("only")
-    os.kill(d.pid, signal.SIGSTOP)
+    d.pause()
     kill_helpers(t, d)
     d.kill()
     d = start(t, ini)

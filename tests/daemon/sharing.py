@@ -817,12 +817,12 @@ def test_elected_member_is_dead(t):
     os.read(ready, 1)
     waiters(d, 1)
     b.closing()
-    os.kill(d.pid, signal.SIGSTOP)
+    d.pause()
     asked = background(t, v.release)
     time.sleep(0.1)  # it may or may not have asked by then: both must end well
     os.kill(pid, signal.SIGKILL)
     os.waitpid(pid, 0)
-    os.kill(d.pid, signal.SIGCONT)
+    d.resume()
     if asked.result()[0]:
         return
     v.detach()
