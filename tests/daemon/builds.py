@@ -324,24 +324,25 @@ def test_tree_of_a_command_of_another_user(t):
 def test_trees_of_a_killed_daemon_are_removed(t):
     t.write("data/a", "a\n")
     ini = "[fixture f]\ndirectory = data\n"
-    d = t.daemon(ini)
+    env = {"XDG_RUNTIME_DIR": t.runtime}
+    d = t.daemon(ini, env=env)
     v = d.client().attach("f")
     path = v.path
     d.kill()
     assert os.path.exists(path)
     v.detach()
-    e = t.daemon(ini)
+    e = t.daemon(ini, env=env)
     assert not os.path.exists(path)
     w = e.client().attach("f")
     path = w.path
     other = harness.Case(t.mode, t.wrapper)
     try:
         other.write("data/a", "a\n")
-        g = other.daemon(ini)
+        g = other.daemon(ini, env=env)
         assert os.path.exists(path), "those of a living daemon stay"
         e.kill()
         g.stop()
-        other.daemon(ini)
+        other.daemon(ini, env=env)
         assert not os.path.exists(path), "any daemon of the user removes them"
     finally:
         other.finish(False)

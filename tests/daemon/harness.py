@@ -416,6 +416,7 @@ class Case:
         self.mode, self.wrapper = mode, wrapper
         self.dir = tempfile.mkdtemp(prefix="fixd-test-")
         self.daemons, self.clients = [], []
+        self._runtime = None
 
     def path(self, name):
         return os.path.join(self.dir, name)
@@ -426,6 +427,14 @@ class Case:
         with open(path, "w") as f:
             f.write(text)
         return path
+
+    @property
+    def runtime(self):
+        """A tmpfs directory of its own: what is left in /dev/shm any daemon removes, also one of another test."""
+        if self._runtime is None:
+            self._runtime = tempfile.mkdtemp(prefix="fixd-test-", dir="/dev/shm")
+            os.chmod(self._runtime, 0o755)
+        return self._runtime
 
     def daemon(self, ini, **more):
         return Daemon(self, ini, **more)
@@ -496,7 +505,8 @@ class Case:
             if failed:
                 for daemon in self.daemons:
                     print("\n".join("# " + line for line in daemon.words().splitlines()[-40:]))
-            shutil.rmtree(self.dir, ignore_errors=True)
+            for directory in filter(None, (self.dir, self._runtime)):
+                shutil.rmtree(directory, ignore_errors=True)
 
 
 def too_long(_signal, _frame):

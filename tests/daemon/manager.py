@@ -11,7 +11,6 @@ import sys
 import threading
 
 import harness
-import services
 from harness import LIMIT, FixdError, wait_for
 from services import ask, is_gone, lines, processes_of, record, service
 
@@ -124,7 +123,6 @@ class Manager:
 
 
 def manager(t):
-    services.make_runtime(t)
     return Manager(t)
 
 

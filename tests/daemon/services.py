@@ -9,7 +9,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 
@@ -61,22 +60,7 @@ def directories(t):
     return glob.glob(t.runtime + "/*")
 
 
-def make_runtime(t):
-    """A tmpfs of its own, for what the test's daemons have outside of themselves."""
-    if hasattr(t, "runtime"):
-        return
-    t.runtime = tempfile.mkdtemp(prefix="fixd-test-", dir="/dev/shm")
-    os.chmod(t.runtime, 0o755)
-    finish = t.finish
-
-    def finish_and_remove(failed):
-        finish(failed)
-        shutil.rmtree(t.runtime)
-    t.finish = finish_and_remove
-
-
 def start(t, ini, **more):
-    make_runtime(t)
     return t.daemon(ini, env={"TMPDIR": t.dir, "XDG_RUNTIME_DIR": t.runtime, **more.pop("env", {})}, **more)
 
 
