@@ -15,8 +15,8 @@
  *
  * Thread rule: one struct fixd may be used by one thread at a time; views may be used by all threads at once, but for
  * fixd_view_reset(), fixd_view_changes() and fixd_detach(), for which nobody else may be using that view (copy-on-write views
- * of the same objects in one process are the same bytes: a reset of one resets them all). fixd_detach() also
- * uses the connection the view came from, unless that was closed.
+ * of the same objects in one process are the same bytes: a reset of one resets them all). fixd_view_reset()
+ * and fixd_detach() also use the connection the view came from, unless that was closed.
  *
  * fork(): a child has its parent's views, and what it writes to a copy-on-write view is its own. The connection stays the
  * parent's; a child that asks for something gets its own. Leases of the parent last until all its forked children that have
@@ -82,6 +82,13 @@ void fixd_close(struct fixd *f);
  * next call. Since: 0.1
  */
 const char *fixd_error(const struct fixd *f);
+
+/*
+ * Names the test that runs from now on, for fixctl trace and report: what it attaches, and the pages of copy-on-write views that it
+ * has changed when they are reset. At most 500 bytes of it are copied; NULL: none. The daemon hears of it with the next attach or
+ * change, so a test that does neither costs nothing. Since: 0.1
+ */
+void fixd_set_test(struct fixd *f, const char *test);
 
 /*
  * Attaches the fixture `name` or `name[param]`, which is built first if there is no fresh image of it. An edit of an input

@@ -4,7 +4,7 @@
  *
  *	TestSuite(lookup, .init = fixd_criterion_init, .fini = fixd_test_end);
  *
- * .init connects, so that a missing daemon is the suite's error and not the first test's.
+ * .init connects, so that a missing daemon is said before the test does anything, and names the test to fixctl report.
  */
 #ifndef FIXD_CRITERION_H
 #define FIXD_CRITERION_H
@@ -15,7 +15,8 @@
 
 static inline void fixd_criterion_init(void)
 {
-	if (!fixd_test_daemon && fixd_open(&fixd_test_daemon, NULL) < 0)
+	fixd_test_begin(criterion_current_test->name);
+	if (fixd_test_connect() < 0)
 		cr_assert_fail("%s", fixd_error(NULL));
 }
 

@@ -2,7 +2,7 @@
 /*
  * Fixtures of fixd in CUnit:
  *
- *	CU_add_suite_with_setup_and_teardown("lookup", NULL, fixd_cunit_end, NULL, fixd_test_reset);
+ *	CU_add_suite_with_setup_and_teardown("lookup", NULL, fixd_cunit_end, fixd_cunit_begin, fixd_test_reset);
  *
  * and fixd_test("corpus") in the tests.
  */
@@ -12,6 +12,11 @@
 #include <CUnit/CUnit.h>
 
 #include "fixd-test.h"
+
+static inline void fixd_cunit_begin(void)
+{
+	fixd_test_begin(CU_get_current_test()->pName);
+}
 
 static inline int fixd_cunit_end(void)
 {

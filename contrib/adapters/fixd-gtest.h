@@ -11,11 +11,20 @@
 #define FIXD_GTEST_H
 
 #include <gtest/gtest.h>
+#include <string>
 
 #include "fixd-test.h"
 
 class FixdTest : public ::testing::Test {
     protected:
+	FixdTest() : name_(name())
+	{
+		fixd_test_begin(name_.c_str());
+	}
+	~FixdTest() override
+	{
+		fixd_test_begin(nullptr);
+	}
 	template <typename T> T *get(const char *name)
 	{
 		return static_cast<T *>(fixd_test(name));
@@ -30,6 +39,15 @@ class FixdTest : public ::testing::Test {
 	{
 		fixd_test_reset();
 	}
+
+    private:
+	static std::string name()
+	{
+		const ::testing::TestInfo *info = ::testing::UnitTest::GetInstance()->current_test_info();
+
+		return std::string(info->test_suite_name()) + "." + info->name();
+	}
+	const std::string name_;
 };
 
 #endif

@@ -6,6 +6,8 @@
  *	...
  *	fixd_test_reset();				after each test: pristine again
  *
+ * fixd_test_begin() before each test is for people: fixctl report then names the tests that change fixtures.
+ *
  * A fixture that cannot be had ends the program with status 99, which automake and Meson call an error, and a line that says
  * why. Of each file that includes it this has its own views; call it from one thread at a time. Link with libfixd.
  */
@@ -21,6 +23,7 @@
 #define FIXD_TEST_ERROR 99
 
 static struct fixd *fixd_test_daemon;
+static const char *fixd_test_running;
 static struct {
 	const char *name;
 	struct fixd_view *view;
@@ -31,6 +34,23 @@ static inline void fixd_test_fail(const char *name, const char *why)
 	fflush(stdout);
 	fprintf(stderr, "fixture '%s': %s\n", name, why);
 	exit(FIXD_TEST_ERROR);
+}
+
+static inline int fixd_test_connect(void)
+{
+	int r = fixd_test_daemon ? 0 : fixd_open(&fixd_test_daemon, NULL);
+
+	if (r == 0)
+		fixd_set_test(fixd_test_daemon, fixd_test_running);
+	return r;
+}
+
+/* The string must stay until the next one is named, or NULL. */
+static inline void fixd_test_begin(const char *test)
+{
+	fixd_test_running = test;
+	if (fixd_test_daemon)
+		fixd_set_test(fixd_test_daemon, test);
 }
 
 /* The view of a fixture, `name` or `name[param]`; the string must stay. Never NULL. */
@@ -48,7 +68,7 @@ static inline struct fixd_view *fixd_test_view(const char *name)
 	memset(&options, 0, sizeof options);
 	options.size = sizeof options;
 	options.flags = FIXD_COW;
-	if (!fixd_test_daemon && fixd_open(&fixd_test_daemon, NULL) < 0)
+	if (fixd_test_connect() < 0)
 		fixd_test_fail(name, fixd_error(NULL));
 	if (fixd_attach(fixd_test_daemon, name, &options, &fixd_test_views[i].view) < 0)
 		fixd_test_fail(name, fixd_error(fixd_test_daemon));

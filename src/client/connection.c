@@ -15,6 +15,7 @@
 
 #include "base/fd.h"
 #include "base/process.h"
+#include "base/utf8.h"
 #include "fixd.h"
 #include "client/build.h"
 #include "wire/socket.h"
@@ -291,6 +292,7 @@ static int connect_to(struct fixd *f)
 	f->receive_ms = 0;
 	f->owner = process_id();
 	f->epoch++;
+	f->test_told = !*f->test;
 	if (r < 0)
 		fixd_fail_with(f, r, "no daemon at %s: %s; start one with 'fixd --config FILE'", f->path, strerror(-r));
 	else if ((r = hello(f)) == 0)
@@ -402,6 +404,28 @@ static int reconnect(struct fixd *f)
 	return r == -ENOENT ? -ECONNREFUSED : r;
 }
 
+void connection_tell_test(struct fixd *f)
+{
+	struct {
+		struct wire_test head;
+		char test[WIRE_TEST_MAX];
+	} body = { .head.test = (uint16_t)strlen(f->test) };
+
+	uint64_t id;
+
+	if (f->test_told)
+		return;
+	memcpy(body.test, f->test, body.head.test);
+	f->test_told = send_message(f, WIRE_TYPE_test, &body, sizeof body.head + body.head.test, &id) == 0;
+}
+
+static int send_request(struct fixd *f, uint16_t type, const void *body, size_t size, uint64_t *id)
+{
+	if (type == WIRE_TYPE_attach)
+		connection_tell_test(f);
+	return send_message(f, type, body, size, id);
+}
+
 int connection_send(struct fixd *f, uint16_t type, const void *body, size_t size, uint64_t *id)
 {
 	int r;
@@ -412,12 +436,12 @@ int connection_send(struct fixd *f, uint16_t type, const void *body, size_t size
 
 	if (r < 0)
 		return r;
-	r = send_message(f, type, body, size, id);
+	r = send_request(f, type, body, size, id);
 	if (r == -EPIPE || r == -ECONNRESET || r == -ENOTCONN) {
 		r = reconnect(f);
 		if (r < 0)
 			return r;
-		r = send_message(f, type, body, size, id);
+		r = send_request(f, type, body, size, id);
 	}
 	if (r == -EAGAIN)
 		return fixd_fail_with(f, -ETIMEDOUT, "the daemon at %s has taken nothing for %d s", f->path, ANSWER_MS / 1000);
@@ -477,6 +501,18 @@ void connection_tell(struct fixd *f, uint16_t type, const void *body, size_t siz
 	/* What cannot be told would be held for ever: then all of it ends. */
 	if (f->fd >= 0 && f->owner == process_id() && send_message(f, type, body, size, &id) < 0)
 		lose(f);
+}
+
+void fixd_set_test(struct fixd *f, const char *test)
+{
+	size_t n = test ? utf8_cut(test, strlen(test), WIRE_TEST_MAX) : 0;
+
+	if (n == strlen(f->test) && (n == 0 || !memcmp(f->test, test, n)))
+		return;
+	f->test_told = false;
+	if (n)
+		memcpy(f->test, test, n);
+	f->test[n] = '\0';
 }
 
 static struct replay *replay_new(uint16_t type, const char *key, const void *body, size_t size)

@@ -52,6 +52,8 @@ struct fixd {
 	struct env_names *env;
 	struct replay *replay; /* in order */
 	bool closing; /* of a run: told to every connection */
+	bool test_told; /* to this connection */
+	char test[WIRE_TEST_MAX + 1]; /* that runs, or "" */
 	bool local; /* FIXD_DISABLE: nobody is asked */
 	struct local_image *local_images; /* built here */
 	char *path;
@@ -83,6 +85,9 @@ int connection_receive(struct fixd *f, int timeout_ms, uint64_t *id, struct repl
 
 /* A message nobody answers. Failures are ignored: the connection is gone, and with it what it was about. */
 void connection_tell(struct fixd *f, uint16_t type, const void *body, size_t size);
+
+/* Says which test runs, if the daemon has not heard; what an attach does by itself. Failures show in what is sent next. */
+void connection_tell_test(struct fixd *f);
 
 void reply_close(struct reply *r);
 

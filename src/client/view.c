@@ -229,6 +229,12 @@ int fixd_attach(struct fixd *f, const char *name, const struct fixd_options *o, 
 	return view_attach(f, name, o, 0, out, NULL, NULL);
 }
 
+/* It belongs to the process and the connection that attached. */
+static bool has_lease(const struct fixd_view *v)
+{
+	return v->attached_by == process_id() && v->epoch == v->fixd->epoch;
+}
+
 void fixd_detach(struct fixd_view *v)
 {
 	struct wire_detach d;
@@ -236,8 +242,7 @@ void fixd_detach(struct fixd_view *v)
 	if (!v)
 		return;
 	d = (struct wire_detach){ .serial = v->serial, .pages = v->pages_reset, .resets = v->resets, .dirty = v->dirty_resets };
-	/* The lease belongs to the process and the connection that attached. */
-	if (v->attached_by == process_id() && v->epoch == v->fixd->epoch)
+	if (has_lease(v))
 		connection_tell(v->fixd, WIRE_TYPE_detach, &d, sizeof d);
 	view_free(v);
 }
@@ -277,6 +282,18 @@ bool fixd_view_reused(const struct fixd_view *v)
 	return v->reused;
 }
 
+/* False: nobody has to hear of it before the view is detached. */
+static bool tell_changed(struct fixd_view *v, uint64_t pages)
+{
+	struct wire_changed c = { .serial = v->serial, .pages = pages };
+
+	if (!*v->fixd->test || !has_lease(v))
+		return false;
+	connection_tell_test(v->fixd);
+	connection_tell(v->fixd, WIRE_TYPE_changed, &c, sizeof c);
+	return true;
+}
+
 int64_t fixd_view_reset(struct fixd_view *v)
 {
 	int64_t total = 0;
@@ -290,8 +307,10 @@ int64_t fixd_view_reset(struct fixd_view *v)
 		total += n;
 	}
 	v->resets++;
-	v->dirty_resets += total > 0;
-	v->pages_reset += (uint64_t)total;
+	if (total > 0 && !tell_changed(v, (uint64_t)total)) {
+		v->dirty_resets++;
+		v->pages_reset += (uint64_t)total;
+	}
 	return total;
 }
 

@@ -320,8 +320,9 @@ void report_write_html(FILE *out, const json_t *report, const struct report_sour
 	static const struct column of_changes[] = {
 		{ "Test", "test", WORDS, 0, "" },
 		{ "Fixture Name", "name", WORDS, 0, "" },
-		{ "Resets with changes", "dirty_resets", 0, 1, "" },
-		{ "Pages changed", "pages_changed", 0, 1, "" },
+		{ "Scope", "scope", WORDS, 0, "" },
+		{ "Times", "dirty_resets", 0, 1, "" },
+		{ "Pages", "pages_changed", 0, 1, "" },
 	};
 	const json_t *fixtures = json_object_get(report, "fixtures"), *summary = json_object_get(report, "summary");
 

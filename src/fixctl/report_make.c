@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/utf8.h"
 #include "fixctl/fixctl.h"
 #include "fixctl/report.h"
 #include "fixctl/samples.h"
@@ -28,7 +29,7 @@ struct table {
 	size_t n;
 	json_t *built, *attached; /* sets of "title generation" */
 	json_t *causes;		  /* of staleness: how many */
-	json_t *changed;	  /* by tests: list */
+	json_t *changed;	  /* "test", newline, name of fixture: how much */
 	json_t *held;		  /* number of an attach: its event */
 	struct samples attaches;
 };
@@ -107,6 +108,21 @@ static void on_attach(struct table *t, struct row *r, const json_t *e)
 	samples_add(&t->attaches, ctl_real(e, "took_s"));
 }
 
+static void add_change(struct table *t, struct row *r, const char *test, json_int_t resets, json_int_t pages)
+{
+	_cleanup_free_ char *key = xasprintf("%s\n%s", test, r->name);
+	json_t *c = json_object_get(t->changed, key);
+
+	r->dirty += resets;
+	r->pages += pages;
+	if (!c) {
+		c = json_pack("{s:s, s:s, s:s, s:i, s:i}", "test", test, "name", r->name, "scope", r->scope, "dirty_resets", 0, "pages_changed", 0);
+		json_object_set_new(t->changed, key, c);
+	}
+	json_object_set_new(c, "dirty_resets", json_integer(ctl_int(c, "dirty_resets") + resets));
+	json_object_set_new(c, "pages_changed", json_integer(ctl_int(c, "pages_changed") + pages));
+}
+
 static void on_detach(struct table *t, struct row *r, const json_t *e)
 {
 	_cleanup_free_ char *number = xasprintf("%lld", (long long)ctl_int(e, "of")), *pid = NULL;
@@ -114,14 +130,16 @@ static void on_detach(struct table *t, struct row *r, const json_t *e)
 	const char *test = attach ? ctl_string(attach, "test") : "";
 
 	r->resets += ctl_int(e, "resets");
-	r->dirty += ctl_int(e, "dirty_resets");
-	r->pages += ctl_int(e, "pages_changed");
 	if (ctl_int(e, "dirty_resets") == 0)
 		return;
 	if (!*test)
 		test = pid = xasprintf("pid %lld", (long long)ctl_int(e, "pid"));
-	json_array_append_new(t->changed, json_pack("{s:s, s:s, s:I, s:I}", "test", test, "name", r->name, "dirty_resets",
-						    ctl_int(e, "dirty_resets"), "pages_changed", ctl_int(e, "pages_changed")));
+	add_change(t, r, test, ctl_int(e, "dirty_resets"), ctl_int(e, "pages_changed"));
+}
+
+static void on_changed(struct table *t, struct row *r, const json_t *e)
+{
+	add_change(t, r, ctl_string(e, "test"), 1, ctl_int(e, "pages_changed"));
 }
 
 static void on_stale(struct table *t, struct row *r, const json_t *e)
@@ -152,6 +170,7 @@ static const struct {
 	void (*count)(struct table *t, struct row *r, const json_t *e);
 } counters[] = {
 	{ "ready", on_ready },	 { "attach", on_attach },	{ "detach", on_detach }, { "stale", on_stale },
+	{ "changed", on_changed },
 	{ "failed", on_failed }, { "torn-down", on_torn_down },
 };
 
@@ -200,13 +219,7 @@ static json_t *row_status(const struct row *r)
 	if (!r->error)
 		return json_string(r->builds.n || r->uses ? "Success" : "Not built");
 	error = xstrndup(r->error, strcspn(r->error, "\n"));
-	if (strlen(error) > STATUS_MAX) {
-		size_t n = STATUS_MAX;
-
-		while (n && ((unsigned char)error[n] & 0xc0) == 0x80)
-			n--;
-		error[n] = '\0';
-	}
+	error[utf8_cut(error, strlen(error), STATUS_MAX)] = '\0';
 	return json_string(error);
 }
 
@@ -302,6 +315,16 @@ static json_t *summary(const json_t *fixtures)
 			 summary_by(fixtures, "category"), "by_scope", summary_by(fixtures, "scope"));
 }
 
+/* Takes `o`; the largest come first. */
+static void insert_by(json_t *list, json_t *o, const char *key)
+{
+	size_t at = json_array_size(list);
+
+	while (at > 0 && ctl_real(json_array_get(list, at - 1), key) < ctl_real(o, key))
+		at--;
+	json_array_insert_new(list, at, o);
+}
+
 /* Names of those that `wanted` accepts, the largest `key` first; at most `max`. */
 static json_t *leaders(const json_t *fixtures, const char *key, bool (*wanted)(const json_t *f), size_t max)
 {
@@ -309,13 +332,10 @@ static json_t *leaders(const json_t *fixtures, const char *key, bool (*wanted)(c
 
 	for (size_t k = 0; k < json_array_size(fixtures); k++) {
 		json_t *f = json_array_get(fixtures, k);
-		size_t at = json_array_size(list);
 
 		if (!wanted(f))
 			continue;
-		while (at > 0 && ctl_real(json_array_get(list, at - 1), key) < ctl_real(f, key))
-			at--;
-		json_array_insert(list, at, f);
+		insert_by(list, json_incref(f), key);
 		if (json_array_size(list) > max)
 			json_array_remove(list, max);
 	}
@@ -373,13 +393,19 @@ static json_t *cause_list(const json_t *causes)
 	json_t *list = json_array(), *n;
 	const char *cause;
 
-	json_object_foreach((json_t *)causes, cause, n) {
-		size_t at = json_array_size(list);
+	json_object_foreach((json_t *)causes, cause, n)
+		insert_by(list, json_pack("{s:s, s:O}", "cause", cause, "count", n), "count");
+	return list;
+}
 
-		while (at > 0 && ctl_int(json_array_get(list, at - 1), "count") < json_integer_value(n))
-			at--;
-		json_array_insert_new(list, at, json_pack("{s:s, s:O}", "cause", cause, "count", n));
-	}
+/* Whoever changed most comes first. */
+static json_t *change_list(const json_t *changed)
+{
+	json_t *list = json_array(), *c;
+	const char *key;
+
+	json_object_foreach((json_t *)changed, key, c)
+		insert_by(list, json_incref(c), "pages_changed");
 	return list;
 }
 
@@ -401,7 +427,7 @@ static void table_deinit(struct table *t)
 json_t *report_make(const struct report_sources *s)
 {
 	struct table t = {
-		.built = json_object(), .attached = json_object(), .causes = json_object(), .changed = json_array(), .held = json_object()
+		.built = json_object(), .attached = json_object(), .causes = json_object(), .changed = json_object(), .held = json_object()
 	};
 	const json_t *list = json_object_get(s->list, "fixtures"), *daemon = json_object_get(s->status, "daemon");
 	json_t *fixtures = json_array(), *report = json_object();
@@ -434,7 +460,7 @@ json_t *report_make(const struct report_sources *s)
 	json_object_set_new(report, "unused", leaders(fixtures, "uses", is_unused, SIZE_MAX));
 	json_object_set_new(report, "sharing", sharing(&t, fixtures));
 	json_object_set_new(report, "stale_causes", cause_list(t.causes));
-	json_object_set(report, "changed_by", t.changed);
+	json_object_set_new(report, "changed_by", change_list(t.changed));
 	table_deinit(&t);
 	return report;
 }

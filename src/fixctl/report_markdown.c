@@ -6,6 +6,7 @@
 #include "fixctl/report.h"
 
 #define UNUSED_SHOWN 10
+#define CHANGES_SHOWN 20
 
 const char *report_number(char *buf, size_t n, const json_t *value, int decimals)
 {
@@ -165,15 +166,17 @@ static void put_changed(FILE *out, const json_t *changed)
 {
 	if (json_array_size(changed) == 0)
 		return;
-	fputs("\n### Tests That Changed a Fixture (Undone)\n\n| Test | Fixture Name | Resets with changes | Pages changed |\n|---|---|---|---|\n", out);
-	for (size_t k = 0; k < json_array_size(changed); k++) {
+	fputs("\n### Tests That Changed a Fixture (Undone)\n\n| Test | Fixture Name | Scope | Times | Pages |\n|---|---|---|---|---|\n", out);
+	for (size_t k = 0; k < json_array_size(changed) && k < CHANGES_SHOWN; k++) {
 		const json_t *c = json_array_get(changed, k);
 
 		fputs("| ", out);
 		put_cell(out, ctl_string(c, "test"));
-		fprintf(out, " | %s | %lld | %lld |\n", ctl_string(c, "name"), (long long)ctl_int(c, "dirty_resets"),
+		fprintf(out, " | %s | %s | %lld | %lld |\n", ctl_string(c, "name"), ctl_string(c, "scope"), (long long)ctl_int(c, "dirty_resets"),
 			(long long)ctl_int(c, "pages_changed"));
 	}
+	if (json_array_size(changed) > CHANGES_SHOWN)
+		fprintf(out, "\n... and %zu more\n", json_array_size(changed) - CHANGES_SHOWN);
 }
 
 static void put_recommendations(FILE *out, const json_t *report)

@@ -65,6 +65,11 @@ static void more_of_detach(const json_t *e)
 		printf(", %lld pages changed", (long long)ctl_int(e, "pages_changed"));
 }
 
+static void more_of_change(const json_t *e)
+{
+	printf("  # pid %lld %s, %lld pages", (long long)ctl_int(e, "pid"), ctl_string(e, "test"), (long long)ctl_int(e, "pages_changed"));
+}
+
 /* Of a sentence of several lines the first. */
 static void print_sentence(const json_t *e, const char *key)
 {
@@ -89,6 +94,7 @@ static const struct form forms[] = {
 	{ "ready", "SETUP", more_of_setup },
 	{ "failed", "FAILED", more_of_failure },
 	{ "attach", "ATTACH", more_of_attach },
+	{ "changed", "CHANGED", more_of_change },
 	{ "detach", "DETACH", more_of_detach },
 	{ "stale", "STALE", more_of_stale },
 	{ "reset", "RESET", NULL },

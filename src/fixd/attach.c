@@ -226,15 +226,17 @@ static bool take_depends(struct pending *p, const uint64_t *serials, size_t n)
 static void want(struct conn *c, const struct wire_header *h, const struct wire_attach *a, const char *key, const uint64_t *depends,
 		 struct instance *i)
 {
-	struct pending *p = xcalloc(1, sizeof *p + a->depends * sizeof *p->depends + a->key);
+	const char *test = c->test ? c->test : key;
+	size_t test_size = c->test ? strlen(c->test) : a->key;
+	struct pending *p = xcalloc(1, sizeof *p + a->depends * sizeof *p->depends + test_size);
 	int64_t now = clock_now();
 	unsigned looks = DEADLOCK_LOOKS;
 
 	p->conn = c;
 	p->header = *h;
 	p->flags = a->flags;
-	p->test = memcpy(p->depends + a->depends, key, a->key);
-	p->test_size = a->key;
+	p->test = memcpy(p->depends + a->depends, test, test_size);
+	p->test_size = test_size;
 	p->waiter.asked = now;
 	p->waiter.answer = answer_attach;
 	p->waiter.offer = offer_build;
@@ -386,6 +388,31 @@ bool handle_attach(struct conn *c, const struct wire_header *h, const void *body
 	}
 	want(c, h, a, (const char *)(a + 1) + a->name, depends, i);
 	return true;
+}
+
+bool handle_test(struct conn *c, const struct wire_header *h, const void *body, size_t size)
+{
+	const struct wire_test *q = body;
+	struct tail t = { (const char *)(q + 1), (const char *)body + size };
+	_cleanup_free_ char *test = tail_string(&t, q->test);
+
+	(void)h;
+	if (!test || t.at != t.end)
+		return false;
+	free(c->test);
+	c->test = *test ? xstrdup(test) : NULL;
+	return true;
+}
+
+bool handle_changed(struct conn *c, const struct wire_header *h, const void *body, size_t size)
+{
+	const struct wire_changed *q = body;
+	const struct lease *l = lease_find(&c->leases, q->serial);
+
+	(void)h, (void)size;
+	if (l)
+		event_changed(c, l, q->pages);
+	return l;
 }
 
 bool handle_detach(struct conn *c, const struct wire_header *h, const void *body, size_t size)

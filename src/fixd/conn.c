@@ -162,6 +162,7 @@ void conn_drop(struct conn *c, const char *why)
 	link_remove(&c->link);
 	d->n_conns--;
 	free(c->refusal);
+	free(c->test);
 	free(c);
 	daemon_conn_left(d);
 }

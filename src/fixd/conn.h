@@ -31,6 +31,7 @@ struct conn {
 	bool last;  /* it has asked for the end of the daemon, and waits for it */
 	bool owner; /* the daemon's user, or root */
 	char *refusal; /* why it is not allowed */
+	char *test; /* that it runs, if it says so */
 	struct user *user;	 /* a reference */
 	struct session *session; /* that it joined, or NULL */
 	struct member *member;	 /* of a run, or NULL */

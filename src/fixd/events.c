@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/log.h"
+#include "base/utf8.h"
 #include "config/config.h"
 #include "fixd/conn.h"
 #include "fixd/daemon.h"
@@ -173,12 +174,15 @@ struct words {
 	size_t size[EVENT_WORDS];
 };
 
+static void set_bytes(struct words *w, enum event_word which, const char *s, size_t n)
+{
+	w->word[which] = s;
+	w->size[which] = utf8_cut(s, n, TEXT_MAX);
+}
+
 static void set_word(struct words *w, enum event_word which, const char *s)
 {
-	size_t n = s ? strlen(s) : 0;
-
-	w->word[which] = s;
-	w->size[which] = n < TEXT_MAX ? n : TEXT_MAX;
+	set_bytes(w, which, s, s ? strlen(s) : 0);
 }
 
 /* Returns its number. */
@@ -276,32 +280,40 @@ void event_attach(const struct conn *c, struct lease *l, bool built, int64_t too
 	set_word(&w, EVENT_TITLE, im->title);
 	set_word(&w, EVENT_SESSION, i ? i->session->id : NULL);
 	set_word(&w, EVENT_RUN, c->member ? c->member->run->id : NULL);
-	w.word[EVENT_TEST] = test;
-	w.size[EVENT_TEST] = test_size < TEXT_MAX ? test_size : TEXT_MAX;
+	set_bytes(&w, EVENT_TEST, test, test_size);
 	l->uid = c->uid;
 	l->event = add(c->daemon, &v, &w);
 }
 
-void event_detach(const struct lease *l)
+/* Of what is done with a lease; `run` and `test` may be NULL. */
+static void add_of_lease(const struct lease *l, struct event v, const char *run, const char *test)
 {
 	const struct image *im = l->image;
-	struct event v = {
-		.kind = EVENT_DETACH,
-		.scope = im->scope,
-		.uid = l->uid,
-		.pid = (uint32_t)l->pid,
-		.generation = im->generation,
-		.took = clock_now() - l->since,
-		.of = l->event,
-		.resets = l->resets,
-		.dirty = l->dirty,
-		.pages = l->pages,
-	};
 	struct words w = { 0 };
 
+	v.scope = im->scope;
+	v.uid = l->uid;
+	v.pid = (uint32_t)l->pid;
+	v.generation = im->generation;
+	v.of = l->event;
 	set_word(&w, EVENT_TITLE, im->title);
 	set_word(&w, EVENT_SESSION, im->instance ? im->instance->session->id : NULL);
+	set_word(&w, EVENT_RUN, run);
+	set_word(&w, EVENT_TEST, test);
 	add(im->daemon, &v, &w);
+}
+
+void event_changed(const struct conn *c, const struct lease *l, uint64_t pages)
+{
+	add_of_lease(l, (struct event){ .kind = EVENT_CHANGED, .pages = pages }, c->member ? c->member->run->id : NULL, c->test);
+}
+
+void event_detach(const struct lease *l)
+{
+	add_of_lease(l,
+		     (struct event){
+			     .kind = EVENT_DETACH, .took = clock_now() - l->since, .resets = l->resets, .dirty = l->dirty, .pages = l->pages },
+		     NULL, NULL);
 }
 
 void event_of_run(const struct run *r, enum event_kind kind)

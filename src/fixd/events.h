@@ -31,6 +31,7 @@ enum event_kind {
 	EVENT_TORN_DOWN, /* the image is gone; text: what went wrong, or nothing */
 	EVENT_RUN_BEGAN,
 	EVENT_RUN_ENDED,
+	EVENT_CHANGED, /* a test has changed a view, which was put back */
 	EVENT_KINDS
 };
 
@@ -44,8 +45,10 @@ int events_fd(const struct events *e);
 void event_of_instance(const struct instance *i, const struct image *im, enum event_kind kind, const char *text);
 /* The image has gone; its instance may be gone, too. */
 void event_torn_down(const struct image *im, const char *wrong);
-/* A client was given it. `test`: its scope key, or whatever the client calls what it does; not NUL-terminated. */
+/* A client was given it. `test`: the one it runs, or its scope key; not NUL-terminated. */
 void event_attach(const struct conn *c, struct lease *l, bool built, int64_t took, const char *test, size_t test_size);
+/* The test that it runs has changed so many pages. */
+void event_changed(const struct conn *c, const struct lease *l, uint64_t pages);
 void event_detach(const struct lease *l);
 void event_of_run(const struct run *r, enum event_kind kind);
 

@@ -75,7 +75,7 @@ static void put_event(struct text *out, const struct event *v)
 		[EVENT_ATTACH] = "attach", [EVENT_DETACH] = "detach", [EVENT_BUILD] = "build",
 		[EVENT_READY] = "ready",   [EVENT_FAILED] = "failed", [EVENT_STALE] = "stale",
 		[EVENT_RESET] = "reset",   [EVENT_TORN_DOWN] = "torn-down", [EVENT_RUN_BEGAN] = "run-began",
-		[EVENT_RUN_ENDED] = "run-ended",
+		[EVENT_RUN_ENDED] = "run-ended", [EVENT_CHANGED] = "changed",
 	};
 	static const uint16_t fields[] = { REPORT_NAME, REPORT_SESSION, REPORT_RUN, REPORT_TEST };
 	const char *word = (const char *)(v + 1);
@@ -105,11 +105,13 @@ static void put_event(struct text *out, const struct event *v)
 	} else if (v->kind == EVENT_ATTACH || v->kind == EVENT_DETACH) {
 		record_time(out, REPORT_TOOK, v->took);
 	}
-	if (v->kind == EVENT_DETACH) {
+	if (v->kind == EVENT_DETACH || v->kind == EVENT_CHANGED) {
 		record_u64(out, REPORT_OF, v->of);
+		record_u64(out, REPORT_PAGES, v->pages);
+	}
+	if (v->kind == EVENT_DETACH) {
 		record_u64(out, REPORT_RESETS, v->resets);
 		record_u64(out, REPORT_DIRTY, v->dirty);
-		record_u64(out, REPORT_PAGES, v->pages);
 	}
 	record_end(out, mark);
 }

@@ -157,6 +157,7 @@ const struct row orphan_rows[] = {
 const struct row conn_rows[] = {
 	NUMBER(struct conn, id),
 	NUMBER(struct conn, greeted),
+	STRING(struct conn, test),
 	END,
 };
 

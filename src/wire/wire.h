@@ -16,7 +16,7 @@
 #error "the structs below are sent as they lie in memory: a big-endian machine needs conversions"
 #endif
 
-#define WIRE_VERSION 4
+#define WIRE_VERSION 5
 #define WIRE_MESSAGE_MAX 8192
 #define WIRE_FDS_MAX 64	      /* descriptors in one reply */
 #define WIRE_NAME_MAX 255     /* name[param] */
@@ -25,6 +25,7 @@
 #define WIRE_DEPENDS_MAX 64   /* images a client builds from */
 #define WIRE_ROOT_MAX 4095
 #define WIRE_RUN_MAX 100      /* id of a run */
+#define WIRE_TEST_MAX 500     /* name of a test */
 #define WIRE_SETTINGS_MAX 7168 /* key=value, separated by NUL */
 #define WIRE_SENTENCE_MAX 4096
 #define WIRE_BOARD_SLOTS 16384
@@ -175,12 +176,24 @@ struct wire_offer {
 	uint32_t huge; /* enum huge_pages */
 };
 
-/* Gives a lease back, and says what was done with its view. Not answered. */
+/* + the name of the test that this client runs from now on; empty: none. Not answered. */
+struct wire_test {
+	uint16_t test;
+	uint16_t reserved[3];
+};
+
+/* A reset of the view of an image on which it has a lease has put back what the test had changed. Not answered. */
+struct wire_changed {
+	uint64_t serial;
+	uint64_t pages;
+};
+
+/* Gives a lease back, and says what was done with its view besides what wire_changed has told. Not answered. */
 struct wire_detach {
 	uint64_t serial;
-	uint64_t pages;	 /* put back by all resets together */
-	uint32_t resets;
-	uint32_t dirty;	 /* of them, so many put anything back */
+	uint64_t pages;	 /* put back by resets */
+	uint32_t resets; /* all of them */
+	uint32_t dirty;	 /* those that put anything back */
 };
 
 /* + a name or glob, may be empty. Answered with a wire_report. */
@@ -236,6 +249,8 @@ struct wire_error {
 	X(release, 19, struct wire_release, 0, 0)                                                                      \
 	X(closing, 20, struct wire_closing, 0, 0)                                                                      \
 	X(adopt, 21, struct wire_adopt, WIRE_NAME_MAX + WIRE_KEY_MAX, 0)                                               \
+	X(test, 22, struct wire_test, WIRE_TEST_MAX, 0)                                                                \
+	X(changed, 23, struct wire_changed, 0, 0)                                                                      \
 	X(status, 32, struct wire_query, WIRE_NAME_MAX, 0)                                                             \
 	X(list, 33, struct wire_query, WIRE_NAME_MAX, 0)                                                               \
 	X(log, 34, struct wire_query, WIRE_NAME_MAX, 0)                                                                \
@@ -268,6 +283,8 @@ _Static_assert(sizeof(struct wire_offer) == 16, "wire_offer");
 _Static_assert(sizeof(struct wire_attach) == 16, "wire_attach");
 _Static_assert(sizeof(struct wire_image) == 72, "wire_image");
 _Static_assert(sizeof(struct wire_attached) == 8, "wire_attached");
+_Static_assert(sizeof(struct wire_test) == 8, "wire_test");
+_Static_assert(sizeof(struct wire_changed) == 16, "wire_changed");
 _Static_assert(sizeof(struct wire_detach) == 24, "wire_detach");
 _Static_assert(sizeof(struct wire_events) == 16, "wire_events");
 _Static_assert(sizeof(struct wire_query) == 8, "wire_query");

@@ -123,6 +123,67 @@ def test_as_it_happens(t):
     assert len(lines) == len(set(lines)), lines
 
 
+def test_a_test_by_its_name(t):
+    """Of a view that serves many tests, whoever changed it."""
+    d = t.daemon(INI)
+    c = d.client().join(t.dir, "run-1")
+    c.set_test("a.py::one")
+    view = c.attach("corpus", COW, key="elsewhere")
+    view.write(0, b"x")
+    assert view.reset() == 1
+    c.set_test("a.py::two")
+    view.reset()
+    d.ctl("restart")
+    view.write(0, b"x")
+    view.reset()
+    d.ctl("restart")
+    c.read("corpus")
+    c.set_test("\u00e9" * 300)
+    c.read("corpus")
+    c.set_test("")
+    c.read("corpus")
+    view.write(0, b"x")
+    view.reset()
+    view.detach()
+    c.close()
+    wait_for(lambda: "run-ended" in kinds(d), "the end of the run")
+    found = events(d)
+    assert [(e["event"], e.get("test")) for e in found if e["event"] in ("attach", "changed")] == [
+        ("attach", "a.py::one"), ("changed", "a.py::one"), ("changed", "a.py::two"), ("attach", "a.py::two"), ("attach", "\u00e9" * 250),
+        ("attach", None)], found
+    attach, first, second = [e for e in found if e.get("test") in ("a.py::one", "a.py::two")][:3]
+    assert {**first, "number": 0, "time": 0} == {
+        "number": 0, "time": 0, "event": "changed", "name": "corpus", "session": attach["session"], "run": "run-1", "test": "a.py::one",
+        "scope": "session", "pid": os.getpid(), "generation": 1, "of": attach["number"], "pages_changed": 1}
+    assert second["of"] == attach["number"] and second["run"] == "run-1"
+    # What was told already is not told again.
+    detach = found[-2]
+    assert detach["of"] == attach["number"] and (detach["resets"], detach["dirty_resets"], detach["pages_changed"]) == (4, 1, 1), detach
+    assert "CHANGED  S corpus  # pid PID a.py::one, 1 pages" in in_words(d, "--run", "run-1")
+
+
+def test_a_test_of_another_connection(t):
+    """A new daemon, and a forked child, hear of it, too; a child's changes are nobody's."""
+    d = t.daemon(INI)
+    c = d.client()
+    c.set_test("one")
+    view = c.attach("corpus", COW)
+    view.write(0, b"x")
+
+    def work():
+        assert view.reset() == 1
+        return c.read("corpus") == b"12345678"
+
+    assert harness.exit_code(t.child(work)) == 0
+    d.kill()
+    d = t.daemon(INI)
+    c.read("corpus")
+    assert view.reset() == 1
+    wait_for(lambda: kinds(d, "corpus")[-1:] == ["detach"], "the detach")
+    found = [(e["event"], e.get("test")) for e in events(d) if e["event"] in ("attach", "changed")]
+    assert found == [("attach", "one")], found
+
+
 @once
 def test_nobody_is_there(t):
     """The daemon goes while somebody follows."""

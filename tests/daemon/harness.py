@@ -28,7 +28,7 @@ LIMIT = 60 * (3 if SANITIZERS else 1)  # seconds for whatever a test waits for
 TEST_LIMIT = 5 * LIMIT  # seconds for a whole test, whatever it does
 
 
-WIRE_VERSION = 4
+WIRE_VERSION = 5
 
 
 class Skip(Exception):
@@ -104,6 +104,7 @@ def load_library():
         ("fixd_view_path", ctypes.c_char_p, [pointer]),
         ("fixd_view_generation", ctypes.c_uint32, [pointer]),
         ("fixd_view_built", ctypes.c_bool, [pointer]),
+        ("fixd_set_test", None, [pointer, ctypes.c_char_p]),
         ("fixd_view_reset", ctypes.c_int64, [pointer]),
         ("fixd_view_changes", ctypes.c_int64, [pointer, ctypes.POINTER(Range), ctypes.c_size_t]),
         ("fixd_view_reused", ctypes.c_bool, [pointer]),
@@ -257,6 +258,9 @@ class Client:
         r = self.checked(LIB.fixd_build_begin(self.handle, name.encode(), ctypes.byref(options), ctypes.byref(view),
                                               ctypes.byref(build)))
         return Build(self, build) if r == 1 else View(self, view)
+
+    def set_test(self, test):
+        LIB.fixd_set_test(self.handle, None if test is None else test.encode())
 
     def closing(self):
         LIB.fixd_closing(self.handle)

@@ -38,6 +38,11 @@ command = true
 """
 
 
+# By the tests of history(); one of them says which it is before each reset, the other only when it attaches.
+CHANGES = [("test_c.py::test_two", "corpus", "session", 2, 5), ("test_b.py::test_z", "corpus", "session", 2, 4),
+           ("test_c.py::test_one", "corpus", "session", 1, 1)]
+
+
 def history(t):
     d = t.daemon(INI)
     c = d.client()
@@ -51,6 +56,14 @@ def history(t):
         view.write(200000, b"x")
         view.reset()
     view.reset()
+    view.detach()
+    view = c.attach("corpus", COW)
+    for test, *pages in (("test_c.py::test_one", 1), ("test_c.py::test_two", 4), ("test_c.py::test_two", 1)):
+        c.set_test(test)
+        for n in range(pages[0]):
+            view.write(n * 70000, b"x")
+        view.reset()
+    c.set_test(None)
     view.detach()
     c.read("words")
     try:
@@ -84,7 +97,7 @@ def test_every_number(t):
     r = report(d)
     by_name = {f["name"]: f for f in r["fixtures"]}
     assert [f["name"] for f in r["fixtures"]] == ["corpus", "index", "words", "broken", "lexicon", "never", "nor"]
-    check_fixture(by_name["corpus"], 6, 1, 5, category="text", memory_mb=303104 / 1e6, resets=3, dirty_resets=2, pages_changed=4)
+    check_fixture(by_name["corpus"], 7, 1, 6, category="text", memory_mb=303104 / 1e6, resets=6, dirty_resets=5, pages_changed=10)
     check_fixture(by_name["index"], 4, 3, 1, category="text", scope="module", stale=2, memory_mb=303104 / 1e6)
     check_fixture(by_name["words"], 1, 1, 0, category='a <b> | "c"', stale=1, teardown_failures=1)
     check_fixture(by_name["broken"], 0, 0, 0, failures=1, used=False, status="the command exited with status", memory_mb=None)
@@ -92,9 +105,9 @@ def test_every_number(t):
     check_fixture(by_name["never"], 0, 0, 0, used=False, status="Not built")
     check_fixture(by_name["nor"], 0, 0, 0, used=False, status="Not built", scope="function")
     s = r["sharing"]
-    assert (s["uses"], s["builds"], s["failures"], s["reuses"]) == (11, 6, 1, 6) and s["hit_rate"] == 6 / 11
+    assert (s["uses"], s["builds"], s["failures"], s["reuses"]) == (12, 6, 1, 7) and s["hit_rate"] == 7 / 12
     assert (s["stale"], s["evictions"], s["teardown_failures"]) == (3, 0, 1)
-    assert (s["resets"], s["dirty_resets"], s["pages_changed"], s["pages_changed_per_dirty_reset"]) == (3, 2, 4, 2.0)
+    assert (s["resets"], s["dirty_resets"], s["pages_changed"], s["pages_changed_per_dirty_reset"]) == (6, 5, 10, 2.0)
     assert abs(s["time_saved_s"] - sum(f["time_saved_s"] for f in r["fixtures"])) < 1e-9
     assert 0 < s["attach_p50_s"] <= s["attach_p99_s"] < 1
     assert abs(r["summary"].pop("used_percent") - 400 / 7) < 1e-9
@@ -110,7 +123,8 @@ def test_every_number(t):
     assert set(r["slowest"]) == {"corpus", "index", "words", "lexicon"} and r["most_memory"][:2] == ["corpus", "index"]
     assert r["slowest"] == sorted(r["slowest"], key=lambda n: -by_name[n]["init_s"])
     assert r["stale_causes"] == [{"cause": "cleaned up", "count": 3}]
-    assert r["changed_by"] == [{"test": "test_b.py::test_z", "name": "corpus", "dirty_resets": 2, "pages_changed": 4}]
+    assert [tuple(c.values()) for c in r["changed_by"]] == CHANGES, r["changed_by"]
+    assert list(r["changed_by"][0]) == ["test", "name", "scope", "dirty_resets", "pages_changed"]
     assert not r["lost"] and r["since"] is None and r["root"] == os.path.realpath(t.dir)
     # Of no time nothing, but what there is.
     nothing = report(d, "--since=0ms")
@@ -130,7 +144,7 @@ def test_what_was_measured(t):
     found = {n: (f["init_s"], f["memory_mb"], f["gpu_mb"]) for n, f in after.items()}
     assert found["corpus"] == (-0.5, 3.0, 7.0) and found["index"] == (2.0, 1.0, None) and found["broken"] == (None, None, None), found
     assert after["words"] == before["words"]
-    assert "| corpus | 6 | command | session | text | -0.500 | 3.0 | 7.0 | Success |" in d.ctl("report", "--bench", path).out
+    assert "| corpus | 7 | command | session | text | -0.500 | 3.0 | 7.0 | Success |" in d.ctl("report", "--bench", path).out
     assert "no output of fixctl bench" in d.ctl("report", "--bench", t.path("fixd.ini"), code=2).err
 
 
@@ -151,8 +165,8 @@ def test_markdown(t):
         assert cells(line) == [f["name"], str(f["uses"]), f["type"], f["scope"], f["category"], number(f["init_s"], 3),
                                number(f["memory_mb"], 1), "N/A", f["status"]], line
     for words in ("- **Total Fixtures**: 7\n- **Used Fixtures**: 4 (57.1%)\n- **Unused Fixtures**: 3\n", "| text | 2 | 2 | 100.0% |",
-                  "| Hit rate | 54.5% |", "| cleaned up | 3 |", "| test_b.py::test_z | corpus | 2 | 4 |",
-                  "### High-Impact Optimization Targets\n\n- `corpus` (6 uses)\n", "### Slowest Initialization (Top 5)\n\n1. `",
+                  "| Hit rate | 58.3% |", "| cleaned up | 3 |", "| test_b.py::test_z | corpus | session | 2 | 4 |",
+                  "### High-Impact Optimization Targets\n\n- `corpus` (7 uses)\n", "### Slowest Initialization (Top 5)\n\n1. `",
                   "### Unused Fixtures (Consider for Removal)\n\n- `broken`\n- `never`\n- `nor`\n"):
         assert words in text, (words, text)
 
@@ -220,10 +234,23 @@ def test_html_in_a_browser(t):
     for key, name in (("by_category", "category"), ("by_scope", "scope")):
         assert page.tables[key.replace("_", "-")][1:] == [[g[name], str(g["count"]), str(g["used"]), f"{g['usage_percent']:.1f}%"]
                                                           for g in r["summary"][key]]
-    assert page.tables["causes"][1:] == [["cleaned up", "3"]] and page.tables["changes"][1:] == [["test_b.py::test_z", "corpus", "2", "4"]]
-    for words in ("7 fixtures", "57.1% of them used", "11 attaches", "6 builds", "6 reuses", "54.5% hit rate", "1 failed builds",
+    assert page.tables["causes"][1:] == [["cleaned up", "3"]] and page.tables["changes"][1:] == [[str(v) for v in c] for c in CHANGES]
+    for words in ("7 fixtures", "57.1% of them used", "12 attaches", "6 builds", "7 reuses", "58.3% hit rate", "1 failed builds",
                   f"{r['sharing']['time_saved_s']:.3f} s time saved"):
         assert words in page.text, (words, page.text)
+
+
+@once
+def test_many_changes(t):
+    d = t.daemon("[fixture f]\ncommand = echo x\n")
+    c = d.client()
+    view = c.attach("f", COW)
+    for n in range(23):
+        c.set_test(f"test_{n}")
+        view.write(0, b"y")
+        view.reset()
+    text = d.ctl("report").out
+    assert "| test_19 | f | session | 1 | 1 |\n\n... and 3 more\n" in text and "test_20" not in text, text
 
 
 @once

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: MIT
 """The adapters' examples, each with its framework, its fixture, and without a daemon."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -53,7 +54,7 @@ def run(command, env, cwd, code=0):
     return out
 
 
-def framework(t, header, libraries, said, source=None, flags=(), failed=99):
+def framework(t, header, libraries, said, source=None, flags=(), failed=99, changed=()):
     name = os.path.basename(header).split(".")[0]
     source = source or name + ".c"
     compiler = "g++" if source.endswith(".cc") else "gcc"
@@ -67,6 +68,8 @@ def framework(t, header, libraries, said, source=None, flags=(), failed=99):
     for more in ({}, {"CK_FORK": "no"}):
         out = run(["./suite"], {**tools(t, daemon), **more}, home)
         assert said in out, out
+    report = json.loads(daemon.ctl("report", "--format=json").out)
+    assert [c["test"] for c in report["changed_by"] if not c["test"].startswith("pid ")] == list(changed), report["changed_by"]
     out = run(["./suite"], {**tools(t), **({"CK_FORK": "no"} if name == "check" else {})}, home, failed)
     assert "no daemon at" in out, out
 
@@ -86,11 +89,11 @@ def test_criterion(t):
 
 
 def test_googletest(t):
-    framework(t, "gtest/gtest.h", ["-lgtest", "-lgtest_main", "-lpthread"], "[  PASSED  ] 2 tests.", source="gtest.cc")
+    framework(t, "gtest/gtest.h", ["-lgtest", "-lgtest_main", "-lpthread"], "[  PASSED  ] 2 tests.", source="gtest.cc", changed=["Words.Scribbles"])
 
 
 def test_cunit(t):
-    framework(t, "CUnit/CUnit.h", ["-lcunit"], "asserts      3      3      3      0", source="cunit.c")
+    framework(t, "CUnit/CUnit.h", ["-lcunit"], "asserts      3      3      3      0", source="cunit.c", changed=["scribbles"])
 
 
 def need(name):

@@ -22,7 +22,7 @@ int main(void)
 	unsigned failed;
 
 	CU_initialize_registry();
-	suite = CU_add_suite_with_setup_and_teardown("words", NULL, fixd_cunit_end, NULL, fixd_test_reset);
+	suite = CU_add_suite_with_setup_and_teardown("words", NULL, fixd_cunit_end, fixd_cunit_begin, fixd_test_reset);
 	CU_add_test(suite, "scribbles", scribbles);
 	CU_add_test(suite, "finds them pristine", finds_them_pristine);
 	CU_basic_run_tests();

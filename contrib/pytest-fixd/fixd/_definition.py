@@ -174,11 +174,6 @@ def place_of(definition: Definition, request: Any) -> str:
     return function_of(request._pyfuncitem)
 
 
-def current_test() -> str:
-    """The node id of the test that is set up; empty outside of one."""
-    return os.environ.get("PYTEST_CURRENT_TEST", "").rpartition(" (")[0][:1000]
-
-
 def function_of(item: Any) -> str:
     """The test function, without its parameters."""
     return f"{item.parent.nodeid}::{getattr(item, 'originalname', None) or item.name}" if item is not None and item.parent else ""

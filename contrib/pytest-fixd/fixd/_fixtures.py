@@ -15,7 +15,7 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Unio
 import pytest
 
 from . import _source, _teardown, _values
-from ._definition import SCOPES, Arguments, Definition, PerTest, current_test, full_name, param_key, place_of, title_of
+from ._definition import SCOPES, Arguments, Definition, PerTest, full_name, param_key, place_of, title_of
 from ._lib import Build, FixdError, View
 from ._values import Stored
 
@@ -144,8 +144,7 @@ class SetUp:
         __tracebackhide__ = True
         runtime = self.runtime
         try:
-            # Of what all tests share the key says nothing but which of them asked: fixctl trace shows it.
-            return runtime.connection.begin(full, writable=self.definition.writable, timeout_s=runtime.wait_s, scope_key=place or current_test(),
+            return runtime.connection.begin(full, writable=self.definition.writable, timeout_s=runtime.wait_s, scope_key=place,
                                             depends=depends)
         except FixdError as e:
             if e.errno == errno.EIO:

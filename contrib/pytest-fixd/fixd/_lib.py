@@ -57,6 +57,7 @@ _FUNCTIONS = [
     ("fixd_view_built", ctypes.c_bool, [_pointer]),
     ("fixd_view_reused", ctypes.c_bool, [_pointer]),
     ("fixd_view_current", ctypes.c_bool, [_pointer]),
+    ("fixd_set_test", None, [_pointer, ctypes.c_char_p]),
     ("fixd_view_reset", ctypes.c_int64, [_pointer]),
     ("fixd_view_changes", ctypes.c_int64, [_pointer, ctypes.POINTER(_Range), ctypes.c_size_t]),
 ]
@@ -137,7 +138,8 @@ class View:
 
     def reset(self) -> int:
         """Makes a copy-on-write view pristine; how many pages were put back."""
-        return self.connection._checked(self._lib.fixd_view_reset(self._handle))
+        with self.connection._lock:
+            return self.connection._checked(self._lib.fixd_view_reset(self._handle))
 
     def changes(self, most: int = 64) -> List[Tuple[int, int]]:
         """(offset, length) of bytes that this process changed: at most `most` runs of them."""
@@ -253,6 +255,11 @@ class Connection:
             told = self._checked(self._lib.fixd_build_begin(self._handle, name.encode(), ctypes.byref(options),
                                                             ctypes.byref(view), ctypes.byref(build)))
         return Build(self, build, writable) if told else View(self, view, writable)
+
+    def set_test(self, test: str) -> None:
+        """The test that runs from now on; the daemon's log of events names it."""
+        with self._lock:
+            self._lib.fixd_set_test(self._handle, test.encode(errors="replace").replace(b"\0", b" "))
 
     def closing(self) -> None:
         with self._lock:

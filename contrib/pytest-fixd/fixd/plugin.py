@@ -113,8 +113,7 @@ class Runtime:
 
     def _settings(self, definition: Definition, reuse: bool) -> List[str]:
         max_age = definition.max_age if definition.max_age is not None else self.max_age
-        scope = "session" if definition.scope == "function" else definition.scope
-        settings = [f"scope={scope}", f"env={PYTHON}", f"reuse={'yes' if reuse else 'no'}", "age-from=creation", "retry-after=none",
+        settings = [f"scope={definition.scope}", f"env={PYTHON}", f"reuse={'yes' if reuse else 'no'}", "age-from=creation", "retry-after=none",
                     f"version={_source.version(definition.function, self.root, definition.serializer)}",
                     f"timeout={max(1, int((definition.timeout or self.timeout) * 1000))}ms",
                     f"max-age={f'{int(max_age * 1000)}ms' if max_age is not None and reuse else 'none'}"]
@@ -176,7 +175,12 @@ class Runtime:
         if errors:
             raise errors[0]
 
-    # After a test.
+    # Around a test.
+
+    def begin_test(self, nodeid: str) -> None:
+        self.test = nodeid
+        if self.connection is not None:
+            self.connection.set_test(nodeid)
 
     def look_at(self, handle: Handle) -> None:
         """Notes what the test did to a copy-on-write fixture, and undoes it."""
@@ -449,10 +453,14 @@ def pytest_fixture_setup(fixturedef: Any, request: Any) -> Iterator[None]:
         capture.resume_global_capture()
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    runtime_of(item.config).begin_test(item.nodeid)
+
+
 @pytest.hookimpl(hookwrapper=True, tryfirst=True)
 def pytest_runtest_teardown(item: pytest.Item, nextitem: Optional[pytest.Item]) -> Iterator[None]:
     runtime = runtime_of(item.config)
-    runtime.test = item.nodeid
     if nextitem is None:
         runtime.begin_closing()
     yield

@@ -50,8 +50,8 @@ def test_which_test_asked(project):
         project.run("--reuse-fixtures").passed(2)
     events = [json.loads(line) for line in project.fixctl("trace", "--once", "--json").stdout.splitlines()]
     asked = [(e["name"].split("::")[-1].split("@")[0].strip(), e["test"], e["built"]) for e in events if e["event"] == "attach"]
-    assert [(test, built) for _, test, built in asked] == [("test_it.py::test_a", True), ("test_it.py", True), ("test_it.py::test_a", False),
-                                                           ("test_it.py", False)], asked
+    assert [(test, built) for _, test, built in asked] == [("test_it.py::test_a", True), ("test_it.py::test_b", True),
+                                                           ("test_it.py::test_a", False), ("test_it.py::test_b", False)], asked
     report = json.loads(project.fixctl("report", "--json").stdout)
     assert [(f["uses"], f["builds"], f["reuses"], f["scope"]) for f in report["fixtures"]] == [(2, 1, 1, "session"), (2, 1, 1, "module")], report
     assert [e["event"] for e in events if e["event"].startswith("run-")] == ["run-began", "run-ended"] * 2

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """What can be shared, and how it looks in a test."""
 
+import json
+
 import pytest
 
 IN_REGION = "0x7e8000000000 <= {0} < 0x7f0000000000"
@@ -193,6 +195,35 @@ def test_leaks_are_told(project):
     assert strict.outcomes() == {"passed": 2, "error": 1} and "test_bad changed" in strict.output
     project.write("pytest.ini", "[pytest]\nfixd_strict = true\n")
     assert project.run().outcomes() == {"passed": 2, "error": 1}
+
+
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_report_names_who_changed_what(project, workers):
+    """Each test, though one attach serves them all."""
+    pytest.importorskip("numpy")
+    project.conftest(LEAKY + """
+    @fixd.fixture
+    def own(): return numpy.zeros(10000)
+    """)
+    project.write("test_it.py", """
+        import pytest
+        @pytest.mark.parametrize("n", [1, 2])
+        def test_bad(matrix, n): matrix[10] = 1
+        def test_good(matrix): assert matrix.sum() == 0
+        def test_own(own): own[:] = 1
+        def test_same(own): assert own.sum() == 0
+        """)
+    project.run("-n", workers).passed(5)
+    report = json.loads(project.fixctl("--session", str(project.path), "report", "--format=json").stdout)
+    found = [(c["test"], c["name"], c["scope"], c["dirty_resets"]) for c in report["changed_by"]]
+    assert found[0] == ("test_it.py::test_own", "conftest.py::own", "function", 1)
+    assert sorted(found[1:]) == [(f"test_it.py::test_bad[{n}]", "conftest.py::matrix", "session", 1) for n in (1, 2)]
+    own, *others = [c["pages_changed"] for c in report["changed_by"]]
+    assert 19 <= own <= 21 and others == [1, 1]
+    events = [json.loads(line) for line in project.fixctl("--session", str(project.path), "trace", "--once", "--json").stdout.splitlines()]
+    attached = [(e["test"], e["name"]) for e in events if e["event"] == "attach"]
+    assert ("test_it.py::test_own", "conftest.py::own") in attached or ("test_it.py::test_same", "conftest.py::own") in attached
+    assert all(test.startswith("test_it.py::test_") for test, _ in attached) and len(attached) >= 2
 
 
 # Errors.
