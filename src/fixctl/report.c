@@ -96,6 +96,7 @@ static int run(struct fixctl *ctl, int argc, char **argv)
 	};
 	enum format format = ctl->json ? FORMAT_JSON : FORMAT_MARKDOWN;
 	struct report_sources s = { .now = (double)clock_real() / NSEC_PER_SEC };
+	_cleanup_free_ char *root = NULL;
 	const char *path = NULL;
 	int64_t since;
 	struct fixd *f;
@@ -131,6 +132,7 @@ static int run(struct fixctl *ctl, int argc, char **argv)
 	if (optind < argc)
 		ctl_misuse("report", "'%s' is one argument too many", argv[optind]);
 	f = ctl_open(ctl);
+	s.root = root = ctl->session ? realpath(ctl->session, NULL) : NULL;
 	code = ctl_query(f, WIRE_TYPE_list, "", &s.list);
 	if (code == 0)
 		code = ctl_query(f, WIRE_TYPE_status, "", &s.status);

@@ -13,6 +13,7 @@
 struct report_sources {
 	json_t *list, *status, *events;
 	json_t *bench; /* of fixctl bench, or NULL */
+	const char *root; /* of the session that it is on; NULL: all of them */
 	double since; /* seconds since 1970, 0: all */
 	double now;
 	bool lost; /* there were older events */

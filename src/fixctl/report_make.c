@@ -446,7 +446,7 @@ json_t *report_make(const struct report_sources *s)
 		json_array_append_new(fixtures, row_json(&t.rows[k], s->bench));
 	json_object_set_new(report, "generated", json_real(s->now));
 	json_object_set_new(report, "version", json_string(ctl_string(daemon, "version")));
-	json_object_set_new(report, "root", json_string(ctl_string(s->list, "root")));
+	json_object_set_new(report, "root", json_string(s->root ? s->root : ctl_string(s->list, "root")));
 	json_object_set_new(report, "since", s->since > 0 ? json_real(s->since) : json_null());
 	json_object_set_new(report, "first_event", json_array_size(s->events) ?
 			    json_real(ctl_real(json_array_get(s->events, 0), "time")) : json_null());
