@@ -27,7 +27,7 @@ static int set_moved(const posix_spawn_file_actions_t *actions, const char *path
 
 	if (!run)
 		return 0;
-	pthread_mutex_lock(&moved_lock);
+	take_moved_lock();
 	for (p = &moved_list; *p && (*p)->actions != actions; p = &(*p)->next)
 		;
 	m = *p;
@@ -45,7 +45,7 @@ static int set_moved(const posix_spawn_file_actions_t *actions, const char *path
 	}
 	if (path && m)
 		snprintf(m->path, sizeof m->path, "%s", path);
-	pthread_mutex_unlock(&moved_lock);
+	leave_moved_lock();
 	return r;
 }
 
@@ -57,12 +57,12 @@ static bool from_moved(const posix_spawn_file_actions_t *actions, const char *pa
 
 	if (!run || *path == '/')
 		return false;
-	pthread_mutex_lock(&moved_lock);
+	take_moved_lock();
 	for (m = moved_list; m && m->actions != actions; m = m->next)
 		;
 	if (m)
 		n = snprintf(out, PATH_MAX, "%s/%s", m->path, path);
-	pthread_mutex_unlock(&moved_lock);
+	leave_moved_lock();
 	return n > 0 && n < PATH_MAX;
 }
 

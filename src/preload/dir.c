@@ -59,11 +59,11 @@ static void begin_listing(DIR *dir)
 		free(l);
 		return;
 	}
-	pthread_mutex_lock(&lock);
+	take_lock();
 	l->next = listings;
 	listings = l;
 	atomic_fetch_add(&n_listings, 1);
-	pthread_mutex_unlock(&lock);
+	leave_lock();
 }
 
 static struct listing *find_listing(DIR *dir, bool take)
@@ -72,7 +72,7 @@ static struct listing *find_listing(DIR *dir, bool take)
 
 	if (likely(atomic_load_explicit(&n_listings, memory_order_relaxed) == 0))
 		return NULL;
-	pthread_mutex_lock(&lock);
+	take_lock();
 	for (p = &listings; *p && (*p)->dir != dir; p = &(*p)->next)
 		;
 	l = *p;
@@ -80,7 +80,7 @@ static struct listing *find_listing(DIR *dir, bool take)
 		*p = l->next;
 		atomic_fetch_sub(&n_listings, 1);
 	}
-	pthread_mutex_unlock(&lock);
+	leave_lock();
 	return l;
 }
 

@@ -102,25 +102,30 @@ static void explain(const siginfo_t *si)
 {
 	static const char sealed[] = "/memfd:fixd:", middle[] = ": write to a read-only view, at offset 0x", at[] = " (address 0x";
 	/* The handler's stack may be small: one explanation at a time. */
-	static struct mapped m LARGE;
-	static char buf[PATH_MAX + 256] LARGE;
+	struct explanation {
+		struct mapped m;
+		char buf[PATH_MAX + 256];
+	} *e;
+	static _Atomic(void *) large;
 	static atomic_flag busy = ATOMIC_FLAG_INIT;
 	uintptr_t address = (uintptr_t)si->si_addr;
 	char offset[16], where[16];
-	const char *name = m.path;
+	const char *name;
 	size_t length;
 
 	if (si->si_code != SEGV_ACCERR || atomic_flag_test_and_set(&busy))
 		return;
-	if (!mapping_of(address, &m, buf, sizeof buf) || m.access[0] != 'r' || m.access[1] == 'w')
+	e = large_get(&large, sizeof *e);
+	if (!e || !mapping_of(address, &e->m, e->buf, sizeof e->buf) || e->m.access[0] != 'r' || e->m.access[1] == 'w')
 		goto done;
-	if (!strncmp(m.path, sealed, sizeof sealed - 1)) {
-		char *deleted = strstr(m.path, " (deleted)");
+	name = e->m.path;
+	if (!strncmp(name, sealed, sizeof sealed - 1)) {
+		char *deleted = strstr(name, " (deleted)");
 
 		name += sizeof sealed - 1;
 		if (deleted)
 			*deleted = '\0';
-	} else if (!where_visible(m.path, sizeof m.path)) {
+	} else if (!where_visible(e->m.path, sizeof e->m.path)) {
 		goto done;
 	}
 	length = strlen(name);
@@ -129,7 +134,7 @@ static void explain(const siginfo_t *si)
 			{ (void *)"fixd: ", 6 },
 			{ (void *)name, length },
 			{ (void *)middle, sizeof middle - 1 },
-			{ offset, put_hex(offset, m.offset + (address - m.start)) },
+			{ offset, put_hex(offset, e->m.offset + (address - e->m.start)) },
 			{ (void *)at, sizeof at - 1 },
 			{ where, put_hex(where, address) },
 			{ (void *)")\n", 2 },
@@ -142,12 +147,20 @@ done:
 	atomic_flag_clear(&busy);
 }
 
+/* libc's by its other name: at the start of a program nothing is looked up. */
+int __sigaction(int sig, const struct sigaction *restrict action, struct sigaction *restrict old);
+
+static int set_action(const struct sigaction *action, struct sigaction *had)
+{
+	return __sigaction(SIGSEGV, action, had);
+}
+
 /* The default action, on the way back from the handler. */
 static void die(const siginfo_t *si)
 {
 	struct sigaction action = { .sa_handler = SIG_DFL };
 
-	REAL(sigaction)(SIGSEGV, &action, NULL);
+	set_action(&action, NULL);
 	/* Sent by somebody: returning would not cause it again. */
 	if (si->si_code <= 0)
 		syscall(SYS_tgkill, getpid(), syscall(SYS_gettid), SIGSEGV);
@@ -171,26 +184,27 @@ static void on_fault(int sig, siginfo_t *si, void *context)
 }
 
 /* Ours in place of the program's, with its mask and flags. */
-static int install(const struct sigaction *wanted)
+static int install(const struct sigaction *wanted, struct sigaction *had)
 {
 	struct sigaction ours = *wanted;
 
 	if (!(wanted->sa_flags & SA_SIGINFO) && wanted->sa_handler == SIG_IGN)
-		return REAL(sigaction)(SIGSEGV, wanted, NULL);
+		return set_action(wanted, had);
 	ours.sa_sigaction = on_fault;
 	ours.sa_flags |= SA_SIGINFO;
-	return REAL(sigaction)(SIGSEGV, &ours, NULL);
+	return set_action(&ours, had);
 }
 
 void fault_begin(void)
 {
-	struct sigaction had;
+	struct sigaction none = { .sa_handler = SIG_DFL }, had;
 
-	/* Who has installed something before this, in a constructor, keeps it to himself. */
-	if (REAL(sigaction)(SIGSEGV, NULL, &had) < 0 || (had.sa_flags & SA_SIGINFO) || had.sa_handler != SIG_DFL)
+	if (install(&none, &had) < 0)
 		return;
-	program_action = had;
-	watching = install(&had) == 0;
+	watching = !(had.sa_flags & SA_SIGINFO) && had.sa_handler == SIG_DFL;
+	/* Who has installed something before this, in a constructor, keeps it to himself. */
+	if (!watching)
+		set_action(&had, NULL);
 }
 
 SHIM int sigaction(int sig, const struct sigaction *restrict action, struct sigaction *restrict old)
@@ -202,7 +216,7 @@ SHIM int sigaction(int sig, const struct sigaction *restrict action, struct siga
 		return REAL(sigaction)(sig, action, old);
 	if (action) {
 		program_action = *action;
-		if (install(action) < 0) {
+		if (install(action, NULL) < 0) {
 			program_action = had;
 			return -1;
 		}

@@ -10,7 +10,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-SHIM int close(int fd)
+SHIM HOT int close(int fd)
 {
 	if (fd_is_ours(fd)) {
 		errno = EBADF;

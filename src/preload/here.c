@@ -10,25 +10,52 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-/* The first one begins where the small variables end, and with what is always needed: see LARGE. */
 #define HERES 8
-static struct here {
+struct here {
 	struct starts starts;
 	char path[PATH_MAX]; /* visible */
-} heres[HERES] __attribute__((section(".bss.y")));
-static _Atomic unsigned now; /* a number; 0: not known */
+};
 
+static _Atomic(void *) heres; /* so many */
+static _Atomic unsigned last; /* number of the newest question */
+static _Atomic unsigned now;  /* twice that of the newest answer, and 1 if it is known; 0: nobody has asked */
+
+/* NULL: there is no memory, and nothing is ever known. */
 static struct here *here_of(unsigned number)
 {
-	return &heres[(number - 1) % HERES];
+	struct here *all = large_get(&heres, HERES * sizeof *all);
+
+	return all ? &all[number % HERES] : NULL;
 }
 
 /*
- * Between vfork() and exec two processes have one memory, and may be in two directories. vfork.c counts those that are there;
- * only then it is worth asking who this is.
+ * Between vfork() and exec two processes have one memory, and may be in two directories. vfork.c says when one comes, and counts
+ * down when it has left; only meanwhile it is worth asking who this is.
  */
 _Atomic unsigned vfork_guests;
-static pid_t home_pid;
+static _Atomic pid_t home_pid;
+
+/* Of a thread that has a guest the child has nothing. */
+static void in_child(void)
+{
+	atomic_store(&vfork_guests, 0);
+}
+
+static void watch_forks(void)
+{
+	pthread_atfork(NULL, NULL, in_child);
+}
+
+void vfork_begins(void)
+{
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+	pthread_once(&once, watch_forks);
+	/* Not by a guest that has guests itself. */
+	if (atomic_load(&vfork_guests) == 0)
+		atomic_store(&home_pid, getpid());
+	atomic_fetch_add(&vfork_guests, 1);
+}
 
 bool is_guest(void)
 {
@@ -48,41 +75,50 @@ static bool ask(char *out)
 	return true;
 }
 
+/* Whoever asks later knows better, also when he is answered first. */
 void where_moved(void)
 {
-	unsigned next = atomic_load(&now) + 1;
+	unsigned number, answer, had;
 	struct here *h;
 
 	if (is_guest())
 		return;
-	next += next == 0;
-	h = here_of(next);
-	if (!ask(h->path)) {
-		atomic_store(&now, 0);
-		return;
+	number = atomic_fetch_add(&last, 1) + 1;
+	answer = 2 * number;
+	h = here_of(number);
+	if (h && ask(h->path)) {
+		shown_starts_below(&h->starts, h->path);
+		answer++;
 	}
-	shown_starts_below(&h->starts, h->path);
-	atomic_store(&now, next);
+	had = atomic_load(&now);
+	while ((int)(answer - had) > 0 && !atomic_compare_exchange_weak(&now, &had, answer))
+		;
 }
 
-static void in_child(void)
+/* The number under which it is known, or 0. Of most programs nobody ever asks. */
+static __attribute__((cold)) unsigned known_slowly(void)
 {
-	home_pid = getpid();
-	atomic_store(&vfork_guests, 0);
+	if (atomic_load(&now) == 0)
+		where_moved();
+	return atomic_load(&now) & 1 && !is_guest() ? atomic_load(&now) : 0;
 }
 
-void here_begin(void)
+static inline const struct here *known(unsigned *number)
 {
-	home_pid = getpid();
-	where_moved();
-	pthread_atfork(NULL, NULL, in_child);
+	unsigned n = atomic_load_explicit(&now, memory_order_acquire);
+
+	if (__builtin_expect(!(n & 1) || atomic_load_explicit(&vfork_guests, memory_order_relaxed), 0))
+		n = known_slowly();
+	*number = n / 2;
+	return likely(n) ? (const struct here *)atomic_load_explicit(&heres, memory_order_relaxed) + n / 2 % HERES : NULL;
 }
 
-const struct starts *here_starts(void)
+HOT const struct starts *here_starts(void)
 {
-	unsigned n = atomic_load_explicit(&now, memory_order_relaxed);
+	unsigned n;
+	const struct here *h = known(&n);
 
-	return likely(n && !is_guest()) ? &here_of(n)->starts : NULL;
+	return likely(h) ? &h->starts : NULL;
 }
 
 bool here_is_far(void)
@@ -94,16 +130,15 @@ bool here_is_far(void)
 
 bool here_get(char *out)
 {
+	const struct here *h;
 	unsigned n;
 
-	if (is_guest())
-		return ask(out);
 	do {
-		n = atomic_load(&now);
-		if (n == 0)
+		h = known(&n);
+		if (!h)
 			return ask(out);
-		memccpy(out, here_of(n)->path, '\0', PATH_MAX);
-	} while (atomic_load(&now) - n >= HERES - 1);
+		memccpy(out, h->path, '\0', PATH_MAX);
+	} while (atomic_load(&last) - n >= HERES);
 	return true;
 }
 

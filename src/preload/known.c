@@ -13,11 +13,28 @@
 
 #include "base/path.h"
 
-_Atomic unsigned char known_fds[KNOWN_FDS] LARGE;
+_Atomic(void *) known_fds;
+_Atomic unsigned n_known;
 
-static bool in_table(int fd)
+/* 0, or 1 + enum reach. */
+static unsigned char known_of(int fd)
 {
-	return fd >= 0 && fd < KNOWN_FDS && !is_guest();
+	const unsigned char *all = atomic_load_explicit(&known_fds, memory_order_acquire);
+
+	return all && fd >= 0 && fd < KNOWN_FDS && !is_guest() ? __atomic_load_n(&all[fd], __ATOMIC_RELAXED) : 0;
+}
+
+void where_note_slowly(int fd, unsigned char what)
+{
+	unsigned char *all;
+
+	if ((unsigned)fd >= KNOWN_FDS || is_guest() || (!what && !atomic_load(&n_known)))
+		return;
+	all = large_get(&known_fds, KNOWN_FDS);
+	if (!all)
+		return;
+	__atomic_store_n(&all[fd], what, __ATOMIC_RELAXED);
+	atomic_store(&n_known, KNOWN_FDS);
 }
 
 void where_closed_range(unsigned first, unsigned last)
@@ -43,7 +60,7 @@ bool known_path(int fd, char *out, size_t room)
 
 enum reach known_reach(int fd)
 {
-	unsigned char k = in_table(fd) ? atomic_load_explicit(&known_fds[fd], memory_order_relaxed) : 0;
+	unsigned char k = known_of(fd);
 	char path[PATH_MAX];
 	struct run_entry *e;
 	enum reach reach;
@@ -109,7 +126,7 @@ void where_follow(struct run_entry *e)
 		struct stat st;
 		int now;
 
-		if (atomic_load_explicit(&known_fds[fd], memory_order_relaxed) != 1 + REACH_SHOWN || !known_path(fd, path, sizeof path) ||
+		if (known_of(fd) != 1 + REACH_SHOWN || !known_path(fd, path, sizeof path) ||
 		    !(rest = path_below(path, run_string(e->tree))))
 			continue;
 		memmove(path + strlen(run_string(e->own)), rest, strlen(rest) + 1);

@@ -25,9 +25,9 @@ static const struct library *first_library(void)
 {
 	const struct library *l;
 
-	pthread_mutex_lock(&libraries_lock);
+	take_libraries_lock();
 	l = libraries;
-	pthread_mutex_unlock(&libraries_lock);
+	leave_libraries_lock();
 	return l;
 }
 
@@ -47,10 +47,10 @@ static const struct library *keep_library(const char *visible, const char *given
 	memcpy(l->visible, visible, n);
 	l->given = memcpy(l->visible + n, given, n_given);
 	l->path = memcpy(l->visible + n + n_given, path, n_path);
-	pthread_mutex_lock(&libraries_lock);
+	take_libraries_lock();
 	l->next = libraries;
 	libraries = l;
-	pthread_mutex_unlock(&libraries_lock);
+	leave_libraries_lock();
 	return l;
 }
 

@@ -58,7 +58,7 @@ static bool replaces(const struct place *p, int flags)
 	return sure;
 }
 
-static int open_any(int dirfd, const char *path, int flags, mode_t mode);
+static HOT int open_any(int dirfd, const char *path, int flags, mode_t mode);
 
 static APART int open_shown(int dirfd, const char *path, int flags, mode_t mode)
 {
@@ -84,7 +84,7 @@ static APART int open_shown(int dirfd, const char *path, int flags, mode_t mode)
 	return fd;
 }
 
-static int open_any(int dirfd, const char *path, int flags, mode_t mode)
+static HOT int open_any(int dirfd, const char *path, int flags, mode_t mode)
 {
 	enum reach reach = where_reaches(dirfd, path);
 	int fd;
@@ -107,7 +107,7 @@ static int open_any(int dirfd, const char *path, int flags, mode_t mode)
 		va_end(ap_);                                                                                           \
 	}
 
-SHIM int open(const char *path, int flags, ...)
+SHIM HOT int open(const char *path, int flags, ...)
 {
 	mode_t mode = 0;
 
@@ -116,7 +116,7 @@ SHIM int open(const char *path, int flags, ...)
 }
 SHIM_ALIAS(open64, open);
 
-SHIM int openat(int dirfd, const char *path, int flags, ...)
+SHIM HOT int openat(int dirfd, const char *path, int flags, ...)
 {
 	mode_t mode = 0;
 

@@ -22,21 +22,26 @@ _Static_assert(sizeof(long) == 8, "off_t and off64_t must be the same");
 /* Looks `name` up once; a program without it does not get here. Any thread, and before any constructor has run. */
 void *real_find(_Atomic(void *) *next, const char *name);
 
+/* What was found is kept in one variable for each name, wherever it is called from. */
 #define REAL(name)                                                                                                     \
 	({                                                                                                             \
-		static _Atomic(void *) next_;                                                                          \
-		void *found_ = atomic_load_explicit(&next_, memory_order_relaxed);                                     \
-		(__typeof__(&name))(likely(found_) ? found_ : real_find(&next_, #name));                               \
+		extern _Atomic(void *) next_##name __attribute__((visibility("hidden")));                              \
+		void *found_ = atomic_load_explicit(&next_##name, memory_order_relaxed);                               \
+		__asm__(".hidden next_" #name "\n\t.comm next_" #name ",8,8");                                         \
+		(__typeof__(&name))(likely(found_) ? found_ : real_find(&next_##name, #name));                         \
 	})
+
+/* What nearly every call passes through: it lies together. */
+#define HOT __attribute__((hot))
 
 /* With a large frame, which its callers must not have for nothing: threads may have small stacks. */
 #define APART __attribute__((noinline))
 
 /*
- * Large, and not touched at the start of a program: behind everything else, so that what is touched lies on few pages. The linker
- * sorts the sections by name.
+ * All variables of the shim lie on one page, so that little is to be done when a program starts. What is large is mapped here, all
+ * zero, when it is first needed, and stays. NULL: there is no memory. Any thread; in a signal handler, too.
  */
-#define LARGE __attribute__((section(".bss.z")))
+void *large_get(_Atomic(void *) *where, size_t size);
 
 /* Seen by the program. */
 #define SHIM __attribute__((visibility("default")))

@@ -79,10 +79,10 @@ static FILE *popen_here(const char *command, bool reads, bool closes, struct pip
 	posix_spawn_file_actions_init(&actions);
 	posix_spawn_file_actions_adddup2(&actions, fds[reads], reads);
 	/* POSIX: streams of earlier popen() calls are closed in the new process. */
-	pthread_mutex_lock(&piped_lock);
+	take_piped_lock();
 	for (struct piped *p = piped_list; p; p = p->next)
 		posix_spawn_file_actions_addclose(&actions, fileno(p->stream));
-	pthread_mutex_unlock(&piped_lock);
+	leave_piped_lock();
 	r = posix_spawn(&x->pid, "/bin/sh", &actions, NULL, argv, environ);
 	posix_spawn_file_actions_destroy(&actions);
 	REAL(close)(fds[reads]);
@@ -115,10 +115,10 @@ SHIM FILE *popen(const char *command, const char *mode)
 		free(x);
 		return NULL;
 	}
-	pthread_mutex_lock(&piped_lock);
+	take_piped_lock();
 	x->next = piped_list;
 	piped_list = x;
-	pthread_mutex_unlock(&piped_lock);
+	leave_piped_lock();
 	return f;
 }
 
@@ -127,13 +127,13 @@ SHIM int pclose(FILE *f)
 	struct piped **p, *x;
 	pid_t pid;
 
-	pthread_mutex_lock(&piped_lock);
+	take_piped_lock();
 	for (p = &piped_list; *p && (*p)->stream != f; p = &(*p)->next)
 		;
 	x = *p;
 	if (x)
 		*p = x->next;
-	pthread_mutex_unlock(&piped_lock);
+	leave_piped_lock();
 	if (run)
 		where_closed(fileno(f));
 	if (!x)

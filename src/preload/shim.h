@@ -3,9 +3,9 @@
  * libfixd-preload.so: what the processes of a run have in front of libc. libfixd-preload(8) is the manual.
  *
  * Promises: a process that is in no run is not changed. A path that no fixture covers costs no lock, no allocation and no system
- * call. What cannot be shown as it should be is refused with EROFS and a line on standard error. errno is what the real call
- * would have left. Any thread; in a signal handler what libc allows there; between vfork() and exec nothing of the parent is
- * changed.
+ * call, but for the first file that is opened and the first relative path. What cannot be shown as it should be is refused with
+ * EROFS and a line on standard error. errno is what the real call would have left. Any thread; in a signal handler what libc allows
+ * there; between vfork() and exec nothing of the parent is changed.
  */
 #pragma once
 
@@ -19,6 +19,9 @@
 #include <sys/stat.h>
 
 #include "wire/run_table.h"
+
+/* What is ours is known to be near: no detour over the table of addresses. */
+#pragma GCC visibility push(hidden)
 
 /* The table of the run, or NULL: then every wrapper is the real function. */
 extern struct run_table *run;
@@ -59,7 +62,7 @@ enum reach {
 };
 
 /* In a process of a run, before anything else. */
-void where_begin(void);
+void shown_begin(void);
 void fault_begin(void);
 
 /* Without a system call, unless the path is relative to something that is not known yet. */
@@ -98,13 +101,21 @@ char *where_here(char *out);
 
 /* What is known of a descriptor (known.c), so that openat() need not ask what its directory is: 0, or 1 + enum reach. */
 #define KNOWN_FDS 65536
-extern _Atomic unsigned char known_fds[KNOWN_FDS];
+extern _Atomic(void *) known_fds; /* bytes */
+extern _Atomic unsigned n_known;  /* how many; 0: nothing is known yet */
 extern _Atomic unsigned vfork_guests; /* children between vfork() and exec, in this memory */
+void vfork_begins(void);	      /* one more */
+
+/* For the first one, and while there are guests. */
+void where_note_slowly(int fd, unsigned char what) __attribute__((cold));
 
 static inline void where_note(int fd, unsigned char what)
 {
-	if ((unsigned)fd < KNOWN_FDS && (likely(!atomic_load_explicit(&vfork_guests, memory_order_relaxed)) || !is_guest()))
-		atomic_store_explicit(&known_fds[fd], what, memory_order_relaxed);
+	if (likely((unsigned)fd < atomic_load_explicit(&n_known, memory_order_acquire)) &&
+	    likely(!atomic_load_explicit(&vfork_guests, memory_order_relaxed)))
+		__atomic_store_n((unsigned char *)atomic_load_explicit(&known_fds, memory_order_relaxed) + fd, what, __ATOMIC_RELAXED);
+	else
+		where_note_slowly(fd, what);
 }
 
 static inline void where_opened(int fd, enum reach reach)
@@ -152,20 +163,30 @@ int place_to_make(struct place *p, int dirfd, const char *path);
 /* Does a program that is started with the environment as it is find the run (exec.c)? */
 bool exec_environment_is_complete(void);
 
-/* A lock that a forked child does not inherit from a thread it does not have. None is held while another is taken. */
+/*
+ * A lock that a forked child does not inherit from a thread it does not have: take_NAME() and leave_NAME(). None is held while
+ * another is taken. What few programs ever lock, their start has nothing to do with.
+ */
 #define FORK_SAFE_MUTEX(name)                                                                                          \
 	static pthread_mutex_t name = PTHREAD_MUTEX_INITIALIZER;                                                       \
+	static void leave_##name(void)                                                                                 \
+	{                                                                                                              \
+		pthread_mutex_unlock(&name);                                                                           \
+	}                                                                                                              \
 	static void name##_before_fork(void)                                                                           \
 	{                                                                                                              \
 		pthread_mutex_lock(&name);                                                                             \
 	}                                                                                                              \
-	static void name##_after_fork(void)                                                                            \
+	static void name##_survives_fork(void)                                                                         \
 	{                                                                                                              \
-		pthread_mutex_unlock(&name);                                                                           \
+		pthread_atfork(name##_before_fork, leave_##name, leave_##name);                                        \
 	}                                                                                                              \
-	__attribute__((constructor)) static void name##_survives_fork(void)                                            \
+	static void take_##name(void)                                                                                  \
 	{                                                                                                              \
-		pthread_atfork(name##_before_fork, name##_after_fork, name##_after_fork);                              \
+		static pthread_once_t once = PTHREAD_ONCE_INIT;                                                        \
+                                                                                                                       \
+		pthread_once(&once, name##_survives_fork);                                                             \
+		pthread_mutex_lock(&name);                                                                             \
 	}
 
 /* The descriptor becomes one of the run's own copy, before it is changed: 0, or -1 and errno. */
@@ -185,3 +206,5 @@ bool stat_correct(struct stat *st);
 int stat_place(const struct place *p, struct stat *st, bool follow);
 /* As access(): may this process, by its effective ids or its real ones? 0, or -1 and errno. */
 int stat_allows(const struct stat *st, int mode, bool effective);
+
+#pragma GCC visibility pop

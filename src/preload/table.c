@@ -22,6 +22,23 @@ void *real_find(_Atomic(void *) *next, const char *name)
 	return found;
 }
 
+void *large_get(_Atomic(void *) *where, size_t size)
+{
+	void *have = atomic_load(where), *mine;
+	int saved = errno;
+
+	if (likely(have))
+		return have;
+	mine = (void *)syscall(SYS_mmap, NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	errno = saved;
+	if (mine == MAP_FAILED)
+		return NULL;
+	if (atomic_compare_exchange_strong(where, &have, mine))
+		return mine;
+	munmap(mine, size);
+	return have;
+}
+
 static struct run_table *map(int fd)
 {
 	struct run_table *t;
@@ -83,7 +100,7 @@ __attribute__((constructor(101))) static void begin(void)
 			if (run_entries()[i].kind == RUN_FILE && run_entries()[i].fd < fd_first_of_ours)
 				fd_first_of_ours = run_entries()[i].fd;
 		}
-		where_begin();
+		shown_begin();
 		fault_begin();
 	}
 	errno = saved;

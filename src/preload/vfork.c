@@ -9,7 +9,9 @@
 __asm__(".globl vfork\n"
 	".type vfork, @function\n"
 	"vfork:\n"
-	"	lock incl vfork_guests(%rip)\n"
+	"	subq $8, %rsp\n"
+	"	call vfork_begins\n"
+	"	addq $8, %rsp\n"
 	"	popq %rdi\n"
 	"	movl $58, %eax\n" /* SYS_vfork */
 	"	syscall\n"

@@ -245,10 +245,10 @@ static struct fts_walk *ours(FTS *f)
 {
 	struct fts_walk *w;
 
-	pthread_mutex_lock(&fts_lock);
+	take_fts_lock();
 	for (w = fts_walks; w && &w->public != f; w = w->next)
 		;
-	pthread_mutex_unlock(&fts_lock);
+	leave_fts_lock();
 	return w;
 }
 
@@ -404,10 +404,10 @@ SHIM FTS *fts_open(char *const *paths, int options, fts_order order)
 		end = &(*end)->fts_link;
 	}
 	w->ready = sorted(w, w->ready);
-	pthread_mutex_lock(&fts_lock);
+	take_fts_lock();
 	w->next = fts_walks;
 	fts_walks = w;
-	pthread_mutex_unlock(&fts_lock);
+	leave_fts_lock();
 	return &w->public;
 }
 SHIM_ALIAS(fts64_open, fts_open);
@@ -531,11 +531,11 @@ SHIM int fts_close(FTS *f)
 
 	if (!w)
 		return REAL(fts_close)(f);
-	pthread_mutex_lock(&fts_lock);
+	take_fts_lock();
 	for (p = &fts_walks; *p != w; p = &(*p)->next)
 		;
 	*p = w->next;
-	pthread_mutex_unlock(&fts_lock);
+	leave_fts_lock();
 	free_entries(w->children);
 	for (e = w->begun ? w->public.fts_cur : w->ready; e;)
 		e = leave(w, e);

@@ -18,12 +18,6 @@
 
 #define LINKS_MAX 40
 
-void where_begin(void)
-{
-	shown_begin();
-	here_begin();
-}
-
 /* Takes the last component away. */
 static void go_up(char *path)
 {
@@ -115,7 +109,7 @@ static enum reach less_quickly(int dirfd, const char *path)
 	return slowly(dirfd, path);
 }
 
-enum reach where_reaches(int dirfd, const char *path)
+HOT enum reach where_reaches(int dirfd, const char *path)
 {
 	const struct starts *starts = &absolute_starts;
 	size_t n;

@@ -7,9 +7,8 @@
 
 /* shown.c: text against the table. Paths are normal. */
 
-void shown_begin(void);
 /* What all paths that matter begin with, and what those begin with that are relative to a directory. */
-extern struct starts absolute_starts;
+extern struct starts absolute_starts __attribute__((visibility("hidden")));
 void shown_starts_below(struct starts *s, const char *directory);
 enum reach shown_reach(const char *path, struct run_entry **entry);
 /* Replaces another name of a directory at the start. False: it does not fit. */
@@ -18,7 +17,6 @@ bool has_parent(const char *path);
 
 /* here.c */
 
-void here_begin(void);
 /* What the relative paths that matter begin with. NULL: not known. */
 const struct starts *here_starts(void);
 /* Is no fixture above or below the working directory? */

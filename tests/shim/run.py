@@ -801,8 +801,8 @@ int main(int argc, char **argv)
 {
 	struct stat st;
 	int fds[4];
-	write(2, "begin\n", 6);
 	for (int i = 0; i < 100; i++) {
+		if (i == 1) write(2, "begin\n", 6); /* the first ones are asked for what the others know then */
 		fds[0] = open(argv[1], O_RDONLY); fds[1] = open("other", O_RDONLY); fds[2] = openat(AT_FDCWD, "./sub/../other", O_RDONLY);
 		stat(argv[1], &st); stat("other", &st); lstat("sub/none", &st); fstat(fds[0], &st); access("other", R_OK);
 		for (int k = 0; k < 3; k++) close(fds[k]);
@@ -811,6 +811,14 @@ int main(int argc, char **argv)
 	return argc == 2 ? 0 : 1;
 }
 """
+
+
+@once
+def test_start_touches_one_page(t):
+    """All variables of the shim, so that the loader has little to do."""
+    headers = subprocess.run(["readelf", "-lW", os.path.join(BUILD, ".libs", "libfixd-preload.so")], capture_output=True, text=True, check=True).stdout
+    address, size = next((int(f[2], 16), int(f[5], 16)) for f in map(str.split, headers.splitlines()) if f[:1] == ["LOAD"] and "W" in f[6])
+    assert address % 4096 + size <= 4096, headers
 
 
 @once
