@@ -11,6 +11,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/elf.h"
@@ -179,19 +181,61 @@ static void parse_script(struct program *p)
 	p->argument = *s ? s : NULL;
 }
 
+/* Another one after every change of the file. */
+static uint64_t identity_of(const struct stat *st)
+{
+	const uint64_t parts[] = { st->st_dev, st->st_ino, (uint64_t)st->st_ctim.tv_sec, (uint64_t)st->st_ctim.tv_nsec };
+	uint64_t id = 0;
+
+	for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+		id = (id ^ parts[i]) * 0x9e3779b97f4a7c15;
+		id ^= id >> 29;
+	}
+	return id | 1;
+}
+
+/* Files that are changed twice within a tick of the kernel's clock look the same: who was changed just now may be again. */
+static bool is_settled(const struct stat *st)
+{
+	struct timespec now;
+
+	return clock_gettime(CLOCK_REALTIME_COARSE, &now) == 0 && now.tv_sec - st->st_ctim.tv_sec > 1;
+}
+
+static bool is_known_as_plain(const char *path)
+{
+	struct stat st;
+	uint64_t id;
+
+	if (syscall(SYS_newfstatat, AT_FDCWD, path, &st, 0) < 0)
+		return false;
+	id = identity_of(&st);
+	return __atomic_load_n(&run->plain[id % RUN_PLAIN], __ATOMIC_RELAXED) == id;
+}
+
+static void note_as_plain(int fd)
+{
+	struct stat st;
+	uint64_t id;
+
+	if (syscall(SYS_newfstatat, fd, "", &st, AT_EMPTY_PATH) < 0 || !S_ISREG(st.st_mode) || !is_settled(&st))
+		return;
+	id = identity_of(&st);
+	__atomic_store_n(&run->plain[id % RUN_PLAIN], id, __ATOMIC_RELAXED);
+}
+
 /* What the file begins with; of what is no regular file the kernel says what is wrong. */
 static void look_inside(struct program *p)
 {
-	int saved = errno, fd = REAL(open)(p->path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
-	struct stat st;
+	int saved = errno, fd = is_known_as_plain(p->path) ? -1 : REAL(open)(p->path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
 	ssize_t n;
 
-	if (fd >= 0 && REAL(fstat)(fd, &st) == 0 && S_ISREG(st.st_mode) && (n = pread(fd, p->head, sizeof p->head, 0)) > 2) {
-		if (strncmp(p->head, "#!", 2) != 0) {
-			elf_sanitizer_of(fd, p->head, (size_t)n, p->sanitizer, sizeof p->sanitizer);
-		} else {
+	if (fd >= 0 && (n = pread(fd, p->head, sizeof p->head, 0)) > 2) {
+		if (!strncmp(p->head, "#!", 2)) {
 			p->line[n < SCRIPT_LINE ? n : SCRIPT_LINE - 1] = '\0';
 			parse_script(p);
+		} else if (!elf_sanitizer_of(fd, p->head, (size_t)n, p->sanitizer, sizeof p->sanitizer)) {
+			note_as_plain(fd);
 		}
 	}
 	if (fd >= 0)

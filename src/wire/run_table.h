@@ -2,8 +2,9 @@
 /*
  * The path table of a run: what `fixctl run` tells the shim in every process of the run, and what those processes tell each
  * other. It is a file in the run's scratch directory that all of them have mapped, and inherit as a descriptor; everything but
- * the states is written before the first of them starts. Offsets are from the start of the table; strings end with NUL; all
- * paths are absolute, without links and normal (path.h). Processes of one build of fixd only: the layout is no promise.
+ * the states, and what is known of programs, is written before the first of them starts. Offsets are from the start of the table;
+ * strings end with NUL; all paths are absolute, without links and normal (path.h). Processes of one build of fixd only: the layout
+ * is no promise.
  */
 #pragma once
 
@@ -51,6 +52,8 @@ enum run_table_flags {
 	RUN_TREES_MOUNTED = 1 << 0, /* by the kernel: the table has files only */
 };
 
+#define RUN_PLAIN 256
+
 struct run_table {
 	char magic[8];
 	uint32_t size;
@@ -65,4 +68,5 @@ struct run_table {
 	uint32_t variables, n_variables;      /* NAME=value, one after the other: every process has them */
 	uint32_t n_entries, n_aliases, n_mounts;
 	uint32_t entries, aliases, mounts; /* the last are offsets of paths */
+	uint64_t plain[RUN_PLAIN]; /* atomic; programs that somebody has looked into, and that want no runtime before the shim */
 };

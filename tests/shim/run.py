@@ -7,6 +7,7 @@ import os
 import pty
 import re
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -622,8 +623,44 @@ def test_address_sanitizer(t):
     assert (done.out, done.err, done.code) == (b"hello\n", b"", 0), done.__dict__
     done = s.run(["sh", "-c", f"{to}; {to} again 2>/dev/null; echo; echo $LD_PRELOAD | grep -c libasan"])
     assert (done.out, done.err) == (b"hello\nhello\none\n\n0\n", b""), done.__dict__
+    # Also where a program that wants none was before.
+    done = s.run(["sh", "-c", f"cp /usr/bin/true now; for n in 1 2 3; do ./now; done; cp {to} now; ./now; cp /usr/bin/echo now; ./now $LD_PRELOAD; "
+                              f"mv now then; cp {to} now; ./now"])
+    out = done.out.decode().splitlines()
+    assert (out[0], out[2], done.err) == ("hello", "hello", b"") and "libasan" not in out[1], done.__dict__
     done = s.run([to, "10"])
     assert done.code == 1 and b"heap-buffer-overflow" in done.err and b"sanitized.c" in done.err, done.__dict__
+
+
+SPAWNS = r"""
+#include <spawn.h>
+#include <stddef.h>
+#include <sys/wait.h>
+extern char **environ;
+int main(int argc, char **argv)
+{
+	pid_t pid;
+	for (int n = 0; n < 5; n++)
+		if (posix_spawn(&pid, argv[1], NULL, NULL, argv + 1, environ) != 0 || waitpid(pid, NULL, 0) < 0) return 1;
+	return argc == 2 ? 0 : 1;
+}
+"""
+
+
+@once
+def test_programs_are_looked_into_once(t):
+    """By whoever is first; of those that were changed just now nobody believes it."""
+    if not shutil.which("strace"):
+        raise Skip("strace is not installed")
+    s = stage(t)
+    c, to = t.write("spawns.c", SPAWNS), t.path("spawns")
+    subprocess.run(["gcc", "-w", "-o", to, c], check=True)
+    shutil.copy("/usr/bin/true", t.path("new"))
+    for program_, looks in (("/usr/bin/true", 1), (t.path("new"), 10)):
+        done = s.run(["sh", "-c", f"for n in 1 2; do strace -e trace=openat -o {t.path('trace')}$n {to} {program_} || exit 1; done"])
+        assert done.code == 0, done.__dict__
+        lines = "".join(open(t.path(f"trace{n}")).read() for n in (1, 2)).splitlines()
+        assert len([line for line in lines if f'"{program_}"' in line]) == looks, lines
 
 
 STATIC = r"""
