@@ -19,6 +19,11 @@ demo: all contrib/demo/wordnet.la contrib/demo/suite$(EXEEXT) contrib/demo/priva
 
 EXTRA_DIST += contrib/demo/run contrib/demo/fixd.ini contrib/demo/to-sqlite contrib/deps contrib/check contrib/quickstart contrib/ci/github.yml contrib/ci/gitlab.yml
 
+# Completion for bash.
+
+bashcompletiondir = $(datadir)/bash-completion/completions
+dist_bashcompletion_DATA = contrib/completions/fixctl
+
 # The pytest plugin: a Python package of its own, installed with pip from its directory.
 
 pytest_fixd = \

@@ -197,6 +197,37 @@ def test_list(t):
     d.ctl("list", "nonsense", code=1)
 
 
+COMPLETE = """
+. "$1"
+shift
+COMP_WORDS=("$@") COMP_CWORD=$(($# - 1))
+_fixctl
+printf '%s\n' "${COMPREPLY[@]}"
+"""
+
+
+@once
+def test_completion(t):
+    """By bash; what there is to be completed comes from the help and from the daemon."""
+    d = t.daemon(INI)
+    env = {**harness.process_environment(), "PATH": harness.BUILD + ":" + os.environ["PATH"], "FIXD_SOCKET": t.path("nobody")}
+
+    def complete(*words):
+        done = subprocess.run(["bash", "-c", COMPLETE, "bash", os.path.join(harness.SRC, "contrib/completions/fixctl"), "fixctl", *words],
+                              env=env, capture_output=True, text=True, timeout=harness.LIMIT)
+        assert (done.returncode, done.stderr) == (0, ""), (words, done)
+        return done.stdout.split()
+
+    assert complete("re") == ["report", "reload", "restart"]
+    assert complete("--s") == ["--session", "--socket"]
+    assert {"help", "status", "run", "doctor"} <= set(complete(""))
+    assert complete("help", "wa") == ["warm"]
+    assert complete("cleanup", "--st") == ["--stale"] and "--older-than" in complete("cleanup", "--")
+    assert complete("--socket", d.socket, "cleanup", "--stale", "") == ["broken", "corpus", "index", "module"]
+    assert complete("-s", d.socket, "get", "co") == ["corpus"]
+    assert complete("get", "") == complete("run", "--", "ls", "-") == complete("report", "--output", "") == complete("graph", "") == []
+
+
 def test_warm(t):
     d = t.daemon(INI)
     done = d.ctl("warm", "index", "corpus")
