@@ -98,9 +98,13 @@ void where_moved(void)
 /* The number under which it is known, or 0. Of most programs nobody ever asks. */
 static __attribute__((cold)) unsigned known_slowly(void)
 {
-	if (atomic_load(&now) == 0)
+	unsigned n = atomic_load(&now);
+
+	if (n == 0) {
 		where_moved();
-	return atomic_load(&now) & 1 && !is_guest() ? atomic_load(&now) : 0;
+		n = atomic_load(&now);
+	}
+	return n & 1 && !is_guest() ? n : 0;
 }
 
 static inline const struct here *known(unsigned *number)
