@@ -24,6 +24,8 @@ struct row {
 };
 
 void row_add(struct row r);
+/* What was measured in pairs: the median of their ratios. */
+void row_add_paired(struct row r, double ratio);
 
 /* A figure with an absolute limit; 0: only reported. */
 void figure_add(const char *what, const char *unit, double value, double limit);

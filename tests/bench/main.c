@@ -34,7 +34,11 @@ static const char *verdict(bool measured, bool reached)
 
 void row_add(struct row r)
 {
-	double ratio = r.ours / r.theirs;
+	row_add_paired(r, r.ours / r.theirs);
+}
+
+void row_add_paired(struct row r, double ratio)
+{
 	bool reached = r.at_least ? ratio >= r.reach : ratio <= r.reach;
 	char reach[24] = "";
 
