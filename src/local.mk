@@ -115,6 +115,7 @@ libfixd_preload_la_SOURCES = \
 	src/preload/here.c \
 	src/preload/known.c \
 	src/preload/library.c \
+	src/preload/lock.c \
 	src/preload/memory.c \
 	src/preload/names.c \
 	src/preload/open.c \

@@ -17,7 +17,7 @@
 #include "fixctl/warming.h"
 #include "fixd.h"
 
-#define DESCRIPTORS_FROM 700
+#define DESCRIPTORS_FROM 400
 #define DESCRIPTORS_WANTED 1024
 
 /* Of whoever started us: what the command has, too. */

@@ -17,7 +17,6 @@ struct moved {
 };
 
 static struct moved *moved_list;
-FORK_SAFE_MUTEX(moved_lock)
 
 /* Where the child of these actions is by then; `path` NULL: nowhere special any more. 0 or ENOMEM. */
 static int set_moved(const posix_spawn_file_actions_t *actions, const char *path)
@@ -27,7 +26,7 @@ static int set_moved(const posix_spawn_file_actions_t *actions, const char *path
 
 	if (!run)
 		return 0;
-	take_moved_lock();
+	lists_take();
 	for (p = &moved_list; *p && (*p)->actions != actions; p = &(*p)->next)
 		;
 	m = *p;
@@ -45,7 +44,7 @@ static int set_moved(const posix_spawn_file_actions_t *actions, const char *path
 	}
 	if (path && m)
 		snprintf(m->path, sizeof m->path, "%s", path);
-	leave_moved_lock();
+	lists_leave();
 	return r;
 }
 
@@ -57,12 +56,12 @@ static bool from_moved(const posix_spawn_file_actions_t *actions, const char *pa
 
 	if (!run || *path == '/')
 		return false;
-	take_moved_lock();
+	lists_take();
 	for (m = moved_list; m && m->actions != actions; m = m->next)
 		;
 	if (m)
 		n = snprintf(out, PATH_MAX, "%s/%s", m->path, path);
-	leave_moved_lock();
+	lists_leave();
 	return n > 0 && n < PATH_MAX;
 }
 

@@ -25,7 +25,6 @@ struct listing {
 	bool seen[]; /* by entry: the directory has something of that name */
 };
 
-FORK_SAFE_MUTEX(lock)
 static struct listing *listings;
 static _Atomic unsigned n_listings;
 
@@ -59,11 +58,11 @@ static void begin_listing(DIR *dir)
 		free(l);
 		return;
 	}
-	take_lock();
+	lists_take();
 	l->next = listings;
 	listings = l;
 	atomic_fetch_add(&n_listings, 1);
-	leave_lock();
+	lists_leave();
 }
 
 static struct listing *find_listing(DIR *dir, bool take)
@@ -72,7 +71,7 @@ static struct listing *find_listing(DIR *dir, bool take)
 
 	if (likely(atomic_load_explicit(&n_listings, memory_order_relaxed) == 0))
 		return NULL;
-	take_lock();
+	lists_take();
 	for (p = &listings; *p && (*p)->dir != dir; p = &(*p)->next)
 		;
 	l = *p;
@@ -80,7 +79,7 @@ static struct listing *find_listing(DIR *dir, bool take)
 		*p = l->next;
 		atomic_fetch_sub(&n_listings, 1);
 	}
-	leave_lock();
+	lists_leave();
 	return l;
 }
 

@@ -147,20 +147,12 @@ done:
 	atomic_flag_clear(&busy);
 }
 
-/* libc's by its other name: at the start of a program nothing is looked up. */
-int __sigaction(int sig, const struct sigaction *restrict action, struct sigaction *restrict old);
-
-static int set_action(const struct sigaction *action, struct sigaction *had)
-{
-	return __sigaction(SIGSEGV, action, had);
-}
-
 /* The default action, on the way back from the handler. */
 static void die(const siginfo_t *si)
 {
 	struct sigaction action = { .sa_handler = SIG_DFL };
 
-	set_action(&action, NULL);
+	REAL(sigaction)(SIGSEGV, &action, NULL);
 	/* Sent by somebody: returning would not cause it again. */
 	if (si->si_code <= 0)
 		syscall(SYS_tgkill, getpid(), syscall(SYS_gettid), SIGSEGV);
@@ -184,27 +176,30 @@ static void on_fault(int sig, siginfo_t *si, void *context)
 }
 
 /* Ours in place of the program's, with its mask and flags. */
-static int install(const struct sigaction *wanted, struct sigaction *had)
+static struct sigaction in_place_of(const struct sigaction *wanted)
 {
 	struct sigaction ours = *wanted;
 
-	if (!(wanted->sa_flags & SA_SIGINFO) && wanted->sa_handler == SIG_IGN)
-		return set_action(wanted, had);
-	ours.sa_sigaction = on_fault;
-	ours.sa_flags |= SA_SIGINFO;
-	return set_action(&ours, had);
+	if ((wanted->sa_flags & SA_SIGINFO) || wanted->sa_handler != SIG_IGN) {
+		ours.sa_sigaction = on_fault;
+		ours.sa_flags |= SA_SIGINFO;
+	}
+	return ours;
 }
+
+/* libc's by its other name: at the start of a program nothing is looked up. */
+int __sigaction(int sig, const struct sigaction *restrict action, struct sigaction *restrict old);
 
 void fault_begin(void)
 {
-	struct sigaction none = { .sa_handler = SIG_DFL }, had;
+	struct sigaction none = { .sa_handler = SIG_DFL }, ours = in_place_of(&none), had;
 
-	if (install(&none, &had) < 0)
+	if (__sigaction(SIGSEGV, &ours, &had) < 0)
 		return;
 	watching = !(had.sa_flags & SA_SIGINFO) && had.sa_handler == SIG_DFL;
 	/* Who has installed something before this, in a constructor, keeps it to himself. */
 	if (!watching)
-		set_action(&had, NULL);
+		__sigaction(SIGSEGV, &had, NULL);
 }
 
 SHIM int sigaction(int sig, const struct sigaction *restrict action, struct sigaction *restrict old)
@@ -215,8 +210,10 @@ SHIM int sigaction(int sig, const struct sigaction *restrict action, struct siga
 	if (likely(sig != SIGSEGV) || !watching || is_guest())
 		return REAL(sigaction)(sig, action, old);
 	if (action) {
+		struct sigaction ours = in_place_of(action);
+
 		program_action = *action;
-		if (install(action, NULL) < 0) {
+		if (REAL(sigaction)(SIGSEGV, &ours, NULL) < 0) {
 			program_action = had;
 			return -1;
 		}

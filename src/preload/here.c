@@ -35,22 +35,8 @@ static struct here *here_of(unsigned number)
 _Atomic unsigned vfork_guests;
 static _Atomic pid_t home_pid;
 
-/* Of a thread that has a guest the child has nothing. */
-static void in_child(void)
-{
-	atomic_store(&vfork_guests, 0);
-}
-
-static void watch_forks(void)
-{
-	pthread_atfork(NULL, NULL, in_child);
-}
-
 void vfork_begins(void)
 {
-	static pthread_once_t once = PTHREAD_ONCE_INIT;
-
-	pthread_once(&once, watch_forks);
 	/* Not by a guest that has guests itself. */
 	if (atomic_load(&vfork_guests) == 0)
 		atomic_store(&home_pid, getpid());
@@ -142,6 +128,7 @@ bool here_get(char *out)
 		if (!h)
 			return ask(out);
 		memccpy(out, h->path, '\0', PATH_MAX);
+		atomic_thread_fence(memory_order_acquire);
 	} while (atomic_load(&last) - n >= HERES);
 	return true;
 }

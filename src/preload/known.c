@@ -14,7 +14,6 @@
 #include "base/path.h"
 
 _Atomic(void *) known_fds;
-_Atomic unsigned n_known;
 
 /* 0, or 1 + enum reach. */
 static unsigned char known_of(int fd)
@@ -26,21 +25,20 @@ static unsigned char known_of(int fd)
 
 void where_note_slowly(int fd, unsigned char what)
 {
-	unsigned char *all;
+	unsigned char *all = atomic_load(&known_fds);
 
-	if ((unsigned)fd >= KNOWN_FDS || is_guest() || (!what && !atomic_load(&n_known)))
+	if (!run || (unsigned)fd >= KNOWN_FDS || is_guest())
 		return;
-	all = large_get(&known_fds, KNOWN_FDS);
-	if (!all)
-		return;
-	__atomic_store_n(&all[fd], what, __ATOMIC_RELAXED);
-	atomic_store(&n_known, KNOWN_FDS);
+	if (all || (what && (all = large_get(&known_fds, KNOWN_FDS))))
+		__atomic_store_n(&all[fd], what, __ATOMIC_RELAXED);
 }
 
 void where_closed_range(unsigned first, unsigned last)
 {
-	for (unsigned fd = first; fd < KNOWN_FDS && fd <= last; fd++)
-		where_closed((int)fd);
+	unsigned char *all = atomic_load(&known_fds);
+
+	if (all && first < KNOWN_FDS && first <= last && !is_guest())
+		memset(all + first, 0, (last < KNOWN_FDS ? last : KNOWN_FDS - 1) - first + 1);
 }
 
 bool known_path(int fd, char *out, size_t room)

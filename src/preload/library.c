@@ -19,15 +19,14 @@ struct library {
 };
 
 static struct library *libraries;
-FORK_SAFE_MUTEX(libraries_lock)
 
 static const struct library *first_library(void)
 {
 	const struct library *l;
 
-	take_libraries_lock();
+	lists_take();
 	l = libraries;
-	leave_libraries_lock();
+	lists_leave();
 	return l;
 }
 
@@ -47,10 +46,10 @@ static const struct library *keep_library(const char *visible, const char *given
 	memcpy(l->visible, visible, n);
 	l->given = memcpy(l->visible + n, given, n_given);
 	l->path = memcpy(l->visible + n + n_given, path, n_path);
-	take_libraries_lock();
+	lists_take();
 	l->next = libraries;
 	libraries = l;
-	leave_libraries_lock();
+	lists_leave();
 	return l;
 }
 

@@ -66,7 +66,6 @@ struct piped {
 };
 
 static struct piped *piped_list;
-FORK_SAFE_MUTEX(piped_lock)
 
 static FILE *popen_here(const char *command, bool reads, bool closes, struct piped *x)
 {
@@ -79,10 +78,10 @@ static FILE *popen_here(const char *command, bool reads, bool closes, struct pip
 	posix_spawn_file_actions_init(&actions);
 	posix_spawn_file_actions_adddup2(&actions, fds[reads], reads);
 	/* POSIX: streams of earlier popen() calls are closed in the new process. */
-	take_piped_lock();
+	lists_take();
 	for (struct piped *p = piped_list; p; p = p->next)
 		posix_spawn_file_actions_addclose(&actions, fileno(p->stream));
-	leave_piped_lock();
+	lists_leave();
 	r = posix_spawn(&x->pid, "/bin/sh", &actions, NULL, argv, environ);
 	posix_spawn_file_actions_destroy(&actions);
 	REAL(close)(fds[reads]);
@@ -115,25 +114,27 @@ SHIM FILE *popen(const char *command, const char *mode)
 		free(x);
 		return NULL;
 	}
-	take_piped_lock();
+	lists_take();
 	x->next = piped_list;
 	piped_list = x;
-	leave_piped_lock();
+	lists_leave();
 	return f;
 }
 
 SHIM int pclose(FILE *f)
 {
-	struct piped **p, *x;
+	struct piped **p, *x = NULL;
 	pid_t pid;
 
-	take_piped_lock();
-	for (p = &piped_list; *p && (*p)->stream != f; p = &(*p)->next)
-		;
-	x = *p;
-	if (x)
-		*p = x->next;
-	leave_piped_lock();
+	if (__atomic_load_n(&piped_list, __ATOMIC_RELAXED)) {
+		lists_take();
+		for (p = &piped_list; *p && (*p)->stream != f; p = &(*p)->next)
+			;
+		x = *p;
+		if (x)
+			*p = x->next;
+		lists_leave();
+	}
 	if (run)
 		where_closed(fileno(f));
 	if (!x)

@@ -3,7 +3,7 @@
  * libfixd-preload.so: what the processes of a run have in front of libc. libfixd-preload(8) is the manual.
  *
  * Promises: a process that is in no run is not changed. A path that no fixture covers costs no lock, no allocation and no system
- * call, but for the first file that is opened and the first relative path. What cannot be shown as it should be is refused with
+ * call, but for the first thing that is noted and the first relative path. What cannot be shown as it should be is refused with
  * EROFS and a line on standard error. errno is what the real call would have left. Any thread; in a signal handler what libc allows
  * there; between vfork() and exec nothing of the parent is changed.
  */
@@ -63,6 +63,7 @@ enum reach {
 
 /* In a process of a run, before anything else. */
 void shown_begin(void);
+void lock_begin(void);
 void fault_begin(void);
 
 /* Without a system call, unless the path is relative to something that is not known yet. */
@@ -101,8 +102,7 @@ char *where_here(char *out);
 
 /* What is known of a descriptor (known.c), so that openat() need not ask what its directory is: 0, or 1 + enum reach. */
 #define KNOWN_FDS 65536
-extern _Atomic(void *) known_fds; /* bytes */
-extern _Atomic unsigned n_known;  /* how many; 0: nothing is known yet */
+extern _Atomic(void *) known_fds; /* so many bytes; NULL: nothing is known yet */
 extern _Atomic unsigned vfork_guests; /* children between vfork() and exec, in this memory */
 void vfork_begins(void);	      /* one more */
 
@@ -111,9 +111,10 @@ void where_note_slowly(int fd, unsigned char what) __attribute__((cold));
 
 static inline void where_note(int fd, unsigned char what)
 {
-	if (likely((unsigned)fd < atomic_load_explicit(&n_known, memory_order_acquire)) &&
-	    likely(!atomic_load_explicit(&vfork_guests, memory_order_relaxed)))
-		__atomic_store_n((unsigned char *)atomic_load_explicit(&known_fds, memory_order_relaxed) + fd, what, __ATOMIC_RELAXED);
+	unsigned char *all = atomic_load_explicit(&known_fds, memory_order_acquire);
+
+	if (likely(all && (unsigned)fd < KNOWN_FDS && !atomic_load_explicit(&vfork_guests, memory_order_relaxed)))
+		__atomic_store_n(&all[fd], what, __ATOMIC_RELAXED);
 	else
 		where_note_slowly(fd, what);
 }
@@ -163,31 +164,9 @@ int place_to_make(struct place *p, int dirfd, const char *path);
 /* Does a program that is started with the environment as it is find the run (exec.c)? */
 bool exec_environment_is_complete(void);
 
-/*
- * A lock that a forked child does not inherit from a thread it does not have: take_NAME() and leave_NAME(). None is held while
- * another is taken. What few programs ever lock, their start has nothing to do with.
- */
-#define FORK_SAFE_MUTEX(name)                                                                                          \
-	static pthread_mutex_t name = PTHREAD_MUTEX_INITIALIZER;                                                       \
-	static void leave_##name(void)                                                                                 \
-	{                                                                                                              \
-		pthread_mutex_unlock(&name);                                                                           \
-	}                                                                                                              \
-	static void name##_before_fork(void)                                                                           \
-	{                                                                                                              \
-		pthread_mutex_lock(&name);                                                                             \
-	}                                                                                                              \
-	static void name##_survives_fork(void)                                                                         \
-	{                                                                                                              \
-		pthread_atfork(name##_before_fork, leave_##name, leave_##name);                                        \
-	}                                                                                                              \
-	static void take_##name(void)                                                                                  \
-	{                                                                                                              \
-		static pthread_once_t once = PTHREAD_ONCE_INIT;                                                        \
-                                                                                                                       \
-		pthread_once(&once, name##_survives_fork);                                                             \
-		pthread_mutex_lock(&name);                                                                             \
-	}
+/* The lock of the shim's lists (lock.c); nothing of the shim that takes it is called while it is held. */
+void lists_take(void);
+void lists_leave(void);
 
 /* The descriptor becomes one of the run's own copy, before it is changed: 0, or -1 and errno. */
 int fd_make_own(int fd, const char *call);

@@ -101,6 +101,7 @@ __attribute__((constructor(101))) static void begin(void)
 				fd_first_of_ours = run_entries()[i].fd;
 		}
 		shown_begin();
+		lock_begin();
 		fault_begin();
 	}
 	errno = saved;

@@ -239,16 +239,17 @@ struct fts_walk {
 };
 
 static struct fts_walk *fts_walks;
-FORK_SAFE_MUTEX(fts_lock)
 
 static struct fts_walk *ours(FTS *f)
 {
 	struct fts_walk *w;
 
-	take_fts_lock();
+	if (!__atomic_load_n(&fts_walks, __ATOMIC_RELAXED))
+		return NULL;
+	lists_take();
 	for (w = fts_walks; w && &w->public != f; w = w->next)
 		;
-	leave_fts_lock();
+	lists_leave();
 	return w;
 }
 
@@ -404,10 +405,10 @@ SHIM FTS *fts_open(char *const *paths, int options, fts_order order)
 		end = &(*end)->fts_link;
 	}
 	w->ready = sorted(w, w->ready);
-	take_fts_lock();
+	lists_take();
 	w->next = fts_walks;
 	fts_walks = w;
-	leave_fts_lock();
+	lists_leave();
 	return &w->public;
 }
 SHIM_ALIAS(fts64_open, fts_open);
@@ -531,11 +532,11 @@ SHIM int fts_close(FTS *f)
 
 	if (!w)
 		return REAL(fts_close)(f);
-	take_fts_lock();
+	lists_take();
 	for (p = &fts_walks; *p != w; p = &(*p)->next)
 		;
 	*p = w->next;
-	leave_fts_lock();
+	lists_leave();
 	free_entries(w->children);
 	for (e = w->begun ? w->public.fts_cur : w->ready; e;)
 		e = leave(w, e);

@@ -850,6 +850,37 @@ int main(int argc, char **argv)
 """
 
 
+CLOSES = r"""
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+#include <sys/wait.h>
+/* What a child between vfork() and exec closes, its parent still has; and what is closed in a range is not known any more. */
+int main(void)
+{
+	char line[8] = "";
+	int tree = open("shown/tree", O_RDONLY | O_DIRECTORY), fd, status;
+	pid_t pid = vfork();
+	if (pid == 0) { close_range(3, ~0u, 0); _exit(0); }
+	if (waitpid(pid, &status, 0) != pid || status) return 2;
+	fd = openat(tree, "a.txt", O_RDONLY);
+	if (fd < 0 || read(fd, line, 1) != 1) return 3;
+	close_range(3, ~0u, 0);
+	if (open("/usr", O_RDONLY | O_DIRECTORY) != tree) return 4;
+	return openat(tree, "a.txt", O_RDONLY) < 0 && openat(tree, "bin", O_RDONLY | O_DIRECTORY) >= 0 ? 0 : 5;
+}
+"""
+
+
+def test_closing_many(t):
+    s = stage(t)
+    c, to = t.write("closes.c", CLOSES), t.path("closes")
+    subprocess.run(["gcc", "-w", "-o", to, c], check=True)
+    done = s.run([to])
+    assert (done.code, done.err) == (0, b""), done.__dict__
+
+
 @once
 def test_start_touches_one_page(t):
     """All variables of the shim, so that the loader has little to do."""
