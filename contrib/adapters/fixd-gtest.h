@@ -15,6 +15,10 @@
 
 #include "fixd-test.h"
 
+/* Of each file its own, as the views are. */
+namespace
+{
+
 class FixdTest : public ::testing::Test {
     protected:
 	FixdTest() : name_(name())
@@ -49,5 +53,7 @@ class FixdTest : public ::testing::Test {
 	}
 	const std::string name_;
 };
+
+} // namespace
 
 #endif

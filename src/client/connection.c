@@ -128,7 +128,7 @@ static ssize_t receive_until(struct fixd *f, int64_t deadline, int ms, char *mes
 	}
 }
 
-static int send_message(struct fixd *f, uint16_t type, const void *body, size_t size, uint64_t *id)
+static int send_message(struct fixd *f, uint16_t type, const void *body, size_t size, int flags, uint64_t *id)
 {
 	char message[WIRE_MESSAGE_MAX];
 	struct wire_header h = { .type = type, .size = (uint32_t)(sizeof h + size), .id = ++f->last_id };
@@ -139,7 +139,7 @@ static int send_message(struct fixd *f, uint16_t type, const void *body, size_t 
 	if (size)
 		memcpy(message + sizeof h, body, size);
 	*id = h.id;
-	return socket_send(f->fd, message, sizeof h + size, NULL, 0, 0);
+	return socket_send(f->fd, message, sizeof h + size, NULL, 0, flags);
 }
 
 /* The daemon's own sentence. */
@@ -213,7 +213,7 @@ static int hello(struct fixd *f)
 	int r;
 
 	reply.wanted = 0;
-	r = send_message(f, WIRE_TYPE_hello, &hello, sizeof hello, &id);
+	r = send_message(f, WIRE_TYPE_hello, &hello, sizeof hello, 0, &id);
 
 	if (r < 0)
 		return fixd_fail_with(f, r, "the daemon at %s cannot be greeted: %s", f->path, strerror(-r));
@@ -236,7 +236,7 @@ static int hello(struct fixd *f)
 static int exchange(struct fixd *f, uint16_t type, const void *body, size_t size, struct reply *reply)
 {
 	uint64_t id, got = 0;
-	int r = send_message(f, type, body, size, &id);
+	int r = send_message(f, type, body, size, 0, &id);
 
 	if (r < 0)
 		return fixd_fail_with(f, r, "the daemon at %s cannot be asked: %s", f->path, strerror(-r));
@@ -404,26 +404,36 @@ static int reconnect(struct fixd *f)
 	return r == -ENOENT ? -ECONNREFUSED : r;
 }
 
-void connection_tell_test(struct fixd *f)
+/* Before the daemon hears of anything that a test does: which one runs. */
+static bool tell_test(struct fixd *f, int flags)
 {
 	struct {
 		struct wire_test head;
 		char test[WIRE_TEST_MAX];
 	} body = { .head.test = (uint16_t)strlen(f->test) };
-
 	uint64_t id;
 
-	if (f->test_told)
-		return;
-	memcpy(body.test, f->test, body.head.test);
-	f->test_told = send_message(f, WIRE_TYPE_test, &body, sizeof body.head + body.head.test, &id) == 0;
+	if (!f->test_told) {
+		memcpy(body.test, f->test, body.head.test);
+		f->test_told = send_message(f, WIRE_TYPE_test, &body, sizeof body.head + body.head.test, flags, &id) == 0;
+	}
+	return f->test_told;
+}
+
+bool connection_mention(struct fixd *f, uint16_t type, const void *body, size_t size)
+{
+	uint64_t id;
+
+	return f->fd >= 0 && f->owner == process_id() && tell_test(f, MSG_DONTWAIT) &&
+	       send_message(f, type, body, size, MSG_DONTWAIT, &id) == 0;
 }
 
 static int send_request(struct fixd *f, uint16_t type, const void *body, size_t size, uint64_t *id)
 {
+	/* Where that fails, so does the next. */
 	if (type == WIRE_TYPE_attach)
-		connection_tell_test(f);
-	return send_message(f, type, body, size, id);
+		tell_test(f, 0);
+	return send_message(f, type, body, size, 0, id);
 }
 
 int connection_send(struct fixd *f, uint16_t type, const void *body, size_t size, uint64_t *id)
@@ -499,7 +509,7 @@ void connection_tell(struct fixd *f, uint16_t type, const void *body, size_t siz
 	uint64_t id;
 
 	/* What cannot be told would be held for ever: then all of it ends. */
-	if (f->fd >= 0 && f->owner == process_id() && send_message(f, type, body, size, &id) < 0)
+	if (f->fd >= 0 && f->owner == process_id() && send_message(f, type, body, size, 0, &id) < 0)
 		lose(f);
 }
 

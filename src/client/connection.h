@@ -86,8 +86,11 @@ int connection_receive(struct fixd *f, int timeout_ms, uint64_t *id, struct repl
 /* A message nobody answers. Failures are ignored: the connection is gone, and with it what it was about. */
 void connection_tell(struct fixd *f, uint16_t type, const void *body, size_t size);
 
-/* Says which test runs, if the daemon has not heard; what an attach does by itself. Failures show in what is sent next. */
-void connection_tell_test(struct fixd *f);
+/*
+ * A message that nobody answers, of what the test that runs has done. Never waits; false: it could not be said, and nothing else is
+ * lost by that.
+ */
+bool connection_mention(struct fixd *f, uint16_t type, const void *body, size_t size);
 
 void reply_close(struct reply *r);
 

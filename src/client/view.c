@@ -282,16 +282,12 @@ bool fixd_view_reused(const struct fixd_view *v)
 	return v->reused;
 }
 
-/* False: nobody has to hear of it before the view is detached. */
-static bool tell_changed(struct fixd_view *v, uint64_t pages)
+/* False: the daemon hears of it when the view is detached. */
+static bool mention_change(struct fixd_view *v, uint64_t pages)
 {
 	struct wire_changed c = { .serial = v->serial, .pages = pages };
 
-	if (!*v->fixd->test || !has_lease(v))
-		return false;
-	connection_tell_test(v->fixd);
-	connection_tell(v->fixd, WIRE_TYPE_changed, &c, sizeof c);
-	return true;
+	return *v->fixd->test && has_lease(v) && connection_mention(v->fixd, WIRE_TYPE_changed, &c, sizeof c);
 }
 
 int64_t fixd_view_reset(struct fixd_view *v)
@@ -306,11 +302,11 @@ int64_t fixd_view_reset(struct fixd_view *v)
 			return n;
 		total += n;
 	}
+	if (total > 0 && mention_change(v, (uint64_t)total))
+		return total;
 	v->resets++;
-	if (total > 0 && !tell_changed(v, (uint64_t)total)) {
-		v->dirty_resets++;
-		v->pages_reset += (uint64_t)total;
-	}
+	v->dirty_resets += total > 0;
+	v->pages_reset += (uint64_t)total;
 	return total;
 }
 

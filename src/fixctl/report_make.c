@@ -139,6 +139,7 @@ static void on_detach(struct table *t, struct row *r, const json_t *e)
 
 static void on_changed(struct table *t, struct row *r, const json_t *e)
 {
+	r->resets++;
 	add_change(t, r, ctl_string(e, "test"), 1, ctl_int(e, "pages_changed"));
 }
 

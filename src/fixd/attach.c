@@ -410,9 +410,10 @@ bool handle_changed(struct conn *c, const struct wire_header *h, const void *bod
 	const struct lease *l = lease_find(&c->leases, q->serial);
 
 	(void)h, (void)size;
+	/* It may not have come over a restart. */
 	if (l)
 		event_changed(c, l, q->pages);
-	return l;
+	return true;
 }
 
 bool handle_detach(struct conn *c, const struct wire_header *h, const void *body, size_t size)

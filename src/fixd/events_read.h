@@ -19,8 +19,8 @@ struct event {
 	int64_t took; /* ns */
 	uint64_t bytes, cpu, peak;
 	uint64_t of; /* a detach, or a change: the number of the attach, or 0 */
-	uint64_t pages; /* that were put back; of a detach those that no change has told */
-	uint32_t resets, dirty; /* of its view, and those that put such pages back */
+	uint64_t pages; /* that were put back; of a detach, in resets that no change has told */
+	uint32_t resets, dirty; /* those, and how many of them put anything back */
 	uint32_t uid; /* who may see it, or EVENT_FOR_ALL */
 	uint32_t pid, generation;
 	uint16_t words[EVENT_WORDS]; /* lengths */

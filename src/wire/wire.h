@@ -192,8 +192,8 @@ struct wire_changed {
 struct wire_detach {
 	uint64_t serial;
 	uint64_t pages;	 /* put back by resets */
-	uint32_t resets; /* all of them */
-	uint32_t dirty;	 /* those that put anything back */
+	uint32_t resets;
+	uint32_t dirty;	 /* of them, so many put anything back */
 };
 
 /* + a name or glob, may be empty. Answered with a wire_report. */

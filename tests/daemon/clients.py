@@ -84,7 +84,7 @@ def test_malformed_messages(t):
         message(16, struct.pack("<IIHHHH", 0, 0, 1, 65535, 65535, 0) + b"f"), attach(b""), attach(b"a\0b"),
         message(16, struct.pack("<IIHHHH", 0, 0, 1, 0, 0, 0) + b"f and more"), message(17), message(17, b"\0" * 8), message(17, b"\0" * 24), message(35), message(35, b"\0" * 8),
         message(22), message(22, b"\0" * 7), message(22, struct.pack("<HHHH", 3, 0, 0, 0) + b"no"), message(22, struct.pack("<HHHH", 1, 0, 0, 0) + b"no"),
-        message(22, struct.pack("<HHHH", 501, 0, 0, 0) + b"x" * 501), message(22, struct.pack("<HHHH", 3, 0, 0, 0) + b"a\0b"), message(23), message(23, b"\0" * 16),
+        message(22, struct.pack("<HHHH", 501, 0, 0, 0) + b"x" * 501), message(22, struct.pack("<HHHH", 3, 0, 0, 0) + b"a\0b"), message(23),
         message(17, struct.pack("<QQII", 2**64 - 1, 0, 0, 0)), message(32, struct.pack("<IHH", 0, 200, 0) + b"short"),
         message(48, struct.pack("<IHHq", 0, 10, 0, 0)), message(50), message(0x8001, b"\0" * 8), message(0xffff, b"\0" * 8),
     ]

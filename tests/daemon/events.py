@@ -158,7 +158,7 @@ def test_a_test_by_its_name(t):
     assert second["of"] == attach["number"] and second["run"] == "run-1"
     # What was told already is not told again.
     detach = found[-2]
-    assert detach["of"] == attach["number"] and (detach["resets"], detach["dirty_resets"], detach["pages_changed"]) == (4, 1, 1), detach
+    assert detach["of"] == attach["number"] and (detach["resets"], detach["dirty_resets"], detach["pages_changed"]) == (2, 1, 1), detach
     assert "CHANGED  S corpus  # pid PID a.py::one, 1 pages" in in_words(d, "--run", "run-1")
 
 
@@ -182,6 +182,27 @@ def test_a_test_of_another_connection(t):
     wait_for(lambda: kinds(d, "corpus")[-1:] == ["detach"], "the detach")
     found = [(e["event"], e.get("test")) for e in events(d) if e["event"] in ("attach", "changed")]
     assert found == [("attach", "one")], found
+
+
+def test_changes_wait_for_nobody(t):
+    """A daemon that takes nothing hears of them later, and the leases stay."""
+    d = t.daemon(INI)
+    c = d.client()
+    c.set_test("one")
+    view = c.attach("corpus", COW)
+    d.pause()
+    try:
+        for _ in range(3000):
+            view.write(0, b"x")
+            assert view.reset() == 1
+    finally:
+        d.resume()
+    view.detach()
+    wait_for(lambda: kinds(d, "corpus")[-1:] == ["detach"], "the detach")
+    found = events(d)
+    changed, detach = [e for e in found if e["event"] == "changed"], found[-1]
+    assert 0 < len(changed) < 3000 and {e["test"] for e in changed} == {"one"}
+    assert len(changed) + detach["resets"] == 3000 and detach["dirty_resets"] == detach["pages_changed"] == detach["resets"], detach
 
 
 @once

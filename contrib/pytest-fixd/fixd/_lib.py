@@ -138,6 +138,9 @@ class View:
 
     def reset(self) -> int:
         """Makes a copy-on-write view pristine; how many pages were put back."""
+        # A forked child says nothing to the daemon, and another thread of its parent may have had the lock.
+        if os.getpid() != self._pid:
+            return self.connection._checked(self._lib.fixd_view_reset(self._handle))
         with self.connection._lock:
             return self.connection._checked(self._lib.fixd_view_reset(self._handle))
 
