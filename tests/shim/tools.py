@@ -138,6 +138,7 @@ if __name__ == "__main__":
 def test_python(t):
     s = Stage(t, *wordnet())
     program = t.write("program.py", PYTHON)
+    s.leaves_processes = True  # multiprocessing has one that ends when it notices that nobody is there any more
     s.same([sys.executable, program], twice=True)
 
 
