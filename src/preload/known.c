@@ -25,12 +25,14 @@ static unsigned char known_of(int fd)
 
 void where_note_slowly(int fd, unsigned char what)
 {
-	unsigned char *all = atomic_load(&known_fds);
+	unsigned end = atomic_load(&known_end);
+	unsigned char *all;
 
-	if (!run || (unsigned)fd >= KNOWN_FDS || is_guest())
+	if (!run || (unsigned)fd >= KNOWN_FDS || is_guest() || !(all = large_get(&known_fds, KNOWN_FDS)))
 		return;
-	if (all || (what && (all = large_get(&known_fds, KNOWN_FDS))))
-		__atomic_store_n(&all[fd], what, __ATOMIC_RELAXED);
+	while (end <= (unsigned)fd && !atomic_compare_exchange_weak(&known_end, &end, (unsigned)fd + 1))
+		;
+	__atomic_store_n(&all[fd], what, __ATOMIC_RELAXED);
 }
 
 void where_closed_range(unsigned first, unsigned last)

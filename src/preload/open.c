@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* Opening files. */
-#include "preload/shim.h"
+#include "preload/where.h"
 
 #include <mntent.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdio_ext.h>
 #include <stdlib.h>
@@ -13,7 +12,8 @@
 
 #include "base/fd.h"
 
-#define NEEDS_MODE(flags) (((flags) & O_CREAT) || ((flags) & O_TMPFILE) == O_TMPFILE)
+/* Nothing is done after the call that is not needed: what is not written to and not asked for below it is not noted. */
+#define NOTED_FLAGS (O_ACCMODE | O_DIRECTORY | O_PATH)
 
 static bool writes(int flags)
 {
@@ -58,7 +58,7 @@ static bool replaces(const struct place *p, int flags)
 	return sure;
 }
 
-static HOT int open_any(int dirfd, const char *path, int flags, mode_t mode);
+static __attribute__((used)) HOT int open_any(int dirfd, const char *path, int flags, mode_t mode);
 
 static APART int open_shown(int dirfd, const char *path, int flags, mode_t mode)
 {
@@ -89,8 +89,7 @@ static HOT int open_any(int dirfd, const char *path, int flags, mode_t mode)
 	enum reach reach = where_reaches(dirfd, path);
 	int fd;
 
-	/* Nothing is done after the call that is not needed: what is not written to and not asked for below it is not noted. */
-	if (likely(reach == REACH_FAR && !(flags & (O_ACCMODE | O_DIRECTORY | O_PATH))))
+	if (likely(reach == REACH_FAR && !(flags & NOTED_FLAGS)))
 		return REAL(openat)(dirfd, path, flags, mode);
 	if (reach == REACH_SHOWN)
 		return open_shown(dirfd, path, flags, mode);
@@ -99,31 +98,21 @@ static HOT int open_any(int dirfd, const char *path, int flags, mode_t mode)
 	return fd;
 }
 
-#define TAKE_MODE(flags, mode)                                                                                         \
-	if (NEEDS_MODE(flags)) {                                                                                       \
-		va_list ap_;                                                                                           \
-		va_start(ap_, flags);                                                                                  \
-		mode = va_arg(ap_, mode_t);                                                                            \
-		va_end(ap_);                                                                                           \
-	}
+/*
+ * Variadic in the headers only: all ABIs of 64-bit Linux pass these arguments as if they were named. Where a program gives no
+ * mode, no flag asks for one.
+ */
+SHIM_ALIAS(openat, open_any);
+SHIM_ALIAS(openat64, open_any);
 
-SHIM HOT int open(const char *path, int flags, ...)
+static __attribute__((used)) HOT int open_here(const char *path, int flags, mode_t mode)
 {
-	mode_t mode = 0;
-
-	TAKE_MODE(flags, mode);
+	if (likely(!(flags & NOTED_FLAGS) && where_is_far(path)))
+		return REAL(open)(path, flags, mode);
 	return open_any(AT_FDCWD, path, flags, mode);
 }
-SHIM_ALIAS(open64, open);
-
-SHIM HOT int openat(int dirfd, const char *path, int flags, ...)
-{
-	mode_t mode = 0;
-
-	TAKE_MODE(flags, mode);
-	return open_any(dirfd, path, flags, mode);
-}
-SHIM_ALIAS(openat64, openat);
+SHIM_ALIAS(open, open_here);
+SHIM_ALIAS(open64, open_here);
 
 SHIM int creat(const char *path, mode_t mode)
 {

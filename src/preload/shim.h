@@ -102,19 +102,19 @@ char *where_here(char *out);
 
 /* What is known of a descriptor (known.c), so that openat() need not ask what its directory is: 0, or 1 + enum reach. */
 #define KNOWN_FDS 65536
-extern _Atomic(void *) known_fds; /* so many bytes; NULL: nothing is known yet */
+extern _Atomic(void *) known_fds;   /* so many bytes; NULL: nothing is known yet */
+extern _Atomic unsigned known_end;  /* of the descriptors from here on nothing is known */
 extern _Atomic unsigned vfork_guests; /* children between vfork() and exec, in this memory */
 void vfork_begins(void);	      /* one more */
 
-/* For the first one, and while there are guests. */
+/* For a new highest one, and while there are guests. */
 void where_note_slowly(int fd, unsigned char what) __attribute__((cold));
 
 static inline void where_note(int fd, unsigned char what)
 {
-	unsigned char *all = atomic_load_explicit(&known_fds, memory_order_acquire);
-
-	if (likely(all && (unsigned)fd < KNOWN_FDS && !atomic_load_explicit(&vfork_guests, memory_order_relaxed)))
-		__atomic_store_n(&all[fd], what, __ATOMIC_RELAXED);
+	if (likely((unsigned)fd < atomic_load_explicit(&known_end, memory_order_acquire) &&
+		   !atomic_load_explicit(&vfork_guests, memory_order_relaxed)))
+		__atomic_store_n((unsigned char *)atomic_load_explicit(&known_fds, memory_order_relaxed) + fd, what, __ATOMIC_RELAXED);
 	else
 		where_note_slowly(fd, what);
 }
@@ -126,7 +126,8 @@ static inline void where_opened(int fd, enum reach reach)
 
 static inline void where_closed(int fd)
 {
-	where_note(fd, 0);
+	if ((unsigned)fd < atomic_load_explicit(&known_end, memory_order_acquire))
+		where_note(fd, 0);
 }
 
 void where_closed_range(unsigned first, unsigned last);

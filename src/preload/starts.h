@@ -17,9 +17,9 @@
 #define STARTS_MAX 5
 
 struct starts {
-	unsigned deciding;	 /* which byte of a path is looked up: of an absolute one the second, the first is always a slash */
+	unsigned deciding;	   /* which byte of a path is looked up: of an absolute one the second, the first is always a slash */
 	unsigned n;
-	bool begins[256];	 /* by that byte: is there one? */
+	unsigned char begins[256]; /* by that byte: a bit for each that has it there */
 	struct start {
 		const char *text;
 		size_t length;
@@ -29,45 +29,48 @@ struct starts {
 /* At most STARTS_MAX. `text` stays the caller's. */
 void starts_add(struct starts *s, const char *text, size_t length);
 
-/* Of a path that is plain: can it be one of those, or above one? */
-bool starts_compare(const struct starts *s, const char *path, size_t n);
+/* starts_may_match() where the first byte does not decide. `candidates`: bits, as in begins[]. */
+bool starts_compare(const struct starts *s, unsigned candidates, const char *path, size_t n);
 
+/* Of a path that is plain: can it be one of those, or above one? */
 static inline bool starts_may_match(const struct starts *s, const char *path, size_t n)
 {
-	return __builtin_expect(s->begins[(unsigned char)path[s->deciding]] && starts_compare(s, path, n), 0);
+	unsigned candidates = s->begins[(unsigned char)path[s->deciding]];
+
+	return __builtin_expect(candidates, 0) && starts_compare(s, candidates, path, n);
 }
 
 /* plain_length() for paths of any length. */
 size_t plain_length_of_any(const char *path);
 
 /*
- * The length of the path, or 0 if it is not plain: if there is a "//", "/./" or "/../" in it. May say so of other paths with a
- * "/.", and says so of relative ones that begin with '.'.
+ * The length of the path, or 0 if it is not plain: if there is a "//", "/./" or "/../" in it. Says so of other paths, too, in which
+ * two of '.' and '/' are neighbours, and of relative ones that begin with '.'.
  */
 __attribute__((no_sanitize("address"))) static inline size_t plain_length(const char *path)
 {
 #ifdef __SSE2__
-	/* Aligned blocks do not reach into another page. A byte is odd if it is '.' or '/', which differ in the lowest bit only. */
-	const __m128i *block = (const __m128i *)((uintptr_t)path & ~(uintptr_t)15), slash = _mm_set1_epi8('/');
+	/* Aligned blocks do not reach into another page. '.' and '/' differ in the lowest bit only. */
+	const __m128i *block = (const __m128i *)((uintptr_t)path & ~(uintptr_t)15);
 	unsigned skip = (uintptr_t)path & 15;
-	uint64_t ends = 0, slashes = 0, odd = 0, inside;
+	uint64_t ends = 0, odd = 0;
 
 #pragma GCC unroll 4
 	for (unsigned at = 0; at < 64; at += 16) {
-		__m128i bytes = _mm_load_si128(block++);
+		__m128i bytes = _mm_load_si128(block++),
+			marked = _mm_cmpeq_epi8(_mm_or_si128(bytes, _mm_set1_epi8(1)), _mm_set1_epi8('/'));
 
 		ends |= (uint64_t)(unsigned)_mm_movemask_epi8(_mm_cmpeq_epi8(bytes, _mm_setzero_si128())) << at;
-		slashes |= (uint64_t)(unsigned)_mm_movemask_epi8(_mm_cmpeq_epi8(bytes, slash)) << at;
-		odd |= (uint64_t)(unsigned)_mm_movemask_epi8(_mm_cmpeq_epi8(_mm_or_si128(bytes, _mm_set1_epi8(1)), slash)) << at;
+		odd |= (uint64_t)(unsigned)_mm_movemask_epi8(marked) << at;
 		if (at == 0) {
 			ends &= UINT64_MAX << skip;
-			slashes &= UINT64_MAX << skip;
+			odd &= UINT64_MAX << skip;
 		}
 		if (ends) {
-			inside = (ends & -ends) - 1;
 			/* A relative path is behind a slash, so to speak. */
-			slashes = slashes << 1 | (uint64_t)(*path != '/') << skip;
-			return slashes & odd & inside ? 0 : (size_t)__builtin_ctzll(ends) - skip;
+			uint64_t behind = odd << 1 | (uint64_t)(*path != '/') << skip, inside = (ends & -ends) - 1;
+
+			return odd & behind & inside ? 0 : (size_t)__builtin_ctzll(ends) - skip;
 		}
 	}
 #endif

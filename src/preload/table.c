@@ -87,6 +87,7 @@ static struct run_table *find_table(const char *variable)
 
 /* The lowest descriptor of the run, so that others are told apart at a glance. */
 int fd_first_of_ours;
+_Atomic unsigned known_end; /* here because close() reads both */
 
 __attribute__((constructor(101))) static void begin(void)
 {

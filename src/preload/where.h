@@ -10,6 +10,19 @@
 /* What all paths that matter begin with, and what those begin with that are relative to a directory. */
 extern struct starts absolute_starts __attribute__((visibility("hidden")));
 void shown_starts_below(struct starts *s, const char *directory);
+/* Of an absolute path: is it where_reaches() == REACH_FAR at a glance? False says nothing. */
+static inline bool where_is_far(const char *path)
+{
+	size_t n;
+
+	/* The compiler has been promised that no program passes NULL. */
+	__asm__("" : "+r"(path));
+	if (!path || *path != '/')
+		return false;
+	n = plain_length(path);
+	return likely(n > 0) && likely(!starts_may_match(&absolute_starts, path, n));
+}
+
 enum reach shown_reach(const char *path, struct run_entry **entry);
 /* Replaces another name of a directory at the start. False: it does not fit. */
 bool shown_alias(char *path, size_t room);

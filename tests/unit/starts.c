@@ -5,18 +5,28 @@
 #include "preload/starts.h"
 #include "tap.h"
 
-/* The definition, by components. */
+/* The definition: what has a component "", "." or ".." in its midst is never plain, and more than that may not be. */
 static bool is_odd(const char *path)
 {
-	const char *p = path;
+	for (const char *p = path; *p; p++) {
+		bool behind_mark = p == path ? *path != '/' : p[-1] == '/' || p[-1] == '.';
 
-	if (*p == '.')
-		return true;
-	for (p += *p == '/'; *p; p++) {
-		if ((p == path || p[-1] == '/') && (*p == '/' || *p == '.'))
+		if (behind_mark && (*p == '/' || *p == '.'))
 			return true;
 	}
 	return false;
+}
+
+/* What must never be taken for plain: the kernel would go elsewhere than the text says. */
+static bool turns(const char *path)
+{
+	char *copy = strdup(path), *rest = copy + (*copy == '/'), *name;
+	bool does = false;
+
+	while ((name = strsep(&rest, "/")))
+		does |= (rest && !*name) || !strcmp(name, ".") || !strcmp(name, "..");
+	free(copy);
+	return does;
 }
 
 /* Puts it at every offset from a block, and right before memory that is not there. */
@@ -24,6 +34,7 @@ static void check_everywhere(char *end, const char *path)
 {
 	size_t n = strlen(path), should = is_odd(path) ? 0 : n;
 
+	check(should == 0 || !turns(path));
 	check_int(plain_length_of_any(path), should);
 	for (size_t before = 0; before < 16; before++) {
 		char *at = end - n - 1 - before;
@@ -39,7 +50,7 @@ static void plain(void)
 	static const char *const paths[] = {
 		"/",	    "a",	 "/a",	    "/a/b",   "a/b.c",	 "/a/b..c", "/a/b./c", "/a/..b",  "/a//b",	  "//a",    "./a",
 		"../a",	    ".a",	 "/a/./b",  "/a/../b", "/a/..",	 "/a/.",    "/a/",     "a//",	  "/usr/share/common-licenses/GPL-3",
-		"/a/b/c/d", "/dev/fd/3", "/a/b/c/.git",
+		"/a/b/c/d", "/dev/fd/3", "/a/b/c/.git", "a./b", "/a..b",
 	};
 	char *map = mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), path[201];
 
@@ -83,6 +94,13 @@ static void matching(void)
 	check(!may_match(&absolute, "/home/u/dat_"));
 	check(!may_match(&absolute, "/etc/passwd"));
 	check(!may_match(&absolute, "/e"));
+	/* Alike at the end, alike at the beginning. */
+	starts_add(&absolute, "/srv/project/tests/data", 23);
+	check(may_match(&absolute, "/srv/project/tests/data/x"));
+	check(may_match(&absolute, "/srv/project/tests"));
+	check(!may_match(&absolute, "/srv/another/tests/data"));
+	check(!may_match(&absolute, "/srv/project/tests/dat_"));
+	check(!may_match(&absolute, "/srv/project/src"));
 	starts_add(&below, "data", 4);
 	check(may_match(&below, "data/x") && may_match(&below, "d") && may_match(&below, "../x"));
 	check(!may_match(&below, "src/data"));
