@@ -19,6 +19,7 @@ extern char **environ;
 
 #define READERS 40
 #define OPEN_TURNS 500
+#define ROUNDS_MAX 101
 
 /* The children. */
 
@@ -186,22 +187,22 @@ static void ask(const struct bench_daemon *d, bool in_run, const char *what, con
  * In turn; what the first of each says is thrown away. The machine may become faster or slower in between, so that it is each pair
  * that has a ratio.
  */
-static void compare(const struct bench_daemon *d, const char *what, const char *ours, const char *theirs, int n, struct row row)
+static void compare(const struct bench_daemon *d, const char *what, const char *ours, const char *theirs, int n, int rounds,
+		    struct row row)
 {
-	enum { ROUNDS = 101 };
-	double with_it[ROUNDS], without[ROUNDS], ratios[ROUNDS], warm;
+	double with_it[ROUNDS_MAX], without[ROUNDS_MAX], ratios[ROUNDS_MAX], warm;
 
 	ask(d, true, what, ours, n, &warm, NULL);
-	for (int r = 0; r < ROUNDS; r++) {
+	for (int r = 0; r < rounds; r++) {
 		ask(d, true, what, ours, n, &with_it[r], NULL);
 		ask(d, false, what, theirs, n, &without[r], NULL);
 		ratios[r] = with_it[r] / without[r];
 	}
-	row.ours = measure_quantile(with_it, ROUNDS, 0.5);
-	row.ours_p99 = measure_quantile(with_it, ROUNDS, 0.99);
-	row.theirs = measure_quantile(without, ROUNDS, 0.5);
-	row.theirs_p99 = measure_quantile(without, ROUNDS, 0.99);
-	row_add_paired(row, measure_quantile(ratios, ROUNDS, 0.5));
+	row.ours = measure_quantile(with_it, rounds, 0.5);
+	row.ours_p99 = measure_quantile(with_it, rounds, 0.99);
+	row.theirs = measure_quantile(without, rounds, 0.5);
+	row.theirs_p99 = measure_quantile(without, rounds, 0.99);
+	row_add_paired(row, measure_quantile(ratios, rounds, 0.5));
 }
 
 /* A million opens either way, in several processes: in each, things lie elsewhere. */
@@ -304,9 +305,9 @@ void bench_run(void)
 	snprintf(command, sizeof command, "%s/project/sub/file", d.dir);
 	compare_opens(&d, "open of an uncovered absolute path", command);
 	compare_opens(&d, "open of an uncovered relative path", "sub/file");
-	compare(&d, "start", "/bin/true", "/bin/true", 80,
+	compare(&d, "start", "/bin/true", "/bin/true", 2000, 11,
 		(struct row){ .what = "start of a program in a run", .against = "without the shim", .unit = "us", .reach = 1.15 });
-	compare(&d, "map", "data/big.bin", shm, 4000,
+	compare(&d, "map", "data/big.bin", shm, 4000, ROUNDS_MAX,
 		(struct row){ .what = "open, fstat, mmap of a 64 MiB fixture", .against = "a file on tmpfs", .unit = "us", .reach = 3 });
 	start_of_a_run(&d);
 	many_readers(&d);
