@@ -70,7 +70,7 @@ struct image {
 	bool of_run;   /* it is of no use after that run */
 	bool teardown; /* somebody must be told to tear it down */
 	bool torn_down; /* and was */
-	uint64_t keeper; /* the connection that can do it best; 0: all are equal */
+	uint64_t best_conn; /* the connection that can do it best; 0: all are equal */
 };
 
 /* With a reference, and nothing else set but what is given. */

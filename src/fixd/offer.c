@@ -211,7 +211,7 @@ static char *make_image(struct offer *o, const struct offer_commit *c, int *fds,
 	link_insert(&i->session->images, &im->in_session);
 	im->teardown = c->flags & (OFFER_COMMIT_TEARDOWN | OFFER_COMMIT_KEEPER | OFFER_COMMIT_NOTE);
 	im->of_run = i->run != NULL;
-	im->keeper = c->flags & OFFER_COMMIT_KEEPER ? o->conn->id : 0;
+	im->best_conn = c->flags & OFFER_COMMIT_KEEPER ? o->conn->id : 0;
 	if (c->flags & OFFER_COMMIT_NOTE) {
 		im->note_fd = fd_steal(&fds[1]);
 		im->note_size = note_size;

@@ -123,7 +123,7 @@ static void elect(struct run *r, struct image *im)
 	link_for_each(l, &r->releases) {
 		struct release *w = link_entry(l, struct release, link);
 
-		if (w->image == im && (!last || last->conn->id != im->keeper))
+		if (w->image == im && (!last || last->conn->id != im->best_conn))
 			last = w;
 	}
 	link_for_each_safe(l, &r->releases) {
@@ -161,8 +161,8 @@ static void give_up(void *arg)
 	struct release *w = arg;
 
 	/* Somebody else will have to. */
-	if (w->image->keeper == w->conn->id)
-		w->image->keeper = 0;
+	if (w->image->best_conn == w->conn->id)
+		w->image->best_conn = 0;
 	conn_reply_error(w->conn, &w->header, -ETIMEDOUT, "others could still use it");
 	release_free(w);
 }
@@ -199,7 +199,7 @@ void run_release(struct member *m, struct image *im, const struct wire_header *h
 	image_ref(im);
 	needed = somebody_else_needs(r, im, m->conn) || is_waiting(r, NULL, im);
 	/* A keeper who only asks comes again: nobody else is to be told meanwhile. */
-	if (wait || !needed || im->keeper != m->conn->id || !is_torn_down_by(r, im))
+	if (wait || !needed || im->best_conn != m->conn->id || !is_torn_down_by(r, im))
 		lease_release(&m->conn->leases, im);
 	if (!is_torn_down_by(r, im))
 		answer(m->conn, h, im, false);

@@ -101,7 +101,7 @@ const struct row image_rows[] = {
 	NUMBER(struct image, of_run),
 	NUMBER(struct image, teardown),
 	NUMBER(struct image, torn_down),
-	NUMBER(struct image, keeper),
+	NUMBER(struct image, best_conn),
 	NUMBER(struct image, scope),
 	NUMBER(struct image, cpu_ns),
 	NUMBER(struct image, peak_rss),
