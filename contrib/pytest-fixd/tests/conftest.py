@@ -66,11 +66,13 @@ class Project:
     def __init__(self, path):
         self.path = path
         self.home = os.path.join(path, ".home")
+        self.socket = os.path.join(self.home, "fixd", "socket")
         os.makedirs(self.home, mode=0o700)
         self.env = {k: v for k, v in os.environ.items() if not k.startswith(("FIXD_", "PYTEST_"))}
         self.env.update(PYTHONPATH=PACKAGE, PYTHONDONTWRITEBYTECODE="1", LOG=self.file("log"), FIXD_BIN=BUILD,
                         FIXD_LIBRARY=os.path.join(BUILD, ".libs", "libfixd.so.0"), FIXD_BUILDER=os.path.join(BUILD, "fixd-builder"),
-                        XDG_RUNTIME_DIR=self.home, NO_COLOR="1",
+                        XDG_RUNTIME_DIR=self.home, FIXD_SOCKET=self.socket,  # not a daemon that the machine has
+                        NO_COLOR="1",
                         PYTEST_DEBUG_TEMPROOT=self.home)  # others would remove its garbage meanwhile, or say so
         self.env.pop("COLUMNS", None)
 
@@ -118,7 +120,7 @@ class Project:
         return Result(process.returncode, output)
 
     def fixctl(self, *args):
-        return subprocess.run([os.path.join(BUILD, "fixctl"), "--socket", os.path.join(self.home, "fixd", "socket"), *args],
+        return subprocess.run([os.path.join(BUILD, "fixctl"), "--socket", self.socket, *args],
                               capture_output=True, text=True, env=self.env)
 
     def close(self):

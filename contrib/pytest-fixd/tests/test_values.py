@@ -290,6 +290,16 @@ def test_without_a_daemon(project, workers):
     assert not project.fixctl("status").returncode == 0
 
 
+def test_daemon_of_the_runtime_directory(project):
+    import os
+
+    if os.path.exists("/run/fixd/socket"):
+        pytest.skip("this machine has a daemon for all")
+    project.write("test_it.py", "import fixd\n@fixd.fixture\ndef data(): return 1\ndef test(data): assert data == 1\n")
+    project.run("-v", env={"FIXD_SOCKET": ""}).passed(1)
+    assert project.fixctl("status").returncode == 0
+
+
 def test_daemon_that_cannot_start(project):
     project.write("fixd", "#!/bin/sh\necho 'it is broken' >&2\nexit 1\n")
     import os
