@@ -102,7 +102,7 @@ static int map(const struct wire_image *im, int fd, bool writable, enum mapping_
 	return 0;
 }
 
-static int get_locked(const struct wire_image *im, uint32_t daemon, int *fd, bool writable, enum mapping_need need,
+static int get_locked(const struct wire_image *im, uint32_t daemon, int fd, bool writable, enum mapping_need need,
 		      struct mapping **out)
 {
 	struct mapping *m = find(im->serial, daemon);
@@ -119,17 +119,14 @@ static int get_locked(const struct wire_image *im, uint32_t daemon, int *fd, boo
 	if (!m)
 		return -ENOMEM;
 	*m = (struct mapping){ .refs = 1, .writable = writable, .serial = im->serial, .daemon = daemon, .size = im->size };
-	if (im->size)
-		r = map(im, *fd, writable, need, m);
-	else
-		r = 0; /* nothing to map */
+	r = im->size ? map(im, fd, writable, need, m) : 0;
+	if (r == 0 && writable && (r = cow_init(&m->cow, m->base, m->size, fd)) < 0 && m->base)
+		munmap(m->base, m->size);
 	if (r < 0) {
 		free(m);
 		return r;
 	}
 	pthread_mutex_init(&m->busy, NULL);
-	if (writable)
-		cow_init(&m->cow, m->base, m->size, fd_steal(fd));
 	m->next = registry;
 	registry = m;
 	*out = m;
@@ -143,7 +140,7 @@ int mapping_get(const struct wire_image *im, uint32_t daemon, int fd, bool writa
 	int r;
 
 	pthread_mutex_lock(&lock);
-	r = get_locked(im, daemon, &owned, writable, need, out);
+	r = get_locked(im, daemon, owned, writable, need, out);
 	pthread_mutex_unlock(&lock);
 	return r;
 }

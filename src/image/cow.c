@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
@@ -42,9 +43,32 @@ bool cow_without_scan;
 
 typedef int64_t (*run_fn)(struct cow *c, void *arg, char *start, size_t pages);
 
-void cow_init(struct cow *c, void *base, size_t size, int fd)
+int cow_init(struct cow *c, void *base, size_t size, int fd)
 {
-	*c = (struct cow){ .base = base, .size = (size + PAGE - 1) / PAGE * PAGE, .fd = fd, .pagemap = -1 };
+	*c = (struct cow){ .base = base, .size = (size + PAGE - 1) / PAGE * PAGE, .pagemap = -1 };
+	if (size) {
+		void *p = mmap(NULL, c->size, PROT_READ, MAP_PRIVATE, fd, 0);
+
+		if (p == MAP_FAILED)
+			return -errno;
+		c->pristine = p;
+	}
+	return 0;
+}
+
+/* A program may have closed what it does not know, and have opened something else since. */
+static bool still_has_pagemap(const struct cow *c)
+{
+	struct stat st;
+
+	return c->pagemap >= 0 && fstat(c->pagemap, &st) == 0 && st.st_dev == c->pagemap_device && st.st_ino == c->pagemap_inode;
+}
+
+static void close_pagemap(struct cow *c)
+{
+	if (still_has_pagemap(c))
+		fd_close(c->pagemap);
+	c->pagemap = -1;
 }
 
 void cow_deinit(struct cow *c)
@@ -52,27 +76,29 @@ void cow_deinit(struct cow *c)
 	if (c->pristine)
 		munmap(c->pristine, c->size);
 	c->pristine = NULL;
-	c->fd = fd_close(c->fd);
-	c->pagemap = fd_close(c->pagemap);
+	close_pagemap(c);
 }
 
-/* An inherited pagemap descriptor still shows the parent's memory. */
-static int prepare(struct cow *c)
+/* An inherited one still shows the parent's memory. */
+static int open_pagemap(struct cow *c)
 {
-	if (c->pagemap < 0 || c->owner != process_id()) {
-		fd_close(c->pagemap);
-		c->pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
-		if (c->pagemap < 0)
-			return -errno;
-		c->owner = process_id();
-	}
-	if (!c->pristine) {
-		void *p = mmap(NULL, c->size, PROT_READ, MAP_PRIVATE, c->fd, 0);
+	struct stat st;
 
-		if (p == MAP_FAILED)
-			return -errno;
-		c->pristine = p;
+	if (c->owner == process_id() && still_has_pagemap(c))
+		return 0;
+	close_pagemap(c);
+	c->pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+	if (c->pagemap < 0)
+		return -errno;
+	if (fstat(c->pagemap, &st) < 0) {
+		int r = -errno;
+
+		c->pagemap = fd_close(c->pagemap);
+		return r;
 	}
+	c->pagemap_device = st.st_dev;
+	c->pagemap_inode = st.st_ino;
+	c->owner = process_id();
 	return 0;
 }
 
@@ -149,7 +175,7 @@ static int64_t each_run(struct cow *c, run_fn fn, void *arg)
 {
 	static bool no_scan;
 	bool unknown = false;
-	int64_t r = prepare(c);
+	int64_t r = open_pagemap(c);
 
 	if (r < 0)
 		return r;

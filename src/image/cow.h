@@ -5,7 +5,7 @@
  * The dirty pages are asked from the kernel: with PAGEMAP_SCAN (Linux 6.7), else from /proc/self/pagemap. Both count pages
  * that are swapped out. A page is put back by copying the pristine bytes over it while the process has few private pages, so
  * that the next write to it costs no fault, and by dropping it when it has many. One thread at a time; every call also works
- * in a forked child. Results are counts, or -errno.
+ * in a forked child, and after the program has closed descriptors that it did not know. Results are counts, or -errno.
  */
 #pragma once
 
@@ -17,15 +17,16 @@
 struct cow {
 	char *base;
 	size_t size; /* whole pages */
-	int fd;	     /* of the image; owned */
-	char *pristine;
-	int pagemap; /* this process's, see owner */
+	char *pristine; /* the image once more */
+	int pagemap;	/* the owner's */
 	pid_t owner;
+	dev_t pagemap_device; /* what tells it from a file that has got its number */
+	ino_t pagemap_inode;
 	size_t private_pages; /* at the last reset */
 };
 
-/* Takes `fd`. `size` is that of the image. */
-void cow_init(struct cow *c, void *base, size_t size, int fd);
+/* `size` is that of the image, `fd` the image itself, which is not needed any more. 0 or -errno. */
+int cow_init(struct cow *c, void *base, size_t size, int fd);
 void cow_deinit(struct cow *c);
 
 /* Puts every dirty page back. Returns how many were (an upper bound: a page may have been written with what it held). */

@@ -156,7 +156,8 @@ static struct cow cow_of(size_t size)
 	check(fd >= 0);
 	p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0);
 	check(p != MAP_FAILED);
-	cow_init(&c, p, size, fd);
+	check_int(cow_init(&c, p, size, fd), 0);
+	fd_close(fd);
 	return c;
 }
 
@@ -255,6 +256,28 @@ static void reset_in_a_forked_child(void)
 	drop(&c);
 }
 
+/* What has got the number of a descriptor that the program closed is neither believed nor closed. */
+static void reset_after_descriptors_were_closed(void)
+{
+	struct cow c = cow_of(4 * 4096);
+	int zero = open("/dev/zero", O_RDONLY | O_CLOEXEC), taken;
+
+	c.base[0] = 'x';
+	check_int(cow_reset(&c), 1);
+	taken = c.pagemap;
+	check(zero >= 0 && dup2(zero, taken) == taken);
+	c.base[4096] = 'x';
+	check_int(cow_reset(&c), 1);
+	check(c.base[4096] == 2 && c.pagemap != taken);
+	check(close(taken) == 0 && close(c.pagemap) == 0);
+	c.base[4096] = 'x';
+	check_int(cow_reset(&c), 1);
+	check_int(dup2(zero, c.pagemap), c.pagemap);
+	taken = c.pagemap;
+	drop(&c);
+	check(close(taken) == 0 && close(zero) == 0);
+}
+
 /* All of it again, by /proc/self/pagemap. */
 #define WITHOUT_SCAN(function)                                                                                         \
 	static void function##_by_pagemap(void)                                                                        \
@@ -267,6 +290,7 @@ WITHOUT_SCAN(reset_puts_everything_back)
 WITHOUT_SCAN(changes_are_exact)
 WITHOUT_SCAN(reset_of_many_pages)
 WITHOUT_SCAN(reset_in_a_forked_child)
+WITHOUT_SCAN(reset_after_descriptors_were_closed)
 
 static const struct tap_test tests[] = {
 	TAP_TEST(sealed_means_sealed),
@@ -280,9 +304,11 @@ static const struct tap_test tests[] = {
 	TAP_TEST(changes_are_exact),
 	TAP_TEST(reset_of_many_pages),
 	TAP_TEST(reset_in_a_forked_child),
+	TAP_TEST(reset_after_descriptors_were_closed),
 	TAP_TEST(reset_puts_everything_back_by_pagemap),
 	TAP_TEST(changes_are_exact_by_pagemap),
 	TAP_TEST(reset_of_many_pages_by_pagemap),
 	TAP_TEST(reset_in_a_forked_child_by_pagemap),
+	TAP_TEST(reset_after_descriptors_were_closed_by_pagemap),
 };
 TAP_MAIN(tests)
