@@ -86,6 +86,7 @@ fixd_builder_SOURCES = \
 	src/builder/host.h \
 	src/builder/keep.c src/builder/keep.h \
 	src/builder/main.c \
+	src/builder/malloc.c \
 	src/builder/plugin.c \
 	src/builder/processes.c src/builder/processes.h \
 	src/builder/service.c \

@@ -21,14 +21,6 @@
 #include "wire/socket.h"
 #include "wire/wire.h"
 
-/*
- * For jemalloc, before it looks at anything else: freed memory is overwritten, so that no stale pointer lies in the image and
- * equal builds give equal bytes; extents are not "retained", which would keep neighbours from being merged; one arena is enough
- * for one thread.
- */
-extern const char *malloc_conf __attribute__((visibility("default")));
-const char *malloc_conf = "junk:free,retain:false,narenas:1,background_thread:false";
-
 /* The daemon died: so does everything it started. */
 static void on_orphaned(int signal)
 {

@@ -21,6 +21,9 @@ struct hosted {
 	struct work *work;
 	struct arena *arena;
 	const char *root;
+	/* Not allocated while the plugin's malloc() is the arena's. */
+	char (*paths)[32]; /* of the dependencies */
+	char said[JOB_SENTENCE_MAX + 1]; /* by fixd_fail(), the first time */
 };
 
 static void *host_alloc(struct fixd_builder *b, size_t align, size_t size)
@@ -69,20 +72,19 @@ static const void *host_dep(struct fixd_builder *b, const char *name, size_t *si
 
 static const char *host_dep_path(struct fixd_builder *b, const char *name)
 {
-	struct work *w = ((struct hosted *)b)->work;
-	int i = find_dependency(w, name);
-	struct job_dependency *d = &w->job.dependencies[i < 0 ? 0 : i];
+	struct hosted *h = (struct hosted *)b;
+	int i = find_dependency(h->work, name);
+	const char *tree = i < 0 ? NULL : h->work->job.dependencies[i].path;
 
-	if (i < 0)
-		return NULL;
-	if (!d->path)
-		d->path = xasprintf("/proc/self/fd/%d", w->dep_fds[i]);
-	return d->path;
+	return tree || i < 0 ? tree : h->paths[i];
 }
 
 static void host_fail(struct fixd_builder *b, const char *sentence)
 {
-	work_fail(((struct hosted *)b)->work, -EIO, "%s", sentence);
+	struct hosted *h = (struct hosted *)b;
+
+	if (!*h->said)
+		snprintf(h->said, sizeof h->said, "%s", *sentence ? sentence : "it failed");
 }
 
 static const struct builder_host host = {
@@ -95,6 +97,22 @@ static const struct builder_host host = {
 	.fail = host_fail,
 };
 
+/* An allocation that failed may explain what the plugin made of it. */
+static int plugin_failed(struct hosted *h, int result)
+{
+	struct work *w = h->work;
+	int err = arena_error(h->arena);
+	char space[WORK_SPACE_SENTENCE];
+
+	if (*h->said && err)
+		return work_fail(w, err, "%s (%s)", h->said, work_space_sentence(w, err, space));
+	if (*h->said)
+		return work_fail(w, -EIO, "%s", h->said);
+	if (err)
+		return work_fail_space(w, err);
+	return work_fail(w, -EIO, "%s returned %d", w->job.symbol ? w->job.symbol : "fixd_build", result);
+}
+
 static int call(struct hosted *h, int (*build)(struct fixd_builder *b))
 {
 	struct work *w = h->work;
@@ -105,14 +123,7 @@ static int call(struct hosted *h, int (*build)(struct fixd_builder *b))
 	result = build(&h->builder);
 	if (w->job.malloc_arena)
 		arena_leave(h->arena);
-	/* An allocation that failed explains more than what the plugin made of it. */
-	if (result != 0 && arena_error(h->arena)) {
-		w->error = 0;
-		return work_fail_space(w, arena_error(h->arena));
-	}
-	if (result != 0)
-		return work_fail(w, -EIO, "%s returned %d", w->job.symbol ? w->job.symbol : "fixd_build", result);
-	return w->error;
+	return result || *h->said ? plugin_failed(h, result) : 0;
 }
 
 static void report_stray(void *arg, size_t offset, uintptr_t value, const char *what)
@@ -173,6 +184,9 @@ int source_plugin(struct work *w)
 	*(void **)&build = dlsym(plugin, symbol);
 	if (!build)
 		return work_fail(w, -ENOEXEC, "%s has no function '%s'", w->job.source, symbol);
+	h.paths = xcalloc(w->job.n_dependencies, sizeof *h.paths);
+	for (size_t i = 0; i < w->job.n_dependencies; i++)
+		snprintf(h.paths[i], sizeof h.paths[i], "/proc/self/fd/%d", w->dep_fds[i]);
 	r = arena_new(&h.arena, &w->space);
 	if (r < 0)
 		return work_fail(w, r, "no arena: %s", strerror(-r));

@@ -8,6 +8,7 @@
 #include <signal.h>
 #include <spawn.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -55,14 +56,23 @@ int work_grant(void *arg, uint64_t total)
 	return answer.error;
 }
 
-int work_fail_space(struct work *w, int err)
+const char *work_space_sentence(const struct work *w, int err, char *buf)
 {
 	char limit[32];
 
 	if (err == -EDQUOT)
-		return work_fail(w, err, "it is larger than memory-max allows (%s, or what others leave of the daemon's)",
-				 format_size(limit, sizeof limit, w->job.limit));
-	return work_fail(w, err, "no memory for the image: %s", strerror(-err));
+		snprintf(buf, WORK_SPACE_SENTENCE, "it is larger than memory-max allows (%s, or what others leave of the daemon's)",
+			 format_size(limit, sizeof limit, w->job.limit));
+	else
+		snprintf(buf, WORK_SPACE_SENTENCE, "no memory for the image: %s", strerror(-err));
+	return buf;
+}
+
+int work_fail_space(struct work *w, int err)
+{
+	char sentence[WORK_SPACE_SENTENCE];
+
+	return work_fail(w, err, "%s", work_space_sentence(w, err, sentence));
 }
 
 /* True at the end of the file; what lies beyond the limit is found out by reading one byte more. */

@@ -34,7 +34,9 @@ int work_fail(struct work *w, int err, const char *fmt, ...) __attribute__((form
 
 /* For space_extend() and manifest_copy_tree(). */
 int work_grant(void *work, uint64_t total);
-/* The sentence for an error of space_extend(). */
+/* The sentence for an error of space_extend(), in `buf`, and failing with it. */
+#define WORK_SPACE_SENTENCE 128
+const char *work_space_sentence(const struct work *w, int err, char *buf);
 int work_fail_space(struct work *w, int err);
 
 /* Streams what can be read from `fd` into the space and the digest. `pipe`: it may be silent while somebody works. */

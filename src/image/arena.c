@@ -31,6 +31,9 @@ struct arena {
 /* Objects of 16 KiB and more otherwise start at a random cache line, which would make two equal builds differ. */
 #define STEADY_ALIGN_FROM ((size_t)16 << 10)
 
+/* Blocks of less are not worth moving. */
+#define SMALL ((size_t)4096)
+
 /* Runs inside the allocator: no allocation, no logging. */
 static void *hook_alloc(extent_hooks_t *hooks, void *new_addr, size_t size, size_t alignment, bool *zero, bool *commit,
 			unsigned index)
@@ -138,6 +141,7 @@ void *arena_alloc(struct arena *a, size_t size, size_t align)
 
 	if (!p) {
 		coalesce(a);
+		a->hook_error = 0;
 		p = mallocx(size ? size : 1, flags);
 	}
 	if (!p)
@@ -145,18 +149,30 @@ void *arena_alloc(struct arena *a, size_t size, size_t align)
 	return p;
 }
 
-/* Not rallocx(): the old block must be freed as any other is, so that nothing stale stays in it. */
+/*
+ * rallocx() and realloc() leave stale bytes behind where they shrink in place and where they move. True: it stays where it is,
+ * which may not waste more than half of it.
+ */
+static bool resize_in_place(void *p, size_t old, size_t size, int flags)
+{
+	size_t now;
+
+	if (size < old)
+		memset((char *)p + size, 0, old - size);
+	now = xallocx(p, size, 0, flags);
+	return now >= size && (now < SMALL || now / 2 <= size);
+}
+
 void *arena_realloc(struct arena *a, void *p, size_t size)
 {
-	size_t old = p ? sallocx(p, 0) : 0, now;
-	void *q = p;
+	size_t old = p ? sallocx(p, 0) : 0, least = size ? size : 1;
+	void *q;
 
-	if (size == 0)
-		size = 1;
 	if (!p)
 		return arena_alloc(a, size, 0);
-	now = xallocx(p, size, 0, MALLOCX_ARENA(a->index) | MALLOCX_TCACHE(a->tcache) | MALLOCX_ZERO);
-	if (now < size) {
+	if (resize_in_place(p, old, least, MALLOCX_ARENA(a->index) | MALLOCX_TCACHE(a->tcache) | MALLOCX_ZERO)) {
+		q = p;
+	} else {
 		q = arena_alloc(a, size, 0);
 		if (!q)
 			return NULL;
@@ -165,6 +181,27 @@ void *arena_realloc(struct arena *a, void *p, size_t size)
 	}
 	/* What lies behind the end is new when it grows again. */
 	memset((char *)q + size, 0, sallocx(q, 0) - size);
+	return q;
+}
+
+void *arena_realloc_of_thread(void *p, size_t size)
+{
+	size_t old = p ? sallocx(p, 0) : 0;
+	void *q;
+
+	if (!p)
+		return malloc(size);
+	if (size == 0) {
+		free(p);
+		return NULL;
+	}
+	if (resize_in_place(p, old, size, 0))
+		return p;
+	q = malloc(size);
+	if (!q)
+		return NULL;
+	memcpy(q, p, old < size ? old : size);
+	free(p);
 	return q;
 }
 
@@ -196,5 +233,5 @@ int arena_leave(struct arena *a)
 
 int arena_error(const struct arena *a)
 {
-	return a->error;
+	return a->error ? a->error : a->hook_error;
 }

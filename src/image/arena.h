@@ -22,6 +22,8 @@ void arena_free(struct arena *a, void *p);
 /* Between enter and leave every malloc() of the calling thread comes from the arena. */
 int arena_enter(struct arena *a);
 int arena_leave(struct arena *a);
+/* What must stand in for realloc() meanwhile: the allocator's own leaves stale bytes in what it gives up. */
+void *arena_realloc_of_thread(void *p, size_t size);
 
-/* Why the last allocation failed: -EDQUOT, what the budget said, or -ENOMEM. 0 if none failed. */
+/* Why an allocation, or a malloc() of the thread, failed last: -EDQUOT, what the budget said, or -ENOMEM. 0 if none failed. */
 int arena_error(const struct arena *a);

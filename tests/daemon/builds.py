@@ -457,6 +457,90 @@ int fixd_build(struct fixd_builder *b)
     fails(c, "heap", "not in the image")
 
 
+def test_realloc_leaves_nothing_in_the_arena(t):
+    if "address" in harness.SANITIZERS or "thread" in harness.SANITIZERS:
+        raise harness.Skip("the sanitizer brings its own malloc")
+    so = t.plugin("vectors", """
+#include <fixd-builder.h>
+#include <stdlib.h>
+#include <string.h>
+static int own;
+int fixd_build(struct fixd_builder *b)
+{
+	static const size_t sizes[][2] = { { 512, 4096 }, { 64 << 10, 32 << 10 }, { 1 << 20, 20 << 10 }, { 1 << 20, 8 } };
+	for (int k = 0; k < 4; k++) {
+		void **p = malloc(sizes[k][0]);
+		for (size_t i = 0; i < sizes[k][0] / sizeof *p; i++)
+			p[i] = &own;
+		p = realloc(p, sizes[k][1]);
+		if (p[0] != &own)
+			return 1;
+		memset(p, 0, sizes[k][1]);
+	}
+	free(realloc(NULL, 10));
+	return realloc(malloc(10), 0) != NULL;
+}
+""")
+    d = t.daemon(f"[fixture f]\nplugin = {so}\nmalloc = arena\n")
+    d.client().attach("f").detach()
+
+
+def test_what_a_plugin_says_is_told(t):
+    so = t.plugin("says", """
+#include <fixd-builder.h>
+#include <stdlib.h>
+int fixd_build(struct fixd_builder *b)
+{
+	if (fixd_alloc(b, 64 << 20))
+		return 0;
+	return *fixd_builder_param(b) ? 1 : fixd_fail(b, "row 7 of the table is wrong");
+}
+int by_malloc(struct fixd_builder *b)
+{
+	return malloc(64 << 20) ? 0 : fixd_fail(b, "the table is too large");
+}
+""")
+    d = t.daemon(f"[fixture f]\nplugin = {so}\nmemory-max = 1M\n"
+                 f"[fixture plain]\nplugin = {so}\nmemory-max = 1M\nparams = x\n"
+                 + (f"[fixture heap]\nplugin = {so}:by_malloc\nmalloc = arena\nmemory-max = 1M\n"
+                    if not {"address", "thread"} & set(harness.SANITIZERS) else ""))
+    c = d.client()
+    fails(c, "f", "row 7 of the table is wrong", "larger than memory-max")
+    fails(c, "plain[x]", "larger than memory-max")
+    if d.instances().get("heap") is not None:
+        fails(c, "heap", "the table is too large", "larger than memory-max")
+
+
+def test_dependency_by_path_in_the_arena(t):
+    """Also when the keeper is killed, and somebody else has to tear down."""
+    if "address" in harness.SANITIZERS or "thread" in harness.SANITIZERS:
+        raise harness.Skip("the sanitizer brings its own malloc")
+    so = t.plugin("paths", """
+#include <fixd-builder.h>
+#include <stdio.h>
+int fixd_build(struct fixd_builder *b)
+{
+	const char *path = fixd_dep_path(b, "small");
+	FILE *f = path ? fopen(path, "r") : NULL;
+	char *line = fixd_alloc(b, 100);
+	if (!f || !fgets(line, 100, f))
+		return fixd_fail(b, "%s cannot be read", path ? path : "nothing");
+	fclose(f);
+	return 0;
+}
+""")
+    torn = t.path("torn")
+    d = t.daemon(f"[fixture small]\ncommand = echo small bytes\n"
+                 f"[fixture f]\ndepends = small\nplugin = {so}\nmalloc = arena\nteardown = cat $FIXD_DEP_small >>{torn}\n")
+    c = d.client()
+    v = c.attach("f")
+    assert b"small bytes" in v.data
+    v.detach()
+    for pid in children_of(d.process.pid):
+        os.kill(pid, signal.SIGKILL)
+    wait_for(lambda: os.path.exists(torn) and open(torn).read() == "small bytes\n", "the teardown")
+
+
 def test_stray_pointers(t):
     so = t.plugin("stray", """
 #include <fixd-builder.h>

@@ -93,7 +93,31 @@ static void reallocation_keeps_and_zeroes(void)
 	memset(p, 0xff, 112);
 	p = arena_realloc(arena, arena_realloc(arena, p, 100), 112);
 	check(p[99] == (char)0xff && p[100] == 0 && p[111] == 0);
+	p = arena_realloc(arena, arena_realloc(arena, p, 0), 8);
+	check(p && p[0] == 0);
 	space_deinit(&space);
+}
+
+/* Neither by shrinking in place nor by moving. */
+static void reallocation_leaves_nothing_behind(void)
+{
+	static const size_t sizes[][2] = { { 512, 4096 }, { 64 << 10, 32 << 10 }, { 1 << 20, 20 << 10 }, { 1 << 20, 10 }, { 200 << 10, 3 << 20 } };
+
+	for (size_t k = 0; k < sizeof sizes / sizeof *sizes; k++) {
+		size_t from = sizes[k][0], to = sizes[k][1];
+		char *p, *q;
+
+		begin(REGION_BASE);
+		p = arena_alloc(arena, from, 0);
+		memset(p, 'x', from);
+		q = arena_realloc(arena, p, to);
+		check(q != NULL);
+		for (size_t i = 0; i < (from < to ? from : to); i++)
+			check(q[i] == 'x');
+		memset(q, 0, to);
+		check(memchr(space.base, 'x', space.used) == NULL);
+		space_deinit(&space);
+	}
 }
 
 static void freed_neighbours_become_one(void)
@@ -229,6 +253,7 @@ static const struct tap_test tests[] = {
 	TAP_TEST(objects_lie_in_the_image),
 	TAP_TEST(memory_is_zero_again_and_aligned),
 	TAP_TEST(reallocation_keeps_and_zeroes),
+	TAP_TEST(reallocation_leaves_nothing_behind),
 	TAP_TEST(freed_neighbours_become_one),
 	TAP_TEST(a_full_space_says_so),
 	TAP_TEST(malloc_goes_into_the_arena_between_enter_and_leave),
