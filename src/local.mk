@@ -128,6 +128,7 @@ libfixd_preload_la_SOURCES = \
 	src/preload/socket.c \
 	src/preload/starts.c src/preload/starts.h \
 	src/preload/stat.c \
+	src/preload/syscall.c \
 	src/preload/table.c \
 	src/preload/vfork.c \
 	src/preload/walk.c \

@@ -92,10 +92,16 @@ int table_write(const struct shown_list *l, const struct scratch *s, const char 
 	uint32_t *mounts = xcalloc(l->n, sizeof *mounts);
 	_cleanup_text_ struct text t = { 0 };
 	int fd = file < 0 ? -1 : fcntl(file, F_DUPFD_CLOEXEC, shown_first_fd()), r = fd < 0 || lock_fd < 0 ? -errno : 0;
+	struct stat of_table = { 0 }, of_lock = { 0 };
 
 	memcpy(head.magic, RUN_TABLE_MAGIC, sizeof head.magic);
 	head.fd = fd;
 	head.lock_fd = s->lock;
+	if (r == 0 && (fstat(fd, &of_table) < 0 || fstat(s->lock, &of_lock) < 0))
+		r = -errno;
+	head.scratch_device = of_table.st_dev;
+	head.table_inode = of_table.st_ino;
+	head.lock_inode = of_lock.st_ino;
 	head.keeper = (uint32_t)getppid();
 	for (size_t i = 0; i < l->n; i++) {
 		if (l->all[i].kind == RUN_FILE)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The file actions of posix_spawn(). libc opens the files in the child, by itself, later: what is shown is made private, so that
- * the path stays right whatever happens until then. Where the child changes into a fixture first, its relative paths start there.
+ * the path stays right whatever happens until then. Where the child changes its directory first, its relative paths start there.
  */
 #include "preload/shim.h"
 
@@ -13,12 +13,12 @@
 struct moved {
 	struct moved *next;
 	const posix_spawn_file_actions_t *actions;
-	char path[PATH_MAX]; /* visible */
+	char path[PATH_MAX]; /* visible; may be relative to where the parent is */
 };
 
 static struct moved *moved_list;
 
-/* Where the child of these actions is by then; `path` NULL: nowhere special any more. 0 or ENOMEM. */
+/* Where the child of these actions is by then; `path` NULL: where its parent is. 0 or ENOMEM. */
 static int set_moved(const posix_spawn_file_actions_t *actions, const char *path)
 {
 	struct moved **p, *m = NULL;
@@ -48,13 +48,12 @@ static int set_moved(const posix_spawn_file_actions_t *actions, const char *path
 	return r;
 }
 
-/* The path, from where the child is. False: as it is. */
-static bool from_moved(const posix_spawn_file_actions_t *actions, const char *path, char *out)
+bool actions_move(const posix_spawn_file_actions_t *actions, const char *path, char *out)
 {
 	const struct moved *m;
 	int n = 0;
 
-	if (!run || *path == '/')
+	if (!run || *path == '/' || !__atomic_load_n(&moved_list, __ATOMIC_RELAXED))
 		return false;
 	lists_take();
 	for (m = moved_list; m && m->actions != actions; m = m->next)
@@ -77,19 +76,19 @@ SHIM int posix_spawn_file_actions_destroy(posix_spawn_file_actions_t *actions)
 	return REAL(posix_spawn_file_actions_destroy)(actions);
 }
 
-/* where_find() of what the child will mean by the path, which becomes `full` where it starts in a fixture. */
-static int find_for_child(struct place *p, const posix_spawn_file_actions_t *actions, const char **path, char *full)
+/* where_find() of what the child will mean by the path, which is `full`. */
+static int find_for_child(struct place *p, const posix_spawn_file_actions_t *actions, const char *path, char *full)
 {
-	if (from_moved(actions, *path, full))
-		*path = full;
-	return where_reaches(AT_FDCWD, *path) == REACH_SHOWN ? where_find(p, AT_FDCWD, *path, USE_CHANGE) : 0;
+	if (!actions_move(actions, path, full))
+		snprintf(full, PATH_MAX, "%s", path);
+	return where_reaches(AT_FDCWD, full) == REACH_SHOWN ? where_find(p, AT_FDCWD, full, USE_CHANGE) : 0;
 }
 
 SHIM int posix_spawn_file_actions_addopen(posix_spawn_file_actions_t *actions, int fd, const char *path, int flags, mode_t mode)
 {
 	char full[PATH_MAX];
 	struct place p;
-	int r = find_for_child(&p, actions, &path, full);
+	int r = find_for_child(&p, actions, path, full);
 
 	if (r < 0)
 		return errno;
@@ -100,17 +99,12 @@ SHIM int posix_spawn_file_actions_addchdir_np(posix_spawn_file_actions_t *action
 {
 	char full[PATH_MAX];
 	struct place p;
-	int r = find_for_child(&p, actions, &path, full);
+	int r = find_for_child(&p, actions, path, full), err;
 
 	if (r < 0)
 		return errno;
-	if (r == 1 || *path == '/') {
-		int err = set_moved(actions, r == 1 ? p.visible : path);
-
-		if (err)
-			return err;
-	}
-	return REAL(posix_spawn_file_actions_addchdir_np)(actions, r == 1 ? p.path : path);
+	err = set_moved(actions, r == 1 ? p.visible : full);
+	return err ? err : REAL(posix_spawn_file_actions_addchdir_np)(actions, r == 1 ? p.path : path);
 }
 
 SHIM int posix_spawn_file_actions_addfchdir_np(posix_spawn_file_actions_t *actions, int fd)

@@ -44,7 +44,9 @@ SHIM int fchdir(int fd)
 
 SHIM int chroot(const char *path)
 {
-	int r = REAL(chroot)(path);
+	struct place p;
+	int shown = where_reaches(AT_FDCWD, path) == REACH_SHOWN ? where_find(&p, AT_FDCWD, path, USE_CHANGE) : 0,
+	    r = shown < 0 ? -1 : REAL(chroot)(shown ? p.path : path);
 
 	/* There the paths of the table mean something else. */
 	if (r == 0)
@@ -177,7 +179,7 @@ static ssize_t readlink_any(int dirfd, const char *path, char *buf, size_t room)
 	int r;
 
 	/* The links of the kernel to what a process has open. */
-	if (run && !strncmp(path, "/proc/", 6))
+	if (run && path && !strncmp(path, "/proc/", 6))
 		return readlink_proc(path, buf, room);
 	r = where_reaches(dirfd, path) == REACH_SHOWN ? where_find(&p, dirfd, path, USE_READ | USE_NOFOLLOW) : 0;
 	if (r < 0)

@@ -150,14 +150,17 @@ SHIM DIR *fdopendir(int fd)
 	return dir;
 }
 
-static bool entry_exists(const struct run_entry *e)
+/* As d_type has it, or 0: it is gone. */
+static unsigned char type_of(const struct run_entry *e)
 {
+	unsigned char type = e->kind == RUN_FILE ? DT_REG : DT_DIR;
 	int saved = errno;
 	struct stat st;
-	bool exists = !entry_is_private(e) || REAL(lstat)(run_string(e->own), &st) == 0;
 
+	if (entry_is_private(e))
+		type = REAL(lstat)(run_string(e->own), &st) == 0 ? IFTODT(st.st_mode) : 0;
 	errno = saved; /* readdir() leaves it alone at the end */
-	return exists;
+	return type;
 }
 
 /* What the kernel has listed; false: a fixture that is gone hides it. */
@@ -173,8 +176,8 @@ static bool take_listed(struct listing *l, struct dirent *d)
 		l->seen[i] = true;
 		if (e[i].kind == RUN_FILE)
 			d->d_ino = e[i].inode;
-		d->d_type = e[i].kind == RUN_FILE ? DT_REG : DT_DIR;
-		return entry_exists(&e[i]);
+		d->d_type = type_of(&e[i]);
+		return d->d_type != 0;
 	}
 	return true;
 }
@@ -186,12 +189,13 @@ static struct dirent *next_added(struct listing *l)
 	while (l->added < run->n_entries) {
 		uint32_t i = l->added++;
 		const char *name = name_in(&e[i], l->path);
+		unsigned char type = name && !l->seen[i] ? type_of(&e[i]) : 0;
 
-		if (!name || l->seen[i] || !entry_exists(&e[i]))
+		if (!type)
 			continue;
 		l->extra = (struct dirent){
 			.d_ino = e[i].inode ? e[i].inode : i + 1,
-			.d_type = e[i].kind == RUN_FILE ? DT_REG : DT_DIR,
+			.d_type = type,
 			.d_reclen = sizeof l->extra,
 		};
 		strncpy(l->extra.d_name, name, sizeof l->extra.d_name - 1);
@@ -259,8 +263,11 @@ SHIM void seekdir(DIR *dir, long position)
 
 SHIM int closedir(DIR *dir)
 {
-	free(find_listing(dir, true));
-	where_closed(dirfd(dir));
+	MAY_BE_NULL(dir);
+	if (dir) {
+		free(find_listing(dir, true));
+		where_closed(dirfd(dir));
+	}
 	return REAL(closedir)(dir);
 }
 
@@ -340,7 +347,11 @@ SHIM_ALIAS(scandir64, scandir);
 static bool pattern_is_far(const char *pattern)
 {
 	char start[PATH_MAX];
-	size_t n = strcspn(pattern, "*?[\\{~");
+	size_t n = strcspn(pattern, "*?[\\~"), brace = strcspn(pattern, "{");
+
+	/* There may be several. */
+	if (brace < n)
+		return false;
 
 	if (n >= sizeof start)
 		return true;

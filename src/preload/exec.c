@@ -207,7 +207,7 @@ static bool is_known_as_plain(const char *path)
 	struct stat st;
 	uint64_t id;
 
-	if (syscall(SYS_newfstatat, AT_FDCWD, path, &st, 0) < 0)
+	if (kernel(SYS_newfstatat, AT_FDCWD, path, &st, 0) < 0)
 		return false;
 	id = identity_of(&st);
 	return __atomic_load_n(&run->plain[id % RUN_PLAIN], __ATOMIC_RELAXED) == id;
@@ -218,7 +218,7 @@ static void note_as_plain(int fd)
 	struct stat st;
 	uint64_t id;
 
-	if (syscall(SYS_newfstatat, fd, "", &st, AT_EMPTY_PATH) < 0 || !S_ISREG(st.st_mode) || !is_settled(&st))
+	if (kernel(SYS_newfstatat, fd, "", &st, AT_EMPTY_PATH) < 0 || !S_ISREG(st.st_mode) || !is_settled(&st))
 		return;
 	id = identity_of(&st);
 	__atomic_store_n(&run->plain[id % RUN_PLAIN], id, __ATOMIC_RELAXED);
@@ -448,25 +448,47 @@ SHIM int execle(const char *path, const char *first, ...)
 	return execve(path, argv, envp);
 }
 
-static int spawn(pid_t *pid, const char *path, const posix_spawn_file_actions_t *actions, const posix_spawnattr_t *attributes,
-		 char *const argv[], char *const envp[], int depth)
+/* `path` is for us, from where we are; `given` is for the child. */
+static int spawn(pid_t *pid, const char *path, const char *given, const posix_spawn_file_actions_t *actions,
+		 const posix_spawnattr_t *attributes, char *const argv[], char *const envp[], int depth)
 {
 	struct program p;
 
 	if (find_program(&p, path) < 0)
 		return errno;
 	if (p.interpreter && access(path, X_OK) == 0)
-		return depth < SCRIPTS_MAX ? spawn(pid, p.interpreter, actions, attributes,
-						   script_arguments(&p, path, argv, alloca(script_room(argv))), envp, depth + 1) :
-					     ELOOP;
-	return REAL(posix_spawn)(pid, p.path, actions, attributes, argv, COMPLETE(envp, p.sanitizer));
+		return depth < SCRIPTS_MAX ?
+			       spawn(pid, p.interpreter, p.interpreter, actions, attributes,
+				     script_arguments(&p, given, argv, alloca(script_room(argv))), envp, depth + 1) :
+			       ELOOP;
+	return REAL(posix_spawn)(pid, p.path == path ? given : p.path, actions, attributes, argv, COMPLETE(envp, p.sanitizer));
+}
+
+static APART int spawn_elsewhere(pid_t *pid, const char *given, const posix_spawn_file_actions_t *actions,
+				 const posix_spawnattr_t *attributes, char *const argv[], char *const envp[])
+{
+	char path[PATH_MAX];
+
+	return spawn(pid, actions_move(actions, given, path) ? path : given, given, actions, attributes, argv, envp, 0);
 }
 
 SHIM int posix_spawn(pid_t *restrict pid, const char *restrict path, const posix_spawn_file_actions_t *restrict actions,
 		     const posix_spawnattr_t *restrict attributes, char *const argv[restrict], char *const envp[restrict])
 {
-	return run ? spawn(pid, path, actions, attributes, argv, envp, 0) :
-		     REAL(posix_spawn)(pid, path, actions, attributes, argv, envp);
+	if (!run)
+		return REAL(posix_spawn)(pid, path, actions, attributes, argv, envp);
+	return actions && *path != '/' ? spawn_elsewhere(pid, path, actions, attributes, argv, envp) :
+					 spawn(pid, path, path, actions, attributes, argv, envp, 0);
+}
+
+static APART bool can_start(const char *path, const posix_spawn_file_actions_t *actions)
+{
+	char there[PATH_MAX];
+	struct stat st;
+
+	if (actions && *path != '/' && actions_move(actions, path, there))
+		path = there;
+	return stat(path, &st) == 0 && S_ISREG(st.st_mode) && access(path, X_OK) == 0;
 }
 
 SHIM int posix_spawnp(pid_t *restrict pid, const char *restrict file, const posix_spawn_file_actions_t *restrict actions,
@@ -474,7 +496,6 @@ SHIM int posix_spawnp(pid_t *restrict pid, const char *restrict file, const posi
 {
 	const char *path = getenv("PATH");
 	char candidate[PATH_MAX];
-	struct stat st;
 
 	if (!run || strchr(file, '/'))
 		return run ? posix_spawn(pid, file, actions, attributes, argv, envp) :
@@ -483,7 +504,7 @@ SHIM int posix_spawnp(pid_t *restrict pid, const char *restrict file, const posi
 		size_t n = strcspn(p, ":");
 
 		if (snprintf(candidate, sizeof candidate, "%.*s%s%s", (int)n, p, n ? "/" : "", file) < (int)sizeof candidate &&
-		    stat(candidate, &st) == 0 && S_ISREG(st.st_mode) && access(candidate, X_OK) == 0)
+		    can_start(candidate, actions))
 			return posix_spawn(pid, candidate, actions, attributes, argv, envp);
 		if (!p[n])
 			break;

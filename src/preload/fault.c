@@ -61,11 +61,11 @@ bool mapping_of(uintptr_t address, struct mapped *m, char *buf, size_t room)
 {
 	size_t have = 0;
 	bool found = false;
-	long fd = syscall(SYS_openat, AT_FDCWD, "/proc/self/maps", O_RDONLY | O_CLOEXEC, 0), n;
+	long fd = kernel(SYS_openat, AT_FDCWD, "/proc/self/maps", O_RDONLY | O_CLOEXEC, 0), n;
 
 	if (fd < 0)
 		return false;
-	while (!found && (n = syscall(SYS_read, fd, buf + have, room - 1 - have)) > 0) {
+	while (!found && (n = kernel(SYS_read, fd, buf + have, room - 1 - have)) > 0) {
 		char *line = buf, *end;
 
 		have += (size_t)n;
@@ -80,7 +80,7 @@ bool mapping_of(uintptr_t address, struct mapped *m, char *buf, size_t room)
 		if (have == room - 1)
 			have = 0; /* a path that is longer than paths are */
 	}
-	syscall(SYS_close, fd);
+	kernel(SYS_close, fd);
 	return found;
 }
 
@@ -155,7 +155,7 @@ static void die(const siginfo_t *si)
 	REAL(sigaction)(SIGSEGV, &action, NULL);
 	/* Sent by somebody: returning would not cause it again. */
 	if (si->si_code <= 0)
-		syscall(SYS_tgkill, getpid(), syscall(SYS_gettid), SIGSEGV);
+		kernel(SYS_tgkill, getpid(), kernel(SYS_gettid), SIGSEGV);
 }
 
 static void on_fault(int sig, siginfo_t *si, void *context)

@@ -6,6 +6,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -73,11 +74,15 @@ SHIM void closefrom(int first)
 		close_range(first < 0 ? 0 : (unsigned)first, UINT_MAX, 0);
 }
 
-/* fclose() and pclose() close inside libc. */
+/* fclose() closes inside libc. A stream in memory has no descriptor. */
 SHIM int fclose(FILE *f)
 {
-	if (run)
+	int saved = errno;
+
+	if (run) {
 		where_closed(fileno(f));
+		errno = saved;
+	}
 	return REAL(fclose)(f);
 }
 
@@ -143,6 +148,14 @@ SHIM int fcntl(int fd, int command, ...)
 	return REAL(fcntl)(fd, command, argument);
 }
 SHIM_ALIAS(fcntl64, fcntl);
+
+/* Who changes something under a lock of its own must have it where the changes are. */
+SHIM int flock(int fd, int operation)
+{
+	if ((operation & LOCK_EX) && fd_make_own(fd, __func__) < 0)
+		return -1;
+	return REAL(flock)(fd, operation);
+}
 
 /* Before Linux 6.7 a sealed file could not be mapped shared, not even for reading. */
 SHIM void *mmap(void *address, size_t size, int access, int flags, int fd, off_t offset)

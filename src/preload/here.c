@@ -51,7 +51,7 @@ bool is_guest(void)
 static bool ask(char *out)
 {
 	int saved = errno;
-	long n = syscall(SYS_getcwd, out, PATH_MAX);
+	long n = kernel(SYS_getcwd, out, PATH_MAX);
 
 	errno = saved;
 	/* "(unreachable)" is before a directory that is out of sight. */

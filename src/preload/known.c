@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/single_threaded.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -50,7 +51,7 @@ bool known_path(int fd, char *out, size_t room)
 	long n;
 
 	snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
-	n = syscall(SYS_readlinkat, AT_FDCWD, link, out, room - 1);
+	n = kernel(SYS_readlinkat, AT_FDCWD, link, out, room - 1);
 	errno = saved;
 	if (n <= 0)
 		return false;
@@ -85,7 +86,7 @@ static struct run_entry *entry_of_image(int fd)
 	int saved = errno;
 	struct stat st;
 
-	if (syscall(SYS_newfstatat, fd, "", &st, AT_EMPTY_PATH) < 0 || st.st_dev != run->device) {
+	if (kernel(SYS_newfstatat, fd, "", &st, AT_EMPTY_PATH) < 0 || st.st_dev != run->device) {
 		errno = saved;
 		return NULL;
 	}
@@ -116,38 +117,45 @@ struct run_entry *where_entry_of(int fd, char *visible, size_t room, bool *share
 	return shown_reach(visible, &e) == REACH_SHOWN ? e : NULL;
 }
 
-/* Descriptors of this process that lead to the shared tree lead to the run's own copy from now on, at the same place. */
+/* Puts the run's own copy in the place of the shared tree, at the start of a path. False: that is not in the tree. */
+static bool to_own(const struct run_entry *e, char *path, size_t room)
+{
+	const char *rest = path_below(path, run_string(e->tree)), *own = run_string(e->own);
+
+	if (!rest || strlen(own) + strlen(rest) >= room)
+		return false;
+	memmove(path + strlen(own), rest, strlen(rest) + 1);
+	memcpy(path, own, strlen(own));
+	return true;
+}
+
+static void follow_descriptor(const struct run_entry *e, int fd)
+{
+	char path[PATH_MAX];
+	struct stat st;
+	int now;
+
+	if (!known_path(fd, path, sizeof path) || !to_own(e, path, sizeof path) ||
+	    kernel(SYS_newfstatat, fd, "", &st, AT_EMPTY_PATH) < 0 || !S_ISDIR(st.st_mode) || kernel(SYS_lseek, fd, 0, SEEK_CUR) != 0)
+		return;
+	now = (int)kernel(SYS_openat, AT_FDCWD, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
+	if (now < 0)
+		return;
+	kernel(SYS_dup3, now, fd, kernel(SYS_fcntl, fd, F_GETFD, 0) & FD_CLOEXEC ? O_CLOEXEC : 0);
+	kernel(SYS_close, now);
+}
+
 void where_follow(struct run_entry *e)
 {
 	char path[PATH_MAX];
 
-	for (int fd = 0; fd < KNOWN_FDS; fd++) {
-		const char *rest;
-		struct stat st;
-		int now;
-
-		if (known_of(fd) != 1 + REACH_SHOWN || !known_path(fd, path, sizeof path) ||
-		    !(rest = path_below(path, run_string(e->tree))))
-			continue;
-		memmove(path + strlen(run_string(e->own)), rest, strlen(rest) + 1);
-		memcpy(path, run_string(e->own), strlen(run_string(e->own)));
-		if (syscall(SYS_newfstatat, fd, "", &st, AT_EMPTY_PATH) < 0 || !S_ISDIR(st.st_mode))
-			continue;
-		now = (int)syscall(SYS_openat, AT_FDCWD, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
-		if (now < 0)
-			continue;
-		syscall(SYS_dup3, now, fd, syscall(SYS_fcntl, fd, F_GETFD, 0) & FD_CLOEXEC ? O_CLOEXEC : 0);
-		syscall(SYS_close, now);
+	/* Another thread may close one meanwhile, and open something else under its number. */
+	for (int fd = 0; __libc_single_threaded && fd < (int)known_end; fd++) {
+		if (known_of(fd) == 1 + REACH_SHOWN)
+			follow_descriptor(e, fd);
 	}
-	if (syscall(SYS_getcwd, path, sizeof path) > 0) {
-		const char *rest = path_below(path, run_string(e->tree));
-
-		if (rest) {
-			memmove(path + strlen(run_string(e->own)), rest, strlen(rest) + 1);
-			memcpy(path, run_string(e->own), strlen(run_string(e->own)));
-			syscall(SYS_chdir, path);
-		}
-	}
+	if (kernel(SYS_getcwd, path, sizeof path) > 0 && to_own(e, path, sizeof path))
+		kernel(SYS_chdir, path);
 }
 
 static bool take_number(const char **p, int *out)

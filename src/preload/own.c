@@ -6,6 +6,7 @@
 #include "preload/shim.h"
 
 #include <dirent.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -191,22 +192,37 @@ static int make(struct run_entry *e, bool empty)
 	return -1;
 }
 
-int own_make(struct run_entry *e, bool empty)
+/* Whoever holds the lock is not interrupted: a handler, or what comes after a jump out of one, would wait for it for ever. */
+static int make_locked(struct run_entry *e, bool empty)
 {
-	int saved = errno, r = 0, err;
-	_cleanup_fd_ int lock = -1;
+	_cleanup_fd_ int lock = REAL(open)(run_string(run->lock), O_RDWR | O_CLOEXEC);
+	int r = 0, err;
 
-	if (entry_is_private(e))
-		return 0;
-	lock = REAL(open)(run_string(run->lock), O_RDWR | O_CLOEXEC);
 	if (lock < 0 || lock_run(F_WRLCK, lock) < 0)
-		r = -1;
-	else if (!entry_is_private(e) && (r = make(e, empty)) == 0 && e->kind == RUN_TREE && !is_guest())
+		return -1;
+	if (!entry_is_private(e) && (r = make(e, empty)) == 0 && e->kind == RUN_TREE && !is_guest())
 		where_follow(e);
 	err = errno;
 	/* A child that another thread has forked meanwhile shares the lock. */
-	if (lock >= 0)
-		lock_run(F_UNLCK, lock);
+	lock_run(F_UNLCK, lock);
+	errno = err;
+	return r;
+}
+
+int own_make(struct run_entry *e, bool empty)
+{
+	int saved = errno, r, err, cancel;
+	sigset_t all, before;
+
+	if (entry_is_private(e))
+		return 0;
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
+	r = make_locked(e, empty);
+	err = errno;
+	pthread_setcancelstate(cancel, NULL);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	if (r < 0)
 		shim_say(e, run_string(e->path), "it cannot be copied into the scratch directory of the run, and is left as it is");
 	errno = r < 0 ? err : saved;

@@ -135,8 +135,6 @@ SHIM int pclose(FILE *f)
 			*p = x->next;
 		lists_leave();
 	}
-	if (run)
-		where_closed(fileno(f));
 	if (!x)
 		return REAL(pclose)(f);
 	pid = x->pid;

@@ -15,6 +15,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <pthread.h>
+#include <spawn.h>
 #include <stdint.h>
 #include <sys/stat.h>
 
@@ -131,7 +132,10 @@ static inline void where_closed(int fd)
 }
 
 void where_closed_range(unsigned first, unsigned last);
-/* The tree has become private: what this process has open of it, and where it is, follows. */
+/*
+ * The tree has become private: the working directory follows, and the directories that a process of one thread has open, but for
+ * those that are being listed. The others are known by the name they had.
+ */
 void where_follow(struct run_entry *e);
 
 /* Does the path lead into a tree that the kernel shows? */
@@ -161,6 +165,9 @@ int shim_refuse(const struct run_entry *e, const char *path, const char *call);
  */
 int place_to_change(struct place *p, int dirfd, const char *path, unsigned how);
 int place_to_make(struct place *p, int dirfd, const char *path);
+
+/* The path from where a child of these actions is when it uses it (actions.c), PATH_MAX bytes. False: as it is. */
+bool actions_move(const posix_spawn_file_actions_t *actions, const char *path, char *out);
 
 /* Does a program that is started with the environment as it is find the run (exec.c)? */
 bool exec_environment_is_complete(void);

@@ -3,6 +3,7 @@
 #include "preload/shim.h"
 
 #include <string.h>
+#include <sys/ipc.h>
 #include <sys/statfs.h>
 #include <sys/statvfs.h>
 #include <sys/sysmacros.h>
@@ -370,4 +371,14 @@ SHIM int lremovexattr(const char *path, const char *name)
 	if (likely(!is_shown(AT_FDCWD, path)))
 		return REAL(lremovexattr)(path, name);
 	ASK(path, USE_CHANGE | USE_NOFOLLOW, REAL(lremovexattr)(asked_, name));
+}
+
+/* By the numbers of the file, as libc's. */
+SHIM key_t ftok(const char *path, int id)
+{
+	struct stat st;
+
+	if (stat(path, &st) < 0)
+		return -1;
+	return (key_t)((st.st_ino & 0xffff) | (st.st_dev & 0xff) << 16 | ((unsigned)id & 0xff) << 24);
 }

@@ -29,7 +29,7 @@ void *large_get(_Atomic(void *) *where, size_t size)
 
 	if (likely(have))
 		return have;
-	mine = (void *)syscall(SYS_mmap, NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	mine = (void *)kernel(SYS_mmap, NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	errno = saved;
 	if (mine == MAP_FAILED)
 		return NULL;
@@ -44,7 +44,7 @@ static struct run_table *map(int fd)
 	struct run_table *t;
 	struct stat st;
 
-	if (fd < 0 || syscall(SYS_newfstatat, fd, "", &st, AT_EMPTY_PATH) < 0 || !S_ISREG(st.st_mode) ||
+	if (fd < 0 || kernel(SYS_newfstatat, fd, "", &st, AT_EMPTY_PATH) < 0 || !S_ISREG(st.st_mode) ||
 	    st.st_size < (off_t)sizeof *t || st.st_size > RUN_TABLE_MAX)
 		return NULL;
 	t = mmap(NULL, (size_t)st.st_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
@@ -78,10 +78,10 @@ static struct run_table *find_table(const char *variable)
 	t = map(number_at(variable));
 	if (t && !strcmp(variable, (const char *)t + t->variables + strlen(RUN_TABLE_VARIABLE "=")))
 		return t;
-	fd = (int)syscall(SYS_openat, AT_FDCWD, path + 1, O_RDWR | O_CLOEXEC, 0);
+	fd = (int)kernel(SYS_openat, AT_FDCWD, path + 1, O_RDWR | O_CLOEXEC, 0);
 	t = map(fd);
 	if (fd >= 0)
-		syscall(SYS_close, fd);
+		kernel(SYS_close, fd);
 	return t;
 }
 
@@ -108,16 +108,26 @@ __attribute__((constructor(101))) static void begin(void)
 	errno = saved;
 }
 
+/* A program may have put something of its own there. */
+static bool is_still(int fd, uint64_t device, uint64_t inode)
+{
+	int saved = errno;
+	struct stat st;
+	bool is = kernel(SYS_newfstatat, fd, "", &st, AT_EMPTY_PATH) == 0 && st.st_dev == device && st.st_ino == inode;
+
+	errno = saved;
+	return is;
+}
+
 bool fd_is_in_table(int fd)
 {
-	const struct run_entry *e;
+	const struct run_entry *e = run_entries();
 
 	if (fd == run->fd || fd == run->lock_fd)
-		return true;
-	e = run_entries();
+		return is_still(fd, run->scratch_device, fd == run->fd ? run->table_inode : run->lock_inode);
 	for (uint32_t i = 0; i < run->n_entries; i++) {
 		if (e[i].kind == RUN_FILE && e[i].fd == fd)
-			return true;
+			return is_still(fd, run->device, e[i].inode);
 	}
 	return false;
 }

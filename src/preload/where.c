@@ -171,12 +171,18 @@ static int check_directory(const char *visible, char *scratch)
 			return -ENAMETOOLONG;
 		path = scratch;
 	}
-	if (syscall(SYS_newfstatat, AT_FDCWD, path, &st, 0) < 0)
+	if (kernel(SYS_newfstatat, AT_FDCWD, path, &st, 0) < 0)
 		r = -errno;
 	else if (!S_ISDIR(st.st_mode))
 		r = -ENOTDIR;
 	errno = saved;
 	return r;
+}
+
+/* A file's place may have been taken by a link, or by a directory. */
+static bool has_links(const struct run_entry *e)
+{
+	return e->kind == RUN_FILE ? entry_is_private(e) : __atomic_load_n(&e->links, __ATOMIC_ACQUIRE) != 0;
 }
 
 /*
@@ -190,11 +196,11 @@ static size_t read_link(const char *visible, bool outside, char *target, size_t 
 	long n;
 
 	if (shown_reach(visible, &e) == REACH_SHOWN) {
-		if (e->kind != RUN_TREE || !__atomic_load_n(&e->links, __ATOMIC_ACQUIRE) || !real_path(e, visible, target, room))
+		if (!has_links(e) || !real_path(e, visible, target, room))
 			return 0;
-		n = syscall(SYS_readlinkat, AT_FDCWD, target, target, room - 1);
+		n = kernel(SYS_readlinkat, AT_FDCWD, target, target, room - 1);
 	} else {
-		n = outside ? syscall(SYS_readlinkat, AT_FDCWD, visible, target, room - 1) : 0;
+		n = outside ? kernel(SYS_readlinkat, AT_FDCWD, visible, target, room - 1) : 0;
 	}
 	errno = saved;
 	if (n <= 0)
@@ -307,7 +313,7 @@ int where_find(struct place *p, int dirfd, const char *path, unsigned use)
 			return fail(ENAMETOOLONG);
 		return 1;
 	}
-	if (p->entry->kind == RUN_FILE && (slash || *path_below(p->visible, run_string(p->entry->path))))
+	if (p->entry->kind == RUN_FILE && !entry_is_private(p->entry) && (slash || *path_below(p->visible, run_string(p->entry->path))))
 		return fail(ENOTDIR);
 	if (what != USE_READ && own_make(p->entry, what == USE_REPLACE) < 0)
 		return -1;

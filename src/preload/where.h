@@ -15,8 +15,7 @@ static inline bool where_is_far(const char *path)
 {
 	size_t n;
 
-	/* The compiler has been promised that no program passes NULL. */
-	__asm__("" : "+r"(path));
+	MAY_BE_NULL(path);
 	if (!path || *path != '/')
 		return false;
 	n = plain_length(path);

@@ -60,7 +60,8 @@ struct run_table {
 	uint32_t flags;
 	uint64_t device;		      /* of all images */
 	uint64_t region_start, region_size; /* addresses of images */
-	int32_t fd, lock_fd;		      /* of the table and of the run's lock, in every process of the run */
+	uint64_t scratch_device, table_inode, lock_inode;
+	int32_t fd, lock_fd; /* of the table and of the run's lock, in every process of the run */
 	uint32_t keeper;		      /* a process that has the images open, at the same descriptors */
 	uint32_t scratch;		      /* directory */
 	uint32_t lock;			      /* file, locked while a state is changed */

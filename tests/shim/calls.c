@@ -283,7 +283,7 @@ static void listing(void)
 	}
 	if (n >= 0)
 		free(names);
-	static const char *const patterns[] = { "data/*", "data/t/*.txt", "data/t/*/*", "*/t/s*", "data/{f,t}", "none/*", "data/t/sub/[ab]*", "./data/f*" };
+	static const char *const patterns[] = { "data/*", "data/t/*.txt", "data/t/*/*", "*/t/s*", "data/{f,t}", "{data/t,none}/*.txt", "none/*", "data/t/sub/[ab]*", "./data/f*" };
 	for (size_t i = 0; i < sizeof patterns / sizeof *patterns; i++) {
 		n = glob(patterns[i], GLOB_BRACE | GLOB_MARK, NULL, &g);
 		printf("%s: %d", patterns[i], n);

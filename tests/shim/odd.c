@@ -16,10 +16,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/ioctl.h>
+#include <sys/ipc.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -592,6 +595,263 @@ static void permissions(void)
 	say("as nobody", fd < 0 ? -1 : 0);
 }
 
+/* What the headers forbid, and libc bears. */
+static void nulls(void)
+{
+	char *text, buf[10];
+	size_t size;
+	FILE *f = open_memstream(&text, &size);
+
+	TRY(closedir(NULL));
+	TRY(open(NULL, O_RDONLY));
+	TRY(readlink(NULL, buf, sizeof buf));
+	TRY(access(NULL, F_OK));
+	TRY(stat(NULL, (struct stat *)buf));
+	fputs("x", f);
+	TRY(fclose(f));
+	printf("errno %d\n", errno);
+	f = fmemopen(buf, sizeof buf, "r");
+	TRY(fclose(f));
+	printf("errno %d\n", errno);
+}
+
+static void changes_while_listing(void)
+{
+	DIR *dir = opendir("data/t");
+	int n = 0;
+
+	while (readdir(dir)) {
+		if (n++ == 0)
+			TRY(chmod("data/t/a.txt", 0600));
+	}
+	printf("%d entries\n", n);
+	rewinddir(dir);
+	for (n = 0; readdir(dir); n++)
+		;
+	printf("%d entries again\n", n);
+	closedir(dir);
+}
+
+static void change_too(int signal)
+{
+	int saved = errno, fd;
+
+	(void)signal;
+	fd = open("data/t/a.txt", O_WRONLY | O_APPEND);
+	if (fd >= 0)
+		close(fd);
+	errno = saved;
+}
+
+static pthread_t main_thread;
+
+static void *send_signals(void *stop)
+{
+	while (!__atomic_load_n((int *)stop, __ATOMIC_ACQUIRE))
+		pthread_kill(main_thread, SIGUSR1);
+	return NULL;
+}
+
+static void changes_in_a_handler(void)
+{
+	struct sigaction sa = { .sa_handler = change_too };
+	pthread_t thread;
+	int stop = 0, fd;
+
+	main_thread = pthread_self();
+	sigaction(SIGUSR1, &sa, NULL);
+	pthread_create(&thread, NULL, send_signals, &stop);
+	TRY(chmod("data/t/sub/b.txt", 0600));
+	fd = open("data/f", O_WRONLY | O_APPEND);
+	TRY(write(fd, "more", 4));
+	__atomic_store_n(&stop, 1, __ATOMIC_RELEASE);
+	pthread_join(thread, NULL);
+	close(fd);
+	show("data/t/a.txt");
+}
+
+static void *change_and_be_cancelled(void *none)
+{
+	close(open("data/t/a.txt", O_WRONLY | O_APPEND));
+	return none;
+}
+
+static void cancelled_changes(void)
+{
+	pthread_t thread;
+
+	pthread_create(&thread, NULL, change_and_be_cancelled, NULL);
+	pthread_cancel(thread);
+	pthread_join(thread, NULL);
+	TRY(chmod("data/t/a.txt", 0600));
+	show("data/t/a.txt");
+}
+
+static void make_script(const char *path, const char *says)
+{
+	int fd = open(path, O_WRONLY | O_CREAT, 0755);
+
+	dprintf(fd, "#!/bin/sh\necho %s\n", says);
+	close(fd);
+}
+
+static void spawned_elsewhere(void)
+{
+	static const char *const programs[] = { "./prog", "./only", "prog", "../run", "./none" };
+	posix_spawn_file_actions_t actions;
+	char *argv[] = { "prog", NULL };
+	int status;
+	pid_t pid;
+
+	make_script("data/t/prog", "top");
+	make_script("data/t/sub/prog", "deep");
+	make_script("data/t/sub/only", "only deep");
+	chdir("data/t");
+	setenv("PATH", ".:/bin:/usr/bin", 1);
+	for (int k = 0; k < 5; k++) {
+		posix_spawn_file_actions_init(&actions);
+		posix_spawn_file_actions_addchdir_np(&actions, "sub");
+		fflush(stdout);
+		say(programs[k], k == 2 ? posix_spawnp(&pid, programs[k], &actions, NULL, argv, environ) :
+					  posix_spawn(&pid, programs[k], &actions, NULL, argv, environ));
+		if (k < 4)
+			waitpid(pid, &status, 0);
+		posix_spawn_file_actions_destroy(&actions);
+	}
+	/* From elsewhere on the disk, too. */
+	chdir("/");
+	posix_spawn_file_actions_init(&actions);
+	posix_spawn_file_actions_addchdir_np(&actions, "bin");
+	fflush(stdout);
+	say("./echo", posix_spawn(&pid, "./echo", &actions, NULL, (char *[]){ "echo", "from /bin", NULL }, environ));
+	waitpid(pid, &status, 0);
+}
+
+static void show_types(const char *path)
+{
+	static const char *const kinds[] = { [DT_REG] = "file", [DT_DIR] = "directory", [DT_LNK] = "link" };
+	DIR *dir = opendir(path);
+	struct dirent *d;
+
+	for (const char *name = "ft"; *name; name++) {
+		rewinddir(dir);
+		while ((d = readdir(dir))) {
+			if (d->d_name[0] == *name && !d->d_name[1])
+				printf("    %s is a %s\n", d->d_name, kinds[d->d_type]);
+		}
+	}
+	closedir(dir);
+}
+
+static void becoming_something_else(void)
+{
+	int fd;
+
+	TRY(unlink("data/f"));
+	TRY(symlink("t/a.txt", "data/f"));
+	show("data/f");
+	show_types("data");
+	TRY(unlink("data/f"));
+	TRY(mkdir("data/f", 0755));
+	fd = open("data/f/in", O_WRONLY | O_CREAT, 0644);
+	TRY(write(fd, "inside", 6));
+	close(fd);
+	show("data/f/in");
+	show_types("data");
+	TRY(rename("data/f/in", "data/f/out"));
+	TRY(unlink("data/f/out"));
+	TRY(rmdir("data/f"));
+}
+
+static void numbers_from_400_on(void)
+{
+	int null = open("/dev/null", O_RDONLY), bad = 0;
+
+	for (int fd = 390; fd < 420; fd++)
+		bad += dup2(null, fd) != fd;
+	for (int fd = 390; fd < 420; fd++)
+		bad += fcntl(fd, F_SETFD, FD_CLOEXEC) < 0;
+	for (int fd = 390; fd < 420; fd++)
+		bad += close(fd) < 0;
+	printf("%d failed\n", bad);
+	show("data/f");
+	TRY(chmod("data/f", 0600));
+	TRY(chmod("data/t/a.txt", 0600));
+	show("data/f");
+}
+
+static void locked_while_changed(void)
+{
+	int fd = open("data/t/a.txt", O_RDONLY), status;
+	pid_t pid;
+
+	TRY(flock(fd, LOCK_EX));
+	TRY(chmod("data/t/sub/b.txt", 0600));
+	fflush(stdout);
+	pid = fork();
+	if (pid == 0) {
+		fd = open("data/t/a.txt", O_RDONLY);
+		TRY(flock(fd, LOCK_EX | LOCK_NB));
+		exit(0);
+	}
+	waitpid(pid, &status, 0);
+	close(fd);
+	fd = open("data/f", O_RDONLY);
+	TRY(flock(fd, LOCK_EX));
+	fflush(stdout);
+	pid = fork();
+	if (pid == 0) {
+		fd = open("data/f", O_RDWR);
+		TRY(flock(fd, LOCK_EX | LOCK_NB));
+		exit(0);
+	}
+	waitpid(pid, &status, 0);
+}
+
+static void another_root(void)
+{
+	printf("ftok %d\n", ftok("data/f", 1) != -1 && ftok("data/t/a.txt", 1) != -1);
+	TRY(ftok("data/none", 1));
+	if (geteuid() != 0)
+		return;
+	TRY(chroot("data/t"));
+	show("/a.txt");
+	show("/sub/b.txt");
+}
+
+/* As libuv does it. */
+static void calls_by_number(void)
+{
+	struct statx x;
+	struct stat st;
+	char text[100] = "";
+	int fd;
+
+	TRY(syscall(SYS_statx, AT_FDCWD, "data/f", 0, STATX_BASIC_STATS, &x));
+	printf("%o %llu\n", x.stx_mode, (unsigned long long)x.stx_size);
+	TRY(syscall(SYS_statx, AT_FDCWD, "data/t/none", 0, STATX_BASIC_STATS, &x));
+	TRY(syscall(SYS_newfstatat, AT_FDCWD, "data/t/a.txt", &st, 0));
+	printf("%o %ld\n", st.st_mode, (long)st.st_size);
+	fd = (int)syscall(SYS_openat, AT_FDCWD, "data/f", O_RDWR | O_APPEND, 0);
+	TRY(syscall(SYS_write, fd, "more\n", 5));
+	TRY(syscall(SYS_fstat, fd, &st));
+	printf("%o %ld\n", st.st_mode, (long)st.st_size);
+	TRY(syscall(SYS_close, fd));
+	TRY(syscall(SYS_readlinkat, AT_FDCWD, "data/t/sub/link", text, sizeof text));
+	puts(text);
+	TRY(syscall(SYS_faccessat, AT_FDCWD, "data/t/a.txt", W_OK));
+	TRY(syscall(SYS_mkdirat, AT_FDCWD, "data/t/new", 0755));
+	TRY(syscall(SYS_renameat2, AT_FDCWD, "data/t/a.txt", AT_FDCWD, "data/t/new/a", 0));
+	TRY(syscall(SYS_symlinkat, "new/a", AT_FDCWD, "data/t/a.txt"));
+	show("data/t/a.txt");
+	TRY(syscall(SYS_unlinkat, AT_FDCWD, "data/t/a.txt", 0));
+	TRY(syscall(SYS_chdir, "data/t/new"));
+	TRY(syscall(SYS_getcwd, text, sizeof text) > 0);
+	puts(strrchr(text, '/'));
+	show("a");
+	TRY(syscall(SYS_gettid) == getpid());
+}
+
 #define CASE(name) { #name, name }
 static const struct {
 	const char *name;
@@ -602,6 +862,8 @@ static const struct {
 	CASE(walking_elsewhere), CASE(renamed_directory), CASE(directories_above), CASE(open_directory), CASE(picky_scandir),
 	CASE(odd_paths), CASE(long_paths), CASE(small_stacks), CASE(small_signal_stack), CASE(systems_in_threads), CASE(scripts),
 	CASE(forks_while_listing), CASE(flags_of_files), CASE(nameless_file), CASE(permissions),
+	CASE(nulls), CASE(changes_while_listing), CASE(changes_in_a_handler), CASE(cancelled_changes), CASE(spawned_elsewhere),
+	CASE(becoming_something_else), CASE(numbers_from_400_on), CASE(locked_while_changed), CASE(another_root), CASE(calls_by_number),
 };
 
 /* odd NAME */
