@@ -93,7 +93,7 @@ static void on_end(void *arg, int err)
 
 static const struct message_handler handler = { on_message, on_end };
 
-void conn_new(struct daemon *d, int fd)
+struct conn *conn_new(struct daemon *d, int fd)
 {
 	struct conn *c = d->stopping ? NULL : xcalloc(1, sizeof *c);
 	struct ucred peer = { 0 };
@@ -103,7 +103,7 @@ void conn_new(struct daemon *d, int fd)
 	/* Who comes now finds nobody, and may come again. */
 	if (!c) {
 		fd_close(fd);
-		return;
+		return NULL;
 	}
 	c->daemon = d;
 	c->id = ++d->last_serial;
@@ -115,7 +115,7 @@ void conn_new(struct daemon *d, int fd)
 		log_warn(-errno, "a connection cannot be set up");
 		fd_close(fd);
 		free(c);
-		return;
+		return NULL;
 	}
 	c->uid = peer.uid;
 	c->gid = peer.gid;
@@ -126,7 +126,7 @@ void conn_new(struct daemon *d, int fd)
 		user_unref(c->user);
 		fd_close(fd);
 		free(c);
-		return;
+		return NULL;
 	}
 	c->refusal = may_connect(c) ? user_refuses_connection(c->user) :
 				      xasprintf("user %u is not allowed to use this fixd; see allow-users in fixd.ini",
@@ -138,6 +138,7 @@ void conn_new(struct daemon *d, int fd)
 	if (c->refusal)
 		log_warn(0, "connection %llu is refused: %s", (unsigned long long)c->id, c->refusal);
 	log_debug("connection %llu: pid %d, uid %u", (unsigned long long)c->id, (int)c->pid, (unsigned)c->uid);
+	return c;
 }
 
 void conn_drop(struct conn *c, const char *why)

@@ -41,7 +41,7 @@ struct conn {
 	size_t n_pending;
 };
 
-void conn_new(struct daemon *d, int fd);
+struct conn *conn_new(struct daemon *d, int fd);
 /* Everything of it goes; the pointer is dead. */
 void conn_drop(struct conn *c, const char *why);
 

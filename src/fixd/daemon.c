@@ -139,6 +139,7 @@ void daemon_stop(struct daemon *d)
 	if (d->stopping)
 		return;
 	d->stopping = true;
+	d->restarting = false;
 	notify_send("STOPPING=1");
 	/* Not in the middle of whatever we are called from. */
 	timer_start(d->loop, &d->end, clock_now());

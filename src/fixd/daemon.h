@@ -44,6 +44,7 @@ struct daemon {
 	uint64_t hits, misses, failures, evictions, teardown_failures;
 	bool stopping;
 	bool restarting; /* no build is begun */
+	bool loading;	 /* the state of the daemon before it: no run ends yet */
 	struct resumed {
 		uint64_t board_value;
 		uint32_t board_used;

@@ -163,14 +163,17 @@ int fdstore_resume(struct daemon *d)
 	size_t size = 0;
 	int r;
 
-	if (fd < 0)
+	if (fd < 0) {
+		forget_the_rest();
 		return 0;
+	}
+	/* Not twice: what cannot be gone on with must not be the end of every daemon to come. */
+	notify_send("FDSTOREREMOVE=1\nFDNAME=" STATE_NAME);
 	r = read_state(fd, &records, &size);
 	if (r == 0)
 		r = state_load(d, records, size, resolve, NULL);
 	if (r < 0)
 		log_error(r, "what the service manager has kept is of no use: starting afresh");
-	notify_send("FDSTOREREMOVE=1\nFDNAME=" STATE_NAME);
 	forget_the_rest();
 	/* Locks go with the last copy. */
 	if (r < 0)
@@ -281,17 +284,20 @@ int fdstore_leave(struct daemon *d)
 {
 	int r = loop_quiesce(d->loop, QUIESCE);
 
-	if (r < 0) {
-		loop_resume(d->loop);
-		return r;
-	}
+	if (r < 0)
+		goto fail;
 	link_for_each_safe(l, &d->conns) {
 		struct conn *c = link_entry(l, struct conn, link);
 
 		if (source_unsent(c->source))
 			conn_drop(c, "it does not read its answers, and the daemon ends");
 	}
-	return save(d->fdstore, true);
+	r = save(d->fdstore, true);
+	if (r == 0)
+		return 0;
+fail:
+	loop_resume(d->loop);
+	return r;
 }
 
 struct fdstore *fdstore_new(struct daemon *d)
@@ -312,8 +318,10 @@ struct fdstore *fdstore_new(struct daemon *d)
 	timer_init(&s->timer, on_change, s);
 	if (fchmod(fd, 0600) < 0)
 		log_warn(-errno, "the state for the service manager is open to others");
-	notify_send_fd(fd, "FDSTORE=1\nFDPOLL=0\nFDNAME=" STATE_NAME);
 	save(s, false);
+	/* In the place of that of the daemon before this one, which has become this one in place. */
+	notify_send("FDSTOREREMOVE=1\nFDNAME=" STATE_NAME);
+	notify_send_fd(fd, "FDSTORE=1\nFDPOLL=0\nFDNAME=" STATE_NAME);
 	return s;
 }
 

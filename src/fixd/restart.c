@@ -133,8 +133,11 @@ static void go(void *arg)
 	struct state s;
 	_cleanup_fd_ int fd = -1;
 	_cleanup_free_ char *why = NULL;
-	int r = loop_quiesce(d->loop, QUIESCE);
+	int r;
 
+	if (d->stopping)
+		return;
+	r = loop_quiesce(d->loop, QUIESCE);
 	if (r == 0) {
 		drop_the_stuck(d);
 		state_save(d, STATE_FOR_EXEC, &s);
@@ -149,7 +152,7 @@ static void go(void *arg)
 
 void restart_continue(struct daemon *d)
 {
-	if (d->restarting && builds_are_over(d->builds) && link_empty(&d->restart.link))
+	if (d->restarting && !d->stopping && builds_are_over(d->builds) && link_empty(&d->restart.link))
 		timer_start(d->loop, &d->restart, clock_now());
 }
 

@@ -406,10 +406,9 @@ struct member *run_leave(struct member *m)
 	source_close(m->process);
 	link_remove(&m->link);
 	free(m);
-	if (!link_empty(&r->members)) {
+	if (!link_empty(&r->members))
 		run_settle(r);
-		return NULL;
-	}
-	run_end(r);
+	else if (!r->session->daemon->loading)
+		run_end(r);
 	return NULL;
 }

@@ -638,10 +638,12 @@ void session_run_ended(struct session *s, struct run *r)
 {
 	struct collection list = { 0 };
 
-	session_each(s, collect, &list);
+	/* The ini file's are in the session of its root. */
+	link_for_each(l, &s->daemon->sessions)
+		session_each(link_entry(l, struct session, link), collect, &list);
 	for (size_t k = 0; k < list.n; k++) {
 		if (list.all[k]->run == r)
-			remove_instance(s, list.all[k]);
+			remove_instance(list.all[k]->session, list.all[k]);
 	}
 	free(list.all);
 	fdstore_note(s->daemon);

@@ -551,10 +551,8 @@ static struct conn *make_conn(struct loading *l, const struct record *saved, _Bo
 	EACH_RECORD(l, saved, r) {
 		int fd = r.field == STATE_FD ? l->resolve(l->arg, (int)r.number) : -1;
 
-		if (fd >= 0 && !c) {
-			conn_new(d, fd);
-			c = link_empty(&d->conns) ? NULL : link_entry(d->conns.prev, struct conn, link);
-		}
+		if (fd >= 0 && !c)
+			c = conn_new(d, fd);
 		if (r.field == STATE_OBSERVER)
 			*observer = r.number;
 		if (r.field == STATE_RUN_ID && !*run)
@@ -654,6 +652,15 @@ static void load_asked(struct loading *l, const struct record *saved)
 		load_requests(l, saved, c);
 }
 
+/* What has changed while no daemon ran is seen now, also by those who look at the board only. */
+static void settle_loaded(struct instance *i)
+{
+	if (!i->current)
+		board_show(i->session->daemon->board, i->board_slot, 0);
+	instance_settle(i);
+	instance_hint(i);
+}
+
 /* Runs whose members are all gone have ended. */
 static void end_runs(struct daemon *d)
 {
@@ -696,6 +703,7 @@ int state_load(struct daemon *d, const void *records, size_t size, int (*resolve
 
 	if (r < 0)
 		return r;
+	d->loading = true;
 	each_record(&l, records, size, STATE_SESSION, load_session);
 	each_record(&l, records, size, STATE_IMAGE, load_image);
 	each_record(&l, records, size, STATE_INSTANCE, load_instance);
@@ -704,12 +712,13 @@ int state_load(struct daemon *d, const void *records, size_t size, int (*resolve
 	trees_resume(d, l.used);
 	each_record(&l, records, size, STATE_CONN, load_conn);
 	each_record(&l, records, size, STATE_HOLDER, load_holder);
-	end_runs(d);
 	each_record(&l, records, size, STATE_CONN, load_asked);
 	for (size_t i = 0; i < l.n_instances; i++) {
 		if (l.instances[i])
-			instance_settle(l.instances[i]);
+			settle_loaded(l.instances[i]);
 	}
+	d->loading = false;
+	end_runs(d);
 	log_info("going on with %zu images and %zu connections of the daemon before this one", l.n_images, d->n_conns);
 	for (size_t i = 0; i < l.n_images; i++)
 		image_unref(l.images[i]);

@@ -277,6 +277,87 @@ def test_a_store_that_lost_something(t):
     d.process.wait(LIMIT)
 
 
+def started_run(t, d):
+    """A run that has an image of its own, which goes with it."""
+    os.makedirs(t.path("root"), exist_ok=True)
+    c = d.client()
+    c.join(t.path("root"), "run1")
+    c.define("x", "reuse=no")
+    return c, c.begin("x").commit(b"of the run")
+
+
+def stored(m, d, name):
+    """It is stored, and so is a state that knows of it: the daemon has answered since."""
+    wait_for(lambda: f"/memfd:fixd:{name} (deleted)" in kinds(m), "the image to be stored")
+    for _ in range(2):
+        d.status()
+    m.listen()
+
+
+def end(d):
+    d.ctl("stop")
+    d.process.wait(LIMIT)
+
+
+def test_runs_that_ended_meanwhile(t):
+    """Their images go without the daemon; and what was seen to be there before a crash is not gone on with twice."""
+    m = manager(t)
+    d = m.start("[fixture f]\ncommand = echo x\n")
+    ready, gone = os.pipe(), os.pipe()
+
+    def member():
+        started_run(t, d)
+        os.write(ready[1], b"x")
+        return os.read(gone[0], 1) == b"x"
+    pid = t.child(member)
+    assert os.read(ready[0], 1) == b"x"
+    d.stop()
+    os.write(gone[1], b"x")
+    assert harness.exit_code(pid) == 0
+    d = m.start()
+    assert d.client().read("f") == b"x\n" and not [i for i in d.status()["sessions"] for i in i["instances"] if i["name"] == "x"]
+    c, v = started_run(t, d)
+    stored(m, d, "x")
+    d.kill()
+    d = m.start()
+    assert d.client().read("f") == b"x\n"
+    v.detach()
+    c.close()
+    end(d)
+
+
+def test_restarts_in_place_store_one_state(t):
+    m = manager(t)
+    d = m.start("[policy]\nmax-age = none\n[fixture f]\ncommand = date +%N\n")
+    for _ in range(3):
+        d.ctl("restart")
+        d.ctl("cleanup", "f")
+        was = d.client().read("f")
+        stored(m, d, "f")
+        assert [name for name, _ in m.stored].count("fixd-state") == 1
+    d.kill()
+    d = m.start()
+    assert d.client().read("f") == was
+    end(d)
+
+
+def test_what_changed_while_no_daemon_ran(t):
+    """Those who only look at the board see it, and eager fixtures are built again."""
+    m = manager(t)
+    t.write("in", "1")
+    d = m.start("[policy]\nmax-age = none\nrebuild = eager\n[fixture f]\ncommand = cat in\nwatch = in\n")
+    v = d.client().attach("f")
+    assert v.current
+    stored(m, d, "f")
+    d.kill()
+    t.write("in", "22")
+    d = m.start()
+    wait_for(lambda: not v.current, "the board to say so")
+    wait_for(lambda: d.instance("f")["generation"] == 2 and d.instance("f")["state"] == "ready", "the build")
+    v.detach()
+    end(d)
+
+
 def test_a_garbled_state(t):
     m = manager(t)
     d = m.start("[fixture f]\ncommand = echo x\n")
