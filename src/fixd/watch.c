@@ -55,6 +55,7 @@ struct look {
 	char *path;
 	bool exists, is_dir;
 	bool written; /* a write was heard since */
+	mode_t mode;  /* 0: not known */
 	int64_t mtime;
 	off_t size;
 	ino_t ino;
@@ -196,6 +197,19 @@ static bool inotify_works(const char *path)
 	return true;
 }
 
+static void take_stat(struct look *e, const struct stat *st)
+{
+	e->exists = true;
+	e->is_dir = S_ISDIR(st->st_mode);
+	e->mode = st->st_mode;
+	if (e->is_dir)
+		return; /* its entries are looked at, its own times say nothing */
+	e->mtime = st->st_mtim.tv_sec * NSEC_PER_SEC + st->st_mtim.tv_nsec;
+	e->size = st->st_size;
+	e->ino = st->st_ino;
+	e->dev = st->st_dev;
+}
+
 static struct look look_at(const char *path)
 {
 	struct look e = { .path = xstrdup(path) };
@@ -203,14 +217,15 @@ static struct look look_at(const char *path)
 
 	if (stat(path, &st) < 0)
 		return e;
-	e.exists = true;
-	e.is_dir = S_ISDIR(st.st_mode);
-	if (e.is_dir)
-		return e; /* its entries are looked at, its own times say nothing */
-	e.mtime = st.st_mtim.tv_sec * NSEC_PER_SEC + st.st_mtim.tv_nsec;
-	e.size = st.st_size;
-	e.ino = st.st_ino;
-	e.dev = st.st_dev;
+	take_stat(&e, &st);
+	return e;
+}
+
+static struct look look_at_link(const char *path, const struct stat *st)
+{
+	struct look e = { .path = xstrdup(path) };
+
+	take_stat(&e, st);
 	return e;
 }
 
@@ -265,6 +280,22 @@ static int glob_counted(struct watchset *s, const char *pattern, int flags, glob
 	return glob(pattern, flags | GLOB_ALTDIRFUNC, NULL, g);
 }
 
+/* A link inside a tree: it, and the file that it leads to. A directory is not followed: it may be anywhere, also above. */
+static void add_link(struct watchset *s, struct entries *list, const char *path, const struct stat *link, bool arm)
+{
+	_cleanup_free_ char *target = NULL;
+	struct stat st;
+
+	add_entry(list, look_at_link(path, link));
+	if (arm)
+		subscribe_way(s, path, 0);
+	if (stat(path, &st) < 0 || S_ISDIR(st.st_mode) || !(target = realpath(path, NULL)))
+		return;
+	if (arm)
+		subscribe(s, target, NULL, MASK_CONTENT | MASK_SELF);
+	add_entry(list, look_at(target));
+}
+
 static void add_tree(struct watchset *s, struct entries *list, const char *path, bool arm)
 {
 	DIR *dir = opendir(path);
@@ -277,18 +308,17 @@ static void add_tree(struct watchset *s, struct entries *list, const char *path,
 	looking = s;
 	while ((d = read_counted(dir))) {
 		_cleanup_free_ char *child = NULL;
-		struct stat st;
+		struct stat st = { 0 };
 
 		if (!strcmp(d->d_name, ".") || !strcmp(d->d_name, ".."))
 			continue;
 		child = xasprintf("%s/%s", path, d->d_name);
-		/* A link inside a tree is watched as a link: it may lead anywhere, also back. */
-		if (lstat(child, &st) == 0 && S_ISDIR(st.st_mode)) {
+		if (lstat(child, &st) < 0 || !S_ISLNK(st.st_mode))
 			add_entry(list, look_at(child));
+		else
+			add_link(s, list, child, &st, arm);
+		if (S_ISDIR(st.st_mode))
 			add_tree(s, list, child, arm);
-		} else {
-			add_entry(list, look_at(child));
-		}
 	}
 	closedir(dir);
 }
@@ -388,6 +418,8 @@ static const char *difference(const struct look *was, const struct look *is)
 		return "changed (size)";
 	if (was->mtime != is->mtime)
 		return "changed (mtime)";
+	if (was->mode && was->mode != is->mode)
+		return "changed (mode)";
 	return was->written ? "was written" : NULL;
 }
 
@@ -466,7 +498,7 @@ struct watchset *watchset_new(struct watcher *w, char *const *files, char *const
 	return s;
 }
 
-enum { SAVED_LOOK = 1, SAVED_PATH, SAVED_EXISTS, SAVED_IS_DIR, SAVED_WRITTEN, SAVED_MTIME, SAVED_SIZE, SAVED_INO, SAVED_DEV };
+enum { SAVED_LOOK = 1, SAVED_PATH, SAVED_EXISTS, SAVED_IS_DIR, SAVED_WRITTEN, SAVED_MTIME, SAVED_SIZE, SAVED_INO, SAVED_DEV, SAVED_MODE };
 
 void watchset_save(const struct watchset *s, struct text *out)
 {
@@ -482,6 +514,7 @@ void watchset_save(const struct watchset *s, struct text *out)
 		record_u64(out, SAVED_SIZE, (uint64_t)e->size);
 		record_u64(out, SAVED_INO, e->ino);
 		record_u64(out, SAVED_DEV, e->dev);
+		record_u64(out, SAVED_MODE, e->mode);
 		record_end(out, mark);
 	}
 }
@@ -519,6 +552,9 @@ static struct look restore_look(const struct record *saved)
 			break;
 		case SAVED_DEV:
 			e.dev = r.number;
+			break;
+		case SAVED_MODE:
+			e.mode = (mode_t)r.number;
 			break;
 		}
 	}
@@ -568,7 +604,7 @@ char **watchset_files(const struct watchset *s)
 	size_t n = 0;
 
 	for (size_t i = 0; i < s->seen.n; i++) {
-		if (s->seen.all[i].is_dir || (i && !strcmp(s->seen.all[i].path, s->seen.all[i - 1].path)))
+		if (i && !strcmp(s->seen.all[i].path, s->seen.all[i - 1].path))
 			continue;
 		files[n++] = xstrdup(s->seen.all[i].path);
 	}

@@ -52,5 +52,5 @@ char *watchset_too_large(const struct watchset *s);
 /* NULL: nothing has changed. Otherwise what did, in a sentence to be freed; asking again gives the same answer. */
 char *watchset_changed(struct watchset *s);
 
-/* All regular files it saw; NULL-terminated, to be freed with list_free(). */
+/* All paths it saw; NULL-terminated, to be freed with list_free(). */
 char **watchset_files(const struct watchset *s);

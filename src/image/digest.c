@@ -4,8 +4,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include <xxhash.h>
 
@@ -70,6 +72,21 @@ int digest_fd(int fd, struct digest *out)
 	return 0;
 }
 
+/* What the name itself is: its type and mode, and where a link leads. */
+static void add_looks(struct digest_stream *all, const char *path)
+{
+	char target[PATH_MAX];
+	struct stat st;
+	ssize_t n;
+
+	if (lstat(path, &st) < 0)
+		return;
+	digest_add(all, &st.st_mode, sizeof st.st_mode);
+	n = S_ISLNK(st.st_mode) ? readlink(path, target, sizeof target) : 0;
+	if (n > 0)
+		digest_add(all, target, (size_t)n);
+}
+
 int digest_files(char *const *paths, struct digest *out)
 {
 	struct digest_stream *all = digest_begin();
@@ -82,6 +99,7 @@ int digest_files(char *const *paths, struct digest *out)
 		int r = fd < 0 ? -errno : digest_fd(fd, &one);
 
 		digest_add(all, paths[i], strlen(paths[i]) + 1);
+		add_looks(all, paths[i]);
 		digest_add(all, &r, sizeof r);
 		digest_add(all, &one, sizeof one);
 	}

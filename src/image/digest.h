@@ -24,7 +24,7 @@ struct digest digest_bytes(const void *data, size_t size);
 /* The rest of a file from its current offset. 0 or -errno. */
 int digest_fd(int fd, struct digest *out);
 
-/* One digest over the contents of all `paths` (NULL-terminated); a file that cannot be read counts as such. */
+/* One digest over what all `paths` (NULL-terminated) are and contain; a file that cannot be read counts as such. */
 int digest_files(char *const *paths, struct digest *out);
 
 bool digest_equal(struct digest a, struct digest b);

@@ -542,5 +542,46 @@ def test_age_nought_from_last_use(t):
     wait_for(lambda: not v.handle and d.instance("f")["state"] == "stale", "it to expire")
 
 
+def test_what_is_in_a_directory(t):
+    """Links, where they lead, directories and modes are part of it, by either way of watching."""
+    for by in ("mtime", "content"):
+        site = t.path(by)
+        for v in ("v1", "v2"):
+            t.write(f"{by}/{v}/index", v)
+        t.write(f"{by}/script", "#!/bin/sh\n")
+        t.write(f"{by}-outside", "one")
+        for name, target in (("current", "v1"), ("dangling", "nowhere"), ("out", f"../{by}-outside")):
+            os.symlink(target, f"{site}/{name}")
+        d = t.daemon(f"[policy]\nmax-age = none\nwatch-by = {by}\n[fixture tree]\ndirectory = {site}\n"
+                     f"[fixture cmd]\ncommand = cat {site}/current/index {site}/out\nwatch = {site}\n")
+        c = d.client()
+
+        def relink(name, target):
+            os.symlink(target, f"{site}/new")
+            os.rename(f"{site}/new", f"{site}/{name}")
+
+        def tree(look):
+            v = c.attach("tree")
+            try:
+                return look(v.path)
+            finally:
+                v.detach()
+        assert tree(lambda p: os.readlink(p + "/current")) == "v1" and c.read("cmd") == b"v1one"
+        relink("current", "v2")
+        assert tree(lambda p: os.readlink(p + "/current")) == "v2" and c.read("cmd") == b"v2one"
+        relink("dangling", "nowhere else")
+        assert tree(lambda p: os.readlink(p + "/dangling")) == "nowhere else"
+        os.mkdir(f"{site}/empty")
+        assert tree(lambda p: os.path.isdir(p + "/empty"))
+        os.chmod(f"{site}/script", 0o755)
+        assert tree(lambda p: os.access(p + "/script", os.X_OK))
+        t.write(f"{by}-outside", "twoo")
+        assert c.read("cmd") == b"v2twoo"
+        was = d.instance("cmd")["builds"]
+        assert c.read("cmd") == b"v2twoo" and d.instance("cmd")["builds"] == was
+        d.stop()
+
+
+
 if __name__ == "__main__":
     harness.main(sys.modules[__name__])
