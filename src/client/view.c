@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/fd.h"
@@ -60,12 +63,22 @@ static enum mapping_need need_of(const struct wire_image *im, size_t index)
 	return index > 0 || im->kind == WIRE_IMAGE_OBJECTS ? MAPPING_AT_HOME : MAPPING_ANYWHERE;
 }
 
+/* Unless the program has closed it, and has something else under its number. */
+static void release_tree(struct fixd_view *v)
+{
+	struct stat is, was;
+
+	if (v->tree >= 0 && fstat(v->tree, &is) == 0 && stat(v->path, &was) == 0 && is.st_ino == was.st_ino && is.st_dev == was.st_dev)
+		fd_close(v->tree);
+}
+
 static void view_free(struct fixd_view *v)
 {
 	for (size_t i = 0; i < v->n_mappings; i++)
 		mapping_unref(v->mappings[i]);
 	board_map_unref(v->board);
 	fixd_unref(v->fixd);
+	release_tree(v);
 	free(v->path);
 	free(v);
 }
@@ -82,6 +95,7 @@ static struct fixd_view *view_new(struct fixd *f, const struct attached *a)
 		free(v);
 		return NULL;
 	}
+	v->tree = -1;
 	v->fixd = f;
 	__atomic_add_fetch(&f->refs, 1, __ATOMIC_RELAXED);
 	v->epoch = f->epoch;
@@ -103,16 +117,29 @@ static struct fixd_view *view_new(struct fixd *f, const struct attached *a)
 	return v;
 }
 
+static int hold_tree(struct fixd_view *v)
+{
+	v->tree = open(v->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	return v->tree < 0 || flock(v->tree, LOCK_SH | LOCK_NB) < 0 ? -errno : 0;
+}
+
 static int make_view(struct fixd *f, const char *name, const struct attached *a, struct reply *reply, bool writable,
 		     struct fixd_view **out)
 {
 	struct fixd_view *v = view_new(f, a);
+	int r = 0;
 
 	if (!v)
 		return fixd_fail_with(f, -ENOMEM, "no memory");
+	if (v->path && (r = hold_tree(v)) < 0) {
+		fixd_fail_with(f, r, "the tree of '%s' at %s cannot be opened: %s", name, v->path, strerror(-r));
+		view_free(v);
+		return r;
+	}
 	for (size_t i = 0; i < a->head.n_images; i++) {
 		int fd = fd_steal(&reply->fds[i]);
-		int r = mapping_get(&a->images[i], f->daemon_pid, fd, writable, need_of(&a->images[i], i), &v->mappings[i]);
+
+		r = mapping_get(&a->images[i], f->daemon_pid, fd, writable, need_of(&a->images[i], i), &v->mappings[i]);
 
 		if (r < 0) {
 			view_free(v);

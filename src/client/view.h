@@ -25,6 +25,7 @@ struct fixd_view {
 	uint32_t resets, dirty_resets; /* the daemon hears of them in the end */
 	uint64_t pages_reset;
 	char *path;
+	int tree; /* the directory at `path`, locked: when its daemon has died, the next one must not remove it. Or -1 */
 	size_t n_mappings; /* the image, then what its objects point into */
 	struct mapping *mappings[];
 };

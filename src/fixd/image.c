@@ -2,6 +2,7 @@
 #include "fixd/image.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -42,6 +43,16 @@ struct image *image_ref(struct image *im)
 	return im;
 }
 
+/* Under a name first that no state knows: nobody must find half of it after a crash. */
+static void remove_tree(const char *tree)
+{
+	_cleanup_free_ char *gone = xasprintf("%s.gone", tree);
+	int r = tree_remove(rename(tree, gone) == 0 ? gone : tree);
+
+	if (r < 0)
+		log_error(r, "cannot remove %s", tree);
+}
+
 struct image *image_unref(struct image *im)
 {
 	struct daemon *d;
@@ -61,12 +72,8 @@ struct image *image_unref(struct image *im)
 		instance_wake(im->instance);
 	if (im->instance && im->instance->last == im)
 		im->instance->last = NULL;
-	if (im->tree) {
-		int r = tree_remove(im->tree);
-
-		if (r < 0)
-			log_error(r, "cannot remove %s", im->tree);
-	}
+	if (im->tree)
+		remove_tree(im->tree);
 	for (size_t i = 0; im->depends && i < im->n_depends; i++)
 		image_unref(im->depends[i]);
 	for (size_t i = 0; i < im->n_needs; i++) {

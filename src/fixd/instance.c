@@ -260,8 +260,8 @@ static bool same_as_last(const struct instance *i, const struct image *im)
 {
 	const struct image *last = i->last;
 
-	/* What is to be torn down is not the same, however it looks. */
-	if (!last || im->teardown || im->kept_by || last->kept_by || !digest_equal(last->digest, im->digest) || last->size != im->size || last->kind != im->kind ||
+	/* What is to be torn down is not the same, however it looks, nor is what was made with it. */
+	if (!last || im->teardown || im->n_needs || last->n_needs || im->kept_by || last->kept_by || !digest_equal(last->digest, im->digest) || last->size != im->size || last->kind != im->kind ||
 	    last->root != im->root || last->n_depends != im->n_depends)
 		return false;
 	for (size_t k = 0; im->depends && k < im->n_depends; k++) {

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include "base/alloc.h"
 #include "base/clock.h"
@@ -255,7 +256,7 @@ static bool is_sound(const struct loading *l, const struct image *im, size_t n_d
 {
 	uint64_t size;
 
-	return im->fd >= 0 && im->title && memfd_verify(im->fd, &size) == 0 && size == im->size &&
+	return im->fd >= 0 && im->title && (!im->tree || access(im->tree, F_OK) == 0) && memfd_verify(im->fd, &size) == 0 && size == im->size &&
 	       (im->kind != WIRE_IMAGE_OBJECTS || (im->depends && n_depends == im->n_depends)) &&
 	       (!im->address || region_claim(l->daemon->region, im->address, im->size));
 }

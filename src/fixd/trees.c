@@ -108,16 +108,28 @@ static bool is_note(const char *path)
 	return n > strlen(NOTE) && !strcmp(path + n - strlen(NOTE), NOTE);
 }
 
+/* Somebody who attached it while its daemon lived holds it. */
+static bool is_held(const char *path)
+{
+	_cleanup_fd_ int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+
+	return fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) < 0 && errno == EWOULDBLOCK;
+}
+
 static void leftover_free(struct leftover *l)
 {
 	int r = 0;
 
 	for (size_t i = 0; l->names && l->names[i]; i++) {
+		if (is_held(l->names[i])) {
+			log_info("%s is still in use, and left for the next daemon", l->names[i]);
+			continue;
+		}
 		r = tree_remove(l->names[i]);
 		if (r < 0 && r != -ENOENT)
 			log_warn(r, "cannot remove what a killed daemon left at %s", l->names[i]);
 	}
-	if (l->lock >= 0 && rmdir(l->path) < 0)
+	if (l->lock >= 0 && rmdir(l->path) < 0 && errno != ENOTEMPTY)
 		log_warn(-errno, "cannot remove %s", l->path);
 	fd_close(l->lock);
 	link_remove(&l->link);
@@ -235,7 +247,7 @@ void trees_resume(struct daemon *d, char *const *used)
 
 void trees_deinit(struct daemon *d)
 {
-	if (d->trees && rmdir(d->trees) < 0)
+	if (d->trees && rmdir(d->trees) < 0 && errno != ENOTEMPTY)
 		log_warn(-errno, "cannot remove %s", d->trees);
 	if (d->trees)
 		d->trees_lock = fd_close(d->trees_lock);

@@ -342,11 +342,14 @@ def test_trees_of_a_killed_daemon_are_removed(t):
         assert os.path.exists(path), "those of a living daemon stay"
         e.kill()
         g.stop()
+        g = other.daemon(ini, env=env)
+        assert os.path.exists(path + "/a"), "those that somebody uses stay, too"
+        w.detach()
+        g.stop()
         other.daemon(ini, env=env)
-        assert not os.path.exists(path), "any daemon of the user removes them"
+        assert not os.path.exists(path), "any daemon of the user removes the others"
     finally:
         other.finish(False)
-    w.detach()
 
 
 OBJECTS = """

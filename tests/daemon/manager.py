@@ -358,6 +358,25 @@ def test_what_changed_while_no_daemon_ran(t):
     end(d)
 
 
+def test_a_tree_that_is_gone(t):
+    """Whatever has removed it, or a half of it, when the daemon was killed: it is not given out."""
+    m = manager(t)
+    d = m.start(f"[policy]\nmax-age = none\n[fixture f]\ntree = {t.counted('echo x >$FIXD_DIR/x')}\n")
+    v = d.client().attach("f")
+    path = v.path
+    v.detach()
+    d.status()
+    stored(m, d, "f")
+    d.kill()
+    os.rename(path, path + ".gone")
+    d = m.start()
+    v = d.client().attach("f")
+    assert open(v.path + "/x").read() == "x\n" and t.runs() == 2
+    assert not os.path.exists(path + ".gone")
+    v.detach()
+    end(d)
+
+
 def test_a_garbled_state(t):
     m = manager(t)
     d = m.start("[fixture f]\ncommand = echo x\n")

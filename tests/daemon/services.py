@@ -372,6 +372,21 @@ def test_order_of_teardowns(t):
     assert lines(t, "torn") == ["report", "rows", "schema", "server"]
 
 
+def test_what_was_made_with_a_torn_down_one_is_not_the_same(t):
+    """However equal its bytes are: it keeps the one it was made with."""
+    t.write("in", "1")
+    d = start(t, f"[fixture s]\ncommand = cat in\nwatch = in\n{record(t, 'torn', 's')}[fixture f]\ncommand = echo same\ndepends = s\n")
+    v = d.client().attach("f")
+    t.write("in", "22")
+    w = d.client().attach("f")
+    assert w.generation == v.generation + 1 and lines(t, "torn") == []
+    v.detach()
+    wait_for(lambda: lines(t, "torn") == ["s"], "the teardown of the first")
+    w.detach()
+    d.ctl("cleanup", "s")
+    assert lines(t, "torn") == ["s", "s"] and d.instance("f")["state"] != "ready"
+
+
 def test_a_teardown_fails(t):
     d = start(t, "[fixture bad]\ncommand = echo x\nteardown = echo why >&2; exit 5\n"
               "[fixture slow]\ncommand = echo x\nteardown = sleep 1000\nteardown-timeout = 100ms\n"
