@@ -22,9 +22,9 @@
  * parent's; a child that asks for something gets its own. Leases of the parent last until all its forked children that have
  * not called exec are gone, too.
  *
- * Environment: FIXD_SOCKET, where the daemon listens; FIXD_TIMEOUT, how long to wait for a build, in seconds (default 60);
- * FIXD_DISABLE=1, ask no daemon: what this client can build is built here, for this process only; FIXD_RESET_ON_FORK=1, a forked
- * child has pristine copy-on-write views.
+ * Environment: FIXD_SOCKET, where the daemon listens; FIXD_TIMEOUT, how long to wait for a build, in seconds or with ms, s, m or h
+ * (default 60s); FIXD_DISABLE=1, ask no daemon: what this client can build is built here, for this process only, and every scope key
+ * has an image of its own; FIXD_RESET_ON_FORK=1, a forked child has pristine copy-on-write views.
  */
 #ifndef FIXD_H
 #define FIXD_H
@@ -69,7 +69,7 @@ struct fixd_range {
  * Connects to the daemon at `socket` (a path), or if it is NULL at $FIXD_SOCKET, $XDG_RUNTIME_DIR/fixd/socket,
  * /run/fixd/socket: the first of them that is set or there.
  * On failure *out is NULL and fixd_error(NULL) says why. With FIXD_DISABLE=1 it succeeds and asks no daemon.
- * -ENOENT, -ECONNREFUSED: no daemon. -EPROTONOSUPPORT: its version is another. -ETIMEDOUT: it does not answer.
+ * -ENOENT, -ECONNREFUSED: no daemon. -EINVAL: FIXD_TIMEOUT is no duration. -EPROTONOSUPPORT: its version is another. -ETIMEDOUT: it does not answer.
  * The caller calls fixd_close(). Since: 0.1
  */
 int fixd_open(struct fixd **out, const char *socket);
@@ -93,7 +93,7 @@ void fixd_set_test(struct fixd *f, const char *test);
 /*
  * Attaches the fixture `name` or `name[param]`, which is built first if there is no fresh image of it. An edit of an input
  * that was complete before the call is always seen. One round trip.
- * -ENOENT: no such fixture. -ECANCELED: FIXD_DISABLE is set. -ETIMEDOUT: not ready in time (the build goes on). -EBUSY: objects that are already mapped in
+ * -ENOENT: no such fixture. -ENOTCONN: it lives no longer than a run, and this connection is in none. -ECANCELED: FIXD_DISABLE is set. -ETIMEDOUT: not ready in time (the build goes on). -EBUSY: objects that are already mapped in
  * this process in the other mode. -EEXIST: something else lies where its objects must be. -EIO: the build failed; the sentence
  * ends with the builder's last words. -EINVAL, -E2BIG: the name, the options or the values of variables are wrong or too long.
  * -EMFILE, -ENOMEM: this process has no descriptor or memory left. -ECONNREFUSED, -ECONNRESET: the daemon was lost.
@@ -120,13 +120,13 @@ bool fixd_view_reused(const struct fixd_view *v);
 
 /*
  * Makes a copy-on-write view pristine, with what it points into in other images. Returns how many pages were put back (an
- * upper bound), 0 for a read-only view, or -errno. Since: 0.1
+ * upper bound), 0 for a read-only view, or -errno with a sentence. Since: 0.1
  */
 int64_t fixd_view_reset(struct fixd_view *v);
 
 /*
  * The bytes that differ from the image, as maximal runs in order of address within each image; at most `n` of them are
- * written to `ranges`. Returns how many there are, or -errno. Since: 0.1
+ * written to `ranges`. Returns how many there are, or -errno with a sentence. Since: 0.1
  */
 int64_t fixd_view_changes(struct fixd_view *v, struct fixd_range *ranges, size_t n);
 
@@ -179,7 +179,8 @@ struct fixd_teardown {
 
 /*
  * Publishes the first `size` bytes and attaches the image; frees `b`, whatever is returned. `teardown` may be NULL.
- * -EAGAIN: an input changed meanwhile, or the definition, or it took too long: begin again. -EINVAL, -EDQUOT with a sentence.
+ * -EAGAIN: an input changed meanwhile, or the definition, or it took too long: begin again. -EINVAL, -EDQUOT: the note or the image is
+ * too large. -EMFILE, -ENOMEM: no descriptor or memory left. -ETIMEDOUT: the daemon does not answer.
  * Since: 0.1
  */
 int fixd_build_commit(struct fixd_build *b, size_t size, const struct fixd_teardown *teardown, struct fixd_view **out);

@@ -50,7 +50,7 @@ libconfig_la_LIBADD = libimage.la $(INIH_LIBS)
 # libfixd: the convenience library is also what fixctl and the tests link.
 
 libclient_la_SOURCES = \
-	src/base/fd.c src/base/process.c \
+	src/base/fd.c src/base/process.c src/base/units.c \
 	src/client/build.c src/client/build.h \
 	src/client/connection.c src/client/connection.h \
 	src/client/mapping.c src/client/mapping.h \

@@ -40,28 +40,48 @@ struct local_image {
 	char *name, *scope_key;
 	int fd;
 	uint64_t size;
+	void *note; /* malloc()ed, or NULL */
+	size_t note_size;
+	bool released; /* somebody has been told to tear it down: it is not given out again */
 };
 
 static struct local_image *find_local(const struct fixd *f, const char *name, const char *scope_key)
 {
 	for (struct local_image *l = f->local_images; l; l = l->next) {
-		if (!strcmp(l->name, name) && !strcmp(l->scope_key, scope_key ? scope_key : ""))
+		if (!l->released && !strcmp(l->name, name) && !strcmp(l->scope_key, scope_key ? scope_key : ""))
 			return l;
 	}
 	return NULL;
 }
 
-static int view_local_image(struct fixd *f, const struct local_image *l, bool writable, struct fixd_view **out)
+static int view_local_image(struct fixd *f, struct local_image *l, bool writable, struct fixd_view **out)
 {
-	int fd = fcntl(l->fd, F_DUPFD_CLOEXEC, 0);
+	int fd = fcntl(l->fd, F_DUPFD_CLOEXEC, 0), r;
 
-	return fd < 0 ? fixd_fail_with(f, -errno, "no descriptor: %s", strerror(errno)) :
-			view_of_local(f, fd, l->size, writable, out);
+	if (fd < 0)
+		return fixd_fail_with(f, -errno, "no descriptor: %s", strerror(errno));
+	r = view_of_local(f, fd, l->size, writable, out);
+	if (r == 0)
+		(*out)->local = l;
+	return r;
+}
+
+int local_image_release(struct fixd_view *v, void **note, size_t *note_size)
+{
+	struct local_image *l = v->local;
+
+	if (l->released)
+		return 0;
+	l->released = true;
+	*note = l->note;
+	*note_size = l->note_size;
+	l->note = NULL;
+	return 1;
 }
 
 int local_image_find(struct fixd *f, const char *name, const struct fixd_options *o, struct fixd_view **out)
 {
-	const struct local_image *l = find_local(f, name, o ? o->scope_key : NULL);
+	struct local_image *l = find_local(f, name, o ? o->scope_key : NULL);
 
 	*out = NULL;
 	return l ? view_local_image(f, l, o && (o->flags & FIXD_COW), out) : 0;
@@ -70,6 +90,7 @@ int local_image_find(struct fixd *f, const char *name, const struct fixd_options
 static void local_image_free(struct local_image *l)
 {
 	fd_close(l->fd);
+	free(l->note);
 	free(l->name);
 	free(l->scope_key);
 	free(l);
@@ -166,28 +187,39 @@ void *fixd_build_memory(struct fixd_build *b, size_t size)
 	return b->space.base;
 }
 
+/* It was published, and this client has a lease of it that is of no use. */
+static void give_back(struct fixd *f, const struct wire_image *im)
+{
+	connection_tell(f, WIRE_TYPE_detach, &(struct wire_detach){ .serial = im->serial }, sizeof(struct wire_detach));
+}
+
 /* *fd: of the image that was published; -1 when none was. */
 static int take_answer(struct fixd_build *b, struct wire_image *im, int *fd)
 {
 	char message[sizeof(struct offer_answer) + OFFER_SENTENCE_MAX];
 	struct pollfd p = { .fd = b->channel, .events = POLLIN };
-	struct offer_answer a;
+	int64_t deadline = connection_now_ms() + b->answer_ms;
+	struct offer_answer a = { 0 };
 	size_t n_fds = 1;
 	ssize_t n;
 
 	*fd = -1;
+	do {
+		int64_t left = deadline - connection_now_ms();
 
-	do
-		n = poll(&p, 1, b->answer_ms < INT_MAX ? (int)b->answer_ms : INT_MAX);
-	while (n < 0 && errno == EINTR);
+		n = poll(&p, 1, left <= 0 ? 0 : left < INT_MAX ? (int)left : INT_MAX);
+	} while (n < 0 && errno == EINTR);
 	if (n == 0)
 		return fixd_fail_with(b->fixd, -ETIMEDOUT, "the daemon at %s has not answered within %lld s", b->fixd->path,
 				      (long long)b->answer_ms / 1000);
 	n = socket_receive(b->channel, message, sizeof message, fd, &n_fds, MSG_DONTWAIT);
 	if (n_fds == 0)
 		*fd = -1;
-	if (n == -EMFILE)
+	if (n == -EMFILE) {
+		memcpy(&a, message, sizeof a);
+		give_back(b->fixd, &a.image);
 		return fixd_fail_with(b->fixd, -EMFILE, "this process has no descriptor left for '%s'", b->name);
+	}
 	if (n < (ssize_t)sizeof a)
 		return fixd_fail_with(b->fixd, -EAGAIN, "'%s' was not wanted any more when it was built; begin again", b->name);
 	memcpy(&a, message, sizeof a);
@@ -232,8 +264,10 @@ static int publish(struct fixd_build *b, size_t size, const struct fixd_teardown
 		r = take_answer(b, &im, &published);
 	fd_close(fds[0]);
 	fd_close(fds[1]);
-	if (r == 0 && published < 0)
+	if (r == 0 && published < 0) {
+		give_back(b->fixd, &im);
 		r = fixd_fail_with(b->fixd, -EPROTO, "the daemon at %s sent a malformed answer", b->fixd->path);
+	}
 	if (r < 0) {
 		fd_close(published);
 		return r;
@@ -241,18 +275,24 @@ static int publish(struct fixd_build *b, size_t size, const struct fixd_teardown
 	return view_of_published(b->fixd, b->name, &im, published, b->flags & FIXD_COW, out);
 }
 
-static int keep_local(struct fixd_build *b, size_t size, struct fixd_view **out)
+static int keep_local(struct fixd_build *b, size_t size, const struct fixd_teardown *t, struct fixd_view **out)
 {
 	struct local_image *l = calloc(1, sizeof *l);
+	bool noted = t && t->note;
 	int r = -ENOMEM;
 
+	if (l && noted && (l->note = malloc(t->note_size + 1))) {
+		memcpy(l->note, t->note, t->note_size);
+		((char *)l->note)[t->note_size] = '\0';
+		l->note_size = t->note_size;
+	}
 	if (l) {
 		l->fd = -1;
 		l->size = size;
 		l->name = strdup(b->name);
 		l->scope_key = strdup(b->scope_key);
 	}
-	if (l && l->name && l->scope_key)
+	if (l && l->name && l->scope_key && (!noted || l->note))
 		r = space_seal(&b->space, &l->fd);
 	if (r == 0)
 		r = view_local_image(b->fixd, l, b->flags & FIXD_COW, out);
@@ -284,7 +324,7 @@ int fixd_build_commit(struct fixd_build *b, size_t size, const struct fixd_teard
 		space_give_back(&b->space, b->space.used - size);
 	}
 	if (r == 0 && b->channel < 0)
-		r = keep_local(b, size, out);
+		r = keep_local(b, size, t, out);
 	else if (r == 0)
 		r = publish(b, size, t, out);
 	if (r == 0)

@@ -2,6 +2,8 @@
 #include "client/connection.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,6 +17,7 @@
 
 #include "base/fd.h"
 #include "base/process.h"
+#include "base/units.h"
 #include "base/utf8.h"
 #include "fixd.h"
 #include "client/build.h"
@@ -45,12 +48,11 @@ const char *fixd_error(const struct fixd *f)
 int connection_timeout(void)
 {
 	const char *s = getenv("FIXD_TIMEOUT");
-	char *end;
-	double seconds = s ? strtod(s, &end) : 0;
+	int64_t ns;
 
-	if (!s || end == s || *end || !(seconds > 0) || seconds > 1e6)
+	if (!s || !*s)
 		return DEFAULT_MS;
-	return (int)(seconds * 1000);
+	return parse_duration(s, &ns) == 0 && ns >= 1000000 && ns / 1000000 <= TIMEOUT_MAX_MS ? (int)(ns / 1000000) : -EINVAL;
 }
 
 void board_map_unref(struct board_map *b)
@@ -97,12 +99,21 @@ void reply_close(struct reply *r)
 	r->n_fds = 0;
 }
 
-static int64_t now_ms(void)
+int64_t connection_now_ms(void)
 {
 	struct timespec t;
 
 	clock_gettime(CLOCK_MONOTONIC, &t);
 	return t.tv_sec * INT64_C(1000) + t.tv_nsec / 1000000;
+}
+
+/* Only when the answer is there, so that another thread has no time to take it. */
+static void make_room(struct fixd *f, int ms)
+{
+	struct pollfd p = { .fd = f->fd, .events = POLLIN };
+
+	poll(&p, 1, ms);
+	f->spare = fd_close(f->spare);
 }
 
 /* The kernel counts the time: a signal must not make it start again. */
@@ -118,13 +129,15 @@ static ssize_t receive_until(struct fixd *f, int64_t deadline, int ms, char *mes
 				return -errno;
 			f->receive_ms = ms;
 		}
+		if (f->spare >= 0)
+			make_room(f, ms);
 		reply->n_fds = WIRE_FDS_MAX;
 		n = socket_receive(f->fd, message, size, reply->fds, &reply->n_fds, 0);
 		if (n != -EINTR)
 			return n;
-		if (now_ms() >= deadline)
+		if (connection_now_ms() >= deadline)
 			return -EAGAIN;
-		ms = (int)(deadline - now_ms()) + 1;
+		ms = (int)(deadline - connection_now_ms()) + 1;
 	}
 }
 
@@ -175,7 +188,7 @@ int connection_receive(struct fixd *f, int timeout_ms, uint64_t *id, struct repl
 	char message[WIRE_MESSAGE_MAX];
 	struct wire_header h;
 	int ms = timeout_ms < TIMEOUT_MAX_MS ? timeout_ms : TIMEOUT_MAX_MS;
-	ssize_t n = receive_until(f, now_ms() + ms, ms, message, sizeof message, reply);
+	ssize_t n = receive_until(f, connection_now_ms() + ms, ms, message, sizeof message, reply);
 
 	if (n == -EAGAIN)
 		return fixd_fail_with(f, -ETIMEDOUT, "the daemon at %s has not answered within %.1f s", f->path, ms / 1e3);
@@ -185,6 +198,8 @@ int connection_receive(struct fixd *f, int timeout_ms, uint64_t *id, struct repl
 		give_back(f, message);
 		return fixd_fail_with(f, -EMFILE, "this process has no descriptor left for what the daemon sent");
 	}
+	if (n == 0)
+		reply_close(reply);
 	if (n <= 0)
 		return fixd_fail_with(f, n ? (int)n : -ECONNRESET, "the daemon at %s has closed the connection%s%s", f->path,
 				      n ? ": " : "", n ? strerror((int)-n) : "");
@@ -197,8 +212,10 @@ int connection_receive(struct fixd *f, int timeout_ms, uint64_t *id, struct repl
 	reply->size = (size_t)n - sizeof h;
 	memcpy(reply->body, message + sizeof h, reply->size);
 	*id = h.id;
-	if (h.type == WIRE_ERROR)
+	if (h.type == WIRE_ERROR) {
+		reply_close(reply);
 		return take_error(f, reply);
+	}
 	if (reply->wanted && h.id != reply->wanted)
 		give_back(f, message);
 	return 0;
@@ -267,7 +284,7 @@ static int connect_socket(struct fixd *f)
 	const struct timeval limit = { .tv_sec = ANSWER_MS / 1000 };
 	struct sockaddr_storage address;
 	socklen_t length;
-	int64_t deadline = now_ms() + ANSWER_MS;
+	int64_t deadline = connection_now_ms() + ANSWER_MS;
 	int r = socket_address(f->path, &address, &length);
 
 	if (r < 0)
@@ -277,7 +294,7 @@ static int connect_socket(struct fixd *f)
 	if (f->fd < 0 || setsockopt(f->fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit) < 0)
 		return -errno;
 	while (connect(f->fd, (struct sockaddr *)&address, length) < 0) {
-		if (errno == EAGAIN || (errno == EINTR && now_ms() >= deadline))
+		if (errno == EAGAIN || (errno == EINTR && connection_now_ms() >= deadline))
 			return -ETIMEDOUT;
 		if (errno != EINTR)
 			return -errno;
@@ -338,13 +355,16 @@ int fixd_open(struct fixd **out, const char *socket)
 	*out = NULL;
 	if (!f)
 		return open_failed(f, -ENOMEM);
-	f->fd = -1;
+	f->fd = f->spare = -1;
 	f->refs = 1;
 	if (disabled && !strcmp(disabled, "1")) {
 		f->local = true;
 		*out = f;
 		return 0;
 	}
+	if (connection_timeout() < 0)
+		return open_failed(f, fixd_fail_with(f, -EINVAL, "FIXD_TIMEOUT is '%s'; allowed is a number of seconds, or one with ms, s, m or h, above 0",
+						     getenv("FIXD_TIMEOUT")));
 	f->path = socket ? strdup(socket) : default_socket();
 	if (!f->path)
 		return open_failed(f, fixd_fail_with(f, -ENOMEM, "no memory"));
@@ -359,6 +379,7 @@ void fixd_unref(struct fixd *f)
 {
 	if (__atomic_sub_fetch(&f->refs, 1, __ATOMIC_ACQ_REL) > 0)
 		return;
+	fd_close(f->fd);
 	board_map_unref(f->board);
 	while (f->env) {
 		struct env_names *e = f->env;
@@ -467,13 +488,13 @@ static void lose(struct fixd *f)
 static int request_once(struct fixd *f, uint16_t type, const void *body, size_t size, int timeout_ms, struct reply *reply,
 			bool *lost)
 {
-	int64_t deadline = now_ms() + timeout_ms + GRACE_MS;
+	int64_t deadline = connection_now_ms() + timeout_ms + GRACE_MS;
 	uint64_t got = 0;
 	int r = connection_send(f, type, body, size, &reply->wanted);
 
 	*lost = false;
 	while (r == 0) {
-		int64_t left = deadline - now_ms();
+		int64_t left = deadline - connection_now_ms();
 
 		got = 0;
 		r = connection_receive(f, left > 1 ? (int)left : 1, &got, reply);
@@ -499,8 +520,20 @@ int connection_request(struct fixd *f, uint16_t type, const void *body, size_t s
 	int r = request_once(f, type, body, size, ms, reply, &lost);
 
 	/* The daemon may have taken it with its last breath. An attach can be asked again: its lease is gone, too. */
-	for (int64_t end = now_ms() + GRACE_MS; lost && type == WIRE_TYPE_attach && now_ms() < end;)
+	for (int64_t end = connection_now_ms() + GRACE_MS; lost && type == WIRE_TYPE_attach && connection_now_ms() < end;)
 		r = request_once(f, type, body, size, ms, reply, &lost);
+	return r;
+}
+
+int connection_request_once(struct fixd *f, uint16_t type, const void *body, size_t size, int timeout_ms, struct reply *reply)
+{
+	int r;
+
+	f->spare = f->fd < 0 ? -1 : fcntl(f->fd, F_DUPFD_CLOEXEC, 0);
+	if (f->fd >= 0 && f->spare < 0)
+		return fixd_fail_with(f, -errno, "this process has no descriptor left for the answer: %s", strerror(errno));
+	r = connection_request(f, type, body, size, timeout_ms, reply);
+	f->spare = fd_close(f->spare);
 	return r;
 }
 

@@ -45,6 +45,7 @@ struct fixd {
 	int fd;
 	pid_t owner;
 	int receive_ms; /* SO_RCVTIMEO now */
+	int spare;	/* a descriptor that makes room for one that the answer brings; -1: none is kept */
 	uint64_t last_id;
 	uint64_t epoch; /* which connection: leases end with theirs */
 	uint32_t daemon_pid;
@@ -82,6 +83,12 @@ int connection_request(struct fixd *f, uint16_t type, const void *body, size_t s
 /* The halves of it, for several requests at once: returns the id, and takes the next reply whatever its id. */
 int connection_send(struct fixd *f, uint16_t type, const void *body, size_t size, uint64_t *id);
 int connection_receive(struct fixd *f, int timeout_ms, uint64_t *id, struct reply *reply);
+
+/* The same for what is done once: it is only asked when there is a descriptor left for what the answer may bring. */
+int connection_request_once(struct fixd *f, uint16_t type, const void *body, size_t size, int timeout_ms, struct reply *reply);
+
+/* CLOCK_MONOTONIC, in ms. */
+int64_t connection_now_ms(void);
 
 /* A message nobody answers. Failures are ignored: the connection is gone, and with it what it was about. */
 void connection_tell(struct fixd *f, uint16_t type, const void *body, size_t size);

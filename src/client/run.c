@@ -9,6 +9,7 @@
 
 #include "base/fd.h"
 #include "base/process.h"
+#include "client/build.h"
 #include "client/connection.h"
 #include "client/view.h"
 #include "fixd.h"
@@ -121,10 +122,10 @@ int fixd_release(struct fixd_view *v, int timeout_ms, void **note, size_t *note_
 	*note = NULL;
 	*note_size = 0;
 	if (f->local)
-		return 1;
-	if (v->attached_by != process_id() || v->epoch != f->epoch)
+		return local_image_release(v, note, note_size);
+	if (v->attached_by != process_id() || v->epoch != f->epoch || f->fd < 0)
 		return fixd_fail_with(f, -ENOTCONN, "the connection that the view came from is gone");
-	r = connection_request(f, WIRE_TYPE_release, &q, sizeof q, timeout_ms > 0 ? timeout_ms : ANSWER_MS, &reply);
+	r = connection_request_once(f, WIRE_TYPE_release, &q, sizeof q, timeout_ms > 0 ? timeout_ms : ANSWER_MS, &reply);
 	if (r < 0)
 		return r;
 	if (reply.size != sizeof released) {
@@ -157,7 +158,7 @@ int fixd_adopt(struct fixd *f, const char *pattern, char **title, void **note, s
 	memcpy(body, &q, sizeof q);
 	if (q.pattern)
 		memcpy(body + sizeof q, pattern, q.pattern);
-	r = connection_request(f, WIRE_TYPE_adopt, body, sizeof q + q.pattern, ANSWER_MS, &reply);
+	r = connection_request_once(f, WIRE_TYPE_adopt, body, sizeof q + q.pattern, ANSWER_MS, &reply);
 	if (r < 0)
 		return r;
 	if (reply.size >= sizeof orphan)

@@ -317,6 +317,11 @@ static bool mention_change(struct fixd_view *v, uint64_t pages)
 	return *v->fixd->test && has_lease(v) && connection_mention(v->fixd, WIRE_TYPE_changed, &c, sizeof c);
 }
 
+static int64_t cannot_look(struct fixd_view *v, int64_t err)
+{
+	return fixd_fail_with(v->fixd, (int)err, "the pages that this process has changed cannot be looked up: %s", strerror((int)-err));
+}
+
 int64_t fixd_view_reset(struct fixd_view *v)
 {
 	int64_t total = 0;
@@ -326,7 +331,7 @@ int64_t fixd_view_reset(struct fixd_view *v)
 		int64_t n = m->writable && m->size ? mapping_reset(m) : 0;
 
 		if (n < 0)
-			return n;
+			return cannot_look(v, n);
 		total += n;
 	}
 	if (total > 0 && mention_change(v, (uint64_t)total))
@@ -360,7 +365,7 @@ int64_t fixd_view_changes(struct fixd_view *v, struct fixd_range *ranges, size_t
 		int64_t r = m->writable && m->size ? mapping_changes(m, collect, &c) : 0;
 
 		if (r < 0)
-			return r;
+			return cannot_look(v, r);
 	}
 	return (int64_t)c.n;
 }

@@ -83,7 +83,7 @@ static int place_open(struct place *p, const char *file, const char *text)
 	code = keeper_start(&p->keeper, &p->scratch, config, p->socket);
 	if (code == 0 && (r = fixd_open(&p->f, p->socket)) < 0) {
 		fprintf(stderr, "fixctl: %s\n", fixd_error(NULL));
-		code = EXIT_NO_DAEMON;
+		code = ctl_open_failed(r);
 	}
 	return code;
 }

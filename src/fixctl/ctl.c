@@ -35,7 +35,22 @@ struct fixd *ctl_open(const struct fixctl *ctl)
 	if (r == 0)
 		return f;
 	fprintf(stderr, "fixctl: %s\n", fixd_error(NULL));
-	exit(r == -ETIMEDOUT ? EXIT_TIMED_OUT : r == -EACCES || r == -EPROTONOSUPPORT ? EXIT_REFUSED : EXIT_NO_DAEMON);
+	exit(ctl_open_failed(r));
+}
+
+int ctl_open_failed(int err)
+{
+	switch (err) {
+	case -EINVAL: /* the environment */
+		return EXIT_USAGE;
+	case -ETIMEDOUT:
+		return EXIT_TIMED_OUT;
+	case -EACCES:
+	case -EPROTONOSUPPORT:
+		return EXIT_REFUSED;
+	default:
+		return EXIT_NO_DAEMON;
+	}
 }
 
 int ctl_failed(const struct fixd *f, int err)

@@ -35,8 +35,10 @@ extern const struct fixctl_command command_status, command_list, command_warm, c
 
 struct fixd;
 
-/* Connects, or prints why not and exits with EXIT_NO_DAEMON. */
+/* Connects, or prints why not and exits with ctl_open_failed(). */
 struct fixd *ctl_open(const struct fixctl *ctl);
+/* The exit status for an error of fixd_open(). */
+int ctl_open_failed(int err);
 
 /* Prints the sentence of the last failure; returns the exit code for `err`. */
 int ctl_failed(const struct fixd *f, int err);

@@ -391,9 +391,9 @@ static int open_daemon(struct command *c)
 
 	if (r < 0) {
 		fprintf(stderr, "fixctl: %s\n", fixd_error(NULL));
-		if (r != -ETIMEDOUT && r != -EACCES && r != -EPROTONOSUPPORT)
+		if (ctl_open_failed(r) == EXIT_NO_DAEMON)
 			fputs("fixctl: with --config FILE the run has a daemon of its own\n", stderr);
-		return r == -ETIMEDOUT ? EXIT_TIMED_OUT : r == -EACCES || r == -EPROTONOSUPPORT ? EXIT_REFUSED : EXIT_NO_DAEMON;
+		return ctl_open_failed(r);
 	}
 	if (!c->socket)
 		c->socket = xstrdup(c->f->path);

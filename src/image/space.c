@@ -2,7 +2,9 @@
 #include "image/space.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <sys/mman.h>
+#include <sys/sendfile.h>
 #include <unistd.h>
 
 #include "base/fd.h"
@@ -46,6 +48,7 @@ int space_init(struct space *s, const char *name, uint64_t address, uint64_t res
 
 	*s = (struct space){ .fd = -1, .reserved = reserved, .limit = limit, .granted = SIZE_MAX, .huge = huge };
 	s->huge_from_start = huge == HUGE_PAGES_YES;
+	snprintf(s->name, sizeof s->name, "%s", name);
 	s->fd = memfd_new(name);
 	r = s->fd < 0 ? s->fd : map_space(s, address);
 	if (r < 0)
@@ -147,6 +150,28 @@ void space_give_back(struct space *s, size_t size)
 	s->used -= size;
 }
 
+static int copy_and_seal(struct space *s)
+{
+	_cleanup_fd_ int copy = memfd_new(s->name);
+	off_t at = 0;
+	int r;
+
+	if (copy < 0 || ftruncate(copy, (off_t)s->used) < 0)
+		return copy < 0 ? copy : -errno;
+	while ((size_t)at < s->used) {
+		ssize_t n = sendfile(copy, s->fd, &at, s->used - (size_t)at);
+
+		if (n <= 0 && !(n < 0 && errno == EINTR))
+			return n < 0 ? -errno : -EIO;
+	}
+	r = memfd_seal(copy);
+	if (r < 0)
+		return r;
+	fd_close(s->fd);
+	s->fd = fd_steal(&copy);
+	return 0;
+}
+
 int space_seal(struct space *s, int *fd)
 {
 	int r;
@@ -159,6 +184,8 @@ int space_seal(struct space *s, int *fd)
 	if (ftruncate(s->fd, (off_t)s->used) < 0)
 		return -errno;
 	r = memfd_seal(s->fd);
+	if (r == -EBUSY)
+		r = copy_and_seal(s);
 	if (r == 0)
 		*fd = fd_steal(&s->fd);
 	return r;

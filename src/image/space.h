@@ -25,6 +25,7 @@ typedef int (*space_grant_fn)(void *arg, uint64_t total);
 
 struct space {
 	int fd;
+	char name[128]; /* of the memfd */
 	char *base;
 	size_t reserved; /* length of the mapping */
 	size_t limit;	 /* most bytes the image may have */
@@ -51,5 +52,8 @@ void *space_extend(struct space *s, size_t size, int *err);
 /* The last `size` bytes handed out were not needed. They must still be zero. */
 void space_give_back(struct space *s, size_t size);
 
-/* Unmaps, cuts the file to the used size and seals it. The caller owns *fd. */
+/*
+ * Unmaps, cuts the file to the used size and seals it. While a forked child has it mapped it cannot be sealed: then it is copied. The
+ * caller owns *fd.
+ */
 int space_seal(struct space *s, int *fd);

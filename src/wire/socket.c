@@ -3,8 +3,11 @@
 
 #include <errno.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <string.h>
+#include <sys/time.h>
 #include <sys/un.h>
+#include <time.h>
 
 #include "base/fd.h"
 
@@ -27,11 +30,31 @@ int socket_address(const char *path, struct sockaddr_storage *address, socklen_t
 	return 0;
 }
 
+/* The kernel counts the time of the socket anew for every call: signals must not make it endless. */
+static bool may_go_on(int fd, int64_t *deadline)
+{
+	struct timeval limit = { 0 };
+	socklen_t size = sizeof limit;
+	struct timespec t;
+	int64_t now;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	now = t.tv_sec * INT64_C(1000000) + t.tv_nsec / 1000;
+	if (*deadline == 0) {
+		bool limited = getsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, &size) == 0 && (limit.tv_sec || limit.tv_usec);
+
+		*deadline = limited ? now + limit.tv_sec * INT64_C(1000000) + limit.tv_usec : INT64_MAX;
+	}
+	errno = EINTR;
+	return now < *deadline;
+}
+
 int socket_send(int fd, const void *data, size_t size, const int *fds, size_t n_fds, int flags)
 {
 	struct iovec iov = { (void *)data, size };
 	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
 	union control control;
+	int64_t deadline = 0;
 	ssize_t n;
 
 	if (n_fds) {
@@ -48,8 +71,8 @@ int socket_send(int fd, const void *data, size_t size, const int *fds, size_t n_
 	}
 	do {
 		n = sendmsg(fd, &msg, flags | MSG_NOSIGNAL);
-	} while (n < 0 && errno == EINTR);
-	return n < 0 ? -errno : 0;
+	} while (n < 0 && errno == EINTR && may_go_on(fd, &deadline));
+	return n < 0 ? (errno == EINTR ? -EAGAIN : -errno) : 0;
 }
 
 /* Moves the descriptors of a message to `fds`; what does not fit is closed. Returns false if something did not fit. */

@@ -14,7 +14,7 @@
 /* Fills `address` for a path. -ENAMETOOLONG. */
 int socket_address(const char *path, struct sockaddr_storage *address, socklen_t *length);
 
-/* Sends one packet. -EAGAIN only with MSG_DONTWAIT in `flags`. 0 or -errno. */
+/* Sends one packet. -EAGAIN only with MSG_DONTWAIT in `flags`, or when SO_SNDTIMEO is over. 0 or -errno. */
 int socket_send(int fd, const void *data, size_t size, const int *fds, size_t n_fds, int flags);
 
 /*

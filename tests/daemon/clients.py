@@ -544,6 +544,17 @@ def test_notifications(t):
     manager.close()
 
 
+def test_time_out_of_the_environment(t):
+    """With the units that all durations have; anything else is refused, not ignored."""
+    d = t.daemon("[fixture slow]\ncommand = sleep 1000\n[fixture f]\ncommand = echo x\n")
+    for value in ("abc", "-5", "0", "1 second", "99999999999999"):
+        done = d.ctl("get", "f", code=2, env={"FIXD_TIMEOUT": value})
+        assert f"FIXD_TIMEOUT is '{value}'" in done.err and "ms, s, m or h" in done.err, done.err
+    for value in ("10", "10s", "1m", ""):
+        assert d.ctl("get", "f", env={"FIXD_TIMEOUT": value}).out == "x\n"
+    assert "was not ready in time" in d.ctl("get", "slow", code=5, env={"FIXD_TIMEOUT": "100ms"}).err
+
+
 def test_idle_exit(t):
     d = start(t, "[fixd]\nidle-exit = 100ms\n" + INI)
     c = Client(d.socket)

@@ -335,9 +335,9 @@ class Daemon:
         self.case.clients.append(client)
         return client
 
-    def ctl(self, *args, code=0, timeout=LIMIT, **more):
+    def ctl(self, *args, code=0, timeout=LIMIT, env=None, **more):
         done = subprocess.run([program("fixctl"), "--socket", self.socket, *args], capture_output=True, timeout=timeout,
-                              env=process_environment(), **more)
+                              env={**process_environment(), **(env or {})}, **more)
         done.out, done.err = done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace")
         assert code is None or done.returncode == code, f"fixctl {args}: {done.returncode}, not {code}\n{done.out}{done.err}"
         return done

@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 
-from harness import (COW, LIMIT, WIRE_VERSION, Build, Client, FixdError, Skip, View, exit_code, main, once, process_environment, program,
+from harness import (COW, LIB, LIMIT, WIRE_VERSION, Build, Client, FixdError, Skip, View, exit_code, main, once, process_environment, program,
                      wait_for)
 
 INI = "[fixd]\n"
@@ -516,6 +516,103 @@ def test_last_of_the_run_is_told(t):
     assert views[2].release() == (False, None) and views[0].release(1) == (False, None), "once"
 
 
+class NoDescriptors:
+    """While all numbers of this process are taken."""
+
+    def __enter__(self):
+        import resource
+        self.before = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (256, self.before[1]))
+        self.all = []
+        try:
+            while True:
+                self.all.append(os.open("/dev/null", os.O_RDONLY))
+        except OSError as e:
+            assert e.errno == errno.EMFILE
+
+    def __exit__(self, *_):
+        import resource
+        resource.setrlimit(resource.RLIMIT_NOFILE, self.before)
+        for fd in self.all:
+            os.close(fd)
+
+
+def test_who_is_told_needs_a_descriptor(t):
+    """What is told once is not told to a process that cannot take it."""
+    d = t.daemon(INI)
+    c = member(d, t, settings=["reuse=no"])
+    v = built(c, note=b"pid 42")
+    with NoDescriptors(), refused(errno.EMFILE, "no descriptor"):
+        v.release()
+    assert v.release() == (True, b"pid 42")
+    v.detach()
+    c.close()
+    c = member(d, t, run="another")
+    v = built(c, note=b"pid 43")
+    v.detach()
+    d.ctl("cleanup", "--all")
+    with NoDescriptors(), refused(errno.EMFILE, "no descriptor"):
+        c.adopt()
+    assert c.adopt() == ("value", b"pid 43")
+
+
+def test_commit_without_a_descriptor_leaves_no_lease(t):
+    d = t.daemon(INI)
+    c = member(d, t)
+    b = c.begin("value")
+    memory = LIB.fixd_build_memory(b.handle, 5)
+    assert memory
+    spare = [os.open("/dev/null", os.O_RDONLY) for _ in range(1)]
+    with NoDescriptors():
+        os.close(spare.pop())  # for what commit itself needs
+        try:
+            b.commit(b"hello").detach()
+        except FixdError as e:
+            assert e.number == errno.EMFILE, e
+    wait_for(lambda: not any(i["leases"] for i in shared(d)), "no lease")
+
+
+def test_forked_child_at_the_commit(t):
+    """It has the memory of the image mapped, which then cannot be sealed."""
+    d = t.daemon(INI)
+    c = member(d, t)
+    b = c.begin("value")
+    assert LIB.fixd_build_memory(b.handle, 5)
+    r, w = os.pipe()
+    pid = t.child(lambda: os.read(r, 1) == b"x")
+    assert b.commit(b"hello").data == b"hello"
+    os.write(w, b"x")
+    assert exit_code(pid) == 0
+    os.close(r)
+    os.close(w)
+
+
+@once
+def test_signals_do_not_make_waiting_endless(t):
+    """Of a daemon that takes nothing, with signals that come more often than anything is waited for."""
+    d = t.daemon(INI)
+    c = member(d, t)
+    d.pause()
+    before = signal.signal(signal.SIGUSR1, lambda *_: None)
+    main_thread, stop = threading.get_ident(), threading.Event()
+
+    def interrupt():
+        while not stop.wait(0.1):
+            signal.pthread_kill(main_thread, signal.SIGUSR1)
+
+    interrupting = background(t, interrupt)
+    try:
+        begun = time.monotonic()
+        for _ in range(2000):
+            c.closing()
+        assert time.monotonic() - begun < 2 * 10 + 5, "twice what the library waits at most"
+    finally:
+        stop.set()
+        interrupting.result()
+        signal.signal(signal.SIGUSR1, before)
+        d.resume()
+
+
 def test_all_wait_and_one_is_the_last(t):
     d = t.daemon(INI)
     members = [member(d, t, settings=["reuse=no"]) for _ in range(4)]
@@ -654,7 +751,9 @@ def test_without_a_daemon(t):
         cow.write(0, b"L")
         assert cow.data == b"Local" and cow.reset() == 1 and cow.data == b"local"
         assert isinstance(c.begin("value", key="another"), Build)
-        assert v.release(1) == (True, None) and c.adopt() is None
+        assert v.release(1) == (True, None) and v.release(1) == (False, None) and c.adopt() is None
+        w = built(c, data=b"again", note=b"pid 42")
+        assert w.data == b"again" and w.release() == (True, b"pid 42")
         c.closing()
         c.close()
     finally:
