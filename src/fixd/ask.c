@@ -125,6 +125,9 @@ static bool may_retry(struct instance *i, int64_t asked)
 	changed = i->watch ? watchset_changed(i->watch) : NULL;
 	if (changed)
 		log_debug("%s: trying again: %s", i->title, changed);
+	/* For want of room: when there is more than there was. */
+	if (i->failed_full && i->session->daemon->memory_used < i->failed_full)
+		return true;
 	return changed || !digest_equal(i->failed_section, i->fixture->section) ||
 	       (p->retry_after != DURATION_NONE && clock_now() - i->failed_at >= p->retry_after);
 }

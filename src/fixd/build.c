@@ -57,6 +57,7 @@ struct build {
 	struct text log;
 	int64_t started;
 	uint64_t granted; /* counted in daemon::memory_used */
+	bool no_room;	  /* and more would have been allowed */
 	uint64_t wanted;  /* it waits for so many */
 	struct room room;
 	uint64_t limit_bytes; /* of the image and its tree: memory-max */
@@ -285,6 +286,7 @@ static void grant(struct build *b, uint64_t total)
 			evict_wait(d, &b->room);
 			return;
 		}
+		b->no_room |= answer.error && total <= b->limit_bytes;
 		if (answer.error == 0) {
 			d->memory_used += total - b->granted;
 			b->granted = total;
@@ -522,7 +524,7 @@ static void start(struct build *b)
 	}
 	i->build = NULL;
 	if (b->purpose == PURPOSE_BUILD)
-		instance_build_failed(i, wrong);
+		instance_build_failed(i, wrong, false);
 	else
 		instance_compared(i, false, wrong);
 	free(wrong);
@@ -649,6 +651,7 @@ static void finish_build(struct build *b, const siginfo_t *status)
 	struct instance *i = b->instance;
 	struct image *im = NULL;
 	char *wrong = NULL, *changed = NULL, *again = NULL;
+	bool no_room;
 
 	if (!b->have_result || b->result.error) {
 		wrong = failure_sentence(b, status);
@@ -663,12 +666,13 @@ static void finish_build(struct build *b, const siginfo_t *status)
 	b->log = (struct text){ 0 };
 	if (b->keeper && b->pid && b->have_result && !b->result.error)
 		hand_to_keeper(b, im);
+	no_room = b->no_room;
 	build_free(b); /* its grants must be gone before others ask */
 	changed = wrong ? NULL : instance_inputs_changed(i);
 	if (again)
 		instance_build_again(i, again, wrong);
 	else if (wrong)
-		instance_build_failed(i, wrong);
+		instance_build_failed(i, wrong, no_room);
 	else if (instance_built(i, im, changed))
 		instance_settle(i);
 	free(changed);

@@ -66,12 +66,26 @@ void evict_for_descriptors(struct daemon *d)
 	}
 }
 
+static uint64_t unused_bytes(struct daemon *d)
+{
+	uint64_t bytes = 0;
+
+	link_for_each(l, &d->sessions)
+		bytes += session_unused_bytes(link_entry(l, struct session, link), NULL);
+	return bytes;
+}
+
 int evict_for_memory(struct daemon *d, uint64_t more)
 {
 	uint64_t max = d->config->memory_max;
 	bool ending;
 
 	if (more > max)
+		return -EDQUOT;
+	if (d->memory_used <= max - more)
+		return 0;
+	/* Nothing goes in vain. */
+	if (d->memory_used > max - more + count_ending(d).bytes + unused_bytes(d))
 		return -EDQUOT;
 	while (d->memory_used - count_ending(d).bytes > max - more) {
 		if (!evict(d, NULL, "evicted: memory-max was reached"))

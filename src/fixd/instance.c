@@ -155,6 +155,7 @@ void instance_resume(struct instance *i, struct instance *saved)
 	i->failed = saved->failed;
 	i->failed_error = saved->failed_error;
 	i->failed_at = saved->failed_at;
+	i->failed_full = saved->failed_full;
 	i->failed_section = saved->failed_section;
 	i->log = saved->log;
 	i->teardown_error = saved->teardown_error;
@@ -418,7 +419,7 @@ static void remember_dependencies(struct instance *i)
 		i->failed_with[k] = i->pins[k] ? i->pins[k]->serial : 0;
 }
 
-static void build_failed(struct instance *i, const char *sentence)
+static void build_failed(struct instance *i, const char *sentence, bool no_room)
 {
 	remember_dependencies(i);
 	instance_unpin(i);
@@ -430,6 +431,7 @@ static void build_failed(struct instance *i, const char *sentence)
 	i->state = INSTANCE_FAILED;
 	i->failed = true;
 	i->failed_at = clock_now();
+	i->failed_full = no_room ? daemon_of(i)->memory_used : 0;
 	i->failed_section = i->fixture->section;
 	fdstore_note(daemon_of(i));
 	log_warn(0, "%s: the build failed: %s", i->title, sentence);
@@ -441,21 +443,21 @@ static void build_failed(struct instance *i, const char *sentence)
 	instance_settle(i);
 }
 
-void instance_build_failed(struct instance *i, const char *sentence)
+void instance_build_failed(struct instance *i, const char *sentence, bool no_room)
 {
 	_cleanup_free_ char *changed = instance_inputs_changed(i);
 
 	i->builds++;
 	i->lost_builders = 0;
 	if (!build_again(i, changed))
-		build_failed(i, sentence);
+		build_failed(i, sentence, no_room);
 }
 
 void instance_build_again(struct instance *i, const char *cause, const char *sentence)
 {
 	i->builds++;
 	if (!build_again(i, cause))
-		build_failed(i, sentence);
+		build_failed(i, sentence, false);
 }
 
 #define LOG_MAX (64 << 10)
@@ -528,7 +530,7 @@ void instance_builder_lost(struct instance *i)
 	if (++i->lost_builders >= LOST_BUILDERS_MAX) {
 		i->lost_builders = 0;
 		sentence = xasprintf("%d clients in a row ended while they built it", LOST_BUILDERS_MAX);
-		build_failed(i, sentence);
+		build_failed(i, sentence, false);
 		return;
 	}
 	log_info("%s: its builder has gone", i->title);
@@ -549,7 +551,7 @@ struct image *instance_built(struct instance *i, struct image *im, const char *c
 		become_last(i, im);
 		image_unref(im);
 		if (!build_again(i, changed))
-			build_failed(i, sentence);
+			build_failed(i, sentence, false);
 		return NULL;
 	}
 	instance_unpin(i);

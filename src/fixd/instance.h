@@ -68,6 +68,7 @@ struct instance {
 	bool failed; /* and the failure is to be kept */
 	char *failed_error;
 	int64_t failed_at;
+	uint64_t failed_full; /* daemon::memory_used when there was no room for it; 0: that was not why */
 	struct digest failed_section;
 	uint64_t *failed_with; /* serials of the dependencies a failed build saw */
 	struct text log;
@@ -135,7 +136,8 @@ char *instance_inputs_changed(struct instance *i);
  * follow. NULL, and everybody was told: it is built again, or has failed, because its inputs changed.
  */
 struct image *instance_built(struct instance *i, struct image *im, const char *changed);
-void instance_build_failed(struct instance *i, const char *sentence);
+/* `no_room`: it may be tried again when others have given memory back. */
+void instance_build_failed(struct instance *i, const char *sentence, bool no_room);
 /* The same, but it is not its fault: tried again, unless that has happened too often in a row. */
 void instance_build_again(struct instance *i, const char *cause, const char *sentence);
 /* Its service has ended by itself. */

@@ -138,7 +138,7 @@ static void on_limit(void *arg)
 	_cleanup_free_ char *sentence =
 		xasprintf("timed out after %s", format_duration(limit, sizeof limit, o->instance->fixture->policy.timeout));
 
-	instance_build_failed(finish(o), sentence);
+	instance_build_failed(finish(o), sentence, false);
 }
 
 static int reply(struct offer *o, int error, const char *sentence, const struct image *im)
@@ -236,9 +236,12 @@ static void commit(struct offer *o, const struct offer_commit *c, int *fds, size
 	_cleanup_free_ char *changed = NULL, *wrong = verify(o, c, fds, n_fds, &note_size);
 	struct image *im = NULL;
 	struct instance *i;
+	bool no_room = false;
 
-	if (!wrong)
+	if (!wrong) {
 		wrong = user_make_room(o->user, c->size + note_size);
+		no_room = wrong != NULL;
+	}
 	if (!wrong) {
 		int r = evict_for_memory(o->daemon, c->size + note_size + 2 * 4096);
 
@@ -247,6 +250,7 @@ static void commit(struct offer *o, const struct offer_commit *c, int *fds, size
 			return;
 		}
 		wrong = r < 0 ? xstrdup("memory-max of the daemon is used up by images in use") : NULL;
+		no_room = r < 0;
 	}
 	/* Every edit that was complete when this was sent has been heard after this. */
 	watcher_catch_up(o->daemon->watcher);
@@ -255,7 +259,7 @@ static void commit(struct offer *o, const struct offer_commit *c, int *fds, size
 		wrong = make_image(o, c, fds, note_size, &im);
 	if (wrong) {
 		reply(o, -EINVAL, wrong, NULL);
-		instance_build_failed(finish(o), wrong);
+		instance_build_failed(finish(o), wrong, no_room);
 		return;
 	}
 	if (changed) {
@@ -295,7 +299,7 @@ static void give_up(struct offer *o, const char *message, size_t size)
 		xstrndup(message + sizeof(struct offer_abort), length < OFFER_SENTENCE_MAX ? length : OFFER_SENTENCE_MAX);
 
 	reply(o, 0, "", NULL);
-	instance_build_failed(finish(o), *sentence ? sentence : "the client that built it gave up");
+	instance_build_failed(finish(o), *sentence ? sentence : "the client that built it gave up", false);
 }
 
 static void read_channel(void *arg)

@@ -84,6 +84,11 @@ struct session *session_free(struct session *s)
 	return NULL;
 }
 
+static bool is_full(const struct session *s)
+{
+	return s->n_instances >= SESSION_INSTANCES_MAX || user_is_full(s->user);
+}
+
 static void note_busy(struct instance *i, void *arg)
 {
 	bool *busy = arg;
@@ -102,9 +107,52 @@ static bool is_idle(struct session *s)
 	return !busy;
 }
 
+struct collection {
+	struct instance **all;
+	size_t n;
+};
+
+static void collect(struct instance *i, void *arg)
+{
+	struct collection *c = arg;
+
+	c->all = xrealloc(c->all, (c->n + 1) * sizeof *c->all);
+	c->all[c->n++] = i;
+}
+
+static void retire_all(struct session *s, const char *cause)
+{
+	struct collection list = { 0 };
+
+	session_each(s, collect, &list);
+	for (size_t k = 0; k < list.n; k++) {
+		instance_retire(list.all[k], cause);
+		instance_settle(list.all[k]);
+	}
+	free(list.all);
+}
+
+static void note_used(struct instance *i, void *arg)
+{
+	const struct image *im = i->current;
+	bool *used = arg, left_behind = im && im->note_fd >= 0 && !im->torn_down;
+
+	*used |= (i->last && i->last != im) || i->build || i->offer || !link_empty(&i->waiters) || i->visiting || (im && (im->n_uses || im->n_pins)) || left_behind;
+}
+
+/* Nobody is there, and what it has was only kept for later. */
+static bool is_unused(struct session *s)
+{
+	bool used = s == s->daemon->session || s->n_conns || !link_empty(&s->runs) || s->n_orphans;
+
+	if (!used)
+		session_each(s, note_used, &used);
+	return !used;
+}
+
 struct session *session_get(struct daemon *d, const char *root, uid_t uid)
 {
-	struct session *idle = NULL, *s;
+	struct session *idle = NULL, *unused = NULL, *s;
 	struct user *u;
 
 	link_for_each(l, &d->sessions) {
@@ -115,8 +163,14 @@ struct session *session_get(struct daemon *d, const char *root, uid_t uid)
 			return s;
 		if (is_idle(s) && (!idle || s->last_run_real < idle->last_run_real))
 			idle = s;
+		if (is_unused(s) && (!unused || s->last_run_real < unused->last_run_real))
+			unused = s;
 	}
 	u = user_get(d, uid);
+	if (u->n_sessions >= USER_SESSIONS_MAX && !idle && unused) {
+		retire_all(unused, "evicted: its user has too many sessions");
+		idle = is_idle(unused) ? unused : NULL;
+	}
 	if (u->n_sessions >= USER_SESSIONS_MAX && idle)
 		session_free(idle);
 	s = u->n_sessions < USER_SESSIONS_MAX ? session_new(d, root, uid) : NULL;
@@ -286,7 +340,7 @@ int session_instance(struct session *s, const struct fixture *f, const struct pl
 	*out = find(s, &id);
 	if (*out)
 		return 0;
-	if (s->n_instances >= SESSION_INSTANCES_MAX || user_is_full(s->user))
+	if (is_full(s))
 		return -ENOSPC;
 	*out = add_instance(s, f, p, &id);
 	before = s == s->daemon->session ? left_behind(s->daemon, (*out)->title) : NULL;
@@ -341,8 +395,33 @@ static void consider(struct instance *i, void *arg)
 
 	if (!i->current || i->current->refs > 1 || i->state == INSTANCE_CHECKING || (s->user && i->current->user != s->user))
 		return;
+	/* It would go on to be an orphan, which counts as much. */
+	if (s->user && i->current->note_fd >= 0 && !i->current->torn_down)
+		return;
 	if (!s->best || i->current->used < s->best->current->used)
 		s->best = i;
+}
+
+struct sum {
+	const struct user *user;
+	uint64_t bytes;
+};
+
+static void add_unused(struct instance *i, void *arg)
+{
+	struct sum *s = arg;
+	const struct image *im = i->current;
+
+	if (im && !im->n_uses && !im->n_pins && (!s->user || im->user == s->user))
+		s->bytes += im->bytes;
+}
+
+uint64_t session_unused_bytes(struct session *s, const struct user *u)
+{
+	struct sum sum = { .user = u };
+
+	session_each(s, add_unused, &sum);
+	return sum.bytes;
 }
 
 struct instance *session_least_used(struct session *s, const struct user *u)
@@ -351,19 +430,6 @@ struct instance *session_least_used(struct session *s, const struct user *u)
 
 	session_each(s, consider, &search);
 	return search.best;
-}
-
-struct collection {
-	struct instance **all;
-	size_t n;
-};
-
-static void collect(struct instance *i, void *arg)
-{
-	struct collection *c = arg;
-
-	c->all = xrealloc(c->all, (c->n + 1) * sizeof *c->all);
-	c->all[c->n++] = i;
 }
 
 static void remove_instance(struct session *s, struct instance *i)
@@ -433,12 +499,26 @@ void session_redefine(struct session *s, const struct config *c)
 	redefine(s, from_config, c);
 }
 
-void session_make_room(struct session *s)
+static void remove_idle(struct session *s)
 {
 	struct collection list = { 0 };
 
-	if (s->n_instances < SESSION_INSTANCES_MAX && !user_is_full(s->user))
+	session_each(s, collect, &list);
+	for (size_t k = 0; k < list.n; k++) {
+		if (instance_idle(list.all[k]))
+			remove_instance(s, list.all[k]);
+	}
+	free(list.all);
+}
+
+void session_make_room(struct session *s)
+{
+	/* Those that are only remembered first. */
+	if (is_full(s))
+		remove_idle(s);
+	if (!is_full(s))
 		return;
+	/* Many at a time, so that it is seldom done. */
 	for (int n = 0; n < SESSION_INSTANCES_MAX / 16; n++) {
 		struct instance *i = session_least_used(s, NULL);
 
@@ -446,12 +526,7 @@ void session_make_room(struct session *s)
 			break;
 		instance_retire(i, "evicted: there are too many instances");
 	}
-	session_each(s, collect, &list);
-	for (size_t k = 0; k < list.n; k++) {
-		if (instance_idle(list.all[k]))
-			remove_instance(s, list.all[k]);
-	}
-	free(list.all);
+	remove_idle(s);
 }
 
 static size_t fixture_index(const struct session *s, const char *name, bool *found)
@@ -661,23 +736,6 @@ static void note_image(struct instance *i, void *arg)
 	*any |= i->current != NULL;
 }
 
-/* A branch that was switched away comes back; a directory that was removed does not: both are built anew. */
-static void retire_all(struct session *s)
-{
-	struct collection list = { 0 };
-	bool any = false;
-
-	session_each(s, note_image, &any);
-	if (any)
-		log_info("session %s: %s is gone", s->id, s->root);
-	session_each(s, collect, &list);
-	for (size_t k = 0; k < list.n; k++) {
-		instance_retire(list.all[k], "the root directory of its session is gone");
-		instance_settle(list.all[k]);
-	}
-	free(list.all);
-}
-
 /* An instance that has no image, and is only remembered. */
 #define REMEMBERED (24 * 3600 * NSEC_PER_SEC)
 
@@ -686,10 +744,15 @@ bool session_sweep(struct session *s)
 	struct collection list = { 0 };
 	int64_t now = clock_now(), last_real = s->last_run_real > s->created_real ? s->last_run_real : s->created_real;
 	/* In a daemon with a /tmp or /home of its own none of a client's may ever have been there. */
-	bool root_gone = s->root_seen && access(s->root, F_OK) < 0 && (errno == ENOENT || errno == ENOTDIR);
+	bool any = false, root_gone = s->root_seen && access(s->root, F_OK) < 0 && (errno == ENOENT || errno == ENOTDIR);
 
-	if (root_gone)
-		retire_all(s);
+	/* A branch that was switched away comes back; a directory that was removed does not: both are built anew. */
+	if (root_gone) {
+		session_each(s, note_image, &any);
+		if (any)
+			log_info("session %s: %s is gone", s->id, s->root);
+		retire_all(s, "the root directory of its session is gone");
+	}
 	session_each(s, collect, &list);
 	for (size_t k = 0; k < list.n; k++) {
 		if (instance_idle(list.all[k]) && now - list.all[k]->rested > REMEMBERED)

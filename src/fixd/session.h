@@ -120,6 +120,8 @@ void session_each(struct session *s, void (*fn)(struct instance *i, void *arg), 
  * clients built.
  */
 struct instance *session_least_used(struct session *s, const struct user *u);
+/* The bytes of images that nobody uses; with `u`, of those that its clients built. */
+uint64_t session_unused_bytes(struct session *s, const struct user *u);
 
 /* Builds have been given up for nobody's sake: whoever waits for one gets another. */
 void session_ask_again(struct session *s);

@@ -107,7 +107,10 @@ static int grow_file(struct space *s, size_t used)
 	return 0;
 }
 
-/* Ahead of the need, so that asking is rare; but never refused for want of what is not needed. */
+/*
+ * Ahead of the need, so that asking is rare; but never refused for want of what is not needed. What is expected is needed: for the
+ * first part of it alone others would be evicted in vain.
+ */
 static int ask_grant(struct space *s, size_t used)
 {
 	size_t ahead = used / 4 < GRANT_AHEAD_MAX ? used / 4 : GRANT_AHEAD_MAX, total = used + ahead;
@@ -120,7 +123,7 @@ static int ask_grant(struct space *s, size_t used)
 	if (total > s->limit)
 		total = s->limit;
 	r = s->grant(s->grant_arg, total);
-	if (r == -EDQUOT && total > used)
+	if (r == -EDQUOT && total > used && total > s->expected)
 		r = s->grant(s->grant_arg, total = used);
 	if (r == 0)
 		s->granted = total;

@@ -216,6 +216,24 @@ def test_eviction(t):
     held.detach()
 
 
+def test_nothing_is_evicted_in_vain(t):
+    for n, size in (("a", 60), ("b", 5), ("c", 5), ("big", 50)):
+        with open(t.path(n), "wb") as f:
+            f.truncate(size << 20)
+    d = t.daemon("[fixd]\nmemory-max = 100M\n[policy]\nmax-age = none\n" + "".join(f"[fixture {n}]\nfile = {n}\n" for n in ("a", "b", "c", "big")))
+    c = d.client()
+    v = c.attach("a")
+    for n in "bc":
+        c.attach(n).detach()
+    fails(c, "big", "what others leave")
+    assert all(d.instance(n)["state"] == "ready" for n in "abc")
+    fails(c, "big", "what others leave")
+    assert d.instance("big")["builds"] == 1, "it is not tried again for nothing"
+    v.detach()
+    d.ctl("cleanup", "a")
+    c.attach("big").detach()
+
+
 def test_everything_held(t):
     d = t.daemon("[fixd]\nmemory-max = 40M\n" + "".join(
         f"[fixture f{n}]\ncommand = head -c 15M /dev/zero\n" for n in range(3)))

@@ -992,6 +992,64 @@ def test_instances_of_one_user_are_limited(t):
     assert built(member(d, t)).current
 
 
+def test_images_with_notes_are_not_evicted_for_nothing(t):
+    """They would be orphans, which count as much."""
+    if os.getuid() != 0:
+        raise Skip("only root can be somebody else")
+    os.chmod(t.dir, 0o755)
+    d = t.daemon("[fixd]\nallow-users = nobody\nuser-images-max = 4\n[policy]\nmax-age = none\n")
+
+    def work():
+        c = Client(d.socket).join(t.dir)
+        for n in "ab":
+            c.define(n).begin(n).commit(b"x", note=b"note").detach()
+        for n in "pq":
+            c.define(n).begin(n).commit(b"x").detach()
+        c.define("w").begin("w").commit(b"w").detach()
+        for n in "xyz":
+            c.define(n).begin(n).commit(b"x", note=b"note").detach() if n != "z" else None
+        with refused(errno.EINVAL, "user-images-max"):
+            c.define("z").begin("z").commit(b"z")
+        return c.adopt() is None
+    assert exit_code(t.child(work, uid=pwd.getpwnam("nobody").pw_uid)) == 0
+    d.ctl("cleanup", "--all")
+
+    def adopt():
+        c = Client(d.socket).join(t.dir)
+        return [bool(c.adopt()) for _ in range(5)] == [True] * 4 + [False]
+    assert exit_code(t.child(adopt, uid=pwd.getpwnam("nobody").pw_uid)) == 0
+
+
+def test_sessions_that_nobody_is_in_make_room(t):
+    """However many images they have that were only kept for later."""
+    d = t.daemon("[policy]\nmax-age = none\n")
+    for k in range(70):
+        os.makedirs(t.path(f"root{k}"))
+        c = d.client().join(t.path(f"root{k}"), "run")
+        c.define("x").begin("x").commit(b"x").detach()
+        c.close()
+        wait_for(lambda: d.status()["daemon"]["connections"] == 1, "the end of the connection")
+    assert len(d.status()["sessions"]) == 64
+
+
+def test_instances_that_are_only_remembered_go_first(t):
+    d = t.daemon("[policy]\nmax-age = none\n[fixture precious]\ncommand = echo p\n[fixture bad]\ncommand = exit 1\n"
+                 "[fixture f]\nscope = function\ndepends = bad\ncommand = echo d\n")
+    d.client().attach("precious").detach()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as s:
+        s.connect(d.socket)
+
+        def ask(kind, body):
+            s.send(struct.pack("<HHIQ", kind, 0, 16 + len(body), 1) + body)
+            s.recv(8192)
+        ask(1, struct.pack("<II", WIRE_VERSION, 0))
+        for k in range(16400):
+            key = f"m.py::t{k}".encode()
+            ask(16, struct.pack("<IIHHHH", 0, 1000, 1, len(key), 0, 0) + b"f" + key)
+    i = d.instance("precious")
+    assert i["state"] == "ready" and i["builds"] == 1, i
+
+
 def test_what_others_registered_is_not_shown(t):
     d, nobody = two_users(t)
     built(member(d, t, name="private"), "private", b"secret")
