@@ -34,6 +34,7 @@ pytest_fixd = \
 	contrib/pytest-fixd/fixd/_definition.py \
 	contrib/pytest-fixd/fixd/_fixtures.py \
 	contrib/pytest-fixd/fixd/_lib.py \
+	contrib/pytest-fixd/fixd/_limit.py \
 	contrib/pytest-fixd/fixd/_source.py \
 	contrib/pytest-fixd/fixd/_teardown.py \
 	contrib/pytest-fixd/fixd/_values.py \

@@ -66,8 +66,8 @@ struct fixd_range {
 };
 
 /*
- * Connects to the daemon at `socket` (a path), or if it is NULL at $FIXD_SOCKET, $XDG_RUNTIME_DIR/fixd/socket,
- * /run/fixd/socket: the first of them that is set or there.
+ * Connects to the daemon at `socket` (a path), or if it is NULL at $FIXD_SOCKET, $XDG_RUNTIME_DIR/fixd/socket (/tmp/fixd-UID/socket
+ * where that is not set), /run/fixd/socket: the first of them that is set or there.
  * On failure *out is NULL and fixd_error(NULL) says why. With FIXD_DISABLE=1 it succeeds and asks no daemon.
  * -ENOENT, -ECONNREFUSED: no daemon. -EINVAL: FIXD_TIMEOUT is no duration. -EPROTONOSUPPORT: its version is another. -ETIMEDOUT: it does not answer.
  * The caller calls fixd_close(). Since: 0.1

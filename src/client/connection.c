@@ -310,7 +310,11 @@ static int connect_to(struct fixd *f)
 	f->owner = process_id();
 	f->epoch++;
 	f->test_told = !*f->test;
-	if (r < 0)
+	if (r == -ENAMETOOLONG)
+		fixd_fail_with(f, r, "'%s' is no socket: its path has 1 to %d bytes, not %zu", f->path, SOCKET_PATH_MAX, strlen(f->path));
+	else if (r == -EACCES)
+		fixd_fail_with(f, r, "the daemon at %s is not for this user: %s", f->path, strerror(-r));
+	else if (r < 0)
 		fixd_fail_with(f, r, "no daemon at %s: %s; start one with 'fixd --config FILE'", f->path, strerror(-r));
 	else if ((r = hello(f)) == 0)
 		r = replay_all(f);
@@ -319,22 +323,34 @@ static int connect_to(struct fixd *f)
 	return r;
 }
 
-/* $FIXD_SOCKET, else the user's daemon if there is one, else the system's. To be freed. */
+#define SYSTEM_SOCKET "/run/fixd/socket"
+
+/* Where the machine gives the user no directory: one in /tmp, if nobody else has made it. */
+static bool is_users(const char *directory)
+{
+	struct stat st;
+
+	return lstat(directory, &st) == 0 && S_ISDIR(st.st_mode) && st.st_uid == geteuid() && !(st.st_mode & 022);
+}
+
+/* $FIXD_SOCKET, else the user's daemon if there is one, else the system's if it is for this user. To be freed. */
 static char *default_socket(void)
 {
 	const char *env = getenv("FIXD_SOCKET"), *runtime = getenv("XDG_RUNTIME_DIR");
-	char *path = NULL;
+	bool has_runtime = runtime && *runtime;
+	char home[64], *path = NULL;
 
 	if (env && *env)
 		return strdup(env);
-	if (!runtime || !*runtime)
-		return strdup("/run/fixd/socket");
-	if (asprintf(&path, "%s/fixd/socket", runtime) < 0)
+	snprintf(home, sizeof home, "/tmp/fixd-%u", (unsigned)geteuid());
+	if (!has_runtime && !is_users(home))
+		return strdup(SYSTEM_SOCKET);
+	if ((has_runtime ? asprintf(&path, "%s/fixd/socket", runtime) : asprintf(&path, "%s/socket", home)) < 0)
 		return NULL;
-	if (access(path, F_OK) == 0 || access("/run/fixd/socket", F_OK) < 0)
+	if (access(path, F_OK) == 0 || (has_runtime && access(SYSTEM_SOCKET, W_OK) < 0))
 		return path;
 	free(path);
-	return strdup("/run/fixd/socket");
+	return strdup(SYSTEM_SOCKET);
 }
 
 static int open_failed(struct fixd *f, int err)

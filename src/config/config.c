@@ -2,6 +2,7 @@
 #include "config/config.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <grp.h>
 #include <limits.h>
 #include <pwd.h>
@@ -13,6 +14,7 @@
 
 #include "base/alloc.h"
 #include "base/clock.h"
+#include "base/fd.h"
 #include "base/log.h"
 #include "base/path.h"
 #include "config/graph.h"
@@ -253,6 +255,8 @@ static void load_source(struct loading *l, struct fixture *f, const struct raw_e
 	if (colon && !strchr(colon, '/')) {
 		f->symbol = xstrdup(colon + 1);
 		*colon = '\0';
+		if (!*f->symbol)
+			problem(l, e->line, "plugin = %s: allowed is FILE or FILE:FUNCTION", e->value);
 	}
 	list_append(&f->inputs, xstrdup(f->what));
 }
@@ -352,19 +356,45 @@ static void check_service(struct loading *l, struct fixture *f)
 		problem(l, f->line, "%s", wrong);
 }
 
+static bool is_variable(const char *s)
+{
+	size_t n = strspn(s, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_");
+
+	return n > 0 && !s[n] && !(*s >= '0' && *s <= '9');
+}
+
+static void check_lists(struct loading *l, const struct fixture *f)
+{
+	for (size_t i = 0; f->params && f->params[i]; i++) {
+		for (size_t k = 0; k < i; k++) {
+			if (!strcmp(f->params[i], f->params[k]))
+				problem(l, f->line, "params: '%s' is there twice", f->params[i]);
+		}
+	}
+	for (size_t i = 0; f->env && f->env[i]; i++) {
+		if (!is_variable(f->env[i]))
+			problem(l, f->line, "env: '%s' is no name of a variable: letters, digits and '_', not a digit first", f->env[i]);
+	}
+}
+
 static void check_fixture(struct loading *l, struct fixture *f)
 {
 	if (f->source == SOURCE_NONE && !l->failed)
 		problem(l, f->line, "[fixture %s] has no source; allowed is one of " SOURCE_NAMES, f->name);
+	check_lists(l, f);
+	if (f->policy.timeout <= 0)
+		problem(l, f->line, "timeout: allowed is a duration above 0");
 	for (size_t i = 0; f->params && f->params[i]; i++) {
 		if (strpbrk(f->params[i], "[]") || strlen(f->name) + strlen(f->params[i]) + 2 > WIRE_NAME_MAX)
 			problem(l, f->line, "params: '%s' is too long or has a bracket", f->params[i]);
 	}
 	if (f->source != SOURCE_CLIENT && (f->version || !f->reuse))
 		problem(l, f->line, "version and reuse are for client = yes");
-	/* What the inputs were when a client read them is not known here. */
+	/* What the inputs were when a client read them is not known here; and what is the default for all others is not for it. */
 	if (f->source == SOURCE_CLIENT)
 		f->policy.watch_by = WATCH_BY_MTIME;
+	if (f->source == SOURCE_CLIENT && l->config->policy.rebuild == REBUILD_EAGER)
+		f->policy.rebuild = REBUILD_LAZY;
 	if (f->source == SOURCE_CLIENT && (f->n_depends || f->warm || f->user || f->policy.rebuild == REBUILD_EAGER))
 		problem(l, f->line, "depends, warm, user and rebuild = eager are not for client = yes: fixd does not build it");
 	if (f->source == SOURCE_CLIENT && (f->teardown || f->reset || f->exclusive))
@@ -628,19 +658,40 @@ const struct fixture *config_find(const struct config *c, const char *name)
 	return NULL;
 }
 
+static bool is_elf(const char *path)
+{
+	_cleanup_fd_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	char head[4];
+
+	return fd >= 0 && fd_pread_all(fd, head, sizeof head, 0) == (ssize_t)sizeof head && !memcmp(head, "\177ELF", sizeof head);
+}
+
+/* NULL: it can be read, as far as can be seen. */
+static const char *wrong_source(const struct fixture *f)
+{
+	struct stat st;
+
+	if (access(f->what, R_OK) < 0 || stat(f->what, &st) < 0)
+		return strerror(errno);
+	if (f->source == SOURCE_DIRECTORY)
+		return S_ISDIR(st.st_mode) ? NULL : "it is no directory";
+	if (S_ISDIR(st.st_mode))
+		return "it is a directory";
+	return f->source == SOURCE_PLUGIN && !is_elf(f->what) ? "it is no shared library" : NULL;
+}
+
 size_t config_check_sources(const struct config *c, struct text *problems)
 {
 	size_t n = 0;
 
 	for (size_t i = 0; i < c->n_fixtures; i++) {
 		const struct fixture *f = c->fixtures[i];
+		const char *wrong = is_command(f) || f->source == SOURCE_CLIENT ? NULL : wrong_source(f);
 
-		bool path = !is_command(f) && f->source != SOURCE_CLIENT;
-
-		if (!path || access(f->what, R_OK) == 0)
+		if (!wrong)
 			continue;
 		config_problem(problems, c->file, f->line, "[fixture %s] %s = %s cannot be read: %s", f->name,
-			       source_keys[f->source], f->what, strerror(errno));
+			       source_keys[f->source], f->what, wrong);
 		n++;
 	}
 	return n;

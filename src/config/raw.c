@@ -17,6 +17,7 @@ struct reading {
 	int section_line; /* of the last [section] seen */
 	bool indented, comment_cut;
 	bool failed;
+	int error; /* of the last read */
 };
 
 void config_problem(struct text *problems, const char *file, int line, const char *fmt, ...)
@@ -87,9 +88,15 @@ static char *read_line(char *str, int num, void *stream)
 	struct reading *r = stream;
 	size_t n;
 
-	if (!fgets(str, num, r->stream))
+	if (!fgets(str, num, r->stream)) {
+		r->error = errno;
 		return NULL;
+	}
 	r->line++;
+	if (r->line == 1 && !strncmp(str, "\xef\xbb\xbf", 3)) {
+		problem(r, "the file begins with a byte order mark; save it as UTF-8 without one");
+		return NULL;
+	}
 	n = strlen(str);
 	if (n + 1 == (size_t)num && str[n - 1] != '\n' && is_comment(str)) {
 		for (int c = 0; c != '\n' && c != EOF;)
@@ -161,9 +168,10 @@ int raw_read(const char *path, struct raw_file *out, struct text *problems)
 		config_problem(problems, path, 0, "cannot be read: %s", strerror(-err));
 		return err;
 	}
+	errno = EIO;
 	bad = ini_parse_stream(read_line, &r, take_entry, &r);
 	if (ferror(r.stream)) {
-		config_problem(problems, path, 0, "cannot be read: %s", strerror(EIO));
+		config_problem(problems, path, 0, "cannot be read: %s", strerror(r.error));
 		r.failed = true;
 	}
 	fclose(r.stream);

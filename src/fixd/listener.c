@@ -126,36 +126,66 @@ void listener_permit(struct listener *l)
 		log_warn(-errno, "the mode of %s cannot be changed", l->path);
 }
 
-static int bind_socket(struct listener *l, const char *path)
+static void remove_lock(const char *path)
+{
+	_cleanup_free_ char *lock = xasprintf("%s.lock", path);
+
+	unlink(lock);
+}
+
+/* What is there and answers nobody is a dead daemon's. */
+static int remove_dead(const char *path, const struct sockaddr_storage *address, socklen_t length)
+{
+	struct stat st;
+
+	if (lstat(path, &st) < 0)
+		return 0;
+	if (!S_ISSOCK(st.st_mode))
+		return -EEXIST;
+	if (somebody_answers(address, length))
+		return -EADDRINUSE;
+	return unlink(path) < 0 ? -errno : 0;
+}
+
+static int bind_locked(struct listener *l, const char *path)
 {
 	_cleanup_fd_ int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
 	struct sockaddr_storage address;
 	socklen_t length;
-	struct stat st;
 	int r;
 
 	if (fd < 0)
 		return -errno;
 	r = socket_address(path, &address, &length);
+	if (r == 0)
+		r = remove_dead(path, &address, length);
 	if (r < 0)
 		return r;
-	l->lock = lock_path(path);
-	if (l->lock < 0)
-		return l->lock;
-	if (lstat(path, &st) == 0) {
-		if (!S_ISSOCK(st.st_mode))
-			return -EEXIST;
-		if (somebody_answers(&address, length))
-			return -EADDRINUSE;
-		if (unlink(path) < 0)
-			return -errno;
-	}
 	if (bind(fd, (struct sockaddr *)&address, length) < 0 || chmod(path, socket_mode(l)) < 0)
 		return -errno;
 	l->path = xstrdup(path);
 	if (listen(fd, 1024) < 0)
 		return -errno;
 	return fd_steal(&fd);
+}
+
+static int bind_socket(struct listener *l, const char *path)
+{
+	struct stat st;
+	int fd;
+
+	/* Before anything is made beside it. */
+	if (lstat(path, &st) == 0 && !S_ISSOCK(st.st_mode))
+		return -EEXIST;
+	if (!*path || strlen(path) >= sizeof ((struct sockaddr_un *)NULL)->sun_path)
+		return -ENAMETOOLONG;
+	l->lock = lock_path(path);
+	if (l->lock < 0)
+		return l->lock;
+	fd = bind_locked(l, path);
+	if (fd < 0)
+		remove_lock(path);
+	return fd;
 }
 
 int listener_new(struct daemon *d, struct listener **out)
@@ -192,10 +222,8 @@ struct listener *listener_free(struct listener *l)
 	timer_stop(&l->again);
 	source_close(l->source);
 	if (l->path) {
-		_cleanup_free_ char *lock = xasprintf("%s.lock", l->path);
-
 		unlink(l->path);
-		unlink(lock);
+		remove_lock(l->path);
 	}
 	fd_close(l->lock);
 	free(l->path);

@@ -157,6 +157,10 @@ static struct options parse_options(int argc, char **argv)
 		fprintf(stderr, "fixd: unexpected argument '%s'\n", argv[optind]);
 		usage_error();
 	}
+	if (o.resumes && !o.check) {
+		fputs("fixd: --resumes is for --check\n", stderr);
+		usage_error();
+	}
 	if (!o.config) {
 		fputs("fixd: --config FILE is missing\n", stderr);
 		usage_error();

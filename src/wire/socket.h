@@ -11,7 +11,9 @@
 
 #define SOCKET_FDS_MAX 253 /* SCM_MAX_FD */
 
-/* Fills `address` for a path. -ENAMETOOLONG. */
+#define SOCKET_PATH_MAX 107 /* bytes of sun_path (unix(7)), less its NUL */
+
+/* Fills `address` for a path. -ENAMETOOLONG, also for an empty one. */
 int socket_address(const char *path, struct sockaddr_storage *address, socklen_t *length);
 
 /* Sends one packet. -EAGAIN only with MSG_DONTWAIT in `flags`, or when SO_SNDTIMEO is over. 0 or -errno. */

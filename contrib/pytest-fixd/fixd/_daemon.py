@@ -28,8 +28,19 @@ def program(name: str) -> Optional[str]:
     return shutil.which(name, path=directory) if directory else shutil.which(name)
 
 
+SYSTEM = "/run/fixd/socket"
+
+
+def _serves_us(socket: str) -> bool:
+    try:
+        Connection(socket).close()
+        return True
+    except FixdError:
+        return False
+
+
 def socket_path() -> str:
-    """Where the daemon listens: as libfixd(3) has it, and where there is no runtime directory, one in /tmp."""
+    """Where the daemon listens, as libfixd(3) has it: the user's own if there is one, else the machine's if it serves this user."""
     if os.environ.get("FIXD_SOCKET"):
         return os.environ["FIXD_SOCKET"]
     runtime = os.environ.get("XDG_RUNTIME_DIR")
@@ -37,8 +48,8 @@ def socket_path() -> str:
         path = os.path.join(runtime, "fixd", "socket")
     else:
         path = f"/tmp/fixd-{os.getuid()}/socket"
-    if not os.path.exists(path) and os.path.exists("/run/fixd/socket"):
-        return "/run/fixd/socket"
+    if not os.path.exists(path) and os.path.exists(SYSTEM) and _serves_us(SYSTEM):
+        return SYSTEM
     return path
 
 

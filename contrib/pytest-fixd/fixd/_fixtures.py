@@ -8,21 +8,22 @@ import errno
 import functools
 import inspect
 import os
+import re
 import traceback
 import unittest
 from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Union
 
 import pytest
 
-from . import _source, _teardown, _values
+from . import _limit, _source, _teardown, _values
 from ._definition import SCOPES, Arguments, Definition, PerTest, full_name, param_key, place_of, title_of
 from ._lib import Build, FixdError, View
 from ._values import Stored
 
 UNSETTLED_MAX = 3
 SENTENCE_MAX = 3000
-# In front of the reason of a skip, in the sentence of a failed build.
-SKIPPED = "\x1fskipped\x1f"
+# In the sentence of a failed build that was none: nothing that a traceback has ends like that.
+SKIPPED = re.compile("skipped: (.*)\x1f", re.DOTALL)
 # The daemon is gone.
 LOST = (errno.ECONNREFUSED, errno.ECONNRESET, errno.EPIPE, errno.ENOTCONN)
 
@@ -71,7 +72,7 @@ class Handle:
 def cause_of(error: BaseException) -> Optional[str]:
     """What the others are told of a failed build: its traceback, from the fixture's own frame on.  None: it was only interrupted."""
     if isinstance(error, (pytest.skip.Exception, unittest.SkipTest)):
-        return SKIPPED + str(getattr(error, "msg", None) or error)
+        return f"skipped: {getattr(error, 'msg', None) or error}\x1f"
     if isinstance(error, (KeyboardInterrupt, SystemExit, GeneratorExit, pytest.exit.Exception)):
         return None
     frames = error.__traceback__
@@ -84,8 +85,9 @@ def cause_of(error: BaseException) -> Optional[str]:
 def raise_failure(error: FixdError) -> None:
     __tracebackhide__ = True
     sentence = str(error.strerror or error)
-    if SKIPPED in sentence:
-        pytest.skip(sentence.split(SKIPPED, 1)[1])
+    skipped = SKIPPED.search(sentence)
+    if skipped:
+        pytest.skip(skipped.group(1))
     raise FixtureBuildError(sentence) from None
 
 
@@ -182,7 +184,8 @@ class SetUp:
             runtime.adopt(title)  # the clean-up of what is built anew comes first
             # What others get is made of what others have.
             self._reset(depends)
-            value = handle.data = self.first_half(handle)
+            with _limit.limited(definition.timeout or runtime.timeout, title):
+                value = handle.data = self.first_half(handle)
             self._reset(depends)
             if definition.store is not None:
                 definition.store_value(self.request, handle.title, value)

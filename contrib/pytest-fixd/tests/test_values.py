@@ -260,6 +260,42 @@ def test_skip_in_a_fixture(project):
 
 
 @pytest.mark.parametrize("workers", ["0", "2"])
+def test_fixture_that_hangs(project, workers):
+    """It is interrupted; those who wait are told, and what comes after it runs."""
+    project.conftest("""
+        import time
+        @fixd.fixture(scope="session", timeout=0.5)
+        def hangs(): time.sleep(1000)
+        @fixd.fixture(scope="session")
+        def another(): return 1
+        """)
+    project.write("test_it.py", """
+        def test_1(hangs): pass
+        def test_2(hangs): pass
+        def test_3(another): assert another == 1
+        """)
+    done = project.run("-n", workers, "-v")
+    assert done.code == 1 and "1 passed, 2 errors" in done.output, done.output
+    assert "took longer than 0.5 s" in done.output or "timed out after" in done.output
+
+
+def test_alarm_of_somebody_else(project):
+    """A signal that is not ours goes to whoever has it."""
+    project.conftest("""
+        import signal, time
+        heard = []
+        signal.signal(signal.SIGALRM, lambda *_: heard.append(1))
+        @fixd.fixture(scope="session", timeout=60)
+        def data():
+            signal.setitimer(signal.ITIMER_REAL, 0.05)
+            while not heard: time.sleep(0.01)
+            return 1
+        """)
+    project.write("test_it.py", "import signal\ndef test(data): assert data == 1 and signal.getsignal(signal.SIGALRM).__name__ == '<lambda>'\n")
+    project.run().passed(1)
+
+
+@pytest.mark.parametrize("workers", ["0", "2"])
 def test_without_a_daemon(project, workers):
     project.conftest("""
         @fixd.fixture(scope="session")
