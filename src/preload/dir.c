@@ -263,8 +263,7 @@ SHIM void seekdir(DIR *dir, long position)
 
 SHIM int closedir(DIR *dir)
 {
-	MAY_BE_NULL(dir);
-	if (dir) {
+	if (!is_null(dir)) {
 		free(find_listing(dir, true));
 		where_closed(dirfd(dir));
 	}

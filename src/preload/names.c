@@ -14,12 +14,6 @@
 
 #include "base/fd.h"
 
-/* The headers promise that there is a path; the manuals do not. */
-static bool is_null(const char *volatile path)
-{
-	return path == NULL;
-}
-
 static inline bool is_shown(int dirfd, const char *path)
 {
 	return where_reaches(dirfd, path) == REACH_SHOWN;

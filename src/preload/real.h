@@ -34,8 +34,12 @@ void *real_find(_Atomic(void *) *next, const char *name);
 /* The kernel's own answer: syscall() itself is one of the functions that the shim stands in front of. */
 #define kernel(...) REAL(syscall)(__VA_ARGS__)
 
-/* The headers promise the compiler that no program passes NULL; programs do. */
-#define MAY_BE_NULL(pointer) __asm__("" : "+r"(pointer))
+/* The headers promise the compiler that no program passes NULL; programs do, and some manuals allow it. */
+static inline bool is_null(const void *pointer)
+{
+	__asm__("" : "+r"(pointer));
+	return !pointer;
+}
 
 /* What nearly every call passes through: it lies together. */
 #define HOT __attribute__((hot))

@@ -15,8 +15,7 @@ static inline bool where_is_far(const char *path)
 {
 	size_t n;
 
-	MAY_BE_NULL(path);
-	if (!path || *path != '/')
+	if (is_null(path) || *path != '/')
 		return false;
 	n = plain_length(path);
 	return likely(n > 0) && likely(!starts_may_match(&absolute_starts, path, n));
