@@ -120,5 +120,5 @@ int source_check(struct work *w)
 {
 	pid_t pid = work_shell(w, w->job.source, -1);
 
-	return pid < 0 ? pid : work_wait(w, pid, "the check");
+	return pid < 0 ? pid : work_wait(w, pid, "its command");
 }

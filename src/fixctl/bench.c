@@ -38,10 +38,22 @@ static size_t parse_count(const char *option, const char *s, uint64_t most)
 	return (size_t)n;
 }
 
+static bool some_failed(const json_t *results)
+{
+	const json_t *all = json_object_get(results, "fixtures");
+
+	for (size_t k = 0; k < json_array_size(all); k++) {
+		if (strcmp(ctl_string(json_array_get(all, k), "status"), "Success") != 0)
+			return true;
+	}
+	return false;
+}
+
 static int measure(struct fixctl *ctl, const struct bench_options *o, const json_t *old, double threshold)
 {
 	json_t *results = NULL;
 	size_t worse = 0;
+	bool failed;
 	int code = bench_measure(ctl, o, &results);
 
 	if (code)
@@ -56,8 +68,9 @@ static int measure(struct fixctl *ctl, const struct bench_options *o, const json
 			dup2(STDERR_FILENO, (fflush(stdout), STDOUT_FILENO));
 		worse = bench_compare(results, old, threshold);
 	}
+	failed = some_failed(results);
 	json_decref(results);
-	return bench_interrupted ? EXIT_INTERRUPTED : worse ? EXIT_REFUSED : EXIT_SUCCESS;
+	return bench_interrupted ? EXIT_INTERRUPTED : worse ? EXIT_REFUSED : failed ? EXIT_BUILD_FAILED : EXIT_SUCCESS;
 }
 
 static int run(struct fixctl *ctl, int argc, char **argv)
@@ -87,7 +100,7 @@ static int run(struct fixctl *ctl, int argc, char **argv)
 			break;
 		case 't':
 			if (parse_duration(optarg, &timeout) < 0 || timeout <= 0 || timeout > INT32_MAX * NSEC_PER_MSEC)
-				ctl_misuse("bench", "--timeout %s: allowed is a number with ms, s, m or h", optarg);
+				ctl_misuse("bench", "--timeout %s: allowed is a number above 0 with ms, s, m or h", optarg);
 			o.timeout_ms = (int)(timeout / NSEC_PER_MSEC);
 			break;
 		case 'm':

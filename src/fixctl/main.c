@@ -89,12 +89,13 @@ int main(int argc, char **argv)
 	if (optind == argc)
 		ctl_misuse(NULL, "a command is missing");
 	if (!strcmp(argv[optind], "help"))
-		return close_stdout(print_help(argv[optind + 1]));
+		return close_stdout(print_help(argv[optind + 1] && strcmp(argv[optind + 1], "help") ? argv[optind + 1] : NULL));
 	command = find_command(argv[optind]);
 	if (!command)
 		ctl_misuse(NULL, "there is no command '%s'", argv[optind]);
 	argc -= optind;
 	argv += optind;
+	argv[0] = (char *)"fixctl";
 	for (int i = 1; i < argc && strcmp(argv[i], "--") != 0 && command != &command_run; i++) {
 		if (!strcmp(argv[i], "--help"))
 			return close_stdout(print_help(command->name));

@@ -484,7 +484,7 @@ static void parse(struct command *c, int argc, char **argv)
 			break;
 		case 't':
 			if (parse_duration(optarg, &timeout) < 0 || timeout == 0 || timeout > INT64_C(1000000) * NSEC_PER_SEC)
-				ctl_misuse("run", "--timeout %s: allowed is a number with ms, s, m or h", optarg);
+				ctl_misuse("run", "--timeout %s: allowed is a number above 0 with ms, s, m or h", optarg);
 			o->timeout_ms = (int)((timeout + NSEC_PER_MSEC - 1) / NSEC_PER_MSEC);
 			break;
 		case 'h':

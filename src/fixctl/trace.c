@@ -4,9 +4,11 @@
  * scope's letter, two spaces more for each narrower scope, and on SETUP the fixtures used.
  */
 #include <getopt.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/units.h"
 #include "fixctl/fixctl.h"
@@ -180,13 +182,21 @@ static int skip(struct fixd *f, uint64_t *from)
 	return code;
 }
 
+/* A pipe whose other end is closed: there may never be an event to be told of that by. */
+static bool nobody_reads(void)
+{
+	struct pollfd p = { .fd = STDOUT_FILENO };
+
+	return poll(&p, 1, 0) == 1 && (p.revents & (POLLERR | POLLHUP));
+}
+
 static int trace(struct fixd *f, const char *run, bool json, bool past, bool follow)
 {
 	uint64_t from = 0;
 	int code = past ? 0 : skip(f, &from);
 	bool more = true;
 
-	while (code == 0 && !interrupted && (follow || more) && !ferror(stdout)) {
+	while (code == 0 && !interrupted && (follow || more) && !ferror(stdout) && !nobody_reads()) {
 		json_t *report = NULL;
 
 		code = ctl_events(f, &from, follow ? WAIT_MS : 0, &report);

@@ -50,7 +50,7 @@ def median_of(m):
 
 
 def test_what_is_measured(t):
-    done = bench(t, "--runs", "3", "--timeout", "500ms" if not SANITIZERS else "5s", "--json")
+    done = bench(t, "--runs", "3", "--timeout", "500ms" if not SANITIZERS else "5s", "--json", code=4)
     r = json.loads(done.stdout)
     by_name = {f["name"]: f for f in r["fixtures"]}
     assert list(by_name) == ["broken", "corpus", "index[small]", "index[large]", "slow", "tree"], list(by_name)
@@ -85,7 +85,7 @@ def test_which(t):
     assert "no such fixture" in bench(t, "mine", code=1).stderr
     assert "allowed is a number from 1" in bench(t, "--runs=0", code=2).stderr
     assert bench(t, ini="[fixture\n", code=78).stderr
-    text = bench(t, "--runs=1", "corpus", "broken").stdout.splitlines()
+    text = bench(t, "--runs=1", "corpus", "broken", code=4).stdout.splitlines()
     assert text[0].split()[:3] == ["fixture", "wall", "s"] and text[1].startswith("broken") and "exited with status 3" in text[1], text
     assert text[2].startswith("corpus  ") and " n/a " in text[2], text
     # Of the daemon that runs, its file.

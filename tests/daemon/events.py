@@ -265,5 +265,17 @@ def test_what_others_may_see(t):
     assert only == [None, "hidden", "corpus"], only
 
 
+def test_trace_ends_with_its_reader(t):
+    """Also when nothing happens any more."""
+    d = t.daemon("[fixture f]\ncommand = echo x\n")
+    d.client().read("f")
+    r, w = os.pipe()
+    process = subprocess.Popen([harness.program("fixctl"), "--socket", d.socket, "trace", "--past"], stdout=w, stderr=subprocess.DEVNULL)
+    os.close(w)
+    assert os.read(r, 1)
+    os.close(r)
+    process.wait(LIMIT)
+
+
 if __name__ == "__main__":
     harness.main(sys.modules[__name__])

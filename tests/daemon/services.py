@@ -243,7 +243,7 @@ def test_check_and_reset(t):
     view.detach()
     t.write("broken", "")
     view = c.attach("server")
-    assert ask(view.data) != pid and "its reset failed: the check exited with status 1" in d.instance("server")["stale_cause"]
+    assert ask(view.data) != pid and "its reset failed: its command exited with status 1" in d.instance("server")["stale_cause"]
     os.remove(t.path("broken"))
     pid = ask(view.data)
     view.detach()

@@ -41,6 +41,22 @@ def test_good_file(t):
 
 
 @once
+def test_where_it_cannot_listen(t):
+    """Says so, and leaves nothing behind."""
+    t.write("fixd.ini", "[fixd]\n")
+    t.write("plain", "mine\n")
+    before = sorted(os.listdir(t.dir))
+    for socket, why in ((t.path("plain"), "File exists"), (t.dir, "File exists"), (t.path("x" * 200), "File name too long")):
+        done = subprocess.run([harness.program("fixd"), "--config", t.path("fixd.ini"), "--socket", socket], capture_output=True, timeout=harness.LIMIT)
+        assert done.returncode == 1 and why in done.stderr.decode(), done
+    assert sorted(os.listdir(t.dir)) == before and open(t.path("plain")).read() == "mine\n"
+    done = subprocess.run([harness.program("fixd"), "--config", t.path("fixd.ini"), "--resumes", "1"], capture_output=True, timeout=harness.LIMIT)
+    assert done.returncode == 2 and b"--resumes is for --check" in done.stderr, done
+    done = subprocess.run([harness.program("fixctl"), "--socket", "x" * 200, "status"], capture_output=True, timeout=harness.LIMIT)
+    assert done.returncode == 3 and b"1 to 107 bytes, not 200" in done.stderr, done
+
+
+@once
 def test_bad_files(t):
     check(t, "key = 1\n", "FILE:1: a key before the first section", "[fixture NAME]")
     check(t, "[other]\nkey = 1\n", "FILE:1: unknown section [other]", "[policy]")
@@ -63,6 +79,14 @@ def test_bad_files(t):
     check(t, "[policy]\ncommand = x\n", "FILE:2: unknown key 'command'")
     check(t, "[policy]\nmax-age =\n", "FILE:2: max-age has no value")
     check(t, "[policy]\non-restart = never\n", "FILE:2: on-restart = never: allowed are keep, drop")
+    check(t, "\ufeff[fixd]\n", "FILE:1: the file begins with a byte order mark")
+    check(t, "[fixture a]\ncommand = x\nparams = p, q, p\n", "params: 'p' is there twice")
+    check(t, "[fixture a]\ncommand = x\nenv = A=B, 1A\n", "'A=B' is no name of a variable", "'1A' is no name")
+    check(t, "[fixture a]\ncommand = x\ntimeout = 0\n", "timeout: allowed is a duration above 0")
+    check(t, "[fixture a]\nplugin = words.so:\n", "FILE:2: plugin = words.so:: allowed is")
+    check(t, "[fixture a]\nfile = .\n[fixture b]\ndirectory = fixd.ini\n[fixture c]\nplugin = fixd.ini\n", "it is a directory",
+          "it is no directory", "it is no shared library")
+    check(t, "[policy]\nrebuild = eager\n[fixture a]\nclient = yes\n", "no problems", code=0)
     check(t, "[fixture a]\n", "FILE:1: [fixture a] has no source")
     check(t, "[fixture a]\nfile = x\ncommand = y\n", "FILE:3: file and command: exactly one source is allowed")
     check(t, "[fixture a b]\ncommand = x\n", "FILE:1: [fixture a b]: a name has")
