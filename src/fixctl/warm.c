@@ -24,6 +24,11 @@ static void add_fixture(struct warming *w, const json_t *fixture, bool named)
 	const json_t *params = json_object_get(fixture, "params");
 	const char *name = ctl_string(fixture, "name"), *scope = ctl_string(fixture, "scope");
 
+	if (!strcmp(ctl_string(fixture, "source"), "client")) {
+		if (named)
+			printf("%s: skipped, the clients that use it build it\n", name);
+		return;
+	}
 	if (strcmp(scope, "session") != 0) {
 		if (named)
 			printf("%s: skipped, scope %s is built when a test asks\n", name, scope);

@@ -215,7 +215,7 @@ static enum outcome offer_to_a_waiter(struct instance *i, struct waiter *w)
 	}
 	if (!w->can_build) {
 		instance_rest(i);
-		instance_set_error(i, xstrdup("it is built by the clients that use it, and none of them asks for it now"));
+		instance_set_error(i, xstrdup(NOBODY_BUILDS));
 		return OUTCOME_FAILED;
 	}
 	link_remove(&w->link);

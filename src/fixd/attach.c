@@ -335,7 +335,8 @@ static void refuse_instance(struct conn *c, const struct wire_header *h, const s
 }
 
 /* The instance a request names. NULL: it was answered with why not. */
-static struct instance *attach_target(struct conn *c, const struct wire_header *h, char *name, const char *node, char *const *env)
+static struct instance *attach_target(struct conn *c, const struct wire_header *h, char *name, const char *node, char *const *env,
+				       bool may_build)
 {
 	_cleanup_free_ char *sentence = NULL;
 	struct place place = { .node = node, .env = env, .run = c->member ? c->member->run : NULL };
@@ -350,6 +351,12 @@ static struct instance *attach_target(struct conn *c, const struct wire_header *
 		return NULL;
 	}
 	place.param = param;
+	if (f->source == SOURCE_CLIENT && !may_build) {
+		i = session_look(s, f, &place);
+		if (!i)
+			conn_reply_error(c, h, -EIO, "fixture '%s' cannot be built: " NOBODY_BUILDS, name);
+		return i;
+	}
 	session_make_room(s);
 	r = session_instance(s, f, &place, &i);
 	if (r == 0)
@@ -379,7 +386,7 @@ bool handle_attach(struct conn *c, const struct wire_header *h, const void *body
 			     t.at == t.end && (a->depends == 0 || (a->flags & WIRE_ATTACH_BUILD));
 
 		if (valid)
-			i = attach_target(c, h, name, node, env);
+			i = attach_target(c, h, name, node, env, a->flags & WIRE_ATTACH_BUILD);
 		list_free(env);
 		if (!i)
 			return valid;

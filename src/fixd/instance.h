@@ -40,6 +40,9 @@ enum instance_state {
 
 enum outcome { OUTCOME_READY, OUTCOME_PENDING, OUTCOME_FAILED };
 
+/* Of a fixture that fixd itself cannot build. */
+#define NOBODY_BUILDS "it is built by the clients that use it, and none of them asks for it now"
+
 struct instance {
 	struct session *session;
 	const struct fixture *fixture;

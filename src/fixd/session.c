@@ -290,6 +290,34 @@ struct instance *session_find(struct session *s, const struct fixture *f, const 
 	return identify(f, p, &id) == 0 ? find(s, &id) : NULL;
 }
 
+struct looking {
+	const struct fixture *fixture;
+	const char *param;
+	struct instance *found;
+	size_t n;
+};
+
+static void look_at(struct instance *i, void *arg)
+{
+	struct looking *l = arg;
+
+	if (!i->current || i->fixture != l->fixture || strcmp(i->param ? i->param : "", l->param ? l->param : "") != 0)
+		return;
+	l->found = i;
+	l->n++;
+}
+
+struct instance *session_look(struct session *s, const struct fixture *f, const struct place *p)
+{
+	struct instance *exactly = session_find(s, f, p);
+	struct looking l = { .fixture = f, .param = p->param };
+
+	if (exactly && (exactly->current || exactly->offer))
+		return exactly;
+	session_each(s, look_at, &l);
+	return l.n == 1 ? l.found : exactly;
+}
+
 static bool was_left_behind(const struct image *im, const char *title)
 {
 	return im && !im->instance && !im->user && !strcmp(im->title, title);

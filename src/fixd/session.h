@@ -100,6 +100,11 @@ struct place {
  * The instance of a fixture; made when it is not there yet. -ENOKEY: variables are missing. -ENOTCONN: it lives as long as a
  * run, and there is none. -ENOSPC: too many.
  */
+/*
+ * For who only wants to look: the instance itself, or the only one of that fixture and parameter that has an image, whatever variables
+ * and run it is of. NULL: there is none, or several.
+ */
+struct instance *session_look(struct session *s, const struct fixture *f, const struct place *p);
 int session_instance(struct session *s, const struct fixture *f, const struct place *p, struct instance **out);
 
 /* One that there was in another process: `env` is taken. NULL: its variables are not those of the definition any more. */

@@ -235,7 +235,7 @@ def test_who_cannot_build_is_told(t):
     d = t.daemon("[fixture mine]\nclient = yes\ndoc = built by who needs it\n")
     with refused(errno.EIO, "it is built by the clients that use it"):
         d.client().attach("mine")
-    d.ctl("warm", "mine", code=4)
+    assert "the clients that use it build it" in d.ctl("warm", "mine").out
     v = built(d.client(), "mine", b"x")
     assert d.client().read("mine") == b"x" and d.ctl("get", "mine").out == "x"
     assert v.generation == 1
@@ -1048,6 +1048,25 @@ def test_instances_that_are_only_remembered_go_first(t):
             ask(16, struct.pack("<IIHHHH", 0, 1000, 1, len(key), 0, 0) + b"f" + key)
     i = d.instance("precious")
     assert i["state"] == "ready" and i["builds"] == 1, i
+
+
+def test_looking_at_what_clients_built(t):
+    """Without the variables that told them apart, as long as there is no doubt; and nothing is left behind by it."""
+    d = t.daemon(INI)
+    here = ["--session", t.dir]
+    for value, several in (("1", False), ("2", True)):
+        os.environ["LEVEL"] = value
+        c = member(d, t, settings=["env=LEVEL"])
+        built(c, data=b"level " + value.encode())
+        os.environ["LEVEL"] = "elsewhere"
+        done = d.ctl(*here, "get", "value", code=4 if several else 0)
+        del os.environ["LEVEL"]
+        assert several or done.out == "level 1"
+        c.close()
+    assert "none of them asks" in done.err, done.err
+    assert len(shared(d)) == 2, shared(d)
+    assert "skipped" in d.ctl(*here, "warm", "value").out and d.ctl(*here, "warm").out == ""
+    assert len(shared(d)) == 2
 
 
 def test_what_others_registered_is_not_shown(t):
