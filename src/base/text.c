@@ -41,6 +41,15 @@ void text_printf(struct text *t, const char *fmt, ...)
 	text_puts(t, s);
 }
 
+void text_add_and_forget(struct text *t, const void *data, size_t size, size_t keep)
+{
+	text_add(t, data, size);
+	if (t->size <= 2 * keep)
+		return;
+	memmove(t->data, t->data + t->size - keep, keep + 1);
+	t->size = keep;
+}
+
 void text_add_last_lines(struct text *t, const struct text *from, size_t n)
 {
 	size_t end = from->size, start, lines = 0;

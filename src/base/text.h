@@ -18,6 +18,8 @@ void text_deinit(struct text *t);
 void text_add(struct text *t, const void *data, size_t size);
 void text_puts(struct text *t, const char *s);
 void text_printf(struct text *t, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* Adds, and forgets all but the last `keep` bytes; now and then, so that there may be twice as many. */
+void text_add_and_forget(struct text *t, const void *data, size_t size, size_t keep);
 /* The last `n` lines of `from`, at most 1500 bytes, without the newline at its end. */
 void text_add_last_lines(struct text *t, const struct text *from, size_t n);
 /* Hands the bytes over; never NULL. The caller frees. */

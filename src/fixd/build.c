@@ -31,7 +31,6 @@
 #include "wire/job.h"
 #include "wire/socket.h"
 
-#define LOG_MAX (64 << 10) /* of what it says while it runs, the newest part is kept */
 #define LAST_LINES 10
 #define END_GRACE (20 * NSEC_PER_SEC)
 #define PLUGIN_RESERVE_MIN (UINT64_C(64) << 20)
@@ -263,13 +262,8 @@ static void read_errors(void *arg)
 	char buf[4096];
 	ssize_t n;
 
-	while ((n = read(source_fd(b->errors), buf, sizeof buf)) > 0) {
-		text_add(&b->log, buf, (size_t)n);
-		if (b->log.size > 2 * LOG_MAX) {
-			memmove(b->log.data, b->log.data + b->log.size - LOG_MAX, LOG_MAX);
-			b->log.size = LOG_MAX;
-		}
-	}
+	while ((n = read(source_fd(b->errors), buf, sizeof buf)) > 0)
+		text_add_and_forget(&b->log, buf, (size_t)n, INSTANCE_LOG_MAX);
 	if (n == 0)
 		b->errors = source_close(b->errors);
 }

@@ -460,15 +460,9 @@ void instance_build_again(struct instance *i, const char *cause, const char *sen
 		build_failed(i, sentence, false);
 }
 
-#define LOG_MAX (64 << 10)
-
 void instance_log(struct instance *i, const char *data, size_t size)
 {
-	text_add(&i->log, data, size);
-	if (i->log.size <= 2 * LOG_MAX)
-		return;
-	memmove(i->log.data, i->log.data + i->log.size - LOG_MAX, LOG_MAX + 1);
-	i->log.size = LOG_MAX;
+	text_add_and_forget(&i->log, data, size, INSTANCE_LOG_MAX);
 }
 
 /* Soon after its start means that it cannot live; then the next start waits longer and longer. */

@@ -40,6 +40,9 @@ enum instance_state {
 
 enum outcome { OUTCOME_READY, OUTCOME_PENDING, OUTCOME_FAILED };
 
+/* Of what its builder says, the newest part is kept and shown. */
+#define INSTANCE_LOG_MAX ((size_t)64 << 10)
+
 /* Of a fixture that fixd itself cannot build. */
 #define NOBODY_BUILDS "it is built by the clients that use it, and none of them asks for it now"
 

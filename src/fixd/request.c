@@ -120,14 +120,16 @@ bool handle_log(struct conn *c, const struct wire_header *h, const void *body, s
 {
 	_cleanup_free_ char *name = NULL;
 	const struct instance *i;
+	size_t older;
 
 	if (!query_pattern(body, size, &name))
 		return false;
 	i = report_find(c, name);
+	older = i && i->log.size > INSTANCE_LOG_MAX ? i->log.size - INSTANCE_LOG_MAX : 0;
 	if (!i)
 		conn_reply_error(c, h, -ENOENT, "nothing called '%s' was ever built", name);
 	else
-		conn_reply_text(c, h, i->log.data ? i->log.data : "", i->log.size);
+		conn_reply_text(c, h, i->log.data ? i->log.data + older : "", i->log.size - older);
 	return true;
 }
 

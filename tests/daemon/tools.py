@@ -311,6 +311,13 @@ def test_get_and_log(t):
     assert d.ctl("get", "corpus", "-o", "/nowhere/out", code=1).err == "fixctl: /nowhere/out: No such file or directory\n"
 
 
+def test_log_is_the_newest_part(t):
+    d = t.daemon("[fixture f]\ncommand = seq -w 20000 >&2; echo x\n")
+    d.client().read("f")
+    log = d.ctl("log", "f").out
+    assert len(log) == 64 << 10 and log.endswith("20000\n"), (len(log), log[-20:])
+
+
 def test_full_device(t):
     d = t.daemon(INI)
     with open("/dev/full", "w") as full:
