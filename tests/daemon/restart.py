@@ -249,6 +249,32 @@ def test_a_service_that_is_starting(t):
     assert harness.exit_code(child) == 0
 
 
+def test_stopped_during_a_restart(t):
+    """Then it stops; what would have gone on is torn down."""
+    d = start(t, f"[policy]\nmax-age = none\n[fixture stubborn]\nservice = trap '' TERM INT HUP; echo x >{t.path('runs')}; while true; do sleep 1; done\n"
+              "ready = line\nteardown-timeout = 1s\n" + service())
+    pid = ask(d.client().read("server"))
+    waiting = d.client()
+    thread = threading.Thread(target=lambda: expect_lost(waiting))
+    thread.start()
+    wait_for(lambda: os.path.exists(t.path("runs")), "the service to start")
+    asking = harness.subprocess.Popen([harness.program("fixctl"), "--socket", d.socket, "restart"], stdout=-3, stderr=-3)
+    wait_for(lambda: "restarting: asked by" in d.words(), "the restart to begin")
+    d.process.send_signal(signal.SIGTERM)
+    assert d.process.wait(LIMIT) == 0
+    asking.wait(LIMIT)
+    thread.join(LIMIT)
+    assert is_gone(pid)
+
+
+def expect_lost(client):
+    try:
+        client.attach("stubborn")
+    except FixdError:
+        return
+    raise AssertionError("it was attached")
+
+
 def test_a_teardown_that_runs(t):
     d = start(t, f"[fixture f]\ncommand = date +%N\nteardown = while ! test -e {t.path('go')}; do sleep 0.01; done; echo >> {t.path('torn')}\n")
     first = d.client().read("f")

@@ -504,6 +504,22 @@ def test_reuse_no_lives_as_long_as_the_run(t):
     wait_for(lambda: not shared(d), "the end of its instances")
 
 
+def test_reuse_no_of_the_ini_file_in_another_session(t):
+    """The instance is the ini file's session's, the run is that of the session that was joined."""
+    d = t.daemon("[policy]\nmax-age = none\n[fixture value]\nclient = yes\nreuse = no\n")
+    os.makedirs(t.path("elsewhere"))
+    for n in range(25):
+        c = d.client().join(t.path("elsewhere"), f"run{n}")
+        if n == 0:
+            built(c, data=b"of the run").detach()
+        c.close()
+        d.case.clients.remove(c)
+        wait_for(lambda: d.status()["daemon"]["connections"] == 1, "the end of the run")
+        assert not shared(d), shared(d)
+    d.ctl("restart")
+    assert not shared(d)
+
+
 def test_last_of_the_run_is_told(t):
     d = t.daemon(INI)
     one, two, three = [member(d, t, settings=["reuse=no"]) for _ in range(3)]
