@@ -64,6 +64,18 @@ void text_add_last_lines(struct text *t, const struct text *from, size_t n)
 		text_add(t, from->data + start, end - start);
 }
 
+void text_add_with_last_lines(struct text *t, const char *sentence, const struct text *said)
+{
+	size_t before;
+
+	text_puts(t, sentence);
+	before = t->size;
+	text_puts(t, "\n");
+	text_add_last_lines(t, said, 10);
+	if (t->size == before + 1)
+		t->data[--t->size] = '\0';
+}
+
 char *text_steal(struct text *t)
 {
 	char *s;

@@ -22,6 +22,8 @@ void text_printf(struct text *t, const char *fmt, ...) __attribute__((format(pri
 void text_add_and_forget(struct text *t, const void *data, size_t size, size_t keep);
 /* The last `n` lines of `from`, at most 1500 bytes, without the newline at its end. */
 void text_add_last_lines(struct text *t, const struct text *from, size_t n);
+/* A sentence, and the last lines (at most 10) of what somebody said, on lines of their own. */
+void text_add_with_last_lines(struct text *t, const char *sentence, const struct text *said);
 /* Hands the bytes over; never NULL. The caller frees. */
 char *text_steal(struct text *t);
 

@@ -31,7 +31,6 @@
 #include "wire/job.h"
 #include "wire/socket.h"
 
-#define LAST_LINES 10
 #define END_GRACE (20 * NSEC_PER_SEC)
 #define PLUGIN_RESERVE_MIN (UINT64_C(64) << 20)
 
@@ -533,17 +532,6 @@ static void pump(void *arg)
 		start(link_entry(bs->queue.next, struct build, link));
 }
 
-/* The last lines of what it said, on lines of their own. */
-static void add_last_lines(struct text *sentence, const struct text *log)
-{
-	size_t before = sentence->size;
-
-	text_puts(sentence, "\n");
-	text_add_last_lines(sentence, log, LAST_LINES);
-	if (sentence->size == before + 1)
-		sentence->data[--sentence->size] = '\0';
-}
-
 static char *failure_sentence(const struct build *b, const siginfo_t *status)
 {
 	struct text t = { 0 };
@@ -559,7 +547,7 @@ static char *failure_sentence(const struct build *b, const siginfo_t *status)
 		text_printf(&t, "the builder exited with status %d without publishing an image", status->si_status);
 	else
 		text_printf(&t, "the builder was killed by signal %d (%s)", status->si_status, strsignal(status->si_status));
-	add_last_lines(&t, &b->log);
+	text_add_with_last_lines(&t, "", &b->log);
 	return text_steal(&t);
 }
 
@@ -702,7 +690,7 @@ static void finish_check(struct build *b)
 		fits = b->have_result && !b->result.error;
 		text_printf(&cause, "its %s failed: %s", purpose == PURPOSE_RESET ? "reset" : "check",
 			    b->timed_out ? "it timed out" : b->sentence && *b->sentence ? b->sentence : "it was killed");
-		add_last_lines(&cause, &b->log);
+		text_add_with_last_lines(&cause, "", &b->log);
 	}
 	if (fits && b->fresh) {
 		watchset_free(i->watch);

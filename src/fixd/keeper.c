@@ -35,6 +35,7 @@
 
 /* Beyond its own limits, for what it does besides. */
 #define GRACE (20 * NSEC_PER_SEC)
+#define SAID_MAX ((size_t)4096)
 #define LEFTOVER_TIME (600 * NSEC_PER_SEC)
 
 bool keeper_is_needed(const struct fixture *f)
@@ -86,6 +87,7 @@ static void keeper_free(struct keeper *k)
 	free(k->dir);
 	free(k->died);
 	free(k->wrong);
+	text_deinit(&k->said);
 	fdstore_note(d);
 	free(k);
 	if (from)
@@ -189,6 +191,8 @@ static void take_log(void *arg)
 	while ((n = read(source_fd(k->errors), buf, sizeof buf)) > 0) {
 		if (k->image && k->image->instance)
 			instance_log(k->image->instance, buf, (size_t)n);
+		if (k->ending)
+			text_add_and_forget(&k->said, buf, (size_t)n, SAID_MAX);
 	}
 	if (n == 0)
 		k->errors = source_close(k->errors);
@@ -213,6 +217,19 @@ static void died(struct keeper *k, char *sentence)
 	timer_start(k->daemon->loop, &k->telling, clock_now());
 }
 
+/* With the last of what it said, which has come by now: it was written before. Takes `sentence`. */
+static void fail(struct keeper *k, char *sentence)
+{
+	struct text t = { 0 };
+
+	if (k->errors)
+		take_log(k);
+	text_add_with_last_lines(&t, sentence, &k->said);
+	free(sentence);
+	free(k->wrong);
+	k->wrong = text_steal(&t);
+}
+
 static void take_message(struct keeper *k, const char *message, size_t size)
 {
 	struct job_result r;
@@ -230,8 +247,7 @@ static void take_message(struct keeper *k, const char *message, size_t size)
 	if ((r.message == JOB_ENDED || (r.message == JOB_RESULT && k->reaping)) && !k->reported) {
 		k->reported = true;
 		if (r.error) {
-			free(k->wrong);
-			k->wrong = sentence;
+			fail(k, sentence);
 			return;
 		}
 	}

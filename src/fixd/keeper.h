@@ -14,6 +14,7 @@
 #include <sys/types.h>
 
 #include "base/link.h"
+#include "base/text.h"
 #include "fixd/loop.h"
 
 struct cleanup;
@@ -52,6 +53,7 @@ struct keeper {
 	bool reaping;	/* it does what another one could not */
 	char *died;	/* a sentence; NULL: it has not ended by itself */
 	char *wrong;	/* a sentence: what went wrong at the end */
+	struct text said; /* meanwhile, the newest part */
 };
 
 /* Is there anything to tear down when an image of it is gone? */

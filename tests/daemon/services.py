@@ -396,7 +396,7 @@ def test_a_teardown_fails(t):
         c.read(n)
     d.ctl("cleanup", "--all", code=1)
     assert d.status()["daemon"]["teardown_failures"] == 2
-    assert d.instance("bad")["teardown_error"] == "its teardown exited with status 5"
+    assert d.instance("bad")["teardown_error"] == "its teardown exited with status 5\nwhy"
     assert "its teardown was ended after 100" in d.instance("slow")["teardown_error"]
     assert "why" in d.ctl("log", "bad").out
     wait_for(lambda: not [p for p in processes_of(t) if p[0] != d.pid], "all processes to end")
@@ -858,7 +858,7 @@ def test_cleanup_waits(t):
     asked.join()
     report = json.loads(done[0].out)
     assert sorted(report["removed"]) == ["a", "b"] and report["kept"] == ["held"], report
-    assert report["errors"] == ["b: its teardown exited with status 3"] and report["freed_bytes"] == 8192, report
+    assert report["errors"] == ["b: its teardown exited with status 3\nwhy"] and report["freed_bytes"] == 8192, report
     assert lines(t, "torn") == ["a"]
     os.remove(t.path("go"))
     c.read("a")
