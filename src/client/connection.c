@@ -48,10 +48,15 @@ const char *fixd_error(const struct fixd *f)
 int connection_timeout(void)
 {
 	const char *s = getenv("FIXD_TIMEOUT");
+	double seconds;
 	int64_t ns;
+	char *end;
 
 	if (!s || !*s)
 		return DEFAULT_MS;
+	seconds = strtod(s, &end);
+	if (!*end && seconds >= 0.001 && seconds <= TIMEOUT_MAX_MS / 1000)
+		return (int)(seconds * 1000);
 	return parse_duration(s, &ns) == 0 && ns >= 1000000 && ns / 1000000 <= TIMEOUT_MAX_MS ? (int)(ns / 1000000) : -EINVAL;
 }
 
@@ -107,13 +112,19 @@ int64_t connection_now_ms(void)
 	return t.tv_sec * INT64_C(1000) + t.tv_nsec / 1000000;
 }
 
-/* Only when the answer is there, so that another thread has no time to take it. */
-static void make_room(struct fixd *f, int ms)
+/* Only when the answer is there, so that another thread has no time to take it. False: it is not, by the deadline. */
+static bool make_room(struct fixd *f, int64_t deadline)
 {
 	struct pollfd p = { .fd = f->fd, .events = POLLIN };
+	int n;
 
-	poll(&p, 1, ms);
+	do {
+		int64_t left = deadline - connection_now_ms();
+
+		n = poll(&p, 1, left > 0 ? (int)left : 0);
+	} while (n < 0 && errno == EINTR);
 	f->spare = fd_close(f->spare);
+	return n != 0;
 }
 
 /* The kernel counts the time: a signal must not make it start again. */
@@ -129,8 +140,8 @@ static ssize_t receive_until(struct fixd *f, int64_t deadline, int ms, char *mes
 				return -errno;
 			f->receive_ms = ms;
 		}
-		if (f->spare >= 0)
-			make_room(f, ms);
+		if (f->spare >= 0 && !make_room(f, deadline))
+			return -EAGAIN;
 		reply->n_fds = WIRE_FDS_MAX;
 		n = socket_receive(f->fd, message, size, reply->fds, &reply->n_fds, 0);
 		if (n != -EINTR)

@@ -66,9 +66,9 @@ static enum mapping_need need_of(const struct wire_image *im, size_t index)
 /* Unless the program has closed it, and has something else under its number. */
 static void release_tree(struct fixd_view *v)
 {
-	struct stat is, was;
+	struct stat st;
 
-	if (v->tree >= 0 && fstat(v->tree, &is) == 0 && stat(v->path, &was) == 0 && is.st_ino == was.st_ino && is.st_dev == was.st_dev)
+	if (v->tree >= 0 && fstat(v->tree, &st) == 0 && st.st_ino == v->tree_inode && st.st_dev == v->tree_device)
 		fd_close(v->tree);
 }
 
@@ -119,8 +119,15 @@ static struct fixd_view *view_new(struct fixd *f, const struct attached *a)
 
 static int hold_tree(struct fixd_view *v)
 {
-	v->tree = open(v->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	return v->tree < 0 || flock(v->tree, LOCK_SH | LOCK_NB) < 0 ? -errno : 0;
+	_cleanup_fd_ int fd = open(v->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	struct stat st;
+
+	if (fd < 0 || flock(fd, LOCK_SH | LOCK_NB) < 0 || fstat(fd, &st) < 0)
+		return -errno;
+	v->tree_device = st.st_dev;
+	v->tree_inode = st.st_ino;
+	v->tree = fd_steal(&fd);
+	return 0;
 }
 
 static int make_view(struct fixd *f, const char *name, const struct attached *a, struct reply *reply, bool writable,

@@ -26,6 +26,8 @@ struct fixd_view {
 	uint64_t pages_reset;
 	char *path;
 	int tree; /* the directory at `path`, locked: when its daemon has died, the next one must not remove it. Or -1 */
+	dev_t tree_device;
+	ino_t tree_inode;
 	struct local_image *local; /* what it is of, when no daemon knows it */
 	size_t n_mappings; /* the image, then what its objects point into */
 	struct mapping *mappings[];

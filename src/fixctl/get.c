@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/fd.h"
+#include "client/view.h"
 #include "fixctl/fixctl.h"
 #include "fixd.h"
 
@@ -69,7 +70,7 @@ static int run(struct fixctl *ctl, int argc, char **argv)
 	if (argc - optind != 1)
 		ctl_misuse("get", "exactly one NAME is needed");
 	f = ctl_open(ctl);
-	r = fixd_attach(f, argv[optind], &how, &v);
+	r = view_attach(f, argv[optind], &how, WIRE_ATTACH_LOOK, &v, NULL, NULL);
 	if (r < 0) {
 		code = ctl_failed(f, r);
 		fixd_close(f);

@@ -336,7 +336,7 @@ static void refuse_instance(struct conn *c, const struct wire_header *h, const s
 
 /* The instance a request names. NULL: it was answered with why not. */
 static struct instance *attach_target(struct conn *c, const struct wire_header *h, char *name, const char *node, char *const *env,
-				       bool may_build)
+				       bool only_look)
 {
 	_cleanup_free_ char *sentence = NULL;
 	struct place place = { .node = node, .env = env, .run = c->member ? c->member->run : NULL };
@@ -351,7 +351,7 @@ static struct instance *attach_target(struct conn *c, const struct wire_header *
 		return NULL;
 	}
 	place.param = param;
-	if (f->source == SOURCE_CLIENT && !may_build) {
+	if (f->source == SOURCE_CLIENT && only_look) {
 		i = session_look(s, f, &place);
 		if (!i)
 			conn_reply_error(c, h, -EIO, "fixture '%s' cannot be built: " NOBODY_BUILDS, name);
@@ -386,7 +386,7 @@ bool handle_attach(struct conn *c, const struct wire_header *h, const void *body
 			     t.at == t.end && (a->depends == 0 || (a->flags & WIRE_ATTACH_BUILD));
 
 		if (valid)
-			i = attach_target(c, h, name, node, env, a->flags & WIRE_ATTACH_BUILD);
+			i = attach_target(c, h, name, node, env, a->flags & WIRE_ATTACH_LOOK);
 		list_free(env);
 		if (!i)
 			return valid;

@@ -292,7 +292,7 @@ struct instance *session_find(struct session *s, const struct fixture *f, const 
 
 struct looking {
 	const struct fixture *fixture;
-	const char *param;
+	const char *param, *scope_key;
 	struct instance *found;
 	size_t n;
 };
@@ -301,7 +301,8 @@ static void look_at(struct instance *i, void *arg)
 {
 	struct looking *l = arg;
 
-	if (!i->current || i->fixture != l->fixture || strcmp(i->param ? i->param : "", l->param ? l->param : "") != 0)
+	if (!i->current || i->fixture != l->fixture || strcmp(i->param ? i->param : "", l->param ? l->param : "") != 0 ||
+	    strcmp(i->scope_key, l->scope_key) != 0)
 		return;
 	l->found = i;
 	l->n++;
@@ -309,8 +310,9 @@ static void look_at(struct instance *i, void *arg)
 
 struct instance *session_look(struct session *s, const struct fixture *f, const struct place *p)
 {
+	_cleanup_free_ char *scope_key = session_scope_key(f->scope, p->node);
 	struct instance *exactly = session_find(s, f, p);
-	struct looking l = { .fixture = f, .param = p->param };
+	struct looking l = { .fixture = f, .param = p->param, .scope_key = scope_key };
 
 	if (exactly && (exactly->current || exactly->offer))
 		return exactly;

@@ -101,8 +101,8 @@ struct place {
  * run, and there is none. -ENOSPC: too many.
  */
 /*
- * For who only wants to look: the instance itself, or the only one of that fixture and parameter that has an image, whatever variables
- * and run it is of. NULL: there is none, or several.
+ * For who only wants to look: the instance itself, or the only one of that fixture, parameter and scope key that has an image, whatever
+ * variables and run it is of. NULL: there is none, or several.
  */
 struct instance *session_look(struct session *s, const struct fixture *f, const struct place *p);
 int session_instance(struct session *s, const struct fixture *f, const struct place *p, struct instance **out);

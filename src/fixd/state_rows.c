@@ -144,6 +144,7 @@ const struct row instance_rows[] = {
 	DIGEST(struct instance, failed_section),
 	TEXT(struct instance, log),
 	STRING(struct instance, teardown_error),
+	NUMBER(struct instance, failed_full),
 	END,
 };
 

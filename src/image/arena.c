@@ -175,7 +175,7 @@ void *arena_realloc(struct arena *a, void *p, size_t size)
 	} else {
 		q = arena_alloc(a, size, 0);
 		if (!q)
-			return NULL;
+			return size <= old ? p : NULL;
 		memcpy(q, p, old < size ? old : size);
 		arena_free(a, p);
 	}
@@ -199,7 +199,7 @@ void *arena_realloc_of_thread(void *p, size_t size)
 		return p;
 	q = malloc(size);
 	if (!q)
-		return NULL;
+		return size <= old ? p : NULL;
 	memcpy(q, p, old < size ? old : size);
 	free(p);
 	return q;

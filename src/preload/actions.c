@@ -3,7 +3,7 @@
  * The file actions of posix_spawn(). libc opens the files in the child, by itself, later: what is shown is made private, so that
  * the path stays right whatever happens until then. Where the child changes its directory first, its relative paths start there.
  */
-#include "preload/shim.h"
+#include "preload/where.h"
 
 #include <spawn.h>
 #include <stdio.h>
@@ -111,8 +111,12 @@ SHIM int posix_spawn_file_actions_addfchdir_np(posix_spawn_file_actions_t *actio
 {
 	char visible[PATH_MAX];
 	bool shared;
+	int err;
 
 	if (run && where_entry_of(fd, visible, sizeof visible, &shared))
 		return posix_spawn_file_actions_addchdir_np(actions, visible);
+	err = run ? set_moved(actions, known_path(fd, visible, sizeof visible) ? visible : NULL) : 0;
+	if (err)
+		return err;
 	return REAL(posix_spawn_file_actions_addfchdir_np)(actions, fd);
 }

@@ -149,11 +149,11 @@ SHIM int fcntl(int fd, int command, ...)
 }
 SHIM_ALIAS(fcntl64, fcntl);
 
-/* Who changes something under a lock of its own must have it where the changes are. */
+/* Who changes something under a lock of its own must have it where the changes are; what cannot go there is locked where it is. */
 SHIM int flock(int fd, int operation)
 {
-	if ((operation & LOCK_EX) && fd_make_own(fd, __func__) < 0)
-		return -1;
+	if (operation & LOCK_EX)
+		fd_make_own(fd, NULL);
 	return REAL(flock)(fd, operation);
 }
 

@@ -478,6 +478,7 @@ SHIM int utimensat(int dirfd, const char *path, const struct timespec times[2], 
 static APART int move_to_own(int fd, const struct run_entry *e, const char *visible, const char *call)
 {
 	bool fresh = !entry_is_private(e);
+	int saved = errno;
 	struct stat was, is;
 	struct place p;
 	int own, flags = REAL(fcntl)(fd, F_GETFL), closes = REAL(fcntl)(fd, F_GETFD);
@@ -497,7 +498,8 @@ static APART int move_to_own(int fd, const struct run_entry *e, const char *visi
 	}
 	if (own >= 0)
 		REAL(close)(own);
-	return shim_refuse(e, visible, call);
+	errno = saved;
+	return call ? shim_refuse(e, visible, call) : -1;
 }
 
 int fd_make_own(int fd, const char *call)

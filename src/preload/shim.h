@@ -176,7 +176,7 @@ bool exec_environment_is_complete(void);
 void lists_take(void);
 void lists_leave(void);
 
-/* The descriptor becomes one of the run's own copy, before it is changed: 0, or -1 and errno. */
+/* The descriptor becomes one of the run's own copy, before it is changed: 0, or -1 and errno. `call` NULL: nobody is told if not. */
 int fd_make_own(int fd, const char *call);
 
 /* The mapping of this process that an address is in (fault.c). False: none. */

@@ -7,9 +7,13 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <sys/inotify.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 #include <unistd.h>
+#include <utime.h>
 
 #define AT(x) ((int)(x))
 #define PATH(x) ((const char *)(x))
@@ -56,6 +60,10 @@ static __attribute__((used)) long by_number(long number, long a, long b, long c,
 		return symlinkat(PATH(a), AT(b), PATH(c));
 	case SYS_fchmodat:
 		return fchmodat(AT(a), PATH(b), MODE(c), 0);
+#ifdef SYS_fchmodat2
+	case SYS_fchmodat2:
+		return fchmodat(AT(a), PATH(b), MODE(c), FLAGS(d));
+#endif
 	case SYS_fchownat:
 		return fchownat(AT(a), PATH(b), (uid_t)c, (gid_t)d, FLAGS(e));
 	case SYS_utimensat:
@@ -64,6 +72,16 @@ static __attribute__((used)) long by_number(long number, long a, long b, long c,
 		return truncate(PATH(a), (off_t)b);
 	case SYS_chdir:
 		return chdir(PATH(a));
+	case SYS_renameat:
+		return renameat(AT(a), PATH(b), AT(c), PATH(d));
+	case SYS_chroot:
+		return chroot(PATH(a));
+	case SYS_statfs:
+		return statfs(PATH(a), BUF(b));
+	case SYS_inotify_add_watch:
+		return inotify_add_watch(AT(a), PATH(b), (uint32_t)c);
+	case SYS_mknodat:
+		return mknodat(AT(a), PATH(b), MODE(c), (dev_t)d);
 	case SYS_fchdir:
 		return fchdir(AT(a));
 	case SYS_getcwd:
@@ -72,10 +90,16 @@ static __attribute__((used)) long by_number(long number, long a, long b, long c,
 		return close(AT(a));
 	case SYS_dup:
 		return dup(AT(a));
+#ifdef SYS_close_range
+	case SYS_close_range:
+		return close_range((unsigned)a, (unsigned)b, FLAGS(c));
+#endif
 	case SYS_dup3:
 		return dup3(AT(a), AT(b), FLAGS(c));
 	case SYS_execve:
 		return execve(PATH(a), BUF(b), BUF(c));
+	case SYS_execveat:
+		return execveat(AT(a), PATH(b), BUF(c), BUF(d), FLAGS(e));
 	/* Of machines that had them before there were those with "at". */
 #ifdef SYS_open
 	case SYS_open:
@@ -96,8 +120,26 @@ static __attribute__((used)) long by_number(long number, long a, long b, long c,
 		return unlink(PATH(a));
 	case SYS_rename:
 		return rename(PATH(a), PATH(b));
-	case SYS_renameat:
-		return renameat(AT(a), PATH(b), AT(c), PATH(d));
+	case SYS_creat:
+		return creat(PATH(a), MODE(b));
+	case SYS_link:
+		return link(PATH(a), PATH(b));
+	case SYS_symlink:
+		return symlink(PATH(a), PATH(b));
+	case SYS_mknod:
+		return mknod(PATH(a), MODE(b), (dev_t)c);
+	case SYS_chmod:
+		return chmod(PATH(a), MODE(b));
+	case SYS_chown:
+		return chown(PATH(a), (uid_t)b, (gid_t)c);
+	case SYS_lchown:
+		return lchown(PATH(a), (uid_t)b, (gid_t)c);
+	case SYS_utime:
+		return utime(PATH(a), BUF(b));
+	case SYS_utimes:
+		return utimes(PATH(a), BUF(b));
+	case SYS_futimesat:
+		return futimesat(AT(a), PATH(b), BUF(c));
 	case SYS_dup2:
 		return dup2(AT(a), AT(b));
 #endif

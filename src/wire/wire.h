@@ -123,6 +123,7 @@ struct wire_orphan {
 enum wire_attach_flags {
 	WIRE_ATTACH_WARM = 1 << 0,  /* build it, but give no image and no lease */
 	WIRE_ATTACH_BUILD = 1 << 1, /* the client can build it: the answer may be an offer */
+	WIRE_ATTACH_LOOK = 1 << 2,  /* of what clients build: what is there, whatever variables and run it is of */
 };
 
 /*

@@ -230,6 +230,8 @@ def test_nothing_is_evicted_in_vain(t):
     fails(c, "big", "what others leave")
     assert d.instance("big")["builds"] == 1, "it is not tried again for nothing"
     v.detach()
+    d.ctl("restart")
+    fails(c, "big", "what others leave")
     d.ctl("cleanup", "a")
     c.attach("big").detach()
 
@@ -368,6 +370,25 @@ def test_trees_of_a_killed_daemon_are_removed(t):
         assert not os.path.exists(path), "any daemon of the user removes the others"
     finally:
         other.finish(False)
+
+
+def test_views_of_trees_leave_no_descriptor(t):
+    """Also when the tree is gone before them."""
+    t.write("data/a", "a\n")
+    d = t.daemon("[fixture f]\ndirectory = data\nwatch = stamp\n")
+    c = d.client()
+    c.attach("f").detach()
+    before = len(os.listdir("/proc/self/fd"))
+    for n in range(10):
+        v = c.attach("f")
+        t.write("stamp", "x" * n)
+        c.attach("f").detach()
+        d.ctl("cleanup", "--all", "--force")
+        v.detach()
+    v = c.attach("f")
+    d.stop()
+    v.detach()
+    assert len(os.listdir("/proc/self/fd")) <= before
 
 
 OBJECTS = """

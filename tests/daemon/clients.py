@@ -550,7 +550,7 @@ def test_time_out_of_the_environment(t):
     for value in ("abc", "-5", "0", "1 second", "99999999999999"):
         done = d.ctl("get", "f", code=2, env={"FIXD_TIMEOUT": value})
         assert f"FIXD_TIMEOUT is '{value}'" in done.err and "ms, s, m or h" in done.err, done.err
-    for value in ("10", "10s", "1m", ""):
+    for value in ("10", "10.5", "10s", "1m", ""):
         assert d.ctl("get", "f", env={"FIXD_TIMEOUT": value}).out == "x\n"
     assert "was not ready in time" in d.ctl("get", "slow", code=5, env={"FIXD_TIMEOUT": "100ms"}).err
 

@@ -576,15 +576,9 @@ def test_commit_without_a_descriptor_leaves_no_lease(t):
     d = t.daemon(INI)
     c = member(d, t)
     b = c.begin("value")
-    memory = LIB.fixd_build_memory(b.handle, 5)
-    assert memory
-    spare = [os.open("/dev/null", os.O_RDONLY) for _ in range(1)]
-    with NoDescriptors():
-        os.close(spare.pop())  # for what commit itself needs
-        try:
-            b.commit(b"hello").detach()
-        except FixdError as e:
-            assert e.number == errno.EMFILE, e
+    assert LIB.fixd_build_memory(b.handle, 5)
+    with NoDescriptors(), refused(errno.EMFILE, "no descriptor"):
+        b.commit(b"hello")
     wait_for(lambda: not any(i["leases"] for i in shared(d)), "no lease")
 
 
@@ -601,6 +595,20 @@ def test_forked_child_at_the_commit(t):
     assert exit_code(pid) == 0
     os.close(r)
     os.close(w)
+
+
+@once
+def test_waiting_to_be_the_last_has_one_time_limit(t):
+    d = t.daemon(INI)
+    v = built(member(d, t, settings=["reuse=no"]))
+    d.pause()
+    begun = time.monotonic()
+    try:
+        with refused(errno.ETIMEDOUT, "has not answered"):
+            v.release(1)
+        assert time.monotonic() - begun < 5, "a second, and two of grace"
+    finally:
+        d.resume()
 
 
 @once
@@ -1080,6 +1088,10 @@ def test_looking_at_what_clients_built(t):
         assert several or done.out == "level 1"
         c.close()
     assert "none of them asks" in done.err, done.err
+    # Who uses it gets his own.
+    os.environ["LEVEL"] = "1"
+    assert member(d, t, settings=["env=LEVEL"]).read("value") == b"level 1"
+    del os.environ["LEVEL"]
     assert len(shared(d)) == 2, shared(d)
     assert "skipped" in d.ctl(*here, "warm", "value").out and d.ctl(*here, "warm").out == ""
     assert len(shared(d)) == 2

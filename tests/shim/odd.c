@@ -718,6 +718,13 @@ static void spawned_elsewhere(void)
 			waitpid(pid, &status, 0);
 		posix_spawn_file_actions_destroy(&actions);
 	}
+	/* From elsewhere in between, by a descriptor. */
+	posix_spawn_file_actions_init(&actions);
+	posix_spawn_file_actions_addchdir_np(&actions, "sub");
+	posix_spawn_file_actions_addfchdir_np(&actions, open("/bin", O_RDONLY | O_DIRECTORY));
+	fflush(stdout);
+	say("./echo", posix_spawn(&pid, "./echo", &actions, NULL, (char *[]){ "echo", "from a descriptor", NULL }, environ));
+	waitpid(pid, &status, 0);
 	/* From elsewhere on the disk, too. */
 	chdir("/");
 	posix_spawn_file_actions_init(&actions);
@@ -808,6 +815,22 @@ static void locked_while_changed(void)
 	waitpid(pid, &status, 0);
 }
 
+/* By somebody else, since it was opened: it cannot be followed, but locked. */
+static void locked_after_a_change(void)
+{
+	int fd = open("data/t/a.txt", O_RDONLY), status;
+
+	if (fork() == 0) {
+		int own = open("data/t/a.txt", O_WRONLY | O_APPEND);
+
+		exit(write(own, "more", 4) == 4 ? 0 : 1);
+	}
+	wait(&status);
+	TRY(status);
+	TRY(flock(fd, LOCK_EX));
+	TRY(flock(fd, LOCK_UN));
+}
+
 static void another_root(void)
 {
 	printf("ftok %d\n", ftok("data/f", 1) != -1 && ftok("data/t/a.txt", 1) != -1);
@@ -845,6 +868,16 @@ static void calls_by_number(void)
 	TRY(syscall(SYS_symlinkat, "new/a", AT_FDCWD, "data/t/a.txt"));
 	show("data/t/a.txt");
 	TRY(syscall(SYS_unlinkat, AT_FDCWD, "data/t/a.txt", 0));
+	TRY(syscall(SYS_fchmodat, AT_FDCWD, "data/t/run", 0700));
+#ifdef SYS_creat
+	fd = (int)syscall(SYS_creat, "data/t/made", 0644);
+	TRY(syscall(SYS_close, fd));
+	TRY(syscall(SYS_chmod, "data/t/made", 0604));
+	TRY(syscall(SYS_link, "data/t/made", "data/t/again"));
+	TRY(syscall(SYS_lchown, "data/t/made", -1, -1));
+	TRY(syscall(SYS_stat, "data/t/again", &st));
+	printf("%o %ld\n", st.st_mode, (long)st.st_nlink);
+#endif
 	TRY(syscall(SYS_chdir, "data/t/new"));
 	TRY(syscall(SYS_getcwd, text, sizeof text) > 0);
 	puts(strrchr(text, '/'));
@@ -863,7 +896,7 @@ static const struct {
 	CASE(odd_paths), CASE(long_paths), CASE(small_stacks), CASE(small_signal_stack), CASE(systems_in_threads), CASE(scripts),
 	CASE(forks_while_listing), CASE(flags_of_files), CASE(nameless_file), CASE(permissions),
 	CASE(nulls), CASE(changes_while_listing), CASE(changes_in_a_handler), CASE(cancelled_changes), CASE(spawned_elsewhere),
-	CASE(becoming_something_else), CASE(numbers_from_400_on), CASE(locked_while_changed), CASE(another_root), CASE(calls_by_number),
+	CASE(becoming_something_else), CASE(numbers_from_400_on), CASE(locked_while_changed), CASE(locked_after_a_change), CASE(another_root), CASE(calls_by_number),
 };
 
 /* odd NAME */

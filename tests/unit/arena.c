@@ -98,6 +98,23 @@ static void reallocation_keeps_and_zeroes(void)
 	space_deinit(&space);
 }
 
+/* What cannot move to a smaller place stays in the larger one. */
+static void reallocation_to_less_does_not_fail(void)
+{
+	char *p;
+
+	begin(REGION_BASE);
+	p = arena_alloc(arena, MIB, 0);
+	memset(p, 'x', MIB);
+	while (arena_alloc(arena, 64, 0))
+		;
+	while (arena_alloc(arena, 20000, 0))
+		;
+	p = arena_realloc(arena, p, 10000);
+	check(p && p[0] == 'x' && p[9999] == 'x');
+	space_deinit(&space);
+}
+
 /* Neither by shrinking in place nor by moving. */
 static void reallocation_leaves_nothing_behind(void)
 {
@@ -254,6 +271,7 @@ static const struct tap_test tests[] = {
 	TAP_TEST(memory_is_zero_again_and_aligned),
 	TAP_TEST(reallocation_keeps_and_zeroes),
 	TAP_TEST(reallocation_leaves_nothing_behind),
+	TAP_TEST(reallocation_to_less_does_not_fail),
 	TAP_TEST(freed_neighbours_become_one),
 	TAP_TEST(a_full_space_says_so),
 	TAP_TEST(malloc_goes_into_the_arena_between_enter_and_leave),

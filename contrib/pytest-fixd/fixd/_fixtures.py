@@ -72,7 +72,8 @@ class Handle:
 def cause_of(error: BaseException) -> Optional[str]:
     """What the others are told of a failed build: its traceback, from the fixture's own frame on.  None: it was only interrupted."""
     if isinstance(error, (pytest.skip.Exception, unittest.SkipTest)):
-        return f"skipped: {getattr(error, 'msg', None) or error}\x1f"
+        reason = str(getattr(error, "msg", None) or error)
+        return f"skipped: {reason[:SENTENCE_MAX]}\x1f"
     if isinstance(error, (KeyboardInterrupt, SystemExit, GeneratorExit, pytest.exit.Exception)):
         return None
     frames = error.__traceback__

@@ -59,4 +59,6 @@ def limited(seconds: float, title: str) -> Iterator[None]:
         over = True
         timer.cancel()
         signal.signal(signal.SIGALRM, before)
+        if not expired:
+            raise  # that of a fixture that this one was asked by
         raise TookTooLong(f"fixture '{title}' took longer than {seconds:g} s") from None

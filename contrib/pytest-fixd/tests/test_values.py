@@ -279,6 +279,21 @@ def test_fixture_that_hangs(project, workers):
     assert "took longer than 0.5 s" in done.output or "timed out after" in done.output
 
 
+def test_limit_of_the_outer_fixture(project):
+    """It is not the inner one's, whatever runs when it is over."""
+    project.conftest("""
+        import time
+        @fixd.fixture(scope="session", timeout=60)
+        def inner(): time.sleep(3); return 1
+        @fixd.fixture(scope="session", timeout=0.5)
+        def outer(request): return request.getfixturevalue("inner")
+        """)
+    project.write("test_it.py", "def test_1(outer): pass\n")
+    output = project.run("-v").output
+    assert "outer' took longer than 0.5 s" in output, output
+    assert "inner' took" not in output
+
+
 def test_alarm_of_somebody_else(project):
     """A signal that is not ours goes to whoever has it."""
     project.conftest("""
