@@ -74,20 +74,28 @@ def _tail(path: str) -> str:
         return "it said nothing"
 
 
+def _make_config(config: str) -> None:
+    if os.path.exists(config):
+        return
+    draft = f"{config}.{os.getpid()}"
+    with open(draft, "w") as f:
+        f.write("; The daemon that pytest-fixd starts; edit as you like, see fixd.ini(5).\n"
+                f"[fixd]\nidle-exit = {IDLE_EXIT}\n")
+    os.rename(draft, config)
+
+
 def start(socket: str) -> None:
     """Starts a daemon of the user's, and waits until it answers.  It ends by itself when nobody uses it."""
     fixd = program("fixd")
     if not fixd:
         raise NoDaemon("the program fixd is not installed")
     home = os.path.dirname(socket) or "."
-    _make_home(home)
     config, log = os.path.join(home, "pytest.ini"), os.path.join(home, "log")
-    if not os.path.exists(config):
-        draft = f"{config}.{os.getpid()}"
-        with open(draft, "w") as f:
-            f.write("; The daemon that pytest-fixd starts; edit as you like, see fixd.ini(5).\n"
-                    f"[fixd]\nidle-exit = {IDLE_EXIT}\n")
-        os.rename(draft, config)
+    try:
+        _make_home(home)
+        _make_config(config)
+    except OSError as e:
+        raise NoDaemon(f"there is no place for the daemon: {e}") from None
     ready, tell = os.pipe()
     try:
         with open(log, "ab") as words:

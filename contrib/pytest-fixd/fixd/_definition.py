@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import io
 import marshal
 import os
 import pathlib
@@ -32,31 +33,77 @@ def digest_of(*parts: str) -> str:
     return digest.hexdigest()
 
 
-def fingerprint(value: Any) -> Optional[str]:
-    """A text that is equal in every process for equal values; None for what cannot be told."""
-    if isinstance(value, (str, bytes, int, float, complex, bool, type(None))):
-        return f"{type(value).__name__}:{value!r}"
-    if isinstance(value, (tuple, list, set, frozenset)):
-        known = [p for p in map(fingerprint, value) if p is not None]
+PLAIN = (str, bytes, int, float, complex, bool, type(None))
+SORTED_MAX = 64 << 10
+
+
+class _Told:
+    """Pickles nothing that is equal to another thing only by being the same."""
+
+    def reducer_override(self, value: Any) -> Any:
+        if type(value) is object:
+            raise pickle.PicklingError("any object()")
+        return NotImplemented
+
+
+class _Pickler(_Told, pickle.Pickler):
+    """The fast one."""
+
+
+class _SortingPickler(_Told, pickle._Pickler):  # type: ignore[attr-defined,misc]
+    """Sets have an order of their own in every process."""
+
+    dispatch = dict(pickle._Pickler.dispatch)  # type: ignore[attr-defined]
+
+    def save_sorted(self, value: Any) -> None:
+        self.save((type(value).__name__, sorted(_pickled(v, _SortingPickler) for v in value)))
+
+    dispatch[set] = dispatch[frozenset] = save_sorted
+
+
+def _pickled(value: Any, pickler: Any = _Pickler) -> bytes:
+    buffers: List[pickle.PickleBuffer] = []
+    out = io.BytesIO()
+    pickler(out, protocol=5, buffer_callback=buffers.append).dump(value)
+    return out.getvalue() + b"".join(b.raw() for b in buffers)
+
+
+def _function_print(f: types.FunctionType) -> Optional[str]:
+    held = fingerprint((f.__defaults__, f.__kwdefaults__, tuple(c.cell_contents for c in f.__closure__ or ())))
+    if held is None:
+        return None
+    return f"function:{f.__module__}.{f.__qualname__}:{hashlib.blake2b(marshal.dumps(f.__code__)).hexdigest()}:{held}"
+
+
+def _print(value: Any) -> Optional[str]:
+    kind = type(value)
+    if kind in PLAIN:
+        return f"{kind.__name__}:{value!r}"
+    if kind in (tuple, list, set, frozenset) or (isinstance(value, tuple) and hasattr(value, "_fields")):
+        known = [p for p in map(_print, value) if p is not None]
         if len(known) < len(value):
             return None
-        return f"{type(value).__name__}({','.join(sorted(known) if isinstance(value, (set, frozenset)) else known)})"
-    if type(value) is dict:
-        pairs = fingerprint(list(value.items()))
+        return f"{kind.__name__}({','.join(sorted(known) if isinstance(value, (set, frozenset)) else known)})"
+    if kind is dict:
+        pairs = _print(list(value.items()))
         return None if pairs is None else f"dict({pairs})"
     if isinstance(value, pathlib.PurePath):
         return f"path:{value}"
     if isinstance(value, types.ModuleType):
         return f"module:{value.__name__}"
     if isinstance(value, types.FunctionType):
-        return f"function:{value.__module__}.{value.__qualname__}:{hashlib.blake2b(marshal.dumps(value.__code__)).hexdigest()}"
+        return _function_print(value)
+    data = _pickled(value)
+    if len(data) <= SORTED_MAX:
+        data = _pickled(value, _SortingPickler)
+    return f"{kind.__name__}:{hashlib.blake2b(data).hexdigest()}"
+
+
+def fingerprint(value: Any) -> Optional[str]:
+    """A text that is equal in every process for equal values, and differs for others; None for what cannot be told."""
     try:
-        buffers: List[pickle.PickleBuffer] = []
-        digest = hashlib.blake2b(pickle.dumps(value, protocol=5, buffer_callback=buffers.append))
-        for buffer in buffers:
-            digest.update(buffer.raw())
-        return f"{type(value).__name__}:{digest.hexdigest()}"
-    except Exception:
+        return _print(value)
+    except Exception:  # RecursionError, too
         return None
 
 
@@ -98,12 +145,20 @@ class Definition:
     def name(self, root: str, request: Any) -> str:
         """The fixture's name in the session: where it is defined, what it is called, and of which class it is."""
         called = request._fixturedef.argname
-        cls = getattr(request._pyfuncitem, "cls", None) if self._is_method else None
-        if (root, called, cls) not in self._names:
-            self._names[(root, called, cls)] = self._make_name(root, called, cls)
-        return self._names[(root, called, cls)]
+        cls, place = self.class_of(request), ""
+        # What a function has made is of the place that it was made for.
+        if "<locals>" in self.function.__qualname__:
+            place = getattr(request._fixturedef, "baseid", "") or ""
+        if cls is not None and "<locals>" in cls.__qualname__:
+            place = request._pyfuncitem.parent.nodeid
+        if (root, called, cls, place) not in self._names:
+            self._names[(root, called, cls, place)] = self._make_name(root, called, cls, place)
+        return self._names[(root, called, cls, place)]
 
-    def _make_name(self, root: str, called: str, cls: Any) -> str:
+    def class_of(self, request: Any) -> Any:
+        return getattr(request._pyfuncitem, "cls", None) if self._is_method else None
+
+    def _make_name(self, root: str, called: str, cls: Any, made_for: str) -> str:
         path = os.path.realpath(inspect.unwrap(self.function).__code__.co_filename)
         place = os.path.relpath(path, root)
         name = f"{path if place.startswith('..') else place}::{self.function.__qualname__}".replace("<locals>.", "")
@@ -111,6 +166,8 @@ class Definition:
             name += f"@{called}"
         if cls is not None:
             name += f"<{cls.__module__}.{cls.__qualname__}>"
+        if made_for:
+            name += f" of {made_for}"
         name = urllib.parse.quote(name, safe="/:._-+@~#=,()<>{}!$&*;'")
         if len(name) > NAME_MAX:
             name = f"{digest_of(name)}...{name[-(NAME_MAX - 20):]}"
@@ -149,7 +206,7 @@ def param_key(request: Any) -> Optional[str]:
     if not hasattr(request, "param"):
         return None
     param = request.param
-    if isinstance(param, (str, int, float, bool, type(None))):
+    if type(param) in PLAIN and not isinstance(param, (bytes, complex)):
         key = urllib.parse.quote(repr(param), safe="'\",.-+_:()=/ ")
         return key if len(key) <= PARAM_MAX else f"{key[:30]}...{digest_of(key)}"
     print_ = fingerprint(param)
@@ -219,6 +276,7 @@ class Arguments:
             if handle is not None and handle.view is not None:
                 if handle.view not in self.views:
                     self.views.append(handle.view)
+                self._parts.append(f"{name}={handle.instance}")
             else:
                 self._visit_plain(name, argument, scope)
 

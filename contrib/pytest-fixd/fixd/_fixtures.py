@@ -42,6 +42,7 @@ class Handle:
         self.generator: Optional[Any] = None
         self.made = False  # the first half was run here
         self.how = "local"  # built, attached, reused, local
+        self.instance = ""  # its full name and place
         self.data: Any = None  # what teardown= gets
         self.value: Any = None  # what tests get
 
@@ -74,7 +75,7 @@ def cause_of(error: BaseException) -> Optional[str]:
     if isinstance(error, (pytest.skip.Exception, unittest.SkipTest)):
         reason = str(getattr(error, "msg", None) or error)
         return f"skipped: {reason[:SENTENCE_MAX]}\x1f"
-    if isinstance(error, (KeyboardInterrupt, SystemExit, GeneratorExit, pytest.exit.Exception)):
+    if isinstance(error, (KeyboardInterrupt, SystemExit, GeneratorExit, pytest.exit.Exception, _limit.Interrupt)):
         return None
     frames = error.__traceback__
     while frames is not None and os.path.dirname(frames.tb_frame.f_code.co_filename) == os.path.dirname(__file__):
@@ -127,8 +128,10 @@ class SetUp:
         if kept is not None:
             if definition.scope == "function":
                 kept.value = definition.parsed(self.data_of(kept))
+            runtime.handles[self.request._fixturedef] = kept
             return kept
         handle = runtime.begin_handle(definition, self.request)
+        handle.instance = f"{full} @ {place}"
         for attempt in range(UNSETTLED_MAX + 1):
             got = self._begin(full, place, arguments.views)
             if isinstance(got, View):
@@ -260,7 +263,10 @@ def tear_down(runtime: Any, handle: Handle) -> None:
     """The fixture is not used here any more; what belongs to it ends with the last process that could use it."""
     definition = handle.definition
     runtime.end_handle(handle)
-    if handle.how == "local":
+    if handle.how == "local" and definition.tokens and handle.generator is not None:
+        generator, handle.generator = handle.generator, None
+        tokens().end(definition, generator, True)
+    elif handle.how == "local":
         handle.finish()
     elif not definition.to_be_torn_down or (definition.reuse and runtime.reuse):
         handle.view = handle.stored = None
@@ -308,7 +314,9 @@ def decorate(function: Callable[..., Any], definition_of: Callable[[Callable[...
     more = [inspect.Parameter(n, inspect.Parameter.KEYWORD_ONLY) for n in extra]
     if not wants_request:
         more.append(inspect.Parameter("request", inspect.Parameter.KEYWORD_ONLY))
-    wrapper.__signature__ = signature.replace(parameters=parameters + more)  # type: ignore[attr-defined]
+    any_more = [p for p in parameters if p.kind is inspect.Parameter.VAR_KEYWORD]
+    parameters = [p for p in parameters if p.kind is not inspect.Parameter.VAR_KEYWORD]
+    wrapper.__signature__ = signature.replace(parameters=parameters + more + any_more)  # type: ignore[attr-defined]
     wrapper._fixd = definition  # type: ignore[attr-defined]
     note = "Shared by fixd: built once, by the first process that needs it."
     wrapper.__doc__ = f"{inspect.cleandoc(function.__doc__)}\n\n{note}" if function.__doc__ else note

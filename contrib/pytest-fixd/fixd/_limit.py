@@ -6,15 +6,46 @@ from __future__ import annotations
 import contextlib
 import signal
 import threading
+import time
 from typing import Any, Iterator
 
+AGAIN_S = 1.0  # somebody may have caught it
 
-class _Interrupt(BaseException):
+
+class Interrupt(BaseException):
     """Not an Exception: no fixture is to catch it by the way."""
 
 
 class TookTooLong(Exception):
     """The fixture was interrupted."""
+
+
+@contextlib.contextmanager
+def _alarms(seconds: float) -> Iterator[None]:
+    """SIGALRM after that time, and again and again: by the timer of the process if nobody has it, else from a thread."""
+    if signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0):
+        signal.setitimer(signal.ITIMER_REAL, seconds, AGAIN_S)
+        try:
+            yield
+        finally:
+            if signal.getitimer(signal.ITIMER_REAL)[1] == AGAIN_S:  # otherwise it is the fixture's own by now
+                signal.setitimer(signal.ITIMER_REAL, 0)
+        return
+    stop, main = threading.Event(), threading.get_ident()
+
+    def ring() -> None:
+        wait = seconds
+        while not stop.wait(wait):
+            signal.pthread_kill(main, signal.SIGALRM)
+            wait = AGAIN_S
+
+    thread = threading.Thread(target=ring, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
 
 
 @contextlib.contextmanager
@@ -26,39 +57,30 @@ def limited(seconds: float, title: str) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread() or before is None:
         yield
         return
-    main, lock = threading.get_ident(), threading.Lock()
+    deadline = time.monotonic() + seconds
     expired = over = False
 
     def on_alarm(number: int, frame: Any) -> None:
-        if expired and not over:
-            raise _Interrupt
-        # Somebody else's, who set it before.
+        nonlocal expired
+        if not over and time.monotonic() >= deadline:
+            expired = True
+            raise Interrupt
+        # Somebody else's, who set it before: what this one runs for may be limited, too.
         if callable(before):
             before(number, frame)
 
-    def expire() -> None:
-        nonlocal expired
-        with lock:
-            if not over:
-                expired = True
-                signal.pthread_kill(main, signal.SIGALRM)
-
     signal.signal(signal.SIGALRM, on_alarm)
-    timer = threading.Timer(seconds, expire)
-    timer.daemon = True
-    timer.start()
     try:
-        try:
-            yield
-        finally:
-            with lock:
+        with _alarms(seconds):
+            try:
+                yield
+            finally:
                 over = True
-            timer.cancel()
-            signal.signal(signal.SIGALRM, before)
-    except _Interrupt:
-        over = True
-        timer.cancel()
-        signal.signal(signal.SIGALRM, before)
+    except Interrupt:
         if not expired:
             raise  # that of a fixture that this one was asked by
         raise TookTooLong(f"fixture '{title}' took longer than {seconds:g} s") from None
+    finally:
+        over = True
+        if signal.getsignal(signal.SIGALRM) is on_alarm:
+            signal.signal(signal.SIGALRM, before)

@@ -209,16 +209,38 @@ def _follow(names: Iterable[str], seen: Dict[str, bytes]) -> None:
             left.append(name.rpartition(".")[0])
 
 
+def attributes_of(cls: Any) -> str:
+    """What the class of a fixture and its bases say beside their functions: the fixture gets it by `self`."""
+    parts = []
+    for c in getattr(cls, "__mro__", ()):
+        try:
+            body = ast.parse(textwrap.dedent(inspect.getsource(c))).body[0].body  # type: ignore[attr-defined]
+        except (OSError, TypeError, SyntaxError, IndexError, AttributeError):
+            continue
+        parts += [_dump(n) for n in body if isinstance(n, (ast.Assign, ast.AnnAssign, ast.AugAssign))]
+    return "\n".join(parts)
+
+
 def version(function: Callable[..., Any], root: str, *others: Any) -> str:
     """A word that changes when what the fixture builds may have changed."""
     digest = hashlib.blake2b(digest_size=12)
     seen: Dict[str, bytes] = {}
     own: Set[str] = set()
+    functions: List[Any] = []
 
     def add(s: str) -> None:
         digest.update(s.encode(errors="surrogatepass") + b"\0")
 
+    def add_value(value: Any, f: Any) -> None:
+        if isinstance(value, types.FunctionType) and value is not f:
+            add_function(value)
+        else:
+            add(_plain(value))
+
     def add_function(f: Callable[..., Any]) -> None:
+        if f in functions:
+            return
+        functions.append(f)
         path = os.path.realpath(f.__code__.co_filename)
         name = os.path.basename(path)
         module = f.__module__ or ""
@@ -236,10 +258,9 @@ def version(function: Callable[..., Any], root: str, *others: Any) -> str:
                 value = cell.cell_contents
             except ValueError:
                 continue  # not set yet
-            if isinstance(value, types.FunctionType) and value is not f:
-                add_function(value)
-            else:
-                add(_plain(value))
+            add_value(value, f)
+        for value in [*(f.__defaults__ or ()), *(f.__kwdefaults__ or {}).values()]:
+            add_value(value, f)
         own.add(path)
 
     while True:

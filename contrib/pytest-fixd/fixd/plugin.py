@@ -95,26 +95,34 @@ class Runtime:
         """The daemon is gone; what is set up from here on is this process's own."""
         self.connection = None
         self.messages.append(f"the daemon was lost, and fixtures were built in every process from then on: {error.strerror}")
-        warnings.warn(pytest.PytestWarning(self.messages[-1]))
+        self._warn(self.messages[-1])
 
     def tell_once(self, what: Any, message: str) -> None:
         if what not in self._told:
             self._told.add(what)
-            warnings.warn(pytest.PytestWarning(message))
+            self._warn(message)
+
+    def _warn(self, message: str) -> None:
+        """Nothing fails by it, also where warnings are errors."""
+        try:
+            warnings.warn(pytest.PytestWarning(message), stacklevel=2)
+        except pytest.PytestWarning:
+            if message not in self.messages:
+                self.messages.append(message)
 
     def define(self, definition: Definition, reuse: bool, request: Any) -> str:
         """The name of the fixture in the daemon, which knows it from now on."""
         assert self.connection is not None
         name = definition.name(self.root, request) + ("" if reuse else "#run")
         if (definition, name) not in self.defined:
-            self.connection.define(name, self._settings(definition, reuse))
+            self.connection.define(name, self._settings(definition, reuse, definition.class_of(request)))
             self.defined[(definition, name)] = name
         return name
 
-    def _settings(self, definition: Definition, reuse: bool) -> List[str]:
+    def _settings(self, definition: Definition, reuse: bool, cls: Any) -> List[str]:
         max_age = definition.max_age if definition.max_age is not None else self.max_age
         settings = [f"scope={definition.scope}", f"env={PYTHON}", f"reuse={'yes' if reuse else 'no'}", "age-from=creation", "retry-after=none",
-                    f"version={_source.version(definition.function, self.root, definition.serializer)}",
+                    f"version={_source.version(definition.function, self.root, definition.serializer, _source.attributes_of(cls))}",
                     f"timeout={max(1, int((definition.timeout or self.timeout) * 1000))}ms",
                     f"max-age={f'{int(max_age * 1000)}ms' if max_age is not None and reuse else 'none'}"]
         doc = (definition.function.__doc__ or "").strip().splitlines()

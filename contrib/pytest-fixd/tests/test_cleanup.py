@@ -346,3 +346,20 @@ def test_nothing_is_left_of_the_daemon_s(project):
     status = json.loads(project.fixctl("status", "--json").stdout)
     assert [s["instances"] for s in status["sessions"]] == [[], []]
     assert status["daemon"]["memory_bytes"] == 0
+
+
+def test_tokens_without_a_daemon(project):
+    project.conftest("""
+        from fixd.shared_session_scope import shared_session_scope_json, SetupToken
+        @shared_session_scope_json()
+        def data():
+            d = yield
+            if d is SetupToken.FIRST:
+                log("first")
+                d = [1]
+            token = yield d
+            log(f"cleanup {token}")
+        """)
+    project.write("test_it.py", "def test_1(data): assert data == [1]\ndef test_2(data): assert data == [1]\n")
+    project.run(env={"FIXD_DISABLE": "1"}).passed(2)
+    assert project.log() == ["first", "cleanup CleanupToken.LAST"]

@@ -525,3 +525,188 @@ def test_socket_of_somebody_else(project):
     project.write("test_it.py", "import fixd\n@fixd.fixture\ndef data(): return 1\ndef test(data): assert data == 1\n")
     done = project.run("-v", env={"FIXD_SOCKET": project.file("theirs/socket")}).passed(1)
     assert "belongs to somebody else" in done.output
+
+
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_fixtures_of_fixtures(project, workers):
+    """Made of another instance, a fixture is another one, whatever the scopes."""
+    project.conftest("""
+        import pytest
+        @fixd.fixture(params=[1, 2])
+        def a(request): return [request.param]
+        @fixd.fixture
+        def b(a): return a[0] * 10
+        @fixd.fixture(scope="session", params=[1, 2])
+        def s(request): return [request.param]
+        @fixd.fixture(scope="session")
+        def made_of_s(s): log(f"made of {s[0]}"); return s[0] * 10
+        @fixd.fixture
+        def f(made_of_s): return made_of_s + 1
+        @fixd.fixture(scope="module")
+        def cfg(request): return request.module.X
+        @fixd.fixture
+        def of_cfg(cfg): return cfg * 2
+        """)
+    for n, x in enumerate((1, 2)):
+        project.write(f"test_{n}.py", f"""
+            X = {x}
+            def test_1(a, b): assert b == a[0] * 10
+            def test_2(a, b): assert b == a[0] * 10
+            def test_3(s, made_of_s, f): assert made_of_s == s[0] * 10 and f == made_of_s + 1
+            def test_4(cfg, of_cfg): assert cfg == X and of_cfg == 2 * X
+            """)
+    for _ in range(2):
+        project.run("-n", workers).passed(14)
+    assert sorted(project.log()) == ["made of 1", "made of 2"], "once for all runs"
+
+
+def test_overridden_dependency(project):
+    project.conftest("""
+        @fixd.fixture(scope="session")
+        def base(): return 1
+        @fixd.fixture
+        def derived(base): return base * 10
+        """)
+    project.write("test_a.py", "def test(derived): assert derived == 10\n")
+    project.write("test_b.py", """
+        import fixd
+        @fixd.fixture(scope="session")
+        def base(): return 2
+        def test(derived): assert derived == 20
+        """)
+    project.run().passed(2)
+
+
+def test_values_that_only_look_alike(project):
+    """Functions with other defaults or closures, objects that are only themselves, strings with a repr of their own."""
+    project.conftest("""
+        import pytest
+        def adder(n): return lambda x: x + n
+        class Secret(str):
+            def __repr__(self): return "Secret(***)"
+        A, B = object(), object()
+        @fixd.fixture(scope="session", params=[lambda x, n=n: x + n for n in (1, 2)] + [adder(3), adder(4)])
+        def function(request): return request.param(0)
+        @fixd.fixture(scope="session", params=[A, B])
+        def thing(request): return "A" if request.param is A else "B"
+        @fixd.fixture(scope="session", params=[Secret("x"), Secret("y")])
+        def secret(request): return str.__str__(request.param)
+        @pytest.fixture(params=["json", "xml"])
+        def make(request):
+            kind = request.param
+            return lambda x: f"{kind}:{x}"
+        @fixd.fixture
+        def doc(make): return make(5)
+        @pytest.fixture
+        def recursive():
+            a = [1]
+            a.append(a)
+            return a
+        @fixd.fixture
+        def of_recursive(recursive): return recursive[0]
+        """)
+    project.write("test_it.py", """
+        seen = {"function": [], "thing": [], "secret": []}
+        def test_1(function): seen["function"].append(function)
+        def test_2(thing): seen["thing"].append(thing)
+        def test_3(secret): seen["secret"].append(secret)
+        def test_doc(make, doc): assert doc == make(5)
+        def test_recursive(of_recursive): assert of_recursive == 1
+        def test_all(): assert seen == {"function": [1, 2, 3, 4], "thing": ["A", "B"], "secret": ["x", "y"]}
+        """)
+    project.run().passed(12)
+
+
+def test_fixtures_from_a_factory(project):
+    project.write("lib.py", """
+        import fixd, time
+        def make(n):
+            @fixd.fixture(scope="session")
+            def data(): time.sleep(0.2); return n
+            return data
+        def make_by_default(n):
+            @fixd.fixture(scope="session")
+            def other(n=n): return n
+            return other
+        """)
+    project.write("pytest.ini", "[pytest]\npythonpath = .\n")
+    for place, n in (("a", 1), ("b", 2)):
+        project.write(f"{place}/conftest.py", f"import lib\ndata = lib.make({n})\nother = lib.make_by_default({n})\n")
+        project.write(f"{place}/test_{place}.py", f"def test(data, other): assert data == {n} and other == {n}\n")
+    for options in ((), ("-n", "2", "--dist", "loadfile", "--no-reuse-fixtures")):
+        project.run(*options).passed(2)
+
+
+def test_sets_inside_of_objects(project):
+    """They have an order of their own in every process."""
+    project.conftest("""
+        import dataclasses, pytest
+        @dataclasses.dataclass
+        class Config: features: frozenset
+        @pytest.fixture(scope="session")
+        def config(): return Config(frozenset({"alpha", "beta", "gamma", "delta", "epsilon"}))
+        @fixd.fixture(scope="session")
+        def data(config): log("built"); return 1
+        """)
+    project.write("test_it.py", "def test(data): pass\n")
+    for seed in "123":
+        project.run(env={"PYTHONHASHSEED": seed}).passed(1)
+    assert project.count("built") == 1
+
+
+def test_attributes_of_a_class(project):
+    """What a method finds by self is part of what it builds; edits of tests are not."""
+    project.write("base.py", """
+        import fixd
+        class Base:
+            size = 0
+            @fixd.fixture(scope="class")
+            def data(self): return self.size
+        """)
+    project.write("pytest.ini", "[pytest]\npythonpath = .\n")
+    for size in (1, 22):
+        project.write("test_it.py", f"from base import Base\nclass TestIt(Base):\n    size = {size}\n    def test(self, data): assert data == {size}\n")
+        project.run().passed(1)
+
+
+def test_closures_that_call_each_other(project):
+    project.conftest("""
+        import functools
+        def make():
+            def even(n): return n == 0 or odd(n - 1)
+            def odd(n): return n != 0 and even(n - 1)
+            @fixd.fixture
+            def data(): return even(4)
+            return data
+        data = make()
+        def passes(f):
+            def inner(*args, **more): return f(*args, **more)
+            return inner
+        @fixd.fixture
+        @passes
+        def other(): return 3
+        """)
+    project.write("test_it.py", "def test(data, other): assert data and other == 3\n")
+    project.run().passed(1)
+
+
+def test_warnings_that_are_errors(project):
+    """fixd's own make no test fail."""
+    project.conftest("""
+        import contextlib
+        @fixd.fixture
+        def per_test(tmp_path): return 1
+        @fixd.fixture(scope="session")
+        def block():
+            with contextlib.nullcontext():
+                yield 2
+        """)
+    project.write("test_it.py", "def test_1(per_test, block): pass\ndef test_2(per_test, block): pass\n")
+    project.run("-W", "error").passed(2)
+
+
+def test_no_place_for_a_daemon(project):
+    project.write("plain", "no directory")
+    project.write("test_it.py", "import fixd\n@fixd.fixture\ndef data(): return 1\ndef test(data): assert data == 1\n")
+    done = project.run("-v", env={"FIXD_SOCKET": project.file("plain/socket")}).passed(1)
+    assert "there is no place for the daemon" in done.output, done.output
