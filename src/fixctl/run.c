@@ -20,6 +20,7 @@
 #include "base/units.h"
 #include "client/connection.h"
 #include "fixd.h"
+#include "wire/socket.h"
 
 #define EXIT_NOT_EXECUTABLE 126 /* as shells have it */
 #define EXIT_NOT_FOUND 127
@@ -104,11 +105,15 @@ static int make_surroundings(struct command *c, const struct shown *x, bool moun
 	_cleanup_free_ char *path = NULL;
 	_cleanup_fd_ int lock = -1;
 	bool itself = x->kind == RUN_TREE && mount;
+	struct stat st;
 	int r;
 
 	path = itself ? xstrdup(x->path) : xstrndup(x->path, (size_t)(strrchr(x->path, '/') - x->path));
 	if (!*path || list_has(c->places, path))
 		return 0;
+	/* A mount would cover what it leads to, which is somebody else's. */
+	if (itself && lstat(path, &st) == 0 && S_ISLNK(st.st_mode))
+		return -ELOOP;
 	r = scratch_make_directory(&c->scratch, path, &lock);
 	if (r == 0 && lock >= 0)
 		r = keeper_hold(&c->keeper, lock);
@@ -214,11 +219,19 @@ static int start(const struct command *c, bool mount)
 	}
 	while (c->argv[n])
 		n++;
-	argv = xcalloc(n + 3, sizeof *argv);
-	argv[0] = (char *)"env";
-	argv[1] = (char *)"--";
-	memcpy(argv + 2, c->argv, n * sizeof *argv);
-	execv("/usr/bin/env", argv);
+	argv = xcalloc(n + 4, sizeof *argv);
+	memcpy(argv + 3, c->argv, n * sizeof *argv);
+	if (!strchr(c->argv[0], '=')) {
+		argv[1] = (char *)"env";
+		argv[2] = (char *)"--";
+		execv("/usr/bin/env", argv + 1);
+		return errno;
+	}
+	/* For env that would be a variable. */
+	argv[0] = (char *)"sh";
+	argv[1] = (char *)"-c";
+	argv[2] = (char *)"exec \"$0\" \"$@\"";
+	execv("/bin/sh", argv);
 	return errno;
 }
 
@@ -293,9 +306,11 @@ static sigset_t hold_signals(struct command *c)
 static bool is_of_terminal(const siginfo_t *si)
 {
 	switch (si->si_signo) {
+	case SIGHUP:
+		/* Of a hangup it tells the leader of the session only. */
+		return si->si_code == SI_KERNEL && getsid(0) != getpid();
 	case SIGINT:
 	case SIGQUIT:
-	case SIGHUP:
 	case SIGTSTP:
 	case SIGTTIN:
 	case SIGTTOU:
@@ -405,6 +420,24 @@ static int open_daemon(struct command *c)
 	return 0;
 }
 
+/* The trees stay for as long as anything of the run does. */
+static int hold_trees(struct command *c)
+{
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < c->shown.n; i++) {
+		struct shown *x = &c->shown.all[i];
+
+		if (x->kind == RUN_TREE) {
+			r = keeper_hold(&c->keeper, x->fd);
+			x->fd = fd_close(x->fd);
+		}
+	}
+	if (r < 0)
+		fprintf(stderr, "fixctl: the run's keeper is gone: %s\n", strerror(-r));
+	return r < 0 ? EXIT_REFUSED : 0;
+}
+
 static int join(struct command *c)
 {
 	const char *root = c->ctl->session ? c->ctl->session : c->shown.root;
@@ -427,6 +460,12 @@ static int run_it(struct command *c)
 		c->socket = realpath(c->ctl->socket, NULL);
 	if (!c->socket && c->ctl->socket)
 		c->socket = xstrdup(c->ctl->socket);
+	if (c->options.config && strlen(c->socket) > SOCKET_PATH_MAX) {
+		fprintf(stderr, "fixctl: %s: the socket of the run's daemon would be there, and its path has at most %d bytes, not %zu; set TMPDIR\n",
+			c->scratch.path, SOCKET_PATH_MAX, strlen(c->socket));
+		scratch_remove(c->scratch.path);
+		return EXIT_REFUSED;
+	}
 	code = keeper_start(&c->keeper, &c->scratch, c->options.config, c->socket);
 	if (code == 0)
 		code = open_daemon(c);
@@ -434,6 +473,8 @@ static int run_it(struct command *c)
 		code = shown_attach(c->f, &c->options, &c->scratch, &c->shown);
 	if (code == EXIT_BUILD_FAILED)
 		code = c->options.build_failed;
+	if (code == 0)
+		code = hold_trees(c);
 	if (code == 0)
 		code = join(c);
 	if (code == 0)

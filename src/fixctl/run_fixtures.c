@@ -6,6 +6,7 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -187,13 +188,18 @@ static int check_selection(const struct shown_list *l, const struct run_options 
 
 static int retire(struct fixd *f, const char *name)
 {
-	char body[sizeof(struct wire_cleanup) + WIRE_NAME_MAX];
-	struct wire_cleanup c = { .flags = WIRE_CLEANUP_FORCE, .older_than = -1, .patterns = (uint16_t)strlen(name) };
+	char body[sizeof(struct wire_cleanup) + 2 * WIRE_NAME_MAX];
+	struct wire_cleanup c = { .flags = WIRE_CLEANUP_FORCE, .older_than = -1 };
 	json_t *report;
 	int code;
 
+	/* In a glob, brackets are a set. */
+	for (const char *p = name; *p && c.patterns < 2 * WIRE_NAME_MAX - 1; p++) {
+		if (strchr("[]", *p))
+			body[sizeof c + c.patterns++] = '\\';
+		body[sizeof c + c.patterns++] = *p;
+	}
 	memcpy(body, &c, sizeof c);
-	memcpy(body + sizeof c, name, c.patterns);
 	code = ctl_report(f, WIRE_TYPE_cleanup, body, sizeof c + c.patterns, &report);
 	if (code == 0)
 		json_decref(report);
@@ -241,7 +247,9 @@ static int take(struct shown *x, struct reply *reply)
 	if (x->kind == RUN_TREE) {
 		x->tree = xstrndup(reply->body + sizeof head + images, head.path);
 		x->links = has_links(reply->fds[0], im.size);
-		return 0;
+		/* As libfixd does: no other daemon removes it when its own has died. */
+		x->fd = open(x->tree, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		return x->fd < 0 || flock(x->fd, LOCK_SH | LOCK_NB) < 0 ? -errno : 0;
 	}
 	x->fd = fcntl(reply->fds[0], F_DUPFD_CLOEXEC, shown_first_fd());
 	if (x->fd < 0 || fstat(x->fd, &st) < 0)

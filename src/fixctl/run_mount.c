@@ -113,8 +113,10 @@ static int mount_link(const struct shown *x, const char *home, size_t i)
 	if (symlink(target, link) < 0)
 		return -errno;
 	tree = (int)syscall(SYS_open_tree, AT_FDCWD, link, AT_SYMLINK_NOFOLLOW | OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
-	if (tree < 0 || syscall(SYS_move_mount, tree, "", AT_FDCWD, x->path, MOVE_MOUNT_F_EMPTY_PATH) < 0)
+	if (tree < 0)
 		return -errno;
+	if (syscall(SYS_move_mount, tree, "", AT_FDCWD, x->path, MOVE_MOUNT_F_EMPTY_PATH) < 0 && errno != ENOENT)
+		return -errno; /* ENOENT: it is only shown, by the shim of a run that this one is in */
 	return 0;
 }
 
@@ -131,19 +133,17 @@ static int mount_all(const struct shown_list *l, const char *home, bool mapped, 
 	return 0;
 }
 
-/* What is copied up must have an owner that the namespace knows. */
-static int check_owners(const struct shown_list *l, char **why)
+/* A tree of another user, or NULL: what is copied up must have an owner that a user namespace knows. */
+static const struct shown *foreign_tree(const struct shown_list *l)
 {
 	for (size_t i = 0; i < l->n; i++) {
 		const struct shown *x = &l->all[i];
 		struct stat st;
 
-		if (x->kind != RUN_TREE || (stat(x->tree, &st) == 0 && (geteuid() == 0 || st.st_uid == geteuid())))
-			continue;
-		*why = xasprintf("the tree of '%s' belongs to another user, whom a user namespace does not know", x->name);
-		return -EOVERFLOW;
+		if (x->kind == RUN_TREE && (stat(x->tree, &st) < 0 || st.st_uid != geteuid()))
+			return x;
 	}
-	return 0;
+	return NULL;
 }
 
 /* Over a tmpfs of kernels before 6.6, which has no user attributes, an overlay cannot replace directories. */
@@ -167,11 +167,15 @@ static int make_home(const char *home, bool mapped, char **why)
 int mounts_make(const struct shown_list *l, const struct scratch *s, char **why)
 {
 	_cleanup_free_ char *home = xasprintf("%s/mounts", s->path), *here = getcwd(NULL, 0);
-	bool mapped;
-	int r = check_owners(l, why);
+	/* Once there is one, all others look the same. */
+	const struct shown *foreign = foreign_tree(l);
+	bool mapped = false;
+	int r = new_namespace(&mapped, why);
 
-	if (r == 0)
-		r = new_namespace(&mapped, why);
+	if (r == 0 && mapped && foreign) {
+		*why = xasprintf("the tree of '%s' belongs to another user, whom a user namespace does not know", foreign->name);
+		r = -EOVERFLOW;
+	}
 	if (r == 0)
 		r = make_home(home, mapped, why);
 	if (r == 0)

@@ -232,19 +232,34 @@ static int lock_directory(const char *path)
 	return st.st_nlink == 0 ? -ENOENT : fd_steal(&fd);
 }
 
+/* The mode that a directory of a run has until it is marked. */
+#define UNMARKED 01700
+
+/* It was there before any run, and no run will remove it: then locking it would only be in the way of those who do. */
+static bool is_of_others(const char *path)
+{
+	char value;
+	struct stat st;
+
+	return stat(path, &st) == 0 && (st.st_mode & 07777) != UNMARKED && getxattr(path, MARK, &value, sizeof value) < 0 && errno == ENODATA;
+}
+
 static int make_directory(const struct scratch *s, const char *path)
 {
 	/* Noted before it is there: killed in between, nothing is left. */
 	int r = note(s, MADE, path);
+	mode_t mask = umask(0);
+
+	umask(mask);
 
 	if (r < 0)
 		return r;
-	if (mkdir(path, 0755) < 0)
+	if (mkdir(path, UNMARKED) < 0)
 		return errno == EEXIST ? 0 : -errno;
 	/* Where marks are not known, the notes must do. */
 	if (setxattr(path, MARK, "1", 1, 0) < 0 && errno != ENOTSUP && errno != EPERM)
 		return -errno;
-	return 0;
+	return chmod(path, 0755 & ~mask) < 0 && errno != ENOENT ? -errno : 0;
 }
 
 int scratch_make_directory(const struct scratch *s, const char *path, int *lock)
@@ -271,6 +286,10 @@ int scratch_make_directory(const struct scratch *s, const char *path, int *lock)
 		}
 		if (!lock && r == 0)
 			return 0;
+		if (lock && is_of_others(path)) {
+			*lock = -1;
+			return 0;
+		}
 		r = lock ? lock_directory(path) : r;
 		/* One that may not be read is nobody's to remove. */
 		if (r == -EACCES && access(path, F_OK) == 0) {

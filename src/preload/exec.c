@@ -115,6 +115,18 @@ static bool is_complete(char *const *envp, const char *preload)
 	return true;
 }
 
+/* A run inside of this one has put its own there. */
+static bool is_of_another_run(char *const *envp)
+{
+	const char *ours = run_string(run->variables);
+
+	for (; envp && *envp; envp++) {
+		if (has_name_of(ours, *envp))
+			return strcmp(*envp, ours) != 0;
+	}
+	return false;
+}
+
 /* `envp`, or one in `room` that has what is missing. `sanitizer`: the runtime that the program wants first, or "". */
 static char *const *complete(char *const *envp, const char *sanitizer, void *room)
 {
@@ -122,7 +134,7 @@ static char *const *complete(char *const *envp, const char *sanitizer, void *roo
 	const char *v;
 	size_t n = 0;
 
-	if (!run)
+	if (!run || is_of_another_run(envp))
 		return envp;
 	preload = (char *)(out + count(envp) + run->n_variables + 2);
 	put_preload(preload, envp, sanitizer);

@@ -100,6 +100,81 @@ def test_terminal(t):
     os.close(fd)
 
 
+def test_hangup(t):
+    """The kernel tells only the leader of the session of it, which is fixctl here."""
+    s = stage(t)
+    pid, fd = pty.fork()
+    if pid == 0:
+        os.chdir(s.work)
+        command = s.run_command() + ["sh", "-c", f"trap 'echo hup >{t.path('said')}; exit 3' HUP; echo ready; while true; do sleep 0.05; done"]
+        os.execve(command[0], command, environment(TMPDIR=t.dir))
+    said = b""
+    while b"ready" not in said:
+        assert select.select([fd], [], [], LIMIT)[0]
+        said += os.read(fd, 1000)
+    os.close(fd)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 3
+    assert open(t.path("said")).read() == "hup\n"
+
+
+def test_a_run_in_a_run(t):
+    """Each has its own: what the inner one writes is gone when it has ended, whatever the modes."""
+    s = stage(t)
+    inner = " ".join([program("fixctl"), "run", "--isolate"])
+    script = "echo changed >>shown/file; echo changed >>shown/tree/a.txt; cat shown/file shown/tree/a.txt; rm shown/tree/sub/b.txt"
+    for mode in ("mount", "shim") if t.mode == "mount" else ("shim",):
+        done = s.run(["sh", "-c", f"echo outer >>shown/file; {inner} {mode} -- sh -c '{script}'; {inner} {mode} -- sh -c '{script}'; "
+                                  "cat shown/file shown/tree/sub/b.txt"])
+        assert done.out == b"one\nchanged\nhello\nchanged\n" * 2 + b"one\nouter\nworld\n" and done.code == 0, (mode, done.__dict__)
+        s.fresh()
+    other = t.write("other.ini", f"[fixture other]\ncommand = echo another\npath = {s.work}/shown/other\n")
+    done = s.run(["sh", "-c", f"{inner} shim --config {other} -- cat shown/other; cat shown/file"])
+    assert done.out == b"another\none\n", done.__dict__
+
+
+def test_trees_stay_when_their_daemon_dies(t):
+    """Another one that starts then does not take them away."""
+    s = stage(t)
+    process = start(s, ["sh", "-c", f"echo up >{t.path('up')}; while ! test -e {t.path('go')}; do sleep 0.02; done; cat shown/tree/a.txt shown/tree/sub/b.txt"],
+                    stdout=subprocess.PIPE)
+    wait_for(lambda: os.path.exists(t.path("up")), "the run")
+    s.daemon.kill()
+    t.daemon(s.ini)
+    t.write("go", "")
+    assert process.communicate(timeout=LIMIT)[0] == b"hello\nworld\n" and process.returncode == 0
+
+
+def test_directories_of_others_are_not_locked(t):
+    """Who locks the directory that a fixture is shown in does not wait for a run, nor a run for him."""
+    s = stage(t)
+    os.makedirs(s.work + "/shown")
+    done = subprocess.run(["flock", ".", "flock", "shown"] + s.run_command() + ["sh", "-c", "cat shown/file; flock -n shown/tree true; echo $?"],
+                          cwd=s.work, env=environment(TMPDIR=t.dir), capture_output=True, timeout=LIMIT)
+    assert done.stdout == b"one\n0\n", done
+    done = subprocess.run(s.run_command() + ["flock", "-w", "5", "shown", "echo", "locked"], cwd=s.work, env=environment(TMPDIR=t.dir),
+                          capture_output=True, timeout=LIMIT)
+    assert done.stdout == b"locked\n", done
+    assert os.path.isdir(s.work + "/shown")
+
+
+def test_programs_and_paths_that_are_odd(t):
+    source = t.path("odd")
+    os.makedirs(source)
+    t.write("odd/prog", "#!/bin/sh\necho run \"$@\"\n")
+    os.chmod(source + "/prog", 0o755)
+    s = stage(t, Fixture("odd", "directory", source, "eq/a=1"))
+    assert s.run(["eq/a=1/prog", "one", "two"]).out == b"run one two\n"
+    # A link of somebody's own: what it leads to is not covered.
+    s.fresh()
+    os.makedirs(s.work + "/real")
+    t.write("work/real/precious", "mine\n")
+    os.makedirs(s.work + "/shown")
+    os.symlink("../real", s.work + "/shown/tree")
+    done = subprocess.run([program("fixctl"), "--socket", s.daemon.socket, "run", "--", "cat", "real/precious"], cwd=s.work,
+                          env=environment(TMPDIR=t.dir), capture_output=True, timeout=LIMIT)
+    assert done.stdout == b"mine\n", done
+
+
 def test_a_failed_build_is_the_end_of_it(t):
     s = stage(t, Fixture("broken", "command", "echo the disk is on fire >&2; exit 3", "shown/broken"))
     done = s.run(["touch", "started"])
@@ -386,6 +461,26 @@ def test_runs_are_counted(t):
 def test_fresh(t):
     s = Stage(t, Fixture("count", "command", t.counted("wc -l <" + t.path("runs")), "count"))
     assert [int(s.run(["cat", "count"], *options).out) for options in ([], [], ["--fresh"], [], ["-F"])] == [1, 1, 2, 2, 3]
+
+
+def test_fresh_is_that_fixture_only(t):
+    """A bracket is no set of characters."""
+    s = Stage(t, Fixture("db", "command", t.counted("echo x"), more="params = 1, 2"), Fixture("db1", "command", "echo y"))
+    s.run(["true"])
+    s.run(["true"], "--fresh", "--fixture", "db")
+    i = s.daemon.instances()
+    assert i["db1"]["builds"] == 1 and i["db1"]["state"] == "ready" and t.runs() == 4, i
+
+
+def test_scratch_directory_with_a_long_name(t):
+    s = stage(t)
+    long = t.path("l" * 100)
+    os.makedirs(long)
+    config = t.write("private.ini", "[fixture f]\ncommand = echo x\n")
+    done = subprocess.run([program("fixctl"), "run", "--config", config, "--", "true"], cwd=s.work, env=environment(TMPDIR=long), capture_output=True,
+                          timeout=LIMIT)
+    assert done.returncode == 1 and b"set TMPDIR" in done.stderr and not os.listdir(long), done
+    assert subprocess.run(s.run_command() + ["true"], cwd=s.work, env=environment(TMPDIR=long), timeout=LIMIT).returncode == 0
 
 
 def test_disabled(t):
