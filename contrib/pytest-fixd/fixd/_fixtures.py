@@ -23,7 +23,7 @@ from ._values import Stored
 UNSETTLED_MAX = 3
 SENTENCE_MAX = 3000
 # In the sentence of a failed build that was none: nothing that a traceback has ends like that.
-SKIPPED = re.compile("skipped: (.*)\x1f", re.DOTALL)
+OUTCOME = re.compile("(skipped|xfailed): (.*)\x1f", re.DOTALL)
 # The daemon is gone.
 LOST = (errno.ECONNREFUSED, errno.ECONNRESET, errno.EPIPE, errno.ENOTCONN)
 
@@ -72,9 +72,10 @@ class Handle:
 
 def cause_of(error: BaseException) -> Optional[str]:
     """What the others are told of a failed build: its traceback, from the fixture's own frame on.  None: it was only interrupted."""
-    if isinstance(error, (pytest.skip.Exception, unittest.SkipTest)):
+    if isinstance(error, (pytest.skip.Exception, pytest.xfail.Exception, unittest.SkipTest)):
         reason = str(getattr(error, "msg", None) or error)
-        return f"skipped: {reason[:SENTENCE_MAX]}\x1f"
+        outcome = "xfailed" if isinstance(error, pytest.xfail.Exception) else "skipped"
+        return f"{outcome}: {reason[:SENTENCE_MAX]}\x1f"
     if isinstance(error, (KeyboardInterrupt, SystemExit, GeneratorExit, pytest.exit.Exception, _limit.Interrupt)):
         return None
     frames = error.__traceback__
@@ -87,9 +88,9 @@ def cause_of(error: BaseException) -> Optional[str]:
 def raise_failure(error: FixdError) -> None:
     __tracebackhide__ = True
     sentence = str(error.strerror or error)
-    skipped = SKIPPED.search(sentence)
-    if skipped:
-        pytest.skip(skipped.group(1))
+    outcome = OUTCOME.search(sentence)
+    if outcome:
+        (pytest.skip if outcome.group(1) == "skipped" else pytest.xfail)(outcome.group(2))
     raise FixtureBuildError(sentence) from None
 
 

@@ -86,6 +86,9 @@ def _names_in(nodes: Iterable[ast.AST]) -> Set[str]:
         own = {n.id for n in ast.walk(node) if isinstance(n, ast.Name)}
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
             own -= {a.arg for a in [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]}
+            # What stands beside them is the module's, whatever they are called.
+            beside = [*node.decorator_list, *node.args.defaults, *(d for d in node.args.kw_defaults if d is not None)]
+            own |= {n.id for b in beside for n in ast.walk(b) if isinstance(n, ast.Name)}
         names |= own
     return names
 
@@ -134,6 +137,18 @@ def _candidates(nodes: Iterable[ast.AST], module: str, package: str, names: Opti
     return found
 
 
+def _by_other_finders(name: str) -> Any:
+    """Packages that are installed as links to where they are written have finders of their own."""
+    for finder in sys.meta_path:
+        try:
+            spec = finder.find_spec(name, None) if hasattr(finder, "find_spec") else None
+        except Exception:
+            spec = None
+        if spec is not None:
+            return spec
+    return None
+
+
 @functools.lru_cache(maxsize=None)
 def _file_of(name: str) -> Optional[str]:
     """The source file of a module; None for libraries, and for names that are no modules.  Nothing is imported for it."""
@@ -145,7 +160,7 @@ def _file_of(name: str) -> Optional[str]:
             return None
         for k in range(len(parts)):
             try:
-                spec = PathFinder.find_spec(".".join(parts[: k + 1]), where)
+                spec = PathFinder.find_spec(".".join(parts[: k + 1]), where) or (_by_other_finders(parts[0]) if k == 0 else None)
             except (ImportError, AttributeError, ValueError):
                 return None
             if spec is None or (spec.origin and not _is_project(os.path.realpath(spec.origin))):
@@ -166,7 +181,7 @@ def forget() -> None:
 
 
 # Of what is reached through imports the bytes count, and its own imports are found without parsing it: there may be thousands.
-_IMPORT = re.compile(rb"^[ \t]*(?:from[ \t]+([.\w]+)[ \t]+import[ \t]*(\([^)]*\)|[^\n;#]+)|import[ \t]+([^\n;#]+))", re.MULTILINE)
+_IMPORT = re.compile(rb"(?:^|[;:])[ \t]*(?:from[ \t]+([.\w]+)[ \t]+import[ \t]*(\([^)]*\)|[^\n;#]+)|import[ \t]+([^\n;#]+))", re.MULTILINE)
 
 
 @functools.lru_cache(maxsize=None)
@@ -176,7 +191,7 @@ def _reached(path: str, name: str) -> Tuple[bytes, Tuple[str, ...]]:
     found: Set[str] = set()
     with open(path, "rb") as f:
         source = f.read()
-    for base, names, plain in _IMPORT.findall(source):
+    for base, names, plain in _IMPORT.findall(source.replace(b"\\\n", b" ")):
         words = [w.split()[0] for w in re.split(rb"[,\\]", (names or plain).strip(b"()")) if w.split()]
         listed = [w.decode(errors="replace") for w in words]
         if plain:

@@ -710,3 +710,31 @@ def test_no_place_for_a_daemon(project):
     project.write("test_it.py", "import fixd\n@fixd.fixture\ndef data(): return 1\ndef test(data): assert data == 1\n")
     done = project.run("-v", env={"FIXD_SOCKET": project.file("plain/socket")}).passed(1)
     assert "there is no place for the daemon" in done.output, done.output
+
+
+def test_imports_of_all_kinds(project):
+    """An edit of what they lead to makes another version."""
+    project.write("pytest.ini", "[pytest]\npythonpath = .\n")
+    project.write("deep/__init__.py", "")
+    project.write("reached.py", """
+        from deep import one, \\
+            two
+        import os; import deep.three
+        if True: from deep.four import V as four
+        def total(): return one.V + two.V + deep.three.V + four
+        """)
+    project.conftest("""
+        import reached
+        from deep.five import V as cfg
+        @fixd.fixture(scope="session")
+        def data(cfg=cfg): return reached.total() + cfg
+        """)
+    names = ("one", "two", "three", "four", "five")
+    values = dict.fromkeys(names, 1)
+    for n, changed in enumerate((None, *names)):
+        if changed:
+            values[changed] = 10 * (n + 1)
+        for name, value in values.items():
+            project.write(f"deep/{name}.py", f"V = {value}\n")
+        project.write("test_it.py", f"def test(data): assert data == {sum(values.values())}\n")
+        project.run().passed(1)

@@ -310,6 +310,15 @@ def test_alarm_of_somebody_else(project):
     project.run().passed(1)
 
 
+def test_xfail_in_a_fixture(project):
+    project.conftest("""
+        @fixd.fixture(scope="session")
+        def data(): pytest.xfail("not yet")
+        """)
+    project.write("test_it.py", "import pytest\n@pytest.mark.parametrize('n', range(4))\ndef test(data, n): pass\n")
+    assert project.run("-n", "2").outcomes() == {"xfailed": 4}
+
+
 @pytest.mark.parametrize("workers", ["0", "2"])
 def test_without_a_daemon(project, workers):
     project.conftest("""
