@@ -11,6 +11,8 @@
 
 #include "base/clock.h"
 #include "base/fd.h"
+#include "base/text.h"
+#include "base/utf8.h"
 #include "client/connection.h"
 #include "fixctl/fixctl.h"
 #include "fixd.h"
@@ -149,6 +151,21 @@ static json_t *list_of(struct record_reader in, bool *bad)
 	return list;
 }
 
+/* What is no UTF-8 becomes a replacement character for every byte. */
+static json_t *string_of(const char *data, size_t size)
+{
+	json_t *s = json_stringn(data, size);
+	_cleanup_text_ struct text t = { 0 };
+
+	for (size_t at = 0; !s && at < size;) {
+		size_t n = utf8_length(data + at, size - at);
+
+		text_add(&t, n ? data + at : "\xef\xbf\xbd", n ? n : 3);
+		at += n ? n : 1;
+	}
+	return s ? s : json_stringn_nocheck(t.data ? t.data : "", t.size);
+}
+
 static json_t *value_of(const struct record *r, bool *bad)
 {
 	switch (r->kind) {
@@ -158,11 +175,8 @@ static json_t *value_of(const struct record *r, bool *bad)
 		return json_real((double)(int64_t)r->number / NSEC_PER_SEC);
 	case RECORD_BOOL:
 		return json_boolean(r->number != 0);
-	case RECORD_STRING: {
-		json_t *s = json_stringn(r->data, r->size);
-
-		return s ? s : json_string("(not UTF-8)");
-	}
+	case RECORD_STRING:
+		return string_of(r->data, r->size);
 	case RECORD_OBJECT:
 		return object_of(record_inside(r), bad);
 	case RECORD_LIST:

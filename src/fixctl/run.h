@@ -47,6 +47,7 @@ int scratch_remove(const char *path);
 struct keeper {
 	pid_t pid; /* -1: there is none */
 	int channel;
+	bool has_daemon;
 	struct scratch *scratch;
 };
 

@@ -216,7 +216,7 @@ int keeper_start(struct keeper *k, struct scratch *s, const char *config, const 
 	int channel[2], ready[2], in_time = 1;
 	char byte;
 
-	*k = (struct keeper){ .pid = -1, .channel = -1, .scratch = s };
+	*k = (struct keeper){ .pid = -1, .channel = -1, .has_daemon = config, .scratch = s };
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, channel) < 0) {
 		perror("fixctl");
 		return EXIT_REFUSED;
@@ -267,9 +267,9 @@ void keeper_end(struct keeper *k, struct scratch *s)
 	s->lock = fd_close(s->lock);
 	if (k->pid > 0) {
 		shutdown(k->channel, SHUT_WR);
-		if (wait_for(k->channel, TELL_MS) == 0)
+		if (k->has_daemon && wait_for(k->channel, TELL_MS) == 0)
 			fputs("fixctl: the run's daemon still tears down what it has\n", stderr);
-		if (!hear(k, STOP_MS + REMOVE_MS, &last))
+		if (!hear(k, k->has_daemon ? STOP_MS + REMOVE_MS : REMOVE_MS, &last))
 			scratch_remove(s->path); /* it was killed */
 		if (last.kept == KEPT_NOTHING)
 			reap(k);

@@ -241,7 +241,7 @@ static bool is_of_others(const char *path)
 	char value;
 	struct stat st;
 
-	return stat(path, &st) == 0 && (st.st_mode & 07777) != UNMARKED && getxattr(path, MARK, &value, sizeof value) < 0 && errno == ENODATA;
+	return stat(path, &st) == 0 && (st.st_mode & 07777 & ~S_ISGID) != UNMARKED && getxattr(path, MARK, &value, sizeof value) < 0 && errno == ENODATA;
 }
 
 static int make_directory(const struct scratch *s, const char *path)
@@ -249,6 +249,7 @@ static int make_directory(const struct scratch *s, const char *path)
 	/* Noted before it is there: killed in between, nothing is left. */
 	int r = note(s, MADE, path);
 	mode_t mask = umask(0);
+	struct stat st;
 
 	umask(mask);
 
@@ -259,7 +260,10 @@ static int make_directory(const struct scratch *s, const char *path)
 	/* Where marks are not known, the notes must do. */
 	if (setxattr(path, MARK, "1", 1, 0) < 0 && errno != ENOTSUP && errno != EPERM)
 		return -errno;
-	return chmod(path, 0755 & ~mask) < 0 && errno != ENOENT ? -errno : 0;
+	/* The group may come from where it is. */
+	if (stat(path, &st) < 0 || chmod(path, (0755 & ~mask) | (st.st_mode & S_ISGID)) < 0)
+		return errno == ENOENT ? 0 : -errno;
+	return 0;
 }
 
 int scratch_make_directory(const struct scratch *s, const char *path, int *lock)

@@ -72,12 +72,23 @@ static void put_variables(struct run_table *head, struct text *t, const struct s
 }
 
 /* For processes that are not started through the shim, and thus by name: the first program of the run is one. */
-static void set_preload(const char *shim)
+static void set_preload(const char *shim, bool in_a_run)
 {
+	_cleanup_text_ struct text value = { 0 };
 	const char *had = getenv("LD_PRELOAD");
-	_cleanup_free_ char *value = had && *had ? xasprintf("%s:%s", shim, had) : xstrdup(shim);
 
-	setenv("LD_PRELOAD", value, 1);
+	text_puts(&value, shim);
+	while (had && *had) {
+		size_t n = strcspn(had, ": ");
+		const char *slash = memrchr(had, '/', n), *name = slash ? slash + 1 : had;
+
+		/* The run that this one is in has put its shim there, and what we wanted before it. */
+		if (n && !(in_a_run && (!strncmp(name, "libfixd-preload.so", 18) || !strncmp(name, "libasan.so.", 11))))
+			text_printf(&value, ":%.*s", (int)n, had);
+		had += n;
+		had += *had != '\0';
+	}
+	setenv("LD_PRELOAD", value.data, 1);
 }
 
 int table_write(const struct shown_list *l, const struct scratch *s, const char *shim, unsigned flags, const char *id,
@@ -92,6 +103,7 @@ int table_write(const struct shown_list *l, const struct scratch *s, const char 
 	uint32_t *mounts = xcalloc(l->n, sizeof *mounts);
 	_cleanup_text_ struct text t = { 0 };
 	int fd = file < 0 ? -1 : fcntl(file, F_DUPFD_CLOEXEC, shown_first_fd()), r = fd < 0 || lock_fd < 0 ? -errno : 0;
+	bool in_a_run = getenv(RUN_TABLE_VARIABLE) != NULL;
 	struct stat of_table = { 0 }, of_lock = { 0 };
 
 	memcpy(head.magic, RUN_TABLE_MAGIC, sizeof head.magic);
@@ -130,7 +142,7 @@ int table_write(const struct shown_list *l, const struct scratch *s, const char 
 		aliases[i] = (struct run_alias){ put(&t, l->aliases[2 * i]), put(&t, l->aliases[2 * i + 1]) };
 	self = xasprintf("%d:%s", fd, path);
 	put_variables(&head, &t, l, id, socket, o, self);
-	set_preload(shim);
+	set_preload(shim, in_a_run);
 	head.size = (uint32_t)t.size;
 	memcpy(t.data, &head, sizeof head);
 	memcpy(t.data + head.entries, entries, head.n_entries * sizeof *entries);

@@ -7,6 +7,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/inotify.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
@@ -86,6 +87,14 @@ static __attribute__((used)) long by_number(long number, long a, long b, long c,
 		return fchdir(AT(a));
 	case SYS_getcwd:
 		return cwd(BUF(a), (size_t)b);
+	case SYS_fchmod:
+		return fchmod(AT(a), MODE(b));
+	case SYS_fchown:
+		return fchown(AT(a), (uid_t)b, (gid_t)c);
+	case SYS_flock:
+		return flock(AT(a), FLAGS(b));
+	case SYS_fcntl:
+		return fcntl(AT(a), FLAGS(b), c);
 	case SYS_close:
 		return close(AT(a));
 	case SYS_dup:

@@ -255,7 +255,8 @@ def test_stopped_during_a_restart(t):
               "ready = line\nteardown-timeout = 1s\n" + service())
     pid = ask(d.client().read("server"))
     waiting = d.client()
-    thread = threading.Thread(target=lambda: expect_lost(waiting))
+    outcomes = []
+    thread = threading.Thread(target=lambda: outcomes.append(outcome_of(waiting)))
     thread.start()
     wait_for(lambda: os.path.exists(t.path("runs")), "the service to start")
     asking = harness.subprocess.Popen([harness.program("fixctl"), "--socket", d.socket, "restart"], stdout=-3, stderr=-3)
@@ -264,15 +265,15 @@ def test_stopped_during_a_restart(t):
     assert d.process.wait(LIMIT) == 0
     asking.wait(LIMIT)
     thread.join(LIMIT)
-    assert is_gone(pid)
+    assert is_gone(pid) and outcomes == ["lost"], outcomes
 
 
-def expect_lost(client):
+def outcome_of(client):
     try:
         client.attach("stubborn")
     except FixdError:
-        return
-    raise AssertionError("it was attached")
+        return "lost"
+    return "attached"
 
 
 def test_a_teardown_that_runs(t):

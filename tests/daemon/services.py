@@ -387,6 +387,14 @@ def test_what_was_made_with_a_torn_down_one_is_not_the_same(t):
     assert lines(t, "torn") == ["s", "s"] and d.instance("f")["state"] != "ready"
 
 
+def test_words_that_are_no_text(t):
+    """They do not hide the others."""
+    d = start(t, "[fixture bad]\ncommand = echo x\nteardown = printf 'caf\\351 \\377 \\303\\251\\n' >&2; exit 3\n")
+    d.client().read("bad")
+    report = json.loads(d.ctl("cleanup", "--all", "--json", code=1).out)
+    assert report["errors"] == ["bad: its teardown exited with status 3\ncaf\ufffd \ufffd \u00e9"], report
+
+
 def test_a_teardown_fails(t):
     d = start(t, "[fixture bad]\ncommand = echo x\nteardown = echo why >&2; exit 5\n"
               "[fixture slow]\ncommand = echo x\nteardown = sleep 1000\nteardown-timeout = 100ms\n"

@@ -869,6 +869,11 @@ static void calls_by_number(void)
 	show("data/t/a.txt");
 	TRY(syscall(SYS_unlinkat, AT_FDCWD, "data/t/a.txt", 0));
 	TRY(syscall(SYS_fchmodat, AT_FDCWD, "data/t/run", 0700));
+	fd = open("data/t/sub/b.txt", O_RDONLY);
+	TRY(syscall(SYS_fchmod, fd, 0600));
+	TRY(syscall(SYS_flock, fd, LOCK_EX));
+	TRY(syscall(SYS_fcntl, fd, F_GETFD));
+	close(fd);
 #ifdef SYS_creat
 	fd = (int)syscall(SYS_creat, "data/t/made", 0644);
 	TRY(syscall(SYS_close, fd));

@@ -38,12 +38,10 @@ SORTED_MAX = 64 << 10
 
 
 class _Told:
-    """Pickles nothing that is equal to another thing only by being the same."""
+    """An object() is equal to itself only; in others it is a mark that is in all of them."""
 
     def reducer_override(self, value: Any) -> Any:
-        if type(value) is object:
-            raise pickle.PicklingError("any object()")
-        return NotImplemented
+        return (str, ("any object()",)) if type(value) is object else NotImplemented
 
 
 class _Pickler(_Told, pickle.Pickler):
@@ -68,31 +66,46 @@ def _pickled(value: Any, pickler: Any = _Pickler) -> bytes:
     return out.getvalue() + b"".join(b.raw() for b in buffers)
 
 
-def _function_print(f: types.FunctionType) -> Optional[str]:
-    held = fingerprint((f.__defaults__, f.__kwdefaults__, tuple(c.cell_contents for c in f.__closure__ or ())))
+def _function_print(f: types.FunctionType, inside: Tuple[Any, ...]) -> Optional[str]:
+    # Functions may call each other by their closures.
+    if any(f is g for g in inside):
+        return f"again:{[f is g for g in inside].index(True)}"
+    held = _print((f.__defaults__, f.__kwdefaults__, tuple(c.cell_contents for c in f.__closure__ or ())), (*inside, f))
     if held is None:
         return None
     return f"function:{f.__module__}.{f.__qualname__}:{hashlib.blake2b(marshal.dumps(f.__code__)).hexdigest()}:{held}"
 
 
-def _print(value: Any) -> Optional[str]:
+def _all_prints(values: Any, inside: Tuple[Any, ...]) -> Optional[List[str]]:
+    known = []
+    for value in values:
+        one = _print(value, inside)
+        if one is None:
+            return None
+        known.append(one)
+    return known
+
+
+def _print(value: Any, inside: Tuple[Any, ...] = ()) -> Optional[str]:
     kind = type(value)
     if kind in PLAIN:
         return f"{kind.__name__}:{value!r}"
+    if kind is object:
+        return None
     if kind in (tuple, list, set, frozenset) or (isinstance(value, tuple) and hasattr(value, "_fields")):
-        known = [p for p in map(_print, value) if p is not None]
-        if len(known) < len(value):
+        known = _all_prints(value, inside)
+        if known is None:
             return None
         return f"{kind.__name__}({','.join(sorted(known) if isinstance(value, (set, frozenset)) else known)})"
     if kind is dict:
-        pairs = _print(list(value.items()))
+        pairs = _print(list(value.items()), inside)
         return None if pairs is None else f"dict({pairs})"
     if isinstance(value, pathlib.PurePath):
         return f"path:{value}"
     if isinstance(value, types.ModuleType):
         return f"module:{value.__name__}"
     if isinstance(value, types.FunctionType):
-        return _function_print(value)
+        return _function_print(value, inside)
     data = _pickled(value)
     if len(data) <= SORTED_MAX:
         data = _pickled(value, _SortingPickler)

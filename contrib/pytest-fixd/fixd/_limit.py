@@ -4,12 +4,16 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import signal
+import sys
 import threading
 import time
 from typing import Any, Iterator
 
 AGAIN_S = 1.0  # somebody may have caught it
+# Not SIGALRM: fixtures, and other plugins, have uses for that.
+SIGNAL = signal.SIGRTMIN + 6
 
 
 class Interrupt(BaseException):
@@ -20,23 +24,37 @@ class TookTooLong(Exception):
     """The fixture was interrupted."""
 
 
+class _Event(ctypes.Structure):
+    """struct sigevent of sigevent(7)."""
+
+    _fields_ = [("value", ctypes.c_void_p), ("signo", ctypes.c_int), ("notify", ctypes.c_int), ("rest", ctypes.c_char * 48)]
+
+
+class _Times(ctypes.Structure):
+    """struct itimerspec: the interval, then the first time."""
+
+    _fields_ = [(n, ctypes.c_long) for n in ("again_s", "again_ns", "first_s", "first_ns")]
+
+
 @contextlib.contextmanager
-def _alarms(seconds: float) -> Iterator[None]:
-    """SIGALRM after that time, and again and again: by the timer of the process if nobody has it, else from a thread."""
-    if signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0):
-        signal.setitimer(signal.ITIMER_REAL, seconds, AGAIN_S)
+def _ringing(seconds: float) -> Iterator[None]:
+    """SIGNAL after that time, and again and again: by a timer of our own, which takes no thread, else from a thread."""
+    libc, timer = ctypes.CDLL(None), ctypes.c_void_p()
+    event = _Event(signo=SIGNAL, notify=0)  # SIGEV_SIGNAL
+    if hasattr(libc, "timer_create") and libc.timer_create(1, ctypes.byref(event), ctypes.byref(timer)) == 0:  # CLOCK_MONOTONIC
+        times = _Times(int(AGAIN_S), 0, int(seconds), int(seconds % 1 * 1e9) or 1)
         try:
+            libc.timer_settime(timer, 0, ctypes.byref(times), None)
             yield
         finally:
-            if signal.getitimer(signal.ITIMER_REAL)[1] == AGAIN_S:  # otherwise it is the fixture's own by now
-                signal.setitimer(signal.ITIMER_REAL, 0)
+            libc.timer_delete(timer)
         return
     stop, main = threading.Event(), threading.get_ident()
 
     def ring() -> None:
         wait = seconds
         while not stop.wait(wait):
-            signal.pthread_kill(main, signal.SIGALRM)
+            signal.pthread_kill(main, SIGNAL)
             wait = AGAIN_S
 
     thread = threading.Thread(target=ring, daemon=True)
@@ -48,11 +66,19 @@ def _alarms(seconds: float) -> Iterator[None]:
         thread.join()
 
 
+def _is_on_its_way() -> bool:
+    """Is the fixture cleaning up after the first one?"""
+    error = sys.exc_info()[1]
+    while error is not None and not isinstance(error, Interrupt):
+        error = error.__context__
+    return error is not None
+
+
 @contextlib.contextmanager
 def limited(seconds: float, title: str) -> Iterator[None]:
     """Raises TookTooLong in what runs longer.  Other threads than the main one cannot be interrupted, nor can C code that does
     not return to Python."""
-    before = signal.getsignal(signal.SIGALRM)
+    before = signal.getsignal(SIGNAL)
     # A handler that is not Python's could not be put back.
     if threading.current_thread() is not threading.main_thread() or before is None:
         yield
@@ -63,15 +89,17 @@ def limited(seconds: float, title: str) -> Iterator[None]:
     def on_alarm(number: int, frame: Any) -> None:
         nonlocal expired
         if not over and time.monotonic() >= deadline:
+            if expired and _is_on_its_way():
+                return
             expired = True
             raise Interrupt
         # Somebody else's, who set it before: what this one runs for may be limited, too.
         if callable(before):
             before(number, frame)
 
-    signal.signal(signal.SIGALRM, on_alarm)
+    signal.signal(SIGNAL, on_alarm)
     try:
-        with _alarms(seconds):
+        with _ringing(seconds):
             try:
                 yield
             finally:
@@ -82,5 +110,5 @@ def limited(seconds: float, title: str) -> Iterator[None]:
         raise TookTooLong(f"fixture '{title}' took longer than {seconds:g} s") from None
     finally:
         over = True
-        if signal.getsignal(signal.SIGALRM) is on_alarm:
-            signal.signal(signal.SIGALRM, before)
+        if signal.getsignal(SIGNAL) is on_alarm:
+            signal.signal(SIGNAL, before)

@@ -604,8 +604,24 @@ def test_values_that_only_look_alike(project):
             return a
         @fixd.fixture
         def of_recursive(recursive): return recursive[0]
+        @pytest.fixture
+        def parser():
+            def expr(n): return term(n) if n else 0
+            def term(n): return expr(n - 1) + factor(n)
+            def factor(n): return 1 if n else expr(n)
+            return lambda: (expr, term, factor)
+        @fixd.fixture
+        def of_parser(parser): return parser()[0](5)
+        class Config:
+            def __init__(self, n): self.n, self.missing = n, object()
+        @pytest.fixture(params=[1, 2])
+        def config(request): return Config(request.param)
+        @fixd.fixture
+        def of_config(config): return config.n
         """)
     project.write("test_it.py", """
+        def test_parser(of_parser): assert of_parser == 5
+        def test_config(config, of_config): assert of_config == config.n
         seen = {"function": [], "thing": [], "secret": []}
         def test_1(function): seen["function"].append(function)
         def test_2(thing): seen["thing"].append(thing)
@@ -614,7 +630,7 @@ def test_values_that_only_look_alike(project):
         def test_recursive(of_recursive): assert of_recursive == 1
         def test_all(): assert seen == {"function": [1, 2, 3, 4], "thing": ["A", "B"], "secret": ["x", "y"]}
         """)
-    project.run().passed(12)
+    project.run().passed(15)
 
 
 def test_fixtures_from_a_factory(project):

@@ -294,6 +294,23 @@ def test_limit_of_the_outer_fixture(project):
     assert "inner' took" not in output
 
 
+def test_clean_up_of_what_took_too_long(project):
+    """It may take its time; an alarm of the fixture's own takes the limit from nobody."""
+    project.conftest("""
+        import signal, time
+        @fixd.fixture(scope="session", timeout=0.3)
+        def data():
+            signal.alarm(100)
+            signal.alarm(0)
+            try: time.sleep(1000)
+            finally:
+                time.sleep(1.5)
+                log("cleaned up")
+        """)
+    project.write("test_it.py", "def test(data): pass\n")
+    assert "took longer than 0.3 s" in project.run("-v").output and project.log() == ["cleaned up"]
+
+
 def test_alarm_of_somebody_else(project):
     """A signal that is not ours goes to whoever has it."""
     project.conftest("""
