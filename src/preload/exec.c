@@ -326,9 +326,25 @@ SHIM int execv(const char *path, char *const argv[])
 	return execve(path, argv, environ);
 }
 
+/* The runtime that a program wants first which is not in a fixture, or "". */
+static void find_sanitizer_at(int dirfd, const char *path, char *out)
+{
+	int saved = errno, fd;
+	char link[32];
+
+	*out = '\0';
+	snprintf(link, sizeof link, "/proc/self/fd/%d", dirfd);
+	fd = REAL(openat)(dirfd, *path ? path : link, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	if (fd >= 0 && !elf_sanitizer(fd, out, SANITIZER_MAX))
+		*out = '\0';
+	if (fd >= 0)
+		REAL(close)(fd);
+	errno = saved;
+}
+
 SHIM int execveat(int dirfd, const char *path, char *const argv[], char *const envp[], int flags)
 {
-	char visible[PATH_MAX];
+	char visible[PATH_MAX], sanitizer[SANITIZER_MAX];
 	bool shared;
 
 	if (!run)
@@ -342,7 +358,8 @@ SHIM int execveat(int dirfd, const char *path, char *const argv[], char *const e
 	}
 	if (!*path && where_entry_of(dirfd, visible, sizeof visible, &shared))
 		return execve(visible, argv, envp);
-	return REAL(execveat)(dirfd, path, argv, COMPLETE(envp, ""), flags);
+	find_sanitizer_at(dirfd, path, sanitizer);
+	return REAL(execveat)(dirfd, path, argv, COMPLETE(envp, sanitizer), flags);
 }
 
 SHIM int fexecve(int fd, char *const argv[], char *const envp[])
