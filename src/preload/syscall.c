@@ -27,131 +27,100 @@ static long cwd(char *buf, size_t size)
 	return getcwd(buf, size) ? (long)strlen(buf) + 1 : -1;
 }
 
+/* Which call is which function, with its arguments `a` to `f`. */
+#define CALLS(CALL)													\
+	CALL(openat, openat(AT(a), PATH(b), FLAGS(c), MODE(d)))								\
+	CALL(statx, statx(AT(a), PATH(b), FLAGS(c), (unsigned)d, BUF(e)))						\
+	CALL(newfstatat, fstatat(AT(a), PATH(b), BUF(c), FLAGS(d)))							\
+	CALL(fstat, fstat(AT(a), BUF(b)))										\
+	CALL(faccessat, faccessat(AT(a), PATH(b), FLAGS(c), 0))								\
+	CALL(readlinkat, readlinkat(AT(a), PATH(b), BUF(c), (size_t)d))							\
+	CALL(mkdirat, mkdirat(AT(a), PATH(b), MODE(c)))									\
+	CALL(unlinkat, unlinkat(AT(a), PATH(b), FLAGS(c)))								\
+	CALL(renameat2, renameat2(AT(a), PATH(b), AT(c), PATH(d), (unsigned)e))						\
+	CALL(linkat, linkat(AT(a), PATH(b), AT(c), PATH(d), FLAGS(e)))							\
+	CALL(symlinkat, symlinkat(PATH(a), AT(b), PATH(c)))								\
+	CALL(fchmodat, fchmodat(AT(a), PATH(b), MODE(c), 0))								\
+	CALL(fchownat, fchownat(AT(a), PATH(b), (uid_t)c, (gid_t)d, FLAGS(e)))						\
+	CALL(utimensat, utimensat(AT(a), PATH(b), BUF(c), FLAGS(d)))							\
+	CALL(truncate, truncate(PATH(a), (off_t)b))									\
+	CALL(chdir, chdir(PATH(a)))											\
+	CALL(renameat, renameat(AT(a), PATH(b), AT(c), PATH(d)))							\
+	CALL(chroot, chroot(PATH(a)))											\
+	CALL(statfs, statfs(PATH(a), BUF(b)))										\
+	CALL(inotify_add_watch, inotify_add_watch(AT(a), PATH(b), (uint32_t)c))						\
+	CALL(mknodat, mknodat(AT(a), PATH(b), MODE(c), (dev_t)d))							\
+	CALL(fchdir, fchdir(AT(a)))											\
+	CALL(getcwd, cwd(BUF(a), (size_t)b))										\
+	CALL(fchmod, fchmod(AT(a), MODE(b)))										\
+	CALL(fchown, fchown(AT(a), (uid_t)b, (gid_t)c))									\
+	CALL(flock, flock(AT(a), FLAGS(b)))										\
+	CALL(fcntl, fcntl(AT(a), FLAGS(b), c))										\
+	CALL(close, close(AT(a)))											\
+	CALL(dup, dup(AT(a)))												\
+	CALL(dup3, dup3(AT(a), AT(b), FLAGS(c)))									\
+	CALL(execve, execve(PATH(a), BUF(b), BUF(c)))									\
+	CALL(execveat, execveat(AT(a), PATH(b), BUF(c), BUF(d), FLAGS(e)))
+
+/* Of kernels that are newer than some headers. */
+#ifdef SYS_faccessat2
+#define FACCESSAT2(CALL) CALL(faccessat2, faccessat(AT(a), PATH(b), FLAGS(c), FLAGS(d)))
+#else
+#define FACCESSAT2(CALL)
+#endif
+#ifdef SYS_fchmodat2
+#define FCHMODAT2(CALL) CALL(fchmodat2, fchmodat(AT(a), PATH(b), MODE(c), FLAGS(d)))
+#else
+#define FCHMODAT2(CALL)
+#endif
+#ifdef SYS_close_range
+#define CLOSE_RANGE(CALL) CALL(close_range, close_range((unsigned)a, (unsigned)b, FLAGS(c)))
+#else
+#define CLOSE_RANGE(CALL)
+#endif
+
+/* Of machines that had them before there were those with "at". */
+#ifdef SYS_open
+#define OLD_CALLS(CALL)													\
+	CALL(open, open(PATH(a), FLAGS(b), MODE(c)))									\
+	CALL(stat, stat(PATH(a), BUF(b)))										\
+	CALL(lstat, lstat(PATH(a), BUF(b)))										\
+	CALL(access, access(PATH(a), FLAGS(b)))										\
+	CALL(readlink, readlink(PATH(a), BUF(b), (size_t)c))								\
+	CALL(mkdir, mkdir(PATH(a), MODE(b)))										\
+	CALL(rmdir, rmdir(PATH(a)))											\
+	CALL(unlink, unlink(PATH(a)))											\
+	CALL(rename, rename(PATH(a), PATH(b)))										\
+	CALL(creat, creat(PATH(a), MODE(b)))										\
+	CALL(link, link(PATH(a), PATH(b)))										\
+	CALL(symlink, symlink(PATH(a), PATH(b)))									\
+	CALL(mknod, mknod(PATH(a), MODE(b), (dev_t)c))									\
+	CALL(chmod, chmod(PATH(a), MODE(b)))										\
+	CALL(chown, chown(PATH(a), (uid_t)b, (gid_t)c))									\
+	CALL(lchown, lchown(PATH(a), (uid_t)b, (gid_t)c))								\
+	CALL(utime, utime(PATH(a), BUF(b)))										\
+	CALL(utimes, utimes(PATH(a), BUF(b)))										\
+	CALL(futimesat, futimesat(AT(a), PATH(b), BUF(c)))								\
+	CALL(dup2, dup2(AT(a), AT(b)))
+#else
+#define OLD_CALLS(CALL)
+#endif
+
+#define ANSWER(name, function)                                                                                         \
+	case SYS_##name:                                                                                               \
+		return function;
+
 /* As in open.c: variadic in the header only. */
 static __attribute__((used)) long by_number(long number, long a, long b, long c, long d, long e, long f)
 {
 	if (likely(!run))
 		return kernel(number, a, b, c, d, e, f);
 	switch (number) {
-	case SYS_openat:
-		return openat(AT(a), PATH(b), FLAGS(c), MODE(d));
-	case SYS_statx:
-		return statx(AT(a), PATH(b), FLAGS(c), (unsigned)d, BUF(e));
-	case SYS_newfstatat:
-		return fstatat(AT(a), PATH(b), BUF(c), FLAGS(d));
-	case SYS_fstat:
-		return fstat(AT(a), BUF(b));
-	case SYS_faccessat:
-		return faccessat(AT(a), PATH(b), FLAGS(c), 0);
-#ifdef SYS_faccessat2
-	case SYS_faccessat2:
-		return faccessat(AT(a), PATH(b), FLAGS(c), FLAGS(d));
-#endif
-	case SYS_readlinkat:
-		return readlinkat(AT(a), PATH(b), BUF(c), (size_t)d);
-	case SYS_mkdirat:
-		return mkdirat(AT(a), PATH(b), MODE(c));
-	case SYS_unlinkat:
-		return unlinkat(AT(a), PATH(b), FLAGS(c));
-	case SYS_renameat2:
-		return renameat2(AT(a), PATH(b), AT(c), PATH(d), (unsigned)e);
-	case SYS_linkat:
-		return linkat(AT(a), PATH(b), AT(c), PATH(d), FLAGS(e));
-	case SYS_symlinkat:
-		return symlinkat(PATH(a), AT(b), PATH(c));
-	case SYS_fchmodat:
-		return fchmodat(AT(a), PATH(b), MODE(c), 0);
-#ifdef SYS_fchmodat2
-	case SYS_fchmodat2:
-		return fchmodat(AT(a), PATH(b), MODE(c), FLAGS(d));
-#endif
-	case SYS_fchownat:
-		return fchownat(AT(a), PATH(b), (uid_t)c, (gid_t)d, FLAGS(e));
-	case SYS_utimensat:
-		return utimensat(AT(a), PATH(b), BUF(c), FLAGS(d));
-	case SYS_truncate:
-		return truncate(PATH(a), (off_t)b);
-	case SYS_chdir:
-		return chdir(PATH(a));
-	case SYS_renameat:
-		return renameat(AT(a), PATH(b), AT(c), PATH(d));
-	case SYS_chroot:
-		return chroot(PATH(a));
-	case SYS_statfs:
-		return statfs(PATH(a), BUF(b));
-	case SYS_inotify_add_watch:
-		return inotify_add_watch(AT(a), PATH(b), (uint32_t)c);
-	case SYS_mknodat:
-		return mknodat(AT(a), PATH(b), MODE(c), (dev_t)d);
-	case SYS_fchdir:
-		return fchdir(AT(a));
-	case SYS_getcwd:
-		return cwd(BUF(a), (size_t)b);
-	case SYS_fchmod:
-		return fchmod(AT(a), MODE(b));
-	case SYS_fchown:
-		return fchown(AT(a), (uid_t)b, (gid_t)c);
-	case SYS_flock:
-		return flock(AT(a), FLAGS(b));
-	case SYS_fcntl:
-		return fcntl(AT(a), FLAGS(b), c);
-	case SYS_close:
-		return close(AT(a));
-	case SYS_dup:
-		return dup(AT(a));
-#ifdef SYS_close_range
-	case SYS_close_range:
-		return close_range((unsigned)a, (unsigned)b, FLAGS(c));
-#endif
-	case SYS_dup3:
-		return dup3(AT(a), AT(b), FLAGS(c));
-	case SYS_execve:
-		return execve(PATH(a), BUF(b), BUF(c));
-	case SYS_execveat:
-		return execveat(AT(a), PATH(b), BUF(c), BUF(d), FLAGS(e));
-	/* Of machines that had them before there were those with "at". */
-#ifdef SYS_open
-	case SYS_open:
-		return open(PATH(a), FLAGS(b), MODE(c));
-	case SYS_stat:
-		return stat(PATH(a), BUF(b));
-	case SYS_lstat:
-		return lstat(PATH(a), BUF(b));
-	case SYS_access:
-		return access(PATH(a), FLAGS(b));
-	case SYS_readlink:
-		return readlink(PATH(a), BUF(b), (size_t)c);
-	case SYS_mkdir:
-		return mkdir(PATH(a), MODE(b));
-	case SYS_rmdir:
-		return rmdir(PATH(a));
-	case SYS_unlink:
-		return unlink(PATH(a));
-	case SYS_rename:
-		return rename(PATH(a), PATH(b));
-	case SYS_creat:
-		return creat(PATH(a), MODE(b));
-	case SYS_link:
-		return link(PATH(a), PATH(b));
-	case SYS_symlink:
-		return symlink(PATH(a), PATH(b));
-	case SYS_mknod:
-		return mknod(PATH(a), MODE(b), (dev_t)c);
-	case SYS_chmod:
-		return chmod(PATH(a), MODE(b));
-	case SYS_chown:
-		return chown(PATH(a), (uid_t)b, (gid_t)c);
-	case SYS_lchown:
-		return lchown(PATH(a), (uid_t)b, (gid_t)c);
-	case SYS_utime:
-		return utime(PATH(a), BUF(b));
-	case SYS_utimes:
-		return utimes(PATH(a), BUF(b));
-	case SYS_futimesat:
-		return futimesat(AT(a), PATH(b), BUF(c));
-	case SYS_dup2:
-		return dup2(AT(a), AT(b));
-#endif
+		CALLS(ANSWER)
+		FACCESSAT2(ANSWER)
+		FCHMODAT2(ANSWER)
+		CLOSE_RANGE(ANSWER)
+		OLD_CALLS(ANSWER)
 	default:
 		return kernel(number, a, b, c, d, e, f);
 	}
