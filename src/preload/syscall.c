@@ -24,6 +24,9 @@
 
 static long cwd(char *buf, size_t size)
 {
+	/* libc's would allocate. */
+	if (!buf)
+		return kernel(SYS_getcwd, buf, size);
 	return getcwd(buf, size) ? (long)strlen(buf) + 1 : -1;
 }
 

@@ -886,6 +886,8 @@ static void calls_by_number(void)
 	TRY(syscall(SYS_chdir, "data/t/new"));
 	TRY(syscall(SYS_getcwd, text, sizeof text) > 0);
 	puts(strrchr(text, '/'));
+	TRY(syscall(SYS_getcwd, NULL, sizeof text));
+	TRY(syscall(SYS_getcwd, text, 1));
 	show("a");
 	TRY(syscall(SYS_gettid) == getpid());
 }
