@@ -250,13 +250,15 @@ def test_failing_fixture_is_built_once(project, workers):
     assert project.count("tried") == 2, "the next run tries again"
 
 
-def test_skip_in_a_fixture(project):
-    project.conftest("""
+@pytest.mark.parametrize("how, outcome", [("skip", "skipped"), ("xfail", "xfailed")])
+def test_outcome_in_a_fixture(project, how, outcome):
+    """It is that of every test that needs the fixture, whoever runs it."""
+    project.conftest(f"""
         @fixd.fixture(scope="session")
-        def data(): pytest.skip("no data here")
+        def data(): pytest.{how}("no data here")
         """)
     project.write("test_it.py", "import pytest\n@pytest.mark.parametrize('n', range(4))\ndef test(data, n): pass\n")
-    assert project.run("-n", "2").outcomes() == {"skipped": 4}
+    assert project.run("-n", "2").outcomes() == {outcome: 4}
 
 
 @pytest.mark.parametrize("workers", ["0", "2"])
@@ -325,15 +327,6 @@ def test_alarm_of_somebody_else(project):
         """)
     project.write("test_it.py", "import signal\ndef test(data): assert data == 1 and signal.getsignal(signal.SIGALRM).__name__ == '<lambda>'\n")
     project.run().passed(1)
-
-
-def test_xfail_in_a_fixture(project):
-    project.conftest("""
-        @fixd.fixture(scope="session")
-        def data(): pytest.xfail("not yet")
-        """)
-    project.write("test_it.py", "import pytest\n@pytest.mark.parametrize('n', range(4))\ndef test(data, n): pass\n")
-    assert project.run("-n", "2").outcomes() == {"xfailed": 4}
 
 
 @pytest.mark.parametrize("workers", ["0", "2"])
