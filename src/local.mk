@@ -160,9 +160,10 @@ libdaemon_la_SOURCES = \
 	src/fixd/instance.c src/fixd/instance.h \
 	src/fixd/keeper.c src/fixd/keeper.h \
 	src/fixd/listener.c \
-	src/fixd/loop.c src/fixd/loop.h src/fixd/loop_backend.h \
-	src/fixd/loop_epoll.c \
-	src/fixd/loop_uring.c \
+	src/fixd/loop/backend.h \
+	src/fixd/loop/epoll.c \
+	src/fixd/loop/loop.c src/fixd/loop/loop.h \
+	src/fixd/loop/uring.c \
 	src/fixd/notify.c src/fixd/notify.h \
 	src/fixd/offer.c src/fixd/offer.h \
 	src/fixd/policy.c src/fixd/policy.h \

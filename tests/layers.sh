@@ -9,7 +9,7 @@ allow() {
 	layer=$1
 	shift
 	n=$((n + 1))
-	bad=$(grep -n '^#include "[a-z-]*/' "$layer"/*.[ch] | grep -v "\"$layer/" | grep -vE "\"($(echo "$@" | tr ' ' '|'))/")
+	bad=$(find "$layer" -name "*.[ch]" -exec grep -n '^#include "[a-z-]*/' {} + | grep -v "\"$layer/" | grep -vE "\"($(echo "$@" | tr ' ' '|'))/")
 	if test -z "$bad"; then echo "ok $n - $layer sees only: $*"; else echo "$bad" | sed 's/^/# /'; echo "not ok $n - $layer sees only: $*"; fi
 }
 allow base none

@@ -14,7 +14,7 @@
 #include "fixd/guest.h"
 #include "fixd/image.h"
 #include "fixd/instance.h"
-#include "fixd/loop.h"
+#include "fixd/loop/loop.h"
 #include "fixd/offer.h"
 #include "fixd/request.h"
 #include "fixd/run.h"

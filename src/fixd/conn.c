@@ -16,7 +16,7 @@
 #include "fixd/daemon.h"
 #include "fixd/events.h"
 #include "fixd/image.h"
-#include "fixd/loop.h"
+#include "fixd/loop/loop.h"
 #include "fixd/offer.h"
 #include "fixd/request.h"
 #include "fixd/run.h"

@@ -26,7 +26,7 @@
 #include "fixd/guest.h"
 #include "fixd/instance.h"
 #include "fixd/keeper.h"
-#include "fixd/loop.h"
+#include "fixd/loop/loop.h"
 #include "fixd/notify.h"
 #include "fixd/restart.h"
 #include "fixd/session.h"

@@ -8,7 +8,7 @@
 
 #include "base/link.h"
 #include "base/text.h"
-#include "fixd/loop.h"
+#include "fixd/loop/loop.h"
 
 struct daemon {
 	struct config *config;

@@ -17,7 +17,7 @@
 #include "base/units.h"
 #include "fixd/conn.h"
 #include "fixd/daemon.h"
-#include "fixd/loop.h"
+#include "fixd/loop/loop.h"
 #include "fixd/notify.h"
 #include "fixd/state.h"
 #include "image/digest.h"

@@ -10,7 +10,7 @@
 #include "fixd/daemon.h"
 #include "fixd/image.h"
 #include "fixd/instance.h"
-#include "fixd/loop.h"
+#include "fixd/loop/loop.h"
 
 static void guest_free(struct guest *g)
 {

@@ -16,7 +16,7 @@
 
 #include "base/link.h"
 #include "base/text.h"
-#include "fixd/loop.h"
+#include "fixd/loop/loop.h"
 #include "image/digest.h"
 
 struct build;

@@ -15,7 +15,7 @@
 
 #include "base/link.h"
 #include "base/text.h"
-#include "fixd/loop.h"
+#include "fixd/loop/loop.h"
 
 struct cleanup;
 struct daemon;

@@ -19,7 +19,7 @@
 #include "fixd/conn.h"
 #include "fixd/daemon.h"
 #include "fixd/fdstore.h"
-#include "fixd/loop.h"
+#include "fixd/loop/loop.h"
 #include "wire/socket.h"
 #include "wire/wire.h"
 

@@ -20,7 +20,7 @@
 #include "fixd/evict.h"
 #include "fixd/image.h"
 #include "fixd/instance.h"
-#include "fixd/loop.h"
+#include "fixd/loop/loop.h"
 #include "fixd/run.h"
 #include "fixd/session.h"
 #include "fixd/state_rows.h"

@@ -15,7 +15,7 @@
 #include "fixd/image.h"
 #include "fixd/instance.h"
 #include "fixd/keeper.h"
-#include "fixd/loop.h"
+#include "fixd/loop/loop.h"
 #include "fixd/run.h"
 #include "fixd/see.h"
 #include "fixd/session.h"

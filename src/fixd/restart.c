@@ -26,7 +26,7 @@
 #include "fixd/daemon.h"
 #include "fixd/events.h"
 #include "fixd/evict.h"
-#include "fixd/loop.h"
+#include "fixd/loop/loop.h"
 #include "fixd/notify.h"
 #include "fixd/session.h"
 #include "fixd/state.h"

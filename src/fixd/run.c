@@ -16,7 +16,7 @@
 #include "fixd/events.h"
 #include "fixd/image.h"
 #include "fixd/instance.h"
-#include "fixd/loop.h"
+#include "fixd/loop/loop.h"
 #include "fixd/session.h"
 
 /* A member that waits until it is the last, or is not. */

@@ -17,7 +17,7 @@
 #include "base/link.h"
 #include "base/log.h"
 #include "base/text.h"
-#include "fixd/loop.h"
+#include "fixd/loop/loop.h"
 #include "wire/record.h"
 
 #define MASK_SELF (IN_DELETE_SELF | IN_MOVE_SELF)

@@ -18,7 +18,7 @@
 
 #include "base/clock.h"
 #include "base/fd.h"
-#include "fixd/loop_backend.h"
+#include "fixd/loop/backend.h"
 #include "wire/wire.h"
 
 #define ENTRIES 512

@@ -9,7 +9,7 @@
 
 #include "base/clock.h"
 #include "base/fd.h"
-#include "fixd/loop_backend.h"
+#include "fixd/loop/backend.h"
 #include "wire/wire.h"
 
 struct epoll_state {

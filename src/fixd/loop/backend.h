@@ -2,7 +2,7 @@
 /* What loop.c and its two backends share. */
 #pragma once
 
-#include "fixd/loop.h"
+#include "fixd/loop/loop.h"
 
 enum source_kind_of { SOURCE_WATCH, SOURCE_ACCEPT, SOURCE_MESSAGES };
 

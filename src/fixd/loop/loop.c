@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "fixd/loop.h"
+#include "fixd/loop/loop.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -8,7 +8,7 @@
 
 #include "base/clock.h"
 #include "base/fd.h"
-#include "fixd/loop_backend.h"
+#include "fixd/loop/backend.h"
 
 int loop_new(struct loop **out, enum io_kind want, char **reason)
 {
