@@ -150,6 +150,38 @@ def test_plugin_crash_and_exit(t):
     fails(c, "symbol", "no function 'nothing'")
 
 
+def test_plugin_closes_its_descriptors(t):
+    """In any order, also before it publishes, also where the helper stays as a keeper."""
+    closing = [(1, 2), (2, 1), (2,), (0, 1, 2)]
+    for number, fds in enumerate(closing):
+        t.plugin(f"closes{number}", "#include <fixd-builder.h>\n#include <sys/wait.h>\n#include <unistd.h>\n"
+                 "int fixd_build(struct fixd_builder *b)\n{ int *p = fixd_alloc(b, sizeof *p);\n*p = 1;\n"
+                 + "".join(f"close({fd});\n" for fd in fds) + "usleep(20000);\nreturn 0; }\n")
+    d = t.daemon("[fixture plain]\ncommand = echo plain\n" + "".join(
+        f"[fixture kept{n}]\nplugin = closes{n}.so\nteardown = true\n[fixture not{n}]\nplugin = closes{n}.so\n"
+        for n in range(len(closing))))
+    c = d.client()
+    for number in range(len(closing)):
+        c.attach(f"kept{number}").detach()
+        c.attach(f"not{number}").detach()
+    assert c.read("plain") == b"plain\n"
+
+
+@once
+def test_builder_that_cannot_be_started(t):
+    """Whatever the child cannot do on its way is told by name, and costs one build."""
+    d = t.daemon("[policy]\nretry-after = 1ms\n[fixture f]\ncommand = echo x\n", prefix=t.injecting("dup2", "EMFILE", 2))
+    fails(d.client(), "f", "fixd-builder cannot be started", "standard output", "Too many")
+    assert d.instance("f")["state"] == "failed"
+
+
+def test_started_without_standard_descriptors(t):
+    """Nothing that is opened gets their numbers: a builder's channel would be closed, or the log be written into a socket."""
+    d = t.daemon("[fixture f]\ncommand = echo x; echo said >&2\n", preexec=lambda: os.closerange(0, 3))
+    assert d.client().read("f") == b"x\n"
+    assert d.ctl("log", "f").out == "said\n"
+
+
 def test_time_out_kills_everything(t):
     d = t.daemon("[fixture f]\ntimeout = 200ms\ncommand = echo $$ > pid; sleep 1000 & cat /dev/zero | cat >/dev/null\n")
     start = time.monotonic()

@@ -238,7 +238,7 @@ size_t source_unsent(const struct source *s)
 
 int source_fd(const struct source *s)
 {
-	return s->fd;
+	return s ? s->fd : -1;
 }
 
 void source_packet_done(struct source *s, int err)

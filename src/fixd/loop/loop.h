@@ -73,6 +73,7 @@ struct source *source_redirect(struct source *s, void (*fn)(void *arg), void *ar
 
 void source_send(struct source *s, struct packet *p);
 size_t source_unsent(const struct source *s);
+/* -1: `s` is NULL, because what it was the source of has ended. */
 int source_fd(const struct source *s);
 
 /* Returns NULL. */
