@@ -44,6 +44,34 @@ static int change_flag(int fd, int get, int set, int flag, bool on)
 	return fcntl(fd, set, flags) < 0 ? -errno : 0;
 }
 
+#define DUP_TRIES 100
+
+/* Another thread may be opening that number at the moment (dup(2)). */
+int fd_dup_to(int fd, int to)
+{
+	int r = -1;
+
+	for (int tries = 0; r < 0 && tries < DUP_TRIES; tries++) {
+		r = dup2(fd, to);
+		if (r < 0 && errno != EINTR && errno != EBUSY)
+			break;
+	}
+	return r < 0 ? -errno : 0;
+}
+
+int fd_open_standard(void)
+{
+	int fd;
+
+	do {
+		fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+		if (fd < 0)
+			return -errno;
+	} while (fd <= STDERR_FILENO);
+	close(fd);
+	return 0;
+}
+
 int fd_set_cloexec(int fd, bool on)
 {
 	return change_flag(fd, F_GETFD, F_SETFD, FD_CLOEXEC, on);

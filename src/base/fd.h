@@ -17,6 +17,12 @@ void fd_close_indirect(int *fd);
 /* Hands `*fd` over to the caller, who closes it. */
 int fd_steal(int *fd);
 
+/* Makes `to` (not close-on-exec) another name of `fd`; what was there is closed. */
+int fd_dup_to(int fd, int to);
+
+/* 0, 1 and 2 are open afterwards, so that nothing else gets their numbers. 0 or -errno. */
+int fd_open_standard(void);
+
 int fd_set_cloexec(int fd, bool on);
 int fd_set_nonblock(int fd, bool on);
 int fd_write_all(int fd, const void *data, size_t size);

@@ -184,8 +184,10 @@ static void mend_log(void)
 
 	if (poll(&p, 1, 0) != 1 || !(p.revents & POLLERR) || (null = open("/dev/null", O_WRONLY | O_CLOEXEC)) < 0)
 		return;
-	dup2(null, 1);
-	dup2(null, 2);
+	for (int fd = 1; fd <= 2; fd++) {
+		if (fd_dup_to(null, fd) < 0)
+			close(fd); /* writing fails then, and kills nobody either */
+	}
 	close(null);
 }
 

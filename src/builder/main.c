@@ -177,7 +177,11 @@ int main(int argc, char **argv)
 	prctl(PR_SET_NAME, "fixd-builder"); /* started by descriptor it would be called by its number */
 	fd_set_cloexec(w.channel, true);
 	/* What a plugin prints belongs into the log. */
-	dup2(2, 1);
+	r = fd_dup_to(2, 1);
+	if (r < 0) {
+		fprintf(stderr, "fixd-builder: standard output cannot be set up: %s\n", strerror(-r));
+		return EXIT_FAILURE;
+	}
 	setvbuf(stdout, line, _IOLBF, sizeof line);
 	r = receive_job(&w);
 	if (r < 0) {

@@ -37,9 +37,14 @@ pid_t processes_start(const char *command, int out)
 	signal(SIGPIPE, SIG_DFL);
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
-	if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || getppid() != parent || dup2(out < 0 ? 2 : out, 1) < 0)
+	if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || getppid() != parent)
 		_exit(127);
+	if (fd_dup_to(out < 0 ? 2 : out, 1) < 0) {
+		perror("fixd-builder: standard output of the command");
+		_exit(127);
+	}
 	execl("/bin/sh", "sh", "-c", command, NULL);
+	perror("fixd-builder: /bin/sh");
 	_exit(127);
 }
 

@@ -181,7 +181,8 @@ static pid_t start(char **command, int *errors)
 	}
 	if (pid == 0) {
 		signal(SIGINT, SIG_DFL);
-		dup2(ends[1], 2);
+		if (fd_dup_to(ends[1], 2) < 0)
+			_exit(126);
 		setenv("PYTHONPROFILEIMPORTTIME", "1", 1);
 		execvp(command[0], command);
 		fprintf(stderr, "fixctl: %s: %s\n", command[0], strerror(errno));

@@ -63,8 +63,8 @@ static pid_t start_daemon(const char *config, const char *socket, int ready, int
 	signal(SIGTERM, SIG_DFL);
 	signal(SIGHUP, SIG_DFL);
 	fd_set_cloexec(ready, false);
-	dup2(null, 0);
-	dup2(2, 1);
+	if (fd_dup_to(null, 0) < 0 || fd_dup_to(2, 1) < 0)
+		_exit(EXIT_FAILURE);
 	if (prctl(PR_SET_PDEATHSIG, SIGTERM) < 0 || getppid() != keeper)
 		_exit(EXIT_FAILURE);
 	execlp(program, "fixd", "--config", config, "--socket", socket, "--ready-fd", number, "--log-level", "warn", NULL);
@@ -148,8 +148,10 @@ _Noreturn static void keep(struct keeping *k)
 	if (k->config)
 		daemon = start_daemon(k->config, k->socket, k->ready, k->null);
 	fd_close(k->ready);
-	for (int fd = 0; fd <= 2; fd++)
-		dup2(k->null, fd);
+	for (int fd = 0; fd <= 2; fd++) {
+		if (fd_dup_to(k->null, fd) < 0)
+			close(fd); /* whoever waits for its end must not wait for us */
+	}
 	hold_until_the_end(k->channel, &held);
 	/* Processes that the command has left behind: nobody else waits for them. */
 	if (scratch_wait(k->scratch, true, &k->lock) == -EAGAIN) {

@@ -9,6 +9,7 @@
 
 #include "base/alloc.h"
 #include "base/clock.h"
+#include "base/fd.h"
 #include "base/log.h"
 #include "base/units.h"
 #include "config/config.h"
@@ -205,6 +206,8 @@ static char *choose_socket(const struct options *o, const struct config *c)
 
 int main(int argc, char **argv)
 {
+	/* Whoever starts us may have closed them: no socket is to get their numbers, and our log with it. */
+	int standard = fd_open_standard();
 	struct options o = parse_options(argc, argv);
 	struct daemon d = { .log_level = o.log_level };
 	_cleanup_text_ struct text problems = { 0 };
@@ -230,9 +233,9 @@ int main(int argc, char **argv)
 	log_init("fixd", getenv("JOURNAL_STREAM") != NULL);
 	/* Whoever starts us may ignore it, and then nobody would hear of the end of a builder. */
 	signal(SIGCHLD, SIG_DFL);
-	r = clock_init();
+	r = standard < 0 ? standard : clock_init();
 	if (r < 0)
-		log_error(r, "FIXD_TEST_CLOCK");
+		log_error(r, standard < 0 ? "/dev/null" : "FIXD_TEST_CLOCK");
 	d.socket = choose_socket(&o, d.config);
 	d.program = find_self(argv[0]);
 	d.argv = argv;

@@ -8,6 +8,7 @@
 #include <limits.h>
 #include <pwd.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/personality.h>
@@ -84,37 +85,69 @@ static int look_up(const char *user, struct identity *id)
 	return 0;
 }
 
+/* Numbers above those that a helper has: nothing that is set up lies in the way of something else. */
+static int out_of_the_way(int fd)
+{
+	return fcntl(fd, F_DUPFD_CLOEXEC, JOB_CHANNEL_FD + 1);
+}
+
+/* In the child: 0, or -1 and errno. */
+static int set_up_descriptors(int channel, int errors)
+{
+	int null = out_of_the_way(open("/dev/null", O_RDWR | O_CLOEXEC));
+
+	if (null < 0 || fd_dup_to(null, STDIN_FILENO) < 0 || fd_dup_to(null, STDOUT_FILENO) < 0 ||
+	    fd_dup_to(errors, STDERR_FILENO) < 0 || fd_dup_to(channel, JOB_CHANNEL_FD) < 0)
+		return -1;
+	return (int)syscall(SYS_close_range, JOB_CHANNEL_FD + 1, ~0U, CLOSE_RANGE_CLOEXEC);
+}
+
+static int become_user(const struct identity *id)
+{
+	if (!id)
+		return 0;
+	return setgroups((size_t)id->n_groups, id->groups) < 0 || setgid(id->gid) < 0 || setuid(id->uid) < 0 ? -1 : 0;
+}
+
+_Noreturn static void cannot_start(int errors, const char *what)
+{
+	char line[256];
+	int n = snprintf(line, sizeof line, "fixd-builder cannot be started: %s: %s\n", what, strerror(errno));
+
+	if (write(errors, line, (size_t)n) != n)
+		_exit(126);
+	_exit(127);
+}
+
 /* In the child. Whatever fails here shows as an exit status of 127 and a line in the log. */
 _Noreturn static void become_helper(int channel, int errors, const struct identity *id, bool steady)
 {
-	static const char failed[] = "fixd-builder cannot be started\n";
 	char name[] = "fixd-builder", *argv[] = { name, NULL };
 	struct rlimit no_core = { 0, 0 };
-	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
-	/* Opened before another user is taken on, who may not be able to reach it; above the descriptors that are set up. */
-	int found = open(helper, O_PATH | O_CLOEXEC), program = fcntl(found, F_DUPFD_CLOEXEC, 10);
+	/* Opened before another user is taken on, who may not be able to reach it. */
+	int program = out_of_the_way(open(helper, O_PATH | O_CLOEXEC)), said = out_of_the_way(errors);
 	sigset_t none;
 
+	if (said < 0)
+		said = errors;
+	channel = out_of_the_way(channel);
+	if (program < 0 || channel < 0)
+		cannot_start(said, helper);
 	sigemptyset(&none);
-	sigprocmask(SIG_SETMASK, &none, NULL);
-	signal(SIGPIPE, SIG_DFL);
-	setpgid(0, 0);
-	setrlimit(RLIMIT_CORE, &no_core);
+	if (sigprocmask(SIG_SETMASK, &none, NULL) < 0 || signal(SIGPIPE, SIG_DFL) == SIG_ERR)
+		cannot_start(said, "signals");
+	if (setpgid(0, 0) < 0)
+		cannot_start(said, "a process group");
+	if (setrlimit(RLIMIT_CORE, &no_core) < 0)
+		cannot_start(said, "the limit of core files");
 	if (steady)
 		personality(ADDR_NO_RANDOMIZE); /* best effort */
-	dup2(null, 0);
-	dup2(null, 1);
-	dup2(errors, 2);
-	if (channel == JOB_CHANNEL_FD)
-		fd_set_cloexec(channel, false);
-	else
-		dup2(channel, JOB_CHANNEL_FD);
-	syscall(SYS_close_range, JOB_CHANNEL_FD + 1, ~0U, CLOSE_RANGE_CLOEXEC);
-	if (!id || (setgroups((size_t)id->n_groups, id->groups) == 0 && setgid(id->gid) == 0 && setuid(id->uid) == 0))
-		syscall(SYS_execveat, program, "", argv, helper_env, AT_EMPTY_PATH);
-	if (write(2, failed, sizeof failed - 1) < 0)
-		_exit(126);
-	_exit(127);
+	if (set_up_descriptors(channel, said) < 0)
+		cannot_start(said, "standard output and the channel");
+	if (become_user(id) < 0)
+		cannot_start(said, "the user");
+	syscall(SYS_execveat, program, "", argv, helper_env, AT_EMPTY_PATH);
+	cannot_start(said, helper);
 }
 
 int spawn_helper(const char *user, bool steady, struct spawned *out)

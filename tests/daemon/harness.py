@@ -471,6 +471,15 @@ class Case:
         except FileNotFoundError:
             return 0
 
+    def injecting(self, call, error, when, *more):
+        """The words before a command whose processes are to fail in a system call, each at its own `when`-th one."""
+        if not shutil.which("strace"):
+            raise Skip("strace is not installed")
+        words = ["strace", "-D", "-f", "-qq", "-o", self.path("strace"), "-e", f"trace={call}", "-e", f"inject={call}:error={error}:when={when}", *more]
+        if SANITIZERS or subprocess.run([*words, "true"], capture_output=True).returncode:
+            raise Skip("processes cannot be traced here")
+        return words
+
     def plugin(self, name, source):
         """Compiles a plugin."""
         c, so = self.write(name + ".c", source), self.path(name + ".so")
