@@ -163,6 +163,7 @@ libdaemon_la_SOURCES = \
 	src/fixd/loop/backend.h \
 	src/fixd/loop/epoll.c \
 	src/fixd/loop/loop.c src/fixd/loop/loop.h \
+	src/fixd/loop/timer.c src/fixd/loop/timer.h \
 	src/fixd/loop/uring.c \
 	src/fixd/notify.c src/fixd/notify.h \
 	src/fixd/offer.c src/fixd/offer.h \

@@ -207,7 +207,6 @@ static struct build *build_new(struct instance *i, enum purpose purpose, struct 
 	b->section = i->fixture->section;
 	for (size_t k = 0; k < b->n_depends; k++)
 		b->depends[k] = image_ref(depends[k]);
-	link_init(&b->limit.link);
 	link_init(&b->room.link);
 	b->room.again = grant_again;
 	link_insert(&b->builds->queue, &b->link);

@@ -337,7 +337,6 @@ int daemon_start(struct daemon *d)
 	link_init(&d->leftovers);
 	timer_init(&d->making_room, make_room, d);
 	timer_init(&d->idle, on_idle, d);
-	link_init(&d->restart.link);
 	d->trees_lock = d->resumed.board = d->resumed.events = d->resumed.listener = d->resumed.listener_lock = -1;
 	timer_init(&d->alive, on_alive, d);
 	timer_init(&d->sweep, on_sweep, d);

@@ -186,7 +186,7 @@ void events_ask(struct conn *c, const struct wire_header *h, uint64_t from, uint
 
 void events_have_come(struct daemon *d)
 {
-	if (!link_empty(&d->followers) && link_empty(&d->telling.link))
+	if (!link_empty(&d->followers) && !timer_is_running(&d->telling))
 		timer_start(d->loop, &d->telling, clock_now() + GATHER);
 }
 

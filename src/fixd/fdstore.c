@@ -276,7 +276,7 @@ static void on_change(void *arg)
 
 void fdstore_note(struct daemon *d)
 {
-	if (d->fdstore && link_empty(&d->fdstore->timer.link))
+	if (d->fdstore && !timer_is_running(&d->fdstore->timer))
 		timer_start(d->loop, &d->fdstore->timer, clock_now());
 }
 

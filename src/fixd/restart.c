@@ -152,7 +152,7 @@ static void go(void *arg)
 
 void restart_continue(struct daemon *d)
 {
-	if (d->restarting && !d->stopping && builds_are_over(d->builds) && link_empty(&d->restart.link))
+	if (d->restarting && !d->stopping && builds_are_over(d->builds) && !timer_is_running(&d->restart))
 		timer_start(d->loop, &d->restart, clock_now());
 }
 

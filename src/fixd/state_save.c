@@ -208,7 +208,7 @@ static void save_instance(struct saving *v, const struct instance *i)
 	if (i->watch)
 		save_watch(v->out, i);
 	record_bool(v->out, STATE_EAGER, i->eager_from != 0);
-	if (!link_empty(&i->restart.link))
+	if (timer_is_running(&i->restart))
 		record_time(v->out, STATE_RESTART_IN, i->restart.deadline);
 	record_end(v->out, mark);
 }

@@ -50,7 +50,7 @@ struct loop {
 	uint64_t epoch;
 	struct link sources;
 	struct link closed;
-	struct link timers;
+	struct timers timers;
 };
 
 extern const struct loop_backend loop_uring, loop_epoll;

@@ -17,7 +17,6 @@ int loop_new(struct loop **out, enum io_kind want, char **reason)
 
 	link_init(&l->sources);
 	link_init(&l->closed);
-	link_init(&l->timers);
 	*reason = NULL;
 	if (want != IO_EPOLL) {
 		l->backend = &loop_uring;
@@ -71,6 +70,7 @@ struct loop *loop_free(struct loop *l)
 			source_packet_done(s, -ECANCELED);
 		free_source(s);
 	}
+	timers_deinit(&l->timers);
 	free(l);
 	return NULL;
 }
@@ -82,26 +82,12 @@ const char *loop_io_name(const struct loop *l)
 
 static int64_t next_timeout(const struct loop *l)
 {
-	int64_t left;
+	int64_t deadline, left;
 
-	if (link_empty(&l->timers))
+	if (!timers_next(&l->timers, &deadline))
 		return -1;
-	left = link_entry(l->timers.next, struct timer, link)->deadline - clock_now();
+	left = deadline - clock_now();
 	return left > 0 ? left : 0;
-}
-
-static void run_timers(struct loop *l)
-{
-	int64_t now = clock_now();
-
-	while (!link_empty(&l->timers)) {
-		struct timer *t = link_entry(l->timers.next, struct timer, link);
-
-		if (t->deadline > now)
-			return;
-		timer_stop(t);
-		t->fn(t->arg);
-	}
 }
 
 int loop_run(struct loop *l)
@@ -111,8 +97,7 @@ int loop_run(struct loop *l)
 
 		if (r < 0 && r != -EINTR)
 			return r;
-		if (!link_empty(&l->timers))
-			run_timers(l);
+		timers_run(&l->timers, clock_now());
 		if (!link_empty(&l->closed))
 			bury(l);
 	}
@@ -293,28 +278,4 @@ void packet_to_msghdr(const struct packet *p, struct msghdr *msg, struct iovec *
 	c->cmsg_type = SCM_RIGHTS;
 	c->cmsg_len = CMSG_LEN(sizeof(int) * p->n_fds);
 	memcpy(CMSG_DATA(c), p->fds, sizeof(int) * p->n_fds);
-}
-
-void timer_init(struct timer *t, void (*fn)(void *arg), void *arg)
-{
-	link_init(&t->link);
-	t->fn = fn;
-	t->arg = arg;
-}
-
-void timer_start(struct loop *l, struct timer *t, int64_t deadline)
-{
-	struct link *at = &l->timers;
-
-	timer_stop(t);
-	t->deadline = deadline;
-	/* Most timers are started with the latest deadline. */
-	while (at->prev != &l->timers && link_entry(at->prev, struct timer, link)->deadline > deadline)
-		at = at->prev;
-	link_insert(at, &t->link);
-}
-
-void timer_stop(struct timer *t)
-{
-	link_remove(&t->link);
 }

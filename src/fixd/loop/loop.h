@@ -17,6 +17,7 @@
 
 #include "base/link.h"
 #include "config/config.h"
+#include "fixd/loop/timer.h"
 
 struct loop;
 struct source;
@@ -78,14 +79,3 @@ int source_fd(const struct source *s);
 
 /* Returns NULL. */
 struct source *source_close(struct source *s);
-
-struct timer {
-	struct link link; /* loop::timers, by deadline */
-	int64_t deadline; /* clock_now() */
-	void (*fn)(void *arg);
-	void *arg;
-};
-
-void timer_init(struct timer *t, void (*fn)(void *arg), void *arg);
-void timer_start(struct loop *l, struct timer *t, int64_t deadline);
-void timer_stop(struct timer *t);
