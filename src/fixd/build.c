@@ -542,6 +542,8 @@ static char *failure_sentence(const struct build *b, const siginfo_t *status)
 		text_puts(&t, b->sentence);
 	else if (b->sentence)
 		text_puts(&t, b->sentence);
+	else if (!status->si_pid)
+		text_puts(&t, "the builder has ended, and how is not known");
 	else if (status->si_code == CLD_EXITED)
 		text_printf(&t, "the builder exited with status %d without publishing an image", status->si_status);
 	else
@@ -712,8 +714,7 @@ static void on_exit_of(void *arg)
 	struct builds *bs = b->builds;
 	siginfo_t status = { 0 };
 
-	if (waitid(P_PID, (id_t)b->pid, &status, WEXITED | WNOHANG) < 0 || status.si_pid == 0)
-		return;
+	spawn_reap(b->pid, &status);
 	/* Children it left behind go with it. */
 	kill_group(b);
 	b->pid = 0;

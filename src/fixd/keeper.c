@@ -280,8 +280,7 @@ static void on_exit_of(void *arg)
 	siginfo_t status = { 0 };
 
 	/* That of a daemon that was killed is not our child: its end is all there is to know. */
-	if (waitid(P_PID, (id_t)k->pid, &status, WEXITED | WNOHANG) < 0 ? errno != ECHILD : status.si_pid == 0)
-		return;
+	spawn_reap(k->pid, &status);
 	kill(-k->pid, SIGKILL);
 	if (k->channel)
 		read_channel(k);

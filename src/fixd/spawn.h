@@ -2,6 +2,7 @@
 /* Starting a helper process in its own process group. */
 #pragma once
 
+#include <signal.h>
 #include <stdbool.h>
 #include <sys/types.h>
 
@@ -20,3 +21,6 @@ int spawn_init(void);
  * layout gives equal builds equal bytes. 0 or -errno; the caller owns the descriptors and reaps the process.
  */
 int spawn_helper(const char *user, bool steady, struct spawned *out);
+
+/* Its descriptor says that it has ended: reaps it. `status` stays zero if the kernel does not tell how it ended. */
+void spawn_reap(pid_t pid, siginfo_t *status);
