@@ -54,6 +54,7 @@ daemon_tests = \
 	tests/daemon/builds.py \
 	tests/daemon/clients.py \
 	tests/daemon/events.py \
+	tests/daemon/faults.py \
 	tests/daemon/invalidation.py \
 	tests/daemon/manager.py \
 	tests/daemon/report.py \

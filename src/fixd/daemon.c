@@ -296,12 +296,13 @@ static void raise_limits(struct daemon *d)
 
 static int start_loop(struct daemon *d)
 {
-	int r = loop_new(&d->loop, (enum io_kind)d->config->io, &d->io_reason);
+	_cleanup_free_ char *reason = NULL;
+	int r = loop_new(&d->loop, (enum io_kind)d->config->io, &reason);
 
 	if (r < 0)
-		log_error(0, "no event loop: %s", d->io_reason ? d->io_reason : strerror(-r));
-	else if (d->io_reason)
-		log_warn(0, "using epoll: %s", d->io_reason);
+		log_error(0, "no event loop: %s", reason ? reason : strerror(-r));
+	else if (loop_io_reason(d->loop))
+		log_warn(0, "using epoll: %s", loop_io_reason(d->loop));
 	return r;
 }
 
@@ -402,7 +403,6 @@ void daemon_finish(struct daemon *d)
 	d->region = region_free(d->region);
 	d->events = events_free(d->events);
 	config_free(d->config);
-	free(d->io_reason);
 	free(d->socket);
 	free(d->program);
 }

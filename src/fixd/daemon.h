@@ -33,7 +33,6 @@ struct daemon {
 	char *socket;
 	char *trees;	 /* the tmpfs directory of directory fixtures; NULL until the first one */
 	int trees_lock;	 /* of that directory, while there is one */
-	char *io_reason; /* why the ring is not used */
 	struct link conns;
 	struct link guests; /* of a daemon that was killed */
 	size_t n_conns;

@@ -140,7 +140,7 @@ static void put_daemon(struct daemon *d, struct text *out)
 	record_string(out, REPORT_SOCKET, d->socket);
 	record_string(out, REPORT_CONFIG, d->config->file);
 	record_string(out, REPORT_IO, loop_io_name(d->loop));
-	record_string(out, REPORT_IO_REASON, d->io_reason);
+	record_string(out, REPORT_IO_REASON, loop_io_reason(d->loop));
 	record_u64(out, REPORT_ADDRESS_BASE, d->config->address_base);
 	record_u64(out, REPORT_MEMORY_BYTES, d->memory_used);
 	record_u64(out, REPORT_MEMORY_MAX, d->config->memory_max);

@@ -170,7 +170,7 @@ def test_plugin_closes_its_descriptors(t):
 @once
 def test_builder_that_cannot_be_started(t):
     """Whatever the child cannot do on its way is told by name, and costs one build."""
-    d = t.daemon("[policy]\nretry-after = 1ms\n[fixture f]\ncommand = echo x\n", prefix=t.injecting("dup2", "EMFILE", 2))
+    d = t.daemon("[policy]\nretry-after = 1ms\n[fixture f]\ncommand = echo x\n", prefix=t.injecting("dup2", "EMFILE", 2, follow=True))
     fails(d.client(), "f", "fixd-builder cannot be started", "standard output", "Too many")
     assert d.instance("f")["state"] == "failed"
 

@@ -471,14 +471,19 @@ class Case:
         except FileNotFoundError:
             return 0
 
-    def injecting(self, call, error, when, *more):
-        """The words before a command whose processes are to fail in a system call, each at its own `when`-th one."""
+    def injecting(self, call, error, when, follow=False):
+        """The words before a command that is to fail in a system call, the `when`-th or ("5+") all from there on; `follow`: its children, too."""
         if not shutil.which("strace"):
             raise Skip("strace is not installed")
-        words = ["strace", "-D", "-f", "-qq", "-o", self.path("strace"), "-e", f"trace={call}", "-e", f"inject={call}:error={error}:when={when}", *more]
+        words = ["strace", "-D", "-qq", *(["-f"] if follow else []), "-o", self.path("strace"), "-e", f"trace={call}",
+                 "-e", f"inject={call}:error={error}:when={when}"]
         if SANITIZERS or subprocess.run([*words, "true"], capture_output=True).returncode:
             raise Skip("processes cannot be traced here")
         return words
+
+    def was_injected(self):
+        with open(self.path("strace")) as f:
+            return "(INJECTED)" in f.read()
 
     def plugin(self, name, source):
         """Compiles a plugin."""

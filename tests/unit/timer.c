@@ -51,8 +51,8 @@ static void timers_come_in_order(void)
 	for (size_t k = 0; k < N; k++)
 		all[k].called = timer_is_running(&all[k].timer) ? 0 : 100;
 	for (int64_t now = 0; now < 100; now += 7)
-		timers_run(&loop.timers, now);
-	timers_run(&loop.timers, 100);
+		timers_run(&loop.timers, now, INT64_MAX);
+	timers_run(&loop.timers, 100, INT64_MAX);
 	for (size_t k = 0; k < N; k++)
 		wrong += (all[k].called != 1 && all[k].called != 100) || timer_is_running(&all[k].timer);
 	check(in_order && calls > 0);
@@ -75,9 +75,9 @@ static void one_that_starts_itself_again_comes_later(void)
 {
 	timer_init(&again, start_again, NULL);
 	timer_start(&loop, &again, 0);
-	timers_run(&loop.timers, 10);
+	timers_run(&loop.timers, 10, INT64_MAX);
 	check(n_again == 1 && timer_is_running(&again));
-	timers_run(&loop.timers, 10);
+	timers_run(&loop.timers, 10, INT64_MAX);
 	check(n_again == 2);
 	timers_deinit(&loop.timers);
 	check(!timer_is_running(&again));

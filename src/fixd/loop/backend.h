@@ -13,6 +13,9 @@ struct source {
 	int fd;
 	bool closed;
 	bool armed;	   /* the kernel will tell us */
+	bool paused;	   /* and is not to */
+	bool lost;	   /* its packet was, with the ring */
+	struct link refused; /* loop::refused: the kernel would not, and is asked again */
 	bool sending;	   /* the first packet is on its way */
 	unsigned inflight; /* operations whose completion is still to come */
 	struct link packets;
@@ -30,7 +33,7 @@ struct loop_backend {
 	const char *name;
 	int (*init)(struct loop *l, char **reason);
 	void (*deinit)(struct loop *l);
-	/* Starts to listen for events of `s`. */
+	/* Starts to listen for events of `s`. 0 or -errno. */
 	int (*arm)(struct loop *l, struct source *s);
 	/* Starts to send the first packet. */
 	void (*send)(struct loop *l, struct source *s);
@@ -38,7 +41,7 @@ struct loop_backend {
 	void (*disarm)(struct loop *l, struct source *s);
 	/* Stops only listening. */
 	void (*pause)(struct loop *l, struct source *s);
-	/* Waits at most `timeout` ns (negative: for ever) and calls back. */
+	/* Waits at most `timeout` ns (negative: for ever) and calls back; sets loop::turn_began when it wakes. -errno: it is lost. */
 	int (*wait)(struct loop *l, int64_t timeout);
 };
 
@@ -47,16 +50,31 @@ struct loop {
 	void *state;
 	bool stopping;
 	bool quiet; /* nothing is armed again */
+	bool more;  /* a turn was long enough: there is more to do at once */
+	char *reason; /* why the ring is not used */
 	uint64_t epoch;
+	int64_t turn_began, longest_turn;
+	bool warned; /* of what the kernel refused */
 	struct link sources;
 	struct link closed;
+	struct link refused;
+	struct link deferred;
 	struct timers timers;
 };
+
+/* A backend goes on to the next turn when it has called back for so long. */
+#define TURN (2 * NSEC_PER_MSEC)
 
 extern const struct loop_backend loop_uring, loop_epoll;
 
 /* The first packet has left, or failed. */
 void source_packet_done(struct source *s, int err);
+/* The kernel would not watch it, or would not take its packet. */
+void source_refused(struct source *s, int err);
+/* Takes what is there by plain calls: connections, packets, or calls ready(). */
+void source_serve(struct source *s);
+/* An error that says that it may be otherwise in a moment. */
+bool is_passing(int err);
 
 /* The msghdr for a packet; `space` holds the control data. */
 #define PACKET_CONTROL_SIZE 1088

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The loop on epoll: level-triggered; what io_uring does in the kernel is done here by non-blocking calls. */
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
@@ -10,7 +9,6 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "fixd/loop/backend.h"
-#include "wire/wire.h"
 
 struct epoll_state {
 	int fd;
@@ -48,7 +46,7 @@ static int control(struct loop *l, struct source *s, int op, uint32_t events)
 
 static uint32_t wanted(const struct loop *l, const struct source *s)
 {
-	return (l->quiet ? 0 : EPOLLIN) | (s->sending ? EPOLLOUT : 0);
+	return (l->quiet || s->paused ? 0 : EPOLLIN) | (s->sending ? EPOLLOUT : 0);
 }
 
 static int epoll_arm(struct loop *l, struct source *s)
@@ -66,8 +64,11 @@ static int epoll_arm(struct loop *l, struct source *s)
 
 static void epoll_disarm(struct loop *l, struct source *s)
 {
-	if (s->armed)
-		control(l, s, EPOLL_CTL_DEL, 0);
+	int r = control(l, s, EPOLL_CTL_DEL, 0);
+
+	/* A child that was just forked may hold the file open for a moment: events that name the source may still come. */
+	if (r < 0 && r != -ENOENT)
+		s->inflight++;
 	s->armed = false;
 	if (s->sending) {
 		s->sending = false;
@@ -75,9 +76,10 @@ static void epoll_disarm(struct loop *l, struct source *s)
 	}
 }
 
+/* What cannot be taken out is told of, and passed over. */
 static void epoll_pause(struct loop *l, struct source *s)
 {
-	control(l, s, EPOLL_CTL_MOD, wanted(l, s));
+	(void)control(l, s, EPOLL_CTL_MOD, wanted(l, s));
 	s->armed = false;
 }
 
@@ -92,68 +94,30 @@ static void epoll_send(struct loop *l, struct source *s)
 	struct msghdr msg;
 	struct iovec iov;
 	ssize_t n;
+	int r;
 
 	packet_to_msghdr(p, &msg, &iov, space.bytes);
-	do {
-		n = sendmsg(s->fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
-	} while (n < 0 && errno == EINTR);
-	if (n < 0 && errno == EAGAIN) {
-		control(l, s, EPOLL_CTL_MOD, wanted(l, s));
+	n = sendmsg(s->fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
+	if (n >= 0 || !is_passing(-errno)) {
+		source_packet_done(s, n < 0 ? -errno : 0);
 		return;
 	}
-	source_packet_done(s, n < 0 ? -errno : 0);
-}
-
-static void accept_all(struct loop *l, struct source *s)
-{
-	while (!s->closed && s->armed) {
-		int fd = accept4(s->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-
-		if (fd < 0 && (errno == EAGAIN || errno == EINTR || errno == ECONNABORTED))
-			return;
-		if (fd < 0) {
-			fd = -errno;
-			control(l, s, EPOLL_CTL_DEL, 0);
-			s->armed = false;
-		}
-		s->accepted(s->arg, fd);
-	}
-}
-
-static void receive_all(struct source *s)
-{
-	static char buffer[WIRE_MESSAGE_MAX];
-
-	/* Bounded: one busy client does not keep the others waiting. */
-	for (int i = 0; i < 16 && !s->closed; i++) {
-		struct iovec iov = { buffer, sizeof buffer };
-		struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
-		ssize_t n = recvmsg(s->fd, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-
-		s->loop->epoch++;
-		if (n < 0 && (errno == EAGAIN || errno == EINTR))
-			return;
-		if (n <= 0)
-			s->handler->ended(s->arg, n < 0 ? -errno : 0);
-		else
-			s->handler->received(s->arg, buffer, (size_t)n, msg.msg_flags & (MSG_TRUNC | MSG_CTRUNC));
-	}
+	r = errno == EAGAIN ? control(l, s, EPOLL_CTL_MOD, wanted(l, s)) : -errno;
+	/* Not watched at all: it was refused before, or is paused. */
+	if (r == -ENOENT)
+		r = control(l, s, EPOLL_CTL_ADD, wanted(l, s));
+	if (r < 0)
+		source_refused(s, r);
 }
 
 static void dispatch(struct loop *l, struct source *s, uint32_t events)
 {
 	if ((events & EPOLLOUT) && s->sending) {
-		control(l, s, EPOLL_CTL_MOD, wanted(l, s) & ~(uint32_t)EPOLLOUT);
+		(void)control(l, s, EPOLL_CTL_MOD, wanted(l, s) & ~(uint32_t)EPOLLOUT);
 		epoll_send(l, s);
 	}
-	if (s->closed || !(events & (EPOLLIN | EPOLLHUP | EPOLLERR)))
-		return;
-	if (s->kind == SOURCE_WATCH)
-		s->ready(s->arg);
-	else if (s->kind == SOURCE_ACCEPT)
-		accept_all(l, s);
-	else
-		receive_all(s);
+	if (!s->closed && !s->paused && !l->quiet && (events & (EPOLLIN | EPOLLHUP | EPOLLERR)))
+		source_serve(s);
 }
 
 static int epoll_wait_events(struct loop *l, int64_t timeout)
@@ -164,14 +128,17 @@ static int epoll_wait_events(struct loop *l, int64_t timeout)
 	int ms = timeout < 0 ? -1 : timeout > 3600 * NSEC_PER_SEC ? 3600000 : (int)((timeout + NSEC_PER_MSEC - 1) / NSEC_PER_MSEC);
 	int n = epoll_wait(st->fd, events, ELEMENTSOF(events), ms);
 
+	l->turn_began = clock_now();
 	if (n < 0)
-		return -errno;
+		return is_passing(-errno) ? 0 : -errno;
 	for (int i = 0; i < n; i++) {
 		struct source *s = events[i].data.ptr;
 
-		/* Closed sources live until the end of the batch. */
+		/* Closed sources live until the end of the batch. What is left over is told again. */
 		if (!s->closed)
 			dispatch(l, s, events[i].events);
+		if (clock_now() - l->turn_began >= TURN)
+			break;
 	}
 	return 0;
 }

@@ -2,13 +2,22 @@
 #include "fixd/loop/loop.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 
 #include "base/clock.h"
 #include "base/fd.h"
+#include "base/log.h"
 #include "fixd/loop/backend.h"
+#include "wire/wire.h"
+
+/* How often what the kernel has refused is tried again. */
+#define TRY_AGAIN (50 * NSEC_PER_MSEC)
+/* Connections and packets that one source gets in one turn. */
+#define ACCEPTS_PER_TURN 16
+#define PACKETS_PER_TURN 16
 
 int loop_new(struct loop **out, enum io_kind want, char **reason)
 {
@@ -17,6 +26,8 @@ int loop_new(struct loop **out, enum io_kind want, char **reason)
 
 	link_init(&l->sources);
 	link_init(&l->closed);
+	link_init(&l->refused);
+	link_init(&l->deferred);
 	*reason = NULL;
 	if (want != IO_EPOLL) {
 		l->backend = &loop_uring;
@@ -24,9 +35,12 @@ int loop_new(struct loop **out, enum io_kind want, char **reason)
 	}
 	if (r < 0 && want != IO_URING) {
 		l->backend = &loop_epoll;
+		l->reason = *reason;
+		*reason = NULL;
 		r = l->backend->init(l, NULL);
 	}
 	if (r < 0) {
+		free(l->reason);
 		free(l);
 		return r;
 	}
@@ -37,6 +51,7 @@ int loop_new(struct loop **out, enum io_kind want, char **reason)
 static void free_source(struct source *s)
 {
 	link_remove(&s->link);
+	link_remove(&s->refused);
 	free(s->backend);
 	free(s);
 }
@@ -71,6 +86,9 @@ struct loop *loop_free(struct loop *l)
 		free_source(s);
 	}
 	timers_deinit(&l->timers);
+	while (!link_empty(&l->deferred))
+		link_remove(l->deferred.next);
+	free(l->reason);
 	free(l);
 	return NULL;
 }
@@ -80,28 +98,190 @@ const char *loop_io_name(const struct loop *l)
 	return l->backend->name;
 }
 
+const char *loop_io_reason(const struct loop *l)
+{
+	return l->reason;
+}
+
+int64_t loop_longest_turn(const struct loop *l)
+{
+	return l->longest_turn;
+}
+
+bool is_passing(int err)
+{
+	return err == -EAGAIN || err == -EINTR || err == -ENOMEM || err == -EBUSY || err == -ENOBUFS;
+}
+
 static int64_t next_timeout(const struct loop *l)
 {
-	int64_t deadline, left;
+	int64_t deadline, left = -1;
 
-	if (!timers_next(&l->timers, &deadline))
-		return -1;
-	left = deadline - clock_now();
-	return left > 0 ? left : 0;
+	if (l->more || !link_empty(&l->deferred))
+		return 0;
+	if (timers_next(&l->timers, &deadline)) {
+		left = deadline - clock_now();
+		left = left > 0 ? left : 0;
+	}
+	return !link_empty(&l->refused) && (left < 0 || left > TRY_AGAIN) ? TRY_AGAIN : left;
+}
+
+void source_refused(struct source *s, int err)
+{
+	struct loop *l = s->loop;
+
+	if (!l->warned)
+		log_warn(err, "the kernel refuses to watch a descriptor: it is looked at every now and then, and the kernel is asked again");
+	l->warned = true;
+	if (link_empty(&s->refused))
+		link_insert(&l->refused, &s->refused);
+}
+
+static void arm(struct source *s)
+{
+	int r = s->loop->backend->arm(s->loop, s);
+
+	if (r < 0)
+		source_refused(s, r);
+}
+
+static void try_again(struct source *s)
+{
+	struct pollfd p = { .fd = s->fd, .events = POLLIN };
+
+	link_remove(&s->refused);
+	if (s->sending)
+		s->loop->backend->send(s->loop, s);
+	if (s->closed || s->armed || s->paused)
+		return;
+	arm(s);
+	if (!s->armed && poll(&p, 1, 0) > 0)
+		source_serve(s);
+}
+
+/* Those that are refused once more are at the end of the list, for the next time. */
+static void try_refused(struct loop *l)
+{
+	struct link now;
+
+	if (link_empty(&l->refused))
+		return;
+	link_init(&now);
+	link_insert(&l->refused, &now);
+	link_remove(&l->refused);
+	while (!link_empty(&now))
+		try_again(link_entry(now.next, struct source, refused));
+}
+
+void deferred_init(struct deferred *f, void (*fn)(void *arg), void *arg)
+{
+	link_init(&f->link);
+	f->fn = fn;
+	f->arg = arg;
+}
+
+void loop_defer(struct loop *l, struct deferred *f)
+{
+	if (link_empty(&f->link))
+		link_insert(&l->deferred, &f->link);
+}
+
+void deferred_cancel(struct deferred *f)
+{
+	link_remove(&f->link);
+}
+
+static void run_deferred(struct loop *l)
+{
+	struct link now;
+
+	if (link_empty(&l->deferred))
+		return;
+	link_init(&now);
+	link_insert(&l->deferred, &now);
+	link_remove(&l->deferred);
+	while (!link_empty(&now)) {
+		struct deferred *f = link_entry(now.next, struct deferred, link);
+
+		link_remove(&f->link);
+		f->fn(f->arg);
+	}
+}
+
+/* A packet that the ring had is lost with it: whether it has left nobody knows, so its connection ends. */
+static void lose_packets(struct link *sources)
+{
+	link_for_each(p, sources) {
+		struct source *s = link_entry(p, struct source, link);
+
+		s->armed = false;
+		s->inflight = 0;
+		s->lost = s->sending;
+	}
+	for (struct link *p = sources->next; p != sources;) {
+		struct source *s = link_entry(p, struct source, link);
+
+		p = p->next;
+		if (!s->lost)
+			continue;
+		s->lost = false;
+		source_packet_done(s, -EIO);
+		p = sources->next; /* the list may have changed */
+	}
+}
+
+/* The ring has failed for good. 0, or -errno: there is no other way. */
+static int go_on_with_epoll(struct loop *l, int err)
+{
+	int r;
+
+	if (l->backend == &loop_epoll)
+		return err;
+	log_warn(err, "io_uring has failed: going on with epoll");
+	l->reason = xasprintf("io_uring has failed: %s", strerror(-err));
+	l->backend->deinit(l);
+	l->backend = &loop_epoll;
+	r = l->backend->init(l, NULL);
+	if (r < 0)
+		return r;
+	lose_packets(&l->sources);
+	lose_packets(&l->closed);
+	link_for_each(p, &l->sources) {
+		struct source *s = link_entry(p, struct source, link);
+
+		if (!s->armed && !s->paused && !l->quiet)
+			arm(s);
+	}
+	return 0;
+}
+
+static int turn(struct loop *l, int64_t timeout)
+{
+	int64_t took;
+	int r;
+
+	l->more = false;
+	r = l->backend->wait(l, timeout);
+	if (r < 0)
+		return go_on_with_epoll(l, r);
+	timers_run(&l->timers, clock_now(), TURN);
+	try_refused(l);
+	run_deferred(l);
+	if (!link_empty(&l->closed))
+		bury(l);
+	took = clock_now() - l->turn_began;
+	if (took > l->longest_turn)
+		l->longest_turn = took;
+	return 0;
 }
 
 int loop_run(struct loop *l)
 {
-	while (!l->stopping) {
-		int r = l->backend->wait(l, next_timeout(l));
+	int r = 0;
 
-		if (r < 0 && r != -EINTR)
-			return r;
-		timers_run(&l->timers, clock_now());
-		if (!link_empty(&l->closed))
-			bury(l);
-	}
-	return 0;
+	while (!l->stopping && r == 0)
+		r = turn(l, next_timeout(l));
+	return r;
 }
 
 static bool is_quiet(const struct loop *l)
@@ -127,18 +307,24 @@ int loop_quiesce(struct loop *l, int64_t timeout)
 		if (s->armed)
 			l->backend->pause(l, s);
 	}
-	while (!is_quiet(l) && clock_now() < end && (r >= 0 || r == -EINTR)) {
+	while (!is_quiet(l) && clock_now() < end && r == 0) {
 		r = l->backend->wait(l, 10 * NSEC_PER_MSEC);
+		if (r < 0)
+			r = go_on_with_epoll(l, r);
 		bury(l);
 	}
-	return r == -EINTR ? 0 : r;
+	return r;
 }
 
 void loop_resume(struct loop *l)
 {
 	l->quiet = false;
-	link_for_each(p, &l->sources)
-		source_resume(link_entry(p, struct source, link));
+	link_for_each(p, &l->sources) {
+		struct source *s = link_entry(p, struct source, link);
+
+		if (!s->paused)
+			source_resume(s);
+	}
 }
 
 uint64_t loop_epoch(const struct loop *l)
@@ -160,6 +346,7 @@ static struct source *add_source(struct loop *l, enum source_kind_of kind, int f
 	s->fd = fd;
 	s->arg = arg;
 	link_init(&s->packets);
+	link_init(&s->refused);
 	link_insert(&l->sources, &s->link);
 	return s;
 }
@@ -169,7 +356,7 @@ struct source *loop_watch(struct loop *l, int fd, void (*fn)(void *arg), void *a
 	struct source *s = add_source(l, SOURCE_WATCH, fd, arg);
 
 	s->ready = fn;
-	l->backend->arm(l, s);
+	arm(s);
 	return s;
 }
 
@@ -187,14 +374,68 @@ struct source *loop_accept(struct loop *l, int fd, void (*fn)(void *arg, int fd)
 	struct source *s = add_source(l, SOURCE_ACCEPT, fd, arg);
 
 	s->accepted = fn;
-	l->backend->arm(l, s);
+	arm(s);
 	return s;
 }
 
 void source_resume(struct source *s)
 {
-	if (!s->armed && !s->closed)
-		s->loop->backend->arm(s->loop, s);
+	s->paused = false;
+	if (!s->armed && !s->closed && !s->loop->quiet)
+		arm(s);
+}
+
+void source_pause(struct source *s)
+{
+	if (s->paused || s->closed)
+		return;
+	s->paused = true;
+	if (s->armed)
+		s->loop->backend->pause(s->loop, s);
+}
+
+static void accept_some(struct source *s)
+{
+	for (int i = 0; i < ACCEPTS_PER_TURN && !s->closed && !s->paused; i++) {
+		int fd = accept4(s->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+
+		if (fd < 0 && (errno == EAGAIN || errno == EINTR || errno == ECONNABORTED))
+			return;
+		if (fd < 0) {
+			fd = -errno;
+			source_pause(s);
+		}
+		s->accepted(s->arg, fd);
+	}
+}
+
+static void receive_some(struct source *s)
+{
+	static char buffer[WIRE_MESSAGE_MAX];
+
+	for (int i = 0; i < PACKETS_PER_TURN && !s->closed && !s->paused; i++) {
+		struct iovec iov = { buffer, sizeof buffer };
+		struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
+		ssize_t n = recvmsg(s->fd, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+
+		s->loop->epoch++;
+		if (n < 0 && is_passing(-errno))
+			return;
+		if (n <= 0)
+			s->handler->ended(s->arg, n < 0 ? -errno : 0);
+		else
+			s->handler->received(s->arg, buffer, (size_t)n, msg.msg_flags & (MSG_TRUNC | MSG_CTRUNC));
+	}
+}
+
+void source_serve(struct source *s)
+{
+	if (s->kind == SOURCE_WATCH)
+		s->ready(s->arg);
+	else if (s->kind == SOURCE_ACCEPT)
+		accept_some(s);
+	else
+		receive_some(s);
 }
 
 struct source *loop_messages(struct loop *l, int fd, const struct message_handler *handler, void *arg)
@@ -202,7 +443,7 @@ struct source *loop_messages(struct loop *l, int fd, const struct message_handle
 	struct source *s = add_source(l, SOURCE_MESSAGES, fd, arg);
 
 	s->handler = handler;
-	l->backend->arm(l, s);
+	arm(s);
 	return s;
 }
 

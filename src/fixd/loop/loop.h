@@ -7,7 +7,10 @@
  *  - after source_close() no callback of that source comes any more, also not from the batch at hand;
  *  - a source owns its descriptor and closes it;
  *  - packets go out in order; a packet and its descriptors stay valid until its done() was called, which happens exactly
- *    once, with -ECANCELED if the source was closed first.
+ *    once, with -ECANCELED if the source was closed first;
+ *  - what the kernel refuses for a moment is tried again: a source that cannot be watched is looked at every now and then until it
+ *    can, and a ring that is lost for good is replaced by epoll;
+ *  - a turn is bounded: however much there is to do, everything else has its turn after some milliseconds.
  */
 #pragma once
 
@@ -22,12 +25,14 @@
 struct loop;
 struct source;
 
-/*
- * IO_AUTO tries the ring first. *reason (to be freed) says why the ring was not used, or is NULL. -errno: no loop.
- */
+/* IO_AUTO tries the ring first. -errno: no loop, and *reason (to be freed) may say why. */
 int loop_new(struct loop **out, enum io_kind want, char **reason);
 struct loop *loop_free(struct loop *l);
 const char *loop_io_name(const struct loop *l);
+/* Why the ring is not used, or NULL. */
+const char *loop_io_reason(const struct loop *l);
+/* The longest time, in ns, that the callbacks of one turn have taken. */
+int64_t loop_longest_turn(const struct loop *l);
 int loop_run(struct loop *l);
 void loop_stop(struct loop *l);
 
@@ -45,9 +50,23 @@ uint64_t loop_epoch(const struct loop *l);
 /* Calls `fn` whenever `fd` is readable or at its end; `fn` reads until -EAGAIN. For inotify, signals, processes, pipes. */
 struct source *loop_watch(struct loop *l, int fd, void (*fn)(void *arg), void *arg);
 
+/* Something that is to be done after the callbacks of this turn. */
+struct deferred {
+	struct link link; /* loop::deferred */
+	void (*fn)(void *arg);
+	void *arg;
+};
+
+void deferred_init(struct deferred *f, void (*fn)(void *arg), void *arg);
+/* Once, however often it is asked for; from inside `fn`, in the next turn, which comes at once. */
+void loop_defer(struct loop *l, struct deferred *f);
+void deferred_cancel(struct deferred *f);
+
 /* Calls `fn` with each new connection, or with -errno; after an error it pauses until source_resume(). */
 struct source *loop_accept(struct loop *l, int fd, void (*fn)(void *arg, int fd), void *arg);
 void source_resume(struct source *s);
+/* Nothing more is received until source_resume(), but for what the kernel has already handed over. */
+void source_pause(struct source *s);
 
 struct message_handler {
 	/* One packet. `cut`: it was longer than the maximum, or carried descriptors (which are closed). */

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "base/alloc.h"
+#include "base/clock.h"
 #include "fixd/loop/backend.h"
 
 static bool comes_before(const struct timer *a, const struct timer *b)
@@ -86,7 +87,7 @@ bool timers_next(const struct timers *ts, int64_t *deadline)
 	return ts->n > 0;
 }
 
-void timers_run(struct timers *ts, int64_t now)
+void timers_run(struct timers *ts, int64_t now, int64_t most)
 {
 	/* One that is started again by what it calls is for the next turn, whatever the clock says. */
 	uint64_t last = ts->last_order;
@@ -96,6 +97,8 @@ void timers_run(struct timers *ts, int64_t now)
 
 		timer_stop(t);
 		t->fn(t->arg);
+		if (clock_now() - now >= most)
+			return;
 	}
 }
 

@@ -37,5 +37,5 @@ struct timers {
 void timers_deinit(struct timers *ts);
 /* The time of the first one; false: there is none. */
 bool timers_next(const struct timers *ts, int64_t *deadline);
-/* Stops and calls those that were due at `now`. */
-void timers_run(struct timers *ts, int64_t now);
+/* Stops and calls those that were due at `now`; when that has taken `most` ns, the others are left for the next time. */
+void timers_run(struct timers *ts, int64_t now, int64_t most);

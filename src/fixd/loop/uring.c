@@ -1,8 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The loop on io_uring: multishot poll, accept and recvmsg (received into one shared ring of buffers), sends, and waiting, all
+ * The loop on io_uring: multishot poll and recvmsg (received into one shared ring of buffers), sends, and waiting, all
  * through one ring and usually one system call per turn. A completion names its source by pointer and its operation in the
  * low bits; a source lives until its last completion has come.
+ *
+ * The kernel may refuse to take entries for want of memory, or because completions have to be taken first: then those are taken and
+ * it is asked again. A ring that goes on refusing, or fails in another way, is lost: it takes every entry and forgets it, and wait()
+ * says so, for epoll to take its place.
  *
  * Descriptors are never received through the ring (clients send none): recvmsg is given no room for them, so the kernel drops
  * them and says so.
@@ -36,7 +40,16 @@ struct uring_state {
 	char *memory;
 	struct msghdr template; /* of recvmsg: no name, no control data */
 	unsigned turn; /* completions of this turn */
+	int lost;      /* -errno: what the ring has failed with */
+	unsigned refusals; /* in a row */
+	struct io_uring_sqe nowhere; /* for the entries of a lost one */
+	struct io_uring_cqe *early;  /* completions that were taken outside of a turn */
+	size_t n_early, room_early;
 };
+
+/* So often in a row, with a moment between, the kernel may refuse. */
+#define REFUSALS_MAX 200
+#define MOMENT_MS 10
 
 /*
  * With so few completions in a turn a packet is sent by a call of its own: through the ring its completion would cost another
@@ -54,15 +67,53 @@ struct sending {
 	} control;
 };
 
+/* Makes room for new ones, without calling anybody back. */
+static void take_early(struct uring_state *st)
+{
+	struct io_uring_cqe *cqe;
+
+	while (io_uring_peek_cqe(&st->ring, &cqe) == 0) {
+		if (st->n_early == st->room_early) {
+			st->room_early = st->room_early ? 2 * st->room_early : 64;
+			st->early = xrealloc(st->early, st->room_early * sizeof *st->early);
+		}
+		st->early[st->n_early++] = *cqe;
+		io_uring_cqe_seen(&st->ring, cqe);
+	}
+}
+
+/* After a call that the kernel has refused. Whether it is to be made again. */
+static bool is_worth_another_try(struct uring_state *st, int err)
+{
+	struct pollfd p = { .fd = st->ring.ring_fd, .events = POLLIN };
+
+	if (is_passing(err) && ++st->refusals < REFUSALS_MAX) {
+		if (err != -EINTR)
+			poll(&p, 1, MOMENT_MS);
+		return true;
+	}
+	st->lost = err;
+	return false;
+}
+
+static void submit(struct uring_state *st)
+{
+	int r;
+
+	while (!st->lost && (r = io_uring_submit(&st->ring)) < 0 && is_worth_another_try(st, r))
+		take_early(st);
+	st->refusals = 0;
+}
+
 static struct io_uring_sqe *next_sqe(struct uring_state *st)
 {
-	struct io_uring_sqe *sqe = io_uring_get_sqe(&st->ring);
+	struct io_uring_sqe *sqe = st->lost ? &st->nowhere : io_uring_get_sqe(&st->ring);
 
-	while (!sqe) {
-		io_uring_submit(&st->ring);
-		sqe = io_uring_get_sqe(&st->ring);
+	if (!sqe) {
+		submit(st);
+		sqe = st->lost ? &st->nowhere : io_uring_get_sqe(&st->ring);
 	}
-	return sqe;
+	return sqe ? sqe : &st->nowhere;
 }
 
 static void return_buffer(struct uring_state *st, unsigned id)
@@ -171,6 +222,7 @@ static void uring_deinit(struct loop *l)
 	io_uring_queue_exit(&st->ring);
 	if (st->buffers)
 		munmap(st->buffers, st->buffers_size + N_BUFFERS * BUFFER_SIZE);
+	free(st->early);
 	free(st);
 }
 
@@ -204,18 +256,22 @@ static int uring_arm(struct loop *l, struct source *s)
 	struct uring_state *st = l->state;
 	struct io_uring_sqe *sqe;
 
+	/* Connections are taken by plain calls, some at a time: a storm of them must not fill the ring. */
+	if (s->kind == SOURCE_ACCEPT) {
+		int r = fd_set_nonblock(s->fd, true);
+
+		if (r < 0)
+			return r;
+	}
 	s->armed = true;
 	s->inflight++;
 	if (s->kind == SOURCE_MESSAGES) {
 		arm_receive(st, s->fd, s);
 		return 0;
 	}
-	/* A listening socket that was handed to us may be non-blocking; the ring would not wait for it. */
-	if (s->kind == SOURCE_ACCEPT)
-		fd_set_nonblock(s->fd, false);
 	sqe = next_sqe(st);
 	if (s->kind == SOURCE_ACCEPT)
-		io_uring_prep_multishot_accept(sqe, s->fd, NULL, NULL, SOCK_CLOEXEC);
+		io_uring_prep_poll_add(sqe, s->fd, POLLIN);
 	else
 		io_uring_prep_poll_multishot(sqe, s->fd, POLLIN);
 	io_uring_sqe_set_data(sqe, s);
@@ -226,7 +282,7 @@ static bool send_now(struct source *s, const struct msghdr *msg)
 {
 	ssize_t n = sendmsg(s->fd, msg, MSG_NOSIGNAL | MSG_DONTWAIT);
 
-	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+	if (n < 0 && is_passing(-errno))
 		return false;
 	source_packet_done(s, n < 0 ? -errno : 0);
 	return true;
@@ -242,7 +298,7 @@ static void uring_send(struct loop *l, struct source *s)
 		s->backend = sending = xcalloc(1, sizeof *sending);
 	packet_to_msghdr(link_entry(s->packets.next, struct packet, link), &sending->msg, &sending->iov,
 			 sending->control.bytes);
-	if (st->turn <= FEW && send_now(s, &sending->msg))
+	if ((st->turn <= FEW || st->lost) && send_now(s, &sending->msg))
 		return;
 	sqe = next_sqe(st);
 	s->inflight++;
@@ -267,7 +323,7 @@ static void uring_disarm(struct loop *l, struct source *s)
 	if (s->sending)
 		cancel(l, s, OP_SEND);
 	/* The entries name the descriptor, which is about to be closed: the kernel must have seen them before. */
-	io_uring_submit(&st->ring);
+	submit(st);
 }
 
 static void uring_pause(struct loop *l, struct source *s)
@@ -275,16 +331,24 @@ static void uring_pause(struct loop *l, struct source *s)
 	cancel(l, s, OP_EVENT);
 }
 
-static void received(struct uring_state *st, struct source *s, struct io_uring_cqe *cqe)
+/* No buffer: there was none left, or the connection has ended, or it cannot go on for now. False: it is refused. */
+static bool received_nothing(struct source *s, int res)
+{
+	if (s->closed || res == -ENOBUFS || res == -EINTR || res == -ECANCELED)
+		return true;
+	if (is_passing(res))
+		return false;
+	s->handler->ended(s->arg, res < 0 ? res : 0);
+	return true;
+}
+
+static bool received(struct uring_state *st, struct source *s, const struct io_uring_cqe *cqe)
 {
 	struct io_uring_recvmsg_out *out;
 	unsigned id = cqe->flags >> IORING_CQE_BUFFER_SHIFT;
 
-	if (!(cqe->flags & IORING_CQE_F_BUFFER)) {
-		if (!s->closed && cqe->res != -ENOBUFS && cqe->res != -EINTR && cqe->res != -ECANCELED)
-			s->handler->ended(s->arg, cqe->res < 0 ? cqe->res : 0);
-		return;
-	}
+	if (!(cqe->flags & IORING_CQE_F_BUFFER))
+		return received_nothing(s, cqe->res);
 	out = io_uring_recvmsg_validate(st->memory + id * BUFFER_SIZE, cqe->res, &st->template);
 	if (s->closed)
 		;
@@ -297,82 +361,104 @@ static void received(struct uring_state *st, struct source *s, struct io_uring_c
 				     io_uring_recvmsg_payload_length(out, cqe->res, &st->template),
 				     out->flags & (MSG_TRUNC | MSG_CTRUNC));
 	return_buffer(st, id);
+	return true;
 }
 
-static void accepted(struct source *s, int res)
+static void event(struct loop *l, struct source *s, const struct io_uring_cqe *cqe)
 {
-	if (s->closed)
-		fd_close(res);
-	else if (res >= 0 || (res != -EINTR && res != -ECONNABORTED && res != -EAGAIN && res != -ECANCELED))
-		s->accepted(s->arg, res);
-}
-
-/* True for an accept that ended because there is no descriptor left: doing it again at once would spin. */
-static bool must_pause(const struct source *s, int res)
-{
-	return s->kind == SOURCE_ACCEPT && res < 0 && res != -EINTR && res != -ECONNABORTED && res != -EAGAIN;
-}
-
-static void event(struct loop *l, struct source *s, struct io_uring_cqe *cqe)
-{
-	int res = cqe->res;
-	bool more = cqe->flags & IORING_CQE_F_MORE;
+	bool more = cqe->flags & IORING_CQE_F_MORE, goes_on = true;
 
 	if (!more) {
 		s->inflight--;
 		s->armed = false;
 	}
 	if (s->kind == SOURCE_MESSAGES)
-		received(l->state, s, cqe);
-	else if (s->kind == SOURCE_ACCEPT)
-		accepted(s, res);
-	else if (!s->closed && res >= 0)
-		s->ready(s->arg);
-	if (!more && !s->closed && !s->armed && !l->quiet && !must_pause(s, res))
+		goes_on = received(l->state, s, cqe);
+	else if (cqe->res < 0)
+		goes_on = cqe->res == -ECANCELED;
+	else if (!s->closed && !s->paused && !l->quiet)
+		source_serve(s);
+	if (more || s->closed || s->armed || s->paused || l->quiet)
+		return;
+	if (goes_on)
 		uring_arm(l, s);
+	else
+		source_refused(s, cqe->res);
 }
 
-static void complete(struct loop *l, struct io_uring_cqe *cqe)
+static void sent(struct source *s, int res)
+{
+	s->inflight--;
+	/* For want of memory, or because too many descriptors lie unread somewhere. */
+	if (!s->closed && (is_passing(res) || res == -ETOOMANYREFS))
+		source_refused(s, res);
+	else
+		source_packet_done(s, res < 0 ? res : 0);
+}
+
+static void complete(struct loop *l, const struct io_uring_cqe *cqe)
 {
 	uintptr_t data = (uintptr_t)io_uring_cqe_get_data(cqe);
 	struct source *s = (struct source *)(data & ~OP_MASK);
 
-	if (!s) {
-		if (cqe->flags & IORING_CQE_F_BUFFER)
-			return_buffer(l->state, cqe->flags >> IORING_CQE_BUFFER_SHIFT);
-		return;
+	if (!s && (cqe->flags & IORING_CQE_F_BUFFER))
+		return_buffer(l->state, cqe->flags >> IORING_CQE_BUFFER_SHIFT);
+	else if (s && (data & OP_MASK) == OP_SEND)
+		sent(s, cqe->res);
+	else if (s)
+		event(l, s, cqe);
+}
+
+static int enter(struct uring_state *st, int64_t timeout)
+{
+	struct __kernel_timespec ts = { .tv_sec = timeout / NSEC_PER_SEC, .tv_nsec = timeout % NSEC_PER_SEC };
+	struct io_uring_cqe *cqe;
+	int r = timeout < 0 ? io_uring_submit_and_wait(&st->ring, 1) : io_uring_submit_and_wait_timeout(&st->ring, &cqe, 1, &ts, NULL);
+
+	if (r >= 0 || r == -ETIME)
+		st->refusals = 0;
+	else
+		is_worth_another_try(st, r);
+	return 0;
+}
+
+/* Those that are there now, and none that come meanwhile; the rest when everything else has had its turn. */
+static void complete_all(struct loop *l, const struct io_uring_cqe *early, size_t n_early)
+{
+	struct uring_state *st = l->state;
+	struct io_uring_cqe *cqe;
+
+	l->epoch++;
+	for (size_t k = 0; k < n_early; k++)
+		complete(l, &early[k]);
+	for (unsigned n = st->turn; n > 0 && io_uring_peek_cqe(&st->ring, &cqe) == 0; n--) {
+		struct io_uring_cqe copy = *cqe;
+
+		io_uring_cqe_seen(&st->ring, cqe);
+		complete(l, &copy);
+		if (n > 1 && clock_now() - l->turn_began >= TURN) {
+			l->more = true;
+			break;
+		}
 	}
-	if ((data & OP_MASK) == OP_SEND) {
-		s->inflight--;
-		source_packet_done(s, cqe->res < 0 ? cqe->res : 0);
-		return;
-	}
-	event(l, s, cqe);
 }
 
 static int uring_wait(struct loop *l, int64_t timeout)
 {
 	struct uring_state *st = l->state;
-	struct __kernel_timespec ts = { .tv_sec = timeout / NSEC_PER_SEC, .tv_nsec = timeout % NSEC_PER_SEC };
-	struct io_uring_cqe *cqe;
-	unsigned n;
-	int r;
+	struct io_uring_cqe *early = st->early;
+	size_t n_early = st->n_early;
 
-	if (timeout < 0)
-		r = io_uring_submit_and_wait(&st->ring, 1);
-	else
-		r = io_uring_submit_and_wait_timeout(&st->ring, &cqe, 1, &ts, NULL);
-	if (r < 0 && r != -ETIME && r != -EINTR)
-		return r;
-	/* Those that are there now, and none that come meanwhile: see loop_epoch(). */
-	l->epoch++;
-	for (n = st->turn = io_uring_cq_ready(&st->ring); n > 0 && io_uring_peek_cqe(&st->ring, &cqe) == 0; n--) {
-		struct io_uring_cqe copy = *cqe;
-
-		io_uring_cqe_seen(&st->ring, cqe);
-		complete(l, &copy);
-	}
-	return 0;
+	st->early = NULL;
+	st->n_early = st->room_early = 0;
+	if (!st->lost)
+		enter(st, n_early ? 0 : timeout);
+	l->turn_began = clock_now();
+	st->turn = io_uring_cq_ready(&st->ring);
+	complete_all(l, early, n_early);
+	free(early);
+	/* Only when it has told all that it had to tell. */
+	return st->lost && !l->more && !st->n_early ? st->lost : 0;
 }
 
 const struct loop_backend loop_uring = {

@@ -1,0 +1,98 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""What the kernel refuses, for a moment or for good: nothing ends or hangs, and a later try works."""
+
+import os
+import sys
+
+import harness
+from harness import FixdError, Skip, once, wait_for
+
+INI = """
+[policy]
+timeout = 20s
+retry-after = 1ms
+[fixture plain]
+command = cat input
+watch = input
+[fixture service]
+service = echo up; exec sleep 1000
+"""
+
+
+def works(t, d):
+    """Whatever was refused: in the end everything can be had, and one user's trouble is told in a sentence."""
+    c = d.client()
+
+    def has(name, value):
+        try:
+            return c.read(name, timeout=20) == value
+        except FixdError as e:
+            assert len(e.sentence) > 20, e.sentence
+            return False
+
+    t.write("input", "one\n")
+    wait_for(lambda: has("plain", b"one\n"), "a build")
+    wait_for(lambda: has("service", b"up"), "a service")
+    t.write("input", "other\n")
+    wait_for(lambda: has("plain", b"other\n"), "a rebuild")
+    d.ctl("cleanup", "--all")
+
+
+def ends(t, call, error, whens, more=""):
+    """For each of the `whens`, a daemon that fails there."""
+    for when in whens:
+        t.write("input", "none\n")
+        d = t.daemon(more + INI, prefix=t.injecting(call, error, when))
+        works(t, d)
+        assert t.was_injected(), (call, error, when)
+        d.stop()
+
+
+def on(t, mode):
+    if t.mode != mode:
+        raise Skip(f"it is not the {mode} that is used")
+
+
+def test_descriptors_that_cannot_be_watched(t):
+    on(t, "epoll")
+    ends(t, "epoll_ctl", "ENOMEM", ["1..2", "4", "6", "7", "9", "5+"])
+    ends(t, "epoll_ctl", "ENOSPC", ["5"])
+    ends(t, "fcntl", "ENOMEM", ["6", "12"])
+
+
+def test_ring_that_refuses_for_a_moment(t):
+    on(t, "ring")
+    for error in ("EAGAIN", "ENOMEM", "EBUSY", "EINTR"):
+        ends(t, "io_uring_enter", error, ["8", "12..20"])
+
+
+def test_ring_that_is_lost(t):
+    on(t, "ring")
+    for error, when in (("EAGAIN", "9+"), ("EBADF", "12"), ("EPERM", "15+")):
+        t.write("input", "none\n")
+        d = t.daemon(INI, prefix=t.injecting("io_uring_enter", error, when))
+        before = d.client()
+        assert before.read("plain") == b"none\n"
+        works(t, d)
+        daemon = d.status()["daemon"]
+        assert daemon["io"] == "epoll" and "io_uring has failed" in daemon["io_reason"], daemon
+        assert d.words().count("going on with epoll") == 1, d.words()
+        os.truncate(d.log, 0)
+        assert before.read("plain") == b"other\n"
+        d.stop()
+
+
+def test_children_that_cannot_be_made_or_waited_for(t):
+    ends(t, "clone,clone3,fork,vfork", "EAGAIN", ["1", "2..3"])
+    ends(t, "waitid", "EINTR", ["1", "1..4"])
+    ends(t, "pidfd_open", "EMFILE", ["1"])
+
+
+def test_memory_that_is_refused(t):
+    ends(t, "memfd_create", "ENOMEM", ["4", "5..6"])
+    ends(t, "socketpair,pipe2", "EMFILE", ["2", "3"])
+
+
+if __name__ == "__main__":
+    harness.main(sys.modules[__name__])
