@@ -15,7 +15,8 @@ libbase_la_SOURCES = \
 	src/base/template.c src/base/template.h \
 	src/base/text.c src/base/text.h \
 	src/base/units.c src/base/units.h \
-	src/base/utf8.h
+	src/base/utf8.h \
+	src/base/vector.c src/base/vector.h
 
 libimage_la_SOURCES = \
 	src/image/cow.c src/image/cow.h \

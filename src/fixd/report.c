@@ -154,9 +154,8 @@ static void put_daemon(struct daemon *d, struct text *out)
 	record_end(out, mark);
 }
 
-static void put_use(const struct use *u, void *arg)
+static void put_use(const struct use *u, struct text *out)
 {
-	struct text *out = arg;
 	size_t mark = record_begin(out, REPORT_USES, RECORD_OBJECT);
 
 	record_string(out, REPORT_NAME, u->title);
@@ -182,7 +181,8 @@ static void put_run(const struct run *r, struct text *out)
 		record_u64(out, REPORT_PIDS, (uint64_t)link_entry(l, struct member, link)->conn->pid);
 	record_end(out, list);
 	list = record_begin(out, REPORT_USES, RECORD_LIST);
-	run_each_use(r, put_use, out);
+	for (size_t k = 0; k < r->uses.n; k++)
+		put_use(r->uses.all[k], out);
 	record_end(out, list);
 	record_end(out, mark);
 }

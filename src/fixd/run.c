@@ -2,7 +2,6 @@
 #include "fixd/run.h"
 
 #include <errno.h>
-#include <search.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
@@ -238,60 +237,53 @@ static struct run *run_find(const struct session *s, const char *id)
 	return NULL;
 }
 
-static int by_serial(const void *a, const void *b)
+static int by_serial(const void *key, const void *use)
 {
-	uint64_t m = ((const struct use *)a)->serial, n = ((const struct use *)b)->serial;
+	uint64_t m = *(const uint64_t *)key, n = ((const struct use *)use)->serial;
 
 	return m < n ? -1 : m > n;
 }
 
+/* NULL: there are too many. */
+static struct use *use_of(struct run *r, const struct image *im)
+{
+	bool found;
+	size_t at = vector_search(&r->uses, &im->serial, by_serial, &found);
+	struct use *u;
+
+	if (found)
+		return r->uses.all[at];
+	if (r->uses.n >= RUN_USES_MAX)
+		return NULL;
+	u = xcalloc(1, sizeof *u);
+	u->serial = im->serial;
+	u->title = xstrdup(im->title);
+	u->generation = im->generation;
+	vector_insert(&r->uses, at, u);
+	return u;
+}
+
 void run_used(struct run *r, const struct image *im, bool built)
 {
-	struct use key = { .serial = im->serial }, **found = tfind(&key, &r->uses, by_serial), *u;
+	struct use *u = use_of(r, im);
 
-	if (!found && r->n_uses < RUN_USES_MAX) {
-		u = xcalloc(1, sizeof *u);
-		u->serial = im->serial;
-		u->title = xstrdup(im->title);
-		u->generation = im->generation;
-		found = tsearch(u, &r->uses, by_serial);
-		r->n_uses++;
-	}
-	if (!found)
+	if (!u)
 		return;
-	(*found)->attaches++;
-	(*found)->built |= built;
+	u->attaches++;
+	u->built |= built;
 }
 
-struct use_walk {
-	void (*fn)(const struct use *u, void *arg);
-	void *arg;
-};
-
-static void walk_use(const void *node, VISIT visit, void *arg)
+static void use_free(struct use *u)
 {
-	const struct use_walk *w = arg;
-
-	if (visit == postorder || visit == leaf)
-		w->fn(*(struct use *const *)node, w->arg);
-}
-
-void run_each_use(const struct run *r, void (*fn)(const struct use *u, void *arg), void *arg)
-{
-	struct use_walk w = { fn, arg };
-
-	twalk_r(r->uses, walk_use, &w);
+	free(u->title);
+	free(u);
 }
 
 struct run *run_free(struct run *r)
 {
-	while (r->uses) {
-		struct use *u = *(struct use **)r->uses;
-
-		tdelete(u, &r->uses, by_serial);
-		free(u->title);
-		free(u);
-	}
+	for (size_t k = 0; k < r->uses.n; k++)
+		use_free(r->uses.all[k]);
+	vector_deinit(&r->uses);
 	link_remove(&r->link);
 	free(r->id);
 	free(r);
@@ -310,8 +302,13 @@ struct run *run_resume(struct session *s, struct run *r)
 
 void run_resume_use(struct run *r, struct use *u)
 {
-	tsearch(u, &r->uses, by_serial);
-	r->n_uses++;
+	bool found;
+	size_t at = vector_search(&r->uses, &u->serial, by_serial, &found);
+
+	if (found || r->uses.n >= RUN_USES_MAX)
+		use_free(u);
+	else
+		vector_insert(&r->uses, at, u);
 }
 
 void run_each_release(const struct run *r, void (*fn)(const struct conn *c, const struct wire_header *h, uint64_t serial,

@@ -14,6 +14,7 @@
 #include <stdint.h>
 
 #include "base/link.h"
+#include "base/vector.h"
 #include "wire/wire.h"
 
 struct conn;
@@ -28,8 +29,7 @@ struct run {
 	struct link releases; /* that wait */
 	int64_t began_real, ended_real; /* 0: it has not ended */
 	size_t n_joined;      /* members that there ever were, without observers */
-	void *uses;	      /* tree of struct use, by serial */
-	size_t n_uses;
+	struct vector uses;   /* struct use, by serial */
 };
 
 /* What its members have attached. */
@@ -72,8 +72,6 @@ void run_each_release(const struct run *r, void (*fn)(const struct conn *c, cons
 
 /* An image was attached. */
 void run_used(struct run *r, const struct image *im, bool built);
-/* Calls `fn` for everything that it used. */
-void run_each_use(const struct run *r, void (*fn)(const struct use *u, void *arg), void *arg);
 /* The oldest that has ended is forgotten; returns NULL. */
 struct run *run_free(struct run *r);
 

@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <fnmatch.h>
-#include <search.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,9 +23,9 @@
 #include "fixd/user.h"
 #include "image/digest.h"
 
-static int by_key(const void *a, const void *b)
+static int by_key(const void *key, const void *instance)
 {
-	return strcmp(((const struct instance *)a)->key, ((const struct instance *)b)->key);
+	return strcmp(key, ((const struct instance *)instance)->key);
 }
 
 struct session *session_new(struct daemon *d, const char *root, uid_t uid)
@@ -55,13 +54,14 @@ struct session *session_free(struct session *s)
 {
 	if (!s)
 		return NULL;
-	while (s->instances) {
-		struct instance *i = *(struct instance **)s->instances;
+	while (s->instances.n) {
+		struct instance *i = s->instances.all[s->instances.n - 1];
 
-		tdelete(i, &s->instances, by_key);
+		vector_remove(&s->instances, s->instances.n - 1);
 		s->user->n_instances--;
 		instance_free(i);
 	}
+	vector_deinit(&s->instances);
 	link_for_each_safe(l, &s->images) {
 		struct image *im = link_entry(l, struct image, in_session);
 
@@ -86,7 +86,7 @@ struct session *session_free(struct session *s)
 
 static bool is_full(const struct session *s)
 {
-	return s->n_instances >= SESSION_INSTANCES_MAX || user_is_full(s->user);
+	return s->instances.n >= SESSION_INSTANCES_MAX || user_is_full(s->user);
 }
 
 static void note_busy(struct instance *i, void *arg)
@@ -107,29 +107,20 @@ static bool is_idle(struct session *s)
 	return !busy;
 }
 
-struct collection {
-	struct instance **all;
-	size_t n;
-};
-
 static void collect(struct instance *i, void *arg)
 {
-	struct collection *c = arg;
-
-	c->all = xrealloc(c->all, (c->n + 1) * sizeof *c->all);
-	c->all[c->n++] = i;
+	vector_add(arg, i);
 }
 
 static void retire_all(struct session *s, const char *cause)
 {
-	struct collection list = { 0 };
+	_cleanup_vector_ struct vector list = { 0 };
 
 	session_each(s, collect, &list);
 	for (size_t k = 0; k < list.n; k++) {
 		instance_retire(list.all[k], cause);
 		instance_settle(list.all[k]);
 	}
-	free(list.all);
 }
 
 static void note_used(struct instance *i, void *arg)
@@ -278,9 +269,10 @@ static void identity_deinit(struct identity *id)
 
 static struct instance *find(struct session *s, const struct identity *id)
 {
-	struct instance key = { .key = id->key }, **found = tfind(&key, &s->instances, by_key);
+	bool found;
+	size_t at = vector_search(&s->instances, id->key, by_key, &found);
 
-	return found ? *found : NULL;
+	return found ? s->instances.all[at] : NULL;
 }
 
 struct instance *session_find(struct session *s, const struct fixture *f, const struct place *p)
@@ -348,13 +340,15 @@ static struct image *left_behind(const struct daemon *d, const char *title)
 static struct instance *add_instance(struct session *s, const struct fixture *f, const struct place *p, struct identity *id)
 {
 	struct instance *i = instance_new(s, f, p->param, id->scope_key, id->env);
+	bool found;
+	size_t at;
 
 	i->run = f->reuse ? NULL : p->run;
 	i->key = id->key;
 	id->env = NULL;
 	id->key = NULL;
-	tsearch(i, &s->instances, by_key);
-	s->n_instances++;
+	at = vector_search(&s->instances, i->key, by_key, &found);
+	vector_insert(&s->instances, at, i);
 	s->user->n_instances++;
 	return i;
 }
@@ -394,24 +388,19 @@ struct instance *session_resume_instance(struct session *s, const struct fixture
 	return find(s, &id) ? NULL : add_instance(s, f, &p, &id);
 }
 
-struct walk {
-	void (*fn)(struct instance *i, void *arg);
-	void *arg;
-};
-
-static void walk_node(const void *node, VISIT visit, void *arg)
+struct instance *session_next(const struct session *s, const char *key)
 {
-	struct walk *w = arg;
+	bool found = false;
+	size_t at = key ? vector_search(&s->instances, key, by_key, &found) : 0;
 
-	if (visit == postorder || visit == leaf)
-		w->fn(*(struct instance *const *)node, w->arg);
+	at += found;
+	return at < s->instances.n ? s->instances.all[at] : NULL;
 }
 
 void session_each(struct session *s, void (*fn)(struct instance *i, void *arg), void *arg)
 {
-	struct walk w = { fn, arg };
-
-	twalk_r(s->instances, walk_node, &w);
+	for (size_t k = 0; k < s->instances.n; k++)
+		fn(s->instances.all[k], arg);
 }
 
 struct search {
@@ -464,8 +453,10 @@ struct instance *session_least_used(struct session *s, const struct user *u)
 
 static void remove_instance(struct session *s, struct instance *i)
 {
-	tdelete(i, &s->instances, by_key);
-	s->n_instances--;
+	bool found;
+	size_t at = vector_search(&s->instances, i->key, by_key, &found);
+
+	vector_remove(&s->instances, at);
 	s->user->n_instances--;
 	s->changes++;
 	instance_free(i);
@@ -474,7 +465,7 @@ static void remove_instance(struct session *s, struct instance *i)
 /* `definition` gives the new one; NULL when an instance has no place in it, the old one when it is not concerned. */
 static void redefine(struct session *s, const struct fixture *(*definition)(const struct instance *i, const void *arg), const void *arg)
 {
-	struct collection list = { 0 };
+	_cleanup_vector_ struct vector list = { 0 };
 	size_t kept = 0;
 
 	s->changes++;
@@ -493,12 +484,11 @@ static void redefine(struct session *s, const struct fixture *(*definition)(cons
 	/* Only now does nothing lead back into the old definitions. */
 	for (size_t k = 0; k < kept; k++)
 		instance_settle(list.all[k]);
-	free(list.all);
 }
 
 void session_ask_again(struct session *s)
 {
-	struct collection list = { 0 };
+	_cleanup_vector_ struct vector list = { 0 };
 
 	session_each(s, collect, &list);
 	for (size_t k = 0; k < list.n; k++) {
@@ -511,7 +501,6 @@ void session_ask_again(struct session *s)
 	}
 	for (size_t k = 0; k < list.n; k++)
 		instance_settle(list.all[k]);
-	free(list.all);
 }
 
 static const struct fixture *from_config(const struct instance *i, const void *arg)
@@ -531,14 +520,13 @@ void session_redefine(struct session *s, const struct config *c)
 
 static void remove_idle(struct session *s)
 {
-	struct collection list = { 0 };
+	_cleanup_vector_ struct vector list = { 0 };
 
 	session_each(s, collect, &list);
 	for (size_t k = 0; k < list.n; k++) {
 		if (instance_idle(list.all[k]))
 			remove_instance(s, list.all[k]);
 	}
-	free(list.all);
 }
 
 void session_make_room(struct session *s)
@@ -741,16 +729,17 @@ void session_run_begins(struct session *s)
 
 void session_run_ended(struct session *s, struct run *r)
 {
-	struct collection list = { 0 };
+	_cleanup_vector_ struct vector list = { 0 };
 
 	/* The ini file's are in the session of its root. */
 	link_for_each(l, &s->daemon->sessions)
 		session_each(link_entry(l, struct session, link), collect, &list);
 	for (size_t k = 0; k < list.n; k++) {
-		if (list.all[k]->run == r)
-			remove_instance(list.all[k]->session, list.all[k]);
+		struct instance *i = list.all[k];
+
+		if (i->run == r)
+			remove_instance(i->session, i);
 	}
-	free(list.all);
 	fdstore_note(s->daemon);
 	link_insert(&s->past, &r->link);
 	if (++s->n_past > RUNS_PAST_MAX) {
@@ -771,7 +760,7 @@ static void note_image(struct instance *i, void *arg)
 
 bool session_sweep(struct session *s)
 {
-	struct collection list = { 0 };
+	_cleanup_vector_ struct vector list = { 0 };
 	int64_t now = clock_now(), last_real = s->last_run_real > s->created_real ? s->last_run_real : s->created_real;
 	/* In a daemon with a /tmp or /home of its own none of a client's may ever have been there. */
 	bool any = false, root_gone = s->root_seen && access(s->root, F_OK) < 0 && (errno == ENOENT || errno == ENOTDIR);
@@ -785,9 +774,10 @@ bool session_sweep(struct session *s)
 	}
 	session_each(s, collect, &list);
 	for (size_t k = 0; k < list.n; k++) {
-		if (instance_idle(list.all[k]) && now - list.all[k]->rested > REMEMBERED)
-			remove_instance(s, list.all[k]);
+		struct instance *i = list.all[k];
+
+		if (instance_idle(i) && now - i->rested > REMEMBERED)
+			remove_instance(s, i);
 	}
-	free(list.all);
 	return !is_idle(s) || (!root_gone && clock_real() - last_real < REMEMBERED);
 }

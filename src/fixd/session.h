@@ -11,6 +11,7 @@
 
 #include "base/link.h"
 #include "base/text.h"
+#include "base/vector.h"
 
 struct config;
 struct daemon;
@@ -40,8 +41,7 @@ struct session {
 	size_t n_orphans; /* with those that somebody is being told of */
 	struct fixture **fixtures; /* registered by clients, by name */
 	size_t n_fixtures;
-	void *instances; /* tree, by key */
-	size_t n_instances;
+	struct vector instances; /* by key */
 	uint64_t changes; /* instances that went, definitions that were read again: pointers from before are not to be used */
 };
 
@@ -117,6 +117,8 @@ struct instance *session_find(struct session *s, const struct fixture *f, const 
 /* The part of a place that a scope distinguishes; to be freed. */
 char *session_scope_key(int scope, const char *node);
 
+/* The first instance whose key stands behind `key` (NULL: the first of all), or NULL. */
+struct instance *session_next(const struct session *s, const char *key);
 /* Calls `fn` for every instance; it must neither make nor free any. */
 void session_each(struct session *s, void (*fn)(struct instance *i, void *arg), void *arg);
 

@@ -125,17 +125,13 @@ static void save_fixture(struct text *out, const struct fixture *f)
 	record_end(out, mark);
 }
 
-static void save_use(const struct use *u, void *arg)
-{
-	save_object(arg, STATE_USE, use_rows, u);
-}
-
 static void save_run(struct saving *v, const struct run *r)
 {
 	size_t mark = record_begin(v->out, STATE_RUN, RECORD_OBJECT);
 
 	rows_save(run_rows, r, v->s);
-	run_each_use(r, save_use, v);
+	for (size_t k = 0; k < r->uses.n; k++)
+		save_object(v, STATE_USE, use_rows, r->uses.all[k]);
 	record_end(v->out, mark);
 }
 
