@@ -176,6 +176,8 @@ libdaemon_la_SOURCES = \
 	src/fixd/restart.c src/fixd/restart.h \
 	src/fixd/run.c src/fixd/run.h \
 	src/fixd/see.c src/fixd/see.h \
+	src/fixd/serve/inbox.c src/fixd/serve/inbox.h \
+	src/fixd/serve/task.h \
 	src/fixd/session.c src/fixd/session.h \
 	src/fixd/spawn.c src/fixd/spawn.h \
 	src/fixd/state.h \

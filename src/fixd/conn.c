@@ -33,6 +33,7 @@
 
 struct reply {
 	struct packet packet;
+	struct conn *conn; /* it is gone if the packet was cancelled */
 	bool close_after;
 	struct daemon *stop;
 	void (*done)(void *arg, int err);
@@ -82,13 +83,20 @@ static void on_message(void *arg, const void *data, size_t size, bool cut)
 
 	if (cut)
 		conn_drop(c, "a message was too long or carried descriptors");
-	else
-		request_dispatch(c, data, size);
+	else if (!c->broken)
+		inbox_add(c, data, size);
 }
 
 static void on_end(void *arg, int err)
 {
-	conn_drop(arg, err ? strerror(-err) : NULL);
+	struct conn *c = arg;
+
+	if (err || inbox_is_empty(&c->inbox)) {
+		conn_drop(c, err ? strerror(-err) : NULL);
+		return;
+	}
+	c->ended = true;
+	source_pause(c->source);
 }
 
 static const struct message_handler handler = { on_message, on_end };
@@ -110,6 +118,7 @@ struct conn *conn_new(struct daemon *d, int fd)
 	link_init(&c->leases);
 	link_init(&c->pending);
 	link_init(&c->offers);
+	inbox_init(&c->inbox);
 	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &n) < 0 ||
 	    setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &buffer, sizeof buffer) < 0) {
 		log_warn(-errno, "a connection cannot be set up");
@@ -149,6 +158,7 @@ void conn_drop(struct conn *c, const char *why)
 		log_warn(0, "connection %llu of pid %d is dropped: %s", (unsigned long long)c->id, (int)c->pid, why);
 	else
 		log_debug("connection %llu has ended", (unsigned long long)c->id);
+	inbox_clear(c);
 	c->source = source_close(c->source);
 	attach_forget_all(c);
 	events_forget(c);
@@ -172,7 +182,12 @@ static void reply_done(struct packet *p, int err)
 {
 	struct reply *r = container_of(p, struct reply, packet);
 
-	/* The end of the connection is reported by itself. */
+	/* The end of the connection is reported by itself; what it has asked for besides is not worth any work. */
+	if (err && err != -ECANCELED) {
+		r->conn->broken = true;
+		inbox_clear(r->conn);
+		source_resume(r->conn->source);
+	}
 	for (size_t i = 0; i < p->n_fds; i++) {
 		image_unref(r->images[i]);
 		if (r->close_after)
@@ -209,6 +224,7 @@ static struct reply *reply_new(const struct wire_header *to, uint16_t type, cons
 
 static void send_reply(struct conn *c, struct reply *r)
 {
+	r->conn = c;
 	source_send(c->source, &r->packet);
 }
 

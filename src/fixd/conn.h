@@ -11,6 +11,7 @@
 #include <sys/types.h>
 
 #include "base/link.h"
+#include "fixd/serve/inbox.h"
 #include "wire/wire.h"
 
 struct daemon;
@@ -27,6 +28,9 @@ struct conn {
 	uid_t uid;
 	gid_t gid;
 	pid_t pid;
+	struct inbox inbox;
+	bool broken; /* it cannot be answered: what it says is not heard */
+	bool ended;  /* it says nothing more, and goes when what it has said was handled */
 	bool greeted;
 	bool last;  /* it has asked for the end of the daemon, and waits for it */
 	bool owner; /* the daemon's user, or root */

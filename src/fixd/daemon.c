@@ -327,6 +327,7 @@ int daemon_start(struct daemon *d)
 	/* No image of this daemon has the number of one of another, also where every daemon has the same pid. */
 	d->last_serial = (uint64_t)clock_real();
 	link_init(&d->conns);
+	inboxes_init(&d->inboxes, d);
 	link_init(&d->guests);
 	link_init(&d->sessions);
 	link_init(&d->users);

@@ -9,6 +9,7 @@
 #include "base/link.h"
 #include "base/text.h"
 #include "fixd/loop/loop.h"
+#include "fixd/serve/inbox.h"
 
 struct daemon {
 	struct config *config;
@@ -34,6 +35,7 @@ struct daemon {
 	char *trees;	 /* the tmpfs directory of directory fixtures; NULL until the first one */
 	int trees_lock;	 /* of that directory, while there is one */
 	struct link conns;
+	struct inboxes inboxes;
 	struct link guests; /* of a daemon that was killed */
 	size_t n_conns;
 	int64_t started;

@@ -209,17 +209,23 @@ static const struct request *find_request(uint16_t type)
 	return NULL;
 }
 
+bool request_is_note(const void *data, size_t size)
+{
+	const struct wire_header *h = data;
+	const struct request *r = size < sizeof *h ? NULL : find_request(h->type);
+
+	return r && (r->flags & WIRE_NOTE);
+}
+
 void request_dispatch(struct conn *c, const void *data, size_t size)
 {
-	_Alignas(8) char aligned[WIRE_MESSAGE_MAX];
-	const struct wire_header *h = (const void *)aligned;
+	const struct wire_header *h = data;
 	const struct request *r;
 
-	if (size < sizeof *h || size > sizeof aligned) {
+	if (size < sizeof *h) {
 		conn_drop(c, "a message without a header");
 		return;
 	}
-	memcpy(aligned, data, size);
 	r = find_request(h->type);
 	size -= sizeof *h;
 	if (!r || h->size != size + sizeof *h || h->id == 0 || size < r->min || size > r->max) {
@@ -232,7 +238,7 @@ void request_dispatch(struct conn *c, const void *data, size_t size)
 		conn_reply_error(c, h, -EACCES, "%s", c->refusal);
 	} else if ((r->flags & WIRE_OWNER_ONLY) && !c->owner) {
 		conn_reply_error(c, h, -EACCES, "only the user of the daemon, and root, may do that");
-	} else if (!r->handle(c, h, aligned + sizeof *h, size)) {
+	} else if (!r->handle(c, h, (const char *)data + sizeof *h, size)) {
 		conn_drop(c, "a malformed message");
 	}
 }

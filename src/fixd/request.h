@@ -10,8 +10,11 @@
 
 struct conn;
 
-/* One message of a client. `c` may be gone afterwards. */
+/* One message of a client, at an address that is a multiple of eight. `c` may be gone afterwards. */
 void request_dispatch(struct conn *c, const void *data, size_t size);
+
+/* Is it a message that has no answer? */
+bool request_is_note(const void *data, size_t size);
 
 /* Calls `fn` for every attach of the connection that waits. */
 struct instance;

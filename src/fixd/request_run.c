@@ -95,11 +95,15 @@ bool handle_closing(struct conn *c, const struct wire_header *h, const void *bod
 bool handle_release(struct conn *c, const struct wire_header *h, const void *body, size_t size)
 {
 	const struct wire_release *q = body;
-	struct lease *l = lease_find(&c->leases, q->serial);
+	struct lease *l;
 
 	(void)size;
 	if (not_joined(c, h, c->member, "run"))
 		return true;
+	/* Others may have said before that they do not need it any more. */
+	link_for_each_safe(m, &c->member->run->members)
+		inbox_hear(link_entry(m, struct member, link)->conn);
+	l = lease_find(&c->leases, q->serial);
 	if (!l)
 		conn_reply_error(c, h, -EINVAL, "an image is released that this client does not hold");
 	else
@@ -132,6 +136,12 @@ bool handle_adopt(struct conn *c, const struct wire_header *h, const void *body,
 		return false;
 	if (not_joined(c, h, c->session, "session"))
 		return true;
+	link_for_each_safe(l, &c->daemon->conns) {
+		struct conn *other = link_entry(l, struct conn, link);
+
+		if (other->session == c->session)
+			inbox_hear(other);
+	}
 	o = session_adopt(c->session, *pattern ? pattern : "*", c->member ? c->member->run : NULL);
 	if (!o) {
 		conn_reply(c, h, &reply, sizeof reply.head);

@@ -603,6 +603,8 @@ static void load_requests(struct loading *l, const struct record *saved, struct 
 			load_attach(l, c, &r);
 		else if (r.field == STATE_RELEASE && c->member)
 			load_release(c, &r);
+		else if (r.field == STATE_MESSAGE && r.kind == RECORD_STRING && r.size <= WIRE_MESSAGE_MAX)
+			inbox_add(c, r.data, r.size);
 	}
 }
 

@@ -68,6 +68,7 @@ enum state_field {
 	STATE_OF_INSTANCE,
 	STATE_HOLDER,
 	STATE_PID,
+	STATE_MESSAGE,
 };
 
 /* The field of a row is its index plus one. */

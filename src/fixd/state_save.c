@@ -271,6 +271,13 @@ static void save_offer(struct saving *v, const struct offer *o)
 	record_end(v->out, mark);
 }
 
+static void save_message(const void *data, size_t size, void *arg)
+{
+	struct saving *v = arg;
+
+	record_bytes(v->out, STATE_MESSAGE, data, size);
+}
+
 static void save_conn(struct saving *v, const struct conn *c)
 {
 	size_t mark = record_begin(v->out, STATE_CONN, RECORD_OBJECT);
@@ -293,6 +300,7 @@ static void save_conn(struct saving *v, const struct conn *c)
 	link_for_each(l, &c->offers)
 		save_offer(v, offer_of_conn(l));
 	attach_each(c, save_attach, v);
+	inbox_each(c, save_message, v);
 	record_end(v->out, mark);
 }
 

@@ -11,6 +11,7 @@
 #include <sys/types.h>
 
 #include "base/link.h"
+#include "fixd/serve/inbox.h"
 
 struct daemon;
 
@@ -22,6 +23,7 @@ struct user {
 	unsigned refs;
 	size_t n_connections, n_sessions, n_fixtures, n_instances, n_images, n_builds;
 	uint64_t bytes; /* of images that his clients built, and of notes */
+	struct lane lane;
 };
 
 /* A reference, to be given back with user_unref(). */

@@ -28,7 +28,7 @@ struct watcher *watcher_free(struct watcher *w);
 /* Hears everything that has happened until now: before a new set, so that it does not hear of what was before it. */
 void watcher_catch_up(struct watcher *w);
 
-/* Hears everything that had happened when the loop's epoch began. Calls the `hint` of the sets concerned. */
+/* From a deferred call: hears everything that had happened when the loop's epoch began. Calls the `hint` of the sets concerned. */
 void watcher_drain(struct watcher *w);
 
 /*

@@ -50,6 +50,11 @@ void record_string(struct text *t, uint16_t field, const char *s)
 		record_null(t, field);
 }
 
+void record_bytes(struct text *t, uint16_t field, const void *data, size_t size)
+{
+	put(t, field, RECORD_STRING, data, size);
+}
+
 size_t record_begin(struct text *t, uint16_t field, enum record_kind kind)
 {
 	put(t, field, kind, "", 0);

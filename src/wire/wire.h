@@ -245,13 +245,13 @@ struct wire_error {
 	X(hello, 1, struct wire_hello, 0, WIRE_BEFORE_HELLO)                                                           \
 	X(join, 2, struct wire_join, WIRE_ROOT_MAX + WIRE_RUN_MAX, 0)                                                  \
 	X(attach, 16, struct wire_attach, WIRE_NAME_MAX + WIRE_KEY_MAX + WIRE_ENV_MAX + 8 * WIRE_DEPENDS_MAX, 0)       \
-	X(detach, 17, struct wire_detach, 0, 0)                                                                        \
+	X(detach, 17, struct wire_detach, 0, WIRE_NOTE)                                                                \
 	X(define, 18, struct wire_define, WIRE_NAME_MAX + WIRE_SETTINGS_MAX, 0)                                        \
 	X(release, 19, struct wire_release, 0, 0)                                                                      \
-	X(closing, 20, struct wire_closing, 0, 0)                                                                      \
+	X(closing, 20, struct wire_closing, 0, WIRE_NOTE)                                                              \
 	X(adopt, 21, struct wire_adopt, WIRE_NAME_MAX + WIRE_KEY_MAX, 0)                                               \
-	X(test, 22, struct wire_test, WIRE_TEST_MAX, 0)                                                                \
-	X(changed, 23, struct wire_changed, 0, 0)                                                                      \
+	X(test, 22, struct wire_test, WIRE_TEST_MAX, WIRE_NOTE)                                                        \
+	X(changed, 23, struct wire_changed, 0, WIRE_NOTE)                                                              \
 	X(status, 32, struct wire_query, WIRE_NAME_MAX, 0)                                                             \
 	X(list, 33, struct wire_query, WIRE_NAME_MAX, 0)                                                               \
 	X(log, 34, struct wire_query, WIRE_NAME_MAX, 0)                                                                \
@@ -264,6 +264,7 @@ struct wire_error {
 enum wire_request_flags {
 	WIRE_BEFORE_HELLO = 1 << 0, /* and only then */
 	WIRE_OWNER_ONLY = 1 << 1,   /* the daemon's own user, or root */
+	WIRE_NOTE = 1 << 2,	    /* it has no answer */
 };
 
 #define WIRE_TYPE_ENUM(name, type, body, tail, flags) WIRE_TYPE_##name = type,

@@ -266,6 +266,7 @@ static int turn(struct loop *l, int64_t timeout)
 		return go_on_with_epoll(l, r);
 	timers_run(&l->timers, clock_now(), TURN);
 	try_refused(l);
+	l->epoch++;
 	run_deferred(l);
 	if (!link_empty(&l->closed))
 		bury(l);
@@ -418,7 +419,6 @@ static void receive_some(struct source *s)
 		struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
 		ssize_t n = recvmsg(s->fd, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
 
-		s->loop->epoch++;
 		if (n < 0 && is_passing(-errno))
 			return;
 		if (n <= 0)
@@ -477,6 +477,8 @@ void source_packet_done(struct source *s, int err)
 	/* Who waits for a packet that cannot be sent must not wait on: the end comes the usual way. */
 	if (err < 0 && !s->closed)
 		shutdown(s->fd, SHUT_RDWR);
+	else if (err < 0)
+		err = -ECANCELED;
 	p->done(p, err);
 	if (s->closed || link_empty(&s->packets) || s->sending)
 		return;

@@ -44,7 +44,7 @@ void loop_stop(struct loop *l);
 int loop_quiesce(struct loop *l, int64_t timeout);
 void loop_resume(struct loop *l);
 
-/* Every message handed out in one epoch had arrived before it began: what was true then need not be asked for each. */
+/* The deferred calls of one turn are an epoch: every message that they look at had arrived before, so what was true then need not be asked for each. */
 uint64_t loop_epoch(const struct loop *l);
 
 /* Calls `fn` whenever `fd` is readable or at its end; `fn` reads until -EAGAIN. For inotify, signals, processes, pipes. */

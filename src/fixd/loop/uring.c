@@ -428,7 +428,6 @@ static void complete_all(struct loop *l, const struct io_uring_cqe *early, size_
 	struct uring_state *st = l->state;
 	struct io_uring_cqe *cqe;
 
-	l->epoch++;
 	for (size_t k = 0; k < n_early; k++)
 		complete(l, &early[k]);
 	for (unsigned n = st->turn; n > 0 && io_uring_peek_cqe(&st->ring, &cqe) == 0; n--) {

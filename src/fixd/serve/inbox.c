@@ -1,0 +1,253 @@
+/* SPDX-License-Identifier: MIT */
+#include "fixd/serve/inbox.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "fixd/conn.h"
+#include "fixd/daemon.h"
+#include "fixd/request.h"
+#include "fixd/serve/task.h"
+#include "fixd/user.h"
+
+/* Of one connection; beyond it is not read. */
+#define MESSAGES_MAX 32
+#define BYTES_MAX ((size_t)64 << 10)
+
+/* In one turn of the loop, and for one request before another one's turn. */
+#define TURN_NS NSEC_PER_MSEC
+#define SLICE_NS (200 * INT64_C(1000))
+
+struct message {
+	struct link link; /* inbox::messages */
+	size_t size;
+	_Alignas(8) char data[];
+};
+
+static void work(void *arg);
+
+void inboxes_init(struct inboxes *all, struct daemon *d)
+{
+	deferred_init(&all->work, work, d);
+	link_init(&all->lanes);
+}
+
+void lane_init(struct lane *lane)
+{
+	link_init(&lane->link);
+	link_init(&lane->conns);
+}
+
+void inbox_init(struct inbox *i)
+{
+	link_init(&i->in_lane);
+	link_init(&i->messages);
+}
+
+bool inbox_is_empty(const struct inbox *i)
+{
+	return link_empty(&i->messages) && !i->task;
+}
+
+static bool is_full(const struct inbox *i)
+{
+	return i->n >= MESSAGES_MAX || i->bytes >= BYTES_MAX;
+}
+
+/* Its connection waits for a turn from now on, behind the others of its user. */
+static void queue(struct conn *c)
+{
+	struct inboxes *all = &c->daemon->inboxes;
+	struct lane *lane = &c->user->lane;
+
+	if (link_empty(&lane->conns)) {
+		if (lane->spent < all->floor)
+			lane->spent = all->floor;
+		link_insert(&all->lanes, &lane->link);
+	}
+	link_insert(&lane->conns, &c->inbox.in_lane);
+	loop_defer(c->daemon->loop, &all->work);
+}
+
+static void leave_queue(struct conn *c)
+{
+	link_remove(&c->inbox.in_lane);
+	if (link_empty(&c->user->lane.conns))
+		link_remove(&c->user->lane.link);
+}
+
+void inbox_add(struct conn *c, const void *data, size_t size)
+{
+	struct message *m = xcalloc(1, sizeof *m + size);
+	struct inbox *i = &c->inbox;
+
+	m->size = size;
+	memcpy(m->data, data, size);
+	link_insert(&i->messages, &m->link);
+	i->n++;
+	i->bytes += size;
+	if (link_empty(&i->in_lane) && c != c->daemon->inboxes.current)
+		queue(c);
+	if (is_full(i))
+		source_pause(c->source);
+}
+
+static struct message *take(struct conn *c)
+{
+	struct inbox *i = &c->inbox;
+	struct message *m = link_entry(i->messages.next, struct message, link);
+
+	link_remove(&m->link);
+	i->n--;
+	i->bytes -= m->size;
+	return m;
+}
+
+static void end_task(struct inbox *i)
+{
+	struct task *t = i->task;
+
+	if (!t)
+		return;
+	i->task = NULL;
+	free(t->message);
+	t->free(t);
+}
+
+void inbox_clear(struct conn *c)
+{
+	if (c->daemon->inboxes.current == c)
+		c->daemon->inboxes.current = NULL;
+	while (!link_empty(&c->inbox.messages))
+		free(take(c));
+	end_task(&c->inbox);
+	leave_queue(c);
+}
+
+void task_begin(struct conn *c, const struct wire_header *h, struct task *t)
+{
+	t->conn = c;
+	t->request = *h;
+	c->inbox.task = t;
+}
+
+/* Whatever it does, the connection may be gone afterwards: then inboxes::current is NULL. */
+static void handle(struct conn *c)
+{
+	struct inboxes *all = &c->daemon->inboxes;
+	struct message *m = take(c);
+
+	request_dispatch(c, m->data, m->size);
+	if (all->current && c->inbox.task)
+		c->inbox.task->message = m;
+	else
+		free(m);
+}
+
+static void go_on(struct conn *c, int64_t until)
+{
+	struct inboxes *all = &c->daemon->inboxes;
+
+	if (!c->inbox.task)
+		handle(c);
+	if (all->current && c->inbox.task && c->inbox.task->step(c->inbox.task, until) && all->current)
+		end_task(&c->inbox);
+}
+
+/* One of its messages was handled: what is next? */
+static void after(struct conn *c)
+{
+	if (!inbox_is_empty(&c->inbox)) {
+		if (link_empty(&c->inbox.in_lane))
+			queue(c);
+	} else if (c->ended) {
+		conn_drop(c, NULL);
+		return;
+	} else {
+		leave_queue(c);
+	}
+	if (!c->ended && !is_full(&c->inbox))
+		source_resume(c->source);
+}
+
+void inbox_hear(struct conn *c)
+{
+	struct inboxes *all = &c->daemon->inboxes;
+	struct conn *outer = all->current;
+
+	if (c == outer)
+		return;
+	all->current = c;
+	while (all->current && !c->inbox.task && !link_empty(&c->inbox.messages)) {
+		const struct message *m = link_entry(c->inbox.messages.next, struct message, link);
+
+		if (!request_is_note(m->data, m->size))
+			break;
+		handle(c);
+	}
+	if (all->current)
+		after(c);
+	all->current = outer;
+}
+
+void inbox_each(const struct conn *c, void (*fn)(const void *data, size_t size, void *arg), void *arg)
+{
+	const struct task *t = c->inbox.task;
+
+	if (t)
+		fn(t->message->data, t->message->size, arg);
+	link_for_each(l, &c->inbox.messages) {
+		const struct message *m = link_entry(l, struct message, link);
+
+		fn(m->data, m->size, arg);
+	}
+}
+
+/* That of the user for whom the least was done. */
+static struct lane *choose(const struct inboxes *all)
+{
+	struct lane *best = NULL;
+
+	link_for_each(l, &all->lanes) {
+		struct lane *lane = link_entry(l, struct lane, link);
+
+		if (!best || lane->spent < best->spent)
+			best = lane;
+	}
+	return best;
+}
+
+/* One slice of one connection. Returns the time after it. */
+static int64_t serve(struct inboxes *all, struct lane *lane, int64_t now)
+{
+	struct conn *c = link_entry(lane->conns.next, struct conn, inbox.in_lane);
+	struct user *u = user_ref(c->user);
+	int64_t end;
+
+	all->floor = lane->spent;
+	leave_queue(c);
+	all->current = c;
+	go_on(c, now + SLICE_NS);
+	end = clock_now();
+	lane->spent += end - now;
+	if (all->current)
+		after(c);
+	all->current = NULL;
+	user_unref(u);
+	return end;
+}
+
+static void work(void *arg)
+{
+	struct daemon *d = arg;
+	struct inboxes *all = &d->inboxes;
+	int64_t now = clock_now(), end = now + TURN_NS;
+	struct lane *lane;
+
+	while (now < end && (lane = choose(all)))
+		now = serve(all, lane, now);
+	if (!link_empty(&all->lanes))
+		loop_defer(d->loop, &all->work);
+}
