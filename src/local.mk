@@ -166,6 +166,7 @@ libdaemon_la_SOURCES = \
 	src/fixd/loop/loop.c src/fixd/loop/loop.h \
 	src/fixd/loop/timer.c src/fixd/loop/timer.h \
 	src/fixd/loop/uring.c \
+	src/fixd/model/edge.c src/fixd/model/edge.h \
 	src/fixd/notify.c src/fixd/notify.h \
 	src/fixd/offer.c src/fixd/offer.h \
 	src/fixd/policy.c src/fixd/policy.h \

@@ -8,10 +8,12 @@
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/vector.h"
 #include "config/config.h"
 #include "fixd/build.h"
 #include "fixd/daemon.h"
 #include "fixd/image.h"
+#include "fixd/model/edge.h"
 #include "fixd/policy.h"
 #include "fixd/session.h"
 #include "fixd/trees.h"
@@ -21,9 +23,14 @@
 static struct instance *dependency(struct instance *i, size_t k, int *err)
 {
 	const struct depend *d = &i->fixture->depends[k];
-	struct instance *dep = NULL;
+	struct instance *dep = edge_to(i, k);
 
+	*err = 0;
+	if (dep)
+		return dep;
 	*err = session_instance(i->session, d->fixture, &(struct place){ d->param, i->scope_key, i->env, i->run }, &dep);
+	if (dep)
+		edge_set(i, k, dep);
 	return dep;
 }
 
@@ -321,26 +328,24 @@ void instance_warm(struct instance *i)
 	advance(i);
 }
 
-struct dependents {
-	uint64_t mark;
-	struct instance **all;
-	size_t n;
-};
-
-/* Those who wait, directly or through others, for an instance with the mark. */
-static void collect_dependents(struct instance *i, void *arg)
+/* Those who wait, directly or through others, for `i`. */
+static void collect_dependents(struct instance *i, uint64_t mark, struct vector *list)
 {
-	struct dependents *list = arg;
+	size_t next = 0;
 
-	for (size_t k = 0; i->state == INSTANCE_WAITING && i->mark != list->mark && k < i->fixture->n_depends; k++) {
-		const struct depend *d = &i->fixture->depends[k];
-		const struct instance *dep = instance_dependency(i, d);
+	i->mark = mark;
+	for (;;) {
+		link_for_each(l, &i->dependents) {
+			struct instance *from = link_entry(l, struct edge, in_dependency)->from;
 
-		if (!dep || dep->mark != list->mark)
-			continue;
-		i->mark = list->mark;
-		list->all = xrealloc(list->all, (list->n + 1) * sizeof *list->all);
-		list->all[list->n++] = i;
+			if (from->state != INSTANCE_WAITING || from->mark == mark)
+				continue;
+			from->mark = mark;
+			vector_add(list, from);
+		}
+		if (next == list->n)
+			return;
+		i = list->all[next++];
 	}
 }
 
@@ -352,18 +357,13 @@ static bool is_asked(const struct instance *i)
 void instance_settle(struct instance *i)
 {
 	static uint64_t last_mark;
-	struct dependents list = { .mark = ++last_mark };
-	size_t before;
+	_cleanup_vector_ struct vector list = { 0 };
 
 	advance(i);
 	/* Its end will be settled, too. */
 	if (i->state == INSTANCE_WAITING || i->state == INSTANCE_BUILDING || i->state == INSTANCE_CHECKING)
 		return;
-	i->mark = list.mark;
-	do {
-		before = list.n;
-		session_each(i->session, collect_dependents, &list);
-	} while (list.n > before);
+	collect_dependents(i, ++last_mark, &list);
 	/* Who was only wanted by others is wanted again by them, if they still want it. */
 	for (size_t k = 0; k < list.n; k++) {
 		if (!is_asked(list.all[k])) {
@@ -375,6 +375,5 @@ void instance_settle(struct instance *i)
 		if (is_asked(list.all[k]))
 			advance(list.all[k]);
 	}
-	free(list.all);
 }
 

@@ -33,6 +33,7 @@ struct image *image_new(struct daemon *d, int fd, enum wire_image_kind kind, uin
 	im->note_fd = -1;
 	link_init(&im->leases);
 	link_init(&im->in_session);
+	link_init(&im->needed_by);
 	d->n_images++;
 	return im;
 }
@@ -78,6 +79,7 @@ struct image *image_unref(struct image *im)
 		image_unref(im->depends[i]);
 	for (size_t i = 0; i < im->n_needs; i++) {
 		im->needs[i]->n_needed--;
+		link_remove(&im->need_links[i].in_needed);
 		image_unref(im->needs[i]);
 	}
 	if (im->address)
@@ -102,6 +104,7 @@ struct image *image_unref(struct image *im)
 	list_free(im->made_from);
 	free(im->depends);
 	free(im->needs);
+	free(im->need_links);
 	free(im->saw);
 	free(im->tree);
 	free(im);
@@ -134,15 +137,29 @@ struct wire_image image_describe(const struct image *im)
 	};
 }
 
+void image_take_needs(struct image *im, struct image **needs, size_t n)
+{
+	im->needs = needs;
+	im->n_needs = n;
+	im->need_links = xcalloc(n, sizeof *im->need_links);
+	for (size_t k = 0; k < n; k++) {
+		im->need_links[k].holder = im;
+		link_init(&im->need_links[k].in_needed);
+		link_insert(&needs[k]->needed_by, &im->need_links[k].in_needed);
+		needs[k]->n_needed++;
+	}
+}
+
 void image_hold_needed(struct image *im, struct image *const *depends, size_t n)
 {
-	im->needs = xcalloc(n, sizeof *im->needs);
+	struct image **needs = xcalloc(n, sizeof *needs);
+	size_t n_needs = 0;
+
 	for (size_t k = 0; k < n; k++) {
-		if (!depends[k]->kept_by && !depends[k]->n_needs)
-			continue;
-		im->needs[im->n_needs++] = image_ref(depends[k]);
-		depends[k]->n_needed++;
+		if (depends[k]->kept_by || depends[k]->n_needs)
+			needs[n_needs++] = image_ref(depends[k]);
 	}
+	image_take_needs(im, needs, n_needs);
 }
 
 void image_used(struct image *im)

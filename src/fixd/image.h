@@ -20,6 +20,12 @@ struct keeper;
 struct session;
 struct user;
 
+/* One image holds another one, that it was made with the help of. */
+struct need {
+	struct link in_needed; /* image::needed_by of the other one */
+	struct image *holder;
+};
+
 struct image {
 	struct daemon *daemon;
 	unsigned refs;
@@ -44,7 +50,9 @@ struct image {
 	struct digest *saw;	/* the digests of its dependencies */
 	struct image **depends; /* they themselves (references), when its objects may point into them; or NULL */
 	struct image **needs; /* references: of its dependencies those that must be torn down after it */
+	struct need *need_links; /* as many */
 	size_t n_needs;
+	struct link needed_by;
 	size_t n_needed; /* by so many */
 	struct keeper *kept_by; /* what tears it down, or NULL */
 	bool dirty; /* it was held since its last reset */
@@ -93,6 +101,8 @@ bool image_is_ending(const struct image *im);
 struct wire_image image_describe(const struct image *im);
 /* It was made from them: of those that must be torn down it holds each, which stays as long as what was made with its help. */
 void image_hold_needed(struct image *im, struct image *const *depends, size_t n);
+/* The same for all of `needs`, whose references it takes, and the array. */
+void image_take_needs(struct image *im, struct image **needs, size_t n);
 /* It was given out. */
 void image_used(struct image *im);
 

@@ -8,6 +8,7 @@
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/vector.h"
 #include "config/config.h"
 #include "fixd/board.h"
 #include "fixd/build.h"
@@ -15,6 +16,7 @@
 #include "fixd/events.h"
 #include "fixd/fdstore.h"
 #include "fixd/image.h"
+#include "fixd/model/edge.h"
 #include "fixd/offer.h"
 #include "fixd/policy.h"
 #include "fixd/session.h"
@@ -55,6 +57,7 @@ struct instance *instance_new(struct session *s, const struct fixture *f, const 
 	timer_init(&i->waking, look_again, i);
 	timer_init(&i->restart, start_again, i);
 	link_init(&i->waiters);
+	link_init(&i->dependents);
 	return i;
 }
 
@@ -122,6 +125,7 @@ struct instance *instance_free(struct instance *i)
 		waiter_answer(link_entry(i->waiters.next, struct waiter, link), OUTCOME_FAILED);
 	instance_unpin(i);
 	instance_retire(i, "removed");
+	edges_drop_all(i);
 	if (i->last)
 		i->last->instance = NULL;
 	board_give_back(daemon_of(i)->board, i->board_slot);
@@ -163,7 +167,7 @@ void instance_resume(struct instance *i, struct instance *saved)
 
 bool instance_idle(const struct instance *i)
 {
-	return !i->current && !i->last && !i->build && !i->offer && link_empty(&i->waiters) && i->state != INSTANCE_WAITING && !i->visiting;
+	return !i->current && !i->last && !i->build && !i->offer && link_empty(&i->waiters) && link_empty(&i->dependents) && i->state != INSTANCE_WAITING && !i->visiting;
 }
 
 const char *instance_state_name(const struct instance *i)
@@ -177,39 +181,20 @@ const char *instance_state_name(const struct instance *i)
 	return names[i->state];
 }
 
-struct holders {
-	const struct image *held;
-	struct instance **all;
-	size_t n;
-};
-
-static void collect_holders(struct instance *i, void *arg)
+/* What is torn down takes with it what was made with its help, in whatever session. */
+static void retire_holders(const struct instance *i, struct image *im)
 {
-	struct holders *h = arg;
-
-	for (size_t k = 0; i->current && k < i->current->n_needs; k++) {
-		if (i->current->needs[k] != h->held)
-			continue;
-		h->all = xrealloc(h->all, (h->n + 1) * sizeof *h->all);
-		h->all[h->n++] = i;
-		return;
-	}
-}
-
-/* What is torn down takes with it what was made with its help. */
-static void retire_holders(const struct instance *i, const struct image *im)
-{
-	struct holders h = { .held = im };
+	_cleanup_vector_ struct vector list = { 0 };
 	_cleanup_free_ char *cause = xasprintf("its dependency '%s' is torn down", i->fixture->name);
 
-	/* What clients made is in sessions of their own. */
-	link_for_each(l, &daemon_of(i)->sessions) {
-		if (im->n_needed)
-			session_each(link_entry(l, struct session, link), collect_holders, &h);
+	link_for_each(l, &im->needed_by) {
+		const struct image *holder = link_entry(l, struct need, in_needed)->holder;
+
+		if (holder->instance && holder->instance->current == holder)
+			vector_add(&list, holder->instance);
 	}
-	for (size_t k = 0; k < h.n; k++)
-		instance_retire(h.all[k], cause);
-	free(h.all);
+	for (size_t k = 0; k < list.n; k++)
+		instance_retire(list.all[k], cause);
 }
 
 void instance_retire(struct instance *i, const char *cause)
@@ -249,11 +234,6 @@ void instance_clear_failure(struct instance *i)
 	i->unsettled = 0;
 	i->watch = watchset_free(i->watch);
 	instance_rest(i);
-}
-
-struct instance *instance_dependency(const struct instance *i, const struct depend *d)
-{
-	return session_find(i->session, d->fixture, &(struct place){ d->param, i->scope_key, i->env, i->run });
 }
 
 /* The same again, while the earlier image is still there; objects also with the same images to point into. */
@@ -345,43 +325,33 @@ static void publish(struct instance *i, struct image *im)
 	tell_ready(i);
 }
 
-/* Those that were made from an earlier image of `dep`. */
-struct outdated {
-	const struct instance *dep;
-	struct instance **all;
-	size_t n;
-};
-
-static void collect_outdated(struct instance *i, void *arg)
+/* Was it made from an earlier image of what the edge leads to? One that is being looked at or built is judged when that ends. */
+static bool is_outdated(const struct edge *e)
 {
-	struct outdated *list = arg;
+	const struct instance *i = e->from;
 
-	/* One that is being looked at or built is judged when that ends. */
-	for (size_t k = 0; i->state == INSTANCE_READY && i->current && k < i->fixture->n_depends; k++) {
-		const struct depend *d = &i->fixture->depends[k];
-
-		if (d->fixture != list->dep->fixture || image_built_with(i->current, k, list->dep->current) ||
-		    instance_dependency(i, d) != list->dep)
-			continue;
-		list->all = xrealloc(list->all, (list->n + 1) * sizeof *list->all);
-		list->all[list->n++] = i;
-		return;
-	}
+	return i->state == INSTANCE_READY && i->current && !image_built_with(i->current, edge_index(e), e->to->current);
 }
 
 /* Not only when somebody asks for them: their views are out of date now. */
 static void retire_outdated(const struct instance *dep)
 {
-	struct outdated list = { .dep = dep };
+	_cleanup_vector_ struct vector list = { 0 };
 	_cleanup_free_ char *cause = xasprintf("its dependency '%s' was rebuilt and differs", dep->fixture->name);
 
-	session_each(dep->session, collect_outdated, &list);
-	for (size_t k = 0; k < list.n; k++) {
-		instance_retire(list.all[k], cause);
-		if (list.all[k]->fixture->policy.rebuild == REBUILD_EAGER)
-			instance_warm(list.all[k]);
+	link_for_each(l, &dep->dependents) {
+		struct edge *e = link_entry(l, struct edge, in_dependency);
+
+		if (is_outdated(e))
+			vector_add(&list, e->from);
 	}
-	free(list.all);
+	for (size_t k = 0; k < list.n; k++) {
+		struct instance *i = list.all[k];
+
+		instance_retire(i, cause);
+		if (i->fixture->policy.rebuild == REBUILD_EAGER)
+			instance_warm(i);
+	}
 }
 
 bool instance_is_stale(struct instance *i)
@@ -656,6 +626,7 @@ bool instance_redefine(struct instance *i, const struct fixture *f)
 
 	if (!same_list(old->all_env, f->all_env))
 		return false;
+	edges_drop(i);
 	if (!other && watches) {
 		i->fixture = f;
 		instance_touch(i);
@@ -666,6 +637,7 @@ bool instance_redefine(struct instance *i, const struct fixture *f)
 	instance_unpin(i); /* counted by the old definition */
 	instance_retire(i, other ? "its section in the ini file changed" : "what it watches changed in the ini file");
 	instance_clear_failure(i);
+	edges_drop_all(i);
 	i->watch = watchset_free(i->watch);
 	i->fixture = f;
 	if (f->source == SOURCE_CLIENT)

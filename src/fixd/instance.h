@@ -20,7 +20,7 @@
 #include "image/digest.h"
 
 struct build;
-struct depend;
+struct edge;
 struct fixture;
 struct offer;
 struct run;
@@ -54,6 +54,9 @@ struct instance {
 	char *param, *scope_key;
 	char **env; /* NAME=value, or NAME when it is not set */
 	struct link waiters;
+	struct edge *edges; /* to its dependencies, or NULL */
+	size_t n_edges;
+	struct link dependents; /* edge::in_dependency */
 
 	enum instance_state state;
 	struct image *current; /* a reference */
@@ -185,7 +188,5 @@ void instance_set_error(struct instance *i, char *sentence);
 /* Pinned images are those a build was, or will be, started with: they do not expire meanwhile. */
 void instance_set_pin(struct instance *i, size_t k, struct image *im);
 void instance_unpin(struct instance *i);
-/* The instance that is its dependency, or NULL. */
-struct instance *instance_dependency(const struct instance *i, const struct depend *d);
 /* Answers, and forgets. */
 void waiter_answer(struct waiter *w, enum outcome outcome);

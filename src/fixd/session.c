@@ -19,6 +19,7 @@
 #include "fixd/image.h"
 #include "fixd/instance.h"
 #include "fixd/keeper.h"
+#include "fixd/model/edge.h"
 #include "fixd/run.h"
 #include "fixd/user.h"
 #include "image/digest.h"
@@ -482,6 +483,8 @@ static void redefine(struct session *s, const struct fixture *(*definition)(cons
 			remove_instance(s, i);
 	}
 	/* Only now does nothing lead back into the old definitions. */
+	for (size_t k = 0; k < s->instances.n; k++)
+		edges_find(s->instances.all[k]);
 	for (size_t k = 0; k < kept; k++)
 		instance_settle(list.all[k]);
 }

@@ -20,6 +20,7 @@
 #include "fixd/image.h"
 #include "fixd/instance.h"
 #include "fixd/keeper.h"
+#include "fixd/model/edge.h"
 #include "fixd/offer.h"
 #include "fixd/request.h"
 #include "fixd/run.h"
@@ -263,9 +264,11 @@ static bool is_sound(const struct loading *l, const struct image *im, size_t n_d
 
 static void load_needs(const struct loading *l, struct image *im, const struct record *saved)
 {
-	im->needs = load_images(l, saved, &im->n_needs);
-	for (size_t k = 0; k < im->n_needs; k++)
-		im->needs[k]->n_needed++;
+	size_t n;
+	struct image **needs = im->needs ? NULL : load_images(l, saved, &n);
+
+	if (needs)
+		image_take_needs(im, needs, n);
 }
 
 static void load_image(struct loading *l, const struct record *saved)
@@ -716,6 +719,10 @@ int state_load(struct daemon *d, const void *records, size_t size, int (*resolve
 	each_record(&l, records, size, STATE_CONN, load_conn);
 	each_record(&l, records, size, STATE_HOLDER, load_holder);
 	each_record(&l, records, size, STATE_CONN, load_asked);
+	for (size_t i = 0; i < l.n_instances; i++) {
+		if (l.instances[i])
+			edges_find(l.instances[i]);
+	}
 	for (size_t i = 0; i < l.n_instances; i++) {
 		if (l.instances[i])
 			settle_loaded(l.instances[i]);

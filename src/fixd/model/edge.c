@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: MIT */
+#include "fixd/model/edge.h"
+
+#include <stdlib.h>
+
+#include "base/alloc.h"
+#include "config/config.h"
+#include "fixd/instance.h"
+#include "fixd/session.h"
+
+struct instance *edge_to(const struct instance *i, size_t k)
+{
+	return i->edges ? i->edges[k].to : NULL;
+}
+
+size_t edge_index(const struct edge *e)
+{
+	return (size_t)(e - e->from->edges);
+}
+
+void edge_set(struct instance *from, size_t k, struct instance *to)
+{
+	struct edge *e;
+
+	if (!from->edges) {
+		from->n_edges = from->fixture->n_depends;
+		from->edges = xcalloc(from->n_edges, sizeof *from->edges);
+		for (size_t n = 0; n < from->n_edges; n++) {
+			from->edges[n].from = from;
+			link_init(&from->edges[n].in_dependency);
+		}
+	}
+	e = &from->edges[k];
+	link_remove(&e->in_dependency);
+	e->to = to;
+	if (to)
+		link_insert(&to->dependents, &e->in_dependency);
+}
+
+void edges_find(struct instance *i)
+{
+	for (size_t k = 0; k < i->fixture->n_depends; k++) {
+		const struct depend *d = &i->fixture->depends[k];
+
+		edge_set(i, k, session_find(i->session, d->fixture, &(struct place){ d->param, i->scope_key, i->env, i->run }));
+	}
+}
+
+void edges_drop(struct instance *i)
+{
+	for (size_t k = 0; k < i->n_edges; k++)
+		link_remove(&i->edges[k].in_dependency);
+	free(i->edges);
+	i->edges = NULL;
+	i->n_edges = 0;
+}
+
+void edges_drop_all(struct instance *i)
+{
+	edges_drop(i);
+	while (!link_empty(&i->dependents)) {
+		struct edge *e = link_entry(i->dependents.next, struct edge, in_dependency);
+
+		link_remove(&e->in_dependency);
+		e->to = NULL;
+	}
+}
