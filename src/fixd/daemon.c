@@ -331,6 +331,7 @@ int daemon_start(struct daemon *d)
 	link_init(&d->guests);
 	link_init(&d->sessions);
 	link_init(&d->users);
+	link_init(&d->unused);
 	link_init(&d->keepers);
 	link_init(&d->rooms);
 	link_init(&d->cleanups);

@@ -20,6 +20,8 @@ struct daemon {
 	struct link sessions;
 	struct session *session; /* of the ini file: the first of them */
 	struct link users;
+	struct link unused;    /* images that are current and nobody uses, the least recently used first */
+	uint64_t unused_bytes; /* of those, and of those of users */
 	struct builds *builds;
 	struct link keepers; /* of what must be torn down */
 	struct link rooms; /* who waits for memory */

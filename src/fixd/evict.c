@@ -2,8 +2,10 @@
 #include "fixd/evict.h"
 
 #include <errno.h>
+#include <stdlib.h>
 
 #include "base/log.h"
+#include "base/vector.h"
 #include "config/config.h"
 #include "fixd/daemon.h"
 #include "fixd/image.h"
@@ -12,28 +14,56 @@
 #include "fixd/session.h"
 #include "fixd/user.h"
 
-/* Of all sessions, or only of what clients of `u` built. */
-static struct instance *least_used(struct daemon *d, const struct user *u)
+/* Is it held by nothing but the table? */
+static bool may_go(const struct image *im, const struct session *s)
 {
-	struct instance *best = NULL;
+	return im->refs == 1 && im->instance->state != INSTANCE_CHECKING && (!s || im->instance->session == s);
+}
 
-	link_for_each(l, &d->sessions) {
-		struct instance *i = session_least_used(link_entry(l, struct session, link), u);
+/* The first of a list that may go; with `s`, of that session. */
+static struct image *first_of(const struct link *unused, const struct session *s)
+{
+	link_for_each(l, unused) {
+		struct image *im = link_entry(l, struct image, in_unused);
 
-		if (i && (!best || i->current->used < best->current->used))
-			best = i;
+		if (may_go(im, s))
+			return im;
+	}
+	return NULL;
+}
+
+/* The first of a user's, without those that would go on to be orphans, which count as much. */
+static struct image *first_of_user(const struct user *u)
+{
+	link_for_each(l, &u->unused) {
+		struct image *im = link_entry(l, struct image, in_unused);
+
+		if (may_go(im, NULL) && (im->note_fd < 0 || im->torn_down))
+			return im;
+	}
+	return NULL;
+}
+
+/* The least recently used of all. */
+static struct image *first_of_all(const struct daemon *d, const struct session *s)
+{
+	struct image *best = first_of(&d->unused, s);
+
+	link_for_each(l, &d->users) {
+		struct image *im = first_of(&link_entry(l, struct user, link)->unused, s);
+
+		if (im && (!best || im->used < best->used))
+			best = im;
 	}
 	return best;
 }
 
-static bool evict(struct daemon *d, const struct user *u, const char *cause)
+static bool evict(struct daemon *d, const struct image *victim, const char *cause)
 {
-	struct instance *victim = least_used(d, u);
-
 	if (!victim)
 		return false;
 	d->evictions++;
-	instance_retire(victim, cause);
+	instance_retire(victim->instance, cause);
 	return true;
 }
 
@@ -61,18 +91,9 @@ static struct ending count_ending(const struct daemon *d)
 void evict_for_descriptors(struct daemon *d)
 {
 	while (d->n_images + KEEPER_DESCRIPTORS * d->n_keepers >= d->descriptors_max + count_ending(d).descriptors) {
-		if (!evict(d, NULL, "evicted: there are too many images for the open files allowed"))
+		if (!evict(d, first_of_all(d, NULL), "evicted: there are too many images for the open files allowed"))
 			return;
 	}
-}
-
-static uint64_t unused_bytes(struct daemon *d)
-{
-	uint64_t bytes = 0;
-
-	link_for_each(l, &d->sessions)
-		bytes += session_unused_bytes(link_entry(l, struct session, link), NULL);
-	return bytes;
 }
 
 int evict_for_memory(struct daemon *d, uint64_t more)
@@ -85,10 +106,10 @@ int evict_for_memory(struct daemon *d, uint64_t more)
 	if (d->memory_used <= max - more)
 		return 0;
 	/* Nothing goes in vain. */
-	if (d->memory_used > max - more + count_ending(d).bytes + unused_bytes(d))
+	if (d->memory_used > max - more + count_ending(d).bytes + d->unused_bytes)
 		return -EDQUOT;
 	while (d->memory_used - count_ending(d).bytes > max - more) {
-		if (!evict(d, NULL, "evicted: memory-max was reached"))
+		if (!evict(d, first_of_all(d, NULL), "evicted: memory-max was reached"))
 			break;
 	}
 	if (d->memory_used <= max - more)
@@ -125,5 +146,40 @@ void evict_continue(struct daemon *d)
 
 bool evict_of_user(struct user *u, const char *cause)
 {
-	return evict(u->daemon, u, cause);
+	return evict(u->daemon, first_of_user(u), cause);
+}
+
+bool evict_of_session(struct session *s, const char *cause)
+{
+	return evict(s->daemon, first_of_all(s->daemon, s), cause);
+}
+
+static int by_use(const void *a, const void *b)
+{
+	const struct image *x = *(struct image *const *)a, *y = *(struct image *const *)b;
+
+	return x->used < y->used ? -1 : x->used > y->used;
+}
+
+static void sort(struct link *unused)
+{
+	_cleanup_vector_ struct vector all = { 0 };
+
+	while (!link_empty(unused)) {
+		struct image *im = link_entry(unused->next, struct image, in_unused);
+
+		link_remove(&im->in_unused);
+		vector_add(&all, im);
+	}
+	if (all.n)
+		qsort(all.all, all.n, sizeof *all.all, by_use);
+	for (size_t k = 0; k < all.n; k++)
+		link_insert(unused, &((struct image *)all.all[k])->in_unused);
+}
+
+void evict_sort(struct daemon *d)
+{
+	sort(&d->unused);
+	link_for_each(l, &d->users)
+		sort(&link_entry(l, struct user, link)->unused);
 }

@@ -8,6 +8,7 @@
 #include "base/link.h"
 
 struct daemon;
+struct session;
 struct user;
 
 /* Somebody who waits for room. */
@@ -29,5 +30,10 @@ void evict_continue(struct daemon *d);
 /* Keeps descriptors for clients: images and keepers have at most daemon::descriptors_max, unless they are held. */
 void evict_for_descriptors(struct daemon *d);
 
+/* After a restart: the lists of what is unused are in the order of use again. */
+void evict_sort(struct daemon *d);
+
 /* One image that clients of the user built. False if all of them are held. */
 bool evict_of_user(struct user *u, const char *cause);
+/* One image of an instance of the session. */
+bool evict_of_session(struct session *s, const char *cause);

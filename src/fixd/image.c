@@ -34,6 +34,7 @@ struct image *image_new(struct daemon *d, int fd, enum wire_image_kind kind, uin
 	link_init(&im->leases);
 	link_init(&im->in_session);
 	link_init(&im->needed_by);
+	link_init(&im->in_unused);
 	d->n_images++;
 	return im;
 }
@@ -162,6 +163,21 @@ void image_hold_needed(struct image *im, struct image *const *depends, size_t n)
 	image_take_needs(im, needs, n_needs);
 }
 
+void image_update_unused(struct image *im)
+{
+	bool is = im->instance && im->instance->current == im && !im->n_uses && !im->n_pins;
+
+	if (is == !link_empty(&im->in_unused))
+		return;
+	if (is) {
+		link_insert(im->user ? &im->user->unused : &im->daemon->unused, &im->in_unused);
+		im->daemon->unused_bytes += im->bytes;
+	} else {
+		link_remove(&im->in_unused);
+		im->daemon->unused_bytes -= im->bytes;
+	}
+}
+
 void image_used(struct image *im)
 {
 	im->attaches++;
@@ -207,6 +223,7 @@ static void count_use(struct image *im, bool more)
 		im->n_uses--;
 	im->used = clock_now();
 	im->used_real = clock_real();
+	image_update_unused(im);
 	for (size_t k = 0; k < im->n_needs; k++)
 		count_use(im->needs[k], more);
 }

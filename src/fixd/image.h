@@ -53,6 +53,7 @@ struct image {
 	struct need *need_links; /* as many */
 	size_t n_needs;
 	struct link needed_by;
+	struct link in_unused; /* daemon::unused or user::unused, if it is current and nobody uses it */
 	size_t n_needed; /* by so many */
 	struct keeper *kept_by; /* what tears it down, or NULL */
 	bool dirty; /* it was held since its last reset */
@@ -103,6 +104,8 @@ struct wire_image image_describe(const struct image *im);
 void image_hold_needed(struct image *im, struct image *const *depends, size_t n);
 /* The same for all of `needs`, whose references it takes, and the array. */
 void image_take_needs(struct image *im, struct image **needs, size_t n);
+/* It may have become one that is current and nobody uses, or stopped to be one. */
+void image_update_unused(struct image *im);
 /* It was given out. */
 void image_used(struct image *im);
 

@@ -81,10 +81,13 @@ void instance_set_pin(struct instance *i, size_t k, struct image *im)
 	struct image *old = i->pins[k];
 
 	i->pins[k] = im ? image_ref(im) : NULL;
-	if (im)
+	if (im) {
 		im->n_pins++;
+		image_update_unused(im);
+	}
 	if (old) {
 		old->n_pins--;
+		image_update_unused(old);
 		image_unref(old);
 	}
 }
@@ -208,6 +211,7 @@ void instance_retire(struct instance *i, const char *cause)
 	timer_stop(&i->restart);
 	set_cause(i, cause);
 	i->current = NULL;
+	image_update_unused(im);
 	if (i->state == INSTANCE_CHECKING)
 		build_abandon(i);
 	if (i->state == INSTANCE_READY || i->state == INSTANCE_CHECKING)
@@ -285,6 +289,7 @@ static void keep_last(struct instance *i, struct image *im)
 	im->made_from = made_from;
 	image_unref(im);
 	i->current = last;
+	image_update_unused(last);
 	i->failed = false;
 	board_show(daemon_of(i)->board, i->board_slot, last->board_value);
 	fdstore_note(daemon_of(i));
@@ -319,6 +324,7 @@ static void publish(struct instance *i, struct image *im)
 	im->board_value = board_publish(daemon_of(i)->board, i->board_slot);
 	become_last(i, im);
 	i->current = im;
+	image_update_unused(im);
 	fdstore_note(daemon_of(i));
 	log_info("%s: generation %u is ready: %llu bytes, built in %.3f s", i->title, im->generation,
 		 (unsigned long long)im->size, (double)im->build_ns / 1e9);

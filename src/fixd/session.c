@@ -15,6 +15,7 @@
 #include "config/config.h"
 #include "fixd/conn.h"
 #include "fixd/daemon.h"
+#include "fixd/evict.h"
 #include "fixd/fdstore.h"
 #include "fixd/image.h"
 #include "fixd/instance.h"
@@ -404,54 +405,6 @@ void session_each(struct session *s, void (*fn)(struct instance *i, void *arg), 
 		fn(s->instances.all[k], arg);
 }
 
-struct search {
-	const struct user *user;
-	struct instance *best;
-};
-
-static void consider(struct instance *i, void *arg)
-{
-	struct search *s = arg;
-
-	if (!i->current || i->current->refs > 1 || i->state == INSTANCE_CHECKING || (s->user && i->current->user != s->user))
-		return;
-	/* It would go on to be an orphan, which counts as much. */
-	if (s->user && i->current->note_fd >= 0 && !i->current->torn_down)
-		return;
-	if (!s->best || i->current->used < s->best->current->used)
-		s->best = i;
-}
-
-struct sum {
-	const struct user *user;
-	uint64_t bytes;
-};
-
-static void add_unused(struct instance *i, void *arg)
-{
-	struct sum *s = arg;
-	const struct image *im = i->current;
-
-	if (im && !im->n_uses && !im->n_pins && (!s->user || im->user == s->user))
-		s->bytes += im->bytes;
-}
-
-uint64_t session_unused_bytes(struct session *s, const struct user *u)
-{
-	struct sum sum = { .user = u };
-
-	session_each(s, add_unused, &sum);
-	return sum.bytes;
-}
-
-struct instance *session_least_used(struct session *s, const struct user *u)
-{
-	struct search search = { .user = u };
-
-	session_each(s, consider, &search);
-	return search.best;
-}
-
 static void remove_instance(struct session *s, struct instance *i)
 {
 	bool found;
@@ -541,11 +494,8 @@ void session_make_room(struct session *s)
 		return;
 	/* Many at a time, so that it is seldom done. */
 	for (int n = 0; n < SESSION_INSTANCES_MAX / 16; n++) {
-		struct instance *i = session_least_used(s, NULL);
-
-		if (!i)
+		if (!evict_of_session(s, "evicted: there are too many instances"))
 			break;
-		instance_retire(i, "evicted: there are too many instances");
 	}
 	remove_idle(s);
 }

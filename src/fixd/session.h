@@ -122,14 +122,6 @@ struct instance *session_next(const struct session *s, const char *key);
 /* Calls `fn` for every instance; it must neither make nor free any. */
 void session_each(struct session *s, void (*fn)(struct instance *i, void *arg), void *arg);
 
-/*
- * The instance whose image is held by nothing but the table and was used longest ago, or NULL. With `u`, of those that its
- * clients built.
- */
-struct instance *session_least_used(struct session *s, const struct user *u);
-/* The bytes of images that nobody uses; with `u`, of those that its clients built. */
-uint64_t session_unused_bytes(struct session *s, const struct user *u);
-
 /* Builds have been given up for nobody's sake: whoever waits for one gets another. */
 void session_ask_again(struct session *s);
 /* New definitions: instances get them, or end. */

@@ -16,6 +16,7 @@
 #include "fixd/conn.h"
 #include "fixd/daemon.h"
 #include "fixd/events.h"
+#include "fixd/evict.h"
 #include "fixd/guest.h"
 #include "fixd/image.h"
 #include "fixd/instance.h"
@@ -439,6 +440,8 @@ static void load_instance(struct loading *l, const struct record *saved)
 		}
 	}
 	instance_rest(i);
+	if (i->current)
+		image_update_unused(i->current);
 	if (i->current && i->fixture->policy.on_restart == RESTART_DROP)
 		instance_retire(i, "the daemon was restarted");
 }
@@ -727,6 +730,7 @@ int state_load(struct daemon *d, const void *records, size_t size, int (*resolve
 		if (l.instances[i])
 			settle_loaded(l.instances[i]);
 	}
+	evict_sort(d);
 	d->loading = false;
 	end_runs(d);
 	log_info("going on with %zu images and %zu connections of the daemon before this one", l.n_images, d->n_conns);

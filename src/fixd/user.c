@@ -27,6 +27,7 @@ struct user *user_get(struct daemon *d, uid_t uid)
 	u->limited = uid != 0 && uid != geteuid();
 	u->refs = 1;
 	lane_init(&u->lane);
+	link_init(&u->unused);
 	link_insert(&d->users, &u->link);
 	return u;
 }

@@ -24,6 +24,7 @@ struct user {
 	size_t n_connections, n_sessions, n_fixtures, n_instances, n_images, n_builds;
 	uint64_t bytes; /* of images that his clients built, and of notes */
 	struct lane lane;
+	struct link unused; /* like daemon::unused, of what his clients built */
 };
 
 /* A reference, to be given back with user_unref(). */
