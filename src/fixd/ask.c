@@ -214,24 +214,20 @@ static enum outcome offer_to_a_waiter(struct instance *i, struct waiter *w)
 {
 	char *wrong;
 
-	for (struct link *l = &w->link; !w->can_build && (l = l->next) != &i->waiters;) {
-		struct waiter *other = link_entry(l, struct waiter, link);
-
-		if (other->can_build)
-			w = other;
-	}
-	if (!w->can_build) {
+	if (i->n_builders == 0) {
 		instance_rest(i);
 		instance_set_error(i, xstrdup(NOBODY_BUILDS));
 		return OUTCOME_FAILED;
 	}
-	link_remove(&w->link);
+	while (!w->can_build)
+		w = link_entry(w->link.next == &i->waiters ? i->waiters.next : w->link.next, struct waiter, link);
+	waiter_remove(w);
 	i->state = INSTANCE_BUILDING;
 	wrong = w->offer(w);
 	if (!wrong)
 		return OUTCOME_PENDING;
 	/* It waits in front again, to be answered. */
-	link_insert(i->waiters.next, &w->link);
+	waiter_add(i, w, i->waiters.next);
 	instance_rest(i);
 	instance_set_error(i, wrong);
 	return OUTCOME_FAILED;
@@ -254,9 +250,10 @@ static enum outcome ensure_client(struct instance *i, struct waiter *w)
 	return offer_to_a_waiter(i, w);
 }
 
+/* Who has come last has not heard of it yet. */
 static void note_waiting(struct instance *i)
 {
-	link_for_each(l, &i->waiters)
+	for (struct link *l = i->waiters.prev; l != &i->waiters && !link_entry(l, struct waiter, link)->built; l = l->prev)
 		link_entry(l, struct waiter, link)->built = true;
 }
 
@@ -268,6 +265,9 @@ static bool is_taken(const struct instance *i, const struct waiter *w)
 
 static struct waiter *next_waiter(const struct instance *i)
 {
+	/* Who only wants it to be built may be behind those who wait for it to be given back. */
+	if (!link_empty(&i->waiters) && i->n_holders == i->n_waiters && is_taken(i, link_entry(i->waiters.next, struct waiter, link)))
+		return NULL;
 	link_for_each(l, &i->waiters) {
 		struct waiter *w = link_entry(l, struct waiter, link);
 
@@ -277,15 +277,23 @@ static struct waiter *next_waiter(const struct instance *i)
 	return NULL;
 }
 
+/* In one turn of the loop so many are answered. */
+#define ANSWERS_MAX 64
+
 /* Answers who can be answered, each by what holds for the time at which it asked. */
 static void advance(struct instance *i)
 {
 	struct waiter *w;
 
-	while ((w = next_waiter(i))) {
+	for (int n = 0; (w = next_waiter(i)); n++) {
 		bool by_client = i->fixture->source == SOURCE_CLIENT;
-		enum outcome outcome = by_client ? ensure_client(i, w) : ensure(i, w->asked);
+		enum outcome outcome;
 
+		if (n == ANSWERS_MAX) {
+			instance_wake(i);
+			return;
+		}
+		outcome = by_client ? ensure_client(i, w) : ensure(i, w->asked);
 		if (outcome == OUTCOME_PENDING) {
 			note_waiting(i);
 			return;
@@ -306,19 +314,23 @@ void instance_wake(struct instance *i)
 {
 	if (link_empty(&i->waiters) && i->state != INSTANCE_WAITING)
 		return;
-	timer_start(i->session->daemon->loop, &i->waking, clock_now());
+	loop_defer(i->session->daemon->loop, &i->waking);
 }
 
 void instance_want(struct instance *i, struct waiter *w)
 {
 	w->instance = i;
-	link_insert(&i->waiters, &w->link);
-	advance(i);
+	waiter_add(i, w, &i->waiters);
+	/* Its end is told. */
+	if (i->state == INSTANCE_BUILDING || i->state == INSTANCE_CHECKING)
+		w->built = true;
+	else
+		advance(i);
 }
 
 void instance_forget(struct waiter *w)
 {
-	link_remove(&w->link);
+	waiter_remove(w);
 }
 
 void instance_warm(struct instance *i)

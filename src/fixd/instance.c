@@ -54,7 +54,7 @@ struct instance *instance_new(struct session *s, const struct fixture *f, const 
 	i->board_slot = BOARD_NO_SLOT;
 	i->rested = clock_now();
 	timer_init(&i->expiry, expire, i);
-	timer_init(&i->waking, look_again, i);
+	deferred_init(&i->waking, look_again, i);
 	timer_init(&i->restart, start_again, i);
 	link_init(&i->waiters);
 	link_init(&i->dependents);
@@ -108,9 +108,29 @@ void instance_rest(struct instance *i)
 	instance_touch(i);
 }
 
+void waiter_add(struct instance *i, struct waiter *w, struct link *before)
+{
+	link_insert(before, &w->link);
+	i->n_waiters++;
+	i->n_holders += w->holds;
+	i->n_builders += w->can_build;
+}
+
+void waiter_remove(struct waiter *w)
+{
+	struct instance *i = w->instance;
+
+	if (link_empty(&w->link))
+		return;
+	link_remove(&w->link);
+	i->n_waiters--;
+	i->n_holders -= w->holds;
+	i->n_builders -= w->can_build;
+}
+
 void waiter_answer(struct waiter *w, enum outcome outcome)
 {
-	link_remove(&w->link);
+	waiter_remove(w);
 	w->answer(w, outcome);
 }
 
@@ -135,7 +155,7 @@ struct instance *instance_free(struct instance *i)
 	watchset_free(i->watch);
 	list_free(i->env);
 	timer_stop(&i->expiry);
-	timer_stop(&i->waking);
+	deferred_cancel(&i->waking);
 	timer_stop(&i->restart);
 	free(i->failed_with);
 	free(i->failed_error);

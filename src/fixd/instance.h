@@ -54,6 +54,7 @@ struct instance {
 	char *param, *scope_key;
 	char **env; /* NAME=value, or NAME when it is not set */
 	struct link waiters;
+	size_t n_waiters, n_holders, n_builders; /* and of those who will hold it, and who can build it */
 	struct edge *edges; /* to its dependencies, or NULL */
 	size_t n_edges;
 	struct link dependents; /* edge::in_dependency */
@@ -83,7 +84,7 @@ struct instance {
 	struct text log;
 	int64_t eager_from; /* asked for by the policy at this time; 0: not */
 	struct timer expiry;
-	struct timer waking;  /* looks again who can be answered */
+	struct deferred waking; /* looks again who can be answered */
 	struct timer restart; /* of a service that has ended by itself */
 	unsigned deaths;      /* in a row, each soon after its start */
 	bool restarting;      /* it was not asked for, but is to run again */
@@ -188,5 +189,8 @@ void instance_set_error(struct instance *i, char *sentence);
 /* Pinned images are those a build was, or will be, started with: they do not expire meanwhile. */
 void instance_set_pin(struct instance *i, size_t k, struct image *im);
 void instance_unpin(struct instance *i);
+/* Into the list, before `before`; and out of it, if it is there. */
+void waiter_add(struct instance *i, struct waiter *w, struct link *before);
+void waiter_remove(struct waiter *w);
 /* Answers, and forgets. */
 void waiter_answer(struct waiter *w, enum outcome outcome);
