@@ -149,7 +149,6 @@ libdaemon_la_SOURCES = \
 	src/fixd/board.c src/fixd/board.h \
 	src/fixd/brief.c src/fixd/brief.h \
 	src/fixd/build.c src/fixd/build.h \
-	src/fixd/cleanup.c src/fixd/cleanup.h \
 	src/fixd/conn.c src/fixd/conn.h \
 	src/fixd/daemon.c src/fixd/daemon.h \
 	src/fixd/events.c src/fixd/events.h \
@@ -171,13 +170,14 @@ libdaemon_la_SOURCES = \
 	src/fixd/offer.c src/fixd/offer.h \
 	src/fixd/policy.c src/fixd/policy.h \
 	src/fixd/port.c src/fixd/port.h \
-	src/fixd/report.c src/fixd/report.h \
 	src/fixd/request.c src/fixd/request.h \
 	src/fixd/request_run.c \
 	src/fixd/restart.c src/fixd/restart.h \
 	src/fixd/run.c src/fixd/run.h \
 	src/fixd/see.c src/fixd/see.h \
+	src/fixd/serve/cleanup.c src/fixd/serve/cleanup.h \
 	src/fixd/serve/inbox.c src/fixd/serve/inbox.h \
+	src/fixd/serve/report.c src/fixd/serve/report.h \
 	src/fixd/serve/task.h \
 	src/fixd/session.c src/fixd/session.h \
 	src/fixd/spawn.c src/fixd/spawn.h \

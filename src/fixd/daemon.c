@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "fixd/cleanup.h"
+#include "fixd/serve/cleanup.h"
 #include "fixd/daemon.h"
 
 #include <errno.h>

@@ -20,7 +20,7 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "config/config.h"
-#include "fixd/cleanup.h"
+#include "fixd/serve/cleanup.h"
 #include "fixd/daemon.h"
 #include "fixd/fdstore.h"
 #include "fixd/image.h"

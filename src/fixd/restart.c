@@ -21,7 +21,7 @@
 #include "base/units.h"
 #include "config/config.h"
 #include "fixd/build.h"
-#include "fixd/cleanup.h"
+#include "fixd/serve/cleanup.h"
 #include "fixd/conn.h"
 #include "fixd/daemon.h"
 #include "fixd/events.h"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "fixd/report.h"
+#include "fixd/serve/report.h"
 
 #include <fnmatch.h>
 #include <stdlib.h>
