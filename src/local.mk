@@ -179,6 +179,7 @@ libdaemon_la_SOURCES = \
 	src/fixd/serve/inbox.c src/fixd/serve/inbox.h \
 	src/fixd/serve/report.c src/fixd/serve/report.h \
 	src/fixd/serve/task.h \
+	src/fixd/serve/walk.c src/fixd/serve/walk.h \
 	src/fixd/session.c src/fixd/session.h \
 	src/fixd/spawn.c src/fixd/spawn.h \
 	src/fixd/state.h \

@@ -93,44 +93,30 @@ static bool query_pattern(const void *body, size_t size, char **out)
 	return *out && t.at == t.end;
 }
 
-static bool handle_report(struct conn *c, const struct wire_header *h, const void *body, size_t size,
-			  void (*write)(const struct conn *c, const char *pattern, struct text *out))
+static bool handle_query(struct conn *c, const struct wire_header *h, const void *body, size_t size,
+			 void (*answer)(struct conn *c, const struct wire_header *h, const char *pattern), const char *all)
 {
 	_cleanup_free_ char *pattern = NULL;
-	_cleanup_text_ struct text t = { 0 };
 
 	if (!query_pattern(body, size, &pattern))
 		return false;
-	write(c, *pattern ? pattern : "*", &t);
-	conn_reply_text(c, h, t.data ? t.data : "", t.size);
+	answer(c, h, *pattern ? pattern : all);
 	return true;
 }
 
 bool handle_status(struct conn *c, const struct wire_header *h, const void *body, size_t size)
 {
-	return handle_report(c, h, body, size, report_status);
+	return handle_query(c, h, body, size, report_status, "*");
 }
 
 bool handle_list(struct conn *c, const struct wire_header *h, const void *body, size_t size)
 {
-	return handle_report(c, h, body, size, report_list);
+	return handle_query(c, h, body, size, report_list, "*");
 }
 
 bool handle_log(struct conn *c, const struct wire_header *h, const void *body, size_t size)
 {
-	_cleanup_free_ char *name = NULL;
-	const struct instance *i;
-	size_t older;
-
-	if (!query_pattern(body, size, &name))
-		return false;
-	i = report_find(c, name);
-	older = i && i->log.size > INSTANCE_LOG_MAX ? i->log.size - INSTANCE_LOG_MAX : 0;
-	if (!i)
-		conn_reply_error(c, h, -ENOENT, "nothing called '%s' was ever built", name);
-	else
-		conn_reply_text(c, h, i->log.data ? i->log.data + older : "", i->log.size - older);
-	return true;
+	return handle_query(c, h, body, size, report_log, "");
 }
 
 bool handle_events(struct conn *c, const struct wire_header *h, const void *body, size_t size)
@@ -147,14 +133,11 @@ bool handle_cleanup(struct conn *c, const struct wire_header *h, const void *bod
 	const struct wire_cleanup *q = body;
 	struct tail t = { (const char *)(q + 1), (const char *)body + size };
 	_cleanup_free_ char *patterns = tail_string(&t, q->patterns);
-	char **list;
 
 	if (!patterns || t.at != t.end)
 		return false;
 	watcher_drain(c->daemon->watcher);
-	list = list_split(patterns);
-	cleanup_ask(c, h, list, q->flags, q->older_than);
-	list_free(list);
+	cleanup_ask(c, h, patterns, q->flags, q->older_than);
 	return true;
 }
 

@@ -293,6 +293,7 @@ struct run *run_free(struct run *r)
 struct run *run_resume(struct session *s, struct run *r)
 {
 	r->session = s;
+	r->number = ++s->daemon->last_serial;
 	link_init(&r->members);
 	link_init(&r->releases);
 	link_insert(r->ended_real ? &s->past : &s->runs, &r->link);
@@ -326,6 +327,7 @@ static struct run *run_new(struct session *s, const char *id)
 	struct run *r = xcalloc(1, sizeof *r);
 
 	r->session = s;
+	r->number = ++s->daemon->last_serial;
 	r->id = xstrdup(id);
 	link_init(&r->members);
 	link_init(&r->releases);

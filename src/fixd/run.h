@@ -25,6 +25,7 @@ struct run {
 	struct link link; /* session::runs, or session::past when it has ended */
 	struct session *session;
 	char *id;
+	uint64_t number; /* later ones have greater ones */
 	struct link members;
 	struct link releases; /* that wait */
 	int64_t began_real, ended_real; /* 0: it has not ended */

@@ -31,11 +31,30 @@ bool see_instance(const struct conn *c, const struct instance *i)
 }
 
 /* A bracket in a glob would be a set of characters: the plain name is compared first. */
-bool see_named(const char *pattern, const struct instance *i)
+static bool is_named(const char *pattern, const struct instance *i, const char *name)
 {
-	_cleanup_free_ char *name =
-		xasprintf("%s%s%s%s", i->fixture->name, i->param ? "[" : "", i->param ? i->param : "", i->param ? "]" : "");
-
 	return !strcmp(pattern, name) || !strcmp(pattern, i->title) || !fnmatch(pattern, i->fixture->name, 0) ||
 	       !fnmatch(pattern, name, 0);
+}
+
+static char *full_name(const struct instance *i)
+{
+	return i->param ? xasprintf("%s[%s]", i->fixture->name, i->param) : xstrdup(i->fixture->name);
+}
+
+bool see_named(const char *pattern, const struct instance *i)
+{
+	_cleanup_free_ char *name = full_name(i);
+
+	return is_named(pattern, i, name);
+}
+
+bool see_named_any(char *const *patterns, const struct instance *i)
+{
+	_cleanup_free_ char *name = full_name(i);
+	bool named = false;
+
+	for (size_t k = 0; patterns[k] && !named; k++)
+		named = is_named(patterns[k], i, name);
+	return named;
 }

@@ -14,5 +14,7 @@ bool see_session(const struct conn *c, const struct session *s);
 bool see_fixture(const struct conn *c, const struct session *s, const struct fixture *f);
 bool see_instance(const struct conn *c, const struct instance *i);
 
+/* One of a list of them. */
+bool see_named_any(char *const *patterns, const struct instance *i);
 /* Is that its name, name[param] or title, or a glob of one of the first two? */
 bool see_named(const char *pattern, const struct instance *i);

@@ -36,6 +36,7 @@ struct session *session_new(struct daemon *d, const char *root, uid_t uid)
 	_cleanup_free_ char *identity = xasprintf("%u:%s", (unsigned)uid, root);
 
 	s->daemon = d;
+	s->number = ++d->last_serial;
 	s->root = xstrdup(root);
 	s->uid = uid;
 	s->user = user_get(d, uid);
@@ -83,6 +84,15 @@ struct session *session_free(struct session *s)
 	user_unref(s->user);
 	free(s->root);
 	free(s);
+	return NULL;
+}
+
+struct session *session_by_number(const struct daemon *d, uint64_t number)
+{
+	link_for_each(l, &d->sessions) {
+		if (link_entry(l, struct session, link)->number == number)
+			return link_entry(l, struct session, link);
+	}
 	return NULL;
 }
 
@@ -269,12 +279,17 @@ static void identity_deinit(struct identity *id)
 	list_free(id->env);
 }
 
-static struct instance *find(struct session *s, const struct identity *id)
+struct instance *session_by_key(const struct session *s, const char *key)
 {
 	bool found;
-	size_t at = vector_search(&s->instances, id->key, by_key, &found);
+	size_t at = vector_search(&s->instances, key, by_key, &found);
 
 	return found ? s->instances.all[at] : NULL;
+}
+
+static struct instance *find(const struct session *s, const struct identity *id)
+{
+	return session_by_key(s, id->key);
 }
 
 struct instance *session_find(struct session *s, const struct fixture *f, const struct place *p)

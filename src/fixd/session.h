@@ -26,6 +26,7 @@ struct session {
 	struct daemon *daemon;
 	struct user *user; /* a reference */
 	size_t n_conns; /* that joined */
+	uint64_t number; /* of all sessions of the daemon, later ones have greater ones */
 	char id[16];
 	char *root;
 	bool root_seen; /* was it there when the session began? */
@@ -53,6 +54,8 @@ struct session {
 
 struct session *session_new(struct daemon *d, const char *root, uid_t uid);
 struct session *session_free(struct session *s);
+/* NULL: it has gone. */
+struct session *session_by_number(const struct daemon *d, uint64_t number);
 
 /* The session of (uid, root), made when it is not there yet. NULL: the user has too many that are in use. */
 struct session *session_get(struct daemon *d, const char *root, uid_t uid);
@@ -117,6 +120,8 @@ struct instance *session_find(struct session *s, const struct fixture *f, const 
 /* The part of a place that a scope distinguishes; to be freed. */
 char *session_scope_key(int scope, const char *node);
 
+/* NULL: it has gone. */
+struct instance *session_by_key(const struct session *s, const char *key);
 /* The first instance whose key stands behind `key` (NULL: the first of all), or NULL. */
 struct instance *session_next(const struct session *s, const char *key);
 /* Calls `fn` for every instance; it must neither make nor free any. */

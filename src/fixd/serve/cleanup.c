@@ -6,6 +6,7 @@
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "base/text.h"
+#include "base/vector.h"
 #include "config/config.h"
 #include "fixd/conn.h"
 #include "fixd/daemon.h"
@@ -13,6 +14,8 @@
 #include "fixd/instance.h"
 #include "fixd/keeper.h"
 #include "fixd/see.h"
+#include "fixd/serve/task.h"
+#include "fixd/serve/walk.h"
 #include "fixd/session.h"
 #include "wire/record.h"
 #include "wire/report.h"
@@ -27,68 +30,106 @@ struct cleanup {
 	size_t n_waits; /* for so many teardowns */
 };
 
-/* What is asked for, and of all instances that could be concerned what there was. */
-struct looking {
-	const struct conn *conn;
-	char *const *patterns;
+/* An instance that there was: it may have gone since. */
+struct seen {
+	uint64_t session; /* number */
+	char *key, *title;
+	bool removed;
+};
+
+/* What is asked for: first it is noted what there is, then what is wanted is given up, then it is looked what has gone. */
+struct cleaning {
+	struct task task;
+	struct cleanup *cleanup;
+	char **patterns;
 	uint32_t flags;
 	int64_t older_than;
-	struct instance **all;
-	size_t n;
+	struct walk walk;
+	struct vector seen;
+	enum { NOTING, GIVING_UP, LOOKING } phase;
+	size_t next;
 };
 
 static bool is_there(const struct instance *i)
 {
-	return i->current || i->state == INSTANCE_FAILED;
+	return i && (i->current || i->state == INSTANCE_FAILED);
 }
 
-static void collect(struct instance *i, void *arg)
+static struct instance *find(const struct cleaning *t, const struct seen *e)
 {
-	struct looking *l = arg;
+	const struct session *s = session_by_number(t->task.conn->daemon, e->session);
 
-	if (!is_there(i) || !see_instance(l->conn, i))
+	return s ? session_by_key(s, e->key) : NULL;
+}
+
+static bool is_wanted(const struct cleaning *t, struct instance *i)
+{
+	if (!is_there(i) || !see_named_any(t->patterns, i))
+		return false;
+	if ((t->flags & WIRE_CLEANUP_FAILED) && i->state != INSTANCE_FAILED)
+		return false;
+	if ((t->flags & WIRE_CLEANUP_UNUSED) && !(i->current && i->current->attaches == 0))
+		return false;
+	if ((t->flags & WIRE_CLEANUP_STALE) && !instance_is_stale(i))
+		return false;
+	return t->older_than < 0 || (i->current && clock_now() - i->current->created > t->older_than);
+}
+
+static bool note_step(struct cleaning *t)
+{
+	struct session *s;
+	struct instance *i;
+	enum walk_step step = walk_next(&t->walk, t->task.conn, &s, &i);
+
+	if (step == WALK_INSTANCE && is_there(i) && see_instance(t->task.conn, i)) {
+		struct seen *e = xcalloc(1, sizeof *e);
+
+		e->session = s->number;
+		e->key = xstrdup(i->key);
+		e->title = xstrdup(i->title);
+		vector_add(&t->seen, e);
+	}
+	return step == WALK_ENDS;
+}
+
+static void give_up(const struct cleaning *t, struct seen *e)
+{
+	struct cleanup *c = t->cleanup;
+	struct instance *i = find(t, e);
+	uint64_t before = c->daemon->memory_used;
+
+	if (!is_wanted(t, i))
 		return;
-	l->all = xrealloc(l->all, (l->n + 1) * sizeof(struct instance *));
-	l->all[l->n++] = i;
-}
-
-static bool is_wanted(const struct looking *l, struct instance *i)
-{
-	bool named = false;
-
-	for (size_t k = 0; l->patterns[k]; k++)
-		named |= see_named(l->patterns[k], i);
-	if (!named || !is_there(i))
-		return false;
-	if ((l->flags & WIRE_CLEANUP_FAILED) && i->state != INSTANCE_FAILED)
-		return false;
-	if ((l->flags & WIRE_CLEANUP_UNUSED) && !(i->current && i->current->attaches == 0))
-		return false;
-	if ((l->flags & WIRE_CLEANUP_STALE) && !instance_is_stale(i))
-		return false;
-	return l->older_than < 0 || (i->current && clock_now() - i->current->created > l->older_than);
+	if (i->current && i->current->n_uses && !(t->flags & WIRE_CLEANUP_FORCE)) {
+		record_string(&c->kept, REPORT_KEPT, i->title);
+		return;
+	}
+	instance_retire(i, "cleaned up");
+	instance_clear_failure(i);
+	e->removed = true;
+	c->freed += before - c->daemon->memory_used;
+	instance_settle(i);
 }
 
 /* Also what is torn down with something else is removed. */
-static void remove_wanted(struct cleanup *c, const struct looking *l)
+static void look(const struct cleaning *t, const struct seen *e)
 {
-	for (size_t k = 0; k < l->n; k++) {
-		struct instance *i = l->all[k];
+	if (e->removed || !is_there(find(t, e)))
+		record_string(&t->cleanup->removed, REPORT_REMOVED, e->title);
+}
 
-		if (!is_wanted(l, i))
-			continue;
-		if (i->current && i->current->n_uses && !(l->flags & WIRE_CLEANUP_FORCE)) {
-			record_string(&c->kept, REPORT_KEPT, i->title);
-			continue;
-		}
-		instance_retire(i, "cleaned up");
-		instance_clear_failure(i);
-		instance_settle(i);
-	}
-	for (size_t k = 0; k < l->n; k++) {
-		if (!is_there(l->all[k]))
-			record_string(&c->removed, REPORT_REMOVED, l->all[k]->title);
-	}
+/* True: the next phase may begin. */
+static bool clean_step(struct cleaning *t)
+{
+	if (t->phase == NOTING)
+		return note_step(t);
+	if (t->next == t->seen.n)
+		return true;
+	if (t->phase == GIVING_UP)
+		give_up(t, t->seen.all[t->next++]);
+	else
+		look(t, t->seen.all[t->next++]);
+	return false;
 }
 
 /* For all that is, or will be, torn down without anybody having to let go of it. */
@@ -114,6 +155,15 @@ static void put_list(struct text *out, uint16_t field, const struct text *list)
 	record_end(out, mark);
 }
 
+static void cleanup_free(struct cleanup *c)
+{
+	link_remove(&c->link);
+	text_deinit(&c->removed);
+	text_deinit(&c->kept);
+	text_deinit(&c->errors);
+	free(c);
+}
+
 static void answer(struct cleanup *c)
 {
 	_cleanup_text_ struct text out = { 0 };
@@ -128,36 +178,65 @@ static void answer(struct cleanup *c)
 		conn_reply_text(link_entry(l, struct conn, link), &c->request, out.data, out.size);
 		break;
 	}
-	link_remove(&c->link);
-	text_deinit(&c->removed);
-	text_deinit(&c->kept);
-	text_deinit(&c->errors);
-	free(c);
+	cleanup_free(c);
 }
 
-void cleanup_ask(struct conn *conn, const struct wire_header *h, char *const *patterns, uint32_t flags, int64_t older_than)
+static bool go_on(struct task *task, int64_t until)
 {
-	struct daemon *d = conn->daemon;
-	struct looking looking = { .patterns = patterns, .flags = flags, .older_than = older_than, .conn = conn };
-	struct cleanup *c = xcalloc(1, sizeof *c);
-	uint64_t before = d->memory_used;
+	struct cleaning *t = container_of(task, struct cleaning, task);
+	struct cleanup *c = t->cleanup;
 
-	c->daemon = d;
+	do {
+		if (!clean_step(t))
+			continue;
+		if (t->phase == LOOKING) {
+			t->cleanup = NULL;
+			wait_for_teardowns(c);
+			if (c->n_waits == 0)
+				answer(c);
+			return true;
+		}
+		t->phase++;
+		t->next = 0;
+	} while (clock_now() < until);
+	return false;
+}
+
+static void cleaning_free(struct task *task)
+{
+	struct cleaning *t = container_of(task, struct cleaning, task);
+
+	for (size_t k = 0; k < t->seen.n; k++) {
+		struct seen *e = t->seen.all[k];
+
+		free(e->key);
+		free(e->title);
+		free(e);
+	}
+	vector_deinit(&t->seen);
+	walk_deinit(&t->walk);
+	list_free(t->patterns);
+	if (t->cleanup)
+		cleanup_free(t->cleanup);
+	free(t);
+}
+
+void cleanup_ask(struct conn *conn, const struct wire_header *h, const char *patterns, uint32_t flags, int64_t older_than)
+{
+	struct cleaning *t = xcalloc(1, sizeof *t);
+	struct cleanup *c = xcalloc(1, sizeof *c);
+
+	c->daemon = conn->daemon;
 	c->conn = conn->id;
 	c->request = *h;
-	link_insert(&d->cleanups, &c->link);
-	link_for_each(l, &d->sessions) {
-		struct session *s = link_entry(l, struct session, link);
-
-		if (see_session(conn, s))
-			session_each(s, collect, &looking);
-	}
-	remove_wanted(c, &looking);
-	free(looking.all);
-	c->freed = before - d->memory_used;
-	wait_for_teardowns(c);
-	if (c->n_waits == 0)
-		answer(c);
+	link_insert(&conn->daemon->cleanups, &c->link);
+	t->cleanup = c;
+	t->patterns = list_split(patterns);
+	t->flags = flags;
+	t->older_than = older_than;
+	t->task.step = go_on;
+	t->task.free = cleaning_free;
+	task_begin(conn, h, &t->task);
 }
 
 void cleanup_torn_down(struct cleanup *c, const char *title, const char *wrong)

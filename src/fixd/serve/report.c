@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "fixd/serve/report.h"
 
+#include <errno.h>
 #include <fnmatch.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,14 +19,25 @@
 #include "fixd/loop/loop.h"
 #include "fixd/run.h"
 #include "fixd/see.h"
+#include "fixd/serve/task.h"
+#include "fixd/serve/walk.h"
 #include "fixd/session.h"
 #include "wire/record.h"
 #include "wire/report.h"
 
-struct writing {
-	struct text *out;
-	const char *pattern;
-	const struct conn *conn;
+/* Status, list, or the search for a log, in slices. */
+struct reporting {
+	struct task task;
+	struct text out;
+	char *pattern;
+	struct walk walk;
+	uint64_t run; /* number of the last one, of the session at hand */
+	size_t list, session, inner; /* marks of what is not closed yet */
+	const struct config *config; /* whose fixtures are listed */
+	char *name;		     /* of the last of them */
+	char *found; /* key of the instance that was found */
+	uint64_t found_in; /* number of its session */
+	bool found_says;
 };
 
 /* What clients have built cost the daemon nothing that it could know. */
@@ -98,15 +110,11 @@ static void put_depends(struct text *out, const struct fixture *f, const struct 
 	record_end(out, mark);
 }
 
-static void put_instance(struct instance *i, void *arg)
+static void put_instance(const struct instance *i, struct text *out)
 {
-	const struct writing *w = arg;
-	struct text *out = w->out;
 	const struct fixture *f = i->fixture;
 	size_t mark;
 
-	if (!see_named(w->pattern, i) || !see_instance(w->conn, i))
-		return;
 	mark = record_begin(out, REPORT_INSTANCES, RECORD_OBJECT);
 	record_string(out, REPORT_NAME, f->name);
 	record_string(out, REPORT_PARAM, i->param);
@@ -187,65 +195,142 @@ static void put_run(const struct run *r, struct text *out)
 	record_end(out, mark);
 }
 
-/* What a run uses is the business of the user whose session it is in. */
-static void put_runs(const struct session *s, const struct writing *w)
+/* The next one of a session that is remembered. */
+static const struct run *next_run(const struct session *s, uint64_t number)
 {
-	const struct conn *c = w->conn;
-	size_t list = record_begin(w->out, REPORT_RUNS, RECORD_LIST);
-	bool own = c->owner || s->uid == c->uid;
+	const struct run *best = NULL;
+	const struct link *const lists[] = { &s->past, &s->runs };
 
-	link_for_each(l, &s->past) {
-		if (own)
-			put_run(link_entry(l, struct run, link), w->out);
+	for (size_t k = 0; k < ELEMENTSOF(lists); k++) {
+		link_for_each(l, lists[k]) {
+			const struct run *r = link_entry(l, struct run, link);
+
+			if (r->number > number && (!best || r->number < best->number))
+				best = r;
+		}
 	}
-	link_for_each(l, &s->runs) {
-		if (own)
-			put_run(link_entry(l, struct run, link), w->out);
-	}
-	record_end(w->out, list);
+	return best;
 }
 
-static void put_session(struct session *s, struct writing *w)
+static void begin_session(struct reporting *w, const struct session *s)
 {
 	int64_t max_age = s->daemon->config->policy.max_age;
-	size_t mark = record_begin(w->out, REPORT_SESSIONS, RECORD_OBJECT), list;
+	struct text *out = &w->out;
 
-	record_string(w->out, REPORT_ID, s->id);
-	record_string(w->out, REPORT_ROOT, s->root);
-	record_u64(w->out, REPORT_UID, s->uid);
-	record_time(w->out, REPORT_CREATED, s->created_real);
+	w->session = record_begin(out, REPORT_SESSIONS, RECORD_OBJECT);
+	record_string(out, REPORT_ID, s->id);
+	record_string(out, REPORT_ROOT, s->root);
+	record_u64(out, REPORT_UID, s->uid);
+	record_time(out, REPORT_CREATED, s->created_real);
 	if (s->last_run_real)
-		record_time(w->out, REPORT_LAST_RUN, s->last_run_real);
+		record_time(out, REPORT_LAST_RUN, s->last_run_real);
 	else
-		record_null(w->out, REPORT_LAST_RUN);
-	record_u64(w->out, REPORT_TOTAL_RUNS, s->total_runs);
-	record_bool(w->out, REPORT_REUSE, true);
+		record_null(out, REPORT_LAST_RUN);
+	record_u64(out, REPORT_TOTAL_RUNS, s->total_runs);
+	record_bool(out, REPORT_REUSE, true);
 	if (max_age == DURATION_NONE)
-		record_null(w->out, REPORT_MAX_AGE);
+		record_null(out, REPORT_MAX_AGE);
 	else
-		record_time(w->out, REPORT_MAX_AGE, max_age);
-	put_runs(s, w);
-	list = record_begin(w->out, REPORT_INSTANCES, RECORD_LIST);
-	session_each(s, put_instance, w);
-	record_end(w->out, list);
-	record_end(w->out, mark);
+		record_time(out, REPORT_MAX_AGE, max_age);
+	w->inner = record_begin(out, REPORT_RUNS, RECORD_LIST);
+	w->run = 0;
 }
 
-void report_status(const struct conn *c, const char *pattern, struct text *out)
+#define RUNS_DONE UINT64_MAX
+
+/* One run, or the end of their list. What a run uses is the business of the user whose session it is in. */
+static void put_next_run(struct reporting *w)
 {
-	struct daemon *d = c->daemon;
-	struct writing w = { out, pattern, c };
-	size_t list;
+	const struct conn *c = w->task.conn;
+	const struct session *s = session_by_number(c->daemon, w->walk.session);
+	const struct run *r = s && (c->owner || s->uid == c->uid) ? next_run(s, w->run) : NULL;
 
-	put_daemon(d, out);
-	list = record_begin(out, REPORT_SESSIONS, RECORD_LIST);
-	link_for_each(l, &d->sessions) {
-		struct session *s = link_entry(l, struct session, link);
-
-		if (see_session(c, s))
-			put_session(s, &w);
+	if (r) {
+		put_run(r, &w->out);
+		w->run = r->number;
+		return;
 	}
-	record_end(out, list);
+	w->run = RUNS_DONE;
+	record_end(&w->out, w->inner);
+	w->inner = record_begin(&w->out, REPORT_INSTANCES, RECORD_LIST);
+}
+
+/* True: nothing is left. */
+static bool status_step(struct reporting *w)
+{
+	const struct conn *c = w->task.conn;
+	struct session *s;
+	struct instance *i;
+
+	if (w->walk.at == WALK_SESSION && w->run != RUNS_DONE) {
+		put_next_run(w);
+		return false;
+	}
+	switch (walk_next(&w->walk, c, &s, &i)) {
+	case WALK_SESSION:
+		begin_session(w, s);
+		return false;
+	case WALK_INSTANCE:
+		if (see_named(w->pattern, i) && see_instance(c, i))
+			put_instance(i, &w->out);
+		return false;
+	case WALK_SESSION_ENDS:
+		record_end(&w->out, w->inner);
+		record_end(&w->out, w->session);
+		return false;
+	default:
+		record_end(&w->out, w->list);
+		return true;
+	}
+}
+
+static void reporting_free(struct task *t)
+{
+	struct reporting *w = container_of(t, struct reporting, task);
+
+	text_deinit(&w->out);
+	walk_deinit(&w->walk);
+	free(w->pattern);
+	free(w->name);
+	free(w->found);
+	free(w);
+}
+
+static struct reporting *begin(struct conn *c, const struct wire_header *h, const char *pattern, bool (*step)(struct task *t, int64_t until))
+{
+	struct reporting *w = xcalloc(1, sizeof *w);
+
+	w->task.step = step;
+	w->task.free = reporting_free;
+	w->pattern = xstrdup(pattern);
+	task_begin(c, h, &w->task);
+	return w;
+}
+
+static bool go_on(struct task *t, int64_t until, bool (*step)(struct reporting *w))
+{
+	struct reporting *w = container_of(t, struct reporting, task);
+	bool done;
+
+	do {
+		done = step(w);
+	} while (!done && clock_now() < until);
+	if (done)
+		conn_reply_text(t->conn, &t->request, w->out.data, w->out.size);
+	return done;
+}
+
+static bool go_on_with_status(struct task *t, int64_t until)
+{
+	return go_on(t, until, status_step);
+}
+
+void report_status(struct conn *c, const struct wire_header *h, const char *pattern)
+{
+	struct reporting *w = begin(c, h, pattern, go_on_with_status);
+
+	put_daemon(c->daemon, &w->out);
+	w->list = record_begin(&w->out, REPORT_SESSIONS, RECORD_LIST);
 }
 
 static void put_fixture(const char *file, const struct fixture *f, struct text *out)
@@ -281,52 +366,138 @@ static bool names_fixture(const char *pattern, const struct fixture *f)
 	       (pattern[n] == '[' && strlen(f->name) == n && !strncmp(pattern, f->name, n));
 }
 
-void report_list(const struct conn *c, const char *pattern, struct text *out)
+/* The first one behind `name` (NULL: of all), or NULL. */
+static const struct fixture *fixture_after(struct fixture *const *all, size_t n, const char *name)
 {
-	struct daemon *d = c->daemon;
-	size_t list;
+	size_t low = 0, high = n;
 
-	record_string(out, REPORT_ROOT, d->config->root);
-	record_u64(out, REPORT_ADDRESS_BASE, d->config->address_base);
-	list = record_begin(out, REPORT_FIXTURES, RECORD_LIST);
-	for (size_t i = 0; i < d->config->n_fixtures; i++) {
-		if (names_fixture(pattern, d->config->fixtures[i]))
-			put_fixture(d->config->file, d->config->fixtures[i], out);
+	while (low < high) {
+		size_t mid = low + (high - low) / 2;
+
+		if (!name || strcmp(all[mid]->name, name) > 0)
+			high = mid;
+		else
+			low = mid + 1;
 	}
-	link_for_each(l, &d->sessions) {
-		const struct session *s = link_entry(l, struct session, link);
+	return low < n ? all[low] : NULL;
+}
 
-		for (size_t i = 0; see_session(c, s) && i < s->n_fixtures; i++) {
-			if (names_fixture(pattern, s->fixtures[i]) && see_fixture(c, s, s->fixtures[i]))
-				put_fixture(s->root, s->fixtures[i], out);
+static void begin_list(struct reporting *w)
+{
+	const struct daemon *d = w->task.conn->daemon;
+
+	text_deinit(&w->out);
+	free(w->name);
+	w->name = NULL;
+	w->walk.session = 0;
+	w->config = d->config;
+	record_string(&w->out, REPORT_ROOT, d->config->root);
+	record_u64(&w->out, REPORT_ADDRESS_BASE, d->config->address_base);
+	w->list = record_begin(&w->out, REPORT_FIXTURES, RECORD_LIST);
+}
+
+static void put_next(struct reporting *w, const char *file, const struct fixture *f, bool seen)
+{
+	if (seen && names_fixture(w->pattern, f))
+		put_fixture(file, f, &w->out);
+	free(w->name);
+	w->name = xstrdup(f->name);
+}
+
+/* Those of the ini file, then those of one session after the other. */
+static bool list_step(struct reporting *w)
+{
+	const struct conn *c = w->task.conn;
+	const struct config *config = c->daemon->config;
+	const struct fixture *f;
+
+	/* Everything is another one now. */
+	if (w->config != config)
+		begin_list(w);
+	if (w->walk.session == 0) {
+		f = fixture_after(config->fixtures, config->n_fixtures, w->name);
+		if (f) {
+			put_next(w, config->file, f, true);
+			return false;
+		}
+	} else {
+		const struct session *s = session_by_number(c->daemon, w->walk.session);
+
+		f = s ? fixture_after(s->fixtures, s->n_fixtures, w->name) : NULL;
+		if (f) {
+			put_next(w, s->root, f, see_fixture(c, s, f));
+			return false;
 		}
 	}
-	record_end(out, list);
+	free(w->name);
+	w->name = NULL;
+	if (walk_session(&w->walk, c))
+		return false;
+	record_end(&w->out, w->list);
+	return true;
 }
 
-struct finding {
-	const struct conn *conn;
-	const char *name;
-	const struct instance *found;
-};
-
-static void find(struct instance *i, void *arg)
+static bool go_on_with_list(struct task *t, int64_t until)
 {
-	struct finding *f = arg;
-
-	if (i->builds && see_instance(f->conn, i) && see_named(f->name, i) && (!f->found || !f->found->log.size))
-		f->found = i;
+	return go_on(t, until, list_step);
 }
 
-const struct instance *report_find(const struct conn *c, const char *name)
+void report_list(struct conn *c, const struct wire_header *h, const char *pattern)
 {
-	struct finding f = { .conn = c, .name = name };
+	begin_list(begin(c, h, pattern, go_on_with_list));
+}
 
-	link_for_each(l, &c->daemon->sessions) {
-		struct session *s = link_entry(l, struct session, link);
+/* One instance is looked at. True: all were. */
+static bool log_step(struct reporting *w)
+{
+	const struct conn *c = w->task.conn;
+	struct session *s;
+	struct instance *i;
 
-		if (see_session(c, s))
-			session_each(s, find, &f);
+	switch (walk_next(&w->walk, c, &s, &i)) {
+	case WALK_INSTANCE:
+		/* Of several rather one that has said something. */
+		if (i->builds && !w->found_says && see_instance(c, i) && see_named(w->pattern, i)) {
+			w->found_says = i->log.size > 0;
+			free(w->found);
+			w->found = xstrdup(i->key);
+			w->found_in = s->number;
+		}
+		return false;
+	case WALK_ENDS:
+		return true;
+	default:
+		return false;
 	}
-	return f.found;
+}
+
+static void answer_with_log(struct reporting *w)
+{
+	struct conn *c = w->task.conn;
+	const struct session *s = w->found ? session_by_number(c->daemon, w->found_in) : NULL;
+	const struct instance *i = s ? session_by_key(s, w->found) : NULL;
+	size_t older = i && i->log.size > INSTANCE_LOG_MAX ? i->log.size - INSTANCE_LOG_MAX : 0;
+
+	if (!i)
+		conn_reply_error(c, &w->task.request, -ENOENT, "nothing called '%s' was ever built", w->pattern);
+	else
+		conn_reply_text(c, &w->task.request, i->log.data ? i->log.data + older : "", i->log.size - older);
+}
+
+static bool go_on_with_log(struct task *t, int64_t until)
+{
+	struct reporting *w = container_of(t, struct reporting, task);
+
+	do {
+		if (log_step(w)) {
+			answer_with_log(w);
+			return true;
+		}
+	} while (clock_now() < until);
+	return false;
+}
+
+void report_log(struct conn *c, const struct wire_header *h, const char *name)
+{
+	begin(c, h, name, go_on_with_log);
 }

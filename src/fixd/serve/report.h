@@ -2,14 +2,14 @@
 /* What the daemon tells about itself, as records (wire/record.h). */
 #pragma once
 
-#include "base/text.h"
 
 struct conn;
-struct instance;
+struct wire_header;
 
-/* Instances and definitions that the connection may see, and whose name, or name[param], matches the glob. */
-void report_status(const struct conn *c, const char *pattern, struct text *out);
-void report_list(const struct conn *c, const char *pattern, struct text *out);
-
-/* The instance of that name, or name[param], that was built last; NULL. */
-const struct instance *report_find(const struct conn *c, const char *name);
+/*
+ * Answers with the instances, or definitions, that the connection may see and whose name, or name[param], matches the glob; or with what the
+ * builder of an instance has said. All of it in slices, as tasks.
+ */
+void report_status(struct conn *c, const struct wire_header *h, const char *pattern);
+void report_list(struct conn *c, const struct wire_header *h, const char *pattern);
+void report_log(struct conn *c, const struct wire_header *h, const char *name);

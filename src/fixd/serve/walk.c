@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: MIT */
+#include "fixd/serve/walk.h"
+
+#include <stdlib.h>
+
+#include "base/alloc.h"
+#include "fixd/conn.h"
+#include "fixd/daemon.h"
+#include "fixd/instance.h"
+#include "fixd/see.h"
+#include "fixd/session.h"
+
+void walk_deinit(struct walk *w)
+{
+	free(w->key);
+}
+
+/* The sessions are in the order of their numbers. */
+static struct session *next_session(const struct walk *w, const struct conn *c)
+{
+	link_for_each(l, &c->daemon->sessions) {
+		struct session *s = link_entry(l, struct session, link);
+
+		if (s->number > w->session && see_session(c, s))
+			return s;
+	}
+	return NULL;
+}
+
+struct session *walk_session(struct walk *w, const struct conn *c)
+{
+	struct session *s = next_session(w, c);
+
+	free(w->key);
+	w->key = NULL;
+	if (s)
+		w->session = s->number;
+	return s;
+}
+
+static enum walk_step go_on(struct walk *w, const struct conn *c, struct session **s, struct instance **i)
+{
+	*s = session_by_number(c->daemon, w->session);
+	*i = *s ? session_next(*s, w->key) : NULL;
+	if (!*i)
+		return WALK_SESSION_ENDS;
+	free(w->key);
+	w->key = xstrdup((*i)->key);
+	return WALK_INSTANCE;
+}
+
+enum walk_step walk_next(struct walk *w, const struct conn *c, struct session **s, struct instance **i)
+{
+	if (w->at == WALK_SESSION || w->at == WALK_INSTANCE)
+		return w->at = go_on(w, c, s, i);
+	*s = walk_session(w, c);
+	return w->at = *s ? WALK_SESSION : WALK_ENDS;
+}
