@@ -19,6 +19,7 @@ static const struct metric daemon_metrics[] = {
 	{ "fixd_misses", "counter", NULL, "Attaches that waited for a build.", "misses" },
 	{ "fixd_failures", "counter", NULL, "Builds that failed.", "failures" },
 	{ "fixd_teardown_failures", "counter", NULL, "Teardowns that failed.", "teardown_failures" },
+	{ "fixd_longest_turn_seconds", "gauge", "seconds", "The longest time that the daemon could not be spoken to.", "longest_turn_s" },
 	{ "fixd_evictions", "counter", NULL, "Images given up for want of memory.", "evictions" },
 };
 

@@ -16,9 +16,11 @@
 #include "wire/report.h"
 
 /* Bytes of the log in one answer: whoever wants all asks several times. */
-#define ANSWER_MAX ((uint64_t)1 << 20)
+#define ANSWER_MAX ((uint64_t)64 << 10)
 /* What happens in quick succession is told together. */
 #define GATHER (20 * NSEC_PER_MSEC)
+/* So many are told in one turn of the loop. */
+#define TOLD_MAX 16
 
 /* A connection that waits for the next event. */
 struct follower {
@@ -26,6 +28,7 @@ struct follower {
 	struct conn *conn;
 	struct wire_header request;
 	uint64_t from; /* number */
+	uint64_t looked; /* position that the log ended at when it was last looked for something */
 	struct timer limit;
 };
 
@@ -194,12 +197,22 @@ void events_tell(void *daemon)
 {
 	struct daemon *d = daemon;
 
-	link_for_each_safe(l, &d->followers) {
-		struct follower *f = link_entry(l, struct follower, link);
+	uint64_t end = events_end_at(d->events);
 
+	for (int n = 0; n < TOLD_MAX && !link_empty(&d->followers); n++) {
+		struct follower *f = link_entry(d->followers.next, struct follower, link);
+
+		/* Everybody was looked after. */
+		if (f->looked == end)
+			return;
+		f->looked = end;
+		link_remove(&f->link);
+		link_insert(&d->followers, &f->link);
 		if (answer(f->conn, &f->request, &f->from, false))
 			follower_free(f);
 	}
+	if (!link_empty(&d->followers))
+		timer_start(d->loop, &d->telling, clock_now());
 }
 
 void events_forget(struct conn *c)

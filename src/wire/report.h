@@ -95,7 +95,8 @@
 	X(PAGES, "pages_changed")                                                                                      \
 	X(NEXT, "next")                                                                                                \
 	X(MORE, "more")                                                                                                \
-	X(LOST, "lost")
+	X(LOST, "lost")                                                                                                \
+	X(LONGEST_TURN, "longest_turn_s")
 
 #define REPORT_ENUM(id, name) REPORT_##id,
 enum report_field { REPORT_FIELDS(REPORT_ENUM) REPORT_FIELD_COUNT };

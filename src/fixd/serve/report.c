@@ -159,6 +159,7 @@ static void put_daemon(struct daemon *d, struct text *out)
 	record_u64(out, REPORT_FAILURES, d->failures);
 	record_u64(out, REPORT_EVICTIONS, d->evictions);
 	record_u64(out, REPORT_TEARDOWN_FAILURES, d->teardown_failures);
+	record_time(out, REPORT_LONGEST_TURN, loop_longest_turn(d->loop));
 	record_end(out, mark);
 }
 
