@@ -79,7 +79,7 @@ CLEANFILES += tests/unit/*.valgrind tests/client/*.valgrind
 
 # The benchmarks are not part of check: their figures need a quiet machine and a person who reads them.
 EXTRA_PROGRAMS += tests/bench/bench
-tests_bench_bench_SOURCES = tests/bench/attach.c tests/bench/bench.h tests/bench/daemon.c tests/bench/main.c tests/bench/memory.c tests/bench/run.c \
+tests_bench_bench_SOURCES = tests/bench/attach.c tests/bench/bench.h tests/bench/daemon.c tests/bench/floods.c tests/bench/main.c tests/bench/memory.c tests/bench/run.c \
 	tests/bench/throughput.c
 tests_bench_bench_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)
 tests_bench_bench_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS)

@@ -84,7 +84,7 @@ static void on_message(void *arg, const void *data, size_t size, bool cut)
 	if (cut)
 		conn_drop(c, "a message was too long or carried descriptors");
 	else if (!c->broken)
-		inbox_add(c, data, size);
+		inbox_take(c, data, size);
 }
 
 static void on_end(void *arg, int err)

@@ -50,6 +50,7 @@ void bench_attach(void);
 void bench_memory(void);
 void bench_throughput(void);
 void bench_daemon_itself(void);
+void bench_floods(void);
 void bench_run(void);
 /* `bench child ...`: what is measured, in a process of its own. */
 int bench_run_child(int argc, char **argv);

@@ -149,6 +149,7 @@ static const struct {
 	{ "memory", bench_memory },
 	{ "throughput", bench_throughput },
 	{ "daemon", bench_daemon_itself },
+	{ "floods", bench_floods },
 	{ "run", bench_run },
 };
 

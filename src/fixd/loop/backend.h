@@ -50,10 +50,11 @@ struct loop {
 	void *state;
 	bool stopping;
 	bool quiet; /* nothing is armed again */
+	bool last;  /* nothing is behind what the backend hands out now, in this turn */
 	bool more;  /* a turn was long enough: there is more to do at once */
 	char *reason; /* why the ring is not used */
 	uint64_t epoch;
-	int64_t turn_began, longest_turn;
+	int64_t turn_began, turn_ended, longest_turn;
 	bool warned; /* of what the kernel refused */
 	struct link sources;
 	struct link closed;
@@ -63,7 +64,7 @@ struct loop {
 };
 
 /* A backend goes on to the next turn when it has called back for so long. */
-#define TURN (2 * NSEC_PER_MSEC)
+#define TURN (200 * INT64_C(1000))
 
 extern const struct loop_backend loop_uring, loop_epoll;
 

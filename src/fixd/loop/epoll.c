@@ -135,6 +135,7 @@ static int epoll_wait_events(struct loop *l, int64_t timeout)
 		struct source *s = events[i].data.ptr;
 
 		/* Closed sources live until the end of the batch. What is left over is told again. */
+		l->last = i == n - 1;
 		if (!s->closed)
 			dispatch(l, s, events[i].events);
 		if (clock_now() - l->turn_began >= TURN)

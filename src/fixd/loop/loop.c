@@ -16,7 +16,7 @@
 /* How often what the kernel has refused is tried again. */
 #define TRY_AGAIN (50 * NSEC_PER_MSEC)
 /* Connections and packets that one source gets in one turn. */
-#define ACCEPTS_PER_TURN 16
+#define ACCEPTS_PER_TURN 4
 #define PACKETS_PER_TURN 16
 
 int loop_new(struct loop **out, enum io_kind want, char **reason)
@@ -103,6 +103,11 @@ const char *loop_io_reason(const struct loop *l)
 	return l->reason;
 }
 
+int64_t loop_turn_began(const struct loop *l)
+{
+	return l->turn_began;
+}
+
 int64_t loop_longest_turn(const struct loop *l)
 {
 	return l->longest_turn;
@@ -120,7 +125,7 @@ static int64_t next_timeout(const struct loop *l)
 	if (l->more || !link_empty(&l->deferred))
 		return 0;
 	if (timers_next(&l->timers, &deadline)) {
-		left = deadline - clock_now();
+		left = deadline - l->turn_ended;
 		left = left > 0 ? left : 0;
 	}
 	return !link_empty(&l->refused) && (left < 0 || left > TRY_AGAIN) ? TRY_AGAIN : left;
@@ -257,22 +262,21 @@ static int go_on_with_epoll(struct loop *l, int err)
 
 static int turn(struct loop *l, int64_t timeout)
 {
-	int64_t took;
 	int r;
 
 	l->more = false;
 	r = l->backend->wait(l, timeout);
 	if (r < 0)
 		return go_on_with_epoll(l, r);
-	timers_run(&l->timers, clock_now(), TURN);
+	timers_run(&l->timers, l->turn_began, TURN);
 	try_refused(l);
-	l->epoch++;
+	loop_begin_epoch(l);
 	run_deferred(l);
 	if (!link_empty(&l->closed))
 		bury(l);
-	took = clock_now() - l->turn_began;
-	if (took > l->longest_turn)
-		l->longest_turn = took;
+	l->turn_ended = clock_now();
+	if (l->turn_ended - l->turn_began > l->longest_turn)
+		l->longest_turn = l->turn_ended - l->turn_began;
 	return 0;
 }
 
@@ -280,6 +284,7 @@ int loop_run(struct loop *l)
 {
 	int r = 0;
 
+	l->turn_ended = clock_now();
 	while (!l->stopping && r == 0)
 		r = turn(l, next_timeout(l));
 	return r;
@@ -331,6 +336,16 @@ void loop_resume(struct loop *l)
 uint64_t loop_epoch(const struct loop *l)
 {
 	return l->epoch;
+}
+
+void loop_begin_epoch(struct loop *l)
+{
+	l->epoch++;
+}
+
+bool loop_is_last(const struct loop *l)
+{
+	return l->last;
 }
 
 void loop_stop(struct loop *l)
@@ -412,7 +427,7 @@ static void accept_some(struct source *s)
 
 static void receive_some(struct source *s)
 {
-	static char buffer[WIRE_MESSAGE_MAX];
+	static _Alignas(8) char buffer[WIRE_MESSAGE_MAX];
 
 	for (int i = 0; i < PACKETS_PER_TURN && !s->closed && !s->paused; i++) {
 		struct iovec iov = { buffer, sizeof buffer };

@@ -31,6 +31,8 @@ struct loop *loop_free(struct loop *l);
 const char *loop_io_name(const struct loop *l);
 /* Why the ring is not used, or NULL. */
 const char *loop_io_reason(const struct loop *l);
+/* When the turn at hand began: clock_now(), without asking again. */
+int64_t loop_turn_began(const struct loop *l);
 /* The longest time, in ns, that the callbacks of one turn have taken. */
 int64_t loop_longest_turn(const struct loop *l);
 int loop_run(struct loop *l);
@@ -44,8 +46,14 @@ void loop_stop(struct loop *l);
 int loop_quiesce(struct loop *l, int64_t timeout);
 void loop_resume(struct loop *l);
 
-/* The deferred calls of one turn are an epoch: every message that they look at had arrived before, so what was true then need not be asked for each. */
+/*
+ * The deferred calls of one turn are an epoch: every message that they look at had arrived before, so what was true then need not be
+ * asked for each. Who looks at one before that begins an epoch of its own.
+ */
 uint64_t loop_epoch(const struct loop *l);
+void loop_begin_epoch(struct loop *l);
+/* Is what is handed out now the last of its turn? */
+bool loop_is_last(const struct loop *l);
 
 /* Calls `fn` whenever `fd` is readable or at its end; `fn` reads until -EAGAIN. For inotify, signals, processes, pipes. */
 struct source *loop_watch(struct loop *l, int fd, void (*fn)(void *arg), void *arg);

@@ -428,12 +428,14 @@ static void complete_all(struct loop *l, const struct io_uring_cqe *early, size_
 	struct uring_state *st = l->state;
 	struct io_uring_cqe *cqe;
 
+	l->last = false;
 	for (size_t k = 0; k < n_early; k++)
 		complete(l, &early[k]);
 	for (unsigned n = st->turn; n > 0 && io_uring_peek_cqe(&st->ring, &cqe) == 0; n--) {
 		struct io_uring_cqe copy = *cqe;
 
 		io_uring_cqe_seen(&st->ring, cqe);
+		l->last = n == 1;
 		complete(l, &copy);
 		if (n > 1 && clock_now() - l->turn_began >= TURN) {
 			l->more = true;

@@ -17,8 +17,8 @@
 #define BYTES_MAX ((size_t)64 << 10)
 
 /* In one turn of the loop, and for one request before another one's turn. */
-#define TURN_NS NSEC_PER_MSEC
-#define SLICE_NS (200 * INT64_C(1000))
+#define TURN_NS (200 * INT64_C(1000))
+#define SLICE_NS (100 * INT64_C(1000))
 
 struct message {
 	struct link link; /* inbox::messages */
@@ -78,13 +78,21 @@ static void leave_queue(struct conn *c)
 		link_remove(&c->user->lane.link);
 }
 
-void inbox_add(struct conn *c, const void *data, size_t size)
+static struct message *copy(const void *data, size_t size)
 {
 	struct message *m = xcalloc(1, sizeof *m + size);
-	struct inbox *i = &c->inbox;
 
+	link_init(&m->link);
 	m->size = size;
 	memcpy(m->data, data, size);
+	return m;
+}
+
+void inbox_add(struct conn *c, const void *data, size_t size)
+{
+	struct message *m = copy(data, size);
+	struct inbox *i = &c->inbox;
+
 	link_insert(&i->messages, &m->link);
 	i->n++;
 	i->bytes += size;
@@ -219,6 +227,25 @@ static struct lane *choose(const struct inboxes *all)
 	return best;
 }
 
+void inbox_take(struct conn *c, const void *data, size_t size)
+{
+	struct inboxes *all = &c->daemon->inboxes;
+
+	/* Somebody else is to have a turn before, or may be. */
+	if (!link_empty(&all->lanes) || !loop_is_last(c->daemon->loop)) {
+		inbox_add(c, data, size);
+		return;
+	}
+	loop_begin_epoch(c->daemon->loop);
+	all->current = c;
+	request_dispatch(c, data, size);
+	if (all->current && c->inbox.task) {
+		c->inbox.task->message = copy(data, size);
+		queue(c);
+	}
+	all->current = NULL;
+}
+
 /* One slice of one connection. Returns the time after it. */
 static int64_t serve(struct inboxes *all, struct lane *lane, int64_t now)
 {
@@ -243,11 +270,15 @@ static void work(void *arg)
 {
 	struct daemon *d = arg;
 	struct inboxes *all = &d->inboxes;
-	int64_t now = clock_now(), end = now + TURN_NS;
+	int64_t now = loop_turn_began(d->loop), end = now + TURN_NS;
 	struct lane *lane;
 
-	while (now < end && (lane = choose(all)))
+	/* One at least, however long it took to hear of them. */
+	while ((lane = choose(all))) {
 		now = serve(all, lane, now);
+		if (now >= end)
+			break;
+	}
 	if (!link_empty(&all->lanes))
 		loop_defer(d->loop, &all->work);
 }

@@ -3,7 +3,7 @@
  * What clients have sent and nobody has looked at yet.
  *
  * Promises: whoever asks for much waits for itself. Users have their turns by the time that their requests have taken, the connections of
- * a user one after the other, and a request that takes long is handled in slices; one turn of the loop handles requests for a
+ * a user one after the other, and a request that takes long is handled in slices; one turn of the loop handles requests for a fifth of a
  * millisecond. The messages of one connection are handled in their order, one after the other is done. What more than so many
  * of them wait for stays in the socket, so that memory is bounded. What a client sent that is gone is not handled.
  */
@@ -50,7 +50,12 @@ void inbox_init(struct inbox *i);
 
 bool inbox_is_empty(const struct inbox *i);
 
-/* A message has come. It is handled after the callbacks of this turn, or later. */
+/*
+ * A message has come from the loop, at an address that is a multiple of eight. It is handled at once if nothing else waits, after the
+ * callbacks of this turn, or later. The connection may be gone afterwards.
+ */
+void inbox_take(struct conn *c, const void *data, size_t size);
+/* The same, but not at once. */
 void inbox_add(struct conn *c, const void *data, size_t size);
 /* The client has gone, or does not take answers any more. */
 void inbox_clear(struct conn *c);
