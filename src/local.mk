@@ -31,6 +31,7 @@ libimage_la_LIBADD = libbase.la $(XXHASH_LIBS)
 
 libwire_la_SOURCES = \
 	src/wire/job.c src/wire/job.h \
+	src/wire/default_socket.c src/wire/default_socket.h \
 	src/wire/record.c src/wire/record.h \
 	src/wire/report.c src/wire/report.h \
 	src/wire/offer.h \
@@ -62,6 +63,7 @@ libclient_la_SOURCES = \
 	src/image/memfd.c \
 	src/image/place.c \
 	src/image/space.c \
+	src/wire/default_socket.c src/wire/default_socket.h \
 	src/wire/offer.h \
 	src/wire/socket.c src/wire/socket.h
 libclient_la_CFLAGS = $(AM_CFLAGS) $(XXHASH_CFLAGS)

@@ -21,6 +21,7 @@
 #include "base/utf8.h"
 #include "fixd.h"
 #include "client/build.h"
+#include "wire/default_socket.h"
 #include "wire/socket.h"
 
 #define ANSWER_MS 10000	  /* for the daemon to take or answer anything at all */
@@ -334,34 +335,16 @@ static int connect_to(struct fixd *f)
 	return r;
 }
 
-#define SYSTEM_SOCKET "/run/fixd/socket"
-
-/* Where the machine gives the user no directory: one in /tmp, if nobody else has made it. */
-static bool is_users(const char *directory)
+/* To be freed. */
+static char *socket_to_use(void)
 {
-	struct stat st;
-
-	return lstat(directory, &st) == 0 && S_ISDIR(st.st_mode) && st.st_uid == geteuid() && !(st.st_mode & 022);
-}
-
-/* $FIXD_SOCKET, else the user's daemon if there is one, else the system's if it is for this user. To be freed. */
-static char *default_socket(void)
-{
-	const char *env = getenv("FIXD_SOCKET"), *runtime = getenv("XDG_RUNTIME_DIR");
-	bool has_runtime = runtime && *runtime;
-	char home[64], *path = NULL;
+	const char *env = getenv("FIXD_SOCKET");
+	char path[4096];
 
 	if (env && *env)
 		return strdup(env);
-	snprintf(home, sizeof home, "/tmp/fixd-%u", (unsigned)geteuid());
-	if (!has_runtime && !is_users(home))
-		return strdup(SYSTEM_SOCKET);
-	if ((has_runtime ? asprintf(&path, "%s/fixd/socket", runtime) : asprintf(&path, "%s/socket", home)) < 0)
-		return NULL;
-	if (access(path, F_OK) == 0 || (has_runtime && access(SYSTEM_SOCKET, W_OK) < 0))
-		return path;
-	free(path);
-	return strdup(SYSTEM_SOCKET);
+	default_socket_to_connect(path, sizeof path);
+	return strdup(path);
 }
 
 static int open_failed(struct fixd *f, int err)
@@ -392,7 +375,7 @@ int fixd_open(struct fixd **out, const char *socket)
 	if (connection_timeout() < 0)
 		return open_failed(f, fixd_fail_with(f, -EINVAL, "FIXD_TIMEOUT is '%s'; allowed is a number of seconds, or one with ms, s, m or h, above 0",
 						     getenv("FIXD_TIMEOUT")));
-	f->path = socket ? strdup(socket) : default_socket();
+	f->path = socket ? strdup(socket) : socket_to_use();
 	if (!f->path)
 		return open_failed(f, fixd_fail_with(f, -ENOMEM, "no memory"));
 	r = connect_to(f);

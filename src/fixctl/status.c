@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include <errno.h>
 #include <getopt.h>
+#include <pwd.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,6 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/alloc.h"
 #include "base/clock.h"
 #include "base/units.h"
 #include "fixctl/fixctl.h"
@@ -25,8 +27,26 @@ static void line_time(const char *label, const json_t *object, const char *key)
 		printf("%s%s\n", label, ctl_time(buf, sizeof buf, ctl_real(object, key)));
 }
 
+/* Is there a file of fixtures here that it is not about? */
+static void say_if_elsewhere(const json_t *d)
+{
+	const char *root = ctl_string(d, "root");
+	_cleanup_free_ char *here = getcwd(NULL, 0), *config = here ? xasprintf("%s/fixd.ini", here) : NULL;
+	size_t n = strlen(root);
+	bool below;
+
+	if (!here || !*root)
+		return;
+	below = !strncmp(here, root, n) && (here[n] == '/' || here[n] == '\0' || n == 1);
+	if (access(config, F_OK) == 0 && strcmp(config, ctl_string(d, "config")) != 0)
+		printf("%sNot of this directory:%s its configuration is not ./fixd.ini\n", YELLOW, PLAIN);
+	else if (!below)
+		printf("%sNot of this directory:%s its root is %s\n", YELLOW, PLAIN, root);
+}
+
 static void print_daemon(const json_t *d)
 {
+	const struct passwd *user = getpwuid((uid_t)ctl_int(d, "uid"));
 	char uptime[32], used[32], max[32];
 
 	printf("%sDaemon%s\n======\n", BOLD, PLAIN);
@@ -34,7 +54,9 @@ static void print_daemon(const json_t *d)
 	printf("Version: %s\n", ctl_string(d, "version"));
 	printf("Uptime: %s\n", format_age(uptime, sizeof uptime, (int64_t)(ctl_real(d, "uptime_s") * NSEC_PER_SEC)));
 	printf("Socket: %s\n", ctl_string(d, "socket"));
+	printf("User: %s (%lld)\n", user ? user->pw_name : "?", (long long)ctl_int(d, "uid"));
 	printf("Config: %s\n", ctl_string(d, "config"));
+	say_if_elsewhere(d);
 	printf("IO: %s%s%s%s\n", ctl_string(d, "io"), *ctl_string(d, "io_reason") ? " (" : "", ctl_string(d, "io_reason"),
 	       *ctl_string(d, "io_reason") ? ")" : "");
 	printf("Memory: %s of %s\n", format_size(used, sizeof used, (uint64_t)ctl_int(d, "memory_bytes")),

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
@@ -56,8 +57,18 @@ static void accept_again(void *arg)
 	source_resume(((struct listener *)arg)->source);
 }
 
-/* The socket a service manager listens on for us (sd_listen_fds(3)). -1: there is none. */
-static int inherited_socket(void)
+/* As people write it: a name of the abstract namespace begins with '@'. */
+static char *path_of(const struct sockaddr_un *address, socklen_t length)
+{
+	size_t n = length - offsetof(struct sockaddr_un, sun_path);
+
+	if (n == 0 || *address->sun_path)
+		return xstrndup(address->sun_path, n);
+	return xasprintf("@%.*s", (int)n - 1, address->sun_path + 1);
+}
+
+/* The socket a service manager listens on for us (sd_listen_fds(3)), and its path, to be freed. -1: there is none. */
+static int inherited_socket(char **path)
 {
 	int fd = fdstore_take_foreign(), type = 0, listening = 0;
 	socklen_t n = sizeof type;
@@ -73,6 +84,7 @@ static int inherited_socket(void)
 	n = sizeof address;
 	if (getsockname(fd, (struct sockaddr *)&address, &n) < 0 || address.sun_family != AF_UNIX)
 		return -EPROTOTYPE;
+	*path = path_of(&address, n);
 	return fd;
 }
 
@@ -191,15 +203,20 @@ static int bind_socket(struct listener *l, const char *path)
 int listener_new(struct daemon *d, struct listener **out)
 {
 	struct listener *l = xcalloc(1, sizeof *l);
+	char *path = NULL;
 	int fd;
 
 	l->daemon = d;
 	l->lock = d->resumed.listener_lock;
 	l->path = d->resumed.listener >= 0 && l->lock >= 0 ? xstrdup(d->socket) : NULL;
 	timer_init(&l->again, accept_again, l);
-	fd = d->resumed.listener >= 0 ? d->resumed.listener : inherited_socket();
+	fd = d->resumed.listener >= 0 ? d->resumed.listener : inherited_socket(&path);
 	if (fd == -1)
 		fd = bind_socket(l, d->socket);
+	if (path) {
+		free(d->socket);
+		d->socket = path;
+	}
 	if (fd < 0) {
 		listener_free(l);
 		return fd;

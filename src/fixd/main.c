@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* fixd: the command line. */
 #include <getopt.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,6 +16,7 @@
 #include "config/config.h"
 #include "fixd/daemon.h"
 #include "fixd/state.h"
+#include "wire/default_socket.h"
 
 
 #define EXIT_USAGE 2
@@ -193,15 +195,14 @@ static int check_only(const struct config *c, bool quiet)
 /* $FIXD_SOCKET is where clients look first; then the user's own place, then the system's. */
 static char *choose_socket(const struct options *o, const struct config *c)
 {
-	const char *env = getenv("FIXD_SOCKET"), *runtime = getenv("XDG_RUNTIME_DIR");
+	const char *env = getenv("FIXD_SOCKET");
+	char path[PATH_MAX];
 
 	if (o->socket || c->socket)
 		return absolute(o->socket ? o->socket : c->socket);
 	if (env && *env)
 		return absolute(env);
-	if (runtime && *runtime)
-		return xasprintf("%s/fixd/socket", runtime);
-	return xstrdup("/run/fixd/socket");
+	return xstrdup(default_socket_to_listen(path, sizeof path) ? path : SYSTEM_SOCKET);
 }
 
 int main(int argc, char **argv)

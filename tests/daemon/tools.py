@@ -5,7 +5,9 @@
 import json
 import os
 import pty
+import pwd
 import signal
+import socket
 import subprocess
 import sys
 
@@ -169,13 +171,51 @@ command = echo why >&2; exit 1
 """
 
 
+def test_whose_daemon_it_is(t):
+    d = t.daemon(INI)
+    os.mkdir(t.path("other"))
+    t.write("other/fixd.ini", "[fixture x]\ncommand = true\n")
+    name = pwd.getpwuid(os.geteuid()).pw_name
+    assert f"User: {name} ({os.geteuid()})\n" in d.ctl("status", cwd=t.dir).out
+    assert "Not of this directory" not in d.ctl("status", cwd=t.dir).out
+    assert "Not of this directory: its configuration is not ./fixd.ini" in d.ctl("status", cwd=t.path("other")).out
+    assert f"Not of this directory: its root is {os.path.realpath(t.dir)}\n" in d.ctl("status", cwd="/").out
+
+
+@once
+def test_socket_that_is_handed_over(t):
+    """Its path is what is told; one of another kind is refused with what would be right."""
+    t.write("fixd.ini", "[fixture a]\ncommand = echo hi\n")
+
+    def start(kind, path):
+        with socket.socket(socket.AF_UNIX, kind) as s:
+            s.bind(path)
+            s.listen(5)
+            return subprocess.Popen(["sh", "-c", 'LISTEN_PID=$$ exec "$@"', "sh", harness.program("fixd"), "--config", t.path("fixd.ini")],
+                                    preexec_fn=lambda: os.dup2(os.dup(s.fileno()), 3), close_fds=False, stderr=subprocess.PIPE,
+                                    env={**harness.process_environment(), "LISTEN_FDS": "1"}, text=True)
+
+    p = start(socket.SOCK_STREAM, t.path("stream"))
+    words = p.communicate(timeout=harness.LIMIT)[1]
+    assert p.returncode == 1 and "--seqpacket" in words and "ListenSequentialPacket=" in words, words
+    p = start(socket.SOCK_SEQPACKET, t.path("packets"))
+    words = p.stderr.readline()
+    assert f"listening on {t.path('packets')} (" in words, words
+    client = harness.Client(t.path("packets"))
+    assert client.read("a") == b"hi\n"
+    client.close()
+    p.terminate()
+    p.communicate(timeout=harness.LIMIT)
+    assert p.returncode == 0
+
+
 def test_status(t):
     d = t.daemon(INI)
     d.client().read("index[small]")
     s = d.status()
     daemon, session = s["daemon"], s["sessions"][0]
     assert set(daemon) == {"pid", "version", "uptime_s", "socket", "config", "io", "io_reason", "address_base", "memory_bytes", "memory_max",
-                           "connections", "waiting", "hits", "misses", "failures", "teardown_failures", "evictions", "longest_turn_s"}
+                           "connections", "waiting", "hits", "misses", "failures", "teardown_failures", "evictions", "longest_turn_s", "root", "uid"}
     assert daemon["pid"] == d.pid and daemon["socket"] == d.socket and daemon["misses"] == 1
     assert daemon["io"] == ("io_uring" if t.mode == "ring" else "epoll") and bool(daemon["io_reason"]) == (t.mode != "ring")
     assert set(session) == {"id", "root", "uid", "created", "last_run", "total_runs", "reuse", "max_age_s", "runs", "instances"}

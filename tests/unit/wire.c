@@ -2,12 +2,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 
 #include "base/alloc.h"
 #include "base/fd.h"
 #include "tap.h"
 #include "wire/job.h"
 #include "wire/record.h"
+#include "wire/default_socket.h"
 #include "wire/socket.h"
 
 static void records_come_back(void)
@@ -103,6 +105,52 @@ static void descriptors_arrive_or_are_closed(void)
 	fd_close(null);
 }
 
+static char place[4096];
+
+static const char *listens(void)
+{
+	return default_socket_to_listen(place, sizeof place) ? place : "nowhere";
+}
+
+static const char *connects(void)
+{
+	default_socket_to_connect(place, sizeof place);
+	return place;
+}
+
+static void daemons_and_clients_meet(void)
+{
+	char dir[] = "/tmp/fixd-unit-XXXXXX", wanted[96];
+	FILE *f;
+
+	check(mkdtemp(dir));
+	snprintf(wanted, sizeof wanted, "%s/fixd/socket", dir);
+	setenv("XDG_RUNTIME_DIR", dir, 1);
+	check_string(listens(), wanted);
+	*strrchr(wanted, '/') = '\0';
+	check_int(mkdir(wanted, 0700), 0);
+	strcat(wanted, "/socket");
+	f = fopen(wanted, "w");
+	check(f);
+	fclose(f);
+	check_string(connects(), wanted);
+	/* One that others could write to is nobody's. */
+	check_int(chmod(dir, 0777), 0);
+	check(strcmp(listens(), wanted) != 0);
+	check(strcmp(connects(), wanted) != 0);
+	check_int(chmod(dir, 0700), 0);
+	setenv("XDG_RUNTIME_DIR", dir + 1, 1);
+	check(strcmp(listens(), wanted) != 0);
+	unsetenv("XDG_RUNTIME_DIR");
+	/* Without it both name the same. */
+	if (listens() && *place == '/' && access(place, F_OK) < 0 && access(SYSTEM_SOCKET, F_OK) < 0) {
+		strcpy(wanted, place);
+		check_string(connects(), wanted);
+	}
+	check_int(tree_remove(dir), 0);
+}
+
 static const struct tap_test tests[] = { TAP_TEST(records_come_back), TAP_TEST(jobs_come_back),
-					 TAP_TEST(descriptors_arrive_or_are_closed) };
+					 TAP_TEST(descriptors_arrive_or_are_closed),
+					 TAP_TEST(daemons_and_clients_meet) };
 TAP_MAIN(tests)

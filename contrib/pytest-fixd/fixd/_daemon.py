@@ -10,7 +10,7 @@ import shutil
 import stat
 import subprocess
 import time
-from typing import List, Optional
+from typing import Iterator, List, Optional
 
 from ._lib import Connection, FixdError
 
@@ -43,14 +43,31 @@ def socket_path() -> str:
     """Where the daemon listens, as libfixd(3) has it: the user's own if there is one, else the machine's if it serves this user."""
     if os.environ.get("FIXD_SOCKET"):
         return os.environ["FIXD_SOCKET"]
-    runtime = os.environ.get("XDG_RUNTIME_DIR")
-    if runtime and os.path.isdir(runtime):
-        path = os.path.join(runtime, "fixd", "socket")
-    else:
-        path = f"/tmp/fixd-{os.getuid()}/socket"
-    if not os.path.exists(path) and os.path.exists(SYSTEM) and _serves_us(SYSTEM):
-        return SYSTEM
-    return path
+    places = list(_own_places())
+    for path in places:
+        if os.path.exists(path):
+            return path
+    return SYSTEM if not places or os.path.exists(SYSTEM) and _serves_us(SYSTEM) else places[0]
+
+
+def _is_own(directory: str) -> bool:
+    try:
+        status = os.lstat(directory)
+    except OSError:
+        return False
+    return stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid() and not status.st_mode & 0o022
+
+
+def _own_places() -> Iterator[str]:
+    """Where a daemon of this user may listen; what others could have put there is passed over."""
+    for base in (os.environ.get("XDG_RUNTIME_DIR", ""), f"/run/user/{os.getuid()}"):
+        if base.startswith("/") and _is_own(base):
+            yield os.path.join(base, "fixd", "socket")
+    tmp, home = f"/tmp/fixd-{os.getuid()}", os.environ.get("HOME", "")
+    if not os.path.lexists(tmp) or _is_own(tmp):
+        yield os.path.join(tmp, "socket")
+    if home.startswith("/") and _is_own(home):
+        yield os.path.join(home, ".cache", "fixd", "socket")
 
 
 def _check_home(directory: str) -> None:

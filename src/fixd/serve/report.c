@@ -147,6 +147,8 @@ static void put_daemon(struct daemon *d, struct text *out)
 	record_time(out, REPORT_UPTIME, clock_now() - d->started);
 	record_string(out, REPORT_SOCKET, d->socket);
 	record_string(out, REPORT_CONFIG, d->config->file);
+	record_string(out, REPORT_ROOT, d->config->root);
+	record_u64(out, REPORT_UID, geteuid());
 	record_string(out, REPORT_IO, loop_io_name(d->loop));
 	record_string(out, REPORT_IO_REASON, loop_io_reason(d->loop));
 	record_u64(out, REPORT_ADDRESS_BASE, d->config->address_base);
