@@ -23,7 +23,6 @@
 #include "fixd/instance.h"
 #include "fixd/keeper.h"
 #include "fixd/session.h"
-#include "image/digest.h"
 
 #define NOTE ".note"
 
@@ -63,14 +62,12 @@ static const char *candidate(size_t k)
 	}
 }
 
-static char *directory(const struct daemon *d, size_t k)
+/* Of this user's daemons; what follows is random, so that nobody can make it before. */
+static char *directory(size_t k, const char *behind)
 {
 	const char *base = candidate(k);
-	struct digest name = digest_bytes(d->socket, strlen(d->socket));
 
-	if (!on_tmpfs(base))
-		return NULL;
-	return xasprintf("%s/fixd-trees-%u-%08x", base, (unsigned)geteuid(), (unsigned)name.low);
+	return on_tmpfs(base) ? xasprintf("%s/fixd-trees-%u-%s", base, (unsigned)geteuid(), behind) : NULL;
 }
 
 /*
@@ -82,14 +79,21 @@ static int lock_directory(const char *path)
 	_cleanup_fd_ int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	struct stat st;
 
-	if (fd < 0 || fstat(fd, &st) < 0 || flock(fd, LOCK_EX | LOCK_NB) < 0)
+	if (fd < 0 || fstat(fd, &st) < 0)
 		return -errno;
-	if (st.st_uid != geteuid())
+	if (st.st_uid != geteuid() || (st.st_mode & 022))
 		return -EPERM;
+	if (flock(fd, LOCK_EX | LOCK_NB) < 0)
+		return -errno;
 	/* Removed between our open() and the lock. */
 	if (fstat(fd, &st) < 0 || st.st_nlink == 0)
 		return -ENOENT;
 	return fd_steal(&fd);
+}
+
+static int remove_directory(const char *path)
+{
+	return rmdir(path) < 0 && errno != ENOTEMPTY ? -errno : 0;
 }
 
 struct leftover {
@@ -129,8 +133,8 @@ static void leftover_free(struct leftover *l)
 		if (r < 0 && r != -ENOENT)
 			log_warn(r, "cannot remove what a killed daemon left at %s", l->names[i]);
 	}
-	if (l->lock >= 0 && rmdir(l->path) < 0 && errno != ENOTEMPTY)
-		log_warn(-errno, "cannot remove %s", l->path);
+	if (l->lock >= 0 && (r = remove_directory(l->path)) < 0)
+		log_warn(r, "cannot remove %s", l->path);
 	fd_close(l->lock);
 	link_remove(&l->link);
 	list_free(l->names);
@@ -215,25 +219,16 @@ static void take_over(struct daemon *d, const char *path, int lock, char *const 
 void trees_init(struct daemon *d)
 {
 	for (size_t k = 0; k < N_CANDIDATES; k++) {
-		_cleanup_free_ char *pattern = NULL, *own = directory(d, k);
+		_cleanup_free_ char *pattern = directory(k, "*");
 		glob_t g;
 
-		if (!own)
-			continue;
-		pattern = xasprintf("%s/fixd-trees-%u-*", candidate(k), (unsigned)geteuid());
-		if (glob(pattern, GLOB_NOSORT, NULL, &g) != 0)
+		if (!pattern || glob(pattern, GLOB_NOSORT, NULL, &g) != 0)
 			continue;
 		for (size_t i = 0; i < g.gl_pathc; i++) {
 			int lock = lock_directory(g.gl_pathv[i]);
 
-			if (lock >= 0 && !d->trees && !strcmp(g.gl_pathv[i], own)) {
-				d->trees = xstrdup(own);
-				d->trees_lock = lock;
-				lock = -1;
-			} else if (lock < 0) {
-				continue;
-			}
-			take_over(d, g.gl_pathv[i], lock, NULL);
+			if (lock >= 0)
+				take_over(d, g.gl_pathv[i], lock, NULL);
 		}
 		globfree(&g);
 	}
@@ -247,22 +242,24 @@ void trees_resume(struct daemon *d, char *const *used)
 
 void trees_deinit(struct daemon *d)
 {
-	if (d->trees && rmdir(d->trees) < 0 && errno != ENOTEMPTY)
-		log_warn(-errno, "cannot remove %s", d->trees);
+	int r = d->trees ? remove_directory(d->trees) : 0;
+
+	if (r < 0)
+		log_warn(r, "cannot remove %s", d->trees);
 	if (d->trees)
 		d->trees_lock = fd_close(d->trees_lock);
 	free(d->trees);
 	d->trees = NULL;
 }
 
-/* Where the most room is: in a container one of them may be very small. */
-static int make_home(struct daemon *d)
+/* Where the most room is: in a container one of them may be very small. To be freed; NULL: nowhere. */
+static char *choose_home(void)
 {
-	_cleanup_free_ char *best = NULL;
+	char *best = NULL;
 	uint64_t most = 0;
 
 	for (size_t k = 0; k < N_CANDIDATES; k++) {
-		char *path = directory(d, k);
+		char *path = directory(k, "XXXXXX");
 		struct statfs fs;
 
 		if (path && statfs(candidate(k), &fs) == 0 && (uint64_t)fs.f_bavail * (uint64_t)fs.f_bsize > most) {
@@ -273,26 +270,36 @@ static int make_home(struct daemon *d)
 		}
 		free(path);
 	}
-	if (!best)
-		return -ENOENT;
-	/*
-	 * Another daemon that starts may take a directory that is not locked yet for an orphan: then once more. One that tears down
-	 * what an earlier daemon has left in it has it for some time: then another name.
-	 */
-	for (int tries = 0; tries < 10; tries++) {
-		_cleanup_free_ char *path = d->trees_lock == -EWOULDBLOCK ? xasprintf("%s-%d", best, tries) : xstrdup(best);
+	return best;
+}
 
-		if (mkdir(path, 0755) < 0 && errno != EEXIST)
-			return -errno;
+static int make_home(struct daemon *d)
+{
+	int r = -ENOENT;
+
+	/* Another daemon of the user that starts may take what is not locked yet for left behind, and remove it. */
+	for (int tries = 0; tries < 10; tries++) {
+		char *path = choose_home();
+
+		if (!path)
+			return -ENOENT;
+		if (!mkdtemp(path)) {
+			r = -errno;
+			free(path);
+			return r;
+		}
 		d->trees_lock = lock_directory(path);
-		if (d->trees_lock >= 0) {
-			d->trees = xstrdup(path);
+		/* Others find what they are told of; they cannot open it, and so not lock it. */
+		if (d->trees_lock >= 0 && chmod(path, 0711) == 0) {
+			d->trees = path;
 			return 0;
 		}
-		if (d->trees_lock != -ENOENT && d->trees_lock != -EWOULDBLOCK)
-			break;
+		r = d->trees_lock < 0 ? d->trees_lock : -errno;
+		d->trees_lock = fd_close(d->trees_lock);
+		remove_directory(path);
+		free(path);
 	}
-	return d->trees_lock;
+	return r;
 }
 
 static int give_to(const char *path, const char *user)

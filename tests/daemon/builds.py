@@ -404,6 +404,35 @@ def test_trees_of_a_killed_daemon_are_removed(t):
         other.finish(False)
 
 
+@once
+def test_what_others_put_in_the_way_of_trees(t):
+    """A directory of somebody else's with our kind of name costs nothing, and nobody else can lock what a killed daemon leaves."""
+    if os.geteuid() != 0:
+        raise Skip("other users are made by root only")
+    os.chmod(t.runtime, 0o1777)
+    planted = os.path.join(t.runtime, "fixd-trees-0-planted")
+    os.mkdir(planted)
+    os.chown(planted, 65534, 65534)
+    ini = "[fixture t]\ntree = echo x >$FIXD_DIR/x\n"
+    d = t.daemon(ini, env={"XDG_RUNTIME_DIR": t.runtime})
+    d.client().attach("t").detach()
+    home, = [n for n in os.listdir(t.runtime) if n.startswith("fixd-trees-0-") and n != "fixd-trees-0-planted"]
+    d.kill()
+
+    def lock():
+        try:
+            os.open(os.path.join(t.runtime, home), os.O_RDONLY)
+        except PermissionError:
+            return True
+
+    assert exit_code(t.child(lock, uid=65534)) == 0
+    t.clients.pop().close()
+    t.daemon(ini, env={"XDG_RUNTIME_DIR": t.runtime}).client().attach("t")
+    wait_for(lambda: not os.path.exists(os.path.join(t.runtime, home)), "what the killed daemon left to be removed")
+    assert os.path.exists(planted)
+    os.rmdir(planted)
+
+
 def test_views_of_trees_leave_no_descriptor(t):
     """Also when the tree is gone before them."""
     t.write("data/a", "a\n")
