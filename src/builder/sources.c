@@ -51,13 +51,13 @@ int source_command(struct work *w)
 }
 
 /* Copies it to where it will be seen, within the budget, and makes the manifest the image. */
-static int take_tree(struct work *w, const char *from)
+static int take_tree(struct work *w, const char *from, enum manifest_modes how)
 {
 	_cleanup_text_ struct text manifest = { 0 };
 	_cleanup_free_ char *where = NULL;
 	uint64_t bytes = 0;
 	char *p;
-	int r = manifest_copy_tree(from, w->job.tree, w->job.as_is ? MANIFEST_AS_IS : MANIFEST_READ_ONLY, work_grant, w, &manifest, &bytes, &where);
+	int r = manifest_copy_tree(from, w->job.tree, (w->job.as_is ? MANIFEST_AS_IS : MANIFEST_READ_ONLY) | how, work_grant, w, &manifest, &bytes, &where);
 
 	if (r == -ENOTSUP)
 		return work_fail(w, r, "%s: only files, directories and symbolic links can be copied", where);
@@ -77,7 +77,7 @@ static int take_tree(struct work *w, const char *from)
 
 int source_directory(struct work *w)
 {
-	return take_tree(w, w->job.source);
+	return take_tree(w, w->job.source, 0);
 }
 
 /* The tree has got its modes and times by now, and keeps them. */
@@ -109,7 +109,7 @@ int source_tree(struct work *w)
 	pid = work_shell(w, w->job.source, -1);
 	r = pid < 0 ? pid : work_wait(w, pid, "the command");
 	if (r == 0)
-		r = take_tree(w, draft);
+		r = take_tree(w, draft, MANIFEST_CONSUME);
 	if (r < 0)
 		return r;
 	r = remove_draft(w->job.tree, draft);

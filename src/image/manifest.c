@@ -17,8 +17,16 @@
 
 #define PAGE 4096
 
+/* What the kernel keeps for a file, directory or link besides its bytes: a tmpfs inode and a name (some 1,000 bytes, as slabinfo shows it). */
+#define INODE 1024
+
+/* So much is asked for at once. */
+#define STEP ((uint64_t)256 << 10)
+
 struct copy {
 	enum manifest_modes modes;
+	bool consume; /* the original goes while it is copied */
+	uint64_t original, granted;
 	int (*grant)(void *arg, uint64_t total);
 	void *arg;
 	uint64_t bytes;
@@ -43,11 +51,36 @@ static int fail(struct copy *c, const char *path, int err)
 	return err;
 }
 
-/* A tmpfs uses whole pages. */
+/* So much of the original has gone. */
+static void forget(struct copy *c, uint64_t bytes)
+{
+	c->original -= bytes < c->original ? bytes : c->original;
+}
+
+static uint64_t pages(uint64_t bytes)
+{
+	return (bytes + PAGE - 1) / PAGE * PAGE;
+}
+
 static int budget(struct copy *c, uint64_t more)
 {
-	c->bytes += (more + PAGE - 1) / PAGE * PAGE;
-	return c->grant ? c->grant(c->arg, c->bytes) : 0;
+	uint64_t total, steps;
+	int r;
+
+	c->bytes += more;
+	total = c->original + c->bytes;
+	if (total <= c->granted || !c->grant)
+		return 0;
+	/* Many small ones are one question; what is too much by that only may still fit. */
+	steps = (total + STEP - 1) / STEP * STEP;
+	r = c->grant(c->arg, steps);
+	if (r < 0) {
+		steps = total;
+		r = c->grant(c->arg, steps);
+	}
+	if (r == 0)
+		c->granted = steps;
+	return r;
 }
 
 static mode_t mode_of(const struct copy *c, const struct stat *st)
@@ -65,22 +98,74 @@ static int finish(const struct copy *c, int fd, const struct stat *st)
 	return futimens(fd, times) < 0 || fchmod(fd, mode_of(c, st)) < 0 ? -errno : 0;
 }
 
-/* The bytes of one file, digested on the way while they are in the cache. */
-static int copy_bytes(struct copy *c, int in, int out, struct digest *digest)
-{
-	struct digest_stream *stream = digest_begin();
-	_cleanup_free_ char *buf = malloc(256 << 10);
-	ssize_t n = 0;
-	int r = stream && buf ? 0 : -ENOMEM;
+#define BUFFER ((size_t)256 << 10)
 
-	while (r == 0 && (n = read(in, buf, 256 << 10)) > 0) {
+/* One piece of a file that has bytes, up to `end`. */
+static int copy_piece(struct copy *c, int in, int out, off_t end, char *buf, struct digest_stream *stream)
+{
+	int r = 0;
+
+	for (off_t at = lseek(in, 0, SEEK_CUR); r == 0 && at < end;) {
+		size_t left = (uint64_t)(end - at) < BUFFER ? (size_t)(end - at) : BUFFER;
+		ssize_t n = read(in, buf, left);
+
+		if (n <= 0)
+			return n < 0 ? -errno : -ESTALE; /* it is shorter now */
 		digest_add(stream, buf, (size_t)n);
-		r = budget(c, (uint64_t)n);
+		r = budget(c, pages((uint64_t)n));
 		if (r == 0)
 			r = fd_write_all(out, buf, (size_t)n);
+		if (c->consume && fallocate(in, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, at, n) == 0)
+			forget(c, (uint64_t)n / PAGE * PAGE);
+		at += n;
 	}
-	if (n < 0)
+	return r;
+}
+
+/* A hole reads as zeros, and stays one. */
+static void digest_hole(struct digest_stream *stream, uint64_t size)
+{
+	static const char zeros[65536];
+
+	for (uint64_t n; size > 0; size -= n) {
+		n = size < sizeof zeros ? size : sizeof zeros;
+		digest_add(stream, zeros, (size_t)n);
+	}
+}
+
+/* The pieces of a file and the holes between; where holes cannot be asked for it is one piece. */
+static int copy_pieces(struct copy *c, int in, int out, off_t size, char *buf, struct digest_stream *stream)
+{
+	int r = 0;
+
+	for (off_t at = 0, data, hole; r == 0 && at < size; at = hole) {
+		data = lseek(in, at, SEEK_DATA);
+		if (data < 0)
+			data = errno == ENXIO ? size : at;
+		digest_hole(stream, (uint64_t)((data < size ? data : size) - at));
+		if (data >= size)
+			break;
+		hole = lseek(in, data, SEEK_HOLE);
+		if (hole < 0 || hole > size)
+			hole = size;
+		if (lseek(in, data, SEEK_SET) < 0 || lseek(out, data, SEEK_SET) < 0)
+			return -errno;
+		r = copy_piece(c, in, out, hole, buf, stream);
+	}
+	if (r == 0 && ftruncate(out, size) < 0)
 		r = -errno;
+	return r;
+}
+
+/* The bytes of one file, digested on the way while they are in the cache. */
+static int copy_bytes(struct copy *c, int in, int out, off_t size, struct digest *digest)
+{
+	struct digest_stream *stream = digest_begin();
+	_cleanup_free_ char *buf = malloc(BUFFER);
+	int r = stream && buf ? 0 : -ENOMEM;
+
+	if (r == 0)
+		r = copy_pieces(c, in, out, size, buf, stream);
 	if (r < 0) {
 		if (stream)
 			digest_drop(stream);
@@ -92,7 +177,9 @@ static int copy_bytes(struct copy *c, int in, int out, struct digest *digest)
 
 static int copy_file(struct copy *c, int from, int to, const char *name, const struct stat *st, const char *path)
 {
-	_cleanup_fd_ int in = openat(from, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+	/* To give its pages back while they are copied. */
+	bool writable = c->consume && fchmodat(from, name, 0600, 0) == 0;
+	_cleanup_fd_ int in = openat(from, name, (writable ? O_RDWR : O_RDONLY) | O_NOFOLLOW | O_CLOEXEC);
 	_cleanup_fd_ int out = in < 0 ? -1 : openat(to, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	char hex[DIGEST_HEX_SIZE];
 	struct digest digest;
@@ -100,12 +187,14 @@ static int copy_file(struct copy *c, int from, int to, const char *name, const s
 
 	if (in < 0 || out < 0)
 		return fail(c, path, -errno);
-	r = copy_bytes(c, in, out, &digest);
+	r = budget(c, INODE);
+	if (r == 0)
+		r = copy_bytes(c, in, out, st->st_size, &digest);
 	if (r == 0)
 		r = finish(c, out, st);
 	if (r < 0)
 		return fail(c, path, r);
-	text_printf(c->manifest, "f %o %" PRIu64 " %" PRId64 ".%09ld %s ", mode_of(c, st), (uint64_t)lseek(out, 0, SEEK_CUR),
+	text_printf(c->manifest, "f %o %" PRIu64 " %" PRId64 ".%09ld %s ", mode_of(c, st), (uint64_t)st->st_size,
 		    (int64_t)st->st_mtim.tv_sec, st->st_mtim.tv_nsec, digest_format(digest, hex));
 	put_name(c->manifest, path);
 	text_puts(c->manifest, "\n");
@@ -120,6 +209,8 @@ static int copy_link(struct copy *c, int from, int to, const char *name, const c
 	if (n < 0)
 		return fail(c, path, -errno);
 	target[n] = '\0';
+	if (budget(c, INODE) < 0)
+		return fail(c, path, -EDQUOT);
 	if (symlinkat(target, to, name) < 0)
 		return fail(c, path, -errno);
 	text_puts(c->manifest, "l 777 0 0 - ");
@@ -139,7 +230,7 @@ static int copy_subdirectory(struct copy *c, int from, int to, const char *name,
 
 	if (in < 0)
 		return fail(c, path, -errno);
-	r = budget(c, 1);
+	r = budget(c, INODE);
 	if (r < 0)
 		return fail(c, path, r);
 	if (mkdirat(to, name, 0700) < 0)
@@ -208,6 +299,44 @@ static int list_names(int dirfd, char ***out, size_t *out_n)
 	return 0;
 }
 
+/* What was copied is not needed any more, nor counted. */
+static int consume(struct copy *c, int from, const char *name, const char *path)
+{
+	struct stat st;
+
+	if (fstatat(from, name, &st, AT_SYMLINK_NOFOLLOW) < 0 || unlinkat(from, name, S_ISDIR(st.st_mode) ? AT_REMOVEDIR : 0) < 0)
+		return fail(c, path, -errno);
+	forget(c, S_ISREG(st.st_mode) ? INODE + (uint64_t)st.st_blocks * 512 : INODE);
+	return 0;
+}
+
+/* What a tree takes; one that cannot be looked through is refused when it is copied. */
+static uint64_t measure(int dirfd)
+{
+	int fd = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+	struct dirent *e;
+	uint64_t bytes = 0;
+
+	while (dir && (e = readdir(dir))) {
+		struct stat st;
+		int child;
+
+		if (!strcmp(e->d_name, ".") || !strcmp(e->d_name, "..") || fstatat(fd, e->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+			continue;
+		bytes += S_ISREG(st.st_mode) ? INODE + (uint64_t)st.st_blocks * 512 : INODE;
+		child = S_ISDIR(st.st_mode) ? openat(fd, e->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC) : -1;
+		if (child >= 0)
+			bytes += measure(child);
+		fd_close(child);
+	}
+	if (dir)
+		closedir(dir);
+	else
+		fd_close(fd);
+	return bytes;
+}
+
 static int copy_directory(struct copy *c, int from, int to, const char *path)
 {
 	char **names = NULL;
@@ -220,6 +349,8 @@ static int copy_directory(struct copy *c, int from, int to, const char *path)
 		_cleanup_free_ char *child = xasprintf("%s%s%s", path, *path ? "/" : "", names[i]);
 
 		r = copy_entry(c, from, to, names[i], child);
+		if (r == 0 && c->consume)
+			r = consume(c, from, names[i], child);
 	}
 	list_free(names);
 	return r;
@@ -228,7 +359,7 @@ static int copy_directory(struct copy *c, int from, int to, const char *path)
 int manifest_copy_tree(const char *from, const char *to, enum manifest_modes modes, int (*grant)(void *arg, uint64_t total),
 		       void *arg, struct text *manifest, uint64_t *bytes, char **where)
 {
-	struct copy c = { .modes = modes, .grant = grant, .arg = arg, .manifest = manifest, .where = where };
+	struct copy c = { .modes = modes & ~MANIFEST_CONSUME, .consume = modes & MANIFEST_CONSUME, .grant = grant, .arg = arg, .manifest = manifest, .where = where };
 	_cleanup_fd_ int in = open(from, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	_cleanup_fd_ int out = in < 0 ? -1 : open(to, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	struct stat st;
@@ -237,6 +368,12 @@ int manifest_copy_tree(const char *from, const char *to, enum manifest_modes mod
 	*where = NULL;
 	if (in < 0 || out < 0 || fstat(in, &st) < 0)
 		return fail(&c, in < 0 ? from : to, -errno);
+	if (c.consume) {
+		c.original = measure(in);
+		r = budget(&c, 0);
+		if (r < 0)
+			return fail(&c, from, r);
+	}
 	r = copy_directory(&c, in, out, "");
 	if (r == 0 && (r = finish(&c, out, &st)) < 0)
 		fail(&c, to, r);

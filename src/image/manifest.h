@@ -19,11 +19,12 @@
 enum manifest_modes {
 	MANIFEST_READ_ONLY, /* everybody may read, and execute what anybody could; nobody may write */
 	MANIFEST_AS_IS,	    /* what the files and directories have, for a tree that is shown in their place */
+	MANIFEST_CONSUME = 1 << 8, /* with either: each file is removed when it was copied; until then it is counted, too */
 };
 
 /*
  * Copies the tree at `from` into the empty directory `to` (a tmpfs) and writes its manifest. Files and directories keep their
- * modification time. Asks `grant` for the bytes before they are written.
+ * modification time, and holes stay holes. Asks `grant` for the bytes before they are written: pages, and 1 KiB for each entry.
  * -ENOTSUP: something is neither file, directory nor link. On error *where is the path it happened at (to be freed).
  */
 int manifest_copy_tree(const char *from, const char *to, enum manifest_modes modes, int (*grant)(void *arg, uint64_t total), void *arg,

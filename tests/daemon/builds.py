@@ -4,6 +4,7 @@
 
 import os
 import signal
+import subprocess
 import sys
 import time
 
@@ -431,6 +432,34 @@ def test_what_others_put_in_the_way_of_trees(t):
     wait_for(lambda: not os.path.exists(os.path.join(t.runtime, home)), "what the killed daemon left to be removed")
     assert os.path.exists(planted)
     os.rmdir(planted)
+
+
+@once
+def test_what_a_tree_takes(t):
+    """Holes stay holes; files without bytes cost, too; a draft is counted while it is copied, and no longer."""
+    os.mkdir(t.path("sparse"))
+    with open(t.path("sparse/file"), "wb") as f:
+        f.write(b"begin")
+        f.seek(100 << 20)
+        f.write(b"end")
+        f.truncate(200 << 20)
+    d = t.daemon("[fixture sparse]\ndirectory = sparse\n[fixture made]\ntree = cp --sparse=always sparse/file $FIXD_DIR/\n"
+                 "[fixture many]\nmemory-max = 2M\ntree = cd $FIXD_DIR && seq 10000 | xargs touch\n"
+                 "[fixture fits]\nmemory-max = 5M\ntree = head -c 4M /dev/zero | tr '\\0' x >$FIXD_DIR/f\n"
+                 "[fixture draft]\nmemory-max = 5M\ntree = head -c 6M /dev/zero | tr '\\0' x >$FIXD_DIR/f; mkfifo $FIXD_DIR/p\n")
+    c = d.client()
+    for name in ("sparse", "made"):
+        path = c.attach(name).path + "/file"
+        status = os.stat(path)
+        assert status.st_size == 200 << 20 and status.st_blocks * 512 < 1 << 20, status
+        with open(path, "rb") as f:
+            assert f.read(5) == b"begin" and f.seek(100 << 20) and f.read(3) == b"end"
+        assert d.instance(name)["size"] < 1 << 20
+    digests = [c.attach(name).data.split()[4] for name in ("sparse", "made")]
+    assert digests[0] == digests[1] == subprocess.run(["xxhsum", "-H2", t.path("sparse/file")], capture_output=True).stdout.split()[0]
+    fails(c, "many", "larger than memory-max")
+    assert c.attach("fits").path and 4 << 20 <= d.instance("fits")["size"] < 5 << 20
+    fails(c, "draft", "larger than memory-max")
 
 
 def test_views_of_trees_leave_no_descriptor(t):
