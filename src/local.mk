@@ -160,6 +160,7 @@ libdaemon_la_SOURCES = \
 	src/fixd/guest.c src/fixd/guest.h \
 	src/fixd/image.c src/fixd/image.h \
 	src/fixd/instance.c src/fixd/instance.h \
+	src/fixd/keep/state_check.c src/fixd/keep/state_check.h \
 	src/fixd/keeper.c src/fixd/keeper.h \
 	src/fixd/listener.c \
 	src/fixd/loop/backend.h \

@@ -81,21 +81,33 @@ static void note_position(struct events *e, uint64_t number, uint64_t position)
 		e->index[number / STEP % STEPS] = position;
 }
 
+static size_t words_size(const struct event *v)
+{
+	size_t n = 0;
+
+	for (size_t k = 0; k < EVENT_WORDS; k++)
+		n += v->words[k];
+	return n;
+}
+
 static bool is_sound(struct events *e)
 {
 	const struct head *h = e->head;
+	uint64_t number = 0;
 
-	if (h->format != FORMAT || h->next < h->first || h->next - h->first > LOG_SIZE)
+	if (h->format != FORMAT || h->next < h->first || h->next - h->first > LOG_SIZE || h->first % 8)
 		return false;
 	for (uint64_t at = h->first; at < h->next;) {
 		const struct event *v = event_at(e, at);
 
-		if (v->size < sizeof *v || v->size % 8 || v->size > h->next - at || v->kind >= EVENT_KINDS)
+		if (h->next - at < sizeof *v || v->size < sizeof *v || v->size % 8 || v->size > h->next - at || v->kind >= EVENT_KINDS ||
+		    v->scope >= SCOPE_COUNT || words_size(v) > v->size - sizeof *v || (number && v->number != number))
 			return false;
+		number = v->number + 1;
 		note_position(e, v->number, at);
 		at += v->size;
 	}
-	return true;
+	return !number || number == h->next_number;
 }
 
 struct events *events_new(int fd)

@@ -187,6 +187,8 @@ void image_used(struct image *im)
 
 bool image_built_with(const struct image *im, size_t k, const struct image *dep)
 {
+	if (k >= im->n_depends)
+		return false;
 	return im->depends ? im->depends[k] == dep : digest_equal(im->saw[k], image_identity(dep));
 }
 

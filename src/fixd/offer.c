@@ -324,13 +324,13 @@ static void read_channel(void *arg)
 		fd_close(fds[k]);
 }
 
-static const struct row offer_rows[] = {
-	ROW_OF(struct offer, ROW_NUMBER, started),
+const struct row offer_rows[] = {
+	ROW_OF(struct offer, ROW_TIME, started),
 	ROW_OF(struct offer, ROW_LIST, made_from),
 	ROW_OF(struct offer, ROW_STRING, run),
 	ROW_OF(struct offer, ROW_DIGEST, section),
 	ROW_OF(struct offer, ROW_STRING, test),
-	{ 0, 0, 0 },
+	{ 0 },
 };
 
 const struct offer *offer_of_conn(const struct link *in_conn)

@@ -20,6 +20,7 @@
 #include "fixd/guest.h"
 #include "fixd/image.h"
 #include "fixd/instance.h"
+#include "fixd/keep/state_check.h"
 #include "fixd/keeper.h"
 #include "fixd/model/edge.h"
 #include "fixd/offer.h"
@@ -256,9 +257,11 @@ static struct image **load_images(const struct loading *l, const struct record *
 /* True: it is what it should be, and lies where it should. */
 static bool is_sound(const struct loading *l, const struct image *im, size_t n_depends)
 {
-	uint64_t size;
+	uint64_t size, note_size;
 
-	return im->fd >= 0 && im->title && (!im->tree || access(im->tree, F_OK) == 0) && memfd_verify(im->fd, &size) == 0 && size == im->size &&
+	if (im->note_fd >= 0 && (memfd_verify(im->note_fd, &note_size) < 0 || note_size != im->note_size))
+		return false;
+	return im->serial && im->kind && im->root <= im->size && im->fd >= 0 && im->title && (!im->tree || access(im->tree, F_OK) == 0) && memfd_verify(im->fd, &size) == 0 && size == im->size &&
 	       (im->kind != WIRE_IMAGE_OBJECTS || (im->depends && n_depends == im->n_depends)) &&
 	       (!im->address || region_claim(l->daemon->region, im->address, im->size));
 }
@@ -708,8 +711,17 @@ static int load_first(struct loading *l, const void *records, size_t size)
 int state_load(struct daemon *d, const void *records, size_t size, int (*resolve)(void *arg, int number), void *arg)
 {
 	struct loading l = { .daemon = d, .resolve = resolve, .arg = arg };
-	int r = version_fits(records, size) ? load_first(&l, records, size) : -EPROTONOSUPPORT;
+	_cleanup_free_ char *wrong = NULL;
+	int r;
 
+	if (!version_fits(records, size))
+		return -EPROTONOSUPPORT;
+	wrong = state_check(records, size);
+	if (wrong) {
+		log_error(0, "the saved state is not one that a fixd has written: %s", wrong);
+		return -EBADMSG;
+	}
+	r = load_first(&l, records, size);
 	if (r < 0)
 		return r;
 	d->loading = true;

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "config/config.h"
 #include "fixd/conn.h"
 #include "fixd/daemon.h"
 #include "fixd/image.h"
@@ -12,6 +13,8 @@
 #include "fixd/keeper.h"
 #include "fixd/run.h"
 #include "fixd/session.h"
+#include "image/region.h"
+#include "wire/wire.h"
 
 #define NUMBER(type, member) ROW_OF(type, ROW_NUMBER, member)
 #define STRING(type, member) ROW_OF(type, ROW_STRING, member)
@@ -19,12 +22,17 @@
 #define TEXT(type, member) ROW_OF(type, ROW_TEXT, member)
 #define DIGEST(type, member) ROW_OF(type, ROW_DIGEST, member)
 #define FD(type, member) ROW_OF(type, ROW_FD, member)
-#define END { 0, 0, 0 }
+#define UP_TO(type, member, max) ROW_UP_TO(type, ROW_NUMBER, member, max)
+#define BOOL(type, member) ROW_UP_TO(type, ROW_NUMBER, member, 1)
+#define TIME(type, member) ROW_OF(type, ROW_TIME, member)
+#define PATH(type, member) ROW_OF(type, ROW_PATH, member)
+#define PID(type, member) { ROW_NUMBER, sizeof(((type *)0)->member), true, offsetof(type, member), PID_NUMBER_MAX, #member }
+#define END { 0 }
 
 /* New rows stand at the end; changing or removing one raises STATE_VERSION. */
 
 const struct row daemon_rows[] = {
-	NUMBER(struct daemon, started),
+	TIME(struct daemon, started),
 	NUMBER(struct daemon, last_serial),
 	NUMBER(struct daemon, hits),
 	NUMBER(struct daemon, misses),
@@ -34,7 +42,7 @@ const struct row daemon_rows[] = {
 	STRING(struct daemon, trees),
 	FD(struct daemon, trees_lock),
 	NUMBER(struct daemon, resumed.board_value),
-	NUMBER(struct daemon, resumed.board_used),
+	UP_TO(struct daemon, resumed.board_used, WIRE_BOARD_SLOTS),
 	FD(struct daemon, resumed.board),
 	FD(struct daemon, resumed.listener),
 	FD(struct daemon, resumed.listener_lock),
@@ -46,18 +54,18 @@ const struct row daemon_rows[] = {
 
 const struct row session_rows[] = {
 	STRING(struct session, root),
-	NUMBER(struct session, uid),
-	NUMBER(struct session, created_real),
-	NUMBER(struct session, last_run_real),
+	UP_TO(struct session, uid, UINT32_MAX - 1),
+	TIME(struct session, created_real),
+	TIME(struct session, last_run_real),
 	NUMBER(struct session, total_runs),
 	END,
 };
 
 const struct row run_rows[] = {
 	STRING(struct run, id),
-	NUMBER(struct run, began_real),
-	NUMBER(struct run, ended_real),
-	NUMBER(struct run, n_joined),
+	TIME(struct run, began_real),
+	TIME(struct run, ended_real),
+	UP_TO(struct run, n_joined, UINT32_MAX),
 	END,
 };
 
@@ -66,44 +74,44 @@ const struct row use_rows[] = {
 	STRING(struct use, title),
 	NUMBER(struct use, generation),
 	NUMBER(struct use, attaches),
-	NUMBER(struct use, built),
+	BOOL(struct use, built),
 	END,
 };
 
 const struct row image_rows[] = {
 	NUMBER(struct image, serial),
 	FD(struct image, fd),
-	NUMBER(struct image, kind),
+	UP_TO(struct image, kind, WIRE_IMAGE_TREE),
 	NUMBER(struct image, address),
-	NUMBER(struct image, size),
-	NUMBER(struct image, root),
-	NUMBER(struct image, bytes),
-	STRING(struct image, tree),
+	UP_TO(struct image, size, REGION_SIZE),
+	UP_TO(struct image, root, REGION_SIZE),
+	UP_TO(struct image, bytes, INT64_MAX / 1024),
+	PATH(struct image, tree),
 	DIGEST(struct image, digest),
 	DIGEST(struct image, inputs),
 	DIGEST(struct image, section),
 	NUMBER(struct image, generation),
-	NUMBER(struct image, board_slot),
+	UP_TO(struct image, board_slot, UINT32_MAX),
 	NUMBER(struct image, board_value),
-	NUMBER(struct image, dirty),
-	NUMBER(struct image, created),
-	NUMBER(struct image, created_real),
-	NUMBER(struct image, used),
-	NUMBER(struct image, used_real),
-	NUMBER(struct image, checked),
-	NUMBER(struct image, build_ns),
+	BOOL(struct image, dirty),
+	TIME(struct image, created),
+	TIME(struct image, created_real),
+	TIME(struct image, used),
+	TIME(struct image, used_real),
+	TIME(struct image, checked),
+	TIME(struct image, build_ns),
 	NUMBER(struct image, attaches),
 	STRING(struct image, title),
 	STRING(struct image, run),
 	LIST(struct image, made_from),
 	FD(struct image, note_fd),
-	NUMBER(struct image, note_size),
-	NUMBER(struct image, of_run),
-	NUMBER(struct image, teardown),
-	NUMBER(struct image, torn_down),
+	UP_TO(struct image, note_size, REGION_SIZE),
+	BOOL(struct image, of_run),
+	BOOL(struct image, teardown),
+	BOOL(struct image, torn_down),
 	NUMBER(struct image, best_conn),
-	NUMBER(struct image, scope),
-	NUMBER(struct image, cpu_ns),
+	UP_TO(struct image, scope, SCOPE_COUNT - 1),
+	TIME(struct image, cpu_ns),
 	NUMBER(struct image, peak_rss),
 	END,
 };
@@ -111,18 +119,18 @@ const struct row image_rows[] = {
 const struct row keeper_rows[] = {
 	STRING(struct keeper, title),
 	STRING(struct keeper, user),
-	STRING(struct keeper, note),
+	PATH(struct keeper, note),
 	STRING(struct keeper, token),
-	STRING(struct keeper, dir),
-	NUMBER(struct keeper, port),
-	NUMBER(struct keeper, time),
-	NUMBER(struct keeper, pid),
-	NUMBER(struct keeper, service_pid),
+	PATH(struct keeper, dir),
+	UP_TO(struct keeper, port, 32767),
+	TIME(struct keeper, time),
+	PID(struct keeper, pid),
+	PID(struct keeper, service_pid),
 	FD(struct keeper, hold),
 	FD(struct keeper, channel_fd),
 	FD(struct keeper, errors_fd),
-	NUMBER(struct keeper, ending),
-	NUMBER(struct keeper, reaping),
+	BOOL(struct keeper, ending),
+	BOOL(struct keeper, reaping),
 	STRING(struct keeper, died),
 	STRING(struct keeper, wrong),
 	END,
@@ -138,9 +146,9 @@ const struct row instance_rows[] = {
 	NUMBER(struct instance, deaths),
 	STRING(struct instance, stale_cause),
 	STRING(struct instance, error),
-	NUMBER(struct instance, failed),
+	BOOL(struct instance, failed),
 	STRING(struct instance, failed_error),
-	NUMBER(struct instance, failed_at),
+	TIME(struct instance, failed_at),
 	DIGEST(struct instance, failed_section),
 	TEXT(struct instance, log),
 	STRING(struct instance, teardown_error),
@@ -151,22 +159,22 @@ const struct row instance_rows[] = {
 const struct row orphan_rows[] = {
 	STRING(struct orphan, title),
 	FD(struct orphan, note_fd),
-	NUMBER(struct orphan, note_size),
+	UP_TO(struct orphan, note_size, REGION_SIZE),
 	END,
 };
 
 const struct row conn_rows[] = {
 	NUMBER(struct conn, id),
-	NUMBER(struct conn, greeted),
+	BOOL(struct conn, greeted),
 	STRING(struct conn, test),
 	END,
 };
 
 const struct row lease_rows[] = {
-	NUMBER(struct lease, pid),
-	NUMBER(struct lease, released),
+	PID(struct lease, pid),
+	BOOL(struct lease, released),
 	NUMBER(struct lease, uid),
-	NUMBER(struct lease, since),
+	TIME(struct lease, since),
 	NUMBER(struct lease, event),
 	END,
 };
@@ -214,9 +222,11 @@ static void save_row(const struct row *row, uint16_t field, const void *at, stru
 
 	switch ((enum row_type)row->type) {
 	case ROW_NUMBER:
+	case ROW_TIME:
 		record_u64(&s->records, field, get_number(at, row->width));
 		break;
 	case ROW_STRING:
+	case ROW_PATH:
 		record_string(&s->records, field, *(char *const *)at);
 		break;
 	case ROW_LIST:
@@ -276,9 +286,11 @@ static void load_row(const struct row *row, void *at, const struct record *r, in
 {
 	switch ((enum row_type)row->type) {
 	case ROW_NUMBER:
+	case ROW_TIME:
 		memcpy(at, &r->number, row->width);
 		break;
 	case ROW_STRING:
+	case ROW_PATH:
 		free(*(char **)at);
 		*(char **)at = r->kind == RECORD_STRING ? record_dup(r) : NULL;
 		break;
