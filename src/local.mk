@@ -158,6 +158,7 @@ libdaemon_la_SOURCES = \
 	src/fixd/evict.c src/fixd/evict.h \
 	src/fixd/fdstore.c src/fixd/fdstore.h \
 	src/fixd/guest.c src/fixd/guest.h \
+	src/fixd/host/worker.c src/fixd/host/worker.h \
 	src/fixd/image.c src/fixd/image.h \
 	src/fixd/instance.c src/fixd/instance.h \
 	src/fixd/keep/state_check.c src/fixd/keep/state_check.h \
@@ -193,7 +194,7 @@ libdaemon_la_SOURCES = \
 	src/fixd/user.c src/fixd/user.h \
 	src/fixd/watch.c src/fixd/watch.h
 libdaemon_la_CFLAGS = $(AM_CFLAGS) $(URING_CFLAGS)
-libdaemon_la_LIBADD = libconfig.la libwire.la $(URING_LIBS)
+libdaemon_la_LIBADD = libconfig.la libwire.la $(URING_LIBS) -lpthread
 
 bin_PROGRAMS += fixd
 fixd_SOURCES = src/fixd/main.c

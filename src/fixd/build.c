@@ -107,7 +107,7 @@ static void build_free(struct build *b)
 		region_release(d->region, b->address);
 	}
 	if (b->tree)
-		tree_remove(b->tree);
+		trees_discard(d, b->tree);
 	if (b->keeper)
 		keeper_drop(b->keeper);
 	for (size_t i = 0; i < b->n_depends; i++)

@@ -24,6 +24,7 @@
 #include "fixd/evict.h"
 #include "fixd/fdstore.h"
 #include "fixd/guest.h"
+#include "fixd/host/worker.h"
 #include "fixd/instance.h"
 #include "fixd/keeper.h"
 #include "fixd/loop/loop.h"
@@ -362,6 +363,7 @@ int daemon_start(struct daemon *d)
 	}
 	d->region = region_new(d->config->address_base, REGION_SIZE);
 	d->watcher = watcher_new(d->loop);
+	d->worker = worker_new(d->loop);
 	d->builds = builds_new(d);
 	d->session = session_new(d, d->config->root, geteuid());
 	if (restart_resume(d) == 0 && !d->board)
@@ -376,8 +378,10 @@ int daemon_start(struct daemon *d)
 	if (r == 0)
 		d->fdstore = fdstore_new(d);
 	/* The socket is ours, so nobody else's trees have its name. */
-	if (r == 0)
+	if (r == 0) {
 		trees_init(d);
+		worker_wait(d->worker);
+	}
 	return r;
 }
 
@@ -395,6 +399,7 @@ void daemon_finish(struct daemon *d)
 	/* Only where the loop has failed are there any left. */
 	if (d->loop)
 		keepers_abandon(d);
+	d->worker = worker_free(d->worker);
 	trees_deinit(d);
 	timer_stop(&d->idle);
 	timer_stop(&d->sweep);

@@ -15,6 +15,7 @@ struct daemon {
 	struct config *config;
 	struct loop *loop;
 	struct watcher *watcher;
+	struct worker *worker;
 	struct board *board;
 	struct region *region;
 	struct link sessions;

@@ -17,6 +17,7 @@
 #include "fixd/instance.h"
 #include "fixd/keeper.h"
 #include "fixd/session.h"
+#include "fixd/trees.h"
 #include "fixd/user.h"
 #include "image/region.h"
 
@@ -45,16 +46,6 @@ struct image *image_ref(struct image *im)
 	return im;
 }
 
-/* Under a name first that no state knows: nobody must find half of it after a crash. */
-static void remove_tree(const char *tree)
-{
-	_cleanup_free_ char *gone = xasprintf("%s.gone", tree);
-	int r = tree_remove(rename(tree, gone) == 0 ? gone : tree);
-
-	if (r < 0)
-		log_error(r, "cannot remove %s", tree);
-}
-
 struct image *image_unref(struct image *im)
 {
 	struct daemon *d;
@@ -75,7 +66,7 @@ struct image *image_unref(struct image *im)
 	if (im->instance && im->instance->last == im)
 		im->instance->last = NULL;
 	if (im->tree)
-		remove_tree(im->tree);
+		trees_discard(d, im->tree);
 	for (size_t i = 0; im->depends && i < im->n_depends; i++)
 		image_unref(im->depends[i]);
 	for (size_t i = 0; i < im->n_needs; i++) {

@@ -98,10 +98,8 @@ static void keeper_free(struct keeper *k)
 /* Nothing is left to tear down: the note, the directory and the port go. */
 static void clear(struct keeper *k)
 {
-	int r = k->dir ? tree_remove(k->dir) : 0;
-
-	if (r < 0 && r != -ENOENT)
-		log_warn(r, "%s: cannot remove %s", k->title, k->dir);
+	if (k->dir)
+		trees_discard(k->daemon, k->dir);
 	if (k->note && unlink(k->note) < 0 && errno != ENOENT)
 		log_warn(-errno, "%s: cannot remove %s", k->title, k->note);
 }

@@ -20,6 +20,7 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "fixd/daemon.h"
+#include "fixd/host/worker.h"
 #include "fixd/instance.h"
 #include "fixd/keeper.h"
 #include "fixd/session.h"
@@ -120,25 +121,70 @@ static bool is_held(const char *path)
 	return fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) < 0 && errno == EWOULDBLOCK;
 }
 
-static void leftover_free(struct leftover *l)
-{
-	int r = 0;
+/* What is to be removed, by the worker. */
+struct removal {
+	struct work_item item;
+	char **paths;
+	char *home; /* they are all in, to be removed as well; or NULL */
+	int lock;   /* of the home, or -1 */
+};
 
-	for (size_t i = 0; l->names && l->names[i]; i++) {
-		if (is_held(l->names[i])) {
-			log_info("%s is still in use, and left for the next daemon", l->names[i]);
+static void remove_all(void *arg)
+{
+	struct removal *m = arg;
+	int r;
+
+	for (size_t i = 0; m->paths[i]; i++) {
+		if (m->home && is_held(m->paths[i])) {
+			log_info("%s is still in use, and left for the next daemon", m->paths[i]);
 			continue;
 		}
-		r = tree_remove(l->names[i]);
+		r = tree_remove(m->paths[i]);
 		if (r < 0 && r != -ENOENT)
-			log_warn(r, "cannot remove what a killed daemon left at %s", l->names[i]);
+			log_warn(r, "cannot remove %s", m->paths[i]);
 	}
-	if (l->lock >= 0 && (r = remove_directory(l->path)) < 0)
-		log_warn(r, "cannot remove %s", l->path);
-	fd_close(l->lock);
+	if (m->lock >= 0 && (r = remove_directory(m->home)) < 0)
+		log_warn(r, "cannot remove %s", m->home);
+}
+
+static void removal_free(void *arg)
+{
+	struct removal *m = arg;
+
+	fd_close(m->lock);
+	list_free(m->paths);
+	free(m->home);
+	free(m);
+}
+
+/* Takes the paths and the home. */
+static void remove_later(struct daemon *d, char **paths, char *home, int lock)
+{
+	struct removal *m = xcalloc(1, sizeof *m);
+
+	m->item = (struct work_item){ .work = remove_all, .done = removal_free, .arg = m };
+	m->paths = paths;
+	m->home = home;
+	m->lock = lock;
+	worker_add(d->worker, &m->item);
+}
+
+void trees_discard(struct daemon *d, const char *path)
+{
+	char **paths = xcalloc(2, sizeof *paths);
+
+	paths[0] = xasprintf("%s.gone", path);
+	if (rename(path, paths[0]) < 0) {
+		free(paths[0]);
+		paths[0] = xstrdup(path);
+	}
+	remove_later(d, paths, NULL, -1);
+}
+
+static void leftover_free(struct leftover *l)
+{
+	remove_later(l->daemon, l->names ? l->names : xcalloc(1, sizeof *l->names), l->path, l->lock);
 	link_remove(&l->link);
-	list_free(l->names);
-	free(l->path);
 	free(l);
 }
 

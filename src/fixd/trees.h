@@ -19,6 +19,11 @@ void trees_deinit(struct daemon *d);
 
 /* Makes an empty directory for a tree, owned by `user` (or NULL). */
 int trees_make(struct daemon *d, const char *name, const char *user, char **out);
+/*
+ * It is not needed any more: it goes in the background. Under a name that no state knows, because nobody must find half of it
+ * after a crash.
+ */
+void trees_discard(struct daemon *d, const char *path);
 /* Makes an empty file for a note, owned by `user` (or NULL). */
 int trees_note(struct daemon *d, const char *name, const char *user, char **out);
 
