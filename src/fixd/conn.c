@@ -2,8 +2,6 @@
 #include "fixd/conn.h"
 
 #include <errno.h>
-#include <grp.h>
-#include <pwd.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -42,29 +40,35 @@ struct reply {
 	struct image *images[]; /* as many as descriptors; then those, then the message */
 };
 
-static bool user_in_groups(const struct config *c, uid_t uid, gid_t gid)
+static bool is_allowed_group(const struct config *c, gid_t gid)
 {
-	struct passwd *pw;
-	gid_t groups[256];
-	int n = ELEMENTSOF(groups);
-
 	for (size_t i = 0; i < c->n_allow_groups; i++) {
 		if (c->allow_groups[i] == gid)
 			return true;
 	}
-	pw = c->n_allow_groups ? getpwuid(uid) : NULL;
-	if (!pw || getgrouplist(pw->pw_name, pw->pw_gid, groups, &n) < 0)
+	return false;
+}
+
+/* The process's own groups, as the kernel has them: no name service is asked. */
+static bool is_in_groups(const struct config *c, int fd, gid_t gid)
+{
+	gid_t groups[256];
+	socklen_t size = sizeof groups;
+
+	if (c->n_allow_groups == 0)
 		return false;
-	for (int k = 0; k < n; k++) {
-		for (size_t i = 0; i < c->n_allow_groups; i++) {
-			if (c->allow_groups[i] == groups[k])
-				return true;
-		}
+	if (is_allowed_group(c, gid))
+		return true;
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, groups, &size) < 0)
+		return false;
+	for (size_t k = 0; k < size / sizeof *groups; k++) {
+		if (is_allowed_group(c, groups[k]))
+			return true;
 	}
 	return false;
 }
 
-static bool may_connect(const struct conn *c)
+static bool may_connect(const struct conn *c, int fd)
 {
 	const struct config *config = c->daemon->config;
 
@@ -74,7 +78,7 @@ static bool may_connect(const struct conn *c)
 		if (config->allow_users[i] == c->uid)
 			return true;
 	}
-	return user_in_groups(config, c->uid, c->gid);
+	return is_in_groups(config, fd, c->gid);
 }
 
 static void on_message(void *arg, const void *data, size_t size, bool cut)
@@ -137,7 +141,7 @@ struct conn *conn_new(struct daemon *d, int fd)
 		free(c);
 		return NULL;
 	}
-	c->refusal = may_connect(c) ? user_refuses_connection(c->user) :
+	c->refusal = may_connect(c, fd) ? user_refuses_connection(c->user) :
 				      xasprintf("user %u is not allowed to use this fixd; see allow-users in fixd.ini",
 						(unsigned)c->uid);
 	c->user->n_connections++;
