@@ -4,7 +4,6 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdio.h>
@@ -29,6 +28,7 @@
 #include "fixd/loop/loop.h"
 #include "fixd/notify.h"
 #include "fixd/session.h"
+#include "fixd/spawn.h"
 #include "fixd/state.h"
 #include "image/memfd.h"
 
@@ -38,40 +38,6 @@
 #define QUIESCE (2 * NSEC_PER_SEC)
 
 extern char **environ;
-
-/* Runs it to see whether it could be our successor. NULL, or why not. */
-static char *try_program(const struct daemon *d)
-{
-	char version[16], check[] = "--check", resumes[] = "--resumes", config[] = "--config";
-	char *argv[] = { d->program, check, resumes, version, config, d->config->file, NULL };
-	struct pollfd p = { .events = POLLIN };
-	posix_spawn_file_actions_t actions;
-	int status = -1, r;
-	pid_t pid;
-
-	snprintf(version, sizeof version, "%d", STATE_VERSION);
-	posix_spawn_file_actions_init(&actions);
-	posix_spawn_file_actions_adddup2(&actions, 2, 1);
-	r = posix_spawn(&pid, d->program, &actions, NULL, argv, environ);
-	posix_spawn_file_actions_destroy(&actions);
-	if (r != 0)
-		return xasprintf("%s cannot be started: %s", d->program, strerror(r));
-	p.fd = (int)syscall(SYS_pidfd_open, pid, 0);
-	if (p.fd < 0 || poll(&p, 1, CHECK_MS) != 1)
-		kill(pid, SIGKILL);
-	fd_close(p.fd);
-	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
-		;
-	if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
-		return NULL;
-	return xasprintf("%s does not like what it would have to go on with (its words are in the log of the daemon)", d->program);
-}
-
-static void set_inherited(const struct state *s, bool on)
-{
-	for (size_t i = 0; i < s->n_fds; i++)
-		fd_set_cloexec(s->fds[i], !on);
-}
 
 static void answer_asker(struct daemon *d, int err, const char *sentence)
 {
@@ -89,6 +55,91 @@ static void answer_asker(struct daemon *d, int err, const char *sentence)
 		break;
 	}
 	d->resumed.asker = d->resumed.asker_request = 0;
+}
+
+/* A run of the program, to see whether it could be our successor. */
+struct trial {
+	struct daemon *daemon;
+	struct source *process;
+	struct timer limit;
+	pid_t pid;
+	bool too_long;
+};
+
+static struct trial trial; /* at most one */
+
+static void begin_restart(struct daemon *d);
+
+static void trial_over(void *arg)
+{
+	struct trial *t = arg;
+	struct daemon *d = t->daemon;
+	siginfo_t status;
+
+	spawn_reap(t->pid, &status);
+	timer_stop(&t->limit);
+	t->process = source_close(t->process);
+	t->pid = 0;
+	if (d->stopping) {
+		answer_asker(d, -EAGAIN, "not restarted: it ends");
+	} else if (status.si_code == CLD_EXITED && status.si_status == 0) {
+		begin_restart(d);
+	} else {
+		_cleanup_free_ char *why = xasprintf(
+			t->too_long ? "not restarted: %s has not said within %d s whether it could go on" :
+				      "not restarted: %s does not like what it would have to go on with (its words are in the log of the daemon)",
+			d->program, CHECK_MS / 1000);
+
+		answer_asker(d, -EAGAIN, why);
+	}
+}
+
+static void trial_too_long(void *arg)
+{
+	struct trial *t = arg;
+
+	t->too_long = true;
+	kill(t->pid, SIGKILL);
+}
+
+/* NULL, or why there is none. */
+static char *begin_trial(struct daemon *d)
+{
+	char version[16], check[] = "--check", resumes[] = "--resumes", config[] = "--config";
+	char *argv[] = { d->program, check, resumes, version, config, d->config->file, NULL };
+	posix_spawn_file_actions_t actions;
+	int r, fd;
+
+	snprintf(version, sizeof version, "%d", STATE_VERSION);
+	r = posix_spawn_file_actions_init(&actions);
+	if (r == 0) {
+		r = posix_spawn_file_actions_adddup2(&actions, 2, 1);
+		if (r == 0)
+			r = posix_spawn(&trial.pid, d->program, &actions, NULL, argv, environ);
+		posix_spawn_file_actions_destroy(&actions);
+	}
+	if (r != 0)
+		return xasprintf("%s cannot be started: %s", d->program, strerror(r));
+	fd = (int)syscall(SYS_pidfd_open, trial.pid, 0);
+	if (fd < 0) {
+		r = errno;
+		kill(trial.pid, SIGKILL);
+		waitpid(trial.pid, NULL, 0);
+		trial.pid = 0;
+		return xasprintf("%s cannot be waited for: %s", d->program, strerror(r));
+	}
+	trial.daemon = d;
+	trial.too_long = false;
+	trial.process = loop_watch(d->loop, fd, trial_over, &trial);
+	timer_init(&trial.limit, trial_too_long, &trial);
+	timer_start(d->loop, &trial.limit, clock_now() + CHECK_MS * NSEC_PER_MSEC);
+	return NULL;
+}
+
+static void set_inherited(const struct state *s, bool on)
+{
+	for (size_t i = 0; i < s->n_fds; i++)
+		fd_set_cloexec(s->fds[i], !on);
 }
 
 /* Everything stays as it is. */
@@ -159,20 +210,25 @@ void restart_continue(struct daemon *d)
 void restart_ask(struct conn *c, const struct wire_header *h)
 {
 	struct daemon *d = c->daemon;
-	_cleanup_free_ char *why = d->restarting ? xstrdup("it restarts already") : try_program(d);
+	_cleanup_free_ char *why = d->restarting || trial.pid ? xstrdup("it restarts already") : begin_trial(d);
 
 	if (why) {
 		conn_reply_error(c, h, -EAGAIN, "not restarted: %s", why);
 		return;
 	}
 	log_info("restarting: asked by pid %d", (int)c->pid);
+	d->resumed.asker = c->id;
+	d->resumed.asker_request = h->id;
+}
+
+/* The program on disk can go on. */
+static void begin_restart(struct daemon *d)
+{
 	notify_send("RELOADING=1\nMONOTONIC_USEC=%lld", (long long)(clock_now() / 1000));
 	d->restarting = true;
 	evict_continue(d);
 	cleanups_end(d);
 	events_end(d);
-	d->resumed.asker = c->id;
-	d->resumed.asker_request = h->id;
 	timer_init(&d->restart, go, d);
 	builds_end(d->builds);
 	restart_continue(d);
