@@ -13,6 +13,7 @@
 #include "fixd/build.h"
 #include "fixd/daemon.h"
 #include "fixd/image.h"
+#include "fixd/keeper.h"
 #include "fixd/model/edge.h"
 #include "fixd/policy.h"
 #include "fixd/session.h"
@@ -92,7 +93,14 @@ static enum outcome judge_current(struct instance *i, int64_t asked, const struc
 {
 	_cleanup_free_ char *cause = NULL;
 	const char *dep = NULL;
-	enum verdict v = policy_judge(i, asked, &cause);
+	enum verdict v;
+
+	/* Its end has come so recently that nobody was told: instance_service_died() is to follow. */
+	if (i->current->kept_by && keeper_is_dying(i->current->kept_by)) {
+		i->state = INSTANCE_CHECKING;
+		return OUTCOME_PENDING;
+	}
+	v = policy_judge(i, asked, &cause);
 
 	if (v != VERDICT_STALE) {
 		if (w)

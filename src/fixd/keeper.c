@@ -45,6 +45,7 @@ bool keeper_is_needed(const struct fixture *f)
 
 static void on_limit(void *arg);
 static void tell(void *arg);
+static void not_explained(void *arg);
 
 static struct keeper *keeper_new(struct daemon *d, const char *title)
 {
@@ -55,6 +56,7 @@ static struct keeper *keeper_new(struct daemon *d, const char *title)
 	k->service = k->hold = -1;
 	timer_init(&k->limit, on_limit, k);
 	timer_init(&k->telling, tell, k);
+	timer_init(&k->explaining, not_explained, k);
 	link_insert(&d->keepers, &k->link);
 	d->n_keepers++;
 	return k;
@@ -75,6 +77,7 @@ static void keeper_free(struct keeper *k)
 
 	close_sources(k);
 	timer_stop(&k->telling);
+	timer_stop(&k->explaining);
 	link_remove(&k->link);
 	d->n_keepers--;
 	port_give_back(k->port);
@@ -345,21 +348,26 @@ void keeper_end(struct keeper *k)
 }
 
 /* How long a helper may take to say what the end of the service's first process means. */
-#define EXPLAIN_MS 1000
+#define EXPLAIN (NSEC_PER_SEC)
 
-const char *keeper_has_died(struct keeper *k)
+static void not_explained(void *arg)
+{
+	died(arg, xstrdup("its service has ended"));
+}
+
+bool keeper_is_dying(struct keeper *k)
 {
 	struct pollfd service = { .fd = k->service, .events = POLLIN };
-	struct pollfd channel = { .fd = k->channel ? source_fd(k->channel) : -1, .events = POLLIN };
 
-	/* Its end may have come so recently that nobody has told us yet. */
-	if (!k->died && !k->ending && poll(&service, 1, 0) > 0) {
-		if (poll(&channel, 1, EXPLAIN_MS) > 0)
-			read_channel(k);
-		if (!k->died && k->service >= 0)
-			died(k, xstrdup("its service has ended"));
-	}
-	return k->died;
+	if (k->died || k->ending || poll(&service, 1, 0) <= 0)
+		return false;
+	if (k->channel)
+		read_channel(k);
+	if (!k->channel)
+		not_explained(k);
+	if (!k->died && !timer_is_running(&k->explaining))
+		timer_start(k->daemon->loop, &k->explaining, clock_now() + EXPLAIN);
+	return !k->died;
 }
 
 /* A new helper with the note. 0 or -errno. */
@@ -458,6 +466,7 @@ void keeper_resume(struct daemon *d, struct keeper *k)
 	d->n_keepers++;
 	timer_init(&k->limit, on_limit, k);
 	timer_init(&k->telling, tell, k);
+	timer_init(&k->explaining, not_explained, k);
 	k->service = k->service_pid > 0 ? (int)syscall(SYS_pidfd_open, k->service_pid, 0) : -1;
 	k->channel = k->channel_fd >= 0 ? loop_watch(d->loop, k->channel_fd, read_channel, k) : NULL;
 	k->errors = k->errors_fd >= 0 ? loop_watch(d->loop, k->errors_fd, take_log, k) : NULL;

@@ -47,6 +47,7 @@ struct keeper {
 	int hold;	/* see wire/job.h; or -1 */
 	struct timer limit;
 	struct timer telling; /* the instance that it has died */
+	struct timer explaining; /* how long its helper may take for that */
 	struct cleanup *cleanup; /* that waits for its end, or NULL */
 	bool ending;	/* it was told to */
 	bool reported;	/* it has said how it went */
@@ -80,8 +81,8 @@ void keeper_begin(struct keeper *k, const struct helper *h, struct image *im);
 /* Nobody holds or needs the image any more. The keeper calls image_unref() for it in the end. */
 void keeper_end(struct keeper *k);
 
-/* Has the service ended by itself? The sentence that says so, or NULL. */
-const char *keeper_has_died(struct keeper *k);
+/* Has its service ended, and what that means is not told yet? Soon the instance is told, in any case. */
+bool keeper_is_dying(struct keeper *k);
 
 /* Does what the note of a daemon that is gone says; then leftover_continue(). False: there is nothing to do. */
 bool keeper_reap(struct daemon *d, const char *note, struct leftover *from);

@@ -49,8 +49,8 @@ enum verdict policy_judge(struct instance *i, int64_t asked, char **cause)
 		*cause = xstrdup("its section in the ini file changed");
 		return VERDICT_STALE;
 	}
-	if (im->kept_by && keeper_has_died(im->kept_by)) {
-		*cause = xstrdup(keeper_has_died(im->kept_by));
+	if (im->kept_by && im->kept_by->died) {
+		*cause = xstrdup(im->kept_by->died);
 		return VERDICT_STALE;
 	}
 	if (im->created < asked && (*cause = policy_too_old(i)))
