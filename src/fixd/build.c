@@ -485,7 +485,7 @@ static char *prepare_build(struct build *b)
 	/* Before its process reads them: later edits are noticed. */
 	watcher_catch_up(d->watcher);
 	watchset_free(i->watch);
-	i->watch = watchset_new(d->watcher, f->inputs, f->policy.watch, WATCH_NAMES_MAX, instance_hint, i);
+	i->watch = watchset_new(d->watcher, f->inputs, f->policy.watch, WATCH_NAMES_MAX, NULL, instance_hint, i);
 	return watchset_too_large(i->watch);
 }
 
@@ -495,7 +495,7 @@ static void look_afresh(struct build *b)
 	struct watcher *w = b->builds->daemon->watcher;
 
 	watcher_catch_up(w);
-	b->fresh = watchset_new(w, f->inputs, f->policy.watch, WATCH_NAMES_MAX, instance_hint, b->instance);
+	b->fresh = watchset_new(w, f->inputs, f->policy.watch, WATCH_NAMES_MAX, NULL, instance_hint, b->instance);
 }
 
 static void start(struct build *b)

@@ -203,6 +203,7 @@ static void on_sweep(void *arg)
 {
 	struct daemon *d = arg;
 
+	watcher_look_at_mounts(d->watcher);
 	link_for_each_safe(l, &d->sessions) {
 		if (!session_sweep(link_entry(l, struct session, link)))
 			session_free(link_entry(l, struct session, link));

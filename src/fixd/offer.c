@@ -18,6 +18,7 @@
 #include "fixd/daemon.h"
 #include "fixd/events.h"
 #include "fixd/evict.h"
+#include "fixd/host/viewer.h"
 #include "fixd/image.h"
 #include "fixd/instance.h"
 #include "fixd/loop/loop.h"
@@ -460,7 +461,8 @@ char *offer_new(struct instance *i, struct conn *c, struct image *const *depends
 	watcher_catch_up(d->watcher);
 	watchset_free(i->watch);
 	i->watch = watchset_new(d->watcher, i->fixture->inputs, i->fixture->policy.watch,
-				i->session->user->limited ? WATCH_NAMES_OF_OTHERS_MAX : WATCH_NAMES_MAX, instance_hint, i);
+				i->session->user->limited ? WATCH_NAMES_OF_OTHERS_MAX : WATCH_NAMES_MAX,
+				i->fixture->registered ? viewer_of_peer(source_fd(c->source)) : NULL, instance_hint, i);
 	wrong = watchset_too_large(i->watch);
 	if (wrong) {
 		fd_close(pidfd);

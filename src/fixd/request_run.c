@@ -46,6 +46,7 @@ bool handle_join(struct conn *c, const struct wire_header *h, const void *body, 
 				 USER_SESSIONS_MAX);
 		return true;
 	}
+	session_look_at_root(c->session, source_fd(c->source));
 	c->session->n_conns++;
 	if (*run)
 		c->member = run_join(c->session, run, c, q->flags & WIRE_JOIN_OBSERVER);

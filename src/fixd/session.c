@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
@@ -17,6 +18,7 @@
 #include "fixd/daemon.h"
 #include "fixd/evict.h"
 #include "fixd/fdstore.h"
+#include "fixd/host/viewer.h"
 #include "fixd/image.h"
 #include "fixd/instance.h"
 #include "fixd/keeper.h"
@@ -42,7 +44,7 @@ struct session *session_new(struct daemon *d, const char *root, uid_t uid)
 	s->user = user_get(d, uid);
 	s->user->n_sessions++;
 	s->created_real = clock_real();
-	s->root_seen = access(root, F_OK) == 0;
+	s->root_seen = (uid == geteuid() || uid == 0) && access(root, F_OK) == 0;
 	s->changes = 1;
 	link_init(&s->runs);
 	link_init(&s->past);
@@ -83,8 +85,31 @@ struct session *session_free(struct session *s)
 	s->user->n_sessions--;
 	user_unref(s->user);
 	free(s->root);
+	free(s->viewer);
 	free(s);
 	return NULL;
+}
+
+/* 0, or -errno: also that it may not be looked at. */
+static int look_at_root(const struct session *s)
+{
+	struct stat st;
+	int r = -EACCES;
+
+	if (!viewer_begin(s->viewer))
+		return r;
+	if (viewer_may_see(s->viewer, s->root, false))
+		r = stat(s->root, &st) < 0 ? -errno : 0;
+	viewer_end(s->viewer);
+	return r;
+}
+
+void session_look_at_root(struct session *s, int fd)
+{
+	if (s->uid == geteuid() || s->uid == 0 || s->viewer)
+		return;
+	s->viewer = viewer_of_peer(fd);
+	s->root_seen = look_at_root(s) == 0;
 }
 
 struct session *session_by_number(const struct daemon *d, uint64_t number)
@@ -731,7 +756,8 @@ bool session_sweep(struct session *s)
 	_cleanup_vector_ struct vector list = { 0 };
 	int64_t now = clock_now(), last_real = s->last_run_real > s->created_real ? s->last_run_real : s->created_real;
 	/* In a daemon with a /tmp or /home of its own none of a client's may ever have been there. */
-	bool any = false, root_gone = s->root_seen && access(s->root, F_OK) < 0 && (errno == ENOENT || errno == ENOTDIR);
+	int seen = s->root_seen ? look_at_root(s) : 0;
+	bool any = false, root_gone = seen == -ENOENT || seen == -ENOTDIR;
 
 	/* A branch that was switched away comes back; a directory that was removed does not: both are built anew. */
 	if (root_gone) {

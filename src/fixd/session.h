@@ -29,6 +29,7 @@ struct session {
 	uint64_t number; /* of all sessions of the daemon, later ones have greater ones */
 	char id[16];
 	char *root;
+	struct viewer *viewer; /* with whose rights the root is looked at; NULL: the daemon's */
 	bool root_seen; /* was it there when the session began? */
 	uid_t uid;
 	int64_t created_real;
@@ -59,6 +60,8 @@ struct session *session_by_number(const struct daemon *d, uint64_t number);
 
 /* The session of (uid, root), made when it is not there yet. NULL: the user has too many that are in use. */
 struct session *session_get(struct daemon *d, const char *root, uid_t uid);
+/* A client of another user joins over `fd`: whether the root is there, that user may know. */
+void session_look_at_root(struct session *s, int fd);
 
 /*
  * Registers a fixture that clients build; a definition that says something else replaces the one of that name, and makes its

@@ -431,7 +431,8 @@ static void load_instance(struct loading *l, const struct record *saved)
 			load_failed_with(i, &r);
 			break;
 		case STATE_WATCH:
-			i->watch = watchset_new(d->watcher, i->fixture->inputs, i->fixture->policy.watch, WATCH_NAMES_MAX, instance_hint, i);
+			i->watch = watchset_new(d->watcher, i->fixture->inputs, i->fixture->policy.watch, WATCH_NAMES_MAX,
+						watchset_saved_viewer(&r), instance_hint, i);
 			watchset_restore(i->watch, &r);
 			break;
 		case STATE_EAGER:

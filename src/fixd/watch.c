@@ -3,20 +3,26 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <glob.h>
 #include <limits.h>
+#include <poll.h>
 #include <search.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/inotify.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/fd.h"
 #include "base/link.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "base/vector.h"
+#include "fixd/host/viewer.h"
 #include "fixd/loop/loop.h"
 #include "wire/record.h"
 
@@ -30,6 +36,7 @@ struct watcher {
 	struct loop *loop;
 	struct source *source; /* NULL: no inotify */
 	int fd;
+	int mounts; /* /proc/self/mountinfo, which says when something is mounted; or -1 */
 	void *wds; /* tree of struct wd */
 	struct link sets;
 	bool warned;
@@ -49,6 +56,7 @@ struct sub {
 	struct watchset *set;
 	char *path;
 	char *name; /* of interest in that directory; NULL: everything */
+	bool whole; /* a directory whose entries all belong to the set */
 };
 
 struct look {
@@ -67,8 +75,14 @@ struct entries {
 	size_t n;
 };
 
+/* Paths that something happened to, before all of them are looked at. */
+#define TOUCHED_MAX 256
+
 struct watchset {
 	struct link link; /* watcher::sets */
+	struct viewer *viewer; /* with whose rights; NULL: the daemon's */
+	struct vector touched; /* paths that something happened to */
+	bool look_at_all;      /* or it is not known to which */
 	struct watcher *watcher;
 	char **patterns;
 	struct entries seen;
@@ -108,6 +122,10 @@ static void subscribe(struct watchset *s, const char *path, const char *name, ui
 
 	if (s->polled)
 		return;
+	if (!viewer_may_see(s->viewer, path, true)) {
+		s->polled = true;
+		return;
+	}
 	key.wd = w->source ? inotify_add_watch(w->fd, path, mask | IN_MASK_ADD) : -1;
 	if (key.wd < 0) {
 		if (!w->source || (errno != ENOENT && errno != ENOTDIR && errno != EACCES))
@@ -130,6 +148,7 @@ static void subscribe(struct watchset *s, const char *path, const char *name, ui
 	sub->set = s;
 	sub->path = xstrdup(path);
 	sub->name = name ? xstrdup(name) : NULL;
+	sub->whole = (mask & MASK_NAMES) && (mask & MASK_CONTENT);
 	link_insert(&wd->subs, &sub->in_wd);
 	link_insert(&s->subs, &sub->in_set);
 }
@@ -166,7 +185,7 @@ static void subscribe_way(struct watchset *s, const char *path, int depth)
 			continue;
 		subscribe(s, at.size ? at.data : "/", part, MASK_NAMES | MASK_SELF);
 		text_printf(&at, "/%s", part);
-		n = readlink(at.data, target, sizeof target - 1);
+		n = viewer_may_see(s->viewer, at.data, false) ? readlink(at.data, target, sizeof target - 1) : -1;
 		if (n <= 0 || depth >= LINKS_MAX)
 			continue;
 		/* Start again with the link's target in its place. */
@@ -181,20 +200,24 @@ static void subscribe_way(struct watchset *s, const char *path, int depth)
 	}
 }
 
+/*
+ * Does this file system tell of every change? Only of these it is known (linux/magic.h, and the file systems' own sources): ext2 to 4, tmpfs,
+ * ramfs, XFS, Btrfs, F2FS, Bcachefs, ZFS, JFS, ReiserFS, NILFS, FAT, exFAT, and what nobody writes to: squashfs, EROFS, ISO 9660. An
+ * overlay does not tell of its lower layers, a network's file system not of other machines.
+ */
 static bool inotify_works(const char *path)
 {
-	/* linux/magic.h and the file systems' own sources: NFS, FUSE, 9P, CIFS, SMB2, Ceph, AFS, vboxsf */
-	static const unsigned long without[] = { 0x6969,     0x65735546, 0x01021997, 0xff534d42,
-						 0xfe534d42, 0x00c36400, 0x5346414f, 0x786f4256 };
+	static const unsigned long with[] = { 0xef53,	  0x01021994, 0x858458f6, 0x58465342, 0x9123683e, 0xf2f52010, 0xca451a4e, 0x2fc12fc1,
+					      0x3153464a, 0x52654973, 0x3434,	  0x4d44,     0x2011bab0, 0x73717368, 0xe0f5e1e2, 0x9660 };
 	struct statfs fs;
 
 	if (statfs(path, &fs) < 0)
 		return true;
-	for (size_t i = 0; i < ELEMENTSOF(without); i++) {
-		if ((unsigned long)fs.f_type == without[i])
-			return false;
+	for (size_t i = 0; i < ELEMENTSOF(with); i++) {
+		if ((unsigned long)fs.f_type == with[i])
+			return true;
 	}
-	return true;
+	return false;
 }
 
 static void take_stat(struct look *e, const struct stat *st)
@@ -210,12 +233,12 @@ static void take_stat(struct look *e, const struct stat *st)
 	e->dev = st->st_dev;
 }
 
-static struct look look_at(const char *path)
+static struct look look_at(const struct watchset *s, const char *path)
 {
 	struct look e = { .path = xstrdup(path) };
 	struct stat st;
 
-	if (stat(path, &st) < 0)
+	if (!viewer_may_see(s->viewer, path, false) || stat(path, &st) < 0)
 		return e;
 	take_stat(&e, &st);
 	return e;
@@ -250,19 +273,27 @@ static struct dirent *read_counted(void *dir)
 	return readdir(dir);
 }
 
+static bool may_see(const char *path, bool read)
+{
+	if (viewer_may_see(looking->viewer, path, read))
+		return true;
+	errno = EACCES;
+	return false;
+}
+
 static int stat_of(const char *path, struct stat *st)
 {
-	return stat(path, st);
+	return may_see(path, false) ? stat(path, st) : -1;
 }
 
 static int lstat_of(const char *path, struct stat *st)
 {
-	return lstat(path, st);
+	return may_see(path, false) ? lstat(path, st) : -1;
 }
 
 static void *open_dir(const char *path)
 {
-	return opendir(path);
+	return may_see(path, true) ? opendir(path) : NULL;
 }
 
 static void close_dir(void *dir)
@@ -289,16 +320,16 @@ static void add_link(struct watchset *s, struct entries *list, const char *path,
 	add_entry(list, look_at_link(path, link));
 	if (arm)
 		subscribe_way(s, path, 0);
-	if (stat(path, &st) < 0 || S_ISDIR(st.st_mode) || !(target = realpath(path, NULL)))
+	if (!viewer_may_see(s->viewer, path, false) || stat(path, &st) < 0 || S_ISDIR(st.st_mode) || !(target = realpath(path, NULL)))
 		return;
 	if (arm)
 		subscribe(s, target, NULL, MASK_CONTENT | MASK_SELF);
-	add_entry(list, look_at(target));
+	add_entry(list, look_at(s, target));
 }
 
 static void add_tree(struct watchset *s, struct entries *list, const char *path, bool arm)
 {
-	DIR *dir = opendir(path);
+	DIR *dir = viewer_may_see(s->viewer, path, true) ? opendir(path) : NULL;
 	struct dirent *d;
 
 	if (arm)
@@ -314,7 +345,7 @@ static void add_tree(struct watchset *s, struct entries *list, const char *path,
 			continue;
 		child = xasprintf("%s/%s", path, d->d_name);
 		if (lstat(child, &st) < 0 || !S_ISLNK(st.st_mode))
-			add_entry(list, look_at(child));
+			add_entry(list, look_at(s, child));
 		else
 			add_link(s, list, child, &st, arm);
 		if (S_ISDIR(st.st_mode))
@@ -334,7 +365,7 @@ static void add_path(struct watchset *s, struct entries *list, const char *path,
 			s->polled = true;
 	}
 	/* After the watch is there: an edit is either seen here or heard later. */
-	e = look_at(path);
+	e = look_at(s, path);
 	add_entry(list, e);
 	if (e.is_dir)
 		add_tree(s, list, path, arm);
@@ -377,6 +408,10 @@ static struct entries look_at_all(struct watchset *s, bool arm)
 	struct entries list = { 0 };
 
 	s->visited = 0;
+	if (!viewer_begin(s->viewer)) {
+		s->too_large = true; /* it is not to be relied on */
+		return list;
+	}
 
 	for (size_t i = 0; s->patterns[i]; i++) {
 		const char *pattern = s->patterns[i];
@@ -394,6 +429,7 @@ static struct entries look_at_all(struct watchset *s, bool arm)
 			add_path(s, &list, g.gl_pathv[k], arm);
 		globfree(&g);
 	}
+	viewer_end(s->viewer);
 	if (list.n)
 		qsort(list.all, list.n, sizeof *list.all, by_path);
 	return list;
@@ -463,6 +499,54 @@ static struct entries look_again(struct watchset *s)
 	return now;
 }
 
+static struct look *find_seen(const struct watchset *s, const char *path)
+{
+	struct look key = { .path = (char *)path };
+
+	return s->seen.n ? bsearch(&key, s->seen.all, s->seen.n, sizeof key, by_path) : NULL;
+}
+
+static void forget_touched(struct watchset *s)
+{
+	for (size_t k = 0; k < s->touched.n; k++)
+		free(s->touched.all[k]);
+	s->touched.n = 0;
+	s->look_at_all = false;
+}
+
+/* One path that something happened to. NULL: it is as it was. */
+static char *look_at_one(const struct watchset *s, const char *path)
+{
+	const struct look *was = find_seen(s, path);
+	struct stat st;
+	struct look is;
+	const char *what;
+
+	if (was) {
+		is = viewer_may_see(s->viewer, path, false) && lstat(path, &st) == 0 && S_ISLNK(st.st_mode) && !was->is_dir && was->mode &&
+			     S_ISLNK(was->mode) ? look_at_link(path, &st) : look_at(s, path);
+		what = difference(was, &is);
+	} else {
+		/* It is new in a tree, or has gone again. */
+		is = look_at(s, path);
+		what = is.exists ? "appeared" : NULL;
+	}
+	free(is.path);
+	return what ? xasprintf("%s %s", path, what) : NULL;
+}
+
+static char *look_at_touched(struct watchset *s)
+{
+	char *changed = NULL;
+
+	if (!viewer_begin(s->viewer))
+		return xstrdup("what it watches cannot be looked at any more");
+	for (size_t k = 0; !changed && k < s->touched.n; k++)
+		changed = look_at_one(s, s->touched.all[k]);
+	viewer_end(s->viewer);
+	return changed;
+}
+
 char *watchset_changed(struct watchset *s)
 {
 	struct entries now;
@@ -471,20 +555,29 @@ char *watchset_changed(struct watchset *s)
 		return xstrdup(s->changed);
 	if (!s->hinted && !s->polled)
 		return NULL;
-	now = look_again(s);
-	s->changed = compare(s, &now);
-	entries_deinit(&now);
-	s->hinted = s->renamed = false;
+	/* Of many files usually few are concerned. */
+	if (!s->polled && !s->look_at_all) {
+		s->changed = look_at_touched(s);
+	} else {
+		now = look_again(s);
+		s->changed = compare(s, &now);
+		entries_deinit(&now);
+		s->renamed = false;
+	}
+	forget_touched(s);
+	s->hinted = false;
 	return s->changed ? xstrdup(s->changed) : NULL;
 }
 
-struct watchset *watchset_new(struct watcher *w, char *const *files, char *const *patterns, size_t most, void (*hint)(void *arg), void *arg)
+struct watchset *watchset_new(struct watcher *w, char *const *files, char *const *patterns, size_t most, struct viewer *viewer,
+			      void (*hint)(void *arg), void *arg)
 {
 	struct watchset *s = xcalloc(1, sizeof *s);
 	size_t n_files = list_count(files), n_patterns = list_count(patterns);
 
 	s->watcher = w;
 	s->most = most;
+	s->viewer = viewer;
 	s->hint = hint;
 	s->arg = arg;
 	s->patterns = xcalloc(n_files + n_patterns + 1, sizeof *s->patterns);
@@ -498,10 +591,49 @@ struct watchset *watchset_new(struct watcher *w, char *const *files, char *const
 	return s;
 }
 
-enum { SAVED_LOOK = 1, SAVED_PATH, SAVED_EXISTS, SAVED_IS_DIR, SAVED_WRITTEN, SAVED_MTIME, SAVED_SIZE, SAVED_INO, SAVED_DEV, SAVED_MODE };
+enum { SAVED_LOOK = 1, SAVED_PATH, SAVED_EXISTS, SAVED_IS_DIR, SAVED_WRITTEN, SAVED_MTIME, SAVED_SIZE, SAVED_INO, SAVED_DEV, SAVED_MODE, SAVED_VIEWER };
+
+static void save_viewer(const struct viewer *v, struct text *out)
+{
+	size_t mark = record_begin(out, SAVED_VIEWER, RECORD_LIST);
+
+	record_u64(out, SAVED_VIEWER, v->uid);
+	record_u64(out, SAVED_VIEWER, v->gid);
+	for (size_t k = 0; k < v->n_groups; k++)
+		record_u64(out, SAVED_VIEWER, v->groups[k]);
+	record_end(out, mark);
+}
+
+static struct viewer *restore_viewer(const struct record *saved)
+{
+	struct record_reader in = record_inside(saved);
+	size_t room = saved->size / 8 + 1, n = 0;
+	_cleanup_free_ gid_t *ids = xcalloc(room, sizeof *ids);
+	struct record r;
+	bool bad = false;
+
+	while (n < room && record_next(&in, &r, &bad))
+		ids[n++] = (gid_t)r.number;
+	return n < 2 ? viewer_new((uid_t)-2, (gid_t)-2, NULL, 0) : viewer_new(ids[0], ids[1], ids + 2, n - 2);
+}
+
+struct viewer *watchset_saved_viewer(const struct record *saved)
+{
+	struct record_reader in = record_inside(saved);
+	struct record r;
+	bool bad = false;
+
+	while (record_next(&in, &r, &bad)) {
+		if (r.field == SAVED_VIEWER)
+			return restore_viewer(&r);
+	}
+	return NULL;
+}
 
 void watchset_save(const struct watchset *s, struct text *out)
 {
+	if (s->viewer)
+		save_viewer(s->viewer, out);
 	for (size_t i = 0; i < s->seen.n; i++) {
 		const struct look *e = &s->seen.all[i];
 		size_t mark = record_begin(out, SAVED_LOOK, RECORD_OBJECT);
@@ -593,6 +725,9 @@ struct watchset *watchset_free(struct watchset *s)
 	link_remove(&s->link);
 	entries_deinit(&s->seen);
 	list_free(s->patterns);
+	forget_touched(s);
+	vector_deinit(&s->touched);
+	free(s->viewer);
 	free(s->changed);
 	free(s);
 	return NULL;
@@ -611,6 +746,17 @@ char **watchset_files(const struct watchset *s)
 	return files;
 }
 
+/* What happened may concern the one path, or anything. */
+static void touch(struct watchset *s, char *path)
+{
+	if (!path || s->touched.n >= TOUCHED_MAX) {
+		s->look_at_all = true;
+		free(path);
+		return;
+	}
+	vector_add(&s->touched, path);
+}
+
 static void hint_set(struct watchset *s)
 {
 	s->hinted = true;
@@ -623,21 +769,34 @@ static void hint_all(struct watcher *w)
 		struct watchset *s = link_entry(l, struct watchset, link);
 
 		hint_set(s);
+		touch(s, NULL);
 		s->renamed = true;
 		for (size_t i = 0; i < s->seen.n; i++)
 			s->seen.all[i].written = true;
 	}
 }
 
+static char *path_of_event(const struct sub *sub, const char *name)
+{
+	return name ? xasprintf("%s/%s", sub->path, name) : xstrdup(sub->path);
+}
+
 static void note_write(struct sub *sub, const char *name)
 {
-	_cleanup_free_ char *path = name ? xasprintf("%s/%s", sub->path, name) : xstrdup(sub->path);
-	struct entries *seen = &sub->set->seen;
-	struct look key = { .path = path };
-	struct look *found = seen->n ? bsearch(&key, seen->all, seen->n, sizeof key, by_path) : NULL;
+	_cleanup_free_ char *path = path_of_event(sub, name);
+	struct look *found = find_seen(sub->set, path);
 
 	if (found)
 		found->written = true;
+}
+
+/* A file of the set, or an entry of a directory that belongs to it as a whole: only that one is to be looked at. */
+static void note_touched(struct sub *sub, const struct inotify_event *e)
+{
+	const struct look *of = find_seen(sub->set, sub->path);
+	bool alone = of && !sub->name && !(e->mask & MASK_SELF) && (of->is_dir ? e->len > 0 && sub->whole : !(e->mask & MASK_NAMES));
+
+	touch(sub->set, alone ? path_of_event(sub, e->len ? e->name : NULL) : NULL);
 }
 
 static void take_event(struct watcher *w, const struct inotify_event *e)
@@ -657,6 +816,7 @@ static void take_event(struct watcher *w, const struct inotify_event *e)
 		if (sub->name && e->len && strcmp(sub->name, e->name) != 0)
 			continue;
 		hint_set(sub->set);
+		note_touched(sub, e);
 		if (e->mask & MASK_NAMES)
 			sub->set->renamed = true;
 		if (e->mask & IN_MODIFY)
@@ -682,10 +842,14 @@ static void pass_on(struct watcher *w)
 void watcher_catch_up(struct watcher *w)
 {
 	_Alignas(struct inotify_event) char buf[16384];
+	int pending = 0;
 	bool any = false;
 	ssize_t n;
 
-	while (w->source && (n = read(w->fd, buf, sizeof buf)) > 0) {
+	/* What comes meanwhile is for the next time: somebody may write without end. */
+	if (!w->source || ioctl(w->fd, FIONREAD, &pending) < 0)
+		return;
+	for (ssize_t taken = 0; taken < pending && (n = read(w->fd, buf, sizeof buf)) > 0; taken += n) {
 		for (char *p = buf; p < buf + n;) {
 			const struct inotify_event *e = (const struct inotify_event *)p;
 
@@ -698,11 +862,29 @@ void watcher_catch_up(struct watcher *w)
 		pass_on(w);
 }
 
+/* What is mounted over a directory changes everything below, and inotify does not tell. */
+void watcher_look_at_mounts(struct watcher *w)
+{
+	struct pollfd p = { .fd = w->mounts, .events = POLLPRI };
+
+	if (w->mounts < 0 || link_empty(&w->sets) || poll(&p, 1, 0) <= 0)
+		return;
+	link_for_each(l, &w->sets) {
+		struct watchset *s = link_entry(l, struct watchset, link);
+
+		hint_set(s);
+		touch(s, NULL);
+		s->renamed = true;
+	}
+	pass_on(w);
+}
+
 void watcher_drain(struct watcher *w)
 {
 	if (w->epoch == loop_epoch(w->loop))
 		return;
 	w->epoch = loop_epoch(w->loop);
+	watcher_look_at_mounts(w);
 	watcher_catch_up(w);
 }
 
@@ -722,6 +904,7 @@ struct watcher *watcher_new(struct loop *loop)
 		log_warn(-errno, "no inotify: watched files are looked at on every attach");
 	else
 		w->source = loop_watch(loop, w->fd, on_readable, w);
+	w->mounts = open("/proc/self/mountinfo", O_RDONLY | O_CLOEXEC);
 	return w;
 }
 
@@ -730,6 +913,7 @@ struct watcher *watcher_free(struct watcher *w)
 	if (!w)
 		return NULL;
 	source_close(w->source);
+	fd_close(w->mounts);
 	free(w);
 	return NULL;
 }

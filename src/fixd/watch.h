@@ -5,8 +5,8 @@
  * The truth is stat(): a file has changed when its mtime (ns), size, inode or device differs, when it vanished or appeared.
  * inotify only says when to look again, for every directory on the way to a file (also through symbolic links), the file
  * itself, and the directories in which a glob could match. An event is queued before the edit's system call returns, so after
- * watcher_drain() every edit that was complete has been heard of. Where inotify does not work (network file systems, no more
- * watches) the files are looked at every time.
+ * watcher_drain() every edit that was complete has been heard of. Where it is not known that every
+ * change is told (overlays, network file systems, no more watches) the files are looked at every time.
  *
  * A write can leave mtime and size as they were, when it falls into the clock tick of the look or somebody sets the mtime back:
  * a file to which a write was heard has changed, whatever stat() says.
@@ -19,6 +19,7 @@
 struct loop;
 struct record;
 struct text;
+struct viewer;
 struct watcher;
 struct watchset;
 
@@ -28,14 +29,17 @@ struct watcher *watcher_free(struct watcher *w);
 /* Hears everything that has happened until now: before a new set, so that it does not hear of what was before it. */
 void watcher_catch_up(struct watcher *w);
 
+/* If something was mounted or unmounted, everything is to be looked at. */
+void watcher_look_at_mounts(struct watcher *w);
 /* From a deferred call: hears everything that had happened when the loop's epoch began. Calls the `hint` of the sets concerned. */
 void watcher_drain(struct watcher *w);
 
 /*
  * Watches files, directories (with everything below) and globs, all absolute, of two lists, and remembers how they are now.
- * `hint` is called from the loop when they may have changed. No more than `most` names are looked through.
+ * `hint` is called from the loop when they may have changed. No more than `most` names are looked through. All is seen with the
+ * rights of `viewer` (NULL: the daemon's), which is taken.
  */
-struct watchset *watchset_new(struct watcher *w, char *const *files, char *const *patterns, size_t most,
+struct watchset *watchset_new(struct watcher *w, char *const *files, char *const *patterns, size_t most, struct viewer *viewer,
 			      void (*hint)(void *arg), void *arg);
 #define WATCH_NAMES_MAX 100000
 struct watchset *watchset_free(struct watchset *s);
@@ -45,6 +49,8 @@ struct watchset *watchset_free(struct watchset *s);
  */
 void watchset_save(const struct watchset *s, struct text *out);
 void watchset_restore(struct watchset *s, const struct record *saved);
+/* With whose rights it was seen, to be freed; NULL: the daemon's. */
+struct viewer *watchset_saved_viewer(const struct record *saved);
 
 /* NULL, or a sentence (to be freed): it has too many names to look through, and is not to be relied on. */
 char *watchset_too_large(const struct watchset *s);

@@ -4,10 +4,11 @@
 
 import os
 import signal
+import subprocess
 import sys
 
 import harness
-from harness import Clock, once, wait_for
+from harness import Clock, Skip, exit_code, once, wait_for
 
 
 def file_fixture(t, more=""):
@@ -581,6 +582,117 @@ def test_what_is_in_a_directory(t):
         assert c.read("cmd") == b"v2twoo" and d.instance("cmd")["builds"] == was
         d.stop()
 
+
+
+def in_a_mount_namespace(t, script):
+    """The daemon of the test in a mount namespace of its own, in which the script was run before."""
+    prefix = ["unshare", "-m", "--propagation", "private", "sh", "-ec", script + '\nexec "$@"', "sh"]
+    if os.geteuid() or subprocess.run([*prefix, "true"], capture_output=True, cwd=t.dir).returncode:
+        raise Skip("there are no mount namespaces here")
+    return prefix
+
+
+def inside(d, script):
+    subprocess.run(["nsenter", "-t", str(d.pid), "-m", "sh", "-ec", script], check=True)
+
+
+def test_a_change_in_a_lower_layer(t):
+    """An overlay does not tell of it."""
+    setup = ("mkdir -p lower upper merged && mount -t tmpfs t upper && mkdir upper/u upper/w && echo old >lower/in\n"
+             "mount -t overlay o -o lowerdir=lower,upperdir=upper/u,workdir=upper/w merged")
+    d = t.daemon(f"[fixture a]\ncommand = cat {t.dir}/merged/in\nwatch = {t.dir}/merged/in\n", prefix=in_a_mount_namespace(t, setup))
+    c = d.client()
+    assert c.read("a") == b"old\n"
+    t.write("lower/in", "other\n")
+    assert c.read("a") == b"other\n"
+
+
+def test_a_mount_over_what_is_watched(t):
+    t.write("dir/in", "old\n")
+    d = t.daemon(f"[fixture a]\ncommand = cat {t.dir}/dir/in\nwatch = {t.dir}/dir/in\n", prefix=in_a_mount_namespace(t, "true"))
+    c = d.client()
+    assert c.read("a") == b"old\n"
+    inside(d, f"mount -t tmpfs t {t.dir}/dir && echo over >{t.dir}/dir/in")
+    assert c.read("a") == b"over\n"
+    inside(d, f"umount {t.dir}/dir")
+    assert c.read("a") == b"old\n"
+
+
+def test_one_file_of_a_tree(t):
+    """Whatever happens to it, and to it alone, is seen; what comes and goes is nothing."""
+    for n in range(300):
+        t.write(f"tree/{n % 10}/{n}", f"{n}\n")
+    d = t.daemon(f"[fixture a]\ncommand = {t.counted('cat tree/*/* | wc -l')}\nwatch = tree\n")
+    c = d.client()
+    view = c.attach("a")
+
+    def unchanged():
+        c.attach("a").detach()
+        return view.current
+
+    def changed():
+        nonlocal view
+        before, view = t.runs(), c.attach("a")
+        return t.runs() == before + 1
+
+    t.write("tree/3/passing", "x")
+    os.unlink(t.path("tree/3/passing"))
+    assert unchanged()
+    with open(t.path("tree/3/13"), "r+b") as f:
+        f.write(b"x")
+    assert changed()
+    os.utime(t.path("tree/4/14"), (1, 1))
+    assert changed()
+    os.rename(t.path("tree/5/15"), t.path("tree/6/moved"))
+    assert changed()
+    t.write("tree/7/fresh", "x")
+    assert changed()
+    os.unlink(t.path("tree/7/17"))
+    assert changed()
+    os.mkdir(t.path("tree/new"))
+    assert changed()
+    t.write("tree/new/file", "x")
+    assert changed()
+    os.chmod(t.path("tree/8/18"), 0o600)
+    assert changed()
+    assert unchanged()
+
+
+@once
+def test_what_a_client_may_not_see(t):
+    """A daemon of root looks at what clients name with their rights."""
+    if os.geteuid():
+        raise Skip("other users are made by root only")
+    os.chmod(t.dir, 0o755)
+    os.mkdir(t.path("private"), 0o700)
+    os.mkdir(t.path("public"))
+    t.write("private/secret1", "s")
+    d = t.daemon("[fixd]\nallow-users = nobody\n[fixture f]\ncommand = echo x\n")
+    here, there = os.pipe(), os.pipe()
+
+    def spy():
+        c = harness.Client(d.socket).join("/tmp")
+        for name, pattern in (("glob", "private/sec*"), ("file", "private/later"), ("way", "private/../private/secret1"), ("seen", "public/*")):
+            c.define(name, f"watch={t.dir}/{pattern}")
+            c.begin(name).commit(b"1")
+        os.write(here[1], b"x")
+        os.read(there[0], 1)
+        for name in ("glob", "file", "way"):
+            assert isinstance(c.begin(name), harness.View), name
+        assert isinstance(c.begin("seen"), harness.Build)
+        return True
+
+    pid = t.child(spy, uid=65534)
+    os.close(here[1])
+    assert os.read(here[0], 1) == b"x"
+    for name in ("secret2", "later", "secret1"):
+        t.write("private/" + name, "changed")
+    t.write("public/new", "x")
+    os.write(there[1], b"x")
+    assert exit_code(pid) == 0
+    assert "secret" not in d.ctl("status").out and "later" not in d.ctl("status").out
+    for fd in (here[0], *there):
+        os.close(fd)
 
 
 if __name__ == "__main__":
