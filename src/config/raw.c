@@ -101,6 +101,8 @@ static char *read_line(char *str, int num, void *stream)
 	if (n + 1 == (size_t)num && str[n - 1] != '\n' && is_comment(str)) {
 		for (int c = 0; c != '\n' && c != EOF;)
 			c = fgetc(r->stream);
+		/* inih would look for the rest of the line, since its version 59. */
+		str[n - 1] = '\n';
 	} else if (n + 1 == (size_t)num && str[n - 1] != '\n') {
 		_cleanup_free_ char *what = xasprintf(
 			"the line is longer than %d bytes; continue the value on the next line, indented", num - 2);
