@@ -73,7 +73,7 @@ class Machine:
         finish = t.finish
 
         def finish_and_halt(failed):
-            if failed:
+            if failed and self.init():
                 print("\n".join("# " + line for line in (self.console() + self.run("cat /run/fixd.log", check=False)).splitlines()[-60:]))
             self.process.kill()
             self.process.wait()
@@ -108,7 +108,7 @@ class Machine:
             return None
 
     def run(self, command, check=True, user=None):
-        argv = ["nsenter", "-t", self.init(), "-m", "-p", "-u", "-i"]
+        argv = ["nsenter", "-t", self.init(), "-r", "-m", "-p", "-u", "-i"]
         if user:
             argv += ["setpriv", "--reuid", user, "--regid", "nogroup", "--clear-groups"]
         env = {"PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"}
@@ -117,7 +117,7 @@ class Machine:
         return done.stdout
 
     def put(self, path, data, mode=0o644):
-        subprocess.run(["nsenter", "-t", self.init(), "-m", "sh", "-c", f"mkdir -p {os.path.dirname(path)}; cat >{path}; chmod {mode:o} {path}"],
+        subprocess.run(["nsenter", "-t", self.init(), "-r", "-m", "sh", "-c", f"mkdir -p {os.path.dirname(path)}; cat >{path}; chmod {mode:o} {path}"],
                        input=data, check=True, timeout=harness.LIMIT)
 
     def start(self, ini=INI):

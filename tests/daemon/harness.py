@@ -31,6 +31,14 @@ TEST_LIMIT = 5 * LIMIT  # seconds for a whole test, whatever it does
 WIRE_VERSION = 5
 
 
+NOBODY = 65534
+
+
+def can_be_reached(path, uid=NOBODY):
+    """By another user: a build directory may be below one that is root's alone."""
+    return subprocess.run(["test", "-x", path], user=uid, group=uid, extra_groups=[]).returncode == 0
+
+
 class Skip(Exception):
     """The test cannot run here; says why."""
 
@@ -137,6 +145,7 @@ class FixdError(Exception):
         self.sentence = sentence
 
 
+CHILDREN = []  # that the test at hand has forked
 VIEWS = []  # of this process: unmapped at the end of a test, because the objects of the next one may belong there
 
 
@@ -458,6 +467,7 @@ class Case:
                 traceback.print_exc()
             finally:
                 os._exit(code)
+        CHILDREN.append(pid)
         return pid
 
     def counted(self, command):
@@ -531,6 +541,18 @@ def too_long(_signal, _frame):
     raise AssertionError(f"not done after {TEST_LIMIT} s")
 
 
+def end_children():
+    """What a test has forked and not waited for: it would hold pipes open, and the output that somebody reads to its end."""
+    for pid in CHILDREN:
+        try:
+            if os.waitpid(pid, os.WNOHANG) == (0, 0):
+                os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)
+        except ChildProcessError:
+            pass  # the test has waited for it
+    CHILDREN.clear()
+
+
 def run_one(test, mode, wrapper):
     case = Case(mode, wrapper)
     failed = True
@@ -539,8 +561,12 @@ def run_one(test, mode, wrapper):
     try:
         test(case)
         failed = False
+    except Skip:
+        failed = False
+        raise
     finally:
         case.finish(failed)
+        end_children()
         signal.setitimer(signal.ITIMER_REAL, 0)
 
 
