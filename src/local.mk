@@ -91,6 +91,7 @@ fixd_builder_SOURCES = \
 	src/builder/main.c \
 	src/builder/malloc.c \
 	src/builder/plugin.c \
+	src/builder/leavings.c src/builder/leavings.h \
 	src/builder/processes.c src/builder/processes.h \
 	src/builder/service.c \
 	src/builder/sources.c \

@@ -19,6 +19,7 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/units.h"
+#include "builder/leavings.h"
 #include "builder/processes.h"
 #include "builder/work.h"
 #include "image/memfd.h"
@@ -74,6 +75,20 @@ static char *bytes_of(int fd)
 	return NULL;
 }
 
+static uint64_t stop_signal(const struct job *j)
+{
+	return j->stop_signal ? j->stop_signal : SIGTERM;
+}
+
+/* While there is somebody who has it. */
+static void note_leavings(struct keep *k)
+{
+	struct job *j = &k->work->job;
+
+	if (j->kind == JOB_SERVICE)
+		j->leavings = leavings_note(j->leavings, (pid_t)j->group);
+}
+
 int keep_note(struct keep *k)
 {
 	struct work *w = k->work;
@@ -88,6 +103,7 @@ int keep_note(struct keep *k)
 		if (d->direct && !d->path && !d->bytes)
 			d->bytes = bytes_of(w->dep_fds[i]);
 	}
+	note_leavings(k);
 	job_encode(&w->job, &t);
 	r = lseek(k->note, 0, SEEK_SET) < 0 ? -errno : fd_write_all(k->note, t.data, t.size);
 	if (r == 0 && ftruncate(k->note, (off_t)t.size) < 0)
@@ -226,7 +242,8 @@ static char *end_processes(struct keep *k)
 
 	if (!keep_has_children())
 		return NULL;
-	processes_signal_children((pid_t)k->work->job.group, SIGTERM);
+	note_leavings(k);
+	processes_signal_children((pid_t)k->work->job.group, (int)stop_signal(&k->work->job));
 	while (keep_has_children() && clock_now() < deadline)
 		wait_for_children(k, deadline);
 	if (!keep_has_children())
@@ -237,7 +254,8 @@ static char *end_processes(struct keep *k)
 	}
 	format_duration(limit, sizeof limit, (int64_t)k->work->job.teardown_ms * NSEC_PER_MSEC);
 	return keep_has_children() ? xasprintf("its processes cannot be killed") :
-				     xasprintf("its processes did not end within %s of SIGTERM and were killed", limit);
+				     xasprintf("its processes did not end within %s of SIG%s and were killed", limit,
+					       sigabbrev_np((int)stop_signal(&k->work->job)));
 }
 
 /* Whoever needs what we keep is torn down before. When the daemon is there it sees to that, and this is over at once. */
@@ -277,6 +295,7 @@ static char *tear_down(struct keep *k)
 	if (k->work->job.built && k->work->job.teardown)
 		wrong = run_teardown(k);
 	complain(&wrong, end_processes(k));
+	leavings_remove(k->work->job.leavings);
 	complain(&wrong, clear_directory(&k->work->job));
 	if (ftruncate(k->note, 0) < 0)
 		complain(&wrong, xasprintf("the note cannot be cleared: %s", strerror(errno)));
@@ -391,7 +410,7 @@ void keep_abandon(struct keep *k)
 /* Their environment says whose they are, and which process group is theirs. */
 static char *end_leftovers(const struct job *j)
 {
-	static const int signals[] = { SIGTERM, SIGKILL };
+	const int signals[] = { (int)stop_signal(j), SIGKILL };
 
 	for (size_t i = 0; i < ELEMENTSOF(signals); i++) {
 		int64_t deadline = in(i == 0 ? (int64_t)j->teardown_ms : KILL_MS);
@@ -441,6 +460,7 @@ int keep_reap(struct work *w)
 	if (w->job.built && w->job.teardown)
 		wrong = chdir(w->job.root) < 0 ? xasprintf("%s cannot be entered: %s", w->job.root, strerror(errno)) : run_teardown(&k);
 	complain(&wrong, end_leftovers(&w->job));
+	leavings_remove(w->job.leavings);
 	complain(&wrong, clear_directory(&w->job));
 	if (ftruncate(k.note, 0) < 0)
 		complain(&wrong, xasprintf("the note cannot be cleared: %s", strerror(errno)));

@@ -76,7 +76,7 @@ static bool is_marked(pid_t pid, const char *mark)
 	return false;
 }
 
-static bool each_process(bool (*fn)(pid_t pid, void *arg), void *arg)
+bool processes_each(bool (*fn)(pid_t pid, void *arg), void *arg)
 {
 	DIR *dir = opendir("/proc");
 	struct dirent *e;
@@ -117,11 +117,65 @@ void processes_signal_children(pid_t group, int signal)
 	struct child_signal c = { group, signal };
 
 	/* When nobody of ours is in it any more, its number may be that of another one. */
-	if (group > 0 && each_process(is_child_in_group, &group))
+	if (group > 0 && processes_each(is_child_in_group, &group))
 		kill(-group, signal);
 	else
 		c.group = 0;
-	each_process(signal_child, &c);
+	processes_each(signal_child, &c);
+}
+
+struct relative {
+	pid_t pid, parent, group;
+	bool ours;
+};
+
+struct relatives {
+	struct relative *all;
+	size_t n;
+};
+
+static bool note_relative(pid_t pid, void *arg)
+{
+	struct relatives *r = arg;
+	struct relative one = { .pid = pid };
+
+	if (read_stat(pid, &one.parent, &one.group) < 0)
+		return false;
+	r->all = xrealloc(r->all, (r->n + 1) * sizeof one);
+	r->all[r->n++] = one;
+	return false;
+}
+
+static bool is_ours(const struct relatives *r, const struct relative *one, pid_t group)
+{
+	if (one->pid == getpid())
+		return false;
+	if (one->parent == getpid() || (group > 0 && one->group == group))
+		return true;
+	for (size_t k = 0; k < r->n; k++) {
+		if (r->all[k].ours && r->all[k].pid == one->parent)
+			return true;
+	}
+	return false;
+}
+
+bool processes_each_descendant(pid_t group, bool (*fn)(pid_t pid, void *arg), void *arg)
+{
+	struct relatives r = { 0 };
+	bool any = false, more = true;
+
+	processes_each(note_relative, &r);
+	while (more) {
+		more = false;
+		for (size_t k = 0; k < r.n; k++) {
+			if (r.all[k].ours || !is_ours(&r, &r.all[k], group))
+				continue;
+			r.all[k].ours = more = true;
+			any |= fn(r.all[k].pid, arg);
+		}
+	}
+	free(r.all);
+	return any;
 }
 
 struct search {
@@ -166,8 +220,8 @@ size_t processes_signal_marked(const char *token, pid_t group, int signal, int w
 	struct pollfd p = { .events = POLLIN };
 
 	if (group > 0)
-		each_process(find_group, &s);
-	each_process(signal_marked, &s);
+		processes_each(find_group, &s);
+	processes_each(signal_marked, &s);
 	p.fd = s.pidfd;
 	if (s.pidfd >= 0 && wait_ms > 0)
 		poll(&p, 1, wait_ms);
@@ -254,7 +308,7 @@ pid_t processes_older_listener(unsigned port, pid_t newcomer)
 		if (!inode)
 			continue;
 		o.link = xasprintf("socket:[%lu]", inode);
-		each_process(has_descriptor, &o);
+		processes_each(has_descriptor, &o);
 		free(o.link);
 		if (o.pid && started_at(o.pid) < started_at(newcomer))
 			return o.pid;

@@ -2,6 +2,7 @@
 /* Process groups, descendants, and finding processes by what their environment says. */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <sys/types.h>
 
@@ -13,6 +14,10 @@ pid_t processes_start(const char *command, int out);
 
 /* To the process group (0: none), and to every child of this process. */
 void processes_signal_children(pid_t group, int signal);
+
+/* Calls `fn` for every process, or for every descendant of this one and all of the group (0: none). Whether it has said true of one. */
+bool processes_each(bool (*fn)(pid_t pid, void *arg), void *arg);
+bool processes_each_descendant(pid_t group, bool (*fn)(pid_t pid, void *arg), void *arg);
 
 /*
  * To every process whose environment has JOB_TOKEN=`token`, and to those of the process group if it is one of theirs (0: none).

@@ -82,6 +82,7 @@ struct fixture {
 	int exclusive;		/* one holder at a time */
 	char *ready;		/* as written; of a service: */
 	int ready_by;		/* enum job_ready */
+	int stop_signal;	/* an index: config_stop_signal() */
 	char *ready_what;	/* file or command, or NULL */
 	char *value;		/* template, or NULL */
 	char *version; /* of what clients build: another one makes it stale */
@@ -119,6 +120,8 @@ struct config {
  */
 int config_load(const char *path, struct config **out, struct text *problems);
 struct config *config_free(struct config *c);
+/* The number of the signal that asks a service to end. */
+int config_stop_signal(const struct fixture *f);
 
 /*
  * A definition that a client registers: `settings` are key=value, with the keys that suit what clients build; relative paths

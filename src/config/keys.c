@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -22,6 +23,8 @@ static const char *const huge_values[] = { "auto", "yes", "no", NULL };
 static const char *const stray_values[] = { "error", "warn", "allow", NULL };
 static const char *const malloc_values[] = { "heap", "arena", NULL };
 static const char *const bool_values[] = { "no", "yes", NULL };
+/* The same order as in config_stop_signal(). */
+static const char *const signal_values[] = { "TERM", "INT", "QUIT", "HUP", "USR1", "USR2", "KILL", NULL };
 static const char *const restart_values[] = { "keep", "drop", NULL };
 
 
@@ -80,7 +83,15 @@ const struct key key_table[] = {
 	{ "exclusive", KEY_FIXTURE, KEY_ENUM, IN_FIXTURE(exclusive), bool_values, 0, 0 },
 	{ "ready", KEY_FIXTURE, KEY_COMMAND, IN_FIXTURE(ready), NULL, 0, 0 },
 	{ "value", KEY_FIXTURE, KEY_STRING, IN_FIXTURE(value), NULL, 0, 0 },
+	{ "stop-signal", KEY_FIXTURE, KEY_ENUM, IN_FIXTURE(stop_signal), signal_values, 0, 0 },
 };
+
+int config_stop_signal(const struct fixture *f)
+{
+	static const int numbers[] = { SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR1, SIGUSR2, SIGKILL };
+
+	return numbers[f->stop_signal];
+}
 
 const size_t key_count = ELEMENTSOF(key_table);
 

@@ -100,6 +100,7 @@ static void add_service(struct job *j, const struct fixture *f, const struct kee
 	j->ready_by = (uint64_t)f->ready_by;
 	/* Of a file the template, without the word before it. */
 	j->ready = f->ready_what;
+	j->stop_signal = (uint64_t)config_stop_signal(f);
 	j->value = f->value;
 }
 

@@ -18,6 +18,10 @@
 	X(KEPT, kept) X(HAS_IMAGE, has_image) X(HOLDS, holds) X(GROUP, group) X(BUILT, built)
 #define JOB_LISTS(X) X(ENV, env) X(INPUTS, inputs)
 
+/* Notes of earlier versions do not have them: their fields stand behind all others. */
+#define JOB_LATER_NUMBERS(X) X(STOP_SIGNAL, stop_signal)
+#define JOB_LATER_LISTS(X) X(LEAVINGS, leavings)
+
 #define FIELD(id, member) FIELD_##id,
 enum job_field {
 	JOB_STRINGS(FIELD) JOB_NUMBERS(FIELD) JOB_LISTS(FIELD) FIELD_DEPENDENCY,
@@ -25,6 +29,7 @@ enum job_field {
 	FIELD_SIZE,
 	FIELD_OFFSET,
 	FIELD_DIRECT,
+	JOB_LATER_NUMBERS(FIELD) JOB_LATER_LISTS(FIELD)
 };
 
 static void put_list(struct text *out, uint16_t field, char *const *list)
@@ -59,6 +64,8 @@ void job_encode(const struct job *j, struct text *out)
 	JOB_STRINGS(PUT_STRING)
 	JOB_NUMBERS(PUT_NUMBER)
 	JOB_LISTS(PUT_LIST)
+	JOB_LATER_NUMBERS(PUT_NUMBER)
+	JOB_LATER_LISTS(PUT_LIST)
 	for (size_t i = 0; i < j->n_dependencies; i++)
 		put_dependency(out, &j->dependencies[i]);
 }
@@ -148,6 +155,8 @@ int job_decode(const void *data, size_t size, struct job *j)
 			JOB_STRINGS(TAKE_STRING)
 			JOB_NUMBERS(TAKE_NUMBER)
 			JOB_LISTS(TAKE_LIST)
+			JOB_LATER_NUMBERS(TAKE_NUMBER)
+			JOB_LATER_LISTS(TAKE_LIST)
 		case FIELD_DEPENDENCY:
 			take_dependency(j, &f, &bad);
 			break;
@@ -166,6 +175,7 @@ void job_deinit(struct job *j)
 #define FREE_LIST(id, member) list_free(j->member);
 	JOB_STRINGS(FREE_STRING)
 	JOB_LISTS(FREE_LIST)
+	JOB_LATER_LISTS(FREE_LIST)
 	for (size_t i = 0; i < j->n_dependencies; i++) {
 		free(j->dependencies[i].name);
 		free(j->dependencies[i].path);

@@ -89,6 +89,9 @@ struct job {
 	bool built;	/* the teardown command is to be run */
 	char *bytes;	/* of the image, if they are few and no byte is zero */
 
+	char **leavings; /* see builder/leavings.h */
+
+	uint64_t stop_signal; /* that asks a service to end; 0: SIGTERM */
 	char **env;    /* NAME=value */
 	char **inputs; /* files whose digest is wanted with the result */
 	struct job_dependency *dependencies;

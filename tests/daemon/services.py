@@ -922,5 +922,51 @@ def test_many_services(t):
     assert len({ask(d.client().read(f"s{k}")) for k in range(n)}) == n
 
 
+@once
+def test_the_stop_signal(t):
+    d = start(t, "[fixture s]\nstop-signal = INT\nservice = trap 'echo int >got; exit 0' INT; trap '' TERM; echo up; while :; do sleep 0.05; done\n"
+                 "[fixture k]\nteardown-timeout = 100ms\nservice = trap '' TERM; echo up; while :; do sleep 0.05; done\n")
+    d.client().attach("s").detach()
+    d.ctl("cleanup", "s")
+    with open(t.path("got")) as f:
+        assert f.read() == "int\n"
+    d.client().attach("k").detach()
+    assert "did not end within 100.0 ms of SIGTERM" in d.ctl("cleanup", "k", code=None).out
+
+
+SHARED = r"""
+import ctypes, mmap, os, signal, sys, time
+libc = ctypes.CDLL(None)
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+fd = os.open("/dev/shm/" + sys.argv[1], os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+os.ftruncate(fd, 4096)
+m = mmap.mmap(fd, 4096)
+s = libc.shmget(0, 4096, 0o1600)
+libc.shmat.restype = ctypes.c_void_p
+libc.shmat(s, None, 0)
+print(s, flush=True)
+time.sleep(1000)
+"""
+
+
+@once
+def test_what_a_killed_service_leaves(t):
+    """Shared memory that its processes had, and nobody else has."""
+    name = "fixd-test-" + os.path.basename(t.dir)
+    t.write("shared.py", SHARED)
+    d = start(t, f"[fixture s]\nteardown-timeout = 100ms\nservice = exec {sys.executable} shared.py {name}\n")
+    segment = int(d.client().read("s"))
+    with open("/proc/sysvipc/shm") as f:
+        assert any(line.split()[1] == str(segment) for line in f)
+    d.ctl("cleanup", "s", code=None)
+    assert not os.path.exists("/dev/shm/" + name)
+    with open("/proc/sysvipc/shm") as f:
+        assert not any(line.split()[1] == str(segment) for line in f)
+    # Also after it was killed by somebody else.
+    d.client().attach("s").detach()
+    os.kill(d.instance("s")["service_pid"], signal.SIGKILL)
+    wait_for(lambda: not os.path.exists("/dev/shm/" + name), "what it had to go")
+
+
 if __name__ == "__main__":
     harness.main(sys.modules[__name__])
