@@ -28,6 +28,7 @@
 #define TIMEOUT_MAX_MS 1000000000
 #define GRACE_MS 2000	  /* for an answer after the daemon's own time-out */
 #define DEFAULT_MS 60000
+#define BOARD_SLOTS_MAX (1 << 24)
 
 static __thread char open_error[512];
 
@@ -83,7 +84,10 @@ static int board_map_new(int fd, uint32_t slots, struct board_map **out)
 	struct stat st;
 	void *p;
 
-	if (fstat(fd, &st) < 0 || (uint64_t)st.st_size < size || slots == 0)
+	int seals = fcntl(fd, F_GET_SEALS);
+
+	/* One that could become shorter would be a crash one day. */
+	if (fstat(fd, &st) < 0 || (uint64_t)st.st_size < size || slots == 0 || slots > BOARD_SLOTS_MAX || seals < 0 || !(seals & F_SEAL_SHRINK))
 		return -EPROTO;
 	p = mmap(NULL, size, PROT_READ, MAP_SHARED, fd, 0);
 	if (p == MAP_FAILED)

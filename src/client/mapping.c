@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/fd.h"
+#include "image/memfd.h"
 #include "image/place.h"
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -102,12 +103,27 @@ static int map(const struct wire_image *im, int fd, bool writable, enum mapping_
 	return 0;
 }
 
+/* The daemon is another process: what it says of an image must be so. */
+static int verify(const struct wire_image *im, int fd)
+{
+	uint64_t size;
+
+	if (memfd_verify(fd, &size) < 0 || size != im->size || im->root > im->size || im->address % 4096)
+		return -EPROTO;
+	return 0;
+}
+
 static int get_locked(const struct wire_image *im, uint32_t daemon, int fd, bool writable, enum mapping_need need,
 		      struct mapping **out)
 {
 	struct mapping *m = find(im->serial, daemon);
-	int r = m ? share(m, writable, need) : 1;
+	int r = verify(im, fd);
 
+	/* A serial is never used twice. */
+	if (r == 0 && m && (m->size != im->size || m->base != (void *)(uintptr_t)im->address))
+		r = -EPROTO;
+	if (r == 0)
+		r = m ? share(m, writable, need) : 1;
 	if (r < 0)
 		return r;
 	if (r == 0) {

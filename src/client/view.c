@@ -26,6 +26,12 @@ struct attached {
 	const char *path;
 };
 
+/* Of a tree, or none. */
+static bool is_path(const char *path, size_t n)
+{
+	return n == 0 || (*path == '/' && !memchr(path, 0, n));
+}
+
 static int parse_attached(struct fixd *f, const struct reply *r, struct attached *out)
 {
 	size_t images;
@@ -34,7 +40,7 @@ static int parse_attached(struct fixd *f, const struct reply *r, struct attached
 		memcpy(&out->head, r->body, sizeof out->head);
 		images = out->head.n_images * sizeof *out->images;
 		if (out->head.n_images >= 1 && out->head.n_images <= WIRE_FDS_MAX && out->head.n_images == r->n_fds &&
-		    r->size == sizeof out->head + images + out->head.path) {
+		    r->size == sizeof out->head + images + out->head.path && is_path(r->body + sizeof out->head + images, out->head.path)) {
 			memcpy(out->images, r->body + sizeof out->head, images);
 			out->path = r->body + sizeof out->head + images;
 			return 0;
@@ -55,6 +61,8 @@ static int map_failed(struct fixd *f, int err, const struct wire_image *im, cons
 				      "the objects of '%s' belong at 0x%llx, where this process has something else; "
 				      "address-base in fixd.ini moves them",
 				      name, (unsigned long long)im->address);
+	if (err == -EPROTO)
+		return fixd_fail_with(f, err, "the daemon at %s sent an image of '%s' that is not what it says of it", f->path, name);
 	return fixd_fail_with(f, err, "'%s' cannot be mapped: %s", name, strerror(-err));
 }
 

@@ -3,6 +3,7 @@
 """Clients that come and go, misbehave, are many, or are somebody else."""
 
 import errno
+import fcntl
 import mmap
 import os
 import resource
@@ -11,6 +12,7 @@ import socket
 import struct
 import subprocess
 import sys
+import threading
 
 import harness
 from harness import COW, Client, FixdError, exit_code, once, wait_for
@@ -562,6 +564,63 @@ def test_idle_exit(t):
     c.close()
     wait_for(lambda: not d.running(), "it to leave")
     assert "idle-exit" in d.words()
+
+
+def sealed(data, seals=0xf):
+    fd = os.memfd_create("lie", os.MFD_ALLOW_SEALING)
+    os.write(fd, data)
+    fcntl.fcntl(fd, fcntl.F_ADD_SEALS, seals)
+    return fd
+
+
+@harness.once
+def test_a_daemon_that_lies(t):
+    """The library believes nothing that it can look at: every lie is an error with a sentence, and none a crash."""
+    path = t.path("liar")
+    server = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    server.bind(path)
+    server.listen(20)
+    header = struct.Struct("<HHIQ")
+    image = struct.Struct("<QQQQQQQIIII")
+    good = dict(serial=1, address=0, size=4096, root=0, low=0, high=0, value=1, slot=0, generation=1, kind=1, more=0)
+    assert image.size == 72
+
+    def answer(board=4096, seals=0xf, slots=512, real=4096, path=b"", n=1, **lies):
+        c, _ = server.accept()
+        kind, _, _, number = header.unpack(c.recv(9000)[:16])
+        body = struct.pack("<IIII", harness.WIRE_VERSION, 8192, slots, 1)
+        fd = sealed(bytes(board), seals)
+        socket.send_fds(c, [header.pack(kind | 0x8000, 1, 16 + len(body), number) + body], [fd])
+        os.close(fd)
+        message = c.recv(9000)
+        if message:
+            kind, _, _, number = header.unpack(message[:16])
+            fd = sealed(bytes(real), lies.pop("image_seals", 0xf))
+            body = struct.pack("<IHH", 0, n, len(path)) + image.pack(*{**good, **lies}.values()) * n + path
+            socket.send_fds(c, [header.pack(kind | 0x8000, n, 16 + len(body), number) + body], [fd] * n)
+            os.close(fd)
+        c.close()
+
+    def ask(**lies):
+        thread = threading.Thread(target=answer, kwargs=lies)
+        thread.start()
+        try:
+            client = Client(path)
+            try:
+                return client.attach("x", timeout=5).data
+            finally:
+                client.close()
+        except harness.FixdError as e:
+            assert e.number == errno.EPROTO and len(e.sentence) > 20, (lies, e.number, e.sentence)
+        finally:
+            thread.join()
+
+    assert ask() == bytes(4096)
+    for lies in ({"size": 8192}, {"size": 100}, {"real": 0}, {"root": 5000}, {"root": 2**63}, {"address": 4097}, {"image_seals": 0}, {"board": 8},
+                 {"board": 4096, "slots": 2**30}, {"seals": 0}, {"slots": 0}, {"path": b"relative"}, {"path": b"/a\0b"}, {"size": 2**60},
+                 {"size": 0, "root": 1}):
+        assert ask(**lies) is None, lies
+    server.close()
 
 
 if __name__ == "__main__":
