@@ -67,12 +67,22 @@ static char *path_of(const struct sockaddr_un *address, socklen_t length)
 	return xasprintf("@%.*s", (int)n - 1, address->sun_path + 1);
 }
 
-/* The socket a service manager listens on for us (sd_listen_fds(3)), and its path, to be freed. -1: there is none. */
-static int inherited_socket(char **path)
+/* Where a socket that was handed over listens, to be freed; NULL: it is none of Unix. */
+static char *path_of_socket(int fd)
+{
+	struct sockaddr_un address;
+	socklen_t n = sizeof address;
+
+	if (getsockname(fd, (struct sockaddr *)&address, &n) < 0 || address.sun_family != AF_UNIX)
+		return NULL;
+	return path_of(&address, n);
+}
+
+/* The socket a service manager listens on for us (sd_listen_fds(3)). -1: there is none. */
+static int inherited_socket(void)
 {
 	int fd = fdstore_take_foreign(), type = 0, listening = 0;
 	socklen_t n = sizeof type;
-	struct sockaddr_un address;
 
 	if (fd < 0)
 		return -1;
@@ -81,10 +91,6 @@ static int inherited_socket(char **path)
 	n = sizeof listening;
 	if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &n) < 0 || !listening)
 		return -EPROTOTYPE;
-	n = sizeof address;
-	if (getsockname(fd, (struct sockaddr *)&address, &n) < 0 || address.sun_family != AF_UNIX)
-		return -EPROTOTYPE;
-	*path = path_of(&address, n);
 	return fd;
 }
 
@@ -210,7 +216,9 @@ int listener_new(struct daemon *d, struct listener **out)
 	l->lock = d->resumed.listener_lock;
 	l->path = d->resumed.listener >= 0 && l->lock >= 0 ? xstrdup(d->socket) : NULL;
 	timer_init(&l->again, accept_again, l);
-	fd = d->resumed.listener >= 0 ? d->resumed.listener : inherited_socket(&path);
+	fd = d->resumed.listener >= 0 ? d->resumed.listener : inherited_socket();
+	if (fd >= 0 && !(path = path_of_socket(fd)))
+		fd = -EPROTOTYPE;
 	if (fd == -1)
 		fd = bind_socket(l, d->socket);
 	if (path) {
