@@ -11,6 +11,7 @@
 #include "fixd/conn.h"
 #include "fixd/daemon.h"
 #include "fixd/events.h"
+#include "fixd/fdstore.h"
 #include "fixd/guest.h"
 #include "fixd/image.h"
 #include "fixd/instance.h"
@@ -83,10 +84,13 @@ static void reply_attached(struct pending *p, struct image *im)
 		body.images[i] = image_describe(all[i]);
 	size = sizeof body.head + (size_t)n * sizeof *body.images;
 	memcpy((char *)&body + size, im->tree ? im->tree : "", path);
-	conn_reply_images(p->conn, &p->header, &body, size + path, all, (size_t)n);
 	if (n)
 		event_attach(p->conn, lease_new(im, &p->conn->leases, p->conn->pid), p->waiter.built, clock_now() - p->waiter.asked, p->test,
 			     p->test_size);
+	/* Killed in the next moment, the next daemon must know that somebody holds it. */
+	if (n && guest_matters(im))
+		fdstore_flush(p->conn->daemon);
+	conn_reply_images(p->conn, &p->header, &body, size + path, all, (size_t)n);
 }
 
 static void answer_attach(struct waiter *w, enum outcome outcome)

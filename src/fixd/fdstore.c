@@ -280,6 +280,14 @@ void fdstore_note(struct daemon *d)
 		timer_start(d->loop, &d->fdstore->timer, clock_now());
 }
 
+void fdstore_flush(struct daemon *d)
+{
+	if (!d->fdstore || !timer_is_running(&d->fdstore->timer))
+		return;
+	timer_stop(&d->fdstore->timer);
+	save(d->fdstore, false);
+}
+
 int fdstore_leave(struct daemon *d)
 {
 	int r = loop_quiesce(d->loop, QUIESCE);

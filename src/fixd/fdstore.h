@@ -24,6 +24,8 @@ int fdstore_resume(struct daemon *d);
 
 /* Something has changed that another daemon would have to know. Does nothing without a store. */
 void fdstore_note(struct daemon *d);
+/* Now, and not after this turn: what is answered next must be known. */
+void fdstore_flush(struct daemon *d);
 /* The last word: with the clients. 0, and the process is to end without ending anything; or -errno. */
 int fdstore_leave(struct daemon *d);
 

@@ -178,6 +178,33 @@ def test_crash(t):
     assert lines(t, "torn") == ["seed", "server"] and not processes_of(t)
 
 
+def test_a_crash_just_after_a_hand_out(t):
+    """What is handed out is known to the store before the answer leaves."""
+    m = manager(t)
+    d = m.start(service("", record(t, "torn")))
+    for _ in range(5):
+        go, said = os.pipe(), os.pipe()
+
+        def hold():
+            view = d.client().attach("server")
+            os.write(said[1], b"x")
+            os.read(go[0], 1)
+            return ask(view.data) > 0
+        holder = t.child(hold)
+        os.read(said[0], 1)
+        d.kill()
+        d = m.start()
+        assert d.instance("server")["pids"] == [holder], d.words()
+        os.write(go[1], b"x")
+        assert harness.exit_code(holder) == 0
+        assert lines(t, "torn") == []
+        d.ctl("cleanup", "server", "--force")
+        wait_for(lambda: lines(t, "torn") != [], "its teardown")
+        os.unlink(t.path("torn"))
+        for fd in go + said:
+            os.close(fd)
+
+
 def test_a_crash_under_a_holder(t):
     """Who held a service holds it on, though its connection is gone."""
     m = manager(t)
