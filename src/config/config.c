@@ -336,7 +336,7 @@ static void check_paths_apart(struct loading *l)
 	struct config *c = l->config;
 
 	for (size_t i = 0; i < c->n_fixtures; i++) {
-		for (size_t k = 0; k < c->n_fixtures; k++) {
+		for (size_t k = 0; c->fixtures[i]->path && k < c->n_fixtures; k++) {
 			const struct fixture *in = c->fixtures[i], *out = c->fixtures[k];
 
 			if (i == k || !in->path || !out->path || !path_below(in->path, out->path) ||
@@ -426,16 +426,15 @@ static void load_fixture(struct loading *l, size_t section, const char *name)
 {
 	struct config *c = l->config;
 	struct fixture *f = fixture_new(name, l->raw.sections[section].line, &c->policy);
-	const struct raw_entry **mine = xcalloc(l->raw.n_entries, sizeof *mine);
+	size_t first = l->raw.sections[section].first, last = section + 1 < l->raw.n_sections ? l->raw.sections[section + 1].first : l->raw.n_entries;
+	const struct raw_entry **mine = xcalloc(last - first, sizeof *mine);
 	size_t n = 0;
 
 	if (!valid_name(name))
 		problem(l, f->line, "[fixture %s]: a name has 1 to 100 letters, digits, '_', '.' or '-'", name);
-	for (size_t i = 0; i < l->raw.n_entries; i++) {
+	for (size_t i = first; i < last; i++) {
 		const struct raw_entry *e = &l->raw.entries[i];
 
-		if (e->section != (int)section)
-			continue;
 		mine[n++] = e;
 		if (source_of(e->key))
 			load_source(l, f, e);

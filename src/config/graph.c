@@ -19,11 +19,20 @@ struct walk {
 
 static size_t index_of(const struct config *c, const struct fixture *f)
 {
-	size_t i = 0;
+	size_t low = 0, high = c->n_fixtures;
 
-	while (c->fixtures[i] != f)
-		i++;
-	return i;
+	while (low < high) {
+		size_t mid = low + (high - low) / 2;
+
+		if (strcmp(f->name, c->fixtures[mid]->name) <= 0)
+			high = mid;
+		else
+			low = mid + 1;
+	}
+	/* One that is there twice is an error that was told. */
+	while (c->fixtures[low] != f)
+		low++;
+	return low;
 }
 
 static void link_one(struct walk *w, const struct fixture *f, struct depend *d)

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/vector.h"
 
 struct reading {
 	struct raw_file *file;
@@ -15,6 +16,7 @@ struct reading {
 	struct text *problems;
 	int line;
 	int section_line; /* of the last [section] seen */
+	struct vector names; /* struct section_name, in order */
 	bool indented, comment_cut;
 	bool failed;
 	int error; /* of the last read */
@@ -52,8 +54,39 @@ static bool has_comment(const char *line)
 static int add_section(struct raw_file *f, const char *name, int line)
 {
 	f->sections = xrealloc(f->sections, (f->n_sections + 1) * sizeof *f->sections);
-	f->sections[f->n_sections] = (struct raw_section){ xstrdup(name), line };
+	f->sections[f->n_sections] = (struct raw_section){ xstrdup(name), line, f->n_entries };
 	return (int)f->n_sections++;
+}
+
+/* In order, to find one that is there twice. */
+struct section_name {
+	char *name;
+	int line;
+};
+
+static struct section_name *section_name(const char *name, int line)
+{
+	struct section_name *s = xcalloc(1, sizeof *s);
+
+	s->name = xstrdup(name);
+	s->line = line;
+	return s;
+}
+
+static int by_section_name(const void *key, const void *element)
+{
+	return strcmp(key, ((const struct section_name *)element)->name);
+}
+
+static void free_names(struct vector *names)
+{
+	for (size_t k = 0; k < names->n; k++) {
+		struct section_name *s = names->all[k];
+
+		free(s->name);
+		free(s);
+	}
+	vector_deinit(names);
 }
 
 /* inih does not tell of a section without keys, nor of the same section twice; both are visible here. */
@@ -61,19 +94,23 @@ static void note_section(struct reading *r, const char *line)
 {
 	const char *start = line + 1, *end = strchr(start, ']');
 	_cleanup_free_ char *name = NULL;
+	bool found;
+	size_t at;
 
 	r->section_line = r->line;
 	if (!end)
 		return; /* inih reports it */
 	name = xstrndup(start, (size_t)(end - start));
-	for (size_t i = 0; i < r->file->n_sections; i++) {
-		if (strcmp(r->file->sections[i].name, name) != 0)
-			continue;
-		config_problem(r->problems, r->file->path, r->line, "section [%s] is there already, at line %d", name,
-			       r->file->sections[i].line);
+	at = vector_search(&r->names, name, by_section_name, &found);
+	if (found) {
+		const struct section_name *other = r->names.all[at];
+
+		config_problem(r->problems, r->file->path, r->line, "section [%s] is there already, at line %d", name, other->line);
 		r->failed = true;
 	}
 	add_section(r->file, name, r->line);
+	if (!found)
+		vector_insert(&r->names, at, section_name(name, r->line));
 }
 
 static bool is_comment(const char *line)
@@ -143,8 +180,8 @@ static int take_entry(void *user, const char *section, const char *key, const ch
 	if (r->indented && f->n_entries && f->entries[f->n_entries - 1].section == index &&
 	    !strcmp(f->entries[f->n_entries - 1].key, key))
 		return continue_entry(r, value);
-	for (size_t i = 0; i < f->n_entries; i++) {
-		if (f->entries[i].section == index && !strcmp(f->entries[i].key, key)) {
+	for (size_t i = f->sections[index].first; i < f->n_entries; i++) {
+		if (!strcmp(f->entries[i].key, key)) {
 			config_problem(r->problems, f->path, r->line, "key '%s' is there already, at line %d", key,
 				       f->entries[i].line);
 			r->failed = true;
@@ -177,6 +214,7 @@ int raw_read(const char *path, struct raw_file *out, struct text *problems)
 		r.failed = true;
 	}
 	fclose(r.stream);
+	free_names(&r.names);
 	if (bad > 0 && !r.failed) {
 		config_problem(problems, path, bad, "neither '[section]' nor 'key = value' nor a comment");
 		r.failed = true;

@@ -21,6 +21,7 @@ struct raw_entry {
 struct raw_section {
 	char *name;
 	int line;
+	size_t first; /* of its entries, which stand together */
 };
 
 struct raw_file {

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "base/text.h"
+#include "base/vector.h"
 #include "base/units.h"
 #include "fixctl/fixctl.h"
 #include "fixctl/markup.h"
@@ -37,19 +38,39 @@ struct node {
 struct graph {
 	struct node *nodes;
 	size_t n;
+	struct vector names; /* struct node, by name */
 	size_t n_layers;
 };
 
 /* name, name[param] and name[param] @ key are all of one fixture. */
+static int by_name(const void *title, const void *node)
+{
+	const char *name = ((const struct node *)node)->name;
+	size_t n = strcspn(title, "[ ");
+	int order = strncmp(title, name, n);
+
+	return order ? order : name[n] ? -1 : 0;
+}
+
 static size_t find_node(const struct graph *g, const char *title)
 {
-	size_t n = strcspn(title, "[ ");
+	bool found;
+	size_t at = vector_search(&g->names, title, by_name, &found);
 
-	for (size_t i = 0; i < g->n; i++) {
-		if (strlen(g->nodes[i].name) == n && !strncmp(g->nodes[i].name, title, n))
-			return i;
-	}
-	return NONE;
+	return found ? (size_t)((struct node *)g->names.all[at] - g->nodes) : NONE;
+}
+
+static void add_node(struct graph *g, const json_t *f)
+{
+	const char *name = ctl_string(f, "name");
+	bool found;
+	size_t at = vector_search(&g->names, name, by_name, &found);
+
+	/* The same name in two sessions is drawn once. */
+	if (found)
+		return;
+	g->nodes[g->n] = (struct node){ .name = name, .scope = ctl_string(f, "scope"), .state = "absent", .next = NONE };
+	vector_insert(&g->names, at, &g->nodes[g->n++]);
 }
 
 static void add_edges(const struct graph *g, struct node *from, const json_t *titles)
@@ -98,15 +119,8 @@ static struct graph make_graph(const json_t *list, const json_t *status)
 	const json_t *fixtures = json_object_get(list, "fixtures"), *sessions = json_object_get(status, "sessions");
 	struct graph g = { .nodes = xcalloc(json_array_size(fixtures) + 1, sizeof *g.nodes) };
 
-	for (size_t k = 0; k < json_array_size(fixtures); k++) {
-		const json_t *f = json_array_get(fixtures, k);
-
-		/* The same name in two sessions is drawn once. */
-		if (find_node(&g, ctl_string(f, "name")) == NONE)
-			g.nodes[g.n++] = (struct node){
-				.name = ctl_string(f, "name"), .scope = ctl_string(f, "scope"), .state = "absent", .next = NONE
-			};
-	}
+	for (size_t k = 0; k < json_array_size(fixtures); k++)
+		add_node(&g, json_array_get(fixtures, k));
 	for (size_t k = 0; k < json_array_size(fixtures); k++) {
 		const json_t *f = json_array_get(fixtures, k);
 
@@ -309,6 +323,7 @@ static void graph_deinit(struct graph *g)
 	for (size_t i = 0; i < g->n; i++)
 		free(g->nodes[i].depends);
 	free(g->nodes);
+	vector_deinit(&g->names);
 }
 
 void graph_write_svg(FILE *out, const json_t *list, const json_t *status)

@@ -65,6 +65,7 @@ struct image {
 	uint64_t peak_rss; /* bytes */
 	uint64_t attaches;
 	char *title; /* of its instance */
+	uint64_t saved; /* number of the state that it was last written into */
 	int scope;
 	char *teardown_error; /* NULL: there was none */
 

@@ -93,6 +93,7 @@ struct instance {
 	uint64_t seen_in_pass; /* with what outcome */
 	enum outcome seen_outcome;
 	uint64_t mark; /* of instance_settle() */
+	size_t saved_at; /* its number in the state that is being written */
 };
 
 /* Somebody who asked. `answer` is called exactly once, also from inside instance_want(). */

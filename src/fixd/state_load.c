@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/log.h"
+#include "base/vector.h"
 #include "config/config.h"
 #include "fixd/board.h"
 #include "fixd/conn.h"
@@ -40,11 +41,9 @@ struct loading {
 	void *arg;
 	struct session **sessions; /* by their numbers */
 	size_t n_sessions;
-	struct image **images; /* a reference to each, until all are in place */
-	size_t n_images;
-	struct instance **instances; /* by their numbers; NULL: there is no such one any more */
-	size_t n_instances;
-	char **used; /* files and directories */
+	struct vector images; /* by serial; a reference to each, until all are in place */
+	struct vector instances; /* by their numbers; NULL: there is no such one any more */
+	struct vector used; /* files and directories */
 };
 
 #define EACH_RECORD(l, saved, r)                                                                                       \
@@ -56,13 +55,19 @@ static bool load_row(struct loading *l, const struct row *rows, void *object, co
 	return row_load(rows, object, r, l->resolve, l->arg);
 }
 
+static int by_serial(const void *key, const void *image)
+{
+	uint64_t a = *(const uint64_t *)key, b = ((const struct image *)image)->serial;
+
+	return a < b ? -1 : a > b;
+}
+
 static struct image *find_image(const struct loading *l, uint64_t serial)
 {
-	for (size_t i = 0; serial && i < l->n_images; i++) {
-		if (l->images[i]->serial == serial)
-			return l->images[i];
-	}
-	return NULL;
+	bool found;
+	size_t at = vector_search(&l->images, &serial, by_serial, &found);
+
+	return found ? l->images.all[at] : NULL;
 }
 
 static struct session *session_at(const struct loading *l, uint64_t n)
@@ -72,18 +77,13 @@ static struct session *session_at(const struct loading *l, uint64_t n)
 
 static struct instance *instance_at(const struct loading *l, uint64_t n)
 {
-	return n < l->n_instances ? l->instances[n] : NULL;
+	return n < l->instances.n ? l->instances.all[n] : NULL;
 }
 
 static void use_path(struct loading *l, const char *path)
 {
-	size_t n = list_count(l->used);
-
-	if (!path)
-		return;
-	l->used = xrealloc(l->used, (n + 2) * sizeof *l->used);
-	l->used[n] = xstrdup(path);
-	l->used[n + 1] = NULL;
+	if (path)
+		vector_add(&l->used, xstrdup(path));
 }
 
 /* What the next daemon finds, and removes. */
@@ -314,8 +314,10 @@ static void load_image(struct loading *l, const struct record *saved)
 		im->address = 0; /* somebody else's */
 		im->torn_down = true;
 	} else {
-		l->images = xrealloc(l->images, (l->n_images + 1) * sizeof(struct image *));
-		l->images[l->n_images++] = image_ref(im);
+		bool found;
+		size_t at = vector_search(&l->images, &im->serial, by_serial, &found);
+
+		vector_insert(&l->images, at, image_ref(im));
 	}
 	if (k) {
 		im->kept_by = k;
@@ -410,8 +412,7 @@ static void load_instance(struct loading *l, const struct record *saved)
 	struct daemon *d = l->daemon;
 	struct record r;
 
-	l->instances = xrealloc(l->instances, (l->n_instances + 1) * sizeof(struct instance *));
-	l->instances[l->n_instances++] = i;
+	vector_add(&l->instances, i);
 	if (!i)
 		return;
 	board_take_slot(d->board, i->board_slot);
@@ -731,27 +732,30 @@ int state_load(struct daemon *d, const void *records, size_t size, int (*resolve
 	each_record(&l, records, size, STATE_INSTANCE, load_instance);
 	each_record(&l, records, size, STATE_KEEPER, load_lone_keeper);
 	board_clear_free(d->board);
-	trees_resume(d, l.used);
+	vector_add(&l.used, NULL);
+	trees_resume(d, (char **)l.used.all);
 	each_record(&l, records, size, STATE_CONN, load_conn);
 	each_record(&l, records, size, STATE_HOLDER, load_holder);
 	each_record(&l, records, size, STATE_CONN, load_asked);
-	for (size_t i = 0; i < l.n_instances; i++) {
-		if (l.instances[i])
-			edges_find(l.instances[i]);
+	for (size_t i = 0; i < l.instances.n; i++) {
+		if (l.instances.all[i])
+			edges_find(l.instances.all[i]);
 	}
-	for (size_t i = 0; i < l.n_instances; i++) {
-		if (l.instances[i])
-			settle_loaded(l.instances[i]);
+	for (size_t i = 0; i < l.instances.n; i++) {
+		if (l.instances.all[i])
+			settle_loaded(l.instances.all[i]);
 	}
 	evict_sort(d);
 	d->loading = false;
 	end_runs(d);
-	log_info("going on with %zu images and %zu connections of the daemon before this one", l.n_images, d->n_conns);
-	for (size_t i = 0; i < l.n_images; i++)
-		image_unref(l.images[i]);
-	list_free(l.used);
+	log_info("going on with %zu images and %zu connections of the daemon before this one", l.images.n, d->n_conns);
+	for (size_t i = 0; i < l.images.n; i++)
+		image_unref(l.images.all[i]);
+	for (size_t i = 0; i < l.used.n; i++)
+		free(l.used.all[i]);
+	vector_deinit(&l.used);
+	vector_deinit(&l.images);
+	vector_deinit(&l.instances);
 	free(l.sessions);
-	free(l.images);
-	free(l.instances);
 	return 0;
 }

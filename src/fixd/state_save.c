@@ -5,6 +5,7 @@
 
 #include "base/alloc.h"
 #include "base/clock.h"
+#include "base/vector.h"
 #include "config/config.h"
 #include "fixd/board.h"
 #include "fixd/conn.h"
@@ -26,35 +27,30 @@ struct saving {
 	struct state *s;
 	struct text *out;
 	struct daemon *daemon;
-	struct image **images; /* each after those it leads to */
-	size_t n_images;
-	const struct instance **instances;
-	size_t n_instances;
+	uint64_t number; /* of this state, of all that were written */
+	struct vector images; /* each after those it leads to */
+	struct vector instances;
 	uint64_t session;
 };
 
 static void add_image(struct saving *v, struct image *im)
 {
-	for (size_t i = 0; im && i < v->n_images; i++) {
-		if (v->images[i] == im)
-			return;
-	}
-	if (!im)
+	if (!im || im->saved == v->number)
 		return;
+	im->saved = v->number;
 	for (size_t k = 0; im->depends && k < im->n_depends; k++)
 		add_image(v, im->depends[k]);
 	for (size_t k = 0; k < im->n_needs; k++)
 		add_image(v, im->needs[k]);
-	v->images = xrealloc(v->images, (v->n_images + 1) * sizeof(struct image *));
-	v->images[v->n_images++] = im;
+	vector_add(&v->images, im);
 }
 
 static void add_instance(struct instance *i, void *arg)
 {
 	struct saving *v = arg;
 
-	v->instances = xrealloc(v->instances, (v->n_instances + 1) * sizeof(struct instance *));
-	v->instances[v->n_instances++] = i;
+	i->saved_at = v->instances.n;
+	vector_add(&v->instances, i);
 	add_image(v, i->current);
 	add_image(v, i->last);
 }
@@ -209,15 +205,6 @@ static void save_instance(struct saving *v, const struct instance *i)
 	record_end(v->out, mark);
 }
 
-static uint64_t instance_number(const struct saving *v, const struct instance *i)
-{
-	for (size_t k = 0; k < v->n_instances; k++) {
-		if (v->instances[k] == i)
-			return k;
-	}
-	return UINT64_MAX;
-}
-
 static void save_attach(const struct wire_header *h, uint32_t flags, const struct instance *i, struct image *const *depends,
 			size_t n_depends, int64_t deadline, void *arg)
 {
@@ -226,7 +213,7 @@ static void save_attach(const struct wire_header *h, uint32_t flags, const struc
 
 	record_u64(v->out, STATE_ID, h->id);
 	record_u64(v->out, STATE_FLAGS, flags);
-	record_u64(v->out, STATE_OF_INSTANCE, instance_number(v, i));
+	record_u64(v->out, STATE_OF_INSTANCE, i->saved_at);
 	record_time(v->out, STATE_DEADLINE, deadline);
 	save_serials(v->out, STATE_DEPENDS, depends, n_depends);
 	record_end(v->out, mark);
@@ -266,7 +253,7 @@ static void save_offer(struct saving *v, const struct offer *o)
 {
 	size_t mark = record_begin(v->out, STATE_OFFER, RECORD_OBJECT);
 
-	record_u64(v->out, STATE_OF_INSTANCE, instance_number(v, offer_instance(o)));
+	record_u64(v->out, STATE_OF_INSTANCE, offer_instance(o)->saved_at);
 	offer_save(o, v->s);
 	record_end(v->out, mark);
 }
@@ -322,7 +309,8 @@ static void save_holders(struct saving *v, const struct link *leases)
 
 void state_save(struct daemon *d, enum state_for purpose, struct state *out)
 {
-	struct saving v = { .s = out, .out = &out->records, .daemon = d };
+	static uint64_t last_number;
+	struct saving v = { .s = out, .out = &out->records, .daemon = d, .number = ++last_number };
 
 	*out = (struct state){ 0 };
 	record_u64(v.out, STATE_VERSION_FIELD, STATE_VERSION);
@@ -330,14 +318,14 @@ void state_save(struct daemon *d, enum state_for purpose, struct state *out)
 	save_daemon(&v, purpose != STATE_FOR_EXEC);
 	link_for_each(l, &d->sessions)
 		save_session(&v, link_entry(l, struct session, link));
-	for (size_t k = 0; k < v.n_images; k++)
-		save_image(&v, v.images[k]);
+	for (size_t k = 0; k < v.images.n; k++)
+		save_image(&v, v.images.all[k]);
 	link_for_each(l, &d->keepers) {
 		if (!link_entry(l, struct keeper, link)->image && !link_entry(l, struct keeper, link)->from)
 			save_keeper(&v, link_entry(l, struct keeper, link));
 	}
-	for (size_t k = 0; k < v.n_instances; k++)
-		save_instance(&v, v.instances[k]);
+	for (size_t k = 0; k < v.instances.n; k++)
+		save_instance(&v, v.instances.all[k]);
 	link_for_each(l, &d->conns) {
 		if (purpose != STATE_FOR_STORE)
 			save_conn(&v, link_entry(l, struct conn, link));
@@ -346,8 +334,8 @@ void state_save(struct daemon *d, enum state_for purpose, struct state *out)
 	}
 	link_for_each(l, &d->guests)
 		save_holders(&v, &link_entry(l, struct guest, link)->leases);
-	free(v.images);
-	free(v.instances);
+	vector_deinit(&v.images);
+	vector_deinit(&v.instances);
 }
 
 void state_deinit(struct state *s)
