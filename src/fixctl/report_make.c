@@ -26,6 +26,7 @@ struct row {
 
 struct table {
 	struct row *rows;
+	json_t *numbers; /* of the rows, by name, until they are sorted */
 	size_t n;
 	json_t *built, *attached; /* sets of "title generation" */
 	json_t *causes;		  /* of staleness: how many */
@@ -37,13 +38,10 @@ struct table {
 /* name, name[param] and name[param] @ key are all of one fixture. */
 static struct row *find_row(struct table *t, const char *title)
 {
-	size_t n = strcspn(title, "[ ");
+	_cleanup_free_ char *name = xstrndup(title, strcspn(title, "[ "));
+	const json_t *number = json_object_get(t->numbers, name);
 
-	for (size_t k = 0; k < t->n; k++) {
-		if (strlen(t->rows[k].name) == n && !strncmp(t->rows[k].name, title, n))
-			return &t->rows[k];
-	}
-	return NULL;
+	return number ? &t->rows[json_integer_value(number)] : NULL;
 }
 
 static void add_fixture(struct table *t, const json_t *f)
@@ -53,6 +51,9 @@ static void add_fixture(struct table *t, const json_t *f)
 	/* The same name in two sessions is one row. */
 	if (find_row(t, ctl_string(f, "name")))
 		return;
+	if (!t->numbers)
+		t->numbers = json_object();
+	json_object_set_new(t->numbers, ctl_string(f, "name"), json_integer((json_int_t)t->n));
 	t->rows = xrealloc(t->rows, (t->n + 1) * sizeof *t->rows);
 	t->rows[t->n++] = (struct row){
 		.name = ctl_string(f, "name"),
@@ -416,6 +417,7 @@ static void table_deinit(struct table *t)
 		samples_deinit(&t->rows[k].builds);
 		samples_deinit(&t->rows[k].attaches);
 	}
+	json_decref(t->numbers);
 	free(t->rows);
 	samples_deinit(&t->attaches);
 	json_decref(t->built);

@@ -27,7 +27,7 @@ struct cleanup {
 	struct wire_header request;
 	struct text removed, kept, errors;
 	uint64_t freed; /* bytes */
-	size_t n_waits; /* for so many teardowns */
+	size_t n_waits; /* for so many teardowns, and for the task */
 };
 
 /* An instance that there was: it may have gone since. */
@@ -92,11 +92,27 @@ static bool note_step(struct cleaning *t)
 	return step == WALK_ENDS;
 }
 
+/* For all that is, or will be, torn down without anybody having to let go of it. */
+static void wait_for_teardowns(struct cleanup *c)
+{
+	link_for_each(l, &c->daemon->keepers) {
+		struct keeper *k = link_entry(l, struct keeper, link);
+		const struct image *im = k->image;
+
+		if (!im || k->cleanup || im->n_uses || (im->instance && im->instance->current == im))
+			continue;
+		k->cleanup = c;
+		c->freed += im->bytes;
+		c->n_waits++;
+	}
+}
+
 static void give_up(const struct cleaning *t, struct seen *e)
 {
 	struct cleanup *c = t->cleanup;
 	struct instance *i = find(t, e);
 	uint64_t before = c->daemon->memory_used;
+	bool torn_down;
 
 	if (!is_wanted(t, i))
 		return;
@@ -104,10 +120,14 @@ static void give_up(const struct cleaning *t, struct seen *e)
 		record_string(&c->kept, REPORT_KEPT, i->title);
 		return;
 	}
+	torn_down = i->current && (i->current->kept_by || i->current->n_needs);
 	instance_retire(i, "cleaned up");
 	instance_clear_failure(i);
 	e->removed = true;
 	c->freed += before - c->daemon->memory_used;
+	/* At once: it may be over before the next slice. */
+	if (torn_down)
+		wait_for_teardowns(c);
 	instance_settle(i);
 }
 
@@ -130,21 +150,6 @@ static bool clean_step(struct cleaning *t)
 	else
 		look(t, t->seen.all[t->next++]);
 	return false;
-}
-
-/* For all that is, or will be, torn down without anybody having to let go of it. */
-static void wait_for_teardowns(struct cleanup *c)
-{
-	link_for_each(l, &c->daemon->keepers) {
-		struct keeper *k = link_entry(l, struct keeper, link);
-		const struct image *im = k->image;
-
-		if (!im || k->cleanup || im->n_uses || (im->instance && im->instance->current == im))
-			continue;
-		k->cleanup = c;
-		c->freed += im->bytes;
-		c->n_waits++;
-	}
 }
 
 static void put_list(struct text *out, uint16_t field, const struct text *list)
@@ -181,6 +186,13 @@ static void answer(struct cleanup *c)
 	cleanup_free(c);
 }
 
+/* The task, or a teardown, is over. */
+static void one_less(struct cleanup *c)
+{
+	if (--c->n_waits == 0)
+		answer(c);
+}
+
 static bool go_on(struct task *task, int64_t until)
 {
 	struct cleaning *t = container_of(task, struct cleaning, task);
@@ -192,8 +204,7 @@ static bool go_on(struct task *task, int64_t until)
 		if (t->phase == LOOKING) {
 			t->cleanup = NULL;
 			wait_for_teardowns(c);
-			if (c->n_waits == 0)
-				answer(c);
+			one_less(c);
 			return true;
 		}
 		t->phase++;
@@ -217,7 +228,7 @@ static void cleaning_free(struct task *task)
 	walk_deinit(&t->walk);
 	list_free(t->patterns);
 	if (t->cleanup)
-		cleanup_free(t->cleanup);
+		one_less(t->cleanup);
 	free(t);
 }
 
@@ -229,6 +240,7 @@ void cleanup_ask(struct conn *conn, const struct wire_header *h, const char *pat
 	c->daemon = conn->daemon;
 	c->conn = conn->id;
 	c->request = *h;
+	c->n_waits = 1;
 	link_insert(&conn->daemon->cleanups, &c->link);
 	t->cleanup = c;
 	t->patterns = list_split(patterns);
@@ -245,8 +257,7 @@ void cleanup_torn_down(struct cleanup *c, const char *title, const char *wrong)
 
 	if (error)
 		record_string(&c->errors, REPORT_ERRORS, error);
-	if (--c->n_waits == 0)
-		answer(c);
+	one_less(c);
 }
 
 void cleanups_end(struct daemon *d)
