@@ -5,6 +5,7 @@ noinst_LTLIBRARIES += libbase.la libimage.la libwire.la libconfig.la libclient.l
 
 libbase_la_SOURCES = \
 	src/base/alloc.c src/base/alloc.h \
+	src/base/cgroup.c src/base/cgroup.h \
 	src/base/clock.c src/base/clock.h \
 	src/base/elf.c src/base/elf.h \
 	src/base/fd.c src/base/fd.h \

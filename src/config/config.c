@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/alloc.h"
+#include "base/cgroup.h"
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/log.h"
@@ -56,9 +57,13 @@ const char *source_name(int source)
 static void set_defaults(struct config *c)
 {
 	long pages = sysconf(_SC_PHYS_PAGES);
+	uint64_t group = cgroup_memory_max();
 
 	c->jobs = (uint64_t)get_nprocs();
 	c->memory_max = pages > 0 ? (uint64_t)pages * 4096 / 2 : UINT64_C(1) << 30;
+	/* The kernel kills at the limit of a control group. */
+	if (group / 2 < c->memory_max)
+		c->memory_max = group / 2;
 	c->address_base = REGION_BASE;
 	c->log_level = LOG_LEVEL_INFO;
 	c->idle_exit = DURATION_NONE;

@@ -11,6 +11,7 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include "base/cgroup.h"
 #include "base/fd.h"
 #include "base/units.h"
 #include "fixctl/fixctl.h"
@@ -94,7 +95,7 @@ static struct finding check_files(void)
 	struct rlimit r = { 0 };
 
 	getrlimit(RLIMIT_NOFILE, &r);
-	if (r.rlim_max >= 4096)
+	if (r.rlim_max > 4096)
 		return (struct finding){ true, xasprintf("%llu open files are allowed", (unsigned long long)r.rlim_max) };
 	return (struct finding){ false, xasprintf("only %llu open files are allowed: one is needed for each image and each client; "
 						  "raise 'ulimit -Hn'", (unsigned long long)r.rlim_max) };
@@ -137,11 +138,10 @@ static struct finding check_tmpfs(void)
 
 static struct finding check_memory(void)
 {
-	_cleanup_free_ char *limit = read_setting("/sys/fs/cgroup/memory.max");
+	uint64_t n = cgroup_memory_max();
 	char size[32];
-	uint64_t n;
 
-	if (!limit || !strcmp(limit, "max") || parse_u64(limit, 10, UINT64_MAX, &n) < 0)
+	if (n == UINT64_MAX)
 		return (struct finding){ true, xstrdup("no memory limit of a control group") };
 	return (struct finding){ true, xasprintf("a control group allows %s: memory-max in fixd.ini must be smaller, the kernel "
 						 "kills at the limit", format_size(size, sizeof size, n)) };

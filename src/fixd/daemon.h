@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The daemon: what all its parts share, how it starts and ends. One thread. */
+/* The daemon: what all its parts share, how it starts and ends. One thread, besides the worker's. */
 #pragma once
 
 #include <stdbool.h>

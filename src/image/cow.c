@@ -122,7 +122,7 @@ static int64_t each_run_by_scan(struct cow *c, run_fn fn, void *arg, bool *unkno
 		int n = ioctl(c->pagemap, SCAN_IOCTL, &scan);
 
 		if (n < 0) {
-			*unknown = errno == ENOTTY || errno == EINVAL || errno == ENOSYS;
+			*unknown = errno == ENOTTY || errno == EINVAL || errno == ENOSYS || errno == EPERM;
 			return -errno;
 		}
 		for (int i = 0; i < n; i++) {

@@ -24,7 +24,8 @@ int memfd_new(const char *name)
 {
 	int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_NOEXEC_SEAL);
 
-	if (fd < 0 && errno == EINVAL)
+	/* A kernel that does not know it, or a filter that says so in its own way. */
+	if (fd < 0 && (errno == EINVAL || errno == EPERM || errno == EACCES))
 		fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	return fd < 0 ? -errno : fd;
 }
@@ -35,7 +36,7 @@ int memfd_seal(int fd)
 		return -errno;
 	if (fcntl(fd, F_ADD_SEALS, REQUIRED_SEALS | F_SEAL_EXEC) == 0)
 		return 0;
-	if (errno != EINVAL)
+	if (errno != EINVAL && errno != EPERM)
 		return -errno;
 	return fcntl(fd, F_ADD_SEALS, REQUIRED_SEALS) < 0 ? -errno : 0;
 }

@@ -156,7 +156,7 @@ static int setup_ring(struct uring_state *st)
 	};
 	int r = -EINVAL;
 
-	for (size_t i = 0; r == -EINVAL && i < ELEMENTSOF(flags); i++)
+	for (size_t i = 0; (r == -EINVAL || r == -EPERM) && i < ELEMENTSOF(flags); i++)
 		r = io_uring_queue_init(ENTRIES, &st->ring, flags[i]);
 	return r;
 }
