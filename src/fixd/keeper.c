@@ -231,6 +231,17 @@ static void fail(struct keeper *k, char *sentence)
 	k->wrong = text_steal(&t);
 }
 
+/* The first process of the service has ended, and left the work to others. */
+static void goes_on(struct keeper *k)
+{
+	k->service = fd_close(k->service);
+	if (!timer_is_running(&k->explaining))
+		return;
+	timer_stop(&k->explaining);
+	if (k->image && k->image->instance && k->image->instance->current == k->image)
+		instance_compared(k->image->instance, true, NULL);
+}
+
 static void take_message(struct keeper *k, const char *message, size_t size)
 {
 	struct job_result r;
@@ -244,7 +255,7 @@ static void take_message(struct keeper *k, const char *message, size_t size)
 		return;
 	}
 	if (r.message == JOB_AWAY)
-		k->service = fd_close(k->service);
+		goes_on(k);
 	if ((r.message == JOB_ENDED || (r.message == JOB_RESULT && k->reaping)) && !k->reported) {
 		k->reported = true;
 		if (r.error) {
@@ -365,6 +376,9 @@ bool keeper_is_dying(struct keeper *k)
 		read_channel(k);
 	if (!k->channel)
 		not_explained(k);
+	/* It was only the first process. */
+	if (k->service < 0)
+		return false;
 	if (!k->died && !timer_is_running(&k->explaining))
 		timer_start(k->daemon->loop, &k->explaining, clock_now() + EXPLAIN);
 	return !k->died;
