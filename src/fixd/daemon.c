@@ -401,7 +401,6 @@ void daemon_finish(struct daemon *d)
 	if (d->loop)
 		keepers_abandon(d);
 	d->worker = worker_free(d->worker);
-	trees_deinit(d);
 	timer_stop(&d->idle);
 	timer_stop(&d->sweep);
 	timer_stop(&d->end);
@@ -411,6 +410,7 @@ void daemon_finish(struct daemon *d)
 	d->board = board_free(d->board);
 	/* Replies that are still on their way hold images, and those their ranges. */
 	d->loop = loop_free(d->loop);
+	trees_deinit(d);
 	d->region = region_free(d->region);
 	d->events = events_free(d->events);
 	config_free(d->config);

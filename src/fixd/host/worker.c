@@ -121,9 +121,9 @@ struct worker *worker_new(struct loop *l)
 void worker_add(struct worker *w, struct work_item *item)
 {
 	/* Most daemons never need it. */
-	if (!w->has_thread && w->source)
+	if (w && !w->has_thread && w->source)
 		w->has_thread = start_thread(w);
-	if (!w->has_thread) {
+	if (!w || !w->has_thread) {
 		item->work(item->arg);
 		item->done(item->arg);
 		return;

@@ -21,6 +21,7 @@ struct work_item {
 };
 
 struct worker *worker_new(struct loop *l);
+/* NULL: there is none any more, and it is done here and now. */
 void worker_add(struct worker *w, struct work_item *item);
 /* Until everything is done. For the start and the end of the daemon: the loop stands still. */
 void worker_wait(struct worker *w);
