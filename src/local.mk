@@ -160,6 +160,7 @@ libdaemon_la_SOURCES = \
 	src/fixd/evict.c src/fixd/evict.h \
 	src/fixd/fdstore.c src/fixd/fdstore.h \
 	src/fixd/guest.c src/fixd/guest.h \
+	src/fixd/host/snapshot.c src/fixd/host/snapshot.h \
 	src/fixd/host/viewer.c src/fixd/host/viewer.h \
 	src/fixd/host/worker.c src/fixd/host/worker.h \
 	src/fixd/image.c src/fixd/image.h \

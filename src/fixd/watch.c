@@ -22,6 +22,7 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "base/vector.h"
+#include "fixd/host/snapshot.h"
 #include "fixd/host/viewer.h"
 #include "fixd/loop/loop.h"
 #include "wire/record.h"
@@ -59,22 +60,6 @@ struct sub {
 	bool whole; /* a directory whose entries all belong to the set */
 };
 
-struct look {
-	char *path;
-	bool exists, is_dir;
-	bool written; /* a write was heard since */
-	mode_t mode;  /* 0: not known */
-	int64_t mtime;
-	off_t size;
-	ino_t ino;
-	dev_t dev;
-};
-
-struct entries {
-	struct look *all;
-	size_t n;
-};
-
 /* Paths that something happened to, before all of them are looked at. */
 #define TOUCHED_MAX 256
 
@@ -85,7 +70,7 @@ struct watchset {
 	bool look_at_all;      /* or it is not known to which */
 	struct watcher *watcher;
 	char **patterns;
-	struct entries seen;
+	struct snapshot seen;
 	struct link subs;
 	size_t visited, most; /* names, in the look at hand */
 	bool too_large;
@@ -220,45 +205,7 @@ static bool inotify_works(const char *path)
 	return false;
 }
 
-static void take_stat(struct look *e, const struct stat *st)
-{
-	e->exists = true;
-	e->is_dir = S_ISDIR(st->st_mode);
-	e->mode = st->st_mode;
-	if (e->is_dir)
-		return; /* its entries are looked at, its own times say nothing */
-	e->mtime = st->st_mtim.tv_sec * NSEC_PER_SEC + st->st_mtim.tv_nsec;
-	e->size = st->st_size;
-	e->ino = st->st_ino;
-	e->dev = st->st_dev;
-}
-
-static struct look look_at(const struct watchset *s, const char *path)
-{
-	struct look e = { .path = xstrdup(path) };
-	struct stat st;
-
-	if (!viewer_may_see(s->viewer, path, false) || stat(path, &st) < 0)
-		return e;
-	take_stat(&e, &st);
-	return e;
-}
-
-static struct look look_at_link(const char *path, const struct stat *st)
-{
-	struct look e = { .path = xstrdup(path) };
-
-	take_stat(&e, st);
-	return e;
-}
-
-static void add_entry(struct entries *list, struct look e)
-{
-	list->all = xrealloc(list->all, (list->n + 1) * sizeof *list->all);
-	list->all[list->n++] = e;
-}
-
-static void add_path(struct watchset *s, struct entries *list, const char *path, bool arm);
+static void add_path(struct watchset *s, struct snapshot *list, const char *path, bool arm);
 
 /* The set whose names are looked up: each name read counts, so that no pattern walks over a whole disk. */
 static struct watchset *looking;
@@ -312,22 +259,22 @@ static int glob_counted(struct watchset *s, const char *pattern, int flags, glob
 }
 
 /* A link inside a tree: it, and the file that it leads to. A directory is not followed: it may be anywhere, also above. */
-static void add_link(struct watchset *s, struct entries *list, const char *path, const struct stat *link, bool arm)
+static void add_link(struct watchset *s, struct snapshot *list, const char *path, const struct stat *link, bool arm)
 {
 	_cleanup_free_ char *target = NULL;
 	struct stat st;
 
-	add_entry(list, look_at_link(path, link));
+	snapshot_add(list, look_at_link(path, link));
 	if (arm)
 		subscribe_way(s, path, 0);
 	if (!viewer_may_see(s->viewer, path, false) || stat(path, &st) < 0 || S_ISDIR(st.st_mode) || !(target = realpath(path, NULL)))
 		return;
 	if (arm)
 		subscribe(s, target, NULL, MASK_CONTENT | MASK_SELF);
-	add_entry(list, look_at(s, target));
+	snapshot_add(list, look_at(s->viewer, target));
 }
 
-static void add_tree(struct watchset *s, struct entries *list, const char *path, bool arm)
+static void add_tree(struct watchset *s, struct snapshot *list, const char *path, bool arm)
 {
 	DIR *dir = viewer_may_see(s->viewer, path, true) ? opendir(path) : NULL;
 	struct dirent *d;
@@ -345,7 +292,7 @@ static void add_tree(struct watchset *s, struct entries *list, const char *path,
 			continue;
 		child = xasprintf("%s/%s", path, d->d_name);
 		if (lstat(child, &st) < 0 || !S_ISLNK(st.st_mode))
-			add_entry(list, look_at(s, child));
+			snapshot_add(list, look_at(s->viewer, child));
 		else
 			add_link(s, list, child, &st, arm);
 		if (S_ISDIR(st.st_mode))
@@ -354,7 +301,7 @@ static void add_tree(struct watchset *s, struct entries *list, const char *path,
 	closedir(dir);
 }
 
-static void add_path(struct watchset *s, struct entries *list, const char *path, bool arm)
+static void add_path(struct watchset *s, struct snapshot *list, const char *path, bool arm)
 {
 	struct look e;
 
@@ -365,8 +312,8 @@ static void add_path(struct watchset *s, struct entries *list, const char *path,
 			s->polled = true;
 	}
 	/* After the watch is there: an edit is either seen here or heard later. */
-	e = look_at(s, path);
-	add_entry(list, e);
+	e = look_at(s->viewer, path);
+	snapshot_add(list, e);
 	if (e.is_dir)
 		add_tree(s, list, path, arm);
 }
@@ -398,14 +345,9 @@ static void subscribe_glob(struct watchset *s, const char *pattern)
 	}
 }
 
-static int by_path(const void *a, const void *b)
+static struct snapshot look_at_all(struct watchset *s, bool arm)
 {
-	return strcmp(((const struct look *)a)->path, ((const struct look *)b)->path);
-}
-
-static struct entries look_at_all(struct watchset *s, bool arm)
-{
-	struct entries list = { 0 };
+	struct snapshot list = { 0 };
 
 	s->visited = 0;
 	if (!viewer_begin(s->viewer)) {
@@ -430,51 +372,8 @@ static struct entries look_at_all(struct watchset *s, bool arm)
 		globfree(&g);
 	}
 	viewer_end(s->viewer);
-	if (list.n)
-		qsort(list.all, list.n, sizeof *list.all, by_path);
+	snapshot_sort(&list);
 	return list;
-}
-
-static void entries_deinit(struct entries *list)
-{
-	for (size_t i = 0; i < list->n; i++)
-		free(list->all[i].path);
-	free(list->all);
-	*list = (struct entries){ 0 };
-}
-
-/* Two looks at one path. NULL: no difference. */
-static const char *difference(const struct look *was, const struct look *is)
-{
-	if (was->exists != is->exists)
-		return is->exists ? "appeared" : "vanished";
-	if (was->is_dir != is->is_dir || was->ino != is->ino || was->dev != is->dev)
-		return "was replaced";
-	if (was->size != is->size)
-		return "changed (size)";
-	if (was->mtime != is->mtime)
-		return "changed (mtime)";
-	if (was->mode && was->mode != is->mode)
-		return "changed (mode)";
-	return was->written ? "was written" : NULL;
-}
-
-static char *compare(struct watchset *s, const struct entries *now)
-{
-	size_t i = 0, k = 0;
-
-	while (i < s->seen.n || k < now->n) {
-		const struct look *was = i < s->seen.n ? &s->seen.all[i] : NULL;
-		const struct look *is = k < now->n ? &now->all[k] : NULL;
-		int order = !was ? 1 : !is ? -1 : strcmp(was->path, is->path);
-		const char *what = order < 0 ? "vanished" : order > 0 ? "appeared" : difference(was, is);
-
-		if (what)
-			return xasprintf("%s %s", order > 0 ? is->path : was->path, what);
-		i += order <= 0;
-		k += order >= 0;
-	}
-	return NULL;
 }
 
 static void unsubscribe_all(struct link *subs)
@@ -484,9 +383,9 @@ static void unsubscribe_all(struct link *subs)
 }
 
 /* A directory that is new may be where the next file appears. */
-static struct entries look_again(struct watchset *s)
+static struct snapshot look_again(struct watchset *s)
 {
-	struct entries now;
+	struct snapshot now;
 	struct link old;
 
 	if (!s->renamed)
@@ -497,13 +396,6 @@ static struct entries look_again(struct watchset *s)
 	now = look_at_all(s, true);
 	unsubscribe_all(&old);
 	return now;
-}
-
-static struct look *find_seen(const struct watchset *s, const char *path)
-{
-	struct look key = { .path = (char *)path };
-
-	return s->seen.n ? bsearch(&key, s->seen.all, s->seen.n, sizeof key, by_path) : NULL;
 }
 
 static void forget_touched(struct watchset *s)
@@ -517,18 +409,18 @@ static void forget_touched(struct watchset *s)
 /* One path that something happened to. NULL: it is as it was. */
 static char *look_at_one(const struct watchset *s, const char *path)
 {
-	const struct look *was = find_seen(s, path);
+	const struct look *was = snapshot_find(&s->seen, path);
 	struct stat st;
 	struct look is;
 	const char *what;
 
 	if (was) {
 		is = viewer_may_see(s->viewer, path, false) && lstat(path, &st) == 0 && S_ISLNK(st.st_mode) && !was->is_dir && was->mode &&
-			     S_ISLNK(was->mode) ? look_at_link(path, &st) : look_at(s, path);
-		what = difference(was, &is);
+			     S_ISLNK(was->mode) ? look_at_link(path, &st) : look_at(s->viewer, path);
+		what = look_difference(was, &is);
 	} else {
 		/* It is new in a tree, or has gone again. */
-		is = look_at(s, path);
+		is = look_at(s->viewer, path);
 		what = is.exists ? "appeared" : NULL;
 	}
 	free(is.path);
@@ -549,7 +441,7 @@ static char *look_at_touched(struct watchset *s)
 
 char *watchset_changed(struct watchset *s)
 {
-	struct entries now;
+	struct snapshot now;
 
 	if (s->changed)
 		return xstrdup(s->changed);
@@ -560,8 +452,8 @@ char *watchset_changed(struct watchset *s)
 		s->changed = look_at_touched(s);
 	} else {
 		now = look_again(s);
-		s->changed = compare(s, &now);
-		entries_deinit(&now);
+		s->changed = snapshot_compare(&s->seen, &now);
+		snapshot_deinit(&now);
 		s->renamed = false;
 	}
 	forget_touched(s);
@@ -590,8 +482,6 @@ struct watchset *watchset_new(struct watcher *w, char *const *files, char *const
 	s->seen = look_at_all(s, true);
 	return s;
 }
-
-enum { SAVED_LOOK = 1, SAVED_PATH, SAVED_EXISTS, SAVED_IS_DIR, SAVED_WRITTEN, SAVED_MTIME, SAVED_SIZE, SAVED_INO, SAVED_DEV, SAVED_MODE, SAVED_VIEWER };
 
 static void save_viewer(const struct viewer *v, struct text *out)
 {
@@ -634,82 +524,19 @@ void watchset_save(const struct watchset *s, struct text *out)
 {
 	if (s->viewer)
 		save_viewer(s->viewer, out);
-	for (size_t i = 0; i < s->seen.n; i++) {
-		const struct look *e = &s->seen.all[i];
-		size_t mark = record_begin(out, SAVED_LOOK, RECORD_OBJECT);
-
-		record_string(out, SAVED_PATH, e->path);
-		record_bool(out, SAVED_EXISTS, e->exists);
-		record_bool(out, SAVED_IS_DIR, e->is_dir);
-		record_bool(out, SAVED_WRITTEN, e->written);
-		record_time(out, SAVED_MTIME, e->mtime);
-		record_u64(out, SAVED_SIZE, (uint64_t)e->size);
-		record_u64(out, SAVED_INO, e->ino);
-		record_u64(out, SAVED_DEV, e->dev);
-		record_u64(out, SAVED_MODE, e->mode);
-		record_end(out, mark);
-	}
-}
-
-static struct look restore_look(const struct record *saved)
-{
-	struct record_reader in = record_inside(saved);
-	struct look e = { 0 };
-	struct record r;
-	bool bad = false;
-
-	while (record_next(&in, &r, &bad)) {
-		switch (r.field) {
-		case SAVED_PATH:
-			free(e.path);
-			e.path = record_dup(&r);
-			break;
-		case SAVED_EXISTS:
-			e.exists = r.number;
-			break;
-		case SAVED_IS_DIR:
-			e.is_dir = r.number;
-			break;
-		case SAVED_WRITTEN:
-			e.written = r.number;
-			break;
-		case SAVED_MTIME:
-			e.mtime = (int64_t)r.number;
-			break;
-		case SAVED_SIZE:
-			e.size = (off_t)r.number;
-			break;
-		case SAVED_INO:
-			e.ino = r.number;
-			break;
-		case SAVED_DEV:
-			e.dev = r.number;
-			break;
-		case SAVED_MODE:
-			e.mode = (mode_t)r.number;
-			break;
-		}
-	}
-	if (!e.path)
-		e.path = xstrdup("");
-	return e;
+	snapshot_save(&s->seen, out);
 }
 
 void watchset_restore(struct watchset *s, const struct record *saved)
 {
-	struct record_reader in = record_inside(saved);
-	struct entries now = s->seen;
-	struct record r;
-	bool bad = false;
+	struct snapshot now = s->seen;
+	bool bad;
 
-	s->seen = (struct entries){ 0 };
-	while (record_next(&in, &r, &bad)) {
-		if (r.field == SAVED_LOOK)
-			add_entry(&s->seen, restore_look(&r));
-	}
+	s->seen = (struct snapshot){ 0 };
+	bad = !snapshot_restore(&s->seen, saved);
 	/* What has changed meanwhile, nobody was told of. */
-	s->changed = bad ? xstrdup("what it watches is not known") : compare(s, &now);
-	entries_deinit(&now);
+	s->changed = bad ? xstrdup("what it watches is not known") : snapshot_compare(&s->seen, &now);
+	snapshot_deinit(&now);
 }
 
 char *watchset_too_large(const struct watchset *s)
@@ -723,7 +550,7 @@ struct watchset *watchset_free(struct watchset *s)
 		return NULL;
 	unsubscribe_all(&s->subs);
 	link_remove(&s->link);
-	entries_deinit(&s->seen);
+	snapshot_deinit(&s->seen);
 	list_free(s->patterns);
 	forget_touched(s);
 	vector_deinit(&s->touched);
@@ -784,7 +611,7 @@ static char *path_of_event(const struct sub *sub, const char *name)
 static void note_write(struct sub *sub, const char *name)
 {
 	_cleanup_free_ char *path = path_of_event(sub, name);
-	struct look *found = find_seen(sub->set, path);
+	struct look *found = snapshot_find(&sub->set->seen, path);
 
 	if (found)
 		found->written = true;
@@ -793,7 +620,7 @@ static void note_write(struct sub *sub, const char *name)
 /* A file of the set, or an entry of a directory that belongs to it as a whole: only that one is to be looked at. */
 static void note_touched(struct sub *sub, const struct inotify_event *e)
 {
-	const struct look *of = find_seen(sub->set, sub->path);
+	const struct look *of = snapshot_find(&sub->set->seen, sub->path);
 	bool alone = of && !sub->name && !(e->mask & MASK_SELF) && (of->is_dir ? e->len > 0 && sub->whole : !(e->mask & MASK_NAMES));
 
 	touch(sub->set, alone ? path_of_event(sub, e->len ? e->name : NULL) : NULL);

@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A snapshot: how files were when they were looked at, in the order of their paths. What is compared is what stat(2) says, and that
+ * a write was heard. Of a directory only that it is one: its entries have looks of their own.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/stat.h>
+#include <sys/types.h>
+
+struct record;
+struct text;
+struct viewer;
+
+struct look {
+	char *path;
+	bool exists, is_dir;
+	bool written; /* a write was heard since */
+	mode_t mode;  /* 0: not known */
+	int64_t mtime;
+	off_t size;
+	ino_t ino;
+	dev_t dev;
+};
+
+struct snapshot {
+	struct look *all;
+	size_t n, room;
+};
+
+/* Between viewer_begin() and viewer_end() of `v`. The look of a link is that of the file that it leads to, but for look_at_link(). */
+struct look look_at(const struct viewer *v, const char *path);
+struct look look_at_link(const char *path, const struct stat *st);
+/* Two looks at one path. NULL: no difference. */
+const char *look_difference(const struct look *was, const struct look *is);
+
+void snapshot_add(struct snapshot *list, struct look e);
+/* After all were added. */
+void snapshot_sort(struct snapshot *list);
+struct look *snapshot_find(const struct snapshot *list, const char *path);
+/* NULL, or what is different, in a sentence to be freed. */
+char *snapshot_compare(const struct snapshot *was, const struct snapshot *now);
+void snapshot_deinit(struct snapshot *list);
+
+/* The fields of a saved set of watched files. */
+enum saved_watch { SAVED_LOOK = 1, SAVED_PATH, SAVED_EXISTS, SAVED_IS_DIR, SAVED_WRITTEN, SAVED_MTIME, SAVED_SIZE, SAVED_INO, SAVED_DEV, SAVED_MODE, SAVED_VIEWER };
+void snapshot_save(const struct snapshot *list, struct text *out);
+/* False: it is torn. */
+bool snapshot_restore(struct snapshot *list, const struct record *saved);
