@@ -617,11 +617,11 @@ static void note_write(struct sub *sub, const char *name)
 		found->written = true;
 }
 
-/* A file of the set, or an entry of a directory that belongs to it as a whole: only that one is to be looked at. */
+/* A file of the set, or one in a directory that belongs to it as a whole: only that one is to be looked at. */
 static void note_touched(struct sub *sub, const struct inotify_event *e)
 {
 	const struct look *of = snapshot_find(&sub->set->seen, sub->path);
-	bool alone = of && !sub->name && !(e->mask & MASK_SELF) && (of->is_dir ? e->len > 0 && sub->whole : !(e->mask & MASK_NAMES));
+	bool alone = of && !sub->name && !(e->mask & (MASK_SELF | IN_ISDIR)) && (of->is_dir ? e->len > 0 && sub->whole : !(e->mask & MASK_NAMES));
 
 	touch(sub->set, alone ? path_of_event(sub, e->len ? e->name : NULL) : NULL);
 }
