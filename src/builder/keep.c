@@ -48,6 +48,7 @@ int keep_begin(struct keep *k, struct work *w)
 
 	k->work = w;
 	k->note = w->note;
+	k->since = clock_real();
 	sigemptyset(&set);
 	sigaddset(&set, SIGCHLD);
 	if (sigprocmask(SIG_BLOCK, &set, NULL) < 0 || (k->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK)) < 0 ||
@@ -86,7 +87,7 @@ static void note_leavings(struct keep *k)
 	struct job *j = &k->work->job;
 
 	if (j->kind == JOB_SERVICE)
-		j->leavings = leavings_note(j->leavings, (pid_t)j->group);
+		j->leavings = leavings_note(j->leavings, (pid_t)j->group, k->since);
 }
 
 int keep_note(struct keep *k)

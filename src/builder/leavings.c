@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "builder/leavings.h"
 
-#include <errno.h>
+#include <fcntl.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/alloc.h"
+#include "base/clock.h"
 #include "base/text.h"
 #include "builder/processes.h"
 
@@ -34,16 +35,21 @@ static bool is_shared_memory(const char *line, struct mapping *m)
 	return !strncmp(m->path, SHM, strlen(SHM)) || !strncmp(m->path, SYSV, strlen(SYSV));
 }
 
+static bool is_segment(const struct mapping *m)
+{
+	return !strncmp(m->path, SYSV, strlen(SYSV));
+}
+
 /* One word: what it is, and by what it is known again. */
 static char *word_of(const struct mapping *m)
 {
-	if (*m->path == '/' && !strncmp(m->path, SYSV, strlen(SYSV)))
+	if (is_segment(m))
 		return xasprintf("sysv %lu", m->inode);
 	return xasprintf("file %u %u %lu %s", m->major, m->minor, m->inode, m->path);
 }
 
 /* Calls `fn` for all shared memory of a process until it says true. */
-static bool each_mapping(pid_t pid, bool (*fn)(const char *word, void *arg), void *arg)
+static bool each_mapping(pid_t pid, bool (*fn)(pid_t pid, const struct mapping *m, void *arg), void *arg)
 {
 	_cleanup_free_ char *path = xasprintf("/proc/%d/maps", (int)pid);
 	FILE *f = fopen(path, "re");
@@ -51,29 +57,49 @@ static bool each_mapping(pid_t pid, bool (*fn)(const char *word, void *arg), voi
 	char line[8192];
 	bool done = false;
 
-	while (f && !done && fgets(line, sizeof line, f)) {
-		if (is_shared_memory(line, &m)) {
-			_cleanup_free_ char *word = word_of(&m);
-
-			done = fn(word, arg);
-		}
-	}
+	while (f && !done && fgets(line, sizeof line, f))
+		done = is_shared_memory(line, &m) && fn(pid, &m, arg);
 	if (f)
 		fclose(f);
 	return done;
 }
 
-static bool add(const char *word, void *arg)
+/* The kernel takes the time of a file from a clock that lags behind by a tick. */
+#define TICK (10 * NSEC_PER_MSEC)
+
+/* Made by the service, and not only used by it. */
+static bool is_own_file(const struct mapping *m, int64_t since)
 {
-	char ***list = arg;
+	struct statx st;
 
-	size_t n = list_count(*list);
+	return !strchr(m->path + strlen(SHM), '/') && statx(AT_FDCWD, m->path, AT_SYMLINK_NOFOLLOW, STATX_BASIC_STATS | STATX_BTIME, &st) == 0 &&
+	       (st.stx_mask & STATX_BTIME) && S_ISREG(st.stx_mode) && st.stx_uid == geteuid() && st.stx_ino == m->inode &&
+	       st.stx_btime.tv_sec * NSEC_PER_SEC + st.stx_btime.tv_nsec >= since - TICK;
+}
 
-	if (*list && list_has(*list, word))
+static bool is_own_segment(const struct mapping *m, pid_t pid)
+{
+	struct shmid_ds segment;
+
+	return shmctl((int)m->inode, IPC_STAT, &segment) == 0 && segment.shm_cpid == pid && segment.shm_perm.cuid == geteuid();
+}
+
+struct noting {
+	char **list;
+	int64_t since;
+};
+
+static bool add(pid_t pid, const struct mapping *m, void *arg)
+{
+	struct noting *n = arg;
+	_cleanup_free_ char *word = word_of(m);
+	size_t count = list_count(n->list);
+
+	if ((n->list && list_has(n->list, word)) || !(is_segment(m) ? is_own_segment(m, pid) : is_own_file(m, n->since)))
 		return false;
-	*list = xrealloc(*list, (n + 2) * sizeof **list);
-	(*list)[n] = xstrdup(word);
-	(*list)[n + 1] = NULL;
+	n->list = xrealloc(n->list, (count + 2) * sizeof *n->list);
+	n->list[count] = xstrdup(word);
+	n->list[count + 1] = NULL;
 	return false;
 }
 
@@ -83,10 +109,12 @@ static bool note_process(pid_t pid, void *arg)
 	return false;
 }
 
-char **leavings_note(char **list, pid_t group)
+char **leavings_note(char **list, pid_t group, int64_t since)
 {
-	processes_each_descendant(group, note_process, &list);
-	return list;
+	struct noting n = { list, since };
+
+	processes_each_descendant(group, note_process, &n);
+	return n.list;
 }
 
 struct search {
@@ -94,10 +122,12 @@ struct search {
 	bool found;
 };
 
-static bool is_it(const char *word, void *arg)
+static bool is_it(pid_t pid, const struct mapping *m, void *arg)
 {
 	struct search *s = arg;
+	_cleanup_free_ char *word = word_of(m);
 
+	(void)pid;
 	return s->found = !strcmp(word, s->word);
 }
 

@@ -941,6 +941,7 @@ signal.signal(signal.SIGTERM, signal.SIG_IGN)
 fd = os.open("/dev/shm/" + sys.argv[1], os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
 os.ftruncate(fd, 4096)
 m = mmap.mmap(fd, 4096)
+before = mmap.mmap(os.open("/dev/shm/" + sys.argv[1] + "-before", os.O_RDONLY), 4096, mmap.MAP_SHARED, mmap.PROT_READ)
 s = libc.shmget(0, 4096, 0o1600)
 libc.shmat.restype = ctypes.c_void_p
 libc.shmat(s, None, 0)
@@ -951,8 +952,12 @@ time.sleep(1000)
 
 @once
 def test_what_a_killed_service_leaves(t):
-    """Shared memory that its processes had, and nobody else has."""
+    """Shared memory that its processes have made, and nobody has mapped; what was there before is somebody else's."""
     name = "fixd-test-" + os.path.basename(t.dir)
+    before = f"/dev/shm/{name}-before"
+    with open(before, "wb") as f:
+        f.write(bytes(4096))
+    time.sleep(0.05)  # older than the service by more than a tick of the kernel's clock
     t.write("shared.py", SHARED)
     d = start(t, f"[fixture s]\nteardown-timeout = 100ms\nservice = exec {sys.executable} shared.py {name}\n")
     segment = int(d.client().read("s"))
@@ -966,6 +971,8 @@ def test_what_a_killed_service_leaves(t):
     d.client().attach("s").detach()
     os.kill(d.instance("s")["service_pid"], signal.SIGKILL)
     wait_for(lambda: not os.path.exists("/dev/shm/" + name), "what it had to go")
+    assert os.path.exists(before)
+    os.unlink(before)
 
 
 if __name__ == "__main__":
