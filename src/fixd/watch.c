@@ -418,12 +418,11 @@ static char *look_at_one(const struct watchset *s, const char *path)
 		is = viewer_may_see(s->viewer, path, false) && lstat(path, &st) == 0 && S_ISLNK(st.st_mode) && !was->is_dir && was->mode &&
 			     S_ISLNK(was->mode) ? look_at_link(path, &st) : look_at(s->viewer, path);
 		what = look_difference(was, &is);
+		free(is.path);
 	} else {
 		/* It is new in a tree, or has gone again. */
-		is = look_at(s->viewer, path);
-		what = is.exists ? "appeared" : NULL;
+		what = viewer_may_see(s->viewer, path, false) && lstat(path, &st) == 0 ? "appeared" : NULL;
 	}
-	free(is.path);
 	return what ? xasprintf("%s %s", path, what) : NULL;
 }
 

@@ -655,6 +655,10 @@ def test_one_file_of_a_tree(t):
     assert changed()
     os.chmod(t.path("tree/8/18"), 0o600)
     assert changed()
+    os.symlink("nowhere", t.path("tree/9/dangling"))
+    assert changed()
+    t.write("tree/9/nowhere", "x")
+    assert changed()
     assert unchanged()
 
 
