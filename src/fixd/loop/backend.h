@@ -15,6 +15,7 @@ struct source {
 	bool armed;	   /* the kernel will tell us */
 	bool paused;	   /* and is not to */
 	bool lost;	   /* its packet was, with the ring */
+	bool resend;	   /* the kernel would not take the first packet: it is on its way nowhere */
 	struct link refused; /* loop::refused: the kernel would not, and is asked again */
 	bool sending;	   /* the first packet is on its way */
 	unsigned inflight; /* operations whose completion is still to come */
@@ -70,12 +71,15 @@ extern const struct loop_backend loop_uring, loop_epoll;
 
 /* The first packet has left, or failed. */
 void source_packet_done(struct source *s, int err);
-/* The kernel would not watch it, or would not take its packet. */
+/* The kernel would not watch it; or would not take its first packet. */
 void source_refused(struct source *s, int err);
+void source_send_refused(struct source *s, int err);
 /* Takes what is there by plain calls: connections, packets, or calls ready(). */
 void source_serve(struct source *s);
 /* An error that says that it may be otherwise in a moment. */
 bool is_passing(int err);
+/* The same of a packet: also when too many descriptors lie unread somewhere. */
+bool is_passing_for_packet(int err);
 
 /* The msghdr for a packet; `space` holds the control data. */
 #define PACKET_CONTROL_SIZE 1088

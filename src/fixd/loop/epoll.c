@@ -98,7 +98,7 @@ static void epoll_send(struct loop *l, struct source *s)
 
 	packet_to_msghdr(p, &msg, &iov, space.bytes);
 	n = sendmsg(s->fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
-	if (n >= 0 || !is_passing(-errno)) {
+	if (n >= 0 || !is_passing_for_packet(-errno)) {
 		source_packet_done(s, n < 0 ? -errno : 0);
 		return;
 	}
@@ -107,7 +107,7 @@ static void epoll_send(struct loop *l, struct source *s)
 	if (r == -ENOENT)
 		r = control(l, s, EPOLL_CTL_ADD, wanted(l, s));
 	if (r < 0)
-		source_refused(s, r);
+		source_send_refused(s, r);
 }
 
 static void dispatch(struct loop *l, struct source *s, uint32_t events)

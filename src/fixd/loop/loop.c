@@ -142,6 +142,17 @@ void source_refused(struct source *s, int err)
 		link_insert(&l->refused, &s->refused);
 }
 
+void source_send_refused(struct source *s, int err)
+{
+	s->resend = true;
+	source_refused(s, err);
+}
+
+bool is_passing_for_packet(int err)
+{
+	return is_passing(err) || err == -ETOOMANYREFS;
+}
+
 static void arm(struct source *s)
 {
 	int r = s->loop->backend->arm(s->loop, s);
@@ -155,9 +166,11 @@ static void try_again(struct source *s)
 	struct pollfd p = { .fd = s->fd, .events = POLLIN };
 
 	link_remove(&s->refused);
-	if (s->sending)
+	if (s->resend) {
+		s->resend = false;
 		s->loop->backend->send(s->loop, s);
-	if (s->closed || s->armed || s->paused)
+	}
+	if (s->closed || s->armed || s->paused || s->loop->quiet)
 		return;
 	arm(s);
 	if (!s->armed && poll(&p, 1, 0) > 0)
@@ -317,6 +330,7 @@ int loop_quiesce(struct loop *l, int64_t timeout)
 		r = l->backend->wait(l, 10 * NSEC_PER_MSEC);
 		if (r < 0)
 			r = go_on_with_epoll(l, r);
+		try_refused(l);
 		bury(l);
 	}
 	return r;
@@ -506,6 +520,9 @@ struct source *source_close(struct source *s)
 	if (!s)
 		return NULL;
 	s->closed = true;
+	link_remove(&s->refused);
+	if (s->resend)
+		s->resend = s->sending = false;
 	s->loop->backend->disarm(s->loop, s);
 	/* The packet on its way is finished by its completion; the others never start. */
 	while (!link_empty(&s->packets) && !(s->sending && s->n_packets == 1)) {

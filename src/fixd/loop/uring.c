@@ -282,7 +282,7 @@ static bool send_now(struct source *s, const struct msghdr *msg)
 {
 	ssize_t n = sendmsg(s->fd, msg, MSG_NOSIGNAL | MSG_DONTWAIT);
 
-	if (n < 0 && is_passing(-errno))
+	if (n < 0 && is_passing_for_packet(-errno))
 		return false;
 	source_packet_done(s, n < 0 ? -errno : 0);
 	return true;
@@ -390,8 +390,8 @@ static void sent(struct source *s, int res)
 {
 	s->inflight--;
 	/* For want of memory, or because too many descriptors lie unread somewhere. */
-	if (!s->closed && (is_passing(res) || res == -ETOOMANYREFS))
-		source_refused(s, res);
+	if (!s->closed && is_passing_for_packet(res))
+		source_send_refused(s, res);
 	else
 		source_packet_done(s, res < 0 ? res : 0);
 }
