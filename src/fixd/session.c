@@ -46,6 +46,7 @@ struct session *session_new(struct daemon *d, const char *root, uid_t uid)
 	s->created_real = clock_real();
 	s->root_seen = (uid == geteuid() || uid == 0) && access(root, F_OK) == 0;
 	s->changes = 1;
+	link_init(&s->loose);
 	link_init(&s->runs);
 	link_init(&s->past);
 	link_init(&s->images);
@@ -391,6 +392,7 @@ static struct instance *add_instance(struct session *s, const struct fixture *f,
 	id->key = NULL;
 	at = vector_search(&s->instances, i->key, by_key, &found);
 	vector_insert(&s->instances, at, i);
+	edges_tie(i);
 	s->user->n_instances++;
 	return i;
 }

@@ -44,6 +44,7 @@ struct session {
 	struct fixture **fixtures; /* registered by clients, by name */
 	size_t n_fixtures;
 	struct vector instances; /* by key */
+	struct link loose; /* edge::in_dependency of those whose dependency is not there */
 	uint64_t changes; /* instances that went, definitions that were read again: pointers from before are not to be used */
 };
 

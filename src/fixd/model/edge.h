@@ -13,7 +13,7 @@
 struct instance;
 
 struct edge {
-	struct link in_dependency; /* instance::dependents */
+	struct link in_dependency; /* instance::dependents; session::loose while `to` is not there */
 	struct instance *from, *to; /* `to`: NULL while it is not there */
 };
 
@@ -26,6 +26,8 @@ size_t edge_index(const struct edge *e);
 void edge_set(struct instance *from, size_t k, struct instance *to);
 /* Edges to all dependencies that are there. */
 void edges_find(struct instance *i);
+/* It is new in its session: those that have waited for it lead to it. */
+void edges_tie(struct instance *to);
 /* Those to its dependencies go. */
 void edges_drop(struct instance *i);
 /* Those from its dependents, too: it is about to go, or is another one now. */
