@@ -122,6 +122,7 @@ int daemon_reload(struct daemon *d, struct text *problems)
 		if (fresh->address_base != old->address_base || fresh->io != old->io)
 			text_printf(problems, "%s: address-base and io take effect at the next start\n", fresh->file);
 		d->config = fresh;
+		d->n_configs++;
 		daemon_set_log_level(d);
 		listener_permit(d->listener);
 		link_for_each(l, &d->sessions)

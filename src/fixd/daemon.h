@@ -13,6 +13,7 @@
 
 struct daemon {
 	struct config *config;
+	uint64_t n_configs; /* that were read */
 	struct loop *loop;
 	struct watcher *watcher;
 	struct worker *worker;

@@ -189,6 +189,11 @@ static void go(void *arg)
 	if (d->stopping)
 		return;
 	r = loop_quiesce(d->loop, QUIESCE);
+	/* Somebody may have asked for the end meanwhile, and was told that it comes. */
+	if (d->stopping) {
+		loop_resume(d->loop);
+		return;
+	}
 	if (r == 0) {
 		drop_the_stuck(d);
 		state_save(d, STATE_FOR_EXEC, &s);

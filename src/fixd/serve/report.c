@@ -33,7 +33,7 @@ struct reporting {
 	struct walk walk;
 	uint64_t run; /* number of the last one, of the session at hand */
 	size_t list, session, inner; /* marks of what is not closed yet */
-	const struct config *config; /* whose fixtures are listed */
+	uint64_t config; /* daemon::n_configs when its fixtures began to be listed */
 	char *name;		     /* of the last of them */
 	char *found; /* key of the instance that was found */
 	uint64_t found_in; /* number of its session */
@@ -393,7 +393,7 @@ static void begin_list(struct reporting *w)
 	free(w->name);
 	w->name = NULL;
 	w->walk.session = 0;
-	w->config = d->config;
+	w->config = d->n_configs;
 	record_string(&w->out, REPORT_ROOT, d->config->root);
 	record_u64(&w->out, REPORT_ADDRESS_BASE, d->config->address_base);
 	w->list = record_begin(&w->out, REPORT_FIXTURES, RECORD_LIST);
@@ -415,7 +415,7 @@ static bool list_step(struct reporting *w)
 	const struct fixture *f;
 
 	/* Everything is another one now. */
-	if (w->config != config)
+	if (w->config != c->daemon->n_configs)
 		begin_list(w);
 	if (w->walk.session == 0) {
 		f = fixture_after(config->fixtures, config->n_fixtures, w->name);
