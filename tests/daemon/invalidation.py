@@ -662,16 +662,24 @@ def test_one_file_of_a_tree(t):
     assert unchanged()
 
 
-@once
-def test_what_a_client_may_not_see(t):
-    """A daemon of root looks at what clients name with their rights."""
+def what_a_client_may_not_see(t, uid):
+    """The daemon is that of `uid`; its client is another user."""
     if os.geteuid():
         raise Skip("other users are made by root only")
-    os.chmod(t.dir, 0o755)
+    if uid and not harness.can_be_reached(harness.program("fixd"), uid):
+        raise Skip("others cannot reach the build directory")
+    os.chmod(t.dir, 0o777)
     os.mkdir(t.path("private"), 0o700)
     os.mkdir(t.path("public"))
     t.write("private/secret1", "s")
-    d = t.daemon("[fixd]\nallow-users = nobody\n[fixture f]\ncommand = echo x\n")
+    os.chown(t.path("private"), uid, uid)
+
+    def become():
+        os.setgroups([])
+        os.setgid(uid)
+        os.setuid(uid)
+    t.write("fixd.ini", "")
+    d = t.daemon("[fixd]\nallow-users = nobody\n[fixture f]\ncommand = echo x\n", preexec=become if uid else None)
     here, there = os.pipe(), os.pipe()
 
     def spy():
@@ -697,6 +705,18 @@ def test_what_a_client_may_not_see(t):
     assert "secret" not in d.ctl("status").out and "later" not in d.ctl("status").out
     for fd in (here[0], *there):
         os.close(fd)
+
+
+@once
+def test_what_a_client_may_not_see_with_root(t):
+    """It looks at what clients name with their rights."""
+    what_a_client_may_not_see(t, 0)
+
+
+@once
+def test_what_a_client_may_not_see_with_a_user(t):
+    """It cannot take on the client's identity, and asks the modes."""
+    what_a_client_may_not_see(t, 1)
 
 
 if __name__ == "__main__":

@@ -92,42 +92,62 @@ void viewer_end(const struct viewer *v)
 	}
 }
 
-/* Everybody may, and no list of access rights says otherwise for some. */
-static bool is_open_to_all(const char *path, mode_t wanted)
+static bool is_in_group(const struct viewer *v, gid_t gid)
+{
+	for (size_t k = 0; k < v->n_groups; k++) {
+		if (v->groups[k] == gid)
+			return true;
+	}
+	return v->gid == gid;
+}
+
+/* As the kernel does it (path_resolution(7)); where a list of access rights says more, the answer is no. `wanted`: of S_IRWXO. */
+static bool is_permitted(const struct viewer *v, const char *path, mode_t wanted)
 {
 	struct stat st;
+	mode_t mode;
 
 	if (lstat(path, &st) < 0)
 		return false;
 	if (S_ISLNK(st.st_mode))
 		return true;
-	return (st.st_mode & wanted) == wanted && lgetxattr(path, "system.posix_acl_access", NULL, 0) < 0;
+	mode = st.st_uid == v->uid ? st.st_mode >> 6 : is_in_group(v, st.st_gid) ? st.st_mode >> 3 : st.st_mode;
+	return (mode & wanted) == wanted && lgetxattr(path, "system.posix_acl_access", NULL, 0) < 0;
 }
 
+/* All directories on the way, links not followed. Changes `path` meanwhile. */
+static bool is_passable(const struct viewer *v, char *path)
+{
+	for (char *p = *path ? strchr(path + 1, '/') : NULL; p; p = strchr(p + 1, '/')) {
+		bool permitted;
+
+		*p = '\0';
+		permitted = is_permitted(v, path, S_IXOTH);
+		*p = '/';
+		if (!permitted)
+			return false;
+	}
+	return true;
+}
+
+/* As it is written, and where its links lead. What is not there is seen by who may search its directory. */
 bool viewer_may_see(const struct viewer *v, const char *path, bool read)
 {
-	char real[PATH_MAX], parent[PATH_MAX];
-	const char *slash = strrchr(path, '/');
-	mode_t last = read ? S_IROTH : 0;
-	struct stat st;
+	char way[PATH_MAX], real[PATH_MAX];
+	char *slash;
 
 	if (!v || geteuid() == 0)
 		return true;
-	/* What is not there has at least a directory; links are resolved: each part is to be passable. */
-	if (!realpath(path, real)) {
-		size_t n = slash && slash > path ? (size_t)(slash - path) : 1;
-
-		if (n >= sizeof parent)
-			return false;
-		memcpy(parent, path, n);
-		parent[n] = '\0';
-		return strcmp(parent, path) && viewer_may_see(v, parent, false) && stat(parent, &st) == 0 && (st.st_mode & S_IXOTH);
-	}
-	for (char *p = strchr(real + 1, '/'); p; p = strchr(p + 1, '/')) {
-		*p = '\0';
-		if (!is_open_to_all(real, S_IXOTH))
-			return false;
-		*p = '/';
-	}
-	return is_open_to_all(real, last);
+	if (strlen(path) >= sizeof way)
+		return false;
+	strcpy(way, path);
+	if (!is_passable(v, way))
+		return false;
+	if (realpath(path, real))
+		return is_passable(v, real) && is_permitted(v, real, read ? S_IROTH : 0);
+	slash = strrchr(way, '/');
+	if (!slash || slash == way)
+		return true;
+	*slash = '\0';
+	return realpath(way, real) && is_passable(v, real) && is_permitted(v, real, S_IXOTH);
 }

@@ -2,7 +2,7 @@
 /*
  * With whose rights paths are looked at. What a client names is seen as the client would see it: of what it may not look into, neither
  * names nor existence, size or change are found out. A daemon of root takes on the client's identity for file systems
- * (setfsuid(2)) meanwhile; one of another user sees for others what everybody may see, as the modes say.
+ * (setfsuid(2)) meanwhile; one of another user asks the modes of all that is passed on the way.
  */
 #pragma once
 
