@@ -16,11 +16,11 @@ struct worker {
 	struct loop *loop;
 	struct source *source; /* of the eventfd: something is done */
 	pthread_t thread;
-	bool has_thread, ending;
+	bool has_thread; /* that is to be joined */
 	pthread_mutex_t lock;
-	pthread_cond_t more, idle;
-	bool busy;
-	struct link todo, done; /* under the lock */
+	pthread_cond_t idle;
+	bool running; /* these under the lock: it will look at `todo` again */
+	struct link todo, done;
 	int fd;
 };
 
@@ -39,28 +39,23 @@ static void tell(struct worker *w)
 		log_error(-errno, "the worker cannot tell that something is done");
 }
 
+/* It ends when there is nothing to do: with two threads each system call of the loop would cost more. */
 static void *run(void *arg)
 {
 	struct worker *w = arg;
 
 	pthread_mutex_lock(&w->lock);
-	while (!w->ending || !link_empty(&w->todo)) {
-		struct work_item *item;
+	while (!link_empty(&w->todo)) {
+		struct work_item *item = first(&w->todo);
 
-		if (link_empty(&w->todo)) {
-			pthread_cond_wait(&w->more, &w->lock);
-			continue;
-		}
-		item = first(&w->todo);
-		w->busy = true;
 		pthread_mutex_unlock(&w->lock);
 		item->work(item->arg);
 		pthread_mutex_lock(&w->lock);
-		w->busy = false;
-		pthread_cond_signal(&w->idle);
 		link_insert(&w->done, &item->link);
 		tell(w);
 	}
+	w->running = false;
+	pthread_cond_signal(&w->idle);
 	pthread_mutex_unlock(&w->lock);
 	return NULL;
 }
@@ -78,6 +73,24 @@ static void take_done(struct worker *w)
 	pthread_mutex_unlock(&w->lock);
 }
 
+static bool is_running(struct worker *w)
+{
+	bool running;
+
+	pthread_mutex_lock(&w->lock);
+	running = w->running;
+	pthread_mutex_unlock(&w->lock);
+	return running;
+}
+
+/* It has nothing more to do, and is about to end. */
+static void join(struct worker *w)
+{
+	if (w->has_thread)
+		pthread_join(w->thread, NULL);
+	w->has_thread = false;
+}
+
 static void on_done(void *arg)
 {
 	struct worker *w = arg;
@@ -85,6 +98,8 @@ static void on_done(void *arg)
 
 	if (eventfd_read(w->fd, &n) == 0)
 		take_done(w);
+	if (!is_running(w))
+		join(w);
 }
 
 /* No signal is for it: the loop's descriptor hears them. */
@@ -108,7 +123,6 @@ struct worker *worker_new(struct loop *l)
 
 	w->loop = l;
 	pthread_mutex_init(&w->lock, NULL);
-	pthread_cond_init(&w->more, NULL);
 	pthread_cond_init(&w->idle, NULL);
 	link_init(&w->todo);
 	link_init(&w->done);
@@ -120,28 +134,34 @@ struct worker *worker_new(struct loop *l)
 
 void worker_add(struct worker *w, struct work_item *item)
 {
-	/* Most daemons never need it. */
-	if (w && !w->has_thread && w->source)
+	bool start = false;
+
+	if (w && w->source) {
+		pthread_mutex_lock(&w->lock);
+		start = !w->running;
+		w->running = true;
+		link_insert(&w->todo, &item->link);
+		pthread_mutex_unlock(&w->lock);
+		if (!start)
+			return;
+		join(w);
 		w->has_thread = start_thread(w);
-	if (!w || !w->has_thread) {
-		item->work(item->arg);
-		item->done(item->arg);
-		return;
+		if (w->has_thread)
+			return;
+		w->running = false;
+		link_remove(&item->link);
 	}
-	pthread_mutex_lock(&w->lock);
-	link_insert(&w->todo, &item->link);
-	pthread_cond_signal(&w->more);
-	pthread_mutex_unlock(&w->lock);
+	item->work(item->arg);
+	item->done(item->arg);
 }
 
 void worker_wait(struct worker *w)
 {
-	if (!w->has_thread)
-		return;
 	pthread_mutex_lock(&w->lock);
-	while (w->busy || !link_empty(&w->todo))
+	while (w->running)
 		pthread_cond_wait(&w->idle, &w->lock);
 	pthread_mutex_unlock(&w->lock);
+	join(w);
 	take_done(w);
 }
 
@@ -149,17 +169,9 @@ struct worker *worker_free(struct worker *w)
 {
 	if (!w)
 		return NULL;
-	if (w->has_thread) {
-		pthread_mutex_lock(&w->lock);
-		w->ending = true;
-		pthread_cond_signal(&w->more);
-		pthread_mutex_unlock(&w->lock);
-		pthread_join(w->thread, NULL);
-		take_done(w);
-	}
+	worker_wait(w);
 	source_close(w->source);
 	pthread_mutex_destroy(&w->lock);
-	pthread_cond_destroy(&w->more);
 	pthread_cond_destroy(&w->idle);
 	free(w);
 	return NULL;
