@@ -331,7 +331,7 @@ static void uring_pause(struct loop *l, struct source *s)
 	cancel(l, s, OP_EVENT);
 }
 
-/* No buffer: there was none left, or the connection has ended, or it cannot go on for now. False: it is refused. */
+/* A completion without a buffer. False: the kernel refuses to receive, and the source is to be armed again. */
 static bool received_nothing(struct source *s, int res)
 {
 	if (s->closed || res == -ENOBUFS || res == -EINTR || res == -ECANCELED)
