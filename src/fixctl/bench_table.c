@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* The results of `fixctl bench` as a table, and their comparison with earlier ones. Only reads what bench_measure has made. */
 #include <math.h>
 #include <string.h>
 

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* fixctl cleanup: asks the daemon to give images up, and prints what it removed, what is still in use, and what failed. */
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>

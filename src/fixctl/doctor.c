@@ -1,4 +1,8 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * fixctl doctor: what fixd would like of this machine, a finding for each, and what to do about what is missing. It changes nothing
+ * and needs no daemon.
+ */
 #include <errno.h>
 #include <linux/io_uring.h>
 #include <linux/magic.h>

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* fixctl get: the bytes of an image, to standard output or to a file. */
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* fixctl list: the definitions of fixtures that match a pattern, as the daemon knows them. */
 #include <getopt.h>
 #include <stdio.h>
 #include <string.h>

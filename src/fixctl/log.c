@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* fixctl log: what the builder of a fixture wrote to its standard error, byte by byte. */
 #include <string.h>
 #include <unistd.h>
 

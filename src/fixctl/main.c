@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* The table of commands, the options before a command, and the help. What a command does is in its own file. */
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,4 +1,8 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * The numbers of the report: events are counted per fixture, then ordered and summed. Nothing is printed here; the forms are
+ * report_markdown and report_html.
+ */
 #include <stdlib.h>
 #include <string.h>
 

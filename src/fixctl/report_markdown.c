@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* The report as Markdown, from the object of report_make alone. */
 #include <string.h>
 
 #include "base/units.h"

@@ -1,4 +1,8 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * The fixtures that `fixctl run` shows: which they are, building what is not fresh, and the descriptors of their images, which every
+ * process of the run inherits.
+ */
 #include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>

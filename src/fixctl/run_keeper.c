@@ -1,4 +1,8 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * The keeper of `fixctl run`: a process that outlives it however it ends. The first half of this file is that process, the second
+ * what fixctl says to it and hears of it.
+ */
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
