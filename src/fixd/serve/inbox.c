@@ -279,6 +279,8 @@ static void work(void *arg)
 		if (now >= end)
 			break;
 	}
-	if (!link_empty(&all->lanes))
+	if (link_empty(&all->lanes))
+		deferred_cancel(&all->work);
+	else
 		loop_defer(d->loop, &all->work);
 }
