@@ -409,11 +409,22 @@ static void complete(struct loop *l, const struct io_uring_cqe *cqe)
 		event(l, s, cqe);
 }
 
-static int enter(struct uring_state *st, int64_t timeout)
+/* Not to wait is not to wait for no time, which would have the kernel set up a timer that is due at once. */
+static int submit_and_wait(struct io_uring *ring, int64_t timeout)
 {
 	struct __kernel_timespec ts = { .tv_sec = timeout / NSEC_PER_SEC, .tv_nsec = timeout % NSEC_PER_SEC };
 	struct io_uring_cqe *cqe;
-	int r = timeout < 0 ? io_uring_submit_and_wait(&st->ring, 1) : io_uring_submit_and_wait_timeout(&st->ring, &cqe, 1, &ts, NULL);
+
+	if (timeout < 0)
+		return io_uring_submit_and_wait(ring, 1);
+	if (timeout == 0)
+		return io_uring_submit_and_get_events(ring);
+	return io_uring_submit_and_wait_timeout(ring, &cqe, 1, &ts, NULL);
+}
+
+static int enter(struct uring_state *st, int64_t timeout)
+{
+	int r = submit_and_wait(&st->ring, timeout);
 
 	if (r >= 0 || r == -ETIME)
 		st->refusals = 0;
