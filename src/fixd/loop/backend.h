@@ -14,6 +14,7 @@ struct source {
 	bool closed;
 	bool armed;	   /* the kernel will tell us */
 	bool paused;	   /* and is not to */
+	bool nonblocking;  /* the descriptor was made so */
 	bool lost;	   /* its packet was, with the ring */
 	bool resend;	   /* the kernel would not take the first packet: it is on its way nowhere */
 	struct link refused; /* loop::refused: the kernel would not, and is asked again */
@@ -69,6 +70,8 @@ struct loop {
 
 extern const struct loop_backend loop_uring, loop_epoll;
 
+/* Once for each source; asked again at every arming until the kernel has done it. 0 or -errno. */
+int source_set_nonblock(struct source *s);
 /* The first packet has left, or failed. */
 void source_packet_done(struct source *s, int err);
 /* The kernel would not watch it; or would not take its first packet. */

@@ -51,7 +51,7 @@ static uint32_t wanted(const struct loop *l, const struct source *s)
 
 static int epoll_arm(struct loop *l, struct source *s)
 {
-	int r = fd_set_nonblock(s->fd, true);
+	int r = source_set_nonblock(s);
 
 	if (r == 0)
 		r = control(l, s, EPOLL_CTL_ADD, wanted(l, s));

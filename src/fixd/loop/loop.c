@@ -131,6 +131,14 @@ static int64_t next_timeout(const struct loop *l)
 	return !link_empty(&l->refused) && (left < 0 || left > TRY_AGAIN) ? TRY_AGAIN : left;
 }
 
+int source_set_nonblock(struct source *s)
+{
+	int r = s->nonblocking ? 0 : fd_set_nonblock(s->fd, true);
+
+	s->nonblocking = r == 0;
+	return r;
+}
+
 void source_refused(struct source *s, int err)
 {
 	struct loop *l = s->loop;

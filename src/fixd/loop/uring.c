@@ -258,7 +258,7 @@ static int uring_arm(struct loop *l, struct source *s)
 
 	/* Connections are taken by plain calls, some at a time: a storm of them must not fill the ring. */
 	if (s->kind == SOURCE_ACCEPT) {
-		int r = fd_set_nonblock(s->fd, true);
+		int r = source_set_nonblock(s);
 
 		if (r < 0)
 			return r;
