@@ -296,26 +296,29 @@ struct recent {
 	char bytes[128];
 };
 
-static struct recent recents[256];
+#define RECENTS 256
 
-static struct recent *recent_slot(const void *bytes, size_t size)
+static struct recent *recent_slot(const struct session *s, const void *bytes, size_t size)
 {
-	return &recents[digest_bytes(bytes, size).low % ELEMENTSOF(recents)];
+	return &s->recents[digest_bytes(bytes, size).low % RECENTS];
 }
 
 static struct instance *recent_find(const struct session *s, const void *bytes, size_t size)
 {
-	const struct recent *r = recent_slot(bytes, size);
+	const struct recent *r = s->recents ? recent_slot(s, bytes, size) : NULL;
 
-	return r->changes == s->changes && r->size == size && !memcmp(r->bytes, bytes, size) ? r->instance : NULL;
+	return r && r->changes == s->changes && r->size == size && !memcmp(r->bytes, bytes, size) ? r->instance : NULL;
 }
 
-static void recent_keep(const struct session *s, const void *bytes, size_t size, struct instance *i)
+static void recent_keep(struct session *s, const void *bytes, size_t size, struct instance *i)
 {
-	struct recent *r = recent_slot(bytes, size);
+	struct recent *r;
 
 	if (size > sizeof r->bytes)
 		return;
+	if (!s->recents)
+		s->recents = xcalloc(RECENTS, sizeof *s->recents);
+	r = recent_slot(s, bytes, size);
 	*r = (struct recent){ .changes = s->changes, .instance = i, .size = size };
 	memcpy(r->bytes, bytes, size);
 }

@@ -81,6 +81,7 @@ struct session *session_free(struct session *s)
 	for (size_t k = 0; k < s->n_fixtures; k++)
 		fixture_free(s->fixtures[k]);
 	free(s->fixtures);
+	free(s->recents);
 	s->user->n_fixtures -= s->n_fixtures;
 	link_remove(&s->link);
 	s->user->n_sessions--;

@@ -18,6 +18,7 @@ struct daemon;
 struct fixture;
 struct image;
 struct instance;
+struct recent;
 struct run;
 struct user;
 
@@ -46,6 +47,7 @@ struct session {
 	struct vector instances; /* by key */
 	struct link loose; /* edge::in_dependency of those whose dependency is not there */
 	uint64_t changes; /* instances that went, definitions that were read again: pointers from before are not to be used */
+	struct recent *recents; /* what requests have meant (attach.c); NULL: none was kept */
 };
 
 #define SESSION_INSTANCES_MAX 16384
