@@ -39,6 +39,9 @@ int fixd_fail_with(struct fixd *f, int err, const char *fmt, ...)
 	va_start(ap, fmt);
 	vsnprintf(f->error, sizeof f->error, fmt, ap);
 	va_end(ap);
+	/* A daemon's own sentence may be none. */
+	if (!*f->error)
+		snprintf(f->error, sizeof f->error, "%s", strerror(-err));
 	return err;
 }
 
