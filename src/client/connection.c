@@ -278,9 +278,10 @@ static int exchange(struct fixd *f, uint16_t type, const void *body, size_t size
 		return fixd_fail_with(f, r, "the daemon at %s cannot be asked: %s", f->path, strerror(-r));
 	reply->wanted = 0;
 	r = connection_receive(f, ANSWER_MS, &got, reply);
-	if (r == 0 && got != id)
-		r = fixd_fail_with(f, -EPROTO, "the daemon at %s sent an answer nobody asked for", f->path);
-	return r;
+	if (r < 0 || got == id)
+		return r;
+	reply_close(reply);
+	return fixd_fail_with(f, -EPROTO, "the daemon at %s sent an answer nobody asked for", f->path);
 }
 
 static int replay_all(struct fixd *f)
