@@ -239,11 +239,13 @@ static void begin_restart(struct daemon *d)
 	restart_continue(d);
 }
 
-/* What we have by its number is ours from now on. */
+/* What we have by its number is ours from now on. What we have opened ourselves, or have taken already, is close-on-exec. */
 static int take_inherited(void *arg, int number)
 {
+	int flags = number > STDERR_FILENO ? fcntl(number, F_GETFD) : -1;
+
 	(void)arg;
-	return fd_set_cloexec(number, true) < 0 ? -1 : number;
+	return flags < 0 || (flags & FD_CLOEXEC) || fd_set_cloexec(number, true) < 0 ? -1 : number;
 }
 
 /* Of what was inherited, what nobody has taken. */
