@@ -620,7 +620,7 @@ void instance_hint(void *instance)
 
 	if (i->state != INSTANCE_READY && i->state != INSTANCE_FAILED)
 		return;
-	changed = watchset_changed(i->watch);
+	changed = instance_inputs_changed(i);
 	if (!changed)
 		return;
 	if (i->state == INSTANCE_READY && i->fixture->policy.watch_by == WATCH_BY_CONTENT) {

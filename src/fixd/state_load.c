@@ -447,6 +447,8 @@ static void load_instance(struct loading *l, const struct record *saved)
 	instance_rest(i);
 	if (i->current)
 		image_update_unused(i->current);
+	if (i->current && !i->watch)
+		instance_retire(i, "what it was built from is not known any more");
 	if (i->current && i->fixture->policy.on_restart == RESTART_DROP)
 		instance_retire(i, "the daemon was restarted");
 }
