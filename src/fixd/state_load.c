@@ -117,6 +117,9 @@ static int load_daemon(struct loading *l, const struct record *saved)
 	if (d->resumed.listener >= 0 &&
 	    (getsockopt(d->resumed.listener, SOL_SOCKET, SO_ACCEPTCONN, &listening, &size) < 0 || !listening))
 		d->resumed.listener = fd_close(d->resumed.listener);
+	/* A lock is of a socket. */
+	if (d->resumed.listener < 0)
+		d->resumed.listener_lock = fd_close(d->resumed.listener_lock);
 	return 0;
 }
 
