@@ -292,8 +292,7 @@ void trees_deinit(struct daemon *d)
 
 	if (r < 0)
 		log_warn(r, "cannot remove %s", d->trees);
-	if (d->trees)
-		d->trees_lock = fd_close(d->trees_lock);
+	d->trees_lock = fd_close(d->trees_lock);
 	free(d->trees);
 	d->trees = NULL;
 }

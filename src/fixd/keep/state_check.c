@@ -430,14 +430,20 @@ static bool note_trees(struct checking *c, const struct record *saved)
 {
 	_cleanup_free_ char *ours = xasprintf("fixd-trees-%u-", (unsigned)geteuid());
 	struct record_reader in = record_inside(saved);
+	bool bad = false, locked = false;
 	const char *name;
 	struct record r;
-	bool bad = false;
 
 	while (record_next(&in, &r, &bad)) {
-		if (r.field && r.field <= row_count(daemon_rows) && !strcmp(daemon_rows[r.field - 1].name, "trees") && r.kind == RECORD_STRING && !c->trees)
+		const char *row = r.field && r.field <= row_count(daemon_rows) ? daemon_rows[r.field - 1].name : "";
+
+		if (!strcmp(row, "trees") && r.kind == RECORD_STRING && !c->trees)
 			c->trees = record_dup(&r);
+		else if (!strcmp(row, "trees_lock"))
+			locked = (int64_t)r.number >= 0;
 	}
+	if (locked != (c->trees != NULL))
+		return fail(c, "daemon", "trees", "has no lock, or is not there");
 	if (!c->trees)
 		return true;
 	name = strrchr(c->trees, '/');
