@@ -19,6 +19,7 @@ enum shape_kind {
 	A_BOOL,
 	A_TIME,
 	A_STRING, /* or nothing */
+	A_FD,	  /* or -1 */
 	BYTES,
 	A_SERIAL, /* of an image, or 0 */
 	SERIALS,
@@ -121,7 +122,7 @@ static const struct object release_object = { "release", NULL, release_shapes };
 
 static const struct shape offer_shapes[] = {
 	ONE(STATE_OF_INSTANCE, AN_INSTANCE),
-	UP_TO(STATE_FD, A_NUMBER, INT32_MAX),
+	ONE(STATE_FD, A_FD),
 	ONE(STATE_DEADLINE, A_TIME),
 	ONE(STATE_SAW, DIGESTS),
 	ONE(STATE_DEPENDS, SERIALS),
@@ -130,7 +131,7 @@ static const struct shape offer_shapes[] = {
 static const struct object offer_object = { "client build", offer_rows, offer_shapes };
 
 static const struct shape conn_shapes[] = {
-	UP_TO(STATE_FD, A_NUMBER, INT32_MAX),
+	ONE(STATE_FD, A_FD),
 	ONE(STATE_OF_SESSION, A_SESSION),
 	ONE(STATE_RUN_ID, A_STRING),
 	ONE(STATE_OBSERVER, A_BOOL),
@@ -165,6 +166,8 @@ struct checking {
 	struct vector serials; /* pointers into memory of 64-bit numbers, in order */
 	uint64_t *numbers;
 	size_t n_sessions, n_instances;
+	struct vector fds; /* that were named: each is owned by one only */
+	struct vector lasts; /* pointers into memory of the serials that instances name as their last image */
 	char *trees; /* NULL: there are none */
 	char *wrong;
 };
@@ -265,7 +268,16 @@ static bool is_in_trees(const struct checking *c, const struct record *r)
 	       !memchr(r->data + n + 1, '/', r->size - n - 1);
 }
 
-static bool row_is_right(const struct checking *c, const struct row *row, const struct record *r)
+static bool is_fd(struct checking *c, const struct record *r)
+{
+	if (!is_number(r) || (int64_t)r->number < -1 || (int64_t)r->number > INT32_MAX)
+		return false;
+	if ((int64_t)r->number >= 0)
+		vector_add(&c->fds, (void *)(uintptr_t)r->number);
+	return true;
+}
+
+static bool row_is_right(struct checking *c, const struct row *row, const struct record *r)
 {
 	size_t n;
 
@@ -286,7 +298,7 @@ static bool row_is_right(const struct checking *c, const struct row *row, const 
 	case ROW_DIGEST:
 		return is_list(r, &n) && n == 2;
 	case ROW_FD:
-		return is_number(r) && (int64_t)r->number >= -1 && (int64_t)r->number <= INT32_MAX;
+		return is_fd(c, r);
 	}
 	return false;
 }
@@ -306,6 +318,8 @@ static bool shape_is_right(struct checking *c, const struct shape *s, const stru
 		return is_time(r);
 	case A_STRING:
 		return is_string(r);
+	case A_FD:
+		return is_fd(c, r);
 	case BYTES:
 		return r->kind == RECORD_STRING && r->size <= s->max;
 	case A_SERIAL:
@@ -411,6 +425,36 @@ static int by_value(const void *a, const void *b)
 	return by_number(*(uint64_t *const *)a, *(uint64_t *const *)b);
 }
 
+/* An image is the last one of one instance at most, and what is current is the last one. */
+static bool check_instance(struct checking *c, const struct record *saved)
+{
+	struct record_reader in = record_inside(saved);
+	uint64_t current = 0, last = 0;
+	struct record r;
+	bool bad = false;
+
+	while (record_next(&in, &r, &bad)) {
+		if (r.field == STATE_CURRENT)
+			current = r.number;
+		else if (r.field == STATE_LAST)
+			last = r.number;
+	}
+	if (last)
+		vector_add(&c->lasts, xmemdup(&last, sizeof last));
+	return current == 0 || current == last || fail(c, "instance", "the current image", "is not the last one");
+}
+
+static bool check_lasts(struct checking *c)
+{
+	if (c->lasts.n)
+		qsort(c->lasts.all, c->lasts.n, sizeof *c->lasts.all, by_value);
+	for (size_t k = 1; k < c->lasts.n; k++) {
+		if (!by_value(&c->lasts.all[k - 1], &c->lasts.all[k]))
+			return fail(c, "image", "the instance", "is not the only one");
+	}
+	return true;
+}
+
 /* The number in a row of an object. */
 static uint64_t number_in(const struct record *saved, const struct row *rows, const char *name)
 {
@@ -485,6 +529,25 @@ static bool note_targets(struct checking *c, const void *records, size_t size)
 	return true;
 }
 
+static int by_fd(const void *a, const void *b)
+{
+	uintptr_t x = *(const uintptr_t *)a, y = *(const uintptr_t *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+/* Each is owned, and closed one day, by one object. */
+static bool check_fds(struct checking *c)
+{
+	if (c->fds.n)
+		qsort(c->fds.all, c->fds.n, sizeof *c->fds.all, by_fd);
+	for (size_t k = 1; k < c->fds.n; k++) {
+		if (c->fds.all[k] == c->fds.all[k - 1])
+			return fail(c, "state", "a descriptor", "is named twice");
+	}
+	return true;
+}
+
 char *state_check(const void *records, size_t size)
 {
 	const struct record all = { .kind = RECORD_OBJECT, .data = records, .size = size };
@@ -494,7 +557,13 @@ char *state_check(const void *records, size_t size)
 	bool bad = false, right = note_targets(&c, records, size) && check_object(&c, &state_object, &all);
 
 	while (right && record_next(&in, &r, &bad))
-		right = r.field != STATE_IMAGE || check_image(&c, &r);
+		right = r.field == STATE_IMAGE ? check_image(&c, &r) : r.field != STATE_INSTANCE || check_instance(&c, &r);
+	if (right)
+		right = check_fds(&c) && check_lasts(&c);
+	for (size_t k = 0; k < c.lasts.n; k++)
+		free(c.lasts.all[k]);
+	vector_deinit(&c.lasts);
+	vector_deinit(&c.fds);
 	vector_deinit(&c.serials);
 	free(c.numbers);
 	free(c.trees);
