@@ -30,6 +30,7 @@ struct board {
 	uint32_t n_used; /* slots that were ever taken */
 	uint32_t *free_slots;
 	uint32_t n_free;
+	bool *owned; /* of each slot, while a saved state is loaded; or NULL */
 };
 
 static int map_board(int *fd, struct board **out)
@@ -78,25 +79,30 @@ int board_restore(int *fd, uint64_t last_value, uint32_t n_used, struct board **
 		return r;
 	(*out)->last_value = last_value;
 	(*out)->n_used = n_used;
-	for (uint32_t i = n_used; i-- > 0;)
-		(*out)->free_slots[(*out)->n_free++] = i;
+	(*out)->owned = xcalloc(WIRE_BOARD_SLOTS, sizeof *(*out)->owned);
 	return 0;
 }
 
-void board_take_slot(struct board *b, uint32_t slot)
+bool board_take_slot(struct board *b, uint32_t slot)
 {
-	for (uint32_t i = 0; i < b->n_free; i++) {
-		if (b->free_slots[i] != slot)
-			continue;
-		b->free_slots[i] = b->free_slots[--b->n_free];
-		return;
-	}
+	if (slot == BOARD_NO_SLOT)
+		return true;
+	if (slot >= b->n_used || b->owned[slot])
+		return false;
+	b->owned[slot] = true;
+	return true;
 }
 
 void board_clear_free(struct board *b)
 {
-	for (uint32_t i = 0; i < b->n_free; i++)
-		board_show(b, b->free_slots[i], 0);
+	for (uint32_t i = b->n_used; i-- > 0;) {
+		if (b->owned[i])
+			continue;
+		board_show(b, i, 0);
+		b->free_slots[b->n_free++] = i;
+	}
+	free(b->owned);
+	b->owned = NULL;
 }
 
 struct board_state board_state(const struct board *b)
@@ -114,6 +120,7 @@ struct board *board_free(struct board *b)
 	fd_close(b->fd);
 	fd_close(b->read_fd);
 	free(b->free_slots);
+	free(b->owned);
 	free(b);
 	return NULL;
 }
@@ -135,7 +142,10 @@ void board_give_back(struct board *b, uint32_t slot)
 	if (slot == BOARD_NO_SLOT)
 		return;
 	board_show(b, slot, 0);
-	b->free_slots[b->n_free++] = slot;
+	if (b->owned)
+		b->owned[slot] = false;
+	else
+		b->free_slots[b->n_free++] = slot;
 }
 
 void board_show(struct board *b, uint32_t slot, uint64_t value)

@@ -6,6 +6,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct board;
@@ -23,8 +24,9 @@ struct board_state {
 struct board_state board_state(const struct board *b);
 /* Takes the descriptor. -errno: it is no board. */
 int board_restore(int *fd, uint64_t last_value, uint32_t n_used, struct board **out);
-void board_take_slot(struct board *b, uint32_t slot);
-/* Nothing is shown for what is not in use. */
+/* False: there is no such slot, or it is another instance's. */
+bool board_take_slot(struct board *b, uint32_t slot);
+/* When all have taken theirs: the rest is free, and shows nothing. */
 void board_clear_free(struct board *b);
 
 #define BOARD_NO_SLOT UINT32_MAX

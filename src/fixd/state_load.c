@@ -414,11 +414,14 @@ static void load_instance(struct loading *l, const struct record *saved)
 	struct instance *i = make_instance(l, saved);
 	struct daemon *d = l->daemon;
 	struct record r;
+	bool slot;
 
 	vector_add(&l->instances, i);
 	if (!i)
 		return;
-	board_take_slot(d->board, i->board_slot);
+	slot = board_take_slot(d->board, i->board_slot);
+	if (!slot)
+		i->board_slot = BOARD_NO_SLOT;
 	EACH_RECORD(l, saved, r) {
 		switch (r.field) {
 		case STATE_CURRENT:
@@ -450,8 +453,8 @@ static void load_instance(struct loading *l, const struct record *saved)
 	instance_rest(i);
 	if (i->current)
 		image_update_unused(i->current);
-	if (i->current && !i->watch)
-		instance_retire(i, "what it was built from is not known any more");
+	if (i->current && (!i->watch || !slot || i->current->board_slot != i->board_slot))
+		instance_retire(i, !i->watch ? "what it was built from is not known any more" : "its place on the board is another one's");
 	if (i->current && i->fixture->policy.on_restart == RESTART_DROP)
 		instance_retire(i, "the daemon was restarted");
 }
