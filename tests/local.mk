@@ -42,6 +42,43 @@ tests_client_library_SOURCES = tests/client/library.c tests/tap.h
 tests_client_library_CPPFLAGS = $(AM_TEST_CPPFLAGS)
 tests_client_library_LDADD = libclient.la -lpthread
 
+# One target each: a test of some thousand inputs, or with --enable-fuzz a program of libFuzzer (make fuzz).
+fuzz_targets = tests/fuzz/config tests/fuzz/protocol tests/fuzz/publication tests/fuzz/state tests/fuzz/manifest tests/fuzz/client
+if FUZZ
+fuzz_main = tests/fuzz/input.h
+fuzz_link = -fsanitize=fuzzer
+else
+fuzz_main = tests/fuzz/input.h tests/fuzz/replay.c tests/tap.h
+fuzz_link =
+endif
+fuzz_inside = tests/fuzz/inside.c tests/fuzz/inside.h
+EXTRA_DIST += tests/fuzz/failed
+check_PROGRAMS += $(fuzz_targets)
+tests_fuzz_config_SOURCES = tests/fuzz/config.c $(fuzz_main)
+tests_fuzz_config_CPPFLAGS = $(AM_TEST_CPPFLAGS)
+tests_fuzz_config_LDFLAGS = $(fuzz_link)
+tests_fuzz_config_LDADD = libconfig.la libimage.la
+tests_fuzz_protocol_SOURCES = tests/fuzz/protocol.c $(fuzz_main) $(fuzz_inside)
+tests_fuzz_protocol_CPPFLAGS = $(AM_TEST_CPPFLAGS)
+tests_fuzz_protocol_LDFLAGS = $(fuzz_link)
+tests_fuzz_protocol_LDADD = libdaemon.la
+tests_fuzz_publication_SOURCES = tests/fuzz/publication.c $(fuzz_main) $(fuzz_inside)
+tests_fuzz_publication_CPPFLAGS = $(AM_TEST_CPPFLAGS)
+tests_fuzz_publication_LDFLAGS = $(fuzz_link)
+tests_fuzz_publication_LDADD = libdaemon.la
+tests_fuzz_state_SOURCES = tests/fuzz/state.c $(fuzz_main) $(fuzz_inside)
+tests_fuzz_state_CPPFLAGS = $(AM_TEST_CPPFLAGS)
+tests_fuzz_state_LDFLAGS = $(fuzz_link)
+tests_fuzz_state_LDADD = libdaemon.la
+tests_fuzz_manifest_SOURCES = tests/fuzz/manifest.c $(fuzz_main)
+tests_fuzz_manifest_CPPFLAGS = $(AM_TEST_CPPFLAGS)
+tests_fuzz_manifest_LDFLAGS = $(fuzz_link)
+tests_fuzz_manifest_LDADD = libimage.la
+tests_fuzz_client_SOURCES = tests/fuzz/client.c $(fuzz_main)
+tests_fuzz_client_CPPFLAGS = $(AM_TEST_CPPFLAGS)
+tests_fuzz_client_LDFLAGS = $(fuzz_link)
+tests_fuzz_client_LDADD = libclient.la -lpthread
+
 if HAVE_SECCOMP
 check_PROGRAMS += tests/no-uring
 tests_no_uring_SOURCES = tests/no-uring.c
@@ -66,7 +103,7 @@ daemon_tests = \
 	tests/daemon/tools.py
 shim_tests = tests/shim/adapters.py tests/shim/calls.py tests/shim/run.py tests/shim/tools.py
 script_tests = tests/systemd.py tests/headers.sh tests/layers.sh tests/manuals.sh tests/pytest-fixd.sh
-TESTS += $(unit_tests) $(daemon_tests) $(shim_tests) $(script_tests)
+TESTS += $(unit_tests) $(fuzz_targets) $(daemon_tests) $(shim_tests) $(script_tests)
 EXTRA_DIST += $(daemon_tests) $(shim_tests) $(script_tests) tests/daemon/harness.py tests/daemon/server tests/shim/calls.c tests/shim/odd.c tests/shim/sockets.c tests/shim/stage.py tests/with-python
 
 # The library and everything below it under valgrind; the daemon of the test runs beside it, as it is.
@@ -76,6 +113,11 @@ check-valgrind: $(check_PROGRAMS) fixd$(EXEEXT) fixd-builder$(EXEEXT)
 	done
 .PHONY: check-valgrind
 CLEANFILES += tests/unit/*.valgrind tests/client/*.valgrind
+
+# Six targets, FUZZ_RUNS (10,000,000) executions each, under sanitizers, in a build directory of their own; needs clang.
+fuzz:
+	$(srcdir)/contrib/fuzz
+.PHONY: fuzz
 
 # The benchmarks are not part of check: their figures need a quiet machine and a person who reads them.
 EXTRA_PROGRAMS += tests/bench/bench
