@@ -201,15 +201,15 @@ static int take_answer(struct fixd_build *b, struct wire_image *im, int *fd)
 	int64_t deadline = connection_now_ms() + b->answer_ms;
 	struct offer_answer a = { 0 };
 	size_t n_fds = 1;
+	int64_t left;
 	ssize_t n;
 
 	*fd = -1;
 	do {
-		int64_t left = deadline - connection_now_ms();
-
+		left = deadline - connection_now_ms();
 		n = poll(&p, 1, left <= 0 ? 0 : left < INT_MAX ? (int)left : INT_MAX);
-	} while (n < 0 && errno == EINTR);
-	if (n == 0)
+	} while (n < 0 && errno == EINTR && left > 0);
+	if (n == 0 || (n < 0 && errno == EINTR))
 		return fixd_fail_with(b->fixd, -ETIMEDOUT, "the daemon at %s has not answered within %lld s", b->fixd->path,
 				      (long long)b->answer_ms / 1000);
 	n = socket_receive(b->channel, message, sizeof message, fd, &n_fds, MSG_DONTWAIT);

@@ -124,15 +124,15 @@ int64_t connection_now_ms(void)
 static bool make_room(struct fixd *f, int64_t deadline)
 {
 	struct pollfd p = { .fd = f->fd, .events = POLLIN };
+	int64_t left;
 	int n;
 
 	do {
-		int64_t left = deadline - connection_now_ms();
-
+		left = deadline - connection_now_ms();
 		n = poll(&p, 1, left > 0 ? (int)left : 0);
-	} while (n < 0 && errno == EINTR);
+	} while (n < 0 && errno == EINTR && left > 0);
 	f->spare = fd_close(f->spare);
-	return n != 0;
+	return n > 0 || (n < 0 && errno != EINTR);
 }
 
 /* The kernel counts the time: a signal must not make it start again. */
