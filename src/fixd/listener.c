@@ -26,6 +26,8 @@
 
 #define ANSWER_MS 5000
 #define ACCEPT_AGAIN (100 * NSEC_PER_MSEC)
+#define LOCK_WAIT (2 * NSEC_PER_SEC)
+#define LOCK_AGAIN_MS 10
 
 struct listener {
 	struct daemon *daemon;
@@ -94,19 +96,6 @@ static int inherited_socket(void)
 	return fd;
 }
 
-/* Two daemons starting at once must not take each other's fresh socket for a dead one. */
-static int lock_path(const char *path)
-{
-	_cleanup_free_ char *name = xasprintf("%s.lock", path);
-	_cleanup_fd_ int fd = open(name, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-
-	if (fd < 0)
-		return -errno;
-	if (flock(fd, LOCK_EX | LOCK_NB) < 0)
-		return errno == EWOULDBLOCK ? -EADDRINUSE : -errno;
-	return fd_steal(&fd);
-}
-
 /*
  * Does a daemon answer there? Connecting alone does not tell: the ring of a killed one keeps its socket for a moment longer
  * than the process lived.
@@ -128,6 +117,36 @@ static bool somebody_answers(const struct sockaddr_storage *address, socklen_t l
 	if (poll(&p, 1, ANSWER_MS) == 0)
 		return true; /* busy */
 	return recv(fd, answer, sizeof answer, MSG_DONTWAIT) > 0;
+}
+
+static bool is_answered(const char *path)
+{
+	struct sockaddr_storage address;
+	socklen_t length;
+
+	return socket_address(path, &address, &length) == 0 && somebody_answers(&address, length);
+}
+
+/*
+ * Two daemons starting at once must not take each other's fresh socket for a dead one. A child of a daemon that was killed may hold the
+ * lock until it has become its program.
+ */
+static int lock_path(const char *path)
+{
+	_cleanup_free_ char *name = xasprintf("%s.lock", path);
+	_cleanup_fd_ int fd = open(name, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	int64_t end = clock_now() + LOCK_WAIT;
+
+	if (fd < 0)
+		return -errno;
+	while (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+		if (errno != EWOULDBLOCK && errno != EINTR)
+			return -errno;
+		if (clock_now() >= end || is_answered(path))
+			return -EADDRINUSE;
+		poll(NULL, 0, LOCK_AGAIN_MS);
+	}
+	return fd_steal(&fd);
 }
 
 /* Every connection is checked by itself; the mode keeps the others out before. */
