@@ -119,6 +119,34 @@ fuzz:
 	$(srcdir)/contrib/fuzz
 .PHONY: fuzz
 
+# Every system call of daemon, helper and client, and every completion of the ring, fails once, and for ever; FAULT_ROOMS for some of them.
+EXTRA_PROGRAMS += tests/faults/session
+tests_faults_session_SOURCES = tests/faults/session.c
+tests_faults_session_LDADD = libfixd.la
+EXTRA_DIST += tests/faults/loop.py tests/faults/ring.c
+CLEANFILES += tests/faults/session tests/faults/ring.so
+tests/faults/ring.so: tests/faults/ring.c
+	@$(MKDIR_P) tests/faults
+	$(CC) $(CPPFLAGS) $(CFLAGS) -shared -fPIC -o $@ $(srcdir)/tests/faults/ring.c -ldl
+check-faults: all tests/faults/session$(EXEEXT) tests/faults/ring.so
+	$(AM_TESTS_ENVIRONMENT) $(srcdir)/tests/with-python $(srcdir)/tests/faults/loop.py $(FAULT_ROOMS)
+.PHONY: check-faults
+
+# A daemon for a long time: killed KILLS (1,000) times with all that belongs to it; and with SOAK_CLIENTS (1,000) clients for SOAK_SECONDS (600).
+EXTRA_PROGRAMS += tests/soak/clients
+tests_soak_clients_SOURCES = tests/soak/clients.c
+tests_soak_clients_LDADD = libfixd.la
+EXTRA_DIST += tests/soak/soak.py
+CLEANFILES += tests/soak/clients
+KILLS = 1000
+SOAK_CLIENTS = 1000
+SOAK_SECONDS = 600
+check-kills: all tests/soak/clients$(EXEEXT)
+	$(AM_TESTS_ENVIRONMENT) $(srcdir)/tests/with-python $(srcdir)/tests/soak/soak.py kills $(KILLS)
+soak: all tests/soak/clients$(EXEEXT)
+	$(AM_TESTS_ENVIRONMENT) $(srcdir)/tests/with-python $(srcdir)/tests/soak/soak.py soak $(SOAK_CLIENTS) $(SOAK_SECONDS)
+.PHONY: check-kills soak
+
 # The benchmarks are not part of check: their figures need a quiet machine and a person who reads them.
 EXTRA_PROGRAMS += tests/bench/bench
 tests_bench_bench_SOURCES = tests/bench/attach.c tests/bench/bench.h tests/bench/daemon.c tests/bench/floods.c tests/bench/main.c tests/bench/memory.c tests/bench/run.c \

@@ -24,7 +24,8 @@ import traceback
 BUILD = os.environ.get("FIXD_BUILD", os.getcwd())
 SRC = os.environ.get("FIXD_SRC", os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
 SANITIZERS = os.environ.get("FIXD_SANITIZERS", "").split()
-LIMIT = 60 * (3 if SANITIZERS else 1)  # seconds for whatever a test waits for
+SLOWNESS = float(os.environ.get("FIXD_TEST_SLOWNESS", "1"))  # of this machine: an emulated one takes longer
+LIMIT = 60 * (3 if SANITIZERS else 1) * SLOWNESS  # seconds for whatever a test waits for
 TEST_LIMIT = 5 * LIMIT  # seconds for a whole test, whatever it does
 
 
