@@ -44,6 +44,7 @@ libwire_la_LIBADD = libimage.la
 libconfig_la_SOURCES = \
 	src/config/config.c src/config/config.h \
 	src/config/graph.c src/config/graph.h \
+	src/config/identity.c src/config/identity.h \
 	src/config/keys.c src/config/keys.h \
 	src/config/raw.c src/config/raw.h \
 	src/config/service.c src/config/service.h

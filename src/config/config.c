@@ -19,6 +19,7 @@
 #include "base/log.h"
 #include "base/path.h"
 #include "config/graph.h"
+#include "config/identity.h"
 #include "config/keys.h"
 #include "config/raw.h"
 #include "config/service.h"
@@ -384,6 +385,8 @@ static void check_lists(struct loading *l, const struct fixture *f)
 
 static void check_fixture(struct loading *l, struct fixture *f)
 {
+	const struct identity *id;
+
 	if (f->source == SOURCE_NONE && !l->failed)
 		problem(l, f->line, "[fixture %s] has no source; allowed is one of " SOURCE_NAMES, f->name);
 	check_lists(l, f);
@@ -409,9 +412,10 @@ static void check_fixture(struct loading *l, struct fixture *f)
 		check_path(l, f);
 	if (f->source != SOURCE_PLUGIN && f->malloc_from)
 		problem(l, f->line, "malloc = arena is for plugins");
-	if (f->user && !getpwnam(f->user))
-		problem(l, f->line, "user = %s: there is no such user", f->user);
-	else if (f->user && geteuid() != 0 && getpwnam(f->user)->pw_uid != geteuid())
+	id = f->user ? identity_learn(f->user) : NULL;
+	if (f->user && !id)
+		problem(l, f->line, "user = %s: there is no such user, or it is in more than %d groups", f->user, IDENTITY_GROUPS_MAX);
+	else if (f->user && geteuid() != 0 && id->uid != geteuid())
 		problem(l, f->line, "user = %s: only a daemon of root can build as another user", f->user);
 }
 

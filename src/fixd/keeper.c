@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <pwd.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,6 +19,7 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "config/config.h"
+#include "config/identity.h"
 #include "fixd/serve/cleanup.h"
 #include "fixd/daemon.h"
 #include "fixd/fdstore.h"
@@ -443,18 +443,18 @@ void keeper_drop(struct keeper *k)
 bool keeper_reap(struct daemon *d, const char *note, struct leftover *from)
 {
 	struct keeper *k;
-	struct passwd *pw = NULL;
+	const struct identity *id = NULL;
 	struct stat st;
 
 	if (stat(note, &st) < 0 || st.st_size == 0)
 		return false;
 	/* What it says was written by its owner, and is done as its owner. */
-	if (st.st_uid != geteuid() && !(pw = getpwuid(st.st_uid))) {
+	if (st.st_uid != geteuid() && !(id = identity_of_uid(st.st_uid))) {
 		log_warn(0, "%s belongs to nobody who is known here: it is not torn down", note);
 		return false;
 	}
 	k = keeper_new(d, strrchr(note, '/') + 1);
-	k->user = pw ? xstrdup(pw->pw_name) : NULL;
+	k->user = id ? xstrdup(id->user) : NULL;
 	k->note = xstrdup(note);
 	k->from = from;
 	/* How long it may really take is in the note. */

@@ -6,7 +6,6 @@
 #include <grp.h>
 #include <linux/close_range.h>
 #include <limits.h>
-#include <pwd.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,6 +20,7 @@
 #include "base/alloc.h"
 #include "base/fd.h"
 #include "base/text.h"
+#include "config/identity.h"
 #include "wire/job.h"
 
 static char helper[PATH_MAX];
@@ -62,27 +62,6 @@ int spawn_init(void)
 	else if (access(helper, X_OK) < 0)
 		strcpy(helper, PKGLIBEXECDIR "/fixd-builder");
 	return access(helper, X_OK) < 0 ? -errno : 0;
-}
-
-struct identity {
-	uid_t uid;
-	gid_t gid;
-	gid_t groups[64];
-	int n_groups;
-};
-
-static int look_up(const char *user, struct identity *id)
-{
-	struct passwd *pw = getpwnam(user);
-
-	if (!pw)
-		return -ESRCH;
-	id->uid = pw->pw_uid;
-	id->gid = pw->pw_gid;
-	id->n_groups = ELEMENTSOF(id->groups);
-	if (getgrouplist(user, pw->pw_gid, id->groups, &id->n_groups) < 0)
-		return -E2BIG;
-	return 0;
 }
 
 /* Numbers above those that a helper has: nothing that is set up lies in the way of something else. */
@@ -153,12 +132,12 @@ _Noreturn static void become_helper(int channel, int errors, const struct identi
 int spawn_helper(const char *user, bool steady, struct spawned *out)
 {
 	_cleanup_fd_ int here = -1, there = -1, from = -1, to = -1;
-	struct identity id;
+	const struct identity *id = user ? identity_of(user) : NULL;
 	int pair[2], pipes[2], r;
 	pid_t pid;
 
-	if (user && (r = look_up(user, &id)) < 0)
-		return r;
+	if (user && !id)
+		return -ESRCH;
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
 		return -errno;
 	here = pair[0];
@@ -173,7 +152,7 @@ int spawn_helper(const char *user, bool steady, struct spawned *out)
 	if (pid < 0)
 		return -errno;
 	if (pid == 0)
-		become_helper(there, to, user ? &id : NULL, steady);
+		become_helper(there, to, id, steady);
 	/* Both sides do it, so that the group is there whoever runs first. */
 	setpgid(pid, pid);
 	out->pidfd = (int)syscall(SYS_pidfd_open, pid, 0);

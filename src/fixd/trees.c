@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+#include "config/identity.h"
 #include "fixd/trees.h"
 
 #include <errno.h>
@@ -6,7 +7,6 @@
 #include <glob.h>
 #include <limits.h>
 #include <linux/magic.h>
-#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -349,9 +349,9 @@ static int make_home(struct daemon *d)
 
 static int give_to(const char *path, const char *user)
 {
-	struct passwd *pw = user ? getpwnam(user) : NULL;
+	const struct identity *id = user ? identity_of(user) : NULL;
 
-	return pw && chown(path, pw->pw_uid, pw->pw_gid) < 0 ? -errno : 0;
+	return id && chown(path, id->uid, id->gid) < 0 ? -errno : 0;
 }
 
 /* A name that nothing of this daemon, or of one before it, has. */

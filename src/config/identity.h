@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Who the users are that a configuration names. The name service, which may be another machine, is asked when a configuration is read
+ * and at no other time: a build that begins finds what was learned.
+ */
+#pragma once
+
+#include <sys/types.h>
+
+#define IDENTITY_GROUPS_MAX 64
+
+struct identity {
+	char *user;
+	uid_t uid;
+	gid_t gid;
+	gid_t groups[IDENTITY_GROUPS_MAX];
+	int n_groups;
+};
+
+/* Asks. NULL: there is no such user, or it is in more groups than that. Valid for as long as the process lives. */
+const struct identity *identity_learn(const char *user);
+/* What was learned last; who was never asked for is asked for now (what an earlier process has left may name such a user). */
+const struct identity *identity_of(const char *user);
+const struct identity *identity_of_uid(uid_t uid);
