@@ -137,7 +137,7 @@ static bool may_retry(struct instance *i, int64_t asked)
 
 	if (i->failed_at >= asked)
 		return false; /* that was the answer */
-	changed = i->watch ? watchset_changed(i->watch) : NULL;
+	changed = instance_inputs_changed(i, asked);
 	if (changed)
 		log_debug("%s: trying again: %s", i->title, changed);
 	/* For want of room: when there is more than there was. */

@@ -38,14 +38,16 @@ struct builds {
 	struct daemon *daemon;
 	struct link queue;
 	struct link running;
-	size_t n_running;
+	struct link looking; /* at their inputs, before their process and after it */
+	size_t n_running;    /* that have a process, or will */
 	struct timer pump;
+	struct deferred look_on;
 };
 
-enum purpose { PURPOSE_BUILD, PURPOSE_CHECK, PURPOSE_RESET, PURPOSE_COMPARE };
+enum purpose { PURPOSE_BUILD, PURPOSE_CHECK, PURPOSE_RESET, PURPOSE_COMPARE, PURPOSE_LOOK };
 
 struct build {
-	struct link link; /* builds::queue or ::running */
+	struct link link; /* builds::queue, ::looking or ::running */
 	struct builds *builds;
 	struct instance *instance; /* NULL: abandoned */
 	enum purpose purpose;
@@ -69,6 +71,9 @@ struct build {
 	char *cause;
 	bool timed_out;
 	bool asked_to_end;
+	bool counted;	/* in builds::n_running */
+	int64_t over;	/* its process has ended then; 0: not yet */
+	siginfo_t status; /* and so */
 	bool have_result;
 	struct job_result result;
 	char *sentence;
@@ -77,6 +82,7 @@ struct build {
 };
 
 static void pump(void *arg);
+static void look_on(void *arg);
 static void grant_again(struct room *r);
 
 struct builds *builds_new(struct daemon *d)
@@ -86,14 +92,31 @@ struct builds *builds_new(struct daemon *d)
 	b->daemon = d;
 	link_init(&b->queue);
 	link_init(&b->running);
+	link_init(&b->looking);
 	timer_init(&b->pump, pump, b);
+	deferred_init(&b->look_on, look_on, b);
 	return b;
+}
+
+static void pump_soon(struct builds *bs)
+{
+	timer_start(bs->daemon->loop, &bs->pump, clock_now());
+}
+
+static void give_up_place(struct build *b)
+{
+	if (!b->counted)
+		return;
+	b->counted = false;
+	b->builds->n_running--;
+	pump_soon(b->builds);
 }
 
 static void build_free(struct build *b)
 {
 	struct daemon *d = b->builds->daemon;
 
+	give_up_place(b);
 	if (b->instance && b->instance->build == b)
 		b->instance->build = NULL;
 	timer_stop(&b->limit);
@@ -143,11 +166,6 @@ static void end_process(struct build *b)
 	timer_start(b->builds->daemon->loop, &b->limit, clock_now() + b->keeper->time + END_GRACE);
 }
 
-static void pump_soon(struct builds *bs)
-{
-	timer_start(bs->daemon->loop, &bs->pump, clock_now());
-}
-
 /* Its end frees it. */
 static void abandon(struct build *b)
 {
@@ -162,6 +180,8 @@ static void abandon(struct build *b)
 void builds_end(struct builds *bs)
 {
 	link_for_each_safe(l, &bs->queue)
+		build_free(link_entry(l, struct build, link));
+	link_for_each_safe(l, &bs->looking)
 		build_free(link_entry(l, struct build, link));
 	link_for_each_safe(l, &bs->running)
 		abandon(link_entry(l, struct build, link));
@@ -181,7 +201,6 @@ struct builds *builds_free(struct builds *bs)
 {
 	if (!bs)
 		return NULL;
-	timer_stop(&bs->pump);
 	builds_end(bs);
 	link_for_each_safe(l, &bs->running) {
 		struct build *b = link_entry(l, struct build, link);
@@ -190,6 +209,8 @@ struct builds *builds_free(struct builds *bs)
 		waitpid(b->pid, NULL, 0);
 		build_free(b);
 	}
+	timer_stop(&bs->pump);
+	deferred_cancel(&bs->look_on);
 	free(bs);
 	return NULL;
 }
@@ -215,6 +236,13 @@ static struct build *build_new(struct instance *i, enum purpose purpose, struct 
 	return b;
 }
 
+static void to_look(struct build *b)
+{
+	link_remove(&b->link);
+	link_insert(&b->builds->looking, &b->link);
+	loop_defer(b->builds->daemon->loop, &b->builds->look_on);
+}
+
 void build_queue(struct instance *i)
 {
 	build_new(i, PURPOSE_BUILD, i->pins);
@@ -226,10 +254,14 @@ void build_check(struct instance *i, enum verdict what, const char *cause)
 		[VERDICT_COMPARE_BYTES] = PURPOSE_COMPARE,
 		[VERDICT_RUN_CHECK] = PURPOSE_CHECK,
 		[VERDICT_RUN_RESET] = PURPOSE_RESET,
+		[VERDICT_LOOK_ON] = PURPOSE_LOOK,
 	};
 	struct build *b = build_new(i, purposes[what], i->pins);
 
 	b->cause = cause ? xstrdup(cause) : NULL;
+	/* It has no process, and need not wait for those of others. */
+	if (b->purpose == PURPOSE_LOOK)
+		to_look(b);
 }
 
 void build_abandon(struct instance *i)
@@ -426,7 +458,6 @@ static int start_process(struct build *b)
 	timer_start(loop, &b->limit, b->started + time_limit(b));
 	link_remove(&b->link);
 	link_insert(&bs->running, &b->link);
-	bs->n_running++;
 	if (b->purpose == PURPOSE_BUILD)
 		event_of_instance(b->instance, NULL, EVENT_BUILD, NULL);
 	/* If it cannot be told what to do, its end says that it published nothing. */
@@ -486,7 +517,7 @@ static char *prepare_build(struct build *b)
 	watcher_catch_up(d->watcher);
 	watchset_free(i->watch);
 	i->watch = watchset_new(d->watcher, f->inputs, f->policy.watch, WATCH_NAMES_MAX, NULL, instance_hint, i);
-	return watchset_too_large(i->watch);
+	return NULL;
 }
 
 static void look_afresh(struct build *b)
@@ -498,29 +529,87 @@ static void look_afresh(struct build *b)
 	b->fresh = watchset_new(w, f->inputs, f->policy.watch, WATCH_NAMES_MAX, NULL, instance_hint, b->instance);
 }
 
-static void start(struct build *b)
+/* `wrong` is freed. */
+static void cannot_start(struct build *b, char *wrong)
 {
 	struct instance *i = b->instance;
-	char *wrong = NULL;
-	int r;
 
-	if (b->purpose == PURPOSE_BUILD)
-		wrong = prepare_build(b);
-	else if (b->purpose == PURPOSE_COMPARE)
-		look_afresh(b);
-	if (!wrong) {
-		r = start_process(b);
-		if (r == 0)
-			return;
-		wrong = xasprintf("its builder cannot be started: %s", strerror(-r));
-	}
 	i->build = NULL;
 	if (b->purpose == PURPOSE_BUILD)
-		instance_build_failed(i, wrong, false);
+		instance_build_failed(i, wrong, false, clock_now());
 	else
 		instance_compared(i, false, wrong);
 	free(wrong);
 	build_free(b);
+}
+
+/* Its inputs were looked at, so that later edits are noticed: its process may read them. */
+static void begin_process(struct build *b)
+{
+	struct instance *i = b->instance;
+	char *wrong = b->purpose == PURPOSE_BUILD && i->watch ? watchset_too_large(i->watch) : NULL;
+	int r = wrong ? 0 : start_process(b);
+
+	if (r < 0)
+		wrong = xasprintf("its builder cannot be started: %s", strerror(-r));
+	if (wrong)
+		cannot_start(b, wrong);
+}
+
+static void finish_build(struct build *b);
+
+/* True: its look is over, and it has gone on to what comes next. */
+static bool look(struct build *b, int64_t until)
+{
+	struct watchset *set = b->fresh ? b->fresh : b->instance->watch;
+
+	if (set && !watchset_look(set, b->over ? b->over : INT64_MIN, until))
+		return false;
+	link_remove(&b->link);
+	if (b->over) {
+		finish_build(b);
+	} else if (b->purpose == PURPOSE_LOOK) {
+		struct instance *i = b->instance;
+
+		i->build = NULL;
+		build_free(b);
+		instance_compared(i, true, NULL);
+	} else {
+		begin_process(b);
+	}
+	return true;
+}
+
+/* One after the other, in slices. */
+static void look_on(void *arg)
+{
+	struct builds *bs = arg;
+	int64_t until = loop_turn_began(bs->daemon->loop) + LOOK_SLICE;
+
+	while (!link_empty(&bs->looking) && look(link_entry(bs->looking.next, struct build, link), until)) {
+		if (clock_now() >= until)
+			break;
+	}
+	if (!link_empty(&bs->looking))
+		loop_defer(bs->daemon->loop, &bs->look_on);
+}
+
+static void start(struct build *b)
+{
+	char *wrong = NULL;
+
+	b->counted = true;
+	b->builds->n_running++;
+	if (b->purpose == PURPOSE_BUILD)
+		wrong = prepare_build(b);
+	else if (b->purpose == PURPOSE_COMPARE)
+		look_afresh(b);
+	if (wrong)
+		cannot_start(b, wrong);
+	else if (b->purpose == PURPOSE_CHECK || b->purpose == PURPOSE_RESET)
+		begin_process(b);
+	else
+		to_look(b);
 }
 
 static void pump(void *arg)
@@ -629,13 +718,16 @@ static char *lost_its_port(const struct build *b)
 	return port && !port_is_free(port) ? xasprintf("its port %u was taken by another process", port) : NULL;
 }
 
-static void finish_build(struct build *b, const siginfo_t *status)
+static void finish_build(struct build *b)
 {
+	const siginfo_t *status = &b->status;
 	struct instance *i = b->instance;
+	int64_t over = b->over;
 	struct image *im = NULL;
 	char *wrong = NULL, *changed = NULL, *again = NULL;
 	bool no_room;
 
+	i->build = NULL;
 	if (!b->have_result || b->result.error) {
 		wrong = failure_sentence(b, status);
 		again = lost_its_port(b);
@@ -651,11 +743,11 @@ static void finish_build(struct build *b, const siginfo_t *status)
 		hand_to_keeper(b, im);
 	no_room = b->no_room;
 	build_free(b); /* its grants must be gone before others ask */
-	changed = wrong ? NULL : instance_inputs_changed(i);
+	changed = wrong ? NULL : instance_inputs_changed(i, over);
 	if (again)
 		instance_build_again(i, again, wrong);
 	else if (wrong)
-		instance_build_failed(i, wrong, no_room);
+		instance_build_failed(i, wrong, no_room, over);
 	else if (instance_built(i, im, changed))
 		instance_settle(i);
 	free(changed);
@@ -666,14 +758,11 @@ static void finish_build(struct build *b, const siginfo_t *status)
 /* The build is over, though its process is not. */
 static void publish_kept(struct build *b)
 {
-	struct builds *bs = b->builds;
-
 	timer_stop(&b->limit);
 	read_errors(b);
-	b->instance->build = NULL;
-	bs->n_running--;
-	pump_soon(bs);
-	finish_build(b, NULL);
+	b->over = clock_now();
+	give_up_place(b);
+	finish_build(b);
 }
 
 static void finish_check(struct build *b)
@@ -712,9 +801,8 @@ static void on_exit_of(void *arg)
 {
 	struct build *b = arg;
 	struct builds *bs = b->builds;
-	siginfo_t status = { 0 };
 
-	spawn_reap(b->pid, &status);
+	spawn_reap(b->pid, &b->status);
 	/* Children it left behind go with it. */
 	kill_group(b);
 	b->pid = 0;
@@ -722,16 +810,20 @@ static void on_exit_of(void *arg)
 		read_channel(b);
 	if (b->errors)
 		read_errors(b);
-	bs->n_running--;
-	pump_soon(bs);
+	give_up_place(b);
 	if (!b->instance) {
 		build_free(b);
 		daemon_work_ended(bs->daemon);
-		return;
-	}
-	b->instance->build = NULL;
-	if (b->purpose == PURPOSE_BUILD)
-		finish_build(b, &status);
-	else
+	} else if (b->purpose == PURPOSE_BUILD) {
+		b->process = source_close(b->process);
+		b->channel = source_close(b->channel);
+		b->errors = source_close(b->errors);
+		timer_stop(&b->limit);
+		b->over = clock_now();
+		if (!look(b, b->over + LOOK_SLICE))
+			to_look(b);
+	} else {
+		b->instance->build = NULL;
 		finish_check(b);
+	}
 }

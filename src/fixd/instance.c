@@ -383,13 +383,17 @@ static void retire_outdated(const struct instance *dep)
 bool instance_is_stale(struct instance *i)
 {
 	_cleanup_free_ char *cause = NULL;
+	int64_t now = clock_now();
 
-	return i->current && policy_judge(i, clock_now(), &cause) == VERDICT_STALE;
+	if (!i->current)
+		return false;
+	free(instance_inputs_changed(i, now)); /* at once: nobody comes back when the look is over */
+	return policy_judge(i, now, &cause) == VERDICT_STALE;
 }
 
-char *instance_inputs_changed(struct instance *i)
+char *instance_inputs_changed(struct instance *i, int64_t asked)
 {
-	return i->watch ? watchset_changed(i->watch) : NULL;
+	return i->watch ? watchset_changed(i->watch, asked) : NULL;
 }
 
 /* The inputs changed while a build read them: what came out may be half old and half new. True: it is done again. */
@@ -439,9 +443,9 @@ static void build_failed(struct instance *i, const char *sentence, bool no_room)
 	instance_settle(i);
 }
 
-void instance_build_failed(struct instance *i, const char *sentence, bool no_room)
+void instance_build_failed(struct instance *i, const char *sentence, bool no_room, int64_t over)
 {
-	_cleanup_free_ char *changed = instance_inputs_changed(i);
+	_cleanup_free_ char *changed = instance_inputs_changed(i, over);
 
 	i->builds++;
 	i->lost_builders = 0;
@@ -620,7 +624,12 @@ void instance_hint(void *instance)
 
 	if (i->state != INSTANCE_READY && i->state != INSTANCE_FAILED)
 		return;
-	changed = instance_inputs_changed(i);
+	if (i->state == INSTANCE_READY && i->watch && !watchset_look(i->watch, INT64_MIN, clock_now() + LOOK_SLICE)) {
+		i->state = INSTANCE_CHECKING;
+		build_check(i, VERDICT_LOOK_ON, NULL);
+		return;
+	}
+	changed = instance_inputs_changed(i, INT64_MIN);
 	if (!changed)
 		return;
 	if (i->state == INSTANCE_READY && i->fixture->policy.watch_by == WATCH_BY_CONTENT) {

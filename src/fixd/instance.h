@@ -139,16 +139,16 @@ void instance_hint(void *instance);
 /* Follows what max-age says after the image was used. */
 void instance_touch(struct instance *i);
 
-/* What changed since the build began, in a sentence to be freed, or NULL. */
-char *instance_inputs_changed(struct instance *i);
+/* What changed since the build began, as somebody who asked at `asked` must know it; a sentence to be freed, or NULL. */
+char *instance_inputs_changed(struct instance *i, int64_t asked);
 
 /*
  * What the builders report. Takes `im`, and returns the image that is current now (no reference): instance_settle() is to
  * follow. NULL, and everybody was told: it is built again, or has failed, because its inputs changed.
  */
 struct image *instance_built(struct instance *i, struct image *im, const char *changed);
-/* `no_room`: it may be tried again when others have given memory back. */
-void instance_build_failed(struct instance *i, const char *sentence, bool no_room);
+/* `no_room`: it may be tried again when others have given memory back. It was over at that time: its inputs are asked for. */
+void instance_build_failed(struct instance *i, const char *sentence, bool no_room, int64_t over);
 /* The same, but it is not its fault: tried again, unless that has happened too often in a row. */
 void instance_build_again(struct instance *i, const char *cause, const char *sentence);
 /* Its service has ended by itself. */

@@ -139,7 +139,7 @@ static void on_limit(void *arg)
 	_cleanup_free_ char *sentence =
 		xasprintf("timed out after %s", format_duration(limit, sizeof limit, o->instance->fixture->policy.timeout));
 
-	instance_build_failed(finish(o), sentence, false);
+	instance_build_failed(finish(o), sentence, false, clock_now());
 }
 
 static int reply(struct offer *o, int error, const char *sentence, const struct image *im)
@@ -255,12 +255,12 @@ static void commit(struct offer *o, const struct offer_commit *c, int *fds, size
 	}
 	/* Every edit that was complete when this was sent has been heard after this. */
 	watcher_catch_up(o->daemon->watcher);
-	changed = instance_inputs_changed(o->instance);
+	changed = instance_inputs_changed(o->instance, clock_now());
 	if (!wrong)
 		wrong = make_image(o, c, fds, note_size, &im);
 	if (wrong) {
 		reply(o, -EINVAL, wrong, NULL);
-		instance_build_failed(finish(o), wrong, no_room);
+		instance_build_failed(finish(o), wrong, no_room, clock_now());
 		return;
 	}
 	if (changed) {
@@ -300,7 +300,7 @@ static void give_up(struct offer *o, const char *message, size_t size)
 		xstrndup(message + sizeof(struct offer_abort), length < OFFER_SENTENCE_MAX ? length : OFFER_SENTENCE_MAX);
 
 	reply(o, 0, "", NULL);
-	instance_build_failed(finish(o), *sentence ? sentence : "the client that built it gave up", false);
+	instance_build_failed(finish(o), *sentence ? sentence : "the client that built it gave up", false, clock_now());
 }
 
 static void read_channel(void *arg)
@@ -463,6 +463,7 @@ char *offer_new(struct instance *i, struct conn *c, struct image *const *depends
 	i->watch = watchset_new(d->watcher, i->fixture->inputs, i->fixture->policy.watch,
 				i->session->user->limited ? WATCH_NAMES_OF_OTHERS_MAX : WATCH_NAMES_MAX,
 				i->fixture->registered ? viewer_of_peer(source_fd(c->source)) : NULL, instance_hint, i);
+	watchset_look(i->watch, INT64_MIN, INT64_MAX);
 	wrong = watchset_too_large(i->watch);
 	if (wrong) {
 		fd_close(pidfd);

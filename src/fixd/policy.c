@@ -55,7 +55,9 @@ enum verdict policy_judge(struct instance *i, int64_t asked, char **cause)
 	}
 	if (im->created < asked && (*cause = policy_too_old(i)))
 		return VERDICT_STALE;
-	if (i->watch && (*cause = watchset_changed(i->watch)))
+	if (i->watch && !watchset_look(i->watch, asked, clock_now() + LOOK_SLICE))
+		return VERDICT_LOOK_ON;
+	if (i->watch && (*cause = watchset_known_change(i->watch)))
 		return p->watch_by == WATCH_BY_CONTENT ? VERDICT_COMPARE_BYTES : VERDICT_STALE;
 	if (p->check && im->checked < asked)
 		return VERDICT_RUN_CHECK;

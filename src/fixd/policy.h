@@ -12,6 +12,7 @@ enum verdict {
 	VERDICT_COMPARE_BYTES, /* inputs look different, their content decides; *cause as above */
 	VERDICT_RUN_CHECK,     /* the check command decides */
 	VERDICT_RUN_RESET,     /* it was used, and must be reset first */
+	VERDICT_LOOK_ON,       /* the look at its inputs is not over yet */
 };
 
 /*

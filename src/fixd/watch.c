@@ -1,10 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "fixd/watch.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <glob.h>
 #include <limits.h>
 #include <poll.h>
 #include <search.h>
@@ -23,6 +21,7 @@
 #include "base/text.h"
 #include "base/vector.h"
 #include "fixd/host/snapshot.h"
+#include "fixd/host/survey.h"
 #include "fixd/host/viewer.h"
 #include "fixd/loop/loop.h"
 #include "wire/record.h"
@@ -71,8 +70,12 @@ struct watchset {
 	struct watcher *watcher;
 	char **patterns;
 	struct snapshot seen;
+	struct survey *survey; /* the look at hand, or NULL */
+	bool complete;	       /* the first one is over */
+	int64_t look_began, looked; /* the look at hand; and the last one, when it began */
 	struct link subs;
-	size_t visited, most; /* names, in the look at hand */
+	struct link old_subs; /* that the look at hand replaces */
+	size_t most; /* names */
 	bool too_large;
 	bool polled;
 	bool hinted;  /* something happened since the last look */
@@ -205,197 +208,36 @@ static bool inotify_works(const char *path)
 	return false;
 }
 
-static void add_path(struct watchset *s, struct snapshot *list, const char *path, bool arm);
-
-/* The set whose names are looked up: each name read counts, so that no pattern walks over a whole disk. */
-static struct watchset *looking;
-
-static struct dirent *read_counted(void *dir)
+static void watch_way(void *set, const char *path)
 {
-	if (looking->visited >= looking->most) {
-		looking->too_large = true;
-		return NULL;
-	}
-	looking->visited++;
-	return readdir(dir);
+	subscribe_way(set, path, 0);
 }
 
-static bool may_see(const char *path, bool read)
+static void watch_content(void *set, const char *path)
 {
-	if (viewer_may_see(looking->viewer, path, read))
-		return true;
-	errno = EACCES;
-	return false;
+	struct watchset *s = set;
+
+	subscribe(s, path, NULL, MASK_CONTENT | MASK_SELF);
+	if (!inotify_works(path))
+		s->polled = true;
 }
 
-static int stat_of(const char *path, struct stat *st)
+static void watch_names(void *set, const char *path)
 {
-	return may_see(path, false) ? stat(path, st) : -1;
+	subscribe(set, path, NULL, MASK_NAMES | MASK_SELF);
 }
 
-static int lstat_of(const char *path, struct stat *st)
+static void watch_tree(void *set, const char *path)
 {
-	return may_see(path, false) ? lstat(path, st) : -1;
+	subscribe(set, path, NULL, MASK_NAMES | MASK_SELF | MASK_CONTENT);
 }
 
-static void *open_dir(const char *path)
-{
-	return may_see(path, true) ? opendir(path) : NULL;
-}
-
-static void close_dir(void *dir)
-{
-	closedir(dir);
-}
-
-static int glob_counted(struct watchset *s, const char *pattern, int flags, glob_t *g)
-{
-	*g = (glob_t){
-		.gl_opendir = open_dir, .gl_readdir = read_counted, .gl_closedir = close_dir,
-		.gl_stat = stat_of, .gl_lstat = lstat_of
-	};
-	looking = s;
-	return glob(pattern, flags | GLOB_ALTDIRFUNC, NULL, g);
-}
-
-/* A link inside a tree: it, and the file that it leads to. A directory is not followed: it may be anywhere, also above. */
-static void add_link(struct watchset *s, struct snapshot *list, const char *path, const struct stat *link, bool arm)
-{
-	_cleanup_free_ char *target = NULL;
-	struct stat st;
-
-	snapshot_add(list, look_at_link(path, link));
-	if (arm)
-		subscribe_way(s, path, 0);
-	if (!viewer_may_see(s->viewer, path, false) || stat(path, &st) < 0 || S_ISDIR(st.st_mode) || !(target = realpath(path, NULL)))
-		return;
-	if (arm)
-		subscribe(s, target, NULL, MASK_CONTENT | MASK_SELF);
-	snapshot_add(list, look_at(s->viewer, target));
-}
-
-static void add_tree(struct watchset *s, struct snapshot *list, const char *path, bool arm)
-{
-	DIR *dir = viewer_may_see(s->viewer, path, true) ? opendir(path) : NULL;
-	struct dirent *d;
-
-	if (arm)
-		subscribe(s, path, NULL, MASK_NAMES | MASK_SELF | MASK_CONTENT);
-	if (!dir)
-		return;
-	looking = s;
-	while ((d = read_counted(dir))) {
-		_cleanup_free_ char *child = NULL;
-		struct stat st = { 0 };
-
-		if (!strcmp(d->d_name, ".") || !strcmp(d->d_name, ".."))
-			continue;
-		child = xasprintf("%s/%s", path, d->d_name);
-		if (lstat(child, &st) < 0 || !S_ISLNK(st.st_mode))
-			snapshot_add(list, look_at(s->viewer, child));
-		else
-			add_link(s, list, child, &st, arm);
-		if (S_ISDIR(st.st_mode))
-			add_tree(s, list, child, arm);
-	}
-	closedir(dir);
-}
-
-static void add_path(struct watchset *s, struct snapshot *list, const char *path, bool arm)
-{
-	struct look e;
-
-	if (arm) {
-		subscribe_way(s, path, 0);
-		subscribe(s, path, NULL, MASK_CONTENT | MASK_SELF);
-		if (!inotify_works(path))
-			s->polled = true;
-	}
-	/* After the watch is there: an edit is either seen here or heard later. */
-	e = look_at(s->viewer, path);
-	snapshot_add(list, e);
-	if (e.is_dir)
-		add_tree(s, list, path, arm);
-}
-
-/* The directories in which the parts of a glob are looked up. */
-static void subscribe_glob(struct watchset *s, const char *pattern)
-{
-	for (const char *slash = pattern; slash; slash = strchr(slash + 1, '/')) {
-		_cleanup_free_ char *prefix = xstrndup(pattern, slash > pattern ? (size_t)(slash - pattern) : 1);
-		size_t part = strcspn(slash + 1, "/");
-		_cleanup_free_ char *next = xstrndup(slash + 1, part);
-		glob_t g;
-
-		if (!strpbrk(next, "*?[") && !strpbrk(prefix, "*?["))
-			continue;
-		if (!strpbrk(prefix, "*?[")) {
-			/* It may be still to come. */
-			subscribe_way(s, prefix, 0);
-			subscribe(s, prefix, NULL, MASK_NAMES | MASK_SELF);
-			continue;
-		}
-		if (glob_counted(s, prefix, GLOB_NOSORT, &g) != 0)
-			continue;
-		for (size_t i = 0; i < g.gl_pathc; i++) {
-			subscribe_way(s, g.gl_pathv[i], 0);
-			subscribe(s, g.gl_pathv[i], NULL, MASK_NAMES | MASK_SELF);
-		}
-		globfree(&g);
-	}
-}
-
-static struct snapshot look_at_all(struct watchset *s, bool arm)
-{
-	struct snapshot list = { 0 };
-
-	s->visited = 0;
-	if (!viewer_begin(s->viewer)) {
-		s->too_large = true; /* it is not to be relied on */
-		return list;
-	}
-
-	for (size_t i = 0; s->patterns[i]; i++) {
-		const char *pattern = s->patterns[i];
-		glob_t g;
-
-		if (!strpbrk(pattern, "*?[")) {
-			add_path(s, &list, pattern, arm);
-			continue;
-		}
-		if (arm)
-			subscribe_glob(s, pattern);
-		if (glob_counted(s, pattern, 0, &g) != 0)
-			continue;
-		for (size_t k = 0; k < g.gl_pathc; k++)
-			add_path(s, &list, g.gl_pathv[k], arm);
-		globfree(&g);
-	}
-	viewer_end(s->viewer);
-	snapshot_sort(&list);
-	return list;
-}
+static const struct survey_watch watches = { watch_way, watch_content, watch_names, watch_tree };
 
 static void unsubscribe_all(struct link *subs)
 {
 	link_for_each_safe(l, subs)
 		unsubscribe(link_entry(l, struct sub, in_set));
-}
-
-/* A directory that is new may be where the next file appears. */
-static struct snapshot look_again(struct watchset *s)
-{
-	struct snapshot now;
-	struct link old;
-
-	if (!s->renamed)
-		return look_at_all(s, false);
-	link_init(&old);
-	link_insert(&s->subs, &old);
-	link_remove(&s->subs); /* `old` is now the head of what was there */
-	now = look_at_all(s, true);
-	unsubscribe_all(&old);
-	return now;
 }
 
 static void forget_touched(struct watchset *s)
@@ -438,25 +280,86 @@ static char *look_at_touched(struct watchset *s)
 	return changed;
 }
 
-char *watchset_changed(struct watchset *s)
+/* What happens from now on is not of this look, and stays for the next one. */
+static void begin_look(struct watchset *s)
+{
+	s->look_began = clock_now();
+	/* A directory that is new may be where the next file appears. */
+	if (s->renamed) {
+		link_insert(&s->subs, &s->old_subs);
+		link_remove(&s->subs); /* `old_subs` is now the head of what was there */
+	}
+	s->survey = survey_new(s->viewer, s->patterns, s->most, s->renamed ? &watches : NULL, s);
+	forget_touched(s);
+	s->hinted = s->renamed = false;
+}
+
+static void end_look(struct watchset *s)
 {
 	struct snapshot now;
 
-	if (s->changed)
-		return xstrdup(s->changed);
-	if (!s->hinted && !s->polled)
-		return NULL;
-	/* Of many files usually few are concerned. */
-	if (!s->polled && !s->look_at_all) {
-		s->changed = look_at_touched(s);
-	} else {
-		now = look_again(s);
-		s->changed = snapshot_compare(&s->seen, &now);
-		snapshot_deinit(&now);
-		s->renamed = false;
+	s->too_large |= survey_too_large(s->survey);
+	now = survey_take(s->survey);
+	s->survey = NULL;
+	unsubscribe_all(&s->old_subs);
+	s->looked = s->look_began;
+	s->changed = snapshot_compare(&s->seen, &now);
+	snapshot_deinit(&now);
+}
+
+/* What it sees first is what later looks are compared with. */
+static void end_first_look(struct watchset *s)
+{
+	s->too_large |= survey_too_large(s->survey);
+	s->seen = survey_take(s->survey);
+	s->survey = NULL;
+	s->complete = true;
+	/* What was written meanwhile may look as it did. */
+	for (size_t k = 0; s->hinted && k < s->seen.n; k++)
+		s->seen.all[k].written = s->look_at_all;
+	for (size_t k = 0; k < s->touched.n; k++) {
+		struct look *found = snapshot_find(&s->seen, s->touched.all[k]);
+
+		if (found)
+			found->written = true;
 	}
-	forget_touched(s);
-	s->hinted = false;
+}
+
+bool watchset_look(struct watchset *s, int64_t asked, int64_t until)
+{
+	if (s->changed)
+		return true;
+	if (!s->survey && !s->hinted && (!s->polled || s->looked >= asked))
+		return true;
+	/* Of many files usually few are concerned. */
+	if (!s->survey && !s->polled && !s->look_at_all) {
+		s->changed = look_at_touched(s);
+		forget_touched(s);
+		s->hinted = false;
+		return true;
+	}
+	if (!s->survey)
+		begin_look(s);
+	if (!survey_step(s->survey, until))
+		return false;
+	if (s->complete)
+		end_look(s);
+	else
+		end_first_look(s);
+	return true;
+}
+
+char *watchset_changed(struct watchset *s, int64_t asked)
+{
+	/* Where a look was at hand that began before, another one follows. */
+	if (s->survey)
+		watchset_look(s, asked, INT64_MAX);
+	watchset_look(s, asked, INT64_MAX);
+	return watchset_known_change(s);
+}
+
+char *watchset_known_change(const struct watchset *s)
+{
 	return s->changed ? xstrdup(s->changed) : NULL;
 }
 
@@ -477,8 +380,9 @@ struct watchset *watchset_new(struct watcher *w, char *const *files, char *const
 	for (size_t i = 0; i < n_patterns; i++)
 		s->patterns[n_files + i] = xstrdup(patterns[i]);
 	link_init(&s->subs);
+	link_init(&s->old_subs);
 	link_insert(&w->sets, &s->link);
-	s->seen = look_at_all(s, true);
+	s->survey = survey_new(viewer, s->patterns, most, &watches, s);
 	return s;
 }
 
@@ -528,9 +432,11 @@ void watchset_save(const struct watchset *s, struct text *out)
 
 void watchset_restore(struct watchset *s, const struct record *saved)
 {
-	struct snapshot now = s->seen;
+	struct snapshot now;
 	bool bad;
 
+	watchset_look(s, INT64_MIN, INT64_MAX);
+	now = s->seen;
 	s->seen = (struct snapshot){ 0 };
 	bad = !snapshot_restore(&s->seen, saved);
 	/* What has changed meanwhile, nobody was told of. */
@@ -547,6 +453,8 @@ struct watchset *watchset_free(struct watchset *s)
 {
 	if (!s)
 		return NULL;
+	survey_free(s->survey);
+	unsubscribe_all(&s->old_subs);
 	unsubscribe_all(&s->subs);
 	link_remove(&s->link);
 	snapshot_deinit(&s->seen);

@@ -15,6 +15,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 struct loop;
 struct record;
@@ -36,12 +37,15 @@ void watcher_drain(struct watcher *w);
 
 /*
  * Watches files, directories (with everything below) and globs, all absolute, of two lists, and remembers how they are now.
+ * The first look is watchset_look()'s.
  * `hint` is called from the loop when they may have changed. No more than `most` names are looked through. All is seen with the
  * rights of `viewer` (NULL: the daemon's), which is taken.
  */
 struct watchset *watchset_new(struct watcher *w, char *const *files, char *const *patterns, size_t most, struct viewer *viewer,
 			      void (*hint)(void *arg), void *arg);
 #define WATCH_NAMES_MAX 100000
+/* Of a look that may be taken up again (ns). */
+#define LOOK_SLICE (200 * INT64_C(1000))
 struct watchset *watchset_free(struct watchset *s);
 
 /*
@@ -55,8 +59,18 @@ struct viewer *watchset_saved_viewer(const struct record *saved);
 /* NULL, or a sentence (to be freed): it has too many names to look through, and is not to be relied on. */
 char *watchset_too_large(const struct watchset *s);
 
-/* NULL: nothing has changed. Otherwise what did, in a sentence to be freed; asking again gives the same answer. */
-char *watchset_changed(struct watchset *s);
+/*
+ * Looks, until that time (clock.h), for what has changed; where each change is told only at what was told. False: it is not over, and
+ * is to be called again. For somebody who asked at `asked`: a look that began later will do. A new set is looked at for the first time.
+ */
+bool watchset_look(struct watchset *s, int64_t asked, int64_t until);
+/* What the last look has found. */
+char *watchset_known_change(const struct watchset *s);
+/*
+ * Both, for somebody who asked at `asked`, however long it takes. NULL: nothing has changed. Otherwise what did, in a sentence to be
+ * freed; asking again gives the same answer.
+ */
+char *watchset_changed(struct watchset *s, int64_t asked);
 
 /* All paths it saw; NULL-terminated, to be freed with list_free(). */
 char **watchset_files(const struct watchset *s);

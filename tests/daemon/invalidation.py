@@ -6,9 +6,10 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 
 import harness
-from harness import Clock, Skip, exit_code, once, wait_for
+from harness import Clock, FixdError, Skip, exit_code, once, wait_for
 
 
 def file_fixture(t, more=""):
@@ -717,6 +718,77 @@ def test_what_a_client_may_not_see_with_root(t):
 def test_what_a_client_may_not_see_with_a_user(t):
     """It cannot take on the client's identity, and asks the modes."""
     what_a_client_may_not_see(t, 1)
+
+
+def a_large_tree(t, n=6000):
+    """More than what is looked at in one turn of the loop."""
+    for k in range(n):
+        path = t.path(f"large/{k % 30}/{k}")
+        if k < 30:
+            os.makedirs(os.path.dirname(path))
+        os.close(os.open(path, os.O_CREAT | os.O_WRONLY))
+    return t.path("large")
+
+
+def test_a_large_tree_is_looked_at_in_slices(t):
+    """Others are served meanwhile; what is edited before, during and after a look is seen; who waits is answered once it is over."""
+    a_large_tree(t)
+    d = t.daemon("[policy]\nmax-age = none\n[fixture small]\ncommand = echo 1\n"
+                 f"[fixture large]\ncommand = {t.counted('cat large/3/33 large/new 2>/dev/null; true')}\nwatch = large\n")
+    c, other = d.client(), d.client()
+    other.attach("small").detach()
+    before = d.status()["daemon"]["hits"]
+    waiting = threading.Thread(target=lambda: c.attach("large").detach())
+    waiting.start()
+    while waiting.is_alive():
+        other.attach("small").detach()
+    waiting.join()
+    assert d.status()["daemon"]["hits"] - before > 10
+    assert c.read("large") == b"" and t.runs() == 1
+    t.write("large/3/33", "three\n")
+    assert c.read("large") == b"three\n" and t.runs() == 2
+    t.write("large/new", "new\n")
+    assert c.read("large") == b"three\nnew\n" and t.runs() == 3
+    # Nothing but a name that came and went: all is looked at, and nothing built.
+    d.pause()
+    os.mkdir(t.path("large/gone"))
+    os.rmdir(t.path("large/gone"))
+    d.resume()
+    assert c.read("large") == b"three\nnew\n" and t.runs() == 3
+
+
+def test_edits_during_a_look(t):
+    """Whoever asks after an edit sees it, wherever the look at hand has come to."""
+    a_large_tree(t)
+    d = t.daemon("[policy]\nmax-age = none\n[fixture large]\ncommand = cat large/3/33 large/29/29\nwatch = large\n")
+    clients = [d.client() for _ in range(4)]
+    clients[0].read("large")
+    wrong = []
+
+    def reader(c, k):
+        for n in range(6):
+            os.mkdir(t.path(f"large/gone{k}"))
+            path = t.path(f"large/{'3/33' if k % 2 else '29/29'}")
+            with open(f"{path}.{k}", "w") as f:
+                f.write(f"{k} {n}\n")
+            os.rmdir(t.path(f"large/gone{k}"))
+            if k >= 2:
+                continue
+            os.rename(f"{path}.{k}", path)
+            try:
+                data = c.read("large")
+            except FixdError as e:
+                assert "inputs changed during each" in e.sentence, e.sentence
+                continue
+            if f"{k} {n}\n".encode() not in data:
+                wrong.append((k, n, data))
+
+    threads = [threading.Thread(target=reader, args=(c, k)) for k, c in enumerate(clients)]
+    for x in threads:
+        x.start()
+    for x in threads:
+        x.join()
+    assert not wrong, wrong
 
 
 if __name__ == "__main__":

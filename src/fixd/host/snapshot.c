@@ -97,10 +97,47 @@ char *snapshot_compare(const struct snapshot *before, const struct snapshot *now
 	return NULL;
 }
 
-void snapshot_sort(struct snapshot *list)
+static void sift_down(struct look *all, size_t place, size_t n)
 {
-	if (list->n)
-		qsort(list->all, list->n, sizeof *list->all, by_path);
+	struct look e = all[place];
+
+	for (size_t child; (child = 2 * place + 1) < n; place = child) {
+		if (child + 1 < n && by_path(&all[child], &all[child + 1]) < 0)
+			child++;
+		if (by_path(&e, &all[child]) >= 0)
+			break;
+		all[place] = all[child];
+	}
+	all[place] = e;
+}
+
+/* Few are sorted at once; many by a heap, which can be left and taken up at any element. */
+#define SORT_AT_ONCE 500
+#define SIFTS_AT_ONCE 32
+
+bool snapshot_sort(struct snapshot *list, struct snapshot_sorting *at, int64_t until)
+{
+	if (list->n < SORT_AT_ONCE) {
+		if (list->n)
+			qsort(list->all, list->n, sizeof *list->all, by_path);
+		return true;
+	}
+	if (!at->begun)
+		*at = (struct snapshot_sorting){ .heaped = list->n / 2, .left = list->n, .begun = true };
+	for (unsigned k = 1; at->heaped > 0 || at->left > 1; k++) {
+		if (at->heaped > 0) {
+			sift_down(list->all, --at->heaped, list->n);
+		} else {
+			struct look greatest = list->all[0];
+
+			list->all[0] = list->all[--at->left];
+			list->all[at->left] = greatest;
+			sift_down(list->all, 0, at->left);
+		}
+		if (k % SIFTS_AT_ONCE == 0 && clock_now() >= until)
+			return false;
+	}
+	return true;
 }
 
 struct look *snapshot_find(const struct snapshot *list, const char *path)

@@ -38,8 +38,13 @@ struct look look_at_link(const char *path, const struct stat *st);
 const char *look_difference(const struct look *was, const struct look *is);
 
 void snapshot_add(struct snapshot *list, struct look e);
-/* After all were added. */
-void snapshot_sort(struct snapshot *list);
+/* How far the sorting of one has come; zeroed at first. */
+struct snapshot_sorting {
+	size_t heaped, left;
+	bool begun;
+};
+/* After all were added, until that time (clock.h). True: it is in order. */
+bool snapshot_sort(struct snapshot *list, struct snapshot_sorting *at, int64_t until);
 struct look *snapshot_find(const struct snapshot *list, const char *path);
 /* NULL, or what is different, in a sentence to be freed. */
 char *snapshot_compare(const struct snapshot *was, const struct snapshot *now);
