@@ -2,17 +2,22 @@
 /* The sources whose image is bytes: a file, the output of a command, the manifest of a tree; and the check command. */
 #include <errno.h>
 #include <fcntl.h>
+#include <fts.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/fd.h"
 #include "base/alloc.h"
+#include "base/clock.h"
 #include "builder/work.h"
 #include "image/manifest.h"
 
 #define PIPE_SIZE (1 << 20)
+#define LOOK_MIN (50 * NSEC_PER_MSEC)
 
 int source_file(struct work *w)
 {
@@ -96,6 +101,46 @@ static int remove_draft(const char *tree, const char *draft)
 	return r;
 }
 
+/* Pages and entries of a tree to which somebody is writing: what comes or goes meanwhile may be counted or not. */
+static uint64_t measure(char *dir)
+{
+	char *const roots[] = { dir, NULL };
+	FTS *fts = fts_open(roots, FTS_PHYSICAL | FTS_NOCHDIR, NULL);
+	uint64_t bytes = 0;
+	const FTSENT *e;
+
+	while (fts && (e = fts_read(fts))) {
+		if (e->fts_info == FTS_D || e->fts_info == FTS_F || e->fts_info == FTS_SL || e->fts_info == FTS_DEFAULT)
+			bytes += (uint64_t)e->fts_statp->st_blocks * 512 + MANIFEST_ENTRY;
+	}
+	if (fts)
+		fts_close(fts);
+	return bytes;
+}
+
+/* The budget is asked for while the command runs: it must not fill the memory of the machine before it is told that it may not. */
+static int guard_draft(struct work *w, pid_t pid, char *draft)
+{
+	_cleanup_fd_ int ended = (int)syscall(SYS_pidfd_open, pid, 0);
+	struct pollfd p = { .fd = ended, .events = POLLIN };
+	int64_t pause = LOOK_MIN;
+	uint64_t asked = 0;
+
+	while (ended >= 0 && poll(&p, 1, (int)(pause / NSEC_PER_MSEC)) <= 0) {
+		int64_t begun = clock_now();
+		uint64_t bytes = measure(draft);
+		int r = bytes > asked ? work_grant(w, bytes) : 0;
+
+		if (r < 0)
+			return work_fail_space(w, r); /* the daemon ends the command with us */
+		asked = bytes > asked ? bytes : asked;
+		/* At most a tenth of a processor. */
+		pause = 10 * (clock_now() - begun);
+		pause = pause < LOOK_MIN ? LOOK_MIN : pause;
+	}
+	return 0;
+}
+
 /* The command writes below the tree, on the same tmpfs: whatever becomes of it, the daemon removes all of it. */
 int source_tree(struct work *w)
 {
@@ -107,7 +152,9 @@ int source_tree(struct work *w)
 		return work_fail(w, -errno, "no directory for the command: %s", strerror(errno));
 	setenv("FIXD_DIR", draft, 1);
 	pid = work_shell(w, w->job.source, -1);
-	r = pid < 0 ? pid : work_wait(w, pid, "the command");
+	r = pid < 0 ? pid : guard_draft(w, pid, draft);
+	if (r == 0)
+		r = work_wait(w, pid, "the command");
 	if (r == 0)
 		r = take_tree(w, draft, MANIFEST_CONSUME);
 	if (r < 0)

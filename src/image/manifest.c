@@ -17,9 +17,6 @@
 
 #define PAGE 4096
 
-/* What the kernel keeps for a file, directory or link besides its bytes: a tmpfs inode and a name (some 1,000 bytes, as slabinfo shows it). */
-#define INODE 1024
-
 /* So much is asked for at once. */
 #define STEP ((uint64_t)256 << 10)
 
@@ -187,7 +184,7 @@ static int copy_file(struct copy *c, int from, int to, const char *name, const s
 
 	if (in < 0 || out < 0)
 		return fail(c, path, -errno);
-	r = budget(c, INODE);
+	r = budget(c, MANIFEST_ENTRY);
 	if (r == 0)
 		r = copy_bytes(c, in, out, st->st_size, &digest);
 	if (r == 0)
@@ -209,7 +206,7 @@ static int copy_link(struct copy *c, int from, int to, const char *name, const c
 	if (n < 0)
 		return fail(c, path, -errno);
 	target[n] = '\0';
-	if (budget(c, INODE) < 0)
+	if (budget(c, MANIFEST_ENTRY) < 0)
 		return fail(c, path, -EDQUOT);
 	if (symlinkat(target, to, name) < 0)
 		return fail(c, path, -errno);
@@ -230,7 +227,7 @@ static int copy_subdirectory(struct copy *c, int from, int to, const char *name,
 
 	if (in < 0)
 		return fail(c, path, -errno);
-	r = budget(c, INODE);
+	r = budget(c, MANIFEST_ENTRY);
 	if (r < 0)
 		return fail(c, path, r);
 	if (mkdirat(to, name, 0700) < 0)
@@ -306,7 +303,7 @@ static int consume(struct copy *c, int from, const char *name, const char *path)
 
 	if (fstatat(from, name, &st, AT_SYMLINK_NOFOLLOW) < 0 || unlinkat(from, name, S_ISDIR(st.st_mode) ? AT_REMOVEDIR : 0) < 0)
 		return fail(c, path, -errno);
-	forget(c, S_ISREG(st.st_mode) ? INODE + (uint64_t)st.st_blocks * 512 : INODE);
+	forget(c, S_ISREG(st.st_mode) ? MANIFEST_ENTRY + (uint64_t)st.st_blocks * 512 : MANIFEST_ENTRY);
 	return 0;
 }
 
@@ -324,7 +321,7 @@ static uint64_t measure(int dirfd)
 
 		if (!strcmp(e->d_name, ".") || !strcmp(e->d_name, "..") || fstatat(fd, e->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0)
 			continue;
-		bytes += S_ISREG(st.st_mode) ? INODE + (uint64_t)st.st_blocks * 512 : INODE;
+		bytes += S_ISREG(st.st_mode) ? MANIFEST_ENTRY + (uint64_t)st.st_blocks * 512 : MANIFEST_ENTRY;
 		child = S_ISDIR(st.st_mode) ? openat(fd, e->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC) : -1;
 		if (child >= 0)
 			bytes += measure(child);

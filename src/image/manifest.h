@@ -16,6 +16,9 @@
 
 #include "base/text.h"
 
+/* What the kernel keeps for a file, directory or link besides its bytes: a tmpfs inode and a name (some 1,000 bytes, as slabinfo shows it). */
+#define MANIFEST_ENTRY 1024
+
 enum manifest_modes {
 	MANIFEST_READ_ONLY, /* everybody may read, and execute what anybody could; nobody may write */
 	MANIFEST_AS_IS,	    /* what the files and directories have, for a tree that is shown in their place */

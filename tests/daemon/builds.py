@@ -446,7 +446,9 @@ def test_what_a_tree_takes(t):
     d = t.daemon("[fixture sparse]\ndirectory = sparse\n[fixture made]\ntree = cp --sparse=always sparse/file $FIXD_DIR/\n"
                  "[fixture many]\nmemory-max = 2M\ntree = cd $FIXD_DIR && seq 10000 | xargs touch\n"
                  "[fixture fits]\nmemory-max = 5M\ntree = head -c 4M /dev/zero | tr '\\0' x >$FIXD_DIR/f\n"
-                 "[fixture draft]\nmemory-max = 5M\ntree = head -c 6M /dev/zero | tr '\\0' x >$FIXD_DIR/f; mkfifo $FIXD_DIR/p\n")
+                 "[fixture draft]\nmemory-max = 5M\ntree = head -c 6M /dev/zero | tr '\\0' x >$FIXD_DIR/f; mkfifo $FIXD_DIR/p\n"
+                 "[fixture endless]\nmemory-max = 8M\ntree = while head -c 64K /dev/zero >>$FIXD_DIR/f; do :; done\n"
+                 "[fixture crowd]\nmemory-max = 2M\ntree = cd $FIXD_DIR; n=0; while : >$n; do n=$((n + 1)); done\n")
     c = d.client()
     for name in ("sparse", "made"):
         path = c.attach(name).path + "/file"
@@ -460,6 +462,8 @@ def test_what_a_tree_takes(t):
     fails(c, "many", "larger than memory-max")
     assert c.attach("fits").path and 4 << 20 <= d.instance("fits")["size"] < 5 << 20
     fails(c, "draft", "larger than memory-max")
+    for name in ("endless", "crowd"):  # is told while its command still runs
+        fails(c, name, "larger than memory-max")
 
 
 def test_views_of_trees_leave_no_descriptor(t):
