@@ -508,6 +508,9 @@ void keepers_abandon(struct daemon *d)
 		}
 		if (k->image)
 			k->image->kept_by = NULL;
+		/* Its end held it. */
+		if (k->image && k->ending)
+			image_unref(k->image);
 		keeper_free(k);
 	}
 }

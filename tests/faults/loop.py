@@ -35,7 +35,7 @@ ERRORS = {
     "mremap": "ENOMEM", "munmap": "ENOMEM", "newfstatat": "ENOMEM EIO", "open": "EMFILE ENOMEM", "openat": "EMFILE ENFILE ENOMEM EINTR EIO",
     "pidfd_open": "EMFILE ENOMEM ESRCH", "pidfd_send_signal": "EPERM", "pipe2": "EMFILE", "poll": "EINTR ENOMEM", "ppoll": "EINTR ENOMEM",
     "prctl": "EPERM", "pread64": "EINTR EIO", "prlimit64": "EPERM", "pwrite64": "EINTR ENOSPC EIO", "read": "EINTR EIO ENOMEM", "readlink": "ENOMEM",
-    "recvfrom": "EINTR ENOMEM", "recvmsg": "EINTR ENOMEM EMFILE", "rename": "ENOSPC", "rmdir": "EBUSY", "sendmsg": "EAGAIN EINTR ENOBUFS ETOOMANYREFS EPIPE",
+    "recvfrom": "EINTR ENOMEM", "recvmsg": "EINTR ENOMEM", "rename": "ENOSPC", "rmdir": "EBUSY", "sendmsg": "EAGAIN EINTR ENOBUFS ETOOMANYREFS EPIPE",
     "sendto": "EAGAIN EINTR ENOBUFS EPIPE", "setpgid": "EPERM", "setpriority": "EPERM", "setsockopt": "ENOBUFS", "signalfd4": "EMFILE ENOMEM",
     "socket": "EMFILE ENOBUFS", "socketpair": "EMFILE ENOMEM", "stat": "ENOMEM", "statfs": "EIO", "statx": "ENOMEM", "symlinkat": "ENOSPC",
     "timerfd_create": "EMFILE", "unlink": "EBUSY", "unlinkat": "EBUSY EIO", "utimensat": "EIO", "vfork": "EAGAIN", "wait4": "EINTR ECHILD",

@@ -18,6 +18,7 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "config/config.h"
+#include "fixd/build.h"
 #include "fixd/conn.h"
 #include "fixd/daemon.h"
 #include "fixd/loop/backend.h"
@@ -260,11 +261,9 @@ void inside_turns(int n)
 		loop_defer(d->loop, &end);
 		if (loop_run(d->loop) < 0)
 			die("the loop has failed");
-		/* It has ended itself. */
-		if (!link_empty(&end.link) || (d->stopping && !d->session)) {
-			deferred_cancel(&end);
-			inside.stopped = d->stopping && !d->session;
-		}
+		/* It has ended the loop itself. */
+		deferred_cancel(&end);
+		inside.stopped = d->stopping && !d->session && builds_are_over(d->builds) && link_empty(&d->keepers);
 		d->loop->stopping = false;
 		for (unsigned k = 0; k < INSIDE_CONNS; k++) {
 			if (inside.conns[k] >= 0)
@@ -302,8 +301,10 @@ static void end_daemon(void)
 			inside_helper_ends(h);
 		inside_turns(1);
 	}
-	if (!inside.stopped)
+	/* A keeper may be a process that lives on, for what a saved state says: that is waited for, but not here. */
+	if (!inside.stopped && link_empty(&d->keepers))
 		die("the daemon does not stop");
+	inside.stopped = true;
 	daemon_finish(d);
 	free(d);
 	inside.daemon = NULL;
