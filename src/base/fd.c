@@ -11,6 +11,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+bool is_passing(int err)
+{
+	return err == -EAGAIN || err == -EINTR || err == -ENOMEM || err == -EBUSY || err == -ENOBUFS;
+}
+
 int fd_close(int fd)
 {
 	int saved = errno;

@@ -9,6 +9,9 @@
 #include <stddef.h>
 #include <sys/types.h>
 
+/* An error (-errno) that says that it may be otherwise in a moment. */
+bool is_passing(int err);
+
 /* Closes `fd` unless it is negative, keeps errno. Returns -1: `x->fd = fd_close(x->fd);` */
 int fd_close(int fd);
 void fd_close_indirect(int *fd);

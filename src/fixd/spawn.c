@@ -59,9 +59,10 @@ int spawn_init(void)
 	}
 	if (named && strlen(named) < sizeof helper)
 		strcpy(helper, named);
-	else if (access(helper, X_OK) < 0)
+	else if (access(helper, X_OK) < 0 && !is_passing(-errno))
 		strcpy(helper, PKGLIBEXECDIR "/fixd-builder");
-	return access(helper, X_OK) < 0 ? -errno : 0;
+	/* For a moment the kernel may not be able to say: then the first build will tell. */
+	return access(helper, X_OK) < 0 && !is_passing(-errno) ? -errno : 0;
 }
 
 /* Numbers above those that a helper has: nothing that is set up lies in the way of something else. */

@@ -79,9 +79,7 @@ void source_refused(struct source *s, int err);
 void source_send_refused(struct source *s, int err);
 /* Takes what is there by plain calls: connections, packets, or calls ready(). */
 void source_serve(struct source *s);
-/* An error that says that it may be otherwise in a moment. */
-bool is_passing(int err);
-/* The same of a packet: also when too many descriptors lie unread somewhere. */
+/* is_passing() of a packet: also when too many descriptors lie unread somewhere. */
 bool is_passing_for_packet(int err);
 
 /* The msghdr for a packet; `space` holds the control data. */

@@ -113,11 +113,6 @@ int64_t loop_longest_turn(const struct loop *l)
 	return l->longest_turn;
 }
 
-bool is_passing(int err)
-{
-	return err == -EAGAIN || err == -EINTR || err == -ENOMEM || err == -EBUSY || err == -ENOBUFS;
-}
-
 static int64_t next_timeout(const struct loop *l)
 {
 	int64_t deadline, left = -1;
