@@ -123,6 +123,7 @@ fuzz:
 EXTRA_PROGRAMS += tests/faults/session
 tests_faults_session_SOURCES = tests/faults/session.c
 tests_faults_session_LDADD = libfixd.la
+tests_faults_session_LDFLAGS = -no-install
 EXTRA_DIST += tests/faults/loop.py tests/faults/ring.c
 CLEANFILES += tests/faults/session tests/faults/ring.so
 tests/faults/ring.so: tests/faults/ring.c
@@ -136,6 +137,7 @@ check-faults: all tests/faults/session$(EXEEXT) tests/faults/ring.so
 EXTRA_PROGRAMS += tests/soak/clients
 tests_soak_clients_SOURCES = tests/soak/clients.c
 tests_soak_clients_LDADD = libfixd.la
+tests_soak_clients_LDFLAGS = -no-install
 EXTRA_DIST += tests/soak/soak.py
 CLEANFILES += tests/soak/clients
 KILLS = 1000
