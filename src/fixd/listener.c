@@ -198,10 +198,10 @@ static int bind_locked(struct listener *l, const char *path)
 		r = remove_dead(path, &address, length);
 	if (r < 0)
 		return r;
-	if (bind(fd, (struct sockaddr *)&address, length) < 0 || chmod(path, socket_mode(l)) < 0)
+	if (bind(fd, (struct sockaddr *)&address, length) < 0)
 		return -errno;
-	l->path = xstrdup(path);
-	if (listen(fd, 1024) < 0)
+	l->path = xstrdup(path); /* from now on it goes with us */
+	if (chmod(path, socket_mode(l)) < 0 || listen(fd, 1024) < 0)
 		return -errno;
 	return fd_steal(&fd);
 }
