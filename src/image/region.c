@@ -4,17 +4,16 @@
 #include <stdlib.h>
 
 #include "base/alloc.h"
-#include "base/link.h"
+#include "base/vector.h"
 
 struct range {
-	struct link link; /* region::ranges, by address */
 	uint64_t start, end;
 };
 
 struct region {
 	uint64_t base, end;
 	uint64_t next; /* where the next search starts */
-	struct link ranges;
+	struct vector ranges; /* by address; no two overlap */
 };
 
 static uint64_t align_up(uint64_t n)
@@ -28,7 +27,6 @@ struct region *region_new(uint64_t base, uint64_t size)
 
 	r->base = r->next = align_up(base);
 	r->end = base + size;
-	link_init(&r->ranges);
 	return r;
 }
 
@@ -36,100 +34,108 @@ struct region *region_free(struct region *r)
 {
 	if (!r)
 		return NULL;
-	link_for_each_safe(l, &r->ranges)
-		free(link_entry(l, struct range, link));
+	for (size_t k = 0; k < r->ranges.n; k++)
+		free(r->ranges.all[k]);
+	vector_deinit(&r->ranges);
 	free(r);
 	return NULL;
 }
 
-/* The first gap of `size` bytes in [from, to); *before is the range it lies in front of. 0: none. */
-static uint64_t find_gap(struct region *r, uint64_t from, uint64_t to, uint64_t size, struct link **before)
+static int by_start(const void *key, const void *element)
 {
-	link_for_each(l, &r->ranges) {
-		struct range *range = link_entry(l, struct range, link);
+	uint64_t start = *(const uint64_t *)key, other = ((const struct range *)element)->start;
 
-		if (range->end <= from)
-			continue;
+	return start < other ? -1 : start > other;
+}
+
+/* A range that ends at the address or before comes before it. */
+static int by_end(const void *key, const void *element)
+{
+	return ((const struct range *)element)->end <= *(const uint64_t *)key ? 1 : -1;
+}
+
+/* The first that does not end before that address. */
+static size_t find_behind(const struct region *r, uint64_t address)
+{
+	bool found;
+
+	return vector_search(&r->ranges, &address, by_end, &found);
+}
+
+static void add_range(struct region *r, size_t at, uint64_t start, uint64_t end)
+{
+	struct range *range = xcalloc(1, sizeof *range);
+
+	range->start = start;
+	range->end = end;
+	vector_insert(&r->ranges, at, range);
+}
+
+/* The first gap of `size` bytes in [from, to); *at is the range it lies in front of. 0: none. */
+static uint64_t find_gap(const struct region *r, uint64_t from, uint64_t to, uint64_t size, size_t *at)
+{
+	for (*at = find_behind(r, from); *at < r->ranges.n; ++*at) {
+		const struct range *range = r->ranges.all[*at];
+
 		if (range->start >= from && range->start - from >= size)
 			break;
 		from = range->end;
 	}
-	if (from > to || to - from < size)
-		return 0;
-	*before = &r->ranges;
-	link_for_each(l, &r->ranges) {
-		if (link_entry(l, struct range, link)->start >= from) {
-			*before = l;
-			break;
-		}
-	}
-	return from;
+	return from > to || to - from < size ? 0 : from;
 }
 
 uint64_t region_alloc(struct region *r, uint64_t size)
 {
-	struct link *before;
-	struct range *range;
 	uint64_t start;
+	size_t at;
 
 	size = align_up(size ? size : 1);
-	start = find_gap(r, r->next, r->end, size, &before);
+	start = find_gap(r, r->next, r->end, size, &at);
 	if (!start)
-		start = find_gap(r, r->base, r->end, size, &before);
+		start = find_gap(r, r->base, r->end, size, &at);
 	if (!start)
 		return 0;
-	range = xcalloc(1, sizeof *range);
-	range->start = start;
-	range->end = r->next = start + size;
-	link_insert(before, &range->link);
+	r->next = start + size;
+	add_range(r, at, start, start + size);
 	return start;
 }
 
 bool region_claim(struct region *r, uint64_t address, uint64_t size)
 {
-	struct link *before = &r->ranges;
-	struct range *range;
 	uint64_t end = address + align_up(size ? size : 1);
+	size_t at;
 
 	if (address % REGION_ALIGN || end <= address)
 		return false;
-	link_for_each(l, &r->ranges) {
-		const struct range *other = link_entry(l, struct range, link);
-
-		if (other->start < end && address < other->end)
-			return false;
-		if (other->start >= end) {
-			before = l;
-			break;
-		}
-	}
-	range = xcalloc(1, sizeof *range);
-	range->start = address;
-	range->end = end;
-	link_insert(before, &range->link);
+	at = find_behind(r, address);
+	if (at < r->ranges.n && ((const struct range *)r->ranges.all[at])->start < end)
+		return false;
+	add_range(r, at, address, end);
 	/* As if it had been the last one handed out. */
 	if (address >= r->base && end <= r->end && end > r->next)
 		r->next = end;
 	return true;
 }
 
-static struct range *find_range(struct region *r, uint64_t address)
+/* Where the range stands that begins there. False: none does. */
+static bool find_range(const struct region *r, uint64_t address, size_t *at)
 {
-	link_for_each(l, &r->ranges) {
-		struct range *range = link_entry(l, struct range, link);
+	bool found;
 
-		if (range->start == address)
-			return range;
-	}
-	return NULL;
+	*at = vector_search(&r->ranges, &address, by_start, &found);
+	return found;
 }
 
 void region_trim(struct region *r, uint64_t address, uint64_t size)
 {
-	struct range *range = find_range(r, address);
 	uint64_t end = address + align_up(size ? size : 1);
+	struct range *range;
+	size_t at;
 
-	if (!range || end >= range->end)
+	if (!find_range(r, address, &at))
+		return;
+	range = r->ranges.all[at];
+	if (end >= range->end)
 		return;
 	/* The tail was reserved and never mapped by anybody else: the next range may follow directly. */
 	if (r->next == range->end)
@@ -139,10 +145,10 @@ void region_trim(struct region *r, uint64_t address, uint64_t size)
 
 void region_release(struct region *r, uint64_t address)
 {
-	struct range *range = find_range(r, address);
+	size_t at;
 
-	if (!range)
+	if (!find_range(r, address, &at))
 		return;
-	link_remove(&range->link);
-	free(range);
+	free(r->ranges.all[at]);
+	vector_remove(&r->ranges, at);
 }

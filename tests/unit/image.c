@@ -79,6 +79,55 @@ static void freed_ranges_are_used_again_last(void)
 	region_free(r);
 }
 
+/* Any order of all that is done with ranges, against a map of 2 MiB blocks. */
+static void ranges_never_overlap(void)
+{
+	enum { BLOCKS = 200 };
+	struct region *r = region_new(REGION_BASE, BLOCKS * 2 * MIB);
+	unsigned owner[BLOCKS] = { 0 }, last = 0;
+	uint64_t state = 88172645463325252ULL;
+
+	for (int step = 0; step < 20000; step++) {
+		unsigned n, at, k;
+		uint64_t start;
+
+		state ^= state << 13;
+		state ^= state >> 7;
+		state ^= state << 17;
+		n = 1 + state % 7;
+		at = (unsigned)(state >> 8) % BLOCKS;
+		if (state >> 60 < 6) {
+			start = region_alloc(r, n * 2 * MIB);
+			at = (unsigned)((start - REGION_BASE) / (2 * MIB));
+		} else if (state >> 60 < 9) {
+			bool is_free = at + n <= BLOCKS;
+
+			for (k = at; is_free && k < at + n; k++)
+				is_free = !owner[k];
+			if (at + n > BLOCKS)
+				continue;
+			start = region_claim(r, REGION_BASE + at * 2 * MIB, n * 2 * MIB) ? 1 : 0;
+			check_int(start, is_free);
+		} else {
+			region_release(r, REGION_BASE + at * 2 * MIB);
+			/* Only that of a whole range counts. */
+			if (!owner[at] || (at > 0 && owner[at - 1] == owner[at]))
+				continue;
+			for (k = at, n = owner[at]; k < BLOCKS && owner[k] == n; k++)
+				owner[k] = 0;
+			continue;
+		}
+		if (!start)
+			continue;
+		last++;
+		for (k = at; k < at + n; k++) {
+			check(k < BLOCKS && !owner[k]);
+			owner[k] = last;
+		}
+	}
+	region_free(r);
+}
+
 static void digest_is_xxh3(void)
 {
 	/* `printf abc | xxhsum -H2` */
@@ -296,7 +345,7 @@ static const struct tap_test tests[] = {
 	TAP_TEST(sealed_means_sealed),
 	TAP_TEST(not_sealed_while_mapped),
 	TAP_TEST(ranges_are_disjoint_and_compact),
-	TAP_TEST(freed_ranges_are_used_again_last),
+	TAP_TEST(freed_ranges_are_used_again_last), TAP_TEST(ranges_never_overlap),
 	TAP_TEST(digest_is_xxh3),
 	TAP_TEST(space_keeps_to_its_budget),
 	TAP_TEST(space_limit_and_place),
