@@ -119,7 +119,7 @@ fuzz:
 	$(srcdir)/contrib/fuzz
 .PHONY: fuzz
 
-# Every system call of daemon, helper and client, and every completion of the ring, fails once, and for ever; FAULT_ROOMS for some of them.
+# Every system call of daemon, helper and client, and every operation of the ring, fails once, and for ever; FAULT_ROOMS for some of them.
 EXTRA_PROGRAMS += tests/faults/session
 tests_faults_session_SOURCES = tests/faults/session.c
 tests_faults_session_LDADD = libfixd.la

@@ -39,24 +39,34 @@ int fd_steal(int *fd)
 	return taken;
 }
 
-static int change_flag(int fd, int get, int set, int flag, bool on)
-{
-	int flags = fcntl(fd, get);
+/* What is refused for a moment is asked for so often. */
+#define TRIES 100
 
-	if (flags < 0)
-		return -errno;
-	flags = on ? flags | flag : flags & ~flag;
-	return fcntl(fd, set, flags) < 0 ? -errno : 0;
+static int control(int fd, int command, int argument)
+{
+	int r = -1;
+
+	for (int tries = 0; r < 0 && tries < TRIES; tries++) {
+		r = fcntl(fd, command, argument);
+		if (r < 0 && !is_passing(-errno))
+			break;
+	}
+	return r < 0 ? -errno : r;
 }
 
-#define DUP_TRIES 100
+static int change_flag(int fd, int get, int set, int flag, bool on)
+{
+	int flags = control(fd, get, 0);
+
+	return flags < 0 ? flags : control(fd, set, on ? flags | flag : flags & ~flag);
+}
 
 /* Another thread may be opening that number at the moment (dup(2)). */
 int fd_dup_to(int fd, int to)
 {
 	int r = -1;
 
-	for (int tries = 0; r < 0 && tries < DUP_TRIES; tries++) {
+	for (int tries = 0; r < 0 && tries < TRIES; tries++) {
 		r = dup2(fd, to);
 		if (r < 0 && errno != EINTR && errno != EBUSY)
 			break;
@@ -75,6 +85,13 @@ int fd_open_standard(void)
 	} while (fd <= STDERR_FILENO);
 	close(fd);
 	return 0;
+}
+
+bool fd_is_inherited(int fd)
+{
+	int flags = control(fd, F_GETFD, 0);
+
+	return flags >= 0 && !(flags & FD_CLOEXEC);
 }
 
 int fd_set_cloexec(int fd, bool on)

@@ -26,6 +26,8 @@ int fd_dup_to(int fd, int to);
 /* 0, 1 and 2 are open afterwards, so that nothing else gets their numbers. 0 or -errno. */
 int fd_open_standard(void);
 
+/* It is open, and not close-on-exec: nothing here has opened it. */
+bool fd_is_inherited(int fd);
 int fd_set_cloexec(int fd, bool on);
 int fd_set_nonblock(int fd, bool on);
 int fd_write_all(int fd, const void *data, size_t size);

@@ -242,10 +242,8 @@ static void begin_restart(struct daemon *d)
 /* What we have by its number is ours from now on. What we have opened ourselves, or have taken already, is close-on-exec. */
 static int take_inherited(void *arg, int number)
 {
-	int flags = number > STDERR_FILENO ? fcntl(number, F_GETFD) : -1;
-
 	(void)arg;
-	return flags < 0 || (flags & FD_CLOEXEC) || fd_set_cloexec(number, true) < 0 ? -1 : number;
+	return number <= STDERR_FILENO || !fd_is_inherited(number) || fd_set_cloexec(number, true) < 0 ? -1 : number;
 }
 
 /* Of what was inherited, what nobody has taken. */
@@ -256,12 +254,8 @@ static void close_the_rest(void)
 
 	while (dir && (e = readdir(dir))) {
 		uint64_t fd;
-		int flags;
 
-		if (parse_u64(e->d_name, 10, INT32_MAX, &fd) < 0 || fd <= 2)
-			continue;
-		flags = fcntl((int)fd, F_GETFD);
-		if (flags >= 0 && !(flags & FD_CLOEXEC))
+		if (parse_u64(e->d_name, 10, INT32_MAX, &fd) == 0 && fd > STDERR_FILENO && fd_is_inherited((int)fd))
 			close((int)fd);
 	}
 	if (dir)

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""The fault loop: every system call of daemon, helper and client, and every completion of the ring, fails once, and then for ever from there on,
+"""The fault loop: every system call of daemon, helper and client, and every operation of the ring, fails once, and then for ever from there on,
 with each error it may give. Afterwards: nobody has crashed or hangs, what failed was said in a sentence, a later try works, and no
 descriptor, memory, process or file is left.
 
-loop.py [daemon] [epoll] [helper] [client] [completions]; FAULTS=openat,read for some calls only; FAULT_STRIDE=N for each N-th place.
+loop.py [daemon] [epoll] [helper] [client] [operations]; FAULTS=openat,read for some calls only; FAULT_STRIDE=N for each N-th place.
 A table at the end, and status 1 if anything was wrong. Needs strace.
 """
 
@@ -42,7 +42,7 @@ ERRORS = {
     "timerfd_create": "EMFILE", "unlink": "EBUSY", "unlinkat": "EBUSY EIO", "utimensat": "EIO", "vfork": "EAGAIN", "wait4": "EINTR ECHILD",
     "waitid": "EINTR ECHILD", "write": "EINTR ENOSPC EIO", "writev": "EINTR ENOSPC",
 }
-COMPLETIONS = ["EAGAIN", "ENOMEM", "EINTR", "ENOBUFS", "ECONNRESET", "EINVAL"]
+OPERATIONS = ["EAGAIN", "ENOMEM", "EINTR", "ENOBUFS", "ECONNRESET", "EINVAL"]
 STRIDE = int(os.environ.get("FAULT_STRIDE", "1"))
 ONLY = [c for c in os.environ.get("FAULTS", "").split(",") if c]
 LIMIT = 30
@@ -279,17 +279,17 @@ def daemon(mode):
     place.end()
 
 
-def completions():
+def operations():
     place = Place("ring")
-    count, so = place.case.path("count"), program("tests/faults/ring.so")
+    count, so = place.case.write("count", "0\n"), program("tests/faults/ring.so")
     wrong = one_daemon(place, [], {"LD_PRELOAD": so, "FIXD_FAULT_COUNT": count}, False)
     assert not wrong, wrong
     with open(count) as f:
         n = int(f.read())
-    for error in COMPLETIONS:
+    for error in OPERATIONS:
         for k in [str(i) for i in range(1, n + 1, STRIDE)] + [f"{i}+" for i in range(1, n + 1, 10 * STRIDE)]:
             wrong = one_daemon(place, [], {"LD_PRELOAD": so, "FIXD_FAULT": f"{k}:{getattr(errno, error)}"}, "+" in k)
-            note("completions of the ring", error, not wrong, f"{error} {k}: {wrong}")
+            note("operations of the ring", error, not wrong, f"{error} {k}: {wrong}")
     place.end()
 
 
@@ -297,11 +297,23 @@ def helper():
     place = Place("ring")
     case = place.case
     inject, trace = case.path("inject"), case.path("trace")
-    wrapper = case.write("builder", f"""#!/bin/sh
-[ -s {inject} ] || exec {program('fixd-builder')} "$@"
-exec strace -qq -o {trace} $(cat {inject}) {program('fixd-builder')} "$@"
+    # It is executed by its descriptor, which a script cannot be.
+    wrapper, builder = case.path("builder"), program("fixd-builder")
+    source = case.write("builder.c", f"""
+#include <sys/stat.h>
+#include <unistd.h>
+int main(void)
+{{
+	struct stat st;
+
+	if (stat("{inject}", &st) == 0 && st.st_size)
+		execl("/bin/sh", "sh", "-c", "exec strace -qq -o {trace} $(cat {inject}) {builder}", (char *)0);
+	else
+		execl("{builder}", "fixd-builder", (char *)0);
+	return 127;
+}}
 """)
-    os.chmod(wrapper, 0o755)
+    subprocess.run([os.environ.get("CC", "cc").split()[0], "-o", wrapper, source], check=True)
     before = before_main([program("fixd-builder"), "--version"])
     d = case.daemon(place.ini, env={"FIXD_BUILDER": wrapper})
     c = d.client()
@@ -366,7 +378,7 @@ def client():
 
 
 def main():
-    rooms = {"daemon": lambda: daemon("ring"), "epoll": lambda: daemon("epoll"), "helper": helper, "client": client, "completions": completions}
+    rooms = {"daemon": lambda: daemon("ring"), "epoll": lambda: daemon("epoll"), "helper": helper, "client": client, "operations": operations}
     if not shutil.which("strace"):
         sys.exit("loop.py: strace is needed")
     start = time.monotonic()

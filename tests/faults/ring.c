@@ -1,27 +1,22 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Preloaded into a daemon: completions of its ring fail. FIXD_FAULT=N:ERRNO fails the N-th that has succeeded, N+:ERRNO all from there
- * on; FIXD_FAULT_COUNT=FILE gets how many there were.
- *
- * An operation that goes on (multishot) ends with its failure, as the kernel has it: it is cancelled, and that it was is not told twice.
+ * Preloaded into a daemon: operations of its ring fail. FIXD_FAULT=N:ERRNO makes the N-th that is submitted one that does nothing but end
+ * with that error (IORING_NOP_INJECT_RESULT, Linux 6.12); N+:ERRNO all from there on. FIXD_FAULT_COUNT=FILE gets how many there were.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
-#include <errno.h>
 #include <liburing.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define SWALLOWED_MAX 4096
+#define INJECT_RESULT 1 /* in sqe->rw_flags; linux/io_uring.h */
 
 static unsigned long seen, from;
 static bool for_ever;
 static int error;
-static __u64 swallowed[SWALLOWED_MAX];
-static size_t n_swallowed;
-static unsigned looked_at; /* the tail up to which completions were looked at */
+static unsigned looked_at; /* entries up to here were looked at */
 
 __attribute__((constructor)) static void begin(void)
 {
@@ -35,88 +30,71 @@ __attribute__((constructor)) static void begin(void)
 	error = atoi(end + for_ever + 1);
 }
 
-__attribute__((destructor)) static void finish(void)
+/* The most of all programs that the process has become. */
+static void note(void)
 {
 	const char *path = getenv("FIXD_FAULT_COUNT");
-	FILE *f = path ? fopen(path, "we") : NULL;
+	FILE *f = path ? fopen(path, "r+e") : NULL;
+	unsigned long most = 0;
 
 	if (!f)
 		return;
+	if (fscanf(f, "%lu", &most) == 1 && most >= seen) {
+		fclose(f);
+		return;
+	}
+	rewind(f);
 	fprintf(f, "%lu\n", seen);
 	fclose(f);
 }
 
-static bool was_cancelled_by_us(const struct io_uring_cqe *c)
-{
-	for (size_t k = 0; c->res == -ECANCELED && k < n_swallowed; k++) {
-		if (swallowed[k] == c->user_data) {
-			swallowed[k] = swallowed[--n_swallowed];
-			return true;
-		}
-	}
-	return false;
-}
-
-static void fail(struct io_uring *ring, struct io_uring_cqe *c)
-{
-	struct io_uring_sqe *sqe;
-
-	if ((c->flags & IORING_CQE_F_MORE) && n_swallowed < SWALLOWED_MAX && (sqe = io_uring_get_sqe(ring))) {
-		io_uring_prep_cancel(sqe, (void *)(uintptr_t)c->user_data, 0);
-		io_uring_sqe_set_data(sqe, NULL);
-		swallowed[n_swallowed++] = c->user_data;
-	}
-	c->res = -error;
-	c->flags = 0; /* its buffer is lost: there are enough */
-}
-
 static void look(struct io_uring *ring)
 {
-	unsigned tail = __atomic_load_n(ring->cq.ktail, __ATOMIC_ACQUIRE);
+	for (; looked_at != ring->sq.sqe_tail; looked_at++) {
+		struct io_uring_sqe *e = &ring->sq.sqes[looked_at & *ring->sq.kring_mask];
 
-	for (; looked_at != tail; looked_at++) {
-		struct io_uring_cqe *c = &ring->cq.cqes[looked_at & *ring->cq.kring_mask];
-
-		if (was_cancelled_by_us(c))
-			c->user_data = 0;
-		else if (c->user_data && c->res >= 0 && ++seen >= from && from && (for_ever || seen == from))
-			fail(ring, c);
+		/* What takes another one back is asked for its own sake. */
+		if (e->opcode == IORING_OP_ASYNC_CANCEL || ++seen < from || !from || (!for_ever && seen != from))
+			continue;
+		*e = (struct io_uring_sqe){ .opcode = IORING_OP_NOP, .rw_flags = INJECT_RESULT, .len = (unsigned)-error, .user_data = e->user_data };
 	}
+	note();
+}
+
+int io_uring_submit(struct io_uring *ring)
+{
+	static int (*next)(struct io_uring *ring);
+
+	if (!next)
+		next = (int (*)(struct io_uring *))dlsym(RTLD_NEXT, "io_uring_submit");
+	look(ring);
+	return next(ring);
 }
 
 int io_uring_submit_and_wait(struct io_uring *ring, unsigned n)
 {
 	static int (*next)(struct io_uring *ring, unsigned n);
-	int r;
-
 	if (!next)
 		next = (int (*)(struct io_uring *, unsigned))dlsym(RTLD_NEXT, "io_uring_submit_and_wait");
-	r = next(ring, n);
 	look(ring);
-	return r;
+	return next(ring, n);
 }
 
 int io_uring_submit_and_wait_timeout(struct io_uring *ring, struct io_uring_cqe **cqe, unsigned n, struct __kernel_timespec *ts, sigset_t *mask)
 {
 	static int (*next)(struct io_uring *ring, struct io_uring_cqe **cqe, unsigned n, struct __kernel_timespec *ts, sigset_t *mask);
-	int r;
-
 	if (!next)
 		next = (int (*)(struct io_uring *, struct io_uring_cqe **, unsigned, struct __kernel_timespec *, sigset_t *))
 			dlsym(RTLD_NEXT, "io_uring_submit_and_wait_timeout");
-	r = next(ring, cqe, n, ts, mask);
 	look(ring);
-	return r;
+	return next(ring, cqe, n, ts, mask);
 }
 
 int io_uring_submit_and_get_events(struct io_uring *ring)
 {
 	static int (*next)(struct io_uring *ring);
-	int r;
-
 	if (!next)
 		next = (int (*)(struct io_uring *))dlsym(RTLD_NEXT, "io_uring_submit_and_get_events");
-	r = next(ring);
 	look(ring);
-	return r;
+	return next(ring);
 }
