@@ -154,6 +154,27 @@ struct conn *conn_new(struct daemon *d, int fd)
 	return c;
 }
 
+/* All that it holds, waits for and is a part of. */
+static void leave(struct conn *c)
+{
+	attach_forget_all(c);
+	events_forget(c);
+	offer_forget_all(c);
+	c->member = run_leave(c->member);
+	link_for_each_safe(l, &c->leases)
+		lease_free(link_entry(l, struct lease, in_conn));
+	if (c->session)
+		c->session->n_conns--;
+	c->session = NULL;
+}
+
+void conn_retire(struct conn *c)
+{
+	c->broken = true;
+	inbox_clear(c);
+	leave(c);
+}
+
 void conn_drop(struct conn *c, const char *why)
 {
 	struct daemon *d = c->daemon;
@@ -164,14 +185,7 @@ void conn_drop(struct conn *c, const char *why)
 		log_debug("connection %llu has ended", (unsigned long long)c->id);
 	inbox_clear(c);
 	c->source = source_close(c->source);
-	attach_forget_all(c);
-	events_forget(c);
-	offer_forget_all(c);
-	c->member = run_leave(c->member);
-	link_for_each_safe(l, &c->leases)
-		lease_free(link_entry(l, struct lease, in_conn));
-	if (c->session)
-		c->session->n_conns--;
+	leave(c);
 	c->user->n_connections--;
 	user_unref(c->user);
 	link_remove(&c->link);

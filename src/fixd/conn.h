@@ -29,7 +29,7 @@ struct conn {
 	gid_t gid;
 	pid_t pid;
 	struct inbox inbox;
-	bool broken; /* it cannot be answered: what it says is not heard */
+	bool broken; /* it cannot or will not be answered: what it says is not heard */
 	bool ended;  /* it says nothing more, and goes when what it has said was handled */
 	bool greeted;
 	bool last;  /* it has asked for the end of the daemon, and waits for it */
@@ -46,6 +46,8 @@ struct conn {
 };
 
 struct conn *conn_new(struct daemon *d, int fd);
+/* Everything of it goes but the connection itself: what it says is not heard any more, and its end is that of the daemon. */
+void conn_retire(struct conn *c);
 /* Everything of it goes; the pointer is dead. */
 void conn_drop(struct conn *c, const char *why);
 

@@ -155,8 +155,12 @@ static void end_everything(void *arg)
 	cleanups_end(d);
 	events_end(d);
 	link_for_each_safe(l, &d->conns) {
-		if (!link_entry(l, struct conn, link)->last)
-			conn_drop(link_entry(l, struct conn, link), NULL);
+		struct conn *c = link_entry(l, struct conn, link);
+
+		if (c->last)
+			conn_retire(c);
+		else
+			conn_drop(c, NULL);
 	}
 	guests_end(d);
 	timer_stop(&d->sweep);

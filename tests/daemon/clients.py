@@ -623,5 +623,27 @@ def test_a_daemon_that_lies(t):
     server.close()
 
 
+def test_requests_behind_a_stop(t):
+    """Who has asked for the end is heard no more, while what is to be torn down takes its time."""
+    gate = t.path("gate")
+    d = t.daemon(f"[fixture s]\nservice = echo up; exec sleep 1000\nteardown = while [ ! -e {gate} ]; do sleep 0.01; done\n"
+                 "teardown-timeout = 60s\n")
+    c = d.client()
+    c.attach("s").detach()
+    s = greeted(d)
+    root = t.dir.encode()
+    join = struct.pack("<IHH", 0, len(root), 3) + root + b"run"
+    s.send(message(2, join, id=2))
+    s.recv(100)
+    s.send(message(50, struct.pack("<IHH", 0, 0, 0), id=3))
+    s.recv(100)
+    wait_for(lambda: "is being torn down" in d.words(), "the end of the service")
+    for n in range(4, 30):
+        s.send(message(2, join, id=n))
+        s.send(attach(b"s"))
+    t.write("gate", "")
+    assert d.process.wait(harness.LIMIT) == 0, d.words()
+
+
 if __name__ == "__main__":
     harness.main(sys.modules[__name__])
