@@ -307,7 +307,7 @@ int main(void)
 	struct stat st;
 
 	if (stat("{inject}", &st) == 0 && st.st_size)
-		execl("/bin/sh", "sh", "-c", "exec strace -qq -o {trace} $(cat {inject}) {builder}", (char *)0);
+		execl("/bin/sh", "sh", "-c", "exec strace -q -o {trace} $(cat {inject}) {builder}", (char *)0);
 	else
 		execl("{builder}", "fixd-builder", (char *)0);
 	return 127;
