@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <fnmatch.h>
 #include <limits.h>
 #include <poll.h>
 #include <search.h>
@@ -29,11 +30,15 @@
 #define MASK_SELF (IN_DELETE_SELF | IN_MOVE_SELF)
 #define MASK_NAMES (IN_CREATE | IN_DELETE | IN_MOVED_FROM | IN_MOVED_TO)
 #define MASK_CONTENT (IN_MODIFY | IN_CLOSE_WRITE | IN_ATTRIB)
+#define MASK_TREE (MASK_NAMES | MASK_SELF | MASK_CONTENT)
 
 #define LINKS_MAX 40 /* as the kernel */
 
 struct watcher {
 	struct loop *loop;
+	struct deferred burying, telling;
+	struct link graves; /* what sets have left */
+	struct link told;   /* watchset::in_told: whose hint is to be passed on */
 	struct source *source; /* NULL: no inotify */
 	int fd;
 	int mounts; /* /proc/self/mountinfo, which says when something is mounted; or -1 */
@@ -46,6 +51,7 @@ struct watcher {
 /* One inotify watch: an inode, for everybody who wants to hear of it. */
 struct wd {
 	int wd;
+	struct watcher *watcher;
 	struct link subs;
 };
 
@@ -53,10 +59,19 @@ struct sub {
 	struct link in_wd;  /* wd::subs */
 	struct link in_set; /* watchset::subs */
 	struct wd *wd;
-	struct watchset *set;
+	struct watchset *set; /* NULL: it has gone */
 	char *path;
 	char *name; /* of interest in that directory; NULL: everything */
-	bool whole; /* a directory whose entries all belong to the set */
+	bool pattern; /* it is one */
+	bool last;    /* of the whole, so that its names are what is watched */
+	uint32_t mask; /* what of it: the inode may be watched for others, too */
+};
+
+/* What goes in slices. */
+struct grave {
+	struct link link;
+	struct link subs;
+	struct snapshot seen;
 };
 
 /* Paths that something happened to, before all of them are looked at. */
@@ -64,8 +79,10 @@ struct sub {
 
 struct watchset {
 	struct link link; /* watcher::sets */
+	struct link in_told; /* watcher::told */
 	struct viewer *viewer; /* with whose rights; NULL: the daemon's */
 	struct vector touched; /* paths that something happened to */
+	struct vector modified; /* and that were written to during the first look */
 	bool look_at_all;      /* or it is not known to which */
 	struct watcher *watcher;
 	char **patterns;
@@ -80,7 +97,7 @@ struct watchset {
 	bool polled;
 	bool hinted;  /* something happened since the last look */
 	bool renamed; /* and names came or went: there may be more to watch */
-	bool notify;  /* the hint is still to be passed on */
+	bool again;   /* what is subscribed may be so already */
 	char *changed;
 	void (*hint)(void *arg);
 	void *arg;
@@ -102,11 +119,44 @@ static void no_more_watches(struct watchset *s, int err)
 	log_warn(err, "inotify cannot watch everything (see fs.inotify.max_user_watches); these files are looked at on every attach");
 }
 
-static void subscribe(struct watchset *s, const char *path, const char *name, uint32_t mask)
+static struct wd *find_wd(struct watcher *w, int number)
+{
+	struct wd key = { .wd = number }, **found = tfind(&key, &w->wds, by_wd);
+
+	return found ? *found : NULL;
+}
+
+static struct wd *get_wd(struct watcher *w, int number)
+{
+	struct wd *wd = find_wd(w, number);
+
+	if (wd)
+		return wd;
+	wd = xcalloc(1, sizeof *wd);
+	wd->wd = number;
+	wd->watcher = w;
+	link_init(&wd->subs);
+	tsearch(wd, &w->wds, by_wd);
+	return wd;
+}
+
+static bool is_subscribed(const struct wd *wd, const struct watchset *s, const char *name, uint32_t mask)
+{
+	link_for_each(l, &wd->subs) {
+		const struct sub *sub = link_entry(l, struct sub, in_wd);
+
+		if (sub->set == s && sub->mask == mask && (name ? sub->name && !strcmp(name, sub->name) : !sub->name))
+			return true;
+	}
+	return false;
+}
+
+static void subscribe(struct watchset *s, const char *path, const char *name, enum name_kind kind, uint32_t mask)
 {
 	struct watcher *w = s->watcher;
-	struct wd key, **found, *wd;
 	struct sub *sub;
+	struct wd *wd;
+	int number;
 
 	if (s->polled)
 		return;
@@ -114,37 +164,33 @@ static void subscribe(struct watchset *s, const char *path, const char *name, ui
 		s->polled = true;
 		return;
 	}
-	key.wd = w->source ? inotify_add_watch(w->fd, path, mask | IN_MASK_ADD) : -1;
-	if (key.wd < 0) {
+	number = w->source ? inotify_add_watch(w->fd, path, mask | IN_MASK_ADD) : -1;
+	if (number < 0) {
 		if (!w->source || (errno != ENOENT && errno != ENOTDIR && errno != EACCES))
 			no_more_watches(s, w->source ? -errno : 0);
 		else if (errno == EACCES)
 			s->polled = true;
 		return;
 	}
-	found = tfind(&key, &w->wds, by_wd);
-	if (found) {
-		wd = *found;
-	} else {
-		wd = xcalloc(1, sizeof *wd);
-		wd->wd = key.wd;
-		link_init(&wd->subs);
-		tsearch(wd, &w->wds, by_wd);
-	}
+	wd = get_wd(w, number);
+	if (s->again && is_subscribed(wd, s, name, mask))
+		return;
 	sub = xcalloc(1, sizeof *sub);
 	sub->wd = wd;
 	sub->set = s;
 	sub->path = xstrdup(path);
 	sub->name = name ? xstrdup(name) : NULL;
-	sub->whole = (mask & MASK_NAMES) && (mask & MASK_CONTENT);
+	sub->pattern = kind != A_NAME;
+	sub->last = kind == LAST_PATTERN;
+	sub->mask = mask;
 	link_insert(&wd->subs, &sub->in_wd);
 	link_insert(&s->subs, &sub->in_set);
 }
 
 static void unsubscribe(struct sub *sub)
 {
-	struct watcher *w = sub->set->watcher;
 	struct wd *wd = sub->wd;
+	struct watcher *w = wd->watcher;
 
 	link_remove(&sub->in_wd);
 	link_remove(&sub->in_set);
@@ -156,6 +202,52 @@ static void unsubscribe(struct sub *sub)
 	free(sub->path);
 	free(sub->name);
 	free(sub);
+}
+
+/* Until that time. True: nothing is left. */
+static bool bury_until(struct watcher *w, int64_t until)
+{
+	for (unsigned n = 1; !link_empty(&w->graves); n++) {
+		struct grave *g = link_entry(w->graves.next, struct grave, link);
+
+		if (!link_empty(&g->subs)) {
+			unsubscribe(link_entry(g->subs.next, struct sub, in_set));
+		} else if (g->seen.n > 0) {
+			free(g->seen.all[--g->seen.n].path);
+		} else {
+			snapshot_deinit(&g->seen);
+			link_remove(&g->link);
+			free(g);
+		}
+		if (n % 16 == 0 && clock_now() >= until)
+			return false;
+	}
+	return true;
+}
+
+static void bury(void *arg)
+{
+	struct watcher *w = arg;
+
+	if (!bury_until(w, loop_turn_began(w->loop) + LOOK_SLICE))
+		loop_defer(w->loop, &w->burying);
+}
+
+/* What is subscribed in `subs` is so no more; both are taken. */
+static void leave(struct watcher *w, struct link *subs, struct snapshot *seen)
+{
+	struct grave *g = xcalloc(1, sizeof *g);
+
+	link_init(&g->link);
+	link_init(&g->subs);
+	if (subs && !link_empty(subs)) {
+		link_insert(subs, &g->subs);
+		link_remove(subs); /* the grave's is now the head of what was there */
+	}
+	g->seen = *seen;
+	*seen = (struct snapshot){ 0 };
+	link_insert(&w->graves, &g->link);
+	loop_defer(w->loop, &w->burying);
 }
 
 /* Every directory that is passed on the way to `path`, links followed as the kernel does. */
@@ -171,7 +263,7 @@ static void subscribe_way(struct watchset *s, const char *path, int depth)
 
 		if (!strcmp(part, "."))
 			continue;
-		subscribe(s, at.size ? at.data : "/", part, MASK_NAMES | MASK_SELF);
+		subscribe(s, at.size ? at.data : "/", part, A_NAME, MASK_NAMES | MASK_SELF);
 		text_printf(&at, "/%s", part);
 		n = viewer_may_see(s->viewer, at.data, false) ? readlink(at.data, target, sizeof target - 1) : -1;
 		if (n <= 0 || depth >= LINKS_MAX)
@@ -217,39 +309,37 @@ static void watch_content(void *set, const char *path)
 {
 	struct watchset *s = set;
 
-	subscribe(s, path, NULL, MASK_CONTENT | MASK_SELF);
+	subscribe(s, path, NULL, A_NAME, MASK_CONTENT | MASK_SELF);
 	if (!inotify_works(path))
 		s->polled = true;
 }
 
-static void watch_names(void *set, const char *path)
+static void watch_names(void *set, const char *path, const char *name, enum name_kind kind)
 {
-	subscribe(set, path, NULL, MASK_NAMES | MASK_SELF);
+	subscribe(set, path, name, kind, MASK_NAMES | MASK_SELF);
 }
 
 static void watch_tree(void *set, const char *path)
 {
-	subscribe(set, path, NULL, MASK_NAMES | MASK_SELF | MASK_CONTENT);
+	subscribe(set, path, NULL, A_NAME, MASK_TREE);
 }
 
 static const struct survey_watch watches = { watch_way, watch_content, watch_names, watch_tree };
 
-static void unsubscribe_all(struct link *subs)
+static void forget_paths(struct vector *paths)
 {
-	link_for_each_safe(l, subs)
-		unsubscribe(link_entry(l, struct sub, in_set));
+	while (paths->n)
+		free(paths->all[--paths->n]);
 }
 
 static void forget_touched(struct watchset *s)
 {
-	for (size_t k = 0; k < s->touched.n; k++)
-		free(s->touched.all[k]);
-	s->touched.n = 0;
+	forget_paths(&s->touched);
 	s->look_at_all = false;
 }
 
 /* One path that something happened to. NULL: it is as it was. */
-static char *look_at_one(const struct watchset *s, const char *path)
+static char *look_at_one(struct watchset *s, const char *path)
 {
 	const struct look *was = snapshot_find(&s->seen, path);
 	struct stat st;
@@ -261,6 +351,11 @@ static char *look_at_one(const struct watchset *s, const char *path)
 			     S_ISLNK(was->mode) ? look_at_link(path, &st) : look_at(s->viewer, path);
 		what = look_difference(was, &is);
 		free(is.path);
+		/* It may be another one with the same looks, or have got another name by which it is written to. */
+		s->again = true;
+		if (!what && is.exists && !is.is_dir)
+			watch_content(s, path);
+		s->again = false;
 	} else {
 		/* It is new in a tree, or has gone again. */
 		what = viewer_may_see(s->viewer, path, false) && lstat(path, &st) == 0 ? "appeared" : NULL;
@@ -301,10 +396,10 @@ static void end_look(struct watchset *s)
 	s->too_large |= survey_too_large(s->survey);
 	now = survey_take(s->survey);
 	s->survey = NULL;
-	unsubscribe_all(&s->old_subs);
+	leave(s->watcher, &s->old_subs, &(struct snapshot){ 0 });
 	s->looked = s->look_began;
 	s->changed = snapshot_compare(&s->seen, &now);
-	snapshot_deinit(&now);
+	leave(s->watcher, NULL, &now);
 }
 
 /* What it sees first is what later looks are compared with. */
@@ -315,14 +410,13 @@ static void end_first_look(struct watchset *s)
 	s->survey = NULL;
 	s->complete = true;
 	/* What was written meanwhile may look as it did. */
-	for (size_t k = 0; s->hinted && k < s->seen.n; k++)
-		s->seen.all[k].written = s->look_at_all;
-	for (size_t k = 0; k < s->touched.n; k++) {
-		struct look *found = snapshot_find(&s->seen, s->touched.all[k]);
+	for (size_t k = 0; k < s->modified.n; k++) {
+		struct look *found = snapshot_find(&s->seen, s->modified.all[k]);
 
 		if (found)
 			found->written = true;
 	}
+	forget_paths(&s->modified);
 }
 
 bool watchset_look(struct watchset *s, int64_t asked, int64_t until)
@@ -381,6 +475,7 @@ struct watchset *watchset_new(struct watcher *w, char *const *files, char *const
 		s->patterns[n_files + i] = xstrdup(patterns[i]);
 	link_init(&s->subs);
 	link_init(&s->old_subs);
+	link_init(&s->in_told);
 	link_insert(&w->sets, &s->link);
 	s->survey = survey_new(viewer, s->patterns, most, &watches, s);
 	return s;
@@ -454,10 +549,16 @@ struct watchset *watchset_free(struct watchset *s)
 	if (!s)
 		return NULL;
 	survey_free(s->survey);
-	unsubscribe_all(&s->old_subs);
-	unsubscribe_all(&s->subs);
+	link_for_each(l, &s->old_subs)
+		link_entry(l, struct sub, in_set)->set = NULL;
+	link_for_each(l, &s->subs)
+		link_entry(l, struct sub, in_set)->set = NULL;
+	leave(s->watcher, &s->old_subs, &(struct snapshot){ 0 });
+	leave(s->watcher, &s->subs, &s->seen);
 	link_remove(&s->link);
-	snapshot_deinit(&s->seen);
+	link_remove(&s->in_told);
+	forget_paths(&s->modified);
+	vector_deinit(&s->modified);
 	list_free(s->patterns);
 	forget_touched(s);
 	vector_deinit(&s->touched);
@@ -494,7 +595,8 @@ static void touch(struct watchset *s, char *path)
 static void hint_set(struct watchset *s)
 {
 	s->hinted = true;
-	s->notify = true;
+	if (link_empty(&s->in_told))
+		link_insert(&s->watcher->told, &s->in_told);
 }
 
 static void hint_all(struct watcher *w)
@@ -517,37 +619,55 @@ static char *path_of_event(const struct sub *sub, const char *name)
 
 static void note_write(struct sub *sub, const char *name)
 {
-	_cleanup_free_ char *path = path_of_event(sub, name);
-	struct look *found = snapshot_find(&sub->set->seen, path);
+	struct watchset *s = sub->set;
+	char *path = path_of_event(sub, name);
+	struct look *found = s->complete ? snapshot_find(&s->seen, path) : NULL;
 
 	if (found)
 		found->written = true;
+	if (s->complete || s->modified.n >= WATCH_NAMES_MAX)
+		free(path);
+	else
+		vector_add(&s->modified, path);
 }
 
-/* A file of the set, or one in a directory that belongs to it as a whole: only that one is to be looked at. */
+/*
+ * The file itself, one in a directory that belongs to the set as a whole, or one that the last part of a pattern matches: only that one
+ * is to be looked at.
+ */
 static void note_touched(struct sub *sub, const struct inotify_event *e)
 {
-	const struct look *of = snapshot_find(&sub->set->seen, sub->path);
-	bool alone = of && !sub->name && !(e->mask & (MASK_SELF | IN_ISDIR)) && (of->is_dir ? e->len > 0 && sub->whole : !(e->mask & MASK_NAMES));
+	bool alone = !(e->mask & (MASK_SELF | IN_ISDIR)) &&
+		     (sub->name ? sub->pattern && sub->last && e->len : sub->mask == MASK_TREE ? e->len > 0 : !(e->mask & MASK_NAMES));
 
 	touch(sub->set, alone ? path_of_event(sub, e->len ? e->name : NULL) : NULL);
 }
 
+/* The inode may be watched for others, who hear of something else. */
+static bool concerns(const struct sub *sub, const struct inotify_event *e)
+{
+	if (!sub->set || !(e->mask & (sub->mask | IN_IGNORED | IN_UNMOUNT)))
+		return false;
+	if (!sub->name || !e->len)
+		return true;
+	return sub->pattern ? fnmatch(sub->name, e->name, FNM_PERIOD) == 0 : strcmp(sub->name, e->name) == 0;
+}
+
 static void take_event(struct watcher *w, const struct inotify_event *e)
 {
-	struct wd key = { .wd = e->wd }, **found;
+	struct wd *wd;
 
 	if (e->mask & IN_Q_OVERFLOW) {
 		hint_all(w);
 		return;
 	}
-	found = tfind(&key, &w->wds, by_wd);
-	if (!found)
+	wd = find_wd(w, e->wd);
+	if (!wd)
 		return;
-	link_for_each(l, &(*found)->subs) {
+	link_for_each(l, &wd->subs) {
 		struct sub *sub = link_entry(l, struct sub, in_wd);
 
-		if (sub->name && e->len && strcmp(sub->name, e->name) != 0)
+		if (!concerns(sub, e))
 			continue;
 		hint_set(sub->set);
 		note_touched(sub, e);
@@ -558,19 +678,25 @@ static void take_event(struct watcher *w, const struct inotify_event *e)
 	}
 }
 
-/* Hints are passed on after all events were taken: a hint may free sets. */
-static void pass_on(struct watcher *w)
+/*
+ * Hints are passed on after all events were taken (a hint may free sets), some in a turn: whoever asks for an instance looks for
+ * itself, whether its hint was passed on or not.
+ */
+static void tell(void *arg)
 {
-	for (struct link *l = w->sets.next; l != &w->sets;) {
-		struct watchset *s = link_entry(l, struct watchset, link);
+	struct watcher *w = arg;
+	int64_t until = loop_turn_began(w->loop) + LOOK_SLICE;
 
-		l = l->next;
-		if (!s->notify)
-			continue;
-		s->notify = false;
+	while (!link_empty(&w->told)) {
+		struct watchset *s = link_entry(w->told.next, struct watchset, in_told);
+
+		link_remove(&s->in_told);
 		s->hint(s->arg);
-		l = w->sets.next; /* the list may have changed */
+		if (clock_now() >= until)
+			break;
 	}
+	if (!link_empty(&w->told))
+		loop_defer(w->loop, &w->telling);
 }
 
 void watcher_catch_up(struct watcher *w)
@@ -593,7 +719,7 @@ void watcher_catch_up(struct watcher *w)
 		any = true;
 	}
 	if (any)
-		pass_on(w);
+		tell(w);
 }
 
 /* What is mounted over a directory changes everything below, and inotify does not tell. */
@@ -610,7 +736,7 @@ void watcher_look_at_mounts(struct watcher *w)
 		touch(s, NULL);
 		s->renamed = true;
 	}
-	pass_on(w);
+	tell(w);
 }
 
 void watcher_drain(struct watcher *w)
@@ -633,6 +759,10 @@ struct watcher *watcher_new(struct loop *loop)
 
 	w->loop = loop;
 	link_init(&w->sets);
+	link_init(&w->graves);
+	link_init(&w->told);
+	deferred_init(&w->burying, bury, w);
+	deferred_init(&w->telling, tell, w);
 	w->fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
 	if (w->fd < 0)
 		log_warn(-errno, "no inotify: watched files are looked at on every attach");
@@ -646,6 +776,9 @@ struct watcher *watcher_free(struct watcher *w)
 {
 	if (!w)
 		return NULL;
+	bury_until(w, INT64_MAX);
+	deferred_cancel(&w->burying);
+	deferred_cancel(&w->telling);
 	source_close(w->source);
 	fd_close(w->mounts);
 	free(w);

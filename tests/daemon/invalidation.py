@@ -757,6 +757,56 @@ def test_a_large_tree_is_looked_at_in_slices(t):
     assert c.read("large") == b"three\nnew\n" and t.runs() == 3
 
 
+def test_names_that_no_pattern_matches(t):
+    """They change nothing, also during the first look, and however many of them come and go."""
+    os.mkdir(t.path("many"))
+    for k in range(3000):
+        t.write(f"many/{k}.c", "")
+    d = t.daemon("[policy]\nmax-age = none\n[fixture f]\ncommand = " + t.counted("cat many/7.c") + "\nwatch = many/*.c\n"
+                 "[fixture g]\ncommand = echo g\nwatch = */7.c\n")
+    c = d.client()
+    over = threading.Event()
+
+    def come_and_go():
+        while not over.is_set():
+            t.write("many/log.tmp", "x")
+            os.unlink(t.path("many/log.tmp"))
+
+    noise = threading.Thread(target=come_and_go)
+    noise.start()
+    try:
+        for n in range(5):
+            d.ctl("cleanup", "--all")
+            assert c.read("f") == b"" and c.read("g") == b"g\n"
+            assert t.runs() == n + 1, d.words()
+        t.write("many/7.c", "seven\n")
+        assert c.read("f") == b"seven\n"
+    finally:
+        over.set()
+        noise.join()
+    t.write("other/7.c", "")
+    assert c.attach("g").built  # the pattern matches one more
+    os.rename(t.path("many/9.c"), t.path("many/9.d"))
+    assert c.attach("f").built
+
+
+def test_another_name_of_a_watched_file(t):
+    """A file is written to by a hard link outside of what is watched, which it had before; where it is watched for itself, also one of later."""
+    for name in ("t/a", "t/b"):
+        t.write(name, "1\n")
+    os.mkdir(t.path("out"))
+    os.link(t.path("t/a"), t.path("out/a"))
+    d = t.daemon("[policy]\nmax-age = none\n[fixture f]\ncommand = cat t/*\nwatch = t\n[fixture g]\ncommand = cat t/*\nwatch = t/*\n")
+    c = d.client()
+    assert c.read("f") == c.read("g") == b"1\n1\n"
+    t.write("out/a", "2\n")
+    assert c.read("f") == c.read("g") == b"2\n1\n"
+    os.link(t.path("t/b"), t.path("out/b"))
+    assert c.read("f") == c.read("g") == b"2\n1\n"
+    t.write("out/b", "3\n")
+    assert c.read("g") == b"2\n3\n"
+
+
 def test_edits_during_a_look(t):
     """Whoever asks after an edit sees it, wherever the look at hand has come to."""
     a_large_tree(t)

@@ -28,7 +28,7 @@ ERRORS = {
     "accept4": "EMFILE ENOMEM ECONNABORTED EINTR", "access": "ENOMEM", "bind": "ENOMEM", "chmod": "EIO", "clone": "EAGAIN ENOMEM",
     "clone3": "EAGAIN ENOMEM", "connect": "EAGAIN EINTR ECONNREFUSED", "dup": "EMFILE", "dup2": "EBUSY EINTR", "dup3": "EBUSY EMFILE",
     "epoll_create1": "EMFILE ENOMEM", "epoll_ctl": "ENOMEM ENOSPC", "epoll_pwait2": "EINTR", "epoll_wait": "EINTR", "execve": "ENOMEM EACCES",
-    "fallocate": "ENOSPC EINTR EOPNOTSUPP", "fchmod": "EIO", "fcntl": "EAGAIN ENOMEM EMFILE", "flock": "EINTR ENOLCK", "fstat": "ENOMEM", "fstatfs": "EIO",
+    "fallocate": "ENOSPC EINTR EOPNOTSUPP", "fchmod": "EIO", "fcntl": "EAGAIN ENOMEM", "flock": "EINTR ENOLCK", "fstat": "ENOMEM", "fstatfs": "EIO",
     "ftruncate": "EINTR ENOSPC", "getcwd": "ENOMEM", "getdents64": "ENOMEM EIO", "getsockopt": "ENOBUFS", "inotify_add_watch": "ENOSPC ENOMEM",
     "inotify_init1": "EMFILE ENOMEM", "inotify_rm_watch": "EINVAL", "io_uring_enter": "EAGAIN EBUSY EINTR ENOMEM EBADF", "io_uring_register": "ENOMEM EINVAL EPERM",
     "io_uring_setup": "ENOMEM EPERM ENOSYS", "ioctl": "ENOMEM EINTR", "kill": "EPERM", "listen": "EADDRINUSE", "lseek": "EIO", "lstat": "ENOMEM",

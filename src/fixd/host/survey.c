@@ -2,8 +2,7 @@
 #include "fixd/host/survey.h"
 
 #include <dirent.h>
-#include <errno.h>
-#include <glob.h>
+#include <fnmatch.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -16,6 +15,12 @@
 /* So many names are looked at before the clock is. */
 #define NAMES_AT_ONCE 16
 
+/* A directory that is still to be read. */
+struct place {
+	char *path;
+	const char *rest; /* of the pattern, whose first part its names are to match; NULL: all of it counts, with everything below */
+};
+
 struct survey {
 	struct viewer *viewer;
 	char *const *patterns; /* the next one */
@@ -23,68 +28,43 @@ struct survey {
 	const struct survey_watch *watch;
 	void *arg;
 	bool too_large;
-	glob_t found; /* of the last glob */
-	size_t n_found, next_found;
-	struct vector dirs; /* paths of directories that are still to be read */
-	DIR *dir;	    /* that is being read */
-	char *path;	    /* its */
+	struct vector places;
+	DIR *dir; /* that is being read */
+	struct place *place; /* its */
 	struct snapshot list;
 	struct snapshot_sorting sorting;
 };
 
-/* The one whose glob is looked up: each name read counts, so that no pattern walks over a whole disk. */
-static struct survey *globbing;
-
-static struct dirent *read_counted(struct survey *v, DIR *dir)
+static struct dirent *read_counted(struct survey *v)
 {
+	/* So that no pattern walks over a whole disk. */
 	if (v->visited >= v->most) {
 		v->too_large = true;
 		return NULL;
 	}
 	v->visited++;
-	return readdir(dir);
+	return readdir(v->dir);
 }
 
-static struct dirent *glob_read(void *dir)
+static void add_place(struct survey *v, char *path, const char *rest)
 {
-	return read_counted(globbing, dir);
+	struct place *p = xcalloc(1, sizeof *p);
+
+	p->path = path;
+	p->rest = rest;
+	vector_add(&v->places, p);
 }
 
-static bool may_see(const char *path, bool read)
+static void place_free(struct place *p)
 {
-	if (viewer_may_see(globbing->viewer, path, read))
-		return true;
-	errno = EACCES;
-	return false;
+	if (p)
+		free(p->path);
+	free(p);
 }
 
-static int glob_stat(const char *path, struct stat *st)
+static int lstat_of(const struct survey *v, const char *path, struct stat *st)
 {
-	return may_see(path, false) ? stat(path, st) : -1;
-}
-
-static int glob_lstat(const char *path, struct stat *st)
-{
-	return may_see(path, false) ? lstat(path, st) : -1;
-}
-
-static void *glob_open(const char *path)
-{
-	return may_see(path, true) ? opendir(path) : NULL;
-}
-
-static void glob_close(void *dir)
-{
-	closedir(dir);
-}
-
-static int find(struct survey *v, const char *pattern, int flags, glob_t *g)
-{
-	*g = (glob_t){
-		.gl_opendir = glob_open, .gl_readdir = glob_read, .gl_closedir = glob_close, .gl_stat = glob_stat, .gl_lstat = glob_lstat
-	};
-	globbing = v;
-	return glob(pattern, flags | GLOB_ALTDIRFUNC, NULL, g);
+	return viewer_may_see(v->viewer, path, false) ? lstat(path, st) : -1;
 }
 
 /* A link inside a tree: it, and the file that it leads to. A directory is not followed: it may be anywhere, also above. */
@@ -103,12 +83,83 @@ static void add_link(struct survey *v, const char *path, const struct stat *link
 	snapshot_add(&v->list, look_at(v->viewer, target));
 }
 
+/* `found`: by a glob, whose directories are watched; otherwise the way to it is still to be. */
+static void add_path(struct survey *v, const char *path, bool found)
+{
+	struct stat st;
+	struct look e;
+
+	if (v->watch && (!found || (lstat_of(v, path, &st) == 0 && S_ISLNK(st.st_mode))))
+		v->watch->way(v->arg, path);
+	if (v->watch)
+		v->watch->content(v->arg, path);
+	/* After the watch is there: an edit is either seen here or heard later. */
+	e = look_at(v->viewer, path);
+	snapshot_add(&v->list, e);
+	if (e.is_dir)
+		add_place(v, xstrdup(path), NULL);
+}
+
+static bool is_pattern(const char *part, size_t n)
+{
+	return strcspn(part, "*?[") < n;
+}
+
+/* A part that is no pattern, without its backslashes. */
+static char *append(const char *path, const char *part, size_t n)
+{
+	struct text t = { 0 };
+
+	text_printf(&t, "%s/", path);
+	for (size_t k = 0; k < n; k++) {
+		if (part[k] == '\\' && k + 1 < n)
+			k++;
+		text_add(&t, part + k, 1);
+	}
+	return text_steal(&t);
+}
+
+/* From `path` on, which a glob has found (or the root): to the next part that is a pattern, or to the end. `path` is taken. */
+static void go_on(struct survey *v, char *path, const char *rest, bool found)
+{
+	struct stat st;
+
+	while (*(rest += strspn(rest, "/"))) {
+		size_t n = strcspn(rest, "/");
+		char *next;
+
+		if (is_pattern(rest, n)) {
+			if (v->watch && !found)
+				v->watch->way(v->arg, *path ? path : "/");
+			add_place(v, path, rest);
+			return;
+		}
+		next = append(path, rest, n);
+		/* It may be still to come. */
+		if (v->watch && found)
+			v->watch->names(v->arg, path, strrchr(next, '/') + 1, A_NAME);
+		free(path);
+		path = next;
+		rest += n;
+	}
+	if (!found || lstat_of(v, path, &st) == 0)
+		add_path(v, path, found);
+	free(path);
+}
+
 static void open_next(struct survey *v)
 {
-	v->path = v->dirs.all[--v->dirs.n];
-	if (v->watch)
-		v->watch->tree(v->arg, v->path);
-	v->dir = viewer_may_see(v->viewer, v->path, true) ? opendir(v->path) : NULL;
+	struct place *p = v->place = v->places.all[--v->places.n];
+	const char *path = *p->path ? p->path : "/";
+
+	if (v->watch && p->rest) {
+		_cleanup_free_ char *part = xstrndup(p->rest, strcspn(p->rest, "/"));
+
+		v->watch->names(v->arg, path, part, p->rest[strcspn(p->rest, "/")] ? A_PATTERN : LAST_PATTERN);
+	} else if (v->watch) {
+		v->watch->tree(v->arg, path);
+	}
+	v->dir = viewer_may_see(v->viewer, path, true) ? opendir(path) : NULL;
 }
 
 static void close_dir(struct survey *v)
@@ -116,13 +167,29 @@ static void close_dir(struct survey *v)
 	if (v->dir)
 		closedir(v->dir);
 	v->dir = NULL;
-	free(v->path);
-	v->path = NULL;
+	place_free(v->place);
+	v->place = NULL;
+}
+
+static void match(struct survey *v, const char *name)
+{
+	const char *rest = v->place->rest;
+	size_t n = strcspn(rest, "/");
+	_cleanup_free_ char *part = xstrndup(rest, n);
+	struct stat st;
+	char *child;
+
+	if (fnmatch(part, name, FNM_PERIOD) != 0)
+		return;
+	child = xasprintf("%s/%s", v->place->path, name);
+	if (v->watch && rest[n] && lstat_of(v, child, &st) == 0 && S_ISLNK(st.st_mode))
+		v->watch->way(v->arg, child);
+	go_on(v, child, rest + n, true);
 }
 
 static void read_one(struct survey *v)
 {
-	const struct dirent *d = v->dir ? read_counted(v, v->dir) : NULL;
+	const struct dirent *d = v->dir ? read_counted(v) : NULL;
 	struct stat st = { 0 };
 	char *child;
 
@@ -132,95 +199,34 @@ static void read_one(struct survey *v)
 	}
 	if (!strcmp(d->d_name, ".") || !strcmp(d->d_name, ".."))
 		return;
-	child = xasprintf("%s/%s", v->path, d->d_name);
-	if (lstat(child, &st) < 0 || !S_ISLNK(st.st_mode))
-		snapshot_add(&v->list, look_at(v->viewer, child));
-	else
+	if (v->place->rest) {
+		match(v, d->d_name);
+		return;
+	}
+	child = xasprintf("%s/%s", v->place->path, d->d_name);
+	if (lstat(child, &st) == 0 && S_ISLNK(st.st_mode)) {
 		add_link(v, child, &st);
+	} else {
+		/* What is written by another name of it, its directory does not tell. */
+		if (v->watch && S_ISREG(st.st_mode) && st.st_nlink > 1)
+			v->watch->content(v->arg, child);
+		snapshot_add(&v->list, look_at(v->viewer, child));
+	}
 	if (S_ISDIR(st.st_mode))
-		vector_add(&v->dirs, child);
+		add_place(v, child, NULL);
 	else
 		free(child);
-}
-
-static void add_path(struct survey *v, const char *path)
-{
-	struct look e;
-
-	if (v->watch) {
-		v->watch->way(v->arg, path);
-		v->watch->content(v->arg, path);
-	}
-	/* After the watch is there: an edit is either seen here or heard later. */
-	e = look_at(v->viewer, path);
-	snapshot_add(&v->list, e);
-	if (e.is_dir)
-		vector_add(&v->dirs, xstrdup(path));
-}
-
-/* The directories in which the parts of a glob are looked up. */
-static void watch_glob(struct survey *v, const char *pattern)
-{
-	for (const char *slash = pattern; slash; slash = strchr(slash + 1, '/')) {
-		_cleanup_free_ char *prefix = xstrndup(pattern, slash > pattern ? (size_t)(slash - pattern) : 1);
-		size_t part = strcspn(slash + 1, "/");
-		_cleanup_free_ char *next = xstrndup(slash + 1, part);
-		glob_t g;
-
-		if (!strpbrk(next, "*?[") && !strpbrk(prefix, "*?["))
-			continue;
-		if (!strpbrk(prefix, "*?[")) {
-			/* It may be still to come. */
-			v->watch->way(v->arg, prefix);
-			v->watch->names(v->arg, prefix);
-			continue;
-		}
-		if (find(v, prefix, GLOB_NOSORT, &g) != 0)
-			continue;
-		for (size_t i = 0; i < g.gl_pathc; i++) {
-			v->watch->way(v->arg, g.gl_pathv[i]);
-			v->watch->names(v->arg, g.gl_pathv[i]);
-		}
-		globfree(&g);
-	}
-}
-
-static void next_pattern(struct survey *v)
-{
-	const char *pattern = *v->patterns++;
-
-	if (!strpbrk(pattern, "*?[")) {
-		add_path(v, pattern);
-		return;
-	}
-	if (v->watch)
-		watch_glob(v, pattern);
-	if (find(v, pattern, 0, &v->found) != 0)
-		return;
-	v->n_found = v->found.gl_pathc;
-	v->next_found = 0;
-}
-
-static void next_found(struct survey *v)
-{
-	add_path(v, v->found.gl_pathv[v->next_found++]);
-	if (v->next_found < v->n_found)
-		return;
-	globfree(&v->found);
-	v->n_found = v->next_found = 0;
 }
 
 /* False: everything was looked at. */
 static bool look_at_more(struct survey *v)
 {
-	if (v->path)
+	if (v->place)
 		read_one(v);
-	else if (v->dirs.n)
+	else if (v->places.n)
 		open_next(v);
-	else if (v->next_found < v->n_found)
-		next_found(v);
 	else if (*v->patterns)
-		next_pattern(v);
+		go_on(v, xstrdup(""), *v->patterns++, false);
 	else
 		return false;
 	return true;
@@ -276,11 +282,9 @@ struct survey *survey_free(struct survey *v)
 	if (!v)
 		return NULL;
 	close_dir(v);
-	if (v->n_found)
-		globfree(&v->found);
-	while (v->dirs.n)
-		free(v->dirs.all[--v->dirs.n]);
-	vector_deinit(&v->dirs);
+	while (v->places.n)
+		place_free(v->places.all[--v->places.n]);
+	vector_deinit(&v->places);
 	snapshot_deinit(&v->list);
 	free(v);
 	return NULL;

@@ -14,11 +14,13 @@
 struct survey;
 struct viewer;
 
+enum name_kind { A_NAME, A_PATTERN, LAST_PATTERN /* whose names are what is looked for */ };
+
 /* What can be told of a place that is to be watched; `path` is absolute. */
 struct survey_watch {
 	void (*way)(void *arg, const char *path);     /* every directory that is passed on the way to it */
 	void (*content)(void *arg, const char *path); /* the file or directory itself */
-	void (*names)(void *arg, const char *path);   /* a directory in which names may come and go */
+	void (*names)(void *arg, const char *path, const char *name, enum name_kind kind); /* a directory in which such names may come and go */
 	void (*tree)(void *arg, const char *path);    /* a directory all of whose entries count */
 };
 
