@@ -1,8 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 #include "base/process.h"
 
+#include <errno.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <unistd.h>
+
+#include "base/fd.h"
 
 /* A page that reads as zero in a new process; NULL before the first call, MAP_FAILED where there is no such page. */
 static pid_t *cached;
@@ -36,4 +40,19 @@ pid_t process_id(void)
 		__atomic_store_n(page, pid, __ATOMIC_RELAXED);
 	}
 	return pid;
+}
+
+/* What is refused for a moment is asked for so often. */
+#define TRIES 100
+
+int process_open(pid_t pid)
+{
+	int fd = -1;
+
+	for (int tries = 0; fd < 0 && tries < TRIES; tries++) {
+		fd = (int)syscall(SYS_pidfd_open, pid, 0);
+		if (fd < 0 && !is_passing(-errno))
+			break;
+	}
+	return fd < 0 ? -errno : fd;
 }

@@ -8,3 +8,6 @@
 #include <sys/types.h>
 
 pid_t process_id(void);
+
+/* A descriptor of that process (pidfd_open(2)), or -errno. */
+int process_open(pid_t pid);

@@ -10,11 +10,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
 #include "base/fd.h"
+#include "base/process.h"
 #include "base/text.h"
 #include "wire/job.h"
 
@@ -209,7 +209,7 @@ static bool signal_marked(pid_t pid, void *arg)
 	if (s->signal)
 		kill(pid, s->signal);
 	if (s->pidfd < 0)
-		s->pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+		s->pidfd = process_open(pid);
 	s->n++;
 	return true;
 }

@@ -7,10 +7,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/fd.h"
+#include "base/process.h"
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "builder/work.h"
@@ -121,7 +121,7 @@ static uint64_t measure(char *dir)
 /* The budget is asked for while the command runs: it must not fill the memory of the machine before it is told that it may not. */
 static int guard_draft(struct work *w, pid_t pid, char *draft)
 {
-	_cleanup_fd_ int ended = (int)syscall(SYS_pidfd_open, pid, 0);
+	_cleanup_fd_ int ended = process_open(pid);
 	struct pollfd p = { .fd = ended, .events = POLLIN };
 	int64_t pause = LOOK_MIN;
 	uint64_t asked = 0;

@@ -2,10 +2,10 @@
 #include "fixd/guest.h"
 
 #include <stdlib.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
+#include "base/process.h"
 #include "config/config.h"
 #include "fixd/daemon.h"
 #include "fixd/image.h"
@@ -38,7 +38,7 @@ static struct guest *find_guest(const struct daemon *d, pid_t pid)
 void guest_hold(struct daemon *d, pid_t pid, struct image *im)
 {
 	struct guest *g = find_guest(d, pid);
-	int pidfd = !g && pid > 0 ? (int)syscall(SYS_pidfd_open, pid, 0) : -1;
+	int pidfd = !g && pid > 0 ? process_open(pid) : -1;
 
 	if (!g && pidfd < 0)
 		return;

@@ -10,13 +10,13 @@
 #include <sys/random.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/log.h"
+#include "base/process.h"
 #include "base/text.h"
 #include "config/config.h"
 #include "config/identity.h"
@@ -331,7 +331,7 @@ void keeper_begin(struct keeper *k, const struct helper *h, struct image *im)
 	k->errors = source_redirect(h->errors, take_log, k);
 	k->hold = h->hold;
 	k->service_pid = h->service;
-	k->service = h->service > 0 ? (int)syscall(SYS_pidfd_open, h->service, 0) : -1;
+	k->service = h->service > 0 ? process_open(h->service) : -1;
 	fdstore_note(k->daemon);
 	k->image = im;
 	if (im)
@@ -472,7 +472,7 @@ void keeper_note_fds(struct keeper *k)
 
 void keeper_resume(struct daemon *d, struct keeper *k)
 {
-	int pidfd = k->pid > 0 ? (int)syscall(SYS_pidfd_open, k->pid, 0) : -1;
+	int pidfd = k->pid > 0 ? process_open(k->pid) : -1;
 
 	k->daemon = d;
 	link_init(&k->link);
@@ -481,7 +481,7 @@ void keeper_resume(struct daemon *d, struct keeper *k)
 	timer_init(&k->limit, on_limit, k);
 	timer_init(&k->telling, tell, k);
 	timer_init(&k->explaining, not_explained, k);
-	k->service = k->service_pid > 0 ? (int)syscall(SYS_pidfd_open, k->service_pid, 0) : -1;
+	k->service = k->service_pid > 0 ? process_open(k->service_pid) : -1;
 	k->channel = k->channel_fd >= 0 ? loop_watch(d->loop, k->channel_fd, read_channel, k) : NULL;
 	k->errors = k->errors_fd >= 0 ? loop_watch(d->loop, k->errors_fd, take_log, k) : NULL;
 	port_keep(k->port);

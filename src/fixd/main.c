@@ -2,6 +2,7 @@
 /* fixd: the command line. */
 #include <getopt.h>
 #include <limits.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,6 +21,8 @@
 
 
 #define EXIT_USAGE 2
+#define RESUME_TRIES 20
+#define RESUME_PAUSE_MS 50
 #define EXIT_CONFIG 78 /* EX_CONFIG of sysexits.h */
 
 struct options {
@@ -216,6 +219,12 @@ int main(int argc, char **argv)
 	bool resumed = getenv("FIXD_RESUME") != NULL;
 	int r = config_load(o.config, &d.config, &problems);
 
+	/* A moment ago it could be read, and there is no way back: what is passing may be over. */
+	for (int tries = 0; r < 0 && resumed && tries < RESUME_TRIES; tries++) {
+		poll(NULL, 0, RESUME_PAUSE_MS);
+		problems.size = 0;
+		r = config_load(o.config, &d.config, &problems);
+	}
 	if (r < 0) {
 		print_problems(&problems);
 		return EXIT_CONFIG;

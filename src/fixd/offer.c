@@ -5,13 +5,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/log.h"
+#include "base/process.h"
 #include "base/units.h"
 #include "config/config.h"
 #include "fixd/conn.h"
@@ -439,7 +439,7 @@ bool offer_resume(struct instance *i, struct conn *c, const struct record *saved
 		free(o);
 		return false;
 	}
-	begin(o, channel, c->pid > 0 ? (int)syscall(SYS_pidfd_open, c->pid, 0) : -1, deadline);
+	begin(o, channel, c->pid > 0 ? process_open(c->pid) : -1, deadline);
 	return true;
 }
 
@@ -454,8 +454,8 @@ char *offer_new(struct instance *i, struct conn *c, struct image *const *depends
 	if (wrong)
 		return wrong;
 	/* Its forked children may hold the channel open when it has died. */
-	pidfd = c->pid > 0 ? (int)syscall(SYS_pidfd_open, c->pid, 0) : -1;
-	if (c->pid > 0 && pidfd < 0 && errno == ESRCH)
+	pidfd = c->pid > 0 ? process_open(c->pid) : -1;
+	if (c->pid > 0 && pidfd == -ESRCH)
 		return xstrdup("the client that asked has ended");
 	/* Before the client reads them: later edits are noticed. */
 	watcher_catch_up(d->watcher);

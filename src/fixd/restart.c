@@ -9,7 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -17,6 +16,7 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/log.h"
+#include "base/process.h"
 #include "base/units.h"
 #include "config/config.h"
 #include "fixd/build.h"
@@ -120,9 +120,9 @@ static char *begin_trial(struct daemon *d)
 	}
 	if (r != 0)
 		return xasprintf("%s cannot be started: %s", d->program, strerror(r));
-	fd = (int)syscall(SYS_pidfd_open, trial.pid, 0);
+	fd = process_open(trial.pid);
 	if (fd < 0) {
-		r = errno;
+		r = -fd;
 		kill(trial.pid, SIGKILL);
 		waitpid(trial.pid, NULL, 0);
 		trial.pid = 0;

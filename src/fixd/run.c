@@ -4,12 +4,12 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/process.h"
 #include "fixd/conn.h"
 #include "fixd/daemon.h"
 #include "fixd/events.h"
@@ -363,8 +363,8 @@ struct member *run_join(struct session *s, const char *id, struct conn *c, bool 
 	link_for_each(l, &c->leases)
 		run_used(r, link_entry(l, struct lease, in_conn)->image, false);
 	/* A client in another pid namespace has no number here: then the end of its connection must do. */
-	pidfd = c->pid > 0 ? (int)syscall(SYS_pidfd_open, c->pid, 0) : -1;
-	if (c->pid > 0 && pidfd < 0 && errno == ESRCH)
+	pidfd = c->pid > 0 ? process_open(c->pid) : -1;
+	if (c->pid > 0 && pidfd == -ESRCH)
 		return run_leave(m); /* it has ended meanwhile */
 	if (pidfd >= 0)
 		m->process = loop_watch(c->daemon->loop, pidfd, on_process_end, m);

@@ -19,6 +19,7 @@
 
 #include "base/alloc.h"
 #include "base/fd.h"
+#include "base/process.h"
 #include "base/text.h"
 #include "config/identity.h"
 #include "wire/job.h"
@@ -156,9 +157,9 @@ int spawn_helper(const char *user, bool steady, struct spawned *out)
 		become_helper(there, to, id, steady);
 	/* Both sides do it, so that the group is there whoever runs first. */
 	setpgid(pid, pid);
-	out->pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+	out->pidfd = process_open(pid);
 	if (out->pidfd < 0) {
-		r = -errno;
+		r = out->pidfd;
 		kill(-pid, SIGKILL);
 		waitpid(pid, NULL, 0);
 		return r;
