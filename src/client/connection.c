@@ -355,6 +355,31 @@ static char *socket_to_use(void)
 	return strdup(path);
 }
 
+/* Where nobody said which socket: one that a daemon has left behind does not hide another one that is alive. */
+static int connect_to_any(struct fixd *f)
+{
+	char *first = f->path, path[4096], *next;
+	int r = connect_to(f);
+
+	for (bool more = r == -ECONNREFUSED; (r == -ECONNREFUSED || r == -ENOENT) && more;) {
+		more = default_socket_behind(f->path, path, sizeof path) && (next = strdup(path));
+		if (f->path != first)
+			free(f->path);
+		f->path = more ? next : first;
+		r = connect_to(f);
+	}
+	if (f->path != first)
+		free(first);
+	return r;
+}
+
+static bool is_default(const char *socket)
+{
+	const char *env = getenv("FIXD_SOCKET");
+
+	return !socket && !(env && *env);
+}
+
 static int open_failed(struct fixd *f, int err)
 {
 	snprintf(open_error, sizeof open_error, "%.*s", (int)sizeof open_error - 1, f ? f->error : strerror(-err));
@@ -386,7 +411,7 @@ int fixd_open(struct fixd **out, const char *socket)
 	f->path = socket ? strdup(socket) : socket_to_use();
 	if (!f->path)
 		return open_failed(f, fixd_fail_with(f, -ENOMEM, "no memory"));
-	r = connect_to(f);
+	r = is_default(socket) ? connect_to_any(f) : connect_to(f);
 	if (r < 0)
 		return open_failed(f, r);
 	*out = f;

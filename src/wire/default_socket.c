@@ -72,6 +72,20 @@ bool default_socket_to_listen(char *out, size_t size)
 	return false;
 }
 
+bool default_socket_behind(const char *dead, char *out, size_t size)
+{
+	bool passed = false;
+
+	for (enum place k = 0; k < N_PLACES; k++) {
+		if (!socket_in(k, out, size) || !is_there(out))
+			continue;
+		if (passed)
+			return true;
+		passed = !strcmp(out, dead);
+	}
+	return passed && access(SYSTEM_SOCKET, W_OK) == 0 && set(out, size, SYSTEM_SOCKET, "");
+}
+
 void default_socket_to_connect(char *out, size_t size)
 {
 	for (enum place k = 0; k < N_PLACES; k++) {

@@ -16,3 +16,5 @@
 bool default_socket_to_listen(char *out, size_t size);
 /* Where there is a socket for this user, or else where default_socket_to_listen() would make one. */
 void default_socket_to_connect(char *out, size_t size);
+/* `dead` is such a one, and nobody listens there: the next. False: there is none. */
+bool default_socket_behind(const char *dead, char *out, size_t size);

@@ -12,7 +12,7 @@ import subprocess
 import sys
 
 import harness
-from harness import exit_code, once, wait_for
+from harness import Skip, exit_code, once, wait_for
 
 
 def check(t, ini, *words, code=78):
@@ -374,6 +374,27 @@ def test_stop(t):
     assert not v.current and v.data == b"words\n"
     v.detach()
     assert "no daemon at" in d.ctl("status", code=3).err
+
+
+@once
+def test_a_dead_default_socket_hides_no_other(t):
+    uid = os.geteuid()
+    if any(os.path.exists(p) for p in (f"/run/user/{uid}/fixd/socket", f"/tmp/fixd-{uid}/socket")):
+        raise Skip("this user has a fixd at one of its default sockets")
+    runtime, home = t.path("runtime"), t.path("home")
+    for directory in (f"{runtime}/fixd", f"{home}/.cache/fixd"):
+        os.makedirs(directory, mode=0o700)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as dead:
+        dead.bind(f"{runtime}/fixd/socket")
+    env = {**harness.process_environment(), "XDG_RUNTIME_DIR": runtime, "HOME": home}
+    env.pop("FIXD_SOCKET", None)
+    d = t.daemon(INI)
+    os.symlink(d.socket, f"{home}/.cache/fixd/socket")
+    got = subprocess.run([harness.program("fixctl"), "get", "corpus"], capture_output=True, env=env)
+    assert got.stdout == b"words\n", got
+    d.stop()
+    got = subprocess.run([harness.program("fixctl"), "get", "corpus"], capture_output=True, env=env)
+    assert f"no daemon at {runtime}/fixd/socket".encode() in got.stderr, got
 
 
 @once
