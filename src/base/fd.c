@@ -31,6 +31,12 @@ void fd_close_indirect(int *fd)
 	fd_close(*fd);
 }
 
+const char *fd_path(int fd, char path[FD_PATH_SIZE])
+{
+	snprintf(path, FD_PATH_SIZE, "/proc/self/fd/%d", fd);
+	return path;
+}
+
 int fd_steal(int *fd)
 {
 	int taken = *fd;

@@ -17,6 +17,10 @@ int fd_close(int fd);
 void fd_close_indirect(int *fd);
 #define _cleanup_fd_ __attribute__((cleanup(fd_close_indirect)))
 
+/* A path by which it can be opened again, or watched (proc_pid_fd(5)). Returns `path`. */
+#define FD_PATH_SIZE 32
+const char *fd_path(int fd, char path[FD_PATH_SIZE]);
+
 /* Hands `*fd` over to the caller, who closes it. */
 int fd_steal(int *fd);
 

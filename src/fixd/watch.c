@@ -151,6 +151,26 @@ static bool is_subscribed(const struct wd *wd, const struct watchset *s, const c
 	return false;
 }
 
+/* Of what the viewer may see there. A number, or -errno. */
+static int add_watch(const struct watchset *s, const char *path, uint32_t mask)
+{
+	const struct watcher *w = s->watcher;
+	_cleanup_fd_ int fd = -1;
+	char name[FD_PATH_SIZE];
+	int number;
+
+	if (!w->source)
+		return -ENOSYS;
+	if (s->viewer) {
+		fd = viewer_open(s->viewer, path, true, true);
+		if (fd < 0)
+			return fd;
+		path = fd_path(fd, name);
+	}
+	number = inotify_add_watch(w->fd, path, mask | IN_MASK_ADD);
+	return number < 0 ? -errno : number;
+}
+
 static void subscribe(struct watchset *s, const char *path, const char *name, enum name_kind kind, uint32_t mask)
 {
 	struct watcher *w = s->watcher;
@@ -160,16 +180,12 @@ static void subscribe(struct watchset *s, const char *path, const char *name, en
 
 	if (s->polled)
 		return;
-	if (!viewer_may_see(s->viewer, path, true)) {
-		s->polled = true;
-		return;
-	}
-	number = w->source ? inotify_add_watch(w->fd, path, mask | IN_MASK_ADD) : -1;
+	number = add_watch(s, path, mask);
 	if (number < 0) {
-		if (!w->source || (errno != ENOENT && errno != ENOTDIR && errno != EACCES))
-			no_more_watches(s, w->source ? -errno : 0);
-		else if (errno == EACCES)
+		if (number == -EACCES)
 			s->polled = true;
+		else if (number != -ENOENT && number != -ENOTDIR)
+			no_more_watches(s, w->source ? number : 0);
 		return;
 	}
 	wd = get_wd(w, number);
@@ -347,8 +363,8 @@ static char *look_at_one(struct watchset *s, const char *path)
 	const char *what;
 
 	if (was) {
-		is = viewer_may_see(s->viewer, path, false) && lstat(path, &st) == 0 && S_ISLNK(st.st_mode) && !was->is_dir && was->mode &&
-			     S_ISLNK(was->mode) ? look_at_link(path, &st) : look_at(s->viewer, path);
+		is = viewer_stat(s->viewer, path, false, &st) == 0 && S_ISLNK(st.st_mode) && !was->is_dir && was->mode && S_ISLNK(was->mode) ?
+			     look_at_link(path, &st) : look_at(s->viewer, path);
 		what = look_difference(was, &is);
 		free(is.path);
 		/* It may be another one with the same looks, or have got another name by which it is written to. */
@@ -358,7 +374,7 @@ static char *look_at_one(struct watchset *s, const char *path)
 		s->again = false;
 	} else {
 		/* It is new in a tree, or has gone again. */
-		what = viewer_may_see(s->viewer, path, false) && lstat(path, &st) == 0 ? "appeared" : NULL;
+		what = viewer_stat(s->viewer, path, false, &st) == 0 ? "appeared" : NULL;
 	}
 	return what ? xasprintf("%s %s", path, what) : NULL;
 }

@@ -28,9 +28,8 @@ struct look look_at(const struct viewer *v, const char *path)
 	struct look e = { .path = xstrdup(path) };
 	struct stat st;
 
-	if (!viewer_may_see(v, path, false) || stat(path, &st) < 0)
-		return e;
-	take_stat(&e, &st);
+	if (viewer_stat(v, path, true, &st) == 0)
+		take_stat(&e, &st);
 	return e;
 }
 

@@ -62,11 +62,6 @@ static void place_free(struct place *p)
 	free(p);
 }
 
-static int lstat_of(const struct survey *v, const char *path, struct stat *st)
-{
-	return viewer_may_see(v->viewer, path, false) ? lstat(path, st) : -1;
-}
-
 /* A link inside a tree: it, and the file that it leads to. A directory is not followed: it may be anywhere, also above. */
 static void add_link(struct survey *v, const char *path, const struct stat *link)
 {
@@ -76,7 +71,7 @@ static void add_link(struct survey *v, const char *path, const struct stat *link
 	snapshot_add(&v->list, look_at_link(path, link));
 	if (v->watch)
 		v->watch->way(v->arg, path);
-	if (!viewer_may_see(v->viewer, path, false) || stat(path, &st) < 0 || S_ISDIR(st.st_mode) || !(target = realpath(path, NULL)))
+	if (viewer_stat(v->viewer, path, true, &st) < 0 || S_ISDIR(st.st_mode) || !(target = realpath(path, NULL)))
 		return;
 	if (v->watch)
 		v->watch->content(v->arg, target);
@@ -89,7 +84,7 @@ static void add_path(struct survey *v, const char *path, bool found)
 	struct stat st;
 	struct look e;
 
-	if (v->watch && (!found || (lstat_of(v, path, &st) == 0 && S_ISLNK(st.st_mode))))
+	if (v->watch && (!found || (viewer_stat(v->viewer, path, false, &st) == 0 && S_ISLNK(st.st_mode))))
 		v->watch->way(v->arg, path);
 	if (v->watch)
 		v->watch->content(v->arg, path);
@@ -142,7 +137,7 @@ static void go_on(struct survey *v, char *path, const char *rest, bool found)
 		path = next;
 		rest += n;
 	}
-	if (!found || lstat_of(v, path, &st) == 0)
+	if (!found || viewer_stat(v->viewer, path, false, &st) == 0)
 		add_path(v, path, found);
 	free(path);
 }
@@ -159,7 +154,7 @@ static void open_next(struct survey *v)
 	} else if (v->watch) {
 		v->watch->tree(v->arg, path);
 	}
-	v->dir = viewer_may_see(v->viewer, path, true) ? opendir(path) : NULL;
+	v->dir = viewer_opendir(v->viewer, path);
 }
 
 static void close_dir(struct survey *v)
@@ -182,7 +177,7 @@ static void match(struct survey *v, const char *name)
 	if (fnmatch(part, name, FNM_PERIOD) != 0)
 		return;
 	child = xasprintf("%s/%s", v->place->path, name);
-	if (v->watch && rest[n] && lstat_of(v, child, &st) == 0 && S_ISLNK(st.st_mode))
+	if (v->watch && rest[n] && viewer_stat(v->viewer, child, false, &st) == 0 && S_ISLNK(st.st_mode))
 		v->watch->way(v->arg, child);
 	go_on(v, child, rest + n, true);
 }
@@ -204,7 +199,7 @@ static void read_one(struct survey *v)
 		return;
 	}
 	child = xasprintf("%s/%s", v->place->path, d->d_name);
-	if (lstat(child, &st) == 0 && S_ISLNK(st.st_mode)) {
+	if (viewer_stat(v->viewer, child, false, &st) == 0 && S_ISLNK(st.st_mode)) {
 		add_link(v, child, &st);
 	} else {
 		/* What is written by another name of it, its directory does not tell. */

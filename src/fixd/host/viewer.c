@@ -2,7 +2,9 @@
 #include "fixd/host/viewer.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -12,6 +14,7 @@
 #include <unistd.h>
 
 #include "base/alloc.h"
+#include "base/fd.h"
 #include "base/log.h"
 
 #define GROUPS_MAX 65536 /* NGROUPS_MAX of the kernel */
@@ -101,53 +104,129 @@ static bool is_in_group(const struct viewer *v, gid_t gid)
 	return v->gid == gid;
 }
 
+#define LINKS_MAX 40 /* as the kernel */
+
 /* As the kernel does it (path_resolution(7)); where a list of access rights says more, the answer is no. `wanted`: of S_IRWXO. */
-static bool is_permitted(const struct viewer *v, const char *path, mode_t wanted)
+static bool is_permitted(const struct viewer *v, int fd, mode_t wanted)
 {
+	char path[FD_PATH_SIZE];
 	struct stat st;
 	mode_t mode;
 
-	if (lstat(path, &st) < 0)
+	if (fstat(fd, &st) < 0)
 		return false;
-	if (S_ISLNK(st.st_mode))
+	if (S_ISLNK(st.st_mode) || !wanted)
 		return true;
 	mode = st.st_uid == v->uid ? st.st_mode >> 6 : is_in_group(v, st.st_gid) ? st.st_mode >> 3 : st.st_mode;
-	return (mode & wanted) == wanted && lgetxattr(path, "system.posix_acl_access", NULL, 0) < 0;
+	return (mode & wanted) == wanted && getxattr(fd_path(fd, path), "system.posix_acl_access", NULL, 0) < 0;
 }
 
-/* All directories on the way, links not followed. Changes `path` meanwhile. */
-static bool is_passable(const struct viewer *v, char *path)
+/* The text of the link takes the place of its name in `rest`. 0 or -errno. */
+static int follow_link(int fd, char *rest, size_t name)
 {
-	for (char *p = *path ? strchr(path + 1, '/') : NULL; p; p = strchr(p + 1, '/')) {
-		bool permitted;
+	char target[PATH_MAX], behind[PATH_MAX];
+	ssize_t n = readlinkat(fd, "", target, sizeof target - 1);
 
-		*p = '\0';
-		permitted = is_permitted(v, path, S_IXOTH);
-		*p = '/';
-		if (!permitted)
-			return false;
-	}
-	return true;
+	if (n <= 0)
+		return n < 0 ? -errno : -ENOENT;
+	target[n] = '\0';
+	strcpy(behind, rest + name);
+	return (size_t)snprintf(rest, PATH_MAX, "%s%s", target, behind) < PATH_MAX ? 0 : -ENAMETOOLONG;
 }
 
-/* As it is written, and where its links lead. What is not there is seen by who may search its directory. */
+/* One name further from *dir, which is taken and replaced. 0 or -errno. */
+static int step(const struct viewer *v, int *dir, char *rest, bool follow, unsigned *links)
+{
+	size_t slashes = strspn(rest, "/"), n;
+	_cleanup_fd_ int fd = -1;
+	char name[NAME_MAX + 1];
+	struct stat st;
+	int r;
+
+	memmove(rest, rest + slashes, strlen(rest + slashes) + 1);
+	n = strcspn(rest, "/");
+	if (n > NAME_MAX)
+		return -ENAMETOOLONG;
+	memcpy(name, rest, n);
+	name[n] = '\0';
+	if (!is_permitted(v, *dir, S_IXOTH))
+		return -EACCES;
+	fd = openat(*dir, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return -errno;
+	if (!S_ISLNK(st.st_mode) || (!follow && !rest[n + strspn(rest + n, "/")])) {
+		memmove(rest, rest + n, strlen(rest + n) + 1);
+		fd_close(*dir);
+		*dir = fd_steal(&fd);
+		return 0;
+	}
+	r = ++*links > LINKS_MAX ? -ELOOP : follow_link(fd, rest, n);
+	if (r == 0 && *rest == '/') {
+		fd_close(*dir);
+		*dir = open("/", O_PATH | O_CLOEXEC);
+		r = *dir < 0 ? -errno : 0;
+	}
+	return r;
+}
+
+int viewer_open(const struct viewer *v, const char *path, bool read, bool follow)
+{
+	_cleanup_fd_ int at = -1;
+	char rest[PATH_MAX];
+	unsigned links = 0;
+	int r = 0;
+
+	if (!v || geteuid() == 0) {
+		at = open(path, O_PATH | O_CLOEXEC | (follow ? 0 : O_NOFOLLOW));
+		return at < 0 ? -errno : fd_steal(&at);
+	}
+	if (strlen(path) >= sizeof rest)
+		return -ENAMETOOLONG;
+	strcpy(rest, path);
+	at = open("/", O_PATH | O_CLOEXEC);
+	if (at < 0)
+		return -errno;
+	while (r == 0 && rest[strspn(rest, "/")])
+		r = step(v, &at, rest, follow, &links);
+	if (r == 0 && !is_permitted(v, at, read ? S_IROTH : 0))
+		r = -EACCES;
+	return r < 0 ? r : fd_steal(&at);
+}
+
 bool viewer_may_see(const struct viewer *v, const char *path, bool read)
 {
-	char way[PATH_MAX], real[PATH_MAX];
-	char *slash;
+	int fd;
 
 	if (!v || geteuid() == 0)
 		return true;
-	if (strlen(path) >= sizeof way)
-		return false;
-	strcpy(way, path);
-	if (!is_passable(v, way))
-		return false;
-	if (realpath(path, real))
-		return is_passable(v, real) && is_permitted(v, real, read ? S_IROTH : 0);
-	slash = strrchr(way, '/');
-	if (!slash || slash == way)
-		return true;
-	*slash = '\0';
-	return realpath(way, real) && is_passable(v, real) && is_permitted(v, real, S_IXOTH);
+	fd = viewer_open(v, path, read, true);
+	fd_close(fd);
+	return fd >= 0 || fd == -ENOENT;
+}
+
+int viewer_stat(const struct viewer *v, const char *path, bool follow, struct stat *st)
+{
+	_cleanup_fd_ int fd = -1;
+
+	if (!v || geteuid() == 0)
+		return (follow ? stat(path, st) : lstat(path, st)) < 0 ? -errno : 0;
+	fd = viewer_open(v, path, false, follow);
+	return fd < 0 ? fd : fstat(fd, st) < 0 ? -errno : 0;
+}
+
+DIR *viewer_opendir(const struct viewer *v, const char *path)
+{
+	_cleanup_fd_ int fd = -1, dir = -1;
+	char name[FD_PATH_SIZE];
+	DIR *d;
+
+	if (!v || geteuid() == 0)
+		return opendir(path);
+	fd = viewer_open(v, path, true, true);
+	if (fd >= 0)
+		dir = open(fd_path(fd, name), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	d = dir >= 0 ? fdopendir(dir) : NULL;
+	if (d)
+		(void)fd_steal(&dir);
+	return d;
 }

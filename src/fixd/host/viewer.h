@@ -2,12 +2,14 @@
 /*
  * With whose rights paths are looked at. What a client names is seen as the client would see it: of what it may not look into, neither
  * names nor existence, size or change are found out. A daemon of root takes on the client's identity for file systems
- * (setfsuid(2)) meanwhile; one of another user asks the modes of all that is passed on the way.
+ * (setfsuid(2)) meanwhile; one of another user asks the modes of all that is passed on the way, a step at a time.
  */
 #pragma once
 
+#include <dirent.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <sys/stat.h>
 #include <sys/types.h>
 
 struct viewer {
@@ -25,5 +27,14 @@ struct viewer *viewer_dup(const struct viewer *v);
 /* From here to viewer_end() this thread sees what `v` (or NULL: the daemon) may see. False: that cannot be; nothing is to be looked at. */
 bool viewer_begin(const struct viewer *v);
 void viewer_end(const struct viewer *v);
-/* Between: may the path be looked at? `read`: and what it has, a directory's names, too. */
+/*
+ * Between: what `v` may see at `path`, as an O_PATH descriptor, or -errno. What is judged is what was opened: nobody can put something
+ * else there meanwhile. `read`: what it has may be read, too; `follow`: also a link at the end.
+ */
+int viewer_open(const struct viewer *v, const char *path, bool read, bool follow);
+/* The same, or that there is nothing. */
 bool viewer_may_see(const struct viewer *v, const char *path, bool read);
+/* 0 or -errno. */
+int viewer_stat(const struct viewer *v, const char *path, bool follow, struct stat *st);
+/* NULL: it cannot be read. */
+DIR *viewer_opendir(const struct viewer *v, const char *path);
