@@ -380,15 +380,11 @@ static void retire_outdated(const struct instance *dep)
 	}
 }
 
-bool instance_is_stale(struct instance *i)
+bool instance_is_stale(struct instance *i, int64_t asked)
 {
 	_cleanup_free_ char *cause = NULL;
-	int64_t now = clock_now();
 
-	if (!i->current)
-		return false;
-	free(instance_inputs_changed(i, now)); /* at once: nobody comes back when the look is over */
-	return policy_judge(i, now, &cause) == VERDICT_STALE;
+	return i->current && policy_judge(i, asked, &cause) == VERDICT_STALE;
 }
 
 char *instance_inputs_changed(struct instance *i, int64_t asked)

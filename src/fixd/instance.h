@@ -166,7 +166,7 @@ void instance_was_reset(struct instance *i, bool done, const char *cause);
 void instance_compared(struct instance *i, bool same, const char *cause);
 
 /* Would its image be refused now, as far as that can be told without running anything? */
-bool instance_is_stale(struct instance *i);
+bool instance_is_stale(struct instance *i, int64_t asked);
 
 /* The image of an earlier instance of the same is still there: what is built next comes after it. */
 void instance_follow(struct instance *i, struct image *im);

@@ -87,6 +87,8 @@ struct watchset {
 	struct watcher *watcher;
 	char **patterns;
 	struct snapshot seen;
+	struct snapshot before; /* what another process had seen, until the first look is over */
+	bool restored;		/* there is such */
 	struct survey *survey; /* the look at hand, or NULL */
 	bool complete;	       /* the first one is over */
 	int64_t look_began, looked; /* the look at hand; and the last one, when it began */
@@ -421,10 +423,19 @@ static void end_look(struct watchset *s)
 /* What it sees first is what later looks are compared with. */
 static void end_first_look(struct watchset *s)
 {
+	struct snapshot now;
+
 	s->too_large |= survey_too_large(s->survey);
-	s->seen = survey_take(s->survey);
+	now = survey_take(s->survey);
 	s->survey = NULL;
 	s->complete = true;
+	s->seen = s->restored ? s->before : now;
+	if (s->restored) {
+		/* What has changed meanwhile, nobody was told of. */
+		s->before = (struct snapshot){ 0 };
+		s->changed = snapshot_compare(&s->seen, &now);
+		leave(s->watcher, NULL, &now);
+	}
 	/* What was written meanwhile may look as it did. */
 	for (size_t k = 0; k < s->modified.n; k++) {
 		struct look *found = snapshot_find(&s->seen, s->modified.all[k]);
@@ -538,21 +549,14 @@ void watchset_save(const struct watchset *s, struct text *out)
 {
 	if (s->viewer)
 		save_viewer(s->viewer, out);
-	snapshot_save(&s->seen, out);
+	snapshot_save(s->restored && !s->complete ? &s->before : &s->seen, out);
 }
 
 void watchset_restore(struct watchset *s, const struct record *saved)
 {
-	struct snapshot now;
-	bool bad;
-
-	watchset_look(s, INT64_MIN, INT64_MAX);
-	now = s->seen;
-	s->seen = (struct snapshot){ 0 };
-	bad = !snapshot_restore(&s->seen, saved);
-	/* What has changed meanwhile, nobody was told of. */
-	s->changed = bad ? xstrdup("what it watches is not known") : snapshot_compare(&s->seen, &now);
-	snapshot_deinit(&now);
+	s->restored = snapshot_restore(&s->before, saved);
+	if (!s->restored)
+		s->changed = xstrdup("what it watches is not known");
 }
 
 char *watchset_too_large(const struct watchset *s)
@@ -571,6 +575,7 @@ struct watchset *watchset_free(struct watchset *s)
 		link_entry(l, struct sub, in_set)->set = NULL;
 	leave(s->watcher, &s->old_subs, &(struct snapshot){ 0 });
 	leave(s->watcher, &s->subs, &s->seen);
+	leave(s->watcher, NULL, &s->before);
 	link_remove(&s->link);
 	link_remove(&s->in_told);
 	forget_paths(&s->modified);

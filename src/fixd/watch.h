@@ -49,7 +49,8 @@ struct watchset *watchset_new(struct watcher *w, char *const *files, char *const
 struct watchset *watchset_free(struct watchset *s);
 
 /*
- * What it has seen, for another process; there the new set of the same names (`files`, `patterns`) compares what it sees with that.
+ * What it has seen, for another process; there the first look of the new set of the same names (`files`, `patterns`)
+ * is compared with that.
  */
 void watchset_save(const struct watchset *s, struct text *out);
 void watchset_restore(struct watchset *s, const struct record *saved);

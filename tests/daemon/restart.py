@@ -76,6 +76,27 @@ def test_an_edit_between(t):
     assert c.read("failed") == b"here"
 
 
+def test_a_large_tree_goes_on(t):
+    """What is watched is looked at again after the restart, in slices: nothing was edited, or something was."""
+    for k in range(5000):
+        t.write(f"large/{k % 20}/{k}", "")
+    d = t.daemon(f"[fixture f]\ncommand = {t.counted('cat large/3/3')}\nwatch = large\n")
+    c = d.client()
+    assert c.read("f") == b""
+    d.ctl("restart")
+    assert c.read("f") == b"" and t.runs() == 1
+    d.ctl("cleanup", "--stale")
+    assert c.read("f") == b"" and t.runs() == 1
+    t.write("large/3/3", "three\n")
+    d.ctl("restart")
+    d.ctl("restart")  # while the look of the one before may still be under way
+    assert c.read("f") == b"three\n" and t.runs() == 2
+    t.write("large/new", "")
+    d.ctl("restart")
+    d.ctl("cleanup", "--stale")
+    assert d.instance("f")["state"] == "stale"
+
+
 def test_another_configuration(t):
     ini = "[fixture a]\ncommand = echo a\n[fixture b]\ncommand = echo b\n[fixture c]\ncommand = echo c\n[fixture dropped]\ncommand = date +%N\non-restart = drop\n"
     d = start(t, ini)

@@ -17,6 +17,7 @@
 #include "fixd/serve/task.h"
 #include "fixd/serve/walk.h"
 #include "fixd/session.h"
+#include "fixd/watch.h"
 #include "wire/record.h"
 #include "wire/report.h"
 
@@ -44,6 +45,7 @@ struct cleaning {
 	char **patterns;
 	uint32_t flags;
 	int64_t older_than;
+	int64_t asked;
 	struct walk walk;
 	struct vector seen;
 	enum { NOTING, GIVING_UP, LOOKING } phase;
@@ -70,7 +72,7 @@ static bool is_wanted(const struct cleaning *t, struct instance *i)
 		return false;
 	if ((t->flags & WIRE_CLEANUP_UNUSED) && !(i->current && i->current->attaches == 0))
 		return false;
-	if ((t->flags & WIRE_CLEANUP_STALE) && !instance_is_stale(i))
+	if ((t->flags & WIRE_CLEANUP_STALE) && !instance_is_stale(i, t->asked))
 		return false;
 	return t->older_than < 0 || (i->current && clock_now() - i->current->created > t->older_than);
 }
@@ -138,13 +140,23 @@ static void look(const struct cleaning *t, const struct seen *e)
 		record_string(&t->cleanup->removed, REPORT_REMOVED, e->title);
 }
 
+/* Whether it is known by then if it is stale. */
+static bool is_judged(const struct cleaning *t, int64_t until)
+{
+	struct instance *i = t->flags & WIRE_CLEANUP_STALE ? find(t, t->seen.all[t->next]) : NULL;
+
+	return !i || !i->current || !i->watch || watchset_look(i->watch, t->asked, until);
+}
+
 /* True: the next phase may begin. */
-static bool clean_step(struct cleaning *t)
+static bool clean_step(struct cleaning *t, int64_t until)
 {
 	if (t->phase == NOTING)
 		return note_step(t);
 	if (t->next == t->seen.n)
 		return true;
+	if (t->phase == GIVING_UP && !is_judged(t, until))
+		return false;
 	if (t->phase == GIVING_UP)
 		give_up(t, t->seen.all[t->next++]);
 	else
@@ -199,7 +211,7 @@ static bool go_on(struct task *task, int64_t until)
 	struct cleanup *c = t->cleanup;
 
 	do {
-		if (!clean_step(t))
+		if (!clean_step(t, until))
 			continue;
 		if (t->phase == LOOKING) {
 			t->cleanup = NULL;
@@ -246,6 +258,7 @@ void cleanup_ask(struct conn *conn, const struct wire_header *h, const char *pat
 	t->patterns = list_split(patterns);
 	t->flags = flags;
 	t->older_than = older_than;
+	t->asked = clock_now();
 	t->task.step = go_on;
 	t->task.free = cleaning_free;
 	task_begin(conn, h, &t->task);
