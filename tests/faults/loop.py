@@ -250,10 +250,18 @@ def one_daemon(place, prefix, env, for_ever):
         if d.process.poll() is None:
             d.process.kill()
             d.process.wait()
+    # The loader of the program that takes its place at a restart gives up by itself.
+    if code == 127 and "error while loading shared libraries" in d.words():
+        code = 1
     if code < 0 or code not in (0, 1, 78):
         return f"it ended with {code}\n{d.words()[-1500:]}"
     if code and "fixd: " not in d.words():
         return f"it ended with {code} without a sentence"
+    # Who could not begin has nothing to remove: the next one does.
+    if code:
+        for path in (case.path("socket"), case.path("socket.lock")):
+            if os.path.exists(path):
+                os.remove(path)
     try:
         wait_for(lambda: not left_behind(case), "everything to go", 5)
     except AssertionError:
