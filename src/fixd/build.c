@@ -358,7 +358,7 @@ static void read_channel(void *arg)
 
 		for (size_t k = n_fds; k < ELEMENTSOF(fds); k++)
 			fds[k] = -1;
-		if (n == -EAGAIN || n == -EINTR)
+		if (n == -EAGAIN)
 			return;
 		if (n <= 0) {
 			b->channel = source_close(b->channel);

@@ -275,7 +275,7 @@ static void read_channel(void *arg)
 		size_t none = 0;
 		ssize_t n = socket_receive(source_fd(k->channel), message, sizeof message, NULL, &none, MSG_DONTWAIT);
 
-		if (n == -EAGAIN || n == -EINTR)
+		if (n == -EAGAIN)
 			return;
 		if (n <= 0) {
 			k->channel = source_close(k->channel);

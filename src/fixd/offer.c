@@ -312,7 +312,7 @@ static void read_channel(void *arg)
 	ssize_t n = socket_receive(source_fd(o->channel), message, sizeof message, fds, &n_fds, MSG_DONTWAIT);
 	struct offer_commit c = { 0 };
 
-	if (n == -EAGAIN || n == -EINTR)
+	if (n == -EAGAIN)
 		return;
 	memcpy(&c, message, n <= 0 ? 0 : (size_t)n < sizeof c ? (size_t)n : sizeof c);
 	if (n == sizeof c && c.message == OFFER_COMMIT && !o->n_fds)

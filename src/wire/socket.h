@@ -21,7 +21,7 @@ int socket_send(int fd, const void *data, size_t size, const int *fds, size_t n_
 
 /*
  * Receives one packet of at most `size` bytes and `*n_fds` descriptors (both set to what came). Returns the bytes, 0 at the
- * end of the stream, -EINTR, -EMSGSIZE for a cut packet, -EMFILE when its descriptors could not be taken (the bytes are there),
+ * end of the stream, -EINTR (not with MSG_DONTWAIT), -EMSGSIZE for a cut packet, -EMFILE when its descriptors could not be taken (the bytes are there),
  * or -errno.
  */
 ssize_t socket_receive(int fd, void *data, size_t size, int *fds, size_t *n_fds, int flags);
