@@ -15,6 +15,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -228,6 +229,11 @@ def left_behind(case):
     return found
 
 
+def listens(path):
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as s:
+        return s.connect_ex(path) == 0
+
+
 def one_daemon(place, prefix, env, for_ever):
     """Runs a daemon with a fault. None, or what was wrong."""
     case, limit = place.case, 1 if for_ever else 15
@@ -235,7 +241,7 @@ def one_daemon(place, prefix, env, for_ever):
     start = time.monotonic()
     d = case.daemon(place.ini, prefix=prefix, ready=False, env=env)
     try:
-        wait_for(lambda: os.path.exists(d.socket) and "listening" in d.words() or d.process.poll() is not None, "it to start", LIMIT)
+        wait_for(lambda: d.process.poll() is not None or listens(d.socket), "it to start", LIMIT)
         failure = scenario(case, d, limit) if d.process.poll() is None else None
         if d.process.poll() is None:
             if failure and not for_ever:
