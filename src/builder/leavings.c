@@ -103,9 +103,26 @@ static bool add(pid_t pid, const struct mapping *m, void *arg)
 	return false;
 }
 
+/* A segment that is attached to nobody is in no map; the kernel knows who has made it (proc_sysvipc_shm(5)). */
+static void each_segment_of(pid_t pid, bool (*fn)(pid_t pid, const struct mapping *m, void *arg), void *arg)
+{
+	FILE *f = fopen("/proc/sysvipc/shm", "re");
+	struct mapping m = { .path = SYSV };
+	char line[512];
+	int creator;
+
+	while (f && fgets(line, sizeof line, f)) {
+		if (sscanf(line, "%*d %lu %*o %*u %d", &m.inode, &creator) == 2 && creator == pid)
+			fn(pid, &m, arg);
+	}
+	if (f)
+		fclose(f);
+}
+
 static bool note_process(pid_t pid, void *arg)
 {
 	each_mapping(pid, add, arg);
+	each_segment_of(pid, add, arg);
 	return false;
 }
 

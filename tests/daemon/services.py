@@ -945,7 +945,7 @@ before = mmap.mmap(os.open("/dev/shm/" + sys.argv[1] + "-before", os.O_RDONLY), 
 s = libc.shmget(0, 4096, 0o1600)
 libc.shmat.restype = ctypes.c_void_p
 libc.shmat(s, None, 0)
-print(s, flush=True)
+print(s, libc.shmget(0, 4096, 0o1600), flush=True)  # and one that it does not attach
 time.sleep(1000)
 """
 
@@ -960,13 +960,16 @@ def test_what_a_killed_service_leaves(t):
     time.sleep(0.05)  # older than the service by more than a tick of the kernel's clock
     t.write("shared.py", SHARED)
     d = start(t, f"[fixture s]\nteardown-timeout = 100ms\nservice = exec {sys.executable} shared.py {name}\n")
-    segment = int(d.client().read("s"))
-    with open("/proc/sysvipc/shm") as f:
-        assert any(line.split()[1] == str(segment) for line in f)
+    segments = set(d.client().read("s").decode().split())
+
+    def there():
+        with open("/proc/sysvipc/shm") as f:
+            return {line.split()[1] for line in f} & segments
+
+    assert there() == segments and len(segments) == 2
     d.ctl("cleanup", "s", code=None)
     assert not os.path.exists("/dev/shm/" + name)
-    with open("/proc/sysvipc/shm") as f:
-        assert not any(line.split()[1] == str(segment) for line in f)
+    assert not there()
     # Also after it was killed by somebody else.
     d.client().attach("s").detach()
     os.kill(d.instance("s")["service_pid"], signal.SIGKILL)
