@@ -224,7 +224,7 @@ static int take_answer(struct fixd_build *b, struct wire_image *im, int *fd)
 		return fixd_fail_with(b->fixd, -EAGAIN, "'%s' was not wanted any more when it was built; begin again", b->name);
 	memcpy(&a, message, sizeof a);
 	*im = a.image;
-	if (a.sentence > (size_t)n - sizeof a || a.error > 0)
+	if (a.sentence > (size_t)n - sizeof a || a.error > 0 || a.error < -ERRNO_MAX)
 		return fixd_fail_with(b->fixd, -EPROTO, "the daemon at %s sent a malformed answer", b->fixd->path);
 	if (a.error == -EAGAIN)
 		return fixd_fail_with(b->fixd, -EAGAIN, "while '%s' was built %.*s; begin again", b->name, (int)a.sentence,

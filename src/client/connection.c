@@ -181,7 +181,7 @@ static int take_error(struct fixd *f, const struct reply *r)
 
 	if (r->size >= sizeof e)
 		memcpy(&e, r->body, sizeof e);
-	if (r->size < sizeof e || e.sentence > r->size - sizeof e || e.error >= 0)
+	if (r->size < sizeof e || e.sentence > r->size - sizeof e || e.error >= 0 || e.error < -ERRNO_MAX)
 		return fixd_fail_with(f, -EPROTO, "the daemon at %s sent a malformed error", f->path);
 	return fixd_fail_with(f, e.error, "%.*s", (int)e.sentence, r->body + sizeof e);
 }

@@ -22,6 +22,9 @@ struct board_map {
 	uint32_t slots;
 };
 
+/* What a daemon may give as an error (MAX_ERRNO of the kernel). */
+#define ERRNO_MAX 4095
+
 void board_map_unref(struct board_map *b);
 
 /* The variables a fixture is told of, learned from the daemon. */
