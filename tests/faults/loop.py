@@ -353,7 +353,7 @@ int main(void)
             except (AssertionError, subprocess.TimeoutExpired) as e:
                 wrong = str(e)
             os.truncate(inject, 0)
-            if not wrong and (e := try_for(lambda: (d.ctl("cleanup", "--all", "--force"), c.attach(name, timeout=LIMIT).detach()), 15)):
+            if not wrong and (e := try_for(lambda: (d.ctl("cleanup", "--all", "--force"), c.attach(name, timeout=LIMIT).detach()), 2 * LIMIT)):
                 wrong = f"it does not work again: {e}"
             note(f"helper, {name}", call, not wrong, f"{call} {error} {when}: {wrong}")
     case.finish(False)
