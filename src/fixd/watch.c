@@ -170,6 +170,9 @@ static int add_watch(const struct watchset *s, const char *path, uint32_t mask)
 		path = fd_path(fd, name);
 	}
 	number = inotify_add_watch(w->fd, path, mask | IN_MASK_ADD);
+	/* What was opened is there: without /proc it cannot be watched. */
+	if (number < 0 && errno == ENOENT && fd >= 0)
+		return -ENODEV;
 	return number < 0 ? -errno : number;
 }
 
