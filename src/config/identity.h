@@ -19,6 +19,8 @@ struct identity {
 
 /* Asks. NULL: there is no such user, or it is in more groups than that. Valid for as long as the process lives. */
 const struct identity *identity_learn(const char *user);
-/* What was learned last; who was never asked for is asked for now (what an earlier process has left may name such a user). */
+/*
+ * What was learned last. A user whom no configuration has named, but a note that an earlier process has left, is looked up then.
+ */
 const struct identity *identity_of(const char *user);
 const struct identity *identity_of_uid(uid_t uid);

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* The scratch directory of a run: where its changes go, and what is removed with it. */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>

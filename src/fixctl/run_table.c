@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* The table of a run: what is shown at which path, written for the processes of the run. */
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* fixctl status: the daemon, its sessions and their fixtures, as text or JSON. */
 #include <errno.h>
 #include <getopt.h>
 #include <pwd.h>

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* fixctl warm: builds fixtures before anybody waits for them. */
 #include <fnmatch.h>
 #include <getopt.h>
 #include <stdio.h>

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* A saved state becomes a daemon: objects in the order of what they refer to, then what was asked for; checked by keep/state_check before. */
 #include "fixd/state.h"
 
 #include <errno.h>

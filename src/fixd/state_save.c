@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* A daemon becomes a saved state: what has a number is collected first, then each object is written after those that it refers to. */
 #include "fixd/state.h"
 
 #include <stdlib.h>
