@@ -44,6 +44,8 @@ static const char ini[] = "[fixd]\nio = epoll\nsocket = %s/socket\nallow-users =
 
 #define TEMPLATE "/tmp/fixd-fuzz-XXXXXX"
 static char dir[] = TEMPLATE;
+/* What clients name: a directory with few files, whatever else is there. */
+static char pattern[] = TEMPLATE "/in*", setting[] = "watch=" TEMPLATE "/in*";
 static uid_t peer_uid;
 struct inside inside;
 
@@ -185,6 +187,8 @@ static void make_directory(void)
 
 	if (!mkdtemp(dir))
 		die(dir);
+	memcpy(pattern, dir, strlen(dir));
+	memcpy(strchr(setting, '/'), dir, strlen(dir));
 	path = xasprintf("%s/fixd.ini", dir);
 	input = xasprintf("%s/input", dir);
 	f = fopen(path, "we");
@@ -384,7 +388,7 @@ static uint16_t put_string(struct message *m, struct input *in)
 {
 	static const char *const words[] = {
 		"", "a", "b[1]", "b[2]", "c", "d", "e", "f", "g", "x", "x[1]", "*", "b[*", "?[", "[a-", "/", "/tmp", "..", "/nowhere", "run",
-		"other", "LANG", "one\ntwo", "x = 1", "scope", "\xff\xfe", "name[param", "*\n*\n*", "/tmp/*", "e\n", "a,b"
+		"other", "LANG", "one\ntwo", "x = 1", "scope", "\xff\xfe", "name[param", "*\n*\n*", pattern, "e\n", "a,b"
 	};
 	uint8_t kind = input_u8(in);
 	char bytes[256];
@@ -402,7 +406,7 @@ static uint16_t put_string(struct message *m, struct input *in)
 /* NAME=value or key=value, each with its NUL. */
 static uint16_t put_settings(struct message *m, struct input *in)
 {
-	static const char *const words[] = { "LANG=C", "A=1", "scope=session", "watch=/tmp/*", "max-age=1ms", "depends=x", "retry-after=1ms", "memory-max=4K",
+	static const char *const words[] = { "LANG=C", "A=1", "scope=session", setting, "max-age=1ms", "depends=x", "retry-after=1ms", "memory-max=4K",
 					     "run-only=yes", "params=1,2", "timeout=1ms", "doc=text", "=", "command=true" };
 	uint16_t size = 0;
 
