@@ -229,6 +229,11 @@ static enum outcome offer_to_a_waiter(struct instance *i, struct waiter *w)
 	}
 	while (!w->can_build)
 		w = link_entry(w->link.next == &i->waiters ? i->waiters.next : w->link.next, struct waiter, link);
+	if (!w->look(w)) {
+		i->state = INSTANCE_CHECKING;
+		build_check(i, VERDICT_LOOK_ON, NULL);
+		return OUTCOME_PENDING;
+	}
 	waiter_remove(w);
 	i->state = INSTANCE_BUILDING;
 	wrong = w->offer(w);
@@ -255,6 +260,7 @@ static enum outcome ensure_client(struct instance *i, struct waiter *w)
 		instance_set_error(i, xstrdup(i->failed_error));
 		return OUTCOME_FAILED;
 	}
+	instance_clear_failure(i);
 	return offer_to_a_waiter(i, w);
 }
 

@@ -115,6 +115,11 @@ static void answer_attach(struct waiter *w, enum outcome outcome)
 	pending_free(p);
 }
 
+static bool look(struct waiter *w)
+{
+	return offer_look(w->instance, container_of(w, struct pending, waiter)->conn);
+}
+
 static char *offer_build(struct waiter *w)
 {
 	struct pending *p = container_of(w, struct pending, waiter);
@@ -243,6 +248,7 @@ static void want(struct conn *c, const struct wire_header *h, const struct wire_
 	p->test_size = test_size;
 	p->waiter.asked = now;
 	p->waiter.answer = answer_attach;
+	p->waiter.look = look;
 	p->waiter.offer = offer_build;
 	p->waiter.depends = p->depends;
 	p->waiter.can_build = a->flags & WIRE_ATTACH_BUILD;

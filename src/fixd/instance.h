@@ -64,6 +64,7 @@ struct instance {
 	struct image *last;    /* the newest image while it lives; no reference */
 	struct image **pins;   /* dependencies that are ready while others are being built */
 	struct watchset *watch; /* the inputs of the current image or of the failure */
+	uint64_t looked_for;	/* conn::id: they are looked at because it is to build; 0: not */
 	struct build *build;
 	struct offer *offer;	 /* a client builds it */
 	unsigned lost_builders;	 /* in a row */
@@ -106,6 +107,8 @@ struct waiter {
 	bool holds;	/* it will have a lease */
 	struct image **depends; /* from these */
 	size_t n_depends;
+	/* It may be to build: looks at the inputs for it. False: that takes longer, and is to be asked again. */
+	bool (*look)(struct waiter *w);
 	/* It is to build: NULL, or a sentence (to be freed) that says why it cannot. Then the waiter is gone, or is answered. */
 	char *(*offer)(struct waiter *w);
 	void (*answer)(struct waiter *w, enum outcome outcome);

@@ -51,7 +51,9 @@ struct offer {
 	size_t n_depends;
 	char *run, *test;
 	struct digest section;
-	struct room room; /* for what was published: */
+	struct room room; /* for what was published */
+	struct deferred looking; /* at the inputs, since */
+	int64_t asked;		 /* then: 0: not yet. What was published: */
 	struct offer_commit commit;
 	int fds[2];
 	size_t n_fds; /* 0: nothing was */
@@ -74,6 +76,7 @@ static void offer_free(struct offer *o)
 	timer_stop(&o->limit);
 	link_remove(&o->in_conn);
 	link_remove(&o->room.link);
+	deferred_cancel(&o->looking);
 	source_close(o->channel);
 	source_close(o->process);
 	for (size_t k = 0; k < o->n_fds; k++)
@@ -221,14 +224,26 @@ static char *make_image(struct offer *o, const struct offer_commit *c, int *fds,
 	return NULL;
 }
 
-/* It is looked at again when there may be room for it; its client waits. */
+/* It is looked at again; its client waits. */
 static void put_off(struct offer *o, const struct offer_commit *c, int *fds, size_t n_fds)
 {
 	o->commit = *c;
 	o->n_fds = n_fds;
 	for (size_t k = 0; k < n_fds; k++)
 		o->fds[k] = fd_steal(&fds[k]);
-	evict_wait(o->daemon, &o->room);
+}
+
+/* False: the look at the inputs is not over. In front of a restart it is now, or what was published would be lost. */
+static bool look_at_inputs(struct offer *o)
+{
+	const struct daemon *d = o->daemon;
+
+	if (!o->asked) {
+		/* Every edit that was complete when this was sent has been heard after this. */
+		watcher_catch_up(d->watcher);
+		o->asked = clock_now();
+	}
+	return !o->instance->watch || watchset_look(o->instance->watch, o->asked, d->restarting ? INT64_MAX : clock_now() + LOOK_SLICE);
 }
 
 static void commit(struct offer *o, const struct offer_commit *c, int *fds, size_t n_fds)
@@ -248,14 +263,18 @@ static void commit(struct offer *o, const struct offer_commit *c, int *fds, size
 
 		if (r == -EAGAIN) {
 			put_off(o, c, fds, n_fds);
+			evict_wait(o->daemon, &o->room);
 			return;
 		}
 		wrong = r < 0 ? xstrdup("memory-max of the daemon is used up by images in use") : NULL;
 		no_room = r < 0;
 	}
-	/* Every edit that was complete when this was sent has been heard after this. */
-	watcher_catch_up(o->daemon->watcher);
-	changed = instance_inputs_changed(o->instance, clock_now());
+	if (!look_at_inputs(o)) {
+		put_off(o, c, fds, n_fds);
+		loop_defer(o->daemon->loop, &o->looking);
+		return;
+	}
+	changed = instance_inputs_changed(o->instance, o->asked);
 	if (!wrong)
 		wrong = make_image(o, c, fds, note_size, &im);
 	if (wrong) {
@@ -280,9 +299,8 @@ static void commit(struct offer *o, const struct offer_commit *c, int *fds, size
 		instance_settle(i);
 }
 
-static void commit_again(struct room *r)
+static void commit_again(struct offer *o)
 {
-	struct offer *o = container_of(r, struct offer, room);
 	const struct offer_commit c = o->commit;
 	int fds[2] = { o->fds[0], o->fds[1] };
 	size_t n = o->n_fds;
@@ -291,6 +309,16 @@ static void commit_again(struct room *r)
 	commit(o, &c, fds, n);
 	for (size_t k = 0; k < n; k++)
 		fd_close(fds[k]);
+}
+
+static void there_is_room(struct room *r)
+{
+	commit_again(container_of(r, struct offer, room));
+}
+
+static void look_on(void *arg)
+{
+	commit_again(arg);
 }
 
 static void give_up(struct offer *o, const char *message, size_t size)
@@ -379,7 +407,8 @@ static void begin(struct offer *o, int channel, int pidfd, int64_t deadline)
 	timer_init(&o->limit, on_limit, o);
 	timer_start(loop, &o->limit, deadline);
 	link_init(&o->room.link);
-	o->room.again = commit_again;
+	o->room.again = there_is_room;
+	deferred_init(&o->looking, look_on, o);
 }
 
 static void hold(struct offer *o, struct image *im)
@@ -443,10 +472,24 @@ bool offer_resume(struct instance *i, struct conn *c, const struct record *saved
 	return true;
 }
 
+bool offer_look(struct instance *i, struct conn *c)
+{
+	struct watcher *w = c->daemon->watcher;
+
+	if (!i->watch || i->looked_for != c->id) {
+		watcher_catch_up(w);
+		watchset_free(i->watch);
+		i->watch = watchset_new(w, i->fixture->inputs, i->fixture->policy.watch,
+					i->session->user->limited ? WATCH_NAMES_OF_OTHERS_MAX : WATCH_NAMES_MAX,
+					i->fixture->registered ? viewer_of_peer(source_fd(c->source)) : NULL, instance_hint, i);
+		i->looked_for = c->id;
+	}
+	return watchset_look(i->watch, INT64_MIN, clock_now() + LOOK_SLICE);
+}
+
 char *offer_new(struct instance *i, struct conn *c, struct image *const *depends, size_t n_depends, const char *test, size_t test_size,
 		int *client_end)
 {
-	struct daemon *d = c->daemon;
 	struct offer *o;
 	int pair[2], pidfd;
 	char *wrong = user_refuses_build(i->session->user);
@@ -457,27 +500,17 @@ char *offer_new(struct instance *i, struct conn *c, struct image *const *depends
 	pidfd = c->pid > 0 ? process_open(c->pid) : -1;
 	if (c->pid > 0 && pidfd == -ESRCH)
 		return xstrdup("the client that asked has ended");
-	/* Before the client reads them: later edits are noticed. */
-	watcher_catch_up(d->watcher);
-	watchset_free(i->watch);
-	i->watch = watchset_new(d->watcher, i->fixture->inputs, i->fixture->policy.watch,
-				i->session->user->limited ? WATCH_NAMES_OF_OTHERS_MAX : WATCH_NAMES_MAX,
-				i->fixture->registered ? viewer_of_peer(source_fd(c->source)) : NULL, instance_hint, i);
-	watchset_look(i->watch, INT64_MIN, INT64_MAX);
 	wrong = watchset_too_large(i->watch);
-	if (wrong) {
-		fd_close(pidfd);
-		return wrong;
-	}
-	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+	if (!wrong && socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
 		wrong = xasprintf("no channel for its builder: %s", strerror(errno));
 	if (wrong) {
 		fd_close(pidfd);
 		return wrong;
 	}
+	i->looked_for = 0;
 	o = xcalloc(1, sizeof *o);
 	o->instance = i;
-	o->daemon = d;
+	o->daemon = c->daemon;
 	o->conn = c;
 	o->started = clock_now();
 	o->run = c->member ? xstrdup(c->member->run->id) : NULL;

@@ -17,8 +17,14 @@ struct instance;
 struct offer;
 
 /*
+ * Before the client reads them, the inputs are looked at with its rights: later edits are noticed. False: that is not over, and is to be
+ * asked again.
+ */
+bool offer_look(struct instance *i, struct conn *c);
+/*
  * Makes the client, which is at `test`, the builder of `i`; *client_end is its side of the channel, to be closed by the caller. Ends in
- * instance_built(), instance_build_failed() or instance_builder_lost(), never at once. NULL, or a sentence to be freed.
+ * instance_built(), instance_build_failed() or instance_builder_lost(), never at once. NULL, or a sentence to be freed. After
+ * offer_look().
  */
 char *offer_new(struct instance *i, struct conn *c, struct image *const *depends, size_t n_depends, const char *test, size_t test_size,
 		int *client_end);

@@ -278,6 +278,43 @@ def test_watched_input(t):
     assert "changed" in shared(d)[0]["stale_cause"]
 
 
+def test_inputs_that_are_not_looked_at_in_one_turn(t):
+    d = t.daemon(INI)
+    for name in range(30):
+        os.makedirs(t.path(f"input/{name}"))
+        for file in range(100):
+            os.mknod(t.path(f"input/{name}/{file}"))
+    c = member(d, t, settings=["watch=input"])
+    gone = t.child(lambda: member(d, t, settings=["watch=input"]).begin("value"))
+    os.kill(gone, signal.SIGKILL)
+    os.waitpid(gone, 0)
+    b = c.begin("value")
+    for n in range(30):
+        t.write(f"input/{n}/{n}", "1")
+    with refused(errno.EAGAIN, "begin again"):
+        b.commit(b"half old")
+    d.ctl("restart")
+    built(c, data=b"new")
+    assert attached(c).data == b"new"
+    t.write("input/29/99", "22")
+    assert isinstance(c.begin("value"), Build)
+
+
+def test_next_builder_after_a_failure(t):
+    d = t.daemon(INI)
+    t.write("input", "1")
+    c = member(d, t, settings=["watch=input"])
+    c.begin("value").abort("a failure")
+    t.write("input", "22")
+    builder = t.child(lambda: isinstance(member(d, t).begin("value"), Build) and signal.pause())
+    wait_for(lambda: shared(d)[0]["state"] == "building", "it is tried again")
+    waiter = t.child(lambda: built(member(d, t, name=None)) and True)
+    wait_for(lambda: d.status()["daemon"]["waiting"] == 1, "the other one waits")
+    os.kill(builder, signal.SIGKILL)
+    os.waitpid(builder, 0)
+    assert exit_code(waiter) == 0
+
+
 def test_dependencies(t):
     d = t.daemon(INI)
     c = member(d, t, name="a").define("b")
