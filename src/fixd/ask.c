@@ -157,6 +157,16 @@ static bool other_dependencies_than_failed(const struct instance *i)
 	return false;
 }
 
+/* It has failed, and whether its inputs have changed since then is not known yet: it is asked again. */
+static bool looks_longer(struct instance *i, int64_t asked)
+{
+	if (!i->failed || i->failed_at >= asked || !i->watch || watchset_look(i->watch, asked, clock_now() + LOOK_SLICE))
+		return false;
+	i->state = INSTANCE_CHECKING;
+	build_check(i, VERDICT_LOOK_ON, NULL);
+	return true;
+}
+
 static enum outcome ensure_visited(struct instance *i, int64_t asked)
 {
 	enum outcome deps = ensure_dependencies(i, asked);
@@ -177,6 +187,10 @@ static enum outcome ensure_visited(struct instance *i, int64_t asked)
 			instance_unpin(i);
 			return now;
 		}
+	}
+	if (looks_longer(i, asked)) {
+		instance_unpin(i);
+		return OUTCOME_PENDING;
 	}
 	if (i->failed && !may_retry(i, asked) && (i->failed_at >= asked || !other_dependencies_than_failed(i))) {
 		instance_unpin(i);
@@ -255,6 +269,8 @@ static enum outcome ensure_client(struct instance *i, struct waiter *w)
 		return OUTCOME_PENDING;
 	if (i->current && (now = judge_current(i, w->asked, w)) != OUTCOME_FAILED)
 		return now;
+	if (looks_longer(i, w->asked))
+		return OUTCOME_PENDING;
 	if (i->failed && !may_retry(i, w->asked)) {
 		instance_rest(i);
 		instance_set_error(i, xstrdup(i->failed_error));

@@ -169,6 +169,13 @@ static void end_process(struct build *b)
 /* Its end frees it. */
 static void abandon(struct build *b)
 {
+	/* One that was to stay, whose inputs are being looked at. */
+	if (b->over) {
+		link_remove(&b->link);
+		link_insert(&b->builds->running, &b->link);
+		source_resume(b->channel);
+		b->over = 0;
+	}
 	if (b->instance)
 		b->instance->build = NULL;
 	b->instance = NULL;
@@ -181,10 +188,16 @@ void builds_end(struct builds *bs)
 {
 	link_for_each_safe(l, &bs->queue)
 		build_free(link_entry(l, struct build, link));
-	link_for_each_safe(l, &bs->looking)
-		build_free(link_entry(l, struct build, link));
 	link_for_each_safe(l, &bs->running)
 		abandon(link_entry(l, struct build, link));
+	link_for_each_safe(l, &bs->looking) {
+		struct build *b = link_entry(l, struct build, link);
+
+		if (b->pid)
+			abandon(b);
+		else
+			build_free(b);
+	}
 }
 
 void builds_resume(struct builds *bs)
@@ -705,6 +718,7 @@ static void hand_to_keeper(struct build *b, struct image *im)
 	struct keeper *k = b->keeper;
 
 	b->keeper = NULL;
+	source_resume(b->channel);
 	b->process = b->channel = b->errors = NULL;
 	b->pid = 0;
 	keeper_begin(k, &h, im);
@@ -755,14 +769,22 @@ static void finish_build(struct build *b)
 	free(again);
 }
 
-/* The build is over, though its process is not. */
-static void publish_kept(struct build *b)
+/* What it has published is an image when it is known that its inputs have not changed. */
+static void build_is_over(struct build *b)
 {
 	timer_stop(&b->limit);
-	read_errors(b);
 	b->over = clock_now();
+	if (!look(b, b->over + LOOK_SLICE))
+		to_look(b);
+}
+
+/* The build is over, though its process is not: what that says from now on is for its keeper. */
+static void publish_kept(struct build *b)
+{
+	read_errors(b);
 	give_up_place(b);
-	finish_build(b);
+	source_pause(b->channel);
+	build_is_over(b);
 }
 
 static void finish_check(struct build *b)
@@ -818,10 +840,8 @@ static void on_exit_of(void *arg)
 		b->process = source_close(b->process);
 		b->channel = source_close(b->channel);
 		b->errors = source_close(b->errors);
-		timer_stop(&b->limit);
-		b->over = clock_now();
-		if (!look(b, b->over + LOOK_SLICE))
-			to_look(b);
+		if (!b->over)
+			build_is_over(b);
 	} else {
 		b->instance->build = NULL;
 		finish_check(b);

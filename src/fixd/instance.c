@@ -620,7 +620,7 @@ void instance_hint(void *instance)
 
 	if (i->state != INSTANCE_READY && i->state != INSTANCE_FAILED)
 		return;
-	if (i->state == INSTANCE_READY && i->watch && !watchset_look(i->watch, INT64_MIN, clock_now() + LOOK_SLICE)) {
+	if (i->watch && !watchset_look(i->watch, INT64_MIN, clock_now() + LOOK_SLICE)) {
 		i->state = INSTANCE_CHECKING;
 		build_check(i, VERDICT_LOOK_ON, NULL);
 		return;

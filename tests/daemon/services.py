@@ -672,6 +672,22 @@ def test_inputs_change_during_the_build(t):
     assert lines(t, "seq") == ["build", "torn", "build"], lines(t, "seq")
 
 
+def test_inputs_that_are_not_looked_at_in_one_turn(t):
+    """It runs while they are looked at again."""
+    for k in range(3000):
+        t.write(f"in/{k % 30}/{k}", "")
+    once = t.path("once")
+    edit = t.write("edit", f"if ! test -e {once}; then touch {once}; for f in {t.dir}/in/*/*; do echo 1 > $f; done; fi\n")
+    d = start(t, service(more="watch = in", name="f").replace("exec", f"sh {edit}; exec") +
+              record(t, "torn", "torn"))
+    view = d.client().attach("f")
+    assert ask(view.data) and view.current and view.generation == 1
+    assert lines(t, "torn") == ["torn"], "the first one was built for nothing"
+    t.write("in/0/new", "")
+    assert not is_gone(ask(view.data))
+    assert ask(d.client().attach("f").data) != ask(view.data)
+
+
 def test_a_large_note(t):
     """Of all its dependencies' bytes."""
     n = 20
