@@ -431,6 +431,7 @@ static void announce(struct daemon *d, int ready_fd)
 	log_problems(&problems);
 	log_info("listening on %s (%s), %zu fixtures", d->socket, loop_io_name(d->loop), d->config->n_fixtures);
 	notify_send("READY=1\nSTATUS=%zu fixtures, %s", d->config->n_fixtures, loop_io_name(d->loop));
+	notify_be_brief();
 	if (ready_fd < 0)
 		return;
 	if (write(ready_fd, "\n", 1) != 1)

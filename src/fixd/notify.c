@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,6 +20,10 @@
 
 #define BARRIER_MS 5000
 
+/* For a manager whose socket is full: the start may wait, and then others are served. One that does not listen is not waited for again. */
+static struct timeval patience = { .tv_sec = 5 };
+static bool deaf;
+
 static void deliver(const char *message, int fd)
 {
 	const char *path = getenv("NOTIFY_SOCKET");
@@ -29,8 +34,6 @@ static void deliver(const char *message, int fd)
 		char bytes[CMSG_SPACE(sizeof(int))];
 	} control = { 0 };
 	struct msghdr msg = { .msg_name = &to, .msg_iov = &iov, .msg_iovlen = 1 };
-	/* One that does not listen is no reason to hang. */
-	const struct timeval patience = { .tv_sec = 5 };
 	_cleanup_fd_ int sock = -1;
 
 	if (!path || (*path != '/' && *path != '@') || strlen(path) >= sizeof to.sun_path)
@@ -46,8 +49,19 @@ static void deliver(const char *message, int fd)
 		memcpy(CMSG_DATA(CMSG_FIRSTHDR(&msg)), &fd, sizeof fd);
 	}
 	sock = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	if (sock < 0 || setsockopt(sock, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience) < 0 || sendmsg(sock, &msg, MSG_NOSIGNAL) < 0)
-		log_warn(-errno, "the service manager at %s cannot be told", path);
+	if (sock < 0 || setsockopt(sock, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience) < 0 ||
+	    sendmsg(sock, &msg, MSG_NOSIGNAL | (deaf ? MSG_DONTWAIT : 0)) < 0) {
+		if (!deaf)
+			log_warn(-errno, "the service manager at %s cannot be told", path);
+		deaf = errno == EAGAIN;
+		return;
+	}
+	deaf = false;
+}
+
+void notify_be_brief(void)
+{
+	patience = (struct timeval){ .tv_usec = 100000 };
 }
 
 void notify_send(const char *fmt, ...)

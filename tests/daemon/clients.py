@@ -7,6 +7,7 @@ import fcntl
 import mmap
 import os
 import resource
+import select
 import signal
 import socket
 import struct
@@ -543,6 +544,23 @@ def test_notifications(t):
     assert manager.recv(4096) == b"READY=1"
     d.stop()
     assert manager.recv(4096) == b"STOPPING=1"
+    manager.close()
+
+
+def test_a_manager_that_does_not_read(t):
+    with open("/proc/sys/net/unix/max_dgram_qlen") as f:
+        room = int(f.read())
+    manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    manager.bind(t.path("notify"))
+    manager.settimeout(harness.LIMIT)
+    d = start(t, env={"NOTIFY_SOCKET": t.path("notify")})
+    for _ in range(room // 2 + 3):
+        d.ctl("reload")
+    assert d.words().count("cannot be told") == 1, "it is not waited for again and again"
+    while select.select([manager], [], [], 0)[0]:
+        manager.recv(4096)
+    d.ctl("reload")
+    assert manager.recv(4096).startswith(b"RELOADING=1\n")
     manager.close()
 
 
