@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "builder/leavings.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -19,7 +20,7 @@
 #define SHM "/dev/shm/"
 #define SYSV "/SYSV" /* as proc_pid_maps(5) shows it; its inode is the number of the segment */
 
-/* A line of /proc/PID/maps that is of shared memory. */
+/* Shared memory that a process has mapped or open. */
 struct mapping {
 	unsigned major, minor;
 	unsigned long inode;
@@ -40,11 +41,13 @@ static bool is_segment(const struct mapping *m)
 	return !strncmp(m->path, SYSV, strlen(SYSV));
 }
 
-/* One word: what it is, and by what it is known again. */
+/* One word: what it is, and by what it is known again: in another namespace its number is another segment's. */
 static char *word_of(const struct mapping *m)
 {
+	struct shmid_ds segment;
+
 	if (is_segment(m))
-		return xasprintf("sysv %lu", m->inode);
+		return xasprintf("sysv %lu %d", m->inode, shmctl((int)m->inode, IPC_STAT, &segment) == 0 ? (int)segment.shm_cpid : 0);
 	return xasprintf("file %u %u %lu %s", m->major, m->minor, m->inode, m->path);
 }
 
@@ -61,6 +64,36 @@ static bool each_mapping(pid_t pid, bool (*fn)(pid_t pid, const struct mapping *
 		done = is_shared_memory(line, &m) && fn(pid, &m, arg);
 	if (f)
 		fclose(f);
+	return done;
+}
+
+static bool is_open_file(int dir, const char *name, struct mapping *m)
+{
+	ssize_t n = readlinkat(dir, name, m->path, sizeof m->path - 1);
+	struct stat st;
+
+	if (n < (ssize_t)strlen(SHM) || strncmp(m->path, SHM, strlen(SHM)) != 0 || fstatat(dir, name, &st, 0) < 0)
+		return false;
+	m->path[n] = '\0';
+	m->major = major(st.st_dev);
+	m->minor = minor(st.st_dev);
+	m->inode = st.st_ino;
+	return true;
+}
+
+/* The same for what it has open, mapped or not. */
+static bool each_open_file(pid_t pid, bool (*fn)(pid_t pid, const struct mapping *m, void *arg), void *arg)
+{
+	_cleanup_free_ char *path = xasprintf("/proc/%d/fd", (int)pid);
+	DIR *dir = opendir(path);
+	struct dirent *e;
+	struct mapping m;
+	bool done = false;
+
+	while (dir && !done && (e = readdir(dir)))
+		done = is_open_file(dirfd(dir), e->d_name, &m) && fn(pid, &m, arg);
+	if (dir)
+		closedir(dir);
 	return done;
 }
 
@@ -122,6 +155,7 @@ static void each_segment_of(pid_t pid, bool (*fn)(pid_t pid, const struct mappin
 static bool note_process(pid_t pid, void *arg)
 {
 	each_mapping(pid, add, arg);
+	each_open_file(pid, add, arg);
 	each_segment_of(pid, add, arg);
 	return false;
 }
@@ -150,7 +184,7 @@ static bool is_it(pid_t pid, const struct mapping *m, void *arg)
 
 static bool look_into(pid_t pid, void *arg)
 {
-	return each_mapping(pid, is_it, arg);
+	return each_mapping(pid, is_it, arg) || each_open_file(pid, is_it, arg);
 }
 
 static bool somebody_has(const char *word)
@@ -177,9 +211,10 @@ static void remove_file(const char *word)
 static void remove_segment(const char *word)
 {
 	struct shmid_ds segment;
-	int id;
+	int id, creator;
 
-	if (sscanf(word, "sysv %d", &id) == 1 && shmctl(id, IPC_STAT, &segment) == 0 && segment.shm_nattch == 0 && shmctl(id, IPC_RMID, NULL) == 0)
+	if (sscanf(word, "sysv %d %d", &id, &creator) == 2 && shmctl(id, IPC_STAT, &segment) == 0 && segment.shm_cpid == creator &&
+	    segment.shm_nattch == 0 && shmctl(id, IPC_RMID, NULL) == 0)
 		fprintf(stderr, "fixd-builder: the shared memory segment %d was left behind, and is removed\n", id);
 }
 

@@ -458,7 +458,8 @@ static int start_process(struct build *b)
 	struct loop *loop = bs->daemon->loop;
 	struct spawned child;
 	const struct fixture *f = b->instance->fixture;
-	int r = spawn_helper(f->user, b->purpose == PURPOSE_BUILD && f->source == SOURCE_PLUGIN, &child);
+	enum spawn_flags flags = f->source == SOURCE_PLUGIN ? SPAWN_STEADY : f->source == SOURCE_SERVICE ? SPAWN_OWN_IPC : 0;
+	int r = spawn_helper(f->user, b->purpose == PURPOSE_BUILD ? flags : 0, &child);
 
 	if (r < 0)
 		return r;

@@ -399,7 +399,7 @@ static int start_reaper(struct keeper *k)
 		return note;
 	job_encode(&j, &message);
 	job = memfd_from_bytes("fixd:job", message.data, message.size);
-	r = job < 0 ? job : spawn_helper(k->user, false, &child);
+	r = job < 0 ? job : spawn_helper(k->user, 0, &child);
 	if (r < 0)
 		return r;
 	k->pid = child.pid;

@@ -6,6 +6,7 @@
 #include <grp.h>
 #include <linux/close_range.h>
 #include <limits.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -101,7 +102,7 @@ _Noreturn static void cannot_start(int errors, const char *what)
 }
 
 /* In the child. Whatever fails here shows as an exit status of 127 and a line in the log. */
-_Noreturn static void become_helper(int channel, int errors, const struct identity *id, bool steady)
+_Noreturn static void become_helper(int channel, int errors, const struct identity *id, enum spawn_flags flags)
 {
 	char name[] = "fixd-builder", *argv[] = { name, NULL };
 	struct rlimit no_core = { 0, 0 };
@@ -121,8 +122,10 @@ _Noreturn static void become_helper(int channel, int errors, const struct identi
 		cannot_start(said, "a process group");
 	if (setrlimit(RLIMIT_CORE, &no_core) < 0)
 		cannot_start(said, "the limit of core files");
-	if (steady)
+	if (flags & SPAWN_STEADY)
 		personality(ADDR_NO_RANDOMIZE); /* best effort */
+	if (flags & SPAWN_OWN_IPC)
+		unshare(CLONE_NEWIPC); /* needs root */
 	if (set_up_descriptors(channel, said) < 0)
 		cannot_start(said, "standard output and the channel");
 	if (become_user(id) < 0)
@@ -131,7 +134,7 @@ _Noreturn static void become_helper(int channel, int errors, const struct identi
 	cannot_start(said, helper);
 }
 
-int spawn_helper(const char *user, bool steady, struct spawned *out)
+int spawn_helper(const char *user, enum spawn_flags flags, struct spawned *out)
 {
 	_cleanup_fd_ int here = -1, there = -1, from = -1, to = -1;
 	const struct identity *id = user ? identity_of(user) : NULL;
@@ -154,7 +157,7 @@ int spawn_helper(const char *user, bool steady, struct spawned *out)
 	if (pid < 0)
 		return -errno;
 	if (pid == 0)
-		become_helper(there, to, id, steady);
+		become_helper(there, to, id, flags);
 	/* Both sides do it, so that the group is there whoever runs first. */
 	setpgid(pid, pid);
 	out->pidfd = process_open(pid);

@@ -16,11 +16,15 @@ struct spawned {
 /* Finds fixd-builder: $FIXD_BUILDER, beside this program, or where it was installed. */
 int spawn_init(void);
 
-/*
- * `user` (or NULL) needs root. `steady`: its addresses are the same every time, so that an allocator that mixes them into its
- * layout gives equal builds equal bytes. 0 or -errno; the caller owns the descriptors and reaps the process.
- */
-int spawn_helper(const char *user, bool steady, struct spawned *out);
+enum spawn_flags {
+	/* Its addresses are the same every time, so that an allocator that mixes them into its layout gives equal builds equal bytes. */
+	SPAWN_STEADY = 1,
+	/* System V objects and message queues that its processes make go with them. Where that is refused, it is as without. */
+	SPAWN_OWN_IPC = 2,
+};
+
+/* `user` (or NULL) needs root. 0 or -errno; the caller owns the descriptors and reaps the process. */
+int spawn_helper(const char *user, enum spawn_flags flags, struct spawned *out);
 
 /* Its descriptor says that it has ended: reaps it. `status` stays zero if the kernel does not tell how it ended. */
 void spawn_reap(pid_t pid, siginfo_t *status);

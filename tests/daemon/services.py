@@ -956,6 +956,7 @@ libc = ctypes.CDLL(None)
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
 fd = os.open("/dev/shm/" + sys.argv[1], os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
 os.ftruncate(fd, 4096)
+os.open("/dev/shm/" + sys.argv[1] + "-open", os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
 m = mmap.mmap(fd, 4096)
 before = mmap.mmap(os.open("/dev/shm/" + sys.argv[1] + "-before", os.O_RDONLY), 4096, mmap.MAP_SHARED, mmap.PROT_READ)
 s = libc.shmget(0, 4096, 0o1600)
@@ -967,7 +968,7 @@ time.sleep(1000)
 
 
 @once
-def test_what_a_killed_service_leaves(t):
+def test_what_a_killed_service_leaves(t, prefix=()):
     """Shared memory that its processes have made, and nobody has mapped; what was there before is somebody else's."""
     name = "fixd-test-" + os.path.basename(t.dir)
     before = f"/dev/shm/{name}-before"
@@ -975,16 +976,21 @@ def test_what_a_killed_service_leaves(t):
         f.write(bytes(4096))
     time.sleep(0.05)  # older than the service by more than a tick of the kernel's clock
     t.write("shared.py", SHARED)
-    d = start(t, f"[fixture s]\nteardown-timeout = 100ms\nservice = exec {sys.executable} shared.py {name}\n")
+    d = start(t, f"[fixture s]\nteardown-timeout = 100ms\nservice = exec {sys.executable} shared.py {name}\n", prefix=prefix)
     segments = set(d.client().read("s").decode().split())
 
     def there():
         with open("/proc/sysvipc/shm") as f:
             return {line.split()[1] for line in f} & segments
 
-    assert there() == segments and len(segments) == 2
+    pid = d.instance("s")["service_pid"]
+    own = os.readlink(f"/proc/{pid}/ns/ipc") != os.readlink("/proc/self/ns/ipc")
+    with open(f"/proc/{d.pid}/status") as f:
+        may = any(line.startswith("CapEff:") and int(line.split()[1], 16) >> 21 & 1 for line in f)
+    assert own == may, "CAP_SYS_ADMIN allows it"
+    assert len(segments) == 2 and (own or there() == segments)
     d.ctl("cleanup", "s", code=None)
-    assert not os.path.exists("/dev/shm/" + name)
+    assert not glob.glob(f"/dev/shm/{name}*[!e]")
     assert not there()
     # Also after it was killed by somebody else.
     d.client().attach("s").detach()
@@ -992,6 +998,13 @@ def test_what_a_killed_service_leaves(t):
     wait_for(lambda: not os.path.exists("/dev/shm/" + name), "what it had to go")
     assert os.path.exists(before)
     os.unlink(before)
+
+
+@once
+def test_what_a_killed_service_leaves_without_a_namespace(t):
+    if os.geteuid() != 0 or not shutil.which("setpriv"):
+        raise harness.Skip("needs root and setpriv")
+    test_what_a_killed_service_leaves(t, ["setpriv", "--inh-caps=-sys_admin", "--bounding-set=-sys_admin"])
 
 
 if __name__ == "__main__":

@@ -95,13 +95,13 @@ int spawn_init(void)
 	return 0;
 }
 
-int spawn_helper(const char *user, bool steady, struct spawned *out)
+int spawn_helper(const char *user, enum spawn_flags flags, struct spawned *out)
 {
 	struct inside_helper *h = NULL;
 	int pair[2], pipes[2];
 
 	(void)user;
-	(void)steady;
+	(void)flags;
 	for (size_t k = 0; k < INSIDE_HELPERS && !h; k++)
 		h = inside.helpers[k].end < 0 ? &inside.helpers[k] : NULL;
 	if (!h)
