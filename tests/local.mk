@@ -51,7 +51,7 @@ else
 fuzz_main = tests/fuzz/input.h tests/fuzz/replay.c tests/tap.h
 fuzz_link =
 endif
-fuzz_inside = tests/fuzz/inside.c tests/fuzz/inside.h
+fuzz_inside = tests/fuzz/inside.c tests/fuzz/inside.h tests/fuzz/peers.c tests/fuzz/peers.h
 EXTRA_DIST += tests/fuzz/failed
 check_PROGRAMS += $(fuzz_targets)
 tests_fuzz_config_SOURCES = tests/fuzz/config.c $(fuzz_main)

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
+#include <sys/inotify.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -21,9 +22,11 @@
 #include "fixd/build.h"
 #include "fixd/conn.h"
 #include "fixd/daemon.h"
+#include "fixd/host/worker.h"
 #include "fixd/loop/backend.h"
 #include "fixd/spawn.h"
 #include "image/memfd.h"
+#include "peers.h"
 #include "wire/job.h"
 #include "wire/offer.h"
 #include "wire/socket.h"
@@ -123,6 +126,42 @@ void spawn_reap(pid_t pid, siginfo_t *status)
 	status->si_code = CLD_EXITED;
 }
 
+/* Takes the place of fixd/host/worker.c: here and now. */
+
+struct worker *worker_new(struct loop *l)
+{
+	(void)l;
+	return NULL;
+}
+
+void worker_add(struct worker *w, struct work_item *item)
+{
+	(void)w;
+	item->work(item->arg);
+	item->done(item->arg);
+}
+
+void worker_wait(struct worker *w)
+{
+	(void)w;
+}
+
+struct worker *worker_free(struct worker *w)
+{
+	(void)w;
+	return NULL;
+}
+
+/* The end of an instance waits for all readers of the kernel's lists, some 20 ms: all daemons have the same one. */
+int inotify_init1(int flags)
+{
+	static int instance = -1;
+
+	if (instance < 0)
+		instance = (int)syscall(SYS_inotify_init1, flags);
+	return fcntl(instance, F_DUPFD_CLOEXEC, 0);
+}
+
 int kill(pid_t pid, int sig)
 {
 	(void)pid;
@@ -176,6 +215,7 @@ static void begin_daemon(void)
 		die("the daemon cannot be started");
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
+	peers_begin(d->loop);
 	inside.daemon = d;
 }
 
@@ -199,6 +239,7 @@ static void make_directory(void)
 void inside_start(void)
 {
 	memset(&inside, 0xff, sizeof inside); /* no descriptor is open */
+	memset(inside.conns, 0, sizeof inside.conns);
 	inside.n_serials = 0;
 	inside.last_id = 0;
 	inside.stopped = false;
@@ -220,39 +261,40 @@ static void look_for_serial(const struct wire_image *im)
 }
 
 /* The serials of images and the channel of an offer are all that matters of an answer. */
+static void read_answer(void *arg, const struct packet *p)
+{
+	int *channel = arg;
+	const char *message = p->data;
+	struct wire_header h = { 0 };
+	struct wire_attached a;
+
+	memcpy(&h, message, p->size < sizeof h ? p->size : sizeof h);
+	if (p->size < sizeof h || h.size != p->size || h.n_fds != p->n_fds)
+		die("an answer is malformed");
+	for (size_t k = 0; k < p->n_fds; k++) {
+		if (fcntl(p->fds[k], F_GETFD) < 0)
+			die("an answer passes what is not open");
+	}
+	if (h.type != (WIRE_TYPE_attach | WIRE_REPLY))
+		return;
+	memcpy(&a, message + sizeof h, sizeof a);
+	for (size_t k = 0; k < a.n_images; k++)
+		look_for_serial((const void *)(message + sizeof h + sizeof a + k * sizeof(struct wire_image)));
+	if (a.flags & WIRE_ATTACHED_OFFER) {
+		fd_close(*channel);
+		*channel = fcntl(p->fds[0], F_DUPFD_CLOEXEC, 0);
+	}
+}
+
 static void read_answers(unsigned conn)
 {
-	static _Alignas(8) char message[WIRE_MESSAGE_MAX];
-	int fds[WIRE_FDS_MAX];
-	size_t n_fds;
-	ssize_t n;
+	struct peer *p = inside.conns[conn];
 
-	for (;;) {
-		struct wire_header h = { 0 };
-
-		n_fds = WIRE_FDS_MAX;
-		n = socket_receive(inside.conns[conn], message, sizeof message, fds, &n_fds, MSG_DONTWAIT);
-		if (n == 0)
-			inside.conns[conn] = fd_close(inside.conns[conn]);
-		if (n <= 0)
-			return;
-		memcpy(&h, message, sizeof h);
-		if (n < (ssize_t)sizeof h || h.size != (size_t)n || h.n_fds != n_fds)
-			die("an answer is malformed");
-		if (h.type == (WIRE_TYPE_attach | WIRE_REPLY)) {
-			struct wire_attached a;
-
-			memcpy(&a, message + sizeof h, sizeof a);
-			for (size_t k = 0; k < a.n_images; k++)
-				look_for_serial((const void *)(message + sizeof h + sizeof a + k * sizeof(struct wire_image)));
-			if (a.flags & WIRE_ATTACHED_OFFER) {
-				fd_close(inside.channels[conn]);
-				inside.channels[conn] = fd_steal(&fds[0]);
-			}
-		}
-		for (size_t k = 0; k < n_fds; k++)
-			fd_close(fds[k]);
-	}
+	if (!p)
+		return;
+	peer_read(p, read_answer, &inside.channels[conn]);
+	if (!peer_is_there(p))
+		inside.conns[conn] = peer_leave(p);
 }
 
 void inside_turns(int n)
@@ -269,16 +311,14 @@ void inside_turns(int n)
 		deferred_cancel(&end);
 		inside.stopped = d->stopping && !d->session && builds_are_over(d->builds) && link_empty(&d->keepers);
 		d->loop->stopping = false;
-		for (unsigned k = 0; k < INSIDE_CONNS; k++) {
-			if (inside.conns[k] >= 0)
-				read_answers(k);
-		}
+		for (unsigned k = 0; k < INSIDE_CONNS; k++)
+			read_answers(k);
 	}
 }
 
 void inside_disconnect(unsigned conn)
 {
-	inside.conns[conn] = fd_close(inside.conns[conn]);
+	inside.conns[conn] = peer_leave(inside.conns[conn]);
 	inside.channels[conn] = fd_close(inside.channels[conn]);
 }
 
@@ -341,25 +381,30 @@ void inside_remove(void)
 
 void inside_connect(unsigned conn, uid_t uid)
 {
-	int pair[2], large = 1 << 20;
+	static int socket = -1;
+	int pair[2], fd;
 
 	inside_disconnect(conn);
 	if (inside.stopped)
 		return;
-	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) < 0)
-		die("socketpair");
-	setsockopt(pair[0], SOL_SOCKET, SO_SNDBUF, &large, sizeof large);
-	inside.conns[conn] = pair[0];
+	/* One is enough to be asked who its peer is. */
+	if (socket < 0 && socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) == 0)
+		socket = pair[0];
+	fd = fcntl(socket, F_DUPFD_CLOEXEC, 0);
+	if (fd < 0)
+		die("a connection");
+	inside.conns[conn] = peer_new(fd);
 	peer_uid = uid;
-	conn_new(inside.daemon, pair[1]);
+	conn_new(inside.daemon, fd);
 	peer_uid = geteuid();
+	if (!peer_is_there(inside.conns[conn]))
+		inside.conns[conn] = peer_leave(inside.conns[conn]);
 }
 
 static void say(unsigned conn, const void *data, size_t size)
 {
-	if (inside.conns[conn] >= 0 && send(inside.conns[conn], data, size, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 && errno != EAGAIN &&
-	    errno != EPIPE && errno != EMSGSIZE)
-		die("send");
+	if (inside.conns[conn])
+		peer_say(inside.conns[conn], data, size);
 }
 
 void inside_bytes(unsigned conn, struct input *in)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A daemon inside the fuzzer, in its thread: real sockets, the real loop on epoll, all its code; but its helpers are the fuzzer (no
- * process is started or signalled), and whose a connection is the fuzzer says.
+ * A daemon inside the fuzzer, in its thread: the real loop on epoll, all its code; but its helpers are the fuzzer (no process is started
+ * or signalled), its clients have no sockets (peers.h), and whose a connection is the fuzzer says.
  */
 #pragma once
 
@@ -17,10 +17,11 @@
 #define INSIDE_FILES 7
 
 struct daemon;
+struct peer;
 
 struct inside {
 	struct daemon *daemon;
-	int conns[INSIDE_CONNS];    /* the clients' ends; -1: none */
+	struct peer *conns[INSIDE_CONNS]; /* clients; NULL: none */
 	int channels[INSIDE_CONNS]; /* of what they build; -1: nothing */
 	struct inside_helper {
 		int channel, errors, end; /* our ends; -1: there is none */
