@@ -72,6 +72,7 @@ struct loop *loop_free(struct loop *l)
 		return NULL;
 	while (!link_empty(&l->sources))
 		source_close(link_entry(l->sources.next, struct source, link));
+	bury(l);
 	/* The kernel closes a ring some time after its process: peers must see their connections end before. */
 	for (int64_t end = clock_now() + NSEC_PER_SEC; !link_empty(&l->closed) && clock_now() < end; bury(l)) {
 		if (l->backend->wait(l, 10 * NSEC_PER_MSEC) < 0)
