@@ -50,6 +50,8 @@ static char dir[] = TEMPLATE;
 /* What clients name: a directory with few files, whatever else is there. */
 static char pattern[] = TEMPLATE "/in*", setting[] = "watch=" TEMPLATE "/in*";
 static uid_t peer_uid;
+/* Of all daemons, one after the other. */
+static int inotify = -1, connection[2] = { -1, -1 };
 struct inside inside;
 
 _Noreturn static void die(const char *what)
@@ -155,11 +157,9 @@ struct worker *worker_free(struct worker *w)
 /* The end of an instance waits for all readers of the kernel's lists, some 20 ms: all daemons have the same one. */
 int inotify_init1(int flags)
 {
-	static int instance = -1;
-
-	if (instance < 0)
-		instance = (int)syscall(SYS_inotify_init1, flags);
-	return fcntl(instance, F_DUPFD_CLOEXEC, 0);
+	if (inotify < 0)
+		inotify = (int)syscall(SYS_inotify_init1, flags);
+	return fcntl(inotify, F_DUPFD_CLOEXEC, 0);
 }
 
 int kill(pid_t pid, int sig)
@@ -369,6 +369,9 @@ void inside_remove(void)
 	static const char *const names[] = { "fixd.ini", "input", "socket.lock" };
 
 	inside_end();
+	inotify = fd_close(inotify);
+	connection[0] = fd_close(connection[0]);
+	connection[1] = fd_close(connection[1]);
 	for (size_t k = 0; k < ELEMENTSOF(names); k++) {
 		_cleanup_free_ char *path = xasprintf("%s/%s", dir, names[k]);
 
@@ -381,16 +384,15 @@ void inside_remove(void)
 
 void inside_connect(unsigned conn, uid_t uid)
 {
-	static int socket = -1;
-	int pair[2], fd;
+	int fd;
 
 	inside_disconnect(conn);
 	if (inside.stopped)
 		return;
 	/* One is enough to be asked who its peer is. */
-	if (socket < 0 && socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) == 0)
-		socket = pair[0];
-	fd = fcntl(socket, F_DUPFD_CLOEXEC, 0);
+	if (connection[0] < 0 && socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, connection) < 0)
+		die("socketpair");
+	fd = fcntl(connection[0], F_DUPFD_CLOEXEC, 0);
 	if (fd < 0)
 		die("a connection");
 	inside.conns[conn] = peer_new(fd);
