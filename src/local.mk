@@ -34,6 +34,7 @@ libwire_la_SOURCES = \
 	src/wire/job.c src/wire/job.h \
 	src/wire/default_socket.c src/wire/default_socket.h \
 	src/wire/record.c src/wire/record.h \
+	src/wire/rows.c src/wire/rows.h \
 	src/wire/report.c src/wire/report.h \
 	src/wire/offer.h \
 	src/wire/run_table.h \

@@ -376,7 +376,7 @@ void offer_save(const struct offer *o, struct state *s)
 {
 	size_t list;
 
-	state_add_fd(s, source_fd(o->channel));
+	rows_add_fd(s, source_fd(o->channel));
 	record_u64(&s->records, STATE_FD, (uint64_t)source_fd(o->channel));
 	record_time(&s->records, STATE_DEADLINE, o->limit.deadline);
 	rows_save(offer_rows, o, s);
@@ -452,7 +452,7 @@ bool offer_resume(struct instance *i, struct conn *c, const struct record *saved
 		else if (r.field == STATE_DEADLINE)
 			deadline = (int64_t)r.number;
 		else if (r.field == STATE_SAW)
-			o->saw = state_digests(&r, &o->n_saw);
+			o->saw = rows_digests(&r, &o->n_saw);
 		else if (r.field == STATE_DEPENDS)
 			resume_depends(o, &r);
 	}

@@ -12,17 +12,11 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "base/text.h"
+#include "wire/rows.h"
 
 #define STATE_VERSION 1
 
 struct daemon;
-
-struct state {
-	struct text records;
-	int *fds;
-	size_t n_fds;
-};
 
 enum state_for {
 	STATE_FOR_EXEC,	   /* everything; the loop must have been quiesced */

@@ -294,7 +294,7 @@ static void load_image(struct loading *l, const struct record *saved)
 		if (load_row(l, image_rows, im, &r))
 			continue;
 		if (r.field == STATE_SAW)
-			im->saw = state_digests(&r, &im->n_depends);
+			im->saw = rows_digests(&r, &im->n_depends);
 		else if (r.field == STATE_DEPENDS)
 			im->depends = load_images(l, &r, &n_depends);
 		else if (r.field == STATE_NEEDS)

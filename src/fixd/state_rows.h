@@ -2,39 +2,7 @@
 /* How the objects of the daemon are written: a table for each, from which they are saved and loaded. */
 #pragma once
 
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include "fixd/state.h"
-#include "wire/record.h"
-
-enum row_type {
-	ROW_NUMBER, /* of any width */
-	ROW_STRING, /* char *, may be NULL */
-	ROW_LIST,   /* char **, NULL-terminated; may be NULL */
-	ROW_TEXT,   /* struct text */
-	ROW_DIGEST,
-	ROW_FD, /* -1: none */
-	ROW_TIME, /* int64_t, ns */
-	ROW_PATH, /* a string: an entry of the directory of trees */
-};
-
-struct row {
-	uint8_t type;  /* enum row_type */
-	uint8_t width; /* 0: the end of the table */
-	bool is_pid;   /* or a negative one would be sent to everybody */
-	size_t offset;
-	uint64_t max; /* of a number */
-	const char *name;
-};
-
-#define ROW_UP_TO(type, what, member, max) { what, sizeof(((type *)0)->member), false, offsetof(type, member), max, #member }
-#define ROW_OF(type, what, member) ROW_UP_TO(type, what, member, INT64_MAX)
-
-/* Times beyond this are none (some 73 years), and process numbers (PID_MAX_LIMIT of the kernel). */
-#define TIME_NUMBER_MAX (INT64_C(1) << 61)
-#define PID_NUMBER_MAX 4194304
+#include "wire/rows.h"
 
 /* Everything else has a field of its own, above those of the tables. */
 enum state_field {
@@ -81,15 +49,5 @@ enum state_field {
 	STATE_MESSAGE,
 };
 
-/* The field of a row is its index plus one. */
 extern const struct row daemon_rows[], session_rows[], run_rows[], use_rows[], image_rows[], keeper_rows[], instance_rows[],
 	orphan_rows[], conn_rows[], lease_rows[], offer_rows[];
-
-void rows_save(const struct row *rows, const void *object, struct state *s);
-/* False: it is none of the table's. */
-bool row_load(const struct row *rows, void *object, const struct record *r, int (*resolve)(void *arg, int number), void *arg);
-
-/* A list of digests, to be freed. */
-struct digest *state_digests(const struct record *r, size_t *n);
-/* A descriptor that goes along. */
-void state_add_fd(struct state *s, int fd);

@@ -270,7 +270,7 @@ static void save_conn(struct saving *v, const struct conn *c)
 {
 	size_t mark = record_begin(v->out, STATE_CONN, RECORD_OBJECT);
 
-	state_add_fd(v->s, source_fd(c->source));
+	rows_add_fd(v->s, source_fd(c->source));
 	record_u64(v->out, STATE_FD, (uint64_t)source_fd(c->source));
 	rows_save(conn_rows, c, v->s);
 	if (c->session)
