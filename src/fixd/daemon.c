@@ -347,6 +347,7 @@ int daemon_start(struct daemon *d)
 	link_init(&d->cleanups);
 	link_init(&d->followers);
 	timer_init(&d->telling, events_tell, d);
+	deferred_init(&d->unsaved, fdstore_save, d);
 	link_init(&d->leftovers);
 	timer_init(&d->making_room, make_room, d);
 	timer_init(&d->idle, on_idle, d);

@@ -59,6 +59,7 @@ struct daemon {
 	struct timer idle;
 	struct timer sweep;
 	struct fdstore *fdstore; /* or NULL */
+	struct deferred unsaved; /* writes what is kept over restarts, which has changed */
 	int64_t watchdog; /* ns between two signs of life, or 0 */
 	struct timer alive;
 	struct timer restart;
@@ -66,6 +67,12 @@ struct daemon {
 	int signals;   /* of the loop */
 	int log_level; /* of the command line; -1: as configured */
 };
+
+/* Something has changed that is kept over restarts. */
+static inline void state_mark_dirty(struct daemon *d)
+{
+	loop_defer(d->loop, &d->unsaved);
+}
 
 /* With `config`, `socket` and `log_level` set. 0, or -errno, which was logged. daemon_finish() either way. */
 int daemon_start(struct daemon *d);

@@ -46,7 +46,6 @@ struct stored {
 
 struct fdstore {
 	struct daemon *daemon;
-	struct timer timer;
 	int file;
 	struct head head;
 	struct stored *all;
@@ -269,23 +268,20 @@ static int save(struct fdstore *s, bool clients)
 	return r;
 }
 
-static void on_change(void *arg)
+void fdstore_save(void *daemon)
 {
-	save(arg, false);
-}
+	struct daemon *d = daemon;
 
-void fdstore_note(struct daemon *d)
-{
-	if (d->fdstore && !timer_is_running(&d->fdstore->timer))
-		timer_start(d->loop, &d->fdstore->timer, clock_now());
+	if (d->fdstore)
+		save(d->fdstore, false);
 }
 
 void fdstore_flush(struct daemon *d)
 {
-	if (!d->fdstore || !timer_is_running(&d->fdstore->timer))
+	if (link_empty(&d->unsaved.link))
 		return;
-	timer_stop(&d->fdstore->timer);
-	save(d->fdstore, false);
+	deferred_cancel(&d->unsaved);
+	fdstore_save(d);
 }
 
 int fdstore_leave(struct daemon *d)
@@ -323,7 +319,6 @@ struct fdstore *fdstore_new(struct daemon *d)
 	s = xcalloc(1, sizeof *s);
 	s->daemon = d;
 	s->file = fd;
-	timer_init(&s->timer, on_change, s);
 	if (fchmod(fd, 0600) < 0)
 		log_warn(-errno, "the state for the service manager is open to others");
 	save(s, false);
@@ -337,7 +332,6 @@ struct fdstore *fdstore_free(struct fdstore *s)
 {
 	if (!s)
 		return NULL;
-	timer_stop(&s->timer);
 	fd_close(s->file);
 	free(s->all);
 	free(s);

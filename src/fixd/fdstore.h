@@ -22,9 +22,9 @@ struct fdstore *fdstore_free(struct fdstore *s);
 /* What a daemon before this one has left there. Like restart_resume(). */
 int fdstore_resume(struct daemon *d);
 
-/* Something has changed that another daemon would have to know. Does nothing without a store. */
-void fdstore_note(struct daemon *d);
-/* Now, and not after this turn: what is answered next must be known. */
+/* daemon::unsaved: what another daemon would have to know. Does nothing without a store. */
+void fdstore_save(void *daemon);
+/* Now, and not at the end of this turn: what is answered next must be known. */
 void fdstore_flush(struct daemon *d);
 /* The last word: with the clients. 0, and the process is to end without ending anything; or -errno. */
 int fdstore_leave(struct daemon *d);

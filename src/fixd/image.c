@@ -12,7 +12,6 @@
 #include "base/text.h"
 #include "fixd/daemon.h"
 #include "fixd/events.h"
-#include "fixd/fdstore.h"
 #include "fixd/guest.h"
 #include "fixd/instance.h"
 #include "fixd/keeper.h"
@@ -84,7 +83,7 @@ struct image *image_unref(struct image *im)
 		im->user->bytes -= im->bytes;
 		user_unref(im->user);
 	}
-	fdstore_note(d);
+	state_mark_dirty(d);
 	link_remove(&im->in_session);
 	d->memory_used -= im->bytes;
 	d->n_images--;
@@ -234,7 +233,7 @@ struct lease *lease_new(struct image *im, struct link *conn_leases, pid_t pid)
 	count_use(im, true);
 	im->dirty = true;
 	if (guest_matters(im))
-		fdstore_note(im->daemon);
+		state_mark_dirty(im->daemon);
 	return l;
 }
 
@@ -244,7 +243,7 @@ void lease_free(struct lease *l)
 
 	event_detach(l);
 	if (guest_matters(im))
-		fdstore_note(im->daemon);
+		state_mark_dirty(im->daemon);
 	im->n_leases--;
 	count_use(im, false);
 	link_remove(&l->in_conn);

@@ -14,7 +14,6 @@
 #include "fixd/build.h"
 #include "fixd/daemon.h"
 #include "fixd/events.h"
-#include "fixd/fdstore.h"
 #include "fixd/image.h"
 #include "fixd/model/edge.h"
 #include "fixd/offer.h"
@@ -237,7 +236,7 @@ void instance_retire(struct instance *i, const char *cause)
 	if (i->state == INSTANCE_READY || i->state == INSTANCE_CHECKING)
 		instance_rest(i);
 	i->watch = watchset_free(i->watch);
-	fdstore_note(daemon_of(i));
+	state_mark_dirty(daemon_of(i));
 	log_info("%s: generation %u is stale: %s", i->title, im->generation, cause);
 	event_of_instance(i, im, EVENT_STALE, cause);
 	retire_holders(i, im);
@@ -312,7 +311,7 @@ static void keep_last(struct instance *i, struct image *im)
 	image_update_unused(last);
 	i->failed = false;
 	board_show(daemon_of(i)->board, i->board_slot, last->board_value);
-	fdstore_note(daemon_of(i));
+	state_mark_dirty(daemon_of(i));
 	log_info("%s: rebuilt, same digest: generation %u stays", i->title, last->generation);
 	tell_ready(i);
 }
@@ -345,7 +344,7 @@ static void publish(struct instance *i, struct image *im)
 	become_last(i, im);
 	i->current = im;
 	image_update_unused(im);
-	fdstore_note(daemon_of(i));
+	state_mark_dirty(daemon_of(i));
 	log_info("%s: generation %u is ready: %llu bytes, built in %.3f s", i->title, im->generation,
 		 (unsigned long long)im->size, (double)im->build_ns / 1e9);
 	tell_ready(i);
@@ -429,7 +428,7 @@ static void build_failed(struct instance *i, const char *sentence, bool no_room)
 	i->failed_at = clock_now();
 	i->failed_full = no_room ? daemon_of(i)->memory_used : 0;
 	i->failed_section = i->fixture->section;
-	fdstore_note(daemon_of(i));
+	state_mark_dirty(daemon_of(i));
 	log_warn(0, "%s: the build failed: %s", i->title, sentence);
 	event_of_instance(i, NULL, EVENT_FAILED, sentence);
 	if (i->restarting) {

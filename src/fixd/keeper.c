@@ -22,7 +22,6 @@
 #include "config/identity.h"
 #include "fixd/serve/cleanup.h"
 #include "fixd/daemon.h"
-#include "fixd/fdstore.h"
 #include "fixd/image.h"
 #include "fixd/instance.h"
 #include "fixd/port.h"
@@ -91,7 +90,7 @@ static void keeper_free(struct keeper *k)
 	free(k->died);
 	free(k->wrong);
 	text_deinit(&k->said);
-	fdstore_note(d);
+	state_mark_dirty(d);
 	free(k);
 	if (from)
 		leftover_continue(from);
@@ -332,7 +331,7 @@ void keeper_begin(struct keeper *k, const struct helper *h, struct image *im)
 	k->hold = h->hold;
 	k->service_pid = h->service;
 	k->service = h->service > 0 ? process_open(h->service) : -1;
-	fdstore_note(k->daemon);
+	state_mark_dirty(k->daemon);
 	k->image = im;
 	if (im)
 		im->kept_by = k;
@@ -347,7 +346,7 @@ void keeper_end(struct keeper *k)
 	k->ending = true;
 	/* The manager's copy goes, too: its helper waits for that. */
 	k->hold = fd_close(k->hold);
-	fdstore_note(k->daemon);
+	state_mark_dirty(k->daemon);
 	if (k->pid == 0) {
 		reap_or_finish(k);
 		return;

@@ -17,7 +17,6 @@
 #include "fixd/conn.h"
 #include "fixd/daemon.h"
 #include "fixd/evict.h"
-#include "fixd/fdstore.h"
 #include "fixd/host/viewer.h"
 #include "fixd/image.h"
 #include "fixd/instance.h"
@@ -596,7 +595,7 @@ int session_define(struct session *s, const char *name, char *const *settings, s
 		text_printf(problems, "%d fixtures are registered already\n", SESSION_FIXTURES_MAX);
 		return -ENOSPC;
 	}
-	fdstore_note(s->daemon);
+	state_mark_dirty(s->daemon);
 	r = config_define(s->daemon->config, s->root, name, settings, &f, problems);
 	if (r < 0)
 		return r;
@@ -666,7 +665,7 @@ void session_resume_orphan(struct session *s, struct orphan *o)
 	o->user->daemon->memory_used += o->bytes;
 	o->user->daemon->n_images++;
 	link_insert(&s->orphans, &o->link);
-	fdstore_note(s->daemon);
+	state_mark_dirty(s->daemon);
 	s->n_orphans++;
 }
 
@@ -716,7 +715,7 @@ static void clear_failure(struct instance *i, void *arg)
 
 void session_run_begins(struct session *s)
 {
-	fdstore_note(s->daemon);
+	state_mark_dirty(s->daemon);
 	s->total_runs++;
 	s->last_run_real = clock_real();
 	/* What failed for one run may be tried again by the next. */
@@ -736,7 +735,7 @@ void session_run_ended(struct session *s, struct run *r)
 		if (i->run == r)
 			remove_instance(i->session, i);
 	}
-	fdstore_note(s->daemon);
+	state_mark_dirty(s->daemon);
 	link_insert(&s->past, &r->link);
 	if (++s->n_past > RUNS_PAST_MAX) {
 		run_free(link_entry(s->past.next, struct run, link));
