@@ -27,6 +27,8 @@
 #define HEAD_SIZE 4096
 #define LOG_SIZE ((size_t)8 << 20)
 #define TEXT_MAX 500 /* bytes of each string */
+/* What happens in quick succession is told together. */
+#define GATHER (20 * NSEC_PER_MSEC)
 #define FORMAT UINT64_C(0x3176652d64786966) /* what the file begins with */
 
 /* At the beginning of the memory file. Positions are those of a log without end; each has its place at the remainder by LOG_SIZE. */
@@ -228,7 +230,8 @@ static uint64_t add(struct daemon *d, struct event *v, const struct words *w)
 	}
 	/* Only now is it there: we may be killed. */
 	__atomic_store_n(&h->next, h->next + v->size, __ATOMIC_RELEASE);
-	events_have_come(d);
+	if (!link_empty(&d->followers) && !timer_is_running(&d->telling))
+		timer_start(d->loop, &d->telling, clock_now() + GATHER);
 	return v->number;
 }
 

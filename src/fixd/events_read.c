@@ -17,8 +17,6 @@
 
 /* Bytes of the log in one answer: whoever wants all asks several times. */
 #define ANSWER_MAX ((uint64_t)64 << 10)
-/* What happens in quick succession is told together. */
-#define GATHER (20 * NSEC_PER_MSEC)
 /* So many are told in one turn of the loop. */
 #define TOLD_MAX 16
 
@@ -185,12 +183,6 @@ void events_ask(struct conn *c, const struct wire_header *h, uint64_t from, uint
 	link_insert(&d->followers, &f->link);
 	timer_init(&f->limit, give_up, f);
 	timer_start(d->loop, &f->limit, clock_now() + wait_ms * NSEC_PER_MSEC);
-}
-
-void events_have_come(struct daemon *d)
-{
-	if (!link_empty(&d->followers) && !timer_is_running(&d->telling))
-		timer_start(d->loop, &d->telling, clock_now() + GATHER);
 }
 
 void events_tell(void *daemon)

@@ -33,7 +33,5 @@ uint64_t events_end_at(const struct events *e);
 /* At a position that was found, or behind an event. */
 const struct event *event_at(const struct events *e, uint64_t position);
 
-/* Somebody may wait for it. */
-void events_have_come(struct daemon *d);
 /* The timer of that, daemon::telling. */
 void events_tell(void *daemon);
