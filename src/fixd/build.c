@@ -836,7 +836,7 @@ static void on_exit_of(void *arg)
 	give_up_place(b);
 	if (!b->instance) {
 		build_free(b);
-		daemon_work_ended(bs->daemon);
+		loop_defer(bs->daemon->loop, &bs->daemon->work_ended);
 	} else if (b->purpose == PURPOSE_BUILD) {
 		b->process = source_close(b->process);
 		b->channel = source_close(b->channel);

@@ -16,7 +16,7 @@ struct daemon;
 struct instance;
 
 struct builds *builds_new(struct daemon *d);
-/* Asks all builds to end; nothing is reported any more. daemon_work_ended() is called for each. */
+/* Asks all builds to end; nothing is reported any more. daemon::work_ended is called for each. */
 void builds_end(struct builds *b);
 /* After all nothing is to end: begins again what is queued. */
 void builds_resume(struct builds *b);

@@ -168,19 +168,15 @@ static void end_everything(void *arg)
 	while (!link_empty(&d->sessions))
 		session_free(link_entry(d->sessions.prev, struct session, link));
 	d->session = NULL;
-	daemon_work_ended(d);
+	loop_defer(d->loop, &d->work_ended);
 }
 
-static void make_room(void *arg)
+/* There may be room; a daemon that stops or restarts waits for builds and keepers. */
+static void on_work_ended(void *arg)
 {
-	evict_continue(arg);
-}
+	struct daemon *d = arg;
 
-void daemon_work_ended(struct daemon *d)
-{
-	/* Not in the middle of it. */
-	if (!link_empty(&d->rooms))
-		timer_start(d->loop, &d->making_room, clock_now());
+	evict_continue(d);
 	if (d->stopping && !d->session && d->builds && builds_are_over(d->builds) && link_empty(&d->keepers))
 		loop_stop(d->loop);
 	restart_continue(d);
@@ -349,7 +345,7 @@ int daemon_start(struct daemon *d)
 	timer_init(&d->telling, events_tell, d);
 	deferred_init(&d->unsaved, fdstore_save, d);
 	link_init(&d->leftovers);
-	timer_init(&d->making_room, make_room, d);
+	deferred_init(&d->work_ended, on_work_ended, d);
 	timer_init(&d->idle, on_idle, d);
 	d->trees_lock = d->resumed.board = d->resumed.events = d->resumed.listener = d->resumed.listener_lock = -1;
 	timer_init(&d->alive, on_alive, d);

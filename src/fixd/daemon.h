@@ -32,7 +32,7 @@ struct daemon {
 	struct link followers; /* who waits for events */
 	struct timer telling;  /* them */
 	struct link leftovers; /* of daemons that are gone */
-	struct timer making_room;
+	struct deferred work_ended; /* looks what waits for the end of a build or keeper */
 	struct listener *listener;
 	char *program, **argv; /* how it was started */
 	char *socket;
@@ -84,7 +84,5 @@ void daemon_finish(struct daemon *d);
 int daemon_reload(struct daemon *d, struct text *problems);
 /* Drops everybody, tears everything down, and then ends the loop. */
 void daemon_stop(struct daemon *d);
-/* A build or keeper has ended: a daemon that stops waits for them. */
-void daemon_work_ended(struct daemon *d);
 /* A connection has ended: an idle daemon may want to go. */
 void daemon_conn_left(struct daemon *d);

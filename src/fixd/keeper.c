@@ -94,7 +94,7 @@ static void keeper_free(struct keeper *k)
 	free(k);
 	if (from)
 		leftover_continue(from);
-	daemon_work_ended(d);
+	loop_defer(d->loop, &d->work_ended);
 }
 
 /* Nothing is left to tear down: the note, the directory and the port go. */
