@@ -253,3 +253,15 @@ int tree_remove(const char *path)
 {
 	return remove_at(AT_FDCWD, path);
 }
+
+int fd_unlink(const char *path)
+{
+	int r = -1;
+
+	for (int tries = 0; r < 0 && tries < TRIES; tries++) {
+		r = unlink(path);
+		if (r < 0 && !is_passing(-errno))
+			break;
+	}
+	return r < 0 ? -errno : 0;
+}

@@ -47,3 +47,6 @@ int dir_make_all(const char *path, mode_t mode);
 
 /* Removes a file or a tree, also one without write permission. Symbolic links are not followed. */
 int tree_remove(const char *path);
+
+/* unlink(2), again while the kernel refuses for a moment. */
+int fd_unlink(const char *path);

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/fd.h"
@@ -44,6 +45,17 @@ pid_t process_id(void)
 
 /* What is refused for a moment is asked for so often. */
 #define TRIES 100
+
+bool process_is_child(pid_t pid)
+{
+	siginfo_t status = { 0 };
+	int r;
+
+	do
+		r = waitid(P_PID, (id_t)pid, &status, WEXITED | WNOHANG | WNOWAIT);
+	while (r < 0 && errno == EINTR);
+	return r == 0 && status.si_pid == 0;
+}
 
 int process_open(pid_t pid)
 {

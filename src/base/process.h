@@ -5,9 +5,12 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <sys/types.h>
 
 pid_t process_id(void);
 
+/* It is a child of ours that lives: its number is nobody else's. */
+bool process_is_child(pid_t pid);
 /* A descriptor of that process (pidfd_open(2)), or -errno. */
 int process_open(pid_t pid);

@@ -243,21 +243,26 @@ static void start_watchdog(struct daemon *d)
 	timer_start(d->loop, &d->alive, clock_now());
 }
 
+static sigset_t handled;
+
 static void on_signal(void *arg)
 {
+	static const struct timespec now;
 	struct daemon *d = arg;
-	struct signalfd_siginfo info;
+	siginfo_t info;
+	int sig;
 
-	while (read(d->signals, &info, sizeof info) == sizeof info) {
+	/* The descriptor only wakes the loop: a read(2) of it that fails would not be asked for again. */
+	while ((sig = sigtimedwait(&handled, &info, &now)) > 0) {
 		if (d->stopping) {
 			log_info("stopping: it is not over yet");
-		} else if (info.ssi_signo == SIGHUP) {
+		} else if (sig == SIGHUP) {
 			_cleanup_text_ struct text problems = { 0 };
 
 			daemon_reload(d, &problems);
 		} else {
-			log_info("stopping: signal %u from pid %u", info.ssi_signo, info.ssi_pid);
-			if (info.ssi_signo == SIGTERM && d->fdstore)
+			log_info("stopping: signal %d from pid %d", sig, (int)info.si_pid);
+			if (sig == SIGTERM && d->fdstore)
 				leave(d);
 			daemon_stop(d);
 		}
@@ -266,16 +271,14 @@ static void on_signal(void *arg)
 
 static int watch_signals(struct daemon *d)
 {
-	sigset_t set;
-
-	sigemptyset(&set);
-	sigaddset(&set, SIGHUP);
-	sigaddset(&set, SIGTERM);
-	sigaddset(&set, SIGINT);
-	if (sigprocmask(SIG_BLOCK, &set, NULL) < 0)
+	sigemptyset(&handled);
+	sigaddset(&handled, SIGHUP);
+	sigaddset(&handled, SIGTERM);
+	sigaddset(&handled, SIGINT);
+	if (sigprocmask(SIG_BLOCK, &handled, NULL) < 0)
 		return -errno;
 	signal(SIGPIPE, SIG_IGN);
-	d->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	d->signals = signalfd(-1, &handled, SFD_CLOEXEC | SFD_NONBLOCK);
 	if (d->signals < 0)
 		return -errno;
 	loop_watch(d->loop, d->signals, on_signal, d);

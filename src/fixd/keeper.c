@@ -100,10 +100,12 @@ static void keeper_free(struct keeper *k)
 /* Nothing is left to tear down: the note, the directory and the port go. */
 static void clear(struct keeper *k)
 {
+	int r = k->note ? fd_unlink(k->note) : 0;
+
 	if (k->dir)
 		trees_discard(k->daemon, k->dir);
-	if (k->note && unlink(k->note) < 0 && errno != ENOENT)
-		log_warn(-errno, "%s: cannot remove %s", k->title, k->note);
+	if (r < 0 && r != -ENOENT)
+		log_warn(r, "%s: cannot remove %s", k->title, k->note);
 }
 
 static char *make_token(void)
@@ -469,9 +471,22 @@ void keeper_note_fds(struct keeper *k)
 	k->errors_fd = k->errors ? source_fd(k->errors) : -1;
 }
 
+/* A keeper that cannot be watched must not live beside the one that takes its place. */
+static int watch_or_kill(const struct keeper *k)
+{
+	int fd = k->pid > 0 ? process_open(k->pid) : -ESRCH;
+
+	if (fd < 0 && k->pid > 0 && process_is_child(k->pid)) {
+		log_warn(fd, "%s: its keeper cannot be watched, and is killed", k->title);
+		kill(-k->pid, SIGKILL);
+		waitpid(k->pid, NULL, 0);
+	}
+	return fd;
+}
+
 void keeper_resume(struct daemon *d, struct keeper *k)
 {
-	int pidfd = k->pid > 0 ? process_open(k->pid) : -1;
+	int pidfd = watch_or_kill(k);
 
 	k->daemon = d;
 	link_init(&k->link);

@@ -167,7 +167,7 @@ static void remove_lock(const char *path)
 {
 	_cleanup_free_ char *lock = xasprintf("%s.lock", path);
 
-	unlink(lock);
+	fd_unlink(lock);
 }
 
 /* What is there and answers nobody is a dead daemon's. */
@@ -181,7 +181,7 @@ static int remove_dead(const char *path, const struct sockaddr_storage *address,
 		return -EEXIST;
 	if (somebody_answers(address, length))
 		return -EADDRINUSE;
-	return unlink(path) < 0 ? -errno : 0;
+	return fd_unlink(path);
 }
 
 static int bind_locked(struct listener *l, const char *path)
@@ -266,7 +266,7 @@ struct listener *listener_free(struct listener *l)
 	timer_stop(&l->again);
 	source_close(l->source);
 	if (l->path) {
-		unlink(l->path);
+		fd_unlink(l->path);
 		remove_lock(l->path);
 	}
 	fd_close(l->lock);

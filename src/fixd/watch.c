@@ -728,11 +728,17 @@ void watcher_catch_up(struct watcher *w)
 	_Alignas(struct inotify_event) char buf[16384];
 	int pending = 0;
 	bool any = false;
-	ssize_t n;
+	ssize_t n = 0;
 
 	/* What comes meanwhile is for the next time: somebody may write without end. */
-	if (!w->source || ioctl(w->fd, FIONREAD, &pending) < 0)
+	if (!w->source)
 		return;
+	/* What cannot be heard may have been anything. */
+	if (ioctl(w->fd, FIONREAD, &pending) < 0) {
+		hint_all(w);
+		tell(w);
+		return;
+	}
 	for (ssize_t taken = 0; taken < pending && (n = read(w->fd, buf, sizeof buf)) > 0; taken += n) {
 		for (char *p = buf; p < buf + n;) {
 			const struct inotify_event *e = (const struct inotify_event *)p;
@@ -740,6 +746,10 @@ void watcher_catch_up(struct watcher *w)
 			take_event(w, e);
 			p += sizeof *e + e->len;
 		}
+		any = true;
+	}
+	if (n < 0 && errno != EAGAIN) {
+		hint_all(w);
 		any = true;
 	}
 	if (any)

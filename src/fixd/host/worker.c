@@ -96,8 +96,10 @@ static void on_done(void *arg)
 	struct worker *w = arg;
 	eventfd_t n;
 
-	if (eventfd_read(w->fd, &n) == 0)
-		take_done(w);
+	/* Whether it can be read or not: it is not told again. */
+	if (eventfd_read(w->fd, &n) < 0 && errno != EAGAIN)
+		log_warn(-errno, "what the worker says cannot be read");
+	take_done(w);
 	if (!is_running(w))
 		join(w);
 }
