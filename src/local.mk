@@ -162,6 +162,7 @@ libdaemon_la_SOURCES = \
 	src/fixd/evict.c src/fixd/evict.h \
 	src/fixd/fdstore.c src/fixd/fdstore.h \
 	src/fixd/guest.c src/fixd/guest.h \
+	src/fixd/host/activation.c src/fixd/host/activation.h \
 	src/fixd/host/snapshot.c src/fixd/host/snapshot.h \
 	src/fixd/host/survey.c src/fixd/host/survey.h \
 	src/fixd/host/viewer.c src/fixd/host/viewer.h \

@@ -17,15 +17,13 @@
 #include "base/units.h"
 #include "fixd/conn.h"
 #include "fixd/daemon.h"
+#include "fixd/host/activation.h"
 #include "fixd/loop/loop.h"
 #include "fixd/notify.h"
 #include "fixd/state.h"
 #include "image/digest.h"
 #include "image/memfd.h"
 
-#define FIRST_FD 3 /* SD_LISTEN_FDS_START */
-#define STATE_NAME "fixd-state"
-#define PREFIX "fixd-fd-" /* and the number it had in the daemon that stored it */
 #define STATE_SIZE_MAX (UINT64_C(1) << 30)
 #define QUIESCE (2 * NSEC_PER_SEC)
 
@@ -52,14 +50,6 @@ struct fdstore {
 	size_t n;
 };
 
-struct passed {
-	char *name;
-	int fd; /* -1: taken */
-};
-
-static struct passed *passed;
-static size_t n_passed;
-
 static bool is_wanted(void)
 {
 	const char *max = getenv("FDSTORE");
@@ -68,75 +58,17 @@ static bool is_wanted(void)
 	return max && parse_u64(max, 10, INT32_MAX, &n) == 0 && n > 0 && getenv("NOTIFY_SOCKET");
 }
 
-/* sd_listen_fds_with_names(3) */
-static void look_at_passed(void)
-{
-	const char *pid = getenv("LISTEN_PID"), *count = getenv("LISTEN_FDS"), *names = getenv("LISTEN_FDNAMES");
-	uint64_t n, v;
-
-	if (passed || !pid || !count || parse_u64(pid, 10, INT32_MAX, &v) < 0 || (pid_t)v != getpid() ||
-	    parse_u64(count, 10, 65536, &n) < 0)
-		return;
-	passed = xcalloc(n, sizeof *passed);
-	for (n_passed = 0; n_passed < n; n_passed++) {
-		size_t length = names ? strcspn(names, ":") : 0;
-
-		passed[n_passed].fd = FIRST_FD + (int)n_passed;
-		passed[n_passed].name = names ? xstrndup(names, length) : xstrdup("unknown");
-		fd_set_cloexec(passed[n_passed].fd, true);
-		if (names)
-			names += length + (names[length] == ':');
-	}
-	unsetenv("LISTEN_PID");
-	unsetenv("LISTEN_FDS");
-	unsetenv("LISTEN_FDNAMES");
-}
-
-static int take(struct passed *p)
-{
-	int fd = p->fd;
-
-	p->fd = -1;
-	return fd;
-}
-
-int fdstore_take(const char *name)
-{
-	look_at_passed();
-	for (size_t i = 0; i < n_passed; i++) {
-		if (passed[i].fd >= 0 && !strcmp(passed[i].name, name))
-			return take(&passed[i]);
-	}
-	return -1;
-}
-
-int fdstore_take_foreign(void)
-{
-	look_at_passed();
-	for (size_t i = 0; i < n_passed; i++) {
-		if (passed[i].fd >= 0 && strncmp(passed[i].name, PREFIX, strlen(PREFIX)) && strcmp(passed[i].name, STATE_NAME))
-			return take(&passed[i]);
-	}
-	return -1;
-}
-
 static int resolve(void *arg, int number)
 {
-	_cleanup_free_ char *name = xasprintf(PREFIX "%d", number);
+	_cleanup_free_ char *name = xasprintf(STORED_FD "%d", number);
 
 	(void)arg;
-	return fdstore_take(name);
+	return activation_take(name);
 }
 
-/* What nobody has asked for is of no use to anybody. */
-static void forget_the_rest(void)
+static void remove_from_store(const char *name)
 {
-	for (size_t i = 0; i < n_passed; i++) {
-		if (strncmp(passed[i].name, PREFIX, strlen(PREFIX)) == 0) {
-			notify_send("FDSTOREREMOVE=1\nFDNAME=%s", passed[i].name);
-			passed[i].fd = fd_close(passed[i].fd);
-		}
-	}
+	notify_send("FDSTOREREMOVE=1\nFDNAME=%s", name);
 }
 
 static int read_state(int fd, char **out, size_t *size)
@@ -157,23 +89,23 @@ static int read_state(int fd, char **out, size_t *size)
 
 int fdstore_resume(struct daemon *d)
 {
-	_cleanup_fd_ int fd = fdstore_take(STATE_NAME);
+	_cleanup_fd_ int fd = activation_take(STORED_STATE);
 	_cleanup_free_ char *records = NULL;
 	size_t size = 0;
 	int r;
 
 	if (fd < 0) {
-		forget_the_rest();
+		activation_forget(STORED_FD, remove_from_store);
 		return 0;
 	}
 	/* Not twice: what cannot be gone on with must not be the end of every daemon to come. */
-	notify_send("FDSTOREREMOVE=1\nFDNAME=" STATE_NAME);
+	notify_send("FDSTOREREMOVE=1\nFDNAME=" STORED_STATE);
 	r = read_state(fd, &records, &size);
 	if (r == 0)
 		r = state_load(d, records, size, resolve, NULL);
 	if (r < 0)
 		log_error(r, "what the service manager has kept is of no use: starting afresh");
-	forget_the_rest();
+	activation_forget(STORED_FD, remove_from_store);
 	/* Locks go with the last copy. */
 	if (r < 0)
 		notify_barrier();
@@ -235,7 +167,7 @@ static void remove_gone(const struct fdstore *s, const struct stored *now, size_
 {
 	for (size_t i = 0; i < s->n; i++) {
 		if (!has(now, n, &s->all[i]) && has_number(now, n, s->all[i].fd) == taken_again)
-			notify_send("FDSTOREREMOVE=1\nFDNAME=" PREFIX "%d", s->all[i].fd);
+			notify_send("FDSTOREREMOVE=1\nFDNAME=" STORED_FD "%d", s->all[i].fd);
 	}
 }
 
@@ -255,7 +187,7 @@ static int save(struct fdstore *s, bool clients)
 	remove_gone(s, now, n, true);
 	for (size_t i = 0; i < n; i++) {
 		if (!has(s->all, s->n, &now[i]))
-			notify_send_fd(now[i].fd, "FDSTORE=1\nFDPOLL=0\nFDNAME=" PREFIX "%d", now[i].fd);
+			notify_send_fd(now[i].fd, "FDSTORE=1\nFDPOLL=0\nFDNAME=" STORED_FD "%d", now[i].fd);
 	}
 	r = write_state(s, &state.records);
 	remove_gone(s, now, n, false);
@@ -311,7 +243,7 @@ struct fdstore *fdstore_new(struct daemon *d)
 
 	if (!is_wanted())
 		return NULL;
-	fd = memfd_new(STATE_NAME);
+	fd = memfd_new(STORED_STATE);
 	if (fd < 0) {
 		log_error(fd, "no state for the service manager");
 		return NULL;
@@ -323,8 +255,8 @@ struct fdstore *fdstore_new(struct daemon *d)
 		log_warn(-errno, "the state for the service manager is open to others");
 	save(s, false);
 	/* In the place of that of the daemon before this one, which has become this one in place. */
-	notify_send("FDSTOREREMOVE=1\nFDNAME=" STATE_NAME);
-	notify_send_fd(fd, "FDSTORE=1\nFDPOLL=0\nFDNAME=" STATE_NAME);
+	notify_send("FDSTOREREMOVE=1\nFDNAME=" STORED_STATE);
+	notify_send_fd(fd, "FDSTORE=1\nFDPOLL=0\nFDNAME=" STORED_STATE);
 	return s;
 }
 

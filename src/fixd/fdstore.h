@@ -28,8 +28,3 @@ void fdstore_save(void *daemon);
 void fdstore_flush(struct daemon *d);
 /* The last word: with the clients. 0, and the process is to end without ending anything; or -errno. */
 int fdstore_leave(struct daemon *d);
-
-/* The descriptor of that name that was passed at the start, or -1; it is the caller's then. */
-int fdstore_take(const char *name);
-/* One that was not taken and is no descriptor of ours; or -1. */
-int fdstore_take_foreign(void);

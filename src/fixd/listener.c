@@ -19,7 +19,7 @@
 #include "config/config.h"
 #include "fixd/conn.h"
 #include "fixd/daemon.h"
-#include "fixd/fdstore.h"
+#include "fixd/host/activation.h"
 #include "fixd/loop/loop.h"
 #include "wire/socket.h"
 #include "wire/wire.h"
@@ -83,7 +83,7 @@ static char *path_of_socket(int fd)
 /* The socket a service manager listens on for us (sd_listen_fds(3)). -1: there is none. */
 static int inherited_socket(void)
 {
-	int fd = fdstore_take_foreign(), type = 0, listening = 0;
+	int fd = activation_take_socket(), type = 0, listening = 0;
 	socklen_t n = sizeof type;
 
 	if (fd < 0)
