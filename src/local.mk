@@ -188,6 +188,7 @@ libdaemon_la_SOURCES = \
 	src/fixd/run.c src/fixd/run.h \
 	src/fixd/see.c src/fixd/see.h \
 	src/fixd/serve/cleanup.c src/fixd/serve/cleanup.h \
+	src/fixd/serve/control.h \
 	src/fixd/serve/inbox.c src/fixd/serve/inbox.h \
 	src/fixd/serve/report.c src/fixd/serve/report.h \
 	src/fixd/serve/task.h \

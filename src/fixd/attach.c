@@ -11,7 +11,6 @@
 #include "fixd/conn.h"
 #include "fixd/daemon.h"
 #include "fixd/events.h"
-#include "fixd/fdstore.h"
 #include "fixd/guest.h"
 #include "fixd/image.h"
 #include "fixd/instance.h"
@@ -89,7 +88,7 @@ static void reply_attached(struct pending *p, struct image *im)
 			     p->test_size);
 	/* Killed in the next moment, the next daemon must know that somebody holds it. */
 	if (n && guest_matters(im))
-		fdstore_flush(p->conn->daemon);
+		deferred_flush(&p->conn->daemon->unsaved);
 	conn_reply_images(p->conn, &p->header, &body, size + path, all, (size_t)n);
 }
 

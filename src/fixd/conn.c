@@ -18,6 +18,7 @@
 #include "fixd/offer.h"
 #include "fixd/request.h"
 #include "fixd/run.h"
+#include "fixd/serve/control.h"
 #include "fixd/session.h"
 #include "fixd/user.h"
 #include "image/memfd.h"
@@ -193,7 +194,7 @@ void conn_drop(struct conn *c, const char *why)
 	free(c->refusal);
 	free(c->test);
 	free(c);
-	daemon_conn_left(d);
+	d->control->conn_left(d);
 }
 
 static void reply_done(struct packet *p, int err)
@@ -214,7 +215,7 @@ static void reply_done(struct packet *p, int err)
 	if (r->done)
 		r->done(r->arg, err);
 	if (r->stop)
-		daemon_stop(r->stop);
+		r->stop->control->stop(r->stop);
 	free(r);
 }
 

@@ -69,7 +69,7 @@ void conn_reply_images(struct conn *c, const struct wire_header *to, const void 
 void conn_reply_text(struct conn *c, const struct wire_header *to, const char *data, size_t size);
 void conn_reply_error(struct conn *c, const struct wire_header *to, int err, const char *fmt, ...)
 	__attribute__((format(printf, 4, 5)));
-/* Calls daemon_stop() once everything was sent. */
+/* Stops the daemon once everything was sent. */
 void conn_stop_after_reply(struct conn *c);
 
 /* The listening socket. */

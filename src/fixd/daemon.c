@@ -30,6 +30,7 @@
 #include "fixd/loop/loop.h"
 #include "fixd/notify.h"
 #include "fixd/restart.h"
+#include "fixd/serve/control.h"
 #include "fixd/session.h"
 #include "fixd/spawn.h"
 #include "fixd/trees.h"
@@ -108,7 +109,7 @@ static long long monotonic_usec(void)
 	return t.tv_sec * 1000000LL + t.tv_nsec / 1000;
 }
 
-int daemon_reload(struct daemon *d, struct text *problems)
+static int reload(struct daemon *d, struct text *problems)
 {
 	struct config *fresh, *old = d->config;
 	int r;
@@ -192,7 +193,7 @@ static void on_idle(void *arg)
 	daemon_stop(d);
 }
 
-void daemon_conn_left(struct daemon *d)
+static void conn_left(struct daemon *d)
 {
 	if (!d->stopping && d->n_conns == 0 && d->config->idle_exit != DURATION_NONE)
 		timer_start(d->loop, &d->idle, clock_now() + d->config->idle_exit);
@@ -259,7 +260,7 @@ static void on_signal(void *arg)
 		} else if (sig == SIGHUP) {
 			_cleanup_text_ struct text problems = { 0 };
 
-			daemon_reload(d, &problems);
+			reload(d, &problems);
 		} else {
 			log_info("stopping: signal %d from pid %d", sig, (int)info.si_pid);
 			if (sig == SIGTERM && d->fdstore)
@@ -328,10 +329,18 @@ static int start_listening(struct daemon *d)
 	return r;
 }
 
+static const struct control control = {
+	.reload = reload,
+	.stop = daemon_stop,
+	.restart = restart_ask,
+	.conn_left = conn_left,
+};
+
 int daemon_start(struct daemon *d)
 {
 	int r;
 
+	d->control = &control;
 	d->started = clock_now();
 	/* No image of this daemon has the number of one of another, also where every daemon has the same pid. */
 	d->last_serial = (uint64_t)clock_real();
@@ -444,7 +453,7 @@ int daemon_run(struct daemon *d, int ready_fd)
 	int r;
 
 	announce(d, ready_fd);
-	daemon_conn_left(d);
+	conn_left(d);
 	warm(d);
 	restart_answer(d);
 	start_watchdog(d);

@@ -33,6 +33,7 @@ struct daemon {
 	struct timer telling;  /* them */
 	struct link leftovers; /* of daemons that are gone */
 	struct deferred work_ended; /* looks what waits for the end of a build or keeper */
+	const struct control *control;
 	struct listener *listener;
 	char *program, **argv; /* how it was started */
 	char *socket;
@@ -80,9 +81,5 @@ int daemon_start(struct daemon *d);
 int daemon_run(struct daemon *d, int ready_fd);
 void daemon_finish(struct daemon *d);
 
-/* Reads the configuration again. 0, or -EINVAL and what is wrong; the old one then stays. */
-int daemon_reload(struct daemon *d, struct text *problems);
 /* Drops everybody, tears everything down, and then ends the loop. */
 void daemon_stop(struct daemon *d);
-/* A connection has ended: an idle daemon may want to go. */
-void daemon_conn_left(struct daemon *d);

@@ -208,14 +208,6 @@ void fdstore_save(void *daemon)
 		save(d->fdstore, false);
 }
 
-void fdstore_flush(struct daemon *d)
-{
-	if (link_empty(&d->unsaved.link))
-		return;
-	deferred_cancel(&d->unsaved);
-	fdstore_save(d);
-}
-
 int fdstore_leave(struct daemon *d)
 {
 	int r = loop_quiesce(d->loop, QUIESCE);

@@ -24,7 +24,5 @@ int fdstore_resume(struct daemon *d);
 
 /* daemon::unsaved: what another daemon would have to know. Does nothing without a store. */
 void fdstore_save(void *daemon);
-/* Now, and not at the end of this turn: what is answered next must be known. */
-void fdstore_flush(struct daemon *d);
 /* The last word: with the clients. 0, and the process is to end without ending anything; or -errno. */
 int fdstore_leave(struct daemon *d);

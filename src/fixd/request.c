@@ -15,8 +15,8 @@
 #include "fixd/daemon.h"
 #include "fixd/events.h"
 #include "fixd/instance.h"
+#include "fixd/serve/control.h"
 #include "fixd/serve/report.h"
-#include "fixd/restart.h"
 #include "fixd/watch.h"
 
 /* Unanswered requests of one connection. */
@@ -144,7 +144,7 @@ bool handle_cleanup(struct conn *c, const struct wire_header *h, const void *bod
 bool handle_reload(struct conn *c, const struct wire_header *h, const void *body, size_t size)
 {
 	_cleanup_text_ struct text problems = { 0 };
-	int r = daemon_reload(c->daemon, &problems);
+	int r = c->daemon->control->reload(c->daemon, &problems);
 
 	(void)body, (void)size;
 	text_add(&problems, "", 0);
@@ -168,7 +168,7 @@ bool handle_stop(struct conn *c, const struct wire_header *h, const void *body, 
 bool handle_restart(struct conn *c, const struct wire_header *h, const void *body, size_t size)
 {
 	(void)body, (void)size;
-	restart_ask(c, h);
+	c->daemon->control->restart(c, h);
 	return true;
 }
 

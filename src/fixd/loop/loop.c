@@ -213,6 +213,14 @@ void deferred_cancel(struct deferred *f)
 	link_remove(&f->link);
 }
 
+void deferred_flush(struct deferred *f)
+{
+	if (link_empty(&f->link))
+		return;
+	link_remove(&f->link);
+	f->fn(f->arg);
+}
+
 static void run_deferred(struct loop *l)
 {
 	struct link now;
@@ -222,12 +230,8 @@ static void run_deferred(struct loop *l)
 	link_init(&now);
 	link_insert(&l->deferred, &now);
 	link_remove(&l->deferred);
-	while (!link_empty(&now)) {
-		struct deferred *f = link_entry(now.next, struct deferred, link);
-
-		link_remove(&f->link);
-		f->fn(f->arg);
-	}
+	while (!link_empty(&now))
+		deferred_flush(link_entry(now.next, struct deferred, link));
 }
 
 /* A packet that the ring had is lost with it: whether it has left nobody knows, so its connection ends. */

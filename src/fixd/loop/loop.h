@@ -69,6 +69,8 @@ void deferred_init(struct deferred *f, void (*fn)(void *arg), void *arg);
 /* Once, however often it is asked for; from inside `fn`, in the next turn, which comes at once. */
 void loop_defer(struct loop *l, struct deferred *f);
 void deferred_cancel(struct deferred *f);
+/* Now, if it waits. */
+void deferred_flush(struct deferred *f);
 
 /* Calls `fn` with each new connection, or with -errno; after an error it pauses until source_resume(). */
 struct source *loop_accept(struct loop *l, int fd, void (*fn)(void *arg, int fd), void *arg);

@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: MIT */
+/* What clients ask of the daemon as a whole: functions of who starts and stops it. */
+#pragma once
+
+struct conn;
+struct daemon;
+struct text;
+struct wire_header;
+
+struct control {
+	/* Reads the configuration again. 0, or -EINVAL and what is wrong; the old one then stays. */
+	int (*reload)(struct daemon *d, struct text *problems);
+	/* Drops everybody, tears everything down, and then ends the loop. */
+	void (*stop)(struct daemon *d);
+	/* Becomes the program as it is installed now; the client is answered by that, or told what is wrong. */
+	void (*restart)(struct conn *c, const struct wire_header *h);
+	/* A connection has ended: an idle daemon may want to go. */
+	void (*conn_left)(struct daemon *d);
+};
