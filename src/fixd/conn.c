@@ -247,11 +247,6 @@ static void send_reply(struct conn *c, struct reply *r)
 	source_send(c->source, &r->packet);
 }
 
-void conn_member_ended(struct conn *c)
-{
-	c->member = run_leave(c->member);
-}
-
 bool conn_is_stuck(const struct conn *c)
 {
 	return source_unsent(c->source) >= UNSENT_MAX;

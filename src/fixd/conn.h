@@ -51,9 +51,6 @@ void conn_retire(struct conn *c);
 /* Everything of it goes; the pointer is dead. */
 void conn_drop(struct conn *c, const char *why);
 
-/* Its process has ended, though somebody else holds the connection open: it is no member of its run any more. */
-void conn_member_ended(struct conn *c);
-
 /* It does not read its answers. */
 bool conn_is_stuck(const struct conn *c);
 

@@ -93,6 +93,35 @@ bool handle_closing(struct conn *c, const struct wire_header *h, const void *bod
 	return true;
 }
 
+static void told_the_last(void *arg, int err)
+{
+	struct image *im = arg;
+
+	if (err)
+		run_last_is_lost(im);
+	image_unref(im);
+}
+
+static void answer_release(struct conn *c, const struct wire_header *h, struct image *im, enum released how)
+{
+	struct wire_released body = { .last = how == RELEASED_LAST };
+
+	switch (how) {
+	case RELEASED:
+		conn_reply(c, h, &body, sizeof body);
+		break;
+	case RELEASED_LAST:
+		body.note = im->note_fd >= 0 ? (uint32_t)im->note_size : 0;
+		conn_reply_told(c, h, &body, sizeof body, im->note_fd, told_the_last, image_ref(im));
+		break;
+	case RELEASED_TIMED_OUT:
+		conn_reply_error(c, h, -ETIMEDOUT, "others could still use it");
+		break;
+	case RELEASED_TWICE:
+		conn_reply_error(c, h, -EALREADY, "this client waits for that already");
+	}
+}
+
 bool handle_release(struct conn *c, const struct wire_header *h, const void *body, size_t size)
 {
 	const struct wire_release *q = body;
@@ -108,7 +137,7 @@ bool handle_release(struct conn *c, const struct wire_header *h, const void *bod
 	if (!l)
 		conn_reply_error(c, h, -EINVAL, "an image is released that this client does not hold");
 	else
-		run_release(c->member, l->image, h, q);
+		run_release(c->member, l->image, h, q, answer_release);
 	return true;
 }
 

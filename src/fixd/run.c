@@ -26,6 +26,7 @@ struct release {
 	struct image *image; /* a reference */
 	struct wire_header header;
 	struct timer limit;
+	release_answer *answer;
 };
 
 static void release_free(struct release *w)
@@ -37,27 +38,15 @@ static void release_free(struct release *w)
 	free(w);
 }
 
-static void told(void *arg, int err)
+static void answer(struct conn *c, const struct wire_header *h, struct image *im, bool last, release_answer *fn)
 {
-	struct image *im = arg;
-
-	/* Nobody has heard it: the image will be an orphan. */
-	if (err)
-		im->torn_down = false;
-	image_unref(im);
+	im->torn_down |= last;
+	fn(c, h, im, last ? RELEASED_LAST : RELEASED);
 }
 
-static void answer(struct conn *c, const struct wire_header *h, struct image *im, bool last)
+void run_last_is_lost(struct image *im)
 {
-	struct wire_released body = { .last = last };
-
-	if (!last) {
-		conn_reply(c, h, &body, sizeof body);
-		return;
-	}
-	im->torn_down = true;
-	body.note = im->note_fd >= 0 ? (uint32_t)im->note_size : 0;
-	conn_reply_told(c, h, &body, sizeof body, im->note_fd, told, image_ref(im));
+	im->torn_down = false;
 }
 
 /* What somebody is tearing down is not given out any more. */
@@ -130,7 +119,7 @@ static void elect(struct run *r, struct image *im)
 
 		if (w->image != im)
 			continue;
-		answer(w->conn, &w->header, im, w == last && !im->torn_down);
+		answer(w->conn, &w->header, im, w == last && !im->torn_down, w->answer);
 		release_free(w);
 	}
 	retire(im);
@@ -162,7 +151,7 @@ static void give_up(void *arg)
 	/* Somebody else will have to. */
 	if (w->image->best_conn == w->conn->id)
 		w->image->best_conn = 0;
-	conn_reply_error(w->conn, &w->header, -ETIMEDOUT, "others could still use it");
+	w->answer(w->conn, &w->header, w->image, RELEASED_TIMED_OUT);
 	release_free(w);
 }
 
@@ -172,7 +161,7 @@ static bool is_torn_down_by(const struct run *r, const struct image *im)
 	return im->teardown && !im->torn_down && im->of_run && !strcmp(im->run, r->id);
 }
 
-static void wait_for_others(struct member *m, struct image *im, const struct wire_header *h, uint32_t timeout_ms)
+static void wait_for_others(struct member *m, struct image *im, const struct wire_header *h, uint32_t timeout_ms, release_answer *fn)
 {
 	struct release *w = xcalloc(1, sizeof *w);
 
@@ -181,18 +170,19 @@ static void wait_for_others(struct member *m, struct image *im, const struct wir
 	w->conn->n_pending++;
 	w->image = image_ref(im);
 	w->header = *h;
+	w->answer = fn;
 	link_insert(&m->run->releases, &w->link);
 	timer_init(&w->limit, give_up, w);
 	timer_start(m->conn->daemon->loop, &w->limit, clock_now() + timeout_ms * NSEC_PER_MSEC);
 }
 
-void run_release(struct member *m, struct image *im, const struct wire_header *h, const struct wire_release *q)
+void run_release(struct member *m, struct image *im, const struct wire_header *h, const struct wire_release *q, release_answer *fn)
 {
 	struct run *r = m->run;
 	bool wait = q->flags & WIRE_RELEASE_WAIT, needed;
 
 	if (is_waiting(r, m->conn, im)) {
-		conn_reply_error(m->conn, h, -EALREADY, "this client waits for that already");
+		fn(m->conn, h, im, RELEASED_TWICE);
 		return;
 	}
 	image_ref(im);
@@ -201,11 +191,11 @@ void run_release(struct member *m, struct image *im, const struct wire_header *h
 	if (wait || !needed || im->best_conn != m->conn->id || !is_torn_down_by(r, im))
 		lease_release(&m->conn->leases, im);
 	if (!is_torn_down_by(r, im))
-		answer(m->conn, h, im, false);
+		answer(m->conn, h, im, false, fn);
 	else if (wait)
-		wait_for_others(m, im, h, q->timeout_ms);
+		wait_for_others(m, im, h, q->timeout_ms, fn);
 	else
-		answer(m->conn, h, im, !needed);
+		answer(m->conn, h, im, !needed, fn);
 	retire(im);
 	image_unref(im);
 	run_settle(r);
@@ -344,7 +334,7 @@ static void on_process_end(void *arg)
 {
 	struct member *m = arg;
 
-	conn_member_ended(m->conn);
+	m->conn->member = run_leave(m);
 }
 
 struct member *run_join(struct session *s, const char *id, struct conn *c, bool observer)

@@ -79,8 +79,19 @@ struct run *run_free(struct run *r);
 /* The member will attach nothing new. */
 void run_closing(struct member *m);
 
-/* Gives up an image that it has a lease of; the connection is answered, at once or later. */
-void run_release(struct member *m, struct image *im, const struct wire_header *h, const struct wire_release *q);
+/* What a member is told that gave up an image. */
+enum released {
+	RELEASED,
+	RELEASED_LAST,	    /* nobody else can use it: to be torn down */
+	RELEASED_TIMED_OUT, /* others could still use it */
+	RELEASED_TWICE,	    /* it waits for that already */
+};
+typedef void release_answer(struct conn *c, const struct wire_header *h, struct image *im, enum released how);
+
+/* Gives up an image that it has a lease of; `answer` is called once, at once or later, unless the connection ends. */
+void run_release(struct member *m, struct image *im, const struct wire_header *h, const struct wire_release *q, release_answer *answer);
+/* Nobody has heard that it is the last: the image will be an orphan. */
+void run_last_is_lost(struct image *im);
 
 /* A lease of a member has ended, or a connection. */
 void run_settle(struct run *r);
