@@ -20,7 +20,6 @@
 #include "base/text.h"
 #include "config/config.h"
 #include "config/identity.h"
-#include "fixd/serve/cleanup.h"
 #include "fixd/daemon.h"
 #include "fixd/image.h"
 #include "fixd/instance.h"
@@ -170,9 +169,9 @@ static void finish(struct keeper *k)
 		instance_torn_down(i, k->wrong);
 	if (im)
 		im->teardown_error = k->wrong ? xstrdup(k->wrong) : NULL;
-	if (k->cleanup)
-		cleanup_torn_down(k->cleanup, k->title, k->wrong);
-	k->cleanup = NULL;
+	if (k->on_end)
+		k->on_end(k->on_end_arg, k->title, k->wrong);
+	k->on_end = NULL;
 	k->image = NULL;
 	if (im)
 		im->kept_by = NULL;

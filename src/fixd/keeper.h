@@ -17,7 +17,6 @@
 #include "base/text.h"
 #include "fixd/loop/loop.h"
 
-struct cleanup;
 struct daemon;
 struct fixture;
 struct image;
@@ -48,7 +47,8 @@ struct keeper {
 	struct timer limit;
 	struct timer telling; /* the instance that it has died */
 	struct timer explaining; /* how long its helper may take for that */
-	struct cleanup *cleanup; /* that waits for its end, or NULL */
+	void (*on_end)(void *arg, const char *title, const char *wrong); /* who waits for its end, or NULL */
+	void *on_end_arg;
 	bool ending;	/* it was told to */
 	bool reported;	/* it has said how it went */
 	bool reaping;	/* it does what another one could not */

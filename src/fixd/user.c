@@ -26,7 +26,8 @@ struct user *user_get(struct daemon *d, uid_t uid)
 	u->uid = uid;
 	u->limited = uid != 0 && uid != geteuid();
 	u->refs = 1;
-	lane_init(&u->lane);
+	link_init(&u->lane.link);
+	link_init(&u->lane.conns);
 	link_init(&u->unused);
 	link_insert(&d->users, &u->link);
 	return u;

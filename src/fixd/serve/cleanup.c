@@ -94,6 +94,8 @@ static bool note_step(struct cleaning *t)
 	return step == WALK_ENDS;
 }
 
+static void on_torn_down(void *arg, const char *title, const char *wrong);
+
 /* For all that is, or will be, torn down without anybody having to let go of it. */
 static void wait_for_teardowns(struct cleanup *c)
 {
@@ -101,9 +103,10 @@ static void wait_for_teardowns(struct cleanup *c)
 		struct keeper *k = link_entry(l, struct keeper, link);
 		const struct image *im = k->image;
 
-		if (!im || k->cleanup || im->n_uses || (im->instance && im->instance->current == im))
+		if (!im || k->on_end || im->n_uses || (im->instance && im->instance->current == im))
 			continue;
-		k->cleanup = c;
+		k->on_end = on_torn_down;
+		k->on_end_arg = c;
 		c->freed += im->bytes;
 		c->n_waits++;
 	}
@@ -205,6 +208,16 @@ static void one_less(struct cleanup *c)
 		answer(c);
 }
 
+static void on_torn_down(void *arg, const char *title, const char *wrong)
+{
+	struct cleanup *c = arg;
+	_cleanup_free_ char *error = wrong ? xasprintf("%s: %s", title, wrong) : NULL;
+
+	if (error)
+		record_string(&c->errors, REPORT_ERRORS, error);
+	one_less(c);
+}
+
 static bool go_on(struct task *task, int64_t until)
 {
 	struct cleaning *t = container_of(task, struct cleaning, task);
@@ -264,23 +277,14 @@ void cleanup_ask(struct conn *conn, const struct wire_header *h, const char *pat
 	task_begin(conn, h, &t->task);
 }
 
-void cleanup_torn_down(struct cleanup *c, const char *title, const char *wrong)
-{
-	_cleanup_free_ char *error = wrong ? xasprintf("%s: %s", title, wrong) : NULL;
-
-	if (error)
-		record_string(&c->errors, REPORT_ERRORS, error);
-	one_less(c);
-}
-
 void cleanups_end(struct daemon *d)
 {
 	link_for_each(l, &d->keepers) {
 		struct keeper *k = link_entry(l, struct keeper, link);
-		struct cleanup *c = k->cleanup;
 
-		k->cleanup = NULL;
-		if (c)
-			cleanup_torn_down(c, k->title, "is still being torn down, and fixd ends or restarts");
+		if (k->on_end == on_torn_down) {
+			k->on_end = NULL;
+			on_torn_down(k->on_end_arg, k->title, "is still being torn down, and fixd ends or restarts");
+		}
 	}
 }

@@ -17,8 +17,5 @@ struct wire_header;
 /* Retires what matches one of `patterns`, a list, and all conditions in `flags` (enum wire_cleanup_flags). `older_than`: ns, or negative. */
 void cleanup_ask(struct conn *c, const struct wire_header *h, const char *patterns, uint32_t flags, int64_t older_than);
 
-/* An image that it waits for was torn down; `wrong`: NULL, or a sentence. */
-void cleanup_torn_down(struct cleanup *c, const char *title, const char *wrong);
-
 /* Nobody is to wait any longer. */
 void cleanups_end(struct daemon *d);

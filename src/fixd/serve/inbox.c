@@ -34,12 +34,6 @@ void inboxes_init(struct inboxes *all, struct daemon *d)
 	link_init(&all->lanes);
 }
 
-void lane_init(struct lane *lane)
-{
-	link_init(&lane->link);
-	link_init(&lane->conns);
-}
-
 void inbox_init(struct inbox *i)
 {
 	link_init(&i->in_lane);

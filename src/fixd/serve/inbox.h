@@ -45,7 +45,6 @@ struct inbox {
 };
 
 void inboxes_init(struct inboxes *all, struct daemon *d);
-void lane_init(struct lane *lane);
 void inbox_init(struct inbox *i);
 
 bool inbox_is_empty(const struct inbox *i);
