@@ -178,6 +178,7 @@ libdaemon_la_SOURCES = \
 	src/fixd/loop/timer.c src/fixd/loop/timer.h \
 	src/fixd/loop/uring.c \
 	src/fixd/model/edge.c src/fixd/model/edge.h \
+	src/fixd/model/effect.h \
 	src/fixd/notify.c src/fixd/notify.h \
 	src/fixd/offer.c src/fixd/offer.h \
 	src/fixd/policy.c src/fixd/policy.h \
@@ -201,7 +202,8 @@ libdaemon_la_SOURCES = \
 	src/fixd/state_save.c \
 	src/fixd/trees.c src/fixd/trees.h \
 	src/fixd/user.c src/fixd/user.h \
-	src/fixd/watch.c src/fixd/watch.h
+	src/fixd/watch.c src/fixd/watch.h \
+	src/fixd/work/work.c src/fixd/work/work.h
 libdaemon_la_CFLAGS = $(AM_CFLAGS) $(URING_CFLAGS)
 libdaemon_la_LIBADD = libconfig.la libwire.la $(URING_LIBS) -lpthread
 

@@ -10,15 +10,18 @@
 #include "base/log.h"
 #include "base/vector.h"
 #include "config/config.h"
-#include "fixd/build.h"
 #include "fixd/daemon.h"
 #include "fixd/image.h"
-#include "fixd/keeper.h"
 #include "fixd/model/edge.h"
+#include "fixd/model/effect.h"
 #include "fixd/policy.h"
 #include "fixd/session.h"
-#include "fixd/trees.h"
 #include "fixd/watch.h"
+
+static const struct effects *effects_of(const struct instance *i)
+{
+	return i->session->daemon->effects;
+}
 
 /* The dependency `k`, made when it is not there yet: it takes its part of our scope key and of our environment. */
 static struct instance *dependency(struct instance *i, size_t k, int *err)
@@ -96,7 +99,7 @@ static enum outcome judge_current(struct instance *i, int64_t asked, const struc
 	enum verdict v;
 
 	/* Its end has come so recently that nobody was told: instance_service_died() is to follow. */
-	if (i->current->kept_by && keeper_is_dying(i->current->kept_by)) {
+	if (effects_of(i)->is_dying(i->current)) {
 		i->state = INSTANCE_CHECKING;
 		return OUTCOME_PENDING;
 	}
@@ -125,7 +128,7 @@ static enum outcome judge_current(struct instance *i, int64_t asked, const struc
 		return OUTCOME_FAILED;
 	default:
 		i->state = INSTANCE_CHECKING;
-		build_check(i, v, cause);
+		effects_of(i)->check(i, v, cause);
 		return OUTCOME_PENDING;
 	}
 }
@@ -163,7 +166,7 @@ static bool looks_longer(struct instance *i, int64_t asked)
 	if (!i->failed || i->failed_at >= asked || !i->watch || watchset_look(i->watch, asked, clock_now() + LOOK_SLICE))
 		return false;
 	i->state = INSTANCE_CHECKING;
-	build_check(i, VERDICT_LOOK_ON, NULL);
+	effects_of(i)->check(i, VERDICT_LOOK_ON, NULL);
 	return true;
 }
 
@@ -199,12 +202,12 @@ static enum outcome ensure_visited(struct instance *i, int64_t asked)
 		return OUTCOME_FAILED;
 	}
 	/* What is still torn down, or must be the only one, comes first. */
-	if ((i->last && (image_is_ending(i->last) || i->fixture->exclusive)) || leftover_of(i->session->daemon, i->fixture->name)) {
+	if ((i->last && (image_is_ending(i->last) || i->fixture->exclusive)) || effects_of(i)->is_blocked(i->session->daemon, i->fixture->name)) {
 		i->state = INSTANCE_WAITING;
 		return OUTCOME_PENDING;
 	}
 	i->state = INSTANCE_BUILDING;
-	build_queue(i);
+	effects_of(i)->build(i);
 	return OUTCOME_PENDING;
 }
 
@@ -245,7 +248,7 @@ static enum outcome offer_to_a_waiter(struct instance *i, struct waiter *w)
 		w = link_entry(w->link.next == &i->waiters ? i->waiters.next : w->link.next, struct waiter, link);
 	if (!w->look(w)) {
 		i->state = INSTANCE_CHECKING;
-		build_check(i, VERDICT_LOOK_ON, NULL);
+		effects_of(i)->check(i, VERDICT_LOOK_ON, NULL);
 		return OUTCOME_PENDING;
 	}
 	waiter_remove(w);

@@ -35,6 +35,7 @@
 #include "fixd/spawn.h"
 #include "fixd/trees.h"
 #include "fixd/watch.h"
+#include "fixd/work/work.h"
 #include "image/region.h"
 
 static void log_problems(const struct text *problems)
@@ -341,6 +342,7 @@ int daemon_start(struct daemon *d)
 	int r;
 
 	d->control = &control;
+	d->effects = &work_effects;
 	d->started = clock_now();
 	/* No image of this daemon has the number of one of another, also where every daemon has the same pid. */
 	d->last_serial = (uint64_t)clock_real();

@@ -34,6 +34,7 @@ struct daemon {
 	struct link leftovers; /* of daemons that are gone */
 	struct deferred work_ended; /* looks what waits for the end of a build or keeper */
 	const struct control *control;
+	const struct effects *effects;
 	struct listener *listener;
 	char *program, **argv; /* how it was started */
 	char *socket;

@@ -15,8 +15,8 @@
 #include "fixd/guest.h"
 #include "fixd/instance.h"
 #include "fixd/keeper.h"
+#include "fixd/model/effect.h"
 #include "fixd/session.h"
-#include "fixd/trees.h"
 #include "fixd/user.h"
 #include "image/region.h"
 
@@ -53,7 +53,7 @@ struct image *image_unref(struct image *im)
 		return NULL;
 	if (im->kept_by) {
 		im->refs = 1;
-		keeper_end(im->kept_by);
+		im->daemon->effects->tear_down(im);
 		return NULL;
 	}
 	d = im->daemon;
@@ -65,7 +65,7 @@ struct image *image_unref(struct image *im)
 	if (im->instance && im->instance->last == im)
 		im->instance->last = NULL;
 	if (im->tree)
-		trees_discard(d, im->tree);
+		d->effects->remove_tree(d, im->tree);
 	for (size_t i = 0; im->depends && i < im->n_depends; i++)
 		image_unref(im->depends[i]);
 	for (size_t i = 0; i < im->n_needs; i++) {

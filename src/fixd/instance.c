@@ -11,12 +11,11 @@
 #include "base/vector.h"
 #include "config/config.h"
 #include "fixd/board.h"
-#include "fixd/build.h"
 #include "fixd/daemon.h"
 #include "fixd/events.h"
 #include "fixd/image.h"
 #include "fixd/model/edge.h"
-#include "fixd/offer.h"
+#include "fixd/model/effect.h"
 #include "fixd/policy.h"
 #include "fixd/session.h"
 #include "fixd/watch.h"
@@ -133,15 +132,9 @@ void waiter_answer(struct waiter *w, enum outcome outcome)
 	w->answer(w, outcome);
 }
 
-static void abandon(struct instance *i)
-{
-	build_abandon(i);
-	offer_abandon(i);
-}
-
 struct instance *instance_free(struct instance *i)
 {
-	abandon(i);
+	daemon_of(i)->effects->abandon(i);
 	instance_set_error(i, xasprintf("fixture '%s' was removed", i->fixture->name));
 	while (!link_empty(&i->waiters))
 		waiter_answer(link_entry(i->waiters.next, struct waiter, link), OUTCOME_FAILED);
@@ -232,7 +225,7 @@ void instance_retire(struct instance *i, const char *cause)
 	i->current = NULL;
 	image_update_unused(im);
 	if (i->state == INSTANCE_CHECKING)
-		build_abandon(i);
+		daemon_of(i)->effects->abandon(i);
 	if (i->state == INSTANCE_READY || i->state == INSTANCE_CHECKING)
 		instance_rest(i);
 	i->watch = watchset_free(i->watch);
@@ -621,7 +614,7 @@ void instance_hint(void *instance)
 		return;
 	if (i->watch && !watchset_look(i->watch, INT64_MIN, clock_now() + LOOK_SLICE)) {
 		i->state = INSTANCE_CHECKING;
-		build_check(i, VERDICT_LOOK_ON, NULL);
+		daemon_of(i)->effects->check(i, VERDICT_LOOK_ON, NULL);
 		return;
 	}
 	changed = instance_inputs_changed(i, INT64_MIN);
@@ -629,7 +622,7 @@ void instance_hint(void *instance)
 		return;
 	if (i->state == INSTANCE_READY && i->fixture->policy.watch_by == WATCH_BY_CONTENT) {
 		i->state = INSTANCE_CHECKING;
-		build_check(i, VERDICT_COMPARE_BYTES, changed);
+		daemon_of(i)->effects->check(i, VERDICT_COMPARE_BYTES, changed);
 	} else if (i->state == INSTANCE_READY) {
 		instance_retire(i, changed);
 	}
@@ -663,7 +656,7 @@ bool instance_redefine(struct instance *i, const struct fixture *f)
 		return true;
 	}
 	if (i->state == INSTANCE_BUILDING)
-		abandon(i);
+		daemon_of(i)->effects->abandon(i);
 	instance_unpin(i); /* counted by the old definition */
 	instance_retire(i, other ? "its section in the ini file changed" : "what it watches changed in the ini file");
 	instance_clear_failure(i);

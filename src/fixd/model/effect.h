@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Effects: what the model wants done by others, and what it asks of them. They are given to it at the start, by the room work/ or by a
+ * test. None of them calls the model back before it returns.
+ */
+#pragma once
+
+#include <stdbool.h>
+
+#include "fixd/policy.h"
+
+struct daemon;
+struct image;
+struct instance;
+
+struct effects {
+	/* Ends in instance_built(), instance_build_failed() or instance_build_again(). */
+	void (*build)(struct instance *i);
+	/* Ends in instance_compared(), instance_checked() or instance_was_reset(). `cause` is copied; it may be NULL. */
+	void (*check)(struct instance *i, enum verdict what, const char *cause);
+	/* Whatever is at work on it, a client, too: nothing is reported any more. */
+	void (*abandon)(struct instance *i);
+	/* The image has a reference until it was torn down, and then none. */
+	void (*tear_down)(struct image *im);
+	void (*remove_tree)(struct daemon *d, const char *path);
+	/* Has what keeps it ended by itself a moment ago, though nobody was told? instance_service_died() or instance_compared() is to follow. */
+	bool (*is_dying)(struct image *im);
+	/* Is what an earlier daemon left of a fixture of that name still being torn down? */
+	bool (*is_blocked)(const struct daemon *d, const char *fixture);
+};
