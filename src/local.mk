@@ -152,7 +152,6 @@ libfixd_preload_la_LDFLAGS = -module -avoid-version -Wl,-z,defs -Wl,-z,now -Wl,-
 libdaemon_la_SOURCES = \
 	src/fixd/ask.c \
 	src/fixd/attach.c \
-	src/fixd/board.c src/fixd/board.h \
 	src/fixd/brief.c src/fixd/brief.h \
 	src/fixd/build.c src/fixd/build.h \
 	src/fixd/conn.c src/fixd/conn.h \
@@ -163,9 +162,14 @@ libdaemon_la_SOURCES = \
 	src/fixd/fdstore.c src/fixd/fdstore.h \
 	src/fixd/guest.c src/fixd/guest.h \
 	src/fixd/host/activation.c src/fixd/host/activation.h \
+	src/fixd/host/board.c src/fixd/host/board.h \
+	src/fixd/host/notify.c src/fixd/host/notify.h \
+	src/fixd/host/port.c src/fixd/host/port.h \
 	src/fixd/host/snapshot.c src/fixd/host/snapshot.h \
+	src/fixd/host/spawn.c src/fixd/host/spawn.h \
 	src/fixd/host/survey.c src/fixd/host/survey.h \
 	src/fixd/host/viewer.c src/fixd/host/viewer.h \
+	src/fixd/host/watch.c src/fixd/host/watch.h \
 	src/fixd/host/worker.c src/fixd/host/worker.h \
 	src/fixd/image.c src/fixd/image.h \
 	src/fixd/instance.c src/fixd/instance.h \
@@ -179,10 +183,8 @@ libdaemon_la_SOURCES = \
 	src/fixd/loop/uring.c \
 	src/fixd/model/edge.c src/fixd/model/edge.h \
 	src/fixd/model/effect.h \
-	src/fixd/notify.c src/fixd/notify.h \
 	src/fixd/offer.c src/fixd/offer.h \
 	src/fixd/policy.c src/fixd/policy.h \
-	src/fixd/port.c src/fixd/port.h \
 	src/fixd/request.c src/fixd/request.h \
 	src/fixd/request_run.c \
 	src/fixd/restart.c src/fixd/restart.h \
@@ -195,14 +197,12 @@ libdaemon_la_SOURCES = \
 	src/fixd/serve/task.h \
 	src/fixd/serve/walk.c src/fixd/serve/walk.h \
 	src/fixd/session.c src/fixd/session.h \
-	src/fixd/spawn.c src/fixd/spawn.h \
 	src/fixd/state.h \
 	src/fixd/state_load.c \
 	src/fixd/state_rows.c src/fixd/state_rows.h \
 	src/fixd/state_save.c \
 	src/fixd/trees.c src/fixd/trees.h \
 	src/fixd/user.c src/fixd/user.h \
-	src/fixd/watch.c src/fixd/watch.h \
 	src/fixd/work/work.c src/fixd/work/work.h
 libdaemon_la_CFLAGS = $(AM_CFLAGS) $(URING_CFLAGS)
 libdaemon_la_LIBADD = libconfig.la libwire.la $(URING_LIBS) -lpthread

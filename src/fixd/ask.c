@@ -11,12 +11,12 @@
 #include "base/vector.h"
 #include "config/config.h"
 #include "fixd/daemon.h"
+#include "fixd/host/watch.h"
 #include "fixd/image.h"
 #include "fixd/model/edge.h"
 #include "fixd/model/effect.h"
 #include "fixd/policy.h"
 #include "fixd/session.h"
-#include "fixd/watch.h"
 
 static const struct effects *effects_of(const struct instance *i)
 {

@@ -12,6 +12,7 @@
 #include "fixd/daemon.h"
 #include "fixd/events.h"
 #include "fixd/guest.h"
+#include "fixd/host/watch.h"
 #include "fixd/image.h"
 #include "fixd/instance.h"
 #include "fixd/loop/loop.h"
@@ -20,7 +21,6 @@
 #include "fixd/run.h"
 #include "fixd/session.h"
 #include "fixd/trees.h"
-#include "fixd/watch.h"
 #include "image/digest.h"
 
 /* A request that waits for an instance. */

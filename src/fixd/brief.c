@@ -11,11 +11,11 @@
 #include "base/fd.h"
 #include "config/config.h"
 #include "fixd/daemon.h"
+#include "fixd/host/watch.h"
 #include "fixd/image.h"
 #include "fixd/instance.h"
 #include "fixd/keeper.h"
 #include "fixd/session.h"
-#include "fixd/watch.h"
 #include "image/memfd.h"
 #include "wire/socket.h"
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-#include "fixd/serve/cleanup.h"
 #include "fixd/daemon.h"
+#include "fixd/serve/cleanup.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -17,24 +17,24 @@
 #include "base/log.h"
 #include "base/units.h"
 #include "config/config.h"
-#include "fixd/board.h"
 #include "fixd/build.h"
 #include "fixd/conn.h"
 #include "fixd/events_read.h"
 #include "fixd/evict.h"
 #include "fixd/fdstore.h"
 #include "fixd/guest.h"
+#include "fixd/host/board.h"
+#include "fixd/host/notify.h"
+#include "fixd/host/spawn.h"
+#include "fixd/host/watch.h"
 #include "fixd/host/worker.h"
 #include "fixd/instance.h"
 #include "fixd/keeper.h"
 #include "fixd/loop/loop.h"
-#include "fixd/notify.h"
 #include "fixd/restart.h"
 #include "fixd/serve/control.h"
 #include "fixd/session.h"
-#include "fixd/spawn.h"
 #include "fixd/trees.h"
-#include "fixd/watch.h"
 #include "fixd/work/work.h"
 #include "image/region.h"
 

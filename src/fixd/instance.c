@@ -10,15 +10,15 @@
 #include "base/log.h"
 #include "base/vector.h"
 #include "config/config.h"
-#include "fixd/board.h"
 #include "fixd/daemon.h"
 #include "fixd/events.h"
+#include "fixd/host/board.h"
+#include "fixd/host/watch.h"
 #include "fixd/image.h"
 #include "fixd/model/edge.h"
 #include "fixd/model/effect.h"
 #include "fixd/policy.h"
 #include "fixd/session.h"
-#include "fixd/watch.h"
 
 /* A build whose inputs changed under it is done again so many times. */
 #define UNSETTLED_MAX 3

@@ -8,10 +8,10 @@
 #include "base/clock.h"
 #include "base/units.h"
 #include "config/config.h"
+#include "fixd/host/watch.h"
 #include "fixd/image.h"
 #include "fixd/instance.h"
 #include "fixd/keeper.h"
-#include "fixd/watch.h"
 
 int64_t policy_expires(const struct instance *i)
 {

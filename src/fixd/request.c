@@ -9,15 +9,15 @@
 
 #include "base/log.h"
 #include "config/config.h"
-#include "fixd/board.h"
-#include "fixd/serve/cleanup.h"
 #include "fixd/conn.h"
 #include "fixd/daemon.h"
 #include "fixd/events.h"
+#include "fixd/host/board.h"
+#include "fixd/host/watch.h"
 #include "fixd/instance.h"
+#include "fixd/serve/cleanup.h"
 #include "fixd/serve/control.h"
 #include "fixd/serve/report.h"
-#include "fixd/watch.h"
 
 /* Unanswered requests of one connection. */
 #define PENDING_MAX 256

@@ -8,11 +8,12 @@
 #include "base/clock.h"
 #include "base/vector.h"
 #include "config/config.h"
-#include "fixd/board.h"
 #include "fixd/conn.h"
 #include "fixd/daemon.h"
 #include "fixd/events.h"
 #include "fixd/guest.h"
+#include "fixd/host/board.h"
+#include "fixd/host/watch.h"
 #include "fixd/image.h"
 #include "fixd/instance.h"
 #include "fixd/keeper.h"
@@ -21,7 +22,6 @@
 #include "fixd/run.h"
 #include "fixd/session.h"
 #include "fixd/state_rows.h"
-#include "fixd/watch.h"
 
 /* What has a number in the records. */
 struct saving {

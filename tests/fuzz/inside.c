@@ -22,9 +22,9 @@
 #include "fixd/build.h"
 #include "fixd/conn.h"
 #include "fixd/daemon.h"
+#include "fixd/host/spawn.h"
 #include "fixd/host/worker.h"
 #include "fixd/loop/backend.h"
-#include "fixd/spawn.h"
 #include "image/memfd.h"
 #include "peers.h"
 #include "wire/job.h"
@@ -93,7 +93,7 @@ void log_write(enum log_level level, int err, const char *fmt, ...)
 	errno = saved;
 }
 
-/* Takes the place of fixd/spawn.c: the other end is ours. */
+/* Takes the place of fixd/host/spawn.c: the other end is ours. */
 
 int spawn_init(void)
 {

@@ -10,6 +10,7 @@
 #include "config/config.h"
 #include "fixd/conn.h"
 #include "fixd/daemon.h"
+#include "fixd/host/watch.h"
 #include "fixd/image.h"
 #include "fixd/instance.h"
 #include "fixd/keeper.h"
@@ -17,7 +18,6 @@
 #include "fixd/serve/task.h"
 #include "fixd/serve/walk.h"
 #include "fixd/session.h"
-#include "fixd/watch.h"
 #include "wire/record.h"
 #include "wire/report.h"
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "fixd/board.h"
+#include "fixd/host/board.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "fixd/spawn.h"
+#include "fixd/host/spawn.h"
 
 #include <errno.h>
 #include <fcntl.h>

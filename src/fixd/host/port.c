@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "fixd/port.h"
+#include "fixd/host/port.h"
 
 #include <arpa/inet.h>
 #include <netinet/in.h>

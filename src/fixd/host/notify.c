@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "fixd/notify.h"
+#include "fixd/host/notify.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "fixd/watch.h"
+#include "fixd/host/watch.h"
 
 #include <errno.h>
 #include <fcntl.h>
