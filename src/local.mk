@@ -150,17 +150,13 @@ libfixd_preload_la_LDFLAGS = -module -avoid-version -Wl,-z,defs -Wl,-z,now -Wl,-
 # The daemon.
 
 libdaemon_la_SOURCES = \
-	src/fixd/ask.c \
 	src/fixd/attach.c \
 	src/fixd/brief.c src/fixd/brief.h \
 	src/fixd/build.c src/fixd/build.h \
 	src/fixd/conn.c src/fixd/conn.h \
 	src/fixd/daemon.c src/fixd/daemon.h \
-	src/fixd/events.c src/fixd/events.h \
 	src/fixd/events_read.c src/fixd/events_read.h \
-	src/fixd/evict.c src/fixd/evict.h \
 	src/fixd/fdstore.c src/fixd/fdstore.h \
-	src/fixd/guest.c src/fixd/guest.h \
 	src/fixd/host/activation.c src/fixd/host/activation.h \
 	src/fixd/host/board.c src/fixd/host/board.h \
 	src/fixd/host/notify.c src/fixd/host/notify.h \
@@ -171,8 +167,6 @@ libdaemon_la_SOURCES = \
 	src/fixd/host/viewer.c src/fixd/host/viewer.h \
 	src/fixd/host/watch.c src/fixd/host/watch.h \
 	src/fixd/host/worker.c src/fixd/host/worker.h \
-	src/fixd/image.c src/fixd/image.h \
-	src/fixd/instance.c src/fixd/instance.h \
 	src/fixd/keep/state_check.c src/fixd/keep/state_check.h \
 	src/fixd/keeper.c src/fixd/keeper.h \
 	src/fixd/listener.c \
@@ -183,26 +177,32 @@ libdaemon_la_SOURCES = \
 	src/fixd/loop/uring.c \
 	src/fixd/model/edge.c src/fixd/model/edge.h \
 	src/fixd/model/effect.h \
+	src/fixd/model/events.c src/fixd/model/events.h \
+	src/fixd/model/image.c src/fixd/model/image.h \
+	src/fixd/model/instance.c src/fixd/model/instance.h \
+	src/fixd/model/policy.c src/fixd/model/policy.h \
+	src/fixd/model/reclaim.c src/fixd/model/reclaim.h \
+	src/fixd/model/run.c src/fixd/model/run.h \
+	src/fixd/model/session.c src/fixd/model/session.h \
+	src/fixd/model/survivor.c src/fixd/model/survivor.h \
+	src/fixd/model/user.c src/fixd/model/user.h \
+	src/fixd/model/visibility.c src/fixd/model/visibility.h \
+	src/fixd/model/waiter.c \
 	src/fixd/offer.c src/fixd/offer.h \
-	src/fixd/policy.c src/fixd/policy.h \
 	src/fixd/request.c src/fixd/request.h \
 	src/fixd/request_run.c \
 	src/fixd/restart.c src/fixd/restart.h \
-	src/fixd/run.c src/fixd/run.h \
-	src/fixd/see.c src/fixd/see.h \
 	src/fixd/serve/cleanup.c src/fixd/serve/cleanup.h \
 	src/fixd/serve/control.h \
 	src/fixd/serve/inbox.c src/fixd/serve/inbox.h \
 	src/fixd/serve/report.c src/fixd/serve/report.h \
 	src/fixd/serve/task.h \
 	src/fixd/serve/walk.c src/fixd/serve/walk.h \
-	src/fixd/session.c src/fixd/session.h \
 	src/fixd/state.h \
 	src/fixd/state_load.c \
 	src/fixd/state_rows.c src/fixd/state_rows.h \
 	src/fixd/state_save.c \
 	src/fixd/trees.c src/fixd/trees.h \
-	src/fixd/user.c src/fixd/user.h \
 	src/fixd/work/work.c src/fixd/work/work.h
 libdaemon_la_CFLAGS = $(AM_CFLAGS) $(URING_CFLAGS)
 libdaemon_la_LIBADD = libconfig.la libwire.la $(URING_LIBS) -lpthread

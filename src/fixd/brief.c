@@ -12,10 +12,10 @@
 #include "config/config.h"
 #include "fixd/daemon.h"
 #include "fixd/host/watch.h"
-#include "fixd/image.h"
-#include "fixd/instance.h"
 #include "fixd/keeper.h"
-#include "fixd/session.h"
+#include "fixd/model/image.h"
+#include "fixd/model/instance.h"
+#include "fixd/model/session.h"
 #include "image/memfd.h"
 #include "wire/socket.h"
 

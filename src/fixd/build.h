@@ -9,7 +9,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "fixd/policy.h"
+#include "fixd/model/policy.h"
 
 struct builds;
 struct daemon;

@@ -11,7 +11,7 @@
 #include "config/config.h"
 #include "fixd/conn.h"
 #include "fixd/daemon.h"
-#include "fixd/session.h"
+#include "fixd/model/session.h"
 #include "wire/record.h"
 #include "wire/report.h"
 

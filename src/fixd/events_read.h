@@ -2,7 +2,7 @@
 /* The log of events from inside: how one lies in it; events.c writes, events_read.c reads. */
 #pragma once
 
-#include "fixd/events.h"
+#include "fixd/model/events.h"
 
 #define EVENT_FOR_ALL UINT32_MAX
 

@@ -8,11 +8,11 @@
 #include "base/text.h"
 #include "fixd/conn.h"
 #include "fixd/daemon.h"
-#include "fixd/image.h"
+#include "fixd/model/image.h"
+#include "fixd/model/run.h"
+#include "fixd/model/session.h"
+#include "fixd/model/user.h"
 #include "fixd/request.h"
-#include "fixd/run.h"
-#include "fixd/session.h"
-#include "fixd/user.h"
 
 /* One spelling for one directory: the client resolves its links. */
 static bool is_root(const char *path)

@@ -21,9 +21,9 @@
 #include "base/text.h"
 #include "fixd/daemon.h"
 #include "fixd/host/worker.h"
-#include "fixd/instance.h"
 #include "fixd/keeper.h"
-#include "fixd/session.h"
+#include "fixd/model/instance.h"
+#include "fixd/model/session.h"
 
 #define NOTE ".note"
 

@@ -5,8 +5,8 @@
 
 #include "base/alloc.h"
 #include "config/config.h"
-#include "fixd/instance.h"
-#include "fixd/session.h"
+#include "fixd/model/instance.h"
+#include "fixd/model/session.h"
 
 struct instance *edge_to(const struct instance *i, size_t k)
 {

@@ -7,7 +7,7 @@
 
 #include <stdbool.h>
 
-#include "fixd/policy.h"
+#include "fixd/model/policy.h"
 
 struct daemon;
 struct image;

@@ -8,9 +8,9 @@
 #include "base/clock.h"
 #include "fixd/conn.h"
 #include "fixd/daemon.h"
+#include "fixd/model/user.h"
 #include "fixd/request.h"
 #include "fixd/serve/task.h"
-#include "fixd/user.h"
 
 /* Of one connection; beyond it is not read. */
 #define MESSAGES_MAX 32

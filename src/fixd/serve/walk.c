@@ -6,9 +6,9 @@
 #include "base/alloc.h"
 #include "fixd/conn.h"
 #include "fixd/daemon.h"
-#include "fixd/instance.h"
-#include "fixd/see.h"
-#include "fixd/session.h"
+#include "fixd/model/instance.h"
+#include "fixd/model/session.h"
+#include "fixd/model/visibility.h"
 
 void walk_deinit(struct walk *w)
 {

@@ -2,8 +2,8 @@
 #include "fixd/work/work.h"
 
 #include "fixd/build.h"
-#include "fixd/image.h"
 #include "fixd/keeper.h"
+#include "fixd/model/image.h"
 #include "fixd/offer.h"
 #include "fixd/trees.h"
 

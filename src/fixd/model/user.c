@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "fixd/user.h"
+#include "fixd/model/user.h"
 
 #include <stdlib.h>
 #include <unistd.h>
@@ -7,7 +7,7 @@
 #include "base/alloc.h"
 #include "config/config.h"
 #include "fixd/daemon.h"
-#include "fixd/evict.h"
+#include "fixd/model/reclaim.h"
 
 /* Of one user's; the board has slots for four times as many. */
 #define USER_INSTANCES_MAX 4096

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "fixd/instance.h"
+#include "fixd/model/instance.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -11,14 +11,14 @@
 #include "base/vector.h"
 #include "config/config.h"
 #include "fixd/daemon.h"
-#include "fixd/events.h"
 #include "fixd/host/board.h"
 #include "fixd/host/watch.h"
-#include "fixd/image.h"
 #include "fixd/model/edge.h"
 #include "fixd/model/effect.h"
-#include "fixd/policy.h"
-#include "fixd/session.h"
+#include "fixd/model/events.h"
+#include "fixd/model/image.h"
+#include "fixd/model/policy.h"
+#include "fixd/model/session.h"
 
 /* A build whose inputs changed under it is done again so many times. */
 #define UNSETTLED_MAX 3

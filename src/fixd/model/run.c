@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "fixd/run.h"
+#include "fixd/model/run.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -12,11 +12,11 @@
 #include "base/process.h"
 #include "fixd/conn.h"
 #include "fixd/daemon.h"
-#include "fixd/events.h"
-#include "fixd/image.h"
-#include "fixd/instance.h"
 #include "fixd/loop/loop.h"
-#include "fixd/session.h"
+#include "fixd/model/events.h"
+#include "fixd/model/image.h"
+#include "fixd/model/instance.h"
+#include "fixd/model/session.h"
 
 /* A member that waits until it is the last, or is not. */
 struct release {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "fixd/session.h"
+#include "fixd/model/session.h"
 
 #include <errno.h>
 #include <fnmatch.h>
@@ -16,14 +16,14 @@
 #include "config/config.h"
 #include "fixd/conn.h"
 #include "fixd/daemon.h"
-#include "fixd/evict.h"
 #include "fixd/host/viewer.h"
-#include "fixd/image.h"
-#include "fixd/instance.h"
 #include "fixd/keeper.h"
 #include "fixd/model/edge.h"
-#include "fixd/run.h"
-#include "fixd/user.h"
+#include "fixd/model/image.h"
+#include "fixd/model/instance.h"
+#include "fixd/model/reclaim.h"
+#include "fixd/model/run.h"
+#include "fixd/model/user.h"
 #include "image/digest.h"
 
 static int by_key(const void *key, const void *instance)

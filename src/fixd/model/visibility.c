@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "fixd/see.h"
+#include "fixd/model/visibility.h"
 
 #include <fnmatch.h>
 #include <string.h>
@@ -9,8 +9,8 @@
 #include "config/config.h"
 #include "fixd/conn.h"
 #include "fixd/daemon.h"
-#include "fixd/instance.h"
-#include "fixd/session.h"
+#include "fixd/model/instance.h"
+#include "fixd/model/session.h"
 
 bool see_session(const struct conn *c, const struct session *s)
 {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "fixd/events.h"
+#include "fixd/model/events.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -17,11 +17,11 @@
 #include "fixd/conn.h"
 #include "fixd/daemon.h"
 #include "fixd/events_read.h"
-#include "fixd/image.h"
-#include "fixd/instance.h"
-#include "fixd/run.h"
-#include "fixd/session.h"
-#include "fixd/user.h"
+#include "fixd/model/image.h"
+#include "fixd/model/instance.h"
+#include "fixd/model/run.h"
+#include "fixd/model/session.h"
+#include "fixd/model/user.h"
 #include "image/memfd.h"
 
 #define HEAD_SIZE 4096

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "fixd/policy.h"
+#include "fixd/model/policy.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -9,9 +9,9 @@
 #include "base/units.h"
 #include "config/config.h"
 #include "fixd/host/watch.h"
-#include "fixd/image.h"
-#include "fixd/instance.h"
 #include "fixd/keeper.h"
+#include "fixd/model/image.h"
+#include "fixd/model/instance.h"
 
 int64_t policy_expires(const struct instance *i)
 {

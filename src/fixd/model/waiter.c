@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Who asks for an instance, and when he is answered: what of it has to be built or looked at before, in which order. */
-#include "fixd/instance.h"
+#include "fixd/model/instance.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -12,11 +12,11 @@
 #include "config/config.h"
 #include "fixd/daemon.h"
 #include "fixd/host/watch.h"
-#include "fixd/image.h"
 #include "fixd/model/edge.h"
 #include "fixd/model/effect.h"
-#include "fixd/policy.h"
-#include "fixd/session.h"
+#include "fixd/model/image.h"
+#include "fixd/model/policy.h"
+#include "fixd/model/session.h"
 
 static const struct effects *effects_of(const struct instance *i)
 {

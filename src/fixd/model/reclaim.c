@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "fixd/evict.h"
+#include "fixd/model/reclaim.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -8,11 +8,11 @@
 #include "base/vector.h"
 #include "config/config.h"
 #include "fixd/daemon.h"
-#include "fixd/image.h"
-#include "fixd/instance.h"
 #include "fixd/keeper.h"
-#include "fixd/session.h"
-#include "fixd/user.h"
+#include "fixd/model/image.h"
+#include "fixd/model/instance.h"
+#include "fixd/model/session.h"
+#include "fixd/model/user.h"
 
 /* Is it held by nothing but the table? */
 static bool may_go(const struct image *im, const struct session *s)

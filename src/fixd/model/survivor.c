@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "fixd/guest.h"
+#include "fixd/model/survivor.h"
 
 #include <stdlib.h>
 #include <unistd.h>
@@ -8,9 +8,9 @@
 #include "base/process.h"
 #include "config/config.h"
 #include "fixd/daemon.h"
-#include "fixd/image.h"
-#include "fixd/instance.h"
 #include "fixd/loop/loop.h"
+#include "fixd/model/image.h"
+#include "fixd/model/instance.h"
 
 static void guest_free(struct guest *g)
 {
