@@ -151,8 +151,6 @@ libfixd_preload_la_LDFLAGS = -module -avoid-version -Wl,-z,defs -Wl,-z,now -Wl,-
 
 libdaemon_la_SOURCES = \
 	src/fixd/attach.c \
-	src/fixd/brief.c src/fixd/brief.h \
-	src/fixd/build.c src/fixd/build.h \
 	src/fixd/conn.c src/fixd/conn.h \
 	src/fixd/daemon.c src/fixd/daemon.h \
 	src/fixd/events_read.c src/fixd/events_read.h \
@@ -168,7 +166,6 @@ libdaemon_la_SOURCES = \
 	src/fixd/host/watch.c src/fixd/host/watch.h \
 	src/fixd/host/worker.c src/fixd/host/worker.h \
 	src/fixd/keep/state_check.c src/fixd/keep/state_check.h \
-	src/fixd/keeper.c src/fixd/keeper.h \
 	src/fixd/listener.c \
 	src/fixd/loop/backend.h \
 	src/fixd/loop/epoll.c \
@@ -188,7 +185,6 @@ libdaemon_la_SOURCES = \
 	src/fixd/model/user.c src/fixd/model/user.h \
 	src/fixd/model/visibility.c src/fixd/model/visibility.h \
 	src/fixd/model/waiter.c \
-	src/fixd/offer.c src/fixd/offer.h \
 	src/fixd/request.c src/fixd/request.h \
 	src/fixd/request_run.c \
 	src/fixd/restart.c src/fixd/restart.h \
@@ -202,7 +198,11 @@ libdaemon_la_SOURCES = \
 	src/fixd/state_load.c \
 	src/fixd/state_rows.c src/fixd/state_rows.h \
 	src/fixd/state_save.c \
-	src/fixd/trees.c src/fixd/trees.h \
+	src/fixd/work/build.c src/fixd/work/build.h \
+	src/fixd/work/client_build.c src/fixd/work/client_build.h \
+	src/fixd/work/job_request.c src/fixd/work/job_request.h \
+	src/fixd/work/keeper.c src/fixd/work/keeper.h \
+	src/fixd/work/trees.c src/fixd/work/trees.h \
 	src/fixd/work/work.c src/fixd/work/work.h
 libdaemon_la_CFLAGS = $(AM_CFLAGS) $(URING_CFLAGS)
 libdaemon_la_LIBADD = libconfig.la libwire.la $(URING_LIBS) -lpthread

@@ -18,9 +18,9 @@
 #include "fixd/model/run.h"
 #include "fixd/model/session.h"
 #include "fixd/model/survivor.h"
-#include "fixd/offer.h"
 #include "fixd/request.h"
-#include "fixd/trees.h"
+#include "fixd/work/client_build.h"
+#include "fixd/work/trees.h"
 #include "image/digest.h"
 
 /* A request that waits for an instance. */

@@ -18,9 +18,9 @@
 #include "fixd/model/run.h"
 #include "fixd/model/session.h"
 #include "fixd/model/user.h"
-#include "fixd/offer.h"
 #include "fixd/request.h"
 #include "fixd/serve/control.h"
+#include "fixd/work/client_build.h"
 #include "image/memfd.h"
 
 /* Answers that wait because the client does not read: beyond this it is dropped. */

@@ -19,7 +19,6 @@
 #include "base/process.h"
 #include "base/units.h"
 #include "config/config.h"
-#include "fixd/build.h"
 #include "fixd/conn.h"
 #include "fixd/daemon.h"
 #include "fixd/host/notify.h"
@@ -30,6 +29,7 @@
 #include "fixd/model/session.h"
 #include "fixd/serve/cleanup.h"
 #include "fixd/state.h"
+#include "fixd/work/build.h"
 #include "image/memfd.h"
 
 #define RESUME "FIXD_RESUME" /* the descriptor of the state */

@@ -12,16 +12,16 @@
 #include "fixd/daemon.h"
 #include "fixd/host/board.h"
 #include "fixd/host/watch.h"
-#include "fixd/keeper.h"
 #include "fixd/model/events.h"
 #include "fixd/model/image.h"
 #include "fixd/model/instance.h"
 #include "fixd/model/run.h"
 #include "fixd/model/session.h"
 #include "fixd/model/survivor.h"
-#include "fixd/offer.h"
 #include "fixd/request.h"
 #include "fixd/state_rows.h"
+#include "fixd/work/client_build.h"
+#include "fixd/work/keeper.h"
 
 /* What has a number in the records. */
 struct saving {

@@ -11,13 +11,13 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "fixd/daemon.h"
-#include "fixd/keeper.h"
 #include "fixd/model/effect.h"
 #include "fixd/model/events.h"
 #include "fixd/model/instance.h"
 #include "fixd/model/session.h"
 #include "fixd/model/survivor.h"
 #include "fixd/model/user.h"
+#include "fixd/work/keeper.h"
 #include "image/region.h"
 
 struct image *image_new(struct daemon *d, int fd, enum wire_image_kind kind, uint64_t size)

@@ -9,9 +9,9 @@
 #include "base/units.h"
 #include "config/config.h"
 #include "fixd/host/watch.h"
-#include "fixd/keeper.h"
 #include "fixd/model/image.h"
 #include "fixd/model/instance.h"
+#include "fixd/work/keeper.h"
 
 int64_t policy_expires(const struct instance *i)
 {

@@ -8,11 +8,11 @@
 #include "base/vector.h"
 #include "config/config.h"
 #include "fixd/daemon.h"
-#include "fixd/keeper.h"
 #include "fixd/model/image.h"
 #include "fixd/model/instance.h"
 #include "fixd/model/session.h"
 #include "fixd/model/user.h"
+#include "fixd/work/keeper.h"
 
 /* Is it held by nothing but the table? */
 static bool may_go(const struct image *im, const struct session *s)

@@ -17,13 +17,13 @@
 #include "fixd/conn.h"
 #include "fixd/daemon.h"
 #include "fixd/host/viewer.h"
-#include "fixd/keeper.h"
 #include "fixd/model/edge.h"
 #include "fixd/model/image.h"
 #include "fixd/model/instance.h"
 #include "fixd/model/reclaim.h"
 #include "fixd/model/run.h"
 #include "fixd/model/user.h"
+#include "fixd/work/keeper.h"
 #include "image/digest.h"
 
 static int by_key(const void *key, const void *instance)

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 #include "fixd/work/work.h"
 
-#include "fixd/build.h"
-#include "fixd/keeper.h"
 #include "fixd/model/image.h"
-#include "fixd/offer.h"
-#include "fixd/trees.h"
+#include "fixd/work/build.h"
+#include "fixd/work/client_build.h"
+#include "fixd/work/keeper.h"
+#include "fixd/work/trees.h"
 
 static void abandon(struct instance *i)
 {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "fixd/keeper.h"
+#include "fixd/work/keeper.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -26,7 +26,7 @@
 #include "fixd/model/image.h"
 #include "fixd/model/instance.h"
 #include "fixd/model/session.h"
-#include "fixd/trees.h"
+#include "fixd/work/trees.h"
 #include "image/memfd.h"
 #include "wire/job.h"
 #include "wire/socket.h"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "fixd/build.h"
+#include "fixd/work/build.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -14,18 +14,18 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/units.h"
-#include "fixd/brief.h"
 #include "fixd/daemon.h"
 #include "fixd/host/port.h"
 #include "fixd/host/spawn.h"
 #include "fixd/host/watch.h"
-#include "fixd/keeper.h"
 #include "fixd/model/events.h"
 #include "fixd/model/image.h"
 #include "fixd/model/instance.h"
 #include "fixd/model/reclaim.h"
 #include "fixd/model/session.h"
-#include "fixd/trees.h"
+#include "fixd/work/job_request.h"
+#include "fixd/work/keeper.h"
+#include "fixd/work/trees.h"
 #include "image/memfd.h"
 #include "image/region.h"
 #include "wire/job.h"

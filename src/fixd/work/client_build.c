@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "fixd/offer.h"
+#include "fixd/work/client_build.h"
 
 #include <errno.h>
 #include <stdlib.h>

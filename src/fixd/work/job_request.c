@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "fixd/brief.h"
+#include "fixd/work/job_request.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -12,10 +12,10 @@
 #include "config/config.h"
 #include "fixd/daemon.h"
 #include "fixd/host/watch.h"
-#include "fixd/keeper.h"
 #include "fixd/model/image.h"
 #include "fixd/model/instance.h"
 #include "fixd/model/session.h"
+#include "fixd/work/keeper.h"
 #include "image/memfd.h"
 #include "wire/socket.h"
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "config/identity.h"
-#include "fixd/trees.h"
+#include "fixd/work/trees.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -21,9 +21,9 @@
 #include "base/text.h"
 #include "fixd/daemon.h"
 #include "fixd/host/worker.h"
-#include "fixd/keeper.h"
 #include "fixd/model/instance.h"
 #include "fixd/model/session.h"
+#include "fixd/work/keeper.h"
 
 #define NOTE ".note"
 
