@@ -150,10 +150,7 @@ libfixd_preload_la_LDFLAGS = -module -avoid-version -Wl,-z,defs -Wl,-z,now -Wl,-
 # The daemon.
 
 libdaemon_la_SOURCES = \
-	src/fixd/attach.c \
-	src/fixd/conn.c src/fixd/conn.h \
 	src/fixd/daemon.c src/fixd/daemon.h \
-	src/fixd/events_read.c src/fixd/events_read.h \
 	src/fixd/fdstore.c src/fixd/fdstore.h \
 	src/fixd/host/activation.c src/fixd/host/activation.h \
 	src/fixd/host/board.c src/fixd/host/board.h \
@@ -166,7 +163,6 @@ libdaemon_la_SOURCES = \
 	src/fixd/host/watch.c src/fixd/host/watch.h \
 	src/fixd/host/worker.c src/fixd/host/worker.h \
 	src/fixd/keep/state_check.c src/fixd/keep/state_check.h \
-	src/fixd/listener.c \
 	src/fixd/loop/backend.h \
 	src/fixd/loop/epoll.c \
 	src/fixd/loop/loop.c src/fixd/loop/loop.h \
@@ -185,13 +181,17 @@ libdaemon_la_SOURCES = \
 	src/fixd/model/user.c src/fixd/model/user.h \
 	src/fixd/model/visibility.c src/fixd/model/visibility.h \
 	src/fixd/model/waiter.c \
-	src/fixd/request.c src/fixd/request.h \
-	src/fixd/request_run.c \
 	src/fixd/restart.c src/fixd/restart.h \
+	src/fixd/serve/attach.c \
 	src/fixd/serve/cleanup.c src/fixd/serve/cleanup.h \
+	src/fixd/serve/conn.c src/fixd/serve/conn.h \
 	src/fixd/serve/control.h \
+	src/fixd/serve/event_stream.c src/fixd/serve/event_stream.h \
 	src/fixd/serve/inbox.c src/fixd/serve/inbox.h \
+	src/fixd/serve/listener.c \
 	src/fixd/serve/report.c src/fixd/serve/report.h \
+	src/fixd/serve/request.c src/fixd/serve/request.h \
+	src/fixd/serve/request_run.c \
 	src/fixd/serve/task.h \
 	src/fixd/serve/walk.c src/fixd/serve/walk.h \
 	src/fixd/state.h \

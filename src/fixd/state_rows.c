@@ -2,12 +2,12 @@
 #include "fixd/state_rows.h"
 
 #include "config/config.h"
-#include "fixd/conn.h"
 #include "fixd/daemon.h"
 #include "fixd/model/image.h"
 #include "fixd/model/instance.h"
 #include "fixd/model/run.h"
 #include "fixd/model/session.h"
+#include "fixd/serve/conn.h"
 #include "fixd/work/keeper.h"
 #include "image/region.h"
 #include "wire/wire.h"

@@ -14,14 +14,14 @@
 #include "base/log.h"
 #include "base/utf8.h"
 #include "config/config.h"
-#include "fixd/conn.h"
 #include "fixd/daemon.h"
-#include "fixd/events_read.h"
 #include "fixd/model/image.h"
 #include "fixd/model/instance.h"
 #include "fixd/model/run.h"
 #include "fixd/model/session.h"
 #include "fixd/model/user.h"
+#include "fixd/serve/conn.h"
+#include "fixd/serve/event_stream.h"
 #include "image/memfd.h"
 
 #define HEAD_SIZE 4096

@@ -10,13 +10,13 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/process.h"
-#include "fixd/conn.h"
 #include "fixd/daemon.h"
 #include "fixd/loop/loop.h"
 #include "fixd/model/events.h"
 #include "fixd/model/image.h"
 #include "fixd/model/instance.h"
 #include "fixd/model/session.h"
+#include "fixd/serve/conn.h"
 
 /* A member that waits until it is the last, or is not. */
 struct release {

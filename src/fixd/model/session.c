@@ -14,7 +14,6 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "config/config.h"
-#include "fixd/conn.h"
 #include "fixd/daemon.h"
 #include "fixd/host/viewer.h"
 #include "fixd/model/edge.h"
@@ -23,6 +22,7 @@
 #include "fixd/model/reclaim.h"
 #include "fixd/model/run.h"
 #include "fixd/model/user.h"
+#include "fixd/serve/conn.h"
 #include "fixd/work/keeper.h"
 #include "image/digest.h"
 

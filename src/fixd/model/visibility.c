@@ -7,10 +7,10 @@
 #include "base/alloc.h"
 #include "base/text.h"
 #include "config/config.h"
-#include "fixd/conn.h"
 #include "fixd/daemon.h"
 #include "fixd/model/instance.h"
 #include "fixd/model/session.h"
+#include "fixd/serve/conn.h"
 
 bool see_session(const struct conn *c, const struct session *s)
 {

@@ -6,10 +6,10 @@
 
 #include "base/alloc.h"
 #include "base/clock.h"
-#include "fixd/conn.h"
 #include "fixd/daemon.h"
 #include "fixd/model/user.h"
-#include "fixd/request.h"
+#include "fixd/serve/conn.h"
+#include "fixd/serve/request.h"
 #include "fixd/serve/task.h"
 
 /* Of one connection; beyond it is not read. */

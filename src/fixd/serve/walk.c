@@ -4,11 +4,11 @@
 #include <stdlib.h>
 
 #include "base/alloc.h"
-#include "fixd/conn.h"
 #include "fixd/daemon.h"
 #include "fixd/model/instance.h"
 #include "fixd/model/session.h"
 #include "fixd/model/visibility.h"
+#include "fixd/serve/conn.h"
 
 void walk_deinit(struct walk *w)
 {

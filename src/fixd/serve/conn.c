@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "fixd/conn.h"
+#include "fixd/serve/conn.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -18,8 +18,8 @@
 #include "fixd/model/run.h"
 #include "fixd/model/session.h"
 #include "fixd/model/user.h"
-#include "fixd/request.h"
 #include "fixd/serve/control.h"
+#include "fixd/serve/request.h"
 #include "fixd/work/client_build.h"
 #include "image/memfd.h"
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "fixd/events_read.h"
+#include "fixd/serve/event_stream.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -9,9 +9,9 @@
 #include "base/clock.h"
 #include "base/text.h"
 #include "config/config.h"
-#include "fixd/conn.h"
 #include "fixd/daemon.h"
 #include "fixd/model/session.h"
+#include "fixd/serve/conn.h"
 #include "wire/record.h"
 #include "wire/report.h"
 

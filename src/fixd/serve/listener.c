@@ -17,10 +17,10 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "config/config.h"
-#include "fixd/conn.h"
 #include "fixd/daemon.h"
 #include "fixd/host/activation.h"
 #include "fixd/loop/loop.h"
+#include "fixd/serve/conn.h"
 #include "wire/socket.h"
 #include "wire/wire.h"
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "fixd/request.h"
+#include "fixd/serve/request.h"
 
 #include <errno.h>
 #include <fnmatch.h>
@@ -9,13 +9,13 @@
 
 #include "base/log.h"
 #include "config/config.h"
-#include "fixd/conn.h"
 #include "fixd/daemon.h"
 #include "fixd/host/board.h"
 #include "fixd/host/watch.h"
 #include "fixd/model/events.h"
 #include "fixd/model/instance.h"
 #include "fixd/serve/cleanup.h"
+#include "fixd/serve/conn.h"
 #include "fixd/serve/control.h"
 #include "fixd/serve/report.h"
 

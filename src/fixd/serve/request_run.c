@@ -6,13 +6,13 @@
 
 #include "base/alloc.h"
 #include "base/text.h"
-#include "fixd/conn.h"
 #include "fixd/daemon.h"
 #include "fixd/model/image.h"
 #include "fixd/model/run.h"
 #include "fixd/model/session.h"
 #include "fixd/model/user.h"
-#include "fixd/request.h"
+#include "fixd/serve/conn.h"
+#include "fixd/serve/request.h"
 
 /* One spelling for one directory: the client resolves its links. */
 static bool is_root(const char *path)
