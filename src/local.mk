@@ -151,7 +151,6 @@ libfixd_preload_la_LDFLAGS = -module -avoid-version -Wl,-z,defs -Wl,-z,now -Wl,-
 
 libdaemon_la_SOURCES = \
 	src/fixd/daemon.c src/fixd/daemon.h \
-	src/fixd/fdstore.c src/fixd/fdstore.h \
 	src/fixd/host/activation.c src/fixd/host/activation.h \
 	src/fixd/host/board.c src/fixd/host/board.h \
 	src/fixd/host/notify.c src/fixd/host/notify.h \
@@ -162,7 +161,13 @@ libdaemon_la_SOURCES = \
 	src/fixd/host/viewer.c src/fixd/host/viewer.h \
 	src/fixd/host/watch.c src/fixd/host/watch.h \
 	src/fixd/host/worker.c src/fixd/host/worker.h \
-	src/fixd/keep/state_check.c src/fixd/keep/state_check.h \
+	src/fixd/keep/fdstore.c src/fixd/keep/fdstore.h \
+	src/fixd/keep/load.c \
+	src/fixd/keep/restart.c src/fixd/keep/restart.h \
+	src/fixd/keep/rows.c src/fixd/keep/rows.h \
+	src/fixd/keep/save.c \
+	src/fixd/keep/state.h \
+	src/fixd/keep/check.c src/fixd/keep/check.h \
 	src/fixd/loop/backend.h \
 	src/fixd/loop/epoll.c \
 	src/fixd/loop/loop.c src/fixd/loop/loop.h \
@@ -181,7 +186,6 @@ libdaemon_la_SOURCES = \
 	src/fixd/model/user.c src/fixd/model/user.h \
 	src/fixd/model/visibility.c src/fixd/model/visibility.h \
 	src/fixd/model/waiter.c \
-	src/fixd/restart.c src/fixd/restart.h \
 	src/fixd/serve/attach.c \
 	src/fixd/serve/cleanup.c src/fixd/serve/cleanup.h \
 	src/fixd/serve/conn.c src/fixd/serve/conn.h \
@@ -194,10 +198,6 @@ libdaemon_la_SOURCES = \
 	src/fixd/serve/request_run.c \
 	src/fixd/serve/task.h \
 	src/fixd/serve/walk.c src/fixd/serve/walk.h \
-	src/fixd/state.h \
-	src/fixd/state_load.c \
-	src/fixd/state_rows.c src/fixd/state_rows.h \
-	src/fixd/state_save.c \
 	src/fixd/work/build.c src/fixd/work/build.h \
 	src/fixd/work/client_build.c src/fixd/work/client_build.h \
 	src/fixd/work/job_request.c src/fixd/work/job_request.h \

@@ -16,7 +16,7 @@
 #include "base/units.h"
 #include "config/config.h"
 #include "fixd/daemon.h"
-#include "fixd/state.h"
+#include "fixd/keep/state.h"
 #include "wire/default_socket.h"
 
 

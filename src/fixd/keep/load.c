@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* A saved state becomes a daemon: objects in the order of what they refer to, then what was asked for; checked by keep/state_check before. */
-#include "fixd/state.h"
+#include "fixd/keep/state.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -17,7 +17,8 @@
 #include "fixd/daemon.h"
 #include "fixd/host/board.h"
 #include "fixd/host/watch.h"
-#include "fixd/keep/state_check.h"
+#include "fixd/keep/rows.h"
+#include "fixd/keep/check.h"
 #include "fixd/model/edge.h"
 #include "fixd/model/events.h"
 #include "fixd/model/image.h"
@@ -29,7 +30,6 @@
 #include "fixd/model/user.h"
 #include "fixd/serve/conn.h"
 #include "fixd/serve/request.h"
-#include "fixd/state_rows.h"
 #include "fixd/work/client_build.h"
 #include "fixd/work/keeper.h"
 #include "fixd/work/trees.h"

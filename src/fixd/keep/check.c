@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "fixd/keep/state_check.h"
+#include "fixd/keep/check.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -7,8 +7,8 @@
 
 #include "base/alloc.h"
 #include "base/vector.h"
-#include "fixd/state.h"
-#include "fixd/state_rows.h"
+#include "fixd/keep/rows.h"
+#include "fixd/keep/state.h"
 #include "wire/wire.h"
 
 /* The number of a session or instance that is in none of the lists. */

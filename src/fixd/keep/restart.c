@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "fixd/restart.h"
+#include "fixd/keep/restart.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -22,13 +22,13 @@
 #include "fixd/daemon.h"
 #include "fixd/host/notify.h"
 #include "fixd/host/spawn.h"
+#include "fixd/keep/state.h"
 #include "fixd/loop/loop.h"
 #include "fixd/model/events.h"
 #include "fixd/model/reclaim.h"
 #include "fixd/model/session.h"
 #include "fixd/serve/cleanup.h"
 #include "fixd/serve/conn.h"
-#include "fixd/state.h"
 #include "fixd/work/build.h"
 #include "image/memfd.h"
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* A daemon becomes a saved state: what has a number is collected first, then each object is written after those that it refers to. */
-#include "fixd/state.h"
+#include "fixd/keep/state.h"
 
 #include <stdlib.h>
 
@@ -11,6 +11,7 @@
 #include "fixd/daemon.h"
 #include "fixd/host/board.h"
 #include "fixd/host/watch.h"
+#include "fixd/keep/rows.h"
 #include "fixd/model/events.h"
 #include "fixd/model/image.h"
 #include "fixd/model/instance.h"
@@ -19,7 +20,6 @@
 #include "fixd/model/survivor.h"
 #include "fixd/serve/conn.h"
 #include "fixd/serve/request.h"
-#include "fixd/state_rows.h"
 #include "fixd/work/client_build.h"
 #include "fixd/work/keeper.h"
 

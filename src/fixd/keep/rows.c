@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "fixd/state_rows.h"
+#include "fixd/keep/rows.h"
 
 #include "config/config.h"
 #include "fixd/daemon.h"

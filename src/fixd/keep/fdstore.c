@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "fixd/fdstore.h"
+#include "fixd/keep/fdstore.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -18,9 +18,9 @@
 #include "fixd/daemon.h"
 #include "fixd/host/activation.h"
 #include "fixd/host/notify.h"
+#include "fixd/keep/state.h"
 #include "fixd/loop/loop.h"
 #include "fixd/serve/conn.h"
-#include "fixd/state.h"
 #include "image/digest.h"
 #include "image/memfd.h"
 
