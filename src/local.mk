@@ -196,6 +196,7 @@ libdaemon_la_SOURCES = \
 	src/fixd/serve/report.c src/fixd/serve/report.h \
 	src/fixd/serve/request.c src/fixd/serve/request.h \
 	src/fixd/serve/request_run.c \
+	src/fixd/serve/tail.c src/fixd/serve/tail.h \
 	src/fixd/serve/task.h \
 	src/fixd/serve/walk.c src/fixd/serve/walk.h \
 	src/fixd/work/build.c src/fixd/work/build.h \

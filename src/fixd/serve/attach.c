@@ -19,6 +19,7 @@
 #include "fixd/model/survivor.h"
 #include "fixd/serve/conn.h"
 #include "fixd/serve/request.h"
+#include "fixd/serve/tail.h"
 #include "fixd/work/client_build.h"
 #include "fixd/work/trees.h"
 #include "image/digest.h"

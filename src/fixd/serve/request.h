@@ -33,14 +33,3 @@ void attach_forget_all(struct conn *c);
 #define REQUEST_HANDLER(name, type, body, tail, flags)                                                                 \
 	bool handle_##name(struct conn *c, const struct wire_header *h, const void *body_, size_t size);
 WIRE_REQUESTS(REQUEST_HANDLER)
-
-/* What stands behind the fixed part of a message, in the order of its lengths. */
-struct tail {
-	const char *at, *end;
-};
-
-/* A string without NUL inside, to be freed. NULL: there is none. */
-char *tail_string(struct tail *t, size_t n);
-/* Strings with a NUL after each, as a list to be freed. NULL: there is none. */
-char **tail_list(struct tail *t, size_t n);
-bool tail_bytes(struct tail *t, void *out, size_t n);

@@ -13,6 +13,7 @@
 #include "fixd/model/user.h"
 #include "fixd/serve/conn.h"
 #include "fixd/serve/request.h"
+#include "fixd/serve/tail.h"
 
 /* One spelling for one directory: the client resolves its links. */
 static bool is_root(const char *path)
