@@ -32,6 +32,7 @@
 #include "fixd/serve/conn.h"
 #include "fixd/serve/control.h"
 #include "fixd/serve/event_stream.h"
+#include "fixd/serve/request.h"
 #include "fixd/work/build.h"
 #include "fixd/work/keeper.h"
 #include "fixd/work/trees.h"
@@ -348,6 +349,8 @@ int daemon_start(struct daemon *d)
 	d->last_serial = (uint64_t)clock_real();
 	link_init(&d->conns);
 	inboxes_init(&d->inboxes, d);
+	d->inboxes.dispatch = request_dispatch;
+	d->inboxes.is_note = request_is_note;
 	link_init(&d->guests);
 	link_init(&d->sessions);
 	link_init(&d->users);

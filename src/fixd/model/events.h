@@ -57,7 +57,5 @@ void event_of_run(const struct run *r, enum event_kind kind);
  * `wait_ms`.
  */
 void events_ask(struct conn *c, const struct wire_header *h, uint64_t from, uint32_t wait_ms);
-/* The connection has ended. */
-void events_forget(struct conn *c);
 /* Nobody is to wait any longer. */
 void events_end(struct daemon *d);

@@ -27,7 +27,7 @@
 /* A request that waits for an instance. */
 struct pending {
 	struct waiter waiter;
-	struct link in_conn; /* conn::pending */
+	struct unanswered unanswered;
 	struct conn *conn;
 	struct wire_header header;
 	uint32_t flags;
@@ -42,19 +42,24 @@ static void pending_free(struct pending *p)
 	timer_stop(&p->limit);
 	for (size_t k = 0; k < p->waiter.n_depends; k++)
 		image_unref(p->depends[k]);
-	link_remove(&p->in_conn);
-	p->conn->n_pending--;
+	conn_remove_unanswered(&p->unanswered);
 	free(p);
 }
 
-void attach_forget_all(struct conn *c)
+static void forget(struct unanswered *u)
 {
-	link_for_each_safe(l, &c->pending) {
-		struct pending *p = link_entry(l, struct pending, in_conn);
+	struct pending *p = container_of(u, struct pending, unanswered);
 
-		instance_forget(&p->waiter);
-		pending_free(p);
-	}
+	instance_forget(&p->waiter);
+	pending_free(p);
+}
+
+/* NULL: what is at that place of the connection's list is another kind of request. */
+static const struct pending *pending_at(const struct link *l)
+{
+	const struct unanswered *u = link_entry(l, struct unanswered, link);
+
+	return u->forget == forget ? container_of(u, struct pending, unanswered) : NULL;
 }
 
 static bool is_of_run(const struct image *im, const struct conn *c)
@@ -207,11 +212,13 @@ static bool would_wait_for_itself(const struct conn *c, const struct instance *i
 
 	if (!builder || builder == c)
 		return builder != NULL;
-	link_for_each(l, &builder->pending) {
+	link_for_each(l, &builder->unanswered) {
+		const struct pending *p = pending_at(l);
+
 		if (*looks == 0)
 			return false;
 		--*looks;
-		if (would_wait_for_itself(c, link_entry(l, struct pending, in_conn)->waiter.instance, looks))
+		if (p && would_wait_for_itself(c, p->waiter.instance, looks))
 			return true;
 	}
 	return false;
@@ -253,8 +260,7 @@ static void want(struct conn *c, const struct wire_header *h, const struct wire_
 	p->waiter.depends = p->depends;
 	p->waiter.can_build = a->flags & WIRE_ATTACH_BUILD;
 	p->waiter.holds = !(a->flags & WIRE_ATTACH_WARM);
-	link_insert(&c->pending, &p->in_conn);
-	c->n_pending++;
+	conn_add_unanswered(c, &p->unanswered, forget);
 	timer_init(&p->limit, give_up, p);
 	if (!take_depends(p, depends, a->depends)) {
 		conn_reply_error(c, h, -EINVAL, "fixture '%s' is to be built from an image that this client does not hold",
@@ -284,10 +290,11 @@ void attach_each(const struct conn *c, void (*fn)(const struct wire_header *h, u
 						 struct image *const *depends, size_t n_depends, int64_t deadline, void *arg),
 		 void *arg)
 {
-	link_for_each(l, &c->pending) {
-		const struct pending *p = link_entry(l, struct pending, in_conn);
+	link_for_each(l, &c->unanswered) {
+		const struct pending *p = pending_at(l);
 
-		fn(&p->header, p->flags, p->waiter.instance, p->depends, p->waiter.n_depends, p->limit.deadline, arg);
+		if (p)
+			fn(&p->header, p->flags, p->waiter.instance, p->depends, p->waiter.n_depends, p->limit.deadline, arg);
 	}
 }
 

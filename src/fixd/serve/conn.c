@@ -121,7 +121,7 @@ struct conn *conn_new(struct daemon *d, int fd)
 	c->daemon = d;
 	c->id = ++d->last_serial;
 	link_init(&c->leases);
-	link_init(&c->pending);
+	link_init(&c->unanswered);
 	link_init(&c->offers);
 	inbox_init(&c->inbox);
 	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &n) < 0 ||
@@ -155,11 +155,28 @@ struct conn *conn_new(struct daemon *d, int fd)
 	return c;
 }
 
+void conn_add_unanswered(struct conn *c, struct unanswered *u, void (*forget)(struct unanswered *u))
+{
+	u->conn = c;
+	u->forget = forget;
+	link_insert(&c->unanswered, &u->link);
+	c->n_pending++;
+}
+
+void conn_remove_unanswered(struct unanswered *u)
+{
+	link_remove(&u->link);
+	u->conn->n_pending--;
+}
+
 /* All that it holds, waits for and is a part of. */
 static void leave(struct conn *c)
 {
-	attach_forget_all(c);
-	events_forget(c);
+	while (!link_empty(&c->unanswered)) {
+		struct unanswered *u = link_entry(c->unanswered.next, struct unanswered, link);
+
+		u->forget(u);
+	}
 	offer_forget_all(c);
 	c->member = run_leave(c->member);
 	link_for_each_safe(l, &c->leases)

@@ -20,6 +20,13 @@ struct member;
 struct session;
 struct user;
 
+/* A request that is still to be answered. */
+struct unanswered {
+	struct link link; /* conn::unanswered */
+	struct conn *conn;
+	void (*forget)(struct unanswered *u); /* the connection ends: frees it */
+};
+
 struct conn {
 	struct link link; /* daemon::conns */
 	struct daemon *daemon;
@@ -40,7 +47,7 @@ struct conn {
 	struct session *session; /* that it joined, or NULL */
 	struct member *member;	 /* of a run, or NULL */
 	struct link leases;
-	struct link pending; /* pending::in_conn */
+	struct link unanswered;
 	struct link offers;  /* offer::in_conn: what this client builds */
 	size_t n_pending;
 };
@@ -50,6 +57,9 @@ struct conn *conn_new(struct daemon *d, int fd);
 void conn_retire(struct conn *c);
 /* Everything of it goes; the pointer is dead. */
 void conn_drop(struct conn *c, const char *why);
+
+void conn_add_unanswered(struct conn *c, struct unanswered *u, void (*forget)(struct unanswered *u));
+void conn_remove_unanswered(struct unanswered *u);
 
 /* It does not read its answers. */
 bool conn_is_stuck(const struct conn *c);

@@ -23,6 +23,7 @@
 /* A connection that waits for the next event. */
 struct follower {
 	struct link link; /* daemon::followers */
+	struct unanswered unanswered;
 	struct conn *conn;
 	struct wire_header request;
 	uint64_t from; /* number */
@@ -156,8 +157,13 @@ static void follower_free(struct follower *f)
 {
 	timer_stop(&f->limit);
 	link_remove(&f->link);
-	f->conn->n_pending--;
+	conn_remove_unanswered(&f->unanswered);
 	free(f);
+}
+
+static void forget(struct unanswered *u)
+{
+	follower_free(container_of(u, struct follower, unanswered));
 }
 
 static void give_up(void *arg)
@@ -179,7 +185,7 @@ void events_ask(struct conn *c, const struct wire_header *h, uint64_t from, uint
 	f->conn = c;
 	f->request = *h;
 	f->from = from;
-	c->n_pending++;
+	conn_add_unanswered(c, &f->unanswered, forget);
 	link_insert(&d->followers, &f->link);
 	timer_init(&f->limit, give_up, f);
 	timer_start(d->loop, &f->limit, clock_now() + wait_ms * NSEC_PER_MSEC);
@@ -205,14 +211,6 @@ void events_tell(void *daemon)
 	}
 	if (!link_empty(&d->followers))
 		timer_start(d->loop, &d->telling, clock_now());
-}
-
-void events_forget(struct conn *c)
-{
-	link_for_each_safe(l, &c->daemon->followers) {
-		if (link_entry(l, struct follower, link)->conn == c)
-			follower_free(link_entry(l, struct follower, link));
-	}
 }
 
 void events_end(struct daemon *d)

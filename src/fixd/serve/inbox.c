@@ -9,7 +9,6 @@
 #include "fixd/daemon.h"
 #include "fixd/model/user.h"
 #include "fixd/serve/conn.h"
-#include "fixd/serve/request.h"
 #include "fixd/serve/task.h"
 
 /* Of one connection; beyond it is not read. */
@@ -141,7 +140,7 @@ static void handle(struct conn *c)
 	struct inboxes *all = &c->daemon->inboxes;
 	struct message *m = take(c);
 
-	request_dispatch(c, m->data, m->size);
+	all->dispatch(c, m->data, m->size);
 	if (all->current && c->inbox.task)
 		c->inbox.task->message = m;
 	else
@@ -185,7 +184,7 @@ void inbox_hear(struct conn *c)
 	while (all->current && !c->inbox.task && !link_empty(&c->inbox.messages)) {
 		const struct message *m = link_entry(c->inbox.messages.next, struct message, link);
 
-		if (!request_is_note(m->data, m->size))
+		if (!all->is_note(m->data, m->size))
 			break;
 		handle(c);
 	}
@@ -232,7 +231,7 @@ void inbox_take(struct conn *c, const void *data, size_t size)
 	}
 	loop_begin_epoch(c->daemon->loop);
 	all->current = c;
-	request_dispatch(c, data, size);
+	all->dispatch(c, data, size);
 	if (all->current && c->inbox.task) {
 		c->inbox.task->message = copy(data, size);
 		queue(c);

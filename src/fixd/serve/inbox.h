@@ -24,6 +24,8 @@ struct text;
 /* Of the daemon: the users whose clients wait. */
 struct inboxes {
 	struct deferred work;
+	void (*dispatch)(struct conn *c, const void *data, size_t size); /* a message; the connection may be gone afterwards */
+	bool (*is_note)(const void *data, size_t size); /* it has no answer */
 	struct link lanes;
 	struct conn *current; /* whose message is handled; NULL once that has been dropped */
 	int64_t floor;	      /* what the lane that was last chosen had spent: nobody saves up for later */

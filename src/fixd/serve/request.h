@@ -26,9 +26,6 @@ void attach_each(const struct conn *c, void (*fn)(const struct wire_header *h, u
 void attach_resume(struct conn *c, const struct wire_header *h, const struct wire_attach *a, const uint64_t *depends,
 		   struct instance *i);
 
-/* The connection ends: its unanswered requests are forgotten. */
-void attach_forget_all(struct conn *c);
-
 /* handle_NAME() for each. False: the message is malformed. */
 #define REQUEST_HANDLER(name, type, body, tail, flags)                                                                 \
 	bool handle_##name(struct conn *c, const struct wire_header *h, const void *body_, size_t size);
