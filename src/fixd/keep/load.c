@@ -748,7 +748,7 @@ int state_load(struct daemon *d, const void *records, size_t size, int (*resolve
 	each_record(&l, records, size, STATE_CONN, load_asked);
 	for (size_t i = 0; i < l.instances.n; i++) {
 		if (l.instances.all[i])
-			edges_find(l.instances.all[i]);
+			session_find_dependencies(l.instances.all[i]);
 	}
 	for (size_t i = 0; i < l.instances.n; i++) {
 		if (l.instances.all[i])

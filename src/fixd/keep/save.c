@@ -299,7 +299,7 @@ static void save_holders(struct saving *v, const struct link *leases)
 		const struct lease *lease = link_entry(l, struct lease, in_conn);
 		size_t mark;
 
-		if (!guest_matters(lease->image) || lease->pid <= 0)
+		if (!image_holders_matter(lease->image) || lease->pid <= 0)
 			continue;
 		mark = record_begin(v->out, STATE_HOLDER, RECORD_OBJECT);
 		record_u64(v->out, STATE_SERIAL, lease->image->serial);

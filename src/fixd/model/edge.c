@@ -4,7 +4,6 @@
 #include <stdlib.h>
 
 #include "base/alloc.h"
-#include "config/config.h"
 #include "fixd/model/instance.h"
 #include "fixd/model/session.h"
 
@@ -34,30 +33,6 @@ void edge_set(struct instance *from, size_t k, struct instance *to)
 	link_remove(&e->in_dependency);
 	e->to = to;
 	link_insert(to ? &to->dependents : &from->session->loose, &e->in_dependency);
-}
-
-static struct instance *find_dependency(const struct instance *i, size_t k)
-{
-	const struct depend *d = &i->fixture->depends[k];
-
-	return session_find(i->session, d->fixture, &(struct place){ d->param, i->scope_key, i->env, i->run });
-}
-
-void edges_tie(struct instance *to)
-{
-	link_for_each_safe(l, &to->session->loose) {
-		struct edge *e = link_entry(l, struct edge, in_dependency);
-		size_t k = edge_index(e);
-
-		if (e->from->fixture->depends[k].fixture == to->fixture && find_dependency(e->from, k) == to)
-			edge_set(e->from, k, to);
-	}
-}
-
-void edges_find(struct instance *i)
-{
-	for (size_t k = 0; k < i->fixture->n_depends; k++)
-		edge_set(i, k, find_dependency(i, k));
 }
 
 void edges_drop(struct instance *i)

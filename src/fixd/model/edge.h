@@ -24,10 +24,6 @@ size_t edge_index(const struct edge *e);
 
 /* `to`: what the definition of `from` names as its dependency `k`. */
 void edge_set(struct instance *from, size_t k, struct instance *to);
-/* Edges to all dependencies that are there. */
-void edges_find(struct instance *i);
-/* It is new in its session: those that have waited for it lead to it. */
-void edges_tie(struct instance *to);
 /* Those to its dependencies go. */
 void edges_drop(struct instance *i);
 /* Those from its dependents, too: it is about to go, or is another one now. */

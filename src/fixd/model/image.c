@@ -15,7 +15,6 @@
 #include "fixd/model/events.h"
 #include "fixd/model/instance.h"
 #include "fixd/model/session.h"
-#include "fixd/model/survivor.h"
 #include "fixd/model/user.h"
 #include "fixd/work/keeper.h"
 #include "image/region.h"
@@ -105,6 +104,11 @@ struct image *image_unref(struct image *im)
 struct digest image_identity(const struct image *im)
 {
 	return im->kept_by ? (struct digest){ .low = im->serial, .high = UINT64_MAX } : im->digest;
+}
+
+bool image_holders_matter(const struct image *im)
+{
+	return im->kept_by || im->n_needs || (im->instance && im->instance->fixture->exclusive);
 }
 
 bool image_is_ending(const struct image *im)
@@ -232,7 +236,7 @@ struct lease *lease_new(struct image *im, struct link *conn_leases, pid_t pid)
 	im->n_leases++;
 	count_use(im, true);
 	im->dirty = true;
-	if (guest_matters(im))
+	if (image_holders_matter(im))
 		state_mark_dirty(im->daemon);
 	return l;
 }
@@ -242,7 +246,7 @@ void lease_free(struct lease *l)
 	struct image *im = l->image;
 
 	event_detach(l);
-	if (guest_matters(im))
+	if (image_holders_matter(im))
 		state_mark_dirty(im->daemon);
 	im->n_leases--;
 	count_use(im, false);

@@ -96,6 +96,8 @@ struct image *image_unref(struct image *im);
 bool image_built_with(const struct image *im, size_t k, const struct image *dep);
 /* What an image is compared by that was made from this one: what must be torn down is another one each time it is built. */
 struct digest image_identity(const struct image *im);
+/* Must the next daemon know who holds it? Otherwise memory is all that matters, and that is the holder's own. */
+bool image_holders_matter(const struct image *im);
 /* It is being torn down. */
 bool image_is_ending(const struct image *im);
 

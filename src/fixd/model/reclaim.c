@@ -144,9 +144,26 @@ void evict_continue(struct daemon *d)
 	}
 }
 
-bool evict_of_user(struct user *u, const char *cause)
+static bool evict_of_user(struct user *u, const char *cause)
 {
 	return evict(u->daemon, first_of_user(u), cause);
+}
+
+char *evict_for_user(struct user *u, uint64_t bytes)
+{
+	const struct config *c = u->daemon->config;
+
+	if (!u->limited)
+		return NULL;
+	while (u->n_images >= c->user_images_max) {
+		if (!evict_of_user(u, "evicted: user-images-max was reached"))
+			return user_refusal(u, "images in use", "user-images-max", c->user_images_max);
+	}
+	while (c->user_memory_max != SIZE_NONE && (bytes > c->user_memory_max || u->bytes > c->user_memory_max - bytes)) {
+		if (bytes > c->user_memory_max || !evict_of_user(u, "evicted: user-memory-max was reached"))
+			return user_refusal(u, "bytes in images", "user-memory-max", u->bytes);
+	}
+	return NULL;
 }
 
 bool evict_of_session(struct session *s, const char *cause)

@@ -33,7 +33,7 @@ void evict_for_descriptors(struct daemon *d);
 /* After a restart: the lists of what is unused are in the order of use again. */
 void evict_sort(struct daemon *d);
 
-/* One image that clients of the user built. False if all of them are held. */
-bool evict_of_user(struct user *u, const char *cause);
+/* Makes room for an image of so many bytes among the user's own. NULL, or a sentence to be freed. */
+char *evict_for_user(struct user *u, uint64_t bytes);
 /* One image of an instance of the session. */
 bool evict_of_session(struct session *s, const char *cause);

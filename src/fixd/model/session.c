@@ -325,6 +325,31 @@ struct instance *session_find(struct session *s, const struct fixture *f, const 
 	return identify(f, p, &id) == 0 ? find(s, &id) : NULL;
 }
 
+static struct instance *find_dependency(const struct instance *i, size_t k)
+{
+	const struct depend *d = &i->fixture->depends[k];
+
+	return session_find(i->session, d->fixture, &(struct place){ d->param, i->scope_key, i->env, i->run });
+}
+
+/* It is new: the edges that have waited for it lead to it. */
+static void tie_edges(struct instance *to)
+{
+	link_for_each_safe(l, &to->session->loose) {
+		struct edge *e = link_entry(l, struct edge, in_dependency);
+		size_t k = edge_index(e);
+
+		if (e->from->fixture->depends[k].fixture == to->fixture && find_dependency(e->from, k) == to)
+			edge_set(e->from, k, to);
+	}
+}
+
+void session_find_dependencies(struct instance *i)
+{
+	for (size_t k = 0; k < i->fixture->n_depends; k++)
+		edge_set(i, k, find_dependency(i, k));
+}
+
 struct looking {
 	const struct fixture *fixture;
 	const char *param, *scope_key;
@@ -392,7 +417,7 @@ static struct instance *add_instance(struct session *s, const struct fixture *f,
 	id->key = NULL;
 	at = vector_search(&s->instances, i->key, by_key, &found);
 	vector_insert(&s->instances, at, i);
-	edges_tie(i);
+	tie_edges(i);
 	s->user->n_instances++;
 	return i;
 }
@@ -479,7 +504,7 @@ static void redefine(struct session *s, const struct fixture *(*definition)(cons
 	}
 	/* Only now does nothing lead back into the old definitions. */
 	for (size_t k = 0; k < s->instances.n; k++)
-		edges_find(s->instances.all[k]);
+		session_find_dependencies(s->instances.all[k]);
 	for (size_t k = 0; k < kept; k++)
 		instance_settle(list.all[k]);
 }

@@ -122,6 +122,8 @@ struct instance *session_resume_instance(struct session *s, const struct fixture
 
 /* The same, but none is made: NULL. */
 struct instance *session_find(struct session *s, const struct fixture *f, const struct place *p);
+/* Edges to all of its dependencies that are there. */
+void session_find_dependencies(struct instance *i);
 
 /* The part of a place that a scope distinguishes; to be freed. */
 char *session_scope_key(int scope, const char *node);

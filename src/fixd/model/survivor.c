@@ -6,11 +6,9 @@
 
 #include "base/alloc.h"
 #include "base/process.h"
-#include "config/config.h"
 #include "fixd/daemon.h"
 #include "fixd/loop/loop.h"
 #include "fixd/model/image.h"
-#include "fixd/model/instance.h"
 
 static void guest_free(struct guest *g)
 {
@@ -71,9 +69,4 @@ void guests_end(struct daemon *d)
 {
 	while (!link_empty(&d->guests))
 		guest_free(link_entry(d->guests.next, struct guest, link));
-}
-
-bool guest_matters(const struct image *im)
-{
-	return im->kept_by || im->n_needs || (im->instance && im->instance->fixture->exclusive);
 }

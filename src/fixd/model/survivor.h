@@ -27,6 +27,3 @@ void guest_hold(struct daemon *d, pid_t pid, struct image *im);
 void guest_returns(struct daemon *d, pid_t pid, const struct image *im);
 /* At the end of the daemon. */
 void guests_end(struct daemon *d);
-
-/* Must the next daemon know who holds it? Otherwise memory is all that matters, and that is the holder's own. */
-bool guest_matters(const struct image *im);

@@ -7,7 +7,6 @@
 #include "base/alloc.h"
 #include "config/config.h"
 #include "fixd/daemon.h"
-#include "fixd/model/reclaim.h"
 
 /* Of one user's; the board has slots for four times as many. */
 #define USER_INSTANCES_MAX 4096
@@ -48,7 +47,7 @@ struct user *user_unref(struct user *u)
 	return NULL;
 }
 
-static char *refuse(const struct user *u, const char *what, const char *key, unsigned long long max)
+char *user_refusal(const struct user *u, const char *what, const char *key, unsigned long long max)
 {
 	return xasprintf("user %u has %llu %s already; %s in fixd.ini allows no more", (unsigned)u->uid, max, what, key);
 }
@@ -57,14 +56,14 @@ char *user_refuses_connection(const struct user *u)
 {
 	uint64_t max = u->daemon->config->user_connections_max;
 
-	return u->limited && u->n_connections >= max ? refuse(u, "connections", "user-connections-max", max) : NULL;
+	return u->limited && u->n_connections >= max ? user_refusal(u, "connections", "user-connections-max", max) : NULL;
 }
 
 char *user_refuses_build(const struct user *u)
 {
 	uint64_t max = u->daemon->config->user_builds_max;
 
-	return u->limited && u->n_builds >= max ? refuse(u, "builds under way", "user-builds-max", max) : NULL;
+	return u->limited && u->n_builds >= max ? user_refusal(u, "builds under way", "user-builds-max", max) : NULL;
 }
 
 bool user_is_full(const struct user *u)
@@ -77,21 +76,4 @@ uint64_t user_bytes_left(const struct user *u)
 	const struct config *c = u->daemon->config;
 
 	return u->limited && c->user_memory_max < c->memory_max ? c->user_memory_max : c->memory_max;
-}
-
-char *user_make_room(struct user *u, uint64_t bytes)
-{
-	const struct config *c = u->daemon->config;
-
-	if (!u->limited)
-		return NULL;
-	while (u->n_images >= c->user_images_max) {
-		if (!evict_of_user(u, "evicted: user-images-max was reached"))
-			return refuse(u, "images in use", "user-images-max", c->user_images_max);
-	}
-	while (c->user_memory_max != SIZE_NONE && (bytes > c->user_memory_max || u->bytes > c->user_memory_max - bytes)) {
-		if (bytes > c->user_memory_max || !evict_of_user(u, "evicted: user-memory-max was reached"))
-			return refuse(u, "bytes in images", "user-memory-max", u->bytes);
-	}
-	return NULL;
 }

@@ -35,12 +35,11 @@ struct user *user_unref(struct user *u);
 /* NULL, or a sentence (to be freed) that says which limit one more connection or build would pass. */
 char *user_refuses_connection(const struct user *u);
 char *user_refuses_build(const struct user *u);
+/* The sentence: it has `max` of `what`, and `key` in the ini file allows no more. */
+char *user_refusal(const struct user *u, const char *what, const char *key, unsigned long long max);
 
 /* Has he as many instances as a user may have? */
 bool user_is_full(const struct user *u);
-
-/* Makes room for an image of so many bytes among the user's own. NULL, or a sentence to be freed. */
-char *user_make_room(struct user *u, uint64_t bytes);
 
 /* The most bytes an image of the user's may have now. */
 uint64_t user_bytes_left(const struct user *u);

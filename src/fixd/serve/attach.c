@@ -93,7 +93,7 @@ static void reply_attached(struct pending *p, struct image *im)
 		event_attach(p->conn, lease_new(im, &p->conn->leases, p->conn->pid), p->waiter.built, clock_now() - p->waiter.asked, p->test,
 			     p->test_size);
 	/* Killed in the next moment, the next daemon must know that somebody holds it. */
-	if (n && guest_matters(im))
+	if (n && image_holders_matter(im))
 		deferred_flush(&p->conn->daemon->unsaved);
 	conn_reply_images(p->conn, &p->header, &body, size + path, all, (size_t)n);
 }

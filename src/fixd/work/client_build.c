@@ -255,7 +255,7 @@ static void commit(struct offer *o, const struct offer_commit *c, int *fds, size
 	bool no_room = false;
 
 	if (!wrong) {
-		wrong = user_make_room(o->user, c->size + note_size);
+		wrong = evict_for_user(o->user, c->size + note_size);
 		no_room = wrong != NULL;
 	}
 	if (!wrong) {
