@@ -4,7 +4,7 @@
 set -u
 cd "$FIXD_SRC/src/fixd" || exit 1
 nm=${NM:-nm}
-circle_max=9
+circle_max=3
 symbols=$(mktemp)
 trap 'rm -f "$symbols"' EXIT
 

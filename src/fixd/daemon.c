@@ -344,6 +344,7 @@ int daemon_start(struct daemon *d)
 
 	d->control = &control;
 	d->effects = &work_effects;
+	d->image_owner = &session_images;
 	d->started = clock_now();
 	/* No image of this daemon has the number of one of another, also where every daemon has the same pid. */
 	d->last_serial = (uint64_t)clock_real();

@@ -35,6 +35,7 @@ struct daemon {
 	struct deferred work_ended; /* looks what waits for the end of a build or keeper */
 	const struct control *control;
 	const struct effects *effects;
+	const struct image_owner *image_owner;
 	struct listener *listener;
 	char *program, **argv; /* how it was started */
 	char *socket;

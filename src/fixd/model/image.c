@@ -58,11 +58,7 @@ struct image *image_unref(struct image *im)
 	d = im->daemon;
 	if (im->title)
 		event_torn_down(im, im->teardown_error);
-	/* Who waits for its end. */
-	if (im->instance && im->instance->last == im)
-		instance_wake(im->instance);
-	if (im->instance && im->instance->last == im)
-		im->instance->last = NULL;
+	d->image_owner->gone(im);
 	if (im->tree)
 		d->effects->remove_tree(d, im->tree);
 	for (size_t i = 0; im->depends && i < im->n_depends; i++)
@@ -77,7 +73,7 @@ struct image *image_unref(struct image *im)
 	if (im->user) {
 		/* The note may go on to be an orphan, and is counted on. */
 		if (im->session && im->note_fd >= 0 && !im->torn_down)
-			session_add_orphan(im->session, im);
+			d->image_owner->orphaned(im);
 		im->user->n_images--;
 		im->user->bytes -= im->bytes;
 		user_unref(im->user);
@@ -253,10 +249,7 @@ void lease_free(struct lease *l)
 	link_remove(&l->in_conn);
 	link_remove(&l->in_image);
 	free(l);
-	if (im->instance && im->instance->current == im)
-		instance_touch(im->instance); /* its idle time starts */
-	if (im->instance && im->n_leases == 0)
-		instance_wake(im->instance); /* who waits to be the only one */
+	im->daemon->image_owner->unheld(im);
 	image_unref(im);
 }
 

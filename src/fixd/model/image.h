@@ -83,6 +83,13 @@ struct image {
 	uint64_t best_conn; /* the connection that can do it best; 0: all are equal */
 };
 
+/* Who is told what becomes of images: given at the start of the daemon, by what has instances and sessions. */
+struct image_owner {
+	void (*unheld)(struct image *im);   /* a lease has ended */
+	void (*gone)(struct image *im);	    /* it is going: no reference is left */
+	void (*orphaned)(struct image *im); /* the same, and whoever can tear it down has not been told: its note is to be taken */
+};
+
 /* With a reference, and nothing else set but what is given. */
 struct image *image_new(struct daemon *d, int fd, enum wire_image_kind kind, uint64_t size);
 

@@ -604,6 +604,26 @@ void instance_touch(struct instance *i)
 		timer_start(daemon_of(i)->loop, &i->expiry, at + 1);
 }
 
+void instance_image_unheld(struct image *im)
+{
+	struct instance *i = im->instance;
+
+	if (i && i->current == im)
+		instance_touch(i); /* its idle time starts */
+	if (i && im->n_leases == 0)
+		instance_wake(i); /* who waits to be the only one */
+}
+
+void instance_image_gone(struct image *im)
+{
+	struct instance *i = im->instance;
+
+	if (!i || i->last != im)
+		return;
+	i->last = NULL;
+	instance_wake(i); /* who waits for its end */
+}
+
 void instance_hint(void *instance)
 {
 	struct instance *i = instance;

@@ -141,6 +141,9 @@ void instance_hint(void *instance);
 
 /* Follows what max-age says after the image was used. */
 void instance_touch(struct instance *i);
+/* What became of an image, if it is of an instance: a lease has ended; it is going. */
+void instance_image_unheld(struct image *im);
+void instance_image_gone(struct image *im);
 
 /* What changed since the build began, as somebody who asked at `asked` must know it; a sentence to be freed, or NULL. */
 char *instance_inputs_changed(struct instance *i, int64_t asked);

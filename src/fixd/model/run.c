@@ -323,7 +323,7 @@ static struct run *run_new(struct session *s, const char *id)
 	link_init(&r->releases);
 	r->began_real = clock_real();
 	link_insert(&s->runs, &r->link);
-	session_run_begins(s);
+	s->calls->run_begins(s);
 	log_debug("session %s: run %s begins", s->id, id);
 	event_of_run(r, EVENT_RUN_BEGAN);
 	return r;
@@ -381,7 +381,7 @@ void run_end(struct run *r)
 	link_remove(&r->link);
 	r->ended_real = clock_real();
 	event_of_run(r, EVENT_RUN_ENDED);
-	session_run_ended(r->session, r);
+	r->session->calls->run_ended(r->session, r);
 }
 
 struct member *run_leave(struct member *m)

@@ -31,12 +31,22 @@ static int by_key(const void *key, const void *instance)
 	return strcmp(key, ((const struct instance *)instance)->key);
 }
 
+static void run_begins(struct session *s);
+static void run_ended(struct session *s, struct run *r);
+
+static const struct session_calls calls = {
+	.instance = session_instance,
+	.run_begins = run_begins,
+	.run_ended = run_ended,
+};
+
 struct session *session_new(struct daemon *d, const char *root, uid_t uid)
 {
 	struct session *s = xcalloc(1, sizeof *s);
 	_cleanup_free_ char *identity = xasprintf("%u:%s", (unsigned)uid, root);
 
 	s->daemon = d;
+	s->calls = &calls;
 	s->number = ++d->last_serial;
 	s->root = xstrdup(root);
 	s->uid = uid;
@@ -664,8 +674,9 @@ struct orphan *orphan_free(struct orphan *o)
 	return NULL;
 }
 
-void session_add_orphan(struct session *s, struct image *im)
+static void add_orphan(struct image *im)
 {
+	struct session *s = im->session;
 	struct orphan *o = xcalloc(1, sizeof *o);
 
 	if (s->n_orphans >= SESSION_ORPHANS_MAX && !link_empty(&s->orphans)) {
@@ -679,6 +690,12 @@ void session_add_orphan(struct session *s, struct image *im)
 	o->note_size = im->note_size;
 	session_resume_orphan(s, o);
 }
+
+const struct image_owner session_images = {
+	.unheld = instance_image_unheld,
+	.gone = instance_image_gone,
+	.orphaned = add_orphan,
+};
 
 void session_resume_orphan(struct session *s, struct orphan *o)
 {
@@ -738,7 +755,7 @@ static void clear_failure(struct instance *i, void *arg)
 		instance_clear_failure(i);
 }
 
-void session_run_begins(struct session *s)
+static void run_begins(struct session *s)
 {
 	state_mark_dirty(s->daemon);
 	s->total_runs++;
@@ -747,7 +764,7 @@ void session_run_begins(struct session *s)
 	session_each(s, clear_failure, NULL);
 }
 
-void session_run_ended(struct session *s, struct run *r)
+static void run_ended(struct session *s, struct run *r)
 {
 	_cleanup_vector_ struct vector list = { 0 };
 

@@ -17,7 +17,9 @@ struct config;
 struct daemon;
 struct fixture;
 struct image;
+struct image_owner;
 struct instance;
+struct place;
 struct recent;
 struct run;
 struct user;
@@ -25,6 +27,7 @@ struct user;
 struct session {
 	struct link link; /* daemon::sessions */
 	struct daemon *daemon;
+	const struct session_calls *calls;
 	struct user *user; /* a reference */
 	size_t n_conns; /* that joined */
 	uint64_t number; /* of all sessions of the daemon, later ones have greater ones */
@@ -48,6 +51,13 @@ struct session {
 	struct link loose; /* edge::in_dependency of those whose dependency is not there */
 	uint64_t changes; /* instances that went, definitions that were read again: pointers from before are not to be used */
 	struct recent *recents; /* what requests have meant (attach.c); NULL: none was kept */
+};
+
+/* What the rest of the model asks of its session. */
+struct session_calls {
+	int (*instance)(struct session *s, const struct fixture *f, const struct place *p, struct instance **out);
+	void (*run_begins)(struct session *s);
+	void (*run_ended)(struct session *s, struct run *r);
 };
 
 #define SESSION_INSTANCES_MAX 16384
@@ -85,17 +95,13 @@ struct orphan {
 
 /* One that there was in another process. */
 void session_resume_orphan(struct session *s, struct orphan *o);
-/* Takes the note of the image. */
-void session_add_orphan(struct session *s, struct image *im);
+/* Whom images tell: their instances, and their sessions of orphans. */
+extern const struct image_owner session_images;
 /* The newest that matches the name or glob, taken out of the list, or NULL. The caller calls orphan_free(). */
 struct orphan *session_adopt(struct session *s, const char *pattern, const struct run *run);
 /* Nobody was told of it after all. */
 void session_return_orphan(struct orphan *o);
 struct orphan *orphan_free(struct orphan *o);
-
-void session_run_begins(struct session *s);
-/* What lives no longer than it is retired; it is remembered for a while. */
-void session_run_ended(struct session *s, struct run *r);
 
 /* Who asks, and for which instance of a fixture. */
 struct place {

@@ -32,7 +32,7 @@ static struct instance *dependency(struct instance *i, size_t k, int *err)
 	*err = 0;
 	if (dep)
 		return dep;
-	*err = session_instance(i->session, d->fixture, &(struct place){ d->param, i->scope_key, i->env, i->run }, &dep);
+	*err = i->session->calls->instance(i->session, d->fixture, &(struct place){ d->param, i->scope_key, i->env, i->run }, &dep);
 	if (dep)
 		edge_set(i, k, dep);
 	return dep;
