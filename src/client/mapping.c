@@ -108,7 +108,7 @@ static int verify(const struct wire_image *im, int fd)
 {
 	uint64_t size;
 
-	if (memfd_verify(fd, &size) < 0 || size != im->size || im->root > im->size || im->address % 4096)
+	if (memfd_verify(fd, &size) < 0 || size != im->size || (im->root && im->root >= im->size) || im->address % 4096)
 		return -EPROTO;
 	return 0;
 }
