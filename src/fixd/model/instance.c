@@ -98,12 +98,49 @@ void instance_unpin(struct instance *i)
 	i->pins = NULL;
 }
 
+/* Was it made from an earlier image of what the edge leads to? One that is being looked at or built is judged when that ends. */
+static bool is_outdated(const struct edge *e)
+{
+	const struct instance *i = e->from;
+
+	return i->state == INSTANCE_READY && i->current && !image_built_with(i->current, edge_index(e), e->to->current);
+}
+
+#define IS_REBUILT "its dependency '%s' was rebuilt and differs"
+#define IS_TORN_DOWN "its dependency '%s' is torn down"
+
+/* What has become of its dependencies while nobody told it: a sentence, to be freed, or NULL. */
+static char *lost_dependency(const struct instance *i)
+{
+	const struct image *im = i->current;
+
+	for (size_t k = 0; k < i->n_edges; k++) {
+		const struct instance *dep = i->edges[k].to;
+
+		if (dep && dep->current && is_outdated(&i->edges[k]))
+			return xasprintf(IS_REBUILT, dep->fixture->name);
+	}
+	for (size_t k = 0; im && k < im->n_needs; k++) {
+		const struct instance *dep = im->needs[k]->instance;
+
+		if (i->state == INSTANCE_READY && (!dep || dep->current != im->needs[k]))
+			return xasprintf(IS_TORN_DOWN, dep ? dep->fixture->name : im->needs[k]->title);
+	}
+	return NULL;
+}
+
 /* The state of an instance nobody is at work on. */
 void instance_rest(struct instance *i)
 {
+	_cleanup_free_ char *lost = NULL;
+
 	i->state = i->current ? INSTANCE_READY : i->failed ? INSTANCE_FAILED : i->stale_cause ? INSTANCE_STALE : INSTANCE_ABSENT;
 	i->rested = clock_now();
 	instance_touch(i);
+	lost = lost_dependency(i);
+	/* Not in the middle of what is going on. */
+	if (lost)
+		loop_defer(daemon_of(i)->loop, &i->waking);
 }
 
 void waiter_add(struct instance *i, struct waiter *w, struct link *before)
@@ -200,7 +237,7 @@ const char *instance_state_name(const struct instance *i)
 static void retire_holders(const struct instance *i, struct image *im)
 {
 	_cleanup_vector_ struct vector list = { 0 };
-	_cleanup_free_ char *cause = xasprintf("its dependency '%s' is torn down", i->fixture->name);
+	_cleanup_free_ char *cause = xasprintf(IS_TORN_DOWN, i->fixture->name);
 
 	link_for_each(l, &im->needed_by) {
 		const struct image *holder = link_entry(l, struct need, in_needed)->holder;
@@ -343,19 +380,26 @@ static void publish(struct instance *i, struct image *im)
 	tell_ready(i);
 }
 
-/* Was it made from an earlier image of what the edge leads to? One that is being looked at or built is judged when that ends. */
-static bool is_outdated(const struct edge *e)
+static void retire_as_lost(struct instance *i, const char *cause)
 {
-	const struct instance *i = e->from;
+	instance_retire(i, cause);
+	if (i->fixture->policy.rebuild == REBUILD_EAGER)
+		instance_warm(i);
+}
 
-	return i->state == INSTANCE_READY && i->current && !image_built_with(i->current, edge_index(e), e->to->current);
+void instance_check_dependencies(struct instance *i)
+{
+	_cleanup_free_ char *cause = lost_dependency(i);
+
+	if (cause)
+		retire_as_lost(i, cause);
 }
 
 /* Not only when somebody asks for them: their views are out of date now. */
 static void retire_outdated(const struct instance *dep)
 {
 	_cleanup_vector_ struct vector list = { 0 };
-	_cleanup_free_ char *cause = xasprintf("its dependency '%s' was rebuilt and differs", dep->fixture->name);
+	_cleanup_free_ char *cause = xasprintf(IS_REBUILT, dep->fixture->name);
 
 	link_for_each(l, &dep->dependents) {
 		struct edge *e = link_entry(l, struct edge, in_dependency);
@@ -363,13 +407,8 @@ static void retire_outdated(const struct instance *dep)
 		if (is_outdated(e))
 			vector_add(&list, e->from);
 	}
-	for (size_t k = 0; k < list.n; k++) {
-		struct instance *i = list.all[k];
-
-		instance_retire(i, cause);
-		if (i->fixture->policy.rebuild == REBUILD_EAGER)
-			instance_warm(i);
-	}
+	for (size_t k = 0; k < list.n; k++)
+		retire_as_lost(list.all[k], cause);
 }
 
 bool instance_is_stale(struct instance *i, int64_t asked)

@@ -189,6 +189,8 @@ struct instance *instance_free(struct instance *i);
 
 /* What instance.c, its states and images, and ask.c, who waits for them, share. */
 
+/* While it was built or looked at, a dependency may have become another one: then it is stale. */
+void instance_check_dependencies(struct instance *i);
 /* The state of an instance nobody is at work on. */
 void instance_rest(struct instance *i);
 /* Takes the sentence. */

@@ -405,6 +405,7 @@ void instance_settle(struct instance *i)
 	_cleanup_vector_ struct vector list = { 0 };
 
 	advance(i);
+	instance_check_dependencies(i);
 	/* Its end will be settled, too. */
 	if (i->state == INSTANCE_WAITING || i->state == INSTANCE_BUILDING || i->state == INSTANCE_CHECKING)
 		return;
