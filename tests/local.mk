@@ -42,6 +42,16 @@ tests_client_library_SOURCES = tests/client/library.c tests/tap.h
 tests_client_library_CPPFLAGS = $(AM_TEST_CPPFLAGS)
 tests_client_library_LDADD = libclient.la -lpthread
 
+# The model of the daemon without a daemon: each decision, and random lives of it (make simulate: STEPS and SEED).
+model_world = tests/model/world.c tests/model/world.h tests/tap.h
+check_PROGRAMS += tests/model/simulate
+tests_model_simulate_SOURCES = tests/model/simulate.c $(model_world)
+tests_model_simulate_CPPFLAGS = $(AM_TEST_CPPFLAGS)
+tests_model_simulate_LDADD = libdaemon.la
+simulate: tests/model/simulate
+	tests/model/simulate $${STEPS:-1000000} $${SEED:-1}
+.PHONY: simulate
+
 # One target each: a test of some thousand inputs, or with --enable-fuzz a program of libFuzzer (make fuzz).
 fuzz_targets = tests/fuzz/config tests/fuzz/protocol tests/fuzz/publication tests/fuzz/state tests/fuzz/manifest tests/fuzz/client
 if FUZZ
@@ -103,7 +113,7 @@ daemon_tests = \
 	tests/daemon/tools.py
 shim_tests = tests/shim/adapters.py tests/shim/calls.py tests/shim/run.py tests/shim/tools.py
 script_tests = tests/systemd.py tests/headers.sh tests/layers.sh tests/rooms.sh tests/manuals.sh tests/pytest-fixd.sh
-TESTS += $(unit_tests) $(fuzz_targets) $(daemon_tests) $(shim_tests) $(script_tests)
+TESTS += $(unit_tests) tests/model/simulate $(fuzz_targets) $(daemon_tests) $(shim_tests) $(script_tests)
 EXTRA_DIST += $(daemon_tests) $(shim_tests) $(script_tests) tests/daemon/harness.py tests/daemon/server tests/shim/calls.c tests/shim/odd.c tests/shim/sockets.c tests/shim/stage.py tests/with-python
 
 # The library and everything below it under valgrind; the daemon of the test runs beside it, as it is.

@@ -1,0 +1,422 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Random lives of the model: clients that ask, hold, give up and leave, edits, builds and teardowns that end well and badly, services that
+ * die, memory that runs short, clean-ups, and time. After each step everything is as instance.h, policy.h and image.h promise: one build at
+ * a time, nothing older than the question, teardowns once and in their order, no waiter forgotten, nothing miscounted.
+ *
+ * simulate [STEPS [SEED]]. What fails is told by its seed, and by the shortest history of the same that fails, too.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "config/config.h"
+#include "fixd/daemon.h"
+#include "fixd/model/image.h"
+#include "fixd/model/reclaim.h"
+#include "fixd/model/session.h"
+#include "world.h"
+
+#define CLIENTS 12
+#define LIFE 400 /* steps of one world */
+
+static const char ini[] = "[fixd]\nroot = /\n"
+			  "[policy]\nmemory-max = 160K\nmax-age = none\n"
+			  "[fixture a]\ncommand = true\nwatch = 0\n"
+			  "[fixture b]\ncommand = true\nwatch = 1\ndepends = a\nrebuild = eager\n"
+			  "[fixture c]\ncommand = true\nwatch = 2\nwatch-by = content\ndepends = a, b\n"
+			  "[fixture d]\ncommand = true\nmax-age = 5s\nparams = 1, 2\nwatch = 3\n"
+			  "[fixture e]\ncommand = true\ncheck = true\ndepends = d[1]\nretry-after = 1s\n"
+			  "[fixture same]\ncommand = true\nwatch = 0, 3\n"
+			  "[fixture f]\ncommand = true\ndepends = same, c\nmax-age = 2s\nage-from = last-use\n"
+			  "[fixture g]\nservice = true\nready = line\nteardown = true\ndepends = a\n"
+			  "[fixture h]\nservice = true\nready = line\nexclusive = yes\nreset = true\ndepends = g\nwatch = 1\n"
+			  "[fixture i]\ncommand = true\nteardown = true\ndepends = g\nrebuild = eager\n"
+			  "[fixture x]\nclient = yes\nwatch = 2\n";
+
+static const struct {
+	const char *name, *param;
+} kinds[] = { { "a", NULL }, { "b", NULL }, { "c", NULL }, { "d", "1" }, { "d", "2" }, { "e", NULL }, { "same", NULL },
+	      { "f", NULL }, { "g", NULL }, { "h", NULL }, { "i", NULL }, { "x", NULL } };
+
+/* Somebody who asks for one thing at a time, and holds what it got. */
+struct client {
+	struct waiter waiter;
+	bool waits;
+	uint64_t files[WORLD_FILES]; /* as they were when it asked */
+	struct link leases;
+};
+
+static struct client clients[CLIENTS];
+static const char *fault;
+static bool loud;
+
+static void fail(const char *what)
+{
+	if (!fault)
+		fault = what;
+}
+
+/* Nothing that was complete before the question may be missing. */
+static void check_freshness(const struct client *c, const struct instance *i)
+{
+	const struct policy *p = &i->fixture->policy;
+	int64_t born = p->age_from == AGE_FROM_CREATION ? i->current->created : i->current->used;
+
+	if (p->max_age != DURATION_NONE && born < c->waiter.asked && !i->current->n_uses && world.now - born > p->max_age + world.now - c->waiter.asked)
+		fail("what was handed out is older than max-age");
+
+	for (unsigned k = 0; k < WORLD_FILES; k++) {
+		if (world_watches(i->fixture, k) && world_seen(i->current, k) < c->files[k])
+			fail("what was handed out is older than an edit before the question");
+	}
+}
+
+static void answer(struct waiter *w, enum outcome outcome)
+{
+	struct client *c = container_of(w, struct client, waiter);
+	struct instance *i = w->instance;
+
+	if (!c->waits)
+		fail("one that does not wait was answered");
+	c->waits = false;
+	if (outcome != OUTCOME_READY) {
+		if (!i->error || !*i->error)
+			fail("a failure without a sentence");
+		return;
+	}
+	if (i->fixture->exclusive && i->current->n_leases)
+		fail("an exclusive one was handed out that somebody holds");
+	if (i->fixture->reset && i->current->dirty)
+		fail("one was handed out that was not reset");
+	check_freshness(c, i);
+	image_used(i->current);
+	lease_new(i->current, &c->leases, 1);
+}
+
+static bool look(struct waiter *w)
+{
+	return world_look(w->instance);
+}
+
+static char *offer(struct waiter *w)
+{
+	struct client *c = container_of(w, struct client, waiter);
+
+	c->waits = false;
+	world_offer(w->instance);
+	return NULL;
+}
+
+static void ask(struct client *c, unsigned kind)
+{
+	struct instance *i;
+
+	if (c->waits)
+		return;
+	i = world_instance(kinds[kind].name, kinds[kind].param);
+	c->waits = true;
+	memcpy(c->files, world.files, sizeof c->files);
+	c->waiter = (struct waiter){ .asked = world.now, .holds = true, .answer = answer, .look = look, .offer = offer,
+				     .can_build = i->fixture->source == SOURCE_CLIENT };
+	link_init(&c->waiter.link);
+	instance_want(i, &c->waiter);
+}
+
+static void give_up(struct client *c)
+{
+	if (c->waits)
+		instance_forget(&c->waiter);
+	c->waits = false;
+}
+
+static void detach(struct client *c)
+{
+	if (!link_empty(&c->leases))
+		lease_free(link_entry(c->leases.next, struct lease, in_conn));
+}
+
+static void clean_up(struct instance *i)
+{
+	instance_retire(i, "cleaned up");
+	instance_clear_failure(i);
+	instance_settle(i);
+}
+
+static void count_held(struct instance *i, void *arg)
+{
+	*(size_t *)arg += i->current && i->current->n_uses;
+}
+
+/* What somebody holds is not given up for others. */
+static void run_short(uint64_t bytes)
+{
+	size_t before = 0, after = 0;
+
+	session_each(world.daemon->session, count_held, &before);
+	evict_for_memory(world.daemon, bytes);
+	session_each(world.daemon->session, count_held, &after);
+	if (before != after)
+		fail("what somebody holds was given up");
+}
+
+static struct instance *some_instance(uint32_t n)
+{
+	unsigned kind = n % ELEMENTSOF(kinds);
+
+	return world_instance(kinds[kind].name, kinds[kind].param);
+}
+
+static void end_job(uint32_t n, bool well)
+{
+	if (!world.n_jobs)
+		return;
+	if (well)
+		world_finish(n % world.n_jobs, n >> 8 & 3);
+	else
+		world_fail(n % world.n_jobs);
+}
+
+/* What a word of the history says: what, and with whom. */
+static void step(uint32_t word)
+{
+	unsigned what = word & 31;
+	uint32_t n = word >> 5;
+	struct client *c = &clients[n % CLIENTS];
+
+	world.now++;
+	switch (what) {
+	case 0: case 1: case 2: case 3: case 4: case 5: case 6:
+		ask(c, n / CLIENTS % ELEMENTSOF(kinds));
+		break;
+	case 7: case 8: case 9: case 10:
+		detach(c);
+		break;
+	case 11: case 12: case 13: case 14: case 15: case 16: case 17: case 18:
+		end_job(n, true);
+		break;
+	case 19:
+		end_job(n, false);
+		break;
+	case 20: case 21:
+		world_edit(n % WORLD_FILES);
+		break;
+	case 22:
+		world_touch(n % WORLD_FILES);
+		break;
+	case 23:
+		give_up(c);
+		break;
+	case 24:
+		clean_up(some_instance(n));
+		break;
+	case 25:
+		world_kill(some_instance(n));
+		break;
+	case 26: case 27:
+		world_pass((int64_t)(n % 3000) * NSEC_PER_MSEC);
+		break;
+	case 28:
+		world.slow_looks = true;
+		break;
+	case 29:
+		run_short(n % (1 << 17));
+		break;
+	case 30:
+		session_sweep(world.daemon->session);
+		break;
+	default:
+		instance_warm(some_instance(n));
+	}
+	world_turn();
+}
+
+/* Whoever waits must wait for something that will end. */
+static void finish_everything(void)
+{
+	world.slow_looks = false;
+	for (int k = 0; k < CLIENTS; k++) {
+		while (!link_empty(&clients[k].leases))
+			detach(&clients[k]);
+	}
+	for (int n = 0; n < 10000; n++) {
+		world_turn();
+		for (int k = 0; k < CLIENTS; k++)
+			detach(&clients[k]);
+		if (world.n_jobs)
+			world_finish(0, 0);
+		else if (n > 100)
+			break;
+	}
+	for (int k = 0; k < CLIENTS; k++) {
+		if (clients[k].waits)
+			fail("somebody waits, and nothing is being done");
+		give_up(&clients[k]);
+	}
+}
+
+/* 0: nothing was wrong; otherwise the step at which something was. */
+static size_t live(const uint32_t *words, size_t n)
+{
+	size_t at = 0;
+
+	fault = NULL;
+	memset(clients, 0, sizeof clients);
+	world_begin(ini);
+	for (int k = 0; k < CLIENTS; k++)
+		link_init(&clients[k].leases);
+	for (; at < n && !fault; at++) {
+		const char *bad;
+
+		if (loud)
+			printf("# step %zu: %u with %u\n", at, words[at] & 31, words[at] >> 5);
+		step(words[at]);
+		bad = world_wrong();
+		if (bad)
+			fail(bad);
+	}
+	if (!fault)
+		finish_everything();
+	if (fault)
+		return at ? at : 1;
+	world_end();
+	return 0;
+}
+
+/* In a process of its own: it may end in any way. */
+static bool fails(const uint32_t *words, size_t n, bool tell)
+{
+	int status;
+	pid_t pid;
+
+	fflush(stdout);
+	pid = fork();
+	if (pid == 0) {
+		size_t at;
+
+		if (!tell && (!freopen("/dev/null", "w", stdout) || !freopen("/dev/null", "w", stderr)))
+			_exit(2);
+		loud = tell;
+		at = live(words, n);
+		if (at)
+			printf("# at step %zu: %s\n", at - 1, fault);
+		fflush(stdout);
+		_exit(at != 0);
+	}
+	waitpid(pid, &status, 0);
+	return !WIFEXITED(status) || WEXITSTATUS(status) != 0;
+}
+
+/* Leaves out what is not needed for it to fail, more and more of it at a time. */
+static size_t shorten(uint32_t *words, size_t n)
+{
+	for (size_t part = n / 2; part > 0;) {
+		bool shorter = false;
+
+		for (size_t at = 0; at + part <= n;) {
+			uint32_t *left = xcalloc(n, sizeof *left);
+
+			memcpy(left, words, at * sizeof *left);
+			memcpy(left + at, words + at + part, (n - at - part) * sizeof *left);
+			if (fails(left, n - part, false)) {
+				memcpy(words, left, (n - part) * sizeof *left);
+				n -= part;
+				shorter = true;
+			} else {
+				at += part;
+			}
+			free(left);
+		}
+		if (!shorter || part > n / 2)
+			part /= 2;
+	}
+	return n;
+}
+
+static uint64_t next(uint64_t *state)
+{
+	/* xorshift64*, Vigna, "An experimental exploration of Marsaglia's xorshift generators" */
+	*state ^= *state >> 12;
+	*state ^= *state << 25;
+	*state ^= *state >> 27;
+	return *state * UINT64_C(2685821657736338717);
+}
+
+static void make_history(uint64_t seed, uint32_t *words)
+{
+	uint64_t state = seed * 2 + 1;
+
+	for (size_t k = 0; k < LIFE; k++)
+		words[k] = (uint32_t)(next(&state) >> 32);
+}
+
+static bool one(uint64_t seed)
+{
+	uint32_t words[LIFE];
+	size_t n;
+
+	make_history(seed, words);
+	n = shorten(words, LIFE);
+	printf("# seed %llu fails; the shortest of its kind:\n", (unsigned long long)seed);
+	fails(words, n, true);
+	return false;
+}
+
+/* So many lives in one process: a fault is looked for in each of them when that ends badly. */
+#define LIVES 250
+
+static bool lives(uint64_t first, uint64_t n)
+{
+	int status;
+	pid_t pid;
+
+	fflush(stdout);
+	pid = fork();
+	if (pid == 0) {
+		if (!freopen("/dev/null", "w", stdout) || !freopen("/dev/null", "w", stderr))
+			_exit(2);
+		for (uint64_t seed = first; seed < first + n; seed++) {
+			uint32_t words[LIFE];
+
+			make_history(seed, words);
+			if (live(words, LIFE))
+				_exit(1);
+		}
+		_exit(0);
+	}
+	waitpid(pid, &status, 0);
+	if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
+		return true;
+	for (uint64_t seed = first; seed < first + n; seed++) {
+		uint32_t words[LIFE];
+
+		make_history(seed, words);
+		if (fails(words, LIFE, false))
+			return one(seed);
+	}
+	printf("# one of the seeds %llu to %llu fails behind the others\n", (unsigned long long)first, (unsigned long long)(first + n - 1));
+	return false;
+}
+
+/* Those that have ever failed. */
+static const uint64_t failed[] = { 1, 3, 7 };
+
+int main(int argc, char **argv)
+{
+	uint64_t steps = argc > 1 ? strtoull(argv[1], NULL, 10) : 100000, seed = argc > 2 ? strtoull(argv[2], NULL, 10) : 1;
+	bool well = true;
+
+	puts("1..2");
+	for (size_t k = 0; k < ELEMENTSOF(failed) && well; k++)
+		well = lives(failed[k], 1);
+	puts(well ? "ok 1 - seeds_that_have_failed" : "not ok 1 - seeds_that_have_failed");
+	well = true;
+	for (uint64_t done = 0; done < steps && well; done += LIVES * LIFE, seed += LIVES)
+		well = lives(seed, LIVES);
+	puts(well ? "ok 2 - random_lives" : "not ok 2 - random_lives");
+	return 0;
+}

@@ -1,0 +1,663 @@
+/* SPDX-License-Identifier: MIT */
+#include "world.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/text.h"
+#include "config/config.h"
+#include "fixd/daemon.h"
+#include "fixd/host/board.h"
+#include "fixd/host/watch.h"
+#include "fixd/loop/backend.h"
+#include "fixd/model/edge.h"
+#include "fixd/model/effect.h"
+#include "fixd/model/image.h"
+#include "fixd/model/session.h"
+#include "fixd/model/user.h"
+#include "fixd/work/keeper.h"
+#include "image/digest.h"
+#include "image/region.h"
+
+#define IMAGE_BYTES 8192
+
+struct world world;
+
+_Noreturn static void wrong(const char *what)
+{
+	printf("# %s\n", what);
+	fflush(stdout);
+	abort();
+}
+
+/* Takes the place of base/clock.c and base/log.c. */
+
+int clock_init(void)
+{
+	return 0;
+}
+
+int64_t clock_now(void)
+{
+	return world.now;
+}
+
+int64_t clock_real(void)
+{
+	return world.now;
+}
+
+void log_init(const char *program, bool priorities)
+{
+	(void)program, (void)priorities;
+}
+
+void log_set_level(enum log_level level)
+{
+	(void)level;
+}
+
+bool log_enabled(enum log_level level)
+{
+	(void)level;
+	return false;
+}
+
+void log_write(enum log_level level, int err, const char *fmt, ...)
+{
+	va_list ap;
+
+	(void)level, (void)err;
+	if (!getenv("WORLD_LOG"))
+		return;
+	va_start(ap, fmt);
+	printf("# %lld ", (long long)world.now);
+	vprintf(fmt, ap);
+	putchar('\n');
+	va_end(ap);
+}
+
+/* Takes the place of fixd/host/watch.c: what was seen of the files, and whether it is so still. */
+struct watchset {
+	bool of[WORLD_FILES];
+	uint64_t stamps[WORLD_FILES];
+	int changed; /* the file that has; -1: none */
+};
+
+static bool own_file(const struct fixture *f, unsigned file)
+{
+	for (size_t k = 0; f->policy.watch && f->policy.watch[k]; k++) {
+		const char *name = strrchr(f->policy.watch[k], '/');
+
+		if (name && name[1] == (char)('0' + file))
+			return true;
+	}
+	return false;
+}
+
+static struct watchset *see(const struct fixture *f)
+{
+	struct watchset *s = xcalloc(1, sizeof *s);
+
+	for (unsigned k = 0; k < WORLD_FILES; k++)
+		s->of[k] = own_file(f, k);
+	memcpy(s->stamps, world.stamps, sizeof s->stamps);
+	s->changed = -1;
+	return s;
+}
+
+struct watchset *watchset_free(struct watchset *s)
+{
+	free(s);
+	return NULL;
+}
+
+bool watchset_look(struct watchset *s, int64_t asked, int64_t until)
+{
+	(void)asked;
+	if (world.slow_looks && until != INT64_MAX) {
+		world.slow_looks = false;
+		return false;
+	}
+	for (int k = 0; k < WORLD_FILES && s->changed < 0; k++) {
+		if (s->of[k] && s->stamps[k] != world.stamps[k])
+			s->changed = k;
+	}
+	return true;
+}
+
+char *watchset_known_change(const struct watchset *s)
+{
+	return s->changed < 0 ? NULL : xasprintf("%d changed", s->changed);
+}
+
+char *watchset_changed(struct watchset *s, int64_t asked)
+{
+	watchset_look(s, asked, INT64_MAX);
+	return watchset_known_change(s);
+}
+
+/* Jobs. */
+
+static struct world_job *add_job(enum job_kind_of what, struct instance *i)
+{
+	static const int marker;
+	struct world_job *j;
+
+	world.jobs = xrealloc(world.jobs, (world.n_jobs + 1) * sizeof *world.jobs);
+	j = &world.jobs[world.n_jobs++];
+	*j = (struct world_job){ .what = what, .instance = i, .began = world.now };
+	memcpy(j->read, world.files, sizeof j->read);
+	for (size_t k = 0; i && k + 1 < world.n_jobs; k++) {
+		if (world.jobs[k].instance == i)
+			wrong("two are at work on one instance");
+	}
+	if (what == JOB_OF_OFFER)
+		i->offer = (struct offer *)&marker;
+	else if (i)
+		i->build = (struct build *)&marker;
+	return j;
+}
+
+static struct world_job take_job(size_t k)
+{
+	struct world_job j = world.jobs[k];
+
+	world.n_jobs--;
+	memmove(world.jobs + k, world.jobs + k + 1, (world.n_jobs - k) * sizeof *world.jobs);
+	if (j.instance) {
+		j.instance->build = NULL;
+		j.instance->offer = NULL;
+	}
+	return j;
+}
+
+static void begin_build(struct instance *i)
+{
+	for (size_t k = 0; k < i->fixture->n_depends; k++) {
+		if (!i->pins || !i->pins[k])
+			wrong("a build without one of its dependencies");
+	}
+	add_job(JOB_OF_BUILD, i);
+	watchset_free(i->watch);
+	i->watch = see(i->fixture);
+}
+
+bool world_look(struct instance *i)
+{
+	if (!i->watch)
+		i->watch = see(i->fixture);
+	return watchset_look(i->watch, world.now, 0);
+}
+
+void world_offer(struct instance *i)
+{
+	watchset_free(i->watch);
+	i->watch = see(i->fixture);
+	add_job(JOB_OF_OFFER, i);
+}
+
+static void begin_check(struct instance *i, enum verdict what, const char *cause)
+{
+	(void)cause;
+	add_job(JOB_OF_CHECK, i)->verdict = what;
+}
+
+static void abandon(struct instance *i)
+{
+	for (size_t k = 0; k < world.n_jobs; k++) {
+		if (world.jobs[k].instance == i) {
+			take_job(k);
+			return;
+		}
+	}
+}
+
+static void tear_down(struct image *im)
+{
+	if (im->kept_by->ending)
+		wrong("an image is torn down twice");
+	if (im->n_leases || im->n_needed)
+		wrong("an image is torn down that is held, or needed by another one");
+	im->kept_by->ending = true;
+	add_job(JOB_OF_TEARDOWN, NULL)->image = im;
+}
+
+static void remove_tree(struct daemon *d, const char *path)
+{
+	(void)d, (void)path;
+}
+
+static bool is_dying(struct image *im)
+{
+	(void)im;
+	return false;
+}
+
+static bool is_blocked(const struct daemon *d, const char *fixture)
+{
+	(void)d, (void)fixture;
+	return false;
+}
+
+static const struct effects effects = { begin_build, begin_check, abandon, tear_down, remove_tree, is_dying, is_blocked };
+
+/* Four numbers, of 32 bits, in what an image knows of its inputs: it passes over to the one that stays when the same is built again. */
+static struct digest pack(const uint64_t *seen)
+{
+	return (struct digest){ seen[0] | seen[1] << 32, seen[2] | seen[3] << 32 };
+}
+
+uint64_t world_seen(const struct image *im, unsigned file)
+{
+	uint64_t half = file < 2 ? im->inputs.low : im->inputs.high;
+
+	return file % 2 ? half >> 32 : half & UINT32_MAX;
+}
+
+static bool is_always_the_same(const struct fixture *f)
+{
+	return !strncmp(f->name, "same", 4);
+}
+
+bool world_watches(const struct fixture *f, unsigned file)
+{
+	if (is_always_the_same(f))
+		return false;
+	for (size_t k = 0; k < f->n_depends; k++) {
+		if (world_watches(f->depends[k].fixture, file))
+			return true;
+	}
+	return own_file(f, file);
+}
+
+static void look_through(const struct world_job *j, struct image *const *deps, uint64_t *seen)
+{
+	const struct fixture *f = j->instance->fixture;
+
+	for (unsigned n = 0; n < WORLD_FILES; n++) {
+		seen[n] = j->read[n];
+		for (size_t k = 0; k < f->n_depends; k++) {
+			if (world_watches(f->depends[k].fixture, n) && world_seen(deps[k], n) < seen[n])
+				seen[n] = world_seen(deps[k], n);
+		}
+	}
+}
+
+static struct image *make_image(const struct world_job *j, uint64_t as)
+{
+	struct instance *i = j->instance;
+	struct daemon *d = world.daemon;
+	const struct fixture *f = i->fixture;
+	struct image *im = image_new(d, -1, WIRE_IMAGE_BLOB, IMAGE_BYTES);
+	uint64_t seen[WORLD_FILES];
+
+	look_through(j, i->pins, seen);
+	im->inputs = pack(seen);
+	im->digest = is_always_the_same(f) ? (struct digest){ 1, 1 } : (struct digest){ as, im->inputs.low ^ im->inputs.high << 7 };
+	im->section = f->section;
+	im->n_depends = f->n_depends;
+	im->saw = xcalloc(f->n_depends, sizeof *im->saw);
+	for (size_t k = 0; k < f->n_depends; k++)
+		im->saw[k] = image_identity(i->pins[k]);
+	image_hold_needed(im, i->pins, f->n_depends);
+	im->created = im->used = im->checked = world.now;
+	im->checked = j->began;
+	im->bytes = IMAGE_BYTES;
+	d->memory_used += im->bytes;
+	if (f->teardown || f->source == SOURCE_SERVICE) {
+		im->kept_by = xcalloc(1, sizeof *im->kept_by);
+		im->kept_by->image = im;
+		link_init(&im->kept_by->link);
+		link_insert(&d->keepers, &im->kept_by->link);
+		d->n_keepers++;
+	}
+	if (j->what == JOB_OF_OFFER) {
+		im->user = user_ref(i->session->user);
+		im->user->n_images++;
+		im->user->bytes += im->bytes;
+		im->title = xstrdup(i->title);
+	}
+	world.n_built++;
+	return im;
+}
+
+static void built(struct world_job *j, uint64_t as)
+{
+	struct instance *i = j->instance;
+	struct image *im = make_image(j, as);
+	char *changed = instance_inputs_changed(i, world.now);
+
+	if (instance_built(i, im, changed))
+		instance_settle(i);
+	free(changed);
+}
+
+static void compared(const struct world_job *j)
+{
+	struct instance *i = j->instance;
+	bool same = true;
+
+	for (unsigned k = 0; k < WORLD_FILES; k++)
+		same &= !own_file(i->fixture, k) || world_seen(i->current, k) == j->read[k];
+	if (same) {
+		watchset_free(i->watch);
+		i->watch = see(i->fixture);
+		/* Edits after it has read them are heard of. */
+		for (unsigned k = 0; k < WORLD_FILES; k++) {
+			if (i->watch->of[k] && world.files[k] != j->read[k])
+				i->watch->stamps[k]--;
+		}
+	}
+	instance_compared(i, same, "its inputs differ");
+}
+
+static void torn_down(struct image *im)
+{
+	struct keeper *k = im->kept_by;
+
+	if (im->instance)
+		instance_torn_down(im->instance, NULL);
+	im->kept_by = NULL;
+	link_remove(&k->link);
+	world.daemon->n_keepers--;
+	free(k->died);
+	free(k);
+	world.n_torn_down++;
+	image_unref(im);
+	loop_defer(world.daemon->loop, &world.daemon->work_ended);
+}
+
+static void end_check(const struct world_job *j, bool well)
+{
+	switch (j->verdict) {
+	case VERDICT_COMPARE_BYTES:
+		compared(j);
+		break;
+	case VERDICT_RUN_CHECK:
+		instance_checked(j->instance, well, j->began, "its check failed");
+		break;
+	case VERDICT_RUN_RESET:
+		instance_was_reset(j->instance, well, "its reset failed");
+		break;
+	default:
+		instance_compared(j->instance, true, NULL);
+	}
+}
+
+void world_finish(size_t k, uint64_t as)
+{
+	struct world_job j = take_job(k);
+
+	if (j.what == JOB_OF_TEARDOWN)
+		torn_down(j.image);
+	else if (j.what == JOB_OF_CHECK)
+		end_check(&j, true);
+	else
+		built(&j, as);
+}
+
+void world_fail(size_t k)
+{
+	struct world_job j = take_job(k);
+
+	if (j.what == JOB_OF_TEARDOWN)
+		torn_down(j.image);
+	else if (j.what == JOB_OF_CHECK)
+		end_check(&j, false);
+	else if (j.what == JOB_OF_OFFER)
+		instance_builder_lost(j.instance);
+	else
+		instance_build_failed(j.instance, "it failed", false, world.now);
+}
+
+void world_kill(struct instance *i)
+{
+	if (!i->current || !i->current->kept_by || i->current->kept_by->died)
+		return;
+	i->current->kept_by->died = xstrdup("its service has ended");
+	instance_service_died(i, i->current, "its service has ended");
+}
+
+/* The loop. */
+
+static int arm(struct loop *l, struct source *s)
+{
+	(void)l, (void)s;
+	return 0;
+}
+
+static const struct loop_backend no_backend = { .name = "none", .arm = arm };
+
+void world_turn(void)
+{
+	struct loop *l = world.daemon->loop;
+
+	timers_run(&l->timers, world.now, INT64_MAX);
+	while (!link_empty(&l->deferred))
+		deferred_flush(link_entry(l->deferred.next, struct deferred, link));
+}
+
+void world_pass(int64_t ns)
+{
+	world.now += ns;
+	world_turn();
+}
+
+static void hint(struct instance *i, void *arg)
+{
+	const unsigned *file = arg;
+
+	if (i->watch && i->watch->of[*file])
+		instance_hint(i);
+}
+
+void world_touch(unsigned file)
+{
+	world.stamps[file]++;
+	world.now++;
+	link_for_each(l, &world.daemon->sessions)
+		session_each(link_entry(l, struct session, link), hint, &file);
+}
+
+void world_edit(unsigned file)
+{
+	world.files[file]++;
+	world_touch(file);
+}
+
+/* Beginning and end. */
+
+static void nothing(void *arg)
+{
+	(void)arg;
+}
+
+static struct config *read_config(const char *ini)
+{
+	char path[] = "/tmp/fixd-model-XXXXXX";
+	struct text problems = { 0 };
+	struct config *c = NULL;
+	int fd = mkstemp(path);
+
+	if (fd < 0 || write(fd, ini, strlen(ini)) != (ssize_t)strlen(ini) || close(fd) < 0 || config_load(path, &c, &problems) < 0) {
+		wrong(problems.data ? problems.data : "no configuration");
+	}
+	text_deinit(&problems);
+	unlink(path);
+	return c;
+}
+
+void world_begin(const char *ini)
+{
+	struct daemon *d = xcalloc(1, sizeof *d);
+	struct loop *l = xcalloc(1, sizeof *l);
+
+	world = (struct world){ .daemon = d, .now = 1000 * NSEC_PER_SEC };
+	l->backend = &no_backend;
+	link_init(&l->sources);
+	link_init(&l->closed);
+	link_init(&l->refused);
+	link_init(&l->deferred);
+	d->loop = l;
+	d->config = read_config(ini);
+	d->effects = &effects;
+	d->image_owner = &session_images;
+	d->last_serial = 1;
+	d->descriptors_max = 1000;
+	for (struct link *const heads[] = { &d->sessions, &d->users, &d->unused, &d->keepers, &d->rooms, &d->followers, &d->leftovers, &d->conns,
+					    &d->guests, &d->cleanups, NULL }, *const *h = heads; *h; h++)
+		link_init(*h);
+	deferred_init(&d->unsaved, nothing, d);
+	deferred_init(&d->work_ended, nothing, d);
+	d->region = region_new(d->config->address_base, REGION_SIZE);
+	if (board_new(&d->board) < 0)
+		abort();
+	d->session = session_new(d, d->config->root, 0);
+}
+
+void world_end(void)
+{
+	struct daemon *d = world.daemon;
+
+	while (!link_empty(&d->sessions))
+		session_free(link_entry(d->sessions.prev, struct session, link));
+	for (world_turn(); world.n_jobs; world_turn())
+		world_finish(0, 0);
+	if (d->n_images || d->memory_used || d->unused_bytes || d->n_keepers || !link_empty(&d->users) || !link_empty(&d->unused))
+		wrong("something is left at the end");
+	board_free(d->board);
+	region_free(d->region);
+	config_free(d->config);
+	timers_deinit(&d->loop->timers);
+	free(d->loop);
+	free(d);
+	free(world.jobs);
+}
+
+struct instance *world_instance(const char *fixture, const char *param)
+{
+	char *env[] = { NULL };
+	const struct fixture *f = config_find(world.daemon->config, fixture);
+	struct instance *i = NULL;
+
+	if (!f || session_instance(world.daemon->session, f, &(struct place){ param, "", env, NULL }, &i) < 0)
+		wrong(fixture);
+	return i;
+}
+
+/* What is always true. */
+
+struct looking {
+	char sentence[300];
+	uint64_t unused_bytes;
+};
+
+static const struct world_job *job_of(const struct instance *i)
+{
+	for (size_t k = 0; k < world.n_jobs; k++) {
+		if (world.jobs[k].instance == i)
+			return &world.jobs[k];
+	}
+	return NULL;
+}
+
+static size_t count(const struct link *head)
+{
+	size_t n = 0;
+
+	link_for_each(l, head)
+		n++;
+	return n;
+}
+
+static uint64_t shown(uint32_t slot)
+{
+	uint64_t value = 0;
+
+	if (pread(board_fd(world.daemon->board), &value, sizeof value, (off_t)(slot * sizeof value)) != sizeof value)
+		wrong("the board cannot be read");
+	return value;
+}
+
+static const char *wrong_with_image(const struct image *im)
+{
+	bool unused = !im->n_uses && !im->n_pins;
+
+	if (shown(im->board_slot) != im->board_value)
+		return "it is current, and the board does not show it";
+	if (unused == link_empty(&im->in_unused))
+		return unused ? "its image is unused, and is not in the list of those" : "its image is in use, and in the list of those that are not";
+	if (count(&im->leases) != im->n_leases || im->n_uses < im->n_leases)
+		return "its leases are miscounted";
+	return NULL;
+}
+
+/* One that is ready was made from what its dependencies are, as long as those are ready, too. */
+static const char *wrong_with_dependencies(const struct instance *i)
+{
+	for (size_t k = 0; i->state == INSTANCE_READY && k < i->current->n_needs; k++) {
+		const struct image *need = i->current->needs[k];
+
+		if (!need->instance || need->instance->current != need)
+			return "it is ready, and what it was made with the help of is not current";
+	}
+	for (size_t k = 0; k < i->n_edges; k++) {
+		const struct instance *dep = i->edges[k].to;
+
+		if (i->state == INSTANCE_READY && dep && dep->state == INSTANCE_READY && !image_built_with(i->current, k, dep->current))
+			return "it is ready, and made from an earlier image of a dependency";
+		if (i->state == INSTANCE_BUILDING && !i->pins[k]->n_pins)
+			return "it is built with an image that may be given up";
+	}
+	return NULL;
+}
+
+static const char *wrong_with(const struct instance *i)
+{
+	const struct world_job *j = job_of(i);
+	bool works = j && (j->what == JOB_OF_BUILD || j->what == JOB_OF_OFFER), checks = j && j->what == JOB_OF_CHECK;
+
+	if ((i->state == INSTANCE_BUILDING) != works || (i->state == INSTANCE_CHECKING) != checks)
+		return "its state is not what is done with it";
+	if (i->state == INSTANCE_READY && !i->current)
+		return "it is ready without an image";
+	if (count(&i->waiters) != i->n_waiters)
+		return "its waiters are miscounted";
+	if (!i->current && i->board_slot != BOARD_NO_SLOT && shown(i->board_slot))
+		return "the board shows an image, and there is none";
+	if (i->current && wrong_with_image(i->current))
+		return wrong_with_image(i->current);
+	return i->fixture->source == SOURCE_CLIENT ? NULL : wrong_with_dependencies(i);
+}
+
+static void look_at(struct instance *i, void *arg)
+{
+	struct looking *l = arg;
+	const char *what = wrong_with(i);
+
+	if (i->current && !link_empty(&i->current->in_unused))
+		l->unused_bytes += i->current->bytes;
+	if (what)
+		snprintf(l->sentence, sizeof l->sentence, "%s (%s): %s", i->title, instance_state_name(i), what);
+}
+
+const char *world_wrong(void)
+{
+	static struct looking l;
+
+	l = (struct looking){ 0 };
+	link_for_each(s, &world.daemon->sessions)
+		session_each(link_entry(s, struct session, link), look_at, &l);
+	if (*l.sentence)
+		return l.sentence;
+	if (l.unused_bytes != world.daemon->unused_bytes)
+		return "the bytes of unused images are miscounted";
+	return world.daemon->memory_used != world.daemon->n_images * IMAGE_BYTES ? "the bytes of images are miscounted" : NULL;
+}

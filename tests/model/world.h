@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A world for the model of the daemon: sessions, instances, images and waiters as they are, and around them nothing that is real. Time
+ * stands still until it is moved, files are numbers, builds and teardowns are jobs in a list that end when somebody ends them. Nothing
+ * waits, no process is started, and what happens is the same each time.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "fixd/model/instance.h"
+#include "fixd/model/policy.h"
+
+struct daemon;
+struct image;
+
+#define WORLD_FILES 4
+
+enum job_kind_of { JOB_OF_BUILD, JOB_OF_CHECK, JOB_OF_OFFER, JOB_OF_TEARDOWN };
+
+/* What the model wants done, and is not done yet. */
+struct world_job {
+	enum job_kind_of what;
+	struct instance *instance;  /* NULL: of a teardown */
+	enum verdict verdict;	    /* of a check */
+	struct image *image;	    /* of a teardown */
+	uint64_t read[WORLD_FILES]; /* the files as it has seen them */
+	int64_t began;
+};
+
+struct world {
+	struct daemon *daemon;
+	int64_t now;
+	uint64_t files[WORLD_FILES];  /* how often the bytes of each were edited */
+	uint64_t stamps[WORLD_FILES]; /* and how often it was written to at all */
+	struct world_job *jobs;
+	size_t n_jobs;
+	bool slow_looks; /* the next look at inputs takes more than one slice */
+	uint64_t n_built, n_torn_down;
+};
+
+extern struct world world;
+
+/* With the fixtures of that ini text, which watch files called "0" to "3". */
+void world_begin(const char *ini);
+/* Everything goes; what is left is wrong, and ends the program. */
+void world_end(void);
+
+struct instance *world_instance(const char *fixture, const char *param);
+
+/* A deferred call, a timer: all that is due now. */
+void world_turn(void);
+void world_pass(int64_t ns);
+/* Everybody who watches it is told, as inotify does. A touch leaves the bytes as they are. */
+void world_edit(unsigned file);
+void world_touch(unsigned file);
+
+/* The job `k` ends well; `as`: what its image is made of besides its inputs, so that the same is the same image. */
+void world_finish(size_t k, uint64_t as);
+/* It ends badly. */
+void world_fail(size_t k);
+/* A client is to build it: what it watches is looked at (false: not yet all), and the build is a job. */
+bool world_look(struct instance *i);
+void world_offer(struct instance *i);
+/* The service of an image that is current has ended. */
+void world_kill(struct instance *i);
+
+/* The inputs that an image was made from, also through what it depends on, as numbers of edits. */
+uint64_t world_seen(const struct image *im, unsigned file);
+/* Do the bytes of an instance of it hang on that file? Those of "same" are always the same, and so for what is made from it. */
+bool world_watches(const struct fixture *f, unsigned file);
+/* What must be true of everything at any time between two calls of the model. NULL, or a sentence about the first thing that is not. */
+const char *world_wrong(void);
