@@ -44,7 +44,10 @@ tests_client_library_LDADD = libclient.la -lpthread
 
 # The model of the daemon without a daemon: each decision, and random lives of it (make simulate: STEPS and SEED).
 model_world = tests/model/world.c tests/model/world.h tests/tap.h
-check_PROGRAMS += tests/model/simulate
+check_PROGRAMS += tests/model/decisions tests/model/simulate
+tests_model_decisions_SOURCES = tests/model/decisions.c $(model_world)
+tests_model_decisions_CPPFLAGS = $(AM_TEST_CPPFLAGS)
+tests_model_decisions_LDADD = libdaemon.la
 tests_model_simulate_SOURCES = tests/model/simulate.c $(model_world)
 tests_model_simulate_CPPFLAGS = $(AM_TEST_CPPFLAGS)
 tests_model_simulate_LDADD = libdaemon.la
@@ -113,7 +116,7 @@ daemon_tests = \
 	tests/daemon/tools.py
 shim_tests = tests/shim/adapters.py tests/shim/calls.py tests/shim/run.py tests/shim/tools.py
 script_tests = tests/systemd.py tests/headers.sh tests/layers.sh tests/rooms.sh tests/manuals.sh tests/pytest-fixd.sh
-TESTS += $(unit_tests) tests/model/simulate $(fuzz_targets) $(daemon_tests) $(shim_tests) $(script_tests)
+TESTS += $(unit_tests) tests/model/decisions tests/model/simulate $(fuzz_targets) $(daemon_tests) $(shim_tests) $(script_tests)
 EXTRA_DIST += $(daemon_tests) $(shim_tests) $(script_tests) tests/daemon/harness.py tests/daemon/server tests/shim/calls.c tests/shim/odd.c tests/shim/sockets.c tests/shim/stage.py tests/with-python
 
 # The library and everything below it under valgrind; the daemon of the test runs beside it, as it is.

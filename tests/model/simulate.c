@@ -24,8 +24,8 @@
 #define CLIENTS 12
 #define LIFE 400 /* steps of one world */
 
-static const char ini[] = "[fixd]\nroot = /\n"
-			  "[policy]\nmemory-max = 160K\nmax-age = none\n"
+static const char ini[] = "[fixd]\nroot = /\nmemory-max = 160K\n"
+			  "[policy]\nmax-age = none\n"
 			  "[fixture a]\ncommand = true\nwatch = 0\n"
 			  "[fixture b]\ncommand = true\nwatch = 1\ndepends = a\nrebuild = eager\n"
 			  "[fixture c]\ncommand = true\nwatch = 2\nwatch-by = content\ndepends = a, b\n"

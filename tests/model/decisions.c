@@ -1,0 +1,400 @@
+/* SPDX-License-Identifier: MIT */
+/* The decisions of the model, one at a time: what is fresh, what is built, who waits for whom, what is given up. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "config/config.h"
+#include "fixd/daemon.h"
+#include "fixd/model/image.h"
+#include "fixd/model/reclaim.h"
+#include "fixd/model/session.h"
+#include "tests/tap.h"
+#include "world.h"
+
+#define INI "[fixd]\nroot = /\nmemory-max = 80K\n[policy]\nmax-age = none\n"
+
+struct asker {
+	struct waiter waiter;
+	int answers;
+	enum outcome outcome;
+	struct link leases;
+};
+
+static void answered(struct waiter *w, enum outcome outcome)
+{
+	struct asker *a = container_of(w, struct asker, waiter);
+
+	a->answers++;
+	a->outcome = outcome;
+	if (outcome == OUTCOME_READY)
+		lease_new(w->instance->current, &a->leases, 1);
+}
+
+static void ask(struct asker *a, struct instance *i)
+{
+	*a = (struct asker){ .waiter = { .asked = ++world.now, .holds = true, .answer = answered } };
+	link_init(&a->waiter.link);
+	link_init(&a->leases);
+	instance_want(i, &a->waiter);
+	world_turn();
+}
+
+static void let_go(struct asker *a)
+{
+	while (!link_empty(&a->leases))
+		lease_free(link_entry(a->leases.next, struct lease, in_conn));
+	world_turn();
+}
+
+/* The first job, which must be that one. */
+static bool is_next(enum job_kind_of what, const struct instance *i)
+{
+	return world.n_jobs && world.jobs[0].what == what && world.jobs[0].instance == i;
+}
+
+static void finish(uint64_t as)
+{
+	world_finish(0, as);
+	world_turn();
+}
+
+static void one_build_for_all_who_ask(void)
+{
+	struct asker all[5];
+	struct instance *i;
+
+	world_begin(INI "[fixture f]\ncommand = true\n");
+	i = world_instance("f", NULL);
+	for (int k = 0; k < 5; k++)
+		ask(&all[k], i);
+	check_int(world.n_jobs, 1);
+	finish(1);
+	check_int(world.n_jobs, 0);
+	for (int k = 0; k < 5; k++) {
+		check_int(all[k].answers, 1);
+		check_int(all[k].outcome, OUTCOME_READY);
+	}
+	check_int(i->current->n_leases, 5);
+	for (int k = 0; k < 5; k++)
+		let_go(&all[k]);
+	world_end();
+}
+
+/* What an image is judged by, for somebody who asks after `what` has happened. */
+struct judged {
+	const char *name, *settings;
+	void (*what)(struct instance *i);
+	enum verdict verdict;
+	const char *cause;
+};
+
+static void nothing(struct instance *i)
+{
+	(void)i;
+}
+
+/* Nobody was told of it yet. */
+static void edit(struct instance *i)
+{
+	(void)i;
+	world.stamps[0]++;
+}
+
+static void edit_another(struct instance *i)
+{
+	(void)i;
+	world.stamps[1]++;
+}
+
+static void wait_4_s(struct instance *i)
+{
+	(void)i;
+	world.now += 4 * NSEC_PER_SEC; /* without its timers */
+}
+
+static void wait_6_s(struct instance *i)
+{
+	(void)i;
+	world.now += 6 * NSEC_PER_SEC;
+}
+
+static void use_after_4_s(struct instance *i)
+{
+	wait_4_s(i);
+	image_used(i->current);
+	wait_4_s(i);
+}
+
+static void other_section(struct instance *i)
+{
+	i->current->section.low++;
+}
+
+static void look_slowly(struct instance *i)
+{
+	(void)i;
+	world.slow_looks = true;
+}
+
+static void soil(struct instance *i)
+{
+	i->current->dirty = true;
+}
+
+static const struct judged table[] = {
+	{ "nothing has happened", "", nothing, VERDICT_FRESH, NULL },
+	{ "an input was edited", "watch = 0\n", edit, VERDICT_STALE, "0 changed" },
+	{ "an input was edited, by content", "watch = 0\nwatch-by = content\n", edit, VERDICT_COMPARE_BYTES, "0 changed" },
+	{ "another file was edited", "watch = 0\n", edit_another, VERDICT_FRESH, NULL },
+	{ "the look is not over", "watch = 0\n", look_slowly, VERDICT_LOOK_ON, NULL },
+	{ "younger than max-age", "max-age = 5s\n", wait_4_s, VERDICT_FRESH, NULL },
+	{ "older than max-age", "max-age = 5s\n", wait_6_s, VERDICT_STALE, "max-age: 6.00 s since it was built, allowed are 5.00 s" },
+	{ "used meanwhile, from creation", "max-age = 5s\n", use_after_4_s, VERDICT_STALE, "max-age: 8.00 s since it was built, allowed are 5.00 s" },
+	{ "used meanwhile, from last use", "max-age = 5s\nage-from = last-use\n", use_after_4_s, VERDICT_FRESH, NULL },
+	{ "not used, from last use", "max-age = 5s\nage-from = last-use\n", wait_6_s, VERDICT_STALE, "max-age: 6.00 s since its last use, allowed are 5.00 s" },
+	{ "its section is another one", "", other_section, VERDICT_STALE, "its section in the ini file changed" },
+	{ "a check decides", "check = true\n", nothing, VERDICT_RUN_CHECK, NULL },
+	{ "an edit decides before the check", "check = true\nwatch = 0\n", edit, VERDICT_STALE, "0 changed" },
+	{ "age decides before the edit", "max-age = 5s\nwatch = 0\nwatch-by = content\n", wait_6_s, VERDICT_STALE, "max-age: 6.00 s since it was built, allowed are 5.00 s" },
+};
+
+static void what_is_fresh(void)
+{
+	for (size_t k = 0; k < ELEMENTSOF(table); k++) {
+		const struct judged *t = &table[k];
+		char ini[500], *cause = NULL;
+		struct instance *i;
+		enum verdict v;
+
+		snprintf(ini, sizeof ini, INI "[fixture f]\ncommand = true\n%s", t->settings);
+		world_begin(ini);
+		i = world_instance("f", NULL);
+		instance_warm(i);
+		finish(1);
+		world.now++;
+		t->what(i);
+		v = policy_judge(i, world.now, &cause);
+		if (v != t->verdict || (cause != NULL) != (t->cause != NULL) || (cause && strcmp(cause, t->cause) != 0))
+			printf("# %s: verdict %d, %s\n", t->name, v, cause ? cause : "no cause");
+		check_int(v, t->verdict);
+		check((cause != NULL) == (t->cause != NULL) && (!cause || !strcmp(cause, t->cause)));
+		free(cause);
+		world_end();
+	}
+}
+
+static void what_was_used_is_reset(void)
+{
+	struct asker a, b;
+	struct instance *i;
+	char *cause = NULL;
+
+	world_begin(INI "[fixture s]\nservice = true\nready = line\nexclusive = yes\nreset = true\n");
+	i = world_instance("s", NULL);
+	ask(&a, i);
+	finish(1);
+	soil(i);
+	ask(&b, i);
+	check_int(b.answers, 0); /* somebody else holds it */
+	check_int(world.n_jobs, 0);
+	let_go(&a);
+	check(is_next(JOB_OF_CHECK, i) && world.jobs[0].verdict == VERDICT_RUN_RESET);
+	finish(1);
+	check_int(b.outcome, OUTCOME_READY);
+	check(policy_judge(i, world.now, &cause) != VERDICT_RUN_RESET);
+	let_go(&b);
+	world_end();
+}
+
+static void a_check_that_passed_counts_for_who_asked_before(void)
+{
+	struct asker a, b;
+	struct instance *i;
+
+	world_begin(INI "[fixture f]\ncommand = true\ncheck = true\n");
+	i = world_instance("f", NULL);
+	instance_warm(i);
+	finish(1);
+	ask(&a, i);
+	ask(&b, i);
+	check_int(world.n_jobs, 1);
+	finish(1);
+	check_int(a.answers, 1);
+	check_int(b.answers, 0); /* it asked after the check had begun */
+	finish(1);
+	check_int(b.answers, 1);
+	check_int(world.n_built, 1);
+	let_go(&a);
+	let_go(&b);
+	world_end();
+}
+
+static void dependencies_come_first_and_only_what_differs_is_built(void)
+{
+	struct instance *a, *b, *c;
+	struct asker holder;
+
+	world_begin(INI "[fixture a]\ncommand = true\nwatch = 0\n[fixture same]\ncommand = true\ndepends = a\n"
+			"[fixture c]\ncommand = true\ndepends = same\n");
+	a = world_instance("a", NULL);
+	b = world_instance("same", NULL);
+	c = world_instance("c", NULL);
+	instance_warm(c);
+	check(is_next(JOB_OF_BUILD, a));
+	finish(1);
+	check(is_next(JOB_OF_BUILD, b));
+	finish(1);
+	check(is_next(JOB_OF_BUILD, c));
+	finish(1);
+	ask(&holder, b);
+	world_edit(0);
+	instance_warm(c);
+	check(is_next(JOB_OF_BUILD, a));
+	finish(2);
+	check_int(a->generation, 2);
+	check(is_next(JOB_OF_BUILD, b));
+	finish(2);
+	/* The same bytes again: nothing that is made from them is built. */
+	check_int(b->generation, 1);
+	check_int(world.n_jobs, 0);
+	check_int(c->state, INSTANCE_READY);
+	let_go(&holder);
+	world_end();
+}
+
+static void a_failure_is_kept_until_something_changes(void)
+{
+	struct asker a;
+	struct instance *i;
+
+	world_begin(INI "[fixture f]\ncommand = true\nwatch = 0\nretry-after = 1m\n");
+	i = world_instance("f", NULL);
+	ask(&a, i);
+	world_fail(0);
+	check_int(a.outcome, OUTCOME_FAILED);
+	ask(&a, i);
+	check_int(a.outcome, OUTCOME_FAILED);
+	check_int(world.n_jobs, 0);
+	world_edit(0);
+	ask(&a, i);
+	check(is_next(JOB_OF_BUILD, i));
+	world_fail(0);
+	world_pass(61 * NSEC_PER_SEC);
+	ask(&a, i);
+	check(is_next(JOB_OF_BUILD, i));
+	finish(1);
+	check_int(a.outcome, OUTCOME_READY);
+	let_go(&a);
+	world_end();
+}
+
+static void inputs_that_change_during_the_build(void)
+{
+	struct asker a;
+	struct instance *i;
+
+	world_begin(INI "[fixture f]\ncommand = true\nwatch = 0\n");
+	i = world_instance("f", NULL);
+	ask(&a, i);
+	for (int k = 0; k < 3; k++) {
+		check(is_next(JOB_OF_BUILD, i));
+		check_int(a.answers, 0);
+		world_edit(0);
+		finish(1);
+	}
+	check_int(a.outcome, OUTCOME_FAILED);
+	check_string(i->error, "its inputs changed during each of 3 builds; the last time 0 changed");
+	world_end();
+}
+
+static void teardowns_in_reverse_order(void)
+{
+	struct instance *a, *b;
+	struct image *of_a;
+
+	world_begin(INI "[fixture a]\nservice = true\nready = line\n[fixture b]\nservice = true\nready = line\ndepends = a\n");
+	a = world_instance("a", NULL);
+	b = world_instance("b", NULL);
+	instance_warm(b);
+	finish(1);
+	finish(1);
+	of_a = a->current;
+	instance_retire(a, "a test");
+	instance_settle(a);
+	world_turn();
+	check_int(b->state, INSTANCE_STALE);
+	check_int(world.n_jobs, 1);
+	check(world.jobs[0].what == JOB_OF_TEARDOWN && world.jobs[0].image != of_a);
+	finish(1);
+	check(world.jobs[0].what == JOB_OF_TEARDOWN && world.jobs[0].image == of_a);
+	/* What is still being torn down comes before the next one. */
+	instance_warm(a);
+	world_turn();
+	check_int(world.n_jobs, 1);
+	finish(1);
+	check(is_next(JOB_OF_BUILD, a));
+	world_end();
+}
+
+static void the_least_recently_used_go_first(void)
+{
+	struct instance *i[5];
+	struct asker a;
+
+	world_begin(INI "[fixture f]\ncommand = true\nparams = 0, 1, 2, 3, 4\n");
+	for (int k = 0; k < 5; k++) {
+		i[k] = world_instance("f", (const char[]){ (char)('0' + k), 0 });
+		instance_warm(i[k]);
+		finish((uint64_t)k);
+		world.now++;
+	}
+	ask(&a, i[0]);
+	check_int(evict_for_memory(world.daemon, 50 * 1024), 0);
+	check(i[0]->current && !i[1]->current && !i[2]->current); /* 40 of 80 KiB are in use, in pieces of 8 */
+	check(i[4]->current);
+	check_int(evict_for_memory(world.daemon, 80 * 1024), -EDQUOT);
+	check(i[0]->current);
+	let_go(&a);
+	check_int(evict_for_memory(world.daemon, 80 * 1024), 0);
+	check(!i[0]->current && !i[4]->current);
+	world_end();
+}
+
+static void a_service_that_dies_takes_what_was_made_with_it(void)
+{
+	struct instance *s, *f;
+
+	world_begin(INI "[fixture s]\nservice = true\nready = line\nrebuild = eager\n[fixture f]\ncommand = true\ndepends = s\n");
+	s = world_instance("s", NULL);
+	f = world_instance("f", NULL);
+	instance_warm(f);
+	finish(1);
+	finish(1);
+	world_pass(60 * NSEC_PER_SEC);
+	world_kill(s);
+	world_turn();
+	check_int(f->state, INSTANCE_STALE);
+	check_string(f->stale_cause, "its dependency 's' is torn down");
+	check(world.jobs[0].what == JOB_OF_TEARDOWN);
+	finish(1);
+	/* It has lived long enough: it is started again at once. */
+	check(is_next(JOB_OF_BUILD, s));
+	world_end();
+}
+
+static const struct tap_test tests[] = {
+	TAP_TEST(one_build_for_all_who_ask),
+	TAP_TEST(what_is_fresh),
+	TAP_TEST(what_was_used_is_reset),
+	TAP_TEST(a_check_that_passed_counts_for_who_asked_before),
+	TAP_TEST(dependencies_come_first_and_only_what_differs_is_built),
+	TAP_TEST(a_failure_is_kept_until_something_changes),
+	TAP_TEST(inputs_that_change_during_the_build),
+	TAP_TEST(teardowns_in_reverse_order),
+	TAP_TEST(the_least_recently_used_go_first),
+	TAP_TEST(a_service_that_dies_takes_what_was_made_with_it),
+};
+
+TAP_MAIN(tests)
