@@ -17,7 +17,7 @@ demo: all contrib/demo/wordnet.la contrib/demo/suite$(EXEEXT) contrib/demo/priva
 	$(srcdir)/contrib/demo/run $(abs_builddir)
 .PHONY: demo
 
-EXTRA_DIST += contrib/demo/run contrib/demo/fixd.ini contrib/demo/to-sqlite contrib/deps contrib/fuzz contrib/check-kernel contrib/check-kernel-guest contrib/check contrib/quickstart contrib/ci/github.yml contrib/ci/gitlab.yml
+EXTRA_DIST += contrib/demo/run contrib/demo/fixd.ini contrib/demo/to-sqlite contrib/deps contrib/fuzz contrib/HACKING contrib/check-kernel contrib/check-kernel-guest contrib/check contrib/quickstart contrib/ci/github.yml contrib/ci/gitlab.yml
 
 # Completion for bash.
 
