@@ -255,9 +255,13 @@ static void stop(void *arg)
 	loop_stop(arg);
 }
 
-static void look_for_serial(const struct wire_image *im)
+/* At any address. */
+static void look_for_serial(const char *at)
 {
-	inside.serials[inside.n_serials++ % INSIDE_SERIALS] = im->serial;
+	struct wire_image im;
+
+	memcpy(&im, at, sizeof im);
+	inside.serials[inside.n_serials++ % INSIDE_SERIALS] = im.serial;
 }
 
 /* The serials of images and the channel of an offer are all that matters of an answer. */
@@ -279,7 +283,7 @@ static void read_answer(void *arg, const struct packet *p)
 		return;
 	memcpy(&a, message + sizeof h, sizeof a);
 	for (size_t k = 0; k < a.n_images; k++)
-		look_for_serial((const void *)(message + sizeof h + sizeof a + k * sizeof(struct wire_image)));
+		look_for_serial(message + sizeof h + sizeof a + k * sizeof(struct wire_image));
 	if (a.flags & WIRE_ATTACHED_OFFER) {
 		fd_close(*channel);
 		*channel = fcntl(p->fds[0], F_DUPFD_CLOEXEC, 0);

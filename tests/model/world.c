@@ -528,6 +528,7 @@ void world_end(void)
 
 	while (!link_empty(&d->sessions))
 		session_free(link_entry(d->sessions.prev, struct session, link));
+	d->session = NULL;
 	for (world_turn(); world.n_jobs; world_turn())
 		world_finish(0, 0);
 	if (d->n_images || d->memory_used || d->unused_bytes || d->n_keepers || !link_empty(&d->users) || !link_empty(&d->unused))
