@@ -165,7 +165,7 @@ static void end_everything(void *arg)
 		else
 			conn_drop(c, NULL);
 	}
-	guests_end(d);
+	survivors_end(d);
 	timer_stop(&d->sweep);
 	builds_end(d->builds);
 	while (!link_empty(&d->sessions))
@@ -352,7 +352,7 @@ int daemon_start(struct daemon *d)
 	inboxes_init(&d->inboxes, d);
 	d->inboxes.dispatch = request_dispatch;
 	d->inboxes.is_note = request_is_note;
-	link_init(&d->guests);
+	link_init(&d->survivors);
 	link_init(&d->sessions);
 	link_init(&d->users);
 	link_init(&d->unused);
@@ -412,7 +412,7 @@ void daemon_finish(struct daemon *d)
 	while (d->loop && !link_empty(&d->conns))
 		conn_drop(link_entry(d->conns.next, struct conn, link), NULL);
 	if (d->loop)
-		guests_end(d);
+		survivors_end(d);
 	d->builds = builds_free(d->builds);
 	while (d->session && !link_empty(&d->sessions))
 		session_free(link_entry(d->sessions.prev, struct session, link));

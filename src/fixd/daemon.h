@@ -43,7 +43,7 @@ struct daemon {
 	int trees_lock;	 /* of that directory, while there is one */
 	struct link conns;
 	struct inboxes inboxes;
-	struct link guests; /* of a daemon that was killed */
+	struct link survivors; /* of a daemon that was killed */
 	size_t n_conns;
 	int64_t started;
 	uint64_t last_serial;

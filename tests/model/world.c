@@ -512,7 +512,7 @@ void world_begin(const char *ini)
 	d->last_serial = 1;
 	d->descriptors_max = 1000;
 	for (struct link *const heads[] = { &d->sessions, &d->users, &d->unused, &d->keepers, &d->rooms, &d->followers, &d->leftovers, &d->conns,
-					    &d->guests, &d->cleanups, NULL }, *const *h = heads; *h; h++)
+					    &d->survivors, &d->cleanups, NULL }, *const *h = heads; *h; h++)
 		link_init(*h);
 	deferred_init(&d->unsaved, nothing, d);
 	deferred_init(&d->work_ended, nothing, d);

@@ -492,7 +492,7 @@ static void load_holder(struct loading *l, const struct record *saved)
 			pid = (pid_t)r.number;
 	}
 	if (im)
-		guest_hold(l->daemon, pid, im);
+		survivor_hold(l->daemon, pid, im);
 }
 
 /* How long it may still wait. */

@@ -333,8 +333,8 @@ void state_save(struct daemon *d, enum state_for purpose, struct state *out)
 		else
 			save_holders(&v, &link_entry(l, struct conn, link)->leases);
 	}
-	link_for_each(l, &d->guests)
-		save_holders(&v, &link_entry(l, struct guest, link)->leases);
+	link_for_each(l, &d->survivors)
+		save_holders(&v, &link_entry(l, struct survivor, link)->leases);
 	vector_deinit(&v.images);
 	vector_deinit(&v.instances);
 }

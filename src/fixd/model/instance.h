@@ -187,7 +187,7 @@ const char *instance_state_name(const struct instance *i);
 struct instance *instance_new(struct session *s, const struct fixture *f, const char *param, const char *scope_key, char **env);
 struct instance *instance_free(struct instance *i);
 
-/* What instance.c, its states and images, and ask.c, who waits for them, share. */
+/* What instance.c, its states and images, and waiter.c, who waits for them, share. */
 
 /* While it was built or looked at, a dependency may have become another one: then it is stale. */
 void instance_check_dependencies(struct instance *i);

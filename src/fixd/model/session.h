@@ -50,7 +50,7 @@ struct session {
 	struct vector instances; /* by key */
 	struct link loose; /* edge::in_dependency of those whose dependency is not there */
 	uint64_t changes; /* instances that went, definitions that were read again: pointers from before are not to be used */
-	struct recent *recents; /* what requests have meant (attach.c); NULL: none was kept */
+	struct recent *recents; /* what requests have meant (serve/attach); NULL: none was kept */
 };
 
 /* What the rest of the model asks of its session. */

@@ -10,7 +10,7 @@
 #include "fixd/loop/loop.h"
 #include "fixd/model/image.h"
 
-static void guest_free(struct guest *g)
+static void survivor_free(struct survivor *g)
 {
 	source_close(g->process);
 	link_for_each_safe(l, &g->leases)
@@ -21,21 +21,21 @@ static void guest_free(struct guest *g)
 
 static void on_process_end(void *arg)
 {
-	guest_free(arg);
+	survivor_free(arg);
 }
 
-static struct guest *find_guest(const struct daemon *d, pid_t pid)
+static struct survivor *find_survivor(const struct daemon *d, pid_t pid)
 {
-	link_for_each(l, &d->guests) {
-		if (link_entry(l, struct guest, link)->pid == pid)
-			return link_entry(l, struct guest, link);
+	link_for_each(l, &d->survivors) {
+		if (link_entry(l, struct survivor, link)->pid == pid)
+			return link_entry(l, struct survivor, link);
 	}
 	return NULL;
 }
 
-void guest_hold(struct daemon *d, pid_t pid, struct image *im)
+void survivor_hold(struct daemon *d, pid_t pid, struct image *im)
 {
-	struct guest *g = find_guest(d, pid);
+	struct survivor *g = find_survivor(d, pid);
 	int pidfd = !g && pid > 0 ? process_open(pid) : -1;
 
 	if (!g && pidfd < 0)
@@ -45,15 +45,15 @@ void guest_hold(struct daemon *d, pid_t pid, struct image *im)
 		g->daemon = d;
 		g->pid = pid;
 		link_init(&g->leases);
-		link_insert(&d->guests, &g->link);
+		link_insert(&d->survivors, &g->link);
 		g->process = loop_watch(d->loop, pidfd, on_process_end, g);
 	}
 	lease_new(im, &g->leases, pid);
 }
 
-void guest_returns(struct daemon *d, pid_t pid, const struct image *im)
+void survivor_returns(struct daemon *d, pid_t pid, const struct image *im)
 {
-	struct guest *g = im ? find_guest(d, pid) : NULL;
+	struct survivor *g = im ? find_survivor(d, pid) : NULL;
 
 	if (!g)
 		return;
@@ -62,11 +62,11 @@ void guest_returns(struct daemon *d, pid_t pid, const struct image *im)
 			lease_free(link_entry(l, struct lease, in_conn));
 	}
 	if (link_empty(&g->leases))
-		guest_free(g);
+		survivor_free(g);
 }
 
-void guests_end(struct daemon *d)
+void survivors_end(struct daemon *d)
 {
-	while (!link_empty(&d->guests))
-		guest_free(link_entry(d->guests.next, struct guest, link));
+	while (!link_empty(&d->survivors))
+		survivor_free(link_entry(d->survivors.next, struct survivor, link));
 }

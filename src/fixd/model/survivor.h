@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A guest: a process that held images of a daemon that was killed. Its connection is gone, and it may not know that yet; what it
+ * A survivor: a process that held images of a daemon that was killed. Its connection is gone, and it may not know that yet; what it
  * held is not torn down under it, and is not given to another one if it is exclusive, until it ends or attaches it anew.
  */
 #pragma once
@@ -13,8 +13,8 @@
 struct daemon;
 struct image;
 
-struct guest {
-	struct link link; /* daemon::guests */
+struct survivor {
+	struct link link; /* daemon::survivors */
 	struct daemon *daemon;
 	pid_t pid;
 	struct link leases; /* lease::in_conn */
@@ -22,8 +22,8 @@ struct guest {
 };
 
 /* Does nothing when there is no such process any more. */
-void guest_hold(struct daemon *d, pid_t pid, struct image *im);
+void survivor_hold(struct daemon *d, pid_t pid, struct image *im);
 /* It asks for the image again: from now on it holds it by its connection, or not at all. */
-void guest_returns(struct daemon *d, pid_t pid, const struct image *im);
+void survivor_returns(struct daemon *d, pid_t pid, const struct image *im);
 /* At the end of the daemon. */
-void guests_end(struct daemon *d);
+void survivors_end(struct daemon *d);

@@ -276,7 +276,7 @@ static void want(struct conn *c, const struct wire_header *h, const struct wire_
 		return;
 	}
 	if (p->waiter.holds)
-		guest_returns(c->daemon, c->pid, i->current);
+		survivor_returns(c->daemon, c->pid, i->current);
 	instance_want(i, &p->waiter);
 }
 

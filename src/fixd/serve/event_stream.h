@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The log of events from inside: how one lies in it; events.c writes, events_read.c reads. */
+/* The log of events from inside: how one lies in it; events.c writes, event_stream.c reads. */
 #pragma once
 
 #include "fixd/model/events.h"
