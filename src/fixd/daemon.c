@@ -179,7 +179,7 @@ static void on_work_ended(void *arg)
 {
 	struct daemon *d = arg;
 
-	evict_continue(d);
+	reclaim_wake(d);
 	if (d->stopping && !d->session && d->builds && builds_are_over(d->builds) && link_empty(&d->keepers))
 		loop_stop(d->loop);
 	restart_continue(d);

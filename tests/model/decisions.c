@@ -351,13 +351,13 @@ static void the_least_recently_used_go_first(void)
 		world.now++;
 	}
 	ask(&a, i[0]);
-	check_int(evict_for_memory(world.daemon, 50 * 1024), 0);
+	check_int(reclaim_memory(world.daemon, 50 * 1024), 0);
 	check(i[0]->current && !i[1]->current && !i[2]->current); /* 40 of 80 KiB are in use, in pieces of 8 */
 	check(i[4]->current);
-	check_int(evict_for_memory(world.daemon, 80 * 1024), -EDQUOT);
+	check_int(reclaim_memory(world.daemon, 80 * 1024), -EDQUOT);
 	check(i[0]->current);
 	let_go(&a);
-	check_int(evict_for_memory(world.daemon, 80 * 1024), 0);
+	check_int(reclaim_memory(world.daemon, 80 * 1024), 0);
 	check(!i[0]->current && !i[4]->current);
 	world_end();
 }

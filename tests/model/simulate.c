@@ -158,7 +158,7 @@ static void run_short(uint64_t bytes)
 	size_t before = 0, after = 0;
 
 	session_each(world.daemon->session, count_held, &before);
-	evict_for_memory(world.daemon, bytes);
+	reclaim_memory(world.daemon, bytes);
 	session_each(world.daemon->session, count_held, &after);
 	if (before != after)
 		fail("what somebody holds was given up");

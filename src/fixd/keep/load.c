@@ -754,7 +754,7 @@ int state_load(struct daemon *d, const void *records, size_t size, int (*resolve
 		if (l.instances.all[i])
 			settle_loaded(l.instances.all[i]);
 	}
-	evict_sort(d);
+	reclaim_sort(d);
 	d->loading = false;
 	end_runs(d);
 	log_info("going on with %zu images and %zu connections of the daemon before this one", l.images.n, d->n_conns);

@@ -231,7 +231,7 @@ static void begin_restart(struct daemon *d)
 {
 	notify_send("RELOADING=1\nMONOTONIC_USEC=%lld", (long long)(clock_now() / 1000));
 	d->restarting = true;
-	evict_continue(d);
+	reclaim_wake(d);
 	cleanups_end(d);
 	events_end(d);
 	timer_init(&d->restart, go, d);

@@ -58,7 +58,7 @@ static struct image *first_of_all(const struct daemon *d, const struct session *
 	return best;
 }
 
-static bool evict(struct daemon *d, const struct image *victim, const char *cause)
+static bool give_up(struct daemon *d, const struct image *victim, const char *cause)
 {
 	if (!victim)
 		return false;
@@ -88,15 +88,15 @@ static struct ending count_ending(const struct daemon *d)
 	return e;
 }
 
-void evict_for_descriptors(struct daemon *d)
+void reclaim_descriptors(struct daemon *d)
 {
 	while (d->n_images + KEEPER_DESCRIPTORS * d->n_keepers >= d->descriptors_max + count_ending(d).descriptors) {
-		if (!evict(d, first_of_all(d, NULL), "evicted: there are too many images for the open files allowed"))
+		if (!give_up(d, first_of_all(d, NULL), "evicted: there are too many images for the open files allowed"))
 			return;
 	}
 }
 
-int evict_for_memory(struct daemon *d, uint64_t more)
+int reclaim_memory(struct daemon *d, uint64_t more)
 {
 	uint64_t max = d->config->memory_max;
 	bool ending;
@@ -109,7 +109,7 @@ int evict_for_memory(struct daemon *d, uint64_t more)
 	if (d->memory_used > max - more + count_ending(d).bytes + d->unused_bytes)
 		return -EDQUOT;
 	while (d->memory_used - count_ending(d).bytes > max - more) {
-		if (!evict(d, first_of_all(d, NULL), "evicted: memory-max was reached"))
+		if (!give_up(d, first_of_all(d, NULL), "evicted: memory-max was reached"))
 			break;
 	}
 	if (d->memory_used <= max - more)
@@ -119,12 +119,12 @@ int evict_for_memory(struct daemon *d, uint64_t more)
 	return ending && !d->restarting && !d->stopping ? -EAGAIN : -EDQUOT;
 }
 
-void evict_wait(struct daemon *d, struct room *r)
+void reclaim_wait(struct daemon *d, struct mem_waiter *r)
 {
 	link_insert(&d->rooms, &r->link);
 }
 
-void evict_continue(struct daemon *d)
+void reclaim_wake(struct daemon *d)
 {
 	struct link waiting;
 
@@ -137,38 +137,38 @@ void evict_continue(struct daemon *d)
 		link_insert(&waiting, l);
 	}
 	while (!link_empty(&waiting)) {
-		struct room *r = link_entry(waiting.next, struct room, link);
+		struct mem_waiter *r = link_entry(waiting.next, struct mem_waiter, link);
 
 		link_remove(&r->link);
 		r->again(r);
 	}
 }
 
-static bool evict_of_user(struct user *u, const char *cause)
+static bool give_up_of_user(struct user *u, const char *cause)
 {
-	return evict(u->daemon, first_of_user(u), cause);
+	return give_up(u->daemon, first_of_user(u), cause);
 }
 
-char *evict_for_user(struct user *u, uint64_t bytes)
+char *reclaim_for_user(struct user *u, uint64_t bytes)
 {
 	const struct config *c = u->daemon->config;
 
 	if (!u->limited)
 		return NULL;
 	while (u->n_images >= c->user_images_max) {
-		if (!evict_of_user(u, "evicted: user-images-max was reached"))
+		if (!give_up_of_user(u, "evicted: user-images-max was reached"))
 			return user_refusal(u, "images in use", "user-images-max", c->user_images_max);
 	}
 	while (c->user_memory_max != SIZE_NONE && (bytes > c->user_memory_max || u->bytes > c->user_memory_max - bytes)) {
-		if (bytes > c->user_memory_max || !evict_of_user(u, "evicted: user-memory-max was reached"))
+		if (bytes > c->user_memory_max || !give_up_of_user(u, "evicted: user-memory-max was reached"))
 			return user_refusal(u, "bytes in images", "user-memory-max", u->bytes);
 	}
 	return NULL;
 }
 
-bool evict_of_session(struct session *s, const char *cause)
+bool reclaim_of_session(struct session *s, const char *cause)
 {
-	return evict(s->daemon, first_of_all(s->daemon, s), cause);
+	return give_up(s->daemon, first_of_all(s->daemon, s), cause);
 }
 
 static int by_use(const void *a, const void *b)
@@ -194,7 +194,7 @@ static void sort(struct link *unused)
 		link_insert(unused, &((struct image *)all.all[k])->in_unused);
 }
 
-void evict_sort(struct daemon *d)
+void reclaim_sort(struct daemon *d)
 {
 	sort(&d->unused);
 	link_for_each(l, &d->users)

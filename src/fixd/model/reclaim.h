@@ -12,28 +12,28 @@ struct session;
 struct user;
 
 /* Somebody who waits for room. */
-struct room {
+struct mem_waiter {
 	struct link link; /* daemon::rooms */
-	void (*again)(struct room *r);
+	void (*again)(struct mem_waiter *r);
 };
 
 /*
  * Makes room for `more` bytes, which the caller counts in daemon::memory_used. -EDQUOT if that cannot be done; -EAGAIN if it may
- * be possible once something has been torn down: evict_wait().
+ * be possible once something has been torn down: reclaim_wait().
  */
-int evict_for_memory(struct daemon *d, uint64_t more);
+int reclaim_memory(struct daemon *d, uint64_t more);
 /* Calls again(), once, when something was torn down. link_remove() calls it off. */
-void evict_wait(struct daemon *d, struct room *r);
+void reclaim_wait(struct daemon *d, struct mem_waiter *r);
 /* Something was torn down, or nobody is to wait any more. */
-void evict_continue(struct daemon *d);
+void reclaim_wake(struct daemon *d);
 
 /* Keeps descriptors for clients: images and keepers have at most daemon::descriptors_max, unless they are held. */
-void evict_for_descriptors(struct daemon *d);
+void reclaim_descriptors(struct daemon *d);
 
 /* After a restart: the lists of what is unused are in the order of use again. */
-void evict_sort(struct daemon *d);
+void reclaim_sort(struct daemon *d);
 
 /* Makes room for an image of so many bytes among the user's own. NULL, or a sentence to be freed. */
-char *evict_for_user(struct user *u, uint64_t bytes);
+char *reclaim_for_user(struct user *u, uint64_t bytes);
 /* One image of an instance of the session. */
-bool evict_of_session(struct session *s, const char *cause);
+bool reclaim_of_session(struct session *s, const char *cause);

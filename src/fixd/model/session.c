@@ -571,7 +571,7 @@ void session_make_room(struct session *s)
 		return;
 	/* Many at a time, so that it is seldom done. */
 	for (int n = 0; n < SESSION_INSTANCES_MAX / 16; n++) {
-		if (!evict_of_session(s, "evicted: there are too many instances"))
+		if (!reclaim_of_session(s, "evicted: there are too many instances"))
 			break;
 	}
 	remove_idle(s);

@@ -59,7 +59,7 @@ struct build {
 	uint64_t granted; /* counted in daemon::memory_used */
 	bool no_room;	  /* and more would have been allowed */
 	uint64_t wanted;  /* it waits for so many */
-	struct room room;
+	struct mem_waiter room;
 	uint64_t limit_bytes; /* of the image and its tree: memory-max */
 	uint64_t most;	      /* addresses reserved for the image */
 	uint64_t address; /* 0: no range */
@@ -83,7 +83,7 @@ struct build {
 
 static void pump(void *arg);
 static void look_on(void *arg);
-static void grant_again(struct room *r);
+static void grant_again(struct mem_waiter *r);
 
 struct builds *builds_new(struct daemon *d)
 {
@@ -317,10 +317,10 @@ static void grant(struct build *b, uint64_t total)
 	struct job_granted answer = { 0 };
 
 	if (total > b->granted) {
-		answer.error = total > b->limit_bytes ? -EDQUOT : evict_for_memory(d, total - b->granted);
+		answer.error = total > b->limit_bytes ? -EDQUOT : reclaim_memory(d, total - b->granted);
 		if (answer.error == -EAGAIN) {
 			b->wanted = total;
-			evict_wait(d, &b->room);
+			reclaim_wait(d, &b->room);
 			return;
 		}
 		b->no_room |= answer.error && total <= b->limit_bytes;
@@ -333,7 +333,7 @@ static void grant(struct build *b, uint64_t total)
 		kill_group(b);
 }
 
-static void grant_again(struct room *r)
+static void grant_again(struct mem_waiter *r)
 {
 	struct build *b = container_of(r, struct build, room);
 
@@ -501,7 +501,7 @@ static char *prepare_build(struct build *b)
 	b->limit_bytes = f->policy.memory_max < d->config->memory_max ? f->policy.memory_max : d->config->memory_max;
 	if (b->limit_bytes > REGION_SIZE / 4)
 		b->limit_bytes = REGION_SIZE / 4;
-	evict_for_descriptors(d);
+	reclaim_descriptors(d);
 	if (f->source == SOURCE_DIRECTORY || f->source == SOURCE_TREE) {
 		int r = trees_make(d, f->name, f->user, &b->tree);
 

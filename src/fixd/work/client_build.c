@@ -51,7 +51,7 @@ struct offer {
 	size_t n_depends;
 	char *run, *test;
 	struct digest section;
-	struct room room; /* for what was published */
+	struct mem_waiter room; /* for what was published */
 	struct deferred looking; /* at the inputs, since */
 	int64_t asked;		 /* then: 0: not yet. What was published: */
 	struct offer_commit commit;
@@ -185,7 +185,7 @@ static char *make_image(struct offer *o, const struct offer_commit *c, int *fds,
 	struct image *im;
 	uint64_t address;
 
-	evict_for_descriptors(d);
+	reclaim_descriptors(d);
 	address = c->size ? region_alloc(d->region, c->size) : 0;
 	if (c->size && !address)
 		return xstrdup("no range of addresses is left for it; address-base or memory-max must be smaller");
@@ -255,15 +255,15 @@ static void commit(struct offer *o, const struct offer_commit *c, int *fds, size
 	bool no_room = false;
 
 	if (!wrong) {
-		wrong = evict_for_user(o->user, c->size + note_size);
+		wrong = reclaim_for_user(o->user, c->size + note_size);
 		no_room = wrong != NULL;
 	}
 	if (!wrong) {
-		int r = evict_for_memory(o->daemon, c->size + note_size + 2 * 4096);
+		int r = reclaim_memory(o->daemon, c->size + note_size + 2 * 4096);
 
 		if (r == -EAGAIN) {
 			put_off(o, c, fds, n_fds);
-			evict_wait(o->daemon, &o->room);
+			reclaim_wait(o->daemon, &o->room);
 			return;
 		}
 		wrong = r < 0 ? xstrdup("memory-max of the daemon is used up by images in use") : NULL;
@@ -311,7 +311,7 @@ static void commit_again(struct offer *o)
 		fd_close(fds[k]);
 }
 
-static void there_is_room(struct room *r)
+static void there_is_room(struct mem_waiter *r)
 {
 	commit_again(container_of(r, struct offer, room));
 }
