@@ -9,6 +9,7 @@ libbase_la_SOURCES = \
 	src/base/clock.c src/base/clock.h \
 	src/base/elf.c src/base/elf.h \
 	src/base/fd.c src/base/fd.h \
+	src/base/glob.c src/base/glob.h \
 	src/base/link.h \
 	src/base/log.c src/base/log.h \
 	src/base/path.c src/base/path.h \

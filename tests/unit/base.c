@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 #include <errno.h>
+#include <fnmatch.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 
 #include "base/clock.h"
 #include "base/fd.h"
+#include "base/glob.h"
 #include "base/link.h"
 #include "base/process.h"
 #include "base/text.h"
@@ -141,8 +143,28 @@ static void whole_files(void)
 	fd_close(fd);
 }
 
+static void globs(void)
+{
+	static const char *const patterns[] = { "",    "*",	 "a",	  "a*",	  "*a",	   "?",	   "a?c",    "*.c",    "[a-c]*", "[!a]*", "[]a]", "[a",	  "\\*",    "\\",
+						"a**b", "[[:digit:]]?", "*a*b*c", "b[1]", "x[[]1]", "[a\\]b]", ".*",  "[.]*", "\\.x",  "***" };
+	static const char *const texts[] = { "", "a", "b", "abc", "a.c", "]", "*", "\\", "[a", "aab", "1x", "ab", "b1", "x[1]", ".x", "xaybzc", ".", "a]" };
+	char many[200] = { 0 };
+
+	for (size_t k = 0; k < ELEMENTSOF(patterns); k++) {
+		for (size_t n = 0; n < ELEMENTSOF(texts); n++) {
+			if (glob_match(patterns[k], texts[n]) != !fnmatch(patterns[k], texts[n], 0))
+				printf("# %s, %s\n", patterns[k], texts[n]);
+			check(glob_match(patterns[k], texts[n]) == !fnmatch(patterns[k], texts[n], 0));
+			check(glob_match_file(patterns[k], texts[n]) == !fnmatch(patterns[k], texts[n], FNM_PERIOD));
+		}
+	}
+	/* It would take fnmatch() longer than the world is old. */
+	memset(many, 'a', sizeof many - 1);
+	check(!glob_match("*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*b", many));
+}
+
 static const struct tap_test tests[] = {
 	TAP_TEST(numbers), TAP_TEST(sizes_and_durations),	TAP_TEST(texts_and_lists), TAP_TEST(links),
-	TAP_TEST(trees_are_removed), TAP_TEST(process_ids_follow_a_fork), TAP_TEST(whole_files),
+	TAP_TEST(trees_are_removed), TAP_TEST(process_ids_follow_a_fork), TAP_TEST(whole_files), TAP_TEST(globs),
 };
 TAP_MAIN(tests)

@@ -2,12 +2,12 @@
 #include "fixd/host/survey.h"
 
 #include <dirent.h>
-#include <fnmatch.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/alloc.h"
 #include "base/clock.h"
+#include "base/glob.h"
 #include "base/text.h"
 #include "base/vector.h"
 #include "fixd/host/viewer.h"
@@ -174,7 +174,7 @@ static void match(struct survey *v, const char *name)
 	struct stat st;
 	char *child;
 
-	if (fnmatch(part, name, FNM_PERIOD) != 0)
+	if (!glob_match_file(part, name))
 		return;
 	child = xasprintf("%s/%s", v->place->path, name);
 	if (v->watch && rest[n] && viewer_stat(v->viewer, child, false, &st) == 0 && S_ISLNK(st.st_mode))

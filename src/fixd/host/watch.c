@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <fnmatch.h>
 #include <limits.h>
 #include <poll.h>
 #include <search.h>
@@ -17,6 +16,7 @@
 
 #include "base/clock.h"
 #include "base/fd.h"
+#include "base/glob.h"
 #include "base/link.h"
 #include "base/log.h"
 #include "base/text.h"
@@ -674,7 +674,7 @@ static bool concerns(const struct sub *sub, const struct inotify_event *e)
 		return false;
 	if (!sub->name || !e->len)
 		return true;
-	return sub->pattern ? fnmatch(sub->name, e->name, FNM_PERIOD) == 0 : strcmp(sub->name, e->name) == 0;
+	return sub->pattern ? glob_match_file(sub->name, e->name) : strcmp(sub->name, e->name) == 0;
 }
 
 static void take_event(struct watcher *w, const struct inotify_event *e)

@@ -2,7 +2,6 @@
 #include "fixd/model/session.h"
 
 #include <errno.h>
-#include <fnmatch.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,6 +11,7 @@
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "base/fd.h"
+#include "base/glob.h"
 #include "base/log.h"
 #include "config/config.h"
 #include "fixd/daemon.h"
@@ -740,7 +740,7 @@ struct orphan *session_adopt(struct session *s, const char *pattern, const struc
 	for (struct link *l = s->orphans.prev; l != &s->orphans; l = l->prev) {
 		struct orphan *o = link_entry(l, struct orphan, link);
 
-		if (strcmp(o->title, pattern) != 0 && fnmatch(pattern, o->title, 0) != 0)
+		if (strcmp(o->title, pattern) != 0 && !glob_match(pattern, o->title))
 			continue;
 		link_remove(&o->link);
 		return o;

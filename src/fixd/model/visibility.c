@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 #include "fixd/model/visibility.h"
 
-#include <fnmatch.h>
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/glob.h"
 #include "base/text.h"
 #include "config/config.h"
 #include "fixd/daemon.h"
@@ -33,8 +33,8 @@ bool see_instance(const struct conn *c, const struct instance *i)
 /* A bracket in a glob would be a set of characters: the plain name is compared first. */
 static bool is_named(const char *pattern, const struct instance *i, const char *name)
 {
-	return !strcmp(pattern, name) || !strcmp(pattern, i->title) || !fnmatch(pattern, i->fixture->name, 0) ||
-	       !fnmatch(pattern, name, 0);
+	return !strcmp(pattern, name) || !strcmp(pattern, i->title) || glob_match(pattern, i->fixture->name) ||
+	       glob_match(pattern, name);
 }
 
 static char *full_name(const struct instance *i)

@@ -2,13 +2,13 @@
 #include "fixd/serve/report.h"
 
 #include <errno.h>
-#include <fnmatch.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
 #include "base/clock.h"
+#include "base/glob.h"
 #include "config/config.h"
 #include "fixd/daemon.h"
 #include "fixd/loop/loop.h"
@@ -365,7 +365,7 @@ static bool names_fixture(const char *pattern, const struct fixture *f)
 {
 	size_t n = strcspn(pattern, "[");
 
-	return !fnmatch(pattern, f->name, 0) ||
+	return glob_match(pattern, f->name) ||
 	       (pattern[n] == '[' && strlen(f->name) == n && !strncmp(pattern, f->name, n));
 }
 

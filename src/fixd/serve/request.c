@@ -2,7 +2,6 @@
 #include "fixd/serve/request.h"
 
 #include <errno.h>
-#include <fnmatch.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>

@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Globs as of fnmatch(3): `*`, `?`, `[...]` and `\`. In time that grows with the length of the pattern times that of the text, whatever
+ * they are: fnmatch() itself takes exponentially long for a pattern of many stars, and patterns come from anybody.
+ */
+#pragma once
+
+#include <stdbool.h>
+
+bool glob_match(const char *pattern, const char *text);
+/* Of file names: a period at the beginning is only matched by a period. */
+bool glob_match_file(const char *pattern, const char *name);
