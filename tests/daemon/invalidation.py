@@ -671,26 +671,29 @@ def what_a_client_may_not_see(t, uid):
         raise Skip("others cannot reach the build directory")
     os.chmod(t.dir, 0o777)
     os.mkdir(t.path("private"), 0o700)
+    os.mkdir(t.path("private/open"))
     os.mkdir(t.path("public"))
     t.write("private/secret1", "s")
     os.chown(t.path("private"), uid, uid)
 
     def become():
+        os.chdir(t.path("private/open"))  # only the links of procfs lead there
         os.setgroups([])
         os.setgid(uid)
         os.setuid(uid)
     t.write("fixd.ini", "")
-    d = t.daemon("[fixd]\nallow-users = nobody\n[fixture f]\ncommand = echo x\n", preexec=become if uid else None)
+    d = t.daemon("[fixd]\nallow-users = nobody\n[fixture f]\ncommand = echo x\n", preexec=become)
     here, there = os.pipe(), os.pipe()
 
     def spy():
         c = harness.Client(d.socket).join("/tmp")
-        for name, pattern in (("glob", "private/sec*"), ("file", "private/later"), ("way", "private/../private/secret1"), ("seen", "public/*")):
-            c.define(name, f"watch={t.dir}/{pattern}")
+        for name, pattern in (("glob", "private/sec*"), ("file", "private/later"), ("way", "private/../private/secret1"), ("seen", "public/*"),
+                              ("cwd", "/proc/self/cwd/sec*"), ("thread", "/proc/thread-self/cwd/secret3"), ("pid", f"/proc/{d.pid}/cwd/*")):
+            c.define(name, "watch=" + os.path.join(t.dir, pattern))
             c.begin(name).commit(b"1")
         os.write(here[1], b"x")
         os.read(there[0], 1)
-        for name in ("glob", "file", "way"):
+        for name in ("glob", "file", "way", "cwd", "thread", "pid"):
             assert isinstance(c.begin(name), harness.View), name
         assert isinstance(c.begin("seen"), harness.Build)
         return True
@@ -698,7 +701,7 @@ def what_a_client_may_not_see(t, uid):
     pid = t.child(spy, uid=65534)
     os.close(here[1])
     assert os.read(here[0], 1) == b"x"
-    for name in ("secret2", "later", "secret1"):
+    for name in ("secret2", "later", "secret1", "open/secret3"):
         t.write("private/" + name, "changed")
     t.write("public/new", "x")
     os.write(there[1], b"x")
