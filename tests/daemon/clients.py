@@ -464,6 +464,30 @@ def test_second_daemon_refuses(t):
     assert d.client().read("f") == b"some bytes\n"
 
 
+def test_sockets_that_are_not_dead(t):
+    """A listener that takes no connections, and one of another kind."""
+    for kind in (socket.SOCK_SEQPACKET, socket.SOCK_STREAM):
+        with socket.socket(socket.AF_UNIX, kind) as listener, socket.socket(socket.AF_UNIX, kind) as client:
+            listener.bind(t.path("socket"))
+            listener.listen(0)
+            client.connect(t.path("socket"))
+            d = t.daemon(INI, ready=False, expect=1)
+            assert d.process.wait(harness.LIMIT) == 1
+            assert "another fixd listens" in d.words()
+            assert os.path.exists(t.path("socket"))
+        os.unlink(t.path("socket"))
+
+
+def test_what_is_in_the_way_of_the_lock(t):
+    for make in (os.mkdir, lambda path: os.symlink("/nowhere", path), os.mkfifo):
+        make(t.path("socket.lock"))
+        d = t.daemon(INI, ready=False, expect=1)
+        assert d.process.wait(harness.LIMIT) == 1
+        assert f"{t.path('socket.lock')} is in the way" in d.words()
+        os.rmdir(t.path("socket.lock")) if os.path.isdir(t.path("socket.lock")) else os.unlink(t.path("socket.lock"))
+        os.unlink(d.log)
+
+
 def test_dead_socket_is_replaced(t):
     d = start(t)
     c = d.client()

@@ -102,7 +102,7 @@ static int inherited_socket(void)
  */
 static bool somebody_answers(const struct sockaddr_storage *address, socklen_t length)
 {
-	_cleanup_fd_ int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+	_cleanup_fd_ int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	struct {
 		struct wire_header h;
 		struct wire_hello hello;
@@ -110,8 +110,9 @@ static bool somebody_answers(const struct sockaddr_storage *address, socklen_t l
 	struct pollfd p = { .fd = fd, .events = POLLIN };
 	char answer[64];
 
+	/* Only that is known to be nobody: a full queue has its owner, and what cannot be asked is left alone. */
 	if (fd < 0 || connect(fd, (const struct sockaddr *)address, length) < 0)
-		return false;
+		return fd < 0 || (errno != ECONNREFUSED && errno != ENOENT);
 	if (send(fd, &ask, sizeof ask, MSG_NOSIGNAL) < 0)
 		return false;
 	if (poll(&p, 1, ANSWER_MS) == 0)
@@ -134,11 +135,15 @@ static bool is_answered(const char *path)
 static int lock_path(const char *path)
 {
 	_cleanup_free_ char *name = xasprintf("%s.lock", path);
-	_cleanup_fd_ int fd = open(name, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	_cleanup_fd_ int fd = open(name, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
 	int64_t end = clock_now() + LOCK_WAIT;
+	struct stat st;
+	int r = fd < 0 || fstat(fd, &st) < 0 ? -errno : st.st_uid != geteuid() || !S_ISREG(st.st_mode) ? -EEXIST : 0;
 
-	if (fd < 0)
-		return -errno;
+	if (r < 0) {
+		log_error(r, "%s is in the way: expected is a file of this user, or nothing", name);
+		return r;
+	}
 	while (flock(fd, LOCK_EX | LOCK_NB) < 0) {
 		if (errno != EWOULDBLOCK && errno != EINTR)
 			return -errno;
