@@ -78,10 +78,12 @@ static int set_up_descriptors(int channel, int errors)
 {
 	int null = out_of_the_way(open("/dev/null", O_RDWR | O_CLOEXEC));
 
+	/* What cannot be told not to be passed on was opened so that it is not. */
 	if (null < 0 || fd_dup_to(null, STDIN_FILENO) < 0 || fd_dup_to(null, STDOUT_FILENO) < 0 ||
 	    fd_dup_to(errors, STDERR_FILENO) < 0 || fd_dup_to(channel, JOB_CHANNEL_FD) < 0)
 		return -1;
-	return (int)syscall(SYS_close_range, JOB_CHANNEL_FD + 1, ~0U, CLOSE_RANGE_CLOEXEC);
+	syscall(SYS_close_range, JOB_CHANNEL_FD + 1, ~0U, CLOSE_RANGE_CLOEXEC);
+	return 0;
 }
 
 static int become_user(const struct identity *id)
@@ -116,8 +118,11 @@ _Noreturn static void become_helper(int channel, int errors, const struct identi
 	if (program < 0 || channel < 0)
 		cannot_start(said, helper);
 	sigemptyset(&none);
-	if (sigprocmask(SIG_SETMASK, &none, NULL) < 0 || signal(SIGPIPE, SIG_DFL) == SIG_ERR)
+	if (sigprocmask(SIG_SETMASK, &none, NULL) < 0)
 		cannot_start(said, "signals");
+	/* A shell starts what is in the background with SIGINT and SIGQUIT ignored, and nohup(1) with SIGHUP. Two cannot be changed. */
+	for (int sig = 1; sig < NSIG; sig++)
+		signal(sig, SIG_DFL);
 	if (setpgid(0, 0) < 0)
 		cannot_start(said, "a process group");
 	if (setrlimit(RLIMIT_CORE, &no_core) < 0)
