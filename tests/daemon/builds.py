@@ -52,6 +52,55 @@ def test_jobs_run_side_by_side(t):
     assert d.client().read("both") == b"x\nx\n"
 
 
+QUEUE = ("[fixd]\njobs = 1\nallow-users = nobody\n[fixture v]\nparams = 0, 1, 2, 3, 4, 5, 6, 7, 8, 9\n"
+         "command = echo $FIXD_PARAM >> order; while ! test -e go; do sleep 0.01; done\n[fixture w]\ndepends = v[8]\ncommand = echo w >> order\n")
+
+
+def order(t):
+    try:
+        with open(t.path("order")) as f:
+            return f.read().split()
+    except FileNotFoundError:
+        return []
+
+
+def test_builds_that_nobody_waits_for_any_more(t):
+    d = t.daemon(QUEUE)
+    first = t.child(lambda: d.client().attach("v[0]") and True)
+    wait_for(lambda: order(t) == ["0"], "the first one is built")
+    c = d.client()
+    for name in [f"v[{k}]" for k in range(1, 8)] + ["w"]:
+        try:
+            c.attach(name, timeout=0.02)
+            assert False, name
+        except FixdError as e:
+            assert "was not ready in time" in e.sentence, e.sentence
+    t.write("go", "")
+    c.attach("v[9]")
+    assert exit_code(first) == 0
+    assert order(t) == ["0", "9"], order(t)
+    assert {d.instance(f"v[{k}]")["state"] for k in range(1, 9)} == {"absent"}
+    c.attach("w")
+    assert order(t) == ["0", "9", "8", "w"], order(t)
+
+
+def test_users_take_turns(t):
+    """However much one of them has asked for before."""
+    if os.geteuid() != 0:
+        raise Skip("other users are made by root only")
+    d = t.daemon(QUEUE)
+    os.chmod(t.dir, 0o755)
+    children = []
+    for k in range(6):
+        children.append(t.child(lambda k=k: d.client().attach(f"v[{k}]") and True, uid=65534))
+        wait_for(lambda: d.status()["daemon"]["waiting"] == k + 1, "the next one waits")
+    children.append(t.child(lambda: d.client().attach("w") and True))
+    wait_for(lambda: d.status()["daemon"]["waiting"] == 7, "the other user waits")
+    t.write("go", "")
+    assert [exit_code(pid) for pid in children] == [0] * 7
+    assert order(t).index("8") == 1 and order(t).index("w") <= 3, order(t)
+
+
 def test_jobs_bound(t):
     d = t.daemon("[fixd]\njobs = 2\n" + "".join(
         f"[fixture f{n}]\ncommand = echo + >> events; cat gate; echo - >> events\n" for n in range(6)))

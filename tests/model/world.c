@@ -203,6 +203,18 @@ void world_offer(struct instance *i)
 	add_job(JOB_OF_OFFER, i);
 }
 
+/* Of two builds one waits for a free place yet. */
+static bool withdraw(struct instance *i)
+{
+	for (size_t k = 0; k < world.n_jobs; k++) {
+		if (world.jobs[k].instance == i && world.jobs[k].what == JOB_OF_BUILD && world.jobs[k].began % 2) {
+			take_job(k);
+			return true;
+		}
+	}
+	return false;
+}
+
 static void begin_check(struct instance *i, enum verdict what, const char *cause)
 {
 	(void)cause;
@@ -246,7 +258,7 @@ static bool is_blocked(const struct daemon *d, const char *fixture)
 	return false;
 }
 
-static const struct effects effects = { begin_build, begin_check, abandon, tear_down, remove_tree, is_dying, is_blocked };
+static const struct effects effects = { begin_build, withdraw, begin_check, abandon, tear_down, remove_tree, is_dying, is_blocked };
 
 /* Four numbers, of 32 bits, in what an image knows of its inputs: it passes over to the one that stays when the same is built again. */
 static struct digest pack(const uint64_t *seen)

@@ -16,6 +16,8 @@ struct instance;
 struct effects {
 	/* Ends in instance_built(), instance_build_failed() or instance_build_again(). */
 	void (*build)(struct instance *i);
+	/* True: the build of it had not begun, and will not. */
+	bool (*withdraw)(struct instance *i);
 	/* Ends in instance_compared(), instance_checked() or instance_was_reset(). `cause` is copied; it may be NULL. */
 	void (*check)(struct instance *i, enum verdict what, const char *cause);
 	/* Whatever is at work on it, a client, too: nothing is reported any more. */

@@ -26,6 +26,7 @@ struct offer;
 struct run;
 struct image;
 struct session;
+struct user;
 struct watchset;
 
 enum instance_state {
@@ -101,6 +102,7 @@ struct instance {
 struct waiter {
 	struct link link; /* instance::waiters */
 	struct instance *instance;
+	struct user *user; /* who asks; NULL: the daemon itself */
 	int64_t asked;
 	bool built; /* it had to wait for a build */
 	bool can_build; /* what clients build: it may be asked to */
@@ -117,8 +119,10 @@ struct waiter {
 /* Soon looks whether somebody can be answered now who could not before. */
 void instance_wake(struct instance *i);
 void instance_want(struct instance *i, struct waiter *w);
-/* The waiter is not to be answered any more. */
+/* The waiter is not to be answered any more: what nobody else waits for, and has not begun, is not built. */
 void instance_forget(struct waiter *w);
+/* Whose turn its build is: the user who waits for it first, or for what depends on it. NULL: the daemon. */
+struct user *instance_asker(const struct instance *i);
 /* Wants it for the policy's sake (warm, eager). */
 void instance_warm(struct instance *i);
 

@@ -24,6 +24,7 @@ struct user {
 	size_t n_connections, n_sessions, n_fixtures, n_instances, n_images, n_builds;
 	uint64_t bytes; /* of images that his clients built, and of notes */
 	struct lane lane;
+	uint64_t build_turn; /* the number of the last build that was begun for him */
 	struct link unused; /* like daemon::unused, of what his clients built */
 };
 

@@ -361,9 +361,53 @@ void instance_want(struct instance *i, struct waiter *w)
 		advance(i);
 }
 
+static bool is_asked(const struct instance *i)
+{
+	return !link_empty(&i->waiters) || i->eager_from;
+}
+
+static bool is_waited_for(const struct instance *i)
+{
+	link_for_each(l, &i->dependents) {
+		if (link_entry(l, struct edge, in_dependency)->from->state == INSTANCE_WAITING)
+			return true;
+	}
+	return false;
+}
+
+/* Nobody wants it any more, nor what it waits for. */
+static void withdraw(struct instance *i)
+{
+	if (is_asked(i) || is_waited_for(i))
+		return;
+	if (i->state != INSTANCE_WAITING && (i->state != INSTANCE_BUILDING || !effects_of(i)->withdraw(i)))
+		return;
+	instance_unpin(i);
+	instance_rest(i);
+	for (size_t k = 0; k < i->n_edges; k++) {
+		if (i->edges[k].to)
+			withdraw(i->edges[k].to);
+	}
+}
+
 void instance_forget(struct waiter *w)
 {
 	waiter_remove(w);
+	withdraw(w->instance);
+}
+
+struct user *instance_asker(const struct instance *i)
+{
+	if (!link_empty(&i->waiters))
+		return link_entry(i->waiters.next, struct waiter, link)->user;
+	link_for_each(l, &i->dependents) {
+		const struct instance *from = link_entry(l, struct edge, in_dependency)->from;
+		struct user *u = from->state == INSTANCE_WAITING ? instance_asker(from) : NULL;
+
+		if (u)
+			return u;
+	}
+	return NULL;
 }
 
 void instance_warm(struct instance *i)
@@ -392,11 +436,6 @@ static void collect_dependents(struct instance *i, uint64_t mark, struct vector 
 			return;
 		i = list->all[next++];
 	}
-}
-
-static bool is_asked(const struct instance *i)
-{
-	return !link_empty(&i->waiters) || i->eager_from;
 }
 
 void instance_settle(struct instance *i)

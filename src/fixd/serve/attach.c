@@ -255,6 +255,7 @@ static void want(struct conn *c, const struct wire_header *h, const struct wire_
 	p->test_size = test_size;
 	p->waiter.asked = now;
 	p->waiter.answer = answer_attach;
+	p->waiter.user = c->user;
 	p->waiter.look = look;
 	p->waiter.offer = offer_build;
 	p->waiter.depends = p->depends;

@@ -23,6 +23,7 @@
 #include "fixd/model/instance.h"
 #include "fixd/model/reclaim.h"
 #include "fixd/model/session.h"
+#include "fixd/model/user.h"
 #include "fixd/work/job_request.h"
 #include "fixd/work/keeper.h"
 #include "fixd/work/trees.h"
@@ -40,6 +41,7 @@ struct builds {
 	struct link running;
 	struct link looking; /* at their inputs, before their process and after it */
 	size_t n_running;    /* that have a process, or will */
+	uint64_t last_turn, own_turn; /* see user::build_turn; of the daemon itself */
 	struct timer pump;
 	struct deferred look_on;
 };
@@ -290,6 +292,16 @@ void build_abandon(struct instance *i)
 	i->build = NULL;
 	b->instance = NULL;
 	build_free(b);
+}
+
+bool build_withdraw(struct instance *i)
+{
+	struct build *b = i->build;
+
+	if (!b || b->counted || b->purpose != PURPOSE_BUILD)
+		return false;
+	build_abandon(i);
+	return true;
 }
 
 uint64_t build_progress(const struct instance *i)
@@ -626,12 +638,32 @@ static void start(struct build *b)
 		to_look(b);
 }
 
+/* Users take turns, whatever the first of them has asked for: the one whose last build began before those of the others is next. */
+static struct build *next_in_turn(struct builds *bs)
+{
+	struct build *next = NULL;
+	uint64_t *turn = NULL;
+
+	link_for_each(l, &bs->queue) {
+		struct build *b = link_entry(l, struct build, link);
+		struct user *u = instance_asker(b->instance);
+		uint64_t *his = u ? &u->build_turn : &bs->own_turn;
+
+		if (!next || *his < *turn) {
+			next = b;
+			turn = his;
+		}
+	}
+	*turn = ++bs->last_turn;
+	return next;
+}
+
 static void pump(void *arg)
 {
 	struct builds *bs = arg;
 
 	while (!bs->daemon->restarting && !link_empty(&bs->queue) && bs->n_running < bs->daemon->config->jobs)
-		start(link_entry(bs->queue.next, struct build, link));
+		start(next_in_turn(bs));
 }
 
 static char *failure_sentence(const struct build *b, const siginfo_t *status)

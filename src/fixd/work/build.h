@@ -35,5 +35,7 @@ void build_check(struct instance *i, enum verdict what, const char *cause);
 /* Nobody wants to know any more: the process is killed, nothing is reported. */
 void build_abandon(struct instance *i);
 
+/* True: it had not begun, and is called off; nothing is reported. */
+bool build_withdraw(struct instance *i);
 /* Bytes the running build of `i` has been granted so far. */
 uint64_t build_progress(const struct instance *i);

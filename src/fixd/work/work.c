@@ -25,6 +25,7 @@ static bool is_dying(struct image *im)
 
 const struct effects work_effects = {
 	.build = build_queue,
+	.withdraw = build_withdraw,
 	.check = build_check,
 	.abandon = abandon,
 	.tear_down = tear_down,
