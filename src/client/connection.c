@@ -355,13 +355,19 @@ static char *socket_to_use(void)
 	return strdup(path);
 }
 
+/* What is there is no daemon for this user: it has ended, or is something else altogether. */
+static bool is_no_daemon(int err)
+{
+	return err == -ECONNREFUSED || err == -EPROTOTYPE || err == -ECONNRESET || err == -ELOOP || err == -EACCES;
+}
+
 /* Where nobody said which socket: one that a daemon has left behind does not hide another one that is alive. */
 static int connect_to_any(struct fixd *f)
 {
 	char *first = f->path, path[4096], *next;
 	int r = connect_to(f);
 
-	for (bool more = r == -ECONNREFUSED; (r == -ECONNREFUSED || r == -ENOENT) && more;) {
+	for (bool more = is_no_daemon(r); (is_no_daemon(r) || r == -ENOENT) && more;) {
 		more = default_socket_behind(f->path, path, sizeof path) && (next = strdup(path));
 		if (f->path != first)
 			free(f->path);

@@ -384,12 +384,24 @@ def test_a_dead_default_socket_hides_no_other(t):
     runtime, home = t.path("runtime"), t.path("home")
     for directory in (f"{runtime}/fixd", f"{home}/.cache/fixd"):
         os.makedirs(directory, mode=0o700)
-    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as dead:
-        dead.bind(f"{runtime}/fixd/socket")
+    first = f"{runtime}/fixd/socket"
     env = {**harness.process_environment(), "XDG_RUNTIME_DIR": runtime, "HOME": home}
     env.pop("FIXD_SOCKET", None)
     d = t.daemon(INI)
     os.symlink(d.socket, f"{home}/.cache/fixd/socket")
+    for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM, None):  # somebody else's, and a link to itself
+        with socket.socket(socket.AF_UNIX, kind or socket.SOCK_STREAM) as other:
+            if kind is None:
+                os.symlink(first, first)
+            else:
+                other.bind(first)
+            if kind == socket.SOCK_STREAM:
+                other.listen(1)
+            got = subprocess.run([harness.program("fixctl"), "get", "corpus"], capture_output=True, env=env)
+            assert got.stdout == b"words\n", (kind, got)
+            os.unlink(first)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as dead:
+        dead.bind(first)
     got = subprocess.run([harness.program("fixctl"), "get", "corpus"], capture_output=True, env=env)
     assert got.stdout == b"words\n", got
     d.stop()
