@@ -179,6 +179,7 @@ libdaemon_la_SOURCES = \
 	src/fixd/model/events.c src/fixd/model/events.h \
 	src/fixd/model/image.c src/fixd/model/image.h \
 	src/fixd/model/instance.c src/fixd/model/instance.h \
+	src/fixd/model/orphan.c src/fixd/model/orphan.h \
 	src/fixd/model/policy.c src/fixd/model/policy.h \
 	src/fixd/model/reclaim.c src/fixd/model/reclaim.h \
 	src/fixd/model/run.c src/fixd/model/run.h \

@@ -23,6 +23,7 @@
 #include "fixd/model/events.h"
 #include "fixd/model/image.h"
 #include "fixd/model/instance.h"
+#include "fixd/model/orphan.h"
 #include "fixd/model/reclaim.h"
 #include "fixd/model/run.h"
 #include "fixd/model/session.h"
@@ -187,7 +188,7 @@ static void load_orphan(struct loading *l, struct session *s, const struct recor
 		free(o);
 		return;
 	}
-	session_resume_orphan(s, o);
+	orphan_resume(s, o);
 }
 
 /* The definitions of a session come before what is built by them. */

@@ -5,6 +5,7 @@
 #include "fixd/daemon.h"
 #include "fixd/model/image.h"
 #include "fixd/model/instance.h"
+#include "fixd/model/orphan.h"
 #include "fixd/model/run.h"
 #include "fixd/model/session.h"
 #include "fixd/serve/conn.h"

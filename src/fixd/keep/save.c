@@ -15,6 +15,7 @@
 #include "fixd/model/events.h"
 #include "fixd/model/image.h"
 #include "fixd/model/instance.h"
+#include "fixd/model/orphan.h"
 #include "fixd/model/run.h"
 #include "fixd/model/session.h"
 #include "fixd/model/survivor.h"

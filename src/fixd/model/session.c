@@ -11,7 +11,6 @@
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "base/fd.h"
-#include "base/glob.h"
 #include "base/log.h"
 #include "config/config.h"
 #include "fixd/daemon.h"
@@ -19,6 +18,7 @@
 #include "fixd/model/edge.h"
 #include "fixd/model/image.h"
 #include "fixd/model/instance.h"
+#include "fixd/model/orphan.h"
 #include "fixd/model/reclaim.h"
 #include "fixd/model/run.h"
 #include "fixd/model/user.h"
@@ -652,64 +652,11 @@ int session_define(struct session *s, const char *name, char *const *settings, s
 	return 0;
 }
 
-void session_return_orphan(struct orphan *o)
-{
-	link_insert(&o->session->orphans, &o->link);
-}
-
-struct orphan *orphan_free(struct orphan *o)
-{
-	/* At the end of the daemon the sessions go first. */
-	if (o->user->daemon->session)
-		o->session->n_orphans--;
-	link_remove(&o->link);
-	o->user->n_images--;
-	o->user->bytes -= o->bytes;
-	o->user->daemon->memory_used -= o->bytes;
-	o->user->daemon->n_images--;
-	user_unref(o->user);
-	fd_close(o->note_fd);
-	free(o->title);
-	free(o);
-	return NULL;
-}
-
-static void add_orphan(struct image *im)
-{
-	struct session *s = im->session;
-	struct orphan *o = xcalloc(1, sizeof *o);
-
-	if (s->n_orphans >= SESSION_ORPHANS_MAX && !link_empty(&s->orphans)) {
-		struct orphan *oldest = link_entry(s->orphans.next, struct orphan, link);
-
-		log_warn(0, "session %s: too many images wait for their teardown: that of %s is given up", s->id, oldest->title);
-		orphan_free(oldest);
-	}
-	o->title = xstrdup(im->title);
-	o->note_fd = fd_steal(&im->note_fd);
-	o->note_size = im->note_size;
-	session_resume_orphan(s, o);
-}
-
 const struct image_owner session_images = {
 	.unheld = instance_image_unheld,
 	.gone = instance_image_gone,
-	.orphaned = add_orphan,
+	.orphaned = orphan_add,
 };
-
-void session_resume_orphan(struct session *s, struct orphan *o)
-{
-	o->session = s;
-	o->user = user_ref(s->user);
-	o->bytes = (o->note_size + 4095) / 4096 * 4096;
-	o->user->n_images++;
-	o->user->bytes += o->bytes;
-	o->user->daemon->memory_used += o->bytes;
-	o->user->daemon->n_images++;
-	link_insert(&s->orphans, &o->link);
-	state_mark_dirty(s->daemon);
-	s->n_orphans++;
-}
 
 struct unneeded {
 	const struct run *run;
@@ -728,7 +675,6 @@ struct orphan *session_adopt(struct session *s, const char *pattern, const struc
 {
 	struct unneeded u = { .run = run };
 
-	/* What only this run could use, and no member of it could any more, is left behind as well. */
 	do {
 		u.found = NULL;
 		session_each(s, find_unneeded, &u);
@@ -737,15 +683,7 @@ struct orphan *session_adopt(struct session *s, const char *pattern, const struc
 			instance_settle(u.found);
 		}
 	} while (u.found);
-	for (struct link *l = s->orphans.prev; l != &s->orphans; l = l->prev) {
-		struct orphan *o = link_entry(l, struct orphan, link);
-
-		if (strcmp(o->title, pattern) != 0 && !glob_match(pattern, o->title))
-			continue;
-		link_remove(&o->link);
-		return o;
-	}
-	return NULL;
+	return orphan_take(s, pattern);
 }
 
 static void clear_failure(struct instance *i, void *arg)

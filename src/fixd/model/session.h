@@ -19,6 +19,7 @@ struct fixture;
 struct image;
 struct image_owner;
 struct instance;
+struct orphan;
 struct place;
 struct recent;
 struct run;
@@ -83,25 +84,10 @@ void session_look_at_root(struct session *s, int fd);
 int session_define(struct session *s, const char *name, char *const *settings, struct text *problems);
 const struct fixture *session_fixture(const struct session *s, const char *name);
 
-/* An image whose teardown nobody was told to do, and which nobody holds or needs. */
-struct orphan {
-	struct link link; /* session::orphans */
-	struct session *session;
-	char *title;
-	int note_fd;
-	uint64_t note_size, bytes; /* counted for the user */
-	struct user *user;	   /* a reference */
-};
-
-/* One that there was in another process. */
-void session_resume_orphan(struct session *s, struct orphan *o);
 /* Whom images tell: their instances, and their sessions of orphans. */
 extern const struct image_owner session_images;
-/* The newest that matches the name or glob, taken out of the list, or NULL. The caller calls orphan_free(). */
+/* orphan_take(), also of what only the run `run` could use, and no member of it could any more. */
 struct orphan *session_adopt(struct session *s, const char *pattern, const struct run *run);
-/* Nobody was told of it after all. */
-void session_return_orphan(struct orphan *o);
-struct orphan *orphan_free(struct orphan *o);
 
 /* Who asks, and for which instance of a fixture. */
 struct place {

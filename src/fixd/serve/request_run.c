@@ -8,6 +8,7 @@
 #include "base/text.h"
 #include "fixd/daemon.h"
 #include "fixd/model/image.h"
+#include "fixd/model/orphan.h"
 #include "fixd/model/run.h"
 #include "fixd/model/session.h"
 #include "fixd/model/user.h"
@@ -147,7 +148,7 @@ static void adopted(void *arg, int err)
 	struct orphan *o = arg;
 
 	if (err && o->user->daemon->session)
-		session_return_orphan(o);
+		orphan_return(o);
 	else
 		orphan_free(o);
 }

@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: MIT */
+#include "fixd/model/orphan.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/fd.h"
+#include "base/glob.h"
+#include "base/log.h"
+#include "fixd/daemon.h"
+#include "fixd/model/image.h"
+#include "fixd/model/session.h"
+#include "fixd/model/user.h"
+
+struct orphan *orphan_free(struct orphan *o)
+{
+	/* At the end of the daemon the sessions go first. */
+	if (o->user->daemon->session)
+		o->session->n_orphans--;
+	link_remove(&o->link);
+	o->user->n_images--;
+	o->user->bytes -= o->bytes;
+	o->user->daemon->memory_used -= o->bytes;
+	o->user->daemon->n_images--;
+	user_unref(o->user);
+	fd_close(o->note_fd);
+	free(o->title);
+	free(o);
+	return NULL;
+}
+
+void orphan_resume(struct session *s, struct orphan *o)
+{
+	o->session = s;
+	o->user = user_ref(s->user);
+	o->bytes = (o->note_size + 4095) / 4096 * 4096;
+	o->user->n_images++;
+	o->user->bytes += o->bytes;
+	o->user->daemon->memory_used += o->bytes;
+	o->user->daemon->n_images++;
+	link_insert(&s->orphans, &o->link);
+	state_mark_dirty(s->daemon);
+	s->n_orphans++;
+}
+
+void orphan_add(struct image *im)
+{
+	struct session *s = im->session;
+	struct orphan *o = xcalloc(1, sizeof *o);
+
+	if (s->n_orphans >= SESSION_ORPHANS_MAX && !link_empty(&s->orphans)) {
+		struct orphan *oldest = link_entry(s->orphans.next, struct orphan, link);
+
+		log_warn(0, "session %s: too many images wait for their teardown: that of %s is given up", s->id, oldest->title);
+		orphan_free(oldest);
+	}
+	o->title = xstrdup(im->title);
+	o->note_fd = fd_steal(&im->note_fd);
+	o->note_size = im->note_size;
+	orphan_resume(s, o);
+}
+
+void orphan_return(struct orphan *o)
+{
+	link_insert(&o->session->orphans, &o->link);
+}
+
+struct orphan *orphan_take(struct session *s, const char *pattern)
+{
+	for (struct link *l = s->orphans.prev; l != &s->orphans; l = l->prev) {
+		struct orphan *o = link_entry(l, struct orphan, link);
+
+		if (strcmp(o->title, pattern) != 0 && !glob_match(pattern, o->title))
+			continue;
+		link_remove(&o->link);
+		return o;
+	}
+	return NULL;
+}
