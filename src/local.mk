@@ -202,9 +202,11 @@ libdaemon_la_SOURCES = \
 	src/fixd/serve/task.h \
 	src/fixd/serve/walk.c src/fixd/serve/walk.h \
 	src/fixd/work/build.c src/fixd/work/build.h \
+	src/fixd/work/build_state.h \
 	src/fixd/work/client_build.c src/fixd/work/client_build.h \
 	src/fixd/work/job_request.c src/fixd/work/job_request.h \
 	src/fixd/work/keeper.c src/fixd/work/keeper.h \
+	src/fixd/work/publish.c src/fixd/work/publish.h \
 	src/fixd/work/trees.c src/fixd/work/trees.h \
 	src/fixd/work/work.c src/fixd/work/work.h
 libdaemon_la_CFLAGS = $(AM_CFLAGS) $(URING_CFLAGS)

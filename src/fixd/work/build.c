@@ -2,20 +2,16 @@
 #include "fixd/work/build.h"
 
 #include <errno.h>
-#include <limits.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/log.h"
-#include "base/units.h"
 #include "fixd/daemon.h"
-#include "fixd/host/port.h"
 #include "fixd/host/spawn.h"
 #include "fixd/host/watch.h"
 #include "fixd/model/events.h"
@@ -24,10 +20,11 @@
 #include "fixd/model/reclaim.h"
 #include "fixd/model/session.h"
 #include "fixd/model/user.h"
+#include "fixd/work/build_state.h"
 #include "fixd/work/job_request.h"
 #include "fixd/work/keeper.h"
+#include "fixd/work/publish.h"
 #include "fixd/work/trees.h"
-#include "image/memfd.h"
 #include "image/region.h"
 #include "wire/job.h"
 #include "wire/socket.h"
@@ -44,43 +41,6 @@ struct builds {
 	uint64_t last_turn, own_turn; /* see user::build_turn; of the daemon itself */
 	struct timer pump;
 	struct deferred look_on;
-};
-
-enum purpose { PURPOSE_BUILD, PURPOSE_CHECK, PURPOSE_RESET, PURPOSE_COMPARE, PURPOSE_LOOK };
-
-struct build {
-	struct link link; /* builds::queue, ::looking or ::running */
-	struct builds *builds;
-	struct instance *instance; /* NULL: abandoned */
-	enum purpose purpose;
-	pid_t pid;
-	struct source *process, *channel, *errors;
-	struct timer limit; /* of its time */
-	struct text log;
-	int64_t started;
-	uint64_t granted; /* counted in daemon::memory_used */
-	bool no_room;	  /* and more would have been allowed */
-	uint64_t wanted;  /* it waits for so many */
-	struct mem_waiter room;
-	uint64_t limit_bytes; /* of the image and its tree: memory-max */
-	uint64_t most;	      /* addresses reserved for the image */
-	uint64_t address; /* 0: no range */
-	char *tree;
-	struct image **depends; /* references */
-	size_t n_depends;
-	struct digest section;
-	struct watchset *fresh; /* of a comparison: the inputs as they are now */
-	char *cause;
-	bool timed_out;
-	bool asked_to_end;
-	bool counted;	/* in builds::n_running */
-	int64_t over;	/* its process has ended then; 0: not yet */
-	siginfo_t status; /* and so */
-	bool have_result;
-	struct job_result result;
-	char *sentence;
-	int image_fd, hold;
-	struct keeper *keeper; /* that this helper becomes, or NULL */
 };
 
 static void pump(void *arg);
@@ -114,7 +74,7 @@ static void give_up_place(struct build *b)
 	pump_soon(b->builds);
 }
 
-static void build_free(struct build *b)
+void build_free(struct build *b)
 {
 	struct daemon *d = b->builds->daemon;
 
@@ -457,7 +417,7 @@ static int brief(const struct build *b, int channel)
 	return brief_send(&what, channel);
 }
 
-static int64_t time_limit(const struct build *b)
+int64_t build_time_limit(const struct build *b)
 {
 	const struct policy *p = &b->instance->fixture->policy;
 
@@ -481,7 +441,7 @@ static int start_process(struct build *b)
 	b->errors = loop_watch(loop, child.errors, read_errors, b);
 	b->channel = loop_watch(loop, child.channel, read_channel, b);
 	timer_init(&b->limit, on_limit, b);
-	timer_start(loop, &b->limit, b->started + time_limit(b));
+	timer_start(loop, &b->limit, b->started + build_time_limit(b));
 	link_remove(&b->link);
 	link_insert(&bs->running, &b->link);
 	if (b->purpose == PURPOSE_BUILD)
@@ -582,8 +542,6 @@ static void begin_process(struct build *b)
 		cannot_start(b, wrong);
 }
 
-static void finish_build(struct build *b);
-
 /* True: its look is over, and it has gone on to what comes next. */
 static bool look(struct build *b, int64_t until)
 {
@@ -593,7 +551,7 @@ static bool look(struct build *b, int64_t until)
 		return false;
 	link_remove(&b->link);
 	if (b->over) {
-		finish_build(b);
+		publish_build(b);
 	} else if (b->purpose == PURPOSE_LOOK) {
 		struct instance *i = b->instance;
 
@@ -666,142 +624,6 @@ static void pump(void *arg)
 		start(next_in_turn(bs));
 }
 
-static char *failure_sentence(const struct build *b, const siginfo_t *status)
-{
-	struct text t = { 0 };
-	char limit[32];
-
-	if (b->timed_out)
-		text_printf(&t, "timed out after %s", format_duration(limit, sizeof limit, time_limit(b)));
-	else if (b->have_result && b->result.error)
-		text_puts(&t, b->sentence);
-	else if (b->sentence)
-		text_puts(&t, b->sentence);
-	else if (!status->si_pid)
-		text_puts(&t, "the builder has ended, and how is not known");
-	else if (status->si_code == CLD_EXITED)
-		text_printf(&t, "the builder exited with status %d without publishing an image", status->si_status);
-	else
-		text_printf(&t, "the builder was killed by signal %d (%s)", status->si_status, strsignal(status->si_status));
-	text_add_with_last_lines(&t, "", &b->log);
-	return text_steal(&t);
-}
-
-/* Makes an image of what was published, or says what is wrong with it. */
-static char *make_image(struct build *b, struct image **out)
-{
-	const struct job_result *r = &b->result;
-	struct instance *i = b->instance;
-	struct daemon *d = b->builds->daemon;
-	struct image *im;
-	uint64_t size;
-	int err = b->image_fd < 0 ? -EBADF : memfd_verify(b->image_fd, &size);
-
-	if (err < 0)
-		return xasprintf("what the builder published is not a sealed memory file: %s", strerror(-err));
-	/* It runs foreign code: nothing it says is believed. */
-	if (size != r->size || size > b->most || (r->root && r->root >= size) || size > b->granted ||
-	    r->tree_bytes > (b->tree ? b->granted - size : 0))
-		return xasprintf("what the builder published is not what it said: %llu bytes", (unsigned long long)size);
-	im = image_new(d, fd_steal(&b->image_fd), WIRE_IMAGE_BLOB, size);
-	im->kind = i->fixture->source == SOURCE_PLUGIN	  ? WIRE_IMAGE_OBJECTS :
-		   b->tree ? WIRE_IMAGE_TREE : WIRE_IMAGE_BLOB;
-	im->address = b->address ? b->address : region_alloc(d->region, size);
-	im->root = r->root;
-	im->digest = r->digest;
-	im->inputs = r->inputs;
-	im->section = b->section;
-	im->tree = b->tree;
-	im->n_depends = b->n_depends;
-	im->saw = xcalloc(b->n_depends, sizeof *im->saw);
-	for (size_t k = 0; k < b->n_depends; k++)
-		im->saw[k] = image_identity(b->depends[k]);
-	image_hold_needed(im, b->depends, b->n_depends);
-	im->created = im->used = clock_now();
-	im->checked = b->started;
-	im->created_real = im->used_real = clock_real();
-	im->build_ns = im->created - b->started;
-	im->cpu_ns = (int64_t)r->cpu_ns;
-	im->peak_rss = r->peak_bytes;
-	im->bytes = (size + 4095) / 4096 * 4096 + r->tree_bytes;
-	region_trim(d->region, im->address, size);
-	d->memory_used += im->bytes;
-	b->address = 0;
-	b->tree = NULL;
-	if (im->kind == WIRE_IMAGE_OBJECTS) {
-		im->depends = b->depends;
-		b->depends = NULL;
-		b->n_depends = 0;
-	}
-	*out = im;
-	return NULL;
-}
-
-/* The helper is the keeper of the image now; if there is none it begins to tear down at once. */
-static void hand_to_keeper(struct build *b, struct image *im)
-{
-	struct helper h = {
-		.pid = b->pid,
-		.process = b->process,
-		.channel = b->channel,
-		.errors = b->errors,
-		.hold = fd_steal(&b->hold),
-		.service = (pid_t)b->result.service,
-	};
-	struct keeper *k = b->keeper;
-
-	b->keeper = NULL;
-	source_resume(b->channel);
-	b->process = b->channel = b->errors = NULL;
-	b->pid = 0;
-	keeper_begin(k, &h, im);
-}
-
-/* A port that was free when the service was told of it. */
-static char *lost_its_port(const struct build *b)
-{
-	uint16_t port = b->keeper ? b->keeper->port : 0;
-
-	return port && !port_is_free(port) ? xasprintf("its port %u was taken by another process", port) : NULL;
-}
-
-static void finish_build(struct build *b)
-{
-	const siginfo_t *status = &b->status;
-	struct instance *i = b->instance;
-	int64_t over = b->over;
-	struct image *im = NULL;
-	char *wrong = NULL, *changed = NULL, *again = NULL;
-	bool no_room;
-
-	i->build = NULL;
-	if (!b->have_result || b->result.error) {
-		wrong = failure_sentence(b, status);
-		again = lost_its_port(b);
-	} else if (b->keeper && !b->pid) {
-		wrong = b->timed_out ? failure_sentence(b, status) : xstrdup("what was to keep it has ended at once");
-	} else {
-		wrong = make_image(b, &im);
-	}
-	text_deinit(&i->log);
-	i->log = b->log;
-	b->log = (struct text){ 0 };
-	if (b->keeper && b->pid && b->have_result && !b->result.error)
-		hand_to_keeper(b, im);
-	no_room = b->no_room;
-	build_free(b); /* its grants must be gone before others ask */
-	changed = wrong ? NULL : instance_inputs_changed(i, over);
-	if (again)
-		instance_build_again(i, again, wrong);
-	else if (wrong)
-		instance_build_failed(i, wrong, no_room, over);
-	else if (instance_built(i, im, changed))
-		instance_settle(i);
-	free(changed);
-	free(wrong);
-	free(again);
-}
-
 /* What it has published is an image when it is known that its inputs have not changed. */
 static void build_is_over(struct build *b)
 {
@@ -818,38 +640,6 @@ static void publish_kept(struct build *b)
 	give_up_place(b);
 	source_pause(b->channel);
 	build_is_over(b);
-}
-
-static void finish_check(struct build *b)
-{
-	struct instance *i = b->instance;
-	enum purpose purpose = b->purpose;
-	int64_t started = b->started;
-	struct text cause = { 0 };
-	bool fits;
-
-	if (b->purpose == PURPOSE_COMPARE) {
-		fits = b->have_result && !b->result.error && digest_equal(b->result.inputs, i->current->inputs);
-		text_printf(&cause, "%s", b->cause);
-	} else {
-		fits = b->have_result && !b->result.error;
-		text_printf(&cause, "its %s failed: %s", purpose == PURPOSE_RESET ? "reset" : "check",
-			    b->timed_out ? "it timed out" : b->sentence && *b->sentence ? b->sentence : "it was killed");
-		text_add_with_last_lines(&cause, "", &b->log);
-	}
-	if (fits && b->fresh) {
-		watchset_free(i->watch);
-		i->watch = b->fresh;
-		b->fresh = NULL;
-	}
-	build_free(b);
-	if (purpose == PURPOSE_RESET)
-		instance_was_reset(i, fits, cause.data);
-	else if (purpose == PURPOSE_CHECK)
-		instance_checked(i, fits, started, cause.data);
-	else
-		instance_compared(i, fits, cause.data);
-	text_deinit(&cause);
 }
 
 static void on_exit_of(void *arg)
@@ -877,6 +667,6 @@ static void on_exit_of(void *arg)
 			build_is_over(b);
 	} else {
 		b->instance->build = NULL;
-		finish_check(b);
+		publish_check(b);
 	}
 }

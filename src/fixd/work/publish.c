@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: MIT */
+#include "fixd/work/publish.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "base/fd.h"
+#include "base/units.h"
+#include "config/config.h"
+#include "fixd/daemon.h"
+#include "fixd/host/port.h"
+#include "fixd/host/watch.h"
+#include "fixd/model/image.h"
+#include "fixd/model/instance.h"
+#include "fixd/model/session.h"
+#include "fixd/work/build_state.h"
+#include "fixd/work/keeper.h"
+#include "image/memfd.h"
+#include "image/region.h"
+
+static char *failure_sentence(const struct build *b, const siginfo_t *status)
+{
+	struct text t = { 0 };
+	char limit[32];
+
+	if (b->timed_out)
+		text_printf(&t, "timed out after %s", format_duration(limit, sizeof limit, build_time_limit(b)));
+	else if (b->have_result && b->result.error)
+		text_puts(&t, b->sentence);
+	else if (b->sentence)
+		text_puts(&t, b->sentence);
+	else if (!status->si_pid)
+		text_puts(&t, "the builder has ended, and how is not known");
+	else if (status->si_code == CLD_EXITED)
+		text_printf(&t, "the builder exited with status %d without publishing an image", status->si_status);
+	else
+		text_printf(&t, "the builder was killed by signal %d (%s)", status->si_status, strsignal(status->si_status));
+	text_add_with_last_lines(&t, "", &b->log);
+	return text_steal(&t);
+}
+
+/* Makes an image of what was published, or says what is wrong with it. */
+static char *make_image(struct build *b, struct image **out)
+{
+	const struct job_result *r = &b->result;
+	struct instance *i = b->instance;
+	struct daemon *d = i->session->daemon;
+	struct image *im;
+	uint64_t size;
+	int err = b->image_fd < 0 ? -EBADF : memfd_verify(b->image_fd, &size);
+
+	if (err < 0)
+		return xasprintf("what the builder published is not a sealed memory file: %s", strerror(-err));
+	/* It runs foreign code: nothing it says is believed. */
+	if (size != r->size || size > b->most || (r->root && r->root >= size) || size > b->granted ||
+	    r->tree_bytes > (b->tree ? b->granted - size : 0))
+		return xasprintf("what the builder published is not what it said: %llu bytes", (unsigned long long)size);
+	im = image_new(d, fd_steal(&b->image_fd), WIRE_IMAGE_BLOB, size);
+	im->kind = i->fixture->source == SOURCE_PLUGIN	  ? WIRE_IMAGE_OBJECTS :
+		   b->tree ? WIRE_IMAGE_TREE : WIRE_IMAGE_BLOB;
+	im->address = b->address ? b->address : region_alloc(d->region, size);
+	im->root = r->root;
+	im->digest = r->digest;
+	im->inputs = r->inputs;
+	im->section = b->section;
+	im->tree = b->tree;
+	im->n_depends = b->n_depends;
+	im->saw = xcalloc(b->n_depends, sizeof *im->saw);
+	for (size_t k = 0; k < b->n_depends; k++)
+		im->saw[k] = image_identity(b->depends[k]);
+	image_hold_needed(im, b->depends, b->n_depends);
+	im->created = im->used = clock_now();
+	im->checked = b->started;
+	im->created_real = im->used_real = clock_real();
+	im->build_ns = im->created - b->started;
+	im->cpu_ns = (int64_t)r->cpu_ns;
+	im->peak_rss = r->peak_bytes;
+	im->bytes = (size + 4095) / 4096 * 4096 + r->tree_bytes;
+	region_trim(d->region, im->address, size);
+	d->memory_used += im->bytes;
+	b->address = 0;
+	b->tree = NULL;
+	if (im->kind == WIRE_IMAGE_OBJECTS) {
+		im->depends = b->depends;
+		b->depends = NULL;
+		b->n_depends = 0;
+	}
+	*out = im;
+	return NULL;
+}
+
+/* The helper is the keeper of the image now; if there is none it begins to tear down at once. */
+static void hand_to_keeper(struct build *b, struct image *im)
+{
+	struct helper h = {
+		.pid = b->pid,
+		.process = b->process,
+		.channel = b->channel,
+		.errors = b->errors,
+		.hold = fd_steal(&b->hold),
+		.service = (pid_t)b->result.service,
+	};
+	struct keeper *k = b->keeper;
+
+	b->keeper = NULL;
+	source_resume(b->channel);
+	b->process = b->channel = b->errors = NULL;
+	b->pid = 0;
+	keeper_begin(k, &h, im);
+}
+
+/* A port that was free when the service was told of it. */
+static char *lost_its_port(const struct build *b)
+{
+	uint16_t port = b->keeper ? b->keeper->port : 0;
+
+	return port && !port_is_free(port) ? xasprintf("its port %u was taken by another process", port) : NULL;
+}
+
+void publish_build(struct build *b)
+{
+	const siginfo_t *status = &b->status;
+	struct instance *i = b->instance;
+	int64_t over = b->over;
+	struct image *im = NULL;
+	char *wrong = NULL, *changed = NULL, *again = NULL;
+	bool no_room;
+
+	i->build = NULL;
+	if (!b->have_result || b->result.error) {
+		wrong = failure_sentence(b, status);
+		again = lost_its_port(b);
+	} else if (b->keeper && !b->pid) {
+		wrong = b->timed_out ? failure_sentence(b, status) : xstrdup("what was to keep it has ended at once");
+	} else {
+		wrong = make_image(b, &im);
+	}
+	text_deinit(&i->log);
+	i->log = b->log;
+	b->log = (struct text){ 0 };
+	if (b->keeper && b->pid && b->have_result && !b->result.error)
+		hand_to_keeper(b, im);
+	no_room = b->no_room;
+	build_free(b); /* its grants must be gone before others ask */
+	changed = wrong ? NULL : instance_inputs_changed(i, over);
+	if (again)
+		instance_build_again(i, again, wrong);
+	else if (wrong)
+		instance_build_failed(i, wrong, no_room, over);
+	else if (instance_built(i, im, changed))
+		instance_settle(i);
+	free(changed);
+	free(wrong);
+	free(again);
+}
+
+void publish_check(struct build *b)
+{
+	struct instance *i = b->instance;
+	enum purpose purpose = b->purpose;
+	int64_t started = b->started;
+	struct text cause = { 0 };
+	bool fits;
+
+	if (b->purpose == PURPOSE_COMPARE) {
+		fits = b->have_result && !b->result.error && digest_equal(b->result.inputs, i->current->inputs);
+		text_printf(&cause, "%s", b->cause);
+	} else {
+		fits = b->have_result && !b->result.error;
+		text_printf(&cause, "its %s failed: %s", purpose == PURPOSE_RESET ? "reset" : "check",
+			    b->timed_out ? "it timed out" : b->sentence && *b->sentence ? b->sentence : "it was killed");
+		text_add_with_last_lines(&cause, "", &b->log);
+	}
+	if (fits && b->fresh) {
+		watchset_free(i->watch);
+		i->watch = b->fresh;
+		b->fresh = NULL;
+	}
+	build_free(b);
+	if (purpose == PURPOSE_RESET)
+		instance_was_reset(i, fits, cause.data);
+	else if (purpose == PURPOSE_CHECK)
+		instance_checked(i, fits, started, cause.data);
+	else
+		instance_compared(i, fits, cause.data);
+	text_deinit(&cause);
+}
