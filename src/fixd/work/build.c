@@ -39,7 +39,7 @@ struct builds {
 	struct link looking; /* at their inputs, before their process and after it */
 	size_t n_running;    /* that have a process, or will */
 	uint64_t last_turn, own_turn; /* see user::build_turn; of the daemon itself */
-	struct timer pump;
+	struct deferred pump;
 	struct deferred look_on;
 };
 
@@ -55,14 +55,14 @@ struct builds *builds_new(struct daemon *d)
 	link_init(&b->queue);
 	link_init(&b->running);
 	link_init(&b->looking);
-	timer_init(&b->pump, pump, b);
+	deferred_init(&b->pump, pump, b);
 	deferred_init(&b->look_on, look_on, b);
 	return b;
 }
 
 static void pump_soon(struct builds *bs)
 {
-	timer_start(bs->daemon->loop, &bs->pump, clock_now());
+	loop_defer(bs->daemon->loop, &bs->pump);
 }
 
 static void give_up_place(struct build *b)
@@ -184,7 +184,7 @@ struct builds *builds_free(struct builds *bs)
 		waitpid(b->pid, NULL, 0);
 		build_free(b);
 	}
-	timer_stop(&bs->pump);
+	deferred_cancel(&bs->pump);
 	deferred_cancel(&bs->look_on);
 	free(bs);
 	return NULL;

@@ -53,7 +53,7 @@ static struct keeper *keeper_new(struct daemon *d, const char *title)
 	k->title = xstrdup(title);
 	k->service = k->hold = -1;
 	timer_init(&k->limit, on_limit, k);
-	timer_init(&k->telling, tell, k);
+	deferred_init(&k->telling, tell, k);
 	timer_init(&k->explaining, not_explained, k);
 	link_insert(&d->keepers, &k->link);
 	d->n_keepers++;
@@ -74,7 +74,7 @@ static void keeper_free(struct keeper *k)
 	struct leftover *from = k->from;
 
 	close_sources(k);
-	timer_stop(&k->telling);
+	deferred_cancel(&k->telling);
 	timer_stop(&k->explaining);
 	link_remove(&k->link);
 	d->n_keepers--;
@@ -215,7 +215,7 @@ static void died(struct keeper *k, char *sentence)
 		return;
 	}
 	k->died = sentence;
-	timer_start(k->daemon->loop, &k->telling, clock_now());
+	loop_defer(k->daemon->loop, &k->telling);
 }
 
 /* With the last of what it said, which has come by now: it was written before. Takes `sentence`. */
@@ -492,7 +492,7 @@ void keeper_resume(struct daemon *d, struct keeper *k)
 	link_insert(&d->keepers, &k->link);
 	d->n_keepers++;
 	timer_init(&k->limit, on_limit, k);
-	timer_init(&k->telling, tell, k);
+	deferred_init(&k->telling, tell, k);
 	timer_init(&k->explaining, not_explained, k);
 	k->service = k->service_pid > 0 ? process_open(k->service_pid) : -1;
 	k->channel = k->channel_fd >= 0 ? loop_watch(d->loop, k->channel_fd, read_channel, k) : NULL;

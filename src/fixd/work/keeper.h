@@ -45,7 +45,7 @@ struct keeper {
 	pid_t service_pid;
 	int hold;	/* see wire/job.h; or -1 */
 	struct timer limit;
-	struct timer telling; /* the instance that it has died */
+	struct deferred telling; /* the instance that it has died */
 	struct timer explaining; /* how long its helper may take for that */
 	void (*on_end)(void *arg, const char *title, const char *wrong); /* who waits for its end, or NULL */
 	void *on_end_arg;
