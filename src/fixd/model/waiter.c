@@ -366,19 +366,21 @@ static bool is_asked(const struct instance *i)
 	return !link_empty(&i->waiters) || i->eager_from;
 }
 
-static bool is_waited_for(const struct instance *i)
+static const struct instance *first_waiting_dependent(const struct instance *i)
 {
 	link_for_each(l, &i->dependents) {
-		if (link_entry(l, struct edge, in_dependency)->from->state == INSTANCE_WAITING)
-			return true;
+		const struct instance *from = link_entry(l, struct edge, in_dependency)->from;
+
+		if (from->state == INSTANCE_WAITING)
+			return from;
 	}
-	return false;
+	return NULL;
 }
 
 /* Nobody wants it any more, nor what it waits for. */
 static void withdraw(struct instance *i)
 {
-	if (is_asked(i) || is_waited_for(i))
+	if (is_asked(i) || first_waiting_dependent(i))
 		return;
 	if (i->state != INSTANCE_WAITING && (i->state != INSTANCE_BUILDING || !effects_of(i)->withdraw(i)))
 		return;
@@ -398,14 +400,9 @@ void instance_forget(struct waiter *w)
 
 struct user *instance_asker(const struct instance *i)
 {
-	if (!link_empty(&i->waiters))
-		return link_entry(i->waiters.next, struct waiter, link)->user;
-	link_for_each(l, &i->dependents) {
-		const struct instance *from = link_entry(l, struct edge, in_dependency)->from;
-		struct user *u = from->state == INSTANCE_WAITING ? instance_asker(from) : NULL;
-
-		if (u)
-			return u;
+	for (; i; i = first_waiting_dependent(i)) {
+		if (!link_empty(&i->waiters))
+			return link_entry(i->waiters.next, struct waiter, link)->user;
 	}
 	return NULL;
 }
