@@ -590,7 +590,7 @@ def test_a_manager_that_does_not_read(t):
 
 def test_time_out_of_the_environment(t):
     """With the units that all durations have; anything else is refused, not ignored."""
-    d = t.daemon("[fixture slow]\ncommand = sleep 1000\n[fixture f]\ncommand = echo x\n")
+    d = t.daemon("[fixture slow]\ncommand = sleep 1000\ntimeout = 1s\n[fixture f]\ncommand = echo x\n")
     for value in ("abc", "-5", "0", "1 second", "99999999999999"):
         done = d.ctl("get", "f", code=2, env={"FIXD_TIMEOUT": value})
         assert f"FIXD_TIMEOUT is '{value}'" in done.err and "ms, s, m or h" in done.err, done.err
