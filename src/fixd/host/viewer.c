@@ -17,6 +17,7 @@
 #include "base/alloc.h"
 #include "base/fd.h"
 #include "base/log.h"
+#include "wire/record.h"
 
 #define GROUPS_MAX 65536 /* NGROUPS_MAX of the kernel */
 
@@ -52,6 +53,30 @@ struct viewer *viewer_of_peer(int fd)
 	if (getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, groups, &groups_size) < 0)
 		groups_size = 0;
 	return viewer_new(peer.uid, peer.gid, groups, groups_size / sizeof *groups);
+}
+
+void viewer_save(const struct viewer *v, uint16_t field, struct text *out)
+{
+	size_t mark = record_begin(out, field, RECORD_LIST);
+
+	record_u64(out, field, v->uid);
+	record_u64(out, field, v->gid);
+	for (size_t k = 0; k < v->n_groups; k++)
+		record_u64(out, field, v->groups[k]);
+	record_end(out, mark);
+}
+
+struct viewer *viewer_restore(const struct record *saved)
+{
+	struct record_reader in = record_inside(saved);
+	size_t room = saved->size / 8 + 1, n = 0;
+	_cleanup_free_ gid_t *ids = xcalloc(room, sizeof *ids);
+	struct record r;
+	bool bad = false;
+
+	while (n < room && record_next(&in, &r, &bad))
+		ids[n++] = (gid_t)r.number;
+	return n < 2 ? viewer_new((uid_t)-2, (gid_t)-2, NULL, 0) : viewer_new(ids[0], ids[1], ids + 2, n - 2);
 }
 
 /* Of this thread only: not by libc, which would change all of them. */

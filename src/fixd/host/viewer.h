@@ -9,6 +9,7 @@
 #include <dirent.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/stat.h>
 #include <sys/types.h>
 
@@ -23,6 +24,11 @@ struct viewer {
 struct viewer *viewer_of_peer(int fd);
 struct viewer *viewer_new(uid_t uid, gid_t gid, const gid_t *groups, size_t n);
 struct viewer *viewer_dup(const struct viewer *v);
+/* For another process, and there; one that is not whole may see nothing. */
+struct record;
+struct text;
+void viewer_save(const struct viewer *v, uint16_t field, struct text *out);
+struct viewer *viewer_restore(const struct record *saved);
 
 /* From here to viewer_end() this thread sees what `v` (or NULL: the daemon) may see. False: that cannot be; nothing is to be looked at. */
 bool viewer_begin(const struct viewer *v);

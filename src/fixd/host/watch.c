@@ -511,30 +511,6 @@ struct watchset *watchset_new(struct watcher *w, char *const *files, char *const
 	return s;
 }
 
-static void save_viewer(const struct viewer *v, struct text *out)
-{
-	size_t mark = record_begin(out, SAVED_VIEWER, RECORD_LIST);
-
-	record_u64(out, SAVED_VIEWER, v->uid);
-	record_u64(out, SAVED_VIEWER, v->gid);
-	for (size_t k = 0; k < v->n_groups; k++)
-		record_u64(out, SAVED_VIEWER, v->groups[k]);
-	record_end(out, mark);
-}
-
-static struct viewer *restore_viewer(const struct record *saved)
-{
-	struct record_reader in = record_inside(saved);
-	size_t room = saved->size / 8 + 1, n = 0;
-	_cleanup_free_ gid_t *ids = xcalloc(room, sizeof *ids);
-	struct record r;
-	bool bad = false;
-
-	while (n < room && record_next(&in, &r, &bad))
-		ids[n++] = (gid_t)r.number;
-	return n < 2 ? viewer_new((uid_t)-2, (gid_t)-2, NULL, 0) : viewer_new(ids[0], ids[1], ids + 2, n - 2);
-}
-
 struct viewer *watchset_saved_viewer(const struct record *saved)
 {
 	struct record_reader in = record_inside(saved);
@@ -543,7 +519,7 @@ struct viewer *watchset_saved_viewer(const struct record *saved)
 
 	while (record_next(&in, &r, &bad)) {
 		if (r.field == SAVED_VIEWER)
-			return restore_viewer(&r);
+			return viewer_restore(&r);
 	}
 	return NULL;
 }
@@ -551,7 +527,7 @@ struct viewer *watchset_saved_viewer(const struct record *saved)
 void watchset_save(const struct watchset *s, struct text *out)
 {
 	if (s->viewer)
-		save_viewer(s->viewer, out);
+		viewer_save(s->viewer, SAVED_VIEWER, out);
 	snapshot_save(s->restored && !s->complete ? &s->before : &s->seen, out);
 }
 
