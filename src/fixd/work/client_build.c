@@ -69,6 +69,19 @@ static struct instance *leave_instance(struct offer *o)
 	return i;
 }
 
+/* What it has been told, without what it does. */
+static void free_description(struct offer *o)
+{
+	for (size_t k = 0; k < o->n_depends; k++)
+		image_unref(o->depends[k]);
+	free(o->depends);
+	free(o->saw);
+	list_free(o->made_from);
+	free(o->run);
+	free(o->test);
+	free(o);
+}
+
 static void offer_free(struct offer *o)
 {
 	if (o->instance)
@@ -81,16 +94,9 @@ static void offer_free(struct offer *o)
 	source_close(o->process);
 	for (size_t k = 0; k < o->n_fds; k++)
 		fd_close(o->fds[k]);
-	for (size_t k = 0; k < o->n_depends; k++)
-		image_unref(o->depends[k]);
 	o->user->n_builds--;
 	user_unref(o->user);
-	free(o->depends);
-	free(o->saw);
-	list_free(o->made_from);
-	free(o->run);
-	free(o->test);
-	free(o);
+	free_description(o);
 }
 
 void offer_abandon(struct instance *i)
@@ -458,14 +464,7 @@ bool offer_resume(struct instance *i, struct conn *c, const struct record *saved
 	}
 	if (channel < 0 || i->offer) {
 		fd_close(channel);
-		for (size_t k = 0; k < o->n_depends; k++)
-			image_unref(o->depends[k]);
-		free(o->depends);
-		free(o->saw);
-		list_free(o->made_from);
-		free(o->run);
-		free(o->test);
-		free(o);
+		free_description(o);
 		return false;
 	}
 	begin(o, channel, c->pid > 0 ? process_open(c->pid) : -1, deadline);
