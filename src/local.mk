@@ -108,10 +108,23 @@ fixd_builder_LDADD = libwire.la $(JEMALLOC_LIBS) -ldl
 # jemalloc looks for the settings in the program.
 fixd_builder_LDFLAGS = -Wl,--export-dynamic-symbol=malloc_conf
 
-# The shim: with libc alone, and without what a sanitized build has.
+# What stands in front of libc: with libc alone, and without what a sanitized build has.
+
+FREE_SOURCES = \
+	src/free/fault.c \
+	src/free/free.h \
+	src/free/memory.c \
+	src/free/real.c src/free/real.h
+FREE_CFLAGS = -std=gnu17 -fvisibility=hidden -O2 $(SHIM_CFLAGS)
+
+lib_LTLIBRARIES += libfixd-free.la
+libfixd_free_la_SOURCES = $(FREE_SOURCES)
+libfixd_free_la_CFLAGS = $(FREE_CFLAGS)
+libfixd_free_la_LDFLAGS = -version-info 0:0:0 -Wl,-z,defs -Wl,-z,now -Wl,-Bsymbolic-functions -Wl,--export-dynamic-symbol=free -Wl,--export-dynamic-symbol=realloc
 
 pkglib_LTLIBRARIES += libfixd-preload.la
 libfixd_preload_la_SOURCES = \
+	$(FREE_SOURCES) \
 	src/base/elf.c src/base/elf.h \
 	src/base/fd.c src/base/fd.h \
 	src/base/path.c src/base/path.h \
@@ -119,17 +132,14 @@ libfixd_preload_la_SOURCES = \
 	src/preload/cwd.c \
 	src/preload/dir.c \
 	src/preload/exec.c \
-	src/preload/fault.c \
 	src/preload/fd.c \
 	src/preload/here.c \
 	src/preload/known.c \
 	src/preload/library.c \
 	src/preload/lock.c \
-	src/preload/memory.c \
 	src/preload/names.c \
 	src/preload/open.c \
 	src/preload/own.c \
-	src/preload/real.h \
 	src/preload/shell.c \
 	src/preload/shim.h \
 	src/preload/shown.c \
@@ -142,7 +152,7 @@ libfixd_preload_la_SOURCES = \
 	src/preload/walk.c \
 	src/preload/watch.c \
 	src/preload/where.c src/preload/where.h
-libfixd_preload_la_CFLAGS = -std=gnu17 -fvisibility=hidden -O2 $(SHIM_CFLAGS)
+libfixd_preload_la_CFLAGS = $(FREE_CFLAGS)
 # Every program of a run loads it, and most do little: what the loader has to do counts. Two segments, of which the one for variables is
 # one page that is written to anyway (a read-only part of it would be a mapping, a call and a page more), and few symbols to look up.
 # Not -z lazy, which would be faster still: the first call of a function then needs more stack than some threads have.

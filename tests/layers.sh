@@ -3,7 +3,7 @@
 # Arrows between the layers point one way, and public symbols are those of the version scripts.
 set -u
 cd "$FIXD_SRC/src" || exit 1
-echo 1..9
+echo 1..10
 n=0
 allow() {
 	layer=$1
@@ -20,4 +20,5 @@ allow client base image wire
 allow builder base image wire
 allow fixd base image wire config
 allow fixctl base image wire client
-allow preload base wire
+allow free none
+allow preload base wire free

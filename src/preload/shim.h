@@ -9,7 +9,7 @@
  */
 #pragma once
 
-#include "preload/real.h"
+#include "free/real.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -65,7 +65,6 @@ enum reach {
 /* In a process of a run, before anything else. */
 void shown_begin(void);
 void lock_begin(void);
-void fault_begin(void);
 
 /* Without a system call, unless the path is relative to something that is not known yet. */
 enum reach where_reaches(int dirfd, const char *path);
@@ -178,15 +177,6 @@ void lists_leave(void);
 
 /* The descriptor becomes one of the run's own copy, before it is changed: 0, or -1 and errno. `call` NULL: nobody is told if not. */
 int fd_make_own(int fd, const char *call);
-
-/* The mapping of this process that an address is in (fault.c). False: none. */
-struct mapped {
-	uintptr_t start, end;
-	uint64_t offset;
-	char access[4];
-	char path[PATH_MAX]; /* as in /proc/self/maps */
-};
-bool mapping_of(uintptr_t address, struct mapped *m, char *buf, size_t room);
 
 /* What stat() says of an image (stat.c). True if `st` was one. */
 bool stat_correct(struct stat *st);

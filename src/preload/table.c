@@ -2,6 +2,8 @@
 /* Finding the table of the run, in every process before anything else happens. */
 #include "preload/shim.h"
 
+#include "free/free.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,33 +13,6 @@
 #include <unistd.h>
 
 struct run_table *run;
-
-void *real_find(_Atomic(void *) *next, const char *name)
-{
-	int saved = errno;
-	void *found = dlsym(RTLD_NEXT, name);
-
-	atomic_store_explicit(next, found, memory_order_relaxed);
-	errno = saved;
-	return found;
-}
-
-void *large_get(_Atomic(void *) *where, size_t size)
-{
-	void *have = atomic_load(where), *mine;
-	int saved = errno;
-
-	if (likely(have))
-		return have;
-	mine = (void *)kernel(SYS_mmap, NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	errno = saved;
-	if (mine == MAP_FAILED)
-		return NULL;
-	if (atomic_compare_exchange_strong(where, &have, mine))
-		return mine;
-	munmap(mine, size);
-	return have;
-}
 
 static struct run_table *map(int fd)
 {
@@ -103,7 +78,8 @@ __attribute__((constructor(101))) static void begin(void)
 		}
 		shown_begin();
 		lock_begin();
-		fault_begin();
+		fixd_free_covers(run->region_start, run->region_size);
+		fault_path = where_visible;
 	}
 	errno = saved;
 }

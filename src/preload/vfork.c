@@ -3,7 +3,7 @@
  * vfork() counts: while a child uses this process's memory, the shim asks who it is before it believes what it knows. The
  * function returns twice on one stack, so it cannot be written in C; its return address waits in a register.
  */
-#include "preload/real.h"
+#include "free/real.h"
 
 #if defined(__x86_64__)
 __asm__(".globl vfork\n"

@@ -20,15 +20,22 @@ _Static_assert(sizeof(long) == 8, "off_t and off64_t must be the same");
 #define likely(x) __builtin_expect(!!(x), 1)
 
 /* Looks `name` up once; a program without it does not get here. Any thread, and before any constructor has run. */
-void *real_find(_Atomic(void *) *next, const char *name);
+__attribute__((visibility("hidden"))) void *real_find(_Atomic(void *) *next, const char *name);
+/* One that new programs do not call any more. */
+__attribute__((visibility("hidden"))) void *real_find_old(_Atomic(void *) *next, const char *name);
+/* Of the library whose malloc() is called: what was given out there is taken back there. */
+__attribute__((visibility("hidden"))) void *real_find_allocator(_Atomic(void *) *next, const char *name);
 
 /* What was found is kept in one variable for each name, wherever it is called from. */
-#define REAL(name)                                                                                                     \
+#define REAL(name) REAL_BY(real_find, name)
+#define REAL_OLD(name) REAL_BY(real_find_old, name)
+#define REAL_ALLOCATOR(name) REAL_BY(real_find_allocator, name)
+#define REAL_BY(find, name)                                                                                            \
 	({                                                                                                             \
 		extern _Atomic(void *) next_##name __attribute__((visibility("hidden")));                              \
 		void *found_ = atomic_load_explicit(&next_##name, memory_order_relaxed);                               \
 		__asm__(".hidden next_" #name "\n\t.comm next_" #name ",8,8");                                         \
-		(__typeof__(&name))(likely(found_) ? found_ : real_find(&next_##name, #name));                         \
+		(__typeof__(&name))(likely(found_) ? found_ : find(&next_##name, #name));                         \
 	})
 
 /* The kernel's own answer: syscall() itself is one of the functions that the shim stands in front of. */
@@ -51,7 +58,7 @@ static inline bool is_null(const void *pointer)
  * All variables of the shim lie on one page, so that little is to be done when a program starts. What is large is mapped here, all
  * zero, when it is first needed, and stays. NULL: there is no memory. Any thread; in a signal handler, too.
  */
-void *large_get(_Atomic(void *) *where, size_t size);
+__attribute__((visibility("hidden"))) void *large_get(_Atomic(void *) *where, size_t size);
 
 /* Seen by the program. */
 #define SHIM __attribute__((visibility("default")))

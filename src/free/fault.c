@@ -3,17 +3,20 @@
  * A write to a read-only view is a mistake of the program, which dies of it as it should; here it is told which fixture it was.
  * A handler of the program's own is called afterwards, as the kernel would have called it.
  */
-#include "preload/shim.h"
+#include "free/free.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
-#include "base/path.h"
+bool (*fault_path)(char *path, size_t room);
 
 static bool watching;
+static pid_t home; /* whose handler this is: a child between vfork() and exec has its parent's memory */
 static struct sigaction program_action; /* what the program believes is installed for SIGSEGV */
 
 static uint64_t take_hex(const char **p)
@@ -125,7 +128,7 @@ static void explain(const siginfo_t *si)
 		name += sizeof sealed - 1;
 		if (deleted)
 			*deleted = '\0';
-	} else if (!where_visible(e->m.path, sizeof e->m.path)) {
+	} else if (!fault_path || !fault_path(e->m.path, sizeof e->m.path)) {
 		goto done;
 	}
 	length = strlen(name);
@@ -187,27 +190,46 @@ static struct sigaction in_place_of(const struct sigaction *wanted)
 	return ours;
 }
 
-/* libc's by its other name: at the start of a program nothing is looked up. */
-int __sigaction(int sig, const struct sigaction *restrict action, struct sigaction *restrict old);
+/* glibc's by its other name: at the start of a program nothing is looked up. */
+int __sigaction(int sig, const struct sigaction *restrict action, struct sigaction *restrict old) __attribute__((weak));
 
-void fault_begin(void)
+/* pthread_atfork() of glibc, which musl has by another name. */
+int __register_atfork(void (*before)(void), void (*parent)(void), void (*child)(void), void *library) __attribute__((weak));
+extern void *__dso_handle;
+
+static void is_home(void)
+{
+	home = getpid();
+}
+
+__attribute__((constructor(102))) static void begin(void)
 {
 	struct sigaction none = { .sa_handler = SIG_DFL }, ours = in_place_of(&none), had;
+	int (*install)(int, const struct sigaction *restrict, struct sigaction *restrict) = __sigaction ? __sigaction : REAL(sigaction);
+	int saved = errno;
 
-	if (__sigaction(SIGSEGV, &ours, &had) < 0)
+	if (install(SIGSEGV, NULL, &had) < 0 || (had.sa_flags & SA_SIGINFO) || had.sa_handler != SIG_DFL) {
+		/* Who has installed something before this, in a constructor, keeps it to himself. */
+		errno = saved;
 		return;
-	watching = !(had.sa_flags & SA_SIGINFO) && had.sa_handler == SIG_DFL;
-	/* Who has installed something before this, in a constructor, keeps it to himself. */
-	if (!watching)
-		__sigaction(SIGSEGV, &had, NULL);
+	}
+	watching = install(SIGSEGV, &ours, NULL) == 0;
+	is_home();
+	if (__register_atfork)
+		__register_atfork(NULL, NULL, is_home, __dso_handle);
+	errno = saved;
+}
+
+static inline bool is_program_business(int sig)
+{
+	return likely(sig != SIGSEGV) || !watching || getpid() != home;
 }
 
 SHIM int sigaction(int sig, const struct sigaction *restrict action, struct sigaction *restrict old)
 {
 	struct sigaction had = program_action;
 
-	/* Before exec the memory is the parent's, and with it what the parent has installed. */
-	if (likely(sig != SIGSEGV) || !watching || is_guest())
+	if (is_program_business(sig))
 		return REAL(sigaction)(sig, action, old);
 	if (action) {
 		struct sigaction ours = in_place_of(action);
@@ -234,7 +256,7 @@ static sighandler_t set_handler(int sig, sighandler_t handler, int flags)
 
 SHIM sighandler_t signal(int sig, sighandler_t handler)
 {
-	if (likely(sig != SIGSEGV) || !watching || is_guest())
+	if (is_program_business(sig))
 		return REAL(signal)(sig, handler);
 	return set_handler(sig, handler, SA_RESTART);
 }
@@ -245,7 +267,7 @@ sighandler_t __sysv_signal(int sig, sighandler_t handler);
 
 SHIM sighandler_t __sysv_signal(int sig, sighandler_t handler)
 {
-	if (likely(sig != SIGSEGV) || !watching || is_guest())
+	if (is_program_business(sig))
 		return REAL(__sysv_signal)(sig, handler);
 	return set_handler(sig, handler, (int)SA_RESETHAND | SA_NODEFER);
 }
