@@ -96,13 +96,16 @@ SHIM int lstat(const char *restrict path, struct stat *restrict st)
 }
 SHIM_ALIAS(lstat64, lstat);
 
-SHIM int fstat(int fd, struct stat *st)
+static inline int corrected(int r, struct stat *st)
 {
-	int r = REAL(fstat)(fd, st);
-
 	if (r == 0)
 		stat_correct(st);
 	return r;
+}
+
+SHIM int fstat(int fd, struct stat *st)
+{
+	return corrected(REAL(fstat)(fd, st), st);
 }
 SHIM_ALIAS(fstat64, fstat);
 
@@ -113,13 +116,14 @@ SHIM int fstatat(int dirfd, const char *restrict path, struct stat *restrict st,
 	if (is_shown(dirfd, path))
 		return stat_shown(dirfd, path, st, !(flags & AT_SYMLINK_NOFOLLOW));
 	r = REAL(fstatat)(dirfd, path, st, flags);
-	if (r == 0 && (flags & AT_EMPTY_PATH))
-		stat_correct(st);
-	return r;
+	return flags & AT_EMPTY_PATH ? corrected(r, st) : r;
 }
 SHIM_ALIAS(fstatat64, fstatat);
 
-/* What programs that were linked before glibc 2.33 call; on 64-bit machines both versions are the same structure. */
+/*
+ * What programs that were linked before glibc 2.33 call, and what another preloaded library's stat() may be made of: each leads to
+ * the next one of its own name. On 64-bit machines both versions are the same structure.
+ */
 int __xstat(int version, const char *path, struct stat *st);
 int __lxstat(int version, const char *path, struct stat *st);
 int __fxstat(int version, int fd, struct stat *st);
@@ -127,29 +131,30 @@ int __fxstatat(int version, int dirfd, const char *path, struct stat *st, int fl
 
 SHIM int __xstat(int version, const char *path, struct stat *st)
 {
-	(void)version;
-	return stat(path, st);
+	return is_shown(AT_FDCWD, path) ? stat_shown(AT_FDCWD, path, st, true) : REAL_OLD(__xstat)(version, path, st);
 }
 SHIM_ALIAS(__xstat64, __xstat);
 
 SHIM int __lxstat(int version, const char *path, struct stat *st)
 {
-	(void)version;
-	return lstat(path, st);
+	return is_shown(AT_FDCWD, path) ? stat_shown(AT_FDCWD, path, st, false) : REAL_OLD(__lxstat)(version, path, st);
 }
 SHIM_ALIAS(__lxstat64, __lxstat);
 
 SHIM int __fxstat(int version, int fd, struct stat *st)
 {
-	(void)version;
-	return fstat(fd, st);
+	return corrected(REAL_OLD(__fxstat)(version, fd, st), st);
 }
 SHIM_ALIAS(__fxstat64, __fxstat);
 
 SHIM int __fxstatat(int version, int dirfd, const char *path, struct stat *st, int flags)
 {
-	(void)version;
-	return fstatat(dirfd, path, st, flags);
+	int r;
+
+	if (is_shown(dirfd, path))
+		return stat_shown(dirfd, path, st, !(flags & AT_SYMLINK_NOFOLLOW));
+	r = REAL_OLD(__fxstatat)(version, dirfd, path, st, flags);
+	return flags & AT_EMPTY_PATH ? corrected(r, st) : r;
 }
 SHIM_ALIAS(__fxstatat64, __fxstatat);
 
