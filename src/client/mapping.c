@@ -79,6 +79,9 @@ static int map_anywhere(size_t size, int fd, int prot, struct mapping *m)
 	return 0;
 }
 
+/* Of libfixd-free, where that is there: free() is to know these addresses. */
+void fixd_free_covers(uint64_t start, uint64_t size) __attribute__((weak));
+
 static int map(const struct wire_image *im, int fd, bool writable, enum mapping_need need, struct mapping *m)
 {
 	int prot = PROT_READ | (writable ? PROT_WRITE : 0);
@@ -100,6 +103,8 @@ static int map(const struct wire_image *im, int fd, bool writable, enum mapping_
 		return -errno;
 	m->base = p;
 	m->at_home = p == home;
+	if (m->at_home && fixd_free_covers)
+		fixd_free_covers(im->address, im->size);
 	return 0;
 }
 
