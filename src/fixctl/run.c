@@ -159,13 +159,26 @@ static int replace_by_links(const struct command *c)
 	return 0;
 }
 
+/* Trees that are mounted are there for everybody; files are shown by the shim. */
+static bool needs_shim(const struct command *c, bool mount)
+{
+	for (size_t i = 0; i < c->shown.n; i++) {
+		if (c->shown.all[i].kind == RUN_FILE && !c->shown.all[i].objects)
+			return true;
+	}
+	return !mount;
+}
+
 /* What every process of the run inherits. */
 static int inherit(const struct command *c, int table)
 {
-	int r = fd_set_cloexec(table, false);
+	int r = 0;
 
-	if (r == 0)
-		r = fd_set_cloexec(c->scratch.lock, false);
+	if (table >= 0) {
+		r = fd_set_cloexec(table, false);
+		if (r == 0)
+			r = fd_set_cloexec(c->scratch.lock, false);
+	}
 	for (size_t i = 0; r == 0 && i < c->shown.n; i++) {
 		if (c->shown.all[i].kind == RUN_FILE)
 			r = fd_set_cloexec(c->shown.all[i].fd, false);
@@ -213,7 +226,7 @@ static int start(const struct command *c, bool mount)
 	size_t n = 0;
 	char **argv;
 
-	if (!is_shown(c, mount)) {
+	if (!needs_shim(c, mount) || !is_shown(c, mount)) {
 		execvp(c->argv[0], c->argv);
 		return errno;
 	}
@@ -235,29 +248,41 @@ static int start(const struct command *c, bool mount)
 	return errno;
 }
 
+/* In the child, when the mounts are made. 0 or -errno. */
+static int set_up(struct command *c, bool mount, int ends)
+{
+	int r = ends >= 0 ? keeper_watch(&c->keeper, ends) : 0, table = -1;
+
+	environment_set(&c->shown, c->id, c->socket, &c->options);
+	if (r == 0 && needs_shim(c, mount))
+		r = table = table_write(&c->shown, &c->scratch, c->shim, mount ? RUN_TREES_MOUNTED : 0);
+	else
+		environment_drop_shim();
+	if (table >= 0)
+		put_sanitizer_first(c->argv[0]);
+	return r < 0 ? r : inherit(c, table);
+}
+
 /* In the child. `refused` is closed by exec; with --isolate=auto it is told why there are no mounts. Returns an exit code. */
 static int become_command(struct command *c, pid_t parent, bool mount, int refused)
 {
 	_cleanup_free_ char *why = NULL;
-	int r = 0;
+	int r, ends = -1;
 
 	/* As if it had been killed itself. */
 	if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || getppid() != parent)
 		return EXIT_REFUSED;
-	if (mount && mounts_make(&c->shown, &c->scratch, &why) < 0) {
+	if (mount && mounts_make(&c->shown, &c->scratch, &ends, &why) < 0) {
 		if (c->options.isolate == RUN_AUTO)
 			return write(refused, "", 1) == 1 ? EXIT_SUCCESS : EXIT_REFUSED;
 		fprintf(stderr, "fixctl: --isolate=mount: %s; --isolate=shim does without\n", why);
 		return EXIT_REFUSED;
 	}
-	r = table_write(&c->shown, &c->scratch, c->shim, mount ? RUN_TREES_MOUNTED : 0, c->id, c->socket, &c->options);
-	if (r >= 0)
-		r = inherit(c, r);
+	r = set_up(c, mount, ends);
 	if (r < 0) {
 		fprintf(stderr, "fixctl: the run cannot be set up in %s: %s\n", c->scratch.path, strerror(-r));
 		return EXIT_REFUSED;
 	}
-	put_sanitizer_first(c->argv[0]);
 	if (c->ignores_children)
 		signal(SIGCHLD, SIG_IGN);
 	shown_allow_descriptors(false);

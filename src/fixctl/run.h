@@ -55,6 +55,8 @@ struct keeper {
 int keeper_start(struct keeper *k, struct scratch *s, const char *config, const char *socket);
 /* It holds a copy of `fd` until the end. 0 or -errno. */
 int keeper_hold(const struct keeper *k, int fd);
+/* The same for an inotify descriptor that tells of the end of the run's mounts, which is that of its last process. */
+int keeper_watch(const struct keeper *k, int fd);
 /*
  * Returns when the daemon has ended and nothing is left of the run; or at once, when processes were left behind: they keep the
  * daemon and the scratch directory. `s` gives up its lock.
@@ -70,6 +72,7 @@ struct shown {
 	char *path;	/* where */
 	bool has_path;	/* in fixd.ini; otherwise it is in the scratch directory */
 	enum run_entry_kind kind;
+	bool objects; /* of RUN_FILE: nobody reads its bytes as a file */
 	int fd;	    /* of RUN_FILE: the image, at the number that it has in every process of the run */
 	char *tree; /* of RUN_TREE */
 	struct stat looks; /* of RUN_FILE: mode, owner and times that stat() should show */
@@ -108,12 +111,16 @@ void shown_allow_descriptors(bool many);
 
 /*
  * Gives this process a mount namespace of its own in which the trees lie at their paths: 0, or -errno and *why (to be freed).
- * After a failure the process is of no use any more.
+ * After a failure the process is of no use any more. *ends: an inotify descriptor, which tells when nobody has them any more.
  */
-int mounts_make(const struct shown_list *l, const struct scratch *s, char **why);
+int mounts_make(const struct shown_list *l, const struct scratch *s, int *ends, char **why);
 /* Can this machine do it at all? NULL, or why not, to be freed. */
 char *mounts_refused(void);
 
-/* Writes the table and sets the environment: the descriptor of the table, or -errno. */
-int table_write(const struct shown_list *l, const struct scratch *s, const char *shim, unsigned flags, const char *id,
-		const char *socket, const struct run_options *o);
+/* What programs find the run by, in our environment, and with us that of the command. */
+void environment_set(const struct shown_list *l, const char *id, const char *socket, const struct run_options *o);
+/* Without the shim of a run that this one is in. */
+void environment_drop_shim(void);
+
+/* Writes the table for the shim, after environment_set(), and has it preloaded: the descriptor of the table, or -errno. */
+int table_write(const struct shown_list *l, const struct scratch *s, const char *shim, unsigned flags);

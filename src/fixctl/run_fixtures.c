@@ -22,8 +22,8 @@
 #include "fixctl/warming.h"
 #include "fixd.h"
 
-#define DESCRIPTORS_FROM 400
-#define DESCRIPTORS_WANTED 1024
+#define DESCRIPTORS_BELOW 4096
+#define DESCRIPTORS_ROOM 512
 
 /* Of whoever started us: what the command has, too. */
 static struct rlimit allowed;
@@ -38,13 +38,19 @@ void shown_allow_descriptors(bool many)
 	setrlimit(RLIMIT_NOFILE, many ? &all : &allowed);
 }
 
+/*
+ * Above what the command may open itself, if we may have more; programs that count their descriptors do not get there. Not too
+ * high: each process has a table of all up to the highest.
+ */
 int shown_first_fd(void)
 {
 	struct rlimit r = allowed;
+	rlim_t first;
 
 	if (r.rlim_max == 0)
 		getrlimit(RLIMIT_NOFILE, &r);
-	return r.rlim_cur >= DESCRIPTORS_WANTED ? DESCRIPTORS_FROM : (int)r.rlim_cur / 2;
+	first = r.rlim_cur < DESCRIPTORS_BELOW ? r.rlim_cur : DESCRIPTORS_BELOW;
+	return (int)(r.rlim_max - first >= DESCRIPTORS_ROOM ? first : first / 2);
 }
 
 /* The links of the directory that it is in are resolved, as far as there is one; its last component is what is shown. */
@@ -121,7 +127,7 @@ static void add(struct shown_list *l, const struct run_options *o, const struct 
 	}
 	l->all = xrealloc(l->all, (l->n + 1) * sizeof *l->all);
 	x = &l->all[l->n++];
-	*x = (struct shown){ .name = name, .fd = -1, .variable = variable_name(name), .has_path = *path };
+	*x = (struct shown){ .name = name, .fd = -1, .variable = variable_name(name), .has_path = *path, .objects = !strcmp(ctl_string(fixture, "source"), "plugin") };
 	if (*path) {
 		_cleanup_free_ char *given = NULL, *real = NULL;
 

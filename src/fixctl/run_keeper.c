@@ -93,10 +93,25 @@ static int stop_daemon(pid_t pid)
 	return status;
 }
 
+static int wait_for(int fd, int ms)
+{
+	struct pollfd p = { .fd = fd, .events = POLLIN };
+	int r;
+
+	do {
+		r = poll(&p, 1, ms);
+	} while (r < 0 && errno == EINTR);
+	return r;
+}
+
+/* What is asked of it, with a descriptor. */
+enum request { REQUEST_HOLD, REQUEST_WATCH };
+
 /* What it was told to hold. */
 struct held {
 	int *fds;
 	size_t n;
+	int ends; /* an inotify descriptor of the run's mounts, or -1: there are none */
 };
 
 /* Takes descriptors, and acknowledges each, until the other end is closed. */
@@ -112,7 +127,9 @@ static void hold_until_the_end(int channel, struct held *h)
 			return;
 		if (r == -EINTR)
 			continue;
-		if (r > 0 && one) {
+		if (r > 0 && one && message == REQUEST_WATCH) {
+			h->ends = fd;
+		} else if (r > 0 && one) {
 			h->fds = xrealloc(h->fds, (h->n + 1) * sizeof *h->fds);
 			h->fds[h->n++] = fd;
 		} else {
@@ -121,6 +138,17 @@ static void hold_until_the_end(int channel, struct held *h)
 		if (socket_send(channel, &answer, sizeof answer, NULL, 0, 0) < 0)
 			return;
 	}
+}
+
+/*
+ * Nobody of the run is left: 0. Its mounts end with its last process that can see them, and what the shim is loaded in has the
+ * lock. -EAGAIN: there are some, and they may stay.
+ */
+static int wait_for_others(struct held *h, const char *scratch, bool may_stay, int *lock)
+{
+	if (h->ends >= 0 && wait_for(h->ends, may_stay ? 0 : -1) != 1)
+		return -EAGAIN;
+	return scratch_wait(scratch, may_stay, lock);
 }
 
 struct keeping {
@@ -139,7 +167,7 @@ _Noreturn static void keep(struct keeping *k)
 {
 	int kept[] = { k->channel, k->ready, k->null };
 	struct farewell last = { 0 };
-	struct held held = { 0 };
+	struct held held = { .ends = -1 };
 	pid_t daemon = 0;
 
 	setsid();
@@ -158,10 +186,10 @@ _Noreturn static void keep(struct keeping *k)
 	}
 	hold_until_the_end(k->channel, &held);
 	/* Processes that the command has left behind: nobody else waits for them. */
-	if (scratch_wait(k->scratch, true, &k->lock) == -EAGAIN) {
+	if (wait_for_others(&held, k->scratch, true, &k->lock) == -EAGAIN) {
 		last.kept = KEPT_FOR_OTHERS;
 		socket_send(k->channel, &last, sizeof last, NULL, 0, MSG_DONTWAIT);
-		scratch_wait(k->scratch, false, &k->lock);
+		wait_for_others(&held, k->scratch, false, &k->lock);
 	}
 	last.kept = KEPT_NOTHING;
 	last.status = stop_daemon(daemon);
@@ -170,17 +198,6 @@ _Noreturn static void keep(struct keeping *k)
 	scratch_remove(k->scratch);
 	socket_send(k->channel, &last, sizeof last, NULL, 0, MSG_DONTWAIT);
 	_exit(EXIT_SUCCESS);
-}
-
-static int wait_for(int fd, int ms)
-{
-	struct pollfd p = { .fd = fd, .events = POLLIN };
-	int r;
-
-	do {
-		r = poll(&p, 1, ms);
-	} while (r < 0 && errno == EINTR);
-	return r;
 }
 
 /* What the keeper has to say in the end; false: it said nothing. */
@@ -255,15 +272,26 @@ int keeper_start(struct keeper *k, struct scratch *s, const char *config, const 
 	return k->pid < 0 ? EXIT_REFUSED : 0;
 }
 
-int keeper_hold(const struct keeper *k, int fd)
+static int ask(const struct keeper *k, enum request request, int fd)
 {
-	int answer = -EPIPE, r = socket_send(k->channel, "", 1, &fd, 1, 0);
+	const char message = (char)request;
+	int answer = -EPIPE, r = socket_send(k->channel, &message, 1, &fd, 1, 0);
 	size_t none = 0;
 
 	if (r == 0 && (wait_for(k->channel, START_MS) != 1 ||
 		       socket_receive(k->channel, &answer, sizeof answer, NULL, &none, 0) != (ssize_t)sizeof answer))
 		answer = -EPIPE;
 	return r < 0 ? r : answer;
+}
+
+int keeper_hold(const struct keeper *k, int fd)
+{
+	return ask(k, REQUEST_HOLD, fd);
+}
+
+int keeper_watch(const struct keeper *k, int fd)
+{
+	return ask(k, REQUEST_WATCH, fd);
 }
 
 void keeper_end(struct keeper *k, struct scratch *s)

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/inotify.h>
 #include <sys/mount.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -164,7 +165,17 @@ static int make_home(const char *home, bool mapped, char **why)
 	return r < 0 ? refuse(why, r, "this kernel's tmpfs has no attributes for overlayfs (Linux 6.6 has)") : 0;
 }
 
-int mounts_make(const struct shown_list *l, const struct scratch *s, char **why)
+/* A file system tells those who watch it of its end. */
+static int watch_end(const char *home, char **why)
+{
+	_cleanup_fd_ int fd = inotify_init1(IN_CLOEXEC);
+
+	if (fd < 0 || inotify_add_watch(fd, home, IN_UNMOUNT | IN_ONLYDIR | IN_DELETE_SELF) < 0)
+		return refuse(why, -errno, "the end of the run cannot be watched for (fs.inotify.max_user_instances)");
+	return fd_steal(&fd);
+}
+
+int mounts_make(const struct shown_list *l, const struct scratch *s, int *ends, char **why)
 {
 	_cleanup_free_ char *home = xasprintf("%s/mounts", s->path), *here = getcwd(NULL, 0);
 	/* Once there is one, all others look the same. */
@@ -180,6 +191,10 @@ int mounts_make(const struct shown_list *l, const struct scratch *s, char **why)
 		r = make_home(home, mapped, why);
 	if (r == 0)
 		r = mount_all(l, home, mapped, why);
+	if (r == 0) {
+		*ends = watch_end(home, why);
+		r = *ends < 0 ? *ends : 0;
+	}
 	/* Where we are may be covered now. */
 	if (r == 0 && here && chdir(here) < 0)
 		r = refuse(why, -errno, here);
@@ -193,7 +208,7 @@ char *mounts_refused(void)
 	struct shown x = { .name = (char *)"a probe", .kind = RUN_TREE, .fd = -1 };
 	struct shown_list l = { .all = &x, .n = 1 };
 	char *why = NULL, said[512] = "";
-	int pipes[2], r = scratch_make(&s);
+	int pipes[2], ends, r = scratch_make(&s);
 	pid_t pid;
 
 	if (r < 0 || pipe2(pipes, O_CLOEXEC) < 0)
@@ -203,7 +218,7 @@ char *mounts_refused(void)
 	mkdir(x.path, 0700);
 	pid = fork();
 	if (pid == 0) {
-		r = mounts_make(&l, &s, &why);
+		r = mounts_make(&l, &s, &ends, &why);
 		_exit(r == 0 || (why && write(pipes[1], why, strlen(why)) > 0) ? r != 0 : 2);
 	}
 	close(pipes[1]);

@@ -20,15 +20,6 @@ static uint32_t put(struct text *t, const char *s)
 	return at;
 }
 
-static void put_variable(struct text *t, uint32_t *n, const char *name, const char *value)
-{
-	_cleanup_free_ char *both = xasprintf("%s=%s", name, value);
-
-	put(t, both);
-	setenv(name, value, 1);
-	++*n;
-}
-
 static struct run_entry entry_of(const struct shown *x, const struct scratch *s, size_t i, struct text *t)
 {
 	_cleanup_free_ char *own = xasprintf("%s/own-%zu", s->path, i);
@@ -58,42 +49,82 @@ static struct run_entry entry_of(const struct shown *x, const struct scratch *s,
 	return e;
 }
 
-/* What a child with its parent's environment has; one whose environment was cleared gets it from the shim. */
-static void put_variables(struct run_table *head, struct text *t, const struct shown_list *l, const char *id, const char *socket,
-			  const struct run_options *o, const char *self)
+void environment_set(const struct shown_list *l, const char *id, const char *socket, const struct run_options *o)
 {
-	head->variables = (uint32_t)t->size;
-	put_variable(t, &head->n_variables, RUN_TABLE_VARIABLE, self);
-	put_variable(t, &head->n_variables, "FIXD_RUN", id);
-	put_variable(t, &head->n_variables, "FIXD_SOCKET", socket);
+	setenv("FIXD_RUN", id, 1);
+	setenv("FIXD_SOCKET", socket, 1);
 	if (o->reset_on_fork)
-		put_variable(t, &head->n_variables, "FIXD_RESET_ON_FORK", "1");
+		setenv("FIXD_RESET_ON_FORK", "1", 1);
 	for (size_t i = 0; i < l->n; i++)
-		put_variable(t, &head->n_variables, l->all[i].variable, l->all[i].path);
+		setenv(l->all[i].variable, l->all[i].path, 1);
 }
 
-/* For processes that are not started through the shim, and thus by name: the first program of the run is one. */
-static void set_preload(const char *shim, bool in_a_run)
+static void put_variable(struct text *t, uint32_t *n, const char *name)
+{
+	const char *value = getenv(name);
+	_cleanup_free_ char *both = value ? xasprintf("%s=%s", name, value) : NULL;
+
+	if (!both)
+		return;
+	put(t, both);
+	++*n;
+}
+
+/* What a child with its parent's environment has; one whose environment was cleared gets it from the shim. */
+static void put_variables(struct run_table *head, struct text *t, const struct shown_list *l)
+{
+	head->variables = (uint32_t)t->size;
+	put_variable(t, &head->n_variables, RUN_TABLE_VARIABLE);
+	put_variable(t, &head->n_variables, "FIXD_RUN");
+	put_variable(t, &head->n_variables, "FIXD_SOCKET");
+	put_variable(t, &head->n_variables, "FIXD_RESET_ON_FORK");
+	for (size_t i = 0; i < l->n; i++)
+		put_variable(t, &head->n_variables, l->all[i].variable);
+}
+
+/* Of the run that this one is in: its shim, and what was wanted before that. */
+static bool is_of_a_run(const char *library, size_t n)
+{
+	const char *slash = memrchr(library, '/', n), *name = slash ? slash + 1 : library;
+
+	return !strncmp(name, "libfixd-preload.so", 18) || !strncmp(name, "libasan.so.", 11);
+}
+
+/*
+ * For processes that are not started through the shim, and thus by name: the first program of the run is one. NULL: without, and
+ * without that of a run that this one is in.
+ */
+static void set_preload(const char *shim)
 {
 	_cleanup_text_ struct text value = { 0 };
 	const char *had = getenv("LD_PRELOAD");
+	bool in_a_run = getenv(RUN_TABLE_VARIABLE) != NULL;
 
-	text_puts(&value, shim);
+	if (shim)
+		text_puts(&value, shim);
 	while (had && *had) {
 		size_t n = strcspn(had, ": ");
-		const char *slash = memrchr(had, '/', n), *name = slash ? slash + 1 : had;
 
-		/* The run that this one is in has put its shim there, and what we wanted before it. */
-		if (n && !(in_a_run && (!strncmp(name, "libfixd-preload.so", 18) || !strncmp(name, "libasan.so.", 11))))
-			text_printf(&value, ":%.*s", (int)n, had);
+		if (n && !(in_a_run && is_of_a_run(had, n)))
+			text_printf(&value, "%s%.*s", value.size ? ":" : "", (int)n, had);
 		had += n;
 		had += *had != '\0';
 	}
-	setenv("LD_PRELOAD", value.data, 1);
+	if (value.size)
+		setenv("LD_PRELOAD", value.data, 1);
+	else
+		unsetenv("LD_PRELOAD");
 }
 
-int table_write(const struct shown_list *l, const struct scratch *s, const char *shim, unsigned flags, const char *id,
-		const char *socket, const struct run_options *o)
+void environment_drop_shim(void)
+{
+	if (!getenv(RUN_TABLE_VARIABLE))
+		return;
+	set_preload(NULL);
+	unsetenv(RUN_TABLE_VARIABLE);
+}
+
+int table_write(const struct shown_list *l, const struct scratch *s, const char *shim, unsigned flags)
 {
 	_cleanup_free_ char *path = xasprintf("%s/table", s->path), *lock = xasprintf("%s/changing", s->path), *self = NULL;
 	_cleanup_fd_ int file = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600),
@@ -104,7 +135,6 @@ int table_write(const struct shown_list *l, const struct scratch *s, const char 
 	uint32_t *mounts = xcalloc(l->n, sizeof *mounts);
 	_cleanup_text_ struct text t = { 0 };
 	int fd = file < 0 ? -1 : fcntl(file, F_DUPFD_CLOEXEC, shown_first_fd()), r = fd < 0 || lock_fd < 0 ? -errno : 0;
-	bool in_a_run = getenv(RUN_TABLE_VARIABLE) != NULL;
 	struct stat of_table = { 0 }, of_lock = { 0 };
 
 	memcpy(head.magic, RUN_TABLE_MAGIC, sizeof head.magic);
@@ -142,8 +172,9 @@ int table_write(const struct shown_list *l, const struct scratch *s, const char 
 	for (size_t i = 0; i < head.n_aliases; i++)
 		aliases[i] = (struct run_alias){ put(&t, l->aliases[2 * i]), put(&t, l->aliases[2 * i + 1]) };
 	self = xasprintf("%d:%s", fd, path);
-	put_variables(&head, &t, l, id, socket, o, self);
-	set_preload(shim, in_a_run);
+	set_preload(shim);
+	setenv(RUN_TABLE_VARIABLE, self, 1);
+	put_variables(&head, &t, l);
 	head.size = (uint32_t)t.size;
 	memcpy(t.data, &head, sizeof head);
 	memcpy(t.data + head.entries, entries, head.n_entries * sizeof *entries);

@@ -648,7 +648,7 @@ def memory_program(t, *flags):
     to = t.path("memory" + "".join(f for f in flags if f.isalpha()))
     flags += tuple("-fsanitize=" + s for s in SANITIZERS)
     subprocess.run([os.environ.get("CC", "cc").split()[0], "-g", "-o", to, c, "-I", os.path.join(SRC, "include"),
-                    "-L", os.path.join(BUILD, ".libs"), "-lfixd", "-Wl,-rpath," + os.path.join(BUILD, ".libs"), *flags], check=True)
+                    "-L", os.path.join(BUILD, ".libs"), "-lfixd", "-Wl,--no-as-needed", "-lfixd-free", "-Wl,-rpath," + os.path.join(BUILD, ".libs"), *flags], check=True)
     return to
 
 
@@ -663,7 +663,7 @@ def test_memory_of_views(t):
     done = s.run([memory_program(t), "free"])
     assert (done.out, done.code) == (b"as it should\n", 0), done.__dict__
     # A malloc that comes as a library.
-    done = s.run([memory_program(t, "-Wl,--no-as-needed", "-l:libjemalloc.so.2"), "free"])
+    done = s.run([memory_program(t, "-l:libjemalloc.so.2"), "free"])
     assert (done.out, done.code) == (b"as it should\n", 0), done.__dict__
 
 
