@@ -110,3 +110,37 @@ bool elf_sanitizer_of(int fd, const void *head, size_t have, char *out, size_t r
 	errno = saved;
 	return found;
 }
+
+#if defined(__x86_64__)
+#define MACHINE EM_X86_64
+#elif defined(__aarch64__)
+#define MACHINE EM_AARCH64
+#else
+#define MACHINE EM_NONE
+#endif
+
+/* Of those that may be in one root directory with glibc's. */
+static bool has_other_loader(const struct elf *e)
+{
+	static const char musl[] = "/ld-musl-";
+	char path[NAME_MAX_] = "";
+
+	for (size_t i = 0; i < e->n; i++) {
+		if (e->headers[i].p_type == PT_INTERP && read_some(e, e->headers[i].p_offset, path, sizeof path - 1) > 0)
+			return strstr(path, musl) != NULL;
+	}
+	return false;
+}
+
+bool elf_is_foreign(int fd, const void *head, size_t have)
+{
+	struct elf e = { .fd = fd, .head = head, .have = have };
+	int saved = errno;
+	Elf64_Ehdr h;
+	bool foreign = read_at(&e, 0, &h, sizeof h) && !memcmp(h.e_ident, ELFMAG, SELFMAG) &&
+		       (h.e_ident[EI_CLASS] != ELFCLASS64 || (MACHINE != EM_NONE && h.e_machine != MACHINE) ||
+			(read_headers(&e) && has_other_loader(&e)));
+
+	errno = saved;
+	return foreign;
+}

@@ -86,13 +86,15 @@ static char *find_program(const char *name)
 	return NULL;
 }
 
-/* An address sanitizer's runtime wants to be the first of all libraries. */
-static void put_sanitizer_first(const char *program)
+/* An address sanitizer's runtime wants to be the first of all libraries; some programs can have none of ours. */
+static void fit_preload(const char *program)
 {
 	_cleanup_free_ char *path = find_program(program), *value = NULL;
 	_cleanup_fd_ int fd = path ? open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC) : -1;
 	char sanitizer[64];
 
+	if (fd >= 0 && elf_is_foreign(fd, NULL, 0))
+		environment_drop_preload();
 	if (fd < 0 || !elf_sanitizer(fd, sanitizer, sizeof sanitizer))
 		return;
 	value = xasprintf("%s:%s", sanitizer, getenv("LD_PRELOAD"));
@@ -259,7 +261,7 @@ static int set_up(struct command *c, bool mount, int ends)
 	else
 		environment_drop_shim();
 	if (table >= 0)
-		put_sanitizer_first(c->argv[0]);
+		fit_preload(c->argv[0]);
 	return r < 0 ? r : inherit(c, table);
 }
 

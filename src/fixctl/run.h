@@ -121,6 +121,8 @@ char *mounts_refused(void);
 void environment_set(const struct shown_list *l, const char *id, const char *socket, const struct run_options *o);
 /* Without the shim of a run that this one is in. */
 void environment_drop_shim(void);
+/* The program that is started cannot have the shim; what it starts finds the run nevertheless. */
+void environment_drop_preload(void);
 
 /* Writes the table for the shim, after environment_set(), and has it preloaded: the descriptor of the table, or -errno. */
 int table_write(const struct shown_list *l, const struct scratch *s, const char *shim, unsigned flags);

@@ -116,11 +116,16 @@ static void set_preload(const char *shim)
 		unsetenv("LD_PRELOAD");
 }
 
+void environment_drop_preload(void)
+{
+	set_preload(NULL);
+}
+
 void environment_drop_shim(void)
 {
 	if (!getenv(RUN_TABLE_VARIABLE))
 		return;
-	set_preload(NULL);
+	environment_drop_preload();
 	unsetenv(RUN_TABLE_VARIABLE);
 }
 

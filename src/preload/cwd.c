@@ -48,9 +48,8 @@ SHIM int chroot(const char *path)
 	int shown = where_reaches(AT_FDCWD, path) == REACH_SHOWN ? where_find(&p, AT_FDCWD, path, USE_CHANGE) : 0,
 	    r = shown < 0 ? -1 : REAL(chroot)(shown ? p.path : path);
 
-	/* There the paths of the table mean something else. */
-	if (r == 0)
-		run = NULL;
+	if (r == 0 && run)
+		run_leave();
 	return r;
 }
 
@@ -75,13 +74,25 @@ SHIM char *getcwd(char *buf, size_t size)
 	return buf ? memcpy(buf, path, n) : NULL;
 }
 
-SHIM char *getwd(char *buf)
+static char *getwd_here(char *buf)
 {
 	char path[PATH_MAX];
 
 	if (!run || !where_here(path))
 		return REAL(getcwd)(buf, PATH_MAX);
 	return strcpy(buf, path);
+}
+
+SHIM char *getwd(char *buf)
+{
+	return getwd_here(buf);
+}
+
+char *__getwd_chk(char *buf, size_t room);
+
+SHIM char *__getwd_chk(char *buf, size_t room)
+{
+	return room < PATH_MAX ? REAL(__getwd_chk)(buf, room) : getwd_here(buf);
 }
 
 /* It changes to / by itself. */

@@ -19,6 +19,7 @@
 
 #define PRELOAD "LD_PRELOAD="
 #define SANITIZER_MAX 64
+#define NO_SHIM NULL /* in the place of a sanitizer: no library of ours can be loaded in that program */
 #define SCRIPT_LINE 256
 #define HEAD 3072 /* of a program: most have all in it that is looked for */
 
@@ -40,44 +41,95 @@ static const char *find_preload(char *const *envp)
 	return "";
 }
 
-/* How much stack exec_environment() wants. */
+static const struct run_table *any_run(void)
+{
+	return run ? run : run_left;
+}
+
+static const char *shim_path(void)
+{
+	return (const char *)any_run() + any_run()->shim;
+}
+
+/* How much stack complete() and without_shim() want. */
 static size_t environment_room(char *const *envp)
 {
-	if (!run)
+	if (!any_run())
 		return 1;
-	return (count(envp) + run->n_variables + 2) * sizeof *envp + strlen(PRELOAD) + strlen(find_preload(envp)) +
-	       strlen(run_string(run->shim)) + SANITIZER_MAX + 4;
+	return (count(envp) + any_run()->n_variables + 2) * sizeof *envp + strlen(PRELOAD) + strlen(find_preload(envp)) +
+	       strlen(shim_path()) + SANITIZER_MAX + 4;
 }
 
 /* A runtime of a sanitizer that was put there for another program, or the shim. */
 static bool is_ours(const char *library, size_t n)
 {
-	const char *shim = run_string(run->shim);
+	const char *shim = shim_path();
 
 	return (n == strlen(shim) && !strncmp(library, shim, n)) || (n > 11 && !strncmp(library, "libasan.so.", 11));
 }
 
+/* What others want preloaded, behind `out`; `first`: nothing is there yet. */
+static void put_others(char *out, const char *had, bool first)
+{
+	while (*had) {
+		size_t n = strcspn(had, ": ");
+
+		if (n && !is_ours(had, n)) {
+			if (!first)
+				*out++ = ':';
+			out = mempcpy(out, had, n);
+			*out = '\0';
+			first = false;
+		}
+		had += n;
+		had += *had != '\0';
+	}
+}
+
 static void put_preload(char *out, char *const *envp, const char *sanitizer)
 {
-	const char *had = find_preload(envp);
-
 	out = stpcpy(out, PRELOAD);
 	if (*sanitizer) {
 		out = stpcpy(out, sanitizer);
 		*out++ = ':';
 	}
-	out = stpcpy(out, run_string(run->shim));
-	while (*had) {
-		size_t n = strcspn(had, ": ");
+	put_others(stpcpy(out, shim_path()), find_preload(envp), false);
+}
 
-		if (n && !is_ours(had, n)) {
-			*out++ = ':';
-			out = mempcpy(out, had, n);
-			*out = '\0';
-		}
-		had += n;
-		had += *had != '\0';
+/* `envp`, or one in `room` that does not ask for the shim. */
+static char *const *without_shim(char *const *envp, void *room)
+{
+	char **out = room, *preload = (char *)(out + count(envp) + 1);
+	size_t n = 0;
+
+	if (!any_run() || !strstr(find_preload(envp), shim_path()))
+		return envp;
+	put_others(stpcpy(preload, PRELOAD), find_preload(envp), true);
+	for (; *envp; envp++) {
+		bool is_preload = !strncmp(*envp, PRELOAD, strlen(PRELOAD));
+
+		if (!is_preload || preload[strlen(PRELOAD)])
+			out[n++] = is_preload ? preload : *envp;
 	}
+	out[n] = NULL;
+	return out;
+}
+
+#define WITHOUT_SHIM(envp) without_shim(envp, alloca(environment_room(envp)))
+
+void run_leave(void)
+{
+	char *const *without;
+
+	run_left = run;
+	run = NULL;
+	without = WITHOUT_SHIM(environ);
+	if (without == environ)
+		return;
+	if (*find_preload(without))
+		setenv("LD_PRELOAD", find_preload(without), 1);
+	else
+		unsetenv("LD_PRELOAD");
 }
 
 static bool has_name_of(const char *variable, const char *other)
@@ -127,7 +179,17 @@ static bool is_of_another_run(char *const *envp)
 	return false;
 }
 
-/* `envp`, or one in `room` that has what is missing. `sanitizer`: the runtime that the program wants first, or "". */
+/* In another root directory, or a mount namespace with less, the loader would complain of it. */
+static bool shim_is_in_reach(void)
+{
+	int saved = errno;
+	bool is = kernel(SYS_faccessat, AT_FDCWD, shim_path(), R_OK) == 0;
+
+	errno = saved;
+	return is;
+}
+
+/* `envp`, or one in `room` that has what is missing. `sanitizer`: the runtime that the program wants first, "", or NO_SHIM. */
 static char *const *complete(char *const *envp, const char *sanitizer, void *room)
 {
 	char **out = room, *preload;
@@ -136,6 +198,8 @@ static char *const *complete(char *const *envp, const char *sanitizer, void *roo
 
 	if (!run || is_of_another_run(envp))
 		return envp;
+	if (sanitizer == NO_SHIM || !shim_is_in_reach())
+		return without_shim(envp, room);
 	preload = (char *)(out + count(envp) + run->n_variables + 2);
 	put_preload(preload, envp, sanitizer);
 	if (envp && is_complete(envp, preload))
@@ -164,6 +228,7 @@ struct program {
 	const char *path; /* where it is */
 	char *interpreter; /* of a script; NULL: it runs by itself */
 	char *argument;	   /* or NULL */
+	bool foreign; /* its loader cannot load the shim */
 	char sanitizer[SANITIZER_MAX]; /* the runtime it wants first, or "" */
 	union {
 		char line[SCRIPT_LINE];
@@ -246,6 +311,8 @@ static void look_inside(struct program *p)
 		if (!strncmp(p->head, "#!", 2)) {
 			p->line[n < SCRIPT_LINE ? n : SCRIPT_LINE - 1] = '\0';
 			parse_script(p);
+		} else if ((p->foreign = elf_is_foreign(fd, p->head, (size_t)n))) {
+			/* It is asked for each time: few are. */
 		} else if (!elf_sanitizer_of(fd, p->head, (size_t)n, p->sanitizer, sizeof p->sanitizer)) {
 			note_as_plain(fd);
 		}
@@ -253,6 +320,11 @@ static void look_inside(struct program *p)
 	if (fd >= 0)
 		REAL(close)(fd);
 	errno = saved;
+}
+
+static const char *wanted_first(const struct program *p)
+{
+	return p->foreign ? NO_SHIM : p->sanitizer;
 }
 
 /* 0, or -1 and errno. */
@@ -263,6 +335,7 @@ static int find_program(struct program *p, const char *path)
 	int r = shown ? where_find(&p->place, AT_FDCWD, path, USE_READ) : 0;
 
 	p->interpreter = p->argument = NULL;
+	p->foreign = false;
 	*p->sanitizer = '\0';
 	/* An image cannot be executed, a file can. */
 	if (r == 1 && p->place.image)
@@ -313,12 +386,12 @@ static int exec(const char *path, char *const argv[], char *const envp[], int de
 		errno = ELOOP;
 		return -1;
 	}
-	return REAL(execve)(p.path, argv, COMPLETE(envp, p.sanitizer));
+	return REAL(execve)(p.path, argv, COMPLETE(envp, wanted_first(&p)));
 }
 
 SHIM int execve(const char *path, char *const argv[], char *const envp[])
 {
-	return run ? exec(path, argv, envp, 0) : REAL(execve)(path, argv, envp);
+	return run ? exec(path, argv, envp, 0) : REAL(execve)(path, argv, WITHOUT_SHIM(envp));
 }
 
 SHIM int execv(const char *path, char *const argv[])
@@ -326,9 +399,10 @@ SHIM int execv(const char *path, char *const argv[])
 	return execve(path, argv, environ);
 }
 
-/* The runtime that a program wants first which is not in a fixture, or "". */
-static void find_sanitizer_at(int dirfd, const char *path, char *out)
+/* The runtime that a program wants first which is not in a fixture, in `out`, or "", or NO_SHIM. */
+static const char *find_sanitizer_at(int dirfd, const char *path, char *out)
 {
+	bool foreign;
 	int saved = errno, fd;
 	char link[32];
 
@@ -337,9 +411,11 @@ static void find_sanitizer_at(int dirfd, const char *path, char *out)
 	fd = REAL(openat)(dirfd, *path ? path : link, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
 	if (fd >= 0 && !elf_sanitizer(fd, out, SANITIZER_MAX))
 		*out = '\0';
+	foreign = fd >= 0 && elf_is_foreign(fd, NULL, 0);
 	if (fd >= 0)
 		REAL(close)(fd);
 	errno = saved;
+	return foreign ? NO_SHIM : out;
 }
 
 SHIM int execveat(int dirfd, const char *path, char *const argv[], char *const envp[], int flags)
@@ -348,7 +424,7 @@ SHIM int execveat(int dirfd, const char *path, char *const argv[], char *const e
 	bool shared;
 
 	if (!run)
-		return REAL(execveat)(dirfd, path, argv, envp, flags);
+		return REAL(execveat)(dirfd, path, argv, WITHOUT_SHIM(envp), flags);
 	if (where_reaches(dirfd, path) == REACH_SHOWN) {
 		struct place p;
 		int r = where_find(&p, dirfd, path, USE_READ);
@@ -358,13 +434,12 @@ SHIM int execveat(int dirfd, const char *path, char *const argv[], char *const e
 	}
 	if (!*path && where_entry_of(dirfd, visible, sizeof visible, &shared))
 		return execve(visible, argv, envp);
-	find_sanitizer_at(dirfd, path, sanitizer);
-	return REAL(execveat)(dirfd, path, argv, COMPLETE(envp, sanitizer), flags);
+	return REAL(execveat)(dirfd, path, argv, COMPLETE(envp, find_sanitizer_at(dirfd, path, sanitizer)), flags);
 }
 
 SHIM int fexecve(int fd, char *const argv[], char *const envp[])
 {
-	return run ? execveat(fd, "", argv, envp, AT_EMPTY_PATH) : REAL(fexecve)(fd, argv, envp);
+	return run ? execveat(fd, "", argv, envp, AT_EMPTY_PATH) : REAL(fexecve)(fd, argv, WITHOUT_SHIM(envp));
 }
 
 /* A file without a known beginning is a script of the shell. */
@@ -420,7 +495,7 @@ static int search_and_exec(const char *file, char *const argv[], char *const env
 
 SHIM int execvpe(const char *file, char *const argv[], char *const envp[])
 {
-	return run ? search_and_exec(file, argv, envp) : REAL(execvpe)(file, argv, envp);
+	return run ? search_and_exec(file, argv, envp) : REAL(execvpe)(file, argv, WITHOUT_SHIM(envp));
 }
 
 SHIM int execvp(const char *file, char *const argv[])
@@ -490,7 +565,7 @@ static int spawn(pid_t *pid, const char *path, const char *given, const posix_sp
 			       spawn(pid, p.interpreter, p.interpreter, actions, attributes,
 				     script_arguments(&p, given, argv, alloca(script_room(argv))), envp, depth + 1) :
 			       ELOOP;
-	return REAL(posix_spawn)(pid, p.path == path ? given : p.path, actions, attributes, argv, COMPLETE(envp, p.sanitizer));
+	return REAL(posix_spawn)(pid, p.path == path ? given : p.path, actions, attributes, argv, COMPLETE(envp, wanted_first(&p)));
 }
 
 static APART int spawn_elsewhere(pid_t *pid, const char *given, const posix_spawn_file_actions_t *actions,
@@ -505,7 +580,7 @@ SHIM int posix_spawn(pid_t *restrict pid, const char *restrict path, const posix
 		     const posix_spawnattr_t *restrict attributes, char *const argv[restrict], char *const envp[restrict])
 {
 	if (!run)
-		return REAL(posix_spawn)(pid, path, actions, attributes, argv, envp);
+		return REAL(posix_spawn)(pid, path, actions, attributes, argv, WITHOUT_SHIM(envp));
 	return actions && *path != '/' ? spawn_elsewhere(pid, path, actions, attributes, argv, envp) :
 					 spawn(pid, path, path, actions, attributes, argv, envp, 0);
 }
@@ -528,7 +603,7 @@ SHIM int posix_spawnp(pid_t *restrict pid, const char *restrict file, const posi
 
 	if (!run || strchr(file, '/'))
 		return run ? posix_spawn(pid, file, actions, attributes, argv, envp) :
-			     REAL(posix_spawnp)(pid, file, actions, attributes, argv, envp);
+			     REAL(posix_spawnp)(pid, file, actions, attributes, argv, WITHOUT_SHIM(envp));
 	for (const char *p = path ? path : "/bin:/usr/bin";;) {
 		size_t n = strcspn(p, ":");
 

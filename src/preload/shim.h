@@ -27,6 +27,12 @@
 /* The table of the run, or NULL: then every wrapper is the real function. */
 extern struct run_table *run;
 
+/* That of a process that has changed its root directory, where the paths of the table mean something else; otherwise NULL. */
+extern struct run_table *run_left;
+
+/* The run ends for this process, and for what it starts. */
+void run_leave(void);
+
 static inline struct run_entry *run_entries(void)
 {
 	return (struct run_entry *)(void *)((char *)run + run->entries);

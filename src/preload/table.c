@@ -12,7 +12,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-struct run_table *run;
+struct run_table *run, *run_left;
 
 static struct run_table *map(int fd)
 {
