@@ -276,12 +276,14 @@ static int check_rename(int from_fd, const char *from, int to_fd, const char *to
 	struct stat a, b;
 	int saved = errno;
 
-	if (flags & ~(unsigned)RENAME_NOREPLACE) {
+	if (flags & ~(unsigned)(RENAME_NOREPLACE | RENAME_EXCHANGE)) {
 		errno = EINVAL; /* as file systems without these say */
 		return -1;
 	}
 	if (fstatat(from_fd, from, &a, AT_SYMLINK_NOFOLLOW) < 0)
 		return -1;
+	if (flags & RENAME_EXCHANGE)
+		return fstatat(to_fd, to, &b, AT_SYMLINK_NOFOLLOW);
 	if (fstatat(to_fd, to, &b, AT_SYMLINK_NOFOLLOW) == 0) {
 		errno = flags & RENAME_NOREPLACE ? EEXIST : S_ISDIR(b.st_mode) && !S_ISDIR(a.st_mode) ? EISDIR : ENOTDIR;
 		if ((flags & RENAME_NOREPLACE) || S_ISDIR(a.st_mode) != S_ISDIR(b.st_mode))
@@ -291,12 +293,33 @@ static int check_rename(int from_fd, const char *from, int to_fd, const char *to
 	return 0;
 }
 
+/* What the path is in: a fixture, or NULL. Nothing is changed. */
+static APART const struct run_entry *entry_at(int dirfd, const char *path)
+{
+	struct place p;
+
+	return is_shown(dirfd, path) && where_find(&p, dirfd, path, USE_READ | USE_LAST) == 1 ? p.entry : NULL;
+}
+
+/* Between a fixture and elsewhere, as between file systems, only files can move; two names can be exchanged only within one. */
+static APART bool rename_crosses(int from_fd, const char *from, int to_fd, const char *to, unsigned flags)
+{
+	int saved = errno;
+	struct stat st;
+	bool crosses = entry_at(from_fd, from) != entry_at(to_fd, to) &&
+		       ((flags & RENAME_EXCHANGE) || (fstatat(from_fd, from, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(st.st_mode)));
+
+	errno = crosses ? EXDEV : saved;
+	return crosses;
+}
+
 static APART int rename_shown(int from_fd, const char *from, int to_fd, const char *to, unsigned flags)
 {
 	struct pair x;
 	int r;
 
-	if (check_rename(from_fd, from, to_fd, to, flags) < 0 || find_pair(&x, from_fd, from, to_fd, to, USE_LAST) < 0)
+	if (check_rename(from_fd, from, to_fd, to, flags) < 0 || rename_crosses(from_fd, from, to_fd, to, flags) ||
+	    find_pair(&x, from_fd, from, to_fd, to, USE_LAST) < 0)
 		return -1;
 	r = flags ? REAL(renameat2)(x.from_fd, x.from_path, x.to_fd, x.to_path, flags) :
 		    REAL(renameat)(x.from_fd, x.from_path, x.to_fd, x.to_path);

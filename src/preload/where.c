@@ -300,8 +300,13 @@ int where_find(struct place *p, int dirfd, const char *path, unsigned use)
 	if (n == 0 || n >= PATH_MAX)
 		return fail(n ? ENAMETOOLONG : ENOENT);
 	slash = path[n - 1] == '/';
-	if (!(*path == '/' && start_of_magic(&path, p->visible)) && !start_of(dirfd, path, p->visible))
+	if (*path == '/' && start_of_magic(&path, p->visible)) {
+		/* The link of the kernel itself, not what it leads to. */
+		if (!*path && !w.follow)
+			return 0;
+	} else if (!start_of(dirfd, path, p->visible)) {
 		return 0;
+	}
 	r = walk(&w, path);
 	if (r < 0)
 		return fail(-r);
