@@ -15,10 +15,11 @@
 #include "base/fd.h"
 #include "base/path.h"
 
-/* A directory that fixtures are shown in and that a program has open. */
+/* A directory that fixtures are shown in, or that tells of descriptors, and that a program has open. */
 struct listing {
 	struct listing *next;
 	DIR *dir;
+	bool descriptors; /* "/proc/PID/fd" */
 	uint32_t added; /* entries that were looked at after the end */
 	struct dirent extra;
 	char path[PATH_MAX]; /* visible */
@@ -38,6 +39,24 @@ static const char *name_in(const struct run_entry *e, const char *directory)
 	return rest && *rest && !strchr(rest, '/') ? rest : NULL;
 }
 
+/* "/proc/PID/fd", fdinfo, and those of its threads. */
+static bool lists_descriptors(const char *path)
+{
+	const char *name = strrchr(path, '/');
+
+	return !strncmp(path, "/proc/", 6) && (!strcmp(name, "/fd") || !strcmp(name, "/fdinfo"));
+}
+
+/* Could it be one of them, by the name that a program has for it? */
+static bool may_list_descriptors(const char *path)
+{
+	const char *end = strstr(path, "fd");
+
+	while (end && strstr(end + 1, "fd"))
+		end = strstr(end + 1, "fd");
+	return run && end && (!strcmp(end, "fd") || !strcmp(end, "fd/") || !strcmp(end, "fdinfo"));
+}
+
 static void begin_listing(DIR *dir)
 {
 	const struct run_entry *e = run_entries();
@@ -52,6 +71,7 @@ static void begin_listing(DIR *dir)
 	l->dir = dir;
 	snprintf(link, sizeof link, "/proc/self/fd/%d", dirfd(dir));
 	n = REAL(readlink)(link, l->path, sizeof l->path - 1);
+	l->descriptors = any = n > 0 && lists_descriptors(l->path);
 	for (uint32_t i = 0; n > 0 && i < run->n_entries; i++)
 		any |= name_in(&e[i], l->path) != NULL;
 	if (!any) {
@@ -116,7 +136,7 @@ SHIM DIR *opendir(const char *path)
 	if (!dir)
 		return NULL;
 	where_opened(dirfd(dir), reach);
-	if (reach == REACH_ABOVE)
+	if (reach == REACH_ABOVE || may_list_descriptors(path))
 		begin_listing(dir);
 	return dir;
 }
@@ -163,11 +183,30 @@ static unsigned char type_of(const struct run_entry *e)
 	return type;
 }
 
+/* One of the run's, in this process or another one of the run: all have the same. */
+static bool is_descriptor_of_ours(const struct listing *l, const char *name)
+{
+	char theirs[PATH_MAX], link[sizeof "/proc/self/fd/" + 16], path[PATH_MAX + 16], ours[PATH_MAX];
+	int fd = atoi(name), saved = errno;
+	ssize_t n, k;
+
+	if (!fd_is_ours(fd))
+		return false;
+	snprintf(path, sizeof path, "%.*s/%d", (int)(strrchr(l->path, '/') - l->path + 3), l->path, fd);
+	snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+	n = REAL(readlink)(path, theirs, sizeof theirs);
+	k = REAL(readlink)(link, ours, sizeof ours);
+	errno = saved;
+	return n > 0 && n == k && !memcmp(theirs, ours, (size_t)n);
+}
+
 /* What the kernel has listed; false: a fixture that is gone hides it. */
 static bool take_listed(struct listing *l, struct dirent *d)
 {
 	struct run_entry *e = run_entries();
 
+	if (l->descriptors)
+		return !is_descriptor_of_ours(l, d->d_name);
 	for (uint32_t i = 0; i < run->n_entries; i++) {
 		const char *name = name_in(&e[i], l->path);
 

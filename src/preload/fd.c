@@ -86,9 +86,18 @@ SHIM int fclose(FILE *f)
 	return REAL(fclose)(f);
 }
 
+/* As if it were closed. */
+static bool is_closed(int fd)
+{
+	if (likely(!fd_is_ours(fd)))
+		return false;
+	errno = EBADF;
+	return true;
+}
+
 SHIM int dup(int old)
 {
-	int r = REAL(dup)(old);
+	int r = is_closed(old) ? -1 : REAL(dup)(old);
 
 	where_closed(r);
 	return r;
@@ -110,7 +119,7 @@ SHIM int ioctl(int fd, unsigned long request, ...)
 
 SHIM int dup2(int old, int new)
 {
-	int r = REAL(dup2)(old, new);
+	int r = is_closed(old) ? -1 : REAL(dup2)(old, new);
 
 	if (r >= 0 && old != new)
 		where_closed(new);
@@ -119,7 +128,7 @@ SHIM int dup2(int old, int new)
 
 SHIM int dup3(int old, int new, int flags)
 {
-	int r = REAL(dup3)(old, new, flags);
+	int r = is_closed(old) ? -1 : REAL(dup3)(old, new, flags);
 
 	if (r >= 0)
 		where_closed(new);
@@ -135,7 +144,7 @@ SHIM int fcntl(int fd, int command, ...)
 	va_start(ap, command);
 	argument = va_arg(ap, void *);
 	va_end(ap);
-	if (command == F_SETFD && fd_is_ours(fd)) {
+	if (fd_is_ours(fd)) {
 		errno = EBADF;
 		return -1;
 	}

@@ -105,6 +105,10 @@ static inline int corrected(int r, struct stat *st)
 
 SHIM int fstat(int fd, struct stat *st)
 {
+	if (fd_is_ours(fd)) {
+		errno = EBADF;
+		return -1;
+	}
 	return corrected(REAL(fstat)(fd, st), st);
 }
 SHIM_ALIAS(fstat64, fstat);
