@@ -1,0 +1,179 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""Programs that care what is loaded with them and what they inherit: in a run they are as they are without it."""
+
+import os
+import shutil
+import subprocess
+import sys
+
+from stage import LIMIT, Fixture, Skip, Stage, environment, main, modes, wait_for
+
+
+def stage(t):
+    source = t.path("source")
+    os.makedirs(source + "/sub", exist_ok=True)
+    t.write("source/a.txt", "hello\n")
+    t.write("source/same.txt", "hello\n")
+    t.write("source/sub/b.txt", "world\n")
+    return Stage(t, Fixture("tree", "directory", source, "shown/tree"), Fixture("file", "file", t.write("one", "one\n"), "shown/file"))
+
+
+def trees(t):
+    """With mounts nothing of the run is loaded then."""
+    source = t.path("source")
+    os.makedirs(source, exist_ok=True)
+    t.write("source/a.txt", "hello\n")
+    return Stage(t, Fixture("tree", "directory", source, "shown/tree"))
+
+
+def compiled(t, name, text, *flags, compiler="gcc"):
+    to = t.path(name)
+    subprocess.run([compiler, "-w", "-o", to, t.write(name + ".c", text), *flags], check=True)
+    return to
+
+
+def needs(program):
+    if not shutil.which(program):
+        raise Skip(f"{program} is not installed")
+    return program
+
+
+def same(s, command, **env):
+    native, run = s.native(command, **env), s.run(command, **env)
+    assert native.code == 0, native.__dict__
+    assert not list(native.differences(run)), "\n".join(native.differences(run))
+
+
+def both(t, command, leaves_processes=False, **env):
+    """As it is without fixd: where files are shown, and where there are only trees."""
+    for make in (stage, trees):
+        s = make(t)
+        s.leaves_processes = leaves_processes
+        same(s, command, **env)
+        s.daemon.stop()
+
+
+def test_first_free_is_inside_dlsym(t):
+    both(t, [compiled(t, "asks", r"""
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <stdio.h>
+int main(void) { dlsym(RTLD_DEFAULT, "no_such_function"); dlsym(RTLD_DEFAULT, "nor_this_one"); puts(dlerror()); return 0; }
+""")])
+
+
+ALLOCATORS = "libc_malloc_debug.so.0", "libjemalloc.so.2", "libtcmalloc_minimal.so.4", "libmimalloc.so.2.0"
+
+
+def loads(library):
+    done = subprocess.run(["true"], env={"LD_PRELOAD": library}, stderr=subprocess.PIPE)
+    return done.returncode == 0 and not done.stderr
+
+
+def test_allocators(t):
+    """Before the run's library or behind it: what is given out by one is not taken back by another."""
+    found = [a for a in ALLOCATORS if loads(a)]
+    assert found
+    tunables = {"GLIBC_TUNABLES": "glibc.malloc.check=1:glibc.malloc.perturb=165", "MALLOC_CHECK_": "3"}
+    for allocator in found:
+        for value in (f"{allocator} $LD_PRELOAD", f"$LD_PRELOAD {allocator}", allocator):
+            both(t, ["sh", "-c", f"LD_PRELOAD=\"{value}\"; export LD_PRELOAD; cat shown/tree/a.txt && sort shown/tree/a.txt && "
+                                 "find shown/tree | sort && python3 -c 'import json, re; print(json.dumps([1]))'"], **tunables)
+
+
+def test_stat_of_another_library(t):
+    library = compiled(t, "old-stat.so", r"""
+#include <sys/stat.h>
+int __fxstat(int version, int fd, struct stat *st);
+int __xstat(int version, const char *path, struct stat *st);
+int fstat(int fd, struct stat *st) { return __fxstat(1, fd, st); }
+int stat(const char *path, struct stat *st) { return __xstat(1, path, st); }
+""", "-shared", "-fPIC")
+    both(t, ["sh", "-c", f"export LD_PRELOAD=\"{library} $LD_PRELOAD\"; cat shown/tree/a.txt; stat -c %s shown/tree/a.txt /etc/passwd; ls shown/tree"])
+
+
+def test_fakeroot(t):
+    needs("fakeroot")
+    both(t, ["sh", "-c", "fakeroot sh -c 'chown 123 shown/tree/a.txt; stat -c %u shown/tree/a.txt; touch shown/tree/new; ls shown/tree; rm shown/tree/new'"],
+         leaves_processes=True)  # its server ends when it has been told to
+
+
+def test_faketime(t):
+    needs("faketime")
+    both(t, ["faketime", "2001-02-03 04:05:06", "sh", "-c", "date; cat shown/tree/a.txt; touch shown/tree/new; stat -c %Y shown/tree/a.txt >/dev/null; rm shown/tree/new"])
+
+
+DESCRIPTORS = r"""
+import fcntl, os
+def is_open(fd):
+    try: return bool(os.fstat(fd))
+    except OSError: return False
+def has_flags(fd):
+    try: return fcntl.fcntl(fd, fcntl.F_GETFD) >= 0
+    except OSError: return False
+def copy(fd):
+    try: os.close(os.dup(fd)); return True
+    except OSError: return False
+for check in is_open, has_flags, copy: print([fd for fd in range(20000) if check(fd)])
+print(sorted(os.listdir("/proc/self/fd"))[:-1], sorted(os.listdir(f"/proc/{os.getppid()}/fd")))
+"""
+
+
+def test_no_descriptor_is_seen(t):
+    script = t.write("descriptors.py", DESCRIPTORS)
+    both(t, ["sh", "-c", f"{sys.executable} {script}; echo 3 4 5 | xargs -n 1 {sys.executable} {script}; ls /proc/self/fd"])
+
+
+def test_environment_where_the_kernel_shows_all(t):
+    if t.mode != "mount":
+        raise Skip("only mounts need no library")
+    s = trees(t)
+    done = s.run(["sh", "-c", "env | cut -d= -f1 | grep -E 'LD_|FIXD_(FIXTURE|RUN|SHIM|SOCKET)' | sort; cat shown/tree/a.txt"])
+    assert done.out == b"FIXD_FIXTURE_tree\nFIXD_RUN\nFIXD_SOCKET\nhello\n", done.__dict__
+    # It is no less a run: what is left behind keeps it, and the last process ends it.
+    waits = "while test ! -e go; do sleep 0.02; done; cat shown/tree/a.txt >said"
+    done = subprocess.run(s.run_command() + ["sh", "-c", f"echo changed >shown/tree/a.txt; ({waits}) >/dev/null 2>&1 &"],
+                          cwd=s.work, capture_output=True, env=environment(TMPDIR=t.dir), timeout=LIMIT)
+    assert (done.returncode, done.stderr) == (0, b""), done
+    open(s.work + "/go", "w").close()
+    wait_for(lambda: os.path.exists(s.work + "/said") and open(s.work + "/said").read() == "changed\n", "what was left behind")
+    wait_for(lambda: not [d for d in os.listdir(t.dir) if d.startswith("fixd-run-")], "the end of the run")
+
+
+def test_musl(t):
+    needs("musl-gcc")
+    hello = compiled(t, "hello", '#include <stdio.h>\nint main(void) { puts("hello"); return 0; }', compiler="musl-gcc")
+    both(t, [hello])
+    both(t, ["sh", "-c", f"{hello}; env {hello}; {hello} | cat; python3 -c 'import os, subprocess; subprocess.run([\"{hello}\"]); os.execv(\"{hello}\", [\"x\"])'"])
+    both(t, ["sh", "-c", f"python3 -c 'import os; os.posix_spawn(\"{hello}\", [\"x\"], os.environ); os.wait(); print(os.system(\"{hello}\"))'"])
+
+
+def root_directory(t):
+    """With cat and its libraries, and no more."""
+    root = t.path("root")
+    os.makedirs(root + "/bin", exist_ok=True)
+    cat = shutil.which("cat")
+    said = subprocess.run(["ldd", cat], capture_output=True, text=True, check=True).stdout
+    shutil.copy(cat, root + "/bin")
+    for word in said.split():
+        if word.startswith("/"):
+            os.makedirs(root + os.path.dirname(word), exist_ok=True)
+            shutil.copy(word, root + word)
+    t.write("root/file", "in the root\n")
+    return root
+
+
+def test_other_root_directories(t):
+    """The loader does not complain of a library that is not there."""
+    if os.geteuid() != 0:
+        raise Skip("chroot(2) needs root")
+    root = root_directory(t)
+    both(t, ["chroot", root, "/bin/cat", "/file"])
+    both(t, [sys.executable, "-c", f"import os, subprocess; os.chroot('{root}'); os.chdir('/'); subprocess.run(['/bin/cat', '/file']); "
+                                   "subprocess.run(['/bin/cat', '/file'], env=dict(os.environ)); os.execve('/bin/cat', ['cat', '/file'], os.environ)"])
+    both(t, ["sh", "-c", f"unshare --root {root} /bin/cat /file; LD_PRELOAD=$LD_PRELOAD: chroot {root} /bin/cat /file"])
+
+
+if __name__ == "__main__":
+    main(sys.modules[__name__], modes)
