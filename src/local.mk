@@ -5,6 +5,7 @@ noinst_LTLIBRARIES += libbase.la libimage.la libwire.la libconfig.la libclient.l
 
 libbase_la_SOURCES = \
 	src/base/alloc.c src/base/alloc.h \
+	src/base/attributes.c src/base/attributes.h \
 	src/base/cgroup.c src/base/cgroup.h \
 	src/base/clock.c src/base/clock.h \
 	src/base/elf.c src/base/elf.h \
@@ -125,6 +126,7 @@ libfixd_free_la_LDFLAGS = -version-info 0:0:0 -Wl,-z,defs -Wl,-z,now -Wl,-Bsymbo
 pkglib_LTLIBRARIES += libfixd-preload.la
 libfixd_preload_la_SOURCES = \
 	$(FREE_SOURCES) \
+	src/base/attributes.c src/base/attributes.h \
 	src/base/elf.c src/base/elf.h \
 	src/base/fd.c src/base/fd.h \
 	src/base/path.c src/base/path.h \

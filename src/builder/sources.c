@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <fts.h>
 #include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -55,17 +56,23 @@ int source_command(struct work *w)
 	return work_wait(w, pid, "the command");
 }
 
+static void say_left_out(void *arg, const char *path, const char *why)
+{
+	struct work *w = arg;
+
+	fprintf(stderr, "%s: left out of '%s': %s\n", path, w->job.name, why);
+}
+
 /* Copies it to where it will be seen, within the budget, and makes the manifest the image. */
 static int take_tree(struct work *w, const char *from, enum manifest_modes how)
 {
 	_cleanup_text_ struct text manifest = { 0 };
 	_cleanup_free_ char *where = NULL;
+	const struct manifest_host host = { .grant = work_grant, .left_out = say_left_out, .arg = w };
 	uint64_t bytes = 0;
 	char *p;
-	int r = manifest_copy_tree(from, w->job.tree, (w->job.as_is ? MANIFEST_AS_IS : MANIFEST_READ_ONLY) | how, work_grant, w, &manifest, &bytes, &where);
+	int r = manifest_copy_tree(from, w->job.tree, (w->job.as_is ? MANIFEST_AS_IS : MANIFEST_READ_ONLY) | how, &host, &manifest, &bytes, &where);
 
-	if (r == -ENOTSUP)
-		return work_fail(w, r, "%s: only files, directories and symbolic links can be copied", where);
 	if (r == -EDQUOT)
 		return work_fail_space(w, r);
 	if (r < 0)

@@ -9,9 +9,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
+#include "base/attributes.h"
 #include "base/fd.h"
 #include "image/digest.h"
 
@@ -20,12 +22,23 @@
 /* So much is asked for at once. */
 #define STEP ((uint64_t)256 << 10)
 
+/* A file of several names, and the first of them. */
+struct shared_file {
+	dev_t device;
+	ino_t inode;
+	char *path;
+};
+
 struct copy {
+	const struct manifest_host *host;
 	enum manifest_modes modes;
 	bool consume; /* the original goes while it is copied */
+	int root;     /* of the copy */
+	uid_t uid;    /* whose it is */
+	gid_t gid;
+	struct shared_file *shared; /* a table by inode, at most half full */
+	size_t n_shared, room_shared;
 	uint64_t original, granted;
-	int (*grant)(void *arg, uint64_t total);
-	void *arg;
 	uint64_t bytes;
 	struct text *manifest;
 	char **where;
@@ -66,14 +79,14 @@ static int budget(struct copy *c, uint64_t more)
 
 	c->bytes += more;
 	total = c->original + c->bytes;
-	if (total <= c->granted || !c->grant)
+	if (total <= c->granted || !c->host->grant)
 		return 0;
 	/* Many small ones are one question; what is too much by that only may still fit. */
 	steps = (total + STEP - 1) / STEP * STEP;
-	r = c->grant(c->arg, steps);
+	r = c->host->grant(c->host->arg, steps);
 	if (r < 0) {
 		steps = total;
-		r = c->grant(c->arg, steps);
+		r = c->host->grant(c->host->arg, steps);
 	}
 	if (r == 0)
 		c->granted = steps;
@@ -87,12 +100,42 @@ static mode_t mode_of(const struct copy *c, const struct stat *st)
 	return S_ISDIR(st->st_mode) ? 0555 : 0444 | (st->st_mode & 0111);
 }
 
+static void add_attribute(void *arg, const char *name, const void *value, size_t size)
+{
+	struct text *t = arg;
+
+	text_add(t, name, strlen(name) + 1);
+	text_add(t, value, size);
+	text_add(t, "", 1);
+}
+
+/* The owner and the attributes, and a line for them where there are any of note. */
+static int give(struct copy *c, int in, int out, const struct stat *st, const char *path)
+{
+	_cleanup_text_ struct text attributes = { 0 };
+	bool as_is = c->modes == MANIFEST_AS_IS;
+	char hex[DIGEST_HEX_SIZE];
+	struct stat is;
+	int r = as_is ? owner_copy(out, st->st_uid, st->st_gid) : 0;
+
+	if (r == 0)
+		r = attributes_copy(in, out, !as_is, add_attribute, &attributes);
+	if (r == 0 && fstat(out, &is) < 0)
+		r = -errno;
+	if (r < 0 || (is.st_uid == c->uid && is.st_gid == c->gid && attributes.size == 0))
+		return r;
+	text_printf(c->manifest, "a %u %u 0 %s ", is.st_uid, is.st_gid, digest_format(digest_bytes(attributes.data, attributes.size), hex));
+	put_name(c->manifest, path);
+	text_puts(c->manifest, "\n");
+	return 0;
+}
+
 /* The last that happens to a copy. */
 static int finish(const struct copy *c, int fd, const struct stat *st)
 {
 	struct timespec times[2] = { { .tv_nsec = UTIME_OMIT }, st->st_mtim };
 
-	return futimens(fd, times) < 0 || fchmod(fd, mode_of(c, st)) < 0 ? -errno : 0;
+	return fchmod(fd, mode_of(c, st)) < 0 || futimens(fd, times) < 0 ? -errno : 0;
 }
 
 #define BUFFER ((size_t)256 << 10)
@@ -187,19 +230,107 @@ static int copy_file(struct copy *c, int from, int to, const char *name, const s
 	r = budget(c, MANIFEST_ENTRY);
 	if (r == 0)
 		r = copy_bytes(c, in, out, st->st_size, &digest);
-	if (r == 0)
-		r = finish(c, out, st);
 	if (r < 0)
 		return fail(c, path, r);
 	text_printf(c->manifest, "f %o %" PRIu64 " %" PRId64 ".%09ld %s ", mode_of(c, st), (uint64_t)st->st_size,
 		    (int64_t)st->st_mtim.tv_sec, st->st_mtim.tv_nsec, digest_format(digest, hex));
 	put_name(c->manifest, path);
 	text_puts(c->manifest, "\n");
+	r = give(c, in, out, st, path);
+	if (r == 0)
+		r = finish(c, out, st);
+	return r < 0 ? fail(c, path, r) : 0;
+}
+
+/* Its place in the table, taken or free. */
+static struct shared_file *shared_at(const struct copy *c, dev_t device, ino_t inode)
+{
+	size_t i = (inode * UINT64_C(0x9e3779b97f4a7c15) >> 32) & (c->room_shared - 1);
+
+	while (c->shared[i].path && (c->shared[i].inode != inode || c->shared[i].device != device))
+		i = (i + 1) & (c->room_shared - 1);
+	return &c->shared[i];
+}
+
+static void make_room(struct copy *c)
+{
+	struct shared_file *had = c->shared;
+	size_t n = c->room_shared;
+
+	if (2 * c->n_shared < n)
+		return;
+	c->room_shared = n ? 2 * n : 64;
+	c->shared = xcalloc(c->room_shared, sizeof *c->shared);
+	for (size_t i = 0; i < n; i++) {
+		if (had[i].path)
+			*shared_at(c, had[i].device, had[i].inode) = had[i];
+	}
+	free(had);
+}
+
+/* The first name of a file that has several, or NULL: this one is. What is consumed loses its names on the way. */
+static const char *first_name(struct copy *c, const struct stat *st, const char *path)
+{
+	struct shared_file *f;
+
+	if (st->st_nlink < 2 && !(c->consume && c->n_shared))
+		return NULL;
+	make_room(c);
+	f = shared_at(c, st->st_dev, st->st_ino);
+	if (!f->path && st->st_nlink > 1) {
+		*f = (struct shared_file){ st->st_dev, st->st_ino, xstrdup(path) };
+		c->n_shared++;
+		return NULL;
+	}
+	return f->path;
+}
+
+static int copy_name(struct copy *c, int to, const char *name, const char *first, const char *path)
+{
+	int r = budget(c, MANIFEST_ENTRY);
+
+	if (r == 0 && linkat(c->root, first, to, name, 0) < 0)
+		r = -errno;
+	if (r < 0)
+		return fail(c, path, r);
+	text_puts(c->manifest, "h 0 0 0 - ");
+	put_name(c->manifest, path);
+	text_puts(c->manifest, " -> ");
+	put_name(c->manifest, first);
+	text_puts(c->manifest, "\n");
 	return 0;
 }
 
-static int copy_link(struct copy *c, int from, int to, const char *name, const char *path)
+/* A FIFO, a socket or a device: a new one of the kind. */
+static int copy_special(struct copy *c, int to, const char *name, const struct stat *st, const char *path)
 {
+	const struct timespec times[2] = { { .tv_nsec = UTIME_OMIT }, st->st_mtim };
+	bool device = S_ISCHR(st->st_mode) || S_ISBLK(st->st_mode);
+	char kind = S_ISFIFO(st->st_mode) ? 'p' : S_ISSOCK(st->st_mode) ? 's' : S_ISCHR(st->st_mode) ? 'c' : 'b';
+	int r = budget(c, MANIFEST_ENTRY);
+
+	if (r < 0)
+		return fail(c, path, r);
+	if (mknodat(to, name, (st->st_mode & S_IFMT) | 0600, device ? st->st_rdev : 0) < 0) {
+		if (!device || errno != EPERM)
+			return fail(c, path, -errno);
+		c->host->left_out(c->host->arg, path, "this user may not make devices");
+		return 0;
+	}
+	r = c->modes == MANIFEST_AS_IS ? owner_copy_at(to, name, st->st_uid, st->st_gid) : 0;
+	if (r == 0 && (fchmodat(to, name, mode_of(c, st), 0) < 0 || utimensat(to, name, times, AT_SYMLINK_NOFOLLOW) < 0))
+		r = -errno;
+	if (r < 0)
+		return fail(c, path, r);
+	text_printf(c->manifest, "%c %o %u %u - ", kind, mode_of(c, st), device ? major(st->st_rdev) : 0, device ? minor(st->st_rdev) : 0);
+	put_name(c->manifest, path);
+	text_puts(c->manifest, "\n");
+	return 0;
+}
+
+static int copy_link(struct copy *c, int from, int to, const char *name, const struct stat *st, const char *path)
+{
+	const struct timespec times[2] = { { .tv_nsec = UTIME_OMIT }, st->st_mtim };
 	char target[PATH_MAX];
 	ssize_t n = readlinkat(from, name, target, sizeof target - 1);
 
@@ -208,7 +339,8 @@ static int copy_link(struct copy *c, int from, int to, const char *name, const c
 	target[n] = '\0';
 	if (budget(c, MANIFEST_ENTRY) < 0)
 		return fail(c, path, -EDQUOT);
-	if (symlinkat(target, to, name) < 0)
+	if (symlinkat(target, to, name) < 0 || utimensat(to, name, times, AT_SYMLINK_NOFOLLOW) < 0 ||
+	    (c->modes == MANIFEST_AS_IS && owner_copy_at(to, name, st->st_uid, st->st_gid) < 0))
 		return fail(c, path, -errno);
 	text_puts(c->manifest, "l 777 0 0 - ");
 	put_name(c->manifest, path);
@@ -238,6 +370,9 @@ static int copy_subdirectory(struct copy *c, int from, int to, const char *name,
 	text_printf(c->manifest, "d %o 0 0 - ", mode_of(c, st));
 	put_name(c->manifest, path);
 	text_puts(c->manifest, "\n");
+	r = give(c, in, out, st, path);
+	if (r < 0)
+		return fail(c, path, r);
 	r = copy_directory(c, in, out, path);
 	if (r == 0 && (r = finish(c, out, st)) < 0)
 		fail(c, path, r);
@@ -246,20 +381,19 @@ static int copy_subdirectory(struct copy *c, int from, int to, const char *name,
 
 static int copy_entry(struct copy *c, int from, int to, const char *name, const char *path)
 {
+	const char *first;
 	struct stat st;
 
 	if (fstatat(from, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
 		return fail(c, path, -errno);
-	switch (st.st_mode & S_IFMT) {
-	case S_IFREG:
-		return copy_file(c, from, to, name, &st, path);
-	case S_IFLNK:
-		return copy_link(c, from, to, name, path);
-	case S_IFDIR:
+	if (S_ISDIR(st.st_mode))
 		return copy_subdirectory(c, from, to, name, &st, path);
-	default:
-		return fail(c, path, -ENOTSUP);
-	}
+	first = first_name(c, &st, path);
+	if (first)
+		return copy_name(c, to, name, first, path);
+	if (S_ISREG(st.st_mode))
+		return copy_file(c, from, to, name, &st, path);
+	return S_ISLNK(st.st_mode) ? copy_link(c, from, to, name, &st, path) : copy_special(c, to, name, &st, path);
 }
 
 static int by_name(const void *a, const void *b)
@@ -353,12 +487,21 @@ static int copy_directory(struct copy *c, int from, int to, const char *path)
 	return r;
 }
 
-int manifest_copy_tree(const char *from, const char *to, enum manifest_modes modes, int (*grant)(void *arg, uint64_t total),
-		       void *arg, struct text *manifest, uint64_t *bytes, char **where)
+int manifest_copy_tree(const char *from, const char *to, enum manifest_modes modes, const struct manifest_host *host,
+		       struct text *manifest, uint64_t *bytes, char **where)
 {
-	struct copy c = { .modes = modes & ~MANIFEST_CONSUME, .consume = modes & MANIFEST_CONSUME, .grant = grant, .arg = arg, .manifest = manifest, .where = where };
 	_cleanup_fd_ int in = open(from, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	_cleanup_fd_ int out = in < 0 ? -1 : open(to, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	struct copy c = {
+		.host = host,
+		.modes = modes & ~MANIFEST_CONSUME,
+		.consume = modes & MANIFEST_CONSUME,
+		.root = out,
+		.uid = geteuid(),
+		.gid = getegid(),
+		.manifest = manifest,
+		.where = where,
+	};
 	struct stat st;
 	int r;
 
@@ -371,9 +514,14 @@ int manifest_copy_tree(const char *from, const char *to, enum manifest_modes mod
 		if (r < 0)
 			return fail(&c, from, r);
 	}
-	r = copy_directory(&c, in, out, "");
+	r = give(&c, in, out, &st, ".");
+	if (r == 0)
+		r = copy_directory(&c, in, out, "");
 	if (r == 0 && (r = finish(&c, out, &st)) < 0)
 		fail(&c, to, r);
+	for (size_t i = 0; i < c.room_shared; i++)
+		free(c.shared[i].path);
+	free(c.shared);
 	*bytes = c.bytes;
 	return r;
 }

@@ -6,6 +6,10 @@
  *	f MODE SIZE MTIME.NSEC DIGEST PATH       a file
  *	d MODE 0 0 - PATH                        a directory
  *	l 777 0 0 - PATH -> TARGET               a symbolic link
+ *	h 0 0 0 - PATH -> FIRST                  another name of a file, whose first one is in the manifest before
+ *	p MODE 0 0 - PATH                        a FIFO, or with s a socket
+ *	c MODE MAJOR MINOR - PATH                a device, or with b a block device
+ *	a UID GID 0 DIGEST PATH                  of the entry before: the owner, where it is not that of the tree, and the extended attributes
  *
  * MODE is octal, DIGEST is XXH3-128 in hexadecimal; blanks, backslashes, control characters and the first blank of ` -> `
  * inside names are written \ooo.
@@ -27,8 +31,16 @@ enum manifest_modes {
 
 /*
  * Copies the tree at `from` into the empty directory `to` (a tmpfs) and writes its manifest. Files and directories keep their
- * modification time, and holes stay holes. Asks `grant` for the bytes before they are written: pages, and 1 KiB for each entry.
- * -ENOTSUP: something is neither file, directory nor link. On error *where is the path it happened at (to be freed).
+ * modification time, all names of a file lead to one copy, and holes stay holes; with MANIFEST_AS_IS also owner, extended attributes
+ * and access control lists, as far as this process may give them. Asks `grant` for the bytes before they are written: pages, and 1 KiB
+ * for each entry. Tells `left_out` of what this process may not make: devices. On error *where is the path it happened at (to be freed).
  */
-int manifest_copy_tree(const char *from, const char *to, enum manifest_modes modes, int (*grant)(void *arg, uint64_t total), void *arg,
+struct manifest_host {
+	int (*grant)(void *arg, uint64_t total);
+	void (*left_out)(void *arg, const char *path, const char *why);
+	void *arg;
+	char *const *exclude; /* names and paths, with wildcards, that are no part of the tree; or NULL */
+};
+
+int manifest_copy_tree(const char *from, const char *to, enum manifest_modes modes, const struct manifest_host *host,
 		       struct text *manifest, uint64_t *bytes, char **where);

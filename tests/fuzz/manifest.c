@@ -128,7 +128,7 @@ static void copy(const char *from, const char *to, struct text *manifest)
 
 	if (mkdir(to, 0700) < 0)
 		abort();
-	if (manifest_copy_tree(from, to, MANIFEST_AS_IS, NULL, NULL, manifest, &bytes, &where) < 0)
+	if (manifest_copy_tree(from, to, MANIFEST_AS_IS, &(struct manifest_host){ 0 }, manifest, &bytes, &where) < 0)
 		abort();
 	free(where);
 }

@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: MIT */
+#include "base/attributes.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+static int allowed(int r)
+{
+	return r < 0 && errno != EPERM && errno != EINVAL && errno != ENOTSUP ? -errno : 0;
+}
+
+int owner_copy(int to, uid_t uid, gid_t gid)
+{
+	return geteuid() == 0 ? allowed(fchown(to, uid, gid)) : 0;
+}
+
+int owner_copy_at(int dirfd, const char *name, uid_t uid, gid_t gid)
+{
+	return geteuid() == 0 ? allowed(fchownat(dirfd, name, uid, gid, AT_SYMLINK_NOFOLLOW)) : 0;
+}
+
+static int by_name(const void *a, const void *b)
+{
+	return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+/* What fgetxattr() or flistxattr() gives, however long, to be freed; one that has become longer meanwhile is asked for again. */
+static ssize_t get(int fd, const char *name, char **out)
+{
+	for (;;) {
+		ssize_t n = name ? fgetxattr(fd, name, NULL, 0) : flistxattr(fd, NULL, 0);
+
+		free(*out);
+		*out = NULL;
+		if (n <= 0)
+			return n;
+		*out = malloc((size_t)n);
+		if (!*out)
+			return -1;
+		n = name ? fgetxattr(fd, name, *out, (size_t)n) : flistxattr(fd, *out, (size_t)n);
+		if (n >= 0 || errno != ERANGE)
+			return n;
+	}
+}
+
+typedef void (*given_fn)(void *arg, const char *name, const void *value, size_t size);
+
+static int copy_one(int from, int to, const char *name, given_fn given, void *arg)
+{
+	char *value = NULL;
+	ssize_t n = get(from, name, &value);
+	int r = 0;
+
+	if (n < 0)
+		r = errno == ENODATA || errno == EACCES ? 0 : allowed(-1);
+	else if (fsetxattr(to, name, n ? value : "", (size_t)n, 0) < 0)
+		r = allowed(-1);
+	else if (given)
+		given(arg, name, value, (size_t)n);
+	free(value);
+	return r;
+}
+
+/* A label is what the place of the file gives it. */
+static bool is_wanted(const char *name, bool user_only)
+{
+	return user_only ? !strncmp(name, "user.", 5) : strcmp(name, "security.selinux") != 0;
+}
+
+int attributes_copy(int from, int to, bool user_only, given_fn given, void *arg)
+{
+	char *list = NULL, **names = NULL;
+	ssize_t size = get(from, NULL, &list);
+	size_t n = 0;
+	int r = 0;
+
+	if (size <= 0) {
+		free(list);
+		return allowed((int)size);
+	}
+	for (const char *p = list; p < list + size; p += strlen(p) + 1)
+		n++;
+	names = malloc(n * sizeof *names);
+	n = 0;
+	for (char *p = list; names && p < list + size; p += strlen(p) + 1) {
+		if (is_wanted(p, user_only))
+			names[n++] = p;
+	}
+	if (!names)
+		r = -ENOMEM;
+	else if (n)
+		qsort(names, n, sizeof *names, by_name);
+	for (size_t i = 0; r == 0 && i < n; i++)
+		r = copy_one(from, to, names[i], given, arg);
+	free(names);
+	free(list);
+	return r;
+}
