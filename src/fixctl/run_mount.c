@@ -98,7 +98,8 @@ static int mount_tree(const struct shown *x, const char *home, size_t i, bool ma
 	if (mkdir(upper, 0755) < 0 || mkdir(work, 0755) < 0)
 		return -errno;
 	r = look_like(upper, x->tree);
-	options = xasprintf("lowerdir=%s,upperdir=%s,workdir=%s%s", lower, u, w, mapped ? ",userxattr" : ",redirect_dir=on");
+	/* Inode numbers are those that directories are listed with, and all names of a file stay names of one file. */
+	options = xasprintf("lowerdir=%s,upperdir=%s,workdir=%s,xino=on,index=on%s", lower, u, w, mapped ? ",userxattr" : ",redirect_dir=on");
 	return r < 0 ? r : mount("fixd", x->path, "overlay", 0, options) < 0 ? -errno : 0;
 }
 
