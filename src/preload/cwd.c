@@ -45,7 +45,7 @@ SHIM int fchdir(int fd)
 SHIM int chroot(const char *path)
 {
 	struct place p;
-	int shown = where_reaches(AT_FDCWD, path) == REACH_SHOWN ? where_find(&p, AT_FDCWD, path, USE_CHANGE) : 0,
+	int shown = where_reaches(AT_FDCWD, path) == REACH_SHOWN ? where_find(&p, AT_FDCWD, path, USE_ALL) : 0,
 	    r = shown < 0 ? -1 : REAL(chroot)(shown ? p.path : path);
 
 	if (r == 0 && run)

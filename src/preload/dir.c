@@ -243,13 +243,41 @@ static struct dirent *next_added(struct listing *l)
 	return NULL;
 }
 
+/* A marker is listed as what it stands for. */
+static APART void pass_marker(int dirfd, struct dirent *d)
+{
+	const struct run_entry *e = run_entries();
+	char target[PATH_MAX];
+	int saved = errno;
+	ssize_t n = REAL(readlinkat)(dirfd, d->d_name, target, sizeof target - 1);
+	struct stat st;
+
+	target[n > 0 ? n : 0] = '\0';
+	for (uint32_t i = 0; n > 0 && i < run->n_entries; i++) {
+		if (e[i].kind == RUN_TREE && path_below(target, run_string(e[i].tree)) && REAL(lstat)(target, &st) == 0) {
+			d->d_type = IFTODT(st.st_mode);
+			d->d_ino = st.st_ino;
+		}
+	}
+	errno = saved;
+}
+
+static struct dirent *read_one(DIR *dir)
+{
+	struct dirent *d = REAL(readdir)(dir);
+
+	if (run && d && d->d_type == DT_LNK)
+		pass_marker(dirfd(dir), d);
+	return d;
+}
+
 SHIM struct dirent *readdir(DIR *dir)
 {
 	struct listing *l = find_listing(dir, false);
 	struct dirent *d;
 
 	do {
-		d = REAL(readdir)(dir);
+		d = read_one(dir);
 	} while (l && d && !take_listed(l, d));
 	return d || !l ? d : next_added(l);
 }
@@ -261,7 +289,7 @@ SHIM int readdir_r(DIR *restrict dir, struct dirent *restrict entry, struct dire
 	struct dirent *d;
 	int saved = errno, err;
 
-	if (!find_listing(dir, false)) {
+	if (!run) {
 		_Pragma("GCC diagnostic push") _Pragma("GCC diagnostic ignored \"-Wdeprecated-declarations\"");
 		return REAL(readdir_r)(dir, entry, result);
 		_Pragma("GCC diagnostic pop")

@@ -21,12 +21,13 @@ static inline bool is_shown(int dirfd, const char *path)
 
 int place_to_change(struct place *p, int dirfd, const char *path, unsigned how)
 {
-	int r = where_find(p, dirfd, path, USE_READ | how);
+	unsigned follow = how & ~(unsigned)USE_WHAT, what = how & USE_WHAT ? how & USE_WHAT : USE_CHANGE;
+	int r = where_find(p, dirfd, path, USE_READ | follow);
 	struct stat st;
 
 	if (r <= 0 || !p->entry)
 		return r;
-	return stat_place(p, &st, how == 0) < 0 ? -1 : where_find(p, dirfd, path, USE_CHANGE | how);
+	return stat_place(p, &st, follow == 0) < 0 ? -1 : where_find(p, dirfd, path, what | follow);
 }
 
 int place_to_make(struct place *p, int dirfd, const char *path)
@@ -59,7 +60,7 @@ int place_to_make(struct place *p, int dirfd, const char *path)
 #define TO_MAKE(dirfd, path) place_to_make(&p, dirfd, path)
 #define TO_CHANGE(dirfd, path) place_to_change(&p, dirfd, path, 0)
 #define TO_CHANGE_LINK(dirfd, path) place_to_change(&p, dirfd, path, USE_NOFOLLOW)
-#define TO_UNLINK(dirfd, path) place_to_change(&p, dirfd, path, USE_LAST)
+#define TO_UNLINK(dirfd, path) place_to_change(&p, dirfd, path, USE_REMOVE | USE_LAST)
 #define TO_REMOVE(dirfd, path) place_to_remove(&p, dirfd, path)
 
 SHIM int mkdir(const char *path, mode_t mode)
@@ -125,7 +126,7 @@ static int place_to_remove(struct place *p, int dirfd, const char *path)
 		errno = n - start == 1 ? EINVAL : ENOTEMPTY;
 		return -1;
 	}
-	return place_to_change(p, dirfd, path, USE_LAST);
+	return place_to_change(p, dirfd, path, USE_REMOVE | USE_LAST);
 }
 
 /* A directory that a fixture is shown in is not empty, whatever the disk says. */
@@ -185,9 +186,9 @@ struct pair {
 	const char *from_path, *to_path;
 };
 
-static int find_pair(struct pair *x, int from_fd, const char *from, int to_fd, const char *to, unsigned how)
+static int find_pair(struct pair *x, int from_fd, const char *from, int to_fd, const char *to, unsigned how, unsigned to_what)
 {
-	int r = is_shown(from_fd, from) ? place_to_change(&x->from, from_fd, from, how) : 0;
+	int r = is_shown(from_fd, from) ? place_to_change(&x->from, from_fd, from, USE_ALL | how) : 0;
 
 	x->from_fd = r == 1 ? AT_FDCWD : from_fd;
 	x->from_path = r == 1 ? x->from.path : from;
@@ -195,7 +196,7 @@ static int find_pair(struct pair *x, int from_fd, const char *from, int to_fd, c
 		x->from.entry = NULL;
 	if (r < 0)
 		return -1;
-	r = is_shown(to_fd, to) ? where_find(&x->to, to_fd, to, USE_CHANGE | USE_LAST) : 0;
+	r = is_shown(to_fd, to) ? where_find(&x->to, to_fd, to, to_what | USE_LAST) : 0;
 	x->to_fd = r == 1 ? AT_FDCWD : to_fd;
 	x->to_path = r == 1 ? x->to.path : to;
 	if (r == 0)
@@ -319,7 +320,7 @@ static APART int rename_shown(int from_fd, const char *from, int to_fd, const ch
 	int r;
 
 	if (check_rename(from_fd, from, to_fd, to, flags) < 0 || rename_crosses(from_fd, from, to_fd, to, flags) ||
-	    find_pair(&x, from_fd, from, to_fd, to, USE_LAST) < 0)
+	    find_pair(&x, from_fd, from, to_fd, to, USE_LAST, flags & RENAME_EXCHANGE ? USE_ALL : USE_REMOVE) < 0)
 		return -1;
 	r = flags ? REAL(renameat2)(x.from_fd, x.from_path, x.to_fd, x.to_path, flags) :
 		    REAL(renameat)(x.from_fd, x.from_path, x.to_fd, x.to_path);
@@ -412,7 +413,7 @@ static APART int link_shown(int from_fd, const char *from, int to_fd, const char
 		errno = EXDEV;
 		return -1;
 	}
-	if (find_pair(&x, from_fd, from, to_fd, to, how) < 0)
+	if (find_pair(&x, from_fd, from, to_fd, to, how, USE_CHANGE) < 0)
 		return -1;
 	return REAL(linkat)(x.from_fd, x.from_path, x.to_fd, x.to_path, flags);
 }
@@ -513,7 +514,8 @@ static APART int move_to_own(int fd, const struct run_entry *e, const char *visi
 		      REAL(open)(p.path, (flags & ~(O_CREAT | O_EXCL | O_TRUNC)) | O_CLOEXEC) :
 		      -1;
 	if (own >= 0 && fstat(own, &is) == 0 &&
-	    (fresh || (is.st_size == was.st_size && is.st_mtim.tv_sec == was.st_mtim.tv_sec && is.st_mtim.tv_nsec == was.st_mtim.tv_nsec)) &&
+	    (fresh || (S_ISDIR(is.st_mode) && S_ISDIR(was.st_mode)) ||
+	     (is.st_size == was.st_size && is.st_mtim.tv_sec == was.st_mtim.tv_sec && is.st_mtim.tv_nsec == was.st_mtim.tv_nsec)) &&
 	    (at < 0 || lseek(own, at, SEEK_SET) == at) && REAL(dup3)(own, fd, closes & FD_CLOEXEC ? O_CLOEXEC : 0) == fd) {
 		where_opened(fd, REACH_SHOWN);
 		REAL(close)(own);

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The first change to a fixture: its bytes are copied into the scratch directory, where all processes of the run find them from
- * then on. One of them copies, the others wait for it; one that dies half-way leaves nothing that counts.
+ * Copy-up: what is to be changed is copied into the scratch directory first, where all processes of the run find it from then on.
+ * Of a tree that is one file, and the directories on the way to it. In such a directory everything that has not been copied is a
+ * symbolic link to what the shared one has, a marker, which is not a link to the program: the kernel follows it, and what would not
+ * follow it is given its target. One process copies, the others wait for it; one that dies half-way leaves nothing that counts.
  */
 #include "preload/shim.h"
 
@@ -13,7 +15,9 @@
 #include <sys/sendfile.h>
 #include <unistd.h>
 
+#include "base/attributes.h"
 #include "base/fd.h"
+#include "base/path.h"
 
 static int lock_run(short type, int fd)
 {
@@ -26,21 +30,35 @@ static int lock_run(short type, int fd)
 	return r;
 }
 
-static int copy_bytes(int from, int to, uint64_t size)
+static int copy_piece(int from, int to, off_t at, off_t end)
 {
-	off_t at = 0;
-
-	while ((uint64_t)at < size) {
-		ssize_t n = sendfile(to, from, &at, size - (uint64_t)at);
+	while (at < end) {
+		ssize_t n = sendfile(to, from, &at, (size_t)(end - at));
 
 		if (n < 0 && errno == EINTR)
 			continue;
-		if (n < 0)
-			return -1;
-		if (n == 0)
-			break; /* it has become shorter meanwhile */
+		if (n <= 0)
+			return (int)n; /* 0: it has become shorter meanwhile */
 	}
 	return 0;
+}
+
+/* Holes stay holes, where they can be asked for. */
+static int copy_bytes(int from, int to, off_t size)
+{
+	for (off_t at = 0, data, hole; at < size; at = hole) {
+		data = lseek(from, at, SEEK_DATA);
+		if (data < 0)
+			data = errno == ENXIO ? size : at;
+		if (data >= size)
+			break;
+		hole = lseek(from, data, SEEK_HOLE);
+		if (hole < 0 || hole > size)
+			hole = size;
+		if (lseek(to, data, SEEK_SET) < 0 || copy_piece(from, to, data, hole) < 0)
+			return -1;
+	}
+	return ftruncate(to, size);
 }
 
 /* Who may not give files away has them himself. */
@@ -48,9 +66,7 @@ static int finish(int fd, uid_t uid, gid_t gid, mode_t mode, struct timespec mti
 {
 	const struct timespec times[2] = { { .tv_nsec = UTIME_OMIT }, mtime };
 
-	if (geteuid() == 0 && fchown(fd, uid, gid) < 0 && errno != EPERM && errno != EINVAL)
-		return -1;
-	return fchmod(fd, mode) < 0 || futimens(fd, times) < 0 ? -1 : 0;
+	return owner_copy(fd, uid, gid) < 0 || REAL(fchmod)(fd, mode) < 0 || REAL(futimens)(fd, times) < 0 ? -1 : 0;
 }
 
 int image_open(const struct run_entry *e, int flags)
@@ -84,41 +100,45 @@ static int copy_image(const struct run_entry *e, const char *to, bool empty)
 	if (!empty && in < 0)
 		return -1;
 	out = REAL(open)(to, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-	if (out < 0 || (!empty && copy_bytes(in, out, e->size) < 0))
+	if (out < 0 || (!empty && copy_bytes(in, out, (off_t)e->size) < 0))
 		return -1;
 	return finish(out, e->uid, e->gid, e->mode, mtime);
 }
 
-static int copy_tree(const struct run_entry *e, int from, int to);
+/* Trees. */
 
-static int copy_directory(const struct run_entry *e, int from, int to, const char *name)
-{
-	_cleanup_fd_ int in = REAL(openat)(from, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC), out = -1;
-
-	if (in < 0 || REAL(mkdirat)(to, name, 0700) < 0)
-		return -1;
-	out = REAL(openat)(to, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	return out < 0 ? -1 : copy_tree(e, in, out);
-}
+/* What is being copied, and where to: `path` in the run's own tree, by way of `draft`. */
+struct copy_up {
+	struct run_entry *e;
+	unsigned what; /* USE_... */
+	char path[PATH_MAX], target[PATH_MAX], draft[PATH_MAX];
+};
 
 static uid_t shown_owner(const struct run_entry *e, uid_t uid)
 {
 	return uid == e->owner ? e->uid : uid;
 }
 
-static int copy_file(const struct run_entry *e, int from, int to, const char *name, const struct stat *st)
+static int finish_like(const struct run_entry *e, int from, int to, const struct stat *st)
 {
-	_cleanup_fd_ int in = REAL(openat)(from, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC), out = -1;
+	if (attributes_copy(from, to, false, NULL, NULL) < 0)
+		return -1;
+	return finish(to, shown_owner(e, st->st_uid), st->st_gid, st->st_mode & 07777, st->st_mtim);
+}
+
+static int copy_file(const struct copy_up *c, const struct stat *st)
+{
+	_cleanup_fd_ int in = REAL(open)(c->target, O_RDONLY | O_NOFOLLOW | O_CLOEXEC), out = -1;
 
 	if (in < 0)
 		return -1;
-	out = REAL(openat)(to, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-	if (out < 0 || copy_bytes(in, out, (uint64_t)st->st_size) < 0)
+	out = REAL(open)(c->draft, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	if (out < 0 || (c->what != USE_REPLACE && copy_bytes(in, out, st->st_size) < 0))
 		return -1;
-	return finish(out, shown_owner(e, st->st_uid), st->st_gid, st->st_mode & 07777, st->st_mtim);
+	return finish_like(c->e, in, out, st);
 }
 
-static int copy_link(int from, int to, const char *name, const struct stat *st)
+static int copy_link(const struct run_entry *e, int from, int to, const char *name, const struct stat *st)
 {
 	const struct timespec times[2] = { { .tv_nsec = UTIME_OMIT }, st->st_mtim };
 	char target[PATH_MAX];
@@ -127,81 +147,296 @@ static int copy_link(int from, int to, const char *name, const struct stat *st)
 	if (n < 0)
 		return -1;
 	target[n] = '\0';
-	if (REAL(symlinkat)(target, to, name) < 0)
+	if (REAL(symlinkat)(target, to, name) < 0 || owner_copy_at(to, name, shown_owner(e, st->st_uid), st->st_gid) < 0)
 		return -1;
 	return REAL(utimensat)(to, name, times, AT_SYMLINK_NOFOLLOW);
 }
 
-static int copy_entry(const struct run_entry *e, int from, int to, const char *name)
+/* A FIFO or a socket that runs shared would join them. */
+static int copy_special(const struct run_entry *e, int to, const char *name, const struct stat *st)
 {
-	struct stat st;
+	const struct timespec times[2] = { { .tv_nsec = UTIME_OMIT }, st->st_mtim };
 
-	if (REAL(fstatat)(from, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+	if (REAL(mknodat)(to, name, (st->st_mode & S_IFMT) | 0600, st->st_rdev) < 0)
 		return -1;
-	if (S_ISDIR(st.st_mode))
-		return copy_directory(e, from, to, name);
-	return S_ISLNK(st.st_mode) ? copy_link(from, to, name, &st) : copy_file(e, from, to, name, &st);
+	return owner_copy_at(to, name, shown_owner(e, st->st_uid), st->st_gid) < 0 || REAL(fchmodat)(to, name, st->st_mode & 07777, 0) < 0 ||
+			       REAL(utimensat)(to, name, times, AT_SYMLINK_NOFOLLOW) < 0 ?
+		       -1 :
+		       0;
 }
 
-/* What is in the directory, then what the directory itself looks like. */
-static int copy_tree(const struct run_entry *e, int from, int to)
+static int mark(const struct copy_up *c, int to, const char *name)
 {
-	struct dirent *d;
+	char shared[PATH_MAX];
+
+	if (snprintf(shared, sizeof shared, "%s/%s", c->target, name) >= (int)sizeof shared) {
+		errno = ENAMETOOLONG;
+		return -1;
+	}
+	return REAL(symlinkat)(shared, to, name);
+}
+
+static int copy_entry(const struct copy_up *c, int from, int to, const struct dirent *d)
+{
 	struct stat st;
-	DIR *dir = REAL(fdopendir)(REAL(dup)(from));
+
+	if (d->d_type == DT_REG || d->d_type == DT_DIR)
+		return mark(c, to, d->d_name);
+	if (REAL(fstatat)(from, d->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+		return -1;
+	if (S_ISLNK(st.st_mode))
+		return copy_link(c->e, from, to, d->d_name, &st);
+	if (S_ISREG(st.st_mode) || S_ISDIR(st.st_mode) || copy_special(c->e, to, d->d_name, &st) < 0)
+		return mark(c, to, d->d_name);
+	return 0;
+}
+
+/* One directory, of markers. */
+static int copy_directory(const struct copy_up *c, const struct stat *st)
+{
+	_cleanup_fd_ int to = REAL(mkdir)(c->draft, 0700) < 0 ? -1 : REAL(open)(c->draft, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *dir = to < 0 ? NULL : REAL(opendir)(c->target);
+	struct dirent *d;
 	int r = dir ? 0 : -1;
 
 	while (r == 0 && (d = REAL(readdir)(dir))) {
 		if (strcmp(d->d_name, ".") && strcmp(d->d_name, ".."))
-			r = copy_entry(e, from, to, d->d_name);
+			r = copy_entry(c, dirfd(dir), to, d);
 	}
+	if (r == 0)
+		r = finish_like(c->e, dirfd(dir), to, st);
 	if (dir)
 		REAL(closedir)(dir);
-	if (r == 0 && REAL(fstat)(from, &st) == 0)
-		r = finish(to, shown_owner(e, st.st_uid), st.st_gid, st.st_mode & 07777, st.st_mtim);
 	return r;
 }
 
-static int copy(const struct run_entry *e, const char *to, bool empty)
+static bool is_shared(const struct run_entry *e, const char *path)
 {
-	_cleanup_fd_ int in = -1, out = -1;
-
-	if (e->kind == RUN_FILE)
-		return copy_image(e, to, empty);
-	in = REAL(open)(run_string(e->tree), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (in < 0 || REAL(mkdir)(to, 0700) < 0)
-		return -1;
-	out = REAL(open)(to, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	return out < 0 ? -1 : copy_tree(e, in, out);
+	return path_below(path, run_string(e->tree)) != NULL;
 }
 
-static int make(struct run_entry *e, bool empty)
+bool own_marker(const struct run_entry *e, const char *path, char *target)
+{
+	int saved = errno;
+	ssize_t n = REAL(readlink)(path, target, PATH_MAX - 1);
+
+	errno = saved;
+	if (n <= 0)
+		return false;
+	target[n] = '\0';
+	return is_shared(e, target);
+}
+
+static int exchange(const struct copy_up *c, bool directory)
+{
+	if (!directory)
+		return REAL(rename)(c->draft, c->path);
+	if (REAL(renameat2)(AT_FDCWD, c->draft, AT_FDCWD, c->path, RENAME_EXCHANGE) == 0)
+		return REAL(unlink)(c->draft);
+	if (errno != EINVAL && errno != ENOSYS)
+		return -1;
+	/* Of file systems that cannot exchange it is missing for a moment. */
+	return REAL(unlink)(c->path) < 0 ? -1 : REAL(rename)(c->draft, c->path);
+}
+
+/*
+ * The draft takes the place of the marker at `path`, which is never missing. The directory that it is in, which may be one that
+ * nobody may write to, has not been changed by that.
+ */
+static int put(const struct copy_up *c, bool directory)
+{
+	char above[PATH_MAX];
+	bool opened = false;
+	struct stat st;
+	int r;
+
+	snprintf(above, sizeof above, "%.*s", (int)(strrchr(c->path, '/') - c->path), c->path);
+	if (REAL(stat)(above, &st) < 0)
+		return -1;
+	r = exchange(c, directory);
+	if (r < 0 && errno == EACCES) {
+		opened = REAL(chmod)(above, st.st_mode | 0700) == 0;
+		r = exchange(c, directory);
+	}
+	if (r == 0)
+		r = REAL(utimensat)(AT_FDCWD, above, (const struct timespec[2]){ { .tv_nsec = UTIME_OMIT }, st.st_mtim }, 0);
+	if (opened && REAL(chmod)(above, st.st_mode & 07777) < 0)
+		return -1;
+	return r;
+}
+
+static int copy_other_names(struct copy_up *c, const char *directory, ino_t inode);
+
+/* What the marker at `path` stands for, in its place. Nothing, if there is none. */
+static int copy_marked(struct copy_up *c)
+{
+	struct stat st;
+	int r;
+
+	if (!own_marker(c->e, c->path, c->target))
+		return 0;
+	tree_remove(c->draft); /* of one that was killed */
+	if (REAL(lstat)(c->target, &st) < 0)
+		return -1;
+	r = S_ISDIR(st.st_mode) ? copy_directory(c, &st) : copy_file(c, &st);
+	if (r == 0)
+		r = put(c, S_ISDIR(st.st_mode));
+	if (r == 0 && !S_ISDIR(st.st_mode) && st.st_nlink > 1)
+		r = copy_other_names(c, run_string(c->e->tree), st.st_ino);
+	return r;
+}
+
+static int copy_way(struct copy_up *c, const char *rest);
+
+/* Another name of what was just copied to `path`, at that path in the shared tree: if the run has left it alone it follows. */
+static int copy_name(struct copy_up *c, const char *name)
+{
+	const char *rest = path_below(name, run_string(c->e->tree));
+	struct copy_up other = { .e = c->e, .what = USE_REMOVE };
+	int r;
+
+	memcpy(other.draft, c->draft, sizeof other.draft);
+	r = copy_way(&other, rest);
+	if (r < 0 || !own_marker(c->e, other.path, other.target) || strcmp(other.target, name) != 0)
+		return r;
+	return REAL(link)(c->path, other.draft) < 0 ? -1 : put(&other, false);
+}
+
+static int copy_other_names(struct copy_up *c, const char *directory, ino_t inode)
+{
+	DIR *dir = REAL(opendir)(directory);
+	char name[PATH_MAX];
+	struct dirent *d;
+	int r = dir ? 0 : -1;
+
+	while (r == 0 && (d = REAL(readdir)(dir))) {
+		if (!strcmp(d->d_name, ".") || !strcmp(d->d_name, "..") ||
+		    snprintf(name, sizeof name, "%s/%s", directory, d->d_name) >= (int)sizeof name)
+			continue;
+		if (d->d_type == DT_DIR)
+			r = copy_other_names(c, name, inode);
+		else if (d->d_ino == inode && strcmp(name, c->target) != 0)
+			r = copy_name(c, name);
+	}
+	if (dir)
+		REAL(closedir)(dir);
+	return r;
+}
+
+/* Everything below: what has been moved must not show where it comes from, and what is watched not that it is copied. */
+static int copy_below(struct copy_up *c)
+{
+	DIR *dir = REAL(opendir)(c->path);
+	size_t n = strlen(c->path);
+	struct dirent *d;
+	struct stat st;
+	int r = 0;
+
+	while (dir && r == 0 && (d = REAL(readdir)(dir))) {
+		if (!strcmp(d->d_name, ".") || !strcmp(d->d_name, "..") || n + 1 + strlen(d->d_name) >= sizeof c->path)
+			continue;
+		sprintf(c->path + n, "/%s", d->d_name);
+		r = copy_marked(c);
+		if (r == 0 && REAL(lstat)(c->path, &st) == 0 && S_ISDIR(st.st_mode))
+			r = copy_below(c);
+		c->path[n] = '\0';
+	}
+	if (dir)
+		REAL(closedir)(dir);
+	return r;
+}
+
+/* A name goes away or gets another meaning: what it is the name of need not be there, unless that is a directory. */
+static bool is_left(const struct copy_up *c)
+{
+	struct stat st;
+
+	return c->what == USE_REMOVE && REAL(stat)(c->path, &st) == 0 && !S_ISDIR(st.st_mode);
+}
+
+/* From the root of the tree to what is at `rest` in it, and that itself as far as it is needed; c->path is its path then. */
+static int copy_way(struct copy_up *c, const char *rest)
+{
+	int r = 0;
+
+	strcpy(c->path, run_string(c->e->own));
+	while (r == 0 && *rest) {
+		size_t n = strcspn(rest + 1, "/") + 1;
+
+		if (strlen(c->path) + n >= sizeof c->path) {
+			errno = ENAMETOOLONG;
+			return -1;
+		}
+		strncat(c->path, rest, n);
+		rest += n;
+		if (*rest || !is_left(c))
+			r = copy_marked(c);
+	}
+	if (r == 0 && c->what == USE_ALL)
+		r = copy_below(c);
+	return r;
+}
+
+static int copy_root(struct copy_up *c)
+{
+	struct stat st;
+
+	tree_remove(c->draft);
+	strcpy(c->target, run_string(c->e->tree));
+	if (REAL(lstat)(c->target, &st) < 0 || copy_directory(c, &st) < 0)
+		return -1;
+	return REAL(rename)(c->draft, run_string(c->e->own));
+}
+
+static int make_tree(struct run_entry *e, const char *rest, unsigned what)
+{
+	struct copy_up c = { .e = e, .what = what };
+	int r, err;
+
+	snprintf(c.draft, sizeof c.draft, "%s.new", run_string(e->own));
+	r = entry_is_private(e) ? 0 : copy_root(&c);
+	if (r == 0) {
+		__atomic_store_n(&e->state, RUN_PRIVATE, __ATOMIC_RELEASE);
+		r = copy_way(&c, rest);
+	}
+	err = errno;
+	if (r < 0)
+		tree_remove(c.draft);
+	errno = err;
+	return r;
+}
+
+static int make_file(struct run_entry *e, bool empty)
 {
 	char draft[PATH_MAX];
 	int err;
 
 	snprintf(draft, sizeof draft, "%s.new", run_string(e->own));
-	tree_remove(draft); /* of one that was killed */
-	if (copy(e, draft, empty) == 0 && REAL(rename)(draft, run_string(e->own)) == 0) {
+	if (copy_image(e, draft, empty) == 0 && REAL(rename)(draft, run_string(e->own)) == 0) {
 		__atomic_store_n(&e->state, RUN_PRIVATE, __ATOMIC_RELEASE);
 		return 0;
 	}
 	err = errno;
-	tree_remove(draft);
+	REAL(unlink)(draft);
 	errno = err;
 	return -1;
 }
 
 /* Whoever holds the lock is not interrupted: a handler, or what comes after a jump out of one, would wait for it for ever. */
-static int make_locked(struct run_entry *e, bool empty)
+static int make_locked(struct run_entry *e, const char *rest, unsigned what)
 {
 	_cleanup_fd_ int lock = REAL(open)(run_string(run->lock), O_RDWR | O_CLOEXEC);
 	int r = 0, err;
 
 	if (lock < 0 || lock_run(F_WRLCK, lock) < 0)
 		return -1;
-	if (!entry_is_private(e) && (r = make(e, empty)) == 0 && e->kind == RUN_TREE && !is_guest())
-		where_follow(e);
+	if (e->kind == RUN_TREE) {
+		r = make_tree(e, rest, what);
+		if (!is_guest())
+			where_follow(e);
+	} else if (!entry_is_private(e)) {
+		r = make_file(e, what == USE_REPLACE);
+	}
 	err = errno;
 	/* A child that another thread has forked meanwhile shares the lock. */
 	lock_run(F_UNLCK, lock);
@@ -209,22 +444,52 @@ static int make_locked(struct run_entry *e, bool empty)
 	return r;
 }
 
-int own_make(struct run_entry *e, bool empty)
+/* Is there nothing to be copied on the way, as far as it exists? */
+static bool is_own(const struct run_entry *e, const char *rest, unsigned what)
 {
+	char path[PATH_MAX], target[PATH_MAX];
+
+	if (!entry_is_private(e) || what == USE_ALL)
+		return false;
+	if (e->kind == RUN_FILE || strlen(run_string(e->own)) + strlen(rest) >= sizeof path)
+		return true;
+	strcpy(path, run_string(e->own));
+	while (*rest) {
+		size_t n = strcspn(rest + 1, "/") + 1;
+
+		strncat(path, rest, n);
+		rest += n;
+		if (own_marker(e, path, target))
+			return false;
+	}
+	return true;
+}
+
+static void say_why_not(const struct run_entry *e, const char *visible, int err)
+{
+	char what[160];
+
+	snprintf(what, sizeof what, "it cannot be copied into the scratch directory of the run, and is left as it is: %s", strerrordesc_np(err));
+	shim_say(e, visible, what);
+}
+
+int own_make(struct run_entry *e, const char *visible, unsigned what)
+{
+	const char *rest = path_below(visible, run_string(e->path));
 	int saved = errno, r, err, cancel;
 	sigset_t all, before;
 
-	if (entry_is_private(e))
+	if (is_own(e, rest, what))
 		return 0;
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &before);
 	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
-	r = make_locked(e, empty);
+	r = make_locked(e, rest, what);
 	err = errno;
 	pthread_setcancelstate(cancel, NULL);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	if (r < 0)
-		shim_say(e, run_string(e->path), "it cannot be copied into the scratch directory of the run, and is left as it is");
+		say_why_not(e, visible, err);
 	errno = r < 0 ? err : saved;
 	return r;
 }

@@ -79,6 +79,8 @@ enum use {
 	USE_READ,
 	USE_CHANGE, /* what is there, or what is to be there */
 	USE_REPLACE, /* with something new, for certain: of a file that is there the bytes are not needed */
+	USE_REMOVE, /* its name goes away, or gets another meaning */
+	USE_ALL,    /* with everything below */
 };
 
 #define USE_WHAT 15
@@ -154,8 +156,10 @@ struct run_entry *where_entry_of(int fd, char *visible, size_t room, bool *share
 
 /* Making a fixture private (own.c). */
 
-/* 0, or -1 and errno. `empty`: the old bytes of a file are not needed. */
-int own_make(struct run_entry *e, bool empty);
+/* What is visible there can be changed, or made, below e->own afterwards. 0, or -1 and errno. */
+int own_make(struct run_entry *e, const char *visible, unsigned what);
+/* Does this path of the run's own tree only stand for something in the shared one? That is *target, of PATH_MAX bytes. */
+bool own_marker(const struct run_entry *e, const char *path, char *target);
 /* Opens the image, by its own descriptor or by that of the keeper where a program has closed it. -1 and errno. */
 int image_open(const struct run_entry *e, int flags);
 
@@ -166,7 +170,7 @@ int shim_refuse(const struct run_entry *e, const char *path, const char *call);
 
 /*
  * where_find() for what must be there (ENOENT) or must not be there (EEXIST): nothing is made private in vain. `how`:
- * USE_NOFOLLOW, USE_LAST or 0.
+ * USE_NOFOLLOW, USE_LAST or 0, for place_to_change() with USE_REMOVE or USE_ALL if it is not USE_CHANGE.
  */
 int place_to_change(struct place *p, int dirfd, const char *path, unsigned how);
 int place_to_make(struct place *p, int dirfd, const char *path);

@@ -10,6 +10,8 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
+#include "base/path.h"
+
 static const struct run_entry *entry_of_image(dev_t device, ino_t inode)
 {
 	const struct run_entry *e;
@@ -48,6 +50,12 @@ static void correct_owner(const struct place *p, uint32_t *uid, uint32_t *gid)
 	}
 }
 
+/* Its directories may be markers, which the kernel does not count. 1: not known, as overlayfs has it. */
+static bool is_own_directory(const struct place *p)
+{
+	return p->entry && p->entry->kind == RUN_TREE && entry_is_private(p->entry) && path_below(p->path, run_string(p->entry->own));
+}
+
 int stat_place(const struct place *p, struct stat *st, bool follow)
 {
 	if (!p->image) {
@@ -55,6 +63,8 @@ int stat_place(const struct place *p, struct stat *st, bool follow)
 
 		if (r == 0)
 			correct_owner(p, &st->st_uid, &st->st_gid);
+		if (r == 0 && S_ISDIR(st->st_mode) && is_own_directory(p))
+			st->st_nlink = 1;
 		return r;
 	}
 	/* No need to ask for what never changes. */
@@ -191,6 +201,8 @@ static APART int statx_shown(int dirfd, const char *path, int flags, unsigned ma
 		r = REAL(statx)(AT_FDCWD, p.path, flags & ~AT_EMPTY_PATH, mask, x);
 		if (r == 0)
 			correct_owner(&p, &x->stx_uid, &x->stx_gid);
+		if (r == 0 && S_ISDIR(x->stx_mode) && is_own_directory(&p))
+			x->stx_nlink = 1;
 		return r;
 	}
 	stat_place(&p, &st, true);

@@ -11,7 +11,7 @@
 static APART int watch_shown(int fd, const char *path, uint32_t mask)
 {
 	struct place p;
-	int r = place_to_change(&p, AT_FDCWD, path, mask & IN_DONT_FOLLOW ? USE_NOFOLLOW : 0);
+	int r = place_to_change(&p, AT_FDCWD, path, USE_ALL | (mask & IN_DONT_FOLLOW ? USE_NOFOLLOW : 0));
 
 	return r < 0 ? -1 : REAL(inotify_add_watch)(fd, r ? p.path : path, mask);
 }

@@ -206,7 +206,8 @@ static size_t read_link(const char *visible, bool outside, char *target, size_t 
 	if (n <= 0)
 		return 0;
 	target[n] = '\0';
-	return (size_t)n;
+	/* A marker is no link. */
+	return e && e->kind == RUN_TREE && path_below(target, run_string(e->tree)) ? 0 : (size_t)n;
 }
 
 struct way {
@@ -289,6 +290,15 @@ static bool start_of_magic(const char **path, char *out)
 	return true;
 }
 
+/* To what does not follow links a marker is what it stands for. */
+static APART void pass_marker(struct place *p)
+{
+	char target[PATH_MAX];
+
+	if (p->entry->kind == RUN_TREE && entry_is_private(p->entry) && own_marker(p->entry, p->path, target))
+		strcpy(p->path, target);
+}
+
 int where_find(struct place *p, int dirfd, const char *path, unsigned use)
 {
 	struct way w = { .out = p->visible, .scratch = p->path, .follow = !(use & (USE_NOFOLLOW | USE_LAST)), .slash = !(use & USE_LAST) };
@@ -320,7 +330,7 @@ int where_find(struct place *p, int dirfd, const char *path, unsigned use)
 	}
 	if (p->entry->kind == RUN_FILE && !entry_is_private(p->entry) && (slash || *path_below(p->visible, run_string(p->entry->path))))
 		return fail(ENOTDIR);
-	if (what != USE_READ && own_make(p->entry, what == USE_REPLACE) < 0)
+	if (what != USE_READ && own_make(p->entry, p->visible, what) < 0)
 		return -1;
 	if (p->entry->kind == RUN_FILE && !entry_is_private(p->entry)) {
 		p->image = true;
@@ -329,6 +339,8 @@ int where_find(struct place *p, int dirfd, const char *path, unsigned use)
 	}
 	if (!real_path(p->entry, p->visible, p->path, sizeof p->path - 1))
 		return fail(ENAMETOOLONG);
+	if (what == USE_READ && !w.follow)
+		pass_marker(p);
 	if (slash)
 		strcat(p->path, "/");
 	return 1;

@@ -1,0 +1,115 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""The first changes in a tree: they cost what they touch, and what has not been touched looks as it did."""
+
+import glob
+import os
+import subprocess
+import sys
+
+from stage import Fixture, Skip, Stage, environment, main, modes, wait_for
+
+NOBODY = 65534
+
+
+def stage(t, directories=5, files=5):
+    source = t.path("source")
+    for i in range(directories):
+        os.makedirs(f"{source}/d{i}/deep/er")
+        for k in range(files):
+            t.write(f"source/d{i}/f{k}", f"{i} {k}\n")
+        t.write(f"source/d{i}/deep/er/file", "at the bottom\n")
+    t.write("source/top", "top\n")
+    os.symlink("d1/f1", source + "/link")
+    os.symlink("../../d0", source + "/d1/deep/way")
+    return Stage(t, Fixture("tree", "directory", source, "tree"))
+
+
+LOOK = r"""
+look() { (cd tree; find . -printf '%y %m %l %p\n' | sort; find . -type f -exec md5sum {} + | sort; ls -RF | md5sum; grep -r '' . | sort | md5sum); }
+numbers() { python3 - <<'P'
+import os
+for base, directories, files in os.walk("tree"):
+    for e in os.scandir(base):
+        s = os.lstat(e.path)
+        assert e.inode() == s.st_ino, (e.path, e.inode(), s.st_ino)
+        assert e.is_dir(follow_symlinks=False) == os.path.isdir(e.path) or os.path.islink(e.path), e.path
+P
+}
+"""
+
+
+def test_what_was_not_touched(t):
+    """Of every kind, before and after it: names, types, modes, sizes, times and bytes."""
+    s = stage(t)
+    for change in ("touch -d @1000000000 tree/new", "echo more >>tree/d1/f1", "rm tree/d2/f0", "mkdir tree/d3/deep/er/new", "chmod 711 tree/d0",
+                   "mv tree/d0/f0 tree/d4/deep/moved", "mv tree/d0 tree/d1/deep/er/d0", "rm -r tree/d2", "ln tree/d0/f1 tree/d1/name", "ln -s f0 tree/d1/link",
+                   "echo through >>tree/link", "echo through >>tree/d1/deep/way/f3", "echo x >tree/d0/f2; rm tree/d0/f2; mkdir tree/d0/f2", "rmdir tree/d0/deep 2>/dev/null; rm -r tree/d0/deep; mkdir tree/d0/deep",
+                   "cd tree/d0/deep; echo here >here; cd er; pwd; echo there >>file; mv ../here .; ls", "truncate -s 1 tree/d1/f2", "cp tree/top tree/d0/f0",
+                   "exec 3<tree/d1/f1; echo more >>tree/d1/f1; cat tree/d1/f1; rm tree/top", "sed -i s/1/one/ tree/d*/f1"):
+        s.same(f"{LOOK} look; {change}; look; numbers")
+
+
+def copied(root):
+    for base, directories, files in os.walk(root):
+        yield from (os.path.relpath(os.path.join(base, n), root) for n in directories + files if not os.path.islink(os.path.join(base, n)))
+
+
+def test_only_what_is_changed_is_copied(t):
+    if t.mode != "shim":
+        raise Skip("the kernel copies by itself")
+    s = stage(t, 20, 20)
+    changes = "touch tree/new; echo more >>tree/d1/f1; mkdir tree/d2/deep/new; rm tree/d3/f0"
+    process = subprocess.Popen(s.run_command() + ["sh", "-c", f"{changes}; touch done; while test ! -e go; do sleep 0.02; done"], cwd=s.work,
+                               env=environment(TMPDIR=t.dir))
+    wait_for(lambda: os.path.exists(s.work + "/done"), "the changes")
+    assert sorted(copied(glob.glob(t.path("fixd-run-*/own-0"))[0])) == ["d1", "d1/f1", "d2", "d2/deep", "d2/deep/new", "d3", "new"]
+    open(s.work + "/go", "w").close()
+    assert process.wait(60) == 0
+
+
+def test_names_of_one_file(t):
+    source = t.path("source")
+    os.makedirs(source + "/a/b")
+    t.write("source/a/one", "hello\n")
+    os.link(source + "/a/one", source + "/a/b/two")
+    os.link(source + "/a/one", source + "/three")
+    t.write("source/a/other", "other\n")
+    s = Stage(t, Fixture("tree", "directory", source, "tree"))
+    for change in ("echo more >>tree/a/b/two", "rm tree/three; echo more >>tree/a/one", "mv tree/three tree/a/b/four; echo more >>tree/a/b/four",
+                   "echo new >tree/new; mv tree/new tree/a/one; echo more >>tree/three", "chmod 600 tree/a/one; ln tree/a/b/two tree/five"):
+        s.same(f"cd tree/..; {change}; find tree -type f -printf '%n %m %s %p\\n' | sort; grep -r '' tree | sort")
+
+
+def test_directories_that_nobody_may_write_to(t):
+    source = t.path("source")
+    os.makedirs(source + "/locked")
+    t.write("source/locked/file", "hello\n")
+    os.chmod(source + "/locked", 0o555)
+    s = Stage(t, Fixture("tree", "directory", source, "tree"))
+    try:
+        s.same("echo more >>tree/locked/file; cat tree/locked/file; stat -c '%a %Y' tree/locked >/dev/null; stat -c %a tree/locked; chmod 700 tree/locked")
+    finally:
+        os.chmod(source + "/locked", 0o755)
+
+
+def test_a_file_that_may_not_be_read(t):
+    """Somebody else's tree: that file is named, and all others can be changed."""
+    if os.geteuid() != 0:
+        raise Skip("needs another user")
+    if t.mode != "shim":
+        raise Skip("somebody else's tree is not mounted")
+    tree = "echo b >$FIXD_DIR/b; mkdir $FIXD_DIR/d; echo c >$FIXD_DIR/d/c; echo k >$FIXD_DIR/key; chmod 600 $FIXD_DIR/key"
+    s = Stage(t, Fixture("tree", "tree", tree, "tree"), settings="allow-users = nobody\n")
+    os.chmod(t.dir, 0o755)
+    os.makedirs(t.path("tmp"))
+    os.chown(t.path("tmp"), NOBODY, NOBODY)
+    os.chown(s.work, NOBODY, NOBODY)
+    command = s.run_command() + ["sh", "-c", "echo w >>tree/b; echo w >>tree/d/c; cat tree/b tree/d/c; echo w >>tree/key"]
+    done = subprocess.run(["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "env", "HOME=/", f"TMPDIR={t.path('tmp')}"] + command,
+                          cwd=s.work, capture_output=True, timeout=60)
+    assert done.stdout == b"b\nw\nc\nw\n" and b"tree/key: it cannot be copied into the scratch directory of the run, and is left as it is: Permission denied" in done.stderr, done
+
+
+if __name__ == "__main__":
+    main(sys.modules[__name__], modes)
