@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/inotify.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
 #include <sys/syscall.h>
@@ -62,6 +63,11 @@ static long cwd(char *buf, size_t size)
 	CALL(close, close(AT(a)))											\
 	CALL(dup, dup(AT(a)))												\
 	CALL(dup3, dup3(AT(a), AT(b), FLAGS(c)))									\
+	CALL(mount, mount(PATH(a), PATH(b), PATH(c), (unsigned long)d, BUF(e)))						\
+	CALL(umount2, umount2(PATH(a), FLAGS(b)))									\
+	CALL(open_tree, open_tree(AT(a), PATH(b), (unsigned)c))								\
+	CALL(move_mount, move_mount(AT(a), PATH(b), AT(c), PATH(d), (unsigned)e))						\
+	CALL(pivot_root, refuse_pivot_root(PATH(a)))									\
 	CALL(execve, execve(PATH(a), BUF(b), BUF(c)))									\
 	CALL(execveat, execveat(AT(a), PATH(b), BUF(c), BUF(d), FLAGS(e)))
 

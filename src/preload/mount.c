@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Mounting: what a fixture is mounted elsewhere from, or something onto, is the run's own copy of it. With another root directory
+ * for the whole namespace nothing that is shown would be where it is: that is refused.
+ */
+#include "preload/shim.h"
+
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+static inline bool is_shown(int dirfd, const char *path)
+{
+	return path && where_reaches(dirfd, path) == REACH_SHOWN;
+}
+
+/* Its own copy, all of it: in the place where it is mounted nothing may lead back. */
+static APART const char *mounted_from(struct place *p, int dirfd, const char *path)
+{
+	int r = place_to_change(p, dirfd, path, USE_ALL);
+
+	return r < 0 ? NULL : r == 0 ? path : p->path;
+}
+
+static APART const char *mounted_at(struct place *p, int dirfd, const char *path)
+{
+	int r = place_to_change(p, dirfd, path, 0);
+
+	return r < 0 ? NULL : r == 0 ? path : p->path;
+}
+
+SHIM int mount(const char *source, const char *target, const char *type, unsigned long flags, const void *data)
+{
+	struct place from, to;
+
+	if ((flags & (MS_BIND | MS_MOVE)) && is_shown(AT_FDCWD, source) && !(source = mounted_from(&from, AT_FDCWD, source)))
+		return -1;
+	if (is_shown(AT_FDCWD, target) && !(target = mounted_at(&to, AT_FDCWD, target)))
+		return -1;
+	return REAL(mount)(source, target, type, flags, data);
+}
+
+SHIM int umount2(const char *target, int flags)
+{
+	struct place p;
+
+	if (is_shown(AT_FDCWD, target) && !(target = mounted_at(&p, AT_FDCWD, target)))
+		return -1;
+	return REAL(umount2)(target, flags);
+}
+
+SHIM int umount(const char *target)
+{
+	return umount2(target, 0);
+}
+
+/* Not in all headers, and in those with other types. */
+int open_tree(int dirfd, const char *path, unsigned flags);
+int move_mount(int from_fd, const char *from, int to_fd, const char *to, unsigned flags);
+
+SHIM int open_tree(int dirfd, const char *path, unsigned flags)
+{
+	struct place p;
+
+	if (!is_shown(dirfd, path))
+		return (int)kernel(SYS_open_tree, dirfd, path, flags);
+	path = mounted_from(&p, dirfd, path);
+	return path ? (int)kernel(SYS_open_tree, AT_FDCWD, path, flags) : -1;
+}
+
+SHIM int move_mount(int from_fd, const char *from, int to_fd, const char *to, unsigned flags)
+{
+	struct place p, q;
+
+	if (is_shown(from_fd, from)) {
+		from = mounted_from(&p, from_fd, from);
+		from_fd = AT_FDCWD;
+	}
+	if (is_shown(to_fd, to)) {
+		to = mounted_at(&q, to_fd, to);
+		to_fd = AT_FDCWD;
+	}
+	if (!from || !to)
+		return -1;
+	return (int)kernel(SYS_move_mount, from_fd, from, to_fd, to, flags);
+}
+
+/* libc has no function for it: it comes from syscall(). */
+int refuse_pivot_root(const char *root)
+{
+	shim_say(NULL, root, "pivot_root() would take the fixtures out of sight: it cannot be done in a run with --isolate=shim");
+	errno = EROFS;
+	return -1;
+}
