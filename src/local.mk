@@ -139,9 +139,11 @@ libfixd_preload_la_SOURCES = \
 	src/preload/known.c \
 	src/preload/library.c \
 	src/preload/lock.c \
+	src/preload/mount.c \
 	src/preload/names.c \
 	src/preload/open.c \
 	src/preload/own.c \
+	src/preload/search.c src/preload/search.h \
 	src/preload/shell.c \
 	src/preload/shim.h \
 	src/preload/shown.c \

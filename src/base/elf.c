@@ -66,34 +66,89 @@ static uint64_t offset_of(const struct elf *e, uint64_t address)
 	return UINT64_MAX;
 }
 
-static bool find_sanitizer(const struct elf *e, char *out, size_t room)
+struct dynamic {
+	Elf64_Dyn all[DYNAMIC_MAX];
+	size_t n;
+	uint64_t strings; /* where in the file they are */
+};
+
+static bool read_dynamic(const struct elf *e, struct dynamic *d)
 {
 	const Elf64_Phdr *header = find_dynamic(e);
-	size_t n = header ? header->p_filesz / sizeof(Elf64_Dyn) : 0;
-	Elf64_Dyn dynamic[DYNAMIC_MAX];
-	uint64_t strings = UINT64_MAX;
 
-	if (n > DYNAMIC_MAX)
-		n = DYNAMIC_MAX;
-	if (n == 0 || !read_at(e, header->p_offset, dynamic, n * sizeof *dynamic))
+	d->n = header ? header->p_filesz / sizeof(Elf64_Dyn) : 0;
+	d->strings = UINT64_MAX;
+	if (d->n > DYNAMIC_MAX)
+		d->n = DYNAMIC_MAX;
+	if (d->n == 0 || !read_at(e, header->p_offset, d->all, d->n * sizeof *d->all))
 		return false;
-	for (size_t i = 0; i < n && dynamic[i].d_tag != DT_NULL; i++) {
-		if (dynamic[i].d_tag == DT_STRTAB)
-			strings = offset_of(e, dynamic[i].d_un.d_ptr);
+	for (size_t i = 0; i < d->n && d->all[i].d_tag != DT_NULL; i++) {
+		if (d->all[i].d_tag == DT_STRTAB)
+			d->strings = offset_of(e, d->all[i].d_un.d_ptr);
 	}
-	for (size_t i = 0; i < n && strings != UINT64_MAX && dynamic[i].d_tag != DT_NULL; i++) {
-		char name[NAME_MAX_];
-		ssize_t length;
+	return d->strings <= INT64_MAX / 2;
+}
 
-		if (dynamic[i].d_tag != DT_NEEDED || dynamic[i].d_un.d_val > INT64_MAX / 2 || strings > INT64_MAX / 2)
-			continue;
-		length = read_some(e, strings + dynamic[i].d_un.d_val, name, sizeof name);
-		if (length <= 11 || strncmp(name, "libasan.so.", 11) != 0 || !memchr(name, '\0', (size_t)length) || strlen(name) >= room)
-			continue;
-		strcpy(out, name);
-		return true;
+/* The string of an entry; false: it is none, or longer. */
+static bool read_string(const struct elf *e, const struct dynamic *d, size_t i, char *out, size_t room)
+{
+	ssize_t n = d->all[i].d_un.d_val > INT64_MAX / 2 ? -1 : read_some(e, d->strings + d->all[i].d_un.d_val, out, room);
+
+	return n > 0 && memchr(out, '\0', (size_t)n);
+}
+
+static bool find_sanitizer(const struct elf *e, char *out, size_t room)
+{
+	struct dynamic d;
+
+	if (!read_dynamic(e, &d))
+		return false;
+	for (size_t i = 0; i < d.n && d.all[i].d_tag != DT_NULL; i++) {
+		char name[NAME_MAX_];
+
+		if (d.all[i].d_tag == DT_NEEDED && read_string(e, &d, i, name, sizeof name) && !strncmp(name, "libasan.so.", 11) &&
+		    strlen(name) < room) {
+			strcpy(out, name);
+			return true;
+		}
 	}
 	return false;
+}
+
+static bool is_search(const Elf64_Dyn *d)
+{
+	return d->d_tag == DT_RUNPATH || d->d_tag == DT_RPATH;
+}
+
+void elf_strings(int fd, bool (*each)(void *arg, enum elf_string what, const char *string), void *arg)
+{
+	struct elf e = { .fd = fd };
+	char string[ELF_STRING_MAX];
+	struct dynamic d;
+	bool more = read_headers(&e) && read_dynamic(&e, &d);
+
+	for (int pass = ELF_SEARCH; more && pass <= ELF_NEEDED; pass++) {
+		for (size_t i = 0; more && i < d.n && d.all[i].d_tag != DT_NULL; i++) {
+			if ((pass == ELF_SEARCH ? is_search(&d.all[i]) : d.all[i].d_tag == DT_NEEDED) &&
+			    read_string(&e, &d, i, string, sizeof string))
+				more = each(arg, (enum elf_string)pass, string);
+		}
+	}
+}
+
+bool elf_has_search(int fd, const void *head, size_t have)
+{
+	struct elf e = { .fd = fd, .head = head, .have = have };
+	struct dynamic d;
+	int saved = errno;
+	bool has = false;
+
+	if (read_headers(&e) && read_dynamic(&e, &d)) {
+		for (size_t i = 0; !has && i < d.n && d.all[i].d_tag != DT_NULL; i++)
+			has = is_search(&d.all[i]);
+	}
+	errno = saved;
+	return has;
 }
 
 bool elf_sanitizer(int fd, char *out, size_t room)

@@ -18,3 +18,14 @@ bool elf_sanitizer_of(int fd, const void *head, size_t have, char *out, size_t r
  * or word size, or linked with musl? False: it is not, or is no ELF file.
  */
 bool elf_is_foreign(int fd, const void *head, size_t have);
+
+#define ELF_STRING_MAX 4096 /* longer ones are passed over */
+
+/*
+ * Tells `each` of the directories in which a program or library wants its libraries searched ("$ORIGIN/../lib:/opt/lib", DT_RUNPATH or
+ * DT_RPATH), if any, and then of each library that it needs, until it returns false. Nothing of what is no 64-bit ELF file.
+ */
+enum elf_string { ELF_SEARCH, ELF_NEEDED };
+void elf_strings(int fd, bool (*each)(void *arg, enum elf_string what, const char *string), void *arg);
+/* Does it say where its libraries are? */
+bool elf_has_search(int fd, const void *head, size_t have);

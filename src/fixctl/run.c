@@ -222,13 +222,22 @@ static bool is_shown(const struct command *c, bool mount)
 	return false;
 }
 
+/* Its libraries may be in a fixture that only the shim shows. */
+static bool has_libraries(const struct command *c)
+{
+	_cleanup_free_ char *path = find_program(c->argv[0]);
+	_cleanup_fd_ int fd = path ? open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC) : -1;
+
+	return fd >= 0 && elf_has_search(fd, NULL, 0);
+}
+
 /* Returns errno. A program that is shown is started by one that has the shim. */
 static int start(const struct command *c, bool mount)
 {
 	size_t n = 0;
 	char **argv;
 
-	if (!needs_shim(c, mount) || !is_shown(c, mount)) {
+	if (!needs_shim(c, mount) || (!is_shown(c, mount) && !has_libraries(c))) {
 		execvp(c->argv[0], c->argv);
 		return errno;
 	}

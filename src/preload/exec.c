@@ -3,7 +3,7 @@
  * Starting programs: the shim and its variables go along, also where the program has an environment of its own making. Between
  * vfork() and exec the memory is the parent's, so everything here lies on the stack.
  */
-#include "preload/shim.h"
+#include "preload/search.h"
 
 #include <alloca.h>
 #include <spawn.h>
@@ -18,8 +18,10 @@
 #include "base/elf.h"
 
 #define PRELOAD "LD_PRELOAD="
+#define LIBRARIES "LD_LIBRARY_PATH="
 #define SANITIZER_MAX 64
 #define NO_SHIM NULL /* in the place of a sanitizer: no library of ours can be loaded in that program */
+#define LIBRARIES_END "/end-of-fixd-libraries" /* in the scratch directory, where there is none */
 #define SCRIPT_LINE 256
 #define HEAD 3072 /* of a program: most have all in it that is looked for */
 
@@ -32,13 +34,21 @@ static size_t count(char *const *list)
 	return n;
 }
 
-static const char *find_preload(char *const *envp)
+/* The value of the variable ("NAME="), or NULL. */
+static const char *find_variable(char *const *envp, const char *name)
 {
 	for (; envp && *envp; envp++) {
-		if (!strncmp(*envp, PRELOAD, strlen(PRELOAD)))
-			return *envp + strlen(PRELOAD);
+		if (!strncmp(*envp, name, strlen(name)))
+			return *envp + strlen(name);
 	}
-	return "";
+	return NULL;
+}
+
+static const char *find_preload(char *const *envp)
+{
+	const char *value = find_variable(envp, PRELOAD);
+
+	return value ? value : "";
 }
 
 static const struct run_table *any_run(void)
@@ -56,7 +66,7 @@ static size_t environment_room(char *const *envp)
 {
 	if (!any_run())
 		return 1;
-	return (count(envp) + any_run()->n_variables + 2) * sizeof *envp + strlen(PRELOAD) + strlen(find_preload(envp)) +
+	return (count(envp) + any_run()->n_variables + 3) * sizeof *envp + strlen(PRELOAD) + strlen(find_preload(envp)) +
 	       strlen(shim_path()) + SANITIZER_MAX + 4;
 }
 
@@ -218,6 +228,79 @@ static char *const *complete(char *const *envp, const char *sanitizer, void *roo
 
 #define COMPLETE(envp, sanitizer) complete(envp, sanitizer, alloca(environment_room(envp)))
 
+/*
+ * Directories of libraries are for the loader only: they come first in LD_LIBRARY_PATH, end with a path that says so, and are taken
+ * out again when the program starts.
+ */
+struct libraries {
+	size_t size;
+	char list[2 * PATH_MAX];
+};
+
+static APART void add_library_directory(void *arg, enum search_what what, const char *real)
+{
+	struct libraries *l = arg;
+	size_t n = strlen(real);
+
+	if (what != SEARCH_DIRECTORY || strchr(real, ':'))
+		return;
+	for (const char *d = l->list; *d; d += strcspn(d, ":") + 1) {
+		if (strcspn(d, ":") == n && !strncmp(d, real, n))
+			return;
+	}
+	if (l->size + n + 2 < sizeof l->list)
+		l->size += (size_t)sprintf(l->list + l->size, "%s:", real);
+}
+
+static size_t libraries_room(char *const *envp)
+{
+	const char *had = find_variable(envp, LIBRARIES);
+
+	return (count(envp) + 2) * sizeof *envp + strlen(LIBRARIES) + 2 * PATH_MAX + strlen(run_string(run->scratch)) +
+	       sizeof LIBRARIES_END + (had ? strlen(had) : 0) + 4;
+}
+
+/* `envp`, or one in `room` in which the loader is told of the libraries of the program that is visible there. */
+static APART char *const *with_libraries(char *const *envp, const char *path, void *room)
+{
+	const char *had = find_variable(envp, LIBRARIES);
+	char **out = room, *variable = (char *)(out + count(envp) + 2);
+	struct libraries l = { 0 };
+	size_t n = 0;
+
+	search_libraries(path, add_library_directory, &l);
+	if (l.size == 0)
+		return envp;
+	sprintf(variable, LIBRARIES "%s%s" LIBRARIES_END "%s%s", l.list, run_string(run->scratch), had ? ":" : "", had ? had : "");
+	for (; *envp; envp++)
+		out[n++] = strncmp(*envp, LIBRARIES, strlen(LIBRARIES)) ? *envp : variable;
+	if (!had)
+		out[n++] = variable;
+	out[n] = NULL;
+	return out;
+}
+
+#define WITH_LIBRARIES(envp, p, path) ((p).searches ? with_libraries(envp, path, alloca(libraries_room(envp))) : (envp))
+
+/* In place, before the program looks: it has got what it had. */
+void exec_begin(void)
+{
+	for (char **e = environ; e && *e; e++) {
+		char *end;
+
+		if (strncmp(*e, LIBRARIES, strlen(LIBRARIES)) != 0 || !(end = strstr(*e, LIBRARIES_END)))
+			continue;
+		end += strlen(LIBRARIES_END);
+		if (*end == ':') {
+			memmove(*e + strlen(LIBRARIES), end + 1, strlen(end));
+			return;
+		}
+		for (; *e; e++)
+			e[0] = e[1];
+		return;
+	}
+}
+
 bool exec_environment_is_complete(void)
 {
 	return !run || complete(environ, "", alloca(environment_room(environ))) == environ;
@@ -229,6 +312,7 @@ struct program {
 	char *interpreter; /* of a script; NULL: it runs by itself */
 	char *argument;	   /* or NULL */
 	bool foreign; /* its loader cannot load the shim */
+	bool searches; /* it says where its libraries are */
 	char sanitizer[SANITIZER_MAX]; /* the runtime it wants first, or "" */
 	union {
 		char line[SCRIPT_LINE];
@@ -313,8 +397,10 @@ static void look_inside(struct program *p)
 			parse_script(p);
 		} else if ((p->foreign = elf_is_foreign(fd, p->head, (size_t)n))) {
 			/* It is asked for each time: few are. */
-		} else if (!elf_sanitizer_of(fd, p->head, (size_t)n, p->sanitizer, sizeof p->sanitizer)) {
-			note_as_plain(fd);
+		} else {
+			p->searches = elf_has_search(fd, p->head, (size_t)n);
+			if (!elf_sanitizer_of(fd, p->head, (size_t)n, p->sanitizer, sizeof p->sanitizer) && !p->searches)
+				note_as_plain(fd);
 		}
 	}
 	if (fd >= 0)
@@ -335,7 +421,7 @@ static int find_program(struct program *p, const char *path)
 	int r = shown ? where_find(&p->place, AT_FDCWD, path, USE_READ) : 0;
 
 	p->interpreter = p->argument = NULL;
-	p->foreign = false;
+	p->foreign = p->searches = false;
 	*p->sanitizer = '\0';
 	/* An image cannot be executed, a file can. */
 	if (r == 1 && p->place.image)
@@ -386,6 +472,7 @@ static int exec(const char *path, char *const argv[], char *const envp[], int de
 		errno = ELOOP;
 		return -1;
 	}
+	envp = WITH_LIBRARIES(envp, p, path);
 	return REAL(execve)(p.path, argv, COMPLETE(envp, wanted_first(&p)));
 }
 
@@ -565,6 +652,7 @@ static int spawn(pid_t *pid, const char *path, const char *given, const posix_sp
 			       spawn(pid, p.interpreter, p.interpreter, actions, attributes,
 				     script_arguments(&p, given, argv, alloca(script_room(argv))), envp, depth + 1) :
 			       ELOOP;
+	envp = WITH_LIBRARIES(envp, p, path);
 	return REAL(posix_spawn)(pid, p.path == path ? given : p.path, actions, attributes, argv, COMPLETE(envp, wanted_first(&p)));
 }
 

@@ -4,7 +4,7 @@
  * searched, his origin is $ORIGIN. It must not be the shim, so the real function is jumped to with the program's return address
  * on the stack. The path it gets cannot lie in a frame then, and is kept.
  */
-#include "preload/shim.h"
+#include "preload/search.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -83,6 +83,14 @@ static const char *nowhere(const char *path)
 	return l ? l->path : "/dev/null/";
 }
 
+/* For good: what needs it finds it by its name then. */
+static void load_needed(void *arg, enum search_what what, const char *real)
+{
+	(void)arg;
+	if (what == SEARCH_LIBRARY)
+		REAL(dlopen)(real, RTLD_LAZY | RTLD_LOCAL);
+}
+
 static APART const char *shown_library(const char *path)
 {
 	const struct library *l;
@@ -95,8 +103,10 @@ static APART const char *shown_library(const char *path)
 	if (r <= 0)
 		return r < 0 ? nowhere(path) : path;
 	l = find_loaded(p.visible);
-	if (!l)
+	if (!l) {
+		search_libraries(p.visible, load_needed, NULL);
 		l = keep_library(p.visible, path, p.path);
+	}
 	return l ? l->path : nowhere(path);
 }
 

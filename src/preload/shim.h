@@ -71,6 +71,7 @@ enum reach {
 /* In a process of a run, before anything else. */
 void shown_begin(void);
 void lock_begin(void);
+void exec_begin(void);
 
 /* Without a system call, unless the path is relative to something that is not known yet. */
 enum reach where_reaches(int dirfd, const char *path);
@@ -187,6 +188,9 @@ void lists_leave(void);
 
 /* The descriptor becomes one of the run's own copy, before it is changed: 0, or -1 and errno. `call` NULL: nobody is told if not. */
 int fd_make_own(int fd, const char *call);
+
+/* pivot_root() of a run: -1, and errno. */
+int refuse_pivot_root(const char *root);
 
 /* What stat() says of an image (stat.c). True if `st` was one. */
 bool stat_correct(struct stat *st);

@@ -78,6 +78,7 @@ __attribute__((constructor(101))) static void begin(void)
 		}
 		shown_begin();
 		lock_begin();
+		exec_begin();
 		fixd_free_covers(run->region_start, run->region_size);
 		fault_path = where_visible;
 	}
