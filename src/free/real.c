@@ -6,7 +6,7 @@
 #include "free/real.h"
 
 #include <errno.h>
-#include <stdlib.h>
+#include <link.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -47,21 +47,42 @@ void *real_find_old(_Atomic(void *) *next, const char *name)
 	return found;
 }
 
-static bool is_of_allocator(void *function)
-{
-	Dl_info of_function, of_malloc;
+struct race {
+	const void *bases[2];
+	int first; /* 0, 1, or -1: not yet known */
+};
 
-	return function && dladdr(function, &of_function) && dladdr((void *)malloc, &of_malloc) &&
-	       of_function.dli_fbase == of_malloc.dli_fbase;
+static int find_first(struct dl_phdr_info *info, size_t size, void *arg)
+{
+	struct race *r = arg;
+
+	(void)size;
+	for (int i = 0; i < 2; i++) {
+		if (info->dlpi_addr && (const void *)info->dlpi_addr == r->bases[i])
+			r->first = i;
+	}
+	return r->first >= 0;
+}
+
+/* Of two functions that of the library that was loaded first, as the loader would choose. */
+static void *first_loaded(void *a, void *b)
+{
+	struct race r = { .first = -1 };
+	Dl_info of_a, of_b;
+
+	if (a == b || !a || !b || !dladdr(a, &of_a) || !dladdr(b, &of_b))
+		return a ? a : b;
+	r.bases[0] = of_a.dli_fbase;
+	r.bases[1] = of_b.dli_fbase;
+	dl_iterate_phdr(find_first, &r);
+	return r.first == 1 ? b : a;
 }
 
 void *real_find_allocator(_Atomic(void *) *next, const char *name)
 {
 	int saved = errno;
-	void *found = dlsym(RTLD_NEXT, name), *versioned = find_versioned(name);
+	void *found = first_loaded(dlsym(RTLD_NEXT, name), find_versioned(name));
 
-	if (versioned != found && !is_of_allocator(found) && is_of_allocator(versioned))
-		found = versioned;
 	atomic_store_explicit(next, found, memory_order_relaxed);
 	errno = saved;
 	return found;

@@ -23,7 +23,7 @@ _Static_assert(sizeof(long) == 8, "off_t and off64_t must be the same");
 __attribute__((visibility("hidden"))) void *real_find(_Atomic(void *) *next, const char *name);
 /* One that new programs do not call any more. */
 __attribute__((visibility("hidden"))) void *real_find_old(_Atomic(void *) *next, const char *name);
-/* Of the library whose malloc() is called: what was given out there is taken back there. */
+/* Of the allocator: an old version of it counts if its library comes first, for programs ask for that version. */
 __attribute__((visibility("hidden"))) void *real_find_allocator(_Atomic(void *) *next, const char *name);
 
 /* What was found is kept in one variable for each name, wherever it is called from. */
