@@ -242,7 +242,8 @@ static int remove_at(int dirfd, const char *name)
 		return 0;
 	if (errno != EISDIR && errno != EPERM)
 		return -errno;
-	fchmodat(dirfd, name, 0700, 0);
+	if (fchmodat(dirfd, name, 0700, 0) < 0 && errno == ENOENT)
+		return 0;
 	r = remove_children(dirfd, name);
 	if (r == 0 && unlinkat(dirfd, name, AT_REMOVEDIR) < 0)
 		r = -errno;

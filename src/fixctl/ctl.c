@@ -101,7 +101,7 @@ void ctl_bad_option(const char *command)
 static int read_report(struct fixd *f, struct reply *r, char **out, size_t *out_size)
 {
 	struct wire_report head;
-	uint64_t size;
+	uint64_t size = 0;
 	char *data;
 
 	if (r->size != sizeof head || r->n_fds != 1 || memfd_verify(r->fds[0], &size) < 0) {

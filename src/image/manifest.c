@@ -222,7 +222,7 @@ static int copy_file(struct copy *c, int from, int to, const char *name, const s
 	_cleanup_fd_ int in = openat(from, name, (writable ? O_RDWR : O_RDONLY) | O_NOFOLLOW | O_CLOEXEC);
 	_cleanup_fd_ int out = in < 0 ? -1 : openat(to, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	char hex[DIGEST_HEX_SIZE];
-	struct digest digest;
+	struct digest digest = { 0 };
 	int r;
 
 	if (in < 0 || out < 0)

@@ -138,7 +138,7 @@ static char *offer_build(struct waiter *w)
 		.offer.timeout_ms = (uint32_t)(i->fixture->policy.timeout / NSEC_PER_MSEC),
 		.offer.huge = (uint32_t)i->fixture->huge_pages,
 	};
-	int client_end;
+	int client_end = -1;
 	char *wrong = offer_new(i, p->conn, p->depends, w->n_depends, p->test, p->test_size, &client_end);
 
 	if (wrong)
