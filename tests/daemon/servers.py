@@ -143,7 +143,7 @@ def test_redis(t):
     # It ends, by itself.
     redis_cli(view.data, "set", "b", "2")
     subprocess.run(["redis-cli", "-u", view.data.decode(), "shutdown", "nosave"], check=False, capture_output=True)
-    wait_for(lambda: is_gone(pid), "its end")
+    wait_for(lambda: is_gone(pid) and d.instance("redis")["state"] != "ready", "its end")
     assert redis_cli(d.client().read("redis"), "dbsize") in ("0", "(integer) 0")
     d.stop()
     assert "0" in lines(t, "torn"), "of the second one; the first had ended"

@@ -79,7 +79,7 @@ def test_allocators(t):
     for allocator in found:
         for value in (f"{allocator} $LD_PRELOAD", f"$LD_PRELOAD {allocator}", allocator):
             both(t, ["sh", "-c", f"LD_PRELOAD=\"{value}\"; export LD_PRELOAD; cat shown/tree/a.txt && sort shown/tree/a.txt && "
-                                 "find shown/tree | sort && python3 -c 'import json, re; print(json.dumps([1]))'"], **tunables)
+                                 "find shown/tree | sort && /usr/bin/python3 -c 'import json, re; print(json.dumps([1]))'"], **tunables)
 
 
 def test_stat_of_another_library(t):
@@ -147,6 +147,49 @@ def test_musl(t):
     both(t, [hello])
     both(t, ["sh", "-c", f"{hello}; env {hello}; {hello} | cat; python3 -c 'import os, subprocess; subprocess.run([\"{hello}\"]); os.execv(\"{hello}\", [\"x\"])'"])
     both(t, ["sh", "-c", f"python3 -c 'import os; os.posix_spawn(\"{hello}\", [\"x\"], os.environ); os.wait(); print(os.system(\"{hello}\"))'"])
+
+
+LIBRARIES = r"""
+set -e
+cd shown/tree; mkdir -p lib/deep bin plugins ../../out/bin ../../out/lib; out=../../out/bin
+gcc -shared -fPIC -Wl,-soname,libdeep.so -o lib/deep/libdeep.so -xc - <<<'int deep(void) { return 40; }'
+gcc -shared -fPIC -Wl,-soname,libnear.so -o lib/libnear.so -xc - -Llib/deep -ldeep "-Wl,-rpath,$PWD/lib/deep" <<<'int deep(void); int near(void) { return deep() + 1; }'
+gcc -o bin/absolute -xc - -Llib -lnear "-Wl,-rpath,$PWD/lib" -Wl,-rpath-link,lib/deep <<<'#include <stdio.h>
+int near(void); int main(void) { return !printf("%d\n", near() + 1); }'
+gcc -o bin/relative -xc - -Llib -lnear '-Wl,-rpath,$ORIGIN/../lib' -Wl,-rpath-link,lib/deep <<<'#include <stdio.h>
+int near(void); int main(void) { return !printf("%d\n", near() + 2); }'
+gcc -shared -fPIC -o plugins/plugin.so -xc - -Llib -lnear "-Wl,-rpath,$PWD/lib" -Wl,-rpath-link,lib/deep <<<'int near(void); int plugin(void) { return near(); }'
+gcc -o $out/loads -xc - <<<'#include <dlfcn.h>
+#include <stdio.h>
+int main(int argc, char **argv) { void *h = dlopen(argv[1], RTLD_NOW); int (*f)(void) = h ? (int (*)(void))dlsym(h, "plugin") : 0; return !printf("%d\n", f ? f() : -1); }'
+cp bin/relative bin/absolute $out; cp lib/libnear.so $out/../lib
+bin/absolute; bin/relative; $out/absolute; $out/relative; $out/loads plugins/plugin.so; $out/loads $PWD/plugins/plugin.so; rm -r ../../out
+LD_LIBRARY_PATH=/none bin/absolute; LD_LIBRARY_PATH=lib:lib/deep bin/relative
+gcc -o bin/shows -xc - -Llib -lnear "-Wl,-rpath,$PWD/lib" -Wl,-rpath-link,lib/deep <<<'#include <stdio.h>
+#include <stdlib.h>
+int main(void) { const char *s = getenv("LD_LIBRARY_PATH"); puts(s ? s : "not set"); return system("echo ${LD_LIBRARY_PATH-not set}"); }'
+bin/shows; LD_LIBRARY_PATH=/none:/nothing bin/shows; python3 -c 'import subprocess; subprocess.run(["bin/absolute"]); subprocess.run(["bin/relative"], env={})'
+rm lib/deep/libdeep.so; bin/absolute 2>/dev/null && echo still there
+cd bin; ./relative 2>/dev/null && echo still there; true
+"""
+
+
+def test_libraries_in_fixtures(t):
+    """Wherever the loader is told to look for them."""
+    both(t, ["bash", "-c", LIBRARIES])
+
+
+def test_programs_and_libraries_on_both_sides(t):
+    """The program is in a fixture, and its library beside that, and the other way round."""
+    for d in ("bin", "lib", "only"):
+        os.makedirs(t.path(d), exist_ok=True)
+    compiled(t, "lib/libzz.so", "int zz(void) { return 42; }", "-shared", "-fPIC")
+    compiled(t, "bin/prog", "int zz(void); int main(void) { return zz() != 42; }", "-L", t.path("lib"), "-lzz", "-Wl,-rpath,$ORIGIN/../lib")
+    for shown, beside in (("bin", "lib"), ("lib", "bin")):
+        s = Stage(t, Fixture("tree", "directory", t.path(shown), f"build/{shown}"))
+        done = s.run(["sh", "-c", f"cp -r {t.path(beside)} build; build/bin/prog && build/../build/bin/prog && cd build && bin/prog; echo $?; cd ..; rm -r build/{beside}"])
+        assert done.out == b"0\n" and done.err == b"", done.__dict__
+        s.daemon.stop()
 
 
 def root_directory(t):

@@ -958,6 +958,7 @@ int main(int argc, char **argv)
 
 
 CLOSES = r"""
+#define _GNU_SOURCE
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>

@@ -80,7 +80,7 @@ def test_processes_see_each_others_changes(t):
 
 
 PYTHON = r"""
-import glob, hashlib, mmap, multiprocessing, os, pathlib, shutil, subprocess, sys, tempfile
+import gc, glob, hashlib, mmap, multiprocessing, os, pathlib, shutil, subprocess, sys, tempfile
 def digest(data): return hashlib.sha256(data).hexdigest()[:16]
 def in_child(path, queue=None):
     with open(path, "rb") as f:
@@ -109,6 +109,10 @@ if __name__ == "__main__":
         context = multiprocessing.get_context(method)
         with context.Pool(2) as pool:
             print(method, pool.map(in_child, ["data/verbs.txt", "data/dict/data.adv"] * 2))
+            pool.close()
+            pool.join()
+        del pool
+        gc.collect()
     os.chdir("data/dict")
     print(os.getcwd(), len(os.listdir()), open("verb.exc").readline())
     with tempfile.NamedTemporaryFile("w", dir=".", suffix=".x") as f:
