@@ -43,16 +43,17 @@ class Handle:
         self.made = False  # the first half was run here
         self.how = "local"  # built, attached, reused, local
         self.instance = ""  # its full name and place
-        self.data: Any = None  # what teardown= gets
+        self.data: Any = None  # what the first half has made, while nobody else has it
+        self.private: Optional[str] = None  # what is this process's own of the value, when it was last looked at
         self.value: Any = None  # what tests get
 
-    def finish(self) -> None:
-        """The second half, where the first half was run."""
+    def finish(self, stored: Optional[Stored] = None) -> None:
+        """The second half, where the first half was run; `stored`: what it has made, if that is shared."""
         generator, self.generator = self.generator, None
         made, self.made = self.made, False
         if generator is None:
             if self.definition.teardown and made:
-                self.definition.teardown(self.data)
+                self.definition.teardown(self.data if stored is None or self.definition.store is not None else stored.value())
             return
         if self.definition.tokens:
             generator.close()
@@ -210,8 +211,11 @@ class SetUp:
         self._use(handle, view, "built")
         if reuse:
             handle.leave_to_others()
-        own = definition.store is not None or definition.tokens
-        handle.value = definition.parsed(value if own else self.data_of(handle))
+        if definition.store is None and not definition.tokens:
+            # As everybody else gets it; what was made here is not needed besides that.
+            handle.data = None
+            value = self.data_of(handle)
+        self._hand_out(handle, value)
 
     @staticmethod
     def _reset(views: List[View]) -> None:
@@ -251,7 +255,14 @@ class SetUp:
         if definition.tokens and definition.generator:
             handle.generator = self.call()
             data = tokens().later(definition, handle.generator, data)
+        self._hand_out(handle, data)
+
+    def _hand_out(self, handle: Handle, data: Any) -> None:
+        definition = self.definition
         handle.value = definition.parsed(data)
+        if self.runtime.leaks and definition.parse is None and definition.store is None and definition.scope != "function":
+            assert handle.stored is not None
+            handle.private = handle.stored.private_print(data)
 
 
 def tokens() -> Any:

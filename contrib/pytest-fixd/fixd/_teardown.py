@@ -9,7 +9,7 @@ import os
 import pickle
 import sys
 import traceback
-from typing import Any, Callable, Dict, Optional, Tuple
+from typing import Any, Callable, Dict, Iterable, Optional, Tuple
 
 from ._source import SecondHalf, Unmovable, pickled_locals, unpickled_locals
 
@@ -46,12 +46,12 @@ def _dotted(path: str) -> Tuple[str, str]:
     return ".".join(parts), directory
 
 
-def _module(name: str, path: Optional[str]) -> Any:
-    """The module of a fixture, imported if this process does not have it."""
+def module_of_file(name: str, path: Optional[str], more: Iterable[Any] = ()) -> Any:
+    """The module of a fixture, imported if this process does not have it; `more`: modules that sys.modules may not have."""
     if path is None:
         return importlib.import_module(name)
     real = os.path.realpath(path)
-    for module in list(sys.modules.values()):
+    for module in [*sys.modules.values(), *more]:
         file = getattr(module, "__file__", None)
         if file and os.path.realpath(file) == real:
             return module
@@ -78,7 +78,7 @@ def follow(note: bytes) -> None:
     what = pickle.loads(note)
     if "lost" in what:
         raise Lost(what["lost"])
-    module = _module(what["module"], what["file"])
+    module = module_of_file(what["module"], what["file"])
     # Values may be of classes that the module defines.
     added = what["module"] not in sys.modules
     if added:

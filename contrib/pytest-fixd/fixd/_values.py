@@ -1,18 +1,23 @@
 # SPDX-License-Identifier: MIT
 """How values lie in an image, and how they are read from it without a copy.
 
-An image is a magic word, the length of a JSON head, the head, the main part, and buffers, each aligned.  Large buffers of
-whatever supports pickle protocol 5's out-of-band data (numpy arrays, pandas frames, bytearrays in PickleBuffer) are the image's
-own memory when they are read.
+An image is a magic word, the length of a JSON head, the head, the main part, and buffers, each aligned.  The elements of numpy's
+arrays, and what else supports pickle protocol 5's out-of-band data, are the image's own memory when they are read.
 """
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
+import os
 import pickle
 import struct
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple, Union
+import sys
+import types
+from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Tuple, Union
 
+from . import _arrays
 from ._lib import Build, View
 
 MAGIC = b"FIXDPY1\n"
@@ -31,6 +36,46 @@ class CannotShare(TypeError):
     """The value cannot be put into memory that other processes use."""
 
 
+# More modules than sys.modules has: of several conftest.py only one is there.  Set by the plugin.
+more_modules: Callable[[], Iterable[Any]] = tuple
+
+
+def _is_in(module: Any, qualname: str, value: Any) -> bool:
+    for part in qualname.split("."):
+        module = getattr(module, part, None)
+    return module is value
+
+
+def _by_file(file: str, name: str, qualname: str) -> Any:
+    from ._teardown import module_of_file
+
+    found = module_of_file(name, file, more_modules())
+    for part in qualname.split("."):
+        found = getattr(found, part)
+    return found
+
+
+def _reduce_global(value: Any) -> Any:
+    """Classes and functions of a conftest.py are known by its file: there may be several, all called `conftest`."""
+    name, qualname = value.__module__, value.__qualname__
+    if "<" in qualname or not isinstance(name, str) or (name != "conftest" and _is_in(sys.modules.get(name), qualname, value)):
+        return NotImplemented
+    for module in (sys.modules.get(name), *more_modules()):
+        if getattr(module, "__name__", None) == name and _is_in(module, qualname, value) and getattr(module, "__file__", None):
+            return _by_file, (os.path.realpath(module.__file__), name, qualname)
+    return NotImplemented
+
+
+class _Pickler(pickle.Pickler):
+    def reducer_override(self, value: Any) -> Any:
+        if isinstance(value, (type, types.FunctionType)):
+            return _reduce_global(value)
+        numpy = sys.modules.get("numpy")
+        if numpy is not None and isinstance(value, numpy.ndarray):
+            return _arrays.reduce(value, numpy)
+        return NotImplemented
+
+
 def _dump_auto(value: Any, buffers: List[pickle.PickleBuffer]) -> Tuple[str, bytes]:
     if type(value) is bytes:
         return "bytes", value
@@ -40,7 +85,9 @@ def _dump_auto(value: Any, buffers: List[pickle.PickleBuffer]) -> Tuple[str, byt
 
 
 def _dump_pickle(value: Any, buffers: List[pickle.PickleBuffer]) -> Tuple[str, bytes]:
-    return "pickle", pickle.dumps(value, protocol=5, buffer_callback=buffers.append)
+    out = io.BytesIO()
+    _Pickler(out, protocol=5, buffer_callback=buffers.append).dump(value)
+    return "pickle", out.getvalue()
 
 
 def _dump_json(value: Any, _: List[pickle.PickleBuffer]) -> Tuple[str, bytes]:
@@ -106,6 +153,11 @@ def write(build: Build, kind: str, main: bytes, buffers: List[memoryview]) -> in
     return total
 
 
+def _address(memory: memoryview) -> int:
+    numpy = sys.modules.get("numpy")
+    return numpy.frombuffer(memory, numpy.uint8).__array_interface__["data"][0] if numpy and memory.nbytes else -1
+
+
 class Stored:
     """What lies in a view: decoded once for each use."""
 
@@ -134,6 +186,19 @@ class Stored:
         if kind == "own str":
             return self._serializer.loads(str(main, "utf-8"))
         return self._serializer.loads(bytes(main))
+
+    def private_print(self, value: Any) -> Optional[str]:
+        """A word for what a process has of its own of the value: it changes when that is changed.  None: it cannot be told."""
+        buffers: List[pickle.PickleBuffer] = []
+        try:
+            digest = hashlib.blake2b(_dump_pickle(value, buffers)[1])
+        except Exception:
+            return None
+        for buffer in buffers:
+            raw = buffer.raw()
+            at = _address(raw) - self.view.address
+            digest.update(f"{at} {raw.nbytes}".encode() if 0 <= at < self.view.size else raw)
+        return digest.hexdigest()
 
     def where(self, offset: int) -> str:
         """Which part of the value a byte of the image belongs to."""

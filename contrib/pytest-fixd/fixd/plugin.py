@@ -6,13 +6,14 @@ from __future__ import annotations
 import errno
 import os
 import sys
+import types
 import uuid
 import warnings
 from typing import Any, Dict, Iterator, List, Optional, Tuple
 
 import pytest
 
-from . import _daemon, _source, _teardown
+from . import _daemon, _source, _teardown, _values
 from ._definition import Definition, function_of
 from ._fixtures import Handle, tear_down, tokens
 from ._lib import Connection, FixdError
@@ -203,9 +204,21 @@ class Runtime:
             self.leaked.append(f"{self.test} changed the shared fixture '{handle.title}': {length} byte(s) from "
                                f"{handle.stored.where(offset)}{more}")
 
+    def look_at_own(self, handle: Handle) -> None:
+        """Notes what the test did to what this process has of its own of a value: that is not undone."""
+        if handle.private is None or handle.stored is None:
+            return
+        now = handle.stored.private_print(handle.value)
+        if now is not None and now != handle.private:
+            handle.private = now
+            self.leaked.append(f"{self.test} changed the shared fixture '{handle.title}' outside of its arrays: later tests of this process "
+                               "see that")
+
     def put_back(self) -> None:
         for handle in self.writable:
             self.look_at(handle)
+        for handle in self.handles.values() if self.leaks else ():
+            self.look_at_own(handle)
         told, self.leaked = self.leaked, []
         if told and self.strict:
             pytest.fail("\n".join(told), pytrace=False)
@@ -237,17 +250,18 @@ class Runtime:
         if not last and not self.is_closing and here and (handle.made or handle.generator is not None):
             self.deferred.append(handle)
             return
+        stored = handle.stored
         handle.view = handle.stored = None
         if definition.tokens:
             generator, handle.generator = handle.generator, None
             if generator is not None:
                 tokens().end(definition, generator, last)
         elif last and (handle.generator is not None or (handle.made and definition.unmovable)):
-            handle.finish()
+            handle.finish(stored)
         elif last and note is not None:
             _teardown.follow(note)
         elif last:
-            handle.finish()
+            handle.finish(stored)
         else:
             handle.leave_to_others()
 
@@ -420,6 +434,7 @@ def pytest_cmdline_main(config: pytest.Config) -> Optional[int]:
 def pytest_configure(config: pytest.Config) -> None:
     _source.forget()
     config.stash[_runtime_key] = Runtime(config)
+    _values.more_modules = lambda: [m for m in config.pluginmanager.get_plugins() if isinstance(m, types.ModuleType)]
 
 
 @pytest.hookimpl(tryfirst=True)

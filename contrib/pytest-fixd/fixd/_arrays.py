@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: MIT
+"""Arrays of numpy, of whatever kind, whose elements lie in an image.
+
+numpy gives only contiguous arrays of simple types to pickle's out-of-band buffers; all others (views with steps, dates, subclasses,
+masks) it copies into the pickle.  Here each array is its elements, which are a buffer, and how to look at them.
+"""
+
+from __future__ import annotations
+
+import pickle
+import sys
+from typing import Any, Tuple
+
+
+def _elements(a: Any, numpy: Any) -> Tuple[Any, Tuple[int, ...]]:
+    """(bytes of the elements, without gaps, in the order in which they lie in memory; strides): copied only if there are gaps."""
+    # What is repeated without being there more than once stays so.
+    once = a[tuple(slice(0, 1) if step == 0 and n > 1 else slice(None) for step, n in zip(a.strides, a.shape))]
+    order = sorted(range(once.ndim), key=lambda axis: (-abs(once.strides[axis]), axis))
+    flat = numpy.ascontiguousarray(once.transpose(order))
+    strides = [0] * a.ndim
+    for axis, step in zip(order, flat.strides):
+        strides[axis] = 0 if a.strides[axis] == 0 and a.shape[axis] > 1 else step
+    return flat.reshape(-1).view(numpy.uint8), tuple(strides)
+
+
+def _rebuilt(cls: type, shape: Tuple[int, ...], dtype: Any, strides: Tuple[int, ...], buffer: Any) -> Any:
+    return sys.modules["numpy"].ndarray.__new__(cls, shape, dtype, buffer, 0, strides)
+
+
+def _rebuilt_masked(cls: type, data: Any, attributes: Any) -> Any:
+    masked = data.view(cls)
+    vars(masked).update(attributes)
+    return masked
+
+
+def _rebuilt_own(data: Any, make: Any, arguments: Any, state: Any) -> Any:
+    """Of a class with a state of its own: what its __setstate__() makes of no elements, and then these."""
+    empty = make(*arguments)
+    empty.__setstate__(state)
+    own = data.view(type(empty))
+    if hasattr(own, "__dict__"):
+        vars(own).update(vars(empty))
+    return own
+
+
+def _plain(a: Any, numpy: Any) -> Any:
+    return numpy.ndarray.view(a, numpy.ndarray)
+
+
+_MASK = ("_mask", "_fill_value", "_hardmask", "_sharedmask", "_baseclass")
+
+
+def _reduce_own(a: Any, numpy: Any) -> Any:
+    """By its own way to be pickled, which puts the elements into numpy's part of the state."""
+    made = a.__reduce_ex__(5)
+    state = made[2] if isinstance(made, tuple) and len(made) == 3 else None
+    if not (isinstance(state, tuple) and len(state) >= 5 and state[1] == a.shape and isinstance(state[4], bytes) and len(state[4]) == a.nbytes):
+        return NotImplemented
+    return _rebuilt_own, (_plain(a, numpy), made[0], made[1], (state[0], (0,), state[2], False, b"", *state[5:]))
+
+
+def reduce(a: Any, numpy: Any) -> Any:
+    """As reducer_override() of a pickler has it."""
+    if a.dtype.hasobject or a.size == 0 or a.dtype.itemsize == 0:
+        return NotImplemented
+    cls = type(a)
+    ours, theirs = numpy.ndarray, numpy.ma.MaskedArray if "numpy.ma" in sys.modules else None
+    if theirs is not None and isinstance(a, theirs) and cls.__reduce__ is theirs.__reduce__:
+        return _rebuilt_masked, (cls, _plain(a, numpy), {name: vars(a)[name] for name in _MASK if name in vars(a)})
+    if any(getattr(cls, name, None) is not getattr(ours, name, None) for name in ("__reduce__", "__reduce_ex__", "__setstate__")):
+        return _reduce_own(a, numpy)
+    elements, strides = _elements(_plain(a, numpy), numpy)
+    return _rebuilt, (cls, a.shape, a.dtype, strides, pickle.PickleBuffer(elements))

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: MIT
+"""Arrays of every kind lie in the image: nothing of their elements is in the pickle, nobody can write to them."""
+
+import os
+import pickle
+import sys
+
+import pytest
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+numpy = pytest.importorskip("numpy")
+
+from fixd import _values  # noqa: E402
+
+
+def through_an_image(value):
+    """(the value as another process gets it, bytes that it has of its own)."""
+    buffers = []
+    kind, main = _values._dump_pickle(value, buffers)
+    return pickle.loads(main, buffers=[bytes(b.raw()) for b in buffers]), len(main)
+
+
+class Described(numpy.ndarray):
+    """As numpy's manual has it, with a state of its own."""
+
+    def __new__(cls, array, info):
+        made = numpy.asarray(array).view(cls)
+        made.info = info
+        return made
+
+    def __array_finalize__(self, made_of):
+        self.info = getattr(made_of, "info", None)
+
+    def __reduce__(self):
+        make, arguments, state = super().__reduce__()
+        return make, arguments, (*state, self.info)
+
+    def __setstate__(self, state):
+        self.info = state[-1]
+        super().__setstate__(state[:-1])
+
+
+class Undescribed(numpy.ndarray):
+    pass
+
+
+A = numpy.arange(60000.0)
+B = A.reshape(200, 300)
+ARRAYS = {
+    "plain": A, "fortran": numpy.asfortranarray(B), "steps": A[::2], "backwards": B[::-1, ::-3], "transposed": A.reshape(30, 40, 50).transpose(0, 2, 1),
+    "dates": A.astype("M8[s]"), "times": A.astype("m8[ms]").reshape(200, 300)[:, ::2], "records": numpy.rec.fromarrays([A, A], names="x,y"),
+    "structures": numpy.zeros(1000, dtype=[("x", "f8"), ("y", "i4", (3,)), ("t", "M8[D]")]), "matrix": B.view(numpy.matrix),
+    "masked": numpy.ma.masked_array(A, mask=A % 2 == 0, fill_value=7), "unmasked": numpy.ma.masked_array(A), "described": Described(A, "hello"),
+    "undescribed": A.view(Undescribed), "repeated": numpy.broadcast_to(A[:1000], (500, 1000)), "one": numpy.broadcast_to(numpy.float64(3), (1000, 1000)),
+    "text": numpy.array(["abc", "de"] * 1000), "bytes": numpy.array([b"abc"] * 1000), "bits": A > 3, "big": A.astype(">f8"), "scalar": numpy.array(3.5),
+    "void": numpy.zeros(100, dtype="V7"), "field": numpy.rec.fromarrays([A, A], names="x,y").x,
+}
+
+
+@pytest.mark.parametrize("kind", ARRAYS)
+def test_every_kind(kind):
+    was = ARRAYS[kind]
+    now, own = through_an_image({"value": was})
+    now = now["value"]
+    assert type(now) is type(was) and now.dtype == was.dtype and now.shape == was.shape
+    assert numpy.asarray(now).tobytes() == numpy.asarray(was).tobytes() and not numpy.asarray(now).flags.writeable
+    assert own < 1000
+    if kind == "described":
+        assert now.info == "hello"
+    if kind == "masked":
+        assert (now.mask == was.mask).all() and now.fill_value == 7 and now.sum() == was.sum() and not now.mask.flags.writeable
+
+
+def test_what_is_repeated_is_there_once():
+    buffers = []
+    _values._dump_pickle(numpy.broadcast_to(numpy.float64(3), (10**5, 10**5)), buffers)
+    assert sum(b.raw().nbytes for b in buffers) == 8
+
+
+@pytest.mark.parametrize("value", [numpy.zeros((0, 3)), numpy.array([1, "a", None], dtype=object)], ids=["empty", "objects"])
+def test_what_is_not_shared(value):
+    now, _ = through_an_image(value)
+    assert now.shape == value.shape and now.tolist() == value.tolist()
+
+
+def test_frames():
+    pandas = pytest.importorskip("pandas")
+    n = 5000
+    frame = pandas.DataFrame({
+        "d": pandas.date_range("2020", periods=n), "z": pandas.date_range("2020", periods=n, tz="UTC"), "x": numpy.arange(float(n)), "s": ["a", "b"] * (n // 2),
+        "c": pandas.Categorical(["u", "v"] * (n // 2)), "t": pandas.to_timedelta(numpy.arange(n), unit="s"), "i": pandas.array([1, None] * (n // 2), dtype="Int64"),
+        "p": pandas.period_range("2020", periods=n, freq="D"), "e": pandas.arrays.SparseArray(numpy.zeros(n))}).set_index("d", drop=False)
+    now, own = through_an_image(frame)
+    pandas.testing.assert_frame_equal(frame, now)
+    assert not any(numpy.asarray(now[c]).flags.writeable for c in ("d", "x", "t"))
+    assert own < 4 * n, "only the objects of column s"
