@@ -18,7 +18,7 @@
 #include "fixd.h"
 #include "wire/wire.h"
 
-enum format { FORMAT_TEXT, FORMAT_JSON, FORMAT_OPENMETRICS };
+enum format { FORMAT_TEXT, FORMAT_VERBOSE, FORMAT_TABLE, FORMAT_JSON, FORMAT_OPENMETRICS };
 
 static void line_time(const char *label, const json_t *object, const char *key)
 {
@@ -124,12 +124,21 @@ static void print_indented(const char *label, const char *s)
 	putchar('\n');
 }
 
+/* "name[param] @ key", to be freed. */
+static char *title_of(const json_t *i)
+{
+	const char *param = ctl_string(i, "param"), *key = ctl_string(i, "scope_key");
+
+	return xasprintf("%s%s%s%s%s%s", ctl_string(i, "name"), *param ? "[" : "", param, *param ? "]" : "", *key ? " @ " : "", key);
+}
+
+/* All that is known. */
 static void print_instance(const json_t *i)
 {
-	const char *param = ctl_string(i, "param"), *key = ctl_string(i, "scope_key"), *state = ctl_string(i, "state");
+	const char *state = ctl_string(i, "state");
+	_cleanup_free_ char *title = title_of(i);
 
-	printf("  %s%s%s%s%s%s%s%s\n", BOLD, ctl_string(i, "name"), *param ? "[" : "", param, *param ? "]" : "", PLAIN,
-	       *key ? " @ " : "", key);
+	printf("  %s%s%s\n", BOLD, title, PLAIN);
 	printf("    State: %s%s%s (%s, scope %s)\n", state_color(state), state, PLAIN, ctl_string(i, "source"),
 	       ctl_string(i, "scope"));
 	if (json_is_integer(json_object_get(i, "size")))
@@ -138,6 +147,61 @@ static void print_instance(const json_t *i)
 	print_indented("Error", ctl_string(i, "error"));
 	print_indented("Teardown failed", ctl_string(i, "teardown_error"));
 	putchar('\n');
+}
+
+/* What can be had. */
+static bool is_active(const json_t *i)
+{
+	const char *state = ctl_string(i, "state");
+
+	return !strcmp(state, "ready") || !strcmp(state, "building");
+}
+
+static void print_active(const json_t *i)
+{
+	const char *state = ctl_string(i, "state");
+	_cleanup_free_ char *title = title_of(i);
+	char age[32];
+
+	printf("  %s%s%s\n", BOLD, title, PLAIN);
+	if (strcmp(state, "ready") != 0)
+		printf("    State: %s%s%s\n", state_color(state), state, PLAIN);
+	if (json_is_integer(json_object_get(i, "size"))) {
+		printf("    Age: %s\n", format_age(age, sizeof age, (int64_t)(ctl_real(i, "age_s") * NSEC_PER_SEC)));
+		line_time("    Created: ", i, "created");
+		printf("    Reused: %lld times\n", (long long)ctl_int(i, "reused"));
+	}
+	putchar('\n');
+}
+
+/* Why it cannot be had: one line. */
+static char *why_inactive(const json_t *i)
+{
+	const char *error = ctl_string(i, "error"), *cause = ctl_string(i, "stale_cause"), *teardown = ctl_string(i, "teardown_error");
+	const char *why = *error ? error : *cause ? cause : "";
+	int n = (int)strcspn(why, "\n");
+
+	return *teardown ? xasprintf("%.*s%sTeardown failed: %.*s", n, why, n ? "; " : "", (int)strcspn(teardown, "\n"), teardown) :
+			   xasprintf("%.*s", n, why);
+}
+
+static void print_inactive(const json_t *instances)
+{
+	size_t shown = 0;
+
+	for (size_t k = 0; k < json_array_size(instances); k++) {
+		const json_t *i = json_array_get(instances, k);
+		_cleanup_free_ char *title = title_of(i), *why = why_inactive(i);
+		const char *state = ctl_string(i, "state");
+
+		if (is_active(i))
+			continue;
+		if (shown++ == 0)
+			puts("Not Active:");
+		printf("  %s: %s%s%s%s%s\n", title, state_color(state), state, PLAIN, *why ? ": " : "", why);
+	}
+	if (shown)
+		putchar('\n');
 }
 
 /* Those that have not ended. */
@@ -159,10 +223,28 @@ static void print_runs(const json_t *runs)
 	}
 }
 
-static void print_session(const json_t *s)
+static void print_instances(const json_t *instances, enum format format)
+{
+	size_t n = json_array_size(instances), active = 0;
+
+	for (size_t k = 0; k < n; k++)
+		active += format == FORMAT_VERBOSE || is_active(json_array_get(instances, k));
+	printf("Active Session Fixtures:%s\n", active ? "" : " none");
+	for (size_t k = 0; k < n; k++) {
+		const json_t *i = json_array_get(instances, k);
+
+		if (format == FORMAT_VERBOSE)
+			print_instance(i);
+		else if (is_active(i))
+			print_active(i);
+	}
+	if (format != FORMAT_VERBOSE)
+		print_inactive(instances);
+}
+
+static void print_session(const json_t *s, enum format format)
 {
 	const json_t *instances = json_object_get(s, "instances"), *max_age = json_object_get(s, "max_age_s");
-	size_t n = json_array_size(instances);
 
 	printf("%sSession Status%s\n==============\n", BOLD, PLAIN);
 	printf("Session ID: %s\n", ctl_string(s, "id"));
@@ -171,9 +253,7 @@ static void print_session(const json_t *s)
 	line_time("Last Run: ", s, "last_run");
 	printf("Total Runs: %lld\n\n", (long long)ctl_int(s, "total_runs"));
 	print_runs(json_object_get(s, "runs"));
-	printf("Active Session Fixtures:%s\n", n ? "" : " none");
-	for (size_t k = 0; k < n; k++)
-		print_instance(json_array_get(instances, k));
+	print_instances(instances, format);
 	printf("Fixture Reuse: %s\n", json_is_true(json_object_get(s, "reuse")) ? "ENABLED" : "DISABLED");
 	if (json_is_number(max_age))
 		printf("Max Age: %.10g seconds\n", json_number_value(max_age));
@@ -182,14 +262,37 @@ static void print_session(const json_t *s)
 }
 
 /* Of one session, that; otherwise also how the daemon is. */
-static void print_text(const json_t *report, bool one_session)
+static void print_text(const json_t *report, enum format format, bool one_session)
 {
 	const json_t *sessions = json_object_get(report, "sessions");
 
 	if (!one_session)
 		print_daemon(json_object_get(report, "daemon"));
 	for (size_t k = 0; k < json_array_size(sessions); k++)
-		print_session(json_array_get(sessions, k));
+		print_session(json_array_get(sessions, k), format);
+}
+
+/* A line each. */
+static void print_table(const json_t *report)
+{
+	const json_t *sessions = json_object_get(report, "sessions"), *instances;
+	char age[32], size[32], build[32];
+
+	printf("%-9s %10s %10s %10s %6s %6s  %s\n", "STATE", "AGE", "SIZE", "BUILD", "REUSED", "LEASES", "FIXTURE");
+	for (size_t k = 0; k < json_array_size(sessions); k++) {
+		instances = json_object_get(json_array_get(sessions, k), "instances");
+		for (size_t n = 0; n < json_array_size(instances); n++) {
+			const json_t *i = json_array_get(instances, n);
+			bool image = json_is_integer(json_object_get(i, "size"));
+			_cleanup_free_ char *title = title_of(i), *why = is_active(i) ? NULL : why_inactive(i);
+
+			printf("%-9s %10s %10s %10s %6lld %6lld  %s%s%s\n", ctl_string(i, "state"),
+			       image ? format_age(age, sizeof age, (int64_t)(ctl_real(i, "age_s") * NSEC_PER_SEC)) : "-",
+			       image ? format_size(size, sizeof size, (uint64_t)ctl_int(i, "size")) : "-",
+			       image ? format_duration(build, sizeof build, (int64_t)(ctl_real(i, "build_s") * NSEC_PER_SEC)) : "-",
+			       (long long)ctl_int(i, "reused"), (long long)ctl_int(i, "leases"), title, why && *why ? ": " : "", why ? why : "");
+		}
+	}
 }
 
 static int show(struct fixd *f, const char *pattern, enum format format, bool one_session)
@@ -203,8 +306,10 @@ static int show(struct fixd *f, const char *pattern, enum format format, bool on
 		ctl_print_json(report);
 	else if (format == FORMAT_OPENMETRICS)
 		openmetrics_print(report);
+	else if (format == FORMAT_TABLE)
+		print_table(report);
 	else
-		print_text(report, one_session);
+		print_text(report, format, one_session);
 	json_decref(report);
 	return code;
 }
@@ -231,13 +336,13 @@ static int watch(struct fixd *f, const char *pattern, enum format format, bool o
 
 static enum format parse_format(const char *s)
 {
-	static const char *const names[] = { "text", "json", "openmetrics" };
+	static const char *const names[] = { "text", "verbose", "table", "json", "openmetrics" };
 
 	for (size_t i = 0; i < ELEMENTSOF(names); i++) {
 		if (!strcmp(s, names[i]))
 			return (enum format)i;
 	}
-	ctl_misuse("status", "--format=%s: allowed are text, json, openmetrics", s);
+	ctl_misuse("status", "--format=%s: allowed are text, verbose, table, json, openmetrics", s);
 }
 
 static int run(struct fixctl *ctl, int argc, char **argv)
@@ -246,6 +351,7 @@ static int run(struct fixctl *ctl, int argc, char **argv)
 		{ "watch", no_argument, NULL, 'w' },
 		{ "format", required_argument, NULL, 'f' },
 		{ "json", no_argument, NULL, 'j' },
+		{ "verbose", no_argument, NULL, 'v' },
 		{ NULL, 0, NULL, 0 },
 	};
 	enum format format = ctl->json ? FORMAT_JSON : FORMAT_TEXT;
@@ -253,7 +359,7 @@ static int run(struct fixctl *ctl, int argc, char **argv)
 	struct fixd *f;
 	int c, code;
 
-	while ((c = getopt_long(argc, argv, "wj", options, NULL)) >= 0) {
+	while ((c = getopt_long(argc, argv, "wjv", options, NULL)) >= 0) {
 		switch (c) {
 		case 'w':
 			repeat = true;
@@ -264,12 +370,18 @@ static int run(struct fixctl *ctl, int argc, char **argv)
 		case 'j':
 			format = FORMAT_JSON;
 			break;
+		case 'v':
+			format = FORMAT_VERBOSE;
+			break;
 		default:
 			ctl_bad_option("status");
 		}
 	}
 	if (argc - optind > 1)
 		ctl_misuse("status", "one NAME at most");
+	/* Who asks for some wants to know all of them. */
+	if (format == FORMAT_TEXT && optind < argc)
+		format = FORMAT_VERBOSE;
 	f = ctl_open(ctl);
 	code = (repeat ? watch : show)(f, optind < argc ? argv[optind] : "", format, ctl->session);
 	fixd_close(f);
@@ -281,10 +393,11 @@ const struct fixctl_command command_status = {
 	.name = "status",
 	.run = run,
 	.summary = "the daemon, its session and the instances",
-	.help = "status [--watch] [--format=text|json|openmetrics] [NAME]\n"
-		"Shows the daemon, the session and all instances, or those whose name matches the glob NAME.\n"
+	.help = "status [--watch] [--verbose | --format=FORM] [NAME]\n"
+		"Shows the daemon, the session and all instances; or all that is known of those whose name matches the glob NAME.\n"
 		"\n"
 		"  -w, --watch    again every second, until interrupted\n"
+		"  -v, --verbose  all that is known of each instance\n"
 		"  -j, --json     the same as --format=json; the keys are in fixctl(1)\n"
-		"      --format=  text, json, or openmetrics for a metrics collector",
+		"      --format=  text, verbose, table (a line for each instance), json, or openmetrics for a metrics collector",
 };

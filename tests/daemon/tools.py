@@ -233,9 +233,15 @@ def test_status(t):
     assert "corpus" not in d.ctl("status", "index").out and "index[small]" in d.ctl("status", "index*").out
     assert "Active Session Fixtures: none" in d.ctl("status", "broken").out
     assert "nothing is called 'nonsense'" in d.ctl("status", "nonsense", code=1).err
+    assert "Digest: " not in text and "    Digest: " in d.ctl("status", "-v").out and "    Digest: " in d.ctl("status", "corpus").out
+    table = d.ctl("status", "--format=table").out.splitlines()
+    assert [line.split()[0] for line in table] == ["STATE", "ready", "ready"] and table[1].endswith("  corpus") and table[2].endswith("  index[small]"), table
     metrics = d.ctl("status", "--format=openmetrics").out
     assert metrics.endswith("# EOF\n") and "fixd_misses_total 1\n" in metrics
     assert 'fixd_instance_builds_total{session="' in metrics and 'name="corpus"' in metrics
+    d.ctl("cleanup", "corpus")
+    active, _, inactive = d.ctl("status").out.partition("Not Active:\n")
+    assert "corpus" not in active and "  corpus: stale: cleaned up\n" in inactive, (active, inactive)
 
 
 def test_watch(t):
