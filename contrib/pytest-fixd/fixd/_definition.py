@@ -21,9 +21,8 @@ SCOPES = ("session", "package", "module", "class", "definition", "function")
 NAME_MAX = 150
 PARAM_MAX = 60
 DEPENDS_MAX = 64
-# What each test has for itself: a fixture made of it cannot be shared.
-PER_TEST = {"tmp_path", "tmpdir", "monkeypatch", "capsys", "capsysbinary", "capfd", "capfdbinary", "caplog", "recwarn", "pytester",
-            "testdir", "record_property", "record_xml_attribute"}
+# Of what pytest and pytest-xdist offer each test: the same for all of them.
+SAME_FOR_ALL = {"cache", "worker_id", "testrun_uid"}
 
 
 def digest_of(*parts: str) -> str:
@@ -130,6 +129,7 @@ class Definition:
         self.function, self.scope, self.max_age, self.watch = function, scope, max_age, list(watch)
         self.serializer, self.parse, self.store, self.teardown, self.timeout = serializer, parse, store, teardown, timeout
         self.key, self.tokens, self._writable = key, tokens, writable
+        self.makes_directories = "tmp_path_factory" in inspect.signature(function).parameters
         self.generator = inspect.isgeneratorfunction(function)
         self.second_half: Optional[_source.SecondHalf] = None
         self.unmovable: Optional[str] = None
@@ -144,7 +144,7 @@ class Definition:
         of_run = self.unmovable or tokens or "tmp_path_factory" in self.store_fixtures()
         self.reuse = reuse and not of_run
         self.asked_for_reuse = reuse
-        self._is_method = next(iter(inspect.signature(function).parameters), "") == "self"
+        self.is_method = next(iter(inspect.signature(function).parameters), "") in ("self", "cls")
         self._names: Dict[Any, str] = {}
 
     @property
@@ -153,7 +153,7 @@ class Definition:
 
     @property
     def to_be_torn_down(self) -> bool:
-        return bool(self.tokens and self.generator or self.second_half or self.unmovable or self.teardown)
+        return bool(self.tokens and self.generator or self.second_half or self.unmovable or self.teardown or self.makes_directories)
 
     def name(self, root: str, request: Any) -> str:
         """The fixture's name in the session: where it is defined, what it is called, and of which class it is."""
@@ -169,7 +169,7 @@ class Definition:
         return self._names[(root, called, cls, place)]
 
     def class_of(self, request: Any) -> Any:
-        return getattr(request._pyfuncitem, "cls", None) if self._is_method else None
+        return getattr(request._pyfuncitem, "cls", None) if self.is_method else None
 
     def _make_name(self, root: str, called: str, cls: Any, made_for: str) -> str:
         path = os.path.realpath(inspect.unwrap(self.function).__code__.co_filename)
@@ -294,14 +294,22 @@ class Arguments:
                 self._visit_plain(name, argument, scope)
 
     def _visit_plain(self, name: str, argument: Any, scope: str) -> None:
-        if name in PER_TEST:
-            raise PerTest(name)
         # What pytest itself offers is the same everywhere, or, like the directory of tmp_path_factory, each process's own by design.
         parametrized = "direct_param" in getattr(argument.func, "__name__", "")
-        if not parametrized and str(getattr(inspect.unwrap(argument.func), "__module__", "")).startswith("_pytest."):
+        function = inspect.unwrap(argument.func)
+        offered = not parametrized and str(getattr(function, "__module__", "")).startswith(("_pytest.", "xdist."))
+        if name in SAME_FOR_ALL and offered:
+            return
+        of_each_test = not parametrized and str(getattr(argument.scope, "value", argument.scope)) == "function"
+        # A plugin's, or one that ends with the test.
+        if of_each_test and (inspect.isgeneratorfunction(function) or not _source.is_project_function(function)):
+            raise PerTest(name)
+        if offered:
             return
         result = getattr(argument, "cached_result", None)
         print_ = fingerprint(result[0]) if result is not None and result[2] is None else None
+        if print_ is None and of_each_test:
+            raise PerTest(name)
         if print_ is None:
             # What it is cannot be told, but where it comes from.
             print_ = self._request.node.nodeid if parametrized else self._origin(name, argument)

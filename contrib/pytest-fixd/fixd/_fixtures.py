@@ -15,7 +15,7 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Unio
 
 import pytest
 
-from . import _limit, _source, _teardown, _values
+from . import _directories, _limit, _source, _teardown, _values
 from ._definition import SCOPES, Arguments, Definition, PerTest, full_name, param_key, place_of, title_of
 from ._lib import Build, FixdError, View
 from ._values import Stored
@@ -23,13 +23,17 @@ from ._values import Stored
 UNSETTLED_MAX = 3
 SENTENCE_MAX = 3000
 # In the sentence of a failed build that was none: nothing that a traceback has ends like that.
-OUTCOME = re.compile("(skipped|xfailed): (.*)\x1f", re.DOTALL)
+OUTCOME = re.compile("(skipped|xfailed|unshared): (.*)\x1f", re.DOTALL)
 # The daemon is gone.
 LOST = (errno.ECONNREFUSED, errno.ECONNRESET, errno.EPIPE, errno.ENOTCONN)
 
 
 class FixtureBuildError(Exception):
     """Another process failed to build the fixture; the text ends with its traceback."""
+
+
+class Unshared(Exception):
+    """Every process has to build the fixture itself; a sentence says why."""
 
 
 class Handle:
@@ -43,12 +47,19 @@ class Handle:
         self.made = False  # the first half was run here
         self.how = "local"  # built, attached, reused, local
         self.instance = ""  # its full name and place
+        self.directories: List[str] = []  # that were made for it here
         self.data: Any = None  # what the first half has made, while nobody else has it
         self.private: Optional[str] = None  # what is this process's own of the value, when it was last looked at
         self.value: Any = None  # what tests get
 
     def finish(self, stored: Optional[Stored] = None) -> None:
         """The second half, where the first half was run; `stored`: what it has made, if that is shared."""
+        try:
+            self._run_second_half(stored)
+        finally:
+            _directories.remove(self.directories)
+
+    def _run_second_half(self, stored: Optional[Stored]) -> None:
         generator, self.generator = self.generator, None
         made, self.made = self.made, False
         if generator is None:
@@ -86,10 +97,23 @@ def cause_of(error: BaseException) -> Optional[str]:
     return text if len(text) <= SENTENCE_MAX else "...\n" + text[-SENTENCE_MAX:]
 
 
+def why_unshared(error: BaseException, last_try: bool) -> Optional[str]:
+    """A reason to keep what was built in this process, or None: it is a failure, or another try is worth it."""
+    if isinstance(error, _values.CannotShare):
+        return str(error)
+    if isinstance(error, FixdError) and error.errno == errno.EAGAIN and last_try:
+        return f"each time it was built, what it is made of had changed meanwhile, perhaps by itself: {error.strerror}"
+    if isinstance(error, FixdError) and error.errno == errno.EDQUOT:
+        return str(error.strerror)
+    return None
+
+
 def raise_failure(error: FixdError) -> None:
     __tracebackhide__ = True
     sentence = str(error.strerror or error)
     outcome = OUTCOME.search(sentence)
+    if outcome and outcome.group(1) == "unshared":
+        raise Unshared(outcome.group(2))
     if outcome:
         (pytest.skip if outcome.group(1) == "skipped" else pytest.xfail)(outcome.group(2))
     raise FixtureBuildError(sentence) from None
@@ -102,8 +126,9 @@ class SetUp:
         self.runtime, self.definition, self.request = runtime, definition, request
         self._arguments, self._self_args = arguments, self_args
 
-    def call(self) -> Any:
-        return self.definition.function(*self._self_args, **self._arguments)
+    def call(self, directories: Optional[_directories.Directories] = None) -> Any:
+        arguments = self._arguments if directories is None else {**self._arguments, "tmp_path_factory": directories}
+        return self.definition.function(*self._self_args, **arguments)
 
     def local(self) -> Handle:
         """Like plain pytest: without a daemon, or of what each test has for itself."""
@@ -135,18 +160,33 @@ class SetUp:
         handle = runtime.begin_handle(definition, self.request)
         handle.instance = f"{full} @ {place}"
         for attempt in range(UNSETTLED_MAX + 1):
-            got = self._begin(full, place, arguments.views)
+            try:
+                got = self._begin(full, place, arguments.views)
+            except Unshared as e:
+                self._tell_unshared(str(e))
+                return self.local()
             if isinstance(got, View):
                 self._use(handle, got, "reused" if got.reused else "attached")
+                assert handle.stored is not None
+                if not _directories.are_there(handle.stored.head.get("directories", ())) and runtime.forget(full):
+                    handle.view = handle.stored = None
+                    continue
                 self._start_as_another(handle)
                 return runtime.keep(handle, full, place)
             try:
-                self._build(handle, got, reuse, title_of(definition, full, place), arguments.views)
-                return runtime.keep(handle, full, place)
+                self._build(handle, got, reuse, title_of(definition, full, place), arguments.views, attempt == UNSETTLED_MAX)
+                return handle if handle.how == "local" else runtime.keep(handle, full, place)
             except FixdError as e:
-                if e.errno != errno.EAGAIN or attempt == UNSETTLED_MAX:
+                if e.errno != errno.EAGAIN:
                     raise
         raise AssertionError("unreachable")
+
+    def _tell_unshared(self, why: str) -> None:
+        definition = self.definition
+        code = definition.function.__code__
+        place = f"{os.path.relpath(code.co_filename, self.runtime.root)}:{code.co_firstlineno}"
+        self.runtime.tell_once((definition, "unshared"), f"fixture '{definition.function.__name__}' ({place}) is built in every process: {why}; "
+                               "parse= can make what cannot be shared out of what can")
 
     def _begin(self, full: str, place: str, depends: List[View]) -> Union[View, Build]:
         __tracebackhide__ = True
@@ -155,9 +195,14 @@ class SetUp:
             return runtime.connection.begin(full, writable=self.definition.writable, timeout_s=runtime.wait_s, scope_key=place,
                                             depends=depends)
         except FixdError as e:
-            if e.errno == errno.EIO:
-                raise_failure(e)
-            raise
+            if e.errno != errno.EIO:
+                raise
+            failure = e
+        # A test that is tried again wants its fixtures tried again, too.
+        if getattr(self.request._pyfuncitem, "execution_count", 1) > 1 and runtime.forget_failure(full, self.request._pyfuncitem):
+            return self._begin(full, place, depends)
+        raise_failure(failure)
+        raise AssertionError("unreachable")
 
     def _use(self, handle: Handle, view: View, how: str) -> None:
         handle.view, handle.how = view, how
@@ -165,13 +210,13 @@ class SetUp:
         if view.writable:
             self.runtime.writable.append(handle)
 
-    def first_half(self, handle: Handle) -> Any:
+    def first_half(self, handle: Handle, directories: Optional[_directories.Directories] = None) -> Any:
         __tracebackhide__ = True
         definition = self.definition
         handle.made = True
         if not definition.generator:
-            return self.call()
-        generator = self.call()
+            return self.call(directories)
+        generator = self.call(directories)
         try:
             value = next(generator)
             if definition.tokens:
@@ -182,16 +227,19 @@ class SetUp:
         handle.generator = generator
         return value
 
-    def _build(self, handle: Handle, build: Build, reuse: bool, title: str, depends: List[View]) -> None:
+    def _build(self, handle: Handle, build: Build, reuse: bool, title: str, depends: List[View], last_try: bool) -> None:
         __tracebackhide__ = True
         definition, runtime = self.definition, self.runtime
         no_buffers: List[memoryview] = []
+        directories = _directories.Directories() if definition.makes_directories else None
+        if directories is not None:
+            handle.directories = directories.made
         try:
             runtime.adopt(title)  # the clean-up of what is built anew comes first
             # What others get is made of what others have.
             self._reset(depends)
             with _limit.limited(definition.timeout or runtime.timeout, title):
-                value = handle.data = self.first_half(handle)
+                value = handle.data = self.first_half(handle, directories)
             self._reset(depends)
             if definition.store is not None:
                 definition.store_value(self.request, handle.title, value)
@@ -199,13 +247,19 @@ class SetUp:
             else:
                 kind, main, buffers = _values.dump(value, definition.serializer)
             note = self._note(handle, reuse, value)
-            size = _values.write(build, kind, main, buffers)
+            size = _values.write(build, kind, main, buffers, handle.directories)
             keeper = not reuse and not definition.tokens and (handle.generator is not None or bool(definition.unmovable))
             view = build.commit(size, note=note, keeper=keeper, teardown=definition.to_be_torn_down and not reuse)
         except BaseException as e:
+            why = why_unshared(e, last_try)
+            if why is not None:
+                build.abort(f"unshared: {why[:SENTENCE_MAX]}\x1f")
+                handle.value = definition.parsed(handle.data)
+                self._tell_unshared(why)
+                return
             build.abort(cause_of(e))
             # Nobody gets the value: what belongs to it ends.
-            if handle.generator is not None or handle.data is not None:
+            if handle.generator is not None or handle.data is not None or handle.directories:
                 handle.finish()
             raise
         self._use(handle, view, "built")
@@ -232,16 +286,16 @@ class SetUp:
             if definition.unmovable:
                 raise _source.Unmovable(definition.unmovable)
             if definition.teardown:
-                return _teardown.note_for_function(handle.title, definition.teardown, value)
-            assert definition.second_half is not None and handle.generator is not None
+                return _teardown.note_for_function(handle.title, definition.teardown, value, handle.directories)
+            if definition.second_half is None:
+                return _teardown.note_for_directories(handle.title, handle.directories)
+            assert handle.generator is not None
             return _teardown.note_for_second_half(handle.title, definition.function, definition.second_half,
-                                                  handle.generator.gi_frame.f_locals)
+                                                  handle.generator.gi_frame.f_locals, handle.directories)
         except _source.Unmovable as e:
             if reuse:
-                raise _values.CannotShare(
-                    f"the second half of fixture '{handle.title}' cannot be run in a later run: {e}; say reuse=False, "
-                    "or give teardown=, a function of the value") from None
-            return _teardown.note_of_loss(handle.title, str(e))
+                raise _values.CannotShare(f"its second half cannot be run in a later run: {e}; reuse=False shares it within the run") from None
+            return _teardown.note_of_loss(handle.title, str(e), handle.directories)
 
     @staticmethod
     def data_of(handle: Handle) -> Any:
@@ -287,8 +341,10 @@ def tear_down(runtime: Any, handle: Handle) -> None:
 
 
 def decorate(function: Callable[..., Any], definition_of: Callable[[Callable[..., Any]], Definition], scope: Any,
-             pytest_options: Dict[str, Any]) -> Any:
+             pytest_options: Dict[str, Any], method: Any = lambda f: f) -> Any:
     """The pytest fixture around a fixture function."""
+    if isinstance(function, (classmethod, staticmethod)):
+        return decorate(function.__func__, definition_of, scope, pytest_options, type(function))
     if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
         raise TypeError(f"fixture '{function.__name__}' is async: share the data it needs, and make the rest of it in a plain fixture")
     definition = definition_of(function)
@@ -306,6 +362,7 @@ def decorate(function: Callable[..., Any], definition_of: Callable[[Callable[...
         from .plugin import runtime_of
 
         runtime = runtime_of(request.config)
+        definition.is_method = bool(self_args)
         if callable(definition.scope):
             definition.scope = request.scope
         this = SetUp(runtime, definition, request, arguments, self_args)
@@ -333,7 +390,7 @@ def decorate(function: Callable[..., Any], definition_of: Callable[[Callable[...
     note = "Shared by fixd: built once, by the first process that needs it."
     wrapper.__doc__ = f"{inspect.cleandoc(function.__doc__)}\n\n{note}" if function.__doc__ else note
     marker: Any = pytest.fixture
-    return marker(scope="function" if scope == "definition" else scope, **pytest_options)(wrapper)
+    return marker(scope="function" if scope == "definition" else scope, **pytest_options)(method(wrapper))
 
 
 def fixture(function: Optional[Callable[..., Any]] = None, *, scope: Any = "function", params: Optional[Sequence[Any]] = None,

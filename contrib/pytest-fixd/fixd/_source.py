@@ -29,10 +29,70 @@ _LIBRARY = tuple({os.path.realpath(p) + os.sep for kind in ("stdlib", "platstdli
 _HERE = os.path.dirname(os.path.realpath(__file__)) + os.sep
 
 
+_INSTALLED = ("site-packages", "dist-packages")
+
+
+def _is_ours(path: str) -> bool:
+    """Of Python itself, or of this plugin."""
+    inside = path.startswith(_LIBRARY) and not any(part in _INSTALLED for part in path.split(os.sep))
+    return inside or path.startswith(_HERE)
+
+
 def _is_project(path: str) -> bool:
     """Somebody's own code: no library, and not this plugin."""
+    return not (_is_ours(path) or any(part in _INSTALLED for part in path.split(os.sep)))
+
+
+def _normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+@functools.lru_cache(maxsize=None)
+def _distributions(site: str) -> Dict[str, str]:
+    """What is installed in a site-packages directory, by its own names."""
+    try:
+        names = os.listdir(site)
+    except OSError:
+        return {}
+    return {_normal(n.split("-")[0].rpartition(".egg")[0] or n.split("-")[0]): os.path.join(site, n)
+            for n in names if n.endswith((".dist-info", ".egg-info"))}
+
+
+@functools.lru_cache(maxsize=None)
+def _packages(site: str) -> Dict[str, str]:
+    """The same by the names of its packages, which may be others."""
+    found: Dict[str, str] = {}
+    for path in _distributions(site).values():
+        try:
+            with open(os.path.join(path, "top_level.txt")) as f:
+                found.update((_normal(name), path) for name in f.read().split())
+        except OSError:
+            pass
+    return found
+
+
+@functools.lru_cache(maxsize=None)
+def _distribution_of(path: str, top: str) -> Optional[str]:
+    """The version of the installed package that a file belongs to; None: it is not installed, or nothing tells its version."""
     parts = path.split(os.sep)
-    return not (path.startswith(_LIBRARY) or path.startswith(_HERE) or "site-packages" in parts or "dist-packages" in parts)
+    where = [i for i, part in enumerate(parts) if part in _INSTALLED]
+    if not where:
+        return None
+    site = os.sep.join(parts[: where[-1] + 1])
+    found = _distributions(site).get(_normal(top)) or _packages(site).get(_normal(top))
+    if found is None:
+        return None
+    record = os.path.join(found, "RECORD")
+    try:
+        status = os.stat(record if os.path.exists(record) else found)
+    except OSError:
+        return None
+    return f"{os.path.basename(found)} {status.st_size} {status.st_mtime_ns}"
+
+
+def is_project_function(function: Callable[..., Any]) -> bool:
+    code = getattr(function, "__code__", None)
+    return code is None or _is_project(os.path.realpath(code.co_filename))
 
 
 _trees: Dict[Tuple[str, int, int], ast.Module] = {}
@@ -151,7 +211,7 @@ def _by_other_finders(name: str) -> Any:
 
 @functools.lru_cache(maxsize=None)
 def _file_of(name: str) -> Optional[str]:
-    """The source file of a module; None for libraries, and for names that are no modules.  Nothing is imported for it."""
+    """The source file of a module; None for Python's own, and for names that are no modules.  Nothing is imported for it."""
     path = getattr(sys.modules.get(name), "__file__", None)
     if path is None:
         parts = name.split(".")
@@ -163,7 +223,7 @@ def _file_of(name: str) -> Optional[str]:
                 spec = PathFinder.find_spec(".".join(parts[: k + 1]), where) or (_by_other_finders(parts[0]) if k == 0 else None)
             except (ImportError, AttributeError, ValueError):
                 return None
-            if spec is None or (spec.origin and not _is_project(os.path.realpath(spec.origin))):
+            if spec is None or (spec.origin and _is_ours(os.path.realpath(spec.origin))):
                 return None
             where, path = spec.submodule_search_locations, spec.origin
             if where is None and k + 1 < len(parts):
@@ -171,12 +231,15 @@ def _file_of(name: str) -> Optional[str]:
     if not path or not path.endswith(".py"):
         return None
     path = os.path.realpath(path)
-    return path if _is_project(path) else None
+    return None if _is_ours(path) else path
 
 
 def forget() -> None:
     """A new session may find other files."""
     _file_of.cache_clear()
+    _distributions.cache_clear()
+    _packages.cache_clear()
+    _distribution_of.cache_clear()
     _reached.cache_clear()
 
 
@@ -213,6 +276,11 @@ def _follow(names: Iterable[str], seen: Dict[str, bytes]) -> None:
         name = left.pop()
         path = _file_of(name)
         if path is None or path in seen:
+            continue
+        # Of what was installed its version counts; what has none is looked through like one's own.
+        installed = _distribution_of(path, name.partition(".")[0])
+        if installed is not None:
+            seen[name.partition(".")[0] + " as installed"] = installed.encode()
             continue
         try:
             seen[path], more = _reached(path, name)
@@ -289,7 +357,7 @@ def version(function: Callable[..., Any], root: str, *others: Any) -> str:
         add(_plain(other))
     # Of its own module it was said above what counts.
     for path in sorted(set(seen) - own):
-        add(os.path.relpath(path, root))
+        add(os.path.relpath(path, root) if os.path.isabs(path) else path)
         digest.update(seen[path])
     return digest.hexdigest()
 

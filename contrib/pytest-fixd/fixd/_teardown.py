@@ -9,8 +9,9 @@ import os
 import pickle
 import sys
 import traceback
-from typing import Any, Callable, Dict, Iterable, Optional, Tuple
+from typing import Any, Callable, Dict, Iterable, List, Optional, Tuple
 
+from . import _directories
 from ._source import SecondHalf, Unmovable, pickled_locals, unpickled_locals
 
 
@@ -18,22 +19,27 @@ class Lost(Exception):
     """Nobody but the builder could have torn it down, and the builder is gone."""
 
 
-def note_for_second_half(fixture: str, function: Callable[..., Any], half: SecondHalf, frame_locals: Dict[str, Any]) -> bytes:
-    return pickle.dumps({"fixture": fixture, "file": function.__code__.co_filename, "module": function.__module__,
+def note_for_directories(fixture: str, directories: List[str]) -> bytes:
+    return pickle.dumps({"fixture": fixture, "directories": directories})
+
+
+def note_for_second_half(fixture: str, function: Callable[..., Any], half: SecondHalf, frame_locals: Dict[str, Any],
+                         directories: List[str]) -> bytes:
+    return pickle.dumps({"directories": directories, "fixture": fixture, "file": function.__code__.co_filename, "module": function.__module__,
                          "source": half.source, "locals": pickled_locals(half, frame_locals)})
 
 
-def note_for_function(fixture: str, teardown: Callable[[Any], Any], value: Any) -> bytes:
+def note_for_function(fixture: str, teardown: Callable[[Any], Any], value: Any, directories: List[str]) -> bytes:
     try:
         code = getattr(teardown, "__code__", None)
-        return pickle.dumps({"fixture": fixture, "file": code.co_filename if code else None, "module": teardown.__module__,
+        return pickle.dumps({"directories": directories, "fixture": fixture, "file": code.co_filename if code else None, "module": teardown.__module__,
                              "function": teardown.__qualname__, "value": pickle.dumps(value)})
     except Exception as e:
         raise Unmovable(f"its value, which teardown= gets, cannot be kept: {e}") from None
 
 
-def note_of_loss(fixture: str, why: str) -> bytes:
-    return pickle.dumps({"fixture": fixture, "lost": why})
+def note_of_loss(fixture: str, why: str, directories: List[str]) -> bytes:
+    return pickle.dumps({"fixture": fixture, "lost": why, "directories": directories})
 
 
 def _dotted(path: str) -> Tuple[str, str]:
@@ -76,8 +82,17 @@ def module_of_file(name: str, path: Optional[str], more: Iterable[Any] = ()) -> 
 def follow(note: bytes) -> None:
     """Does what the note says.  Lost, or whatever the second half raises."""
     what = pickle.loads(note)
+    try:
+        _follow(what)
+    finally:
+        _directories.remove(what.get("directories", ()))
+
+
+def _follow(what: Dict[str, Any]) -> None:
     if "lost" in what:
         raise Lost(what["lost"])
+    if "module" not in what:
+        return
     module = module_of_file(what["module"], what["file"])
     # Values may be of classes that the module defines.
     added = what["module"] not in sys.modules

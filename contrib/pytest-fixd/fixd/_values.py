@@ -15,7 +15,7 @@ import pickle
 import struct
 import sys
 import types
-from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Tuple, Union
+from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 from . import _arrays
 from ._lib import Build, View
@@ -125,10 +125,10 @@ def _aligned(offset: int, size: int) -> int:
     return (offset + step - 1) // step * step
 
 
-def write(build: Build, kind: str, main: bytes, buffers: List[memoryview]) -> int:
-    """Fills the image; its size."""
+def write(build: Build, kind: str, main: bytes, buffers: List[memoryview], directories: Sequence[str] = ()) -> int:
+    """Fills the image; its size.  `directories` belong to the value."""
     room = [0] * len(buffers)
-    head: Dict[str, Any] = {"kind": kind, "main": [0, len(main)], "buffers": []}
+    head: Dict[str, Any] = {"kind": kind, "main": [0, len(main)], "buffers": [], "directories": list(directories)}
 
     def place(head_size: int) -> int:
         offset = _PREFIX.size + head_size

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import sys
 import types
 import uuid
@@ -13,7 +14,7 @@ from typing import Any, Dict, Iterator, List, Optional, Tuple
 
 import pytest
 
-from . import _daemon, _source, _teardown, _values
+from . import _daemon, _directories, _source, _teardown, _values
 from ._definition import Definition, function_of
 from ._fixtures import Handle, tear_down, tokens
 from ._lib import Connection, FixdError
@@ -132,6 +133,19 @@ class Runtime:
         if definition.watch:
             settings.append("watch=" + "\n".join(os.path.join(self.root, w) for w in definition.watch))
         return settings
+
+    def forget_failure(self, full: str, item: Any) -> bool:
+        """Once for each try of a test: whoever asks next builds the fixture.  False: it was done already."""
+        what = (full, item.nodeid, item.execution_count)
+        if what in self._told:
+            return False
+        self._told.add(what)
+        return self.forget(full, "--failed")
+
+    def forget(self, full: str, *options: str) -> bool:
+        """The instance is built again for whoever asks next."""
+        pattern = re.sub(r"([][*?\\\\])", r"\\\1", full)
+        return _daemon.fixctl(self.socket, ["cleanup", "--force", *options, pattern], self.root).returncode == 0
 
     # Fixtures that are set up.
 
@@ -445,6 +459,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     runtime.connect()
     if runtime.connection is not None and not _is_worker(session.config):
         runtime.adopt("*")  # what a run that was killed has left behind
+        _directories.sweep()
 
 
 def pytest_report_header(config: pytest.Config) -> Optional[str]:

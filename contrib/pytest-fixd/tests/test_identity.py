@@ -123,7 +123,7 @@ def test_parametrized_arguments(project):
 
 def test_overridden_plain_fixture(project):
     table(project, "return n", "n", "@pytest.fixture(scope='session')\ndef n(): return 1\n")
-    project.write("test_a.py", "def test(table): assert table == 1\n")
+    project.write("a/test_a.py", "def test(table): assert table == 1\n")
     project.write("sub/conftest.py", "import pytest\n@pytest.fixture(scope='session')\ndef n(): return 2\n")
     project.write("sub/test_b.py", "def test(table, n): assert n == 2\n")
     project.run().passed(2)

@@ -1,0 +1,203 @@
+# SPDX-License-Identifier: MIT
+"""What stands around a fixture: classes, other plugins, workers, installed code, directories, tries."""
+
+import glob
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+
+def many(fixture):
+    return f"import pytest, time\n@pytest.mark.parametrize('i', range(6))\ndef test({fixture}, i): time.sleep(0.05)\n"
+
+
+def test_class_methods(project):
+    """The class is part of what a fixture is, in both orders of the decorators."""
+    project.write("test_it.py", """
+        import fixd
+        class Base:
+            name = None
+            @classmethod
+            @fixd.fixture(scope="session")
+            def one(cls): return "one of " + str(cls.name)
+            @fixd.fixture(scope="class")
+            @classmethod
+            def two(cls): return "two of " + str(cls.name)
+            @fixd.fixture(scope="session")
+            @staticmethod
+            def three(): return 3
+        class TestA(Base):
+            name = "a"
+            def test(self, one, two, three): assert (one, two, three) == ("one of a", "two of a", 3)
+        class TestB(Base):
+            name = "b"
+            def test(self, one, two, three): assert (one, two, three) == ("one of b", "two of b", 3)
+        """)
+    project.run().passed(2)
+    project.run().passed(2)
+
+
+def test_classes_of_two_conftests(project):
+    model = "class Model:\n    def kind(self): return {!r}\ndef make(): return {!r}\n"
+    project.conftest(model.format("root", "root") + "@fixd.fixture(scope='session')\ndef model(): return Model(), make\n")
+    project.write("sub/conftest.py", model.format("sub", "sub"))
+    project.write("test_a.py", "def test(model): assert (model[0].kind(), model[1]()) == ('root', 'root')\n")
+    project.write("sub/test_b.py", "def test(model): assert (model[0].kind(), model[1]()) == ('root', 'root')\n")
+    project.run("test_a.py").passed(1)
+    project.run().passed(2)
+    project.run("sub").passed(1)
+
+
+def test_what_a_plugin_gives_each_test(project):
+    """Known by its scope, not by its name: what ends with the test, and what cannot be compared."""
+    project.conftest("""
+        from unittest import mock
+        class Patches:
+            def __init__(self): self.made = []
+            def patch(self, *a, **k):
+                self.made.append(mock.patch(*a, **k))
+                return self.made[-1].start()
+        @pytest.fixture
+        def patches():
+            p = Patches()
+            yield p
+            for m in p.made: m.stop()
+        @pytest.fixture
+        def handle(): return open(os.devnull)
+        @fixd.fixture
+        def home(patches):
+            patches.patch("os.getcwd", return_value="x")
+            return 5
+        @fixd.fixture
+        def number(handle): return handle.fileno()
+        """)
+    project.write("test_it.py", "import os\ndef test_1(home, number, handle): assert os.getcwd() == 'x' and number == handle.fileno()\n"
+                                "def test_2(home, number, handle): assert os.getcwd() == 'x' and number == handle.fileno()\n")
+    done = project.run()
+    assert done.code == 0 and "it uses 'patches', which each test has for itself" in done.output, done.output
+
+
+def test_the_number_of_a_worker(project):
+    """Is asked for by what is built once by hand: it makes no worker build its own."""
+    project.conftest("""
+        @fixd.fixture(scope="session", reuse=False)
+        def data(tmp_path_factory, worker_id, testrun_uid):
+            log("built")
+            return 1
+        """)
+    project.write("test_it.py", many("data"))
+    assert project.run("-n", "2").code == 0
+    assert project.count("built") == 1
+
+
+def test_installed_code(project):
+    """A package that was installed anew, with a version that says so or without."""
+    site = project.file("site-packages")
+    project.env["PYTHONPATH"] += os.pathsep + site
+    project.write("site-packages/bare/__init__.py", "def build(): return 1\n")
+    project.write("site-packages/known/__init__.py", "from .inside import build\n")
+    project.write("site-packages/known/inside.py", "def build(): return 1\n")
+    project.write("site-packages/Other_Name-1.dist-info/top_level.txt", "known\n")
+    project.write("site-packages/Other_Name-1.dist-info/RECORD", "")
+    project.conftest("""
+        import bare, known
+        @fixd.fixture(scope="session")
+        def of_bare(): return bare.build()
+        @fixd.fixture(scope="session")
+        def of_known(): return known.build()
+        """)
+    project.write("test_it.py", "import bare, known\ndef test(of_bare, of_known): assert (of_bare, of_known) == (bare.build(), known.build())\n")
+    project.run().passed(1)
+    project.write("site-packages/bare/__init__.py", "def build(): return 2 + 0\n")
+    project.run().passed(1)
+    shutil.rmtree(os.path.join(site, "Other_Name-1.dist-info"))
+    project.write("site-packages/known/inside.py", "def build(): return 2 + 0\n")
+    project.write("site-packages/Other_Name-2.dist-info/top_level.txt", "known\n")
+    project.write("site-packages/Other_Name-2.dist-info/RECORD", "")
+    project.run().passed(1)
+
+
+def test_a_try_again(project):
+    """A test that is tried again has its fixtures tried again, once for all of them."""
+    pytest.importorskip("pytest_rerunfailures")
+    project.conftest("""
+        @fixd.fixture(scope="session")
+        def service():
+            log("try")
+            with open(os.environ["LOG"]) as f:
+                if f.read().count("try") == 1: raise OSError("the network was away")
+            return 1
+        """)
+    project.write("test_it.py", "def test_1(service): assert service == 1\ndef test_2(service): assert service == 1\n")
+    assert project.run("--reruns", "2").outcomes()["passed"] == 2
+    assert project.count("try") == 2
+
+
+def test_a_build_that_writes_what_it_watches(project):
+    project.conftest("""
+        @fixd.fixture(scope="session", watch=["dists"])
+        def wheels():
+            log("built")
+            with open("dists/PKG-INFO", "w") as f: f.write(str(os.times()))
+            return 1
+        """)
+    project.write("dists/setup.py", "")
+    project.write("test_it.py", many("wheels"))
+    done = project.run()
+    assert done.code == 0 and "fixture 'wheels' (conftest.py:8) is built in every process" in done.output and "dists/PKG-INFO changed" in done.output, done.output
+
+
+def directories(project):
+    return glob.glob(os.path.join(project.home, f"fixd-pytest-of-{os.getuid()}", "*"))
+
+
+def test_directories_live_as_long_as_the_fixture(project):
+    project.conftest("""
+        @fixd.fixture(scope="session")
+        def tree(tmp_path_factory):
+            log("built")
+            path = tmp_path_factory.mktemp("tree")
+            (path / "x").write_text("1")
+            assert tmp_path_factory.mktemp("tree") != path and path.name == "tree0"
+            return path
+        """)
+    project.write("test_it.py", "def test(tree): assert (tree / 'x').read_text() == '1'\ndef test_2(tmp_path): pass\n")
+    for _ in range(5):
+        project.run().passed(2)
+    assert project.count("built") == 1 and len(directories(project)) == 1
+    # Somebody has removed it: it is built again.
+    shutil.rmtree(directories(project)[0])
+    project.run().passed(2)
+    assert project.count("built") == 2 and len(directories(project)) == 1
+    assert project.run("--cleanup").code == 0
+    assert not directories(project)
+
+
+def test_directories_of_a_run(project):
+    project.conftest("""
+        @fixd.fixture(scope="session", reuse=False)
+        def tree(tmp_path_factory):
+            path = tmp_path_factory.mktemp("tree")
+            (path / "x").write_text("1")
+            yield path
+            log((path / "x").read_text())
+        @fixd.fixture(scope="session", reuse=False)
+        def broken(tmp_path_factory):
+            tmp_path_factory.mktemp("broken")
+            raise OSError("no")
+        """)
+    project.write("test_it.py", "import pytest\n@pytest.mark.parametrize('i', range(6))\ndef test(tree, i): assert (tree / 'x').read_text() == '1'\n"
+                                "def test_broken(broken): pass\n")
+    assert project.run("-n", "2").outcomes() == {"passed": 6, "error": 1}
+    assert project.log() == ["1"] and not directories(project)
+
+
+def test_a_package_is_not_searched_twice():
+    """A version is told in milliseconds, however much is installed."""
+    code = "import sys, time; sys.path.insert(0, sys.argv[1]); from fixd import _source; import pytest\nseen = {}\n_source._follow(['pytest'], seen)\nprint(sorted(seen))"
+    package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    done = subprocess.run([sys.executable, "-c", code, package], capture_output=True, text=True, check=True)
+    assert done.stdout == "['pytest as installed']\n"
