@@ -13,6 +13,7 @@ libbase_la_SOURCES = \
 	src/base/glob.c src/base/glob.h \
 	src/base/link.h \
 	src/base/log.c src/base/log.h \
+	src/base/nearest.c src/base/nearest.h \
 	src/base/path.c src/base/path.h \
 	src/base/process.c src/base/process.h \
 	src/base/template.c src/base/template.h \

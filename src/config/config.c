@@ -17,6 +17,7 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/log.h"
+#include "base/nearest.h"
 #include "base/path.h"
 #include "config/graph.h"
 #include "config/identity.h"
@@ -119,10 +120,11 @@ static void apply(struct loading *l, const struct raw_entry *e, enum key_section
 	if (section == KEY_FIXD && !strcmp(e->key, "root") && *e->value)
 		return; /* load_root() had it */
 	if (!k) {
-		_cleanup_free_ char *names = key_names(section);
+		_cleanup_free_ char *names = key_names(section), *all = xasprintf("%s%s", section == KEY_FIXTURE ? SOURCE_NAMES ", depends, " : "", names),
+				    *meant = nearest(e->key, all);
 
-		problem(l, e->line, "unknown key '%s'; allowed here: %s%s", e->key,
-			section == KEY_FIXTURE ? SOURCE_NAMES ", depends, " : "", names);
+		problem(l, e->line, "unknown key '%s'%s%s%s; allowed here: %s", e->key, meant ? " (did you mean '" : "", meant ? meant : "",
+			meant ? "'?)" : "", all);
 		return;
 	}
 	if (k->type == KEY_COMMAND && e->comment_cut) {
@@ -459,6 +461,18 @@ static void load_fixture(struct loading *l, size_t section, const char *name)
 	c->fixtures[c->n_fixtures++] = f;
 }
 
+static void unknown_section(struct loading *l, const struct raw_section *s)
+{
+	size_t n = strcspn(s->name, " ");
+	_cleanup_free_ char *kind = xstrndup(s->name, n), *meant = nearest(kind, "fixd, policy, fixture");
+
+	if (meant)
+		problem(l, s->line, "unknown section [%s] (did you mean [%s%s]?); allowed: [fixd], [policy], [fixture NAME]", s->name, meant,
+			s->name + n);
+	else
+		problem(l, s->line, "unknown section [%s]; allowed: [fixd], [policy], [fixture NAME]", s->name);
+}
+
 static void load_sections(struct loading *l)
 {
 	for (size_t i = 0; i < l->raw.n_sections; i++) {
@@ -467,7 +481,7 @@ static void load_sections(struct loading *l)
 		if (!strncmp(s->name, "fixture ", 8))
 			load_fixture(l, i, s->name + 8 + strspn(s->name + 8, " "));
 		else if (strcmp(s->name, "fixd") && strcmp(s->name, "policy"))
-			problem(l, s->line, "unknown section [%s]; allowed: [fixd], [policy], [fixture NAME]", s->name);
+			unknown_section(l, s);
 	}
 }
 
@@ -583,7 +597,8 @@ int config_load(const char *path, struct config **out, struct text *problems)
 	l.file = c->file = absolute_path(path);
 	r = raw_read(c->file, &l.raw, problems);
 	l.failed = r < 0;
-	if (r == 0) {
+	/* What could be understood may have other mistakes. */
+	if (r == 0 || r == -EINVAL) {
 		set_defaults(c);
 		load_root(&l);
 		l.root = c->root;

@@ -8,18 +8,28 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/fd.h"
 #include "base/vector.h"
+
+/*
+ * inih cuts lines, names and sections that are longer than its buffers. It is handed a short stand-in of each line, which says
+ * what kind of line it is, and decides what follows from that; the text itself is kept here.
+ */
+#define FILE_MAX ((size_t)64 << 20)
 
 struct reading {
 	struct raw_file *file;
-	FILE *stream;
 	struct text *problems;
+	char *text;   /* the file */
+	size_t size, at;
 	int line;
-	int section_line; /* of the last [section] seen */
 	struct vector names; /* struct section_name, in order */
-	bool indented, comment_cut;
+	/* Of the line that inih has: */
+	char *key, *value; /* key NULL: the value goes on */
+	bool comment_cut;
+	bool has_key; /* something that could go on */
+	bool lost;    /* in a section that could not be understood: what is in it is not looked at */
 	bool failed;
-	int error; /* of the last read */
 };
 
 void config_problem(struct text *problems, const char *file, int line, const char *fmt, ...)
@@ -40,15 +50,6 @@ static void problem(struct reading *r, const char *what)
 {
 	config_problem(r->problems, r->file->path, r->line, "%s", what);
 	r->failed = true;
-}
-
-static bool has_comment(const char *line)
-{
-	for (const char *p = strchr(line, ';'); p; p = strchr(p + 1, ';')) {
-		if (p > line && (p[-1] == ' ' || p[-1] == '\t'))
-			return true;
-	}
-	return false;
 }
 
 static int add_section(struct raw_file *f, const char *name, int line)
@@ -90,18 +91,11 @@ static void free_names(struct vector *names)
 }
 
 /* inih does not tell of a section without keys, nor of the same section twice; both are visible here. */
-static void note_section(struct reading *r, const char *line)
+static void note_section(struct reading *r, const char *name)
 {
-	const char *start = line + 1, *end = strchr(start, ']');
-	_cleanup_free_ char *name = NULL;
 	bool found;
-	size_t at;
+	size_t at = vector_search(&r->names, name, by_section_name, &found);
 
-	r->section_line = r->line;
-	if (!end)
-		return; /* inih reports it */
-	name = xstrndup(start, (size_t)(end - start));
-	at = vector_search(&r->names, name, by_section_name, &found);
 	if (found) {
 		const struct section_name *other = r->names.all[at];
 
@@ -113,84 +107,168 @@ static void note_section(struct reading *r, const char *line)
 		vector_insert(&r->names, at, section_name(name, r->line));
 }
 
-static bool is_comment(const char *line)
+/* A comment may stand behind a blank. */
+static const char *find_comment(const char *s)
 {
-	line += strspn(line, " \t");
-	return *line == ';' || *line == '#';
+	for (const char *p = strchr(s, ';'); p; p = strchr(p + 1, ';')) {
+		if (p > s && strchr(" \t", p[-1]))
+			return p;
+	}
+	return s + strlen(s);
 }
 
-/* fgets() for inih: hands out line after line, and stops where one that says something does not fit into inih's buffer. */
-static char *read_line(char *str, int num, void *stream)
+static char *trimmed(const char *s, const char *end)
+{
+	while (s < end && strchr(" \t", *s))
+		s++;
+	while (end > s && strchr(" \t", end[-1]))
+		end--;
+	return xstrndup(s, (size_t)(end - s));
+}
+
+/* "[name]", and nothing behind it but a comment. */
+static bool take_section(struct reading *r, const char *line)
+{
+	const char *end = strchr(line, ']'), *rest = end ? end + 1 + strspn(end + 1, " \t") : "";
+	_cleanup_free_ char *name = end ? xstrndup(line + 1, (size_t)(end - line - 1)) : NULL;
+
+	r->has_key = false;
+	r->lost = !end;
+	if (!end) {
+		problem(r, "a section without ']'; write [fixd], [policy] or [fixture NAME]");
+	} else if (*rest && *rest != ';' && *rest != '#') {
+		config_problem(r->problems, r->file->path, r->line, "something stands behind ']' of [%s]: '%s'; write it on a line of its own", name,
+			       rest);
+		r->failed = true;
+	}
+	if (name)
+		note_section(r, name);
+	return name;
+}
+
+static bool take_pair(struct reading *r, const char *line)
+{
+	const char *end = find_comment(line), *is = strpbrk(line, "=:");
+
+	if (!is || is >= end) {
+		problem(r, "neither '[section]' nor 'key = value' nor a comment");
+		return false;
+	}
+	r->key = trimmed(line, is);
+	r->value = trimmed(is + 1, end);
+	r->comment_cut = *end;
+	r->has_key = true;
+	return true;
+}
+
+/* What stands for the line; "" for one that says nothing, or nothing that can be understood. */
+static void stand_in(struct reading *r, const char *line, char *out, size_t room)
+{
+	const char *start = line + strspn(line, " \t");
+
+	*out = '\0';
+	if (!*start || *start == ';' || *start == '#')
+		return;
+	if (*start == '[' && start == line) {
+		if (take_section(r, line))
+			snprintf(out, room, "[s%d]", r->line);
+	} else if (r->lost) {
+		return;
+	} else if (start > line && r->has_key) {
+		const char *end = find_comment(start);
+
+		r->value = trimmed(start, end);
+		r->comment_cut = *end;
+		snprintf(out, room, " v%d", r->line);
+	} else if (take_pair(r, start)) {
+		snprintf(out, room, "k%d = v%d", r->line, r->line);
+	}
+}
+
+/* The next line, which ends as lines of any system end; NULL: there is none. */
+static char *next_line(struct reading *r)
+{
+	char *line = r->text + r->at;
+	size_t n = 0, left = r->size - r->at;
+
+	if (left == 0)
+		return NULL;
+	while (n < left && line[n] != '\n' && line[n] != '\r')
+		n++;
+	r->at += n + (n < left) + (n + 1 < left && line[n] == '\r' && line[n + 1] == '\n');
+	line[n] = '\0';
+	r->line++;
+	if (strlen(line) < n) {
+		problem(r, "there is a NUL byte in the line");
+		memset(line, ';', 1);
+	}
+	if (r->line == 1 && !strncmp(line, "\xef\xbb\xbf", 3)) {
+		problem(r, "the file begins with a byte order mark; save it as UTF-8 without one");
+		line += 3;
+	}
+	return line;
+}
+
+static void forget_line(struct reading *r)
+{
+	free(r->key);
+	free(r->value);
+	r->key = r->value = NULL;
+	r->comment_cut = false;
+}
+
+/* fgets() for inih. */
+static char *read_line(char *out, int room, void *stream)
 {
 	struct reading *r = stream;
-	size_t n;
+	const char *line = next_line(r);
 
-	if (!fgets(str, num, r->stream)) {
-		r->error = errno;
+	forget_line(r);
+	if (!line)
 		return NULL;
-	}
-	r->line++;
-	if (r->line == 1 && !strncmp(str, "\xef\xbb\xbf", 3)) {
-		problem(r, "the file begins with a byte order mark; save it as UTF-8 without one");
-		return NULL;
-	}
-	n = strlen(str);
-	if (n + 1 == (size_t)num && str[n - 1] != '\n' && is_comment(str)) {
-		for (int c = 0; c != '\n' && c != EOF;)
-			c = fgetc(r->stream);
-		/* inih would look for the rest of the line, since its version 59. */
-		str[n - 1] = '\n';
-	} else if (n + 1 == (size_t)num && str[n - 1] != '\n') {
-		_cleanup_free_ char *what = xasprintf(
-			"the line is longer than %d bytes; continue the value on the next line, indented", num - 2);
-
-		problem(r, what);
-		return NULL;
-	}
-	r->indented = str[0] == ' ' || str[0] == '\t';
-	r->comment_cut = has_comment(str);
-	if (str[0] == '[')
-		note_section(r, str);
-	return str;
+	stand_in(r, line, out, (size_t)room - 1);
+	return strcat(out, "\n");
 }
 
-static int continue_entry(struct reading *r, const char *value)
+static void continue_entry(struct reading *r)
 {
 	struct raw_entry *e = &r->file->entries[r->file->n_entries - 1];
-	char *joined = xasprintf("%s\n%s", e->value, value);
+	char *joined = xasprintf("%s\n%s", e->value, r->value);
 
 	free(e->value);
 	e->value = joined;
 	e->comment_cut |= r->comment_cut;
-	return 1;
 }
 
+/* What inih has understood is the line that it was handed last. */
 static int take_entry(void *user, const char *section, const char *key, const char *value)
 {
 	struct reading *r = user;
 	struct raw_file *f = r->file;
 	int index = (int)f->n_sections - 1;
 
-	if (r->failed && f->n_sections == 0)
-		return 1;
-	if (index < 0 || strcmp(f->sections[index].name, section) != 0) {
+	(void)key;
+	(void)value;
+	if (!*section) {
 		problem(r, "a key before the first section; allowed sections: [fixd], [policy], [fixture NAME]");
 		return 1;
 	}
-	if (r->indented && f->n_entries && f->entries[f->n_entries - 1].section == index &&
-	    !strcmp(f->entries[f->n_entries - 1].key, key))
-		return continue_entry(r, value);
+	if (!r->key) {
+		if (f->n_entries && f->entries[f->n_entries - 1].section == index)
+			continue_entry(r);
+		return 1;
+	}
 	for (size_t i = f->sections[index].first; i < f->n_entries; i++) {
-		if (!strcmp(f->entries[i].key, key)) {
-			config_problem(r->problems, f->path, r->line, "key '%s' is there already, at line %d", key,
+		if (!strcmp(f->entries[i].key, r->key)) {
+			config_problem(r->problems, f->path, r->line, "key '%s' is there already, at line %d", r->key,
 				       f->entries[i].line);
 			r->failed = true;
 			return 1;
 		}
 	}
 	f->entries = xrealloc(f->entries, (f->n_entries + 1) * sizeof *f->entries);
-	f->entries[f->n_entries++] = (struct raw_entry){ .section = index, .line = r->line, .key = xstrdup(key),
-							 .value = xstrdup(value), .comment_cut = r->comment_cut };
+	f->entries[f->n_entries++] = (struct raw_entry){ .section = index, .line = r->line, .key = xstrdup(r->key),
+							 .value = xstrdup(r->value), .comment_cut = r->comment_cut };
 	return 1;
 }
 
@@ -200,26 +278,20 @@ int raw_read(const char *path, struct raw_file *out, struct text *problems)
 	int bad;
 
 	*out = (struct raw_file){ .path = path };
-	r.stream = fopen(path, "re");
-	if (!r.stream) {
-		int err = -errno;
-
-		config_problem(problems, path, 0, "cannot be read: %s", strerror(-err));
-		return err;
+	bad = file_read_all(path, FILE_MAX, &r.text, &r.size);
+	if (bad < 0) {
+		config_problem(problems, path, 0, "cannot be read: %s", strerror(-bad));
+		return bad;
 	}
-	errno = EIO;
 	bad = ini_parse_stream(read_line, &r, take_entry, &r);
-	if (ferror(r.stream)) {
-		config_problem(problems, path, 0, "cannot be read: %s", strerror(r.error));
+	if (bad && !r.failed) {
+		config_problem(problems, path, bad > 0 ? bad : 0, "cannot be understood");
 		r.failed = true;
 	}
-	fclose(r.stream);
+	forget_line(&r);
 	free_names(&r.names);
-	if (bad > 0 && !r.failed) {
-		config_problem(problems, path, bad, "neither '[section]' nor 'key = value' nor a comment");
-		r.failed = true;
-	}
-	return r.failed || bad ? -EINVAL : 0;
+	free(r.text);
+	return r.failed ? -EINVAL : 0;
 }
 
 void raw_deinit(struct raw_file *f)
