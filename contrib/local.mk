@@ -19,10 +19,14 @@ demo: all contrib/demo/wordnet.la contrib/demo/suite$(EXEEXT) contrib/demo/priva
 
 EXTRA_DIST += contrib/demo/run contrib/demo/fixd.ini contrib/demo/to-sqlite contrib/deps contrib/fuzz contrib/HACKING contrib/check-kernel contrib/check-kernel-guest contrib/check contrib/quickstart contrib/ci/github.yml contrib/ci/gitlab.yml
 
-# Completion for bash.
+# Completion.
 
 bashcompletiondir = $(datadir)/bash-completion/completions
 dist_bashcompletion_DATA = contrib/completions/fixctl
+zshcompletiondir = $(datadir)/zsh/site-functions
+dist_zshcompletion_DATA = contrib/completions/_fixctl
+fishcompletiondir = $(datadir)/fish/vendor_completions.d
+dist_fishcompletion_DATA = contrib/completions/fixctl.fish
 
 # The pytest plugin: a Python package of its own, installed with pip from its directory.
 
@@ -30,7 +34,9 @@ pytest_fixd = \
 	contrib/pytest-fixd/README \
 	contrib/pytest-fixd/bench/run \
 	contrib/pytest-fixd/fixd/__init__.py \
+	contrib/pytest-fixd/fixd/_arrays.py \
 	contrib/pytest-fixd/fixd/_daemon.py \
+	contrib/pytest-fixd/fixd/_directories.py \
 	contrib/pytest-fixd/fixd/_definition.py \
 	contrib/pytest-fixd/fixd/_fixtures.py \
 	contrib/pytest-fixd/fixd/_lib.py \
@@ -46,11 +52,13 @@ pytest_fixd = \
 	contrib/pytest-fixd/fixd/shared_session_scope/types.py \
 	contrib/pytest-fixd/pyproject.toml \
 	contrib/pytest-fixd/tests/conftest.py \
+	contrib/pytest-fixd/tests/test_arrays.py \
 	contrib/pytest-fixd/tests/test_cleanup.py \
 	contrib/pytest-fixd/tests/test_identity.py \
 	contrib/pytest-fixd/tests/test_install.py \
 	contrib/pytest-fixd/tests/test_recipes.py \
 	contrib/pytest-fixd/tests/test_sharing.py \
+	contrib/pytest-fixd/tests/test_surroundings.py \
 	contrib/pytest-fixd/tests/test_values.py
 EXTRA_DIST += $(pytest_fixd)
 
@@ -58,16 +66,21 @@ bench-pytest: all
 	FIXD_BUILD='$(abs_top_builddir)' $(srcdir)/contrib/pytest-fixd/bench/run
 .PHONY: bench-pytest
 
-# The adapters: headers to copy, and a suite for each framework as an example; tests/shim/adapters.py runs them.
+# The adapters: headers, and a suite for each framework as an example; tests/shim/adapters.py runs them.
 
-EXTRA_DIST += \
-	contrib/adapters/README \
+dist_include_HEADERS = \
 	contrib/adapters/fixd-check.h \
 	contrib/adapters/fixd-cmocka.h \
 	contrib/adapters/fixd-criterion.h \
 	contrib/adapters/fixd-cunit.h \
 	contrib/adapters/fixd-gtest.h \
-	contrib/adapters/fixd-test.h \
+	contrib/adapters/fixd-test.h
+
+cmakedir = $(datadir)/cmake/fixd
+dist_cmake_DATA = contrib/cmake/FixdFixtures.cmake contrib/cmake/fixdConfig.cmake
+
+EXTRA_DIST += \
+	contrib/adapters/README \
 	contrib/adapters/examples/CMakeLists.txt \
 	contrib/adapters/examples/Makefile \
 	contrib/adapters/examples/check.c \
@@ -78,8 +91,7 @@ EXTRA_DIST += \
 	contrib/adapters/examples/gtest.cc \
 	contrib/adapters/examples/legacy.sh \
 	contrib/adapters/examples/meson.build \
-	contrib/adapters/examples/plain.c \
-	contrib/cmake/FixdFixtures.cmake
+	contrib/adapters/examples/plain.c
 
 # For systemd: units of the machine and of a user, the machine's user and directories.
 

@@ -5,12 +5,14 @@
  *	tcase_add_fixd(tc, "corpus");
  *
  * and fixd_test("corpus") in its tests. It is attached once, before Check forks for each test, so every test has its own pristine
- * copy for nothing; with CK_FORK=no it is reset after each.
+ * copy for nothing; with CK_FORK=no it is reset after each. If it cannot be had, the tests of the case fail.
  */
 #ifndef FIXD_CHECK_H
 #define FIXD_CHECK_H
 
 #include <check.h>
+
+#define FIXD_TEST_FAILED(message) ck_abort_msg("%s", message)
 
 #include "fixd-test.h"
 

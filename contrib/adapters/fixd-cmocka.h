@@ -5,7 +5,7 @@
  *	fixd_unit_test(test_lookup)					in the array of tests
  *	cmocka_run_group_tests(tests, NULL, fixd_group_teardown)
  *
- * and fixd_test("corpus") in the tests. What a test has written is undone after it.
+ * and fixd_test("corpus") in the tests, which fail if it cannot be had. What a test has written is undone after it.
  */
 #ifndef FIXD_CMOCKA_H
 #define FIXD_CMOCKA_H
@@ -16,6 +16,8 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+
+#define FIXD_TEST_FAILED(message) fail_msg("%s", message)
 
 #include "fixd-test.h"
 

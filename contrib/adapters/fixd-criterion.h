@@ -11,6 +11,8 @@
 
 #include <criterion/criterion.h>
 
+#define FIXD_TEST_FAILED(message) cr_assert_fail("%s", message)
+
 #include "fixd-test.h"
 
 static inline void fixd_criterion_init(void)

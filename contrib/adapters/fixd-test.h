@@ -9,7 +9,8 @@
  * fixd_test_begin() before each test is for people: fixctl report then names the tests that change fixtures.
  *
  * A fixture that cannot be had ends the program with status 99, which automake and Meson call an error, and a line that says
- * why. Of each file that includes it this has its own views; call it from one thread at a time. Link with libfixd.
+ * why; with the adapter of a framework it fails the test that needs it. Of each file that includes it this has its own views;
+ * call it from one thread at a time. Link with what `pkg-config --libs fixd` says: containers in a view can be changed then.
  */
 #ifndef FIXD_TEST_H
 #define FIXD_TEST_H
@@ -29,11 +30,21 @@ static struct {
 	struct fixd_view *view;
 } fixd_test_views[FIXD_TEST_MAX];
 
+/* What a framework does with a test whose fixture cannot be had, in the place of the following; it does not return. */
+#ifndef FIXD_TEST_FAILED
+#define FIXD_TEST_FAILED(message) (fflush(stdout), fprintf(stderr, "%s\n", message), exit(FIXD_TEST_ERROR))
+#endif
+
 static inline void fixd_test_fail(const char *name, const char *why)
 {
-	fflush(stdout);
-	fprintf(stderr, "fixture '%s': %s\n", name, why);
-	exit(FIXD_TEST_ERROR);
+	static char message[4096];
+
+	/* Most sentences name it already. */
+	if (strstr(why, name))
+		snprintf(message, sizeof message, "%s", why);
+	else
+		snprintf(message, sizeof message, "fixture '%s': %s", name, why);
+	FIXD_TEST_FAILED(message);
 }
 
 static inline int fixd_test_connect(void)
@@ -87,13 +98,24 @@ static inline size_t fixd_test_size(const char *name)
 	return fixd_view_size(fixd_test_view(name));
 }
 
-/* Undoes what was written to any of them. */
-static inline void fixd_test_reset(void)
+/* Undoes what was written to any of them. NULL, or one that could not be made pristine again. */
+static inline const char *fixd_test_reset_all(void)
 {
+	const char *failed = NULL;
+
 	for (int i = 0; i < FIXD_TEST_MAX && fixd_test_views[i].name; i++) {
 		if (fixd_view_reset(fixd_test_views[i].view) < 0)
-			fixd_test_fail(fixd_test_views[i].name, "it cannot be made pristine again");
+			failed = fixd_test_views[i].name;
 	}
+	return failed;
+}
+
+static inline void fixd_test_reset(void)
+{
+	const char *failed = fixd_test_reset_all();
+
+	if (failed)
+		fixd_test_fail(failed, "it cannot be made pristine again");
 }
 
 /* Detaches all of them; pointers to them are dead. */

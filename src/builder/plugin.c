@@ -126,18 +126,34 @@ static int call(struct hosted *h, int (*build)(struct fixd_builder *b))
 	return result || *h->said ? plugin_failed(h, result) : 0;
 }
 
-static void report_stray(void *arg, size_t offset, uintptr_t value, const char *what)
-{
-	struct text *t = arg;
+/* What was found, and a hint for each kind of it. */
+struct strays {
+	struct text found, hints;
+};
 
-	text_printf(t, "\n  at offset 0x%zx: 0x%jx, in %s", offset, (uintmax_t)value, what);
+static void report_stray(void *arg, size_t offset, uintptr_t value, const char *what, const char *hint)
+{
+	struct strays *s = arg;
+
+	text_printf(&s->found, "\n  at offset 0x%zx: 0x%jx, in %s", offset, (uintmax_t)value, what);
+	if (!s->hints.size || !strstr(s->hints.data, hint))
+		text_printf(&s->hints, "\n  %s", hint);
+}
+
+static int strays_found(struct work *w, int64_t n, const struct strays *s)
+{
+	if (w->job.stray != JOB_STRAYS_WARN)
+		return work_fail(w, -EFAULT, "%lld pointer(s) in the image point to memory that only the builder has:%s%s", (long long)n,
+				 s->found.data, s->hints.data);
+	fprintf(stderr, "%lld stray pointer(s), which mean nothing to a test process:%s%s\n", (long long)n, s->found.data, s->hints.data);
+	return 0;
 }
 
 static int audit(struct hosted *h)
 {
 	struct work *w = h->work;
 	struct audit_range *deps = xcalloc(w->job.n_dependencies, sizeof *deps);
-	_cleanup_text_ struct text strays = { 0 };
+	struct strays strays = { 0 };
 	struct audit a = {
 		.base = w->space.base,
 		.size = w->space.used,
@@ -148,6 +164,7 @@ static int audit(struct hosted *h)
 		.arg = &strays,
 	};
 	int64_t n;
+	int r;
 
 	for (size_t i = 0; i < w->job.n_dependencies; i++) {
 		const struct job_dependency *d = &w->job.dependencies[i];
@@ -156,16 +173,10 @@ static int audit(struct hosted *h)
 	}
 	n = audit_run(&a, STRAYS_REPORTED, &w->digest);
 	free(deps);
-	if (n < 0)
-		return work_fail(w, (int)n, "the image cannot be audited: %s", strerror((int)-n));
-	if (n == 0)
-		return 0;
-	if (w->job.stray == JOB_STRAYS_WARN) {
-		fprintf(stderr, "%lld stray pointer(s), which mean nothing to a test process:%s\n", (long long)n, strays.data);
-		return 0;
-	}
-	return work_fail(w, -EFAULT, "%lld pointer(s) in the image point to memory that only the builder has:%s", (long long)n,
-			 strays.data);
+	r = n < 0 ? work_fail(w, (int)n, "the image cannot be audited: %s", strerror((int)-n)) : n == 0 ? 0 : strays_found(w, n, &strays);
+	text_deinit(&strays.found);
+	text_deinit(&strays.hints);
+	return r;
 }
 
 int source_plugin(struct work *w)

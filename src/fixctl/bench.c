@@ -136,6 +136,7 @@ static int run(struct fixctl *ctl, int argc, char **argv)
 
 const struct fixctl_command command_bench = {
 	.name = "bench",
+	.json = true,
 	.run = run,
 	.summary = "measure the builds of fixtures, and imports",
 	.help = "bench [OPTION...] [NAME-GLOB...]\n"

@@ -116,6 +116,7 @@ static int run(struct fixctl *ctl, int argc, char **argv)
 
 const struct fixctl_command command_cleanup = {
 	.name = "cleanup",
+	.json = true,
 	.run = run,
 	.summary = "give images up, so that they are built again",
 	.help = "cleanup [OPTION...] [NAME-GLOB...]\n"

@@ -192,6 +192,7 @@ static int run(struct fixctl *ctl, int argc, char **argv)
 
 const struct fixctl_command command_doctor = {
 	.name = "doctor",
+	.json = true,
 	.run = run,
 	.summary = "what this machine lacks, and what to do about it",
 	.help = "doctor\n"

@@ -28,6 +28,7 @@ struct fixctl_command {
 	int (*run)(struct fixctl *ctl, int argc, char **argv);
 	const char *summary; /* one line */
 	const char *help;    /* usage and options */
+	bool json;	     /* it reports something that has a JSON form */
 };
 
 extern const struct fixctl_command command_status, command_list, command_warm, command_get, command_cleanup, command_log,

@@ -87,6 +87,7 @@ static int run(struct fixctl *ctl, int argc, char **argv)
 
 const struct fixctl_command command_list = {
 	.name = "list",
+	.json = true,
 	.run = run,
 	.summary = "the definitions of fixtures",
 	.help = "list [-v] [NAME]\n"

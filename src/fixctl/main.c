@@ -101,6 +101,8 @@ int main(int argc, char **argv)
 		if (!strcmp(argv[i], "--help"))
 			return close_stdout(print_help(command->name));
 	}
+	if (ctl.json && !command->json)
+		ctl_misuse(command->name, "it has no JSON form: leave --json out");
 	optind = 0; /* glibc: start again */
 	return close_stdout(command->run(&ctl, argc, argv));
 }

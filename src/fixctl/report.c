@@ -157,6 +157,7 @@ static int run(struct fixctl *ctl, int argc, char **argv)
 
 const struct fixctl_command command_report = {
 	.name = "report",
+	.json = true,
 	.run = run,
 	.summary = "what fixtures cost, and what sharing them saves",
 	.help = "report [--format=markdown|json|html] [--since D] [--session DIR] [--bench FILE] [--output FILE]\n"

@@ -13,7 +13,7 @@
 
 #define TOP 5
 #define HIGH_IMPACT_USES 3
-#define STATUS_MAX 30
+#define STATUS_MAX 120
 #define MB 1e6
 
 /* What is counted of one fixture, all its instances together. */

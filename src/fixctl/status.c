@@ -391,6 +391,7 @@ static int run(struct fixctl *ctl, int argc, char **argv)
 
 const struct fixctl_command command_status = {
 	.name = "status",
+	.json = true,
 	.run = run,
 	.summary = "the daemon, its session and the instances",
 	.help = "status [--watch] [--verbose | --format=FORM] [NAME]\n"

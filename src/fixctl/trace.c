@@ -252,6 +252,7 @@ static int run(struct fixctl *ctl, int argc, char **argv)
 
 const struct fixctl_command command_trace = {
 	.name = "trace",
+	.json = true,
 	.run = run,
 	.summary = "what happens, as it happens",
 	.help = "trace [--past | --once] [--run ID] [--json]\n"

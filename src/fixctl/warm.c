@@ -27,12 +27,12 @@ static void add_fixture(struct warming *w, const json_t *fixture, bool named)
 
 	if (!strcmp(ctl_string(fixture, "source"), "client")) {
 		if (named)
-			printf("%s: skipped, the clients that use it build it\n", name);
+			warming_skip(w, name, "the clients that use it build it");
 		return;
 	}
 	if (strcmp(scope, "session") != 0) {
 		if (named)
-			printf("%s: skipped, scope %s is built when a test asks\n", name, scope);
+			warming_skip(w, name, "scope %s is built when a test asks", scope);
 		return;
 	}
 	for (size_t k = 0; k < json_array_size(params); k++)
@@ -65,20 +65,27 @@ static bool add_named(struct warming *w, const json_t *fixtures, const char *pat
 
 static int run(struct fixctl *ctl, int argc, char **argv)
 {
-	static const struct option options[] = { { "timeout", required_argument, NULL, 't' }, { NULL, 0, NULL, 0 } };
+	static const struct option options[] = {
+		{ "timeout", required_argument, NULL, 't' }, { "json", no_argument, NULL, 'j' }, { NULL, 0, NULL, 0 }
+	};
 	struct warming w = { .timeout_ms = connection_timeout(), .out = stdout, .lines = true };
 	const json_t *fixtures;
 	json_t *list;
 	int64_t timeout;
 	int c, code, r;
 
-	while ((c = getopt_long(argc, argv, "t:", options, NULL)) >= 0) {
+	while ((c = getopt_long(argc, argv, "t:j", options, NULL)) >= 0) {
+		if (c == 'j') {
+			ctl->json = true;
+			continue;
+		}
 		if (c != 't')
 			ctl_bad_option("warm");
 		if (parse_duration(optarg, &timeout) < 0 || timeout == 0 || timeout > INT64_C(1000000) * NSEC_PER_SEC)
 			ctl_misuse("warm", "--timeout %s: allowed is a number above 0 with ms, s, m or h", optarg);
 		w.timeout_ms = (int)((timeout + NSEC_PER_MSEC - 1) / NSEC_PER_MSEC);
 	}
+	w.json = ctl->json;
 	w.f = ctl_open(ctl);
 	code = ctl_query(w.f, WIRE_TYPE_list, "", &list);
 	if (code)
@@ -99,11 +106,13 @@ static int run(struct fixctl *ctl, int argc, char **argv)
 
 const struct fixctl_command command_warm = {
 	.name = "warm",
+	.json = true,
 	.run = run,
 	.summary = "build now what is not fresh",
-	.help = "warm [--timeout D] [NAME-GLOB...]\n"
+	.help = "warm [--timeout D] [--json] [NAME-GLOB...]\n"
 		"Builds the named fixtures of scope session, or all of them, unless they are fresh. One line each when it is\n"
 		"done; on a terminal also what is being built.\n"
 		"\n"
-		"  -t, --timeout D  how long to wait for each (90s, 5m; default $FIXD_TIMEOUT or 60s)",
+		"  -t, --timeout D  how long to wait for each (90s, 5m; default $FIXD_TIMEOUT or 60s)\n"
+		"  -j, --json       an object a line: name, state (ready, failed, skipped), built, seconds, error",
 };

@@ -2,6 +2,8 @@
 #include "fixctl/warming.h"
 
 #include <errno.h>
+#include <jansson.h>
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -57,6 +59,42 @@ static void clear_line(const struct state *s)
 		fputs("\r\033[K", s->w->out);
 }
 
+static void print_object(const struct warming *w, const char *name, const char *state, json_t *more)
+{
+	json_t *o = json_pack("{s:s, s:s}", "name", name, "state", state);
+	char *text;
+
+	json_object_update(o, more);
+	text = json_dumps(o, JSON_COMPACT);
+	fprintf(w->out, "%s\n", text);
+	free(text);
+	json_decref(more);
+	json_decref(o);
+}
+
+void warming_skip(const struct warming *w, const char *name, const char *why, ...)
+{
+	_cleanup_free_ char *sentence = NULL;
+	va_list ap;
+
+	va_start(ap, why);
+	sentence = xvasprintf(why, ap);
+	va_end(ap);
+	if (w->json)
+		print_object(w, name, "skipped", json_pack("{s:s}", "error", sentence));
+	else
+		fprintf(w->out, "%s: skipped, %s\n", name, sentence);
+}
+
+static void report_json(struct state *s, struct target *t, int r, uint32_t flags)
+{
+	json_t *more = json_pack("{s:b, s:f}", "built", flags & WIRE_ATTACHED_BUILT ? 1 : 0, "seconds", (double)(clock_now() - t->started) / NSEC_PER_SEC);
+
+	if (r < 0)
+		json_object_set_new(more, "error", json_string(fixd_error(s->w->f)));
+	print_object(s->w, t->name, r < 0 ? "failed" : "ready", more);
+}
+
 static void report(struct state *s, struct target *t, int r, const struct reply *reply)
 {
 	char took[32];
@@ -66,7 +104,9 @@ static void report(struct state *s, struct target *t, int r, const struct reply 
 	s->done++;
 	clear_line(s);
 	if (r < 0) {
-		if (s->w->lines)
+		if (s->w->json)
+			report_json(s, t, r, 0);
+		else if (s->w->lines)
 			fprintf(s->w->out, "%s: %sfailed%s\n", t->name, RED, PLAIN);
 		fflush(s->w->out);
 		r = ctl_failed(s->w->f, r);
@@ -75,7 +115,9 @@ static void report(struct state *s, struct target *t, int r, const struct reply 
 	}
 	if (reply->size >= sizeof head)
 		memcpy(&head, reply->body, sizeof head);
-	if (!s->w->lines)
+	if (s->w->json)
+		report_json(s, t, 0, head.flags);
+	else if (!s->w->lines)
 		; /* who asked for these goes on by himself */
 	else if (head.flags & WIRE_ATTACHED_BUILT)
 		fprintf(s->w->out, "%s: %sready%s after %s\n", t->name, GREEN, PLAIN,
@@ -139,7 +181,7 @@ static int take_answer(struct state *s)
 
 int warming_run(const struct warming *w)
 {
-	struct state s = { .w = w, .all = xcalloc(w->n, sizeof *s.all), .progress = isatty(fileno(w->out)) };
+	struct state s = { .w = w, .all = xcalloc(w->n, sizeof *s.all), .progress = isatty(fileno(w->out)) && !w->json };
 	int r = 0;
 
 	for (size_t i = 0; i < w->n; i++)

@@ -17,8 +17,11 @@ struct audit_range {
 	uintptr_t start, end;
 };
 
-/* A stray pointer: where it lies in the image, its value, and what is there ("[heap]", "/lib/x.so (symbol)"). */
-typedef void (*audit_stray_fn)(void *arg, size_t offset, uintptr_t value, const char *what);
+/*
+ * A stray pointer: where it lies in the image, its value, what is there ("static variable 'table' of /lib/x.so"), and what can be done
+ * about those of its kind.
+ */
+typedef void (*audit_stray_fn)(void *arg, size_t offset, uintptr_t value, const char *what, const char *hint);
 
 struct audit {
 	const char *base; /* the image, as mapped */

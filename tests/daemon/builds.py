@@ -3,6 +3,7 @@
 """Builds: once for everybody, and what happens when they go wrong."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -746,6 +747,50 @@ int fixd_build(struct fixd_builder *b)
     assert "2 stray pointer(s)" in d.ctl("log", "warn").out
     c.read("allow")
     assert d.ctl("log", "allow").out == ""
+
+
+def test_stray_pointers_are_named(t):
+    """What they lead to, as its author calls it, and for each kind what can be done."""
+    so = t.plugin("kinds", """
+#include <fixd-builder.h>
+#include <stdlib.h>
+static int hidden[100000];
+int seen[100000];
+int filled[100000] = { 1 };
+const char literal[] = "literal";
+int fixd_build(struct fixd_builder *b)
+{
+	int local = 0;
+	void **p = fixd_alloc(b, 64);
+	p[0] = &hidden[70000];
+	p[1] = &seen[5];
+	p[2] = &filled[5];
+	p[3] = (void *)literal;
+	p[4] = (void *)fixd_build;
+	p[5] = malloc(10);
+	p[6] = &local;
+	fixd_set_root(b, p);
+	return 0;
+}
+""")
+    d = t.daemon(f"[fixture a]\nplugin = {so}\n")
+    fails(d.client(), "a", "7 pointer(s)", f"in static variable of {so}", f"in static variable 'seen' of {so}", f"in static variable 'filled' of {so}",
+          "in constant 'literal' of", f"in function 'fixd_build' of {so}", "in the builder's heap", "in the builder's stack",
+          "malloc = arena in the section", "keep a number or a name", "copy what is needed into the arena")
+
+
+def test_virtual_functions_are_named(t):
+    if not shutil.which("g++"):
+        raise harness.Skip("g++ is not installed")
+    source, so = t.write("shape.cc", """
+#include <fixd-builder.h>
+namespace shapes { struct Round { virtual ~Round() {} int r = 3; }; }
+extern "C" int fixd_build(struct fixd_builder *b) { fixd_set_root(b, new shapes::Round); return 0; }
+"""), t.path("shape.so")
+    subprocess.run(["g++", "-shared", "-fPIC", "-o", so, source, "-I", os.path.join(harness.SRC, "include"), "-L", os.path.join(harness.BUILD, ".libs"),
+                    "-Wl,-rpath," + os.path.join(harness.BUILD, ".libs"), "-lfixd-builder"], check=True)
+    d = t.daemon(f"[fixture a]\nplugin = {so}\nmalloc = arena\n")
+    fails(d.client(), "a", "in table of virtual functions 'vtable for shapes::Round' of", "their table is at another address in every process")
 
 
 def test_environment(t):

@@ -100,7 +100,7 @@ def test_every_number(t):
     check_fixture(by_name["corpus"], 7, 1, 6, category="text", memory_mb=303104 / 1e6, resets=6, dirty_resets=5, pages_changed=10)
     check_fixture(by_name["index"], 4, 3, 1, category="text", scope="module", stale=2, memory_mb=303104 / 1e6)
     check_fixture(by_name["words"], 1, 1, 0, category='a <b> | "c"', stale=1, teardown_failures=1)
-    check_fixture(by_name["broken"], 0, 0, 0, failures=1, used=False, status="the command exited with status", memory_mb=None)
+    check_fixture(by_name["broken"], 0, 0, 0, failures=1, used=False, status="the command exited with status 3", memory_mb=None)
     check_fixture(by_name["lexicon"], 0, 1, 0)
     check_fixture(by_name["never"], 0, 0, 0, used=False, status="Not built")
     check_fixture(by_name["nor"], 0, 0, 0, used=False, status="Not built", scope="function")

@@ -54,7 +54,7 @@ def run(command, env, cwd, code=0):
     return out
 
 
-def framework(t, header, libraries, said, source=None, flags=(), failed=99, changed=()):
+def framework(t, header, libraries, said, source=None, flags=(), failed=1, changed=()):
     name = os.path.basename(header).split(".")[0]
     source = source or name + ".c"
     compiler = "g++" if source.endswith(".cc") else "gcc"
@@ -79,17 +79,124 @@ def test_check(t):
 
 
 def test_cmocka(t):
-    framework(t, "", ["-lcmocka"], "[  PASSED  ] 2 test(s).", source="cmocka.c")
+    framework(t, "", ["-lcmocka"], "[  PASSED  ] 2 test(s).", source="cmocka.c", failed=2)
 
 
 def test_criterion(t):
     if SANITIZERS:
         raise Skip("Criterion's own processes leak")
-    framework(t, "criterion/criterion.h", ["-lcriterion"], "Tested: 2 | Passing: 2 | Failing: 0 | Crashing: 0", failed=1)
+    framework(t, "criterion/criterion.h", ["-lcriterion"], "Tested: 2 | Passing: 2 | Failing: 0 | Crashing: 0")
 
 
 def test_googletest(t):
     framework(t, "gtest/gtest.h", ["-lgtest", "-lgtest_main", "-lpthread"], "[  PASSED  ] 2 tests.", source="gtest.cc", changed=["Words.Scribbles"])
+
+
+BROKEN = r"""
+#include "fixd-gtest.h"
+class Own : public FixdTest { protected: void TearDown() override {} };
+TEST_F(Own, Scribbles) { get<char>("words")[0] = 'Z'; }
+TEST_F(Own, IsPristine) { EXPECT_EQ(get<char>("words")[0], 'a'); }
+TEST_F(Own, Broken) { EXPECT_NE(get<char>("broken"), nullptr); }
+TEST_F(Own, Other) { EXPECT_EQ(1, 1); }
+"""
+
+
+def test_googletest_goes_on(t):
+    """A fixture that cannot be built fails its tests and no others; a TearDown() of the class's own loses nothing."""
+    if not os.path.exists("/usr/include/gtest/gtest.h"):
+        raise Skip("<gtest/gtest.h> is not installed")
+    home, daemon = example(t)
+    daemon.configure("[fixture words]\ncommand = echo apple\n[fixture broken]\ncommand = exit 3\n")
+    daemon.ctl("reload")
+    sanitizers = ["-fsanitize=" + s for s in SANITIZERS]
+    run(["g++", *sanitizers, "-o", "broken", t.write("broken.cc", BROKEN), "-I", "..", "-I", SRC + "/include", "-L", BUILD + "/.libs", "-lfixd",
+         "-Wl,-rpath," + BUILD + "/.libs", "-lgtest", "-lgtest_main", "-lpthread"], environment(), home)
+    out = run(["./broken", "--gtest_output=xml:" + t.path("out.xml")], tools(t, daemon), home, 1)
+    assert "[  PASSED  ] 3 tests." in out and "fixture 'broken' cannot be built: the command exited with status 3" in out, out
+    with open(t.path("out.xml")) as f:
+        assert 'tests="4" failures="1"' in f.read()
+
+
+def test_other_frameworks_go_on(t):
+    """The tests that need a fixture that cannot be built fail, and say why; nothing ends."""
+    home, daemon = example(t)
+    daemon.configure("[fixture words]\ncommand = exit 3\n")
+    daemon.ctl("reload")
+    sanitizers = ["-fsanitize=" + s for s in SANITIZERS]
+    for source, header, libraries, summary in (("check.c", "check.h", ["-lcheck", "-lsubunit", "-lm", "-lrt", "-lpthread"], "0%: Checks: "),
+                                               ("cmocka.c", "cmocka.h", ["-lcmocka"], "2 FAILED TEST(S)"),
+                                               ("cunit.c", "CUnit/CUnit.h", ["-lcunit"], "tests      2      2      0      2")):
+        if not os.path.exists("/usr/include/" + header):
+            continue
+        run(["gcc", *sanitizers, "-o", "suite", source, "-I", "..", "-I", SRC + "/include", "-L", BUILD + "/.libs", "-lfixd", "-Wl,-rpath," + BUILD + "/.libs",
+             *libraries], environment(), home)
+        for more in ({}, {"CK_FORK": "no"}):
+            out = run(["./suite"], {**tools(t, daemon), **more}, home, None)
+            assert summary in out and "fixture 'words' cannot be built: the command exited with status 3" in out, out
+
+
+CONTAINER = r"""
+#include <fixd-builder.h>
+#include <map>
+#include <string>
+using words = std::map<std::string, std::string>;
+extern "C" int fixd_build(struct fixd_builder *b)
+{
+	auto *w = new words;
+	for (int i = 0; i < 1000; i++)
+		(*w)["a key that is too long for the object itself " + std::to_string(i)] = "and a value that is that, too " + std::to_string(i);
+	fixd_set_root(b, w);
+	return 0;
+}
+"""
+CHANGES = r"""
+#include <fixd.h>
+#include <map>
+#include <string>
+using words = std::map<std::string, std::string>;
+int main()
+{
+	struct fixd *f;
+	struct fixd_view *v;
+	struct fixd_options o = {};
+	o.size = sizeof o;
+	o.flags = FIXD_COW;
+	if (fixd_open(&f, nullptr) < 0 || fixd_attach(f, "words", &o, &v) < 0)
+		return 2;
+	for (int i = 0; i < 3; i++) {
+		auto *w = static_cast<words *>(fixd_view_root(v));
+		if (w->size() != 1000)
+			return 3;
+		for (int k = 0; k < 500; k++) {
+			w->erase(w->begin());
+			w->begin()->second += " with more, and so much more that it has to be moved elsewhere";
+			(*w)["new " + std::to_string(k)] = "value";
+		}
+		w->clear();
+		if (fixd_view_reset(v) <= 0)
+			return 4;
+	}
+	fixd_detach(v);
+	fixd_close(f);
+	return 0;
+}
+"""
+
+
+def test_containers_in_views(t):
+    """Are changed and destroyed like any, with what pkg-config says to link."""
+    if SANITIZERS:
+        raise Skip("the address sanitizer has a malloc of its own inside")
+    so, changes = t.path("words.so"), t.path("changes")
+    libraries = ["-L", BUILD + "/.libs", "-Wl,-rpath," + BUILD + "/.libs"]
+    run(["g++", "-shared", "-fPIC", "-o", so, t.write("words.cc", CONTAINER), "-I", SRC + "/include", *libraries, "-lfixd-builder"], environment(), t.dir)
+    with open(os.path.join(SRC, "src/client/fixd.pc.in")) as f:
+        said = [line for line in f if line.startswith("Libs: ")][0].split()[2:]
+    daemon = t.daemon(f"[fixture words]\nplugin = {so}\nmalloc = arena\n")
+    for more in ([], ["-l:libjemalloc.so.2"], ["-no-pie"]):
+        run(["g++", "-o", changes, t.write("changes.cc", CHANGES), "-I", SRC + "/include", *libraries, *said, *more], environment(), t.dir)
+        run([changes], {**environment(), "FIXD_SOCKET": daemon.socket}, t.dir)
 
 
 def test_cunit(t):

@@ -231,9 +231,9 @@ static int stray_count;
 static size_t stray_offset;
 static char stray_what[256];
 
-static void on_stray(void *arg, size_t offset, uintptr_t value, const char *what)
+static void on_stray(void *arg, size_t offset, uintptr_t value, const char *what, const char *hint)
 {
-	(void)arg, (void)value;
+	(void)arg, (void)value, (void)hint;
 	stray_count++;
 	stray_offset = offset;
 	snprintf(stray_what, sizeof stray_what, "%s", what);
