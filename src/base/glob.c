@@ -70,3 +70,25 @@ bool glob_match_file(const char *pattern, const char *name)
 {
 	return (*name != '.' || *pattern == '.' || !strncmp(pattern, "\\.", 2)) && glob_match(pattern, name);
 }
+
+bool glob_excludes(char *const *patterns, const char *path)
+{
+	const char *name = strrchr(path, '/');
+
+	name = name ? name + 1 : path;
+	for (; patterns && *patterns; patterns++) {
+		char pattern[4096];
+		const char *start = !strncmp(*patterns, "./", 2) ? *patterns + 2 : *patterns;
+		size_t n = strlen(start);
+
+		while (n > 1 && start[n - 1] == '/')
+			n--;
+		if (n >= sizeof pattern)
+			continue;
+		memcpy(pattern, start, n);
+		pattern[n] = '\0';
+		if (glob_match(pattern, strchr(pattern, '/') ? path : name))
+			return true;
+	}
+	return false;
+}

@@ -10,3 +10,8 @@
 bool glob_match(const char *pattern, const char *text);
 /* Of file names: a period at the beginning is only matched by a period. */
 bool glob_match_file(const char *pattern, const char *name);
+/*
+ * Does one of the patterns leave this path out of the tree that it is in? One without a slash is of a name, wherever that is, others
+ * are of the path; a slash at the end says no more.
+ */
+bool glob_excludes(char *const *patterns, const char *path);

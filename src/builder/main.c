@@ -171,6 +171,8 @@ int main(int argc, char **argv)
 
 	if (argc > 1 && !strcmp(argv[1], "--keep"))
 		keep_resume(argv);
+	if (argc > 1 && !strcmp(argv[1], "--verify"))
+		plugin_verify_here(argv + 2);
 	signal(SIGTERM, on_orphaned);
 	if (prctl(PR_SET_PDEATHSIG, SIGTERM) < 0)
 		return EXIT_FAILURE;
@@ -192,6 +194,8 @@ int main(int argc, char **argv)
 	do_job(&w, &inputs);
 	fflush(NULL);
 	seal(&w);
+	if (w.sealed && w.job.verify && w.job.kind == JOB_PLUGIN)
+		plugin_verify(&w);
 	if (stays)
 		prepare_to_keep(&w);
 	r = send_result(&w, &inputs);

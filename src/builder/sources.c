@@ -68,7 +68,7 @@ static int take_tree(struct work *w, const char *from, enum manifest_modes how)
 {
 	_cleanup_text_ struct text manifest = { 0 };
 	_cleanup_free_ char *where = NULL;
-	const struct manifest_host host = { .grant = work_grant, .left_out = say_left_out, .arg = w };
+	const struct manifest_host host = { .grant = work_grant, .left_out = say_left_out, .arg = w, .exclude = w->job.exclude };
 	uint64_t bytes = 0;
 	char *p;
 	int r = manifest_copy_tree(from, w->job.tree, (w->job.as_is ? MANIFEST_AS_IS : MANIFEST_READ_ONLY) | how, &host, &manifest, &bytes, &where);

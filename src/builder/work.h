@@ -62,5 +62,9 @@ int source_command(struct work *w);
 int source_directory(struct work *w);
 int source_tree(struct work *w);
 int source_plugin(struct work *w);
+/* When the image is sealed: the plugin's own function finds it right in another process. 0, or the failure of the job. */
+int plugin_verify(struct work *w);
+/* That process. */
+_Noreturn void plugin_verify_here(char **argv);
 int source_service(struct work *w);
 int source_check(struct work *w);

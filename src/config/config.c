@@ -385,6 +385,20 @@ static void check_lists(struct loading *l, const struct fixture *f)
 	}
 }
 
+/* What is excluded is not watched either: the watcher finds the patterns behind the directory. */
+static void check_exclude(struct loading *l, struct fixture *f)
+{
+	if (f->exclude && f->source != SOURCE_DIRECTORY) {
+		problem(l, f->line, "exclude is for directory =");
+		return;
+	}
+	for (size_t i = 0; f->exclude && f->exclude[i]; i++) {
+		if (f->exclude[i][0] == '/')
+			problem(l, f->line, "exclude: '%s' is absolute; allowed are names, and paths in the directory", f->exclude[i]);
+		list_append(&f->inputs, xasprintf("!%s", f->exclude[i]));
+	}
+}
+
 static void check_fixture(struct loading *l, struct fixture *f)
 {
 	const struct identity *id;
@@ -414,6 +428,9 @@ static void check_fixture(struct loading *l, struct fixture *f)
 		check_path(l, f);
 	if (f->source != SOURCE_PLUGIN && f->malloc_from)
 		problem(l, f->line, "malloc = arena is for plugins");
+	if (f->source != SOURCE_PLUGIN && f->verify)
+		problem(l, f->line, "verify is for plugins: it is one of their functions");
+	check_exclude(l, f);
 	id = f->user ? identity_learn(f->user) : NULL;
 	if (f->user && !id)
 		problem(l, f->line, "user = %s: there is no such user, or it is in more than %d groups", f->user, IDENTITY_GROUPS_MAX);

@@ -68,7 +68,8 @@ struct fixture {
 	size_t n_depends;
 	int source; /* enum source_kind */
 	char *what; /* its path or command */
-	char *symbol;
+	char *symbol, *verify; /* functions of a plugin, or NULL */
+	char **exclude; /* of a directory: what is no part of it */
 	char **inputs; /* what its source reads: files that are watched besides policy.watch */
 	struct policy policy;
 	int huge_pages;	 /* enum huge_pages */

@@ -70,6 +70,8 @@ const struct key key_table[] = {
 	{ "params", KEY_FIXTURE, KEY_LIST, IN_FIXTURE(params), NULL, 0, 0 },
 	{ "huge-pages", KEY_FIXTURE | CLIENTS, KEY_ENUM, IN_FIXTURE(huge_pages), huge_values, 0, 0 },
 	{ "stray-pointers", KEY_FIXTURE, KEY_ENUM, IN_FIXTURE(stray), stray_values, 0, 0 },
+	{ "verify", KEY_FIXTURE, KEY_STRING, IN_FIXTURE(verify), NULL, 0, 0 },
+	{ "exclude", KEY_FIXTURE, KEY_LIST, IN_FIXTURE(exclude), NULL, 0, 0 },
 	{ "malloc", KEY_FIXTURE, KEY_ENUM, IN_FIXTURE(malloc_from), malloc_values, 0, 0 },
 	{ "warm", KEY_FIXTURE, KEY_ENUM, IN_FIXTURE(warm), bool_values, 0, 0 },
 	{ "env", KEY_FIXTURE | CLIENTS, KEY_LIST, IN_FIXTURE(env), NULL, 0, 0 },

@@ -15,6 +15,7 @@
 #include "base/alloc.h"
 #include "base/attributes.h"
 #include "base/fd.h"
+#include "base/glob.h"
 #include "image/digest.h"
 
 #define PAGE 4096
@@ -479,6 +480,8 @@ static int copy_directory(struct copy *c, int from, int to, const char *path)
 	for (size_t i = 0; r == 0 && i < n; i++) {
 		_cleanup_free_ char *child = xasprintf("%s%s%s", path, *path ? "/" : "", names[i]);
 
+		if (glob_excludes(c->host->exclude, child))
+			continue;
 		r = copy_entry(c, from, to, names[i], child);
 		if (r == 0 && c->consume)
 			r = consume(c, from, names[i], child);

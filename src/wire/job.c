@@ -21,6 +21,8 @@
 /* Notes of earlier versions do not have them: their fields stand behind all others. */
 #define JOB_LATER_NUMBERS(X) X(STOP_SIGNAL, stop_signal)
 #define JOB_LATER_LISTS(X) X(LEAVINGS, leavings)
+#define JOB_LATEST_STRINGS(X) X(VERIFY, verify)
+#define JOB_LATEST_LISTS(X) X(EXCLUDE, exclude)
 
 #define FIELD(id, member) FIELD_##id,
 enum job_field {
@@ -29,7 +31,7 @@ enum job_field {
 	FIELD_SIZE,
 	FIELD_OFFSET,
 	FIELD_DIRECT,
-	JOB_LATER_NUMBERS(FIELD) JOB_LATER_LISTS(FIELD)
+	JOB_LATER_NUMBERS(FIELD) JOB_LATER_LISTS(FIELD) JOB_LATEST_STRINGS(FIELD) JOB_LATEST_LISTS(FIELD)
 };
 
 static void put_list(struct text *out, uint16_t field, char *const *list)
@@ -66,6 +68,8 @@ void job_encode(const struct job *j, struct text *out)
 	JOB_LISTS(PUT_LIST)
 	JOB_LATER_NUMBERS(PUT_NUMBER)
 	JOB_LATER_LISTS(PUT_LIST)
+	JOB_LATEST_STRINGS(PUT_STRING)
+	JOB_LATEST_LISTS(PUT_LIST)
 	for (size_t i = 0; i < j->n_dependencies; i++)
 		put_dependency(out, &j->dependencies[i]);
 }
@@ -157,6 +161,8 @@ int job_decode(const void *data, size_t size, struct job *j)
 			JOB_LISTS(TAKE_LIST)
 			JOB_LATER_NUMBERS(TAKE_NUMBER)
 			JOB_LATER_LISTS(TAKE_LIST)
+			JOB_LATEST_STRINGS(TAKE_STRING)
+			JOB_LATEST_LISTS(TAKE_LIST)
 		case FIELD_DEPENDENCY:
 			take_dependency(j, &f, &bad);
 			break;
@@ -176,6 +182,8 @@ void job_deinit(struct job *j)
 	JOB_STRINGS(FREE_STRING)
 	JOB_LISTS(FREE_LIST)
 	JOB_LATER_LISTS(FREE_LIST)
+	JOB_LATEST_STRINGS(FREE_STRING)
+	JOB_LATEST_LISTS(FREE_LIST)
 	for (size_t i = 0; i < j->n_dependencies; i++) {
 		free(j->dependencies[i].name);
 		free(j->dependencies[i].path);

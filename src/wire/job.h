@@ -63,6 +63,7 @@ struct job {
 	char *name, *param, *scope_key;
 	char *source; /* path or command */
 	char *symbol; /* of a plugin */
+	char *verify; /* its function that is to find the image right in another process, or NULL */
 	char *root;   /* working directory */
 	char *tree;   /* empty directory to fill, or NULL */
 	uint64_t address; /* 0: anywhere */
@@ -71,6 +72,7 @@ struct job {
 	uint64_t stray; /* enum job_strays */
 	bool malloc_arena;
 	bool as_is; /* a tree keeps its modes */
+	char **exclude; /* patterns (base/glob) of what is no part of a tree */
 
 	char *dir;	   /* private directory of a service, or NULL */
 	uint64_t port;	   /* for a service */

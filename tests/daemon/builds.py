@@ -5,6 +5,8 @@
 import os
 import shutil
 import signal
+import socket
+import stat
 import subprocess
 import sys
 import time
@@ -386,8 +388,68 @@ def test_directory(t):
     v.detach()
     w.detach()
     wait_for(lambda: not os.path.exists(root), "the old tree to go")
+
+
+def test_what_a_directory_has(t):
+    """Names of one file, FIFOs and sockets; as root also devices."""
+    t.write("data/one", "bytes\n")
+    os.mkdir(t.path("data/sub"))
+    os.link(t.path("data/one"), t.path("data/sub/two"))
     os.mkfifo(t.path("data/pipe"))
-    fails(c, "f", "pipe", "only files, directories and symbolic links")
+    server = socket.socket(socket.AF_UNIX)
+    server.bind(t.path("data/socket"))
+    root = os.geteuid() == 0
+    if root:
+        os.mknod(t.path("data/null"), 0o600 | stat.S_IFCHR, os.makedev(1, 3))
+        os.chown(t.path("data/one"), 1000, 1001)
+    if root:
+        os.makedirs(t.path("as-it-is"))
+        subprocess.run(["cp", "-a", t.path("data/one"), t.path("as-it-is/file")], check=True)
+        subprocess.run(["setfattr", "-n", "user.word", "-v", "value", t.path("as-it-is/file")], check=False, capture_output=True)
+    d = t.daemon("[fixture f]\ndirectory = data\n[fixture g]\ndirectory = as-it-is\npath = shown\n" if root else "[fixture f]\ndirectory = data\n")
+    v = d.client().attach("f")
+    one, two = os.stat(v.path + "/one"), os.stat(v.path + "/sub/two")
+    assert one.st_ino == two.st_ino and one.st_nlink == 2
+    assert stat.S_ISFIFO(os.stat(v.path + "/pipe").st_mode) and stat.S_ISSOCK(os.stat(v.path + "/socket").st_mode)
+    kinds = [line.split()[0] for line in v.data.decode().splitlines()]
+    assert kinds == (["c"] if root else []) + ["f", "p", "s", "d", "h"], v.data
+    if root:
+        assert os.stat(v.path + "/null").st_rdev == os.makedev(1, 3)
+        g = d.client().attach("g")
+        assert (os.stat(g.path + "/file").st_uid, os.stat(g.path + "/file").st_gid) == (1000, 1001)
+        lines = g.data.decode().splitlines()
+        assert lines[-1].startswith("a 1000 1001 0 ") and lines[-1].endswith(" file"), lines
+        g.detach()
+    v.detach()
+    server.close()
+
+
+def test_exclude(t):
+    """Is no part of the tree, of its digest, nor of what is watched."""
+    for name in (".git/config", "src/a.c", "src/a.o", "src/deep/b.o", "build/out", "keep/build/out", "core"):
+        t.write("data/" + name, name)
+    d = t.daemon("[policy]\nmax-age = none\n[fixture f]\ndirectory = data\nexclude = .git, *.o, ./core\n  build/\n  src/deep/*\n"
+                 "[fixture g]\ndirectory = data\nexclude = keep/build, core\nwatch-by = content\n")
+    c = d.client()
+
+    def tree(name):
+        v = c.attach(name)
+        found = sorted(os.path.relpath(os.path.join(b, n), v.path) for b, _, files in os.walk(v.path) for n in files)
+        v.detach()
+        return found
+    assert tree("f") == ["src/a.c"], tree("f")
+    assert tree("g") == [".git/config", "build/out", "src/a.c", "src/a.o", "src/deep/b.o"], tree("g")
+    for name in (".git/config", ".git/new", "src/a.o", "build/more"):
+        t.write("data/" + name, "changed")
+    tree("f")
+    assert d.instance("f")["generation"] == 1
+    t.write("data/keep/build/out", "changed")
+    t.write("data/src/a.c", "changed")
+    tree("f"), tree("g")
+    assert d.instance("f")["generation"] == 2 and d.instance("g")["generation"] == 2
+    t.write("data/keep/build/out", "once more")
+    tree("f"), tree("g")
+    assert d.instance("f")["generation"] == 2 and d.instance("g")["generation"] == 2
 
 
 def test_tree_of_a_command(t):
@@ -777,6 +839,43 @@ int fixd_build(struct fixd_builder *b)
     fails(d.client(), "a", "7 pointer(s)", f"in static variable of {so}", f"in static variable 'seen' of {so}", f"in static variable 'filled' of {so}",
           "in constant 'literal' of", f"in function 'fixd_build' of {so}", "in the builder's heap", "in the builder's stack",
           "malloc = arena in the section", "keep a number or a name", "copy what is needed into the arena")
+
+
+SEEDED = """
+#include <fixd-builder.h>
+#include <stdio.h>
+#include <unistd.h>
+/* As libraries seed their hash tables. */
+int fixd_build(struct fixd_builder *b)
+{
+	int *p = fixd_alloc(b, 8);
+	const int *dep = fixd_dep(b, "before", NULL);
+	p[0] = (int)getpid();
+	p[1] = dep ? dep[1] + 1 : 7;
+	fixd_set_root(b, p);
+	return 0;
+}
+int same_everywhere(const void *root) { const int *p = root; return p[1] != 7 && p[1] != 8; }
+int seed_is_right(const void *root) { const int *p = root; if (p[0] != (int)getpid()) { fprintf(stderr, "the seed is another one\\n"); return 1; } return 0; }
+int crashes(const void *root) { return *(volatile int *)8 + (root != 0); }
+"""
+
+
+def test_verify(t):
+    """A function of the plugin looks at the image in a fresh process before anybody gets it."""
+    so = t.plugin("seeded", SEEDED)
+    d = t.daemon("".join(f"[fixture {n}]\nplugin = {so}\nverify = {v}\n{more}" for n, v, more in (
+        ("before", "same_everywhere", ""), ("after", "same_everywhere", "depends = before\n"), ("seeded", "seed_is_right", ""), ("crashes", "crashes", ""),
+        ("missing", "no_such_function", ""))))
+    c = d.client()
+    assert c.read("before")[4:8] == b"\x07\0\0\0" and c.read("after")[4:8] == b"\x08\0\0\0"
+    what = "what was built is not right in another process: verify "
+    fails(c, "seeded", what + "exited with status 1")
+    assert "the seed is another one" in d.ctl("log", "seeded").out
+    fails(c, "crashes", what + "was killed by signal 11")
+    fails(c, "missing", what + "exited with status 1")
+    assert "has no function 'no_such_function'" in d.ctl("log", "missing").out
+    assert d.instance("seeded")["state"] == "failed" and d.instance("seeded")["size"] is None
 
 
 def test_virtual_functions_are_named(t):

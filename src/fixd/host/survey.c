@@ -8,6 +8,7 @@
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "base/glob.h"
+#include "base/path.h"
 #include "base/text.h"
 #include "base/vector.h"
 #include "fixd/host/viewer.h"
@@ -24,6 +25,8 @@ struct place {
 struct survey {
 	struct viewer *viewer;
 	char *const *patterns; /* the next one */
+	char **excluded;       /* of the tree that is being looked at, or NULL */
+	size_t root;	       /* length of its path */
 	size_t visited, most;  /* names */
 	const struct survey_watch *watch;
 	void *arg;
@@ -199,6 +202,10 @@ static void read_one(struct survey *v)
 		return;
 	}
 	child = xasprintf("%s/%s", v->place->path, d->d_name);
+	if (v->excluded && glob_excludes(v->excluded, child + v->root + 1)) {
+		free(child);
+		return;
+	}
 	if (viewer_stat(v->viewer, child, false, &st) == 0 && S_ISLNK(st.st_mode)) {
 		add_link(v, child, &st);
 	} else {
@@ -213,6 +220,49 @@ static void read_one(struct survey *v)
 		free(child);
 }
 
+/* What stands behind a directory with a '!' before it; the list to be freed, not what it has. NULL: nothing does. */
+static char **excluded_of(char *const *behind)
+{
+	char **list = NULL;
+
+	for (size_t n = 0; behind[n] && behind[n][0] == '!'; n++) {
+		list = xrealloc(list, (n + 2) * sizeof *list);
+		list[n] = behind[n] + 1;
+		list[n + 1] = NULL;
+	}
+	return list;
+}
+
+static void begin_pattern(struct survey *v)
+{
+	const char *pattern = *v->patterns++;
+
+	free(v->excluded);
+	v->excluded = excluded_of(v->patterns);
+	v->root = strlen(pattern);
+	v->patterns += list_count(v->excluded);
+	go_on(v, xstrdup(""), pattern, false);
+}
+
+bool survey_excludes(char *const *patterns, const char *path)
+{
+	bool excluded = false;
+
+	for (; *patterns && !excluded; patterns++) {
+		const char *rest = **patterns == '!' ? NULL : path_below(path, *patterns);
+		char **list = rest && *rest == '/' ? excluded_of(patterns + 1) : NULL;
+
+		/* It, or a directory on the way to it. */
+		for (size_t n = 1; list && !excluded && n <= strlen(rest); n++) {
+			_cleanup_free_ char *part = rest[n] == '/' || !rest[n] ? xstrndup(rest + 1, n - 1) : NULL;
+
+			excluded = part && glob_excludes(list, part);
+		}
+		free(list);
+	}
+	return excluded;
+}
+
 /* False: everything was looked at. */
 static bool look_at_more(struct survey *v)
 {
@@ -221,7 +271,7 @@ static bool look_at_more(struct survey *v)
 	else if (v->places.n)
 		open_next(v);
 	else if (*v->patterns)
-		go_on(v, xstrdup(""), *v->patterns++, false);
+		begin_pattern(v);
 	else
 		return false;
 	return true;
@@ -281,6 +331,7 @@ struct survey *survey_free(struct survey *v)
 		place_free(v->places.all[--v->places.n]);
 	vector_deinit(&v->places);
 	snapshot_deinit(&v->list);
+	free(v->excluded);
 	free(v);
 	return NULL;
 }

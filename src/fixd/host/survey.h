@@ -34,3 +34,9 @@ bool survey_too_large(const struct survey *v);
 /* What was seen, in order; frees the survey. */
 struct snapshot survey_take(struct survey *v);
 struct survey *survey_free(struct survey *v);
+
+/*
+ * What is behind a directory in `patterns` with a '!' before it is excluded of that (base/glob.h): does that make the path one that is
+ * not looked at?
+ */
+bool survey_excludes(char *const *patterns, const char *path);

@@ -379,7 +379,7 @@ static char *look_at_one(struct watchset *s, const char *path)
 		s->again = false;
 	} else {
 		/* It is new in a tree, or has gone again. */
-		what = viewer_stat(s->viewer, path, false, &st) == 0 ? "appeared" : NULL;
+		what = viewer_stat(s->viewer, path, false, &st) == 0 && !survey_excludes(s->patterns, path) ? "appeared" : NULL;
 	}
 	return what ? xasprintf("%s %s", path, what) : NULL;
 }

@@ -140,6 +140,8 @@ int brief_send(const struct brief *b, int channel)
 		.stray = (uint64_t)f->stray,
 		.malloc_arena = f->malloc_from,
 		.as_is = f->path != NULL,
+		.verify = f->verify,
+		.exclude = f->exclude,
 		.env = i->env,
 		.inputs = inputs,
 	};
