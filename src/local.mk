@@ -256,6 +256,7 @@ fixctl_SOURCES = \
 	src/fixctl/report_html.c \
 	src/fixctl/report_make.c \
 	src/fixctl/report_markdown.c \
+	src/fixctl/run_changes.c \
 	src/fixctl/run.c src/fixctl/run.h \
 	src/fixctl/run_fixtures.c \
 	src/fixctl/run_keeper.c \

@@ -199,3 +199,21 @@ bool elf_is_foreign(int fd, const void *head, size_t have)
 	errno = saved;
 	return foreign;
 }
+
+bool elf_is_static(int fd, const void *head, size_t have)
+{
+	struct elf e = { .fd = fd, .head = head, .have = have };
+	int saved = errno;
+	struct dynamic d;
+	bool is = read_headers(&e) && e.n > 0;
+
+	for (size_t i = 0; i < e.n && is; i++)
+		is = e.headers[i].p_type != PT_INTERP;
+	/* A loader is none either, but has a name. */
+	if (is && read_dynamic(&e, &d)) {
+		for (size_t i = 0; i < d.n && d.all[i].d_tag != DT_NULL; i++)
+			is = is && d.all[i].d_tag != DT_SONAME;
+	}
+	errno = saved;
+	return is;
+}

@@ -18,6 +18,8 @@ bool elf_sanitizer_of(int fd, const void *head, size_t have, char *out, size_t r
  * or word size, or linked with musl? False: it is not, or is no ELF file.
  */
 bool elf_is_foreign(int fd, const void *head, size_t have);
+/* A program that no loader loads, and no library with it: it is linked statically. */
+bool elf_is_static(int fd, const void *head, size_t have);
 
 #define ELF_STRING_MAX 4096 /* longer ones are passed over */
 

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -38,6 +39,7 @@ struct command {
 	struct keeper keeper;
 	struct shown_list shown;
 	char **places; /* directories that something is shown in */
+	int *trees;    /* as the run has them, or NULL */
 	sigset_t mask; /* of signals, as we got it */
 	bool ignores_children;
 };
@@ -87,12 +89,15 @@ static char *find_program(const char *name)
 }
 
 /* An address sanitizer's runtime wants to be the first of all libraries; some programs can have none of ours. */
-static void fit_preload(const char *program)
+static void fit_preload(const char *program, bool mount)
 {
 	_cleanup_free_ char *path = find_program(program), *value = NULL;
 	_cleanup_fd_ int fd = path ? open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC) : -1;
 	char sanitizer[64];
 
+	if (fd >= 0 && !mount && elf_is_static(fd, NULL, 0))
+		fprintf(stderr, "fixctl: %s: it is linked statically, and does not see the fixtures of the run; --isolate=mount shows them, where that is allowed\n",
+			path);
 	if (fd >= 0 && elf_is_foreign(fd, NULL, 0))
 		environment_drop_preload();
 	if (fd < 0 || !elf_sanitizer(fd, sanitizer, sizeof sanitizer))
@@ -270,12 +275,40 @@ static int set_up(struct command *c, bool mount, int ends)
 	else
 		environment_drop_shim();
 	if (table >= 0)
-		fit_preload(c->argv[0]);
+		fit_preload(c->argv[0], mount);
 	return r < 0 ? r : inherit(c, table);
 }
 
-/* In the child. `refused` is closed by exec; with --isolate=auto it is told why there are no mounts. Returns an exit code. */
-static int become_command(struct command *c, pid_t parent, bool mount, int refused)
+/* What the child tells before it becomes the command. */
+enum told { TOLD_REFUSED = UINT32_MAX }; /* or the index of a tree, whose descriptor comes along */
+
+static int tell(int channel, uint32_t what, int fd)
+{
+	return socket_send(channel, &what, sizeof what, &fd, fd >= 0, 0);
+}
+
+/* For who wants to know what has been changed in them. */
+static int tell_trees(const struct command *c, int channel)
+{
+	int *trees = mounts_open(&c->shown), r = 0;
+
+	for (size_t i = 0; r == 0 && i < c->shown.n; i++) {
+		if (trees[i] >= 0)
+			r = tell(channel, (uint32_t)i, trees[i]);
+	}
+	for (size_t i = 0; i < c->shown.n; i++)
+		fd_close(trees[i]);
+	free(trees);
+	return r;
+}
+
+static bool wants_changes(const struct command *c)
+{
+	return c->options.changes.list || c->options.changes.keep;
+}
+
+/* In the child. `channel` is closed by exec; with --isolate=auto it is told that there are no mounts. Returns an exit code. */
+static int become_command(struct command *c, pid_t parent, bool mount, int channel)
 {
 	_cleanup_free_ char *why = NULL;
 	int r, ends = -1;
@@ -285,11 +318,13 @@ static int become_command(struct command *c, pid_t parent, bool mount, int refus
 		return EXIT_REFUSED;
 	if (mount && mounts_make(&c->shown, &c->scratch, &ends, &why) < 0) {
 		if (c->options.isolate == RUN_AUTO)
-			return write(refused, "", 1) == 1 ? EXIT_SUCCESS : EXIT_REFUSED;
+			return tell(channel, TOLD_REFUSED, -1) == 0 ? EXIT_SUCCESS : EXIT_REFUSED;
 		fprintf(stderr, "fixctl: --isolate=mount: %s; --isolate=shim does without\n", why);
 		return EXIT_REFUSED;
 	}
 	r = set_up(c, mount, ends);
+	if (r == 0 && mount && wants_changes(c))
+		r = tell_trees(c, channel);
 	if (r < 0) {
 		fprintf(stderr, "fixctl: the run cannot be set up in %s: %s\n", c->scratch.path, strerror(-r));
 		return EXIT_REFUSED;
@@ -303,25 +338,51 @@ static int become_command(struct command *c, pid_t parent, bool mount, int refus
 	return r == ENOENT ? EXIT_NOT_FOUND : EXIT_NOT_EXECUTABLE;
 }
 
+/* Until it has become the command. True: there can be no mounts. */
+static bool hear(struct command *c, int channel)
+{
+	bool refused = false;
+
+	for (;;) {
+		uint32_t what = 0;
+		size_t one = 1;
+		int fd = -1;
+		ssize_t n = socket_receive(channel, &what, sizeof what, &fd, &one, 0);
+
+		if (n == -EINTR)
+			continue;
+		if (n != sizeof what)
+			return refused;
+		refused |= what == TOLD_REFUSED;
+		if (one && what < c->shown.n && !c->trees) {
+			c->trees = xcalloc(c->shown.n, sizeof *c->trees);
+			for (size_t i = 0; i < c->shown.n; i++)
+				c->trees[i] = -1;
+		}
+		if (one && what < c->shown.n)
+			c->trees[what] = fd;
+		else if (one)
+			fd_close(fd);
+	}
+}
+
 /* The process of the command, or -errno. *refused: there can be no mounts, and it has ended. */
 static pid_t start_command(struct command *c, bool mount, bool *refused)
 {
 	pid_t parent = getpid(), pid;
-	ssize_t said = 0;
-	int pipes[2];
-	char byte;
+	int channel[2];
 
-	if (pipe2(pipes, O_CLOEXEC) < 0)
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, channel) < 0)
 		return -errno;
 	fflush(NULL);
 	pid = fork();
-	if (pid == 0)
-		_exit(become_command(c, parent, mount, pipes[1]));
-	close(pipes[1]);
-	while (pid > 0 && (said = read(pipes[0], &byte, 1)) < 0 && errno == EINTR)
-		;
-	*refused = said == 1;
-	close(pipes[0]);
+	if (pid == 0) {
+		close(channel[0]);
+		_exit(become_command(c, parent, mount, channel[1]));
+	}
+	close(channel[1]);
+	*refused = pid > 0 && hear(c, channel[0]);
+	close(channel[0]);
 	return pid < 0 ? -errno : pid;
 }
 
@@ -402,6 +463,18 @@ static int no_place(const struct shown *x, int err)
 	return EXIT_REFUSED;
 }
 
+static int tell_changes(struct command *c)
+{
+	int r = changes_tell(&c->shown, &c->scratch, c->trees, &c->options.changes);
+
+	/* They keep the mounts, and those the run. */
+	for (size_t i = 0; c->trees && i < c->shown.n; i++)
+		fd_close(c->trees[i]);
+	free(c->trees);
+	c->trees = NULL;
+	return r;
+}
+
 static int run_command(struct command *c)
 {
 	bool mount = c->options.isolate != RUN_SHIM, refused = false;
@@ -433,6 +506,8 @@ static int run_command(struct command *c)
 		code = (fprintf(stderr, "fixctl: the command cannot be started: %s\n", strerror(-pid)), EXIT_REFUSED);
 	/* From here on we may be interrupted: the keeper finishes without us. */
 	sigprocmask(SIG_SETMASK, &c->mask, NULL);
+	if (pid > 0 && wants_changes(c) && tell_changes(c) < 0 && code == 0)
+		code = EXIT_REFUSED;
 	return code;
 }
 
@@ -482,6 +557,40 @@ static int join(struct command *c)
 	return r < 0 ? ctl_failed(c->f, r) : 0;
 }
 
+/* By which way what is shown is shown, and why. */
+static const char *way_of(const struct shown *x, bool mount, bool shim)
+{
+	if (x->kind == RUN_TREE)
+		return mount ? "mount" : "shim";
+	return x->objects ? "descriptor" : shim ? "shim" : "link";
+}
+
+static int dry_run(struct command *c)
+{
+	_cleanup_free_ char *why = c->options.isolate == RUN_SHIM ? xstrdup("--isolate=shim") : mounts_refused();
+	int code = shown_select(c->f, &c->options, &c->scratch, &c->shown);
+	bool mount = !why;
+
+	if (code)
+		return code;
+	if (why && c->options.isolate == RUN_MOUNT) {
+		fprintf(stderr, "fixctl: --isolate=mount: %s; --isolate=shim does without\n", why);
+		return EXIT_REFUSED;
+	}
+	for (size_t i = 0; i < c->shown.n; i++) {
+		const struct shown *x = &c->shown.all[i];
+
+		printf("%s: %s%s\n    of: %s%s%s\n    by: %s\n", x->name, x->has_path ? "" : "$", x->has_path ? x->path : x->variable, x->source,
+		       *x->input ? " " : "", x->input, way_of(x, mount, needs_shim(c, mount)));
+	}
+	if (mount)
+		printf("Trees are mounted: this machine allows it.%s\n",
+		       needs_shim(c, mount) ? " Files are shown by the preloaded library." : " Nothing is loaded into the programs.");
+	else
+		printf("All is shown by the preloaded library: %s. Programs that are linked statically do not see it.\n", why);
+	return 0;
+}
+
 static int run_it(struct command *c)
 {
 	int r = scratch_make(&c->scratch), code;
@@ -505,16 +614,23 @@ static int run_it(struct command *c)
 	code = keeper_start(&c->keeper, &c->scratch, c->options.config, c->socket);
 	if (code == 0)
 		code = open_daemon(c);
-	if (code == 0)
+	if (code == 0 && c->options.dry)
+		code = dry_run(c);
+	else if (code == 0)
 		code = shown_attach(c->f, &c->options, &c->scratch, &c->shown);
 	if (code == EXIT_BUILD_FAILED)
 		code = c->options.build_failed;
+	if (code == 0 && c->options.dry)
+		goto end;
 	if (code == 0)
 		code = hold_trees(c);
 	if (code == 0)
 		code = join(c);
+	/* What its own daemon has said so far is about the fixtures; from here on standard error is the command's. */
+	keeper_print_log(&c->keeper);
 	if (code == 0)
 		code = run_command(c);
+end:
 	fixd_close(c->f);
 	shown_free(&c->shown);
 	keeper_end(&c->keeper, &c->scratch);
@@ -527,7 +643,9 @@ static void parse(struct command *c, int argc, char **argv)
 		{ "isolate", required_argument, NULL, 'i' }, { "reset-on-fork", no_argument, NULL, 'r' },
 		{ "fresh", no_argument, NULL, 'F' },	     { "config", required_argument, NULL, 'c' },
 		{ "fixture", required_argument, NULL, 'f' }, { "timeout", required_argument, NULL, 't' },
-		{ "build-failed", required_argument, NULL, 'b' },
+		{ "build-failed", required_argument, NULL, 'b' }, { "dry-run", no_argument, NULL, 'n' },
+		{ "changes", optional_argument, NULL, 'C' },	     { "keep", required_argument, NULL, 'k' },
+		{ "json", no_argument, NULL, 'j' },
 		{ "help", no_argument, NULL, 'h' },	     { NULL, 0, NULL, 0 },
 	};
 	static const char *const modes[] = { "auto", "mount", "shim" };
@@ -537,7 +655,7 @@ static void parse(struct command *c, int argc, char **argv)
 	size_t n = 0;
 	int k;
 
-	while ((k = getopt_long(argc, argv, "+i:rFc:f:t:b:", options, NULL)) >= 0) {
+	while ((k = getopt_long(argc, argv, "+i:rFc:f:t:b:nk:j", options, NULL)) >= 0) {
 		switch (k) {
 		case 'i':
 			for (o->isolate = 0; o->isolate < (int)ELEMENTSOF(modes) && strcmp(optarg, modes[o->isolate]); o->isolate++)
@@ -553,6 +671,19 @@ static void parse(struct command *c, int argc, char **argv)
 			break;
 		case 'c':
 			o->config = optarg;
+			break;
+		case 'n':
+			o->dry = true;
+			break;
+		case 'C':
+			o->changes.list = true;
+			o->changes.file = optarg;
+			break;
+		case 'k':
+			o->changes.keep = optarg;
+			break;
+		case 'j':
+			o->changes.json = true;
 			break;
 		case 'f':
 			o->only = xrealloc(o->only, (n + 2) * sizeof *o->only);
@@ -576,7 +707,10 @@ static void parse(struct command *c, int argc, char **argv)
 			ctl_bad_option("run");
 		}
 	}
-	if (optind == argc)
+	o->changes.json |= c->ctl->json;
+	if (o->changes.json && !o->changes.list)
+		ctl_misuse("run", "--json is the form of --changes: it has no meaning without");
+	if (optind == argc && !o->dry)
 		ctl_misuse("run", "a command is missing");
 	if (o->config && c->ctl->socket)
 		ctl_misuse("run", "--config starts a daemon of the run's own: --socket has no meaning");
@@ -623,6 +757,7 @@ static int run(struct fixctl *ctl, int argc, char **argv)
 
 const struct fixctl_command command_run = {
 	.name = "run",
+	.json = true,
 	.run = run,
 	.summary = "run a command that finds the fixtures at their paths",
 	.help = "run [OPTION...] [--] COMMAND [ARGUMENT...]\n"
@@ -636,6 +771,10 @@ const struct fixctl_command command_run = {
 		"  -r, --reset-on-fork copy-on-write views are pristine in a forked child\n"
 		"  -F, --fresh         build the fixtures anew\n"
 		"  -c, --config FILE   with a daemon of its own for the length of the run\n"
+		"  -n, --dry-run       say what would appear where, from what and by which way; nothing is built or started\n"
+		"      --changes[=F]   after COMMAND, what it has changed in the fixtures, a line each (--json: an array), to\n"
+		"                      standard error or to file F\n"
+		"  -k, --keep DIR      copies of what is new or changed to DIR/FIXTURE\n"
 		"  -b, --build-failed N  exit status when a fixture cannot be built (default 4; automake and Meson want 99)\n"
 		"  -t, --timeout D     how long to wait for each build (90s, 5m; default $FIXD_TIMEOUT or 60s)",
 };

@@ -48,11 +48,14 @@ struct keeper {
 	pid_t pid; /* -1: there is none */
 	int channel;
 	bool has_daemon;
+	off_t printed; /* of the daemon's words */
 	struct scratch *scratch;
 };
 
 /* Starts it, and with `config` a daemon that listens at `socket`: 0 when that is ready, otherwise an exit code (printed). */
 int keeper_start(struct keeper *k, struct scratch *s, const char *config, const char *socket);
+/* What its daemon has said since, to standard error. */
+void keeper_print_log(struct keeper *k);
 /* It holds a copy of `fd` until the end. 0 or -errno. */
 int keeper_hold(const struct keeper *k, int fd);
 /* The same for an inotify descriptor that tells of the end of the run's mounts, which is that of its last process. */
@@ -67,6 +70,7 @@ void keeper_end(struct keeper *k, struct scratch *s);
 
 struct shown {
 	bool links;	/* of RUN_TREE: there are symbolic links in it */
+	bool foreign;	/* of RUN_TREE: something in it belongs to another user or group */
 	char *name;	/* name or name[param] */
 	char *variable; /* FIXD_FIXTURE_... */
 	char *path;	/* where */
@@ -75,6 +79,7 @@ struct shown {
 	bool objects; /* of RUN_FILE: nobody reads its bytes as a file */
 	int fd;	    /* of RUN_FILE: the image, at the number that it has in every process of the run */
 	char *tree; /* of RUN_TREE */
+	char *source, *input; /* what it is made from: the kind, and the path if it is one */
 	struct stat looks; /* of RUN_FILE: mode, owner and times that stat() should show */
 	uint64_t size;
 };
@@ -87,7 +92,16 @@ struct shown_list {
 	char *root; /* of the session */
 };
 
+/* What is wanted of what the run has changed. */
+struct changes_options {
+	bool list, json;
+	const char *file; /* where the list is written; NULL: to standard error */
+	const char *keep; /* directory for what is new or changed, or NULL */
+};
+
 struct run_options {
+	struct changes_options changes;
+	bool dry;
 	int isolate; /* enum run_isolate */
 	bool fresh, reset_on_fork;
 	const char *config;
@@ -100,6 +114,8 @@ enum run_isolate { RUN_AUTO, RUN_MOUNT, RUN_SHIM };
 
 struct fixd;
 
+/* Which they are, and where. 0, or an exit code (printed). */
+int shown_select(struct fixd *f, const struct run_options *o, const struct scratch *s, struct shown_list *out);
 /* Builds what is not fresh and attaches all of it: 0, or an exit code (printed). */
 int shown_attach(struct fixd *f, const struct run_options *o, const struct scratch *s, struct shown_list *out);
 void shown_free(struct shown_list *l);
@@ -114,6 +130,8 @@ void shown_allow_descriptors(bool many);
  * After a failure the process is of no use any more. *ends: an inotify descriptor, which tells when nobody has them any more.
  */
 int mounts_make(const struct shown_list *l, const struct scratch *s, int *ends, char **why);
+/* In that namespace: a descriptor of each tree as the run has it, -1 for files; `l->n` of them, to be freed. */
+int *mounts_open(const struct shown_list *l);
 /* Can this machine do it at all? NULL, or why not, to be freed. */
 char *mounts_refused(void);
 
@@ -126,3 +144,8 @@ void environment_drop_preload(void);
 
 /* Writes the table for the shim, after environment_set(), and has it preloaded: the descriptor of the table, or -errno. */
 int table_write(const struct shown_list *l, const struct scratch *s, const char *shim, unsigned flags);
+/* Has somebody changed the fixture? With mounts: only of files. */
+bool table_is_private(const struct scratch *s, size_t i);
+
+/* After the command. `trees`: of mounts_open(), or NULL. 0, or -errno (printed). */
+int changes_tell(const struct shown_list *l, const struct scratch *s, const int *trees, const struct changes_options *o);

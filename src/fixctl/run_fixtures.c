@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <fnmatch.h>
 #include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
@@ -127,7 +128,10 @@ static void add(struct shown_list *l, const struct run_options *o, const struct 
 	}
 	l->all = xrealloc(l->all, (l->n + 1) * sizeof *l->all);
 	x = &l->all[l->n++];
-	*x = (struct shown){ .name = name, .fd = -1, .variable = variable_name(name), .has_path = *path, .objects = !strcmp(ctl_string(fixture, "source"), "plugin") };
+	*x = (struct shown){ .name = name, .fd = -1, .variable = variable_name(name), .has_path = *path, .objects = !strcmp(ctl_string(fixture, "source"), "plugin"),
+			     .source = xstrdup(ctl_string(fixture, "source")), .input = xstrdup(input) };
+	if (!strcmp(x->source, "directory") || !strcmp(x->source, "tree"))
+		x->kind = RUN_TREE;
 	if (*path) {
 		_cleanup_free_ char *given = NULL, *real = NULL;
 
@@ -225,17 +229,27 @@ static int retire_all(struct fixd *f, const struct shown_list *l)
 	return code;
 }
 
-/* Its manifest says so. */
-static bool has_links(int fd, uint64_t size)
+/* "a UID GID ...": of somebody else. */
+static bool is_foreign(const char *line)
 {
-	void *p = size ? mmap(NULL, size, PROT_READ, MAP_PRIVATE, fd, 0) : MAP_FAILED;
-	bool found;
+	unsigned uid, gid;
 
-	if (p == MAP_FAILED)
-		return size != 0;
-	found = (size >= 2 && !memcmp(p, "l ", 2)) || memmem(p, size, "\nl ", 3);
-	munmap(p, size);
-	return found;
+	return sscanf(line, "a %u %u ", &uid, &gid) == 2 && (uid != geteuid() || gid != getegid());
+}
+
+/* What its manifest says: are there links in it, and is all of it ours? */
+static int read_manifest(struct shown *x, int fd, uint64_t size)
+{
+	_cleanup_free_ char *text = malloc(size + 1);
+
+	if (!text || fd_pread_all(fd, text, size, 0) != (ssize_t)size)
+		return -ENOMEM;
+	text[size] = '\0';
+	for (const char *line = text; *line; line += strcspn(line, "\n"), line += *line == '\n') {
+		x->links |= !strncmp(line, "l ", 2);
+		x->foreign |= is_foreign(line);
+	}
+	return 0;
 }
 
 /* The reply's image, and its tree if it is one. */
@@ -245,6 +259,7 @@ static int take(struct shown *x, struct reply *reply)
 	struct wire_image im;
 	struct stat st;
 	size_t images;
+	int r;
 
 	if (reply->size >= sizeof head)
 		memcpy(&head, reply->body, sizeof head);
@@ -256,7 +271,9 @@ static int take(struct shown *x, struct reply *reply)
 	x->kind = im.kind == WIRE_IMAGE_TREE ? RUN_TREE : RUN_FILE;
 	if (x->kind == RUN_TREE) {
 		x->tree = xstrndup(reply->body + sizeof head + images, head.path);
-		x->links = has_links(reply->fds[0], im.size);
+		r = read_manifest(x, reply->fds[0], im.size);
+		if (r < 0)
+			return r;
 		/* As libfixd does: no other daemon removes it when its own has died. */
 		x->fd = open(x->tree, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 		return x->fd < 0 || flock(x->fd, LOCK_SH | LOCK_NB) < 0 ? -errno : 0;
@@ -306,7 +323,7 @@ static int build_all(struct fixd *f, const struct run_options *o, const struct s
 	return code;
 }
 
-int shown_attach(struct fixd *f, const struct run_options *o, const struct scratch *s, struct shown_list *out)
+int shown_select(struct fixd *f, const struct run_options *o, const struct scratch *s, struct shown_list *out)
 {
 	json_t *list;
 	int code = ctl_query(f, WIRE_TYPE_list, "", &list);
@@ -319,7 +336,13 @@ int shown_attach(struct fixd *f, const struct run_options *o, const struct scrat
 	add_alias_of_here(out);
 	select_fixtures(json_object_get(list, "fixtures"), o, s, out);
 	json_decref(list);
-	code = check_selection(out, o);
+	return check_selection(out, o);
+}
+
+int shown_attach(struct fixd *f, const struct run_options *o, const struct scratch *s, struct shown_list *out)
+{
+	int code = shown_select(f, o, s, out);
+
 	if (code == 0 && o->fresh && out->n)
 		code = retire_all(f, out);
 	if (code == 0)
@@ -338,6 +361,8 @@ void shown_free(struct shown_list *l)
 		free(x->variable);
 		free(x->path);
 		free(x->tree);
+		free(x->source);
+		free(x->input);
 		fd_close(x->fd);
 	}
 	free(l->all);

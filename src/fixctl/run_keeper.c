@@ -57,17 +57,27 @@ static char *find_daemon(void)
 	return xstrdup("fixd");
 }
 
-static pid_t start_daemon(const char *config, const char *socket, int ready, int null)
+/* In the scratch directory: who runs a command wants to hear of its fixtures, and then only the command. */
+static int open_log(const char *scratch, int flags)
+{
+	_cleanup_free_ char *path = xasprintf("%s/daemon.log", scratch);
+
+	return open(path, flags | O_CLOEXEC, 0600);
+}
+
+static pid_t start_daemon(const char *config, const char *socket, const char *scratch, int ready, int null)
 {
 	_cleanup_free_ char *program = find_daemon(), *number = xasprintf("%d", ready);
 	pid_t keeper = getpid(), pid = fork();
+	int log;
 
 	if (pid != 0)
 		return pid;
 	signal(SIGTERM, SIG_DFL);
 	signal(SIGHUP, SIG_DFL);
 	fd_set_cloexec(ready, false);
-	if (fd_dup_to(null, 0) < 0 || fd_dup_to(2, 1) < 0)
+	log = open_log(scratch, O_WRONLY | O_CREAT | O_APPEND);
+	if (log < 0 || fd_dup_to(null, 0) < 0 || fd_dup_to(log, 2) < 0 || fd_dup_to(2, 1) < 0)
 		_exit(EXIT_FAILURE);
 	if (prctl(PR_SET_PDEATHSIG, SIGTERM) < 0 || getppid() != keeper)
 		_exit(EXIT_FAILURE);
@@ -178,7 +188,7 @@ _Noreturn static void keep(struct keeping *k)
 	close_all_but(kept, ELEMENTSOF(kept));
 	k->lock = scratch_watch(k->scratch);
 	if (k->config)
-		daemon = start_daemon(k->config, k->socket, k->ready, k->null);
+		daemon = start_daemon(k->config, k->socket, k->scratch, k->ready, k->null);
 	fd_close(k->ready);
 	for (int fd = 0; fd <= 2; fd++) {
 		if (fd_dup_to(k->null, fd) < 0)
@@ -220,10 +230,21 @@ static void reap(struct keeper *k)
 	k->pid = -1;
 }
 
+void keeper_print_log(struct keeper *k)
+{
+	_cleanup_fd_ int fd = k->has_daemon ? open_log(k->scratch->path, O_RDONLY) : -1;
+	char buf[4096];
+	ssize_t n;
+
+	while (fd >= 0 && (n = fd_pread_all(fd, buf, sizeof buf, k->printed)) > 0 && fd_write_all(STDERR_FILENO, buf, (size_t)n) == 0)
+		k->printed += n;
+}
+
 static int failed_to_start(struct keeper *k, const char *config, bool in_time)
 {
 	struct farewell last = { 0 };
 
+	keeper_print_log(k);
 	if (!in_time)
 		fprintf(stderr, "fixctl: the daemon of %s is not ready after %d s\n", config, START_MS / 1000);
 	shutdown(k->channel, SHUT_WR);

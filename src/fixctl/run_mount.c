@@ -135,14 +135,14 @@ static int mount_all(const struct shown_list *l, const char *home, bool mapped, 
 	return 0;
 }
 
-/* A tree of another user, or NULL: what is copied up must have an owner that a user namespace knows. */
+/* A tree of another user or group, or NULL: what is copied up must have owners that a user namespace knows. */
 static const struct shown *foreign_tree(const struct shown_list *l)
 {
 	for (size_t i = 0; i < l->n; i++) {
 		const struct shown *x = &l->all[i];
 		struct stat st;
 
-		if (x->kind == RUN_TREE && (stat(x->tree, &st) < 0 || st.st_uid != geteuid()))
+		if (x->kind == RUN_TREE && (x->foreign || stat(x->tree, &st) < 0 || st.st_uid != geteuid() || st.st_gid != getegid()))
 			return x;
 	}
 	return NULL;
@@ -185,7 +185,7 @@ int mounts_make(const struct shown_list *l, const struct scratch *s, int *ends, 
 	int r = new_namespace(&mapped, why);
 
 	if (r == 0 && mapped && foreign) {
-		*why = xasprintf("the tree of '%s' belongs to another user, whom a user namespace does not know", foreign->name);
+		*why = xasprintf("something in the tree of '%s' belongs to another user or group than this process, which a user namespace does not know", foreign->name);
 		r = -EOVERFLOW;
 	}
 	if (r == 0)
@@ -200,6 +200,15 @@ int mounts_make(const struct shown_list *l, const struct scratch *s, int *ends, 
 	if (r == 0 && here && chdir(here) < 0)
 		r = refuse(why, -errno, here);
 	return r;
+}
+
+int *mounts_open(const struct shown_list *l)
+{
+	int *fds = xcalloc(l->n, sizeof *fds);
+
+	for (size_t i = 0; i < l->n; i++)
+		fds[i] = l->all[i].kind == RUN_TREE ? open(l->all[i].path, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+	return fds;
 }
 
 /* In a process of its own, which the attempt may leave in any state. */

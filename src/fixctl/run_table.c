@@ -196,3 +196,23 @@ int table_write(const struct shown_list *l, const struct scratch *s, const char 
 	}
 	return fd;
 }
+
+/* Entries of the table stand in the order of the fixtures, without those that are mounted: they are known by where their copies are. */
+bool table_is_private(const struct scratch *s, size_t i)
+{
+	_cleanup_free_ char *path = xasprintf("%s/table", s->path), *own = xasprintf("%s/own-%zu", s->path, i), *data = NULL;
+	struct run_table head;
+	size_t size;
+	bool private = false;
+
+	if (file_read_all(path, RUN_TABLE_MAX, &data, &size) < 0 || size < sizeof head)
+		return false;
+	memcpy(&head, data, sizeof head);
+	for (uint32_t k = 0; k < head.n_entries && !private; k++) {
+		struct run_entry e;
+
+		memcpy(&e, data + head.entries + k * sizeof e, sizeof e);
+		private = e.state == RUN_PRIVATE && !strcmp(data + e.own, own);
+	}
+	return private;
+}

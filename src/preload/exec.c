@@ -385,6 +385,13 @@ static void note_as_plain(int fd)
 	__atomic_store_n(&run->plain[id % RUN_PLAIN], id, __ATOMIC_RELAXED);
 }
 
+/* Once in a run: what it is about is not in sight of such programs. */
+static APART void tell_static(const char *path)
+{
+	if (!(run->flags & RUN_TREES_MOUNTED) && !__atomic_exchange_n(&run->told_static, 1, __ATOMIC_RELAXED))
+		shim_say(NULL, path, "it is linked statically, and does not see the fixtures of the run; --isolate=mount shows them, where that is allowed");
+}
+
 /* What the file begins with; of what is no regular file the kernel says what is wrong. */
 static void look_inside(struct program *p)
 {
@@ -398,6 +405,8 @@ static void look_inside(struct program *p)
 		} else if ((p->foreign = elf_is_foreign(fd, p->head, (size_t)n))) {
 			/* It is asked for each time: few are. */
 		} else {
+			if (elf_is_static(fd, p->head, (size_t)n))
+				tell_static(p->path);
 			p->searches = elf_has_search(fd, p->head, (size_t)n);
 			if (!elf_sanitizer_of(fd, p->head, (size_t)n, p->sanitizer, sizeof p->sanitizer) && !p->searches)
 				note_as_plain(fd);

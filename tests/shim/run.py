@@ -240,7 +240,7 @@ def test_a_daemon_of_its_own(t):
     os.mkdir(t.path("tmp"))
     command = [program("fixctl"), "run", "--isolate", t.mode, "--config", ini, "--"]
     env = environment(TMPDIR=t.path("tmp"))
-    done = subprocess.run(command + ["sh", "-c", "cat here; fixctl=$0; $fixctl status | grep -c ready", program("fixctl")],
+    done = subprocess.run(command + ["sh", "-c", "cat here; fixctl=$0; $fixctl status -v | grep -c ready", program("fixctl")],
                           cwd=t.dir, env=env, capture_output=True, timeout=LIMIT)
     assert (done.stdout, done.returncode) == (b"own\n1\n", 0), done
     assert os.listdir(t.path("tmp")) == []

@@ -1,0 +1,132 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""What a run would show, what it has changed, and what is said on its standard error."""
+
+import json
+import os
+import subprocess
+import sys
+
+from stage import Fixture, Skip, Stage, environment, main, modes, program
+from harness import LIMIT
+
+
+def stage(t):
+    source = t.path("source")
+    os.makedirs(source + "/sub/deep")
+    for name in ("a", "b", "sub/c", "sub/deep/d", "touched"):
+        t.write("source/" + name, name + "\n")
+    os.symlink("a", source + "/link")
+    return Stage(t, Fixture("tree", "directory", source, "tree"), Fixture("words", "command", "echo one", "words"),
+                 Fixture("other", "command", "echo other", "other"))
+
+
+CHANGES = """echo more >>tree/a; rm -r tree/sub/deep; mkdir tree/new; echo x >tree/new/x; ln -s x tree/new/y; chmod 600 tree/sub/c; touch tree/touched;
+rm tree/link; ln -s b tree/link; mv tree/b tree/renamed; echo two >words; cat tree/sub/c other >/dev/null"""
+EXPECTED = [("changed", "tree/a"), ("deleted", "tree/b"), ("changed", "tree/link"), ("new", "tree/new"), ("new", "tree/new/x"), ("new", "tree/new/y"),
+            ("new", "tree/renamed"), ("changed", "tree/sub/c"), ("deleted", "tree/sub/deep"), ("changed", "words")]
+
+
+def test_changes(t):
+    s = stage(t)
+    done = s.run(["sh", "-c", CHANGES], "--changes")
+    assert done.code == 0 and done.out == b"", done.__dict__
+    assert sorted(done.err.decode().splitlines()) == sorted(f"{what} {s.work}/{path}" for what, path in EXPECTED), done.err
+    done = s.run(["sh", "-c", CHANGES + "; echo said; exit 7"], "--changes=" + t.path("list"), "--json")
+    assert (done.code, done.out, done.err) == (7, b"said\n", b""), done.__dict__
+    with open(t.path("list")) as f:
+        found = json.load(f)
+    assert sorted((c["change"], c["path"]) for c in found) == sorted((what, f"{s.work}/{path}") for what, path in EXPECTED), found
+    assert {c["fixture"] for c in found} == {"tree", "words"}
+    assert s.run(["cat", "tree/a", "words"], "--changes").err == b"", "nothing was changed"
+
+
+def test_keep(t):
+    s = stage(t)
+    done = s.run(["sh", "-c", CHANGES], "--keep", t.path("kept"))
+    assert done.code == 0 and done.err == b"", done.__dict__
+    kept = sorted(os.path.relpath(os.path.join(b, n), t.path("kept")) for b, d, f in os.walk(t.path("kept")) for n in d + f)
+    assert kept == ["tree", "tree/a", "tree/link", "tree/new", "tree/new/x", "tree/new/y", "tree/renamed", "tree/sub", "tree/sub/c", "words"], kept
+    assert open(t.path("kept/tree/a")).read() == "a\nmore\n" and os.readlink(t.path("kept/tree/link")) == "b" and open(t.path("kept/words")).read() == "two\n"
+    assert os.stat(t.path("kept/tree/sub/c")).st_mode & 0o777 == 0o600
+    # What is there already is not overwritten.
+    done = s.run(["sh", "-c", "echo again >words"], "--keep", t.path("kept"))
+    assert done.code == 1 and b"fixctl: --keep: " in done.err and b"File exists" in done.err and open(t.path("kept/words")).read() == "two\n", done.__dict__
+
+
+def test_what_is_gone(t):
+    if t.mode != "shim":
+        raise Skip("where a tree is mounted it cannot be removed")
+    s = stage(t)
+    done = s.run(["sh", "-c", "rm -r tree words"], "--changes")
+    assert sorted(done.err.decode().splitlines()) == [f"deleted {s.work}/tree", f"deleted {s.work}/words"], done.__dict__
+
+
+def test_dry_run(t):
+    """Says what would be where, and neither builds nor starts anything."""
+    s = stage(t)
+    done = subprocess.run(s.run_command("--dry-run") + ["touch", "started"], cwd=s.work, capture_output=True, env=environment(TMPDIR=t.dir), timeout=LIMIT)
+    out = done.stdout.decode()
+    assert done.returncode == 0 and not os.listdir(s.work) and f"tree: {s.work}/tree\n    of: directory\n    by: {t.mode}\n" in out, done
+    assert f"words: {s.work}/words\n    of: command\n    by: shim\n" in out and "words" not in s.daemon.instances(), out
+    assert ("Trees are mounted" if t.mode == "mount" else "All is shown by the preloaded library: --isolate=shim") in out, out
+
+
+def test_words_of_the_daemon(t):
+    """Of one of the run's own: before the command, and not on its standard error."""
+    ini = t.write("own.ini", "[fixture good]\ncommand = echo good\nteardown = exit 3\npath = good\n[fixture bad]\ncommand = echo why >&2; exit 3\npath = bad\n")
+    command = [program("fixctl"), "run", "--isolate", t.mode, "--config", ini]
+    done = subprocess.run([*command, "-f", "good", "--", "sh", "-c", "echo out; echo err >&2; cat good"], cwd=t.dir, capture_output=True,
+                          env=environment(TMPDIR=t.dir), timeout=LIMIT)
+    assert (done.returncode, done.stdout, done.stderr.splitlines()[-1:]) == (0, b"out\ngood\n", [b"err"]), done
+    done = subprocess.run([*command, "--", "true"], cwd=t.dir, capture_output=True, env=environment(TMPDIR=t.dir), timeout=LIMIT)
+    assert done.returncode == 4 and b"why" in done.stderr and b"cannot be built" in done.stderr, done
+    t.write("own.ini", "[fixture good]\nkommand = x\n")
+    done = subprocess.run([*command, "--", "true"], cwd=t.dir, capture_output=True, env=environment(TMPDIR=t.dir), timeout=LIMIT)
+    assert done.returncode == 78 and b"own.ini:2: unknown key 'kommand' (did you mean 'command'?)" in done.stderr, done
+
+
+def test_static_programs_are_named(t):
+    s = stage(t)
+    static = t.path("static")
+    if subprocess.run(["gcc", "-static", "-o", static, t.write("static.c", "int main(void) { return 0; }")], capture_output=True).returncode:
+        raise Skip("nothing can be linked statically here")
+    done = s.run(["sh", "-c", f"{static}; {static}; {static}"])
+    said = f"{static}: it is linked statically, and does not see the fixtures of the run".encode()
+    assert done.err.count(said) == (1 if t.mode == "shim" else 0), done.__dict__
+    assert s.run([static]).err.count(said) == (1 if t.mode == "shim" else 0)
+
+
+def test_a_tree_of_another_group(t):
+    """Of what a user namespace does not know auto makes no mounts."""
+    if os.geteuid() != 0 or t.mode != "mount":
+        raise Skip("as another user, with mounts")
+    user = 65534
+    os.chmod(t.dir, 0o755)
+    for name in ("work", "tmp", "source"):
+        os.makedirs(t.path(name))
+        os.chown(t.path(name), user, user)
+    t.write("source/a", "a\n")
+    os.chown(t.path("source/a"), user, user)
+    ini = t.write("own.ini", f"[fixd]\nroot = {t.path('work')}\n[fixture tree]\ndirectory = {t.path('source')}\npath = tree\n")
+
+    def run(group, mode):
+        daemon_group = ["setpriv", f"--reuid={user}", f"--regid={user}", f"--groups={user},100", "env", "HOME=/", f"TMPDIR={t.path('tmp')}"]
+        d = subprocess.Popen([*daemon_group, program("fixd"), "--config", ini, "--socket", t.path("tmp/s")], stderr=subprocess.DEVNULL)
+        try:
+            from stage import wait_for
+            wait_for(lambda: os.path.exists(t.path("tmp/s")), "the daemon")
+            return subprocess.run(["setpriv", f"--reuid={user}", f"--regid={group}", f"--groups={user},100", "env", "HOME=/", f"TMPDIR={t.path('tmp')}", program("fixctl"),
+                                   "--socket", t.path("tmp/s"), "run", "--isolate", mode, "--", "sh", "-c", "echo b >>tree/a; cat tree/a"], cwd=t.path("work"),
+                                  capture_output=True, timeout=LIMIT)
+        finally:
+            d.terminate()
+            d.wait(LIMIT)
+    assert run(user, "auto").stdout == b"a\nb\n"
+    assert run(100, "auto").stdout == b"a\nb\n"
+    refused = run(100, "mount")
+    assert refused.returncode == 1 and b"belongs to another user or group than this process" in refused.stderr, refused
+
+
+if __name__ == "__main__":
+    main(sys.modules[__name__], modes)
