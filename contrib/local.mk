@@ -37,6 +37,7 @@ pytest_fixd = \
 	contrib/pytest-fixd/fixd/_arrays.py \
 	contrib/pytest-fixd/fixd/_daemon.py \
 	contrib/pytest-fixd/fixd/_directories.py \
+	contrib/pytest-fixd/fixd/_explain.py \
 	contrib/pytest-fixd/fixd/_definition.py \
 	contrib/pytest-fixd/fixd/_fixtures.py \
 	contrib/pytest-fixd/fixd/_lib.py \

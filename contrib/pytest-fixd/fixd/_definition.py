@@ -20,6 +20,7 @@ from ._lib import View
 SCOPES = ("session", "package", "module", "class", "definition", "function")
 NAME_MAX = 150
 PARAM_MAX = 60
+READABLE_MAX = 20
 DEPENDS_MAX = 64
 # Of what pytest and pytest-xdist offer each test: the same for all of them.
 SAME_FOR_ALL = {"cache", "worker_id", "testrun_uid"}
@@ -122,10 +123,13 @@ def fingerprint(value: Any) -> Optional[str]:
 class Definition:
     """One use of @fixd.fixture."""
 
+    count = 0  # while there is none, nothing is to be done
+
     def __init__(self, function: Callable[..., Any], scope: Any, reuse: bool, max_age: Optional[float], watch: Sequence[str],
                  serializer: Any, parse: Optional[Callable[[Any], Any]], store: Any, writable: Optional[bool],
                  teardown: Optional[Callable[[Any], Any]], timeout: Optional[float], key: Optional[Callable[[Any], Any]] = None,
                  tokens: bool = False):
+        Definition.count += 1
         self.function, self.scope, self.max_age, self.watch = function, scope, max_age, list(watch)
         self.serializer, self.parse, self.store, self.teardown, self.timeout = serializer, parse, store, teardown, timeout
         self.key, self.tokens, self._writable = key, tokens, writable
@@ -272,7 +276,20 @@ class Arguments:
 
     @property
     def key(self) -> Optional[str]:
-        return digest_of(*sorted(self._parts)) if self._parts else None
+        """A word for all of them: readable as far as they are short and plain, and with a digest if they are not."""
+        if not self._parts:
+            return None
+        shown, whole = [], True
+        for part in sorted(self._parts):
+            name, _, value = part.partition("=")
+            kind, _, text = value.partition(":")
+            plain = kind in ("int", "float", "bool", "str", "NoneType") and len(text) <= READABLE_MAX and text.isprintable()
+            whole = whole and plain
+            shown.append(f"{name}={text}" if plain else name)
+        words = urllib.parse.quote(" ".join(shown), safe="'\",.-+_:()=/ ")
+        if whole and len(words) <= PARAM_MAX:
+            return words
+        return f"{words[:PARAM_MAX - 20]} {digest_of(*sorted(self._parts))}"
 
     def _visit(self, fixturedef: Any, scope: str) -> None:
         for name in getattr(fixturedef, "argnames", ()):
@@ -338,5 +355,5 @@ def title_of(definition: Definition, full: str, place: str) -> str:
 
 
 def full_name(name: str, param: Optional[str], arguments: Optional[str]) -> str:
-    parts: Tuple[str, ...] = tuple(p for p in (param, arguments and f"args {arguments}") if p is not None)
+    parts: Tuple[str, ...] = tuple(p for p in (param, arguments) if p is not None)
     return f"{name}[{', '.join(parts)}]" if parts else name

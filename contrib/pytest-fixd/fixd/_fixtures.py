@@ -241,6 +241,7 @@ class SetUp:
             with _limit.limited(definition.timeout or runtime.timeout, title):
                 value = handle.data = self.first_half(handle, directories)
             self._reset(depends)
+            self._warn_of(value)
             if definition.store is not None:
                 definition.store_value(self.request, handle.title, value)
                 kind, main, buffers = "bytes", b"", no_buffers
@@ -270,6 +271,17 @@ class SetUp:
             handle.data = None
             value = self.data_of(handle)
         self._hand_out(handle, value)
+
+    def _warn_of(self, value: Any) -> None:
+        """Of what is built once where it may have been meant for every process, or for every environment."""
+        definition, name = self.definition, self.definition.function.__name__
+        if value is None and not definition.generator and not definition.tokens:
+            self.runtime.tell_once((definition, "none"), f"fixture '{name}' has returned None, and what it does besides is done in one process only; "
+                                   "parse= is called in every process")
+        outside = _source.reads_outside(definition.function) if definition.key is None and definition.reuse and self.runtime.reuse else None
+        if outside:
+            self.runtime.tell_once((definition, "outside"), f"fixture '{name}' reads {outside}, and later runs that have another one get the same value; "
+                                   "say key=lambda request: ..., whose result is part of what it is")
 
     @staticmethod
     def _reset(views: List[View]) -> None:
@@ -362,6 +374,7 @@ def decorate(function: Callable[..., Any], definition_of: Callable[[Callable[...
         from .plugin import runtime_of
 
         runtime = runtime_of(request.config)
+        runtime.connect_once()
         definition.is_method = bool(self_args)
         if callable(definition.scope):
             definition.scope = request.scope

@@ -304,62 +304,88 @@ def attributes_of(cls: Any) -> str:
     return "\n".join(parts)
 
 
-def version(function: Callable[..., Any], root: str, *others: Any) -> str:
-    """A word that changes when what the fixture builds may have changed."""
-    digest = hashlib.blake2b(digest_size=12)
-    seen: Dict[str, bytes] = {}
-    own: Set[str] = set()
-    functions: List[Any] = []
+class Parts:
+    """What a version is made of: (what it is, its bytes), in an order that is the same in every process."""
 
-    def add(s: str) -> None:
-        digest.update(s.encode(errors="surrogatepass") + b"\0")
+    def __init__(self, function: Callable[..., Any], root: str, *others: Any):
+        self.root = root
+        self.all: List[Tuple[str, bytes]] = []
+        self._functions: List[Any] = []
+        self._own: Set[str] = set()
+        seen: Dict[str, bytes] = {}
+        while True:
+            if isinstance(function, types.FunctionType):
+                self._add_function(function, seen)
+            inner = getattr(function, "__wrapped__", None)
+            if inner is None:
+                break
+            function = inner
+        for other in others:
+            self._add("setting", _plain(other))
+        # Of its own module it was said above what counts.
+        for path in sorted(set(seen) - self._own):
+            what = f"module {os.path.relpath(path, root)}" if os.path.isabs(path) else f"package {path}"
+            self.all.append((what, seen[path]))
 
-    def add_value(value: Any, f: Any) -> None:
+    def _add(self, what: str, text: str) -> None:
+        self.all.append((what, text.encode(errors="surrogatepass")))
+
+    def _add_value(self, name: str, value: Any, f: Any, seen: Dict[str, bytes]) -> None:
         if isinstance(value, types.FunctionType) and value is not f:
-            add_function(value)
+            self._add_function(value, seen)
         else:
-            add(_plain(value))
+            self._add(f"value {name} of {f.__name__}", _plain(value))
 
-    def add_function(f: Callable[..., Any]) -> None:
-        if f in functions:
+    def _add_function(self, f: Callable[..., Any], seen: Dict[str, bytes]) -> None:
+        if f in self._functions:
             return
-        functions.append(f)
+        self._functions.append(f)
         path = os.path.realpath(f.__code__.co_filename)
         name = os.path.basename(path)
         module = f.__module__ or ""
         try:
             nodes = _relevant(_tree(path), f, name.startswith("test_") or name.endswith("_test.py"))
             for node in nodes:
-                add(_dump(node))
+                self._add(f"source {os.path.relpath(path, self.root)}:{getattr(node, 'lineno', 0)} {getattr(node, 'name', type(node).__name__)}", _dump(node))
             package = getattr(sys.modules.get(module), "__package__", None) or ""
             _follow(_candidates(nodes, module, package, _names_in(nodes)), seen)
         except (OSError, SyntaxError, ValueError):
             # No source to read: the code itself.
-            digest.update(marshal.dumps(f.__code__))
-        for cell in f.__closure__ or ():
+            self.all.append((f"code of {f.__name__}", marshal.dumps(f.__code__)))
+        for cell_name, cell in zip(f.__code__.co_freevars, f.__closure__ or ()):
             try:
                 value = cell.cell_contents
             except ValueError:
                 continue  # not set yet
-            add_value(value, f)
+            self._add_value(cell_name, value, f, seen)
         for value in [*(f.__defaults__ or ()), *(f.__kwdefaults__ or {}).values()]:
-            add_value(value, f)
-        own.add(path)
+            self._add_value("as a default", value, f, seen)
+        self._own.add(path)
 
-    while True:
-        if isinstance(function, types.FunctionType):
-            add_function(function)
-        inner = getattr(function, "__wrapped__", None)
-        if inner is None:
-            break
-        function = inner
-    for other in others:
-        add(_plain(other))
-    # Of its own module it was said above what counts.
-    for path in sorted(set(seen) - own):
-        add(os.path.relpath(path, root) if os.path.isabs(path) else path)
-        digest.update(seen[path])
+
+def version(function: Callable[..., Any], root: str, *others: Any) -> str:
+    """A word that changes when what the fixture builds may have changed."""
+    digest = hashlib.blake2b(digest_size=12)
+    for what, data in Parts(function, root, *others).all:
+        # Where a line stands does not count.
+        digest.update(re.sub(r":\d+ ", " ", what).encode(errors="surrogatepass") + b"\0" + data + b"\0")
     return digest.hexdigest()
+
+
+def reads_outside(function: Callable[..., Any]) -> Optional[str]:
+    """What a fixture asks for that its version does not know: the environment, or options of the run."""
+    try:
+        path = os.path.realpath(function.__code__.co_filename)
+        nodes = _own_nodes(_tree(path), function)
+    except (OSError, SyntaxError, ValueError):
+        return None
+    for node in nodes:
+        for n in ast.walk(node):
+            if isinstance(n, ast.Attribute) and n.attr in ("getoption", "getini"):
+                return f"an option of the run ({ast.unparse(n)})"
+            if isinstance(n, ast.Attribute) and n.attr in ("environ", "getenv") and getattr(n.value, "id", "") == "os":
+                return f"the environment ({ast.unparse(n)})"
+    return None
 
 
 class SecondHalf(NamedTuple):

@@ -14,7 +14,7 @@ from typing import Any, Dict, Iterator, List, Optional, Tuple
 
 import pytest
 
-from . import _daemon, _directories, _source, _teardown, _values
+from . import _daemon, _directories, _explain, _source, _teardown, _values
 from ._definition import Definition, function_of
 from ._fixtures import Handle, tear_down, tokens
 from ._lib import Connection, FixdError
@@ -43,6 +43,14 @@ def _has_workers(config: pytest.Config) -> bool:
     return bool(getattr(config.option, "tx", None)) or getattr(config.option, "dist", "no") != "no"
 
 
+def _measures_coverage(config: pytest.Config) -> bool:
+    """By pytest-cov, or by `coverage run`."""
+    if getattr(config.option, "cov_source", None):
+        return True
+    coverage = getattr(sys.modules.get("coverage"), "Coverage", None)
+    return coverage is not None and getattr(coverage, "current", lambda: None)() is not None
+
+
 class Runtime:
     """What this process has to do with fixd."""
 
@@ -58,7 +66,7 @@ class Runtime:
         self.strict: bool = _setting(config, "fixd_strict")
         self.leaks: bool = self.strict or _setting(config, "fixd_leaks")
         self.connection: Optional[Connection] = None
-        self.run = ""
+        self.run: str = getattr(config, "workerinput", {}).get("fixd_run") or uuid.uuid4().hex
         self.problem: Optional[str] = None  # why there is no daemon
         self.disabled = os.environ.get("FIXD_DISABLE") == "1"
         self.handles: Dict[Any, Handle] = {}  # by pytest's definition of the fixture
@@ -71,27 +79,46 @@ class Runtime:
         self.test = ""  # that runs
         self.messages: List[str] = []
         self.is_closing = False
+        self._asked = False  # for a daemon
+        self.header_is_over = self.header_told = False
+        # What is measured is to be run.
+        self.measures = _measures_coverage(config) and config.getoption("reuse_fixtures") is None
+        self.reuse = self.reuse and not self.measures
         self._told: set = set()
 
     # The connection.
 
+    def connect_once(self) -> None:
+        """When there is a fixture that is shared."""
+        if not self._asked:
+            self.connect()
+            if self.connection is not None and not _is_worker(self.config):
+                self.adopt("*")  # what a run that was killed has left behind
+                _directories.sweep()
+
     def connect(self) -> None:
         """Joins the run; a worker that cannot is like its controller, which has tried before."""
+        self._asked = True
         worker = getattr(self.config, "workerinput", {})
         if "fixd_problem" in worker:
             self.problem = worker["fixd_problem"]
             return
         if self.disabled:
             return
-        self.run = worker.get("fixd_run") or uuid.uuid4().hex
         os.environ["FIXD_SOCKET"] = self.socket
         os.environ[PYTHON] = f"{sys.implementation.cache_tag}:{sys.prefix}"
         try:
-            connection = _daemon.connect(self.socket, may_start=not worker)
+            connection = _daemon.connect(self.socket, may_start=True)
             connection.join(self.root, self.run, observer=_has_workers(self.config) and not worker)
             self.connection = connection
         except (FixdError, _daemon.NoDaemon) as e:
             self.problem = str(getattr(e, "strerror", None) or e)
+            if self.header_is_over:
+                self._warn(f"every process builds its fixtures itself: {self.problem}")
+
+    def header(self) -> str:
+        why = " (coverage is measured; --reuse-fixtures uses them)" if self.measures else ""
+        return f"fixd: {self.socket}{'' if self.reuse else f', fixtures of earlier runs are not used{why}'}"
 
     def lose(self, error: FixdError) -> None:
         """The daemon is gone; what is set up from here on is this process's own."""
@@ -358,6 +385,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--fixd-timeout", type=_seconds, metavar="SECS", help="how long a fixture may take to build (default 600)")
     group.addoption("--fixd-leaks", action="store_true", default=None, help="warn when a test changes a shared fixture")
     group.addoption("--fixd-strict", action="store_true", default=None, help="a test that changes a shared fixture is an error")
+    group.addoption("--fixd-explain", metavar="NAME", help="say what the version of a shared fixture is made of, and when it was built and why")
     group.addoption("--session-status", action="store_true", help="show this project's shared fixtures, and exit")
     group.addoption("--cleanup", action="store_true", help="forget this project's shared fixtures, and exit")
     group.addoption("--fixd-cleanup", action="store_true", dest="cleanup", help="the same")
@@ -456,16 +484,39 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     runtime = runtime_of(session.config)
     if session.config.option.collectonly or getattr(session.config.option, "showfixtures", False):
         return
-    runtime.connect()
-    if runtime.connection is not None and not _is_worker(session.config):
-        runtime.adopt("*")  # what a run that was killed has left behind
-        _directories.sweep()
+    # Fixtures may also be found later, in test modules.
+    if Definition.count:
+        runtime.connect_once()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """All of a run's processes have joined it before the first of them has run a test."""
+    runtime = runtime_of(session.config)
+    if session.config.getoption("fixd_explain"):
+        _explain.explain(runtime, session)
+        return
+    if Definition.count and not session.config.option.collectonly and not getattr(session.config.option, "showfixtures", False):
+        runtime.connect_once()
+
+
+def pytest_report_collectionfinish(config: pytest.Config) -> Optional[str]:
+    """Where the first fixture was found in a test module the header came too early."""
+    runtime = runtime_of(config)
+    return runtime.header() if runtime.connection is not None and not runtime.header_told else None
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtestloop(session: pytest.Session) -> Optional[bool]:
+    return True if session.config.getoption("fixd_explain") else None
 
 
 def pytest_report_header(config: pytest.Config) -> Optional[str]:
     runtime = runtime_of(config)
+    runtime.header_is_over = True
     if runtime.connection is not None:
-        return f"fixd: {runtime.socket}{'' if runtime.reuse else ', fixtures of earlier runs are not used'}"
+        runtime.header_told = True
+        return runtime.header()
     if runtime.disabled:
         return "fixd: warning: FIXD_DISABLE is set: every process builds its fixtures itself"
     if runtime.problem:
@@ -513,10 +564,16 @@ def pytest_runtest_teardown(item: pytest.Item, nextitem: Optional[pytest.Item]) 
 def pytest_configure_node(node: Any) -> None:
     """A worker of pytest-xdist is a member of our run."""
     runtime = runtime_of(node.config)
-    if runtime.connection is not None:
-        node.workerinput["fixd_run"] = runtime.run
-    elif runtime.problem:
+    node.workerinput["fixd_run"] = runtime.run
+    if runtime.problem:
         node.workerinput["fixd_problem"] = runtime.problem
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """What a worker has used may be left to the last one: the controller of a run that knew of no fixture."""
+    if getattr(node, "workeroutput", {}).get("fixd_used"):
+        runtime_of(node.config).connect_once()
 
 
 # The innermost wrapper: after the last fixtures have ended, before the terminal's summary.
@@ -524,6 +581,8 @@ def pytest_configure_node(node: Any) -> None:
 def pytest_sessionfinish(session: pytest.Session) -> Iterator[None]:
     runtime = runtime_of(session.config)
     runtime.begin_closing()
+    if _is_worker(session.config) and runtime.connection is not None:
+        session.config.workeroutput["fixd_used"] = True  # type: ignore[attr-defined]
     yield
     try:
         runtime.end_kept(None)

@@ -306,7 +306,7 @@ def test_reused_that_cannot_be_ended_later(project):
         """)
     project.write("test_it.py", many())
     done = project.run()
-    assert done.code == 0 and "fixture 'server' (conftest.py:8) is built in every process: its second half cannot be run in a later run: it needs 'lock'" in done.output
+    assert done.code == 0 and "fixture 'server' (conftest.py:9) is built in every process: its second half cannot be run in a later run: it needs 'lock'" in done.output
     assert "reuse=False shares it within the run" in done.output
 
 

@@ -201,3 +201,96 @@ def test_a_package_is_not_searched_twice():
     package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     done = subprocess.run([sys.executable, "-c", code, package], capture_output=True, text=True, check=True)
     assert done.stdout == "['pytest as installed']\n"
+
+
+def test_no_daemon_without_shared_fixtures(project):
+    project.write("test_it.py", "import pytest\n@pytest.fixture\ndef data(): return 1\ndef test(data): pass\n")
+    for more in ([], ["-n", "2"]):
+        assert project.run(*more).code == 0
+    assert not os.path.exists(project.socket)
+    # Found in a test module only, also by workers.
+    project.write("test_it.py", "import fixd, os, pytest\n@fixd.fixture(scope='session', reuse=False)\ndef data():\n    with open(os.environ['LOG'], 'a') as f:\n"
+                                "        f.write('up\\n')\n    yield 1\n    with open(os.environ['LOG'], 'a') as f: f.write('down\\n')\n"
+                                "@pytest.mark.parametrize('i', range(8))\ndef test(data, i): pass\n")
+    for more in ([], ["-n", "2"]):
+        project.forget()
+        assert project.run(*more).code == 0
+        assert project.log() == ["up", "down"]
+
+
+def test_explain(project):
+    project.conftest("""
+        import numpy
+        def helper(): return 3
+        class Unrelated: pass
+        @fixd.fixture(scope="session", watch=["*.txt"])
+        def table(): return helper(), numpy.zeros(3)
+        """)
+    project.write("a.txt", "1")
+    project.write("test_it.py", "def test(table): pass\n")
+    project.run().passed(1)
+    project.write("a.txt", "22")
+    project.run().passed(1)
+    done = project.run("--fixd-explain", "table")
+    assert done.code == 0, done.output
+    for words in ("table: conftest.py:11, scope session, version ", "conftest.py:9 helper", "numpy as installed", "watched   *.txt",
+                  "conftest.py::table: ready, built 2 times", "a.txt changed"):
+        assert words in done.output, done.output
+    assert project.run("--fixd-explain", "chair").code == 4
+
+
+def test_what_may_have_been_meant_otherwise(project):
+    project.conftest("""
+        @fixd.fixture(scope="session")
+        def nothing(): os.putenv("X", "1")
+        @fixd.fixture(scope="session")
+        def option(request): return request.config.getoption("verbose")
+        @fixd.fixture(scope="session")
+        def environment(): return os.environ.get("HOME")
+        @fixd.fixture(scope="session", key=lambda request: os.environ.get("HOME"))
+        def known(): return os.environ.get("HOME")
+        """)
+    project.write("test_it.py", "def test(nothing, option, environment, known): pass\n")
+    done = project.run()
+    for words in ("fixture 'nothing' has returned None", "fixture 'option' reads an option of the run (request.config.getoption)",
+                  "fixture 'environment' reads the environment (os.environ)"):
+        assert done.output.count(words) == 1, done.output
+    assert "'known'" not in done.output and done.outcomes() == {"passed": 1, "warning": 3}
+
+
+def test_coverage_is_of_this_run(project):
+    pytest.importorskip("pytest_cov")
+    project.write("product.py", "def build():\n    return 1\n")
+    project.conftest("""
+        import product
+        @fixd.fixture(scope="session")
+        def data():
+            log("built")
+            return product.build()
+        """)
+    project.write("test_it.py", "def test(data): assert data == 1\n")
+    project.run().passed(1)
+    for times in 2, 3:
+        done = project.run("--cov=product", "--cov-report=term-missing", "-v")
+        assert done.code == 0 and "100%" in done.output and project.count("built") == times, done.output
+    assert "coverage is measured" in done.output
+    assert project.run("--cov=product", "--reuse-fixtures").code == 0 and project.count("built") == 3
+
+
+def test_arguments_can_be_read(project):
+    project.conftest("""
+        @pytest.fixture(scope="session", params=[1, 2])
+        def size(request): return request.param
+        @pytest.fixture(scope="session")
+        def kind(): return "large"
+        @pytest.fixture(scope="session")
+        def words(): return ["a"] * 100
+        @fixd.fixture(scope="session")
+        def data(size, kind): return size
+        @fixd.fixture(scope="session")
+        def more(words, kind): return words
+        """)
+    project.write("test_it.py", "def test(data, more): pass\n")
+    project.run().passed(2)
+    status = project.run("--session-status").output
+    assert "conftest.py::data[kind='large' size=1]" in status and "conftest.py::data[kind='large' size=2]" in status and "conftest.py::more[kind='large' words " in status, status

@@ -148,7 +148,7 @@ def test_what_cannot_be_shared(project):
     project.write("test_it.py", "def test_1(lock): pass\ndef test_2(lock): pass\n")
     for times in 1, 2:
         done = project.run()
-        assert done.outcomes() == {"passed": 2, "warning": 1} and "fixture 'lock' (conftest.py:8) is built in every process: a lock cannot be put" in done.output
+        assert done.outcomes() == {"passed": 2, "warning": 1} and "fixture 'lock' (conftest.py:9) is built in every process: a lock cannot be put" in done.output
         assert "parse= can make" in done.output and project.count("built") == times
 
 

@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: MIT
+"""pytest --fixd-explain NAME: what a shared fixture's version is made of, and when it was built and why."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from typing import Any, Dict, Iterator, Tuple
+
+import pytest
+
+from . import _daemon, _source
+from ._definition import Definition
+
+
+def _found(session: pytest.Session, name: str) -> Iterator[Tuple[Any, Definition]]:
+    """Fixtures of that name among those that the collected tests could use, each definition once."""
+    seen = set()
+    for fixturedefs in session._fixturemanager._arg2fixturedefs.values():
+        for fixturedef in fixturedefs:
+            definition = getattr(fixturedef.func, "_fixd", None)
+            if definition is not None and name in (fixturedef.argname, definition.function.__qualname__) and definition not in seen:
+                seen.add(definition)
+                yield fixturedef, definition
+
+
+def _instances(runtime: Any, definition: Definition) -> Iterator[Dict[str, Any]]:
+    try:
+        said = _daemon.fixctl(runtime.socket, ["status", "--json"], runtime.root).stdout
+        sessions = json.loads(said)["sessions"]
+    except (_daemon.NoDaemon, ValueError, KeyError):
+        return
+    place = f"{os.path.relpath(os.path.realpath(definition.function.__code__.co_filename), runtime.root)}::{definition.function.__qualname__}"
+    for session in sessions:
+        for instance in session["instances"]:
+            if instance["name"].split("@")[0].split("<")[0].split("#")[0] == place:
+                yield instance
+
+
+def _say_instance(write: Any, i: Dict[str, Any]) -> None:
+    param = f"[{i['param']}]" if i["param"] else ""
+    where = f" @ {i['scope_key']}" if i["scope_key"] else ""
+    write(f"    {i['name']}{param}{where}: {i['state']}, built {i['builds']} times")
+    if i["stale_cause"]:
+        write(f"        last time because: {i['stale_cause']}")
+    if i["error"]:
+        write(f"        {i['error'].splitlines()[0]}")
+
+
+def explain(runtime: Any, session: pytest.Session) -> None:
+    config = session.config
+    name = config.getoption("fixd_explain")
+    write = config.get_terminal_writer().line
+    any_found = False
+    for fixturedef, definition in _found(session, name):
+        any_found = True
+        function, cls = definition.function, None
+        if definition.is_method:
+            cls = next((i.cls for i in session.items if getattr(i, "cls", None) is not None and hasattr(i.cls, fixturedef.argname)), None)
+        others = (definition.serializer, _source.attributes_of(cls))
+        code = function.__code__
+        write("")
+        write(f"{fixturedef.argname}: {os.path.relpath(code.co_filename, runtime.root)}:{code.co_firstlineno}, scope {definition.scope}, version "
+              f"{_source.version(function, runtime.root, *others)}")
+        for what, data in _source.Parts(function, runtime.root, *others).all:
+            write(f"    {hashlib.blake2b(data, digest_size=4).hexdigest()}  {what}")
+        for path in definition.watch:
+            write(f"    watched   {path}")
+        for instance in _instances(runtime, definition):
+            _say_instance(write, instance)
+    if not any_found:
+        raise pytest.UsageError(f"--fixd-explain: no shared fixture is called '{name}' in what was collected")
