@@ -142,6 +142,7 @@ libfixd_preload_la_SOURCES = \
 	src/preload/lock.c \
 	src/preload/mount.c \
 	src/preload/names.c \
+	src/preload/nss.c \
 	src/preload/open.c \
 	src/preload/own.c \
 	src/preload/search.c src/preload/search.h \

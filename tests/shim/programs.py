@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 
-from stage import LIMIT, Fixture, Skip, Stage, environment, main, modes, wait_for
+from stage import LIMIT, Fixture, Skip, Stage, environment, main, modes, program, wait_for
 
 
 def stage(t):
@@ -190,6 +190,36 @@ def test_programs_and_libraries_on_both_sides(t):
         done = s.run(["sh", "-c", f"cp -r {t.path(beside)} build; build/bin/prog && build/../build/bin/prog && cd build && bin/prog; echo $?; cd ..; rm -r build/{beside}"])
         assert done.out == b"0\n" and done.err == b"", done.__dict__
         s.daemon.stop()
+
+
+NAMES = r"""
+import grp, os, pwd, socket
+print(pwd.getpwnam("fixuser").pw_uid, pwd.getpwuid(4242).pw_name, [p.pw_name for p in pwd.getpwall()][-1])
+print(grp.getgrnam("fixgroup").gr_gid, grp.getgrgid(4243).gr_name, [g.gr_name for g in grp.getgrall()][-1], sorted(os.getgrouplist("fixuser", 4242)))
+for name in "root-of-nothing", "daemon":
+    try: print(pwd.getpwnam(name).pw_uid)
+    except KeyError as e: print(e)
+print(socket.gethostbyname("fixd-test-host"), socket.gethostbyname_ex("fixd-alias"), socket.gethostbyaddr("127.0.0.9")[0])
+print(sorted({a[4][:2] for a in socket.getaddrinfo("fixd-test-host", 80, type=socket.SOCK_STREAM)}))
+print(socket.getaddrinfo("fixd-test-host", None, family=socket.AF_INET, flags=socket.AI_CANONNAME)[0][3])
+"""
+
+
+def test_users_groups_and_hosts(t):
+    """The C library opens these files by itself."""
+    if os.geteuid() != 0 or not all(os.path.exists(f) for f in ("/etc/passwd", "/etc/group", "/etc/hosts")):
+        raise Skip("needs root, and the files on the disk")
+    files = {"passwd": "root:x:0:0:root:/root:/bin/sh\nfixuser:x:4242:4242::/:/bin/sh\n", "group": "root:x:0:\nfixgroup:x:4243:other,fixuser\n",
+             "hosts": "127.0.0.1 localhost\n127.0.0.9 fixd-test-host fixd-alias # comment\n::9 fixd-test-host\n"}
+    ini = "".join(f"[fixture {n}]\nfile = {t.write(n, text)}\npath = /etc/{n}\n" for n, text in files.items())
+    d = t.daemon(ini)
+    done = subprocess.run([program("fixctl"), "--socket", d.socket, "run", "--isolate", t.mode, "--", "sh", "-c",
+                           f"/usr/bin/python3 {t.write('names.py', NAMES)}; getent passwd fixuser; getent group fixgroup; getent hosts fixd-alias; id -Gn fixuser"],
+                          capture_output=True, env=environment(TMPDIR=t.dir), timeout=LIMIT)
+    assert done.stdout.decode().splitlines() == [
+        "4242 fixuser fixuser", "4243 fixgroup fixgroup [4242, 4243]", "\"getpwnam(): name not found: 'root-of-nothing'\"", "\"getpwnam(): name not found: 'daemon'\"",
+        "127.0.0.9 ('fixd-test-host', ['fixd-alias'], ['127.0.0.9']) fixd-test-host", "[('127.0.0.9', 80), ('::9', 80)]", "fixd-test-host",
+        "fixuser:x:4242:4242::/:/bin/sh", "fixgroup:x:4243:other,fixuser", "127.0.0.9       fixd-test-host fixd-alias", "4242 fixgroup"], (done.stdout.decode(), done.stderr)
 
 
 def root_directory(t):
