@@ -584,8 +584,8 @@ static int dry_run(struct command *c)
 		       *x->input ? " " : "", x->input, way_of(x, mount, needs_shim(c, mount)));
 	}
 	if (mount)
-		printf("Trees are mounted: this machine allows it.%s\n",
-		       needs_shim(c, mount) ? " Files are shown by the preloaded library." : " Nothing is loaded into the programs.");
+		printf("Trees are mounted: this machine allows it%s.%s\n",
+		       geteuid() ? ", but for those of other users and groups, and with files of several names" : "", needs_shim(c, mount) ? " Files are shown by the preloaded library." : " Nothing is loaded into the programs.");
 	else
 		printf("All is shown by the preloaded library: %s. Programs that are linked statically do not see it.\n", why);
 	return 0;

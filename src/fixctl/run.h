@@ -70,6 +70,7 @@ void keeper_end(struct keeper *k, struct scratch *s);
 
 struct shown {
 	bool links;	/* of RUN_TREE: there are symbolic links in it */
+	bool names;	/* of RUN_TREE: files in it have several */
 	bool foreign;	/* of RUN_TREE: something in it belongs to another user or group */
 	char *name;	/* name or name[param] */
 	char *variable; /* FIXD_FIXTURE_... */

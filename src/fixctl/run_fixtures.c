@@ -248,6 +248,7 @@ static int read_manifest(struct shown *x, int fd, uint64_t size)
 	for (const char *line = text; *line; line += strcspn(line, "\n"), line += *line == '\n') {
 		x->links |= !strncmp(line, "l ", 2);
 		x->foreign |= is_foreign(line);
+		x->names |= !strncmp(line, "h ", 2);
 	}
 	return 0;
 }

@@ -156,14 +156,45 @@ static int has_attributes(const char *home)
 	return syscall(SYS_setxattr, home, "user.fixd", value, sizeof value, 0) < 0 ? -errno : 0;
 }
 
-static int make_home(const char *home, bool mapped, char **why)
+/* The tmpfs ends with the run's last process, whatever is written to it. */
+static int make_home(const char *home, char **why)
+{
+	if (mkdir(home, 0700) < 0 || mount("fixd", home, "tmpfs", MS_NOSUID | MS_NODEV, "mode=0700") < 0)
+		return refuse(why, -errno, "no tmpfs for what the run writes");
+	return 0;
+}
+
+/* Where changes go: there, or where that cannot hold them to the file system of the scratch directory. */
+static int choose_place(const char *home, const struct scratch *s, bool mapped, char **place, char **why)
 {
 	int r;
 
-	if (mkdir(home, 0700) < 0 || mount("fixd", home, "tmpfs", MS_NOSUID | MS_NODEV, "mode=0700") < 0)
-		return refuse(why, -errno, "no tmpfs for what the run writes");
-	r = mapped ? has_attributes(home) : 0;
-	return r < 0 ? refuse(why, r, "this kernel's tmpfs has no attributes for overlayfs (Linux 6.6 has)") : 0;
+	*place = xstrdup(home);
+	if (!mapped || has_attributes(home) == 0)
+		return 0;
+	free(*place);
+	*place = xasprintf("%s/changes", s->path);
+	if (mkdir(*place, 0700) < 0)
+		return refuse(why, -errno, *place);
+	r = has_attributes(*place);
+	return r < 0 ? refuse(why, r,
+			      "neither this kernel's tmpfs (Linux 6.6 has) nor the file system of TMPDIR (ext4 has) has attributes for overlayfs") :
+		       0;
+}
+
+/* What a user namespace would not show as it is: of that, NULL or a sentence. */
+static char *unfit(const struct shown_list *l)
+{
+	const struct shown *foreign = foreign_tree(l);
+
+	if (foreign)
+		return xasprintf("something in the tree of '%s' belongs to another user or group than this process, which a user namespace does not know",
+				 foreign->name);
+	for (size_t i = 0; i < l->n; i++) {
+		if (l->all[i].names)
+			return xasprintf("files of '%s' have several names, which overlayfs takes apart in a user namespace", l->all[i].name);
+	}
+	return NULL;
 }
 
 /* A file system tells those who watch it of its end. */
@@ -178,20 +209,22 @@ static int watch_end(const char *home, char **why)
 
 int mounts_make(const struct shown_list *l, const struct scratch *s, int *ends, char **why)
 {
-	_cleanup_free_ char *home = xasprintf("%s/mounts", s->path), *here = getcwd(NULL, 0);
-	/* Once there is one, all others look the same. */
-	const struct shown *foreign = foreign_tree(l);
+	_cleanup_free_ char *home = xasprintf("%s/mounts", s->path), *here = getcwd(NULL, 0), *place = NULL;
+	/* Once there is a namespace, all other users look the same. */
+	_cleanup_free_ char *wrong = unfit(l);
 	bool mapped = false;
 	int r = new_namespace(&mapped, why);
 
-	if (r == 0 && mapped && foreign) {
-		*why = xasprintf("something in the tree of '%s' belongs to another user or group than this process, which a user namespace does not know", foreign->name);
+	if (r == 0 && mapped && wrong) {
+		*why = xstrdup(wrong);
 		r = -EOVERFLOW;
 	}
 	if (r == 0)
-		r = make_home(home, mapped, why);
+		r = make_home(home, why);
 	if (r == 0)
-		r = mount_all(l, home, mapped, why);
+		r = choose_place(home, s, mapped, &place, why);
+	if (r == 0)
+		r = mount_all(l, place, mapped, why);
 	if (r == 0) {
 		*ends = watch_end(home, why);
 		r = *ends < 0 ? *ends : 0;
