@@ -244,7 +244,7 @@ static struct dirent *next_added(struct listing *l)
 }
 
 /* A marker is listed as what it stands for. */
-static APART void pass_marker(int dirfd, struct dirent *d)
+static APART void list_marker(int dirfd, struct dirent *d)
 {
 	const struct run_entry *e = run_entries();
 	char target[PATH_MAX];
@@ -267,7 +267,7 @@ static struct dirent *read_one(DIR *dir)
 	struct dirent *d = REAL(readdir)(dir);
 
 	if (run && d && d->d_type == DT_LNK)
-		pass_marker(dirfd(dir), d);
+		list_marker(dirfd(dir), d);
 	return d;
 }
 

@@ -40,6 +40,8 @@ void where_closed_range(unsigned first, unsigned last)
 {
 	unsigned char *all = atomic_load(&known_fds);
 
+	if (first <= last)
+		memset(kept_paths, 0, sizeof kept_paths);
 	if (all && first < KNOWN_FDS && first <= last && !is_guest())
 		memset(all + first, 0, (last < KNOWN_FDS ? last : KNOWN_FDS - 1) - first + 1);
 }
@@ -57,6 +59,36 @@ bool known_path(int fd, char *out, size_t room)
 		return false;
 	out[n] = '\0';
 	return *out == '/';
+}
+
+struct kept_path {
+	uint32_t renamed; /* as the table had it */
+	char visible[PATH_MAX];
+};
+
+int kept_paths[KEPT_PATHS];
+static _Atomic(void *) kept; /* so many */
+
+bool known_visible(int fd, char *out)
+{
+	struct kept_path *all = __libc_single_threaded && !is_guest() ? large_get(&kept, KEPT_PATHS * sizeof *all) : NULL,
+			 *k = all ? &all[(unsigned)fd % KEPT_PATHS] : NULL;
+	uint32_t renamed = __atomic_load_n(&run->renamed, __ATOMIC_ACQUIRE);
+
+	if (k && kept_paths[(unsigned)fd % KEPT_PATHS] == fd + 1 && k->renamed == renamed) {
+		memccpy(out, k->visible, '\0', PATH_MAX);
+		return true;
+	}
+	if (!known_path(fd, out, PATH_MAX))
+		return false;
+	where_visible(out, PATH_MAX);
+	/* Only of those whose end will be noted. */
+	if (k && known_of(fd) == 1 + REACH_SHOWN) {
+		memccpy(k->visible, out, '\0', PATH_MAX);
+		k->renamed = renamed;
+		kept_paths[(unsigned)fd % KEPT_PATHS] = fd + 1;
+	}
+	return true;
 }
 
 enum reach known_reach(int fd)

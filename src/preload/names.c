@@ -126,6 +126,7 @@ static int place_to_remove(struct place *p, int dirfd, const char *path)
 		errno = n - start == 1 ? EINVAL : ENOTEMPTY;
 		return -1;
 	}
+	where_renamed();
 	return place_to_change(p, dirfd, path, USE_REMOVE | USE_LAST);
 }
 
@@ -329,8 +330,10 @@ static APART int rename_shown(int from_fd, const char *from, int to_fd, const ch
 	/* A link may have come along; and it may be where we are that was renamed. */
 	if (r == 0 && x.to.entry)
 		__atomic_store_n(&x.to.entry->links, 1, __ATOMIC_RELEASE);
-	if (r == 0)
+	if (r == 0) {
+		where_renamed();
 		where_moved();
+	}
 	return r;
 }
 

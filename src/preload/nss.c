@@ -315,23 +315,35 @@ SHIM int gethostbyname_r(const char *name, struct hostent *out, char *buf, size_
 	return r;
 }
 
-static struct hostent host_static;
-static char host_buffer[4096];
+/* Of those that give back what is theirs. */
+struct static_host {
+	struct hostent host;
+	char buffer[4096];
+};
+
+static struct static_host *static_host(void)
+{
+	static _Atomic(void *) large;
+
+	return large_get(&large, sizeof(struct static_host));
+}
 
 SHIM struct hostent *gethostbyname2(const char *name, int family)
 {
+	struct static_host *x = is_shown(HOSTS) ? static_host() : NULL;
 	struct hostent *result = NULL;
 
-	if (is_shown(HOSTS) && hosts_by_name(name, family, &host_static, host_buffer, sizeof host_buffer, &result) == 0)
+	if (x && hosts_by_name(name, family, &x->host, x->buffer, sizeof x->buffer, &result) == 0)
 		return result;
 	return REAL(gethostbyname2)(name, family);
 }
 
 SHIM struct hostent *gethostbyname(const char *name)
 {
+	struct static_host *x = is_shown(HOSTS) ? static_host() : NULL;
 	struct hostent *result = NULL;
 
-	if (is_shown(HOSTS) && hosts_by_name(name, AF_INET, &host_static, host_buffer, sizeof host_buffer, &result) == 0)
+	if (x && hosts_by_name(name, AF_INET, &x->host, x->buffer, sizeof x->buffer, &result) == 0)
 		return result;
 	return REAL(gethostbyname)(name);
 }
@@ -360,9 +372,10 @@ SHIM int gethostbyaddr_r(const void *address, socklen_t length, int family, stru
 
 SHIM struct hostent *gethostbyaddr(const void *address, socklen_t length, int family)
 {
+	struct static_host *x = is_shown(HOSTS) ? static_host() : NULL;
 	struct hostent *result = NULL;
 
-	if (is_shown(HOSTS) && host_by_address(address, length, family, &host_static, host_buffer, sizeof host_buffer, &result) == 0)
+	if (x && host_by_address(address, length, family, &x->host, x->buffer, sizeof x->buffer, &result) == 0)
 		return result;
 	return REAL(gethostbyaddr)(address, length, family);
 }

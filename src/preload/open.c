@@ -35,7 +35,7 @@ static int open_the_image(const struct run_entry *e, int flags)
 }
 
 /* Nothing is made private for what will fail, or for O_CREAT of a file that is there. */
-static bool will_change(const struct place *p, int flags)
+static bool will_change(struct place *p, int flags)
 {
 	struct stat st;
 
@@ -47,7 +47,7 @@ static bool will_change(const struct place *p, int flags)
 }
 
 /* Nobody will see the old bytes: it will be opened and emptied, without fail. */
-static bool replaces(const struct place *p, int flags)
+static bool replaces(struct place *p, int flags)
 {
 	int saved = errno;
 	struct stat st;

@@ -347,11 +347,11 @@ static int copy_below(struct copy_up *c)
 }
 
 /* A name goes away or gets another meaning: what it is the name of need not be there, unless that is a directory. */
-static bool is_left(const struct copy_up *c)
+static bool is_left(const char *path, unsigned what)
 {
 	struct stat st;
 
-	return c->what == USE_REMOVE && REAL(stat)(c->path, &st) == 0 && !S_ISDIR(st.st_mode);
+	return what == USE_REMOVE && REAL(stat)(path, &st) == 0 && !S_ISDIR(st.st_mode);
 }
 
 /* From the root of the tree to what is at `rest` in it, and that itself as far as it is needed; c->path is its path then. */
@@ -369,7 +369,7 @@ static int copy_way(struct copy_up *c, const char *rest)
 		}
 		strncat(c->path, rest, n);
 		rest += n;
-		if (*rest || !is_left(c))
+		if (*rest || !is_left(c->path, c->what))
 			r = copy_marked(c);
 	}
 	if (r == 0 && c->what == USE_ALL)
@@ -459,7 +459,7 @@ static bool is_own(const struct run_entry *e, const char *rest, unsigned what)
 
 		strncat(path, rest, n);
 		rest += n;
-		if (own_marker(e, path, target))
+		if (own_marker(e, path, target) && (*rest || !is_left(path, what)))
 			return false;
 	}
 	return true;

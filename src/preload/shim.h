@@ -87,6 +87,7 @@ enum use {
 #define USE_WHAT 15
 #define USE_NOFOLLOW 16 /* with one of them: the last component may be a link */
 #define USE_LAST 32	/* the name itself is meant, even with a slash behind it */
+#define USE_RAW 64	/* who asks calls pass_marker() himself, if there is a link in the end */
 
 struct place {
 	struct run_entry *entry;
@@ -101,8 +102,17 @@ struct place {
  */
 int where_find(struct place *p, int dirfd, const char *path, unsigned use);
 
+/* To what does not follow links a marker (own.c) is what it stands for. */
+void pass_marker(struct place *p);
+
 /* The path that a program should see for one that the kernel gave, in place. False: that is the same, or it does not fit. */
 bool where_visible(char *path, size_t room);
+
+/* A name in a tree has got another meaning: paths that processes have kept are not those of their directories any more. */
+static inline void where_renamed(void)
+{
+	__atomic_fetch_add(&run->renamed, 1, __ATOMIC_RELEASE);
+}
 
 /* The working directory has changed, or may have. */
 void where_moved(void);
@@ -116,11 +126,17 @@ extern _Atomic unsigned known_end;  /* of the descriptors from here on nothing i
 extern _Atomic unsigned vfork_guests; /* children between vfork() and exec, in this memory */
 void vfork_begins(void);	      /* one more */
 
+/* Of which descriptors the visible path is kept (known.c): by the low bits of their numbers, 1 + number. */
+#define KEPT_PATHS 16
+extern int kept_paths[KEPT_PATHS];
+
 /* For a new highest one, and while there are guests. */
 void where_note_slowly(int fd, unsigned char what) __attribute__((cold));
 
 static inline void where_note(int fd, unsigned char what)
 {
+	if (__builtin_expect(kept_paths[(unsigned)fd % KEPT_PATHS] == fd + 1, 0))
+		kept_paths[(unsigned)fd % KEPT_PATHS] = 0;
 	if (likely((unsigned)fd < atomic_load_explicit(&known_end, memory_order_acquire) &&
 		   !atomic_load_explicit(&vfork_guests, memory_order_relaxed)))
 		__atomic_store_n((unsigned char *)atomic_load_explicit(&known_fds, memory_order_relaxed) + fd, what, __ATOMIC_RELAXED);
@@ -194,7 +210,7 @@ int refuse_pivot_root(const char *root);
 
 /* What stat() says of an image (stat.c). True if `st` was one. */
 bool stat_correct(struct stat *st);
-int stat_place(const struct place *p, struct stat *st, bool follow);
+int stat_place(struct place *p, struct stat *st, bool follow);
 /* As access(): may this process, by its effective ids or its real ones? 0, or -1 and errno. */
 int stat_allows(const struct stat *st, int mode, bool effective);
 

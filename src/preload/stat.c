@@ -56,11 +56,15 @@ static bool is_own_directory(const struct place *p)
 	return p->entry && p->entry->kind == RUN_TREE && entry_is_private(p->entry) && path_below(p->path, run_string(p->entry->own));
 }
 
-int stat_place(const struct place *p, struct stat *st, bool follow)
+int stat_place(struct place *p, struct stat *st, bool follow)
 {
 	if (!p->image) {
 		int r = REAL(fstatat)(AT_FDCWD, p->path, st, follow ? 0 : AT_SYMLINK_NOFOLLOW);
 
+		if (r == 0 && !follow && S_ISLNK(st->st_mode) && p->entry) {
+			pass_marker(p);
+			r = REAL(fstatat)(AT_FDCWD, p->path, st, AT_SYMLINK_NOFOLLOW);
+		}
 		if (r == 0)
 			correct_owner(p, &st->st_uid, &st->st_gid);
 		if (r == 0 && S_ISDIR(st->st_mode) && is_own_directory(p))
@@ -82,7 +86,7 @@ int stat_place(const struct place *p, struct stat *st, bool follow)
 static APART int stat_shown(int dirfd, const char *path, struct stat *st, bool follow)
 {
 	struct place p;
-	int r = where_find(&p, dirfd, path, USE_READ | (follow ? 0 : USE_NOFOLLOW));
+	int r = where_find(&p, dirfd, path, USE_READ | (follow ? 0 : USE_NOFOLLOW | USE_RAW));
 
 	if (r == 1)
 		return stat_place(&p, st, follow);

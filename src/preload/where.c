@@ -48,10 +48,7 @@ static bool start_of(int dirfd, const char *path, char *out)
 	}
 	if (dirfd == AT_FDCWD)
 		return here_get(out);
-	if ((known_reach(dirfd) == REACH_FAR && !has_parent(path)) || !known_path(dirfd, out, PATH_MAX))
-		return false;
-	where_visible(out, PATH_MAX);
-	return true;
+	return !(known_reach(dirfd) == REACH_FAR && !has_parent(path)) && known_visible(dirfd, out);
 }
 
 /* Of a path of the kernel's to one of this process's descriptors: only those of images and shared trees are our business. */
@@ -106,6 +103,9 @@ static enum reach less_quickly(int dirfd, const char *path)
 		return REACH_FAR;
 	if (*path != '/' && (dirfd == AT_FDCWD ? here_is_far() : known_reach(dirfd) == REACH_FAR) && !has_parent(path))
 		return REACH_FAR;
+	/* From inside a fixture everything is looked at, whether or not it leads out. */
+	if (*path != '/' && dirfd != AT_FDCWD && known_reach(dirfd) == REACH_SHOWN)
+		return REACH_SHOWN;
 	return slowly(dirfd, path);
 }
 
@@ -290,8 +290,7 @@ static bool start_of_magic(const char **path, char *out)
 	return true;
 }
 
-/* To what does not follow links a marker is what it stands for. */
-static APART void pass_marker(struct place *p)
+APART void pass_marker(struct place *p)
 {
 	char target[PATH_MAX];
 
@@ -339,7 +338,7 @@ int where_find(struct place *p, int dirfd, const char *path, unsigned use)
 	}
 	if (!real_path(p->entry, p->visible, p->path, sizeof p->path - 1))
 		return fail(ENAMETOOLONG);
-	if (what == USE_READ && !w.follow)
+	if (what == USE_READ && !w.follow && !(use & USE_RAW))
 		pass_marker(p);
 	if (slash)
 		strcat(p->path, "/");

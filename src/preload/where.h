@@ -39,6 +39,8 @@ bool here_get(char *out);
 
 /* What the kernel says a descriptor is; False: nothing that has a path. */
 bool known_path(int fd, char *out, size_t room);
+/* The same, as the program sees it; PATH_MAX bytes. Of the directories that are asked for again and again it is kept. */
+bool known_visible(int fd, char *out);
 enum reach known_reach(int fd);
 /* "/proc/self/fd/3/..." and the like: the descriptor (AT_FDCWD: the working directory), and the rest. False: no such path. */
 bool known_magic(const char *path, int *fd, const char **rest);

@@ -70,6 +70,6 @@ struct run_table {
 	uint32_t n_entries, n_aliases, n_mounts;
 	uint32_t entries, aliases, mounts; /* the last are offsets of paths */
 	uint32_t told_static; /* atomic; somebody has been told that a program does not see the fixtures */
-	uint32_t reserved;
+	uint32_t renamed; /* atomic; how often a name in a tree has got another meaning */
 	uint64_t plain[RUN_PLAIN]; /* atomic; programs that somebody has looked into, and that want no runtime before the shim */
 };
