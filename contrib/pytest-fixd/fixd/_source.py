@@ -448,6 +448,8 @@ def second_half(function: Callable[..., Any]) -> Optional[SecondHalf]:
         raise Unmovable("it yields in more than one place")
     if any(isinstance(n, ast.Global) for n in inside):
         raise Unmovable("it sets a global variable")
+    if any(isinstance(n, ast.Nonlocal) for n in inside):
+        raise Unmovable("it sets a variable of the function around it")
     rest = _body_after_yield(tree.body)
     if not rest:
         return None

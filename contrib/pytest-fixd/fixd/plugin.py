@@ -4,14 +4,16 @@
 from __future__ import annotations
 
 import errno
+import functools
 import os
 import re
 import sys
 import types
 import uuid
 import warnings
-from typing import Any, Dict, Iterator, List, Optional, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 
+import pluggy
 import pytest
 
 from . import _daemon, _directories, _explain, _source, _teardown, _values
@@ -32,6 +34,32 @@ def runtime_of(config: pytest.Config) -> "Runtime":
     if runtime is None:
         raise pytest.UsageError("the plugin fixd is not loaded, and its fixtures are used: add -p fixd.plugin")
     return runtime
+
+
+def _around(**options: Any) -> Callable[[Callable[..., Iterator[None]]], Any]:
+    """A hook around the others: what stands after its yield is done in any case, and may fail.  Old pluggy has one way to say so,
+    and newer ones warn of that."""
+    new = tuple(int(n) for n in re.findall(r"\d+", pluggy.__version__)[:2]) >= (1, 2)
+
+    def decorate(function: Callable[..., Iterator[None]]) -> Any:
+        if not new:
+            return pytest.hookimpl(hookwrapper=True, **options)(function)
+
+        @functools.wraps(function)
+        def wrapper(*arguments: Any, **named: Any) -> Iterator[Any]:
+            steps = function(*arguments, **named)
+            next(steps)
+            try:
+                result = yield
+            except BaseException:
+                next(steps, None)
+                raise
+            next(steps, None)
+            return result
+
+        return pytest.hookimpl(wrapper=True, **options)(wrapper)
+
+    return decorate
 
 
 def _is_worker(config: pytest.Config) -> bool:
@@ -524,7 +552,7 @@ def pytest_report_header(config: pytest.Config) -> Optional[str]:
     return None
 
 
-@pytest.hookimpl(hookwrapper=True, tryfirst=True)
+@_around(tryfirst=True)
 def pytest_fixture_setup(fixturedef: Any, request: Any) -> Iterator[None]:
     """With --setup-show: whether a shared fixture was built, or where it came from."""
     yield
@@ -547,7 +575,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     runtime_of(item.config).begin_test(item.nodeid)
 
 
-@pytest.hookimpl(hookwrapper=True, tryfirst=True)
+@_around(tryfirst=True)
 def pytest_runtest_teardown(item: pytest.Item, nextitem: Optional[pytest.Item]) -> Iterator[None]:
     runtime = runtime_of(item.config)
     if nextitem is None:
@@ -577,7 +605,7 @@ def pytest_testnodedown(node: Any) -> None:
 
 
 # The innermost wrapper: after the last fixtures have ended, before the terminal's summary.
-@pytest.hookimpl(hookwrapper=True, trylast=True)
+@_around(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> Iterator[None]:
     runtime = runtime_of(session.config)
     runtime.begin_closing()

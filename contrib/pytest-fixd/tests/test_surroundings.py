@@ -294,3 +294,23 @@ def test_arguments_can_be_read(project):
     project.run().passed(2)
     status = project.run("--session-status").output
     assert "conftest.py::data[kind='large' size=1]" in status and "conftest.py::data[kind='large' size=2]" in status and "conftest.py::more[kind='large' words " in status, status
+
+
+def test_a_second_half_that_sets_what_is_around_it(project):
+    project.conftest("""
+        def make():
+            count = 0
+            @fixd.fixture(scope="session", reuse=False)
+            def counted():
+                nonlocal count
+                yield 1
+                count += 1
+                log(f"ended {count}")
+            return counted
+        counted = make()
+        """)
+    project.write("test_it.py", many("counted"))
+    for more in ([], ["-n", "2"]):
+        project.forget()
+        assert project.run(*more).code == 0
+        assert project.log() == ["ended 1"]
