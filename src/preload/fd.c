@@ -157,6 +157,7 @@ SHIM int fcntl(int fd, int command, ...)
 	return REAL(fcntl)(fd, command, argument);
 }
 SHIM_ALIAS(fcntl64, fcntl);
+SHIM_ALIAS(__fcntl, fcntl);
 
 /* Who changes something under a lock of its own must have it where the changes are; what cannot go there is locked where it is. */
 SHIM int flock(int fd, int operation)
@@ -180,3 +181,6 @@ SHIM void *mmap(void *address, size_t size, int access, int flags, int fd, off_t
 	return p;
 }
 SHIM_ALIAS(mmap64, mmap);
+SHIM_ALIAS(__mmap, mmap);
+SHIM_ALIAS(__close, close);
+SHIM_ALIAS(__dup2, dup2);

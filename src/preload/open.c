@@ -113,6 +113,8 @@ static __attribute__((used)) HOT int open_here(const char *path, int flags, mode
 }
 SHIM_ALIAS(open, open_here);
 SHIM_ALIAS(open64, open_here);
+SHIM_ALIAS(__open, open_here);
+SHIM_ALIAS(__open64, open_here);
 
 SHIM int creat(const char *path, mode_t mode)
 {
@@ -243,6 +245,7 @@ SHIM FILE *setmntent(const char *path, const char *mode)
 		__fsetlocking(f, FSETLOCKING_BYCALLER);
 	return f;
 }
+SHIM_ALIAS(__setmntent, setmntent);
 
 /* Temporary files: the real function fills in the name, which the program gets back. */
 
@@ -355,6 +358,7 @@ SHIM char *mktemp(char *template)
 		*template = '\0';
 	return template;
 }
+SHIM_ALIAS(__mktemp, mktemp);
 
 static bool is_directory(const char *path)
 {

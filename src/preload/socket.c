@@ -80,6 +80,7 @@ SHIM int connect(int fd, __CONST_SOCKADDR_ARG address, socklen_t n)
 		return REAL(connect)(fd, address, n);
 	return find_socket(path, &t) < 0 ? -1 : REAL(connect)(fd, (struct sockaddr *)&t.address, sizeof t.address);
 }
+SHIM_ALIAS(__connect, connect);
 
 SHIM ssize_t sendto(int fd, const void *bytes, size_t size, int flags, __CONST_SOCKADDR_ARG address, socklen_t n)
 {
@@ -130,6 +131,7 @@ SHIM int sendmmsg(int fd, struct mmsghdr *messages, unsigned n, int flags)
 	}
 	return (int)n;
 }
+SHIM_ALIAS(__sendmmsg, sendmmsg);
 
 /* Where a link of the socket with this number is. */
 static bool link_path(char *out, unsigned long id, const char *kind)

@@ -126,6 +126,7 @@ SHIM int fstat(int fd, struct stat *st)
 	return corrected(REAL(fstat)(fd, st), st);
 }
 SHIM_ALIAS(fstat64, fstat);
+SHIM_ALIAS(__fstat64, fstat);
 
 SHIM int fstatat(int dirfd, const char *restrict path, struct stat *restrict st, int flags)
 {
@@ -326,6 +327,7 @@ SHIM int statfs(const char *path, struct statfs *s)
 	ASK(path, USE_READ, REAL(statfs)(asked_, s));
 }
 SHIM_ALIAS(statfs64, statfs);
+SHIM_ALIAS(__statfs, statfs);
 
 SHIM int statvfs(const char *restrict path, struct statvfs *restrict s)
 {

@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 from stage import LIMIT, Fixture, Skip, Stage, environment, main, modes, program, wait_for
+from harness import BUILD
 
 
 def stage(t):
@@ -62,6 +63,9 @@ def test_first_free_is_inside_dlsym(t):
 int main(void) { dlsym(RTLD_DEFAULT, "no_such_function"); dlsym(RTLD_DEFAULT, "nor_this_one"); puts(dlerror()); return 0; }
 """)])
 
+
+# Other names that only libc itself and its own libraries use.
+KNOWN_TO_LIBC = {"__sigaction"}
 
 ALLOCATORS = "libc_malloc_debug.so.0", "libjemalloc.so.2", "libtcmalloc_minimal.so.4", "libmimalloc.so.2.0"
 
@@ -220,6 +224,21 @@ def test_users_groups_and_hosts(t):
         "4242 fixuser fixuser", "4243 fixgroup fixgroup [4242, 4243]", "\"getpwnam(): name not found: 'root-of-nothing'\"", "\"getpwnam(): name not found: 'daemon'\"",
         "127.0.0.9 ('fixd-test-host', ['fixd-alias'], ['127.0.0.9']) fixd-test-host", "[('127.0.0.9', 80), ('::9', 80)]", "fixd-test-host",
         "fixuser:x:4242:4242::/:/bin/sh", "fixgroup:x:4243:other,fixuser", "127.0.0.9       fixd-test-host fixd-alias", "4242 fixgroup"], (done.stdout.decode(), done.stderr)
+
+
+def symbols(library):
+    said = subprocess.run(["nm", "-D", "--defined-only", library], capture_output=True, text=True, check=True).stdout
+    return {line.split()[2].split("@")[0] for line in said.splitlines()}
+
+
+def test_every_form_of_a_function(t):
+    """What the library stands in front of it stands in front of in all forms that this libc has: fortified, large, and by number."""
+    libc = next(word for word in subprocess.run(["ldd", shutil.which("cat")], capture_output=True, text=True, check=True).stdout.split() if word.startswith("/") and "libc.so" in word)
+    theirs, ours = symbols(libc), symbols(os.path.join(BUILD, ".libs", "libfixd-preload.so"))
+    # Of what changes no path and opens nothing, and of what is asked for with 64 bits everywhere.
+    free_to_differ = {"__fread_chk", "__recv_chk", "__recvfrom_chk"}
+    missing = {form for name in ours for form in (f"__{name}_chk", f"__{name}_2", f"{name}64", f"__{name}64_2", f"__{name}") if form in theirs and form not in ours}
+    assert missing - free_to_differ <= KNOWN_TO_LIBC, sorted(missing - free_to_differ - KNOWN_TO_LIBC)
 
 
 def root_directory(t):
