@@ -42,6 +42,17 @@ static int left(int64_t deadline)
 }
 
 /* Whoever is orphaned among our descendants becomes our child, so nobody gets away. */
+/*
+ * Standard error is a pipe that the daemon reads. With a reader here, too, a service that says something as it ends is not killed for
+ * it when the daemon was.
+ */
+static int open_log(int mode)
+{
+	struct stat st;
+
+	return fstat(2, &st) == 0 && S_ISFIFO(st.st_mode) ? open("/proc/self/fd/2", mode | O_NONBLOCK | O_CLOEXEC) : -1;
+}
+
 int keep_begin(struct keep *k, struct work *w)
 {
 	sigset_t set;
@@ -49,6 +60,9 @@ int keep_begin(struct keep *k, struct work *w)
 	k->work = w;
 	k->note = w->note;
 	k->since = clock_real();
+	k->daemon = getppid();
+	k->log = open_log(O_RDONLY);
+	k->say = open_log(O_WRONLY);
 	sigemptyset(&set);
 	sigaddset(&set, SIGCHLD);
 	if (sigprocmask(SIG_BLOCK, &set, NULL) < 0 || (k->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK)) < 0 ||
@@ -131,13 +145,40 @@ static void reap(struct keep *k)
 	}
 }
 
+static bool is_orphan(const struct keep *k)
+{
+	return getppid() != k->daemon;
+}
+
+#define DAEMON_MS 100 /* until it is asked again whether it lives */
+
+/* To the daemon, as fast as it reads; to nobody when it is gone. */
+static void say_all(struct keep *k, const char *data, size_t size)
+{
+	while (size > 0 && !is_orphan(k)) {
+		struct pollfd p = { .fd = k->say, .events = POLLOUT };
+		ssize_t n = write(k->say < 0 ? 2 : k->say, data, size);
+
+		if (n > 0) {
+			data += n;
+			size -= (size_t)n;
+		} else if (errno == EAGAIN) {
+			poll(&p, 1, DAEMON_MS);
+		} else if (errno != EINTR) {
+			return;
+		}
+	}
+}
+
 static void pass_on(struct keep *k)
 {
 	char buf[4096];
 	ssize_t n = read(k->output, buf, sizeof buf);
 
-	if (n <= 0 || fd_write_all(2, buf, (size_t)n) < 0)
+	if (n <= 0)
 		k->output = fd_close(k->output);
+	else
+		say_all(k, buf, (size_t)n);
 }
 
 bool keep_has_children(void)
@@ -167,10 +208,23 @@ bool keep_wait(struct keep *k, int fd, int ms)
 	return !p[1].revents || recv(k->work->channel, &nothing, 1, MSG_DONTWAIT) > 0;
 }
 
+/* What the daemon would have read: it must not fill the pipe. */
+static void drop_log(struct keep *k)
+{
+	char buf[4096];
+	ssize_t n = read(k->log, buf, sizeof buf);
+
+	if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
+		k->log = fd_close(k->log);
+}
+
 /* The same without a channel, which has ended. */
 static void wait_for_children(struct keep *k, int64_t deadline)
 {
-	struct pollfd p[] = { { .fd = k->signals, .events = POLLIN }, { .fd = k->output, .events = POLLIN } };
+	/* As long as the daemon lives its log is none of ours. */
+	struct pollfd p[] = { { .fd = k->signals, .events = POLLIN },
+			      { .fd = k->output, .events = POLLIN },
+			      { .fd = is_orphan(k) ? k->log : -1, .events = POLLIN } };
 
 	if (poll(p, ELEMENTSOF(p), left(deadline)) < 0)
 		return;
@@ -178,6 +232,8 @@ static void wait_for_children(struct keep *k, int64_t deadline)
 		reap(k);
 	if (p[1].revents)
 		pass_on(k);
+	if (p[2].revents)
+		drop_log(k);
 }
 
 static void say(struct keep *k, enum job_message message, int error, const char *sentence)
@@ -193,13 +249,14 @@ static void say(struct keep *k, enum job_message message, int error, const char 
 	socket_send(k->work->channel, packet, sizeof r + r.sentence, NULL, 0, 0);
 }
 
-/* The daemon reads our log; without one, writing there must not kill anybody. */
-static void mend_log(void)
+/* The daemon reads our log; without one, writing there must neither kill us nor wait. */
+static void mend_log(const struct keep *k)
 {
 	struct pollfd p = { .fd = 2 };
-	int null;
+	bool lost = is_orphan(k) || (poll(&p, 1, 0) == 1 && (p.revents & POLLERR));
+	int null = lost ? open("/dev/null", O_WRONLY | O_CLOEXEC) : -1;
 
-	if (poll(&p, 1, 0) != 1 || !(p.revents & POLLERR) || (null = open("/dev/null", O_WRONLY | O_CLOEXEC)) < 0)
+	if (null < 0)
 		return;
 	for (int fd = 1; fd <= 2; fd++) {
 		if (fd_dup_to(null, fd) < 0)
@@ -292,7 +349,7 @@ static char *tear_down(struct keep *k)
 {
 	char *wrong = NULL;
 
-	mend_log();
+	mend_log(k);
 	if (k->work->job.built && k->work->job.teardown)
 		wrong = run_teardown(k);
 	complain(&wrong, end_processes(k));
@@ -378,7 +435,7 @@ static int read_note(int fd, struct job *j)
 _Noreturn void keep_resume(char **argv)
 {
 	struct work w = { .channel = JOB_CHANNEL_FD, .image = -1 };
-	struct keep k = { .output = -1, .hold = { -1, -1 } };
+	struct keep k = { .output = -1, .log = -1, .say = -1, .hold = { -1, -1 } };
 	int fds[2] = { -1, -1 };
 	uint64_t fd;
 
@@ -440,7 +497,7 @@ static void export_noted(struct work *w)
 
 int keep_reap(struct work *w)
 {
-	struct keep k = { .output = -1, .hold = { -1, -1 }, .main = 0 };
+	struct keep k = { .output = -1, .log = -1, .say = -1, .hold = { -1, -1 }, .main = 0 };
 	_cleanup_free_ char *wrong = NULL;
 	int r;
 

@@ -25,6 +25,9 @@ struct keep {
 	pid_t command;	 /* that is run beside it; 0: it has ended */
 	int command_status;
 	int output;	 /* of the service, to be passed on to the log; -1: nothing */
+	int log;	 /* the reading end of the log, which the daemon reads as long as it lives; -1: it is no pipe */
+	int say;	 /* the other end, where we do not wait; -1: standard error will do */
+	pid_t daemon;
 };
 
 /* Before anything is started that would have to be torn down. 0 or what work_fail() returned. */

@@ -454,6 +454,27 @@ def test_the_daemon_is_killed(t):
     assert len(lines(t, "torn")) == 4
 
 
+def test_a_service_that_says_goodbye(t):
+    """When its daemon was killed nobody reads what it says, however much, and it ends as it wants to."""
+    script = t.write("talks.py", f"""
+import os, signal, sys, time
+def end(*_):
+    for _ in range(2000): os.write(2, b"x" * 99 + b"\\n")
+    open({t.path('ended')!r}, "w").write("well")
+    sys.exit(0)
+signal.signal(signal.SIGTERM, end)
+signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+print("up", flush=True)
+while True: time.sleep(1)
+""")
+    d = t.daemon(f"[fixture s]\nservice = exec {sys.executable} {script}\nready = line\n")
+    d.client().attach("s")
+    pid = d.instance("s")["service_pid"]
+    d.kill()
+    wait_for(lambda: is_gone(pid), "its end")
+    wait_for(lambda: os.path.exists(t.path("ended")) and open(t.path("ended")).read() == "well", "its last word")
+
+
 def test_everybody_is_killed(t):
     """Then the next daemon does it, from their notes."""
     d = start(t, two(t))
