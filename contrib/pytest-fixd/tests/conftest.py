@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Tests of the plugin: real projects, real pytest processes, real daemons.  The results also go to $FIXD_TAP, as TAP."""
 
+import importlib.util
 import os
 import re
 import shutil
@@ -15,6 +16,9 @@ import pytest
 BUILD = os.environ.get("FIXD_BUILD", os.getcwd())
 PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 LIMIT = 120
+
+# What the tests are about; others that a machine has do not belong to them.
+PLUGINS = [m for m in ("xdist.plugin", "xdist.looponfail", "pytest_cov.plugin", "pytest_rerunfailures", "pytest_mock") if importlib.util.find_spec(m.split(".")[0])]
 
 _tap = []
 _here = {"file": None}
@@ -69,7 +73,7 @@ class Project:
         self.socket = os.path.join(self.home, "fixd", "socket")
         os.makedirs(self.home, mode=0o700)
         self.env = {k: v for k, v in os.environ.items() if not k.startswith(("FIXD_", "PYTEST_"))}
-        self.env.update(PYTHONPATH=PACKAGE, PYTHONDONTWRITEBYTECODE="1", LOG=self.file("log"), FIXD_BIN=BUILD,
+        self.env.update(PYTHONPATH=PACKAGE, PYTHONDONTWRITEBYTECODE="1", PYTEST_DISABLE_PLUGIN_AUTOLOAD="1", LOG=self.file("log"), FIXD_BIN=BUILD,
                         FIXD_LIBRARY=os.path.join(BUILD, ".libs", "libfixd.so.0"), FIXD_BUILDER=os.path.join(BUILD, "fixd-builder"),
                         XDG_RUNTIME_DIR=self.home, FIXD_SOCKET=self.socket,  # not a daemon that the machine has
                         NO_COLOR="1",
@@ -106,7 +110,7 @@ class Project:
             os.remove(self.file("log"))
 
     def start(self, *args, env=None, cwd=None):
-        return subprocess.Popen([sys.executable, "-m", "pytest", "-p", "fixd.plugin", "-p", "no:cacheprovider", "-q", *args],
+        return subprocess.Popen([sys.executable, "-m", "pytest", *[o for p in PLUGINS for o in ("-p", p)], "-p", "fixd.plugin", "-p", "no:cacheprovider", "-q", *args],
                                 cwd=cwd or self.path, env={**self.env, **(env or {})}, stdout=subprocess.PIPE,
                                 stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, text=True, start_new_session=True)
 

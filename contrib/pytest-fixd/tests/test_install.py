@@ -23,8 +23,8 @@ def test_entry_point(project, tmp_path):
     site = os.path.dirname(os.path.dirname(plugin))
     assert os.path.exists(os.path.join(site, "fixd", "py.typed"))
     project.write("test_it.py", "import fixd\n@fixd.fixture\ndef data(): return [1]\ndef test(data): assert data == [1]\n")
-    done = subprocess.run([sys.executable, "-m", "pytest", "-p", "no:cacheprovider"], cwd=project.path, text=True,
-                          capture_output=True, env={**project.env, "PYTHONPATH": site})
+    done = subprocess.run([sys.executable, "-m", "pytest"], cwd=project.path, text=True, capture_output=True,
+                          env={**project.env, "PYTHONPATH": site, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": ""})
     assert done.returncode == 0 and "fixd: /" in done.stdout, done.stdout + done.stderr
 
 
