@@ -98,14 +98,26 @@ SHIM size_t malloc_usable_size(void *p)
 	return in_view(p) ? 0 : REAL_ALLOCATOR(malloc_usable_size)(p);
 }
 
-/* operator delete and delete[] of C++, in all their forms: an allocator may have its own, which do not call free(). */
+/*
+ * operator delete and delete[] of C++, in all their forms: an allocator may have its own, which do not call free(). In a program of
+ * C they are those of the library that calls.
+ */
 
 #define DELETE(name, parameters, arguments)                                                                            \
 	void name parameters;                                                                                          \
 	SHIM void name parameters                                                                                      \
 	{                                                                                                              \
-		if (!in_view(p))                                                                                       \
-			REAL(name) arguments;                                                                          \
+		static _Atomic(void *) next;                                                                           \
+		void *found = atomic_load_explicit(&next, memory_order_relaxed);                                       \
+                                                                                                                       \
+		if (in_view(p))                                                                                        \
+			return;                                                                                        \
+		if (!likely(found))                                                                                    \
+			found = real_find_local(&next, #name, __builtin_return_address(0));                            \
+		if (likely(found))                                                                                     \
+			((__typeof__(&name))found) arguments;                                                          \
+		else                                                                                                   \
+			free(p);                                                                                       \
 	}
 
 DELETE(_ZdlPv, (void *p), (p))

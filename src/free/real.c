@@ -47,6 +47,8 @@ void *real_find_old(_Atomic(void *) *next, const char *name)
 	return found;
 }
 
+extern void *__dso_handle;
+
 struct race {
 	const void *bases[2];
 	int first; /* 0, 1, or -1: not yet known */
@@ -84,6 +86,47 @@ void *real_find_allocator(_Atomic(void *) *next, const char *name)
 	void *found = first_loaded(dlsym(RTLD_NEXT, name), find_versioned(name));
 
 	atomic_store_explicit(next, found, memory_order_relaxed);
+	errno = saved;
+	return found;
+}
+
+/* Not any more, otherwise, when who loaded it closes it. */
+static void keep_loaded(const void *function)
+{
+	Dl_info of;
+
+	if (dladdr(function, &of) && of.dli_fname)
+		dlopen(of.dli_fname, RTLD_LAZY | RTLD_NOLOAD | RTLD_NODELETE);
+}
+
+static void *find_by(const char *name, const void *caller)
+{
+	void *library, *found;
+	Dl_info us, of;
+
+	if (!dladdr(caller, &of) || !of.dli_fname)
+		return NULL;
+	library = dlopen(of.dli_fname, RTLD_LAZY | RTLD_NOLOAD);
+	if (!library)
+		return NULL;
+	found = dlsym(library, name);
+	if (found && dladdr(found, &of) && dladdr(__dso_handle, &us) && of.dli_fbase == us.dli_fbase)
+		found = NULL;
+	if (found)
+		keep_loaded(found);
+	dlclose(library);
+	return found;
+}
+
+void *real_find_local(_Atomic(void *) *next, const char *name, void *caller)
+{
+	int saved = errno;
+	void *found = real_find(next, name);
+
+	if (!found) {
+		found = find_by(name, caller);
+		atomic_store_explicit(next, found, memory_order_relaxed);
+	}
 	errno = saved;
 	return found;
 }

@@ -26,6 +26,12 @@ __attribute__((visibility("hidden"))) void *real_find_old(_Atomic(void *) *next,
 /* Of the allocator: an old version of it counts if its library comes first, for programs ask for that version. */
 __attribute__((visibility("hidden"))) void *real_find_allocator(_Atomic(void *) *next, const char *name);
 
+/*
+ * Of a library that the program need not have: where it was loaded for one library alone, that one's is found, which `caller` (an
+ * address) is in. What was found stays loaded. NULL: there is none.
+ */
+__attribute__((visibility("hidden"))) void *real_find_local(_Atomic(void *) *next, const char *name, void *caller);
+
 /* What was found is kept in one variable for each name, wherever it is called from. */
 #define REAL(name) REAL_BY(real_find, name)
 #define REAL_OLD(name) REAL_BY(real_find_old, name)

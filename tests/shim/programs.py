@@ -64,6 +64,35 @@ int main(void) { dlsym(RTLD_DEFAULT, "no_such_function"); dlsym(RTLD_DEFAULT, "n
 """)])
 
 
+def test_libraries_of_c_plus_plus_in_programs_of_c(t):
+    """A program of C opens one for itself: its runtime is in nobody else's sight."""
+    needs("g++")
+    library = compiled(t, "library.so", r"""
+extern "C" int three(void) { int *one = new int(1), *two = new int[2]; *two = 2; int sum = *one + *two; delete one; delete[] two; return sum; }
+""", "-x", "c++", "-O0", "-fPIC", "-shared", compiler="g++")
+    opens = compiled(t, "opens", r"""
+#include <dlfcn.h>
+int main(int n, char **argv)
+{
+	for (int i = 0; i < 3; i++) {
+		void *library = dlopen(argv[1], RTLD_NOW);
+		if (!library || ((int (*)(void))dlsym(library, "three"))() != 3) return 1;
+		dlclose(library);
+	}
+	return 0;
+}
+""")
+    both(t, [opens, library])
+    allocator = compiled(t, "allocator.so", r"""
+#include <stddef.h>
+#include <stdlib.h>
+void *operator new(size_t n) { char *p = (char *)malloc(n + 64); return p + 64; }
+void operator delete(void *p) noexcept { free((char *)p - 64); }
+extern "C" int three(void) { int *p = new int(3); int n = *p; delete p; return n; }
+""", "-x", "c++", "-O0", "-fPIC", "-shared", compiler="g++")
+    both(t, [opens, allocator])
+
+
 # Other names that only libc itself and its own libraries use.
 KNOWN_TO_LIBC = {"__sigaction"}
 
