@@ -4,6 +4,7 @@
  * vfork() and exec the memory is the parent's, so everything here lies on the stack.
  */
 #include "preload/search.h"
+#include "preload/where.h"
 
 #include <alloca.h>
 #include <spawn.h>
@@ -312,6 +313,7 @@ struct program {
 	char *interpreter; /* of a script; NULL: it runs by itself */
 	char *argument;	   /* or NULL */
 	bool foreign; /* its loader cannot load the shim */
+	bool apart;   /* it runs without the shim */
 	bool searches; /* it says where its libraries are */
 	char sanitizer[SANITIZER_MAX]; /* the runtime it wants first, or "" */
 	union {
@@ -386,14 +388,57 @@ static void note_as_plain(int fd)
 }
 
 /* Once in a run: what it is about is not in sight of such programs. */
-static APART void tell_static(const char *path)
+static APART void tell_static(const char *visible)
 {
 	if (!(run->flags & RUN_TREES_MOUNTED) && !__atomic_exchange_n(&run->told_static, 1, __ATOMIC_RELAXED))
-		shim_say(NULL, path, "it is linked statically, and does not see the fixtures of the run; --isolate=mount shows them, where that is allowed");
+		shim_say(NULL, visible, "it is linked statically, and does not see the fixtures of the run; --isolate=mount shows them, where that is allowed");
+}
+
+/* The kernel does not let a program that gets the rights of somebody else have libraries of the caller's. */
+static bool changes_owner(int fd)
+{
+	struct stat st;
+
+	return kernel(SYS_newfstatat, fd, "", &st, AT_EMPTY_PATH) == 0 &&
+	       (((st.st_mode & S_ISUID) && st.st_uid != getuid()) || ((st.st_mode & S_ISGID) && st.st_gid != getgid()));
+}
+
+/*
+ * What runs without the shim has only what the kernel says to go by: in a directory of a fixture it would write to what all runs
+ * share. So the whole fixture is copied, and it starts in the copy. `visible`: where it starts. 0, or -1 and errno.
+ */
+static APART int own_whole(const char *visible)
+{
+	struct run_entry *e;
+
+	return shown_reach(visible, &e) == REACH_SHOWN && e->kind == RUN_TREE ? own_make(e, run_string(e->path), USE_ALL) : 0;
+}
+
+static APART int start_apart(void)
+{
+	char here[PATH_MAX];
+	struct place p;
+
+	if (!where_here(here) || where_reaches(AT_FDCWD, here) != REACH_SHOWN)
+		return 0;
+	if (own_whole(here) < 0 || where_find(&p, AT_FDCWD, here, USE_READ) < 0)
+		return -1;
+	/* A child after vfork() has not followed. */
+	return REAL(chdir)(p.path);
+}
+
+static APART int spawn_apart(const posix_spawn_file_actions_t *actions)
+{
+	char there[PATH_MAX];
+	struct place p;
+
+	if (!actions || !actions_move(actions, ".", there))
+		return start_apart();
+	return where_reaches(AT_FDCWD, there) == REACH_SHOWN && where_find(&p, AT_FDCWD, there, USE_READ) == 1 ? own_whole(p.visible) : 0;
 }
 
 /* What the file begins with; of what is no regular file the kernel says what is wrong. */
-static void look_inside(struct program *p)
+static void look_inside(struct program *p, const char *visible)
 {
 	int saved = errno, fd = is_known_as_plain(p->path) ? -1 : REAL(open)(p->path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
 	ssize_t n;
@@ -402,13 +447,16 @@ static void look_inside(struct program *p)
 		if (!strncmp(p->head, "#!", 2)) {
 			p->line[n < SCRIPT_LINE ? n : SCRIPT_LINE - 1] = '\0';
 			parse_script(p);
-		} else if ((p->foreign = elf_is_foreign(fd, p->head, (size_t)n))) {
+		} else if ((p->foreign = p->apart = elf_is_foreign(fd, p->head, (size_t)n))) {
 			/* It is asked for each time: few are. */
 		} else {
-			if (elf_is_static(fd, p->head, (size_t)n))
-				tell_static(p->path);
+			bool is_static = elf_is_static(fd, p->head, (size_t)n);
+
+			if (is_static)
+				tell_static(visible);
+			p->apart = is_static || changes_owner(fd);
 			p->searches = elf_has_search(fd, p->head, (size_t)n);
-			if (!elf_sanitizer_of(fd, p->head, (size_t)n, p->sanitizer, sizeof p->sanitizer) && !p->searches)
+			if (!elf_sanitizer_of(fd, p->head, (size_t)n, p->sanitizer, sizeof p->sanitizer) && !p->searches && !p->apart)
 				note_as_plain(fd);
 		}
 	}
@@ -430,7 +478,7 @@ static int find_program(struct program *p, const char *path)
 	int r = shown ? where_find(&p->place, AT_FDCWD, path, USE_READ) : 0;
 
 	p->interpreter = p->argument = NULL;
-	p->foreign = p->searches = false;
+	p->foreign = p->searches = p->apart = false;
 	*p->sanitizer = '\0';
 	/* An image cannot be executed, a file can. */
 	if (r == 1 && p->place.image)
@@ -438,7 +486,7 @@ static int find_program(struct program *p, const char *path)
 	if (r < 0)
 		return -1;
 	p->path = r == 1 ? p->place.path : path;
-	look_inside(p);
+	look_inside(p, shown ? p->place.visible : path);
 	/* The kernel starts the interpreter of a script, unless it could find neither, or only one of them. */
 	if (p->interpreter && !shown && where_reaches(AT_FDCWD, p->interpreter) != REACH_SHOWN)
 		p->interpreter = NULL;
@@ -481,6 +529,8 @@ static int exec(const char *path, char *const argv[], char *const envp[], int de
 		errno = ELOOP;
 		return -1;
 	}
+	if (p.apart && start_apart() < 0)
+		return -1;
 	envp = WITH_LIBRARIES(envp, p, path);
 	return REAL(execve)(p.path, argv, COMPLETE(envp, wanted_first(&p)));
 }
@@ -496,7 +546,7 @@ SHIM int execv(const char *path, char *const argv[])
 }
 
 /* The runtime that a program wants first which is not in a fixture, in `out`, or "", or NO_SHIM. */
-static const char *find_sanitizer_at(int dirfd, const char *path, char *out)
+static const char *find_sanitizer_at(int dirfd, const char *path, char *out, bool *apart)
 {
 	bool foreign;
 	int saved = errno, fd;
@@ -508,6 +558,7 @@ static const char *find_sanitizer_at(int dirfd, const char *path, char *out)
 	if (fd >= 0 && !elf_sanitizer(fd, out, SANITIZER_MAX))
 		*out = '\0';
 	foreign = fd >= 0 && elf_is_foreign(fd, NULL, 0);
+	*apart = foreign || (fd >= 0 && (elf_is_static(fd, NULL, 0) || changes_owner(fd)));
 	if (fd >= 0)
 		REAL(close)(fd);
 	errno = saved;
@@ -517,7 +568,8 @@ static const char *find_sanitizer_at(int dirfd, const char *path, char *out)
 SHIM int execveat(int dirfd, const char *path, char *const argv[], char *const envp[], int flags)
 {
 	char visible[PATH_MAX], sanitizer[SANITIZER_MAX];
-	bool shared;
+	const char *first;
+	bool shared, apart;
 
 	if (!run)
 		return REAL(execveat)(dirfd, path, argv, WITHOUT_SHIM(envp), flags);
@@ -530,7 +582,10 @@ SHIM int execveat(int dirfd, const char *path, char *const argv[], char *const e
 	}
 	if (!*path && where_entry_of(dirfd, visible, sizeof visible, &shared))
 		return execve(visible, argv, envp);
-	return REAL(execveat)(dirfd, path, argv, COMPLETE(envp, find_sanitizer_at(dirfd, path, sanitizer)), flags);
+	first = find_sanitizer_at(dirfd, path, sanitizer, &apart);
+	if (apart && start_apart() < 0)
+		return -1;
+	return REAL(execveat)(dirfd, path, argv, COMPLETE(envp, first), flags);
 }
 
 SHIM int fexecve(int fd, char *const argv[], char *const envp[])
@@ -661,6 +716,8 @@ static int spawn(pid_t *pid, const char *path, const char *given, const posix_sp
 			       spawn(pid, p.interpreter, p.interpreter, actions, attributes,
 				     script_arguments(&p, given, argv, alloca(script_room(argv))), envp, depth + 1) :
 			       ELOOP;
+	if (p.apart && spawn_apart(actions) < 0)
+		return errno;
 	envp = WITH_LIBRARIES(envp, p, path);
 	return REAL(posix_spawn)(pid, p.path == path ? given : p.path, actions, attributes, argv, COMPLETE(envp, wanted_first(&p)));
 }

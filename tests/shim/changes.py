@@ -97,6 +97,46 @@ def test_static_programs_are_named(t):
     assert s.run([static]).err.count(said) == (1 if t.mode == "shim" else 0)
 
 
+WRITES = r"""
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+int main(int n, char **argv)
+{
+	for (int i = 1; i < n; i++) {
+		int fd = open(argv[i], O_WRONLY | O_CREAT | O_TRUNC, 0644);
+		if (fd < 0 || write(fd, "static\n", 7) != 7 || close(fd)) return 1;
+	}
+	return 0;
+}
+"""
+
+
+def test_static_programs_write_to_the_runs_own(t):
+    """By relative paths, for they see no others: from a shell, from a child after vfork(), before and after other changes."""
+    source = t.path("source")
+    os.makedirs(source + "/sub/deep")
+    for name in ("a", "sub/b", "sub/deep/c"):
+        t.write(f"source/{name}", "shared\n")
+    s = Stage(t, Fixture("tree", "directory", source, "shown/tree"))
+    static = t.path("static")
+    if subprocess.run(["gcc", "-static", "-o", static, t.write("static.c", WRITES)], capture_output=True).returncode:
+        raise Skip("nothing can be linked statically here")
+    show = "cat a sub/b sub/deep/c; ls . sub sub/deep"
+    pristine = s.run(["sh", "-c", f"cd shown/tree; {show}"]).out
+    spawn = "import os, subprocess, sys; subprocess.run(sys.argv[1:], cwd='sub', check=True); " \
+            "os.waitpid(os.posix_spawn(sys.argv[1], sys.argv[1:], os.environ), 0)"
+    for command in (f"{static} a sub/b sub/deep/c new sub/new", f"cd sub; {static} ../a b deep/c ../new new; cd ..",
+                    f"echo x >sub/x; cd sub/deep; {static} c ../b ../../a; cd ../..", f"cd sub; echo x >../x; exec 3<..; cd deep; {static} ../../a; cd ../..",
+                    f"/usr/bin/python3 -c \"{spawn}\" {static} a ../sub/b 2>&1 || :"):
+        changed = s.run(["sh", "-c", f"cd shown/tree; {command}; {show}"])
+        assert changed.code == 0 and b"static\n" in changed.out, (command, changed.__dict__)
+        again = s.run(["sh", "-c", f"cd shown/tree; {show}"])
+        assert again.out == pristine, (command, again.__dict__)
+
+
 def test_a_tree_of_another_group(t):
     """Of what a user namespace does not know auto makes no mounts."""
     if os.geteuid() != 0 or t.mode != "mount":
