@@ -15,7 +15,8 @@ from typing import Any, Tuple
 def _elements(a: Any, numpy: Any) -> Tuple[Any, Tuple[int, ...]]:
     """(bytes of the elements, without gaps, in the order in which they lie in memory; strides): copied only if there are gaps."""
     # What is repeated without being there more than once stays so.
-    once = a[tuple(slice(0, 1) if step == 0 and n > 1 else slice(None) for step, n in zip(a.strides, a.shape))]
+    # (The dots make it an array where there is no axis, too: an element would have lost its byte order.)
+    once = a[(*(slice(0, 1) if step == 0 and n > 1 else slice(None) for step, n in zip(a.strides, a.shape)), ...)]
     order = sorted(range(once.ndim), key=lambda axis: (-abs(once.strides[axis]), axis))
     flat = numpy.ascontiguousarray(once.transpose(order))
     strides = [0] * a.ndim

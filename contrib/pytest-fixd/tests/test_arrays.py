@@ -54,6 +54,8 @@ ARRAYS = {
     "undescribed": A.view(Undescribed), "repeated": numpy.broadcast_to(A[:1000], (500, 1000)), "one": numpy.broadcast_to(numpy.float64(3), (1000, 1000)),
     "text": numpy.array(["abc", "de"] * 1000), "bytes": numpy.array([b"abc"] * 1000), "bits": A > 3, "big": A.astype(">f8"), "scalar": numpy.array(3.5),
     "void": numpy.zeros(100, dtype="V7"), "field": numpy.rec.fromarrays([A, A], names="x,y").x,
+    "bigscalar": numpy.array(4, dtype=">i4"), "word": numpy.array(["ab", "c"])[1, ...], "maskedscalar": numpy.ma.array(4, dtype=">i4"),
+    "structure": numpy.zeros((), dtype=[("x", ">f8"), ("y", "S3")]),
 }
 
 
