@@ -257,6 +257,10 @@ class PerTest(Exception):
     """An argument that each test has for itself."""
 
 
+class PerProcess(Exception):
+    """An argument that each process has for itself, as far as can be told."""
+
+
 class Arguments:
     """What a fixture gets: the fixd fixtures among it are dependencies, the rest is part of the key."""
 
@@ -264,6 +268,7 @@ class Arguments:
         self.views: List[View] = []
         self._parts: List[str] = []
         self._handles, self._request, self._root = handles, request, root
+        self._has_key = definition.key is not None
         self._seen: set = set()
         if definition.key is not None:
             print_ = fingerprint(definition.key(request))
@@ -327,8 +332,10 @@ class Arguments:
         print_ = fingerprint(result[0]) if result is not None and result[2] is None else None
         if print_ is None and of_each_test:
             raise PerTest(name)
+        if print_ is None and not parametrized and not self._has_key:
+            raise PerProcess(name)
         if print_ is None:
-            # What it is cannot be told, but where it comes from.
+            # What it is cannot be told, but where it comes from; key= tells the rest.
             print_ = self._request.node.nodeid if parametrized else self._origin(name, argument)
         self._parts.append(f"{name}={print_}")
         self._visit(argument, scope)

@@ -16,7 +16,7 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Unio
 import pytest
 
 from . import _directories, _limit, _source, _teardown, _values
-from ._definition import SCOPES, Arguments, Definition, PerTest, full_name, param_key, place_of, title_of
+from ._definition import SCOPES, Arguments, Definition, PerProcess, PerTest, full_name, param_key, place_of, title_of
 from ._lib import Build, FixdError, View
 from ._values import Stored
 
@@ -24,6 +24,9 @@ UNSETTLED_MAX = 3
 SENTENCE_MAX = 3000
 # In the sentence of a failed build that was none: nothing that a traceback has ends like that.
 OUTCOME = re.compile("(skipped|xfailed|unshared): (.*)\x1f", re.DOTALL)
+# What to do about one that cannot be shared.
+MADE_OUT_OF = "parse= can make what cannot be shared out of what can"
+LEFT_OUT = "a watch= that leaves out what the fixture writes avoids that"
 # The daemon is gone.
 LOST = (errno.ECONNREFUSED, errno.ECONNRESET, errno.EPIPE, errno.ENOTCONN)
 
@@ -100,11 +103,12 @@ def cause_of(error: BaseException) -> Optional[str]:
 def why_unshared(error: BaseException, last_try: bool) -> Optional[str]:
     """A reason to keep what was built in this process, or None: it is a failure, or another try is worth it."""
     if isinstance(error, _values.CannotShare):
-        return str(error)
+        return f"{error}; {MADE_OUT_OF}"
     if isinstance(error, FixdError) and error.errno == errno.EAGAIN and last_try:
-        return f"each time it was built, what it is made of had changed meanwhile, perhaps by itself: {error.strerror}"
+        changed = str(error.strerror).replace("; begin again", "")
+        return f"each time it was built, what it is made of had changed meanwhile, perhaps by itself: {changed}; {LEFT_OUT}"
     if isinstance(error, FixdError) and error.errno == errno.EDQUOT:
-        return str(error.strerror)
+        return f"{error.strerror}; {MADE_OUT_OF}"
     return None
 
 
@@ -148,6 +152,10 @@ class SetUp:
             runtime.tell_once(definition, f"fixture '{definition.function.__name__}' is built by every test: it uses '{e}', which each "
                                           "test has for itself")
             return self.local()
+        except PerProcess as e:
+            runtime.tell_once(definition, f"fixture '{definition.function.__name__}' is built in every process: it uses '{e}', which cannot "
+                                          "be compared with that of another process; key= can tell which are the same")
+            return self.local()
         reuse = definition.reuse and runtime.reuse
         name = runtime.define(definition, reuse, self.request)
         full, place = full_name(name, param_key(self.request), arguments.key), place_of(definition, self.request)
@@ -185,8 +193,7 @@ class SetUp:
         definition = self.definition
         code = definition.function.__code__
         place = f"{os.path.relpath(code.co_filename, self.runtime.root)}:{code.co_firstlineno}"
-        self.runtime.tell_once((definition, "unshared"), f"fixture '{definition.function.__name__}' ({place}) is built in every process: {why}; "
-                               "parse= can make what cannot be shared out of what can")
+        self.runtime.tell_once((definition, "unshared"), f"fixture '{definition.function.__name__}' ({place}) is built in every process: {why}")
 
     def _begin(self, full: str, place: str, depends: List[View]) -> Union[View, Build]:
         __tracebackhide__ = True

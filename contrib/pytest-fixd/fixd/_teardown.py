@@ -120,13 +120,18 @@ def name_of(note: bytes) -> str:
         return "?"
 
 
+def lost_sentence(note: bytes, why: Lost) -> str:
+    return (f"the clean-up of fixture '{name_of(note)}' could not be run: its builder was killed, and nobody else could ({why}); "
+            "what it started, or made, may still be there")
+
+
 def follow_and_report(note: bytes) -> Optional[str]:
     """None, or a sentence for the user."""
     try:
         follow(note)
         return None
     except Lost as e:
-        return f"the clean-up of fixture '{name_of(note)}' could not be run: its builder was killed, and nobody else could ({e})"
+        return lost_sentence(note, e)
     except BaseException as e:
         where = "".join(traceback.format_exception_only(type(e), e)).strip()
         return f"the clean-up of fixture '{name_of(note)}' failed: {where}"

@@ -754,3 +754,32 @@ def test_imports_of_all_kinds(project):
             project.write(f"deep/{name}.py", f"V = {value}\n")
         project.write("test_it.py", f"def test(data): assert data == {sum(values.values())}\n")
         project.run().passed(1)
+
+
+def test_what_cannot_be_compared(project):
+    """An object of this process: what is made of it is not what another process has made of its own."""
+    project.conftest("""
+        import threading
+        class Connection:
+            def __init__(self): self.lock, self.pid = threading.Lock(), os.getpid()
+        @pytest.fixture(scope="session")
+        def connection(): return Connection()
+        @fixd.fixture(scope="session")
+        def pid(connection): return connection.pid
+        @fixd.fixture(scope="session")
+        def shared(): return Connection()
+        @fixd.fixture(scope="session")
+        def of_shared(shared): return shared.pid
+        @fixd.fixture(scope="session", key=lambda request: 1)
+        def told(connection): return os.getppid()
+        """)
+    project.write("test_it.py", """
+        import pytest
+        @pytest.mark.parametrize("i", range(4))
+        def test_pid(connection, shared, pid, of_shared, i): assert connection.pid == pid and shared.pid == of_shared
+        def test_told(told): open("told", "a").write(f"{told} ")
+        """)
+    for options in ((), (), ("-n2",)):
+        done = project.run(*options).passed(5)
+        assert done.output.count("'pid' is built in every process: it uses 'connection', which cannot be compared") == 1, done.output
+    assert len(set(open(f"{project.path}/told").read().split())) == 1
