@@ -328,7 +328,11 @@ class Runtime:
         elif last and (handle.generator is not None or (handle.made and definition.unmovable)):
             handle.finish(stored)
         elif last and note is not None:
-            _teardown.follow(note)
+            # A second half that fails is an error of the test that is last; that nobody can run it is none of its.
+            try:
+                _teardown.follow(note)
+            except _teardown.Lost as e:
+                self.messages.append(_teardown.lost_sentence(note, e))
         elif last:
             handle.finish(stored)
         else:
@@ -489,6 +493,9 @@ _COMMANDS = {"session_status": _session_status, "cleanup": _cleanup, "daemon": _
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_cmdline_main(config: pytest.Config) -> Optional[int]:
+    if config.getoption("fixd_explain") and hasattr(config.option, "numprocesses"):
+        # What workers say nobody sees.
+        config.option.numprocesses, config.option.dist, config.option.tx = None, "no", []
     for option, command in _COMMANDS.items():
         if config.getoption(option):
             runtime = Runtime(config)
@@ -534,7 +541,7 @@ def pytest_report_collectionfinish(config: pytest.Config) -> Optional[str]:
     return runtime.header() if runtime.connection is not None and not runtime.header_told else None
 
 
-@pytest.hookimpl(trylast=True)
+@pytest.hookimpl(tryfirst=True)
 def pytest_runtestloop(session: pytest.Session) -> Optional[bool]:
     return True if session.config.getoption("fixd_explain") else None
 

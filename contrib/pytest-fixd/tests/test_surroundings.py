@@ -227,12 +227,14 @@ def test_explain(project):
         def table(): return helper(), numpy.zeros(3)
         """)
     project.write("a.txt", "1")
-    project.write("test_it.py", "def test(table): pass\n")
+    project.write("test_it.py", "def test(table): open('ran', 'a').close()\n")
     project.run().passed(1)
     project.write("a.txt", "22")
     project.run().passed(1)
+    os.unlink(os.path.join(project.path, "ran"))
     done = project.run("--fixd-explain", "table")
-    assert done.code == 0, done.output
+    assert done.code == 0 and not os.path.exists(os.path.join(project.path, "ran")), done.output
+    assert "table: conftest.py:11" in project.run("-n2", "--fixd-explain", "table").output
     for words in ("table: conftest.py:11, scope session, version ", "conftest.py:9 helper", "numpy as installed", "watched   *.txt",
                   "conftest.py::table: ready, built 2 times", "a.txt changed"):
         assert words in done.output, done.output
