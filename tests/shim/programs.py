@@ -96,7 +96,7 @@ extern "C" int three(void) { int *p = new int(3); int n = *p; delete p; return n
 # Other names that only libc itself and its own libraries use.
 KNOWN_TO_LIBC = {"__sigaction"}
 
-ALLOCATORS = "libc_malloc_debug.so.0", "libjemalloc.so.2", "libtcmalloc_minimal.so.4", "libmimalloc.so.2.0"
+ALLOCATORS = "libc_malloc_debug.so.0", "libjemalloc.so.2", "libtcmalloc_minimal.so.4", "libmimalloc.so.2.0", "libmimalloc.so.3"
 
 
 def loads(library):
