@@ -13,10 +13,8 @@ import subprocess
 import sys
 import time
 
-from stage import LIMIT, Fixture, Skip, Stage, environment, main, modes, program, wait_for
+from stage import LIMIT, NOBODY, Fixture, Skip, Stage, can_reach, environment, main, modes, program, wait_for
 from harness import BUILD, SANITIZERS, SRC, once
-
-NOBODY = 65534
 
 
 def stage(t, *more, settings=""):
@@ -551,10 +549,6 @@ def test_another_user(t):
         done = as_nobody(command[:4] + ["--isolate=mount", "true"], env=env, cwd=t.path("home"))
         assert done.returncode == 1 and b"belongs to another user" in done.stderr, done
     assert os.listdir(t.path("home")) == []
-
-
-def can_reach(path):
-    return subprocess.run(["test", "-x", path], user=NOBODY, group=NOBODY, extra_groups=[]).returncode == 0
 
 
 PLUGIN = r"""

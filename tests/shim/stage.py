@@ -37,6 +37,14 @@ def skipping(test, reason):
     return skip
 
 
+NOBODY = 65534
+
+
+def can_reach(path):
+    """Can nobody execute it? A build directory may be below one of root's."""
+    return subprocess.run(["test", "-x", path], user=NOBODY, group=NOBODY, extra_groups=[]).returncode == 0
+
+
 def main(module, modes=modes):
     """As the harness's, but for what cannot be tried here."""
     reason = why_no_mounts()
