@@ -10,6 +10,8 @@
 #define HEADERS_MAX 32
 #define DYNAMIC_MAX 96
 #define NAME_MAX_ 64
+#define NOTES_MAX 8
+#define GO_BUILD_ID 4
 
 struct elf {
 	int fd;
@@ -213,6 +215,45 @@ bool elf_is_static(int fd, const void *head, size_t have)
 	if (is && read_dynamic(&e, &d)) {
 		for (size_t i = 0; i < d.n && d.all[i].d_tag != DT_NULL; i++)
 			is = is && d.all[i].d_tag != DT_SONAME;
+	}
+	errno = saved;
+	return is;
+}
+
+static uint64_t aligned_to_4(uint64_t n)
+{
+	return (n + 3) & ~(uint64_t)3;
+}
+
+/* Notes of the segment; the few that a linker writes are small. */
+static bool has_go_note(const struct elf *e, const Elf64_Phdr *h)
+{
+	uint64_t at = 0;
+
+	for (int i = 0; i < NOTES_MAX && at < h->p_filesz; i++) {
+		Elf64_Nhdr note;
+		char name[4];
+
+		if (!read_at(e, h->p_offset + at, &note, sizeof note))
+			return false;
+		at += sizeof note;
+		if (note.n_type == GO_BUILD_ID && note.n_namesz == sizeof name && read_at(e, h->p_offset + at, name, sizeof name) &&
+		    !memcmp(name, "Go\0", sizeof name))
+			return true;
+		at += aligned_to_4(note.n_namesz) + aligned_to_4(note.n_descsz);
+	}
+	return false;
+}
+
+bool elf_is_go(int fd, const void *head, size_t have)
+{
+	struct elf e = { .fd = fd, .head = head, .have = have };
+	int saved = errno;
+	bool is = false;
+
+	if (read_headers(&e)) {
+		for (size_t i = 0; i < e.n && !is; i++)
+			is = e.headers[i].p_type == PT_NOTE && has_go_note(&e, &e.headers[i]);
 	}
 	errno = saved;
 	return is;

@@ -20,6 +20,11 @@ bool elf_sanitizer_of(int fd, const void *head, size_t have, char *out, size_t r
 bool elf_is_foreign(int fd, const void *head, size_t have);
 /* A program that no loader loads, and no library with it: it is linked statically. */
 bool elf_is_static(int fd, const void *head, size_t have);
+/*
+ * One of Go, which makes its system calls itself, also where it is linked dynamically. It has a note of its build ID ("Go", type 4;
+ * cmd/link/internal/ld/elf.go of Go).
+ */
+bool elf_is_go(int fd, const void *head, size_t have);
 
 #define ELF_STRING_MAX 4096 /* longer ones are passed over */
 

@@ -387,11 +387,13 @@ static void note_as_plain(int fd)
 	__atomic_store_n(&run->plain[id % RUN_PLAIN], id, __ATOMIC_RELAXED);
 }
 
+#define BLIND ", and does not see the fixtures of the run; --isolate=mount shows them, where that is allowed"
+
 /* Once in a run: what it is about is not in sight of such programs. */
-static APART void tell_static(const char *visible)
+static APART void tell_blind(const char *visible, bool is_static)
 {
 	if (!(run->flags & RUN_TREES_MOUNTED) && !__atomic_exchange_n(&run->told_static, 1, __ATOMIC_RELAXED))
-		shim_say(NULL, visible, "it is linked statically, and does not see the fixtures of the run; --isolate=mount shows them, where that is allowed");
+		shim_say(NULL, visible, is_static ? "it is linked statically" BLIND : "it makes its system calls itself" BLIND);
 }
 
 /* The kernel does not let a program that gets the rights of somebody else have libraries of the caller's. */
@@ -450,11 +452,11 @@ static void look_inside(struct program *p, const char *visible)
 		} else if ((p->foreign = p->apart = elf_is_foreign(fd, p->head, (size_t)n))) {
 			/* It is asked for each time: few are. */
 		} else {
-			bool is_static = elf_is_static(fd, p->head, (size_t)n);
+			bool is_static = elf_is_static(fd, p->head, (size_t)n), is_blind = is_static || elf_is_go(fd, p->head, (size_t)n);
 
-			if (is_static)
-				tell_static(visible);
-			p->apart = is_static || changes_owner(fd);
+			if (is_blind)
+				tell_blind(visible, is_static);
+			p->apart = is_blind || changes_owner(fd);
 			p->searches = elf_has_search(fd, p->head, (size_t)n);
 			if (!elf_sanitizer_of(fd, p->head, (size_t)n, p->sanitizer, sizeof p->sanitizer) && !p->searches && !p->apart)
 				note_as_plain(fd);
@@ -558,7 +560,7 @@ static const char *find_sanitizer_at(int dirfd, const char *path, char *out, boo
 	if (fd >= 0 && !elf_sanitizer(fd, out, SANITIZER_MAX))
 		*out = '\0';
 	foreign = fd >= 0 && elf_is_foreign(fd, NULL, 0);
-	*apart = foreign || (fd >= 0 && (elf_is_static(fd, NULL, 0) || changes_owner(fd)));
+	*apart = foreign || (fd >= 0 && (elf_is_static(fd, NULL, 0) || elf_is_go(fd, NULL, 0) || changes_owner(fd)));
 	if (fd >= 0)
 		REAL(close)(fd);
 	errno = saved;

@@ -137,6 +137,41 @@ def test_static_programs_write_to_the_runs_own(t):
         assert again.out == pristine, (command, again.__dict__)
 
 
+RAW = r"""
+#include <fcntl.h>
+__asm__(".section .note.go.buildid, \"a\", @note\n.balign 4\n.long 4, 4, 4\n.asciz \"Go\\0\"\n.ascii \"x/yz\"\n.previous");
+static long raw(long n, long a, long b, long c, long d)
+{
+	long r;
+	register long r10 __asm__("r10") = d;
+	__asm__ volatile("syscall" : "=a"(r) : "0"(n), "D"(a), "S"(b), "d"(c), "r"(r10) : "rcx", "r11", "memory");
+	return r;
+}
+int main(int n, char **argv)
+{
+	for (int i = 1; i < n; i++) {
+		long fd = raw(257, AT_FDCWD, (long)argv[i], O_WRONLY | O_CREAT | O_TRUNC, 0644);
+		if (fd < 0 || raw(1, fd, (long)"raw\n", 4, 0) != 4) return 1;
+	}
+	return 0;
+}
+"""
+
+
+def test_programs_of_go_write_to_the_runs_own(t):
+    """They are linked dynamically, and make their system calls themselves."""
+    if os.uname().machine != "x86_64":
+        raise Skip("its system calls are those of x86-64")
+    s = stage(t)
+    raw = t.path("raw")
+    subprocess.run(["gcc", "-w", "-o", raw, t.write("raw.c", RAW)], check=True)
+    pristine = s.run(["sh", "-c", "cd tree && ls -A; cat $(find . -type f | sort)"])
+    changed = s.run(["sh", "-c", f"cd tree && {raw} new; cat new"])
+    assert changed.out == b"raw\n", changed.__dict__
+    assert (b"it makes its system calls itself" in changed.err) == (t.mode == "shim"), changed.err
+    assert s.run(["sh", "-c", "cd tree && ls -A; cat $(find . -type f | sort)"]).out == pristine.out
+
+
 def test_a_tree_of_another_group(t):
     """Of what a user namespace does not know auto makes no mounts."""
     if os.geteuid() != 0 or t.mode != "mount":
