@@ -73,3 +73,14 @@ def reduce(a: Any, numpy: Any) -> Any:
         return _reduce_own(a, numpy)
     elements, strides = _elements(_plain(a, numpy), numpy)
     return _rebuilt, (cls, a.shape, a.dtype, strides, pickle.PickleBuffer(elements))
+
+
+def without_caches(a: Any, reduced: Any, numpy: Any) -> Any:
+    """What reduce() made of it, without what a masked array notes down when it is asked what it is filled with: the default."""
+    if reduced[0] is not _rebuilt_masked or reduced[1][2].get("_fill_value") is None:
+        return reduced
+    cls, plain, attributes = reduced[1]
+    default = numpy.ma.array(0, dtype=a.dtype).fill_value if a.dtype.names is None else None
+    if default is not None and attributes["_fill_value"].tobytes() == numpy.asarray(default, a.dtype).tobytes():
+        attributes = {**attributes, "_fill_value": None}
+    return reduced[0], (cls, plain, attributes)

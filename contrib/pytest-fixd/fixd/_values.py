@@ -7,6 +7,7 @@ arrays, and what else supports pickle protocol 5's out-of-band data, are the ima
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import io
 import json
@@ -74,6 +75,32 @@ class _Pickler(pickle.Pickler):
         if numpy is not None and isinstance(value, numpy.ndarray):
             return _arrays.reduce(value, numpy)
         return NotImplemented
+
+
+def _without_caches(state: Any, cls: type) -> Any:
+    """Of an object's state: not what it remembers of its own, by functools.cached_property or, in pandas, as _cache."""
+    if type(state) is tuple:
+        return tuple(_without_caches(part, cls) for part in state)
+    if type(state) is not dict:
+        return state
+    return {name: value for name, value in state.items() if name != "_cache" and
+            not isinstance(getattr(cls, str(name), None), functools.cached_property)}
+
+
+class _ReadingPickler(_Pickler):
+    """To tell whether a value was changed: reading it, which may fill caches, is no change."""
+
+    def reducer_override(self, value: Any) -> Any:
+        reduced, cls = super().reducer_override(value), type(value)
+        numpy = sys.modules.get("numpy")
+        if reduced is not NotImplemented:
+            if numpy is not None and isinstance(value, numpy.ndarray):
+                return _arrays.without_caches(value, reduced, numpy)
+            return reduced
+        if not (cls.__module__.startswith("pandas.") or any(isinstance(a, functools.cached_property) for c in cls.__mro__ for a in vars(c).values())):
+            return NotImplemented
+        own = value.__reduce_ex__(5)
+        return (*own[:2], _without_caches(own[2], cls) or None, *own[3:]) if isinstance(own, tuple) and len(own) > 2 else own
 
 
 def _dump_auto(value: Any, buffers: List[pickle.PickleBuffer]) -> Tuple[str, bytes]:
@@ -191,7 +218,9 @@ class Stored:
         """A word for what a process has of its own of the value: it changes when that is changed.  None: it cannot be told."""
         buffers: List[pickle.PickleBuffer] = []
         try:
-            digest = hashlib.blake2b(_dump_pickle(value, buffers)[1])
+            out = io.BytesIO()
+            _ReadingPickler(out, protocol=5, buffer_callback=buffers.append).dump(value)
+            digest = hashlib.blake2b(out.getvalue())
         except Exception:
             return None
         for buffer in buffers:

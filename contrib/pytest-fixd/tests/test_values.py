@@ -379,3 +379,42 @@ def test_daemon_that_cannot_start(project):
     project.write("test_it.py", "import fixd\n@fixd.fixture\ndef data(): return 1\ndef test(data): assert data == 1\n")
     done = project.run("-v", env={"FIXD_BIN": project.path})
     assert "fixd did not start: it is broken" in done.passed(1).output
+
+
+def test_reading_is_no_change(project):
+    """Where it fills caches: of pandas, of masked arrays, of functools.  What follows them is a change."""
+    pytest.importorskip("pandas")
+    project.conftest("""
+        import functools, numpy, pandas
+        class Object:
+            @functools.cached_property
+            def n(self): return 3
+        def of_dates():
+            dates = pandas.date_range("2020-01-01", periods=100)
+            return pandas.DataFrame({"d": dates, "x": numpy.arange(100.0), "c": pandas.Categorical(["u", "v"] * 50)}).set_index("d", drop=False)
+        @fixd.fixture(scope="session")
+        def frame(): return of_dates()
+        @fixd.fixture(scope="session")
+        def masked(): return numpy.ma.masked_greater(numpy.arange(24.0).reshape(4, 6), 20)
+        @fixd.fixture(scope="session")
+        def thing(): return Object()
+        """)
+    project.write("test_it.py", """
+        import pytest
+        READ = [lambda f: f.loc["2020-01-05"], lambda f: f.resample("D").x.sum(), lambda f: f.values, lambda f: list(f.iterrows()),
+                lambda f: f.groupby("c", observed=True).x.sum(), lambda f: f.describe(), repr]
+        @pytest.mark.parametrize("i", range(len(READ)))
+        def test_frame(frame, i): READ[i](frame)
+        def test_masked(masked): assert masked.fill_value == 1e20 and repr(masked)
+        def test_thing(thing): assert thing.n == 3
+        """)
+    project.run("--fixd-strict").passed(9)
+    project.write("test_it.py", """
+        def test_frame(frame): frame.index.name = "other"
+        def test_masked(masked): masked.fill_value = 4
+        def test_thing(thing): thing.n = thing.n; thing.m = 4
+        def test_that_is_last(): pass
+        """)
+    done = project.run("--fixd-strict", "-v")
+    for name in ("frame", "masked", "thing"):
+        assert f"test_it.py::test_{name} changed the shared fixture" in done.output, done.output
