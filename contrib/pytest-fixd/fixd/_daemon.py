@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import select
 import shutil
@@ -190,3 +191,12 @@ def fixctl(socket: str, arguments: List[str], root: Optional[str] = None) -> "su
     session = ["--session", root] if root else []
     return subprocess.run([tool, "--socket", socket, *session, *arguments], stdin=subprocess.DEVNULL, text=True,
                           capture_output=True)
+
+
+def own_roots(socket: str) -> List[str]:
+    """The directories of this user's sessions; none where there is no daemon."""
+    try:
+        sessions = json.loads(fixctl(socket, ["status", "--json"]).stdout)["sessions"]
+    except (ValueError, KeyError):
+        return []
+    return [session["root"] for session in sessions if session["uid"] == os.getuid()]

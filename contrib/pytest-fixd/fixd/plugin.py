@@ -449,25 +449,26 @@ def _daemon_status(runtime: Runtime) -> int:
     return _print_fixctl(runtime, ["status"], False)
 
 
-def _tear_all_down(runtime: Runtime) -> None:
+def _tear_all_down(runtime: Runtime, root: str) -> None:
     """The second halves of what is forgotten run here."""
     try:
         runtime.connection = _daemon.connect(runtime.socket, may_start=False)
-        runtime.connection.join(runtime.root)
+        runtime.connection.join(root)
     except (FixdError, _daemon.NoDaemon):
         runtime.connection = None
         return
+    told = len(runtime.messages)
     runtime.adopt("*")
     runtime.connection.close()
     runtime.connection = None
-    for message in runtime.messages:
+    for message in runtime.messages[told:]:
         print(f"fixd: {message}", file=sys.stderr)
 
 
 def _cleanup(runtime: Runtime) -> int:
     code = _print_fixctl(runtime, ["cleanup", "--all"], True)
     if code == 0:
-        _tear_all_down(runtime)
+        _tear_all_down(runtime, runtime.root)
     return 1 if runtime.messages else code
 
 
@@ -482,8 +483,10 @@ def _daemon_start(runtime: Runtime) -> int:
 
 
 def _daemon_stop(runtime: Runtime) -> int:
-    if _daemon.fixctl(runtime.socket, ["cleanup", "--all"], runtime.root).returncode == 0:
-        _tear_all_down(runtime)
+    """It serves other projects, too: what they have built would not be torn down later."""
+    for root in _daemon.own_roots(runtime.socket):
+        if _daemon.fixctl(runtime.socket, ["cleanup", "--all"], root).returncode == 0:
+            _tear_all_down(runtime, root)
     return _print_fixctl(runtime, ["stop"], False)
 
 

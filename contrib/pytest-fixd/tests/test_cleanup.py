@@ -278,6 +278,22 @@ def test_reused_ends_when_the_daemon_is_stopped(project):
     assert project.log() == ["up 1", "down server 1"]
 
 
+def test_reused_of_another_project_ends_with_the_daemon(project):
+    """One daemon serves them all, and whoever stops it ends what the others have left."""
+    for name in ("one", "two"):
+        project.write(f"{name}/pytest.ini", "[pytest]\n")
+        project.conftest(f"""
+            @fixd.fixture(scope="session")
+            def server():
+                yield "{name}"
+                log("down {name}")
+            """, f"{name}/conftest.py")
+        project.write(f"{name}/test_it.py", f"def test(server): assert server == '{name}'\n")
+        project.run(cwd=project.file(name)).passed(1)
+    assert project.run("--daemon-stop", cwd=project.file("one")).code == 0
+    assert sorted(project.log()) == ["down one", "down two"]
+
+
 def test_teardown_function(project):
     project.conftest("""
         def stop(data): log(f"down {data}")
