@@ -172,6 +172,31 @@ def test_programs_of_go_write_to_the_runs_own(t):
     assert s.run(["sh", "-c", "cd tree && ls -A; cat $(find . -type f | sort)"]).out == pristine.out
 
 
+def test_programs_with_other_rights_write_to_the_runs_own(t):
+    """The loader leaves the shim out of a program that changes its user."""
+    if os.geteuid() != 0 or t.mode != "shim":
+        raise Skip("as another user, without mounts")
+    if not can_reach(program("fixctl")):
+        raise Skip("nobody cannot reach the build directory")
+    os.chmod(t.dir, 0o755)
+    for name in ("home", "source"):
+        os.makedirs(t.path(name))
+        os.chown(t.path(name), NOBODY, NOBODY)
+    t.write("source/a", "a\n")
+    writes = t.path("writes")
+    subprocess.run(["gcc", "-w", "-o", writes, t.write("writes.c", WRITES)], check=True)
+    os.chmod(writes, 0o4755)
+    ini = t.write("own.ini", f"[fixd]\nroot = {t.path('home')}\n[fixture tree]\ndirectory = {t.path('source')}\npath = tree\n")
+
+    def run(script):
+        return subprocess.run(["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "env", "HOME=/", f"TMPDIR={t.path('home')}",
+                               program("fixctl"), "run", "--isolate", "shim", "--config", ini, "--", "sh", "-c", script], cwd=t.path("home"),
+                              capture_output=True, timeout=LIMIT)
+    assert run(f"cd tree && {writes} made && ls && cat made").stdout == b"a\nmade\nstatic\n"
+    assert run("ls tree").stdout == b"a\n"
+    assert os.listdir(t.path("home")) == []
+
+
 def test_a_tree_of_another_group(t):
     """Of what a user namespace does not know auto makes no mounts."""
     if os.geteuid() != 0 or t.mode != "mount":
