@@ -77,13 +77,17 @@ class _Pickler(pickle.Pickler):
         return NotImplemented
 
 
+def _is_of_pandas(cls: type) -> bool:
+    return cls.__module__.startswith("pandas.")
+
+
 def _without_caches(state: Any, cls: type) -> Any:
     """Of an object's state: not what it remembers of its own, by functools.cached_property or, in pandas, as _cache."""
     if type(state) is tuple:
         return tuple(_without_caches(part, cls) for part in state)
     if type(state) is not dict:
         return state
-    return {name: value for name, value in state.items() if name != "_cache" and
+    return {name: value for name, value in state.items() if not (name == "_cache" and _is_of_pandas(cls)) and
             not isinstance(getattr(cls, str(name), None), functools.cached_property)}
 
 
@@ -97,7 +101,7 @@ class _ReadingPickler(_Pickler):
             if numpy is not None and isinstance(value, numpy.ndarray):
                 return _arrays.without_caches(value, reduced, numpy)
             return reduced
-        if not (cls.__module__.startswith("pandas.") or any(isinstance(a, functools.cached_property) for c in cls.__mro__ for a in vars(c).values())):
+        if not (_is_of_pandas(cls) or any(isinstance(a, functools.cached_property) for c in cls.__mro__ for a in vars(c).values())):
             return NotImplemented
         own = value.__reduce_ex__(5)
         return (*own[:2], _without_caches(own[2], cls) or None, *own[3:]) if isinstance(own, tuple) and len(own) > 2 else own
