@@ -191,8 +191,9 @@ def test_programs_with_other_rights_write_to_the_runs_own(t):
     def run(script):
         return subprocess.run(["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "env", "HOME=/", f"TMPDIR={t.path('home')}",
                                program("fixctl"), "run", "--isolate", "shim", "--config", ini, "--", "sh", "-c", script], cwd=t.path("home"),
-                              capture_output=True, timeout=LIMIT)
-    assert run(f"cd tree && {writes} made && ls && cat made").stdout == b"a\nmade\nstatic\n"
+                              capture_output=True, timeout=LIMIT, env=environment())
+    done = run(f"cd tree && {writes} made && ls && cat made")
+    assert done.stdout == b"a\nmade\nstatic\n", done
     assert run("ls tree").stdout == b"a\n"
     assert os.listdir(t.path("home")) == []
 
@@ -219,12 +220,13 @@ def test_a_tree_of_another_group(t):
             wait_for(lambda: os.path.exists(t.path("tmp/s")) or d.poll() is not None, "the daemon")
             return subprocess.run(["setpriv", f"--reuid={user}", f"--regid={group}", f"--groups={user},100", "env", "HOME=/", f"TMPDIR={t.path('tmp')}", program("fixctl"),
                                    "--socket", t.path("tmp/s"), "run", "--isolate", mode, "--", "sh", "-c", "echo b >>tree/a; cat tree/a"], cwd=t.path("work"),
-                                  capture_output=True, timeout=LIMIT)
+                                  capture_output=True, timeout=LIMIT, env=environment())
         finally:
             d.terminate()
             d.wait(LIMIT)
     assert run(user, "auto").stdout == b"a\nb\n"
-    assert run(100, "auto").stdout == b"a\nb\n"
+    done = run(100, "auto")
+    assert done.stdout == b"a\nb\n", done
     refused = run(100, "mount")
     assert refused.returncode == 1 and b"belongs to another user or group than this process" in refused.stderr, refused
 
