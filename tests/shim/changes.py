@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 
-from stage import NOBODY, Fixture, Skip, Stage, can_reach, environment, main, modes, program, wait_for
+from stage import NOBODY, Fixture, Skip, Stage, can_reach, environment, main, modes, program, run_as, wait_for
 from harness import LIMIT
 
 
@@ -189,9 +189,7 @@ def test_programs_with_other_rights_write_to_the_runs_own(t):
     ini = t.write("own.ini", f"[fixd]\nroot = {t.path('home')}\n[fixture tree]\ndirectory = {t.path('source')}\npath = tree\n")
 
     def run(script):
-        return subprocess.run(["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "env", "HOME=/", f"TMPDIR={t.path('home')}",
-                               program("fixctl"), "run", "--isolate", "shim", "--config", ini, "--", "sh", "-c", script], cwd=t.path("home"),
-                              capture_output=True, timeout=LIMIT, env=environment())
+        return run_as([program("fixctl"), "run", "--isolate", "shim", "--config", ini, "--", "sh", "-c", script], t.path("home"), t.path("home"))
     done = run(f"cd tree && {writes} made && ls && cat made")
     assert done.stdout == b"a\nmade\nstatic\n", done
     assert run("ls tree").stdout == b"a\n"
@@ -218,9 +216,8 @@ def test_a_tree_of_another_group(t):
         d = subprocess.Popen([*daemon_group, program("fixd"), "--config", ini, "--socket", t.path("tmp/s")], stderr=subprocess.DEVNULL)
         try:
             wait_for(lambda: os.path.exists(t.path("tmp/s")) or d.poll() is not None, "the daemon")
-            return subprocess.run(["setpriv", f"--reuid={user}", f"--regid={group}", f"--groups={user},100", "env", "HOME=/", f"TMPDIR={t.path('tmp')}", program("fixctl"),
-                                   "--socket", t.path("tmp/s"), "run", "--isolate", mode, "--", "sh", "-c", "echo b >>tree/a; cat tree/a"], cwd=t.path("work"),
-                                  capture_output=True, timeout=LIMIT, env=environment())
+            return run_as([program("fixctl"), "--socket", t.path("tmp/s"), "run", "--isolate", mode, "--", "sh", "-c", "echo b >>tree/a; cat tree/a"],
+                          t.path("work"), t.path("tmp"), group=group, groups=(user, 100))
         finally:
             d.terminate()
             d.wait(LIMIT)

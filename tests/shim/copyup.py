@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 
-from stage import NOBODY, Fixture, Skip, Stage, can_reach, environment, main, modes, program, wait_for
+from stage import NOBODY, Fixture, Skip, Stage, can_reach, environment, main, modes, program, run_as, wait_for
 
 
 def stage(t, directories=5, files=5):
@@ -106,8 +106,7 @@ def test_a_file_that_may_not_be_read(t):
     os.chown(t.path("tmp"), NOBODY, NOBODY)
     os.chown(s.work, NOBODY, NOBODY)
     command = s.run_command() + ["sh", "-c", "echo w >>tree/b; echo w >>tree/d/c; cat tree/b tree/d/c; echo w >>tree/key"]
-    done = subprocess.run(["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "env", "HOME=/", f"TMPDIR={t.path('tmp')}"] + command,
-                          cwd=s.work, capture_output=True, timeout=60)
+    done = run_as(command, s.work, t.path("tmp"))
     assert done.stdout == b"b\nw\nc\nw\n" and b"tree/key: it cannot be copied into the scratch directory of the run, and is left as it is: Permission denied" in done.stderr, done
 
 

@@ -45,6 +45,13 @@ def can_reach(path):
     return subprocess.run(["test", "-x", path], user=NOBODY, group=NOBODY, extra_groups=[]).returncode == 0
 
 
+def run_as(command, work, tmp, user=NOBODY, group=NOBODY, groups=(), env=None):
+    """As another user, whose files are below `tmp`."""
+    rights = ["setpriv", f"--reuid={user}", f"--regid={group}", "--groups=" + ",".join(map(str, groups)) if groups else "--clear-groups"]
+    return subprocess.run(rights + command, cwd=work, capture_output=True, timeout=LIMIT, stdin=subprocess.DEVNULL,
+                          env=env or environment(HOME="/", TMPDIR=tmp))
+
+
 def main(module, modes=modes):
     """As the harness's, but for what cannot be tried here."""
     reason = why_no_mounts()
