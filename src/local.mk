@@ -37,7 +37,7 @@ libwire_la_SOURCES = \
 	src/wire/job.c src/wire/job.h \
 	src/wire/default_socket.c src/wire/default_socket.h \
 	src/wire/record.c src/wire/record.h \
-	src/wire/rows.c src/wire/rows.h \
+	src/wire/rows.c src/wire/rows.h src/wire/state.h \
 	src/wire/report.c src/wire/report.h \
 	src/wire/offer.h \
 	src/wire/run_table.h \
@@ -180,6 +180,7 @@ libdaemon_la_SOURCES = \
 	src/fixd/host/worker.c src/fixd/host/worker.h \
 	src/fixd/keep/fdstore.c src/fixd/keep/fdstore.h \
 	src/fixd/keep/load.c \
+	src/fixd/keep/keep.h \
 	src/fixd/keep/restart.c src/fixd/keep/restart.h \
 	src/fixd/keep/rows.c src/fixd/keep/rows.h \
 	src/fixd/keep/save.c \
@@ -192,6 +193,8 @@ libdaemon_la_SOURCES = \
 	src/fixd/loop/uring.c \
 	src/fixd/model/edge.c src/fixd/model/edge.h \
 	src/fixd/model/effect.h \
+	src/fixd/model/client.h \
+	src/fixd/model/event_log.h \
 	src/fixd/model/events.c src/fixd/model/events.h \
 	src/fixd/model/image.c src/fixd/model/image.h \
 	src/fixd/model/instance.c src/fixd/model/instance.h \
@@ -200,7 +203,7 @@ libdaemon_la_SOURCES = \
 	src/fixd/model/reclaim.c src/fixd/model/reclaim.h \
 	src/fixd/model/run.c src/fixd/model/run.h \
 	src/fixd/model/session.c src/fixd/model/session.h \
-	src/fixd/model/survivor.c src/fixd/model/survivor.h \
+	src/fixd/model/model.c src/fixd/model/model.h \
 	src/fixd/model/user.c src/fixd/model/user.h \
 	src/fixd/model/visibility.c src/fixd/model/visibility.h \
 	src/fixd/model/waiter.c \
@@ -212,6 +215,7 @@ libdaemon_la_SOURCES = \
 	src/fixd/serve/inbox.c src/fixd/serve/inbox.h \
 	src/fixd/serve/listener.c \
 	src/fixd/serve/report.c src/fixd/serve/report.h \
+	src/fixd/serve/server.c src/fixd/serve/server.h \
 	src/fixd/serve/request.c src/fixd/serve/request.h \
 	src/fixd/serve/request_run.c \
 	src/fixd/serve/tail.c src/fixd/serve/tail.h \
@@ -223,6 +227,7 @@ libdaemon_la_SOURCES = \
 	src/fixd/work/job_request.c src/fixd/work/job_request.h \
 	src/fixd/work/keeper.c src/fixd/work/keeper.h \
 	src/fixd/work/publish.c src/fixd/work/publish.h \
+	src/fixd/work/survivor.c src/fixd/work/survivor.h \
 	src/fixd/work/trees.c src/fixd/work/trees.h \
 	src/fixd/work/work.c src/fixd/work/work.h
 libdaemon_la_CFLAGS = $(AM_CFLAGS) $(URING_CFLAGS)

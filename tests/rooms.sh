@@ -1,6 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# The rooms of the daemon, by the symbols of its objects: arrows point downwards only, and no circle has more than so many files.
+# The rooms of the daemon, by the symbols of its objects and by what its files include: arrows point downwards only, and no circle has more
+# than so many files.
 set -u
 cd "$FIXD_SRC/src/fixd" || exit 1
 nm=${NM:-nm}
@@ -18,10 +19,18 @@ for source in *.c */*.c; do
 		break
 	done
 done
-echo 1..2
+echo 1..3
+awk '
+function rank(room) { return index("  loop host model work serve keep ", " " room " ") }
+FNR == 1 { split(FILENAME, path, "/") }
+/^#include "fixd\// {
+	split($2, name, "/")
+	if (name[3] ? rank(name[2]) > rank(path[1]) : 1) { print "# " FILENAME ": " $0; bad = 1 }
+}
+END { print (bad ? "not ok" : "ok") " 1 - no file of a room includes one above it"; exit }' */*.[ch]
 if ! test -s "$symbols"; then
-	echo "ok 1 - rooms # SKIP the objects have no symbols that nm shows"
-	echo "ok 2 - circles # SKIP the objects have no symbols that nm shows"
+	echo "ok 2 - rooms # SKIP the objects have no symbols that nm shows"
+	echo "ok 3 - circles # SKIP the objects have no symbols that nm shows"
 	exit 0
 fi
 awk -v max="$circle_max" '
@@ -46,7 +55,7 @@ END {
 			bad = 1
 		}
 	}
-	print (bad ? "not ok" : "ok") " 1 - arrows between rooms point downwards"
+	print (bad ? "not ok" : "ok") " 2 - arrows between rooms point downwards"
 	for (k = 1; k <= n; k++) for (a = 1; a <= n; a++) if ((files[a], files[k]) in arrow)
 		for (b = 1; b <= n; b++) if ((files[k], files[b]) in arrow) arrow[files[a], files[b]] = 1
 	for (a = 1; a <= n; a++) {
@@ -55,5 +64,5 @@ END {
 		if (size > largest) { largest = size; members = circle }
 	}
 	print "# " n " files; the largest circle:" members
-	print (largest > max ? "not ok" : "ok") " 2 - no circle has more than " max " files"
+	print (largest > max ? "not ok" : "ok") " 3 - no circle has more than " max " files"
 }' "$symbols"

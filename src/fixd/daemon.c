@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
 #include "fixd/daemon.h"
-#include "fixd/serve/cleanup.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -25,16 +24,17 @@
 #include "fixd/keep/fdstore.h"
 #include "fixd/keep/restart.h"
 #include "fixd/loop/loop.h"
+#include "fixd/model/events.h"
 #include "fixd/model/instance.h"
 #include "fixd/model/reclaim.h"
 #include "fixd/model/session.h"
-#include "fixd/model/survivor.h"
 #include "fixd/serve/conn.h"
 #include "fixd/serve/control.h"
 #include "fixd/serve/event_stream.h"
 #include "fixd/serve/request.h"
 #include "fixd/work/build.h"
 #include "fixd/work/keeper.h"
+#include "fixd/work/survivor.h"
 #include "fixd/work/trees.h"
 #include "fixd/work/work.h"
 #include "image/region.h"
@@ -59,7 +59,7 @@ static int make_socket_directory(const char *path)
 
 static void daemon_set_log_level(const struct daemon *d)
 {
-	log_set_level((enum log_level)(d->log_level >= 0 ? d->log_level : d->config->log_level));
+	log_set_level((enum log_level)(d->log_level >= 0 ? d->log_level : d->model.config->log_level));
 }
 
 /* The daemon's own values of the variables a fixture is told of: nobody else asks. */
@@ -80,15 +80,15 @@ static void warm_one(struct daemon *d, const struct fixture *f, const char *para
 {
 	struct instance *i;
 
-	if (session_instance(d->session, f, &(struct place){ param, "", env, NULL }, &i) == 0)
+	if (session_instance(d->model.session, f, &(struct place){ param, "", env, NULL }, &i) == 0)
 		instance_warm(i);
 }
 
 /* What is marked `warm`. */
 static void warm(struct daemon *d)
 {
-	for (size_t k = 0; k < d->config->n_fixtures; k++) {
-		const struct fixture *f = d->config->fixtures[k];
+	for (size_t k = 0; k < d->model.config->n_fixtures; k++) {
+		const struct fixture *f = d->model.config->fixtures[k];
 		char **env;
 
 		if (!f->warm)
@@ -113,7 +113,7 @@ static long long monotonic_usec(void)
 
 static int reload(struct daemon *d, struct text *problems)
 {
-	struct config *fresh, *old = d->config;
+	struct config *fresh, *old = d->model.config;
 	int r;
 
 	notify_send("RELOADING=1\nMONOTONIC_USEC=%lld", monotonic_usec());
@@ -124,11 +124,11 @@ static int reload(struct daemon *d, struct text *problems)
 		config_check_sources(fresh, problems);
 		if (fresh->address_base != old->address_base || fresh->io != old->io)
 			text_printf(problems, "%s: address-base and io take effect at the next start\n", fresh->file);
-		d->config = fresh;
-		d->n_configs++;
+		d->model.config = fresh;
+		d->server.n_configs++;
 		daemon_set_log_level(d);
-		listener_permit(d->listener);
-		link_for_each(l, &d->sessions)
+		listener_permit(d->server.listener);
+		link_for_each(l, &d->model.sessions)
 			session_redefine(link_entry(l, struct session, link), fresh);
 		config_free(old);
 		log_info("configuration read: %zu fixtures", fresh->n_fixtures);
@@ -139,15 +139,15 @@ static int reload(struct daemon *d, struct text *problems)
 	return r;
 }
 
-void daemon_stop(struct daemon *d)
+static void daemon_stop(struct daemon *d)
 {
-	if (d->stopping)
+	if (d->model.stopping)
 		return;
-	d->stopping = true;
-	d->restarting = false;
+	d->model.stopping = true;
+	d->model.restarting = false;
 	notify_send("STOPPING=1");
 	/* Not in the middle of whatever we are called from. */
-	timer_start(d->loop, &d->end, clock_now());
+	loop_defer(d->model.loop, &d->ending);
 }
 
 /* Everybody is dropped, nothing is needed any more; what must be torn down is, in its order. */
@@ -155,23 +155,13 @@ static void end_everything(void *arg)
 {
 	struct daemon *d = arg;
 
-	cleanups_end(d);
-	events_end(d);
-	link_for_each_safe(l, &d->conns) {
-		struct conn *c = link_entry(l, struct conn, link);
-
-		if (c->last)
-			conn_retire(c);
-		else
-			conn_drop(c, NULL);
-	}
-	survivors_end(d);
+	server_end(&d->server);
 	timer_stop(&d->sweep);
-	builds_end(d->builds);
-	while (!link_empty(&d->sessions))
-		session_free(link_entry(d->sessions.prev, struct session, link));
-	d->session = NULL;
-	loop_defer(d->loop, &d->work_ended);
+	work_end(&d->work);
+	while (!link_empty(&d->model.sessions))
+		session_free(link_entry(d->model.sessions.prev, struct session, link));
+	d->model.session = NULL;
+	loop_defer(d->model.loop, &d->work.ended);
 }
 
 /* There may be room; a daemon that stops or restarts waits for builds and keepers. */
@@ -179,26 +169,26 @@ static void on_work_ended(void *arg)
 {
 	struct daemon *d = arg;
 
-	reclaim_wake(d);
-	if (d->stopping && !d->session && d->builds && builds_are_over(d->builds) && link_empty(&d->keepers))
-		loop_stop(d->loop);
-	restart_continue(d);
+	reclaim_wake(&d->model);
+	if (d->model.stopping && !d->model.session && work_is_over(&d->work))
+		loop_stop(d->model.loop);
+	restart_continue(&d->keep);
 }
 
 static void on_idle(void *arg)
 {
 	struct daemon *d = arg;
 
-	if (d->n_conns)
+	if (d->server.n_conns)
 		return;
 	log_info("nobody has been connected for the time of idle-exit: leaving");
 	daemon_stop(d);
 }
 
-static void conn_left(struct daemon *d)
+static void daemon_idle(struct daemon *d)
 {
-	if (!d->stopping && d->n_conns == 0 && d->config->idle_exit != DURATION_NONE)
-		timer_start(d->loop, &d->idle, clock_now() + d->config->idle_exit);
+	if (!d->model.stopping && d->model.config->idle_exit != DURATION_NONE)
+		timer_start(d->model.loop, &d->idle, clock_now() + d->model.config->idle_exit);
 }
 
 #define SWEEP_EVERY (10 * NSEC_PER_SEC)
@@ -207,19 +197,19 @@ static void on_sweep(void *arg)
 {
 	struct daemon *d = arg;
 
-	watcher_look_at_mounts(d->watcher);
-	link_for_each_safe(l, &d->sessions) {
+	watcher_look_at_mounts(d->work.watcher);
+	link_for_each_safe(l, &d->model.sessions) {
 		if (!session_sweep(link_entry(l, struct session, link)))
 			session_free(link_entry(l, struct session, link));
 	}
-	timer_start(d->loop, &d->sweep, clock_now() + SWEEP_EVERY);
+	timer_start(d->model.loop, &d->sweep, clock_now() + SWEEP_EVERY);
 }
 
 /* The next daemon goes on with everything; if there is none, the service manager lets go of it, and it is torn down. */
 static void leave(struct daemon *d)
 {
 	notify_send("STOPPING=1");
-	if (fdstore_leave(d) < 0)
+	if (fdstore_leave(&d->keep) < 0)
 		return;
 	log_info("everything is left with the service manager");
 	_exit(EXIT_SUCCESS);
@@ -230,7 +220,7 @@ static void on_alive(void *arg)
 	struct daemon *d = arg;
 
 	notify_send("WATCHDOG=1");
-	timer_start(d->loop, &d->alive, clock_now() + d->watchdog);
+	timer_start(d->model.loop, &d->alive, clock_now() + d->watchdog);
 }
 
 /* sd_watchdog_enabled(3) */
@@ -243,7 +233,7 @@ static void start_watchdog(struct daemon *d)
 	    (pid && (parse_u64(pid, 10, INT32_MAX, &p) < 0 || (pid_t)p != getpid())))
 		return;
 	d->watchdog = (int64_t)v * 1000 / 2;
-	timer_start(d->loop, &d->alive, clock_now());
+	timer_start(d->model.loop, &d->alive, clock_now());
 }
 
 static sigset_t handled;
@@ -257,7 +247,7 @@ static void on_signal(void *arg)
 
 	/* The descriptor only wakes the loop: a read(2) of it that fails would not be asked for again. */
 	while ((sig = sigtimedwait(&handled, &info, &now)) > 0) {
-		if (d->stopping) {
+		if (d->model.stopping) {
 			log_info("stopping: it is not over yet");
 		} else if (sig == SIGHUP) {
 			_cleanup_text_ struct text problems = { 0 };
@@ -265,7 +255,7 @@ static void on_signal(void *arg)
 			reload(d, &problems);
 		} else {
 			log_info("stopping: signal %d from pid %d", sig, (int)info.si_pid);
-			if (sig == SIGTERM && d->fdstore)
+			if (sig == SIGTERM && d->keep.fdstore)
 				leave(d);
 			daemon_stop(d);
 		}
@@ -284,7 +274,7 @@ static int watch_signals(struct daemon *d)
 	d->signals = signalfd(-1, &handled, SFD_CLOEXEC | SFD_NONBLOCK);
 	if (d->signals < 0)
 		return -errno;
-	loop_watch(d->loop, d->signals, on_signal, d);
+	loop_watch(d->model.loop, d->signals, on_signal, d);
 	return 0;
 }
 
@@ -300,80 +290,77 @@ static void raise_limits(struct daemon *d)
 		if (setrlimit(RLIMIT_NOFILE, &r) < 0)
 			log_warn(-errno, "the number of open files cannot be raised");
 	}
-	d->descriptors_max = (size_t)r.rlim_cur / 2;
+	d->model.descriptors_max = (size_t)r.rlim_cur / 2;
 }
 
 static int start_loop(struct daemon *d)
 {
 	_cleanup_free_ char *reason = NULL;
-	int r = loop_new(&d->loop, (enum io_kind)d->config->io, &reason);
+	int r = loop_new(&d->model.loop, (enum io_kind)d->model.config->io, &reason);
 
 	if (r < 0)
 		log_error(0, "no event loop: %s", reason ? reason : strerror(-r));
-	else if (loop_io_reason(d->loop))
-		log_warn(0, "using epoll: %s", loop_io_reason(d->loop));
+	else if (loop_io_reason(d->model.loop))
+		log_warn(0, "using epoll: %s", loop_io_reason(d->model.loop));
 	return r;
 }
 
 static int start_listening(struct daemon *d)
 {
-	int r = make_socket_directory(d->socket);
+	int r = make_socket_directory(d->server.socket);
 
 	if (r == 0)
-		r = listener_new(d, &d->listener);
+		r = listener_new(&d->server, fd_steal(&d->keep.listener), fd_steal(&d->keep.listener_lock));
 	if (r == -EADDRINUSE)
-		log_error(0, "another fixd listens on %s", d->socket);
+		log_error(0, "another fixd listens on %s", d->server.socket);
 	else if (r == -EPROTOTYPE)
 		log_error(0, "the socket that was handed over is no listening SOCK_SEQPACKET Unix socket: expected is one of ListenSequentialPacket=, "
 			     "or of systemd-socket-activate --seqpacket");
 	else if (r < 0)
-		log_error(r, "cannot listen on %s", d->socket);
+		log_error(r, "cannot listen on %s", d->server.socket);
 	return r;
 }
 
-static const struct control control = {
-	.reload = reload,
-	.stop = daemon_stop,
-	.restart = restart_ask,
-	.conn_left = conn_left,
-};
+static void daemon_restart(struct daemon *d, struct conn *c, const struct wire_header *h)
+{
+	restart_ask(&d->keep, c, h);
+}
 
-int daemon_start(struct daemon *d)
+static void init_rooms(struct daemon *d)
+{
+	d->model.effects = &work_effects;
+	d->model.work = &d->work;
+	deferred_init(&d->model.changed, fdstore_save, &d->keep);
+	model_init(&d->model);
+	work_init(&d->work, &d->model);
+	deferred_init(&d->work.ended, on_work_ended, d);
+	server_init(&d->server, &d->model, &d->work);
+	d->server.control = (struct control){ d, reload, daemon_stop, daemon_restart, daemon_idle };
+	d->keep.model = &d->model;
+	d->keep.work = &d->work;
+	d->keep.server = &d->server;
+	d->keep.listener = d->keep.listener_lock = -1;
+	timer_init(&d->idle, on_idle, d);
+	timer_init(&d->alive, on_alive, d);
+	timer_init(&d->sweep, on_sweep, d);
+	deferred_init(&d->ending, end_everything, d);
+}
+
+int daemon_start(struct daemon *d, const struct daemon_settings *settings)
 {
 	int r;
 
-	d->control = &control;
-	d->effects = &work_effects;
-	d->image_owner = &session_images;
-	d->started = clock_now();
-	/* No image of this daemon has the number of one of another, also where every daemon has the same pid. */
-	d->last_serial = (uint64_t)clock_real();
-	link_init(&d->conns);
-	inboxes_init(&d->inboxes, d);
-	d->inboxes.dispatch = request_dispatch;
-	d->inboxes.is_note = request_is_note;
-	link_init(&d->survivors);
-	link_init(&d->sessions);
-	link_init(&d->users);
-	link_init(&d->unused);
-	link_init(&d->keepers);
-	link_init(&d->rooms);
-	link_init(&d->cleanups);
-	link_init(&d->followers);
-	timer_init(&d->telling, events_tell, d);
-	deferred_init(&d->unsaved, fdstore_save, d);
-	link_init(&d->leftovers);
-	deferred_init(&d->work_ended, on_work_ended, d);
-	timer_init(&d->idle, on_idle, d);
-	d->trees_lock = d->resumed.board = d->resumed.events = d->resumed.listener = d->resumed.listener_lock = -1;
-	timer_init(&d->alive, on_alive, d);
-	timer_init(&d->sweep, on_sweep, d);
-	timer_init(&d->end, end_everything, d);
+	d->model.config = settings->config;
+	d->server.socket = settings->socket;
+	d->keep.program = settings->program;
+	d->keep.argv = settings->argv;
+	d->log_level = settings->log_level;
 	daemon_set_log_level(d);
 	raise_limits(d);
 	r = start_loop(d);
 	if (r < 0)
 		return r;
+	init_rooms(d);
 	if ((r = watch_signals(d)) < 0) {
 		log_error(r, "cannot start");
 		return r;
@@ -382,70 +369,60 @@ int daemon_start(struct daemon *d)
 		log_error(r, "the program fixd-builder is not there");
 		return r;
 	}
-	d->region = region_new(d->config->address_base, REGION_SIZE);
-	d->watcher = watcher_new(d->loop);
-	d->worker = worker_new(d->loop);
-	d->builds = builds_new(d);
-	d->session = session_new(d, d->config->root, geteuid());
-	if (restart_resume(d) == 0 && !d->board)
-		fdstore_resume(d);
-	if (!d->events && !(d->events = events_new(-1)))
+	d->model.region = region_new(d->model.config->address_base, REGION_SIZE);
+	d->model.session = session_new(&d->model, d->model.config->root, geteuid());
+	if (restart_resume(&d->keep) == 0 && !d->model.board)
+		fdstore_resume(&d->keep);
+	if (!d->model.events && !(d->model.events = events_new(-1)))
 		return -ENOMEM;
-	if (!d->board && (r = board_new(&d->board)) < 0) {
+	if (!d->model.board && (r = board_new(&d->model.board)) < 0) {
 		log_error(r, "cannot start");
 		return r;
 	}
 	r = start_listening(d);
 	if (r == 0)
-		d->fdstore = fdstore_new(d);
+		d->keep.fdstore = fdstore_new(&d->keep);
 	/* The socket is ours, so nobody else's trees have its name. */
 	if (r == 0) {
-		trees_init(d);
-		worker_wait(d->worker);
+		trees_init(&d->work);
+		worker_wait(d->work.worker);
 	}
 	return r;
 }
 
 void daemon_finish(struct daemon *d)
 {
-	d->listener = listener_free(d->listener);
-	while (d->loop && !link_empty(&d->conns))
-		conn_drop(link_entry(d->conns.next, struct conn, link), NULL);
-	if (d->loop)
-		survivors_end(d);
-	d->builds = builds_free(d->builds);
-	while (d->session && !link_empty(&d->sessions))
-		session_free(link_entry(d->sessions.prev, struct session, link));
-	d->session = NULL;
-	/* Only where the loop has failed are there any left. */
-	if (d->loop)
-		keepers_abandon(d);
-	d->worker = worker_free(d->worker);
-	timer_stop(&d->idle);
-	timer_stop(&d->sweep);
-	timer_stop(&d->end);
-	timer_stop(&d->alive);
-	d->fdstore = fdstore_free(d->fdstore);
-	d->watcher = watcher_free(d->watcher);
-	d->board = board_free(d->board);
-	/* Replies that are still on their way hold images, and those their ranges. */
-	d->loop = loop_free(d->loop);
-	trees_deinit(d);
-	d->region = region_free(d->region);
-	d->events = events_free(d->events);
-	config_free(d->config);
-	free(d->socket);
-	free(d->program);
+	if (d->model.loop) {
+		server_deinit(&d->server);
+		work_end(&d->work);
+		while (d->model.session && !link_empty(&d->model.sessions))
+			session_free(link_entry(d->model.sessions.prev, struct session, link));
+		d->model.session = NULL;
+		timer_stop(&d->idle);
+		timer_stop(&d->sweep);
+		timer_stop(&d->alive);
+		work_deinit(&d->work);
+		d->keep.fdstore = fdstore_free(d->keep.fdstore);
+		d->model.board = board_free(d->model.board);
+		/* Replies that are still on their way hold images, and those their ranges. */
+		d->model.loop = loop_free(d->model.loop);
+		trees_deinit(&d->work);
+	}
+	d->model.region = region_free(d->model.region);
+	d->model.events = events_free(d->model.events);
+	config_free(d->model.config);
+	free(d->server.socket);
+	free(d->keep.program);
 }
 
 static void announce(struct daemon *d, int ready_fd)
 {
 	_cleanup_text_ struct text problems = { 0 };
 
-	config_check_sources(d->config, &problems);
+	config_check_sources(d->model.config, &problems);
 	log_problems(&problems);
-	log_info("listening on %s (%s), %zu fixtures", d->socket, loop_io_name(d->loop), d->config->n_fixtures);
-	notify_send("READY=1\nSTATUS=%zu fixtures, %s", d->config->n_fixtures, loop_io_name(d->loop));
+	log_info("listening on %s (%s), %zu fixtures", d->server.socket, loop_io_name(d->model.loop), d->model.config->n_fixtures);
+	notify_send("READY=1\nSTATUS=%zu fixtures, %s", d->model.config->n_fixtures, loop_io_name(d->model.loop));
 	notify_be_brief();
 	if (ready_fd < 0)
 		return;
@@ -459,12 +436,13 @@ int daemon_run(struct daemon *d, int ready_fd)
 	int r;
 
 	announce(d, ready_fd);
-	conn_left(d);
+	if (!d->server.n_conns)
+		daemon_idle(d);
 	warm(d);
-	restart_answer(d);
+	restart_answer(&d->keep);
 	start_watchdog(d);
-	timer_start(d->loop, &d->sweep, clock_now() + SWEEP_EVERY);
-	r = loop_run(d->loop);
+	timer_start(d->model.loop, &d->sweep, clock_now() + SWEEP_EVERY);
+	r = loop_run(d->model.loop);
 	if (r < 0)
 		log_error(r, "the event loop failed");
 	return r;

@@ -213,31 +213,32 @@ int main(int argc, char **argv)
 	/* Whoever starts us may have closed them: no socket is to get their numbers, and our log with it. */
 	int standard = fd_open_standard();
 	struct options o = parse_options(argc, argv);
-	struct daemon d = { .log_level = o.log_level };
+	struct daemon_settings s = { .log_level = o.log_level, .argv = argv };
+	struct daemon d = { 0 };
 	_cleanup_text_ struct text problems = { 0 };
 	/* Who waited for us was told long ago. */
 	bool resumed = getenv("FIXD_RESUME") != NULL;
-	int r = config_load(o.config, &d.config, &problems);
+	int r = config_load(o.config, &s.config, &problems);
 
 	/* A moment ago it could be read, and there is no way back: what is passing may be over. */
 	for (int tries = 0; r < 0 && resumed && tries < RESUME_TRIES; tries++) {
 		poll(NULL, 0, RESUME_PAUSE_MS);
 		problems.size = 0;
-		r = config_load(o.config, &d.config, &problems);
+		r = config_load(o.config, &s.config, &problems);
 	}
 	if (r < 0) {
 		print_problems(&problems);
 		return EXIT_CONFIG;
 	}
 	if (o.check) {
-		r = check_only(d.config, o.resumes);
+		r = check_only(s.config, o.resumes);
 		if (o.resumes && o.resumes != STATE_VERSION) {
 			fprintf(stderr, "fixd: version %d of the state is not known here, but %d\n", o.resumes, STATE_VERSION);
 			r = EXIT_FAILURE;
 		} else if (o.resumes && r == EXIT_CONFIG) {
 			r = EXIT_SUCCESS; /* a source that cannot be read is no reason to stay */
 		}
-		config_free(d.config);
+		config_free(s.config);
 		return r;
 	}
 	log_init("fixd", getenv("JOURNAL_STREAM") != NULL);
@@ -246,11 +247,10 @@ int main(int argc, char **argv)
 	r = standard < 0 ? standard : clock_init();
 	if (r < 0)
 		log_error(r, standard < 0 ? "/dev/null" : "FIXD_TEST_CLOCK");
-	d.socket = choose_socket(&o, d.config);
-	d.program = find_self(argv[0]);
-	d.argv = argv;
+	s.socket = choose_socket(&o, s.config);
+	s.program = find_self(argv[0]);
 	if (r == 0)
-		r = daemon_start(&d);
+		r = daemon_start(&d, &s);
 	if (r == 0)
 		r = daemon_run(&d, resumed ? -1 : o.ready_fd);
 	daemon_finish(&d);

@@ -202,20 +202,20 @@ static void begin_daemon(void)
 {
 	_cleanup_text_ struct text problems = { 0 };
 	_cleanup_free_ char *path = xasprintf("%s/fixd.ini", dir);
+	struct daemon_settings settings = { .log_level = -1 };
 	struct daemon *d = xcalloc(1, sizeof *d);
 	sigset_t none;
 
-	d->log_level = -1;
-	if (config_load(path, &d->config, &problems) < 0) {
+	if (config_load(path, &settings.config, &problems) < 0) {
 		fputs(problems.data, stderr);
 		abort();
 	}
-	d->socket = xasprintf("%s/socket", dir);
-	if (daemon_start(d) < 0)
+	settings.socket = xasprintf("%s/socket", dir);
+	if (daemon_start(d, &settings) < 0)
 		die("the daemon cannot be started");
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
-	peers_begin(d->loop);
+	peers_begin(d->model.loop);
 	inside.daemon = d;
 }
 
@@ -307,14 +307,14 @@ void inside_turns(int n)
 	struct deferred end;
 
 	for (; n > 0 && !inside.stopped; n--) {
-		deferred_init(&end, stop, d->loop);
-		loop_defer(d->loop, &end);
-		if (loop_run(d->loop) < 0)
+		deferred_init(&end, stop, d->model.loop);
+		loop_defer(d->model.loop, &end);
+		if (loop_run(d->model.loop) < 0)
 			die("the loop has failed");
 		/* It has ended the loop itself. */
 		deferred_cancel(&end);
-		inside.stopped = d->stopping && !d->session && builds_are_over(d->builds) && link_empty(&d->keepers);
-		d->loop->stopping = false;
+		inside.stopped = d->model.stopping && !d->model.session && work_is_over(&d->work);
+		d->model.loop->stopping = false;
 		for (unsigned k = 0; k < INSIDE_CONNS; k++)
 			read_answers(k);
 	}
@@ -343,14 +343,14 @@ static void end_daemon(void)
 	struct daemon *d = inside.daemon;
 
 	if (!inside.stopped)
-		daemon_stop(d);
+		d->server.control.stop(d);
 	for (int k = 0; k < 100 && !inside.stopped; k++) {
 		for (unsigned h = 0; h < INSIDE_HELPERS; h++)
 			inside_helper_ends(h);
 		inside_turns(1);
 	}
 	/* A keeper may be a process that lives on, for what a saved state says: that is waited for, but not here. */
-	if (!inside.stopped && link_empty(&d->keepers))
+	if (!inside.stopped && link_empty(&d->work.keepers))
 		die("the daemon does not stop");
 	inside.stopped = true;
 	daemon_finish(d);
@@ -401,7 +401,7 @@ void inside_connect(unsigned conn, uid_t uid)
 		die("a connection");
 	inside.conns[conn] = peer_new(fd);
 	peer_uid = uid;
-	conn_new(inside.daemon, fd);
+	conn_new(&inside.daemon->server, fd);
 	peer_uid = geteuid();
 	if (!peer_is_there(inside.conns[conn]))
 		inside.conns[conn] = peer_leave(inside.conns[conn]);

@@ -18,8 +18,8 @@
 #include "base/alloc.h"
 #include "base/fd.h"
 #include "fixd/daemon.h"
-#include "fixd/keep/state.h"
 #include "fixd/keep/check.h"
+#include "fixd/keep/state.h"
 #include "image/memfd.h"
 #include "inside.h"
 #include "wire/record.h"
@@ -129,10 +129,10 @@ static void make_state(void)
 	inside_turns(1);
 	ASK(2, "\3\0\2\2\x9"); /* and another one is building */
 	ASK(1, "\3\0\0\2\7");  /* "f" waits */
-	state_save(inside.daemon, STATE_FOR_EXEC, &s);
+	state_save(&inside.daemon->keep, STATE_FOR_EXEC, &s);
 	saved.records = s.records;
 	s.records = (struct text){ 0 };
-	saved.trees = inside.daemon->trees ? xstrdup(inside.daemon->trees) : NULL;
+	saved.trees = inside.daemon->work.trees ? xstrdup(inside.daemon->work.trees) : NULL;
 	keep_descriptors(&s);
 	saved.n_records = count((struct record_reader){ saved.records.data, saved.records.size });
 	state_deinit(&s);

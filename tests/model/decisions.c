@@ -6,8 +6,8 @@
 
 #include "base/clock.h"
 #include "config/config.h"
-#include "fixd/daemon.h"
 #include "fixd/model/image.h"
+#include "fixd/model/model.h"
 #include "fixd/model/reclaim.h"
 #include "fixd/model/session.h"
 #include "tests/tap.h"
@@ -44,7 +44,7 @@ static void ask(struct asker *a, struct instance *i)
 static void let_go(struct asker *a)
 {
 	while (!link_empty(&a->leases))
-		lease_free(link_entry(a->leases.next, struct lease, in_conn));
+		lease_free(link_entry(a->leases.next, struct lease, in_client));
 	world_turn();
 }
 
@@ -351,13 +351,13 @@ static void the_least_recently_used_go_first(void)
 		world.now++;
 	}
 	ask(&a, i[0]);
-	check_int(reclaim_memory(world.daemon, 50 * 1024), 0);
+	check_int(reclaim_memory(world.model, 50 * 1024), 0);
 	check(i[0]->current && !i[1]->current && !i[2]->current); /* 40 of 80 KiB are in use, in pieces of 8 */
 	check(i[4]->current);
-	check_int(reclaim_memory(world.daemon, 80 * 1024), -EDQUOT);
+	check_int(reclaim_memory(world.model, 80 * 1024), -EDQUOT);
 	check(i[0]->current);
 	let_go(&a);
-	check_int(reclaim_memory(world.daemon, 80 * 1024), 0);
+	check_int(reclaim_memory(world.model, 80 * 1024), 0);
 	check(!i[0]->current && !i[4]->current);
 	world_end();
 }

@@ -15,8 +15,8 @@
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "config/config.h"
-#include "fixd/daemon.h"
 #include "fixd/model/image.h"
+#include "fixd/model/model.h"
 #include "fixd/model/reclaim.h"
 #include "fixd/model/session.h"
 #include "world.h"
@@ -137,7 +137,7 @@ static void give_up(struct client *c)
 static void detach(struct client *c)
 {
 	if (!link_empty(&c->leases))
-		lease_free(link_entry(c->leases.next, struct lease, in_conn));
+		lease_free(link_entry(c->leases.next, struct lease, in_client));
 }
 
 static void clean_up(struct instance *i)
@@ -157,9 +157,9 @@ static void run_short(uint64_t bytes)
 {
 	size_t before = 0, after = 0;
 
-	session_each(world.daemon->session, count_held, &before);
-	reclaim_memory(world.daemon, bytes);
-	session_each(world.daemon->session, count_held, &after);
+	session_each(world.model->session, count_held, &before);
+	reclaim_memory(world.model, bytes);
+	session_each(world.model->session, count_held, &after);
 	if (before != after)
 		fail("what somebody holds was given up");
 }
@@ -227,7 +227,7 @@ static void step(uint32_t word)
 		run_short(n % (1 << 17));
 		break;
 	case 30:
-		session_sweep(world.daemon->session);
+		session_sweep(world.model->session);
 		break;
 	default:
 		instance_warm(some_instance(n));

@@ -12,16 +12,15 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "config/config.h"
-#include "fixd/daemon.h"
 #include "fixd/host/board.h"
 #include "fixd/host/watch.h"
 #include "fixd/loop/backend.h"
 #include "fixd/model/edge.h"
 #include "fixd/model/effect.h"
 #include "fixd/model/image.h"
+#include "fixd/model/model.h"
 #include "fixd/model/session.h"
 #include "fixd/model/user.h"
-#include "fixd/work/keeper.h"
 #include "image/digest.h"
 #include "image/region.h"
 
@@ -233,17 +232,24 @@ static void abandon(struct instance *i)
 
 static void tear_down(struct image *im)
 {
-	if (im->kept_by->ending)
-		wrong("an image is torn down twice");
+	for (size_t k = 0; k < world.n_jobs; k++) {
+		if (world.jobs[k].image == im)
+			wrong("an image is torn down twice");
+	}
 	if (im->n_leases || im->n_needed)
 		wrong("an image is torn down that is held, or needed by another one");
-	im->kept_by->ending = true;
 	add_job(JOB_OF_TEARDOWN, NULL)->image = im;
 }
 
-static void remove_tree(struct daemon *d, const char *path)
+static int look_at_root(const struct session *s)
 {
-	(void)d, (void)path;
+	(void)s;
+	return 0;
+}
+
+static void remove_tree(struct work *w, const char *path)
+{
+	(void)w, (void)path;
 }
 
 static bool is_dying(struct image *im)
@@ -252,13 +258,13 @@ static bool is_dying(struct image *im)
 	return false;
 }
 
-static bool is_blocked(const struct daemon *d, const char *fixture)
+static bool is_blocked(const struct work *w, const char *fixture)
 {
-	(void)d, (void)fixture;
+	(void)w, (void)fixture;
 	return false;
 }
 
-static const struct effects effects = { begin_build, withdraw, begin_check, abandon, tear_down, remove_tree, is_dying, is_blocked };
+static const struct effects effects = { begin_build, withdraw, begin_check, abandon, tear_down, look_at_root, remove_tree, is_dying, is_blocked };
 
 /* Four numbers, of 32 bits, in what an image knows of its inputs: it passes over to the one that stays when the same is built again. */
 static struct digest pack(const uint64_t *seen)
@@ -305,10 +311,11 @@ static void look_through(const struct world_job *j, struct image *const *deps, u
 static struct image *make_image(const struct world_job *j, uint64_t as)
 {
 	struct instance *i = j->instance;
-	struct daemon *d = world.daemon;
+	struct model *m = world.model;
 	const struct fixture *f = i->fixture;
-	struct image *im = image_new(d, -1, WIRE_IMAGE_BLOB, IMAGE_BYTES);
+	struct image *im = image_new(m, -1, WIRE_IMAGE_BLOB, IMAGE_BYTES);
 	uint64_t seen[WORLD_FILES];
+	static const int marker;
 
 	look_through(j, i->pins, seen);
 	im->inputs = pack(seen);
@@ -322,13 +329,10 @@ static struct image *make_image(const struct world_job *j, uint64_t as)
 	im->created = im->used = im->checked = world.now;
 	im->checked = j->began;
 	im->bytes = IMAGE_BYTES;
-	d->memory_used += im->bytes;
+	m->memory_used += im->bytes;
 	if (f->teardown || f->source == SOURCE_SERVICE) {
-		im->kept_by = xcalloc(1, sizeof *im->kept_by);
-		im->kept_by->image = im;
-		link_init(&im->kept_by->link);
-		link_insert(&d->keepers, &im->kept_by->link);
-		d->n_keepers++;
+		im->kept_by = (struct keeper *)&marker;
+		m->n_keepers++;
 	}
 	if (j->what == JOB_OF_OFFER) {
 		im->user = user_ref(i->session->user);
@@ -372,18 +376,13 @@ static void compared(const struct world_job *j)
 
 static void torn_down(struct image *im)
 {
-	struct keeper *k = im->kept_by;
-
 	if (im->instance)
 		instance_torn_down(im->instance, NULL);
 	im->kept_by = NULL;
-	link_remove(&k->link);
-	world.daemon->n_keepers--;
-	free(k->died);
-	free(k);
+	im->died = NULL;
+	world.model->n_keepers--;
 	world.n_torn_down++;
 	image_unref(im);
-	loop_defer(world.daemon->loop, &world.daemon->work_ended);
 }
 
 static void end_check(const struct world_job *j, bool well)
@@ -431,9 +430,9 @@ void world_fail(size_t k)
 
 void world_kill(struct instance *i)
 {
-	if (!i->current || !i->current->kept_by || i->current->kept_by->died)
+	if (!i->current || !i->current->kept_by || i->current->died)
 		return;
-	i->current->kept_by->died = xstrdup("its service has ended");
+	i->current->died = "its service has ended";
 	instance_service_died(i, i->current, "its service has ended");
 }
 
@@ -449,7 +448,7 @@ static const struct loop_backend no_backend = { .name = "none", .arm = arm };
 
 void world_turn(void)
 {
-	struct loop *l = world.daemon->loop;
+	struct loop *l = world.model->loop;
 
 	timers_run(&l->timers, world.now, INT64_MAX);
 	while (!link_empty(&l->deferred))
@@ -474,7 +473,7 @@ void world_touch(unsigned file)
 {
 	world.stamps[file]++;
 	world.now++;
-	link_for_each(l, &world.daemon->sessions)
+	link_for_each(l, &world.model->sessions)
 		session_each(link_entry(l, struct session, link), hint, &file);
 }
 
@@ -508,59 +507,56 @@ static struct config *read_config(const char *ini)
 
 void world_begin(const char *ini)
 {
-	struct daemon *d = xcalloc(1, sizeof *d);
+	struct model *m = xcalloc(1, sizeof *m);
 	struct loop *l = xcalloc(1, sizeof *l);
 
-	world = (struct world){ .daemon = d, .now = 1000 * NSEC_PER_SEC };
+	world = (struct world){ .model = m, .now = 1000 * NSEC_PER_SEC };
 	l->backend = &no_backend;
 	link_init(&l->sources);
 	link_init(&l->closed);
 	link_init(&l->refused);
 	link_init(&l->deferred);
-	d->loop = l;
-	d->config = read_config(ini);
-	d->effects = &effects;
-	d->image_owner = &session_images;
-	d->last_serial = 1;
-	d->descriptors_max = 1000;
-	for (struct link *const heads[] = { &d->sessions, &d->users, &d->unused, &d->keepers, &d->rooms, &d->followers, &d->leftovers, &d->conns,
-					    &d->survivors, &d->cleanups, NULL }, *const *h = heads; *h; h++)
-		link_init(*h);
-	deferred_init(&d->unsaved, nothing, d);
-	deferred_init(&d->work_ended, nothing, d);
-	d->region = region_new(d->config->address_base, REGION_SIZE);
-	if (board_new(&d->board) < 0)
+	m->loop = l;
+	m->config = read_config(ini);
+	m->effects = &effects;
+	model_init(m);
+	m->last_serial = 1;
+	m->descriptors_max = 1000;
+	deferred_init(&m->changed, nothing, m);
+	deferred_init(&m->event_added, nothing, m);
+	m->region = region_new(m->config->address_base, REGION_SIZE);
+	if (board_new(&m->board) < 0)
 		abort();
-	d->session = session_new(d, d->config->root, 0);
+	m->session = session_new(m, m->config->root, 0);
 }
 
 void world_end(void)
 {
-	struct daemon *d = world.daemon;
+	struct model *m = world.model;
 
-	while (!link_empty(&d->sessions))
-		session_free(link_entry(d->sessions.prev, struct session, link));
-	d->session = NULL;
+	while (!link_empty(&m->sessions))
+		session_free(link_entry(m->sessions.prev, struct session, link));
+	m->session = NULL;
 	for (world_turn(); world.n_jobs; world_turn())
 		world_finish(0, 0);
-	if (d->n_images || d->memory_used || d->unused_bytes || d->n_keepers || !link_empty(&d->users) || !link_empty(&d->unused))
+	if (m->n_images || m->memory_used || m->unused_bytes || m->n_keepers || !link_empty(&m->users) || !link_empty(&m->unused))
 		wrong("something is left at the end");
-	board_free(d->board);
-	region_free(d->region);
-	config_free(d->config);
-	timers_deinit(&d->loop->timers);
-	free(d->loop);
-	free(d);
+	board_free(m->board);
+	region_free(m->region);
+	config_free(m->config);
+	timers_deinit(&m->loop->timers);
+	free(m->loop);
+	free(m);
 	free(world.jobs);
 }
 
 struct instance *world_instance(const char *fixture, const char *param)
 {
 	char *env[] = { NULL };
-	const struct fixture *f = config_find(world.daemon->config, fixture);
+	const struct fixture *f = config_find(world.model->config, fixture);
 	struct instance *i = NULL;
 
-	if (!f || session_instance(world.daemon->session, f, &(struct place){ param, "", env, NULL }, &i) < 0)
+	if (!f || session_instance(world.model->session, f, &(struct place){ param, "", env, NULL }, &i) < 0)
 		wrong(fixture);
 	return i;
 }
@@ -594,7 +590,7 @@ static uint64_t shown(uint32_t slot)
 {
 	uint64_t value = 0;
 
-	if (pread(board_fd(world.daemon->board), &value, sizeof value, (off_t)(slot * sizeof value)) != sizeof value)
+	if (pread(board_fd(world.model->board), &value, sizeof value, (off_t)(slot * sizeof value)) != sizeof value)
 		wrong("the board cannot be read");
 	return value;
 }
@@ -666,11 +662,11 @@ const char *world_wrong(void)
 	static struct looking l;
 
 	l = (struct looking){ 0 };
-	link_for_each(s, &world.daemon->sessions)
+	link_for_each(s, &world.model->sessions)
 		session_each(link_entry(s, struct session, link), look_at, &l);
 	if (*l.sentence)
 		return l.sentence;
-	if (l.unused_bytes != world.daemon->unused_bytes)
+	if (l.unused_bytes != world.model->unused_bytes)
 		return "the bytes of unused images are miscounted";
-	return world.daemon->memory_used != world.daemon->n_images * IMAGE_BYTES ? "the bytes of images are miscounted" : NULL;
+	return world.model->memory_used != world.model->n_images * IMAGE_BYTES ? "the bytes of images are miscounted" : NULL;
 }

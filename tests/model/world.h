@@ -12,7 +12,7 @@
 #include "fixd/model/instance.h"
 #include "fixd/model/policy.h"
 
-struct daemon;
+struct model;
 struct image;
 
 #define WORLD_FILES 4
@@ -30,7 +30,7 @@ struct world_job {
 };
 
 struct world {
-	struct daemon *daemon;
+	struct model *model;
 	int64_t now;
 	uint64_t files[WORLD_FILES];  /* how often the bytes of each were edited */
 	uint64_t stamps[WORLD_FILES]; /* and how often it was written to at all */

@@ -9,6 +9,7 @@
 #include "base/vector.h"
 #include "fixd/keep/rows.h"
 #include "fixd/keep/state.h"
+#include "fixd/work/client_build.h"
 #include "wire/wire.h"
 
 /* The number of a session or instance that is in none of the lists. */

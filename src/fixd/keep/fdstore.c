@@ -15,9 +15,9 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "base/units.h"
-#include "fixd/daemon.h"
 #include "fixd/host/activation.h"
 #include "fixd/host/notify.h"
+#include "fixd/keep/keep.h"
 #include "fixd/keep/state.h"
 #include "fixd/loop/loop.h"
 #include "fixd/serve/conn.h"
@@ -43,7 +43,7 @@ struct stored {
 };
 
 struct fdstore {
-	struct daemon *daemon;
+	struct keep *keep;
 	int file;
 	struct head head;
 	struct stored *all;
@@ -87,7 +87,7 @@ static int read_state(int fd, char **out, size_t *size)
 	return 0;
 }
 
-int fdstore_resume(struct daemon *d)
+int fdstore_resume(struct keep *keep)
 {
 	_cleanup_fd_ int fd = activation_take(STORED_STATE);
 	_cleanup_free_ char *records = NULL;
@@ -102,7 +102,7 @@ int fdstore_resume(struct daemon *d)
 	notify_send("FDSTOREREMOVE=1\nFDNAME=" STORED_STATE);
 	r = read_state(fd, &records, &size);
 	if (r == 0)
-		r = state_load(d, records, size, resolve, NULL);
+		r = state_load(keep, records, size, resolve, NULL);
 	if (r < 0)
 		log_error(r, "what the service manager has kept is of no use: starting afresh");
 	activation_forget(STORED_FD, remove_from_store);
@@ -179,7 +179,7 @@ static int save(struct fdstore *s, bool clients)
 	size_t n;
 	int r;
 
-	state_save(s->daemon, clients ? STATE_FOR_FAREWELL : STATE_FOR_STORE, &state);
+	state_save(s->keep, clients ? STATE_FOR_FAREWELL : STATE_FOR_STORE, &state);
 	n = state.n_fds;
 	now = xcalloc(n, sizeof *now);
 	for (size_t i = 0; i < n; i++)
@@ -200,35 +200,35 @@ static int save(struct fdstore *s, bool clients)
 	return r;
 }
 
-void fdstore_save(void *daemon)
+void fdstore_save(void *arg)
 {
-	struct daemon *d = daemon;
+	struct keep *keep = arg;
 
-	if (d->fdstore)
-		save(d->fdstore, false);
+	if (keep->fdstore)
+		save(keep->fdstore, false);
 }
 
-int fdstore_leave(struct daemon *d)
+int fdstore_leave(struct keep *keep)
 {
-	int r = loop_quiesce(d->loop, QUIESCE);
+	int r = loop_quiesce(keep->model->loop, QUIESCE);
 
 	if (r < 0)
 		goto fail;
-	link_for_each_safe(l, &d->conns) {
+	link_for_each_safe(l, &keep->server->conns) {
 		struct conn *c = link_entry(l, struct conn, link);
 
 		if (source_unsent(c->source))
 			conn_drop(c, "it does not read its answers, and the daemon ends");
 	}
-	r = save(d->fdstore, true);
+	r = save(keep->fdstore, true);
 	if (r == 0)
 		return 0;
 fail:
-	loop_resume(d->loop);
+	loop_resume(keep->model->loop);
 	return r;
 }
 
-struct fdstore *fdstore_new(struct daemon *d)
+struct fdstore *fdstore_new(struct keep *keep)
 {
 	struct fdstore *s;
 	int fd;
@@ -241,7 +241,7 @@ struct fdstore *fdstore_new(struct daemon *d)
 		return NULL;
 	}
 	s = xcalloc(1, sizeof *s);
-	s->daemon = d;
+	s->keep = keep;
 	s->file = fd;
 	if (fchmod(fd, 0600) < 0)
 		log_warn(-errno, "the state for the service manager is open to others");

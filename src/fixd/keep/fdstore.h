@@ -12,17 +12,17 @@
 #include <stdbool.h>
 #include <sys/types.h>
 
-struct daemon;
+struct keep;
 struct fdstore;
 
 /* NULL: there is none. */
-struct fdstore *fdstore_new(struct daemon *d);
+struct fdstore *fdstore_new(struct keep *keep);
 struct fdstore *fdstore_free(struct fdstore *s);
 
 /* What a daemon before this one has left there. Like restart_resume(). */
-int fdstore_resume(struct daemon *d);
+int fdstore_resume(struct keep *keep);
 
-/* daemon::unsaved: what another daemon would have to know. Does nothing without a store. */
-void fdstore_save(void *daemon);
+/* model::changed: what another daemon would have to know. Does nothing without a store. */
+void fdstore_save(void *keep);
 /* The last word: with the clients. 0, and the process is to end without ending anything; or -errno. */
-int fdstore_leave(struct daemon *d);
+int fdstore_leave(struct keep *keep);

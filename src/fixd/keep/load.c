@@ -14,11 +14,11 @@
 #include "base/log.h"
 #include "base/vector.h"
 #include "config/config.h"
-#include "fixd/daemon.h"
 #include "fixd/host/board.h"
 #include "fixd/host/watch.h"
-#include "fixd/keep/rows.h"
 #include "fixd/keep/check.h"
+#include "fixd/keep/keep.h"
+#include "fixd/keep/rows.h"
 #include "fixd/model/edge.h"
 #include "fixd/model/events.h"
 #include "fixd/model/image.h"
@@ -27,18 +27,18 @@
 #include "fixd/model/reclaim.h"
 #include "fixd/model/run.h"
 #include "fixd/model/session.h"
-#include "fixd/model/survivor.h"
 #include "fixd/model/user.h"
 #include "fixd/serve/conn.h"
 #include "fixd/serve/request.h"
 #include "fixd/work/client_build.h"
 #include "fixd/work/keeper.h"
+#include "fixd/work/survivor.h"
 #include "fixd/work/trees.h"
 #include "image/memfd.h"
 #include "image/region.h"
 
 struct loading {
-	struct daemon *daemon;
+	struct keep *keep;
 	int (*resolve)(void *arg, int number);
 	void *arg;
 	struct session **sessions; /* by their numbers */
@@ -88,40 +88,48 @@ static void use_path(struct loading *l, const char *path)
 		vector_add(&l->used, xstrdup(path));
 }
 
-/* What the next daemon finds, and removes. */
-static void forget_daemon(struct daemon *d)
+/* A listening socket, and the lock of its path; the lock alone is of no use. */
+static void take_listener(struct keep *keep, const struct kept *k)
 {
-	free(d->trees);
-	d->trees = NULL;
-	d->trees_lock = fd_close(d->trees_lock);
-	d->resumed.listener = fd_close(d->resumed.listener);
-	d->resumed.listener_lock = fd_close(d->resumed.listener_lock);
+	int listening = 0;
+	socklen_t size = sizeof listening;
+	bool listens = k->listener >= 0 && getsockopt(k->listener, SOL_SOCKET, SO_ACCEPTCONN, &listening, &size) == 0 && listening;
+
+	keep->listener = listens ? k->listener : fd_close(k->listener);
+	keep->listener_lock = listens ? k->listener_lock : fd_close(k->listener_lock);
 }
 
 static int load_daemon(struct loading *l, const struct record *saved)
 {
-	struct daemon *d = l->daemon;
+	struct keep *keep = l->keep;
+	struct model *m = keep->model;
+	struct kept k = { .trees_lock = -1, .board = -1, .events = -1, .listener = -1, .listener_lock = -1 };
 	struct record r;
-	int fd, listening = 0;
-	socklen_t size = sizeof listening;
 
 	EACH_RECORD(l, saved, r)
-		load_row(l, daemon_rows, d, &r);
-	d->events = events_new(d->resumed.events);
-	d->resumed.events = -1;
-	fd = d->resumed.board;
-	d->resumed.board = -1;
-	if (fd < 0 || board_restore(&fd, d->resumed.board_value, d->resumed.board_used, &d->board) < 0) {
-		fd_close(fd);
-		forget_daemon(d);
+		load_row(l, daemon_rows, &k, &r);
+	m->events = events_new(k.events);
+	if (k.board < 0 || board_restore(&k.board, k.board_value, k.board_used, &m->board) < 0) {
+		fd_close(k.board);
+		fd_close(k.listener);
+		fd_close(k.listener_lock);
+		/* What the next daemon finds, and removes. */
+		fd_close(k.trees_lock);
+		free(k.trees);
 		return -EBADF;
 	}
-	if (d->resumed.listener >= 0 &&
-	    (getsockopt(d->resumed.listener, SOL_SOCKET, SO_ACCEPTCONN, &listening, &size) < 0 || !listening))
-		d->resumed.listener = fd_close(d->resumed.listener);
-	/* A lock is of a socket. */
-	if (d->resumed.listener < 0)
-		d->resumed.listener_lock = fd_close(d->resumed.listener_lock);
+	keep->server->started = k.started;
+	m->last_serial = k.last_serial;
+	m->hits = k.hits;
+	m->misses = k.misses;
+	m->failures = k.failures;
+	m->evictions = k.evictions;
+	m->teardown_failures = k.teardown_failures;
+	keep->work->trees = k.trees;
+	keep->work->trees_lock = k.trees_lock;
+	keep->asker = k.asker;
+	keep->asker_request = k.asker_request;
+	take_listener(keep, &k);
 	return 0;
 }
 
@@ -194,16 +202,16 @@ static void load_orphan(struct loading *l, struct session *s, const struct recor
 /* The definitions of a session come before what is built by them. */
 static void load_session(struct loading *l, const struct record *saved)
 {
-	struct daemon *d = l->daemon;
+	struct keep *keep = l->keep;
 	struct session copy = { 0 }, *s;
 	struct record r;
 
 	EACH_RECORD(l, saved, r)
 		load_row(l, session_rows, &copy, &r);
-	s = copy.root ? session_get(d, copy.root, copy.uid) : NULL;
+	s = copy.root ? session_get(keep->model, copy.root, copy.uid) : NULL;
 	/* That of the ini file may have moved. */
 	if (l->n_sessions == 0)
-		s = d->session;
+		s = keep->model->session;
 	l->sessions = xrealloc(l->sessions, (l->n_sessions + 1) * sizeof(struct session *));
 	l->sessions[l->n_sessions++] = s;
 	free(copy.root);
@@ -268,7 +276,7 @@ static bool is_sound(const struct loading *l, const struct image *im, size_t n_d
 		return false;
 	return im->serial && im->kind && im->root <= im->size && im->fd >= 0 && im->title && (!im->tree || access(im->tree, F_OK) == 0) && memfd_verify(im->fd, &size) == 0 && size == im->size &&
 	       (im->kind != WIRE_IMAGE_OBJECTS || (im->depends && n_depends == im->n_depends)) &&
-	       (!im->address || region_claim(l->daemon->region, im->address, im->size));
+	       (!im->address || region_claim(l->keep->model->region, im->address, im->size));
 }
 
 static void load_needs(const struct loading *l, struct image *im, const struct record *saved)
@@ -282,15 +290,15 @@ static void load_needs(const struct loading *l, struct image *im, const struct r
 
 static void load_image(struct loading *l, const struct record *saved)
 {
-	struct daemon *d = l->daemon;
-	uint64_t last_serial = d->last_serial;
-	struct image *im = image_new(d, -1, WIRE_IMAGE_BLOB, 0);
+	struct keep *keep = l->keep;
+	uint64_t last_serial = keep->model->last_serial;
+	struct image *im = image_new(keep->model, -1, WIRE_IMAGE_BLOB, 0);
 	struct keeper *k = NULL;
 	struct session *s = NULL;
 	size_t n_depends = 0;
 	struct record r;
 
-	d->last_serial = last_serial;
+	keep->model->last_serial = last_serial;
 	EACH_RECORD(l, saved, r) {
 		if (load_row(l, image_rows, im, &r))
 			continue;
@@ -306,7 +314,7 @@ static void load_image(struct loading *l, const struct record *saved)
 			k = load_keeper(l, &r);
 	}
 	use_path(l, im->tree);
-	d->memory_used += im->bytes;
+	keep->model->memory_used += im->bytes;
 	if (s) {
 		im->user = user_ref(s->user);
 		im->user->n_images++;
@@ -327,10 +335,13 @@ static void load_image(struct loading *l, const struct record *saved)
 	if (k) {
 		im->kept_by = k;
 		k->image = im;
+		im->died = k->died;
 		/* Its end holds it. */
-		if (k->ending)
+		if (k->ending) {
 			image_ref(im);
-		keeper_resume(d, k);
+			image_begin_ending(im);
+		}
+		keeper_resume(keep->work, k);
 	}
 	image_unref(im);
 }
@@ -339,7 +350,7 @@ static void load_image(struct loading *l, const struct record *saved)
 static const struct fixture *definition(const struct loading *l, const struct session *s, const char *name, bool registered,
 					const char *param)
 {
-	const struct fixture *f = registered ? session_fixture(s, name) : config_find(l->daemon->config, name);
+	const struct fixture *f = registered ? session_fixture(s, name) : config_find(l->keep->model->config, name);
 
 	if (f && !registered && (param ? !list_has(f->params, param) : f->params != NULL))
 		return NULL;
@@ -414,14 +425,15 @@ static void load_failed_with(struct instance *i, const struct record *saved)
 static void load_instance(struct loading *l, const struct record *saved)
 {
 	struct instance *i = make_instance(l, saved);
-	struct daemon *d = l->daemon;
+	struct keep *keep = l->keep;
+	struct image *last;
 	struct record r;
 	bool slot;
 
 	vector_add(&l->instances, i);
 	if (!i)
 		return;
-	slot = board_take_slot(d->board, i->board_slot);
+	slot = board_take_slot(keep->model->board, i->board_slot);
 	if (!slot)
 		i->board_slot = BOARD_NO_SLOT;
 	EACH_RECORD(l, saved, r) {
@@ -432,15 +444,15 @@ static void load_instance(struct loading *l, const struct record *saved)
 				image_ref(i->current);
 			break;
 		case STATE_LAST:
-			i->last = find_image(l, r.number);
-			if (i->last)
-				i->last->instance = i;
+			last = find_image(l, r.number);
+			if (last)
+				instance_set_last(i, last);
 			break;
 		case STATE_FAILED_WITH:
 			load_failed_with(i, &r);
 			break;
 		case STATE_WATCH:
-			i->watch = watchset_new(d->watcher, i->fixture->inputs, i->fixture->policy.watch, WATCH_NAMES_MAX,
+			i->watch = watchset_new(keep->work->watcher, i->fixture->inputs, i->fixture->policy.watch, WATCH_NAMES_MAX,
 						watchset_saved_viewer(&r), instance_hint, i);
 			watchset_restore(i->watch, &r);
 			break;
@@ -448,7 +460,7 @@ static void load_instance(struct loading *l, const struct record *saved)
 			i->eager_from = r.number ? clock_now() : 0;
 			break;
 		case STATE_RESTART_IN:
-			timer_start(d->loop, &i->restart, (int64_t)r.number);
+			timer_start(keep->model->loop, &i->restart, (int64_t)r.number);
 			break;
 		}
 	}
@@ -473,7 +485,7 @@ static void load_lease(struct loading *l, struct conn *c, const struct record *s
 	}
 	if (!im)
 		return;
-	lease = lease_new(im, &c->leases, copy.pid);
+	lease = lease_new(im, &c->client.leases, copy.pid);
 	lease->released = copy.released;
 	lease->uid = copy.uid;
 	lease->since = copy.since;
@@ -493,7 +505,7 @@ static void load_holder(struct loading *l, const struct record *saved)
 			pid = (pid_t)r.number;
 	}
 	if (im)
-		survivor_hold(l->daemon, pid, im);
+		survivor_hold(l->keep->work, pid, im);
 }
 
 /* How long it may still wait. */
@@ -530,7 +542,7 @@ static void load_attach(struct loading *l, struct conn *c, const struct record *
 	if (i)
 		attach_resume(c, &h, &a, depends, i);
 	else
-		conn_reply_error(c, &h, -ENOENT, "this fixture is not in %s any more", l->daemon->config->file);
+		conn_reply_error(c, &h, -ENOENT, "this fixture is not in %s any more", l->keep->model->config->file);
 }
 
 static void load_release(struct conn *c, const struct record *saved)
@@ -559,14 +571,14 @@ static void load_offer(struct loading *l, struct conn *c, const struct record *s
 		if (r.field == STATE_OF_INSTANCE)
 			i = instance_at(l, r.number);
 	}
-	if (i && offer_resume(i, c, saved, l->resolve, l->arg))
+	if (i && offer_resume(i, &c->client, saved, l->resolve, l->arg))
 		i->state = INSTANCE_BUILDING;
 }
 
 /* The connection itself; NULL: it is gone. */
 static struct conn *make_conn(struct loading *l, const struct record *saved, _Bool *observer, char **run)
 {
-	struct daemon *d = l->daemon;
+	struct keep *keep = l->keep;
 	struct conn *c = NULL;
 	struct record r;
 
@@ -574,7 +586,7 @@ static struct conn *make_conn(struct loading *l, const struct record *saved, _Bo
 		int fd = r.field == STATE_FD ? l->resolve(l->arg, (int)r.number) : -1;
 
 		if (fd >= 0 && !c)
-			c = conn_new(d, fd);
+			c = conn_new(keep->server, fd);
 		if (r.field == STATE_OBSERVER)
 			*observer = r.number;
 		if (r.field == STATE_RUN_ID && !*run)
@@ -595,20 +607,20 @@ static void load_conn(struct loading *l, const struct record *saved)
 	EACH_RECORD(l, saved, r) {
 		if (load_row(l, conn_rows, c, &r))
 			continue;
-		if (r.field == STATE_OF_SESSION && (c->session = session_at(l, r.number)))
-			c->session->n_conns++;
+		if (r.field == STATE_OF_SESSION && (c->client.session = session_at(l, r.number)))
+			c->client.session->n_conns++;
 		else if (r.field == STATE_LEASE)
 			load_lease(l, c, &r);
 	}
 	/* Joining counts nothing again. */
-	if (run && c->session) {
-		c->member = run_join(c->session, run, c, observer);
-		if (c->member)
-			c->member->run->n_joined -= !observer;
+	if (run && c->client.session) {
+		conn_join_run(c, run, observer);
+		if (c->client.member)
+			c->client.member->run->n_joined -= !observer;
 	}
 	EACH_RECORD(l, saved, r) {
-		if (r.field == STATE_CLOSING && c->member)
-			c->member->closing = r.number;
+		if (r.field == STATE_CLOSING && c->client.member)
+			c->client.member->closing = r.number;
 		else if (r.field == STATE_OFFER)
 			load_offer(l, c, &r);
 	}
@@ -622,17 +634,17 @@ static void load_requests(struct loading *l, const struct record *saved, struct 
 	EACH_RECORD(l, saved, r) {
 		if (r.field == STATE_ATTACH)
 			load_attach(l, c, &r);
-		else if (r.field == STATE_RELEASE && c->member)
+		else if (r.field == STATE_RELEASE && c->client.member)
 			load_release(c, &r);
 		else if (r.field == STATE_MESSAGE && r.kind == RECORD_STRING && r.size <= WIRE_MESSAGE_MAX)
 			inbox_add(c, r.data, r.size);
 	}
 }
 
-static struct conn *conn_of(const struct daemon *d, uint64_t id)
+static struct conn *conn_by_id(const struct keep *keep, uint64_t id)
 {
-	link_for_each(l, &d->conns) {
-		if (link_entry(l, struct conn, link)->id == id)
+	link_for_each(l, &keep->server->conns) {
+		if (link_entry(l, struct conn, link)->client.id == id)
 			return link_entry(l, struct conn, link);
 	}
 	return NULL;
@@ -647,7 +659,7 @@ static uint64_t id_of(struct loading *l, const struct record *saved)
 		if (r.field <= 2)
 			load_row(l, conn_rows, &copy, &r);
 	}
-	return copy.id;
+	return copy.client.id;
 }
 
 static void each_record(struct loading *l, const void *records, size_t size, uint16_t field,
@@ -665,12 +677,12 @@ static void each_record(struct loading *l, const void *records, size_t size, uin
 
 static void load_lone_keeper(struct loading *l, const struct record *saved)
 {
-	keeper_resume(l->daemon, load_keeper(l, saved));
+	keeper_resume(l->keep->work, load_keeper(l, saved));
 }
 
 static void load_asked(struct loading *l, const struct record *saved)
 {
-	struct conn *c = conn_of(l->daemon, id_of(l, saved));
+	struct conn *c = conn_by_id(l->keep, id_of(l, saved));
 
 	if (c)
 		load_requests(l, saved, c);
@@ -680,15 +692,15 @@ static void load_asked(struct loading *l, const struct record *saved)
 static void settle_loaded(struct instance *i)
 {
 	if (!i->current)
-		board_show(i->session->daemon->board, i->board_slot, 0);
+		board_show(i->session->model->board, i->board_slot, 0);
 	instance_settle(i);
 	instance_hint(i);
 }
 
 /* Runs whose members are all gone have ended. */
-static void end_runs(struct daemon *d)
+static void end_runs(struct keep *keep)
 {
-	link_for_each(l, &d->sessions) {
+	link_for_each(l, &keep->model->sessions) {
 		struct session *s = link_entry(l, struct session, link);
 
 		link_for_each_safe(m, &s->runs) {
@@ -720,9 +732,9 @@ static int load_first(struct loading *l, const void *records, size_t size)
 	return -EBADMSG;
 }
 
-int state_load(struct daemon *d, const void *records, size_t size, int (*resolve)(void *arg, int number), void *arg)
+int state_load(struct keep *keep, const void *records, size_t size, int (*resolve)(void *arg, int number), void *arg)
 {
-	struct loading l = { .daemon = d, .resolve = resolve, .arg = arg };
+	struct loading l = { .keep = keep, .resolve = resolve, .arg = arg };
 	_cleanup_free_ char *wrong = NULL;
 	int r;
 
@@ -736,14 +748,14 @@ int state_load(struct daemon *d, const void *records, size_t size, int (*resolve
 	r = load_first(&l, records, size);
 	if (r < 0)
 		return r;
-	d->loading = true;
+	keep->model->loading = true;
 	each_record(&l, records, size, STATE_SESSION, load_session);
 	each_record(&l, records, size, STATE_IMAGE, load_image);
 	each_record(&l, records, size, STATE_INSTANCE, load_instance);
 	each_record(&l, records, size, STATE_KEEPER, load_lone_keeper);
-	board_clear_free(d->board);
+	board_clear_free(keep->model->board);
 	vector_add(&l.used, NULL);
-	trees_resume(d, (char **)l.used.all);
+	trees_resume(keep->work, (char **)l.used.all);
 	each_record(&l, records, size, STATE_CONN, load_conn);
 	each_record(&l, records, size, STATE_HOLDER, load_holder);
 	each_record(&l, records, size, STATE_CONN, load_asked);
@@ -755,10 +767,10 @@ int state_load(struct daemon *d, const void *records, size_t size, int (*resolve
 		if (l.instances.all[i])
 			settle_loaded(l.instances.all[i]);
 	}
-	reclaim_sort(d);
-	d->loading = false;
-	end_runs(d);
-	log_info("going on with %zu images and %zu connections of the daemon before this one", l.images.n, d->n_conns);
+	reclaim_sort(keep->model);
+	keep->model->loading = false;
+	end_runs(keep);
+	log_info("going on with %zu images and %zu connections of the daemon before this one", l.images.n, keep->server->n_conns);
 	for (size_t i = 0; i < l.images.n; i++)
 		image_unref(l.images.all[i]);
 	for (size_t i = 0; i < l.used.n; i++)

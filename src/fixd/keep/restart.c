@@ -19,9 +19,9 @@
 #include "base/process.h"
 #include "base/units.h"
 #include "config/config.h"
-#include "fixd/daemon.h"
 #include "fixd/host/notify.h"
 #include "fixd/host/spawn.h"
+#include "fixd/keep/keep.h"
 #include "fixd/keep/state.h"
 #include "fixd/loop/loop.h"
 #include "fixd/model/events.h"
@@ -29,6 +29,7 @@
 #include "fixd/model/session.h"
 #include "fixd/serve/cleanup.h"
 #include "fixd/serve/conn.h"
+#include "fixd/serve/event_stream.h"
 #include "fixd/work/build.h"
 #include "image/memfd.h"
 
@@ -39,14 +40,14 @@
 
 extern char **environ;
 
-static void answer_asker(struct daemon *d, int err, const char *sentence)
+static void answer_asker(struct keep *keep, int err, const char *sentence)
 {
-	const struct wire_header h = { .type = WIRE_TYPE_restart, .id = d->resumed.asker_request };
+	const struct wire_header h = { .type = WIRE_TYPE_restart, .id = keep->asker_request };
 
-	link_for_each(l, &d->conns) {
+	link_for_each(l, &keep->server->conns) {
 		struct conn *c = link_entry(l, struct conn, link);
 
-		if (c->id != d->resumed.asker || h.id == 0)
+		if (c->client.id != keep->asker || h.id == 0)
 			continue;
 		if (err)
 			conn_reply_error(c, &h, err, "%s", sentence);
@@ -54,12 +55,12 @@ static void answer_asker(struct daemon *d, int err, const char *sentence)
 			conn_reply_text(c, &h, sentence, strlen(sentence));
 		break;
 	}
-	d->resumed.asker = d->resumed.asker_request = 0;
+	keep->asker = keep->asker_request = 0;
 }
 
 /* A run of the program, to see whether it could be our successor. */
 struct trial {
-	struct daemon *daemon;
+	struct keep *keep;
 	struct source *process;
 	struct timer limit;
 	pid_t pid;
@@ -68,29 +69,29 @@ struct trial {
 
 static struct trial trial; /* at most one */
 
-static void begin_restart(struct daemon *d);
+static void begin_restart(struct keep *keep);
 
 static void trial_over(void *arg)
 {
 	struct trial *t = arg;
-	struct daemon *d = t->daemon;
+	struct keep *keep = t->keep;
 	siginfo_t status;
 
 	spawn_reap(t->pid, &status);
 	timer_stop(&t->limit);
 	t->process = source_close(t->process);
 	t->pid = 0;
-	if (d->stopping) {
-		answer_asker(d, -EAGAIN, "not restarted: it ends");
+	if (keep->model->stopping) {
+		answer_asker(keep, -EAGAIN, "not restarted: it ends");
 	} else if (status.si_code == CLD_EXITED && status.si_status == 0) {
-		begin_restart(d);
+		begin_restart(keep);
 	} else {
 		_cleanup_free_ char *why = xasprintf(
 			t->too_long ? "not restarted: %s has not said within %d s whether it could go on" :
 				      "not restarted: %s does not like what it would have to go on with (its words are in the log of the daemon)",
-			d->program, CHECK_MS / 1000);
+			keep->program, CHECK_MS / 1000);
 
-		answer_asker(d, -EAGAIN, why);
+		answer_asker(keep, -EAGAIN, why);
 	}
 }
 
@@ -103,10 +104,10 @@ static void trial_too_long(void *arg)
 }
 
 /* NULL, or why there is none. */
-static char *begin_trial(struct daemon *d)
+static char *begin_trial(struct keep *keep)
 {
 	char version[16], check[] = "--check", resumes[] = "--resumes", config[] = "--config";
-	char *argv[] = { d->program, check, resumes, version, config, d->config->file, NULL };
+	char *argv[] = { keep->program, check, resumes, version, config, keep->model->config->file, NULL };
 	posix_spawn_file_actions_t actions;
 	int r, fd;
 
@@ -115,24 +116,24 @@ static char *begin_trial(struct daemon *d)
 	if (r == 0) {
 		r = posix_spawn_file_actions_adddup2(&actions, 2, 1);
 		if (r == 0)
-			r = posix_spawn(&trial.pid, d->program, &actions, NULL, argv, environ);
+			r = posix_spawn(&trial.pid, keep->program, &actions, NULL, argv, environ);
 		posix_spawn_file_actions_destroy(&actions);
 	}
 	if (r != 0)
-		return xasprintf("%s cannot be started: %s", d->program, strerror(r));
+		return xasprintf("%s cannot be started: %s", keep->program, strerror(r));
 	fd = process_open(trial.pid);
 	if (fd < 0) {
 		r = -fd;
 		kill(trial.pid, SIGKILL);
 		waitpid(trial.pid, NULL, 0);
 		trial.pid = 0;
-		return xasprintf("%s cannot be waited for: %s", d->program, strerror(r));
+		return xasprintf("%s cannot be waited for: %s", keep->program, strerror(r));
 	}
-	trial.daemon = d;
+	trial.keep = keep;
 	trial.too_long = false;
-	trial.process = loop_watch(d->loop, fd, trial_over, &trial);
+	trial.process = loop_watch(keep->model->loop, fd, trial_over, &trial);
 	timer_init(&trial.limit, trial_too_long, &trial);
-	timer_start(d->loop, &trial.limit, clock_now() + CHECK_MS * NSEC_PER_MSEC);
+	timer_start(keep->model->loop, &trial.limit, clock_now() + CHECK_MS * NSEC_PER_MSEC);
 	return NULL;
 }
 
@@ -143,20 +144,20 @@ static void set_inherited(const struct state *s, bool on)
 }
 
 /* Everything stays as it is. */
-static void give_up(struct daemon *d, const char *why)
+static void give_up(struct keep *keep, const char *why)
 {
 	log_error(0, "not restarted: %s", why);
-	d->restarting = false;
-	answer_asker(d, -EAGAIN, why);
-	builds_resume(d->builds);
-	link_for_each(l, &d->sessions)
+	keep->model->restarting = false;
+	answer_asker(keep, -EAGAIN, why);
+	builds_resume(keep->work->builds);
+	link_for_each(l, &keep->model->sessions)
 		session_ask_again(link_entry(l, struct session, link));
 	notify_send("READY=1");
 }
 
-static void drop_the_stuck(struct daemon *d)
+static void drop_the_stuck(struct keep *keep)
 {
-	link_for_each_safe(l, &d->conns) {
+	link_for_each_safe(l, &keep->server->conns) {
 		struct conn *c = link_entry(l, struct conn, link);
 
 		if (source_unsent(c->source))
@@ -165,14 +166,14 @@ static void drop_the_stuck(struct daemon *d)
 }
 
 /* Returns only if it fails: with errno. */
-static int exec_program(struct daemon *d, const struct state *s, int fd)
+static int exec_program(struct keep *keep, const struct state *s, int fd)
 {
 	_cleanup_free_ char *number = xasprintf("%d", fd);
 
 	set_inherited(s, true);
 	fd_set_cloexec(fd, false);
 	setenv(RESUME, number, 1);
-	execve(d->program, d->argv, environ);
+	execve(keep->program, keep->argv, environ);
 	unsetenv(RESUME);
 	set_inherited(s, false);
 	return -errno;
@@ -180,63 +181,62 @@ static int exec_program(struct daemon *d, const struct state *s, int fd)
 
 static void go(void *arg)
 {
-	struct daemon *d = arg;
+	struct keep *keep = arg;
 	struct state s;
 	_cleanup_fd_ int fd = -1;
 	_cleanup_free_ char *why = NULL;
 	int r;
 
-	if (d->stopping)
+	if (keep->model->stopping)
 		return;
-	r = loop_quiesce(d->loop, QUIESCE);
+	r = loop_quiesce(keep->model->loop, QUIESCE);
 	/* Somebody may have asked for the end meanwhile, and was told that it comes. */
-	if (d->stopping) {
-		loop_resume(d->loop);
+	if (keep->model->stopping) {
+		loop_resume(keep->model->loop);
 		return;
 	}
 	if (r == 0) {
-		drop_the_stuck(d);
-		state_save(d, STATE_FOR_EXEC, &s);
+		drop_the_stuck(keep);
+		state_save(keep, STATE_FOR_EXEC, &s);
 		fd = memfd_from_bytes("fixd:state", s.records.data, s.records.size);
-		r = fd < 0 ? fd : exec_program(d, &s, fd);
+		r = fd < 0 ? fd : exec_program(keep, &s, fd);
 		state_deinit(&s);
 	}
-	loop_resume(d->loop);
-	why = xasprintf("%s: %s", d->program, strerror(-r));
-	give_up(d, why);
+	loop_resume(keep->model->loop);
+	why = xasprintf("%s: %s", keep->program, strerror(-r));
+	give_up(keep, why);
 }
 
-void restart_continue(struct daemon *d)
+void restart_continue(struct keep *keep)
 {
-	if (d->restarting && !d->stopping && builds_are_over(d->builds) && !timer_is_running(&d->restart))
-		timer_start(d->loop, &d->restart, clock_now());
+	if (keep->model->restarting && !keep->model->stopping && builds_are_over(keep->work->builds) && !timer_is_running(&keep->restart))
+		timer_start(keep->model->loop, &keep->restart, clock_now());
 }
 
-void restart_ask(struct conn *c, const struct wire_header *h)
+void restart_ask(struct keep *keep, struct conn *c, const struct wire_header *h)
 {
-	struct daemon *d = c->daemon;
-	_cleanup_free_ char *why = d->restarting || trial.pid ? xstrdup("it restarts already") : begin_trial(d);
+	_cleanup_free_ char *why = keep->model->restarting || trial.pid ? xstrdup("it restarts already") : begin_trial(keep);
 
 	if (why) {
 		conn_reply_error(c, h, -EAGAIN, "not restarted: %s", why);
 		return;
 	}
-	log_info("restarting: asked by pid %d", (int)c->pid);
-	d->resumed.asker = c->id;
-	d->resumed.asker_request = h->id;
+	log_info("restarting: asked by pid %d", (int)c->client.pid);
+	keep->asker = c->client.id;
+	keep->asker_request = h->id;
 }
 
 /* The program on disk can go on. */
-static void begin_restart(struct daemon *d)
+static void begin_restart(struct keep *keep)
 {
 	notify_send("RELOADING=1\nMONOTONIC_USEC=%lld", (long long)(clock_now() / 1000));
-	d->restarting = true;
-	reclaim_wake(d);
-	cleanups_end(d);
-	events_end(d);
-	timer_init(&d->restart, go, d);
-	builds_end(d->builds);
-	restart_continue(d);
+	keep->model->restarting = true;
+	reclaim_wake(keep->model);
+	cleanups_end(keep->server);
+	event_stream_end(keep->server);
+	timer_init(&keep->restart, go, keep);
+	builds_end(keep->work->builds);
+	restart_continue(keep);
 }
 
 /* What we have by its number is ours from now on. What we have opened ourselves, or have taken already, is close-on-exec. */
@@ -262,7 +262,7 @@ static void close_the_rest(void)
 		closedir(dir);
 }
 
-int restart_resume(struct daemon *d)
+int restart_resume(struct keep *keep)
 {
 	const char *number = getenv(RESUME);
 	_cleanup_fd_ int fd = -1;
@@ -285,7 +285,7 @@ int restart_resume(struct daemon *d)
 		r = fd_pread_all(fd, records, size, 0) == (ssize_t)size ? 0 : -EIO;
 	}
 	if (r == 0)
-		r = state_load(d, records, size, take_inherited, NULL);
+		r = state_load(keep, records, size, take_inherited, NULL);
 	free(records);
 	fd = fd_close(fd);
 	close_the_rest();
@@ -294,10 +294,10 @@ int restart_resume(struct daemon *d)
 	return r;
 }
 
-void restart_answer(struct daemon *d)
+void restart_answer(struct keep *keep)
 {
 	_cleanup_free_ char *sentence = xasprintf("fixd %s goes on: pid %d, %zu images, %zu connections\n", PACKAGE_VERSION, (int)getpid(),
-						  d->n_images, d->n_conns);
+						  keep->model->n_images, keep->server->n_conns);
 
-	answer_asker(d, 0, sentence);
+	answer_asker(keep, 0, sentence);
 }

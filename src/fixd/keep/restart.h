@@ -13,15 +13,15 @@
 #include "base/text.h"
 
 struct conn;
-struct daemon;
+struct keep;
 struct wire_header;
 
 /* Somebody asks for it; he is answered by the new program, or told what is wrong. */
-void restart_ask(struct conn *c, const struct wire_header *h);
+void restart_ask(struct keep *keep, struct conn *c, const struct wire_header *h);
 /* A build has ended. */
-void restart_continue(struct daemon *d);
+void restart_continue(struct keep *keep);
 
 /* In the new program. 0: there was something to go on with, or nothing; -errno, and it starts afresh. */
-int restart_resume(struct daemon *d);
+int restart_resume(struct keep *keep);
 /* Tells who has asked. */
-void restart_answer(struct daemon *d);
+void restart_answer(struct keep *keep);

@@ -2,7 +2,7 @@
 #include "fixd/keep/rows.h"
 
 #include "config/config.h"
-#include "fixd/daemon.h"
+#include "fixd/keep/keep.h"
 #include "fixd/model/image.h"
 #include "fixd/model/instance.h"
 #include "fixd/model/orphan.h"
@@ -29,23 +29,23 @@
 /* New rows stand at the end; changing or removing one raises STATE_VERSION. */
 
 const struct row daemon_rows[] = {
-	TIME(struct daemon, started),
-	NUMBER(struct daemon, last_serial),
-	NUMBER(struct daemon, hits),
-	NUMBER(struct daemon, misses),
-	NUMBER(struct daemon, failures),
-	NUMBER(struct daemon, evictions),
-	NUMBER(struct daemon, teardown_failures),
-	STRING(struct daemon, trees),
-	FD(struct daemon, trees_lock),
-	NUMBER(struct daemon, resumed.board_value),
-	UP_TO(struct daemon, resumed.board_used, WIRE_BOARD_SLOTS),
-	FD(struct daemon, resumed.board),
-	FD(struct daemon, resumed.listener),
-	FD(struct daemon, resumed.listener_lock),
-	NUMBER(struct daemon, resumed.asker),
-	NUMBER(struct daemon, resumed.asker_request),
-	FD(struct daemon, resumed.events),
+	TIME(struct kept, started),
+	NUMBER(struct kept, last_serial),
+	NUMBER(struct kept, hits),
+	NUMBER(struct kept, misses),
+	NUMBER(struct kept, failures),
+	NUMBER(struct kept, evictions),
+	NUMBER(struct kept, teardown_failures),
+	STRING(struct kept, trees),
+	FD(struct kept, trees_lock),
+	NUMBER(struct kept, board_value),
+	UP_TO(struct kept, board_used, WIRE_BOARD_SLOTS),
+	FD(struct kept, board),
+	FD(struct kept, listener),
+	FD(struct kept, listener_lock),
+	NUMBER(struct kept, asker),
+	NUMBER(struct kept, asker_request),
+	FD(struct kept, events),
 	END,
 };
 
@@ -106,7 +106,7 @@ const struct row image_rows[] = {
 	BOOL(struct image, of_run),
 	BOOL(struct image, teardown),
 	BOOL(struct image, torn_down),
-	NUMBER(struct image, best_conn),
+	NUMBER(struct image, best_client),
 	UP_TO(struct image, scope, SCOPE_COUNT - 1),
 	TIME(struct image, cpu_ns),
 	NUMBER(struct image, peak_rss),
@@ -161,9 +161,9 @@ const struct row orphan_rows[] = {
 };
 
 const struct row conn_rows[] = {
-	NUMBER(struct conn, id),
+	NUMBER(struct conn, client.id),
 	BOOL(struct conn, greeted),
-	STRING(struct conn, test),
+	STRING(struct conn, client.test),
 	END,
 };
 

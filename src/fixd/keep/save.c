@@ -8,9 +8,9 @@
 #include "base/clock.h"
 #include "base/vector.h"
 #include "config/config.h"
-#include "fixd/daemon.h"
 #include "fixd/host/board.h"
 #include "fixd/host/watch.h"
+#include "fixd/keep/keep.h"
 #include "fixd/keep/rows.h"
 #include "fixd/model/events.h"
 #include "fixd/model/image.h"
@@ -18,17 +18,17 @@
 #include "fixd/model/orphan.h"
 #include "fixd/model/run.h"
 #include "fixd/model/session.h"
-#include "fixd/model/survivor.h"
 #include "fixd/serve/conn.h"
 #include "fixd/serve/request.h"
 #include "fixd/work/client_build.h"
 #include "fixd/work/keeper.h"
+#include "fixd/work/survivor.h"
 
 /* What has a number in the records. */
 struct saving {
 	struct state *s;
 	struct text *out;
-	struct daemon *daemon;
+	struct keep *keep;
 	uint64_t number; /* of this state, of all that were written */
 	struct vector images; /* each after those it leads to */
 	struct vector instances;
@@ -59,21 +59,21 @@ static void add_instance(struct instance *i, void *arg)
 
 static void collect(struct saving *v)
 {
-	link_for_each(l, &v->daemon->sessions)
+	link_for_each(l, &v->keep->model->sessions)
 		session_each(link_entry(l, struct session, link), add_instance, v);
-	link_for_each(l, &v->daemon->conns) {
-		link_for_each(m, &link_entry(l, struct conn, link)->leases)
-			add_image(v, link_entry(m, struct lease, in_conn)->image);
+	link_for_each(l, &v->keep->server->conns) {
+		link_for_each(m, &link_entry(l, struct conn, link)->client.leases)
+			add_image(v, link_entry(m, struct lease, in_client)->image);
 	}
-	link_for_each(l, &v->daemon->keepers)
+	link_for_each(l, &v->keep->work->keepers)
 		add_image(v, link_entry(l, struct keeper, link)->image);
 }
 
-static uint64_t session_number(const struct daemon *d, const struct session *s)
+static uint64_t session_number(const struct keep *keep, const struct session *s)
 {
 	uint64_t n = 0;
 
-	link_for_each(l, &d->sessions) {
+	link_for_each(l, &keep->model->sessions) {
 		if (link_entry(l, struct session, link) == s)
 			return n;
 		n++;
@@ -100,17 +100,31 @@ static void save_object(struct saving *v, uint16_t field, const struct row *rows
 
 static void save_daemon(struct saving *v, bool own_listener)
 {
-	struct daemon *d = v->daemon;
-	struct board_state b = board_state(d->board);
+	const struct keep *keep = v->keep;
+	const struct model *m = keep->model;
+	struct board_state b = board_state(m->board);
+	struct kept k = {
+		.started = keep->server->started,
+		.last_serial = m->last_serial,
+		.hits = m->hits,
+		.misses = m->misses,
+		.failures = m->failures,
+		.evictions = m->evictions,
+		.teardown_failures = m->teardown_failures,
+		.trees = keep->work->trees,
+		.trees_lock = keep->work->trees_lock,
+		.board_value = b.last_value,
+		.board_used = b.n_used,
+		.board = b.fd,
+		.events = events_fd(m->events),
+		.asker = keep->asker,
+		.asker_request = keep->asker_request,
+	};
 
-	d->resumed.board = b.fd;
-	d->resumed.events = events_fd(d->events);
-	d->resumed.board_value = b.last_value;
-	d->resumed.board_used = b.n_used;
-	listener_fds(d->listener, &d->resumed.listener, &d->resumed.listener_lock);
-	if (own_listener && d->resumed.listener_lock < 0)
-		d->resumed.listener = -1;
-	save_object(v, STATE_DAEMON, daemon_rows, d);
+	listener_fds(keep->server->listener, &k.listener, &k.listener_lock);
+	if (own_listener && k.listener_lock < 0)
+		k.listener = -1;
+	save_object(v, STATE_DAEMON, daemon_rows, &k);
 }
 
 static void save_fixture(struct text *out, const struct fixture *f)
@@ -170,7 +184,7 @@ static void save_image(struct saving *v, const struct image *im)
 		save_serials(v->out, STATE_DEPENDS, im->depends, im->n_depends);
 	save_serials(v->out, STATE_NEEDS, im->needs, im->n_needs);
 	if (im->session)
-		record_u64(v->out, STATE_OF_SESSION, session_number(v->daemon, im->session));
+		record_u64(v->out, STATE_OF_SESSION, session_number(v->keep, im->session));
 	if (im->kept_by)
 		save_keeper(v, im->kept_by);
 	record_end(v->out, mark);
@@ -188,7 +202,7 @@ static void save_instance(struct saving *v, const struct instance *i)
 {
 	size_t mark = record_begin(v->out, STATE_INSTANCE, RECORD_OBJECT), list;
 
-	record_u64(v->out, STATE_OF_SESSION, session_number(v->daemon, i->session));
+	record_u64(v->out, STATE_OF_SESSION, session_number(v->keep, i->session));
 	record_string(v->out, STATE_NAME, i->fixture->name);
 	record_bool(v->out, STATE_REGISTERED, i->fixture->registered);
 	rows_save(instance_rows, i, v->s);
@@ -221,34 +235,28 @@ static void save_attach(const struct wire_header *h, uint32_t flags, const struc
 	record_end(v->out, mark);
 }
 
-struct saving_releases {
-	struct saving *v;
-	const struct conn *conn;
-};
-
-static void save_release(const struct conn *c, const struct wire_header *h, uint64_t serial, int64_t deadline, void *arg)
+static void save_release(struct saving *v, const struct release *w)
 {
-	const struct saving_releases *r = arg;
-	struct text *out = r->v->out;
-	size_t mark;
+	const struct asked_release *a = container_of(w, struct asked_release, release);
+	size_t mark = record_begin(v->out, STATE_RELEASE, RECORD_OBJECT);
 
-	if (c != r->conn)
-		return;
-	mark = record_begin(out, STATE_RELEASE, RECORD_OBJECT);
-	record_u64(out, STATE_ID, h->id);
-	record_u64(out, STATE_SERIAL, serial);
-	record_time(out, STATE_DEADLINE, deadline);
-	record_end(out, mark);
+	record_u64(v->out, STATE_ID, a->request.id);
+	record_u64(v->out, STATE_SERIAL, w->image->serial);
+	record_time(v->out, STATE_DEADLINE, w->limit.deadline);
+	record_end(v->out, mark);
 }
 
-static void save_member(struct saving *v, const struct conn *c)
+static void save_member(struct saving *v, const struct member *m)
 {
-	struct saving_releases r = { v, c };
+	record_string(v->out, STATE_RUN_ID, m->run->id);
+	record_bool(v->out, STATE_OBSERVER, m->observer);
+	record_bool(v->out, STATE_CLOSING, m->closing);
+	link_for_each(l, &m->run->releases) {
+		const struct release *w = link_entry(l, struct release, link);
 
-	record_string(v->out, STATE_RUN_ID, c->member->run->id);
-	record_bool(v->out, STATE_OBSERVER, c->member->observer);
-	record_bool(v->out, STATE_CLOSING, c->member->closing);
-	run_each_release(c->member->run, save_release, &r);
+		if (w->client == m->client)
+			save_release(v, w);
+	}
 }
 
 static void save_offer(struct saving *v, const struct offer *o)
@@ -274,20 +282,20 @@ static void save_conn(struct saving *v, const struct conn *c)
 	rows_add_fd(v->s, source_fd(c->source));
 	record_u64(v->out, STATE_FD, (uint64_t)source_fd(c->source));
 	rows_save(conn_rows, c, v->s);
-	if (c->session)
-		record_u64(v->out, STATE_OF_SESSION, session_number(v->daemon, c->session));
-	link_for_each(l, &c->leases) {
-		const struct lease *lease = link_entry(l, struct lease, in_conn);
+	if (c->client.session)
+		record_u64(v->out, STATE_OF_SESSION, session_number(v->keep, c->client.session));
+	link_for_each(l, &c->client.leases) {
+		const struct lease *lease = link_entry(l, struct lease, in_client);
 		size_t inner = record_begin(v->out, STATE_LEASE, RECORD_OBJECT);
 
 		record_u64(v->out, STATE_SERIAL, lease->image->serial);
 		rows_save(lease_rows, lease, v->s);
 		record_end(v->out, inner);
 	}
-	if (c->member)
-		save_member(v, c);
-	link_for_each(l, &c->offers)
-		save_offer(v, offer_of_conn(l));
+	if (c->client.member)
+		save_member(v, c->client.member);
+	link_for_each(l, &c->client.offers)
+		save_offer(v, offer_of_client(l));
 	attach_each(c, save_attach, v);
 	inbox_each(c, save_message, v);
 	record_end(v->out, mark);
@@ -297,7 +305,7 @@ static void save_conn(struct saving *v, const struct conn *c)
 static void save_holders(struct saving *v, const struct link *leases)
 {
 	link_for_each(l, leases) {
-		const struct lease *lease = link_entry(l, struct lease, in_conn);
+		const struct lease *lease = link_entry(l, struct lease, in_client);
 		size_t mark;
 
 		if (!image_holders_matter(lease->image) || lease->pid <= 0)
@@ -309,32 +317,32 @@ static void save_holders(struct saving *v, const struct link *leases)
 	}
 }
 
-void state_save(struct daemon *d, enum state_for purpose, struct state *out)
+void state_save(struct keep *keep, enum state_for purpose, struct state *out)
 {
 	static uint64_t last_number;
-	struct saving v = { .s = out, .out = &out->records, .daemon = d, .number = ++last_number };
+	struct saving v = { .s = out, .out = &out->records, .keep = keep, .number = ++last_number };
 
 	*out = (struct state){ 0 };
 	record_u64(v.out, STATE_VERSION_FIELD, STATE_VERSION);
 	collect(&v);
 	save_daemon(&v, purpose != STATE_FOR_EXEC);
-	link_for_each(l, &d->sessions)
+	link_for_each(l, &keep->model->sessions)
 		save_session(&v, link_entry(l, struct session, link));
 	for (size_t k = 0; k < v.images.n; k++)
 		save_image(&v, v.images.all[k]);
-	link_for_each(l, &d->keepers) {
+	link_for_each(l, &keep->work->keepers) {
 		if (!link_entry(l, struct keeper, link)->image && !link_entry(l, struct keeper, link)->from)
 			save_keeper(&v, link_entry(l, struct keeper, link));
 	}
 	for (size_t k = 0; k < v.instances.n; k++)
 		save_instance(&v, v.instances.all[k]);
-	link_for_each(l, &d->conns) {
+	link_for_each(l, &keep->server->conns) {
 		if (purpose != STATE_FOR_STORE)
 			save_conn(&v, link_entry(l, struct conn, link));
 		else
-			save_holders(&v, &link_entry(l, struct conn, link)->leases);
+			save_holders(&v, &link_entry(l, struct conn, link)->client.leases);
 	}
-	link_for_each(l, &d->survivors)
+	link_for_each(l, &keep->work->survivors)
 		save_holders(&v, &link_entry(l, struct survivor, link)->leases);
 	vector_deinit(&v.images);
 	vector_deinit(&v.instances);

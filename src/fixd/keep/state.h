@@ -16,7 +16,7 @@
 
 #define STATE_VERSION 1
 
-struct daemon;
+struct keep;
 
 enum state_for {
 	STATE_FOR_EXEC,	   /* everything; the loop must have been quiesced */
@@ -24,11 +24,11 @@ enum state_for {
 	STATE_FOR_FAREWELL /* the same with connections */
 };
 
-void state_save(struct daemon *d, enum state_for purpose, struct state *out);
+void state_save(struct keep *keep, enum state_for purpose, struct state *out);
 void state_deinit(struct state *s);
 
 /*
  * Into a daemon that has started and has nothing yet. `resolve` gives the descriptor for a number in the records (-1: it is not
  * there); it is the daemon's then. 0, or -errno: nothing was restored.
  */
-int state_load(struct daemon *d, const void *records, size_t size, int (*resolve)(void *arg, int number), void *arg);
+int state_load(struct keep *keep, const void *records, size_t size, int (*resolve)(void *arg, int number), void *arg);

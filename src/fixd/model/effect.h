@@ -9,9 +9,10 @@
 
 #include "fixd/model/policy.h"
 
-struct daemon;
 struct image;
 struct instance;
+struct session;
+struct work;
 
 struct effects {
 	/* Ends in instance_built(), instance_build_failed() or instance_build_again(). */
@@ -24,9 +25,11 @@ struct effects {
 	void (*abandon)(struct instance *i);
 	/* The image has a reference until it was torn down, and then none. */
 	void (*tear_down)(struct image *im);
-	void (*remove_tree)(struct daemon *d, const char *path);
+	/* Is the root directory of a session there? 0, or -errno: also that its user may not look. */
+	int (*look_at_root)(const struct session *s);
+	void (*remove_tree)(struct work *w, const char *path);
 	/* Has what keeps it ended by itself a moment ago, though nobody was told? instance_service_died() or instance_compared() is to follow. */
 	bool (*is_dying)(struct image *im);
 	/* Is what an earlier daemon left of a fixture of that name still being torn down? */
-	bool (*is_blocked)(const struct daemon *d, const char *fixture);
+	bool (*is_blocked)(const struct work *w, const char *fixture);
 };

@@ -14,21 +14,19 @@
 #include "base/log.h"
 #include "base/utf8.h"
 #include "config/config.h"
-#include "fixd/daemon.h"
+#include "fixd/model/client.h"
+#include "fixd/model/event_log.h"
 #include "fixd/model/image.h"
 #include "fixd/model/instance.h"
+#include "fixd/model/model.h"
 #include "fixd/model/run.h"
 #include "fixd/model/session.h"
 #include "fixd/model/user.h"
-#include "fixd/serve/conn.h"
-#include "fixd/serve/event_stream.h"
 #include "image/memfd.h"
 
 #define HEAD_SIZE 4096
 #define LOG_SIZE ((size_t)8 << 20)
 #define TEXT_MAX 500 /* bytes of each string */
-/* What happens in quick succession is told together. */
-#define GATHER (20 * NSEC_PER_MSEC)
 #define FORMAT UINT64_C(0x3176652d64786966) /* what the file begins with */
 
 /* At the beginning of the memory file. Positions are those of a log without end; each has its place at the remainder by LOG_SIZE. */
@@ -200,9 +198,9 @@ static void set_word(struct words *w, enum event_word which, const char *s)
 }
 
 /* Returns its number. */
-static uint64_t add(struct daemon *d, struct event *v, const struct words *w)
+static uint64_t add(struct model *m, struct event *v, const struct words *w)
 {
-	struct events *e = d->events;
+	struct events *e = m->events;
 	struct head *h;
 	size_t size = sizeof *v;
 	char *at;
@@ -230,8 +228,7 @@ static uint64_t add(struct daemon *d, struct event *v, const struct words *w)
 	}
 	/* Only now is it there: we may be killed. */
 	__atomic_store_n(&h->next, h->next + v->size, __ATOMIC_RELEASE);
-	if (!link_empty(&d->followers) && !timer_is_running(&d->telling))
-		timer_start(d->loop, &d->telling, clock_now() + GATHER);
+	loop_defer(m->loop, &m->event_added);
 	return v->number;
 }
 
@@ -256,7 +253,7 @@ void event_of_instance(const struct instance *i, const struct image *im, enum ev
 	set_word(&w, EVENT_TITLE, i->title);
 	set_word(&w, EVENT_SESSION, i->session->id);
 	set_word(&w, EVENT_TEXT, text);
-	add(i->session->daemon, &v, &w);
+	add(i->session->model, &v, &w);
 }
 
 void event_torn_down(const struct image *im, const char *wrong)
@@ -271,12 +268,12 @@ void event_torn_down(const struct image *im, const char *wrong)
 	struct words w = { 0 };
 
 	set_word(&w, EVENT_TITLE, im->title);
-	set_word(&w, EVENT_SESSION, im->session ? im->session->id : im->user || !im->daemon->session ? NULL : im->daemon->session->id);
+	set_word(&w, EVENT_SESSION, im->session ? im->session->id : im->user || !im->model->session ? NULL : im->model->session->id);
 	set_word(&w, EVENT_TEXT, wrong);
-	add(im->daemon, &v, &w);
+	add(im->model, &v, &w);
 }
 
-void event_attach(const struct conn *c, struct lease *l, bool built, int64_t took, const char *test, size_t test_size)
+void event_attach(const struct client *c, struct lease *l, bool built, int64_t took, const char *test, size_t test_size)
 {
 	const struct image *im = l->image;
 	const struct instance *i = im->instance;
@@ -297,7 +294,7 @@ void event_attach(const struct conn *c, struct lease *l, bool built, int64_t too
 	set_word(&w, EVENT_RUN, c->member ? c->member->run->id : NULL);
 	set_bytes(&w, EVENT_TEST, test, test_size);
 	l->uid = c->uid;
-	l->event = add(c->daemon, &v, &w);
+	l->event = add(c->model, &v, &w);
 }
 
 /* Of what is done with a lease; `run` and `test` may be NULL. */
@@ -315,10 +312,10 @@ static void add_of_lease(const struct lease *l, struct event v, const char *run,
 	set_word(&w, EVENT_SESSION, im->instance ? im->instance->session->id : NULL);
 	set_word(&w, EVENT_RUN, run);
 	set_word(&w, EVENT_TEST, test);
-	add(im->daemon, &v, &w);
+	add(im->model, &v, &w);
 }
 
-void event_changed(const struct conn *c, const struct lease *l, uint64_t pages)
+void event_changed(const struct client *c, const struct lease *l, uint64_t pages)
 {
 	add_of_lease(l, (struct event){ .kind = EVENT_CHANGED, .pages = pages }, c->member ? c->member->run->id : NULL, c->test);
 }
@@ -338,5 +335,5 @@ void event_of_run(const struct run *r, enum event_kind kind)
 
 	set_word(&w, EVENT_SESSION, r->session->id);
 	set_word(&w, EVENT_RUN, r->id);
-	add(r->session->daemon, &v, &w);
+	add(r->session->model, &v, &w);
 }

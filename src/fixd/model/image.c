@@ -10,22 +10,21 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/text.h"
-#include "fixd/daemon.h"
 #include "fixd/model/effect.h"
 #include "fixd/model/events.h"
 #include "fixd/model/instance.h"
+#include "fixd/model/model.h"
 #include "fixd/model/session.h"
 #include "fixd/model/user.h"
-#include "fixd/work/keeper.h"
 #include "image/region.h"
 
-struct image *image_new(struct daemon *d, int fd, enum wire_image_kind kind, uint64_t size)
+struct image *image_new(struct model *m, int fd, enum wire_image_kind kind, uint64_t size)
 {
 	struct image *im = xcalloc(1, sizeof *im);
 
-	im->daemon = d;
+	im->model = m;
 	im->refs = 1;
-	im->serial = ++d->last_serial;
+	im->serial = ++m->last_serial;
 	im->fd = fd;
 	im->kind = kind;
 	im->size = size;
@@ -34,7 +33,9 @@ struct image *image_new(struct daemon *d, int fd, enum wire_image_kind kind, uin
 	link_init(&im->in_session);
 	link_init(&im->needed_by);
 	link_init(&im->in_unused);
-	d->n_images++;
+	link_init(&im->in_detached);
+	link_insert(&m->detached, &im->in_detached);
+	m->n_images++;
 	return im;
 }
 
@@ -46,21 +47,26 @@ struct image *image_ref(struct image *im)
 
 struct image *image_unref(struct image *im)
 {
-	struct daemon *d;
+	struct model *m;
 
 	if (!im || --im->refs > 0)
 		return NULL;
 	if (im->kept_by) {
 		im->refs = 1;
-		im->daemon->effects->tear_down(im);
+		image_begin_ending(im);
+		im->model->effects->tear_down(im);
 		return NULL;
 	}
-	d = im->daemon;
+	m = im->model;
+	if (im->ending) {
+		m->n_ending--;
+		m->ending_bytes -= im->bytes;
+	}
 	if (im->title)
 		event_torn_down(im, im->teardown_error);
-	d->image_owner->gone(im);
+	m->image_owner->gone(im);
 	if (im->tree)
-		d->effects->remove_tree(d, im->tree);
+		m->effects->remove_tree(m->work, im->tree);
 	for (size_t i = 0; im->depends && i < im->n_depends; i++)
 		image_unref(im->depends[i]);
 	for (size_t i = 0; i < im->n_needs; i++) {
@@ -69,19 +75,20 @@ struct image *image_unref(struct image *im)
 		image_unref(im->needs[i]);
 	}
 	if (im->address)
-		region_release(d->region, im->address);
+		region_release(m->region, im->address);
 	if (im->user) {
 		/* The note may go on to be an orphan, and is counted on. */
 		if (im->session && im->note_fd >= 0 && !im->torn_down)
-			d->image_owner->orphaned(im);
+			m->image_owner->orphaned(im);
 		im->user->n_images--;
 		im->user->bytes -= im->bytes;
 		user_unref(im->user);
 	}
-	state_mark_dirty(d);
+	model_changed(m);
 	link_remove(&im->in_session);
-	d->memory_used -= im->bytes;
-	d->n_images--;
+	link_remove(&im->in_detached);
+	m->memory_used -= im->bytes;
+	m->n_images--;
 	fd_close(im->fd);
 	fd_close(im->note_fd);
 	free(im->title);
@@ -107,9 +114,19 @@ bool image_holders_matter(const struct image *im)
 	return im->kept_by || im->n_needs || (im->instance && im->instance->fixture->exclusive);
 }
 
-bool image_is_ending(const struct image *im)
+void image_begin_ending(struct image *im)
 {
-	return im->kept_by && im->kept_by->ending;
+	if (im->ending)
+		return;
+	im->ending = true;
+	im->model->n_ending++;
+	im->model->ending_bytes += im->bytes;
+}
+
+void image_detach(struct image *im)
+{
+	im->instance = NULL;
+	link_insert(&im->model->detached, &im->in_detached);
 }
 
 struct wire_image image_describe(const struct image *im)
@@ -160,11 +177,11 @@ void image_update_unused(struct image *im)
 	if (is == !link_empty(&im->in_unused))
 		return;
 	if (is) {
-		link_insert(im->user ? &im->user->unused : &im->daemon->unused, &im->in_unused);
-		im->daemon->unused_bytes += im->bytes;
+		link_insert(im->user ? &im->user->unused : &im->model->unused, &im->in_unused);
+		im->model->unused_bytes += im->bytes;
 	} else {
 		link_remove(&im->in_unused);
-		im->daemon->unused_bytes -= im->bytes;
+		im->model->unused_bytes -= im->bytes;
 	}
 }
 
@@ -220,20 +237,20 @@ static void count_use(struct image *im, bool more)
 		count_use(im->needs[k], more);
 }
 
-struct lease *lease_new(struct image *im, struct link *conn_leases, pid_t pid)
+struct lease *lease_new(struct image *im, struct link *leases, pid_t pid)
 {
 	struct lease *l = xcalloc(1, sizeof *l);
 
 	l->image = image_ref(im);
 	l->pid = pid;
 	l->since = clock_now();
-	link_insert(conn_leases, &l->in_conn);
+	link_insert(leases, &l->in_client);
 	link_insert(&im->leases, &l->in_image);
 	im->n_leases++;
 	count_use(im, true);
 	im->dirty = true;
 	if (image_holders_matter(im))
-		state_mark_dirty(im->daemon);
+		model_changed(im->model);
 	return l;
 }
 
@@ -243,21 +260,21 @@ void lease_free(struct lease *l)
 
 	event_detach(l);
 	if (image_holders_matter(im))
-		state_mark_dirty(im->daemon);
+		model_changed(im->model);
 	im->n_leases--;
 	count_use(im, false);
-	link_remove(&l->in_conn);
+	link_remove(&l->in_client);
 	link_remove(&l->in_image);
 	free(l);
-	im->daemon->image_owner->unheld(im);
+	im->model->image_owner->unheld(im);
 	image_unref(im);
 }
 
-struct lease *lease_find(const struct link *conn_leases, uint64_t serial)
+struct lease *lease_find(const struct link *leases, uint64_t serial)
 {
 	/* The newest first: what was attached last is usually detached first. */
-	for (struct link *l = conn_leases->prev; l != conn_leases; l = l->prev) {
-		struct lease *lease = link_entry(l, struct lease, in_conn);
+	for (struct link *l = leases->prev; l != leases; l = l->prev) {
+		struct lease *lease = link_entry(l, struct lease, in_client);
 
 		if (lease->image->serial == serial)
 			return lease;
@@ -265,10 +282,10 @@ struct lease *lease_find(const struct link *conn_leases, uint64_t serial)
 	return NULL;
 }
 
-bool lease_release(struct link *conn_leases, const struct image *im)
+bool lease_release(struct link *leases, const struct image *im)
 {
-	link_for_each(l, conn_leases) {
-		struct lease *lease = link_entry(l, struct lease, in_conn);
+	link_for_each(l, leases) {
+		struct lease *lease = link_entry(l, struct lease, in_client);
 
 		if (lease->image == im && !lease->released)
 			return lease->released = true;

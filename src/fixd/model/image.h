@@ -14,7 +14,7 @@
 #include "image/digest.h"
 #include "wire/wire.h"
 
-struct daemon;
+struct model;
 struct instance;
 struct keeper;
 struct session;
@@ -27,7 +27,7 @@ struct need {
 };
 
 struct image {
-	struct daemon *daemon;
+	struct model *model;
 	unsigned refs;
 	struct instance *instance; /* NULL once the instance is gone */
 	struct link leases;	   /* lease::in_image */
@@ -53,9 +53,12 @@ struct image {
 	struct need *need_links; /* as many */
 	size_t n_needs;
 	struct link needed_by;
-	struct link in_unused; /* daemon::unused or user::unused, if it is current and nobody uses it */
+	struct link in_unused; /* model::unused or user::unused, if it is current and nobody uses it */
 	size_t n_needed; /* by so many */
 	struct keeper *kept_by; /* what tears it down, or NULL */
+	const char *died; /* why that has ended by itself; it is its own */
+	bool ending; /* it is being torn down */
+	struct link in_detached; /* model::detached */
 	bool dirty; /* it was held since its last reset */
 	int64_t created, created_real; /* built, or last rebuilt with the same digest */
 	int64_t used, used_real;       /* last attach or detach */
@@ -80,7 +83,7 @@ struct image {
 	bool of_run;   /* it is of no use after that run */
 	bool teardown; /* somebody must be told to tear it down */
 	bool torn_down; /* and was */
-	uint64_t best_conn; /* the connection that can do it best; 0: all are equal */
+	uint64_t best_client; /* the client that can do it best; 0: all are equal */
 };
 
 /* Who is told what becomes of images: given at the start of the daemon, by what has instances and sessions. */
@@ -91,7 +94,7 @@ struct image_owner {
 };
 
 /* With a reference, and nothing else set but what is given. */
-struct image *image_new(struct daemon *d, int fd, enum wire_image_kind kind, uint64_t size);
+struct image *image_new(struct model *m, int fd, enum wire_image_kind kind, uint64_t size);
 
 struct image *image_ref(struct image *im);
 struct image *image_unref(struct image *im);
@@ -105,8 +108,9 @@ bool image_built_with(const struct image *im, size_t k, const struct image *dep)
 struct digest image_identity(const struct image *im);
 /* Must the next daemon know who holds it? Otherwise memory is all that matters, and that is the holder's own. */
 bool image_holders_matter(const struct image *im);
-/* It is being torn down. */
-bool image_is_ending(const struct image *im);
+/* Is torn down from now on, and will be until nothing keeps it any more. */
+void image_begin_ending(struct image *im);
+void image_detach(struct image *im);
 
 /* As clients are told of it. */
 struct wire_image image_describe(const struct image *im);
@@ -122,9 +126,9 @@ void image_used(struct image *im);
 /* `im` and everything its objects may point into, each once, `im` first. Returns the number, at most `max`, or -E2BIG. */
 int image_closure(struct image *im, struct image **out, size_t max);
 
-/* A connection's hold on an image. */
+/* What a client has on an image. */
 struct lease {
-	struct link in_conn;  /* conn::leases */
+	struct link in_client;  /* client::leases */
 	struct link in_image; /* image::leases */
 	struct image *image;
 	pid_t pid;
@@ -136,9 +140,9 @@ struct lease {
 	uint32_t resets, dirty;
 };
 
-struct lease *lease_new(struct image *im, struct link *conn_leases, pid_t pid);
+struct lease *lease_new(struct image *im, struct link *leases, pid_t pid);
 void lease_free(struct lease *l);
 /* Marks one lease of the image in a connection's list. False: there is none. */
-bool lease_release(struct link *conn_leases, const struct image *im);
+bool lease_release(struct link *leases, const struct image *im);
 /* The newest lease of the image with that serial, or NULL. */
-struct lease *lease_find(const struct link *conn_leases, uint64_t serial);
+struct lease *lease_find(const struct link *leases, uint64_t serial);

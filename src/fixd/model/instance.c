@@ -10,13 +10,13 @@
 #include "base/log.h"
 #include "base/vector.h"
 #include "config/config.h"
-#include "fixd/daemon.h"
 #include "fixd/host/board.h"
 #include "fixd/host/watch.h"
 #include "fixd/model/edge.h"
 #include "fixd/model/effect.h"
 #include "fixd/model/events.h"
 #include "fixd/model/image.h"
+#include "fixd/model/model.h"
 #include "fixd/model/policy.h"
 #include "fixd/model/session.h"
 
@@ -28,9 +28,9 @@
 
 #define EXPIRE_AGAIN (100 * NSEC_PER_MSEC)
 
-static struct daemon *daemon_of(const struct instance *i)
+static struct model *model_of(const struct instance *i)
 {
-	return i->session->daemon;
+	return i->session->model;
 }
 
 static void expire(void *arg);
@@ -140,7 +140,7 @@ void instance_rest(struct instance *i)
 	lost = lost_dependency(i);
 	/* Not in the middle of what is going on. */
 	if (lost)
-		loop_defer(daemon_of(i)->loop, &i->waking);
+		loop_defer(model_of(i)->loop, &i->waking);
 }
 
 void waiter_add(struct instance *i, struct waiter *w, struct link *before)
@@ -171,7 +171,7 @@ void waiter_answer(struct waiter *w, enum outcome outcome)
 
 struct instance *instance_free(struct instance *i)
 {
-	daemon_of(i)->effects->abandon(i);
+	model_of(i)->effects->abandon(i);
 	instance_set_error(i, xasprintf("fixture '%s' was removed", i->fixture->name));
 	while (!link_empty(&i->waiters))
 		waiter_answer(link_entry(i->waiters.next, struct waiter, link), OUTCOME_FAILED);
@@ -179,8 +179,8 @@ struct instance *instance_free(struct instance *i)
 	instance_retire(i, "removed");
 	edges_drop_all(i);
 	if (i->last)
-		i->last->instance = NULL;
-	board_give_back(daemon_of(i)->board, i->board_slot);
+		image_detach(i->last);
+	board_give_back(model_of(i)->board, i->board_slot);
 	watchset_free(i->watch);
 	list_free(i->env);
 	timer_stop(&i->expiry);
@@ -255,18 +255,18 @@ void instance_retire(struct instance *i, const char *cause)
 
 	if (!im)
 		return;
-	board_show(daemon_of(i)->board, i->board_slot, 0);
+	board_show(model_of(i)->board, i->board_slot, 0);
 	timer_stop(&i->expiry);
 	timer_stop(&i->restart);
 	set_cause(i, cause);
 	i->current = NULL;
 	image_update_unused(im);
 	if (i->state == INSTANCE_CHECKING)
-		daemon_of(i)->effects->abandon(i);
+		model_of(i)->effects->abandon(i);
 	if (i->state == INSTANCE_READY || i->state == INSTANCE_CHECKING)
 		instance_rest(i);
 	i->watch = watchset_free(i->watch);
-	state_mark_dirty(daemon_of(i));
+	model_changed(model_of(i));
 	log_info("%s: generation %u is stale: %s", i->title, im->generation, cause);
 	event_of_instance(i, im, EVENT_STALE, cause);
 	retire_holders(i, im);
@@ -340,26 +340,29 @@ static void keep_last(struct instance *i, struct image *im)
 	i->current = last;
 	image_update_unused(last);
 	i->failed = false;
-	board_show(daemon_of(i)->board, i->board_slot, last->board_value);
-	state_mark_dirty(daemon_of(i));
+	board_show(model_of(i)->board, i->board_slot, last->board_value);
+	model_changed(model_of(i));
 	log_info("%s: rebuilt, same digest: generation %u stays", i->title, last->generation);
 	tell_ready(i);
 }
 
-static void become_last(struct instance *i, struct image *im)
+void instance_set_last(struct instance *i, struct image *im)
 {
 	if (!im->title)
 		im->title = xstrdup(i->title);
 	im->scope = i->fixture->scope;
-	im->instance = i;
+	if (i->last == im)
+		return;
 	if (i->last)
-		i->last->instance = NULL;
+		image_detach(i->last);
+	link_remove(&im->in_detached);
+	im->instance = i;
 	i->last = im;
 }
 
 void instance_follow(struct instance *i, struct image *im)
 {
-	become_last(i, im);
+	instance_set_last(i, im);
 	i->generation = im->generation;
 }
 
@@ -368,13 +371,13 @@ static void publish(struct instance *i, struct image *im)
 	i->failed = false;
 	im->generation = ++i->generation;
 	if (i->board_slot == BOARD_NO_SLOT)
-		i->board_slot = board_take(daemon_of(i)->board);
+		i->board_slot = board_take(model_of(i)->board);
 	im->board_slot = i->board_slot;
-	im->board_value = board_publish(daemon_of(i)->board, i->board_slot);
-	become_last(i, im);
+	im->board_value = board_publish(model_of(i)->board, i->board_slot);
+	instance_set_last(i, im);
 	i->current = im;
 	image_update_unused(im);
-	state_mark_dirty(daemon_of(i));
+	model_changed(model_of(i));
 	log_info("%s: generation %u is ready: %llu bytes, built in %.3f s", i->title, im->generation,
 		 (unsigned long long)im->size, (double)im->build_ns / 1e9);
 	tell_ready(i);
@@ -451,16 +454,16 @@ static void build_failed(struct instance *i, const char *sentence, bool no_room)
 	remember_dependencies(i);
 	instance_unpin(i);
 	i->unsettled = 0;
-	daemon_of(i)->failures++;
+	model_of(i)->failures++;
 	instance_set_error(i, xstrdup(sentence));
 	free(i->failed_error);
 	i->failed_error = xstrdup(sentence);
 	i->state = INSTANCE_FAILED;
 	i->failed = true;
 	i->failed_at = clock_now();
-	i->failed_full = no_room ? daemon_of(i)->memory_used : 0;
+	i->failed_full = no_room ? model_of(i)->memory_used : 0;
 	i->failed_section = i->fixture->section;
-	state_mark_dirty(daemon_of(i));
+	model_changed(model_of(i));
 	log_warn(0, "%s: the build failed: %s", i->title, sentence);
 	event_of_instance(i, NULL, EVENT_FAILED, sentence);
 	if (i->restarting) {
@@ -504,7 +507,7 @@ static void restart_later(struct instance *i)
 	for (unsigned n = 1; n < i->deaths && delay < RESTART_MAX; n++)
 		delay *= 2;
 	i->restarting = true;
-	timer_start(daemon_of(i)->loop, &i->restart, clock_now() + (delay < RESTART_MAX ? delay : RESTART_MAX));
+	timer_start(model_of(i)->loop, &i->restart, clock_now() + (delay < RESTART_MAX ? delay : RESTART_MAX));
 }
 
 static void look_again(void *arg)
@@ -569,7 +572,7 @@ struct image *instance_built(struct instance *i, struct image *im, const char *c
 			xasprintf("its inputs changed during each of %d builds; the last time %s", UNSETTLED_MAX, changed);
 
 		/* It may have to be torn down, and the next build waits for that. */
-		become_last(i, im);
+		instance_set_last(i, im);
 		image_unref(im);
 		if (!build_again(i, changed))
 			build_failed(i, sentence, false);
@@ -625,7 +628,7 @@ static void expire(void *arg)
 	}
 	/* Something is being built with it, or it is being looked at: later. */
 	if (i->state != INSTANCE_READY || i->current->n_pins) {
-		timer_start(daemon_of(i)->loop, &i->expiry, clock_now() + EXPIRE_AGAIN);
+		timer_start(model_of(i)->loop, &i->expiry, clock_now() + EXPIRE_AGAIN);
 		return;
 	}
 	instance_retire(i, cause);
@@ -640,7 +643,7 @@ void instance_touch(struct instance *i)
 	if (at == INT64_MAX)
 		timer_stop(&i->expiry);
 	else
-		timer_start(daemon_of(i)->loop, &i->expiry, at + 1);
+		timer_start(model_of(i)->loop, &i->expiry, at + 1);
 }
 
 void instance_image_unheld(struct image *im)
@@ -673,7 +676,7 @@ void instance_hint(void *instance)
 		return;
 	if (i->watch && !watchset_look(i->watch, INT64_MIN, clock_now() + LOOK_SLICE)) {
 		i->state = INSTANCE_CHECKING;
-		daemon_of(i)->effects->check(i, VERDICT_LOOK_ON, NULL);
+		model_of(i)->effects->check(i, VERDICT_LOOK_ON, NULL);
 		return;
 	}
 	changed = instance_inputs_changed(i, INT64_MIN);
@@ -681,7 +684,7 @@ void instance_hint(void *instance)
 		return;
 	if (i->state == INSTANCE_READY && i->fixture->policy.watch_by == WATCH_BY_CONTENT) {
 		i->state = INSTANCE_CHECKING;
-		daemon_of(i)->effects->check(i, VERDICT_COMPARE_BYTES, changed);
+		model_of(i)->effects->check(i, VERDICT_COMPARE_BYTES, changed);
 	} else if (i->state == INSTANCE_READY) {
 		instance_retire(i, changed);
 	}
@@ -715,7 +718,7 @@ bool instance_redefine(struct instance *i, const struct fixture *f)
 		return true;
 	}
 	if (i->state == INSTANCE_BUILDING)
-		daemon_of(i)->effects->abandon(i);
+		model_of(i)->effects->abandon(i);
 	instance_unpin(i); /* counted by the old definition */
 	instance_retire(i, other ? "its section in the ini file changed" : "what it watches changed in the ini file");
 	instance_clear_failure(i);

@@ -65,7 +65,7 @@ struct instance {
 	struct image *last;    /* the newest image while it lives; no reference */
 	struct image **pins;   /* dependencies that are ready while others are being built */
 	struct watchset *watch; /* the inputs of the current image or of the failure */
-	uint64_t looked_for;	/* conn::id: they are looked at because it is to build; 0: not */
+	uint64_t looked_for;	/* client::id: they are looked at because it is to build; 0: not */
 	struct build *build;
 	struct offer *offer;	 /* a client builds it */
 	unsigned lost_builders;	 /* in a row */
@@ -80,7 +80,7 @@ struct instance {
 	bool failed; /* and the failure is to be kept */
 	char *failed_error;
 	int64_t failed_at;
-	uint64_t failed_full; /* daemon::memory_used when there was no room for it; 0: that was not why */
+	uint64_t failed_full; /* model::memory_used when there was no room for it; 0: that was not why */
 	struct digest failed_section;
 	uint64_t *failed_with; /* serials of the dependencies a failed build saw */
 	struct text log;
@@ -178,6 +178,8 @@ void instance_compared(struct instance *i, bool same, const char *cause);
 /* Would its image be refused now, as far as that can be told without running anything? */
 bool instance_is_stale(struct instance *i, int64_t asked);
 
+/* The newest image of it, in the place of what was that. */
+void instance_set_last(struct instance *i, struct image *im);
 /* The image of an earlier instance of the same is still there: what is built next comes after it. */
 void instance_follow(struct instance *i, struct image *im);
 

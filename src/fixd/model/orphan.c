@@ -8,7 +8,7 @@
 #include "base/fd.h"
 #include "base/glob.h"
 #include "base/log.h"
-#include "fixd/daemon.h"
+#include "fixd/model/model.h"
 #include "fixd/model/image.h"
 #include "fixd/model/session.h"
 #include "fixd/model/user.h"
@@ -16,13 +16,13 @@
 struct orphan *orphan_free(struct orphan *o)
 {
 	/* At the end of the daemon the sessions go first. */
-	if (o->user->daemon->session)
+	if (o->user->model->session)
 		o->session->n_orphans--;
 	link_remove(&o->link);
 	o->user->n_images--;
 	o->user->bytes -= o->bytes;
-	o->user->daemon->memory_used -= o->bytes;
-	o->user->daemon->n_images--;
+	o->user->model->memory_used -= o->bytes;
+	o->user->model->n_images--;
 	user_unref(o->user);
 	fd_close(o->note_fd);
 	free(o->title);
@@ -37,10 +37,10 @@ void orphan_resume(struct session *s, struct orphan *o)
 	o->bytes = (o->note_size + 4095) / 4096 * 4096;
 	o->user->n_images++;
 	o->user->bytes += o->bytes;
-	o->user->daemon->memory_used += o->bytes;
-	o->user->daemon->n_images++;
+	o->user->model->memory_used += o->bytes;
+	o->user->model->n_images++;
 	link_insert(&s->orphans, &o->link);
-	state_mark_dirty(s->daemon);
+	model_changed(s->model);
 	s->n_orphans++;
 }
 

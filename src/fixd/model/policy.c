@@ -11,7 +11,6 @@
 #include "fixd/host/watch.h"
 #include "fixd/model/image.h"
 #include "fixd/model/instance.h"
-#include "fixd/work/keeper.h"
 
 int64_t policy_expires(const struct instance *i)
 {
@@ -49,8 +48,8 @@ enum verdict policy_judge(struct instance *i, int64_t asked, char **cause)
 		*cause = xstrdup("its section in the ini file changed");
 		return VERDICT_STALE;
 	}
-	if (im->kept_by && im->kept_by->died) {
-		*cause = xstrdup(im->kept_by->died);
+	if (im->died) {
+		*cause = xstrdup(im->died);
 		return VERDICT_STALE;
 	}
 	if (im->created < asked && (*cause = policy_too_old(i)))

@@ -7,12 +7,11 @@
 #include "base/log.h"
 #include "base/vector.h"
 #include "config/config.h"
-#include "fixd/daemon.h"
 #include "fixd/model/image.h"
 #include "fixd/model/instance.h"
+#include "fixd/model/model.h"
 #include "fixd/model/session.h"
 #include "fixd/model/user.h"
-#include "fixd/work/keeper.h"
 
 /* Is it held by nothing but the table? */
 static bool may_go(const struct image *im, const struct session *s)
@@ -45,11 +44,11 @@ static struct image *first_of_user(const struct user *u)
 }
 
 /* The least recently used of all. */
-static struct image *first_of_all(const struct daemon *d, const struct session *s)
+static struct image *first_of_all(const struct model *m, const struct session *s)
 {
-	struct image *best = first_of(&d->unused, s);
+	struct image *best = first_of(&m->unused, s);
 
-	link_for_each(l, &d->users) {
+	link_for_each(l, &m->users) {
 		struct image *im = first_of(&link_entry(l, struct user, link)->unused, s);
 
 		if (im && (!best || im->used < best->used))
@@ -58,80 +57,57 @@ static struct image *first_of_all(const struct daemon *d, const struct session *
 	return best;
 }
 
-static bool give_up(struct daemon *d, const struct image *victim, const char *cause)
+static bool give_up(struct model *m, const struct image *victim, const char *cause)
 {
 	if (!victim)
 		return false;
-	d->evictions++;
+	m->evictions++;
 	instance_retire(victim->instance, cause);
 	return true;
 }
 
-/* What goes when it was torn down. */
-struct ending {
-	size_t descriptors;
-	uint64_t bytes;
-};
-
-static struct ending count_ending(const struct daemon *d)
+void reclaim_descriptors(struct model *m)
 {
-	struct ending e = { 0 };
-
-	link_for_each(l, &d->keepers) {
-		const struct keeper *k = link_entry(l, struct keeper, link);
-
-		if (!k->ending || !k->image)
-			continue;
-		e.descriptors += 1 + KEEPER_DESCRIPTORS;
-		e.bytes += k->image->bytes;
-	}
-	return e;
-}
-
-void reclaim_descriptors(struct daemon *d)
-{
-	while (d->n_images + KEEPER_DESCRIPTORS * d->n_keepers >= d->descriptors_max + count_ending(d).descriptors) {
-		if (!give_up(d, first_of_all(d, NULL), "evicted: there are too many images for the open files allowed"))
+	while (m->n_images + KEEPER_DESCRIPTORS * m->n_keepers >= m->descriptors_max + (1 + KEEPER_DESCRIPTORS) * m->n_ending) {
+		if (!give_up(m, first_of_all(m, NULL), "evicted: there are too many images for the open files allowed"))
 			return;
 	}
 }
 
-int reclaim_memory(struct daemon *d, uint64_t more)
+int reclaim_memory(struct model *m, uint64_t more)
 {
-	uint64_t max = d->config->memory_max;
-	bool ending;
+	uint64_t max = m->config->memory_max;
 
 	if (more > max)
 		return -EDQUOT;
-	if (d->memory_used <= max - more)
+	if (m->memory_used <= max - more)
 		return 0;
 	/* Nothing goes in vain. */
-	if (d->memory_used > max - more + count_ending(d).bytes + d->unused_bytes)
+	if (m->memory_used > max - more + m->ending_bytes + m->unused_bytes)
 		return -EDQUOT;
-	while (d->memory_used - count_ending(d).bytes > max - more) {
-		if (!give_up(d, first_of_all(d, NULL), "evicted: memory-max was reached"))
+	while (m->memory_used - m->ending_bytes > max - more) {
+		if (!give_up(m, first_of_all(m, NULL), "evicted: memory-max was reached"))
 			break;
 	}
-	if (d->memory_used <= max - more)
+	if (m->memory_used <= max - more)
 		return 0;
 	/* What was needed by what is torn down now may be given up next. */
-	ending = count_ending(d).descriptors > 0;
-	return ending && !d->restarting && !d->stopping ? -EAGAIN : -EDQUOT;
+	return m->n_ending > 0 && !m->restarting && !m->stopping ? -EAGAIN : -EDQUOT;
 }
 
-void reclaim_wait(struct daemon *d, struct mem_waiter *r)
+void reclaim_wait(struct model *m, struct mem_waiter *r)
 {
-	link_insert(&d->rooms, &r->link);
+	link_insert(&m->mem_waiters, &r->link);
 }
 
-void reclaim_wake(struct daemon *d)
+void reclaim_wake(struct model *m)
 {
 	struct link waiting;
 
 	/* Who has to wait again is not called again. */
 	link_init(&waiting);
-	while (!link_empty(&d->rooms)) {
-		struct link *l = d->rooms.next;
+	while (!link_empty(&m->mem_waiters)) {
+		struct link *l = m->mem_waiters.next;
 
 		link_remove(l);
 		link_insert(&waiting, l);
@@ -146,12 +122,12 @@ void reclaim_wake(struct daemon *d)
 
 static bool give_up_of_user(struct user *u, const char *cause)
 {
-	return give_up(u->daemon, first_of_user(u), cause);
+	return give_up(u->model, first_of_user(u), cause);
 }
 
 char *reclaim_for_user(struct user *u, uint64_t bytes)
 {
-	const struct config *c = u->daemon->config;
+	const struct config *c = u->model->config;
 
 	if (!u->limited)
 		return NULL;
@@ -168,7 +144,7 @@ char *reclaim_for_user(struct user *u, uint64_t bytes)
 
 bool reclaim_of_session(struct session *s, const char *cause)
 {
-	return give_up(s->daemon, first_of_all(s->daemon, s), cause);
+	return give_up(s->model, first_of_all(s->model, s), cause);
 }
 
 static int by_use(const void *a, const void *b)
@@ -194,9 +170,9 @@ static void sort(struct link *unused)
 		link_insert(unused, &((struct image *)all.all[k])->in_unused);
 }
 
-void reclaim_sort(struct daemon *d)
+void reclaim_sort(struct model *m)
 {
-	sort(&d->unused);
-	link_for_each(l, &d->users)
+	sort(&m->unused);
+	link_for_each(l, &m->users)
 		sort(&link_entry(l, struct user, link)->unused);
 }

@@ -4,44 +4,28 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "base/log.h"
-#include "base/process.h"
-#include "fixd/daemon.h"
 #include "fixd/loop/loop.h"
+#include "fixd/model/client.h"
 #include "fixd/model/events.h"
 #include "fixd/model/image.h"
 #include "fixd/model/instance.h"
+#include "fixd/model/model.h"
 #include "fixd/model/session.h"
-#include "fixd/serve/conn.h"
 
-/* A member that waits until it is the last, or is not. */
-struct release {
-	struct link link; /* run::releases */
-	struct run *run;
-	struct conn *conn;
-	struct image *image; /* a reference */
-	struct wire_header header;
-	struct timer limit;
-	release_answer *answer;
-};
-
-static void release_free(struct release *w)
+static void release_end(struct release *w, enum released how)
 {
+	struct image *im = w->image;
+
 	timer_stop(&w->limit);
 	link_remove(&w->link);
-	w->conn->n_pending--;
-	image_unref(w->image);
-	free(w);
-}
-
-static void answer(struct conn *c, const struct wire_header *h, struct image *im, bool last, release_answer *fn)
-{
-	im->torn_down |= last;
-	fn(c, h, im, last ? RELEASED_LAST : RELEASED);
+	w->client->n_pending--;
+	im->torn_down |= how == RELEASED_LAST;
+	w->answer(w, how);
+	image_unref(im);
 }
 
 void run_last_is_lost(struct image *im)
@@ -60,10 +44,10 @@ static void retire(struct image *im)
 	instance_settle(i);
 }
 
-static const struct lease *lease_of(const struct conn *c, const struct image *im)
+static const struct lease *lease_of(const struct client *c, const struct image *im)
 {
 	link_for_each(l, &c->leases) {
-		const struct lease *lease = link_entry(l, struct lease, in_conn);
+		const struct lease *lease = link_entry(l, struct lease, in_client);
 
 		if (lease->image == im && !lease->released)
 			return lease;
@@ -72,26 +56,26 @@ static const struct lease *lease_of(const struct conn *c, const struct image *im
 }
 
 /* Does that connection, or with NULL anybody, wait to be the last? */
-static bool is_waiting(const struct run *r, const struct conn *c, const struct image *im)
+static bool is_waiting(const struct run *r, const struct client *c, const struct image *im)
 {
 	link_for_each(l, &r->releases) {
 		const struct release *w = link_entry(l, struct release, link);
 
-		if (w->image == im && (!c || w->conn == c))
+		if (w->image == im && (!c || w->client == c))
 			return true;
 	}
 	return false;
 }
 
 /* Not counting `but`, and those who only wait to be the last. */
-static bool somebody_else_needs(const struct run *r, const struct image *im, const struct conn *but)
+static bool somebody_else_needs(const struct run *r, const struct image *im, const struct client *but)
 {
 	link_for_each(l, &r->members) {
 		const struct member *m = link_entry(l, struct member, link);
 
-		if (m->observer || m->conn == but || is_waiting(r, m->conn, im))
+		if (m->observer || m->client == but || is_waiting(r, m->client, im))
 			continue;
-		if (!m->closing || lease_of(m->conn, im))
+		if (!m->closing || lease_of(m->client, im))
 			return true;
 	}
 	return false;
@@ -111,7 +95,7 @@ static void elect(struct run *r, struct image *im)
 	link_for_each(l, &r->releases) {
 		struct release *w = link_entry(l, struct release, link);
 
-		if (w->image == im && (!last || last->conn->id != im->best_conn))
+		if (w->image == im && (!last || last->client->id != im->best_client))
 			last = w;
 	}
 	link_for_each_safe(l, &r->releases) {
@@ -119,8 +103,7 @@ static void elect(struct run *r, struct image *im)
 
 		if (w->image != im)
 			continue;
-		answer(w->conn, &w->header, im, w == last && !im->torn_down, w->answer);
-		release_free(w);
+		release_end(w, w == last && !im->torn_down ? RELEASED_LAST : RELEASED);
 	}
 	retire(im);
 	image_unref(im);
@@ -149,10 +132,9 @@ static void give_up(void *arg)
 	struct release *w = arg;
 
 	/* Somebody else will have to. */
-	if (w->image->best_conn == w->conn->id)
-		w->image->best_conn = 0;
-	w->answer(w->conn, &w->header, w->image, RELEASED_TIMED_OUT);
-	release_free(w);
+	if (w->image->best_client == w->client->id)
+		w->image->best_client = 0;
+	release_end(w, RELEASED_TIMED_OUT);
 }
 
 /* What lives longer than the run is torn down when it is retired. */
@@ -161,41 +143,31 @@ static bool is_torn_down_by(const struct run *r, const struct image *im)
 	return im->teardown && !im->torn_down && im->of_run && !strcmp(im->run, r->id);
 }
 
-static void wait_for_others(struct member *m, struct image *im, const struct wire_header *h, uint32_t timeout_ms, release_answer *fn)
-{
-	struct release *w = xcalloc(1, sizeof *w);
-
-	w->run = m->run;
-	w->conn = m->conn;
-	w->conn->n_pending++;
-	w->image = image_ref(im);
-	w->header = *h;
-	w->answer = fn;
-	link_insert(&m->run->releases, &w->link);
-	timer_init(&w->limit, give_up, w);
-	timer_start(m->conn->daemon->loop, &w->limit, clock_now() + timeout_ms * NSEC_PER_MSEC);
-}
-
-void run_release(struct member *m, struct image *im, const struct wire_header *h, const struct wire_release *q, release_answer *fn)
+void run_release(struct member *m, struct image *im, struct release *w, bool wait, uint32_t timeout_ms)
 {
 	struct run *r = m->run;
-	bool wait = q->flags & WIRE_RELEASE_WAIT, needed;
+	bool twice = is_waiting(r, m->client, im), ours = is_torn_down_by(r, im), needed;
 
-	if (is_waiting(r, m->conn, im)) {
-		fn(m->conn, h, im, RELEASED_TWICE);
+	w->client = m->client;
+	w->client->n_pending++;
+	w->image = image_ref(im);
+	link_init(&w->link);
+	timer_init(&w->limit, give_up, w);
+	if (twice) {
+		release_end(w, RELEASED_TWICE);
 		return;
 	}
 	image_ref(im);
-	needed = somebody_else_needs(r, im, m->conn) || is_waiting(r, NULL, im);
+	needed = somebody_else_needs(r, im, m->client) || is_waiting(r, NULL, im);
 	/* A keeper who only asks comes again: nobody else is to be told meanwhile. */
-	if (wait || !needed || im->best_conn != m->conn->id || !is_torn_down_by(r, im))
-		lease_release(&m->conn->leases, im);
-	if (!is_torn_down_by(r, im))
-		answer(m->conn, h, im, false, fn);
-	else if (wait)
-		wait_for_others(m, im, h, q->timeout_ms, fn);
-	else
-		answer(m->conn, h, im, !needed, fn);
+	if (wait || !needed || im->best_client != m->client->id || !ours)
+		lease_release(&m->client->leases, im);
+	if (ours && wait) {
+		link_insert(&r->releases, &w->link);
+		timer_start(m->client->model->loop, &w->limit, clock_now() + timeout_ms * NSEC_PER_MSEC);
+	} else {
+		release_end(w, ours && !needed ? RELEASED_LAST : RELEASED);
+	}
 	retire(im);
 	image_unref(im);
 	run_settle(r);
@@ -283,7 +255,7 @@ struct run *run_free(struct run *r)
 struct run *run_resume(struct session *s, struct run *r)
 {
 	r->session = s;
-	r->number = ++s->daemon->last_serial;
+	r->number = ++s->model->last_serial;
 	link_init(&r->members);
 	link_init(&r->releases);
 	link_insert(r->ended_real ? &s->past : &s->runs, &r->link);
@@ -302,22 +274,12 @@ void run_resume_use(struct run *r, struct use *u)
 		vector_insert(&r->uses, at, u);
 }
 
-void run_each_release(const struct run *r, void (*fn)(const struct conn *c, const struct wire_header *h, uint64_t serial,
-					       int64_t deadline, void *arg), void *arg)
-{
-	link_for_each(l, &r->releases) {
-		const struct release *w = link_entry(l, struct release, link);
-
-		fn(w->conn, &w->header, w->image->serial, w->limit.deadline, arg);
-	}
-}
-
 static struct run *run_new(struct session *s, const char *id)
 {
 	struct run *r = xcalloc(1, sizeof *r);
 
 	r->session = s;
-	r->number = ++s->daemon->last_serial;
+	r->number = ++s->model->last_serial;
 	r->id = xstrdup(id);
 	link_init(&r->members);
 	link_init(&r->releases);
@@ -329,49 +291,30 @@ static struct run *run_new(struct session *s, const char *id)
 	return r;
 }
 
-/* A process that has ended uses nothing, whoever has inherited its connection. */
-static void on_process_end(void *arg)
-{
-	struct member *m = arg;
-
-	m->conn->member = run_leave(m);
-}
-
-struct member *run_join(struct session *s, const char *id, struct conn *c, bool observer)
+struct member *run_join(struct session *s, const char *id, struct client *c, bool observer)
 {
 	struct run *r = run_find(s, id);
 	struct member *m = xcalloc(1, sizeof *m);
-	int pidfd;
 
 	if (!r)
 		r = run_new(s, id);
 	m->run = r;
-	m->conn = c;
+	m->client = c;
 	m->observer = observer;
 	link_insert(&r->members, &m->link);
 	r->n_joined += !observer;
 	link_for_each(l, &c->leases)
-		run_used(r, link_entry(l, struct lease, in_conn)->image, false);
-	/* A client in another pid namespace has no number here: then the end of its connection must do. */
-	pidfd = c->pid > 0 ? process_open(c->pid) : -1;
-	if (c->pid > 0 && pidfd == -ESRCH)
-		return run_leave(m); /* it has ended meanwhile */
-	if (pidfd >= 0)
-		m->process = loop_watch(c->daemon->loop, pidfd, on_process_end, m);
+		run_used(r, link_entry(l, struct lease, in_client)->image, false);
 	return m;
 }
 
-void run_forget(struct conn *c)
+static void drop_releases(struct run *r, const struct client *c)
 {
-	struct run *r = c->member ? c->member->run : NULL;
-
-	if (!r)
-		return;
 	link_for_each_safe(l, &r->releases) {
 		struct release *w = link_entry(l, struct release, link);
 
-		if (w->conn == c)
-			release_free(w);
+		if (w->client == c)
+			release_end(w, RELEASED_BY_END);
 	}
 }
 
@@ -391,13 +334,12 @@ struct member *run_leave(struct member *m)
 	if (!m)
 		return NULL;
 	r = m->run;
-	run_forget(m->conn);
-	source_close(m->process);
+	drop_releases(r, m->client);
 	link_remove(&m->link);
 	free(m);
 	if (!link_empty(&r->members))
 		run_settle(r);
-	else if (!r->session->daemon->loading)
+	else if (!r->session->model->loading)
 		run_end(r);
 	return NULL;
 }

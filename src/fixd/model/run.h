@@ -15,9 +15,9 @@
 
 #include "base/link.h"
 #include "base/vector.h"
-#include "wire/wire.h"
+#include "fixd/loop/timer.h"
 
-struct conn;
+struct client;
 struct image;
 struct session;
 
@@ -50,14 +50,13 @@ struct use {
 struct member {
 	struct link link; /* run::members */
 	struct run *run;
-	struct conn *conn;
-	struct source *process; /* tells when it has ended */
+	struct client *client;
 	bool observer; /* uses nothing itself */
 	bool closing;  /* uses nothing that it has no lease of */
 };
 
-/* Finds or begins the run. */
-struct member *run_join(struct session *s, const char *id, struct conn *c, bool observer);
+/* Finds or begins the run. Who ends it is to call run_leave() when its process ends, whoever has inherited its connection. */
+struct member *run_join(struct session *s, const char *id, struct client *c, bool observer);
 struct member *run_leave(struct member *m);
 size_t run_size(const struct run *r);
 
@@ -67,10 +66,6 @@ struct use;
 void run_resume_use(struct run *r, struct use *u);
 /* Nobody is a member of it any more. */
 void run_end(struct run *r);
-/* Calls `fn` for every release that waits. */
-void run_each_release(const struct run *r, void (*fn)(const struct conn *c, const struct wire_header *h, uint64_t serial,
-					       int64_t deadline, void *arg), void *arg);
-
 /* An image was attached. */
 void run_used(struct run *r, const struct image *im, bool built);
 /* The oldest that has ended is forgotten; returns NULL. */
@@ -85,17 +80,28 @@ enum released {
 	RELEASED_LAST,	    /* nobody else can use it: to be torn down */
 	RELEASED_TIMED_OUT, /* others could still use it */
 	RELEASED_TWICE,	    /* it waits for that already */
+	RELEASED_BY_END,    /* nobody is to be told: its client has ended */
 };
-typedef void release_answer(struct conn *c, const struct wire_header *h, struct image *im, enum released how);
 
-/* Gives up an image that it has a lease of; `answer` is called once, at once or later, unless the connection ends. */
-void run_release(struct member *m, struct image *im, const struct wire_header *h, const struct wire_release *q, release_answer *answer);
+/* A member that gives up an image, and waits until it is the last, or is not. */
+struct release {
+	struct link link; /* run::releases, while it waits */
+	struct client *client;
+	struct image *image; /* a reference */
+	struct timer limit;
+	void (*answer)(struct release *w, enum released how); /* frees it */
+};
+
+/*
+ * Gives up an image that it has a lease of. `w`, with `answer` set, is answered once, at once or, with `wait`, after at most
+ * `timeout_ms`.
+ */
+void run_release(struct member *m, struct image *im, struct release *w, bool wait, uint32_t timeout_ms);
 /* Nobody has heard that it is the last: the image will be an orphan. */
 void run_last_is_lost(struct image *im);
 
 /* A lease of a member has ended, or a connection. */
 void run_settle(struct run *r);
-void run_forget(struct conn *c);
 
 /* Could any member still use it? */
 bool run_needs(const struct run *r, const struct image *im);

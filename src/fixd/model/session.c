@@ -13,17 +13,15 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "config/config.h"
-#include "fixd/daemon.h"
-#include "fixd/host/viewer.h"
 #include "fixd/model/edge.h"
+#include "fixd/model/effect.h"
 #include "fixd/model/image.h"
 #include "fixd/model/instance.h"
+#include "fixd/model/model.h"
 #include "fixd/model/orphan.h"
 #include "fixd/model/reclaim.h"
 #include "fixd/model/run.h"
 #include "fixd/model/user.h"
-#include "fixd/serve/conn.h"
-#include "fixd/work/keeper.h"
 #include "image/digest.h"
 
 static int by_key(const void *key, const void *instance)
@@ -40,27 +38,33 @@ static const struct session_calls calls = {
 	.run_ended = run_ended,
 };
 
-struct session *session_new(struct daemon *d, const char *root, uid_t uid)
+/* 0, or -errno: also that its user may not look. */
+static int look_at_root(const struct session *s)
+{
+	return s->model->effects->look_at_root(s);
+}
+
+struct session *session_new(struct model *m, const char *root, uid_t uid)
 {
 	struct session *s = xcalloc(1, sizeof *s);
 	_cleanup_free_ char *identity = xasprintf("%u:%s", (unsigned)uid, root);
 
-	s->daemon = d;
+	s->model = m;
 	s->calls = &calls;
-	s->number = ++d->last_serial;
+	s->number = ++m->last_serial;
 	s->root = xstrdup(root);
 	s->uid = uid;
-	s->user = user_get(d, uid);
+	s->user = user_get(m, uid);
 	s->user->n_sessions++;
 	s->created_real = clock_real();
-	s->root_seen = (uid == geteuid() || uid == 0) && access(root, F_OK) == 0;
+	s->root_seen = !s->user->limited && look_at_root(s) == 0;
 	s->changes = 1;
 	link_init(&s->loose);
 	link_init(&s->runs);
 	link_init(&s->past);
 	link_init(&s->images);
 	link_init(&s->orphans);
-	link_insert(&d->sessions, &s->link);
+	link_insert(&m->sessions, &s->link);
 	snprintf(s->id, sizeof s->id, "sess-%06x", (unsigned)(digest_bytes(identity, strlen(identity)).low & 0xffffff));
 	return s;
 }
@@ -101,31 +105,20 @@ struct session *session_free(struct session *s)
 	return NULL;
 }
 
-/* 0, or -errno: also that it may not be looked at. */
-static int look_at_root(const struct session *s)
+bool session_wants_viewer(const struct session *s)
 {
-	struct stat st;
-	int r = -EACCES;
-
-	if (!viewer_begin(s->viewer))
-		return r;
-	if (viewer_may_see(s->viewer, s->root, false))
-		r = stat(s->root, &st) < 0 ? -errno : 0;
-	viewer_end(s->viewer);
-	return r;
+	return s->user->limited && !s->viewer;
 }
 
-void session_look_at_root(struct session *s, int fd)
+void session_take_viewer(struct session *s, struct viewer *v)
 {
-	if (s->uid == geteuid() || s->uid == 0 || s->viewer)
-		return;
-	s->viewer = viewer_of_peer(fd);
+	s->viewer = v;
 	s->root_seen = look_at_root(s) == 0;
 }
 
-struct session *session_by_number(const struct daemon *d, uint64_t number)
+struct session *session_by_number(const struct model *m, uint64_t number)
 {
-	link_for_each(l, &d->sessions) {
+	link_for_each(l, &m->sessions) {
 		if (link_entry(l, struct session, link)->number == number)
 			return link_entry(l, struct session, link);
 	}
@@ -147,7 +140,7 @@ static void note_busy(struct instance *i, void *arg)
 /* Nobody would miss it, but for its history. */
 static bool is_idle(struct session *s)
 {
-	bool busy = s == s->daemon->session || s->n_conns || !link_empty(&s->runs) || s->n_orphans ||
+	bool busy = s == s->model->session || s->n_conns || !link_empty(&s->runs) || s->n_orphans ||
 		    !link_empty(&s->images);
 
 	if (!busy)
@@ -182,19 +175,19 @@ static void note_used(struct instance *i, void *arg)
 /* Nobody is there, and what it has was only kept for later. */
 static bool is_unused(struct session *s)
 {
-	bool used = s == s->daemon->session || s->n_conns || !link_empty(&s->runs) || s->n_orphans;
+	bool used = s == s->model->session || s->n_conns || !link_empty(&s->runs) || s->n_orphans;
 
 	if (!used)
 		session_each(s, note_used, &used);
 	return !used;
 }
 
-struct session *session_get(struct daemon *d, const char *root, uid_t uid)
+struct session *session_get(struct model *m, const char *root, uid_t uid)
 {
 	struct session *idle = NULL, *unused = NULL, *s;
 	struct user *u;
 
-	link_for_each(l, &d->sessions) {
+	link_for_each(l, &m->sessions) {
 		s = link_entry(l, struct session, link);
 		if (s->uid != uid)
 			continue;
@@ -205,14 +198,14 @@ struct session *session_get(struct daemon *d, const char *root, uid_t uid)
 		if (is_unused(s) && (!unused || s->last_run_real < unused->last_run_real))
 			unused = s;
 	}
-	u = user_get(d, uid);
+	u = user_get(m, uid);
 	if (u->n_sessions >= USER_SESSIONS_MAX && !idle && unused) {
 		retire_all(unused, "evicted: its user has too many sessions");
 		idle = is_idle(unused) ? unused : NULL;
 	}
 	if (u->n_sessions >= USER_SESSIONS_MAX && idle)
 		session_free(idle);
-	s = u->n_sessions < USER_SESSIONS_MAX ? session_new(d, root, uid) : NULL;
+	s = u->n_sessions < USER_SESSIONS_MAX ? session_new(m, root, uid) : NULL;
 	user_unref(u);
 	return s;
 }
@@ -390,27 +383,14 @@ struct instance *session_look(struct session *s, const struct fixture *f, const 
 	return l.n == 1 ? l.found : exactly;
 }
 
-static bool was_left_behind(const struct image *im, const char *title)
-{
-	return im && !im->instance && !im->user && !strcmp(im->title, title);
-}
-
 /* An image of a fixture that was removed from the ini file and is there again: it is still held, or being torn down. */
-static struct image *left_behind(const struct daemon *d, const char *title)
+static struct image *left_behind(const struct model *m, const char *title)
 {
-	link_for_each(l, &d->keepers) {
-		struct image *im = link_entry(l, struct keeper, link)->image;
+	link_for_each(l, &m->detached) {
+		struct image *im = link_entry(l, struct image, in_detached);
 
-		if (was_left_behind(im, title))
+		if (!im->user && im->title && !strcmp(im->title, title))
 			return im;
-	}
-	link_for_each(l, &d->conns) {
-		link_for_each(m, &link_entry(l, struct conn, link)->leases) {
-			struct image *im = link_entry(m, struct lease, in_conn)->image;
-
-			if (was_left_behind(im, title))
-				return im;
-		}
 	}
 	return NULL;
 }
@@ -446,7 +426,7 @@ int session_instance(struct session *s, const struct fixture *f, const struct pl
 	if (is_full(s))
 		return -ENOSPC;
 	*out = add_instance(s, f, p, &id);
-	before = s == s->daemon->session ? left_behind(s->daemon, (*out)->title) : NULL;
+	before = s == s->model->session ? left_behind(s->model, (*out)->title) : NULL;
 	if (before)
 		instance_follow(*out, before);
 	return 0;
@@ -630,8 +610,8 @@ int session_define(struct session *s, const char *name, char *const *settings, s
 		text_printf(problems, "%d fixtures are registered already\n", SESSION_FIXTURES_MAX);
 		return -ENOSPC;
 	}
-	state_mark_dirty(s->daemon);
-	r = config_define(s->daemon->config, s->root, name, settings, &f, problems);
+	model_changed(s->model);
+	r = config_define(s->model->config, s->root, name, settings, &f, problems);
 	if (r < 0)
 		return r;
 	if (!found) {
@@ -695,7 +675,7 @@ static void clear_failure(struct instance *i, void *arg)
 
 static void run_begins(struct session *s)
 {
-	state_mark_dirty(s->daemon);
+	model_changed(s->model);
 	s->total_runs++;
 	s->last_run_real = clock_real();
 	/* What failed for one run may be tried again by the next. */
@@ -707,7 +687,7 @@ static void run_ended(struct session *s, struct run *r)
 	_cleanup_vector_ struct vector list = { 0 };
 
 	/* The ini file's are in the session of its root. */
-	link_for_each(l, &s->daemon->sessions)
+	link_for_each(l, &s->model->sessions)
 		session_each(link_entry(l, struct session, link), collect, &list);
 	for (size_t k = 0; k < list.n; k++) {
 		struct instance *i = list.all[k];
@@ -715,7 +695,7 @@ static void run_ended(struct session *s, struct run *r)
 		if (i->run == r)
 			remove_instance(i->session, i);
 	}
-	state_mark_dirty(s->daemon);
+	model_changed(s->model);
 	link_insert(&s->past, &r->link);
 	if (++s->n_past > RUNS_PAST_MAX) {
 		run_free(link_entry(s->past.next, struct run, link));

@@ -14,7 +14,7 @@
 #include "base/vector.h"
 
 struct config;
-struct daemon;
+struct model;
 struct fixture;
 struct image;
 struct image_owner;
@@ -24,10 +24,11 @@ struct place;
 struct recent;
 struct run;
 struct user;
+struct viewer;
 
 struct session {
-	struct link link; /* daemon::sessions */
-	struct daemon *daemon;
+	struct link link; /* model::sessions */
+	struct model *model;
 	const struct session_calls *calls;
 	struct user *user; /* a reference */
 	size_t n_conns; /* that joined */
@@ -67,15 +68,16 @@ struct session_calls {
 #define SESSION_ORPHANS_MAX 1024
 #define USER_SESSIONS_MAX 64
 
-struct session *session_new(struct daemon *d, const char *root, uid_t uid);
+struct session *session_new(struct model *m, const char *root, uid_t uid);
 struct session *session_free(struct session *s);
 /* NULL: it has gone. */
-struct session *session_by_number(const struct daemon *d, uint64_t number);
+struct session *session_by_number(const struct model *m, uint64_t number);
 
 /* The session of (uid, root), made when it is not there yet. NULL: the user has too many that are in use. */
-struct session *session_get(struct daemon *d, const char *root, uid_t uid);
-/* A client of another user joins over `fd`: whether the root is there, that user may know. */
-void session_look_at_root(struct session *s, int fd);
+struct session *session_get(struct model *m, const char *root, uid_t uid);
+/* Of another user: whether its root is there, that user may know. Takes the viewer; NULL: there is none. */
+bool session_wants_viewer(const struct session *s);
+void session_take_viewer(struct session *s, struct viewer *v);
 
 /*
  * Registers a fixture that clients build; a definition that says something else replaces the one of that name, and makes its

@@ -11,25 +11,25 @@
 #include <sys/types.h>
 
 #include "base/link.h"
-#include "fixd/serve/inbox.h"
 
-struct daemon;
+struct lane;
+struct model;
 
 struct user {
-	struct link link; /* daemon::users */
-	struct daemon *daemon;
+	struct link link; /* model::users */
+	struct model *model;
 	uid_t uid;
 	bool limited;
 	unsigned refs;
 	size_t n_connections, n_sessions, n_fixtures, n_instances, n_images, n_builds;
 	uint64_t bytes; /* of images that his clients built, and of notes */
-	struct lane lane;
+	struct lane *lane; /* of what its clients ask (serve/inbox); NULL: nothing yet. It goes with the user */
 	uint64_t build_turn; /* the number of the last build that was begun for him */
-	struct link unused; /* like daemon::unused, of what his clients built */
+	struct link unused; /* like model::unused, of what his clients built */
 };
 
 /* A reference, to be given back with user_unref(). */
-struct user *user_get(struct daemon *d, uid_t uid);
+struct user *user_get(struct model *m, uid_t uid);
 struct user *user_ref(struct user *u);
 struct user *user_unref(struct user *u);
 

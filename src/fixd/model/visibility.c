@@ -7,25 +7,25 @@
 #include "base/glob.h"
 #include "base/text.h"
 #include "config/config.h"
-#include "fixd/daemon.h"
+#include "fixd/model/client.h"
 #include "fixd/model/instance.h"
+#include "fixd/model/model.h"
 #include "fixd/model/session.h"
-#include "fixd/serve/conn.h"
 
-bool see_session(const struct conn *c, const struct session *s)
+bool see_session(const struct client *c, const struct session *s)
 {
 	if (c->session)
 		return s == c->session;
-	return c->owner || s == c->daemon->session || s->uid == c->uid;
+	return c->owner || s == c->model->session || s->uid == c->uid;
 }
 
 /* The session of the ini file is everybody's; what its own user's clients have added to it is not. */
-bool see_fixture(const struct conn *c, const struct session *s, const struct fixture *f)
+bool see_fixture(const struct client *c, const struct session *s, const struct fixture *f)
 {
 	return f->source != SOURCE_CLIENT || !f->registered || c->owner || s->uid == c->uid;
 }
 
-bool see_instance(const struct conn *c, const struct instance *i)
+bool see_instance(const struct client *c, const struct instance *i)
 {
 	return i->fixture->source != SOURCE_CLIENT || c->owner || i->session->uid == c->uid;
 }

@@ -4,15 +4,15 @@
 
 #include <stdbool.h>
 
-struct conn;
+struct client;
 struct fixture;
 struct instance;
 struct session;
 
 /* Of a connection that joined a session, only that one. */
-bool see_session(const struct conn *c, const struct session *s);
-bool see_fixture(const struct conn *c, const struct session *s, const struct fixture *f);
-bool see_instance(const struct conn *c, const struct instance *i);
+bool see_session(const struct client *c, const struct session *s);
+bool see_fixture(const struct client *c, const struct session *s, const struct fixture *f);
+bool see_instance(const struct client *c, const struct instance *i);
 
 /* One of a list of them. */
 bool see_named_any(char *const *patterns, const struct instance *i);

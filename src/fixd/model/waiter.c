@@ -10,17 +10,17 @@
 #include "base/log.h"
 #include "base/vector.h"
 #include "config/config.h"
-#include "fixd/daemon.h"
 #include "fixd/host/watch.h"
 #include "fixd/model/edge.h"
 #include "fixd/model/effect.h"
 #include "fixd/model/image.h"
+#include "fixd/model/model.h"
 #include "fixd/model/policy.h"
 #include "fixd/model/session.h"
 
 static const struct effects *effects_of(const struct instance *i)
 {
-	return i->session->daemon->effects;
+	return i->session->model->effects;
 }
 
 /* The dependency `k`, made when it is not there yet: it takes its part of our scope key and of our environment. */
@@ -144,7 +144,7 @@ static bool may_retry(struct instance *i, int64_t asked)
 	if (changed)
 		log_debug("%s: trying again: %s", i->title, changed);
 	/* For want of room: when there is more than there was. */
-	if (i->failed_full && i->session->daemon->memory_used < i->failed_full)
+	if (i->failed_full && i->session->model->memory_used < i->failed_full)
 		return true;
 	return changed || !digest_equal(i->failed_section, i->fixture->section) ||
 	       (p->retry_after != DURATION_NONE && clock_now() - i->failed_at >= p->retry_after);
@@ -202,7 +202,7 @@ static enum outcome ensure_visited(struct instance *i, int64_t asked)
 		return OUTCOME_FAILED;
 	}
 	/* What is still torn down, or must be the only one, comes first. */
-	if ((i->last && (image_is_ending(i->last) || i->fixture->exclusive)) || effects_of(i)->is_blocked(i->session->daemon, i->fixture->name)) {
+	if ((i->last && (i->last->ending || i->fixture->exclusive)) || effects_of(i)->is_blocked(i->session->model->work, i->fixture->name)) {
 		i->state = INSTANCE_WAITING;
 		return OUTCOME_PENDING;
 	}
@@ -347,7 +347,7 @@ void instance_wake(struct instance *i)
 {
 	if (link_empty(&i->waiters) && i->state != INSTANCE_WAITING)
 		return;
-	loop_defer(i->session->daemon->loop, &i->waking);
+	loop_defer(i->session->model->loop, &i->waking);
 }
 
 void instance_want(struct instance *i, struct waiter *w)

@@ -8,7 +8,6 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "config/config.h"
-#include "fixd/daemon.h"
 #include "fixd/host/watch.h"
 #include "fixd/loop/loop.h"
 #include "fixd/model/events.h"
@@ -16,11 +15,12 @@
 #include "fixd/model/instance.h"
 #include "fixd/model/run.h"
 #include "fixd/model/session.h"
-#include "fixd/model/survivor.h"
 #include "fixd/serve/conn.h"
 #include "fixd/serve/request.h"
+#include "fixd/serve/server.h"
 #include "fixd/serve/tail.h"
 #include "fixd/work/client_build.h"
+#include "fixd/work/survivor.h"
 #include "fixd/work/trees.h"
 #include "image/digest.h"
 
@@ -64,7 +64,7 @@ static const struct pending *pending_at(const struct link *l)
 
 static bool is_of_run(const struct image *im, const struct conn *c)
 {
-	return im->run && c->member && !strcmp(im->run, c->member->run->id);
+	return im->run && c->client.member && !strcmp(im->run, c->client.member->run->id);
 }
 
 static void reply_attached(struct pending *p, struct image *im)
@@ -90,11 +90,11 @@ static void reply_attached(struct pending *p, struct image *im)
 	size = sizeof body.head + (size_t)n * sizeof *body.images;
 	memcpy((char *)&body + size, im->tree ? im->tree : "", path);
 	if (n)
-		event_attach(p->conn, lease_new(im, &p->conn->leases, p->conn->pid), p->waiter.built, clock_now() - p->waiter.asked, p->test,
+		event_attach(&p->conn->client, lease_new(im, &p->conn->client.leases, p->conn->client.pid), p->waiter.built, clock_now() - p->waiter.asked, p->test,
 			     p->test_size);
 	/* Killed in the next moment, the next daemon must know that somebody holds it. */
 	if (n && image_holders_matter(im))
-		deferred_flush(&p->conn->daemon->unsaved);
+		deferred_flush(&p->conn->server->model->changed);
 	conn_reply_images(p->conn, &p->header, &body, size + path, all, (size_t)n);
 }
 
@@ -102,16 +102,16 @@ static void answer_attach(struct waiter *w, enum outcome outcome)
 {
 	struct pending *p = container_of(w, struct pending, waiter);
 	struct instance *i = w->instance;
-	struct daemon *d = p->conn->daemon;
+	struct server *server = p->conn->server;
 
 	if (outcome == OUTCOME_READY) {
 		struct image *im = i->current;
 
 		if (!(p->flags & WIRE_ATTACH_WARM)) {
-			w->built ? d->misses++ : d->hits++;
+			w->built ? server->model->misses++ : server->model->hits++;
 			image_used(im);
-			if (p->conn->member)
-				run_used(p->conn->member->run, im, w->built);
+			if (p->conn->client.member)
+				run_used(p->conn->client.member->run, im, w->built);
 		}
 		reply_attached(p, im);
 	} else {
@@ -122,7 +122,9 @@ static void answer_attach(struct waiter *w, enum outcome outcome)
 
 static bool look(struct waiter *w)
 {
-	return offer_look(w->instance, container_of(w, struct pending, waiter)->conn);
+	struct conn *c = container_of(w, struct pending, waiter)->conn;
+
+	return offer_look(w->instance, &c->client, source_fd(c->source));
 }
 
 static char *offer_build(struct waiter *w)
@@ -139,11 +141,11 @@ static char *offer_build(struct waiter *w)
 		.offer.huge = (uint32_t)i->fixture->huge_pages,
 	};
 	int client_end = -1;
-	char *wrong = offer_new(i, p->conn, p->depends, w->n_depends, p->test, p->test_size, &client_end);
+	char *wrong = offer_new(i, &p->conn->client, p->depends, w->n_depends, p->test, p->test_size, &client_end);
 
 	if (wrong)
 		return wrong;
-	p->conn->daemon->misses++;
+	p->conn->server->model->misses++;
 	conn_reply_fd(p->conn, &p->header, &body, sizeof body, client_end, true);
 	pending_free(p);
 	return NULL;
@@ -158,7 +160,7 @@ static void give_up(void *arg)
 	if (i->fixture->exclusive && im && im->n_leases)
 		conn_reply_error(p->conn, &p->header, -ETIMEDOUT, "fixture '%s' is exclusive, and was held by process %d all the time",
 				 i->title, (int)link_entry(im->leases.next, struct lease, in_image)->pid);
-	else if ((im && image_is_ending(im)) || leftover_of(p->conn->daemon, i->fixture->name))
+	else if ((im && im->ending) || leftover_of(p->conn->server->work, i->fixture->name))
 		conn_reply_error(p->conn, &p->header, -ETIMEDOUT, "fixture '%s' was not ready in time: what was there before is still being "
 				 "torn down", i->title);
 	else
@@ -171,33 +173,33 @@ static void give_up(void *arg)
 /* name or name[param] -> definition, and whose session it is in. NULL: *sentence says what is wrong. */
 static const struct fixture *find_fixture(struct conn *c, char *name, char **param, struct session **session, char **sentence)
 {
-	struct daemon *d = c->daemon;
+	struct server *server = c->server;
 	char *bracket = strchr(name, '[');
 	const struct fixture *f;
 
 	*param = NULL;
-	*session = c->session;
+	*session = c->client.session;
 	if (bracket && name[strlen(name) - 1] == ']') {
 		*bracket = '\0';
 		*param = bracket + 1;
 		(*param)[strlen(*param) - 1] = '\0';
 	}
-	f = c->session ? session_fixture(c->session, name) : NULL;
+	f = c->client.session ? session_fixture(c->client.session, name) : NULL;
 	if (f)
 		return f;
-	f = config_find(d->config, name);
+	f = config_find(server->model->config, name);
 	if (!f) {
-		*sentence = xasprintf("there is no fixture '%s' in %s", name, d->config->file);
+		*sentence = xasprintf("there is no fixture '%s' in %s", name, server->model->config->file);
 	} else if (*param && !list_has(f->params, *param)) {
 		*sentence = xasprintf("fixture '%s' has no param '%s'", name, *param);
 	} else if (!*param && f->params) {
 		*sentence = xasprintf("fixture '%s' has params; ask for one, like '%s[%s]'", name, name, f->params[0]);
 	} else {
 		/* What a client builds is for its own user. */
-		*session = f->source == SOURCE_CLIENT ? session_get(d, d->config->root, c->uid) : d->session;
+		*session = f->source == SOURCE_CLIENT ? session_get(server->model, server->model->config->root, c->client.uid) : server->model->session;
 		if (*session)
 			return f;
-		*sentence = xasprintf("user %u has too many sessions", (unsigned)c->uid);
+		*sentence = xasprintf("user %u has too many sessions", (unsigned)c->client.uid);
 	}
 	return NULL;
 }
@@ -208,11 +210,11 @@ static const struct fixture *find_fixture(struct conn *c, char *name, char **par
 /* Would `c` wait for itself: is it the builder, or waits the builder for something that `c` builds? */
 static bool would_wait_for_itself(const struct conn *c, const struct instance *i, unsigned *looks)
 {
-	const struct conn *builder = offer_builder(i);
+	struct client *builder = offer_builder(i);
 
-	if (!builder || builder == c)
+	if (!builder || builder == &c->client)
 		return builder != NULL;
-	link_for_each(l, &builder->unanswered) {
+	link_for_each(l, &conn_of(builder)->unanswered) {
 		const struct pending *p = pending_at(l);
 
 		if (*looks == 0)
@@ -228,7 +230,7 @@ static bool would_wait_for_itself(const struct conn *c, const struct instance *i
 static bool take_depends(struct pending *p, const uint64_t *serials, size_t n)
 {
 	for (size_t k = 0; k < n; k++) {
-		const struct lease *l = lease_find(&p->conn->leases, serials[k]);
+		const struct lease *l = lease_find(&p->conn->client.leases, serials[k]);
 
 		if (!l)
 			return false;
@@ -242,8 +244,8 @@ static bool take_depends(struct pending *p, const uint64_t *serials, size_t n)
 static void want(struct conn *c, const struct wire_header *h, const struct wire_attach *a, const char *key, const uint64_t *depends,
 		 struct instance *i)
 {
-	const char *test = c->test ? c->test : key;
-	size_t test_size = c->test ? strlen(c->test) : a->key;
+	const char *test = c->client.test ? c->client.test : key;
+	size_t test_size = c->client.test ? strlen(c->client.test) : a->key;
 	struct pending *p = xcalloc(1, sizeof *p + a->depends * sizeof *p->depends + test_size);
 	int64_t now = clock_now();
 	unsigned looks = DEADLOCK_LOOKS;
@@ -255,7 +257,7 @@ static void want(struct conn *c, const struct wire_header *h, const struct wire_
 	p->test_size = test_size;
 	p->waiter.asked = now;
 	p->waiter.answer = answer_attach;
-	p->waiter.user = c->user;
+	p->waiter.user = c->client.user;
 	p->waiter.look = look;
 	p->waiter.offer = offer_build;
 	p->waiter.depends = p->depends;
@@ -269,7 +271,7 @@ static void want(struct conn *c, const struct wire_header *h, const struct wire_
 		pending_free(p);
 		return;
 	}
-	timer_start(c->daemon->loop, &p->limit, now + a->timeout_ms * NSEC_PER_MSEC);
+	timer_start(c->server->model->loop, &p->limit, now + a->timeout_ms * NSEC_PER_MSEC);
 	if (would_wait_for_itself(c, i, &looks)) {
 		conn_reply_error(c, h, -EDEADLK, "fixture '%s' cannot be waited for: it is being built, and its builder waits for "
 						 "what this client builds", i->fixture->name);
@@ -277,7 +279,7 @@ static void want(struct conn *c, const struct wire_header *h, const struct wire_
 		return;
 	}
 	if (p->waiter.holds)
-		survivor_returns(c->daemon, c->pid, i->current);
+		survivor_returns(c->server->work, c->client.pid, i->current);
 	instance_want(i, &p->waiter);
 }
 
@@ -360,7 +362,7 @@ static struct instance *attach_target(struct conn *c, const struct wire_header *
 				       bool only_look)
 {
 	_cleanup_free_ char *sentence = NULL;
-	struct place place = { .node = node, .env = env, .run = c->member ? c->member->run : NULL };
+	struct place place = { .node = node, .env = env, .run = c->client.member ? c->client.member->run : NULL };
 	struct session *s;
 	char *param;
 	const struct fixture *f = find_fixture(c, name, &param, &s, &sentence);
@@ -392,12 +394,12 @@ bool handle_attach(struct conn *c, const struct wire_header *h, const void *body
 	const void *identity = &a->name; /* the lengths and strings: all that tells one instance from another */
 	size_t identity_size = (size_t)((const char *)body + size - (const char *)identity);
 	/* What names mean depends on the session that was joined; what clients build, on the user; and serials on the client. */
-	struct session *s = c->session || a->depends ? NULL : c->daemon->session;
+	struct session *s = c->client.session || a->depends ? NULL : c->server->model->session;
 	uint64_t depends[WIRE_DEPENDS_MAX] = { 0 };
 	struct instance *i;
 
 	/* Every edit that was complete when the request was sent has been heard after this. */
-	watcher_drain(c->daemon->watcher);
+	watcher_drain(c->server->work->watcher);
 	i = s ? recent_find(s, identity, identity_size) : NULL;
 	if (!i) {
 		struct tail t = { (const char *)(a + 1), (const char *)body + size };
@@ -427,27 +429,27 @@ bool handle_test(struct conn *c, const struct wire_header *h, const void *body, 
 	(void)h;
 	if (!test || t.at != t.end)
 		return false;
-	free(c->test);
-	c->test = *test ? xstrdup(test) : NULL;
+	free(c->client.test);
+	c->client.test = *test ? xstrdup(test) : NULL;
 	return true;
 }
 
 bool handle_changed(struct conn *c, const struct wire_header *h, const void *body, size_t size)
 {
 	const struct wire_changed *q = body;
-	const struct lease *l = lease_find(&c->leases, q->serial);
+	const struct lease *l = lease_find(&c->client.leases, q->serial);
 
 	(void)h, (void)size;
 	/* It may not have come over a restart. */
 	if (l)
-		event_changed(c, l, q->pages);
+		event_changed(&c->client, l, q->pages);
 	return true;
 }
 
 bool handle_detach(struct conn *c, const struct wire_header *h, const void *body, size_t size)
 {
 	const struct wire_detach *detach = body;
-	struct lease *l = lease_find(&c->leases, detach->serial);
+	struct lease *l = lease_find(&c->client.leases, detach->serial);
 
 	(void)h, (void)size;
 	if (!l)
@@ -456,7 +458,7 @@ bool handle_detach(struct conn *c, const struct wire_header *h, const void *body
 	l->resets = detach->resets;
 	l->dirty = detach->dirty;
 	lease_free(l);
-	if (c->member)
-		run_settle(c->member->run);
+	if (c->client.member)
+		run_settle(c->client.member->run);
 	return true;
 }

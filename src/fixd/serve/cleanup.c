@@ -8,13 +8,13 @@
 #include "base/text.h"
 #include "base/vector.h"
 #include "config/config.h"
-#include "fixd/daemon.h"
 #include "fixd/host/watch.h"
 #include "fixd/model/image.h"
 #include "fixd/model/instance.h"
 #include "fixd/model/session.h"
 #include "fixd/model/visibility.h"
 #include "fixd/serve/conn.h"
+#include "fixd/serve/server.h"
 #include "fixd/serve/task.h"
 #include "fixd/serve/walk.h"
 #include "fixd/work/keeper.h"
@@ -22,8 +22,8 @@
 #include "wire/report.h"
 
 struct cleanup {
-	struct link link; /* daemon::cleanups */
-	struct daemon *daemon;
+	struct link link; /* server::cleanups */
+	struct server *server;
 	uint64_t conn; /* it may be gone */
 	struct wire_header request;
 	struct text removed, kept, errors;
@@ -59,7 +59,7 @@ static bool is_there(const struct instance *i)
 
 static struct instance *find(const struct cleaning *t, const struct seen *e)
 {
-	const struct session *s = session_by_number(t->task.conn->daemon, e->session);
+	const struct session *s = session_by_number(t->task.conn->server->model, e->session);
 
 	return s ? session_by_key(s, e->key) : NULL;
 }
@@ -83,7 +83,7 @@ static bool note_step(struct cleaning *t)
 	struct instance *i;
 	enum walk_step step = walk_next(&t->walk, t->task.conn, &s, &i);
 
-	if (step == WALK_INSTANCE && is_there(i) && see_instance(t->task.conn, i)) {
+	if (step == WALK_INSTANCE && is_there(i) && see_instance(&t->task.conn->client, i)) {
 		struct seen *e = xcalloc(1, sizeof *e);
 
 		e->session = s->number;
@@ -99,7 +99,7 @@ static void on_torn_down(void *arg, const char *title, const char *wrong);
 /* For all that is, or will be, torn down without anybody having to let go of it. */
 static void wait_for_teardowns(struct cleanup *c)
 {
-	link_for_each(l, &c->daemon->keepers) {
+	link_for_each(l, &c->server->work->keepers) {
 		struct keeper *k = link_entry(l, struct keeper, link);
 		const struct image *im = k->image;
 
@@ -116,7 +116,7 @@ static void give_up(const struct cleaning *t, struct seen *e)
 {
 	struct cleanup *c = t->cleanup;
 	struct instance *i = find(t, e);
-	uint64_t before = c->daemon->memory_used;
+	uint64_t before = c->server->model->memory_used;
 	bool torn_down;
 
 	if (!is_wanted(t, i))
@@ -129,7 +129,7 @@ static void give_up(const struct cleaning *t, struct seen *e)
 	instance_retire(i, "cleaned up");
 	instance_clear_failure(i);
 	e->removed = true;
-	c->freed += before - c->daemon->memory_used;
+	c->freed += before - c->server->model->memory_used;
 	/* At once: it may be over before the next slice. */
 	if (torn_down)
 		wait_for_teardowns(c);
@@ -192,8 +192,8 @@ static void answer(struct cleanup *c)
 	put_list(&out, REPORT_KEPT, &c->kept);
 	put_list(&out, REPORT_ERRORS, &c->errors);
 	record_u64(&out, REPORT_FREED, c->freed);
-	link_for_each(l, &c->daemon->conns) {
-		if (link_entry(l, struct conn, link)->id != c->conn)
+	link_for_each(l, &c->server->conns) {
+		if (link_entry(l, struct conn, link)->client.id != c->conn)
 			continue;
 		conn_reply_text(link_entry(l, struct conn, link), &c->request, out.data, out.size);
 		break;
@@ -262,11 +262,11 @@ void cleanup_ask(struct conn *conn, const struct wire_header *h, const char *pat
 	struct cleaning *t = xcalloc(1, sizeof *t);
 	struct cleanup *c = xcalloc(1, sizeof *c);
 
-	c->daemon = conn->daemon;
-	c->conn = conn->id;
+	c->server = conn->server;
+	c->conn = conn->client.id;
 	c->request = *h;
 	c->n_waits = 1;
-	link_insert(&conn->daemon->cleanups, &c->link);
+	link_insert(&conn->server->cleanups, &c->link);
 	t->cleanup = c;
 	t->patterns = list_split(patterns);
 	t->flags = flags;
@@ -277,9 +277,9 @@ void cleanup_ask(struct conn *conn, const struct wire_header *h, const char *pat
 	task_begin(conn, h, &t->task);
 }
 
-void cleanups_end(struct daemon *d)
+void cleanups_end(struct server *server)
 {
-	link_for_each(l, &d->keepers) {
+	link_for_each(l, &server->work->keepers) {
 		struct keeper *k = link_entry(l, struct keeper, link);
 
 		if (k->on_end == on_torn_down) {

@@ -11,11 +11,11 @@
 
 struct cleanup;
 struct conn;
-struct daemon;
+struct server;
 struct wire_header;
 
 /* Retires what matches one of `patterns`, a list, and all conditions in `flags` (enum wire_cleanup_flags). `older_than`: ns, or negative. */
 void cleanup_ask(struct conn *c, const struct wire_header *h, const char *patterns, uint32_t flags, int64_t older_than);
 
 /* Nobody is to wait any longer. */
-void cleanups_end(struct daemon *d);
+void cleanups_end(struct server *server);

@@ -10,8 +10,8 @@
 #include "base/alloc.h"
 #include "base/fd.h"
 #include "base/log.h"
+#include "base/process.h"
 #include "config/config.h"
-#include "fixd/daemon.h"
 #include "fixd/loop/loop.h"
 #include "fixd/model/events.h"
 #include "fixd/model/image.h"
@@ -20,6 +20,7 @@
 #include "fixd/model/user.h"
 #include "fixd/serve/control.h"
 #include "fixd/serve/request.h"
+#include "fixd/serve/server.h"
 #include "fixd/work/client_build.h"
 #include "image/memfd.h"
 
@@ -34,7 +35,7 @@ struct reply {
 	struct packet packet;
 	struct conn *conn; /* it is gone if the packet was cancelled */
 	bool close_after;
-	struct daemon *stop;
+	struct server *stop; /* is to, when it was sent */
 	void (*done)(void *arg, int err);
 	void *arg;
 	int *fds; /* behind the images */
@@ -71,12 +72,12 @@ static bool is_in_groups(const struct config *c, int fd, gid_t gid)
 
 static bool may_connect(const struct conn *c, int fd)
 {
-	const struct config *config = c->daemon->config;
+	const struct config *config = c->server->model->config;
 
-	if (c->owner)
+	if (c->client.owner)
 		return true;
 	for (size_t i = 0; i < config->n_allow_users; i++) {
-		if (config->allow_users[i] == c->uid)
+		if (config->allow_users[i] == c->client.uid)
 			return true;
 	}
 	return is_in_groups(config, fd, c->gid);
@@ -106,9 +107,9 @@ static void on_end(void *arg, int err)
 
 static const struct message_handler handler = { on_message, on_end };
 
-struct conn *conn_new(struct daemon *d, int fd)
+struct conn *conn_new(struct server *server, int fd)
 {
-	struct conn *c = d->stopping ? NULL : xcalloc(1, sizeof *c);
+	struct conn *c = server->model->stopping ? NULL : xcalloc(1, sizeof *c);
 	struct ucred peer = { 0 };
 	socklen_t n = sizeof peer;
 	int buffer = SEND_BUFFER;
@@ -118,11 +119,12 @@ struct conn *conn_new(struct daemon *d, int fd)
 		fd_close(fd);
 		return NULL;
 	}
-	c->daemon = d;
-	c->id = ++d->last_serial;
-	link_init(&c->leases);
+	c->server = server;
+	c->client.model = server->model;
+	c->client.id = ++server->model->last_serial;
+	link_init(&c->client.leases);
 	link_init(&c->unanswered);
-	link_init(&c->offers);
+	link_init(&c->client.offers);
 	inbox_init(&c->inbox);
 	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &n) < 0 ||
 	    setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &buffer, sizeof buffer) < 0) {
@@ -131,27 +133,27 @@ struct conn *conn_new(struct daemon *d, int fd)
 		free(c);
 		return NULL;
 	}
-	c->uid = peer.uid;
+	c->client.uid = peer.uid;
 	c->gid = peer.gid;
-	c->pid = peer.pid;
-	c->owner = peer.uid == geteuid() || peer.uid == 0;
-	c->user = user_get(d, peer.uid);
-	if (c->user->limited && c->user->n_connections >= d->config->user_connections_max + REFUSED_MAX) {
-		user_unref(c->user);
+	c->client.pid = peer.pid;
+	c->client.owner = peer.uid == geteuid() || peer.uid == 0;
+	c->client.user = user_get(server->model, peer.uid);
+	if (c->client.user->limited && c->client.user->n_connections >= server->model->config->user_connections_max + REFUSED_MAX) {
+		user_unref(c->client.user);
 		fd_close(fd);
 		free(c);
 		return NULL;
 	}
-	c->refusal = may_connect(c, fd) ? user_refuses_connection(c->user) :
+	c->refusal = may_connect(c, fd) ? user_refuses_connection(c->client.user) :
 				      xasprintf("user %u is not allowed to use this fixd; see allow-users in fixd.ini",
-						(unsigned)c->uid);
-	c->user->n_connections++;
-	link_insert(&d->conns, &c->link);
-	d->n_conns++;
-	c->source = loop_messages(d->loop, fd, &handler, c);
+						(unsigned)c->client.uid);
+	c->client.user->n_connections++;
+	link_insert(&server->conns, &c->link);
+	server->n_conns++;
+	c->source = loop_messages(server->model->loop, fd, &handler, c);
 	if (c->refusal)
-		log_warn(0, "connection %llu is refused: %s", (unsigned long long)c->id, c->refusal);
-	log_debug("connection %llu: pid %d, uid %u", (unsigned long long)c->id, (int)c->pid, (unsigned)c->uid);
+		log_warn(0, "connection %llu is refused: %s", (unsigned long long)c->client.id, c->refusal);
+	log_debug("connection %llu: pid %d, uid %u", (unsigned long long)c->client.id, (int)c->client.pid, (unsigned)c->client.uid);
 	return c;
 }
 
@@ -160,13 +162,37 @@ void conn_add_unanswered(struct conn *c, struct unanswered *u, void (*forget)(st
 	u->conn = c;
 	u->forget = forget;
 	link_insert(&c->unanswered, &u->link);
-	c->n_pending++;
+	c->client.n_pending++;
 }
 
 void conn_remove_unanswered(struct unanswered *u)
 {
 	link_remove(&u->link);
-	u->conn->n_pending--;
+	u->conn->client.n_pending--;
+}
+
+static void leave_run(struct conn *c)
+{
+	c->process = source_close(c->process);
+	c->client.member = run_leave(c->client.member);
+}
+
+/* A process that has ended uses nothing, whoever has inherited its connection. */
+static void on_process_end(void *arg)
+{
+	leave_run(arg);
+}
+
+void conn_join_run(struct conn *c, const char *run, bool observer)
+{
+	/* A client in another pid namespace has no number here: then the end of its connection must do. */
+	int pidfd = c->client.pid > 0 ? process_open(c->client.pid) : -1;
+
+	c->client.member = run_join(c->client.session, run, &c->client, observer);
+	if (pidfd >= 0)
+		c->process = loop_watch(c->server->model->loop, pidfd, on_process_end, c);
+	else if (pidfd == -ESRCH)
+		leave_run(c); /* it has ended meanwhile */
 }
 
 /* All that it holds, waits for and is a part of. */
@@ -177,13 +203,13 @@ static void leave(struct conn *c)
 
 		u->forget(u);
 	}
-	offer_forget_all(c);
-	c->member = run_leave(c->member);
-	link_for_each_safe(l, &c->leases)
-		lease_free(link_entry(l, struct lease, in_conn));
-	if (c->session)
-		c->session->n_conns--;
-	c->session = NULL;
+	offer_forget_all(&c->client);
+	leave_run(c);
+	link_for_each_safe(l, &c->client.leases)
+		lease_free(link_entry(l, struct lease, in_client));
+	if (c->client.session)
+		c->client.session->n_conns--;
+	c->client.session = NULL;
 }
 
 void conn_retire(struct conn *c)
@@ -195,23 +221,24 @@ void conn_retire(struct conn *c)
 
 void conn_drop(struct conn *c, const char *why)
 {
-	struct daemon *d = c->daemon;
+	struct server *server = c->server;
 
 	if (why)
-		log_warn(0, "connection %llu of pid %d is dropped: %s", (unsigned long long)c->id, (int)c->pid, why);
+		log_warn(0, "connection %llu of pid %d is dropped: %s", (unsigned long long)c->client.id, (int)c->client.pid, why);
 	else
-		log_debug("connection %llu has ended", (unsigned long long)c->id);
+		log_debug("connection %llu has ended", (unsigned long long)c->client.id);
 	inbox_clear(c);
 	c->source = source_close(c->source);
 	leave(c);
-	c->user->n_connections--;
-	user_unref(c->user);
+	c->client.user->n_connections--;
+	user_unref(c->client.user);
 	link_remove(&c->link);
-	d->n_conns--;
+	server->n_conns--;
 	free(c->refusal);
-	free(c->test);
+	free(c->client.test);
 	free(c);
-	d->control->conn_left(d);
+	if (!server->n_conns)
+		server->control.idle(server->control.daemon);
 }
 
 static void reply_done(struct packet *p, int err)
@@ -232,7 +259,7 @@ static void reply_done(struct packet *p, int err)
 	if (r->done)
 		r->done(r->arg, err);
 	if (r->stop)
-		r->stop->control->stop(r->stop);
+		r->stop->control.stop(r->stop->control.daemon);
 	free(r);
 }
 
@@ -337,6 +364,6 @@ void conn_stop_after_reply(struct conn *c)
 {
 	struct reply *r = reply_new(&(struct wire_header){ 0 }, WIRE_TYPE_stop | WIRE_REPLY, NULL, 0, 0);
 
-	r->stop = c->daemon;
+	r->stop = c->server;
 	send_reply(c, r);
 }

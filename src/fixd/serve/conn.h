@@ -11,14 +11,13 @@
 #include <sys/types.h>
 
 #include "base/link.h"
+#include "fixd/model/client.h"
+#include "fixd/model/run.h"
 #include "fixd/serve/inbox.h"
 #include "wire/wire.h"
 
-struct daemon;
+struct server;
 struct image;
-struct member;
-struct session;
-struct user;
 
 /* A request that is still to be answered. */
 struct unanswered {
@@ -28,35 +27,40 @@ struct unanswered {
 };
 
 struct conn {
-	struct link link; /* daemon::conns */
-	struct daemon *daemon;
+	struct link link; /* server::conns */
+	struct server *server;
 	struct source *source;
-	uint64_t id;
-	uid_t uid;
+	struct client client;
 	gid_t gid;
-	pid_t pid;
+	struct source *process; /* of a member of a run: tells when it has ended */
 	struct inbox inbox;
 	bool broken; /* it cannot or will not be answered: what it says is not heard */
 	bool ended;  /* it says nothing more, and goes when what it has said was handled */
 	bool greeted;
-	bool last;  /* it has asked for the end of the daemon, and waits for it */
-	bool owner; /* the daemon's user, or root */
+	bool stop_requested; /* it has asked for the end of the daemon, and waits for it */
 	char *refusal; /* why it is not allowed */
-	char *test; /* that it runs, if it says so */
-	struct user *user;	 /* a reference */
-	struct session *session; /* that it joined, or NULL */
-	struct member *member;	 /* of a run, or NULL */
-	struct link leases;
 	struct link unanswered;
-	struct link offers;  /* offer::in_conn: what this client builds */
-	size_t n_pending;
 };
 
-struct conn *conn_new(struct daemon *d, int fd);
+/* A release (model/run.h), and the request that it answers. */
+struct asked_release {
+	struct release release;
+	struct wire_header request;
+};
+
+static inline struct conn *conn_of(struct client *c)
+{
+	return container_of(c, struct conn, client);
+}
+
+struct conn *conn_new(struct server *server, int fd);
 /* Everything of it goes but the connection itself: what it says is not heard any more, and its end is that of the daemon. */
 void conn_retire(struct conn *c);
 /* Everything of it goes; the pointer is dead. */
 void conn_drop(struct conn *c, const char *why);
+
+/* It is a member of that run of its session, until its process ends or it does. */
+void conn_join_run(struct conn *c, const char *run, bool observer);
 
 void conn_add_unanswered(struct conn *c, struct unanswered *u, void (*forget)(struct unanswered *u));
 void conn_remove_unanswered(struct unanswered *u);
@@ -82,8 +86,11 @@ void conn_stop_after_reply(struct conn *c);
 /* The listening socket. */
 struct listener;
 
-/* Binds `path` (a dead socket is replaced), or takes the socket of LISTEN_FDS. -EADDRINUSE: a daemon answers there. */
-int listener_new(struct daemon *d, struct listener **out);
+/*
+ * Binds server::socket (a dead socket is replaced), or takes the socket of LISTEN_FDS, or `listening` (-1: none) with the lock of its path,
+ * of a daemon before this one. -EADDRINUSE: a daemon answers there.
+ */
+int listener_new(struct server *server, int listening, int lock);
 /* Who may connect has changed. */
 void listener_permit(struct listener *l);
 /* What passes to another process. */

@@ -8,12 +8,13 @@ struct text;
 struct wire_header;
 
 struct control {
+	struct daemon *daemon;
 	/* Reads the configuration again. 0, or -EINVAL and what is wrong; the old one then stays. */
 	int (*reload)(struct daemon *d, struct text *problems);
 	/* Drops everybody, tears everything down, and then ends the loop. */
 	void (*stop)(struct daemon *d);
 	/* Becomes the program as it is installed now; the client is answered by that, or told what is wrong. */
-	void (*restart)(struct conn *c, const struct wire_header *h);
-	/* A connection has ended: an idle daemon may want to go. */
-	void (*conn_left)(struct daemon *d);
+	void (*restart)(struct daemon *d, struct conn *c, const struct wire_header *h);
+	/* The last connection has ended: an idle daemon may want to go. */
+	void (*idle)(struct daemon *d);
 };

@@ -9,20 +9,24 @@
 #include "base/clock.h"
 #include "base/text.h"
 #include "config/config.h"
-#include "fixd/daemon.h"
+#include "fixd/model/event_log.h"
+#include "fixd/model/model.h"
 #include "fixd/model/session.h"
 #include "fixd/serve/conn.h"
+#include "fixd/serve/server.h"
 #include "wire/record.h"
 #include "wire/report.h"
 
 /* Bytes of the log in one answer: whoever wants all asks several times. */
 #define ANSWER_MAX ((uint64_t)64 << 10)
+/* What happens in quick succession is told together. */
+#define GATHER (20 * NSEC_PER_MSEC)
 /* So many are told in one turn of the loop. */
 #define TOLD_MAX 16
 
 /* A connection that waits for the next event. */
 struct follower {
-	struct link link; /* daemon::followers */
+	struct link link; /* server::followers */
 	struct unanswered unanswered;
 	struct conn *conn;
 	struct wire_header request;
@@ -33,9 +37,9 @@ struct follower {
 
 static bool may_read(const struct conn *c, const struct event *v, const char *session)
 {
-	if (c->session && (v->words[EVENT_SESSION] != strlen(c->session->id) || memcmp(session, c->session->id, strlen(c->session->id)) != 0))
+	if (c->client.session && (v->words[EVENT_SESSION] != strlen(c->client.session->id) || memcmp(session, c->client.session->id, strlen(c->client.session->id)) != 0))
 		return false;
-	return c->owner || v->uid == EVENT_FOR_ALL || v->uid == c->uid;
+	return c->client.owner || v->uid == EVENT_FOR_ALL || v->uid == c->client.uid;
 }
 
 static void put_word(struct text *out, uint16_t field, const char *s, size_t n)
@@ -121,7 +125,7 @@ static void put_event(struct text *out, const struct event *v)
 /* False: there is nothing for this connection; *from, a number, has moved on behind what it may not see. */
 static bool read_events(const struct conn *c, uint64_t *from, struct text *out)
 {
-	const struct events *e = c->daemon->events;
+	const struct events *e = c->server->model->events;
 	bool lost;
 	uint64_t at = events_find(e, *from ? *from : 1, &lost), next = events_end_at(e);
 	size_t n = 0, list = record_begin(out, REPORT_EVENTS, RECORD_LIST);
@@ -174,47 +178,54 @@ static void give_up(void *arg)
 	follower_free(f);
 }
 
-void events_ask(struct conn *c, const struct wire_header *h, uint64_t from, uint32_t wait_ms)
+void event_stream_ask(struct conn *c, const struct wire_header *h, uint64_t from, uint32_t wait_ms)
 {
-	struct daemon *d = c->daemon;
+	struct server *server = c->server;
 	struct follower *f;
 
-	if (answer(c, h, &from, wait_ms == 0 || d->restarting || d->stopping))
+	if (answer(c, h, &from, wait_ms == 0 || server->model->restarting || server->model->stopping))
 		return;
 	f = xcalloc(1, sizeof *f);
 	f->conn = c;
 	f->request = *h;
 	f->from = from;
 	conn_add_unanswered(c, &f->unanswered, forget);
-	link_insert(&d->followers, &f->link);
+	link_insert(&server->followers, &f->link);
 	timer_init(&f->limit, give_up, f);
-	timer_start(d->loop, &f->limit, clock_now() + wait_ms * NSEC_PER_MSEC);
+	timer_start(server->model->loop, &f->limit, clock_now() + wait_ms * NSEC_PER_MSEC);
 }
 
-void events_tell(void *daemon)
+void event_stream_added(void *arg)
 {
-	struct daemon *d = daemon;
+	struct server *server = arg;
 
-	uint64_t end = events_end_at(d->events);
+	if (!link_empty(&server->followers) && !timer_is_running(&server->telling))
+		timer_start(server->model->loop, &server->telling, clock_now() + GATHER);
+}
 
-	for (int n = 0; n < TOLD_MAX && !link_empty(&d->followers); n++) {
-		struct follower *f = link_entry(d->followers.next, struct follower, link);
+void event_stream_tell(void *arg)
+{
+	struct server *server = arg;
+	uint64_t end = events_end_at(server->model->events);
+
+	for (int n = 0; n < TOLD_MAX && !link_empty(&server->followers); n++) {
+		struct follower *f = link_entry(server->followers.next, struct follower, link);
 
 		/* Everybody was looked after. */
 		if (f->looked == end)
 			return;
 		f->looked = end;
 		link_remove(&f->link);
-		link_insert(&d->followers, &f->link);
+		link_insert(&server->followers, &f->link);
 		if (answer(f->conn, &f->request, &f->from, false))
 			follower_free(f);
 	}
-	if (!link_empty(&d->followers))
-		timer_start(d->loop, &d->telling, clock_now());
+	if (!link_empty(&server->followers))
+		timer_start(server->model->loop, &server->telling, clock_now());
 }
 
-void events_end(struct daemon *d)
+void event_stream_end(struct server *server)
 {
-	while (!link_empty(&d->followers))
-		give_up(link_entry(d->followers.next, struct follower, link));
+	while (!link_empty(&server->followers))
+		give_up(link_entry(server->followers.next, struct follower, link));
 }

@@ -6,9 +6,9 @@
 
 #include "base/alloc.h"
 #include "base/clock.h"
-#include "fixd/daemon.h"
 #include "fixd/model/user.h"
 #include "fixd/serve/conn.h"
+#include "fixd/serve/server.h"
 #include "fixd/serve/task.h"
 
 /* Of one connection; beyond it is not read. */
@@ -27,9 +27,9 @@ struct message {
 
 static void work(void *arg);
 
-void inboxes_init(struct inboxes *all, struct daemon *d)
+void inboxes_init(struct inboxes *all, struct server *server)
 {
-	deferred_init(&all->work, work, d);
+	deferred_init(&all->work, work, server);
 	link_init(&all->lanes);
 }
 
@@ -49,11 +49,21 @@ static bool is_full(const struct inbox *i)
 	return i->n >= MESSAGES_MAX || i->bytes >= BYTES_MAX;
 }
 
+static struct lane *lane_of(struct user *u)
+{
+	if (!u->lane) {
+		u->lane = xcalloc(1, sizeof *u->lane);
+		link_init(&u->lane->link);
+		link_init(&u->lane->conns);
+	}
+	return u->lane;
+}
+
 /* Its connection waits for a turn from now on, behind the others of its user. */
 static void queue(struct conn *c)
 {
-	struct inboxes *all = &c->daemon->inboxes;
-	struct lane *lane = &c->user->lane;
+	struct inboxes *all = &c->server->inboxes;
+	struct lane *lane = lane_of(c->client.user);
 
 	if (link_empty(&lane->conns)) {
 		if (lane->spent < all->floor)
@@ -61,14 +71,16 @@ static void queue(struct conn *c)
 		link_insert(&all->lanes, &lane->link);
 	}
 	link_insert(&lane->conns, &c->inbox.in_lane);
-	loop_defer(c->daemon->loop, &all->work);
+	loop_defer(c->server->model->loop, &all->work);
 }
 
 static void leave_queue(struct conn *c)
 {
+	struct lane *lane = lane_of(c->client.user);
+
 	link_remove(&c->inbox.in_lane);
-	if (link_empty(&c->user->lane.conns))
-		link_remove(&c->user->lane.link);
+	if (link_empty(&lane->conns))
+		link_remove(&lane->link);
 }
 
 static struct message *copy(const void *data, size_t size)
@@ -89,7 +101,7 @@ void inbox_add(struct conn *c, const void *data, size_t size)
 	link_insert(&i->messages, &m->link);
 	i->n++;
 	i->bytes += size;
-	if (link_empty(&i->in_lane) && c != c->daemon->inboxes.current)
+	if (link_empty(&i->in_lane) && c != c->server->inboxes.current)
 		queue(c);
 	if (is_full(i))
 		source_pause(c->source);
@@ -119,8 +131,8 @@ static void end_task(struct inbox *i)
 
 void inbox_clear(struct conn *c)
 {
-	if (c->daemon->inboxes.current == c)
-		c->daemon->inboxes.current = NULL;
+	if (c->server->inboxes.current == c)
+		c->server->inboxes.current = NULL;
 	while (!link_empty(&c->inbox.messages))
 		free(take(c));
 	end_task(&c->inbox);
@@ -137,7 +149,7 @@ void task_begin(struct conn *c, const struct wire_header *h, struct task *t)
 /* Whatever it does, the connection may be gone afterwards: then inboxes::current is NULL. */
 static void handle(struct conn *c)
 {
-	struct inboxes *all = &c->daemon->inboxes;
+	struct inboxes *all = &c->server->inboxes;
 	struct message *m = take(c);
 
 	all->dispatch(c, m->data, m->size);
@@ -149,7 +161,7 @@ static void handle(struct conn *c)
 
 static void go_on(struct conn *c, int64_t until)
 {
-	struct inboxes *all = &c->daemon->inboxes;
+	struct inboxes *all = &c->server->inboxes;
 
 	if (!c->inbox.task)
 		handle(c);
@@ -175,7 +187,7 @@ static void after(struct conn *c)
 
 void inbox_hear(struct conn *c)
 {
-	struct inboxes *all = &c->daemon->inboxes;
+	struct inboxes *all = &c->server->inboxes;
 	struct conn *outer = all->current;
 
 	if (c == outer)
@@ -222,14 +234,14 @@ static struct lane *choose(const struct inboxes *all)
 
 void inbox_take(struct conn *c, const void *data, size_t size)
 {
-	struct inboxes *all = &c->daemon->inboxes;
+	struct inboxes *all = &c->server->inboxes;
 
 	/* Somebody else is to have a turn before, or may be. */
-	if (!link_empty(&all->lanes) || !loop_is_last(c->daemon->loop)) {
+	if (!link_empty(&all->lanes) || !loop_is_last(c->server->model->loop)) {
 		inbox_add(c, data, size);
 		return;
 	}
-	loop_begin_epoch(c->daemon->loop);
+	loop_begin_epoch(c->server->model->loop);
 	all->current = c;
 	all->dispatch(c, data, size);
 	if (all->current && c->inbox.task) {
@@ -243,7 +255,7 @@ void inbox_take(struct conn *c, const void *data, size_t size)
 static int64_t serve(struct inboxes *all, struct lane *lane, int64_t now)
 {
 	struct conn *c = link_entry(lane->conns.next, struct conn, inbox.in_lane);
-	struct user *u = user_ref(c->user);
+	struct user *u = user_ref(c->client.user);
 	int64_t end;
 
 	all->floor = lane->spent;
@@ -261,9 +273,9 @@ static int64_t serve(struct inboxes *all, struct lane *lane, int64_t now)
 
 static void work(void *arg)
 {
-	struct daemon *d = arg;
-	struct inboxes *all = &d->inboxes;
-	int64_t now = loop_turn_began(d->loop), end = now + TURN_NS;
+	struct server *server = arg;
+	struct inboxes *all = &server->inboxes;
+	int64_t now = loop_turn_began(server->model->loop), end = now + TURN_NS;
 	struct lane *lane;
 
 	/* One at least, however long it took to hear of them. */
@@ -275,5 +287,5 @@ static void work(void *arg)
 	if (link_empty(&all->lanes))
 		deferred_cancel(&all->work);
 	else
-		loop_defer(d->loop, &all->work);
+		loop_defer(server->model->loop, &all->work);
 }

@@ -17,7 +17,7 @@
 #include "fixd/loop/loop.h"
 
 struct conn;
-struct daemon;
+struct server;
 struct task;
 struct text;
 
@@ -46,7 +46,7 @@ struct inbox {
 	struct task *task; /* what its last message has begun, or NULL */
 };
 
-void inboxes_init(struct inboxes *all, struct daemon *d);
+void inboxes_init(struct inboxes *all, struct server *server);
 void inbox_init(struct inbox *i);
 
 bool inbox_is_empty(const struct inbox *i);

@@ -17,10 +17,10 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "config/config.h"
-#include "fixd/daemon.h"
 #include "fixd/host/activation.h"
 #include "fixd/loop/loop.h"
 #include "fixd/serve/conn.h"
+#include "fixd/serve/server.h"
 #include "wire/socket.h"
 #include "wire/wire.h"
 
@@ -30,7 +30,7 @@
 #define LOCK_AGAIN_MS 10
 
 struct listener {
-	struct daemon *daemon;
+	struct server *server;
 	struct source *source;
 	struct timer again;
 	bool full; /* no descriptors: said once */
@@ -45,13 +45,13 @@ static void on_connection(void *arg, int fd)
 
 	if (fd >= 0) {
 		l->full = false;
-		conn_new(l->daemon, fd);
+		conn_new(l->server, fd);
 		return;
 	}
 	if (!l->full)
 		log_warn(fd, "new connections have to wait");
 	l->full = true;
-	timer_start(l->daemon->loop, &l->again, clock_now() + ACCEPT_AGAIN);
+	timer_start(l->server->model->loop, &l->again, clock_now() + ACCEPT_AGAIN);
 }
 
 static void accept_again(void *arg)
@@ -157,7 +157,7 @@ static int lock_path(const char *path)
 /* Every connection is checked by itself; the mode keeps the others out before. */
 static mode_t socket_mode(const struct listener *l)
 {
-	const struct config *c = l->daemon->config;
+	const struct config *c = l->server->model->config;
 
 	return c->n_allow_users || c->n_allow_groups ? 0666 : 0600;
 }
@@ -230,31 +230,31 @@ static int bind_socket(struct listener *l, const char *path)
 	return fd;
 }
 
-int listener_new(struct daemon *d, struct listener **out)
+int listener_new(struct server *server, int listening, int lock)
 {
 	struct listener *l = xcalloc(1, sizeof *l);
 	char *path = NULL;
 	int fd;
 
-	l->daemon = d;
-	l->lock = d->resumed.listener_lock;
-	l->path = d->resumed.listener >= 0 && l->lock >= 0 ? xstrdup(d->socket) : NULL;
+	l->server = server;
+	l->lock = lock;
+	l->path = listening >= 0 && lock >= 0 ? xstrdup(server->socket) : NULL;
 	timer_init(&l->again, accept_again, l);
-	fd = d->resumed.listener >= 0 ? d->resumed.listener : inherited_socket();
+	fd = listening >= 0 ? listening : inherited_socket();
 	if (fd >= 0 && !(path = path_of_socket(fd)))
 		fd = -EPROTOTYPE;
 	if (fd == -1)
-		fd = bind_socket(l, d->socket);
+		fd = bind_socket(l, server->socket);
 	if (path) {
-		free(d->socket);
-		d->socket = path;
+		free(server->socket);
+		server->socket = path;
 	}
 	if (fd < 0) {
 		listener_free(l);
 		return fd;
 	}
-	l->source = loop_accept(d->loop, fd, on_connection, l);
-	*out = l;
+	l->source = loop_accept(server->model->loop, fd, on_connection, l);
+	server->listener = l;
 	return 0;
 }
 

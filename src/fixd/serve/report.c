@@ -10,7 +10,6 @@
 #include "base/clock.h"
 #include "base/glob.h"
 #include "config/config.h"
-#include "fixd/daemon.h"
 #include "fixd/loop/loop.h"
 #include "fixd/model/image.h"
 #include "fixd/model/instance.h"
@@ -18,6 +17,7 @@
 #include "fixd/model/session.h"
 #include "fixd/model/visibility.h"
 #include "fixd/serve/conn.h"
+#include "fixd/serve/server.h"
 #include "fixd/serve/task.h"
 #include "fixd/serve/walk.h"
 #include "fixd/work/build.h"
@@ -33,7 +33,7 @@ struct reporting {
 	struct walk walk;
 	uint64_t run; /* number of the last one, of the session at hand */
 	size_t list, session, inner; /* marks of what is not closed yet */
-	uint64_t config; /* daemon::n_configs when its fixtures began to be listed */
+	uint64_t config; /* server::n_configs when its fixtures began to be listed */
 	char *name;		     /* of the last of them */
 	char *found; /* key of the instance that was found */
 	uint64_t found_in; /* number of its session */
@@ -135,33 +135,33 @@ static void put_instance(const struct instance *i, struct text *out)
 	record_end(out, mark);
 }
 
-static void put_daemon(struct daemon *d, struct text *out)
+static void put_daemon(struct server *server, struct text *out)
 {
 	size_t mark = record_begin(out, REPORT_DAEMON, RECORD_OBJECT), waiting = 0;
 
-	link_for_each(l, &d->conns)
-		waiting += link_entry(l, struct conn, link)->n_pending;
+	link_for_each(l, &server->conns)
+		waiting += link_entry(l, struct conn, link)->client.n_pending;
 
 	record_u64(out, REPORT_PID, (uint64_t)getpid());
 	record_string(out, REPORT_VERSION, PACKAGE_VERSION);
-	record_time(out, REPORT_UPTIME, clock_now() - d->started);
-	record_string(out, REPORT_SOCKET, d->socket);
-	record_string(out, REPORT_CONFIG, d->config->file);
-	record_string(out, REPORT_ROOT, d->config->root);
+	record_time(out, REPORT_UPTIME, clock_now() - server->started);
+	record_string(out, REPORT_SOCKET, server->socket);
+	record_string(out, REPORT_CONFIG, server->model->config->file);
+	record_string(out, REPORT_ROOT, server->model->config->root);
 	record_u64(out, REPORT_UID, geteuid());
-	record_string(out, REPORT_IO, loop_io_name(d->loop));
-	record_string(out, REPORT_IO_REASON, loop_io_reason(d->loop));
-	record_u64(out, REPORT_ADDRESS_BASE, d->config->address_base);
-	record_u64(out, REPORT_MEMORY_BYTES, d->memory_used);
-	record_u64(out, REPORT_MEMORY_MAX, d->config->memory_max);
-	record_u64(out, REPORT_CONNECTIONS, d->n_conns);
+	record_string(out, REPORT_IO, loop_io_name(server->model->loop));
+	record_string(out, REPORT_IO_REASON, loop_io_reason(server->model->loop));
+	record_u64(out, REPORT_ADDRESS_BASE, server->model->config->address_base);
+	record_u64(out, REPORT_MEMORY_BYTES, server->model->memory_used);
+	record_u64(out, REPORT_MEMORY_MAX, server->model->config->memory_max);
+	record_u64(out, REPORT_CONNECTIONS, server->n_conns);
 	record_u64(out, REPORT_WAITING, waiting);
-	record_u64(out, REPORT_HITS, d->hits);
-	record_u64(out, REPORT_MISSES, d->misses);
-	record_u64(out, REPORT_FAILURES, d->failures);
-	record_u64(out, REPORT_EVICTIONS, d->evictions);
-	record_u64(out, REPORT_TEARDOWN_FAILURES, d->teardown_failures);
-	record_time(out, REPORT_LONGEST_TURN, loop_longest_turn(d->loop));
+	record_u64(out, REPORT_HITS, server->model->hits);
+	record_u64(out, REPORT_MISSES, server->model->misses);
+	record_u64(out, REPORT_FAILURES, server->model->failures);
+	record_u64(out, REPORT_EVICTIONS, server->model->evictions);
+	record_u64(out, REPORT_TEARDOWN_FAILURES, server->model->teardown_failures);
+	record_time(out, REPORT_LONGEST_TURN, loop_longest_turn(server->model->loop));
 	record_end(out, mark);
 }
 
@@ -189,7 +189,7 @@ static void put_run(const struct run *r, struct text *out)
 	record_u64(out, REPORT_MEMBERS, r->n_joined);
 	list = record_begin(out, REPORT_PIDS, RECORD_LIST);
 	link_for_each(l, &r->members)
-		record_u64(out, REPORT_PIDS, (uint64_t)link_entry(l, struct member, link)->conn->pid);
+		record_u64(out, REPORT_PIDS, (uint64_t)link_entry(l, struct member, link)->client->pid);
 	record_end(out, list);
 	list = record_begin(out, REPORT_USES, RECORD_LIST);
 	for (size_t k = 0; k < r->uses.n; k++)
@@ -217,7 +217,7 @@ static const struct run *next_run(const struct session *s, uint64_t number)
 
 static void begin_session(struct reporting *w, const struct session *s)
 {
-	int64_t max_age = s->daemon->config->policy.max_age;
+	int64_t max_age = s->model->config->policy.max_age;
 	struct text *out = &w->out;
 
 	w->session = record_begin(out, REPORT_SESSIONS, RECORD_OBJECT);
@@ -245,8 +245,8 @@ static void begin_session(struct reporting *w, const struct session *s)
 static void put_next_run(struct reporting *w)
 {
 	const struct conn *c = w->task.conn;
-	const struct session *s = session_by_number(c->daemon, w->walk.session);
-	const struct run *r = s && (c->owner || s->uid == c->uid) ? next_run(s, w->run) : NULL;
+	const struct session *s = session_by_number(c->server->model, w->walk.session);
+	const struct run *r = s && (c->client.owner || s->uid == c->client.uid) ? next_run(s, w->run) : NULL;
 
 	if (r) {
 		put_run(r, &w->out);
@@ -274,7 +274,7 @@ static bool status_step(struct reporting *w)
 		begin_session(w, s);
 		return false;
 	case WALK_INSTANCE:
-		if (see_named(w->pattern, i) && see_instance(c, i))
+		if (see_named(w->pattern, i) && see_instance(&c->client, i))
 			put_instance(i, &w->out);
 		return false;
 	case WALK_SESSION_ENDS:
@@ -332,7 +332,7 @@ void report_status(struct conn *c, const struct wire_header *h, const char *patt
 {
 	struct reporting *w = begin(c, h, pattern, go_on_with_status);
 
-	put_daemon(c->daemon, &w->out);
+	put_daemon(c->server, &w->out);
 	w->list = record_begin(&w->out, REPORT_SESSIONS, RECORD_LIST);
 }
 
@@ -387,15 +387,15 @@ static const struct fixture *fixture_after(struct fixture *const *all, size_t n,
 
 static void begin_list(struct reporting *w)
 {
-	const struct daemon *d = w->task.conn->daemon;
+	const struct server *server = w->task.conn->server;
 
 	text_deinit(&w->out);
 	free(w->name);
 	w->name = NULL;
 	w->walk.session = 0;
-	w->config = d->n_configs;
-	record_string(&w->out, REPORT_ROOT, d->config->root);
-	record_u64(&w->out, REPORT_ADDRESS_BASE, d->config->address_base);
+	w->config = server->n_configs;
+	record_string(&w->out, REPORT_ROOT, server->model->config->root);
+	record_u64(&w->out, REPORT_ADDRESS_BASE, server->model->config->address_base);
 	w->list = record_begin(&w->out, REPORT_FIXTURES, RECORD_LIST);
 }
 
@@ -411,11 +411,11 @@ static void put_next(struct reporting *w, const char *file, const struct fixture
 static bool list_step(struct reporting *w)
 {
 	const struct conn *c = w->task.conn;
-	const struct config *config = c->daemon->config;
+	const struct config *config = c->server->model->config;
 	const struct fixture *f;
 
 	/* Everything is another one now. */
-	if (w->config != c->daemon->n_configs)
+	if (w->config != c->server->n_configs)
 		begin_list(w);
 	if (w->walk.session == 0) {
 		f = fixture_after(config->fixtures, config->n_fixtures, w->name);
@@ -424,11 +424,11 @@ static bool list_step(struct reporting *w)
 			return false;
 		}
 	} else {
-		const struct session *s = session_by_number(c->daemon, w->walk.session);
+		const struct session *s = session_by_number(c->server->model, w->walk.session);
 
 		f = s ? fixture_after(s->fixtures, s->n_fixtures, w->name) : NULL;
 		if (f) {
-			put_next(w, s->root, f, see_fixture(c, s, f));
+			put_next(w, s->root, f, see_fixture(&c->client, s, f));
 			return false;
 		}
 	}
@@ -460,7 +460,7 @@ static bool log_step(struct reporting *w)
 	switch (walk_next(&w->walk, c, &s, &i)) {
 	case WALK_INSTANCE:
 		/* Of several rather one that has said something. */
-		if (i->builds && !w->found_says && see_instance(c, i) && see_named(w->pattern, i)) {
+		if (i->builds && !w->found_says && see_instance(&c->client, i) && see_named(w->pattern, i)) {
 			w->found_says = i->log.size > 0;
 			free(w->found);
 			w->found = xstrdup(i->key);
@@ -477,7 +477,7 @@ static bool log_step(struct reporting *w)
 static void answer_with_log(struct reporting *w)
 {
 	struct conn *c = w->task.conn;
-	const struct session *s = w->found ? session_by_number(c->daemon, w->found_in) : NULL;
+	const struct session *s = w->found ? session_by_number(c->server->model, w->found_in) : NULL;
 	const struct instance *i = s ? session_by_key(s, w->found) : NULL;
 	size_t older = i && i->log.size > INSTANCE_LOG_MAX ? i->log.size - INSTANCE_LOG_MAX : 0;
 

@@ -8,7 +8,6 @@
 
 #include "base/log.h"
 #include "config/config.h"
-#include "fixd/daemon.h"
 #include "fixd/host/board.h"
 #include "fixd/host/watch.h"
 #include "fixd/model/events.h"
@@ -16,7 +15,9 @@
 #include "fixd/serve/cleanup.h"
 #include "fixd/serve/conn.h"
 #include "fixd/serve/control.h"
+#include "fixd/serve/event_stream.h"
 #include "fixd/serve/report.h"
+#include "fixd/serve/server.h"
 #include "fixd/serve/tail.h"
 
 /* Unanswered requests of one connection. */
@@ -41,7 +42,7 @@ bool handle_hello(struct conn *c, const struct wire_header *h, const void *body,
 		return true;
 	}
 	c->greeted = true;
-	conn_reply_fd(c, h, &welcome, sizeof welcome, board_fd(c->daemon->board), false);
+	conn_reply_fd(c, h, &welcome, sizeof welcome, board_fd(c->server->model->board), false);
 	return true;
 }
 
@@ -85,7 +86,7 @@ bool handle_events(struct conn *c, const struct wire_header *h, const void *body
 	const struct wire_events *q = body;
 
 	(void)size;
-	events_ask(c, h, q->from, q->wait_ms);
+	event_stream_ask(c, h, q->from, q->wait_ms);
 	return true;
 }
 
@@ -97,7 +98,7 @@ bool handle_cleanup(struct conn *c, const struct wire_header *h, const void *bod
 
 	if (!patterns || t.at != t.end)
 		return false;
-	watcher_drain(c->daemon->watcher);
+	watcher_drain(c->server->work->watcher);
 	cleanup_ask(c, h, patterns, q->flags, q->older_than);
 	return true;
 }
@@ -105,7 +106,7 @@ bool handle_cleanup(struct conn *c, const struct wire_header *h, const void *bod
 bool handle_reload(struct conn *c, const struct wire_header *h, const void *body, size_t size)
 {
 	_cleanup_text_ struct text problems = { 0 };
-	int r = c->daemon->control->reload(c->daemon, &problems);
+	int r = c->server->control.reload(c->server->control.daemon, &problems);
 
 	(void)body, (void)size;
 	text_add(&problems, "", 0);
@@ -119,8 +120,8 @@ bool handle_reload(struct conn *c, const struct wire_header *h, const void *body
 bool handle_stop(struct conn *c, const struct wire_header *h, const void *body, size_t size)
 {
 	(void)body, (void)size;
-	log_info("stopping: asked by pid %d", (int)c->pid);
-	c->last = true;
+	log_info("stopping: asked by pid %d", (int)c->client.pid);
+	c->stop_requested = true;
 	conn_reply(c, h, NULL, 0);
 	conn_stop_after_reply(c);
 	return true;
@@ -129,7 +130,7 @@ bool handle_stop(struct conn *c, const struct wire_header *h, const void *body, 
 bool handle_restart(struct conn *c, const struct wire_header *h, const void *body, size_t size)
 {
 	(void)body, (void)size;
-	c->daemon->control->restart(c, h);
+	c->server->control.restart(c->server->control.daemon, c, h);
 	return true;
 }
 
@@ -176,11 +177,11 @@ void request_dispatch(struct conn *c, const void *data, size_t size)
 		conn_drop(c, "a malformed message");
 	} else if (c->greeted != !(r->flags & WIRE_BEFORE_HELLO)) {
 		conn_drop(c, c->greeted ? "a second hello" : "a request before hello");
-	} else if (conn_is_stuck(c) || c->n_pending >= PENDING_MAX) {
+	} else if (conn_is_stuck(c) || c->client.n_pending >= PENDING_MAX) {
 		conn_drop(c, "it does not read its answers, or asks too much at once");
 	} else if (c->refusal) {
 		conn_reply_error(c, h, -EACCES, "%s", c->refusal);
-	} else if ((r->flags & WIRE_OWNER_ONLY) && !c->owner) {
+	} else if ((r->flags & WIRE_OWNER_ONLY) && !c->client.owner) {
 		conn_reply_error(c, h, -EACCES, "only the user of the daemon, and root, may do that");
 	} else if (!r->handle(c, h, (const char *)data + sizeof *h, size)) {
 		conn_drop(c, "a malformed message");

@@ -6,7 +6,7 @@
 
 #include "base/alloc.h"
 #include "base/text.h"
-#include "fixd/daemon.h"
+#include "fixd/host/viewer.h"
 #include "fixd/model/image.h"
 #include "fixd/model/orphan.h"
 #include "fixd/model/run.h"
@@ -14,6 +14,7 @@
 #include "fixd/model/user.h"
 #include "fixd/serve/conn.h"
 #include "fixd/serve/request.h"
+#include "fixd/serve/server.h"
 #include "fixd/serve/tail.h"
 
 /* One spelling for one directory: the client resolves its links. */
@@ -38,23 +39,24 @@ bool handle_join(struct conn *c, const struct wire_header *h, const void *body, 
 		conn_reply_error(c, h, -EINVAL, "'%s' is no session: allowed is the absolute path of a directory", root);
 		return true;
 	}
-	if (c->session) {
-		conn_reply_error(c, h, -EISCONN, "this connection is in session %s already", c->session->root);
+	if (c->client.session) {
+		conn_reply_error(c, h, -EISCONN, "this connection is in session %s already", c->client.session->root);
 		return true;
 	}
-	c->session = session_get(c->daemon, root, c->uid);
-	if (!c->session) {
-		conn_reply_error(c, h, -EDQUOT, "user %u has %d sessions in use already, no more are allowed", (unsigned)c->uid,
+	c->client.session = session_get(c->server->model, root, c->client.uid);
+	if (!c->client.session) {
+		conn_reply_error(c, h, -EDQUOT, "user %u has %d sessions in use already, no more are allowed", (unsigned)c->client.uid,
 				 USER_SESSIONS_MAX);
 		return true;
 	}
-	session_look_at_root(c->session, source_fd(c->source));
-	c->session->n_conns++;
+	if (session_wants_viewer(c->client.session))
+		session_take_viewer(c->client.session, viewer_of_peer(source_fd(c->source)));
+	c->client.session->n_conns++;
 	if (*run)
-		c->member = run_join(c->session, run, c, q->flags & WIRE_JOIN_OBSERVER);
-	joined.members = c->member ? (uint32_t)run_size(c->member->run) : 0;
-	joined.orphans = (uint32_t)c->session->n_orphans;
-	strcpy(joined.session, c->session->id);
+		conn_join_run(c, run, q->flags & WIRE_JOIN_OBSERVER);
+	joined.members = c->client.member ? (uint32_t)run_size(c->client.member->run) : 0;
+	joined.orphans = (uint32_t)c->client.session->n_orphans;
+	strcpy(joined.session, c->client.session->id);
 	conn_reply(c, h, &joined, sizeof joined);
 	return true;
 }
@@ -75,8 +77,8 @@ bool handle_define(struct conn *c, const struct wire_header *h, const void *body
 	char **settings = name ? tail_list(&t, q->settings) : NULL;
 	bool valid = settings && t.at == t.end;
 
-	if (valid && !not_joined(c, h, c->session, "session")) {
-		int r = session_define(c->session, name, settings, &problems);
+	if (valid && !not_joined(c, h, c->client.session, "session")) {
+		int r = session_define(c->client.session, name, settings, &problems);
 
 		if (r < 0)
 			conn_reply_error(c, h, r, "%.*s", (int)problems.size - 1, problems.data);
@@ -90,8 +92,8 @@ bool handle_define(struct conn *c, const struct wire_header *h, const void *body
 bool handle_closing(struct conn *c, const struct wire_header *h, const void *body, size_t size)
 {
 	(void)h, (void)body, (void)size;
-	if (c->member)
-		run_closing(c->member);
+	if (c->client.member)
+		run_closing(c->client.member);
 	return true;
 }
 
@@ -104,24 +106,39 @@ static void told_the_last(void *arg, int err)
 	image_unref(im);
 }
 
-static void answer_release(struct conn *c, const struct wire_header *h, struct image *im, enum released how)
+static void answer_release(struct release *w, enum released how)
 {
+	struct asked_release *a = container_of(w, struct asked_release, release);
+	struct conn *c = conn_of(w->client);
 	struct wire_released body = { .last = how == RELEASED_LAST };
 
 	switch (how) {
 	case RELEASED:
-		conn_reply(c, h, &body, sizeof body);
+		conn_reply(c, &a->request, &body, sizeof body);
 		break;
 	case RELEASED_LAST:
-		body.note = im->note_fd >= 0 ? (uint32_t)im->note_size : 0;
-		conn_reply_told(c, h, &body, sizeof body, im->note_fd, told_the_last, image_ref(im));
+		body.note = w->image->note_fd >= 0 ? (uint32_t)w->image->note_size : 0;
+		conn_reply_told(c, &a->request, &body, sizeof body, w->image->note_fd, told_the_last, image_ref(w->image));
 		break;
 	case RELEASED_TIMED_OUT:
-		conn_reply_error(c, h, -ETIMEDOUT, "others could still use it");
+		conn_reply_error(c, &a->request, -ETIMEDOUT, "others could still use it");
 		break;
 	case RELEASED_TWICE:
-		conn_reply_error(c, h, -EALREADY, "this client waits for that already");
+		conn_reply_error(c, &a->request, -EALREADY, "this client waits for that already");
+		break;
+	case RELEASED_BY_END:
+		break;
 	}
+	free(a);
+}
+
+static void release(struct conn *c, const struct wire_header *h, struct image *im, const struct wire_release *q)
+{
+	struct asked_release *a = xcalloc(1, sizeof *a);
+
+	a->request = *h;
+	a->release.answer = answer_release;
+	run_release(c->client.member, im, &a->release, q->flags & WIRE_RELEASE_WAIT, q->timeout_ms);
 }
 
 bool handle_release(struct conn *c, const struct wire_header *h, const void *body, size_t size)
@@ -130,16 +147,16 @@ bool handle_release(struct conn *c, const struct wire_header *h, const void *bod
 	struct lease *l;
 
 	(void)size;
-	if (not_joined(c, h, c->member, "run"))
+	if (not_joined(c, h, c->client.member, "run"))
 		return true;
 	/* Others may have said before that they do not need it any more. */
-	link_for_each_safe(m, &c->member->run->members)
-		inbox_hear(link_entry(m, struct member, link)->conn);
-	l = lease_find(&c->leases, q->serial);
+	link_for_each_safe(m, &c->client.member->run->members)
+		inbox_hear(conn_of(link_entry(m, struct member, link)->client));
+	l = lease_find(&c->client.leases, q->serial);
 	if (!l)
 		conn_reply_error(c, h, -EINVAL, "an image is released that this client does not hold");
 	else
-		run_release(c->member, l->image, h, q, answer_release);
+		release(c, h, l->image, q);
 	return true;
 }
 
@@ -147,7 +164,7 @@ static void adopted(void *arg, int err)
 {
 	struct orphan *o = arg;
 
-	if (err && o->user->daemon->session)
+	if (err && o->user->model->session)
 		orphan_return(o);
 	else
 		orphan_free(o);
@@ -166,15 +183,15 @@ bool handle_adopt(struct conn *c, const struct wire_header *h, const void *body,
 
 	if (!pattern || t.at != t.end)
 		return false;
-	if (not_joined(c, h, c->session, "session"))
+	if (not_joined(c, h, c->client.session, "session"))
 		return true;
-	link_for_each_safe(l, &c->daemon->conns) {
+	link_for_each_safe(l, &c->server->conns) {
 		struct conn *other = link_entry(l, struct conn, link);
 
-		if (other->session == c->session)
+		if (other->client.session == c->client.session)
 			inbox_hear(other);
 	}
-	o = session_adopt(c->session, *pattern ? pattern : "*", c->member ? c->member->run : NULL);
+	o = session_adopt(c->client.session, *pattern ? pattern : "*", c->client.member ? c->client.member->run : NULL);
 	if (!o) {
 		conn_reply(c, h, &reply, sizeof reply.head);
 		return true;

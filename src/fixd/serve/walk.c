@@ -4,11 +4,11 @@
 #include <stdlib.h>
 
 #include "base/alloc.h"
-#include "fixd/daemon.h"
 #include "fixd/model/instance.h"
 #include "fixd/model/session.h"
 #include "fixd/model/visibility.h"
 #include "fixd/serve/conn.h"
+#include "fixd/serve/server.h"
 
 void walk_deinit(struct walk *w)
 {
@@ -18,10 +18,10 @@ void walk_deinit(struct walk *w)
 /* The sessions are in the order of their numbers. */
 static struct session *next_session(const struct walk *w, const struct conn *c)
 {
-	link_for_each(l, &c->daemon->sessions) {
+	link_for_each(l, &c->server->model->sessions) {
 		struct session *s = link_entry(l, struct session, link);
 
-		if (s->number > w->session && see_session(c, s))
+		if (s->number > w->session && see_session(&c->client, s))
 			return s;
 	}
 	return NULL;
@@ -40,7 +40,7 @@ struct session *walk_session(struct walk *w, const struct conn *c)
 
 static enum walk_step go_on(struct walk *w, const struct conn *c, struct session **s, struct instance **i)
 {
-	*s = session_by_number(c->daemon, w->session);
+	*s = session_by_number(c->server->model, w->session);
 	*i = *s ? session_next(*s, w->key) : NULL;
 	if (!*i)
 		return WALK_SESSION_ENDS;

@@ -11,7 +11,6 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/log.h"
-#include "fixd/daemon.h"
 #include "fixd/host/spawn.h"
 #include "fixd/host/watch.h"
 #include "fixd/model/events.h"
@@ -25,6 +24,7 @@
 #include "fixd/work/keeper.h"
 #include "fixd/work/publish.h"
 #include "fixd/work/trees.h"
+#include "fixd/work/work.h"
 #include "image/region.h"
 #include "wire/job.h"
 #include "wire/socket.h"
@@ -33,7 +33,7 @@
 #define PLUGIN_RESERVE_MIN (UINT64_C(64) << 20)
 
 struct builds {
-	struct daemon *daemon;
+	struct work *work;
 	struct link queue;
 	struct link running;
 	struct link looking; /* at their inputs, before their process and after it */
@@ -47,11 +47,11 @@ static void pump(void *arg);
 static void look_on(void *arg);
 static void grant_again(struct mem_waiter *r);
 
-struct builds *builds_new(struct daemon *d)
+struct builds *builds_new(struct work *w)
 {
 	struct builds *b = xcalloc(1, sizeof *b);
 
-	b->daemon = d;
+	b->work = w;
 	link_init(&b->queue);
 	link_init(&b->running);
 	link_init(&b->looking);
@@ -62,7 +62,7 @@ struct builds *builds_new(struct daemon *d)
 
 static void pump_soon(struct builds *bs)
 {
-	loop_defer(bs->daemon->loop, &bs->pump);
+	loop_defer(bs->work->model->loop, &bs->pump);
 }
 
 static void give_up_place(struct build *b)
@@ -76,7 +76,7 @@ static void give_up_place(struct build *b)
 
 void build_free(struct build *b)
 {
-	struct daemon *d = b->builds->daemon;
+	struct work *w = b->builds->work;
 
 	give_up_place(b);
 	if (b->instance && b->instance->build == b)
@@ -88,16 +88,16 @@ void build_free(struct build *b)
 	source_close(b->errors);
 	if (b->address) {
 		/* Nobody else has mapped it: the next range may lie there. */
-		region_trim(d->region, b->address, 0);
-		region_release(d->region, b->address);
+		region_trim(w->model->region, b->address, 0);
+		region_release(w->model->region, b->address);
 	}
 	if (b->tree)
-		trees_discard(d, b->tree);
+		trees_discard(w, b->tree);
 	if (b->keeper)
 		keeper_drop(b->keeper);
 	for (size_t i = 0; i < b->n_depends; i++)
 		image_unref(b->depends[i]);
-	d->memory_used -= b->granted;
+	w->model->memory_used -= b->granted;
 	link_remove(&b->link);
 	watchset_free(b->fresh);
 	fd_close(b->image_fd);
@@ -125,7 +125,7 @@ static void end_process(struct build *b)
 	}
 	b->asked_to_end = true;
 	shutdown(source_fd(b->channel), SHUT_WR);
-	timer_start(b->builds->daemon->loop, &b->limit, clock_now() + b->keeper->time + END_GRACE);
+	timer_start(b->builds->work->model->loop, &b->limit, clock_now() + b->keeper->time + END_GRACE);
 }
 
 /* Its end frees it. */
@@ -194,7 +194,7 @@ static struct build *build_new(struct instance *i, enum purpose purpose, struct 
 {
 	struct build *b = xcalloc(1, sizeof *b);
 
-	b->builds = i->session->daemon->builds;
+	b->builds = i->session->model->work->builds;
 	b->instance = i;
 	b->purpose = purpose;
 	b->image_fd = b->hold = -1;
@@ -215,7 +215,7 @@ static void to_look(struct build *b)
 {
 	link_remove(&b->link);
 	link_insert(&b->builds->looking, &b->link);
-	loop_defer(b->builds->daemon->loop, &b->builds->look_on);
+	loop_defer(b->builds->work->model->loop, &b->builds->look_on);
 }
 
 void build_queue(struct instance *i)
@@ -285,19 +285,19 @@ static void read_errors(void *arg)
 
 static void grant(struct build *b, uint64_t total)
 {
-	struct daemon *d = b->builds->daemon;
+	struct work *w = b->builds->work;
 	struct job_granted answer = { 0 };
 
 	if (total > b->granted) {
-		answer.error = total > b->limit_bytes ? -EDQUOT : reclaim_memory(d, total - b->granted);
+		answer.error = total > b->limit_bytes ? -EDQUOT : reclaim_memory(w->model, total - b->granted);
 		if (answer.error == -EAGAIN) {
 			b->wanted = total;
-			reclaim_wait(d, &b->room);
+			reclaim_wait(w->model, &b->room);
 			return;
 		}
 		b->no_room |= answer.error && total <= b->limit_bytes;
 		if (answer.error == 0) {
-			d->memory_used += total - b->granted;
+			w->model->memory_used += total - b->granted;
 			b->granted = total;
 		}
 	}
@@ -427,7 +427,7 @@ int64_t build_time_limit(const struct build *b)
 static int start_process(struct build *b)
 {
 	struct builds *bs = b->builds;
-	struct loop *loop = bs->daemon->loop;
+	struct loop *loop = bs->work->model->loop;
 	struct spawned child;
 	const struct fixture *f = b->instance->fixture;
 	enum spawn_flags flags = f->source == SOURCE_PLUGIN ? SPAWN_STEADY : f->source == SOURCE_SERVICE ? SPAWN_OWN_IPC : 0;
@@ -456,9 +456,9 @@ static int start_process(struct build *b)
 }
 
 /* All plugins that run at the same time find a range, with as much again for what is there. */
-static uint64_t plugin_reserve(const struct daemon *d)
+static uint64_t plugin_reserve(const struct work *w)
 {
-	uint64_t share = REGION_SIZE / (2 * d->config->jobs);
+	uint64_t share = REGION_SIZE / (2 * w->model->config->jobs);
 
 	return share > PLUGIN_RESERVE_MIN ? share : PLUGIN_RESERVE_MIN;
 }
@@ -468,14 +468,14 @@ static char *prepare_build(struct build *b)
 {
 	struct instance *i = b->instance;
 	const struct fixture *f = i->fixture;
-	struct daemon *d = b->builds->daemon;
+	struct work *w = b->builds->work;
 
-	b->limit_bytes = f->policy.memory_max < d->config->memory_max ? f->policy.memory_max : d->config->memory_max;
+	b->limit_bytes = f->policy.memory_max < w->model->config->memory_max ? f->policy.memory_max : w->model->config->memory_max;
 	if (b->limit_bytes > REGION_SIZE / 4)
 		b->limit_bytes = REGION_SIZE / 4;
-	reclaim_descriptors(d);
+	reclaim_descriptors(w->model);
 	if (f->source == SOURCE_DIRECTORY || f->source == SOURCE_TREE) {
-		int r = trees_make(d, f->name, f->user, &b->tree);
+		int r = trees_make(w, f->name, f->user, &b->tree);
 
 		if (r < 0)
 			return xasprintf("no directory for its tree on a tmpfs: %s", strerror(-r));
@@ -488,28 +488,28 @@ static char *prepare_build(struct build *b)
 			return wrong;
 	}
 	b->most = b->limit_bytes;
-	if (f->source == SOURCE_PLUGIN && b->most > plugin_reserve(d))
-		b->most = plugin_reserve(d);
+	if (f->source == SOURCE_PLUGIN && b->most > plugin_reserve(w))
+		b->most = plugin_reserve(w);
 	b->most = (b->most + REGION_ALIGN - 1) / REGION_ALIGN * REGION_ALIGN;
 	/*
 	 * Objects are built where they will be mapped, and nobody knows how large they become: as many addresses as there are to
 	 * be had. Bytes get their place when they are there.
 	 */
-	while (f->source == SOURCE_PLUGIN && !(b->address = region_alloc(d->region, b->most)) && b->most > PLUGIN_RESERVE_MIN)
+	while (f->source == SOURCE_PLUGIN && !(b->address = region_alloc(w->model->region, b->most)) && b->most > PLUGIN_RESERVE_MIN)
 		b->most = b->most / 2 / REGION_ALIGN * REGION_ALIGN;
 	if (f->source == SOURCE_PLUGIN && !b->address)
 		return xasprintf("no range of addresses is left for it; address-base or memory-max must be smaller");
 	/* Before its process reads them: later edits are noticed. */
-	watcher_catch_up(d->watcher);
+	watcher_catch_up(w->watcher);
 	watchset_free(i->watch);
-	i->watch = watchset_new(d->watcher, f->inputs, f->policy.watch, WATCH_NAMES_MAX, NULL, instance_hint, i);
+	i->watch = watchset_new(w->watcher, f->inputs, f->policy.watch, WATCH_NAMES_MAX, NULL, instance_hint, i);
 	return NULL;
 }
 
 static void look_afresh(struct build *b)
 {
 	const struct fixture *f = b->instance->fixture;
-	struct watcher *w = b->builds->daemon->watcher;
+	struct watcher *w = b->builds->work->watcher;
 
 	watcher_catch_up(w);
 	b->fresh = watchset_new(w, f->inputs, f->policy.watch, WATCH_NAMES_MAX, NULL, instance_hint, b->instance);
@@ -568,14 +568,14 @@ static bool look(struct build *b, int64_t until)
 static void look_on(void *arg)
 {
 	struct builds *bs = arg;
-	int64_t until = loop_turn_began(bs->daemon->loop) + LOOK_SLICE;
+	int64_t until = loop_turn_began(bs->work->model->loop) + LOOK_SLICE;
 
 	while (!link_empty(&bs->looking) && look(link_entry(bs->looking.next, struct build, link), until)) {
 		if (clock_now() >= until)
 			break;
 	}
 	if (!link_empty(&bs->looking))
-		loop_defer(bs->daemon->loop, &bs->look_on);
+		loop_defer(bs->work->model->loop, &bs->look_on);
 }
 
 static void start(struct build *b)
@@ -620,7 +620,7 @@ static void pump(void *arg)
 {
 	struct builds *bs = arg;
 
-	while (!bs->daemon->restarting && !link_empty(&bs->queue) && bs->n_running < bs->daemon->config->jobs)
+	while (!bs->work->model->restarting && !link_empty(&bs->queue) && bs->n_running < bs->work->model->config->jobs)
 		start(next_in_turn(bs));
 }
 
@@ -658,7 +658,7 @@ static void on_exit_of(void *arg)
 	give_up_place(b);
 	if (!b->instance) {
 		build_free(b);
-		loop_defer(bs->daemon->loop, &bs->daemon->work_ended);
+		loop_defer(bs->work->model->loop, &bs->work->ended);
 	} else if (b->purpose == PURPOSE_BUILD) {
 		b->process = source_close(b->process);
 		b->channel = source_close(b->channel);

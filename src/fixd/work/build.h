@@ -12,11 +12,11 @@
 #include "fixd/model/policy.h"
 
 struct builds;
-struct daemon;
+struct work;
 struct instance;
 
-struct builds *builds_new(struct daemon *d);
-/* Asks all builds to end; nothing is reported any more. daemon::work_ended is called for each. */
+struct builds *builds_new(struct work *w);
+/* Asks all builds to end; nothing is reported any more. work::ended is called for each. */
 void builds_end(struct builds *b);
 /* After all nothing is to end: begins again what is queued. */
 void builds_resume(struct builds *b);

@@ -14,11 +14,10 @@
 #include "base/process.h"
 #include "base/units.h"
 #include "config/config.h"
-#include "fixd/daemon.h"
 #include "fixd/host/viewer.h"
 #include "fixd/host/watch.h"
-#include "fixd/keep/rows.h"
 #include "fixd/loop/loop.h"
+#include "fixd/model/client.h"
 #include "fixd/model/events.h"
 #include "fixd/model/image.h"
 #include "fixd/model/instance.h"
@@ -26,21 +25,23 @@
 #include "fixd/model/run.h"
 #include "fixd/model/session.h"
 #include "fixd/model/user.h"
-#include "fixd/serve/conn.h"
+#include "fixd/work/work.h"
 #include "image/memfd.h"
 #include "image/region.h"
 #include "wire/offer.h"
+#include "wire/rows.h"
 #include "wire/socket.h"
+#include "wire/state.h"
 
 /* The daemon looks through them for a user who is not its own. */
 #define WATCH_NAMES_OF_OTHERS_MAX 5000
 
 struct offer {
-	struct link in_conn; /* conn::offers */
+	struct link in_client; /* client::offers */
 	struct instance *instance;
-	struct daemon *daemon;
+	struct work *work;
 	struct user *user; /* a reference */
-	struct conn *conn;
+	struct client *client;
 	struct source *channel, *process;
 	struct timer limit;
 	int64_t started;
@@ -87,7 +88,7 @@ static void offer_free(struct offer *o)
 	if (o->instance)
 		leave_instance(o);
 	timer_stop(&o->limit);
-	link_remove(&o->in_conn);
+	link_remove(&o->in_client);
 	link_remove(&o->room.link);
 	deferred_cancel(&o->looking);
 	source_close(o->channel);
@@ -105,9 +106,9 @@ void offer_abandon(struct instance *i)
 		offer_free(i->offer);
 }
 
-struct conn *offer_builder(const struct instance *i)
+struct client *offer_builder(const struct instance *i)
 {
-	return i->offer ? i->offer->conn : NULL;
+	return i->offer ? i->offer->client : NULL;
 }
 
 uint64_t offer_limit(const struct instance *i)
@@ -135,10 +136,10 @@ static void on_process_end(void *arg)
 	lost(arg);
 }
 
-void offer_forget_all(struct conn *c)
+void offer_forget_all(struct client *c)
 {
 	while (!link_empty(&c->offers))
-		lost(link_entry(c->offers.next, struct offer, in_conn));
+		lost(link_entry(c->offers.next, struct offer, in_client));
 }
 
 static void on_limit(void *arg)
@@ -187,15 +188,15 @@ static char *verify(const struct offer *o, const struct offer_commit *c, const i
 static char *make_image(struct offer *o, const struct offer_commit *c, int *fds, uint64_t note_size, struct image **out)
 {
 	struct instance *i = o->instance;
-	struct daemon *d = o->daemon;
+	struct work *w = o->work;
 	struct image *im;
 	uint64_t address;
 
-	reclaim_descriptors(d);
-	address = c->size ? region_alloc(d->region, c->size) : 0;
+	reclaim_descriptors(w->model);
+	address = c->size ? region_alloc(w->model->region, c->size) : 0;
 	if (c->size && !address)
 		return xstrdup("no range of addresses is left for it; address-base or memory-max must be smaller");
-	im = image_new(d, fd_steal(&fds[0]), WIRE_IMAGE_BLOB, c->size);
+	im = image_new(w->model, fd_steal(&fds[0]), WIRE_IMAGE_BLOB, c->size);
 	im->address = address;
 	im->title = xstrdup(i->title);
 	im->bytes = (c->size + 4095) / 4096 * 4096 + (note_size + 4095) / 4096 * 4096;
@@ -216,12 +217,12 @@ static char *make_image(struct offer *o, const struct offer_commit *c, int *fds,
 	im->user = user_ref(o->user);
 	im->user->n_images++;
 	im->user->bytes += im->bytes;
-	d->memory_used += im->bytes;
+	w->model->memory_used += im->bytes;
 	im->session = i->session;
 	link_insert(&i->session->images, &im->in_session);
 	im->teardown = c->flags & (OFFER_COMMIT_TEARDOWN | OFFER_COMMIT_KEEPER | OFFER_COMMIT_NOTE);
 	im->of_run = i->run != NULL;
-	im->best_conn = c->flags & OFFER_COMMIT_KEEPER ? o->conn->id : 0;
+	im->best_client = c->flags & OFFER_COMMIT_KEEPER ? o->client->id : 0;
 	if (c->flags & OFFER_COMMIT_NOTE) {
 		im->note_fd = fd_steal(&fds[1]);
 		im->note_size = note_size;
@@ -242,14 +243,14 @@ static void put_off(struct offer *o, const struct offer_commit *c, int *fds, siz
 /* False: the look at the inputs is not over. In front of a restart it is now, or what was published would be lost. */
 static bool look_at_inputs(struct offer *o)
 {
-	const struct daemon *d = o->daemon;
+	const struct work *w = o->work;
 
 	if (!o->asked) {
 		/* Every edit that was complete when this was sent has been heard after this. */
-		watcher_catch_up(d->watcher);
+		watcher_catch_up(w->watcher);
 		o->asked = clock_now();
 	}
-	return !o->instance->watch || watchset_look(o->instance->watch, o->asked, d->restarting ? INT64_MAX : clock_now() + LOOK_SLICE);
+	return !o->instance->watch || watchset_look(o->instance->watch, o->asked, w->model->restarting ? INT64_MAX : clock_now() + LOOK_SLICE);
 }
 
 static void commit(struct offer *o, const struct offer_commit *c, int *fds, size_t n_fds)
@@ -265,11 +266,11 @@ static void commit(struct offer *o, const struct offer_commit *c, int *fds, size
 		no_room = wrong != NULL;
 	}
 	if (!wrong) {
-		int r = reclaim_memory(o->daemon, c->size + note_size + 2 * 4096);
+		int r = reclaim_memory(o->work->model, c->size + note_size + 2 * 4096);
 
 		if (r == -EAGAIN) {
 			put_off(o, c, fds, n_fds);
-			reclaim_wait(o->daemon, &o->room);
+			reclaim_wait(o->work->model, &o->room);
 			return;
 		}
 		wrong = r < 0 ? xstrdup("memory-max of the daemon is used up by images in use") : NULL;
@@ -277,7 +278,7 @@ static void commit(struct offer *o, const struct offer_commit *c, int *fds, size
 	}
 	if (!look_at_inputs(o)) {
 		put_off(o, c, fds, n_fds);
-		loop_defer(o->daemon->loop, &o->looking);
+		loop_defer(o->work->model->loop, &o->looking);
 		return;
 	}
 	changed = instance_inputs_changed(o->instance, o->asked);
@@ -296,9 +297,9 @@ static void commit(struct offer *o, const struct offer_commit *c, int *fds, size
 	im = instance_built(i, im, changed);
 	if (im && reply(o, 0, "", im) == 0) {
 		image_used(im);
-		if (o->conn->member)
-			run_used(o->conn->member->run, im, true);
-		event_attach(o->conn, lease_new(im, &o->conn->leases, o->conn->pid), true, im->build_ns, o->test ? o->test : "", o->test ? strlen(o->test) : 0);
+		if (o->client->member)
+			run_used(o->client->member->run, im, true);
+		event_attach(o->client, lease_new(im, &o->client->leases, o->client->pid), true, im->build_ns, o->test ? o->test : "", o->test ? strlen(o->test) : 0);
 	}
 	offer_free(o);
 	if (im)
@@ -368,9 +369,9 @@ const struct row offer_rows[] = {
 	{ 0 },
 };
 
-const struct offer *offer_of_conn(const struct link *in_conn)
+const struct offer *offer_of_client(const struct link *in_client)
 {
-	return link_entry(in_conn, struct offer, in_conn);
+	return link_entry(in_client, struct offer, in_client);
 }
 
 const struct instance *offer_instance(const struct offer *o)
@@ -401,10 +402,10 @@ void offer_save(const struct offer *o, struct state *s)
 /* The end of the client, the time limit and the channel, from now on. */
 static void begin(struct offer *o, int channel, int pidfd, int64_t deadline)
 {
-	struct loop *loop = o->daemon->loop;
+	struct loop *loop = o->work->model->loop;
 
 	o->instance->offer = o;
-	link_insert(&o->conn->offers, &o->in_conn);
+	link_insert(&o->client->offers, &o->in_client);
 	o->user = user_ref(o->instance->session->user);
 	o->user->n_builds++;
 	o->channel = loop_watch(loop, channel, read_channel, o);
@@ -431,14 +432,14 @@ static void resume_depends(struct offer *o, const struct record *serials)
 	bool bad = false;
 
 	while (record_next(&in, &r, &bad)) {
-		const struct lease *l = lease_find(&o->conn->leases, r.number);
+		const struct lease *l = lease_find(&o->client->leases, r.number);
 
 		if (l)
 			hold(o, l->image);
 	}
 }
 
-bool offer_resume(struct instance *i, struct conn *c, const struct record *saved, int (*resolve)(void *arg, int number), void *arg)
+bool offer_resume(struct instance *i, struct client *c, const struct record *saved, int (*resolve)(void *arg, int number), void *arg)
 {
 	struct record_reader in = record_inside(saved);
 	struct offer *o = xcalloc(1, sizeof *o);
@@ -448,8 +449,8 @@ bool offer_resume(struct instance *i, struct conn *c, const struct record *saved
 	bool bad = false;
 
 	o->instance = i;
-	o->daemon = c->daemon;
-	o->conn = c;
+	o->work = c->model->work;
+	o->client = c;
 	while (record_next(&in, &r, &bad)) {
 		if (row_load(offer_rows, o, &r, resolve, arg))
 			continue;
@@ -471,22 +472,22 @@ bool offer_resume(struct instance *i, struct conn *c, const struct record *saved
 	return true;
 }
 
-bool offer_look(struct instance *i, struct conn *c)
+bool offer_look(struct instance *i, const struct client *c, int peer)
 {
-	struct watcher *w = c->daemon->watcher;
+	struct watcher *w = c->model->work->watcher;
 
 	if (!i->watch || i->looked_for != c->id) {
 		watcher_catch_up(w);
 		watchset_free(i->watch);
 		i->watch = watchset_new(w, i->fixture->inputs, i->fixture->policy.watch,
 					i->session->user->limited ? WATCH_NAMES_OF_OTHERS_MAX : WATCH_NAMES_MAX,
-					i->fixture->registered ? viewer_of_peer(source_fd(c->source)) : NULL, instance_hint, i);
+					i->fixture->registered ? viewer_of_peer(peer) : NULL, instance_hint, i);
 		i->looked_for = c->id;
 	}
 	return watchset_look(i->watch, INT64_MIN, clock_now() + LOOK_SLICE);
 }
 
-char *offer_new(struct instance *i, struct conn *c, struct image *const *depends, size_t n_depends, const char *test, size_t test_size,
+char *offer_new(struct instance *i, struct client *c, struct image *const *depends, size_t n_depends, const char *test, size_t test_size,
 		int *client_end)
 {
 	struct offer *o;
@@ -509,8 +510,8 @@ char *offer_new(struct instance *i, struct conn *c, struct image *const *depends
 	i->looked_for = 0;
 	o = xcalloc(1, sizeof *o);
 	o->instance = i;
-	o->daemon = c->daemon;
-	o->conn = c;
+	o->work = c->model->work;
+	o->client = c;
 	o->started = clock_now();
 	o->run = c->member ? xstrdup(c->member->run->id) : NULL;
 	o->test = xstrndup(test, test_size);

@@ -10,7 +10,7 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "config/config.h"
-#include "fixd/daemon.h"
+#include "fixd/work/work.h"
 #include "fixd/host/watch.h"
 #include "fixd/model/image.h"
 #include "fixd/model/instance.h"
@@ -131,7 +131,7 @@ int brief_send(const struct brief *b, int channel)
 		.scope_key = i->scope_key,
 		.source = b->command ? (char *)b->command : f->what,
 		.symbol = f->symbol,
-		.root = i->session->daemon->config->root,
+		.root = i->session->model->config->root,
 		.tree = b->tree,
 		.address = b->address,
 		.reserved = b->most,

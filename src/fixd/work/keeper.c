@@ -20,13 +20,13 @@
 #include "base/text.h"
 #include "config/config.h"
 #include "config/identity.h"
-#include "fixd/daemon.h"
 #include "fixd/host/port.h"
 #include "fixd/host/spawn.h"
 #include "fixd/model/image.h"
 #include "fixd/model/instance.h"
 #include "fixd/model/session.h"
 #include "fixd/work/trees.h"
+#include "fixd/work/work.h"
 #include "image/memfd.h"
 #include "wire/job.h"
 #include "wire/socket.h"
@@ -45,18 +45,18 @@ static void on_limit(void *arg);
 static void tell(void *arg);
 static void not_explained(void *arg);
 
-static struct keeper *keeper_new(struct daemon *d, const char *title)
+static struct keeper *keeper_new(struct work *w, const char *title)
 {
 	struct keeper *k = xcalloc(1, sizeof *k);
 
-	k->daemon = d;
+	k->work = w;
 	k->title = xstrdup(title);
 	k->service = k->hold = -1;
 	timer_init(&k->limit, on_limit, k);
 	deferred_init(&k->telling, tell, k);
 	timer_init(&k->explaining, not_explained, k);
-	link_insert(&d->keepers, &k->link);
-	d->n_keepers++;
+	link_insert(&w->keepers, &k->link);
+	w->model->n_keepers++;
 	return k;
 }
 
@@ -70,14 +70,14 @@ static void close_sources(struct keeper *k)
 
 static void keeper_free(struct keeper *k)
 {
-	struct daemon *d = k->daemon;
+	struct work *w = k->work;
 	struct leftover *from = k->from;
 
 	close_sources(k);
 	deferred_cancel(&k->telling);
 	timer_stop(&k->explaining);
 	link_remove(&k->link);
-	d->n_keepers--;
+	w->model->n_keepers--;
 	port_give_back(k->port);
 	fd_close(k->service);
 	fd_close(k->hold);
@@ -89,11 +89,11 @@ static void keeper_free(struct keeper *k)
 	free(k->died);
 	free(k->wrong);
 	text_deinit(&k->said);
-	state_mark_dirty(d);
+	model_changed(w->model);
 	free(k);
 	if (from)
 		leftover_continue(from);
-	loop_defer(d->loop, &d->work_ended);
+	loop_defer(w->model->loop, &w->ended);
 }
 
 /* Nothing is left to tear down: the note, the directory and the port go. */
@@ -102,7 +102,7 @@ static void clear(struct keeper *k)
 	int r = k->note ? fd_unlink(k->note) : 0;
 
 	if (k->dir)
-		trees_discard(k->daemon, k->dir);
+		trees_discard(k->work, k->dir);
 	if (r < 0 && r != -ENOENT)
 		log_warn(r, "%s: cannot remove %s", k->title, k->note);
 }
@@ -119,15 +119,15 @@ static char *make_token(void)
 struct keeper *keeper_prepare(struct instance *i, char **wrong)
 {
 	const struct fixture *f = i->fixture;
-	struct daemon *d = i->session->daemon;
-	struct keeper *k = keeper_new(d, i->title);
-	int r = trees_note(d, f->name, f->user, &k->note);
+	struct work *w = i->session->model->work;
+	struct keeper *k = keeper_new(w, i->title);
+	int r = trees_note(w, f->name, f->user, &k->note);
 
 	k->user = f->user ? xstrdup(f->user) : NULL;
 	k->token = make_token();
 	k->time = f->policy.teardown_timeout;
 	if (r == 0 && f->source == SOURCE_SERVICE)
-		r = trees_make(d, f->name, f->user, &k->dir);
+		r = trees_make(w, f->name, f->user, &k->dir);
 	if (r < 0)
 		*wrong = xasprintf("no directory for what it needs on a tmpfs: %s", strerror(-r));
 	else if (f->source == SOURCE_SERVICE && !(k->port = port_take()))
@@ -161,7 +161,7 @@ static void finish(struct keeper *k)
 
 	if (k->wrong) {
 		log_warn(0, "%s: %s", k->title, k->wrong);
-		k->daemon->teardown_failures++;
+		k->work->model->teardown_failures++;
 	} else {
 		log_info("%s: torn down", k->title);
 	}
@@ -173,8 +173,10 @@ static void finish(struct keeper *k)
 		k->on_end(k->on_end_arg, k->title, k->wrong);
 	k->on_end = NULL;
 	k->image = NULL;
-	if (im)
+	if (im) {
 		im->kept_by = NULL;
+		im->died = NULL;
+	}
 	clear(k);
 	keeper_free(k);
 	image_unref(im);
@@ -215,7 +217,9 @@ static void died(struct keeper *k, char *sentence)
 		return;
 	}
 	k->died = sentence;
-	loop_defer(k->daemon->loop, &k->telling);
+	if (k->image)
+		k->image->died = sentence;
+	loop_defer(k->work->model->loop, &k->telling);
 }
 
 /* With the last of what it said, which has come by now: it was written before. Takes `sentence`. */
@@ -320,7 +324,7 @@ static void on_limit(void *arg)
 /* The time of the command, that of the processes, and some more. */
 static void start_limit(struct keeper *k)
 {
-	timer_start(k->daemon->loop, &k->limit, clock_now() + 2 * k->time + GRACE);
+	timer_start(k->work->model->loop, &k->limit, clock_now() + 2 * k->time + GRACE);
 }
 
 void keeper_begin(struct keeper *k, const struct helper *h, struct image *im)
@@ -332,7 +336,7 @@ void keeper_begin(struct keeper *k, const struct helper *h, struct image *im)
 	k->hold = h->hold;
 	k->service_pid = h->service;
 	k->service = h->service > 0 ? process_open(h->service) : -1;
-	state_mark_dirty(k->daemon);
+	model_changed(k->work->model);
 	k->image = im;
 	if (im)
 		im->kept_by = k;
@@ -347,7 +351,7 @@ void keeper_end(struct keeper *k)
 	k->ending = true;
 	/* The manager's copy goes, too: its helper waits for that. */
 	k->hold = fd_close(k->hold);
-	state_mark_dirty(k->daemon);
+	model_changed(k->work->model);
 	if (k->pid == 0) {
 		reap_or_finish(k);
 		return;
@@ -380,16 +384,16 @@ bool keeper_is_dying(struct keeper *k)
 	if (k->service < 0)
 		return false;
 	if (!k->died && !timer_is_running(&k->explaining))
-		timer_start(k->daemon->loop, &k->explaining, clock_now() + EXPLAIN);
+		timer_start(k->work->model->loop, &k->explaining, clock_now() + EXPLAIN);
 	return !k->died;
 }
 
 /* A new helper with the note. 0 or -errno. */
 static int start_reaper(struct keeper *k)
 {
-	struct daemon *d = k->daemon;
+	struct work *w = k->work;
 	_cleanup_free_ char *none = xstrdup(""), *title = xstrdup(k->title);
-	struct job j = { .kind = JOB_REAP, .name = title, .source = none, .root = d->config->root, .kept = true };
+	struct job j = { .kind = JOB_REAP, .name = title, .source = none, .root = w->model->config->root, .kept = true };
 	_cleanup_text_ struct text message = { 0 };
 	struct spawned child;
 	int fds[2], r;
@@ -403,9 +407,9 @@ static int start_reaper(struct keeper *k)
 	if (r < 0)
 		return r;
 	k->pid = child.pid;
-	k->process = loop_watch(d->loop, child.pidfd, on_exit_of, k);
-	k->errors = loop_watch(d->loop, child.errors, take_log, k);
-	k->channel = loop_watch(d->loop, child.channel, read_channel, k);
+	k->process = loop_watch(w->model->loop, child.pidfd, on_exit_of, k);
+	k->errors = loop_watch(w->model->loop, child.errors, take_log, k);
+	k->channel = loop_watch(w->model->loop, child.channel, read_channel, k);
 	k->reaping = k->ending = true;
 	k->reported = false;
 	start_limit(k);
@@ -440,7 +444,7 @@ void keeper_drop(struct keeper *k)
 	keeper_free(k);
 }
 
-bool keeper_reap(struct daemon *d, const char *note, struct leftover *from)
+bool keeper_reap(struct work *w, const char *note, struct leftover *from)
 {
 	struct keeper *k;
 	const struct identity *id = NULL;
@@ -453,7 +457,7 @@ bool keeper_reap(struct daemon *d, const char *note, struct leftover *from)
 		log_warn(0, "%s belongs to nobody who is known here: it is not torn down", note);
 		return false;
 	}
-	k = keeper_new(d, strrchr(note, '/') + 1);
+	k = keeper_new(w, strrchr(note, '/') + 1);
 	k->user = id ? xstrdup(id->user) : NULL;
 	k->note = xstrdup(note);
 	k->from = from;
@@ -483,23 +487,23 @@ static int watch_or_kill(const struct keeper *k)
 	return fd;
 }
 
-void keeper_resume(struct daemon *d, struct keeper *k)
+void keeper_resume(struct work *w, struct keeper *k)
 {
 	int pidfd = watch_or_kill(k);
 
-	k->daemon = d;
+	k->work = w;
 	link_init(&k->link);
-	link_insert(&d->keepers, &k->link);
-	d->n_keepers++;
+	link_insert(&w->keepers, &k->link);
+	w->model->n_keepers++;
 	timer_init(&k->limit, on_limit, k);
 	deferred_init(&k->telling, tell, k);
 	timer_init(&k->explaining, not_explained, k);
 	k->service = k->service_pid > 0 ? process_open(k->service_pid) : -1;
-	k->channel = k->channel_fd >= 0 ? loop_watch(d->loop, k->channel_fd, read_channel, k) : NULL;
-	k->errors = k->errors_fd >= 0 ? loop_watch(d->loop, k->errors_fd, take_log, k) : NULL;
+	k->channel = k->channel_fd >= 0 ? loop_watch(w->model->loop, k->channel_fd, read_channel, k) : NULL;
+	k->errors = k->errors_fd >= 0 ? loop_watch(w->model->loop, k->errors_fd, take_log, k) : NULL;
 	port_keep(k->port);
 	if (pidfd >= 0)
-		k->process = loop_watch(d->loop, pidfd, on_exit_of, k);
+		k->process = loop_watch(w->model->loop, pidfd, on_exit_of, k);
 	else
 		k->pid = 0;
 	if (k->ending && k->pid > 0)
@@ -510,17 +514,19 @@ void keeper_resume(struct daemon *d, struct keeper *k)
 		died(k, xstrdup("its keeper was killed"));
 }
 
-void keepers_abandon(struct daemon *d)
+void keepers_abandon(struct work *w)
 {
-	link_for_each_safe(l, &d->keepers) {
+	link_for_each_safe(l, &w->keepers) {
 		struct keeper *k = link_entry(l, struct keeper, link);
 
 		if (k->pid > 0) {
 			kill(-k->pid, SIGKILL);
 			waitpid(k->pid, NULL, 0);
 		}
-		if (k->image)
+		if (k->image) {
 			k->image->kept_by = NULL;
+			k->image->died = NULL;
+		}
 		/* Its end held it. */
 		if (k->image && k->ending)
 			image_unref(k->image);

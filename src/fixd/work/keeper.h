@@ -17,18 +17,15 @@
 #include "base/text.h"
 #include "fixd/loop/loop.h"
 
-struct daemon;
+struct work;
 struct fixture;
 struct image;
 struct instance;
 struct leftover;
 
-/* That one has open at most. */
-#define KEEPER_DESCRIPTORS 5
-
 struct keeper {
-	struct link link; /* daemon::keepers */
-	struct daemon *daemon;
+	struct link link; /* work::keepers */
+	struct work *work;
 	struct image *image; /* that it keeps: it has a reference while it ends; NULL: there is none (any more) */
 	char *title;	     /* of the instance */
 	char *user;	     /* as whom it runs, or NULL */
@@ -85,12 +82,12 @@ void keeper_end(struct keeper *k);
 bool keeper_is_dying(struct keeper *k);
 
 /* Does what the note of a daemon that is gone says; then leftover_continue(). False: there is nothing to do. */
-bool keeper_reap(struct daemon *d, const char *note, struct leftover *from);
+bool keeper_reap(struct work *w, const char *note, struct leftover *from);
 
 /* In another process: its helper, and the rest as it was saved. */
-void keeper_resume(struct daemon *d, struct keeper *k);
+void keeper_resume(struct work *w, struct keeper *k);
 /* Before it is saved. */
 void keeper_note_fds(struct keeper *k);
 
 /* At the end of the daemon, when there is no time left: those that still run are killed. */
-void keepers_abandon(struct daemon *d);
+void keepers_abandon(struct work *w);

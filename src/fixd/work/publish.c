@@ -10,7 +10,6 @@
 #include "base/fd.h"
 #include "base/units.h"
 #include "config/config.h"
-#include "fixd/daemon.h"
 #include "fixd/host/port.h"
 #include "fixd/host/watch.h"
 #include "fixd/model/image.h"
@@ -18,6 +17,7 @@
 #include "fixd/model/session.h"
 #include "fixd/work/build_state.h"
 #include "fixd/work/keeper.h"
+#include "fixd/work/work.h"
 #include "image/memfd.h"
 #include "image/region.h"
 
@@ -47,7 +47,7 @@ static char *make_image(struct build *b, struct image **out)
 {
 	const struct job_result *r = &b->result;
 	struct instance *i = b->instance;
-	struct daemon *d = i->session->daemon;
+	struct work *w = i->session->model->work;
 	struct image *im;
 	uint64_t size;
 	int err = b->image_fd < 0 ? -EBADF : memfd_verify(b->image_fd, &size);
@@ -58,10 +58,10 @@ static char *make_image(struct build *b, struct image **out)
 	if (size != r->size || size > b->most || (r->root && r->root >= size) || size > b->granted ||
 	    r->tree_bytes > (b->tree ? b->granted - size : 0))
 		return xasprintf("what the builder published is not what it said: %llu bytes", (unsigned long long)size);
-	im = image_new(d, fd_steal(&b->image_fd), WIRE_IMAGE_BLOB, size);
+	im = image_new(w->model, fd_steal(&b->image_fd), WIRE_IMAGE_BLOB, size);
 	im->kind = i->fixture->source == SOURCE_PLUGIN	  ? WIRE_IMAGE_OBJECTS :
 		   b->tree ? WIRE_IMAGE_TREE : WIRE_IMAGE_BLOB;
-	im->address = b->address ? b->address : region_alloc(d->region, size);
+	im->address = b->address ? b->address : region_alloc(w->model->region, size);
 	im->root = r->root;
 	im->digest = r->digest;
 	im->inputs = r->inputs;
@@ -79,8 +79,8 @@ static char *make_image(struct build *b, struct image **out)
 	im->cpu_ns = (int64_t)r->cpu_ns;
 	im->peak_rss = r->peak_bytes;
 	im->bytes = (size + 4095) / 4096 * 4096 + r->tree_bytes;
-	region_trim(d->region, im->address, size);
-	d->memory_used += im->bytes;
+	region_trim(w->model->region, im->address, size);
+	w->model->memory_used += im->bytes;
 	b->address = 0;
 	b->tree = NULL;
 	if (im->kind == WIRE_IMAGE_OBJECTS) {

@@ -19,11 +19,11 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/text.h"
-#include "fixd/daemon.h"
 #include "fixd/host/worker.h"
 #include "fixd/model/instance.h"
 #include "fixd/model/session.h"
 #include "fixd/work/keeper.h"
+#include "fixd/work/work.h"
 
 #define NOTE ".note"
 
@@ -98,8 +98,8 @@ static int remove_directory(const char *path)
 }
 
 struct leftover {
-	struct link link; /* daemon::leftovers */
-	struct daemon *daemon;
+	struct link link; /* work::leftovers */
+	struct work *work;
 	char *path;
 	int lock;     /* -1: the daemon's own directory now */
 	char **names; /* the newest first */
@@ -158,7 +158,7 @@ static void removal_free(void *arg)
 }
 
 /* Takes the paths and the home. */
-static void remove_later(struct daemon *d, char **paths, char *home, int lock)
+static void remove_later(struct work *w, char **paths, char *home, int lock)
 {
 	struct removal *m = xcalloc(1, sizeof *m);
 
@@ -166,10 +166,10 @@ static void remove_later(struct daemon *d, char **paths, char *home, int lock)
 	m->paths = paths;
 	m->home = home;
 	m->lock = lock;
-	worker_add(d->worker, &m->item);
+	worker_add(w->worker, &m->item);
 }
 
-void trees_discard(struct daemon *d, const char *path)
+void trees_discard(struct work *w, const char *path)
 {
 	char **paths = xcalloc(2, sizeof *paths);
 
@@ -178,12 +178,12 @@ void trees_discard(struct daemon *d, const char *path)
 		free(paths[0]);
 		paths[0] = xstrdup(path);
 	}
-	remove_later(d, paths, NULL, -1);
+	remove_later(w, paths, NULL, -1);
 }
 
 static void leftover_free(struct leftover *l)
 {
-	remove_later(l->daemon, l->names ? l->names : xcalloc(1, sizeof *l->names), l->path, l->lock);
+	remove_later(l->work, l->names ? l->names : xcalloc(1, sizeof *l->names), l->path, l->lock);
 	link_remove(&l->link);
 	free(l);
 }
@@ -197,22 +197,22 @@ static void wake(struct instance *i, void *arg)
 void leftover_continue(struct leftover *l)
 {
 	/* Soon: who waits for one that has had its turn. */
-	if (l->daemon->session)
-		session_each(l->daemon->session, wake, NULL);
+	if (l->work->model->session)
+		session_each(l->work->model->session, wake, NULL);
 	while (l->names && l->names[l->next]) {
 		const char *name = l->names[l->next++];
 
-		if (is_note(name) && keeper_reap(l->daemon, name, l))
+		if (is_note(name) && keeper_reap(l->work, name, l))
 			return;
 	}
 	leftover_free(l);
 }
 
-bool leftover_of(const struct daemon *d, const char *fixture)
+bool leftover_of(const struct work *w, const char *fixture)
 {
 	size_t n = strlen(fixture);
 
-	link_for_each(m, &d->leftovers) {
+	link_for_each(m, &w->leftovers) {
 		const struct leftover *l = link_entry(m, struct leftover, link);
 
 		/* The one whose turn it is has not had it yet. */
@@ -236,15 +236,15 @@ static int by_serial(const void *a, const void *b)
 }
 
 /* It is torn down in the background, by its notes; then all of it is removed. */
-static void take_over(struct daemon *d, const char *path, int lock, char *const *used)
+static void take_over(struct work *w, const char *path, int lock, char *const *used)
 {
 	_cleanup_free_ char *pattern = xasprintf("%s/*", path);
 	struct leftover *l = xcalloc(1, sizeof *l);
 	size_t n = 0;
 	glob_t g;
 
-	link_insert(&d->leftovers, &l->link);
-	l->daemon = d;
+	link_insert(&w->leftovers, &l->link);
+	l->work = w;
 	l->path = xstrdup(path);
 	l->lock = lock;
 	if (glob(pattern, GLOB_NOSORT | GLOB_PERIOD, NULL, &g) == 0) {
@@ -262,7 +262,7 @@ static void take_over(struct daemon *d, const char *path, int lock, char *const 
 	leftover_continue(l);
 }
 
-void trees_init(struct daemon *d)
+void trees_init(struct work *w)
 {
 	for (size_t k = 0; k < N_CANDIDATES; k++) {
 		_cleanup_free_ char *pattern = directory(k, "*");
@@ -274,27 +274,27 @@ void trees_init(struct daemon *d)
 			int lock = lock_directory(g.gl_pathv[i]);
 
 			if (lock >= 0)
-				take_over(d, g.gl_pathv[i], lock, NULL);
+				take_over(w, g.gl_pathv[i], lock, NULL);
 		}
 		globfree(&g);
 	}
 }
 
-void trees_resume(struct daemon *d, char *const *used)
+void trees_resume(struct work *w, char *const *used)
 {
-	if (d->trees)
-		take_over(d, d->trees, -1, used);
+	if (w->trees)
+		take_over(w, w->trees, -1, used);
 }
 
-void trees_deinit(struct daemon *d)
+void trees_deinit(struct work *w)
 {
-	int r = d->trees ? remove_directory(d->trees) : 0;
+	int r = w->trees ? remove_directory(w->trees) : 0;
 
 	if (r < 0)
-		log_warn(r, "cannot remove %s", d->trees);
-	d->trees_lock = fd_close(d->trees_lock);
-	free(d->trees);
-	d->trees = NULL;
+		log_warn(r, "cannot remove %s", w->trees);
+	w->trees_lock = fd_close(w->trees_lock);
+	free(w->trees);
+	w->trees = NULL;
 }
 
 /* Where the most room is: in a container one of them may be very small. To be freed; NULL: nowhere. */
@@ -318,7 +318,7 @@ static char *choose_home(void)
 	return best;
 }
 
-static int make_home(struct daemon *d)
+static int make_home(struct work *w)
 {
 	int r = -ENOENT;
 
@@ -333,14 +333,14 @@ static int make_home(struct daemon *d)
 			free(path);
 			return r;
 		}
-		d->trees_lock = lock_directory(path);
+		w->trees_lock = lock_directory(path);
 		/* Others find what they are told of; they cannot open it, and so not lock it. */
-		if (d->trees_lock >= 0 && chmod(path, 0711) == 0) {
-			d->trees = path;
+		if (w->trees_lock >= 0 && chmod(path, 0711) == 0) {
+			w->trees = path;
 			return 0;
 		}
-		r = d->trees_lock < 0 ? d->trees_lock : -errno;
-		d->trees_lock = fd_close(d->trees_lock);
+		r = w->trees_lock < 0 ? w->trees_lock : -errno;
+		w->trees_lock = fd_close(w->trees_lock);
 		remove_directory(path);
 		free(path);
 	}
@@ -355,19 +355,19 @@ static int give_to(const char *path, const char *user)
 }
 
 /* A name that nothing of this daemon, or of one before it, has. */
-static int new_path(struct daemon *d, const char *name, const char *suffix, char **out)
+static int new_path(struct work *w, const char *name, const char *suffix, char **out)
 {
-	int r = d->trees ? 0 : make_home(d);
+	int r = w->trees ? 0 : make_home(w);
 
 	if (r == 0)
-		*out = xasprintf("%s/%s-%llu%s", d->trees, name, (unsigned long long)++d->last_serial, suffix);
+		*out = xasprintf("%s/%s-%llu%s", w->trees, name, (unsigned long long)++w->model->last_serial, suffix);
 	return r;
 }
 
-int trees_make(struct daemon *d, const char *name, const char *user, char **out)
+int trees_make(struct work *w, const char *name, const char *user, char **out)
 {
 	_cleanup_free_ char *path = NULL;
-	int r = new_path(d, name, "", &path);
+	int r = new_path(w, name, "", &path);
 
 	if (r < 0)
 		return r;
@@ -383,11 +383,11 @@ int trees_make(struct daemon *d, const char *name, const char *user, char **out)
 	return 0;
 }
 
-int trees_note(struct daemon *d, const char *name, const char *user, char **out)
+int trees_note(struct work *w, const char *name, const char *user, char **out)
 {
 	_cleanup_free_ char *path = NULL;
 	_cleanup_fd_ int fd = -1;
-	int r = new_path(d, name, NOTE, &path);
+	int r = new_path(w, name, NOTE, &path);
 
 	if (r < 0)
 		return r;

@@ -1,10 +1,20 @@
 /* SPDX-License-Identifier: MIT */
 #include "fixd/work/work.h"
 
+#include <errno.h>
+#include <sys/stat.h>
+
+#include "fixd/host/viewer.h"
+#include "fixd/host/watch.h"
+#include "fixd/host/worker.h"
 #include "fixd/model/image.h"
+#include "fixd/model/model.h"
+#include "fixd/model/session.h"
+#include "fixd/model/user.h"
 #include "fixd/work/build.h"
 #include "fixd/work/client_build.h"
 #include "fixd/work/keeper.h"
+#include "fixd/work/survivor.h"
 #include "fixd/work/trees.h"
 
 static void abandon(struct instance *i)
@@ -18,6 +28,22 @@ static void tear_down(struct image *im)
 	keeper_end(im->kept_by);
 }
 
+/* With the rights of its user: in a daemon with a /tmp or /home of its own, none of a client's may ever have been there. */
+static int look_at_root(const struct session *s)
+{
+	struct stat st;
+	int r = -EACCES;
+
+	if (s->user->limited && !s->viewer)
+		return r;
+	if (!viewer_begin(s->viewer))
+		return r;
+	if (viewer_may_see(s->viewer, s->root, false))
+		r = stat(s->root, &st) < 0 ? -errno : 0;
+	viewer_end(s->viewer);
+	return r;
+}
+
 static bool is_dying(struct image *im)
 {
 	return im->kept_by && keeper_is_dying(im->kept_by);
@@ -29,7 +55,41 @@ const struct effects work_effects = {
 	.check = build_check,
 	.abandon = abandon,
 	.tear_down = tear_down,
+	.look_at_root = look_at_root,
 	.remove_tree = trees_discard,
 	.is_dying = is_dying,
 	.is_blocked = leftover_of,
 };
+
+void work_init(struct work *w, struct model *m)
+{
+	w->model = m;
+	link_init(&w->keepers);
+	link_init(&w->leftovers);
+	link_init(&w->survivors);
+	w->trees_lock = -1;
+	w->watcher = watcher_new(m->loop);
+	w->worker = worker_new(m->loop);
+	w->builds = builds_new(w);
+}
+
+void work_end(struct work *w)
+{
+	survivors_end(w);
+	builds_end(w->builds);
+}
+
+bool work_is_over(const struct work *w)
+{
+	return w->builds && builds_are_over(w->builds) && link_empty(&w->keepers);
+}
+
+void work_deinit(struct work *w)
+{
+	survivors_end(w);
+	w->builds = builds_free(w->builds);
+	/* Only where the loop has failed are there any left. */
+	keepers_abandon(w);
+	w->worker = worker_free(w->worker);
+	w->watcher = watcher_free(w->watcher);
+}

@@ -10,20 +10,20 @@
 
 #include "base/link.h"
 
-struct daemon;
+struct work;
 struct image;
 
 struct survivor {
-	struct link link; /* daemon::survivors */
-	struct daemon *daemon;
+	struct link link; /* work::survivors */
+	struct work *work;
 	pid_t pid;
-	struct link leases; /* lease::in_conn */
+	struct link leases; /* lease::in_client */
 	struct source *process;
 };
 
 /* Does nothing when there is no such process any more. */
-void survivor_hold(struct daemon *d, pid_t pid, struct image *im);
+void survivor_hold(struct work *w, pid_t pid, struct image *im);
 /* It asks for the image again: from now on it holds it by its connection, or not at all. */
-void survivor_returns(struct daemon *d, pid_t pid, const struct image *im);
+void survivor_returns(struct work *w, pid_t pid, const struct image *im);
 /* At the end of the daemon. */
-void survivors_end(struct daemon *d);
+void survivors_end(struct work *w);

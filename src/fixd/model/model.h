@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The model: what sessions, instances, images, runs and users have in common. It opens nothing and waits for nothing; what it wants done
+ * it asks of `effects`, and what happens outside is told to it.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/link.h"
+#include "fixd/loop/loop.h"
+
+struct board;
+struct config;
+struct effects;
+struct events;
+struct image_owner;
+struct region;
+struct session;
+struct work;
+
+/* That a keeper has open at most. */
+#define KEEPER_DESCRIPTORS 5
+
+struct model {
+	struct config *config;
+	struct loop *loop;		/* of its timers and deferred calls */
+	const struct effects *effects;
+	struct work *work;		/* who performs them */
+	const struct image_owner *image_owner;
+	struct deferred changed;	/* something that is kept over restarts */
+	struct board *board;
+	struct region *region;
+	struct events *events;
+	struct deferred event_added;	/* whoever follows them is to look */
+	struct link sessions;		/* session::link; the newest last */
+	struct session *session;	/* of the ini file: the first of them. NULL: everything ends */
+	struct link users;		/* user::link */
+	struct link detached;		/* image::in_detached: of no instance, not yet or not any more */
+	struct link unused;		/* image::in_unused: current, and nobody uses them; the least recently used first */
+	uint64_t unused_bytes;		/* of those, and of those of users */
+	struct link mem_waiters;	/* mem_waiter::link */
+	uint64_t last_serial;
+	uint64_t memory_used;		/* bytes */
+	uint64_t ending_bytes;		/* of those, of images that are being torn down */
+	size_t n_images, n_keepers, n_ending;
+	size_t descriptors_max;		/* of images and keepers */
+	uint64_t hits, misses, failures, evictions, teardown_failures;
+	bool stopping;
+	bool restarting; /* no build is begun */
+	bool loading;	 /* the state of the daemon before this one: no run ends yet */
+};
+
+static inline void model_changed(struct model *m)
+{
+	loop_defer(m->loop, &m->changed);
+}
+
+/* With `config`, `loop`, `effects` and `work` set; `changed` and `event_added` are for others to set. */
+void model_init(struct model *m);
