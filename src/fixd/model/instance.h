@@ -91,9 +91,8 @@ struct instance {
 	unsigned deaths;      /* in a row, each soon after its start */
 	bool restarting;      /* it was not asked for, but is to run again */
 	char *teardown_error; /* of the last image that was torn down, or NULL */
-	unsigned visiting; /* ensure() is at work on it */
-	uint64_t seen_in_pass; /* with what outcome */
-	enum outcome seen_outcome;
+	uint64_t resolved_in; /* number of the last resolution that asked for it, and */
+	enum outcome resolved_as;
 	uint64_t mark; /* of instance_settle() */
 	size_t saved_at; /* its number in the state that is being written */
 };

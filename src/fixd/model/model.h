@@ -43,6 +43,7 @@ struct model {
 	uint64_t unused_bytes;		/* of those, and of those of users */
 	struct link mem_waiters;	/* mem_waiter::link */
 	uint64_t last_serial;
+	uint64_t n_resolutions;
 	uint64_t memory_used;		/* bytes */
 	uint64_t ending_bytes;		/* of those, of images that are being torn down */
 	size_t n_images, n_keepers, n_ending;

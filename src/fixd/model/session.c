@@ -169,7 +169,7 @@ static void note_used(struct instance *i, void *arg)
 	const struct image *im = i->current;
 	bool *used = arg, left_behind = im && im->note_fd >= 0 && !im->torn_down;
 
-	*used |= (i->last && i->last != im) || i->build || i->offer || !link_empty(&i->waiters) || i->visiting || (im && (im->n_uses || im->n_pins)) || left_behind;
+	*used |= (i->last && i->last != im) || i->build || i->offer || !link_empty(&i->waiters) || i->state == INSTANCE_WAITING || (im && (im->n_uses || im->n_pins)) || left_behind;
 }
 
 /* Nobody is there, and what it has was only kept for later. */

@@ -38,10 +38,16 @@ static struct instance *dependency(struct instance *i, size_t k, int *err)
 	return dep;
 }
 
-static enum outcome ensure(struct instance *i, int64_t asked);
+/* One look through all that an instance depends on. Nobody is asked twice in it. */
+struct resolution {
+	uint64_t number;
+	int64_t asked; /* for somebody who asked then */
+};
+
+static enum outcome resolve(struct instance *i, const struct resolution *r);
 
 /* All dependencies, each pinned once it is ready. */
-static enum outcome ensure_dependencies(struct instance *i, int64_t asked)
+static enum outcome resolve_dependencies(struct instance *i, const struct resolution *r)
 {
 	size_t n = i->fixture->n_depends;
 	enum outcome all = OUTCOME_READY;
@@ -51,7 +57,7 @@ static enum outcome ensure_dependencies(struct instance *i, int64_t asked)
 	for (size_t k = 0; k < n; k++) {
 		int err;
 		struct instance *dep = dependency(i, k, &err);
-		enum outcome one = dep ? ensure(dep, asked) : OUTCOME_FAILED;
+		enum outcome one = dep ? resolve(dep, r) : OUTCOME_FAILED;
 
 		instance_set_pin(i, k, NULL);
 		if (one == OUTCOME_FAILED) {
@@ -170,10 +176,15 @@ static bool looks_longer(struct instance *i, int64_t asked)
 	return true;
 }
 
-static enum outcome ensure_visited(struct instance *i, int64_t asked)
+static enum outcome resolve_anew(struct instance *i, const struct resolution *r)
 {
-	enum outcome deps = ensure_dependencies(i, asked);
+	int64_t asked = r->asked;
+	enum outcome deps;
 
+	/* It is not idle while dependencies are made for it: those may take the place of what is. */
+	if (!i->current)
+		i->state = INSTANCE_WAITING;
+	deps = resolve_dependencies(i, r);
 	if (deps == OUTCOME_FAILED) {
 		if (i->state == INSTANCE_WAITING)
 			instance_rest(i);
@@ -211,28 +222,20 @@ static enum outcome ensure_visited(struct instance *i, int64_t asked)
 	return OUTCOME_PENDING;
 }
 
-/* Counts the requests that are looked into, so that within one of them nobody is asked twice. */
-static uint64_t pass;
-static unsigned depth;
-
-static enum outcome ensure(struct instance *i, int64_t asked)
+static enum outcome resolve(struct instance *i, const struct resolution *r)
 {
-	enum outcome outcome;
-
 	if (i->state == INSTANCE_BUILDING || i->state == INSTANCE_CHECKING)
 		return OUTCOME_PENDING;
-	if (depth == 0)
-		pass++;
-	else if (i->seen_in_pass == pass)
-		return i->seen_outcome;
-	depth++;
-	i->visiting++;
-	outcome = ensure_visited(i, asked);
-	i->visiting--;
-	depth--;
-	i->seen_in_pass = pass;
-	i->seen_outcome = outcome;
-	return outcome;
+	if (i->resolved_in != r->number) {
+		i->resolved_as = resolve_anew(i, r);
+		i->resolved_in = r->number;
+	}
+	return i->resolved_as;
+}
+
+static enum outcome resolve_for(struct instance *i, int64_t asked)
+{
+	return resolve(i, &(struct resolution){ ++i->session->model->n_resolutions, asked });
 }
 
 static enum outcome offer_to_a_waiter(struct instance *i, struct waiter *w)
@@ -264,7 +267,7 @@ static enum outcome offer_to_a_waiter(struct instance *i, struct waiter *w)
 }
 
 /* Of what clients build: the dependencies are what the asker says. */
-static enum outcome ensure_client(struct instance *i, struct waiter *w)
+static enum outcome resolve_client(struct instance *i, struct waiter *w)
 {
 	enum outcome now;
 
@@ -326,14 +329,14 @@ static void advance(struct instance *i)
 			instance_wake(i);
 			return;
 		}
-		outcome = by_client ? ensure_client(i, w) : ensure(i, w->asked);
+		outcome = by_client ? resolve_client(i, w) : resolve_for(i, w->asked);
 		if (outcome == OUTCOME_PENDING) {
 			note_waiting(i);
 			return;
 		}
 		waiter_answer(w, outcome);
 	}
-	if (i->eager_from && ensure(i, i->eager_from) == OUTCOME_PENDING)
+	if (i->eager_from && resolve_for(i, i->eager_from) == OUTCOME_PENDING)
 		return;
 	i->eager_from = 0;
 	/* Everybody who waited for its dependencies has left. */
