@@ -233,7 +233,7 @@ static void start_watchdog(struct daemon *d)
 	    (pid && (parse_u64(pid, 10, INT32_MAX, &p) < 0 || (pid_t)p != getpid())))
 		return;
 	d->watchdog = (int64_t)v * 1000 / 2;
-	timer_start(d->model.loop, &d->alive, clock_now());
+	on_alive(d);
 }
 
 static sigset_t handled;

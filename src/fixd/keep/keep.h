@@ -32,5 +32,5 @@ struct keep {
 	int listener, listener_lock; /* of the daemon before this one, until it is in place; or -1 */
 	uint64_t asker, asker_request;
 	struct fdstore *fdstore; /* or NULL */
-	struct timer restart;
+	struct deferred restart;
 };

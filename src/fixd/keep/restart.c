@@ -209,8 +209,8 @@ static void go(void *arg)
 
 void restart_continue(struct keep *keep)
 {
-	if (keep->model->restarting && !keep->model->stopping && builds_are_over(keep->work->builds) && !timer_is_running(&keep->restart))
-		timer_start(keep->model->loop, &keep->restart, clock_now());
+	if (keep->model->restarting && !keep->model->stopping && builds_are_over(keep->work->builds))
+		loop_defer(keep->model->loop, &keep->restart);
 }
 
 void restart_ask(struct keep *keep, struct conn *c, const struct wire_header *h)
@@ -234,7 +234,7 @@ static void begin_restart(struct keep *keep)
 	reclaim_wake(keep->model);
 	cleanups_end(keep->server);
 	event_stream_end(keep->server);
-	timer_init(&keep->restart, go, keep);
+	deferred_init(&keep->restart, go, keep);
 	builds_end(keep->work->builds);
 	restart_continue(keep);
 }

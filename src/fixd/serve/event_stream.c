@@ -199,8 +199,8 @@ void event_stream_added(void *arg)
 {
 	struct server *server = arg;
 
-	if (!link_empty(&server->followers) && !timer_is_running(&server->telling))
-		timer_start(server->model->loop, &server->telling, clock_now() + GATHER);
+	if (!link_empty(&server->followers) && !timer_is_running(&server->gathering))
+		timer_start(server->model->loop, &server->gathering, clock_now() + GATHER);
 }
 
 void event_stream_tell(void *arg)
@@ -221,7 +221,7 @@ void event_stream_tell(void *arg)
 			follower_free(f);
 	}
 	if (!link_empty(&server->followers))
-		timer_start(server->model->loop, &server->telling, clock_now());
+		loop_defer(server->model->loop, &server->telling);
 }
 
 void event_stream_end(struct server *server)

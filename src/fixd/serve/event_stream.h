@@ -10,7 +10,7 @@ struct wire_header;
 
 /* Some have been added: for model::event_added. */
 void event_stream_added(void *server);
-/* Answers some of those who wait: for server::telling. */
+/* Answers some of those who wait: for server::gathering and server::telling. */
 void event_stream_tell(void *server);
 /*
  * Answers with the events (wire_report) from the number `from` on, at once if there are any, otherwise when there are or after

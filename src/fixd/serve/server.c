@@ -21,7 +21,8 @@ void server_init(struct server *server, struct model *m, struct work *w)
 	server->inboxes.is_note = request_is_note;
 	link_init(&server->cleanups);
 	link_init(&server->followers);
-	timer_init(&server->telling, event_stream_tell, server);
+	timer_init(&server->gathering, event_stream_tell, server);
+	deferred_init(&server->telling, event_stream_tell, server);
 	deferred_init(&m->event_added, event_stream_added, server);
 }
 

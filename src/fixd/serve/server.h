@@ -22,7 +22,8 @@ struct server {
 	size_t n_conns;
 	struct inboxes inboxes;
 	struct link followers;	/* who waits for events */
-	struct timer telling;	/* them */
+	struct timer gathering; /* what they are told together */
+	struct deferred telling; /* the next of them */
 	struct link cleanups;	/* that wait for teardowns */
 	int64_t started;
 	uint64_t n_configs;	/* that were read */
