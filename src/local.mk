@@ -1,6 +1,6 @@
 # Layers: base < image, wire, config < client, builder, fixd < preload, fixctl.
 
-noinst_LTLIBRARIES += libbase.la libimage.la libwire.la libconfig.la libclient.la libdaemon.la
+noinst_LTLIBRARIES += libbase.la libimage.la libwire.la libconfig.la libclient.la libmodel.la libdaemon.la
 
 
 libbase_la_SOURCES = \
@@ -166,6 +166,26 @@ libfixd_preload_la_LDFLAGS = -module -avoid-version -Wl,-z,defs -Wl,-z,now -Wl,-
 
 # The daemon.
 
+# Of the other rooms it needs deferred calls and timers only: its tests link with those.
+libmodel_la_SOURCES = \
+	src/fixd/model/client.h \
+	src/fixd/model/edge.c src/fixd/model/edge.h \
+	src/fixd/model/effect.h \
+	src/fixd/model/event_log.h \
+	src/fixd/model/events.c src/fixd/model/events.h \
+	src/fixd/model/image.c src/fixd/model/image.h \
+	src/fixd/model/instance.c src/fixd/model/instance.h \
+	src/fixd/model/model.c src/fixd/model/model.h \
+	src/fixd/model/orphan.c src/fixd/model/orphan.h \
+	src/fixd/model/policy.c src/fixd/model/policy.h \
+	src/fixd/model/reclaim.c src/fixd/model/reclaim.h \
+	src/fixd/model/run.c src/fixd/model/run.h \
+	src/fixd/model/session.c src/fixd/model/session.h \
+	src/fixd/model/user.c src/fixd/model/user.h \
+	src/fixd/model/visibility.c src/fixd/model/visibility.h \
+	src/fixd/model/waiter.c
+libmodel_la_LIBADD = libconfig.la libwire.la
+
 libdaemon_la_SOURCES = \
 	src/fixd/daemon.c src/fixd/daemon.h \
 	src/fixd/host/activation.c src/fixd/host/activation.h \
@@ -187,26 +207,11 @@ libdaemon_la_SOURCES = \
 	src/fixd/keep/state.h \
 	src/fixd/keep/check.c src/fixd/keep/check.h \
 	src/fixd/loop/backend.h \
+	src/fixd/loop/deferred.c src/fixd/loop/deferred.h \
 	src/fixd/loop/epoll.c \
 	src/fixd/loop/loop.c src/fixd/loop/loop.h \
 	src/fixd/loop/timer.c src/fixd/loop/timer.h \
 	src/fixd/loop/uring.c \
-	src/fixd/model/edge.c src/fixd/model/edge.h \
-	src/fixd/model/effect.h \
-	src/fixd/model/client.h \
-	src/fixd/model/event_log.h \
-	src/fixd/model/events.c src/fixd/model/events.h \
-	src/fixd/model/image.c src/fixd/model/image.h \
-	src/fixd/model/instance.c src/fixd/model/instance.h \
-	src/fixd/model/orphan.c src/fixd/model/orphan.h \
-	src/fixd/model/policy.c src/fixd/model/policy.h \
-	src/fixd/model/reclaim.c src/fixd/model/reclaim.h \
-	src/fixd/model/run.c src/fixd/model/run.h \
-	src/fixd/model/session.c src/fixd/model/session.h \
-	src/fixd/model/model.c src/fixd/model/model.h \
-	src/fixd/model/user.c src/fixd/model/user.h \
-	src/fixd/model/visibility.c src/fixd/model/visibility.h \
-	src/fixd/model/waiter.c \
 	src/fixd/serve/attach.c \
 	src/fixd/serve/cleanup.c src/fixd/serve/cleanup.h \
 	src/fixd/serve/conn.c src/fixd/serve/conn.h \
@@ -231,7 +236,7 @@ libdaemon_la_SOURCES = \
 	src/fixd/work/trees.c src/fixd/work/trees.h \
 	src/fixd/work/work.c src/fixd/work/work.h
 libdaemon_la_CFLAGS = $(AM_CFLAGS) $(URING_CFLAGS)
-libdaemon_la_LIBADD = libconfig.la libwire.la $(URING_LIBS) -lpthread
+libdaemon_la_LIBADD = libmodel.la libconfig.la libwire.la $(URING_LIBS) -lpthread
 
 bin_PROGRAMS += fixd
 fixd_SOURCES = src/fixd/main.c

@@ -13,7 +13,7 @@ trap 'rm -f "$symbols"' EXIT
 for source in *.c */*.c; do
 	dir=$FIXD_BUILD/src/fixd/$(dirname "$source")
 	name=$(basename "$source" .c)
-	for object in "$dir/.libs/libdaemon_la-$name.o" "$dir/libdaemon_la-$name.o" "$dir/$name.o"; do
+	for object in "$dir/.libs/libdaemon_la-$name.o" "$dir/libdaemon_la-$name.o" "$dir/.libs/$name.o" "$dir/$name.o"; do
 		test -f "$object" || continue
 		$nm "$object" 2>/dev/null | sed "s|^|${source%.c} |" >>"$symbols"
 		break

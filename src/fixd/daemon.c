@@ -371,11 +371,11 @@ int daemon_start(struct daemon *d, const struct daemon_settings *settings)
 	}
 	d->model.region = region_new(d->model.config->address_base, REGION_SIZE);
 	d->model.session = session_new(&d->model, d->model.config->root, geteuid());
-	if (restart_resume(&d->keep) == 0 && !d->model.board)
+	if (restart_resume(&d->keep) == 0 && !d->work.board)
 		fdstore_resume(&d->keep);
 	if (!d->model.events && !(d->model.events = events_new(-1)))
 		return -ENOMEM;
-	if (!d->model.board && (r = board_new(&d->model.board)) < 0) {
+	if (!d->work.board && (r = board_new(&d->work.board)) < 0) {
 		log_error(r, "cannot start");
 		return r;
 	}
@@ -403,7 +403,7 @@ void daemon_finish(struct daemon *d)
 		timer_stop(&d->alive);
 		work_deinit(&d->work);
 		d->keep.fdstore = fdstore_free(d->keep.fdstore);
-		d->model.board = board_free(d->model.board);
+		d->work.board = board_free(d->work.board);
 		/* Replies that are still on their way hold images, and those their ranges. */
 		d->model.loop = loop_free(d->model.loop);
 		trees_deinit(&d->work);

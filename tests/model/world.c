@@ -12,8 +12,6 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "config/config.h"
-#include "fixd/host/board.h"
-#include "fixd/host/watch.h"
 #include "fixd/loop/backend.h"
 #include "fixd/model/edge.h"
 #include "fixd/model/effect.h"
@@ -82,7 +80,7 @@ void log_write(enum log_level level, int err, const char *fmt, ...)
 	va_end(ap);
 }
 
-/* Takes the place of fixd/host/watch.c: what was seen of the files, and whether it is so still. */
+/* What was seen of the files, and whether it is so still. */
 struct watchset {
 	bool of[WORLD_FILES];
 	uint64_t stamps[WORLD_FILES];
@@ -111,35 +109,64 @@ static struct watchset *see(const struct fixture *f)
 	return s;
 }
 
-struct watchset *watchset_free(struct watchset *s)
+static struct watchset *forget(struct watchset *s)
 {
 	free(s);
 	return NULL;
 }
 
-bool watchset_look(struct watchset *s, int64_t asked, int64_t until)
+static void look_at_all(struct watchset *s)
 {
-	(void)asked;
-	if (world.slow_looks && until != INT64_MAX) {
-		world.slow_looks = false;
-		return false;
-	}
 	for (int k = 0; k < WORLD_FILES && s->changed < 0; k++) {
 		if (s->of[k] && s->stamps[k] != world.stamps[k])
 			s->changed = k;
 	}
+}
+
+static bool look(struct watchset *s, int64_t asked)
+{
+	(void)asked;
+	if (world.slow_looks) {
+		world.slow_looks = false;
+		return false;
+	}
+	look_at_all(s);
 	return true;
 }
 
-char *watchset_known_change(const struct watchset *s)
+static char *found(const struct watchset *s)
 {
 	return s->changed < 0 ? NULL : xasprintf("%d changed", s->changed);
 }
 
-char *watchset_changed(struct watchset *s, int64_t asked)
+static char *changed(struct watchset *s, int64_t asked)
 {
-	watchset_look(s, asked, INT64_MAX);
-	return watchset_known_change(s);
+	(void)asked;
+	look_at_all(s);
+	return found(s);
+}
+
+/* The board: a slot is never another one's. */
+static uint64_t show_new(struct work *w, uint32_t *slot)
+{
+	(void)w;
+	if (*slot == BOARD_NO_SLOT) {
+		*slot = (uint32_t)world.n_slots++;
+		world.board = xrealloc(world.board, world.n_slots * sizeof *world.board);
+	}
+	return world.board[*slot] = ++world.last_value;
+}
+
+static void show(struct work *w, uint32_t slot, uint64_t value)
+{
+	(void)w;
+	if (slot != BOARD_NO_SLOT)
+		world.board[slot] = value;
+}
+
+static void show_no_more(struct work *w, uint32_t slot)
+{
+	show(w, slot, 0);
 }
 
 /* Jobs. */
@@ -184,7 +211,7 @@ static void begin_build(struct instance *i)
 			wrong("a build without one of its dependencies");
 	}
 	add_job(JOB_OF_BUILD, i);
-	watchset_free(i->watch);
+	forget(i->watch);
 	i->watch = see(i->fixture);
 }
 
@@ -192,12 +219,12 @@ bool world_look(struct instance *i)
 {
 	if (!i->watch)
 		i->watch = see(i->fixture);
-	return watchset_look(i->watch, world.now, 0);
+	return look(i->watch, world.now);
 }
 
 void world_offer(struct instance *i)
 {
-	watchset_free(i->watch);
+	forget(i->watch);
 	i->watch = see(i->fixture);
 	add_job(JOB_OF_OFFER, i);
 }
@@ -264,7 +291,24 @@ static bool is_blocked(const struct work *w, const char *fixture)
 	return false;
 }
 
-static const struct effects effects = { begin_build, withdraw, begin_check, abandon, tear_down, look_at_root, remove_tree, is_dying, is_blocked };
+static const struct effects effects = {
+	.build = begin_build,
+	.withdraw = withdraw,
+	.check = begin_check,
+	.abandon = abandon,
+	.tear_down = tear_down,
+	.look_at_root = look_at_root,
+	.look = look,
+	.found = found,
+	.changed = changed,
+	.forget = forget,
+	.show_new = show_new,
+	.show = show,
+	.show_no_more = show_no_more,
+	.remove_tree = remove_tree,
+	.is_dying = is_dying,
+	.is_blocked = is_blocked,
+};
 
 /* Four numbers, of 32 bits, in what an image knows of its inputs: it passes over to the one that stays when the same is built again. */
 static struct digest pack(const uint64_t *seen)
@@ -363,7 +407,7 @@ static void compared(const struct world_job *j)
 	for (unsigned k = 0; k < WORLD_FILES; k++)
 		same &= !own_file(i->fixture, k) || world_seen(i->current, k) == j->read[k];
 	if (same) {
-		watchset_free(i->watch);
+		forget(i->watch);
 		i->watch = see(i->fixture);
 		/* Edits after it has read them are heard of. */
 		for (unsigned k = 0; k < WORLD_FILES; k++) {
@@ -525,8 +569,6 @@ void world_begin(const char *ini)
 	deferred_init(&m->changed, nothing, m);
 	deferred_init(&m->event_added, nothing, m);
 	m->region = region_new(m->config->address_base, REGION_SIZE);
-	if (board_new(&m->board) < 0)
-		abort();
 	m->session = session_new(m, m->config->root, 0);
 }
 
@@ -541,13 +583,13 @@ void world_end(void)
 		world_finish(0, 0);
 	if (m->n_images || m->memory_used || m->unused_bytes || m->n_keepers || !link_empty(&m->users) || !link_empty(&m->unused))
 		wrong("something is left at the end");
-	board_free(m->board);
 	region_free(m->region);
 	config_free(m->config);
 	timers_deinit(&m->loop->timers);
 	free(m->loop);
 	free(m);
 	free(world.jobs);
+	free(world.board);
 }
 
 struct instance *world_instance(const char *fixture, const char *param)
@@ -588,11 +630,7 @@ static size_t count(const struct link *head)
 
 static uint64_t shown(uint32_t slot)
 {
-	uint64_t value = 0;
-
-	if (pread(board_fd(world.model->board), &value, sizeof value, (off_t)(slot * sizeof value)) != sizeof value)
-		wrong("the board cannot be read");
-	return value;
+	return slot == BOARD_NO_SLOT ? 0 : world.board[slot];
 }
 
 static const char *wrong_with_image(const struct image *im)

@@ -36,6 +36,9 @@ struct world {
 	uint64_t stamps[WORLD_FILES]; /* and how often it was written to at all */
 	struct world_job *jobs;
 	size_t n_jobs;
+	uint64_t *board; /* values shown, by slot */
+	size_t n_slots;
+	uint64_t last_value;
 	bool slow_looks; /* the next look at inputs takes more than one slice */
 	uint64_t n_built, n_torn_down;
 };

@@ -22,6 +22,8 @@
  */
 #define SEALS (F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL)
 
+#define NO_SLOT UINT32_MAX
+
 struct board {
 	int fd;	     /* for writing */
 	int read_fd; /* what clients get */
@@ -85,7 +87,7 @@ int board_restore(int *fd, uint64_t last_value, uint32_t n_used, struct board **
 
 bool board_take_slot(struct board *b, uint32_t slot)
 {
-	if (slot == BOARD_NO_SLOT)
+	if (slot == NO_SLOT)
 		return true;
 	if (slot >= b->n_used || b->owned[slot])
 		return false;
@@ -134,12 +136,12 @@ uint32_t board_take(struct board *b)
 {
 	if (b->n_free)
 		return b->free_slots[--b->n_free];
-	return b->n_used < WIRE_BOARD_SLOTS ? b->n_used++ : BOARD_NO_SLOT;
+	return b->n_used < WIRE_BOARD_SLOTS ? b->n_used++ : NO_SLOT;
 }
 
 void board_give_back(struct board *b, uint32_t slot)
 {
-	if (slot == BOARD_NO_SLOT)
+	if (slot == NO_SLOT)
 		return;
 	board_show(b, slot, 0);
 	if (b->owned)
@@ -150,7 +152,7 @@ void board_give_back(struct board *b, uint32_t slot)
 
 void board_show(struct board *b, uint32_t slot, uint64_t value)
 {
-	if (slot != BOARD_NO_SLOT)
+	if (slot != NO_SLOT)
 		__atomic_store_n(&b->words[slot], value, __ATOMIC_RELEASE);
 }
 

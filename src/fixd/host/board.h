@@ -29,9 +29,7 @@ bool board_take_slot(struct board *b, uint32_t slot);
 /* When all have taken theirs: the rest is free, and shows nothing. */
 void board_clear_free(struct board *b);
 
-#define BOARD_NO_SLOT UINT32_MAX
-
-/* BOARD_NO_SLOT when all are taken: views of that instance are then never current, which is safe. */
+/* UINT32_MAX when all are taken: views of that instance are then never current, which is safe. */
 uint32_t board_take(struct board *b);
 void board_give_back(struct board *b, uint32_t slot);
 

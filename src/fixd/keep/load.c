@@ -109,7 +109,7 @@ static int load_daemon(struct loading *l, const struct record *saved)
 	EACH_RECORD(l, saved, r)
 		load_row(l, daemon_rows, &k, &r);
 	m->events = events_new(k.events);
-	if (k.board < 0 || board_restore(&k.board, k.board_value, k.board_used, &m->board) < 0) {
+	if (k.board < 0 || board_restore(&k.board, k.board_value, k.board_used, &keep->work->board) < 0) {
 		fd_close(k.board);
 		fd_close(k.listener);
 		fd_close(k.listener_lock);
@@ -433,7 +433,7 @@ static void load_instance(struct loading *l, const struct record *saved)
 	vector_add(&l->instances, i);
 	if (!i)
 		return;
-	slot = board_take_slot(keep->model->board, i->board_slot);
+	slot = board_take_slot(keep->work->board, i->board_slot);
 	if (!slot)
 		i->board_slot = BOARD_NO_SLOT;
 	EACH_RECORD(l, saved, r) {
@@ -692,7 +692,7 @@ static void load_asked(struct loading *l, const struct record *saved)
 static void settle_loaded(struct instance *i)
 {
 	if (!i->current)
-		board_show(i->session->model->board, i->board_slot, 0);
+		board_show(i->session->model->work->board, i->board_slot, 0);
 	instance_settle(i);
 	instance_hint(i);
 }
@@ -753,7 +753,7 @@ int state_load(struct keep *keep, const void *records, size_t size, int (*resolv
 	each_record(&l, records, size, STATE_IMAGE, load_image);
 	each_record(&l, records, size, STATE_INSTANCE, load_instance);
 	each_record(&l, records, size, STATE_KEEPER, load_lone_keeper);
-	board_clear_free(keep->model->board);
+	board_clear_free(keep->work->board);
 	vector_add(&l.used, NULL);
 	trees_resume(keep->work, (char **)l.used.all);
 	each_record(&l, records, size, STATE_CONN, load_conn);

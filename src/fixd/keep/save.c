@@ -102,7 +102,7 @@ static void save_daemon(struct saving *v, bool own_listener)
 {
 	const struct keep *keep = v->keep;
 	const struct model *m = keep->model;
-	struct board_state b = board_state(m->board);
+	struct board_state b = board_state(keep->work->board);
 	struct kept k = {
 		.started = keep->server->started,
 		.last_serial = m->last_serial,

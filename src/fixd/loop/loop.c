@@ -195,45 +195,6 @@ static void try_refused(struct loop *l)
 		try_again(link_entry(now.next, struct source, refused));
 }
 
-void deferred_init(struct deferred *f, void (*fn)(void *arg), void *arg)
-{
-	link_init(&f->link);
-	f->fn = fn;
-	f->arg = arg;
-}
-
-void loop_defer(struct loop *l, struct deferred *f)
-{
-	if (link_empty(&f->link))
-		link_insert(&l->deferred, &f->link);
-}
-
-void deferred_cancel(struct deferred *f)
-{
-	link_remove(&f->link);
-}
-
-void deferred_flush(struct deferred *f)
-{
-	if (link_empty(&f->link))
-		return;
-	link_remove(&f->link);
-	f->fn(f->arg);
-}
-
-static void run_deferred(struct loop *l)
-{
-	struct link now;
-
-	if (link_empty(&l->deferred))
-		return;
-	link_init(&now);
-	link_insert(&l->deferred, &now);
-	link_remove(&l->deferred);
-	while (!link_empty(&now))
-		deferred_flush(link_entry(now.next, struct deferred, link));
-}
-
 /* A packet that the ring had is lost with it: whether it has left nobody knows, so its connection ends. */
 static void lose_packets(struct link *sources)
 {
@@ -292,7 +253,7 @@ static int turn(struct loop *l, int64_t timeout)
 	timers_run(&l->timers, l->turn_began, TURN);
 	try_refused(l);
 	loop_begin_epoch(l);
-	run_deferred(l);
+	deferred_run(l);
 	if (!link_empty(&l->closed))
 		bury(l);
 	l->turn_ended = clock_now();

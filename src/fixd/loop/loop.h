@@ -20,6 +20,7 @@
 
 #include "base/link.h"
 #include "config/config.h"
+#include "fixd/loop/deferred.h"
 #include "fixd/loop/timer.h"
 
 struct loop;
@@ -57,20 +58,6 @@ bool loop_is_last(const struct loop *l);
 
 /* Calls `fn` whenever `fd` is readable or at its end; `fn` reads until -EAGAIN. For inotify, signals, processes, pipes. */
 struct source *loop_watch(struct loop *l, int fd, void (*fn)(void *arg), void *arg);
-
-/* Something that is to be done after the callbacks of this turn. */
-struct deferred {
-	struct link link; /* loop::deferred */
-	void (*fn)(void *arg);
-	void *arg;
-};
-
-void deferred_init(struct deferred *f, void (*fn)(void *arg), void *arg);
-/* Once, however often it is asked for; from inside `fn`, in the next turn, which comes at once. */
-void loop_defer(struct loop *l, struct deferred *f);
-void deferred_cancel(struct deferred *f);
-/* Now, if it waits. */
-void deferred_flush(struct deferred *f);
 
 /* Calls `fn` with each new connection, or with -errno; after an error it pauses until source_resume(). */
 struct source *loop_accept(struct loop *l, int fd, void (*fn)(void *arg, int fd), void *arg);

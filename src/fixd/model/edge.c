@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "base/alloc.h"
+#include "config/config.h"
 #include "fixd/model/instance.h"
 #include "fixd/model/session.h"
 

@@ -10,6 +10,7 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "config/config.h"
 #include "fixd/model/effect.h"
 #include "fixd/model/events.h"
 #include "fixd/model/instance.h"

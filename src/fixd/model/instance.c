@@ -10,8 +10,6 @@
 #include "base/log.h"
 #include "base/vector.h"
 #include "config/config.h"
-#include "fixd/host/board.h"
-#include "fixd/host/watch.h"
 #include "fixd/model/edge.h"
 #include "fixd/model/effect.h"
 #include "fixd/model/events.h"
@@ -31,6 +29,11 @@
 static struct model *model_of(const struct instance *i)
 {
 	return i->session->model;
+}
+
+static const struct effects *effects_of(const struct instance *i)
+{
+	return i->session->model->effects;
 }
 
 static void expire(void *arg);
@@ -171,7 +174,7 @@ void waiter_answer(struct waiter *w, enum outcome outcome)
 
 struct instance *instance_free(struct instance *i)
 {
-	model_of(i)->effects->abandon(i);
+	effects_of(i)->abandon(i);
 	instance_set_error(i, xasprintf("fixture '%s' was removed", i->fixture->name));
 	while (!link_empty(&i->waiters))
 		waiter_answer(link_entry(i->waiters.next, struct waiter, link), OUTCOME_FAILED);
@@ -180,8 +183,8 @@ struct instance *instance_free(struct instance *i)
 	edges_drop_all(i);
 	if (i->last)
 		image_detach(i->last);
-	board_give_back(model_of(i)->board, i->board_slot);
-	watchset_free(i->watch);
+	effects_of(i)->show_no_more(model_of(i)->work, i->board_slot);
+	effects_of(i)->forget(i->watch);
 	list_free(i->env);
 	timer_stop(&i->expiry);
 	deferred_cancel(&i->waking);
@@ -255,17 +258,17 @@ void instance_retire(struct instance *i, const char *cause)
 
 	if (!im)
 		return;
-	board_show(model_of(i)->board, i->board_slot, 0);
+	effects_of(i)->show(model_of(i)->work, i->board_slot, 0);
 	timer_stop(&i->expiry);
 	timer_stop(&i->restart);
 	set_cause(i, cause);
 	i->current = NULL;
 	image_update_unused(im);
 	if (i->state == INSTANCE_CHECKING)
-		model_of(i)->effects->abandon(i);
+		effects_of(i)->abandon(i);
 	if (i->state == INSTANCE_READY || i->state == INSTANCE_CHECKING)
 		instance_rest(i);
-	i->watch = watchset_free(i->watch);
+	i->watch = effects_of(i)->forget(i->watch);
 	model_changed(model_of(i));
 	log_info("%s: generation %u is stale: %s", i->title, im->generation, cause);
 	event_of_instance(i, im, EVENT_STALE, cause);
@@ -285,7 +288,7 @@ void instance_clear_failure(struct instance *i)
 		return;
 	instance_set_error(i, NULL);
 	i->unsettled = 0;
-	i->watch = watchset_free(i->watch);
+	i->watch = effects_of(i)->forget(i->watch);
 	instance_rest(i);
 }
 
@@ -340,7 +343,7 @@ static void keep_last(struct instance *i, struct image *im)
 	i->current = last;
 	image_update_unused(last);
 	i->failed = false;
-	board_show(model_of(i)->board, i->board_slot, last->board_value);
+	effects_of(i)->show(model_of(i)->work, i->board_slot, last->board_value);
 	model_changed(model_of(i));
 	log_info("%s: rebuilt, same digest: generation %u stays", i->title, last->generation);
 	tell_ready(i);
@@ -370,10 +373,8 @@ static void publish(struct instance *i, struct image *im)
 {
 	i->failed = false;
 	im->generation = ++i->generation;
-	if (i->board_slot == BOARD_NO_SLOT)
-		i->board_slot = board_take(model_of(i)->board);
+	im->board_value = effects_of(i)->show_new(model_of(i)->work, &i->board_slot);
 	im->board_slot = i->board_slot;
-	im->board_value = board_publish(model_of(i)->board, i->board_slot);
 	instance_set_last(i, im);
 	i->current = im;
 	image_update_unused(im);
@@ -423,7 +424,7 @@ bool instance_is_stale(struct instance *i, int64_t asked)
 
 char *instance_inputs_changed(struct instance *i, int64_t asked)
 {
-	return i->watch ? watchset_changed(i->watch, asked) : NULL;
+	return i->watch ? effects_of(i)->changed(i->watch, asked) : NULL;
 }
 
 /* The inputs changed while a build read them: what came out may be half old and half new. True: it is done again. */
@@ -674,9 +675,9 @@ void instance_hint(void *instance)
 
 	if (i->state != INSTANCE_READY && i->state != INSTANCE_FAILED)
 		return;
-	if (i->watch && !watchset_look(i->watch, INT64_MIN, clock_now() + LOOK_SLICE)) {
+	if (i->watch && !effects_of(i)->look(i->watch, INT64_MIN)) {
 		i->state = INSTANCE_CHECKING;
-		model_of(i)->effects->check(i, VERDICT_LOOK_ON, NULL);
+		effects_of(i)->check(i, VERDICT_LOOK_ON, NULL);
 		return;
 	}
 	changed = instance_inputs_changed(i, INT64_MIN);
@@ -684,7 +685,7 @@ void instance_hint(void *instance)
 		return;
 	if (i->state == INSTANCE_READY && i->fixture->policy.watch_by == WATCH_BY_CONTENT) {
 		i->state = INSTANCE_CHECKING;
-		model_of(i)->effects->check(i, VERDICT_COMPARE_BYTES, changed);
+		effects_of(i)->check(i, VERDICT_COMPARE_BYTES, changed);
 	} else if (i->state == INSTANCE_READY) {
 		instance_retire(i, changed);
 	}
@@ -718,12 +719,12 @@ bool instance_redefine(struct instance *i, const struct fixture *f)
 		return true;
 	}
 	if (i->state == INSTANCE_BUILDING)
-		model_of(i)->effects->abandon(i);
+		effects_of(i)->abandon(i);
 	instance_unpin(i); /* counted by the old definition */
 	instance_retire(i, other ? "its section in the ini file changed" : "what it watches changed in the ini file");
 	instance_clear_failure(i);
 	edges_drop_all(i);
-	i->watch = watchset_free(i->watch);
+	i->watch = effects_of(i)->forget(i->watch);
 	i->fixture = f;
 	if (f->source == SOURCE_CLIENT)
 		i->eager_from = 0;

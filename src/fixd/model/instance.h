@@ -16,7 +16,8 @@
 
 #include "base/link.h"
 #include "base/text.h"
-#include "fixd/loop/loop.h"
+#include "fixd/loop/deferred.h"
+#include "fixd/loop/timer.h"
 #include "image/digest.h"
 
 struct build;

@@ -10,9 +10,8 @@
 #include <stdint.h>
 
 #include "base/link.h"
-#include "fixd/loop/loop.h"
+#include "fixd/loop/deferred.h"
 
-struct board;
 struct config;
 struct effects;
 struct events;
@@ -31,7 +30,6 @@ struct model {
 	struct work *work;		/* who performs them */
 	const struct image_owner *image_owner;
 	struct deferred changed;	/* something that is kept over restarts */
-	struct board *board;
 	struct region *region;
 	struct events *events;
 	struct deferred event_added;	/* whoever follows them is to look */

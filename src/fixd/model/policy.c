@@ -8,9 +8,11 @@
 #include "base/clock.h"
 #include "base/units.h"
 #include "config/config.h"
-#include "fixd/host/watch.h"
+#include "fixd/model/effect.h"
 #include "fixd/model/image.h"
 #include "fixd/model/instance.h"
+#include "fixd/model/model.h"
+#include "fixd/model/session.h"
 
 int64_t policy_expires(const struct instance *i)
 {
@@ -42,6 +44,7 @@ char *policy_too_old(const struct instance *i)
 enum verdict policy_judge(struct instance *i, int64_t asked, char **cause)
 {
 	const struct policy *p = &i->fixture->policy;
+	const struct effects *world = i->session->model->effects;
 	const struct image *im = i->current;
 
 	if (!digest_equal(im->section, i->fixture->section)) {
@@ -54,9 +57,9 @@ enum verdict policy_judge(struct instance *i, int64_t asked, char **cause)
 	}
 	if (im->created < asked && (*cause = policy_too_old(i)))
 		return VERDICT_STALE;
-	if (i->watch && !watchset_look(i->watch, asked, clock_now() + LOOK_SLICE))
+	if (i->watch && !world->look(i->watch, asked))
 		return VERDICT_LOOK_ON;
-	if (i->watch && (*cause = watchset_known_change(i->watch)))
+	if (i->watch && (*cause = world->found(i->watch)))
 		return p->watch_by == WATCH_BY_CONTENT ? VERDICT_COMPARE_BYTES : VERDICT_STALE;
 	if (p->check && im->checked < asked)
 		return VERDICT_RUN_CHECK;

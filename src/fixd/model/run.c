@@ -8,7 +8,7 @@
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "base/log.h"
-#include "fixd/loop/loop.h"
+#include "fixd/loop/timer.h"
 #include "fixd/model/client.h"
 #include "fixd/model/events.h"
 #include "fixd/model/image.h"

@@ -10,7 +10,6 @@
 #include "base/log.h"
 #include "base/vector.h"
 #include "config/config.h"
-#include "fixd/host/watch.h"
 #include "fixd/model/edge.h"
 #include "fixd/model/effect.h"
 #include "fixd/model/image.h"
@@ -169,7 +168,7 @@ static bool other_dependencies_than_failed(const struct instance *i)
 /* It has failed, and whether its inputs have changed since then is not known yet: it is asked again. */
 static bool looks_longer(struct instance *i, int64_t asked)
 {
-	if (!i->failed || i->failed_at >= asked || !i->watch || watchset_look(i->watch, asked, clock_now() + LOOK_SLICE))
+	if (!i->failed || i->failed_at >= asked || !i->watch || effects_of(i)->look(i->watch, asked))
 		return false;
 	i->state = INSTANCE_CHECKING;
 	effects_of(i)->check(i, VERDICT_LOOK_ON, NULL);

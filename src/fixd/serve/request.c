@@ -42,7 +42,7 @@ bool handle_hello(struct conn *c, const struct wire_header *h, const void *body,
 		return true;
 	}
 	c->greeted = true;
-	conn_reply_fd(c, h, &welcome, sizeof welcome, board_fd(c->server->model->board), false);
+	conn_reply_fd(c, h, &welcome, sizeof welcome, board_fd(c->server->work->board), false);
 	return true;
 }
 

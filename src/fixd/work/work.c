@@ -4,6 +4,8 @@
 #include <errno.h>
 #include <sys/stat.h>
 
+#include "base/clock.h"
+#include "fixd/host/board.h"
 #include "fixd/host/viewer.h"
 #include "fixd/host/watch.h"
 #include "fixd/host/worker.h"
@@ -44,6 +46,28 @@ static int look_at_root(const struct session *s)
 	return r;
 }
 
+static bool look(struct watchset *inputs, int64_t asked)
+{
+	return watchset_look(inputs, asked, clock_now() + LOOK_SLICE);
+}
+
+static uint64_t show_new(struct work *w, uint32_t *slot)
+{
+	if (*slot == BOARD_NO_SLOT)
+		*slot = board_take(w->board);
+	return board_publish(w->board, *slot);
+}
+
+static void show(struct work *w, uint32_t slot, uint64_t value)
+{
+	board_show(w->board, slot, value);
+}
+
+static void show_no_more(struct work *w, uint32_t slot)
+{
+	board_give_back(w->board, slot);
+}
+
 static bool is_dying(struct image *im)
 {
 	return im->kept_by && keeper_is_dying(im->kept_by);
@@ -56,6 +80,13 @@ const struct effects work_effects = {
 	.abandon = abandon,
 	.tear_down = tear_down,
 	.look_at_root = look_at_root,
+	.look = look,
+	.found = watchset_known_change,
+	.changed = watchset_changed,
+	.forget = watchset_free,
+	.show_new = show_new,
+	.show = show,
+	.show_no_more = show_no_more,
 	.remove_tree = trees_discard,
 	.is_dying = is_dying,
 	.is_blocked = leftover_of,

@@ -9,6 +9,7 @@
 
 struct work {
 	struct model *model;
+	struct board *board;
 	struct watcher *watcher;
 	struct worker *worker;
 	struct builds *builds;
