@@ -44,14 +44,14 @@ static const struct {
 	      { "f", NULL }, { "g", NULL }, { "h", NULL }, { "i", NULL }, { "x", NULL } };
 
 /* Somebody who asks for one thing at a time, and holds what it got. */
-struct client {
+struct asker {
 	struct waiter waiter;
 	bool waits;
 	uint64_t files[WORLD_FILES]; /* as they were when it asked */
 	struct link leases;
 };
 
-static struct client clients[CLIENTS];
+static struct asker clients[CLIENTS];
 static const char *fault;
 static bool loud;
 
@@ -62,7 +62,7 @@ static void fail(const char *what)
 }
 
 /* Nothing that was complete before the question may be missing. */
-static void check_freshness(const struct client *c, const struct instance *i)
+static void check_freshness(const struct asker *c, const struct instance *i)
 {
 	const struct policy *p = &i->fixture->policy;
 	int64_t born = p->age_from == AGE_FROM_CREATION ? i->current->created : i->current->used;
@@ -78,7 +78,7 @@ static void check_freshness(const struct client *c, const struct instance *i)
 
 static void answer(struct waiter *w, enum outcome outcome)
 {
-	struct client *c = container_of(w, struct client, waiter);
+	struct asker *c = container_of(w, struct asker, waiter);
 	struct instance *i = w->instance;
 
 	if (!c->waits)
@@ -105,14 +105,14 @@ static bool look(struct waiter *w)
 
 static char *offer(struct waiter *w)
 {
-	struct client *c = container_of(w, struct client, waiter);
+	struct asker *c = container_of(w, struct asker, waiter);
 
 	c->waits = false;
 	world_offer(w->instance);
 	return NULL;
 }
 
-static void ask(struct client *c, unsigned kind)
+static void ask(struct asker *c, unsigned kind)
 {
 	struct instance *i;
 
@@ -127,14 +127,14 @@ static void ask(struct client *c, unsigned kind)
 	instance_want(i, &c->waiter);
 }
 
-static void give_up(struct client *c)
+static void give_up(struct asker *c)
 {
 	if (c->waits)
 		instance_forget(&c->waiter);
 	c->waits = false;
 }
 
-static void detach(struct client *c)
+static void detach(struct asker *c)
 {
 	if (!link_empty(&c->leases))
 		lease_free(link_entry(c->leases.next, struct lease, in_client));
@@ -186,7 +186,7 @@ static void step(uint32_t word)
 {
 	unsigned what = word & 31;
 	uint32_t n = word >> 5;
-	struct client *c = &clients[n % CLIENTS];
+	struct asker *c = &clients[n % CLIENTS];
 
 	world.now++;
 	switch (what) {

@@ -472,6 +472,11 @@ void world_fail(size_t k)
 		instance_build_failed(j.instance, "it failed", false, world.now);
 }
 
+void world_lose(size_t k)
+{
+	take_job(k);
+}
+
 void world_kill(struct instance *i)
 {
 	if (!i->current || !i->current->kept_by || i->current->died)
@@ -570,6 +575,17 @@ void world_begin(const char *ini)
 	deferred_init(&m->event_added, nothing, m);
 	m->region = region_new(m->config->address_base, REGION_SIZE);
 	m->session = session_new(m, m->config->root, 0);
+}
+
+void world_redefine(const char *ini)
+{
+	struct model *m = world.model;
+	struct config *old = m->config;
+
+	m->config = read_config(ini);
+	link_for_each(l, &m->sessions)
+		session_redefine(link_entry(l, struct session, link), m->config);
+	config_free(old);
 }
 
 void world_end(void)

@@ -47,6 +47,8 @@ extern struct world world;
 
 /* With the fixtures of that ini text, which watch files called "0" to "3". */
 void world_begin(const char *ini);
+/* The ini text is another one now. */
+void world_redefine(const char *ini);
 /* Everything goes; what is left is wrong, and ends the program. */
 void world_end(void);
 
@@ -63,6 +65,8 @@ void world_touch(unsigned file);
 void world_finish(size_t k, uint64_t as);
 /* It ends badly. */
 void world_fail(size_t k);
+/* It is over, and whoever had it done tells the model himself. */
+void world_lose(size_t k);
 /* A client is to build it: what it watches is looked at (false: not yet all), and the build is a job. */
 bool world_look(struct instance *i);
 void world_offer(struct instance *i);
