@@ -345,9 +345,21 @@ static void advance(struct instance *i)
 	}
 }
 
+static const struct instance *first_waiting_dependent(const struct instance *i)
+{
+	link_for_each(l, &i->dependents) {
+		const struct instance *from = link_entry(l, struct edge, in_dependency)->from;
+
+		if (from->state == INSTANCE_WAITING)
+			return from;
+	}
+	return NULL;
+}
+
 void instance_wake(struct instance *i)
 {
-	if (link_empty(&i->waiters) && i->state != INSTANCE_WAITING)
+	/* Who waits for it through others may do so while it has failed for whoever asked earlier. */
+	if (link_empty(&i->waiters) && i->state != INSTANCE_WAITING && !first_waiting_dependent(i))
 		return;
 	loop_defer(i->session->model->loop, &i->waking);
 }
@@ -366,17 +378,6 @@ void instance_want(struct instance *i, struct waiter *w)
 static bool is_asked(const struct instance *i)
 {
 	return !link_empty(&i->waiters) || i->eager_from;
-}
-
-static const struct instance *first_waiting_dependent(const struct instance *i)
-{
-	link_for_each(l, &i->dependents) {
-		const struct instance *from = link_entry(l, struct edge, in_dependency)->from;
-
-		if (from->state == INSTANCE_WAITING)
-			return from;
-	}
-	return NULL;
 }
 
 /* Nobody wants it any more, nor what it waits for. */
