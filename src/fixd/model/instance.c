@@ -718,7 +718,8 @@ bool instance_redefine(struct instance *i, const struct fixture *f)
 		instance_touch(i);
 		return true;
 	}
-	if (i->state == INSTANCE_BUILDING)
+	/* Also a look at what a failure has read, which is of no image. */
+	if (i->state == INSTANCE_BUILDING || i->state == INSTANCE_CHECKING)
 		effects_of(i)->abandon(i);
 	instance_unpin(i); /* counted by the old definition */
 	instance_retire(i, other ? "its section in the ini file changed" : "what it watches changed in the ini file");
