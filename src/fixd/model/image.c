@@ -231,8 +231,10 @@ static void count_use(struct image *im, bool more)
 		im->n_uses++;
 	else
 		im->n_uses--;
-	im->used = clock_now();
-	im->used_real = clock_real();
+	if (!im->model->loading) {
+		im->used = clock_now();
+		im->used_real = clock_real();
+	}
 	image_update_unused(im);
 	for (size_t k = 0; k < im->n_needs; k++)
 		count_use(im->needs[k], more);
@@ -283,13 +285,11 @@ struct lease *lease_find(const struct link *leases, uint64_t serial)
 	return NULL;
 }
 
-bool lease_release(struct link *leases, const struct image *im)
+void lease_release(struct link *leases, const struct image *im)
 {
 	link_for_each(l, leases) {
 		struct lease *lease = link_entry(l, struct lease, in_client);
 
-		if (lease->image == im && !lease->released)
-			return lease->released = true;
+		lease->released |= lease->image == im;
 	}
-	return false;
 }

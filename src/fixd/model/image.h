@@ -142,7 +142,7 @@ struct lease {
 
 struct lease *lease_new(struct image *im, struct link *leases, pid_t pid);
 void lease_free(struct lease *l);
-/* Marks one lease of the image in a connection's list. False: there is none. */
-bool lease_release(struct link *leases, const struct image *im);
+/* Its client has done with the image, however many leases of it are in the list. */
+void lease_release(struct link *leases, const struct image *im);
 /* The newest lease of the image with that serial, or NULL. */
 struct lease *lease_find(const struct link *leases, uint64_t serial);

@@ -49,7 +49,7 @@ struct model {
 	uint64_t hits, misses, failures, evictions, teardown_failures;
 	bool stopping;
 	bool restarting; /* no build is begun */
-	bool loading;	 /* the state of the daemon before this one: no run ends yet */
+	bool loading;	 /* the state of the daemon before this one: no run ends yet, and nothing is used anew */
 };
 
 static inline void model_changed(struct model *m)

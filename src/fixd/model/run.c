@@ -73,9 +73,10 @@ static bool somebody_else_needs(const struct run *r, const struct image *im, con
 	link_for_each(l, &r->members) {
 		const struct member *m = link_entry(l, struct member, link);
 
-		if (m->observer || m->client == but || is_waiting(r, m->client, im))
+		if (m->observer || m->client == but)
 			continue;
-		if (!m->closing || lease_of(m->client, im))
+		/* Who waits may have got it anew meanwhile. */
+		if (lease_of(m->client, im) || (!m->closing && !is_waiting(r, m->client, im)))
 			return true;
 	}
 	return false;
@@ -140,7 +141,7 @@ static void give_up(void *arg)
 /* What lives longer than the run is torn down when it is retired. */
 static bool is_torn_down_by(const struct run *r, const struct image *im)
 {
-	return im->teardown && !im->torn_down && im->of_run && !strcmp(im->run, r->id);
+	return im->teardown && !im->torn_down && im->of_run && im->run && !strcmp(im->run, r->id);
 }
 
 void run_release(struct member *m, struct image *im, struct release *w, bool wait, uint32_t timeout_ms)
@@ -291,7 +292,7 @@ static struct run *run_new(struct session *s, const char *id)
 	return r;
 }
 
-struct member *run_join(struct session *s, const char *id, struct client *c, bool observer)
+void run_join(struct session *s, const char *id, struct client *c, bool observer)
 {
 	struct run *r = run_find(s, id);
 	struct member *m = xcalloc(1, sizeof *m);
@@ -305,7 +306,7 @@ struct member *run_join(struct session *s, const char *id, struct client *c, boo
 	r->n_joined += !observer;
 	link_for_each(l, &c->leases)
 		run_used(r, link_entry(l, struct lease, in_client)->image, false);
-	return m;
+	c->member = m;
 }
 
 static void drop_releases(struct run *r, const struct client *c)
@@ -327,19 +328,20 @@ void run_end(struct run *r)
 	r->session->calls->run_ended(r->session, r);
 }
 
-struct member *run_leave(struct member *m)
+void run_leave(struct client *c)
 {
-	struct run *r;
+	struct member *m = c->member;
+	struct run *r = m ? m->run : NULL;
 
 	if (!m)
-		return NULL;
-	r = m->run;
-	drop_releases(r, m->client);
+		return;
+	/* Whoever is told something meanwhile finds it gone. */
+	c->member = NULL;
 	link_remove(&m->link);
 	free(m);
+	drop_releases(r, c);
 	if (!link_empty(&r->members))
 		run_settle(r);
 	else if (!r->session->model->loading)
 		run_end(r);
-	return NULL;
 }

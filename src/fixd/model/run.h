@@ -56,8 +56,9 @@ struct member {
 };
 
 /* Finds or begins the run. Who ends it is to call run_leave() when its process ends, whoever has inherited its connection. */
-struct member *run_join(struct session *s, const char *id, struct client *c, bool observer);
-struct member *run_leave(struct member *m);
+void run_join(struct session *s, const char *id, struct client *c, bool observer);
+/* Does nothing when it is a member of none. */
+void run_leave(struct client *c);
 size_t run_size(const struct run *r);
 
 /* One that there was in another process, without its members. */

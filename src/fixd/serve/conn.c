@@ -174,7 +174,7 @@ void conn_remove_unanswered(struct unanswered *u)
 static void leave_run(struct conn *c)
 {
 	c->process = source_close(c->process);
-	c->client.member = run_leave(c->client.member);
+	run_leave(&c->client);
 }
 
 /* A process that has ended uses nothing, whoever has inherited its connection. */
@@ -188,7 +188,7 @@ void conn_join_run(struct conn *c, const char *run, bool observer)
 	/* A client in another pid namespace has no number here: then the end of its connection must do. */
 	int pidfd = c->client.pid > 0 ? process_open(c->client.pid) : -1;
 
-	c->client.member = run_join(c->client.session, run, &c->client, observer);
+	run_join(c->client.session, run, &c->client, observer);
 	if (pidfd >= 0)
 		c->process = loop_watch(c->server->model->loop, pidfd, on_process_end, c);
 	else if (pidfd == -ESRCH)

@@ -208,8 +208,10 @@ static char *make_image(struct offer *o, const struct offer_commit *c, int *fds,
 	image_hold_needed(im, o->depends, o->n_depends);
 	im->made_from = o->made_from;
 	o->made_from = NULL;
-	im->run = o->run;
-	o->run = NULL;
+	/* Its builder may be a member no longer, whose process has ended and left the connection to a child. */
+	im->run = i->run ? xstrdup(i->run->id) : o->run;
+	if (!i->run)
+		o->run = NULL;
 	im->created = im->used = clock_now();
 	im->created_real = im->used_real = clock_real();
 	im->checked = im->created;
