@@ -415,7 +415,7 @@ static void load_failed_with(struct instance *i, const struct record *saved)
 	size_t n = 0;
 
 	free(i->failed_with);
-	i->failed_with = i->fixture->n_depends ? xcalloc(i->fixture->n_depends, sizeof *i->failed_with) : NULL;
+	i->failed_with = saved->size && i->fixture->n_depends ? xcalloc(i->fixture->n_depends, sizeof *i->failed_with) : NULL;
 	EACH_RECORD(NULL, saved, r) {
 		if (n < i->fixture->n_depends)
 			i->failed_with[n++] = r.number;
@@ -609,10 +609,8 @@ static void load_conn(struct loading *l, const struct record *saved)
 			continue;
 		if (r.field == STATE_OF_SESSION && (c->client.session = session_at(l, r.number)))
 			c->client.session->n_conns++;
-		else if (r.field == STATE_LEASE)
-			load_lease(l, c, &r);
 	}
-	/* Joining counts nothing again. */
+	/* Joining counts nothing again, nor does what it holds then. */
 	if (run && c->client.session) {
 		conn_join_run(c, run, observer);
 		if (c->client.member)
@@ -621,6 +619,8 @@ static void load_conn(struct loading *l, const struct record *saved)
 	EACH_RECORD(l, saved, r) {
 		if (r.field == STATE_CLOSING && c->client.member)
 			c->client.member->closing = r.number;
+		else if (r.field == STATE_LEASE)
+			load_lease(l, c, &r);
 		else if (r.field == STATE_OFFER)
 			load_offer(l, c, &r);
 	}

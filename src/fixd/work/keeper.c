@@ -510,6 +510,8 @@ void keeper_resume(struct work *w, struct keeper *k)
 		start_limit(k);
 	else if (k->ending)
 		reap_or_finish(k);
+	else if (!k->image)
+		keeper_drop(k); /* of a build that has gone with its daemon */
 	else if (k->died)
 		loop_defer(w->model->loop, &k->telling);
 	else if (k->pid == 0)

@@ -84,7 +84,7 @@ bool keeper_is_dying(struct keeper *k);
 /* Does what the note of a daemon that is gone says; then leftover_continue(). False: there is nothing to do. */
 bool keeper_reap(struct work *w, const char *note, struct leftover *from);
 
-/* In another process: its helper, and the rest as it was saved. */
+/* In another process: its helper, and the rest as it was saved. One that was prepared for a build is dropped, which frees it. */
 void keeper_resume(struct work *w, struct keeper *k);
 /* Before it is saved. */
 void keeper_note_fds(struct keeper *k);
