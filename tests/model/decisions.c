@@ -6,9 +6,11 @@
 
 #include "base/clock.h"
 #include "config/config.h"
+#include "fixd/model/client.h"
 #include "fixd/model/image.h"
 #include "fixd/model/model.h"
 #include "fixd/model/reclaim.h"
+#include "fixd/model/run.h"
 #include "fixd/model/session.h"
 #include "tests/tap.h"
 #include "world.h"
@@ -384,6 +386,108 @@ static void a_service_that_dies_takes_what_was_made_with_it(void)
 	world_end();
 }
 
+static void a_definition_that_is_read_while_a_failure_is_looked_at(void)
+{
+	struct asker a;
+	struct instance *i;
+
+	world_begin(INI "[fixture f]\ncommand = true\nwatch = 0\n");
+	i = world_instance("f", NULL);
+	ask(&a, i);
+	world_fail(0);
+	world_turn();
+	world.slow_looks = true;
+	ask(&a, i);
+	check(is_next(JOB_OF_CHECK, i));
+	world_redefine(INI "[fixture f]\ncommand = true; true\nwatch = 0\n");
+	world_turn();
+	check_int(world.n_jobs, 1);
+	check(is_next(JOB_OF_BUILD, i));
+	finish(1);
+	check_int(a.outcome, OUTCOME_READY);
+	let_go(&a);
+	world_end();
+}
+
+/* A member of a run. */
+struct member_of_run {
+	struct client client;
+	struct lease *lease;
+	enum released heard;
+	int n_heard;
+};
+
+struct told {
+	struct release release;
+	struct member_of_run *who;
+};
+
+static void released(struct release *w, enum released how)
+{
+	struct told *t = container_of(w, struct told, release);
+
+	t->who->heard = how;
+	t->who->n_heard++;
+	free(t);
+}
+
+static void join(struct member_of_run *m, uint64_t id)
+{
+	*m = (struct member_of_run){ .client = { .model = world.model, .id = id, .session = world.model->session } };
+	link_init(&m->client.leases);
+	run_join(world.model->session, "run", &m->client, false);
+}
+
+static void release(struct member_of_run *m, bool wait)
+{
+	struct told *t = xcalloc(1, sizeof *t);
+
+	t->who = m;
+	t->release.answer = released;
+	run_release(m->client.member, m->lease->image, &t->release, wait, 1000);
+}
+
+static void one_of_those_who_let_go_is_the_last(void)
+{
+	struct member_of_run m[3];
+	struct instance *i;
+	struct image *im;
+
+	world_begin(INI "[fixture x]\nclient = yes\nreuse = no\n");
+	for (uint64_t k = 0; k < 3; k++)
+		join(&m[k], k + 1);
+	i = world_instance_for("x", NULL, m[0].client.member->run);
+	i->state = INSTANCE_BUILDING;
+	world_offer(i, &m[0].client);
+	finish(0); /* not by a keeper */
+	im = i->current;
+	for (int k = 0; k < 3; k++)
+		m[k].lease = lease_new(im, &m[k].client.leases, 1);
+	release(&m[0], true);
+	check_int(m[0].n_heard, 0);
+	world_pass(2 * NSEC_PER_SEC);
+	check_int(m[0].heard, RELEASED_TIMED_OUT);
+	release(&m[1], true);
+	check_int(m[1].n_heard, 0);
+	release(&m[1], true);
+	check_int(m[1].heard, RELEASED_TWICE);
+	/* The last who could use it ends, and hears nothing; neither is it a member meanwhile. */
+	lease_free(m[0].lease);
+	run_leave(&m[0].client);
+	check_int(m[1].n_heard, 1);
+	run_leave(&m[2].client);
+	check(!m[2].client.member);
+	check_int(m[1].n_heard, 2);
+	check_int(m[1].heard, RELEASED_LAST);
+	check(!i->current); /* nobody gets it any more */
+	for (int k = 1; k < 3; k++)
+		lease_free(m[k].lease);
+	run_leave(&m[1].client);
+	check(link_empty(&world.model->session->runs));
+	check_int(world.model->session->n_orphans, 0);
+	world_end();
+}
+
 static const struct tap_test tests[] = {
 	TAP_TEST(one_build_for_all_who_ask),
 	TAP_TEST(what_is_fresh),
@@ -395,6 +499,8 @@ static const struct tap_test tests[] = {
 	TAP_TEST(teardowns_in_reverse_order),
 	TAP_TEST(the_least_recently_used_go_first),
 	TAP_TEST(a_service_that_dies_takes_what_was_made_with_it),
+	TAP_TEST(a_definition_that_is_read_while_a_failure_is_looked_at),
+	TAP_TEST(one_of_those_who_let_go_is_the_last),
 };
 
 TAP_MAIN(tests)

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Random lives of the model: clients that ask, hold, give up and leave, edits, builds and teardowns that end well and badly, services that
- * die, memory that runs short, clean-ups, and time. After each step everything is as instance.h, policy.h and image.h promise: one build at
- * a time, nothing older than the question, teardowns once and in their order, no waiter forgotten, nothing miscounted.
+ * Random lives of the model: clients that ask, hold, give up, join runs, let go as members of them and leave, edits, builds and teardowns
+ * that end well and badly, services that die, memory that runs short, definitions that are read anew, clean-ups, and time. After each step
+ * everything is as instance.h, policy.h, image.h and run.h promise: one build at a time, nothing older than the question, teardowns once
+ * and in their order, each image of a run torn down by one who is told, no waiter and no release forgotten, nothing miscounted.
  *
  * simulate [STEPS [SEED]]. What fails is told by its seed, and by the shortest history of the same that fails, too.
  */
@@ -15,43 +16,56 @@
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "config/config.h"
+#include "fixd/model/client.h"
 #include "fixd/model/image.h"
 #include "fixd/model/model.h"
+#include "fixd/model/orphan.h"
 #include "fixd/model/reclaim.h"
+#include "fixd/model/run.h"
 #include "fixd/model/session.h"
 #include "world.h"
 
 #define CLIENTS 12
 #define LIFE 400 /* steps of one world */
+#define STEPS 42 /* kinds of them */
 
-static const char ini[] = "[fixd]\nroot = /\nmemory-max = 160K\n"
-			  "[policy]\nmax-age = none\n"
-			  "[fixture a]\ncommand = true\nwatch = 0\n"
-			  "[fixture b]\ncommand = true\nwatch = 1\ndepends = a\nrebuild = eager\n"
-			  "[fixture c]\ncommand = true\nwatch = 2\nwatch-by = content\ndepends = a, b\n"
-			  "[fixture d]\ncommand = true\nmax-age = 5s\nparams = 1, 2\nwatch = 3\n"
-			  "[fixture e]\ncommand = true\ncheck = true\ndepends = d[1]\nretry-after = 1s\n"
-			  "[fixture same]\ncommand = true\nwatch = 0, 3\n"
-			  "[fixture f]\ncommand = true\ndepends = same, c\nmax-age = 2s\nage-from = last-use\n"
-			  "[fixture g]\nservice = true\nready = line\nteardown = true\ndepends = a\n"
-			  "[fixture h]\nservice = true\nready = line\nexclusive = yes\nreset = true\ndepends = g\nwatch = 1\n"
-			  "[fixture i]\ncommand = true\nteardown = true\ndepends = g\nrebuild = eager\n"
-			  "[fixture x]\nclient = yes\nwatch = 2\n";
+#define INI(first, age) "[fixd]\nroot = /\nmemory-max = 160K\n[policy]\nmax-age = none\n" first \
+	"[fixture b]\ncommand = true\nwatch = 1\ndepends = a\nrebuild = eager\n" \
+	"[fixture c]\ncommand = true\nwatch = 2\nwatch-by = content\ndepends = a, b\n" \
+	"[fixture d]\ncommand = true\nmax-age = " age "\nparams = 1, 2\nwatch = 3\n" \
+	"[fixture e]\ncommand = true\ncheck = true\ndepends = d[1]\nretry-after = 1s\n" \
+	"[fixture same]\ncommand = true\nwatch = 0, 3\n" \
+	"[fixture f]\ncommand = true\ndepends = same, c\nmax-age = 2s\nage-from = last-use\n" \
+	"[fixture g]\nservice = true\nready = line\nteardown = true\ndepends = a\n" \
+	"[fixture h]\nservice = true\nready = line\nexclusive = yes\nreset = true\ndepends = g\nwatch = 1\n" \
+	"[fixture i]\ncommand = true\nteardown = true\ndepends = g\nrebuild = eager\n" \
+	"[fixture x]\nclient = yes\nwatch = 2\n" \
+	"[fixture y]\nclient = yes\nwatch = 1\nreuse = no\n[fixture z]\nclient = yes\nreuse = no\n"
+
+/* What the file says, and may say later: "a" is another one, or is gone with all that depends on it. */
+static const char *const inis[] = {
+	INI("[fixture a]\ncommand = true\nwatch = 0\n", "5s"),
+	INI("[fixture a]\ncommand = true; true\nwatch = 0\n", "5s"),
+	INI("[fixture a]\ncommand = true\nwatch = 0\n", "7s"),
+};
 
 static const struct {
 	const char *name, *param;
 } kinds[] = { { "a", NULL }, { "b", NULL }, { "c", NULL }, { "d", "1" }, { "d", "2" }, { "e", NULL }, { "same", NULL },
-	      { "f", NULL }, { "g", NULL }, { "h", NULL }, { "i", NULL }, { "x", NULL } };
+	      { "f", NULL }, { "g", NULL }, { "h", NULL }, { "i", NULL }, { "x", NULL }, { "y", NULL }, { "z", NULL }, { "y", NULL } };
 
 /* Somebody who asks for one thing at a time, and holds what it got. */
 struct asker {
+	struct client client;
 	struct waiter waiter;
 	bool waits;
 	uint64_t files[WORLD_FILES]; /* as they were when it asked */
-	struct link leases;
+	size_t n_releases;	     /* that were not answered yet */
 };
 
 static struct asker clients[CLIENTS];
+/* Of the images that somebody is to be told to tear down. */
+static size_t n_told, n_adopted;
 static const char *fault;
 static bool loud;
 
@@ -93,9 +107,13 @@ static void answer(struct waiter *w, enum outcome outcome)
 		fail("an exclusive one was handed out that somebody holds");
 	if (i->fixture->reset && i->current->dirty)
 		fail("one was handed out that was not reset");
+	if (i->current->torn_down)
+		fail("one was handed out that somebody is tearing down");
 	check_freshness(c, i);
 	image_used(i->current);
-	lease_new(i->current, &c->leases, 1);
+	lease_new(i->current, &c->client.leases, 1);
+	if (c->client.member)
+		run_used(c->client.member->run, i->current, w->built);
 }
 
 static bool look(struct waiter *w)
@@ -108,7 +126,7 @@ static char *offer(struct waiter *w)
 	struct asker *c = container_of(w, struct asker, waiter);
 
 	c->waits = false;
-	world_offer(w->instance);
+	world_offer(w->instance, &c->client);
 	return NULL;
 }
 
@@ -118,7 +136,9 @@ static void ask(struct asker *c, unsigned kind)
 
 	if (c->waits)
 		return;
-	i = world_instance(kinds[kind].name, kinds[kind].param);
+	i = world_instance_for(kinds[kind].name, kinds[kind].param, c->client.member ? c->client.member->run : NULL);
+	if (!i)
+		return;
 	c->waits = true;
 	memcpy(c->files, world.files, sizeof c->files);
 	c->waiter = (struct waiter){ .asked = world.now, .holds = true, .answer = answer, .look = look, .offer = offer,
@@ -136,8 +156,88 @@ static void give_up(struct asker *c)
 
 static void detach(struct asker *c)
 {
-	if (!link_empty(&c->leases))
-		lease_free(link_entry(c->leases.next, struct lease, in_client));
+	if (!link_empty(&c->client.leases))
+		lease_free(link_entry(c->client.leases.next, struct lease, in_client));
+	if (c->client.member)
+		run_settle(c->client.member->run);
+}
+
+/* The end of its process, or of its connection. */
+static void leave(struct asker *c)
+{
+	run_leave(&c->client);
+	if (c->n_releases)
+		fail("a client has left, and what it waited for has not ended");
+}
+
+static void join(struct asker *c, uint32_t n)
+{
+	static const char *const ids[] = { "r0", "r1", "r2" };
+
+	if (!c->client.member)
+		run_join(world.model->session, ids[n % 3], &c->client, n % 7 == 0);
+}
+
+/* Could anybody else use an image that one is told to tear down? */
+static void check_last(const struct release *w)
+{
+	for (int k = 0; k < CLIENTS; k++) {
+		const struct client *c = &clients[k].client;
+
+		if (c == w->client || !c->member || c->member->run != w->client->member->run || c->member->observer)
+			continue;
+		link_for_each(l, &c->leases) {
+			const struct lease *lease = link_entry(l, struct lease, in_client);
+
+			if (lease->image == w->image && !lease->released)
+				fail("one was told to tear down what another one holds");
+		}
+	}
+}
+
+static void released(struct release *w, enum released how)
+{
+	struct asker *c = container_of(w->client, struct asker, client);
+
+	c->n_releases--;
+	if (how == RELEASED_LAST) {
+		check_last(w);
+		/* Sometimes that is not heard. */
+		if (world.now % 5 == 0)
+			run_last_is_lost(w->image);
+		else
+			n_told++;
+	}
+	free(w);
+}
+
+static void release(struct asker *c, bool wait)
+{
+	struct lease *l = link_empty(&c->client.leases) ? NULL : link_entry(c->client.leases.next, struct lease, in_client);
+	struct release *w;
+
+	if (!l || !c->client.member)
+		return;
+	w = xcalloc(1, sizeof *w);
+	w->answer = released;
+	c->n_releases++;
+	run_release(c->client.member, l->image, w, wait, 3000);
+	if (c->n_releases != c->client.n_pending)
+		fail("releases are miscounted");
+}
+
+static void adopt(const struct asker *c)
+{
+	struct orphan *o = session_adopt(world.model->session, "*", c->client.member ? c->client.member->run : NULL);
+
+	if (!o)
+		return;
+	if (world.now % 3 == 0) {
+		orphan_return(o);
+		return;
+	}
+	n_adopted++;
+	orphan_free(o);
 }
 
 static void clean_up(struct instance *i)
@@ -166,7 +266,7 @@ static void run_short(uint64_t bytes)
 
 static struct instance *some_instance(uint32_t n)
 {
-	unsigned kind = n % ELEMENTSOF(kinds);
+	unsigned kind = n % (ELEMENTSOF(kinds) - 3); /* not of a run */
 
 	return world_instance(kinds[kind].name, kinds[kind].param);
 }
@@ -184,8 +284,8 @@ static void end_job(uint32_t n, bool well)
 /* What a word of the history says: what, and with whom. */
 static void step(uint32_t word)
 {
-	unsigned what = word & 31;
-	uint32_t n = word >> 5;
+	unsigned what = word % STEPS;
+	uint32_t n = word / STEPS;
 	struct asker *c = &clients[n % CLIENTS];
 
 	world.now++;
@@ -229,10 +329,39 @@ static void step(uint32_t word)
 	case 30:
 		session_sweep(world.model->session);
 		break;
-	default:
+	case 31:
 		instance_warm(some_instance(n));
+		break;
+	case 32: case 33: case 34:
+		join(c, n / CLIENTS);
+		break;
+	case 35:
+		leave(c);
+		break;
+	case 36: case 37:
+		release(c, true);
+		break;
+	case 38:
+		release(c, false);
+		break;
+	case 39:
+		if (c->client.member)
+			run_closing(c->client.member);
+		break;
+	case 40:
+		adopt(c);
+		break;
+	default:
+		if (n % 8 == 0)
+			world_redefine(inis[n / 8 % ELEMENTSOF(inis)]);
 	}
 	world_turn();
+}
+
+static void describe(struct instance *i, void *arg)
+{
+	(void)arg;
+	printf("# %s: state %d, %zu wait, %s%s%s\n", i->title, i->state, i->n_waiters, i->current ? "current " : "", i->last ? "last " : "", i->last && i->last->ending ? "(is ending) " : "");
 }
 
 /* Whoever waits must wait for something that will end. */
@@ -240,23 +369,31 @@ static void finish_everything(void)
 {
 	world.slow_looks = false;
 	for (int k = 0; k < CLIENTS; k++) {
-		while (!link_empty(&clients[k].leases))
+		while (!link_empty(&clients[k].client.leases))
 			detach(&clients[k]);
+		leave(&clients[k]);
 	}
+	if (!link_empty(&world.model->session->runs))
+		fail("a run goes on, and nobody is a member");
 	for (int n = 0; n < 10000; n++) {
 		world_turn();
 		for (int k = 0; k < CLIENTS; k++)
 			detach(&clients[k]);
 		if (world.n_jobs)
-			world_finish(0, 0);
+			world_finish((size_t)n % world.n_jobs, 0);
 		else if (n > 100)
 			break;
 	}
 	for (int k = 0; k < CLIENTS; k++) {
-		if (clients[k].waits)
+		if (clients[k].waits) {
+			if (loud)
+				session_each(world.model->session, describe, NULL);
 			fail("somebody waits, and nothing is being done");
+		}
 		give_up(&clients[k]);
 	}
+	if (world.n_notes != n_told + n_adopted + world.model->session->n_orphans)
+		fail("an image is torn down by nobody, or twice");
 }
 
 /* 0: nothing was wrong; otherwise the step at which something was. */
@@ -266,14 +403,21 @@ static size_t live(const uint32_t *words, size_t n)
 
 	fault = NULL;
 	memset(clients, 0, sizeof clients);
-	world_begin(ini);
-	for (int k = 0; k < CLIENTS; k++)
-		link_init(&clients[k].leases);
+	n_told = n_adopted = 0;
+	world_begin(inis[0]);
+	for (int k = 0; k < CLIENTS; k++) {
+		struct client *c = &clients[k].client;
+
+		c->model = world.model;
+		c->id = (uint64_t)k + 1;
+		c->session = world.model->session;
+		link_init(&c->leases);
+	}
 	for (; at < n && !fault; at++) {
 		const char *bad;
 
 		if (loud)
-			printf("# step %zu: %u with %u\n", at, words[at] & 31, words[at] >> 5);
+			printf("# step %zu: %u with %u\n", at, words[at] % STEPS, words[at] / STEPS);
 		step(words[at]);
 		bad = world_wrong();
 		if (bad)
@@ -301,6 +445,7 @@ static bool fails(const uint32_t *words, size_t n, bool tell)
 		if (!tell && (!freopen("/dev/null", "w", stdout) || !freopen("/dev/null", "w", stderr)))
 			_exit(2);
 		loud = tell;
+		setvbuf(stdout, NULL, tell ? _IOLBF : _IOFBF, BUFSIZ); /* it may crash */
 		at = live(words, n);
 		if (at)
 			printf("# at step %zu: %s\n", at - 1, fault);
@@ -403,7 +548,7 @@ static bool lives(uint64_t first, uint64_t n)
 }
 
 /* Those that have ever failed. */
-static const uint64_t failed[] = { 1, 3, 7 };
+static const uint64_t failed[] = { 1, 3, 7, 216, 819, 100044, 106515, 1005969, 1019623 };
 
 int main(int argc, char **argv)
 {

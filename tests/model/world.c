@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "world.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,6 +18,9 @@
 #include "fixd/model/edge.h"
 #include "fixd/model/effect.h"
 #include "fixd/model/image.h"
+#include "fixd/model/run.h"
+#include "fixd/model/reclaim.h"
+#include "fixd/model/client.h"
 #include "fixd/model/model.h"
 #include "fixd/model/session.h"
 #include "fixd/model/user.h"
@@ -191,9 +196,20 @@ static struct world_job *add_job(enum job_kind_of what, struct instance *i)
 	return j;
 }
 
+struct world_wait {
+	struct mem_waiter room;
+};
+
 static struct world_job take_job(size_t k)
 {
 	struct world_job j = world.jobs[k];
+
+	if (j.wait)
+		link_remove(&j.wait->room.link);
+	free(j.wait);
+	free(world.past_run);
+	world.past_run = j.run;
+	j.wait = NULL;
 
 	world.n_jobs--;
 	memmove(world.jobs + k, world.jobs + k + 1, (world.n_jobs - k) * sizeof *world.jobs);
@@ -222,11 +238,15 @@ bool world_look(struct instance *i)
 	return look(i->watch, world.now);
 }
 
-void world_offer(struct instance *i)
+void world_offer(struct instance *i, const struct client *builder)
 {
+	struct world_job *j;
+
 	forget(i->watch);
 	i->watch = see(i->fixture);
-	add_job(JOB_OF_OFFER, i);
+	j = add_job(JOB_OF_OFFER, i);
+	j->builder = builder->id;
+	j->run = builder->member ? xstrdup(builder->member->run->id) : NULL;
 }
 
 /* Of two builds one waits for a free place yet. */
@@ -383,6 +403,14 @@ static struct image *make_image(const struct world_job *j, uint64_t as)
 		im->user->n_images++;
 		im->user->bytes += im->bytes;
 		im->title = xstrdup(i->title);
+		im->session = i->session;
+		link_insert(&i->session->images, &im->in_session);
+		im->of_run = i->run != NULL;
+		im->run = i->run ? xstrdup(i->run->id) : j->run ? xstrdup(j->run) : NULL;
+		im->teardown = im->of_run;
+		im->note_fd = im->of_run ? open("/dev/null", O_RDONLY | O_CLOEXEC) : -1;
+		im->best_client = as % 2 ? j->builder : 0;
+		world.n_notes += im->of_run;
 	}
 	world.n_built++;
 	return im;
@@ -427,6 +455,7 @@ static void torn_down(struct image *im)
 	world.model->n_keepers--;
 	world.n_torn_down++;
 	image_unref(im);
+	reclaim_wake(world.model);
 }
 
 static void end_check(const struct world_job *j, bool well)
@@ -446,10 +475,52 @@ static void end_check(const struct world_job *j, bool well)
 	}
 }
 
+/* There may be room for its image now. */
+static void again(struct mem_waiter *r)
+{
+	struct world_wait *wait = container_of(r, struct world_wait, room);
+
+	for (size_t k = 0; k < world.n_jobs; k++) {
+		if (world.jobs[k].wait == wait) {
+			world_finish(k, world.jobs[k].as);
+			return;
+		}
+	}
+	wrong("nobody waits for this memory");
+}
+
+/* False: it waits for memory, or has failed for want of it. */
+static bool has_room(size_t k, uint64_t as)
+{
+	enum job_kind_of what = world.jobs[k].what;
+	struct instance *i = world.jobs[k].instance;
+	int r = what == JOB_OF_BUILD || what == JOB_OF_OFFER ? reclaim_memory(world.model, IMAGE_BYTES) : 0;
+	struct world_job *j = &world.jobs[k];
+
+	if (r == -EDQUOT) {
+		take_job(k);
+		instance_build_failed(i, "there is no room", true, world.now);
+	} else if (r == -EAGAIN) {
+		if (!j->wait)
+			j->wait = xcalloc(1, sizeof *j->wait);
+		j->as = as;
+		j->wait->room.again = again;
+		link_init(&j->wait->room.link);
+		reclaim_wait(world.model, &j->wait->room);
+	}
+	return r == 0;
+}
+
 void world_finish(size_t k, uint64_t as)
 {
-	struct world_job j = take_job(k);
+	struct world_job j;
 
+	if (world.jobs[k].wait && !link_empty(&world.jobs[k].wait->room.link))
+		return;
+	/* Giving others up may have begun more. */
+	if (!has_room(k, as))
+		return;
+	j = take_job(k);
 	if (j.what == JOB_OF_TEARDOWN)
 		torn_down(j.image);
 	else if (j.what == JOB_OF_CHECK)
@@ -595,8 +666,11 @@ void world_end(void)
 	while (!link_empty(&m->sessions))
 		session_free(link_entry(m->sessions.prev, struct session, link));
 	m->session = NULL;
-	for (world_turn(); world.n_jobs; world_turn())
-		world_finish(0, 0);
+	for (size_t n = 0; world.n_jobs; n++) {
+		world_turn();
+		world_finish(n % world.n_jobs, 0);
+	}
+	world_turn();
 	if (m->n_images || m->memory_used || m->unused_bytes || m->n_keepers || !link_empty(&m->users) || !link_empty(&m->unused))
 		wrong("something is left at the end");
 	region_free(m->region);
@@ -606,15 +680,26 @@ void world_end(void)
 	free(m);
 	free(world.jobs);
 	free(world.board);
+	free(world.past_run);
 }
 
-struct instance *world_instance(const char *fixture, const char *param)
+struct instance *world_instance_for(const char *fixture, const char *param, const struct run *run)
 {
 	char *env[] = { NULL };
 	const struct fixture *f = config_find(world.model->config, fixture);
 	struct instance *i = NULL;
+	int r = f ? session_instance(world.model->session, f, &(struct place){ param, "", env, run }, &i) : 0;
 
-	if (!f || session_instance(world.model->session, f, &(struct place){ param, "", env, NULL }, &i) < 0)
+	if (r < 0 && r != -ENOTCONN)
+		wrong(fixture);
+	return i;
+}
+
+struct instance *world_instance(const char *fixture, const char *param)
+{
+	struct instance *i = world_instance_for(fixture, param, NULL);
+
+	if (!i)
 		wrong(fixture);
 	return i;
 }
@@ -722,5 +807,5 @@ const char *world_wrong(void)
 		return l.sentence;
 	if (l.unused_bytes != world.model->unused_bytes)
 		return "the bytes of unused images are miscounted";
-	return world.model->memory_used != world.model->n_images * IMAGE_BYTES ? "the bytes of images are miscounted" : NULL;
+	return world.model->memory_used != (world.model->n_images - world.model->session->n_orphans) * IMAGE_BYTES ? "the bytes of images are miscounted" : NULL;
 }

@@ -12,7 +12,10 @@
 #include "fixd/model/instance.h"
 #include "fixd/model/policy.h"
 
+struct client;
 struct model;
+struct run;
+struct world_wait;
 struct image;
 
 #define WORLD_FILES 4
@@ -27,6 +30,10 @@ struct world_job {
 	struct image *image;	    /* of a teardown */
 	uint64_t read[WORLD_FILES]; /* the files as it has seen them */
 	int64_t began;
+	struct world_wait *wait; /* for memory: it is at its end, but for that; or NULL */
+	uint64_t as;
+	uint64_t builder; /* client::id of an offer's, and its run, or NULL */
+	char *run;
 };
 
 struct world {
@@ -36,11 +43,12 @@ struct world {
 	uint64_t stamps[WORLD_FILES]; /* and how often it was written to at all */
 	struct world_job *jobs;
 	size_t n_jobs;
+	char *past_run; /* of the job that was taken last */
 	uint64_t *board; /* values shown, by slot */
 	size_t n_slots;
 	uint64_t last_value;
 	bool slow_looks; /* the next look at inputs takes more than one slice */
-	uint64_t n_built, n_torn_down;
+	uint64_t n_built, n_torn_down, n_notes; /* images that were made; of these, that somebody is to be told to tear down */
 };
 
 extern struct world world;
@@ -53,6 +61,8 @@ void world_redefine(const char *ini);
 void world_end(void);
 
 struct instance *world_instance(const char *fixture, const char *param);
+/* For a member of a run (NULL: of none). NULL: there is none now. */
+struct instance *world_instance_for(const char *fixture, const char *param, const struct run *run);
 
 /* A deferred call, a timer: all that is due now. */
 void world_turn(void);
@@ -69,7 +79,7 @@ void world_fail(size_t k);
 void world_lose(size_t k);
 /* A client is to build it: what it watches is looked at (false: not yet all), and the build is a job. */
 bool world_look(struct instance *i);
-void world_offer(struct instance *i);
+void world_offer(struct instance *i, const struct client *builder);
 /* The service of an image that is current has ended. */
 void world_kill(struct instance *i);
 
