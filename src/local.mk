@@ -168,6 +168,7 @@ libfixd_preload_la_LDFLAGS = -module -avoid-version -Wl,-z,defs -Wl,-z,now -Wl,-
 
 # Of the other rooms it needs deferred calls and timers only: its tests link with those.
 libmodel_la_SOURCES = \
+	src/fixd/model/account.c src/fixd/model/account.h \
 	src/fixd/model/client.h \
 	src/fixd/model/edge.c src/fixd/model/edge.h \
 	src/fixd/model/effect.h \

@@ -392,16 +392,12 @@ static struct image *make_image(const struct world_job *j, uint64_t as)
 	image_hold_needed(im, i->pins, f->n_depends);
 	im->created = im->used = im->checked = world.now;
 	im->checked = j->began;
-	im->bytes = IMAGE_BYTES;
-	m->memory_used += im->bytes;
+	image_charge(im, j->what == JOB_OF_OFFER ? i->session->user : NULL, IMAGE_BYTES);
 	if (f->teardown || f->source == SOURCE_SERVICE) {
 		im->kept_by = (struct keeper *)&marker;
-		m->n_keepers++;
+		account_add_keeper(m);
 	}
 	if (j->what == JOB_OF_OFFER) {
-		im->user = user_ref(i->session->user);
-		im->user->n_images++;
-		im->user->bytes += im->bytes;
 		im->title = xstrdup(i->title);
 		im->session = i->session;
 		link_insert(&i->session->images, &im->in_session);
@@ -452,7 +448,7 @@ static void torn_down(struct image *im)
 		instance_torn_down(im->instance, NULL);
 	im->kept_by = NULL;
 	im->died = NULL;
-	world.model->n_keepers--;
+	account_remove_keeper(world.model);
 	world.n_torn_down++;
 	image_unref(im);
 	reclaim_wake(world.model);
@@ -671,7 +667,7 @@ void world_end(void)
 		world_finish(n % world.n_jobs, 0);
 	}
 	world_turn();
-	if (m->n_images || m->memory_used || m->unused_bytes || m->n_keepers || !link_empty(&m->users) || !link_empty(&m->unused))
+	if (m->account.n_images || m->account.bytes || m->unused_bytes || m->account.n_keepers || !link_empty(&m->users) || !link_empty(&m->unused))
 		wrong("something is left at the end");
 	region_free(m->region);
 	config_free(m->config);
@@ -807,5 +803,5 @@ const char *world_wrong(void)
 		return l.sentence;
 	if (l.unused_bytes != world.model->unused_bytes)
 		return "the bytes of unused images are miscounted";
-	return world.model->memory_used != (world.model->n_images - world.model->session->n_orphans) * IMAGE_BYTES ? "the bytes of images are miscounted" : NULL;
+	return world.model->account.bytes != (world.model->account.n_images - world.model->session->n_orphans) * IMAGE_BYTES ? "the bytes of images are miscounted" : NULL;
 }

@@ -314,11 +314,8 @@ static void load_image(struct loading *l, const struct record *saved)
 			k = load_keeper(l, &r);
 	}
 	use_path(l, im->tree);
-	keep->model->memory_used += im->bytes;
+	image_charge(im, s ? s->user : NULL, im->bytes);
 	if (s) {
-		im->user = user_ref(s->user);
-		im->user->n_images++;
-		im->user->bytes += im->bytes;
 		im->session = s;
 		link_insert(&s->images, &im->in_session);
 	}

@@ -297,7 +297,7 @@ int restart_resume(struct keep *keep)
 void restart_answer(struct keep *keep)
 {
 	_cleanup_free_ char *sentence = xasprintf("fixd %s goes on: pid %d, %zu images, %zu connections\n", PACKAGE_VERSION, (int)getpid(),
-						  keep->model->n_images, keep->server->n_conns);
+						  keep->model->account.n_images, keep->server->n_conns);
 
 	answer_asker(keep, 0, sentence);
 }

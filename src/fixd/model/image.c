@@ -36,8 +36,17 @@ struct image *image_new(struct model *m, int fd, enum wire_image_kind kind, uint
 	link_init(&im->in_unused);
 	link_init(&im->in_detached);
 	link_insert(&m->detached, &im->in_detached);
-	m->n_images++;
+	account_add_image(m, NULL);
 	return im;
+}
+
+void image_charge(struct image *im, struct user *u, uint64_t bytes)
+{
+	im->bytes = account_pages(bytes);
+	im->user = u ? user_ref(u) : NULL;
+	if (u)
+		account_charge_image(u);
+	account_add_bytes(im->model, u, im->bytes);
 }
 
 struct image *image_ref(struct image *im)
@@ -59,10 +68,8 @@ struct image *image_unref(struct image *im)
 		return NULL;
 	}
 	m = im->model;
-	if (im->ending) {
-		m->n_ending--;
-		m->ending_bytes -= im->bytes;
-	}
+	if (im->ending)
+		account_end_ending(m, im->bytes);
 	if (im->title)
 		event_torn_down(im, im->teardown_error);
 	m->image_owner->gone(im);
@@ -81,15 +88,13 @@ struct image *image_unref(struct image *im)
 		/* The note may go on to be an orphan, and is counted on. */
 		if (im->session && im->note_fd >= 0 && !im->torn_down)
 			m->image_owner->orphaned(im);
-		im->user->n_images--;
-		im->user->bytes -= im->bytes;
-		user_unref(im->user);
 	}
 	model_changed(m);
 	link_remove(&im->in_session);
 	link_remove(&im->in_detached);
-	m->memory_used -= im->bytes;
-	m->n_images--;
+	account_remove_bytes(m, im->user, im->bytes);
+	account_remove_image(m, im->user);
+	user_unref(im->user);
 	fd_close(im->fd);
 	fd_close(im->note_fd);
 	free(im->title);
@@ -120,8 +125,7 @@ void image_begin_ending(struct image *im)
 	if (im->ending)
 		return;
 	im->ending = true;
-	im->model->n_ending++;
-	im->model->ending_bytes += im->bytes;
+	account_begin_ending(im->model, im->bytes);
 }
 
 void image_detach(struct image *im)

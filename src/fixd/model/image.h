@@ -96,6 +96,9 @@ struct image_owner {
 /* With a reference, and nothing else set but what is given. */
 struct image *image_new(struct model *m, int fd, enum wire_image_kind kind, uint64_t size);
 
+/* What it takes of the memory, and of whose limits (NULL: of nobody's). Once. */
+void image_charge(struct image *im, struct user *u, uint64_t bytes);
+
 struct image *image_ref(struct image *im);
 struct image *image_unref(struct image *im);
 

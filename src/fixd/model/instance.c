@@ -462,7 +462,7 @@ static void build_failed(struct instance *i, const char *sentence, bool no_room)
 	i->state = INSTANCE_FAILED;
 	i->failed = true;
 	i->failed_at = clock_now();
-	i->failed_full = no_room ? model_of(i)->memory_used : 0;
+	i->failed_full = no_room ? model_of(i)->account.bytes : 0;
 	i->failed_section = i->fixture->section;
 	model_changed(model_of(i));
 	log_warn(0, "%s: the build failed: %s", i->title, sentence);

@@ -81,7 +81,7 @@ struct instance {
 	bool failed; /* and the failure is to be kept */
 	char *failed_error;
 	int64_t failed_at;
-	uint64_t failed_full; /* model::memory_used when there was no room for it; 0: that was not why */
+	uint64_t failed_full; /* account::bytes when there was no room for it; 0: that was not why */
 	struct digest failed_section;
 	uint64_t *failed_with; /* serials of the dependencies a failed build saw */
 	struct text log;

@@ -11,6 +11,7 @@
 
 #include "base/link.h"
 #include "fixd/loop/deferred.h"
+#include "fixd/model/account.h"
 
 struct config;
 struct effects;
@@ -19,9 +20,6 @@ struct image_owner;
 struct region;
 struct session;
 struct work;
-
-/* That a keeper has open at most. */
-#define KEEPER_DESCRIPTORS 5
 
 struct model {
 	struct config *config;
@@ -42,9 +40,7 @@ struct model {
 	struct link mem_waiters;	/* mem_waiter::link */
 	uint64_t last_serial;
 	uint64_t n_resolutions;
-	uint64_t memory_used;		/* bytes */
-	uint64_t ending_bytes;		/* of those, of images that are being torn down */
-	size_t n_images, n_keepers, n_ending;
+	struct account account;
 	size_t descriptors_max;		/* of images and keepers */
 	uint64_t hits, misses, failures, evictions, teardown_failures;
 	bool stopping;

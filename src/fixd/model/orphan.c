@@ -19,10 +19,8 @@ struct orphan *orphan_free(struct orphan *o)
 	if (o->user->model->session)
 		o->session->n_orphans--;
 	link_remove(&o->link);
-	o->user->n_images--;
-	o->user->bytes -= o->bytes;
-	o->user->model->memory_used -= o->bytes;
-	o->user->model->n_images--;
+	account_remove_bytes(o->user->model, o->user, o->bytes);
+	account_remove_image(o->user->model, o->user);
 	user_unref(o->user);
 	fd_close(o->note_fd);
 	free(o->title);
@@ -34,11 +32,9 @@ void orphan_resume(struct session *s, struct orphan *o)
 {
 	o->session = s;
 	o->user = user_ref(s->user);
-	o->bytes = (o->note_size + 4095) / 4096 * 4096;
-	o->user->n_images++;
-	o->user->bytes += o->bytes;
-	o->user->model->memory_used += o->bytes;
-	o->user->model->n_images++;
+	o->bytes = account_pages(o->note_size);
+	account_add_image(s->model, o->user);
+	account_add_bytes(s->model, o->user, o->bytes);
 	link_insert(&s->orphans, &o->link);
 	model_changed(s->model);
 	s->n_orphans++;

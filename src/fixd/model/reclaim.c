@@ -68,7 +68,7 @@ static bool give_up(struct model *m, const struct image *victim, const char *cau
 
 void reclaim_descriptors(struct model *m)
 {
-	while (m->n_images + KEEPER_DESCRIPTORS * m->n_keepers >= m->descriptors_max + (1 + KEEPER_DESCRIPTORS) * m->n_ending) {
+	while (account_descriptors(m) >= m->descriptors_max) {
 		if (!give_up(m, first_of_all(m, NULL), "evicted: there are too many images for the open files allowed"))
 			return;
 	}
@@ -80,19 +80,19 @@ int reclaim_memory(struct model *m, uint64_t more)
 
 	if (more > max)
 		return -EDQUOT;
-	if (m->memory_used <= max - more)
+	if (m->account.bytes <= max - more)
 		return 0;
 	/* Nothing goes in vain. */
-	if (m->memory_used > max - more + m->ending_bytes + m->unused_bytes)
+	if (account_lasting_bytes(m) > max - more + m->unused_bytes)
 		return -EDQUOT;
-	while (m->memory_used - m->ending_bytes > max - more) {
+	while (account_lasting_bytes(m) > max - more) {
 		if (!give_up(m, first_of_all(m, NULL), "evicted: memory-max was reached"))
 			break;
 	}
-	if (m->memory_used <= max - more)
+	if (m->account.bytes <= max - more)
 		return 0;
 	/* What was needed by what is torn down now may be given up next. */
-	return m->n_ending > 0 && !m->restarting && !m->stopping ? -EAGAIN : -EDQUOT;
+	return m->account.n_ending > 0 && !m->restarting && !m->stopping ? -EAGAIN : -EDQUOT;
 }
 
 void reclaim_wait(struct model *m, struct mem_waiter *r)

@@ -18,7 +18,7 @@ struct mem_waiter {
 };
 
 /*
- * Makes room for `more` bytes, which the caller counts in model::memory_used. -EDQUOT if that cannot be done; -EAGAIN if it may
+ * Makes room for `more` bytes, which the caller then counts (account.h). -EDQUOT if that cannot be done; -EAGAIN if it may
  * be possible once something has been torn down: reclaim_wait().
  */
 int reclaim_memory(struct model *m, uint64_t more);

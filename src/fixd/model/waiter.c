@@ -149,7 +149,7 @@ static bool may_retry(struct instance *i, int64_t asked)
 	if (changed)
 		log_debug("%s: trying again: %s", i->title, changed);
 	/* For want of room: when there is more than there was. */
-	if (i->failed_full && i->session->model->memory_used < i->failed_full)
+	if (i->failed_full && i->session->model->account.bytes < i->failed_full)
 		return true;
 	return changed || !digest_equal(i->failed_section, i->fixture->section) ||
 	       (p->retry_after != DURATION_NONE && clock_now() - i->failed_at >= p->retry_after);

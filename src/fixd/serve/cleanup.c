@@ -116,7 +116,7 @@ static void give_up(const struct cleaning *t, struct seen *e)
 {
 	struct cleanup *c = t->cleanup;
 	struct instance *i = find(t, e);
-	uint64_t before = c->server->model->memory_used;
+	uint64_t before = c->server->model->account.bytes;
 	bool torn_down;
 
 	if (!is_wanted(t, i))
@@ -129,7 +129,7 @@ static void give_up(const struct cleaning *t, struct seen *e)
 	instance_retire(i, "cleaned up");
 	instance_clear_failure(i);
 	e->removed = true;
-	c->freed += before - c->server->model->memory_used;
+	c->freed += before - c->server->model->account.bytes;
 	/* At once: it may be over before the next slice. */
 	if (torn_down)
 		wait_for_teardowns(c);

@@ -97,7 +97,7 @@ void build_free(struct build *b)
 		keeper_drop(b->keeper);
 	for (size_t i = 0; i < b->n_depends; i++)
 		image_unref(b->depends[i]);
-	w->model->memory_used -= b->granted;
+	account_remove_bytes(w->model, NULL, b->granted);
 	link_remove(&b->link);
 	watchset_free(b->fresh);
 	fd_close(b->image_fd);
@@ -297,7 +297,7 @@ static void grant(struct build *b, uint64_t total)
 		}
 		b->no_room |= answer.error && total <= b->limit_bytes;
 		if (answer.error == 0) {
-			w->model->memory_used += total - b->granted;
+			account_add_bytes(w->model, NULL, total - b->granted);
 			b->granted = total;
 		}
 	}

@@ -28,7 +28,7 @@ struct build {
 	struct timer limit; /* of its time */
 	struct text log;
 	int64_t started;
-	uint64_t granted; /* counted in model::memory_used */
+	uint64_t granted; /* counted (account.h) */
 	bool no_room;	  /* and more would have been allowed */
 	uint64_t wanted;  /* it waits for so many */
 	struct mem_waiter room;

@@ -199,7 +199,6 @@ static char *make_image(struct offer *o, const struct offer_commit *c, int *fds,
 	im = image_new(w->model, fd_steal(&fds[0]), WIRE_IMAGE_BLOB, c->size);
 	im->address = address;
 	im->title = xstrdup(i->title);
-	im->bytes = (c->size + 4095) / 4096 * 4096 + (note_size + 4095) / 4096 * 4096;
 	im->digest = c->digest;
 	im->section = o->section;
 	im->n_depends = o->n_saw;
@@ -216,10 +215,7 @@ static char *make_image(struct offer *o, const struct offer_commit *c, int *fds,
 	im->created_real = im->used_real = clock_real();
 	im->checked = im->created;
 	im->build_ns = im->created - o->started;
-	im->user = user_ref(o->user);
-	im->user->n_images++;
-	im->user->bytes += im->bytes;
-	w->model->memory_used += im->bytes;
+	image_charge(im, o->user, account_pages(c->size) + account_pages(note_size));
 	im->session = i->session;
 	link_insert(&i->session->images, &im->in_session);
 	im->teardown = c->flags & (OFFER_COMMIT_TEARDOWN | OFFER_COMMIT_KEEPER | OFFER_COMMIT_NOTE);

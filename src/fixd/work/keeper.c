@@ -56,7 +56,7 @@ static struct keeper *keeper_new(struct work *w, const char *title)
 	deferred_init(&k->telling, tell, k);
 	timer_init(&k->explaining, not_explained, k);
 	link_insert(&w->keepers, &k->link);
-	w->model->n_keepers++;
+	account_add_keeper(w->model);
 	return k;
 }
 
@@ -77,7 +77,7 @@ static void keeper_free(struct keeper *k)
 	deferred_cancel(&k->telling);
 	timer_stop(&k->explaining);
 	link_remove(&k->link);
-	w->model->n_keepers--;
+	account_remove_keeper(w->model);
 	port_give_back(k->port);
 	fd_close(k->service);
 	fd_close(k->hold);
@@ -494,7 +494,7 @@ void keeper_resume(struct work *w, struct keeper *k)
 	k->work = w;
 	link_init(&k->link);
 	link_insert(&w->keepers, &k->link);
-	w->model->n_keepers++;
+	account_add_keeper(w->model);
 	timer_init(&k->limit, on_limit, k);
 	deferred_init(&k->telling, tell, k);
 	timer_init(&k->explaining, not_explained, k);

@@ -78,9 +78,8 @@ static char *make_image(struct build *b, struct image **out)
 	im->build_ns = im->created - b->started;
 	im->cpu_ns = (int64_t)r->cpu_ns;
 	im->peak_rss = r->peak_bytes;
-	im->bytes = (size + 4095) / 4096 * 4096 + r->tree_bytes;
 	region_trim(w->model->region, im->address, size);
-	w->model->memory_used += im->bytes;
+	image_charge(im, NULL, account_pages(size) + r->tree_bytes);
 	b->address = 0;
 	b->tree = NULL;
 	if (im->kind == WIRE_IMAGE_OBJECTS) {
