@@ -39,7 +39,7 @@ static void ask(struct asker *a, struct instance *i)
 	*a = (struct asker){ .waiter = { .asked = ++world.now, .holds = true, .answer = answered } };
 	link_init(&a->waiter.link);
 	link_init(&a->leases);
-	instance_want(i, &a->waiter);
+	waiter_begin(i, &a->waiter);
 	world_turn();
 }
 
@@ -324,7 +324,7 @@ static void teardowns_in_reverse_order(void)
 	finish(1);
 	of_a = a->current;
 	instance_retire(a, "a test");
-	instance_settle(a);
+	instance_propagate(a);
 	world_turn();
 	check_int(b->state, INSTANCE_STALE);
 	check_int(world.n_jobs, 1);

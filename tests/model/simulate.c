@@ -144,13 +144,13 @@ static void ask(struct asker *c, unsigned kind)
 	c->waiter = (struct waiter){ .asked = world.now, .holds = true, .answer = answer, .look = look, .offer = offer,
 				     .can_build = i->fixture->source == SOURCE_CLIENT };
 	link_init(&c->waiter.link);
-	instance_want(i, &c->waiter);
+	waiter_begin(i, &c->waiter);
 }
 
 static void give_up(struct asker *c)
 {
 	if (c->waits)
-		instance_forget(&c->waiter);
+		waiter_cancel(&c->waiter);
 	c->waits = false;
 }
 
@@ -244,7 +244,7 @@ static void clean_up(struct instance *i)
 {
 	instance_retire(i, "cleaned up");
 	instance_clear_failure(i);
-	instance_settle(i);
+	instance_propagate(i);
 }
 
 static void count_held(struct instance *i, void *arg)

@@ -40,7 +40,7 @@ static void ask_at(struct asker *a, int64_t asked)
 {
 	a->waiter = (struct waiter){ .asked = asked, .holds = true, .answer = answered };
 	link_init(&a->waiter.link);
-	instance_want(f, &a->waiter);
+	waiter_begin(f, &a->waiter);
 }
 
 /* The job that is at work on it; false: there is none. */
@@ -223,7 +223,7 @@ static bool dependency_fails(void)
 static bool dependency_goes(void)
 {
 	instance_retire(dep, "a test");
-	instance_settle(dep);
+	instance_propagate(dep);
 	return true;
 }
 
@@ -231,7 +231,7 @@ static bool give_up(void)
 {
 	if (!first.waiter.instance || first.heard != '.')
 		return false;
-	instance_forget(&first.waiter);
+	waiter_cancel(&first.waiter);
 	return true;
 }
 
@@ -239,7 +239,7 @@ static bool clean_up(void)
 {
 	instance_retire(f, "cleaned up");
 	instance_clear_failure(f);
-	instance_settle(f);
+	instance_propagate(f);
 	return true;
 }
 
@@ -336,7 +336,7 @@ static void is_as_it_should(const struct row *r, char *after, char *hears, char 
 		check_string(world_wrong() ? world_wrong() : "", "");
 		for (struct asker *const all[] = { &first, &second, NULL }, *const *a = all; *a; a++) {
 			if ((*a)->heard == '.' && (*a)->waiter.instance && !link_empty(&(*a)->waiter.link))
-				instance_forget(&(*a)->waiter);
+				waiter_cancel(&(*a)->waiter);
 			while (!link_empty(&(*a)->leases))
 				lease_free(link_entry((*a)->leases.next, struct lease, in_client));
 		}

@@ -283,7 +283,7 @@ static void tear_down(struct image *im)
 		if (world.jobs[k].image == im)
 			wrong("an image is torn down twice");
 	}
-	if (im->n_leases || im->n_needed)
+	if (im->n_leases || im->n_teardown_dependents)
 		wrong("an image is torn down that is held, or needed by another one");
 	add_job(JOB_OF_TEARDOWN, NULL)->image = im;
 }
@@ -386,10 +386,10 @@ static struct image *make_image(const struct world_job *j, uint64_t as)
 	im->digest = is_always_the_same(f) ? (struct digest){ 1, 1 } : (struct digest){ as, im->inputs.low ^ im->inputs.high << 7 };
 	im->section = f->section;
 	im->n_depends = f->n_depends;
-	im->saw = xcalloc(f->n_depends, sizeof *im->saw);
+	im->dep_digests = xcalloc(f->n_depends, sizeof *im->dep_digests);
 	for (size_t k = 0; k < f->n_depends; k++)
-		im->saw[k] = image_identity(i->pins[k]);
-	image_hold_needed(im, i->pins, f->n_depends);
+		im->dep_digests[k] = image_identity(i->pins[k]);
+	image_hold_teardown_deps(im, i->pins, f->n_depends);
 	im->created = im->used = im->checked = world.now;
 	im->checked = j->began;
 	image_charge(im, j->what == JOB_OF_OFFER ? i->session->user : NULL, IMAGE_BYTES);
@@ -419,7 +419,7 @@ static void built(struct world_job *j, uint64_t as)
 	char *changed = instance_inputs_changed(i, world.now);
 
 	if (instance_built(i, im, changed))
-		instance_settle(i);
+		instance_propagate(i);
 	free(changed);
 }
 
@@ -582,7 +582,7 @@ static void hint(struct instance *i, void *arg)
 	const unsigned *file = arg;
 
 	if (i->watch && i->watch->of[*file])
-		instance_hint(i);
+		instance_inputs_event(i);
 }
 
 void world_touch(unsigned file)
@@ -746,8 +746,8 @@ static const char *wrong_with_image(const struct image *im)
 /* One that is ready was made from what its dependencies are, as long as those are ready, too. */
 static const char *wrong_with_dependencies(const struct instance *i)
 {
-	for (size_t k = 0; i->state == INSTANCE_READY && k < i->current->n_needs; k++) {
-		const struct image *need = i->current->needs[k];
+	for (size_t k = 0; i->state == INSTANCE_READY && k < i->current->n_teardown_deps; k++) {
+		const struct image *need = i->current->teardown_deps[k];
 
 		if (!need->instance || need->instance->current != need)
 			return "it is ready, and what it was made with the help of is not current";

@@ -407,18 +407,18 @@ static bool check_object(struct checking *c, const struct object *o, const struc
 static bool check_image(struct checking *c, const struct record *saved)
 {
 	struct record_reader in = record_inside(saved);
-	size_t saw = 0, depends = 0;
+	size_t dep_digests = 0, depends = 0;
 	bool has_depends = false, bad = false;
 	struct record r;
 
 	while (record_next(&in, &r, &bad)) {
 		if (r.field == STATE_SAW)
-			is_list(&r, &saw);
+			is_list(&r, &dep_digests);
 		has_depends |= r.field == STATE_DEPENDS;
 		if (r.field == STATE_DEPENDS)
 			is_list(&r, &depends);
 	}
-	return !has_depends || depends == saw / 2 || fail(c, "image", "the number of dependencies", "is another one than it saw");
+	return !has_depends || depends == dep_digests / 2 || fail(c, "image", "the number of dependencies", "is another one than it saw");
 }
 
 static int by_value(const void *a, const void *b)

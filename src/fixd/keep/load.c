@@ -279,13 +279,13 @@ static bool is_sound(const struct loading *l, const struct image *im, size_t n_d
 	       (!im->address || region_claim(l->keep->model->region, im->address, im->size));
 }
 
-static void load_needs(const struct loading *l, struct image *im, const struct record *saved)
+static void load_teardown_deps(const struct loading *l, struct image *im, const struct record *saved)
 {
 	size_t n;
-	struct image **needs = im->needs ? NULL : load_images(l, saved, &n);
+	struct image **teardown_deps = im->teardown_deps ? NULL : load_images(l, saved, &n);
 
-	if (needs)
-		image_take_needs(im, needs, n);
+	if (teardown_deps)
+		image_take_teardown_deps(im, teardown_deps, n);
 }
 
 static void load_image(struct loading *l, const struct record *saved)
@@ -303,11 +303,11 @@ static void load_image(struct loading *l, const struct record *saved)
 		if (load_row(l, image_rows, im, &r))
 			continue;
 		if (r.field == STATE_SAW)
-			im->saw = rows_digests(&r, &im->n_depends);
+			im->dep_digests = rows_digests(&r, &im->n_depends);
 		else if (r.field == STATE_DEPENDS)
 			im->depends = load_images(l, &r, &n_depends);
 		else if (r.field == STATE_NEEDS)
-			load_needs(l, im, &r);
+			load_teardown_deps(l, im, &r);
 		else if (r.field == STATE_OF_SESSION)
 			s = session_at(l, r.number);
 		else if (r.field == STATE_KEEPER && !k)
@@ -450,7 +450,7 @@ static void load_instance(struct loading *l, const struct record *saved)
 			break;
 		case STATE_WATCH:
 			i->watch = watchset_new(keep->work->watcher, i->fixture->inputs, i->fixture->policy.watch, WATCH_NAMES_MAX,
-						watchset_saved_viewer(&r), instance_hint, i);
+						watchset_saved_viewer(&r), instance_inputs_event, i);
 			watchset_restore(i->watch, &r);
 			break;
 		case STATE_EAGER:
@@ -461,7 +461,7 @@ static void load_instance(struct loading *l, const struct record *saved)
 			break;
 		}
 	}
-	instance_rest(i);
+	instance_set_idle(i);
 	if (i->current)
 		image_update_unused(i->current);
 	if (i->current && (!i->watch || !slot || i->current->board_slot != i->board_slot))
@@ -690,8 +690,8 @@ static void settle_loaded(struct instance *i)
 {
 	if (!i->current)
 		board_show(i->session->model->work->board, i->board_slot, 0);
-	instance_settle(i);
-	instance_hint(i);
+	instance_propagate(i);
+	instance_inputs_event(i);
 }
 
 /* Runs whose members are all gone have ended. */

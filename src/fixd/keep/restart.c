@@ -151,7 +151,7 @@ static void give_up(struct keep *keep, const char *why)
 	answer_asker(keep, -EAGAIN, why);
 	builds_resume(keep->work->builds);
 	link_for_each(l, &keep->model->sessions)
-		session_ask_again(link_entry(l, struct session, link));
+		session_requeue(link_entry(l, struct session, link));
 	notify_send("READY=1");
 }
 

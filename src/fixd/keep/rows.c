@@ -100,7 +100,7 @@ const struct row image_rows[] = {
 	NUMBER(struct image, attaches),
 	STRING(struct image, title),
 	STRING(struct image, run),
-	LIST(struct image, made_from),
+	LIST(struct image, dep_titles),
 	FD(struct image, note_fd),
 	UP_TO(struct image, note_size, REGION_SIZE),
 	BOOL(struct image, of_run),

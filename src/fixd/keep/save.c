@@ -42,8 +42,8 @@ static void add_image(struct saving *v, struct image *im)
 	im->saved = v->number;
 	for (size_t k = 0; im->depends && k < im->n_depends; k++)
 		add_image(v, im->depends[k]);
-	for (size_t k = 0; k < im->n_needs; k++)
-		add_image(v, im->needs[k]);
+	for (size_t k = 0; k < im->n_teardown_deps; k++)
+		add_image(v, im->teardown_deps[k]);
 	vector_add(&v->images, im);
 }
 
@@ -176,13 +176,13 @@ static void save_image(struct saving *v, const struct image *im)
 	rows_save(image_rows, im, v->s);
 	list = record_begin(v->out, STATE_SAW, RECORD_LIST);
 	for (size_t k = 0; k < im->n_depends; k++) {
-		record_u64(v->out, STATE_SAW, im->saw[k].low);
-		record_u64(v->out, STATE_SAW, im->saw[k].high);
+		record_u64(v->out, STATE_SAW, im->dep_digests[k].low);
+		record_u64(v->out, STATE_SAW, im->dep_digests[k].high);
 	}
 	record_end(v->out, list);
 	if (im->depends)
 		save_serials(v->out, STATE_DEPENDS, im->depends, im->n_depends);
-	save_serials(v->out, STATE_NEEDS, im->needs, im->n_needs);
+	save_serials(v->out, STATE_NEEDS, im->teardown_deps, im->n_teardown_deps);
 	if (im->session)
 		record_u64(v->out, STATE_OF_SESSION, session_number(v->keep, im->session));
 	if (im->kept_by)

@@ -32,7 +32,7 @@ struct image *image_new(struct model *m, int fd, enum wire_image_kind kind, uint
 	im->note_fd = -1;
 	link_init(&im->leases);
 	link_init(&im->in_session);
-	link_init(&im->needed_by);
+	link_init(&im->teardown_dependents);
 	link_init(&im->in_unused);
 	link_init(&im->in_detached);
 	link_insert(&m->detached, &im->in_detached);
@@ -77,10 +77,10 @@ struct image *image_unref(struct image *im)
 		m->effects->remove_tree(m->work, im->tree);
 	for (size_t i = 0; im->depends && i < im->n_depends; i++)
 		image_unref(im->depends[i]);
-	for (size_t i = 0; i < im->n_needs; i++) {
-		im->needs[i]->n_needed--;
-		link_remove(&im->need_links[i].in_needed);
-		image_unref(im->needs[i]);
+	for (size_t i = 0; i < im->n_teardown_deps; i++) {
+		im->teardown_deps[i]->n_teardown_dependents--;
+		link_remove(&im->teardown_links[i].in_dependents);
+		image_unref(im->teardown_deps[i]);
 	}
 	if (im->address)
 		region_release(m->region, im->address);
@@ -100,11 +100,11 @@ struct image *image_unref(struct image *im)
 	free(im->title);
 	free(im->teardown_error);
 	free(im->run);
-	list_free(im->made_from);
+	list_free(im->dep_titles);
 	free(im->depends);
-	free(im->needs);
-	free(im->need_links);
-	free(im->saw);
+	free(im->teardown_deps);
+	free(im->teardown_links);
+	free(im->dep_digests);
 	free(im->tree);
 	free(im);
 	return NULL;
@@ -117,7 +117,7 @@ struct digest image_identity(const struct image *im)
 
 bool image_holders_matter(const struct image *im)
 {
-	return im->kept_by || im->n_needs || (im->instance && im->instance->fixture->exclusive);
+	return im->kept_by || im->n_teardown_deps || (im->instance && im->instance->fixture->exclusive);
 }
 
 void image_begin_ending(struct image *im)
@@ -150,29 +150,29 @@ struct wire_image image_describe(const struct image *im)
 	};
 }
 
-void image_take_needs(struct image *im, struct image **needs, size_t n)
+void image_take_teardown_deps(struct image *im, struct image **teardown_deps, size_t n)
 {
-	im->needs = needs;
-	im->n_needs = n;
-	im->need_links = xcalloc(n, sizeof *im->need_links);
+	im->teardown_deps = teardown_deps;
+	im->n_teardown_deps = n;
+	im->teardown_links = xcalloc(n, sizeof *im->teardown_links);
 	for (size_t k = 0; k < n; k++) {
-		im->need_links[k].holder = im;
-		link_init(&im->need_links[k].in_needed);
-		link_insert(&needs[k]->needed_by, &im->need_links[k].in_needed);
-		needs[k]->n_needed++;
+		im->teardown_links[k].holder = im;
+		link_init(&im->teardown_links[k].in_dependents);
+		link_insert(&teardown_deps[k]->teardown_dependents, &im->teardown_links[k].in_dependents);
+		teardown_deps[k]->n_teardown_dependents++;
 	}
 }
 
-void image_hold_needed(struct image *im, struct image *const *depends, size_t n)
+void image_hold_teardown_deps(struct image *im, struct image *const *depends, size_t n)
 {
-	struct image **needs = xcalloc(n, sizeof *needs);
-	size_t n_needs = 0;
+	struct image **teardown_deps = xcalloc(n, sizeof *teardown_deps);
+	size_t n_teardown_deps = 0;
 
 	for (size_t k = 0; k < n; k++) {
-		if (depends[k]->kept_by || depends[k]->n_needs)
-			needs[n_needs++] = image_ref(depends[k]);
+		if (depends[k]->kept_by || depends[k]->n_teardown_deps)
+			teardown_deps[n_teardown_deps++] = image_ref(depends[k]);
 	}
-	image_take_needs(im, needs, n_needs);
+	image_take_teardown_deps(im, teardown_deps, n_teardown_deps);
 }
 
 void image_update_unused(struct image *im)
@@ -201,7 +201,7 @@ bool image_built_with(const struct image *im, size_t k, const struct image *dep)
 {
 	if (k >= im->n_depends)
 		return false;
-	return im->depends ? im->depends[k] == dep : digest_equal(im->saw[k], image_identity(dep));
+	return im->depends ? im->depends[k] == dep : digest_equal(im->dep_digests[k], image_identity(dep));
 }
 
 static int add_closure(struct image *im, struct image **out, size_t n, size_t max)
@@ -240,8 +240,8 @@ static void count_use(struct image *im, bool more)
 		im->used_real = clock_real();
 	}
 	image_update_unused(im);
-	for (size_t k = 0; k < im->n_needs; k++)
-		count_use(im->needs[k], more);
+	for (size_t k = 0; k < im->n_teardown_deps; k++)
+		count_use(im->teardown_deps[k], more);
 }
 
 struct lease *lease_new(struct image *im, struct link *leases, pid_t pid)

@@ -21,8 +21,8 @@ struct session;
 struct user;
 
 /* One image holds another one, that it was made with the help of. */
-struct need {
-	struct link in_needed; /* image::needed_by of the other one */
+struct teardown_link {
+	struct link in_dependents; /* image::teardown_dependents of the other one */
 	struct image *holder;
 };
 
@@ -47,14 +47,14 @@ struct image {
 	uint32_t board_slot;
 	uint64_t board_value;
 	size_t n_depends;	/* as in the definition it was built by */
-	struct digest *saw;	/* the digests of its dependencies */
+	struct digest *dep_digests;	/* the digests of its dependencies */
 	struct image **depends; /* they themselves (references), when its objects may point into them; or NULL */
-	struct image **needs; /* references: of its dependencies those that must be torn down after it */
-	struct need *need_links; /* as many */
-	size_t n_needs;
-	struct link needed_by;
+	struct image **teardown_deps; /* references: of its dependencies those that must be torn down after it */
+	struct teardown_link *teardown_links; /* as many */
+	size_t n_teardown_deps;
+	struct link teardown_dependents;
 	struct link in_unused; /* model::unused or user::unused, if it is current and nobody uses it */
-	size_t n_needed; /* by so many */
+	size_t n_teardown_dependents; /* by so many */
 	struct keeper *kept_by; /* what tears it down, or NULL */
 	const char *died; /* why that has ended by itself; it is its own */
 	bool ending; /* it is being torn down */
@@ -77,7 +77,7 @@ struct image {
 	struct session *session; /* that gets it as an orphan; NULL at the daemon's end */
 	struct link in_session; /* session::images */
 	char *run; /* in which it was built, or NULL */
-	char **made_from; /* the titles of what `saw` is of */
+	char **dep_titles; /* the titles of what `dep_digests` is of */
 	int note_fd; /* for whoever tears it down, or -1 */
 	uint64_t note_size;
 	bool of_run;   /* it is of no use after that run */
@@ -118,9 +118,9 @@ void image_detach(struct image *im);
 /* As clients are told of it. */
 struct wire_image image_describe(const struct image *im);
 /* It was made from them: of those that must be torn down it holds each, which stays as long as what was made with its help. */
-void image_hold_needed(struct image *im, struct image *const *depends, size_t n);
+void image_hold_teardown_deps(struct image *im, struct image *const *depends, size_t n);
 /* The same for all of `needs`, whose references it takes, and the array. */
-void image_take_needs(struct image *im, struct image **needs, size_t n);
+void image_take_teardown_deps(struct image *im, struct image **teardown_deps, size_t n);
 /* It may have become one that is current and nobody uses, or stopped to be one. */
 void image_update_unused(struct image *im);
 /* It was given out. */

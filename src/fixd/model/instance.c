@@ -123,23 +123,23 @@ static char *lost_dependency(const struct instance *i)
 		if (dep && dep->current && is_outdated(&i->edges[k]))
 			return xasprintf(IS_REBUILT, dep->fixture->name);
 	}
-	for (size_t k = 0; im && k < im->n_needs; k++) {
-		const struct instance *dep = im->needs[k]->instance;
+	for (size_t k = 0; im && k < im->n_teardown_deps; k++) {
+		const struct instance *dep = im->teardown_deps[k]->instance;
 
-		if (i->state == INSTANCE_READY && (!dep || dep->current != im->needs[k]))
-			return xasprintf(IS_TORN_DOWN, dep ? dep->fixture->name : im->needs[k]->title);
+		if (i->state == INSTANCE_READY && (!dep || dep->current != im->teardown_deps[k]))
+			return xasprintf(IS_TORN_DOWN, dep ? dep->fixture->name : im->teardown_deps[k]->title);
 	}
 	return NULL;
 }
 
 /* The state of an instance nobody is at work on. */
-void instance_rest(struct instance *i)
+void instance_set_idle(struct instance *i)
 {
 	_cleanup_free_ char *lost = NULL;
 
 	i->state = i->current ? INSTANCE_READY : i->failed ? INSTANCE_FAILED : i->stale_cause ? INSTANCE_STALE : INSTANCE_ABSENT;
 	i->rested = clock_now();
-	instance_touch(i);
+	instance_rearm_expiry(i);
 	lost = lost_dependency(i);
 	/* Not in the middle of what is going on. */
 	if (lost)
@@ -242,8 +242,8 @@ static void retire_holders(const struct instance *i, struct image *im)
 	_cleanup_vector_ struct vector list = { 0 };
 	_cleanup_free_ char *cause = xasprintf(IS_TORN_DOWN, i->fixture->name);
 
-	link_for_each(l, &im->needed_by) {
-		const struct image *holder = link_entry(l, struct need, in_needed)->holder;
+	link_for_each(l, &im->teardown_dependents) {
+		const struct image *holder = link_entry(l, struct teardown_link, in_dependents)->holder;
 
 		if (holder->instance && holder->instance->current == holder)
 			vector_add(&list, holder->instance);
@@ -267,7 +267,7 @@ void instance_retire(struct instance *i, const char *cause)
 	if (i->state == INSTANCE_CHECKING)
 		effects_of(i)->abandon(i);
 	if (i->state == INSTANCE_READY || i->state == INSTANCE_CHECKING)
-		instance_rest(i);
+		instance_set_idle(i);
 	i->watch = effects_of(i)->forget(i->watch);
 	model_changed(model_of(i));
 	log_info("%s: generation %u is stale: %s", i->title, im->generation, cause);
@@ -289,7 +289,7 @@ void instance_clear_failure(struct instance *i)
 	instance_set_error(i, NULL);
 	i->unsettled = 0;
 	i->watch = effects_of(i)->forget(i->watch);
-	instance_rest(i);
+	instance_set_idle(i);
 }
 
 /* The same again, while the earlier image is still there; objects also with the same images to point into. */
@@ -298,7 +298,7 @@ static bool same_as_last(const struct instance *i, const struct image *im)
 	const struct image *last = i->last;
 
 	/* What is to be torn down is not the same, however it looks, nor is what was made with it. */
-	if (!last || im->teardown || im->n_needs || last->n_needs || im->kept_by || last->kept_by || !digest_equal(last->digest, im->digest) || last->size != im->size || last->kind != im->kind ||
+	if (!last || im->teardown || im->n_teardown_deps || last->n_teardown_deps || im->kept_by || last->kept_by || !digest_equal(last->digest, im->digest) || last->size != im->size || last->kind != im->kind ||
 	    last->root != im->root || last->n_depends != im->n_depends)
 		return false;
 	for (size_t k = 0; im->depends && k < im->n_depends; k++) {
@@ -313,8 +313,8 @@ static void tell_ready(const struct instance *i)
 	_cleanup_text_ struct text from = { 0 };
 	const struct fixture *f = i->fixture;
 
-	for (size_t k = 0; i->current->made_from && i->current->made_from[k]; k++)
-		text_printf(&from, "%s,", i->current->made_from[k]);
+	for (size_t k = 0; i->current->dep_titles && i->current->dep_titles[k]; k++)
+		text_printf(&from, "%s,", i->current->dep_titles[k]);
 	for (size_t k = 0; k < f->n_depends; k++)
 		text_printf(&from, f->depends[k].param ? "%s[%s]," : "%s,", f->depends[k].name, f->depends[k].param);
 	event_of_instance(i, i->current, EVENT_READY, from.data);
@@ -324,8 +324,8 @@ static void tell_ready(const struct instance *i)
 static void keep_last(struct instance *i, struct image *im)
 {
 	struct image *last = image_ref(i->last);
-	struct digest *saw = last->saw;
-	char **made_from = last->made_from;
+	struct digest *dep_digests = last->dep_digests;
+	char **dep_titles = last->dep_titles;
 
 	last->created = im->created;
 	last->created_real = im->created_real;
@@ -335,10 +335,10 @@ static void keep_last(struct instance *i, struct image *im)
 	last->peak_rss = im->peak_rss;
 	last->inputs = im->inputs;
 	last->section = im->section;
-	last->saw = im->saw;
-	im->saw = saw;
-	last->made_from = im->made_from;
-	im->made_from = made_from;
+	last->dep_digests = im->dep_digests;
+	im->dep_digests = dep_digests;
+	last->dep_titles = im->dep_titles;
+	im->dep_titles = dep_titles;
 	image_unref(im);
 	i->current = last;
 	image_update_unused(last);
@@ -363,7 +363,7 @@ void instance_set_last(struct instance *i, struct image *im)
 	i->last = im;
 }
 
-void instance_follow(struct instance *i, struct image *im)
+void instance_inherit_generation(struct instance *i, struct image *im)
 {
 	instance_set_last(i, im);
 	i->generation = im->generation;
@@ -435,8 +435,8 @@ static bool build_again(struct instance *i, const char *changed)
 	log_info("%s: building again: while it was built %s", i->title, changed);
 	set_cause(i, changed);
 	instance_unpin(i);
-	instance_rest(i);
-	instance_settle(i);
+	instance_set_idle(i);
+	instance_propagate(i);
 	return true;
 }
 
@@ -471,7 +471,7 @@ static void build_failed(struct instance *i, const char *sentence, bool no_room)
 		i->deaths++;
 		restart_later(i);
 	}
-	instance_settle(i);
+	instance_propagate(i);
 }
 
 void instance_build_failed(struct instance *i, const char *sentence, bool no_room, int64_t over)
@@ -513,7 +513,7 @@ static void restart_later(struct instance *i)
 
 static void look_again(void *arg)
 {
-	instance_settle(arg);
+	instance_propagate(arg);
 }
 
 static void start_again(void *arg)
@@ -539,7 +539,7 @@ void instance_service_died(struct instance *i, struct image *im, const char *sen
 	instance_retire(i, cause.data);
 	if (i->fixture->policy.rebuild == REBUILD_EAGER)
 		restart_later(i);
-	instance_settle(i);
+	instance_propagate(i);
 }
 
 void instance_torn_down(struct instance *i, const char *wrong)
@@ -559,8 +559,8 @@ void instance_builder_lost(struct instance *i)
 		return;
 	}
 	log_info("%s: its builder has gone", i->title);
-	instance_rest(i);
-	instance_settle(i);
+	instance_set_idle(i);
+	instance_propagate(i);
 }
 
 struct image *instance_built(struct instance *i, struct image *im, const char *changed)
@@ -587,19 +587,19 @@ struct image *instance_built(struct instance *i, struct image *im, const char *c
 		keep_last(i, im);
 	else
 		publish(i, im);
-	instance_touch(i);
+	instance_rearm_expiry(i);
 	retire_outdated(i);
 	return i->current;
 }
 
 void instance_compared(struct instance *i, bool same, const char *cause)
 {
-	instance_rest(i);
+	instance_set_idle(i);
 	if (same)
-		instance_hint(i); /* what was heard meanwhile */
+		instance_inputs_event(i); /* what was heard meanwhile */
 	else
 		instance_retire(i, cause);
-	instance_settle(i);
+	instance_propagate(i);
 }
 
 void instance_was_reset(struct instance *i, bool done, const char *cause)
@@ -624,7 +624,7 @@ static void expire(void *arg)
 	_cleanup_free_ char *cause = policy_too_old(i);
 
 	if (!cause) {
-		instance_touch(i);
+		instance_rearm_expiry(i);
 		return;
 	}
 	/* Something is being built with it, or it is being looked at: later. */
@@ -637,7 +637,7 @@ static void expire(void *arg)
 		instance_warm(i);
 }
 
-void instance_touch(struct instance *i)
+void instance_rearm_expiry(struct instance *i)
 {
 	int64_t at = policy_expires(i);
 
@@ -652,7 +652,7 @@ void instance_image_unheld(struct image *im)
 	struct instance *i = im->instance;
 
 	if (i && i->current == im)
-		instance_touch(i); /* its idle time starts */
+		instance_rearm_expiry(i); /* its idle time starts */
 	if (i && im->n_leases == 0)
 		instance_wake(i); /* who waits to be the only one */
 }
@@ -667,7 +667,7 @@ void instance_image_gone(struct image *im)
 	instance_wake(i); /* who waits for its end */
 }
 
-void instance_hint(void *instance)
+void instance_inputs_event(void *instance)
 {
 	struct instance *i = instance;
 	bool eager = i->fixture->policy.rebuild == REBUILD_EAGER;
@@ -715,7 +715,7 @@ bool instance_redefine(struct instance *i, const struct fixture *f)
 	edges_drop(i);
 	if (!other && watches) {
 		i->fixture = f;
-		instance_touch(i);
+		instance_rearm_expiry(i);
 		return true;
 	}
 	/* Also a look at what a failure has read, which is of no image. */
@@ -729,6 +729,6 @@ bool instance_redefine(struct instance *i, const struct fixture *f)
 	i->fixture = f;
 	if (f->source == SOURCE_CLIENT)
 		i->eager_from = 0;
-	instance_rest(i);
+	instance_set_idle(i);
 	return true;
 }

@@ -94,11 +94,11 @@ struct instance {
 	char *teardown_error; /* of the last image that was torn down, or NULL */
 	uint64_t resolved_in; /* number of the last resolution that asked for it, and */
 	enum outcome resolved_as;
-	uint64_t mark; /* of instance_settle() */
+	uint64_t mark; /* of instance_propagate() */
 	size_t saved_at; /* its number in the state that is being written */
 };
 
-/* Somebody who asked. `answer` is called exactly once, also from inside instance_want(). */
+/* Somebody who asked. `answer` is called exactly once, also from inside waiter_begin(). */
 struct waiter {
 	struct link link; /* instance::waiters */
 	struct instance *instance;
@@ -118,9 +118,9 @@ struct waiter {
 
 /* Soon looks whether somebody can be answered now who could not before. */
 void instance_wake(struct instance *i);
-void instance_want(struct instance *i, struct waiter *w);
+void waiter_begin(struct instance *i, struct waiter *w);
 /* The waiter is not to be answered any more: what nobody else waits for, and has not begun, is not built. */
-void instance_forget(struct waiter *w);
+void waiter_cancel(struct waiter *w);
 /* Whose turn its build is: the user who waits for it first, or for what depends on it. NULL: the daemon. */
 struct user *instance_asker(const struct instance *i);
 /* Wants it for the policy's sake (warm, eager). */
@@ -132,19 +132,19 @@ void instance_retire(struct instance *i, const char *cause);
 void instance_clear_failure(struct instance *i);
 
 /*
- * The definition was read again. False: this instance has no place in it. Otherwise instance_settle() is to follow, when all
+ * The definition was read again. False: this instance has no place in it. Otherwise instance_propagate() is to follow, when all
  * instances know their new definitions.
  */
 bool instance_redefine(struct instance *i, const struct fixture *f);
 
 /* Something about it has changed: answers those who asked, and lets those who depend on it go on. */
-void instance_settle(struct instance *i);
+void instance_propagate(struct instance *i);
 
 /* Its inputs may have changed: looks, and acts as the policy says. For watchset_new(). */
-void instance_hint(void *instance);
+void instance_inputs_event(void *instance);
 
 /* Follows what max-age says after the image was used. */
-void instance_touch(struct instance *i);
+void instance_rearm_expiry(struct instance *i);
 /* What became of an image, if it is of an instance: a lease has ended; it is going. */
 void instance_image_unheld(struct image *im);
 void instance_image_gone(struct image *im);
@@ -153,7 +153,7 @@ void instance_image_gone(struct image *im);
 char *instance_inputs_changed(struct instance *i, int64_t asked);
 
 /*
- * What the builders report. Takes `im`, and returns the image that is current now (no reference): instance_settle() is to
+ * What the builders report. Takes `im`, and returns the image that is current now (no reference): instance_propagate() is to
  * follow. NULL, and everybody was told: it is built again, or has failed, because its inputs changed.
  */
 struct image *instance_built(struct instance *i, struct image *im, const char *changed);
@@ -181,7 +181,7 @@ bool instance_is_stale(struct instance *i, int64_t asked);
 /* The newest image of it, in the place of what was that. */
 void instance_set_last(struct instance *i, struct image *im);
 /* The image of an earlier instance of the same is still there: what is built next comes after it. */
-void instance_follow(struct instance *i, struct image *im);
+void instance_inherit_generation(struct instance *i, struct image *im);
 
 /* What is known of it from another process: takes what `saved` points at. */
 void instance_resume(struct instance *i, struct instance *saved);
@@ -198,7 +198,7 @@ struct instance *instance_free(struct instance *i);
 /* While it was built or looked at, a dependency may have become another one: then it is stale. */
 void instance_check_dependencies(struct instance *i);
 /* The state of an instance nobody is at work on. */
-void instance_rest(struct instance *i);
+void instance_set_idle(struct instance *i);
 /* Takes the sentence. */
 void instance_set_error(struct instance *i, char *sentence);
 /* Pinned images are those a build was, or will be, started with: they do not expire meanwhile. */

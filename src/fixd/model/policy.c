@@ -63,7 +63,7 @@ enum verdict policy_judge(struct instance *i, int64_t asked, char **cause)
 		return p->watch_by == WATCH_BY_CONTENT ? VERDICT_COMPARE_BYTES : VERDICT_STALE;
 	if (p->check && im->checked < asked)
 		return VERDICT_RUN_CHECK;
-	if (i->fixture->reset && im->dirty && im->n_uses == 0 && im->n_pins == 0 && im->n_needed == 0)
+	if (i->fixture->reset && im->dirty && im->n_uses == 0 && im->n_pins == 0 && im->n_teardown_dependents == 0)
 		return VERDICT_RUN_RESET;
 	return VERDICT_FRESH;
 }

@@ -41,7 +41,7 @@ static void retire(struct image *im)
 	if (!im->torn_down || !i || i->current != im)
 		return;
 	instance_retire(i, "it was torn down");
-	instance_settle(i);
+	instance_propagate(i);
 }
 
 static const struct lease *lease_of(const struct client *c, const struct image *im)

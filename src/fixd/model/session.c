@@ -160,7 +160,7 @@ static void retire_all(struct session *s, const char *cause)
 	session_each(s, collect, &list);
 	for (size_t k = 0; k < list.n; k++) {
 		instance_retire(list.all[k], cause);
-		instance_settle(list.all[k]);
+		instance_propagate(list.all[k]);
 	}
 }
 
@@ -371,7 +371,7 @@ static void look_at(struct instance *i, void *arg)
 	l->n++;
 }
 
-struct instance *session_look(struct session *s, const struct fixture *f, const struct place *p)
+struct instance *session_peek(struct session *s, const struct fixture *f, const struct place *p)
 {
 	_cleanup_free_ char *scope_key = session_scope_key(f->scope, p->node);
 	struct instance *exactly = session_find(s, f, p);
@@ -428,7 +428,7 @@ int session_instance(struct session *s, const struct fixture *f, const struct pl
 	*out = add_instance(s, f, p, &id);
 	before = s == s->model->session ? left_behind(s->model, (*out)->title) : NULL;
 	if (before)
-		instance_follow(*out, before);
+		instance_inherit_generation(*out, before);
 	return 0;
 }
 
@@ -496,10 +496,10 @@ static void redefine(struct session *s, const struct fixture *(*definition)(cons
 	for (size_t k = 0; k < s->instances.n; k++)
 		session_find_dependencies(s->instances.all[k]);
 	for (size_t k = 0; k < kept; k++)
-		instance_settle(list.all[k]);
+		instance_propagate(list.all[k]);
 }
 
-void session_ask_again(struct session *s)
+void session_requeue(struct session *s)
 {
 	_cleanup_vector_ struct vector list = { 0 };
 
@@ -510,10 +510,10 @@ void session_ask_again(struct session *s)
 		if ((i->state != INSTANCE_BUILDING && i->state != INSTANCE_CHECKING) || i->build || i->offer)
 			continue;
 		instance_unpin(i);
-		instance_rest(i);
+		instance_set_idle(i);
 	}
 	for (size_t k = 0; k < list.n; k++)
-		instance_settle(list.all[k]);
+		instance_propagate(list.all[k]);
 }
 
 static const struct fixture *from_config(const struct instance *i, const void *arg)
@@ -660,7 +660,7 @@ struct orphan *session_adopt(struct session *s, const char *pattern, const struc
 		session_each(s, find_unneeded, &u);
 		if (u.found) {
 			instance_retire(u.found, "nobody in its run could use it any more");
-			instance_settle(u.found);
+			instance_propagate(u.found);
 		}
 	} while (u.found);
 	return orphan_take(s, pattern);

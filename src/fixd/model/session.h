@@ -107,7 +107,7 @@ struct place {
  * For who only wants to look: the instance itself, or the only one of that fixture, parameter and scope key that has an image, whatever
  * variables and run it is of. NULL: there is none, or several.
  */
-struct instance *session_look(struct session *s, const struct fixture *f, const struct place *p);
+struct instance *session_peek(struct session *s, const struct fixture *f, const struct place *p);
 int session_instance(struct session *s, const struct fixture *f, const struct place *p, struct instance **out);
 
 /* One that there was in another process: `env` is taken. NULL: its variables are not those of the definition any more. */
@@ -130,7 +130,7 @@ struct instance *session_next(const struct session *s, const char *key);
 void session_each(struct session *s, void (*fn)(struct instance *i, void *arg), void *arg);
 
 /* Builds have been given up for nobody's sake: whoever waits for one gets another. */
-void session_ask_again(struct session *s);
+void session_requeue(struct session *s);
 /* New definitions: instances get them, or end. */
 void session_redefine(struct session *s, const struct config *c);
 /*

@@ -90,7 +90,7 @@ static const char *other_for_client(const struct instance *i, const struct waite
 	if (!w->can_build)
 		return NULL;
 	for (size_t k = 0; k < w->n_depends && k < im->n_depends; k++) {
-		if (!digest_equal(im->saw[k], image_identity(w->depends[k])))
+		if (!digest_equal(im->dep_digests[k], image_identity(w->depends[k])))
 			return w->depends[k]->title;
 	}
 	return w->n_depends == im->n_depends ? NULL : "another one than before";
@@ -186,7 +186,7 @@ static enum outcome resolve_anew(struct instance *i, const struct resolution *r)
 	deps = resolve_dependencies(i, r);
 	if (deps == OUTCOME_FAILED) {
 		if (i->state == INSTANCE_WAITING)
-			instance_rest(i);
+			instance_set_idle(i);
 		return OUTCOME_FAILED;
 	}
 	if (deps == OUTCOME_PENDING) {
@@ -207,7 +207,7 @@ static enum outcome resolve_anew(struct instance *i, const struct resolution *r)
 	}
 	if (i->failed && !may_retry(i, asked) && (i->failed_at >= asked || !other_dependencies_than_failed(i))) {
 		instance_unpin(i);
-		instance_rest(i);
+		instance_set_idle(i);
 		instance_set_error(i, xstrdup(i->failed_error)); /* not what a dependency said meanwhile */
 		return OUTCOME_FAILED;
 	}
@@ -242,7 +242,7 @@ static enum outcome offer_to_a_waiter(struct instance *i, struct waiter *w)
 	char *wrong;
 
 	if (i->n_builders == 0) {
-		instance_rest(i);
+		instance_set_idle(i);
 		instance_set_error(i, xstrdup(NOBODY_BUILDS));
 		return OUTCOME_FAILED;
 	}
@@ -260,7 +260,7 @@ static enum outcome offer_to_a_waiter(struct instance *i, struct waiter *w)
 		return OUTCOME_PENDING;
 	/* It waits in front again, to be answered. */
 	waiter_add(i, w, i->waiters.next);
-	instance_rest(i);
+	instance_set_idle(i);
 	instance_set_error(i, wrong);
 	return OUTCOME_FAILED;
 }
@@ -277,7 +277,7 @@ static enum outcome resolve_client(struct instance *i, struct waiter *w)
 	if (looks_longer(i, w->asked))
 		return OUTCOME_PENDING;
 	if (i->failed && !may_retry(i, w->asked)) {
-		instance_rest(i);
+		instance_set_idle(i);
 		instance_set_error(i, xstrdup(i->failed_error));
 		return OUTCOME_FAILED;
 	}
@@ -341,7 +341,7 @@ static void advance(struct instance *i)
 	/* Everybody who waited for its dependencies has left. */
 	if (i->state == INSTANCE_WAITING) {
 		instance_unpin(i);
-		instance_rest(i);
+		instance_set_idle(i);
 	}
 }
 
@@ -364,7 +364,7 @@ void instance_wake(struct instance *i)
 	loop_defer(i->session->model->loop, &i->waking);
 }
 
-void instance_want(struct instance *i, struct waiter *w)
+void waiter_begin(struct instance *i, struct waiter *w)
 {
 	w->instance = i;
 	waiter_add(i, w, &i->waiters);
@@ -388,14 +388,14 @@ static void withdraw(struct instance *i)
 	if (i->state != INSTANCE_WAITING && (i->state != INSTANCE_BUILDING || !effects_of(i)->withdraw(i)))
 		return;
 	instance_unpin(i);
-	instance_rest(i);
+	instance_set_idle(i);
 	for (size_t k = 0; k < i->n_edges; k++) {
 		if (i->edges[k].to)
 			withdraw(i->edges[k].to);
 	}
 }
 
-void instance_forget(struct waiter *w)
+void waiter_cancel(struct waiter *w)
 {
 	waiter_remove(w);
 	withdraw(w->instance);
@@ -438,7 +438,7 @@ static void collect_dependents(struct instance *i, uint64_t mark, struct vector 
 	}
 }
 
-void instance_settle(struct instance *i)
+void instance_propagate(struct instance *i)
 {
 	static uint64_t last_mark;
 	_cleanup_vector_ struct vector list = { 0 };
@@ -453,7 +453,7 @@ void instance_settle(struct instance *i)
 	for (size_t k = 0; k < list.n; k++) {
 		if (!is_asked(list.all[k])) {
 			instance_unpin(list.all[k]);
-			instance_rest(list.all[k]);
+			instance_set_idle(list.all[k]);
 		}
 	}
 	for (size_t k = 0; k < list.n; k++) {

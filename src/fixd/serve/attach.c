@@ -50,7 +50,7 @@ static void forget(struct unanswered *u)
 {
 	struct pending *p = container_of(u, struct pending, unanswered);
 
-	instance_forget(&p->waiter);
+	waiter_cancel(&p->waiter);
 	pending_free(p);
 }
 
@@ -166,7 +166,7 @@ static void give_up(void *arg)
 	else
 		conn_reply_error(p->conn, &p->header, -ETIMEDOUT, "fixture '%s' was not ready in time; it is still %s", i->title,
 				 instance_state_name(i));
-	instance_forget(&p->waiter);
+	waiter_cancel(&p->waiter);
 	pending_free(p);
 }
 
@@ -280,7 +280,7 @@ static void want(struct conn *c, const struct wire_header *h, const struct wire_
 	}
 	if (p->waiter.holds)
 		survivor_returns(c->server->work, c->client.pid, i->current);
-	instance_want(i, &p->waiter);
+	waiter_begin(i, &p->waiter);
 }
 
 void attach_resume(struct conn *c, const struct wire_header *h, const struct wire_attach *a, const uint64_t *depends,
@@ -375,7 +375,7 @@ static struct instance *attach_target(struct conn *c, const struct wire_header *
 	}
 	place.param = param;
 	if (f->source == SOURCE_CLIENT && only_look) {
-		i = session_look(s, f, &place);
+		i = session_peek(s, f, &place);
 		if (!i)
 			conn_reply_error(c, h, -EIO, "fixture '%s' cannot be built: " NOBODY_BUILDS, name);
 		return i;

@@ -125,7 +125,7 @@ static void give_up(const struct cleaning *t, struct seen *e)
 		record_string(&c->kept, REPORT_KEPT, i->title);
 		return;
 	}
-	torn_down = i->current && (i->current->kept_by || i->current->n_needs);
+	torn_down = i->current && (i->current->kept_by || i->current->n_teardown_deps);
 	instance_retire(i, "cleaned up");
 	instance_clear_failure(i);
 	e->removed = true;
@@ -133,7 +133,7 @@ static void give_up(const struct cleaning *t, struct seen *e)
 	/* At once: it may be over before the next slice. */
 	if (torn_down)
 		wait_for_teardowns(c);
-	instance_settle(i);
+	instance_propagate(i);
 }
 
 /* Also what is torn down with something else is removed. */

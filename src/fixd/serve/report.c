@@ -98,8 +98,8 @@ static void put_depends(struct text *out, const struct fixture *f, const struct 
 {
 	size_t mark = record_begin(out, REPORT_DEPENDS, RECORD_LIST);
 
-	for (size_t k = 0; im && im->made_from && im->made_from[k]; k++)
-		record_string(out, REPORT_DEPENDS, im->made_from[k]);
+	for (size_t k = 0; im && im->dep_titles && im->dep_titles[k]; k++)
+		record_string(out, REPORT_DEPENDS, im->dep_titles[k]);
 
 	for (size_t k = 0; k < f->n_depends; k++) {
 		const struct depend *d = &f->depends[k];

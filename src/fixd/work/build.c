@@ -502,7 +502,7 @@ static char *prepare_build(struct build *b)
 	/* Before its process reads them: later edits are noticed. */
 	watcher_catch_up(w->watcher);
 	watchset_free(i->watch);
-	i->watch = watchset_new(w->watcher, f->inputs, f->policy.watch, WATCH_NAMES_MAX, NULL, instance_hint, i);
+	i->watch = watchset_new(w->watcher, f->inputs, f->policy.watch, WATCH_NAMES_MAX, NULL, instance_inputs_event, i);
 	return NULL;
 }
 
@@ -512,7 +512,7 @@ static void look_afresh(struct build *b)
 	struct watcher *w = b->builds->work->watcher;
 
 	watcher_catch_up(w);
-	b->fresh = watchset_new(w, f->inputs, f->policy.watch, WATCH_NAMES_MAX, NULL, instance_hint, b->instance);
+	b->fresh = watchset_new(w, f->inputs, f->policy.watch, WATCH_NAMES_MAX, NULL, instance_inputs_event, b->instance);
 }
 
 /* `wrong` is freed. */

@@ -45,9 +45,9 @@ struct offer {
 	struct source *channel, *process;
 	struct timer limit;
 	int64_t started;
-	struct digest *saw; /* of the images it builds from */
-	size_t n_saw;
-	char **made_from; /* their titles */
+	struct digest *dep_digests; /* of the images it builds from */
+	size_t n_dep_digests;
+	char **dep_titles; /* their titles */
 	struct image **depends; /* they themselves (references) */
 	size_t n_depends;
 	char *run, *test;
@@ -76,8 +76,8 @@ static void free_description(struct offer *o)
 	for (size_t k = 0; k < o->n_depends; k++)
 		image_unref(o->depends[k]);
 	free(o->depends);
-	free(o->saw);
-	list_free(o->made_from);
+	free(o->dep_digests);
+	list_free(o->dep_titles);
 	free(o->run);
 	free(o->test);
 	free(o);
@@ -201,12 +201,12 @@ static char *make_image(struct offer *o, const struct offer_commit *c, int *fds,
 	im->title = xstrdup(i->title);
 	im->digest = c->digest;
 	im->section = o->section;
-	im->n_depends = o->n_saw;
-	im->saw = o->saw;
-	o->saw = NULL;
-	image_hold_needed(im, o->depends, o->n_depends);
-	im->made_from = o->made_from;
-	o->made_from = NULL;
+	im->n_depends = o->n_dep_digests;
+	im->dep_digests = o->dep_digests;
+	o->dep_digests = NULL;
+	image_hold_teardown_deps(im, o->depends, o->n_depends);
+	im->dep_titles = o->dep_titles;
+	o->dep_titles = NULL;
 	/* Its builder may be a member no longer, whose process has ended and left the connection to a child. */
 	im->run = i->run ? xstrdup(i->run->id) : o->run;
 	if (!i->run)
@@ -301,7 +301,7 @@ static void commit(struct offer *o, const struct offer_commit *c, int *fds, size
 	}
 	offer_free(o);
 	if (im)
-		instance_settle(i);
+		instance_propagate(i);
 }
 
 static void commit_again(struct offer *o)
@@ -360,7 +360,7 @@ static void read_channel(void *arg)
 
 const struct row offer_rows[] = {
 	ROW_OF(struct offer, ROW_TIME, started),
-	ROW_OF(struct offer, ROW_LIST, made_from),
+	ROW_OF(struct offer, ROW_LIST, dep_titles),
 	ROW_OF(struct offer, ROW_STRING, run),
 	ROW_OF(struct offer, ROW_DIGEST, section),
 	ROW_OF(struct offer, ROW_STRING, test),
@@ -386,9 +386,9 @@ void offer_save(const struct offer *o, struct state *s)
 	record_time(&s->records, STATE_DEADLINE, o->limit.deadline);
 	rows_save(offer_rows, o, s);
 	list = record_begin(&s->records, STATE_SAW, RECORD_LIST);
-	for (size_t k = 0; k < o->n_saw; k++) {
-		record_u64(&s->records, STATE_SAW, o->saw[k].low);
-		record_u64(&s->records, STATE_SAW, o->saw[k].high);
+	for (size_t k = 0; k < o->n_dep_digests; k++) {
+		record_u64(&s->records, STATE_SAW, o->dep_digests[k].low);
+		record_u64(&s->records, STATE_SAW, o->dep_digests[k].high);
 	}
 	record_end(&s->records, list);
 	list = record_begin(&s->records, STATE_DEPENDS, RECORD_LIST);
@@ -457,7 +457,7 @@ bool offer_resume(struct instance *i, struct client *c, const struct record *sav
 		else if (r.field == STATE_DEADLINE)
 			deadline = (int64_t)r.number;
 		else if (r.field == STATE_SAW)
-			o->saw = rows_digests(&r, &o->n_saw);
+			o->dep_digests = rows_digests(&r, &o->n_dep_digests);
 		else if (r.field == STATE_DEPENDS)
 			resume_depends(o, &r);
 	}
@@ -479,7 +479,7 @@ bool offer_look(struct instance *i, const struct client *c, int peer)
 		watchset_free(i->watch);
 		i->watch = watchset_new(w, i->fixture->inputs, i->fixture->policy.watch,
 					i->session->user->limited ? WATCH_NAMES_OF_OTHERS_MAX : WATCH_NAMES_MAX,
-					i->fixture->registered ? viewer_of_peer(peer) : NULL, instance_hint, i);
+					i->fixture->registered ? viewer_of_peer(peer) : NULL, instance_inputs_event, i);
 		i->looked_for = c->id;
 	}
 	return watchset_look(i->watch, INT64_MIN, clock_now() + LOOK_SLICE);
@@ -514,12 +514,12 @@ char *offer_new(struct instance *i, struct client *c, struct image *const *depen
 	o->run = c->member ? xstrdup(c->member->run->id) : NULL;
 	o->test = xstrndup(test, test_size);
 	o->section = i->fixture->section;
-	o->n_saw = n_depends;
-	o->saw = xcalloc(n_depends, sizeof *o->saw);
-	o->made_from = xcalloc(n_depends + 1, sizeof *o->made_from);
+	o->n_dep_digests = n_depends;
+	o->dep_digests = xcalloc(n_depends, sizeof *o->dep_digests);
+	o->dep_titles = xcalloc(n_depends + 1, sizeof *o->dep_titles);
 	for (size_t k = 0; k < n_depends; k++) {
-		o->saw[k] = image_identity(depends[k]);
-		o->made_from[k] = xstrdup(depends[k]->title);
+		o->dep_digests[k] = image_identity(depends[k]);
+		o->dep_titles[k] = xstrdup(depends[k]->title);
 		hold(o, depends[k]);
 	}
 	begin(o, pair[0], pidfd, o->started + i->fixture->policy.timeout);

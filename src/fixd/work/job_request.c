@@ -114,8 +114,8 @@ static size_t add_holds(const struct image *im, int *fds, size_t n, size_t max)
 		known |= fds[k] == hold;
 	if (!known && n < max)
 		fds[n++] = hold;
-	for (size_t k = 0; k < im->n_needs; k++)
-		n = add_holds(im->needs[k], fds, n, max);
+	for (size_t k = 0; k < im->n_teardown_deps; k++)
+		n = add_holds(im->teardown_deps[k], fds, n, max);
 	return n;
 }
 

@@ -68,10 +68,10 @@ static char *make_image(struct build *b, struct image **out)
 	im->section = b->section;
 	im->tree = b->tree;
 	im->n_depends = b->n_depends;
-	im->saw = xcalloc(b->n_depends, sizeof *im->saw);
+	im->dep_digests = xcalloc(b->n_depends, sizeof *im->dep_digests);
 	for (size_t k = 0; k < b->n_depends; k++)
-		im->saw[k] = image_identity(b->depends[k]);
-	image_hold_needed(im, b->depends, b->n_depends);
+		im->dep_digests[k] = image_identity(b->depends[k]);
+	image_hold_teardown_deps(im, b->depends, b->n_depends);
 	im->created = im->used = clock_now();
 	im->checked = b->started;
 	im->created_real = im->used_real = clock_real();
@@ -150,7 +150,7 @@ void publish_build(struct build *b)
 	else if (wrong)
 		instance_build_failed(i, wrong, no_room, over);
 	else if (instance_built(i, im, changed))
-		instance_settle(i);
+		instance_propagate(i);
 	free(changed);
 	free(wrong);
 	free(again);
