@@ -206,7 +206,7 @@ static void on_sweep(void *arg)
 }
 
 /* The next daemon goes on with everything; if there is none, the service manager lets go of it, and it is torn down. */
-static void leave(struct daemon *d)
+static void daemon_leave(struct daemon *d)
 {
 	notify_send("STOPPING=1");
 	if (fdstore_leave(&d->keep) < 0)
@@ -256,7 +256,7 @@ static void on_signal(void *arg)
 		} else {
 			log_info("stopping: signal %d from pid %d", sig, (int)info.si_pid);
 			if (sig == SIGTERM && d->keep.fdstore)
-				leave(d);
+				daemon_leave(d);
 			daemon_stop(d);
 		}
 	}

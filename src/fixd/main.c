@@ -88,7 +88,7 @@ static int parse_state_version(const char *s)
 }
 
 /* The same from everywhere: the name of the socket also names our directory of trees. */
-static char *absolute(const char *path)
+static char *main_absolute(const char *path)
 {
 	_cleanup_free_ char *here = *path == '/' ? NULL : getcwd(NULL, 0);
 
@@ -101,7 +101,7 @@ static char *find_self(const char *name)
 	const char *path = getenv("PATH");
 
 	if (strchr(name, '/'))
-		return absolute(name);
+		return main_absolute(name);
 	for (const char *p = path ? path : "/usr/bin:/bin"; *p; p += strcspn(p, ":"), p += *p == ':') {
 		char *candidate = xasprintf("%.*s/%s", (int)strcspn(p, ":"), p, name);
 
@@ -202,9 +202,9 @@ static char *choose_socket(const struct options *o, const struct config *c)
 	char path[PATH_MAX];
 
 	if (o->socket || c->socket)
-		return absolute(o->socket ? o->socket : c->socket);
+		return main_absolute(o->socket ? o->socket : c->socket);
 	if (env && *env)
-		return absolute(env);
+		return main_absolute(env);
 	return xstrdup(default_socket_to_listen(path, sizeof path) ? path : SYSTEM_SOCKET);
 }
 

@@ -96,7 +96,7 @@ char *snapshot_compare(const struct snapshot *before, const struct snapshot *now
 	return NULL;
 }
 
-static void sift_down(struct look *all, size_t place, size_t n)
+static void snapshot_sift_down(struct look *all, size_t place, size_t n)
 {
 	struct look e = all[place];
 
@@ -125,13 +125,13 @@ bool snapshot_sort(struct snapshot *list, struct snapshot_sorting *at, int64_t u
 		*at = (struct snapshot_sorting){ .heaped = list->n / 2, .left = list->n, .begun = true };
 	for (unsigned k = 1; at->heaped > 0 || at->left > 1; k++) {
 		if (at->heaped > 0) {
-			sift_down(list->all, --at->heaped, list->n);
+			snapshot_sift_down(list->all, --at->heaped, list->n);
 		} else {
 			struct look greatest = list->all[0];
 
 			list->all[0] = list->all[--at->left];
 			list->all[at->left] = greatest;
-			sift_down(list->all, 0, at->left);
+			snapshot_sift_down(list->all, 0, at->left);
 		}
 		if (k % SIFTS_AT_ONCE == 0 && clock_now() >= until)
 			return false;

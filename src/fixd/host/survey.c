@@ -49,7 +49,7 @@ static struct dirent *read_counted(struct survey *v)
 	return readdir(v->dir);
 }
 
-static void add_place(struct survey *v, char *path, const char *rest)
+static void survey_add_place(struct survey *v, char *path, const char *rest)
 {
 	struct place *p = xcalloc(1, sizeof *p);
 
@@ -95,7 +95,7 @@ static void add_path(struct survey *v, const char *path, bool found)
 	e = look_at(v->viewer, path);
 	snapshot_add(&v->list, e);
 	if (e.is_dir)
-		add_place(v, xstrdup(path), NULL);
+		survey_add_place(v, xstrdup(path), NULL);
 }
 
 static bool is_pattern(const char *part, size_t n)
@@ -104,7 +104,7 @@ static bool is_pattern(const char *part, size_t n)
 }
 
 /* A part that is no pattern, without its backslashes. */
-static char *append(const char *path, const char *part, size_t n)
+static char *survey_append(const char *path, const char *part, size_t n)
 {
 	struct text t = { 0 };
 
@@ -118,7 +118,7 @@ static char *append(const char *path, const char *part, size_t n)
 }
 
 /* From `path` on, which a glob has found (or the root): to the next part that is a pattern, or to the end. `path` is taken. */
-static void go_on(struct survey *v, char *path, const char *rest, bool found)
+static void survey_go_on(struct survey *v, char *path, const char *rest, bool found)
 {
 	struct stat st;
 
@@ -129,10 +129,10 @@ static void go_on(struct survey *v, char *path, const char *rest, bool found)
 		if (is_pattern(rest, n)) {
 			if (v->watch && !found)
 				v->watch->way(v->arg, *path ? path : "/");
-			add_place(v, path, rest);
+			survey_add_place(v, path, rest);
 			return;
 		}
-		next = append(path, rest, n);
+		next = survey_append(path, rest, n);
 		/* It may be still to come. */
 		if (v->watch && found)
 			v->watch->names(v->arg, path, strrchr(next, '/') + 1, A_NAME);
@@ -182,10 +182,10 @@ static void match(struct survey *v, const char *name)
 	child = xasprintf("%s/%s", v->place->path, name);
 	if (v->watch && rest[n] && viewer_stat(v->viewer, child, false, &st) == 0 && S_ISLNK(st.st_mode))
 		v->watch->way(v->arg, child);
-	go_on(v, child, rest + n, true);
+	survey_go_on(v, child, rest + n, true);
 }
 
-static void read_one(struct survey *v)
+static void survey_read_one(struct survey *v)
 {
 	const struct dirent *d = v->dir ? read_counted(v) : NULL;
 	struct stat st = { 0 };
@@ -215,7 +215,7 @@ static void read_one(struct survey *v)
 		snapshot_add(&v->list, look_at(v->viewer, child));
 	}
 	if (S_ISDIR(st.st_mode))
-		add_place(v, child, NULL);
+		survey_add_place(v, child, NULL);
 	else
 		free(child);
 }
@@ -241,7 +241,7 @@ static void begin_pattern(struct survey *v)
 	v->excluded = excluded_of(v->patterns);
 	v->root = strlen(pattern);
 	v->patterns += list_count(v->excluded);
-	go_on(v, xstrdup(""), pattern, false);
+	survey_go_on(v, xstrdup(""), pattern, false);
 }
 
 bool survey_excludes(char *const *patterns, const char *path)
@@ -267,7 +267,7 @@ bool survey_excludes(char *const *patterns, const char *path)
 static bool look_at_more(struct survey *v)
 {
 	if (v->place)
-		read_one(v);
+		survey_read_one(v);
 	else if (v->places.n)
 		open_next(v);
 	else if (*v->patterns)

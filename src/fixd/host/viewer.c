@@ -121,7 +121,7 @@ void viewer_end(const struct viewer *v)
 	}
 }
 
-static bool is_in_group(const struct viewer *v, gid_t gid)
+static bool viewer_is_in_group(const struct viewer *v, gid_t gid)
 {
 	for (size_t k = 0; k < v->n_groups; k++) {
 		if (v->groups[k] == gid)
@@ -143,7 +143,7 @@ static bool is_permitted(const struct viewer *v, int fd, mode_t wanted)
 		return false;
 	if (S_ISLNK(st.st_mode) || !wanted)
 		return true;
-	mode = st.st_uid == v->uid ? st.st_mode >> 6 : is_in_group(v, st.st_gid) ? st.st_mode >> 3 : st.st_mode;
+	mode = st.st_uid == v->uid ? st.st_mode >> 6 : viewer_is_in_group(v, st.st_gid) ? st.st_mode >> 3 : st.st_mode;
 	return (mode & wanted) == wanted && getxattr(fd_path(fd, path), "system.posix_acl_access", NULL, 0) < 0;
 }
 

@@ -246,7 +246,7 @@ static bool bury_until(struct watcher *w, int64_t until)
 	return true;
 }
 
-static void bury(void *arg)
+static void watch_bury(void *arg)
 {
 	struct watcher *w = arg;
 
@@ -255,7 +255,7 @@ static void bury(void *arg)
 }
 
 /* What is subscribed in `subs` is so no more; both are taken. */
-static void leave(struct watcher *w, struct link *subs, struct snapshot *seen)
+static void watch_leave(struct watcher *w, struct link *subs, struct snapshot *seen)
 {
 	struct grave *g = xcalloc(1, sizeof *g);
 
@@ -417,10 +417,10 @@ static void end_look(struct watchset *s)
 	s->too_large |= survey_too_large(s->survey);
 	now = survey_take(s->survey);
 	s->survey = NULL;
-	leave(s->watcher, &s->old_subs, &(struct snapshot){ 0 });
+	watch_leave(s->watcher, &s->old_subs, &(struct snapshot){ 0 });
 	s->looked = s->look_began;
 	s->changed = snapshot_compare(&s->seen, &now);
-	leave(s->watcher, NULL, &now);
+	watch_leave(s->watcher, NULL, &now);
 }
 
 /* What it sees first is what later looks are compared with. */
@@ -437,7 +437,7 @@ static void end_first_look(struct watchset *s)
 		/* What has changed meanwhile, nobody was told of. */
 		s->before = (struct snapshot){ 0 };
 		s->changed = snapshot_compare(&s->seen, &now);
-		leave(s->watcher, NULL, &now);
+		watch_leave(s->watcher, NULL, &now);
 	}
 	/* What was written meanwhile may look as it did. */
 	for (size_t k = 0; k < s->modified.n; k++) {
@@ -552,9 +552,9 @@ struct watchset *watchset_free(struct watchset *s)
 		link_entry(l, struct sub, in_set)->set = NULL;
 	link_for_each(l, &s->subs)
 		link_entry(l, struct sub, in_set)->set = NULL;
-	leave(s->watcher, &s->old_subs, &(struct snapshot){ 0 });
-	leave(s->watcher, &s->subs, &s->seen);
-	leave(s->watcher, NULL, &s->before);
+	watch_leave(s->watcher, &s->old_subs, &(struct snapshot){ 0 });
+	watch_leave(s->watcher, &s->subs, &s->seen);
+	watch_leave(s->watcher, NULL, &s->before);
 	link_remove(&s->link);
 	link_remove(&s->in_told);
 	forget_paths(&s->modified);
@@ -682,7 +682,7 @@ static void take_event(struct watcher *w, const struct inotify_event *e)
  * Hints are passed on after all events were taken (a hint may free sets), some in a turn: whoever asks for an instance looks for
  * itself, whether its hint was passed on or not.
  */
-static void tell(void *arg)
+static void watch_tell(void *arg)
 {
 	struct watcher *w = arg;
 	int64_t until = loop_turn_began(w->loop) + LOOK_SLICE;
@@ -712,7 +712,7 @@ void watcher_catch_up(struct watcher *w)
 	/* What cannot be heard may have been anything. */
 	if (ioctl(w->fd, FIONREAD, &pending) < 0) {
 		hint_all(w);
-		tell(w);
+		watch_tell(w);
 		return;
 	}
 	for (ssize_t taken = 0; taken < pending && (n = read(w->fd, buf, sizeof buf)) > 0; taken += n) {
@@ -729,7 +729,7 @@ void watcher_catch_up(struct watcher *w)
 		any = true;
 	}
 	if (any)
-		tell(w);
+		watch_tell(w);
 }
 
 /* What is mounted over a directory changes everything below, and inotify does not tell. */
@@ -746,7 +746,7 @@ void watcher_look_at_mounts(struct watcher *w)
 		touch(s, NULL);
 		s->renamed = true;
 	}
-	tell(w);
+	watch_tell(w);
 }
 
 void watcher_drain(struct watcher *w)
@@ -771,8 +771,8 @@ struct watcher *watcher_new(struct loop *loop)
 	link_init(&w->sets);
 	link_init(&w->graves);
 	link_init(&w->told);
-	deferred_init(&w->burying, bury, w);
-	deferred_init(&w->telling, tell, w);
+	deferred_init(&w->burying, watch_bury, w);
+	deferred_init(&w->telling, watch_tell, w);
 	w->fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
 	if (w->fd < 0)
 		log_warn(-errno, "no inotify: watched files are looked at on every attach");

@@ -32,7 +32,7 @@ static struct work_item *first(struct link *list)
 	return item;
 }
 
-static void tell(struct worker *w)
+static void worker_tell(struct worker *w)
 {
 	/* It is full when nobody has looked for very long: then it is readable anyway. */
 	if (eventfd_write(w->fd, 1) < 0 && errno != EAGAIN)
@@ -40,7 +40,7 @@ static void tell(struct worker *w)
 }
 
 /* It ends when there is nothing to do: with two threads each system call of the loop would cost more. */
-static void *run(void *arg)
+static void *worker_run(void *arg)
 {
 	struct worker *w = arg;
 
@@ -52,7 +52,7 @@ static void *run(void *arg)
 		item->work(item->arg);
 		pthread_mutex_lock(&w->lock);
 		link_insert(&w->done, &item->link);
-		tell(w);
+		worker_tell(w);
 	}
 	w->running = false;
 	pthread_cond_signal(&w->idle);
@@ -84,7 +84,7 @@ static bool is_running(struct worker *w)
 }
 
 /* It has nothing more to do, and is about to end. */
-static void join(struct worker *w)
+static void worker_join(struct worker *w)
 {
 	if (w->has_thread)
 		pthread_join(w->thread, NULL);
@@ -101,7 +101,7 @@ static void on_done(void *arg)
 		log_warn(-errno, "what the worker says cannot be read");
 	take_done(w);
 	if (!is_running(w))
-		join(w);
+		worker_join(w);
 }
 
 /* No signal is for it: the loop's descriptor hears them. */
@@ -112,7 +112,7 @@ static bool start_thread(struct worker *w)
 
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &before);
-	r = pthread_create(&w->thread, NULL, run, w);
+	r = pthread_create(&w->thread, NULL, worker_run, w);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	if (r)
 		log_warn(-r, "no thread for what takes long: the loop does it");
@@ -146,7 +146,7 @@ void worker_add(struct worker *w, struct work_item *item)
 		pthread_mutex_unlock(&w->lock);
 		if (!start)
 			return;
-		join(w);
+		worker_join(w);
 		w->has_thread = start_thread(w);
 		if (w->has_thread)
 			return;
@@ -163,7 +163,7 @@ void worker_wait(struct worker *w)
 	while (w->running)
 		pthread_cond_wait(&w->idle, &w->lock);
 	pthread_mutex_unlock(&w->lock);
-	join(w);
+	worker_join(w);
 	take_done(w);
 }
 

@@ -173,14 +173,14 @@ struct checking {
 	char *wrong;
 };
 
-static bool fail(struct checking *c, const char *object, const char *field, const char *what)
+static bool check_fail(struct checking *c, const char *object, const char *field, const char *what)
 {
 	if (!c->wrong)
 		c->wrong = xasprintf("%s of %s %s", field, object, what);
 	return false;
 }
 
-static bool is_number(const struct record *r)
+static bool check_is_number(const struct record *r)
 {
 	return r->kind == RECORD_U64 || r->kind == RECORD_TIME || r->kind == RECORD_BOOL;
 }
@@ -189,7 +189,7 @@ static bool is_time(const struct record *r)
 {
 	int64_t t = (int64_t)r->number;
 
-	return is_number(r) && t > -TIME_NUMBER_MAX && t < TIME_NUMBER_MAX;
+	return check_is_number(r) && t > -TIME_NUMBER_MAX && t < TIME_NUMBER_MAX;
 }
 
 static bool is_string(const struct record *r)
@@ -206,7 +206,7 @@ static bool is_list(const struct record *r, size_t *n)
 
 	*n = 0;
 	while (r->kind == RECORD_LIST && record_next(&in, &item, &bad)) {
-		if (!is_number(&item))
+		if (!check_is_number(&item))
 			return false;
 		++*n;
 	}
@@ -271,7 +271,7 @@ static bool is_in_trees(const struct checking *c, const struct record *r)
 
 static bool is_fd(struct checking *c, const struct record *r)
 {
-	if (!is_number(r) || (int64_t)r->number < -1 || (int64_t)r->number > INT32_MAX)
+	if (!check_is_number(r) || (int64_t)r->number < -1 || (int64_t)r->number > INT32_MAX)
 		return false;
 	if ((int64_t)r->number >= 0)
 		vector_add(&c->fds, (void *)(uintptr_t)r->number);
@@ -284,7 +284,7 @@ static bool row_is_right(struct checking *c, const struct row *row, const struct
 
 	switch ((enum row_type)row->type) {
 	case ROW_NUMBER:
-		return is_number(r) && r->number <= row->max && (!row->is_pid || r->number != 1) &&
+		return check_is_number(r) && r->number <= row->max && (!row->is_pid || r->number != 1) &&
 		       (row->width == 8 || r->number >> (8 * row->width) == 0);
 	case ROW_TIME:
 		return is_time(r);
@@ -312,9 +312,9 @@ static bool shape_is_right(struct checking *c, const struct shape *s, const stru
 
 	switch ((enum shape_kind)s->kind) {
 	case A_NUMBER:
-		return is_number(r) && r->number <= s->max;
+		return check_is_number(r) && r->number <= s->max;
 	case A_BOOL:
-		return is_number(r) && r->number <= 1;
+		return check_is_number(r) && r->number <= 1;
 	case A_TIME:
 		return is_time(r);
 	case A_STRING:
@@ -324,7 +324,7 @@ static bool shape_is_right(struct checking *c, const struct shape *s, const stru
 	case BYTES:
 		return r->kind == RECORD_STRING && r->size <= s->max;
 	case A_SERIAL:
-		return is_number(r) && is_serial(c, r->number);
+		return check_is_number(r) && is_serial(c, r->number);
 	case SERIALS:
 		return are_serials(c, r);
 	case DIGESTS:
@@ -332,9 +332,9 @@ static bool shape_is_right(struct checking *c, const struct shape *s, const stru
 	case NUMBERS:
 		return is_list(r, &n);
 	case A_SESSION:
-		return is_number(r) && (r->number < c->n_sessions || r->number == NOBODY);
+		return check_is_number(r) && (r->number < c->n_sessions || r->number == NOBODY);
 	case AN_INSTANCE:
-		return is_number(r) && (r->number < c->n_instances || r->number == NOBODY);
+		return check_is_number(r) && (r->number < c->n_instances || r->number == NOBODY);
 	case AN_OBJECT:
 		return check_object(c, s->inside, r);
 	case ANYTHING:
@@ -373,18 +373,18 @@ static bool check_field(struct checking *c, const struct object *o, const struct
 
 		bit = UINT64_C(1) << (r->field - 1);
 		if (*seen & bit)
-			return fail(c, o->name, row->name, "is there twice");
+			return check_fail(c, o->name, row->name, "is there twice");
 		*seen |= bit;
-		return row_is_right(c, row, r) || fail(c, o->name, row->name, "has a value that it cannot have");
+		return row_is_right(c, row, r) || check_fail(c, o->name, row->name, "has a value that it cannot have");
 	}
 	s = find_shape(o, r->field);
 	if (!s)
 		return true;
 	bit = UINT64_C(1) << (s - o->shapes);
 	if (!s->many && (*seen_shapes & bit))
-		return fail(c, o->name, "a field", "is there twice");
+		return check_fail(c, o->name, "a field", "is there twice");
 	*seen_shapes |= bit;
-	return shape_is_right(c, s, r) || fail(c, o->name, "a field", "has a value that it cannot have, or leads to nothing");
+	return shape_is_right(c, s, r) || check_fail(c, o->name, "a field", "has a value that it cannot have, or leads to nothing");
 }
 
 static bool check_object(struct checking *c, const struct object *o, const struct record *saved)
@@ -395,12 +395,12 @@ static bool check_object(struct checking *c, const struct object *o, const struc
 	bool bad = false;
 
 	if (saved->kind != RECORD_OBJECT)
-		return fail(c, o->name, "the record", "is no object");
+		return check_fail(c, o->name, "the record", "is no object");
 	while (record_next(&in, &r, &bad)) {
 		if (!check_field(c, o, &r, &seen, &seen_shapes))
 			return false;
 	}
-	return !bad || fail(c, o->name, "the record", "is torn");
+	return !bad || check_fail(c, o->name, "the record", "is torn");
 }
 
 /* An image has as many dependencies as it has seen. */
@@ -418,7 +418,7 @@ static bool check_image(struct checking *c, const struct record *saved)
 		if (r.field == STATE_DEPENDS)
 			is_list(&r, &depends);
 	}
-	return !has_depends || depends == dep_digests / 2 || fail(c, "image", "the number of dependencies", "is another one than it saw");
+	return !has_depends || depends == dep_digests / 2 || check_fail(c, "image", "the number of dependencies", "is another one than it saw");
 }
 
 static int by_value(const void *a, const void *b)
@@ -442,7 +442,7 @@ static bool check_instance(struct checking *c, const struct record *saved)
 	}
 	if (last)
 		vector_add(&c->lasts, xmemdup(&last, sizeof last));
-	return current == 0 || current == last || fail(c, "instance", "the current image", "is not the last one");
+	return current == 0 || current == last || check_fail(c, "instance", "the current image", "is not the last one");
 }
 
 static bool check_lasts(struct checking *c)
@@ -451,7 +451,7 @@ static bool check_lasts(struct checking *c)
 		qsort(c->lasts.all, c->lasts.n, sizeof *c->lasts.all, by_value);
 	for (size_t k = 1; k < c->lasts.n; k++) {
 		if (!by_value(&c->lasts.all[k - 1], &c->lasts.all[k]))
-			return fail(c, "image", "the instance", "is not the only one");
+			return check_fail(c, "image", "the instance", "is not the only one");
 	}
 	return true;
 }
@@ -488,12 +488,12 @@ static bool note_trees(struct checking *c, const struct record *saved)
 			locked = (int64_t)r.number >= 0;
 	}
 	if (locked != (c->trees != NULL))
-		return fail(c, "daemon", "trees", "has no lock, or is not there");
+		return check_fail(c, "daemon", "trees", "has no lock, or is not there");
 	if (!c->trees)
 		return true;
 	name = strrchr(c->trees, '/');
 	return (*c->trees == '/' && name && !strncmp(name + 1, ours, strlen(ours)) && !strstr(c->trees, "/../")) ||
-	       fail(c, "daemon", "trees", "is no directory of ours");
+	       check_fail(c, "daemon", "trees", "is no directory of ours");
 }
 
 /* What there is, before anything is looked at that may lead to it. */
@@ -518,14 +518,14 @@ static bool note_targets(struct checking *c, const void *records, size_t size)
 		c->numbers[n++] = number_in(&r, image_rows, "serial");
 	}
 	if (bad)
-		return fail(c, "state", "the record", "is torn");
+		return check_fail(c, "state", "the record", "is torn");
 	for (size_t k = 0; k < n; k++)
 		vector_add(&c->serials, &c->numbers[k]);
 	if (n)
 		qsort(c->serials.all, n, sizeof *c->serials.all, by_value);
 	for (size_t k = 0; k < n; k++) {
 		if (*(uint64_t *)c->serials.all[k] == 0 || (k && !by_value(&c->serials.all[k - 1], &c->serials.all[k])))
-			return fail(c, "image", "serial", "is 0, or that of another one");
+			return check_fail(c, "image", "serial", "is 0, or that of another one");
 	}
 	return true;
 }
@@ -544,7 +544,7 @@ static bool check_fds(struct checking *c)
 		qsort(c->fds.all, c->fds.n, sizeof *c->fds.all, by_fd);
 	for (size_t k = 1; k < c->fds.n; k++) {
 		if (c->fds.all[k] == c->fds.all[k - 1])
-			return fail(c, "state", "a descriptor", "is named twice");
+			return check_fail(c, "state", "a descriptor", "is named twice");
 	}
 	return true;
 }

@@ -50,7 +50,7 @@ struct fdstore {
 	size_t n;
 };
 
-static bool is_wanted(void)
+static bool fdstore_is_wanted(void)
 {
 	const char *max = getenv("FDSTORE");
 	uint64_t n;
@@ -58,7 +58,7 @@ static bool is_wanted(void)
 	return max && parse_u64(max, 10, INT32_MAX, &n) == 0 && n > 0 && getenv("NOTIFY_SOCKET");
 }
 
-static int resolve(void *arg, int number)
+static int fdstore_resolve(void *arg, int number)
 {
 	_cleanup_free_ char *name = xasprintf(STORED_FD "%d", number);
 
@@ -102,7 +102,7 @@ int fdstore_resume(struct keep *keep)
 	notify_send("FDSTOREREMOVE=1\nFDNAME=" STORED_STATE);
 	r = read_state(fd, &records, &size);
 	if (r == 0)
-		r = state_load(keep, records, size, resolve, NULL);
+		r = state_load(keep, records, size, fdstore_resolve, NULL);
 	if (r < 0)
 		log_error(r, "what the service manager has kept is of no use: starting afresh");
 	activation_forget(STORED_FD, remove_from_store);
@@ -233,7 +233,7 @@ struct fdstore *fdstore_new(struct keep *keep)
 	struct fdstore *s;
 	int fd;
 
-	if (!is_wanted())
+	if (!fdstore_is_wanted())
 		return NULL;
 	fd = memfd_new(STORED_STATE);
 	if (fd < 0) {

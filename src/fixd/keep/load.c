@@ -268,7 +268,7 @@ static struct image **load_images(const struct loading *l, const struct record *
 }
 
 /* True: it is what it should be, and lies where it should. */
-static bool is_sound(const struct loading *l, const struct image *im, size_t n_depends)
+static bool load_is_sound(const struct loading *l, const struct image *im, size_t n_depends)
 {
 	uint64_t size, note_size;
 
@@ -319,7 +319,7 @@ static void load_image(struct loading *l, const struct record *saved)
 		im->session = s;
 		link_insert(&s->images, &im->in_session);
 	}
-	if (!is_sound(l, im, n_depends)) {
+	if (!load_is_sound(l, im, n_depends)) {
 		log_warn(0, "%s: an image of the daemon before this one is not what it was, and is dropped", im->title ? im->title : "?");
 		im->address = 0; /* somebody else's */
 		im->torn_down = true;

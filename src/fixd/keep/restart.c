@@ -144,7 +144,7 @@ static void set_inherited(const struct state *s, bool on)
 }
 
 /* Everything stays as it is. */
-static void give_up(struct keep *keep, const char *why)
+static void restart_give_up(struct keep *keep, const char *why)
 {
 	log_error(0, "not restarted: %s", why);
 	keep->model->restarting = false;
@@ -204,7 +204,7 @@ static void go(void *arg)
 	}
 	loop_resume(keep->model->loop);
 	why = xasprintf("%s: %s", keep->program, strerror(-r));
-	give_up(keep, why);
+	restart_give_up(keep, why);
 }
 
 void restart_continue(struct keep *keep)

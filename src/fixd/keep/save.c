@@ -47,7 +47,7 @@ static void add_image(struct saving *v, struct image *im)
 	vector_add(&v->images, im);
 }
 
-static void add_instance(struct instance *i, void *arg)
+static void save_add_instance(struct instance *i, void *arg)
 {
 	struct saving *v = arg;
 
@@ -57,10 +57,10 @@ static void add_instance(struct instance *i, void *arg)
 	add_image(v, i->last);
 }
 
-static void collect(struct saving *v)
+static void save_collect(struct saving *v)
 {
 	link_for_each(l, &v->keep->model->sessions)
-		session_each(link_entry(l, struct session, link), add_instance, v);
+		session_each(link_entry(l, struct session, link), save_add_instance, v);
 	link_for_each(l, &v->keep->server->conns) {
 		link_for_each(m, &link_entry(l, struct conn, link)->client.leases)
 			add_image(v, link_entry(m, struct lease, in_client)->image);
@@ -324,7 +324,7 @@ void state_save(struct keep *keep, enum state_for purpose, struct state *out)
 
 	*out = (struct state){ 0 };
 	record_u64(v.out, STATE_VERSION_FIELD, STATE_VERSION);
-	collect(&v);
+	save_collect(&v);
 	save_daemon(&v, purpose != STATE_FOR_EXEC);
 	link_for_each(l, &keep->model->sessions)
 		save_session(&v, link_entry(l, struct session, link));

@@ -36,7 +36,7 @@ static void epoll_deinit(struct loop *l)
 	free(st);
 }
 
-static int control(struct loop *l, struct source *s, int op, uint32_t events)
+static int epoll_control(struct loop *l, struct source *s, int op, uint32_t events)
 {
 	struct epoll_state *st = l->state;
 	struct epoll_event e = { .events = events, .data.ptr = s };
@@ -44,7 +44,7 @@ static int control(struct loop *l, struct source *s, int op, uint32_t events)
 	return epoll_ctl(st->fd, op, s->fd, &e) < 0 ? -errno : 0;
 }
 
-static uint32_t wanted(const struct loop *l, const struct source *s)
+static uint32_t epoll_wanted(const struct loop *l, const struct source *s)
 {
 	return (l->quiet || s->paused ? 0 : EPOLLIN) | (s->sending ? EPOLLOUT : 0);
 }
@@ -54,17 +54,17 @@ static int epoll_arm(struct loop *l, struct source *s)
 	int r = source_set_nonblock(s);
 
 	if (r == 0)
-		r = control(l, s, EPOLL_CTL_ADD, wanted(l, s));
+		r = epoll_control(l, s, EPOLL_CTL_ADD, epoll_wanted(l, s));
 	/* It was paused. */
 	if (r == -EEXIST)
-		r = control(l, s, EPOLL_CTL_MOD, wanted(l, s));
+		r = epoll_control(l, s, EPOLL_CTL_MOD, epoll_wanted(l, s));
 	s->armed = r == 0;
 	return r;
 }
 
 static void epoll_disarm(struct loop *l, struct source *s)
 {
-	int r = control(l, s, EPOLL_CTL_DEL, 0);
+	int r = epoll_control(l, s, EPOLL_CTL_DEL, 0);
 
 	/* A child that was just forked may hold the file open for a moment: events that name the source may still come. */
 	if (r < 0 && r != -ENOENT)
@@ -79,7 +79,7 @@ static void epoll_disarm(struct loop *l, struct source *s)
 /* What cannot be taken out is told of, and passed over. */
 static void epoll_pause(struct loop *l, struct source *s)
 {
-	(void)control(l, s, EPOLL_CTL_MOD, wanted(l, s));
+	(void)epoll_control(l, s, EPOLL_CTL_MOD, epoll_wanted(l, s));
 	s->armed = false;
 }
 
@@ -102,10 +102,10 @@ static void epoll_send(struct loop *l, struct source *s)
 		source_packet_done(s, n < 0 ? -errno : 0);
 		return;
 	}
-	r = errno == EAGAIN ? control(l, s, EPOLL_CTL_MOD, wanted(l, s)) : -errno;
+	r = errno == EAGAIN ? epoll_control(l, s, EPOLL_CTL_MOD, epoll_wanted(l, s)) : -errno;
 	/* Not watched at all: it was refused before, or is paused. */
 	if (r == -ENOENT)
-		r = control(l, s, EPOLL_CTL_ADD, wanted(l, s));
+		r = epoll_control(l, s, EPOLL_CTL_ADD, epoll_wanted(l, s));
 	if (r < 0)
 		source_send_refused(s, r);
 }
@@ -113,7 +113,7 @@ static void epoll_send(struct loop *l, struct source *s)
 static void dispatch(struct loop *l, struct source *s, uint32_t events)
 {
 	if ((events & EPOLLOUT) && s->sending) {
-		(void)control(l, s, EPOLL_CTL_MOD, wanted(l, s) & ~(uint32_t)EPOLLOUT);
+		(void)epoll_control(l, s, EPOLL_CTL_MOD, epoll_wanted(l, s) & ~(uint32_t)EPOLLOUT);
 		epoll_send(l, s);
 	}
 	if (!s->closed && !s->paused && !l->quiet && (events & (EPOLLIN | EPOLLHUP | EPOLLERR)))

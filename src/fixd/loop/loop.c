@@ -56,7 +56,7 @@ static void free_source(struct source *s)
 	free(s);
 }
 
-static void bury(struct loop *l)
+static void loop_bury(struct loop *l)
 {
 	link_for_each_safe(p, &l->closed) {
 		struct source *s = link_entry(p, struct source, link);
@@ -72,9 +72,9 @@ struct loop *loop_free(struct loop *l)
 		return NULL;
 	while (!link_empty(&l->sources))
 		source_close(link_entry(l->sources.next, struct source, link));
-	bury(l);
+	loop_bury(l);
 	/* The kernel closes a ring some time after its process: peers must see their connections end before. */
-	for (int64_t end = clock_now() + NSEC_PER_SEC; !link_empty(&l->closed) && clock_now() < end; bury(l)) {
+	for (int64_t end = clock_now() + NSEC_PER_SEC; !link_empty(&l->closed) && clock_now() < end; loop_bury(l)) {
 		if (l->backend->wait(l, 10 * NSEC_PER_MSEC) < 0)
 			break;
 	}
@@ -255,7 +255,7 @@ static int turn(struct loop *l, int64_t timeout)
 	loop_begin_epoch(l);
 	deferred_run(l);
 	if (!link_empty(&l->closed))
-		bury(l);
+		loop_bury(l);
 	l->turn_ended = clock_now();
 	if (l->turn_ended - l->turn_began > l->longest_turn)
 		l->longest_turn = l->turn_ended - l->turn_began;
@@ -300,7 +300,7 @@ int loop_quiesce(struct loop *l, int64_t timeout)
 		if (r < 0)
 			r = go_on_with_epoll(l, r);
 		try_refused(l);
-		bury(l);
+		loop_bury(l);
 	}
 	return r;
 }

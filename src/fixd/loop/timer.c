@@ -13,7 +13,7 @@ static bool comes_before(const struct timer *a, const struct timer *b)
 	return a->deadline != b->deadline ? a->deadline < b->deadline : a->order < b->order;
 }
 
-static void put(struct timers *ts, size_t place, struct timer *t)
+static void timer_put(struct timers *ts, size_t place, struct timer *t)
 {
 	ts->heap[place] = t;
 	t->place = place;
@@ -22,20 +22,20 @@ static void put(struct timers *ts, size_t place, struct timer *t)
 static void sift_up(struct timers *ts, size_t place, struct timer *t)
 {
 	for (; place > 0 && comes_before(t, ts->heap[(place - 1) / 2]); place = (place - 1) / 2)
-		put(ts, place, ts->heap[(place - 1) / 2]);
-	put(ts, place, t);
+		timer_put(ts, place, ts->heap[(place - 1) / 2]);
+	timer_put(ts, place, t);
 }
 
-static void sift_down(struct timers *ts, size_t place, struct timer *t)
+static void timer_sift_down(struct timers *ts, size_t place, struct timer *t)
 {
 	for (size_t child; (child = 2 * place + 1) < ts->n; place = child) {
 		if (child + 1 < ts->n && comes_before(ts->heap[child + 1], ts->heap[child]))
 			child++;
 		if (!comes_before(ts->heap[child], t))
 			break;
-		put(ts, place, ts->heap[child]);
+		timer_put(ts, place, ts->heap[child]);
 	}
-	put(ts, place, t);
+	timer_put(ts, place, t);
 }
 
 void timer_init(struct timer *t, void (*fn)(void *arg), void *arg)
@@ -62,7 +62,7 @@ void timer_stop(struct timer *t)
 	if (t->place > 0 && comes_before(last, ts->heap[(t->place - 1) / 2]))
 		sift_up(ts, t->place, last);
 	else
-		sift_down(ts, t->place, last);
+		timer_sift_down(ts, t->place, last);
 }
 
 void timer_start(struct loop *l, struct timer *t, int64_t deadline)

@@ -199,7 +199,7 @@ static int probe(struct uring_state *st)
 	/* Closing the pair ends the multishot; its last completion has no source and is passed over. */
 }
 
-static char *explain(int err)
+static char *uring_explain(int err)
 {
 	switch (err) {
 	case -EPERM:
@@ -232,7 +232,7 @@ static int uring_init(struct loop *l, char **reason)
 	int r = setup_ring(st);
 
 	if (r < 0) {
-		*reason = explain(r);
+		*reason = uring_explain(r);
 		free(st);
 		return r;
 	}
@@ -245,7 +245,7 @@ static int uring_init(struct loop *l, char **reason)
 	if (r == 0)
 		r = io_uring_ring_dontfork(&st->ring);
 	if (r < 0) {
-		*reason = explain(r);
+		*reason = uring_explain(r);
 		uring_deinit(l);
 	}
 	return r;
@@ -396,7 +396,7 @@ static void sent(struct source *s, int res)
 		source_packet_done(s, res < 0 ? res : 0);
 }
 
-static void complete(struct loop *l, const struct io_uring_cqe *cqe)
+static void uring_complete(struct loop *l, const struct io_uring_cqe *cqe)
 {
 	uintptr_t data = (uintptr_t)io_uring_cqe_get_data(cqe);
 	struct source *s = (struct source *)(data & ~OP_MASK);
@@ -422,7 +422,7 @@ static int submit_and_wait(struct io_uring *ring, int64_t timeout)
 	return io_uring_submit_and_wait_timeout(ring, &cqe, 1, &ts, NULL);
 }
 
-static int enter(struct uring_state *st, int64_t timeout)
+static int uring_enter(struct uring_state *st, int64_t timeout)
 {
 	int r = submit_and_wait(&st->ring, timeout);
 
@@ -441,13 +441,13 @@ static void complete_all(struct loop *l, const struct io_uring_cqe *early, size_
 
 	l->last = false;
 	for (size_t k = 0; k < n_early; k++)
-		complete(l, &early[k]);
+		uring_complete(l, &early[k]);
 	for (unsigned n = st->turn; n > 0 && io_uring_peek_cqe(&st->ring, &cqe) == 0; n--) {
 		struct io_uring_cqe copy = *cqe;
 
 		io_uring_cqe_seen(&st->ring, cqe);
 		l->last = n == 1;
-		complete(l, &copy);
+		uring_complete(l, &copy);
 		if (n > 1 && clock_now() - l->turn_began >= TURN) {
 			l->more = true;
 			break;
@@ -464,7 +464,7 @@ static int uring_wait(struct loop *l, int64_t timeout)
 	st->early = NULL;
 	st->n_early = st->room_early = 0;
 	if (!st->lost)
-		enter(st, n_early ? 0 : timeout);
+		uring_enter(st, n_early ? 0 : timeout);
 	l->turn_began = clock_now();
 	st->turn = io_uring_cq_ready(&st->ring);
 	complete_all(l, early, n_early);

@@ -68,7 +68,7 @@ static int map_log(struct events *e)
 	return 0;
 }
 
-static bool is_ours(int fd)
+static bool events_is_ours(int fd)
 {
 	struct stat st;
 
@@ -90,7 +90,7 @@ static size_t words_size(const struct event *v)
 	return n;
 }
 
-static bool is_sound(struct events *e)
+static bool events_is_sound(struct events *e)
 {
 	const struct head *h = e->head;
 	uint64_t number = 0;
@@ -113,7 +113,7 @@ static bool is_sound(struct events *e)
 struct events *events_new(int fd)
 {
 	struct events *e = xcalloc(1, sizeof *e);
-	bool resumed = is_ours(fd);
+	bool resumed = events_is_ours(fd);
 	int r = 0;
 
 	e->fd = resumed ? fd : memfd_new("fixd:events");
@@ -129,7 +129,7 @@ struct events *events_new(int fd)
 		log_error(r, "no memory for the log of events");
 		return events_free(e);
 	}
-	if (!resumed || !is_sound(e))
+	if (!resumed || !events_is_sound(e))
 		*e->head = (struct head){ .format = FORMAT, .next_number = 1 };
 	return e;
 }
@@ -198,7 +198,7 @@ static void set_word(struct words *w, enum event_word which, const char *s)
 }
 
 /* Returns its number. */
-static uint64_t add(struct model *m, struct event *v, const struct words *w)
+static uint64_t events_add(struct model *m, struct event *v, const struct words *w)
 {
 	struct events *e = m->events;
 	struct head *h;
@@ -253,7 +253,7 @@ void event_of_instance(const struct instance *i, const struct image *im, enum ev
 	set_word(&w, EVENT_TITLE, i->title);
 	set_word(&w, EVENT_SESSION, i->session->id);
 	set_word(&w, EVENT_TEXT, text);
-	add(i->session->model, &v, &w);
+	events_add(i->session->model, &v, &w);
 }
 
 void event_torn_down(const struct image *im, const char *wrong)
@@ -270,7 +270,7 @@ void event_torn_down(const struct image *im, const char *wrong)
 	set_word(&w, EVENT_TITLE, im->title);
 	set_word(&w, EVENT_SESSION, im->session ? im->session->id : im->user || !im->model->session ? NULL : im->model->session->id);
 	set_word(&w, EVENT_TEXT, wrong);
-	add(im->model, &v, &w);
+	events_add(im->model, &v, &w);
 }
 
 void event_attach(const struct client *c, struct lease *l, bool built, int64_t took, const char *test, size_t test_size)
@@ -294,7 +294,7 @@ void event_attach(const struct client *c, struct lease *l, bool built, int64_t t
 	set_word(&w, EVENT_RUN, c->member ? c->member->run->id : NULL);
 	set_bytes(&w, EVENT_TEST, test, test_size);
 	l->uid = c->uid;
-	l->event = add(c->model, &v, &w);
+	l->event = events_add(c->model, &v, &w);
 }
 
 /* Of what is done with a lease; `run` and `test` may be NULL. */
@@ -312,7 +312,7 @@ static void add_of_lease(const struct lease *l, struct event v, const char *run,
 	set_word(&w, EVENT_SESSION, im->instance ? im->instance->session->id : NULL);
 	set_word(&w, EVENT_RUN, run);
 	set_word(&w, EVENT_TEST, test);
-	add(im->model, &v, &w);
+	events_add(im->model, &v, &w);
 }
 
 void event_changed(const struct client *c, const struct lease *l, uint64_t pages)
@@ -335,5 +335,5 @@ void event_of_run(const struct run *r, enum event_kind kind)
 
 	set_word(&w, EVENT_SESSION, r->session->id);
 	set_word(&w, EVENT_RUN, r->id);
-	add(r->session->model, &v, &w);
+	events_add(r->session->model, &v, &w);
 }

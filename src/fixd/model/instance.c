@@ -31,13 +31,13 @@ static struct model *model_of(const struct instance *i)
 	return i->session->model;
 }
 
-static const struct effects *effects_of(const struct instance *i)
+const struct effects *instance_effects(const struct instance *i)
 {
 	return i->session->model->effects;
 }
 
 static void expire(void *arg);
-static void look_again(void *arg);
+static void instance_look_again(void *arg);
 static void start_again(void *arg);
 static void restart_later(struct instance *i);
 
@@ -55,7 +55,7 @@ struct instance *instance_new(struct session *s, const struct fixture *f, const 
 	i->board_slot = BOARD_NO_SLOT;
 	i->rested = clock_now();
 	timer_init(&i->expiry, expire, i);
-	deferred_init(&i->waking, look_again, i);
+	deferred_init(&i->waking, instance_look_again, i);
 	timer_init(&i->restart, start_again, i);
 	link_init(&i->waiters);
 	link_init(&i->dependents);
@@ -174,7 +174,7 @@ void waiter_answer(struct waiter *w, enum outcome outcome)
 
 struct instance *instance_free(struct instance *i)
 {
-	effects_of(i)->abandon(i);
+	instance_effects(i)->abandon(i);
 	instance_set_error(i, xasprintf("fixture '%s' was removed", i->fixture->name));
 	while (!link_empty(&i->waiters))
 		waiter_answer(link_entry(i->waiters.next, struct waiter, link), OUTCOME_FAILED);
@@ -183,8 +183,8 @@ struct instance *instance_free(struct instance *i)
 	edges_drop_all(i);
 	if (i->last)
 		image_detach(i->last);
-	effects_of(i)->show_no_more(model_of(i)->work, i->board_slot);
-	effects_of(i)->forget(i->watch);
+	instance_effects(i)->show_no_more(model_of(i)->work, i->board_slot);
+	instance_effects(i)->forget(i->watch);
 	list_free(i->env);
 	timer_stop(&i->expiry);
 	deferred_cancel(&i->waking);
@@ -258,17 +258,17 @@ void instance_retire(struct instance *i, const char *cause)
 
 	if (!im)
 		return;
-	effects_of(i)->show(model_of(i)->work, i->board_slot, 0);
+	instance_effects(i)->show(model_of(i)->work, i->board_slot, 0);
 	timer_stop(&i->expiry);
 	timer_stop(&i->restart);
 	set_cause(i, cause);
 	i->current = NULL;
 	image_update_unused(im);
 	if (i->state == INSTANCE_CHECKING)
-		effects_of(i)->abandon(i);
+		instance_effects(i)->abandon(i);
 	if (i->state == INSTANCE_READY || i->state == INSTANCE_CHECKING)
 		instance_set_idle(i);
-	i->watch = effects_of(i)->forget(i->watch);
+	i->watch = instance_effects(i)->forget(i->watch);
 	model_changed(model_of(i));
 	log_info("%s: generation %u is stale: %s", i->title, im->generation, cause);
 	event_of_instance(i, im, EVENT_STALE, cause);
@@ -288,7 +288,7 @@ void instance_clear_failure(struct instance *i)
 		return;
 	instance_set_error(i, NULL);
 	i->unsettled = 0;
-	i->watch = effects_of(i)->forget(i->watch);
+	i->watch = instance_effects(i)->forget(i->watch);
 	instance_set_idle(i);
 }
 
@@ -343,7 +343,7 @@ static void keep_last(struct instance *i, struct image *im)
 	i->current = last;
 	image_update_unused(last);
 	i->failed = false;
-	effects_of(i)->show(model_of(i)->work, i->board_slot, last->board_value);
+	instance_effects(i)->show(model_of(i)->work, i->board_slot, last->board_value);
 	model_changed(model_of(i));
 	log_info("%s: rebuilt, same digest: generation %u stays", i->title, last->generation);
 	tell_ready(i);
@@ -369,11 +369,11 @@ void instance_inherit_generation(struct instance *i, struct image *im)
 	i->generation = im->generation;
 }
 
-static void publish(struct instance *i, struct image *im)
+static void instance_publish(struct instance *i, struct image *im)
 {
 	i->failed = false;
 	im->generation = ++i->generation;
-	im->board_value = effects_of(i)->show_new(model_of(i)->work, &i->board_slot);
+	im->board_value = instance_effects(i)->show_new(model_of(i)->work, &i->board_slot);
 	im->board_slot = i->board_slot;
 	instance_set_last(i, im);
 	i->current = im;
@@ -424,7 +424,7 @@ bool instance_is_stale(struct instance *i, int64_t asked)
 
 char *instance_inputs_changed(struct instance *i, int64_t asked)
 {
-	return i->watch ? effects_of(i)->changed(i->watch, asked) : NULL;
+	return i->watch ? instance_effects(i)->changed(i->watch, asked) : NULL;
 }
 
 /* The inputs changed while a build read them: what came out may be half old and half new. True: it is done again. */
@@ -511,7 +511,7 @@ static void restart_later(struct instance *i)
 	timer_start(model_of(i)->loop, &i->restart, clock_now() + (delay < RESTART_MAX ? delay : RESTART_MAX));
 }
 
-static void look_again(void *arg)
+static void instance_look_again(void *arg)
 {
 	instance_propagate(arg);
 }
@@ -586,7 +586,7 @@ struct image *instance_built(struct instance *i, struct image *im, const char *c
 	if (same_as_last(i, im))
 		keep_last(i, im);
 	else
-		publish(i, im);
+		instance_publish(i, im);
 	instance_rearm_expiry(i);
 	retire_outdated(i);
 	return i->current;
@@ -675,9 +675,9 @@ void instance_inputs_event(void *instance)
 
 	if (i->state != INSTANCE_READY && i->state != INSTANCE_FAILED)
 		return;
-	if (i->watch && !effects_of(i)->look(i->watch, INT64_MIN)) {
+	if (i->watch && !instance_effects(i)->look(i->watch, INT64_MIN)) {
 		i->state = INSTANCE_CHECKING;
-		effects_of(i)->check(i, VERDICT_LOOK_ON, NULL);
+		instance_effects(i)->check(i, VERDICT_LOOK_ON, NULL);
 		return;
 	}
 	changed = instance_inputs_changed(i, INT64_MIN);
@@ -685,7 +685,7 @@ void instance_inputs_event(void *instance)
 		return;
 	if (i->state == INSTANCE_READY && i->fixture->policy.watch_by == WATCH_BY_CONTENT) {
 		i->state = INSTANCE_CHECKING;
-		effects_of(i)->check(i, VERDICT_COMPARE_BYTES, changed);
+		instance_effects(i)->check(i, VERDICT_COMPARE_BYTES, changed);
 	} else if (i->state == INSTANCE_READY) {
 		instance_retire(i, changed);
 	}
@@ -720,12 +720,12 @@ bool instance_redefine(struct instance *i, const struct fixture *f)
 	}
 	/* Also a look at what a failure has read, which is of no image. */
 	if (i->state == INSTANCE_BUILDING || i->state == INSTANCE_CHECKING)
-		effects_of(i)->abandon(i);
+		instance_effects(i)->abandon(i);
 	instance_unpin(i); /* counted by the old definition */
 	instance_retire(i, other ? "its section in the ini file changed" : "what it watches changed in the ini file");
 	instance_clear_failure(i);
 	edges_drop_all(i);
-	i->watch = effects_of(i)->forget(i->watch);
+	i->watch = instance_effects(i)->forget(i->watch);
 	i->fixture = f;
 	if (f->source == SOURCE_CLIENT)
 		i->eager_from = 0;

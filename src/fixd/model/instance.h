@@ -22,6 +22,7 @@
 
 struct build;
 struct edge;
+struct effects;
 struct fixture;
 struct offer;
 struct run;
@@ -205,6 +206,8 @@ void instance_set_error(struct instance *i, char *sentence);
 void instance_set_pin(struct instance *i, size_t k, struct image *im);
 void instance_unpin(struct instance *i);
 /* Into the list, before `before`; and out of it, if it is there. */
+/* Who does what it wants done. */
+const struct effects *instance_effects(const struct instance *i);
 void waiter_add(struct instance *i, struct waiter *w, struct link *before);
 void waiter_remove(struct waiter *w);
 /* Answers, and forgets. */

@@ -57,7 +57,7 @@ static struct image *first_of_all(const struct model *m, const struct session *s
 	return best;
 }
 
-static bool give_up(struct model *m, const struct image *victim, const char *cause)
+static bool reclaim_give_up(struct model *m, const struct image *victim, const char *cause)
 {
 	if (!victim)
 		return false;
@@ -69,7 +69,7 @@ static bool give_up(struct model *m, const struct image *victim, const char *cau
 void reclaim_descriptors(struct model *m)
 {
 	while (account_descriptors(m) >= m->descriptors_max) {
-		if (!give_up(m, first_of_all(m, NULL), "evicted: there are too many images for the open files allowed"))
+		if (!reclaim_give_up(m, first_of_all(m, NULL), "evicted: there are too many images for the open files allowed"))
 			return;
 	}
 }
@@ -86,7 +86,7 @@ int reclaim_memory(struct model *m, uint64_t more)
 	if (account_lasting_bytes(m) > max - more + m->unused_bytes)
 		return -EDQUOT;
 	while (account_lasting_bytes(m) > max - more) {
-		if (!give_up(m, first_of_all(m, NULL), "evicted: memory-max was reached"))
+		if (!reclaim_give_up(m, first_of_all(m, NULL), "evicted: memory-max was reached"))
 			break;
 	}
 	if (m->account.bytes <= max - more)
@@ -122,7 +122,7 @@ void reclaim_wake(struct model *m)
 
 static bool give_up_of_user(struct user *u, const char *cause)
 {
-	return give_up(u->model, first_of_user(u), cause);
+	return reclaim_give_up(u->model, first_of_user(u), cause);
 }
 
 char *reclaim_for_user(struct user *u, uint64_t bytes)
@@ -144,7 +144,7 @@ char *reclaim_for_user(struct user *u, uint64_t bytes)
 
 bool reclaim_of_session(struct session *s, const char *cause)
 {
-	return give_up(s->model, first_of_all(s->model, s), cause);
+	return reclaim_give_up(s->model, first_of_all(s->model, s), cause);
 }
 
 static int by_use(const void *a, const void *b)

@@ -34,7 +34,7 @@ void run_last_is_lost(struct image *im)
 }
 
 /* What somebody is tearing down is not given out any more. */
-static void retire(struct image *im)
+static void run_retire(struct image *im)
 {
 	struct instance *i = im->instance;
 
@@ -106,7 +106,7 @@ static void elect(struct run *r, struct image *im)
 			continue;
 		release_end(w, w == last && !im->torn_down ? RELEASED_LAST : RELEASED);
 	}
-	retire(im);
+	run_retire(im);
 	image_unref(im);
 }
 
@@ -128,7 +128,7 @@ void run_settle(struct run *r)
 	} while (again);
 }
 
-static void give_up(void *arg)
+static void run_give_up(void *arg)
 {
 	struct release *w = arg;
 
@@ -153,7 +153,7 @@ void run_release(struct member *m, struct image *im, struct release *w, bool wai
 	w->client->n_pending++;
 	w->image = image_ref(im);
 	link_init(&w->link);
-	timer_init(&w->limit, give_up, w);
+	timer_init(&w->limit, run_give_up, w);
 	if (twice) {
 		release_end(w, RELEASED_TWICE);
 		return;
@@ -169,7 +169,7 @@ void run_release(struct member *m, struct image *im, struct release *w, bool wai
 	} else {
 		release_end(w, ours && !needed ? RELEASED_LAST : RELEASED);
 	}
-	retire(im);
+	run_retire(im);
 	image_unref(im);
 	run_settle(r);
 }

@@ -39,7 +39,7 @@ static const struct session_calls calls = {
 };
 
 /* 0, or -errno: also that its user may not look. */
-static int look_at_root(const struct session *s)
+static int session_look_at_root(const struct session *s)
 {
 	return s->model->effects->look_at_root(s);
 }
@@ -57,7 +57,7 @@ struct session *session_new(struct model *m, const char *root, uid_t uid)
 	s->user = user_get(m, uid);
 	s->user->n_sessions++;
 	s->created_real = clock_real();
-	s->root_seen = !s->user->limited && look_at_root(s) == 0;
+	s->root_seen = !s->user->limited && session_look_at_root(s) == 0;
 	s->changes = 1;
 	link_init(&s->loose);
 	link_init(&s->runs);
@@ -113,7 +113,7 @@ bool session_wants_viewer(const struct session *s)
 void session_take_viewer(struct session *s, struct viewer *v)
 {
 	s->viewer = v;
-	s->root_seen = look_at_root(s) == 0;
+	s->root_seen = session_look_at_root(s) == 0;
 }
 
 struct session *session_by_number(const struct model *m, uint64_t number)
@@ -125,7 +125,7 @@ struct session *session_by_number(const struct model *m, uint64_t number)
 	return NULL;
 }
 
-static bool is_full(const struct session *s)
+static bool session_is_full(const struct session *s)
 {
 	return s->instances.n >= SESSION_INSTANCES_MAX || user_is_full(s->user);
 }
@@ -148,16 +148,16 @@ static bool is_idle(struct session *s)
 	return !busy;
 }
 
-static void collect(struct instance *i, void *arg)
+static void session_collect(struct instance *i, void *arg)
 {
 	vector_add(arg, i);
 }
 
-static void retire_all(struct session *s, const char *cause)
+static void session_retire_all(struct session *s, const char *cause)
 {
 	_cleanup_vector_ struct vector list = { 0 };
 
-	session_each(s, collect, &list);
+	session_each(s, session_collect, &list);
 	for (size_t k = 0; k < list.n; k++) {
 		instance_retire(list.all[k], cause);
 		instance_propagate(list.all[k]);
@@ -173,7 +173,7 @@ static void note_used(struct instance *i, void *arg)
 }
 
 /* Nobody is there, and what it has was only kept for later. */
-static bool is_unused(struct session *s)
+static bool session_is_unused(struct session *s)
 {
 	bool used = s == s->model->session || s->n_conns || !link_empty(&s->runs) || s->n_orphans;
 
@@ -195,12 +195,12 @@ struct session *session_get(struct model *m, const char *root, uid_t uid)
 			return s;
 		if (is_idle(s) && (!idle || s->last_run_real < idle->last_run_real))
 			idle = s;
-		if (is_unused(s) && (!unused || s->last_run_real < unused->last_run_real))
+		if (session_is_unused(s) && (!unused || s->last_run_real < unused->last_run_real))
 			unused = s;
 	}
 	u = user_get(m, uid);
 	if (u->n_sessions >= USER_SESSIONS_MAX && !idle && unused) {
-		retire_all(unused, "evicted: its user has too many sessions");
+		session_retire_all(unused, "evicted: its user has too many sessions");
 		idle = is_idle(unused) ? unused : NULL;
 	}
 	if (u->n_sessions >= USER_SESSIONS_MAX && idle)
@@ -328,7 +328,7 @@ struct instance *session_find(struct session *s, const struct fixture *f, const 
 	return identify(f, p, &id) == 0 ? find(s, &id) : NULL;
 }
 
-static struct instance *find_dependency(const struct instance *i, size_t k)
+static struct instance *session_find_dependency(const struct instance *i, size_t k)
 {
 	const struct depend *d = &i->fixture->depends[k];
 
@@ -342,7 +342,7 @@ static void tie_edges(struct instance *to)
 		struct edge *e = link_entry(l, struct edge, in_dependency);
 		size_t k = edge_index(e);
 
-		if (e->from->fixture->depends[k].fixture == to->fixture && find_dependency(e->from, k) == to)
+		if (e->from->fixture->depends[k].fixture == to->fixture && session_find_dependency(e->from, k) == to)
 			edge_set(e->from, k, to);
 	}
 }
@@ -350,7 +350,7 @@ static void tie_edges(struct instance *to)
 void session_find_dependencies(struct instance *i)
 {
 	for (size_t k = 0; k < i->fixture->n_depends; k++)
-		edge_set(i, k, find_dependency(i, k));
+		edge_set(i, k, session_find_dependency(i, k));
 }
 
 struct looking {
@@ -395,7 +395,7 @@ static struct image *left_behind(const struct model *m, const char *title)
 	return NULL;
 }
 
-static struct instance *add_instance(struct session *s, const struct fixture *f, const struct place *p, struct identity *id)
+static struct instance *session_add_instance(struct session *s, const struct fixture *f, const struct place *p, struct identity *id)
 {
 	struct instance *i = instance_new(s, f, p->param, id->scope_key, id->env);
 	bool found;
@@ -423,9 +423,9 @@ int session_instance(struct session *s, const struct fixture *f, const struct pl
 	*out = find(s, &id);
 	if (*out)
 		return 0;
-	if (is_full(s))
+	if (session_is_full(s))
 		return -ENOSPC;
-	*out = add_instance(s, f, p, &id);
+	*out = session_add_instance(s, f, p, &id);
 	before = s == s->model->session ? left_behind(s->model, (*out)->title) : NULL;
 	if (before)
 		instance_inherit_generation(*out, before);
@@ -444,7 +444,7 @@ struct instance *session_resume_instance(struct session *s, const struct fixture
 		return NULL;
 	id.scope_key = xstrdup(scope_key);
 	id.key = instance_key(f, &p, scope_key, id.env);
-	return find(s, &id) ? NULL : add_instance(s, f, &p, &id);
+	return find(s, &id) ? NULL : session_add_instance(s, f, &p, &id);
 }
 
 struct instance *session_next(const struct session *s, const char *key)
@@ -480,7 +480,7 @@ static void redefine(struct session *s, const struct fixture *(*definition)(cons
 	size_t kept = 0;
 
 	s->changes++;
-	session_each(s, collect, &list);
+	session_each(s, session_collect, &list);
 	for (size_t k = 0; k < list.n; k++) {
 		struct instance *i = list.all[k];
 		const struct fixture *f = definition(i, arg);
@@ -503,7 +503,7 @@ void session_requeue(struct session *s)
 {
 	_cleanup_vector_ struct vector list = { 0 };
 
-	session_each(s, collect, &list);
+	session_each(s, session_collect, &list);
 	for (size_t k = 0; k < list.n; k++) {
 		struct instance *i = list.all[k];
 
@@ -535,7 +535,7 @@ static void remove_idle(struct session *s)
 {
 	_cleanup_vector_ struct vector list = { 0 };
 
-	session_each(s, collect, &list);
+	session_each(s, session_collect, &list);
 	for (size_t k = 0; k < list.n; k++) {
 		if (instance_idle(list.all[k]))
 			remove_instance(s, list.all[k]);
@@ -545,9 +545,9 @@ static void remove_idle(struct session *s)
 void session_make_room(struct session *s)
 {
 	/* Those that are only remembered first. */
-	if (is_full(s))
+	if (session_is_full(s))
 		remove_idle(s);
-	if (!is_full(s))
+	if (!session_is_full(s))
 		return;
 	/* Many at a time, so that it is seldom done. */
 	for (int n = 0; n < SESSION_INSTANCES_MAX / 16; n++) {
@@ -688,7 +688,7 @@ static void run_ended(struct session *s, struct run *r)
 
 	/* The ini file's are in the session of its root. */
 	link_for_each(l, &s->model->sessions)
-		session_each(link_entry(l, struct session, link), collect, &list);
+		session_each(link_entry(l, struct session, link), session_collect, &list);
 	for (size_t k = 0; k < list.n; k++) {
 		struct instance *i = list.all[k];
 
@@ -718,7 +718,7 @@ bool session_sweep(struct session *s)
 	_cleanup_vector_ struct vector list = { 0 };
 	int64_t now = clock_now(), last_real = s->last_run_real > s->created_real ? s->last_run_real : s->created_real;
 	/* In a daemon with a /tmp or /home of its own none of a client's may ever have been there. */
-	int seen = s->root_seen ? look_at_root(s) : 0;
+	int seen = s->root_seen ? session_look_at_root(s) : 0;
 	bool any = false, root_gone = seen == -ENOENT || seen == -ENOTDIR;
 
 	/* A branch that was switched away comes back; a directory that was removed does not: both are built anew. */
@@ -726,9 +726,9 @@ bool session_sweep(struct session *s)
 		session_each(s, note_image, &any);
 		if (any)
 			log_info("session %s: %s is gone", s->id, s->root);
-		retire_all(s, "the root directory of its session is gone");
+		session_retire_all(s, "the root directory of its session is gone");
 	}
-	session_each(s, collect, &list);
+	session_each(s, session_collect, &list);
 	for (size_t k = 0; k < list.n; k++) {
 		struct instance *i = list.all[k];
 

@@ -31,7 +31,7 @@ bool see_instance(const struct client *c, const struct instance *i)
 }
 
 /* A bracket in a glob would be a set of characters: the plain name is compared first. */
-static bool is_named(const char *pattern, const struct instance *i, const char *name)
+static bool visibility_is_named(const char *pattern, const struct instance *i, const char *name)
 {
 	return !strcmp(pattern, name) || !strcmp(pattern, i->title) || glob_match(pattern, i->fixture->name) ||
 	       glob_match(pattern, name);
@@ -46,7 +46,7 @@ bool see_named(const char *pattern, const struct instance *i)
 {
 	_cleanup_free_ char *name = full_name(i);
 
-	return is_named(pattern, i, name);
+	return visibility_is_named(pattern, i, name);
 }
 
 bool see_named_any(char *const *patterns, const struct instance *i)
@@ -55,6 +55,6 @@ bool see_named_any(char *const *patterns, const struct instance *i)
 	bool named = false;
 
 	for (size_t k = 0; patterns[k] && !named; k++)
-		named = is_named(patterns[k], i, name);
+		named = visibility_is_named(patterns[k], i, name);
 	return named;
 }

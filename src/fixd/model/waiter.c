@@ -17,11 +17,6 @@
 #include "fixd/model/policy.h"
 #include "fixd/model/session.h"
 
-static const struct effects *effects_of(const struct instance *i)
-{
-	return i->session->model->effects;
-}
-
 /* The dependency `k`, made when it is not there yet: it takes its part of our scope key and of our environment. */
 static struct instance *dependency(struct instance *i, size_t k, int *err)
 {
@@ -43,7 +38,7 @@ struct resolution {
 	int64_t asked; /* for somebody who asked then */
 };
 
-static enum outcome resolve(struct instance *i, const struct resolution *r);
+static enum outcome waiter_resolve(struct instance *i, const struct resolution *r);
 
 /* All dependencies, each pinned once it is ready. */
 static enum outcome resolve_dependencies(struct instance *i, const struct resolution *r)
@@ -56,7 +51,7 @@ static enum outcome resolve_dependencies(struct instance *i, const struct resolu
 	for (size_t k = 0; k < n; k++) {
 		int err;
 		struct instance *dep = dependency(i, k, &err);
-		enum outcome one = dep ? resolve(dep, r) : OUTCOME_FAILED;
+		enum outcome one = dep ? waiter_resolve(dep, r) : OUTCOME_FAILED;
 
 		instance_set_pin(i, k, NULL);
 		if (one == OUTCOME_FAILED) {
@@ -104,7 +99,7 @@ static enum outcome judge_current(struct instance *i, int64_t asked, const struc
 	enum verdict v;
 
 	/* Its end has come so recently that nobody was told: instance_service_died() is to follow. */
-	if (effects_of(i)->is_dying(i->current)) {
+	if (instance_effects(i)->is_dying(i->current)) {
 		i->state = INSTANCE_CHECKING;
 		return OUTCOME_PENDING;
 	}
@@ -133,7 +128,7 @@ static enum outcome judge_current(struct instance *i, int64_t asked, const struc
 		return OUTCOME_FAILED;
 	default:
 		i->state = INSTANCE_CHECKING;
-		effects_of(i)->check(i, v, cause);
+		instance_effects(i)->check(i, v, cause);
 		return OUTCOME_PENDING;
 	}
 }
@@ -168,10 +163,10 @@ static bool other_dependencies_than_failed(const struct instance *i)
 /* It has failed, and whether its inputs have changed since then is not known yet: it is asked again. */
 static bool looks_longer(struct instance *i, int64_t asked)
 {
-	if (!i->failed || i->failed_at >= asked || !i->watch || effects_of(i)->look(i->watch, asked))
+	if (!i->failed || i->failed_at >= asked || !i->watch || instance_effects(i)->look(i->watch, asked))
 		return false;
 	i->state = INSTANCE_CHECKING;
-	effects_of(i)->check(i, VERDICT_LOOK_ON, NULL);
+	instance_effects(i)->check(i, VERDICT_LOOK_ON, NULL);
 	return true;
 }
 
@@ -212,16 +207,16 @@ static enum outcome resolve_anew(struct instance *i, const struct resolution *r)
 		return OUTCOME_FAILED;
 	}
 	/* What is still torn down, or must be the only one, comes first. */
-	if ((i->last && (i->last->ending || i->fixture->exclusive)) || effects_of(i)->is_blocked(i->session->model->work, i->fixture->name)) {
+	if ((i->last && (i->last->ending || i->fixture->exclusive)) || instance_effects(i)->is_blocked(i->session->model->work, i->fixture->name)) {
 		i->state = INSTANCE_WAITING;
 		return OUTCOME_PENDING;
 	}
 	i->state = INSTANCE_BUILDING;
-	effects_of(i)->build(i);
+	instance_effects(i)->build(i);
 	return OUTCOME_PENDING;
 }
 
-static enum outcome resolve(struct instance *i, const struct resolution *r)
+static enum outcome waiter_resolve(struct instance *i, const struct resolution *r)
 {
 	if (i->state == INSTANCE_BUILDING || i->state == INSTANCE_CHECKING)
 		return OUTCOME_PENDING;
@@ -234,7 +229,7 @@ static enum outcome resolve(struct instance *i, const struct resolution *r)
 
 static enum outcome resolve_for(struct instance *i, int64_t asked)
 {
-	return resolve(i, &(struct resolution){ ++i->session->model->n_resolutions, asked });
+	return waiter_resolve(i, &(struct resolution){ ++i->session->model->n_resolutions, asked });
 }
 
 static enum outcome offer_to_a_waiter(struct instance *i, struct waiter *w)
@@ -250,7 +245,7 @@ static enum outcome offer_to_a_waiter(struct instance *i, struct waiter *w)
 		w = link_entry(w->link.next == &i->waiters ? i->waiters.next : w->link.next, struct waiter, link);
 	if (!w->look(w)) {
 		i->state = INSTANCE_CHECKING;
-		effects_of(i)->check(i, VERDICT_LOOK_ON, NULL);
+		instance_effects(i)->check(i, VERDICT_LOOK_ON, NULL);
 		return OUTCOME_PENDING;
 	}
 	waiter_remove(w);
@@ -385,7 +380,7 @@ static void withdraw(struct instance *i)
 {
 	if (is_asked(i) || first_waiting_dependent(i))
 		return;
-	if (i->state != INSTANCE_WAITING && (i->state != INSTANCE_BUILDING || !effects_of(i)->withdraw(i)))
+	if (i->state != INSTANCE_WAITING && (i->state != INSTANCE_BUILDING || !instance_effects(i)->withdraw(i)))
 		return;
 	instance_unpin(i);
 	instance_set_idle(i);

@@ -46,7 +46,7 @@ static void pending_free(struct pending *p)
 	free(p);
 }
 
-static void forget(struct unanswered *u)
+static void attach_forget(struct unanswered *u)
 {
 	struct pending *p = container_of(u, struct pending, unanswered);
 
@@ -59,7 +59,7 @@ static const struct pending *pending_at(const struct link *l)
 {
 	const struct unanswered *u = link_entry(l, struct unanswered, link);
 
-	return u->forget == forget ? container_of(u, struct pending, unanswered) : NULL;
+	return u->forget == attach_forget ? container_of(u, struct pending, unanswered) : NULL;
 }
 
 static bool is_of_run(const struct image *im, const struct conn *c)
@@ -120,7 +120,7 @@ static void answer_attach(struct waiter *w, enum outcome outcome)
 	pending_free(p);
 }
 
-static bool look(struct waiter *w)
+static bool attach_look(struct waiter *w)
 {
 	struct conn *c = container_of(w, struct pending, waiter)->conn;
 
@@ -151,7 +151,7 @@ static char *offer_build(struct waiter *w)
 	return NULL;
 }
 
-static void give_up(void *arg)
+static void attach_give_up(void *arg)
 {
 	struct pending *p = arg;
 	struct instance *i = p->waiter.instance;
@@ -258,13 +258,13 @@ static void want(struct conn *c, const struct wire_header *h, const struct wire_
 	p->waiter.asked = now;
 	p->waiter.answer = answer_attach;
 	p->waiter.user = c->client.user;
-	p->waiter.look = look;
+	p->waiter.look = attach_look;
 	p->waiter.offer = offer_build;
 	p->waiter.depends = p->depends;
 	p->waiter.can_build = a->flags & WIRE_ATTACH_BUILD;
 	p->waiter.holds = !(a->flags & WIRE_ATTACH_WARM);
-	conn_add_unanswered(c, &p->unanswered, forget);
-	timer_init(&p->limit, give_up, p);
+	conn_add_unanswered(c, &p->unanswered, attach_forget);
+	timer_init(&p->limit, attach_give_up, p);
 	if (!take_depends(p, depends, a->depends)) {
 		conn_reply_error(c, h, -EINVAL, "fixture '%s' is to be built from an image that this client does not hold",
 				 i->fixture->name);

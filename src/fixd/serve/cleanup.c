@@ -52,21 +52,21 @@ struct cleaning {
 	size_t next;
 };
 
-static bool is_there(const struct instance *i)
+static bool cleanup_is_there(const struct instance *i)
 {
 	return i && (i->current || i->state == INSTANCE_FAILED);
 }
 
-static struct instance *find(const struct cleaning *t, const struct seen *e)
+static struct instance *cleanup_find(const struct cleaning *t, const struct seen *e)
 {
 	const struct session *s = session_by_number(t->task.conn->server->model, e->session);
 
 	return s ? session_by_key(s, e->key) : NULL;
 }
 
-static bool is_wanted(const struct cleaning *t, struct instance *i)
+static bool cleanup_is_wanted(const struct cleaning *t, struct instance *i)
 {
-	if (!is_there(i) || !see_named_any(t->patterns, i))
+	if (!cleanup_is_there(i) || !see_named_any(t->patterns, i))
 		return false;
 	if ((t->flags & WIRE_CLEANUP_FAILED) && i->state != INSTANCE_FAILED)
 		return false;
@@ -83,7 +83,7 @@ static bool note_step(struct cleaning *t)
 	struct instance *i;
 	enum walk_step step = walk_next(&t->walk, t->task.conn, &s, &i);
 
-	if (step == WALK_INSTANCE && is_there(i) && see_instance(&t->task.conn->client, i)) {
+	if (step == WALK_INSTANCE && cleanup_is_there(i) && see_instance(&t->task.conn->client, i)) {
 		struct seen *e = xcalloc(1, sizeof *e);
 
 		e->session = s->number;
@@ -94,7 +94,7 @@ static bool note_step(struct cleaning *t)
 	return step == WALK_ENDS;
 }
 
-static void on_torn_down(void *arg, const char *title, const char *wrong);
+static void on_cleanup_torn_down(void *arg, const char *title, const char *wrong);
 
 /* For all that is, or will be, torn down without anybody having to let go of it. */
 static void wait_for_teardowns(struct cleanup *c)
@@ -105,21 +105,21 @@ static void wait_for_teardowns(struct cleanup *c)
 
 		if (!im || k->on_end || im->n_uses || (im->instance && im->instance->current == im))
 			continue;
-		k->on_end = on_torn_down;
+		k->on_end = on_cleanup_torn_down;
 		k->on_end_arg = c;
 		c->freed += im->bytes;
 		c->n_waits++;
 	}
 }
 
-static void give_up(const struct cleaning *t, struct seen *e)
+static void cleanup_give_up(const struct cleaning *t, struct seen *e)
 {
 	struct cleanup *c = t->cleanup;
-	struct instance *i = find(t, e);
+	struct instance *i = cleanup_find(t, e);
 	uint64_t before = c->server->model->account.bytes;
 	bool torn_down;
 
-	if (!is_wanted(t, i))
+	if (!cleanup_is_wanted(t, i))
 		return;
 	if (i->current && i->current->n_uses && !(t->flags & WIRE_CLEANUP_FORCE)) {
 		record_string(&c->kept, REPORT_KEPT, i->title);
@@ -137,16 +137,16 @@ static void give_up(const struct cleaning *t, struct seen *e)
 }
 
 /* Also what is torn down with something else is removed. */
-static void look(const struct cleaning *t, const struct seen *e)
+static void cleanup_look(const struct cleaning *t, const struct seen *e)
 {
-	if (e->removed || !is_there(find(t, e)))
+	if (e->removed || !cleanup_is_there(cleanup_find(t, e)))
 		record_string(&t->cleanup->removed, REPORT_REMOVED, e->title);
 }
 
 /* Whether it is known by then if it is stale. */
 static bool is_judged(const struct cleaning *t, int64_t until)
 {
-	struct instance *i = t->flags & WIRE_CLEANUP_STALE ? find(t, t->seen.all[t->next]) : NULL;
+	struct instance *i = t->flags & WIRE_CLEANUP_STALE ? cleanup_find(t, t->seen.all[t->next]) : NULL;
 
 	return !i || !i->current || !i->watch || watchset_look(i->watch, t->asked, until);
 }
@@ -161,13 +161,13 @@ static bool clean_step(struct cleaning *t, int64_t until)
 	if (t->phase == GIVING_UP && !is_judged(t, until))
 		return false;
 	if (t->phase == GIVING_UP)
-		give_up(t, t->seen.all[t->next++]);
+		cleanup_give_up(t, t->seen.all[t->next++]);
 	else
-		look(t, t->seen.all[t->next++]);
+		cleanup_look(t, t->seen.all[t->next++]);
 	return false;
 }
 
-static void put_list(struct text *out, uint16_t field, const struct text *list)
+static void cleanup_put_list(struct text *out, uint16_t field, const struct text *list)
 {
 	size_t mark = record_begin(out, field, RECORD_LIST);
 
@@ -184,13 +184,13 @@ static void cleanup_free(struct cleanup *c)
 	free(c);
 }
 
-static void answer(struct cleanup *c)
+static void cleanup_answer(struct cleanup *c)
 {
 	_cleanup_text_ struct text out = { 0 };
 
-	put_list(&out, REPORT_REMOVED, &c->removed);
-	put_list(&out, REPORT_KEPT, &c->kept);
-	put_list(&out, REPORT_ERRORS, &c->errors);
+	cleanup_put_list(&out, REPORT_REMOVED, &c->removed);
+	cleanup_put_list(&out, REPORT_KEPT, &c->kept);
+	cleanup_put_list(&out, REPORT_ERRORS, &c->errors);
 	record_u64(&out, REPORT_FREED, c->freed);
 	link_for_each(l, &c->server->conns) {
 		if (link_entry(l, struct conn, link)->client.id != c->conn)
@@ -205,10 +205,10 @@ static void answer(struct cleanup *c)
 static void one_less(struct cleanup *c)
 {
 	if (--c->n_waits == 0)
-		answer(c);
+		cleanup_answer(c);
 }
 
-static void on_torn_down(void *arg, const char *title, const char *wrong)
+static void on_cleanup_torn_down(void *arg, const char *title, const char *wrong)
 {
 	struct cleanup *c = arg;
 	_cleanup_free_ char *error = wrong ? xasprintf("%s: %s", title, wrong) : NULL;
@@ -218,7 +218,7 @@ static void on_torn_down(void *arg, const char *title, const char *wrong)
 	one_less(c);
 }
 
-static bool go_on(struct task *task, int64_t until)
+static bool cleanup_go_on(struct task *task, int64_t until)
 {
 	struct cleaning *t = container_of(task, struct cleaning, task);
 	struct cleanup *c = t->cleanup;
@@ -272,7 +272,7 @@ void cleanup_ask(struct conn *conn, const struct wire_header *h, const char *pat
 	t->flags = flags;
 	t->older_than = older_than;
 	t->asked = clock_now();
-	t->task.step = go_on;
+	t->task.step = cleanup_go_on;
 	t->task.free = cleaning_free;
 	task_begin(conn, h, &t->task);
 }
@@ -282,9 +282,9 @@ void cleanups_end(struct server *server)
 	link_for_each(l, &server->work->keepers) {
 		struct keeper *k = link_entry(l, struct keeper, link);
 
-		if (k->on_end == on_torn_down) {
+		if (k->on_end == on_cleanup_torn_down) {
 			k->on_end = NULL;
-			on_torn_down(k->on_end_arg, k->title, "is still being torn down, and fixd ends or restarts");
+			on_cleanup_torn_down(k->on_end_arg, k->title, "is still being torn down, and fixd ends or restarts");
 		}
 	}
 }

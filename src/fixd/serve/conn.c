@@ -178,7 +178,7 @@ static void leave_run(struct conn *c)
 }
 
 /* A process that has ended uses nothing, whoever has inherited its connection. */
-static void on_process_end(void *arg)
+static void on_conn_process_end(void *arg)
 {
 	leave_run(arg);
 }
@@ -190,13 +190,13 @@ void conn_join_run(struct conn *c, const char *run, bool observer)
 
 	run_join(c->client.session, run, &c->client, observer);
 	if (pidfd >= 0)
-		c->process = loop_watch(c->server->model->loop, pidfd, on_process_end, c);
+		c->process = loop_watch(c->server->model->loop, pidfd, on_conn_process_end, c);
 	else if (pidfd == -ESRCH)
 		leave_run(c); /* it has ended meanwhile */
 }
 
 /* All that it holds, waits for and is a part of. */
-static void leave(struct conn *c)
+static void conn_leave(struct conn *c)
 {
 	while (!link_empty(&c->unanswered)) {
 		struct unanswered *u = link_entry(c->unanswered.next, struct unanswered, link);
@@ -216,7 +216,7 @@ void conn_retire(struct conn *c)
 {
 	c->broken = true;
 	inbox_clear(c);
-	leave(c);
+	conn_leave(c);
 }
 
 void conn_drop(struct conn *c, const char *why)
@@ -229,7 +229,7 @@ void conn_drop(struct conn *c, const char *why)
 		log_debug("connection %llu has ended", (unsigned long long)c->client.id);
 	inbox_clear(c);
 	c->source = source_close(c->source);
-	leave(c);
+	conn_leave(c);
 	c->client.user->n_connections--;
 	user_unref(c->client.user);
 	link_remove(&c->link);

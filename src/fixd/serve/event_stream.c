@@ -123,7 +123,7 @@ static void put_event(struct text *out, const struct event *v)
 }
 
 /* False: there is nothing for this connection; *from, a number, has moved on behind what it may not see. */
-static bool read_events(const struct conn *c, uint64_t *from, struct text *out)
+static bool follower_read_events(const struct conn *c, uint64_t *from, struct text *out)
 {
 	const struct events *e = c->server->model->events;
 	bool lost;
@@ -147,10 +147,10 @@ static bool read_events(const struct conn *c, uint64_t *from, struct text *out)
 	return n > 0 || at < next;
 }
 
-static bool answer(struct conn *c, const struct wire_header *h, uint64_t *from, bool even_nothing)
+static bool follower_answer(struct conn *c, const struct wire_header *h, uint64_t *from, bool even_nothing)
 {
 	_cleanup_text_ struct text out = { 0 };
-	bool any = read_events(c, from, &out);
+	bool any = follower_read_events(c, from, &out);
 
 	if (any || even_nothing)
 		conn_reply_text(c, h, out.data, out.size);
@@ -165,16 +165,16 @@ static void follower_free(struct follower *f)
 	free(f);
 }
 
-static void forget(struct unanswered *u)
+static void follower_forget(struct unanswered *u)
 {
 	follower_free(container_of(u, struct follower, unanswered));
 }
 
-static void give_up(void *arg)
+static void follower_give_up(void *arg)
 {
 	struct follower *f = arg;
 
-	answer(f->conn, &f->request, &f->from, true);
+	follower_answer(f->conn, &f->request, &f->from, true);
 	follower_free(f);
 }
 
@@ -183,15 +183,15 @@ void event_stream_ask(struct conn *c, const struct wire_header *h, uint64_t from
 	struct server *server = c->server;
 	struct follower *f;
 
-	if (answer(c, h, &from, wait_ms == 0 || server->model->restarting || server->model->stopping))
+	if (follower_answer(c, h, &from, wait_ms == 0 || server->model->restarting || server->model->stopping))
 		return;
 	f = xcalloc(1, sizeof *f);
 	f->conn = c;
 	f->request = *h;
 	f->from = from;
-	conn_add_unanswered(c, &f->unanswered, forget);
+	conn_add_unanswered(c, &f->unanswered, follower_forget);
 	link_insert(&server->followers, &f->link);
-	timer_init(&f->limit, give_up, f);
+	timer_init(&f->limit, follower_give_up, f);
 	timer_start(server->model->loop, &f->limit, clock_now() + wait_ms * NSEC_PER_MSEC);
 }
 
@@ -217,7 +217,7 @@ void event_stream_tell(void *arg)
 		f->looked = end;
 		link_remove(&f->link);
 		link_insert(&server->followers, &f->link);
-		if (answer(f->conn, &f->request, &f->from, false))
+		if (follower_answer(f->conn, &f->request, &f->from, false))
 			follower_free(f);
 	}
 	if (!link_empty(&server->followers))
@@ -227,5 +227,5 @@ void event_stream_tell(void *arg)
 void event_stream_end(struct server *server)
 {
 	while (!link_empty(&server->followers))
-		give_up(link_entry(server->followers.next, struct follower, link));
+		follower_give_up(link_entry(server->followers.next, struct follower, link));
 }

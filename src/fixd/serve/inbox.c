@@ -44,7 +44,7 @@ bool inbox_is_empty(const struct inbox *i)
 	return link_empty(&i->messages) && !i->task;
 }
 
-static bool is_full(const struct inbox *i)
+static bool inbox_is_full(const struct inbox *i)
 {
 	return i->n >= MESSAGES_MAX || i->bytes >= BYTES_MAX;
 }
@@ -103,7 +103,7 @@ void inbox_add(struct conn *c, const void *data, size_t size)
 	i->bytes += size;
 	if (link_empty(&i->in_lane) && c != c->server->inboxes.current)
 		queue(c);
-	if (is_full(i))
+	if (inbox_is_full(i))
 		source_pause(c->source);
 }
 
@@ -159,7 +159,7 @@ static void handle(struct conn *c)
 		free(m);
 }
 
-static void go_on(struct conn *c, int64_t until)
+static void inbox_go_on(struct conn *c, int64_t until)
 {
 	struct inboxes *all = &c->server->inboxes;
 
@@ -181,7 +181,7 @@ static void after(struct conn *c)
 	} else {
 		leave_queue(c);
 	}
-	if (!c->ended && !is_full(&c->inbox))
+	if (!c->ended && !inbox_is_full(&c->inbox))
 		source_resume(c->source);
 }
 
@@ -261,7 +261,7 @@ static int64_t serve(struct inboxes *all, struct lane *lane, int64_t now)
 	all->floor = lane->spent;
 	leave_queue(c);
 	all->current = c;
-	go_on(c, now + SLICE_NS);
+	inbox_go_on(c, now + SLICE_NS);
 	end = clock_now();
 	lane->spent += end - now;
 	if (all->current)

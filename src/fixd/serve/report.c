@@ -299,7 +299,7 @@ static void reporting_free(struct task *t)
 	free(w);
 }
 
-static struct reporting *begin(struct conn *c, const struct wire_header *h, const char *pattern, bool (*step)(struct task *t, int64_t until))
+static struct reporting *report_begin(struct conn *c, const struct wire_header *h, const char *pattern, bool (*step)(struct task *t, int64_t until))
 {
 	struct reporting *w = xcalloc(1, sizeof *w);
 
@@ -310,7 +310,7 @@ static struct reporting *begin(struct conn *c, const struct wire_header *h, cons
 	return w;
 }
 
-static bool go_on(struct task *t, int64_t until, bool (*step)(struct reporting *w))
+static bool report_go_on(struct task *t, int64_t until, bool (*step)(struct reporting *w))
 {
 	struct reporting *w = container_of(t, struct reporting, task);
 	bool done;
@@ -325,12 +325,12 @@ static bool go_on(struct task *t, int64_t until, bool (*step)(struct reporting *
 
 static bool go_on_with_status(struct task *t, int64_t until)
 {
-	return go_on(t, until, status_step);
+	return report_go_on(t, until, status_step);
 }
 
 void report_status(struct conn *c, const struct wire_header *h, const char *pattern)
 {
-	struct reporting *w = begin(c, h, pattern, go_on_with_status);
+	struct reporting *w = report_begin(c, h, pattern, go_on_with_status);
 
 	put_daemon(c->server, &w->out);
 	w->list = record_begin(&w->out, REPORT_SESSIONS, RECORD_LIST);
@@ -442,12 +442,12 @@ static bool list_step(struct reporting *w)
 
 static bool go_on_with_list(struct task *t, int64_t until)
 {
-	return go_on(t, until, list_step);
+	return report_go_on(t, until, list_step);
 }
 
 void report_list(struct conn *c, const struct wire_header *h, const char *pattern)
 {
-	begin_list(begin(c, h, pattern, go_on_with_list));
+	begin_list(report_begin(c, h, pattern, go_on_with_list));
 }
 
 /* One instance is looked at. True: all were. */
@@ -502,5 +502,5 @@ static bool go_on_with_log(struct task *t, int64_t until)
 
 void report_log(struct conn *c, const struct wire_header *h, const char *name)
 {
-	begin(c, h, name, go_on_with_log);
+	report_begin(c, h, name, go_on_with_log);
 }

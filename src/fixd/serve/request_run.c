@@ -18,7 +18,7 @@
 #include "fixd/serve/tail.h"
 
 /* One spelling for one directory: the client resolves its links. */
-static bool is_root(const char *path)
+static bool member_is_root(const char *path)
 {
 	size_t n = strlen(path);
 
@@ -35,7 +35,7 @@ bool handle_join(struct conn *c, const struct wire_header *h, const void *body, 
 
 	if (!run || t.at != t.end)
 		return false;
-	if (!is_root(root)) {
+	if (!member_is_root(root)) {
 		conn_reply_error(c, h, -EINVAL, "'%s' is no session: allowed is the absolute path of a directory", root);
 		return true;
 	}

@@ -38,7 +38,7 @@ struct session *walk_session(struct walk *w, const struct conn *c)
 	return s;
 }
 
-static enum walk_step go_on(struct walk *w, const struct conn *c, struct session **s, struct instance **i)
+static enum walk_step walk_go_on(struct walk *w, const struct conn *c, struct session **s, struct instance **i)
 {
 	*s = session_by_number(c->server->model, w->session);
 	*i = *s ? session_next(*s, w->key) : NULL;
@@ -52,7 +52,7 @@ static enum walk_step go_on(struct walk *w, const struct conn *c, struct session
 enum walk_step walk_next(struct walk *w, const struct conn *c, struct session **s, struct instance **i)
 {
 	if (w->at == WALK_SESSION || w->at == WALK_INSTANCE)
-		return w->at = go_on(w, c, s, i);
+		return w->at = walk_go_on(w, c, s, i);
 	*s = walk_session(w, c);
 	return w->at = *s ? WALK_SESSION : WALK_ENDS;
 }

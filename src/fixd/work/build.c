@@ -44,7 +44,7 @@ struct builds {
 };
 
 static void pump(void *arg);
-static void look_on(void *arg);
+static void build_look_on(void *arg);
 static void grant_again(struct mem_waiter *r);
 
 struct builds *builds_new(struct work *w)
@@ -56,7 +56,7 @@ struct builds *builds_new(struct work *w)
 	link_init(&b->running);
 	link_init(&b->looking);
 	deferred_init(&b->pump, pump, b);
-	deferred_init(&b->look_on, look_on, b);
+	deferred_init(&b->look_on, build_look_on, b);
 	return b;
 }
 
@@ -271,7 +271,7 @@ uint64_t build_progress(const struct instance *i)
 
 /* A process and what it says. */
 
-static void read_errors(void *arg)
+static void build_read_errors(void *arg)
 {
 	struct build *b = arg;
 	char buf[4096];
@@ -330,7 +330,7 @@ static void take_result(struct build *b, const char *message, size_t size, int *
 
 static void publish_kept(struct build *b);
 
-static void read_channel(void *arg)
+static void build_read_channel(void *arg)
 {
 	struct build *b = arg;
 	char message[sizeof(struct job_result) + JOB_SENTENCE_MAX];
@@ -370,7 +370,7 @@ static void read_channel(void *arg)
 	}
 }
 
-static void on_limit(void *arg)
+static void on_build_limit(void *arg)
 {
 	struct build *b = arg;
 
@@ -378,7 +378,7 @@ static void on_limit(void *arg)
 	end_process(b);
 }
 
-static void on_exit_of(void *arg);
+static void on_build_exit_of(void *arg);
 
 static enum job_kind job_kind(const struct build *b)
 {
@@ -437,10 +437,10 @@ static int start_process(struct build *b)
 		return r;
 	b->pid = child.pid;
 	b->started = clock_now();
-	b->process = loop_watch(loop, child.pidfd, on_exit_of, b);
-	b->errors = loop_watch(loop, child.errors, read_errors, b);
-	b->channel = loop_watch(loop, child.channel, read_channel, b);
-	timer_init(&b->limit, on_limit, b);
+	b->process = loop_watch(loop, child.pidfd, on_build_exit_of, b);
+	b->errors = loop_watch(loop, child.errors, build_read_errors, b);
+	b->channel = loop_watch(loop, child.channel, build_read_channel, b);
+	timer_init(&b->limit, on_build_limit, b);
 	timer_start(loop, &b->limit, b->started + build_time_limit(b));
 	link_remove(&b->link);
 	link_insert(&bs->running, &b->link);
@@ -543,7 +543,7 @@ static void begin_process(struct build *b)
 }
 
 /* True: its look is over, and it has gone on to what comes next. */
-static bool look(struct build *b, int64_t until)
+static bool build_look(struct build *b, int64_t until)
 {
 	struct watchset *set = b->fresh ? b->fresh : b->instance->watch;
 
@@ -565,12 +565,12 @@ static bool look(struct build *b, int64_t until)
 }
 
 /* One after the other, in slices. */
-static void look_on(void *arg)
+static void build_look_on(void *arg)
 {
 	struct builds *bs = arg;
 	int64_t until = loop_turn_began(bs->work->model->loop) + LOOK_SLICE;
 
-	while (!link_empty(&bs->looking) && look(link_entry(bs->looking.next, struct build, link), until)) {
+	while (!link_empty(&bs->looking) && build_look(link_entry(bs->looking.next, struct build, link), until)) {
 		if (clock_now() >= until)
 			break;
 	}
@@ -578,7 +578,7 @@ static void look_on(void *arg)
 		loop_defer(bs->work->model->loop, &bs->look_on);
 }
 
-static void start(struct build *b)
+static void build_start(struct build *b)
 {
 	char *wrong = NULL;
 
@@ -621,7 +621,7 @@ static void pump(void *arg)
 	struct builds *bs = arg;
 
 	while (!bs->work->model->restarting && !link_empty(&bs->queue) && bs->n_running < bs->work->model->config->jobs)
-		start(next_in_turn(bs));
+		build_start(next_in_turn(bs));
 }
 
 /* What it has published is an image when it is known that its inputs have not changed. */
@@ -629,20 +629,20 @@ static void build_is_over(struct build *b)
 {
 	timer_stop(&b->limit);
 	b->over = clock_now();
-	if (!look(b, b->over + LOOK_SLICE))
+	if (!build_look(b, b->over + LOOK_SLICE))
 		to_look(b);
 }
 
 /* The build is over, though its process is not: what that says from now on is for its keeper. */
 static void publish_kept(struct build *b)
 {
-	read_errors(b);
+	build_read_errors(b);
 	give_up_place(b);
 	source_pause(b->channel);
 	build_is_over(b);
 }
 
-static void on_exit_of(void *arg)
+static void on_build_exit_of(void *arg)
 {
 	struct build *b = arg;
 	struct builds *bs = b->builds;
@@ -652,9 +652,9 @@ static void on_exit_of(void *arg)
 	kill_group(b);
 	b->pid = 0;
 	if (b->channel)
-		read_channel(b);
+		build_read_channel(b);
 	if (b->errors)
-		read_errors(b);
+		build_read_errors(b);
 	give_up_place(b);
 	if (!b->instance) {
 		build_free(b);

@@ -118,7 +118,7 @@ uint64_t offer_limit(const struct instance *i)
 	return max < left ? max : left;
 }
 
-static struct instance *finish(struct offer *o)
+static struct instance *offer_finish(struct offer *o)
 {
 	struct instance *i = leave_instance(o);
 
@@ -128,10 +128,10 @@ static struct instance *finish(struct offer *o)
 
 static void lost(struct offer *o)
 {
-	instance_builder_lost(finish(o));
+	instance_builder_lost(offer_finish(o));
 }
 
-static void on_process_end(void *arg)
+static void on_offer_process_end(void *arg)
 {
 	lost(arg);
 }
@@ -142,14 +142,14 @@ void offer_forget_all(struct client *c)
 		lost(link_entry(c->offers.next, struct offer, in_client));
 }
 
-static void on_limit(void *arg)
+static void on_offer_limit(void *arg)
 {
 	struct offer *o = arg;
 	char limit[32];
 	_cleanup_free_ char *sentence =
 		xasprintf("timed out after %s", format_duration(limit, sizeof limit, o->instance->fixture->policy.timeout));
 
-	instance_build_failed(finish(o), sentence, false, clock_now());
+	instance_build_failed(offer_finish(o), sentence, false, clock_now());
 }
 
 static int reply(struct offer *o, int error, const char *sentence, const struct image *im)
@@ -166,7 +166,7 @@ static int reply(struct offer *o, int error, const char *sentence, const struct 
 }
 
 /* NULL, or what is wrong with a publication; its note is verified as well. */
-static char *verify(const struct offer *o, const struct offer_commit *c, const int *fds, size_t n_fds, uint64_t *note_size)
+static char *offer_verify(const struct offer *o, const struct offer_commit *c, const int *fds, size_t n_fds, uint64_t *note_size)
 {
 	uint64_t size, limit = offer_limit(o->instance);
 	size_t wanted = c->flags & OFFER_COMMIT_NOTE ? 2 : 1;
@@ -185,7 +185,7 @@ static char *verify(const struct offer *o, const struct offer_commit *c, const i
 	return NULL;
 }
 
-static char *make_image(struct offer *o, const struct offer_commit *c, int *fds, uint64_t note_size, struct image **out)
+static char *offer_make_image(struct offer *o, const struct offer_commit *c, int *fds, uint64_t note_size, struct image **out)
 {
 	struct instance *i = o->instance;
 	struct work *w = o->work;
@@ -254,7 +254,7 @@ static bool look_at_inputs(struct offer *o)
 static void commit(struct offer *o, const struct offer_commit *c, int *fds, size_t n_fds)
 {
 	uint64_t note_size;
-	_cleanup_free_ char *changed = NULL, *wrong = verify(o, c, fds, n_fds, &note_size);
+	_cleanup_free_ char *changed = NULL, *wrong = offer_verify(o, c, fds, n_fds, &note_size);
 	struct image *im = NULL;
 	struct instance *i;
 	bool no_room = false;
@@ -281,10 +281,10 @@ static void commit(struct offer *o, const struct offer_commit *c, int *fds, size
 	}
 	changed = instance_inputs_changed(o->instance, o->asked);
 	if (!wrong)
-		wrong = make_image(o, c, fds, note_size, &im);
+		wrong = offer_make_image(o, c, fds, note_size, &im);
 	if (wrong) {
 		reply(o, -EINVAL, wrong, NULL);
-		instance_build_failed(finish(o), wrong, no_room, clock_now());
+		instance_build_failed(offer_finish(o), wrong, no_room, clock_now());
 		return;
 	}
 	if (changed) {
@@ -321,22 +321,22 @@ static void there_is_room(struct mem_waiter *r)
 	commit_again(container_of(r, struct offer, room));
 }
 
-static void look_on(void *arg)
+static void offer_look_on(void *arg)
 {
 	commit_again(arg);
 }
 
-static void give_up(struct offer *o, const char *message, size_t size)
+static void offer_give_up(struct offer *o, const char *message, size_t size)
 {
 	size_t length = size - sizeof(struct offer_abort);
 	_cleanup_free_ char *sentence =
 		xstrndup(message + sizeof(struct offer_abort), length < OFFER_SENTENCE_MAX ? length : OFFER_SENTENCE_MAX);
 
 	reply(o, 0, "", NULL);
-	instance_build_failed(finish(o), *sentence ? sentence : "the client that built it gave up", false, clock_now());
+	instance_build_failed(offer_finish(o), *sentence ? sentence : "the client that built it gave up", false, clock_now());
 }
 
-static void read_channel(void *arg)
+static void offer_read_channel(void *arg)
 {
 	struct offer *o = arg;
 	char message[sizeof(struct offer_abort) + OFFER_SENTENCE_MAX];
@@ -351,7 +351,7 @@ static void read_channel(void *arg)
 	if (n == sizeof c && c.message == OFFER_COMMIT && !o->n_fds)
 		commit(o, &c, fds, n_fds);
 	else if (n >= (ssize_t)sizeof(struct offer_abort) && c.message == OFFER_ABORT && !o->n_fds)
-		give_up(o, message, (size_t)n);
+		offer_give_up(o, message, (size_t)n);
 	else
 		lost(o); /* gone, or it has no manners */
 	for (size_t k = 0; k < n_fds; k++)
@@ -398,7 +398,7 @@ void offer_save(const struct offer *o, struct state *s)
 }
 
 /* The end of the client, the time limit and the channel, from now on. */
-static void begin(struct offer *o, int channel, int pidfd, int64_t deadline)
+static void offer_begin(struct offer *o, int channel, int pidfd, int64_t deadline)
 {
 	struct loop *loop = o->work->model->loop;
 
@@ -406,14 +406,14 @@ static void begin(struct offer *o, int channel, int pidfd, int64_t deadline)
 	link_insert(&o->client->offers, &o->in_client);
 	o->user = user_ref(o->instance->session->user);
 	o->user->n_builds++;
-	o->channel = loop_watch(loop, channel, read_channel, o);
+	o->channel = loop_watch(loop, channel, offer_read_channel, o);
 	if (pidfd >= 0)
-		o->process = loop_watch(loop, pidfd, on_process_end, o);
-	timer_init(&o->limit, on_limit, o);
+		o->process = loop_watch(loop, pidfd, on_offer_process_end, o);
+	timer_init(&o->limit, on_offer_limit, o);
 	timer_start(loop, &o->limit, deadline);
 	link_init(&o->room.link);
 	o->room.again = there_is_room;
-	deferred_init(&o->looking, look_on, o);
+	deferred_init(&o->looking, offer_look_on, o);
 }
 
 static void hold(struct offer *o, struct image *im)
@@ -466,7 +466,7 @@ bool offer_resume(struct instance *i, struct client *c, const struct record *sav
 		free_description(o);
 		return false;
 	}
-	begin(o, channel, c->pid > 0 ? process_open(c->pid) : -1, deadline);
+	offer_begin(o, channel, c->pid > 0 ? process_open(c->pid) : -1, deadline);
 	return true;
 }
 
@@ -522,7 +522,7 @@ char *offer_new(struct instance *i, struct client *c, struct image *const *depen
 		o->dep_titles[k] = xstrdup(depends[k]->title);
 		hold(o, depends[k]);
 	}
-	begin(o, pair[0], pidfd, o->started + i->fixture->policy.timeout);
+	offer_begin(o, pair[0], pidfd, o->started + i->fixture->policy.timeout);
 	log_debug("%s: pid %d is to build it", i->title, (int)c->pid);
 	event_of_instance(i, NULL, EVENT_BUILD, NULL);
 	*client_end = pair[1];

@@ -41,8 +41,8 @@ bool keeper_is_needed(const struct fixture *f)
 	return f->source == SOURCE_SERVICE || f->teardown;
 }
 
-static void on_limit(void *arg);
-static void tell(void *arg);
+static void on_keeper_limit(void *arg);
+static void keeper_tell(void *arg);
 static void not_explained(void *arg);
 
 static struct keeper *keeper_new(struct work *w, const char *title)
@@ -52,8 +52,8 @@ static struct keeper *keeper_new(struct work *w, const char *title)
 	k->work = w;
 	k->title = xstrdup(title);
 	k->service = k->hold = -1;
-	timer_init(&k->limit, on_limit, k);
-	deferred_init(&k->telling, tell, k);
+	timer_init(&k->limit, on_keeper_limit, k);
+	deferred_init(&k->telling, keeper_tell, k);
 	timer_init(&k->explaining, not_explained, k);
 	link_insert(&w->keepers, &k->link);
 	account_add_keeper(w->model);
@@ -154,7 +154,7 @@ static bool has_note(const struct keeper *k)
 	return k->note && stat(k->note, &st) == 0 && st.st_size > 0;
 }
 
-static void finish(struct keeper *k)
+static void keeper_finish(struct keeper *k)
 {
 	struct image *im = k->image;
 	struct instance *i = im ? im->instance : NULL;
@@ -202,7 +202,7 @@ static void take_log(void *arg)
 }
 
 /* Not from inside of what is going on: whoever asks is in the middle of something. */
-static void tell(void *arg)
+static void keeper_tell(void *arg)
 {
 	struct keeper *k = arg;
 
@@ -223,7 +223,7 @@ static void died(struct keeper *k, char *sentence)
 }
 
 /* With the last of what it said, which has come by now: it was written before. Takes `sentence`. */
-static void fail(struct keeper *k, char *sentence)
+static void keeper_fail(struct keeper *k, char *sentence)
 {
 	struct text t = { 0 };
 
@@ -263,14 +263,14 @@ static void take_message(struct keeper *k, const char *message, size_t size)
 	if ((r.message == JOB_ENDED || (r.message == JOB_RESULT && k->reaping)) && !k->reported) {
 		k->reported = true;
 		if (r.error) {
-			fail(k, sentence);
+			keeper_fail(k, sentence);
 			return;
 		}
 	}
 	free(sentence);
 }
 
-static void read_channel(void *arg)
+static void keeper_read_channel(void *arg)
 {
 	struct keeper *k = arg;
 	char message[sizeof(struct job_result) + JOB_SENTENCE_MAX];
@@ -290,7 +290,7 @@ static void read_channel(void *arg)
 	}
 }
 
-static void on_exit_of(void *arg)
+static void on_keeper_exit_of(void *arg)
 {
 	struct keeper *k = arg;
 	siginfo_t status = { 0 };
@@ -299,7 +299,7 @@ static void on_exit_of(void *arg)
 	spawn_reap(k->pid, &status);
 	kill(-k->pid, SIGKILL);
 	if (k->channel)
-		read_channel(k);
+		keeper_read_channel(k);
 	if (k->errors)
 		take_log(k);
 	k->pid = 0;
@@ -311,7 +311,7 @@ static void on_exit_of(void *arg)
 		died(k, xstrdup("its keeper was killed"));
 }
 
-static void on_limit(void *arg)
+static void on_keeper_limit(void *arg)
 {
 	struct keeper *k = arg;
 
@@ -330,8 +330,8 @@ static void start_limit(struct keeper *k)
 void keeper_begin(struct keeper *k, const struct helper *h, struct image *im)
 {
 	k->pid = h->pid;
-	k->process = source_redirect(h->process, on_exit_of, k);
-	k->channel = source_redirect(h->channel, read_channel, k);
+	k->process = source_redirect(h->process, on_keeper_exit_of, k);
+	k->channel = source_redirect(h->channel, keeper_read_channel, k);
 	k->errors = source_redirect(h->errors, take_log, k);
 	k->hold = h->hold;
 	k->service_pid = h->service;
@@ -377,7 +377,7 @@ bool keeper_is_dying(struct keeper *k)
 	if (k->died || k->ending || poll(&service, 1, 0) <= 0)
 		return false;
 	if (k->channel)
-		read_channel(k);
+		keeper_read_channel(k);
 	if (!k->channel)
 		not_explained(k);
 	/* It was only the first process. */
@@ -407,9 +407,9 @@ static int start_reaper(struct keeper *k)
 	if (r < 0)
 		return r;
 	k->pid = child.pid;
-	k->process = loop_watch(w->model->loop, child.pidfd, on_exit_of, k);
+	k->process = loop_watch(w->model->loop, child.pidfd, on_keeper_exit_of, k);
 	k->errors = loop_watch(w->model->loop, child.errors, take_log, k);
-	k->channel = loop_watch(w->model->loop, child.channel, read_channel, k);
+	k->channel = loop_watch(w->model->loop, child.channel, keeper_read_channel, k);
 	k->reaping = k->ending = true;
 	k->reported = false;
 	start_limit(k);
@@ -431,7 +431,7 @@ static void reap_or_finish(struct keeper *k)
 		k->wrong = xasprintf("it cannot be torn down: %s", strerror(-r));
 	if (k->reaping && !k->reported && !k->wrong)
 		k->wrong = xstrdup("what tears it down was killed");
-	finish(k);
+	keeper_finish(k);
 }
 
 void keeper_drop(struct keeper *k)
@@ -495,15 +495,15 @@ void keeper_resume(struct work *w, struct keeper *k)
 	link_init(&k->link);
 	link_insert(&w->keepers, &k->link);
 	account_add_keeper(w->model);
-	timer_init(&k->limit, on_limit, k);
-	deferred_init(&k->telling, tell, k);
+	timer_init(&k->limit, on_keeper_limit, k);
+	deferred_init(&k->telling, keeper_tell, k);
 	timer_init(&k->explaining, not_explained, k);
 	k->service = k->service_pid > 0 ? process_open(k->service_pid) : -1;
-	k->channel = k->channel_fd >= 0 ? loop_watch(w->model->loop, k->channel_fd, read_channel, k) : NULL;
+	k->channel = k->channel_fd >= 0 ? loop_watch(w->model->loop, k->channel_fd, keeper_read_channel, k) : NULL;
 	k->errors = k->errors_fd >= 0 ? loop_watch(w->model->loop, k->errors_fd, take_log, k) : NULL;
 	port_keep(k->port);
 	if (pidfd >= 0)
-		k->process = loop_watch(w->model->loop, pidfd, on_exit_of, k);
+		k->process = loop_watch(w->model->loop, pidfd, on_keeper_exit_of, k);
 	else
 		k->pid = 0;
 	if (k->ending && k->pid > 0)

@@ -43,7 +43,7 @@ static char *failure_sentence(const struct build *b, const siginfo_t *status)
 }
 
 /* Makes an image of what was published, or says what is wrong with it. */
-static char *make_image(struct build *b, struct image **out)
+static char *publish_make_image(struct build *b, struct image **out)
 {
 	const struct job_result *r = &b->result;
 	struct instance *i = b->instance;
@@ -135,7 +135,7 @@ void publish_build(struct build *b)
 	} else if (b->keeper && !b->pid) {
 		wrong = b->timed_out ? failure_sentence(b, status) : xstrdup("what was to keep it has ended at once");
 	} else {
-		wrong = make_image(b, &im);
+		wrong = publish_make_image(b, &im);
 	}
 	text_deinit(&i->log);
 	i->log = b->log;

@@ -19,7 +19,7 @@ static void survivor_free(struct survivor *g)
 	free(g);
 }
 
-static void on_process_end(void *arg)
+static void on_survivor_process_end(void *arg)
 {
 	survivor_free(arg);
 }
@@ -46,7 +46,7 @@ void survivor_hold(struct work *w, pid_t pid, struct image *im)
 		g->pid = pid;
 		link_init(&g->leases);
 		link_insert(&w->survivors, &g->link);
-		g->process = loop_watch(w->model->loop, pidfd, on_process_end, g);
+		g->process = loop_watch(w->model->loop, pidfd, on_survivor_process_end, g);
 	}
 	lease_new(im, &g->leases, pid);
 }

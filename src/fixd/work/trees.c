@@ -75,7 +75,7 @@ static char *directory(size_t k, const char *behind)
  * The directory, locked: a descriptor, to be kept for as long as the trees are. -EWOULDBLOCK: its daemon lives. A directory of
  * that name that is not ours was put there by somebody else.
  */
-static int lock_directory(const char *path)
+static int trees_lock_directory(const char *path)
 {
 	_cleanup_fd_ int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	struct stat st;
@@ -92,7 +92,7 @@ static int lock_directory(const char *path)
 	return fd_steal(&fd);
 }
 
-static int remove_directory(const char *path)
+static int trees_remove_directory(const char *path)
 {
 	return rmdir(path) < 0 && errno != ENOTEMPTY ? -errno : 0;
 }
@@ -143,7 +143,7 @@ static void remove_all(void *arg)
 		if (r < 0 && r != -ENOENT)
 			log_warn(r, "cannot remove %s", m->paths[i]);
 	}
-	if (m->lock >= 0 && (r = remove_directory(m->home)) < 0)
+	if (m->lock >= 0 && (r = trees_remove_directory(m->home)) < 0)
 		log_warn(r, "cannot remove %s", m->home);
 }
 
@@ -271,7 +271,7 @@ void trees_init(struct work *w)
 		if (!pattern || glob(pattern, GLOB_NOSORT, NULL, &g) != 0)
 			continue;
 		for (size_t i = 0; i < g.gl_pathc; i++) {
-			int lock = lock_directory(g.gl_pathv[i]);
+			int lock = trees_lock_directory(g.gl_pathv[i]);
 
 			if (lock >= 0)
 				take_over(w, g.gl_pathv[i], lock, NULL);
@@ -288,7 +288,7 @@ void trees_resume(struct work *w, char *const *used)
 
 void trees_deinit(struct work *w)
 {
-	int r = w->trees ? remove_directory(w->trees) : 0;
+	int r = w->trees ? trees_remove_directory(w->trees) : 0;
 
 	if (r < 0)
 		log_warn(r, "cannot remove %s", w->trees);
@@ -318,7 +318,7 @@ static char *choose_home(void)
 	return best;
 }
 
-static int make_home(struct work *w)
+static int trees_make_home(struct work *w)
 {
 	int r = -ENOENT;
 
@@ -333,7 +333,7 @@ static int make_home(struct work *w)
 			free(path);
 			return r;
 		}
-		w->trees_lock = lock_directory(path);
+		w->trees_lock = trees_lock_directory(path);
 		/* Others find what they are told of; they cannot open it, and so not lock it. */
 		if (w->trees_lock >= 0 && chmod(path, 0711) == 0) {
 			w->trees = path;
@@ -341,7 +341,7 @@ static int make_home(struct work *w)
 		}
 		r = w->trees_lock < 0 ? w->trees_lock : -errno;
 		w->trees_lock = fd_close(w->trees_lock);
-		remove_directory(path);
+		trees_remove_directory(path);
 		free(path);
 	}
 	return r;
@@ -357,7 +357,7 @@ static int give_to(const char *path, const char *user)
 /* A name that nothing of this daemon, or of one before it, has. */
 static int new_path(struct work *w, const char *name, const char *suffix, char **out)
 {
-	int r = w->trees ? 0 : make_home(w);
+	int r = w->trees ? 0 : trees_make_home(w);
 
 	if (r == 0)
 		*out = xasprintf("%s/%s-%llu%s", w->trees, name, (unsigned long long)++w->model->last_serial, suffix);

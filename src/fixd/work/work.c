@@ -19,19 +19,19 @@
 #include "fixd/work/survivor.h"
 #include "fixd/work/trees.h"
 
-static void abandon(struct instance *i)
+static void work_abandon(struct instance *i)
 {
 	build_abandon(i);
 	offer_abandon(i);
 }
 
-static void tear_down(struct image *im)
+static void work_tear_down(struct image *im)
 {
 	keeper_end(im->kept_by);
 }
 
 /* With the rights of its user: in a daemon with a /tmp or /home of its own, none of a client's may ever have been there. */
-static int look_at_root(const struct session *s)
+static int work_look_at_root(const struct session *s)
 {
 	struct stat st;
 	int r = -EACCES;
@@ -46,7 +46,7 @@ static int look_at_root(const struct session *s)
 	return r;
 }
 
-static bool look(struct watchset *inputs, int64_t asked)
+static bool work_look(struct watchset *inputs, int64_t asked)
 {
 	return watchset_look(inputs, asked, clock_now() + LOOK_SLICE);
 }
@@ -58,7 +58,7 @@ static uint64_t show_new(struct work *w, uint32_t *slot)
 	return board_publish(w->board, *slot);
 }
 
-static void show(struct work *w, uint32_t slot, uint64_t value)
+static void work_show(struct work *w, uint32_t slot, uint64_t value)
 {
 	board_show(w->board, slot, value);
 }
@@ -77,15 +77,15 @@ const struct effects work_effects = {
 	.build = build_queue,
 	.withdraw = build_withdraw,
 	.check = build_check,
-	.abandon = abandon,
-	.tear_down = tear_down,
-	.look_at_root = look_at_root,
-	.look = look,
+	.abandon = work_abandon,
+	.tear_down = work_tear_down,
+	.look_at_root = work_look_at_root,
+	.look = work_look,
 	.found = watchset_known_change,
 	.changed = watchset_changed,
 	.forget = watchset_free,
 	.show_new = show_new,
-	.show = show,
+	.show = work_show,
 	.show_no_more = show_no_more,
 	.remove_tree = trees_discard,
 	.is_dying = is_dying,
