@@ -170,9 +170,13 @@ libfixd_preload_la_LDFLAGS = -module -avoid-version -Wl,-z,defs -Wl,-z,now -Wl,-
 libmodel_la_SOURCES = \
 	src/fixd/model/account.c src/fixd/model/account.h \
 	src/fixd/model/client.h \
+	src/fixd/model/coherence.c \
 	src/fixd/model/edge.c src/fixd/model/edge.h \
 	src/fixd/model/effect.h \
 	src/fixd/model/event_log.h \
+	src/fixd/model/expiry.c \
+	src/fixd/model/result.c \
+	src/fixd/model/service.c \
 	src/fixd/model/events.c src/fixd/model/events.h \
 	src/fixd/model/image.c src/fixd/model/image.h \
 	src/fixd/model/instance.c src/fixd/model/instance.h \
@@ -184,7 +188,7 @@ libmodel_la_SOURCES = \
 	src/fixd/model/session.c src/fixd/model/session.h \
 	src/fixd/model/user.c src/fixd/model/user.h \
 	src/fixd/model/visibility.c src/fixd/model/visibility.h \
-	src/fixd/model/waiter.c
+	src/fixd/model/waiter.c src/fixd/model/waiter.h
 libmodel_la_LIBADD = libconfig.la libwire.la
 
 libdaemon_la_SOURCES = \

@@ -9,11 +9,11 @@ circle_max=3
 symbols=$(mktemp)
 trap 'rm -f "$symbols"' EXIT
 
-# Of what is in the source now: an old object may lie beside it.
+# Of what is in the source now, the newest: an old object may lie beside it.
 for source in *.c */*.c; do
 	dir=$FIXD_BUILD/src/fixd/$(dirname "$source")
 	name=$(basename "$source" .c)
-	for object in "$dir/.libs/libdaemon_la-$name.o" "$dir/libdaemon_la-$name.o" "$dir/.libs/$name.o" "$dir/$name.o"; do
+	for object in $(ls -t "$dir/.libs/libdaemon_la-$name.o" "$dir/libdaemon_la-$name.o" "$dir/.libs/$name.o" "$dir/$name.o" 2>/dev/null); do
 		test -f "$object" || continue
 		$nm "$object" 2>/dev/null | sed "s|^|${source%.c} |" >>"$symbols"
 		break

@@ -18,6 +18,7 @@
 #include "base/text.h"
 #include "fixd/loop/deferred.h"
 #include "fixd/loop/timer.h"
+#include "fixd/model/waiter.h"
 #include "image/digest.h"
 
 struct build;
@@ -40,8 +41,6 @@ enum instance_state {
 	INSTANCE_STALE,
 	INSTANCE_FAILED,
 };
-
-enum outcome { OUTCOME_READY, OUTCOME_PENDING, OUTCOME_FAILED };
 
 /* Of what its builder says, the newest part is kept and shown. */
 #define INSTANCE_LOG_MAX ((size_t)64 << 10)
@@ -99,29 +98,8 @@ struct instance {
 	size_t saved_at; /* its number in the state that is being written */
 };
 
-/* Somebody who asked. `answer` is called exactly once, also from inside waiter_begin(). */
-struct waiter {
-	struct link link; /* instance::waiters */
-	struct instance *instance;
-	struct user *user; /* who asks; NULL: the daemon itself */
-	int64_t asked;
-	bool built; /* it had to wait for a build */
-	bool can_build; /* what clients build: it may be asked to */
-	bool holds;	/* it will have a lease */
-	struct image **depends; /* from these */
-	size_t n_depends;
-	/* It may be to build: looks at the inputs for it. False: that takes longer, and is to be asked again. */
-	bool (*look)(struct waiter *w);
-	/* It is to build: NULL, or a sentence (to be freed) that says why it cannot. Then the waiter is gone, or is answered. */
-	char *(*offer)(struct waiter *w);
-	void (*answer)(struct waiter *w, enum outcome outcome);
-};
-
 /* Soon looks whether somebody can be answered now who could not before. */
 void instance_wake(struct instance *i);
-void waiter_begin(struct instance *i, struct waiter *w);
-/* The waiter is not to be answered any more: what nobody else waits for, and has not begun, is not built. */
-void waiter_cancel(struct waiter *w);
 /* Whose turn its build is: the user who waits for it first, or for what depends on it. NULL: the daemon. */
 struct user *instance_asker(const struct instance *i);
 /* Wants it for the policy's sake (warm, eager). */
@@ -192,23 +170,33 @@ bool instance_idle(const struct instance *i);
 const char *instance_state_name(const struct instance *i);
 
 struct instance *instance_new(struct session *s, const struct fixture *f, const char *param, const char *scope_key, char **env);
+/* Before it is used: what it does by the clock. */
+void instance_init_timers(struct instance *i);
 struct instance *instance_free(struct instance *i);
 
-/* What instance.c, its states and images, and waiter.c, who waits for them, share. */
+/* What the files of an instance share: instance.c, its states; result.c, expiry.c, service.c; and waiter.c, who waits for it. */
 
+struct model *instance_model(const struct instance *i);
+/* For instance::restart. */
+void instance_start_again(void *instance);
+/* It is to run again, after a while if it has died soon. */
+void instance_restart_later(struct instance *i);
+
+/* coherence.c: what has become of its dependencies while nobody told it; a sentence, to be freed, or NULL. */
+char *instance_lost_dependency(const struct instance *i);
+/* What was made from an earlier image of `dep` goes; what was made with the help of `im`, which is torn down, too. */
+void instance_retire_outdated(const struct instance *dep);
+void instance_retire_holders(const struct instance *i, struct image *im);
 /* While it was built or looked at, a dependency may have become another one: then it is stale. */
 void instance_check_dependencies(struct instance *i);
 /* The state of an instance nobody is at work on. */
 void instance_set_idle(struct instance *i);
+/* Why it is stale; copied. */
+void instance_set_cause(struct instance *i, const char *cause);
 /* Takes the sentence. */
 void instance_set_error(struct instance *i, char *sentence);
 /* Pinned images are those a build was, or will be, started with: they do not expire meanwhile. */
 void instance_set_pin(struct instance *i, size_t k, struct image *im);
 void instance_unpin(struct instance *i);
-/* Into the list, before `before`; and out of it, if it is there. */
 /* Who does what it wants done. */
 const struct effects *instance_effects(const struct instance *i);
-void waiter_add(struct instance *i, struct waiter *w, struct link *before);
-void waiter_remove(struct waiter *w);
-/* Answers, and forgets. */
-void waiter_answer(struct waiter *w, enum outcome outcome);

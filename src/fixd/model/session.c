@@ -401,6 +401,7 @@ static struct instance *session_add_instance(struct session *s, const struct fix
 	bool found;
 	size_t at;
 
+	instance_init_timers(i);
 	i->run = f->reuse ? NULL : p->run;
 	i->key = id->key;
 	id->env = NULL;

@@ -1,21 +1,44 @@
 /* SPDX-License-Identifier: MIT */
-/* Who asks for an instance, and when he is answered: what of it has to be built or looked at before, in which order. */
-#include "fixd/model/instance.h"
+#include "fixd/model/waiter.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/alloc.h"
 #include "base/clock.h"
 #include "base/log.h"
-#include "base/vector.h"
 #include "config/config.h"
 #include "fixd/model/edge.h"
 #include "fixd/model/effect.h"
 #include "fixd/model/image.h"
+#include "fixd/model/instance.h"
 #include "fixd/model/model.h"
-#include "fixd/model/policy.h"
 #include "fixd/model/session.h"
+
+void waiter_add(struct instance *i, struct waiter *w, struct link *before)
+{
+	link_insert(before, &w->link);
+	i->n_waiters++;
+	i->n_holders += w->holds;
+	i->n_builders += w->can_build;
+}
+
+void waiter_remove(struct waiter *w)
+{
+	struct instance *i = w->instance;
+
+	if (link_empty(&w->link))
+		return;
+	link_remove(&w->link);
+	i->n_waiters--;
+	i->n_holders -= w->holds;
+	i->n_builders -= w->can_build;
+}
+
+void waiter_answer(struct waiter *w, enum outcome outcome)
+{
+	waiter_remove(w);
+	w->answer(w, outcome);
+}
 
 /* The dependency `k`, made when it is not there yet: it takes its part of our scope key and of our environment. */
 static struct instance *dependency(struct instance *i, size_t k, int *err)

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: MIT */
+/* Services that have ended by themselves: they are started again, later each time. */
+#include "base/clock.h"
+#include "config/config.h"
+#include "fixd/model/image.h"
+#include "fixd/model/instance.h"
+#include "fixd/model/model.h"
+
+/* Soon after its start means that it cannot live; then the next start waits longer and longer. */
+#define LIVES_AFTER (10 * NSEC_PER_SEC)
+#define RESTART_MIN (100 * NSEC_PER_MSEC)
+#define RESTART_MAX (60 * NSEC_PER_SEC)
+
+void instance_restart_later(struct instance *i)
+{
+	int64_t delay = i->deaths ? RESTART_MIN : 0;
+
+	for (unsigned n = 1; n < i->deaths && delay < RESTART_MAX; n++)
+		delay *= 2;
+	i->restarting = true;
+	timer_start(instance_model(i)->loop, &i->restart, clock_now() + (delay < RESTART_MAX ? delay : RESTART_MAX));
+}
+
+void instance_start_again(void *arg)
+{
+	struct instance *i = arg;
+
+	instance_clear_failure(i);
+	i->restarting = true;
+	instance_warm(i);
+}
+
+void instance_service_died(struct instance *i, struct image *im, const char *sentence)
+{
+	_cleanup_text_ struct text cause = { 0 };
+
+	if (i->current != im)
+		return;
+	text_printf(&cause, "%s\n", sentence);
+	text_add_last_lines(&cause, &i->log, 3);
+	if (cause.data[cause.size - 1] == '\n')
+		cause.data[--cause.size] = '\0';
+	i->deaths = clock_now() - im->created < LIVES_AFTER ? i->deaths + 1 : 0;
+	instance_retire(i, cause.data);
+	if (i->fixture->policy.rebuild == REBUILD_EAGER)
+		instance_restart_later(i);
+	instance_propagate(i);
+}
