@@ -185,6 +185,9 @@ libmodel_la_SOURCES = \
 	src/fixd/model/policy.c src/fixd/model/policy.h \
 	src/fixd/model/reclaim.c src/fixd/model/reclaim.h \
 	src/fixd/model/run.c src/fixd/model/run.h \
+	src/fixd/model/definition.c \
+	src/fixd/model/registry.c \
+	src/fixd/model/sweep.c \
 	src/fixd/model/session.c src/fixd/model/session.h \
 	src/fixd/model/user.c src/fixd/model/user.h \
 	src/fixd/model/visibility.c src/fixd/model/visibility.h \

@@ -140,3 +140,18 @@ void session_redefine(struct session *s, const struct config *c);
 bool session_sweep(struct session *s);
 /* If there are too many instances: gives up what was used longest ago, and frees what is idle. */
 void session_make_room(struct session *s);
+
+/* What session.c, registry.c, definition.c and sweep.c share. */
+
+/* 0, or -errno: also that its user may not look. */
+int session_look_at_root(const struct session *s);
+/* Can it have no more instances? */
+bool session_is_full(const struct session *s);
+void session_remove_instance(struct session *s, struct instance *i);
+/* For session_each(): into a vector, so that they may go meanwhile. */
+void session_collect(struct instance *i, void *vector);
+void session_retire_all(struct session *s, const char *cause);
+/* Nobody would miss it, but for its history. */
+bool session_is_idle(struct session *s);
+/* Nobody is there, and what it has was only kept for later. */
+bool session_is_unused(struct session *s);
