@@ -203,6 +203,7 @@ libdaemon_la_SOURCES = \
 	src/fixd/host/snapshot.c src/fixd/host/snapshot.h \
 	src/fixd/host/spawn.c src/fixd/host/spawn.h \
 	src/fixd/host/survey.c src/fixd/host/survey.h \
+	src/fixd/host/treedir.c src/fixd/host/treedir.h \
 	src/fixd/host/viewer.c src/fixd/host/viewer.h \
 	src/fixd/host/watch.c src/fixd/host/watch.h \
 	src/fixd/host/worker.c src/fixd/host/worker.h \
@@ -240,6 +241,7 @@ libdaemon_la_SOURCES = \
 	src/fixd/work/job_request.c src/fixd/work/job_request.h \
 	src/fixd/work/keeper.c src/fixd/work/keeper.h \
 	src/fixd/work/publish.c src/fixd/work/publish.h \
+	src/fixd/work/recovery.c src/fixd/work/recovery.h \
 	src/fixd/work/survivor.c src/fixd/work/survivor.h \
 	src/fixd/work/trees.c src/fixd/work/trees.h \
 	src/fixd/work/work.c src/fixd/work/work.h

@@ -34,6 +34,7 @@
 #include "fixd/serve/request.h"
 #include "fixd/work/build.h"
 #include "fixd/work/keeper.h"
+#include "fixd/work/recovery.h"
 #include "fixd/work/survivor.h"
 #include "fixd/work/trees.h"
 #include "fixd/work/work.h"
@@ -384,7 +385,7 @@ int daemon_start(struct daemon *d, const struct daemon_settings *settings)
 		d->keep.fdstore = fdstore_new(&d->keep);
 	/* The socket is ours, so nobody else's trees have its name. */
 	if (r == 0) {
-		trees_init(&d->work);
+		recovery_begin(&d->work);
 		worker_wait(d->work.worker);
 	}
 	return r;

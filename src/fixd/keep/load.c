@@ -32,6 +32,7 @@
 #include "fixd/serve/request.h"
 #include "fixd/work/client_build.h"
 #include "fixd/work/keeper.h"
+#include "fixd/work/recovery.h"
 #include "fixd/work/survivor.h"
 #include "fixd/work/trees.h"
 #include "image/memfd.h"
@@ -752,7 +753,7 @@ int state_load(struct keep *keep, const void *records, size_t size, int (*resolv
 	each_record(&l, records, size, STATE_KEEPER, load_lone_keeper);
 	board_clear_free(keep->work->board);
 	vector_add(&l.used, NULL);
-	trees_resume(keep->work, (char **)l.used.all);
+	recovery_go_on(keep->work, (char **)l.used.all);
 	each_record(&l, records, size, STATE_CONN, load_conn);
 	each_record(&l, records, size, STATE_HOLDER, load_holder);
 	each_record(&l, records, size, STATE_CONN, load_asked);

@@ -20,6 +20,7 @@
 #include "fixd/serve/server.h"
 #include "fixd/serve/tail.h"
 #include "fixd/work/client_build.h"
+#include "fixd/work/recovery.h"
 #include "fixd/work/survivor.h"
 #include "fixd/work/trees.h"
 #include "image/digest.h"
@@ -160,7 +161,7 @@ static void attach_give_up(void *arg)
 	if (i->fixture->exclusive && im && im->n_leases)
 		conn_reply_error(p->conn, &p->header, -ETIMEDOUT, "fixture '%s' is exclusive, and was held by process %d all the time",
 				 i->title, (int)link_entry(im->leases.next, struct lease, in_image)->pid);
-	else if ((im && im->ending) || leftover_of(p->conn->server->work, i->fixture->name))
+	else if ((im && im->ending) || recovery_blocks(p->conn->server->work, i->fixture->name))
 		conn_reply_error(p->conn, &p->header, -ETIMEDOUT, "fixture '%s' was not ready in time: what was there before is still being "
 				 "torn down", i->title);
 	else

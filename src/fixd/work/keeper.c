@@ -25,6 +25,7 @@
 #include "fixd/model/image.h"
 #include "fixd/model/instance.h"
 #include "fixd/model/session.h"
+#include "fixd/work/recovery.h"
 #include "fixd/work/trees.h"
 #include "fixd/work/work.h"
 #include "image/memfd.h"
@@ -71,7 +72,7 @@ static void close_sources(struct keeper *k)
 static void keeper_free(struct keeper *k)
 {
 	struct work *w = k->work;
-	struct leftover *from = k->from;
+	struct recovery *from = k->from;
 
 	close_sources(k);
 	deferred_cancel(&k->telling);
@@ -92,7 +93,7 @@ static void keeper_free(struct keeper *k)
 	model_changed(w->model);
 	free(k);
 	if (from)
-		leftover_continue(from);
+		recovery_continue(from);
 	loop_defer(w->model->loop, &w->ended);
 }
 
@@ -444,7 +445,7 @@ void keeper_drop(struct keeper *k)
 	keeper_free(k);
 }
 
-bool keeper_reap(struct work *w, const char *note, struct leftover *from)
+bool keeper_reap(struct work *w, const char *note, struct recovery *from)
 {
 	struct keeper *k;
 	const struct identity *id = NULL;

@@ -21,7 +21,7 @@ struct work;
 struct fixture;
 struct image;
 struct instance;
-struct leftover;
+struct recovery;
 
 struct keeper {
 	struct link link; /* work::keepers */
@@ -30,7 +30,7 @@ struct keeper {
 	char *title;	     /* of the instance */
 	char *user;	     /* as whom it runs, or NULL */
 	char *note;	     /* file */
-	struct leftover *from; /* of a daemon that is gone, or NULL */
+	struct recovery *from; /* of a daemon that is gone, or NULL */
 	char *token;
 	char *dir;	/* of a service, or NULL */
 	uint16_t port;	/* of a service, or 0 */
@@ -81,8 +81,8 @@ void keeper_end(struct keeper *k);
 /* Has its service ended, and what that means is not told yet? Soon the instance is told, in any case. */
 bool keeper_is_dying(struct keeper *k);
 
-/* Does what the note of a daemon that is gone says; then leftover_continue(). False: there is nothing to do. */
-bool keeper_reap(struct work *w, const char *note, struct leftover *from);
+/* Does what the note of a daemon that is gone says; then recovery_continue(). False: there is nothing to do. */
+bool keeper_reap(struct work *w, const char *note, struct recovery *from);
 
 /* In another process: its helper, and the rest as it was saved. One that was prepared for a build is dropped, which frees it. */
 void keeper_resume(struct work *w, struct keeper *k);

@@ -10,10 +10,6 @@
 
 struct work;
 
-/* Begins to tear down, and removes, what daemons that are gone have left. */
-void trees_init(struct work *w);
-/* Goes on with the directory of another process: what is not in `used` it has not finished. */
-void trees_resume(struct work *w, char *const *used);
 /* Removes the directory. */
 void trees_deinit(struct work *w);
 
@@ -27,9 +23,6 @@ void trees_discard(struct work *w, const char *path);
 /* Makes an empty file for a note, owned by `user` (or NULL). */
 int trees_note(struct work *w, const char *name, const char *user, char **out);
 
-/* What a daemon that is gone has left in one directory: torn down one after the other, the newest first, and then removed. */
-struct leftover;
-/* The turn of one is over. */
-void leftover_continue(struct leftover *l);
-/* Is anything of that fixture among what is still to be torn down? */
-bool leftover_of(const struct work *w, const char *fixture);
+#define TREES_NOTE ".note"
+/* Removes all of `paths` in the background, and then `home` (or NULL) with its lock (or -1). Takes them all. */
+void trees_remove_later(struct work *w, char **paths, char *home, int lock);

@@ -16,6 +16,7 @@
 #include "fixd/work/build.h"
 #include "fixd/work/client_build.h"
 #include "fixd/work/keeper.h"
+#include "fixd/work/recovery.h"
 #include "fixd/work/survivor.h"
 #include "fixd/work/trees.h"
 
@@ -89,14 +90,14 @@ const struct effects work_effects = {
 	.show_no_more = show_no_more,
 	.remove_tree = trees_discard,
 	.is_dying = is_dying,
-	.is_blocked = leftover_of,
+	.is_blocked = recovery_blocks,
 };
 
 void work_init(struct work *w, struct model *m)
 {
 	w->model = m;
 	link_init(&w->keepers);
-	link_init(&w->leftovers);
+	link_init(&w->recoveries);
 	link_init(&w->survivors);
 	w->trees_lock = -1;
 	w->watcher = watcher_new(m->loop);
