@@ -240,6 +240,7 @@ libdaemon_la_SOURCES = \
 	src/fixd/work/client_build.c src/fixd/work/client_build.h \
 	src/fixd/work/job_request.c src/fixd/work/job_request.h \
 	src/fixd/work/keeper.c src/fixd/work/keeper.h \
+	src/fixd/work/queue.c \
 	src/fixd/work/publish.c src/fixd/work/publish.h \
 	src/fixd/work/recovery.c src/fixd/work/recovery.h \
 	src/fixd/work/survivor.c src/fixd/work/survivor.h \

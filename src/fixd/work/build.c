@@ -2,23 +2,16 @@
 #include "fixd/work/build.h"
 
 #include <errno.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/fd.h"
-#include "base/log.h"
 #include "fixd/host/spawn.h"
 #include "fixd/host/watch.h"
 #include "fixd/model/events.h"
 #include "fixd/model/image.h"
 #include "fixd/model/instance.h"
-#include "fixd/model/reclaim.h"
-#include "fixd/model/session.h"
-#include "fixd/model/user.h"
 #include "fixd/work/build_state.h"
 #include "fixd/work/job_request.h"
 #include "fixd/work/keeper.h"
@@ -26,59 +19,16 @@
 #include "fixd/work/trees.h"
 #include "fixd/work/work.h"
 #include "image/region.h"
-#include "wire/job.h"
 #include "wire/socket.h"
 
 #define END_GRACE (20 * NSEC_PER_SEC)
 #define PLUGIN_RESERVE_MIN (UINT64_C(64) << 20)
 
-struct builds {
-	struct work *work;
-	struct link queue;
-	struct link running;
-	struct link looking; /* at their inputs, before their process and after it */
-	size_t n_running;    /* that have a process, or will */
-	uint64_t last_turn, own_turn; /* see user::build_turn; of the daemon itself */
-	struct deferred pump;
-	struct deferred look_on;
-};
-
-static void pump(void *arg);
-static void build_look_on(void *arg);
-static void grant_again(struct mem_waiter *r);
-
-struct builds *builds_new(struct work *w)
-{
-	struct builds *b = xcalloc(1, sizeof *b);
-
-	b->work = w;
-	link_init(&b->queue);
-	link_init(&b->running);
-	link_init(&b->looking);
-	deferred_init(&b->pump, pump, b);
-	deferred_init(&b->look_on, build_look_on, b);
-	return b;
-}
-
-static void pump_soon(struct builds *bs)
-{
-	loop_defer(bs->work->model->loop, &bs->pump);
-}
-
-static void give_up_place(struct build *b)
-{
-	if (!b->counted)
-		return;
-	b->counted = false;
-	b->builds->n_running--;
-	pump_soon(b->builds);
-}
-
 void build_free(struct build *b)
 {
 	struct work *w = b->builds->work;
 
-	give_up_place(b);
+	queue_give_up_place(b);
 	if (b->instance && b->instance->build == b)
 		b->instance->build = NULL;
 	timer_stop(&b->limit);
@@ -110,158 +60,22 @@ void build_free(struct build *b)
 	free(b);
 }
 
-static void kill_group(struct build *b)
+void build_kill_group(struct build *b)
 {
 	if (b->pid > 0)
 		kill(-b->pid, SIGKILL);
 }
 
 /* The helper of a service has processes outside of its group: it is asked to end them, and has some time for it. */
-static void end_process(struct build *b)
+void build_end_process(struct build *b)
 {
 	if (!b->keeper || !b->keeper->dir || !b->channel || b->asked_to_end) {
-		kill_group(b);
+		build_kill_group(b);
 		return;
 	}
 	b->asked_to_end = true;
 	shutdown(source_fd(b->channel), SHUT_WR);
 	timer_start(b->builds->work->model->loop, &b->limit, clock_now() + b->keeper->time + END_GRACE);
-}
-
-/* Its end frees it. */
-static void abandon(struct build *b)
-{
-	/* One that was to stay, whose inputs are being looked at. */
-	if (b->over) {
-		link_remove(&b->link);
-		link_insert(&b->builds->running, &b->link);
-		source_resume(b->channel);
-		b->over = 0;
-	}
-	if (b->instance)
-		b->instance->build = NULL;
-	b->instance = NULL;
-	b->fresh = watchset_free(b->fresh); /* it would tell the instance */
-	link_remove(&b->room.link);
-	end_process(b);
-}
-
-void builds_end(struct builds *bs)
-{
-	link_for_each_safe(l, &bs->queue)
-		build_free(link_entry(l, struct build, link));
-	link_for_each_safe(l, &bs->running)
-		abandon(link_entry(l, struct build, link));
-	link_for_each_safe(l, &bs->looking) {
-		struct build *b = link_entry(l, struct build, link);
-
-		if (b->pid)
-			abandon(b);
-		else
-			build_free(b);
-	}
-}
-
-void builds_resume(struct builds *bs)
-{
-	pump_soon(bs);
-}
-
-bool builds_are_over(const struct builds *bs)
-{
-	return link_empty(&bs->running);
-}
-
-struct builds *builds_free(struct builds *bs)
-{
-	if (!bs)
-		return NULL;
-	builds_end(bs);
-	link_for_each_safe(l, &bs->running) {
-		struct build *b = link_entry(l, struct build, link);
-
-		kill_group(b);
-		waitpid(b->pid, NULL, 0);
-		build_free(b);
-	}
-	deferred_cancel(&bs->pump);
-	deferred_cancel(&bs->look_on);
-	free(bs);
-	return NULL;
-}
-
-static struct build *build_new(struct instance *i, enum purpose purpose, struct image *const *depends)
-{
-	struct build *b = xcalloc(1, sizeof *b);
-
-	b->builds = i->session->model->work->builds;
-	b->instance = i;
-	b->purpose = purpose;
-	b->image_fd = b->hold = -1;
-	b->n_depends = depends ? i->fixture->n_depends : 0;
-	b->depends = xcalloc(b->n_depends, sizeof *b->depends);
-	b->section = i->fixture->section;
-	for (size_t k = 0; k < b->n_depends; k++)
-		b->depends[k] = image_ref(depends[k]);
-	link_init(&b->room.link);
-	b->room.again = grant_again;
-	link_insert(&b->builds->queue, &b->link);
-	i->build = b;
-	pump_soon(b->builds);
-	return b;
-}
-
-static void to_look(struct build *b)
-{
-	link_remove(&b->link);
-	link_insert(&b->builds->looking, &b->link);
-	loop_defer(b->builds->work->model->loop, &b->builds->look_on);
-}
-
-void build_queue(struct instance *i)
-{
-	build_new(i, PURPOSE_BUILD, i->pins);
-}
-
-void build_check(struct instance *i, enum verdict what, const char *cause)
-{
-	static const enum purpose purposes[] = {
-		[VERDICT_COMPARE_BYTES] = PURPOSE_COMPARE,
-		[VERDICT_RUN_CHECK] = PURPOSE_CHECK,
-		[VERDICT_RUN_RESET] = PURPOSE_RESET,
-		[VERDICT_LOOK_ON] = PURPOSE_LOOK,
-	};
-	struct build *b = build_new(i, purposes[what], i->pins);
-
-	b->cause = cause ? xstrdup(cause) : NULL;
-	/* It has no process, and need not wait for those of others. */
-	if (b->purpose == PURPOSE_LOOK)
-		to_look(b);
-}
-
-void build_abandon(struct instance *i)
-{
-	struct build *b = i->build;
-
-	if (!b)
-		return;
-	if (b->pid) {
-		abandon(b);
-		return;
-	}
-	i->build = NULL;
-	b->instance = NULL;
-	build_free(b);
-}
-
-bool build_withdraw(struct instance *i)
-{
-	struct build *b = i->build;
-
-	if (!b || b->counted || b->purpose != PURPOSE_BUILD)
-		return false;
-	build_abandon(i);
-	return true;
 }
 
 uint64_t build_progress(const struct instance *i)
@@ -302,10 +116,10 @@ static void grant(struct build *b, uint64_t total)
 		}
 	}
 	if (socket_send(source_fd(b->channel), &answer, sizeof answer, NULL, 0, MSG_DONTWAIT) < 0)
-		kill_group(b);
+		build_kill_group(b);
 }
 
-static void grant_again(struct mem_waiter *r)
+void build_grant_again(struct mem_waiter *r)
 {
 	struct build *b = container_of(r, struct build, room);
 
@@ -358,7 +172,7 @@ static void build_read_channel(void *arg)
 		} else if (kind == JOB_RESULT && (size_t)n >= sizeof(struct job_result)) {
 			take_result(b, message, (size_t)n, fds);
 		} else {
-			end_process(b); /* a plugin has spoken out of turn */
+			build_end_process(b); /* a plugin has spoken out of turn */
 		}
 		fd_close(fds[0]);
 		fd_close(fds[1]);
@@ -375,7 +189,7 @@ static void on_build_limit(void *arg)
 	struct build *b = arg;
 
 	b->timed_out = true;
-	end_process(b);
+	build_end_process(b);
 }
 
 static void on_build_exit_of(void *arg);
@@ -450,7 +264,7 @@ static int start_process(struct build *b)
 	r = brief(b, child.channel);
 	if (r < 0) {
 		b->sentence = xasprintf("the job cannot be sent to the builder: %s", strerror(-r));
-		kill_group(b);
+		build_kill_group(b);
 	}
 	return 0;
 }
@@ -464,7 +278,7 @@ static uint64_t plugin_reserve(const struct work *w)
 }
 
 /* Everything a build needs before its process starts. NULL, or a sentence. */
-static char *prepare_build(struct build *b)
+char *build_prepare(struct build *b)
 {
 	struct instance *i = b->instance;
 	const struct fixture *f = i->fixture;
@@ -506,17 +320,8 @@ static char *prepare_build(struct build *b)
 	return NULL;
 }
 
-static void look_afresh(struct build *b)
-{
-	const struct fixture *f = b->instance->fixture;
-	struct watcher *w = b->builds->work->watcher;
-
-	watcher_catch_up(w);
-	b->fresh = watchset_new(w, f->inputs, f->policy.watch, WATCH_NAMES_MAX, NULL, instance_inputs_event, b->instance);
-}
-
 /* `wrong` is freed. */
-static void cannot_start(struct build *b, char *wrong)
+void build_cannot_start(struct build *b, char *wrong)
 {
 	struct instance *i = b->instance;
 
@@ -530,7 +335,7 @@ static void cannot_start(struct build *b, char *wrong)
 }
 
 /* Its inputs were looked at, so that later edits are noticed: its process may read them. */
-static void begin_process(struct build *b)
+void build_begin_process(struct build *b)
 {
 	struct instance *i = b->instance;
 	char *wrong = b->purpose == PURPOSE_BUILD && i->watch ? watchset_too_large(i->watch) : NULL;
@@ -539,89 +344,7 @@ static void begin_process(struct build *b)
 	if (r < 0)
 		wrong = xasprintf("its builder cannot be started: %s", strerror(-r));
 	if (wrong)
-		cannot_start(b, wrong);
-}
-
-/* True: its look is over, and it has gone on to what comes next. */
-static bool build_look(struct build *b, int64_t until)
-{
-	struct watchset *set = b->fresh ? b->fresh : b->instance->watch;
-
-	if (set && !watchset_look(set, b->over ? b->over : INT64_MIN, until))
-		return false;
-	link_remove(&b->link);
-	if (b->over) {
-		publish_build(b);
-	} else if (b->purpose == PURPOSE_LOOK) {
-		struct instance *i = b->instance;
-
-		i->build = NULL;
-		build_free(b);
-		instance_compared(i, true, NULL);
-	} else {
-		begin_process(b);
-	}
-	return true;
-}
-
-/* One after the other, in slices. */
-static void build_look_on(void *arg)
-{
-	struct builds *bs = arg;
-	int64_t until = loop_turn_began(bs->work->model->loop) + LOOK_SLICE;
-
-	while (!link_empty(&bs->looking) && build_look(link_entry(bs->looking.next, struct build, link), until)) {
-		if (clock_now() >= until)
-			break;
-	}
-	if (!link_empty(&bs->looking))
-		loop_defer(bs->work->model->loop, &bs->look_on);
-}
-
-static void build_start(struct build *b)
-{
-	char *wrong = NULL;
-
-	b->counted = true;
-	b->builds->n_running++;
-	if (b->purpose == PURPOSE_BUILD)
-		wrong = prepare_build(b);
-	else if (b->purpose == PURPOSE_COMPARE)
-		look_afresh(b);
-	if (wrong)
-		cannot_start(b, wrong);
-	else if (b->purpose == PURPOSE_CHECK || b->purpose == PURPOSE_RESET)
-		begin_process(b);
-	else
-		to_look(b);
-}
-
-/* Users take turns, whatever the first of them has asked for: the one whose last build began before those of the others is next. */
-static struct build *next_in_turn(struct builds *bs)
-{
-	struct build *next = NULL;
-	uint64_t *turn = NULL;
-
-	link_for_each(l, &bs->queue) {
-		struct build *b = link_entry(l, struct build, link);
-		struct user *u = instance_asker(b->instance);
-		uint64_t *his = u ? &u->build_turn : &bs->own_turn;
-
-		if (!next || *his < *turn) {
-			next = b;
-			turn = his;
-		}
-	}
-	*turn = ++bs->last_turn;
-	return next;
-}
-
-static void pump(void *arg)
-{
-	struct builds *bs = arg;
-
-	while (!bs->work->model->restarting && !link_empty(&bs->queue) && bs->n_running < bs->work->model->config->jobs)
-		build_start(next_in_turn(bs));
+		build_cannot_start(b, wrong);
 }
 
 /* What it has published is an image when it is known that its inputs have not changed. */
@@ -629,15 +352,15 @@ static void build_is_over(struct build *b)
 {
 	timer_stop(&b->limit);
 	b->over = clock_now();
-	if (!build_look(b, b->over + LOOK_SLICE))
-		to_look(b);
+	if (!queue_look(b, b->over + LOOK_SLICE))
+		queue_to_look(b);
 }
 
 /* The build is over, though its process is not: what that says from now on is for its keeper. */
 static void publish_kept(struct build *b)
 {
 	build_read_errors(b);
-	give_up_place(b);
+	queue_give_up_place(b);
 	source_pause(b->channel);
 	build_is_over(b);
 }
@@ -649,13 +372,13 @@ static void on_build_exit_of(void *arg)
 
 	spawn_reap(b->pid, &b->status);
 	/* Children it left behind go with it. */
-	kill_group(b);
+	build_kill_group(b);
 	b->pid = 0;
 	if (b->channel)
 		build_read_channel(b);
 	if (b->errors)
 		build_read_errors(b);
-	give_up_place(b);
+	queue_give_up_place(b);
 	if (!b->instance) {
 		build_free(b);
 		loop_defer(bs->work->model->loop, &bs->work->ended);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* One build, or check, on its way: what build.c, which runs it, and publish.c, which ends it, share. */
+/* One build, or check, on its way: what queue.c, build.c, which runs it, and publish.c, which ends it, share. */
 #pragma once
 
 #include <signal.h>
@@ -14,9 +14,18 @@
 #include "image/digest.h"
 #include "wire/job.h"
 
-struct builds;
-
 enum purpose { PURPOSE_BUILD, PURPOSE_CHECK, PURPOSE_RESET, PURPOSE_COMPARE, PURPOSE_LOOK };
+
+struct builds {
+	struct work *work;
+	struct link queue;
+	struct link running;
+	struct link looking; /* at their inputs, before their process and after it */
+	size_t n_running;    /* that have a process, or will */
+	uint64_t last_turn, own_turn; /* see user::build_turn; of the daemon itself */
+	struct deferred pump;
+	struct deferred look_on;
+};
 
 struct build {
 	struct link link; /* builds::queue, ::looking or ::running */
@@ -57,3 +66,22 @@ struct build {
 void build_free(struct build *b);
 /* How long it may take; ns. */
 int64_t build_time_limit(const struct build *b);
+
+/* queue.c: soon looks who can begin. */
+void queue_pump(struct builds *bs);
+/* Another one may begin in its place. */
+void queue_give_up_place(struct build *b);
+/* Its inputs are looked at, before its process begins or after it has ended; and as far as that comes. False: not all yet. */
+void queue_to_look(struct build *b);
+bool queue_look(struct build *b, int64_t until);
+
+/* build.c: what it needs before its process begins; NULL, or a sentence to be freed. */
+char *build_prepare(struct build *b);
+void build_begin_process(struct build *b);
+/* Takes the sentence. */
+void build_cannot_start(struct build *b, char *wrong);
+/* Asks its process to end. */
+void build_end_process(struct build *b);
+void build_kill_group(struct build *b);
+/* For build::room: there may be memory for it. */
+void build_grant_again(struct mem_waiter *r);
