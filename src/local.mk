@@ -47,6 +47,7 @@ libwire_la_LIBADD = libimage.la
 
 libconfig_la_SOURCES = \
 	src/config/config.c src/config/config.h \
+	src/config/find.c \
 	src/config/graph.c src/config/graph.h \
 	src/config/identity.c src/config/identity.h \
 	src/config/keys.c src/config/keys.h \
@@ -59,10 +60,15 @@ libconfig_la_LIBADD = libimage.la $(INIH_LIBS)
 
 libclient_la_SOURCES = \
 	src/base/fd.c src/base/process.c src/base/units.c \
+	src/client/board.c src/client/board.h \
 	src/client/build.c src/client/build.h \
 	src/client/connection.c src/client/connection.h \
+	src/client/local.c src/client/local.h \
 	src/client/mapping.c src/client/mapping.h \
+	src/client/open.c \
+	src/client/replay.c src/client/replay.h \
 	src/client/run.c \
+	src/client/variables.c src/client/variables.h \
 	src/client/view.c src/client/view.h \
 	src/image/cow.c \
 	src/image/digest.c \

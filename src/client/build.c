@@ -8,15 +8,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "base/fd.h"
-#include "client/connection.h"
+#include "client/local.h"
 #include "client/view.h"
-#include "fixd.h"
-#include "image/digest.h"
 #include "image/memfd.h"
 #include "image/space.h"
 #include "wire/offer.h"
@@ -34,25 +29,6 @@ struct fixd_build {
 	unsigned flags;
 	int64_t answer_ms; /* for the daemon to answer a commit: it may have to make room first */
 };
-
-struct local_image {
-	struct local_image *next;
-	char *name, *scope_key;
-	int fd;
-	uint64_t size;
-	void *note; /* malloc()ed, or NULL */
-	size_t note_size;
-	bool released; /* somebody has been told to tear it down: it is not given out again */
-};
-
-static struct local_image *find_local(const struct fixd *f, const char *name, const char *scope_key)
-{
-	for (struct local_image *l = f->local_images; l; l = l->next) {
-		if (!l->released && !strcmp(l->name, name) && !strcmp(l->scope_key, scope_key ? scope_key : ""))
-			return l;
-	}
-	return NULL;
-}
 
 static int view_local_image(struct fixd *f, struct local_image *l, bool writable, struct fixd_view **out)
 {
@@ -79,31 +55,12 @@ int local_image_release(struct fixd_view *v, void **note, size_t *note_size)
 	return 1;
 }
 
-int local_image_find(struct fixd *f, const char *name, const struct fixd_options *o, struct fixd_view **out)
+int view_local(struct fixd *f, const char *name, const struct fixd_options *o, struct fixd_view **out)
 {
-	struct local_image *l = find_local(f, name, o ? o->scope_key : NULL);
+	struct local_image *l = local_image_find(f->local_images, name, o ? o->scope_key : NULL);
 
 	*out = NULL;
 	return l ? view_local_image(f, l, o && (o->flags & FIXD_COW), out) : 0;
-}
-
-static void local_image_free(struct local_image *l)
-{
-	fd_close(l->fd);
-	free(l->note);
-	free(l->name);
-	free(l->scope_key);
-	free(l);
-}
-
-void local_images_free(struct fixd *f)
-{
-	while (f->local_images) {
-		struct local_image *l = f->local_images;
-
-		f->local_images = l->next;
-		local_image_free(l);
-	}
 }
 
 static void build_free(struct fixd_build *b)
@@ -165,7 +122,7 @@ int fixd_build_begin(struct fixd *f, const char *name, const struct fixd_options
 	*view = NULL;
 	*build = NULL;
 	if (f->local)
-		r = (r = local_image_find(f, name, o, view)) < 0 ? r : !*view;
+		r = (r = view_local(f, name, o, view)) < 0 ? r : !*view;
 	else
 		r = view_attach(f, name, o, WIRE_ATTACH_BUILD, view, &offer, &channel);
 	return r == 1 ? build_new(f, name, o, &offer, channel, build) : r;

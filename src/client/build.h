@@ -9,7 +9,6 @@ struct fixd_options;
 struct fixd_view;
 
 /* An image built in this process, if it was: 0 and *out, which stays NULL if not. */
-int local_image_find(struct fixd *f, const char *name, const struct fixd_options *o, struct fixd_view **out);
-void local_images_free(struct fixd *f);
+int view_local(struct fixd *f, const char *name, const struct fixd_options *o, struct fixd_view **out);
 /* fixd_release() of a view of one. */
 int local_image_release(struct fixd_view *v, void **note, size_t *note_size);

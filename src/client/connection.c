@@ -8,29 +8,22 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/time.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "base/fd.h"
 #include "base/process.h"
 #include "base/units.h"
 #include "base/utf8.h"
 #include "fixd.h"
-#include "client/build.h"
-#include "wire/default_socket.h"
+#include "client/local.h"
 #include "wire/socket.h"
 
 #define ANSWER_MS 10000	  /* for the daemon to take or answer anything at all */
 #define TIMEOUT_MAX_MS 1000000000
 #define GRACE_MS 2000	  /* for an answer after the daemon's own time-out */
 #define DEFAULT_MS 60000
-#define BOARD_SLOTS_MAX (1 << 24)
 
-static __thread char open_error[512];
+__thread char connection_open_error[512];
 
 int fixd_fail_with(struct fixd *f, int err, const char *fmt, ...)
 {
@@ -47,7 +40,7 @@ int fixd_fail_with(struct fixd *f, int err, const char *fmt, ...)
 
 const char *fixd_error(const struct fixd *f)
 {
-	return f ? f->error : open_error;
+	return f ? f->error : connection_open_error;
 }
 
 int connection_timeout(void)
@@ -63,46 +56,6 @@ int connection_timeout(void)
 	if (!*end && seconds >= 0.001 && seconds <= TIMEOUT_MAX_MS / 1000)
 		return (int)(seconds * 1000);
 	return parse_duration(s, &ns) == 0 && ns >= 1000000 && ns / 1000000 <= TIMEOUT_MAX_MS ? (int)(ns / 1000000) : -EINVAL;
-}
-
-void board_map_unref(struct board_map *b)
-{
-	if (!b || __atomic_sub_fetch(&b->refs, 1, __ATOMIC_ACQ_REL) > 0)
-		return;
-	munmap((void *)b->words, b->slots * sizeof *b->words);
-	free(b);
-}
-
-/* The daemon is gone: nothing of it is current any more. Readers of the page see zeros. */
-static void board_map_clear(struct board_map *b)
-{
-	if (b)
-		mmap((void *)b->words, b->slots * sizeof *b->words, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
-}
-
-static int board_map_new(int fd, uint32_t slots, struct board_map **out)
-{
-	size_t size = slots * sizeof(uint64_t);
-	struct board_map *b;
-	struct stat st;
-	void *p;
-
-	int seals = fcntl(fd, F_GET_SEALS);
-
-	/* One that could become shorter would be a crash one day. */
-	if (fstat(fd, &st) < 0 || (uint64_t)st.st_size < size || slots == 0 || slots > BOARD_SLOTS_MAX || seals < 0 || !(seals & F_SEAL_SHRINK))
-		return -EPROTO;
-	p = mmap(NULL, size, PROT_READ, MAP_SHARED, fd, 0);
-	if (p == MAP_FAILED)
-		return -errno;
-	b = malloc(sizeof *b);
-	if (!b) {
-		munmap(p, size);
-		return -ENOMEM;
-	}
-	*b = (struct board_map){ .refs = 1, .words = p, .slots = slots };
-	*out = b;
-	return 0;
 }
 
 void reply_close(struct reply *r)
@@ -322,7 +275,7 @@ static int connect_socket(struct fixd *f)
 	return 0;
 }
 
-static int connect_to(struct fixd *f)
+int connection_open(struct fixd *f)
 {
 	int r = connect_socket(f);
 
@@ -343,109 +296,20 @@ static int connect_to(struct fixd *f)
 	return r;
 }
 
-/* To be freed. */
-static char *socket_to_use(void)
-{
-	const char *env = getenv("FIXD_SOCKET");
-	char path[4096];
-
-	if (env && *env)
-		return strdup(env);
-	default_socket_to_connect(path, sizeof path);
-	return strdup(path);
-}
-
-/* What is there is no daemon for this user: it has ended, or is something else altogether. */
-static bool is_no_daemon(int err)
-{
-	return err == -ECONNREFUSED || err == -EPROTOTYPE || err == -ECONNRESET || err == -ELOOP || err == -EACCES;
-}
-
-/* Where nobody said which socket: one that a daemon has left behind does not hide another one that is alive. */
-static int connect_to_any(struct fixd *f)
-{
-	char *first = f->path, path[4096], *next;
-	int r = connect_to(f);
-
-	for (bool more = is_no_daemon(r); (is_no_daemon(r) || r == -ENOENT) && more;) {
-		more = default_socket_behind(f->path, path, sizeof path) && (next = strdup(path));
-		if (f->path != first)
-			free(f->path);
-		f->path = more ? next : first;
-		r = connect_to(f);
-	}
-	if (f->path != first)
-		free(first);
-	return r;
-}
-
-static bool is_default(const char *socket)
-{
-	const char *env = getenv("FIXD_SOCKET");
-
-	return !socket && !(env && *env);
-}
-
-static int open_failed(struct fixd *f, int err)
-{
-	snprintf(open_error, sizeof open_error, "%.*s", (int)sizeof open_error - 1, f ? f->error : strerror(-err));
-	if (f)
-		free(f->path);
-	free(f);
-	return err;
-}
-
-int fixd_open(struct fixd **out, const char *socket)
-{
-	const char *disabled = getenv("FIXD_DISABLE");
-	struct fixd *f = calloc(1, sizeof *f);
-	int r;
-
-	*out = NULL;
-	if (!f)
-		return open_failed(f, -ENOMEM);
-	f->fd = f->spare = -1;
-	f->refs = 1;
-	if (disabled && !strcmp(disabled, "1")) {
-		f->local = true;
-		*out = f;
-		return 0;
-	}
-	if (connection_timeout() < 0)
-		return open_failed(f, fixd_fail_with(f, -EINVAL, "FIXD_TIMEOUT is '%s'; allowed is a number of seconds, or one with ms, s, m or h, above 0",
-						     getenv("FIXD_TIMEOUT")));
-	f->path = socket ? strdup(socket) : socket_to_use();
-	if (!f->path)
-		return open_failed(f, fixd_fail_with(f, -ENOMEM, "no memory"));
-	r = is_default(socket) ? connect_to_any(f) : connect_to(f);
-	if (r < 0)
-		return open_failed(f, r);
-	*out = f;
-	return 0;
-}
-
 void fixd_unref(struct fixd *f)
 {
 	if (__atomic_sub_fetch(&f->refs, 1, __ATOMIC_ACQ_REL) > 0)
 		return;
 	fd_close(f->fd);
 	board_map_unref(f->board);
-	while (f->env) {
-		struct env_names *e = f->env;
-
-		f->env = e->next;
-		free(e->fixture);
-		free(e->names);
-		free(e);
-	}
+	variables_free(f->variables);
 	while (f->replay) {
 		struct replay *p = f->replay;
 
 		f->replay = p->next;
-		free(p->key);
-		free(p);
+		replay_free(p);
 	}
-	local_images_free(f);
+	local_images_free(f->local_images);
 	free(f->path);
 	free(f);
 }
@@ -469,7 +333,7 @@ static int reconnect(struct fixd *f)
 		f->fd = fd_close(f->fd);
 		board_map_clear(f->board);
 	}
-	r = connect_to(f);
+	r = connection_open(f);
 	/* -ENOENT is for fixtures. */
 	return r == -ENOENT ? -ECONNREFUSED : r;
 }
@@ -607,108 +471,17 @@ void fixd_set_test(struct fixd *f, const char *test)
 	f->test[n] = '\0';
 }
 
-static struct replay *replay_new(uint16_t type, const char *key, const void *body, size_t size)
-{
-	struct replay *p = calloc(1, sizeof *p + size);
-
-	if (p)
-		p->key = strdup(key);
-	if (!p || !p->key) {
-		free(p);
-		return NULL;
-	}
-	p->type = type;
-	p->size = size;
-	memcpy(p->body, body, size);
-	return p;
-}
-
-static void remember(struct fixd *f, struct replay *p)
-{
-	struct replay **at = &f->replay;
-
-	while (*at && ((*at)->type != p->type || strcmp((*at)->key, p->key) != 0))
-		at = &(*at)->next;
-	if (*at) {
-		struct replay *old = *at;
-
-		p->next = old->next;
-		free(old->key);
-		free(old);
-	}
-	*at = p;
-}
-
 int connection_establish(struct fixd *f, uint16_t type, const char *key, const void *body, size_t size, struct reply *reply)
 {
 	struct replay *p = replay_new(type, key, body, size);
 	int r = p ? connection_request(f, type, body, size, ANSWER_MS, reply) :
 		    fixd_fail_with(f, -ENOMEM, "no memory");
 
-	if (r == 0) {
-		remember(f, p);
-	} else if (p) {
-		free(p->key);
-		free(p);
-	}
+	if (r == 0)
+		replay_add(&f->replay, p);
+	else
+		replay_free(p);
 	return r;
-}
-
-static bool same_fixture(const struct env_names *e, const char *name)
-{
-	size_t n = strcspn(name, "[");
-
-	return strlen(e->fixture) == n && !strncmp(e->fixture, name, n);
-}
-
-bool connection_learn_env(struct fixd *f, const char *name)
-{
-	struct env_names *e;
-
-	for (e = f->env; e && !same_fixture(e, name); e = e->next)
-		;
-	if (e && !strcmp(e->names, f->error))
-		return false; /* it had them all */
-	if (!e) {
-		e = calloc(1, sizeof *e);
-		if (!e)
-			return false;
-		e->fixture = strndup(name, strcspn(name, "["));
-		e->next = f->env;
-		f->env = e;
-	}
-	free(e->names);
-	e->names = strdup(f->error);
-	if (e->fixture && e->names)
-		return true;
-	f->env = e->next;
-	free(e->fixture);
-	free(e->names);
-	free(e);
-	return false;
-}
-
-/* NAME=value, or NAME for a variable that is not set, each with a NUL behind it. */
-static ssize_t put_env(struct fixd *f, const char *name, char *out, size_t room)
-{
-	const struct env_names *e;
-	size_t n = 0;
-
-	for (e = f->env; e && !same_fixture(e, name); e = e->next)
-		;
-	for (const char *p = e ? e->names : ""; *p; p += strcspn(p, "\n"), p += *p == '\n') {
-		char variable[256];
-		const char *value;
-		int length;
-
-		snprintf(variable, sizeof variable, "%.*s", (int)strcspn(p, "\n"), p);
-		value = getenv(variable);
-		length = snprintf(out + n, room - n, "%s%s%s", variable, value ? "=" : "", value ? value : "");
-		if (length < 0 || (size_t)length + 1 > room - n)
-			return -E2BIG;
-		n += (size_t)length + 1;
-	}
-	return (ssize_t)n;
 }
 
 ssize_t connection_attach_body(struct fixd *f, char *out, const char *name, const char *key, uint32_t flags, int timeout_ms,
@@ -726,7 +499,7 @@ ssize_t connection_attach_body(struct fixd *f, char *out, const char *name, cons
 	memcpy(p, name, name_size);
 	if (key_size)
 		memcpy(p + name_size, key, key_size);
-	env = put_env(f, name, p + name_size + key_size, WIRE_ENV_MAX);
+	env = variables_put(f->variables, name, p + name_size + key_size, WIRE_ENV_MAX);
 	if (env < 0)
 		return fixd_fail_with(f, -E2BIG, "the variables that fixture '%s' names have more than %d bytes", name,
 				      WIRE_ENV_MAX);

@@ -13,35 +13,13 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "client/board.h"
+#include "client/replay.h"
+#include "client/variables.h"
 #include "wire/wire.h"
-
-/* The board of one daemon, as mapped here; views keep it. */
-struct board_map {
-	unsigned refs;
-	const uint64_t *words;
-	uint32_t slots;
-};
 
 /* What a daemon may give as an error (MAX_ERRNO of the kernel). */
 #define ERRNO_MAX 4095
-
-void board_map_unref(struct board_map *b);
-
-/* The variables a fixture is told of, learned from the daemon. */
-struct env_names {
-	struct env_names *next;
-	char *fixture;
-	char *names; /* one a line */
-};
-
-/* A message that makes a new connection what the old one was. */
-struct replay {
-	struct replay *next;
-	uint16_t type;
-	char *key; /* what a later one of that key replaces */
-	size_t size;
-	char body[];
-};
 
 struct fixd {
 	unsigned refs; /* the caller's until fixd_close(), and one of each view */
@@ -53,7 +31,7 @@ struct fixd {
 	uint64_t epoch; /* which connection: leases end with theirs */
 	uint32_t daemon_pid;
 	struct board_map *board;
-	struct env_names *env;
+	struct variables *variables;
 	struct replay *replay; /* in order */
 	bool closing; /* of a run: told to every connection */
 	bool test_told; /* to this connection */
@@ -71,6 +49,11 @@ struct reply {
 	size_t n_fds;
 	uint64_t wanted; /* the id asked for: an attach that comes with another is given back; 0: any */
 };
+
+/* To f->path. 0, or -errno with a sentence. */
+int connection_open(struct fixd *f);
+/* The sentence of the last fixd_open() of this thread that failed. */
+extern __thread char connection_open_error[512];
 
 void fixd_unref(struct fixd *f);
 
@@ -112,9 +95,6 @@ ssize_t connection_attach_body(struct fixd *f, char *out, const char *name, cons
 
 /* A request for every connection to come, too. 0, or -errno with a sentence. */
 int connection_establish(struct fixd *f, uint16_t type, const char *key, const void *body, size_t size, struct reply *reply);
-
-/* Remembers what an -ENOKEY error asked for. True if asking again makes sense. */
-bool connection_learn_env(struct fixd *f, const char *name);
 
 /* FIXD_TIMEOUT in ms, or the default. */
 int connection_timeout(void);

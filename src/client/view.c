@@ -183,7 +183,7 @@ static int request_attach(struct fixd *f, const char *name, const struct fixd_op
 		if (size < 0)
 			return (int)size;
 		r = connection_request(f, WIRE_TYPE_attach, body, (size_t)size, timeout, reply);
-	} while (r == -ENOKEY && connection_learn_env(f, name));
+	} while (r == -ENOKEY && variables_learn(&f->variables, name, f->error));
 	return r;
 }
 
@@ -262,7 +262,7 @@ int view_of_local(struct fixd *f, int fd, uint64_t size, bool writable, struct f
 int fixd_attach(struct fixd *f, const char *name, const struct fixd_options *o, struct fixd_view **out)
 {
 	struct fixd_view *found = NULL;
-	int r = f->local ? local_image_find(f, name, o, &found) : 0;
+	int r = f->local ? view_local(f, name, o, &found) : 0;
 
 	if (r < 0 || found) {
 		*out = found;

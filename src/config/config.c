@@ -680,24 +680,6 @@ struct config *config_free(struct config *c)
 	return NULL;
 }
 
-const struct fixture *config_find(const struct config *c, const char *name)
-{
-	size_t low = 0, high = c->n_fixtures;
-
-	while (low < high) {
-		size_t mid = low + (high - low) / 2;
-		int order = strcmp(name, c->fixtures[mid]->name);
-
-		if (order == 0)
-			return c->fixtures[mid];
-		if (order < 0)
-			high = mid;
-		else
-			low = mid + 1;
-	}
-	return NULL;
-}
-
 static bool is_elf(const char *path)
 {
 	_cleanup_fd_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);

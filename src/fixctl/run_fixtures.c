@@ -301,7 +301,7 @@ static int attach(struct fixd *f, const struct run_options *o, struct shown *x)
 		if (size < 0)
 			return ctl_failed(f, (int)size);
 		r = connection_request(f, WIRE_TYPE_attach, body, (size_t)size, o->timeout_ms, &reply);
-	} while (r == -ENOKEY && connection_learn_env(f, x->name));
+	} while (r == -ENOKEY && variables_learn(&f->variables, x->name, f->error));
 	if (r < 0)
 		return ctl_failed(f, r);
 	r = take(x, &reply);

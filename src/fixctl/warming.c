@@ -170,7 +170,7 @@ static int take_answer(struct state *s)
 	if (id == 0)
 		return r;
 	t = find_target(s, id);
-	if (t && r == -ENOKEY && connection_learn_env(s->w->f, t->name))
+	if (t && r == -ENOKEY && variables_learn(&s->w->f->variables, t->name, s->w->f->error))
 		return send_target(s, t);
 	if (t)
 		report(s, t, r, &reply);
