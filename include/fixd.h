@@ -39,6 +39,12 @@
 extern "C" {
 #endif
 
+/* This header's, as major << 16 | minor << 8 | micro. */
+#define FIXD_VERSION 0x000100
+
+/* The library's, in the same form: that of its own header. Since: 0.1 */
+unsigned fixd_version(void);
+
 struct fixd;	  /* a connection to the daemon */
 struct fixd_view; /* one mapping of an image in this process */
 struct fixd_build; /* an image that this client builds */
@@ -46,12 +52,23 @@ struct fixd_build; /* an image that this client builds */
 enum fixd_flags {
 	FIXD_RO = 0,	   /* a write dies with SIGSEGV */
 	FIXD_COW = 1 << 0, /* copy-on-write: writes are this process's own, and fixd_view_reset() undoes them */
+	FIXD_NOWAIT = 1 << 1, /* of fixd_attach(): do not wait; see there */
 };
+
+/* Time-outs, in ms. */
+#define FIXD_TIMEOUT_DEFAULT 0 /* $FIXD_TIMEOUT, or 60 s */
+#define FIXD_TIMEOUT_NONE (-1) /* for ever */
+
+/*
+ * Structs that begin with `size` grow at their end, by the rule of openat2(2): the caller sets it to sizeof of what it was compiled with.
+ * A library that is newer takes what is missing for zero, which always is the default; one that is older takes what it does not know
+ * if it is zero, and says -E2BIG otherwise. Unknown flags are -EINVAL everywhere.
+ */
 
 struct fixd_options {
 	size_t size;	       /* sizeof(struct fixd_options) */
 	unsigned flags;	       /* enum fixd_flags */
-	int timeout_ms;	       /* for a build; 0: FIXD_TIMEOUT */
+	int timeout_ms;	       /* for a build, or FIXD_TIMEOUT_DEFAULT, FIXD_TIMEOUT_NONE */
 	const char *scope_key; /* where the test is, "pkg/mod.c::Suite::test"; NULL: nowhere. A fixture takes the part of its
 				* scope: all of it (function), without the last part (class), before "::" (module), its
 				* directory (package), nothing (session). */
@@ -84,6 +101,18 @@ void fixd_close(struct fixd *f);
 const char *fixd_error(const struct fixd *f);
 
 /*
+ * What happens meanwhile that no call returns: `fn` gets a sentence without a newline, from the thread whose call it happens in, and must
+ * not call this library. The library itself prints nothing. For the whole process; NULL: nobody is told. Since: 0.1
+ */
+void fixd_set_log(void (*fn)(void *arg, const char *sentence), void *arg);
+
+/*
+ * The descriptor that is readable when the daemon has said something, for poll(2): after fixd_attach() with FIXD_NOWAIT. It is the
+ * library's, and may be another one after any call. -1: there is none now. Since: 0.1
+ */
+int fixd_fd(const struct fixd *f);
+
+/*
  * Names the test that runs from now on, for fixctl trace and report: what it attaches, and the pages of copy-on-write views that it
  * has changed when they are reset. At most 500 bytes of it are copied; NULL: none. The daemon hears of it with the next attach or
  * change, so a test that does neither costs nothing. Since: 0.1
@@ -97,6 +126,8 @@ void fixd_set_test(struct fixd *f, const char *test);
  * this process in the other mode. -EEXIST: something else lies where its objects must be. -EIO: the build failed; the sentence
  * ends with the builder's last words. -EINVAL, -E2BIG: the name, the options or the values of variables are wrong or too long.
  * -EMFILE, -ENOMEM: this process has no descriptor or memory left. -ECONNREFUSED, -ECONNRESET: the daemon was lost.
+ * With FIXD_NOWAIT it only asks: -EAGAIN until the image is there; whenever fixd_fd() is readable, the same call again looks for the
+ * answer. One such question is on its way at a time; any other call of fixd_attach() gives it up.
  * The caller calls fixd_detach(). Since: 0.1
  */
 int fixd_attach(struct fixd *f, const char *name, const struct fixd_options *options, struct fixd_view **out);
@@ -113,9 +144,17 @@ size_t fixd_view_size(const struct fixd_view *v);
 const char *fixd_view_path(const struct fixd_view *v);
 /* 1 for the first image of an instance, and so on. Since: 0.1 */
 uint32_t fixd_view_generation(const struct fixd_view *v);
-/* Whether this attach had to wait for a build. Since: 0.1 */
+enum fixd_view_flags {
+	FIXD_VIEW_BUILT = 1 << 0,  /* this attach had to wait for a build */
+	FIXD_VIEW_REUSED = 1 << 1, /* the image was not built in the run that this client is a member of, but before, or by another one */
+	FIXD_VIEW_COW = 1 << 2,	   /* it may be written to */
+};
+
+/* Of enum fixd_view_flags; bits that are not named there may be set by a later library. Since: 0.1 */
+unsigned fixd_view_flags(const struct fixd_view *v);
+
+/* The first two of them. Since: 0.1 */
 bool fixd_view_built(const struct fixd_view *v);
-/* Whether the image was not built in the run that this client is a member of, but before, or by another one. Since: 0.1 */
 bool fixd_view_reused(const struct fixd_view *v);
 
 /*
@@ -174,7 +213,11 @@ struct fixd_teardown {
 	size_t size;	  /* sizeof(struct fixd_teardown) */
 	const void *note; /* for whoever tears it down; at most 1 MiB. With a note it is kept for fixd_adopt() until somebody has */
 	size_t note_size;
-	bool keeper;	  /* this client does it itself if it is still there when nobody else needs the image */
+	unsigned flags; /* enum fixd_teardown_flags */
+};
+
+enum fixd_teardown_flags {
+	FIXD_KEEPER = 1 << 0, /* this client does it itself if it is still there when nobody else needs the image */
 };
 
 /*
@@ -197,7 +240,7 @@ void fixd_closing(struct fixd *f);
 /*
  * This member of a run will not use the image of `v` again, which stays mapped until fixd_detach(). Exactly one member of the
  * run, the last that could use it, gets 1 and then tears it down; *note (to be freed) and *note_size are what the builder left
- * for that. All others get 0. With `timeout_ms` it waits until nobody else could use the image, and with 0 it asks.
+ * for that. All others get 0. With `timeout_ms`, or FIXD_TIMEOUT_NONE, it waits until nobody else could use the image, and with 0 it asks.
  * An image that later runs use, too (reuse=yes), has no last one: it is torn down when it is retired, by who adopts it.
  * -ETIMEDOUT: others still could. -ENOTCONN: it is in no run. Since: 0.1
  */
@@ -216,10 +259,11 @@ int fixd_adopt(struct fixd *f, const char *pattern, char **title, void **note, s
 #define FIXD_INLINE inline
 #endif
 
-/* The start of every view; for fixd_view_current() only. */
+/* The start of every view; for fixd_view_current() only, which is in programs that were compiled long ago: it stays as it is. */
 struct fixd_view_head {
 	const uint64_t *board;
 	uint64_t value;
+	uint64_t reserved[6];
 };
 
 /*

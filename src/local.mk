@@ -63,7 +63,9 @@ libclient_la_SOURCES = \
 	src/client/board.c src/client/board.h \
 	src/client/build.c src/client/build.h \
 	src/client/connection.c src/client/connection.h \
+	src/client/extend.c src/client/extend.h \
 	src/client/local.c src/client/local.h \
+	src/client/log.c \
 	src/client/mapping.c src/client/mapping.h \
 	src/client/open.c \
 	src/client/replay.c src/client/replay.h \

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 #include "client/build.h"
+#include "client/extend.h"
 
 #include <errno.h>
 #include <limits.h>
+#include <stddef.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
@@ -19,6 +21,8 @@
 
 #define ANSWER_MS 30000
 #define LOCAL_MAX (UINT64_C(1) << 40)
+/* Of struct fixd_teardown, as it was first. */
+#define TEARDOWN_SIZE_0 (offsetof(struct fixd_teardown, flags) + sizeof(unsigned))
 #define MEMFD_LABEL 128 /* the kernel takes 249 bytes */
 
 struct fixd_build {
@@ -57,10 +61,10 @@ int local_image_release(struct fixd_view *v, void **note, size_t *note_size)
 
 int view_local(struct fixd *f, const char *name, const struct fixd_options *o, struct fixd_view **out)
 {
-	struct local_image *l = local_image_find(f->local_images, name, o ? o->scope_key : NULL);
+	struct local_image *l = local_image_find(f->local_images, name, o->scope_key);
 
 	*out = NULL;
-	return l ? view_local_image(f, l, o && (o->flags & FIXD_COW), out) : 0;
+	return l ? view_local_image(f, l, o->flags & FIXD_COW, out) : 0;
 }
 
 static void build_free(struct fixd_build *b)
@@ -90,10 +94,10 @@ static int build_new(struct fixd *f, const char *name, const struct fixd_options
 	b->fixd = f;
 	__atomic_add_fetch(&f->refs, 1, __ATOMIC_RELAXED);
 	b->channel = channel;
-	b->flags = o ? o->flags : 0;
+	b->flags = o->flags;
 	b->answer_ms = ANSWER_MS + (int64_t)offer->timeout_ms;
 	b->name = strdup(name);
-	b->scope_key = strdup(o && o->scope_key ? o->scope_key : "");
+	b->scope_key = strdup(o->scope_key ? o->scope_key : "");
 	snprintf(label, sizeof label, "fixd:%s", name);
 	/* As much address space as there may be bytes; where that is limited, less. */
 	for (reserved = (limit + SPACE_STEP - 1) / SPACE_STEP * SPACE_STEP; b->name && b->scope_key && reserved; reserved /= 2) {
@@ -113,19 +117,22 @@ static int build_new(struct fixd *f, const char *name, const struct fixd_options
 	return 1;
 }
 
-int fixd_build_begin(struct fixd *f, const char *name, const struct fixd_options *o, struct fixd_view **view,
+int fixd_build_begin(struct fixd *f, const char *name, const struct fixd_options *options, struct fixd_view **view,
 		     struct fixd_build **build)
 {
 	struct wire_offer offer = { .limit = LOCAL_MAX };
-	int channel = -1, r;
+	struct fixd_options o;
+	int channel = -1, r = options_take(f, options, FIXD_COW, &o);
 
 	*view = NULL;
 	*build = NULL;
+	if (r < 0)
+		return r;
 	if (f->local)
-		r = (r = view_local(f, name, o, view)) < 0 ? r : !*view;
+		r = (r = view_local(f, name, &o, view)) < 0 ? r : !*view;
 	else
-		r = view_attach(f, name, o, WIRE_ATTACH_BUILD, view, &offer, &channel);
-	return r == 1 ? build_new(f, name, o, &offer, channel, build) : r;
+		r = view_attach(f, name, &o, WIRE_ATTACH_BUILD, view, &offer, &channel);
+	return r == 1 ? build_new(f, name, &o, &offer, channel, build) : r;
 }
 
 void *fixd_build_memory(struct fixd_build *b, size_t size)
@@ -214,7 +221,7 @@ static int publish(struct fixd_build *b, size_t size, const struct fixd_teardown
 		n_fds = 2;
 	}
 	if (t)
-		c.flags |= OFFER_COMMIT_TEARDOWN | (t->keeper ? OFFER_COMMIT_KEEPER : 0);
+		c.flags |= OFFER_COMMIT_TEARDOWN | (t->flags & FIXD_KEEPER ? OFFER_COMMIT_KEEPER : 0);
 	if (r < 0)
 		fixd_fail_with(b->fixd, r, "'%s' cannot be sealed: %s", b->name, strerror(-r));
 	else if ((r = send_to_daemon(b, &c, sizeof c, fds, n_fds)) == 0)
@@ -265,16 +272,28 @@ static int keep_local(struct fixd_build *b, size_t size, const struct fixd_teard
 	return 0;
 }
 
-int fixd_build_commit(struct fixd_build *b, size_t size, const struct fixd_teardown *t, struct fixd_view **out)
+static int teardown_take(struct fixd_build *b, const struct fixd_teardown *given, struct fixd_teardown *t)
 {
-	int r = 0;
+	int r = struct_extend(t, sizeof *t, TEARDOWN_SIZE_0, given);
+
+	if (r == -EINVAL)
+		return fixd_fail_with(b->fixd, r, "fixd_teardown.size is %zu: expected is sizeof(struct fixd_teardown), at least %zu", given->size, TEARDOWN_SIZE_0);
+	if (r < 0)
+		return fixd_fail_with(b->fixd, r, "fixd_teardown has fields that this libfixd (%s) does not know", PACKAGE_VERSION);
+	if (t->flags & ~(unsigned)FIXD_KEEPER)
+		return fixd_fail_with(b->fixd, -EINVAL, "fixd_teardown.flags has bits that are not known here: 0x%x", t->flags);
+	if (t->note_size > OFFER_NOTE_MAX)
+		return fixd_fail_with(b->fixd, -EINVAL, "a note has at most %llu bytes", (unsigned long long)OFFER_NOTE_MAX);
+	return 0;
+}
+
+int fixd_build_commit(struct fixd_build *b, size_t size, const struct fixd_teardown *teardown, struct fixd_view **out)
+{
+	struct fixd_teardown copy, *t = teardown ? &copy : NULL;
+	int r = t ? teardown_take(b, teardown, t) : 0;
 
 	*out = NULL;
-	if (t && t->size != sizeof *t)
-		r = fixd_fail_with(b->fixd, -EINVAL, "fixd_teardown.size is %zu, not %zu", t->size, sizeof *t);
-	else if (t && t->note_size > OFFER_NOTE_MAX)
-		r = fixd_fail_with(b->fixd, -EINVAL, "a note has at most %llu bytes", (unsigned long long)OFFER_NOTE_MAX);
-	else if (size > b->space.used && !fixd_build_memory(b, size))
+	if (r == 0 && size > b->space.used && !fixd_build_memory(b, size))
 		r = -EDQUOT;
 	if (r == 0 && size < b->space.used) {
 		memset(b->space.base + size, 0, b->space.used - size);
@@ -285,7 +304,7 @@ int fixd_build_commit(struct fixd_build *b, size_t size, const struct fixd_teard
 	else if (r == 0)
 		r = publish(b, size, t, out);
 	if (r == 0)
-		(*out)->built = true;
+		(*out)->flags |= FIXD_VIEW_BUILT;
 	build_free(b);
 	return r;
 }

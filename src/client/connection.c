@@ -14,12 +14,11 @@
 #include "base/process.h"
 #include "base/units.h"
 #include "base/utf8.h"
-#include "fixd.h"
 #include "client/local.h"
+#include "fixd.h"
 #include "wire/socket.h"
 
 #define ANSWER_MS 10000	  /* for the daemon to take or answer anything at all */
-#define TIMEOUT_MAX_MS 1000000000
 #define GRACE_MS 2000	  /* for an answer after the daemon's own time-out */
 #define DEFAULT_MS 60000
 
@@ -188,8 +187,12 @@ int connection_receive(struct fixd *f, int timeout_ms, uint64_t *id, struct repl
 		reply_close(reply);
 		return take_error(f, reply);
 	}
-	if (reply->wanted && h.id != reply->wanted)
+	if (reply->wanted && h.id != reply->wanted) {
 		give_back(f, message);
+		/* It is to be asked again: whoever waits for another answer has taken this one. */
+		if (h.id == f->question.id)
+			connection_give_up(f);
+	}
 	return 0;
 }
 
@@ -303,6 +306,7 @@ void fixd_unref(struct fixd *f)
 	fd_close(f->fd);
 	board_map_unref(f->board);
 	variables_free(f->variables);
+	connection_give_up(f);
 	while (f->replay) {
 		struct replay *p = f->replay;
 
@@ -333,6 +337,7 @@ static int reconnect(struct fixd *f)
 		f->fd = fd_close(f->fd);
 		board_map_clear(f->board);
 	}
+	connection_log("a new connection to the daemon at %s is opened", f->path);
 	r = connection_open(f);
 	/* -ENOENT is for fixtures. */
 	return r == -ENOENT ? -ECONNREFUSED : r;
@@ -394,6 +399,7 @@ int connection_send(struct fixd *f, uint16_t type, const void *body, size_t size
 
 static void lose(struct fixd *f)
 {
+	connection_log("the connection to the daemon at %s is lost", f->path);
 	f->fd = fd_close(f->fd);
 	board_map_clear(f->board);
 }
@@ -424,6 +430,63 @@ static int request_once(struct fixd *f, uint16_t type, const void *body, size_t 
 		*lost = r == -ECONNRESET;
 	}
 	return r;
+}
+
+void connection_give_up(struct fixd *f)
+{
+	free(f->question.name);
+	free(f->question.scope_key);
+	f->question = (struct question){ 0 };
+}
+
+bool connection_has_asked(const struct fixd *f, const char *name, const char *scope_key)
+{
+	const struct question *q = &f->question;
+
+	return q->id && q->epoch == f->epoch && f->fd >= 0 && f->owner == process_id() && !strcmp(q->name, name) &&
+	       (scope_key ? q->scope_key && !strcmp(q->scope_key, scope_key) : !q->scope_key);
+}
+
+int connection_ask(struct fixd *f, uint16_t type, const char *name, const char *scope_key, const void *body, size_t size)
+{
+	struct question q = { .name = strdup(name), .scope_key = scope_key ? strdup(scope_key) : NULL };
+	int r = !q.name || (scope_key && !q.scope_key) ? fixd_fail_with(f, -ENOMEM, "no memory") : connection_send(f, type, body, size, &q.id);
+
+	connection_give_up(f);
+	q.epoch = f->epoch;
+	f->question = q;
+	if (r < 0)
+		connection_give_up(f);
+	return r;
+}
+
+int connection_look(struct fixd *f, struct reply *reply)
+{
+	uint64_t id = f->question.id, got = 0;
+	int r;
+
+	do {
+		struct pollfd p = { .fd = f->fd, .events = POLLIN };
+
+		if (poll(&p, 1, 0) <= 0)
+			return -EAGAIN;
+		reply->wanted = id;
+		r = connection_receive(f, 1, &got, reply);
+		if (r == 0 && got != id)
+			reply_close(reply);
+	} while (got && got != id);
+	/* Another thread of its own was quicker. */
+	if (r == -ETIMEDOUT && got == 0)
+		return -EAGAIN;
+	connection_give_up(f);
+	if (r < 0 && got == 0)
+		lose(f);
+	return r;
+}
+
+int fixd_fd(const struct fixd *f)
+{
+	return f->owner == process_id() ? f->fd : -1;
 }
 
 int connection_request(struct fixd *f, uint16_t type, const void *body, size_t size, int timeout_ms, struct reply *reply)

@@ -21,6 +21,15 @@
 /* What a daemon may give as an error (MAX_ERRNO of the kernel). */
 #define ERRNO_MAX 4095
 
+/* An attach that nobody waits for: its answer is looked for. */
+struct question {
+	uint64_t id; /* 0: there is none */
+	uint64_t epoch;
+	char *name, *scope_key; /* the latter may be NULL */
+};
+
+#define TIMEOUT_MAX_MS 1000000000
+
 struct fixd {
 	unsigned refs; /* the caller's until fixd_close(), and one of each view */
 	int fd;
@@ -33,6 +42,7 @@ struct fixd {
 	struct board_map *board;
 	struct variables *variables;
 	struct replay *replay; /* in order */
+	struct question question; /* that was asked without waiting */
 	bool closing; /* of a run: told to every connection */
 	bool test_told; /* to this connection */
 	char test[WIRE_TEST_MAX + 1]; /* that runs, or "" */
@@ -86,6 +96,18 @@ void connection_tell(struct fixd *f, uint16_t type, const void *body, size_t siz
 bool connection_mention(struct fixd *f, uint16_t type, const void *body, size_t size);
 
 void reply_close(struct reply *r);
+
+/* Asks without waiting for the answer; the question before is given up. 0, or -errno with a sentence. */
+int connection_ask(struct fixd *f, uint16_t type, const char *name, const char *scope_key, const void *body, size_t size);
+/* Is that the question that is on its way? */
+bool connection_has_asked(const struct fixd *f, const char *name, const char *scope_key);
+/* Its answer, as connection_request() gives it. -EAGAIN, without a sentence: it is not there yet, and still on its way. */
+int connection_look(struct fixd *f, struct reply *reply);
+/* Its answer is thrown away when it comes. */
+void connection_give_up(struct fixd *f);
+
+/* Tells the log handler, if there is one. */
+void connection_log(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
 /*
  * Builds an attach request for `name` in `out` (WIRE_MESSAGE_MAX bytes). Returns its size or -errno with a sentence.

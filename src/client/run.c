@@ -25,6 +25,8 @@ int fixd_join(struct fixd *f, const char *root, const char *run, unsigned flags)
 	struct stat st;
 	int r;
 
+	if (flags & ~(unsigned)FIXD_OBSERVER)
+		return fixd_fail_with(f, -EINVAL, "fixd_join() was given flags that are not known here: 0x%x", flags & ~(unsigned)FIXD_OBSERVER);
 	if (!realpath(root, real) || stat(real, &st) < 0)
 		return fixd_fail_with(f, -errno, "'%s' cannot be the root of a session: %s", root, strerror(errno));
 	if (!S_ISDIR(st.st_mode))
@@ -109,11 +111,8 @@ static int read_note(struct fixd *f, struct reply *r, size_t size, void **note, 
 
 int fixd_release(struct fixd_view *v, int timeout_ms, void **note, size_t *note_size)
 {
-	struct wire_release q = {
-		.serial = v->serial,
-		.flags = timeout_ms > 0 ? WIRE_RELEASE_WAIT : 0,
-		.timeout_ms = timeout_ms > 0 ? (uint32_t)timeout_ms : 0,
-	};
+	int ms = timeout_ms == FIXD_TIMEOUT_NONE ? TIMEOUT_MAX_MS : timeout_ms;
+	struct wire_release q = { .serial = v->serial, .flags = ms ? WIRE_RELEASE_WAIT : 0, .timeout_ms = (uint32_t)ms };
 	struct wire_released released;
 	struct fixd *f = v->fixd;
 	struct reply reply;
@@ -121,11 +120,15 @@ int fixd_release(struct fixd_view *v, int timeout_ms, void **note, size_t *note_
 
 	*note = NULL;
 	*note_size = 0;
+	if (ms < 0)
+		return fixd_fail_with(f, -EINVAL, "fixd_release() was given %d ms: expected is 0, a number of ms or FIXD_TIMEOUT_NONE", timeout_ms);
 	if (f->local)
 		return local_image_release(v, note, note_size);
 	if (v->attached_by != process_id() || v->epoch != f->epoch || f->fd < 0)
 		return fixd_fail_with(f, -ENOTCONN, "the connection that the view came from is gone");
-	r = connection_request_once(f, WIRE_TYPE_release, &q, sizeof q, timeout_ms > 0 ? timeout_ms : ANSWER_MS, &reply);
+	do
+		r = connection_request_once(f, WIRE_TYPE_release, &q, sizeof q, ms ? ms : ANSWER_MS, &reply);
+	while (r == -ETIMEDOUT && timeout_ms == FIXD_TIMEOUT_NONE);
 	if (r < 0)
 		return r;
 	if (reply.size != sizeof released) {

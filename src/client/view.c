@@ -10,7 +10,11 @@
 #include "base/fd.h"
 #include "base/process.h"
 #include "client/build.h"
+#include "client/extend.h"
 #include "client/view.h"
+
+/* Of struct fixd_options, as it was first. */
+#define OPTIONS_SIZE_0 (offsetof(struct fixd_options, n_depends) + sizeof(size_t))
 
 /* What a view without a slot on the board looks at: never current. */
 static const uint64_t no_slot;
@@ -120,8 +124,7 @@ static struct fixd_view *view_new(struct fixd *f, const struct attached *a)
 	v->serial = im->serial;
 	v->root = im->root;
 	v->generation = im->generation;
-	v->built = a->head.flags & WIRE_ATTACHED_BUILT;
-	v->reused = !f->local && !(a->head.flags & WIRE_ATTACHED_OF_RUN);
+	v->flags = (a->head.flags & WIRE_ATTACHED_BUILT ? FIXD_VIEW_BUILT : 0) | (!f->local && !(a->head.flags & WIRE_ATTACHED_OF_RUN) ? FIXD_VIEW_REUSED : 0);
 	return v;
 }
 
@@ -146,6 +149,7 @@ static int make_view(struct fixd *f, const char *name, const struct attached *a,
 
 	if (!v)
 		return fixd_fail_with(f, -ENOMEM, "no memory");
+	v->flags |= writable ? FIXD_VIEW_COW : 0;
 	if (v->path && (r = hold_tree(v)) < 0) {
 		fixd_fail_with(f, r, "the tree of '%s' at %s cannot be opened: %s", name, v->path, strerror(-r));
 		view_free(v);
@@ -166,24 +170,54 @@ static int make_view(struct fixd *f, const char *name, const struct attached *a,
 	return 0;
 }
 
+static int timeout_of(const struct fixd_options *o)
+{
+	return o->timeout_ms == FIXD_TIMEOUT_NONE ? TIMEOUT_MAX_MS : o->timeout_ms ? o->timeout_ms : connection_timeout();
+}
+
 static int request_attach(struct fixd *f, const char *name, const struct fixd_options *o, uint32_t flags, struct reply *reply)
 {
-	int timeout = o && o->timeout_ms > 0 ? o->timeout_ms : connection_timeout(), r;
+	int timeout = timeout_of(o), r;
 	uint64_t depends[WIRE_DEPENDS_MAX];
-	size_t n = flags & WIRE_ATTACH_BUILD && o ? o->n_depends : 0;
+	size_t n = flags & WIRE_ATTACH_BUILD ? o->n_depends : 0;
 
 	if (n > WIRE_DEPENDS_MAX)
 		return fixd_fail_with(f, -EINVAL, "a fixture is built from at most %d others", WIRE_DEPENDS_MAX);
 	for (size_t i = 0; i < n; i++)
 		depends[i] = o->depends[i]->serial;
+	connection_give_up(f);
 	do {
 		char body[WIRE_MESSAGE_MAX];
-		ssize_t size = connection_attach_body(f, body, name, o ? o->scope_key : NULL, flags, timeout, depends, n);
+		ssize_t size = connection_attach_body(f, body, name, o->scope_key, flags, timeout, depends, n);
 
 		if (size < 0)
 			return (int)size;
 		r = connection_request(f, WIRE_TYPE_attach, body, (size_t)size, timeout, reply);
-	} while (r == -ENOKEY && variables_learn(&f->variables, name, f->error));
+	} while ((r == -ENOKEY && variables_learn(&f->variables, name, f->error)) || (r == -ETIMEDOUT && o->timeout_ms == FIXD_TIMEOUT_NONE));
+	return r;
+}
+
+static int ask_attach(struct fixd *f, const char *name, const struct fixd_options *o)
+{
+	char body[WIRE_MESSAGE_MAX];
+	ssize_t size = connection_attach_body(f, body, name, o->scope_key, 0, timeout_of(o), NULL, 0);
+
+	return size < 0 ? (int)size : connection_ask(f, WIRE_TYPE_attach, name, o->scope_key, body, (size_t)size);
+}
+
+/* FIXD_NOWAIT: asks, or looks for the answer to what was asked before. */
+static int look_for_attach(struct fixd *f, const char *name, const struct fixd_options *o, struct reply *reply)
+{
+	int r = connection_has_asked(f, name, o->scope_key) ? 0 : ask_attach(f, name, o);
+
+	while (r == 0) {
+		r = connection_look(f, reply);
+		if (r == 0)
+			return 0;
+		if (r == -EAGAIN)
+			return fixd_fail_with(f, r, "'%s' is not ready yet", name);
+		r = r == -ENOKEY && variables_learn(&f->variables, name, f->error) ? ask_attach(f, name, o) : r;
+	}
 	return r;
 }
 
@@ -201,12 +235,20 @@ static bool parse_offer(struct reply *r, struct wire_offer *offer, int *channel)
 	return true;
 }
 
-static int check_options(struct fixd *f, const struct fixd_options *o)
+int options_take(struct fixd *f, const struct fixd_options *given, unsigned known, struct fixd_options *o)
 {
-	if (o && o->size != sizeof *o)
-		return fixd_fail_with(f, -EINVAL, "fixd_options.size is %zu, not %zu", o->size, sizeof *o);
-	if (o && (o->flags & ~(unsigned)FIXD_COW))
-		return fixd_fail_with(f, -EINVAL, "fixd_options.flags has unknown bits: 0x%x", o->flags);
+	static const struct fixd_options none = { .size = sizeof none };
+	int r = struct_extend(o, sizeof *o, OPTIONS_SIZE_0, given ? given : &none);
+
+	if (r == -EINVAL)
+		return fixd_fail_with(f, r, "fixd_options.size is %zu: expected is sizeof(struct fixd_options), at least %zu", given->size, OPTIONS_SIZE_0);
+	if (r < 0)
+		return fixd_fail_with(f, r, "fixd_options has fields that this libfixd (%s) does not know", PACKAGE_VERSION);
+	if (o->flags & ~known)
+		return fixd_fail_with(f, -EINVAL, "fixd_options.flags has bits that are not known here: 0x%x", o->flags & ~known);
+	if (o->timeout_ms < FIXD_TIMEOUT_NONE)
+		return fixd_fail_with(f, -EINVAL, "fixd_options.timeout_ms is %d: expected is a number of ms, FIXD_TIMEOUT_DEFAULT or FIXD_TIMEOUT_NONE",
+				      o->timeout_ms);
 	return 0;
 }
 
@@ -215,17 +257,16 @@ int view_attach(struct fixd *f, const char *name, const struct fixd_options *o, 
 {
 	struct reply reply;
 	struct attached a;
-	int r = check_options(f, o);
+	int r;
 
 	*out = NULL;
-	if (r == 0)
-		r = request_attach(f, name, o, flags, &reply);
+	r = o->flags & FIXD_NOWAIT ? look_for_attach(f, name, o, &reply) : request_attach(f, name, o, flags, &reply);
 	if (r < 0)
 		return r;
 	if ((flags & WIRE_ATTACH_BUILD) && parse_offer(&reply, offer, channel)) {
 		r = 1;
 	} else if ((r = parse_attached(f, &reply, &a)) == 0) {
-		r = make_view(f, name, &a, &reply, o && (o->flags & FIXD_COW), out);
+		r = make_view(f, name, &a, &reply, o->flags & FIXD_COW, out);
 		if (r < 0)
 			connection_tell(f, WIRE_TYPE_detach, &(struct wire_detach){ .serial = a.images[0].serial },
 					sizeof(struct wire_detach));
@@ -259,16 +300,15 @@ int view_of_local(struct fixd *f, int fd, uint64_t size, bool writable, struct f
 	return r;
 }
 
-int fixd_attach(struct fixd *f, const char *name, const struct fixd_options *o, struct fixd_view **out)
+int fixd_attach(struct fixd *f, const char *name, const struct fixd_options *options, struct fixd_view **out)
 {
-	struct fixd_view *found = NULL;
-	int r = f->local ? view_local(f, name, o, &found) : 0;
+	struct fixd_options o;
+	int r = options_take(f, options, FIXD_COW | FIXD_NOWAIT, &o);
 
-	if (r < 0 || found) {
-		*out = found;
-		return r;
-	}
-	return view_attach(f, name, o, 0, out, NULL, NULL);
+	*out = NULL;
+	if (r == 0 && f->local)
+		r = view_local(f, name, &o, out);
+	return r < 0 || *out ? r : view_attach(f, name, &o, 0, out, NULL, NULL);
 }
 
 /* It belongs to the process and the connection that attached. */
@@ -314,14 +354,19 @@ uint32_t fixd_view_generation(const struct fixd_view *v)
 	return v->generation;
 }
 
+unsigned fixd_view_flags(const struct fixd_view *v)
+{
+	return v->flags;
+}
+
 bool fixd_view_built(const struct fixd_view *v)
 {
-	return v->built;
+	return v->flags & FIXD_VIEW_BUILT;
 }
 
 bool fixd_view_reused(const struct fixd_view *v)
 {
-	return v->reused;
+	return v->flags & FIXD_VIEW_REUSED;
 }
 
 /* False: the daemon hears of it when the view is detached. */

@@ -21,7 +21,7 @@ struct fixd_view {
 	uint64_t serial;
 	uint64_t root;
 	uint32_t generation;
-	bool built, reused;
+	unsigned flags; /* enum fixd_view_flags */
 	uint32_t resets, dirty_resets; /* the daemon hears of them in the end */
 	uint64_t pages_reset;
 	char *path;
@@ -32,6 +32,9 @@ struct fixd_view {
 	size_t n_mappings; /* the image, then what its objects point into */
 	struct mapping *mappings[];
 };
+
+/* The options of a caller (or NULL), of which the flags `known` are allowed. 0, or -errno with a sentence. */
+int options_take(struct fixd *f, const struct fixd_options *given, unsigned known, struct fixd_options *out);
 
 /*
  * Attaches: 0 and *out; or with WIRE_ATTACH_BUILD in `flags` 1, *offer, and in *channel the descriptor to build over. -errno with a

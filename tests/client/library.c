@@ -60,6 +60,7 @@ static void set_up(void)
 	write_file("input", "twelve bytes");
 	write_file("fixd.ini", "[fixture f]\nfile = input\n"
 			       "[fixture big]\ncommand = head -c 8M /dev/zero\n"
+			       "[fixture slow]\ncommand = sleep 0.1; echo slow\n"
 			       "[fixture bad]\ncommand = echo the reason >&2; false\n");
 	start_daemon();
 }
@@ -129,6 +130,89 @@ static void copy_on_write(void)
 	check_int(fixd_view_changes(v, NULL, 0), 0);
 	fixd_detach(v);
 	fixd_detach(other);
+	fixd_close(f);
+}
+
+/* What a program that was compiled with a longer struct passes. */
+struct longer_options {
+	struct fixd_options known;
+	uint64_t of_later;
+};
+
+static void structs_of_other_versions(void)
+{
+	struct fixd *f = open_it();
+	struct longer_options o = { .known = { .size = sizeof o, .timeout_ms = WAIT_MS } };
+	struct fixd_view *v;
+
+	check_int(fixd_attach(f, "f", &o.known, &v), 0);
+	fixd_detach(v);
+	o.of_later = 1;
+	check_int(fixd_attach(f, "f", &o.known, &v), -E2BIG);
+	check(v == NULL && strstr(fixd_error(f), "fields that this libfixd"));
+	o.of_later = 0;
+	o.known.size = 4;
+	check_int(fixd_attach(f, "f", &o.known, &v), -EINVAL);
+	check(strstr(fixd_error(f), "fixd_options.size is 4: expected is"));
+	o.known.size = sizeof o.known;
+	o.known.flags = 1 << 20;
+	check_int(fixd_attach(f, "f", &o.known, &v), -EINVAL);
+	check(strstr(fixd_error(f), "bits that are not known here: 0x100000"));
+	o.known.flags = 0;
+	o.known.timeout_ms = -2;
+	check_int(fixd_attach(f, "f", &o.known, &v), -EINVAL);
+	o.known.timeout_ms = FIXD_TIMEOUT_NONE;
+	check_int(fixd_attach(f, "f", &o.known, &v), 0);
+	check_int(fixd_view_flags(v) & FIXD_VIEW_COW, 0);
+	check_int(fixd_version(), FIXD_VERSION);
+	check_int(fixd_join(f, dir, NULL, 1 << 7), -EINVAL);
+	fixd_detach(v);
+	fixd_close(f);
+}
+
+static struct fixd_view *poll_for(struct fixd *f, const char *name, int *asked)
+{
+	struct fixd_options o = { .size = sizeof o, .flags = FIXD_COW | FIXD_NOWAIT, .timeout_ms = WAIT_MS };
+	struct fixd_view *v;
+	int r;
+
+	for (*asked = 1; (r = fixd_attach(f, name, &o, &v)) == -EAGAIN; ++*asked) {
+		struct pollfd p = { .fd = fixd_fd(f), .events = POLLIN };
+
+		check(v == NULL && p.fd >= 0 && poll(&p, 1, WAIT_MS) == 1);
+	}
+	if (r < 0)
+		printf("# %s\n", fixd_error(f));
+	check_int(r, 0);
+	return v;
+}
+
+static void without_waiting(void)
+{
+	struct fixd *f = open_it();
+	struct fixd_options o = { .size = sizeof o, .flags = FIXD_NOWAIT };
+	struct fixd_view *v, *w;
+	int asked;
+
+	v = poll_for(f, "slow", &asked);
+	check(asked > 1);
+	check_int(fixd_view_flags(v) & (FIXD_VIEW_BUILT | FIXD_VIEW_COW), FIXD_VIEW_BUILT | FIXD_VIEW_COW);
+	/* Another call gives the question up; its image is given back when it comes, and asked for again. */
+	check_int(fixd_attach(f, "big", &o, &w), -EAGAIN);
+	check(strstr(fixd_error(f), "'big' is not ready yet"));
+	w = attach(f, "f", FIXD_RO);
+	fixd_detach(w);
+	w = poll_for(f, "big", &asked);
+	check_int(fixd_view_size(w), 8 << 20);
+	/* What cannot be built, or is not there, is said in the end. */
+	while ((asked = fixd_attach(f, "bad", &o, &(struct fixd_view *){ NULL })) == -EAGAIN) {
+		struct pollfd p = { .fd = fixd_fd(f), .events = POLLIN };
+
+		check_int(poll(&p, 1, WAIT_MS), 1);
+	}
+	check_int(asked, -EIO);
+	fixd_detach(v);
+	fixd_detach(w);
 	fixd_close(f);
 }
 
@@ -289,7 +373,7 @@ static void the_daemon_dies(void)
 
 static const struct tap_test tests[] = {
 	TAP_TEST(set_up),		  TAP_TEST(attach_and_detach), TAP_TEST(close_before_detach),
-	TAP_TEST(copy_on_write),	  TAP_TEST(errors_are_sentences), TAP_TEST(a_child_of_fork),
+	TAP_TEST(copy_on_write),	  TAP_TEST(structs_of_other_versions), TAP_TEST(without_waiting), TAP_TEST(errors_are_sentences), TAP_TEST(a_child_of_fork),
 	TAP_TEST(many_threads),		  TAP_TEST(a_view_of_all_threads), TAP_TEST(out_of_date),
 	TAP_TEST(the_daemon_dies),
 };

@@ -12,6 +12,8 @@ from typing import Iterable, List, Optional, Sequence, Tuple, Union
 
 COW = 1
 OBSERVER = 1
+_KEEPER = 1
+_VIEW_BUILT, _VIEW_REUSED = 1, 2
 
 _pointer = ctypes.c_void_p
 
@@ -26,7 +28,7 @@ class _Options(ctypes.Structure):
 
 
 class _Teardown(ctypes.Structure):
-    _fields_ = [("size", ctypes.c_size_t), ("note", ctypes.c_char_p), ("note_size", ctypes.c_size_t), ("keeper", ctypes.c_bool)]
+    _fields_ = [("size", ctypes.c_size_t), ("note", ctypes.c_char_p), ("note_size", ctypes.c_size_t), ("flags", ctypes.c_uint)]
 
 
 class _Range(ctypes.Structure):
@@ -54,8 +56,7 @@ _FUNCTIONS = [
     ("fixd_view_size", ctypes.c_size_t, [_pointer]),
     ("fixd_view_path", ctypes.c_char_p, [_pointer]),
     ("fixd_view_generation", ctypes.c_uint32, [_pointer]),
-    ("fixd_view_built", ctypes.c_bool, [_pointer]),
-    ("fixd_view_reused", ctypes.c_bool, [_pointer]),
+    ("fixd_view_flags", ctypes.c_uint, [_pointer]),
     ("fixd_view_current", ctypes.c_bool, [_pointer]),
     ("fixd_set_test", None, [_pointer, ctypes.c_char_p]),
     ("fixd_view_reset", ctypes.c_int64, [_pointer]),
@@ -107,8 +108,8 @@ class View:
         self.address: int = self._lib.fixd_view_data(handle)
         self.size: int = self._lib.fixd_view_size(handle)
         self.generation: int = self._lib.fixd_view_generation(handle)
-        self.built: bool = self._lib.fixd_view_built(handle)
-        self.reused: bool = self._lib.fixd_view_reused(handle)
+        self.built: bool = bool(self._lib.fixd_view_flags(handle) & _VIEW_BUILT)
+        self.reused: bool = bool(self._lib.fixd_view_flags(handle) & _VIEW_REUSED)
 
     def __del__(self) -> None:
         handle, self._handle = getattr(self, "_handle", None), None
@@ -179,7 +180,7 @@ class Build:
     def commit(self, size: int, note: Optional[bytes] = None, keeper: bool = False, teardown: bool = False) -> View:
         how = None
         if note is not None or keeper or teardown:
-            how = ctypes.byref(_Teardown(ctypes.sizeof(_Teardown), note, len(note or b""), keeper))
+            how = ctypes.byref(_Teardown(ctypes.sizeof(_Teardown), note, len(note or b""), _KEEPER if keeper else 0))
         view, handle = _pointer(), self._handle
         self._handle = None
         with self._connection._lock:
