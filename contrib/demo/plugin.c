@@ -23,7 +23,7 @@ static FILE *open_file(struct fixd_builder *b, const char *kind, int pos)
 	snprintf(path, sizeof path, "%s.%s", kind, pos_names[pos]);
 	f = fopen(path, "re");
 	if (!f)
-		fixd_fail(b, "%s: %s", path, strerror(errno));
+		fixd_builder_fail(b, "%s: %s", path, strerror(errno));
 	return f;
 }
 
@@ -75,7 +75,7 @@ static int count_synsets(struct fixd_builder *b, struct wordnet *w)
 		w->n_synsets += counts[pos];
 	}
 	free(line);
-	w->synsets = at = fixd_alloc(b, w->n_synsets * sizeof *at);
+	w->synsets = at = fixd_builder_alloc(b, w->n_synsets * sizeof *at);
 	if (!at)
 		return -1;
 	for (int pos = 0; pos < WN_POS_COUNT; pos++) {
@@ -104,9 +104,9 @@ static int parse_words(struct fixd_builder *b, struct wn_synset *s, char **save)
 	strtok_r(NULL, " ", save); /* lexicographer file */
 	strtok_r(NULL, " ", save); /* type */
 	s->n_words = (uint8_t)strtoul(strtok_r(NULL, " ", save), NULL, 16);
-	s->words = fixd_alloc(b, s->n_words * sizeof *s->words);
+	s->words = fixd_builder_alloc(b, s->n_words * sizeof *s->words);
 	for (int i = 0; s->words && i < s->n_words; i++) {
-		s->words[i] = fixd_strdup(b, strtok_r(NULL, " ", save));
+		s->words[i] = fixd_builder_strdup(b, strtok_r(NULL, " ", save));
 		strtok_r(NULL, " ", save); /* lex_id */
 	}
 	return s->words ? 0 : -1;
@@ -115,7 +115,7 @@ static int parse_words(struct fixd_builder *b, struct wn_synset *s, char **save)
 static int parse_relations(struct fixd_builder *b, const struct wordnet *w, struct wn_synset *s, char **save)
 {
 	s->n_relations = (uint16_t)atoi(strtok_r(NULL, " ", save));
-	s->relations = fixd_alloc(b, s->n_relations * sizeof *s->relations);
+	s->relations = fixd_builder_alloc(b, s->n_relations * sizeof *s->relations);
 	for (int i = 0; s->relations && i < s->n_relations; i++) {
 		struct wn_relation *r = &s->relations[i];
 		const char *symbol = strtok_r(NULL, " ", save), *offset = strtok_r(NULL, " ", save);
@@ -123,13 +123,13 @@ static int parse_relations(struct fixd_builder *b, const struct wordnet *w, stru
 		unsigned pair = words ? (unsigned)strtoul(words, NULL, 16) : 0;
 
 		if (!words)
-			return fixd_fail(b, "synset %08u of %s: a pointer is cut off", (unsigned)s->offset, pos_names[s->pos]);
+			return fixd_builder_fail(b, "synset %08u of %s: a pointer is cut off", (unsigned)s->offset, pos_names[s->pos]);
 		memcpy(r->type, symbol, strnlen(symbol, sizeof r->type - 1));
 		r->from_word = (uint8_t)(pair >> 8);
 		r->to_word = (uint8_t)pair;
 		r->target = find_synset(w, pos_of(*pos), (uint32_t)strtoul(offset, NULL, 10));
 		if (!r->target)
-			return fixd_fail(b, "synset %08u of %s: no synset %s of %s", (unsigned)s->offset, pos_names[s->pos], offset,
+			return fixd_builder_fail(b, "synset %08u of %s: no synset %s of %s", (unsigned)s->offset, pos_names[s->pos], offset,
 					 pos);
 	}
 	return s->relations ? 0 : -1;
@@ -152,10 +152,10 @@ static int load_synsets(struct fixd_builder *b, struct wordnet *w, int pos, int 
 		if (pass == 0)
 			continue;
 		if (!gloss) {
-			r = fixd_fail(b, "synset %08u of %s has no gloss", (unsigned)s->offset, pos_names[pos]);
+			r = fixd_builder_fail(b, "synset %08u of %s has no gloss", (unsigned)s->offset, pos_names[pos]);
 			break;
 		}
-		s->gloss = fixd_strdup(b, gloss + 3);
+		s->gloss = fixd_builder_strdup(b, gloss + 3);
 		r = s->gloss ? parse_words(b, s, &save) : -1;
 		if (r == 0)
 			r = parse_relations(b, w, s, &save);
@@ -178,8 +178,8 @@ static int parse_lemma(struct fixd_builder *b, const struct wordnet *w, int pos,
 	pointers = atoi(strtok_r(NULL, " ", &save));
 	for (int i = 0; i < pointers + 2; i++)
 		strtok_r(NULL, " ", &save);
-	l->text = fixd_strdup(b, text);
-	l->senses = fixd_alloc(b, l->n_senses * sizeof *l->senses);
+	l->text = fixd_builder_strdup(b, text);
+	l->senses = fixd_builder_alloc(b, l->n_senses * sizeof *l->senses);
 	if (!l->text || !l->senses)
 		return -1;
 	for (uint32_t i = 0; i < l->n_senses; i++) {
@@ -187,7 +187,7 @@ static int parse_lemma(struct fixd_builder *b, const struct wordnet *w, int pos,
 
 		l->senses[i] = offset ? find_synset(w, pos, (uint32_t)strtoul(offset, NULL, 10)) : NULL;
 		if (!l->senses[i])
-			return fixd_fail(b, "index.%s: '%s' has a sense that is not there", pos_names[pos], text);
+			return fixd_builder_fail(b, "index.%s: '%s' has a sense that is not there", pos_names[pos], text);
 	}
 	return 0;
 }
@@ -201,7 +201,7 @@ static int load_lemmas(struct fixd_builder *b, struct wordnet *w, int pos, size_
 
 	while (r == 0 && next_entry(f, &line, &line_room)) {
 		if (w->n_lemmas == *room) {
-			struct wn_lemma *more = fixd_realloc(b, w->lemmas, (*room = *room ? *room * 2 : 65536) * sizeof *more);
+			struct wn_lemma *more = fixd_builder_realloc(b, w->lemmas, (*room = *room ? *room * 2 : 65536) * sizeof *more);
 
 			if (!more) {
 				r = -1;
@@ -227,7 +227,7 @@ static int by_text(const void *a, const void *b)
 
 int build_wordnet(struct fixd_builder *b)
 {
-	struct wordnet *w = fixd_alloc(b, sizeof *w);
+	struct wordnet *w = fixd_builder_alloc(b, sizeof *w);
 	size_t room = 0;
 	int r = w ? count_synsets(b, w) : -1;
 
@@ -241,7 +241,7 @@ int build_wordnet(struct fixd_builder *b)
 		return r;
 	qsort(w->lemmas, w->n_lemmas, sizeof *w->lemmas, by_text);
 	fprintf(stderr, "%zu synsets, %zu lemmas\n", w->n_synsets, w->n_lemmas);
-	fixd_set_root(b, w);
+	fixd_builder_set_root(b, w);
 	return 0;
 }
 
@@ -257,12 +257,12 @@ struct climb {
 
 static int keep_path(struct climb *c, size_t length)
 {
-	const struct wn_synset **nodes = fixd_alloc(c->b, length * sizeof *nodes);
+	const struct wn_synset **nodes = fixd_builder_alloc(c->b, length * sizeof *nodes);
 
 	if (!nodes)
 		return -1;
 	if (c->n == PATHS_MAX)
-		return fixd_fail(c->b, "%s has too many hypernym paths", c->nodes[0]->words[0]);
+		return fixd_builder_fail(c->b, "%s has too many hypernym paths", c->nodes[0]->words[0]);
 	memcpy(nodes, c->nodes, length * sizeof *nodes);
 	c->found[c->n++] = (struct wn_path){ length, nodes };
 	return 0;
@@ -273,7 +273,7 @@ static int climb(struct climb *c, const struct wn_synset *s, size_t depth)
 	int up = 0;
 
 	if (depth == DEPTH_MAX)
-		return fixd_fail(c->b, "%s is too deep, or hypernyms run in a circle", c->nodes[0]->words[0]);
+		return fixd_builder_fail(c->b, "%s is too deep, or hypernyms run in a circle", c->nodes[0]->words[0]);
 	c->nodes[depth++] = s;
 	for (int i = 0; i < s->n_relations; i++) {
 		/* "@", and "@i" for an instance */
@@ -288,14 +288,14 @@ static int climb(struct climb *c, const struct wn_synset *s, size_t depth)
 
 int build_hypernyms(struct fixd_builder *b)
 {
-	const struct wordnet *w = fixd_dep(b, "wordnet", NULL);
-	struct wn_hypernyms *h = w ? fixd_alloc(b, sizeof *h) : NULL;
+	const struct wordnet *w = fixd_builder_dep(b, "wordnet", NULL);
+	struct wn_hypernyms *h = w ? fixd_builder_alloc(b, sizeof *h) : NULL;
 	size_t n = w ? (size_t)(w->first[WN_NOUN + 1] - w->first[WN_NOUN]) : 0;
 	struct climb c = { .b = b };
 
 	if (!w)
-		return fixd_fail(b, "it depends on 'wordnet'");
-	if (!h || !(h->nouns = fixd_alloc(b, n * sizeof *h->nouns)))
+		return fixd_builder_fail(b, "it depends on 'wordnet'");
+	if (!h || !(h->nouns = fixd_builder_alloc(b, n * sizeof *h->nouns)))
 		return -1;
 	h->wordnet = w;
 	for (size_t i = 0; i < n; i++) {
@@ -305,13 +305,13 @@ int build_hypernyms(struct fixd_builder *b)
 		if (climb(&c, &w->first[WN_NOUN][i], 0) < 0)
 			return -1;
 		p->n = c.n;
-		p->paths = fixd_alloc(b, c.n * sizeof *p->paths);
+		p->paths = fixd_builder_alloc(b, c.n * sizeof *p->paths);
 		if (!p->paths)
 			return -1;
 		memcpy(p->paths, c.found, c.n * sizeof *p->paths);
 		h->n_paths += c.n;
 	}
 	fprintf(stderr, "%zu paths\n", h->n_paths);
-	fixd_set_root(b, h);
+	fixd_builder_set_root(b, h);
 	return 0;
 }

@@ -7,52 +7,52 @@
 #include "builder/host.h"
 #include "fixd-builder.h"
 
-void *fixd_alloc(struct fixd_builder *b, size_t size)
+void *fixd_builder_alloc(struct fixd_builder *b, size_t size)
 {
 	return b->host->alloc(b, 0, size);
 }
 
-void *fixd_aligned_alloc(struct fixd_builder *b, size_t align, size_t size)
+void *fixd_builder_aligned_alloc(struct fixd_builder *b, size_t align, size_t size)
 {
 	return b->host->alloc(b, align, size);
 }
 
-void *fixd_realloc(struct fixd_builder *b, void *p, size_t size)
+void *fixd_builder_realloc(struct fixd_builder *b, void *p, size_t size)
 {
 	return b->host->realloc(b, p, size);
 }
 
-void fixd_free(struct fixd_builder *b, void *p)
+void fixd_builder_free(struct fixd_builder *b, void *p)
 {
 	b->host->free(b, p);
 }
 
-char *fixd_strndup(struct fixd_builder *b, const char *s, size_t n)
+char *fixd_builder_strndup(struct fixd_builder *b, const char *s, size_t n)
 {
 	size_t length = strnlen(s, n);
-	char *copy = fixd_alloc(b, length + 1);
+	char *copy = fixd_builder_alloc(b, length + 1);
 
 	if (copy)
 		memcpy(copy, s, length);
 	return copy;
 }
 
-char *fixd_strdup(struct fixd_builder *b, const char *s)
+char *fixd_builder_strdup(struct fixd_builder *b, const char *s)
 {
-	return fixd_strndup(b, s, strlen(s));
+	return fixd_builder_strndup(b, s, strlen(s));
 }
 
-void fixd_set_root(struct fixd_builder *b, const void *root)
+void fixd_builder_set_root(struct fixd_builder *b, const void *root)
 {
 	b->host->set_root(b, root);
 }
 
-const void *fixd_dep(struct fixd_builder *b, const char *name, size_t *size)
+const void *fixd_builder_dep(struct fixd_builder *b, const char *name, size_t *size)
 {
 	return b->host->dep(b, name, size);
 }
 
-const char *fixd_dep_path(struct fixd_builder *b, const char *name)
+const char *fixd_builder_dep_path(struct fixd_builder *b, const char *name)
 {
 	return b->host->dep_path(b, name);
 }
@@ -72,7 +72,7 @@ const char *fixd_builder_scope_key(const struct fixd_builder *b)
 	return b->scope_key;
 }
 
-int fixd_fail(struct fixd_builder *b, const char *fmt, ...)
+int fixd_builder_fail(struct fixd_builder *b, const char *fmt, ...)
 {
 	char sentence[1024];
 	va_list ap;

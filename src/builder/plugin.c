@@ -21,14 +21,19 @@
 
 #define STRAYS_REPORTED 8
 
+/* Of the function, where the ini file names none. */
+#define LONG_NAME "fixd_builder_main"
+#define SHORT_NAME "fixd_build"
+
 struct hosted {
 	struct fixd_builder builder; /* first */
 	struct work *work;
+	const char *symbol; /* the name of its function */
 	struct arena *arena;
 	const char *root;
 	/* Not allocated while the plugin's malloc() is the arena's. */
 	char (*paths)[32]; /* of the dependencies */
-	char said[JOB_SENTENCE_MAX + 1]; /* by fixd_fail(), the first time */
+	char said[JOB_SENTENCE_MAX + 1]; /* by fixd_builder_fail(), the first time */
 };
 
 static void *host_alloc(struct fixd_builder *b, size_t align, size_t size)
@@ -115,7 +120,7 @@ static int plugin_failed(struct hosted *h, int result)
 		return work_fail(w, -EIO, "%s", h->said);
 	if (err)
 		return work_fail_space(w, err);
-	return work_fail(w, -EIO, "%s returned %d", w->job.symbol ? w->job.symbol : "fixd_build", result);
+	return work_fail(w, -EIO, "%s returned %d", h->symbol, result);
 }
 
 static int call(struct hosted *h, int (*build)(struct fixd_builder *b))
@@ -186,8 +191,8 @@ static int audit(struct hosted *h)
 
 int source_plugin(struct work *w)
 {
-	const char *symbol = w->job.symbol ? w->job.symbol : "fixd_build";
 	struct hosted h = {
+		.symbol = w->job.symbol ? w->job.symbol : LONG_NAME,
 		.builder = { &host, w->job.name, w->job.param ? w->job.param : "", w->job.scope_key ? w->job.scope_key : "" },
 		.work = w,
 	};
@@ -197,9 +202,11 @@ int source_plugin(struct work *w)
 
 	if (!plugin)
 		return work_fail(w, -ENOEXEC, "the plugin cannot be loaded: %s", dlerror());
-	*(void **)&build = dlsym(plugin, symbol);
+	*(void **)&build = dlsym(plugin, h.symbol);
+	if (!build && !w->job.symbol)
+		*(void **)&build = dlsym(plugin, h.symbol = SHORT_NAME);
 	if (!build)
-		return work_fail(w, -ENOEXEC, "%s has no function '%s'", w->job.source, symbol);
+		return work_fail(w, -ENOEXEC, w->job.symbol ? "%s has no function '%s'" : "%s has no function '%s', nor '" LONG_NAME "'", w->job.source, h.symbol);
 	h.paths = xcalloc(w->job.n_dependencies, sizeof *h.paths);
 	for (size_t i = 0; i < w->job.n_dependencies; i++)
 		snprintf(h.paths[i], sizeof h.paths[i], "/proc/self/fd/%d", w->dep_fds[i]);
@@ -211,7 +218,7 @@ int source_plugin(struct work *w)
 		return r;
 	if (h.root) {
 		if (h.root < w->space.base || h.root >= w->space.base + w->space.used)
-			return work_fail(w, -EFAULT, "fixd_set_root() was given %p, which is not in the image", (void *)h.root);
+			return work_fail(w, -EFAULT, "fixd_builder_set_root() was given %p, which is not in the image", (void *)h.root);
 		w->root = (uint64_t)(h.root - w->space.base);
 	}
 	return audit(&h);

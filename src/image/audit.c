@@ -100,7 +100,7 @@ static const struct {
 	const char *noun, *hint;
 } targets[] = {
 	[TARGET_HEAP] = { "the builder's heap",
-			  "memory of malloc() must come from the arena: malloc = arena in the section, or fixd_alloc()" },
+			  "memory of malloc() must come from the arena: malloc = arena in the section, or fixd_builder_alloc()" },
 	[TARGET_STACK] = { "the builder's stack", "a local variable ends with its function: copy it into the arena" },
 	[TARGET_CODE] = { "function", "functions are at another address in every process: keep a number or a name, and look the function up after attaching" },
 	[TARGET_VIRTUAL] = { "table of virtual functions",

@@ -879,6 +879,33 @@ def test_verify(t):
     assert d.instance("seeded")["state"] == "failed" and d.instance("seeded")["size"] is None
 
 
+def test_names_of_the_interface(t):
+    """The long ones, beside those of libfixd in C++; and the short ones."""
+    if not shutil.which("g++"):
+        raise harness.Skip("g++ is not installed")
+    source, so = t.write("both.cc", """
+#define FIXD_BUILDER_LONG_NAMES
+#include <fixd.h>
+#include <fixd-builder.h>
+fixd_build *of_a_client;
+extern "C" int fixd_builder_main(struct fixd_builder *b)
+{
+	fixd_builder_set_root(b, fixd_builder_strdup(b, "long"));
+	return 0;
+}
+"""), t.path("both.so")
+    subprocess.run(["g++", "-Wall", "-Werror", "-shared", "-fPIC", "-o", so, source, "-I", os.path.join(harness.SRC, "include"),
+                    "-L", os.path.join(harness.BUILD, ".libs"), "-Wl,-rpath," + os.path.join(harness.BUILD, ".libs"), "-lfixd-builder"], check=True)
+    short = t.plugin("short", """
+#include <fixd-builder.h>
+int fixd_build(struct fixd_builder *b) { fixd_set_root(b, fixd_strdup(b, "short")); return 0; }
+""")
+    none = t.plugin("none", "int another_function(void) { return 0; }\n")
+    d = t.daemon(f"[fixture long]\nplugin = {so}\n[fixture short]\nplugin = {short}\n[fixture none]\nplugin = {none}\n")
+    assert d.client().read("long").startswith(b"long\0") and d.client().read("short").startswith(b"short\0")
+    fails(d.client(), "none", "has no function 'fixd_build', nor 'fixd_builder_main'")
+
+
 def test_virtual_functions_are_named(t):
     if "address" in harness.SANITIZERS or "thread" in harness.SANITIZERS:
         raise harness.Skip("the sanitizer brings its own malloc")
