@@ -196,9 +196,10 @@ int connection_receive(struct fixd *f, int timeout_ms, uint64_t *id, struct repl
 	return 0;
 }
 
-static int hello(struct fixd *f)
+/* With the versions from `lowest` (0: only `version`) to `version`. */
+static int hello(struct fixd *f, uint32_t version, uint32_t lowest)
 {
-	struct wire_hello hello = { .version = WIRE_VERSION };
+	struct wire_hello hello = { .version = version, .lowest = lowest };
 	struct wire_welcome welcome;
 	struct reply reply;
 	uint64_t id, got = 0;
@@ -212,7 +213,7 @@ static int hello(struct fixd *f)
 	r = connection_receive(f, ANSWER_MS, &got, &reply);
 	if (r < 0)
 		return r;
-	if (got != id || reply.size != sizeof welcome || reply.n_fds != 1) {
+	if (got != id || reply.size < sizeof welcome || reply.n_fds != 1) {
 		reply_close(&reply);
 		return fixd_fail_with(f, -EPROTO, "what listens at %s is no fixd", f->path);
 	}
@@ -223,6 +224,16 @@ static int hello(struct fixd *f)
 	r = board_map_new(reply.fds[0], welcome.board_slots, &f->board);
 	reply_close(&reply);
 	return r < 0 ? fixd_fail_with(f, r, "the board cannot be mapped: %s", strerror(-r)) : 0;
+}
+
+/* A daemon from before it was asked for ranges takes a hello of its own version only. */
+static int greet(struct fixd *f)
+{
+	int r = hello(f, WIRE_VERSION, WIRE_VERSION_MIN);
+
+	for (uint32_t version = WIRE_VERSION; r == -EPROTONOSUPPORT && version-- > WIRE_VERSION_MIN;)
+		r = hello(f, version, 0);
+	return r;
 }
 
 static int exchange(struct fixd *f, uint16_t type, const void *body, size_t size, struct reply *reply)
@@ -292,7 +303,7 @@ int connection_open(struct fixd *f)
 		fixd_fail_with(f, r, "the daemon at %s is not for this user: %s", f->path, strerror(-r));
 	else if (r < 0)
 		fixd_fail_with(f, r, "no daemon at %s: %s; start one with 'fixd --config FILE'", f->path, strerror(-r));
-	else if ((r = hello(f)) == 0)
+	else if ((r = greet(f)) == 0)
 		r = replay_all(f);
 	if (r < 0)
 		f->fd = fd_close(f->fd);

@@ -131,7 +131,7 @@ int fixd_release(struct fixd_view *v, int timeout_ms, void **note, size_t *note_
 	while (r == -ETIMEDOUT && timeout_ms == FIXD_TIMEOUT_NONE);
 	if (r < 0)
 		return r;
-	if (reply.size != sizeof released) {
+	if (reply.size < sizeof released) {
 		reply_close(&reply);
 		return fixd_fail_with(f, -EPROTO, "the daemon at %s sent a malformed answer", f->path);
 	}

@@ -5,8 +5,12 @@
  * SOCK_SEQPACKET, one message a packet, at most WIRE_MESSAGE_MAX bytes: a header, the fixed part of its type, then the
  * strings whose lengths the fixed part gives, one after the other, without NUL. All numbers are little-endian. A reply has
  * its request's id and type | WIRE_REPLY, or is WIRE_ERROR. Clients send no descriptors here: what a client has built goes over
- * the channel that came with its offer (offer.h). Changing the table or a struct raises WIRE_VERSION; a retired type is never
- * used again.
+ * the channel that came with its offer (offer.h).
+ *
+ * How it grows: a client says which versions it speaks, and the daemon takes the highest that both do. A request that the daemon does
+ * not know is answered with -EOPNOTSUPP. The fixed part of a message may become longer at its end; a request says how long it is in
+ * wire_header::n_fds, and what is behind the part that is known must be zero (otherwise -E2BIG): zero is the default of what is added.
+ * Of a longer reply the part that is known is read. Anything else raises WIRE_VERSION; a retired type is never used again.
  */
 #pragma once
 
@@ -16,7 +20,8 @@
 #error "the structs below are sent as they lie in memory: a big-endian machine needs conversions"
 #endif
 
-#define WIRE_VERSION 5
+#define WIRE_VERSION 6
+#define WIRE_VERSION_MIN 5 /* which lacks only how it grows */
 #define WIRE_MESSAGE_MAX 8192
 #define WIRE_FDS_MAX 64	      /* descriptors in one reply */
 #define WIRE_NAME_MAX 255     /* name[param] */
@@ -35,19 +40,19 @@
 
 struct wire_header {
 	uint16_t type;
-	uint16_t n_fds; /* that follow with this message */
+	uint16_t n_fds; /* of a reply: that follow with it; of a request: bytes of its fixed part, 0: as in the table */
 	uint32_t size;	/* of the whole message */
 	uint64_t id;	/* chosen by the client, not 0 */
 };
 
 /* First message of a connection. Answered with wire_welcome and the board. */
 struct wire_hello {
-	uint32_t version;
-	uint32_t reserved;
+	uint32_t version; /* the highest that the client speaks */
+	uint32_t lowest;  /* and the lowest; 0: only that one */
 };
 
 struct wire_welcome {
-	uint32_t version;
+	uint32_t version; /* that is spoken */
 	uint32_t message_max;
 	uint32_t board_slots;
 	uint32_t pid;

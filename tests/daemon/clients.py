@@ -40,6 +40,18 @@ def message(kind, body=b"", size=None, id=1, n_fds=0):
 
 HELLO = message(1, struct.pack("<II", harness.WIRE_VERSION, 0))
 
+# What a client of each version said, and of each answer its size, its descriptors and the first two bytes.
+RECORDED = {
+    "5": [
+        ("0100000018000000" "0100000000000000" "0500000000000000", (32, 1, "0180")),
+        ("1000000021000000" "0200000000000000" "00000000e8030000" "0100000000000000" "66", (96, 1, "1080")),
+    ],
+    "6": [
+        ("0100000018000000" "0100000000000000" "0600000005000000", (32, 1, "0180")),
+        ("1000000021000000" "0200000000000000" "00000000e8030000" "0100000000000000" "66", (96, 1, "1080")),
+    ],
+}
+
 
 def attach(name, timeout=1000, flags=0):
     return message(16, struct.pack("<IIHHHH", flags, timeout, len(name), 0, 0, 0) + name)
@@ -72,6 +84,7 @@ def test_malformed_messages(t):
         b"", b"x", HELLO[:-1], HELLO + b"x", b"\0" * 16, b"\xff" * 16, os.urandom(100), b"\0" * 8192, b"\0" * 8193, b"\0" * 100000,
         message(1, struct.pack("<II", harness.WIRE_VERSION, 0), size=1), message(1, struct.pack("<II", harness.WIRE_VERSION, 0), size=0xffffffff),
         message(1, struct.pack("<II", harness.WIRE_VERSION, 0), id=0), attach(b"f"), message(9999),
+        message(1, struct.pack("<II", 4, 0)) + b"x",
     ]
     for m in bad:
         s = raw(d)
@@ -90,6 +103,7 @@ def test_malformed_messages(t):
         message(22, struct.pack("<HHHH", 501, 0, 0, 0) + b"x" * 501), message(22, struct.pack("<HHHH", 3, 0, 0, 0) + b"a\0b"), message(23),
         message(17, struct.pack("<QQII", 2**64 - 1, 0, 0, 0)), message(32, struct.pack("<IHH", 0, 200, 0) + b"short"),
         message(48, struct.pack("<IHHq", 0, 10, 0, 0)), message(50), message(0x8001, b"\0" * 8), message(0xffff, b"\0" * 8),
+        message(17, b"\0" * 24, n_fds=1), message(17, b"\0" * 24, n_fds=23), message(17, b"\0" * 24, n_fds=25), message(17, b"\0" * 24, n_fds=0xffff),
     ]
     for m in after_hello:
         s = greeted(d)
@@ -125,6 +139,109 @@ def test_wrong_version(t):
     kind, _, _, _, error, _ = struct.unpack("<HHIQiI", answer[:24])
     assert kind == 0xffff and error == -errno.EPROTONOSUPPORT and b"version %d" % harness.WIRE_VERSION in answer and b"99" in answer
     s.close()
+
+
+def error_of(answer):
+    kind, _, size, _, error, n = struct.unpack("<HHIQiI", answer[:24])
+    assert kind == 0xffff and size == len(answer) == 24 + n, answer
+    return error, answer[24:].decode()
+
+
+def hello(d, version, lowest):
+    s = raw(d)
+    s.send(message(1, struct.pack("<II", version, lowest)))
+    data, fds, _, _ = socket.recv_fds(s, 65536, 8)
+    for fd in fds:
+        os.close(fd)
+    return s, data
+
+
+def test_clients_of_other_versions(t):
+    """Of each version that there was: what it says, as it was recorded, is understood, and what it is told is what it knows."""
+    d = start(t)
+    for name, recorded in sorted(RECORDED.items()):
+        s = raw(d)
+        for sent, told in recorded:
+            s.send(bytes.fromhex(sent))
+            data, fds, _, _ = socket.recv_fds(s, 65536, 8)
+            for fd in fds:
+                os.close(fd)
+            assert len(data) == told[0] and len(fds) == told[1] and data[:2].hex() == told[2], (name, sent, data)
+        s.close()
+    version = struct.Struct("<HHIQI")
+    for asked, spoken in (((6, 5), 6), ((5, 0), 5), ((5, 3), 5), ((9, 2), 6), ((6, 6), 6)):
+        s, data = hello(d, *asked)
+        assert len(data) == 32 and version.unpack(data[:20])[4] == spoken, (asked, data)
+        s.close()
+    for asked in ((4, 0), (9, 7), (7, 0), (4, 2)):
+        s, data = hello(d, *asked)
+        error, sentence = error_of(data)
+        assert error == -errno.EPROTONOSUPPORT and "version 6" in sentence and str(asked[0]) in sentence, (asked, sentence)
+        s.close()
+
+
+def test_requests_of_a_later_version(t):
+    d = start(t)
+    s = greeted(d)
+    s.send(message(9999, b"anything", id=7))
+    answer = s.recv(65536)
+    error, sentence = error_of(answer)
+    assert error == -errno.EOPNOTSUPP and "does not know requests of type 9999" in sentence and struct.unpack("<HHIQ", answer[:16])[3] == 7
+    fixed = struct.pack("<IIHHHH", 0, 60000, 1, 0, 0, 0)
+    s.send(message(16, fixed + b"\0" * 24 + b"f", n_fds=40))
+    data, fds, _, _ = socket.recv_fds(s, 65536, 8)
+    assert data[:2] == struct.pack("<H", 16 | 0x8000) and len(fds) == 1 and os.pread(fds[0], 100, 0) == b"some bytes\n"
+    os.close(fds[0])
+    s.send(message(16, fixed + b"\0" * 23 + b"\1" + b"f", n_fds=40))
+    error, sentence = error_of(s.recv(65536))
+    assert error == -errno.E2BIG and "does not know all that the request asks for" in sentence
+    s.send(message(16, fixed + b"f", n_fds=16))
+    data, fds, _, _ = socket.recv_fds(s, 65536, 8)
+    assert len(fds) == 1
+    os.close(fds[0])
+    s.close()
+
+
+@harness.once
+def test_daemons_of_other_versions(t):
+    """One from before versions were ranges says no to the first hello; one of later answers with the version that both speak."""
+    def serve(path, answer):
+        server = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        server.bind(path)
+        server.listen(5)
+
+        def run():
+            c, _ = server.accept()
+            while m := c.recv(9000):
+                number = struct.unpack("<HHIQ", m[:16])[3]
+                spoken = answer(*struct.unpack("<II", m[16:24]))
+                if isinstance(spoken, str):
+                    c.send(struct.pack("<HHIQiI", 0xffff, 0, 24 + len(spoken), number, -errno.EPROTONOSUPPORT, len(spoken)) + spoken.encode())
+                    continue
+                fd = sealed(bytes(4096), 0xf)
+                body = struct.pack("<IIIIQ", spoken, 8192, 512, 1, 0)[:24 if spoken > 6 else 16]
+                socket.send_fds(c, [struct.pack("<HHIQ", 1 | 0x8000, 1, 16 + len(body), number) + body], [fd])
+                os.close(fd)
+        threading.Thread(target=run, daemon=True).start()
+
+    heard = []
+
+    def old(version, lowest):
+        heard.append((version, lowest))
+        return 5 if (version, lowest) == (5, 0) else "this fixd speaks version 5 of the protocol"
+
+    serve(t.path("old"), old)
+    c = harness.Client(t.path("old"))
+    assert heard == [(6, 5), (5, 0)]
+    c.close()
+    serve(t.path("later"), lambda version, lowest: 6 if lowest <= 6 <= version else "no")
+    harness.Client(t.path("later")).close()
+    serve(t.path("ancient"), lambda version, lowest: "this fixd speaks version 3 of the protocol")
+    try:
+        harness.Client(t.path("ancient"))
+        assert False, "it speaks none that the library does"
+    except FixdError as e:
+        assert e.number == errno.EPROTONOSUPPORT and "version 3" in e.sentence, e.__dict__
 
 
 def test_descriptors_where_none_belong(t):

@@ -29,7 +29,7 @@ LIMIT = 60 * (3 if SANITIZERS else 1) * SLOWNESS  # seconds for whatever a test 
 TEST_LIMIT = 5 * LIMIT  # seconds for a whole test, whatever it does
 
 
-WIRE_VERSION = 5
+WIRE_VERSION = 6
 
 
 NOBODY = 65534

@@ -106,7 +106,7 @@ static bool somebody_answers(const struct sockaddr_storage *address, socklen_t l
 	struct {
 		struct wire_header h;
 		struct wire_hello hello;
-	} ask = { { .type = WIRE_TYPE_hello, .size = sizeof ask, .id = 1 }, { .version = WIRE_VERSION } };
+	} ask = { { .type = WIRE_TYPE_hello, .size = sizeof ask, .id = 1 }, { .version = WIRE_VERSION, .lowest = WIRE_VERSION_MIN } };
 	struct pollfd p = { .fd = fd, .events = POLLIN };
 	char answer[64];
 

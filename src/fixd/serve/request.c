@@ -26,19 +26,20 @@
 bool handle_hello(struct conn *c, const struct wire_header *h, const void *body, size_t size)
 {
 	const struct wire_hello *hello = body;
+	uint32_t lowest = hello->lowest ? hello->lowest : hello->version;
 	struct wire_welcome welcome = {
-		.version = WIRE_VERSION,
+		.version = hello->version < WIRE_VERSION ? hello->version : WIRE_VERSION,
 		.message_max = WIRE_MESSAGE_MAX,
 		.board_slots = WIRE_BOARD_SLOTS,
 		.pid = (uint32_t)getpid(),
 	};
 
 	(void)size;
-	if (hello->version != WIRE_VERSION) {
+	if (welcome.version < WIRE_VERSION_MIN || welcome.version < lowest) {
 		conn_reply_error(c, h, -EPROTONOSUPPORT,
-				 "this fixd (%s) speaks version %d of the protocol, the client speaks %u; install the same "
+				 "this fixd (%s) speaks version %d of the protocol, and down to %d, the client speaks %u, and down to %u; install the same "
 				 "version of both",
-				 PACKAGE_VERSION, WIRE_VERSION, hello->version);
+				 PACKAGE_VERSION, WIRE_VERSION, WIRE_VERSION_MIN, hello->version, lowest);
 		return true;
 	}
 	c->greeted = true;
@@ -162,6 +163,35 @@ bool request_is_note(const void *data, size_t size)
 	return r && (r->flags & WIRE_NOTE);
 }
 
+/* Of a later version: its fixed part is longer. The part that is known, and the tail; false: the rest is not zero. */
+static bool cut_fixed_part(const char *body, size_t size, size_t fixed, size_t known, char *out)
+{
+	for (size_t k = known; k < fixed; k++) {
+		if (body[k])
+			return false;
+	}
+	memcpy(out, body, known);
+	memcpy(out + known, body + fixed, size - fixed);
+	return true;
+}
+
+static void dispatch_longer(struct conn *c, const struct wire_header *h, const char *body, size_t size, const struct request *r)
+{
+	struct {
+		struct wire_header h;
+		_Alignas(8) char body[WIRE_MESSAGE_MAX];
+	} shorter = { .h = *h };
+	size_t left = size - (h->n_fds - r->min);
+
+	if (!cut_fixed_part(body, size, h->n_fds, r->min, shorter.body)) {
+		conn_reply_error(c, h, -E2BIG, "this fixd (%s) does not know all that the request asks for; install the same version of both", PACKAGE_VERSION);
+		return;
+	}
+	shorter.h.n_fds = 0;
+	shorter.h.size = (uint32_t)(sizeof shorter.h + left);
+	request_dispatch(c, &shorter, sizeof shorter.h + left);
+}
+
 void request_dispatch(struct conn *c, const void *data, size_t size)
 {
 	const struct wire_header *h = data;
@@ -173,7 +203,13 @@ void request_dispatch(struct conn *c, const void *data, size_t size)
 	}
 	r = find_request(h->type);
 	size -= sizeof *h;
-	if (!r || h->size != size + sizeof *h || h->id == 0 || size < r->min || size > r->max) {
+	if (h->size != size + sizeof *h || h->id == 0 || (!r && (!c->greeted || h->type >= WIRE_REPLY))) {
+		conn_drop(c, "a malformed message");
+	} else if (!r) {
+		conn_reply_error(c, h, -EOPNOTSUPP, "this fixd (%s) does not know requests of type %u; install the same version of both", PACKAGE_VERSION, h->type);
+	} else if (h->n_fds > r->min && h->n_fds <= size && h->n_fds <= WIRE_MESSAGE_MAX) {
+		dispatch_longer(c, h, (const char *)data + sizeof *h, size, r);
+	} else if ((h->n_fds && h->n_fds != r->min) || size < r->min || size > r->max) {
 		conn_drop(c, "a malformed message");
 	} else if (c->greeted != !(r->flags & WIRE_BEFORE_HELLO)) {
 		conn_drop(c, c->greeted ? "a second hello" : "a request before hello");
