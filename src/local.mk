@@ -140,32 +140,35 @@ libfixd_preload_la_SOURCES = \
 	src/base/fd.c src/base/fd.h \
 	src/base/path.c src/base/path.h \
 	src/preload/actions.c \
+	src/preload/attr.c \
 	src/preload/cwd.c \
 	src/preload/dir.c \
 	src/preload/exec.c \
 	src/preload/fd.c \
-	src/preload/here.c \
-	src/preload/known.c \
+	src/preload/cwd_cache.c \
+	src/preload/fd_cache.c \
+	src/preload/init.c \
 	src/preload/library.c \
 	src/preload/lock.c \
 	src/preload/mount.c \
-	src/preload/names.c \
+	src/preload/dirops.c \
 	src/preload/nss.c \
 	src/preload/open.c \
-	src/preload/own.c \
+	src/preload/copyup.c \
+	src/preload/place.c \
 	src/preload/search.c src/preload/search.h \
 	src/preload/shell.c \
 	src/preload/shim.h \
-	src/preload/shown.c \
+	src/preload/path_table.c \
 	src/preload/socket.c \
 	src/preload/starts.c src/preload/starts.h \
 	src/preload/stat.c \
 	src/preload/syscall.c \
 	src/preload/table.c \
 	src/preload/vfork.c \
-	src/preload/walk.c \
+	src/preload/fts.c \
 	src/preload/watch.c \
-	src/preload/where.c src/preload/where.h
+	src/preload/resolve.c src/preload/resolve.h
 libfixd_preload_la_CFLAGS = $(FREE_CFLAGS)
 # Every program of a run loads it, and most do little: what the loader has to do counts. Two segments, of which the one for variables is
 # one page that is written to anyway (a read-only part of it would be a mapping, a call and a page more), and few symbols to look up.

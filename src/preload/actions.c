@@ -3,7 +3,7 @@
  * The file actions of posix_spawn(). libc opens the files in the child, by itself, later: what is shown is made private, so that
  * the path stays right whatever happens until then. Where the child changes its directory first, its relative paths start there.
  */
-#include "preload/where.h"
+#include "preload/resolve.h"
 
 #include <spawn.h>
 #include <stdio.h>
@@ -76,18 +76,18 @@ SHIM int posix_spawn_file_actions_destroy(posix_spawn_file_actions_t *actions)
 	return REAL(posix_spawn_file_actions_destroy)(actions);
 }
 
-/* where_find() of what the child will mean by the path, which is `full`. */
-static int find_for_child(struct place *p, const posix_spawn_file_actions_t *actions, const char *path, char *full)
+/* resolve_path() of what the child will mean by the path, which is `full`. */
+static int find_for_child(struct resolved *p, const posix_spawn_file_actions_t *actions, const char *path, char *full)
 {
 	if (!actions_move(actions, path, full))
 		snprintf(full, PATH_MAX, "%s", path);
-	return where_reaches(AT_FDCWD, full) == REACH_SHOWN ? where_find(p, AT_FDCWD, full, USE_CHANGE) : 0;
+	return resolve_reach(AT_FDCWD, full) == REACH_INSIDE ? resolve_path(p, AT_FDCWD, full, USE_CHANGE) : 0;
 }
 
 SHIM int posix_spawn_file_actions_addopen(posix_spawn_file_actions_t *actions, int fd, const char *path, int flags, mode_t mode)
 {
 	char full[PATH_MAX];
-	struct place p;
+	struct resolved p;
 	int r = find_for_child(&p, actions, path, full);
 
 	if (r < 0)
@@ -98,7 +98,7 @@ SHIM int posix_spawn_file_actions_addopen(posix_spawn_file_actions_t *actions, i
 SHIM int posix_spawn_file_actions_addchdir_np(posix_spawn_file_actions_t *actions, const char *path)
 {
 	char full[PATH_MAX];
-	struct place p;
+	struct resolved p;
 	int r = find_for_child(&p, actions, path, full), err;
 
 	if (r < 0)
@@ -113,9 +113,9 @@ SHIM int posix_spawn_file_actions_addfchdir_np(posix_spawn_file_actions_t *actio
 	bool shared;
 	int err;
 
-	if (run && where_entry_of(fd, visible, sizeof visible, &shared))
-		return posix_spawn_file_actions_addchdir_np(actions, visible);
-	err = run ? set_moved(actions, known_path(fd, visible, sizeof visible) ? visible : NULL) : 0;
+	if (run && fd_cache_entry_of(fd, visible, sizeof visible, &shared))
+		return SEEN(posix_spawn_file_actions_addchdir_np)(actions, visible);
+	err = run ? set_moved(actions, fd_cache_path(fd, visible, sizeof visible) ? visible : NULL) : 0;
 	if (err)
 		return err;
 	return REAL(posix_spawn_file_actions_addfchdir_np)(actions, fd);

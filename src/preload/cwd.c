@@ -13,14 +13,14 @@ static int chdir_to(const char *path)
 	int r = REAL(chdir)(path);
 
 	if (r == 0 && run)
-		where_moved();
+		cwd_cache_moved();
 	return r;
 }
 
 SHIM int chdir(const char *path)
 {
-	struct place p;
-	int r = where_reaches(AT_FDCWD, path) == REACH_SHOWN ? where_find(&p, AT_FDCWD, path, USE_READ) : 0;
+	struct resolved p;
+	int r = resolve_reach(AT_FDCWD, path) == REACH_INSIDE ? resolve_path(&p, AT_FDCWD, path, USE_READ) : 0;
 
 	if (r == 1 && p.image) {
 		errno = ENOTDIR;
@@ -35,11 +35,11 @@ SHIM int fchdir(int fd)
 	bool shared;
 	int r;
 
-	if (run && where_entry_of(fd, path, sizeof path, &shared) && shared)
-		return chdir(path);
+	if (run && fd_cache_entry_of(fd, path, sizeof path, &shared) && shared)
+		return SEEN(chdir)(path);
 	r = REAL(fchdir)(fd);
 	if (r == 0 && run)
-		where_moved();
+		cwd_cache_moved();
 	return r;
 }
 
@@ -54,9 +54,9 @@ static APART bool is_root(const char *path)
 
 SHIM int chroot(const char *path)
 {
-	struct place p;
+	struct resolved p;
 	bool stays = run && is_root(path);
-	int shown = where_reaches(AT_FDCWD, path) == REACH_SHOWN ? where_find(&p, AT_FDCWD, path, USE_ALL) : 0,
+	int shown = resolve_reach(AT_FDCWD, path) == REACH_INSIDE ? resolve_path(&p, AT_FDCWD, path, USE_ALL) : 0,
 	    r = shown < 0 ? -1 : REAL(chroot)(shown ? p.path : path);
 
 	if (r == 0 && run && !stays)
@@ -69,7 +69,7 @@ SHIM char *getcwd(char *buf, size_t size)
 	char path[PATH_MAX];
 	size_t n;
 
-	if (!run || !where_here(path))
+	if (!run || !cwd_cache_visible(path))
 		return REAL(getcwd)(buf, size);
 	n = strlen(path) + 1;
 	if (buf && size == 0) {
@@ -89,7 +89,7 @@ static char *getwd_here(char *buf)
 {
 	char path[PATH_MAX];
 
-	if (!run || !where_here(path))
+	if (!run || !cwd_cache_visible(path))
 		return REAL(getcwd)(buf, PATH_MAX);
 	return strcpy(buf, path);
 }
@@ -112,7 +112,7 @@ SHIM int daemon(int stay, int keep)
 	int r = REAL(daemon)(stay, keep);
 
 	if (r == 0 && run)
-		where_moved();
+		cwd_cache_moved();
 	return r;
 }
 
@@ -120,7 +120,7 @@ char *__getcwd_chk(char *buf, size_t size, size_t room);
 
 SHIM char *__getcwd_chk(char *buf, size_t size, size_t room)
 {
-	return size > room ? REAL(__getcwd_chk)(buf, size, room) : getcwd(buf, size);
+	return size > room ? REAL(__getcwd_chk)(buf, size, room) : SEEN(getcwd)(buf, size);
 }
 
 SHIM char *get_current_dir_name(void)
@@ -130,16 +130,16 @@ SHIM char *get_current_dir_name(void)
 
 	if (!run)
 		return REAL(get_current_dir_name)();
-	if (pwd && *pwd == '/' && stat(pwd, &a) == 0 && stat(".", &b) == 0 && a.st_dev == b.st_dev && a.st_ino == b.st_ino)
+	if (pwd && *pwd == '/' && SEEN(stat)(pwd, &a) == 0 && SEEN(stat)(".", &b) == 0 && a.st_dev == b.st_dev && a.st_ino == b.st_ino)
 		return strdup(pwd);
-	return getcwd(NULL, 0);
+	return SEEN(getcwd)(NULL, 0);
 }
 
 SHIM char *realpath(const char *restrict path, char *restrict out)
 {
-	struct place p;
+	struct resolved p;
 	struct stat st;
-	int r = where_reaches(AT_FDCWD, path) == REACH_SHOWN ? where_find(&p, AT_FDCWD, path, USE_READ) : 0;
+	int r = resolve_reach(AT_FDCWD, path) == REACH_INSIDE ? resolve_path(&p, AT_FDCWD, path, USE_READ) : 0;
 
 	if (r < 0)
 		return NULL;
@@ -158,12 +158,12 @@ char *__realpath_chk(const char *path, char *out, size_t room);
 
 SHIM char *__realpath_chk(const char *path, char *out, size_t room)
 {
-	return room < PATH_MAX ? REAL(__realpath_chk)(path, out, room) : realpath(path, out);
+	return room < PATH_MAX ? REAL(__realpath_chk)(path, out, room) : SEEN(realpath)(path, out);
 }
 
 SHIM char *canonicalize_file_name(const char *path)
 {
-	return realpath(path, NULL);
+	return SEEN(realpath)(path, NULL);
 }
 
 /* "/proc/self/fd/3" and the like lead to where a file really is: in place, the new length. */
@@ -174,8 +174,8 @@ static ssize_t correct_target(const char *path, char *target, size_t room)
 	bool shared;
 
 	if (strncmp(target, "/memfd:", 7) != 0)
-		where_visible(target, room);
-	else if (number && !strncmp(path, "/proc/self/", 11) && where_entry_of(atoi(number + 4), visible, sizeof visible, &shared))
+		resolve_visible(target, room);
+	else if (number && !strncmp(path, "/proc/self/", 11) && fd_cache_entry_of(atoi(number + 4), visible, sizeof visible, &shared))
 		strcpy(target, visible);
 	return (ssize_t)strlen(target);
 }
@@ -197,13 +197,13 @@ static APART ssize_t readlink_proc(const char *path, char *buf, size_t room)
 
 static ssize_t readlink_any(int dirfd, const char *path, char *buf, size_t room)
 {
-	struct place p;
+	struct resolved p;
 	int r;
 
 	/* The links of the kernel to what a process has open. */
 	if (run && path && !strncmp(path, "/proc/", 6))
 		return readlink_proc(path, buf, room);
-	r = where_reaches(dirfd, path) == REACH_SHOWN ? where_find(&p, dirfd, path, USE_READ | USE_NOFOLLOW) : 0;
+	r = resolve_reach(dirfd, path) == REACH_INSIDE ? resolve_path(&p, dirfd, path, USE_READ | USE_NOFOLLOW) : 0;
 	if (r < 0)
 		return -1;
 	if (r == 1 && p.image) {

@@ -105,8 +105,8 @@ static struct listing *find_listing(DIR *dir, bool take)
 
 static APART DIR *opendir_shown(const char *path)
 {
-	struct place p;
-	int r = where_find(&p, AT_FDCWD, path, USE_READ);
+	struct resolved p;
+	int r = resolve_path(&p, AT_FDCWD, path, USE_READ);
 	DIR *dir;
 
 	if (r == 0)
@@ -114,29 +114,29 @@ static APART DIR *opendir_shown(const char *path)
 	if (r < 0)
 		return NULL;
 	if (!p.entry)
-		return opendir(p.path);
+		return SEEN(opendir)(p.path);
 	if (p.image) {
 		errno = ENOTDIR;
 		return NULL;
 	}
 	dir = REAL(opendir)(p.path);
 	if (dir)
-		where_opened(dirfd(dir), REACH_SHOWN);
+		fd_cache_opened(dirfd(dir), REACH_INSIDE);
 	return dir;
 }
 
 SHIM DIR *opendir(const char *path)
 {
-	enum reach reach = where_reaches(AT_FDCWD, path);
+	enum reach reach = resolve_reach(AT_FDCWD, path);
 	DIR *dir;
 
-	if (reach == REACH_SHOWN)
+	if (reach == REACH_INSIDE)
 		return opendir_shown(path);
 	dir = REAL(opendir)(path);
 	if (!dir)
 		return NULL;
-	where_opened(dirfd(dir), reach);
-	if (reach == REACH_ABOVE || may_list_descriptors(path))
+	fd_cache_opened(dirfd(dir), reach);
+	if (reach == REACH_ANCESTOR || may_list_descriptors(path))
 		begin_listing(dir);
 	return dir;
 }
@@ -146,26 +146,26 @@ static void catch_up(int fd)
 {
 	char path[PATH_MAX];
 	bool shared;
-	struct run_entry *e = where_entry_of(fd, path, sizeof path, &shared);
+	struct run_entry *e = fd_cache_entry_of(fd, path, sizeof path, &shared);
 	int now;
 
 	if (!e || !shared || !entry_is_private(e))
 		return;
-	now = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	now = SEEN(open)(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (now >= 0 && REAL(dup3)(now, fd, REAL(fcntl)(fd, F_GETFD) & FD_CLOEXEC ? O_CLOEXEC : 0) >= 0)
-		where_opened(fd, REACH_SHOWN);
+		fd_cache_opened(fd, REACH_INSIDE);
 	fd_close(now);
 }
 
 SHIM DIR *fdopendir(int fd)
 {
-	enum reach reach = where_reaches(fd, ".");
+	enum reach reach = resolve_reach(fd, ".");
 	DIR *dir;
 
-	if (reach == REACH_SHOWN)
+	if (reach == REACH_INSIDE)
 		catch_up(fd);
 	dir = REAL(fdopendir)(fd);
-	if (dir && reach == REACH_ABOVE)
+	if (dir && reach == REACH_ANCESTOR)
 		begin_listing(dir);
 	return dir;
 }
@@ -295,7 +295,7 @@ SHIM int readdir_r(DIR *restrict dir, struct dirent *restrict entry, struct dire
 		_Pragma("GCC diagnostic pop")
 	}
 	errno = 0;
-	d = readdir(dir);
+	d = SEEN(readdir)(dir);
 	err = d ? 0 : errno;
 	errno = saved;
 	if (d)
@@ -332,7 +332,7 @@ SHIM int closedir(DIR *dir)
 {
 	if (!is_null(dir)) {
 		free(find_listing(dir, true));
-		where_closed(dirfd(dir));
+		fd_cache_closed(dirfd(dir));
 	}
 	return REAL(closedir)(dir);
 }
@@ -356,7 +356,7 @@ static int scan(DIR *dir, struct dirent ***out, filter_fn wanted, order_fn order
 	int saved = errno, err;
 
 	errno = 0;
-	while ((d = readdir(dir))) {
+	while ((d = SEEN(readdir)(dir))) {
 		struct dirent **more;
 
 		if (wanted && !wanted(d)) {
@@ -372,7 +372,7 @@ static int scan(DIR *dir, struct dirent ***out, filter_fn wanted, order_fn order
 		errno = 0;
 	}
 	err = errno;
-	closedir(dir);
+	SEEN(closedir)(dir);
 	errno = err ? err : saved;
 	if (err) {
 		free_names(names, n);
@@ -389,10 +389,10 @@ SHIM int scandirat(int dirfd_, const char *restrict path, struct dirent ***restr
 	DIR *dir;
 	int fd;
 
-	if (where_reaches(dirfd_, path) == REACH_FAR)
+	if (resolve_reach(dirfd_, path) == REACH_OUTSIDE)
 		return REAL(scandirat)(dirfd_, path, out, wanted, order);
-	fd = openat(dirfd_, path, O_RDONLY | O_DIRECTORY | O_NONBLOCK | O_CLOEXEC);
-	dir = fd < 0 ? NULL : fdopendir(fd);
+	fd = SEEN(openat)(dirfd_, path, O_RDONLY | O_DIRECTORY | O_NONBLOCK | O_CLOEXEC);
+	dir = fd < 0 ? NULL : SEEN(fdopendir)(fd);
 	if (!dir) {
 		fd_close(fd);
 		return -1;
@@ -403,9 +403,9 @@ SHIM_ALIAS(scandirat64, scandirat);
 
 SHIM int scandir(const char *restrict path, struct dirent ***restrict out, filter_fn wanted, order_fn order)
 {
-	if (where_reaches(AT_FDCWD, path) == REACH_FAR)
+	if (resolve_reach(AT_FDCWD, path) == REACH_OUTSIDE)
 		return REAL(scandir)(path, out, wanted, order);
-	return scandirat(AT_FDCWD, path, out, wanted, order);
+	return SEEN(scandirat)(AT_FDCWD, path, out, wanted, order);
 }
 SHIM_ALIAS(scandir64, scandir);
 
@@ -425,22 +425,22 @@ static bool pattern_is_far(const char *pattern)
 		n--;
 	memcpy(start, pattern, n);
 	strcpy(start + n, n ? "" : ".");
-	return *pattern != '~' && where_reaches(AT_FDCWD, start) == REACH_FAR;
+	return *pattern != '~' && resolve_reach(AT_FDCWD, start) == REACH_OUTSIDE;
 }
 
 static struct dirent *glob_readdir(void *dir)
 {
-	return readdir(dir);
+	return SEEN(readdir)(dir);
 }
 
 static void *glob_opendir(const char *path)
 {
-	return opendir(path);
+	return SEEN(opendir)(path);
 }
 
 static void glob_closedir(void *dir)
 {
-	closedir(dir);
+	SEEN(closedir)(dir);
 }
 
 SHIM int glob(const char *restrict pattern, int flags, int (*failed)(const char *, int), glob_t *restrict g)

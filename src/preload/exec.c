@@ -4,7 +4,7 @@
  * vfork() and exec the memory is the parent's, so everything here lies on the stack.
  */
 #include "preload/search.h"
-#include "preload/where.h"
+#include "preload/resolve.h"
 
 #include <alloca.h>
 #include <spawn.h>
@@ -320,7 +320,7 @@ struct program {
 		char line[SCRIPT_LINE];
 		char head[HEAD];
 	};
-	struct place place;
+	struct resolved place;
 };
 
 /* "#! interpreter [argument]" */
@@ -409,21 +409,21 @@ static bool changes_owner(int fd)
  * What runs without the shim has only what the kernel says to go by: in a directory of a fixture it would write to what all runs
  * share. So the whole fixture is copied, and it starts in the copy. `visible`: where it starts. 0, or -1 and errno.
  */
-static APART int own_whole(const char *visible)
+static APART int copyup_whole(const char *visible)
 {
 	struct run_entry *e;
 
-	return shown_reach(visible, &e) == REACH_SHOWN && e->kind == RUN_TREE ? own_make(e, run_string(e->path), USE_ALL) : 0;
+	return path_table_reach(visible, &e) == REACH_INSIDE && e->kind == RUN_TREE ? copyup_make(e, run_string(e->path), USE_ALL) : 0;
 }
 
 static APART int start_apart(void)
 {
 	char here[PATH_MAX];
-	struct place p;
+	struct resolved p;
 
-	if (!where_here(here) || where_reaches(AT_FDCWD, here) != REACH_SHOWN)
+	if (!cwd_cache_visible(here) || resolve_reach(AT_FDCWD, here) != REACH_INSIDE)
 		return 0;
-	if (own_whole(here) < 0 || where_find(&p, AT_FDCWD, here, USE_READ) < 0)
+	if (copyup_whole(here) < 0 || resolve_path(&p, AT_FDCWD, here, USE_READ) < 0)
 		return -1;
 	/* A child after vfork() has not followed. */
 	return REAL(chdir)(p.path);
@@ -432,11 +432,11 @@ static APART int start_apart(void)
 static APART int spawn_apart(const posix_spawn_file_actions_t *actions)
 {
 	char there[PATH_MAX];
-	struct place p;
+	struct resolved p;
 
 	if (!actions || !actions_move(actions, ".", there))
 		return start_apart();
-	return where_reaches(AT_FDCWD, there) == REACH_SHOWN && where_find(&p, AT_FDCWD, there, USE_READ) == 1 ? own_whole(p.visible) : 0;
+	return resolve_reach(AT_FDCWD, there) == REACH_INSIDE && resolve_path(&p, AT_FDCWD, there, USE_READ) == 1 ? copyup_whole(p.visible) : 0;
 }
 
 /* What the file begins with; of what is no regular file the kernel says what is wrong. */
@@ -476,21 +476,21 @@ static const char *wanted_first(const struct program *p)
 static int find_program(struct program *p, const char *path)
 {
 	/* Without a path it is far, and the kernel says what is wrong. */
-	bool shown = where_reaches(AT_FDCWD, path) == REACH_SHOWN;
-	int r = shown ? where_find(&p->place, AT_FDCWD, path, USE_READ) : 0;
+	bool shown = resolve_reach(AT_FDCWD, path) == REACH_INSIDE;
+	int r = shown ? resolve_path(&p->place, AT_FDCWD, path, USE_READ) : 0;
 
 	p->interpreter = p->argument = NULL;
 	p->foreign = p->searches = p->apart = false;
 	*p->sanitizer = '\0';
 	/* An image cannot be executed, a file can. */
 	if (r == 1 && p->place.image)
-		r = where_find(&p->place, AT_FDCWD, path, USE_CHANGE);
+		r = resolve_path(&p->place, AT_FDCWD, path, USE_CHANGE);
 	if (r < 0)
 		return -1;
 	p->path = r == 1 ? p->place.path : path;
 	look_inside(p, shown ? p->place.visible : path);
 	/* The kernel starts the interpreter of a script, unless it could find neither, or only one of them. */
-	if (p->interpreter && !shown && where_reaches(AT_FDCWD, p->interpreter) != REACH_SHOWN)
+	if (p->interpreter && !shown && resolve_reach(AT_FDCWD, p->interpreter) != REACH_INSIDE)
 		p->interpreter = NULL;
 	return 0;
 }
@@ -525,7 +525,7 @@ static int exec(const char *path, char *const argv[], char *const envp[], int de
 
 	if (find_program(&p, path) < 0)
 		return -1;
-	if (p.interpreter && access(path, X_OK) == 0) {
+	if (p.interpreter && SEEN(access)(path, X_OK) == 0) {
 		if (depth < SCRIPTS_MAX)
 			return exec(p.interpreter, script_arguments(&p, path, argv, alloca(script_room(argv))), envp, depth + 1);
 		errno = ELOOP;
@@ -544,7 +544,7 @@ SHIM int execve(const char *path, char *const argv[], char *const envp[])
 
 SHIM int execv(const char *path, char *const argv[])
 {
-	return execve(path, argv, environ);
+	return SEEN(execve)(path, argv, environ);
 }
 
 /* The runtime that a program wants first which is not in a fixture, in `out`, or "", or NO_SHIM. */
@@ -575,15 +575,15 @@ SHIM int execveat(int dirfd, const char *path, char *const argv[], char *const e
 
 	if (!run)
 		return REAL(execveat)(dirfd, path, argv, WITHOUT_SHIM(envp), flags);
-	if (where_reaches(dirfd, path) == REACH_SHOWN) {
-		struct place p;
-		int r = where_find(&p, dirfd, path, USE_READ);
+	if (resolve_reach(dirfd, path) == REACH_INSIDE) {
+		struct resolved p;
+		int r = resolve_path(&p, dirfd, path, USE_READ);
 
 		if (r != 0)
-			return r < 0 ? -1 : execve(p.visible, argv, envp);
+			return r < 0 ? -1 : SEEN(execve)(p.visible, argv, envp);
 	}
-	if (!*path && where_entry_of(dirfd, visible, sizeof visible, &shared))
-		return execve(visible, argv, envp);
+	if (!*path && fd_cache_entry_of(dirfd, visible, sizeof visible, &shared))
+		return SEEN(execve)(visible, argv, envp);
 	first = find_sanitizer_at(dirfd, path, sanitizer, &apart);
 	if (apart && start_apart() < 0)
 		return -1;
@@ -592,7 +592,7 @@ SHIM int execveat(int dirfd, const char *path, char *const argv[], char *const e
 
 SHIM int fexecve(int fd, char *const argv[], char *const envp[])
 {
-	return run ? execveat(fd, "", argv, envp, AT_EMPTY_PATH) : REAL(fexecve)(fd, argv, WITHOUT_SHIM(envp));
+	return run ? SEEN(execveat)(fd, "", argv, envp, AT_EMPTY_PATH) : REAL(fexecve)(fd, argv, WITHOUT_SHIM(envp));
 }
 
 /* A file without a known beginning is a script of the shell. */
@@ -601,7 +601,7 @@ static int exec_or_shell(const char *path, char *const argv[], char *const envp[
 	char **shell;
 	size_t n = count(argv);
 
-	execve(path, argv, envp);
+	SEEN(execve)(path, argv, envp);
 	if (errno != ENOEXEC)
 		return -1;
 	shell = alloca((n + 3) * sizeof *shell);
@@ -612,7 +612,7 @@ static int exec_or_shell(const char *path, char *const argv[], char *const envp[
 		shell[i + 1] = argv[i];
 		shell[i + 2] = NULL;
 	}
-	return execve(shell[0], shell, envp);
+	return SEEN(execve)(shell[0], shell, envp);
 }
 
 /* As execvp() of libc: what cannot be executed is passed over, and remembered. */
@@ -679,7 +679,7 @@ SHIM int execl(const char *path, const char *first, ...)
 	va_start(ap, first);
 	COLLECT(first, ap, argv);
 	va_end(ap);
-	return execve(path, argv, environ);
+	return SEEN(execve)(path, argv, environ);
 }
 
 SHIM int execlp(const char *file, const char *first, ...)
@@ -690,7 +690,7 @@ SHIM int execlp(const char *file, const char *first, ...)
 	va_start(ap, first);
 	COLLECT(first, ap, argv);
 	va_end(ap);
-	return execvp(file, argv);
+	return SEEN(execvp)(file, argv);
 }
 
 SHIM int execle(const char *path, const char *first, ...)
@@ -702,7 +702,7 @@ SHIM int execle(const char *path, const char *first, ...)
 	COLLECT(first, ap, argv);
 	envp = va_arg(ap, char *const *);
 	va_end(ap);
-	return execve(path, argv, envp);
+	return SEEN(execve)(path, argv, envp);
 }
 
 /* `path` is for us, from where we are; `given` is for the child. */
@@ -713,7 +713,7 @@ static int spawn(pid_t *pid, const char *path, const char *given, const posix_sp
 
 	if (find_program(&p, path) < 0)
 		return errno;
-	if (p.interpreter && access(path, X_OK) == 0)
+	if (p.interpreter && SEEN(access)(path, X_OK) == 0)
 		return depth < SCRIPTS_MAX ?
 			       spawn(pid, p.interpreter, p.interpreter, actions, attributes,
 				     script_arguments(&p, given, argv, alloca(script_room(argv))), envp, depth + 1) :
@@ -748,7 +748,7 @@ static APART bool can_start(const char *path, const posix_spawn_file_actions_t *
 
 	if (actions && *path != '/' && actions_move(actions, path, there))
 		path = there;
-	return stat(path, &st) == 0 && S_ISREG(st.st_mode) && access(path, X_OK) == 0;
+	return SEEN(stat)(path, &st) == 0 && S_ISREG(st.st_mode) && SEEN(access)(path, X_OK) == 0;
 }
 
 SHIM int posix_spawnp(pid_t *restrict pid, const char *restrict file, const posix_spawn_file_actions_t *restrict actions,
@@ -758,14 +758,14 @@ SHIM int posix_spawnp(pid_t *restrict pid, const char *restrict file, const posi
 	char candidate[PATH_MAX];
 
 	if (!run || strchr(file, '/'))
-		return run ? posix_spawn(pid, file, actions, attributes, argv, envp) :
+		return run ? SEEN(posix_spawn)(pid, file, actions, attributes, argv, envp) :
 			     REAL(posix_spawnp)(pid, file, actions, attributes, argv, WITHOUT_SHIM(envp));
 	for (const char *p = path ? path : "/bin:/usr/bin";;) {
 		size_t n = strcspn(p, ":");
 
 		if (snprintf(candidate, sizeof candidate, "%.*s%s%s", (int)n, p, n ? "/" : "", file) < (int)sizeof candidate &&
 		    can_start(candidate, actions))
-			return posix_spawn(pid, candidate, actions, attributes, argv, envp);
+			return SEEN(posix_spawn)(pid, candidate, actions, attributes, argv, envp);
 		if (!p[n])
 			break;
 		p += n + 1;

@@ -17,7 +17,7 @@ SHIM HOT int close(int fd)
 		errno = EBADF;
 		return -1;
 	}
-	where_closed(fd);
+	fd_cache_closed(fd);
 	return REAL(close)(fd);
 }
 
@@ -55,7 +55,7 @@ SHIM int close_range(unsigned first, unsigned last, int flags)
 
 		/* In steps around ours; above there is nothing worth remembering. */
 		if (!(flags & (int)CLOSE_RANGE_CLOEXEC))
-			where_closed_range(first, ours > last ? last : ours - 1);
+			fd_cache_closed_range(first, ours > last ? last : ours - 1);
 		if (ours > last)
 			return REAL(close_range)(first, last, flags);
 		if (ours > first)
@@ -71,7 +71,7 @@ SHIM void closefrom(int first)
 	if (!run)
 		REAL(closefrom)(first);
 	else
-		close_range(first < 0 ? 0 : (unsigned)first, UINT_MAX, 0);
+		SEEN(close_range)(first < 0 ? 0 : (unsigned)first, UINT_MAX, 0);
 }
 
 /* fclose() closes inside libc. A stream in memory has no descriptor. */
@@ -80,7 +80,7 @@ SHIM int fclose(FILE *f)
 	int saved = errno;
 
 	if (run) {
-		where_closed(fileno(f));
+		fd_cache_closed(fileno(f));
 		errno = saved;
 	}
 	return REAL(fclose)(f);
@@ -99,7 +99,7 @@ SHIM int dup(int old)
 {
 	int r = is_closed(old) ? -1 : REAL(dup)(old);
 
-	where_closed(r);
+	fd_cache_closed(r);
 	return r;
 }
 
@@ -122,7 +122,7 @@ SHIM int dup2(int old, int new)
 	int r = is_closed(old) ? -1 : REAL(dup2)(old, new);
 
 	if (r >= 0 && old != new)
-		where_closed(new);
+		fd_cache_closed(new);
 	return r;
 }
 
@@ -131,7 +131,7 @@ SHIM int dup3(int old, int new, int flags)
 	int r = is_closed(old) ? -1 : REAL(dup3)(old, new, flags);
 
 	if (r >= 0)
-		where_closed(new);
+		fd_cache_closed(new);
 	return r;
 }
 
@@ -151,7 +151,7 @@ SHIM int fcntl(int fd, int command, ...)
 	if (command == F_DUPFD || command == F_DUPFD_CLOEXEC) {
 		int r = REAL(fcntl)(fd, command, argument);
 
-		where_closed(r);
+		fd_cache_closed(r);
 		return r;
 	}
 	return REAL(fcntl)(fd, command, argument);

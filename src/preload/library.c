@@ -91,15 +91,15 @@ static void load_needed(void *arg, enum search_what what, const char *real)
 		REAL(dlopen)(real, RTLD_LAZY | RTLD_LOCAL);
 }
 
-static APART const char *shown_library(const char *path)
+static APART const char *path_table_library(const char *path)
 {
 	const struct library *l;
-	struct place p;
-	int r = where_find(&p, AT_FDCWD, path, USE_READ);
+	struct resolved p;
+	int r = resolve_path(&p, AT_FDCWD, path, USE_READ);
 
 	/* The path of a descriptor is another library's next time. A file can be loaded, an image cannot. */
 	if (r == 1 && p.image)
-		r = where_find(&p, AT_FDCWD, path, USE_CHANGE);
+		r = resolve_path(&p, AT_FDCWD, path, USE_CHANGE);
 	if (r <= 0)
 		return r < 0 ? nowhere(path) : path;
 	l = find_loaded(p.visible);
@@ -115,9 +115,9 @@ static inline const char *library_path(const char *path)
 	int saved = errno;
 
 	/* A name alone is searched for. */
-	if (likely(!run) || !path || !strchr(path, '/') || likely(where_reaches(AT_FDCWD, path) != REACH_SHOWN))
+	if (likely(!run) || !path || !strchr(path, '/') || likely(resolve_reach(AT_FDCWD, path) != REACH_INSIDE))
 		return path;
-	path = shown_library(path);
+	path = path_table_library(path);
 	errno = saved;
 	return path;
 }
@@ -206,7 +206,7 @@ static void correct_file(Dl_info *info)
 	if (likely(!run) || !info->dli_fname || strlen(info->dli_fname) >= sizeof visible)
 		return;
 	strcpy(visible, info->dli_fname);
-	l = where_visible(visible, sizeof visible) ? keep_library(visible, visible, info->dli_fname) : NULL;
+	l = resolve_visible(visible, sizeof visible) ? keep_library(visible, visible, info->dli_fname) : NULL;
 	if (l)
 		info->dli_fname = l->given;
 }

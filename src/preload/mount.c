@@ -10,20 +10,15 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-static inline bool is_shown(int dirfd, const char *path)
-{
-	return path && where_reaches(dirfd, path) == REACH_SHOWN;
-}
-
 /* Its own copy, all of it: in the place where it is mounted nothing may lead back. */
-static APART const char *mounted_from(struct place *p, int dirfd, const char *path)
+static APART const char *mounted_from(struct resolved *p, int dirfd, const char *path)
 {
 	int r = place_to_change(p, dirfd, path, USE_ALL);
 
 	return r < 0 ? NULL : r == 0 ? path : p->path;
 }
 
-static APART const char *mounted_at(struct place *p, int dirfd, const char *path)
+static APART const char *mounted_at(struct resolved *p, int dirfd, const char *path)
 {
 	int r = place_to_change(p, dirfd, path, 0);
 
@@ -32,27 +27,27 @@ static APART const char *mounted_at(struct place *p, int dirfd, const char *path
 
 SHIM int mount(const char *source, const char *target, const char *type, unsigned long flags, const void *data)
 {
-	struct place from, to;
+	struct resolved from, to;
 
-	if ((flags & (MS_BIND | MS_MOVE)) && is_shown(AT_FDCWD, source) && !(source = mounted_from(&from, AT_FDCWD, source)))
+	if ((flags & (MS_BIND | MS_MOVE)) && (source && is_inside(AT_FDCWD, source)) && !(source = mounted_from(&from, AT_FDCWD, source)))
 		return -1;
-	if (is_shown(AT_FDCWD, target) && !(target = mounted_at(&to, AT_FDCWD, target)))
+	if ((target && is_inside(AT_FDCWD, target)) && !(target = mounted_at(&to, AT_FDCWD, target)))
 		return -1;
 	return REAL(mount)(source, target, type, flags, data);
 }
 
 SHIM int umount2(const char *target, int flags)
 {
-	struct place p;
+	struct resolved p;
 
-	if (is_shown(AT_FDCWD, target) && !(target = mounted_at(&p, AT_FDCWD, target)))
+	if ((target && is_inside(AT_FDCWD, target)) && !(target = mounted_at(&p, AT_FDCWD, target)))
 		return -1;
 	return REAL(umount2)(target, flags);
 }
 
 SHIM int umount(const char *target)
 {
-	return umount2(target, 0);
+	return SEEN(umount2)(target, 0);
 }
 
 /* Not in all headers, and in those with other types. */
@@ -61,9 +56,9 @@ int move_mount(int from_fd, const char *from, int to_fd, const char *to, unsigne
 
 SHIM int open_tree(int dirfd, const char *path, unsigned flags)
 {
-	struct place p;
+	struct resolved p;
 
-	if (!is_shown(dirfd, path))
+	if (!(path && is_inside(dirfd, path)))
 		return (int)kernel(SYS_open_tree, dirfd, path, flags);
 	path = mounted_from(&p, dirfd, path);
 	return path ? (int)kernel(SYS_open_tree, AT_FDCWD, path, flags) : -1;
@@ -71,13 +66,13 @@ SHIM int open_tree(int dirfd, const char *path, unsigned flags)
 
 SHIM int move_mount(int from_fd, const char *from, int to_fd, const char *to, unsigned flags)
 {
-	struct place p, q;
+	struct resolved p, q;
 
-	if (is_shown(from_fd, from)) {
+	if ((from && is_inside(from_fd, from))) {
 		from = mounted_from(&p, from_fd, from);
 		from_fd = AT_FDCWD;
 	}
-	if (is_shown(to_fd, to)) {
+	if ((to && is_inside(to_fd, to))) {
 		to = mounted_at(&q, to_fd, to);
 		to_fd = AT_FDCWD;
 	}

@@ -14,9 +14,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-static bool is_shown(const char *path)
+static bool nss_is_inside(const char *path)
 {
-	return run && where_reaches(AT_FDCWD, path) == REACH_SHOWN;
+	return run && is_inside(AT_FDCWD, path);
 }
 
 #define PASSWD "/etc/passwd"
@@ -35,7 +35,7 @@ static bool is_shown(const char *path)
                                                                                                                                   \
 	static int X##_find(const char *name, number_type number, struct type *out, char *buf, size_t size, struct type **result) \
 	{                                                                                                                         \
-		FILE *f = fopen(file, "re");                                                                                      \
+		FILE *f = SEEN(fopen)(file, "re");                                                                                      \
 		int saved = errno, r = f ? 0 : errno;                                                                             \
                                                                                                                                   \
 		*result = NULL;                                                                                                   \
@@ -46,7 +46,7 @@ static bool is_shown(const char *path)
 		if (r != 0)                                                                                                       \
 			*result = NULL;                                                                                           \
 		if (f)                                                                                                            \
-			fclose(f);                                                                                                \
+			SEEN(fclose)(f);                                                                                                \
 		errno = saved;                                                                                                    \
 		return r == ENOENT ? 0 : r;                                                                                       \
 	}                                                                                                                         \
@@ -75,23 +75,23 @@ static bool is_shown(const char *path)
                                                                                                                                   \
 	SHIM int by_name##_r(const char *name, struct type *out, char *buf, size_t size, struct type **result)                    \
 	{                                                                                                                         \
-		return is_shown(file) ? X##_find(name, 0, out, buf, size, result) : REAL(by_name##_r)(name, out, buf, size, result); \
+		return nss_is_inside(file) ? X##_find(name, 0, out, buf, size, result) : REAL(by_name##_r)(name, out, buf, size, result); \
 	}                                                                                                                         \
                                                                                                                                   \
 	SHIM int by_number##_r(number_type number, struct type *out, char *buf, size_t size, struct type **result)                \
 	{                                                                                                                         \
-		return is_shown(file) ? X##_find(NULL, number, out, buf, size, result) :                                          \
+		return nss_is_inside(file) ? X##_find(NULL, number, out, buf, size, result) :                                          \
 					REAL(by_number##_r)(number, out, buf, size, result);                                      \
 	}                                                                                                                         \
                                                                                                                                   \
 	SHIM struct type *by_name(const char *name)                                                                               \
 	{                                                                                                                         \
-		return is_shown(file) ? X##_find_static(name, 0) : REAL(by_name)(name);                                           \
+		return nss_is_inside(file) ? X##_find_static(name, 0) : REAL(by_name)(name);                                           \
 	}                                                                                                                         \
                                                                                                                                   \
 	SHIM struct type *by_number(number_type number)                                                                           \
 	{                                                                                                                         \
-		return is_shown(file) ? X##_find_static(NULL, number) : REAL(by_number)(number);                                  \
+		return nss_is_inside(file) ? X##_find_static(NULL, number) : REAL(by_number)(number);                                  \
 	}                                                                                                                         \
                                                                                                                                   \
 	SHIM void set##X##ent(void)                                                                                               \
@@ -105,7 +105,7 @@ static bool is_shown(const char *path)
 	SHIM void end##X##ent(void)                                                                                               \
 	{                                                                                                                         \
 		if (X##_stream)                                                                                                   \
-			fclose(X##_stream);                                                                                       \
+			SEEN(fclose)(X##_stream);                                                                                       \
 		else                                                                                                              \
 			REAL(end##X##ent)();                                                                                      \
 		X##_stream = NULL;                                                                                                \
@@ -113,9 +113,9 @@ static bool is_shown(const char *path)
                                                                                                                                   \
 	SHIM int get##X##ent_r(struct type *out, char *buf, size_t size, struct type **result)                                    \
 	{                                                                                                                         \
-		if (!is_shown(file))                                                                                              \
+		if (!nss_is_inside(file))                                                                                              \
 			return REAL(get##X##ent_r)(out, buf, size, result);                                                       \
-		if (!X##_stream && !(X##_stream = fopen(file, "re")))                                                             \
+		if (!X##_stream && !(X##_stream = SEEN(fopen)(file, "re")))                                                             \
 			return errno;                                                                                             \
 		return fget##X##ent_r(X##_stream, out, buf, size, result);                                                        \
 	}                                                                                                                         \
@@ -125,7 +125,7 @@ static bool is_shown(const char *path)
 		struct type *result = NULL;                                                                                       \
 		int r = ERANGE;                                                                                                   \
                                                                                                                                   \
-		if (!is_shown(file))                                                                                              \
+		if (!nss_is_inside(file))                                                                                              \
 			return REAL(get##X##ent)();                                                                               \
 		/* An entry that was too long is read again. */                                                                   \
 		while (r == ERANGE && X##_grow())                                                                                 \
@@ -150,7 +150,7 @@ SHIM int getgrouplist(const char *user, gid_t first, gid_t *groups, int *n)
 	char buf[16384];
 	struct group g, *found;
 	int had = *n, count = 1;
-	FILE *f = is_shown(GROUP) ? fopen(GROUP, "re") : NULL;
+	FILE *f = nss_is_inside(GROUP) ? SEEN(fopen)(GROUP, "re") : NULL;
 
 	if (!f)
 		return REAL(getgrouplist)(user, first, groups, n);
@@ -163,7 +163,7 @@ SHIM int getgrouplist(const char *user, gid_t first, gid_t *groups, int *n)
 			groups[count] = g.gr_gid;
 		count++;
 	}
-	fclose(f);
+	SEEN(fclose)(f);
 	*n = count;
 	return count <= had ? count : -1;
 }
@@ -173,9 +173,9 @@ SHIM int initgroups(const char *user, gid_t first)
 	gid_t groups[NGROUPS_MAX > 1024 ? 1024 : NGROUPS_MAX];
 	int n = (int)(sizeof groups / sizeof *groups);
 
-	if (!is_shown(GROUP))
+	if (!nss_is_inside(GROUP))
 		return REAL(initgroups)(user, first);
-	return getgrouplist(user, first, groups, &n) < 0 ? (errno = E2BIG, -1) : setgroups((size_t)n, groups);
+	return SEEN(getgrouplist)(user, first, groups, &n) < 0 ? (errno = E2BIG, -1) : setgroups((size_t)n, groups);
 }
 
 /* Hosts. */
@@ -216,7 +216,7 @@ static bool has_name(const struct host *h, const char *name)
 /* Of that family, or of any (AF_UNSPEC), by name or by address: how many, at most ADDRESSES_MAX. */
 static size_t find_hosts(const char *name, const void *address, int family, struct host *out)
 {
-	FILE *f = fopen(HOSTS, "re");
+	FILE *f = SEEN(fopen)(HOSTS, "re");
 	char line[2048];
 	size_t n = 0;
 
@@ -228,7 +228,7 @@ static size_t find_hosts(const char *name, const void *address, int family, stru
 			n++;
 	}
 	if (f)
-		fclose(f);
+		SEEN(fclose)(f);
 	return n;
 }
 
@@ -295,7 +295,7 @@ static APART int hosts_by_name(const char *name, int family, struct hostent *out
 
 SHIM int gethostbyname2_r(const char *name, int family, struct hostent *out, char *buf, size_t size, struct hostent **result, int *err)
 {
-	int r = is_shown(HOSTS) ? hosts_by_name(name, family, out, buf, size, result) : -1;
+	int r = nss_is_inside(HOSTS) ? hosts_by_name(name, family, out, buf, size, result) : -1;
 
 	if (r < 0)
 		return REAL(gethostbyname2_r)(name, family, out, buf, size, result, err);
@@ -306,7 +306,7 @@ SHIM int gethostbyname2_r(const char *name, int family, struct hostent *out, cha
 
 SHIM int gethostbyname_r(const char *name, struct hostent *out, char *buf, size_t size, struct hostent **result, int *err)
 {
-	int r = is_shown(HOSTS) ? hosts_by_name(name, AF_INET, out, buf, size, result) : -1;
+	int r = nss_is_inside(HOSTS) ? hosts_by_name(name, AF_INET, out, buf, size, result) : -1;
 
 	if (r < 0)
 		return REAL(gethostbyname_r)(name, out, buf, size, result, err);
@@ -330,7 +330,7 @@ static struct static_host *static_host(void)
 
 SHIM struct hostent *gethostbyname2(const char *name, int family)
 {
-	struct static_host *x = is_shown(HOSTS) ? static_host() : NULL;
+	struct static_host *x = nss_is_inside(HOSTS) ? static_host() : NULL;
 	struct hostent *result = NULL;
 
 	if (x && hosts_by_name(name, family, &x->host, x->buffer, sizeof x->buffer, &result) == 0)
@@ -340,7 +340,7 @@ SHIM struct hostent *gethostbyname2(const char *name, int family)
 
 SHIM struct hostent *gethostbyname(const char *name)
 {
-	struct static_host *x = is_shown(HOSTS) ? static_host() : NULL;
+	struct static_host *x = nss_is_inside(HOSTS) ? static_host() : NULL;
 	struct hostent *result = NULL;
 
 	if (x && hosts_by_name(name, AF_INET, &x->host, x->buffer, sizeof x->buffer, &result) == 0)
@@ -361,7 +361,7 @@ static APART int host_by_address(const void *address, socklen_t length, int fami
 
 SHIM int gethostbyaddr_r(const void *address, socklen_t length, int family, struct hostent *out, char *buf, size_t size, struct hostent **result, int *err)
 {
-	int r = is_shown(HOSTS) ? host_by_address(address, length, family, out, buf, size, result) : -1;
+	int r = nss_is_inside(HOSTS) ? host_by_address(address, length, family, out, buf, size, result) : -1;
 
 	if (r < 0)
 		return REAL(gethostbyaddr_r)(address, length, family, out, buf, size, result, err);
@@ -372,7 +372,7 @@ SHIM int gethostbyaddr_r(const void *address, socklen_t length, int family, stru
 
 SHIM struct hostent *gethostbyaddr(const void *address, socklen_t length, int family)
 {
-	struct static_host *x = is_shown(HOSTS) ? static_host() : NULL;
+	struct static_host *x = nss_is_inside(HOSTS) ? static_host() : NULL;
 	struct hostent *result = NULL;
 
 	if (x && host_by_address(address, length, family, &x->host, x->buffer, sizeof x->buffer, &result) == 0)
@@ -410,7 +410,7 @@ static APART int addresses_of(const char *name, const char *service, const struc
 
 SHIM int getaddrinfo(const char *name, const char *service, const struct addrinfo *hints, struct addrinfo **out)
 {
-	if (name && is_shown(HOSTS) && !(hints && (hints->ai_flags & AI_NUMERICHOST)) && addresses_of(name, service, hints, out) == 0)
+	if (name && nss_is_inside(HOSTS) && !(hints && (hints->ai_flags & AI_NUMERICHOST)) && addresses_of(name, service, hints, out) == 0)
 		return 0;
 	return REAL(getaddrinfo)(name, service, hints, out);
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Opening files. */
-#include "preload/where.h"
+#include "preload/resolve.h"
 
 #include <mntent.h>
 #include <stdio.h>
@@ -35,7 +35,7 @@ static int open_the_image(const struct run_entry *e, int flags)
 }
 
 /* Nothing is made private for what will fail, or for O_CREAT of a file that is there. */
-static bool will_change(struct place *p, int flags)
+static bool will_change(struct resolved *p, int flags)
 {
 	struct stat st;
 
@@ -47,7 +47,7 @@ static bool will_change(struct place *p, int flags)
 }
 
 /* Nobody will see the old bytes: it will be opened and emptied, without fail. */
-static bool replaces(struct place *p, int flags)
+static bool replaces(struct resolved *p, int flags)
 {
 	int saved = errno;
 	struct stat st;
@@ -63,15 +63,15 @@ static __attribute__((used)) HOT int open_any(int dirfd, const char *path, int f
 static APART int open_shown(int dirfd, const char *path, int flags, mode_t mode)
 {
 	unsigned how = flags & O_NOFOLLOW ? USE_NOFOLLOW : 0;
-	struct place p;
+	struct resolved p;
 	int r, fd;
 
 	if ((flags & (O_CREAT | O_EXCL)) == (O_CREAT | O_EXCL)) {
 		r = place_to_make(&p, dirfd, path);
 	} else {
-		r = where_find(&p, dirfd, path, USE_READ | how);
+		r = resolve_path(&p, dirfd, path, USE_READ | how);
 		if (r == 1 && p.entry && writes(flags) && will_change(&p, flags))
-			r = where_find(&p, dirfd, path, (replaces(&p, flags) ? USE_REPLACE : USE_CHANGE) | how);
+			r = resolve_path(&p, dirfd, path, (replaces(&p, flags) ? USE_REPLACE : USE_CHANGE) | how);
 	}
 	if (r < 0)
 		return -1;
@@ -80,21 +80,21 @@ static APART int open_shown(int dirfd, const char *path, int flags, mode_t mode)
 	if (!p.entry)
 		return open_any(AT_FDCWD, p.path, flags, mode);
 	fd = p.image ? open_the_image(p.entry, flags) : REAL(openat)(AT_FDCWD, p.path, flags, mode);
-	where_opened(fd, REACH_SHOWN);
+	fd_cache_opened(fd, REACH_INSIDE);
 	return fd;
 }
 
 static HOT int open_any(int dirfd, const char *path, int flags, mode_t mode)
 {
-	enum reach reach = where_reaches(dirfd, path);
+	enum reach reach = resolve_reach(dirfd, path);
 	int fd;
 
-	if (likely(reach == REACH_FAR && !(flags & NOTED_FLAGS)))
+	if (likely(reach == REACH_OUTSIDE && !(flags & NOTED_FLAGS)))
 		return REAL(openat)(dirfd, path, flags, mode);
-	if (reach == REACH_SHOWN)
+	if (reach == REACH_INSIDE)
 		return open_shown(dirfd, path, flags, mode);
 	fd = REAL(openat)(dirfd, path, flags, mode);
-	where_opened(fd, reach);
+	fd_cache_opened(fd, reach);
 	return fd;
 }
 
@@ -107,7 +107,7 @@ SHIM_ALIAS(openat64, open_any);
 
 static __attribute__((used)) HOT int open_here(const char *path, int flags, mode_t mode)
 {
-	if (likely(!(flags & NOTED_FLAGS) && where_is_far(path)))
+	if (likely(!(flags & NOTED_FLAGS) && resolve_is_outside(path)))
 		return REAL(open)(path, flags, mode);
 	return open_any(AT_FDCWD, path, flags, mode);
 }
@@ -174,14 +174,14 @@ static APART FILE *fopen_shown(const char *path, const char *mode)
 
 SHIM FILE *fopen(const char *restrict path, const char *restrict mode)
 {
-	enum reach reach = where_reaches(AT_FDCWD, path);
+	enum reach reach = resolve_reach(AT_FDCWD, path);
 	FILE *f;
 
-	if (reach == REACH_SHOWN)
+	if (reach == REACH_INSIDE)
 		return fopen_shown(path, mode);
 	f = REAL(fopen)(path, mode);
 	if (f)
-		where_opened(fileno(f), reach);
+		fd_cache_opened(fileno(f), reach);
 	return f;
 }
 SHIM_ALIAS(fopen64, fopen);
@@ -196,7 +196,7 @@ static APART FILE *freopen_shown(const char *path, const char *mode, FILE *strea
 	if (fd < 0) {
 		int err = errno;
 
-		fclose(stream);
+		SEEN(fclose)(stream);
 		errno = err;
 		return NULL;
 	}
@@ -207,7 +207,7 @@ static APART FILE *freopen_shown(const char *path, const char *mode, FILE *strea
 	f = REAL(freopen)(link, again, stream);
 	fd_close(fd);
 	if (f)
-		where_opened(fileno(f), REACH_SHOWN);
+		fd_cache_opened(fileno(f), REACH_INSIDE);
 	return f;
 }
 
@@ -219,14 +219,14 @@ SHIM FILE *freopen(const char *restrict path, const char *restrict mode, FILE *r
 	FILE *f;
 
 	/* Without a path it is opened once more as what it is. */
-	if (!path && run && where_entry_of(fd, visible, sizeof visible, &shared) && shared)
+	if (!path && run && fd_cache_entry_of(fd, visible, sizeof visible, &shared) && shared)
 		return freopen_shown(visible, mode, stream);
-	if (path && where_reaches(AT_FDCWD, path) == REACH_SHOWN)
+	if (path && resolve_reach(AT_FDCWD, path) == REACH_INSIDE)
 		return freopen_shown(path, mode, stream);
-	where_closed(fd);
+	fd_cache_closed(fd);
 	f = REAL(freopen)(path, mode, stream);
 	if (f)
-		where_closed(fileno(f));
+		fd_cache_closed(fileno(f));
 	return f;
 }
 SHIM_ALIAS(freopen64, freopen);
@@ -237,7 +237,7 @@ SHIM FILE *setmntent(const char *path, const char *mode)
 	char how[16];
 	FILE *f;
 
-	if (where_reaches(AT_FDCWD, path) != REACH_SHOWN)
+	if (resolve_reach(AT_FDCWD, path) != REACH_INSIDE)
 		return REAL(setmntent)(path, mode);
 	snprintf(how, sizeof how, "%.8sce", mode);
 	f = fopen_shown(path, how);
@@ -263,8 +263,8 @@ static bool take_name(char *template, const char *path, int suffix)
 
 static APART int mkostemps_shown(char *template, int suffix, int flags)
 {
-	struct place p;
-	int r = where_find(&p, AT_FDCWD, template, USE_CHANGE | USE_NOFOLLOW), fd;
+	struct resolved p;
+	int r = resolve_path(&p, AT_FDCWD, template, USE_CHANGE | USE_NOFOLLOW), fd;
 
 	if (r == 1 && p.entry && p.entry->kind == RUN_FILE)
 		r = 0;
@@ -273,43 +273,38 @@ static APART int mkostemps_shown(char *template, int suffix, int flags)
 	fd = REAL(mkostemps)(p.path, suffix, flags);
 	if (fd >= 0 && !take_name(template, p.path, suffix))
 		return fd_close(fd);
-	where_opened(fd, REACH_SHOWN);
+	fd_cache_opened(fd, REACH_INSIDE);
 	return fd;
-}
-
-static bool is_shown(const char *path)
-{
-	return where_reaches(AT_FDCWD, path) == REACH_SHOWN;
 }
 
 SHIM int mkstemp(char *template)
 {
-	return is_shown(template) ? mkostemps_shown(template, 0, 0) : REAL(mkstemp)(template);
+	return is_inside(AT_FDCWD, template) ? mkostemps_shown(template, 0, 0) : REAL(mkstemp)(template);
 }
 SHIM_ALIAS(mkstemp64, mkstemp);
 
 SHIM int mkostemp(char *template, int flags)
 {
-	return is_shown(template) ? mkostemps_shown(template, 0, flags) : REAL(mkostemp)(template, flags);
+	return is_inside(AT_FDCWD, template) ? mkostemps_shown(template, 0, flags) : REAL(mkostemp)(template, flags);
 }
 SHIM_ALIAS(mkostemp64, mkostemp);
 
 SHIM int mkstemps(char *template, int suffix)
 {
-	return is_shown(template) ? mkostemps_shown(template, suffix, 0) : REAL(mkstemps)(template, suffix);
+	return is_inside(AT_FDCWD, template) ? mkostemps_shown(template, suffix, 0) : REAL(mkstemps)(template, suffix);
 }
 SHIM_ALIAS(mkstemps64, mkstemps);
 
 SHIM int mkostemps(char *template, int suffix, int flags)
 {
-	return is_shown(template) ? mkostemps_shown(template, suffix, flags) : REAL(mkostemps)(template, suffix, flags);
+	return is_inside(AT_FDCWD, template) ? mkostemps_shown(template, suffix, flags) : REAL(mkostemps)(template, suffix, flags);
 }
 SHIM_ALIAS(mkostemps64, mkostemps);
 
 SHIM char *mkdtemp(char *template)
 {
-	struct place p;
-	int r = is_shown(template) ? where_find(&p, AT_FDCWD, template, USE_CHANGE | USE_NOFOLLOW) : 0;
+	struct resolved p;
+	int r = is_inside(AT_FDCWD, template) ? resolve_path(&p, AT_FDCWD, template, USE_CHANGE | USE_NOFOLLOW) : 0;
 
 	if (r <= 0)
 		return r < 0 ? NULL : REAL(mkdtemp)(template);
@@ -339,7 +334,7 @@ static int invent_name(char *template)
 			return -1;
 		for (size_t i = 0; i < sizeof random; i++)
 			template[n - 6 + i] = letters[random[i] % (sizeof letters - 1)];
-		if (lstat(template, &st) == 0)
+		if (SEEN(lstat)(template, &st) == 0)
 			continue;
 		if (errno != ENOENT)
 			return -1;
@@ -352,7 +347,7 @@ static int invent_name(char *template)
 
 SHIM char *mktemp(char *template)
 {
-	if (!is_shown(template))
+	if (!is_inside(AT_FDCWD, template))
 		return REAL(mktemp)(template);
 	if (invent_name(template) < 0)
 		*template = '\0';
@@ -364,7 +359,7 @@ static bool is_directory(const char *path)
 {
 	int saved = errno;
 	struct stat st;
-	bool is = path && *path && stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+	bool is = path && *path && SEEN(stat)(path, &st) == 0 && S_ISDIR(st.st_mode);
 
 	errno = saved;
 	return is;
@@ -378,7 +373,7 @@ SHIM char *tempnam(const char *dir, const char *prefix)
 	/* As libc chooses: the variable, if there is such a directory, then what the program says. */
 	if (is_directory(first))
 		dir = first;
-	if (!run || !dir || !is_shown(dir) || !is_directory(dir))
+	if (!run || !dir || !is_inside(AT_FDCWD, dir) || !is_directory(dir))
 		return REAL(tempnam)(dir, prefix);
 	if (asprintf(&name, "%s/%.5sXXXXXX", dir, prefix && *prefix ? prefix : "file") < 0)
 		return NULL;
@@ -391,8 +386,8 @@ SHIM char *tempnam(const char *dir, const char *prefix)
 
 SHIM int truncate(const char *path, off_t length)
 {
-	struct place p;
-	int r = is_shown(path) ? place_to_change(&p, AT_FDCWD, path, 0) : 0;
+	struct resolved p;
+	int r = is_inside(AT_FDCWD, path) ? place_to_change(&p, AT_FDCWD, path, 0) : 0;
 
 	return r < 0 ? -1 : REAL(truncate)(r ? p.path : path, length);
 }

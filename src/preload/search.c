@@ -56,10 +56,10 @@ static bool expand(const struct search_file *f, const char *directory, size_t n,
 /* Tells of the directory, unless the loader finds it there by itself, or there is none. */
 static void tell_directory(const struct search_file *f, const char *visible, bool origin)
 {
-	struct place p;
+	struct resolved p;
 
-	if (where_reaches(AT_FDCWD, visible) == REACH_SHOWN) {
-		if (where_find(&p, AT_FDCWD, visible, USE_READ) == 1 && !p.image)
+	if (resolve_reach(AT_FDCWD, visible) == REACH_INSIDE) {
+		if (resolve_path(&p, AT_FDCWD, visible, USE_READ) == 1 && !p.image)
 			f->search->found(f->search->arg, SEARCH_DIRECTORY, p.path);
 	} else if (origin && f->shown) {
 		f->search->found(f->search->arg, SEARCH_DIRECTORY, visible);
@@ -104,7 +104,7 @@ static bool is_known(const struct search_file *f, const char *name)
 static void add_needed(struct search_file *f, const char *name)
 {
 	char path[PATH_MAX], real[PATH_MAX];
-	struct place p;
+	struct resolved p;
 
 	if (is_known(f, name) || strchr(name, '/'))
 		return;
@@ -113,8 +113,8 @@ static void add_needed(struct search_file *f, const char *name)
 			if (snprintf(path, sizeof path, "%.*s/%s", (int)strcspn(d, ":"), d, name) >= (int)sizeof path)
 				continue;
 			strcpy(real, path);
-			if (where_reaches(AT_FDCWD, path) == REACH_SHOWN) {
-				if (where_find(&p, AT_FDCWD, path, USE_READ) != 1 || p.image)
+			if (resolve_reach(AT_FDCWD, path) == REACH_INSIDE) {
+				if (resolve_path(&p, AT_FDCWD, path, USE_READ) != 1 || p.image)
 					continue;
 				strcpy(real, p.path);
 			}
@@ -141,12 +141,12 @@ static bool each_string(void *arg, enum elf_string what, const char *string)
 static void look_into(struct search *s, const struct search_file *needed_by, const char *name, const char *visible)
 {
 	struct search_file f = { .search = s, .needed_by = needed_by, .depth = needed_by ? needed_by->depth + 1 : 0, .name = name, .visible = visible,
-				 .shown = where_reaches(AT_FDCWD, visible) == REACH_SHOWN };
+				 .shown = resolve_reach(AT_FDCWD, visible) == REACH_INSIDE };
 	const char *path = visible;
-	struct place p;
+	struct resolved p;
 	int fd;
 
-	if (s->files++ >= FILES_MAX || f.depth > DEPTH_MAX || (f.shown && where_find(&p, AT_FDCWD, visible, USE_READ) != 1))
+	if (s->files++ >= FILES_MAX || f.depth > DEPTH_MAX || (f.shown && resolve_path(&p, AT_FDCWD, visible, USE_READ) != 1))
 		return;
 	if (f.shown)
 		path = p.path;
@@ -163,7 +163,7 @@ void search_libraries(const char *path, search_fn found, void *arg)
 	char here[PATH_MAX], visible[PATH_MAX];
 	int saved = errno;
 
-	if ((*path == '/' || where_here(here)) && path_normalize(*path == '/' ? "/" : here, path, visible, sizeof visible))
+	if ((*path == '/' || cwd_cache_visible(here)) && path_normalize(*path == '/' ? "/" : here, path, visible, sizeof visible))
 		look_into(&s, NULL, NULL, visible);
 	errno = saved;
 }

@@ -49,7 +49,7 @@ SHIM int system(const char *command)
 	posix_spawnattr_setsigdefault(&attributes, &defaults);
 	posix_spawnattr_setsigmask(&attributes, &had);
 	posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK);
-	r = posix_spawn(&pid, "/bin/sh", NULL, &attributes, argv, environ);
+	r = SEEN(posix_spawn)(&pid, "/bin/sh", NULL, &attributes, argv, environ);
 	posix_spawnattr_destroy(&attributes);
 	r = r ? (errno = r, -1) : wait_for(pid);
 	sigaction(SIGINT, &had_int, NULL);
@@ -75,21 +75,21 @@ static FILE *popen_here(const char *command, bool reads, bool closes, struct pip
 
 	if (pipe2(fds, O_CLOEXEC) < 0)
 		return NULL;
-	posix_spawn_file_actions_init(&actions);
+	SEEN(posix_spawn_file_actions_init)(&actions);
 	posix_spawn_file_actions_adddup2(&actions, fds[reads], reads);
 	/* POSIX: streams of earlier popen() calls are closed in the new process. */
 	lists_take();
 	for (struct piped *p = piped_list; p; p = p->next)
 		posix_spawn_file_actions_addclose(&actions, fileno(p->stream));
 	lists_leave();
-	r = posix_spawn(&x->pid, "/bin/sh", &actions, NULL, argv, environ);
-	posix_spawn_file_actions_destroy(&actions);
+	r = SEEN(posix_spawn)(&x->pid, "/bin/sh", &actions, NULL, argv, environ);
+	SEEN(posix_spawn_file_actions_destroy)(&actions);
 	REAL(close)(fds[reads]);
 	x->stream = r ? NULL : fdopen(fds[!reads], reads ? "r" : "w");
 	if (!x->stream)
 		REAL(close)(fds[!reads]);
 	else if (!closes)
-		fcntl(fds[!reads], F_SETFD, 0);
+		SEEN(fcntl)(fds[!reads], F_SETFD, 0);
 	if (r)
 		errno = r;
 	return x->stream;
@@ -139,6 +139,6 @@ SHIM int pclose(FILE *f)
 		return REAL(pclose)(f);
 	pid = x->pid;
 	free(x);
-	fclose(f);
+	SEEN(fclose)(f);
 	return wait_for(pid);
 }

@@ -21,6 +21,12 @@
 
 #include "wire/run_table.h"
 
+/*
+ * A call of libc is always said to be one: REAL(f) is libc's, kernel() the system call, and SEEN(f) the wrapper of this shim, which sees what
+ * the program sees. tests/shim-calls.sh holds the code to it.
+ */
+#define SEEN(f) f
+
 /* What is ours is known to be near: no detour over the table of addresses. */
 #pragma GCC visibility push(hidden)
 
@@ -29,6 +35,9 @@ extern struct run_table *run;
 
 /* That of a process that has changed its root directory, where the paths of the table mean something else; otherwise NULL. */
 extern struct run_table *run_left;
+
+/* By the descriptor that was inherited, which RUN_TABLE_VARIABLE says; NULL: it is none. */
+struct run_table *table_find(const char *variable);
 
 /* The run ends for this process, and for what it starts. */
 void run_leave(void);
@@ -60,21 +69,26 @@ static inline bool fd_is_ours(int fd)
 /* Is this a child between vfork() and exec? What it does must not change what its parent knows. */
 bool is_guest(void);
 
-/* Where a path is (where.c). */
+/* Where a path is (resolve.c). */
 
 enum reach {
-	REACH_FAR,   /* no fixture is there or below */
-	REACH_ABOVE, /* a directory that some fixture is below */
-	REACH_SHOWN, /* in a fixture */
+	REACH_OUTSIDE,   /* no fixture is there or below */
+	REACH_ANCESTOR, /* a directory that some fixture is below */
+	REACH_INSIDE, /* in a fixture */
 };
 
 /* In a process of a run, before anything else. */
-void shown_begin(void);
+void path_table_begin(void);
 void lock_begin(void);
 void exec_begin(void);
 
 /* Without a system call, unless the path is relative to something that is not known yet. */
-enum reach where_reaches(int dirfd, const char *path);
+enum reach resolve_reach(int dirfd, const char *path);
+
+static inline bool is_inside(int dirfd, const char *path)
+{
+	return resolve_reach(dirfd, path) == REACH_INSIDE;
+}
 
 enum use {
 	USE_READ,
@@ -89,7 +103,7 @@ enum use {
 #define USE_LAST 32	/* the name itself is meant, even with a slash behind it */
 #define USE_RAW 64	/* who asks calls pass_marker() himself, if there is a link in the end */
 
-struct place {
+struct resolved {
 	struct run_entry *entry;
 	bool image; /* the bytes are those of entry->fd, and there is no path to them */
 	char visible[PATH_MAX];
@@ -100,83 +114,83 @@ struct place {
  * Finds out, and makes the fixture private first if it is to be changed. 1: found. 0: no fixture is there, the real function
  * gets what the program gave. -1: errno says why not.
  */
-int where_find(struct place *p, int dirfd, const char *path, unsigned use);
+int resolve_path(struct resolved *p, int dirfd, const char *path, unsigned use);
 
-/* To what does not follow links a marker (own.c) is what it stands for. */
-void pass_marker(struct place *p);
+/* To what does not follow links a marker (copyup.c) is what it stands for. */
+void pass_marker(struct resolved *p);
 
 /* The path that a program should see for one that the kernel gave, in place. False: that is the same, or it does not fit. */
-bool where_visible(char *path, size_t room);
+bool resolve_visible(char *path, size_t room);
 
 /* A name in a tree has got another meaning: paths that processes have kept are not those of their directories any more. */
-static inline void where_renamed(void)
+static inline void cwd_cache_renamed(void)
 {
 	__atomic_fetch_add(&run->renamed, 1, __ATOMIC_RELEASE);
 }
 
 /* The working directory has changed, or may have. */
-void where_moved(void);
+void cwd_cache_moved(void);
 /* The visible one, asked of the kernel; PATH_MAX bytes. NULL: there is none. */
-char *where_here(char *out);
+char *cwd_cache_visible(char *out);
 
-/* What is known of a descriptor (known.c), so that openat() need not ask what its directory is: 0, or 1 + enum reach. */
-#define KNOWN_FDS 65536
-extern _Atomic(void *) known_fds;   /* so many bytes; NULL: nothing is known yet */
-extern _Atomic unsigned known_end;  /* of the descriptors from here on nothing is known */
+/* What is known of a descriptor (fd_cache.c), so that openat() need not ask what its directory is: 0, or 1 + enum reach. */
+#define FD_CACHE_FDS 65536
+extern _Atomic(void *) fd_cache_fds;   /* so many bytes; NULL: nothing is known yet */
+extern _Atomic unsigned fd_cache_end;  /* of the descriptors from here on nothing is known */
 extern _Atomic unsigned vfork_guests; /* children between vfork() and exec, in this memory */
 void vfork_begins(void);	      /* one more */
 
-/* Of which descriptors the visible path is kept (known.c): by the low bits of their numbers, 1 + number. */
-#define KEPT_PATHS 16
-extern int kept_paths[KEPT_PATHS];
+/* Of which descriptors the visible path is kept (fd_cache.c): by the low bits of their numbers, 1 + number. */
+#define FD_CACHE_PATHS 16
+extern int fd_cache_paths[FD_CACHE_PATHS];
 
 /* For a new highest one, and while there are guests. */
-void where_note_slowly(int fd, unsigned char what) __attribute__((cold));
+void fd_cache_note_slowly(int fd, unsigned char what) __attribute__((cold));
 
-static inline void where_note(int fd, unsigned char what)
+static inline void fd_cache_note(int fd, unsigned char what)
 {
-	if (__builtin_expect(kept_paths[(unsigned)fd % KEPT_PATHS] == fd + 1, 0))
-		kept_paths[(unsigned)fd % KEPT_PATHS] = 0;
-	if (likely((unsigned)fd < atomic_load_explicit(&known_end, memory_order_acquire) &&
+	if (__builtin_expect(fd_cache_paths[(unsigned)fd % FD_CACHE_PATHS] == fd + 1, 0))
+		fd_cache_paths[(unsigned)fd % FD_CACHE_PATHS] = 0;
+	if (likely((unsigned)fd < atomic_load_explicit(&fd_cache_end, memory_order_acquire) &&
 		   !atomic_load_explicit(&vfork_guests, memory_order_relaxed)))
-		__atomic_store_n((unsigned char *)atomic_load_explicit(&known_fds, memory_order_relaxed) + fd, what, __ATOMIC_RELAXED);
+		__atomic_store_n((unsigned char *)atomic_load_explicit(&fd_cache_fds, memory_order_relaxed) + fd, what, __ATOMIC_RELAXED);
 	else
-		where_note_slowly(fd, what);
+		fd_cache_note_slowly(fd, what);
 }
 
-static inline void where_opened(int fd, enum reach reach)
+static inline void fd_cache_opened(int fd, enum reach reach)
 {
-	where_note(fd, (unsigned char)(1 + reach));
+	fd_cache_note(fd, (unsigned char)(1 + reach));
 }
 
-static inline void where_closed(int fd)
+static inline void fd_cache_closed(int fd)
 {
-	if ((unsigned)fd < atomic_load_explicit(&known_end, memory_order_acquire))
-		where_note(fd, 0);
+	if ((unsigned)fd < atomic_load_explicit(&fd_cache_end, memory_order_acquire))
+		fd_cache_note(fd, 0);
 }
 
-void where_closed_range(unsigned first, unsigned last);
+void fd_cache_closed_range(unsigned first, unsigned last);
 /*
  * The tree has become private: the working directory follows, and the directories that a process of one thread has open, but for
  * those that are being listed. The others are known by the name they had.
  */
-void where_follow(struct run_entry *e);
+void fd_cache_follow(struct run_entry *e);
 
 /* Does the path lead into a tree that the kernel shows? */
-bool where_is_mounted(int dirfd, const char *path);
+bool resolve_is_mounted(int dirfd, const char *path);
 
 /*
  * The entry that the descriptor is of, or NULL. *shared: it is of the image or the tree itself, which nobody may change, not of
  * the run's own copy.
  */
-struct run_entry *where_entry_of(int fd, char *visible, size_t room, bool *shared);
+struct run_entry *fd_cache_entry_of(int fd, char *visible, size_t room, bool *shared);
 
-/* Making a fixture private (own.c). */
+/* Making a fixture private (copyup.c). */
 
 /* What is visible there can be changed, or made, below e->own afterwards. 0, or -1 and errno. */
-int own_make(struct run_entry *e, const char *visible, unsigned what);
+int copyup_make(struct run_entry *e, const char *visible, unsigned what);
 /* Does this path of the run's own tree only stand for something in the shared one? That is *target, of PATH_MAX bytes. */
-bool own_marker(const struct run_entry *e, const char *path, char *target);
+bool copyup_marker(const struct run_entry *e, const char *path, char *target);
 /* Opens the image, by its own descriptor or by that of the keeper where a program has closed it. -1 and errno. */
 int image_open(const struct run_entry *e, int flags);
 
@@ -186,11 +200,23 @@ void shim_say(const struct run_entry *e, const char *path, const char *what);
 int shim_refuse(const struct run_entry *e, const char *path, const char *call);
 
 /*
- * where_find() for what must be there (ENOENT) or must not be there (EEXIST): nothing is made private in vain. `how`:
+ * resolve_path() for what must be there (ENOENT) or must not be there (EEXIST): nothing is made private in vain. `how`:
  * USE_NOFOLLOW, USE_LAST or 0, for place_to_change() with USE_REMOVE or USE_ALL if it is not USE_CHANGE.
  */
-int place_to_change(struct place *p, int dirfd, const char *path, unsigned how);
-int place_to_make(struct place *p, int dirfd, const char *path);
+int place_to_change(struct resolved *p, int dirfd, const char *path, unsigned how);
+int place_to_make(struct resolved *p, int dirfd, const char *path);
+
+/* Of wrappers that use a path in one call. */
+/* The real function, for what is shown with the path of the place. */
+#define WITH_PLACE(find, dirfd, path, call_real, call_place)                                                           \
+	do {                                                                                                           \
+		struct resolved p;                                                                                        \
+		int r_ = is_inside(dirfd, path) ? find : 0;                                                             \
+		return likely(r_ == 0) ? call_real : r_ < 0 ? -1 : call_place;                                         \
+	} while (0)
+
+#define TO_CHANGE(dirfd, path) place_to_change(&p, dirfd, path, 0)
+#define TO_CHANGE_LINK(dirfd, path) place_to_change(&p, dirfd, path, USE_NOFOLLOW)
 
 /* The path from where a child of these actions is when it uses it (actions.c), PATH_MAX bytes. False: as it is. */
 bool actions_move(const posix_spawn_file_actions_t *actions, const char *path, char *out);
@@ -210,7 +236,7 @@ int refuse_pivot_root(const char *root);
 
 /* What stat() says of an image (stat.c). True if `st` was one. */
 bool stat_correct(struct stat *st);
-int stat_place(struct place *p, struct stat *st, bool follow);
+int stat_place(struct resolved *p, struct stat *st, bool follow);
 /* As access(): may this process, by its effective ids or its real ones? 0, or -1 and errno. */
 int stat_allows(const struct stat *st, int mode, bool effective);
 

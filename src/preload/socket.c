@@ -20,7 +20,7 @@
 #define PATH_AT offsetof(struct sockaddr_un, sun_path)
 
 /* The path in an address, which need not end with NUL. False: there is none, or none that is shown. */
-static bool is_shown(const struct sockaddr *address, socklen_t n, char *path)
+static bool socket_is_inside(const struct sockaddr *address, socklen_t n, char *path)
 {
 	const struct sockaddr_un *un = (const struct sockaddr_un *)(const void *)address;
 
@@ -28,7 +28,7 @@ static bool is_shown(const struct sockaddr *address, socklen_t n, char *path)
 		return false;
 	memcpy(path, un->sun_path, n - PATH_AT);
 	path[n - PATH_AT] = '\0';
-	return where_reaches(AT_FDCWD, path) == REACH_SHOWN;
+	return resolve_reach(AT_FDCWD, path) == REACH_INSIDE;
 }
 
 /* A socket by the way of a descriptor, which must stay open until the kernel has followed it. */
@@ -50,8 +50,8 @@ static void end_target(struct target *t)
 /* 0, or -1 and errno as connect() has it. */
 static APART int find_socket(const char *path, struct target *t)
 {
-	struct place p;
-	int r = where_find(&p, AT_FDCWD, path, USE_READ);
+	struct resolved p;
+	int r = resolve_path(&p, AT_FDCWD, path, USE_READ);
 	struct stat st;
 
 	t->address.sun_family = AF_UNIX;
@@ -76,7 +76,7 @@ SHIM int connect(int fd, __CONST_SOCKADDR_ARG address, socklen_t n)
 	char path[sizeof(struct sockaddr_un)];
 	TARGET t = { .fd = -1 };
 
-	if (likely(!is_shown(address.__sockaddr__, n, path)))
+	if (likely(!socket_is_inside(address.__sockaddr__, n, path)))
 		return REAL(connect)(fd, address, n);
 	return find_socket(path, &t) < 0 ? -1 : REAL(connect)(fd, (struct sockaddr *)&t.address, sizeof t.address);
 }
@@ -87,7 +87,7 @@ SHIM ssize_t sendto(int fd, const void *bytes, size_t size, int flags, __CONST_S
 	char path[sizeof(struct sockaddr_un)];
 	TARGET t = { .fd = -1 };
 
-	if (likely(!is_shown(address.__sockaddr__, n, path)))
+	if (likely(!socket_is_inside(address.__sockaddr__, n, path)))
 		return REAL(sendto)(fd, bytes, size, flags, address, n);
 	return find_socket(path, &t) < 0 ? -1 : REAL(sendto)(fd, bytes, size, flags, (struct sockaddr *)&t.address, sizeof t.address);
 }
@@ -108,7 +108,7 @@ SHIM ssize_t sendmsg(int fd, const struct msghdr *m, int flags)
 {
 	char path[sizeof(struct sockaddr_un)];
 
-	return likely(!run || !m || !is_shown(m->msg_name, m->msg_namelen, path)) ? REAL(sendmsg)(fd, m, flags) :
+	return likely(!run || !m || !socket_is_inside(m->msg_name, m->msg_namelen, path)) ? REAL(sendmsg)(fd, m, flags) :
 										     send_shown(fd, m, flags, path);
 }
 
@@ -119,11 +119,11 @@ SHIM int sendmmsg(int fd, struct mmsghdr *messages, unsigned n, int flags)
 	unsigned i;
 
 	for (i = 0; run && i < n && !any; i++)
-		any = is_shown(messages[i].msg_hdr.msg_name, messages[i].msg_hdr.msg_namelen, path);
+		any = socket_is_inside(messages[i].msg_hdr.msg_name, messages[i].msg_hdr.msg_namelen, path);
 	if (likely(!any))
 		return REAL(sendmmsg)(fd, messages, n, flags);
 	for (i = 0; i < n; i++) {
-		ssize_t sent = sendmsg(fd, &messages[i].msg_hdr, flags);
+		ssize_t sent = SEEN(sendmsg)(fd, &messages[i].msg_hdr, flags);
 
 		if (sent < 0)
 			return i ? (int)i : -1;
@@ -221,7 +221,7 @@ static APART int bind_shown(int fd, const struct sockaddr *address, socklen_t n,
 {
 	int saved = errno, r;
 	unsigned long id;
-	struct place p;
+	struct resolved p;
 
 	if (check_unbound(fd, &id) < 0)
 		return -1;
@@ -242,7 +242,7 @@ SHIM int bind(int fd, __CONST_SOCKADDR_ARG address, socklen_t n)
 {
 	char path[sizeof(struct sockaddr_un)];
 
-	return likely(!is_shown(address.__sockaddr__, n, path)) ? REAL(bind)(fd, address, n) : bind_shown(fd, address.__sockaddr__, n, path);
+	return likely(!socket_is_inside(address.__sockaddr__, n, path)) ? REAL(bind)(fd, address, n) : bind_shown(fd, address.__sockaddr__, n, path);
 }
 
 /* Names that the kernel gave: as the program that bound the socket called it. */
@@ -325,7 +325,7 @@ ssize_t __recvfrom_chk(int fd, void *bytes, size_t size, size_t room, int flags,
 
 SHIM ssize_t __recvfrom_chk(int fd, void *bytes, size_t size, size_t room, int flags, __SOCKADDR_ARG address, socklen_t *n)
 {
-	return size > room ? REAL(__recvfrom_chk)(fd, bytes, size, room, flags, address, n) : recvfrom(fd, bytes, size, flags, address, n);
+	return size > room ? REAL(__recvfrom_chk)(fd, bytes, size, room, flags, address, n) : SEEN(recvfrom)(fd, bytes, size, flags, address, n);
 }
 
 /* Descriptors of other processes: nobody knows what they are. */
@@ -338,7 +338,7 @@ static void forget_received(struct msghdr *m)
 			int got;
 
 			memcpy(&got, CMSG_DATA(c) + i * sizeof got, sizeof got);
-			where_closed(got);
+			fd_cache_closed(got);
 		}
 	}
 }

@@ -42,7 +42,7 @@ bool stat_correct(struct stat *st)
 }
 
 /* What another user's daemon has on its tmpfs belongs to who runs the command. */
-static void correct_owner(const struct place *p, uint32_t *uid, uint32_t *gid)
+static void correct_owner(const struct resolved *p, uint32_t *uid, uint32_t *gid)
 {
 	if (p->entry && p->entry->kind == RUN_TREE && *uid == p->entry->owner && p->entry->owner != p->entry->uid) {
 		*uid = p->entry->uid;
@@ -51,12 +51,12 @@ static void correct_owner(const struct place *p, uint32_t *uid, uint32_t *gid)
 }
 
 /* Its directories may be markers, which the kernel does not count. 1: not known, as overlayfs has it. */
-static bool is_own_directory(const struct place *p)
+static bool is_own_directory(const struct resolved *p)
 {
 	return p->entry && p->entry->kind == RUN_TREE && entry_is_private(p->entry) && path_below(p->path, run_string(p->entry->own));
 }
 
-int stat_place(struct place *p, struct stat *st, bool follow)
+int stat_place(struct resolved *p, struct stat *st, bool follow)
 {
 	if (!p->image) {
 		int r = REAL(fstatat)(AT_FDCWD, p->path, st, follow ? 0 : AT_SYMLINK_NOFOLLOW);
@@ -85,28 +85,23 @@ int stat_place(struct place *p, struct stat *st, bool follow)
 
 static APART int stat_shown(int dirfd, const char *path, struct stat *st, bool follow)
 {
-	struct place p;
-	int r = where_find(&p, dirfd, path, USE_READ | (follow ? 0 : USE_NOFOLLOW | USE_RAW));
+	struct resolved p;
+	int r = resolve_path(&p, dirfd, path, USE_READ | (follow ? 0 : USE_NOFOLLOW | USE_RAW));
 
 	if (r == 1)
 		return stat_place(&p, st, follow);
 	return r < 0 ? -1 : REAL(fstatat)(dirfd, path, st, follow ? 0 : AT_SYMLINK_NOFOLLOW);
 }
 
-static inline bool is_shown(int dirfd, const char *path)
-{
-	return where_reaches(dirfd, path) == REACH_SHOWN;
-}
-
 SHIM int stat(const char *restrict path, struct stat *restrict st)
 {
-	return is_shown(AT_FDCWD, path) ? stat_shown(AT_FDCWD, path, st, true) : REAL(stat)(path, st);
+	return is_inside(AT_FDCWD, path) ? stat_shown(AT_FDCWD, path, st, true) : REAL(stat)(path, st);
 }
 SHIM_ALIAS(stat64, stat);
 
 SHIM int lstat(const char *restrict path, struct stat *restrict st)
 {
-	return is_shown(AT_FDCWD, path) ? stat_shown(AT_FDCWD, path, st, false) : REAL(lstat)(path, st);
+	return is_inside(AT_FDCWD, path) ? stat_shown(AT_FDCWD, path, st, false) : REAL(lstat)(path, st);
 }
 SHIM_ALIAS(lstat64, lstat);
 
@@ -132,7 +127,7 @@ SHIM int fstatat(int dirfd, const char *restrict path, struct stat *restrict st,
 {
 	int r;
 
-	if (is_shown(dirfd, path))
+	if (is_inside(dirfd, path))
 		return stat_shown(dirfd, path, st, !(flags & AT_SYMLINK_NOFOLLOW));
 	r = REAL(fstatat)(dirfd, path, st, flags);
 	return flags & AT_EMPTY_PATH ? corrected(r, st) : r;
@@ -150,13 +145,13 @@ int __fxstatat(int version, int dirfd, const char *path, struct stat *st, int fl
 
 SHIM int __xstat(int version, const char *path, struct stat *st)
 {
-	return is_shown(AT_FDCWD, path) ? stat_shown(AT_FDCWD, path, st, true) : REAL_OLD(__xstat)(version, path, st);
+	return is_inside(AT_FDCWD, path) ? stat_shown(AT_FDCWD, path, st, true) : REAL_OLD(__xstat)(version, path, st);
 }
 SHIM_ALIAS(__xstat64, __xstat);
 
 SHIM int __lxstat(int version, const char *path, struct stat *st)
 {
-	return is_shown(AT_FDCWD, path) ? stat_shown(AT_FDCWD, path, st, false) : REAL_OLD(__lxstat)(version, path, st);
+	return is_inside(AT_FDCWD, path) ? stat_shown(AT_FDCWD, path, st, false) : REAL_OLD(__lxstat)(version, path, st);
 }
 SHIM_ALIAS(__lxstat64, __lxstat);
 
@@ -170,7 +165,7 @@ SHIM int __fxstatat(int version, int dirfd, const char *path, struct stat *st, i
 {
 	int r;
 
-	if (is_shown(dirfd, path))
+	if (is_inside(dirfd, path))
 		return stat_shown(dirfd, path, st, !(flags & AT_SYMLINK_NOFOLLOW));
 	r = REAL_OLD(__fxstatat)(version, dirfd, path, st, flags);
 	return flags & AT_EMPTY_PATH ? corrected(r, st) : r;
@@ -194,8 +189,8 @@ static void correct_statx(struct statx *x)
 
 static APART int statx_shown(int dirfd, const char *path, int flags, unsigned mask, struct statx *x)
 {
-	struct place p;
-	int r = where_find(&p, dirfd, path, USE_READ | (flags & AT_SYMLINK_NOFOLLOW ? USE_NOFOLLOW : 0));
+	struct resolved p;
+	int r = resolve_path(&p, dirfd, path, USE_READ | (flags & AT_SYMLINK_NOFOLLOW ? USE_NOFOLLOW : 0));
 	struct stat st;
 
 	if (r < 0)
@@ -230,7 +225,7 @@ SHIM int statx(int dirfd, const char *restrict path, int flags, unsigned mask, s
 {
 	int r;
 
-	if (is_shown(dirfd, path))
+	if (is_inside(dirfd, path))
 		return statx_shown(dirfd, path, flags, mask, x);
 	r = REAL(statx)(dirfd, path, flags, mask, x);
 	if (r == 0 && run && (flags & AT_EMPTY_PATH))
@@ -273,9 +268,9 @@ int stat_allows(const struct stat *st, int mode, bool effective)
 static APART int access_shown(int dirfd, const char *path, int mode, int flags)
 {
 	bool follow = !(flags & AT_SYMLINK_NOFOLLOW);
-	struct place p;
+	struct resolved p;
 	struct stat st;
-	int r = where_find(&p, dirfd, path, USE_READ | (follow ? 0 : USE_NOFOLLOW));
+	int r = resolve_path(&p, dirfd, path, USE_READ | (follow ? 0 : USE_NOFOLLOW));
 
 	if (r <= 0)
 		return r < 0 ? -1 : REAL(faccessat)(dirfd, path, mode, flags);
@@ -287,24 +282,24 @@ static APART int access_shown(int dirfd, const char *path, int mode, int flags)
 
 SHIM int access(const char *path, int mode)
 {
-	return is_shown(AT_FDCWD, path) ? access_shown(AT_FDCWD, path, mode, 0) : REAL(access)(path, mode);
+	return is_inside(AT_FDCWD, path) ? access_shown(AT_FDCWD, path, mode, 0) : REAL(access)(path, mode);
 }
 
 SHIM int faccessat(int dirfd, const char *path, int mode, int flags)
 {
-	return is_shown(dirfd, path) ? access_shown(dirfd, path, mode, flags) : REAL(faccessat)(dirfd, path, mode, flags);
+	return is_inside(dirfd, path) ? access_shown(dirfd, path, mode, flags) : REAL(faccessat)(dirfd, path, mode, flags);
 }
 
 SHIM int eaccess(const char *path, int mode)
 {
-	return is_shown(AT_FDCWD, path) ? access_shown(AT_FDCWD, path, mode, AT_EACCESS) : REAL(eaccess)(path, mode);
+	return is_inside(AT_FDCWD, path) ? access_shown(AT_FDCWD, path, mode, AT_EACCESS) : REAL(eaccess)(path, mode);
 }
 SHIM_ALIAS(euidaccess, eaccess);
 
 /* Calls that want a path of something that is there: an image has one for its descriptor. */
-static const char *path_to_ask(struct place *p, int dirfd, const char *path, unsigned use)
+static const char *path_to_ask(struct resolved *p, int dirfd, const char *path, unsigned use)
 {
-	int r = where_find(p, dirfd, path, use);
+	int r = resolve_path(p, dirfd, path, use);
 
 	if (r < 0)
 		return NULL;
@@ -315,14 +310,14 @@ static const char *path_to_ask(struct place *p, int dirfd, const char *path, uns
 
 #define ASK(path, use, call)                                                                                           \
 	do {                                                                                                           \
-		struct place place_;                                                                                   \
+		struct resolved place_;                                                                                   \
 		const char *asked_ = path_to_ask(&place_, AT_FDCWD, path, use);                                        \
 		return asked_ ? call : -1;                                                                             \
 	} while (0)
 
 SHIM int statfs(const char *path, struct statfs *s)
 {
-	if (likely(!is_shown(AT_FDCWD, path)))
+	if (likely(!is_inside(AT_FDCWD, path)))
 		return REAL(statfs)(path, s);
 	ASK(path, USE_READ, REAL(statfs)(asked_, s));
 }
@@ -331,7 +326,7 @@ SHIM_ALIAS(__statfs, statfs);
 
 SHIM int statvfs(const char *restrict path, struct statvfs *restrict s)
 {
-	if (likely(!is_shown(AT_FDCWD, path)))
+	if (likely(!is_inside(AT_FDCWD, path)))
 		return REAL(statvfs)(path, s);
 	ASK(path, USE_READ, REAL(statvfs)(asked_, s));
 }
@@ -339,63 +334,63 @@ SHIM_ALIAS(statvfs64, statvfs);
 
 SHIM long pathconf(const char *path, int name)
 {
-	if (likely(!is_shown(AT_FDCWD, path)))
+	if (likely(!is_inside(AT_FDCWD, path)))
 		return REAL(pathconf)(path, name);
 	ASK(path, USE_READ, REAL(pathconf)(asked_, name));
 }
 
 SHIM ssize_t getxattr(const char *path, const char *name, void *value, size_t size)
 {
-	if (likely(!is_shown(AT_FDCWD, path)))
+	if (likely(!is_inside(AT_FDCWD, path)))
 		return REAL(getxattr)(path, name, value, size);
 	ASK(path, USE_READ, REAL(getxattr)(asked_, name, value, size));
 }
 
 SHIM ssize_t lgetxattr(const char *path, const char *name, void *value, size_t size)
 {
-	if (likely(!is_shown(AT_FDCWD, path)))
+	if (likely(!is_inside(AT_FDCWD, path)))
 		return REAL(lgetxattr)(path, name, value, size);
 	ASK(path, USE_READ | USE_NOFOLLOW, REAL(lgetxattr)(asked_, name, value, size));
 }
 
 SHIM ssize_t listxattr(const char *path, char *list, size_t size)
 {
-	if (likely(!is_shown(AT_FDCWD, path)))
+	if (likely(!is_inside(AT_FDCWD, path)))
 		return REAL(listxattr)(path, list, size);
 	ASK(path, USE_READ, REAL(listxattr)(asked_, list, size));
 }
 
 SHIM ssize_t llistxattr(const char *path, char *list, size_t size)
 {
-	if (likely(!is_shown(AT_FDCWD, path)))
+	if (likely(!is_inside(AT_FDCWD, path)))
 		return REAL(llistxattr)(path, list, size);
 	ASK(path, USE_READ | USE_NOFOLLOW, REAL(llistxattr)(asked_, list, size));
 }
 
 SHIM int setxattr(const char *path, const char *name, const void *value, size_t size, int flags)
 {
-	if (likely(!is_shown(AT_FDCWD, path)))
+	if (likely(!is_inside(AT_FDCWD, path)))
 		return REAL(setxattr)(path, name, value, size, flags);
 	ASK(path, USE_CHANGE, REAL(setxattr)(asked_, name, value, size, flags));
 }
 
 SHIM int lsetxattr(const char *path, const char *name, const void *value, size_t size, int flags)
 {
-	if (likely(!is_shown(AT_FDCWD, path)))
+	if (likely(!is_inside(AT_FDCWD, path)))
 		return REAL(lsetxattr)(path, name, value, size, flags);
 	ASK(path, USE_CHANGE | USE_NOFOLLOW, REAL(lsetxattr)(asked_, name, value, size, flags));
 }
 
 SHIM int removexattr(const char *path, const char *name)
 {
-	if (likely(!is_shown(AT_FDCWD, path)))
+	if (likely(!is_inside(AT_FDCWD, path)))
 		return REAL(removexattr)(path, name);
 	ASK(path, USE_CHANGE, REAL(removexattr)(asked_, name));
 }
 
 SHIM int lremovexattr(const char *path, const char *name)
 {
-	if (likely(!is_shown(AT_FDCWD, path)))
+	if (likely(!is_inside(AT_FDCWD, path)))
 		return REAL(lremovexattr)(path, name);
 	ASK(path, USE_CHANGE | USE_NOFOLLOW, REAL(lremovexattr)(asked_, name));
 }
@@ -405,7 +400,7 @@ SHIM key_t ftok(const char *path, int id)
 {
 	struct stat st;
 
-	if (stat(path, &st) < 0)
+	if (SEEN(stat)(path, &st) < 0)
 		return -1;
 	return (key_t)((st.st_ino & 0xffff) | (st.st_dev & 0xff) << 16 | ((unsigned)id & 0xff) << 24);
 }

@@ -28,62 +28,62 @@ static long cwd(char *buf, size_t size)
 	/* libc's would allocate. */
 	if (!buf)
 		return kernel(SYS_getcwd, buf, size);
-	return getcwd(buf, size) ? (long)strlen(buf) + 1 : -1;
+	return SEEN(getcwd)(buf, size) ? (long)strlen(buf) + 1 : -1;
 }
 
 /* Which call is which function, with its arguments `a` to `f`. */
 #define CALLS(CALL)													\
 	CALL(openat, openat(AT(a), PATH(b), FLAGS(c), MODE(d)))								\
-	CALL(statx, statx(AT(a), PATH(b), FLAGS(c), (unsigned)d, BUF(e)))						\
-	CALL(newfstatat, fstatat(AT(a), PATH(b), BUF(c), FLAGS(d)))							\
-	CALL(fstat, fstat(AT(a), BUF(b)))										\
-	CALL(faccessat, faccessat(AT(a), PATH(b), FLAGS(c), 0))								\
-	CALL(readlinkat, readlinkat(AT(a), PATH(b), BUF(c), (size_t)d))							\
-	CALL(mkdirat, mkdirat(AT(a), PATH(b), MODE(c)))									\
-	CALL(unlinkat, unlinkat(AT(a), PATH(b), FLAGS(c)))								\
-	CALL(renameat2, renameat2(AT(a), PATH(b), AT(c), PATH(d), (unsigned)e))						\
-	CALL(linkat, linkat(AT(a), PATH(b), AT(c), PATH(d), FLAGS(e)))							\
-	CALL(symlinkat, symlinkat(PATH(a), AT(b), PATH(c)))								\
-	CALL(fchmodat, fchmodat(AT(a), PATH(b), MODE(c), 0))								\
-	CALL(fchownat, fchownat(AT(a), PATH(b), (uid_t)c, (gid_t)d, FLAGS(e)))						\
-	CALL(utimensat, utimensat(AT(a), PATH(b), BUF(c), FLAGS(d)))							\
-	CALL(truncate, truncate(PATH(a), (off_t)b))									\
-	CALL(chdir, chdir(PATH(a)))											\
-	CALL(renameat, renameat(AT(a), PATH(b), AT(c), PATH(d)))							\
-	CALL(chroot, chroot(PATH(a)))											\
-	CALL(statfs, statfs(PATH(a), BUF(b)))										\
-	CALL(inotify_add_watch, inotify_add_watch(AT(a), PATH(b), (uint32_t)c))						\
-	CALL(mknodat, mknodat(AT(a), PATH(b), MODE(c), (dev_t)d))							\
-	CALL(fchdir, fchdir(AT(a)))											\
+	CALL(statx, SEEN(statx)(AT(a), PATH(b), FLAGS(c), (unsigned)d, BUF(e)))						\
+	CALL(newfstatat, SEEN(fstatat)(AT(a), PATH(b), BUF(c), FLAGS(d)))							\
+	CALL(fstat, SEEN(fstat)(AT(a), BUF(b)))										\
+	CALL(faccessat, SEEN(faccessat)(AT(a), PATH(b), FLAGS(c), 0))								\
+	CALL(readlinkat, SEEN(readlinkat)(AT(a), PATH(b), BUF(c), (size_t)d))							\
+	CALL(mkdirat, SEEN(mkdirat)(AT(a), PATH(b), MODE(c)))									\
+	CALL(unlinkat, SEEN(unlinkat)(AT(a), PATH(b), FLAGS(c)))								\
+	CALL(renameat2, SEEN(renameat2)(AT(a), PATH(b), AT(c), PATH(d), (unsigned)e))						\
+	CALL(linkat, SEEN(linkat)(AT(a), PATH(b), AT(c), PATH(d), FLAGS(e)))							\
+	CALL(symlinkat, SEEN(symlinkat)(PATH(a), AT(b), PATH(c)))								\
+	CALL(fchmodat, SEEN(fchmodat)(AT(a), PATH(b), MODE(c), 0))								\
+	CALL(fchownat, SEEN(fchownat)(AT(a), PATH(b), (uid_t)c, (gid_t)d, FLAGS(e)))						\
+	CALL(utimensat, SEEN(utimensat)(AT(a), PATH(b), BUF(c), FLAGS(d)))							\
+	CALL(truncate, SEEN(truncate)(PATH(a), (off_t)b))									\
+	CALL(chdir, SEEN(chdir)(PATH(a)))											\
+	CALL(renameat, SEEN(renameat)(AT(a), PATH(b), AT(c), PATH(d)))							\
+	CALL(chroot, SEEN(chroot)(PATH(a)))											\
+	CALL(statfs, SEEN(statfs)(PATH(a), BUF(b)))										\
+	CALL(inotify_add_watch, SEEN(inotify_add_watch)(AT(a), PATH(b), (uint32_t)c))						\
+	CALL(mknodat, SEEN(mknodat)(AT(a), PATH(b), MODE(c), (dev_t)d))							\
+	CALL(fchdir, SEEN(fchdir)(AT(a)))											\
 	CALL(getcwd, cwd(BUF(a), (size_t)b))										\
-	CALL(fchmod, fchmod(AT(a), MODE(b)))										\
-	CALL(fchown, fchown(AT(a), (uid_t)b, (gid_t)c))									\
-	CALL(flock, flock(AT(a), FLAGS(b)))										\
-	CALL(fcntl, fcntl(AT(a), FLAGS(b), c))										\
-	CALL(close, close(AT(a)))											\
-	CALL(dup, dup(AT(a)))												\
-	CALL(dup3, dup3(AT(a), AT(b), FLAGS(c)))									\
-	CALL(mount, mount(PATH(a), PATH(b), PATH(c), (unsigned long)d, BUF(e)))						\
-	CALL(umount2, umount2(PATH(a), FLAGS(b)))									\
-	CALL(open_tree, open_tree(AT(a), PATH(b), (unsigned)c))								\
-	CALL(move_mount, move_mount(AT(a), PATH(b), AT(c), PATH(d), (unsigned)e))						\
+	CALL(fchmod, SEEN(fchmod)(AT(a), MODE(b)))										\
+	CALL(fchown, SEEN(fchown)(AT(a), (uid_t)b, (gid_t)c))									\
+	CALL(flock, SEEN(flock)(AT(a), FLAGS(b)))										\
+	CALL(fcntl, SEEN(fcntl)(AT(a), FLAGS(b), c))										\
+	CALL(close, SEEN(close)(AT(a)))											\
+	CALL(dup, SEEN(dup)(AT(a)))												\
+	CALL(dup3, SEEN(dup3)(AT(a), AT(b), FLAGS(c)))									\
+	CALL(mount, SEEN(mount)(PATH(a), PATH(b), PATH(c), (unsigned long)d, BUF(e)))						\
+	CALL(umount2, SEEN(umount2)(PATH(a), FLAGS(b)))									\
+	CALL(open_tree, SEEN(open_tree)(AT(a), PATH(b), (unsigned)c))								\
+	CALL(move_mount, SEEN(move_mount)(AT(a), PATH(b), AT(c), PATH(d), (unsigned)e))						\
 	CALL(pivot_root, refuse_pivot_root(PATH(a)))									\
-	CALL(execve, execve(PATH(a), BUF(b), BUF(c)))									\
-	CALL(execveat, execveat(AT(a), PATH(b), BUF(c), BUF(d), FLAGS(e)))
+	CALL(execve, SEEN(execve)(PATH(a), BUF(b), BUF(c)))									\
+	CALL(execveat, SEEN(execveat)(AT(a), PATH(b), BUF(c), BUF(d), FLAGS(e)))
 
 /* Of kernels that are newer than some headers. */
 #ifdef SYS_faccessat2
-#define FACCESSAT2(CALL) CALL(faccessat2, faccessat(AT(a), PATH(b), FLAGS(c), FLAGS(d)))
+#define FACCESSAT2(CALL) CALL(faccessat2, SEEN(faccessat)(AT(a), PATH(b), FLAGS(c), FLAGS(d)))
 #else
 #define FACCESSAT2(CALL)
 #endif
 #ifdef SYS_fchmodat2
-#define FCHMODAT2(CALL) CALL(fchmodat2, fchmodat(AT(a), PATH(b), MODE(c), FLAGS(d)))
+#define FCHMODAT2(CALL) CALL(fchmodat2, SEEN(fchmodat)(AT(a), PATH(b), MODE(c), FLAGS(d)))
 #else
 #define FCHMODAT2(CALL)
 #endif
 #ifdef SYS_close_range
-#define CLOSE_RANGE(CALL) CALL(close_range, close_range((unsigned)a, (unsigned)b, FLAGS(c)))
+#define CLOSE_RANGE(CALL) CALL(close_range, SEEN(close_range)((unsigned)a, (unsigned)b, FLAGS(c)))
 #else
 #define CLOSE_RANGE(CALL)
 #endif
@@ -92,25 +92,25 @@ static long cwd(char *buf, size_t size)
 #ifdef SYS_open
 #define OLD_CALLS(CALL)													\
 	CALL(open, open(PATH(a), FLAGS(b), MODE(c)))									\
-	CALL(stat, stat(PATH(a), BUF(b)))										\
-	CALL(lstat, lstat(PATH(a), BUF(b)))										\
-	CALL(access, access(PATH(a), FLAGS(b)))										\
-	CALL(readlink, readlink(PATH(a), BUF(b), (size_t)c))								\
-	CALL(mkdir, mkdir(PATH(a), MODE(b)))										\
-	CALL(rmdir, rmdir(PATH(a)))											\
-	CALL(unlink, unlink(PATH(a)))											\
-	CALL(rename, rename(PATH(a), PATH(b)))										\
-	CALL(creat, creat(PATH(a), MODE(b)))										\
-	CALL(link, link(PATH(a), PATH(b)))										\
-	CALL(symlink, symlink(PATH(a), PATH(b)))									\
-	CALL(mknod, mknod(PATH(a), MODE(b), (dev_t)c))									\
-	CALL(chmod, chmod(PATH(a), MODE(b)))										\
-	CALL(chown, chown(PATH(a), (uid_t)b, (gid_t)c))									\
-	CALL(lchown, lchown(PATH(a), (uid_t)b, (gid_t)c))								\
-	CALL(utime, utime(PATH(a), BUF(b)))										\
-	CALL(utimes, utimes(PATH(a), BUF(b)))										\
-	CALL(futimesat, futimesat(AT(a), PATH(b), BUF(c)))								\
-	CALL(dup2, dup2(AT(a), AT(b)))
+	CALL(stat, SEEN(stat)(PATH(a), BUF(b)))										\
+	CALL(lstat, SEEN(lstat)(PATH(a), BUF(b)))										\
+	CALL(access, SEEN(access)(PATH(a), FLAGS(b)))										\
+	CALL(readlink, SEEN(readlink)(PATH(a), BUF(b), (size_t)c))								\
+	CALL(mkdir, SEEN(mkdir)(PATH(a), MODE(b)))										\
+	CALL(rmdir, SEEN(rmdir)(PATH(a)))											\
+	CALL(unlink, SEEN(unlink)(PATH(a)))											\
+	CALL(rename, SEEN(rename)(PATH(a), PATH(b)))										\
+	CALL(creat, SEEN(creat)(PATH(a), MODE(b)))										\
+	CALL(link, SEEN(link)(PATH(a), PATH(b)))										\
+	CALL(symlink, SEEN(symlink)(PATH(a), PATH(b)))									\
+	CALL(mknod, SEEN(mknod)(PATH(a), MODE(b), (dev_t)c))									\
+	CALL(chmod, SEEN(chmod)(PATH(a), MODE(b)))										\
+	CALL(chown, SEEN(chown)(PATH(a), (uid_t)b, (gid_t)c))									\
+	CALL(lchown, SEEN(lchown)(PATH(a), (uid_t)b, (gid_t)c))								\
+	CALL(utime, SEEN(utime)(PATH(a), BUF(b)))										\
+	CALL(utimes, SEEN(utimes)(PATH(a), BUF(b)))										\
+	CALL(futimesat, SEEN(futimesat)(AT(a), PATH(b), BUF(c)))								\
+	CALL(dup2, SEEN(dup2)(AT(a), AT(b)))
 #else
 #define OLD_CALLS(CALL)
 #endif

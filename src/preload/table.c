@@ -22,7 +22,7 @@ static struct run_table *map(int fd)
 	if (fd < 0 || kernel(SYS_newfstatat, fd, "", &st, AT_EMPTY_PATH) < 0 || !S_ISREG(st.st_mode) ||
 	    st.st_size < (off_t)sizeof *t || st.st_size > RUN_TABLE_MAX)
 		return NULL;
-	t = mmap(NULL, (size_t)st.st_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	t = (void *)kernel(SYS_mmap, NULL, (size_t)st.st_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	if (t == MAP_FAILED)
 		return NULL;
 	if (!memcmp(t->magic, RUN_TABLE_MAGIC, sizeof t->magic) && t->size == (uint64_t)st.st_size)
@@ -42,7 +42,7 @@ static int number_at(const char *s)
 }
 
 /* By the descriptor that was inherited; somebody may have closed it, or have put another file there. */
-static struct run_table *find_table(const char *variable)
+struct run_table *table_find(const char *variable)
 {
 	const char *path = strchr(variable, ':');
 	struct run_table *t;
@@ -62,28 +62,7 @@ static struct run_table *find_table(const char *variable)
 
 /* The lowest descriptor of the run, so that others are told apart at a glance. */
 int fd_first_of_ours;
-_Atomic unsigned known_end; /* here because close() reads both */
-
-__attribute__((constructor(101))) static void begin(void)
-{
-	const char *variable = getenv(RUN_TABLE_VARIABLE);
-	int saved = errno;
-
-	run = variable ? find_table(variable) : NULL;
-	if (run) {
-		fd_first_of_ours = run->fd < run->lock_fd ? run->fd : run->lock_fd;
-		for (uint32_t i = 0; i < run->n_entries; i++) {
-			if (run_entries()[i].kind == RUN_FILE && run_entries()[i].fd < fd_first_of_ours)
-				fd_first_of_ours = run_entries()[i].fd;
-		}
-		shown_begin();
-		lock_begin();
-		exec_begin();
-		fixd_free_covers(run->region_start, run->region_size);
-		fault_path = where_visible;
-	}
-	errno = saved;
-}
+_Atomic unsigned fd_cache_end; /* here because close() reads both */
 
 /* A program may have put something of its own there. */
 static bool is_still(int fd, uint64_t device, uint64_t inode)

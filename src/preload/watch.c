@@ -10,7 +10,7 @@
 
 static APART int watch_shown(int fd, const char *path, uint32_t mask)
 {
-	struct place p;
+	struct resolved p;
 	int r = place_to_change(&p, AT_FDCWD, path, USE_ALL | (mask & IN_DONT_FOLLOW ? USE_NOFOLLOW : 0));
 
 	return r < 0 ? -1 : REAL(inotify_add_watch)(fd, r ? p.path : path, mask);
@@ -18,7 +18,7 @@ static APART int watch_shown(int fd, const char *path, uint32_t mask)
 
 SHIM int inotify_add_watch(int fd, const char *path, uint32_t mask)
 {
-	return where_reaches(AT_FDCWD, path) == REACH_SHOWN ? watch_shown(fd, path, mask) : REAL(inotify_add_watch)(fd, path, mask);
+	return resolve_reach(AT_FDCWD, path) == REACH_INSIDE ? watch_shown(fd, path, mask) : REAL(inotify_add_watch)(fd, path, mask);
 }
 
 /* Its events have descriptors, whose paths are the real ones. */
@@ -29,12 +29,12 @@ static APART int refuse_mark(int dirfd, const char *path)
 
 	if (path)
 		return shim_refuse(NULL, path, "fanotify_mark");
-	return where_entry_of(dirfd, visible, sizeof visible, &shared) ? shim_refuse(NULL, visible, "fanotify_mark") : 0;
+	return fd_cache_entry_of(dirfd, visible, sizeof visible, &shared) ? shim_refuse(NULL, visible, "fanotify_mark") : 0;
 }
 
 SHIM int fanotify_mark(int fd, unsigned flags, uint64_t mask, int dirfd, const char *path)
 {
-	if (run && (!path || where_reaches(dirfd, path) == REACH_SHOWN) && refuse_mark(dirfd, path) < 0)
+	if (run && (!path || resolve_reach(dirfd, path) == REACH_INSIDE) && refuse_mark(dirfd, path) < 0)
 		return -1;
 	return REAL(fanotify_mark)(fd, flags, mask, dirfd, path);
 }

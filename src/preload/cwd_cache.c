@@ -3,7 +3,7 @@
  * The working directory as text, so that a relative path needs no system call. There are several copies, because one may be read
  * while the next one is written.
  */
-#include "preload/where.h"
+#include "preload/resolve.h"
 
 #include <pthread.h>
 #include <string.h>
@@ -21,31 +21,11 @@ static _Atomic unsigned last; /* number of the newest question */
 static _Atomic unsigned now;  /* twice that of the newest answer, and 1 if it is known; 0: nobody has asked */
 
 /* NULL: there is no memory, and nothing is ever known. */
-static struct here *here_of(unsigned number)
+static struct here *cwd_cache_of(unsigned number)
 {
 	struct here *all = large_get(&heres, HERES * sizeof *all);
 
 	return all ? &all[number % HERES] : NULL;
-}
-
-/*
- * Between vfork() and exec two processes have one memory, and may be in two directories. vfork.c says when one comes, and counts
- * down when it has left; only meanwhile it is worth asking who this is.
- */
-_Atomic unsigned vfork_guests;
-static _Atomic pid_t home_pid;
-
-void vfork_begins(void)
-{
-	/* Not by a guest that has guests itself. */
-	if (atomic_load(&vfork_guests) == 0)
-		atomic_store(&home_pid, getpid());
-	atomic_fetch_add(&vfork_guests, 1);
-}
-
-bool is_guest(void)
-{
-	return atomic_load_explicit(&vfork_guests, memory_order_relaxed) && getpid() != home_pid;
 }
 
 static bool ask(char *out)
@@ -57,12 +37,12 @@ static bool ask(char *out)
 	/* "(unreachable)" is before a directory that is out of sight. */
 	if (n <= 0 || *out != '/')
 		return false;
-	where_visible(out, PATH_MAX);
+	resolve_visible(out, PATH_MAX);
 	return true;
 }
 
 /* Whoever asks later knows better, also when he is answered first. */
-void where_moved(void)
+void cwd_cache_moved(void)
 {
 	unsigned number, answer, had;
 	struct here *h;
@@ -71,9 +51,9 @@ void where_moved(void)
 		return;
 	number = atomic_fetch_add(&last, 1) + 1;
 	answer = 2 * number;
-	h = here_of(number);
+	h = cwd_cache_of(number);
 	if (h && ask(h->path)) {
-		shown_starts_below(&h->starts, h->path);
+		path_table_starts_below(&h->starts, h->path);
 		answer++;
 	}
 	had = atomic_load(&now);
@@ -82,12 +62,12 @@ void where_moved(void)
 }
 
 /* The number under which it is known, or 0. Of most programs nobody ever asks. */
-static __attribute__((cold)) unsigned known_slowly(void)
+static __attribute__((cold)) unsigned fd_cache_slowly(void)
 {
 	unsigned n = atomic_load(&now);
 
 	if (n == 0) {
-		where_moved();
+		cwd_cache_moved();
 		n = atomic_load(&now);
 	}
 	return n & 1 && !is_guest() ? n : 0;
@@ -98,12 +78,12 @@ static inline const struct here *known(unsigned *number)
 	unsigned n = atomic_load_explicit(&now, memory_order_acquire);
 
 	if (__builtin_expect(!(n & 1) || atomic_load_explicit(&vfork_guests, memory_order_relaxed), 0))
-		n = known_slowly();
+		n = fd_cache_slowly();
 	*number = n / 2;
 	return likely(n) ? (const struct here *)atomic_load_explicit(&heres, memory_order_relaxed) + n / 2 % HERES : NULL;
 }
 
-HOT const struct starts *here_starts(void)
+HOT const struct starts *cwd_cache_starts(void)
 {
 	unsigned n;
 	const struct here *h = known(&n);
@@ -111,14 +91,14 @@ HOT const struct starts *here_starts(void)
 	return likely(h) ? &h->starts : NULL;
 }
 
-bool here_is_far(void)
+bool cwd_cache_is_outside(void)
 {
-	const struct starts *s = here_starts();
+	const struct starts *s = cwd_cache_starts();
 
 	return s && s->n == 0;
 }
 
-bool here_get(char *out)
+bool cwd_cache_get(char *out)
 {
 	const struct here *h;
 	unsigned n;
@@ -133,7 +113,7 @@ bool here_get(char *out)
 	return true;
 }
 
-char *where_here(char *out)
+char *cwd_cache_visible(char *out)
 {
 	return ask(out) ? out : NULL;
 }

@@ -3,7 +3,7 @@
  * What is known of descriptors, so that openat() need not ask the kernel what its directory is. Everything that gives a program a
  * descriptor says here what it is of, or that it is not known.
  */
-#include "preload/where.h"
+#include "preload/resolve.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,39 +14,39 @@
 
 #include "base/path.h"
 
-_Atomic(void *) known_fds;
+_Atomic(void *) fd_cache_fds;
 
 /* 0, or 1 + enum reach. */
-static unsigned char known_of(int fd)
+static unsigned char fd_cache_of(int fd)
 {
-	const unsigned char *all = atomic_load_explicit(&known_fds, memory_order_acquire);
+	const unsigned char *all = atomic_load_explicit(&fd_cache_fds, memory_order_acquire);
 
-	return all && fd >= 0 && fd < KNOWN_FDS && !is_guest() ? __atomic_load_n(&all[fd], __ATOMIC_RELAXED) : 0;
+	return all && fd >= 0 && fd < FD_CACHE_FDS && !is_guest() ? __atomic_load_n(&all[fd], __ATOMIC_RELAXED) : 0;
 }
 
-void where_note_slowly(int fd, unsigned char what)
+void fd_cache_note_slowly(int fd, unsigned char what)
 {
-	unsigned end = atomic_load(&known_end);
+	unsigned end = atomic_load(&fd_cache_end);
 	unsigned char *all;
 
-	if (!run || (unsigned)fd >= KNOWN_FDS || is_guest() || !(all = large_get(&known_fds, KNOWN_FDS)))
+	if (!run || (unsigned)fd >= FD_CACHE_FDS || is_guest() || !(all = large_get(&fd_cache_fds, FD_CACHE_FDS)))
 		return;
-	while (end <= (unsigned)fd && !atomic_compare_exchange_weak(&known_end, &end, (unsigned)fd + 1))
+	while (end <= (unsigned)fd && !atomic_compare_exchange_weak(&fd_cache_end, &end, (unsigned)fd + 1))
 		;
 	__atomic_store_n(&all[fd], what, __ATOMIC_RELAXED);
 }
 
-void where_closed_range(unsigned first, unsigned last)
+void fd_cache_closed_range(unsigned first, unsigned last)
 {
-	unsigned char *all = atomic_load(&known_fds);
+	unsigned char *all = atomic_load(&fd_cache_fds);
 
 	if (first <= last)
-		memset(kept_paths, 0, sizeof kept_paths);
-	if (all && first < KNOWN_FDS && first <= last && !is_guest())
-		memset(all + first, 0, (last < KNOWN_FDS ? last : KNOWN_FDS - 1) - first + 1);
+		memset(fd_cache_paths, 0, sizeof fd_cache_paths);
+	if (all && first < FD_CACHE_FDS && first <= last && !is_guest())
+		memset(all + first, 0, (last < FD_CACHE_FDS ? last : FD_CACHE_FDS - 1) - first + 1);
 }
 
-bool known_path(int fd, char *out, size_t room)
+bool fd_cache_path(int fd, char *out, size_t room)
 {
 	char link[32];
 	int saved = errno;
@@ -66,49 +66,49 @@ struct kept_path {
 	char visible[PATH_MAX];
 };
 
-int kept_paths[KEPT_PATHS];
+int fd_cache_paths[FD_CACHE_PATHS];
 static _Atomic(void *) kept; /* so many */
 
-bool known_visible(int fd, char *out)
+bool fd_cache_visible(int fd, char *out)
 {
-	struct kept_path *all = __libc_single_threaded && !is_guest() ? large_get(&kept, KEPT_PATHS * sizeof *all) : NULL,
-			 *k = all ? &all[(unsigned)fd % KEPT_PATHS] : NULL;
+	struct kept_path *all = __libc_single_threaded && !is_guest() ? large_get(&kept, FD_CACHE_PATHS * sizeof *all) : NULL,
+			 *k = all ? &all[(unsigned)fd % FD_CACHE_PATHS] : NULL;
 	uint32_t renamed = __atomic_load_n(&run->renamed, __ATOMIC_ACQUIRE);
 
-	if (k && kept_paths[(unsigned)fd % KEPT_PATHS] == fd + 1 && k->renamed == renamed) {
+	if (k && fd_cache_paths[(unsigned)fd % FD_CACHE_PATHS] == fd + 1 && k->renamed == renamed) {
 		memccpy(out, k->visible, '\0', PATH_MAX);
 		return true;
 	}
-	if (!known_path(fd, out, PATH_MAX))
+	if (!fd_cache_path(fd, out, PATH_MAX))
 		return false;
-	where_visible(out, PATH_MAX);
+	resolve_visible(out, PATH_MAX);
 	/* Only of those whose end will be noted. */
-	if (k && known_of(fd) == 1 + REACH_SHOWN) {
+	if (k && fd_cache_of(fd) == 1 + REACH_INSIDE) {
 		memccpy(k->visible, out, '\0', PATH_MAX);
 		k->renamed = renamed;
-		kept_paths[(unsigned)fd % KEPT_PATHS] = fd + 1;
+		fd_cache_paths[(unsigned)fd % FD_CACHE_PATHS] = fd + 1;
 	}
 	return true;
 }
 
-enum reach known_reach(int fd)
+enum reach fd_cache_reach(int fd)
 {
-	unsigned char k = known_of(fd);
+	unsigned char k = fd_cache_of(fd);
 	char path[PATH_MAX];
 	struct run_entry *e;
 	enum reach reach;
 
 	if (k)
 		return (enum reach)(k - 1);
-	if (!known_path(fd, path, sizeof path))
-		return REACH_FAR;
+	if (!fd_cache_path(fd, path, sizeof path))
+		return REACH_OUTSIDE;
 	if (!strncmp(path, "/memfd:", 7)) {
-		reach = REACH_SHOWN; /* perhaps an image */
+		reach = REACH_INSIDE; /* perhaps an image */
 	} else {
-		where_visible(path, sizeof path);
-		reach = shown_reach(path, &e);
+		resolve_visible(path, sizeof path);
+		reach = path_table_reach(path, &e);
 	}
-	where_opened(fd, reach);
+	fd_cache_opened(fd, reach);
 	return reach;
 }
 
@@ -129,11 +129,11 @@ static struct run_entry *entry_of_image(int fd)
 	return NULL;
 }
 
-struct run_entry *where_entry_of(int fd, char *visible, size_t room, bool *shared)
+struct run_entry *fd_cache_entry_of(int fd, char *visible, size_t room, bool *shared)
 {
 	struct run_entry *e = run ? run_entries() : NULL;
 
-	if (!run || known_reach(fd) != REACH_SHOWN || !known_path(fd, visible, room))
+	if (!run || fd_cache_reach(fd) != REACH_INSIDE || !fd_cache_path(fd, visible, room))
 		return NULL;
 	if (!strncmp(visible, "/memfd:", 7)) {
 		e = entry_of_image(fd);
@@ -145,8 +145,8 @@ struct run_entry *where_entry_of(int fd, char *visible, size_t room, bool *share
 	*shared = false;
 	for (uint32_t i = 0; i < run->n_entries; i++)
 		*shared |= e[i].kind == RUN_TREE && path_below(visible, run_string(e[i].tree));
-	where_visible(visible, room);
-	return shown_reach(visible, &e) == REACH_SHOWN ? e : NULL;
+	resolve_visible(visible, room);
+	return path_table_reach(visible, &e) == REACH_INSIDE ? e : NULL;
 }
 
 /* Puts the run's own copy in the place of the shared tree, at the start of a path. False: that is not in the tree. */
@@ -167,7 +167,7 @@ static void follow_descriptor(const struct run_entry *e, int fd)
 	struct stat st;
 	int now;
 
-	if (!known_path(fd, path, sizeof path) || !to_own(e, path, sizeof path) ||
+	if (!fd_cache_path(fd, path, sizeof path) || !to_own(e, path, sizeof path) ||
 	    kernel(SYS_newfstatat, fd, "", &st, AT_EMPTY_PATH) < 0 || !S_ISDIR(st.st_mode) || kernel(SYS_lseek, fd, 0, SEEK_CUR) != 0)
 		return;
 	now = (int)kernel(SYS_openat, AT_FDCWD, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
@@ -177,13 +177,13 @@ static void follow_descriptor(const struct run_entry *e, int fd)
 	kernel(SYS_close, now);
 }
 
-void where_follow(struct run_entry *e)
+void fd_cache_follow(struct run_entry *e)
 {
 	char path[PATH_MAX];
 
 	/* Another thread may close one meanwhile, and open something else under its number. */
-	for (int fd = 0; __libc_single_threaded && fd < (int)known_end; fd++) {
-		if (known_of(fd) == 1 + REACH_SHOWN)
+	for (int fd = 0; __libc_single_threaded && fd < (int)fd_cache_end; fd++) {
+		if (fd_cache_of(fd) == 1 + REACH_INSIDE)
 			follow_descriptor(e, fd);
 	}
 	if (kernel(SYS_getcwd, path, sizeof path) > 0 && to_own(e, path, sizeof path))
@@ -220,7 +220,7 @@ static bool take_self(const char **p)
 	return take_word(p, "self") || take_word(p, "thread-self") || (take_number(p, &pid) && pid == getpid());
 }
 
-bool known_magic(const char *path, int *fd, const char **rest)
+bool fd_cache_magic(const char *path, int *fd, const char **rest)
 {
 	static const char *const streams[] = { "/dev/stdin", "/dev/stdout", "/dev/stderr" };
 	const char *p = path;

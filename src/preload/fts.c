@@ -16,12 +16,12 @@
 /* The names in a directory, so that few descriptors are open at a time. NULL and errno. */
 static char **read_names(const char *path, bool dots)
 {
-	DIR *dir = opendir(path);
+	DIR *dir = SEEN(opendir)(path);
 	char **names = dir ? calloc(1, sizeof *names) : NULL;
 	struct dirent *d;
 	size_t n = 0;
 
-	while (names && (d = readdir(dir))) {
+	while (names && (d = SEEN(readdir)(dir))) {
 		char **more;
 
 		if (!dots && (!strcmp(d->d_name, ".") || !strcmp(d->d_name, "..")))
@@ -34,7 +34,7 @@ static char **read_names(const char *path, bool dots)
 		names[++n] = NULL;
 	}
 	if (dir)
-		closedir(dir);
+		SEEN(closedir)(dir);
 	return names;
 }
 
@@ -138,12 +138,12 @@ static int visit_directory(struct ftw_walk *w, const struct stat *st, const stru
 		free_names(names);
 		return 0;
 	}
-	if (r == 0 && (w->flags & FTW_CHDIR) && chdir(access_path(w, above)) < 0)
+	if (r == 0 && (w->flags & FTW_CHDIR) && SEEN(chdir)(access_path(w, above)) < 0)
 		r = -1;
 	if (r == 0)
 		r = visit_names(w, names, &here);
 	free_names(names);
-	if (r == 0 && (w->flags & FTW_CHDIR) && chdir("..") < 0)
+	if (r == 0 && (w->flags & FTW_CHDIR) && SEEN(chdir)("..") < 0)
 		r = -1;
 	if (r == 0 && (w->flags & FTW_DEPTH))
 		r = visit(w, st, FTW_DP);
@@ -155,11 +155,11 @@ static int visit_any(struct ftw_walk *w, const struct above *above)
 	const char *path = access_path(w, above);
 	struct stat st = { 0 };
 	bool physical = w->flags & FTW_PHYS;
-	int r = physical ? lstat(path, &st) : stat(path, &st);
+	int r = physical ? SEEN(lstat)(path, &st) : SEEN(stat)(path, &st);
 
 	if (r < 0 && ((errno != EACCES && errno != ENOENT) || !above))
 		return -1;
-	if (r < 0 && !physical && lstat(path, &st) == 0 && S_ISLNK(st.st_mode))
+	if (r < 0 && !physical && SEEN(lstat)(path, &st) == 0 && S_ISLNK(st.st_mode))
 		return visit(w, &st, FTW_SLN);
 	if (r < 0)
 		return visit(w, &st, FTW_NS);
@@ -185,19 +185,19 @@ static int walk(struct ftw_walk *w, const char *path)
 	for (size_t n = strlen(w->path); n > 1 && w->path[n - 1] == '/'; n--)
 		w->path[n - 1] = '\0';
 	w->at.base = (int)(strrchr(w->path, '/') ? strrchr(w->path, '/') + 1 - w->path : 0);
-	if ((w->flags & FTW_CHDIR) && !getcwd(here, sizeof here))
+	if ((w->flags & FTW_CHDIR) && !SEEN(getcwd)(here, sizeof here))
 		return -1;
 	/* The root, too, is visited from the directory that it is in. */
 	if ((w->flags & FTW_CHDIR) && w->at.base > 0) {
 		char above[PATH_MAX];
 
 		snprintf(above, sizeof above, "%.*s", w->at.base, w->path);
-		if (chdir(above) < 0)
+		if (SEEN(chdir)(above) < 0)
 			return -1;
 	}
 	r = visit_any(w, NULL);
 	err = errno;
-	if ((w->flags & FTW_CHDIR) && chdir(here) < 0 && r == 0)
+	if ((w->flags & FTW_CHDIR) && SEEN(chdir)(here) < 0 && r == 0)
 		return -1;
 	errno = err;
 	return (w->flags & FTW_ACTIONRETVAL) && (r == FTW_SKIP_SUBTREE || r == FTW_SKIP_SIBLINGS) ? 0 : r;
@@ -207,7 +207,7 @@ SHIM int ftw(const char *path, old_visitor fn, int fds)
 {
 	struct ftw_walk w = { .old = fn };
 
-	return where_reaches(AT_FDCWD, path) == REACH_FAR ? REAL(ftw)(path, fn, fds) : walk(&w, path);
+	return resolve_reach(AT_FDCWD, path) == REACH_OUTSIDE ? REAL(ftw)(path, fn, fds) : walk(&w, path);
 }
 SHIM_ALIAS(ftw64, ftw);
 
@@ -216,7 +216,7 @@ SHIM int nftw(const char *path, visitor fn, int fds, int flags)
 	struct ftw_walk w = { .visit = fn, .flags = flags };
 
 	/* libc's would change the working directory behind our back. */
-	if (!run || (where_reaches(AT_FDCWD, path) == REACH_FAR && !(flags & FTW_CHDIR)))
+	if (!run || (resolve_reach(AT_FDCWD, path) == REACH_OUTSIDE && !(flags & FTW_CHDIR)))
 		return REAL(nftw)(path, fn, fds, flags);
 	return walk(&w, path);
 }
@@ -257,9 +257,9 @@ static unsigned short kind_of(struct fts_walk *w, FTSENT *e, bool follow)
 {
 	struct stat *st = e->fts_statp;
 
-	if (follow ? stat(e->fts_path, st) < 0 : lstat(e->fts_path, st) < 0) {
+	if (follow ? SEEN(stat)(e->fts_path, st) < 0 : SEEN(lstat)(e->fts_path, st) < 0) {
 		e->fts_errno = errno;
-		if (follow && lstat(e->fts_path, st) == 0)
+		if (follow && SEEN(lstat)(e->fts_path, st) == 0)
 			return FTS_SLNONE;
 		memset(st, 0, sizeof *st);
 		return FTS_NS;
@@ -381,7 +381,7 @@ SHIM FTS *fts_open(char *const *paths, int options, fts_order order)
 	FTSENT **end;
 
 	for (size_t i = 0; paths[i]; i++)
-		far &= where_reaches(AT_FDCWD, paths[i]) == REACH_FAR;
+		far &= resolve_reach(AT_FDCWD, paths[i]) == REACH_OUTSIDE;
 	if (far)
 		return REAL(fts_open)(paths, run ? options | FTS_NOCHDIR : options, order);
 	w = calloc(1, sizeof *w);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What finding a path consists of: the paths that are shown (shown.c), the working directory (here.c), descriptors (known.c). */
+/* What finding a path consists of: the paths that are shown (path_table.c), the working directory (cwd_cache.c), descriptors (fd_cache.c). */
 #pragma once
 
 #include "preload/shim.h"
@@ -9,9 +9,9 @@
 
 /* What all paths that matter begin with, and what those begin with that are relative to a directory. */
 extern struct starts absolute_starts __attribute__((visibility("hidden")));
-void shown_starts_below(struct starts *s, const char *directory);
-/* Of an absolute path: is it where_reaches() == REACH_FAR at a glance? False says nothing. */
-static inline bool where_is_far(const char *path)
+void path_table_starts_below(struct starts *s, const char *directory);
+/* Of an absolute path: is it resolve_reach() == REACH_OUTSIDE at a glance? False says nothing. */
+static inline bool resolve_is_outside(const char *path)
 {
 	size_t n;
 
@@ -21,26 +21,26 @@ static inline bool where_is_far(const char *path)
 	return likely(n > 0) && likely(!starts_may_match(&absolute_starts, path, n));
 }
 
-enum reach shown_reach(const char *path, struct run_entry **entry);
+enum reach path_table_reach(const char *path, struct run_entry **entry);
 /* Replaces another name of a directory at the start. False: it does not fit. */
-bool shown_alias(char *path, size_t room);
+bool path_table_alias(char *path, size_t room);
 bool has_parent(const char *path);
 
 /* here.c */
 
 /* What the relative paths that matter begin with. NULL: not known. */
-const struct starts *here_starts(void);
+const struct starts *cwd_cache_starts(void);
 /* Is no fixture above or below the working directory? */
-bool here_is_far(void);
+bool cwd_cache_is_outside(void);
 /* The visible path; PATH_MAX bytes. */
-bool here_get(char *out);
+bool cwd_cache_get(char *out);
 
 /* known.c */
 
 /* What the kernel says a descriptor is; False: nothing that has a path. */
-bool known_path(int fd, char *out, size_t room);
+bool fd_cache_path(int fd, char *out, size_t room);
 /* The same, as the program sees it; PATH_MAX bytes. Of the directories that are asked for again and again it is kept. */
-bool known_visible(int fd, char *out);
-enum reach known_reach(int fd);
+bool fd_cache_visible(int fd, char *out);
+enum reach fd_cache_reach(int fd);
 /* "/proc/self/fd/3/..." and the like: the descriptor (AT_FDCWD: the working directory), and the rest. False: no such path. */
-bool known_magic(const char *path, int *fd, const char **rest);
+bool fd_cache_magic(const char *path, int *fd, const char **rest);

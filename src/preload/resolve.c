@@ -6,7 +6,7 @@
  * others are made normal, and only inside trees are links looked for. A relative path starts at the working directory, which is
  * kept as text, or at a descriptor, whose path the kernel tells. Buffers are few: threads may have small stacks.
  */
-#include "preload/where.h"
+#include "preload/resolve.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -47,8 +47,8 @@ static bool start_of(int dirfd, const char *path, char *out)
 		return true;
 	}
 	if (dirfd == AT_FDCWD)
-		return here_get(out);
-	return !(known_reach(dirfd) == REACH_FAR && !has_parent(path)) && known_visible(dirfd, out);
+		return cwd_cache_get(out);
+	return !(fd_cache_reach(dirfd) == REACH_OUTSIDE && !has_parent(path)) && fd_cache_visible(dirfd, out);
 }
 
 /* Of a path of the kernel's to one of this process's descriptors: only those of images and shared trees are our business. */
@@ -59,23 +59,23 @@ static APART enum reach reach_of_magic(const char *path)
 	bool shared;
 	int fd;
 
-	if (!known_magic(path, &fd, &rest))
-		return REACH_FAR;
+	if (!fd_cache_magic(path, &fd, &rest))
+		return REACH_OUTSIDE;
 	if (fd == AT_FDCWD)
-		return here_is_far() && !has_parent(rest) ? REACH_FAR : REACH_SHOWN;
-	return where_entry_of(fd, visible, sizeof visible, &shared) && (shared || *rest) ? REACH_SHOWN : REACH_FAR;
+		return cwd_cache_is_outside() && !has_parent(rest) ? REACH_OUTSIDE : REACH_INSIDE;
+	return fd_cache_entry_of(fd, visible, sizeof visible, &shared) && (shared || *rest) ? REACH_INSIDE : REACH_OUTSIDE;
 }
 
-/* REACH_SHOWN also when the path starts in a fixture, or goes through one to leave it again: the kernel could not follow. */
+/* REACH_INSIDE also when the path starts in a fixture, or goes through one to leave it again: the kernel could not follow. */
 static APART enum reach slowly(int dirfd, const char *path)
 {
 	char at[PATH_MAX];
 	struct run_entry *e;
 
 	if (!start_of(dirfd, path, at))
-		return REACH_FAR;
-	if (*path != '/' && shown_reach(at, &e) == REACH_SHOWN)
-		return REACH_SHOWN;
+		return REACH_OUTSIDE;
+	if (*path != '/' && path_table_reach(at, &e) == REACH_INSIDE)
+		return REACH_INSIDE;
 	for (;;) {
 		size_t n;
 
@@ -84,49 +84,49 @@ static APART enum reach slowly(int dirfd, const char *path)
 		if (n == 0)
 			break;
 		if (n == 2 && path[0] == '.' && path[1] == '.') {
-			if (shown_reach(at, &e) == REACH_SHOWN)
-				return REACH_SHOWN;
+			if (path_table_reach(at, &e) == REACH_INSIDE)
+				return REACH_INSIDE;
 			go_up(at);
-		} else if (!(n == 1 && *path == '.') && (!append(at, path, n) || !shown_alias(at, sizeof at))) {
+		} else if (!(n == 1 && *path == '.') && (!append(at, path, n) || !path_table_alias(at, sizeof at))) {
 			/* Too long for us; below a fixture it is too long for the kernel, too. */
-			return shown_reach(at, &e) == REACH_SHOWN ? REACH_SHOWN : REACH_FAR;
+			return path_table_reach(at, &e) == REACH_INSIDE ? REACH_INSIDE : REACH_OUTSIDE;
 		}
 		path += n;
 	}
-	return !strncmp(at, "/proc/", 6) || !strncmp(at, "/dev/", 5) ? reach_of_magic(at) : shown_reach(at, &e);
+	return !strncmp(at, "/proc/", 6) || !strncmp(at, "/dev/", 5) ? reach_of_magic(at) : path_table_reach(at, &e);
 }
 
 /* Without a look at the components: from where no fixture can be reached without going up. */
 static enum reach less_quickly(int dirfd, const char *path)
 {
 	if (!*path || strnlen(path, PATH_MAX) == PATH_MAX)
-		return REACH_FAR;
-	if (*path != '/' && (dirfd == AT_FDCWD ? here_is_far() : known_reach(dirfd) == REACH_FAR) && !has_parent(path))
-		return REACH_FAR;
+		return REACH_OUTSIDE;
+	if (*path != '/' && (dirfd == AT_FDCWD ? cwd_cache_is_outside() : fd_cache_reach(dirfd) == REACH_OUTSIDE) && !has_parent(path))
+		return REACH_OUTSIDE;
 	/* From inside a fixture everything is looked at, whether or not it leads out. */
-	if (*path != '/' && dirfd != AT_FDCWD && known_reach(dirfd) == REACH_SHOWN)
-		return REACH_SHOWN;
+	if (*path != '/' && dirfd != AT_FDCWD && fd_cache_reach(dirfd) == REACH_INSIDE)
+		return REACH_INSIDE;
 	return slowly(dirfd, path);
 }
 
-HOT enum reach where_reaches(int dirfd, const char *path)
+HOT enum reach resolve_reach(int dirfd, const char *path)
 {
 	const struct starts *starts = &absolute_starts;
 	size_t n;
 
 	if (!run || !path)
-		return REACH_FAR;
+		return REACH_OUTSIDE;
 	if (*path != '/')
-		starts = likely(dirfd == AT_FDCWD) ? here_starts() : NULL;
+		starts = likely(dirfd == AT_FDCWD) ? cwd_cache_starts() : NULL;
 	if (likely(starts != NULL)) {
 		n = plain_length(path);
 		if (likely(n > 0) && !starts_may_match(starts, path, n))
-			return REACH_FAR;
+			return REACH_OUTSIDE;
 	}
 	return less_quickly(dirfd, path);
 }
 
-bool where_is_mounted(int dirfd, const char *path)
+bool resolve_is_mounted(int dirfd, const char *path)
 {
 	const uint32_t *mounts = run ? (const uint32_t *)(const void *)((const char *)run + run->mounts) : NULL;
 	char base[PATH_MAX], normal[PATH_MAX];
@@ -136,8 +136,8 @@ bool where_is_mounted(int dirfd, const char *path)
 		return false;
 	if (*path == '/')
 		strcpy(base, "/");
-	found = *path == '/' || (dirfd == AT_FDCWD ? here_get(base) : known_path(dirfd, base, sizeof base));
-	if (!found || !path_normalize(base, path, normal, sizeof normal) || !shown_alias(normal, sizeof normal))
+	found = *path == '/' || (dirfd == AT_FDCWD ? cwd_cache_get(base) : fd_cache_path(dirfd, base, sizeof base));
+	if (!found || !path_normalize(base, path, normal, sizeof normal) || !path_table_alias(normal, sizeof normal))
 		return false;
 	for (uint32_t i = 0; i < run->n_mounts; i++) {
 		if (path_below(normal, run_string(mounts[i])))
@@ -164,7 +164,7 @@ static int check_directory(const char *visible, char *scratch)
 	struct run_entry *e;
 	struct stat st;
 
-	if (shown_reach(visible, &e) == REACH_SHOWN) {
+	if (path_table_reach(visible, &e) == REACH_INSIDE) {
 		if (e->kind == RUN_FILE && !entry_is_private(e))
 			return -ENOTDIR;
 		if (!real_path(e, visible, scratch, PATH_MAX))
@@ -195,7 +195,7 @@ static size_t read_link(const char *visible, bool outside, char *target, size_t 
 	int saved = errno;
 	long n;
 
-	if (shown_reach(visible, &e) == REACH_SHOWN) {
+	if (path_table_reach(visible, &e) == REACH_INSIDE) {
 		if (!has_links(e) || !real_path(e, visible, target, room))
 			return 0;
 		n = kernel(SYS_readlinkat, AT_FDCWD, target, target, room - 1);
@@ -258,7 +258,7 @@ static int walk(struct way *w, const char *path)
 			path += n;
 			continue;
 		}
-		if (!append(w->out, path, n) || !shown_alias(w->out, PATH_MAX))
+		if (!append(w->out, path, n) || !path_table_alias(w->out, PATH_MAX))
 			return -ENAMETOOLONG;
 		path += n;
 		/* A slash behind the last one asks for a directory. */
@@ -284,21 +284,21 @@ static bool start_of_magic(const char **path, char *out)
 	bool shared;
 	int fd;
 
-	if (!known_magic(*path, &fd, &rest) || (fd == AT_FDCWD ? !here_get(out) : !where_entry_of(fd, out, PATH_MAX, &shared)))
+	if (!fd_cache_magic(*path, &fd, &rest) || (fd == AT_FDCWD ? !cwd_cache_get(out) : !fd_cache_entry_of(fd, out, PATH_MAX, &shared)))
 		return false;
 	*path = rest;
 	return true;
 }
 
-APART void pass_marker(struct place *p)
+APART void pass_marker(struct resolved *p)
 {
 	char target[PATH_MAX];
 
-	if (p->entry->kind == RUN_TREE && entry_is_private(p->entry) && own_marker(p->entry, p->path, target))
+	if (p->entry->kind == RUN_TREE && entry_is_private(p->entry) && copyup_marker(p->entry, p->path, target))
 		strcpy(p->path, target);
 }
 
-int where_find(struct place *p, int dirfd, const char *path, unsigned use)
+int resolve_path(struct resolved *p, int dirfd, const char *path, unsigned use)
 {
 	struct way w = { .out = p->visible, .scratch = p->path, .follow = !(use & (USE_NOFOLLOW | USE_LAST)), .slash = !(use & USE_LAST) };
 	unsigned what = use & USE_WHAT;
@@ -320,7 +320,7 @@ int where_find(struct place *p, int dirfd, const char *path, unsigned use)
 	if (r < 0)
 		return fail(-r);
 	p->image = false;
-	if (shown_reach(p->visible, &p->entry) != REACH_SHOWN) {
+	if (path_table_reach(p->visible, &p->entry) != REACH_INSIDE) {
 		/* The way has led out of the fixture. */
 		p->entry = NULL;
 		if (snprintf(p->path, sizeof p->path, "%s%s", p->visible, slash ? "/" : "") >= (int)sizeof p->path)
@@ -329,7 +329,7 @@ int where_find(struct place *p, int dirfd, const char *path, unsigned use)
 	}
 	if (p->entry->kind == RUN_FILE && !entry_is_private(p->entry) && (slash || *path_below(p->visible, run_string(p->entry->path))))
 		return fail(ENOTDIR);
-	if (what != USE_READ && own_make(p->entry, p->visible, what) < 0)
+	if (what != USE_READ && copyup_make(p->entry, p->visible, what) < 0)
 		return -1;
 	if (p->entry->kind == RUN_FILE && !entry_is_private(p->entry)) {
 		p->image = true;

@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/sendfile.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/attributes.h"
@@ -25,7 +26,7 @@ static int lock_run(short type, int fd)
 	int r;
 
 	do {
-		r = fcntl(fd, F_OFD_SETLKW, &l);
+		r = (int)kernel(SYS_fcntl, fd, F_OFD_SETLKW, &l);
 	} while (r < 0 && errno == EINTR);
 	return r;
 }
@@ -114,7 +115,7 @@ struct copy_up {
 	char path[PATH_MAX], target[PATH_MAX], draft[PATH_MAX];
 };
 
-static uid_t shown_owner(const struct run_entry *e, uid_t uid)
+static uid_t path_table_owner(const struct run_entry *e, uid_t uid)
 {
 	return uid == e->owner ? e->uid : uid;
 }
@@ -123,7 +124,7 @@ static int finish_like(const struct run_entry *e, int from, int to, const struct
 {
 	if (attributes_copy(from, to, false, NULL, NULL) < 0)
 		return -1;
-	return finish(to, shown_owner(e, st->st_uid), st->st_gid, st->st_mode & 07777, st->st_mtim);
+	return finish(to, path_table_owner(e, st->st_uid), st->st_gid, st->st_mode & 07777, st->st_mtim);
 }
 
 static int copy_file(const struct copy_up *c, const struct stat *st)
@@ -147,7 +148,7 @@ static int copy_link(const struct run_entry *e, int from, int to, const char *na
 	if (n < 0)
 		return -1;
 	target[n] = '\0';
-	if (REAL(symlinkat)(target, to, name) < 0 || owner_copy_at(to, name, shown_owner(e, st->st_uid), st->st_gid) < 0)
+	if (REAL(symlinkat)(target, to, name) < 0 || owner_copy_at(to, name, path_table_owner(e, st->st_uid), st->st_gid) < 0)
 		return -1;
 	return REAL(utimensat)(to, name, times, AT_SYMLINK_NOFOLLOW);
 }
@@ -159,7 +160,7 @@ static int copy_special(const struct run_entry *e, int to, const char *name, con
 
 	if (REAL(mknodat)(to, name, (st->st_mode & S_IFMT) | 0600, st->st_rdev) < 0)
 		return -1;
-	return owner_copy_at(to, name, shown_owner(e, st->st_uid), st->st_gid) < 0 || REAL(fchmodat)(to, name, st->st_mode & 07777, 0) < 0 ||
+	return owner_copy_at(to, name, path_table_owner(e, st->st_uid), st->st_gid) < 0 || REAL(fchmodat)(to, name, st->st_mode & 07777, 0) < 0 ||
 			       REAL(utimensat)(to, name, times, AT_SYMLINK_NOFOLLOW) < 0 ?
 		       -1 :
 		       0;
@@ -215,7 +216,7 @@ static bool is_shared(const struct run_entry *e, const char *path)
 	return path_below(path, run_string(e->tree)) != NULL;
 }
 
-bool own_marker(const struct run_entry *e, const char *path, char *target)
+bool copyup_marker(const struct run_entry *e, const char *path, char *target)
 {
 	int saved = errno;
 	ssize_t n = REAL(readlink)(path, target, PATH_MAX - 1);
@@ -273,7 +274,7 @@ static int copy_marked(struct copy_up *c)
 	struct stat st;
 	int r;
 
-	if (!own_marker(c->e, c->path, c->target))
+	if (!copyup_marker(c->e, c->path, c->target))
 		return 0;
 	tree_remove(c->draft); /* of one that was killed */
 	if (REAL(lstat)(c->target, &st) < 0)
@@ -297,7 +298,7 @@ static int copy_name(struct copy_up *c, const char *name)
 
 	memcpy(other.draft, c->draft, sizeof other.draft);
 	r = copy_way(&other, rest);
-	if (r < 0 || !own_marker(c->e, other.path, other.target) || strcmp(other.target, name) != 0)
+	if (r < 0 || !copyup_marker(c->e, other.path, other.target) || strcmp(other.target, name) != 0)
 		return r;
 	return REAL(link)(c->path, other.draft) < 0 ? -1 : put(&other, false);
 }
@@ -433,7 +434,7 @@ static int make_locked(struct run_entry *e, const char *rest, unsigned what)
 	if (e->kind == RUN_TREE) {
 		r = make_tree(e, rest, what);
 		if (!is_guest())
-			where_follow(e);
+			fd_cache_follow(e);
 	} else if (!entry_is_private(e)) {
 		r = make_file(e, what == USE_REPLACE);
 	}
@@ -459,7 +460,7 @@ static bool is_own(const struct run_entry *e, const char *rest, unsigned what)
 
 		strncat(path, rest, n);
 		rest += n;
-		if (own_marker(e, path, target) && (*rest || !is_left(path, what)))
+		if (copyup_marker(e, path, target) && (*rest || !is_left(path, what)))
 			return false;
 	}
 	return true;
@@ -473,7 +474,7 @@ static void say_why_not(const struct run_entry *e, const char *visible, int err)
 	shim_say(e, visible, what);
 }
 
-int own_make(struct run_entry *e, const char *visible, unsigned what)
+int copyup_make(struct run_entry *e, const char *visible, unsigned what)
 {
 	const char *rest = path_below(visible, run_string(e->path));
 	int saved = errno, r, err, cancel;

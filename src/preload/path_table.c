@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The paths of the table as text. */
-#include "preload/where.h"
+#include "preload/resolve.h"
 
 #include <string.h>
 
@@ -39,7 +39,7 @@ static const struct run_alias *aliases(void)
 	return (const struct run_alias *)(const void *)((const char *)run + run->aliases);
 }
 
-void shown_begin(void)
+void path_table_begin(void)
 {
 	const char *scratch = run_string(run->scratch);
 
@@ -60,10 +60,10 @@ void shown_begin(void)
 	}
 }
 
-enum reach shown_reach(const char *path, struct run_entry **entry)
+enum reach path_table_reach(const char *path, struct run_entry **entry)
 {
 	struct run_entry *e = run_entries();
-	enum reach reach = REACH_FAR;
+	enum reach reach = REACH_OUTSIDE;
 
 	*entry = NULL;
 	for (uint32_t i = 0; i < run->n_entries; i++) {
@@ -71,24 +71,24 @@ enum reach shown_reach(const char *path, struct run_entry **entry)
 
 		if (path_below(path, shown)) {
 			*entry = &e[i];
-			return REACH_SHOWN;
+			return REACH_INSIDE;
 		}
 		if (path_below(shown, path))
-			reach = REACH_ABOVE;
+			reach = REACH_ANCESTOR;
 	}
-	for (uint32_t i = 0; reach == REACH_FAR && i < run->n_aliases; i++) {
+	for (uint32_t i = 0; reach == REACH_OUTSIDE && i < run->n_aliases; i++) {
 		if (path_below(run_string(aliases()[i].from), path))
-			reach = REACH_ABOVE;
+			reach = REACH_ANCESTOR;
 	}
 	return reach;
 }
 
-void shown_starts_below(struct starts *s, const char *directory)
+void path_table_starts_below(struct starts *s, const char *directory)
 {
 	size_t n = strlen(directory);
 	struct run_entry *e;
 	/* What is not near any of them begins like them at best. */
-	int first = shown_reach(directory, &e) == REACH_FAR ? GROUP_PROC : 0;
+	int first = path_table_reach(directory, &e) == REACH_OUTSIDE ? GROUP_PROC : 0;
 
 	*s = (struct starts){ 0 };
 	for (int g = first; g < GROUPS; g++) {
@@ -120,7 +120,7 @@ static bool replace_start(char *path, size_t room, const char *rest, const char 
 	return true;
 }
 
-bool shown_alias(char *path, size_t room)
+bool path_table_alias(char *path, size_t room)
 {
 	for (uint32_t i = 0; i < run->n_aliases; i++) {
 		const char *rest = path_below(path, run_string(aliases()[i].from));
@@ -131,7 +131,7 @@ bool shown_alias(char *path, size_t room)
 	return true;
 }
 
-bool where_visible(char *path, size_t room)
+bool resolve_visible(char *path, size_t room)
 {
 	const struct run_entry *e = run_entries();
 

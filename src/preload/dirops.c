@@ -14,52 +14,7 @@
 
 #include "base/fd.h"
 
-static inline bool is_shown(int dirfd, const char *path)
-{
-	return where_reaches(dirfd, path) == REACH_SHOWN;
-}
-
-int place_to_change(struct place *p, int dirfd, const char *path, unsigned how)
-{
-	unsigned follow = how & ~(unsigned)USE_WHAT, what = how & USE_WHAT ? how & USE_WHAT : USE_CHANGE;
-	int r = where_find(p, dirfd, path, USE_READ | follow);
-	struct stat st;
-
-	if (r <= 0 || !p->entry)
-		return r;
-	return stat_place(p, &st, follow == 0) < 0 ? -1 : where_find(p, dirfd, path, what | follow);
-}
-
-int place_to_make(struct place *p, int dirfd, const char *path)
-{
-	int r = where_find(p, dirfd, path, USE_READ | USE_LAST), saved = errno;
-	size_t n = strlen(p->path);
-	struct stat st;
-
-	if (r <= 0 || !p->entry)
-		return r;
-	/* A link is there, whatever it leads to. */
-	if (n && p->path[n - 1] == '/')
-		p->path[n - 1] = '\0';
-	if (stat_place(p, &st, false) == 0) {
-		errno = EEXIST;
-		return -1;
-	}
-	errno = saved;
-	return where_find(p, dirfd, path, USE_CHANGE | USE_LAST);
-}
-
-/* The real function, for what is shown with the path of the place. */
-#define WITH_PLACE(find, dirfd, path, call_real, call_place)                                                           \
-	do {                                                                                                           \
-		struct place p;                                                                                        \
-		int r_ = is_shown(dirfd, path) ? find : 0;                                                             \
-		return likely(r_ == 0) ? call_real : r_ < 0 ? -1 : call_place;                                         \
-	} while (0)
-
 #define TO_MAKE(dirfd, path) place_to_make(&p, dirfd, path)
-#define TO_CHANGE(dirfd, path) place_to_change(&p, dirfd, path, 0)
-#define TO_CHANGE_LINK(dirfd, path) place_to_change(&p, dirfd, path, USE_NOFOLLOW)
 #define TO_UNLINK(dirfd, path) place_to_change(&p, dirfd, path, USE_REMOVE | USE_LAST)
 #define TO_REMOVE(dirfd, path) place_to_remove(&p, dirfd, path)
 
@@ -93,7 +48,7 @@ SHIM int mknodat(int dirfd, const char *path, mode_t mode, dev_t dev)
 	WITH_PLACE(TO_MAKE(dirfd, path), dirfd, path, REAL(mknodat)(dirfd, path, mode, dev), REAL(mknod)(p.path, mode, dev));
 }
 
-static int make_link(const char *target, const struct place *p)
+static int make_link(const char *target, const struct resolved *p)
 {
 	int r = REAL(symlink)(target, p->path);
 
@@ -114,7 +69,7 @@ SHIM int symlinkat(const char *target, int dirfd, const char *path)
 }
 
 /* The last component must be a name. */
-static int place_to_remove(struct place *p, int dirfd, const char *path)
+static int place_to_remove(struct resolved *p, int dirfd, const char *path)
 {
 	size_t n = strlen(path), start;
 
@@ -126,7 +81,7 @@ static int place_to_remove(struct place *p, int dirfd, const char *path)
 		errno = n - start == 1 ? EINVAL : ENOTEMPTY;
 		return -1;
 	}
-	where_renamed();
+	cwd_cache_renamed();
 	return place_to_change(p, dirfd, path, USE_REMOVE | USE_LAST);
 }
 
@@ -139,16 +94,16 @@ static APART bool has_fixtures(int dirfd, const char *path)
 	DIR *dir;
 	int fd;
 
-	if (likely(where_reaches(dirfd, path) != REACH_ABOVE))
+	if (likely(resolve_reach(dirfd, path) != REACH_ANCESTOR))
 		return false;
-	fd = openat(dirfd, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	dir = fd < 0 ? NULL : fdopendir(fd);
+	fd = SEEN(openat)(dirfd, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	dir = fd < 0 ? NULL : SEEN(fdopendir)(fd);
 	if (!dir)
 		fd_close(fd);
-	while (dir && !found && (d = readdir(dir)))
+	while (dir && !found && (d = SEEN(readdir)(dir)))
 		found = strcmp(d->d_name, ".") && strcmp(d->d_name, "..");
 	if (dir)
-		closedir(dir);
+		SEEN(closedir)(dir);
 	errno = found ? ENOTEMPTY : saved;
 	return found;
 }
@@ -182,14 +137,14 @@ SHIM int remove(const char *path)
 
 /* Two paths, of which at least one is shown: where both really are. */
 struct pair {
-	struct place from, to;
+	struct resolved from, to;
 	int from_fd, to_fd;
 	const char *from_path, *to_path;
 };
 
 static int find_pair(struct pair *x, int from_fd, const char *from, int to_fd, const char *to, unsigned how, unsigned to_what)
 {
-	int r = is_shown(from_fd, from) ? place_to_change(&x->from, from_fd, from, USE_ALL | how) : 0;
+	int r = is_inside(from_fd, from) ? place_to_change(&x->from, from_fd, from, USE_ALL | how) : 0;
 
 	x->from_fd = r == 1 ? AT_FDCWD : from_fd;
 	x->from_path = r == 1 ? x->from.path : from;
@@ -197,7 +152,7 @@ static int find_pair(struct pair *x, int from_fd, const char *from, int to_fd, c
 		x->from.entry = NULL;
 	if (r < 0)
 		return -1;
-	r = is_shown(to_fd, to) ? where_find(&x->to, to_fd, to, to_what | USE_LAST) : 0;
+	r = is_inside(to_fd, to) ? resolve_path(&x->to, to_fd, to, to_what | USE_LAST) : 0;
 	x->to_fd = r == 1 ? AT_FDCWD : to_fd;
 	x->to_path = r == 1 ? x->to.path : to;
 	if (r == 0)
@@ -236,7 +191,7 @@ static int copy_to(const struct pair *x, const struct stat *st, const char *draf
 		if (n == 0)
 			break;
 	}
-	if (geteuid() == 0 && fchown(out, st->st_uid, st->st_gid) < 0)
+	if (geteuid() == 0 && REAL(fchown)(out, st->st_uid, st->st_gid) < 0)
 		return -1;
 	return REAL(fchmod)(out, st->st_mode & 07777) < 0 || REAL(futimens)(out, times) < 0 ? -1 : 0;
 }
@@ -282,11 +237,11 @@ static int check_rename(int from_fd, const char *from, int to_fd, const char *to
 		errno = EINVAL; /* as file systems without these say */
 		return -1;
 	}
-	if (fstatat(from_fd, from, &a, AT_SYMLINK_NOFOLLOW) < 0)
+	if (SEEN(fstatat)(from_fd, from, &a, AT_SYMLINK_NOFOLLOW) < 0)
 		return -1;
 	if (flags & RENAME_EXCHANGE)
-		return fstatat(to_fd, to, &b, AT_SYMLINK_NOFOLLOW);
-	if (fstatat(to_fd, to, &b, AT_SYMLINK_NOFOLLOW) == 0) {
+		return SEEN(fstatat)(to_fd, to, &b, AT_SYMLINK_NOFOLLOW);
+	if (SEEN(fstatat)(to_fd, to, &b, AT_SYMLINK_NOFOLLOW) == 0) {
 		errno = flags & RENAME_NOREPLACE ? EEXIST : S_ISDIR(b.st_mode) && !S_ISDIR(a.st_mode) ? EISDIR : ENOTDIR;
 		if ((flags & RENAME_NOREPLACE) || S_ISDIR(a.st_mode) != S_ISDIR(b.st_mode))
 			return -1;
@@ -298,9 +253,9 @@ static int check_rename(int from_fd, const char *from, int to_fd, const char *to
 /* What the path is in: a fixture, or NULL. Nothing is changed. */
 static APART const struct run_entry *entry_at(int dirfd, const char *path)
 {
-	struct place p;
+	struct resolved p;
 
-	return is_shown(dirfd, path) && where_find(&p, dirfd, path, USE_READ | USE_LAST) == 1 ? p.entry : NULL;
+	return is_inside(dirfd, path) && resolve_path(&p, dirfd, path, USE_READ | USE_LAST) == 1 ? p.entry : NULL;
 }
 
 /* Between a fixture and elsewhere, as between file systems, only files can move; two names can be exchanged only within one. */
@@ -309,7 +264,7 @@ static APART bool rename_crosses(int from_fd, const char *from, int to_fd, const
 	int saved = errno;
 	struct stat st;
 	bool crosses = entry_at(from_fd, from) != entry_at(to_fd, to) &&
-		       ((flags & RENAME_EXCHANGE) || (fstatat(from_fd, from, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(st.st_mode)));
+		       ((flags & RENAME_EXCHANGE) || (SEEN(fstatat)(from_fd, from, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(st.st_mode)));
 
 	errno = crosses ? EXDEV : saved;
 	return crosses;
@@ -331,8 +286,8 @@ static APART int rename_shown(int from_fd, const char *from, int to_fd, const ch
 	if (r == 0 && x.to.entry)
 		__atomic_store_n(&x.to.entry->links, 1, __ATOMIC_RELEASE);
 	if (r == 0) {
-		where_renamed();
-		where_moved();
+		cwd_cache_renamed();
+		cwd_cache_moved();
 	}
 	return r;
 }
@@ -342,7 +297,7 @@ static APART int rename_mounted(int from_fd, const char *from, int to_fd, const 
 {
 	struct pair x = { .from_fd = from_fd, .to_fd = to_fd, .from_path = from, .to_path = to };
 
-	if (where_is_mounted(from_fd, from) || where_is_mounted(to_fd, to))
+	if (resolve_is_mounted(from_fd, from) || resolve_is_mounted(to_fd, to))
 		return rename_by_copy(&x, (int)flags);
 	errno = EXDEV;
 	return -1;
@@ -352,7 +307,7 @@ static int rename_any(int from_fd, const char *from, int to_fd, const char *to, 
 {
 	int r;
 
-	if (is_shown(from_fd, from) || is_shown(to_fd, to))
+	if (is_inside(from_fd, from) || is_inside(to_fd, to))
 		return rename_shown(from_fd, from, to_fd, to, flags);
 	/* What is shown in it would stay behind. */
 	if (has_fixtures(from_fd, from)) {
@@ -381,34 +336,34 @@ SHIM int renameat2(int from_fd, const char *from, int to_fd, const char *to, uns
 
 static bool pair_is_shown(int from_fd, const char *from, int to_fd, const char *to)
 {
-	return is_shown(from_fd, from) || is_shown(to_fd, to);
+	return is_inside(from_fd, from) || is_inside(to_fd, to);
 }
 
 /* Within one tree. Elsewhere a second name would be one for the run's own copy: that is another file system. */
 static APART int link_shown(int from_fd, const char *from, int to_fd, const char *to, int flags)
 {
 	unsigned how = flags & AT_SYMLINK_FOLLOW ? 0 : USE_LAST;
-	bool from_shown = is_shown(from_fd, from), to_shown = is_shown(to_fd, to);
+	bool from_shown = is_inside(from_fd, from), to_shown = is_inside(to_fd, to);
 	const struct run_entry *entry = NULL;
 	struct pair x;
 	struct stat st;
 
 	if (from_shown) {
-		if (where_find(&x.from, from_fd, from, USE_READ | how) < 0 || stat_place(&x.from, &st, how == 0) < 0)
+		if (resolve_path(&x.from, from_fd, from, USE_READ | how) < 0 || stat_place(&x.from, &st, how == 0) < 0)
 			return -1;
 		entry = x.from.entry;
 	}
-	if (fstatat(to_fd, to, &st, AT_SYMLINK_NOFOLLOW) == 0) {
+	if (SEEN(fstatat)(to_fd, to, &st, AT_SYMLINK_NOFOLLOW) == 0) {
 		errno = EEXIST;
 		return -1;
 	}
 	if (errno != ENOENT || !*to)
 		return -1;
-	if (to_shown && where_find(&x.to, to_fd, to, USE_READ | USE_LAST) < 0)
+	if (to_shown && resolve_path(&x.to, to_fd, to, USE_READ | USE_LAST) < 0)
 		return -1;
 	/* A file without a name, or one of the run's own by its descriptor. */
 	if (to_shown && !from_shown && ((flags & AT_EMPTY_PATH) || !strncmp(from, "/proc/", 6))) {
-		if (where_find(&x.to, to_fd, to, USE_CHANGE | USE_LAST) < 0)
+		if (resolve_path(&x.to, to_fd, to, USE_CHANGE | USE_LAST) < 0)
 			return -1;
 		return REAL(linkat)(from_fd, from, AT_FDCWD, x.to.path, flags);
 	}
@@ -430,146 +385,4 @@ SHIM int linkat(int from_fd, const char *from, int to_fd, const char *to, int fl
 {
 	return pair_is_shown(from_fd, from, to_fd, to) ? link_shown(from_fd, from, to_fd, to, flags) :
 							 REAL(linkat)(from_fd, from, to_fd, to, flags);
-}
-
-/* What files look like. */
-
-SHIM int chmod(const char *path, mode_t mode)
-{
-	WITH_PLACE(TO_CHANGE(AT_FDCWD, path), AT_FDCWD, path, REAL(chmod)(path, mode), REAL(chmod)(p.path, mode));
-}
-
-SHIM int lchmod(const char *path, mode_t mode)
-{
-	WITH_PLACE(TO_CHANGE_LINK(AT_FDCWD, path), AT_FDCWD, path, REAL(lchmod)(path, mode), REAL(lchmod)(p.path, mode));
-}
-
-SHIM int fchmodat(int dirfd, const char *path, mode_t mode, int flags)
-{
-	WITH_PLACE(place_to_change(&p, dirfd, path, flags & AT_SYMLINK_NOFOLLOW ? USE_NOFOLLOW : 0), dirfd, path,
-		   REAL(fchmodat)(dirfd, path, mode, flags), REAL(fchmodat)(AT_FDCWD, p.path, mode, flags));
-}
-
-SHIM int chown(const char *path, uid_t uid, gid_t gid)
-{
-	WITH_PLACE(TO_CHANGE(AT_FDCWD, path), AT_FDCWD, path, REAL(chown)(path, uid, gid), REAL(chown)(p.path, uid, gid));
-}
-
-SHIM int lchown(const char *path, uid_t uid, gid_t gid)
-{
-	WITH_PLACE(TO_CHANGE_LINK(AT_FDCWD, path), AT_FDCWD, path, REAL(lchown)(path, uid, gid), REAL(lchown)(p.path, uid, gid));
-}
-
-SHIM int fchownat(int dirfd, const char *path, uid_t uid, gid_t gid, int flags)
-{
-	if ((flags & AT_EMPTY_PATH) && !*path && dirfd >= 0)
-		return fchown(dirfd, uid, gid);
-	WITH_PLACE(place_to_change(&p, dirfd, path, flags & AT_SYMLINK_NOFOLLOW ? USE_NOFOLLOW : 0), dirfd, path,
-		   REAL(fchownat)(dirfd, path, uid, gid, flags), REAL(fchownat)(AT_FDCWD, p.path, uid, gid, flags));
-}
-
-SHIM int utime(const char *path, const struct utimbuf *times)
-{
-	WITH_PLACE(TO_CHANGE(AT_FDCWD, path), AT_FDCWD, path, REAL(utime)(path, times), REAL(utime)(p.path, times));
-}
-
-SHIM int utimes(const char *path, const struct timeval times[2])
-{
-	WITH_PLACE(TO_CHANGE(AT_FDCWD, path), AT_FDCWD, path, REAL(utimes)(path, times), REAL(utimes)(p.path, times));
-}
-
-SHIM int lutimes(const char *path, const struct timeval times[2])
-{
-	WITH_PLACE(TO_CHANGE_LINK(AT_FDCWD, path), AT_FDCWD, path, REAL(lutimes)(path, times), REAL(lutimes)(p.path, times));
-}
-
-SHIM int futimesat(int dirfd, const char *path, const struct timeval times[2])
-{
-	if (is_null(path))
-		return futimes(dirfd, times);
-	WITH_PLACE(TO_CHANGE(dirfd, path), dirfd, path, REAL(futimesat)(dirfd, path, times), REAL(utimes)(p.path, times));
-}
-
-SHIM int utimensat(int dirfd, const char *path, const struct timespec times[2], int flags)
-{
-	if (is_null(path) || ((flags & AT_EMPTY_PATH) && !*path && dirfd >= 0))
-		return futimens(dirfd, times);
-	WITH_PLACE(place_to_change(&p, dirfd, path, flags & AT_SYMLINK_NOFOLLOW ? USE_NOFOLLOW : 0), dirfd, path,
-		   REAL(utimensat)(dirfd, path, times, flags), REAL(utimensat)(AT_FDCWD, p.path, times, flags));
-}
-
-/*
- * By descriptor: an image or a shared tree must not be changed, so the descriptor moves to the same file of the run's own copy
- * first. Where that is another file by now, nothing can be right.
- */
-static APART int move_to_own(int fd, const struct run_entry *e, const char *visible, const char *call)
-{
-	bool fresh = !entry_is_private(e);
-	int saved = errno;
-	struct stat was, is;
-	struct place p;
-	int own, flags = REAL(fcntl)(fd, F_GETFL), closes = REAL(fcntl)(fd, F_GETFD);
-	off_t at = lseek(fd, 0, SEEK_CUR);
-
-	if (flags < 0 || fstat(fd, &was) < 0)
-		return -1;
-	own = place_to_change(&p, AT_FDCWD, visible, USE_NOFOLLOW) == 1 ?
-		      REAL(open)(p.path, (flags & ~(O_CREAT | O_EXCL | O_TRUNC)) | O_CLOEXEC) :
-		      -1;
-	if (own >= 0 && fstat(own, &is) == 0 &&
-	    (fresh || (S_ISDIR(is.st_mode) && S_ISDIR(was.st_mode)) ||
-	     (is.st_size == was.st_size && is.st_mtim.tv_sec == was.st_mtim.tv_sec && is.st_mtim.tv_nsec == was.st_mtim.tv_nsec)) &&
-	    (at < 0 || lseek(own, at, SEEK_SET) == at) && REAL(dup3)(own, fd, closes & FD_CLOEXEC ? O_CLOEXEC : 0) == fd) {
-		where_opened(fd, REACH_SHOWN);
-		REAL(close)(own);
-		return 0;
-	}
-	if (own >= 0)
-		REAL(close)(own);
-	errno = saved;
-	return call ? shim_refuse(e, visible, call) : -1;
-}
-
-int fd_make_own(int fd, const char *call)
-{
-	char visible[PATH_MAX];
-	const struct run_entry *e;
-	bool shared = false;
-
-	if (likely(!run))
-		return 0;
-	e = where_entry_of(fd, visible, sizeof visible, &shared);
-	return e && shared ? move_to_own(fd, e, visible, call) : 0;
-}
-
-#define WITH_DESCRIPTOR(fd, call) return fd_make_own(fd, __func__) < 0 ? -1 : call
-
-SHIM int fchmod(int fd, mode_t mode)
-{
-	WITH_DESCRIPTOR(fd, REAL(fchmod)(fd, mode));
-}
-
-SHIM int fchown(int fd, uid_t uid, gid_t gid)
-{
-	WITH_DESCRIPTOR(fd, REAL(fchown)(fd, uid, gid));
-}
-
-SHIM int futimens(int fd, const struct timespec times[2])
-{
-	WITH_DESCRIPTOR(fd, REAL(futimens)(fd, times));
-}
-
-SHIM int futimes(int fd, const struct timeval times[2])
-{
-	WITH_DESCRIPTOR(fd, REAL(futimes)(fd, times));
-}
-
-SHIM int fsetxattr(int fd, const char *name, const void *value, size_t size, int flags)
-{
-	WITH_DESCRIPTOR(fd, REAL(fsetxattr)(fd, name, value, size, flags));
-}
-
-SHIM int fremovexattr(int fd, const char *name)
-{
-	WITH_DESCRIPTOR(fd, REAL(fremovexattr)(fd, name));
 }
