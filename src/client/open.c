@@ -78,7 +78,7 @@ int fixd_open(struct fixd **out, const char *socket)
 		return 0;
 	}
 	if (connection_timeout() < 0)
-		return open_failed(f, fixd_fail_with(f, -EINVAL, "FIXD_TIMEOUT is '%s'; allowed is a number of seconds, or one with ms, s, m or h, above 0",
+		return open_failed(f, fixd_fail_with(f, -EINVAL, "FIXD_TIMEOUT is '%s'; expected a number of seconds, or one with ms, s, m or h, above 0",
 						     getenv("FIXD_TIMEOUT")));
 	f->path = socket ? strdup(socket) : socket_to_use();
 	if (!f->path)

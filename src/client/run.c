@@ -121,7 +121,7 @@ int fixd_release(struct fixd_view *v, int timeout_ms, void **note, size_t *note_
 	*note = NULL;
 	*note_size = 0;
 	if (ms < 0)
-		return fixd_fail_with(f, -EINVAL, "fixd_release() was given %d ms: expected is 0, a number of ms or FIXD_TIMEOUT_NONE", timeout_ms);
+		return fixd_fail_with(f, -EINVAL, "fixd_release() was given %d ms: expected 0, a number of ms or FIXD_TIMEOUT_NONE", timeout_ms);
 	if (f->local)
 		return local_image_release(v, note, note_size);
 	if (v->attached_by != process_id() || v->epoch != f->epoch || f->fd < 0)

@@ -241,13 +241,13 @@ int options_take(struct fixd *f, const struct fixd_options *given, unsigned know
 	int r = struct_extend(o, sizeof *o, OPTIONS_SIZE_0, given ? given : &none);
 
 	if (r == -EINVAL)
-		return fixd_fail_with(f, r, "fixd_options.size is %zu: expected is sizeof(struct fixd_options), at least %zu", given->size, OPTIONS_SIZE_0);
+		return fixd_fail_with(f, r, "fixd_options.size is %zu: expected sizeof(struct fixd_options), at least %zu", given->size, OPTIONS_SIZE_0);
 	if (r < 0)
 		return fixd_fail_with(f, r, "fixd_options has fields that this libfixd (%s) does not know", PACKAGE_VERSION);
 	if (o->flags & ~known)
 		return fixd_fail_with(f, -EINVAL, "fixd_options.flags has bits that are not known here: 0x%x", o->flags & ~known);
 	if (o->timeout_ms < FIXD_TIMEOUT_NONE)
-		return fixd_fail_with(f, -EINVAL, "fixd_options.timeout_ms is %d: expected is a number of ms, FIXD_TIMEOUT_DEFAULT or FIXD_TIMEOUT_NONE",
+		return fixd_fail_with(f, -EINVAL, "fixd_options.timeout_ms is %d: expected a number of ms, FIXD_TIMEOUT_DEFAULT or FIXD_TIMEOUT_NONE",
 				      o->timeout_ms);
 	return 0;
 }

@@ -188,7 +188,7 @@ static void load_root(struct loading *l)
 		free(c->root);
 		c->root = *e->value == '/' ? xstrdup(e->value) : xasprintf("%s/%s", home, e->value);
 		if (stat(c->root, &st) < 0 || !S_ISDIR(st.st_mode))
-			problem(l, e->line, "root = %s: allowed is an existing directory", e->value);
+			problem(l, e->line, "root = %s: expected an existing directory", e->value);
 		else
 			make_real(&c->root);
 	}
@@ -248,7 +248,7 @@ static void load_source(struct loading *l, struct fixture *f, const struct raw_e
 	}
 	if (f->source == SOURCE_CLIENT) {
 		if (strcmp(e->value, "yes"))
-			problem(l, e->line, "client = %s: allowed is yes", e->value);
+			problem(l, e->line, "client = %s: expected yes", e->value);
 		return;
 	}
 	if (is_command(f)) {
@@ -264,7 +264,7 @@ static void load_source(struct loading *l, struct fixture *f, const struct raw_e
 		f->symbol = xstrdup(colon + 1);
 		*colon = '\0';
 		if (!*f->symbol)
-			problem(l, e->line, "plugin = %s: allowed is FILE or FILE:FUNCTION", e->value);
+			problem(l, e->line, "plugin = %s: expected FILE or FILE:FUNCTION", e->value);
 	}
 	list_append(&f->inputs, xstrdup(f->what));
 }
@@ -329,7 +329,7 @@ static void check_path(struct loading *l, struct fixture *f)
 	char normal[PATH_MAX];
 
 	if (!path_normalize("/", f->path, normal, sizeof normal) || !strcmp(normal, "/")) {
-		problem(l, f->line, "path = %s: allowed is the path of one file or directory", f->path);
+		problem(l, f->line, "path = %s: expected the path of one file or directory", f->path);
 		return;
 	}
 	free(f->path);
@@ -394,7 +394,7 @@ static void check_exclude(struct loading *l, struct fixture *f)
 	}
 	for (size_t i = 0; f->exclude && f->exclude[i]; i++) {
 		if (f->exclude[i][0] == '/')
-			problem(l, f->line, "exclude: '%s' is absolute; allowed are names, and paths in the directory", f->exclude[i]);
+			problem(l, f->line, "exclude: '%s' is absolute; expected names, and paths in the directory", f->exclude[i]);
 		list_append(&f->inputs, xasprintf("!%s", f->exclude[i]));
 	}
 }
@@ -404,10 +404,10 @@ static void check_fixture(struct loading *l, struct fixture *f)
 	const struct identity *id;
 
 	if (f->source == SOURCE_NONE && !l->failed)
-		problem(l, f->line, "[fixture %s] has no source; allowed is one of " SOURCE_NAMES, f->name);
+		problem(l, f->line, "[fixture %s] has no source; expected one of " SOURCE_NAMES, f->name);
 	check_lists(l, f);
 	if (f->policy.timeout <= 0)
-		problem(l, f->line, "timeout: allowed is a duration above 0");
+		problem(l, f->line, "timeout: expected a duration above 0");
 	for (size_t i = 0; f->params && f->params[i]; i++) {
 		if (strpbrk(f->params[i], "[]") || strlen(f->name) + strlen(f->params[i]) + 2 > WIRE_NAME_MAX)
 			problem(l, f->line, "params: '%s' is too long or has a bracket", f->params[i]);

@@ -51,7 +51,7 @@ static void link_one(struct walk *w, const struct fixture *f, struct depend *d)
 		wrong = "is exclusive: let what depends on it be exclusive instead";
 	else if (to->scope > f->scope)
 		config_problem(w->problems, c->file, f->line,
-			       "[fixture %s] has scope %s and depends on '%s' with the narrower scope %s; allowed is the same "
+			       "[fixture %s] has scope %s and depends on '%s' with the narrower scope %s; expected the same "
 			       "scope or a wider one",
 			       f->name, scope_name(f->scope), d->name, scope_name(to->scope));
 	else if (to->params && (!d->param || !list_has(to->params, d->param)))

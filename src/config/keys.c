@@ -147,7 +147,7 @@ static char *parse_enum(const struct key *k, const char *value, int *field)
 		}
 	}
 	allowed = joined(k->values);
-	return xasprintf("%s = %s: allowed are %s", k->name, value, allowed);
+	return xasprintf("%s = %s: expected one of %s", k->name, value, allowed);
 }
 
 static char *parse_number(const struct key *k, const char *value, uint64_t *field)
@@ -158,9 +158,9 @@ static char *parse_number(const struct key *k, const char *value, uint64_t *fiel
 	    !(hex && *field % REGION_ALIGN))
 		return NULL;
 	if (hex)
-		return xasprintf("%s = %s: allowed is a multiple of 2 MiB from 0x%llx to 0x%llx", k->name, value, k->min,
+		return xasprintf("%s = %s: expected a multiple of 2 MiB from 0x%llx to 0x%llx", k->name, value, k->min,
 				 k->max);
-	return xasprintf("%s = %s: allowed is a number from %llu to %llu", k->name, value, k->min, k->max);
+	return xasprintf("%s = %s: expected a number from %llu to %llu", k->name, value, k->min, k->max);
 }
 
 static char *parse_amount(const struct key *k, const char *value, void *field)
@@ -169,14 +169,14 @@ static char *parse_amount(const struct key *k, const char *value, void *field)
 		if (!strcmp(value, "none"))
 			*(uint64_t *)field = SIZE_NONE;
 		else if (parse_size(value, field) < 0 || *(uint64_t *)field == 0)
-			return xasprintf("%s = %s: allowed is a number of bytes with K, M or G (64M), or none", k->name,
+			return xasprintf("%s = %s: expected a number of bytes with K, M or G (64M), or none", k->name,
 					 value);
 		return NULL;
 	}
 	if (k->type == KEY_DURATION_OR_NONE && !strcmp(value, "none"))
 		*(int64_t *)field = DURATION_NONE;
 	else if (parse_duration(value, field) < 0)
-		return xasprintf("%s = %s: allowed is a number with ms, s, m or h (90s)%s", k->name, value,
+		return xasprintf("%s = %s: expected a number with ms, s, m or h (90s)%s", k->name, value,
 				 k->type == KEY_DURATION ? "" : ", or none");
 	return NULL;
 }

@@ -32,7 +32,7 @@ static char *take_apart(struct fixture *f)
 		f->ready_what = has_more ? xstrdup(f->ready + n) : NULL;
 		return NULL;
 	}
-	return xasprintf("ready = %s: allowed are line, port, file:PATH and command:COMMAND", f->ready);
+	return xasprintf("ready = %s: expected one of line, port, file:PATH, command:COMMAND", f->ready);
 }
 
 /* What it will be is not known yet. */
@@ -54,7 +54,7 @@ static char *check_template(const char *key, const char *template, struct fixtur
 
 	if (trial)
 		return NULL;
-	return xasprintf("%s = %s: %s; allowed are ${FIXD_PORT}, ${FIXD_DIR}, ${FIXD_FIXTURE}, ${FIXD_PARAM}, ${FIXD_SCOPE_KEY} "
+	return xasprintf("%s = %s: %s; expected one of ${FIXD_PORT}, ${FIXD_DIR}, ${FIXD_FIXTURE}, ${FIXD_PARAM}, ${FIXD_SCOPE_KEY} "
 			 "and what is named in env",
 			 key, template, wrong);
 }

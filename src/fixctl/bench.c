@@ -34,7 +34,7 @@ static size_t parse_count(const char *option, const char *s, uint64_t most)
 	uint64_t n;
 
 	if (parse_u64(s, 10, most, &n) < 0 || n == 0)
-		ctl_misuse("bench", "--%s %s: allowed is a number from 1 to %llu", option, s, (unsigned long long)most);
+		ctl_misuse("bench", "--%s %s: expected a number from 1 to %llu", option, s, (unsigned long long)most);
 	return (size_t)n;
 }
 
@@ -100,7 +100,7 @@ static int run(struct fixctl *ctl, int argc, char **argv)
 			break;
 		case 't':
 			if (parse_duration(optarg, &timeout) < 0 || timeout <= 0 || timeout > INT32_MAX * NSEC_PER_MSEC)
-				ctl_misuse("bench", "--timeout %s: allowed is a number above 0 with ms, s, m or h", optarg);
+				ctl_misuse("bench", "--timeout %s: expected a number above 0 with ms, s, m or h", optarg);
 			o.timeout_ms = (int)(timeout / NSEC_PER_MSEC);
 			break;
 		case 'm':

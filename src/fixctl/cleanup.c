@@ -80,7 +80,7 @@ static int run(struct fixctl *ctl, int argc, char **argv)
 			break;
 		case OPT_OLDER:
 			if (parse_duration(optarg, &q.older_than) < 0)
-				ctl_misuse("cleanup", "--older-than %s: allowed is a number with ms, s, m or h", optarg);
+				ctl_misuse("cleanup", "--older-than %s: expected a number with ms, s, m or h", optarg);
 			break;
 		case OPT_FAILED:
 			q.flags |= WIRE_CLEANUP_FAILED;

@@ -356,7 +356,7 @@ static int run(struct fixctl *ctl, int argc, char **argv)
 		if (c != 'f')
 			ctl_bad_option("graph");
 		if (strcmp(optarg, "dot") && strcmp(optarg, "svg"))
-			ctl_misuse("graph", "--format=%s: allowed are dot, svg", optarg);
+			ctl_misuse("graph", "--format=%s: expected one of dot, svg", optarg);
 		svg = !strcmp(optarg, "svg");
 	}
 	if (optind < argc)

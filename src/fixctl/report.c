@@ -83,7 +83,7 @@ static enum format parse_format(const char *s)
 		if (!strcmp(s, names[i]))
 			return (enum format)i;
 	}
-	ctl_misuse("report", "--format=%s: allowed are markdown, json, html", s);
+	ctl_misuse("report", "--format=%s: expected one of markdown, json, html", s);
 }
 
 static int run(struct fixctl *ctl, int argc, char **argv)
@@ -109,7 +109,7 @@ static int run(struct fixctl *ctl, int argc, char **argv)
 			break;
 		case 's':
 			if (parse_duration(optarg, &since) < 0)
-				ctl_misuse("report", "--since %s: allowed is a number with ms, s, m or h", optarg);
+				ctl_misuse("report", "--since %s: expected a number with ms, s, m or h", optarg);
 			s.since = s.now - (double)since / NSEC_PER_SEC;
 			break;
 		case 'S':

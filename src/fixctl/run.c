@@ -661,7 +661,7 @@ static void parse(struct command *c, int argc, char **argv)
 			for (o->isolate = 0; o->isolate < (int)ELEMENTSOF(modes) && strcmp(optarg, modes[o->isolate]); o->isolate++)
 				;
 			if (o->isolate == (int)ELEMENTSOF(modes))
-				ctl_misuse("run", "--isolate=%s: allowed are auto, mount, shim", optarg);
+				ctl_misuse("run", "--isolate=%s: expected one of auto, mount, shim", optarg);
 			break;
 		case 'r':
 			o->reset_on_fork = true;
@@ -692,7 +692,7 @@ static void parse(struct command *c, int argc, char **argv)
 			break;
 		case 't':
 			if (parse_duration(optarg, &timeout) < 0 || timeout == 0 || timeout > INT64_C(1000000) * NSEC_PER_SEC)
-				ctl_misuse("run", "--timeout %s: allowed is a number above 0 with ms, s, m or h", optarg);
+				ctl_misuse("run", "--timeout %s: expected a number above 0 with ms, s, m or h", optarg);
 			o->timeout_ms = (int)((timeout + NSEC_PER_MSEC - 1) / NSEC_PER_MSEC);
 			break;
 		case 'h':
@@ -700,7 +700,7 @@ static void parse(struct command *c, int argc, char **argv)
 			exit(EXIT_SUCCESS);
 		case 'b':
 			if (parse_u64(optarg, 10, 255, &status) < 0 || status == 0)
-				ctl_misuse("run", "--build-failed %s: allowed is an exit status from 1 to 255", optarg);
+				ctl_misuse("run", "--build-failed %s: expected an exit status from 1 to 255", optarg);
 			o->build_failed = (int)status;
 			break;
 		default:

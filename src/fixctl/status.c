@@ -342,7 +342,7 @@ static enum format parse_format(const char *s)
 		if (!strcmp(s, names[i]))
 			return (enum format)i;
 	}
-	ctl_misuse("status", "--format=%s: allowed are text, verbose, table, json, openmetrics", s);
+	ctl_misuse("status", "--format=%s: expected one of text, verbose, table, json, openmetrics", s);
 }
 
 static int run(struct fixctl *ctl, int argc, char **argv)

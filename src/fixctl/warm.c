@@ -82,7 +82,7 @@ static int run(struct fixctl *ctl, int argc, char **argv)
 		if (c != 't')
 			ctl_bad_option("warm");
 		if (parse_duration(optarg, &timeout) < 0 || timeout == 0 || timeout > INT64_C(1000000) * NSEC_PER_SEC)
-			ctl_misuse("warm", "--timeout %s: allowed is a number above 0 with ms, s, m or h", optarg);
+			ctl_misuse("warm", "--timeout %s: expected a number above 0 with ms, s, m or h", optarg);
 		w.timeout_ms = (int)((timeout + NSEC_PER_MSEC - 1) / NSEC_PER_MSEC);
 	}
 	w.json = ctl->json;

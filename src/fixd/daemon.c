@@ -315,7 +315,7 @@ static int start_listening(struct daemon *d)
 	if (r == -EADDRINUSE)
 		log_error(0, "another fixd listens on %s", d->server.socket);
 	else if (r == -EPROTOTYPE)
-		log_error(0, "the socket that was handed over is no listening SOCK_SEQPACKET Unix socket: expected is one of ListenSequentialPacket=, "
+		log_error(0, "the socket that was handed over is no listening SOCK_SEQPACKET Unix socket: expected one of ListenSequentialPacket=, "
 			     "or of systemd-socket-activate --seqpacket");
 	else if (r < 0)
 		log_error(r, "cannot listen on %s", d->server.socket);

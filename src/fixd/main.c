@@ -62,7 +62,7 @@ static int parse_level(const char *s)
 		if (!strcmp(s, names[i]))
 			return i;
 	}
-	fprintf(stderr, "fixd: --log-level %s: allowed are error, warn, info, debug\n", s);
+	fprintf(stderr, "fixd: --log-level %s: expected one of error, warn, info, debug\n", s);
 	usage_error();
 }
 
@@ -72,7 +72,7 @@ static int parse_fd(const char *s)
 
 	if (parse_u64(s, 10, 65535, &v) == 0)
 		return (int)v;
-	fprintf(stderr, "fixd: --ready-fd %s: allowed is the number of an open descriptor\n", s);
+	fprintf(stderr, "fixd: --ready-fd %s: expected the number of an open descriptor\n", s);
 	usage_error();
 }
 
@@ -83,7 +83,7 @@ static int parse_state_version(const char *s)
 
 	if (parse_u64(s, 10, INT32_MAX, &v) == 0 && v > 0)
 		return (int)v;
-	fprintf(stderr, "fixd: --resumes %s: allowed is the version of a state\n", s);
+	fprintf(stderr, "fixd: --resumes %s: expected the version of a state\n", s);
 	usage_error();
 }
 

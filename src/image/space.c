@@ -108,7 +108,7 @@ static int grow_file(struct space *s, size_t used)
 }
 
 /*
- * Ahead of the need, so that asking is rare; but never refused for want of what is not needed. What is expected is needed: for the
+ * Ahead of the need, so that asking is rare; but never refused for want of what is not needed. What is expected needed: for the
  * first part of it alone others would be evicted in vain.
  */
 static int ask_grant(struct space *s, size_t used)

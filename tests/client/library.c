@@ -153,7 +153,7 @@ static void structs_of_other_versions(void)
 	o.of_later = 0;
 	o.known.size = 4;
 	check_int(fixd_attach(f, "f", &o.known, &v), -EINVAL);
-	check(strstr(fixd_error(f), "fixd_options.size is 4: expected is"));
+	check(strstr(fixd_error(f), "fixd_options.size is 4: expected"));
 	o.known.size = sizeof o.known;
 	o.known.flags = 1 << 20;
 	check_int(fixd_attach(f, "f", &o.known, &v), -EINVAL);

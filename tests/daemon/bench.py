@@ -83,7 +83,7 @@ def test_which(t):
     assert names("index[large]") == ["index[large]"]
     assert names("ind*", "-m", "1") == ["index[small]"]
     assert "no such fixture" in bench(t, "mine", code=1).stderr
-    assert "allowed is a number from 1" in bench(t, "--runs=0", code=2).stderr
+    assert "expected a number from 1" in bench(t, "--runs=0", code=2).stderr
     assert bench(t, ini="[fixture\n", code=78).stderr
     text = bench(t, "--runs=1", "corpus", "broken", code=4).stdout.splitlines()
     assert text[0].split()[:3] == ["fixture", "wall", "s"] and text[1].startswith("broken") and "exited with status 3" in text[1], text

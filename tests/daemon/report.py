@@ -259,7 +259,7 @@ def test_odd_requests(t):
     assert "- ... and 21 more" in d.ctl("report").out
     assert "None: no fixture" in d.ctl("report").out
     assert "<svg" in d.ctl("report", "--format=html").out
-    assert "allowed are markdown, json, html" in d.ctl("report", "--format=pdf", code=2).err
+    assert "expected one of markdown, json, html" in d.ctl("report", "--format=pdf", code=2).err
     assert "--since" in d.ctl("report", "--since=yesterday", code=2).err
     assert "one argument too many" in d.ctl("report", "f1", code=2).err
     assert "cannot be written" in d.ctl("report", "-o", t.path("nowhere/report"), code=1).err

@@ -359,8 +359,8 @@ def test_bad_definitions(t):
         d.client().define("value")
     c = member(d, t)
     for settings, words in [
-        (["max-age=10d"], "max-age = 10d: allowed is a number with ms, s, m or h"), (["check=true"], "unknown key 'check'"),
-        (["user=root"], "unknown key 'user'"), (["scope=world"], "allowed are session"),
+        (["max-age=10d"], "max-age = 10d: expected a number with ms, s, m or h"), (["check=true"], "unknown key 'check'"),
+        (["user=root"], "unknown key 'user'"), (["scope=world"], "expected one of session"),
         (["doc=1", "doc=2"], "key 'doc' is there twice"), (["watch-by=content"], "unknown key 'watch-by'"),
     ]:
         with refused(errno.EINVAL, words):

@@ -66,28 +66,28 @@ def test_bad_files(t):
     check(t, "[fixd]\njbos = 1\n", "FILE:2: unknown key 'jbos' (did you mean 'jobs'?); allowed here: socket, root, jobs")
     check(t, "[fixd]\nquite-different = 1\n", "FILE:2: unknown key 'quite-different'; allowed here: socket, root, jobs")
     check(t, "[fixtur a]\nkey = 1\n", "FILE:1: unknown section [fixtur a] (did you mean [fixture a]?)")
-    check(t, "[fixd]\njobs = 0\n", "FILE:2: jobs = 0: allowed is a number from 1 to 1024")
+    check(t, "[fixd]\njobs = 0\n", "FILE:2: jobs = 0: expected a number from 1 to 1024")
     check(t, "[fixd]\njobs = 2x\n", "FILE:2: jobs = 2x")
     check(t, "[fixd]\njobs = 99999999999999999999\n", "FILE:2: jobs")
     check(t, "[fixd]\njobs = 1\njobs = 2\n", "FILE:3: key 'jobs' is there already, at line 2")
     check(t, GOOD + GOOD, "FILE:3: section [fixture a] is there already, at line 1")
-    check(t, "[fixd]\naddress-base = 0x1001\n", "FILE:2: address-base = 0x1001: allowed is a multiple of 2 MiB")
-    check(t, "[fixd]\nio = fast\n", "FILE:2: io = fast: allowed are auto, io_uring, epoll")
-    check(t, "[fixd]\nmemory-max = 12Q\n", "FILE:2: memory-max = 12Q: allowed is a number of bytes with K, M or G")
+    check(t, "[fixd]\naddress-base = 0x1001\n", "FILE:2: address-base = 0x1001: expected a multiple of 2 MiB")
+    check(t, "[fixd]\nio = fast\n", "FILE:2: io = fast: expected one of auto, io_uring, epoll")
+    check(t, "[fixd]\nmemory-max = 12Q\n", "FILE:2: memory-max = 12Q: expected a number of bytes with K, M or G")
     check(t, "[fixd]\nmemory-max = 99999999999G\n", "FILE:2: memory-max")
     check(t, "[fixd]\nallow-users = nobody-of-that-name\n", "no user 'nobody-of-that-name'")
-    check(t, "[fixd]\nroot = nowhere\n", "FILE:2: root = nowhere: allowed is an existing directory")
-    check(t, "[policy]\nmax-age = 10d\n", "FILE:2: max-age = 10d: allowed is a number with ms, s, m or h (90s), or none")
+    check(t, "[fixd]\nroot = nowhere\n", "FILE:2: root = nowhere: expected an existing directory")
+    check(t, "[policy]\nmax-age = 10d\n", "FILE:2: max-age = 10d: expected a number with ms, s, m or h (90s), or none")
     check(t, "[policy]\ntimeout = none\n", "FILE:2: timeout = none")
     check(t, "[policy]\nmax-age = -1\n", "FILE:2: max-age = -1")
     check(t, "[policy]\ncommand = x\n", "FILE:2: unknown key 'command'")
     check(t, "[policy]\nmax-age =\n", "FILE:2: max-age has no value")
-    check(t, "[policy]\non-restart = never\n", "FILE:2: on-restart = never: allowed are keep, drop")
+    check(t, "[policy]\non-restart = never\n", "FILE:2: on-restart = never: expected one of keep, drop")
     check(t, "\ufeff[fixd]\n", "FILE:1: the file begins with a byte order mark")
     check(t, "[fixture a]\ncommand = x\nparams = p, q, p\n", "params: 'p' is there twice")
     check(t, "[fixture a]\ncommand = x\nenv = A=B, 1A\n", "'A=B' is no name of a variable", "'1A' is no name")
-    check(t, "[fixture a]\ncommand = x\ntimeout = 0\n", "timeout: allowed is a duration above 0")
-    check(t, "[fixture a]\nplugin = words.so:\n", "FILE:2: plugin = words.so:: allowed is")
+    check(t, "[fixture a]\ncommand = x\ntimeout = 0\n", "timeout: expected a duration above 0")
+    check(t, "[fixture a]\nplugin = words.so:\n", "FILE:2: plugin = words.so:: expected")
     check(t, "[fixture a]\nfile = .\n[fixture b]\ndirectory = fixd.ini\n[fixture c]\nplugin = fixd.ini\n", "it is a directory",
           "it is no directory", "it is no shared library")
     check(t, "[policy]\nrebuild = eager\n[fixture a]\nclient = yes\n", "no problems", code=0)
@@ -117,21 +117,21 @@ def test_bad_files(t):
           "FILE:1: [fixture a] has scope session and depends on 'b' with the narrower scope module")
     check(t, "[fixture a]\ncommand = x\ndepends = b\n[fixture b]\nparams = 1\ncommand = x\n", "has params; write one of them")
     check(t, "[fixture a]\ncommand = x\ndepends = b[1]\n[fixture b]\ncommand = x\n", "has no params")
-    check(t, "[fixture a]\nscope = test\ncommand = x\n", "FILE:2: scope = test: allowed are session, package, module, class, definition, function")
+    check(t, "[fixture a]\nscope = test\ncommand = x\n", "FILE:2: scope = test: expected one of session, package, module, class, definition, function")
     check(t, "[fixture a]\nfile = missing\n", "FILE:1: [fixture a] file = ", "No such file")
     check(t, "[fixture a]\ncommand = x\ndepends = b, b\n[fixture b]\ncommand = x\n", "depends on 'b' twice")
     check(t, GOOD + "[fixture  a]\ncommand = x\n", "fixture 'a' is defined twice")
     check(t, "[policy]\nmax-age = 2562047h\n", "FILE:2: max-age = 2562047h")
-    check(t, "[fixture a]\nclient = no\n", "FILE:2: client = no: allowed is yes")
+    check(t, "[fixture a]\nclient = no\n", "FILE:2: client = no: expected yes")
     check(t, "[fixture a]\nclient = yes\n[fixture b]\ncommand = x\ndepends = a\n", "depends on 'a', which is built by clients")
     check(t, "[fixture a]\nclient = yes\nwarm = yes\n", "not for client = yes")
     check(t, "[fixture a]\ncommand = x\nreuse = no\n", "version and reuse are for client = yes")
-    check(t, "[fixd]\nuser-images-max = 0\n", "FILE:2: user-images-max = 0: allowed is a number from 1")
+    check(t, "[fixd]\nuser-images-max = 0\n", "FILE:2: user-images-max = 0: expected a number from 1")
     check(t, "[fixture a]\ntree = x ; y\n", "FILE:2: tree: ' ;' would start a comment")
-    check(t, "[fixture a]\nservice = x\nready = soon\n", "ready = soon: allowed are line, port, file:PATH and command:COMMAND")
-    check(t, "[fixture a]\nservice = x\nready = file:\n", "ready = file:: allowed are")
-    check(t, "[fixture a]\nservice = x\nready = port5\n", "ready = port5: allowed are")
-    check(t, "[fixture a]\nservice = x\nvalue = ${PORT}\n", "${PORT} is not known here; allowed are ${FIXD_PORT}")
+    check(t, "[fixture a]\nservice = x\nready = soon\n", "ready = soon: expected one of line, port, file:PATH, command:COMMAND")
+    check(t, "[fixture a]\nservice = x\nready = file:\n", "ready = file:: expected")
+    check(t, "[fixture a]\nservice = x\nready = port5\n", "ready = port5: expected")
+    check(t, "[fixture a]\nservice = x\nvalue = ${PORT}\n", "${PORT} is not known here; expected one of ${FIXD_PORT}")
     check(t, "[fixture a]\nservice = x\nvalue = ${FIXD_PORT\n", "has no closing brace")
     check(t, "[fixture a]\ncommand = x\nready = port\n", "ready and value are for services")
     check(t, "[fixture a]\nclient = yes\nteardown = x\n", "not for client = yes: who builds it tears it down")
@@ -149,7 +149,7 @@ def test_bad_files(t):
 def test_fixd_command_line(t):
     for args, code, word in [(["--help"], 0, "Usage: fixd"), (["--version"], 0, "fixd 0"), ([], 2, "--config FILE is missing"),
                              (["--nonsense"], 2, "Try 'fixd --help'"), (["--config", "x", "y"], 2, "unexpected argument"),
-                             (["--config", "x", "--log-level", "loud"], 2, "allowed are"), (["--ready-fd", "x"], 2, "--ready-fd x")]:
+                             (["--config", "x", "--log-level", "loud"], 2, "expected one of"), (["--ready-fd", "x"], 2, "--ready-fd x")]:
         done = subprocess.run([harness.program("fixd"), *args], capture_output=True, env=harness.process_environment())
         assert done.returncode == code and word in (done.stdout + done.stderr).decode(), (args, done)
 
@@ -435,7 +435,7 @@ def test_fixctl_command_line(t):
     for args, code, word in [(["--help"], 0, "cleanup"), (["help", "warm"], 0, "Usage: fixctl warm"), (["warm", "--help"], 0, "Usage: fixctl warm"),
                              (["--version"], 0, "fixctl 0"), ([], 2, "a command is missing"), (["dance"], 2, "no command 'dance'"),
                              (["help", "dance"], 2, "no command 'dance'"), (["status", "a", "b"], 2, "Try 'fixctl help status'"),
-                             (["status", "--format=xml"], 2, "allowed are"), (["cleanup", "--older-than", "x"], 2, "--older-than x"),
+                             (["status", "--format=xml"], 2, "expected one of"), (["cleanup", "--older-than", "x"], 2, "--older-than x"),
                              (["cleanup", "a", "--all"], 2, "either names or --all"), (["--nonsense"], 2, "Try 'fixctl --help'")]:
         done = subprocess.run([harness.program("fixctl"), *args], capture_output=True, env=harness.process_environment())
         assert done.returncode == code and word in (done.stdout + done.stderr).decode(), (args, done)
@@ -460,7 +460,7 @@ def test_graph(t):
     assert names == ["a", "b", "c", "d", "e", "f"]
     lines = [e for e in svg.iter("{http://www.w3.org/2000/svg}path") if e.get("marker-end")]
     assert len(lines) == 3 and len([e for e in lines if e.get("stroke") == "#c00000"]) == 2
-    assert "allowed are dot, svg" in d.ctl("graph", "--format=png", code=2).err
+    assert "expected one of dot, svg" in d.ctl("graph", "--format=png", code=2).err
 
 
 def test_doctor(t):

@@ -489,7 +489,7 @@ def test_disabled(t):
 
 @once
 def test_misuse(t):
-    for arguments, words in ((["run"], b"a command is missing"), (["run", "--isolate=chroot", "true"], b"allowed are auto, mount, shim"),
+    for arguments, words in ((["run"], b"a command is missing"), (["run", "--isolate=chroot", "true"], b"expected one of auto, mount, shim"),
                              (["run", "--timeout=soon", "true"], b"--timeout soon"), (["run", "--nonsense", "true"], b"nonsense"),
                              (["--socket", "x", "run", "--config", "y", "true"], b"--socket")):
         done = subprocess.run([program("fixctl"), *arguments], env=environment(), capture_output=True, timeout=LIMIT)

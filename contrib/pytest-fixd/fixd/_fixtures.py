@@ -439,11 +439,11 @@ def fixture(function: Optional[Callable[..., Any]] = None, *, scope: Any = "func
     fixture when it is retired.  Errors are told to every test that needs the fixture; the build is not repeated in this run.
     """
     if not callable(scope) and scope not in SCOPES:
-        raise ValueError(f"scope={scope!r}: allowed are {', '.join(SCOPES)}")
+        raise ValueError(f"scope={scope!r}: expected one of {', '.join(SCOPES)}")
     if timeout is not None and not timeout > 0:
-        raise ValueError(f"timeout={timeout!r}: allowed is a number of seconds above 0")
+        raise ValueError(f"timeout={timeout!r}: expected a number of seconds above 0")
     if max_age is not None and not max_age >= 0:
-        raise ValueError(f"max_age={max_age!r}: allowed is a number of seconds")
+        raise ValueError(f"max_age={max_age!r}: expected a number of seconds")
     _values.check_serializer(serializer)
 
     def define(f: Callable[..., Any]) -> Any:

@@ -132,7 +132,7 @@ _DUMPS: Dict[str, Callable[[Any, List[pickle.PickleBuffer]], Tuple[str, bytes]]]
 
 def check_serializer(serializer: Any) -> None:
     if isinstance(serializer, str) and serializer not in _DUMPS:
-        raise ValueError(f"serializer={serializer!r}: allowed are {', '.join(_DUMPS)}, or an object with dumps and loads")
+        raise ValueError(f"serializer={serializer!r}: expected one of {', '.join(_DUMPS)}, or an object with dumps and loads")
     if not isinstance(serializer, str) and not (hasattr(serializer, "dumps") and hasattr(serializer, "loads")):
         raise ValueError("a serializer has the functions dumps and loads; see fixd.Serializer")
 

@@ -386,7 +386,7 @@ def _setting(config: pytest.Config, name: str) -> Any:
         except ValueError:
             number = -1
         if number < 0 or (number == 0 and name != "fixture_max_age"):
-            raise pytest.UsageError(f"{name} = {value}: allowed is a number of seconds")
+            raise pytest.UsageError(f"{name} = {value}: expected a number of seconds")
         return number
     return value
 
@@ -403,7 +403,7 @@ def _seconds(text: str) -> float:
     except ValueError:
         value = 0
     if not 0 < value < 1e9:
-        raise argparse.ArgumentTypeError(f"{text!r}: allowed is a number of seconds above 0")
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a number of seconds above 0")
     return value
 
 

@@ -496,7 +496,7 @@ def test_bad_numbers(project):
     project.write("pytest.ini", "[pytest]\nfixd_timeout =\n")
     project.run().passed(1)
     project.write("pytest.ini", "[pytest]\nfixd_timeout = 0\n")
-    assert "fixd_timeout = 0: allowed is a number of seconds" in project.run().output
+    assert "fixd_timeout = 0: expected a number of seconds" in project.run().output
     project.write("pytest.ini", "[pytest]\nfixd_socket = run/socket\n")
     project.run().passed(1)
     project.fixctl("--socket", project.file("run/socket"), "stop")

@@ -325,7 +325,7 @@ def test_max_age(project):
     project.run().passed(1)
     assert project.count("built") == 3, "it was too old for those who built it"
     bad = project.run("--fixture-max-age=nought")
-    assert bad.code == 4 and "allowed is a number of seconds" in bad.output
+    assert bad.code == 4 and "expected a number of seconds" in bad.output
 
 
 # Options that do something else.

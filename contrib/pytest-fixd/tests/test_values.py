@@ -153,7 +153,7 @@ def test_what_cannot_be_shared(project):
 
 
 def test_bad_arguments(project):
-    for arguments, words in [("scope='world'", "allowed are session"), ("serializer='yaml'", "allowed are auto, pickle, json"),
+    for arguments, words in [("scope='world'", "expected one of session"), ("serializer='yaml'", "expected one of auto, pickle, json"),
                              ("serializer=3", "has the functions dumps and loads")]:
         project.write("conftest.py", f"import fixd\n@fixd.fixture({arguments})\ndef data(): return 1\n")
         project.write("test_it.py", "def test(data): pass\n")

@@ -141,7 +141,7 @@ static int lock_path(const char *path)
 	int r = fd < 0 || fstat(fd, &st) < 0 ? -errno : st.st_uid != geteuid() || !S_ISREG(st.st_mode) ? -EEXIST : 0;
 
 	if (r < 0) {
-		log_error(r, "%s is in the way: expected is a file of this user, or nothing", name);
+		log_error(r, "%s is in the way: expected a file of this user, or nothing", name);
 		return r;
 	}
 	while (flock(fd, LOCK_EX | LOCK_NB) < 0) {

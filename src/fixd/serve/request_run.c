@@ -36,7 +36,7 @@ bool handle_join(struct conn *c, const struct wire_header *h, const void *body, 
 	if (!run || t.at != t.end)
 		return false;
 	if (!member_is_root(root)) {
-		conn_reply_error(c, h, -EINVAL, "'%s' is no session: allowed is the absolute path of a directory", root);
+		conn_reply_error(c, h, -EINVAL, "'%s' is no session: expected the absolute path of a directory", root);
 		return true;
 	}
 	if (c->client.session) {
