@@ -249,7 +249,7 @@ static void on_signal(void *arg)
 	/* The descriptor only wakes the loop: a read(2) of it that fails would not be asked for again. */
 	while ((sig = sigtimedwait(&handled, &info, &now)) > 0) {
 		if (d->model.stopping) {
-			log_info("stopping: it is not over yet");
+			log_info("already stopping");
 		} else if (sig == SIGHUP) {
 			_cleanup_text_ struct text problems = { 0 };
 
@@ -363,7 +363,7 @@ int daemon_start(struct daemon *d, const struct daemon_settings *settings)
 		return r;
 	init_rooms(d);
 	if ((r = watch_signals(d)) < 0) {
-		log_error(r, "cannot start");
+		log_error(r, "signals cannot be watched");
 		return r;
 	}
 	if ((r = spawn_init()) < 0) {
@@ -377,7 +377,7 @@ int daemon_start(struct daemon *d, const struct daemon_settings *settings)
 	if (!d->model.events && !(d->model.events = events_new(-1)))
 		return -ENOMEM;
 	if (!d->work.board && (r = board_new(&d->work.board)) < 0) {
-		log_error(r, "cannot start");
+		log_error(r, "the board cannot be made");
 		return r;
 	}
 	r = start_listening(d);

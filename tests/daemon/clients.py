@@ -470,7 +470,7 @@ def test_descriptors_run_out(t):
         s.connect(d.socket)
         s.send(HELLO)
         many.append(s)
-    wait_for(lambda: "new connections have to wait" in d.words(), "the limit")
+    wait_for(lambda: "connections are not accepted for a while" in d.words(), "the limit")
     # No descriptor is left for a build either: that is a sentence, not the end.
     try:
         good.attach("f")

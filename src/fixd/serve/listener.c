@@ -49,7 +49,7 @@ static void on_connection(void *arg, int fd)
 		return;
 	}
 	if (!l->full)
-		log_warn(fd, "new connections have to wait");
+		log_warn(fd, "connections are not accepted for a while");
 	l->full = true;
 	timer_start(l->server->model->loop, &l->again, clock_now() + ACCEPT_AGAIN);
 }
