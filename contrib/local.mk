@@ -17,7 +17,14 @@ demo: all contrib/demo/wordnet.la contrib/demo/suite$(EXEEXT) contrib/demo/priva
 	$(srcdir)/contrib/demo/run $(abs_builddir)
 .PHONY: demo
 
-EXTRA_DIST += contrib/demo/run contrib/demo/fixd.ini contrib/demo/to-sqlite contrib/deps contrib/fuzz contrib/HACKING contrib/check-kernel contrib/check-kernel-guest contrib/check contrib/quickstart contrib/ci/github.yml contrib/ci/gitlab.yml
+# In a build of --enable-coverage, after `make check` or any part of it: which lines have run, room by room.
+coverage:
+	$(srcdir)/contrib/coverage $(abs_builddir)
+# What clang-tidy has to say: nothing. Needs clang-tidy; LINT names files.
+lint:
+	$(srcdir)/contrib/lint $(abs_builddir) $(LINT)
+.PHONY: coverage lint
+EXTRA_DIST += contrib/coverage contrib/lint contrib/clang-tidy contrib/demo/run contrib/demo/fixd.ini contrib/demo/to-sqlite contrib/deps contrib/fuzz contrib/HACKING contrib/check-kernel contrib/check-kernel-guest contrib/check contrib/quickstart contrib/ci/github.yml contrib/ci/gitlab.yml
 
 # Completion.
 

@@ -4,8 +4,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+
+#include "client/connection.h"
 
 #define BOARD_SLOTS_MAX (1 << 24)
 
@@ -20,8 +23,8 @@ void board_map_unref(struct board_map *b)
 /* Readers of the page see zeros. */
 void board_map_clear(struct board_map *b)
 {
-	if (b)
-		mmap((void *)b->words, b->slots * sizeof *b->words, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+	if (b && mmap((void *)b->words, b->slots * sizeof *b->words, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == MAP_FAILED)
+		connection_log("views of a daemon that is gone may still be taken for current: %s", strerror(errno));
 }
 
 int board_map_new(int fd, uint32_t slots, struct board_map **out)
