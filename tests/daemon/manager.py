@@ -205,6 +205,26 @@ def test_a_crash_just_after_a_hand_out(t):
             os.close(fd)
 
 
+def test_a_crash_during_a_build(t):
+    """Whose note is kept ready: the next daemon goes on without it, builds again, and ends."""
+    m = manager(t)
+    fixture = f"[fixture seed]\ncommand = echo x >> {t.path('begun')}; test -e {t.path('go')} || sleep 1000; echo seed\n" + record(t, "torn")
+    d = m.start(fixture + "[fixture f]\ncommand = echo f\n")
+    assert d.client().read("f") == b"f\n"
+    waits = t.child(lambda: d.client().attach("seed"))
+    wait_for(lambda: lines(t, "begun") == ["x"], "the build")
+    d.ctl("cleanup", "f")  # something is saved while it runs
+    wait_for(lambda: m.listen().stored, "the store")
+    d.kill()
+    os.kill(waits, signal.SIGKILL)
+    harness.exit_code(waits)
+    t.write("go", "")
+    d = m.start()
+    assert d.client().read("seed") == b"seed\n" and lines(t, "begun") == ["x", "x"]
+    d.ctl("stop")
+    assert d.process.wait(LIMIT) == 0 and lines(t, "torn") == ["seed"] and not processes_of(t)
+
+
 def test_a_crash_under_a_holder(t):
     """Who held a service holds it on, though its connection is gone."""
     m = manager(t)
