@@ -684,7 +684,7 @@ struct instance *world_instance_for(const char *fixture, const char *param, cons
 	char *env[] = { NULL };
 	const struct fixture *f = config_find(world.model->config, fixture);
 	struct instance *i = NULL;
-	int r = f ? session_instance(world.model->session, f, &(struct place){ param, "", env, run }, &i) : 0;
+	int r = f ? session_instance(world.model->session, f, &(struct instance_lookup){ param, "", env, run }, &i) : 0;
 
 	if (r < 0 && r != -ENOTCONN)
 		wrong(fixture);

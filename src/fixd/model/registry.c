@@ -89,7 +89,7 @@ struct identity {
 	char *key;
 };
 
-static char *instance_key(const struct fixture *f, const struct place *p, const char *scope_key, char *const *env)
+static char *instance_key(const struct fixture *f, const struct instance_lookup *p, const char *scope_key, char *const *env)
 {
 	struct text t = { 0 };
 
@@ -102,7 +102,7 @@ static char *instance_key(const struct fixture *f, const struct place *p, const 
 }
 
 /* What tells one instance from another. */
-static int identify(const struct fixture *f, const struct place *p, struct identity *id)
+static int identify(const struct fixture *f, const struct instance_lookup *p, struct identity *id)
 {
 	if (!f->reuse && !p->run)
 		return -ENOTCONN;
@@ -134,7 +134,7 @@ static struct instance *find(const struct session *s, const struct identity *id)
 	return session_by_key(s, id->key);
 }
 
-struct instance *session_find(struct session *s, const struct fixture *f, const struct place *p)
+struct instance *session_find(struct session *s, const struct fixture *f, const struct instance_lookup *p)
 {
 	__attribute__((cleanup(identity_deinit))) struct identity id = { 0 };
 
@@ -145,7 +145,7 @@ static struct instance *session_find_dependency(const struct instance *i, size_t
 {
 	const struct depend *d = &i->fixture->depends[k];
 
-	return session_find(i->session, d->fixture, &(struct place){ d->param, i->scope_key, i->env, i->run });
+	return session_find(i->session, d->fixture, &(struct instance_lookup){ d->param, i->scope_key, i->env, i->run });
 }
 
 /* It is new: the edges that have waited for it lead to it. */
@@ -184,7 +184,7 @@ static void look_at(struct instance *i, void *arg)
 	l->n++;
 }
 
-struct instance *session_peek(struct session *s, const struct fixture *f, const struct place *p)
+struct instance *session_peek(struct session *s, const struct fixture *f, const struct instance_lookup *p)
 {
 	_cleanup_free_ char *scope_key = session_scope_key(f->scope, p->node);
 	struct instance *exactly = session_find(s, f, p);
@@ -208,7 +208,7 @@ static struct image *left_behind(const struct model *m, const char *title)
 	return NULL;
 }
 
-static struct instance *session_add_instance(struct session *s, const struct fixture *f, const struct place *p, struct identity *id)
+static struct instance *session_add_instance(struct session *s, const struct fixture *f, const struct instance_lookup *p, struct identity *id)
 {
 	struct instance *i = instance_new(s, f, p->param, id->scope_key, id->env);
 	bool found;
@@ -226,7 +226,7 @@ static struct instance *session_add_instance(struct session *s, const struct fix
 	return i;
 }
 
-int session_instance(struct session *s, const struct fixture *f, const struct place *p, struct instance **out)
+int session_instance(struct session *s, const struct fixture *f, const struct instance_lookup *p, struct instance **out)
 {
 	__attribute__((cleanup(identity_deinit))) struct identity id = { 0 };
 	int r = identify(f, p, &id);
@@ -250,7 +250,7 @@ struct instance *session_resume_instance(struct session *s, const struct fixture
 					 char **env, const struct run *run)
 {
 	__attribute__((cleanup(identity_deinit))) struct identity id = { 0 };
-	struct place p = { param, scope_key, env, run };
+	struct instance_lookup p = { param, scope_key, env, run };
 
 	id.env = f->reuse || run ? pick_env(f, env) : NULL;
 	list_free(env);

@@ -20,7 +20,7 @@ struct image;
 struct image_owner;
 struct instance;
 struct orphan;
-struct place;
+struct instance_lookup;
 struct recent;
 struct run;
 struct user;
@@ -57,7 +57,7 @@ struct session {
 
 /* What the rest of the model asks of its session. */
 struct session_calls {
-	int (*instance)(struct session *s, const struct fixture *f, const struct place *p, struct instance **out);
+	int (*instance)(struct session *s, const struct fixture *f, const struct instance_lookup *p, struct instance **out);
 	void (*run_begins)(struct session *s);
 	void (*run_ended)(struct session *s, struct run *r);
 };
@@ -92,7 +92,7 @@ extern const struct image_owner session_images;
 struct orphan *session_adopt(struct session *s, const char *pattern, const struct run *run);
 
 /* Who asks, and for which instance of a fixture. */
-struct place {
+struct instance_lookup {
 	const char *param; /* or NULL */
 	const char *node;  /* "pkg/mod.py::Class::test", of which the scope of the fixture takes its part */
 	char *const *env;  /* NAME=value of the asker */
@@ -107,15 +107,15 @@ struct place {
  * For who only wants to look: the instance itself, or the only one of that fixture, parameter and scope key that has an image, whatever
  * variables and run it is of. NULL: there is none, or several.
  */
-struct instance *session_peek(struct session *s, const struct fixture *f, const struct place *p);
-int session_instance(struct session *s, const struct fixture *f, const struct place *p, struct instance **out);
+struct instance *session_peek(struct session *s, const struct fixture *f, const struct instance_lookup *p);
+int session_instance(struct session *s, const struct fixture *f, const struct instance_lookup *p, struct instance **out);
 
 /* One that there was in another process: `env` is taken. NULL: its variables are not those of the definition any more. */
 struct instance *session_resume_instance(struct session *s, const struct fixture *f, const char *param, const char *scope_key,
 					 char **env, const struct run *run);
 
 /* The same, but none is made: NULL. */
-struct instance *session_find(struct session *s, const struct fixture *f, const struct place *p);
+struct instance *session_find(struct session *s, const struct fixture *f, const struct instance_lookup *p);
 /* Edges to all of its dependencies that are there. */
 void session_find_dependencies(struct instance *i);
 

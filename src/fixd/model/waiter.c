@@ -49,7 +49,7 @@ static struct instance *dependency(struct instance *i, size_t k, int *err)
 	*err = 0;
 	if (dep)
 		return dep;
-	*err = i->session->calls->instance(i->session, d->fixture, &(struct place){ d->param, i->scope_key, i->env, i->run }, &dep);
+	*err = i->session->calls->instance(i->session, d->fixture, &(struct instance_lookup){ d->param, i->scope_key, i->env, i->run }, &dep);
 	if (dep)
 		edge_set(i, k, dep);
 	return dep;

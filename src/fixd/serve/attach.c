@@ -363,7 +363,7 @@ static struct instance *attach_target(struct conn *c, const struct wire_header *
 				       bool only_look)
 {
 	_cleanup_free_ char *sentence = NULL;
-	struct place place = { .node = node, .env = env, .run = c->client.member ? c->client.member->run : NULL };
+	struct instance_lookup place = { .node = node, .env = env, .run = c->client.member ? c->client.member->run : NULL };
 	struct session *s;
 	char *param;
 	const struct fixture *f = find_fixture(c, name, &param, &s, &sentence);
