@@ -17,7 +17,7 @@
 #define NAMES_AT_ONCE 16
 
 /* A directory that is still to be read. */
-struct instance_lookup {
+struct place {
 	char *path;
 	const char *rest; /* of the pattern, whose first part its names are to match; NULL: all of it counts, with everything below */
 };
@@ -33,7 +33,7 @@ struct survey {
 	bool too_large;
 	struct vector places;
 	DIR *dir; /* that is being read */
-	struct instance_lookup *place; /* its */
+	struct place *place; /* its */
 	struct snapshot list;
 	struct snapshot_sorting sorting;
 };
@@ -51,14 +51,14 @@ static struct dirent *read_counted(struct survey *v)
 
 static void survey_add_place(struct survey *v, char *path, const char *rest)
 {
-	struct instance_lookup *p = xcalloc(1, sizeof *p);
+	struct place *p = xcalloc(1, sizeof *p);
 
 	p->path = path;
 	p->rest = rest;
 	vector_add(&v->places, p);
 }
 
-static void place_free(struct instance_lookup *p)
+static void place_free(struct place *p)
 {
 	if (p)
 		free(p->path);
@@ -147,7 +147,7 @@ static void survey_go_on(struct survey *v, char *path, const char *rest, bool fo
 
 static void open_next(struct survey *v)
 {
-	struct instance_lookup *p = v->place = v->places.all[--v->places.n];
+	struct place *p = v->place = v->places.all[--v->places.n];
 	const char *path = *p->path ? p->path : "/";
 
 	if (v->watch && p->rest) {
