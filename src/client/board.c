@@ -23,7 +23,8 @@ void board_map_unref(struct board_map *b)
 /* Readers of the page see zeros. */
 void board_map_clear(struct board_map *b)
 {
-	if (b && mmap((void *)b->words, b->slots * sizeof *b->words, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == MAP_FAILED)
+	if (b &&
+	    mmap((void *)b->words, b->slots * sizeof *b->words, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == MAP_FAILED)
 		connection_log("views of a daemon that is gone may still be taken for current: %s", strerror(errno));
 }
 
@@ -37,7 +38,8 @@ int board_map_new(int fd, uint32_t slots, struct board_map **out)
 	int seals = fcntl(fd, F_GET_SEALS);
 
 	/* One that could become shorter would be a crash one day. */
-	if (fstat(fd, &st) < 0 || (uint64_t)st.st_size < size || slots == 0 || slots > BOARD_SLOTS_MAX || seals < 0 || !(seals & F_SEAL_SHRINK))
+	if (fstat(fd, &st) < 0 || (uint64_t)st.st_size < size || slots == 0 || slots > BOARD_SLOTS_MAX || seals < 0 ||
+	    !(seals & F_SEAL_SHRINK))
 		return -EPROTO;
 	p = mmap(NULL, size, PROT_READ, MAP_SHARED, fd, 0);
 	if (p == MAP_FAILED)

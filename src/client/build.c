@@ -277,7 +277,8 @@ static int teardown_take(struct fixd_build *b, const struct fixd_teardown *given
 	int r = struct_extend(t, sizeof *t, TEARDOWN_SIZE_0, given);
 
 	if (r == -EINVAL)
-		return fixd_fail_with(b->fixd, r, "fixd_teardown.size is %zu: expected sizeof(struct fixd_teardown), at least %zu", given->size, TEARDOWN_SIZE_0);
+		return fixd_fail_with(b->fixd, r, "fixd_teardown.size is %zu: expected sizeof(struct fixd_teardown), at least %zu",
+				      given->size, TEARDOWN_SIZE_0);
 	if (r < 0)
 		return fixd_fail_with(b->fixd, r, "fixd_teardown has fields that this libfixd (%s) does not know", PACKAGE_VERSION);
 	if (t->flags & ~(unsigned)FIXD_KEEPER)

@@ -461,7 +461,8 @@ bool connection_has_asked(const struct fixd *f, const char *name, const char *sc
 int connection_ask(struct fixd *f, uint16_t type, const char *name, const char *scope_key, const void *body, size_t size)
 {
 	struct question q = { .name = strdup(name), .scope_key = scope_key ? strdup(scope_key) : NULL };
-	int r = !q.name || (scope_key && !q.scope_key) ? fixd_fail_with(f, -ENOMEM, "no memory") : connection_send(f, type, body, size, &q.id);
+	int r = !q.name || (scope_key && !q.scope_key) ? fixd_fail_with(f, -ENOMEM, "no memory")
+						       : connection_send(f, type, body, size, &q.id);
 
 	connection_give_up(f);
 	q.epoch = f->epoch;

@@ -54,7 +54,8 @@ static bool is_default(const char *socket)
 
 static int open_failed(struct fixd *f, int err)
 {
-	snprintf(connection_open_error, sizeof connection_open_error, "%.*s", (int)sizeof connection_open_error - 1, f ? f->error : strerror(-err));
+	snprintf(connection_open_error, sizeof connection_open_error, "%.*s", (int)sizeof connection_open_error - 1,
+		 f ? f->error : strerror(-err));
 	if (f)
 		free(f->path);
 	free(f);
@@ -78,8 +79,10 @@ int fixd_open(struct fixd **out, const char *socket)
 		return 0;
 	}
 	if (connection_timeout() < 0)
-		return open_failed(f, fixd_fail_with(f, -EINVAL, "FIXD_TIMEOUT is '%s'; expected a number of seconds, or one with ms, s, m or h, above 0",
-						     getenv("FIXD_TIMEOUT")));
+		return open_failed(f,
+				   fixd_fail_with(f, -EINVAL,
+						  "FIXD_TIMEOUT is '%s'; expected a number of seconds, or one with ms, s, m or h, above 0",
+						  getenv("FIXD_TIMEOUT")));
 	f->path = socket ? strdup(socket) : socket_to_use();
 	if (!f->path)
 		return open_failed(f, fixd_fail_with(f, -ENOMEM, "no memory"));

@@ -26,7 +26,8 @@ int fixd_join(struct fixd *f, const char *root, const char *run, unsigned flags)
 	int r;
 
 	if (flags & ~(unsigned)FIXD_OBSERVER)
-		return fixd_fail_with(f, -EINVAL, "fixd_join() was given flags that are not known here: 0x%x", flags & ~(unsigned)FIXD_OBSERVER);
+		return fixd_fail_with(f, -EINVAL, "fixd_join() was given flags that are not known here: 0x%x",
+				      flags & ~(unsigned)FIXD_OBSERVER);
 	if (!realpath(root, real) || stat(real, &st) < 0)
 		return fixd_fail_with(f, -errno, "'%s' cannot be the root of a session: %s", root, strerror(errno));
 	if (!S_ISDIR(st.st_mode))
@@ -121,7 +122,8 @@ int fixd_release(struct fixd_view *v, int timeout_ms, void **note, size_t *note_
 	*note = NULL;
 	*note_size = 0;
 	if (ms < 0)
-		return fixd_fail_with(f, -EINVAL, "fixd_release() was given %d ms: expected 0, a number of ms or FIXD_TIMEOUT_NONE", timeout_ms);
+		return fixd_fail_with(f, -EINVAL, "fixd_release() was given %d ms: expected 0, a number of ms or FIXD_TIMEOUT_NONE",
+				      timeout_ms);
 	if (f->local)
 		return local_image_release(v, note, note_size);
 	if (v->attached_by != process_id() || v->epoch != f->epoch || f->fd < 0)

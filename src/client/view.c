@@ -124,7 +124,8 @@ static struct fixd_view *view_new(struct fixd *f, const struct attached *a)
 	v->serial = im->serial;
 	v->root = im->root;
 	v->generation = im->generation;
-	v->flags = (a->head.flags & WIRE_ATTACHED_BUILT ? FIXD_VIEW_BUILT : 0) | (!f->local && !(a->head.flags & WIRE_ATTACHED_OF_RUN) ? FIXD_VIEW_REUSED : 0);
+	v->flags = (a->head.flags & WIRE_ATTACHED_BUILT ? FIXD_VIEW_BUILT : 0) |
+		   (!f->local && !(a->head.flags & WIRE_ATTACHED_OF_RUN) ? FIXD_VIEW_REUSED : 0);
 	return v;
 }
 
@@ -193,7 +194,8 @@ static int request_attach(struct fixd *f, const char *name, const struct fixd_op
 		if (size < 0)
 			return (int)size;
 		r = connection_request(f, WIRE_TYPE_attach, body, (size_t)size, timeout, reply);
-	} while ((r == -ENOKEY && variables_learn(&f->variables, name, f->error)) || (r == -ETIMEDOUT && o->timeout_ms == FIXD_TIMEOUT_NONE));
+	} while ((r == -ENOKEY && variables_learn(&f->variables, name, f->error)) ||
+		 (r == -ETIMEDOUT && o->timeout_ms == FIXD_TIMEOUT_NONE));
 	return r;
 }
 
@@ -241,13 +243,15 @@ int options_take(struct fixd *f, const struct fixd_options *given, unsigned know
 	int r = struct_extend(o, sizeof *o, OPTIONS_SIZE_0, given ? given : &none);
 
 	if (r == -EINVAL)
-		return fixd_fail_with(f, r, "fixd_options.size is %zu: expected sizeof(struct fixd_options), at least %zu", given->size, OPTIONS_SIZE_0);
+		return fixd_fail_with(f, r, "fixd_options.size is %zu: expected sizeof(struct fixd_options), at least %zu", given->size,
+				      OPTIONS_SIZE_0);
 	if (r < 0)
 		return fixd_fail_with(f, r, "fixd_options has fields that this libfixd (%s) does not know", PACKAGE_VERSION);
 	if (o->flags & ~known)
 		return fixd_fail_with(f, -EINVAL, "fixd_options.flags has bits that are not known here: 0x%x", o->flags & ~known);
 	if (o->timeout_ms < FIXD_TIMEOUT_NONE)
-		return fixd_fail_with(f, -EINVAL, "fixd_options.timeout_ms is %d: expected a number of ms, FIXD_TIMEOUT_DEFAULT or FIXD_TIMEOUT_NONE",
+		return fixd_fail_with(f, -EINVAL,
+				      "fixd_options.timeout_ms is %d: expected a number of ms, FIXD_TIMEOUT_DEFAULT or FIXD_TIMEOUT_NONE",
 				      o->timeout_ms);
 	return 0;
 }

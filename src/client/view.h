@@ -21,7 +21,7 @@ struct fixd_view {
 	uint64_t serial;
 	uint64_t root;
 	uint32_t generation;
-	unsigned flags; /* enum fixd_view_flags */
+	unsigned flags;		       /* enum fixd_view_flags */
 	uint32_t resets, dirty_resets; /* the daemon hears of them in the end */
 	uint64_t pages_reset;
 	char *path;

@@ -418,7 +418,8 @@ static bool check_image(struct checking *c, const struct record *saved)
 		if (r.field == STATE_DEPENDS)
 			is_list(&r, &depends);
 	}
-	return !has_depends || depends == dep_digests / 2 || check_fail(c, "image", "the number of dependencies", "is another one than it saw");
+	return !has_depends || depends == dep_digests / 2 ||
+	       check_fail(c, "image", "the number of dependencies", "is another one than it saw");
 }
 
 static int by_value(const void *a, const void *b)

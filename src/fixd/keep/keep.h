@@ -28,7 +28,7 @@ struct keep {
 	struct model *model;
 	struct work *work;
 	struct server *server;
-	char *program, **argv; /* how it was started */
+	char *program, **argv;	     /* how it was started */
 	int listener, listener_lock; /* of the daemon before this one, until it is in place; or -1 */
 	uint64_t asker, asker_request;
 	struct fdstore *fdstore; /* or NULL */

@@ -275,7 +275,8 @@ static bool load_is_sound(const struct loading *l, const struct image *im, size_
 
 	if (im->note_fd >= 0 && (memfd_verify(im->note_fd, &note_size) < 0 || note_size != im->note_size))
 		return false;
-	return im->serial && im->kind && im->root <= im->size && im->fd >= 0 && im->title && (!im->tree || access(im->tree, F_OK) == 0) && memfd_verify(im->fd, &size) == 0 && size == im->size &&
+	return im->serial && im->kind && im->root <= im->size && im->fd >= 0 && im->title && (!im->tree || access(im->tree, F_OK) == 0) &&
+	       memfd_verify(im->fd, &size) == 0 && size == im->size &&
 	       (im->kind != WIRE_IMAGE_OBJECTS || (im->depends && n_depends == im->n_depends)) &&
 	       (!im->address || region_claim(l->keep->model->region, im->address, im->size));
 }

@@ -87,8 +87,9 @@ static void trial_over(void *arg)
 		begin_restart(keep);
 	} else {
 		_cleanup_free_ char *why = xasprintf(
-			t->too_long ? "not restarted: %s has not said within %d s whether it could go on" :
-				      "not restarted: %s does not like what it would have to go on with (its words are in the log of the daemon)",
+			t->too_long
+				? "not restarted: %s has not said within %d s whether it could go on"
+				: "not restarted: %s does not like what it would have to go on with (its words are in the log of the daemon)",
 			keep->program, CHECK_MS / 1000);
 
 		answer_asker(keep, -EAGAIN, why);

@@ -18,9 +18,9 @@ struct client {
 	struct model *model;
 	uint64_t id; /* of all clients of the daemon, later ones have greater ones */
 	uid_t uid;
-	pid_t pid;   /* 0: in another pid namespace */
-	bool owner;  /* the daemon's user, or root */
-	char *test;  /* that it runs, if it says so */
+	pid_t pid;		 /* 0: in another pid namespace */
+	bool owner;		 /* the daemon's user, or root */
+	char *test;		 /* that it runs, if it says so */
 	struct user *user;	 /* a reference */
 	struct session *session; /* that it joined, or NULL */
 	struct member *member;	 /* of a run, or NULL */

@@ -18,10 +18,10 @@ struct event {
 	int64_t at;   /* ns since 1970 */
 	int64_t took; /* ns */
 	uint64_t bytes, cpu, peak;
-	uint64_t of; /* a detach, or a change: the number of the attach, or 0 */
-	uint64_t pages; /* that were put back; of a detach, in resets that no change has told */
+	uint64_t of;		/* a detach, or a change: the number of the attach, or 0 */
+	uint64_t pages;		/* that were put back; of a detach, in resets that no change has told */
 	uint32_t resets, dirty; /* those, and how many of them put anything back */
-	uint32_t uid; /* who may see it, or EVENT_FOR_ALL */
+	uint32_t uid;		/* who may see it, or EVENT_FOR_ALL */
 	uint32_t pid, generation;
 	uint16_t words[EVENT_WORDS]; /* lengths */
 };

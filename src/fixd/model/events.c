@@ -26,7 +26,7 @@
 
 #define HEAD_SIZE 4096
 #define LOG_SIZE ((size_t)8 << 20)
-#define TEXT_MAX 500 /* bytes of each string */
+#define TEXT_MAX 500			    /* bytes of each string */
 #define FORMAT UINT64_C(0x3176652d64786966) /* what the file begins with */
 
 /* At the beginning of the memory file. Positions are those of a log without end; each has its place at the remainder by LOG_SIZE. */

@@ -47,17 +47,17 @@ struct image {
 	uint32_t board_slot;
 	uint64_t board_value;
 	size_t n_depends;	/* as in the definition it was built by */
-	struct digest *dep_digests;	/* the digests of its dependencies */
+	struct digest *dep_digests; /* the digests of its dependencies */
 	struct image **depends; /* they themselves (references), when its objects may point into them; or NULL */
-	struct image **teardown_deps; /* references: of its dependencies those that must be torn down after it */
+	struct image **teardown_deps;	      /* references: of its dependencies those that must be torn down after it */
 	struct teardown_link *teardown_links; /* as many */
 	size_t n_teardown_deps;
 	struct link teardown_dependents;
-	struct link in_unused; /* model::unused or user::unused, if it is current and nobody uses it */
+	struct link in_unused;	      /* model::unused or user::unused, if it is current and nobody uses it */
 	size_t n_teardown_dependents; /* by so many */
 	struct keeper *kept_by; /* what tears it down, or NULL */
-	const char *died; /* why that has ended by itself; it is its own */
-	bool ending; /* it is being torn down */
+	const char *died;	/* why that has ended by itself; it is its own */
+	bool ending;		/* it is being torn down */
 	struct link in_detached; /* model::detached */
 	bool dirty; /* it was held since its last reset */
 	int64_t created, created_real; /* built, or last rebuilt with the same digest */
@@ -131,7 +131,7 @@ int image_closure(struct image *im, struct image **out, size_t max);
 
 /* What a client has on an image. */
 struct lease {
-	struct link in_client;  /* client::leases */
+	struct link in_client; /* client::leases */
 	struct link in_image; /* image::leases */
 	struct image *image;
 	pid_t pid;

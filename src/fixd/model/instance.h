@@ -94,7 +94,7 @@ struct instance {
 	char *teardown_error; /* of the last image that was torn down, or NULL */
 	uint64_t resolved_in; /* number of the last resolution that asked for it, and */
 	enum outcome resolved_as;
-	uint64_t mark; /* of instance_propagate() */
+	uint64_t mark;	 /* of instance_propagate() */
 	size_t saved_at; /* its number in the state that is being written */
 };
 

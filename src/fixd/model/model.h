@@ -23,25 +23,25 @@ struct work;
 
 struct model {
 	struct config *config;
-	struct loop *loop;		/* of its timers and deferred calls */
+	struct loop *loop; /* of its timers and deferred calls */
 	const struct effects *effects;
-	struct work *work;		/* who performs them */
+	struct work *work; /* who performs them */
 	const struct image_owner *image_owner;
-	struct deferred changed;	/* something that is kept over restarts */
+	struct deferred changed; /* something that is kept over restarts */
 	struct region *region;
 	struct events *events;
-	struct deferred event_added;	/* whoever follows them is to look */
-	struct link sessions;		/* session::link; the newest last */
-	struct session *session;	/* of the ini file: the first of them. NULL: everything ends */
-	struct link users;		/* user::link */
-	struct link detached;		/* image::in_detached: of no instance, not yet or not any more */
-	struct link unused;		/* image::in_unused: current, and nobody uses them; the least recently used first */
-	uint64_t unused_bytes;		/* of those, and of those of users */
-	struct link mem_waiters;	/* mem_waiter::link */
+	struct deferred event_added; /* whoever follows them is to look */
+	struct link sessions;	     /* session::link; the newest last */
+	struct session *session;     /* of the ini file: the first of them. NULL: everything ends */
+	struct link users;	     /* user::link */
+	struct link detached;	     /* image::in_detached: of no instance, not yet or not any more */
+	struct link unused;	     /* image::in_unused: current, and nobody uses them; the least recently used first */
+	uint64_t unused_bytes;	     /* of those, and of those of users */
+	struct link mem_waiters;     /* mem_waiter::link */
 	uint64_t last_serial;
 	uint64_t n_resolutions;
 	struct account account;
-	size_t descriptors_max;		/* of images and keepers */
+	size_t descriptors_max; /* of images and keepers */
 	uint64_t hits, misses, failures, evictions, teardown_failures;
 	bool stopping;
 	bool restarting; /* no build is begun */

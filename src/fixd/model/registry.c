@@ -208,7 +208,8 @@ static struct image *left_behind(const struct model *m, const char *title)
 	return NULL;
 }
 
-static struct instance *session_add_instance(struct session *s, const struct fixture *f, const struct instance_lookup *p, struct identity *id)
+static struct instance *session_add_instance(struct session *s, const struct fixture *f, const struct instance_lookup *p,
+					     struct identity *id)
 {
 	struct instance *i = instance_new(s, f, p->param, id->scope_key, id->env);
 	bool found;
@@ -246,8 +247,8 @@ int session_instance(struct session *s, const struct fixture *f, const struct in
 	return 0;
 }
 
-struct instance *session_resume_instance(struct session *s, const struct fixture *f, const char *param, const char *scope_key,
-					 char **env, const struct run *run)
+struct instance *session_resume_instance(struct session *s, const struct fixture *f, const char *param, const char *scope_key, char **env,
+					 const struct run *run)
 {
 	__attribute__((cleanup(identity_deinit))) struct identity id = { 0 };
 	struct instance_lookup p = { param, scope_key, env, run };

@@ -23,8 +23,9 @@ static bool same_as_last(const struct instance *i, const struct image *im)
 	const struct image *last = i->last;
 
 	/* What is to be torn down is not the same, however it looks, nor is what was made with it. */
-	if (!last || im->teardown || im->n_teardown_deps || last->n_teardown_deps || im->kept_by || last->kept_by || !digest_equal(last->digest, im->digest) || last->size != im->size || last->kind != im->kind ||
-	    last->root != im->root || last->n_depends != im->n_depends)
+	if (!last || im->teardown || im->n_teardown_deps || last->n_teardown_deps || im->kept_by || last->kept_by ||
+	    !digest_equal(last->digest, im->digest) || last->size != im->size || last->kind != im->kind || last->root != im->root ||
+	    last->n_depends != im->n_depends)
 		return false;
 	for (size_t k = 0; im->depends && k < im->n_depends; k++) {
 		if (last->depends[k] != im->depends[k])
@@ -84,8 +85,8 @@ static void instance_publish(struct instance *i, struct image *im)
 	i->current = im;
 	image_update_unused(im);
 	model_changed(instance_model(i));
-	log_info("%s: generation %u is ready: %llu bytes, built in %.3f s", i->title, im->generation,
-		 (unsigned long long)im->size, (double)im->build_ns / 1e9);
+	log_info("%s: generation %u is ready: %llu bytes, built in %.3f s", i->title, im->generation, (unsigned long long)im->size,
+		 (double)im->build_ns / 1e9);
 	tell_ready(i);
 }
 

@@ -20,8 +20,7 @@ static void note_busy(struct instance *i, void *arg)
 /* Nobody would miss it, but for its history. */
 bool session_is_idle(struct session *s)
 {
-	bool busy = s == s->model->session || s->n_conns || !link_empty(&s->runs) || s->n_orphans ||
-		    !link_empty(&s->images);
+	bool busy = s == s->model->session || s->n_conns || !link_empty(&s->runs) || s->n_orphans || !link_empty(&s->images);
 
 	if (!busy)
 		session_each(s, note_busy, &busy);
@@ -49,7 +48,8 @@ static void note_used(struct instance *i, void *arg)
 	const struct image *im = i->current;
 	bool *used = arg, left_behind = im && im->note_fd >= 0 && !im->torn_down;
 
-	*used |= (i->last && i->last != im) || i->build || i->offer || !link_empty(&i->waiters) || i->state == INSTANCE_WAITING || (im && (im->n_uses || im->n_pins)) || left_behind;
+	*used |= (i->last && i->last != im) || i->build || i->offer || !link_empty(&i->waiters) || i->state == INSTANCE_WAITING ||
+		 (im && (im->n_uses || im->n_pins)) || left_behind;
 }
 
 /* Nobody is there, and what it has was only kept for later. */

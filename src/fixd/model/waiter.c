@@ -49,7 +49,8 @@ static struct instance *dependency(struct instance *i, size_t k, int *err)
 	*err = 0;
 	if (dep)
 		return dep;
-	*err = i->session->calls->instance(i->session, d->fixture, &(struct instance_lookup){ d->param, i->scope_key, i->env, i->run }, &dep);
+	*err = i->session->calls->instance(i->session, d->fixture, &(struct instance_lookup){ d->param, i->scope_key, i->env, i->run },
+					   &dep);
 	if (dep)
 		edge_set(i, k, dep);
 	return dep;
@@ -230,7 +231,8 @@ static enum outcome resolve_anew(struct instance *i, const struct resolution *r)
 		return OUTCOME_FAILED;
 	}
 	/* What is still torn down, or must be the only one, comes first. */
-	if ((i->last && (i->last->ending || i->fixture->exclusive)) || instance_effects(i)->is_blocked(i->session->model->work, i->fixture->name)) {
+	if ((i->last && (i->last->ending || i->fixture->exclusive)) ||
+	    instance_effects(i)->is_blocked(i->session->model->work, i->fixture->name)) {
 		i->state = INSTANCE_WAITING;
 		return OUTCOME_PENDING;
 	}

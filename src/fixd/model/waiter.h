@@ -24,9 +24,9 @@ struct waiter {
 	struct instance *instance;
 	struct user *user; /* who asks; NULL: the daemon itself */
 	int64_t asked;
-	bool built; /* it had to wait for a build */
-	bool can_build; /* what clients build: it may be asked to */
-	bool holds;	/* it will have a lease */
+	bool built;		/* it had to wait for a build */
+	bool can_build;		/* what clients build: it may be asked to */
+	bool holds;		/* it will have a lease */
 	struct image **depends; /* from these */
 	size_t n_depends;
 	/* It may be to build: looks at the inputs for it. False: that takes longer, and is to be asked again. */

@@ -91,8 +91,8 @@ static void reply_attached(struct pending *p, struct image *im)
 	size = sizeof body.head + (size_t)n * sizeof *body.images;
 	memcpy((char *)&body + size, im->tree ? im->tree : "", path);
 	if (n)
-		event_attach(&p->conn->client, lease_new(im, &p->conn->client.leases, p->conn->client.pid), p->waiter.built, clock_now() - p->waiter.asked, p->test,
-			     p->test_size);
+		event_attach(&p->conn->client, lease_new(im, &p->conn->client.leases, p->conn->client.pid), p->waiter.built,
+			     clock_now() - p->waiter.asked, p->test, p->test_size);
 	/* Killed in the next moment, the next daemon must know that somebody holds it. */
 	if (n && image_holders_matter(im))
 		deferred_flush(&p->conn->server->model->changed);
@@ -197,7 +197,8 @@ static const struct fixture *find_fixture(struct conn *c, char *name, char **par
 		*sentence = xasprintf("fixture '%s' has params; ask for one, like '%s[%s]'", name, name, f->params[0]);
 	} else {
 		/* What a client builds is for its own user. */
-		*session = f->source == SOURCE_CLIENT ? session_get(server->model, server->model->config->root, c->client.uid) : server->model->session;
+		*session = f->source == SOURCE_CLIENT ? session_get(server->model, server->model->config->root, c->client.uid)
+						      : server->model->session;
 		if (*session)
 			return f;
 		*sentence = xasprintf("user %u has too many sessions", (unsigned)c->client.uid);

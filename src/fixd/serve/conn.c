@@ -144,9 +144,9 @@ struct conn *conn_new(struct server *server, int fd)
 		free(c);
 		return NULL;
 	}
-	c->refusal = may_connect(c, fd) ? user_refuses_connection(c->client.user) :
-				      xasprintf("user %u is not allowed to use this fixd; see allow-users in fixd.ini",
-						(unsigned)c->client.uid);
+	c->refusal = may_connect(c, fd)
+			     ? user_refuses_connection(c->client.user)
+			     : xasprintf("user %u is not allowed to use this fixd; see allow-users in fixd.ini", (unsigned)c->client.uid);
 	c->client.user->n_connections++;
 	link_insert(&server->conns, &c->link);
 	server->n_conns++;

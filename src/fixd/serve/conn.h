@@ -38,7 +38,7 @@ struct conn {
 	bool ended;  /* it says nothing more, and goes when what it has said was handled */
 	bool greeted;
 	bool stop_requested; /* it has asked for the end of the daemon, and waits for it */
-	char *refusal; /* why it is not allowed */
+	char *refusal;	     /* why it is not allowed */
 	struct link unanswered;
 };
 

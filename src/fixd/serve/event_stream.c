@@ -37,7 +37,8 @@ struct follower {
 
 static bool may_read(const struct conn *c, const struct event *v, const char *session)
 {
-	if (c->client.session && (v->words[EVENT_SESSION] != strlen(c->client.session->id) || memcmp(session, c->client.session->id, strlen(c->client.session->id)) != 0))
+	if (c->client.session && (v->words[EVENT_SESSION] != strlen(c->client.session->id) ||
+				  memcmp(session, c->client.session->id, strlen(c->client.session->id)) != 0))
 		return false;
 	return c->client.owner || v->uid == EVENT_FOR_ALL || v->uid == c->client.uid;
 }

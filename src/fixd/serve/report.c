@@ -33,7 +33,7 @@ struct reporting {
 	struct walk walk;
 	uint64_t run; /* number of the last one, of the session at hand */
 	size_t list, session, inner; /* marks of what is not closed yet */
-	uint64_t config; /* server::n_configs when its fixtures began to be listed */
+	uint64_t config;	     /* server::n_configs when its fixtures began to be listed */
 	char *name;		     /* of the last of them */
 	char *found; /* key of the instance that was found */
 	uint64_t found_in; /* number of its session */
@@ -299,7 +299,8 @@ static void reporting_free(struct task *t)
 	free(w);
 }
 
-static struct reporting *report_begin(struct conn *c, const struct wire_header *h, const char *pattern, bool (*step)(struct task *t, int64_t until))
+static struct reporting *report_begin(struct conn *c, const struct wire_header *h, const char *pattern,
+				      bool (*step)(struct task *t, int64_t until))
 {
 	struct reporting *w = xcalloc(1, sizeof *w);
 

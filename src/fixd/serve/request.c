@@ -36,10 +36,11 @@ bool handle_hello(struct conn *c, const struct wire_header *h, const void *body,
 
 	(void)size;
 	if (welcome.version < WIRE_VERSION_MIN || welcome.version < lowest) {
-		conn_reply_error(c, h, -EPROTONOSUPPORT,
-				 "this fixd (%s) speaks version %d of the protocol, and down to %d, the client speaks %u, and down to %u; install the same "
-				 "version of both",
-				 PACKAGE_VERSION, WIRE_VERSION, WIRE_VERSION_MIN, hello->version, lowest);
+		conn_reply_error(
+			c, h, -EPROTONOSUPPORT,
+			"this fixd (%s) speaks version %d of the protocol, and down to %d, the client speaks %u, and down to %u; install the same "
+			"version of both",
+			PACKAGE_VERSION, WIRE_VERSION, WIRE_VERSION_MIN, hello->version, lowest);
 		return true;
 	}
 	c->greeted = true;
@@ -184,7 +185,9 @@ static void dispatch_longer(struct conn *c, const struct wire_header *h, const c
 	size_t left = size - (h->n_fds - r->min);
 
 	if (!cut_fixed_part(body, size, h->n_fds, r->min, shorter.body)) {
-		conn_reply_error(c, h, -E2BIG, "this fixd (%s) does not know all that the request asks for; install the same version of both", PACKAGE_VERSION);
+		conn_reply_error(c, h, -E2BIG,
+				 "this fixd (%s) does not know all that the request asks for; install the same version of both",
+				 PACKAGE_VERSION);
 		return;
 	}
 	shorter.h.n_fds = 0;
@@ -206,7 +209,8 @@ void request_dispatch(struct conn *c, const void *data, size_t size)
 	if (h->size != size + sizeof *h || h->id == 0 || (!r && (!c->greeted || h->type >= WIRE_REPLY))) {
 		conn_drop(c, "a malformed message");
 	} else if (!r) {
-		conn_reply_error(c, h, -EOPNOTSUPP, "this fixd (%s) does not know requests of type %u; install the same version of both", PACKAGE_VERSION, h->type);
+		conn_reply_error(c, h, -EOPNOTSUPP, "this fixd (%s) does not know requests of type %u; install the same version of both",
+				 PACKAGE_VERSION, h->type);
 	} else if (h->n_fds > r->min && h->n_fds <= size && h->n_fds <= WIRE_MESSAGE_MAX) {
 		dispatch_longer(c, h, (const char *)data + sizeof *h, size, r);
 	} else if ((h->n_fds && h->n_fds != r->min) || size < r->min || size > r->max) {

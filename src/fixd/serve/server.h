@@ -17,16 +17,16 @@ struct server {
 	struct work *work;
 	struct control control;
 	struct listener *listener;
-	char *socket;		/* path */
+	char *socket; /* path */
 	struct link conns;
 	size_t n_conns;
 	struct inboxes inboxes;
-	struct link followers;	/* who waits for events */
-	struct timer gathering; /* what they are told together */
+	struct link followers;	 /* who waits for events */
+	struct timer gathering;	 /* what they are told together */
 	struct deferred telling; /* the next of them */
-	struct link cleanups;	/* that wait for teardowns */
+	struct link cleanups;	 /* that wait for teardowns */
 	int64_t started;
-	uint64_t n_configs;	/* that were read */
+	uint64_t n_configs; /* that were read */
 };
 
 void server_init(struct server *server, struct model *m, struct work *w);

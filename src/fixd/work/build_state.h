@@ -20,8 +20,8 @@ struct builds {
 	struct work *work;
 	struct link queue;
 	struct link running;
-	struct link looking; /* at their inputs, before their process and after it */
-	size_t n_running;    /* that have a process, or will */
+	struct link looking;	      /* at their inputs, before their process and after it */
+	size_t n_running;	      /* that have a process, or will */
 	uint64_t last_turn, own_turn; /* see user::build_turn; of the daemon itself */
 	struct deferred pump;
 	struct deferred look_on;

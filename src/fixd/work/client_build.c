@@ -47,7 +47,7 @@ struct offer {
 	int64_t started;
 	struct digest *dep_digests; /* of the images it builds from */
 	size_t n_dep_digests;
-	char **dep_titles; /* their titles */
+	char **dep_titles;	/* their titles */
 	struct image **depends; /* they themselves (references) */
 	size_t n_depends;
 	char *run, *test;
@@ -248,7 +248,8 @@ static bool look_at_inputs(struct offer *o)
 		watcher_catch_up(w->watcher);
 		o->asked = clock_now();
 	}
-	return !o->instance->watch || watchset_look(o->instance->watch, o->asked, w->model->restarting ? INT64_MAX : clock_now() + LOOK_SLICE);
+	return !o->instance->watch ||
+	       watchset_look(o->instance->watch, o->asked, w->model->restarting ? INT64_MAX : clock_now() + LOOK_SLICE);
 }
 
 static void commit(struct offer *o, const struct offer_commit *c, int *fds, size_t n_fds)
@@ -297,7 +298,8 @@ static void commit(struct offer *o, const struct offer_commit *c, int *fds, size
 		image_used(im);
 		if (o->client->member)
 			run_used(o->client->member->run, im, true);
-		event_attach(o->client, lease_new(im, &o->client->leases, o->client->pid), true, im->build_ns, o->test ? o->test : "", o->test ? strlen(o->test) : 0);
+		event_attach(o->client, lease_new(im, &o->client->leases, o->client->pid), true, im->build_ns, o->test ? o->test : "",
+			     o->test ? strlen(o->test) : 0);
 	}
 	offer_free(o);
 	if (im)
@@ -359,12 +361,8 @@ static void offer_read_channel(void *arg)
 }
 
 const struct row offer_rows[] = {
-	ROW_OF(struct offer, ROW_TIME, started),
-	ROW_OF(struct offer, ROW_LIST, dep_titles),
-	ROW_OF(struct offer, ROW_STRING, run),
-	ROW_OF(struct offer, ROW_DIGEST, section),
-	ROW_OF(struct offer, ROW_STRING, test),
-	{ 0 },
+	ROW_OF(struct offer, ROW_TIME, started),   ROW_OF(struct offer, ROW_LIST, dep_titles), ROW_OF(struct offer, ROW_STRING, run),
+	ROW_OF(struct offer, ROW_DIGEST, section), ROW_OF(struct offer, ROW_STRING, test),     { 0 },
 };
 
 const struct offer *offer_of_client(const struct link *in_client)

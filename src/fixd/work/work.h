@@ -14,7 +14,7 @@ struct work {
 	struct worker *worker;
 	struct builds *builds;
 	struct link keepers;	/* of what must be torn down */
-	struct link recoveries;	/* of daemons that are gone */
+	struct link recoveries; /* of daemons that are gone */
 	struct link survivors;	/* of a daemon that was killed */
 	struct deferred ended;	/* looks what waits for the end of a build or keeper */
 	char *trees;		/* the tmpfs directory of directory fixtures; NULL until the first one */
