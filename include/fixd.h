@@ -102,7 +102,8 @@ const char *fixd_error(const struct fixd *f);
 
 /*
  * What happens meanwhile that no call returns: `fn` gets a sentence without a newline, from the thread whose call it happens in, and must
- * not call this library. The library itself prints nothing. For the whole process; NULL: nobody is told. Since: 0.1
+ * not call this library. The library itself prints nothing. For the whole process; NULL: nobody is told. A call that is under way in
+ * another thread may still use what was set before. Since: 0.1
  */
 void fixd_set_log(void (*fn)(void *arg, const char *sentence), void *arg);
 
@@ -127,7 +128,8 @@ void fixd_set_test(struct fixd *f, const char *test);
  * ends with the builder's last words. -EINVAL, -E2BIG: the name, the options or the values of variables are wrong or too long.
  * -EMFILE, -ENOMEM: this process has no descriptor or memory left. -ECONNREFUSED, -ECONNRESET: the daemon was lost.
  * With FIXD_NOWAIT it only asks: -EAGAIN until the image is there; whenever fixd_fd() is readable, the same call again looks for the
- * answer. One such question is on its way at a time; any other call of fixd_attach() gives it up.
+ * answer. One such question is on its way at a time, -EBUSY: another one is. Any other call that asks the daemon may take its answer
+ * and give it back: after one of those the same call comes before the next poll(2).
  * The caller calls fixd_detach(). Since: 0.1
  */
 int fixd_attach(struct fixd *f, const char *name, const struct fixd_options *options, struct fixd_view **out);

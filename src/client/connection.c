@@ -112,10 +112,25 @@ static ssize_t receive_until(struct fixd *f, int64_t deadline, int ms, char *mes
 	}
 }
 
+/* How long it is in this version; 0: no such request is known. */
+static uint16_t fixed_part(uint16_t type)
+{
+#define FIXED_PART(name, number, body, tail, flags) { number, sizeof(body) },
+	static const struct {
+		uint16_t type, size;
+	} all[] = { WIRE_REQUESTS(FIXED_PART) };
+
+	for (size_t k = 0; k < sizeof all / sizeof *all; k++) {
+		if (all[k].type == type)
+			return all[k].size;
+	}
+	return 0;
+}
+
 static int send_message(struct fixd *f, uint16_t type, const void *body, size_t size, int flags, uint64_t *id)
 {
 	char message[WIRE_MESSAGE_MAX];
-	struct wire_header h = { .type = type, .size = (uint32_t)(sizeof h + size), .id = ++f->last_id };
+	struct wire_header h = { .type = type, .n_fds = fixed_part(type), .size = (uint32_t)(sizeof h + size), .id = ++f->last_id };
 
 	if (sizeof h + size > sizeof message)
 		return -EMSGSIZE;
@@ -154,6 +169,13 @@ static void give_back(struct fixd *f, const char *message)
 		connection_tell(f, WIRE_TYPE_detach, &(struct wire_detach){ .serial = im.serial }, sizeof(struct wire_detach));
 }
 
+/* Whoever waits for another answer has taken that of the question: it is to be asked again. */
+static void note_question(struct fixd *f, uint64_t id, const struct reply *reply)
+{
+	if (id == f->question.id && id != reply->wanted)
+		connection_give_up(f);
+}
+
 int connection_receive(struct fixd *f, int timeout_ms, uint64_t *id, struct reply *reply)
 {
 	char message[WIRE_MESSAGE_MAX];
@@ -166,6 +188,7 @@ int connection_receive(struct fixd *f, int timeout_ms, uint64_t *id, struct repl
 	if (n == -EMFILE) {
 		memcpy(&h, message, sizeof h);
 		*id = h.id;
+		note_question(f, h.id, reply);
 		give_back(f, message);
 		return fixd_fail_with(f, -EMFILE, "this process has no descriptor left for what the daemon sent");
 	}
@@ -183,16 +206,13 @@ int connection_receive(struct fixd *f, int timeout_ms, uint64_t *id, struct repl
 	reply->size = (size_t)n - sizeof h;
 	memcpy(reply->body, message + sizeof h, reply->size);
 	*id = h.id;
+	note_question(f, h.id, reply);
 	if (h.type == WIRE_ERROR) {
 		reply_close(reply);
 		return take_error(f, reply);
 	}
-	if (reply->wanted && h.id != reply->wanted) {
+	if (reply->wanted && h.id != reply->wanted)
 		give_back(f, message);
-		/* It is to be asked again: whoever waits for another answer has taken this one. */
-		if (h.id == f->question.id)
-			connection_give_up(f);
-	}
 	return 0;
 }
 
@@ -230,9 +250,14 @@ static int hello(struct fixd *f, uint32_t version, uint32_t lowest)
 static int greet(struct fixd *f)
 {
 	int r = hello(f, WIRE_VERSION, WIRE_VERSION_MIN);
+	char first[sizeof f->error];
 
+	memcpy(first, f->error, sizeof first);
 	for (uint32_t version = WIRE_VERSION; r == -EPROTONOSUPPORT && version-- > WIRE_VERSION_MIN;)
 		r = hello(f, version, 0);
+	/* What it said of all that are spoken here. */
+	if (r == -EPROTONOSUPPORT)
+		memcpy(f->error, first, sizeof first);
 	return r;
 }
 
@@ -450,11 +475,18 @@ void connection_give_up(struct fixd *f)
 	f->question = (struct question){ 0 };
 }
 
+const char *connection_question(const struct fixd *f)
+{
+	const struct question *q = &f->question;
+
+	return q->id && q->epoch == f->epoch && f->fd >= 0 && f->owner == process_id() ? q->name : NULL;
+}
+
 bool connection_has_asked(const struct fixd *f, const char *name, const char *scope_key)
 {
 	const struct question *q = &f->question;
 
-	return q->id && q->epoch == f->epoch && f->fd >= 0 && f->owner == process_id() && !strcmp(q->name, name) &&
+	return connection_question(f) && !strcmp(q->name, name) &&
 	       (scope_key ? q->scope_key && !strcmp(q->scope_key, scope_key) : !q->scope_key);
 }
 
@@ -480,6 +512,7 @@ int connection_look(struct fixd *f, struct reply *reply)
 	do {
 		struct pollfd p = { .fd = f->fd, .events = POLLIN };
 
+		got = 0;
 		if (poll(&p, 1, 0) <= 0)
 			return -EAGAIN;
 		reply->wanted = id;

@@ -99,7 +99,9 @@ void reply_close(struct reply *r);
 
 /* Asks without waiting for the answer; the question before is given up. 0, or -errno with a sentence. */
 int connection_ask(struct fixd *f, uint16_t type, const char *name, const char *scope_key, const void *body, size_t size);
-/* Is that the question that is on its way? */
+/* The name in the question that is on its way, or NULL. */
+const char *connection_question(const struct fixd *f);
+/* Is that the one? */
 bool connection_has_asked(const struct fixd *f, const char *name, const char *scope_key);
 /* Its answer, as connection_request() gives it. -EAGAIN, without a sentence: it is not there yet, and still on its way. */
 int connection_look(struct fixd *f, struct reply *reply);

@@ -18,16 +18,22 @@ void fixd_set_log(void (*fn)(void *arg, const char *sentence), void *arg)
 
 void connection_log(const char *fmt, ...)
 {
-	void (*fn)(void *arg, const char *sentence) = __atomic_load_n(&log_fn, __ATOMIC_ACQUIRE);
+	void (*fn)(void *arg, const char *sentence);
+	void *arg;
 	char sentence[512];
 	va_list ap;
 
+	/* A pair: nobody has set another one meanwhile. */
+	do {
+		fn = __atomic_load_n(&log_fn, __ATOMIC_ACQUIRE);
+		arg = __atomic_load_n(&log_arg, __ATOMIC_ACQUIRE);
+	} while (fn != __atomic_load_n(&log_fn, __ATOMIC_ACQUIRE));
 	if (!fn)
 		return;
 	va_start(ap, fmt);
 	vsnprintf(sentence, sizeof sentence, fmt, ap);
 	va_end(ap);
-	fn(__atomic_load_n(&log_arg, __ATOMIC_ACQUIRE), sentence);
+	fn(arg, sentence);
 }
 
 unsigned fixd_version(void)

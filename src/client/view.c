@@ -186,7 +186,6 @@ static int request_attach(struct fixd *f, const char *name, const struct fixd_op
 		return fixd_fail_with(f, -EINVAL, "a fixture is built from at most %d others", WIRE_DEPENDS_MAX);
 	for (size_t i = 0; i < n; i++)
 		depends[i] = o->depends[i]->serial;
-	connection_give_up(f);
 	do {
 		char body[WIRE_MESSAGE_MAX];
 		ssize_t size = connection_attach_body(f, body, name, o->scope_key, flags, timeout, depends, n);
@@ -210,15 +209,21 @@ static int ask_attach(struct fixd *f, const char *name, const struct fixd_option
 /* FIXD_NOWAIT: asks, or looks for the answer to what was asked before. */
 static int look_for_attach(struct fixd *f, const char *name, const struct fixd_options *o, struct reply *reply)
 {
-	int r = connection_has_asked(f, name, o->scope_key) ? 0 : ask_attach(f, name, o);
+	const char *other = connection_question(f);
+	bool asked = connection_has_asked(f, name, o->scope_key);
+	int r;
 
+	if (other && !asked)
+		return fixd_fail_with(f, -EBUSY, "'%s' is asked for, and its answer has not come yet", other);
+	r = asked ? 0 : ask_attach(f, name, o);
 	while (r == 0) {
 		r = connection_look(f, reply);
 		if (r == 0)
 			return 0;
 		if (r == -EAGAIN)
 			return fixd_fail_with(f, r, "'%s' is not ready yet", name);
-		r = r == -ENOKEY && variables_learn(&f->variables, name, f->error) ? ask_attach(f, name, o) : r;
+		if ((r == -ENOKEY && variables_learn(&f->variables, name, f->error)) || (r == -ETIMEDOUT && o->timeout_ms == FIXD_TIMEOUT_NONE))
+			r = ask_attach(f, name, o);
 	}
 	return r;
 }
@@ -227,7 +232,7 @@ static bool parse_offer(struct reply *r, struct wire_offer *offer, int *channel)
 {
 	struct wire_attached head;
 
-	if (r->size != sizeof head + sizeof *offer || r->n_fds != 1)
+	if (r->size < sizeof head + sizeof *offer || r->n_fds != 1)
 		return false;
 	memcpy(&head, r->body, sizeof head);
 	if (!(head.flags & WIRE_ATTACHED_OFFER))

@@ -8,9 +8,10 @@
  * the channel that came with its offer (offer.h).
  *
  * How it grows: a client says which versions it speaks, and the daemon takes the highest that both do. A request that the daemon does
- * not know is answered with -EOPNOTSUPP. The fixed part of a message may become longer at its end; a request says how long it is in
- * wire_header::n_fds, and what is behind the part that is known must be zero (otherwise -E2BIG): zero is the default of what is added.
- * Of a longer reply the part that is known is read. Anything else raises WIRE_VERSION; a retired type is never used again.
+ * not know is answered with -EOPNOTSUPP. The fixed part of a request may become longer at its end; it says how long it is in
+ * wire_header::n_fds. What is missing in it is zero, and what is behind the part that is known must be (otherwise -E2BIG): zero is the
+ * default of what is added. So may a reply that has nothing behind its fixed part, of which the part that is known is read. Anything
+ * else raises WIRE_VERSION; a retired type is never used again.
  */
 #pragma once
 

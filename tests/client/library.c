@@ -197,14 +197,27 @@ static void without_waiting(void)
 	v = poll_for(f, "slow", &asked);
 	check(asked > 1);
 	check_int(fixd_view_flags(v) & (FIXD_VIEW_BUILT | FIXD_VIEW_COW), FIXD_VIEW_BUILT | FIXD_VIEW_COW);
-	/* Another call gives the question up; its image is given back when it comes, and asked for again. */
+	/* Another call may take its answer, which is given back and asked for again. */
 	check_int(fixd_attach(f, "big", &o, &w), -EAGAIN);
 	check(strstr(fixd_error(f), "'big' is not ready yet"));
+	check_int(fixd_attach(f, "f", &o, &w), -EBUSY);
+	check(strstr(fixd_error(f), "'big' is asked for, and its answer has not come yet"));
+	for (int k = 0; k < 300; k++)
+		fixd_detach(attach(f, "f", FIXD_RO));
 	w = attach(f, "f", FIXD_RO);
 	fixd_detach(w);
 	w = poll_for(f, "big", &asked);
 	check_int(fixd_view_size(w), 8 << 20);
 	/* What cannot be built, or is not there, is said in the end. */
+	while ((asked = fixd_attach(f, "bad", &o, &(struct fixd_view *){ NULL })) == -EAGAIN) {
+		struct pollfd p = { .fd = fixd_fd(f), .events = POLLIN };
+
+		check_int(poll(&p, 1, WAIT_MS), 1);
+	}
+	check_int(asked, -EIO);
+	/* Its error is taken by another call: it is said to who asks again. */
+	check_int(fixd_attach(f, "bad", &o, &(struct fixd_view *){ NULL }), -EAGAIN);
+	fixd_detach(attach(f, "f", FIXD_RO));
 	while ((asked = fixd_attach(f, "bad", &o, &(struct fixd_view *){ NULL })) == -EAGAIN) {
 		struct pollfd p = { .fd = fixd_fd(f), .events = POLLIN };
 

@@ -195,11 +195,27 @@ def test_requests_of_a_later_version(t):
     s.send(message(16, fixed + b"\0" * 23 + b"\1" + b"f", n_fds=40))
     error, sentence = error_of(s.recv(65536))
     assert error == -errno.E2BIG and "does not know all that the request asks for" in sentence
-    s.send(message(16, fixed + b"f", n_fds=16))
-    data, fds, _, _ = socket.recv_fds(s, 65536, 8)
-    assert len(fds) == 1
-    os.close(fds[0])
+    # Of an earlier one: what is missing is zero.
+    for part in (fixed, fixed[:14]):
+        s.send(message(16, part + b"f", n_fds=len(part)))
+        data, fds, _, _ = socket.recv_fds(s, 65536, 8)
+        assert data[:2] == struct.pack("<H", 16 | 0x8000) and len(fds) == 1
+        os.close(fds[0])
     s.close()
+    # Before hello nothing is answered, and who does not read is not answered for ever.
+    s = raw(d)
+    s.send(message(17, b"\0" * 24 + b"\1", n_fds=25))
+    assert is_dropped(s)
+    for unread in (message(9999), message(16, fixed + b"\1" + b"f", n_fds=17)):
+        s = greeted(d)
+        try:
+            for _ in range(100000):
+                s.send(unread)
+            assert False, "it was answered 100,000 times without reading"
+        except (BrokenPipeError, ConnectionResetError):
+            pass
+        s.close()
+    assert "does not read its answers" in d.words()
 
 
 @harness.once

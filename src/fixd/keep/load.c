@@ -610,11 +610,8 @@ static void load_conn(struct loading *l, const struct record *saved)
 			c->client.session->n_conns++;
 	}
 	/* Joining counts nothing again, nor does what it holds then. */
-	if (run && c->client.session) {
+	if (run && c->client.session)
 		conn_join_run(c, run, observer);
-		if (c->client.member)
-			c->client.member->run->n_joined -= !observer;
-	}
 	EACH_RECORD(l, saved, r) {
 		if (r.field == STATE_CLOSING && c->client.member)
 			c->client.member->closing = r.number;

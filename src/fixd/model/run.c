@@ -303,7 +303,7 @@ void run_join(struct session *s, const char *id, struct client *c, bool observer
 	m->client = c;
 	m->observer = observer;
 	link_insert(&r->members, &m->link);
-	r->n_joined += !observer;
+	r->n_joined += !observer && !s->model->loading;
 	link_for_each(l, &c->leases)
 		run_used(r, link_entry(l, struct lease, in_client)->image, false);
 	c->member = m;

@@ -164,35 +164,34 @@ bool request_is_note(const void *data, size_t size)
 	return r && (r->flags & WIRE_NOTE);
 }
 
-/* Of a later version: its fixed part is longer. The part that is known, and the tail; false: the rest is not zero. */
-static bool cut_fixed_part(const char *body, size_t size, size_t fixed, size_t known, char *out)
+/* Of another version: of its fixed part what is known here, with zeros for the rest, and the tail. False: more is asked for. */
+static bool adapt_fixed_part(const char *body, size_t size, size_t fixed, size_t known, char *out)
 {
 	for (size_t k = known; k < fixed; k++) {
 		if (body[k])
 			return false;
 	}
-	memcpy(out, body, known);
+	memset(out, 0, known);
+	memcpy(out, body, fixed < known ? fixed : known);
 	memcpy(out + known, body + fixed, size - fixed);
 	return true;
 }
 
-static void dispatch_longer(struct conn *c, const struct wire_header *h, const char *body, size_t size, const struct request *r)
+static void dispatch_known(struct conn *c, const struct wire_header *h, const char *body, size_t size, const struct request *r)
 {
-	struct {
-		struct wire_header h;
-		_Alignas(8) char body[WIRE_MESSAGE_MAX];
-	} shorter = { .h = *h };
-	size_t left = size - (h->n_fds - r->min);
+	if (size < r->min || size > r->max || !r->handle(c, h, body, size))
+		conn_drop(c, "a malformed message");
+}
 
-	if (!cut_fixed_part(body, size, h->n_fds, r->min, shorter.body)) {
-		conn_reply_error(c, h, -E2BIG,
-				 "this fixd (%s) does not know all that the request asks for; install the same version of both",
+static void dispatch_adapted(struct conn *c, const struct wire_header *h, const char *body, size_t size, const struct request *r)
+{
+	_Alignas(8) char adapted[2 * WIRE_MESSAGE_MAX];
+
+	if (adapt_fixed_part(body, size, h->n_fds, r->min, adapted))
+		dispatch_known(c, h, adapted, size - h->n_fds + r->min, r);
+	else if (!(r->flags & WIRE_NOTE))
+		conn_reply_error(c, h, -E2BIG, "this fixd (%s) does not know all that the request asks for; install the same version of both",
 				 PACKAGE_VERSION);
-		return;
-	}
-	shorter.h.n_fds = 0;
-	shorter.h.size = (uint32_t)(sizeof shorter.h + left);
-	request_dispatch(c, &shorter, sizeof shorter.h + left);
 }
 
 void request_dispatch(struct conn *c, const void *data, size_t size)
@@ -206,24 +205,22 @@ void request_dispatch(struct conn *c, const void *data, size_t size)
 	}
 	r = find_request(h->type);
 	size -= sizeof *h;
-	if (h->size != size + sizeof *h || h->id == 0 || (!r && (!c->greeted || h->type >= WIRE_REPLY))) {
+	if (h->size != size + sizeof *h || h->id == 0 || (r && h->n_fds > size) || (!r && (!c->greeted || h->type >= WIRE_REPLY))) {
 		conn_drop(c, "a malformed message");
-	} else if (!r) {
-		conn_reply_error(c, h, -EOPNOTSUPP, "this fixd (%s) does not know requests of type %u; install the same version of both",
-				 PACKAGE_VERSION, h->type);
-	} else if (h->n_fds > r->min && h->n_fds <= size && h->n_fds <= WIRE_MESSAGE_MAX) {
-		dispatch_longer(c, h, (const char *)data + sizeof *h, size, r);
-	} else if ((h->n_fds && h->n_fds != r->min) || size < r->min || size > r->max) {
-		conn_drop(c, "a malformed message");
-	} else if (c->greeted != !(r->flags & WIRE_BEFORE_HELLO)) {
+	} else if (r && c->greeted != !(r->flags & WIRE_BEFORE_HELLO)) {
 		conn_drop(c, c->greeted ? "a second hello" : "a request before hello");
 	} else if (conn_is_stuck(c) || c->client.n_pending >= PENDING_MAX) {
 		conn_drop(c, "it does not read its answers, or asks too much at once");
 	} else if (c->refusal) {
 		conn_reply_error(c, h, -EACCES, "%s", c->refusal);
+	} else if (!r) {
+		conn_reply_error(c, h, -EOPNOTSUPP, "this fixd (%s) does not know requests of type %u; install the same version of both",
+				 PACKAGE_VERSION, h->type);
 	} else if ((r->flags & WIRE_OWNER_ONLY) && !c->client.owner) {
 		conn_reply_error(c, h, -EACCES, "only the user of the daemon, and root, may do that");
-	} else if (!r->handle(c, h, (const char *)data + sizeof *h, size)) {
-		conn_drop(c, "a malformed message");
+	} else if (h->n_fds && h->n_fds != r->min) {
+		dispatch_adapted(c, h, (const char *)data + sizeof *h, size, r);
+	} else {
+		dispatch_known(c, h, (const char *)data + sizeof *h, size, r);
 	}
 }
