@@ -28,5 +28,5 @@ result "fixctl(1) has every field of the report" "$(sed -n 's/^	X([A-Z_]*, "\([a
 result "fixd.ini(5) has every key" "$(sed -n 's/^	{ "\([a-z-]*\)", .*/\1/p' src/config/keys.c | sort -u | missing man/fixd.ini.5)"
 result "libfixd(3) has every function" "$(sed -n 's/^	\(fixd_[a-z_]*\);/\1/p' src/client/libfixd.sym | missing man/libfixd.3)"
 result "libfixd-builder(3) has every function" "$(sed -n 's/^	\(fixd_[a-z_]*\);/\1/p' src/builder/libfixd-builder.sym | missing man/libfixd-builder.3)"
-result "fixd-protocol(7) has every request" "$(sed -n 's/^	X(\([a-z]*\), [0-9]*, struct.*/\1/p' src/wire/wire.h | tr a-z A-Z | missing man/fixd-protocol.7)"
+result "fixd-protocol(7) has every request, and its number" "$(sed -n 's/^	X(\([a-z]*\), \([0-9]*\), struct.*/\1 (\2)/p' src/wire/wire.h | tr a-z A-Z | missing man/fixd-protocol.7)"
 echo "1..$n"
