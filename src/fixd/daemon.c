@@ -314,6 +314,8 @@ static int start_listening(struct daemon *d)
 		r = listener_new(&d->server, fd_steal(&d->keep.listener), fd_steal(&d->keep.listener_lock));
 	if (r == -EADDRINUSE)
 		log_error(0, "another fixd listens on %s", d->server.socket);
+	else if (r == -EMLINK)
+		log_error(0, "several sockets were handed over: expected one, of one ListenSequentialPacket=");
 	else if (r == -EPROTOTYPE)
 		log_error(0, "the socket that was handed over is no listening SOCK_SEQPACKET Unix socket: expected one of ListenSequentialPacket=, "
 			     "or of systemd-socket-activate --seqpacket");

@@ -460,6 +460,26 @@ def test_socket_activation(t):
     os.remove(t.path("socket"))
 
 
+@harness.once
+def test_several_sockets(t):
+    """Whoever connected to the second one would wait for ever."""
+    sockets = [socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) for _ in range(2)]
+    for n, s in enumerate(sockets):
+        s.bind(t.path(f"socket{n}"))
+        s.listen(10)
+    t.write("fixd.ini", "[fixture f]\ncommand = echo f\n")
+
+    def arrange():
+        for n, fd in enumerate([os.dup2(s.fileno(), 500 + n) for n, s in enumerate(sockets)]):
+            os.dup2(fd, 3 + n, inheritable=True)
+    done = subprocess.run(["sh", "-c", 'LISTEN_PID=$$ exec "$@"', "sh", harness.program("fixd"), "--config", t.path("fixd.ini")], close_fds=False,
+                          preexec_fn=arrange, capture_output=True, timeout=LIMIT, env={**harness.process_environment(), "LISTEN_FDS": "2"})
+    assert done.returncode == 1 and b"several sockets were handed over: expected one" in done.stderr, done
+    for n, s in enumerate(sockets):
+        s.close()
+        os.remove(t.path(f"socket{n}"))
+
+
 def test_watchdog(t):
     m = manager(t)
     d = m.start("", WATCHDOG_USEC="100000")

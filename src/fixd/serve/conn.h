@@ -88,7 +88,7 @@ struct listener;
 
 /*
  * Binds server::socket (a dead socket is replaced), or takes the socket of LISTEN_FDS, or `listening` (-1: none) with the lock of its path,
- * of a daemon before this one. -EADDRINUSE: a daemon answers there.
+ * of a daemon before this one. -EADDRINUSE: a daemon answers there. -EMLINK: several sockets were handed over.
  */
 int listener_new(struct server *server, int listening, int lock);
 /* Who may connect has changed. */

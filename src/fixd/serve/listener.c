@@ -80,7 +80,7 @@ static char *path_of_socket(int fd)
 	return path_of(&address, n);
 }
 
-/* The socket a service manager listens on for us (sd_listen_fds(3)). -1: there is none. */
+/* The socket a service manager listens on for us (sd_listen_fds(3)). -1: there is none; -EMLINK: more than one. */
 static int inherited_socket(void)
 {
 	int fd = activation_take_socket(), type = 0, listening = 0;
@@ -88,6 +88,9 @@ static int inherited_socket(void)
 
 	if (fd < 0)
 		return -1;
+	/* Who connects to another one would wait for ever. */
+	if (activation_take_socket() >= 0)
+		return -EMLINK;
 	if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &n) < 0 || type != SOCK_SEQPACKET)
 		return -EPROTOTYPE;
 	n = sizeof listening;
