@@ -368,10 +368,8 @@ int daemon_start(struct daemon *d, const struct daemon_settings *settings)
 		log_error(r, "signals cannot be watched");
 		return r;
 	}
-	if ((r = spawn_init()) < 0) {
-		log_error(r, "the program fixd-builder is not there");
+	if ((r = spawn_init()) < 0)
 		return r;
-	}
 	d->model.region = region_new(d->model.config->address_base, REGION_SIZE);
 	d->model.session = session_new(&d->model, d->model.config->root, geteuid());
 	if (restart_resume(&d->keep) == 0 && !d->work.board)

@@ -3,10 +3,11 @@
 """What the kernel refuses, for a moment or for good: nothing ends or hangs, and a later try works."""
 
 import os
+import subprocess
 import sys
 
 import harness
-from harness import FixdError, Skip, once, wait_for
+from harness import LIMIT, FixdError, Skip, once, wait_for
 
 INI = """
 [policy]
@@ -81,6 +82,20 @@ def test_ring_that_is_lost(t):
         os.truncate(d.log, 0)
         assert before.read("plain") == b"other\n"
         d.stop()
+
+
+def test_calls_that_a_filter_refuses(t):
+    """For ever, as older containers do."""
+    for error in "EPERM", "ENOSYS":
+        t.write("input", "none\n")
+        d = t.daemon(INI, prefix=t.injecting("execveat", error, "1+", follow=True))
+        works(t, d)
+        assert t.was_injected(), error
+        d.stop()
+        config = t.write("refused.ini", "[fixture f]\ncommand = echo f\n")
+        done = subprocess.run([*t.injecting("pidfd_open", error, "1+"), harness.program("fixd"), "--config", config, "--socket", t.path("refused")],
+                              capture_output=True, timeout=LIMIT, env=harness.process_environment())
+        assert done.returncode == 1 and b"pidfd_open(2) is refused: expected Linux 5.3 or later" in done.stderr, done
 
 
 def test_children_that_cannot_be_made_or_waited_for(t):

@@ -20,6 +20,7 @@
 
 #include "base/alloc.h"
 #include "base/fd.h"
+#include "base/log.h"
 #include "base/process.h"
 #include "base/text.h"
 #include "config/identity.h"
@@ -51,7 +52,13 @@ int spawn_init(void)
 	char self[PATH_MAX];
 	ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
 	char *slash;
+	int r = process_open(getpid());
 
+	if (r < 0 && !is_passing(r)) {
+		log_error(r, "pidfd_open(2) is refused: expected Linux 5.3 or later, and a seccomp filter that allows it");
+		return r;
+	}
+	fd_close(r);
 	make_env();
 	if (n > 0) {
 		self[n] = '\0';
@@ -64,7 +71,10 @@ int spawn_init(void)
 	else if (access(helper, X_OK) < 0 && !is_passing(-errno))
 		strcpy(helper, PKGLIBEXECDIR "/fixd-builder");
 	/* For a moment the kernel may not be able to say: then the first build will tell. */
-	return access(helper, X_OK) < 0 && !is_passing(-errno) ? -errno : 0;
+	r = access(helper, X_OK) < 0 && !is_passing(-errno) ? -errno : 0;
+	if (r < 0)
+		log_error(r, "the program fixd-builder is not there");
+	return r;
 }
 
 /* Numbers above those that a helper has: nothing that is set up lies in the way of something else. */
@@ -103,6 +113,18 @@ _Noreturn static void cannot_start(int errors, const char *what)
 	_exit(127);
 }
 
+/* Where a seccomp filter does not know execveat(2), by the name that the descriptor has. */
+static void execute(int program, char **argv)
+{
+	char path[32];
+
+	syscall(SYS_execveat, program, "", argv, helper_env, AT_EMPTY_PATH);
+	if (errno != EPERM && errno != ENOSYS)
+		return;
+	snprintf(path, sizeof path, "/proc/self/fd/%d", program);
+	execve(path, argv, helper_env);
+}
+
 /* In the child. Whatever fails here shows as an exit status of 127 and a line in the log. */
 _Noreturn static void become_helper(int channel, int errors, const struct identity *id, enum spawn_flags flags)
 {
@@ -135,7 +157,7 @@ _Noreturn static void become_helper(int channel, int errors, const struct identi
 		cannot_start(said, "standard output and the channel");
 	if (become_user(id) < 0)
 		cannot_start(said, "the user");
-	syscall(SYS_execveat, program, "", argv, helper_env, AT_EMPTY_PATH);
+	execute(program, argv);
 	cannot_start(said, helper);
 }
 

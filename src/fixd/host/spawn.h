@@ -13,7 +13,7 @@ struct spawned {
 	int errors;  /* its standard error; non-blocking */
 };
 
-/* Finds fixd-builder: $FIXD_BUILDER, beside this program, or where it was installed. */
+/* Finds fixd-builder: $FIXD_BUILDER, beside this program, or where it was installed. 0, or -errno, which was logged. */
 int spawn_init(void);
 
 enum spawn_flags {
