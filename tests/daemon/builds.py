@@ -890,7 +890,7 @@ def test_names_of_the_interface(t):
 fixd_build *of_a_client;
 extern "C" int fixd_builder_main(struct fixd_builder *b)
 {
-	fixd_builder_set_root(b, fixd_builder_strdup(b, "long"));
+	fixd_builder_set_root(b, fixd_builder_strdup(b, "a long name"));
 	return 0;
 }
 """), t.path("both.so")
@@ -898,11 +898,11 @@ extern "C" int fixd_builder_main(struct fixd_builder *b)
                     "-L", os.path.join(harness.BUILD, ".libs"), "-Wl,-rpath," + os.path.join(harness.BUILD, ".libs"), "-lfixd-builder"], check=True)
     short = t.plugin("short", """
 #include <fixd-builder.h>
-int fixd_build(struct fixd_builder *b) { fixd_set_root(b, fixd_strdup(b, "short")); return 0; }
+int fixd_build(struct fixd_builder *b) { fixd_set_root(b, fixd_strdup(b, "a short name")); return 0; }
 """)
     none = t.plugin("none", "int another_function(void) { return 0; }\n")
     d = t.daemon(f"[fixture long]\nplugin = {so}\n[fixture short]\nplugin = {short}\n[fixture none]\nplugin = {none}\n")
-    assert d.client().read("long").startswith(b"long\0") and d.client().read("short").startswith(b"short\0")
+    assert d.client().read("long").startswith(b"a long name\0") and d.client().read("short").startswith(b"a short name\0")
     fails(d.client(), "none", "has no function 'fixd_build', nor 'fixd_builder_main'")
 
 
