@@ -162,35 +162,37 @@ static bool build_ends_edited(void)
 	return build_ends();
 }
 
-static bool build_has_no_room(void)
+/* In that state the job is over; what came of it is for the caller to say. */
+static bool lose_job(enum instance_state state)
 {
 	size_t k;
 
-	if (f->state != INSTANCE_BUILDING || !job_of(f, &k))
+	if (f->state != state || !job_of(f, &k))
 		return false;
 	world_lose(k);
+	return true;
+}
+
+static bool build_has_no_room(void)
+{
+	if (!lose_job(INSTANCE_BUILDING))
+		return false;
 	instance_build_failed(f, "there is no room", true, world.now);
 	return true;
 }
 
 static bool build_is_lost(void)
 {
-	size_t k;
-
-	if (f->state != INSTANCE_BUILDING || !job_of(f, &k))
+	if (!lose_job(INSTANCE_BUILDING))
 		return false;
-	world_lose(k);
 	instance_build_again(f, "its helper was killed", "its helper was killed too often");
 	return true;
 }
 
 static bool check_differs(void)
 {
-	size_t k;
-
-	if (f->state != INSTANCE_CHECKING || !job_of(f, &k))
+	if (!lose_job(INSTANCE_CHECKING))
 		return false;
-	world_lose(k);
 	instance_compared(f, false, "its inputs differ");
 	return true;
 }
