@@ -106,6 +106,7 @@ fixd_builder_SOURCES = \
 	src/builder/malloc.c \
 	src/builder/plugin.c \
 	src/builder/leavings.c src/builder/leavings.h \
+	src/builder/notify.c src/builder/notify.h \
 	src/builder/processes.c src/builder/processes.h \
 	src/builder/service.c \
 	src/builder/sources.c \

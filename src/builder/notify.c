@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: MIT */
+#include "builder/notify.h"
+
+#include <errno.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/fd.h"
+
+#define MESSAGE_MAX 4096
+
+int notify_open(const char *token)
+{
+	_cleanup_fd_ int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	_cleanup_free_ char *name = xasprintf("@fixd-%s", token);
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	size_t n = strlen(name);
+	int on = 1;
+
+	if (fd < 0)
+		return -errno;
+	/* The '@' stands for the zero byte that begins an abstract name. */
+	memcpy(address.sun_path + 1, name + 1, n - 1);
+	if (setsockopt(fd, SOL_SOCKET, SO_PASSCRED, &on, sizeof on) < 0 ||
+	    bind(fd, (struct sockaddr *)&address, (socklen_t)(offsetof(struct sockaddr_un, sun_path) + n)) < 0)
+		return -errno;
+	return setenv("NOTIFY_SOCKET", name, 1) < 0 ? -errno : fd_steal(&fd);
+}
+
+/* Everybody of this machine may send to an abstract name who knows it. */
+static bool is_of_this_user(struct msghdr *m)
+{
+	struct ucred sender;
+
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(m); c; c = CMSG_NXTHDR(m, c)) {
+		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_CREDENTIALS)
+			continue;
+		memcpy(&sender, CMSG_DATA(c), sizeof sender);
+		return sender.uid == geteuid();
+	}
+	return false;
+}
+
+/* A message is lines of NAME=value (sd_notify(3)). */
+static bool read_message(char *text)
+{
+	bool ready = false;
+	char *rest;
+
+	for (char *line = strtok_r(text, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest)) {
+		ready |= !strcmp(line, "READY=1");
+		if (!strncmp(line, "STATUS=", 7))
+			fprintf(stderr, "%s\n", line + 7);
+	}
+	return ready;
+}
+
+bool notify_says_ready(int fd)
+{
+	/* With room for no descriptor: one that is sent is closed by the kernel. */
+	union {
+		struct cmsghdr align;
+		char bytes[CMSG_SPACE(sizeof(struct ucred))];
+	} control;
+	char text[MESSAGE_MAX + 1];
+	bool ready = false;
+
+	for (;;) {
+		struct iovec v = { .iov_base = text, .iov_len = MESSAGE_MAX };
+		struct msghdr m = { .msg_iov = &v, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control };
+		ssize_t n = recvmsg(fd, &m, MSG_CMSG_CLOEXEC);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return ready;
+		text[n] = '\0';
+		if (is_of_this_user(&m))
+			ready |= read_message(text);
+	}
+}

@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Readiness as sd_notify(3) tells it: a service sends READY=1 to the socket that $NOTIFY_SOCKET names.
+ *
+ * Promises: only what processes of this user send is heard; what the service says of its STATUS stands in the log.
+ */
+#pragma once
+
+#include <stdbool.h>
+
+/* The socket, which has an abstract name that nobody can guess, and the variable for what is started from now on. Or -errno. */
+int notify_open(const char *token);
+/* Reads what has come, without waiting. Was READY=1 in it? */
+bool notify_says_ready(int fd);
