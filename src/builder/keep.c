@@ -435,7 +435,7 @@ static int read_note(int fd, struct job *j)
 _Noreturn void keep_resume(char **argv)
 {
 	struct work w = { .channel = JOB_CHANNEL_FD, .image = -1 };
-	struct keep k = { .output = -1, .log = -1, .say = -1, .hold = { -1, -1 } };
+	struct keep k = { .output = -1, .notify = -1, .log = -1, .say = -1, .hold = { -1, -1 } };
 	int fds[2] = { -1, -1 };
 	uint64_t fd;
 

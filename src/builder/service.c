@@ -17,6 +17,7 @@
 #include "base/fd.h"
 #include "base/template.h"
 #include "builder/keep.h"
+#include "builder/notify.h"
 #include "builder/processes.h"
 #include "builder/work.h"
 
@@ -125,6 +126,18 @@ static int wait_for_line(struct keep *k)
 	return r;
 }
 
+static int wait_for_notification(struct keep *k)
+{
+	while (!notify_says_ready(k->notify)) {
+		if (is_gone(k))
+			return ended_early(k);
+		if (!keep_wait(k, k->notify, -1))
+			return orphaned(k);
+	}
+	k->notify = fd_close(k->notify);
+	return put_value(k->work, NULL, 0);
+}
+
 static bool answers(const struct sockaddr *address, socklen_t size, int family)
 {
 	_cleanup_fd_ int fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
@@ -222,6 +235,8 @@ static int start(struct keep *k)
 		out = pipes[1];
 		fd_set_nonblock(k->output, true);
 	}
+	if (w->job.ready_by == JOB_READY_NOTIFY && (k->notify = notify_open(w->job.token)) < 0)
+		return work_fail(w, k->notify, "no socket for its notification: %s", strerror(-k->notify));
 	k->main = processes_start(w->job.source, out);
 	if (k->main < 0)
 		return work_fail(w, k->main, "the service cannot be started: %s", strerror(-k->main));
@@ -229,19 +244,27 @@ static int start(struct keep *k)
 	return keep_note(k);
 }
 
-int source_service(struct work *w)
+static int wait_until_ready(struct keep *k)
 {
-	static int (*const ready[])(struct keep *k) = {
+	static int (*const looks[])(struct keep *k) = {
 		[JOB_READY_PORT] = port_is_ready,
 		[JOB_READY_FILE] = file_is_ready,
 		[JOB_READY_COMMAND] = command_is_ready,
 	};
+	uint64_t by = k->work->job.ready_by;
+
+	if (by == JOB_READY_LINE)
+		return wait_for_line(k);
+	return by == JOB_READY_NOTIFY ? wait_for_notification(k) : look_again(k, looks[by]);
+}
+
+int source_service(struct work *w)
+{
 	struct keep *k = w->keep;
 	int r = start(k);
 
-	if (r < 0)
-		return r;
-	r = w->job.ready_by == JOB_READY_LINE ? wait_for_line(k) : look_again(k, ready[w->job.ready_by]);
+	if (r == 0)
+		r = wait_until_ready(k);
 	w->service = k->main;
 	return r;
 }

@@ -16,6 +16,7 @@ static const struct {
 } ways[] = {
 	{ "line", JOB_READY_LINE },
 	{ "port", JOB_READY_PORT },
+	{ "notify", JOB_READY_NOTIFY },
 	{ "file:", JOB_READY_FILE },
 	{ "command:", JOB_READY_COMMAND },
 };
@@ -32,7 +33,7 @@ static char *take_apart(struct fixture *f)
 		f->ready_what = has_more ? xstrdup(f->ready + n) : NULL;
 		return NULL;
 	}
-	return xasprintf("ready = %s: expected one of line, port, file:PATH, command:COMMAND", f->ready);
+	return xasprintf("ready = %s: expected one of line, port, notify, file:PATH, command:COMMAND", f->ready);
 }
 
 /* What it will be is not known yet. */

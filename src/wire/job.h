@@ -45,7 +45,7 @@ enum job_kind {
 	JOB_REAP,   /* do what a helper that was killed can do no more; its note is the job */
 };
 
-enum job_ready { JOB_READY_LINE, JOB_READY_PORT, JOB_READY_FILE, JOB_READY_COMMAND };
+enum job_ready { JOB_READY_LINE, JOB_READY_PORT, JOB_READY_FILE, JOB_READY_COMMAND, JOB_READY_NOTIFY };
 
 enum job_strays { JOB_STRAYS_ERROR, JOB_STRAYS_WARN, JOB_STRAYS_ALLOW };
 

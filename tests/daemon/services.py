@@ -107,6 +107,44 @@ def test_ready(t):
     assert ask(b"127.0.0.1:%d" % d.instance("chatty")["port"])
 
 
+def test_it_notifies(t):
+    """READY=1 and nothing else; what it says of its status is in the log."""
+    d = start(t, service("--notify", ready="notify") + service("--line READY=1", "timeout = 300ms\n", ready="notify", name="silent") +
+              "[fixture fails]\nservice = exit 7\nready = notify\n")
+    c = d.client()
+    assert ask(c.read("server")) == d.instance("server")["service_pid"]
+    assert "warming up\nat work" in d.ctl("log", "server").out
+    for name, words in ("silent", "timed out after"), ("fails", "exited with status 7 before it was ready"):
+        try:
+            c.attach(name)
+            assert False
+        except FixdError as e:
+            assert words in e.sentence, e.sentence
+
+
+@once
+def test_a_stranger_notifies(t):
+    """Another user who has learnt the name of the socket cannot say that a service is ready."""
+    if os.geteuid() != 0:
+        raise harness.Skip("only root has other users")
+    name, go = os.path.join(t.dir, "name"), os.path.join(t.dir, "go")
+    d = start(t, f"[fixture a]\nservice = echo $NOTIFY_SOCKET > {name}.new; mv {name}.new {name}; until test -e {go}; do sleep 0.01; done; exit 7\n"
+                 "ready = notify\n")
+    asker = subprocess.Popen([harness.program("fixctl"), "--socket", d.socket, "get", "a"], stderr=subprocess.PIPE, text=True)
+    wait_for(lambda: os.path.exists(name), "the name")
+    with open(name) as f:
+        address = f.read().strip().replace("@", "\0", 1)
+    stranger = os.fork()
+    if stranger == 0:
+        os.setuid(harness.NOBODY)
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM).sendto(b"READY=1", address)
+        os._exit(0)
+    assert harness.exit_code(stranger) == 0
+    with open(go, "w"):
+        pass
+    assert "exited with status 7 before it was ready" in asker.communicate(timeout=LIMIT)[1]
+
+
 def test_it_never_gets_ready(t):
     d = start(t, service("--mute", "timeout = 300ms\n", name="mute") + service("--mute", "timeout = 300ms\n", ready="line", name="silent") +
               "[fixture fails]\nservice = echo cannot bind >&2; exit 7\n[fixture forgets]\nservice = exec true\n" +

@@ -128,7 +128,7 @@ def test_bad_files(t):
     check(t, "[fixture a]\ncommand = x\nreuse = no\n", "version and reuse are for client = yes")
     check(t, "[fixd]\nuser-images-max = 0\n", "FILE:2: user-images-max = 0: expected a number from 1")
     check(t, "[fixture a]\ntree = x ; y\n", "FILE:2: tree: ' ;' would start a comment")
-    check(t, "[fixture a]\nservice = x\nready = soon\n", "ready = soon: expected one of line, port, file:PATH, command:COMMAND")
+    check(t, "[fixture a]\nservice = x\nready = soon\n", "ready = soon: expected one of line, port, notify, file:PATH, command:COMMAND")
     check(t, "[fixture a]\nservice = x\nready = file:\n", "ready = file:: expected")
     check(t, "[fixture a]\nservice = x\nready = port5\n", "ready = port5: expected")
     check(t, "[fixture a]\nservice = x\nvalue = ${PORT}\n", "${PORT} is not known here; expected one of ${FIXD_PORT}")
