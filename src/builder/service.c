@@ -189,13 +189,13 @@ static int file_is_ready(struct keep *k)
 	return put_value(k->work, n ? data : NULL, n);
 }
 
-/* Runs beside the service, which may end meanwhile. */
-static int command_is_ready(struct keep *k)
+/* Beside the service, which may end meanwhile; the command's end is in k->command_status. */
+static int run_beside(struct keep *k, const char *key, const char *command)
 {
-	pid_t pid = processes_start(k->work->job.ready, -1);
+	pid_t pid = processes_start(command, -1);
 
 	if (pid < 0)
-		return work_fail(k->work, pid, "the command of 'ready' cannot be started: %s", strerror(-pid));
+		return work_fail(k->work, pid, "the command of '%s' cannot be started: %s", key, strerror(-pid));
 	for (k->command = pid; k->command;) {
 		bool open = keep_wait(k, -1, -1);
 
@@ -204,6 +204,15 @@ static int command_is_ready(struct keep *k)
 		kill(-pid, SIGKILL);
 		return open ? ended_early(k) : orphaned(k);
 	}
+	return 0;
+}
+
+static int command_is_ready(struct keep *k)
+{
+	int r = run_beside(k, "ready", k->work->job.ready);
+
+	if (r < 0)
+		return r;
 	return k->command_status ? -EAGAIN : put_value(k->work, NULL, 0);
 }
 
