@@ -18,11 +18,9 @@
 	X(KEPT, kept) X(HAS_IMAGE, has_image) X(HOLDS, holds) X(GROUP, group) X(BUILT, built)
 #define JOB_LISTS(X) X(ENV, env) X(INPUTS, inputs)
 
-/* Notes of earlier versions do not have them: their fields stand behind all others. */
-#define JOB_LATER_NUMBERS(X) X(STOP_SIGNAL, stop_signal)
-#define JOB_LATER_LISTS(X) X(LEAVINGS, leavings)
-#define JOB_LATEST_STRINGS(X) X(VERIFY, verify)
-#define JOB_LATEST_LISTS(X) X(EXCLUDE, exclude)
+/* Notes of earlier versions do not have them: a new one stands behind all others. */
+#define JOB_LATER(STRING, NUMBER, LIST)                                                                                \
+	NUMBER(STOP_SIGNAL, stop_signal) LIST(LEAVINGS, leavings) STRING(VERIFY, verify) LIST(EXCLUDE, exclude)
 
 #define FIELD(id, member) FIELD_##id,
 enum job_field {
@@ -31,7 +29,7 @@ enum job_field {
 	FIELD_SIZE,
 	FIELD_OFFSET,
 	FIELD_DIRECT,
-	JOB_LATER_NUMBERS(FIELD) JOB_LATER_LISTS(FIELD) JOB_LATEST_STRINGS(FIELD) JOB_LATEST_LISTS(FIELD)
+	JOB_LATER(FIELD, FIELD, FIELD)
 };
 
 static void put_list(struct text *out, uint16_t field, char *const *list)
@@ -66,10 +64,7 @@ void job_encode(const struct job *j, struct text *out)
 	JOB_STRINGS(PUT_STRING)
 	JOB_NUMBERS(PUT_NUMBER)
 	JOB_LISTS(PUT_LIST)
-	JOB_LATER_NUMBERS(PUT_NUMBER)
-	JOB_LATER_LISTS(PUT_LIST)
-	JOB_LATEST_STRINGS(PUT_STRING)
-	JOB_LATEST_LISTS(PUT_LIST)
+	JOB_LATER(PUT_STRING, PUT_NUMBER, PUT_LIST)
 	for (size_t i = 0; i < j->n_dependencies; i++)
 		put_dependency(out, &j->dependencies[i]);
 }
@@ -159,10 +154,7 @@ int job_decode(const void *data, size_t size, struct job *j)
 			JOB_STRINGS(TAKE_STRING)
 			JOB_NUMBERS(TAKE_NUMBER)
 			JOB_LISTS(TAKE_LIST)
-			JOB_LATER_NUMBERS(TAKE_NUMBER)
-			JOB_LATER_LISTS(TAKE_LIST)
-			JOB_LATEST_STRINGS(TAKE_STRING)
-			JOB_LATEST_LISTS(TAKE_LIST)
+			JOB_LATER(TAKE_STRING, TAKE_NUMBER, TAKE_LIST)
 		case FIELD_DEPENDENCY:
 			take_dependency(j, &f, &bad);
 			break;
@@ -179,11 +171,10 @@ void job_deinit(struct job *j)
 {
 #define FREE_STRING(id, member) free(j->member);
 #define FREE_LIST(id, member) list_free(j->member);
+#define FREE_NOTHING(id, member)
 	JOB_STRINGS(FREE_STRING)
 	JOB_LISTS(FREE_LIST)
-	JOB_LATER_LISTS(FREE_LIST)
-	JOB_LATEST_STRINGS(FREE_STRING)
-	JOB_LATEST_LISTS(FREE_LIST)
+	JOB_LATER(FREE_STRING, FREE_NOTHING, FREE_LIST)
 	for (size_t i = 0; i < j->n_dependencies; i++) {
 		free(j->dependencies[i].name);
 		free(j->dependencies[i].path);
