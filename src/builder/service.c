@@ -267,6 +267,17 @@ static int wait_until_ready(struct keep *k)
 	return by == JOB_READY_NOTIFY ? wait_for_notification(k) : look_again(k, looks[by]);
 }
 
+static int prewarm(struct keep *k)
+{
+	_cleanup_free_ char *how = NULL;
+	int r = run_beside(k, "prewarm", k->work->job.prewarm);
+
+	if (r < 0 || !k->command_status)
+		return r;
+	how = work_describe_end(k->command_status);
+	return work_fail(k->work, -EIO, "its prewarm command %s", how);
+}
+
 int source_service(struct work *w)
 {
 	struct keep *k = w->keep;
@@ -274,6 +285,8 @@ int source_service(struct work *w)
 
 	if (r == 0)
 		r = wait_until_ready(k);
+	if (r == 0 && w->job.prewarm)
+		r = prewarm(k);
 	w->service = k->main;
 	return r;
 }

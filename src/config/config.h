@@ -86,6 +86,7 @@ struct fixture {
 	int stop_signal;	/* an index: config_stop_signal() */
 	char *ready_what;	/* file or command, or NULL */
 	char *value;		/* template, or NULL */
+	char *prewarm;		/* shell command, or NULL */
 	char *version; /* of what clients build: another one makes it stale */
 	int reuse;     /* 0: its images live no longer than the run they were built in */
 	char **registered_as; /* the settings of a registered one */

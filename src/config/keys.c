@@ -85,6 +85,7 @@ const struct key key_table[] = {
 	{ "exclusive", KEY_FIXTURE, KEY_ENUM, IN_FIXTURE(exclusive), bool_values, 0, 0 },
 	{ "ready", KEY_FIXTURE, KEY_COMMAND, IN_FIXTURE(ready), NULL, 0, 0 },
 	{ "value", KEY_FIXTURE, KEY_STRING, IN_FIXTURE(value), NULL, 0, 0 },
+	{ "prewarm", KEY_FIXTURE, KEY_COMMAND, IN_FIXTURE(prewarm), NULL, 0, 0 },
 	{ "stop-signal", KEY_FIXTURE, KEY_ENUM, IN_FIXTURE(stop_signal), signal_values, 0, 0 },
 };
 

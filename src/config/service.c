@@ -65,9 +65,9 @@ char *service_complete(struct fixture *f)
 	char *wrong = NULL;
 
 	if (f->source != SOURCE_SERVICE)
-		return f->ready || f->value ? xstrdup("ready and value are for services") :
-		       f->stop_signal	    ? xstrdup("stop-signal is for services") :
-						  NULL;
+		return f->ready || f->value	      ? xstrdup("ready and value are for services") :
+		       f->stop_signal || f->prewarm ? xstrdup("stop-signal and prewarm are for services") :
+						      NULL;
 	if (f->ready)
 		wrong = take_apart(f);
 	if (!wrong && f->ready_by == JOB_READY_FILE)

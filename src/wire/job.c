@@ -20,7 +20,8 @@
 
 /* Notes of earlier versions do not have them: a new one stands behind all others. */
 #define JOB_LATER(STRING, NUMBER, LIST)                                                                                \
-	NUMBER(STOP_SIGNAL, stop_signal) LIST(LEAVINGS, leavings) STRING(VERIFY, verify) LIST(EXCLUDE, exclude)
+	NUMBER(STOP_SIGNAL, stop_signal) LIST(LEAVINGS, leavings) STRING(VERIFY, verify) LIST(EXCLUDE, exclude)         \
+	STRING(PREWARM, prewarm)
 
 #define FIELD(id, member) FIELD_##id,
 enum job_field {

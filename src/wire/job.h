@@ -79,6 +79,7 @@ struct job {
 	uint64_t ready_by; /* enum job_ready */
 	char *ready;	   /* its file (a template) or command */
 	char *value;	   /* of a service: a template, or NULL */
+	char *prewarm;	   /* command that is run when it is ready, or NULL */
 	char *teardown;	   /* command, or NULL */
 	uint64_t teardown_ms;
 	bool kept;	/* the helper stays; its note, a writable file, comes behind the dependencies */

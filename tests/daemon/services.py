@@ -122,6 +122,23 @@ def test_it_notifies(t):
             assert words in e.sentence, e.sentence
 
 
+def test_it_is_prewarmed(t):
+    warm = os.path.join(t.dir, "warm")
+    d = start(t, service("--line x", f"prewarm = echo $FIXD_PORT >> {warm}", ready="line") +
+              service("--line x", "prewarm = echo no such table >&2; exit 3\n", ready="line", name="cold") +
+              service("--line x", "prewarm = kill -9 $(cat $FIXD_DIR/pid); exec sleep 1000\n", ready="line", name="dying"))
+    c = d.client()
+    c.attach("server")
+    with open(warm) as f:
+        assert f.read() == f"{d.instance('server')['port']}\n"
+    for name, words in ("cold", "its prewarm command exited with status 3\n"), ("dying", "killed by signal 9 (Killed) before it was ready"):
+        try:
+            c.attach(name)
+            assert False
+        except FixdError as e:
+            assert words in e.sentence, e.sentence
+
+
 @once
 def test_a_stranger_notifies(t):
     """Another user who has learnt the name of the socket cannot say that a service is ready."""

@@ -102,6 +102,7 @@ static void add_service(struct job *j, const struct fixture *f, const struct kee
 	j->ready = f->ready_what;
 	j->stop_signal = (uint64_t)config_stop_signal(f);
 	j->value = f->value;
+	j->prewarm = f->prewarm;
 }
 
 /* Whoever keeps what this one needs, or what that needs, waits for it. */
