@@ -19,6 +19,7 @@ libbase_la_SOURCES = \
 	src/base/template.c src/base/template.h \
 	src/base/text.c src/base/text.h \
 	src/base/units.c src/base/units.h \
+	src/base/userns.c src/base/userns.h \
 	src/base/utf8.h \
 	src/base/vector.c src/base/vector.h
 

@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "base/fd.h"
+#include "base/userns.h"
 #include "fixctl/run.h"
 
 static int refuse(char **why, int err, const char *what)
@@ -25,25 +26,6 @@ static int refuse(char **why, int err, const char *what)
 	if (!*why)
 		*why = xasprintf("%s: %s", what, strerror(-err));
 	return err;
-}
-
-static int write_file(const char *path, const char *text)
-{
-	_cleanup_fd_ int fd = open(path, O_WRONLY | O_CLOEXEC);
-
-	return fd < 0 ? -errno : fd_write_all(fd, text, strlen(text));
-}
-
-/* The caller's own ids, and no others: unprivileged. */
-static int map_ids(uid_t uid, gid_t gid)
-{
-	_cleanup_free_ char *uids = xasprintf("%u %u 1", (unsigned)uid, (unsigned)uid),
-			    *gids = xasprintf("%u %u 1", (unsigned)gid, (unsigned)gid);
-	int r = write_file("/proc/self/setgroups", "deny");
-
-	if (r == 0 || r == -ENOENT)
-		r = write_file("/proc/self/uid_map", uids);
-	return r == 0 ? write_file("/proc/self/gid_map", gids) : r;
 }
 
 /* Root keeps all users; anybody else needs a user namespace to be allowed to mount. *mapped: in which there is only one user. */
@@ -59,7 +41,7 @@ static int new_namespace(bool *mapped, char **why)
 		if (unshare(CLONE_NEWUSER | CLONE_NEWNS) < 0)
 			return refuse(why, -errno, "no user namespace (kernel.unprivileged_userns_clone, user.max_user_namespaces, or a "
 						   "container's filter)");
-		r = map_ids(uid, gid);
+		r = userns_map(uid, gid);
 		if (r < 0)
 			return refuse(why, r, "the user cannot be mapped into a user namespace");
 	}
