@@ -435,7 +435,7 @@ static int read_note(int fd, struct job *j)
 _Noreturn void keep_resume(char **argv)
 {
 	struct work w = { .channel = JOB_CHANNEL_FD, .image = -1 };
-	struct keep k = { .output = -1, .notify = -1, .log = -1, .say = -1, .hold = { -1, -1 } };
+	struct keep k = KEEP_EMPTY;
 	int fds[2] = { -1, -1 };
 	uint64_t fd;
 
@@ -497,7 +497,7 @@ static void export_noted(struct work *w)
 
 int keep_reap(struct work *w)
 {
-	struct keep k = { .output = -1, .log = -1, .say = -1, .hold = { -1, -1 }, .main = 0 };
+	struct keep k = KEEP_EMPTY;
 	_cleanup_free_ char *wrong = NULL;
 	int r;
 

@@ -31,6 +31,8 @@ struct keep {
 	pid_t daemon;
 };
 
+#define KEEP_EMPTY { .note = -1, .hold = { -1, -1 }, .output = -1, .notify = -1, .log = -1, .say = -1 }
+
 /* Before anything is started that would have to be torn down. 0 or what work_fail() returned. */
 int keep_begin(struct keep *k, struct work *w);
 /* Writes down what there is. 0 or what work_fail() returned. */

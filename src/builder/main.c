@@ -163,7 +163,7 @@ static int send_result(struct work *w, const struct digest *inputs)
 int main(int argc, char **argv)
 {
 	static char line[4096]; /* not from malloc(), which may mean the image */
-	struct keep k = { .hold = { -1, -1 }, .output = -1, .notify = -1, .log = -1, .say = -1, .note = -1 };
+	struct keep k = KEEP_EMPTY;
 	struct work w = { .channel = JOB_CHANNEL_FD, .space = { .fd = -1 }, .image = -1, .note = -1, .keep = &k };
 	struct digest inputs = { 0 };
 	bool stays;
