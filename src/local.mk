@@ -109,6 +109,7 @@ fixd_builder_SOURCES = \
 	src/builder/leavings.c src/builder/leavings.h \
 	src/builder/notify.c src/builder/notify.h \
 	src/builder/processes.c src/builder/processes.h \
+	src/builder/sandbox.c src/builder/sandbox.h \
 	src/builder/service.c \
 	src/builder/sources.c \
 	src/builder/usage.c src/builder/usage.h \
