@@ -15,7 +15,6 @@
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "builder/work.h"
-#include "image/manifest.h"
 
 #define PIPE_SIZE (1 << 20)
 #define LOOK_MIN (50 * NSEC_PER_MSEC)
@@ -63,21 +62,30 @@ static void say_left_out(void *arg, const char *path, const char *why)
 	fprintf(stderr, "%s: left out of '%s': %s\n", path, w->job.name, why);
 }
 
-/* Copies it to where it will be seen, within the budget, and makes the manifest the image. */
-static int take_tree(struct work *w, const char *from, enum manifest_modes how)
+int work_copy_tree(struct work *w, const char *from, const char *to, enum manifest_modes how, struct text *manifest)
 {
-	_cleanup_text_ struct text manifest = { 0 };
 	_cleanup_free_ char *where = NULL;
 	const struct manifest_host host = { .grant = work_grant, .left_out = say_left_out, .arg = w, .exclude = w->job.exclude };
 	uint64_t bytes = 0;
-	char *p;
-	int r = manifest_copy_tree(from, w->job.tree, (w->job.as_is ? MANIFEST_AS_IS : MANIFEST_READ_ONLY) | how, &host, &manifest, &bytes, &where);
+	int r = manifest_copy_tree(from, to, how, &host, manifest, &bytes, &where);
 
 	if (r == -EDQUOT)
 		return work_fail_space(w, r);
 	if (r < 0)
 		return work_fail(w, r, "%s cannot be copied: %s", where, strerror(-r));
 	w->other_bytes = bytes;
+	return 0;
+}
+
+/* Copies it to where it will be seen, and makes the manifest the image. */
+static int take_tree(struct work *w, const char *from, enum manifest_modes how)
+{
+	_cleanup_text_ struct text manifest = { 0 };
+	char *p;
+	int r = work_copy_tree(w, from, w->job.tree, (w->job.as_is ? MANIFEST_AS_IS : MANIFEST_READ_ONLY) | how, &manifest);
+
+	if (r < 0)
+		return r;
 	p = space_extend(&w->space, manifest.size, &r);
 	if (!p)
 		return work_fail_space(w, r);

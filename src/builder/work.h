@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <sys/types.h>
 
+#include "image/manifest.h"
 #include "image/space.h"
 #include "wire/job.h"
 
@@ -41,6 +42,9 @@ int work_fail_space(struct work *w, int err);
 
 /* Streams what can be read from `fd` into the space and the digest. `pipe`: it may be silent while somebody works. */
 int work_fill(struct work *w, int fd, bool pipe);
+
+/* Copies a tree into an empty directory, within the budget, and writes its manifest. */
+int work_copy_tree(struct work *w, const char *from, const char *to, enum manifest_modes how, struct text *manifest);
 
 /* A shell command with standard output to `out` (or to the log: -1). Returns its pid. */
 pid_t work_shell(struct work *w, const char *command, int out);
