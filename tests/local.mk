@@ -96,10 +96,10 @@ tests_fuzz_client_LDFLAGS = $(fuzz_link)
 tests_fuzz_client_LDADD = libclient.la -lpthread
 
 if HAVE_SECCOMP
-check_PROGRAMS += tests/no-uring
-tests_no_uring_SOURCES = tests/no-uring.c
-tests_no_uring_CFLAGS = $(AM_CFLAGS) $(SECCOMP_CFLAGS)
-tests_no_uring_LDADD = $(SECCOMP_LIBS)
+check_PROGRAMS += tests/without
+tests_without_SOURCES = tests/without.c
+tests_without_CFLAGS = $(AM_CFLAGS) $(SECCOMP_CFLAGS)
+tests_without_LDADD = $(SECCOMP_LIBS)
 endif
 
 daemon_tests = \

@@ -138,7 +138,7 @@ class Place:
     """A directory with a plugin that was compiled, for one process that is to fail."""
 
     def __init__(self, mode):
-        wrapper = [program("tests/no-uring")] if mode == "epoll" else []
+        wrapper = [program("tests/without"), "io_uring_setup"] if mode == "epoll" else []
         self.case = Case(mode, wrapper)
         self.case.write("input", "one\n")
         self.so = self.case.plugin("objects", PLUGIN)
