@@ -21,6 +21,7 @@
 #include "base/units.h"
 #include "builder/leavings.h"
 #include "builder/processes.h"
+#include "builder/sandbox.h"
 #include "builder/work.h"
 #include "image/memfd.h"
 #include "wire/socket.h"
@@ -100,7 +101,7 @@ static void note_leavings(struct keep *k)
 {
 	struct job *j = &k->work->job;
 
-	if (j->kind == JOB_SERVICE)
+	if (j->kind == JOB_SERVICE && k->sandbox < 0)
 		j->leavings = leavings_note(j->leavings, (pid_t)j->group, k->since);
 }
 
@@ -137,7 +138,7 @@ static void reap(struct keep *k)
 	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
 		if (pid == k->main) {
 			k->main = 0;
-			k->main_status = status;
+			k->main_status = k->sandbox < 0 ? status : sandbox_status(k->sandbox, status);
 		} else if (pid == k->command) {
 			k->command = 0;
 			k->command_status = status;
@@ -327,13 +328,12 @@ static void wait_for_holders(struct keep *k)
 		;
 }
 
-/* Of a tree the daemon removes the directory: it may lie where we may not. */
-static char *clear_directory(const struct job *j)
+/* The daemon removes the directory itself: it may lie where we may not. */
+static char *clear_directory(const char *dir)
 {
-	int r = j->dir ? tree_remove(j->dir) : 0;
+	int r = dir ? tree_remove(dir) : 0;
 
-	return r < 0 && access(j->dir, F_OK) == 0 && r != -EACCES && r != -EPERM ?
-		       xasprintf("%s cannot be removed: %s", j->dir, strerror(-r)) : NULL;
+	return r < 0 && access(dir, F_OK) == 0 && r != -EACCES && r != -EPERM ? xasprintf("%s cannot be removed: %s", dir, strerror(-r)) : NULL;
 }
 
 /* Of two complaints the first explains the second. */
@@ -354,7 +354,8 @@ static char *tear_down(struct keep *k)
 		wrong = run_teardown(k);
 	complain(&wrong, end_processes(k));
 	leavings_remove(k->work->job.leavings);
-	complain(&wrong, clear_directory(&k->work->job));
+	complain(&wrong, clear_directory(k->work->job.dir));
+	complain(&wrong, clear_directory(k->work->job.view));
 	if (ftruncate(k->note, 0) < 0)
 		complain(&wrong, xasprintf("the note cannot be cleared: %s", strerror(errno)));
 	return wrong;
@@ -519,7 +520,8 @@ int keep_reap(struct work *w)
 		wrong = chdir(w->job.root) < 0 ? xasprintf("%s cannot be entered: %s", w->job.root, strerror(errno)) : run_teardown(&k);
 	complain(&wrong, end_leftovers(&w->job));
 	leavings_remove(w->job.leavings);
-	complain(&wrong, clear_directory(&w->job));
+	complain(&wrong, clear_directory(w->job.dir));
+	complain(&wrong, clear_directory(w->job.view));
 	if (ftruncate(k.note, 0) < 0)
 		complain(&wrong, xasprintf("the note cannot be cleared: %s", strerror(errno)));
 	return wrong ? work_fail(w, -EIO, "%s", wrong) : 0;

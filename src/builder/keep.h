@@ -26,12 +26,13 @@ struct keep {
 	int command_status;
 	int output;	 /* of the service, to be passed on to the log; -1: nothing */
 	int notify;	 /* its socket, until it is ready; or -1 */
+	int sandbox;	 /* tells how the service ends that is in one; or -1 */
 	int log;	 /* the reading end of the log, which the daemon reads as long as it lives; -1: it is no pipe */
 	int say;	 /* the other end, where we do not wait; -1: standard error will do */
 	pid_t daemon;
 };
 
-#define KEEP_EMPTY { .note = -1, .hold = { -1, -1 }, .output = -1, .notify = -1, .log = -1, .say = -1 }
+#define KEEP_EMPTY { .note = -1, .hold = { -1, -1 }, .output = -1, .notify = -1, .sandbox = -1, .log = -1, .say = -1 }
 
 /* Before anything is started that would have to be torn down. 0 or what work_fail() returned. */
 int keep_begin(struct keep *k, struct work *w);

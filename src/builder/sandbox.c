@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/mount.h>
 #include <poll.h>
 #include <sched.h>
@@ -214,6 +215,22 @@ _Noreturn static void look_after(pid_t command, int signals, int said)
 	_exit(EXIT_SUCCESS);
 }
 
+static void close_between(int low, int high)
+{
+	if (high - low > 1)
+		syscall(SYS_close_range, low + 1, high - 1, 0);
+}
+
+/* What the helper has open tells others that it lives, and has a lock. */
+static void close_others(int a, int b)
+{
+	int low = a < b ? a : b, high = a < b ? b : a;
+
+	close_between(STDERR_FILENO, low < 0 ? high : low);
+	close_between(low < 0 ? high : low, high);
+	close_between(high, INT_MAX);
+}
+
 _Noreturn static void be_first(struct setup *u, int said)
 {
 	sigset_t set;
@@ -221,6 +238,7 @@ _Noreturn static void be_first(struct setup *u, int said)
 	pid_t command;
 
 	prctl(PR_SET_NAME, "fixd-sandbox");
+	close_others(said, u->sandbox->out);
 	setpgid(0, 0);
 	for (int i = 0; i < STEPS; i++) {
 		int r = steps[i].run(u);

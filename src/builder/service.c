@@ -6,6 +6,7 @@
 #include <netinet/in.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -19,6 +20,7 @@
 #include "builder/keep.h"
 #include "builder/notify.h"
 #include "builder/processes.h"
+#include "builder/sandbox.h"
 #include "builder/work.h"
 
 #define LINE_SIZE_MAX 65536
@@ -231,6 +233,31 @@ static int look_again(struct keep *k, int (*is_ready)(struct keep *k))
 	return r == 0 && is_gone(k) ? ended_early(k) : r;
 }
 
+/* Its data is its own to change. The pid, or what work_fail() returned. */
+static pid_t start_on_data(struct keep *k, int out)
+{
+	struct work *w = k->work;
+	_cleanup_text_ struct text manifest = { 0 };
+	_cleanup_free_ char *home = xstrndup(w->job.view, (size_t)(strrchr(w->job.view, '/') - w->job.view)), *why = NULL;
+	struct sandbox s = {
+		.command = w->job.source,
+		.out = out,
+		.root = w->job.root,
+		.home = home,
+		.tree = w->job.data,
+		.view = w->job.view,
+		.limit = w->job.limit,
+	};
+	pid_t pid = sandbox_start(&s, &k->sandbox, &why);
+	int r;
+
+	if (pid > 0)
+		return pid;
+	fprintf(stderr, "fixd-builder: the service gets a copy of its data, and no namespaces of its own: %s\n", why);
+	r = work_copy_tree(w, w->job.data, w->job.view, MANIFEST_AS_IS, &manifest);
+	return r < 0 ? r : processes_start(w->job.source, out);
+}
+
 static int start(struct keep *k)
 {
 	struct work *w = k->work;
@@ -246,7 +273,13 @@ static int start(struct keep *k)
 	}
 	if (w->job.ready_by == JOB_READY_NOTIFY && (k->notify = notify_open(w->job.token)) < 0)
 		return work_fail(w, k->notify, "no socket for its notification: %s", strerror(-k->notify));
-	k->main = processes_start(w->job.source, out);
+	if (w->job.view) {
+		setenv("FIXD_DATA", w->job.view, 1);
+		k->main = start_on_data(k, out);
+		unsetenv("FIXD_DATA"); /* to all others it is an empty directory */
+	} else {
+		k->main = processes_start(w->job.source, out);
+	}
 	if (k->main < 0)
 		return work_fail(w, k->main, "the service cannot be started: %s", strerror(-k->main));
 	w->job.group = (uint64_t)k->main;

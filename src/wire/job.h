@@ -80,6 +80,8 @@ struct job {
 	char *ready;	   /* its file (a template) or command */
 	char *value;	   /* of a service: a template, or NULL */
 	char *prewarm;	   /* command that is run when it is ready, or NULL */
+	char *data;	   /* a sealed tree that it has a writable view of, or NULL */
+	char *view;	   /* an empty directory for that */
 	char *teardown;	   /* command, or NULL */
 	uint64_t teardown_ms;
 	bool kept;	/* the helper stays; its note, a writable file, comes behind the dependencies */
