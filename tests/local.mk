@@ -115,6 +115,7 @@ daemon_tests = \
 	tests/daemon/runs.py \
 	tests/daemon/servers.py \
 	tests/daemon/services.py \
+	tests/daemon/clones.py \
 	tests/daemon/sharing.py \
 	tests/daemon/tools.py
 shim_tests = tests/shim/adapters.py tests/shim/calls.py tests/shim/changes.py tests/shim/copyup.py tests/shim/programs.py tests/shim/run.py tests/shim/tools.py

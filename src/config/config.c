@@ -295,6 +295,27 @@ static void load_depends(struct fixture *f, const char *value)
 	list_free(names);
 }
 
+static bool same_depend(const struct depend *a, const struct depend *b)
+{
+	return !strcmp(a->name, b->name) && !strcmp(a->param ? a->param : "", b->param ? b->param : "");
+}
+
+/* It depends on its data, whether it says so or not. */
+static void add_data(struct fixture *f)
+{
+	struct depend d = parse_depend(f->data);
+
+	for (f->data_at = 0; f->data_at < f->n_depends; f->data_at++) {
+		if (!same_depend(&f->depends[f->data_at], &d)) 
+			continue;
+		free(d.name);
+		free(d.param);
+		return;
+	}
+	f->depends = xrealloc(f->depends, (f->n_depends + 1) * sizeof d);
+	f->depends[f->n_depends++] = d;
+}
+
 static int by_key(const void *a, const void *b)
 {
 	const struct raw_entry *const *x = a, *const *y = b;
@@ -424,6 +445,7 @@ static void check_fixture(struct loading *l, struct fixture *f)
 	if (f->source == SOURCE_CLIENT && (f->teardown || f->reset || f->exclusive))
 		problem(l, f->line, "teardown, reset and exclusive are not for client = yes: who builds it tears it down");
 	check_service(l, f);
+	f->as_is = f->path != NULL;
 	if (f->path)
 		check_path(l, f);
 	if (f->source != SOURCE_PLUGIN && f->malloc_from)
@@ -473,6 +495,8 @@ static void load_fixture(struct loading *l, size_t section, const char *name)
 	}
 	f->section = digest_section(c->root, mine, n);
 	free(mine);
+	if (f->data)
+		add_data(f);
 	check_fixture(l, f);
 	c->fixtures = xrealloc(c->fixtures, (c->n_fixtures + 1) * sizeof *c->fixtures);
 	c->fixtures[c->n_fixtures++] = f;

@@ -67,6 +67,7 @@ struct fixture {
 	struct depend *depends;
 	size_t n_depends;
 	int source; /* enum source_kind */
+	bool as_is; /* its tree keeps the modes of its files */
 	char *what; /* its path or command */
 	char *symbol, *verify; /* functions of a plugin, or NULL */
 	char **exclude; /* of a directory: what is no part of it */
@@ -87,6 +88,8 @@ struct fixture {
 	char *ready_what;	/* file or command, or NULL */
 	char *value;		/* template, or NULL */
 	char *prewarm;		/* shell command, or NULL */
+	char *data;		/* the tree that it has a writable view of, or NULL */
+	size_t data_at;		/* that one in `depends` */
 	char *version; /* of what clients build: another one makes it stale */
 	int reuse;     /* 0: its images live no longer than the run they were built in */
 	char **registered_as; /* the settings of a registered one */

@@ -135,6 +135,26 @@ static void visit(struct walk *w, const struct fixture *f)
 		collect_env(w->config->fixtures[i]);
 }
 
+/* What is written to keeps the modes of its files, and is another tree than one that is only read. */
+static void link_data(struct walk *w, const struct fixture *f)
+{
+	const struct fixture *data = f->depends[f->data_at].fixture;
+	struct fixture *to;
+
+	if (!data)
+		return;
+	if (data->source != SOURCE_TREE && data->source != SOURCE_DIRECTORY) {
+		config_problem(w->problems, w->config->file, f->line, "[fixture %s] data = %s: expected a fixture with tree or directory, "
+			       "and it has %s", f->name, f->data, source_name(data->source));
+		w->failed = true;
+		return;
+	}
+	to = w->config->fixtures[index_of(w->config, data)];
+	if (!to->as_is)
+		to->section = digest_bytes(&to->section, sizeof to->section);
+	to->as_is = true;
+}
+
 int graph_check(struct config *c, struct text *problems)
 {
 	struct walk w = { .config = c, .problems = problems, .marks = xcalloc(c->n_fixtures, sizeof *w.marks) };
@@ -143,6 +163,8 @@ int graph_check(struct config *c, struct text *problems)
 		check_twice(&w, c->fixtures[i]);
 		for (size_t k = 0; k < c->fixtures[i]->n_depends; k++)
 			link_one(&w, c->fixtures[i], &c->fixtures[i]->depends[k]);
+		if (c->fixtures[i]->data)
+			link_data(&w, c->fixtures[i]);
 	}
 	for (size_t i = 0; i < c->n_fixtures; i++)
 		visit(&w, c->fixtures[i]);

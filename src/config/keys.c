@@ -86,6 +86,7 @@ const struct key key_table[] = {
 	{ "ready", KEY_FIXTURE, KEY_COMMAND, IN_FIXTURE(ready), NULL, 0, 0 },
 	{ "value", KEY_FIXTURE, KEY_STRING, IN_FIXTURE(value), NULL, 0, 0 },
 	{ "prewarm", KEY_FIXTURE, KEY_COMMAND, IN_FIXTURE(prewarm), NULL, 0, 0 },
+	{ "data", KEY_FIXTURE, KEY_STRING, IN_FIXTURE(data), NULL, 0, 0 },
 	{ "stop-signal", KEY_FIXTURE, KEY_ENUM, IN_FIXTURE(stop_signal), signal_values, 0, 0 },
 };
 
@@ -93,7 +94,8 @@ int config_stop_signal(const struct fixture *f)
 {
 	static const int numbers[] = { SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR1, SIGUSR2, SIGKILL };
 
-	return numbers[f->stop_signal];
+	/* Nothing that it could write in the end would be kept. */
+	return f->data ? SIGKILL : numbers[f->stop_signal];
 }
 
 const size_t key_count = ELEMENTSOF(key_table);

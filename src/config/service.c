@@ -67,7 +67,10 @@ char *service_complete(struct fixture *f)
 	if (f->source != SOURCE_SERVICE)
 		return f->ready || f->value	      ? xstrdup("ready and value are for services") :
 		       f->stop_signal || f->prewarm ? xstrdup("stop-signal and prewarm are for services") :
+		       f->data			    ? xstrdup("data is for services") :
 						      NULL;
+	if (f->data && f->stop_signal)
+		return xstrdup("stop-signal is not for a service with data: it is killed, since its data is dropped");
 	if (f->ready)
 		wrong = take_apart(f);
 	if (!wrong && f->ready_by == JOB_READY_FILE)

@@ -128,6 +128,11 @@ def test_bad_files(t):
     check(t, "[fixture a]\ncommand = x\nreuse = no\n", "version and reuse are for client = yes")
     check(t, "[fixd]\nuser-images-max = 0\n", "FILE:2: user-images-max = 0: expected a number from 1")
     check(t, "[fixture a]\ntree = x ; y\n", "FILE:2: tree: ' ;' would start a comment")
+    check(t, "[fixture a]\nservice = x\ndata = b\n[fixture b]\ncommand = x\n",
+          "[fixture a] data = b: expected a fixture with tree or directory, and it has command")
+    check(t, "[fixture a]\nservice = x\ndata = b\n", "[fixture a] depends on 'b', which is not defined")
+    check(t, "[fixture a]\ntree = x\ndata = b\n[fixture b]\ntree = x\n", "data is for services")
+    check(t, "[fixture a]\nservice = x\ndata = b\nstop-signal = INT\n[fixture b]\ntree = x\n", "stop-signal is not for a service with data")
     check(t, "[fixture a]\nservice = x\nready = soon\n", "ready = soon: expected one of line, port, notify, file:PATH, command:COMMAND")
     check(t, "[fixture a]\nservice = x\nready = file:\n", "ready = file:: expected")
     check(t, "[fixture a]\nservice = x\nready = port5\n", "ready = port5: expected")

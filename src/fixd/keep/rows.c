@@ -130,6 +130,7 @@ const struct row keeper_rows[] = {
 	BOOL(struct keeper, reaping),
 	STRING(struct keeper, died),
 	STRING(struct keeper, wrong),
+	PATH(struct keeper, view),
 	END,
 };
 

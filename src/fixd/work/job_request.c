@@ -103,6 +103,7 @@ static void add_service(struct job *j, const struct fixture *f, const struct kee
 	j->stop_signal = (uint64_t)config_stop_signal(f);
 	j->value = f->value;
 	j->prewarm = f->prewarm;
+	j->view = k->view;
 }
 
 /* Whoever keeps what this one needs, or what that needs, waits for it. */
@@ -140,7 +141,7 @@ int brief_send(const struct brief *b, int channel)
 		.huge = (uint64_t)f->huge_pages,
 		.stray = (uint64_t)f->stray,
 		.malloc_arena = f->malloc_from,
-		.as_is = f->path != NULL,
+		.as_is = f->as_is,
 		.verify = f->verify,
 		.exclude = f->exclude,
 		.env = i->env,
@@ -158,6 +159,7 @@ int brief_send(const struct brief *b, int channel)
 	}
 	if (b->keeper) {
 		add_service(&j, f, k);
+		j.data = f->data ? b->depends[f->data_at]->tree : NULL;
 		r = r < 0 ? r : note < 0 ? note : 0;
 		fds[n++] = note;
 	}

@@ -87,6 +87,7 @@ static void keeper_free(struct keeper *k)
 	free(k->note);
 	free(k->token);
 	free(k->dir);
+	free(k->view);
 	free(k->died);
 	free(k->wrong);
 	text_deinit(&k->said);
@@ -104,6 +105,8 @@ static void clear(struct keeper *k)
 
 	if (k->dir)
 		trees_discard(k->work, k->dir);
+	if (k->view)
+		trees_discard(k->work, k->view);
 	if (r < 0 && r != -ENOENT)
 		log_warn(r, "%s: cannot remove %s", k->title, k->note);
 }
@@ -129,6 +132,8 @@ struct keeper *keeper_prepare(struct instance *i, char **wrong)
 	k->time = f->policy.teardown_timeout;
 	if (r == 0 && f->source == SOURCE_SERVICE)
 		r = trees_make(w, f->name, f->user, &k->dir);
+	if (r == 0 && f->data)
+		r = trees_make(w, f->name, f->user, &k->view);
 	if (r < 0)
 		*wrong = xasprintf("no directory for what it needs on a tmpfs: %s", strerror(-r));
 	else if (f->source == SOURCE_SERVICE && !(k->port = port_take()))

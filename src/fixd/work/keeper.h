@@ -33,6 +33,7 @@ struct keeper {
 	struct recovery *from; /* of a daemon that is gone, or NULL */
 	char *token;
 	char *dir;	/* of a service, or NULL */
+	char *view;	/* of its data, or NULL */
 	uint16_t port;	/* of a service, or 0 */
 	int64_t time;	/* for tearing down: the command, and again the processes */
 	pid_t pid;	/* 0: not yet, or not any more */
