@@ -13,54 +13,10 @@
 #include "fixd/model/run.h"
 #include "fixd/model/session.h"
 #include "tests/tap.h"
+#include "asker.h"
 #include "world.h"
 
 #define INI "[fixd]\nroot = /\nmemory-max = 80K\n[policy]\nmax-age = none\n"
-
-struct asker {
-	struct waiter waiter;
-	int answers;
-	enum outcome outcome;
-	struct link leases;
-};
-
-static void answered(struct waiter *w, enum outcome outcome)
-{
-	struct asker *a = container_of(w, struct asker, waiter);
-
-	a->answers++;
-	a->outcome = outcome;
-	if (outcome == OUTCOME_READY)
-		lease_new(w->instance->current, &a->leases, 1);
-}
-
-static void ask(struct asker *a, struct instance *i)
-{
-	*a = (struct asker){ .waiter = { .asked = ++world.now, .holds = true, .answer = answered } };
-	link_init(&a->waiter.link);
-	link_init(&a->leases);
-	waiter_begin(i, &a->waiter);
-	world_turn();
-}
-
-static void let_go(struct asker *a)
-{
-	while (!link_empty(&a->leases))
-		lease_free(link_entry(a->leases.next, struct lease, in_client));
-	world_turn();
-}
-
-/* The first job, which must be that one. */
-static bool is_next(enum job_kind_of what, const struct instance *i)
-{
-	return world.n_jobs && world.jobs[0].what == what && world.jobs[0].instance == i;
-}
-
-static void finish(uint64_t as)
-{
-	world_finish(0, as);
-	world_turn();
-}
 
 static void one_build_for_all_who_ask(void)
 {
