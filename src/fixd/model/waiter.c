@@ -199,6 +199,11 @@ static enum outcome resolve_anew(struct instance *i, const struct resolution *r)
 	int64_t asked = r->asked;
 	enum outcome deps;
 
+	/* That was the answer, whatever has become of its dependencies. */
+	if (!i->current && i->failed && i->failed_at >= asked) {
+		instance_set_error(i, xstrdup(i->failed_error));
+		return OUTCOME_FAILED;
+	}
 	/* It is not idle while dependencies are made for it: those may take the place of what is. */
 	if (!i->current)
 		i->state = INSTANCE_WAITING;
@@ -224,7 +229,7 @@ static enum outcome resolve_anew(struct instance *i, const struct resolution *r)
 		instance_unpin(i);
 		return OUTCOME_PENDING;
 	}
-	if (i->failed && !may_retry(i, asked) && (i->failed_at >= asked || !other_dependencies_than_failed(i))) {
+	if (i->failed && !may_retry(i, asked) && !other_dependencies_than_failed(i)) {
 		instance_unpin(i);
 		instance_set_idle(i);
 		instance_set_error(i, xstrdup(i->failed_error)); /* not what a dependency said meanwhile */
