@@ -112,7 +112,7 @@ struct image *image_unref(struct image *im)
 
 struct digest image_identity(const struct image *im)
 {
-	return im->kept_by ? (struct digest){ .low = im->serial, .high = UINT64_MAX } : im->digest;
+	return im->kept_by || im->n_teardown_deps ? (struct digest){ .low = im->serial, .high = UINT64_MAX } : im->digest;
 }
 
 bool image_holders_matter(const struct image *im)
