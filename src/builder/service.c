@@ -233,12 +233,12 @@ static int look_again(struct keep *k, int (*is_ready)(struct keep *k))
 	return r == 0 && is_gone(k) ? ended_early(k) : r;
 }
 
-/* Its data is its own to change. The pid, or what work_fail() returned. */
-static pid_t start_on_data(struct keep *k, int out)
+/* What it writes is its own. The pid, or what work_fail() returned. */
+static pid_t start_in_sandbox(struct keep *k, int out)
 {
 	struct work *w = k->work;
 	_cleanup_text_ struct text manifest = { 0 };
-	_cleanup_free_ char *home = xstrndup(w->job.view, (size_t)(strrchr(w->job.view, '/') - w->job.view)), *why = NULL;
+	_cleanup_free_ char *home = xstrndup(w->job.dir, (size_t)(strrchr(w->job.dir, '/') - w->job.dir)), *why = NULL;
 	struct sandbox s = {
 		.command = w->job.source,
 		.out = out,
@@ -253,8 +253,8 @@ static pid_t start_on_data(struct keep *k, int out)
 
 	if (pid > 0)
 		return pid;
-	fprintf(stderr, "fixd-builder: the service gets a copy of its data, and no namespaces of its own: %s\n", why);
-	r = work_copy_tree(w, w->job.data, w->job.view, MANIFEST_AS_IS, &manifest);
+	fprintf(stderr, "fixd-builder: the service gets %sno namespaces of its own: %s\n", w->job.data ? "a copy of its data, and " : "", why);
+	r = !w->job.data ? 0 : work_copy_tree(w, w->job.data, w->job.view, MANIFEST_AS_IS, &manifest);
 	return r < 0 ? r : processes_start(w->job.source, out);
 }
 
@@ -273,13 +273,10 @@ static int start(struct keep *k)
 	}
 	if (w->job.ready_by == JOB_READY_NOTIFY && (k->notify = notify_open(w->job.token)) < 0)
 		return work_fail(w, k->notify, "no socket for its notification: %s", strerror(-k->notify));
-	if (w->job.view) {
+	if (w->job.view)
 		setenv("FIXD_DATA", w->job.view, 1);
-		k->main = start_on_data(k, out);
-		unsetenv("FIXD_DATA"); /* to all others it is an empty directory */
-	} else {
-		k->main = processes_start(w->job.source, out);
-	}
+	k->main = w->job.sandboxed ? start_in_sandbox(k, out) : processes_start(w->job.source, out);
+	unsetenv("FIXD_DATA"); /* to all others it is an empty directory */
 	if (k->main < 0)
 		return work_fail(w, k->main, "the service cannot be started: %s", strerror(-k->main));
 	w->job.group = (uint64_t)k->main;

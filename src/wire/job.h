@@ -82,6 +82,7 @@ struct job {
 	char *prewarm;	   /* command that is run when it is ready, or NULL */
 	char *data;	   /* a sealed tree that it has a writable view of, or NULL */
 	char *view;	   /* an empty directory for that */
+	bool sandboxed;	   /* it runs in a sandbox, where there can be one */
 	char *teardown;	   /* command, or NULL */
 	uint64_t teardown_ms;
 	bool kept;	/* the helper stays; its note, a writable file, comes behind the dependencies */
