@@ -196,11 +196,13 @@ libmodel_la_SOURCES = \
 	src/fixd/model/instance.c src/fixd/model/instance.h \
 	src/fixd/model/model.c src/fixd/model/model.h \
 	src/fixd/model/orphan.c src/fixd/model/orphan.h \
+	src/fixd/model/pool.c src/fixd/model/pool.h \
 	src/fixd/model/policy.c src/fixd/model/policy.h \
 	src/fixd/model/reclaim.c src/fixd/model/reclaim.h \
 	src/fixd/model/run.c src/fixd/model/run.h \
 	src/fixd/model/definition.c \
 	src/fixd/model/registry.c \
+	src/fixd/model/supply.c src/fixd/model/supply.h \
 	src/fixd/model/sweep.c \
 	src/fixd/model/session.c src/fixd/model/session.h \
 	src/fixd/model/user.c src/fixd/model/user.h \

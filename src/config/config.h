@@ -90,6 +90,7 @@ struct fixture {
 	char *prewarm;		/* shell command, or NULL */
 	char *data;		/* the tree that it has a writable view of, or NULL */
 	size_t data_at;		/* that one in `depends` */
+	uint64_t clones;	/* at most so many, each for one holder; 0: it is shared. Also of what depends on such a service. */
 	char *version; /* of what clients build: another one makes it stale */
 	int reuse;     /* 0: its images live no longer than the run they were built in */
 	char **registered_as; /* the settings of a registered one */

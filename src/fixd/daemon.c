@@ -81,7 +81,7 @@ static void warm_one(struct daemon *d, const struct fixture *f, const char *para
 {
 	struct instance *i;
 
-	if (session_instance(d->model.session, f, &(struct instance_lookup){ param, "", env, NULL }, &i) == 0)
+	if (session_instance(d->model.session, f, &(struct instance_lookup){ .param = param, .node = "", .env = env }, &i) == 0)
 		instance_warm(i);
 }
 

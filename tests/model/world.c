@@ -22,6 +22,7 @@
 #include "fixd/model/reclaim.h"
 #include "fixd/model/client.h"
 #include "fixd/model/model.h"
+#include "fixd/model/pool.h"
 #include "fixd/model/session.h"
 #include "fixd/model/user.h"
 #include "image/digest.h"
@@ -684,7 +685,7 @@ struct instance *world_instance_for(const char *fixture, const char *param, cons
 	char *env[] = { NULL };
 	const struct fixture *f = config_find(world.model->config, fixture);
 	struct instance *i = NULL;
-	int r = f ? session_instance(world.model->session, f, &(struct instance_lookup){ param, "", env, run }, &i) : 0;
+	int r = f ? session_instance(world.model->session, f, &(struct instance_lookup){ param, "", env, run, NULL }, &i) : 0;
 
 	if (r < 0 && r != -ENOTCONN)
 		wrong(fixture);
@@ -772,6 +773,8 @@ static const char *wrong_with(const struct instance *i)
 		return "its state is not what is done with it";
 	if (i->state == INSTANCE_READY && !i->current)
 		return "it is ready without an image";
+	if (i->pool && i->n_waiters && pool_count(i->pool).ready)
+		return "somebody waits for a clone, and one is ready";
 	if (count(&i->waiters) != i->n_waiters)
 		return "its waiters are miscounted";
 	if (!i->current && i->board_slot != BOARD_NO_SLOT && shown(i->board_slot))

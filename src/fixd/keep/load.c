@@ -389,12 +389,13 @@ static struct instance *make_instance(struct loading *l, const struct record *sa
 	}
 	f = s && name && copy->scope_key ? definition(l, s, name, registered, copy->param) : NULL;
 	if (f) {
-		i = session_resume_instance(s, f, copy->param, copy->scope_key, copy->env, find_run(s, run));
+		i = session_resume_instance(s, f, copy->param, copy->scope_key, copy->env, find_run(s, run), copy->clone);
 		copy->env = NULL;
 	}
 	list_free(copy->env);
 	free(copy->param);
 	free(copy->scope_key);
+	free(copy->clone);
 	if (i)
 		instance_resume(i, copy);
 	else {
@@ -468,6 +469,8 @@ static void load_instance(struct loading *l, const struct record *saved)
 		image_update_unused(i->current);
 	if (i->current && (!i->watch || !slot || i->current->board_slot != i->board_slot))
 		instance_retire(i, !i->watch ? "what it was built from is not known any more" : "its place on the board is another one's");
+	if (i->current && i->pool)
+		instance_retire(i, "it has clones now");
 	if (i->current && i->fixture->policy.on_restart == RESTART_DROP)
 		instance_retire(i, "the daemon was restarted");
 }

@@ -151,6 +151,7 @@ const struct row instance_rows[] = {
 	TEXT(struct instance, log),
 	STRING(struct instance, teardown_error),
 	NUMBER(struct instance, failed_full),
+	STRING(struct instance, clone),
 	END,
 };
 

@@ -13,6 +13,11 @@ struct instance *edge_to(const struct instance *i, size_t k)
 	return i->edges ? i->edges[k].to : NULL;
 }
 
+const char *edge_clone(const struct instance *from, const struct fixture *to)
+{
+	return to->clones ? from->clone : NULL;
+}
+
 size_t edge_index(const struct edge *e)
 {
 	return (size_t)(e - e->from->edges);

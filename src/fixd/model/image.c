@@ -80,6 +80,7 @@ struct image *image_unref(struct image *im)
 	for (size_t i = 0; i < im->n_teardown_deps; i++) {
 		im->teardown_deps[i]->n_teardown_dependents--;
 		link_remove(&im->teardown_links[i].in_dependents);
+		m->image_owner->unheld(im->teardown_deps[i]);
 		image_unref(im->teardown_deps[i]);
 	}
 	if (im->address)

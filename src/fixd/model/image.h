@@ -88,7 +88,7 @@ struct image {
 
 /* Who is told what becomes of images: given at the start of the daemon, by what has instances and sessions. */
 struct image_owner {
-	void (*unheld)(struct image *im);   /* a lease has ended */
+	void (*unheld)(struct image *im);   /* a lease has ended, or an image that needed it */
 	void (*gone)(struct image *im);	    /* it is going: no reference is left */
 	void (*orphaned)(struct image *im); /* the same, and whoever can tear it down has not been told: its note is to be taken */
 };

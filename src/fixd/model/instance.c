@@ -12,6 +12,7 @@
 #include "fixd/model/events.h"
 #include "fixd/model/image.h"
 #include "fixd/model/model.h"
+#include "fixd/model/pool.h"
 #include "fixd/model/session.h"
 
 struct model *instance_model(const struct instance *i)
@@ -26,7 +27,36 @@ const struct effects *instance_effects(const struct instance *i)
 
 static void instance_look_again(void *arg);
 
-struct instance *instance_new(struct session *s, const struct fixture *f, const char *param, const char *scope_key, char **env)
+char *instance_plain_name(const struct instance *i)
+{
+	return i->param ? xasprintf("%s[%s]", i->fixture->name, i->param) : xstrdup(i->fixture->name);
+}
+
+/* As people read it: pg[x] @ scope; of clones pg[x]/3, and pg[x] in app/3 for what such a one depends on. */
+static char *make_title(const struct instance *i)
+{
+	bool own = i->clone && instance_is_own_clone(i);
+	_cleanup_free_ char *name = instance_plain_name(i);
+	_cleanup_text_ struct text t = { 0 };
+
+	text_puts(&t, own ? i->clone : name);
+	if (i->clone && !own)
+		text_printf(&t, " in %s", i->clone);
+	if (*i->scope_key)
+		text_printf(&t, " @ %s", i->scope_key);
+	return text_steal(&t);
+}
+
+bool instance_is_own_clone(const struct instance *i)
+{
+	const char *slash = strrchr(i->clone, '/');
+	_cleanup_free_ char *name = instance_plain_name(i);
+
+	return slash && strlen(name) == (size_t)(slash - i->clone) && !strncmp(i->clone, name, strlen(name));
+}
+
+struct instance *instance_new(struct session *s, const struct fixture *f, const char *param, const char *scope_key, char **env,
+			      const char *clone)
 {
 	struct instance *i = xcalloc(1, sizeof *i);
 
@@ -35,8 +65,8 @@ struct instance *instance_new(struct session *s, const struct fixture *f, const 
 	i->param = param ? xstrdup(param) : NULL;
 	i->scope_key = xstrdup(scope_key);
 	i->env = env;
-	i->title = xasprintf("%s%s%s%s%s%s", f->name, param ? "[" : "", param ? param : "", param ? "]" : "",
-			     *scope_key ? " @ " : "", scope_key);
+	i->clone = clone ? xstrdup(clone) : NULL;
+	i->title = make_title(i);
 	i->board_slot = BOARD_NO_SLOT;
 	i->rested = clock_now();
 	deferred_init(&i->waking, instance_look_again, i);
@@ -59,6 +89,16 @@ void instance_set_cause(struct instance *i, const char *cause)
 	i->stale_cause = copy;
 }
 
+void instance_give_back(struct image *im)
+{
+	struct instance *i = im->instance;
+
+	if (!i || !i->clone || i->current != im || im->n_leases || im->n_pins || im->n_teardown_dependents)
+		return;
+	instance_retire(i, "it was given back");
+	instance_wake(i);
+}
+
 /* Pinned images are those a build was, or will be, started with: they do not expire meanwhile. */
 void instance_set_pin(struct instance *i, size_t k, struct image *im)
 {
@@ -78,8 +118,14 @@ void instance_set_pin(struct instance *i, size_t k, struct image *im)
 
 void instance_unpin(struct instance *i)
 {
-	for (size_t k = 0; i->pins && k < i->fixture->n_depends; k++)
+	for (size_t k = 0; i->pins && k < i->fixture->n_depends; k++) {
+		struct image *im = i->pins[k] ? image_ref(i->pins[k]) : NULL;
+
 		instance_set_pin(i, k, NULL);
+		if (im)
+			instance_give_back(im);
+		image_unref(im);
+	}
 	free(i->pins);
 	i->pins = NULL;
 }
@@ -102,6 +148,8 @@ void instance_set_idle(struct instance *i)
 	i->state = i->current ? INSTANCE_READY : i->failed ? INSTANCE_FAILED : i->stale_cause ? INSTANCE_STALE : INSTANCE_ABSENT;
 	i->rested = clock_now();
 	instance_rearm_expiry(i);
+	if (i->clone_of)
+		pool_changed(i->clone_of);
 	lost = instance_lost_dependency(i);
 	/* Not in the middle of what is going on. */
 	if (lost)
@@ -111,6 +159,9 @@ void instance_set_idle(struct instance *i)
 struct instance *instance_free(struct instance *i)
 {
 	instance_effects(i)->abandon(i);
+	i->pool = pool_free(i->pool);
+	if (i->clone_of)
+		pool_remove(i->clone_of, i);
 	instance_set_error(i, xasprintf("fixture '%s' was removed", i->fixture->name));
 	while (!link_empty(&i->waiters))
 		waiter_answer(link_entry(i->waiters.next, struct waiter, link), OUTCOME_FAILED);
@@ -134,6 +185,7 @@ struct instance *instance_free(struct instance *i)
 	free(i->param);
 	free(i->scope_key);
 	free(i->title);
+	free(i->clone);
 	free(i->key);
 	free(i);
 	return NULL;
@@ -158,7 +210,7 @@ void instance_resume(struct instance *i, struct instance *saved)
 
 bool instance_idle(const struct instance *i)
 {
-	return !i->current && !i->last && !i->build && !i->offer && link_empty(&i->waiters) && i->state != INSTANCE_WAITING;
+	return !(i->pool && i->pool->clones.n) && !i->current && !i->last && !i->build && !i->offer && link_empty(&i->waiters) && i->state != INSTANCE_WAITING;
 }
 
 const char *instance_state_name(const struct instance *i)
@@ -169,6 +221,8 @@ const char *instance_state_name(const struct instance *i)
 		[INSTANCE_FAILED] = "failed",
 	};
 
+	if (i->pool)
+		return pool_state_name(i->pool);
 	return names[i->state];
 }
 
@@ -264,6 +318,7 @@ void instance_image_unheld(struct image *im)
 {
 	struct instance *i = im->instance;
 
+	instance_give_back(im);
 	if (i && i->current == im)
 		instance_rearm_expiry(i); /* its idle time starts */
 	if (i && im->n_leases == 0)
@@ -277,6 +332,8 @@ void instance_image_gone(struct image *im)
 	if (!i || i->last != im)
 		return;
 	i->last = NULL;
+	if (i->clone_of)
+		pool_changed(i->clone_of);
 	instance_wake(i); /* who waits for its end */
 }
 
@@ -323,7 +380,7 @@ bool instance_redefine(struct instance *i, const struct fixture *f)
 	bool other = !digest_equal(old->section, f->section);
 	bool watches = same_list(old->inputs, f->inputs) && same_list(old->policy.watch, f->policy.watch);
 
-	if (!same_list(old->all_env, f->all_env))
+	if (!same_list(old->all_env, f->all_env) || !old->clones != !f->clones)
 		return false;
 	edges_drop(i);
 	if (!other && watches) {

@@ -26,6 +26,7 @@ struct edge;
 struct effects;
 struct fixture;
 struct offer;
+struct pool;
 struct run;
 struct image;
 struct session;
@@ -55,6 +56,9 @@ struct instance {
 	char *title; /* name, name[param], with the scope key: for people */
 	char *param, *scope_key;
 	char **env; /* NAME=value, or NAME when it is not set */
+	struct pool *pool;     /* what is asked for is one of its clones; or NULL */
+	char *clone;	       /* NAME/NUMBER: one of the clones of that, or what such a one depends on; or NULL */
+	struct pool *clone_of; /* NULL: of none, or it is the dependency of one */
 	struct link waiters;
 	size_t n_waiters, n_holders, n_builders; /* and of those who will hold it, and who can build it */
 	struct edge *edges; /* to its dependencies, or NULL */
@@ -98,12 +102,18 @@ struct instance {
 	size_t saved_at; /* its number in the state that is being written */
 };
 
+/* name or name[param]; to be freed. */
+char *instance_plain_name(const struct instance *i);
+/* Of a clone: is it one that a holder gets, and not what one depends on? */
+bool instance_is_own_clone(const struct instance *i);
 /* Soon looks whether somebody can be answered now who could not before. */
 void instance_wake(struct instance *i);
 /* Whose turn its build is: the user who waits for it first, or for what depends on it. NULL: the daemon. */
 struct user *instance_asker(const struct instance *i);
-/* Wants it for the policy's sake (warm, eager). */
+/* Wants it for the policy's sake (warm, eager). Of clones their pool decides. */
 void instance_warm(struct instance *i);
+/* The same, whatever it is: for its pool. */
+void instance_begin(struct instance *i);
 
 /* Takes the current image out of the table; holders keep it. Does nothing when there is none. */
 void instance_retire(struct instance *i, const char *cause);
@@ -169,7 +179,8 @@ void instance_resume(struct instance *i, struct instance *saved);
 bool instance_idle(const struct instance *i);
 const char *instance_state_name(const struct instance *i);
 
-struct instance *instance_new(struct session *s, const struct fixture *f, const char *param, const char *scope_key, char **env);
+struct instance *instance_new(struct session *s, const struct fixture *f, const char *param, const char *scope_key, char **env,
+			      const char *clone);
 /* Before it is used: what it does by the clock. */
 void instance_init_timers(struct instance *i);
 struct instance *instance_free(struct instance *i);
@@ -181,6 +192,9 @@ struct model *instance_model(const struct instance *i);
 void instance_start_again(void *instance);
 /* It is to run again, after a while if it has died soon. */
 void instance_restart_later(struct instance *i);
+
+/* Of a clone that nobody holds or needs any more: what was, or might have been, used is of no use to anybody else. */
+void instance_give_back(struct image *im);
 
 /* coherence.c: what has become of its dependencies while nobody told it; a sentence, to be freed, or NULL. */
 char *instance_lost_dependency(const struct instance *i);

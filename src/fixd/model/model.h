@@ -39,6 +39,7 @@ struct model {
 	uint64_t unused_bytes;	     /* of those, and of those of users */
 	struct link mem_waiters;     /* mem_waiter::link */
 	uint64_t last_serial;
+	uint64_t last_clone; /* number of the newest clone of a pool */
 	uint64_t n_resolutions;
 	struct account account;
 	size_t descriptors_max; /* of images and keepers */

@@ -10,6 +10,7 @@
 #include "fixd/model/image.h"
 #include "fixd/model/instance.h"
 #include "fixd/model/model.h"
+#include "fixd/model/pool.h"
 #include "fixd/model/session.h"
 #include "fixd/model/user.h"
 
@@ -62,6 +63,8 @@ static bool reclaim_give_up(struct model *m, const struct image *victim, const c
 	if (!victim)
 		return false;
 	m->evictions++;
+	if (victim->instance->clone_of)
+		pool_rest(victim->instance->clone_of);
 	instance_retire(victim->instance, cause);
 	return true;
 }

@@ -9,8 +9,10 @@
 #include "fixd/model/image.h"
 #include "fixd/model/instance.h"
 #include "fixd/model/model.h"
+#include "fixd/model/pool.h"
 #include "fixd/model/run.h"
 #include "fixd/model/session.h"
+#include "fixd/model/supply.h"
 #include "fixd/model/user.h"
 
 static int by_key(const void *key, const void *instance)
@@ -89,6 +91,9 @@ struct identity {
 	char *key;
 };
 
+/* In the key of an instance, before the clone. */
+#define CLONE 0x1d
+
 static char *instance_key(const struct fixture *f, const struct instance_lookup *p, const char *scope_key, char *const *env)
 {
 	struct text t = { 0 };
@@ -98,6 +103,8 @@ static char *instance_key(const struct fixture *f, const struct instance_lookup 
 		    f->reuse ? "" : p->run->id);
 	for (size_t i = 0; env[i]; i++)
 		text_printf(&t, "\x1f%s", env[i]);
+	if (p->clone)
+		text_printf(&t, "%c%s", CLONE, p->clone);
 	return text_steal(&t);
 }
 
@@ -145,7 +152,8 @@ static struct instance *session_find_dependency(const struct instance *i, size_t
 {
 	const struct depend *d = &i->fixture->depends[k];
 
-	return session_find(i->session, d->fixture, &(struct instance_lookup){ d->param, i->scope_key, i->env, i->run });
+	return session_find(i->session, d->fixture, 
+			    &(struct instance_lookup){ d->param, i->scope_key, i->env, i->run, edge_clone(i, d->fixture) });
 }
 
 /* It is new: the edges that have waited for it lead to it. */
@@ -208,10 +216,19 @@ static struct image *left_behind(const struct model *m, const char *title)
 	return NULL;
 }
 
+/* What is asked for when this one is given; NULL: nobody asks for it. */
+static struct instance *find_front(const struct session *s, const struct instance *clone, const char *key)
+{
+	_cleanup_free_ char *of = clone->clone && instance_is_own_clone(clone) ? xstrndup(key, (size_t)(strrchr(key, CLONE) - key)) : NULL;
+	struct instance *front = of ? session_by_key(s, of) : NULL;
+
+	return front && front->pool ? front : NULL;
+}
+
 static struct instance *session_add_instance(struct session *s, const struct fixture *f, const struct instance_lookup *p,
 					     struct identity *id)
 {
-	struct instance *i = instance_new(s, f, p->param, id->scope_key, id->env);
+	struct instance *i = instance_new(s, f, p->param, id->scope_key, id->env, p->clone), *front = find_front(s, i, id->key);
 	bool found;
 	size_t at;
 
@@ -222,6 +239,10 @@ static struct instance *session_add_instance(struct session *s, const struct fix
 	id->key = NULL;
 	at = vector_search(&s->instances, i->key, by_key, &found);
 	vector_insert(&s->instances, at, i);
+	if (front)
+		pool_add(front->pool, i);
+	else if (f->clones && !p->clone)
+		i->pool = supply_new(i);
 	tie_edges(i);
 	s->user->n_instances++;
 	return i;
@@ -248,14 +269,14 @@ int session_instance(struct session *s, const struct fixture *f, const struct in
 }
 
 struct instance *session_resume_instance(struct session *s, const struct fixture *f, const char *param, const char *scope_key, char **env,
-					 const struct run *run)
+					 const struct run *run, const char *clone)
 {
 	__attribute__((cleanup(identity_deinit))) struct identity id = { 0 };
-	struct instance_lookup p = { param, scope_key, env, run };
+	struct instance_lookup p = { param, scope_key, env, run, clone };
 
 	id.env = f->reuse || run ? pick_env(f, env) : NULL;
 	list_free(env);
-	if (!id.env)
+	if (!id.env || (clone && !f->clones))
 		return NULL;
 	id.scope_key = xstrdup(scope_key);
 	id.key = instance_key(f, &p, scope_key, id.env);

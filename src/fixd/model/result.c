@@ -10,6 +10,7 @@
 #include "fixd/model/image.h"
 #include "fixd/model/instance.h"
 #include "fixd/model/model.h"
+#include "fixd/model/pool.h"
 
 /* A build whose inputs changed under it is done again so many times. */
 #define UNSETTLED_MAX 3
@@ -134,6 +135,8 @@ static void build_failed(struct instance *i, const char *sentence, bool no_room)
 		i->deaths++;
 		instance_restart_later(i);
 	}
+	if (i->clone_of)
+		pool_failed(i->clone_of, i);
 	instance_propagate(i);
 }
 

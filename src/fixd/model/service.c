@@ -5,6 +5,7 @@
 #include "fixd/model/image.h"
 #include "fixd/model/instance.h"
 #include "fixd/model/model.h"
+#include "fixd/model/pool.h"
 
 /* Soon after its start means that it cannot live; then the next start waits longer and longer. */
 #define LIVES_AFTER (10 * NSEC_PER_SEC)
@@ -41,8 +42,11 @@ void instance_service_died(struct instance *i, struct image *im, const char *sen
 	if (cause.data[cause.size - 1] == '\n')
 		cause.data[--cause.size] = '\0';
 	i->deaths = clock_now() - im->created < LIVES_AFTER ? i->deaths + 1 : 0;
+	/* What its holder has done to it says nothing about others. */
+	if (i->clone_of && i->deaths && !im->n_uses)
+		pool_failed(i->clone_of, i);
 	instance_retire(i, cause.data);
-	if (i->fixture->policy.rebuild == REBUILD_EAGER)
+	if (i->fixture->policy.rebuild == REBUILD_EAGER && !i->clone)
 		instance_restart_later(i);
 	instance_propagate(i);
 }

@@ -97,6 +97,7 @@ struct instance_lookup {
 	const char *node;  /* "pkg/mod.py::Class::test", of which the scope of the fixture takes its part */
 	char *const *env;  /* NAME=value of the asker */
 	const struct run *run; /* or NULL */
+	const char *clone;     /* the clone, see instance::clone; or NULL */
 };
 
 /*
@@ -112,7 +113,7 @@ int session_instance(struct session *s, const struct fixture *f, const struct in
 
 /* One that there was in another process: `env` is taken. NULL: its variables are not those of the definition any more. */
 struct instance *session_resume_instance(struct session *s, const struct fixture *f, const char *param, const char *scope_key,
-					 char **env, const struct run *run);
+					 char **env, const struct run *run, const char *clone);
 
 /* The same, but none is made: NULL. */
 struct instance *session_find(struct session *s, const struct fixture *f, const struct instance_lookup *p);

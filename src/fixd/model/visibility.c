@@ -37,21 +37,16 @@ static bool visibility_is_named(const char *pattern, const struct instance *i, c
 	       glob_match(pattern, name);
 }
 
-static char *full_name(const struct instance *i)
-{
-	return i->param ? xasprintf("%s[%s]", i->fixture->name, i->param) : xstrdup(i->fixture->name);
-}
-
 bool see_named(const char *pattern, const struct instance *i)
 {
-	_cleanup_free_ char *name = full_name(i);
+	_cleanup_free_ char *name = instance_plain_name(i);
 
 	return visibility_is_named(pattern, i, name);
 }
 
 bool see_named_any(char *const *patterns, const struct instance *i)
 {
-	_cleanup_free_ char *name = full_name(i);
+	_cleanup_free_ char *name = instance_plain_name(i);
 	bool named = false;
 
 	for (size_t k = 0; patterns[k] && !named; k++)

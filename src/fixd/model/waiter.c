@@ -12,6 +12,7 @@
 #include "fixd/model/image.h"
 #include "fixd/model/instance.h"
 #include "fixd/model/model.h"
+#include "fixd/model/pool.h"
 #include "fixd/model/session.h"
 
 void waiter_add(struct instance *i, struct waiter *w, struct link *before)
@@ -36,7 +37,11 @@ void waiter_remove(struct waiter *w)
 
 void waiter_answer(struct waiter *w, enum outcome outcome)
 {
+	struct pool *p = w->instance->clone_of;
+
 	waiter_remove(w);
+	if (p && w->holds && outcome == OUTCOME_READY)
+		pool_gave(p);
 	w->answer(w, outcome);
 }
 
@@ -49,8 +54,8 @@ static struct instance *dependency(struct instance *i, size_t k, int *err)
 	*err = 0;
 	if (dep)
 		return dep;
-	*err = i->session->calls->instance(i->session, d->fixture, &(struct instance_lookup){ d->param, i->scope_key, i->env, i->run },
-					   &dep);
+	*err = i->session->calls->instance(i->session, d->fixture,
+					   &(struct instance_lookup){ d->param, i->scope_key, i->env, i->run, edge_clone(i, d->fixture) }, &dep);
 	if (dep)
 		edge_set(i, k, dep);
 	return dep;
@@ -178,7 +183,8 @@ static bool may_retry(struct instance *i, int64_t asked)
 static bool other_dependencies_than_failed(const struct instance *i)
 {
 	for (size_t k = 0; i->failed_with && k < i->fixture->n_depends; k++) {
-		if (i->pins[k]->serial != i->failed_with[k])
+		/* That of a clone is another one each time. */
+		if (i->pins[k]->serial != i->failed_with[k] && !edge_clone(i, i->fixture->depends[k].fixture))
 			return true;
 	}
 	return false;
@@ -393,6 +399,10 @@ void waiter_begin(struct instance *i, struct waiter *w)
 {
 	w->instance = i;
 	waiter_add(i, w, &i->waiters);
+	if (i->pool) {
+		pool_changed(i->pool);
+		return;
+	}
 	/* Its end is told. */
 	if (i->state == INSTANCE_BUILDING || i->state == INSTANCE_CHECKING)
 		w->built = true;
@@ -437,6 +447,16 @@ struct user *instance_asker(const struct instance *i)
 
 void instance_warm(struct instance *i)
 {
+	if (i->pool)
+		pool_warm(i->pool);
+	else if (i->clone_of)
+		pool_changed(i->clone_of);
+	else if (!i->clone)
+		instance_begin(i);
+}
+
+void instance_begin(struct instance *i)
+{
 	if (!i->eager_from)
 		i->eager_from = clock_now();
 	advance(i);
@@ -468,8 +488,14 @@ void instance_propagate(struct instance *i)
 	static uint64_t last_mark;
 	_cleanup_vector_ struct vector list = { 0 };
 
+	if (i->pool) {
+		pool_changed(i->pool);
+		return;
+	}
 	advance(i);
 	instance_check_dependencies(i);
+	if (i->clone_of)
+		pool_changed(i->clone_of);
 	/* Its end will be settled, too. */
 	if (i->state == INSTANCE_WAITING || i->state == INSTANCE_BUILDING || i->state == INSTANCE_CHECKING)
 		return;
@@ -485,5 +511,8 @@ void instance_propagate(struct instance *i)
 		if (is_asked(list.all[k]))
 			advance(list.all[k]);
 	}
+	/* Who it was built for may not want it any more. */
+	if (i->clone && !i->clone_of && i->current)
+		instance_give_back(i->current);
 }
 

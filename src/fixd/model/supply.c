@@ -1,0 +1,231 @@
+/* SPDX-License-Identifier: MIT */
+#include "fixd/model/supply.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "config/config.h"
+#include "fixd/model/account.h"
+#include "fixd/model/image.h"
+#include "fixd/model/instance.h"
+#include "fixd/model/model.h"
+#include "fixd/model/pool.h"
+#include "fixd/model/session.h"
+
+/* In one turn of the loop so many who wait are served. */
+#define SERVED_MAX 64
+
+static struct model *model_of(const struct pool *p)
+{
+	return p->front->session->model;
+}
+
+static unsigned clones_max(const struct pool *p)
+{
+	return (unsigned)p->front->fixture->clones;
+}
+
+static bool is_full(const struct pool *p)
+{
+	struct pool_count n = pool_count(p);
+
+	return n.ready + n.starting + n.held + n.ending >= clones_max(p);
+}
+
+/* Is it nobody's yet? */
+static bool is_free(const struct instance *clone)
+{
+	return clone->n_holders == 0;
+}
+
+static struct instance *find_free(const struct pool *p, enum clone_kind kind)
+{
+	for (size_t k = 0; k < p->clones.n; k++) {
+		if (pool_clone_kind(p->clones.all[k]) == kind && is_free(p->clones.all[k]))
+			return p->clones.all[k];
+	}
+	return NULL;
+}
+
+static struct instance *add_clone(struct pool *p, int *err)
+{
+	struct instance *front = p->front, *clone = NULL;
+	_cleanup_free_ char *name = instance_plain_name(front);
+	_cleanup_free_ char *id = xasprintf("%s/%llu", name, (unsigned long long)++model_of(p)->last_clone);
+	struct instance_lookup place = { front->param, front->scope_key, front->env, front->run, id };
+
+	*err = front->session->calls->instance(front->session, front->fixture, &place, &clone);
+	return clone;
+}
+
+/* A place for one that is to be started, if there may be one more. NULL, and *err: why there can be none (0: there are enough). */
+static struct instance *find_place(struct pool *p, int *err)
+{
+	struct instance *empty;
+
+	*err = 0;
+	if (is_full(p))
+		return NULL;
+	empty = find_free(p, CLONE_EMPTY);
+	return empty ? empty : add_clone(p, err);
+}
+
+static bool waits_for_retry(const struct pool *p)
+{
+	return clock_now() < p->retry_at;
+}
+
+/* The clone that is for `w`. */
+static struct instance *choose(struct pool *p, struct waiter *w, int *err)
+{
+	struct instance *clone = find_free(p, CLONE_READY);
+
+	*err = 0;
+	if (clone)
+		return clone;
+	w->built = true;
+	/* One was not enough, and that is no beginning of a run any more. */
+	if (w->holds && p->given && p->wanted < clones_max(p))
+		p->wanted++;
+	clone = find_free(p, CLONE_STARTING);
+	if (!clone && (clone = find_free(p, CLONE_FAILED)) && !waits_for_retry(p))
+		instance_clear_failure(clone);
+	return clone ? clone : find_place(p, err);
+}
+
+/* It would not be given up at once, or something else for it. */
+static bool has_room(const struct pool *p)
+{
+	const struct model *m = model_of(p);
+	const struct instance *any = find_free(p, CLONE_READY);
+	uint64_t bytes = any ? any->current->bytes : 0;
+
+	return m->account.bytes + bytes < m->config->memory_max &&
+	       account_descriptors(m) + 1 + KEEPER_DESCRIPTORS < m->descriptors_max;
+}
+
+static unsigned count_spare(const struct pool *p)
+{
+	unsigned n = 0;
+
+	for (size_t k = 0; k < p->clones.n; k++) {
+		enum clone_kind kind = pool_clone_kind(p->clones.all[k]);
+
+		n += is_free(p->clones.all[k]) && (kind == CLONE_READY || kind == CLONE_STARTING);
+	}
+	return n;
+}
+
+/* They come first: the machine is busy with what they wait for. */
+static bool somebody_waits(const struct pool *p)
+{
+	for (size_t k = 0; k < p->clones.n; k++) {
+		if (pool_clone_kind(p->clones.all[k]) == CLONE_STARTING && !is_free(p->clones.all[k]))
+			return true;
+	}
+	return !link_empty(&p->front->waiters);
+}
+
+/* Ahead of those who will ask. */
+static void start_spare(struct pool *p)
+{
+	const struct model *m = model_of(p);
+	struct instance *clone;
+	int err;
+
+	if (m->stopping || m->restarting || m->loading || somebody_waits(p))
+		return;
+	if (waits_for_retry(p)) {
+		timer_start(m->loop, &p->retry, p->retry_at);
+		return;
+	}
+	while (count_spare(p) < p->wanted && has_room(p) && (clone = find_place(p, &err))) {
+		instance_begin(clone);
+		/* What it needs cannot be had. */
+		if (pool_clone_kind(clone) != CLONE_STARTING) {
+			pool_failed(p, clone);
+			return;
+		}
+	}
+}
+
+static void end_surplus(struct pool *p)
+{
+	struct instance *clone;
+
+	while (pool_count(p).ready > p->wanted && (clone = find_free(p, CLONE_READY))) {
+		instance_retire(clone, "so many clones are not needed now");
+		instance_wake(clone);
+	}
+}
+
+static void fail_first(struct pool *p, int err)
+{
+	struct instance *front = p->front;
+
+	instance_set_error(front, xasprintf("there can be no clone of it: %s", err == -ENOSPC ? "there are too many instances" : strerror(-err)));
+	waiter_answer(link_entry(front->waiters.next, struct waiter, link), OUTCOME_FAILED);
+}
+
+static void serve(struct pool *p)
+{
+	struct instance *front = p->front;
+
+	if (!p->wanted)
+		p->wanted = 1;
+	for (int n = 0; !link_empty(&front->waiters); n++) {
+		struct waiter *w = link_entry(front->waiters.next, struct waiter, link);
+		struct instance *clone;
+		int err;
+
+		if (n == SERVED_MAX) {
+			pool_changed(p);
+			return;
+		}
+		clone = choose(p, w, &err);
+		if (!clone && !err)
+			return;
+		if (!clone) {
+			fail_first(p, err);
+			continue;
+		}
+		waiter_remove(w);
+		waiter_begin(clone, w);
+	}
+}
+
+static void serve_again(void *arg)
+{
+	struct pool *p = arg;
+
+	if (p->resumed)
+		p->wanted = pool_count(p).ready ? pool_count(p).ready : 1;
+	p->resumed = false;
+	if (!link_empty(&p->front->waiters))
+		serve(p);
+	end_surplus(p);
+	start_spare(p);
+}
+
+static void on_idle(void *arg)
+{
+	struct pool *p = arg;
+
+	p->wanted = (p->wanted + 1) / 2;
+	end_surplus(p);
+	if (p->wanted > 1)
+		timer_start(model_of(p)->loop, &p->idle, clock_now() + POOL_IDLE);
+}
+
+struct pool *supply_new(struct instance *front)
+{
+	struct pool *p = xcalloc(1, sizeof *p);
+
+	p->front = front;
+	deferred_init(&p->serving, serve_again, p);
+	timer_init(&p->retry, serve_again, p);
+	timer_init(&p->idle, on_idle, p);
+	return p;
+}
