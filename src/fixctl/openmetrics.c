@@ -62,7 +62,7 @@ static void print_label(const char *name, const char *value, const char *separat
 
 static void print_instance(const struct metric *m, const json_t *session, const json_t *i)
 {
-	static const char *const labels[] = { "name", "param", "scope", "scope_key", "state" };
+	static const char *const labels[] = { "name", "param", "scope", "scope_key", "clone", "state" };
 
 	if (!json_is_number(json_object_get(i, m->key)))
 		return;

@@ -124,12 +124,30 @@ static void print_indented(const char *label, const char *s)
 	putchar('\n');
 }
 
-/* "name[param] @ key", to be freed. */
+/* "name[param] @ key", or as a clone "name[param]/3 @ key" or "name[param] in other/3 @ key"; to be freed. */
 static char *title_of(const json_t *i)
 {
-	const char *param = ctl_string(i, "param"), *key = ctl_string(i, "scope_key");
+	const char *param = ctl_string(i, "param"), *key = ctl_string(i, "scope_key"), *clone = ctl_string(i, "clone");
+	_cleanup_free_ char *name = xasprintf("%s%s%s%s", ctl_string(i, "name"), *param ? "[" : "", param, *param ? "]" : "");
+	bool own = !strncmp(clone, name, strlen(name)) && clone[strlen(name)] == '/';
 
-	return xasprintf("%s%s%s%s%s%s", ctl_string(i, "name"), *param ? "[" : "", param, *param ? "]" : "", *key ? " @ " : "", key);
+	return xasprintf("%s%s%s%s%s", own ? clone : name, *clone && !own ? " in " : "", own ? "" : clone, *key ? " @ " : "", key);
+}
+
+static void print_clones(const json_t *i)
+{
+	const json_t *n = json_object_get(i, "clones");
+
+	if (n)
+		printf("    Clones: %lld held, %lld ready, %lld starting; at most %lld at once; %lld were given out\n", (long long)ctl_int(n, "held"),
+		       (long long)ctl_int(n, "ready"), (long long)ctl_int(n, "starting"), (long long)ctl_int(n, "max"),
+		       (long long)ctl_int(n, "given"));
+}
+
+/* It is counted where what is asked for is shown. */
+static bool is_clone(const json_t *i)
+{
+	return *ctl_string(i, "clone");
 }
 
 /* All that is known. */
@@ -141,6 +159,7 @@ static void print_instance(const json_t *i)
 	printf("  %s%s%s\n", BOLD, title, PLAIN);
 	printf("    State: %s%s%s (%s, scope %s)\n", state_color(state), state, PLAIN, ctl_string(i, "source"),
 	       ctl_string(i, "scope"));
+	print_clones(i);
 	if (json_is_integer(json_object_get(i, "size")))
 		print_image(i);
 	print_indented("Last invalidation", ctl_string(i, "stale_cause"));
@@ -154,7 +173,7 @@ static bool is_active(const json_t *i)
 {
 	const char *state = ctl_string(i, "state");
 
-	return !strcmp(state, "ready") || !strcmp(state, "building");
+	return !strcmp(state, "ready") || !strcmp(state, "building") || !strcmp(state, "held");
 }
 
 static void print_active(const json_t *i)
@@ -166,6 +185,7 @@ static void print_active(const json_t *i)
 	printf("  %s%s%s\n", BOLD, title, PLAIN);
 	if (strcmp(state, "ready") != 0)
 		printf("    State: %s%s%s\n", state_color(state), state, PLAIN);
+	print_clones(i);
 	if (json_is_integer(json_object_get(i, "size"))) {
 		printf("    Age: %s\n", format_age(age, sizeof age, (int64_t)(ctl_real(i, "age_s") * NSEC_PER_SEC)));
 		line_time("    Created: ", i, "created");
@@ -194,7 +214,7 @@ static void print_inactive(const json_t *instances)
 		_cleanup_free_ char *title = title_of(i), *why = why_inactive(i);
 		const char *state = ctl_string(i, "state");
 
-		if (is_active(i))
+		if (is_active(i) || is_clone(i))
 			continue;
 		if (shown++ == 0)
 			puts("Not Active:");
@@ -235,7 +255,7 @@ static void print_instances(const json_t *instances, enum format format)
 
 		if (format == FORMAT_VERBOSE)
 			print_instance(i);
-		else if (is_active(i))
+		else if (is_active(i) && !is_clone(i))
 			print_active(i);
 	}
 	if (format != FORMAT_VERBOSE)

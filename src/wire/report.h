@@ -96,7 +96,15 @@
 	X(NEXT, "next")                                                                                                \
 	X(MORE, "more")                                                                                                \
 	X(LOST, "lost")                                                                                                \
-	X(LONGEST_TURN, "longest_turn_s")
+	X(LONGEST_TURN, "longest_turn_s")                                                                              \
+	X(CLONE, "clone")                                                                                              \
+	X(CLONES, "clones")                                                                                            \
+	X(READY, "ready")                                                                                              \
+	X(STARTING, "starting")                                                                                        \
+	X(HELD, "held")                                                                                                \
+	X(ENDING, "ending")                                                                                            \
+	X(MAX, "max")                                                                                                  \
+	X(GIVEN, "given")
 
 #define REPORT_ENUM(id, name) REPORT_##id,
 enum report_field { REPORT_FIELDS(REPORT_ENUM) REPORT_FIELD_COUNT };

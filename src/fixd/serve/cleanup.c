@@ -11,6 +11,7 @@
 #include "fixd/host/watch.h"
 #include "fixd/model/image.h"
 #include "fixd/model/instance.h"
+#include "fixd/model/pool.h"
 #include "fixd/model/session.h"
 #include "fixd/model/visibility.h"
 #include "fixd/serve/conn.h"
@@ -77,12 +78,21 @@ static bool cleanup_is_wanted(const struct cleaning *t, struct instance *i)
 	return t->older_than < 0 || (i->current && clock_now() - i->current->created > t->older_than);
 }
 
+/* All of its clones: those that are ready go, and no other one is started before somebody asks. */
+static bool cleanup_empties(const struct cleaning *t, const struct instance *i)
+{
+	return i->pool && t->older_than < 0 && !(t->flags & (WIRE_CLEANUP_FAILED | WIRE_CLEANUP_UNUSED | WIRE_CLEANUP_STALE)) &&
+	       see_named_any(t->patterns, i);
+}
+
 static bool note_step(struct cleaning *t)
 {
 	struct session *s;
 	struct instance *i;
 	enum walk_step step = walk_next(&t->walk, t->task.conn, &s, &i);
 
+	if (step == WALK_INSTANCE && cleanup_empties(t, i))
+		pool_rest(i->pool);
 	if (step == WALK_INSTANCE && cleanup_is_there(i) && see_instance(&t->task.conn->client, i)) {
 		struct seen *e = xcalloc(1, sizeof *e);
 

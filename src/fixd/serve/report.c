@@ -13,6 +13,7 @@
 #include "fixd/loop/loop.h"
 #include "fixd/model/image.h"
 #include "fixd/model/instance.h"
+#include "fixd/model/pool.h"
 #include "fixd/model/run.h"
 #include "fixd/model/session.h"
 #include "fixd/model/visibility.h"
@@ -110,6 +111,20 @@ static void put_depends(struct text *out, const struct fixture *f, const struct 
 	record_end(out, mark);
 }
 
+static void put_clones(struct text *out, const struct pool *p)
+{
+	size_t mark = record_begin(out, REPORT_CLONES, RECORD_OBJECT);
+	struct pool_count n = pool_count(p);
+
+	record_u64(out, REPORT_READY, n.ready);
+	record_u64(out, REPORT_STARTING, n.starting);
+	record_u64(out, REPORT_HELD, n.held);
+	record_u64(out, REPORT_ENDING, n.ending);
+	record_u64(out, REPORT_MAX, p->front->fixture->clones);
+	record_u64(out, REPORT_GIVEN, p->given);
+	record_end(out, mark);
+}
+
 static void put_instance(const struct instance *i, struct text *out)
 {
 	const struct fixture *f = i->fixture;
@@ -132,6 +147,10 @@ static void put_instance(const struct instance *i, struct text *out)
 	record_string(out, REPORT_ERROR, i->error);
 	record_string(out, REPORT_TEARDOWN_ERROR, i->teardown_error);
 	put_depends(out, f, i->current);
+	if (i->clone)
+		record_string(out, REPORT_CLONE, i->clone);
+	if (i->pool)
+		put_clones(out, i->pool);
 	record_end(out, mark);
 }
 
