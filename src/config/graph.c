@@ -108,6 +108,26 @@ static void collect_env(struct fixture *f)
 	}
 }
 
+/* What is made with the help of one holder's clone is for that holder. */
+static void inherit_clones(struct walk *w, struct fixture *f)
+{
+	const char *from = NULL;
+
+	for (size_t k = 0; k < f->n_depends; k++) {
+		const struct fixture *to = f->depends[k].fixture;
+
+		if (!to || !to->clones || (f->clones && f->clones <= to->clones))
+			continue;
+		f->clones = to->clones;
+		from = to->name;
+	}
+	if (!from || (!f->exclusive && !f->reset))
+		return;
+	config_problem(w->problems, w->config->file, f->line, "[fixture %s] depends on '%s', of which each holder has a clone of its own: "
+		       "exclusive and reset are not for it", f->name, from);
+	w->failed = true;
+}
+
 static void visit(struct walk *w, const struct fixture *f)
 {
 	size_t i = index_of(w->config, f);
@@ -131,6 +151,7 @@ static void visit(struct walk *w, const struct fixture *f)
 		visit(w, to);
 	}
 	w->marks[i] = DONE;
+	inherit_clones(w, w->config->fixtures[i]);
 	if (!w->failed)
 		collect_env(w->config->fixtures[i]);
 }

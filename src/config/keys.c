@@ -87,6 +87,7 @@ const struct key key_table[] = {
 	{ "value", KEY_FIXTURE, KEY_STRING, IN_FIXTURE(value), NULL, 0, 0 },
 	{ "prewarm", KEY_FIXTURE, KEY_COMMAND, IN_FIXTURE(prewarm), NULL, 0, 0 },
 	{ "data", KEY_FIXTURE, KEY_STRING, IN_FIXTURE(data), NULL, 0, 0 },
+	{ "clones", KEY_FIXTURE, KEY_U64, IN_FIXTURE(clones), NULL, 1, 256 },
 	{ "stop-signal", KEY_FIXTURE, KEY_ENUM, IN_FIXTURE(stop_signal), signal_values, 0, 0 },
 };
 
@@ -95,7 +96,7 @@ int config_stop_signal(const struct fixture *f)
 	static const int numbers[] = { SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR1, SIGUSR2, SIGKILL };
 
 	/* Nothing that it could write in the end would be kept. */
-	return f->data ? SIGKILL : numbers[f->stop_signal];
+	return f->data || f->clones ? SIGKILL : numbers[f->stop_signal];
 }
 
 const size_t key_count = ELEMENTSOF(key_table);

@@ -68,9 +68,12 @@ char *service_complete(struct fixture *f)
 		return f->ready || f->value	      ? xstrdup("ready and value are for services") :
 		       f->stop_signal || f->prewarm ? xstrdup("stop-signal and prewarm are for services") :
 		       f->data			    ? xstrdup("data is for services") :
+		       f->clones		    ? xstrdup("clones is for services; what depends on one that has clones has them, too") :
 						      NULL;
-	if (f->data && f->stop_signal)
-		return xstrdup("stop-signal is not for a service with data: it is killed, since its data is dropped");
+	if ((f->data || f->clones) && f->stop_signal)
+		return xstrdup("stop-signal is not for a service with data or clones: it is killed, since what it has written is dropped");
+	if (f->clones && (f->exclusive || f->reset))
+		return xstrdup("exclusive and reset are not for a service with clones: each holder has one that nobody has used");
 	if (f->ready)
 		wrong = take_apart(f);
 	if (!wrong && f->ready_by == JOB_READY_FILE)

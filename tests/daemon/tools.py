@@ -132,7 +132,12 @@ def test_bad_files(t):
           "[fixture a] data = b: expected a fixture with tree or directory, and it has command")
     check(t, "[fixture a]\nservice = x\ndata = b\n", "[fixture a] depends on 'b', which is not defined")
     check(t, "[fixture a]\ntree = x\ndata = b\n[fixture b]\ntree = x\n", "data is for services")
-    check(t, "[fixture a]\nservice = x\ndata = b\nstop-signal = INT\n[fixture b]\ntree = x\n", "stop-signal is not for a service with data")
+    check(t, "[fixture a]\ntree = x\nclones = 2\n", "clones is for services")
+    check(t, "[fixture a]\nservice = x\nclones = 0\n", "clones = 0: expected a number from 1 to 256")
+    check(t, "[fixture a]\nservice = x\nclones = 2\nexclusive = yes\n", "exclusive and reset are not for a service with clones")
+    check(t, "[fixture a]\nservice = x\nclones = 2\n[fixture b]\ncommand = x\ndepends = a\n[fixture c]\ncommand = x\ndepends = b\nreset = x\n",
+          "[fixture c] depends on 'b', of which each holder has a clone of its own: exclusive and reset are not for it")
+    check(t, "[fixture a]\nservice = x\ndata = b\nstop-signal = INT\n[fixture b]\ntree = x\n", "stop-signal is not for a service with data or clones")
     check(t, "[fixture a]\nservice = x\nready = soon\n", "ready = soon: expected one of line, port, notify, file:PATH, command:COMMAND")
     check(t, "[fixture a]\nservice = x\nready = file:\n", "ready = file:: expected")
     check(t, "[fixture a]\nservice = x\nready = port5\n", "ready = port5: expected")

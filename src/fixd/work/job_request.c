@@ -104,6 +104,7 @@ static void add_service(struct job *j, const struct fixture *f, const struct kee
 	j->value = f->value;
 	j->prewarm = f->prewarm;
 	j->view = k->view;
+	j->sandboxed = f->data || f->clones;
 }
 
 /* Whoever keeps what this one needs, or what that needs, waits for it. */
