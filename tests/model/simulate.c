@@ -20,6 +20,7 @@
 #include "fixd/model/image.h"
 #include "fixd/model/model.h"
 #include "fixd/model/orphan.h"
+#include "fixd/model/pool.h"
 #include "fixd/model/reclaim.h"
 #include "fixd/model/run.h"
 #include "fixd/model/session.h"
@@ -43,16 +44,33 @@
 	"[fixture y]\nclient = yes\nwatch = 1\nreuse = no\n[fixture z]\nclient = yes\nreuse = no\n"
 
 /* What the file says, and may say later: "a" is another one, or is gone with all that depends on it. */
-static const char *const inis[] = {
-	INI("[fixture a]\ncommand = true\nwatch = 0\n", "5s"),
-	INI("[fixture a]\ncommand = true; true\nwatch = 0\n", "5s"),
-	INI("[fixture a]\ncommand = true\nwatch = 0\n", "7s"),
+#define INIS 3
+#define VARIANTS(more)                                                                                                 \
+	{ INI("[fixture a]\ncommand = true\nwatch = 0\n", "5s") more, INI("[fixture a]\ncommand = true; true\nwatch = 0\n", "5s") more, \
+	  INI("[fixture a]\ncommand = true\nwatch = 0\n", "7s") more }
+
+/* In some lives there are clones, too. */
+static const char *const inis[2][INIS] = {
+	VARIANTS(""),
+	VARIANTS("[fixture t]\ntree = true\nwatch = 0\n[fixture p]\nservice = true\nready = line\ndata = t\nclones = 3\n"
+		 "[fixture q]\ncommand = true\ndepends = p, a\nwatch = 2\n[fixture r]\nservice = true\nready = line\ndepends = p, q\nclones = 2\n"),
 };
 
 static const struct {
 	const char *name, *param;
 } kinds[] = { { "a", NULL }, { "b", NULL }, { "c", NULL }, { "d", "1" }, { "d", "2" }, { "e", NULL }, { "same", NULL },
-	      { "f", NULL }, { "g", NULL }, { "h", NULL }, { "i", NULL }, { "x", NULL }, { "y", NULL }, { "z", NULL }, { "y", NULL } };
+	      { "f", NULL }, { "g", NULL }, { "h", NULL }, { "i", NULL }, { "x", NULL }, { "y", NULL }, { "z", NULL }, { "y", NULL },
+	      { "p", NULL }, { "q", NULL }, { "r", NULL }, { "p", NULL } };
+#define CLONE_KINDS 4
+#define RUN_KINDS 3 /* before those */
+#define WITH_CLONES (UINT64_C(1) << 40) /* in the number of a seed */
+
+static bool with_clones;
+
+static unsigned n_kinds(void)
+{
+	return ELEMENTSOF(kinds) - (with_clones ? 0 : CLONE_KINDS);
+}
 
 /* Somebody who asks for one thing at a time, and holds what it got. */
 struct asker {
@@ -107,6 +125,8 @@ static void answer(struct waiter *w, enum outcome outcome)
 		fail("an exclusive one was handed out that somebody holds");
 	if (i->fixture->reset && i->current->dirty)
 		fail("one was handed out that was not reset");
+	if (i->clone && i->current->attaches)
+		fail("a clone was handed out that somebody has had");
 	if (i->current->torn_down)
 		fail("one was handed out that somebody is tearing down");
 	check_freshness(c, i);
@@ -242,6 +262,8 @@ static void adopt(const struct asker *c)
 
 static void clean_up(struct instance *i)
 {
+	if (i->pool)
+		pool_rest(i->pool);
 	instance_retire(i, "cleaned up");
 	instance_clear_failure(i);
 	instance_propagate(i);
@@ -266,8 +288,17 @@ static void run_short(uint64_t bytes)
 
 static struct instance *some_instance(uint32_t n)
 {
-	unsigned kind = n % (ELEMENTSOF(kinds) - 3); /* not of a run */
+	unsigned kind = n % (ELEMENTSOF(kinds) - CLONE_KINDS - RUN_KINDS);
+	struct vector all = { 0 };
+	struct instance *any;
 
+	if (with_clones && n % 2) {
+		session_each(world.model->session, session_collect, &all);
+		any = all.n ? all.all[n % all.n] : NULL;
+		vector_deinit(&all);
+		if (any && any->clone)
+			return any;
+	}
 	return world_instance(kinds[kind].name, kinds[kind].param);
 }
 
@@ -291,7 +322,7 @@ static void step(uint32_t word)
 	world.now++;
 	switch (what) {
 	case 0: case 1: case 2: case 3: case 4: case 5: case 6:
-		ask(c, n / CLIENTS % ELEMENTSOF(kinds));
+		ask(c, n / CLIENTS % n_kinds());
 		break;
 	case 7: case 8: case 9: case 10:
 		detach(c);
@@ -353,7 +384,7 @@ static void step(uint32_t word)
 		break;
 	default:
 		if (n % 8 == 0)
-			world_redefine(inis[n / 8 % ELEMENTSOF(inis)]);
+			world_redefine(inis[with_clones][n / 8 % INIS]);
 	}
 	world_turn();
 }
@@ -404,7 +435,7 @@ static size_t live(const uint32_t *words, size_t n)
 	fault = NULL;
 	memset(clients, 0, sizeof clients);
 	n_told = n_adopted = 0;
-	world_begin(inis[0]);
+	world_begin(inis[with_clones][0]);
 	for (int k = 0; k < CLIENTS; k++) {
 		struct client *c = &clients[k].client;
 
@@ -495,6 +526,8 @@ static void make_history(uint64_t seed, uint32_t *words)
 {
 	uint64_t state = seed * 2 + 1;
 
+	with_clones = seed & WITH_CLONES;
+
 	for (size_t k = 0; k < LIFE; k++)
 		words[k] = (uint32_t)(next(&state) >> 32);
 }
@@ -548,7 +581,7 @@ static bool lives(uint64_t first, uint64_t n)
 }
 
 /* Those that have ever failed. */
-static const uint64_t failed[] = { 1, 3, 7, 216, 819, 100044, 106515, 1005969, 1019623 };
+static const uint64_t failed[] = { 1, 3, 7, 216, 819, 100044, 106515, 1005969, 1019623, WITH_CLONES + 60, WITH_CLONES + 5199 };
 
 int main(int argc, char **argv)
 {
@@ -561,7 +594,7 @@ int main(int argc, char **argv)
 	puts(well ? "ok 1 - seeds_that_have_failed" : "not ok 1 - seeds_that_have_failed");
 	well = true;
 	for (uint64_t done = 0; done < steps && well; done += LIVES * LIFE, seed += LIVES)
-		well = lives(seed, LIVES);
+		well = lives(seed, LIVES / 2) && lives(seed + WITH_CLONES, LIVES / 2);
 	puts(well ? "ok 2 - random_lives" : "not ok 2 - random_lives");
 	return 0;
 }
