@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: MIT
-"""Services over a writable view of a tree."""
+"""Services over a writable view of a tree, and clones of them: one for each holder."""
 
 import functools
 import os
 import signal
 import subprocess
 import sys
+import threading
 
 import harness
 from harness import LIMIT, FixdError, once, wait_for
@@ -118,6 +119,190 @@ def test_everybody_is_killed(t):
         wait_for(lambda: not processes_of(t), f"the end of all, with the {who} killed")
         assert not os.listdir(t.runtime), who
     assert read("/proc/mounts") == before
+
+
+def serve(t, more="", source=None):
+    """A service that says where its directory is, and writes down there what it has found in its data: `first` the first time."""
+    script = t.write("serve", 'echo $$ > "$FIXD_DIR/pid"; cat "$FIXD_DATA/word" > "$FIXD_DIR/word"; echo used > "$FIXD_DATA/word"\n'
+                              'echo "$FIXD_DIR"; exec sleep 1000\n')
+    return TREE + f"[fixture pg]\nservice = {source or f'sh {script}'}\ndata = words\n{more}\n"
+
+
+def clones(d, name="pg"):
+    return d.instance(name)["clones"]
+
+
+def settled(d, name="pg", **wanted):
+    """Waits until there are so many of each kind, and none starts or ends."""
+    wanted = {"ready": 0, "held": 0, "starting": 0, "ending": 0, **wanted}
+    wait_for(lambda: {k: clones(d, name)[k] for k in wanted} == wanted, f"{wanted} of {name}")
+
+
+def use(view):
+    """Nobody has had it before. Where it is."""
+    where = view.data.decode()
+    assert read(where + "/word") == "first\n" and not os.path.exists(where + "/mine")
+    with open(where + "/mine", "w"):
+        pass
+    return where
+
+
+def test_each_holder_has_its_own(t):
+    d = start(t, serve(t, "clones = 3"))
+    c = d.client()
+    a = c.attach("pg")
+    # One for who asks, and one ahead; not more for one test.
+    settled(d, held=1, ready=1)
+    b, other = c.attach("pg"), d.client().attach("pg")
+    places = [use(view) for view in (a, b, other)]
+    assert len(set(places)) == 3 and other.built
+    settled(d, held=3)
+    assert clones(d)["max"] == 3 and clones(d)["given"] == 3
+    # Given back it ends, and its place is for another one, started ahead.
+    b.detach()
+    wait_for(lambda: not os.path.exists(places[1]), "the end of what was given back")
+    settled(d, held=2, ready=1)
+    again = c.attach("pg")
+    assert use(again) not in places and not again.built
+    text = d.ctl("status").out
+    assert "Clones: 3 held, 0 ready, 0 starting; at most 3 at once; 4 were given out" in text and "pg/" not in text, text
+    for view in a, again, other:
+        view.detach()
+    # What was used is of no use to anybody.
+    wait_for(lambda: clones(d)["held"] == 0, "all to be given back")
+    for _ in range(5):
+        with_it = c.attach("pg")
+        use(with_it)
+        with_it.detach()
+    # Given up, none takes its place before somebody asks.
+    d.ctl("cleanup", "pg")
+    settled(d)
+    use(c.attach("pg"))
+
+
+def test_who_waits_is_served_in_order(t):
+    d = start(t, serve(t, "clones = 2"))
+    held = [d.client().attach("pg") for _ in range(2)]
+    askers, order = [], []
+
+    def ask(number):
+        view = d.client().attach("pg")
+        use(view)
+        order.append((number, view))
+
+    for number in range(5):
+        asker = threading.Thread(target=ask, args=(number,))
+        asker.start()
+        askers.append(asker)
+        wait_for(lambda: d.status()["daemon"]["waiting"] == number + 1, "him to wait")
+    try:
+        d.client().attach("pg", timeout=0.05)
+        assert False
+    except FixdError as e:
+        assert "all of its 2 clones were held" in e.sentence, e.sentence
+    for number in range(5):
+        (held + [view for _, view in order])[number].detach()
+        wait_for(lambda: len(order) == number + 1, "the next one to be served")
+    assert [number for number, _ in order] == [0, 1, 2, 3, 4]
+    for asker in askers:
+        asker.join()
+
+
+def test_a_clone_dies(t):
+    d = start(t, serve(t, "clones = 4"))
+    c = d.client()
+    view = c.attach("pg")
+    settled(d, held=1, ready=1)
+    ready = next(i for name, i in d.instances().items() if name.startswith("pg/") and i["state"] == "ready" and not i["leases"])
+    os.kill(ready["service_pid"], signal.SIGKILL)
+    wait_for(lambda: not os.path.exists(ready["dir"]), "its end")
+    settled(d, held=1, ready=1)
+    # Held, it is told to its holder, who gets a fresh one when he asks.
+    where = use(view)
+    mine = next(i for i in d.instances().values() if i.get("dir") == where)
+    os.kill(mine["service_pid"], signal.SIGKILL)
+    wait_for(lambda: not view.current, "its end to be told")
+    use(c.attach("pg"))
+    view.detach()
+    wait_for(lambda: not os.path.exists(mine["dir"]), "the end of what was held")
+
+
+def test_its_start_fails(t):
+    """It is told to who asks, and not tried again at once, nor for ever."""
+    d = start(t, serve(t, "clones = 4", source=t.counted("test -e " + t.path("works") + " && echo x && exec sleep 1000 || exit 7")))
+    c = d.client()
+    for _ in range(3):
+        try:
+            c.attach("pg")
+            assert False
+        except FixdError as e:
+            assert "exited with status 7 before it was ready" in e.sentence, e.sentence
+    assert d.instance("pg")["state"] == "failed"
+    t.write("works", "")
+
+    def attach():
+        try:
+            return c.attach("pg")
+        except FixdError:
+            return None
+
+    wait_for(attach, "it to be tried again")
+    settled(d, held=1, ready=1)
+
+
+def test_its_data_is_built_again(t):
+    """What is ready is of no use any more, what is held is its holder's."""
+    word = t.write("word", "first\n")
+    d = start(t, serve(t, "clones = 4").replace("echo first > word", f"cp {word} word; chmod 640 word") + "watch = nothing\n")
+    d.ctl("cleanup", "words")
+    c = d.client()
+    view = c.attach("pg")
+    where = use(view)
+    settled(d, held=1, ready=1)
+    t.write("word", "other\n")
+    d.ctl("cleanup", "words", "--force")
+    new = c.attach("pg")
+    assert read(new.data.decode() + "/word") == "other\n"
+    assert os.path.exists(where + "/pid") and read(where + "/word") == "first\n"
+    settled(d, held=2, ready=1)
+    assert read(c.attach("pg").data.decode() + "/word") == "other\n"
+
+
+def test_a_chain(t):
+    """What depends on a clone is made for each holder, on a clone of its own."""
+    d = start(t, serve(t, "clones = 3") + "[fixture schema]\ncommand = cat $FIXD_DEP_pg\ndepends = pg\n"
+              "[fixture app]\ncommand = echo $(cat $FIXD_DEP_pg) $(cat $FIXD_DEP_schema)\ndepends = pg, schema\n")
+    c = d.client()
+    a, b = c.attach("app"), c.attach("app")
+    # Of one chain all have the same clone.
+    places = [view.data.decode().split() for view in (a, b)]
+    assert all(one == two for one, two in places) and places[0] != places[1], places
+    for where, _ in places:
+        assert read(where + "/word") == "first\n"
+    mine = c.attach("pg")
+    assert use(mine) not in (places[0][0], places[1][0])
+    a.detach()
+    wait_for(lambda: not os.path.exists(places[0][0]), "the end of its clone")
+    assert os.path.exists(places[1][0] + "/pid")
+    third = c.attach("app").data.decode().split()[0]
+    assert third not in (places[0][0], places[1][0]) and read(third + "/word") == "first\n"
+
+
+def test_a_restart(t):
+    """What is held stays, what is ready, too; nobody gets what somebody has had."""
+    d = start(t, serve(t, "clones = 3"))
+    c = d.client()
+    view = c.attach("pg")
+    where = use(view)
+    settled(d, held=1, ready=1)
+    ready = next(i for name, i in d.instances().items() if name.startswith("pg/") and not i["leases"])
+    d.ctl("restart")
+    assert view.current and os.path.exists(where + "/pid")
+    settled(d, held=1, ready=1)
+    new = c.attach("pg")
+    assert use(new) == ready["dir"] and not new.built
+    view.detach()
+    wait_for(lambda: not os.path.exists(where), "the end of what was given back")
 
 
 def modes():

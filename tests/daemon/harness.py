@@ -356,7 +356,7 @@ class Daemon:
         return json.loads(self.ctl("status", "--json").out)
 
     def instances(self):
-        return {i["name"] + (f"[{i['param']}]" if i["param"] else ""): i for i in self.status()["sessions"][0]["instances"]}
+        return {title(i): i for i in self.status()["sessions"][0]["instances"]}
 
     def instance(self, name):
         return self.instances()[name]
@@ -402,6 +402,14 @@ class Daemon:
         self.process.kill()
         self.process.wait()
         self.expect = -signal.SIGKILL
+
+
+def title(i):
+    """Of an instance of the report: NAME[PARAM], NAME[PARAM]/3 of a clone, NAME in OTHER/3 of what was made for one."""
+    name = i["name"] + (f"[{i['param']}]" if i["param"] else "")
+    if "clone" not in i:
+        return name
+    return i["clone"] if i["clone"].startswith(name + "/") else f"{name} in {i['clone']}"
 
 
 class Clock:
