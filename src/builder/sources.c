@@ -2,7 +2,6 @@
 /* The sources whose image is bytes: a file, the output of a command, the manifest of a tree; and the check command. */
 #include <errno.h>
 #include <fcntl.h>
-#include <fts.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,6 +13,7 @@
 #include "base/process.h"
 #include "base/alloc.h"
 #include "base/clock.h"
+#include "builder/usage.h"
 #include "builder/work.h"
 
 #define PIPE_SIZE (1 << 20)
@@ -116,23 +116,6 @@ static int remove_draft(const char *tree, const char *draft)
 	return r;
 }
 
-/* Pages and entries of a tree to which somebody is writing: what comes or goes meanwhile may be counted or not. */
-static uint64_t measure(char *dir)
-{
-	char *const roots[] = { dir, NULL };
-	FTS *fts = fts_open(roots, FTS_PHYSICAL | FTS_NOCHDIR, NULL);
-	uint64_t bytes = 0;
-	const FTSENT *e;
-
-	while (fts && (e = fts_read(fts))) {
-		if (e->fts_info == FTS_D || e->fts_info == FTS_F || e->fts_info == FTS_SL || e->fts_info == FTS_DEFAULT)
-			bytes += (uint64_t)e->fts_statp->st_blocks * 512 + MANIFEST_ENTRY;
-	}
-	if (fts)
-		fts_close(fts);
-	return bytes;
-}
-
 /* The budget is asked for while the command runs: it must not fill the memory of the machine before it is told that it may not. */
 static int guard_draft(struct work *w, pid_t pid, char *draft)
 {
@@ -143,7 +126,7 @@ static int guard_draft(struct work *w, pid_t pid, char *draft)
 
 	while (ended >= 0 && poll(&p, 1, (int)(pause / NSEC_PER_MSEC)) <= 0) {
 		int64_t begun = clock_now();
-		uint64_t bytes = measure(draft);
+		uint64_t bytes = usage_of_tree(draft);
 		int r = bytes > asked ? work_grant(w, bytes) : 0;
 
 		if (r < 0)

@@ -2,7 +2,13 @@
 #include "builder/usage.h"
 
 #include <stdio.h>
+#include <fts.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
+
+#include "base/alloc.h"
+#include "builder/processes.h"
+#include "image/manifest.h"
 
 static uint64_t cpu_of(const struct rusage *r)
 {
@@ -21,6 +27,45 @@ static uint64_t own_peak(void)
 	if (f)
 		fclose(f);
 	return kib * 1024;
+}
+
+uint64_t usage_of_tree(const char *dir)
+{
+	char *const roots[] = { (char *)dir, NULL };
+	FTS *fts = fts_open(roots, FTS_PHYSICAL | FTS_NOCHDIR, NULL);
+	uint64_t bytes = 0;
+	const FTSENT *e;
+
+	while (fts && (e = fts_read(fts))) {
+		if (e->fts_info == FTS_D || e->fts_info == FTS_F || e->fts_info == FTS_SL || e->fts_info == FTS_DEFAULT)
+			bytes += (uint64_t)e->fts_statp->st_blocks * 512 + MANIFEST_ENTRY;
+	}
+	if (fts)
+		fts_close(fts);
+	return bytes;
+}
+
+static bool add_pss(pid_t pid, void *arg)
+{
+	_cleanup_free_ char *path = xasprintf("/proc/%d/smaps_rollup", (int)pid);
+	FILE *f = fopen(path, "re");
+	unsigned long long kib = 0;
+	char line[256];
+
+	while (f && fgets(line, sizeof line, f) && sscanf(line, "Pss: %llu", &kib) != 1)
+		;
+	if (f)
+		fclose(f);
+	*(uint64_t *)arg += kib * 1024;
+	return false;
+}
+
+uint64_t usage_of_group(pid_t group)
+{
+	uint64_t bytes = 0;
+
+	processes_each_descendant(group, add_pss, &bytes);
+	return bytes;
 }
 
 struct usage usage_of_build(void)

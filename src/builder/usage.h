@@ -3,6 +3,7 @@
 #pragma once
 
 #include <stdint.h>
+#include <sys/types.h>
 
 struct usage {
 	uint64_t cpu_ns;
@@ -10,3 +11,11 @@ struct usage {
 };
 
 struct usage usage_of_build(void);
+
+/* Pages and entries of a tree to which somebody is writing: what comes or goes meanwhile may be counted or not. */
+uint64_t usage_of_tree(const char *dir);
+/*
+ * Bytes of memory of the process group and all descendants of this process; what several have is counted in parts (the Pss of
+ * proc_pid_smaps(5)).
+ */
+uint64_t usage_of_group(pid_t group);
