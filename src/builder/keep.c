@@ -22,6 +22,7 @@
 #include "builder/leavings.h"
 #include "builder/processes.h"
 #include "builder/sandbox.h"
+#include "builder/usage.h"
 #include "builder/work.h"
 #include "image/memfd.h"
 #include "wire/socket.h"
@@ -367,14 +368,59 @@ static bool is_over(const struct keep *k)
 	return k->work->job.kind == JOB_SERVICE && !k->main && (k->main_status || !keep_has_children());
 }
 
+/* How often it is looked what a service in a sandbox takes: soon after its start, and then less and less often. */
+#define SAMPLE_MIN 250
+#define SAMPLE_MAX 32000
+
+struct sampling {
+	int ms;
+	int64_t next; /* clock_now() */
+	uint64_t told;
+};
+
+uint64_t keep_usage(const struct keep *k)
+{
+	const struct job *j = &k->work->job;
+	uint64_t bytes = usage_of_group((pid_t)j->group) + usage_of_tree(j->dir);
+
+	if (k->sandbox >= 0)
+		return bytes + sandbox_files(k->main);
+	return j->view ? bytes + usage_of_tree(j->view) : bytes;
+}
+
+/* What it takes now is told when it has changed much. True: that is more than it may. */
+static bool takes_too_much(struct keep *k, struct sampling *s)
+{
+	const struct work *w = k->work;
+	struct job_result r = { .message = JOB_USED };
+
+	if (!w->job.sandboxed || !k->main || clock_now() < s->next)
+		return false;
+	s->ms = s->ms < SAMPLE_MAX ? s->ms * 2 : SAMPLE_MAX;
+	s->next = in(s->ms);
+	r.size = w->space.used + keep_usage(k);
+	if (r.size > s->told + s->told / 8 || r.size < s->told - s->told / 8) {
+		s->told = r.size;
+		socket_send(w->channel, &r, sizeof r, NULL, 0, 0);
+	}
+	return r.size > w->job.limit;
+}
+
 _Noreturn void keep_on(struct keep *k)
 {
 	_cleanup_free_ char *how = NULL, *died = NULL, *wrong = NULL;
+	struct sampling s = { .ms = SAMPLE_MIN, .next = in(SAMPLE_MIN), .told = k->work->other_bytes };
 	bool open = true, watched = k->main != 0;
+	char limit[32];
 
 	k->hold[1] = fd_close(k->hold[1]);
-	while (open && !is_over(k)) {
-		open = keep_wait(k, -1, -1);
+	while (open && !is_over(k) && !died) {
+		open = keep_wait(k, -1, k->work->job.sandboxed ? left(s.next) : -1);
+		if (takes_too_much(k, &s)) {
+			format_size(limit, sizeof limit, k->work->job.limit);
+			died = xasprintf("its service takes more memory than memory-max allows (%s), with the files that it has written", limit);
+			processes_signal_children((pid_t)k->work->job.group, SIGKILL);
+		}
 		if (watched && !k->main && !is_over(k)) {
 			say(k, JOB_AWAY, 0, NULL);
 			watched = false;
@@ -382,7 +428,7 @@ _Noreturn void keep_on(struct keep *k)
 	}
 	if (open) {
 		how = work_describe_end(k->main_status);
-		died = xasprintf("its service %s", how);
+		died = died ? died : xasprintf("its service %s", how);
 		say(k, JOB_DIED, 0, died);
 		/* What depends on it is torn down first: then the daemon closes the channel. */
 		while (keep_wait(k, -1, -1))

@@ -10,6 +10,7 @@
 #pragma once
 
 #include <stdbool.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 struct work;
@@ -45,6 +46,9 @@ int keep_note(struct keep *k);
  */
 bool keep_wait(struct keep *k, int fd, int ms);
 bool keep_has_children(void);
+
+/* Bytes that the processes of the service take, and the files that they have written. */
+uint64_t keep_usage(const struct keep *k);
 
 /* What was published is kept until the channel ends, and torn down. */
 _Noreturn void keep_on(struct keep *k);

@@ -17,6 +17,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/vfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -329,6 +330,15 @@ pid_t sandbox_start(const struct sandbox *s, int *said, char **why)
 	}
 	*said = fd_steal(&here);
 	return pid;
+}
+
+/* They are on one tmpfs. */
+uint64_t sandbox_files(pid_t first)
+{
+	_cleanup_free_ char *shm = xasprintf("/proc/%d/root/dev/shm", (int)first);
+	struct statfs fs;
+
+	return statfs(shm, &fs) == 0 ? (uint64_t)(fs.f_blocks - fs.f_bfree) * (uint64_t)fs.f_bsize : 0;
 }
 
 int sandbox_status(int said, int status)

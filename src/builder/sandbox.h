@@ -26,5 +26,7 @@ struct sandbox {
  * sandbox_status(). Or -errno, and *why (to be freed): what this machine refuses.
  */
 pid_t sandbox_start(const struct sandbox *s, int *said, char **why);
+/* Bytes of all files that are written in it, but for those in `home`. */
+uint64_t sandbox_files(pid_t first);
 /* How the command has ended, as waitpid() says it, when the first process has ended with `status`. */
 int sandbox_status(int said, int status);

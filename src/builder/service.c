@@ -308,6 +308,17 @@ static int prewarm(struct keep *k)
 	return work_fail(k->work, -EIO, "its prewarm command %s", how);
 }
 
+/* What it takes from the start; keep.c looks what becomes of that. */
+static int count_memory(struct keep *k)
+{
+	struct work *w = k->work;
+	int r;
+
+	w->other_bytes = keep_usage(k);
+	r = work_grant(w, w->space.used);
+	return r < 0 ? work_fail_space(w, r) : 0;
+}
+
 int source_service(struct work *w)
 {
 	struct keep *k = w->keep;
@@ -317,6 +328,8 @@ int source_service(struct work *w)
 		r = wait_until_ready(k);
 	if (r == 0 && w->job.prewarm)
 		r = prewarm(k);
+	if (r == 0 && w->job.sandboxed)
+		r = count_memory(k);
 	w->service = k->main;
 	return r;
 }

@@ -16,7 +16,7 @@ struct work {
 	struct job job;
 	int channel;
 	struct space space;
-	uint64_t other_bytes; /* asked for besides the space (a tree) */
+	uint64_t other_bytes; /* asked for besides the space (a tree, a service) */
 	uint64_t root;	      /* offset of the root object */
 	struct digest digest;
 	int error;

@@ -14,6 +14,7 @@
  *	helper -> daemon	JOB_RESULT, besides the image with the end of its hold
  *	helper -> daemon	JOB_DIED + a sentence: the service has ended by itself
  *	helper -> daemon	JOB_AWAY: its first process has ended, others go on
+ *	helper -> daemon	JOB_USED: the bytes that the image takes now, in `size`
  *	daemon -> helper	shuts the channel down: tear it down
  *	helper -> daemon	JOB_ENDED + a sentence if that failed
  *
@@ -113,7 +114,7 @@ void job_deinit(struct job *j);
 #define JOB_NOTE_BYTES_MAX (64 << 10)
 #define JOB_NOTE_MAX (16 << 20)
 
-enum job_message { JOB_GRANT = 1, JOB_RESULT = 2, JOB_DIED = 3, JOB_ENDED = 4, JOB_AWAY = 5 };
+enum job_message { JOB_GRANT = 1, JOB_RESULT = 2, JOB_DIED = 3, JOB_ENDED = 4, JOB_AWAY = 5, JOB_USED = 6 };
 
 struct job_grant {
 	uint32_t message;

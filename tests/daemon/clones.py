@@ -68,9 +68,14 @@ def test_a_view_of_its_data(t):
 
 def test_it_writes_too_much(t):
     """What it writes is memory, and limited as such; the machine is none the worse."""
-    script = t.write("serve", 'if head -c 16M /dev/zero > "$FIXD_DATA/much" 2>/dev/null; then echo all; else echo full; fi\nexec sleep 1000\n')
+    script = t.write("serve", 'if head -c 16M /dev/zero > "$FIXD_DATA/much" 2>/dev/null; then :; else echo it is full >&2; fi; echo x\nexec sleep 1000\n')
     d = start(t, TREE + f"[fixture server]\nservice = sh {script}\ndata = words\nmemory-max = 4M\n")
-    assert d.client().attach("server").data == (b"all" if is_refused(t) else b"full")
+    try:
+        d.client().attach("server")
+        assert False
+    except FixdError as e:
+        assert "larger than memory-max allows (4.0 MiB" in e.sentence, e.sentence
+    assert ("is full" in d.ctl("log", "server").out) != is_refused(t)
 
 
 def test_it_ends(t):
@@ -303,6 +308,55 @@ def test_a_restart(t):
     assert use(new) == ready["dir"] and not new.built
     view.detach()
     wait_for(lambda: not os.path.exists(where), "the end of what was given back")
+
+
+GREEDY = """import os, sys, time
+if sys.argv[1] == "before":
+    much = b"x" * (64 << 20)
+print("ready", flush=True)
+while not os.path.exists(os.environ["FIXD_DIR"] + "/go"):
+    time.sleep(0.01)
+much = b"x" * (64 << 20)
+time.sleep(1000)
+"""
+
+
+def test_memory(t):
+    """What a clone takes is counted, the files that it writes and its processes; no more of them are started than fit."""
+    script = t.write("serve", 'head -c 16M /dev/zero > /dev/shm/$FIXD_PORT; echo x; while sleep 0.1; do :; done\n')
+    d = start(t, f"[fixd]\nmemory-max = 60M\n{TREE}[fixture pg]\nservice = sh {script}\ndata = words\nclones = 8\n"
+                 f"[fixture greedy]\nservice = exec {sys.executable} {t.write('greedy', GREEDY)} before\ndata = words\nmemory-max = 32M\n"
+                 f"[fixture later]\nservice = exec {sys.executable} {t.path('greedy')} after\ndata = words\nmemory-max = 32M\n")
+    if is_refused(t):
+        raise harness.Skip("what is written in /dev/shm is only private in a sandbox")
+    c = d.client()
+    view = c.attach("pg")
+    wait_for(lambda: d.status()["daemon"]["memory_bytes"] > 16 << 20, "it to be counted")
+    held = [view]
+    try:
+        for _ in range(7):
+            held.append(c.attach("pg", timeout=1))
+            wait_for(lambda: d.status()["daemon"]["memory_bytes"] > len(held) * 16 << 20, "it to be counted")
+        assert False
+    except FixdError as e:
+        assert "not ready in time" in e.sentence, e.sentence
+    assert 1 < len(held) < 4, held
+    held.pop().detach()
+    c.attach("pg")
+    for one in held:
+        one.detach()
+    # One alone that takes too much: at its start, or later.
+    try:
+        c.attach("greedy")
+        assert False
+    except FixdError as e:
+        assert "larger than memory-max allows (32" in e.sentence, e.sentence
+    view = c.attach("later")
+    with open(d.instance("later")["dir"] + "/go", "w"):
+        pass
+    wait_for(lambda: not view.current, "its end")
+    cause = d.instance("later")["stale_cause"]
+    assert "takes more memory than memory-max allows (32" in cause, cause
 
 
 def modes():

@@ -66,6 +66,11 @@ void account_end_ending(struct model *m, uint64_t bytes)
 	m->account.ending_bytes -= bytes;
 }
 
+void account_recount_ending(struct model *m, uint64_t before, uint64_t now)
+{
+	m->account.ending_bytes += now - before;
+}
+
 size_t account_descriptors(const struct model *m)
 {
 	const struct account *a = &m->account;

@@ -38,6 +38,9 @@ void account_remove_keeper(struct model *m);
 void account_begin_ending(struct model *m, uint64_t bytes);
 void account_end_ending(struct model *m, uint64_t bytes);
 
+/* One that is being torn down takes `now` bytes instead of `before`. */
+void account_recount_ending(struct model *m, uint64_t before, uint64_t now);
+
 /* Descriptors that are in use, without those that a teardown will give back. */
 size_t account_descriptors(const struct model *m);
 /* Bytes likewise. */

@@ -49,6 +49,20 @@ void image_charge(struct image *im, struct user *u, uint64_t bytes)
 	account_add_bytes(im->model, u, im->bytes);
 }
 
+void image_recount(struct image *im, uint64_t bytes)
+{
+	bool unused = !link_empty(&im->in_unused);
+
+	bytes = account_pages(bytes);
+	account_remove_bytes(im->model, im->user, im->bytes);
+	account_add_bytes(im->model, im->user, bytes);
+	if (unused)
+		im->model->unused_bytes += bytes - im->bytes;
+	if (im->ending)
+		account_recount_ending(im->model, im->bytes, bytes);
+	im->bytes = bytes;
+}
+
 struct image *image_ref(struct image *im)
 {
 	im->refs++;

@@ -99,6 +99,9 @@ struct image *image_new(struct model *m, int fd, enum wire_image_kind kind, uint
 /* What it takes of the memory, and of whose limits (NULL: of nobody's). Once. */
 void image_charge(struct image *im, struct user *u, uint64_t bytes);
 
+/* It takes more, or less, by now. */
+void image_recount(struct image *im, uint64_t bytes);
+
 struct image *image_ref(struct image *im);
 struct image *image_unref(struct image *im);
 

@@ -12,10 +12,13 @@
 #include "fixd/model/instance.h"
 #include "fixd/model/model.h"
 #include "fixd/model/pool.h"
+#include "fixd/model/reclaim.h"
 #include "fixd/model/session.h"
 
 /* In one turn of the loop so many who wait are served. */
 #define SERVED_MAX 64
+/* Has somebody given memory back? */
+#define LOOK_AGAIN (100 * NSEC_PER_MSEC)
 
 static struct model *model_of(const struct pool *p)
 {
@@ -60,13 +63,39 @@ static struct instance *add_clone(struct pool *p, int *err)
 	return clone;
 }
 
+/* What one more would take, and those that start, as far as that is known. */
+static uint64_t bytes_of_more(const struct pool *p)
+{
+	uint64_t most = 0;
+
+	for (size_t k = 0; k < p->clones.n; k++) {
+		const struct image *im = ((struct instance *)p->clones.all[k])->last;
+
+		if (im && im->bytes > most)
+			most = im->bytes;
+	}
+	return most * (pool_count(p).starting + 1);
+}
+
+/* Who waits may have to do so until another one lets go; the first one is always tried. */
+static bool is_short_of_memory(struct pool *p)
+{
+	struct model *m = model_of(p);
+	uint64_t bytes = bytes_of_more(p);
+
+	if (!bytes || reclaim_memory(m, bytes) == 0)
+		return false;
+	timer_start(m->loop, &p->retry, clock_now() + LOOK_AGAIN);
+	return true;
+}
+
 /* A place for one that is to be started, if there may be one more. NULL, and *err: why there can be none (0: there are enough). */
 static struct instance *find_place(struct pool *p, int *err)
 {
 	struct instance *empty;
 
 	*err = 0;
-	if (is_full(p))
+	if (is_full(p) || is_short_of_memory(p))
 		return NULL;
 	empty = find_free(p, CLONE_EMPTY);
 	return empty ? empty : add_clone(p, err);
@@ -99,10 +128,8 @@ static struct instance *choose(struct pool *p, struct waiter *w, int *err)
 static bool has_room(const struct pool *p)
 {
 	const struct model *m = model_of(p);
-	const struct instance *any = find_free(p, CLONE_READY);
-	uint64_t bytes = any ? any->current->bytes : 0;
 
-	return m->account.bytes + bytes < m->config->memory_max &&
+	return m->account.bytes + bytes_of_more(p) < m->config->memory_max &&
 	       account_descriptors(m) + 1 + KEEPER_DESCRIPTORS < m->descriptors_max;
 }
 

@@ -48,7 +48,7 @@ static char *publish_make_image(struct build *b, struct image **out)
 	const struct job_result *r = &b->result;
 	struct instance *i = b->instance;
 	struct work *w = i->session->model->work;
-	bool has_files = b->tree || (b->keeper && b->keeper->view);
+	bool has_more = b->tree || i->fixture->data || i->fixture->clones;
 	struct image *im;
 	uint64_t size;
 	int err = b->image_fd < 0 ? -EBADF : memfd_verify(b->image_fd, &size);
@@ -57,7 +57,7 @@ static char *publish_make_image(struct build *b, struct image **out)
 		return xasprintf("what the builder published is not a sealed memory file: %s", strerror(-err));
 	/* It runs foreign code: nothing it says is believed. */
 	if (size != r->size || size > b->most || (r->root && r->root >= size) || size > b->granted ||
-	    r->tree_bytes > (has_files ? b->granted - size : 0))
+	    r->tree_bytes > (has_more ? b->granted - size : 0))
 		return xasprintf("what the builder published is not what it said: %llu bytes", (unsigned long long)size);
 	im = image_new(w->model, fd_steal(&b->image_fd), WIRE_IMAGE_BLOB, size);
 	im->kind = i->fixture->source == SOURCE_PLUGIN	  ? WIRE_IMAGE_OBJECTS :
