@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -71,16 +72,25 @@ def _own_places() -> Iterator[str]:
         yield os.path.join(home, ".cache", "fixd", "socket")
 
 
-def _check_home(directory: str) -> None:
+def check_home(directory: str) -> None:
     """A directory that is nobody else's."""
     status = os.lstat(directory)
     if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o022:
         raise NoDaemon(f"{directory} belongs to somebody else, or others can write to it")
 
 
+def own_home(socket: str) -> str:
+    """Where this user keeps what goes with that socket, or NoDaemon."""
+    if _is_own(os.path.dirname(socket)):
+        return os.path.dirname(socket)
+    for path in _own_places():
+        return os.path.dirname(path)
+    raise NoDaemon("no directory for the daemon is this user's own")
+
+
 def _make_home(directory: str) -> None:
     os.makedirs(directory, mode=0o700, exist_ok=True)
-    _check_home(directory)
+    check_home(directory)
 
 
 def _tail(path: str) -> str:
@@ -167,7 +177,7 @@ def connect(socket: str, may_start: bool) -> Connection:
     home = os.path.dirname(socket)
     # Anybody could have made that directory before us, and what a daemon gives out is run as code.
     if home.startswith("/tmp/") and os.path.isdir(home):
-        _check_home(home)
+        check_home(home)
     try:
         return Connection(socket)
     except FixdError as e:
@@ -191,6 +201,24 @@ def fixctl(socket: str, arguments: List[str], root: Optional[str] = None) -> "su
     session = ["--session", root] if root else []
     return subprocess.run([tool, "--socket", socket, *session, *arguments], stdin=subprocess.DEVNULL, text=True,
                           capture_output=True)
+
+
+def session_of(socket: str, root: str) -> Optional[str]:
+    """A word for the session of a root directory, as long as the daemon lives or is replaced by one that has it all."""
+    try:
+        sessions = json.loads(fixctl(socket, ["status", "--json"], root).stdout)["sessions"]
+    except (NoDaemon, ValueError, KeyError):
+        return None
+    return next((repr(s["created"]) for s in sessions if s["root"] == root and s["uid"] == os.getuid()), None)
+
+
+def is_gone(socket: str) -> bool:
+    """Nobody listens there, nor is about to."""
+    try:
+        Connection(socket).close()
+        return False
+    except FixdError as e:
+        return e.errno in (errno.ENOENT, errno.ECONNREFUSED) and not _is_starting(socket)
 
 
 def own_roots(socket: str) -> List[str]:
