@@ -15,7 +15,7 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Unio
 
 import pytest
 
-from . import _directories, _limit, _source, _teardown, _values
+from . import _directories, _ledger, _limit, _source, _teardown, _values
 from ._definition import SCOPES, Arguments, Definition, PerProcess, PerTest, full_name, param_key, place_of, title_of
 from ._lib import Build, FixdError, View
 from ._values import Stored
@@ -238,6 +238,7 @@ class SetUp:
         __tracebackhide__ = True
         definition, runtime = self.definition, self.runtime
         no_buffers: List[memoryview] = []
+        copy: Optional[str] = None
         directories = _directories.Directories() if definition.makes_directories else None
         if directories is not None:
             handle.directories = directories.made
@@ -255,10 +256,13 @@ class SetUp:
             else:
                 kind, main, buffers = _values.dump(value, definition.serializer)
             note = self._note(handle, reuse, value)
+            if reuse and note is not None:
+                note, copy = runtime.copied(title, note)
             size = _values.write(build, kind, main, buffers, handle.directories)
             keeper = not reuse and not definition.tokens and (handle.generator is not None or bool(definition.unmovable))
             view = build.commit(size, note=note, keeper=keeper, teardown=definition.to_be_torn_down and not reuse)
         except BaseException as e:
+            _ledger.strike(copy)
             why = why_unshared(e, last_try)
             if why is not None:
                 build.abort(f"unshared: {why[:SENTENCE_MAX]}\x1f")

@@ -11,7 +11,7 @@ import sys
 import traceback
 from typing import Any, Callable, Dict, Iterable, List, Optional, Tuple
 
-from . import _directories
+from . import _directories, _ledger
 from ._source import SecondHalf, Unmovable, pickled_locals, unpickled_locals
 
 
@@ -82,6 +82,7 @@ def module_of_file(name: str, path: Optional[str], more: Iterable[Any] = ()) -> 
 def follow(note: bytes) -> None:
     """Does what the note says.  Lost, or whatever the second half raises."""
     what = pickle.loads(note)
+    _ledger.strike(what.get("copy"))
     try:
         _follow(what)
     finally:

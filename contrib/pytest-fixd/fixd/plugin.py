@@ -16,7 +16,7 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 import pluggy
 import pytest
 
-from . import _daemon, _directories, _explain, _source, _teardown, _values
+from . import _daemon, _directories, _explain, _ledger, _source, _teardown, _values
 from ._definition import Definition, function_of
 from ._fixtures import Handle, tear_down, tokens
 from ._lib import Connection, FixdError
@@ -346,10 +346,25 @@ class Runtime:
             except FixdError:
                 return
             if found is None:
-                return
-            problem = _teardown.follow_and_report(found[1])
-            if problem:
-                self.messages.append(problem)
+                break
+            self._follow(found[1])
+        if _ledger.has_any(self.socket, self.root) and self.session is not None:
+            for note in _ledger.abandoned(self.socket, self.root, self.session, pattern):
+                self._follow(note)
+
+    def _follow(self, note: bytes) -> None:
+        problem = _teardown.follow_and_report(note)
+        if problem:
+            self.messages.append(problem)
+
+    @functools.cached_property
+    def session(self) -> Optional[str]:
+        """Which one the daemon has of this project; None: it does not say."""
+        return _daemon.session_of(self.socket, self.root)
+
+    def copied(self, title: str, note: bytes) -> Tuple[bytes, Optional[str]]:
+        """The note, of which a copy is kept if the daemon does not."""
+        return (note, None) if self.session is None else _ledger.add(self.socket, self.root, self.session, title, note)
 
     def finish(self) -> None:
         self.begin_closing()

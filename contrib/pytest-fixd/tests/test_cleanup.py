@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """The second half of a fixture runs exactly once, whatever happens to the run."""
 
+import fcntl
 import json
 import os
 import signal
@@ -292,6 +293,44 @@ def test_reused_of_another_project_ends_with_the_daemon(project):
         project.run(cwd=project.file(name)).passed(1)
     assert project.run("--daemon-stop", cwd=project.file("one")).code == 0
     assert sorted(project.log()) == ["down one", "down two"]
+
+
+def daemon_lives(project):
+    """It holds a lock; a question would keep it from being idle."""
+    try:
+        with open(project.socket + ".lock", "rb") as f:
+            fcntl.flock(f, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except FileNotFoundError:
+        pass  # it has removed it
+    return False
+
+
+def end_daemon(project, how):
+    if how == "stop":
+        project.fixctl("stop")
+    elif how == "kill":
+        os.kill(json.loads(project.fixctl("status", "--json").stdout)["daemon"]["pid"], signal.SIGKILL)
+    wait_for(lambda: not daemon_lives(project), "the daemon's end")
+
+
+@pytest.mark.parametrize("how, workers", [("stop", "0"), ("stop", "2"), ("kill", "0"), ("idle-exit", "0")])
+def test_reused_ends_though_the_daemon_has(project, how, workers):
+    """What was told to it only would never be known again."""
+    if how == "idle-exit":
+        project.write(".home/fixd/pytest.ini", "[fixd]\nidle-exit = 100ms\n")
+        os.chmod(project.file(".home/fixd"), 0o700)
+    project.conftest(REUSED.format(version=1))
+    project.write("test_it.py", many(body="assert server == 'server 1'"))
+    for n in (1, 2):
+        project.run("-n", workers).passed(12)
+        assert project.log() == ["up 1", "down server 1"] * (n - 1) + ["up 1"]
+        end_daemon(project, how)
+    project.write("test_it.py", "import fixd\n@fixd.fixture\ndef other(): return 1\ndef test(other): pass\n")
+    for _ in (1, 2):
+        project.run("-n", workers).passed(1)
+        assert project.log() == ["up 1", "down server 1"] * 2
 
 
 def test_teardown_function(project):
