@@ -366,6 +366,14 @@ class Runtime:
         """The note, of which a copy is kept if the daemon does not."""
         return (note, None) if self.session is None else _ledger.add(self.socket, self.root, self.session, title, note)
 
+    def follow_abandoned(self, root: Optional[str]) -> int:
+        """There is no daemon any more; how many it has left."""
+        notes = 0
+        for note in _ledger.abandoned(self.socket, root, None) if _daemon.is_gone(self.socket) else ():
+            self._follow(note)
+            notes += 1
+        return notes
+
     def finish(self) -> None:
         self.begin_closing()
         errors: List[BaseException] = []
@@ -472,19 +480,25 @@ def _tear_all_down(runtime: Runtime, root: str) -> None:
     except (FixdError, _daemon.NoDaemon):
         runtime.connection = None
         return
-    told = len(runtime.messages)
     runtime.adopt("*")
     runtime.connection.close()
     runtime.connection = None
-    for message in runtime.messages[told:]:
+
+
+def _told(runtime: Runtime, code: int, abandoned: int) -> int:
+    """The status to exit with."""
+    if abandoned:
+        print(f"fixd: the daemon has ended, and {abandoned} clean-up(s) that it has left were run")
+    for message in runtime.messages:
         print(f"fixd: {message}", file=sys.stderr)
+    return 1 if runtime.messages else 0 if abandoned else code
 
 
 def _cleanup(runtime: Runtime) -> int:
     code = _print_fixctl(runtime, ["cleanup", "--all"], True)
     if code == 0:
         _tear_all_down(runtime, runtime.root)
-    return 1 if runtime.messages else code
+    return _told(runtime, code, runtime.follow_abandoned(runtime.root))
 
 
 def _daemon_start(runtime: Runtime) -> int:
@@ -502,7 +516,8 @@ def _daemon_stop(runtime: Runtime) -> int:
     for root in _daemon.own_roots(runtime.socket):
         if _daemon.fixctl(runtime.socket, ["cleanup", "--all"], root).returncode == 0:
             _tear_all_down(runtime, root)
-    return _print_fixctl(runtime, ["stop"], False)
+    code = _print_fixctl(runtime, ["stop"], False)
+    return _told(runtime, code, runtime.follow_abandoned(None))
 
 
 _COMMANDS = {"session_status": _session_status, "cleanup": _cleanup, "daemon": _daemon_start, "daemon_status": _daemon_status,

@@ -333,6 +333,19 @@ def test_reused_ends_though_the_daemon_has(project, how, workers):
         assert project.log() == ["up 1", "down server 1"] * 2
 
 
+@pytest.mark.parametrize("option", ["--cleanup", "--daemon-stop"])
+def test_clean_up_when_the_daemon_has_ended(project, option):
+    project.conftest(REUSED.format(version=1))
+    project.write("test_it.py", many(body="assert server == 'server 1'"))
+    project.run().passed(12)
+    end_daemon(project, "stop")
+    assert project.run(option).code == 0
+    assert project.log() == ["up 1", "down server 1"]
+    assert project.run(option).code == 3, "there is no daemon, and nothing is left"
+    project.run().passed(12)
+    assert project.log() == ["up 1", "down server 1", "up 1"]
+
+
 def test_teardown_function(project):
     project.conftest("""
         def stop(data): log(f"down {data}")
