@@ -16,7 +16,7 @@ import pickle
 import struct
 import sys
 import types
-from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Sequence, Set, Tuple, Union
 
 from . import _arrays
 from ._lib import Build, View
@@ -68,7 +68,11 @@ def _reduce_global(value: Any) -> Any:
 
 
 class _Pickler(pickle.Pickler):
+    classes: Optional[Set[type]] = None  # those of what was pickled are added to it
+
     def reducer_override(self, value: Any) -> Any:
+        if self.classes is not None:
+            self.classes.add(value if isinstance(value, type) else type(value))
         if isinstance(value, (type, types.FunctionType)):
             return _reduce_global(value)
         numpy = sys.modules.get("numpy")
@@ -107,25 +111,30 @@ class _ReadingPickler(_Pickler):
         return (*own[:2], _without_caches(own[2], cls) or None, *own[3:]) if isinstance(own, tuple) and len(own) > 2 else own
 
 
-def _dump_auto(value: Any, buffers: List[pickle.PickleBuffer]) -> Tuple[str, bytes]:
+_Classes = Optional[Set[type]]
+
+
+def _dump_auto(value: Any, buffers: List[pickle.PickleBuffer], classes: _Classes = None) -> Tuple[str, bytes]:
     if type(value) is bytes:
         return "bytes", value
     if type(value) is str:
         return "str", value.encode(errors="surrogatepass")
-    return _dump_pickle(value, buffers)
+    return _dump_pickle(value, buffers, classes)
 
 
-def _dump_pickle(value: Any, buffers: List[pickle.PickleBuffer]) -> Tuple[str, bytes]:
+def _dump_pickle(value: Any, buffers: List[pickle.PickleBuffer], classes: _Classes = None) -> Tuple[str, bytes]:
     out = io.BytesIO()
-    _Pickler(out, protocol=5, buffer_callback=buffers.append).dump(value)
+    pickler = _Pickler(out, protocol=5, buffer_callback=buffers.append)
+    pickler.classes = classes
+    pickler.dump(value)
     return "pickle", out.getvalue()
 
 
-def _dump_json(value: Any, _: List[pickle.PickleBuffer]) -> Tuple[str, bytes]:
+def _dump_json(value: Any, _: List[pickle.PickleBuffer], __: _Classes = None) -> Tuple[str, bytes]:
     return "json", json.dumps(value).encode()
 
 
-_DUMPS: Dict[str, Callable[[Any, List[pickle.PickleBuffer]], Tuple[str, bytes]]] = {
+_DUMPS: Dict[str, Callable[[Any, List[pickle.PickleBuffer], _Classes], Tuple[str, bytes]]] = {
     "auto": _dump_auto, "pickle": _dump_pickle, "json": _dump_json,
 }
 
@@ -137,12 +146,12 @@ def check_serializer(serializer: Any) -> None:
         raise ValueError("a serializer has the functions dumps and loads; see fixd.Serializer")
 
 
-def dump(value: Any, serializer: Any) -> Tuple[str, bytes, List[memoryview]]:
-    """(kind, main part, buffers)."""
+def dump(value: Any, serializer: Any, classes: _Classes = None) -> Tuple[str, bytes, List[memoryview]]:
+    """(kind, main part, buffers); the classes of what is pickled are added to `classes`."""
     buffers: List[pickle.PickleBuffer] = []
     try:
         if isinstance(serializer, str):
-            kind, main = _DUMPS[serializer](value, buffers)
+            kind, main = _DUMPS[serializer](value, buffers, classes)
         else:
             own = serializer.dumps(value)
             kind, main = ("own str", own.encode()) if isinstance(own, str) else ("own bytes", bytes(own))
@@ -156,8 +165,8 @@ def _aligned(offset: int, size: int) -> int:
     return (offset + step - 1) // step * step
 
 
-def write(build: Build, kind: str, main: bytes, buffers: List[memoryview], directories: Sequence[str] = ()) -> int:
-    """Fills the image; its size.  `directories` belong to the value."""
+def write(build: Build, kind: str, main: bytes, buffers: List[memoryview], directories: Sequence[str] = (), elements: bool = True) -> int:
+    """Fills the image; its size.  `directories` belong to the value; without `elements` there are zeros in the place of buffers."""
     room = [0] * len(buffers)
     head: Dict[str, Any] = {"kind": kind, "main": [0, len(main)], "buffers": [], "directories": list(directories)}
 
@@ -179,7 +188,7 @@ def write(build: Build, kind: str, main: bytes, buffers: List[memoryview], direc
     _PREFIX.pack_into(memory, 0, MAGIC, size)
     memory[_PREFIX.size:_PREFIX.size + size] = json.dumps(head).ljust(size).encode()
     memory[head["main"][0]:head["main"][0] + len(main)] = main
-    for (at, length), b in zip(head["buffers"], buffers):
+    for (at, length), b in zip(head["buffers"], buffers if elements else ()):
         memory[at:at + length] = b
     return total
 
