@@ -53,6 +53,7 @@ pytest_fixd = \
 	contrib/pytest-fixd/fixd/_source.py \
 	contrib/pytest-fixd/fixd/_teardown.py \
 	contrib/pytest-fixd/fixd/_values.py \
+	contrib/pytest-fixd/fixd/_witness.py \
 	contrib/pytest-fixd/fixd/plugin.py \
 	contrib/pytest-fixd/fixd/py.typed \
 	contrib/pytest-fixd/fixd/shared_session_scope/__init__.py \
