@@ -1,18 +1,28 @@
 # SPDX-License-Identifier: MIT
-"""What a process that has seen nothing be built has to object to what the others will get.
+"""A process that has seen nothing be built, and tries what the others will get.
 
-It loads it, and compares its classes.  What a constructor has made of a class, once, is missing there, as it would be in another
-worker and in the next run.
+It is forked before the first fixture is built here, and forks a child for each value: that loads it, and compares its classes.  What
+a constructor has made of a class, once, is missing there, as it would be in another worker and in the next run.
 """
 
 from __future__ import annotations
 
+import gc
 import mmap
 import os
 import pickle
-from typing import Any, Dict, Iterable, List, NamedTuple, Tuple
+import select
+import signal
+import socket
+import sys
+import warnings
+from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Set, Tuple
 
 from . import _values
+
+TRIAL_S = 60
+WORDS_MAX = 4000
+COPIED_MAX = 64 << 20  # of more than that the elements of arrays are not told: zeros stand for them
 
 
 class _Memory(NamedTuple):
@@ -76,3 +86,105 @@ def _objection(image: int, all_told: bool, states: List[Tuple[bytes, Dict[str, s
             return (f"what has made its {type(value).__name__} has also set {', '.join(lacking[:4])} of the class {cls.__qualname__}, which is not "
                     "set in a process that only loads it")
     return ""
+
+
+def _try(sock: socket.socket, all_told: bool, image: int, states: int) -> None:
+    """In a child: what it does to the process is gone with it."""
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.alarm(TRIAL_S)
+    words = _objection(image, all_told, pickle.loads(_Memory(states).data))
+    sock.send(b"!" + words.encode(errors="replace")[:WORDS_MAX])
+
+
+def _serve(sock: socket.socket, parent: int) -> None:
+    waiting = select.poll()
+    for fd in (sock.fileno(), parent):
+        if fd >= 0:
+            waiting.register(fd, select.POLLIN)
+    while [fd for fd, _ in waiting.poll()] == [sock.fileno()]:
+        how, fds, _, _ = socket.recv_fds(sock, 1, 2)
+        if not how:
+            return
+        child = os.fork()
+        if child == 0:
+            _try(sock, how == b"1", *fds)
+            return
+        # Of one that did not come to an answer nothing is known.
+        if os.waitpid(child, 0)[1] != 0:
+            sock.send(b"?")
+        for fd in fds:
+            os.close(fd)
+
+
+def _become(sock: socket.socket, parent: int) -> None:
+    """Never returns.  It has nothing of its parent's but its memory: what it held would seem to be in use."""
+    status = 1
+    try:
+        if os.fork() == 0:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            sys.settrace(None)
+            gc.disable()
+            null = os.open(os.devnull, os.O_RDWR)
+            for fd in (0, 1, 2):
+                os.dup2(null, fd)
+            for fd in [int(n) for n in os.listdir("/proc/self/fd")]:
+                if fd > 2 and fd not in (sock.fileno(), parent):
+                    try:
+                        os.close(fd)
+                    except OSError:
+                        pass  # the directory itself
+            _serve(sock, parent)
+        status = 0
+    finally:
+        os._exit(status)
+
+
+class Witness:
+    def __init__(self) -> None:
+        """OSError: there can be none."""
+        self.pid = os.getpid()
+        self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        try:
+            parent = os.pidfd_open(self.pid) if hasattr(os, "pidfd_open") else -1
+        except OSError:
+            parent = -1
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of threads, which are none of its
+                child = os.fork()
+                if child == 0:
+                    _become(theirs, parent)
+            os.waitpid(child, 0)
+        finally:
+            theirs.close()
+            if parent >= 0:
+                os.close(parent)
+
+    def objection(self, main: bytes, buffers: List[memoryview], classes: Set[type]) -> Optional[str]:
+        """Why another process cannot use what was dumped; None: it can, as far as is known, like all that is of no class."""
+        if not classes:
+            return None
+        all_told = sum(b.nbytes for b in buffers) <= COPIED_MAX
+        image, states = os.memfd_create("fixd-trial"), os.memfd_create("fixd-trial-classes")
+        try:
+            _values.write(_Memory(image), "pickle", main, buffers, elements=all_told)  # type: ignore[arg-type]
+            with open(states, "wb", closefd=False) as f:
+                pickle.dump(_states(classes), f)
+            socket.send_fds(self._socket, [b"1" if all_told else b"0"], [image, states])
+            answer = self._socket.recv(WORDS_MAX + 1)
+        except OSError:
+            return None
+        finally:
+            os.close(image)
+            os.close(states)
+        return answer[1:].decode(errors="replace") or None
+
+    def close(self) -> None:
+        """It ends, and its memory is given back."""
+        try:
+            self._socket.shutdown(socket.SHUT_WR)
+            self._socket.settimeout(1)
+            self._socket.recv(1)
+        except OSError:
+            pass
+        self._socket.close()
