@@ -11,7 +11,7 @@ import os
 import re
 import traceback
 import unittest
-from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Union
+from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Set, Union
 
 import pytest
 
@@ -239,6 +239,7 @@ class SetUp:
         definition, runtime = self.definition, self.runtime
         no_buffers: List[memoryview] = []
         copy: Optional[str] = None
+        classes: Set[type] = set()
         directories = _directories.Directories() if definition.makes_directories else None
         if directories is not None:
             handle.directories = directories.made
@@ -246,6 +247,7 @@ class SetUp:
             runtime.adopt(title)  # the clean-up of what is built anew comes first
             # What others get is made of what others have.
             self._reset(depends)
+            witness = runtime.witness() if definition.store is None and definition.serializer in ("auto", "pickle") else None
             with _limit.limited(definition.timeout or runtime.timeout, title):
                 value = handle.data = self.first_half(handle, directories)
             self._reset(depends)
@@ -254,7 +256,10 @@ class SetUp:
                 definition.store_value(self.request, handle.title, value)
                 kind, main, buffers = "bytes", b"", no_buffers
             else:
-                kind, main, buffers = _values.dump(value, definition.serializer)
+                kind, main, buffers = _values.dump(value, definition.serializer, classes)
+            objection = witness.objection(main, buffers, classes) if witness is not None and kind == "pickle" else None
+            if objection:
+                raise _values.CannotShare(objection)
             note = self._note(handle, reuse, value)
             if reuse and note is not None:
                 note, copy = runtime.copied(title, note)

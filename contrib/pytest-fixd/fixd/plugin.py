@@ -20,6 +20,7 @@ from . import _daemon, _directories, _explain, _ledger, _source, _teardown, _val
 from ._definition import Definition, function_of
 from ._fixtures import Handle, tear_down, tokens
 from ._lib import Connection, FixdError
+from ._witness import Witness
 
 PYTHON = "FIXD_PYTHON"
 # A builder's process waits so long for the others before somebody else has to clean up.
@@ -113,6 +114,7 @@ class Runtime:
         self.measures = _measures_coverage(config) and config.getoption("reuse_fixtures") is None
         self.reuse = self.reuse and not self.measures
         self._told: set = set()
+        self._witness: Optional[Witness] = None
 
     # The connection.
 
@@ -201,6 +203,15 @@ class Runtime:
         """The instance is built again for whoever asks next."""
         pattern = re.sub(r"([][*?\\\\])", r"\\\1", full)
         return _daemon.fixctl(self.socket, ["cleanup", "--force", *options, pattern], self.root).returncode == 0
+
+    def witness(self) -> Optional[Witness]:
+        """To be asked for before anything is built."""
+        if self._witness is None or self._witness.pid != os.getpid():
+            try:
+                self._witness = Witness()
+            except OSError:
+                return None
+        return self._witness
 
     # Fixtures that are set up.
 
@@ -387,6 +398,9 @@ class Runtime:
             self.messages.append(f"a clean-up failed: {type(error).__name__}: {error}")
 
     def close(self) -> None:
+        witness, self._witness = self._witness, None
+        if witness is not None and witness.pid == os.getpid():
+            witness.close()
         if self.connection is None:
             return
         if not _is_worker(self.config):

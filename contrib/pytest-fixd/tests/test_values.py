@@ -2,6 +2,7 @@
 """What can be shared, and how it looks in a test."""
 
 import json
+import re
 
 import pytest
 
@@ -419,3 +420,52 @@ def test_reading_is_no_change(project):
     done = project.run("--fixd-strict", "-v")
     for name in ("frame", "masked", "thing"):
         assert f"test_it.py::test_{name} changed the shared fixture" in done.output, done.output
+
+
+def test_what_making_it_does_to_its_class(project):
+    """Once: a process that only loads it has the class as it was."""
+    project.conftest("""
+        class Prepared(type):
+            def __call__(cls):
+                if "_tokens" not in vars(cls):
+                    cls._tokens = {"a": 1}
+                return super().__call__()
+        class Lexer(metaclass=Prepared):
+            pass
+        class Lazy:
+            table, made = None, 0
+            def __init__(self):
+                Lazy.made += 1
+                Lazy.table = Lazy.table or {"a": 1}
+        class Counted:
+            made = 0
+            def __init__(self):
+                Counted.made += 1
+        class Pair(Exception):
+            def __init__(self, a, b):
+                super().__init__(a)
+        @fixd.fixture(scope="session")
+        def lexer(): log("lexer"); return {"of": [Lexer()]}
+        @fixd.fixture(scope="session")
+        def another(): log("another"); return Lexer()
+        @fixd.fixture(scope="session")
+        def lazy(): log("lazy"); return Lazy()
+        @fixd.fixture(scope="session")
+        def counted(): log("counted"); return Counted()
+        @fixd.fixture(scope="session")
+        def pair(): log("pair"); return Pair(1, 2)
+        """)
+    project.write("test_it.py", """
+        def test_1(lexer): assert lexer["of"][0]._tokens == {"a": 1}
+        def test_2(another): assert another._tokens == {"a": 1}
+        def test_3(lazy): assert lazy.table["a"] == 1
+        def test_4(counted): pass
+        def test_5(pair): assert pair.args == (1,)
+        """)
+    for n in (1, 2):
+        done = project.run().passed(5)
+        for name, why in (("lexer", "set _tokens of the class Lexer"), ("another", "set _tokens of the class Lexer"),
+                          ("lazy", "set table of the class Lazy"), ("pair", "cannot be loaded by another process: TypeError")):
+            assert re.search(f"fixture '{name}' \\(conftest.py:[0-9]+\\) is built in every process: .*{why}.*parse=", done.output), done.output
+            assert project.count(name) == n
+        assert project.count("counted") == 1 and "'counted'" not in done.output
