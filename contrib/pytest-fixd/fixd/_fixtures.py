@@ -20,10 +20,12 @@ from ._definition import SCOPES, Arguments, Definition, PerProcess, PerTest, ful
 from ._lib import Build, FixdError, View
 from ._values import Stored
 
-UNSETTLED_MAX = 3
+UNSETTLED_MAX = 1  # somebody else may have written meanwhile, once
 SENTENCE_MAX = 3000
 # In the sentence of a failed build that was none: nothing that a traceback has ends like that.
 OUTCOME = re.compile("(skipped|xfailed|unshared): (.*)\x1f", re.DOTALL)
+# In that of the daemon when several processes have tried in vain.
+UNSETTLED = re.compile("its inputs changed during each of .*", re.DOTALL)
 # What to do about one that cannot be shared.
 MADE_OUT_OF = "parse= can make what cannot be shared out of what can"
 LEFT_OUT = "a watch= that leaves out what the fixture writes avoids that"
@@ -118,6 +120,9 @@ def raise_failure(error: FixdError) -> None:
     outcome = OUTCOME.search(sentence)
     if outcome and outcome.group(1) == "unshared":
         raise Unshared(outcome.group(2))
+    unsettled = UNSETTLED.search(sentence)
+    if unsettled:
+        raise Unshared(f"{unsettled.group()}, perhaps by itself; {LEFT_OUT}")
     if outcome:
         (pytest.skip if outcome.group(1) == "skipped" else pytest.xfail)(outcome.group(2))
     raise FixtureBuildError(sentence) from None
@@ -146,6 +151,8 @@ class SetUp:
         """From shared memory, built first if nobody has."""
         __tracebackhide__ = True
         definition, runtime = self.definition, self.runtime
+        if definition in runtime.unsettled:
+            return self.local()
         try:
             arguments = Arguments(definition, self.request, runtime.handles, runtime.root)
         except PerTest as e:
@@ -171,6 +178,8 @@ class SetUp:
             try:
                 got = self._begin(full, place, arguments.views)
             except Unshared as e:
+                if LEFT_OUT in str(e):
+                    runtime.unsettled.add(definition)
                 self._tell_unshared(str(e))
                 return self.local()
             if isinstance(got, View):
@@ -271,6 +280,8 @@ class SetUp:
             why = why_unshared(e, last_try)
             if why is not None:
                 build.abort(f"unshared: {why[:SENTENCE_MAX]}\x1f")
+                if isinstance(e, FixdError) and e.errno == errno.EAGAIN:
+                    runtime.unsettled.add(definition)
                 handle.value = definition.parsed(handle.data)
                 self._tell_unshared(why)
                 return

@@ -114,6 +114,7 @@ class Runtime:
         self.measures = _measures_coverage(config) and config.getoption("reuse_fixtures") is None
         self.reuse = self.reuse and not self.measures
         self._told: set = set()
+        self.unsettled: set = set()  # definitions of what changes what it is made of
         self._witness: Optional[Witness] = None
 
     # The connection.

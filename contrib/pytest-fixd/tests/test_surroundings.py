@@ -136,18 +136,22 @@ def test_a_try_again(project):
     assert project.count("try") == 2
 
 
-def test_a_build_that_writes_what_it_watches(project):
-    project.conftest("""
-        @fixd.fixture(scope="session", watch=["dists"])
+@pytest.mark.parametrize("scope, workers, most", [("session", "0", 2), ("module", "0", 4), ("session", "2", 4)])
+def test_a_build_that_writes_what_it_watches(project, scope, workers, most):
+    """It is tried once more, as somebody else may have written; then each process, or module, has its own."""
+    project.conftest(f"""
+        @fixd.fixture(scope="{scope}", watch=["dists"])
         def wheels():
             log("built")
             with open("dists/PKG-INFO", "w") as f: f.write(str(os.times()))
             return 1
         """)
     project.write("dists/setup.py", "")
-    project.write("test_it.py", many("wheels"))
-    done = project.run()
-    assert done.code == 0 and "fixture 'wheels' (conftest.py:8) is built in every process" in done.output and "dists/PKG-INFO changed" in done.output, done.output
+    for name in "abc":
+        project.write(f"test_{name}.py", many("wheels"))
+    done = project.run("-n", workers).passed(18)
+    assert "fixture 'wheels' (conftest.py:8) is built in every process" in done.output and "dists/PKG-INFO changed" in done.output, done.output
+    assert project.count("built") <= most
 
 
 def directories(project):
