@@ -250,6 +250,7 @@ def test_version_makes_it_stale_max_age_does_not(t):
     assert not v.current
     b = c.begin("value")
     assert isinstance(b, Build) and b.commit(b"two").generation == 2
+    assert shared(d)[0]["stale_cause"] == "its definition changed"
     assert v.data == b"data", "a holder keeps what it has"
 
 

@@ -392,7 +392,7 @@ bool instance_redefine(struct instance *i, const struct fixture *f)
 	if (i->state == INSTANCE_BUILDING || i->state == INSTANCE_CHECKING)
 		instance_effects(i)->abandon(i);
 	instance_unpin(i); /* counted by the old definition */
-	instance_retire(i, other ? "its section in the ini file changed" : "what it watches changed in the ini file");
+	instance_retire(i, other ? policy_other_definition(f) : "what it watches changed in the ini file");
 	instance_clear_failure(i);
 	edges_drop_all(i);
 	i->watch = instance_effects(i)->forget(i->watch);

@@ -41,6 +41,11 @@ char *policy_too_old(const struct instance *i)
 			 p->age_from == AGE_FROM_CREATION ? "since it was built" : "since its last use", max);
 }
 
+const char *policy_other_definition(const struct fixture *f)
+{
+	return f->registered ? "its definition changed" : "its section in the ini file changed";
+}
+
 enum verdict policy_judge(struct instance *i, int64_t asked, char **cause)
 {
 	const struct policy *p = &i->fixture->policy;
@@ -48,7 +53,7 @@ enum verdict policy_judge(struct instance *i, int64_t asked, char **cause)
 	const struct image *im = i->current;
 
 	if (!digest_equal(im->section, i->fixture->section)) {
-		*cause = xstrdup("its section in the ini file changed");
+		*cause = xstrdup(policy_other_definition(i->fixture));
 		return VERDICT_STALE;
 	}
 	if (im->died) {

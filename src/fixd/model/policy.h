@@ -4,6 +4,7 @@
 
 #include <stdint.h>
 
+struct fixture;
 struct instance;
 
 enum verdict {
@@ -21,6 +22,8 @@ enum verdict {
  */
 enum verdict policy_judge(struct instance *i, int64_t asked, char **cause);
 
+/* What it is called when the definition is another one. */
+const char *policy_other_definition(const struct fixture *f);
 /* Only what the clock says. When the image turns too old, or INT64_MAX. */
 int64_t policy_expires(const struct instance *i);
 /* The cause, to be freed, if it is too old now. */
