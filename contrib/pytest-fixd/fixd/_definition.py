@@ -190,6 +190,11 @@ class Definition:
             name = f"{digest_of(name)}...{name[-(NAME_MAX - 20):]}"
         return name
 
+    def settings(self, cls: Any) -> Dict[str, Any]:
+        """What counts for its version beside code: of the decorator, and of the class whose method it is."""
+        attributes = {"attributes of the class": _source.attributes_of(cls)} if cls is not None else {}
+        return {"serializer": self.serializer, **attributes}
+
     # The value's own ways.
 
     def parsed(self, data: Any) -> Any:

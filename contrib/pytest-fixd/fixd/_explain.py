@@ -58,12 +58,12 @@ def explain(runtime: Any, session: pytest.Session) -> None:
         function, cls = definition.function, None
         if definition.is_method:
             cls = next((i.cls for i in session.items if getattr(i, "cls", None) is not None and hasattr(i.cls, fixturedef.argname)), None)
-        others = (definition.serializer, _source.attributes_of(cls))
+        settings = definition.settings(cls)
         code = function.__code__
         write("")
         write(f"{fixturedef.argname}: {os.path.relpath(code.co_filename, runtime.root)}:{code.co_firstlineno}, scope {definition.scope}, version "
-              f"{_source.version(function, runtime.root, *others)}")
-        for what, data in _source.Parts(function, runtime.root, *others).all:
+              f"{_source.version(function, runtime.root, **settings)}")
+        for what, data in _source.Parts(function, runtime.root, **settings).all:
             write(f"    {hashlib.blake2b(data, digest_size=4).hexdigest()}  {what}")
         for path in definition.watch:
             write(f"    watched   {path}")

@@ -139,6 +139,12 @@ def _dump(node: ast.AST) -> str:
     return ast.dump(node, annotate_fields=False)
 
 
+def _title(node: ast.AST) -> str:
+    """What it defines, or is."""
+    targets = getattr(node, "targets", None) or [t for t in [getattr(node, "target", None)] if t is not None]
+    return getattr(node, "name", None) or ", ".join(ast.unparse(t) for t in targets) or type(node).__name__
+
+
 def _names_in(nodes: Iterable[ast.AST]) -> Set[str]:
     """Names that mean something of the module: a function's parameters are its own, and of a fixture they are dependencies."""
     names: Set[str] = set()
@@ -307,7 +313,7 @@ def attributes_of(cls: Any) -> str:
 class Parts:
     """What a version is made of: (what it is, its bytes), in an order that is the same in every process."""
 
-    def __init__(self, function: Callable[..., Any], root: str, *others: Any):
+    def __init__(self, function: Callable[..., Any], root: str, **settings: Any):
         self.root = root
         self.all: List[Tuple[str, bytes]] = []
         self._functions: List[Any] = []
@@ -320,8 +326,8 @@ class Parts:
             if inner is None:
                 break
             function = inner
-        for other in others:
-            self._add("setting", _plain(other))
+        for name, value in settings.items():
+            self._add(f"setting {name}", _plain(value))
         # Of its own module it was said above what counts.
         for path in sorted(set(seen) - self._own):
             what = f"module {os.path.relpath(path, root)}" if os.path.isabs(path) else f"package {path}"
@@ -346,7 +352,7 @@ class Parts:
         try:
             nodes = _relevant(_tree(path), f, name.startswith("test_") or name.endswith("_test.py"))
             for node in nodes:
-                self._add(f"source {os.path.relpath(path, self.root)}:{getattr(node, 'lineno', 0)} {getattr(node, 'name', type(node).__name__)}", _dump(node))
+                self._add(f"source {os.path.relpath(path, self.root)}:{getattr(node, 'lineno', 0)} {_title(node)}", _dump(node))
             package = getattr(sys.modules.get(module), "__package__", None) or ""
             _follow(_candidates(nodes, module, package, _names_in(nodes)), seen)
         except (OSError, SyntaxError, ValueError):
@@ -363,12 +369,16 @@ class Parts:
         self._own.add(path)
 
 
-def version(function: Callable[..., Any], root: str, *others: Any) -> str:
+def without_line(what: str) -> str:
+    """Where a line stands does not count."""
+    return re.sub(r":\d+ ", " ", what)
+
+
+def version(function: Callable[..., Any], root: str, **settings: Any) -> str:
     """A word that changes when what the fixture builds may have changed."""
     digest = hashlib.blake2b(digest_size=12)
-    for what, data in Parts(function, root, *others).all:
-        # Where a line stands does not count.
-        digest.update(re.sub(r":\d+ ", " ", what).encode(errors="surrogatepass") + b"\0" + data + b"\0")
+    for what, data in Parts(function, root, **settings).all:
+        digest.update(without_line(what).encode(errors="surrogatepass") + b"\0" + data + b"\0")
     return digest.hexdigest()
 
 

@@ -182,7 +182,7 @@ class Runtime:
     def _settings(self, definition: Definition, reuse: bool, cls: Any) -> List[str]:
         max_age = definition.max_age if definition.max_age is not None else self.max_age
         settings = [f"scope={definition.scope}", f"env={PYTHON}", f"reuse={'yes' if reuse else 'no'}", "age-from=creation", "retry-after=none",
-                    f"version={_source.version(definition.function, self.root, definition.serializer, _source.attributes_of(cls))}",
+                    f"version={_source.version(definition.function, self.root, **definition.settings(cls))}",
                     f"timeout={max(1, int((definition.timeout or self.timeout) * 1000))}ms",
                     f"max-age={f'{int(max_age * 1000)}ms' if max_age is not None and reuse else 'none'}"]
         doc = (definition.function.__doc__ or "").strip().splitlines()
