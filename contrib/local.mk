@@ -47,6 +47,7 @@ pytest_fixd = \
 	contrib/pytest-fixd/fixd/_explain.py \
 	contrib/pytest-fixd/fixd/_definition.py \
 	contrib/pytest-fixd/fixd/_fixtures.py \
+	contrib/pytest-fixd/fixd/_history.py \
 	contrib/pytest-fixd/fixd/_ledger.py \
 	contrib/pytest-fixd/fixd/_lib.py \
 	contrib/pytest-fixd/fixd/_limit.py \

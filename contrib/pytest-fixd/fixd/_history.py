@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: MIT
+"""What a fixture was made of when it was built last, and what had changed since the time before: for --fixd-explain."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from typing import Any, Dict, List, Tuple
+
+from . import _daemon, _source
+from ._definition import Definition, digest_of
+
+SHOWN_MAX = 80
+
+
+def shown(what: str, data: bytes) -> str:
+    """The value itself if it can be read, else a word for it."""
+    text = data.decode(errors="replace")
+    if what.startswith(("setting ", "value ")) and len(text) <= SHOWN_MAX and text.isprintable():
+        return text.partition(":")[2] or text
+    return hashlib.blake2b(data, digest_size=4).hexdigest()
+
+
+def _chosen(runtime: Any, definition: Definition) -> Dict[str, str]:
+    """What was said in the decorator, by an option, in the project's file of settings, or in the environment."""
+    max_age, timeout = definition.max_age, definition.timeout
+    return {
+        "setting scope": str(definition.scope),
+        "setting reuse": str(definition.reuse),
+        "setting max_age": f"{max_age:g} s" if max_age is not None else runtime.told("fixture_max_age", runtime.max_age),
+        "setting timeout": f"{timeout:g} s" if timeout is not None else runtime.told("fixd_timeout", runtime.timeout),
+        "setting watch": ", ".join(definition.watch) or "nothing",
+        "environment FIXD_PYTHON": os.environ.get("FIXD_PYTHON", ""),
+    }
+
+
+def made_of(runtime: Any, definition: Definition, cls: Any) -> Dict[str, str]:
+    """By what it is: values, or words that differ when it does."""
+    parts = _source.Parts(definition.function, runtime.root, **definition.settings(cls)).all
+    return {**{_source.without_line(what): shown(what, data) for what, data in parts}, **_chosen(runtime, definition)}
+
+
+def differences(old: Dict[str, str], new: Dict[str, str]) -> List[str]:
+    found = []
+    for what in sorted({*old, *new}):
+        before, now = old.get(what), new.get(what)
+        if before is None or now is None:
+            found.append(f"{what} is {'new' if before is None else 'gone'}")
+        elif before != now:
+            found.append(f"{what}: was {before}, is {now}" if " " in what and what.split()[0] in ("setting", "value", "environment") else what)
+    return found
+
+
+def _file(runtime: Any, name: str) -> str:
+    return os.path.join(_daemon.own_home(runtime.socket), "versions", f"{digest_of(runtime.socket, runtime.root, name)}.json")
+
+
+def last(runtime: Any, name: str) -> Tuple[Dict[str, str], List[str]]:
+    """(what it was made of, what had changed then)."""
+    try:
+        with open(_file(runtime, name)) as f:
+            told = json.load(f)
+        return dict(told["made_of"]), list(told["changed"])
+    except (OSError, ValueError, KeyError, _daemon.NoDaemon):
+        return {}, []
+
+
+def note(runtime: Any, name: str, now: Dict[str, str]) -> None:
+    """It is being built."""
+    before, _ = last(runtime, name)
+    if before == now:
+        return
+    try:
+        path = _file(runtime, name)
+        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+        draft = f"{path}.{os.getpid()}"
+        with open(draft, "w") as f:
+            json.dump({"made_of": now, "changed": differences(before, now) if before else []}, f)
+        os.rename(draft, path)
+    except (OSError, _daemon.NoDaemon):
+        pass  # it cannot be explained later
