@@ -3,14 +3,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-from typing import Any, Dict, Iterator, Tuple
+from typing import Any, Dict, Iterator, List, Tuple
 
 import pytest
 
-from . import _daemon, _source
+from . import _daemon, _history, _source
 from ._definition import Definition
 
 
@@ -48,6 +47,13 @@ def _say_instance(write: Any, i: Dict[str, Any]) -> None:
         write(f"        {i['error'].splitlines()[0]}")
 
 
+def _say_changes(write: Any, now: Dict[str, str], then: Dict[str, str], changed: List[str]) -> None:
+    for line in changed:
+        write(f"        changed before that: {line}")
+    for line in _history.differences(then, now) if then else ():
+        write(f"        changed since: {line}")
+
+
 def explain(runtime: Any, session: pytest.Session) -> None:
     config = session.config
     name = config.getoption("fixd_explain")
@@ -63,11 +69,20 @@ def explain(runtime: Any, session: pytest.Session) -> None:
         write("")
         write(f"{fixturedef.argname}: {os.path.relpath(code.co_filename, runtime.root)}:{code.co_firstlineno}, scope {definition.scope}, version "
               f"{_source.version(function, runtime.root, **settings)}")
+        now = _history.made_of(runtime, definition, cls)
         for what, data in _source.Parts(function, runtime.root, **settings).all:
-            write(f"    {hashlib.blake2b(data, digest_size=4).hexdigest()}  {what}")
+            if not what.startswith("setting "):
+                write(f"    {_history.shown(what, data)}  {what}")
+        for what, value in now.items():
+            if what.startswith(("setting ", "environment ")):
+                write(f"    {what} = {value}")
         for path in definition.watch:
             write(f"    watched   {path}")
+        outside = _source.reads_outside(function) if definition.key is None else None
+        if outside:
+            write(f"    not known {outside}; key= could tell it")
         for instance in _instances(runtime, definition):
             _say_instance(write, instance)
+            _say_changes(write, now, *_history.last(runtime, instance["name"]))
     if not any_found:
         raise pytest.UsageError(f"--fixd-explain: no shared fixture is called '{name}' in what was collected")

@@ -15,7 +15,7 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Set,
 
 import pytest
 
-from . import _directories, _ledger, _limit, _source, _teardown, _values
+from . import _directories, _history, _ledger, _limit, _source, _teardown, _values
 from ._definition import SCOPES, Arguments, Definition, PerProcess, PerTest, full_name, param_key, place_of, title_of
 from ._lib import Build, FixdError, View
 from ._values import Stored
@@ -292,6 +292,7 @@ class SetUp:
             raise
         self._use(handle, view, "built")
         if reuse:
+            _history.note(runtime, handle.title, _history.made_of(runtime, definition, definition.class_of(self.request)))
             handle.leave_to_others()
         if definition.store is None and not definition.tokens:
             # As everybody else gets it; what was made here is not needed besides that.

@@ -192,6 +192,16 @@ class Runtime:
             settings.append("watch=" + "\n".join(os.path.join(self.root, w) for w in definition.watch))
         return settings
 
+    def told(self, name: str, value: Optional[float]) -> str:
+        """A number of seconds, and who has said it."""
+        if self.config.getoption(name) is not None:
+            by = "--" + name.replace("_", "-")
+        elif name in self.config.inicfg:
+            by = f"{name} in {os.path.basename(str(self.config.inipath))}"
+        else:
+            by = "by default"
+        return f"{f'{value:g} s' if value is not None else 'none'} ({by})"
+
     def forget_failure(self, full: str, item: Any) -> bool:
         """Once for each try of a test: whoever asks next builds the fixture.  False: it was done already."""
         what = (full, item.nodeid, item.execution_count)

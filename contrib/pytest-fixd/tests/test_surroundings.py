@@ -245,6 +245,29 @@ def test_explain(project):
     assert project.run("--fixd-explain", "chair").code == 4
 
 
+EXPLAINED = """
+    FORM, LENGTH = {form!r}, {length}
+    @fixd.fixture(scope="session", serializer=FORM)
+    def table(n=LENGTH): return [n, os.environ.get("HOME")]
+    """
+
+
+def test_explain_which_setting(project):
+    """With what it was and what it is, as far as that can be read, and who says so."""
+    project.conftest(EXPLAINED.format(form="auto", length=1))
+    project.write("test_it.py", "def test(table): pass\n")
+    project.write("pytest.ini", "[pytest]\nfixd_timeout = 50\n")
+    project.run().passed(1)
+    project.conftest(EXPLAINED.format(form="json", length=2))
+    project.run("-n", "2").passed(1)
+    done = project.run("--fixd-explain", "table", "--fixture-max-age=5")
+    for words in ("setting serializer = 'json'", "setting max_age = 5 s (--fixture-max-age)", "setting timeout = 50 s (fixd_timeout in pytest.ini)",
+                  "environment FIXD_PYTHON = ", "last time because: its definition changed", "not known the environment (os.environ)",
+                  "changed before that: setting serializer: was 'auto', is 'json'", "changed before that: value as a default of table: was 1, is 2",
+                  "changed since: setting max_age: was 600 s (by default), is 5 s (--fixture-max-age)"):
+        assert words in done.output, done.output
+
+
 def test_what_may_have_been_meant_otherwise(project):
     project.conftest("""
         @fixd.fixture(scope="session")
