@@ -240,6 +240,8 @@ class Runtime:
         if handle in self.writable:
             self.look_at(handle)
             self.writable.remove(handle)
+        if self.leaks:
+            self.look_at_own(handle)
 
     def kept_handle(self, definition: Definition, full: str, place: str) -> Optional[Handle]:
         """Between the tests of a function, or of all functions, the fixture stays set up in this process."""

@@ -199,6 +199,24 @@ def test_leaks_are_told(project):
     assert project.run().outcomes() == {"passed": 2, "error": 1}
 
 
+@pytest.mark.parametrize("scope, workers", [("session", "0"), ("session", "2"), ("module", "0"), ("definition", "0")])
+def test_leak_of_the_last_test(project, scope, workers):
+    """Before the fixture ends, of what is no array, too."""
+    project.conftest(f"""
+        @fixd.fixture(scope="{scope}")
+        def table(): return {{"rows": []}}
+        @fixd.fixture(scope="{scope}")
+        def of_it(table): return {{"made": [dict(table)]}}
+        """)
+    project.write("test_it.py", "def test_good(table): pass\ndef test_bad(table, of_it): table['rows'].append(1); of_it['made'].append(2)\n")
+    for _ in (1, 2):
+        done = project.run("-n", workers, "--fixd-leaks")
+        assert done.outcomes() == {"passed": 2, "warning": 2}, done.output
+        for name in ("table", "of_it"):
+            assert f"test_it.py::test_bad changed the shared fixture 'conftest.py::{name}' outside of its arrays" in done.output, done.output
+    assert project.run("-n", workers, "--fixd-strict").outcomes() == {"passed": 2, "error": 1}
+
+
 @pytest.mark.parametrize("workers", ["0", "2"])
 def test_report_names_who_changed_what(project, workers):
     """Each test, though one attach serves them all."""
