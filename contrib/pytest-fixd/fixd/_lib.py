@@ -8,14 +8,30 @@ import ctypes.util
 import errno
 import os
 import threading
-from typing import Iterable, List, Optional, Sequence, Tuple, Union
+import time
+from typing import Any, Callable, Iterable, List, Optional, Sequence, Tuple, Union
 
 COW = 1
 OBSERVER = 1
 _KEEPER = 1
 _VIEW_BUILT, _VIEW_REUSED = 1, 2
 
+# Python hears of a Ctrl-C only between two calls.
+CALL_S = 1.0
+
 _pointer = ctypes.c_void_p
+
+
+def _patiently(call: Callable[[float], Any], timeout_s: float) -> Any:
+    """call(seconds) until it does not time out, or all of the time is over; 0: once, for the default time."""
+    end = time.monotonic() + timeout_s
+    while True:
+        left = end - time.monotonic()
+        try:
+            return call(max(min(left, CALL_S), 0.001) if timeout_s > 0 else 0)
+        except FixdError as e:
+            if e.errno != errno.ETIMEDOUT or left <= CALL_S:
+                raise
 
 
 class FixdError(OSError):
@@ -154,10 +170,12 @@ class View:
     def release(self, wait_s: float = 0) -> Tuple[bool, Optional[bytes]]:
         """Gives the image up.  (whether this member of the run was the last, the builder's note)."""
         note, size = _pointer(), ctypes.c_size_t()
-        with self.connection._lock:
-            last = self.connection._checked(self._lib.fixd_release(self._handle, int(wait_s * 1000), ctypes.byref(note),
-                                                                   ctypes.byref(size)))
-            return bool(last), _taken(note, size.value)
+
+        def ask(seconds: float) -> int:
+            with self.connection._lock:
+                return self.connection._checked(self._lib.fixd_release(self._handle, int(seconds * 1000), ctypes.byref(note), ctypes.byref(size)))
+
+        return bool(_patiently(ask, wait_s)), _taken(note, size.value)
 
 
 class Build:
@@ -184,7 +202,9 @@ class Build:
         view, handle = _pointer(), self._handle
         self._handle = None
         with self._connection._lock:
-            self._connection._checked(self._lib.fixd_build_commit(handle, size, how, ctypes.byref(view)))
+            result = self._lib.fixd_build_commit(handle, size, how, ctypes.byref(view))
+            handle.value = None  # type: ignore[union-attr]
+            self._connection._checked(result)
         return View(self._connection, view, self._writable)
 
     def abort(self, sentence: Optional[str]) -> None:
@@ -194,6 +214,7 @@ class Build:
             words = None if sentence is None else sentence.encode(errors="replace").replace(b"\0", b" ")
             with self._connection._lock:
                 self._lib.fixd_build_abort(handle, words)
+                handle.value = None
 
     def __del__(self) -> None:
         if getattr(self, "_handle", None):
@@ -254,11 +275,20 @@ class Connection:
               depends: Sequence[View] = ()) -> Union[View, Build]:
         """A View; or a Build, and this process is the builder."""
         view, build = _pointer(), _pointer()
-        options = self._options(writable, timeout_s, scope_key, depends)
-        with self._lock:
-            told = self._checked(self._lib.fixd_build_begin(self._handle, name.encode(), ctypes.byref(options),
-                                                            ctypes.byref(view), ctypes.byref(build)))
-        return Build(self, build, writable) if told else View(self, view, writable)
+
+        def ask(seconds: float) -> Union[View, Build]:
+            options = self._options(writable, seconds, scope_key, depends)
+            with self._lock:
+                told = self._checked(self._lib.fixd_build_begin(self._handle, name.encode(), ctypes.byref(options),
+                                                                ctypes.byref(view), ctypes.byref(build)))
+            return Build(self, build, writable) if told else View(self, view, writable)
+
+        try:
+            return _patiently(ask, timeout_s)
+        except KeyboardInterrupt:
+            # The others are not to wait for what nobody builds here; of a Build that was made the handle is none any more.
+            Build(self, build, writable).abort(None)
+            raise
 
     def set_test(self, test: str) -> None:
         """The test that runs from now on; the daemon's log of events names it."""

@@ -195,6 +195,41 @@ def test_interrupted(project, workers):
     once(project)
 
 
+def test_interrupted_while_others_wait(project):
+    """Who waits for a build hears of it, too, and hands it to nobody who does not."""
+    project.conftest(SERVER + """
+    @pytest.fixture(scope="session")
+    def native(server):
+        log("native up")
+        yield
+        log("native down")
+    @fixd.fixture(scope="session")
+    def slow():
+        log("building")
+        import time
+        time.sleep(100)
+    """)
+    project.write("test_it.py", many("server, native, slow", "pass"))
+    process = project.start("-n", "3")
+    wait_for(lambda: project.count("native up") == 3 and project.count("building") and json.loads(project.fixctl("status", "--json").stdout)["daemon"]["waiting"] == 2,
+             "two workers that wait for the third")
+    os.killpg(process.pid, signal.SIGINT)
+    output = process.communicate(timeout=100)[0]
+    assert process.returncode == 2 and "KeyboardInterrupt" in output and "Error" not in output, output
+    assert sorted(project.log()) == sorted(["up", "down", "building"] + ["native up", "native down"] * 3), output
+    wait_for(lambda: not lives(process.pid), "the end of all processes of the run")
+    status = json.loads(project.fixctl("status", "--json").stdout)
+    assert [i["leases"] for s in status["sessions"] for i in s["instances"]] == [0]
+
+
+def lives(group):
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
 def test_narrower_scopes(project):
     project.conftest("""
         @fixd.fixture(scope="module", reuse=False)
