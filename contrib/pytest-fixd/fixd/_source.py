@@ -382,6 +382,35 @@ def version(function: Callable[..., Any], root: str, **settings: Any) -> str:
     return digest.hexdigest()
 
 
+_ENVIRONMENT = ("environ", "environb", "getenv", "getenvb")
+
+
+def _meanings(function: Callable[..., Any], nodes: Iterable[ast.AST]) -> Dict[str, str]:
+    """Names that stand for the module os, or for what it has of the environment: of the module, and imported inside."""
+    meant = {"os": os, **{f"os.{name}": getattr(os, name) for name in _ENVIRONMENT}}
+    known = {name: what for name, value in function.__globals__.items() for what, thing in meant.items() if value is thing}
+    for node in nodes:
+        for n in ast.walk(node):
+            if isinstance(n, ast.Import):
+                known.update({a.asname or a.name: "os" for a in n.names if a.name == "os"})
+            elif isinstance(n, ast.ImportFrom) and n.module == "os":
+                known.update({a.asname or a.name: f"os.{a.name}" for a in n.names if a.name in _ENVIRONMENT})
+    return known
+
+
+def _outside(n: ast.AST, known: Dict[str, str]) -> Optional[str]:
+    if isinstance(n, ast.Name):
+        return f"the environment ({n.id})" if known.get(n.id, "os") != "os" else None
+    if not isinstance(n, ast.Attribute):
+        return None
+    if n.attr in ("getoption", "getini"):
+        return f"an option of the run ({ast.unparse(n)})"
+    holder = n.value.attr if isinstance(n.value, ast.Attribute) else getattr(n.value, "id", "")
+    if n.attr == "option" and holder in ("config", "pytestconfig"):
+        return f"an option of the run ({ast.unparse(n)})"
+    return f"the environment ({ast.unparse(n)})" if known.get(holder) == "os" and n.attr in _ENVIRONMENT else None
+
+
 def reads_outside(function: Callable[..., Any]) -> Optional[str]:
     """What a fixture asks for that its version does not know: the environment, or options of the run."""
     try:
@@ -389,13 +418,9 @@ def reads_outside(function: Callable[..., Any]) -> Optional[str]:
         nodes = _own_nodes(_tree(path), function)
     except (OSError, SyntaxError, ValueError):
         return None
-    for node in nodes:
-        for n in ast.walk(node):
-            if isinstance(n, ast.Attribute) and n.attr in ("getoption", "getini"):
-                return f"an option of the run ({ast.unparse(n)})"
-            if isinstance(n, ast.Attribute) and n.attr in ("environ", "getenv") and getattr(n.value, "id", "") == "os":
-                return f"the environment ({ast.unparse(n)})"
-    return None
+    known = _meanings(function, nodes)
+    found = [_outside(n, known) for node in nodes for n in ast.walk(node)]
+    return next((what for what in found if what is not None), None)
 
 
 class SecondHalf(NamedTuple):

@@ -287,6 +287,30 @@ def test_what_may_have_been_meant_otherwise(project):
     assert "'known'" not in done.output and done.outcomes() == {"passed": 1, "warning": 3}
 
 
+@pytest.mark.parametrize("body, what", [
+    ("return environ.get('HOME')", "the environment (environ)"),
+    ("return ask('HOME')", "the environment (ask)"),
+    ("return system.environ.get('HOME')", "the environment (system.environ)"),
+    ("import os as o; return o.getenv('HOME')", "the environment (o.getenv)"),
+    ("from os import environ as e; return e['HOME']", "the environment (e)"),
+    ("return request.config.option.verbose", "an option of the run (request.config.option)"),
+    ("return pytestconfig.getini('testpaths')", "an option of the run (pytestconfig.getini)"),
+    ("return os.path.join('a', 'environ')", None),
+])
+def test_reads_outside_by_any_name(project, body, what):
+    project.conftest(f"""
+        import os as system
+        from os import environ, getenv as ask
+        @fixd.fixture(scope="session")
+        def value(request, pytestconfig):
+            {body}
+        """)
+    project.write("test_it.py", "def test(value): pass\n")
+    done = project.run()
+    assert done.outcomes() == ({"passed": 1, "warning": 1} if what else {"passed": 1}), done.output
+    assert not what or f"fixture 'value' reads {what}" in done.output, done.output
+
+
 def test_coverage_is_of_this_run(project):
     pytest.importorskip("pytest_cov")
     project.write("product.py", "def build():\n    return 1\n")
