@@ -266,6 +266,19 @@ class PerProcess(Exception):
     """An argument that each process has for itself, as far as can be told."""
 
 
+NOT_COMPARED = "which cannot be compared with that of another process; key= can tell which are the same"
+OF_THIS_RUN = "which lies in a directory of this run; tmp_path_factory gives it one that lives as long as it does"
+
+
+def _is_of_this_run(value: Any, config: Any) -> bool:
+    """A path below the base directory that pytest has made for this process."""
+    base = getattr(getattr(config, "_tmp_path_factory", None), "_basetemp", None)
+    try:
+        return isinstance(value, (str, os.PathLike)) and base is not None and pathlib.Path(base) in pathlib.Path(value).parents
+    except (TypeError, ValueError):
+        return False
+
+
 class Arguments:
     """What a fixture gets: the fixd fixtures among it are dependencies, the rest is part of the key."""
 
@@ -338,7 +351,9 @@ class Arguments:
         if print_ is None and of_each_test:
             raise PerTest(name)
         if print_ is None and not parametrized and not self._has_key:
-            raise PerProcess(name)
+            raise PerProcess(f"'{name}', {NOT_COMPARED}")
+        if not parametrized and not self._has_key and _is_of_this_run(result[0], self._request.config):
+            raise PerProcess(f"'{name}', {OF_THIS_RUN}")
         if print_ is None:
             # What it is cannot be told, but where it comes from; key= tells the rest.
             print_ = self._request.node.nodeid if parametrized else self._origin(name, argument)

@@ -160,8 +160,7 @@ class SetUp:
                                           "test has for itself")
             return self.local()
         except PerProcess as e:
-            runtime.tell_once(definition, f"fixture '{definition.function.__name__}' is built in every process: it uses '{e}', which cannot "
-                                          "be compared with that of another process; key= can tell which are the same")
+            runtime.tell_once(definition, f"fixture '{definition.function.__name__}' is built in every process: it uses {e}")
             return self.local()
         reuse = definition.reuse and runtime.reuse
         name = runtime.define(definition, reuse, self.request)

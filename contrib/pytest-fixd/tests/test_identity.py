@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """What tells one instance from another, and what makes it another version."""
 
+import json
+
 import pytest
 
 
@@ -754,6 +756,25 @@ def test_imports_of_all_kinds(project):
             project.write(f"deep/{name}.py", f"V = {value}\n")
         project.write("test_it.py", f"def test(data): assert data == {sum(values.values())}\n")
         project.run().passed(1)
+
+
+def test_directories_of_plain_fixtures(project):
+    """Another run has others, and so has each worker."""
+    project.conftest("""
+        @pytest.fixture(scope="session")
+        def place(tmp_path_factory): return tmp_path_factory.mktemp("place") / "file"
+        @fixd.fixture(scope="session")
+        def text(place):
+            log("built")
+            place.write_text("it")
+            return str(place)
+        """)
+    project.write("test_it.py", "import pytest\n@pytest.mark.parametrize('i', range(4))\ndef test(place, text, i): assert text == str(place) and place.read_text()\n")
+    for options in ((), (), ("-n2",)):
+        done = project.run(*options).passed(4)
+        assert "'text' is built in every process: it uses 'place', which lies in a directory of this run" in done.output, done.output
+    assert project.count("built") in (3, 4)
+    assert json.loads(project.fixctl("status", "--json").stdout)["sessions"][-1]["instances"] == []
 
 
 def test_what_cannot_be_compared(project):
