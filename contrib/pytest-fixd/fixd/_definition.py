@@ -14,7 +14,7 @@ import types
 import urllib.parse
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
-from . import _source
+from . import _source, _values
 from ._lib import View
 
 SCOPES = ("session", "package", "module", "class", "definition", "function")
@@ -132,6 +132,8 @@ class Definition:
         Definition.count += 1
         self.function, self.scope, self.max_age, self.watch = function, scope, max_age, list(watch)
         self.serializer, self.parse, self.store, self.teardown, self.timeout = serializer, parse, store, teardown, timeout
+        if not isinstance(serializer, str):
+            _values.own_serializers[id(serializer)] = serializer
         self.key, self.tokens, self._writable = key, tokens, writable
         self.makes_directories = "tmp_path_factory" in inspect.signature(function).parameters
         self.generator = inspect.isgeneratorfunction(function)

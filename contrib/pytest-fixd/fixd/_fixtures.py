@@ -255,7 +255,7 @@ class SetUp:
             runtime.adopt(title)  # the clean-up of what is built anew comes first
             # What others get is made of what others have.
             self._reset(depends)
-            witness = runtime.witness() if definition.store is None and definition.serializer in ("auto", "pickle") else None
+            witness = runtime.witness() if definition.store is None and definition.serializer != "json" else None
             with _limit.limited(definition.timeout or runtime.timeout, title):
                 value = handle.data = self.first_half(handle, directories)
             self._reset(depends)
@@ -265,7 +265,9 @@ class SetUp:
                 kind, main, buffers = "bytes", b"", no_buffers
             else:
                 kind, main, buffers = _values.dump(value, definition.serializer, classes)
-            objection = witness.objection(main, buffers, classes) if witness is not None and kind == "pickle" else None
+            if kind.startswith("own"):
+                classes = _values.classes_of(value)
+            objection = witness.objection(kind, main, buffers, definition.serializer, classes) if witness is not None else None
             if objection:
                 raise _values.CannotShare(objection)
             note = self._note(handle, reuse, value)

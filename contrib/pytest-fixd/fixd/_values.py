@@ -33,6 +33,10 @@ class Serializer(NamedTuple):
     loads: Callable[[Any], Any]
 
 
+# Each where it was defined: a process that was forked later finds it there, too.
+own_serializers: Dict[int, Any] = {}
+
+
 class CannotShare(TypeError):
     """The value cannot be put into memory that other processes use."""
 
@@ -158,6 +162,16 @@ def dump(value: Any, serializer: Any, classes: _Classes = None) -> Tuple[str, by
         return kind, main, [b.raw() for b in buffers]
     except Exception as e:
         raise CannotShare(f"a {type(value).__name__} cannot be put into shared memory: {e}") from e
+
+
+def classes_of(value: Any) -> Set[type]:
+    """As far as pickle would find them."""
+    classes: Set[type] = set()
+    try:
+        dump(value, "pickle", classes)
+    except CannotShare:
+        pass
+    return classes
 
 
 def _aligned(offset: int, size: int) -> int:

@@ -69,10 +69,10 @@ def _lacking(cls: type, states: Dict[str, str]) -> List[str]:
     return [n for n, there in states.items() if here[n] == "missing" or (here[n] == "empty" and there == "set")]
 
 
-def _objection(image: int, all_told: bool, states: List[Tuple[bytes, Dict[str, str]]]) -> str:
+def _objection(image: int, serializer: Any, all_told: bool, states: List[Tuple[bytes, Dict[str, str]]]) -> str:
     value = None
     try:
-        value = _values.Stored(_Memory(image), "pickle").value()  # type: ignore[arg-type]
+        value = _values.Stored(_Memory(image), serializer).value()  # type: ignore[arg-type]
     except Exception as e:
         if all_told:
             return f"what it has made cannot be loaded by another process: {type(e).__name__}: {e}"
@@ -88,11 +88,14 @@ def _objection(image: int, all_told: bool, states: List[Tuple[bytes, Dict[str, s
     return ""
 
 
-def _try(sock: socket.socket, all_told: bool, image: int, states: int) -> None:
+def _try(sock: socket.socket, question: bytes, image: int, states: int) -> None:
     """In a child: what it does to the process is gone with it."""
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.alarm(TRIAL_S)
-    words = _objection(image, all_told, pickle.loads(_Memory(states).data))
+    all_told, own = [int(word) for word in question.split()]
+    # One that was defined later is not known here.
+    known = not own or own in _values.own_serializers
+    words = _objection(image, _values.own_serializers.get(own), bool(all_told), pickle.loads(_Memory(states).data)) if known else ""
     sock.send(b"!" + words.encode(errors="replace")[:WORDS_MAX])
 
 
@@ -102,12 +105,12 @@ def _serve(sock: socket.socket, parent: int) -> None:
         if fd >= 0:
             waiting.register(fd, select.POLLIN)
     while [fd for fd, _ in waiting.poll()] == [sock.fileno()]:
-        how, fds, _, _ = socket.recv_fds(sock, 1, 2)
-        if not how:
+        question, fds, _, _ = socket.recv_fds(sock, WORDS_MAX, 2)
+        if not question:
             return
         child = os.fork()
         if child == 0:
-            _try(sock, how == b"1", *fds)
+            _try(sock, question, *fds)
             return
         # Of one that did not come to an answer nothing is known.
         if os.waitpid(child, 0)[1] != 0:
@@ -160,17 +163,17 @@ class Witness:
             if parent >= 0:
                 os.close(parent)
 
-    def objection(self, main: bytes, buffers: List[memoryview], classes: Set[type]) -> Optional[str]:
+    def objection(self, kind: str, main: bytes, buffers: List[memoryview], serializer: Any, classes: Set[type]) -> Optional[str]:
         """Why another process cannot use what was dumped; None: it can, as far as is known, like all that is of no class."""
         if not classes:
             return None
         all_told = sum(b.nbytes for b in buffers) <= COPIED_MAX
         image, states = os.memfd_create("fixd-trial"), os.memfd_create("fixd-trial-classes")
         try:
-            _values.write(_Memory(image), "pickle", main, buffers, elements=all_told)  # type: ignore[arg-type]
+            _values.write(_Memory(image), kind, main, buffers, elements=all_told)  # type: ignore[arg-type]
             with open(states, "wb", closefd=False) as f:
                 pickle.dump(_states(classes), f)
-            socket.send_fds(self._socket, [b"1" if all_told else b"0"], [image, states])
+            socket.send_fds(self._socket, [f"{all_told:d} {0 if isinstance(serializer, str) else id(serializer)}".encode()], [image, states])
             answer = self._socket.recv(WORDS_MAX + 1)
         except OSError:
             return None

@@ -440,6 +440,32 @@ def test_reading_is_no_change(project):
         assert f"test_it.py::test_{name} changed the shared fixture" in done.output, done.output
 
 
+@pytest.mark.parametrize("how", ["fixd.fixture(scope='session', serializer=fixd.Serializer(pickle.dumps, lambda b: pickle.loads(b)))",
+                                 "shared_session_scope_pickle()"])
+def test_what_making_it_does_by_a_serializer_of_its_own(project, how):
+    project.conftest(f"""
+        import pickle
+        from fixd.shared_session_scope import shared_session_scope_pickle
+        class Lazy:
+            table = None
+            def __init__(self):
+                Lazy.table = Lazy.table or {{"a": 1}}
+        class Plain: pass
+        @{how}
+        def lazy(): log("lazy"); return [Lazy()]
+        @{how}
+        def plain(): log("plain"); return [Plain()]
+        """)
+    project.write("test_it.py", """
+        import pytest
+        @pytest.mark.parametrize("n", range(4))
+        def test(lazy, plain, n): assert lazy[0].table["a"] == 1
+        """)
+    done = project.run("-n", "2").passed(4)
+    assert project.count("plain") == 1 and "is built in every process: what has made its list has also" in done.output, done.output
+    assert "set table of the class Lazy" in done.output and "'plain'" not in done.output, done.output
+
+
 def test_what_making_it_does_to_its_class(project):
     """Once: a process that only loads it has the class as it was."""
     project.conftest("""
