@@ -42,6 +42,7 @@ pytest_fixd = \
 	contrib/pytest-fixd/bench/run \
 	contrib/pytest-fixd/fixd/__init__.py \
 	contrib/pytest-fixd/fixd/_arrays.py \
+	contrib/pytest-fixd/fixd/_classes.py \
 	contrib/pytest-fixd/fixd/_daemon.py \
 	contrib/pytest-fixd/fixd/_directories.py \
 	contrib/pytest-fixd/fixd/_explain.py \

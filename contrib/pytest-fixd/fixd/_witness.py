@@ -16,9 +16,9 @@ import signal
 import socket
 import sys
 import warnings
-from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Set, Tuple
+from typing import Any, List, NamedTuple, Optional, Set
 
-from . import _values
+from . import _classes, _values
 
 TRIAL_S = 60
 WORDS_MAX = 4000
@@ -39,37 +39,7 @@ class _Memory(NamedTuple):
         return memoryview(mmap.mmap(self.fd, 0, prot=mmap.PROT_READ))
 
 
-def _state(attributes: Any, name: str) -> str:
-    if name not in attributes:
-        return "missing"
-    value = attributes[name]
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        return "number"  # it may count
-    try:
-        return "set" if value else "empty"
-    except Exception:
-        return "set"
-
-
-def _states(classes: Iterable[type]) -> List[Tuple[bytes, Dict[str, str]]]:
-    """Of classes, and those that they are made of: as a process finds them, and their attributes."""
-    found = []
-    for cls in sorted({base for cls in classes for base in cls.__mro__ if base.__module__ != "builtins"}, key=lambda c: c.__qualname__):
-        try:
-            known = _values.dump(cls, "pickle")[1]
-        except _values.CannotShare:
-            continue
-        names = [n for n in vars(cls) if not (n.startswith("__") and n.endswith("__"))]
-        found.append((known, {n: _state(vars(cls), n) for n in names}))
-    return found
-
-
-def _lacking(cls: type, states: Dict[str, str]) -> List[str]:
-    here = {name: _state(vars(cls), name) for name in states}
-    return [n for n, there in states.items() if here[n] == "missing" or (here[n] == "empty" and there == "set")]
-
-
-def _objection(image: int, serializer: Any, all_told: bool, states: List[Tuple[bytes, Dict[str, str]]]) -> str:
+def _objection(image: int, serializer: Any, all_told: bool, states: _classes.States) -> str:
     value = None
     try:
         value = _values.Stored(_Memory(image), serializer).value()  # type: ignore[arg-type]
@@ -81,7 +51,7 @@ def _objection(image: int, serializer: Any, all_told: bool, states: List[Tuple[b
             cls = pickle.loads(known)
         except Exception:
             continue
-        lacking = _lacking(cls, there)
+        lacking = _classes.lacking(cls, there)
         if lacking:
             return (f"what has made its {type(value).__name__} has also set {', '.join(lacking[:4])} of the class {cls.__qualname__}, which is not "
                     "set in a process that only loads it")
@@ -172,7 +142,7 @@ class Witness:
         try:
             _values.write(_Memory(image), kind, main, buffers, elements=all_told)  # type: ignore[arg-type]
             with open(states, "wb", closefd=False) as f:
-                pickle.dump(_states(classes), f)
+                pickle.dump(_classes.states(classes), f)
             socket.send_fds(self._socket, [f"{all_told:d} {0 if isinstance(serializer, str) else id(serializer)}".encode()], [image, states])
             answer = self._socket.recv(WORDS_MAX + 1)
         except OSError:

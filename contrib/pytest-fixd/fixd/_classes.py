@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: MIT
+"""What classes have beside what stands in their source: set by a constructor, or a metaclass, when the first instance was made."""
+
+from __future__ import annotations
+
+from typing import Any, Dict, Iterable, List, Tuple
+
+from . import _values
+
+# Each class as a process finds it, and its attributes.
+States = List[Tuple[bytes, Dict[str, str]]]
+
+
+def _state(attributes: Any, name: str) -> str:
+    if name not in attributes:
+        return "missing"
+    value = attributes[name]
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return "number"  # it may count
+    try:
+        return "set" if value else "empty"
+    except Exception:
+        return "set"
+
+
+def states(classes: Iterable[type]) -> States:
+    """Of classes, and those that they are made of: as a process finds them, and their attributes."""
+    found = []
+    for cls in sorted({base for cls in classes for base in cls.__mro__ if base.__module__ != "builtins"}, key=lambda c: c.__qualname__):
+        try:
+            known = _values.dump(cls, "pickle")[1]
+        except _values.CannotShare:
+            continue
+        names = [n for n in vars(cls) if not (n.startswith("__") and n.endswith("__"))]
+        found.append((known, {n: _state(vars(cls), n) for n in names}))
+    return found
+
+
+def lacking(cls: type, there: Dict[str, str]) -> List[str]:
+    here = {name: _state(vars(cls), name) for name in there}
+    return [n for n, state in there.items() if here[n] == "missing" or (here[n] == "empty" and state == "set")]
