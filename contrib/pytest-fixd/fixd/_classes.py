@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import pickle
 from typing import Any, Dict, Iterable, List, Tuple
 
 from . import _values
@@ -34,6 +35,30 @@ def states(classes: Iterable[type]) -> States:
         names = [n for n in vars(cls) if not (n.startswith("__") and n.endswith("__"))]
         found.append((known, {n: _state(vars(cls), n) for n in names}))
     return found
+
+
+def data_of(classes: Iterable[type]) -> List[Tuple[str, List[str]]]:
+    """The same of what is no code, and only that it is there, as it is kept with a value."""
+    kept = []
+    for known, there in states(classes):
+        attributes = vars(pickle.loads(known))
+        names = [n for n in there if not hasattr(type(attributes[n]), "__get__")]
+        if names:
+            kept.append((known.decode("latin-1"), names))
+    return kept
+
+
+def missing(kept: Iterable[Tuple[str, List[str]]]) -> str:
+    """A sentence on what this process does not have of it, or nothing."""
+    for known, names in kept:
+        try:
+            cls = pickle.loads(known.encode("latin-1"))
+        except Exception:
+            continue
+        absent = [n for n in names if n not in vars(cls)]
+        if absent:
+            return f"the class {cls.__qualname__} has no {', '.join(absent[:4])} here, as it had where it was built"
+    return ""
 
 
 def lacking(cls: type, there: Dict[str, str]) -> List[str]:

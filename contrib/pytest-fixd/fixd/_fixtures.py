@@ -15,7 +15,7 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Set,
 
 import pytest
 
-from . import _directories, _history, _ledger, _limit, _source, _teardown, _values
+from . import _classes, _directories, _history, _ledger, _limit, _source, _teardown, _values
 from ._definition import SCOPES, Arguments, Definition, PerProcess, PerTest, full_name, param_key, place_of, title_of
 from ._lib import Build, FixdError, View
 from ._values import Stored
@@ -188,6 +188,11 @@ class SetUp:
                     handle.view = handle.stored = None
                     continue
                 self._start_as_another(handle)
+                missing = "" if definition.tokens else _classes.missing(handle.stored.head.get("classes", ()))
+                if missing:
+                    runtime.end_handle(handle)
+                    self._tell_unshared(f"{missing}; {MADE_OUT_OF}")
+                    return self.local()
                 return runtime.keep(handle, full, place)
             try:
                 self._build(handle, got, reuse, title_of(definition, full, place), arguments.views, attempt == UNSETTLED_MAX)
@@ -273,7 +278,7 @@ class SetUp:
             note = self._note(handle, reuse, value)
             if reuse and note is not None:
                 note, copy = runtime.copied(title, note)
-            size = _values.write(build, kind, main, buffers, handle.directories)
+            size = _values.write(build, kind, main, buffers, handle.directories, classes=_classes.data_of(classes))
             keeper = not reuse and not definition.tokens and (handle.generator is not None or bool(definition.unmovable))
             view = build.commit(size, note=note, keeper=keeper, teardown=definition.to_be_torn_down and not reuse)
         except BaseException as e:

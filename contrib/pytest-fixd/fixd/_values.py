@@ -179,10 +179,12 @@ def _aligned(offset: int, size: int) -> int:
     return (offset + step - 1) // step * step
 
 
-def write(build: Build, kind: str, main: bytes, buffers: List[memoryview], directories: Sequence[str] = (), elements: bool = True) -> int:
-    """Fills the image; its size.  `directories` belong to the value; without `elements` there are zeros in the place of buffers."""
+def write(build: Build, kind: str, main: bytes, buffers: List[memoryview], directories: Sequence[str] = (), elements: bool = True,
+          classes: Sequence[Any] = ()) -> int:
+    """Fills the image; its size.  `directories` belong to the value; without `elements` there are zeros in the place of buffers;
+    `classes`: what its classes have."""
     room = [0] * len(buffers)
-    head: Dict[str, Any] = {"kind": kind, "main": [0, len(main)], "buffers": [], "directories": list(directories)}
+    head: Dict[str, Any] = {"kind": kind, "main": [0, len(main)], "buffers": [], "directories": list(directories), "classes": list(classes)}
 
     def place(head_size: int) -> int:
         offset = _PREFIX.size + head_size

@@ -440,6 +440,26 @@ def test_reading_is_no_change(project):
         assert f"test_it.py::test_{name} changed the shared fixture" in done.output, done.output
 
 
+def test_class_that_somebody_else_has_prepared(project):
+    """Where it was built nothing seemed to be missing; who loads it sees that something is."""
+    project.conftest("""
+        class Prepared(type):
+            def __call__(cls):
+                cls.tokens = {"a": 1}
+                return super().__call__()
+        class Lexer(metaclass=Prepared):
+            pass
+        @fixd.fixture(scope="session")
+        def lexer(): log("lexer"); return [Lexer()]
+        """)
+    project.write("test_it.py", "import conftest\ndef test_other(): conftest.Lexer()\ndef test_it(lexer): assert lexer[0].tokens['a'] == 1\n")
+    assert "warning" not in project.run().passed(2).outcomes() and project.count("lexer") == 1
+    assert "warning" not in project.run().passed(2).outcomes() and project.count("lexer") == 1
+    alone = project.run("test_it.py::test_it").passed(1)
+    assert "'lexer' (conftest.py:14) is built in every process: the class Lexer has no tokens here" in alone.output, alone.output
+    assert project.count("lexer") == 2
+
+
 @pytest.mark.parametrize("how", ["fixd.fixture(scope='session', serializer=fixd.Serializer(pickle.dumps, lambda b: pickle.loads(b)))",
                                  "shared_session_scope_pickle()"])
 def test_what_making_it_does_by_a_serializer_of_its_own(project, how):
