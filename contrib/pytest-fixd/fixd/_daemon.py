@@ -9,6 +9,7 @@ import json
 import os
 import select
 import shutil
+import signal
 import stat
 import subprocess
 import time
@@ -126,20 +127,19 @@ def start(socket: str) -> None:
         raise NoDaemon(f"there is no place for the daemon: {e}") from None
     ready, tell = os.pipe()
     try:
-        with open(log, "ab") as words:
-            process = subprocess.Popen([fixd, "--config", config, "--socket", socket, "--ready-fd", str(tell)], pass_fds=[tell],
-                                       stdin=subprocess.DEVNULL, stdout=words, stderr=words, start_new_session=True, cwd="/")
+        # No child of ours: who waits for all of his own would wait for it, too.
+        told = subprocess.run(["/bin/sh", "-c", '"$@" >>"$0" 2>&1 & echo $!', os.path.abspath(log), os.path.abspath(fixd), "--config",
+                               os.path.abspath(config), "--socket", os.path.abspath(socket), "--ready-fd", str(tell)], pass_fds=[tell],
+                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, start_new_session=True, cwd="/", text=True, check=True)
         os.close(tell)
         tell = -1
         answered = select.select([ready], [], [], START_S)[0]
         if answered and os.read(ready, 1) == b"\n":
-            process.returncode = 0  # it outlives us: no warning that it still runs
             return
         if not answered:
-            process.kill()
-        process.wait()
+            os.kill(int(told.stdout), signal.SIGKILL)
         raise NoDaemon(f"fixd did not start: {_tail(log)}")
-    except OSError as e:
+    except (OSError, subprocess.SubprocessError) as e:
         raise NoDaemon(f"fixd cannot be started: {e}") from None
     finally:
         os.close(ready)

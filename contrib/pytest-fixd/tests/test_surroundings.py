@@ -222,6 +222,26 @@ def test_no_daemon_without_shared_fixtures(project):
         assert project.log() == ["up", "down"]
 
 
+def test_no_child_of_this_process(project):
+    """Neither the daemon nor who tries what was built: a fixture may wait for all of its own."""
+    project.conftest("""
+        class Value: pass
+        @fixd.fixture(scope="session")
+        def value():
+            if os.fork() == 0:
+                os._exit(0)
+            while True:
+                try:
+                    os.wait()
+                except ChildProcessError:
+                    return Value()
+        """)
+    project.write("test_it.py", "import os, pytest\ndef test(value):\n    with pytest.raises(ChildProcessError): os.waitpid(-1, os.WNOHANG)\n")
+    project.run().passed(1)
+    project.conftest(open(project.file("conftest.py")).read().replace("_exit(0)", "_exit(1)"))
+    project.run("-n", "1").passed(1)
+
+
 def test_explain(project):
     project.conftest("""
         import numpy
