@@ -94,7 +94,7 @@ def _become(sock: socket.socket, parent: int) -> None:
     status = 1
     try:
         if os.fork() == 0:
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            os.setsid()  # what is typed at the terminal is not for it
             sys.settrace(None)
             gc.disable()
             null = os.open(os.devnull, os.O_RDWR)
