@@ -296,6 +296,15 @@ class SetUp:
             if handle.generator is not None or handle.data is not None or handle.directories:
                 handle.finish()
             raise
+        try:
+            self._take_built(handle, view, reuse, value)
+        except BaseException:
+            # It is no test's yet, and nobody else would end it in this run.
+            tear_down(runtime, handle)
+            raise
+
+    def _take_built(self, handle: Handle, view: View, reuse: bool, value: Any) -> None:
+        definition, runtime = self.definition, self.runtime
         self._use(handle, view, "built")
         if reuse:
             _history.note(runtime, handle.title, _history.made_of(runtime, definition, definition.class_of(self.request)))

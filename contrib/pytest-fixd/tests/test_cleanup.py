@@ -195,6 +195,28 @@ def test_interrupted(project, workers):
     once(project)
 
 
+@pytest.mark.parametrize("reuse", [False, True])
+def test_interrupted_when_it_is_just_built(project, reuse):
+    """Others may have it already, and no test of this process."""
+    project.conftest(f"""
+        def parse(data):
+            if os.path.exists("interrupt"): raise KeyboardInterrupt
+            return data
+        @fixd.fixture(scope="session", reuse={reuse}, parse=parse)
+        def server():
+            log("up")
+            yield 8080
+            log("down")
+        """)
+    project.write("test_it.py", "def test(server): assert server == 8080\n")
+    project.write("interrupt", "")
+    assert project.run().code == 2
+    assert project.log() == (["up"] if reuse else ["up", "down"])
+    os.unlink(project.file("interrupt"))
+    project.run().passed(1)
+    assert project.log() == (["up"] if reuse else ["up", "down", "up", "down"])
+
+
 def test_interrupted_while_others_wait(project):
     """Who waits for a build hears of it, too, and hands it to nobody who does not."""
     project.conftest(SERVER + """
