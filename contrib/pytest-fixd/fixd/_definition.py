@@ -137,6 +137,7 @@ class Definition:
         self.key, self.tokens, self._writable = key, tokens, writable
         self.makes_directories = "tmp_path_factory" in inspect.signature(function).parameters
         self.generator = inspect.isgeneratorfunction(function)
+        self.chooses_scope = callable(scope)
         self.second_half: Optional[_source.SecondHalf] = None
         self.unmovable: Optional[str] = None
         if self.generator and not tokens:

@@ -26,11 +26,11 @@ def _chosen(runtime: Any, definition: Definition) -> Dict[str, str]:
     """What was said in the decorator, by an option, in the project's file of settings, or in the environment."""
     max_age, timeout = definition.max_age, definition.timeout
     return {
-        "setting scope": str(definition.scope),
+        "setting scope": "chosen by a function" if definition.chooses_scope else str(definition.scope),
         "setting reuse": str(definition.reuse),
         "setting max_age": f"{max_age:g} s" if max_age is not None else runtime.told("fixture_max_age", runtime.max_age),
         "setting timeout": f"{timeout:g} s" if timeout is not None else runtime.told("fixd_timeout", runtime.timeout),
-        "setting watch": ", ".join(definition.watch) or "nothing",
+        "setting watch": ", ".join(str(path) for path in definition.watch) or "nothing",
         "environment FIXD_PYTHON": os.environ.get("FIXD_PYTHON", ""),
     }
 

@@ -288,6 +288,22 @@ def test_explain_which_setting(project):
         assert words in done.output, done.output
 
 
+def test_explain_what_is_no_text(project):
+    """Paths that are watched, and a function that chooses the scope."""
+    project.conftest("""
+        import pathlib
+        def choose(fixture_name, config): return "session"
+        @fixd.fixture(scope=choose, watch=[pathlib.Path("a.txt")])
+        def table(): return 1
+        """)
+    project.write("a.txt", "")
+    project.write("test_it.py", "def test(table): pass\n")
+    project.run().passed(1)
+    done = project.run("--fixd-explain", "table")
+    assert "setting scope = chosen by a function" in done.output and "setting watch = a.txt" in done.output, done.output
+    assert "changed since" not in done.output, done.output
+
+
 def test_what_may_have_been_meant_otherwise(project):
     project.conftest("""
         @fixd.fixture(scope="session")
