@@ -41,8 +41,11 @@ def data_of(classes: Iterable[type]) -> List[Tuple[str, List[str]]]:
     """The same of what is no code, and only that it is there, as it is kept with a value."""
     kept = []
     for known, there in states(classes):
-        attributes = vars(pickle.loads(known))
-        names = [n for n in there if not hasattr(type(attributes[n]), "__get__")]
+        try:
+            attributes = vars(pickle.loads(known))
+        except Exception:
+            continue
+        names = [n for n in there if n in attributes and not hasattr(type(attributes[n]), "__get__")]
         if names:
             kept.append((known.decode("latin-1"), names))
     return kept
