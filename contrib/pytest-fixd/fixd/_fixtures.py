@@ -136,6 +136,7 @@ class SetUp:
         self._arguments, self._self_args = arguments, self_args
 
     def call(self, directories: Optional[_directories.Directories] = None) -> Any:
+        __tracebackhide__ = True
         arguments = self._arguments if directories is None else {**self._arguments, "tmp_path_factory": directories}
         return self.definition.function(*self._self_args, **arguments)
 

@@ -270,6 +270,16 @@ def test_failing_fixture_is_built_once(project, workers):
     assert project.count("tried") == 2, "the next run tries again"
 
 
+def test_failure_shows_the_fixture_only(project):
+    project.conftest("""
+        @fixd.fixture(scope="session")
+        def broken(): raise OSError("no such luck")
+        """)
+    project.write("test_it.py", "def test(broken): pass\n")
+    done = project.run()
+    assert done.outcomes() == {"error": 1} and "conftest.py:9: OSError" in done.output and "_fixtures.py" not in done.output, done.output
+
+
 @pytest.mark.parametrize("how, outcome", [("skip", "skipped"), ("xfail", "xfailed")])
 def test_outcome_in_a_fixture(project, how, outcome):
     """It is that of every test that needs the fixture, whoever runs it."""
