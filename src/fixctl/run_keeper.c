@@ -22,7 +22,6 @@
 
 #define START_MS 20000 /* for the daemon to become ready */
 #define STOP_MS 900000 /* and to end, with its teardowns, which have their own time limits */
-#define TELL_MS 5000   /* until somebody may wonder */
 #define REMOVE_MS 30000
 
 /* Of whoever started fixctl: a pipe that stays open would make him wait. */
@@ -322,8 +321,6 @@ void keeper_end(struct keeper *k, struct scratch *s)
 	s->lock = fd_close(s->lock);
 	if (k->pid > 0) {
 		shutdown(k->channel, SHUT_WR);
-		if (k->has_daemon && wait_for(k->channel, TELL_MS) == 0)
-			fputs("fixctl: the run's daemon still tears down what it has\n", stderr);
 		if (!hear(k, k->has_daemon ? STOP_MS + REMOVE_MS : REMOVE_MS, &last))
 			scratch_remove(s->path); /* it was killed */
 		if (last.kept == KEPT_NOTHING)

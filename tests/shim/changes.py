@@ -73,13 +73,13 @@ def test_dry_run(t):
 
 
 def test_words_of_the_daemon(t):
-    """Of one of the run's own: before the command, and not on its standard error."""
-    ini = t.write("own.ini", "[fixture good]\ncommand = echo good\nteardown = exit 3\npath = good\n[fixture bad]\ncommand = echo why >&2; exit 3\npath = bad\n")
+    """Of one of the run's own: before the command, and not on its standard error, however long its teardowns take."""
+    ini = t.write("own.ini", "[fixture good]\ncommand = echo good\nteardown = sleep 6; exit 3\npath = good\n[fixture bad]\ncommand = echo why >&2; exit 3\npath = bad\n")
     command = [program("fixctl"), "run", "--isolate", t.mode, "--config", ini]
     done = subprocess.run([*command, "-f", "good", "--", "sh", "-c", "echo out; echo err >&2; cat good"], cwd=t.dir, capture_output=True,
                           env=environment(TMPDIR=t.dir), timeout=LIMIT)
     assert (done.returncode, done.stdout, done.stderr.splitlines()[-1:]) == (0, b"out\ngood\n", [b"err"]), done
-    done = subprocess.run([*command, "--", "true"], cwd=t.dir, capture_output=True, env=environment(TMPDIR=t.dir), timeout=LIMIT)
+    done = subprocess.run([*command, "-f", "bad", "--", "true"], cwd=t.dir, capture_output=True, env=environment(TMPDIR=t.dir), timeout=LIMIT)
     assert done.returncode == 4 and b"why" in done.stderr and b"cannot be built" in done.stderr, done
     t.write("own.ini", "[fixture good]\nkommand = x\n")
     done = subprocess.run([*command, "--", "true"], cwd=t.dir, capture_output=True, env=environment(TMPDIR=t.dir), timeout=LIMIT)
