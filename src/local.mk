@@ -155,6 +155,7 @@ libfixd_preload_la_SOURCES = \
 	src/preload/lock.c \
 	src/preload/mount.c \
 	src/preload/dirops.c \
+	src/preload/names.c \
 	src/preload/nss.c \
 	src/preload/open.c \
 	src/preload/copyup.c \

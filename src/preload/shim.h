@@ -206,6 +206,9 @@ int shim_refuse(const struct run_entry *e, const char *path, const char *call);
 int place_to_change(struct resolved *p, int dirfd, const char *path, unsigned how);
 int place_to_make(struct resolved *p, int dirfd, const char *path);
 
+/* A directory that a fixture is shown in is not empty, whatever the disk says: true, and errno says so. */
+bool dirops_has_fixtures(int dirfd, const char *path);
+
 /* Of wrappers that use a path in one call. */
 /* The real function, for what is shown with the path of the place. */
 #define WITH_PLACE(find, dirfd, path, call_real, call_place)                                                           \

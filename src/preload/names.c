@@ -1,0 +1,263 @@
+/* SPDX-License-Identifier: MIT */
+/* Two names: renaming, and linking. */
+#include "preload/shim.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/sendfile.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+
+/* Two paths, of which at least one is shown: where both really are. */
+struct pair {
+	struct resolved from, to;
+	int from_fd, to_fd;
+	const char *from_path, *to_path;
+};
+
+static int find_pair(struct pair *x, int from_fd, const char *from, int to_fd, const char *to, unsigned how, unsigned to_what)
+{
+	int r = is_inside(from_fd, from) ? place_to_change(&x->from, from_fd, from, USE_ALL | how) : 0;
+
+	x->from_fd = r == 1 ? AT_FDCWD : from_fd;
+	x->from_path = r == 1 ? x->from.path : from;
+	if (r == 0)
+		x->from.entry = NULL;
+	if (r < 0)
+		return -1;
+	r = is_inside(to_fd, to) ? resolve_path(&x->to, to_fd, to, to_what | USE_LAST) : 0;
+	x->to_fd = r == 1 ? AT_FDCWD : to_fd;
+	x->to_path = r == 1 ? x->to.path : to;
+	if (r == 0)
+		x->to.entry = NULL;
+	return r < 0 ? -1 : 0;
+}
+
+static int copy_to(const struct pair *x, const struct stat *st, const char *draft)
+{
+	const struct timespec times[2] = { st->st_atim, st->st_mtim };
+	_cleanup_fd_ int in = -1, out = -1;
+	off_t at = 0;
+
+	if (S_ISLNK(st->st_mode)) {
+		char target[PATH_MAX];
+		ssize_t n = REAL(readlinkat)(x->from_fd, x->from_path, target, sizeof target - 1);
+
+		if (n < 0)
+			return -1;
+		target[n] = '\0';
+		if (x->to.entry)
+			__atomic_store_n(&x->to.entry->links, 1, __ATOMIC_RELEASE);
+		return REAL(symlinkat)(target, x->to_fd, draft);
+	}
+	in = REAL(openat)(x->from_fd, x->from_path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+	if (in < 0)
+		return -1;
+	out = REAL(openat)(x->to_fd, draft, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	if (out < 0)
+		return -1;
+	while (at < st->st_size) {
+		ssize_t n = sendfile(out, in, &at, (size_t)(st->st_size - at));
+
+		if (n < 0 && errno != EINTR)
+			return -1;
+		if (n == 0)
+			break;
+	}
+	if (geteuid() == 0 && REAL(fchown)(out, st->st_uid, st->st_gid) < 0)
+		return -1;
+	return REAL(fchmod)(out, st->st_mode & 07777) < 0 || REAL(futimens)(out, times) < 0 ? -1 : 0;
+}
+
+/* Between the scratch directory and elsewhere a name cannot move: a file is copied first. */
+static APART int rename_by_copy(const struct pair *x, int flags)
+{
+	char draft[PATH_MAX];
+	int err, to_directory = -1;
+	struct stat st;
+
+	if (REAL(fstatat)(x->to_fd, x->to_path, &st, AT_SYMLINK_NOFOLLOW) == 0)
+		to_directory = S_ISDIR(st.st_mode);
+	if (REAL(fstatat)(x->from_fd, x->from_path, &st, AT_SYMLINK_NOFOLLOW) < 0)
+		return -1;
+	/* As if both were on one file system. */
+	if (to_directory >= 0 && to_directory != S_ISDIR(st.st_mode)) {
+		errno = to_directory ? EISDIR : ENOTDIR;
+		return -1;
+	}
+	if ((!S_ISREG(st.st_mode) && !S_ISLNK(st.st_mode)) || (flags & ~RENAME_NOREPLACE) ||
+	    snprintf(draft, sizeof draft, "%s.%d~", x->to_path, (int)getpid()) >= (int)sizeof draft) {
+		errno = EXDEV;
+		return -1;
+	}
+	if (copy_to(x, &st, draft) == 0 &&
+	    (flags ? REAL(renameat2)(x->to_fd, draft, x->to_fd, x->to_path, (unsigned)flags) :
+		     REAL(renameat)(x->to_fd, draft, x->to_fd, x->to_path)) == 0)
+		return REAL(unlinkat)(x->from_fd, x->from_path, 0);
+	err = errno;
+	REAL(unlinkat)(x->to_fd, draft, 0);
+	errno = err;
+	return -1;
+}
+
+/* What makes it fail before anything is touched: 0, or -1 and errno. */
+static int check_rename(int from_fd, const char *from, int to_fd, const char *to, unsigned flags)
+{
+	struct stat a, b;
+	int saved = errno;
+
+	if (flags & ~(unsigned)(RENAME_NOREPLACE | RENAME_EXCHANGE)) {
+		errno = EINVAL; /* as file systems without these say */
+		return -1;
+	}
+	if (SEEN(fstatat)(from_fd, from, &a, AT_SYMLINK_NOFOLLOW) < 0)
+		return -1;
+	if (flags & RENAME_EXCHANGE)
+		return SEEN(fstatat)(to_fd, to, &b, AT_SYMLINK_NOFOLLOW);
+	if (SEEN(fstatat)(to_fd, to, &b, AT_SYMLINK_NOFOLLOW) == 0) {
+		errno = flags & RENAME_NOREPLACE ? EEXIST : S_ISDIR(b.st_mode) && !S_ISDIR(a.st_mode) ? EISDIR : ENOTDIR;
+		if ((flags & RENAME_NOREPLACE) || S_ISDIR(a.st_mode) != S_ISDIR(b.st_mode))
+			return -1;
+	}
+	errno = saved;
+	return 0;
+}
+
+/* What the path is in: a fixture, or NULL. Nothing is changed. */
+static APART const struct run_entry *entry_at(int dirfd, const char *path)
+{
+	struct resolved p;
+
+	return is_inside(dirfd, path) && resolve_path(&p, dirfd, path, USE_READ | USE_LAST) == 1 ? p.entry : NULL;
+}
+
+/* Between a fixture and elsewhere, as between file systems, only files can move; two names can be exchanged only within one. */
+static APART bool rename_crosses(int from_fd, const char *from, int to_fd, const char *to, unsigned flags)
+{
+	int saved = errno;
+	struct stat st;
+	bool crosses = entry_at(from_fd, from) != entry_at(to_fd, to) &&
+		       ((flags & RENAME_EXCHANGE) || (SEEN(fstatat)(from_fd, from, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(st.st_mode)));
+
+	errno = crosses ? EXDEV : saved;
+	return crosses;
+}
+
+static APART int rename_shown(int from_fd, const char *from, int to_fd, const char *to, unsigned flags)
+{
+	struct pair x;
+	int r;
+
+	if (check_rename(from_fd, from, to_fd, to, flags) < 0 || rename_crosses(from_fd, from, to_fd, to, flags) ||
+	    find_pair(&x, from_fd, from, to_fd, to, USE_LAST, flags & RENAME_EXCHANGE ? USE_ALL : USE_REMOVE) < 0)
+		return -1;
+	r = flags ? REAL(renameat2)(x.from_fd, x.from_path, x.to_fd, x.to_path, flags) :
+		    REAL(renameat)(x.from_fd, x.from_path, x.to_fd, x.to_path);
+	if (r < 0 && errno == EXDEV)
+		return rename_by_copy(&x, (int)flags);
+	/* A link may have come along; and it may be where we are that was renamed. */
+	if (r == 0 && x.to.entry)
+		__atomic_store_n(&x.to.entry->links, 1, __ATOMIC_RELEASE);
+	if (r == 0) {
+		cwd_cache_renamed();
+		cwd_cache_moved();
+	}
+	return r;
+}
+
+/* Into a tree that is mounted, or out of it. */
+static APART int rename_mounted(int from_fd, const char *from, int to_fd, const char *to, unsigned flags)
+{
+	struct pair x = { .from_fd = from_fd, .to_fd = to_fd, .from_path = from, .to_path = to };
+
+	if (resolve_is_mounted(from_fd, from) || resolve_is_mounted(to_fd, to))
+		return rename_by_copy(&x, (int)flags);
+	errno = EXDEV;
+	return -1;
+}
+
+static int rename_any(int from_fd, const char *from, int to_fd, const char *to, unsigned flags)
+{
+	int r;
+
+	if (is_inside(from_fd, from) || is_inside(to_fd, to))
+		return rename_shown(from_fd, from, to_fd, to, flags);
+	/* What is shown in it would stay behind. */
+	if (dirops_has_fixtures(from_fd, from)) {
+		shim_say(NULL, from, "a directory that a fixture is shown in cannot be renamed in a run");
+		errno = EROFS;
+		return -1;
+	}
+	r = flags ? REAL(renameat2)(from_fd, from, to_fd, to, flags) : REAL(renameat)(from_fd, from, to_fd, to);
+	return likely(r == 0 || errno != EXDEV || !run) ? r : rename_mounted(from_fd, from, to_fd, to, flags);
+}
+
+SHIM int rename(const char *from, const char *to)
+{
+	return rename_any(AT_FDCWD, from, AT_FDCWD, to, 0);
+}
+
+SHIM int renameat(int from_fd, const char *from, int to_fd, const char *to)
+{
+	return rename_any(from_fd, from, to_fd, to, 0);
+}
+
+SHIM int renameat2(int from_fd, const char *from, int to_fd, const char *to, unsigned flags)
+{
+	return rename_any(from_fd, from, to_fd, to, flags);
+}
+
+static bool pair_is_shown(int from_fd, const char *from, int to_fd, const char *to)
+{
+	return is_inside(from_fd, from) || is_inside(to_fd, to);
+}
+
+/* Within one tree. Elsewhere a second name would be one for the run's own copy: that is another file system. */
+static APART int link_shown(int from_fd, const char *from, int to_fd, const char *to, int flags)
+{
+	unsigned how = flags & AT_SYMLINK_FOLLOW ? 0 : USE_LAST;
+	bool from_shown = is_inside(from_fd, from), to_shown = is_inside(to_fd, to);
+	const struct run_entry *entry = NULL;
+	struct pair x;
+	struct stat st;
+
+	if (from_shown) {
+		if (resolve_path(&x.from, from_fd, from, USE_READ | how) < 0 || stat_place(&x.from, &st, how == 0) < 0)
+			return -1;
+		entry = x.from.entry;
+	}
+	if (SEEN(fstatat)(to_fd, to, &st, AT_SYMLINK_NOFOLLOW) == 0) {
+		errno = EEXIST;
+		return -1;
+	}
+	if (errno != ENOENT || !*to)
+		return -1;
+	if (to_shown && resolve_path(&x.to, to_fd, to, USE_READ | USE_LAST) < 0)
+		return -1;
+	/* A file without a name, or one of the run's own by its descriptor. */
+	if (to_shown && !from_shown && ((flags & AT_EMPTY_PATH) || !strncmp(from, "/proc/", 6))) {
+		if (resolve_path(&x.to, to_fd, to, USE_CHANGE | USE_LAST) < 0)
+			return -1;
+		return REAL(linkat)(from_fd, from, AT_FDCWD, x.to.path, flags);
+	}
+	if (!from_shown || !to_shown || entry != x.to.entry || (entry && entry->kind == RUN_FILE)) {
+		errno = EXDEV;
+		return -1;
+	}
+	if (find_pair(&x, from_fd, from, to_fd, to, how, USE_CHANGE) < 0)
+		return -1;
+	return REAL(linkat)(x.from_fd, x.from_path, x.to_fd, x.to_path, flags);
+}
+
+SHIM int link(const char *from, const char *to)
+{
+	return pair_is_shown(AT_FDCWD, from, AT_FDCWD, to) ? link_shown(AT_FDCWD, from, AT_FDCWD, to, 0) : REAL(link)(from, to);
+}
+
+SHIM int linkat(int from_fd, const char *from, int to_fd, const char *to, int flags)
+{
+	return pair_is_shown(from_fd, from, to_fd, to) ? link_shown(from_fd, from, to_fd, to, flags) :
+							 REAL(linkat)(from_fd, from, to_fd, to, flags);
+}
