@@ -71,7 +71,8 @@ static _Atomic(void *) kept; /* so many */
 
 bool fd_cache_visible(int fd, char *out)
 {
-	struct kept_path *all = __libc_single_threaded && !is_guest() ? large_get(&kept, FD_CACHE_PATHS * sizeof *all) : NULL,
+	/* 1 + number is 0 for -1, as for none. */
+	struct kept_path *all = fd >= 0 && __libc_single_threaded && !is_guest() ? large_get(&kept, FD_CACHE_PATHS * sizeof *all) : NULL,
 			 *k = all ? &all[(unsigned)fd % FD_CACHE_PATHS] : NULL;
 	uint32_t renamed = __atomic_load_n(&run->renamed, __ATOMIC_ACQUIRE);
 
