@@ -63,19 +63,8 @@ SHIM int symlinkat(const char *target, int dirfd, const char *path)
 	WITH_PLACE(TO_MAKE(dirfd, path), dirfd, path, REAL(symlinkat)(target, dirfd, path), make_link(target, &p));
 }
 
-/* The last component must be a name. */
 static int place_to_remove(struct resolved *p, int dirfd, const char *path)
 {
-	size_t n = strlen(path), start;
-
-	while (n > 1 && path[n - 1] == '/')
-		n--;
-	for (start = n; start > 0 && path[start - 1] != '/'; start--)
-		;
-	if (n - start <= 2 && !strncmp(path + start, "..", n - start)) {
-		errno = n - start == 1 ? EINVAL : ENOTEMPTY;
-		return -1;
-	}
 	cwd_cache_renamed();
 	return place_to_change(p, dirfd, path, USE_REMOVE | USE_LAST);
 }

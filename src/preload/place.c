@@ -12,7 +12,10 @@ int place_to_change(struct resolved *p, int dirfd, const char *path, unsigned ho
 
 	if (r <= 0 || !p->entry)
 		return r;
-	return stat_place(p, &st, follow == 0) < 0 ? -1 : resolve_path(p, dirfd, path, what | follow);
+	if (stat_place(p, &st, follow == 0) == 0)
+		return resolve_path(p, dirfd, path, what | follow);
+	/* The call finds out by itself, in its order of things. */
+	return errno == ENOENT || errno == ENOTDIR || errno == ENAMETOOLONG || errno == ELOOP ? 1 : -1;
 }
 
 int place_to_make(struct resolved *p, int dirfd, const char *path)

@@ -156,7 +156,10 @@ static bool real_path(const struct run_entry *e, const char *visible, char *out,
 	return n > 0 && (size_t)n < room;
 }
 
-/* What the kernel would say before it goes on from there to "." or "..": 0 or -errno. `scratch` has PATH_MAX bytes. */
+/*
+ * What the kernel would say before it goes on from there to "." or "..": 0 or -errno. `scratch` has PATH_MAX bytes, and then the real
+ * path of what is in a fixture, otherwise none.
+ */
 static int check_directory(const char *visible, char *scratch)
 {
 	const char *path = visible;
@@ -164,10 +167,11 @@ static int check_directory(const char *visible, char *scratch)
 	struct run_entry *e;
 	struct stat st;
 
+	*scratch = '\0';
 	if (path_table_reach(visible, &e) == REACH_INSIDE) {
 		if (e->kind == RUN_FILE && !entry_is_private(e))
-			return -ENOTDIR;
-		if (!real_path(e, visible, scratch, PATH_MAX))
+			strcpy(scratch, run_string(run->lock)); /* a file, too */
+		else if (!real_path(e, visible, scratch, PATH_MAX))
 			return -ENAMETOOLONG;
 		path = scratch;
 	}
@@ -215,8 +219,23 @@ struct way {
 	char *scratch; /* PATH_MAX bytes */
 	bool follow;   /* a link that is the last component */
 	bool slash;    /* as if it had a slash behind it */
+	bool last;     /* the last component stays, also "." and ".." */
 	int links;
 };
+
+#define WALK_LEFT 1 /* to the kernel: w->scratch is the path for it */
+
+/* It will not go on from the real path in w->scratch, and says why not, in its order, when it is given that and what is left. */
+static int leave(struct way *w, const char *rest)
+{
+	size_t n = strlen(w->scratch);
+
+	if (n + 1 + strlen(rest) >= PATH_MAX)
+		return -ENAMETOOLONG;
+	w->scratch[n++] = '/';
+	strcpy(w->scratch + n, rest);
+	return WALK_LEFT;
+}
 
 static int walk(struct way *w, const char *path);
 
@@ -238,7 +257,7 @@ static __attribute__((noinline)) int walk_link(struct way *w, const char *rest)
 	return walk(w, todo);
 }
 
-/* From the directory `out` along the path, component by component. 0 or -errno. */
+/* From the directory `out` along the path, component by component. 0, WALK_LEFT or -errno. */
 static int walk(struct way *w, const char *path)
 {
 	for (;;) {
@@ -251,6 +270,8 @@ static int walk(struct way *w, const char *path)
 			return 0;
 		if (path[0] == '.' && (n == 1 || (n == 2 && path[1] == '.'))) {
 			r = check_directory(w->out, w->scratch);
+			if (*w->scratch && (r < 0 || (w->last && !path[n + strspn(path + n, "/")])))
+				return leave(w, path);
 			if (r < 0)
 				return r;
 			if (n == 2)
@@ -300,7 +321,11 @@ APART void pass_marker(struct resolved *p)
 
 int resolve_path(struct resolved *p, int dirfd, const char *path, unsigned use)
 {
-	struct way w = { .out = p->visible, .scratch = p->path, .follow = !(use & (USE_NOFOLLOW | USE_LAST)), .slash = !(use & USE_LAST) };
+	struct way w = { .out = p->visible,
+			 .scratch = p->path,
+			 .follow = !(use & (USE_NOFOLLOW | USE_LAST)),
+			 .slash = !(use & USE_LAST),
+			 .last = use & USE_LAST };
 	unsigned what = use & USE_WHAT;
 	size_t n = strlen(path);
 	bool slash;
@@ -320,9 +345,10 @@ int resolve_path(struct resolved *p, int dirfd, const char *path, unsigned use)
 	if (r < 0)
 		return fail(-r);
 	p->image = false;
-	if (path_table_reach(p->visible, &p->entry) != REACH_INSIDE) {
+	if (path_table_reach(p->visible, &p->entry) == REACH_INSIDE && r == WALK_LEFT)
+		return 1;
+	if (!p->entry) {
 		/* The way has led out of the fixture. */
-		p->entry = NULL;
 		if (snprintf(p->path, sizeof p->path, "%s%s", p->visible, slash ? "/" : "") >= (int)sizeof p->path)
 			return fail(ENAMETOOLONG);
 		return 1;
