@@ -131,7 +131,8 @@ void environment_drop_shim(void)
 
 int table_write(const struct shown_list *l, const struct scratch *s, const char *shim, unsigned flags)
 {
-	_cleanup_free_ char *path = xasprintf("%s/table", s->path), *lock = xasprintf("%s/changing", s->path), *self = NULL;
+	_cleanup_free_ char *path = xasprintf("%s/table", s->path), *lock = xasprintf("%s/changing", s->path),
+			    *loop = xasprintf("%s/" RUN_TABLE_LOOP, s->path), *self = NULL;
 	_cleanup_fd_ int file = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600),
 			 lock_fd = open(lock, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	struct run_table head = { .flags = flags, .region_start = l->region_start, .region_size = REGION_SIZE };
@@ -139,7 +140,8 @@ int table_write(const struct shown_list *l, const struct scratch *s, const char 
 	struct run_alias *aliases = xcalloc(list_count(l->aliases) / 2 + 1, sizeof *aliases);
 	uint32_t *mounts = xcalloc(l->n, sizeof *mounts);
 	_cleanup_text_ struct text t = { 0 };
-	int fd = file < 0 ? -1 : fcntl(file, F_DUPFD_CLOEXEC, shown_first_fd()), r = fd < 0 || lock_fd < 0 ? -errno : 0;
+	int fd = file < 0 ? -1 : fcntl(file, F_DUPFD_CLOEXEC, shown_first_fd()),
+	    r = fd < 0 || lock_fd < 0 || symlink(RUN_TABLE_LOOP, loop) < 0 ? -errno : 0;
 	struct stat of_table = { 0 }, of_lock = { 0 };
 
 	memcpy(head.magic, RUN_TABLE_MAGIC, sizeof head.magic);

@@ -232,7 +232,8 @@ static int leave(struct way *w, const char *rest)
 
 	if (n + 1 + strlen(rest) >= PATH_MAX)
 		return -ENAMETOOLONG;
-	w->scratch[n++] = '/';
+	if (*rest && *rest != '/')
+		w->scratch[n++] = '/';
 	strcpy(w->scratch + n, rest);
 	return WALK_LEFT;
 }
@@ -243,10 +244,13 @@ static int walk(struct way *w, const char *path);
 static __attribute__((noinline)) int walk_link(struct way *w, const char *rest)
 {
 	size_t n = strlen(w->scratch), length = strlen(rest);
+	struct run_entry *e;
 	char todo[PATH_MAX];
 
-	if (++w->links > LINKS_MAX)
-		return -ELOOP;
+	if (++w->links > LINKS_MAX) {
+		snprintf(w->scratch, PATH_MAX, "%s/" RUN_TABLE_LOOP, run_string(run->scratch));
+		return path_table_reach(w->out, &e) == REACH_INSIDE ? leave(w, rest) : -ELOOP;
+	}
 	if (n + length >= sizeof todo)
 		return -ENAMETOOLONG;
 	memcpy(todo, w->scratch, n);

@@ -14,6 +14,8 @@
 /* In the environment: "DESCRIPTOR:PATH" of the table. */
 #define RUN_TABLE_VARIABLE "FIXD_SHIM"
 #define RUN_TABLE_MAX (64u << 20)
+/* In the scratch directory: a link to itself, for paths with too many of them. */
+#define RUN_TABLE_LOOP "loop"
 
 enum run_entry_kind {
 	RUN_FILE, /* the bytes of an image: read through its descriptor */
