@@ -13,6 +13,19 @@
 #define TO_UNLINK(dirfd, path) place_to_change(&p, dirfd, path, USE_REMOVE | USE_LAST)
 #define TO_REMOVE(dirfd, path) place_to_remove(&p, dirfd, path)
 
+/* The kernel refuses that whatever the path is: nothing is to be made private. */
+static bool is_target(const char *target)
+{
+	return !is_null(target) && *target && strnlen(target, PATH_MAX) < PATH_MAX;
+}
+
+static bool is_type(mode_t mode)
+{
+	mode_t type = mode & S_IFMT;
+
+	return type == 0 || type == S_IFREG || type == S_IFCHR || type == S_IFBLK || type == S_IFIFO || type == S_IFSOCK;
+}
+
 SHIM int mkdir(const char *path, mode_t mode)
 {
 	WITH_PLACE(TO_MAKE(AT_FDCWD, path), AT_FDCWD, path, REAL(mkdir)(path, mode), REAL(mkdir)(p.path, mode));
@@ -35,11 +48,15 @@ SHIM int mkfifoat(int dirfd, const char *path, mode_t mode)
 
 SHIM int mknod(const char *path, mode_t mode, dev_t dev)
 {
+	if (!is_type(mode))
+		return REAL(mknod)(path, mode, dev);
 	WITH_PLACE(TO_MAKE(AT_FDCWD, path), AT_FDCWD, path, REAL(mknod)(path, mode, dev), REAL(mknod)(p.path, mode, dev));
 }
 
 SHIM int mknodat(int dirfd, const char *path, mode_t mode, dev_t dev)
 {
+	if (!is_type(mode))
+		return REAL(mknodat)(dirfd, path, mode, dev);
 	WITH_PLACE(TO_MAKE(dirfd, path), dirfd, path, REAL(mknodat)(dirfd, path, mode, dev), REAL(mknod)(p.path, mode, dev));
 }
 
@@ -55,11 +72,15 @@ static int make_link(const char *target, const struct resolved *p)
 
 SHIM int symlink(const char *target, const char *path)
 {
+	if (!is_target(target))
+		return REAL(symlink)(target, path);
 	WITH_PLACE(TO_MAKE(AT_FDCWD, path), AT_FDCWD, path, REAL(symlink)(target, path), make_link(target, &p));
 }
 
 SHIM int symlinkat(const char *target, int dirfd, const char *path)
 {
+	if (!is_target(target))
+		return REAL(symlinkat)(target, dirfd, path);
 	WITH_PLACE(TO_MAKE(dirfd, path), dirfd, path, REAL(symlinkat)(target, dirfd, path), make_link(target, &p));
 }
 

@@ -25,10 +25,9 @@ static int open_the_image(const struct run_entry *e, int flags)
 {
 	struct stat st = { .st_mode = S_IFREG | e->mode, .st_uid = e->uid, .st_gid = e->gid };
 
-	if (flags & O_DIRECTORY) {
-		errno = ENOTDIR;
-		return -1;
-	}
+	/* That fails with any file. */
+	if (flags & O_DIRECTORY)
+		return REAL(open)(run_string(run->lock), flags);
 	if (!(flags & O_PATH) && stat_allows(&st, R_OK, true) < 0)
 		return -1;
 	return image_open(e, flags & ~(O_NOFOLLOW | O_CREAT));
@@ -66,7 +65,10 @@ static APART int open_shown(int dirfd, const char *path, int flags, mode_t mode)
 	struct resolved p;
 	int r, fd;
 
-	if ((flags & (O_CREAT | O_EXCL)) == (O_CREAT | O_EXCL)) {
+	if ((flags & O_CREAT) && *path && path[strlen(path) - 1] == '/') {
+		/* What is said of the path is said before any look at what is there. */
+		r = resolve_path(&p, dirfd, path, USE_READ | USE_LAST);
+	} else if ((flags & (O_CREAT | O_EXCL)) == (O_CREAT | O_EXCL)) {
 		r = place_to_make(&p, dirfd, path);
 	} else {
 		r = resolve_path(&p, dirfd, path, USE_READ | how);

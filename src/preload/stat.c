@@ -123,11 +123,14 @@ SHIM int fstat(int fd, struct stat *st)
 SHIM_ALIAS(fstat64, fstat);
 SHIM_ALIAS(__fstat64, fstat);
 
+/* With others it fails, whatever the path is. */
+#define FSTATAT_FLAGS (AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | AT_EMPTY_PATH | AT_STATX_SYNC_TYPE)
+
 SHIM int fstatat(int dirfd, const char *restrict path, struct stat *restrict st, int flags)
 {
 	int r;
 
-	if (is_inside(dirfd, path))
+	if (!(flags & ~FSTATAT_FLAGS) && is_inside(dirfd, path))
 		return stat_shown(dirfd, path, st, !(flags & AT_SYMLINK_NOFOLLOW));
 	r = REAL(fstatat)(dirfd, path, st, flags);
 	return flags & AT_EMPTY_PATH ? corrected(r, st) : r;
@@ -165,7 +168,7 @@ SHIM int __fxstatat(int version, int dirfd, const char *path, struct stat *st, i
 {
 	int r;
 
-	if (is_inside(dirfd, path))
+	if (!(flags & ~FSTATAT_FLAGS) && is_inside(dirfd, path))
 		return stat_shown(dirfd, path, st, !(flags & AT_SYMLINK_NOFOLLOW));
 	r = REAL_OLD(__fxstatat)(version, dirfd, path, st, flags);
 	return flags & AT_EMPTY_PATH ? corrected(r, st) : r;
