@@ -157,12 +157,12 @@ static int visit_any(struct ftw_walk *w, const struct above *above)
 	bool physical = w->flags & FTW_PHYS;
 	int r = physical ? SEEN(lstat)(path, &st) : SEEN(stat)(path, &st);
 
-	if (r < 0 && ((errno != EACCES && errno != ENOENT) || !above))
+	if (r < 0 && errno != ENOENT && (errno != EACCES || !above))
 		return -1;
 	if (r < 0 && !physical && SEEN(lstat)(path, &st) == 0 && S_ISLNK(st.st_mode))
 		return visit(w, &st, FTW_SLN);
 	if (r < 0)
-		return visit(w, &st, FTW_NS);
+		return above ? visit(w, &st, FTW_NS) : -1;
 	if (!above)
 		w->dev = st.st_dev;
 	if ((w->flags & FTW_MOUNT) && st.st_dev != w->dev)
