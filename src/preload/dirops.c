@@ -98,7 +98,7 @@ APART bool dirops_has_fixtures(int dirfd, const char *path)
 	DIR *dir;
 	int fd;
 
-	if (likely(resolve_reach(dirfd, path) != REACH_ANCESTOR))
+	if (likely(resolve_reach(dirfd, path) != REACH_ANCESTOR) || place_ends_in_dots(path))
 		return false;
 	fd = SEEN(openat)(dirfd, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	dir = fd < 0 ? NULL : SEEN(fdopendir)(fd);

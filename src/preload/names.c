@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/fd.h"
+#include "base/path.h"
 
 /* Two paths, of which at least one is shown: where both really are. */
 struct pair {
@@ -17,22 +18,25 @@ struct pair {
 	const char *from_path, *to_path;
 };
 
-static int find_pair(struct pair *x, int from_fd, const char *from, int to_fd, const char *to, unsigned how, unsigned to_what)
+static int find_side(struct resolved *p, int fd, const char *path, unsigned use, int *real_fd, const char **real_path)
 {
-	int r = is_inside(from_fd, from) ? place_to_change(&x->from, from_fd, from, USE_ALL | how) : 0;
+	int r = is_inside(fd, path) ? resolve_path(p, fd, path, use) : 0;
 
-	x->from_fd = r == 1 ? AT_FDCWD : from_fd;
-	x->from_path = r == 1 ? x->from.path : from;
+	*real_fd = r == 1 ? AT_FDCWD : fd;
+	*real_path = r == 0 ? path : p->image ? p->visible : p->path;
 	if (r == 0)
-		x->from.entry = NULL;
-	if (r < 0)
-		return -1;
-	r = is_inside(to_fd, to) ? resolve_path(&x->to, to_fd, to, to_what | USE_LAST) : 0;
-	x->to_fd = r == 1 ? AT_FDCWD : to_fd;
-	x->to_path = r == 1 ? x->to.path : to;
-	if (r == 0)
-		x->to.entry = NULL;
+		p->entry = NULL;
 	return r < 0 ? -1 : 0;
+}
+
+static int find_from(struct pair *x, int fd, const char *path, unsigned use)
+{
+	return find_side(&x->from, fd, path, use, &x->from_fd, &x->from_path);
+}
+
+static int find_to(struct pair *x, int fd, const char *path, unsigned use)
+{
+	return find_side(&x->to, fd, path, use | USE_LAST, &x->to_fd, &x->to_path);
 }
 
 static int copy_to(const struct pair *x, const struct stat *st, const char *draft)
@@ -102,27 +106,97 @@ static APART int rename_by_copy(const struct pair *x, int flags)
 	return -1;
 }
 
-/* What makes it fail before anything is touched: 0, or -1 and errno. */
-static int check_rename(int from_fd, const char *from, int to_fd, const char *to, unsigned flags)
-{
-	struct stat a, b;
-	int saved = errno;
+/* What one side of rename() is the name of. */
+struct named {
+	bool there, directory, slash;
+};
 
-	if (flags & ~(unsigned)(RENAME_NOREPLACE | RENAME_EXCHANGE)) {
-		errno = EINVAL; /* as file systems without these say */
+/* Is what it is in a directory? 0, or -1 and errno. */
+static APART int check_parent(const struct resolved *p, int fd, const char *path)
+{
+	char above[PATH_MAX];
+	struct stat st;
+	size_t n;
+
+	/* What is shown there has a place. */
+	if (p->entry && p->image)
+		return 0;
+	/* No path at all. */
+	if (!*path || strnlen(path, PATH_MAX) == PATH_MAX)
+		return REAL(fstatat)(fd, path, &st, 0);
+	n = place_length(path);
+	while (n > 0 && path[n - 1] != '/')
+		n--;
+	snprintf(above, sizeof above, "%.*s.", (int)n, path);
+	return REAL(fstatat)(fd, above, &st, 0);
+}
+
+/* 0, also if nothing is there, or -1 and errno. */
+static APART int look_at_name(const struct resolved *p, int fd, const char *path, struct named *name)
+{
+	size_t n = place_length(path);
+	struct resolved found;
+	int saved = errno, r;
+	struct stat st;
+
+	name->slash = path[n] == '/';
+	found.entry = p->entry;
+	found.image = p->entry && p->image;
+	snprintf(found.path, sizeof found.path, "%.*s", (int)n, path);
+	r = p->entry ? stat_place(&found, &st, false) : REAL(fstatat)(fd, found.path, &st, AT_SYMLINK_NOFOLLOW);
+	name->there = r == 0;
+	name->directory = r == 0 && S_ISDIR(st.st_mode);
+	if (r < 0 && errno != ENOENT)
 		return -1;
-	}
-	if (SEEN(fstatat)(from_fd, from, &a, AT_SYMLINK_NOFOLLOW) < 0)
-		return -1;
-	if (flags & RENAME_EXCHANGE)
-		return SEEN(fstatat)(to_fd, to, &b, AT_SYMLINK_NOFOLLOW);
-	if (SEEN(fstatat)(to_fd, to, &b, AT_SYMLINK_NOFOLLOW) == 0) {
-		errno = flags & RENAME_NOREPLACE ? EEXIST : S_ISDIR(b.st_mode) && !S_ISDIR(a.st_mode) ? EISDIR : ENOTDIR;
-		if ((flags & RENAME_NOREPLACE) || S_ISDIR(a.st_mode) != S_ISDIR(b.st_mode))
-			return -1;
-	}
 	errno = saved;
 	return 0;
+}
+
+static bool is_in(const struct resolved *p, const struct resolved *directory)
+{
+	const char *rest = p->entry && directory->entry ? path_below(p->visible, directory->visible) : NULL;
+
+	return rest && *rest;
+}
+
+/* What makes it fail before anything is touched, in the kernel's order: errno, or 0. */
+static int why_no_rename(const struct pair *x, unsigned flags)
+{
+	bool exchange = flags & RENAME_EXCHANGE;
+	struct named from, to;
+
+	if (place_ends_in_dots(x->from_path))
+		return EBUSY;
+	if (place_ends_in_dots(x->to_path))
+		return flags & RENAME_NOREPLACE ? EEXIST : EBUSY;
+	if (look_at_name(&x->from, x->from_fd, x->from_path, &from) < 0)
+		return errno;
+	if (!from.there)
+		return ENOENT;
+	if (look_at_name(&x->to, x->to_fd, x->to_path, &to) < 0)
+		return errno;
+	if (to.there && (flags & RENAME_NOREPLACE))
+		return EEXIST;
+	if (!to.there && exchange)
+		return ENOENT;
+	if ((exchange && !to.directory && to.slash) || (!from.directory && (from.slash || (!exchange && to.slash))))
+		return ENOTDIR;
+	if (is_in(&x->to, &x->from))
+		return EINVAL;
+	if (is_in(&x->from, &x->to))
+		return exchange ? EINVAL : ENOTEMPTY;
+	if (to.there && !exchange && from.directory != to.directory)
+		return from.directory ? ENOTDIR : EISDIR;
+	return 0;
+}
+
+static int check_rename(const struct pair *x, unsigned flags)
+{
+	int err = why_no_rename(x, flags);
+
+	if (err)
+		errno = err;
+	return err ? -1 : 0;
 }
 
 /* What the path is in: a fixture, or NULL. Nothing is changed. */
@@ -150,8 +224,14 @@ static APART int rename_shown(int from_fd, const char *from, int to_fd, const ch
 	struct pair x;
 	int r;
 
-	if (check_rename(from_fd, from, to_fd, to, flags) < 0 || rename_crosses(from_fd, from, to_fd, to, flags) ||
-	    find_pair(&x, from_fd, from, to_fd, to, USE_LAST, flags & RENAME_EXCHANGE ? USE_ALL : USE_REMOVE) < 0)
+	if (flags & ~(unsigned)(RENAME_NOREPLACE | RENAME_EXCHANGE) || flags == (RENAME_NOREPLACE | RENAME_EXCHANGE)) {
+		errno = EINVAL; /* as file systems without the others say */
+		return -1;
+	}
+	if (find_from(&x, from_fd, from, USE_READ | USE_LAST) < 0 || check_parent(&x.from, x.from_fd, x.from_path) < 0 ||
+	    find_to(&x, to_fd, to, USE_READ) < 0 || check_parent(&x.to, x.to_fd, x.to_path) < 0 || check_rename(&x, flags) < 0 ||
+	    rename_crosses(from_fd, from, to_fd, to, flags) || find_from(&x, from_fd, from, USE_ALL | USE_LAST) < 0 ||
+	    find_to(&x, to_fd, to, flags & RENAME_EXCHANGE ? USE_ALL : USE_REMOVE) < 0)
 		return -1;
 	r = flags ? REAL(renameat2)(x.from_fd, x.from_path, x.to_fd, x.to_path, flags) :
 		    REAL(renameat)(x.from_fd, x.from_path, x.to_fd, x.to_path);
@@ -246,7 +326,7 @@ static APART int link_shown(int from_fd, const char *from, int to_fd, const char
 		errno = EXDEV;
 		return -1;
 	}
-	if (find_pair(&x, from_fd, from, to_fd, to, how, USE_CHANGE) < 0)
+	if (find_from(&x, from_fd, from, USE_ALL | how) < 0 || find_to(&x, to_fd, to, USE_CHANGE) < 0)
 		return -1;
 	return REAL(linkat)(x.from_fd, x.from_path, x.to_fd, x.to_path, flags);
 }

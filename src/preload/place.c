@@ -36,3 +36,19 @@ int place_to_make(struct resolved *p, int dirfd, const char *path)
 	errno = saved;
 	return resolve_path(p, dirfd, path, USE_CHANGE | USE_LAST);
 }
+
+size_t place_length(const char *path)
+{
+	size_t n = strlen(path);
+
+	while (n > 1 && path[n - 1] == '/')
+		n--;
+	return n;
+}
+
+bool place_ends_in_dots(const char *path)
+{
+	size_t n = place_length(path);
+
+	return n && path[n - 1] == '.' && (n == 1 || path[n - 2] == '/' || (path[n - 2] == '.' && (n == 2 || path[n - 3] == '/')));
+}

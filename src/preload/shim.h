@@ -206,6 +206,10 @@ int shim_refuse(const struct run_entry *e, const char *path, const char *call);
 int place_to_change(struct resolved *p, int dirfd, const char *path, unsigned how);
 int place_to_make(struct resolved *p, int dirfd, const char *path);
 
+/* Of the path without slashes behind it. */
+size_t place_length(const char *path);
+/* Such names cannot be given or taken: the kernel refuses to. */
+bool place_ends_in_dots(const char *path);
 /* A directory that a fixture is shown in is not empty, whatever the disk says: true, and errno says so. */
 bool dirops_has_fixtures(int dirfd, const char *path);
 
