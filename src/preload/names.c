@@ -300,22 +300,31 @@ static APART int link_shown(int from_fd, const char *from, int to_fd, const char
 	unsigned how = flags & AT_SYMLINK_FOLLOW ? 0 : USE_LAST;
 	bool from_shown = is_inside(from_fd, from), to_shown = is_inside(to_fd, to);
 	const struct run_entry *entry = NULL;
+	struct named name;
 	struct pair x;
 	struct stat st;
 
+	if (flags & ~(AT_SYMLINK_FOLLOW | AT_EMPTY_PATH))
+		return REAL(linkat)(from_fd, from, to_fd, to, flags);
 	if (from_shown) {
 		if (resolve_path(&x.from, from_fd, from, USE_READ | how) < 0 || stat_place(&x.from, &st, how == 0) < 0)
 			return -1;
 		entry = x.from.entry;
-	}
-	if (SEEN(fstatat)(to_fd, to, &st, AT_SYMLINK_NOFOLLOW) == 0) {
-		errno = EEXIST;
+	} else if (REAL(fstatat)(from_fd, from, &st, (how ? AT_SYMLINK_NOFOLLOW : 0) | (flags & AT_EMPTY_PATH)) < 0) {
 		return -1;
 	}
-	if (errno != ENOENT || !*to)
+	if (find_to(&x, to_fd, to, USE_READ) < 0 || check_parent(&x.to, x.to_fd, x.to_path) < 0)
 		return -1;
-	if (to_shown && resolve_path(&x.to, to_fd, to, USE_READ | USE_LAST) < 0)
+	if (!place_ends_in_dots(x.to_path) && look_at_name(&x.to, x.to_fd, x.to_path, &name) < 0)
 		return -1;
+	if (place_ends_in_dots(x.to_path) || name.there || name.slash) {
+		errno = place_ends_in_dots(x.to_path) || name.there ? EEXIST : ENOENT;
+		return -1;
+	}
+	if (S_ISDIR(st.st_mode)) {
+		errno = EPERM;
+		return -1;
+	}
 	/* A file without a name, or one of the run's own by its descriptor. */
 	if (to_shown && !from_shown && ((flags & AT_EMPTY_PATH) || !strncmp(from, "/proc/", 6))) {
 		if (resolve_path(&x.to, to_fd, to, USE_CHANGE | USE_LAST) < 0)
