@@ -3,7 +3,7 @@
  * Listing directories. Those in a tree are listed as they are; a directory that a fixture is shown in has its name, too, whether
  * or not something lies there. libc's own scandir() and glob() would not come here, so they are led here.
  */
-#include "preload/shim.h"
+#include "preload/resolve.h"
 
 #include <dirent.h>
 #include <glob.h>
@@ -103,6 +103,18 @@ static struct listing *find_listing(DIR *dir, bool take)
 	return l;
 }
 
+static DIR *opendir_outside(const char *path, enum reach reach)
+{
+	DIR *dir = REAL(opendir)(path);
+
+	if (!dir)
+		return NULL;
+	fd_cache_opened(dirfd(dir), reach);
+	if (reach == REACH_ANCESTOR || may_list_descriptors(path))
+		begin_listing(dir);
+	return dir;
+}
+
 static APART DIR *opendir_shown(const char *path)
 {
 	struct resolved p;
@@ -114,7 +126,7 @@ static APART DIR *opendir_shown(const char *path)
 	if (r < 0)
 		return NULL;
 	if (!p.entry)
-		return SEEN(opendir)(p.path);
+		return opendir_outside(p.path, path_table_reach(p.visible, &p.entry));
 	if (p.image) {
 		errno = ENOTDIR;
 		return NULL;
@@ -128,17 +140,8 @@ static APART DIR *opendir_shown(const char *path)
 SHIM DIR *opendir(const char *path)
 {
 	enum reach reach = resolve_reach(AT_FDCWD, path);
-	DIR *dir;
 
-	if (reach == REACH_INSIDE)
-		return opendir_shown(path);
-	dir = REAL(opendir)(path);
-	if (!dir)
-		return NULL;
-	fd_cache_opened(dirfd(dir), reach);
-	if (reach == REACH_ANCESTOR || may_list_descriptors(path))
-		begin_listing(dir);
-	return dir;
+	return reach == REACH_INSIDE ? opendir_shown(path) : opendir_outside(path, reach);
 }
 
 /* A directory of the shared tree that is not what counts any more. */

@@ -57,8 +57,6 @@ static bool replaces(struct resolved *p, int flags)
 	return sure;
 }
 
-static __attribute__((used)) HOT int open_any(int dirfd, const char *path, int flags, mode_t mode);
-
 static APART int open_shown(int dirfd, const char *path, int flags, mode_t mode)
 {
 	unsigned how = flags & O_NOFOLLOW ? USE_NOFOLLOW : 0;
@@ -79,14 +77,13 @@ static APART int open_shown(int dirfd, const char *path, int flags, mode_t mode)
 		return -1;
 	if (r == 0)
 		return REAL(openat)(dirfd, path, flags, mode);
-	if (!p.entry)
-		return open_any(AT_FDCWD, p.path, flags, mode);
-	fd = p.image ? open_the_image(p.entry, flags) : REAL(openat)(AT_FDCWD, p.path, flags, mode);
-	fd_cache_opened(fd, REACH_INSIDE);
+	fd = p.entry && p.image ? open_the_image(p.entry, flags) : REAL(openat)(AT_FDCWD, p.path, flags, mode);
+	/* Elsewhere the way has led out of the fixture. */
+	fd_cache_opened(fd, p.entry ? REACH_INSIDE : path_table_reach(p.visible, &p.entry));
 	return fd;
 }
 
-static HOT int open_any(int dirfd, const char *path, int flags, mode_t mode)
+static __attribute__((used)) HOT int open_any(int dirfd, const char *path, int flags, mode_t mode)
 {
 	enum reach reach = resolve_reach(dirfd, path);
 	int fd;
