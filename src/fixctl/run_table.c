@@ -182,7 +182,10 @@ int table_write(const struct shown_list *l, const struct scratch *s, const char 
 	set_preload(shim);
 	setenv(RUN_TABLE_VARIABLE, self, 1);
 	put_variables(&head, &t, l);
-	head.size = (uint32_t)t.size;
+	/* A hole, as nearly always nothing comes there. */
+	head.links = ((uint32_t)t.size + 7) & ~7u;
+	head.links_end = head.links + RUN_LINKS * (uint32_t)sizeof(uint32_t);
+	head.size = head.links_end + RUN_LINKS_TEXT;
 	memcpy(t.data, &head, sizeof head);
 	memcpy(t.data + head.entries, entries, head.n_entries * sizeof *entries);
 	memcpy(t.data + head.aliases, aliases, head.n_aliases * sizeof *aliases);
@@ -192,6 +195,8 @@ int table_write(const struct shown_list *l, const struct scratch *s, const char 
 	free(aliases);
 	if (r == 0)
 		r = fd_write_all(fd, t.data, t.size);
+	if (r == 0 && ftruncate(fd, head.size) < 0)
+		r = -errno;
 	if (r < 0) {
 		fd_close(fd);
 		return r;

@@ -56,6 +56,10 @@ enum run_table_flags {
 
 #define RUN_PLAIN 256
 
+/* Links outside of fixtures that lead into them: so many, with paths of so many bytes in all, may be noted. */
+#define RUN_LINKS 8192
+#define RUN_LINKS_TEXT (1u << 20)
+
 struct run_table {
 	char magic[8];
 	uint32_t size;
@@ -71,6 +75,9 @@ struct run_table {
 	uint32_t variables, n_variables;      /* NAME=value, one after the other: every process has them */
 	uint32_t n_entries, n_aliases, n_mounts;
 	uint32_t entries, aliases, mounts; /* the last are offsets of paths */
+	uint32_t links;	      /* RUN_LINKS offsets of paths, 0 for none; atomic, and what follows them up to the end is for the paths */
+	uint32_t links_end;   /* atomic; where the next path goes */
+	uint32_t has_links;   /* atomic; there are any */
 	uint32_t told_static; /* atomic; somebody has been told that a program does not see the fixtures */
 	uint32_t renamed; /* atomic; how often a name in a tree has got another meaning */
 	uint64_t plain[RUN_PLAIN]; /* atomic; programs that somebody has looked into, and that want no runtime before the shim */
