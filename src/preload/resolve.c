@@ -48,7 +48,7 @@ static bool start_of(int dirfd, const char *path, char *out)
 	}
 	if (dirfd == AT_FDCWD)
 		return cwd_cache_get(out);
-	return !(fd_cache_reach(dirfd) == REACH_OUTSIDE && !has_parent(path)) && fd_cache_visible(dirfd, out);
+	return !(fd_cache_reach(dirfd) == REACH_OUTSIDE && !has_parent(path) && !links_are_there()) && fd_cache_visible(dirfd, out);
 }
 
 /* Of a path of the kernel's to one of this process's descriptors: only those of images and shared trees are our business. */
@@ -66,7 +66,10 @@ static APART enum reach reach_of_magic(const char *path)
 	return fd_cache_entry_of(fd, visible, sizeof visible, &shared) && (shared || *rest) ? REACH_INSIDE : REACH_OUTSIDE;
 }
 
-/* REACH_INSIDE also when the path starts in a fixture, or goes through one to leave it again: the kernel could not follow. */
+/*
+ * REACH_INSIDE also when the path starts in a fixture, or goes through one, or through a link that leads into one, to leave it again:
+ * the kernel could not follow.
+ */
 static APART enum reach slowly(int dirfd, const char *path)
 {
 	char at[PATH_MAX];
@@ -90,6 +93,8 @@ static APART enum reach slowly(int dirfd, const char *path)
 		} else if (!(n == 1 && *path == '.') && (!append(at, path, n) || !path_table_alias(at, sizeof at))) {
 			/* Too long for us; below a fixture it is too long for the kernel, too. */
 			return path_table_reach(at, &e) == REACH_INSIDE ? REACH_INSIDE : REACH_OUTSIDE;
+		} else if (links_has(at)) {
+			return REACH_INSIDE;
 		}
 		path += n;
 	}
@@ -101,7 +106,8 @@ static enum reach less_quickly(int dirfd, const char *path)
 {
 	if (!*path || strnlen(path, PATH_MAX) == PATH_MAX)
 		return REACH_OUTSIDE;
-	if (*path != '/' && (dirfd == AT_FDCWD ? cwd_cache_is_outside() : fd_cache_reach(dirfd) == REACH_OUTSIDE) && !has_parent(path))
+	if (*path != '/' && !links_are_there() && (dirfd == AT_FDCWD ? cwd_cache_is_outside() : fd_cache_reach(dirfd) == REACH_OUTSIDE) &&
+	    !has_parent(path))
 		return REACH_OUTSIDE;
 	/* From inside a fixture everything is looked at, whether or not it leads out. */
 	if (*path != '/' && dirfd != AT_FDCWD && fd_cache_reach(dirfd) == REACH_INSIDE)
@@ -118,7 +124,7 @@ HOT enum reach resolve_reach(int dirfd, const char *path)
 		return REACH_OUTSIDE;
 	if (*path != '/')
 		starts = likely(dirfd == AT_FDCWD) ? cwd_cache_starts() : NULL;
-	if (likely(starts != NULL)) {
+	if (likely(starts != NULL) && !links_are_there()) {
 		n = plain_length(path);
 		if (likely(n > 0) && !starts_may_match(starts, path, n))
 			return REACH_OUTSIDE;
@@ -191,7 +197,7 @@ static bool has_links(const struct run_entry *e)
 
 /*
  * The target of the link that is visible there; 0: it is none that matters. Outside of fixtures the kernel follows links itself,
- * unless the way goes up again behind them.
+ * unless they lead into one, or the way goes up again behind them.
  */
 static size_t read_link(const char *visible, bool outside, char *target, size_t room)
 {
@@ -204,7 +210,7 @@ static size_t read_link(const char *visible, bool outside, char *target, size_t 
 			return 0;
 		n = kernel(SYS_readlinkat, AT_FDCWD, target, target, room - 1);
 	} else {
-		n = outside ? kernel(SYS_readlinkat, AT_FDCWD, visible, target, room - 1) : 0;
+		n = outside || links_has(visible) ? kernel(SYS_readlinkat, AT_FDCWD, visible, target, room - 1) : 0;
 	}
 	errno = saved;
 	if (n <= 0)

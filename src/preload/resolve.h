@@ -15,7 +15,7 @@ static inline bool resolve_is_outside(const char *path)
 {
 	size_t n;
 
-	if (is_null(path) || *path != '/')
+	if (is_null(path) || *path != '/' || links_are_there())
 		return false;
 	n = plain_length(path);
 	return likely(n > 0) && likely(!starts_may_match(&absolute_starts, path, n));

@@ -119,6 +119,16 @@ int resolve_path(struct resolved *p, int dirfd, const char *path, unsigned use);
 /* To what does not follow links a marker (copyup.c) is what it stands for. */
 void pass_marker(struct resolved *p);
 
+/* Links outside of fixtures that lead into them (links.c). `path` of has(): normal. */
+static inline bool links_are_there(void)
+{
+	return run && __builtin_expect(__atomic_load_n(&run->has_links, __ATOMIC_ACQUIRE), 0);
+}
+
+bool links_has(const char *path);
+void links_made(const char *target, int dirfd, const char *path);
+void links_moved(int from_fd, const char *from, int to_fd, const char *to);
+
 /* The path that a program should see for one that the kernel gave, in place. False: that is the same, or it does not fit. */
 bool resolve_visible(char *path, size_t room);
 

@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Symbolic links outside of fixtures that lead into them: what the kernel would follow them to is not what the run has. Those that
+ * the run makes are kept in the table, by their paths, for all of its processes. One that has gone stays: it is looked at before it
+ * is followed. The first may cost every path a longer look.
+ */
+#include "preload/resolve.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/path.h"
+
+/* Offsets of strings in the table, by the hash of the path, after which a free one is looked for. */
+static uint32_t *slots(void)
+{
+	return (uint32_t *)(void *)((char *)run + run->links);
+}
+
+static uint32_t hash(const char *path)
+{
+	uint32_t h = 2166136261u;
+
+	for (; *path; path++)
+		h = (h ^ (unsigned char)*path) * 16777619u;
+	return h;
+}
+
+/* Where the path is, or the free slot that it would have; RUN_LINKS: there is none. */
+static uint32_t find(const char *path)
+{
+	uint32_t at = hash(path);
+
+	for (uint32_t k = 0; k < RUN_LINKS; k++, at++) {
+		uint32_t offset = __atomic_load_n(&slots()[at % RUN_LINKS], __ATOMIC_ACQUIRE);
+
+		if (!offset || !strcmp(run_string(offset), path))
+			return at % RUN_LINKS;
+	}
+	return RUN_LINKS;
+}
+
+bool links_has(const char *path)
+{
+	uint32_t at = links_are_there() ? find(path) : RUN_LINKS;
+
+	return at < RUN_LINKS && __atomic_load_n(&slots()[at], __ATOMIC_ACQUIRE);
+}
+
+/* Two may write it at once: then there are two. If there is no room it is not kept. */
+static void keep(const char *path)
+{
+	uint32_t n = (uint32_t)strlen(path) + 1, at, none = 0, offset;
+
+	if (links_has(path))
+		return;
+	offset = __atomic_fetch_add(&run->links_end, n, __ATOMIC_RELAXED);
+	if (offset > run->size - n)
+		return;
+	memcpy((char *)run + offset, path, n);
+	do {
+		at = find(path);
+		none = 0;
+	} while (at < RUN_LINKS && !slots()[at] &&
+		 !__atomic_compare_exchange_n(&slots()[at], &none, offset, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED));
+	__atomic_store_n(&run->has_links, 1, __ATOMIC_RELEASE);
+}
+
+/* The path of what the name is in, as the kernel says it, in place. */
+static void make_real(char *path)
+{
+	char above[PATH_MAX], *slash = strrchr(path, '/');
+	int fd;
+
+	snprintf(above, sizeof above, "%.*s", (int)(slash - path) + (slash == path), path);
+	fd = REAL(open)(above, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (fd >= 0 && fd_cache_path(fd, above, sizeof above) && strlen(above) + strlen(slash) < PATH_MAX) {
+		memmove(path + (strcmp(above, "/") ? strlen(above) : 0), slash, strlen(slash) + 1);
+		memcpy(path, above, strcmp(above, "/") ? strlen(above) : 0);
+	}
+	if (fd >= 0)
+		REAL(close)(fd);
+}
+
+static APART void keep_both(char *path)
+{
+	keep(path);
+	make_real(path);
+	keep(path);
+}
+
+static bool leads_in(const char *path, const char *target)
+{
+	char from[PATH_MAX];
+
+	if (*target == '/')
+		return resolve_reach(AT_FDCWD, target) != REACH_OUTSIDE;
+	return snprintf(from, sizeof from, "%.*s/%s", (int)(strrchr(path, '/') - path), path, target) < (int)sizeof from &&
+	       resolve_reach(AT_FDCWD, from) != REACH_OUTSIDE;
+}
+
+/* False: it is not known where that is. */
+static bool path_of(int dirfd, const char *path, char *out)
+{
+	char base[PATH_MAX] = "/";
+
+	return (*path == '/' || (dirfd == AT_FDCWD ? cwd_cache_get(base) : fd_cache_visible(dirfd, base))) &&
+	       path_normalize(base, path, out, PATH_MAX);
+}
+
+void links_made(const char *target, int dirfd, const char *path)
+{
+	int saved = errno;
+	char at[PATH_MAX];
+
+	if (run && path_of(dirfd, path, at) && leads_in(at, target))
+		keep_both(at);
+	errno = saved;
+}
+
+void links_moved(int from_fd, const char *from, int to_fd, const char *to)
+{
+	char was[PATH_MAX], is[PATH_MAX];
+	int saved = errno;
+
+	for (uint32_t i = 0; links_are_there() && i < RUN_LINKS; i++) {
+		uint32_t offset = __atomic_load_n(&slots()[i], __ATOMIC_ACQUIRE);
+		const char *rest;
+
+		if (!offset)
+			continue;
+		if (!path_of(from_fd, from, was) || !path_of(to_fd, to, is))
+			break;
+		rest = path_below(run_string(offset), was);
+		if (rest && strlen(is) + strlen(rest) < sizeof is)
+			keep_both(strcat(is, rest));
+	}
+	errno = saved;
+}
