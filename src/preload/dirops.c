@@ -67,6 +67,16 @@ static int make_link(const char *target, const struct resolved *p)
 	/* From now on links are looked for on every way through this tree. */
 	if (r == 0 && p->entry)
 		__atomic_store_n(&p->entry->links, 1, __ATOMIC_RELEASE);
+	else if (r == 0)
+		links_made(target, AT_FDCWD, p->visible);
+	return r;
+}
+
+/* What the real call said of it. */
+static int made_link(int r, const char *target, int dirfd, const char *path)
+{
+	if (r == 0)
+		links_made(target, dirfd, path);
 	return r;
 }
 
@@ -74,14 +84,16 @@ SHIM int symlink(const char *target, const char *path)
 {
 	if (!is_target(target))
 		return REAL(symlink)(target, path);
-	WITH_PLACE(TO_MAKE(AT_FDCWD, path), AT_FDCWD, path, REAL(symlink)(target, path), make_link(target, &p));
+	WITH_PLACE(TO_MAKE(AT_FDCWD, path), AT_FDCWD, path, made_link(REAL(symlink)(target, path), target, AT_FDCWD, path),
+		   make_link(target, &p));
 }
 
 SHIM int symlinkat(const char *target, int dirfd, const char *path)
 {
 	if (!is_target(target))
 		return REAL(symlinkat)(target, dirfd, path);
-	WITH_PLACE(TO_MAKE(dirfd, path), dirfd, path, REAL(symlinkat)(target, dirfd, path), make_link(target, &p));
+	WITH_PLACE(TO_MAKE(dirfd, path), dirfd, path, made_link(REAL(symlinkat)(target, dirfd, path), target, dirfd, path),
+		   make_link(target, &p));
 }
 
 static int place_to_remove(struct resolved *p, int dirfd, const char *path)

@@ -54,6 +54,8 @@ static int copy_to(const struct pair *x, const struct stat *st, const char *draf
 		target[n] = '\0';
 		if (x->to.entry)
 			__atomic_store_n(&x->to.entry->links, 1, __ATOMIC_RELEASE);
+		else
+			links_made(target, x->to_fd, x->to_path);
 		return REAL(symlinkat)(target, x->to_fd, draft);
 	}
 	in = REAL(openat)(x->from_fd, x->from_path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
@@ -241,6 +243,7 @@ static APART int rename_shown(int from_fd, const char *from, int to_fd, const ch
 	if (r == 0 && x.to.entry)
 		__atomic_store_n(&x.to.entry->links, 1, __ATOMIC_RELEASE);
 	if (r == 0) {
+		links_moved(from_fd, from, to_fd, to);
 		cwd_cache_renamed();
 		cwd_cache_moved();
 	}
@@ -271,6 +274,8 @@ static int rename_any(int from_fd, const char *from, int to_fd, const char *to, 
 		return -1;
 	}
 	r = flags ? REAL(renameat2)(from_fd, from, to_fd, to, flags) : REAL(renameat)(from_fd, from, to_fd, to);
+	if (r == 0 && links_are_there())
+		links_moved(from_fd, from, to_fd, to);
 	return likely(r == 0 || errno != EXDEV || !run) ? r : rename_mounted(from_fd, from, to_fd, to, flags);
 }
 
@@ -310,6 +315,7 @@ static APART int link_shown(int from_fd, const char *from, int to_fd, const char
 		if (resolve_path(&x.from, from_fd, from, USE_READ | how) < 0 || stat_place(&x.from, &st, how == 0) < 0)
 			return -1;
 		entry = x.from.entry;
+		from_shown = entry != NULL;
 	} else if (REAL(fstatat)(from_fd, from, &st, (how ? AT_SYMLINK_NOFOLLOW : 0) | (flags & AT_EMPTY_PATH)) < 0) {
 		return -1;
 	}
@@ -317,6 +323,7 @@ static APART int link_shown(int from_fd, const char *from, int to_fd, const char
 		return -1;
 	if (!place_ends_in_dots(x.to_path) && look_at_name(&x.to, x.to_fd, x.to_path, &name) < 0)
 		return -1;
+	to_shown = x.to.entry != NULL;
 	if (place_ends_in_dots(x.to_path) || name.there || name.slash) {
 		errno = place_ends_in_dots(x.to_path) || name.there ? EEXIST : ENOENT;
 		return -1;
@@ -331,7 +338,7 @@ static APART int link_shown(int from_fd, const char *from, int to_fd, const char
 			return -1;
 		return REAL(linkat)(from_fd, from, AT_FDCWD, x.to.path, flags);
 	}
-	if (!from_shown || !to_shown || entry != x.to.entry || (entry && entry->kind == RUN_FILE)) {
+	if (entry != x.to.entry || (entry && entry->kind == RUN_FILE)) {
 		errno = EXDEV;
 		return -1;
 	}

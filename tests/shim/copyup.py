@@ -110,5 +110,19 @@ def test_a_file_that_may_not_be_read(t):
     assert done.stdout == b"b\nw\nc\nw\n" and b"tree/key: it cannot be copied into the scratch directory of the run, and is left as it is: Permission denied" in done.stderr, done
 
 
+def test_links_on_the_disk_into_a_tree(t):
+    """That a run has made, by whatever name, and wherever they have been moved to."""
+    s = stage(t, 2, 2)
+    os.mkdir(t.path("elsewhere"))
+    looks = "cat links/file links/deep/er/file 2>&1; ls links links/deep links/all; readlink links/*; find -L links -type f | sort; stat -L -c %F links/*"
+    s.same("mkdir links other; ln -s $PWD/tree/d0/f1 links/file; ln -s ../tree/d1/deep links/deep; ln -s tree all; ln -s ../all links/all; ln -s nowhere links/none;"
+           f"ln -s links/file chain; look() {{ {looks}; }}; look; echo here >>tree/d0/f1; echo through >>links/file; echo new >links/deep/er/new; look;"
+           "cat tree/d0/f1 tree/d1/deep/er/new chain; (cd links/deep; pwd; pwd -P; echo more >>er/file; ls ..); cat tree/d1/deep/er/file;"
+           "mv links/file other/moved; echo moved >>other/moved; mv links second; mv second links; look; cp -a links copied; echo copied >>copied/deep/er/new; tail -n 1 links/deep/er/new;"
+           "rm other/moved copied/file 2>&1; mkdir links/file; echo a directory >links/file/x; cat links/file/x; mv tree/d0/f1 links/taken; ls -l tree/d0 links | wc -l;"
+           "ln chain again; readlink again; cat again 2>&1; rm chain; echo not a link >chain; cat chain; rm -r links/all; ls tree")
+    s.same(f"cd {t.path('elsewhere')}; ln -s ${{OLDPWD}}/tree/d1 way; echo x >>$OLDPWD/tree/d1/f0; cat way/f0; echo y >>way/f0; cat way/f0; ls way; rm way")
+
+
 if __name__ == "__main__":
     main(sys.modules[__name__], modes)
