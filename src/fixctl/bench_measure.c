@@ -97,7 +97,7 @@ static void place_close(struct place *p)
 	fixd_close(p->f);
 	if (p->scratch.path)
 		keeper_end(&p->keeper, &p->scratch);
-	free(p->scratch.path);
+	scratch_free(&p->scratch);
 	free(p->socket);
 }
 

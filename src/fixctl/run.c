@@ -750,7 +750,7 @@ static int run(struct fixctl *ctl, int argc, char **argv)
 	free(c.options.only);
 	list_free(c.places);
 	free(c.socket);
-	free(c.scratch.path);
+	scratch_free(&c.scratch);
 	free(c.shim);
 	return code;
 }

@@ -19,6 +19,7 @@
 
 struct scratch {
 	char *path;
+	char *inner; /* in it, of what programs use: those that have given privileges up, too; nobody else can guess its name */
 	int lock; /* a read lock, inherited by every process of the run; -1: given up */
 };
 
@@ -36,6 +37,7 @@ int scratch_watch(const char *path);
  * -EAGAIN at once.
  */
 int scratch_wait(const char *path, bool others_may_stay, int *lock);
+void scratch_free(struct scratch *s);
 /* The directory and what was noted down. 0 or -errno. */
 int scratch_remove(const char *path);
 

@@ -140,7 +140,7 @@ static void add(struct shown_list *l, const struct run_options *o, const struct 
 		real = xstrndup(x->path, (size_t)(strrchr(x->path, '/') - x->path));
 		add_alias(l, given, real);
 	} else {
-		x->path = xasprintf("%s/fixtures/%s", s->path, x->variable + strlen("FIXD_FIXTURE_"));
+		x->path = xasprintf("%s/fixtures/%s", s->inner, x->variable + strlen("FIXD_FIXTURE_"));
 	}
 	/* The file that it was read from, or as if it had just been written by whoever asks. */
 	if (!*input || stat(input, &x->looks) < 0) {

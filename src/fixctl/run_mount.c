@@ -238,7 +238,7 @@ char *mounts_refused(void)
 
 	if (r < 0 || pipe2(pipes, O_CLOEXEC) < 0)
 		return xasprintf("no scratch directory: %s", strerror(r < 0 ? -r : errno));
-	x.tree = xasprintf("%s/fixtures", s.path);
+	x.tree = xasprintf("%s/fixtures", s.inner);
 	x.path = xasprintf("%s/shown", s.path);
 	mkdir(x.path, 0700);
 	pid = fork();
@@ -256,6 +256,6 @@ char *mounts_refused(void)
 	scratch_remove(s.path);
 	free(x.tree);
 	free(x.path);
-	free(s.path);
+	scratch_free(&s);
 	return why;
 }

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <sys/xattr.h>
 #include <time.h>
@@ -125,6 +126,13 @@ static void remove_directories(const char *path)
 	}
 }
 
+void scratch_free(struct scratch *s)
+{
+	free(s->path);
+	free(s->inner);
+	s->path = s->inner = NULL;
+}
+
 int scratch_remove(const char *path)
 {
 	remove_directories(path);
@@ -135,7 +143,6 @@ int scratch_remove(const char *path)
 static void sweep_one(const char *path)
 {
 	_cleanup_fd_ int fd = open_lock(path, 0);
-	_cleanup_free_ char *fixtures = NULL;
 	struct stat st;
 
 	if (lstat(path, &st) < 0 || !S_ISDIR(st.st_mode) || st.st_uid != geteuid())
@@ -144,11 +151,8 @@ static void sweep_one(const char *path)
 	if (fd >= 0 && lock_file(fd, F_OFD_SETLK, F_WRLCK) == 0)
 		scratch_remove(path);
 	/* Killed while making it. Anything else in it, and it is none of ours. */
-	if (fd == -ENOENT && st.st_mtime < time(NULL) - UNLOCKED_S) {
-		fixtures = xasprintf("%s/fixtures", path);
-		rmdir(fixtures);
+	if (fd == -ENOENT && st.st_mtime < time(NULL) - UNLOCKED_S)
 		rmdir(path);
-	}
 }
 
 static void sweep(const char *base)
@@ -168,26 +172,39 @@ static void sweep(const char *base)
 		closedir(dir);
 }
 
-static int try_to_make(const char *base, struct scratch *s)
+/* Whoever is told the name can search these, and nobody list them. */
+static int make_inner(struct scratch *s)
 {
 	_cleanup_free_ char *fixtures = NULL;
+	uint64_t random[2];
+
+	if (getrandom(random, sizeof random, 0) != sizeof random)
+		return -EAGAIN;
+	s->inner = xasprintf("%s/%016llx%016llx", s->path, (unsigned long long)random[0], (unsigned long long)random[1]);
+	fixtures = xasprintf("%s/fixtures", s->inner);
+	return mkdir(s->inner, 0700) < 0 || mkdir(fixtures, 0700) < 0 || chmod(fixtures, 0711) < 0 || chmod(s->inner, 0711) < 0 ||
+			       chmod(s->path, 0711) < 0
+		       ? -errno
+		       : 0;
+}
+
+static int try_to_make(const char *base, struct scratch *s)
+{
 	_cleanup_fd_ int fd = -1, low = -1;
 	int r;
 
-	free(s->path);
+	scratch_free(s);
 	s->path = xasprintf("%s/" PREFIX UNIQUE, base);
 	if (!mkdtemp(s->path)) {
 		r = -errno;
-		free(s->path);
-		s->path = NULL;
+		scratch_free(s);
 		return r;
 	}
-	fixtures = xasprintf("%s/fixtures", s->path);
 	low = open_lock(s->path, O_CREAT | O_EXCL);
 	fd = low < 0 ? low : fcntl(low, F_DUPFD_CLOEXEC, shown_first_fd());
 	r = fd < 0 ? (low < 0 ? low : -errno) : lock_file(fd, F_OFD_SETLKW, F_RDLCK);
-	if (r == 0 && mkdir(fixtures, 0700) < 0)
-		r = -errno;
+	if (r == 0)
+		r = make_inner(s);
 	if (r < 0) {
 		if (r != -ENOENT)
 			tree_remove(s->path);
@@ -203,8 +220,7 @@ int scratch_make(struct scratch *s)
 	_cleanup_free_ char *base = realpath(tmp && *tmp ? tmp : "/tmp", NULL);
 	int r = -ENOENT;
 
-	s->lock = -1;
-	s->path = NULL;
+	*s = (struct scratch){ .lock = -1 };
 	if (!base)
 		return -errno;
 	sweep(base);

@@ -22,7 +22,7 @@ static uint32_t put(struct text *t, const char *s)
 
 static struct run_entry entry_of(const struct shown *x, const struct scratch *s, size_t i, struct text *t)
 {
-	_cleanup_free_ char *own = xasprintf("%s/own-%zu", s->path, i);
+	_cleanup_free_ char *own = xasprintf("%s/own-%zu", s->inner, i);
 	struct run_entry e = {
 		.kind = x->kind,
 		.fd = x->fd,
@@ -132,7 +132,7 @@ void environment_drop_shim(void)
 int table_write(const struct shown_list *l, const struct scratch *s, const char *shim, unsigned flags)
 {
 	_cleanup_free_ char *path = xasprintf("%s/table", s->path), *lock = xasprintf("%s/changing", s->path),
-			    *loop = xasprintf("%s/" RUN_TABLE_LOOP, s->path), *self = NULL;
+			    *loop = xasprintf("%s/" RUN_TABLE_LOOP, s->inner), *self = NULL;
 	_cleanup_fd_ int file = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600),
 			 lock_fd = open(lock, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	struct run_table head = { .flags = flags, .region_start = l->region_start, .region_size = REGION_SIZE };
@@ -167,7 +167,7 @@ int table_write(const struct shown_list *l, const struct scratch *s, const char 
 	/* Their places, to be filled when the strings have theirs. */
 	for (size_t n = head.mounts + head.n_mounts * sizeof *mounts; n > 0; n--)
 		text_add(&t, "", 1);
-	head.scratch = put(&t, s->path);
+	head.scratch = put(&t, s->inner);
 	head.lock = put(&t, lock);
 	head.shim = put(&t, shim);
 	for (size_t i = 0, k = 0, m = 0; i < l->n; i++) {
@@ -207,7 +207,7 @@ int table_write(const struct shown_list *l, const struct scratch *s, const char 
 /* Entries of the table stand in the order of the fixtures, without those that are mounted: they are known by where their copies are. */
 bool table_is_private(const struct scratch *s, size_t i)
 {
-	_cleanup_free_ char *path = xasprintf("%s/table", s->path), *own = xasprintf("%s/own-%zu", s->path, i), *data = NULL;
+	_cleanup_free_ char *path = xasprintf("%s/table", s->path), *own = xasprintf("%s/own-%zu", s->inner, i), *data = NULL;
 	struct run_table head;
 	size_t size;
 	bool private = false;

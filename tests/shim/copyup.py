@@ -61,7 +61,7 @@ def test_only_what_is_changed_is_copied(t):
     process = subprocess.Popen(s.run_command() + ["sh", "-c", f"{changes}; touch done; while test ! -e go; do sleep 0.02; done"], cwd=s.work,
                                env=environment(TMPDIR=t.dir))
     wait_for(lambda: os.path.exists(s.work + "/done"), "the changes")
-    assert sorted(copied(glob.glob(t.path("fixd-run-*/own-0"))[0])) == ["d1", "d1/f1", "d2", "d2/deep", "d2/deep/new", "d3", "new"]
+    assert sorted(copied(glob.glob(t.path("fixd-run-*/*/own-0"))[0])) == ["d1", "d1/f1", "d2", "d2/deep", "d2/deep/new", "d3", "new"]
     open(s.work + "/go", "w").close()
     assert process.wait(60) == 0
 
