@@ -161,6 +161,7 @@ libfixd_preload_la_SOURCES = \
 	src/preload/open.c \
 	src/preload/copyup.c \
 	src/preload/place.c \
+	src/preload/rights.c \
 	src/preload/search.c src/preload/search.h \
 	src/preload/shell.c \
 	src/preload/shim.h \

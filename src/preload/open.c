@@ -28,7 +28,7 @@ static int open_the_image(const struct run_entry *e, int flags)
 	/* That fails with any file. */
 	if (flags & O_DIRECTORY)
 		return REAL(open)(run_string(run->lock), flags);
-	if (!(flags & O_PATH) && stat_allows(&st, R_OK, true) < 0)
+	if (!(flags & O_PATH) && rights_allow(&st, R_OK, true) < 0)
 		return -1;
 	return image_open(e, flags & ~(O_NOFOLLOW | O_CREAT));
 }
@@ -51,7 +51,7 @@ static bool replaces(struct resolved *p, int flags)
 	int saved = errno;
 	struct stat st;
 	bool sure = (flags & O_TRUNC) && !(flags & O_DIRECTORY) && stat_place(p, &st, true) == 0 && S_ISREG(st.st_mode) &&
-		    stat_allows(&st, (flags & O_ACCMODE) == O_WRONLY ? W_OK : R_OK | W_OK, true) == 0;
+		    rights_allow(&st, (flags & O_ACCMODE) == O_WRONLY ? W_OK : R_OK | W_OK, true) == 0;
 
 	errno = saved;
 	return sure;

@@ -254,7 +254,7 @@ int refuse_pivot_root(const char *root);
 /* What stat() says of an image (stat.c). True if `st` was one. */
 bool stat_correct(struct stat *st);
 int stat_place(struct resolved *p, struct stat *st, bool follow);
-/* As access(): may this process, by its effective ids or its real ones? 0, or -1 and errno. */
-int stat_allows(const struct stat *st, int mode, bool effective);
+/* As access() (rights.c): may this process, by its effective ids or its real ones? 0, or -1 and errno. */
+int rights_allow(const struct stat *st, int mode, bool effective);
 
 #pragma GCC visibility pop

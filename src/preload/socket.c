@@ -60,7 +60,7 @@ static APART int find_socket(const char *path, struct target *t)
 		return -1;
 	if (r == 1 && p.image) {
 		/* There is a file, but nobody listens to it. */
-		if (stat_place(&p, &st, true) == 0 && stat_allows(&st, W_OK, true) == 0)
+		if (stat_place(&p, &st, true) == 0 && rights_allow(&st, W_OK, true) == 0)
 			errno = ECONNREFUSED;
 		return -1;
 	}

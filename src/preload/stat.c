@@ -236,38 +236,6 @@ SHIM int statx(int dirfd, const char *restrict path, int flags, unsigned mask, s
 	return r;
 }
 
-static bool is_in_group(gid_t group, bool effective)
-{
-	gid_t groups[256];
-	int n;
-
-	if (group == (effective ? getegid() : getgid()))
-		return true;
-	for (n = getgroups(256, groups); n > 0; n--) {
-		if (groups[n - 1] == group)
-			return true;
-	}
-	return false;
-}
-
-int stat_allows(const struct stat *st, int mode, bool effective)
-{
-	uid_t uid = effective ? geteuid() : getuid();
-	mode_t bits = uid == st->st_uid ? st->st_mode >> 6 :
-		      is_in_group(st->st_gid, effective) ? st->st_mode >> 3 : st->st_mode;
-
-	if (mode & ~07) {
-		errno = EINVAL;
-		return -1;
-	}
-	if (uid == 0)
-		bits = 06 | (S_ISDIR(st->st_mode) || (st->st_mode & 0111) ? 01 : 0);
-	if (((bits & 07) & (mode_t)mode) == (mode_t)mode)
-		return 0;
-	errno = EACCES;
-	return -1;
-}
-
 static APART int access_shown(int dirfd, const char *path, int mode, int flags)
 {
 	bool follow = !(flags & AT_SYMLINK_NOFOLLOW);
@@ -279,7 +247,7 @@ static APART int access_shown(int dirfd, const char *path, int mode, int flags)
 		return r < 0 ? -1 : REAL(faccessat)(dirfd, path, mode, flags);
 	/* The permissions of the copy would say the same, once there is one. */
 	if (p.image || (p.entry && p.entry->kind == RUN_TREE && p.entry->owner != p.entry->uid))
-		return stat_place(&p, &st, follow) < 0 ? -1 : stat_allows(&st, mode, flags & AT_EACCESS);
+		return stat_place(&p, &st, follow) < 0 ? -1 : rights_allow(&st, mode, flags & AT_EACCESS);
 	return REAL(faccessat)(AT_FDCWD, p.path, mode, flags & ~AT_EMPTY_PATH);
 }
 
