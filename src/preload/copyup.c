@@ -474,6 +474,33 @@ static void say_why_not(const struct run_entry *e, const char *visible, int err)
 	shim_say(e, visible, what);
 }
 
+/* What is to be writable for it, whatever runs do: the file, or what its name is in. False: there is none. */
+static bool look_at_asked(const struct run_entry *e, const char *rest, unsigned what, struct stat *st)
+{
+	bool of_tree = e->kind == RUN_TREE && *rest;
+	char path[PATH_MAX];
+
+	if (e->kind == RUN_FILE && what != USE_REMOVE) {
+		*st = (struct stat){ .st_mode = e->mode, .st_uid = e->uid, .st_gid = e->gid };
+		return true;
+	}
+	snprintf(path, sizeof path, "%s%s", run_string(of_tree ? e->tree : e->path), rest);
+	if (what == USE_REMOVE || REAL(stat)(path, st) < 0)
+		*strrchr(path, '/') = '\0';
+	if (REAL(stat)(*path ? path : "/", st) < 0)
+		return false;
+	st->st_uid = path_table_owner(e, st->st_uid);
+	return true;
+}
+
+/* By a process that has given its privileges up, and could not do it without a run. */
+static bool is_forbidden(const struct run_entry *e, const char *rest, unsigned what)
+{
+	struct stat st;
+
+	return geteuid() != e->uid && look_at_asked(e, rest, what, &st) && rights_allow(&st, W_OK, true) < 0;
+}
+
 int copyup_make(struct run_entry *e, const char *visible, unsigned what)
 {
 	const char *rest = path_below(visible, run_string(e->path));
@@ -489,7 +516,7 @@ int copyup_make(struct run_entry *e, const char *visible, unsigned what)
 	err = errno;
 	pthread_setcancelstate(cancel, NULL);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	if (r < 0)
+	if (r < 0 && !(err == EACCES && is_forbidden(e, rest, what)))
 		say_why_not(e, visible, err);
 	errno = r < 0 ? err : saved;
 	return r;

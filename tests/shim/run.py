@@ -551,6 +551,28 @@ def test_another_user(t):
     assert os.listdir(t.path("home")) == []
 
 
+def test_privileges_given_up(t):
+    """By a process of root's run, before and after the first change; and nobody outside of the run sees more than before."""
+    if os.geteuid() != 0:
+        raise Skip("only root has any")
+    if not can_reach(program("fixctl")):
+        raise Skip("nobody cannot reach the build directory")
+    os.chmod(t.dir, 0o755)
+    source = t.path("source")
+    os.makedirs(source + "/sub")
+    os.makedirs(source + "/closed")
+    for name in "a", "sub/b", "secret", "closed/c":
+        t.write("source/" + name, f"{name}\n")
+    os.chmod(source + "/secret", 0o600)
+    os.chmod(source + "/closed", 0o700)
+    s = Stage(t, Fixture("tree", "directory", source, "tree"), Fixture("file", "file", t.write("file", "file\n"), "file"))
+    looks = "cat tree/a tree/sub/b tree/new tree/secret tree/closed/c file; ls tree/closed; stat -c %A,%U,%n tree/*; echo x >>tree/a; echo x >file; rm tree/a; id -u"
+    for change in "true", "echo more >>tree/a; echo more >>file; echo new >tree/new", "echo more >>tree/closed/c; chmod 640 tree/sub/b":
+        s.same(f"{change}; setpriv --reuid=65534 --regid=65534 --clear-groups sh -c '{looks}'; cat tree/a")
+    out = s.run(["sh", "-c", "echo more >>tree/a; cd ..; setpriv --reuid=65534 --regid=65534 --clear-groups env -u LD_PRELOAD ls fixd-run-*"]).err
+    assert b"Permission denied" in out, out
+
+
 PLUGIN = r"""
 #include <fixd-builder.h>
 #include <string.h>
