@@ -45,3 +45,13 @@ const char *path_below(const char *path, const char *prefix)
 		return path; /* everything is below / */
 	return strncmp(path, prefix, n) == 0 && (path[n] == '/' || path[n] == '\0') ? path + n : NULL;
 }
+
+const char *path_behind(const char *path, const char *name)
+{
+	const char *p = path;
+	size_t n = strlen(name);
+
+	while (!strncmp(p, "../", 3))
+		p += 3;
+	return p != path && !strncmp(p, name, n) && (p[n] == '/' || !p[n]) ? p + n : NULL;
+}

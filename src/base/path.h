@@ -16,3 +16,6 @@ bool path_normalize(const char *base, const char *path, char *out, size_t room);
 
 /* Is `path` the directory `prefix`, or in it? Both are normal. Returns what follows the prefix ("" or "/..."), or NULL. */
 const char *path_below(const char *path, const char *prefix);
+
+/* Of "../../NAME/rest", with at least one "..": what follows the name ("" or "/..."). NULL: the path does not look so. */
+const char *path_behind(const char *path, const char *name);

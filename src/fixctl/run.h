@@ -38,6 +38,8 @@ int scratch_watch(const char *path);
  */
 int scratch_wait(const char *path, bool others_may_stay, int *lock);
 void scratch_free(struct scratch *s);
+/* A name beside what the run has of the fixture with this number, which no link of a program can lead to by chance. To be freed. */
+char *scratch_marker(const struct scratch *s, size_t i);
 /* The directory and what was noted down. 0 or -errno. */
 int scratch_remove(const char *path);
 

@@ -21,6 +21,7 @@
 struct comparing {
 	const struct shown *x;
 	const struct changes_options *o;
+	const char *marker; /* scratch_marker() */
 	json_t *list; /* of changes */
 	int error;    /* the first of keeping them */
 };
@@ -136,7 +137,7 @@ static bool is_marker(const struct comparing *c, int dirfd, const char *name, co
 	ssize_t n = S_ISLNK(st->st_mode) ? readlinkat(dirfd, name, target, sizeof target - 1) : 0;
 
 	target[n > 0 ? n : 0] = '\0';
-	return n > 0 && c->x->tree && path_below(target, c->x->tree);
+	return n > 0 && c->x->tree && path_behind(target, c->marker);
 }
 
 static void compare_directories(struct comparing *c, int was, int is, const char *rest);
@@ -270,7 +271,8 @@ int changes_tell(const struct shown_list *l, const struct scratch *s, const int 
 	int r = 0;
 
 	for (size_t i = 0; i < l->n; i++) {
-		struct comparing c = { .x = &l->all[i], .o = o, .list = list };
+		_cleanup_free_ char *marker = scratch_marker(s, i);
+		struct comparing c = { .x = &l->all[i], .o = o, .marker = marker, .list = list };
 
 		compare_one(&c, s, i, trees ? trees[i] : -1);
 		r = r ? r : c.error;

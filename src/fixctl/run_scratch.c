@@ -133,6 +133,11 @@ void scratch_free(struct scratch *s)
 	s->path = s->inner = NULL;
 }
 
+char *scratch_marker(const struct scratch *s, size_t i)
+{
+	return xasprintf("%.8s-%zu", strrchr(s->inner, '/') + 1, i);
+}
+
 int scratch_remove(const char *path)
 {
 	remove_directories(path);

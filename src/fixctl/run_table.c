@@ -22,7 +22,7 @@ static uint32_t put(struct text *t, const char *s)
 
 static struct run_entry entry_of(const struct shown *x, const struct scratch *s, size_t i, struct text *t)
 {
-	_cleanup_free_ char *own = xasprintf("%s/own-%zu", s->inner, i);
+	_cleanup_free_ char *own = xasprintf("%s/own-%zu", s->inner, i), *marker = scratch_marker(s, i);
 	struct run_entry e = {
 		.kind = x->kind,
 		.fd = x->fd,
@@ -40,6 +40,7 @@ static struct run_entry entry_of(const struct shown *x, const struct scratch *s,
 	e.path = put(t, x->path);
 	e.tree = put(t, x->tree ? x->tree : "");
 	e.own = put(t, own);
+	e.marker = put(t, marker);
 	if (x->kind == RUN_TREE && stat(x->tree, &st) == 0) {
 		e.owner = st.st_uid;
 		e.links = x->links;
@@ -47,6 +48,14 @@ static struct run_entry entry_of(const struct shown *x, const struct scratch *s,
 		e.gid = getegid();
 	}
 	return e;
+}
+
+/* Short links can be made of one that is not. */
+static int make_marker(const struct shown *x, const struct scratch *s, size_t i)
+{
+	_cleanup_free_ char *marker = scratch_marker(s, i), *path = xasprintf("%s/%s", s->inner, marker);
+
+	return x->kind == RUN_TREE && symlink(x->tree, path) < 0 ? -errno : 0;
 }
 
 void environment_set(const struct shown_list *l, const char *id, const char *socket, const struct run_options *o)
@@ -171,10 +180,12 @@ int table_write(const struct shown_list *l, const struct scratch *s, const char 
 	head.lock = put(&t, lock);
 	head.shim = put(&t, shim);
 	for (size_t i = 0, k = 0, m = 0; i < l->n; i++) {
-		if (l->all[i].kind == RUN_FILE || !(flags & RUN_TREES_MOUNTED))
+		if (l->all[i].kind == RUN_FILE || !(flags & RUN_TREES_MOUNTED)) {
 			entries[k++] = entry_of(&l->all[i], s, i, &t);
-		else
+			r = r < 0 ? r : make_marker(&l->all[i], s, i);
+		} else {
 			mounts[m++] = put(&t, l->all[i].path);
+		}
 	}
 	for (size_t i = 0; i < head.n_aliases; i++)
 		aliases[i] = (struct run_alias){ put(&t, l->aliases[2 * i]), put(&t, l->aliases[2 * i + 1]) };

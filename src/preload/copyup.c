@@ -3,7 +3,7 @@
  * Copy-up: what is to be changed is copied into the scratch directory first, where all processes of the run find it from then on.
  * Of a tree that is one file, and the directories on the way to it. In such a directory everything that has not been copied is a
  * symbolic link to what the shared one has, a marker, which is not a link to the program: the kernel follows it, and what would not
- * follow it is given its target. One process copies, the others wait for it; one that dies half-way leaves nothing that counts.
+ * follow it is given its target. Markers are short, which makes them cheap: by way of one long link, relative to where they are. One process copies, the others wait for it; one that dies half-way leaves nothing that counts.
  */
 #include "preload/shim.h"
 
@@ -168,13 +168,20 @@ static int copy_special(const struct run_entry *e, int to, const char *name, con
 
 static int mark(const struct copy_up *c, int to, const char *name)
 {
-	char shared[PATH_MAX];
+	const char *directory = path_below(c->target, run_string(c->e->tree));
+	char text[PATH_MAX];
+	int n = 3;
 
-	if (snprintf(shared, sizeof shared, "%s/%s", c->target, name) >= (int)sizeof shared) {
+	memcpy(text, "../", 4);
+	for (const char *p = directory; *p && n < PATH_MAX / 2; p++) {
+		if (*p == '/')
+			n += sprintf(text + n, "../");
+	}
+	if (snprintf(text + n, sizeof text - (size_t)n, "%s%s/%s", run_string(c->e->marker), directory, name) >= (int)sizeof text - n) {
 		errno = ENAMETOOLONG;
 		return -1;
 	}
-	return REAL(symlinkat)(shared, to, name);
+	return REAL(symlinkat)(text, to, name);
 }
 
 static int copy_entry(const struct copy_up *c, int from, int to, const struct dirent *d)
@@ -211,9 +218,15 @@ static int copy_directory(const struct copy_up *c, const struct stat *st)
 	return r;
 }
 
-static bool is_shared(const struct run_entry *e, const char *path)
+bool copyup_expand(const struct run_entry *e, char *text)
 {
-	return path_below(path, run_string(e->tree)) != NULL;
+	const char *tree = run_string(e->tree), *rest = e->kind == RUN_TREE ? path_behind(text, run_string(e->marker)) : NULL;
+
+	if (!rest || strlen(tree) + strlen(rest) >= PATH_MAX)
+		return false;
+	memmove(text + strlen(tree), rest, strlen(rest) + 1);
+	memcpy(text, tree, strlen(tree));
+	return true;
 }
 
 bool copyup_marker(const struct run_entry *e, const char *path, char *target)
@@ -225,7 +238,7 @@ bool copyup_marker(const struct run_entry *e, const char *path, char *target)
 	if (n <= 0)
 		return false;
 	target[n] = '\0';
-	return is_shared(e, target);
+	return copyup_expand(e, target);
 }
 
 static int exchange(const struct copy_up *c, bool directory)

@@ -257,7 +257,7 @@ static APART void list_marker(int dirfd, struct dirent *d)
 
 	target[n > 0 ? n : 0] = '\0';
 	for (uint32_t i = 0; n > 0 && i < run->n_entries; i++) {
-		if (e[i].kind == RUN_TREE && path_below(target, run_string(e[i].tree)) && REAL(lstat)(target, &st) == 0) {
+		if (copyup_expand(&e[i], target) && REAL(lstat)(target, &st) == 0) {
 			d->d_type = IFTODT(st.st_mode);
 			d->d_ino = st.st_ino;
 		}

@@ -217,7 +217,7 @@ static size_t read_link(const char *visible, bool outside, char *target, size_t 
 		return 0;
 	target[n] = '\0';
 	/* A marker is no link. */
-	return e && e->kind == RUN_TREE && path_below(target, run_string(e->tree)) ? 0 : (size_t)n;
+	return e && copyup_expand(e, target) ? 0 : (size_t)n;
 }
 
 struct way {

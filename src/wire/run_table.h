@@ -40,7 +40,7 @@ struct run_entry {
 	uint32_t uid, gid;
 	uint32_t mtime_ns;
 	uint32_t owner; /* of RUN_TREE: who owns it at `tree`; is shown as uid */
-	uint32_t reserved;
+	uint32_t marker; /* of RUN_TREE: the name of a link to it beside `own`, by which what was not copied is linked */
 	int64_t mtime;
 	uint64_t size, inode;
 };
