@@ -150,6 +150,7 @@ libfixd_preload_la_SOURCES = \
 	src/preload/fd.c \
 	src/preload/cwd_cache.c \
 	src/preload/fd_cache.c \
+	src/preload/hardlinks.c \
 	src/preload/init.c \
 	src/preload/library.c \
 	src/preload/links.c \

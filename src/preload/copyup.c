@@ -279,7 +279,7 @@ static int put(const struct copy_up *c, bool directory)
 	return r;
 }
 
-static int copy_other_names(struct copy_up *c, const char *directory, ino_t inode);
+static int copy_name(void *arg, const char *name);
 
 /* What the marker at `path` stands for, in its place. Nothing, if there is none. */
 static int copy_marked(struct copy_up *c)
@@ -296,45 +296,27 @@ static int copy_marked(struct copy_up *c)
 	if (r == 0)
 		r = put(c, S_ISDIR(st.st_mode));
 	if (r == 0 && !S_ISDIR(st.st_mode) && st.st_nlink > 1)
-		r = copy_other_names(c, run_string(c->e->tree), st.st_ino);
+		r = hardlinks_each(c->e, st.st_ino, copy_name, c);
 	return r;
 }
 
 static int copy_way(struct copy_up *c, const char *rest);
 
 /* Another name of what was just copied to `path`, at that path in the shared tree: if the run has left it alone it follows. */
-static int copy_name(struct copy_up *c, const char *name)
+static int copy_name(void *arg, const char *name)
 {
+	struct copy_up *c = arg;
 	const char *rest = path_below(name, run_string(c->e->tree));
 	struct copy_up other = { .e = c->e, .what = USE_REMOVE };
 	int r;
 
+	if (!strcmp(name, c->target))
+		return 0;
 	memcpy(other.draft, c->draft, sizeof other.draft);
 	r = copy_way(&other, rest);
 	if (r < 0 || !copyup_marker(c->e, other.path, other.target) || strcmp(other.target, name) != 0)
 		return r;
 	return REAL(link)(c->path, other.draft) < 0 ? -1 : put(&other, false);
-}
-
-static int copy_other_names(struct copy_up *c, const char *directory, ino_t inode)
-{
-	DIR *dir = REAL(opendir)(directory);
-	char name[PATH_MAX];
-	struct dirent *d;
-	int r = dir ? 0 : -1;
-
-	while (r == 0 && (d = REAL(readdir)(dir))) {
-		if (!strcmp(d->d_name, ".") || !strcmp(d->d_name, "..") ||
-		    snprintf(name, sizeof name, "%s/%s", directory, d->d_name) >= (int)sizeof name)
-			continue;
-		if (d->d_type == DT_DIR)
-			r = copy_other_names(c, name, inode);
-		else if (d->d_ino == inode && strcmp(name, c->target) != 0)
-			r = copy_name(c, name);
-	}
-	if (dir)
-		REAL(closedir)(dir);
-	return r;
 }
 
 /* Everything below: what has been moved must not show where it comes from, and what is watched not that it is copied. */

@@ -186,6 +186,10 @@ void fd_cache_closed_range(unsigned first, unsigned last);
  */
 void fd_cache_follow(struct run_entry *e);
 
+/* Each name, with the path, of a file in the shared tree that has several (hardlinks.c), until one is not 0: that, or -1 and errno. */
+typedef int (*hardlinks_fn)(void *arg, const char *name);
+int hardlinks_each(const struct run_entry *e, uint64_t inode, hardlinks_fn each, void *arg);
+
 /* Does the path lead into a tree that the kernel shows? */
 bool resolve_is_mounted(int dirfd, const char *path);
 

@@ -4,6 +4,7 @@
 
 import glob
 import os
+import shutil
 import subprocess
 import sys
 
@@ -77,6 +78,30 @@ def test_names_of_one_file(t):
     for change in ("echo more >>tree/a/b/two", "rm tree/three; echo more >>tree/a/one", "mv tree/three tree/a/b/four; echo more >>tree/a/b/four",
                    "echo new >tree/new; mv tree/new tree/a/one; echo more >>tree/three", "chmod 600 tree/a/one; ln tree/a/b/two tree/five"):
         s.same(f"cd tree/..; {change}; find tree -type f -printf '%n %m %s %p\\n' | sort; grep -r '' tree | sort")
+
+
+def test_names_of_many_files(t):
+    """Looking for the other names of a file does not cost more the more files there are."""
+    if t.mode != "shim":
+        raise Skip("the kernel copies by itself")
+    if not shutil.which("strace"):
+        raise Skip("strace is not installed")
+    source = t.path("source")
+    for i in range(20):
+        os.makedirs(f"{source}/d{i}")
+        t.write(f"source/d{i}/one", "hello\n")
+        os.link(f"{source}/d{i}/one", f"{source}/d{i}/two")
+    s = Stage(t, Fixture("tree", "directory", source, "tree"))
+
+    def listings(files):
+        trace = t.path("trace")
+        s.run(["strace", "-f", "-e", "trace=getdents64", "-o", trace, "sh", "-c", "for i in $0; do echo more >>tree/d$i/one; done", files])
+        with open(trace) as f:
+            return f.read().count("getdents64(")
+    few, many = listings("1"), listings("1 2 3 4 5 6 7 8 9 10 11")
+    # Two for each directory that is copied, and no more.
+    assert many - few <= 10 * 2, (few, many)
+    s.same("for i in 1 2 3; do echo more >>tree/d$i/one; done; grep -r . tree | sort; find tree -type f -printf '%n %p\\n' | sort")
 
 
 def test_directories_that_nobody_may_write_to(t):
