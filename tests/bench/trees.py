@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""What a run costs in a tree of 20,000 files: each operation without fixd, with mounts and with the shim, in turn, in one process tree
+"""What a run costs in trees of 20,000 files: each operation without fixd, with mounts and with the shim, in turn, in one process tree
 each. Medians and worst of ROUNDS; ratios are to the one without. `first`: of a run's first change or look."""
 
 import os
@@ -26,6 +26,13 @@ OPERATIONS = [
     ("write to 100 files", "for i in d1/*; do echo more >>$i; done"),
     ("grep -r, after them", "grep -r no-such-word . --exclude-dir=.git || true"),
     ("rm -r of 2,000 files", "rm -r d2? d3?"),
+]
+
+IN_ONE_DIRECTORY = [
+    ("touch, first change", "touch new"),
+    ("ls, after it", "ls"),
+    ("write to 100 files", "for i in f1??; do echo more >>$i; done"),
+    ("rm -r of all", "find . -type f -delete"),
 ]
 
 TIMER = """
@@ -56,18 +63,22 @@ def times(command, cwd):
     return [float(line) for line in done.stdout.split()]
 
 
-def main():
-    if not shutil.which("git"):
-        sys.exit("git is not installed")
-    home = tempfile.mkdtemp(prefix="fixd-bench-")
+def make_one_directory(root):
+    os.makedirs(root)
+    for f in range(DIRECTORIES * FILES):
+        with open(f"{root}/f{f}", "w") as out:
+            out.write(f"{f}\n" * 20)
+
+
+def measure(home, title, make, operations):
     env = {**os.environ, "TMPDIR": home}
     os.environ.update(env)
     work, pristine = f"{home}/work", f"{home}/pristine"
-    timer = [sys.executable, "-c", TIMER, *(command for _, command in OPERATIONS)]
+    timer = [sys.executable, "-c", TIMER, *(command for _, command in operations)]
     daemon = None
     try:
         os.makedirs(work)
-        make_tree(pristine)
+        make(pristine)
         with open(f"{home}/fixd.ini", "w") as f:
             f.write(f"[fixd]\nroot = {work}\n[policy]\nmax-age = none\ntimeout = 5m\n[fixture tree]\ndirectory = {pristine}\npath = tree\n")
         daemon = subprocess.Popen([f"{BUILD}/fixd", "--config", f"{home}/fixd.ini", "--socket", f"{home}/socket"], stderr=subprocess.DEVNULL)
@@ -82,8 +93,8 @@ def main():
             shutil.rmtree(f"{work}/tree")
             for mode in "mount", "shim":
                 found[mode].append(times([*run, "-i", mode, "--", "sh", "-c", 'cd tree && exec "$@"', "sh", *timer], work))
-        print(f"{'20,000 files':24}{'native':>12}{'mount':>12}{'ratio':>7}{'shim':>12}{'ratio':>7}    (ms: median of {ROUNDS}, worst)")
-        for k, (name, _) in enumerate(OPERATIONS):
+        print(f"{title:24}{'native':>12}{'mount':>12}{'ratio':>7}{'shim':>12}{'ratio':>7}    (ms: median of {ROUNDS}, worst)")
+        for k, (name, _) in enumerate(operations):
             row = {mode: [1000 * r[k] for r in rounds] for mode, rounds in found.items()}
             base = statistics.median(row["native"])
             cells = [f"{base:7.1f}/{max(row['native']):4.0f}"]
@@ -95,7 +106,17 @@ def main():
         if daemon:
             daemon.terminate()
             daemon.wait()
-        shutil.rmtree(home, ignore_errors=True)
+
+
+def main():
+    if not shutil.which("git"):
+        sys.exit("git is not installed")
+    for title, make, operations in (("20,000 files", make_tree, OPERATIONS), ("in one directory", make_one_directory, IN_ONE_DIRECTORY)):
+        home = tempfile.mkdtemp(prefix="fixd-bench-")
+        try:
+            measure(home, title, make, operations)
+        finally:
+            shutil.rmtree(home, ignore_errors=True)
 
 
 if __name__ == "__main__":
