@@ -299,6 +299,7 @@ fixctl_SOURCES = \
 	src/fixctl/report_make.c \
 	src/fixctl/report_markdown.c \
 	src/fixctl/run_changes.c \
+	src/fixctl/run_copies.c \
 	src/fixctl/run.c src/fixctl/run.h \
 	src/fixctl/run_fixtures.c \
 	src/fixctl/run_keeper.c \

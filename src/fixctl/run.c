@@ -366,6 +366,16 @@ static bool hear(struct command *c, int channel)
 	}
 }
 
+static void place_copies(struct command *c)
+{
+	for (size_t i = 0; i < c->shown.n; i++) {
+		if (c->shown.all[i].kind == RUN_TREE) {
+			copies_place(&c->scratch, c->shown.all[i].tree);
+			return;
+		}
+	}
+}
+
 /* The process of the command, or -errno. *refused: there can be no mounts, and it has ended. */
 static pid_t start_command(struct command *c, bool mount, bool *refused)
 {
@@ -374,6 +384,8 @@ static pid_t start_command(struct command *c, bool mount, bool *refused)
 
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, channel) < 0)
 		return -errno;
+	if (!mount)
+		place_copies(c);
 	fflush(NULL);
 	pid = fork();
 	if (pid == 0) {

@@ -20,6 +20,7 @@
 struct scratch {
 	char *path;
 	char *inner; /* in it, of what programs use: those that have given privileges up, too; nobody else can guess its name */
+	char *copies; /* the same of what the shim has copied: `inner`, or a directory elsewhere (run_copies.c) */
 	int lock; /* a read lock, inherited by every process of the run; -1: given up */
 };
 
@@ -40,6 +41,12 @@ int scratch_wait(const char *path, bool others_may_stay, int *lock);
 void scratch_free(struct scratch *s);
 /* A name beside what the run has of the fixture with this number, which no link of a program can lead to by chance. To be freed. */
 char *scratch_marker(const struct scratch *s, size_t i);
+/* Chooses the directory of the copies, for those of this tree. */
+void copies_place(struct scratch *s, const char *tree);
+/* Where the run has the fixture with this number, once it has changed it; to be freed. */
+char *copies_own(const struct scratch *s, size_t i);
+/* With the scratch directory, before it. */
+void copies_remove(const char *scratch);
 /* The directory and what was noted down. 0 or -errno. */
 int scratch_remove(const char *path);
 

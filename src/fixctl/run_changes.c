@@ -234,7 +234,7 @@ static void compare_file(struct comparing *c, const char *own)
 /* A fixture that the shim has copied up is at own-N; one that nobody has changed is not, and one that is gone has left its mark. */
 static void compare_one(struct comparing *c, const struct scratch *s, size_t i, int shown)
 {
-	_cleanup_free_ char *own = xasprintf("%s/own-%zu", s->inner, i);
+	_cleanup_free_ char *own = copies_own(s, i);
 	_cleanup_fd_ int was = c->x->kind == RUN_TREE ? open(c->x->tree, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1, is = -1;
 
 	if (shown >= 0) {

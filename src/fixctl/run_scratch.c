@@ -130,7 +130,8 @@ void scratch_free(struct scratch *s)
 {
 	free(s->path);
 	free(s->inner);
-	s->path = s->inner = NULL;
+	free(s->copies);
+	s->path = s->inner = s->copies = NULL;
 }
 
 char *scratch_marker(const struct scratch *s, size_t i)
@@ -141,6 +142,7 @@ char *scratch_marker(const struct scratch *s, size_t i)
 int scratch_remove(const char *path)
 {
 	remove_directories(path);
+	copies_remove(path);
 	return tree_remove(path);
 }
 
@@ -186,6 +188,7 @@ static int make_inner(struct scratch *s)
 	if (getrandom(random, sizeof random, 0) != sizeof random)
 		return -EAGAIN;
 	s->inner = xasprintf("%s/%016llx%016llx", s->path, (unsigned long long)random[0], (unsigned long long)random[1]);
+	s->copies = xstrdup(s->inner);
 	fixtures = xasprintf("%s/fixtures", s->inner);
 	return mkdir(s->inner, 0700) < 0 || mkdir(fixtures, 0700) < 0 || chmod(fixtures, 0711) < 0 || chmod(s->inner, 0711) < 0 ||
 			       chmod(s->path, 0711) < 0

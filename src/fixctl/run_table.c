@@ -22,7 +22,7 @@ static uint32_t put(struct text *t, const char *s)
 
 static struct run_entry entry_of(const struct shown *x, const struct scratch *s, size_t i, struct text *t)
 {
-	_cleanup_free_ char *own = xasprintf("%s/own-%zu", s->inner, i), *marker = scratch_marker(s, i);
+	_cleanup_free_ char *own = copies_own(s, i), *marker = scratch_marker(s, i);
 	struct run_entry e = {
 		.kind = x->kind,
 		.fd = x->fd,
@@ -53,7 +53,7 @@ static struct run_entry entry_of(const struct shown *x, const struct scratch *s,
 /* Short links can be made of one that is not. */
 static int make_marker(const struct shown *x, const struct scratch *s, size_t i)
 {
-	_cleanup_free_ char *marker = scratch_marker(s, i), *path = xasprintf("%s/%s", s->inner, marker);
+	_cleanup_free_ char *marker = scratch_marker(s, i), *path = xasprintf("%s/%s", s->copies, marker);
 
 	return x->kind == RUN_TREE && symlink(x->tree, path) < 0 ? -errno : 0;
 }
@@ -218,7 +218,7 @@ int table_write(const struct shown_list *l, const struct scratch *s, const char 
 /* Entries of the table stand in the order of the fixtures, without those that are mounted: they are known by where their copies are. */
 bool table_is_private(const struct scratch *s, size_t i)
 {
-	_cleanup_free_ char *path = xasprintf("%s/table", s->path), *own = xasprintf("%s/own-%zu", s->inner, i), *data = NULL;
+	_cleanup_free_ char *path = xasprintf("%s/table", s->path), *own = copies_own(s, i), *data = NULL;
 	struct run_table head;
 	size_t size;
 	bool private = false;

@@ -62,7 +62,8 @@ def test_only_what_is_changed_is_copied(t):
     process = subprocess.Popen(s.run_command() + ["sh", "-c", f"{changes}; touch done; while test ! -e go; do sleep 0.02; done"], cwd=s.work,
                                env=environment(TMPDIR=t.dir))
     wait_for(lambda: os.path.exists(s.work + "/done"), "the changes")
-    assert sorted(copied(glob.glob(t.path("fixd-run-*/*/own-0"))[0])) == ["d1", "d1/f1", "d2", "d2/deep", "d2/deep/new", "d3", "new"]
+    own = glob.glob(t.path("fixd-run-*/*/own-0")) + glob.glob(t.path("fixd-run-*/copies/*/own-0"))
+    assert sorted(copied(own[0])) == ["d1", "d1/f1", "d2", "d2/deep", "d2/deep/new", "d3", "new"]
     open(s.work + "/go", "w").close()
     assert process.wait(60) == 0
 
@@ -78,6 +79,17 @@ def test_names_of_one_file(t):
     for change in ("echo more >>tree/a/b/two", "rm tree/three; echo more >>tree/a/one", "mv tree/three tree/a/b/four; echo more >>tree/a/b/four",
                    "echo new >tree/new; mv tree/new tree/a/one; echo more >>tree/three", "chmod 600 tree/a/one; ln tree/a/b/two tree/five"):
         s.same(f"cd tree/..; {change}; find tree -type f -printf '%n %m %s %p\\n' | sort; grep -r '' tree | sort")
+
+
+def test_changes_stay_on_one_file_system(t):
+    """Who looks through one file system only finds all of a tree, wherever he begins; and nothing is left of the copies."""
+    s = stage(t, 3, 3)
+    copies = s.run(["sh", "-c", "touch tree/new; readlink $(dirname ${FIXD_SHIM#*:})/copies"]).out.decode().strip()
+    assert not copies or not os.path.exists(copies), copies
+    if t.mode == "shim" and not copies:
+        raise Skip("too little room where trees are: the copies are in the scratch directory")
+    subprocess.run("git init -q . && git add -A && git -c user.name=x -c user.email=x@x commit -qm all", shell=True, cwd=t.path("source"), check=True)
+    s.same("touch tree/new; find tree -xdev -path tree/.git -prune -o -print | sort; cp -ax tree copied; find copied/d? | sort; cd tree/d1/deep/er; git status --short; cd ../..; echo x >>f1; git status --short")
 
 
 def test_names_of_many_files(t):

@@ -292,12 +292,15 @@ def test_everything_is_killed(t):
     process.wait()
     wait_for(lambda: [p for p in descendants_of("TMPDIR=" + t.dir)] == [], "all processes to end")
     assert len(scratch(t)) == 1 and os.path.isdir(s.work + "/shown")
+    link = scratch(t)[0] + "/copies"
+    copies = os.readlink(link) if os.path.lexists(link) else None
 
     def next_run_removes_it():
         done = subprocess.run(s.run_command() + ["cat", "shown/file"], cwd=s.work, env=environment(TMPDIR=t.dir), capture_output=True)
         assert done.stdout == b"one\n", done
         return not scratch(t) and not os.path.exists(s.work + "/shown")
     wait_for(next_run_removes_it, "the next run to remove what is left")
+    assert not copies or not os.path.exists(copies)
 
 
 def test_a_process_that_is_left_behind(t):
