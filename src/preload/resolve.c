@@ -157,9 +157,13 @@ static bool real_path(const struct run_entry *e, const char *visible, char *out,
 {
 	const char *from = run_string(entry_is_private(e) || e->kind == RUN_FILE ? e->own : e->tree),
 		   *rest = path_below(visible, run_string(e->path));
-	int n = snprintf(out, room, "%s%s", from, rest);
+	size_t n = strlen(from), length = strlen(rest);
 
-	return n > 0 && (size_t)n < room;
+	if (n + length >= room)
+		return false;
+	memcpy(out, from, n);
+	memcpy(out + n, rest, length + 1);
+	return true;
 }
 
 /*
