@@ -230,6 +230,7 @@ struct way {
 	bool follow;   /* a link that is the last component */
 	bool slash;    /* as if it had a slash behind it */
 	bool last;     /* the last component stays, also "." and ".." */
+	bool here;     /* it has only gone up from the working directory, which can be done also when that was removed */
 	int links;
 };
 
@@ -284,6 +285,8 @@ static int walk(struct way *w, const char *path)
 			return 0;
 		if (path[0] == '.' && (n == 1 || (n == 2 && path[1] == '.'))) {
 			r = check_directory(w->out, w->scratch);
+			if (w->here)
+				r = 0;
 			if (*w->scratch && (r < 0 || (w->last && !path[n + strspn(path + n, "/")])))
 				return leave(w, path);
 			if (r < 0)
@@ -293,6 +296,7 @@ static int walk(struct way *w, const char *path)
 			path += n;
 			continue;
 		}
+		w->here = false;
 		if (!append(w->out, path, n) || !path_table_alias(w->out, PATH_MAX))
 			return -ENAMETOOLONG;
 		path += n;
@@ -339,7 +343,8 @@ int resolve_path(struct resolved *p, int dirfd, const char *path, unsigned use)
 			 .scratch = p->path,
 			 .follow = !(use & (USE_NOFOLLOW | USE_LAST)),
 			 .slash = !(use & USE_LAST),
-			 .last = use & USE_LAST };
+			 .last = use & USE_LAST,
+			 .here = *path != '/' && dirfd == AT_FDCWD };
 	unsigned what = use & USE_WHAT;
 	size_t n = strlen(path);
 	bool slash;

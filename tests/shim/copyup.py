@@ -92,6 +92,11 @@ def test_changes_stay_on_one_file_system(t):
     s.same("touch tree/new; find tree -xdev -path tree/.git -prune -o -print | sort; cp -ax tree copied; find copied/d? | sort; cd tree/d1/deep/er; git status --short; cd ../..; echo x >>f1; git status --short")
 
 
+def test_a_working_directory_that_was_removed(t):
+    s = stage(t, 2, 1)
+    s.same("mkdir tree/new; cd tree/new; rmdir ../new; ls; touch file 2>&1; cd ..; pwd; ls; cd d0/deep/er; rm -r ../../../d0; cat ../../../d1/f0; ls ../../..; cd ../../../d1; pwd; cat f0")
+
+
 def test_names_of_many_files(t):
     """Looking for the other names of a file does not cost more the more files there are."""
     if t.mode != "shim":
