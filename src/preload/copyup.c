@@ -112,6 +112,7 @@ static int copy_image(const struct run_entry *e, const char *to, bool empty)
 struct copy_up {
 	struct run_entry *e;
 	unsigned what; /* USE_... */
+	bool leaves;   /* the last one as it is, whatever that is */
 	char path[PATH_MAX], target[PATH_MAX], draft[PATH_MAX];
 };
 
@@ -307,7 +308,7 @@ static int copy_name(void *arg, const char *name)
 {
 	struct copy_up *c = arg;
 	const char *rest = path_below(name, run_string(c->e->tree));
-	struct copy_up other = { .e = c->e, .what = USE_REMOVE };
+	struct copy_up other = { .e = c->e, .what = USE_CHANGE, .leaves = true };
 	int r;
 
 	if (!strcmp(name, c->target))
@@ -342,12 +343,15 @@ static int copy_below(struct copy_up *c)
 	return r;
 }
 
-/* A name goes away or gets another meaning: what it is the name of need not be there, unless that is a directory. */
+/*
+ * A name goes away or gets another meaning: what it is the name of need not be there, unless that is a directory, or has other names,
+ * which tell how many there are.
+ */
 static bool is_left(const char *path, unsigned what)
 {
 	struct stat st;
 
-	return what == USE_REMOVE && REAL(stat)(path, &st) == 0 && !S_ISDIR(st.st_mode);
+	return what == USE_REMOVE && REAL(stat)(path, &st) == 0 && !S_ISDIR(st.st_mode) && st.st_nlink == 1;
 }
 
 /* From the root of the tree to what is at `rest` in it, and that itself as far as it is needed; c->path is its path then. */
@@ -365,7 +369,7 @@ static int copy_way(struct copy_up *c, const char *rest)
 		}
 		strncat(c->path, rest, n);
 		rest += n;
-		if (*rest || !is_left(c->path, c->what))
+		if (*rest || !(c->leaves || is_left(c->path, c->what)))
 			r = copy_marked(c);
 	}
 	if (r == 0 && c->what == USE_ALL)

@@ -77,6 +77,7 @@ def test_names_of_one_file(t):
     t.write("source/a/other", "other\n")
     s = Stage(t, Fixture("tree", "directory", source, "tree"))
     for change in ("echo more >>tree/a/b/two", "rm tree/three; echo more >>tree/a/one", "mv tree/three tree/a/b/four; echo more >>tree/a/b/four",
+                   "rm tree/three", "sed -i s/hello/bye/ tree/a/one", "mv tree/three tree/a/other", "mv tree/a/other tree/three; rm tree/a/b/two",
                    "echo new >tree/new; mv tree/new tree/a/one; echo more >>tree/three", "chmod 600 tree/a/one; ln tree/a/b/two tree/five"):
         s.same(f"cd tree/..; {change}; find tree -type f -printf '%n %m %s %p\\n' | sort; grep -r '' tree | sort")
 
