@@ -50,6 +50,20 @@ static struct run_entry entry_of(const struct shown *x, const struct scratch *s,
 	return e;
 }
 
+/* Of the trees and of what will be copied from them, or 0. */
+static uint64_t device_of_all(const struct shown_list *l, const struct scratch *s)
+{
+	struct stat of_copies, st;
+
+	if (stat(s->copies, &of_copies) < 0)
+		return 0;
+	for (size_t i = 0; i < l->n; i++) {
+		if (l->all[i].kind == RUN_TREE && (stat(l->all[i].tree, &st) < 0 || st.st_dev != of_copies.st_dev))
+			return 0;
+	}
+	return of_copies.st_dev;
+}
+
 /* Short links can be made of one that is not. */
 static int make_marker(const struct shown *x, const struct scratch *s, size_t i)
 {
@@ -168,6 +182,7 @@ int table_write(const struct shown_list *l, const struct scratch *s, const char 
 		if (l->all[i].kind == RUN_FILE || !(flags & RUN_TREES_MOUNTED))
 			head.n_entries++;
 	}
+	head.tree_device = device_of_all(l, s);
 	head.n_mounts = (uint32_t)l->n - head.n_entries;
 	head.n_aliases = (uint32_t)(list_count(l->aliases) / 2);
 	head.entries = sizeof head;
@@ -194,7 +209,8 @@ int table_write(const struct shown_list *l, const struct scratch *s, const char 
 	setenv(RUN_TABLE_VARIABLE, self, 1);
 	put_variables(&head, &t, l);
 	/* A hole, as nearly always nothing comes there. */
-	head.links = ((uint32_t)t.size + 7) & ~7u;
+	head.inodes = ((uint32_t)t.size + 7) & ~7u;
+	head.links = head.inodes + RUN_INODES * (uint32_t)sizeof(struct run_inode);
 	head.links_end = head.links + RUN_LINKS * (uint32_t)sizeof(uint32_t);
 	head.size = head.links_end + RUN_LINKS_TEXT;
 	memcpy(t.data, &head, sizeof head);

@@ -50,6 +50,13 @@ struct run_alias {
 	uint32_t from, to;
 };
 
+/* A file that was copied up, and what it was copied from. */
+struct run_inode {
+	uint64_t copy, original;
+};
+
+#define RUN_INODES 65536
+
 enum run_table_flags {
 	RUN_TREES_MOUNTED = 1 << 0, /* by the kernel: the table has files only */
 };
@@ -78,6 +85,9 @@ struct run_table {
 	uint32_t links;	      /* RUN_LINKS offsets of paths, 0 for none; atomic, and what follows them up to the end is for the paths */
 	uint32_t links_end;   /* atomic; where the next path goes */
 	uint32_t has_links;   /* atomic; there are any */
+	uint32_t inodes;      /* RUN_INODES of them, by the number of the copy; atomic, 0 for none */
+	uint32_t has_inodes;  /* atomic; there are any */
+	uint64_t tree_device; /* of trees and their copies, 0 if they are on different ones */
 	uint32_t told_static; /* atomic; somebody has been told that a program does not see the fixtures */
 	uint32_t renamed; /* atomic; how often a name in a tree has got another meaning */
 	uint64_t plain[RUN_PLAIN]; /* atomic; programs that somebody has looked into, and that want no runtime before the shim */
