@@ -152,6 +152,7 @@ libfixd_preload_la_SOURCES = \
 	src/preload/fd_cache.c \
 	src/preload/hardlinks.c \
 	src/preload/init.c \
+	src/preload/inodes.c \
 	src/preload/library.c \
 	src/preload/links.c \
 	src/preload/lock.c \

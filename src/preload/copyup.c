@@ -123,6 +123,11 @@ static uid_t path_table_owner(const struct run_entry *e, uid_t uid)
 
 static int finish_like(const struct run_entry *e, int from, int to, const struct stat *st)
 {
+	struct stat of_copy;
+
+	if (REAL(fstat)(to, &of_copy) < 0)
+		return -1;
+	inodes_note(of_copy.st_ino, st->st_ino);
 	if (attributes_copy(from, to, false, NULL, NULL) < 0)
 		return -1;
 	return finish(to, path_table_owner(e, st->st_uid), st->st_gid, st->st_mode & 07777, st->st_mtim);

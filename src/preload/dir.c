@@ -271,6 +271,8 @@ static struct dirent *read_one(DIR *dir)
 
 	if (run && d && d->d_type == DT_LNK)
 		list_marker(dirfd(dir), d);
+	else if (d && inodes_are_there() && fd_cache_reach(dirfd(dir)) == REACH_INSIDE)
+		d->d_ino = inodes_original(d->d_ino);
 	return d;
 }
 

@@ -129,6 +129,20 @@ bool links_has(const char *path);
 void links_made(const char *target, int dirfd, const char *path);
 void links_moved(int from_fd, const char *from, int to_fd, const char *to);
 
+/* What programs see of the numbers of files that were copied up (inodes.c). */
+void inodes_note(uint64_t copy, uint64_t original);
+uint64_t inodes_original(uint64_t inode);
+
+static inline bool inodes_are_there(void)
+{
+	return run && __builtin_expect(__atomic_load_n(&run->has_inodes, __ATOMIC_ACQUIRE), 0);
+}
+
+static inline uint64_t inode_of(uint64_t device, uint64_t inode)
+{
+	return inodes_are_there() && device == run->tree_device ? inodes_original(inode) : inode;
+}
+
 /* The path that a program should see for one that the kernel gave, in place. False: that is the same, or it does not fit. */
 bool resolve_visible(char *path, size_t room);
 

@@ -65,8 +65,10 @@ int stat_place(struct resolved *p, struct stat *st, bool follow)
 			pass_marker(p);
 			r = REAL(fstatat)(AT_FDCWD, p->path, st, AT_SYMLINK_NOFOLLOW);
 		}
-		if (r == 0)
+		if (r == 0) {
 			correct_owner(p, &st->st_uid, &st->st_gid);
+			st->st_ino = inode_of(st->st_dev, st->st_ino);
+		}
 		if (r == 0 && S_ISDIR(st->st_mode) && is_own_directory(p))
 			st->st_nlink = 1;
 		return r;
@@ -107,8 +109,8 @@ SHIM_ALIAS(lstat64, lstat);
 
 static inline int corrected(int r, struct stat *st)
 {
-	if (r == 0)
-		stat_correct(st);
+	if (r == 0 && !stat_correct(st))
+		st->st_ino = inode_of(st->st_dev, st->st_ino);
 	return r;
 }
 
@@ -179,8 +181,10 @@ static void correct_statx(struct statx *x)
 {
 	struct stat st = { .st_dev = makedev(x->stx_dev_major, x->stx_dev_minor), .st_ino = x->stx_ino };
 
-	if (!stat_correct(&st))
+	if (!stat_correct(&st)) {
+		x->stx_ino = inode_of(st.st_dev, x->stx_ino);
 		return;
+	}
 	x->stx_mode = (uint16_t)st.st_mode;
 	x->stx_uid = st.st_uid;
 	x->stx_gid = st.st_gid;
@@ -202,8 +206,10 @@ static APART int statx_shown(int dirfd, const char *path, int flags, unsigned ma
 		return REAL(statx)(dirfd, path, flags, mask, x);
 	if (!p.image) {
 		r = REAL(statx)(AT_FDCWD, p.path, flags & ~AT_EMPTY_PATH, mask, x);
-		if (r == 0)
+		if (r == 0) {
 			correct_owner(&p, &x->stx_uid, &x->stx_gid);
+			x->stx_ino = inode_of(makedev(x->stx_dev_major, x->stx_dev_minor), x->stx_ino);
+		}
 		if (r == 0 && S_ISDIR(x->stx_mode) && is_own_directory(&p))
 			x->stx_nlink = 1;
 		return r;

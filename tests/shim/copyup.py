@@ -93,6 +93,18 @@ def test_changes_stay_on_one_file_system(t):
     s.same("touch tree/new; find tree -xdev -path tree/.git -prune -o -print | sort; cp -ax tree copied; find copied/d? | sort; cd tree/d1/deep/er; git status --short; cd ../..; echo x >>f1; git status --short")
 
 
+def test_numbers_stay(t):
+    """Of what is copied: who looks at a file before and after opening it must find the same one."""
+    if t.mode == "mount":
+        raise Skip("overlay file systems have their own")
+    s = stage(t, 3, 3)
+    if not s.run(["sh", "-c", "readlink $(dirname ${FIXD_SHIM#*:})/copies"]).out:
+        raise Skip("too little room where trees are: copies are on another file system")
+    s.same("look() { stat -c '%d %i' $1; ls -di $1 | cut -d' ' -f1; ls -ai $(dirname $1) | grep \" $(basename $1)$\" | sed 's/^ *//'; python3 -c 'import os, sys; print(os.fstat(os.open(sys.argv[1], 0)).st_ino)' $1; };"
+           "for f in tree/d1 tree/d1/f1 tree/d2/f0 tree/d2/deep/er tree/top; do look $f >before; (echo more >>$f || touch $f/new) 2>/dev/null; look $f >after; cmp before after && echo $f; done;"
+           "look tree/d1/f1 >before; mv tree/d1/f1 tree/d0/moved; look tree/d0/moved | head -1 | diff - <(head -1 before); rm tree/d0/moved; echo new >tree/d1/f1; find tree -printf '%i\n' | sort | uniq -d; rm before after")
+
+
 def test_a_working_directory_that_was_removed(t):
     s = stage(t, 2, 1)
     s.same("mkdir tree/new; cd tree/new; rmdir ../new; ls; touch file 2>&1; cd ..; pwd; ls; cd d0/deep/er; rm -r ../../../d0; cat ../../../d1/f0; ls ../../..; cd ../../../d1; pwd; cat f0")
