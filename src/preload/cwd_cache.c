@@ -12,6 +12,7 @@
 
 #define HERES 8
 struct here {
+	uint32_t renamed; /* as the table had it before the question: whoever renames a directory may be another process */
 	struct starts starts;
 	char path[PATH_MAX]; /* visible */
 };
@@ -41,6 +42,24 @@ static bool ask(char *out)
 	return true;
 }
 
+/* Of one that was removed the kernel has the name still. */
+static bool ask_anyway(char *out)
+{
+	static const char deleted[] = " (deleted)";
+	int saved = errno;
+	size_t n;
+
+	if (ask(out))
+		return true;
+	n = (size_t)kernel(SYS_readlinkat, AT_FDCWD, "/proc/self/cwd", out, PATH_MAX - 1);
+	errno = saved;
+	if (n <= sizeof deleted || n >= PATH_MAX || *out != '/' || memcmp(out + n - (sizeof deleted - 1), deleted, sizeof deleted - 1) != 0)
+		return false;
+	out[n - (sizeof deleted - 1)] = '\0';
+	resolve_visible(out, PATH_MAX);
+	return true;
+}
+
 /* Whoever asks later knows better, also when he is answered first. */
 void cwd_cache_moved(void)
 {
@@ -52,7 +71,9 @@ void cwd_cache_moved(void)
 	number = atomic_fetch_add(&last, 1) + 1;
 	answer = 2 * number;
 	h = cwd_cache_of(number);
-	if (h && ask(h->path)) {
+	if (h)
+		h->renamed = __atomic_load_n(&run->renamed, __ATOMIC_ACQUIRE);
+	if (h && ask_anyway(h->path)) {
 		path_table_starts_below(&h->starts, h->path);
 		answer++;
 	}
@@ -61,12 +82,19 @@ void cwd_cache_moved(void)
 		;
 }
 
+static inline bool is_old(unsigned n)
+{
+	const struct here *all = atomic_load_explicit(&heres, memory_order_relaxed);
+
+	return all[n / 2 % HERES].renamed != __atomic_load_n(&run->renamed, __ATOMIC_ACQUIRE);
+}
+
 /* The number under which it is known, or 0. Of most programs nobody ever asks. */
 static __attribute__((cold)) unsigned fd_cache_slowly(void)
 {
 	unsigned n = atomic_load(&now);
 
-	if (n == 0) {
+	if (n == 0 || (n & 1 && is_old(n))) {
 		cwd_cache_moved();
 		n = atomic_load(&now);
 	}
@@ -77,7 +105,7 @@ static inline const struct here *known(unsigned *number)
 {
 	unsigned n = atomic_load_explicit(&now, memory_order_acquire);
 
-	if (__builtin_expect(!(n & 1) || atomic_load_explicit(&vfork_guests, memory_order_relaxed), 0))
+	if (__builtin_expect(!(n & 1) || atomic_load_explicit(&vfork_guests, memory_order_relaxed) || is_old(n), 0))
 		n = fd_cache_slowly();
 	*number = n / 2;
 	return likely(n) ? (const struct here *)atomic_load_explicit(&heres, memory_order_relaxed) + n / 2 % HERES : NULL;
@@ -106,7 +134,7 @@ bool cwd_cache_get(char *out)
 	do {
 		h = known(&n);
 		if (!h)
-			return ask(out);
+			return ask_anyway(out);
 		memccpy(out, h->path, '\0', PATH_MAX);
 		atomic_thread_fence(memory_order_acquire);
 	} while (atomic_load(&last) - n >= HERES);

@@ -235,6 +235,7 @@ struct way {
 };
 
 #define WALK_LEFT 1 /* to the kernel: w->scratch is the path for it */
+#define WALK_NONE 2 /* it is the working directory, which was removed, and has no path */
 
 /* It will not go on from the real path in w->scratch, and says why not, in its order, when it is given that and what is left. */
 static int leave(struct way *w, const char *rest)
@@ -272,7 +273,7 @@ static __attribute__((noinline)) int walk_link(struct way *w, const char *rest)
 	return walk(w, todo);
 }
 
-/* From the directory `out` along the path, component by component. 0, WALK_LEFT or -errno. */
+/* From the directory `out` along the path, component by component. 0, WALK_... or -errno. */
 static int walk(struct way *w, const char *path)
 {
 	for (;;) {
@@ -285,6 +286,8 @@ static int walk(struct way *w, const char *path)
 			return 0;
 		if (path[0] == '.' && (n == 1 || (n == 2 && path[1] == '.'))) {
 			r = check_directory(w->out, w->scratch);
+			if (w->here && r == -ENOENT && n == 1 && !path[1 + strspn(path + 1, "/")])
+				return WALK_NONE;
 			if (w->here)
 				r = 0;
 			if (*w->scratch && (r < 0 || (w->last && !path[n + strspn(path + n, "/")])))
@@ -363,6 +366,8 @@ int resolve_path(struct resolved *p, int dirfd, const char *path, unsigned use)
 	r = walk(&w, path);
 	if (r < 0)
 		return fail(-r);
+	if (r == WALK_NONE)
+		return 0;
 	p->image = false;
 	if (path_table_reach(p->visible, &p->entry) == REACH_INSIDE && r == WALK_LEFT)
 		return 1;

@@ -105,6 +105,13 @@ def test_numbers_stay(t):
            "look tree/d1/f1 >before; mv tree/d1/f1 tree/d0/moved; look tree/d0/moved | head -1 | diff - <(head -1 before); rm tree/d0/moved; echo new >tree/d1/f1; find tree -printf '%i\n' | sort | uniq -d; rm before after")
 
 
+def test_a_working_directory_that_was_renamed(t):
+    """By another process: relative paths are those of the directory, whatever it is called."""
+    s = stage(t, 2, 2)
+    s.same("mkdir tree/n; cd tree/n; mv ../n ../m; pwd -P; echo x >f; cat ../m/f; mkdir q; cd q; mv ../../m ../../d1/m2; /bin/pwd; echo y >z; cat ../../m2/q/z; cd ../..; ls; mv deep ../deeper; ls ../deeper")
+    s.same("echo >>tree/d0/f0; cd tree/d0; mv ../d0 ../d2; pwd -P; ls; cat f0; echo x >new; cd ..; ls; ls d2; mkdir d2/o; cd d2/o; rmdir ../o; echo more >>../f1; cat ../f1")
+
+
 def test_a_working_directory_that_was_removed(t):
     s = stage(t, 2, 1)
     s.same("mkdir tree/new; cd tree/new; rmdir ../new; ls; touch file 2>&1; cd ..; pwd; ls; cd d0/deep/er; rm -r ../../../d0; cat ../../../d1/f0; ls ../../..; cd ../../../d1; pwd; cat f0")
