@@ -220,6 +220,24 @@ def test_plugin_closes_its_descriptors(t):
     assert c.read("plain") == b"plain\n"
 
 
+def test_plugin_takes_the_builders_descriptors(t):
+    """What was done to them is what is told, and not what became of it."""
+    cut = "the builder closed its connection to fixd (descriptor 3), or put something else there"
+    does = {
+        "waits": ("close(3); pause();", cut),
+        "shut": ("shutdown(3, SHUT_RDWR); pause();", cut),
+        "says": ('write(3, "hello", 5); pause();', "the builder wrote to its connection to fixd (descriptor 3), which only fixd-builder may do"),
+    }
+    for name, (code, _) in does.items():
+        t.plugin(name, "#define _GNU_SOURCE\n#include <fcntl.h>\n#include <fixd-builder.h>\n#include <string.h>\n#include <sys/socket.h>\n"
+                 "#include <unistd.h>\nint fixd_build(struct fixd_builder *b)\n{ *(int *)fixd_alloc(b, sizeof(int)) = 1;\n" + code + "\nreturn 0; }\n")
+    d = t.daemon("".join(f"[fixture {n}]\nplugin = {n}.so\n[fixture kept-{n}]\nplugin = {n}.so\nteardown = true\n" for n in does))
+    c = d.client()
+    for name, (_, sentence) in does.items():
+        fails(c, name, sentence)
+        fails(c, "kept-" + name, sentence)
+
+
 @once
 def test_builder_that_cannot_be_started(t):
     """Whatever the child cannot do on its way is told by name, and costs one build."""

@@ -200,6 +200,19 @@ int spawn_helper(const char *user, enum spawn_flags flags, struct spawned *out)
 	return 0;
 }
 
+#define ENDING 4 /* PF_EXITING, in the seventh field behind the name (proc_pid_stat(5)) */
+
+bool spawn_is_ending(pid_t pid)
+{
+	_cleanup_free_ char *path = xasprintf("/proc/%d/stat", (int)pid), *stat = NULL;
+	const char *behind;
+	unsigned flags;
+	size_t n;
+
+	return file_read_all(path, 4096, &stat, &n) < 0 || !(behind = strrchr(stat, ')')) ||
+	       sscanf(behind, ") %*c %*d %*d %*d %*d %*d %u", &flags) != 1 || (flags & ENDING);
+}
+
 #define REAP_TRIES 10
 
 void spawn_reap(pid_t pid, siginfo_t *status)

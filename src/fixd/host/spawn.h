@@ -26,5 +26,8 @@ enum spawn_flags {
 /* `user` (or NULL) needs root. 0 or -errno; the caller owns the descriptors and reaps the process. */
 int spawn_helper(const char *user, enum spawn_flags flags, struct spawned *out);
 
+/* It is on its way out, or that cannot be told: not itself, but its end closes its descriptors. */
+bool spawn_is_ending(pid_t pid);
+
 /* Its descriptor says that it has ended: reaps it. `status` stays zero if the kernel does not tell how it ended. */
 void spawn_reap(pid_t pid, siginfo_t *status);

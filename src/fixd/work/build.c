@@ -22,6 +22,7 @@
 #include "wire/socket.h"
 
 #define END_GRACE (20 * NSEC_PER_SEC)
+#define BUILD_CUT "the builder closed its connection to fixd (descriptor 3), or put something else there"
 #define PLUGIN_RESERVE_MIN (UINT64_C(64) << 20)
 
 void build_free(struct build *b)
@@ -142,6 +143,15 @@ static void take_result(struct build *b, const char *message, size_t size, int *
 	b->have_result = true;
 }
 
+/* It runs foreign code, which has taken its channel. */
+static void build_break(struct build *b, const char *wrong)
+{
+	if (b->have_result || b->wrong || spawn_is_ending(b->pid))
+		return;
+	b->wrong = wrong;
+	build_kill_group(b);
+}
+
 static void publish_kept(struct build *b);
 
 static void build_read_channel(void *arg)
@@ -160,6 +170,7 @@ static void build_read_channel(void *arg)
 		if (n == -EAGAIN)
 			return;
 		if (n <= 0) {
+			build_break(b, BUILD_CUT);
 			b->channel = source_close(b->channel);
 			return;
 		}
@@ -172,7 +183,8 @@ static void build_read_channel(void *arg)
 		} else if (kind == JOB_RESULT && (size_t)n >= sizeof(struct job_result)) {
 			take_result(b, message, (size_t)n, fds);
 		} else {
-			build_end_process(b); /* a plugin has spoken out of turn */
+			build_break(b, "the builder wrote to its connection to fixd (descriptor 3), which only fixd-builder may do");
+			build_end_process(b);
 		}
 		fd_close(fds[0]);
 		fd_close(fds[1]);

@@ -52,6 +52,7 @@ struct build {
 	char *cause;
 	bool timed_out;
 	bool asked_to_end;
+	const char *wrong; /* what it did to its channel, and was ended for; NULL */
 	bool counted;	/* in builds::n_running */
 	int64_t over;	/* its process has ended then; 0: not yet */
 	siginfo_t status; /* and so */

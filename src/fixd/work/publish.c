@@ -30,8 +30,8 @@ static char *failure_sentence(const struct build *b, const siginfo_t *status)
 		text_printf(&t, "timed out after %s", format_duration(limit, sizeof limit, build_time_limit(b)));
 	else if (b->have_result && b->result.error)
 		text_puts(&t, b->sentence);
-	else if (b->sentence)
-		text_puts(&t, b->sentence);
+	else if (b->wrong || b->sentence)
+		text_puts(&t, b->wrong ? b->wrong : b->sentence);
 	else if (!status->si_pid)
 		text_puts(&t, "the builder has ended, and how is not known");
 	else if (status->si_code == CLD_EXITED)
