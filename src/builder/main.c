@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,6 +21,9 @@
 #include "builder/work.h"
 #include "wire/socket.h"
 #include "wire/wire.h"
+
+#define UNHEARD_TRIES 1000
+#define UNHEARD_MS 10
 
 /* The daemon died: so does everything it started. */
 static void on_orphaned(int signal)
@@ -117,6 +121,15 @@ static void seal(struct work *w)
 	w->sealed = r == 0;
 }
 
+/* Nobody takes the result. A daemon that lives ends this process, and says why; one that has died is not its parent any more. */
+_Noreturn static void end_unheard(pid_t daemon)
+{
+	for (int tries = 0; tries < UNHEARD_TRIES && getppid() == daemon; tries++)
+		poll(NULL, 0, UNHEARD_MS);
+	kill(0, SIGKILL);
+	_exit(EXIT_FAILURE);
+}
+
 /* What is published has to be torn down from then on. */
 static void prepare_to_keep(struct work *w)
 {
@@ -166,6 +179,7 @@ int main(int argc, char **argv)
 	struct keep k = KEEP_EMPTY;
 	struct work w = { .channel = JOB_CHANNEL_FD, .space = { .fd = -1 }, .image = -1, .note = -1, .keep = &k };
 	struct digest inputs = { 0 };
+	pid_t daemon = getppid();
 	bool stays;
 	int r;
 
@@ -204,9 +218,9 @@ int main(int argc, char **argv)
 		keep_on(&k);
 	if (stays && w.job.built)
 		keep_anew(&k);
-	/* Nobody is there to take it, or to end what was started: the daemon's descriptors close before its death is signalled. */
+	/* Nor is anybody there to end what was started: the daemon's descriptors close before its death is signalled. */
 	if (r < 0)
-		kill(0, SIGKILL);
+		end_unheard(daemon);
 	/* No destructors: a plugin's threads may still run. */
 	_exit(EXIT_SUCCESS);
 }

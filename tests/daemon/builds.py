@@ -225,7 +225,7 @@ def test_plugin_takes_the_builders_descriptors(t):
     cut = "the builder closed its connection to fixd (descriptor 3), or put something else there"
     does = {
         "waits": ("close(3); pause();", cut),
-        "shut": ("shutdown(3, SHUT_RDWR); pause();", cut),
+        "shut": ("shutdown(3, SHUT_RDWR);", cut),
         "says": ('write(3, "hello", 5); pause();', "the builder wrote to its connection to fixd (descriptor 3), which only fixd-builder may do"),
     }
     for name, (code, _) in does.items():
