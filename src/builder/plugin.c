@@ -12,6 +12,7 @@
 
 #include "base/alloc.h"
 #include "base/fd.h"
+#include "builder/descriptors.h"
 #include "builder/host.h"
 #include "builder/work.h"
 #include "fixd-builder.h"
@@ -133,6 +134,9 @@ static int call(struct hosted *h, int (*build)(struct fixd_builder *b))
 	result = build(&h->builder);
 	if (w->job.malloc_arena)
 		arena_leave(h->arena);
+	r = descriptors_check(w);
+	if (r < 0)
+		return r;
 	return result || *h->said ? plugin_failed(h, result) : 0;
 }
 
@@ -197,9 +201,11 @@ int source_plugin(struct work *w)
 		.work = w,
 	};
 	int (*build)(struct fixd_builder *b);
-	void *plugin = dlopen(w->job.source, RTLD_NOW | RTLD_LOCAL);
+	void *plugin;
 	int r;
 
+	descriptors_note(w);
+	plugin = dlopen(w->job.source, RTLD_NOW | RTLD_LOCAL);
 	if (!plugin)
 		return work_fail(w, -ENOEXEC, "the plugin cannot be loaded: %s", dlerror());
 	*(void **)&build = dlsym(plugin, h.symbol);

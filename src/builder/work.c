@@ -17,6 +17,7 @@
 #include "base/alloc.h"
 #include "base/fd.h"
 #include "base/units.h"
+#include "builder/descriptors.h"
 #include "wire/socket.h"
 
 /* Small enough to be digested out of the cache it was read into. */
@@ -35,6 +36,12 @@ int work_fail(struct work *w, int err, const char *fmt, ...)
 	return err;
 }
 
+static int grant_failed(const struct work *w, int err)
+{
+	descriptors_check_channel(w);
+	return err;
+}
+
 /* May run inside the allocator: system calls only. */
 int work_grant(void *arg, uint64_t total)
 {
@@ -43,17 +50,14 @@ int work_grant(void *arg, uint64_t total)
 	struct job_granted answer;
 	size_t no_fds = 0;
 	int r = socket_send(w->channel, &ask, sizeof ask, NULL, 0, 0);
-
-	if (r < 0)
-		return r;
 	ssize_t n;
 
+	if (r < 0)
+		return grant_failed(w, r);
 	do {
 		n = socket_receive(w->channel, &answer, sizeof answer, NULL, &no_fds, 0);
 	} while (n == -EINTR);
-	if (n != sizeof answer)
-		return -EPROTO;
-	return answer.error;
+	return n == sizeof answer ? answer.error : grant_failed(w, -EPROTO);
 }
 
 const char *work_space_sentence(const struct work *w, int err, char *buf)

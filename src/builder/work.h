@@ -12,6 +12,15 @@
 #include "image/space.h"
 #include "wire/job.h"
 
+/* What a descriptor was when it was noted. */
+struct descriptor {
+	int fd;
+	dev_t dev;
+	ino_t ino;
+};
+
+#define WORK_DESCRIPTORS 3
+
 struct work {
 	struct job job;
 	int channel;
@@ -26,6 +35,7 @@ struct work {
 	int image;  /* that, or that which is checked, reset or torn down; -1 */
 	int note;   /* of a job that is kept */
 	int *holds; /* open until we end */
+	struct descriptor own[WORK_DESCRIPTORS]; /* its channel first */
 	struct keep *keep;
 	pid_t service; /* whose end is that of the service, or 0 */
 };

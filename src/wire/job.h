@@ -33,6 +33,7 @@
 #include "image/space.h"
 
 #define JOB_CHANNEL_FD 3 /* in the helper */
+#define JOB_CUT_OFF 111	 /* the exit status of one that has lost it */
 
 enum job_kind {
 	JOB_FILE,

@@ -221,13 +221,21 @@ def test_plugin_closes_its_descriptors(t):
 
 
 def test_plugin_takes_the_builders_descriptors(t):
-    """What was done to them is what is told, and not what became of it."""
+    """What was done to them is what is told, and not what became of it; nothing is written to what lies there instead."""
     cut = "the builder closed its connection to fixd (descriptor 3), or put something else there"
     does = {
+        "close": ("close(3);", cut),
+        "all": ("closefrom(0);", cut),
+        "null": ('dup2(open("/dev/null", O_RDWR), 3);', cut),
+        "socket": ("int s[2]; socketpair(AF_UNIX, SOCK_SEQPACKET, 0, s); dup2(s[0], 3);", cut),
+        "moved": ("dup2(3, 99); close(3);", cut),
+        "more": ("close(3); memset(fixd_alloc(b, 100 << 20), 1, 100 << 20);", cut),
         "waits": ("close(3); pause();", cut),
         "shut": ("shutdown(3, SHUT_RDWR);", cut),
         "says": ('write(3, "hello", 5); pause();', "the builder wrote to its connection to fixd (descriptor 3), which only fixd-builder may do"),
+        "files": ('closefrom(4); for (int n = 0; n < 9; n++) open("mine", O_RDWR);', "the plugin closed descriptor 4, which fixd-builder needs"),
     }
+    t.write("mine", "mine\n")
     for name, (code, _) in does.items():
         t.plugin(name, "#define _GNU_SOURCE\n#include <fcntl.h>\n#include <fixd-builder.h>\n#include <string.h>\n#include <sys/socket.h>\n"
                  "#include <unistd.h>\nint fixd_build(struct fixd_builder *b)\n{ *(int *)fixd_alloc(b, sizeof(int)) = 1;\n" + code + "\nreturn 0; }\n")
@@ -236,6 +244,8 @@ def test_plugin_takes_the_builders_descriptors(t):
     for name, (_, sentence) in does.items():
         fails(c, name, sentence)
         fails(c, "kept-" + name, sentence)
+    with open(t.path("mine")) as f:
+        assert f.read() == "mine\n"
 
 
 @once

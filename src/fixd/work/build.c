@@ -383,6 +383,8 @@ static void on_build_exit_of(void *arg)
 	struct builds *bs = b->builds;
 
 	spawn_reap(b->pid, &b->status);
+	if (b->status.si_code == CLD_EXITED && b->status.si_status == JOB_CUT_OFF && !b->wrong)
+		b->wrong = BUILD_CUT;
 	/* Children it left behind go with it. */
 	build_kill_group(b);
 	b->pid = 0;
