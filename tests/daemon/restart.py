@@ -6,6 +6,7 @@ import shutil
 import signal
 import socket
 import struct
+import subprocess
 import sys
 import threading
 
@@ -112,6 +113,24 @@ def test_another_configuration(t):
     done = d.ctl("restart", code=1)
     assert "not restarted" in done.err and "unknown key 'nonsense'" in d.words()
     assert c.read("a") == b"a\n" and views["a"].current
+
+
+def test_another_socket_is_configured(t):
+    """The one that clients know stays, and goes with the daemon."""
+    ini = "[fixd]\nsocket = SOCKET\n[fixture f]\ncommand = echo f\n"
+    config = t.write("socket.ini", ini.replace("SOCKET", "first"))
+    read_end, write_end = os.pipe()
+    d = subprocess.Popen([*t.wrapper, harness.program("fixd"), "--config", config, "--ready-fd", str(write_end)], pass_fds=[write_end],
+                         env=harness.process_environment(), stderr=subprocess.DEVNULL)
+    os.close(write_end)
+    assert os.read(read_end, 1) == b"\n"
+    os.close(read_end)
+    fixctl = [harness.program("fixctl"), "--socket", t.path("first")]
+    t.write("socket.ini", ini.replace("SOCKET", "second"))
+    for command in ["restart"], ["get", "f"], ["stop"]:
+        subprocess.run([*fixctl, *command], check=True, stdout=subprocess.DEVNULL, timeout=harness.LIMIT)
+    assert d.wait(harness.LIMIT) == 0
+    assert not [name for name in os.listdir(t.dir) if name.startswith(("first", "second"))], os.listdir(t.dir)
 
 
 def test_another_program(t):

@@ -241,7 +241,6 @@ int listener_new(struct server *server, int listening, int lock)
 
 	l->server = server;
 	l->lock = lock;
-	l->path = listening >= 0 && lock >= 0 ? xstrdup(server->socket) : NULL;
 	timer_init(&l->again, accept_again, l);
 	fd = listening >= 0 ? listening : inherited_socket();
 	if (fd >= 0 && !(path = path_of_socket(fd)))
@@ -252,6 +251,9 @@ int listener_new(struct server *server, int listening, int lock)
 		free(server->socket);
 		server->socket = path;
 	}
+	/* Whatever is configured by now: where it was made. */
+	if (path && lock >= 0)
+		l->path = xstrdup(path);
 	if (fd < 0) {
 		listener_free(l);
 		return fd;
