@@ -50,14 +50,6 @@ static void log_problems(const struct text *problems)
 	}
 }
 
-static int make_socket_directory(const char *path)
-{
-	const char *slash = strrchr(path, '/');
-	_cleanup_free_ char *dir = slash && slash != path ? xstrndup(path, (size_t)(slash - path)) : NULL;
-
-	return dir ? dir_make_all(dir, 0755) : 0;
-}
-
 static void daemon_set_log_level(const struct daemon *d)
 {
 	log_set_level((enum log_level)(d->log_level >= 0 ? d->log_level : d->model.config->log_level));
@@ -308,10 +300,8 @@ static int start_loop(struct daemon *d)
 
 static int start_listening(struct daemon *d)
 {
-	int r = make_socket_directory(d->server.socket);
+	int r = listener_new(&d->server, fd_steal(&d->keep.listener), fd_steal(&d->keep.listener_lock));
 
-	if (r == 0)
-		r = listener_new(&d->server, fd_steal(&d->keep.listener), fd_steal(&d->keep.listener_lock));
 	if (r == -EADDRINUSE)
 		log_error(0, "another fixd listens on %s", d->server.socket);
 	else if (r == -EMLINK)

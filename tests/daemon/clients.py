@@ -680,7 +680,8 @@ def test_socket_activation(t):
     with open(t.path("fixd.ini"), "w") as f:
         f.write(INI)
     script = f'exec 3<&{listener.fileno()}; export LISTEN_PID=$$ LISTEN_FDS=1; exec "$@"'
-    p = subprocess.Popen(["sh", "-c", script, "sh", *t.wrapper, harness.program("fixd"), "--config", t.path("fixd.ini"), "--socket", path],
+    p = subprocess.Popen(["sh", "-c", script, "sh", *t.wrapper, harness.program("fixd"), "--config", t.path("fixd.ini"),
+                          "--socket", t.path("input/none/socket")],  # where none can be
                          pass_fds=[listener.fileno()], stderr=subprocess.PIPE, env=harness.process_environment())
     assert exit_code(client) == 0
     p.terminate()

@@ -214,11 +214,21 @@ static int bind_locked(struct listener *l, const char *path)
 	return fd_steal(&fd);
 }
 
+static int make_directory_of(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+	_cleanup_free_ char *dir = slash && slash != path ? xstrndup(path, (size_t)(slash - path)) : NULL;
+
+	return dir ? dir_make_all(dir, 0755) : 0;
+}
+
 static int bind_socket(struct listener *l, const char *path)
 {
 	struct stat st;
-	int fd;
+	int fd = make_directory_of(path);
 
+	if (fd < 0)
+		return fd;
 	/* Before anything is made beside it. */
 	if (lstat(path, &st) == 0 && !S_ISSOCK(st.st_mode))
 		return -EEXIST;
