@@ -309,6 +309,11 @@ static int start_listening(struct daemon *d)
 	else if (r == -EPROTOTYPE)
 		log_error(0, "the socket that was handed over is no listening SOCK_SEQPACKET Unix socket: expected one of ListenSequentialPacket=, "
 			     "or of systemd-socket-activate --seqpacket");
+	else if (r < 0 && !*d->server.socket)
+		log_error(
+			0,
+			"no place for the socket: $XDG_RUNTIME_DIR, /run/user/UID, /tmp/fixd-UID and ~/.cache/fixd cannot be made, or are not only "
+			"this user's; expected --socket, FIXD_SOCKET, or 'socket =' in the file");
 	else if (r < 0)
 		log_error(r, "cannot listen on %s", d->server.socket);
 	return r;

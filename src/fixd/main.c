@@ -195,17 +195,17 @@ static int check_only(const struct config *c, bool quiet)
 	return n ? EXIT_CONFIG : EXIT_SUCCESS;
 }
 
-/* $FIXD_SOCKET is where clients look first; then the user's own place, then the system's. */
-static char *choose_socket(const struct options *o, const struct config *c)
+/* $FIXD_SOCKET is where clients look first; then the user's own place, then the system's. Empty: there is none. */
+static void choose_socket(const struct options *o, struct daemon_settings *s)
 {
-	const char *env = getenv("FIXD_SOCKET");
+	const char *env = getenv("FIXD_SOCKET"), *named = o->socket ? o->socket : s->config->socket;
 	char path[PATH_MAX];
 
-	if (o->socket || c->socket)
-		return main_absolute(o->socket ? o->socket : c->socket);
-	if (env && *env)
-		return main_absolute(env);
-	return xstrdup(default_socket_to_listen(path, sizeof path) ? path : SYSTEM_SOCKET);
+	if (named || (env && *env)) {
+		s->socket = main_absolute(named ? named : env);
+		return;
+	}
+	s->socket = xstrdup(default_socket_to_listen(path, sizeof path) ? path : "");
 }
 
 int main(int argc, char **argv)
@@ -247,7 +247,7 @@ int main(int argc, char **argv)
 	r = standard < 0 ? standard : clock_init();
 	if (r < 0)
 		log_error(r, standard < 0 ? "/dev/null" : "FIXD_TEST_CLOCK");
-	s.socket = choose_socket(&o, s.config);
+	choose_socket(&o, &s);
 	s.program = find_self(argv[0]);
 	if (r == 0)
 		r = daemon_start(&d, &s);

@@ -1,13 +1,19 @@
 /* SPDX-License-Identifier: MIT */
 #include "wire/default_socket.h"
 
+#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
-enum place { IN_RUNTIME_DIR, IN_RUN_USER, IN_TMP, IN_HOME, N_PLACES };
+enum place { IN_RUNTIME_DIR, IN_RUN_USER, IN_TMP, IN_ACCOUNT, IN_HOME, N_PLACES };
+
+#define TMP "/tmp"
+#define ROOM 4096
+#define SOCKET_SIZE (sizeof((struct sockaddr_un *)NULL)->sun_path)
 
 static bool is_own(const char *directory)
 {
@@ -28,11 +34,46 @@ static bool set(char *out, size_t size, const char *base, const char *behind)
 	return (size_t)snprintf(out, size, "%s%s", base, behind) < size;
 }
 
+/* It is there, or the kernel lets this user make it. */
+static bool can_be_made(const char *path)
+{
+	char up[ROOM];
+
+	if (!set(up, sizeof up, path, ""))
+		return false;
+	while (!is_there(up)) {
+		char *slash = strrchr(up, '/');
+
+		if (!slash || slash == up)
+			return false;
+		*slash = '\0';
+	}
+	return access(up, W_OK) == 0;
+}
+
+/* Whatever HOME says, which is another one for each of the user's programs. */
+static bool account_home(char *out, size_t size)
+{
+	char buf[ROOM];
+	struct passwd p, *found;
+
+	return getpwuid_r(geteuid(), &p, buf, sizeof buf, &found) == 0 && found && *found->pw_dir == '/' &&
+	       set(out, size, found->pw_dir, "");
+}
+
+static bool in_tmp(char *out, size_t size)
+{
+	char directory[64];
+
+	snprintf(directory, sizeof directory, TMP "/fixd-%u", (unsigned)geteuid());
+	return (is_there(directory) ? is_own(directory) : can_be_made(directory)) && set(out, size, directory, "");
+}
+
 /* The directory that the user's own socket would be in; false: there is none. */
 static bool own_directory(enum place k, char *out, size_t size)
 {
 	const char *base = secure_getenv(k == IN_HOME ? "HOME" : "XDG_RUNTIME_DIR");
-	char run[64];
+	char run[64], home[ROOM];
 
 	switch (k) {
 	case IN_RUNTIME_DIR:
@@ -41,8 +82,10 @@ static bool own_directory(enum place k, char *out, size_t size)
 		snprintf(run, sizeof run, "/run/user/%u", (unsigned)geteuid());
 		return is_own(run) && set(out, size, run, "/fixd");
 	case IN_TMP:
-		snprintf(run, sizeof run, "/tmp/fixd-%u", (unsigned)geteuid());
-		return (!is_there(run) || is_own(run)) && set(out, size, run, "");
+		return in_tmp(out, size);
+	case IN_ACCOUNT:
+		/* Asking for it may take long. */
+		return !in_tmp(out, size) && account_home(home, sizeof home) && is_own(home) && set(out, size, home, "/.cache/fixd");
 	default:
 		return base && *base == '/' && is_own(base) && set(out, size, base, "/.cache/fixd");
 	}
@@ -55,21 +98,33 @@ static bool socket_in(enum place k, char *out, size_t size)
 	if (!own_directory(k, out, size))
 		return false;
 	n = strlen(out);
-	return set(out + n, size - n, "/socket", "");
+	return set(out + n, size - n, "/socket", "") && strlen(out) < SOCKET_SIZE;
+}
+
+static bool can_listen_in(enum place k, char *out, size_t size)
+{
+	char directory[ROOM];
+
+	return own_directory(k, directory, sizeof directory) && can_be_made(directory) && socket_in(k, out, size);
+}
+
+static bool find_place(enum place first, char *out, size_t size)
+{
+	for (enum place k = first; k < N_PLACES; k++) {
+		if (can_listen_in(k, out, size))
+			return true;
+	}
+	return false;
 }
 
 bool default_socket_to_listen(char *out, size_t size)
 {
-	if (socket_in(IN_RUNTIME_DIR, out, size))
+	if (can_listen_in(IN_RUNTIME_DIR, out, size))
 		return true;
 	/* Root's is the machine's; so is that of a user who was given its directory. */
-	if (geteuid() == 0 || access("/run/fixd", W_OK) == 0)
+	if (geteuid() == 0 ? can_be_made(SYSTEM_DIR) : access(SYSTEM_DIR, W_OK) == 0)
 		return set(out, size, SYSTEM_SOCKET, "");
-	for (enum place k = IN_RUN_USER; k < N_PLACES; k++) {
-		if (socket_in(k, out, size))
-			return true;
-	}
-	return false;
+	return find_place(IN_RUN_USER, out, size);
 }
 
 bool default_socket_behind(const char *dead, char *out, size_t size)

@@ -120,7 +120,7 @@ static const char *connects(void)
 
 static void daemons_and_clients_meet(void)
 {
-	char dir[] = "/tmp/fixd-unit-XXXXXX", wanted[96];
+	char dir[] = "/tmp/fixd-unit-XXXXXX", wanted[160];
 	FILE *f;
 
 	check(mkdtemp(dir));
@@ -141,6 +141,12 @@ static void daemons_and_clients_meet(void)
 	check_int(chmod(dir, 0700), 0);
 	setenv("XDG_RUNTIME_DIR", dir + 1, 1);
 	check(strcmp(listens(), wanted) != 0);
+	/* One in which no socket has room. */
+	snprintf(wanted, sizeof wanted, "%s/%090d", dir, 0);
+	check_int(mkdir(wanted, 0700), 0);
+	setenv("XDG_RUNTIME_DIR", wanted, 1);
+	check(strncmp(listens(), wanted, strlen(wanted)) != 0);
+	check(strncmp(connects(), wanted, strlen(wanted)) != 0);
 	unsetenv("XDG_RUNTIME_DIR");
 	/* Without it both name the same. */
 	if (listens() && *place == '/' && access(place, F_OK) < 0 && access(SYSTEM_SOCKET, F_OK) < 0) {

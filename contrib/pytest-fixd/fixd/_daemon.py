@@ -7,6 +7,7 @@ import errno
 import fcntl
 import json
 import os
+import pwd
 import select
 import shutil
 import signal
@@ -32,6 +33,7 @@ def program(name: str) -> Optional[str]:
 
 
 SYSTEM = "/run/fixd/socket"
+SOCKET_MAX = 108  # unix(7)
 
 
 def _serves_us(socket: str) -> bool:
@@ -63,14 +65,30 @@ def _is_own(directory: str) -> bool:
 
 def _own_places() -> Iterator[str]:
     """Where a daemon of this user may listen; what others could have put there is passed over."""
+    return (path for path in _own_paths() if len(os.fsencode(path)) < SOCKET_MAX)
+
+
+def _own_paths() -> Iterator[str]:
     for base in (os.environ.get("XDG_RUNTIME_DIR", ""), f"/run/user/{os.getuid()}"):
         if base.startswith("/") and _is_own(base):
             yield os.path.join(base, "fixd", "socket")
-    tmp, home = f"/tmp/fixd-{os.getuid()}", os.environ.get("HOME", "")
-    if not os.path.lexists(tmp) or _is_own(tmp):
+    tmp = f"/tmp/fixd-{os.getuid()}"
+    homes = [os.environ.get("HOME", "")]
+    if _is_own(tmp) if os.path.lexists(tmp) else os.access("/tmp", os.W_OK):
         yield os.path.join(tmp, "socket")
-    if home.startswith("/") and _is_own(home):
-        yield os.path.join(home, ".cache", "fixd", "socket")
+    else:
+        homes.insert(0, _account_home())
+    for home in homes:
+        if home.startswith("/") and _is_own(home):
+            yield os.path.join(home, ".cache", "fixd", "socket")
+
+
+def _account_home() -> str:
+    """Whatever HOME says."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_dir
+    except KeyError:
+        return ""
 
 
 def check_home(directory: str) -> None:
