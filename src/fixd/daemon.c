@@ -350,6 +350,7 @@ int daemon_start(struct daemon *d, const struct daemon_settings *settings)
 
 	d->model.config = settings->config;
 	d->server.socket = settings->socket;
+	d->server.alias = settings->alias;
 	d->keep.program = settings->program;
 	d->keep.argv = settings->argv;
 	d->log_level = settings->log_level;
@@ -408,6 +409,7 @@ void daemon_finish(struct daemon *d)
 	d->model.events = events_free(d->model.events);
 	config_free(d->model.config);
 	free(d->server.socket);
+	free(d->server.alias);
 	free(d->keep.program);
 }
 

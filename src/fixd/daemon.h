@@ -29,6 +29,7 @@ struct daemon {
 struct daemon_settings {
 	struct config *config;
 	char *socket, *program, **argv; /* path; of the program; how it was started */
+	char *alias;			/* another path of the socket, or NULL */
 	int log_level;
 };
 

@@ -206,6 +206,7 @@ static void choose_socket(const struct options *o, struct daemon_settings *s)
 		return;
 	}
 	s->socket = xstrdup(default_socket_to_listen(path, sizeof path) ? path : "");
+	s->alias = default_socket_alias(s->socket, path, sizeof path) ? xstrdup(path) : NULL;
 }
 
 int main(int argc, char **argv)

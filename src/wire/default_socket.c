@@ -127,6 +127,12 @@ bool default_socket_to_listen(char *out, size_t size)
 	return find_place(IN_RUN_USER, out, size);
 }
 
+bool default_socket_alias(const char *listening, char *out, size_t size)
+{
+	return socket_in(IN_RUNTIME_DIR, out, size) && !strcmp(out, listening) && find_place(IN_RUN_USER, out, size) &&
+	       strcmp(out, listening) != 0;
+}
+
 bool default_socket_behind(const char *dead, char *out, size_t size)
 {
 	bool passed = false;

@@ -15,6 +15,8 @@
 
 /* Where a daemon of this user is to listen. False: there is no such place; $FIXD_SOCKET or an option must name one. */
 bool default_socket_to_listen(char *out, size_t size);
+/* It listens there, in a directory that not everybody is told of: where clients without $XDG_RUNTIME_DIR look first. False: there, too. */
+bool default_socket_alias(const char *listening, char *out, size_t size);
 /* Where there is a socket for this user, or else where default_socket_to_listen() would make one. */
 void default_socket_to_connect(char *out, size_t size);
 /* `dead` is such a one, and nobody listens there: the next. False: there is none. */

@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import pwd
+import shutil
 import signal
 import socket
 import subprocess
@@ -438,6 +439,66 @@ def test_a_dead_default_socket_hides_no_other(t):
     d.stop()
     got = subprocess.run([harness.program("fixctl"), "get", "corpus"], capture_output=True, env=env)
     assert f"no daemon at {runtime}/fixd/socket".encode() in got.stderr, got
+
+
+@once
+def test_default_socket_in_any_environment(t):
+    """Of daemon and client: a directory that only one of them is told of, or that is none, leads to the same socket."""
+    uid = 30000 + os.getpid() % 30000
+    if os.geteuid() or not harness.can_be_reached(harness.program("fixd")) or os.path.exists(f"/run/user/{uid}"):
+        raise Skip("no other user can run it")
+    own, closed = t.path("own"), t.path("o" * 100)
+    alias = f"/tmp/fixd-{uid}/socket"
+    os.chmod(t.dir, 0o755)
+    for directory in own, closed:
+        os.mkdir(directory, 0o700)
+        os.chown(directory, uid, uid)
+    config = t.write("default.ini", "[fixture f]\ncommand = echo f\n")
+    as_user = {"user": uid, "group": uid, "extra_groups": [], "cwd": own}
+    base = {k: v for k, v in harness.process_environment().items() if k not in ("FIXD_SOCKET", "XDG_RUNTIME_DIR", "HOME")}
+    environments = [base, *({**base, "XDG_RUNTIME_DIR": d} for d in (own, closed, "own", t.path("none"), t.dir, "")), {**base, "TMPDIR": own}]
+
+    daemons = []
+
+    def daemon(env):
+        read_end, write_end = os.pipe()
+        d = subprocess.Popen([harness.program("fixd"), "--config", config, "--ready-fd", str(write_end)], env=env, pass_fds=[write_end],
+                             stderr=subprocess.PIPE, **as_user)
+        daemons.append(d)
+        os.close(write_end)
+        ready = os.read(read_end, 1)
+        os.close(read_end)
+        return d, ready
+
+    def get(env):
+        return subprocess.run([harness.program("fixctl"), "get", "f"], env=env, capture_output=True, **as_user)
+
+    try:
+        for server in environments:
+            d, ready = daemon(server)
+            assert ready == b"\n", (server, d.communicate())
+            for env in environments:
+                done = get(env)
+                assert done.stdout == b"f\n", (server, env, done)
+            assert os.path.islink(alias) == (server.get("XDG_RUNTIME_DIR") == own), server
+            other, ready = daemon(base)
+            assert not ready and b"another fixd listens" in other.communicate()[1]
+            d.kill()  # what it leaves is in nobody's way
+            d.communicate()
+        d, ready = daemon(base)
+        assert ready and get(base).stdout == b"f\n"
+        d.terminate()
+        d.communicate()
+        d, ready = daemon(environments[1])
+        assert ready and os.path.islink(alias)
+        d.terminate()
+        d.communicate()
+        assert not os.path.lexists(alias)
+    finally:
+        for d in daemons:
+            d.kill()
+            d.wait()
+        shutil.rmtree(os.path.dirname(alias), ignore_errors=True)
 
 
 @once

@@ -35,6 +35,7 @@ struct listener {
 	struct timer again;
 	bool full; /* no descriptors: said once */
 	char *path; /* to be removed; NULL: not ours */
+	char *alias; /* a link to it; NULL: there is none */
 	int lock;
 };
 
@@ -229,6 +230,12 @@ static int bind_socket(struct listener *l, const char *path)
 
 	if (fd < 0)
 		return fd;
+	/* Another name of a daemon of this user: as its socket. */
+	if (lstat(path, &st) == 0 && S_ISLNK(st.st_mode) && st.st_uid == geteuid()) {
+		if (is_answered(path))
+			return -EADDRINUSE;
+		fd_unlink(path);
+	}
 	/* Before anything is made beside it. */
 	if (lstat(path, &st) == 0 && !S_ISSOCK(st.st_mode))
 		return -EEXIST;
@@ -241,6 +248,33 @@ static int bind_socket(struct listener *l, const char *path)
 	if (fd < 0)
 		remove_lock(path);
 	return fd;
+}
+
+static bool leads_to(const char *alias, const char *path)
+{
+	char target[sizeof((struct sockaddr_un *)NULL)->sun_path];
+	ssize_t n = readlink(alias, target, sizeof target);
+
+	return n == (ssize_t)strlen(path) && !strncmp(target, path, (size_t)n);
+}
+
+/* Clients who are not told of our directory find us by it. NULL: they do not. */
+static char *make_alias(const char *alias, const char *path)
+{
+	int r;
+
+	if (leads_to(alias, path))
+		return xstrdup(alias);
+	r = make_directory_of(alias);
+	if (r == 0 && is_answered(alias))
+		return NULL; /* another daemon of this user */
+	if (r == 0)
+		r = fd_unlink(alias);
+	if (r == 0 || r == -ENOENT)
+		r = symlink(path, alias) < 0 ? -errno : 0;
+	if (r < 0)
+		log_warn(r, "%s cannot be made: only clients with this XDG_RUNTIME_DIR find the socket", alias);
+	return r < 0 ? NULL : xstrdup(alias);
 }
 
 int listener_new(struct server *server, int listening, int lock)
@@ -268,6 +302,8 @@ int listener_new(struct server *server, int listening, int lock)
 		listener_free(l);
 		return fd;
 	}
+	if (l->path && server->alias)
+		l->alias = make_alias(server->alias, l->path);
 	l->source = loop_accept(server->model->loop, fd, on_connection, l);
 	server->listener = l;
 	return 0;
@@ -285,11 +321,14 @@ struct listener *listener_free(struct listener *l)
 		return NULL;
 	timer_stop(&l->again);
 	source_close(l->source);
+	if (l->alias && leads_to(l->alias, l->path))
+		fd_unlink(l->alias);
 	if (l->path) {
 		fd_unlink(l->path);
 		remove_lock(l->path);
 	}
 	fd_close(l->lock);
+	free(l->alias);
 	free(l->path);
 	free(l);
 	return NULL;

@@ -18,6 +18,7 @@ struct server {
 	struct control control;
 	struct listener *listener;
 	char *socket; /* path */
+	char *alias;  /* that leads there, for clients who do not know it, or NULL */
 	struct link conns;
 	size_t n_conns;
 	struct inboxes inboxes;
