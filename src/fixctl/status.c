@@ -7,11 +7,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
 #include "base/clock.h"
+#include "base/path.h"
 #include "base/units.h"
 #include "fixctl/fixctl.h"
 #include "fixctl/openmetrics.h"
@@ -28,20 +30,43 @@ static void line_time(const char *label, const json_t *object, const char *key)
 		printf("%s%s\n", label, ctl_time(buf, sizeof buf, ctl_real(object, key)));
 }
 
-/* Is there a file of fixtures here that it is not about? */
+static bool is_same_file(const char *a, const char *b)
+{
+	struct stat first, second;
+
+	return stat(a, &first) == 0 && stat(b, &second) == 0 && first.st_dev == second.st_dev && first.st_ino == second.st_ino;
+}
+
+/* The file of fixtures that is nearest to a directory, in it or above it as far as `root`; to be freed, or NULL. */
+static char *nearest_config(const char *directory, const char *root)
+{
+	_cleanup_free_ char *up = xstrdup(directory);
+
+	while (path_below(up, root)) {
+		char *config = xasprintf("%s/fixd.ini", strcmp(up, "/") ? up : ""), *slash = strrchr(up, '/');
+
+		if (access(config, F_OK) == 0)
+			return config;
+		free(config);
+		if (!slash || slash == up)
+			break;
+		*slash = '\0';
+	}
+	return NULL;
+}
+
+/* Is it about other fixtures than those that this directory has? */
 static void say_if_elsewhere(const json_t *d)
 {
 	const char *root = ctl_string(d, "root");
-	_cleanup_free_ char *here = getcwd(NULL, 0), *config = here ? xasprintf("%s/fixd.ini", here) : NULL;
-	size_t n = strlen(root);
-	bool below;
+	_cleanup_free_ char *here = getcwd(NULL, 0), *config = NULL;
 
 	if (!here || !*root)
 		return;
-	below = !strncmp(here, root, n) && (here[n] == '/' || here[n] == '\0' || n == 1);
-	if (access(config, F_OK) == 0 && strcmp(config, ctl_string(d, "config")) != 0)
-		printf("%sNot of this directory:%s its configuration is not ./fixd.ini\n", YELLOW, PLAIN);
-	else if (!below)
+	config = nearest_config(here, path_below(here, root) ? root : here);
+	if (config && !is_same_file(config, ctl_string(d, "config")))
+		printf("%sNot of this directory:%s its configuration is not %s\n", YELLOW, PLAIN, config);
+	else if (!path_below(here, root))
 		printf("%sNot of this directory:%s its root is %s\n", YELLOW, PLAIN, root);
 }
 

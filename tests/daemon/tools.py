@@ -204,7 +204,16 @@ def test_whose_daemon_it_is(t):
     name = pwd.getpwuid(os.geteuid()).pw_name
     assert f"User: {name} ({os.geteuid()})\n" in d.ctl("status", cwd=t.dir).out
     assert "Not of this directory" not in d.ctl("status", cwd=t.dir).out
-    assert "Not of this directory: its configuration is not ./fixd.ini" in d.ctl("status", cwd=t.path("other")).out
+    elsewhere = f"Not of this directory: its configuration is not {os.path.realpath(t.path('other'))}/fixd.ini\n"
+    os.mkdir(t.path("other/tests"))
+    for directory in "other", "other/tests":
+        assert elsewhere in d.ctl("status", cwd=t.path(directory)).out
+    d.stop()
+    os.symlink(".", t.path("link"))
+    d = t.daemon(None, args=["--config", t.path("link/fixd.ini")])
+    os.mkdir(t.path("below"))
+    for directory in t.dir, t.path("below"), t.path("link/below"):
+        assert "Not of this directory" not in d.ctl("status", cwd=directory).out
     assert f"Not of this directory: its root is {os.path.realpath(t.dir)}\n" in d.ctl("status", cwd="/").out
 
 
