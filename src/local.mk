@@ -113,6 +113,7 @@ fixd_builder_SOURCES = \
 	src/builder/sandbox.c src/builder/sandbox.h \
 	src/builder/service.c \
 	src/builder/sources.c \
+	src/builder/sysv.c src/builder/sysv.h \
 	src/builder/usage.c src/builder/usage.h \
 	src/builder/work.c src/builder/work.h \
 	src/image/arena.c src/image/arena.h \

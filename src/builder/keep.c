@@ -22,6 +22,7 @@
 #include "builder/leavings.h"
 #include "builder/processes.h"
 #include "builder/sandbox.h"
+#include "builder/sysv.h"
 #include "builder/usage.h"
 #include "builder/work.h"
 #include "image/memfd.h"
@@ -62,6 +63,7 @@ int keep_begin(struct keep *k, struct work *w)
 	k->work = w;
 	k->note = w->note;
 	k->since = clock_real();
+	k->before = w->job.kind == JOB_SERVICE ? sysv_list() : NULL;
 	k->daemon = getppid();
 	k->log = open_log(O_RDONLY);
 	k->say = open_log(O_WRONLY);
@@ -103,7 +105,7 @@ static void note_leavings(struct keep *k)
 	struct job *j = &k->work->job;
 
 	if (j->kind == JOB_SERVICE && k->sandbox < 0)
-		j->leavings = leavings_note(j->leavings, (pid_t)j->group, k->since);
+		j->leavings = leavings_note(j->leavings, k->before, (pid_t)j->group, k->since);
 }
 
 int keep_note(struct keep *k)

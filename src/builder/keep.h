@@ -20,6 +20,7 @@ struct keep {
 	int signals;	 /* tells of children */
 	int note;
 	int64_t since; /* clock_real(): nothing of it was started before */
+	char **before; /* System V objects that are not of the service */
 	int hold[2];	 /* a pipe: the reading end is ours, the other one is for those who need what we keep */
 	pid_t main;	 /* of the service, which is its process group, too; 0: there is none, or it has ended */
 	int main_status; /* as waitpid() has it */

@@ -7,7 +7,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/shm.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
@@ -16,11 +15,11 @@
 #include "base/clock.h"
 #include "base/text.h"
 #include "builder/processes.h"
+#include "builder/sysv.h"
 
 #define SHM "/dev/shm/"
-#define SYSV "/SYSV" /* as proc_pid_maps(5) shows it; its inode is the number of the segment */
 
-/* Shared memory that a process has mapped or open. */
+/* A file that a process has mapped or open. */
 struct mapping {
 	unsigned major, minor;
 	unsigned long inode;
@@ -31,23 +30,13 @@ static bool is_shared_memory(const char *line, struct mapping *m)
 {
 	char kind[8];
 
-	if (sscanf(line, "%*s %7s %*x %x:%x %lu %4095[^\n]", kind, &m->major, &m->minor, &m->inode, m->path) != 5 || kind[3] != 's')
-		return false;
-	return !strncmp(m->path, SHM, strlen(SHM)) || !strncmp(m->path, SYSV, strlen(SYSV));
+	return sscanf(line, "%*s %7s %*x %x:%x %lu %4095[^\n]", kind, &m->major, &m->minor, &m->inode, m->path) == 5 && kind[3] == 's' &&
+	       !strncmp(m->path, SHM, strlen(SHM));
 }
 
-static bool is_segment(const struct mapping *m)
-{
-	return !strncmp(m->path, SYSV, strlen(SYSV));
-}
-
-/* One word: what it is, and by what it is known again: in another namespace its number is another segment's. */
+/* One word: what it is, and by what it is known again. */
 static char *word_of(const struct mapping *m)
 {
-	struct shmid_ds segment;
-
-	if (is_segment(m))
-		return xasprintf("sysv %lu %d", m->inode, shmctl((int)m->inode, IPC_STAT, &segment) == 0 ? (int)segment.shm_cpid : 0);
 	return xasprintf("file %u %u %lu %s", m->major, m->minor, m->inode, m->path);
 }
 
@@ -110,16 +99,11 @@ static bool is_own_file(const struct mapping *m, int64_t since)
 	       st.stx_btime.tv_sec * NSEC_PER_SEC + st.stx_btime.tv_nsec >= since - TICK;
 }
 
-static bool is_own_segment(const struct mapping *m, pid_t pid)
-{
-	struct shmid_ds segment;
-
-	return shmctl((int)m->inode, IPC_STAT, &segment) == 0 && segment.shm_cpid == pid && segment.shm_perm.cuid == geteuid();
-}
-
 struct noting {
 	char **list;
 	int64_t since;
+	pid_t *pids;
+	size_t n_pids;
 };
 
 static bool add(pid_t pid, const struct mapping *m, void *arg)
@@ -128,7 +112,8 @@ static bool add(pid_t pid, const struct mapping *m, void *arg)
 	_cleanup_free_ char *word = word_of(m);
 	size_t count = list_count(n->list);
 
-	if ((n->list && list_has(n->list, word)) || !(is_segment(m) ? is_own_segment(m, pid) : is_own_file(m, n->since)))
+	(void)pid;
+	if (list_has(n->list, word) || !is_own_file(m, n->since))
 		return false;
 	n->list = xrealloc(n->list, (count + 2) * sizeof *n->list);
 	n->list[count] = xstrdup(word);
@@ -136,35 +121,27 @@ static bool add(pid_t pid, const struct mapping *m, void *arg)
 	return false;
 }
 
-/* A segment that is attached to nobody is in no map; the kernel knows who has made it (proc_sysvipc_shm(5)). */
-static void each_segment_of(pid_t pid, bool (*fn)(pid_t pid, const struct mapping *m, void *arg), void *arg)
+static void add_process(struct noting *n, pid_t pid)
 {
-	FILE *f = fopen("/proc/sysvipc/shm", "re");
-	struct mapping m = { .path = SYSV };
-	char line[512];
-	int creator;
-
-	while (f && fgets(line, sizeof line, f)) {
-		if (sscanf(line, "%*d %lu %*o %*u %d", &m.inode, &creator) == 2 && creator == pid)
-			fn(pid, &m, arg);
-	}
-	if (f)
-		fclose(f);
+	n->pids = xrealloc(n->pids, (n->n_pids + 1) * sizeof *n->pids);
+	n->pids[n->n_pids++] = pid;
 }
 
 static bool note_process(pid_t pid, void *arg)
 {
 	each_mapping(pid, add, arg);
 	each_open_file(pid, add, arg);
-	each_segment_of(pid, add, arg);
+	add_process(arg, pid);
 	return false;
 }
 
-char **leavings_note(char **list, pid_t group, int64_t since)
+char **leavings_note(char **list, char *const *before, pid_t group, int64_t since)
 {
-	struct noting n = { list, since };
+	struct noting n = { .list = list, .since = since };
 
 	processes_each_descendant(group, note_process, &n);
+	n.list = sysv_note(n.list, before, n.pids, n.n_pids);
+	free(n.pids);
 	return n.list;
 }
 
@@ -208,24 +185,12 @@ static void remove_file(const char *word)
 		fprintf(stderr, "fixd-builder: %s was left behind, and is removed\n", word + at);
 }
 
-static void remove_segment(const char *word)
-{
-	struct shmid_ds segment;
-	int id, creator;
-
-	if (sscanf(word, "sysv %d %d", &id, &creator) == 2 && shmctl(id, IPC_STAT, &segment) == 0 && segment.shm_cpid == creator &&
-	    segment.shm_nattch == 0 && shmctl(id, IPC_RMID, NULL) == 0)
-		fprintf(stderr, "fixd-builder: the shared memory segment %d was left behind, and is removed\n", id);
-}
-
 void leavings_remove(char *const *list)
 {
 	for (size_t k = 0; list && list[k]; k++) {
-		if (somebody_has(list[k]))
-			continue;
-		if (!strncmp(list[k], "file ", 5))
+		if (strncmp(list[k], "file ", 5) != 0)
+			sysv_remove(list[k]);
+		else if (!somebody_has(list[k]))
 			remove_file(list[k]);
-		else
-			remove_segment(list[k]);
 	}
 }
