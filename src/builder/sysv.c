@@ -1,15 +1,25 @@
 /* SPDX-License-Identifier: MIT */
 #include "builder/sysv.h"
 
+#include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ipc.h>
+#include <sys/msg.h>
+#include <sys/sem.h>
 #include <sys/shm.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
 #include "base/text.h"
+
+union semun {
+	int val;
+	struct semid_ds *buf;
+	unsigned short *array;
+};
 
 /*
  * Of each kind: the `k`-th process that has made it or was the last to use it (0: nobody, -1: there are no more), by which user it was made, and a
@@ -23,6 +33,21 @@ static pid_t segment_user(int id, size_t k)
 	return k > 0 || shmctl(id, IPC_STAT, &s) < 0 ? -1 : s.shm_cpid;
 }
 
+static pid_t semaphore_user(int id, size_t k)
+{
+	struct semid_ds s;
+	union semun arg = { .buf = &s };
+
+	return semctl(id, 0, IPC_STAT, arg) < 0 || k >= s.sem_nsems ? -1 : semctl(id, (int)k, GETPID);
+}
+
+static pid_t queue_user(int id, size_t k)
+{
+	struct msqid_ds q;
+
+	return k > 1 || msgctl(id, IPC_STAT, &q) < 0 ? -1 : k == 0 ? q.msg_lspid : q.msg_lrpid;
+}
+
 static bool segment_owner(int id, uid_t *owner, long *mark)
 {
 	struct shmid_ds s;
@@ -34,9 +59,42 @@ static bool segment_owner(int id, uid_t *owner, long *mark)
 	return true;
 }
 
+static bool semaphores_owner(int id, uid_t *owner, long *mark)
+{
+	struct semid_ds s;
+	union semun arg = { .buf = &s };
+
+	if (semctl(id, 0, IPC_STAT, arg) < 0)
+		return false;
+	*owner = s.sem_perm.cuid;
+	*mark = (long)s.sem_ctime;
+	return true;
+}
+
+static bool queue_owner(int id, uid_t *owner, long *mark)
+{
+	struct msqid_ds q;
+
+	if (msgctl(id, IPC_STAT, &q) < 0)
+		return false;
+	*owner = q.msg_perm.cuid;
+	*mark = (long)q.msg_ctime;
+	return true;
+}
+
 static int remove_segment(int id)
 {
 	return shmctl(id, IPC_RMID, NULL);
+}
+
+static int remove_semaphores(int id)
+{
+	return semctl(id, 0, IPC_RMID);
+}
+
+static int remove_queue(int id)
+{
+	return msgctl(id, IPC_RMID, NULL);
 }
 
 static const struct kind {
@@ -46,6 +104,8 @@ static const struct kind {
 	int (*remove)(int id);
 } kinds[] = {
 	{ "sysv", "shared memory segment", "/proc/sysvipc/shm", segment_user, segment_owner, remove_segment },
+	{ "semaphores", "set of semaphores", "/proc/sysvipc/sem", semaphore_user, semaphores_owner, remove_semaphores },
+	{ "queue", "message queue", "/proc/sysvipc/msg", queue_user, queue_owner, remove_queue },
 };
 
 static char **add(char **list, const char *word)
@@ -143,9 +203,16 @@ char **sysv_note(char **list, char *const *before, const pid_t *pids, size_t n_p
 static bool is_in_use(const struct kind *kind, int id)
 {
 	struct shmid_ds s;
+	pid_t user;
 
-	(void)kind;
-	return shmctl(id, IPC_STAT, &s) == 0 && s.shm_nattch > 0;
+	/* Of segments the kernel knows it. */
+	if (kind->user == segment_user)
+		return shmctl(id, IPC_STAT, &s) == 0 && s.shm_nattch > 0;
+	for (size_t k = 0; (user = kind->user(id, k)) >= 0; k++) {
+		if (user > 0 && (kill(user, 0) == 0 || errno != ESRCH))
+			return true;
+	}
+	return false;
 }
 
 void sysv_remove(const char *word)
