@@ -99,13 +99,13 @@ static uint64_t stop_signal(const struct job *j)
 	return j->stop_signal ? j->stop_signal : SIGTERM;
 }
 
-/* While there is somebody who has it. */
-static void note_leavings(struct keep *k)
+/* While there is somebody who has it, or a child that has `ended` and keeps its number (0: none). */
+static void note_leavings(struct keep *k, pid_t ended)
 {
 	struct job *j = &k->work->job;
 
 	if (j->kind == JOB_SERVICE && k->sandbox < 0)
-		j->leavings = leavings_note(j->leavings, k->before, (pid_t)j->group, k->since);
+		j->leavings = leavings_note(j->leavings, k->before, (pid_t)j->group, ended, k->since);
 }
 
 int keep_note(struct keep *k)
@@ -122,12 +122,20 @@ int keep_note(struct keep *k)
 		if (d->direct && !d->path && !d->bytes)
 			d->bytes = bytes_of(w->dep_fds[i]);
 	}
-	note_leavings(k);
+	note_leavings(k, 0);
 	job_encode(&w->job, &t);
 	r = lseek(k->note, 0, SEEK_SET) < 0 ? -errno : fd_write_all(k->note, t.data, t.size);
 	if (r == 0 && ftruncate(k->note, (off_t)t.size) < 0)
 		r = -errno;
 	return r < 0 ? work_fail(w, r, "what is to be torn down cannot be noted: %s", strerror(-r)) : 0;
+}
+
+/* One that can be waited for, and is left so; 0: there is none. */
+static pid_t ended_child(void)
+{
+	siginfo_t si = { 0 };
+
+	return waitid(P_ALL, 0, &si, WEXITED | WNOHANG | WNOWAIT) == 0 ? si.si_pid : 0;
 }
 
 static void reap(struct keep *k)
@@ -138,7 +146,10 @@ static void reap(struct keep *k)
 
 	while (read(k->signals, &info, sizeof info) > 0)
 		;
-	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+	while ((pid = ended_child()) > 0) {
+		note_leavings(k, pid);
+		if (waitpid(pid, &status, WNOHANG) != pid)
+			break;
 		if (pid == k->main) {
 			k->main = 0;
 			k->main_status = k->sandbox < 0 ? status : sandbox_status(k->sandbox, status);
@@ -304,7 +315,7 @@ static char *end_processes(struct keep *k)
 
 	if (!keep_has_children())
 		return NULL;
-	note_leavings(k);
+	note_leavings(k, 0);
 	processes_signal_children((pid_t)k->work->job.group, (int)stop_signal(&k->work->job));
 	while (keep_has_children() && clock_now() < deadline)
 		wait_for_children(k, deadline);

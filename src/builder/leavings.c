@@ -135,11 +135,16 @@ static bool note_process(pid_t pid, void *arg)
 	return false;
 }
 
-char **leavings_note(char **list, char *const *before, pid_t group, int64_t since)
+char **leavings_note(char **list, char *const *before, pid_t group, pid_t ended, int64_t since)
 {
 	struct noting n = { .list = list, .since = since };
 
+	/* What such a one had mapped or open is gone, and looking at all others takes long. */
+	if (ended > 0 && !sysv_has_others(list, before))
+		return list;
 	processes_each_descendant(group, note_process, &n);
+	if (ended > 0)
+		add_process(&n, ended);
 	n.list = sysv_note(n.list, before, n.pids, n.n_pids);
 	free(n.pids);
 	return n.list;

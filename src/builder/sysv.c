@@ -178,6 +178,17 @@ char **sysv_list(void)
 	return each(NULL, list_it, NULL);
 }
 
+bool sysv_has_others(char *const *list, char *const *before)
+{
+	char **all = sysv_list();
+	bool others = false;
+
+	for (size_t k = 0; all && all[k]; k++)
+		others |= !list_has(list, all[k]) && !list_has(before, all[k]);
+	list_free(all);
+	return others;
+}
+
 struct noting {
 	char *const *before;
 	const pid_t *pids;

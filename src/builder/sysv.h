@@ -12,6 +12,9 @@
 /* All there are, to be freed by list_free(). */
 char **sysv_list(void);
 
+/* There are some that are in neither. */
+bool sysv_has_others(char *const *list, char *const *before);
+
 /*
  * Adds to `list` (NULL: empty) this user's objects that are not in `before` and are surely of these processes, whose numbers nobody else can
  * have by now: segments that one of them has made, and what none but them has used. Returns the list.

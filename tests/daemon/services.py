@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Services, teardown, reset, exclusive use; and what is left when somebody is killed: nothing."""
 
+import ctypes
 import glob
 import json
 import os
@@ -1082,6 +1083,54 @@ def test_what_a_killed_service_leaves_without_a_namespace(t):
     if os.geteuid() != 0 or not shutil.which("setpriv"):
         raise harness.Skip("needs root and setpriv")
     test_what_a_killed_service_leaves(t, ["setpriv", "--inh-caps=-sys_admin", "--bounding-set=-sys_admin"])
+
+
+OBJECTS = r"""
+import ctypes, os, sys, time
+libc = ctypes.CDLL(None)
+print("up", flush=True)
+while not os.path.exists(sys.argv[1]):
+    time.sleep(0.002)
+segment, used, shared, queue = libc.shmget(0, 4096, 0o1600), libc.semget(0, 2, 0o1600), libc.semget(0, 2, 0o1600), libc.msgget(0, 0o1600)
+for number in used, shared:
+    libc.semctl(number, 0, 16, 1)  # SETVAL
+libc.msgsnd(queue, ctypes.byref(ctypes.c_long(1)), 0, 0)
+with open(sys.argv[1] + "-made", "w") as f:
+    f.write(f"{segment} {used} {shared} {queue}\n")
+time.sleep(1000)
+"""
+
+
+@once
+def test_system_v_objects_of_a_service_that_is_killed(t):
+    """Made after it was ready; those that somebody else has used are left to him, and what was there before is not the service's."""
+    if os.geteuid() != 0 or not shutil.which("setpriv"):
+        raise harness.Skip("needs root and setpriv")
+    libc = ctypes.CDLL(None)
+    t.write("objects.py", OBJECTS)
+    before = [("shm", libc.shmget(0, 4096, 0o1600)), ("sem", libc.semget(0, 1, 0o1600)), ("msg", libc.msgget(0, 0o1600))]
+    d = start(t, f"[fixture s]\nservice = exec {sys.executable} objects.py {t.path('go')}\n",
+              prefix=["setpriv", "--inh-caps=-sys_admin", "--bounding-set=-sys_admin"])
+    d.client().attach("s").detach()
+    pid = d.instance("s")["service_pid"]
+    t.write("go", "")
+    wait_for(lambda: os.path.exists(t.path("go-made")) and open(t.path("go-made")).read().endswith("\n"), "its objects")
+    with open(t.path("go-made")) as f:
+        segment, used, shared, queue = map(int, f.read().split())
+
+    def there(table, number):
+        with open("/proc/sysvipc/" + table) as f:
+            return str(number) in [line.split()[1] for line in f]
+
+    assert there("shm", segment) and there("sem", used) and there("msg", queue)
+    libc.semctl(shared, 1, 16, 1)  # by this process
+    os.kill(pid, signal.SIGKILL)
+    for table, number in ("shm", segment), ("sem", used), ("msg", queue):
+        wait_for(lambda: not there(table, number), f"{table} {number} to go")
+    assert there("sem", shared) and all(there(*object) for object in before)
+    libc.semctl(shared, 0, 0)
+    for table, number in before:
+        {"shm": libc.shmctl, "msg": libc.msgctl}.get(table, lambda n, _, __: libc.semctl(n, 0, 0))(number, 0, None)
 
 
 if __name__ == "__main__":
