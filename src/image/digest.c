@@ -29,6 +29,16 @@ void digest_add(struct digest_stream *s, const void *data, size_t size)
 	XXH3_128bits_update(AS_XXH(s), data, size);
 }
 
+void digest_add_zeros(struct digest_stream *s, uint64_t size)
+{
+	static const char zeros[65536];
+
+	for (uint64_t n; size > 0; size -= n) {
+		n = size < sizeof zeros ? size : sizeof zeros;
+		digest_add(s, zeros, (size_t)n);
+	}
+}
+
 struct digest digest_end(struct digest_stream *s)
 {
 	XXH128_hash_t h = XXH3_128bits_digest(AS_XXH(s));

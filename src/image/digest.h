@@ -17,6 +17,8 @@ struct digest_stream;
 /* NULL when there is no memory. */
 struct digest_stream *digest_begin(void);
 void digest_add(struct digest_stream *s, const void *data, size_t size);
+/* As many bytes of zero: a hole reads so. */
+void digest_add_zeros(struct digest_stream *s, uint64_t size);
 struct digest digest_end(struct digest_stream *s); /* frees `s` */
 void digest_drop(struct digest_stream *s);
 

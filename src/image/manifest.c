@@ -163,17 +163,6 @@ static int copy_piece(struct copy *c, int in, int out, off_t end, char *buf, str
 	return r;
 }
 
-/* A hole reads as zeros, and stays one. */
-static void digest_hole(struct digest_stream *stream, uint64_t size)
-{
-	static const char zeros[65536];
-
-	for (uint64_t n; size > 0; size -= n) {
-		n = size < sizeof zeros ? size : sizeof zeros;
-		digest_add(stream, zeros, (size_t)n);
-	}
-}
-
 /* The pieces of a file and the holes between; where holes cannot be asked for it is one piece. */
 static int copy_pieces(struct copy *c, int in, int out, off_t size, char *buf, struct digest_stream *stream)
 {
@@ -183,7 +172,7 @@ static int copy_pieces(struct copy *c, int in, int out, off_t size, char *buf, s
 		data = lseek(in, at, SEEK_DATA);
 		if (data < 0)
 			data = errno == ENXIO ? size : at;
-		digest_hole(stream, (uint64_t)((data < size ? data : size) - at));
+		digest_add_zeros(stream, (uint64_t)((data < size ? data : size) - at));
 		if (data >= size)
 			break;
 		hole = lseek(in, data, SEEK_HOLE);
