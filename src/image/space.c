@@ -135,17 +135,33 @@ void *space_extend(struct space *s, size_t size, int *err)
 	char *p = s->base + s->used;
 	size_t used = s->used + size;
 
-	if (used < size || used > s->limit || used > s->reserved) {
+	if (used < size || used - s->skipped > s->limit || used > s->reserved) {
 		*err = -EDQUOT;
 		return NULL;
 	}
-	*err = ask_grant(s, used);
+	*err = ask_grant(s, used - s->skipped);
 	if (*err == 0)
 		*err = grow_file(s, used);
 	if (*err < 0)
 		return NULL;
 	s->used = used;
 	return p;
+}
+
+int space_skip(struct space *s, size_t size)
+{
+	if (size > s->reserved - s->used)
+		return -EDQUOT;
+	/* A huge page has no holes; what it has beyond what is used goes. */
+	s->huge = HUGE_PAGES_NO;
+	s->huge_from_start = false;
+	if (s->length > s->used && ftruncate(s->fd, (off_t)s->used) < 0)
+		return -errno;
+	if (s->length > s->used)
+		s->length = s->used;
+	s->used += size;
+	s->skipped += size;
+	return 0;
 }
 
 void space_give_back(struct space *s, size_t size)

@@ -30,6 +30,7 @@ struct space {
 	size_t reserved; /* length of the mapping */
 	size_t limit;	 /* most bytes the image may have */
 	size_t used;
+	size_t skipped; /* of it: holes */
 	size_t length; /* of the file: used, rounded up to SPACE_STEP */
 	size_t granted;
 	size_t expected;
@@ -48,6 +49,9 @@ void space_deinit(struct space *s);
 
 /* The next `size` bytes, or NULL and *err: -EDQUOT over the limit, or what the grant said. */
 void *space_extend(struct space *s, size_t size, int *err);
+
+/* The next `size` bytes, whole pages or the last ones, are a hole: zeros that take no memory. 0 or -errno; -EDQUOT: no room. */
+int space_skip(struct space *s, size_t size);
 
 /* The last `size` bytes handed out were not needed. They must still be zero. */
 void space_give_back(struct space *s, size_t size);
