@@ -98,6 +98,8 @@ static int do_job(struct work *w, struct digest *inputs)
 	r = map_dependencies(w);
 	if (r == 0 && w->job.kind == JOB_SERVICE)
 		r = keep_begin(w->keep, w);
+	if (w->job.kind == JOB_FILE)
+		source_file_reserve(w);
 	if (r == 0 && w->job.reserved) {
 		_cleanup_free_ char *label = xasprintf("fixd:%s", w->job.name);
 

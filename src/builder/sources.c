@@ -19,6 +19,20 @@
 #define PIPE_SIZE (1 << 20)
 #define LOOK_MIN (50 * NSEC_PER_MSEC)
 
+void source_file_reserve(struct work *w)
+{
+	struct stat st;
+
+	if (stat(w->job.source, &st) == 0 && S_ISREG(st.st_mode) && (uint64_t)st.st_size + SPACE_STEP > w->job.reserved)
+		w->job.reserved = ((uint64_t)st.st_size / SPACE_STEP + 2) * SPACE_STEP; /* its end is looked for behind it */
+}
+
+/* What is expected is asked for. */
+static bool is_sparse(const struct stat *st)
+{
+	return st->st_blocks * 512 < st->st_size;
+}
+
 int source_file(struct work *w)
 {
 	const char *path = w->job.source;
@@ -29,7 +43,7 @@ int source_file(struct work *w)
 		return work_fail(w, -errno, "%s cannot be read: %s", path, strerror(errno));
 	if (S_ISDIR(st.st_mode))
 		return work_fail(w, -EISDIR, "%s is a directory; use 'directory =' for it", path);
-	if (S_ISREG(st.st_mode))
+	if (S_ISREG(st.st_mode) && !is_sparse(&st))
 		space_expect(&w->space, (uint64_t)st.st_size);
 	return work_fill(w, fd, !S_ISREG(st.st_mode));
 }

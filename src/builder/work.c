@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -104,6 +105,33 @@ static void wait_for_pipe(struct work *w, int fd)
 		kill(0, SIGKILL);
 }
 
+#define PAGE 4096
+
+/* Where a hole of whole pages, or one up to the end of the file, begins at `at`: its size; else 0. The file is read on from there. */
+static size_t hole_at(int fd, off_t at)
+{
+	off_t data = lseek(fd, at, SEEK_DATA);
+	struct stat st;
+	size_t size;
+
+	if (data < 0 && errno == ENXIO && fstat(fd, &st) == 0 && st.st_size > at)
+		size = (size_t)(st.st_size - at);
+	else
+		size = data < at ? 0 : (size_t)(data - at) / PAGE * PAGE;
+	lseek(fd, at + (off_t)size, SEEK_SET);
+	return size;
+}
+
+static int fill_hole(struct work *w, struct digest_stream *digest, size_t size)
+{
+	int r = space_skip(&w->space, size);
+
+	if (r < 0)
+		return work_fail_space(w, r);
+	digest_add_zeros(digest, size);
+	return 0;
+}
+
 int work_fill(struct work *w, int fd, bool pipe)
 {
 	struct digest_stream *digest = digest_begin();
@@ -111,8 +139,14 @@ int work_fill(struct work *w, int fd, bool pipe)
 	int err = digest ? 0 : -ENOMEM;
 
 	while (err == 0 && n > 0) {
-		size_t left = w->space.limit - w->space.used, size = left < CHUNK ? left : CHUNK;
+		size_t hole = pipe || w->space.used % PAGE ? 0 : hole_at(fd, (off_t)w->space.used);
+		size_t left = w->space.limit + w->space.skipped - w->space.used, size = left < CHUNK ? left : CHUNK;
 		char *p;
+
+		if (hole > 0) {
+			err = fill_hole(w, digest, hole);
+			continue;
+		}
 
 		if (size == 0) {
 			err = at_end(w, fd);

@@ -72,6 +72,8 @@ void work_export(const char *name, const char *prefix, const char *path, int fd)
 void work_set_environment(const struct job *j);
 
 int source_file(struct work *w);
+/* Before its space is made: addresses for all of the file, whose holes take no memory. */
+void source_file_reserve(struct work *w);
 int source_command(struct work *w);
 int source_directory(struct work *w);
 int source_tree(struct work *w);

@@ -332,7 +332,7 @@ def test_eviction(t):
 def test_nothing_is_evicted_in_vain(t):
     for n, size in (("a", 60), ("b", 5), ("c", 5), ("big", 50)):
         with open(t.path(n), "wb") as f:
-            f.truncate(size << 20)
+            f.write(bytes(size << 20))
     d = t.daemon("[fixd]\nmemory-max = 100M\n[policy]\nmax-age = none\n" + "".join(f"[fixture {n}]\nfile = {n}\n" for n in ("a", "b", "c", "big")))
     c = d.client()
     v = c.attach("a")
@@ -572,6 +572,34 @@ def test_what_others_put_in_the_way_of_trees(t):
     wait_for(lambda: not os.path.exists(os.path.join(t.runtime, home)), "what the killed daemon left to be removed")
     assert os.path.exists(planted)
     os.rmdir(planted)
+
+
+@once
+def test_what_a_file_with_holes_takes(t):
+    """A part of its size, also where memory-max is smaller; and its bytes are those of the file."""
+    files = {"hole": (64 << 20, {}), "begin": (64 << 20, {0: b"begin"}), "end": ((64 << 20) + 5, {64 << 20: b"bytes"}), "odd": (12345, {}),
+             "pieces": (40 << 20, {n << 20: b"x" * 5000 for n in range(1, 40, 3)}), "full": (5 << 20, {0: b"y" * (5 << 20)})}
+    for name, (size, pieces) in files.items():
+        with open(t.path(name), "wb") as f:
+            f.truncate(size)
+            for at, data in pieces.items():
+                f.seek(at)
+                f.write(data)
+    d = t.daemon("[fixd]\nmemory-max = 8M\n" + "".join(f"[fixture {n}]\nfile = {n}\n" for n in files))
+    c = d.client()
+    for name, (size, pieces) in files.items():
+        d.ctl("get", name, "--output", t.path("got"))
+        same = subprocess.run(["cmp", t.path(name), t.path("got")], capture_output=True)
+        assert same.returncode == 0, same
+        used = sum(-(-len(data) // 4096) * 4096 for data in pieces.values())
+        taken = d.status()["daemon"]["memory_bytes"]
+        assert used <= taken <= used + len(pieces) * (256 << 10), (name, taken, used)  # what is read at once may reach into a hole
+        d.ctl("restart")
+        assert d.status()["daemon"]["memory_bytes"] == taken and d.instance(name)["generation"] == 1
+        d.ctl("cleanup", name)
+    with open(t.path("full"), "ab") as f:
+        f.write(b"z" * (4 << 20))
+    fails(c, "full", "larger than memory-max")
 
 
 @once

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/alloc.h"
 #include "base/clock.h"
@@ -42,6 +43,17 @@ static char *failure_sentence(const struct build *b, const siginfo_t *status)
 	return text_steal(&t);
 }
 
+/* Bytes that it takes: the holes of a file take none. */
+static uint64_t bytes_taken(const struct build *b, uint64_t size)
+{
+	uint64_t bytes = account_pages(size);
+	struct stat st;
+
+	if (b->instance->fixture->source != SOURCE_FILE || fstat(b->image_fd, &st) < 0)
+		return bytes;
+	return (uint64_t)st.st_blocks * 512 < bytes ? (uint64_t)st.st_blocks * 512 : bytes;
+}
+
 /* Makes an image of what was published, or says what is wrong with it. */
 static char *publish_make_image(struct build *b, struct image **out)
 {
@@ -50,14 +62,15 @@ static char *publish_make_image(struct build *b, struct image **out)
 	struct work *w = i->session->model->work;
 	bool has_more = b->tree || i->fixture->data || i->fixture->clones;
 	struct image *im;
-	uint64_t size;
+	uint64_t size, taken;
 	int err = b->image_fd < 0 ? -EBADF : memfd_verify(b->image_fd, &size);
 
 	if (err < 0)
 		return xasprintf("what the builder published is not a sealed memory file: %s", strerror(-err));
 	/* It runs foreign code: nothing it says is believed. */
-	if (size != r->size || size > b->most || (r->root && r->root >= size) || size > b->granted ||
-	    r->tree_bytes > (has_more ? b->granted - size : 0))
+	taken = bytes_taken(b, size);
+	if (size != r->size || taken > account_pages(b->most) || size > REGION_SIZE / 4 || (r->root && r->root >= size) ||
+	    taken > account_pages(b->granted) || r->tree_bytes > (has_more && size < b->granted ? b->granted - size : 0))
 		return xasprintf("what the builder published is not what it said: %llu bytes", (unsigned long long)size);
 	im = image_new(w->model, fd_steal(&b->image_fd), WIRE_IMAGE_BLOB, size);
 	im->kind = i->fixture->source == SOURCE_PLUGIN	  ? WIRE_IMAGE_OBJECTS :
@@ -80,7 +93,7 @@ static char *publish_make_image(struct build *b, struct image **out)
 	im->cpu_ns = (int64_t)r->cpu_ns;
 	im->peak_rss = r->peak_bytes;
 	region_trim(w->model->region, im->address, size);
-	image_charge(im, NULL, account_pages(size) + r->tree_bytes);
+	image_charge(im, NULL, taken + r->tree_bytes);
 	b->address = 0;
 	b->tree = NULL;
 	if (im->kind == WIRE_IMAGE_OBJECTS) {
