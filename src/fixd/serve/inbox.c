@@ -25,12 +25,22 @@ struct message {
 	_Alignas(8) char data[];
 };
 
+#define PARKED_NS (10 * NSEC_PER_MSEC)
+
 static void work(void *arg);
+static void unpark(void *arg);
 
 void inboxes_init(struct inboxes *all, struct server *server)
 {
 	deferred_init(&all->work, work, server);
 	link_init(&all->lanes);
+	link_init(&all->parked);
+	timer_init(&all->again, unpark, server);
+}
+
+void inboxes_deinit(struct inboxes *all)
+{
+	timer_stop(&all->again);
 }
 
 void inbox_init(struct inbox *i)
@@ -81,6 +91,28 @@ static void leave_queue(struct conn *c)
 	link_remove(&c->inbox.in_lane);
 	if (link_empty(&lane->conns))
 		link_remove(&lane->link);
+}
+
+void inbox_park(struct conn *c)
+{
+	struct inboxes *all = &c->server->inboxes;
+
+	leave_queue(c);
+	link_insert(&all->parked, &c->inbox.in_lane);
+	if (!timer_is_running(&all->again))
+		timer_start(c->server->model->loop, &all->again, clock_now() + PARKED_NS);
+}
+
+static void unpark(void *arg)
+{
+	struct server *server = arg;
+
+	while (!link_empty(&server->inboxes.parked)) {
+		struct conn *c = link_entry(server->inboxes.parked.next, struct conn, inbox.in_lane);
+
+		link_remove(&c->inbox.in_lane);
+		queue(c);
+	}
 }
 
 static struct message *copy(const void *data, size_t size)

@@ -27,6 +27,8 @@ struct inboxes {
 	void (*dispatch)(struct conn *c, const void *data, size_t size); /* a message; the connection may be gone afterwards */
 	bool (*is_note)(const void *data, size_t size); /* it has no answer */
 	struct link lanes;
+	struct link parked;   /* inbox::in_lane of connections that wait for something else than their turn */
+	struct timer again;   /* when they are looked at */
 	struct conn *current; /* whose message is handled; NULL once that has been dropped */
 	int64_t floor;	      /* what the lane that was last chosen had spent: nobody saves up for later */
 };
@@ -47,6 +49,7 @@ struct inbox {
 };
 
 void inboxes_init(struct inboxes *all, struct server *server);
+void inboxes_deinit(struct inboxes *all);
 void inbox_init(struct inbox *i);
 
 bool inbox_is_empty(const struct inbox *i);
@@ -58,6 +61,8 @@ bool inbox_is_empty(const struct inbox *i);
 void inbox_take(struct conn *c, const void *data, size_t size);
 /* The same, but not at once. */
 void inbox_add(struct conn *c, const void *data, size_t size);
+/* From a step: its task cannot go on now, and is asked again a little later. */
+void inbox_park(struct conn *c);
 /* The client has gone, or does not take answers any more. */
 void inbox_clear(struct conn *c);
 

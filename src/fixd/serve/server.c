@@ -45,4 +45,5 @@ void server_deinit(struct server *server)
 	server->listener = listener_free(server->listener);
 	while (!link_empty(&server->conns))
 		conn_drop(link_entry(server->conns.next, struct conn, link), NULL);
+	inboxes_deinit(&server->inboxes);
 }
