@@ -257,6 +257,7 @@ libdaemon_la_SOURCES = \
 	src/fixd/serve/request_run.c \
 	src/fixd/serve/tail.c src/fixd/serve/tail.h \
 	src/fixd/serve/task.h \
+	src/fixd/serve/unread.c src/fixd/serve/unread.h \
 	src/fixd/serve/walk.c src/fixd/serve/walk.h \
 	src/fixd/work/build.c src/fixd/work/build.h \
 	src/fixd/work/build_state.h \

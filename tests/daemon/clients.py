@@ -16,7 +16,7 @@ import sys
 import threading
 
 import harness
-from harness import COW, Client, FixdError, exit_code, once, wait_for
+from harness import COW, NOBODY, Client, FixdError, exit_code, once, wait_for
 
 INI = "[fixture f]\nfile = input\n[fixture slow]\ncommand = cat gate\n"
 
@@ -293,6 +293,48 @@ def test_flood(t):
     assert sent < 1000000 and "does not read its answers" in d.words()
     assert good.read("f") == b"some bytes\n"
     s.close()
+
+
+def test_reports_that_nobody_reads(t):
+    """Of another user, with however many connections: the next is made when one was read, and none is lost."""
+    if os.geteuid():
+        raise harness.Skip("needs root")
+    os.chmod(t.dir, 0o755)
+    d = t.daemon("[fixd]\nallow-users = nobody\n[fixture f]\ncommand = echo f\n" + "".join(
+        f"[fixture f{n}]\ncommand = echo {n}\ndoc = {'words ' * 40}\n" for n in range(2000)))
+    c = d.client()
+    c.read("f")
+    asks = 80
+
+    def ask():
+        connections = [greeted(d) for _ in range(asks)]
+        waiting = select.poll()
+        for s in connections:
+            s.send(message(33, struct.pack("<IHH", 0, 1, 0) + b"*"))
+            waiting.register(s, select.POLLIN)
+        wait_for(lambda: len(waiting.poll(0)) >= 30, "many answers")
+        for s in connections:
+            for _ in range(5):
+                assert len(waiting.poll(0)) <= 64, "at most 64 MiB, and each is 1 MiB at least"
+            data, fds, _, _ = socket.recv_fds(s, 65536, 4)
+            assert struct.unpack("<H", data[:2])[0] == 33 | 0x8000 and os.fstat(fds[0]).st_size > 1 << 20, data
+            os.close(fds[0])
+            waiting.unregister(s)
+            s.close()
+        return True
+
+    child = t.child(ask, uid=NOBODY)
+    while (ended := os.waitpid(child, os.WNOHANG)) == (0, 0):
+        c.read("f")
+    assert ended[1] == 0, ended
+    # Who ends without reading any has nothing left.
+    def leave():
+        for s in [greeted(d) for _ in range(asks)]:
+            s.send(message(33, struct.pack("<IHH", 0, 1, 0) + b"*"))
+        return True
+
+    assert exit_code(t.child(leave, uid=NOBODY)) == 0
+    assert exit_code(t.child(ask, uid=NOBODY)) == 0
 
 
 def test_slow_reader(t):

@@ -21,6 +21,7 @@
 #include "fixd/serve/control.h"
 #include "fixd/serve/request.h"
 #include "fixd/serve/server.h"
+#include "fixd/serve/unread.h"
 #include "fixd/work/client_build.h"
 #include "image/memfd.h"
 
@@ -228,6 +229,7 @@ void conn_drop(struct conn *c, const char *why)
 	else
 		log_debug("connection %llu has ended", (unsigned long long)c->client.id);
 	inbox_clear(c);
+	unread_leave(c);
 	c->source = source_close(c->source);
 	conn_leave(c);
 	c->client.user->n_connections--;

@@ -20,6 +20,7 @@
 #include "fixd/serve/conn.h"
 #include "fixd/serve/server.h"
 #include "fixd/serve/task.h"
+#include "fixd/serve/unread.h"
 #include "fixd/serve/walk.h"
 #include "fixd/work/build.h"
 #include "fixd/work/keeper.h"
@@ -29,6 +30,8 @@
 /* Status, list, or the search for a log, in slices. */
 struct reporting {
 	struct task task;
+	bool begun;
+	struct unread *unread;
 	struct text out;
 	char *pattern;
 	struct walk walk;
@@ -310,6 +313,7 @@ static void reporting_free(struct task *t)
 {
 	struct reporting *w = container_of(t, struct reporting, task);
 
+	unread_sent(w->unread, 0);
 	text_deinit(&w->out);
 	walk_deinit(&w->walk);
 	free(w->pattern);
@@ -335,12 +339,20 @@ static bool report_go_on(struct task *t, int64_t until, bool (*step)(struct repo
 	struct reporting *w = container_of(t, struct reporting, task);
 	bool done;
 
+	if (!w->begun && !(w->begun = unread_begin(t->conn, &w->unread))) {
+		inbox_park(t->conn);
+		return false;
+	}
 	do {
 		done = step(w);
 	} while (!done && clock_now() < until);
-	if (done)
-		conn_reply_text(t->conn, &t->request, w->out.data, w->out.size);
-	return done;
+	if (!done)
+		return false;
+	unread_sent(w->unread, w->out.size);
+	w->unread = NULL;
+	/* Where it cannot be sent the task is gone afterwards. */
+	conn_reply_text(t->conn, &t->request, w->out.data, w->out.size);
+	return true;
 }
 
 static bool go_on_with_status(struct task *t, int64_t until)

@@ -9,6 +9,7 @@
 #include "fixd/serve/conn.h"
 #include "fixd/serve/event_stream.h"
 #include "fixd/serve/request.h"
+#include "fixd/serve/unread.h"
 
 void server_init(struct server *server, struct model *m, struct work *w)
 {
@@ -19,6 +20,7 @@ void server_init(struct server *server, struct model *m, struct work *w)
 	inboxes_init(&server->inboxes, server);
 	server->inboxes.dispatch = request_dispatch;
 	server->inboxes.is_note = request_is_note;
+	link_init(&server->unread);
 	link_init(&server->cleanups);
 	link_init(&server->followers);
 	timer_init(&server->gathering, event_stream_tell, server);
@@ -45,5 +47,6 @@ void server_deinit(struct server *server)
 	server->listener = listener_free(server->listener);
 	while (!link_empty(&server->conns))
 		conn_drop(link_entry(server->conns.next, struct conn, link), NULL);
+	unread_deinit(server);
 	inboxes_deinit(&server->inboxes);
 }

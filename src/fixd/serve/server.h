@@ -25,6 +25,7 @@ struct server {
 	struct link followers;	 /* who waits for events */
 	struct timer gathering;	 /* what they are told together */
 	struct deferred telling; /* the next of them */
+	struct link unread;	 /* reports (serve/unread.h) */
 	struct link cleanups;	 /* that wait for teardowns */
 	int64_t started;
 	uint64_t n_configs; /* that were read */
