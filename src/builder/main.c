@@ -143,7 +143,7 @@ static void prepare_to_keep(struct work *w)
 	w->job.built = r == 0;
 	if (r == 0)
 		r = keep_note(k);
-	if (r < 0 && w->job.kind == JOB_SERVICE)
+	if (r < 0 && w->job.kind == JOB_SERVICE && k->work) /* else it was not begun */
 		keep_abandon(k);
 	if (r == 0)
 		work_export("", "FIXD_VALUE", w->job.tree, w->image);

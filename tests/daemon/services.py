@@ -1085,6 +1085,27 @@ def test_what_a_killed_service_leaves_without_a_namespace(t):
     test_what_a_killed_service_leaves(t, ["setpriv", "--inh-caps=-sys_admin", "--bounding-set=-sys_admin"])
 
 
+@once
+def test_a_root_that_has_gone(t):
+    """Whatever fails before a service is started is told, and not what becomes of a helper that has nothing to keep."""
+    os.mkdir(t.path("root"))
+    d = start(t, "[fixd]\nroot = root\n[policy]\nretry-after = 1ms\n[fixture s]\nservice = echo up; exec sleep 1000\n")
+    os.rmdir(t.path("root"))
+    c = d.client()
+
+    def fails():
+        try:
+            c.attach("s").detach()
+            return False
+        except FixdError as e:
+            assert "root cannot be entered: No such file or directory" in e.sentence, e.sentence
+            return True
+
+    assert fails()
+    os.mkdir(t.path("root"))
+    wait_for(lambda: not fails(), "it to be tried again")
+
+
 OBJECTS = r"""
 import ctypes, os, sys, time
 libc = ctypes.CDLL(None)
