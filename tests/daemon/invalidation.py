@@ -688,14 +688,17 @@ def what_a_client_may_not_see(t, uid):
     def spy():
         c = harness.Client(d.socket).join("/tmp")
         for name, pattern in (("glob", "private/sec*"), ("file", "private/later"), ("way", "private/../private/secret1"), ("seen", "public/*"),
-                              ("cwd", "/proc/self/cwd/sec*"), ("thread", "/proc/thread-self/cwd/secret3"), ("pid", f"/proc/{d.pid}/cwd/*")):
+                              ("fds", "/proc/self/fd/*"), ("descriptors", f"/proc/{d.pid}/fd/*"), ("cwd", "/proc/self/cwd/sec*"), ("thread", "/proc/thread-self/cwd/secret3"), ("pid", f"/proc/{d.pid}/cwd/*")):
             c.define(name, "watch=" + os.path.join(t.dir, pattern))
             c.begin(name).commit(b"1")
         os.write(here[1], b"x")
         os.read(there[0], 1)
-        for name in ("glob", "file", "way", "cwd", "thread", "pid"):
+        more = [harness.Client(d.socket) for _ in range(3)]
+        for name in ("glob", "file", "way", "fds", "descriptors", "cwd", "thread", "pid"):
             assert isinstance(c.begin(name), harness.View), name
         assert isinstance(c.begin("seen"), harness.Build)
+        for other in more:
+            other.close()
         return True
 
     pid = t.child(spy, uid=65534)

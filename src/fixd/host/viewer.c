@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/magic.h>
 #include <linux/openat2.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,6 +12,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/vfs.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
@@ -195,16 +197,29 @@ static int step(const struct viewer *v, int *dir, char *rest, bool follow, unsig
 	return r;
 }
 
+/* What procfs has of the daemon is open to it whatever identity it takes on. */
+static bool is_in_procfs(int fd)
+{
+	struct statfs fs;
+
+	return fstatfs(fd, &fs) < 0 || fs.f_type == PROC_SUPER_MAGIC;
+}
+
 /*
- * With the viewer's identity taken on. Not by the links of procfs that lead to what a process has open, past all directories on the way:
- * those of the daemon itself are open to it. Old kernels cannot be told so: -ENOSYS.
+ * With the viewer's identity taken on. Not by the links of procfs that lead to what a process has open, past all directories on the way,
+ * nor to what else it has. Old kernels cannot be told so: -ENOSYS.
  */
 static int open_with_identity(const char *path, bool follow)
 {
 	struct open_how how = { .flags = O_PATH | O_CLOEXEC | (follow ? 0 : O_NOFOLLOW), .resolve = RESOLVE_NO_MAGICLINKS };
 	int fd = (int)syscall(SYS_openat2, AT_FDCWD, path, &how, sizeof how);
 
-	return fd < 0 && errno == EPERM ? -ENOSYS : fd < 0 ? -errno : fd;
+	if (fd < 0)
+		return errno == EPERM ? -ENOSYS : -errno;
+	if (!is_in_procfs(fd))
+		return fd;
+	fd_close(fd);
+	return -EACCES;
 }
 
 int viewer_open(const struct viewer *v, const char *path, bool read, bool follow)
