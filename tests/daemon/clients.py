@@ -295,6 +295,36 @@ def test_flood(t):
     s.close()
 
 
+def test_attached_again_and_again(t):
+    """By another user, without a detach: one connection may do that so often, and go on when it has detached."""
+    if os.geteuid():
+        raise harness.Skip("needs root")
+    os.chmod(t.dir, 0o755)
+    d = start(t, "[fixd]\nallow-users = nobody\n" + INI)
+
+    def again():
+        s = greeted(d)
+
+        def answer(request):
+            s.send(request)
+            data, fds, _, _ = socket.recv_fds(s, 65536, 4)
+            for fd in fds:
+                os.close(fd)
+            return data
+
+        first = answer(attach(b"f"))
+        for _ in range(16383):
+            assert answer(attach(b"f"))[:2] != b"\xff\xff"
+        error, sentence = error_of(answer(attach(b"f")))
+        assert error == -errno.EDQUOT and "attached 16384 times already" in sentence, sentence
+        s.send(message(17, first[24:32] + bytes(16)))
+        assert answer(attach(b"f"))[:2] != b"\xff\xff"
+        s.close()
+        return True
+
+    assert exit_code(t.child(again, uid=NOBODY)) == 0
+
+
 def test_reports_that_nobody_reads(t):
     """Of another user, with however many connections: the next is made when one was read, and none is lost."""
     if os.geteuid():

@@ -488,6 +488,7 @@ static void load_lease(struct loading *l, struct conn *c, const struct record *s
 	if (!im)
 		return;
 	lease = lease_new(im, &c->client.leases, copy.pid);
+	c->client.n_leases++;
 	lease->released = copy.released;
 	lease->uid = copy.uid;
 	lease->since = copy.since;

@@ -25,6 +25,7 @@ struct client {
 	struct session *session; /* that it joined, or NULL */
 	struct member *member;	 /* of a run, or NULL */
 	struct link leases;	 /* lease::in_client */
+	size_t n_leases;	 /* of them */
 	struct link offers;	 /* offer::in_client: what it builds */
 	size_t n_pending;	 /* answers that it waits for */
 };

@@ -15,6 +15,7 @@
 #include "fixd/model/instance.h"
 #include "fixd/model/run.h"
 #include "fixd/model/session.h"
+#include "fixd/model/user.h"
 #include "fixd/serve/conn.h"
 #include "fixd/serve/request.h"
 #include "fixd/serve/server.h"
@@ -24,6 +25,9 @@
 #include "fixd/work/survivor.h"
 #include "fixd/work/trees.h"
 #include "image/digest.h"
+
+/* Of one connection of another user: each takes memory, and time when it ends. */
+#define LEASES_MAX 16384u
 
 /* A request that waits for an instance. */
 struct pending {
@@ -83,6 +87,11 @@ static void reply_attached(struct pending *p, struct image *im)
 		conn_reply_error(p->conn, &p->header, n, "it points into more than %d images", WIRE_FDS_MAX - 1);
 		return;
 	}
+	if (n && p->conn->client.user->limited && p->conn->client.n_leases >= LEASES_MAX) {
+		conn_reply_error(p->conn, &p->header, -EDQUOT,
+				 "this connection has attached %u times already; expected some to be detached before", LEASES_MAX);
+		return;
+	}
 	body.head = (struct wire_attached){
 		.flags = (p->waiter.built ? WIRE_ATTACHED_BUILT : 0) | (is_of_run(im, p->conn) ? WIRE_ATTACHED_OF_RUN : 0), .n_images = (uint16_t)n, .path = (uint16_t)path
 	};
@@ -90,6 +99,7 @@ static void reply_attached(struct pending *p, struct image *im)
 		body.images[i] = image_describe(all[i]);
 	size = sizeof body.head + (size_t)n * sizeof *body.images;
 	memcpy((char *)&body + size, im->tree ? im->tree : "", path);
+	p->conn->client.n_leases += n > 0;
 	if (n)
 		event_attach(&p->conn->client, lease_new(im, &p->conn->client.leases, p->conn->client.pid), p->waiter.built,
 			     clock_now() - p->waiter.asked, p->test, p->test_size);
@@ -463,6 +473,7 @@ bool handle_detach(struct conn *c, const struct wire_header *h, const void *body
 	l->resets = detach->resets;
 	l->dirty = detach->dirty;
 	lease_free(l);
+	c->client.n_leases--;
 	if (c->client.member)
 		run_settle(c->client.member->run);
 	return true;

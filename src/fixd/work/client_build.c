@@ -298,6 +298,7 @@ static void commit(struct offer *o, const struct offer_commit *c, int *fds, size
 		image_used(im);
 		if (o->client->member)
 			run_used(o->client->member->run, im, true);
+		o->client->n_leases++;
 		event_attach(o->client, lease_new(im, &o->client->leases, o->client->pid), true, im->build_ns, o->test ? o->test : "",
 			     o->test ? strlen(o->test) : 0);
 	}
