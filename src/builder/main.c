@@ -190,8 +190,11 @@ int main(int argc, char **argv)
 	if (argc > 1 && !strcmp(argv[1], "--verify"))
 		plugin_verify_here(argv + 2);
 	signal(SIGTERM, on_orphaned);
-	if (prctl(PR_SET_PDEATHSIG, SIGTERM) < 0)
+	if (prctl(PR_SET_PDEATHSIG, SIGTERM) < 0) {
+		fprintf(stderr, "fixd-builder: prctl(2) is refused: %s; expected a seccomp filter that allows PR_SET_PDEATHSIG\n",
+			strerror(errno));
 		return EXIT_FAILURE;
+	}
 	prctl(PR_SET_NAME, "fixd-builder"); /* started by descriptor it would be called by its number */
 	fd_set_cloexec(w.channel, true);
 	/* What a plugin prints belongs into the log. */

@@ -98,6 +98,15 @@ def test_calls_that_a_filter_refuses(t):
         assert done.returncode == 1 and b"pidfd_open(2) is refused: expected Linux 5.3 or later" in done.stderr, done
 
 
+def test_builder_that_may_not_hear_of_the_daemons_end(t):
+    d = t.daemon(INI, prefix=t.injecting("prctl", "EPERM", "1+", follow=True))
+    try:
+        d.client().read("plain")
+        assert False
+    except FixdError as e:
+        assert "prctl(2) is refused: Operation not permitted" in e.sentence, e.sentence
+
+
 def test_children_that_cannot_be_made_or_waited_for(t):
     ends(t, "clone,clone3,fork,vfork", "EAGAIN", ["1", "2..3"])
     ends(t, "waitid", "EINTR", ["1", "1..4"])
