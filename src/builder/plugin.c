@@ -3,7 +3,6 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <inttypes.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -239,7 +238,6 @@ int plugin_verify(struct work *w)
 {
 	size_t n = w->job.n_dependencies + 1;
 	char **argv = xcalloc(5 + n + 1, sizeof *argv), **next = argv;
-	extern char **environ;
 	pid_t pid;
 	int r = 0;
 
@@ -258,11 +256,10 @@ int plugin_verify(struct work *w)
 		*next++ = xasprintf("%" PRIx64 ":%" PRIx64 ":%d", d->address, d->size, w->dep_fds[i]);
 		r = fd_set_cloexec(w->dep_fds[i], false);
 	}
-	if (r == 0)
-		r = -posix_spawn(&pid, "/proc/self/exe", NULL, NULL, argv, environ);
+	pid = r < 0 ? r : work_spawn("/proc/self/exe", argv, 1);
 	list_free(argv);
-	if (r < 0)
-		return work_fail(w, r, "no process to verify the image in: %s", strerror(-r));
+	if (pid < 0)
+		return work_fail(w, pid, "no process to verify the image in: %s", strerror(-r));
 	return work_wait(w, pid, "what was built is not right in another process: verify");
 }
 

@@ -177,22 +177,42 @@ int work_fill(struct work *w, int fd, bool pipe)
 	return 0;
 }
 
-pid_t work_shell(struct work *w, const char *command, int out)
+static int spawn_quickly(const char *path, char **argv, int out, pid_t *pid)
 {
-	char shell[] = "sh", option[] = "-c", *argv[] = { shell, option, (char *)command, NULL };
 	posix_spawn_file_actions_t actions;
 	extern char **environ;
-	pid_t pid;
 	int r = posix_spawn_file_actions_init(&actions);
 
 	if (r == 0)
-		r = posix_spawn_file_actions_adddup2(&actions, out < 0 ? 2 : out, 1);
+		r = posix_spawn_file_actions_adddup2(&actions, out, 1);
 	if (r == 0)
-		r = posix_spawn(&pid, "/bin/sh", &actions, NULL, argv, environ);
+		r = posix_spawn(pid, path, &actions, NULL, argv, environ);
 	posix_spawn_file_actions_destroy(&actions);
-	if (r != 0)
-		return work_fail(w, -r, "/bin/sh cannot be started: %s", strerror(r));
-	return pid;
+	return -r;
+}
+
+pid_t work_spawn(const char *path, char **argv, int out)
+{
+	pid_t pid;
+	int r = spawn_quickly(path, argv, out, &pid);
+
+	if (r != -EPERM && r != -EACCES)
+		return r < 0 ? r : pid;
+	pid = fork();
+	if (pid != 0)
+		return pid < 0 ? -errno : pid;
+	if (fd_dup_to(out, 1) == 0)
+		execv(path, argv);
+	perror(path);
+	_exit(127);
+}
+
+pid_t work_shell(struct work *w, const char *command, int out)
+{
+	char shell[] = "sh", option[] = "-c", *argv[] = { shell, option, (char *)command, NULL };
+	pid_t pid = work_spawn("/bin/sh", argv, out < 0 ? 2 : out);
+
+	return pid < 0 ? work_fail(w, pid, "/bin/sh cannot be started: %s", strerror(-pid)) : pid;
 }
 
 char *work_describe_end(int status)

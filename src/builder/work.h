@@ -56,6 +56,8 @@ int work_fill(struct work *w, int fd, bool pipe);
 /* Copies a tree into an empty directory, within the budget, and writes its manifest. */
 int work_copy_tree(struct work *w, const char *from, const char *to, enum manifest_modes how, struct text *manifest);
 
+/* A program with standard output to `out`, also where a filter that does not know clone3(2) refuses it to posix_spawn(3). Its pid, or -errno. */
+pid_t work_spawn(const char *path, char **argv, int out);
 /* A shell command with standard output to `out` (or to the log: -1). Returns its pid. */
 pid_t work_shell(struct work *w, const char *command, int out);
 /* Waits for it; a sentence if it failed. */

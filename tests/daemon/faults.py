@@ -98,6 +98,13 @@ def test_calls_that_a_filter_refuses(t):
         assert done.returncode == 1 and b"pidfd_open(2) is refused: expected Linux 5.3 or later" in done.stderr, done
 
 
+def test_processes_where_clone3_is_refused(t):
+    """By a filter that is older than the C library: fork(2) is let through."""
+    t.write("input", "none\n")
+    d = t.daemon(INI, prefix=t.injecting("clone3", "EACCES", "1+", follow=True))
+    works(t, d)
+
+
 def test_builder_that_may_not_hear_of_the_daemons_end(t):
     d = t.daemon(INI, prefix=t.injecting("prctl", "EPERM", "1+", follow=True))
     try:
