@@ -86,7 +86,7 @@ int work_copy_tree(struct work *w, const char *from, const char *to, enum manife
 	if (r == -EDQUOT)
 		return work_fail_space(w, r);
 	if (r < 0)
-		return work_fail(w, r, "%s cannot be copied: %s", where, strerror(-r));
+		return work_fail(w, r, "%s cannot be copied: %s", where ? where : from, strerror(-r));
 	w->other_bytes = bytes;
 	return 0;
 }

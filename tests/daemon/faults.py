@@ -105,6 +105,17 @@ def test_processes_where_clone3_is_refused(t):
     works(t, d)
 
 
+def test_directory_whose_attributes_cannot_be_read(t):
+    """What is not in it, but it, has its name, too."""
+    os.mkdir(t.path("tree"))
+    d = t.daemon("[fixture tree]\ndirectory = tree\n", prefix=t.injecting("flistxattr", "EACCES", "1+", follow=True))
+    try:
+        d.client().attach("tree")
+        assert False
+    except FixdError as e:
+        assert f"{t.path('tree')} cannot be copied: Permission denied" in e.sentence, e.sentence
+
+
 def test_builder_that_may_not_hear_of_the_daemons_end(t):
     d = t.daemon(INI, prefix=t.injecting("prctl", "EPERM", "1+", follow=True))
     try:
