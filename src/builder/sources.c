@@ -45,7 +45,7 @@ int source_file(struct work *w)
 		return work_fail(w, -EISDIR, "%s is a directory; use 'directory =' for it", path);
 	if (S_ISREG(st.st_mode) && !is_sparse(&st))
 		space_expect(&w->space, (uint64_t)st.st_size);
-	return work_fill(w, fd, !S_ISREG(st.st_mode));
+	return work_fill(w, fd, !S_ISREG(st.st_mode), 0);
 }
 
 int source_command(struct work *w)
@@ -63,7 +63,7 @@ int source_command(struct work *w)
 	if (pid < 0)
 		return pid;
 	to = fd_close(to);
-	r = work_fill(w, from, true);
+	r = work_fill(w, from, true, pid);
 	if (r < 0)
 		return r; /* the daemon ends the command with us */
 	return work_wait(w, pid, "the command");

@@ -17,6 +17,7 @@
 
 #include "base/alloc.h"
 #include "base/fd.h"
+#include "base/process.h"
 #include "base/units.h"
 #include "builder/descriptors.h"
 #include "wire/socket.h"
@@ -94,15 +95,25 @@ static int at_end(struct work *w, int fd)
 	return n == 0 ? 0 : work_fail_space(w, -EDQUOT);
 }
 
-/* A pipe may stay silent for ever: the end of the daemon is heard here, too, and not only by the signal. */
-static void wait_for_pipe(struct work *w, int fd)
+/*
+ * A pipe may stay silent for ever: the end of the daemon is heard here, too, and not only by the signal; and whose silence it is when the
+ * command (-1: nobody's) has ended before.
+ */
+static void wait_for_pipe(struct work *w, int fd, int *command)
 {
-	struct pollfd p[] = { { .fd = fd, .events = POLLIN }, { .fd = w->channel } };
+	struct pollfd p[] = { { .fd = fd, .events = POLLIN }, { .fd = w->channel }, { .fd = *command, .events = POLLIN } };
 
-	while (poll(p, 2, -1) < 0 && errno == EINTR)
-		;
-	if (p[1].revents & (POLLHUP | POLLERR))
-		kill(0, SIGKILL);
+	do {
+		while (poll(p, 3, -1) < 0 && errno == EINTR)
+			;
+		if (p[1].revents & (POLLHUP | POLLERR))
+			kill(0, SIGKILL);
+		if (!p[0].revents && p[2].revents) {
+			fprintf(stderr,
+				"the command has ended, but a process that it left behind has its standard output open: it is waited for\n");
+			p[2].fd = *command = fd_close(*command);
+		}
+	} while (!p[0].revents);
 }
 
 #define PAGE 4096
@@ -132,8 +143,9 @@ static int fill_hole(struct work *w, struct digest_stream *digest, size_t size)
 	return 0;
 }
 
-int work_fill(struct work *w, int fd, bool pipe)
+int work_fill(struct work *w, int fd, bool pipe, pid_t writer)
 {
+	_cleanup_fd_ int command = writer > 0 ? process_open(writer) : -1;
 	struct digest_stream *digest = digest_begin();
 	ssize_t n = 1;
 	int err = digest ? 0 : -ENOMEM;
@@ -158,7 +170,7 @@ int work_fill(struct work *w, int fd, bool pipe)
 			break;
 		}
 		if (pipe)
-			wait_for_pipe(w, fd);
+			wait_for_pipe(w, fd, &command);
 		do {
 			n = read(fd, p, size);
 		} while (n < 0 && errno == EINTR);

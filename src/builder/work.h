@@ -50,8 +50,8 @@ int work_grant(void *work, uint64_t total);
 const char *work_space_sentence(const struct work *w, int err, char *buf);
 int work_fail_space(struct work *w, int err);
 
-/* Streams what can be read from `fd` into the space and the digest. `pipe`: it may be silent while somebody works. */
-int work_fill(struct work *w, int fd, bool pipe);
+/* Streams what can be read from `fd` into the space and the digest. `pipe`: it may be silent while somebody works, the child `writer` (0: nobody). */
+int work_fill(struct work *w, int fd, bool pipe, pid_t writer);
 
 /* Copies a tree into an empty directory, within the budget, and writes its manifest. */
 int work_copy_tree(struct work *w, const char *from, const char *to, enum manifest_modes how, struct text *manifest);

@@ -9,6 +9,7 @@ import socket
 import stat
 import subprocess
 import sys
+import threading
 import time
 
 import harness
@@ -261,6 +262,18 @@ def test_started_without_standard_descriptors(t):
     d = t.daemon("[fixture f]\ncommand = echo x; echo said >&2\n", preexec=lambda: os.closerange(0, 3))
     assert d.client().read("f") == b"x\n"
     assert d.ctl("log", "f").out == "said\n"
+
+
+@once
+def test_output_that_somebody_keeps_open(t):
+    """It is waited for, and said why."""
+    d = t.daemon("[fixture f]\ntimeout = 3s\ncommand = echo x; sleep 1000 &\n[fixture late]\ncommand = echo early; (read line <gate; echo late) &\n")
+    fails(d.client(), "f", "timed out after 3", "the command has ended, but a process that it left behind has its standard output open")
+    os.mkfifo(t.path("gate"))
+    reading = threading.Thread(target=lambda: open(t.path("gate"), "w").write("\n"))
+    reading.start()
+    assert d.client().read("late") == b"early\nlate\n"
+    reading.join()
 
 
 def test_time_out_kills_everything(t):
