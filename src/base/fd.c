@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,6 +15,16 @@
 bool is_passing(int err)
 {
 	return err == -EAGAIN || err == -EINTR || err == -ENOMEM || err == -EBUSY || err == -ENOBUFS;
+}
+
+static void on_limit(int signal)
+{
+	(void)signal;
+}
+
+void fd_survive_limit(void)
+{
+	signal(SIGXFSZ, on_limit);
 }
 
 int fd_close(int fd)

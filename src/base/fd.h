@@ -17,6 +17,12 @@ int fd_close(int fd);
 void fd_close_indirect(int *fd);
 #define _cleanup_fd_ __attribute__((cleanup(fd_close_indirect)))
 
+/*
+ * What is larger than this process's files may be (ulimit -f) is refused with -EFBIG from now on, and does not kill it. What it executes is
+ * killed as ever.
+ */
+void fd_survive_limit(void);
+
 /* A path by which it can be opened again, or watched (proc_pid_fd(5)). Returns `path`. */
 #define FD_PATH_SIZE 32
 const char *fd_path(int fd, char path[FD_PATH_SIZE]);

@@ -189,6 +189,7 @@ int main(int argc, char **argv)
 		keep_resume(argv);
 	if (argc > 1 && !strcmp(argv[1], "--verify"))
 		plugin_verify_here(argv + 2);
+	fd_survive_limit();
 	signal(SIGTERM, on_orphaned);
 	if (prctl(PR_SET_PDEATHSIG, SIGTERM) < 0) {
 		fprintf(stderr, "fixd-builder: prctl(2) is refused: %s; expected a seccomp filter that allows PR_SET_PDEATHSIG\n",

@@ -271,11 +271,15 @@ static int watch_signals(struct daemon *d)
 	return 0;
 }
 
-/* A descriptor for every image and every client. */
+/* A descriptor for every image and every client; and images are files. */
 static void raise_limits(struct daemon *d)
 {
 	struct rlimit r;
+	char size[32];
 
+	if (getrlimit(RLIMIT_FSIZE, &r) == 0 && r.rlim_cur != RLIM_INFINITY)
+		log_warn(0, "files, and so images, may not be larger than %s here: expected no limit (ulimit -f)",
+			 format_size(size, sizeof size, r.rlim_cur));
 	if (getrlimit(RLIMIT_NOFILE, &r) < 0)
 		r.rlim_cur = r.rlim_max = 1024;
 	if (r.rlim_cur < r.rlim_max) {

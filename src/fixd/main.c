@@ -245,6 +245,7 @@ int main(int argc, char **argv)
 	log_init("fixd", getenv("JOURNAL_STREAM") != NULL);
 	/* Whoever starts us may ignore it, and then nobody would hear of the end of a builder. */
 	signal(SIGCHLD, SIG_DFL);
+	fd_survive_limit();
 	r = standard < 0 ? standard : clock_init();
 	if (r < 0)
 		log_error(r, standard < 0 ? "/dev/null" : "FIXD_TEST_CLOCK");

@@ -3,6 +3,7 @@
 """Builds: once for everybody, and what happens when they go wrong."""
 
 import os
+import resource
 import shutil
 import signal
 import socket
@@ -262,6 +263,26 @@ def test_started_without_standard_descriptors(t):
     d = t.daemon("[fixture f]\ncommand = echo x; echo said >&2\n", preexec=lambda: os.closerange(0, 3))
     assert d.client().read("f") == b"x\n"
     assert d.ctl("log", "f").out == "said\n"
+
+
+@once
+def test_limit_of_file_sizes(t):
+    """Nobody is killed by it; what it is that is too large is told."""
+    def limit(size):
+        return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+
+    t.write("plain", "x" * (20 << 20))
+    d = t.daemon("[fixture small]\ncommand = echo x\n[fixture large]\ncommand = head -c 20M /dev/zero\n[fixture file]\nfile = plain\n"
+                 "[fixture tree]\ntree = head -c 20M /dev/zero >$FIXD_DIR/file\n", preexec=limit(16 << 20))
+    c = d.client()
+    assert c.read("small") == b"x\n" and "may not be larger than 16.0 MiB here" in d.words()
+    for name in "large", "file":
+        fails(c, name, "larger than files may be here; expected no limit (ulimit -f)")
+    fails(c, "tree", "the command")
+    d.stop()
+    done = subprocess.run([harness.program("fixd"), "--config", d.config, "--socket", t.path("other")], capture_output=True, preexec_fn=limit(0),
+                          env=harness.process_environment(), timeout=harness.LIMIT)
+    assert done.returncode == 1 and b"File too large" in done.stderr and b"ulimit -f" in done.stderr, done
 
 
 @once
