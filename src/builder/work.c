@@ -69,6 +69,8 @@ const char *work_space_sentence(const struct work *w, int err, char *buf)
 	if (err == -EDQUOT)
 		snprintf(buf, WORK_SPACE_SENTENCE, "it is larger than memory-max allows (%s, or what others leave of the daemon's)",
 			 format_size(limit, sizeof limit, w->job.limit));
+	else if (err == -EOVERFLOW)
+		snprintf(buf, WORK_SPACE_SENTENCE, "there are no addresses for it; expected no limit of them (ulimit -v)");
 	else if (err == -EFBIG)
 		snprintf(buf, WORK_SPACE_SENTENCE, "it is larger than files may be here; expected no limit (ulimit -f)");
 	else

@@ -16,6 +16,7 @@
 #define MADV_COLLAPSE 25
 #endif
 
+#define RESERVE_MIN ((size_t)4 << 20)
 #define GRANT_AHEAD_MAX ((size_t)32 << 20)
 
 static size_t round_up(size_t n, size_t step)
@@ -23,7 +24,7 @@ static size_t round_up(size_t n, size_t step)
 	return (n + step - 1) / step * step;
 }
 
-static int map_space(struct space *s, uint64_t address)
+static int map_reserved(struct space *s, uint64_t address)
 {
 	void *want = address ? (void *)(uintptr_t)address : place_find(s->reserved);
 	int fixed = address ? MAP_FIXED_NOREPLACE : MAP_FIXED;
@@ -40,6 +41,18 @@ static int map_space(struct space *s, uint64_t address)
 		return -errno;
 	munmap(p, s->reserved);
 	return -EEXIST;
+}
+
+/* Where a process may not have so many addresses (ulimit -v), with as many as there are: most images are small. */
+static int map_space(struct space *s, uint64_t address)
+{
+	int r;
+
+	while ((r = map_reserved(s, address)) == -ENOMEM && s->reserved > RESERVE_MIN) {
+		s->reserved = round_up(s->reserved / 2, SPACE_STEP);
+		s->narrow = true;
+	}
+	return r;
 }
 
 int space_init(struct space *s, const char *name, uint64_t address, uint64_t reserved, uint64_t limit, enum huge_pages huge)
@@ -130,16 +143,22 @@ static int ask_grant(struct space *s, size_t used)
 	return r;
 }
 
+/* 0, or -EDQUOT, or -EOVERFLOW: more would have been allowed. */
+static int check_room(const struct space *s, size_t used)
+{
+	if (used < s->used || used - s->skipped > s->limit)
+		return -EDQUOT;
+	return used <= s->reserved ? 0 : s->narrow ? -EOVERFLOW : -EDQUOT;
+}
+
 void *space_extend(struct space *s, size_t size, int *err)
 {
 	char *p = s->base + s->used;
 	size_t used = s->used + size;
 
-	if (used < size || used - s->skipped > s->limit || used > s->reserved) {
-		*err = -EDQUOT;
-		return NULL;
-	}
-	*err = ask_grant(s, used - s->skipped);
+	*err = check_room(s, used);
+	if (*err == 0)
+		*err = ask_grant(s, used - s->skipped);
 	if (*err == 0)
 		*err = grow_file(s, used);
 	if (*err < 0)
@@ -151,7 +170,7 @@ void *space_extend(struct space *s, size_t size, int *err)
 int space_skip(struct space *s, size_t size)
 {
 	if (size > s->reserved - s->used)
-		return -EDQUOT;
+		return s->narrow ? -EOVERFLOW : -EDQUOT;
 	/* A huge page has no holes; what it has beyond what is used goes. */
 	s->huge = HUGE_PAGES_NO;
 	s->huge_from_start = false;

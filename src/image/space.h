@@ -28,6 +28,7 @@ struct space {
 	char name[128]; /* of the memfd */
 	char *base;
 	size_t reserved; /* length of the mapping */
+	bool narrow;	 /* which is less than was asked for: the kernel gives no more addresses */
 	size_t limit;	 /* most bytes the image may have */
 	size_t used;
 	size_t skipped; /* of it: holes */
@@ -47,10 +48,10 @@ void space_set_budget(struct space *s, space_grant_fn grant, void *arg);
 void space_expect(struct space *s, uint64_t size);
 void space_deinit(struct space *s);
 
-/* The next `size` bytes, or NULL and *err: -EDQUOT over the limit, or what the grant said. */
+/* The next `size` bytes, or NULL and *err: -EDQUOT over the limit, -EOVERFLOW: no addresses are left, or what the grant said. */
 void *space_extend(struct space *s, size_t size, int *err);
 
-/* The next `size` bytes, whole pages or the last ones, are a hole: zeros that take no memory. 0 or -errno; -EDQUOT: no room. */
+/* The next `size` bytes, whole pages or the last ones, are a hole: zeros that take no memory. 0 or -errno, as there. */
 int space_skip(struct space *s, size_t size);
 
 /* The last `size` bytes handed out were not needed. They must still be zero. */

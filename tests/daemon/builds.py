@@ -266,6 +266,21 @@ def test_started_without_standard_descriptors(t):
 
 
 @once
+def test_limit_of_addresses(t):
+    """Images that have room are built, however much memory-max would allow."""
+    if harness.SANITIZERS:
+        raise Skip("sanitizers need more addresses than that")
+    so = t.plugin("objects", "#include <fixd-builder.h>\nint fixd_build(struct fixd_builder *b)\n{ int *p = fixd_alloc(b, 100000);\n"
+                  "if (!p) return fixd_builder_fail(b, \"no memory\");\n*p = 1; return 0; }\n")
+    d = t.daemon(f"[fixd]\nmemory-max = 8G\n[fixture small]\ncommand = echo x\n[fixture objects]\nplugin = {so}\n[fixture large]\ncommand = head -c 700M /dev/zero\n",
+                 preexec=lambda: resource.setrlimit(resource.RLIMIT_AS, (600 << 20, 600 << 20)))
+    c = d.client()
+    assert c.read("small") == b"x\n"
+    c.attach("objects").detach()
+    fails(c, "large", "there are no addresses for it; expected no limit of them (ulimit -v)")
+
+
+@once
 def test_limit_of_file_sizes(t):
     """Nobody is killed by it; what it is that is too large is told."""
     def limit(size):
