@@ -23,10 +23,6 @@
 #include "fixd.h"
 #include "wire/socket.h"
 
-#define EXIT_NOT_EXECUTABLE 126 /* as shells have it */
-#define EXIT_NOT_FOUND 127
-#define EXIT_SIGNAL 128
-
 struct command {
 	struct fixctl *ctl;
 	struct run_options options;
@@ -40,8 +36,7 @@ struct command {
 	struct shown_list shown;
 	char **places; /* directories that something is shown in */
 	int *trees;    /* as the run has them, or NULL */
-	sigset_t mask; /* of signals, as we got it */
-	bool ignores_children;
+	struct follow follow;
 };
 
 static void add_place(struct command *c, const char *path)
@@ -329,10 +324,8 @@ static int become_command(struct command *c, pid_t parent, bool mount, int chann
 		fprintf(stderr, "fixctl: the run cannot be set up in %s: %s\n", c->scratch.path, strerror(-r));
 		return EXIT_REFUSED;
 	}
-	if (c->ignores_children)
-		signal(SIGCHLD, SIG_IGN);
 	shown_allow_descriptors(false);
-	sigprocmask(SIG_SETMASK, &c->mask, NULL);
+	follow_restore(&c->follow);
 	r = start(c, mount);
 	fprintf(stderr, "fixctl: %s: %s\n", c->argv[0], strerror(r));
 	return r == ENOENT ? EXIT_NOT_FOUND : EXIT_NOT_EXECUTABLE;
@@ -398,75 +391,17 @@ static pid_t start_command(struct command *c, bool mount, bool *refused)
 	return pid < 0 ? -errno : pid;
 }
 
-/* What we are sent is meant for the command. From before there is one until it has ended it waits for wait_for_command(). */
-static sigset_t hold_signals(struct command *c)
+/* With the keeper its daemon is gone, and with that the trees: nothing that the command sees is right any more. */
+static bool has_lost_keeper(void *arg)
 {
-	static const int ours[] = { SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT, SIGSYS };
-	sigset_t set;
+	struct command *c = arg;
 
-	sigfillset(&set);
-	for (size_t i = 0; i < ELEMENTSOF(ours); i++)
-		sigdelset(&set, ours[i]);
-	sigprocmask(SIG_BLOCK, &set, &c->mask);
-	return set;
-}
-
-/* The terminal has sent these to the command already. */
-static bool is_of_terminal(const siginfo_t *si)
-{
-	switch (si->si_signo) {
-	case SIGHUP:
-		/* Of a hangup it tells the leader of the session only. */
-		return si->si_code == SI_KERNEL && getsid(0) != getpid();
-	case SIGINT:
-	case SIGQUIT:
-	case SIGTSTP:
-	case SIGTTIN:
-	case SIGTTOU:
-	case SIGCONT:
-	case SIGWINCH:
-		return si->si_code == SI_KERNEL;
-	default:
+	if (!c->options.config || c->keeper.pid <= 0 || kill(c->keeper.pid, 0) < 0 ||
+	    waitpid(c->keeper.pid, NULL, WNOHANG) != c->keeper.pid)
 		return false;
-	}
-}
-
-/* At a terminal whose shell waits for us it must hear that the command has stopped. */
-static bool shell_wants_to_know(int signal)
-{
-	return signal != SIGSTOP || tcgetpgrp(STDIN_FILENO) == getpgrp() || tcgetpgrp(STDERR_FILENO) == getpgrp();
-}
-
-static int wait_for_command(struct command *c, pid_t pid, const sigset_t *set)
-{
-	bool keeper_lost = false;
-	siginfo_t si;
-	int status;
-
-	for (;;) {
-		pid_t done = waitpid(pid, &status, WNOHANG | WUNTRACED);
-
-		if (done == pid && WIFEXITED(status))
-			return keeper_lost ? EXIT_REFUSED : WEXITSTATUS(status);
-		if (done == pid && WIFSIGNALED(status))
-			return keeper_lost ? EXIT_REFUSED : EXIT_SIGNAL + WTERMSIG(status);
-		if (done == pid && WIFSTOPPED(status) && shell_wants_to_know(WSTOPSIG(status))) {
-			raise(SIGSTOP);
-			kill(pid, SIGCONT);
-			continue;
-		}
-		/* With the keeper its daemon is gone, and with that the trees: nothing that the command sees is right any more. */
-		if (c->options.config && !keeper_lost && kill(c->keeper.pid, 0) == 0 &&
-		    waitpid(c->keeper.pid, NULL, WNOHANG) == c->keeper.pid) {
-			fputs("fixctl: the run's keeper was killed, and its daemon with it: the command is ended\n", stderr);
-			c->keeper.pid = -1;
-			keeper_lost = true;
-			kill(pid, SIGKILL);
-			continue;
-		}
-		if (sigwaitinfo(set, &si) > 0 && si.si_signo != SIGCHLD && !is_of_terminal(&si))
-			kill(pid, si.si_signo);
-	}
+	fputs("fixctl: the run's keeper was killed, and its daemon with it: the command is ended\n", stderr);
+	c->keeper.pid = -1;
+	return true;
 }
 
 static int no_place(const struct shown *x, int err)
@@ -492,7 +427,6 @@ static int run_command(struct command *c)
 	bool mount = c->options.isolate != RUN_SHIM, refused = false;
 	const struct shown *where = NULL;
 	int r = make_places(c, mount, &where), code;
-	sigset_t set;
 	pid_t pid;
 
 	if (r < 0 && c->options.isolate == RUN_AUTO) {
@@ -502,7 +436,7 @@ static int run_command(struct command *c)
 	}
 	if (r < 0)
 		return no_place(where, r);
-	set = hold_signals(c);
+	follow_begin(&c->follow);
 	pid = start_command(c, mount, &refused);
 	if (pid > 0 && refused) {
 		while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
@@ -513,11 +447,11 @@ static int run_command(struct command *c)
 		pid = r < 0 ? r : start_command(c, false, &refused);
 	}
 	if (pid > 0)
-		code = wait_for_command(c, pid, &set);
+		code = follow(&c->follow, pid, has_lost_keeper, c);
 	else
 		code = (fprintf(stderr, "fixctl: the command cannot be started: %s\n", strerror(-pid)), EXIT_REFUSED);
 	/* From here on we may be interrupted: the keeper finishes without us. */
-	sigprocmask(SIG_SETMASK, &c->mask, NULL);
+	sigprocmask(SIG_SETMASK, &c->follow.mask, NULL);
 	if (pid > 0 && wants_changes(c) && tell_changes(c) < 0 && code == 0)
 		code = EXIT_REFUSED;
 	return code;
@@ -740,15 +674,10 @@ static int run(struct fixctl *ctl, int argc, char **argv)
 		if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR | O_CLOEXEC) != fd)
 			return EXIT_REFUSED;
 	}
-	c.ignores_children = signal(SIGCHLD, SIG_DFL) == SIG_IGN;
+	follow_init(&c.follow);
 	parse(&c, argc, argv);
 	if (disabled && !strcmp(disabled, "1")) {
-		if (c.ignores_children)
-			signal(SIGCHLD, SIG_IGN);
-		execvp(c.argv[0], c.argv);
-		code = errno;
-		fprintf(stderr, "fixctl: %s: %s\n", c.argv[0], strerror(code));
-		return code == ENOENT ? EXIT_NOT_FOUND : EXIT_NOT_EXECUTABLE;
+		return follow_execute(&c.follow, c.argv);
 	}
 	c.shim = find_shim();
 	if (access(c.shim, R_OK) < 0 || strpbrk(c.shim, ": ")) {

@@ -13,6 +13,7 @@
 
 #include "base/text.h"
 #include "fixctl/fixctl.h"
+#include "fixctl/follow.h"
 #include "wire/run_table.h"
 
 /* Scratch: what a run writes to its fixtures, in a directory below $TMPDIR that nobody else can enter. */
