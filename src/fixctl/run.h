@@ -133,6 +133,12 @@ int shown_select(struct fixd *f, const struct run_options *o, const struct scrat
 int shown_attach(struct fixd *f, const struct run_options *o, const struct scratch *s, struct shown_list *out);
 void shown_free(struct shown_list *l);
 
+/* One of them: attaches the fixture `name`, until the connection ends. 0, or an exit code (printed). */
+int shown_hold(struct fixd *f, const char *scope_key, int timeout_ms, struct shown *x);
+void shown_deinit(struct shown *x);
+/* FIXD_FIXTURE_ and the name, in which everything that cannot stand there is '_'; to be freed. */
+char *shown_variable(const char *name);
+
 /* The lowest number of the descriptors that every process of the run has: out of the way of programs that count theirs. */
 int shown_first_fd(void);
 /* As many as there may be, or as many as we were given. */

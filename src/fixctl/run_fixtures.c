@@ -94,7 +94,7 @@ static void add_alias_of_here(struct shown_list *l)
 		add_alias(l, pwd, here);
 }
 
-static char *variable_name(const char *name)
+char *shown_variable(const char *name)
 {
 	char *variable = xasprintf("FIXD_FIXTURE_%s", name);
 	size_t n = strlen(variable);
@@ -128,7 +128,7 @@ static void add(struct shown_list *l, const struct run_options *o, const struct 
 	}
 	l->all = xrealloc(l->all, (l->n + 1) * sizeof *l->all);
 	x = &l->all[l->n++];
-	*x = (struct shown){ .name = name, .fd = -1, .variable = variable_name(name), .has_path = *path, .objects = !strcmp(ctl_string(fixture, "source"), "plugin"),
+	*x = (struct shown){ .name = name, .fd = -1, .variable = shown_variable(name), .has_path = *path, .objects = !strcmp(ctl_string(fixture, "source"), "plugin"),
 			     .source = xstrdup(ctl_string(fixture, "source")), .input = xstrdup(input) };
 	if (!strcmp(x->source, "directory") || !strcmp(x->source, "tree"))
 		x->kind = RUN_TREE;
@@ -289,18 +289,18 @@ static int take(struct shown *x, struct reply *reply)
 	return 0;
 }
 
-static int attach(struct fixd *f, const struct run_options *o, struct shown *x)
+int shown_hold(struct fixd *f, const char *scope_key, int timeout_ms, struct shown *x)
 {
 	struct reply reply;
 	int r;
 
 	do {
 		char body[WIRE_MESSAGE_MAX];
-		ssize_t size = connection_attach_body(f, body, x->name, NULL, 0, o->timeout_ms, NULL, 0);
+		ssize_t size = connection_attach_body(f, body, x->name, scope_key, 0, timeout_ms, NULL, 0);
 
 		if (size < 0)
 			return ctl_failed(f, (int)size);
-		r = connection_request(f, WIRE_TYPE_attach, body, (size_t)size, o->timeout_ms, &reply);
+		r = connection_request(f, WIRE_TYPE_attach, body, (size_t)size, timeout_ms, &reply);
 	} while (r == -ENOKEY && variables_learn(&f->variables, x->name, f->error));
 	if (r < 0)
 		return ctl_failed(f, r);
@@ -349,23 +349,25 @@ int shown_attach(struct fixd *f, const struct run_options *o, const struct scrat
 	if (code == 0)
 		code = build_all(f, o, out);
 	for (size_t i = 0; code == 0 && i < out->n; i++)
-		code = attach(f, o, &out->all[i]);
+		code = shown_hold(f, NULL, o->timeout_ms, &out->all[i]);
 	return code;
+}
+
+void shown_deinit(struct shown *x)
+{
+	free(x->name);
+	free(x->variable);
+	free(x->path);
+	free(x->tree);
+	free(x->source);
+	free(x->input);
+	fd_close(x->fd);
 }
 
 void shown_free(struct shown_list *l)
 {
-	for (size_t i = 0; i < l->n; i++) {
-		struct shown *x = &l->all[i];
-
-		free(x->name);
-		free(x->variable);
-		free(x->path);
-		free(x->tree);
-		free(x->source);
-		free(x->input);
-		fd_close(x->fd);
-	}
+	for (size_t i = 0; i < l->n; i++)
+		shown_deinit(&l->all[i]);
 	free(l->all);
 	list_free(l->aliases);
 	free(l->root);
