@@ -315,6 +315,7 @@ fixctl_SOURCES = \
 	src/fixctl/status.c \
 	src/fixctl/trace.c \
 	src/fixctl/warm.c \
+	src/fixctl/with.c \
 	src/fixctl/warming.c src/fixctl/warming.h
 fixctl_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS)
 fixctl_LDADD = libclient.la libwire.la $(JANSSON_LIBS) -ldl -lm

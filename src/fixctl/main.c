@@ -10,7 +10,7 @@
 
 static const struct fixctl_command *const commands[] = {
 	&command_status, &command_list,	  &command_warm, &command_get,	 &command_cleanup,
-	&command_run,	 &command_trace, &command_report, &command_bench, &command_log,	&command_graph,	 &command_reload, &command_restart, &command_stop,
+	&command_run,	 &command_with, &command_trace, &command_report, &command_bench, &command_log,	&command_graph,	 &command_reload, &command_restart, &command_stop,
 	&command_doctor,
 };
 
@@ -41,8 +41,7 @@ static int print_help(const char *name)
 	     "  -s, --socket PATH  the daemon's socket (default: $FIXD_SOCKET, then the user's, then the system's)\n"
 	     "  -S, --session DIR  only what belongs to your session of that directory\n"
 	     "  -j, --json         JSON instead of text, where a command reports something\n"
-	     "  -h, --help         this text\n"
-	     "  -V, --version      the version");
+	     "  -h, --help         this text; -V, --version: the version");
 	return EXIT_SUCCESS;
 }
 

@@ -359,6 +359,54 @@ def test_memory(t):
     assert "takes more memory than memory-max allows (32" in cause, cause
 
 
+def with_(d, *args, env=None):
+    return subprocess.Popen([harness.program("fixctl"), "--socket", d.socket, "with", *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                            text=True, env={**harness.process_environment(), **(env or {})})
+
+
+def said(asked):
+    out, err = asked.communicate(timeout=LIMIT)
+    return asked.returncode, out, err
+
+
+def test_with(t):
+    """Fixtures of all sources for the life of a command."""
+    d = start(t, serve(t, "clones = 3") + f"[fixture f.x]\ncommand = echo bytes $FIXD_PARAM\nparams = a, b\n"
+              "[fixture each]\ncommand = echo $FIXD_SCOPE_KEY\nscope = module\n[fixture fails]\ncommand = exit 3\n")
+    two = [with_(d, "pg", "f.x[b]", "words", "--", "sh", "-c", 'cat "$FIXD_FIXTURE_f_x_b" "$FIXD_FIXTURE_words/word"; echo "$FIXD_FIXTURE_pg"; read -r line',
+                 ) for _ in range(2)]
+    places = [asked.communicate(timeout=LIMIT)[0].split("\n") for asked in two]
+    assert [p[:2] for p in places] == [["bytes b", "first"]] * 2 and places[0][2] != places[1][2], places
+    # It ends with the command.
+    wait_for(lambda: not any(os.path.exists(p[2]) for p in places), "the end of the clones")
+    assert said(with_(d, "-k", "a.py::test", "each", "--", "sh", "-c", "cat $FIXD_FIXTURE_each; exit 9")) == (9, "a.py\n", "")
+    assert said(with_(d, "words", "--", "sh", "-c", "kill -TERM $$"))[0] == 128 + signal.SIGTERM
+    assert said(with_(d, "words", "--", "/nothing"))[0] == 127
+    assert said(with_(d, "words", "--", "sh", "-c", "echo ${FIXD_FIXTURE_words-none}", env={"FIXD_DISABLE": "1"})) == (0, "none\n", "")
+    for args, code, words in ((["fails", "--", "true"], 4, "exited with status 3"), (["nothing", "--", "true"], 1, "no fixture 'nothing'"),
+                              (["words"], 2, "'-- COMMAND' is missing"), (["--", "true"], 2, "a NAME is missing"),
+                              (["f.x[a]", "f-x[a]", "--", "true"], 2, "would both be $FIXD_FIXTURE_f_x_a")):
+        got = said(with_(d, *args))
+        assert got[0] == code and words in got[2], got
+
+
+def test_with_is_killed(t):
+    """The command goes with it, and what was held is let go of."""
+    d = start(t, serve(t, "clones = 3"))
+    asked = with_(d, "pg", "--", "sh", "-c", "echo $$ $FIXD_FIXTURE_pg; exec sleep 1000")
+    pid, where = asked.stdout.readline().split()
+    # What it is sent is the command's.
+    asked.send_signal(signal.SIGUSR1)
+    assert asked.wait(LIMIT) == 128 + signal.SIGUSR1
+    wait_for(lambda: not os.path.exists(where), "the end of the clone")
+    asked.communicate()
+    asked = with_(d, "pg", "--", "sh", "-c", "echo $$ $FIXD_FIXTURE_pg; exec sleep 1000")
+    pid, where = asked.stdout.readline().split()
+    asked.kill()
+    asked.communicate()
+    wait_for(lambda: is_gone(int(pid)) and not os.path.exists(where), "the end of both")
+
+
 def modes():
     yield from harness.modes()
     if harness.without("mount"):
