@@ -330,8 +330,7 @@ def test_reports_that_nobody_reads(t):
     if os.geteuid():
         raise harness.Skip("needs root")
     os.chmod(t.dir, 0o755)
-    d = t.daemon("[fixd]\nallow-users = nobody\n[fixture f]\ncommand = echo f\n" + "".join(
-        f"[fixture f{n}]\ncommand = echo {n}\ndoc = {'words ' * 40}\n" for n in range(2000)))
+    d = t.daemon("[fixd]\nallow-users = nobody\n[fixture f]\ncommand = echo f\n")
     c = d.client()
     c.read("f")
     asks = 80
@@ -342,12 +341,12 @@ def test_reports_that_nobody_reads(t):
         for s in connections:
             s.send(message(33, struct.pack("<IHH", 0, 1, 0) + b"*"))
             waiting.register(s, select.POLLIN)
-        wait_for(lambda: len(waiting.poll(0)) >= 30, "many answers")
+        wait_for(lambda: len(waiting.poll(0)) >= 60, "most of the answers")
         for s in connections:
             for _ in range(5):
-                assert len(waiting.poll(0)) <= 64, "at most 64 MiB, and each is 1 MiB at least"
+                assert len(waiting.poll(0)) <= 64, "at most 64 MiB, and each counts as 1 MiB at least"
             data, fds, _, _ = socket.recv_fds(s, 65536, 4)
-            assert struct.unpack("<H", data[:2])[0] == 33 | 0x8000 and os.fstat(fds[0]).st_size > 1 << 20, data
+            assert struct.unpack("<H", data[:2])[0] == 33 | 0x8000 and len(fds) == 1, data
             os.close(fds[0])
             waiting.unregister(s)
             s.close()

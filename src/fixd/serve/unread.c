@@ -23,7 +23,7 @@ struct unread {
 	struct user *user;
 	struct conn *conn; /* NULL: it has ended, and `fd` is its socket */
 	int fd;
-	uint64_t bytes;
+	uint64_t bytes; /* 0: it waits to be made */
 	bool sent;
 };
 
@@ -45,36 +45,48 @@ static bool is_read(const struct unread *u)
 	return ioctl(u->conn ? source_fd(u->conn->source) : u->fd, SIOCOUTQ, &left) < 0 || left == 0;
 }
 
-static uint64_t bytes_of(struct server *server, const struct user *user)
+static struct unread *unread_new(struct conn *c)
+{
+	struct unread *u = xcalloc(1, sizeof *u);
+
+	u->user = user_ref(c->client.user);
+	u->conn = c;
+	u->fd = -1;
+	link_insert(&c->server->unread, &u->link);
+	return u;
+}
+
+/* Nobody is before it, who may be read before it, and there is room. */
+static bool is_next(struct server *server, const struct unread *next)
 {
 	uint64_t bytes = 0;
+	bool first = true;
 
 	link_for_each_safe(l, &server->unread) {
 		struct unread *u = link_entry(l, struct unread, link);
 
-		if (is_read(u))
+		if (u == next) {
+			if (!first)
+				return false;
+		} else if (is_read(u)) {
 			unread_free(u);
-		else if (u->user == user)
+		} else if (u->user == next->user) {
 			bytes += u->bytes;
+			first &= u->bytes > 0;
+		}
 	}
-	return bytes;
+	return bytes + BYTES_LEAST <= BYTES_MAX;
 }
 
-bool unread_begin(struct conn *c, struct unread **out)
+bool unread_begin(struct conn *c, struct unread **u)
 {
-	struct unread *u;
-
-	*out = NULL;
 	if (c->client.owner)
 		return true;
-	if (bytes_of(c->server, c->client.user) + BYTES_LEAST > BYTES_MAX)
+	if (!*u)
+		*u = unread_new(c);
+	if (!is_next(c->server, *u))
 		return false;
-	u = *out = xcalloc(1, sizeof *u);
-	u->user = user_ref(c->client.user);
-	u->conn = c;
-	u->fd = -1;
-	u->bytes = BYTES_LEAST;
-	link_insert(&c->server->unread, &u->link);
+	(*u)->bytes = BYTES_LEAST;
 	return true;
 }
 
