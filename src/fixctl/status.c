@@ -159,14 +159,25 @@ static char *title_of(const json_t *i)
 	return xasprintf("%s%s%s%s%s", own ? clone : name, *clone && !own ? " in " : "", own ? "" : clone, *key ? " @ " : "", key);
 }
 
+static const char *duration_of(const json_t *o, const char *key, char buf[32])
+{
+	return format_duration(buf, 32, (int64_t)(ctl_real(o, key) * NSEC_PER_SEC));
+}
+
 static void print_clones(const json_t *i)
 {
 	const json_t *n = json_object_get(i, "clones");
+	char p50[32], p99[32], start[32], saved[32];
 
-	if (n)
-		printf("    Clones: %lld held, %lld ready, %lld starting; at most %lld at once; %lld were given out\n", (long long)ctl_int(n, "held"),
+	if (!n)
+		return;
+	printf("    Clones: %lld held, %lld ready, %lld starting; at most %lld at once; %lld were given out\n", (long long)ctl_int(n, "held"),
 		       (long long)ctl_int(n, "ready"), (long long)ctl_int(n, "starting"), (long long)ctl_int(n, "max"),
-		       (long long)ctl_int(n, "given"));
+	       (long long)ctl_int(n, "given"));
+	if (ctl_int(n, "given"))
+		printf("    Hand-out: p50 %s, p99 %s; a start takes %s; %s were saved; %lld of %lld started were for nobody\n",
+		       duration_of(n, "hand_out_p50_s", p50), duration_of(n, "hand_out_p99_s", p99), duration_of(n, "start_s", start),
+		       duration_of(n, "saved_s", saved), (long long)ctl_int(n, "wasted"), (long long)ctl_int(n, "started"));
 }
 
 /* It is counted where what is asked for is shown. */

@@ -104,7 +104,13 @@
 	X(HELD, "held")                                                                                                \
 	X(ENDING, "ending")                                                                                            \
 	X(MAX, "max")                                                                                                  \
-	X(GIVEN, "given")
+	X(GIVEN, "given")                                                                                              \
+	X(STARTED, "started")                                                                                          \
+	X(WASTED, "wasted")                                                                                            \
+	X(HAND_OUT_P50, "hand_out_p50_s")                                                                              \
+	X(HAND_OUT_P99, "hand_out_p99_s")                                                                              \
+	X(START_TIME, "start_s")                                                                                       \
+	X(SAVED, "saved_s")
 
 #define REPORT_ENUM(id, name) REPORT_##id,
 enum report_field { REPORT_FIELDS(REPORT_ENUM) REPORT_FIELD_COUNT };

@@ -171,6 +171,9 @@ def test_each_holder_has_its_own(t):
     assert use(again) not in places and not again.built
     text = d.ctl("status").out
     assert "Clones: 3 held, 0 ready, 0 starting; at most 3 at once; 4 were given out" in text and "pg/" not in text, text
+    n = clones(d)
+    assert n["started"] == n["given"] == 4 and n["wasted"] == 0 and 0 < n["hand_out_p50_s"] <= n["hand_out_p99_s"] and n["start_s"] > 0, n
+    assert "Hand-out: p50 " in text and "; 0 of 4 started were for nobody" in text, text
     for view in a, again, other:
         view.detach()
     # What was used is of no use to anybody.
@@ -180,8 +183,10 @@ def test_each_holder_has_its_own(t):
         use(with_it)
         with_it.detach()
     # Given up, none takes its place before somebody asks.
+    wait_for(lambda: clones(d)["ready"], "one to be ready")
     d.ctl("cleanup", "pg")
     settled(d)
+    wait_for(lambda: clones(d)["wasted"], "the end of the one that nobody had")
     use(c.attach("pg"))
 
 

@@ -333,7 +333,7 @@ void instance_image_gone(struct image *im)
 		return;
 	i->last = NULL;
 	if (i->clone_of)
-		pool_changed(i->clone_of);
+		pool_lost(i->clone_of, im);
 	instance_wake(i); /* who waits for its end */
 }
 

@@ -54,6 +54,31 @@ struct pool_count pool_count(const struct pool *p)
 	return n;
 }
 
+void pool_lost(struct pool *p, const struct image *im)
+{
+	p->figures.wasted += !im->attaches;
+	pool_changed(p);
+}
+
+static int by_size(const void *a, const void *b)
+{
+	int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+
+	return (x > y) - (x < y);
+}
+
+int64_t pool_handout(const struct pool *p, double share)
+{
+	size_t n = p->figures.given < POOL_HANDOUTS ? p->figures.given : POOL_HANDOUTS;
+	int64_t sorted[POOL_HANDOUTS];
+
+	if (n == 0)
+		return 0;
+	memcpy(sorted, p->figures.handouts, n * sizeof *sorted);
+	qsort(sorted, n, sizeof *sorted, by_size);
+	return sorted[(size_t)(share * (double)(n - 1) + 0.5)];
+}
+
 const char *pool_state_name(const struct pool *p)
 {
 	struct pool_count n = pool_count(p);
@@ -83,9 +108,16 @@ void pool_rest(struct pool *p)
 	pool_changed(p);
 }
 
-void pool_gave(struct pool *p)
+void pool_started(struct pool *p, int64_t ns)
 {
-	p->given++;
+	p->figures.started++;
+	p->figures.starts += ns;
+}
+
+void pool_gave(struct pool *p, const struct image *im, int64_t waited)
+{
+	p->figures.handouts[p->figures.given++ % POOL_HANDOUTS] = waited;
+	p->figures.saved += im->build_ns > waited ? im->build_ns - waited : 0;
 	p->failures = 0;
 	p->retry_at = 0;
 	timer_start(model_of(p)->loop, &p->idle, clock_now() + POOL_IDLE);

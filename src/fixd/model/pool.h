@@ -14,7 +14,20 @@
 #include "fixd/loop/deferred.h"
 #include "fixd/loop/timer.h"
 
+struct image;
 struct instance;
+
+/* Of so many hand-outs it is known how long they took. */
+#define POOL_HANDOUTS 256
+
+/* Of all its clones so far, in ns. */
+struct pool_figures {
+	uint64_t started, given;
+	uint64_t wasted;   /* that have ended, and nobody had them */
+	int64_t starts;	   /* the time of all starts */
+	int64_t saved;	   /* that those who asked would have waited for a start of their own */
+	int64_t handouts[POOL_HANDOUTS]; /* how long the last of them waited, in a ring */
+};
 
 struct pool {
 	struct instance *front;
@@ -25,7 +38,7 @@ struct pool {
 	int64_t retry_at;	/* after these */
 	struct deferred serving;
 	struct timer retry, idle;
-	uint64_t given; /* clones, in all */
+	struct pool_figures figures;
 };
 
 /* So long nobody has taken one: fewer are kept ready. */
@@ -45,8 +58,10 @@ void pool_rest(struct pool *p);
 
 /* Something about a clone has changed, or somebody has begun to wait at the front. */
 void pool_changed(struct pool *p);
-/* One was given away. */
-void pool_gave(struct pool *p);
+/* One was started, in `ns`; was given to somebody who has waited for `waited` ns; and is gone. */
+void pool_started(struct pool *p, int64_t ns);
+void pool_gave(struct pool *p, const struct image *im, int64_t waited);
+void pool_lost(struct pool *p, const struct image *im);
 /* The start of one has failed, or its service has ended soon and before anybody had it. */
 void pool_failed(struct pool *p, const struct instance *clone);
 
@@ -59,5 +74,7 @@ struct pool_count {
 	unsigned ready, starting, held, ending;
 };
 struct pool_count pool_count(const struct pool *p);
+/* The hand-out time that the part `share` (0 to 1) of the last ones did not exceed; ns, 0: there was none. */
+int64_t pool_handout(const struct pool *p, double share);
 /* What is told of the front. */
 const char *pool_state_name(const struct pool *p);

@@ -83,6 +83,8 @@ static void instance_publish(struct instance *i, struct image *im)
 	im->board_value = instance_effects(i)->show_new(instance_model(i)->work, &i->board_slot);
 	im->board_slot = i->board_slot;
 	instance_set_last(i, im);
+	if (i->clone_of)
+		pool_started(i->clone_of, im->build_ns);
 	i->current = im;
 	image_update_unused(im);
 	model_changed(instance_model(i));

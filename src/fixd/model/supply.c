@@ -116,7 +116,7 @@ static struct instance *choose(struct pool *p, struct waiter *w, int *err)
 		return clone;
 	w->built = true;
 	/* One was not enough, and that is no beginning of a run any more. */
-	if (w->holds && p->given && p->wanted < clones_max(p))
+	if (w->holds && p->figures.given && p->wanted < clones_max(p))
 		p->wanted++;
 	clone = find_free(p, CLONE_STARTING);
 	if (!clone && (clone = find_free(p, CLONE_FAILED)) && !waits_for_retry(p))

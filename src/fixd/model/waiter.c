@@ -41,7 +41,7 @@ void waiter_answer(struct waiter *w, enum outcome outcome)
 
 	waiter_remove(w);
 	if (p && w->holds && outcome == OUTCOME_READY)
-		pool_gave(p);
+		pool_gave(p, w->instance->current, clock_now() - w->asked);
 	w->answer(w, outcome);
 }
 

@@ -117,6 +117,7 @@ static void put_depends(struct text *out, const struct fixture *f, const struct 
 static void put_clones(struct text *out, const struct pool *p)
 {
 	size_t mark = record_begin(out, REPORT_CLONES, RECORD_OBJECT);
+	const struct pool_figures *f = &p->figures;
 	struct pool_count n = pool_count(p);
 
 	record_u64(out, REPORT_READY, n.ready);
@@ -124,7 +125,13 @@ static void put_clones(struct text *out, const struct pool *p)
 	record_u64(out, REPORT_HELD, n.held);
 	record_u64(out, REPORT_ENDING, n.ending);
 	record_u64(out, REPORT_MAX, p->front->fixture->clones);
-	record_u64(out, REPORT_GIVEN, p->given);
+	record_u64(out, REPORT_GIVEN, f->given);
+	record_u64(out, REPORT_STARTED, f->started);
+	record_u64(out, REPORT_WASTED, f->wasted);
+	record_time(out, REPORT_HAND_OUT_P50, pool_handout(p, 0.5));
+	record_time(out, REPORT_HAND_OUT_P99, pool_handout(p, 0.99));
+	record_time(out, REPORT_START_TIME, f->started ? f->starts / (int64_t)f->started : 0);
+	record_time(out, REPORT_SAVED, f->saved);
 	record_end(out, mark);
 }
 
