@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* The benchmarks: those that are named, or all; each prints its rows, both sides of a comparison from one run. */
 #include <errno.h>
 #include <fcntl.h>
 #include <jansson.h>

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* Builds in the arena: where objects lie, what the audit finds in them, how far they may grow. */
 #include <errno.h>
 #include <stdint.h>
 

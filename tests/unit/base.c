@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* What everything stands on: text, globs, links, units, clocks, processes, descriptors. */
 #include <errno.h>
 #include <fnmatch.h>
 #include <sys/stat.h>

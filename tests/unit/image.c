@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* Images: sealing, digests, places, and what a copy-on-write view undoes. */
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/mman.h>

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* Messages, jobs and records in both directions, and where sockets are. */
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/socket.h>
