@@ -114,10 +114,10 @@ static struct instance *choose(struct pool *p, struct waiter *w, int *err)
 	*err = 0;
 	if (clone)
 		return clone;
-	w->built = true;
-	/* One was not enough, and that is no beginning of a run any more. */
-	if (w->holds && p->figures.given && p->wanted < clones_max(p))
+	/* One was not enough, and that is no beginning of a run any more. He is asked for again until he has one. */
+	if (!w->built && w->holds && p->figures.given && p->wanted < clones_max(p))
 		p->wanted++;
+	w->built = true;
 	clone = find_free(p, CLONE_STARTING);
 	if (!clone && (clone = find_free(p, CLONE_FAILED)) && !waits_for_retry(p))
 		instance_clear_failure(clone);
