@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 
 import harness
@@ -20,8 +21,12 @@ tree = cd "$FIXD_DIR"; mkdir -p deep/er; echo first > word; echo lowest > deep/e
 @functools.cache
 def has_namespaces():
     """Does this machine allow what a sandbox needs?"""
-    unshare = ["unshare", *(["-r"] if os.geteuid() else []), "-mipf", "--mount-proc", "true"]
-    return subprocess.run(unshare, stderr=subprocess.DEVNULL).returncode == 0
+    mapped = os.geteuid() != 0
+    mounts = ("cd $0 && mount -t tmpfs fixd . && cd $0 && mkdir upper work all && mount -t overlay fixd -o "
+              f"lowerdir=/tmp,upperdir=upper,workdir=work,volatile{',userxattr' if mapped else ''} all")
+    with tempfile.TemporaryDirectory() as place:
+        unshare = ["unshare", *(["-r"] if mapped else []), "-mipf", "--mount-proc", "sh", "-c", mounts, place]
+        return subprocess.run(unshare, stderr=subprocess.DEVNULL).returncode == 0
 
 
 def is_refused(t):
