@@ -30,16 +30,21 @@ def need(*programs):
             raise Skip(f"there is no {p} here")
 
 
+def user_of_postgres():
+    """It does not run as root."""
+    if os.geteuid() != 0:
+        return ""
+    try:
+        pwd.getpwnam("postgres")
+    except KeyError:
+        raise Skip("there is no user postgres") from None
+    return "user = postgres\n"
+
+
 def postgres(t, schema_more=""):
-    """initdb once, the server from a copy of that, a schema in it. It does not run as root."""
+    """initdb once, the server from a copy of that, a schema in it."""
     need("psql")
-    where, as_user = bin_of_postgres(), ""
-    if os.geteuid() == 0:
-        try:
-            pwd.getpwnam("postgres")
-        except KeyError:
-            raise Skip("there is no user postgres") from None
-        as_user = "user = postgres\n"
+    where, as_user = bin_of_postgres(), user_of_postgres()
     os.chmod(t.dir, 0o755)
     t.write("initdb.sh", f"exec {where}/initdb -D $FIXD_DIR/data -U test --auth=trust --no-sync -E UTF8 --locale=C >&2\n")
     t.write("server.sh", f"cp -r $FIXD_DEP_cluster/data $FIXD_DIR/data\nchmod -R u+rwX,go-rwx $FIXD_DIR/data\n"
