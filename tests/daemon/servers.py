@@ -124,6 +124,96 @@ def test_postgresql_exclusive_and_reset(t):
     assert counts == ["1"] * 3
 
 
+def postgres_clones(t, more="clones = 4"):
+    """A cluster with a schema, stopped cleanly; a server of its own on that for each holder, who connects to its socket."""
+    need("psql")
+    where, as_user = bin_of_postgres(), user_of_postgres()
+    os.chmod(t.dir, 0o1777)
+    t.write("cluster.sh", f"""set -e
+{where}/initdb -D "$FIXD_DIR" -U test --auth=trust --no-sync -E UTF8 --locale=C >&2
+printf '%s\\n' 'fsync = off' "listen_addresses = ''" 'max_prepared_transactions = 4' >> "$FIXD_DIR/postgresql.conf"
+sockets=$(mktemp -d)
+trap '{where}/pg_ctl -s -w -D "$FIXD_DIR" -m fast stop >&2; rm -r "$sockets"' EXIT
+{where}/pg_ctl -s -w -D "$FIXD_DIR" -o "-k $sockets" start >&2
+psql -qX -v ON_ERROR_STOP=1 -h "$sockets" -U test -f {t.path('schema.sql')} postgres >&2
+""")
+    t.write("schema.sql", "create role app login; create table rows (id serial, name text); insert into rows (name) select 'row ' || n from generate_series(1, 1000) n;\n")
+    return (f"[policy]\ntimeout = 120s\nmax-age = none\n[fixture cluster]\ntree = sh {t.path('cluster.sh')}\n{as_user}"
+            f"[fixture pg]\nservice = exec {where}/postgres -D $FIXD_DATA -k $FIXD_DIR\ndata = cluster\n{as_user}"
+            "ready = notify\nprewarm = psql -qXAt -h $FIXD_DIR -U test -c 'select 1' postgres\n"
+            "value = host=${FIXD_DIR} user=test dbname=postgres\n" + f"{more}\n")
+
+
+PRISTINE = "1000|1|128MB|0|0"
+
+
+def what_is_there(view):
+    """Of everything that a holder may change."""
+    return psql(view.data, "select (select count(*) from rows), (select count(*) from pg_roles where rolname = 'app'), current_setting('shared_buffers'), "
+                           "(select count(*) from pg_prepared_xacts), (select count(*) from pg_stat_activity where backend_type = 'client backend' and pid <> pg_backend_pid())")
+
+
+CONNECTION_WAS_LOST = 2  # as psql says it
+
+
+def connect(view):
+    """A connection that stays open, in a transaction that has a lock."""
+    session = subprocess.Popen(["psql", "-qXAt", view.data.decode()], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                               text=True, env=harness.process_environment())
+    session.stdin.write("begin; lock table rows; select 'locked';\n")
+    session.stdin.flush()
+    assert session.stdout.readline() == "locked\n"
+    return session
+
+
+def clone_of(d, view):
+    """How the status shows what that view is of."""
+    return next(i for i in d.instances().values() if i.get("dir") and i["dir"] in view.data.decode())
+
+
+def test_clones_of_postgresql(t):
+    """Whatever a holder does, the next one has the cluster as it was built."""
+    d = start(t, postgres_clones(t))
+    c = d.client()
+    for change in ("drop table rows", "drop role app", "alter system set shared_buffers = '1MB'", "create database other",
+                   "begin; delete from rows; prepare transaction 'left'"):
+        view = c.attach("pg")
+        assert what_is_there(view) == PRISTINE, change
+        psql(view.data, change)
+        view.detach()
+    # Settings that only count after a restart are gone with the crash that makes one, too.
+    view = c.attach("pg")
+    assert what_is_there(view) == PRISTINE
+    os.kill(clone_of(d, view)["service_pid"], signal.SIGKILL)
+    wait_for(lambda: not view.current, "the crash to be told")
+    view.detach()
+    other = c.attach("pg")
+    assert what_is_there(other) == PRISTINE
+    # The holder goes, and leaves a connection with a lock open: it is cut.
+    session = connect(other)
+    where = clone_of(d, other)["dir"]
+    other.detach()
+    wait_for(lambda: not os.path.exists(where), "the end of what was given back")
+    session.communicate("commit;\n")
+    assert session.returncode == CONNECTION_WAS_LOST
+    # Beside each other.
+    all_ready, answers = threading.Barrier(4), []
+
+    def test():
+        view = d.client().attach("pg")
+        before = what_is_there(view)
+        all_ready.wait(LIMIT)
+        psql(view.data, "delete from rows where id > 1; create role mine")
+        all_ready.wait(LIMIT)
+        answers.append((before, psql(view.data, "select count(*) from rows")))
+    threads = [threading.Thread(target=test) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert answers == [(PRISTINE, "1")] * 4, answers
+
+
 def redis(t, more="", options=""):
     need("redis-server", "redis-cli")
     return (f"[fixture redis]\nservice = exec redis-server --port $FIXD_PORT --dir $FIXD_DIR --save '' --bind 127.0.0.1 {options}\n"
