@@ -13,7 +13,7 @@ import urllib.request
 
 import harness
 import services
-from harness import LIMIT, Skip, wait_for
+from harness import LIMIT, Skip, once, wait_for
 from services import directories, is_gone, lines, processes_of, record, start
 
 
@@ -212,6 +212,69 @@ def test_clones_of_postgresql(t):
     for thread in threads:
         thread.join()
     assert answers == [(PRISTINE, "1")] * 4, answers
+
+
+def working_below(t):
+    """PostgreSQL writes its titles over its environment, but all of it works in the data."""
+    found = []
+    for path in glob.glob("/proc/[0-9]*/cwd"):
+        try:
+            if os.readlink(path).startswith(t.runtime):
+                found.append(path)
+        except OSError:
+            continue
+    return found
+
+
+def helper_of(pid, d):
+    """The process between that one and the daemon which is the daemon's child."""
+    while True:
+        with open(f"/proc/{pid}/stat") as f:
+            parent = int(f.read().rsplit(")", 1)[1].split()[1])
+        if parent == d.pid:
+            return pid
+        pid = parent
+
+
+def shared_memory():
+    """Names of the POSIX kind, and who has made the System V kind."""
+    with open("/proc/sysvipc/shm") as f:
+        return set(os.listdir("/dev/shm")), {int(line.split()[4]) for line in f.readlines()[1:]}
+
+
+@once
+def test_a_hundred_clones_and_kills(t):
+    """Servers, their helpers and the daemon are killed in between: nothing is left, and nobody sees what another one did."""
+    ini = postgres_clones(t)
+    d = start(t, ini)
+    pids, names, private = set(), set(), True
+    for number in range(100):
+        view = d.client().attach("pg")
+        assert what_is_there(view) == PRISTINE, number
+        clone = clone_of(d, view)
+        private = private and os.readlink(f"/proc/{clone['service_pid']}/ns/mnt") != os.readlink("/proc/self/ns/mnt")
+        pids.add(clone["service_pid"])
+        names.update(os.listdir(f"/proc/{clone['service_pid']}/root/dev/shm"))
+        psql(view.data, "drop table rows")
+        if number % 10 == 3:
+            os.kill(clone["service_pid"], signal.SIGKILL)
+            wait_for(lambda: not view.current, "the crash to be told")
+        if number % 10 == 6:
+            os.kill(helper_of(clone["service_pid"], d), signal.SIGKILL)
+        if number % 40 == 39:
+            d.expect = -signal.SIGKILL
+            os.kill(d.pid, signal.SIGKILL)
+            d.process.wait(LIMIT)
+            d = start(t, ini)
+        view.detach()
+    d.stop()
+    wait_for(lambda: not processes_of(t) and not working_below(t), "the end of all processes")
+    assert not directories(t)
+    with open("/proc/mounts") as mounts:
+        assert t.runtime not in mounts.read()
+    made, makers = shared_memory()
+    if private:
+        assert len(names) > 1 and not made & {name for name in names if name.startswith("PostgreSQL")} and not makers & pids
 
 
 def redis(t, more="", options=""):
