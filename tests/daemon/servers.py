@@ -283,6 +283,31 @@ def redis(t, more="", options=""):
             "ready = port\nvalue = redis://127.0.0.1:${FIXD_PORT}/0\n" + more)
 
 
+def test_clones_of_redis(t):
+    """It says itself that it is ready; its socket is in its directory, and each is empty."""
+    need("redis-server", "redis-cli")
+    d = start(t, "[fixture redis]\nservice = exec redis-server --port 0 --unixsocket $FIXD_DIR/socket --dir $FIXD_DIR --supervised systemd\n"
+                 "clones = 3\nready = notify\nprewarm = redis-cli -s $FIXD_DIR/socket ping\nvalue = ${FIXD_DIR}/socket\n")
+
+    def ask(view, *command):
+        return subprocess.run(["redis-cli", "-s", view.data.decode(), *command], capture_output=True, timeout=LIMIT, check=True, text=True).stdout.strip()
+    c = d.client()
+    for ending in "nothing", "save", "crash":
+        view, other = c.attach("redis"), c.attach("redis")
+        assert ask(view, "dbsize") == "0" and ask(view, "config", "get", "maxmemory").split()[-1] == "0"
+        assert ask(view, "set", "a", "1") == ask(view, "config", "set", "maxmemory", "1gb") == "OK"
+        assert ask(other, "exists", "a") == "0"
+        if ending == "save":
+            assert ask(view, "save") == "OK"
+        if ending == "crash":
+            os.kill(clone_of(d, view)["service_pid"], signal.SIGKILL)
+            wait_for(lambda: not view.current, "the crash to be told")
+        view.detach()
+        other.detach()
+    d.stop()
+    assert not processes_of(t) and not directories(t)
+
+
 def redis_cli(where, *command):
     done = subprocess.run(["redis-cli", "-u", where.decode(), *command], capture_output=True, timeout=LIMIT)
     assert done.returncode == 0, done
