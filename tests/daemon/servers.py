@@ -130,7 +130,7 @@ def postgres_clones(t, more="clones = 4"):
     where, as_user = bin_of_postgres(), user_of_postgres()
     os.chmod(t.dir, 0o1777)
     t.write("cluster.sh", f"""set -e
-{where}/initdb -D "$FIXD_DIR" -U test --auth=trust --no-sync -E UTF8 --locale=C >&2
+{where}/initdb -D "$FIXD_DIR" -U test --auth=trust --no-sync --wal-segsize=1 -E UTF8 --locale=C >&2
 printf '%s\\n' 'fsync = off' "listen_addresses = ''" 'max_prepared_transactions = 4' >> "$FIXD_DIR/postgresql.conf"
 sockets=$(mktemp -d)
 trap '{where}/pg_ctl -s -w -D "$FIXD_DIR" -m fast stop >&2; rm -r "$sockets"' EXIT
@@ -140,7 +140,7 @@ psql -qX -v ON_ERROR_STOP=1 -h "$sockets" -U test -f {t.path('schema.sql')} post
     t.write("schema.sql", "create role app login; create table rows (id serial, name text); insert into rows (name) select 'row ' || n from generate_series(1, 1000) n;\n")
     return (f"[policy]\ntimeout = 120s\nmax-age = none\n[fixture cluster]\ntree = sh {t.path('cluster.sh')}\n{as_user}"
             f"[fixture pg]\nservice = exec {where}/postgres -D $FIXD_DATA -k $FIXD_DIR\ndata = cluster\n{as_user}"
-            "ready = notify\nprewarm = psql -qXAt -h $FIXD_DIR -U test -c 'select 1' postgres\n"
+            "ready = notify\nprewarm = psql -qXAt -h $FIXD_DIR -U test -c \"select pg_logical_emit_message(true, 'warm', '')\" postgres\n"
             "value = host=${FIXD_DIR} user=test dbname=postgres\n" + f"{more}\n")
 
 
