@@ -138,10 +138,13 @@ trap '{where}/pg_ctl -s -w -D "$FIXD_DIR" -m fast stop >&2; rm -r "$sockets"' EX
 psql -qX -v ON_ERROR_STOP=1 -h "$sockets" -U test -f {t.path('schema.sql')} postgres >&2
 """)
     t.write("schema.sql", "create role app login; create table rows (id serial, name text); insert into rows (name) select 'row ' || n from generate_series(1, 1000) n;\n")
-    return (f"[policy]\ntimeout = 120s\nmax-age = none\n[fixture cluster]\ntree = sh {t.path('cluster.sh')}\n{as_user}"
-            f"[fixture pg]\nservice = exec {where}/postgres -D $FIXD_DATA -k $FIXD_DIR\ndata = cluster\n{as_user}"
-            "ready = notify\nprewarm = psql -qXAt -h $FIXD_DIR -U test -c \"select pg_logical_emit_message(true, 'warm', '')\" postgres\n"
-            "value = host=${FIXD_DIR} user=test dbname=postgres\n" + f"{more}\n")
+    return (f"[policy]\ntimeout = 120s\nmax-age = none\n[fixture cluster]\ntree = sh {t.path('cluster.sh')}\n{as_user}" +
+            postgres_on_cluster("pg", f"prewarm = psql -qXAt -h $FIXD_DIR -U test -c \"select pg_logical_emit_message(true, 'warm', '')\" postgres\n{more}"))
+
+
+def postgres_on_cluster(name, more):
+    return (f"[fixture {name}]\nservice = exec {bin_of_postgres()}/postgres -D $FIXD_DATA -k $FIXD_DIR\ndata = cluster\n{user_of_postgres()}"
+            "ready = notify\nvalue = host=${FIXD_DIR} user=test dbname=postgres\n" + f"{more}\n")
 
 
 PRISTINE = "1000|1|128MB|0|0"
