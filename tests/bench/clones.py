@@ -1,0 +1,157 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""What a PostgreSQL of one's own costs: a clone, against what a suite would do without fixd, in turn in one run. Both speak to the
+server through libpq; the same cluster, without fsync, in memory."""
+
+import ctypes
+import os
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "daemon"))
+import harness
+import servers
+from harness import wait_for
+from services import start
+
+ROUNDS = int(os.environ.get("ROUNDS", "60"))
+CLONES = 8
+QUERY = b"insert into rows (name) values ('mine') returning id"
+ROW = "{:34}{:>9}{:>9}  {:38}{:>9}{:>9}{:>8}  {}"
+
+
+def load_libpq():
+    try:
+        pq = ctypes.CDLL("libpq.so.5")
+    except OSError:
+        raise harness.Skip("there is no libpq here") from None
+    for name, result, arguments in (("PQconnectdb", ctypes.c_void_p, [ctypes.c_char_p]), ("PQstatus", ctypes.c_int, [ctypes.c_void_p]),
+                                    ("PQexec", ctypes.c_void_p, [ctypes.c_void_p, ctypes.c_char_p]), ("PQfinish", None, [ctypes.c_void_p]),
+                                    ("PQresultStatus", ctypes.c_int, [ctypes.c_void_p]), ("PQclear", None, [ctypes.c_void_p]),
+                                    ("PQerrorMessage", ctypes.c_char_p, [ctypes.c_void_p])):
+        function = getattr(pq, name)
+        function.restype, function.argtypes = result, arguments
+    return pq
+
+
+class Session:
+    """A connection; false if there is none."""
+
+    def __init__(self, pq, where):
+        self.pq, self.handle = pq, pq.PQconnectdb(where)
+
+    def __bool__(self):
+        return self.pq.PQstatus(self.handle) == 0
+
+    def run(self, sql):
+        result = self.pq.PQexec(self.handle, sql)
+        if self.pq.PQresultStatus(result) not in (1, 2):
+            sys.exit(f"{sql.decode()}: {self.pq.PQerrorMessage(self.handle).decode()}")
+        self.pq.PQclear(result)
+
+    def close(self):
+        self.pq.PQfinish(self.handle)
+
+
+def use(pq, where):
+    session = Session(pq, where)
+    session.run(QUERY)
+    session.close()
+
+
+def timed(work):
+    begin = time.perf_counter()
+    kept = work()
+    return (time.perf_counter() - begin) * 1e3, kept
+
+
+class Copy:
+    """A server on a copy of the cluster, as a suite would start one."""
+
+    def __init__(self, pq, cluster, where):
+        self.where = where
+        subprocess.run(["cp", "-a", cluster, where], check=True)
+        user = {"user": "postgres", "group": "postgres", "extra_groups": []} if os.geteuid() == 0 else {}
+        self.process = subprocess.Popen([servers.bin_of_postgres() + "/postgres", "-D", where, "-k", where], stderr=subprocess.DEVNULL, **user)
+        self.address = f"host={where} user=test dbname=".encode()
+        # The quickest to find out: pg_ctl looks ten times a second.
+        while not (session := Session(pq, self.address + b"template1")):
+            session.close()
+            time.sleep(0.001)
+        self.session = session
+
+    def end(self):
+        self.session.close()
+        # Killed, it would leave shared memory behind.
+        self.process.send_signal(signal.SIGINT)
+        self.process.wait()
+        shutil.rmtree(self.where)
+
+
+def quantile(values, q):
+    return sorted(values)[min(len(values) - 1, int(len(values) * q))]
+
+
+def row(what, ours, against, theirs, reach):
+    p50 = [statistics.median(values) for values in (ours, theirs)]
+    print(ROW.format(what, f"{p50[0]:.1f}", f"{quantile(ours, 0.99):.1f}", against, f"{p50[1]:.1f}", f"{quantile(theirs, 0.99):.1f}",
+                     f"{p50[1] / p50[0]:.1f} x", reach), flush=True)
+
+
+def quiet(d, ready, name="pg"):
+    """So many are ready, and nothing is being started or ended."""
+    def is_quiet():
+        clones = d.instance(name)["clones"]
+        return clones["ready"] >= ready and not clones["starting"] and not clones["ending"]
+    wait_for(is_quiet, f"{ready} to be ready")
+
+
+def one(pq, client, name="pg"):
+    view = client.attach(name)
+    use(pq, view.data)
+    return view
+
+
+def measure_ready(t, pq, d, cluster):
+    client, copy, ours, theirs = d.client(), Copy(pq, cluster, t.runtime + "/copy"), [], []
+    client.attach("pg").detach()
+    for number in range(ROUNDS):
+        quiet(d, 1)
+        ms, view = timed(lambda: one(pq, client))
+        view.detach()
+        ours.append(ms)
+        quiet(d, 1)
+        name = b"test%d" % number
+
+        def create():
+            copy.session.run(b"create database " + name + b" template postgres strategy file_copy")
+            use(pq, copy.address + name)
+        theirs.append(timed(create)[0])
+        copy.session.run(b"drop database " + name)
+    copy.end()
+    row("a ready clone, first query", ours, "CREATE DATABASE TEMPLATE, first query", theirs, "5 ms, p99 10 ms, 4 x")
+
+
+def main():
+    t = harness.Case("bench", [])
+    failed = True
+    try:
+        pq = load_libpq()
+        d = start(t, servers.postgres_clones(t, f"clones = {CLONES}"))
+        cluster = d.client().attach("cluster").path
+        print(ROW.format("ms", "p50", "p99", "", "p50", "p99", "", "reach"))
+        measure_ready(t, pq, d, cluster)
+        failed = False
+    except harness.Skip as why:
+        print(f"clones of PostgreSQL are not measured: {why}")
+        failed = False
+    finally:
+        t.finish(failed)
+
+
+if __name__ == "__main__":
+    main()
