@@ -10,6 +10,7 @@ import signal
 import statistics
 import subprocess
 import sys
+import threading
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "daemon"))
@@ -19,9 +20,9 @@ from harness import wait_for
 from services import start
 
 ROUNDS = int(os.environ.get("ROUNDS", "60"))
-CLONES = 8
+CLONES, SUPPLIED = 8, 100
 QUERY = b"insert into rows (name) values ('mine') returning id"
-ROW = "{:34}{:>9}{:>9}  {:38}{:>9}{:>9}{:>8}  {}"
+ROW, FIGURE = "{:34}{:>9}{:>9}  {:38}{:>9}{:>9}{:>8}  {}", "{:52}{:>10}  {}"
 
 
 def load_libpq():
@@ -102,6 +103,10 @@ def row(what, ours, against, theirs, reach):
                      f"{p50[1] / p50[0]:.1f} x", reach), flush=True)
 
 
+def figure(what, value, reach):
+    print(FIGURE.format(what, value, reach), flush=True)
+
+
 def quiet(d, ready, name="pg"):
     """So many are ready, and nothing is being started or ended."""
     def is_quiet():
@@ -136,15 +141,59 @@ def measure_ready(t, pq, d, cluster):
     row("a ready clone, first query", ours, "CREATE DATABASE TEMPLATE, first query", theirs, "5 ms, p99 10 ms, 4 x")
 
 
+def measure_start(t, pq, d, cluster):
+    """Without prewarm, which the other side does not have either."""
+    client, ours, theirs = d.client(), [], []
+    d.ctl("cleanup", "pg")
+    for _ in range(ROUNDS // 2):
+        ms, view = timed(lambda: one(pq, client, "cold"))
+        ours.append(ms)
+        view.detach()
+        # Nothing is ready, and nothing is started ahead.
+        d.ctl("cleanup", "cold")
+        quiet(d, 0, "cold")
+
+        def start_copy():
+            copy = Copy(pq, cluster, t.runtime + "/copy")
+            use(pq, copy.address + b"postgres")
+            return copy
+        ms, copy = timed(start_copy)
+        theirs.append(ms)
+        copy.end()
+    row("none is ready, first query", ours, "cp -a and start, first query", theirs, "45 ms, 2 x")
+
+
+def in_threads(work, n):
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(n)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def measure_supply(d):
+    clients = [d.client() for _ in range(CLONES)]
+
+    def take(number):
+        for _ in range(SUPPLIED // CLONES):
+            clients[number].attach("pg").detach()
+    given = d.instance("pg")["clones"]["given"]
+    ms, _ = timed(lambda: in_threads(take, CLONES))
+    given = d.instance("pg")["clones"]["given"] - given
+    figure(f"supply, {CLONES} holders that ask again and again, 1/s", f"{given / ms * 1e3:.1f}", "20")
+
+
 def main():
     t = harness.Case("bench", [])
     failed = True
     try:
         pq = load_libpq()
-        d = start(t, servers.postgres_clones(t, f"clones = {CLONES}"))
+        d = start(t, servers.postgres_clones(t, f"clones = {CLONES}") + servers.postgres_on_cluster("cold", "clones = 1"))
         cluster = d.client().attach("cluster").path
         print(ROW.format("ms", "p50", "p99", "", "p50", "p99", "", "reach"))
         measure_ready(t, pq, d, cluster)
+        measure_start(t, pq, d, cluster)
+        measure_supply(d)
         failed = False
     except harness.Skip as why:
         print(f"clones of PostgreSQL are not measured: {why}")
