@@ -20,7 +20,7 @@ from harness import wait_for
 from services import start
 
 ROUNDS = int(os.environ.get("ROUNDS", "60"))
-CLONES, SUPPLIED = 8, 100
+CLONES, HOLDERS, SUPPLIED = 8, 200, 100
 QUERY = b"insert into rows (name) values ('mine') returning id"
 ROW, FIGURE = "{:34}{:>9}{:>9}  {:38}{:>9}{:>9}{:>8}  {}", "{:52}{:>10}  {}"
 
@@ -183,6 +183,56 @@ def measure_supply(d):
     figure(f"supply, {CLONES} holders that ask again and again, 1/s", f"{given / ms * 1e3:.1f}", "20")
 
 
+def pss_of(pid):
+    """Of all in its namespace, in MiB."""
+    mine, total = os.readlink(f"/proc/{pid}/ns/pid"), 0
+    for other in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            if os.readlink(f"/proc/{other}/ns/pid") == mine:
+                with open(f"/proc/{other}/smaps_rollup") as f:
+                    total += next(int(line.split()[1]) for line in f if line.startswith("Pss:"))
+        except OSError:
+            continue
+    return total / 1024
+
+
+def measure_memory(d):
+    held = d.client().attach("pg")
+    quiet(d, 1)
+    ready = next(i for name, i in d.instances().items() if name.startswith("pg/") and i["state"] == "ready" and not i["leases"])
+    if os.readlink(f"/proc/{ready['service_pid']}/ns/pid") == os.readlink("/proc/self/ns/pid"):
+        print("memory of a ready clone: not measured, there are no namespaces here")
+    else:
+        figure("PSS of a ready clone, MiB", f"{pss_of(ready['service_pid']):.1f}", "at most 20")
+        figure("counted for it, with what it has written, MiB", f"{ready['size'] / 2**20:.1f}", "")
+    held.detach()
+
+
+def measure_order(pq, d):
+    """They ask one after the other, and hold for one query."""
+    waits, order = [0.0] * HOLDERS, []
+    first = [d.client().attach("pg") for _ in range(CLONES)]
+
+    def hold(number, client):
+        waits[number], view = timed(lambda: client.attach("pg"))
+        order.append(number)
+        use(pq, view.data)
+        view.detach()
+    threads = []
+    for number in range(HOLDERS):
+        threads.append(threading.Thread(target=hold, args=(number, d.client())))
+        threads[-1].start()
+        wait_for(lambda: d.status()["daemon"]["waiting"] == number + 1, "it to wait")
+    begin = time.perf_counter()
+    for view in first:
+        view.detach()
+    for thread in threads:
+        thread.join()
+    seconds = time.perf_counter() - begin
+    figure(f"{HOLDERS} holders, {CLONES} clones: all served within, s", f"{seconds:.1f}", "")
+    figure("served earlier or later than asked, places at most", max(abs(place - number) for place, number in enumerate(order)), f"at most {CLONES}")
+
+
 def main():
     t = harness.Case("bench", [])
     failed = True
@@ -194,6 +244,8 @@ def main():
         measure_ready(t, pq, d, cluster)
         measure_start(t, pq, d, cluster)
         measure_supply(d)
+        measure_memory(d)
+        measure_order(pq, d)
         failed = False
     except harness.Skip as why:
         print(f"clones of PostgreSQL are not measured: {why}")
