@@ -113,6 +113,7 @@ daemon_tests = \
 	tests/daemon/faults.py \
 	tests/daemon/invalidation.py \
 	tests/daemon/manager.py \
+	tests/daemon/recipes.py \
 	tests/daemon/report.py \
 	tests/daemon/restart.py \
 	tests/daemon/runs.py \
