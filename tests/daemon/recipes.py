@@ -7,12 +7,13 @@ import re
 import shutil
 import subprocess
 import sys
+import urllib.request
 
 import harness
 import servers
 from harness import LIMIT, once
 from servers import need
-from services import start
+from services import processes_of, start
 
 
 def examples(page):
@@ -95,6 +96,53 @@ def test_redis(t):
         done = subprocess.run(["redis-cli", "-s", view.data.decode(), "incr", "a"], capture_output=True, text=True, timeout=LIMIT)
         assert done.stdout == "1\n", done
         view.detach()
+
+
+def test_sqlite(t):
+    need("sqlite3")
+    t.write("schema.sql", "create table numbers (id int); insert into numbers values (1);\n")
+    d = begin(t, "SQLite")
+    for _ in range(2):
+        done = d.ctl("run", "--", "sqlite3", "db/app.db", "select * from numbers; drop table numbers", cwd=t.dir)
+        assert done.out == "1\n", done
+
+
+SEARCH = """#!{python}
+import http.server, os, sys, urllib.request
+words = sys.argv[1:]
+if words[0] == "index":
+    with open(words[1] + "/one.txt") as document, open(words[2] + "/index.html", "w") as index:
+        index.write("found: " + document.read())
+elif words[0] == "ask":
+    urllib.request.urlopen("http://127.0.0.1:" + words[1] + "/").read()
+else:
+    os.chdir(words[1])
+    http.server.ThreadingHTTPServer(("127.0.0.1", int(words[2])), http.server.SimpleHTTPRequestHandler).serve_forever()
+"""
+
+
+def get(view):
+    with urllib.request.urlopen(view.data.decode(), timeout=LIMIT) as answer:
+        return answer.read()
+
+
+def test_slow_starters(t):
+    os.chmod(t.write("search", SEARCH.format(python=sys.executable)), 0o755)
+    t.write("documents/one.txt", "a document\n")
+    d = begin(t, "Slow starters")
+    c = d.client()
+    views = [c.attach("search") for _ in range(2)]
+    assert [get(view) for view in views] == [b"found: a document\n"] * 2 and views[0].data != views[1].data
+
+
+def test_a_web_server(t):
+    t.write("www/index.html", "served\n")
+    d = begin(t, "A web server")
+    c = d.client()
+    views = [c.attach("web") for _ in range(2)]
+    assert [get(view) for view in views] == [b"served\n"] * 2 and views[0].data != views[1].data
+    d.stop()
+    assert not processes_of(t)
 
 
 if __name__ == "__main__":
