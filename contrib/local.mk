@@ -103,6 +103,7 @@ EXTRA_DIST += \
 	contrib/adapters/examples/gtest.cc \
 	contrib/adapters/examples/legacy.sh \
 	contrib/adapters/examples/meson.build \
+	contrib/adapters/examples/own.sh \
 	contrib/adapters/examples/plain.c
 
 # For systemd: units of the machine and of a user, the machine's user and directories.

@@ -9,6 +9,9 @@
 #   fixd_test(lookup FIXTURES corpus)      needs it, through libfixd
 #   fixd_add_test(NAME legacy COMMAND legacy FIXTURES corpus)
 #                                          finds it at its path: it is started by `fixctl run`
+#   fixd_add_test(NAME api COMMAND api WITH pg)
+#                                          holds `pg` while it runs, and finds its value in FIXD_FIXTURE_pg:
+#                                          of a service with clones, a server that no other test has
 #
 # FIXD_SOCKET, when it is set, is the daemon's socket. A fixture that cannot be built fails its set-up, and CTest does not run
 # the tests that need it.
@@ -46,15 +49,22 @@ function(fixd_test test)
   endif()
 endfunction()
 
-# add_test() for a command that finds the fixtures at their paths.
-#   fixd_add_test(NAME legacy COMMAND legacy --all FIXTURES corpus)
+# add_test() for a command that finds the fixtures at their paths, or holds some.
+#   fixd_add_test(NAME legacy COMMAND legacy --all FIXTURES corpus WITH pg redis)
 function(fixd_add_test)
-  cmake_parse_arguments(arg "" "NAME;WORKING_DIRECTORY" "COMMAND;FIXTURES" ${ARGN})
+  cmake_parse_arguments(arg "" "NAME;WORKING_DIRECTORY" "COMMAND;FIXTURES;WITH" ${ARGN})
   _fixd_needs_fixctl()
-  set(only "")
-  foreach(fixture ${arg_FIXTURES})
-    list(APPEND only --fixture ${fixture})
-  endforeach()
+  set(around "")
+  if(arg_FIXTURES OR NOT arg_WITH)
+    list(APPEND around ${FIXCTL} ${_fixd_options} run)
+    foreach(fixture ${arg_FIXTURES})
+      list(APPEND around --fixture ${fixture})
+    endforeach()
+    list(APPEND around --)
+  endif()
+  if(arg_WITH)
+    list(APPEND around ${FIXCTL} ${_fixd_options} with ${arg_WITH} --)
+  endif()
   list(POP_FRONT arg_COMMAND program)
   if(TARGET ${program})
     set(program $<TARGET_FILE:${program}>)
@@ -63,6 +73,6 @@ function(fixd_add_test)
   if(arg_WORKING_DIRECTORY)
     set(where WORKING_DIRECTORY ${arg_WORKING_DIRECTORY})
   endif()
-  add_test(NAME ${arg_NAME} COMMAND ${FIXCTL} ${_fixd_options} run ${only} -- ${program} ${arg_COMMAND} ${where})
+  add_test(NAME ${arg_NAME} COMMAND ${around} ${program} ${arg_COMMAND} ${where})
   fixd_test(${arg_NAME} FIXTURES ${arg_FIXTURES})
 endfunction()

@@ -247,9 +247,12 @@ def test_ctest(t):
     run(["cmake", "-S", ".", "-B", "build"], env, home)
     run(["cmake", "--build", "build"], env, home)
     out = run(["ctest", "--test-dir", "build"], env, home)
-    assert "100% tests passed, 0 tests failed out of 4" in out, out
+    assert "100% tests passed, 0 tests failed out of 7" in out, out
     words = daemon.instances()["words"]
     assert words["size"] is None and words["stale_cause"] == "cleaned up", words
+    # At the same time, with two servers for three tests, which all ruin theirs.
+    out = run(["ctest", "--test-dir", "build", "-j", "3", "-R", "^own"], env, home)
+    assert "0 tests failed" in out and daemon.instance("server")["clones"]["given"] == 6, out
     # CTest builds the fixture of one test.
     out = run(["ctest", "--test-dir", "build", "-R", "^plain$"], env, home)
     assert "fixd.warm.words" in out and "legacy" not in out, out
