@@ -231,7 +231,8 @@ def test_meson(t):
     env = tools(t, daemon)
     run(["meson", "setup", "build"], env, home)
     out = run(["meson", "test", "-C", "build"], env, home)
-    assert "Ok:                 2" in out, out
+    assert "Ok:                 4" in out, out
+    assert daemon.instance("server")["clones"]["given"] == 2
     # No fixture is an error, which is not the test's failure.
     daemon.configure("[fixture words]\ncommand = false\npath = words.txt\n")
     daemon.ctl("reload")
