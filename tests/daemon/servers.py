@@ -248,11 +248,11 @@ def shared_memory():
 @once
 def test_a_hundred_clones_and_kills(t):
     """Servers, their helpers and the daemon are killed in between: nothing is left, and nobody sees what another one did."""
-    ini = postgres_clones(t)
+    ini = postgres_clones(t) + postgres_on_cluster("bare", "clones = 4")
     d = start(t, ini)
     pids, names, private = set(), set(), True
     for number in range(100):
-        view = d.client().attach("pg")
+        view = d.client().attach("bare")
         assert what_is_there(view) == PRISTINE, number
         clone = clone_of(d, view)
         private = private and os.readlink(f"/proc/{clone['service_pid']}/ns/mnt") != os.readlink("/proc/self/ns/mnt")
