@@ -180,8 +180,11 @@ static void on_idle(void *arg)
 
 static void daemon_idle(struct daemon *d)
 {
-	if (!d->model.stopping && d->model.config->idle_exit != DURATION_NONE)
-		timer_start(d->model.loop, &d->idle, clock_now() + d->model.config->idle_exit);
+	int64_t configured = d->model.config->idle_exit;
+	int64_t limit = configured != DURATION_NONE ? configured : d->idle_exit;
+
+	if (!d->model.stopping && limit != DURATION_NONE)
+		timer_start(d->model.loop, &d->idle, clock_now() + limit);
 }
 
 #define SWEEP_EVERY (10 * NSEC_PER_SEC)
@@ -358,6 +361,7 @@ int daemon_start(struct daemon *d, const struct daemon_settings *settings)
 	d->keep.program = settings->program;
 	d->keep.argv = settings->argv;
 	d->log_level = settings->log_level;
+	d->idle_exit = settings->idle_exit;
 	daemon_set_log_level(d);
 	raise_limits(d);
 	r = start_loop(d);

@@ -23,6 +23,7 @@ struct daemon {
 	struct timer alive;
 	int signals;   /* of the loop */
 	int log_level; /* of the command line; -1: as configured */
+	int64_t idle_exit; /* of the command line, for a file that says none */
 };
 
 /* What it is started with; all of it is the daemon's then. */
@@ -31,6 +32,7 @@ struct daemon_settings {
 	char *socket, *program, **argv; /* path; of the program; how it was started */
 	char *alias;			/* another path of the socket, or NULL */
 	int log_level;
+	int64_t idle_exit;
 };
 
 /* 0, or -errno, which was logged. daemon_finish() either way. */

@@ -32,6 +32,7 @@ struct options {
 	int resumes; /* the version of a state, or 0 */
 	int ready_fd;
 	int log_level; /* -1: as configured */
+	int64_t idle_exit; /* ns, for a file that says none */
 };
 
 static const char help[] =
@@ -43,6 +44,7 @@ static const char help[] =
 	"      --check            check the file, print what is wrong with it, and exit\n"
 	"      --ready-fd N       write a newline to descriptor N when clients may connect\n"
 	"      --log-level LEVEL  error, warn, info or debug\n"
+	"      --idle-exit D      end when nobody was connected for so long, unless the file says how long\n"
 	"  -h, --help             this text\n"
 	"  -V, --version          the version\n"
 	"\n"
@@ -73,6 +75,16 @@ static int parse_fd(const char *s)
 	if (parse_u64(s, 10, 65535, &v) == 0)
 		return (int)v;
 	fprintf(stderr, "fixd: --ready-fd %s: expected the number of an open descriptor\n", s);
+	usage_error();
+}
+
+static int64_t parse_idle_exit(const char *s)
+{
+	int64_t ns;
+
+	if (parse_duration(s, &ns) == 0 && ns > 0)
+		return ns;
+	fprintf(stderr, "fixd: --idle-exit %s: expected a number above 0 with ms, s, m or h\n", s);
 	usage_error();
 }
 
@@ -114,7 +126,7 @@ static char *find_self(const char *name)
 
 static struct options parse_options(int argc, char **argv)
 {
-	enum { OPT_CHECK = 256, OPT_READY_FD, OPT_LOG_LEVEL, OPT_RESUMES };
+	enum { OPT_CHECK = 256, OPT_READY_FD, OPT_LOG_LEVEL, OPT_IDLE_EXIT, OPT_RESUMES };
 	static const struct option long_options[] = {
 		{ "config", required_argument, NULL, 'c' },
 		{ "socket", required_argument, NULL, 's' },
@@ -122,11 +134,12 @@ static struct options parse_options(int argc, char **argv)
 		{ "resumes", required_argument, NULL, OPT_RESUMES },
 		{ "ready-fd", required_argument, NULL, OPT_READY_FD },
 		{ "log-level", required_argument, NULL, OPT_LOG_LEVEL },
+		{ "idle-exit", required_argument, NULL, OPT_IDLE_EXIT },
 		{ "help", no_argument, NULL, 'h' },
 		{ "version", no_argument, NULL, 'V' },
 		{ NULL, 0, NULL, 0 },
 	};
-	struct options o = { .ready_fd = -1, .log_level = -1 };
+	struct options o = { .ready_fd = -1, .log_level = -1, .idle_exit = DURATION_NONE };
 	int c;
 
 	while ((c = getopt_long(argc, argv, "c:s:hV", long_options, NULL)) >= 0) {
@@ -148,6 +161,9 @@ static struct options parse_options(int argc, char **argv)
 			break;
 		case OPT_LOG_LEVEL:
 			o.log_level = parse_level(optarg);
+			break;
+		case OPT_IDLE_EXIT:
+			o.idle_exit = parse_idle_exit(optarg);
 			break;
 		case 'h':
 			fputs(help, stdout);
@@ -214,7 +230,7 @@ int main(int argc, char **argv)
 	/* Whoever starts us may have closed them: no socket is to get their numbers, and our log with it. */
 	int standard = fd_open_standard();
 	struct options o = parse_options(argc, argv);
-	struct daemon_settings s = { .log_level = o.log_level, .argv = argv };
+	struct daemon_settings s = { .log_level = o.log_level, .idle_exit = o.idle_exit, .argv = argv };
 	struct daemon d = { 0 };
 	_cleanup_text_ struct text problems = { 0 };
 	/* Who waited for us was told long ago. */

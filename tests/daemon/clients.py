@@ -815,6 +815,14 @@ def test_idle_exit(t):
     assert "idle-exit" in d.words()
 
 
+def test_idle_exit_of_the_command_line(t):
+    """It is for a file that does not say it."""
+    for ini, limit in (INI, "100ms"), ("[fixd]\nidle-exit = 100ms\n" + INI, "1h"):
+        d = start(t, ini, args=["--idle-exit", limit])
+        wait_for(lambda: not d.running(), "it to leave")
+        assert "idle-exit" in d.words()
+
+
 def sealed(data, seals=0xf):
     fd = os.memfd_create("lie", os.MFD_ALLOW_SEALING)
     os.write(fd, data)

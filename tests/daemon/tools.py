@@ -160,7 +160,8 @@ def test_bad_files(t):
 def test_fixd_command_line(t):
     for args, code, word in [(["--help"], 0, "Usage: fixd"), (["--version"], 0, "fixd 0"), ([], 2, "--config FILE is missing"),
                              (["--nonsense"], 2, "Try 'fixd --help'"), (["--config", "x", "y"], 2, "unexpected argument"),
-                             (["--config", "x", "--log-level", "loud"], 2, "expected one of"), (["--ready-fd", "x"], 2, "--ready-fd x")]:
+                             (["--config", "x", "--log-level", "loud"], 2, "expected one of"), (["--ready-fd", "x"], 2, "--ready-fd x"),
+                             (["--config", "x", "--idle-exit", "soon"], 2, "--idle-exit soon: expected a number above 0")]:
         done = subprocess.run([harness.program("fixd"), *args], capture_output=True, env=harness.process_environment())
         assert done.returncode == code and word in (done.stdout + done.stderr).decode(), (args, done)
 
