@@ -7,11 +7,13 @@ import ctypes
 import ctypes.util
 import errno
 import os
+import select
 import threading
 import time
 from typing import Any, Callable, Iterable, List, Optional, Sequence, Tuple, Union
 
 COW = 1
+_NOWAIT = 2
 OBSERVER = 1
 _KEEPER = 1
 _VIEW_BUILT, _VIEW_REUSED = 1, 2
@@ -56,6 +58,7 @@ _FUNCTIONS = [
     ("fixd_close", None, [_pointer]),
     ("fixd_error", ctypes.c_char_p, [_pointer]),
     ("fixd_attach", ctypes.c_int, [_pointer, ctypes.c_char_p, ctypes.POINTER(_Options), ctypes.POINTER(_pointer)]),
+    ("fixd_fd", ctypes.c_int, [_pointer]),
     ("fixd_detach", None, [_pointer]),
     ("fixd_join", ctypes.c_int, [_pointer, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_uint]),
     ("fixd_define", ctypes.c_int, [_pointer, ctypes.c_char_p, ctypes.POINTER(ctypes.c_char_p)]),
@@ -68,6 +71,7 @@ _FUNCTIONS = [
     ("fixd_release", ctypes.c_int, [_pointer, ctypes.c_int, ctypes.POINTER(_pointer), ctypes.POINTER(ctypes.c_size_t)]),
     ("fixd_adopt", ctypes.c_int, [_pointer, ctypes.c_char_p, ctypes.POINTER(_pointer), ctypes.POINTER(_pointer),
                                   ctypes.POINTER(ctypes.c_size_t)]),
+    ("fixd_view_root", _pointer, [_pointer]),
     ("fixd_view_data", _pointer, [_pointer]),
     ("fixd_view_size", ctypes.c_size_t, [_pointer]),
     ("fixd_view_path", ctypes.c_char_p, [_pointer]),
@@ -128,11 +132,20 @@ class View:
         self.reused: bool = bool(self._lib.fixd_view_flags(handle) & _VIEW_REUSED)
 
     def __del__(self) -> None:
+        self.detach()
+
+    def detach(self) -> None:
+        """Lets go of it now: nothing may look at its bytes any more."""
         handle, self._handle = getattr(self, "_handle", None), None
         # A forked child has its parent's mappings until it ends; the library gives nothing back for it.
         if handle:
             with self.connection._lock:
                 self._lib.fixd_detach(handle)
+
+    @property
+    def root(self) -> int:
+        """The address of the object that a builder has set as the root."""
+        return self._lib.fixd_view_root(self._handle)
 
     @property
     def data(self) -> memoryview:
@@ -227,6 +240,7 @@ class Connection:
     def __init__(self, socket: Optional[str] = None):
         self._lib = library()
         self._lock = threading.RLock()
+        self._waiting = threading.Lock()
         handle = _pointer()
         r = self._lib.fixd_open(ctypes.byref(handle), os.fsencode(socket) if socket else None)
         if r < 0:
@@ -264,12 +278,22 @@ class Connection:
                         scope_key.encode(errors="surrogateescape"), handles, len(depends))
 
     def attach(self, name: str, writable: bool = False, timeout_s: float = 0, scope_key: str = "") -> View:
-        """A fixture of fixd.ini, or one that another client has built."""
-        view = _pointer()
-        with self._lock:
-            self._checked(self._lib.fixd_attach(self._handle, name.encode(), ctypes.byref(
-                self._options(writable, timeout_s, scope_key)), ctypes.byref(view)))
-        return View(self, view, writable)
+        """A fixture of fixd.ini, or one that another client has built.  It is asked for once: who stands in a line keeps the place."""
+        view, options = _pointer(), self._options(writable, timeout_s, scope_key)
+        options.flags |= _NOWAIT
+        answer = select.poll()
+        with self._waiting:
+            while True:
+                with self._lock:
+                    told = self._lib.fixd_attach(self._handle, name.encode(), ctypes.byref(options), ctypes.byref(view))
+                    if told != -errno.EAGAIN:
+                        self._checked(told)
+                        return View(self, view, writable)
+                    fd = self._lib.fixd_fd(self._handle)
+                answer.register(fd, select.POLLIN)
+                # What another thread asks may take the answer.
+                answer.poll(CALL_S * 1000)
+                answer.unregister(fd)
 
     def begin(self, name: str, writable: bool = False, timeout_s: float = 0, scope_key: str = "",
               depends: Sequence[View] = ()) -> Union[View, Build]:
