@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import hashlib
 import json
 import os
 import pwd
@@ -44,14 +45,18 @@ def _serves_us(socket: str) -> bool:
         return False
 
 
-def socket_path() -> str:
-    """Where the daemon listens, as libfixd(3) has it: the user's own if there is one, else the machine's if it serves this user."""
+def socket_path(ini: Optional[str] = None) -> str:
+    """Where the daemon listens, as libfixd(3) has it: the user's own if there is one, else the machine's if it serves this user; the
+    daemon of an ini file of fixtures has a place of its own."""
     if os.environ.get("FIXD_SOCKET"):
         return os.environ["FIXD_SOCKET"]
-    places = list(_own_places())
+    below = hashlib.blake2b(os.fsencode(ini), digest_size=4).hexdigest() if ini else ""
+    places = list(_own_places(below))
     for path in places:
         if os.path.exists(path):
             return path
+    if ini and places:
+        return places[0]
     return SYSTEM if not places or os.path.exists(SYSTEM) and _serves_us(SYSTEM) else places[0]
 
 
@@ -63,24 +68,25 @@ def _is_own(directory: str) -> bool:
     return stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid() and not status.st_mode & 0o022
 
 
-def _own_places() -> Iterator[str]:
+def _own_places(below: str = "") -> Iterator[str]:
     """Where a daemon of this user may listen; what others could have put there is passed over."""
-    return (path for path in _own_paths() if len(os.fsencode(path)) < SOCKET_MAX)
+    paths = (os.path.join(home, below, "socket") for home in _own_homes())
+    return (path for path in paths if len(os.fsencode(path)) < SOCKET_MAX)
 
 
-def _own_paths() -> Iterator[str]:
+def _own_homes() -> Iterator[str]:
     for base in (os.environ.get("XDG_RUNTIME_DIR", ""), f"/run/user/{os.getuid()}"):
         if base.startswith("/") and _is_own(base):
-            yield os.path.join(base, "fixd", "socket")
+            yield os.path.join(base, "fixd")
     tmp = f"/tmp/fixd-{os.getuid()}"
     homes = [os.environ.get("HOME", "")]
     if _is_own(tmp) if os.path.lexists(tmp) else os.access("/tmp", os.W_OK):
-        yield os.path.join(tmp, "socket")
+        yield tmp
     else:
         homes.insert(0, _account_home())
     for home in homes:
         if home.startswith("/") and _is_own(home):
-            yield os.path.join(home, ".cache", "fixd", "socket")
+            yield os.path.join(home, ".cache", "fixd")
 
 
 def _account_home() -> str:
@@ -108,6 +114,9 @@ def own_home(socket: str) -> str:
 
 
 def _make_home(directory: str) -> None:
+    parent = os.path.dirname(directory)
+    if parent and not os.path.lexists(parent):
+        _make_home(parent)
     os.makedirs(directory, mode=0o700, exist_ok=True)
     check_home(directory)
 
@@ -131,23 +140,25 @@ def _make_config(config: str) -> None:
     os.rename(draft, config)
 
 
-def start(socket: str) -> None:
-    """Starts a daemon of the user's, and waits until it answers.  It ends by itself when nobody uses it."""
+def start(socket: str, ini: Optional[str] = None) -> None:
+    """Starts a daemon of the user's, with that file of fixtures, and waits until it answers.  It ends by itself when nobody uses it."""
     fixd = program("fixd")
     if not fixd:
         raise NoDaemon("the program fixd is not installed")
     home = os.path.dirname(socket) or "."
-    config, log = os.path.join(home, "pytest.ini"), os.path.join(home, "log")
+    config, log = ini or os.path.join(home, "pytest.ini"), os.path.join(home, "log")
     try:
         _make_home(home)
-        _make_config(config)
+        if not ini:
+            _make_config(config)
     except OSError as e:
         raise NoDaemon(f"there is no place for the daemon: {e}") from None
     ready, tell = os.pipe()
     try:
         # No child of ours: who waits for all of his own would wait for it, too.
         told = subprocess.run(["/bin/sh", "-c", '"$@" >>"$0" 2>&1 & echo $!', os.path.abspath(log), os.path.abspath(fixd), "--config",
-                               os.path.abspath(config), "--socket", os.path.abspath(socket), "--ready-fd", str(tell)], pass_fds=[tell],
+                               os.path.abspath(config), "--socket", os.path.abspath(socket), "--ready-fd", str(tell),
+                               *(["--idle-exit", IDLE_EXIT] if ini else [])], pass_fds=[tell],
                               stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, start_new_session=True, cwd="/", text=True, check=True)
         os.close(tell)
         tell = -1
@@ -190,8 +201,8 @@ def _connect_to_other(socket: str) -> Connection:
             time.sleep(0.01)
 
 
-def connect(socket: str, may_start: bool) -> Connection:
-    """To a daemon that runs, or that is started."""
+def connect(socket: str, may_start: bool, ini: Optional[str] = None) -> Connection:
+    """To a daemon that runs, or that is started, with that file of fixtures."""
     home = os.path.dirname(socket)
     # Anybody could have made that directory before us, and what a daemon gives out is run as code.
     if home.startswith("/tmp/") and os.path.isdir(home):
@@ -203,7 +214,7 @@ def connect(socket: str, may_start: bool) -> Connection:
             raise NoDaemon(str(e.strerror or e)) from None
     problem: Optional[NoDaemon] = None
     try:
-        start(socket)
+        start(socket, ini)
     except NoDaemon as e:
         problem = e  # perhaps somebody else was faster
     try:

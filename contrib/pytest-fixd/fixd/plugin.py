@@ -87,7 +87,9 @@ class Runtime:
         self.config = config
         self.root = os.path.realpath(config.rootpath)
         socket = config.getini("fixd_socket")
-        self.socket = os.path.join(self.root, socket) if socket else _daemon.socket_path()
+        ini = config.getini("fixd_config")
+        self.ini = os.path.join(self.root, ini) if ini else None  # the file of fixtures that the daemon reads
+        self.socket = os.path.join(self.root, socket) if socket else _daemon.socket_path(self.ini)
         self.reuse: bool = _setting(config, "reuse_fixtures")
         self.max_age: Optional[float] = _setting(config, "fixture_max_age")
         self.timeout: float = _setting(config, "fixd_timeout") or TIMEOUT_S
@@ -139,7 +141,7 @@ class Runtime:
         os.environ["FIXD_SOCKET"] = self.socket
         os.environ[PYTHON] = f"{sys.implementation.cache_tag}:{sys.prefix}"
         try:
-            connection = _daemon.connect(self.socket, may_start=True)
+            connection = _daemon.connect(self.socket, may_start=True, ini=self.ini)
             connection.join(self.root, self.run, observer=_has_workers(self.config) and not worker)
             self.connection = connection
         except (FixdError, _daemon.NoDaemon) as e:
@@ -479,6 +481,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addini("fixd_timeout", "seconds that a shared fixture may take to build", default="600")
     parser.addini("fixd_leaks", "warn when a test changes a shared fixture", type="bool", default=False)
     parser.addini("fixd_strict", "a test that changes a shared fixture is an error", type="bool", default=False)
+    parser.addini("fixd_config", "a file of fixtures, see fixd.ini(5), that the daemon is started with", default="")
     parser.addini("fixd_socket", "where the daemon listens", default="")
 
 
@@ -530,7 +533,7 @@ def _cleanup(runtime: Runtime) -> int:
 
 def _daemon_start(runtime: Runtime) -> int:
     try:
-        _daemon.connect(runtime.socket, may_start=True).close()
+        _daemon.connect(runtime.socket, may_start=True, ini=runtime.ini).close()
     except _daemon.NoDaemon as e:
         print(f"fixd: {e}", file=sys.stderr)
         return 3

@@ -403,3 +403,17 @@ def test_a_second_half_that_sets_what_is_around_it(project):
         project.forget()
         assert project.run(*more).code == 0
         assert project.log() == ["ended 1"]
+
+
+def test_a_file_of_fixtures(project):
+    """Its daemon has a place of its own, beside that of the projects without one, and reads it where it lies."""
+    project.write("pytest.ini", "[pytest]\nfixd_config = db/fixd.ini\n")
+    project.write("db/fixd.ini", "[fixture input]\nfile = input\n")
+    project.write("db/input", "abc")
+    done = project.run("--daemon", env={"FIXD_SOCKET": ""})
+    [socket] = glob.glob(project.file(".home/fixd/*/socket"))
+    assert done.code == 0 and f"fixd listens on {socket}" in done.output and project.fixctl("status").returncode == 3
+    assert project.fixctl("--socket", socket, "get", "input").stdout == "abc"
+    assert project.run("--daemon-stop", env={"FIXD_SOCKET": ""}).code == 0 and not os.path.exists(socket)
+    project.write("db/fixd.ini", "[fixture input]\nfiles = input\n")
+    assert "fixd.ini:2" in project.run("--daemon", env={"FIXD_SOCKET": ""}).output
