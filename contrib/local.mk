@@ -54,6 +54,7 @@ pytest_fixd = \
 	contrib/pytest-fixd/fixd/_limit.py \
 	contrib/pytest-fixd/fixd/_source.py \
 	contrib/pytest-fixd/fixd/_teardown.py \
+	contrib/pytest-fixd/fixd/_use.py \
 	contrib/pytest-fixd/fixd/_values.py \
 	contrib/pytest-fixd/fixd/_witness.py \
 	contrib/pytest-fixd/fixd/plugin.py \
@@ -71,6 +72,7 @@ pytest_fixd = \
 	contrib/pytest-fixd/tests/test_recipes.py \
 	contrib/pytest-fixd/tests/test_sharing.py \
 	contrib/pytest-fixd/tests/test_surroundings.py \
+	contrib/pytest-fixd/tests/test_use.py \
 	contrib/pytest-fixd/tests/test_values.py
 EXTRA_DIST += $(pytest_fixd)
 

@@ -12,7 +12,8 @@ The first process that needs the fixture builds it; everybody else gets the same
 
 from ._fixtures import FixtureBuildError, fixture
 from ._lib import Connection, FixdError, View
+from ._use import use
 from ._values import Serializer
 
 __version__ = "0.1"
-__all__ = ["Connection", "FixdError", "FixtureBuildError", "Serializer", "View", "fixture"]
+__all__ = ["Connection", "FixdError", "FixtureBuildError", "Serializer", "View", "fixture", "use"]

@@ -20,6 +20,7 @@ from . import _daemon, _directories, _explain, _ledger, _source, _teardown, _val
 from ._definition import Definition, function_of
 from ._fixtures import Handle, tear_down, tokens
 from ._lib import Connection, FixdError
+from ._use import Held, IniFile
 from ._witness import Witness
 
 PYTHON = "FIXD_PYTHON"
@@ -155,7 +156,7 @@ class Runtime:
 
     def lose(self, error: FixdError) -> None:
         """The daemon is gone; what is set up from here on is this process's own."""
-        self.connection = None
+        self.connection, self.problem = None, str(error.strerror)
         self.messages.append(f"the daemon was lost, and fixtures were built in every process from then on: {error.strerror}")
         self._warn(self.messages[-1])
 
@@ -226,7 +227,15 @@ class Runtime:
                 return None
         return self._witness
 
+    @functools.cached_property
+    def ini_file(self) -> IniFile:
+        """For as long as this process runs."""
+        return IniFile(self)
+
     # Fixtures that are set up.
+
+    def hold(self, held: Held) -> None:
+        self.handles[held.fixturedef] = held
 
     def begin_handle(self, definition: Definition, request: Any) -> Handle:
         handle = Handle(definition, definition.name(self.root, request), request._fixturedef)
