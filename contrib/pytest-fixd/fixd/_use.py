@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import pathlib
+import re
 from typing import Any, Dict, Iterator, Optional, Sequence
 
 import pytest
@@ -40,6 +41,11 @@ class IniFile:
         """Empty: there is none, which the daemon tells better."""
         return self._fixtures.get(name.split("[")[0], {})
 
+    def clones(self, name: str) -> int:
+        """How many there may be at once; 0: it has none."""
+        said = re.search(r"^clones = (\d+)$", self.fixture(name).get("policy", ""), re.MULTILINE)
+        return int(said.group(1)) if said else 0
+
 
 class Held:
     """One that is set up in this process; what the runtime looks at is as of a Handle."""
@@ -53,10 +59,12 @@ class Held:
         self.how = "built" if lease.built else "reused" if lease.reused else "attached"
         self.value: Any = None  # what tests get
 
-    def take(self, source: str) -> None:
+    def take(self, source: str, is_clone: bool) -> None:
         """A service is told by where it is: that is the value, and as such part of what is made from it."""
         lease = self.lease
         assert lease is not None
+        if is_clone:
+            self.how = "clone"
         if source == "service":
             self.value = bytes(lease.data).decode(errors="surrogateescape")
             return
@@ -91,7 +99,7 @@ class Use:
         if runtime.ini_file.problem:
             raise FixtureBuildError(runtime.ini_file.problem)
         held = Held(self, title, request._fixturedef, self._attach(runtime, title, _place(request)))
-        held.take(runtime.ini_file.fixture(self.name).get("source", ""))
+        held.take(runtime.ini_file.fixture(self.name).get("source", ""), runtime.ini_file.clones(self.name) > 0)
         runtime.hold(held)
         return held
 

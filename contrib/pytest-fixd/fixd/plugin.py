@@ -144,6 +144,8 @@ class Runtime:
         try:
             connection = _daemon.connect(self.socket, may_start=True, ini=self.ini)
             connection.join(self.root, self.run, observer=_has_workers(self.config) and not worker)
+            if self.test:
+                connection.set_test(self.test)  # the first one that needs it
             self.connection = connection
         except (FixdError, _daemon.NoDaemon) as e:
             self.problem = str(getattr(e, "strerror", None) or e)
@@ -637,7 +639,7 @@ def pytest_fixture_setup(fixturedef: Any, request: Any) -> Iterator[None]:
     yield
     config = request.config
     handle = runtime_of(config).handles.get(fixturedef)
-    if handle is None or not getattr(config.option, "setupshow", False) or not hasattr(fixturedef.func, "_fixd"):
+    if handle is None or not getattr(config.option, "setupshow", False):
         return
     capture = config.pluginmanager.getplugin("capturemanager")
     if capture:

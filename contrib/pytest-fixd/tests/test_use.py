@@ -1,12 +1,26 @@
 # SPDX-License-Identifier: MIT
 """Fixtures of an ini file: fixd.use()."""
 
+import json
+import os
+
 import pytest
+from conftest import wait_for
+
+SERVE = """
+    cat "$FIXD_DATA/word" > "$FIXD_DIR/word"; echo used > "$FIXD_DATA/word"
+    echo "$FIXD_DIR"; exec sleep 1000
+    """
 
 INI = """
     [fixture words]
     doc = some words
     tree = cd "$FIXD_DIR"; mkdir deep; echo first > word; echo lowest > deep/word
+
+    [fixture pg]
+    service = exec sh ./serve
+    data = words
+    clones = 4
 
     [fixture one]
     service = echo "one at $FIXD_PORT"; exec sleep 1000
@@ -28,9 +42,28 @@ INI = """
 def ini(project):
     """A project with a file of fixtures, where they are not in the root directory."""
     project.write("pytest.ini", "[pytest]\nfixd_config = db/fixd.ini\n")
+    project.write("db/serve", SERVE)
     project.write("db/input", "abc")
     project.write("db/fixd.ini", INI.format(log=project.file("log")))
+    project.write("use.py", """
+        import os
+        def pristine(where):
+            \"\"\"Nobody has had it before.\"\"\"
+            with open(where + "/word") as f:
+                assert f.read() == "first\\n"
+            open(where + "/mine", "x").close()
+            return where
+        """)
     return project
+
+
+def instance(project, name):
+    sessions = json.loads(project.fixctl("status", "--json").stdout)["sessions"]
+    return next(i for s in sessions for i in s["instances"] if i["name"] == name)
+
+
+def nothing_held(project, name="pg"):
+    wait_for(lambda: instance(project, name)["clones"]["held"] == 0, "all clones to be let go")
 
 
 @pytest.mark.parametrize("workers", ["0", "4"])
@@ -54,3 +87,59 @@ def test_values_of_every_kind(ini, workers):
     for _ in range(2):
         ini.run("-n", workers).passed(6)
     assert sorted(ini.log()) == ["built large", "built small"]
+
+
+@pytest.mark.parametrize("options", [["-n", "0"], ["-n", "4"], ["-n", "2", "-p", "no:randomly"]])
+def test_a_clone_for_each_test(ini, options):
+    ini.conftest("from use import pristine\npg = fixd.use('pg', scope='function')\n")
+    ini.write("test_it.py", """
+        import pytest
+        from use import pristine
+        seen = set()
+        @pytest.mark.parametrize("n", range(8))
+        def test(pg, n):
+            assert pristine(pg) not in seen
+            seen.add(pg)
+        """)
+    for _ in range(2):
+        ini.run(*options).passed(8)
+        nothing_held(ini)
+    assert instance(ini, "pg")["clones"]["given"] == 16
+
+
+@pytest.mark.parametrize("workers", ["0", "3"])
+def test_a_clone_for_each_worker(ini, workers):
+    ini.conftest("""
+        pg = fixd.use("pg")
+        @pytest.fixture(scope="session")
+        def database(pg):
+            from use import pristine
+            log(f"took {pristine(pg)}")
+            yield pg
+            assert os.path.exists(pg + "/mine")
+            log("closed")
+        """)
+    ini.write("test_it.py", "import pytest\n@pytest.mark.parametrize('n', range(9))\ndef test(database, pg, n): assert database is pg\n")
+    ini.run("-n", workers).passed(9)
+    nothing_held(ini)
+    took = [line for line in ini.log() if line.startswith("took")]
+    assert len(took) == len(set(took)) == ini.count("closed") <= max(1, int(workers))
+
+
+def test_nothing_is_started_for_what_nobody_uses(ini):
+    ini.conftest("pg = fixd.use('pg')\n")
+    ini.write("test_it.py", "def test(): pass\ndef test_clone(pg): pass\n")
+    ini.run("-k", "not clone").passed(1)
+    assert ini.fixctl("status").returncode == 3
+
+
+def test_marks_and_reports(ini):
+    ini.conftest("words, pg, size = fixd.use('words'), fixd.use('pg', scope='function'), fixd.use('size[small]')\n")
+    ini.write("test_it.py", "def test_a(words, pg, size): pass\ndef test_b(size): pass\n")
+    first, second = (ini.run("--setup-show", "-n", "0").passed(2).output for _ in range(2))
+    assert "SETUP    S words (built)" in first and "SETUP    F pg (clone)" in first, first
+    assert "SETUP    S words (reused)" in second and "SETUP    S size (reused)" in second, second
+    assert "The fixture 'pg' of the daemon's file" in ini.run("--fixtures").output
+    events = [json.loads(line) for line in ini.fixctl("trace", "--once", "--json").stdout.splitlines()]
+    asked = {e["name"].split("[")[0].split("/")[0]: e["test"] for e in events if e["event"] == "attach"}
+    assert {asked[n] for n in ("words", "pg", "size")} == {"test_it.py::test_a"}, asked
