@@ -15,7 +15,8 @@ from . import _daemon
 from ._fixtures import LOST, FixtureBuildError
 from ._lib import FixdError, View
 
-SCOPES = ("session", "package", "module", "class", "function")
+# From wide to narrow; pytest knows no definition.
+SCOPES = ("session", "package", "module", "class", "definition", "function")
 
 
 class IniFile:
@@ -96,12 +97,20 @@ class Use:
         if runtime.connection is None:
             why = "FIXD_DISABLE is set" if runtime.disabled else runtime.problem
             raise FixtureBuildError(f"fixture '{title}' is built by the daemon, and there is none: {why}")
-        if runtime.ini_file.problem:
-            raise FixtureBuildError(runtime.ini_file.problem)
+        objection = runtime.ini_file.problem or self._objection(runtime.ini_file.fixture(self.name), title)
+        if objection:
+            raise FixtureBuildError(objection)
         held = Held(self, title, request._fixturedef, self._attach(runtime, title, _place(request)))
         held.take(runtime.ini_file.fixture(self.name).get("source", ""), runtime.ini_file.clones(self.name) > 0)
         runtime.hold(held)
         return held
+
+    def _objection(self, fixture: Dict[str, Any], title: str) -> Optional[str]:
+        scope = fixture.get("scope", "session")
+        if SCOPES.index(scope) > SCOPES.index(self.scope):
+            return (f"fixture '{title}' has scope = {scope} in {fixture['file']}:{fixture['line']}, and is used with scope=\"{self.scope}\": "
+                    f"expected scope=\"{'function' if scope == 'definition' else scope}\", or a narrower one")
+        return None
 
     def _attach(self, runtime: Any, title: str, place: str) -> View:
         __tracebackhide__ = True
@@ -135,8 +144,8 @@ def use(name: str, *, scope: Any = "session", params: Optional[Sequence[str]] = 
     Its value is, of a service, what it says of where it is, a str; of a tree its directory, a pathlib.Path; of objects a fixd.View; of
     everything else the bytes, a memoryview of the shared ones.
     """
-    if not callable(scope) and scope not in SCOPES:
-        raise ValueError(f"scope={scope!r}: expected one of {', '.join(SCOPES)}")
+    if not callable(scope) and (scope not in SCOPES or scope == "definition"):
+        raise ValueError(f"scope={scope!r}: expected one of {', '.join(s for s in SCOPES if s != 'definition')}")
     if timeout is not None and not timeout > 0:
         raise ValueError(f"timeout={timeout!r}: expected a number of seconds above 0")
     definition = Use(name, scope, timeout)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Fixtures of an ini file: fixd.use()."""
 
+import glob
 import json
 import os
 
@@ -35,6 +36,9 @@ INI = """
     [fixture place]
     scope = module
     command = printf %s "$FIXD_SCOPE_KEY"
+
+    [fixture broken]
+    command = echo no such table >&2; exit 7
 """
 
 
@@ -143,3 +147,50 @@ def test_marks_and_reports(ini):
     events = [json.loads(line) for line in ini.fixctl("trace", "--once", "--json").stdout.splitlines()]
     asked = {e["name"].split("[")[0].split("/")[0]: e["test"] for e in events if e["event"] == "attach"}
     assert {asked[n] for n in ("words", "pg", "size")} == {"test_it.py::test_a"}, asked
+
+
+def test_what_cannot_be_built(ini):
+    ini.conftest("broken, none, wide, size = fixd.use('broken'), fixd.use('none'), fixd.use('place'), fixd.use('size[huge]')\n")
+    ini.write("test_it.py", "\n".join(f"def test_{n}({n}): pass" for n in ("broken", "none", "wide", "size")) + "\ndef test(): pass\n")
+    for workers in "0", "2":
+        done = ini.run("-n", workers)
+        assert done.outcomes() == {"passed": 1, "error": 4}, done.output
+        for words in ("no such table", "there is no fixture 'none' in ", "fixture 'place' has scope = module in ", 'expected scope="module"',
+                      "fixture 'size' has no param 'huge'"):
+            assert words in done.output, done.output
+    # Mended, it is built by the next run.
+    ini.write("db/fixd.ini", INI.format(log=ini.file("log")).replace("echo no such table >&2; exit 7", "echo fine"))
+    ini.run("-k", "broken").passed(1)
+
+
+def test_a_file_with_mistakes(ini):
+    ini.conftest("words = fixd.use('words')\n")
+    ini.write("test_it.py", "def test_it(words): pass\n")
+    good = INI.format(log=ini.file("log"))
+    ini.write("db/fixd.ini", good + "    color = red\n")
+    for _ in range(2):  # with no daemon, and with one that has read it when it was right
+        done = ini.run()
+        assert done.outcomes()["error"] == 1 and "fixd.ini:" in done.output and "color" in done.output, done.output
+        ini.write("db/fixd.ini", good)
+        ini.run().passed(1)
+        ini.write("db/fixd.ini", good + "    color = red\n")
+
+
+def test_without_a_daemon(ini):
+    ini.conftest("words = fixd.use('words')\n@fixd.fixture\ndef data(): return 1\n")
+    ini.write("test_it.py", "def test_it(words): pass\ndef test(data): pass\n")
+    for env, why in ({"FIXD_DISABLE": "1"}, "FIXD_DISABLE is set"), ({"FIXD_BIN": "/nowhere"}, "the program fixd is not installed"):
+        done = ini.run(env=env)
+        assert done.outcomes()["error"] == 1 and done.outcomes()["passed"] == 1, done.output
+        assert f"fixture 'words' is built by the daemon, and there is none: {why}" in done.output, done.output
+
+
+def test_the_place_of_its_daemon(ini):
+    """Beside the daemon of other projects, which has another file."""
+    ini.conftest("words = fixd.use('words')\n")
+    ini.write("test_it.py", "def test_it(words): assert words.is_dir()\n")
+    ini.run("-n", "2", env={"FIXD_SOCKET": ""}).passed(1)
+    [socket] = glob.glob(ini.file(".home/fixd/*/socket"))
+    assert ini.fixctl("status").returncode == 3 and ini.fixctl("--socket", socket, "status").returncode == 0
+    log = ini.fixctl("--socket", socket, "stop")
+    assert log.returncode == 0, log.stderr
