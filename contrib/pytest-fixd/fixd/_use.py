@@ -57,6 +57,7 @@ class Held:
         self.definition, self.title, self.instance, self.fixturedef = definition, title, title, fixturedef
         self.lease: Optional[View] = lease
         self.view: Optional[View] = None  # what fixtures that are built from it depend on
+        self.stored: Optional[Held] = None
         self.how = "built" if lease.built else "reused" if lease.reused else "attached"
         self.value: Any = None  # what tests get
 
@@ -69,25 +70,29 @@ class Held:
         if source == "service":
             self.value = bytes(lease.data).decode(errors="surrogateescape")
             return
-        self.view = lease
+        self.view, self.stored = lease, self
         if lease.path is not None:
             self.value = pathlib.Path(lease.path)
         else:
             self.value = lease if source == "plugin" else lease.data
+
+    @staticmethod
+    def where(offset: int) -> str:
+        return f"byte {offset}"
 
     def let_go(self) -> None:
         """A clone ends now; bytes stay for as long as something of the test refers to them."""
         lease, self.lease = self.lease, None
         if lease is not None and not isinstance(self.value, (memoryview, View)):
             lease.detach()
-        self.view = self.value = None
+        self.view = self.stored = self.value = None
 
 
 class Use:
     """One call of fixd.use()."""
 
-    def __init__(self, name: str, scope: Any, timeout: Optional[float]):
-        self.name, self.scope, self.timeout = name, scope, timeout
+    def __init__(self, name: str, scope: Any, writable: bool, timeout: Optional[float]):
+        self.name, self.scope, self.writable, self.timeout = name, scope, writable, timeout
 
     def set_up(self, runtime: Any, request: Any) -> Held:
         __tracebackhide__ = True
@@ -106,17 +111,19 @@ class Use:
         return held
 
     def _objection(self, fixture: Dict[str, Any], title: str) -> Optional[str]:
-        scope = fixture.get("scope", "session")
+        scope, source = fixture.get("scope", "session"), fixture.get("source")
         if SCOPES.index(scope) > SCOPES.index(self.scope):
             return (f"fixture '{title}' has scope = {scope} in {fixture['file']}:{fixture['line']}, and is used with scope=\"{self.scope}\": "
                     f"expected scope=\"{'function' if scope == 'definition' else scope}\", or a narrower one")
+        if self.writable and source in ("service", "tree", "directory"):
+            return f"fixture '{title}' is a {source}: writable=True is for bytes and objects"
         return None
 
     def _attach(self, runtime: Any, title: str, place: str) -> View:
         __tracebackhide__ = True
         timeout_s = self.timeout or runtime.timeout
         try:
-            return runtime.connection.attach(title, timeout_s=timeout_s, scope_key=place)
+            return runtime.connection.attach(title, writable=self.writable, timeout_s=timeout_s, scope_key=place)
         except FixdError as e:
             if e.errno in LOST:
                 runtime.lose(e)
@@ -132,13 +139,14 @@ def _place(request: Any) -> str:
 
 
 def use(name: str, *, scope: Any = "session", params: Optional[Sequence[str]] = None, ids: Any = None, autouse: bool = False,
-        timeout: Optional[float] = None) -> Any:
+        writable: bool = False, timeout: Optional[float] = None) -> Any:
     """A pytest fixture that is a fixture of fixd.ini: `pg = fixd.use("pg")`.
 
     name      of the fixture, or name[param].
     scope     session (each process has what it holds to its end), package, module, class, function, or a callable as pytest has it.
               With clones each of these has a clone of its own, which ends with it.
     params    of those that the file lists: each test runs with each of them.
+    writable  bytes and objects are copy-on-write, and pristine again after each test.
     timeout   seconds to wait for it; default: --fixd-timeout.
 
     Its value is, of a service, what it says of where it is, a str; of a tree its directory, a pathlib.Path; of objects a fixd.View; of
@@ -148,7 +156,7 @@ def use(name: str, *, scope: Any = "session", params: Optional[Sequence[str]] = 
         raise ValueError(f"scope={scope!r}: expected one of {', '.join(s for s in SCOPES if s != 'definition')}")
     if timeout is not None and not timeout > 0:
         raise ValueError(f"timeout={timeout!r}: expected a number of seconds above 0")
-    definition = Use(name, scope, timeout)
+    definition = Use(name, scope, writable, timeout)
 
     def wrapper(*self_args: Any, request: Any) -> Iterator[Any]:
         __tracebackhide__ = True

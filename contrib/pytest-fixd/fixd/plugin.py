@@ -238,6 +238,8 @@ class Runtime:
 
     def hold(self, held: Held) -> None:
         self.handles[held.fixturedef] = held
+        if held.view is not None and held.view.writable:
+            self.writable.append(held)
 
     def begin_handle(self, definition: Definition, request: Any) -> Handle:
         handle = Handle(definition, definition.name(self.root, request), request._fixturedef)

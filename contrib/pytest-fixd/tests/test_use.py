@@ -194,3 +194,20 @@ def test_the_place_of_its_daemon(ini):
     assert ini.fixctl("status").returncode == 3 and ini.fixctl("--socket", socket, "status").returncode == 0
     log = ini.fixctl("--socket", socket, "stop")
     assert log.returncode == 0, log.stderr
+
+
+def test_bytes_that_a_test_may_write_to(ini):
+    ini.conftest("input, mine = fixd.use('input', writable=True), fixd.use('input', writable=True, scope='function')\n")
+    ini.write("test_it.py", """
+        import pytest
+        @pytest.mark.parametrize("n", range(2))
+        def test(input, mine, n):
+            assert input == b"abc" and mine == b"abc"
+            input[1:2] = b"x"
+        """)
+    ini.run().passed(2)
+    done = ini.run("--fixd-leaks", "-p", "no:randomly")
+    assert "test_it.py::test[0] changed the shared fixture 'input': 1 byte(s) from byte 1" in done.passed(2).output
+    assert ini.run("--fixd-strict").outcomes() == {"passed": 2, "error": 2}
+    ini.write("test_it.py", "import fixd\ntree = fixd.use('words', writable=True)\ndef test(tree): pass\n")
+    assert "fixture 'words' is a tree: writable=True is for bytes and objects" in ini.run().output
