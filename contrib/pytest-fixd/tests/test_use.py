@@ -4,6 +4,7 @@
 import glob
 import json
 import os
+import signal
 
 import pytest
 from conftest import wait_for
@@ -211,3 +212,54 @@ def test_bytes_that_a_test_may_write_to(ini):
     assert ini.run("--fixd-strict").outcomes() == {"passed": 2, "error": 2}
     ini.write("test_it.py", "import fixd\ntree = fixd.use('words', writable=True)\ndef test(tree): pass\n")
     assert "fixture 'words' is a tree: writable=True is for bytes and objects" in ini.run().output
+
+
+@pytest.mark.parametrize("workers", ["0", "3"])
+def test_fixtures_made_of_it(ini, workers):
+    ini.conftest("""
+        words, one, pg = fixd.use("words"), fixd.use("one"), fixd.use("pg", scope="function")
+        @fixd.fixture(scope="session")
+        def index(words): log("index"); return (words / "word").read_text()
+        @fixd.fixture(scope="session")
+        def client(one): log("client"); return [one]
+        @fixd.fixture
+        def loaded(pg): log("loaded"); return [pg]
+        """)
+    ini.write("test_it.py", """
+        import pytest
+        @pytest.mark.parametrize("n", range(3))
+        def test(index, client, loaded, one, pg, n): assert index in ("first\\n", "second\\n") and client == [one] and loaded == [pg]
+        """)
+    for _ in range(2):
+        ini.run("-n", workers).passed(3)
+    assert ini.count("index") == ini.count("client") == 1 and ini.count("loaded") == 6
+    ini.write("db/fixd.ini", INI.format(log=ini.file("log")).replace("echo first", "echo second"))
+    ini.run("-n", workers).passed(3)
+    assert ini.count("index") == 2 and ini.count("client") == 1
+
+
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_interrupted(ini, workers):
+    """Also where it waits for a clone that somebody else has."""
+    ini.conftest("a, b, c, d, pg = [fixd.use('pg', scope='function') for _ in range(5)]\n")
+    ini.write("test_it.py", """
+        import os, pytest
+        @pytest.fixture
+        def marked(a, b, c, d):
+            with open(os.environ["LOG"], "a") as f: f.write("waits\\n")
+        def test_waits(marked, pg): pass
+        """)
+    process = ini.start("-n", workers)
+    wait_for(lambda: ini.count("waits") == 1 or process.poll() is not None, "a test that waits")
+    os.killpg(process.pid, signal.SIGINT)
+    output = process.communicate(timeout=60)[0]
+    assert process.returncode == 2, output
+    nothing_held(ini)
+
+
+def test_one_that_takes_too_long(ini):
+    ini.conftest("a, b, c, d, pg = [fixd.use('pg', scope='function', timeout=0.5 if n == 4 else None) for n in range(5)]\n")
+    ini.write("test_it.py", "def test(a, b, c, d, pg): pass\n")
+    done = ini.run()
+    assert done.outcomes()["error"] == 1 and "fixture 'pg' was not ready in time" in done.output, done.output
+    nothing_held(ini)
