@@ -67,6 +67,7 @@ pytest_fixd = \
 	contrib/pytest-fixd/tests/conftest.py \
 	contrib/pytest-fixd/tests/test_arrays.py \
 	contrib/pytest-fixd/tests/test_cleanup.py \
+	contrib/pytest-fixd/tests/test_connections.py \
 	contrib/pytest-fixd/tests/test_identity.py \
 	contrib/pytest-fixd/tests/test_install.py \
 	contrib/pytest-fixd/tests/test_recipes.py \
