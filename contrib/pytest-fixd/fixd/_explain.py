@@ -11,6 +11,7 @@ import pytest
 
 from . import _daemon, _history, _source
 from ._definition import Definition
+from ._use import Use
 
 
 def _found(session: pytest.Session, name: str) -> Iterator[Tuple[Any, Definition]]:
@@ -22,6 +23,29 @@ def _found(session: pytest.Session, name: str) -> Iterator[Tuple[Any, Definition
             if definition is not None and name in (fixturedef.argname, definition.function.__qualname__) and definition not in seen:
                 seen.add(definition)
                 yield fixturedef, definition
+
+
+def _of_file(session: pytest.Session, name: str) -> Iterator[Use]:
+    """Those that the daemon's file has, of that name there or here."""
+    for called, fixturedefs in session._fixturemanager._arg2fixturedefs.items():
+        for fixturedef in fixturedefs:
+            use = getattr(fixturedef.func, "_fixd_use", None)
+            if use is not None and name in (called, use.name):
+                yield use
+
+
+def _say_use(runtime: Any, use: Use) -> None:
+    write = runtime.config.get_terminal_writer().line
+    runtime.connect_once()
+    fixture = runtime.ini_file.fixture(use.name)
+    problem = runtime.problem or runtime.ini_file.problem or ("" if fixture else "not in the file of the daemon")
+    write("")
+    if problem:
+        write(f"{use.name}: {problem}")
+        return
+    write(f"{use.name}: {fixture['file']}:{fixture['line']}, scope {fixture['scope']}, a {fixture['source']}")
+    for line in fixture["policy"].splitlines():
+        write(f"    {line}")
 
 
 def _instances(runtime: Any, definition: Definition) -> Iterator[Dict[str, Any]]:
@@ -84,5 +108,8 @@ def explain(runtime: Any, session: pytest.Session) -> None:
         for instance in _instances(runtime, definition):
             _say_instance(write, instance)
             _say_changes(write, now, *_history.last(runtime, instance["name"]))
+    for use in _of_file(session, name):
+        any_found = True
+        _say_use(runtime, use)
     if not any_found:
         raise pytest.UsageError(f"--fixd-explain: no shared fixture is called '{name}' in what was collected")

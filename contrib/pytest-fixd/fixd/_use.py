@@ -168,6 +168,7 @@ def use(name: str, *, scope: Any = "session", params: Optional[Sequence[str]] = 
         runtime.end_handle(held)
         held.let_go()
 
+    wrapper._fixd_use = definition  # type: ignore[attr-defined]
     wrapper.__doc__ = f"The fixture '{name}' of the daemon's file, fixd.ini."
     return pytest.fixture(scope=scope, params=params, ids=ids, autouse=autouse)(wrapper)
 

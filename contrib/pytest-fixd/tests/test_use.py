@@ -263,3 +263,15 @@ def test_one_that_takes_too_long(ini):
     done = ini.run()
     assert done.outcomes()["error"] == 1 and "fixture 'pg' was not ready in time" in done.output, done.output
     nothing_held(ini)
+
+
+def test_explained(ini):
+    ini.conftest("text, none = fixd.use('words'), fixd.use('none')\n")
+    ini.write("test_it.py", "def test(text): pass\n")
+    for name in "text", "words":
+        said = ini.run(f"--fixd-explain={name}").output
+        assert "words: " in said and "db/fixd.ini:2, scope session, a tree" in said and "    max-age = " in said, said
+    assert "none: not in the file of the daemon" in ini.run("--fixd-explain=none").output
+    ini.write("db/fixd.ini", "[fixture words]\ncolor = red\n")
+    said = ini.run("--fixd-explain=words").output
+    assert "color" in said and "a tree" not in said, said
