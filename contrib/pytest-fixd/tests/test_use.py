@@ -4,10 +4,12 @@
 import glob
 import json
 import os
+import shutil
 import signal
+import subprocess
 
 import pytest
-from conftest import wait_for
+from conftest import BUILD, PACKAGE, wait_for
 
 SERVE = """
     cat "$FIXD_DATA/word" > "$FIXD_DIR/word"; echo used > "$FIXD_DATA/word"
@@ -263,6 +265,41 @@ def test_one_that_takes_too_long(ini):
     done = ini.run()
     assert done.outcomes()["error"] == 1 and "fixture 'pg' was not ready in time" in done.output, done.output
     nothing_held(ini)
+
+
+def test_objects(ini):
+    """They lie where their builder has put them."""
+    if not shutil.which("cc"):
+        pytest.skip("there is no C compiler")
+    ini.write("db/pair.c", """
+        #include <fixd-builder.h>
+        int fixd_builder_main(struct fixd_builder *b)
+        {
+            int *values = fixd_builder_alloc(b, 2 * sizeof *values), **root = fixd_builder_alloc(b, sizeof *root);
+            values[1] = 42;
+            *root = values;
+            fixd_builder_set_root(b, root);
+            return 0;
+        }
+        """)
+    include, library = os.path.join(os.path.dirname(os.path.dirname(PACKAGE)), "include"), os.path.join(BUILD, ".libs")
+    subprocess.run(["cc", "-shared", "-fPIC", f"-I{include}", "-o", ini.file("db/pair.so"), ini.file("db/pair.c"), f"-L{library}",
+                    f"-Wl,-rpath,{library}", "-lfixd-builder"], check=True)
+    ini.write("db/fixd.ini", "[fixture pair]\nplugin = pair.so\n")
+    ini.conftest("pair, mine = fixd.use('pair', writable=True), fixd.use('pair', writable=True, scope='function')\n")
+    ini.write("test_it.py", """
+        import ctypes, fixd, pytest
+        def values_of(view): return ctypes.cast(view.root, ctypes.POINTER(ctypes.POINTER(ctypes.c_int))).contents
+        @pytest.mark.parametrize("n", range(2))
+        def test(pair, n):
+            assert isinstance(pair, fixd.View) and pair.address <= pair.root < pair.address + pair.size
+            assert values_of(pair)[1] == 42
+            values_of(pair)[1] = 7
+        def test_another(mine): assert values_of(mine)[1] == 42
+        """)
+    ini.run().passed(3)
+    done = ini.run("--fixd-leaks")
+    assert "changed the shared fixture 'pair': 1 byte(s) from byte " in done.passed(3).output, done.output
 
 
 def test_explained(ini):
