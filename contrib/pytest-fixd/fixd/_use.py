@@ -29,7 +29,10 @@ class IniFile:
             if runtime.ini is not None:
                 self._read_again(runtime)
             told = _daemon.fixctl(runtime.socket, ["list", "--json"])
-            self._fixtures = {fixture["name"]: fixture for fixture in json.loads(told.stdout or "[]")}
+            if told.returncode != 0:
+                self.problem = self.problem or told.stderr.strip()
+                return
+            self._fixtures = {fixture["name"]: fixture for fixture in json.loads(told.stdout)}
         except (_daemon.NoDaemon, ValueError) as e:
             self.problem = str(e)
 
