@@ -4,6 +4,8 @@
 #include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -14,6 +16,7 @@
 
 #include "base/alloc.h"
 #include "base/fd.h"
+#include "base/path.h"
 #include "base/process.h"
 #include "base/text.h"
 #include "wire/job.h"
@@ -176,6 +179,49 @@ bool processes_each_descendant(pid_t group, bool (*fn)(pid_t pid, void *arg), vo
 	}
 	free(r.all);
 	return any;
+}
+
+struct insider {
+	const char *dir;
+	pid_t pid;
+};
+
+static bool leads_into(int at, const char *link, const char *dir)
+{
+	char target[PATH_MAX];
+	ssize_t n = readlinkat(at, link, target, sizeof target - 1);
+
+	if (n <= 0)
+		return false;
+	target[n] = '\0';
+	return path_below(target, dir);
+}
+
+static bool is_inside(pid_t pid, void *arg)
+{
+	struct insider *in = arg;
+	_cleanup_free_ char *cwd = xasprintf("/proc/%d/cwd", (int)pid), *fds = xasprintf("/proc/%d/fd", (int)pid);
+	bool found = leads_into(AT_FDCWD, cwd, in->dir);
+	DIR *dir = found ? NULL : opendir(fds);
+	struct dirent *e;
+
+	while (dir && !found && (e = readdir(dir)))
+		found = leads_into(dirfd(dir), e->d_name, in->dir);
+	if (dir)
+		closedir(dir);
+	if (found)
+		in->pid = pid;
+	return found;
+}
+
+pid_t processes_inside(const char *dir)
+{
+	_cleanup_free_ char *real = realpath(dir, NULL);
+	struct insider in = { .dir = real };
+
+	if (real)
+		processes_each_descendant(0, is_inside, &in);
+	return in.pid;
 }
 
 struct search {

@@ -19,6 +19,9 @@ void processes_signal_children(pid_t group, int signal);
 bool processes_each(bool (*fn)(pid_t pid, void *arg), void *arg);
 bool processes_each_descendant(pid_t group, bool (*fn)(pid_t pid, void *arg), void *arg);
 
+/* A descendant of this one that works in the directory: it is there, or has a file open there. 0: none that can be seen. */
+pid_t processes_inside(const char *dir);
+
 /*
  * To every process whose environment has JOB_TOKEN=`token`, and to those of the process group if it is one of theirs (0: none).
  * Then waits at most `wait_ms` for one of them to end. Returns how many there were.
