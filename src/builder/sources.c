@@ -2,10 +2,13 @@
 /* The sources whose image is bytes: a file, the output of a command, the manifest of a tree; and the check command. */
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -13,11 +16,14 @@
 #include "base/process.h"
 #include "base/alloc.h"
 #include "base/clock.h"
+#include "builder/keep.h"
+#include "builder/processes.h"
 #include "builder/usage.h"
 #include "builder/work.h"
 
 #define PIPE_SIZE (1 << 20)
 #define LOOK_MIN (50 * NSEC_PER_MSEC)
+#define STRAGGLERS_END (5 * NSEC_PER_SEC)
 
 void source_file_reserve(struct work *w)
 {
@@ -153,6 +159,46 @@ static int guard_draft(struct work *w, pid_t pid, char *draft)
 	return 0;
 }
 
+/* Who works in the draft, after at most so long for their end; 0: nobody. */
+static pid_t wait_for_stragglers(const char *draft, int64_t time, bool killed)
+{
+	int64_t deadline = clock_now() + time;
+	pid_t pid;
+
+	while (keep_has_children()) {
+		_cleanup_fd_ int ended = -1;
+		struct pollfd p = { .events = POLLIN };
+
+		pid = processes_inside(draft);
+		if (pid <= 0 || clock_now() >= deadline)
+			return pid;
+		if (killed)
+			kill(pid, SIGKILL);
+		p.fd = ended = process_open(pid);
+		poll(&p, 1, (int)(LOOK_MIN / NSEC_PER_MSEC));
+	}
+	return 0;
+}
+
+/* Whoever still works there may write at any time. A server that was not stopped is ended, as nobody else would. */
+static int end_stragglers(struct work *w, const char *draft)
+{
+	pid_t pid = wait_for_stragglers(draft, STRAGGLERS_END, false);
+	_cleanup_free_ char *path = xasprintf("/proc/%d/comm", (int)pid), *name = NULL;
+
+	if (pid == 0)
+		return 0;
+	if (file_read_all(path, NAME_MAX, &name, NULL) == 0)
+		name[strcspn(name, "\n")] = '\0';
+	work_fail(
+		w, -EBUSY,
+		"the command has ended, and %s (pid %d), which it left running, works in its tree; expected a command that stops its servers "
+		"and waits for their end",
+		name ? name : "a process", (int)pid);
+	wait_for_stragglers(draft, STRAGGLERS_END, true);
+	return w->error;
+}
+
 /* The command writes below the tree, on the same tmpfs: whatever becomes of it, the daemon removes all of it. */
 int source_tree(struct work *w)
 {
@@ -163,10 +209,13 @@ int source_tree(struct work *w)
 	if (mkdir(draft, 0755) < 0)
 		return work_fail(w, -errno, "no directory for the command: %s", strerror(errno));
 	setenv("FIXD_DIR", draft, 1);
+	prctl(PR_SET_CHILD_SUBREAPER, 1); /* whom it leaves behind is found among our descendants */
 	pid = work_shell(w, w->job.source, -1);
 	r = pid < 0 ? pid : guard_draft(w, pid, draft);
 	if (r == 0)
 		r = work_wait(w, pid, "the command");
+	if (r == 0)
+		r = end_stragglers(w, draft);
 	if (r == 0)
 		r = take_tree(w, draft, MANIFEST_CONSUME);
 	if (r < 0)

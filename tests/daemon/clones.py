@@ -83,6 +83,22 @@ def test_it_writes_too_much(t):
     assert ("is full" in d.ctl("log", "server").out) != is_refused(t)
 
 
+@harness.once
+def test_its_data_is_in_use(t):
+    """A tree is taken when nobody writes there any more; a server that was not stopped is told of."""
+    # In a session of its own, as a daemon.
+    lag = 'cd "$FIXD_DIR"; echo early > word; setsid sh -c "trap : TERM; sleep %s; echo late > word" < /dev/null > /dev/null 2>&1 &\n'
+    d = start(t, "[fixture ends]\ntree = " + lag % 0.3 + "[fixture stays]\ntree = " + lag % 1000)
+    c = d.client()
+    assert read(c.attach("ends").path + "/word") == "late\n"
+    try:
+        c.attach("stays")
+        assert False
+    except FixdError as e:
+        assert "'stays'" in e.sentence and "which it left running, works in its tree" in e.sentence, e.sentence
+    wait_for(lambda: not [p for p in processes_of(t) if "sleep 1000" in p[1]], "its end")
+
+
 def test_it_ends(t):
     """By itself, with a status, or a signal, or by leaving others behind."""
     d = start(t, TREE + "[fixture fails]\nservice = echo cannot bind >&2; exit 7\ndata = words\n"
