@@ -165,13 +165,14 @@ static int send_result(struct work *w, const struct digest *inputs)
 		.inputs = *inputs,
 		.service = (uint32_t)w->service,
 	};
+	const char *sentence = w->error ? w->sentence : w->unsandboxed;
 	int fds[2] = { w->image, w->keep->hold[1] };
 	size_t n_fds = w->error || !w->sealed ? 0 : w->keep->hold[1] >= 0 ? 2 : 1;
 
-	r.sentence = w->sentence ? (uint32_t)strnlen(w->sentence, JOB_SENTENCE_MAX) : 0;
+	r.sentence = sentence ? (uint32_t)strnlen(sentence, JOB_SENTENCE_MAX) : 0;
 	memcpy(message, &r, sizeof r);
 	if (r.sentence)
-		memcpy(message + sizeof r, w->sentence, r.sentence);
+		memcpy(message + sizeof r, sentence, r.sentence);
 	return socket_send(w->channel, message, sizeof r + r.sentence, fds, n_fds, 0);
 }
 

@@ -30,6 +30,7 @@ struct work {
 	struct digest digest;
 	int error;
 	char *sentence; /* why it failed */
+	char *unsandboxed; /* why a service has no sandbox that should have one; or NULL */
 	int *dep_fds;
 	bool sealed; /* `image` is what was built */
 	int image;  /* that, or that which is checked, reset or torn down; -1 */

@@ -415,6 +415,7 @@ void daemon_finish(struct daemon *d)
 	}
 	d->model.region = region_free(d->model.region);
 	d->model.events = events_free(d->model.events);
+	free(d->model.unsandboxed);
 	config_free(d->model.config);
 	free(d->server.socket);
 	free(d->server.alias);

@@ -127,7 +127,7 @@ struct job_granted {
 	int32_t error;
 };
 
-/* Also of JOB_DIED and JOB_ENDED. */
+/* Also of JOB_DIED and JOB_ENDED. Without an error the sentence of JOB_RESULT is why a service has no sandbox that should have one. */
 struct job_result {
 	uint32_t message;
 	int32_t error; /* 0, or negative errno with a sentence */

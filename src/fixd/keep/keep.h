@@ -16,7 +16,7 @@ struct kept {
 	int64_t started;
 	uint64_t last_serial;
 	uint64_t hits, misses, failures, evictions, teardown_failures;
-	char *trees;
+	char *trees, *unsandboxed;
 	int trees_lock;
 	uint64_t board_value;
 	uint32_t board_used;

@@ -117,6 +117,7 @@ static int load_daemon(struct loading *l, const struct record *saved)
 		/* What the next daemon finds, and removes. */
 		fd_close(k.trees_lock);
 		free(k.trees);
+		free(k.unsandboxed);
 		return -EBADF;
 	}
 	keep->server->started = k.started;
@@ -126,6 +127,7 @@ static int load_daemon(struct loading *l, const struct record *saved)
 	m->failures = k.failures;
 	m->evictions = k.evictions;
 	m->teardown_failures = k.teardown_failures;
+	m->unsandboxed = k.unsandboxed;
 	keep->work->trees = k.trees;
 	keep->work->trees_lock = k.trees_lock;
 	keep->asker = k.asker;

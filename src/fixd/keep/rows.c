@@ -46,6 +46,7 @@ const struct row daemon_rows[] = {
 	NUMBER(struct kept, asker),
 	NUMBER(struct kept, asker_request),
 	FD(struct kept, events),
+	STRING(struct kept, unsandboxed),
 	END,
 };
 

@@ -111,6 +111,7 @@ static void save_daemon(struct saving *v, bool own_listener)
 		.failures = m->failures,
 		.evictions = m->evictions,
 		.teardown_failures = m->teardown_failures,
+		.unsandboxed = m->unsandboxed,
 		.trees = keep->work->trees,
 		.trees_lock = keep->work->trees_lock,
 		.board_value = b.last_value,

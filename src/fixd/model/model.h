@@ -44,6 +44,7 @@ struct model {
 	struct account account;
 	size_t descriptors_max; /* of images and keepers */
 	uint64_t hits, misses, failures, evictions, teardown_failures;
+	char *unsandboxed; /* why the first service that had none got no sandbox; or NULL */
 	bool stopping;
 	bool restarting; /* no build is begun */
 	bool loading;	 /* the state of the daemon before this one: no run ends yet, and nothing is used anew */

@@ -9,6 +9,7 @@
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "base/fd.h"
+#include "base/log.h"
 #include "base/units.h"
 #include "config/config.h"
 #include "fixd/host/port.h"
@@ -133,6 +134,17 @@ static char *lost_its_port(const struct build *b)
 	return port && !port_is_free(port) ? xasprintf("its port %u was taken by another process", port) : NULL;
 }
 
+/* Of all that have none, the first is told of. */
+static void note_unsandboxed(const struct build *b)
+{
+	struct model *m = b->builds->work->model;
+
+	if (m->unsandboxed || b->instance->fixture->source != SOURCE_SERVICE || !*b->sentence)
+		return;
+	m->unsandboxed = xstrdup(b->sentence);
+	log_warn(0, "%s, and services like it, run without namespaces of their own: %s", b->instance->title, m->unsandboxed);
+}
+
 void publish_build(struct build *b)
 {
 	const siginfo_t *status = &b->status;
@@ -149,6 +161,7 @@ void publish_build(struct build *b)
 	} else if (b->keeper && !b->pid) {
 		wrong = b->timed_out ? failure_sentence(b, status) : xstrdup("what was to keep it has ended at once");
 	} else {
+		note_unsandboxed(b);
 		wrong = publish_make_image(b, &im);
 	}
 	text_deinit(&i->log);
