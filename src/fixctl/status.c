@@ -85,6 +85,9 @@ static void print_daemon(const json_t *d)
 	say_if_elsewhere(d);
 	printf("IO: %s%s%s%s\n", ctl_string(d, "io"), *ctl_string(d, "io_reason") ? " (" : "", ctl_string(d, "io_reason"),
 	       *ctl_string(d, "io_reason") ? ")" : "");
+	if (*ctl_string(d, "unsandboxed"))
+		printf("%sNamespaces:%s services with data or clones have none of their own: %s\n", YELLOW, PLAIN,
+		       ctl_string(d, "unsandboxed"));
 	printf("Memory: %s of %s\n", format_size(used, sizeof used, (uint64_t)ctl_int(d, "memory_bytes")),
 	       format_size(max, sizeof max, (uint64_t)ctl_int(d, "memory_max")));
 	printf("Connections: %lld\n", (long long)ctl_int(d, "connections"));

@@ -110,7 +110,8 @@
 	X(HAND_OUT_P50, "hand_out_p50_s")                                                                              \
 	X(HAND_OUT_P99, "hand_out_p99_s")                                                                              \
 	X(START_TIME, "start_s")                                                                                       \
-	X(SAVED, "saved_s")
+	X(SAVED, "saved_s")                                                                                            \
+	X(UNSANDBOXED, "unsandboxed")
 
 #define REPORT_ENUM(id, name) REPORT_##id,
 enum report_field { REPORT_FIELDS(REPORT_ENUM) REPORT_FIELD_COUNT };

@@ -42,6 +42,9 @@ def sandboxed(t, d, name):
     """In a sandbox, or, where there can be none, with the reason in its log."""
     said = d.ctl("log", name).out
     assert ("the service gets a copy of its data, and no namespaces of its own: " in said) == is_refused(t), said
+    why = d.status()["daemon"]["unsandboxed"]
+    assert bool(why) == is_refused(t) and (not why or why in said), why
+    assert ("services with data or clones have none of their own: " in d.ctl("status").out) == is_refused(t)
     return not is_refused(t)
 
 
@@ -327,7 +330,9 @@ def test_a_restart(t):
     where = use(view)
     settled(d, held=1, ready=1)
     ready = next(i for name, i in d.instances().items() if name.startswith("pg/") and not i["leases"])
+    why = d.status()["daemon"]["unsandboxed"]
     d.ctl("restart")
+    assert d.status()["daemon"]["unsandboxed"] == why and bool(why) == is_refused(t)
     assert view.current and os.path.exists(where + "/pid")
     settled(d, held=1, ready=1)
     new = c.attach("pg")

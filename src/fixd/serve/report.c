@@ -180,6 +180,7 @@ static void put_daemon(struct server *server, struct text *out)
 	record_u64(out, REPORT_UID, geteuid());
 	record_string(out, REPORT_IO, loop_io_name(server->model->loop));
 	record_string(out, REPORT_IO_REASON, loop_io_reason(server->model->loop));
+	record_string(out, REPORT_UNSANDBOXED, server->model->unsandboxed);
 	record_u64(out, REPORT_ADDRESS_BASE, server->model->config->address_base);
 	record_u64(out, REPORT_MEMORY_BYTES, server->model->account.bytes);
 	record_u64(out, REPORT_MEMORY_MAX, server->model->config->memory_max);
