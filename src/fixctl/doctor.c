@@ -6,18 +6,22 @@
 #include <errno.h>
 #include <linux/io_uring.h>
 #include <linux/magic.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/vfs.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/cgroup.h"
 #include "base/fd.h"
 #include "base/units.h"
+#include "base/userns.h"
 #include "fixctl/fixctl.h"
 #include "fixctl/run.h"
 #include "image/cow.h"
@@ -161,13 +165,67 @@ static struct finding check_mounts(void)
 						  why) };
 }
 
+/* In the first process of a new PID namespace. */
+static int mount_proc(void)
+{
+	return mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL) < 0 ||
+			       mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) < 0
+		       ? -errno
+		       : 0;
+}
+
+static int exit_status_of(pid_t pid)
+{
+	int status = 0;
+
+	while (pid > 0 && waitpid(pid, &status, 0) < 0 && errno == EINTR)
+		;
+	return pid < 0 || !WIFEXITED(status) ? EAGAIN : WEXITSTATUS(status);
+}
+
+/* What a service on data, or a clone, gets besides what mounts_refused() tries; in a process that ends after it. An errno, or 0. */
+static int enter_sandbox(void)
+{
+	int flags = CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWPID, r = 0;
+	uid_t uid = geteuid();
+	gid_t gid = getegid();
+	pid_t pid;
+
+	if (uid != 0 || unshare(flags) < 0)
+		r = unshare(flags | CLONE_NEWUSER) < 0 ? -errno : userns_map(uid, gid);
+	if (r < 0)
+		return -r;
+	pid = fork();
+	if (pid == 0)
+		_exit(-mount_proc());
+	return exit_status_of(pid);
+}
+
+static struct finding check_sandboxes(void)
+{
+	_cleanup_free_ char *why = mounts_refused();
+	pid_t pid = why ? 0 : fork();
+	int err;
+
+	if (!why && pid == 0)
+		_exit(enter_sandbox());
+	err = why ? 0 : exit_status_of(pid);
+	if (err)
+		why = xasprintf("no PID and IPC namespaces, or no /proc in them (a container's filter): %s", strerror(err));
+	if (!why)
+		return (struct finding){ true, xstrdup("services with data or clones run in namespaces of their own") };
+	return (struct finding){
+		false, xasprintf("services with data or clones get copies of their data, and no namespaces of their own: %s", why)
+	};
+}
+
 static const struct {
 	const char *name;
 	struct finding (*check)(void);
 } checks[] = {
-	{ "io_uring", check_ring },	    { "dirty pages", check_scan }, { "huge pages", check_huge },
-	{ "address region", check_region }, { "open files", check_files }, { "inotify", check_inotify },
-	{ "tmpfs", check_tmpfs },	    { "memory", check_memory },	   { "mounts", check_mounts },
+	{ "io_uring", check_ring },    { "dirty pages", check_scan },	  { "huge pages", check_huge }, { "address region", check_region },
+	{ "open files", check_files }, { "inotify", check_inotify },	  { "tmpfs", check_tmpfs },	{ "memory", check_memory },
+	{ "mounts", check_mounts },    { "namespaces", check_sandboxes },
 };
 
 static int run(struct fixctl *ctl, int argc, char **argv)

@@ -74,6 +74,18 @@ def test_a_view_of_its_data(t):
     assert c.attach("server").data == b"first"
 
 
+@harness.once
+def test_doctor(t):
+    """It says of each refusal what is seen of it later."""
+    for call in None, "mount", "unshare":
+        wrapper = harness.without(call) if call else []
+        if call and not wrapper:
+            raise harness.Skip("no seccomp")
+        out = subprocess.run([*wrapper, harness.program("fixctl"), "doctor"], capture_output=True, text=True).stdout
+        words = "namespaces: services with data or clones " + ("run in" if has_namespaces() and not call else "get copies of their data")
+        assert words in out, out
+
+
 def test_it_writes_too_much(t):
     """What it writes is memory, and limited as such; the machine is none the worse."""
     script = t.write("serve", 'if head -c 16M /dev/zero > "$FIXD_DATA/much" 2>/dev/null; then :; else echo it is full >&2; fi; echo x\nexec sleep 1000\n')
