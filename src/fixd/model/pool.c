@@ -18,7 +18,7 @@
 enum clone_kind pool_clone_kind(const struct instance *i)
 {
 	if (i->current && i->current->n_uses)
-		return CLONE_HELD;
+		return i->current->died ? CLONE_DEAD : CLONE_HELD;
 	switch (i->state) {
 	case INSTANCE_WAITING:
 	case INSTANCE_BUILDING:
@@ -29,7 +29,7 @@ enum clone_kind pool_clone_kind(const struct instance *i)
 	default:
 		/* Its last image is held still, or being torn down. */
 		if (i->last)
-			return i->last->ending ? CLONE_ENDING : CLONE_HELD;
+			return i->last->ending ? CLONE_ENDING : i->last->died ? CLONE_DEAD : CLONE_HELD;
 		return i->state == INSTANCE_FAILED ? CLONE_FAILED : CLONE_EMPTY;
 	}
 }

@@ -65,8 +65,8 @@ void pool_lost(struct pool *p, const struct image *im);
 /* The start of one has failed, or its service has ended soon and before anybody had it. */
 void pool_failed(struct pool *p, const struct instance *clone);
 
-/* What is its place in the pool good for? */
-enum clone_kind { CLONE_EMPTY, CLONE_FAILED, CLONE_STARTING, CLONE_READY, CLONE_HELD, CLONE_ENDING };
+/* What is its place in the pool good for? Dead: its service has ended, and its holder has not let go of it. */
+enum clone_kind { CLONE_EMPTY, CLONE_FAILED, CLONE_STARTING, CLONE_READY, CLONE_HELD, CLONE_DEAD, CLONE_ENDING };
 enum clone_kind pool_clone_kind(const struct instance *clone);
 
 /* How many there are of each kind. */
