@@ -269,6 +269,9 @@ def test_a_clone_dies(t):
     os.kill(mine["service_pid"], signal.SIGKILL)
     wait_for(lambda: not view.current, "its end to be told")
     use(c.attach("pg"))
+    # It takes the place of none that lives.
+    others = [c.attach("pg") for _ in range(3)]
+    assert len({use(other) for other in others}) == 3
     view.detach()
     wait_for(lambda: not os.path.exists(mine["dir"]), "the end of what was held")
 
@@ -400,6 +403,18 @@ def test_memory(t):
     wait_for(lambda: not view.current, "its end")
     cause = d.instance("later")["stale_cause"]
     assert "takes more memory than memory-max allows (32" in cause, cause
+
+
+def test_it_is_not_wanted_when_it_is_ready(t):
+    """Nobody holds what a helper has just published, and it does not wait for that."""
+    d = start(t, serve(t, "clones = 3\nteardown-timeout = 10m"))
+    c = d.client()
+    for number in range(20):
+        c.attach("pg").detach()
+        t.write("fixd.ini", serve(t, f"clones = 3\nteardown-timeout = 10m\nmemory-max = {number + 50}M"))
+        d.ctl("reload")
+    d.ctl("cleanup", "--all", "--force")
+    wait_for(lambda: not [p for p in processes_of(t) if "sleep" in p[1]], "the end of all that were started")
 
 
 def with_(d, *args, env=None):

@@ -75,6 +75,8 @@ void build_end_process(struct build *b)
 		return;
 	}
 	b->asked_to_end = true;
+	/* It may have published meanwhile, and be waiting for those who need that. */
+	b->hold = fd_close(b->hold);
 	shutdown(source_fd(b->channel), SHUT_WR);
 	timer_start(b->builds->work->model->loop, &b->limit, clock_now() + b->keeper->time + END_GRACE);
 }
@@ -139,7 +141,8 @@ static void take_result(struct build *b, const char *message, size_t size, int *
 		length = JOB_SENTENCE_MAX;
 	b->sentence = xstrndup(message + sizeof b->result, length);
 	b->image_fd = fd_steal(&fds[0]);
-	b->hold = fd_steal(&fds[1]);
+	if (!b->asked_to_end)
+		b->hold = fd_steal(&fds[1]);
 	b->have_result = true;
 }
 
