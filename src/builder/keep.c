@@ -347,7 +347,8 @@ static char *clear_directory(const char *dir)
 {
 	int r = dir ? tree_remove(dir) : 0;
 
-	return r < 0 && access(dir, F_OK) == 0 && r != -EACCES && r != -EPERM ? xasprintf("%s cannot be removed: %s", dir, strerror(-r)) : NULL;
+	return r < 0 && access(dir, F_OK) == 0 && r != -EACCES && r != -EPERM ? xasprintf("%s cannot be removed: %s", dir, strerror(-r))
+									      : NULL;
 }
 
 /* Of two complaints the first explains the second. */
@@ -431,7 +432,8 @@ _Noreturn void keep_on(struct keep *k)
 		open = keep_wait(k, -1, k->work->job.sandboxed ? left(s.next) : -1);
 		if (takes_too_much(k, &s)) {
 			format_size(limit, sizeof limit, k->work->job.limit);
-			died = xasprintf("its service takes more memory than memory-max allows (%s), with the files that it has written", limit);
+			died = xasprintf("its service takes more memory than memory-max allows (%s), with the files that it has written",
+					 limit);
 			processes_signal_children((pid_t)k->work->job.group, SIGKILL);
 		}
 		if (watched && !k->main && !is_over(k)) {

@@ -28,7 +28,7 @@
 
 /* What the first process says: that it is set up, or cannot be; and how the command has ended. */
 struct report {
-	int step; /* STEPS: all are done */
+	int step;  /* STEPS: all are done */
 	int value; /* errno of the step, or the status of the command */
 };
 
@@ -96,8 +96,9 @@ static int mount_scratch(struct setup *u)
 /* By descriptors: a path may have what separates the options. */
 static int mount_overlay(const struct setup *u, int lower, const char *name, const char *more, const char *at)
 {
-	_cleanup_free_ char *options = xasprintf("lowerdir=/proc/self/fd/%d,upperdir=/proc/self/fd/%d/%s,workdir=/proc/self/fd/%d/%s-work%s%s",
-						 lower, u->scratch, name, u->scratch, name, more, u->mapped ? ",userxattr" : "");
+	_cleanup_free_ char *options =
+		xasprintf("lowerdir=/proc/self/fd/%d,upperdir=/proc/self/fd/%d/%s,workdir=/proc/self/fd/%d/%s-work%s%s", lower, u->scratch,
+			  name, u->scratch, name, more, u->mapped ? ",userxattr" : "");
 
 	return mount("fixd", at, "overlay", 0, options) < 0 ? -errno : 0;
 }

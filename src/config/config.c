@@ -306,7 +306,7 @@ static void add_data(struct fixture *f)
 	struct depend d = parse_depend(f->data);
 
 	for (f->data_at = 0; f->data_at < f->n_depends; f->data_at++) {
-		if (!same_depend(&f->depends[f->data_at], &d)) 
+		if (!same_depend(&f->depends[f->data_at], &d))
 			continue;
 		free(d.name);
 		free(d.param);

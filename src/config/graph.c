@@ -123,8 +123,10 @@ static void inherit_clones(struct walk *w, struct fixture *f)
 	}
 	if (!from || (!f->exclusive && !f->reset))
 		return;
-	config_problem(w->problems, w->config->file, f->line, "[fixture %s] depends on '%s', of which each holder has a clone of its own: "
-		       "exclusive and reset are not for it", f->name, from);
+	config_problem(w->problems, w->config->file, f->line,
+		       "[fixture %s] depends on '%s', of which each holder has a clone of its own: "
+		       "exclusive and reset are not for it",
+		       f->name, from);
 	w->failed = true;
 }
 
@@ -165,8 +167,10 @@ static void link_data(struct walk *w, const struct fixture *f)
 	if (!data)
 		return;
 	if (data->source != SOURCE_TREE && data->source != SOURCE_DIRECTORY) {
-		config_problem(w->problems, w->config->file, f->line, "[fixture %s] data = %s: expected a fixture with tree or directory, "
-			       "and it has %s", f->name, f->data, source_name(data->source));
+		config_problem(w->problems, w->config->file, f->line,
+			       "[fixture %s] data = %s: expected a fixture with tree or directory, "
+			       "and it has %s",
+			       f->name, f->data, source_name(data->source));
 		w->failed = true;
 		return;
 	}

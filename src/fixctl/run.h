@@ -20,7 +20,7 @@
 
 struct scratch {
 	char *path;
-	char *inner; /* in it, of what programs use: those that have given privileges up, too; nobody else can guess its name */
+	char *inner;  /* in it, of what programs use: those that have given privileges up, too; nobody else can guess its name */
 	char *copies; /* the same of what the shim has copied: `inner`, or a directory elsewhere (run_copies.c) */
 	int lock; /* a read lock, inherited by every process of the run; -1: given up */
 };

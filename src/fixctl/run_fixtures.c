@@ -128,8 +128,13 @@ static void add(struct shown_list *l, const struct run_options *o, const struct 
 	}
 	l->all = xrealloc(l->all, (l->n + 1) * sizeof *l->all);
 	x = &l->all[l->n++];
-	*x = (struct shown){ .name = name, .fd = -1, .variable = shown_variable(name), .has_path = *path, .objects = !strcmp(ctl_string(fixture, "source"), "plugin"),
-			     .source = xstrdup(ctl_string(fixture, "source")), .input = xstrdup(input) };
+	*x = (struct shown){ .name = name,
+			     .fd = -1,
+			     .variable = shown_variable(name),
+			     .has_path = *path,
+			     .objects = !strcmp(ctl_string(fixture, "source"), "plugin"),
+			     .source = xstrdup(ctl_string(fixture, "source")),
+			     .input = xstrdup(input) };
 	if (!strcmp(x->source, "directory") || !strcmp(x->source, "tree"))
 		x->kind = RUN_TREE;
 	if (*path) {

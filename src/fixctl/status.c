@@ -174,9 +174,9 @@ static void print_clones(const json_t *i)
 
 	if (!n)
 		return;
-	printf("    Clones: %lld held, %lld ready, %lld starting; at most %lld at once; %lld were given out\n", (long long)ctl_int(n, "held"),
-		       (long long)ctl_int(n, "ready"), (long long)ctl_int(n, "starting"), (long long)ctl_int(n, "max"),
-	       (long long)ctl_int(n, "given"));
+	printf("    Clones: %lld held, %lld ready, %lld starting; at most %lld at once; %lld were given out\n",
+	       (long long)ctl_int(n, "held"), (long long)ctl_int(n, "ready"), (long long)ctl_int(n, "starting"),
+	       (long long)ctl_int(n, "max"), (long long)ctl_int(n, "given"));
 	if (ctl_int(n, "given"))
 		printf("    Hand-out: p50 %s, p99 %s; a start takes %s; %s were saved; %lld of %lld started were for nobody\n",
 		       duration_of(n, "hand_out_p50_s", p50), duration_of(n, "hand_out_p99_s", p99), duration_of(n, "start_s", start),

@@ -35,20 +35,19 @@ struct options {
 	int64_t idle_exit; /* ns, for a file that says none */
 };
 
-static const char help[] =
-	"Usage: fixd --config FILE [OPTION...]\n"
-	"Builds test fixtures once, in sealed shared memory, and hands them to test processes.\n"
-	"\n"
-	"  -c, --config FILE      the fixtures and their policy, see fixd.ini(5)\n"
-	"  -s, --socket PATH      listen there instead of what the file says\n"
-	"      --check            check the file, print what is wrong with it, and exit\n"
-	"      --ready-fd N       write a newline to descriptor N when clients may connect\n"
-	"      --log-level LEVEL  error, warn, info or debug\n"
-	"      --idle-exit D      end when nobody was connected for so long, unless the file says how long\n"
-	"  -h, --help             this text\n"
-	"  -V, --version          the version\n"
-	"\n"
-	"It stays in the foreground. SIGHUP reads the file again, SIGTERM ends it.\n";
+static const char help[] = "Usage: fixd --config FILE [OPTION...]\n"
+			   "Builds test fixtures once, in sealed shared memory, and hands them to test processes.\n"
+			   "\n"
+			   "  -c, --config FILE      the fixtures and their policy, see fixd.ini(5)\n"
+			   "  -s, --socket PATH      listen there instead of what the file says\n"
+			   "      --check            check the file, print what is wrong with it, and exit\n"
+			   "      --ready-fd N       write a newline to descriptor N when clients may connect\n"
+			   "      --log-level LEVEL  error, warn, info or debug\n"
+			   "      --idle-exit D      end when nobody was connected for so long, unless the file says how long\n"
+			   "  -h, --help             this text\n"
+			   "  -V, --version          the version\n"
+			   "\n"
+			   "It stays in the foreground. SIGHUP reads the file again, SIGTERM ends it.\n";
 
 _Noreturn static void usage_error(void)
 {

@@ -97,9 +97,9 @@ static int write_names(const struct names *n, const char *path)
 	snprintf(draft, sizeof draft, "%.*s.new", PATH_MAX - 5, path);
 	fd = REAL(open)(draft, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 	return fd < 0 || fd_write_all(fd, &count, sizeof count) < 0 || fd_write_all(fd, n->all, n->n * sizeof *n->all) < 0 ||
-			       fd_write_all(fd, n->text, n->used) < 0 ?
-		       -1 :
-		       REAL(rename)(draft, path);
+			       fd_write_all(fd, n->text, n->used) < 0
+		       ? -1
+		       : REAL(rename)(draft, path);
 }
 
 static int make_names(const struct run_entry *e, const char *path)

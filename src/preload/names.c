@@ -98,9 +98,8 @@ static APART int rename_by_copy(const struct pair *x, int flags)
 		errno = EXDEV;
 		return -1;
 	}
-	if (copy_to(x, &st, draft) == 0 &&
-	    (flags ? REAL(renameat2)(x->to_fd, draft, x->to_fd, x->to_path, (unsigned)flags) :
-		     REAL(renameat)(x->to_fd, draft, x->to_fd, x->to_path)) == 0)
+	if (copy_to(x, &st, draft) == 0 && (flags ? REAL(renameat2)(x->to_fd, draft, x->to_fd, x->to_path, (unsigned)flags)
+						  : REAL(renameat)(x->to_fd, draft, x->to_fd, x->to_path)) == 0)
 		return REAL(unlinkat)(x->from_fd, x->from_path, 0);
 	err = errno;
 	REAL(unlinkat)(x->to_fd, draft, 0);
@@ -235,8 +234,8 @@ static APART int rename_shown(int from_fd, const char *from, int to_fd, const ch
 	    rename_crosses(from_fd, from, to_fd, to, flags) || find_from(&x, from_fd, from, USE_ALL | USE_LAST) < 0 ||
 	    find_to(&x, to_fd, to, flags & RENAME_EXCHANGE ? USE_ALL : USE_REMOVE) < 0)
 		return -1;
-	r = flags ? REAL(renameat2)(x.from_fd, x.from_path, x.to_fd, x.to_path, flags) :
-		    REAL(renameat)(x.from_fd, x.from_path, x.to_fd, x.to_path);
+	r = flags ? REAL(renameat2)(x.from_fd, x.from_path, x.to_fd, x.to_path, flags)
+		  : REAL(renameat)(x.from_fd, x.from_path, x.to_fd, x.to_path);
 	if (r < 0 && errno == EXDEV)
 		return rename_by_copy(&x, (int)flags);
 	/* A link may have come along; and it may be where we are that was renamed. */
@@ -354,6 +353,6 @@ SHIM int link(const char *from, const char *to)
 
 SHIM int linkat(int from_fd, const char *from, int to_fd, const char *to, int flags)
 {
-	return pair_is_shown(from_fd, from, to_fd, to) ? link_shown(from_fd, from, to_fd, to, flags) :
-							 REAL(linkat)(from_fd, from, to_fd, to, flags);
+	return pair_is_shown(from_fd, from, to_fd, to) ? link_shown(from_fd, from, to_fd, to, flags)
+						       : REAL(linkat)(from_fd, from, to_fd, to, flags);
 }

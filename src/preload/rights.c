@@ -21,8 +21,7 @@ static bool is_in_group(gid_t group, bool effective)
 int rights_allow(const struct stat *st, int mode, bool effective)
 {
 	uid_t uid = effective ? geteuid() : getuid();
-	mode_t bits = uid == st->st_uid ? st->st_mode >> 6 :
-		      is_in_group(st->st_gid, effective) ? st->st_mode >> 3 : st->st_mode;
+	mode_t bits = uid == st->st_uid ? st->st_mode >> 6 : is_in_group(st->st_gid, effective) ? st->st_mode >> 3 : st->st_mode;
 
 	if (mode & ~07) {
 		errno = EINVAL;

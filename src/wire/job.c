@@ -19,10 +19,10 @@
 #define JOB_LISTS(X) X(ENV, env) X(INPUTS, inputs)
 
 /* Notes of earlier versions do not have them: a new one stands behind all others. */
-#define JOB_LATER(STRING, NUMBER, LIST)                                                                                \
-	NUMBER(STOP_SIGNAL, stop_signal) LIST(LEAVINGS, leavings) STRING(VERIFY, verify) LIST(EXCLUDE, exclude)         \
-	STRING(PREWARM, prewarm) STRING(DATA, data) STRING(VIEW, view)         \
-	NUMBER(SANDBOXED, sandboxed)
+#define JOB_LATER(STRING, NUMBER, LIST)                                                                                    \
+	NUMBER(STOP_SIGNAL, stop_signal)                                                                                   \
+	LIST(LEAVINGS, leavings) STRING(VERIFY, verify) LIST(EXCLUDE, exclude) STRING(PREWARM, prewarm) STRING(DATA, data) \
+		STRING(VIEW, view) NUMBER(SANDBOXED, sandboxed)
 
 #define FIELD(id, member) FIELD_##id,
 enum job_field {

@@ -45,24 +45,28 @@
 
 /* What the file says, and may say later: "a" is another one, or is gone with all that depends on it. */
 #define INIS 3
-#define VARIANTS(more)                                                                                                 \
-	{ INI("[fixture a]\ncommand = true\nwatch = 0\n", "5s") more, INI("[fixture a]\ncommand = true; true\nwatch = 0\n", "5s") more, \
-	  INI("[fixture a]\ncommand = true\nwatch = 0\n", "7s") more }
+#define VARIANTS(more)                                                                  \
+	{                                                                               \
+		INI("[fixture a]\ncommand = true\nwatch = 0\n", "5s")                   \
+		more, INI("[fixture a]\ncommand = true; true\nwatch = 0\n", "5s") more, \
+			INI("[fixture a]\ncommand = true\nwatch = 0\n", "7s") more      \
+	}
 
 /* In some lives there are clones, too. */
 static const char *const inis[2][INIS] = {
 	VARIANTS(""),
-	VARIANTS("[fixture t]\ntree = true\nwatch = 0\n[fixture p]\nservice = true\nready = line\ndata = t\nclones = 3\n"
-		 "[fixture q]\ncommand = true\ndepends = p, a\nwatch = 2\n[fixture r]\nservice = true\nready = line\ndepends = p, q\nclones = 2\n"),
+	VARIANTS(
+		"[fixture t]\ntree = true\nwatch = 0\n[fixture p]\nservice = true\nready = line\ndata = t\nclones = 3\n"
+		"[fixture q]\ncommand = true\ndepends = p, a\nwatch = 2\n[fixture r]\nservice = true\nready = line\ndepends = p, q\nclones = 2\n"),
 };
 
 static const struct {
 	const char *name, *param;
-} kinds[] = { { "a", NULL }, { "b", NULL }, { "c", NULL }, { "d", "1" }, { "d", "2" }, { "e", NULL }, { "same", NULL },
-	      { "f", NULL }, { "g", NULL }, { "h", NULL }, { "i", NULL }, { "x", NULL }, { "y", NULL }, { "z", NULL }, { "y", NULL },
-	      { "p", NULL }, { "q", NULL }, { "r", NULL }, { "p", NULL } };
+} kinds[] = { { "a", NULL }, { "b", NULL }, { "c", NULL }, { "d", "1" },  { "d", "2" },	 { "e", NULL }, { "same", NULL },
+	      { "f", NULL }, { "g", NULL }, { "h", NULL }, { "i", NULL }, { "x", NULL }, { "y", NULL }, { "z", NULL },
+	      { "y", NULL }, { "p", NULL }, { "q", NULL }, { "r", NULL }, { "p", NULL } };
 #define CLONE_KINDS 4
-#define RUN_KINDS 3 /* before those */
+#define RUN_KINDS 3			/* before those */
 #define WITH_CLONES (UINT64_C(1) << 40) /* in the number of a seed */
 
 static bool with_clones;

@@ -115,24 +115,12 @@ const struct row image_rows[] = {
 };
 
 const struct row keeper_rows[] = {
-	STRING(struct keeper, title),
-	STRING(struct keeper, user),
-	PATH(struct keeper, note),
-	STRING(struct keeper, token),
-	PATH(struct keeper, dir),
-	UP_TO(struct keeper, port, 32767),
-	TIME(struct keeper, time),
-	PID(struct keeper, pid),
-	PID(struct keeper, service_pid),
-	FD(struct keeper, hold),
-	FD(struct keeper, channel_fd),
-	FD(struct keeper, errors_fd),
-	BOOL(struct keeper, ending),
-	BOOL(struct keeper, reaping),
-	STRING(struct keeper, died),
-	STRING(struct keeper, wrong),
-	PATH(struct keeper, view),
-	END,
+	STRING(struct keeper, title), STRING(struct keeper, user),   PATH(struct keeper, note),
+	STRING(struct keeper, token), PATH(struct keeper, dir),	     UP_TO(struct keeper, port, 32767),
+	TIME(struct keeper, time),    PID(struct keeper, pid),	     PID(struct keeper, service_pid),
+	FD(struct keeper, hold),      FD(struct keeper, channel_fd), FD(struct keeper, errors_fd),
+	BOOL(struct keeper, ending),  BOOL(struct keeper, reaping),  STRING(struct keeper, died),
+	STRING(struct keeper, wrong), PATH(struct keeper, view),     END,
 };
 
 const struct row instance_rows[] = {

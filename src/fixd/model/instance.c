@@ -210,7 +210,8 @@ void instance_resume(struct instance *i, struct instance *saved)
 
 bool instance_idle(const struct instance *i)
 {
-	return !(i->pool && i->pool->clones.n) && !i->current && !i->last && !i->build && !i->offer && link_empty(&i->waiters) && i->state != INSTANCE_WAITING;
+	return !(i->pool && i->pool->clones.n) && !i->current && !i->last && !i->build && !i->offer && link_empty(&i->waiters) &&
+	       i->state != INSTANCE_WAITING;
 }
 
 const char *instance_state_name(const struct instance *i)

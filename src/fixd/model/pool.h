@@ -23,19 +23,19 @@ struct instance;
 /* Of all its clones so far, in ns. */
 struct pool_figures {
 	uint64_t started, given;
-	uint64_t wasted;   /* that have ended, and nobody had them */
-	int64_t starts;	   /* the time of all starts */
-	int64_t saved;	   /* that those who asked would have waited for a start of their own */
+	uint64_t wasted;		 /* that have ended, and nobody had them */
+	int64_t starts;			 /* the time of all starts */
+	int64_t saved;			 /* that those who asked would have waited for a start of their own */
 	int64_t handouts[POOL_HANDOUTS]; /* how long the last of them waited, in a ring */
 };
 
 struct pool {
 	struct instance *front;
-	struct vector clones;	/* struct instance, of which some may be empty places */
-	unsigned wanted;	/* so many are kept ready; 0: none is started before somebody asks */
-	bool resumed;		/* from the daemon before this one: as many as there are */
-	unsigned failures;	/* in a row: of starts, or soon after them */
-	int64_t retry_at;	/* after these */
+	struct vector clones; /* struct instance, of which some may be empty places */
+	unsigned wanted;      /* so many are kept ready; 0: none is started before somebody asks */
+	bool resumed;	      /* from the daemon before this one: as many as there are */
+	unsigned failures;    /* in a row: of starts, or soon after them */
+	int64_t retry_at;     /* after these */
 	struct deferred serving;
 	struct timer retry, idle;
 	struct pool_figures figures;

@@ -152,7 +152,7 @@ static struct instance *session_find_dependency(const struct instance *i, size_t
 {
 	const struct depend *d = &i->fixture->depends[k];
 
-	return session_find(i->session, d->fixture, 
+	return session_find(i->session, d->fixture,
 			    &(struct instance_lookup){ d->param, i->scope_key, i->env, i->run, edge_clone(i, d->fixture) });
 }
 

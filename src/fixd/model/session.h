@@ -112,8 +112,8 @@ struct instance *session_peek(struct session *s, const struct fixture *f, const 
 int session_instance(struct session *s, const struct fixture *f, const struct instance_lookup *p, struct instance **out);
 
 /* One that there was in another process: `env` is taken. NULL: its variables are not those of the definition any more. */
-struct instance *session_resume_instance(struct session *s, const struct fixture *f, const char *param, const char *scope_key,
-					 char **env, const struct run *run, const char *clone);
+struct instance *session_resume_instance(struct session *s, const struct fixture *f, const char *param, const char *scope_key, char **env,
+					 const struct run *run, const char *clone);
 
 /* The same, but none is made: NULL. */
 struct instance *session_find(struct session *s, const struct fixture *f, const struct instance_lookup *p);

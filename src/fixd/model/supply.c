@@ -192,7 +192,8 @@ static void fail_first(struct pool *p, int err)
 {
 	struct instance *front = p->front;
 
-	instance_set_error(front, xasprintf("there can be no clone of it: %s", err == -ENOSPC ? "there are too many instances" : strerror(-err)));
+	instance_set_error(front,
+			   xasprintf("there can be no clone of it: %s", err == -ENOSPC ? "there are too many instances" : strerror(-err)));
 	waiter_answer(link_entry(front->waiters.next, struct waiter, link), OUTCOME_FAILED);
 }
 

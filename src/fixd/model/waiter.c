@@ -55,7 +55,8 @@ static struct instance *dependency(struct instance *i, size_t k, int *err)
 	if (dep)
 		return dep;
 	*err = i->session->calls->instance(i->session, d->fixture,
-					   &(struct instance_lookup){ d->param, i->scope_key, i->env, i->run, edge_clone(i, d->fixture) }, &dep);
+					   &(struct instance_lookup){ d->param, i->scope_key, i->env, i->run, edge_clone(i, d->fixture) },
+					   &dep);
 	if (dep)
 		edge_set(i, k, dep);
 	return dep;

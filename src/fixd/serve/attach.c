@@ -169,8 +169,9 @@ static void attach_give_up(void *arg)
 	const struct image *im = i->last;
 
 	if (i->pool)
-		conn_reply_error(p->conn, &p->header, -ETIMEDOUT, "fixture '%s' was not ready in time: all of its %llu clones were held or being started",
-				 i->title, (unsigned long long)i->fixture->clones);
+		conn_reply_error(p->conn, &p->header, -ETIMEDOUT,
+				 "fixture '%s' was not ready in time: all of its %llu clones were held or being started", i->title,
+				 (unsigned long long)i->fixture->clones);
 	else if (i->fixture->exclusive && im && im->n_leases)
 		conn_reply_error(p->conn, &p->header, -ETIMEDOUT, "fixture '%s' is exclusive, and was held by process %d all the time",
 				 i->title, (int)link_entry(im->leases.next, struct lease, in_image)->pid);
