@@ -21,6 +21,8 @@ static const struct {
 	{ "command:", JOB_READY_COMMAND },
 };
 
+#define VARIABLE "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_"
+
 static char *take_apart(struct fixture *f)
 {
 	for (size_t i = 0; i < ELEMENTSOF(ways); i++) {
@@ -52,7 +54,11 @@ static const char *known(const char *name, void *arg)
 static char *check_template(const char *key, const char *template, struct fixture *f)
 {
 	_cleanup_free_ char *wrong = NULL, *trial = template_expand(template, known, f, &wrong);
+	const char *bare = strstr(template, "$FIXD_");
 
+	/* It is no shell that reads it. */
+	if (bare)
+		return xasprintf("%s = %s: a variable is written ${%.*s} here", key, template, (int)strspn(bare + 1, VARIABLE), bare + 1);
 	if (trial)
 		return NULL;
 	return xasprintf("%s = %s: %s; expected one of ${FIXD_PORT}, ${FIXD_DIR}, ${FIXD_FIXTURE}, ${FIXD_PARAM}, ${FIXD_SCOPE_KEY} "

@@ -139,6 +139,7 @@ def test_bad_files(t):
     check(t, "[fixture a]\nservice = x\nclones = 2\n[fixture b]\ncommand = x\ndepends = a\n[fixture c]\ncommand = x\ndepends = b\nreset = x\n",
           "[fixture c] depends on 'b', of which each holder has a clone of its own: exclusive and reset are not for it")
     check(t, "[fixture a]\nservice = x\ndata = b\nstop-signal = INT\n[fixture b]\ntree = x\n", "stop-signal is not for a service with data or clones")
+    check(t, "[fixture a]\nservice = x\nready = file:$FIXD_DIR/up\n", "ready = file:$FIXD_DIR/up: a variable is written ${FIXD_DIR} here")
     check(t, "[fixture a]\nservice = x\nready = soon\n", "ready = soon: expected one of line, port, notify, file:PATH, command:COMMAND")
     check(t, "[fixture a]\nservice = x\nready = file:\n", "ready = file:: expected")
     check(t, "[fixture a]\nservice = x\nready = port5\n", "ready = port5: expected")
