@@ -115,7 +115,8 @@ def test_it_notifies(t):
     c = d.client()
     assert ask(c.read("server")) == d.instance("server")["service_pid"]
     assert "warming up\nat work" in d.ctl("log", "server").out
-    for name, words in ("silent", "timed out after"), ("fails", "exited with status 7 before it was ready"):
+    for name, words in ("silent", "timed out after 300.0 ms: the service was not ready by then (ready = notify)"), \
+            ("fails", "exited with status 7 before it was ready"):
         try:
             c.attach(name)
             assert False

@@ -23,13 +23,24 @@
 #include "image/memfd.h"
 #include "image/region.h"
 
+/* And what a service has not come to by then. */
+static void put_timeout(struct text *t, const struct build *b)
+{
+	const struct fixture *f = b->instance->fixture;
+	char limit[32];
+
+	text_printf(t, "timed out after %s", format_duration(limit, sizeof limit, build_time_limit(b)));
+	if (b->purpose == PURPOSE_BUILD && f->source == SOURCE_SERVICE)
+		text_printf(t, ": the service was not ready by then (ready = %s%s)", f->ready ? f->ready : "line",
+			    f->prewarm ? ", and prewarm" : "");
+}
+
 static char *failure_sentence(const struct build *b, const siginfo_t *status)
 {
 	struct text t = { 0 };
-	char limit[32];
 
 	if (b->timed_out)
-		text_printf(&t, "timed out after %s", format_duration(limit, sizeof limit, build_time_limit(b)));
+		put_timeout(&t, b);
 	else if (b->have_result && b->result.error)
 		text_puts(&t, b->sentence);
 	else if (b->wrong || b->sentence)
