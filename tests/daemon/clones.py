@@ -136,7 +136,6 @@ def test_it_ends(t):
 
 def test_everybody_is_killed(t):
     """The daemon, the helper, or both: no process, mount or file is left."""
-    before = read("/proc/mounts")
     for who in "daemon", "helper", "both":
         d = start(t, TREE + "[fixture server]\nservice = sleep 1000 & echo x; exec sleep 1000\ndata = words\n")
         view = d.client().attach("server")
@@ -159,7 +158,7 @@ def test_everybody_is_killed(t):
         start(t, "").stop()
         wait_for(lambda: not processes_of(t), f"the end of all, with the {who} killed")
         assert not os.listdir(t.runtime), who
-    assert read("/proc/mounts") == before
+    assert t.runtime not in read("/proc/mounts")
 
 
 def serve(t, more="", source=None):
@@ -286,7 +285,7 @@ def test_its_start_fails(t):
             assert False
         except FixdError as e:
             assert "exited with status 7 before it was ready" in e.sentence, e.sentence
-    assert d.instance("pg")["state"] == "failed"
+    wait_for(lambda: d.instance("pg")["state"] == "failed", "its failure to be told")
     t.write("works", "")
 
     def attach():
@@ -379,14 +378,14 @@ def test_memory(t):
     view = c.attach("pg")
     wait_for(lambda: d.status()["daemon"]["memory_bytes"] > 16 << 20, "it to be counted")
     held = [view]
+    for number in 2, 3:
+        held.append(c.attach("pg"))
+        wait_for(lambda: d.status()["daemon"]["memory_bytes"] > number * 16 << 20, "it to be counted")
     try:
-        for _ in range(7):
-            held.append(c.attach("pg", timeout=1))
-            wait_for(lambda: d.status()["daemon"]["memory_bytes"] > len(held) * 16 << 20, "it to be counted")
+        c.attach("pg", timeout=1)
         assert False
     except FixdError as e:
         assert "not ready in time" in e.sentence, e.sentence
-    assert 1 < len(held) < 4, held
     held.pop().detach()
     c.attach("pg")
     for one in held:
