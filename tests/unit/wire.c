@@ -93,6 +93,11 @@ static void descriptors_arrive_or_are_closed(void)
 	n = 1;
 	check_int(socket_receive(pair[1], buf, sizeof buf, fds, &n, 0), -EMSGSIZE);
 	check_int(n, 0);
+	/* An empty packet is an end, and leaves no descriptor behind. */
+	n = 4;
+	check_int(socket_send(pair[0], "", 0, three, 1, 0), 0);
+	check_int(socket_receive(pair[1], buf, sizeof buf, fds, &n, 0), 0);
+	check_int(n, 0);
 	check_int(socket_send(pair[0], "too long a message", 18, three, 1, 0), 0);
 	n = 4;
 	check_int(socket_receive(pair[1], buf, sizeof buf, fds, &n, 0), -EMSGSIZE);
