@@ -225,6 +225,10 @@ static void begin_daemon(void)
 	inside.daemon = d;
 }
 
+/* Any daemon removes what it finds in /dev/shm of one that is gone, also of another fuzzer that is between two of its own. */
+#define TREES "/dev/shm/fixd-fuzz-XXXXXX"
+static char trees[] = TREES;
+
 /* Once: a saved state goes on with the same files. */
 static void make_directory(void)
 {
@@ -233,6 +237,9 @@ static void make_directory(void)
 
 	if (!mkdtemp(dir))
 		die(dir);
+	strcpy(trees, TREES);
+	if (mkdtemp(trees))
+		setenv("RUNTIME_DIRECTORY", trees, 1);
 	memcpy(pattern, dir, strlen(dir));
 	memcpy(strchr(setting, '/'), dir, strlen(dir));
 	path = xasprintf("%s/fixd.ini", dir);
@@ -389,6 +396,7 @@ void inside_remove(void)
 	}
 	if (rmdir(dir) < 0 && errno != ENOENT)
 		die("the daemon has left something");
+	rmdir(trees);
 	strcpy(dir, TEMPLATE);
 }
 

@@ -148,6 +148,8 @@ void fuzz_end(void)
 	for (size_t k = 0; k < saved.n; k++)
 		close(KEPT_FROM + (int)k);
 	text_deinit(&saved.records);
+	if (saved.trees)
+		rmdir(saved.trees);
 	free(saved.trees);
 	inside_remove();
 	memset(&saved, 0, sizeof saved);
