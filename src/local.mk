@@ -37,6 +37,7 @@ libimage_la_LIBADD = libbase.la $(XXHASH_LIBS)
 libwire_la_SOURCES = \
 	src/wire/job.c src/wire/job.h \
 	src/wire/default_socket.c src/wire/default_socket.h \
+	src/wire/fork.h \
 	src/wire/record.c src/wire/record.h \
 	src/wire/rows.c src/wire/rows.h src/wire/state.h \
 	src/wire/report.c src/wire/report.h \
