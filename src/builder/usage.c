@@ -60,6 +60,14 @@ static bool add_pss(pid_t pid, void *arg)
 	return false;
 }
 
+uint64_t usage_of_process(pid_t pid)
+{
+	uint64_t bytes = 0;
+
+	add_pss(pid, &bytes);
+	return bytes;
+}
+
 uint64_t usage_of_group(pid_t group)
 {
 	uint64_t bytes = 0;

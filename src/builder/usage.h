@@ -19,3 +19,5 @@ uint64_t usage_of_tree(const char *dir);
  * proc_pid_smaps(5)).
  */
 uint64_t usage_of_group(pid_t group);
+/* Of one process. */
+uint64_t usage_of_process(pid_t pid);
