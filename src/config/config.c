@@ -30,9 +30,9 @@
 /* The keys that say where a fixture comes from: exactly one in a section. */
 static const char *const source_keys[SOURCE_COUNT] = {
 	[SOURCE_FILE] = "file", [SOURCE_DIRECTORY] = "directory", [SOURCE_COMMAND] = "command", [SOURCE_PLUGIN] = "plugin",
-	[SOURCE_TREE] = "tree", [SOURCE_SERVICE] = "service", [SOURCE_CLIENT] = "client"
+	[SOURCE_TREE] = "tree", [SOURCE_SERVICE] = "service",	  [SOURCE_PROCESS] = "process", [SOURCE_CLIENT] = "client"
 };
-#define SOURCE_NAMES "file, directory, command, plugin, tree, service, client"
+#define SOURCE_NAMES "file, directory, command, plugin, tree, service, process, client"
 
 #define REGISTERED_NAME_MAX 180
 
@@ -54,6 +54,11 @@ struct loading {
 const char *source_name(int source)
 {
 	return source_keys[source];
+}
+
+bool source_keeps_running(int source)
+{
+	return source == SOURCE_SERVICE || source == SOURCE_PROCESS;
 }
 
 static void set_defaults(struct config *c)
@@ -229,7 +234,7 @@ static void add_executable(struct fixture *f, const char *root)
 /* Its source is a shell command. */
 static bool is_command(const struct fixture *f)
 {
-	return f->source == SOURCE_COMMAND || f->source == SOURCE_TREE || f->source == SOURCE_SERVICE;
+	return f->source == SOURCE_COMMAND || f->source == SOURCE_TREE || source_keeps_running(f->source);
 }
 
 static void load_source(struct loading *l, struct fixture *f, const struct raw_entry *e)

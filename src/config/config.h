@@ -24,6 +24,7 @@ enum source_kind {
 	SOURCE_PLUGIN,
 	SOURCE_TREE,
 	SOURCE_SERVICE,
+	SOURCE_PROCESS,
 	SOURCE_CLIENT,
 	SOURCE_COUNT,
 };
@@ -88,6 +89,7 @@ struct fixture {
 	char *ready_what;	/* file or command, or NULL */
 	char *value;		/* template, or NULL */
 	char *prewarm;		/* shell command, or NULL */
+	char **audit;		/* of a process: rules for what does not survive a fork, as written; or NULL */
 	char *data;		/* the tree that it has a writable view of, or NULL */
 	size_t data_at;		/* that one in `depends` */
 	uint64_t clones;	/* at most so many, each for one holder; 0: it is shared. Also of what depends on such a service. */
@@ -140,6 +142,8 @@ struct fixture *fixture_free(struct fixture *f);
 const struct fixture *config_find(const struct config *c, const char *name);
 const char *scope_name(int scope);
 const char *source_name(int source);
+/* What it makes is a process that goes on: it is kept, and has a directory. */
+bool source_keeps_running(int source);
 
 /* Sources that cannot be read right now, a line each as above: their builds will fail. Returns how many. */
 size_t config_check_sources(const struct config *c, struct text *problems);

@@ -88,6 +88,7 @@ const struct key key_table[] = {
 	{ "prewarm", KEY_FIXTURE, KEY_COMMAND, IN_FIXTURE(prewarm), NULL, 0, 0 },
 	{ "data", KEY_FIXTURE, KEY_STRING, IN_FIXTURE(data), NULL, 0, 0 },
 	{ "clones", KEY_FIXTURE, KEY_U64, IN_FIXTURE(clones), NULL, 1, 256 },
+	{ "audit", KEY_FIXTURE, KEY_LIST, IN_FIXTURE(audit), NULL, 0, 0 },
 	{ "stop-signal", KEY_FIXTURE, KEY_ENUM, IN_FIXTURE(stop_signal), signal_values, 0, 0 },
 };
 
