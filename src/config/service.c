@@ -8,6 +8,7 @@
 #include "base/template.h"
 #include "base/text.h"
 #include "config/config.h"
+#include "wire/fork.h"
 #include "wire/job.h"
 
 static const struct {
@@ -66,9 +67,61 @@ static char *check_template(const char *key, const char *template, struct fixtur
 			 key, template, wrong);
 }
 
+static int index_of(const char *const *names, size_t n, const char *word, size_t length)
+{
+	for (size_t i = 0; i < n; i++) {
+		if (strlen(names[i]) == length && !strncmp(names[i], word, length))
+			return (int)i;
+	}
+	return -1;
+}
+
+static char *joined(const char *const *names, size_t n)
+{
+	struct text t = { 0 };
+
+	for (size_t i = 0; i < n; i++)
+		text_printf(&t, "%s%s", i ? ", " : "", names[i]);
+	return text_steal(&t);
+}
+
+/* RULE, or KIND:RULE. */
+static char *check_audit(const char *entry)
+{
+	static const char *const kinds[] = HAZARD_NAMES, *const rules[] = HAZARD_RULE_NAMES;
+	const char *colon = strchr(entry, ':'), *rule = colon ? colon + 1 : entry;
+	_cleanup_free_ char *all = NULL;
+
+	if (index_of(rules, ELEMENTSOF(rules), rule, strlen(rule)) < 0)
+		return xasprintf("audit = %s: expected error, warn or allow, or one of them behind a kind and ':' (socket:allow)", entry);
+	if (!colon || index_of(kinds, ELEMENTSOF(kinds), entry, (size_t)(colon - entry)) >= 0)
+		return NULL;
+	all = joined(kinds, ELEMENTSOF(kinds));
+	return xasprintf("audit = %s: expected one of %s", entry, all);
+}
+
+static char *template_complete(struct fixture *f)
+{
+	char *wrong = NULL;
+
+	f->ready_by = JOB_READY_CHECKPOINT;
+	if (f->ready || f->value || f->prewarm)
+		return xstrdup("ready, value and prewarm are not for a process: it is ready at its checkpoint");
+	if (f->data || f->clones || f->exclusive || f->reset)
+		return xstrdup("data, clones, exclusive and reset are not for a process: everybody has a fork of its own");
+	for (size_t i = 0; !wrong && f->audit && f->audit[i]; i++)
+		wrong = check_audit(f->audit[i]);
+	return wrong;
+}
+
 char *service_complete(struct fixture *f)
 {
 	char *wrong = NULL;
+
+	if (f->source == SOURCE_PROCESS)
+		return template_complete(f);
+	if (f->audit)
+		return xstrdup("audit is for a process");
 
 	if (f->source != SOURCE_SERVICE)
 		return f->ready || f->value	      ? xstrdup("ready and value are for services") :

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* What a service adds to a definition: how it says that it is ready, and what its value is. */
+/* What a service or a process adds to a definition: how it says that it is ready, and what its value is. */
 #pragma once
 
 struct fixture;
 
-/* Takes `ready` apart and checks it and `value`. NULL, or what is wrong and what is allowed (to be freed). */
+/* Takes `ready` apart, and checks what is for such a source only. NULL, or what is wrong and what is allowed (to be freed). */
 char *service_complete(struct fixture *f);

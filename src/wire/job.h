@@ -47,7 +47,7 @@ enum job_kind {
 	JOB_REAP,   /* do what a helper that was killed can do no more; its note is the job */
 };
 
-enum job_ready { JOB_READY_LINE, JOB_READY_PORT, JOB_READY_FILE, JOB_READY_COMMAND, JOB_READY_NOTIFY };
+enum job_ready { JOB_READY_LINE, JOB_READY_PORT, JOB_READY_FILE, JOB_READY_COMMAND, JOB_READY_NOTIFY, JOB_READY_CHECKPOINT };
 
 enum job_strays { JOB_STRAYS_ERROR, JOB_STRAYS_WARN, JOB_STRAYS_ALLOW };
 
@@ -99,6 +99,7 @@ struct job {
 
 	char **leavings; /* see builder/leavings.h */
 
+	char **audit; /* rules of a template for what does not survive a fork (wire/fork.h), or NULL */
 	uint64_t stop_signal; /* that asks a service to end; 0: SIGTERM */
 	char **env;    /* NAME=value */
 	char **inputs; /* files whose digest is wanted with the result */
