@@ -378,8 +378,12 @@ static char *tear_down(struct keep *k)
 
 static bool is_over(const struct keep *k)
 {
-	/* One that has gone into the background lives on in its descendants. */
-	return k->work->job.kind == JOB_SERVICE && !k->main && (k->main_status || !keep_has_children());
+	const struct job *j = &k->work->job;
+
+	if (j->kind != JOB_SERVICE || k->main)
+		return false;
+	/* A service that has gone into the background lives on in its descendants; those of a template are none. */
+	return k->main_status || j->ready_by == JOB_READY_CHECKPOINT || !keep_has_children();
 }
 
 /* How often it is looked what a service in a sandbox takes: soon after its start, and then less and less often. */
@@ -392,10 +396,17 @@ struct sampling {
 	uint64_t told;
 };
 
+bool keep_is_measured(const struct keep *k)
+{
+	return k->work->job.sandboxed || k->work->job.ready_by == JOB_READY_CHECKPOINT;
+}
+
 uint64_t keep_usage(const struct keep *k)
 {
 	const struct job *j = &k->work->job;
-	uint64_t bytes = usage_of_group((pid_t)j->group) + usage_of_tree(j->dir);
+	/* The forks of a template are their callers'. */
+	bool alone = j->ready_by == JOB_READY_CHECKPOINT;
+	uint64_t bytes = (alone ? usage_of_process(k->main) : usage_of_group((pid_t)j->group)) + usage_of_tree(j->dir);
 
 	if (k->sandbox >= 0)
 		return bytes + sandbox_files(k->main);
@@ -408,7 +419,7 @@ static bool takes_too_much(struct keep *k, struct sampling *s)
 	const struct work *w = k->work;
 	struct job_result r = { .message = JOB_USED };
 
-	if (!w->job.sandboxed || !k->main || clock_now() < s->next)
+	if (!keep_is_measured(k) || !k->main || clock_now() < s->next)
 		return false;
 	s->ms = s->ms < SAMPLE_MAX ? s->ms * 2 : SAMPLE_MAX;
 	s->next = in(s->ms);
@@ -429,11 +440,11 @@ _Noreturn void keep_on(struct keep *k)
 
 	k->hold[1] = fd_close(k->hold[1]);
 	while (open && !is_over(k) && !died) {
-		open = keep_wait(k, -1, k->work->job.sandboxed ? left(s.next) : -1);
+		open = keep_wait(k, -1, keep_is_measured(k) ? left(s.next) : -1);
 		if (takes_too_much(k, &s)) {
 			format_size(limit, sizeof limit, k->work->job.limit);
-			died = xasprintf("its service takes more memory than memory-max allows (%s), with the files that it has written",
-					 limit);
+			died = xasprintf("its %s takes more memory than memory-max allows (%s), with the files that it has written",
+					 k->work->job.ready_by == JOB_READY_CHECKPOINT ? "process" : "service", limit);
 			processes_signal_children((pid_t)k->work->job.group, SIGKILL);
 		}
 		if (watched && !k->main && !is_over(k)) {

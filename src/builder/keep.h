@@ -27,7 +27,7 @@ struct keep {
 	pid_t command;	 /* that is run beside it; 0: it has ended */
 	int command_status;
 	int output;	 /* of the service, to be passed on to the log; -1: nothing */
-	int notify;	 /* its socket, until it is ready; or -1 */
+	int notify;	 /* of a service or template: its socket, until it is ready; or -1 */
 	int sandbox;	 /* tells how the service ends that is in one; or -1 */
 	int log;	 /* the reading end of the log, which the daemon reads as long as it lives; -1: it is no pipe */
 	int say;	 /* the other end, where we do not wait; -1: standard error will do */
@@ -50,6 +50,8 @@ bool keep_has_children(void);
 
 /* Bytes that the processes of the service take, and the files that they have written. */
 uint64_t keep_usage(const struct keep *k);
+/* That counts as memory of the image: of services in a sandbox, and of templates. */
+bool keep_is_measured(const struct keep *k);
 
 /* What was published is kept until the channel ends, and torn down. */
 _Noreturn void keep_on(struct keep *k);

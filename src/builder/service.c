@@ -22,6 +22,7 @@
 #include "builder/processes.h"
 #include "builder/sandbox.h"
 #include "builder/work.h"
+#include "wire/fork.h"
 
 #define LINE_SIZE_MAX 65536
 #define FILE_SIZE_MAX (1 << 20)
@@ -72,17 +73,24 @@ static int put_value(struct work *w, const char *shown, size_t size)
 	return value ? put(w, value, strlen(value)) : put(w, shown, size);
 }
 
+static bool is_template(const struct work *w)
+{
+	return w->job.ready_by == JOB_READY_CHECKPOINT;
+}
+
 static int ended_early(struct keep *k)
 {
 	_cleanup_free_ char *how = work_describe_end(k->main_status);
 
+	if (is_template(k->work))
+		return work_fail(k->work, -EIO, "the process %s before it came to its checkpoint", how);
 	return work_fail(k->work, -EIO, "the service %s before it was ready", how);
 }
 
 /* Has it failed? One that has gone into the background is alive in its descendants. */
 static bool is_gone(const struct keep *k)
 {
-	return !k->main && (k->main_status || !keep_has_children());
+	return !k->main && (k->main_status || is_template(k->work) || !keep_has_children());
 }
 
 static int orphaned(struct keep *k)
@@ -137,7 +145,16 @@ static int wait_for_notification(struct keep *k)
 			return orphaned(k);
 	}
 	k->notify = fd_close(k->notify);
-	return put_value(k->work, NULL, 0);
+	return 0;
+}
+
+/* Its value is the socket at which it is asked for forks. */
+static int wait_for_checkpoint(struct keep *k)
+{
+	_cleanup_free_ char *path = xasprintf("%s/" FORK_SOCKET, k->work->job.dir);
+	int r = wait_for_notification(k);
+
+	return r < 0 ? r : put(k->work, path, strlen(path));
 }
 
 static bool answers(const struct sockaddr *address, socklen_t size, int family)
@@ -260,6 +277,17 @@ static pid_t start_in_sandbox(struct keep *k, int out)
 	return r < 0 ? r : processes_start(w->job.source, out);
 }
 
+static void export_template(const struct work *w)
+{
+	_cleanup_free_ char *path = xasprintf("%s/" FORK_SOCKET, w->job.dir);
+	_cleanup_text_ struct text rules = { 0 };
+
+	for (size_t i = 0; w->job.audit && w->job.audit[i]; i++)
+		text_printf(&rules, "%s%s", i ? "," : "", w->job.audit[i]);
+	setenv(FORK_TEMPLATE, path, 1);
+	setenv(FORK_AUDIT, rules.data ? rules.data : "", 1);
+}
+
 static int start(struct keep *k)
 {
 	struct work *w = k->work;
@@ -273,8 +301,10 @@ static int start(struct keep *k)
 		out = pipes[1];
 		fd_set_nonblock(k->output, true);
 	}
-	if (w->job.ready_by == JOB_READY_NOTIFY && (k->notify = notify_open(w->job.token)) < 0)
+	if ((w->job.ready_by == JOB_READY_NOTIFY || is_template(w)) && (k->notify = notify_open(w->job.token)) < 0)
 		return work_fail(w, k->notify, "no socket for its notification: %s", strerror(-k->notify));
+	if (is_template(w))
+		export_template(w);
 	if (w->job.view)
 		setenv("FIXD_DATA", w->job.view, 1);
 	k->main = w->job.sandboxed ? start_in_sandbox(k, out) : processes_start(w->job.source, out);
@@ -293,10 +323,16 @@ static int wait_until_ready(struct keep *k)
 		[JOB_READY_COMMAND] = command_is_ready,
 	};
 	uint64_t by = k->work->job.ready_by;
+	int r;
 
 	if (by == JOB_READY_LINE)
 		return wait_for_line(k);
-	return by == JOB_READY_NOTIFY ? wait_for_notification(k) : look_again(k, looks[by]);
+	if (by == JOB_READY_CHECKPOINT)
+		return wait_for_checkpoint(k);
+	if (by != JOB_READY_NOTIFY)
+		return look_again(k, looks[by]);
+	r = wait_for_notification(k);
+	return r < 0 ? r : put_value(k->work, NULL, 0);
 }
 
 static int prewarm(struct keep *k)
@@ -330,7 +366,7 @@ int source_service(struct work *w)
 		r = wait_until_ready(k);
 	if (r == 0 && w->job.prewarm)
 		r = prewarm(k);
-	if (r == 0 && w->job.sandboxed)
+	if (r == 0 && keep_is_measured(k))
 		r = count_memory(k);
 	w->service = k->main;
 	return r;

@@ -103,6 +103,7 @@ static void add_service(struct job *j, const struct fixture *f, const struct kee
 	j->stop_signal = (uint64_t)config_stop_signal(f);
 	j->value = f->value;
 	j->prewarm = f->prewarm;
+	j->audit = f->audit;
 	j->view = k->view;
 	j->sandboxed = f->data || f->clones;
 }
