@@ -133,7 +133,9 @@ static void print_image(const json_t *i)
 	printf("    Digest: %s\n", ctl_string(i, "digest"));
 	printf("    Build time: %s\n", format_duration(build, sizeof build, (int64_t)(ctl_real(i, "build_s") * NSEC_PER_SEC)));
 	print_pids("Leases", (size_t)ctl_int(i, "leases"), json_object_get(i, "pids"));
-	if (ctl_int(i, "service_pid"))
+	if (ctl_int(i, "service_pid") && !ctl_int(i, "port"))
+		printf("    Template: pid %lld, directory %s\n", (long long)ctl_int(i, "service_pid"), ctl_string(i, "dir"));
+	else if (ctl_int(i, "service_pid"))
 		printf("    Service: pid %lld, port %lld, directory %s\n", (long long)ctl_int(i, "service_pid"),
 		       (long long)ctl_int(i, "port"), ctl_string(i, "dir"));
 }

@@ -76,7 +76,7 @@ static void put_image(struct text *out, const struct instance *i, const struct i
 	record_end(out, mark);
 	record_time(out, REPORT_BUILD_TIME, im->build_ns);
 	put_cost(out, im);
-	if (i->fixture->source == SOURCE_SERVICE && im->kept_by) {
+	if (source_keeps_running(i->fixture->source) && im->kept_by) {
 		record_u64(out, REPORT_SERVICE_PID, (uint64_t)im->kept_by->service_pid);
 		record_u64(out, REPORT_PORT, im->kept_by->port);
 		record_string(out, REPORT_DIR, im->kept_by->dir);

@@ -218,6 +218,7 @@ static enum job_kind job_kind(const struct build *b)
 		[SOURCE_TREE] = JOB_TREE,
 		[SOURCE_PLUGIN] = JOB_PLUGIN,
 		[SOURCE_SERVICE] = JOB_SERVICE,
+		[SOURCE_PROCESS] = JOB_SERVICE,
 	};
 
 	if (b->purpose == PURPOSE_CHECK || b->purpose == PURPOSE_RESET)

@@ -39,7 +39,7 @@
 
 bool keeper_is_needed(const struct fixture *f)
 {
-	return f->source == SOURCE_SERVICE || f->teardown;
+	return source_keeps_running(f->source) || f->teardown;
 }
 
 static void on_keeper_limit(void *arg);
@@ -130,7 +130,7 @@ struct keeper *keeper_prepare(struct instance *i, char **wrong)
 	k->user = f->user ? xstrdup(f->user) : NULL;
 	k->token = make_token();
 	k->time = f->policy.teardown_timeout;
-	if (r == 0 && f->source == SOURCE_SERVICE)
+	if (r == 0 && source_keeps_running(f->source))
 		r = trees_make(w, f->name, f->user, &k->dir);
 	if (r == 0 && f->data)
 		r = trees_make(w, f->name, f->user, &k->view);

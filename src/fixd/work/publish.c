@@ -30,6 +30,8 @@ static void put_timeout(struct text *t, const struct build *b)
 	char limit[32];
 
 	text_printf(t, "timed out after %s", format_duration(limit, sizeof limit, build_time_limit(b)));
+	if (b->purpose == PURPOSE_BUILD && f->source == SOURCE_PROCESS)
+		text_puts(t, ": the process had not come to its checkpoint by then (fixd_fork_here() or fixd.checkpoint())");
 	if (b->purpose == PURPOSE_BUILD && f->source == SOURCE_SERVICE)
 		text_printf(t, ": the service was not ready by then (ready = %s%s)", f->ready ? f->ready : "line",
 			    f->prewarm ? ", and prewarm" : "");
@@ -72,7 +74,7 @@ static char *publish_make_image(struct build *b, struct image **out)
 	const struct job_result *r = &b->result;
 	struct instance *i = b->instance;
 	struct work *w = i->session->model->work;
-	bool has_more = b->tree || i->fixture->data || i->fixture->clones;
+	bool has_more = b->tree || i->fixture->data || i->fixture->clones || i->fixture->source == SOURCE_PROCESS;
 	struct image *im;
 	uint64_t size, taken;
 	int err = b->image_fd < 0 ? -EBADF : memfd_verify(b->image_fd, &size);
