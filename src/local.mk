@@ -66,6 +66,7 @@ libclient_la_SOURCES = \
 	src/client/build.c src/client/build.h \
 	src/client/connection.c src/client/connection.h \
 	src/client/extend.c src/client/extend.h \
+	src/client/hazards.c src/client/hazards.h \
 	src/client/local.c src/client/local.h \
 	src/client/log.c \
 	src/client/mapping.c src/client/mapping.h \
