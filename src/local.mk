@@ -65,6 +65,7 @@ libclient_la_SOURCES = \
 	src/client/board.c src/client/board.h \
 	src/client/build.c src/client/build.h \
 	src/client/connection.c src/client/connection.h \
+	src/client/coverage.c src/client/coverage.h \
 	src/client/extend.c src/client/extend.h \
 	src/client/hazards.c src/client/hazards.h \
 	src/client/local.c src/client/local.h \
