@@ -67,6 +67,7 @@ libclient_la_SOURCES = \
 	src/client/connection.c src/client/connection.h \
 	src/client/coverage.c src/client/coverage.h \
 	src/client/extend.c src/client/extend.h \
+	src/client/forked.c src/client/forked.h \
 	src/client/hazards.c src/client/hazards.h \
 	src/client/local.c src/client/local.h \
 	src/client/log.c \
