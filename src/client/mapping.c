@@ -11,9 +11,11 @@
 #include "base/fd.h"
 #include "image/memfd.h"
 #include "image/place.h"
+#include "wire/fork.h"
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct mapping *registry;
+static bool writes_allowed;
 
 static void before_fork(void)
 {
@@ -79,12 +81,36 @@ static int map_anywhere(size_t size, int fd, int prot, struct mapping *m)
 	return 0;
 }
 
+/* What is known once is so for good: the environment may change. */
+static bool writes_wait(void)
+{
+	static int is_template = -1;
+	const char *path;
+
+	if (is_template < 0) {
+		path = getenv(FORK_TEMPLATE);
+		is_template = path && *path;
+	}
+	return is_template && !writes_allowed;
+}
+
+void mapping_allow_writes(void)
+{
+	pthread_mutex_lock(&lock);
+	writes_allowed = true;
+	for (struct mapping *m = registry; m; m = m->next) {
+		if (m->writable && m->size && mprotect(m->base, m->size, PROT_READ | PROT_WRITE) < 0)
+			abort(); /* it would die at its first write */
+	}
+	pthread_mutex_unlock(&lock);
+}
+
 /* Of libfixd-free, where that is there: free() is to know these addresses. */
 void fixd_free_covers(uint64_t start, uint64_t size) __attribute__((weak));
 
 static int map(const struct wire_image *im, int fd, bool writable, enum mapping_need need, struct mapping *m)
 {
-	int prot = PROT_READ | (writable ? PROT_WRITE : 0);
+	int prot = PROT_READ | (writable && !writes_wait() ? PROT_WRITE : 0);
 	void *home = (void *)(uintptr_t)im->address, *p;
 
 	/* Objects that point into these bytes may come later: nobody's scribbles may lie there then. */

@@ -38,6 +38,12 @@ int mapping_get(const struct wire_image *im, uint32_t daemon, int fd, bool writa
 		struct mapping **out);
 void mapping_unref(struct mapping *m);
 
+/*
+ * In a template that has not come to its checkpoint yet writable mappings cannot be written to: what it would write its forks would have to
+ * be given, page by page. In a fork they can.
+ */
+void mapping_allow_writes(void);
+
 /* For a writable mapping; see cow_reset() and cow_changes(). */
 int64_t mapping_reset(struct mapping *m);
 int64_t mapping_changes(struct mapping *m, cow_change_fn fn, void *arg);
