@@ -32,6 +32,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #pragma GCC visibility push(default)
 
@@ -254,6 +255,44 @@ int fixd_release(struct fixd_view *v, int timeout_ms, void **note, size_t *note_
  * (both to be freed) and *note_size; 0: there is none. Since: 0.1
  */
 int fixd_adopt(struct fixd *f, const char *pattern, char **title, void **note, size_t *note_size);
+
+/*
+ * Templates (fixd.ini(5), process =): a program prepares, stops at its checkpoint, and is forked there for everybody who asks.
+ */
+
+enum fixd_checkpoint_flags {
+	FIXD_INHERIT_ATEXIT = 1 << 0, /* a fork runs exit handlers that were registered before the checkpoint, and destructors, too */
+	FIXD_RETURN_AT_END = 1 << 1, /* when the template is to end, fixd_fork_here() returns FIXD_TEMPLATE_ENDS there, and does not exit */
+};
+
+struct fixd_checkpoint {
+	size_t size;		   /* sizeof(struct fixd_checkpoint) */
+	unsigned flags;		   /* enum fixd_checkpoint_flags */
+	unsigned n_keep_fds;	   /* of keep_fds */
+	const int *keep_fds;	   /* descriptors that all forks share on purpose: the audit says nothing of them */
+	void (*before)(void *arg); /* each may be NULL: in the template, before each fork */
+	void (*parent)(void *arg); /* in the template, after it, also when it failed */
+	void (*child)(void *arg);  /* in the fork, which has what is its caller's by then; reopens what must be */
+	pid_t (*fork)(void *arg);  /* instead of fork(2), with what that returns: of a run-time system that has its own */
+	void *arg;
+};
+
+enum fixd_fork_here {
+	FIXD_NO_TEMPLATE = 0,	/* nobody asked for a template: go on */
+	FIXD_FORKED = 1,	/* this is a fork, whose arguments are *argv */
+	FIXD_TEMPLATE_ENDS = 2, /* with FIXD_RETURN_AT_END: tear down and exit */
+};
+
+/*
+ * The checkpoint. In a process that the daemon has started for `process =`, it stops here, and returns in every fork, with *argc and
+ * *argv (either may be NULL) those of the caller behind the program's own name, and with the caller's environment (and what this program
+ * itself has set), directory, umask, limits, ignored signals and descriptors 0, 1 and 2. Elsewhere, and with FIXD_DISABLE=1, it returns at once.
+ * What does not survive a fork is looked for first, and told on standard error; where the section does not allow it the process exits.
+ * When the daemon ends the template, exit() is called there: exit handlers run once, in the template. A fork that exits has its standard
+ * streams flushed and its coverage data (gcov, llvm) written. rand(3), random(3) and drand48(3) have another seed in every fork.
+ * From the main thread; fixd_error(NULL) has the sentence of a negative errno: the template cannot listen. `how` may be NULL. Since: 0.1
+ */
+int fixd_fork_here(int *argc, char ***argv, const struct fixd_checkpoint *how);
 
 #if defined(__GNUC_GNU_INLINE__) && !defined(__cplusplus)
 #define FIXD_INLINE extern inline __attribute__((gnu_inline))

@@ -64,6 +64,7 @@ libclient_la_SOURCES = \
 	src/base/fd.c src/base/process.c src/base/units.c \
 	src/client/board.c src/client/board.h \
 	src/client/build.c src/client/build.h \
+	src/client/checkpoint.c \
 	src/client/connection.c src/client/connection.h \
 	src/client/coverage.c src/client/coverage.h \
 	src/client/extend.c src/client/extend.h \

@@ -1,0 +1,436 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A template: this process, from its checkpoint on. It forks for whoever of its user connects, and tells what becomes of each fork.
+ *
+ * Promises: who hangs up has its fork killed, with its process group; no fork outlives the template, or has one of its descriptors;
+ * a caller that says something wrong or nothing at all is refused or waits, and harms nobody; the template waits without turning.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "base/process.h"
+#include "client/connection.h"
+#include "client/coverage.h"
+#include "client/extend.h"
+#include "client/forked.h"
+#include "client/hazards.h"
+#include "client/mapping.h"
+#include "fixd.h"
+#include "wire/socket.h"
+
+#define CHECKPOINT_SIZE_0 (offsetof(struct fixd_checkpoint, arg) + sizeof(void *))
+#define CALLERS_MAX 512
+#define AUDIT_FAILED 70 /* EX_SOFTWARE of sysexits.h */
+
+/* Of the template, what it has to do with one caller. */
+struct caller {
+	int fd;
+	bool asked;
+	pid_t fork; /* 0: there is none yet, or it has ended */
+};
+
+struct template
+{
+	const struct fixd_checkpoint *how;
+	int listener, signals;
+	struct caller callers[CALLERS_MAX];
+	size_t n_callers;
+	struct pollfd polled[CALLERS_MAX + 2];
+	struct sigaction children; /* as the program had it, like the next */
+	sigset_t mask;
+};
+
+/* That of the process, until it ends. */
+static struct template template;
+/* A second checkpoint, and one in a fork, is none. */
+static bool passed;
+
+__attribute__((format(printf, 2, 3))) static int here_fails(int err, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(connection_open_error, sizeof connection_open_error, fmt, ap);
+	va_end(ap);
+	return err;
+}
+
+static int listen_at(const char *path)
+{
+	_cleanup_fd_ int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	struct sockaddr_storage address;
+	socklen_t n;
+	int r = fd < 0 ? -errno : socket_address(path, &address, &n);
+
+	if (r < 0)
+		return r;
+	if (unlink(path) < 0 && errno != ENOENT)
+		return -errno;
+	if (bind(fd, (struct sockaddr *)&address, n) < 0 || chmod(path, 0600) < 0 || listen(fd, SOMAXCONN) < 0)
+		return -errno;
+	return fd_steal(&fd);
+}
+
+/* As sd_notify(3) does it. */
+static int say_ready(void)
+{
+	const char *name = getenv("NOTIFY_SOCKET");
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	_cleanup_fd_ int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	size_t n = name ? strlen(name) : 0;
+
+	if (fd < 0)
+		return -errno;
+	if (n < 2 || n > sizeof address.sun_path)
+		return -EINVAL;
+	memcpy(address.sun_path, name, n);
+	if (*name == '@')
+		address.sun_path[0] = '\0';
+	while (sendto(fd, "READY=1", 7, MSG_NOSIGNAL, (struct sockaddr *)&address,
+		      (socklen_t)(offsetof(struct sockaddr_un, sun_path) + n)) < 0) {
+		if (errno != EINTR)
+			return -errno;
+	}
+	return 0;
+}
+
+/* Those that ask it to end, and that of its children. */
+static sigset_t heard(void)
+{
+	static const int all[] = { SIGCHLD, SIGTERM, SIGINT, SIGQUIT, SIGHUP };
+	sigset_t set;
+
+	sigemptyset(&set);
+	for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+		sigaddset(&set, all[i]);
+	return set;
+}
+
+static int template_begin(struct template *t, const char *path)
+{
+	struct sigaction children = { .sa_handler = SIG_DFL };
+	sigset_t set = heard();
+	int r = forked_note_environment();
+
+	if (r < 0)
+		return here_fails(r, "the environment cannot be read: %s", strerror(-r));
+	coverage_find();
+	t->listener = listen_at(path);
+	if (t->listener < 0)
+		return here_fails(t->listener, "the template cannot listen at %s: %s", path, strerror(-t->listener));
+	if (sigaction(SIGCHLD, &children, &t->children) < 0 || sigprocmask(SIG_BLOCK, &set, &t->mask) < 0 ||
+	    (t->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK)) < 0)
+		return here_fails(-errno, "the template cannot be set up: %s", strerror(errno));
+	r = say_ready();
+	return r < 0 ? here_fails(r, "the daemon cannot be told of the checkpoint ($NOTIFY_SOCKET): %s", strerror(-r)) : 0;
+}
+
+static void answer(const struct caller *c, int err, pid_t pid, const char *sentence)
+{
+	char packet[sizeof(struct fork_answer) + FORK_SENTENCE_MAX];
+	struct fork_answer a = { .error = err, .pid = (uint32_t)pid };
+	_cleanup_fd_ int pidfd = err ? -1 : process_open(pid);
+	size_t n = sentence ? strnlen(sentence, FORK_SENTENCE_MAX) : 0;
+
+	memcpy(packet, &a, sizeof a);
+	if (n)
+		memcpy(packet + sizeof a, sentence, n);
+	/* One that does not take it hangs up, or has hung up. */
+	socket_send(c->fd, packet, sizeof a + n, &pidfd, pidfd >= 0, MSG_DONTWAIT);
+}
+
+static void kill_fork(const struct caller *c, int signal)
+{
+	/* Of a session of its own the group is there a little later. */
+	if (kill(-c->fork, signal) < 0)
+		kill(c->fork, signal);
+}
+
+/* Takes the last one's place. */
+static void caller_drop(struct template *t, size_t i)
+{
+	struct caller *c = &t->callers[i];
+
+	if (c->fork)
+		kill_fork(c, SIGKILL);
+	fd_close(c->fd);
+	*c = t->callers[--t->n_callers];
+}
+
+/* At the end of a fork, instead of the handlers and destructors that belong to the template. */
+static void finish(int status, void *arg)
+{
+	(void)arg;
+	fflush(NULL);
+	coverage_write();
+	_exit(status);
+}
+
+static void leave_template(struct template *t)
+{
+	for (size_t i = 0; i < t->n_callers; i++)
+		fd_close(t->callers[i].fd);
+	t->n_callers = 0;
+	t->listener = fd_close(t->listener);
+	t->signals = fd_close(t->signals);
+	hazards_drop_daemon();
+	sigaction(SIGCHLD, &t->children, NULL);
+	sigprocmask(SIG_SETMASK, &t->mask, NULL);
+}
+
+static int fork_for(struct template *t, struct caller *c, struct call *what)
+{
+	const struct fixd_checkpoint *how = t->how;
+	pid_t self = getpid(), pid;
+	int err;
+
+	fflush(NULL);
+	if (how->before)
+		how->before(how->arg);
+	pid = how->fork ? how->fork(how->arg) : fork();
+	err = errno;
+	if (pid == 0) {
+		leave_template(t);
+		forked_become(what, self);
+		mapping_allow_writes();
+		if (!(how->flags & FIXD_INHERIT_ATEXIT))
+			on_exit(finish, NULL);
+		call_close(what);
+		if (how->child)
+			how->child(how->arg);
+		return FIXD_FORKED;
+	}
+	if (pid > 0 && !(what->head.flags & FORK_TERMINAL))
+		setpgid(pid, pid); /* both do it: it is there whoever comes first */
+	if (how->parent)
+		how->parent(how->arg);
+	if (pid < 0) {
+		answer(c, -err, 0, "the template cannot fork now");
+	} else {
+		c->fork = pid;
+		answer(c, 0, pid, NULL);
+	}
+	return 0;
+}
+
+/* The first message of a caller asks for the fork. FIXD_FORKED there, with the call; else 0, or -ENOTCONN: it is to be dropped. */
+static int take_call(struct template *t, struct caller *c, struct call *what)
+{
+	char wrong[FORK_SENTENCE_MAX];
+	int r = call_receive(c->fd, what, wrong);
+
+	if (r == -EAGAIN)
+		return 0;
+	c->asked = true;
+	if (r == 0)
+		r = fork_for(t, c, what);
+	else if (r != -ENOTCONN)
+		answer(c, r, 0, wrong);
+	if (r != FIXD_FORKED)
+		call_deinit(what);
+	return r < 0 ? -ENOTCONN : r;
+}
+
+/* Those that come later send it signals. */
+static int take_signal(struct caller *c)
+{
+	struct fork_signal s;
+	size_t none = 0;
+	ssize_t n = socket_receive(c->fd, &s, sizeof s, NULL, &none, MSG_DONTWAIT);
+
+	if (n == -EAGAIN || n == -EINTR)
+		return 0;
+	if (n != sizeof s)
+		return -ENOTCONN;
+	if (c->fork && s.signal > 0 && s.signal < NSIG)
+		kill_fork(c, s.signal);
+	return 0;
+}
+
+static bool is_of_this_user(int fd)
+{
+	struct ucred peer;
+	socklen_t n = sizeof peer;
+
+	return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &n) == 0 && peer.uid == geteuid();
+}
+
+static void accept_callers(struct template *t)
+{
+	while (t->n_callers < CALLERS_MAX) {
+		struct caller c = { .fd = accept4(t->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK) };
+		char wrong[FORK_SENTENCE_MAX];
+
+		if (c.fd < 0)
+			return;
+		if (is_of_this_user(c.fd)) {
+			t->callers[t->n_callers++] = c;
+			continue;
+		}
+		snprintf(wrong, sizeof wrong, "the template runs as user %u, and only that user may fork it", (unsigned)geteuid());
+		answer(&c, -EPERM, 0, wrong);
+		fd_close(c.fd);
+	}
+}
+
+/* What has become of its fork. False: it does not take what it is told, and would wait for it. */
+static bool tell_caller(struct caller *c)
+{
+	struct fork_event e;
+
+	while (c->fork && waitpid(c->fork, &e.status, WNOHANG | WUNTRACED | WCONTINUED) == c->fork) {
+		if (!WIFSTOPPED(e.status) && !WIFCONTINUED(e.status))
+			c->fork = 0;
+		if (socket_send(c->fd, &e, sizeof e, NULL, 0, MSG_DONTWAIT) < 0)
+			return false;
+	}
+	return true;
+}
+
+/* SIGCHLD says that something has become of some. */
+static void reap(struct template *t)
+{
+	for (size_t i = t->n_callers; i-- > 0;) {
+		if (!tell_caller(&t->callers[i]))
+			caller_drop(t, i);
+	}
+}
+
+/* True: it is asked to end. */
+static bool take_signals(struct template *t)
+{
+	struct signalfd_siginfo info;
+	bool ends = false;
+
+	while (read(t->signals, &info, sizeof info) == sizeof info)
+		ends |= info.ssi_signo != SIGCHLD;
+	reap(t);
+	return ends;
+}
+
+static void wait_for_something(struct template *t)
+{
+	t->polled[0] = (struct pollfd){ .fd = t->signals, .events = POLLIN };
+	t->polled[1] = (struct pollfd){ .fd = t->n_callers < CALLERS_MAX ? t->listener : -1, .events = POLLIN };
+	for (size_t i = 0; i < t->n_callers; i++)
+		t->polled[2 + i] = (struct pollfd){ .fd = t->callers[i].fd, .events = POLLIN };
+	if (poll(t->polled, 2 + t->n_callers, -1) < 0)
+		memset(t->polled, 0, sizeof t->polled); /* interrupted: nothing is known */
+}
+
+/* Until it is asked to end, or in a fork, with its call. */
+static int serve(struct template *t, struct call *what)
+{
+	for (;;) {
+		wait_for_something(t);
+		/* From the end: what is dropped has the last one in its place, which had its turn. */
+		for (size_t i = t->n_callers; i-- > 0;) {
+			struct caller *c = &t->callers[i];
+			int r;
+
+			if (!t->polled[2 + i].revents)
+				continue;
+			r = c->asked ? take_signal(c) : take_call(t, c, what);
+			if (r == FIXD_FORKED)
+				return r;
+			if (r < 0)
+				caller_drop(t, i);
+		}
+		if (t->polled[0].revents && take_signals(t))
+			return FIXD_TEMPLATE_ENDS;
+		if (t->polled[1].revents)
+			accept_callers(t);
+	}
+}
+
+static int take_arguments(const struct call *c, int *argc, char ***argv)
+{
+	char **all;
+
+	if (!argc || !argv)
+		return 0;
+	all = calloc((size_t)c->head.n_args + 2, sizeof *all);
+	if (!all)
+		_exit(AUDIT_FAILED);
+	all[0] = *argc > 0 ? (*argv)[0] : NULL;
+	if (!all[0])
+		all[0] = program_invocation_name;
+	memcpy(all + 1, c->args, c->head.n_args * sizeof *all);
+	*argc = (int)c->head.n_args + 1;
+	*argv = all;
+	return 0;
+}
+
+/* The forks still running go with it: they are told by the kernel. */
+static int template_end(struct template *t)
+{
+	while (t->n_callers > 0)
+		caller_drop(t, 0);
+	leave_template(t);
+	if (t->how->flags & FIXD_RETURN_AT_END)
+		return FIXD_TEMPLATE_ENDS;
+	exit(EXIT_SUCCESS);
+}
+
+static void audit(const struct fixd_checkpoint *how)
+{
+	const char *fixture = getenv("FIXD_FIXTURE");
+	unsigned n;
+
+	fflush(NULL);
+	n = hazards_tell(getenv(FORK_AUDIT), how->keep_fds, how->n_keep_fds);
+	if (!n)
+		return;
+	dprintf(2,
+		"fixd: checkpoint: what is told above does not survive a fork: end or close it before, or allow it (audit = KIND:allow in "
+		"[fixture %s])\n",
+		fixture ? fixture : "...");
+	exit(AUDIT_FAILED);
+}
+
+static bool is_wanted(const char *path)
+{
+	const char *disabled = getenv("FIXD_DISABLE");
+
+	return !passed && path && *path && !(disabled && !strcmp(disabled, "1"));
+}
+
+int fixd_fork_here(int *argc, char ***argv, const struct fixd_checkpoint *given)
+{
+	static const struct fixd_checkpoint none = { .size = sizeof none };
+	static struct fixd_checkpoint how;
+	const char *path = getenv(FORK_TEMPLATE);
+	struct call what;
+	int r = struct_extend(&how, sizeof how, CHECKPOINT_SIZE_0, given ? given : &none);
+
+	if (r < 0)
+		return here_fails(r, "fixd_checkpoint.size is %zu: expected sizeof(struct fixd_checkpoint)", given->size);
+	if (how.flags & ~(unsigned)(FIXD_INHERIT_ATEXIT | FIXD_RETURN_AT_END))
+		return here_fails(-EINVAL, "fixd_checkpoint.flags has bits that are not known here: 0x%x", how.flags);
+	if (!is_wanted(path))
+		return FIXD_NO_TEMPLATE;
+	passed = true;
+	audit(&how);
+	template = (struct template){ .how = &how, .listener = -1, .signals = -1 };
+	r = template_begin(&template, path);
+	if (r < 0)
+		return r;
+	r = serve(&template, &what);
+	if (r == FIXD_TEMPLATE_ENDS)
+		return template_end(&template);
+	take_arguments(&what, argc, argv);
+	return FIXD_FORKED;
+}
