@@ -294,6 +294,49 @@ enum fixd_fork_here {
  */
 int fixd_fork_here(int *argc, char ***argv, const struct fixd_checkpoint *how);
 
+/* A fork of a template, of this process; one thread at a time. */
+struct fixd_process;
+
+enum fixd_fork_flags {
+	FIXD_FORK_TERMINAL = 1 << 0, /* it has a session of its own, whose controlling terminal is its descriptor 0 */
+};
+
+struct fixd_fork_options {
+	size_t size;		  /* sizeof(struct fixd_fork_options) */
+	unsigned flags;		  /* enum fixd_fork_flags */
+	int timeout_ms;		  /* for the template, as in struct fixd_options */
+	const char *scope_key;	  /* as there */
+	char *const *args;	  /* behind the program's name, NULL-terminated; NULL: none */
+	char *const *environment; /* NAME=VALUE, NULL-terminated; NULL: that of this process */
+	const char *directory;	  /* NULL: that of this process */
+	const int *fds;		  /* three that become 0, 1 and 2, and stay the caller's; NULL: those of this process */
+};
+
+/*
+ * A fork of the template `name` or `name[param]`, which is prepared first if there is no fresh one. The template is not torn down before
+ * its forks have ended. -EPERM: it runs as another user. -EINVAL: it is no template. -EAGAIN, -ENOMEM: it cannot fork now, and could not for
+ * the whole timeout. Others are those of fixd_attach(). The caller calls fixd_process_close(). Since: 0.1
+ */
+int fixd_fork(struct fixd *f, const char *name, const struct fixd_fork_options *options, struct fixd_process **out);
+
+/* Its number, as the template sees it; and a descriptor of it (pidfd_open(2)), which is the library's. Since: 0.1 */
+pid_t fixd_process_id(const struct fixd_process *p);
+int fixd_process_pidfd(const struct fixd_process *p);
+/* Readable when there is something for fixd_process_wait(), for poll(2). Since: 0.1 */
+int fixd_process_fd(const struct fixd_process *p);
+
+/*
+ * Until it stops, goes on or ends: 0 and *status as of waitpid(2). -ETIMEDOUT after `timeout_ms` (0: at once; FIXD_TIMEOUT_NONE: never).
+ * -EINTR: a signal came. -ECONNRESET: its template was lost, and it with that. After its end the same is told again. Since: 0.1
+ */
+int fixd_process_wait(struct fixd_process *p, int timeout_ms, int *status);
+
+/* Sends a signal to it and its process group. 0, or -errno; -ESRCH: it has ended. Since: 0.1 */
+int fixd_process_kill(struct fixd_process *p, int signal);
+
+/* Kills it if it has not ended, and lets go of the template. NULL is ignored. Since: 0.1 */
+void fixd_process_close(struct fixd_process *p);
+
 #if defined(__GNUC_GNU_INLINE__) && !defined(__cplusplus)
 #define FIXD_INLINE extern inline __attribute__((gnu_inline))
 #else

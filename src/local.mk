@@ -68,6 +68,7 @@ libclient_la_SOURCES = \
 	src/client/connection.c src/client/connection.h \
 	src/client/coverage.c src/client/coverage.h \
 	src/client/extend.c src/client/extend.h \
+	src/client/fork.c \
 	src/client/forked.c src/client/forked.h \
 	src/client/hazards.c src/client/hazards.h \
 	src/client/local.c src/client/local.h \
