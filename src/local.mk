@@ -296,6 +296,7 @@ fixctl_SOURCES = \
 	src/fixctl/ctl.c \
 	src/fixctl/doctor.c \
 	src/fixctl/fixctl.h \
+	src/fixctl/fork.c \
 	src/fixctl/follow.c src/fixctl/follow.h \
 	src/fixctl/get.c \
 	src/fixctl/graph.c src/fixctl/graph.h \
