@@ -284,6 +284,7 @@ static void export_template(const struct work *w)
 
 	for (size_t i = 0; w->job.audit && w->job.audit[i]; i++)
 		text_printf(&rules, "%s%s", i ? "," : "", w->job.audit[i]);
+	setenv("FIXD_SOCKET", w->job.socket, 1);
 	setenv(FORK_TEMPLATE, path, 1);
 	setenv(FORK_AUDIT, rules.data ? rules.data : "", 1);
 }

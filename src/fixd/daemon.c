@@ -385,6 +385,7 @@ int daemon_start(struct daemon *d, const struct daemon_settings *settings)
 		return r;
 	}
 	r = start_listening(d);
+	d->work.socket = d->server.socket;
 	if (r == 0)
 		d->keep.fdstore = fdstore_new(&d->keep);
 	/* The socket is ours, so nobody else's trees have its name. */

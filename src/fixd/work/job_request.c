@@ -104,6 +104,7 @@ static void add_service(struct job *j, const struct fixture *f, const struct kee
 	j->value = f->value;
 	j->prewarm = f->prewarm;
 	j->audit = f->audit;
+	j->socket = f->source == SOURCE_PROCESS ? (char *)k->work->socket : NULL;
 	j->view = k->view;
 	j->sandboxed = f->data || f->clones;
 }

@@ -17,6 +17,7 @@ struct work {
 	struct link recoveries; /* of daemons that are gone */
 	struct link survivors;	/* of a daemon that was killed */
 	struct deferred ended;	/* looks what waits for the end of a build or keeper */
+	const char *socket;	/* where the daemon listens, for templates that attach */
 	char *trees;		/* the tmpfs directory of directory fixtures; NULL until the first one */
 	int trees_lock;		/* of that directory, while there is one */
 };
