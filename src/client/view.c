@@ -12,6 +12,7 @@
 #include "client/build.h"
 #include "client/extend.h"
 #include "client/view.h"
+#include "wire/fork.h"
 
 /* Of struct fixd_options, as it was first. */
 #define OPTIONS_SIZE_0 (offsetof(struct fixd_options, n_depends) + sizeof(size_t))
@@ -176,12 +177,23 @@ static int timeout_of(const struct fixd_options *o)
 	return o->timeout_ms == FIXD_TIMEOUT_NONE ? TIMEOUT_MAX_MS : o->timeout_ms ? o->timeout_ms : connection_timeout();
 }
 
+/* A template that is being prepared would wait for itself. */
+static bool is_prepared_here(const char *name)
+{
+	const char *template = getenv(FORK_TEMPLATE), *own = getenv("FIXD_FIXTURE");
+	size_t n = own ? strlen(own) : 0;
+
+	return template && *template && n && !strncmp(name, own, n) && (!name[n] || name[n] == '[');
+}
+
 static int request_attach(struct fixd *f, const char *name, const struct fixd_options *o, uint32_t flags, struct reply *reply)
 {
 	int timeout = timeout_of(o), r;
 	uint64_t depends[WIRE_DEPENDS_MAX];
 	size_t n = flags & WIRE_ATTACH_BUILD ? o->n_depends : 0;
 
+	if (is_prepared_here(name))
+		return fixd_fail_with(f, -EDEADLK, "'%s' is what this process prepares: it cannot attach itself", name);
 	if (n > WIRE_DEPENDS_MAX)
 		return fixd_fail_with(f, -EINVAL, "a fixture is built from at most %d others", WIRE_DEPENDS_MAX);
 	for (size_t i = 0; i < n; i++)
