@@ -276,13 +276,12 @@ static void accept_callers(struct template *t)
 
 		if (c.fd < 0)
 			return;
-		if (is_of_this_user(c.fd)) {
-			t->callers[t->n_callers++] = c;
-			continue;
+		if (!is_of_this_user(c.fd)) {
+			snprintf(wrong, sizeof wrong, "the template runs as user %u, and only that user may fork it", (unsigned)geteuid());
+			answer(&c, -EPERM, 0, wrong);
+			c.asked = true; /* what it asks is read and not looked at: closed before, the answer would be lost */
 		}
-		snprintf(wrong, sizeof wrong, "the template runs as user %u, and only that user may fork it", (unsigned)geteuid());
-		answer(&c, -EPERM, 0, wrong);
-		fd_close(c.fd);
+		t->callers[t->n_callers++] = c;
 	}
 }
 
