@@ -376,6 +376,11 @@ static char *tear_down(struct keep *k)
 	return wrong;
 }
 
+static const char *noun(const struct keep *k)
+{
+	return k->work->job.ready_by == JOB_READY_CHECKPOINT ? "process" : "service";
+}
+
 static bool is_over(const struct keep *k)
 {
 	const struct job *j = &k->work->job;
@@ -444,7 +449,7 @@ _Noreturn void keep_on(struct keep *k)
 		if (takes_too_much(k, &s)) {
 			format_size(limit, sizeof limit, k->work->job.limit);
 			died = xasprintf("its %s takes more memory than memory-max allows (%s), with the files that it has written",
-					 k->work->job.ready_by == JOB_READY_CHECKPOINT ? "process" : "service", limit);
+					 noun(k), limit);
 			processes_signal_children((pid_t)k->work->job.group, SIGKILL);
 		}
 		if (watched && !k->main && !is_over(k)) {
@@ -454,7 +459,7 @@ _Noreturn void keep_on(struct keep *k)
 	}
 	if (open) {
 		how = work_describe_end(k->main_status);
-		died = died ? died : xasprintf("its service %s", how);
+		died = died ? died : xasprintf("its %s %s", noun(k), how);
 		say(k, JOB_DIED, 0, died);
 		/* What depends on it is torn down first: then the daemon closes the channel. */
 		while (keep_wait(k, -1, -1))
