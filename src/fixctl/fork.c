@@ -95,24 +95,21 @@ static int wait_for_end(struct forking *k)
 
 static int fork_and_follow(struct forking *k, const char *name, struct fixd_fork_options *o)
 {
+	struct fixd_options attach = { .size = sizeof attach, .scope_key = o->scope_key, .timeout_ms = o->timeout_ms };
+	struct fixd_view *ready = NULL;
 	struct follow f;
 	int r, code;
 
 	follow_init(&f);
+	/* While it is prepared signals end us; from then on they are the fork's. */
+	r = fixd_attach(k->f, name, &attach, &ready);
 	follow_begin(&f);
-	k->signals = signalfd(-1, &f.held, SFD_CLOEXEC | SFD_NONBLOCK);
-	if (k->signals < 0) {
-		fprintf(stderr, "fixctl: no descriptor for signals: %s\n", strerror(errno));
-		return EXIT_REFUSED;
-	}
-	/* Until it is there they end us. */
-	sigprocmask(SIG_SETMASK, &f.mask, NULL);
-	r = fixd_fork(k->f, name, o, &k->process);
-	sigprocmask(SIG_BLOCK, &f.held, NULL);
-	if (r < 0)
-		code = ctl_failed(k->f, r);
-	else
-		code = wait_for_end(k);
+	if (r == 0 && (k->signals = signalfd(-1, &f.held, SFD_CLOEXEC | SFD_NONBLOCK)) < 0)
+		r = fixd_fail_with(k->f, -errno, "no descriptor for signals: %s", strerror(errno));
+	if (r == 0)
+		r = fixd_fork(k->f, name, o, &k->process);
+	fixd_detach(ready);
+	code = r < 0 ? ctl_failed(k->f, r) : wait_for_end(k);
 	if (k->terminal)
 		terminal_close(k->terminal);
 	fixd_process_close(k->process);
