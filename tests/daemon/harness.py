@@ -513,6 +513,14 @@ class Case:
                         "-Wl,-rpath," + os.path.join(BUILD, ".libs")], check=True)
         return so
 
+    def program(self, name, source, *flags):
+        """Compiles a program that uses libfixd."""
+        c, to = self.write(name + ".c", source), self.path(name)
+        flags += tuple("-fsanitize=" + s for s in SANITIZERS)
+        subprocess.run([os.environ.get("CC", "cc").split()[0], "-g", "-pthread", "-o", to, c, "-I", os.path.join(SRC, "include"),
+                        "-L", os.path.join(BUILD, ".libs"), "-lfixd", "-Wl,-rpath," + os.path.join(BUILD, ".libs"), *flags], check=True)
+        return to
+
     def finish(self, failed):
         try:
             # Threads of a test that has failed still use its clients: their calls end with the daemon.
