@@ -111,6 +111,7 @@ daemon_tests = \
 	tests/daemon/clients.py \
 	tests/daemon/events.py \
 	tests/daemon/faults.py \
+	tests/daemon/forks.py \
 	tests/daemon/invalidation.py \
 	tests/daemon/manager.py \
 	tests/daemon/recipes.py \

@@ -1,0 +1,356 @@
+# SPDX-License-Identifier: MIT
+"""Templates: processes that stop at a checkpoint, and are forked for whoever asks."""
+
+import os
+import pty
+import re
+import select
+import signal
+import socket
+import struct
+import subprocess
+import termios
+import time
+
+import harness
+from harness import BUILD, LIMIT, NOBODY, SANITIZERS, SRC, once, wait_for
+from services import is_alive, is_gone
+
+# What it does before the checkpoint is in its environment, and what its forks do in their arguments.
+PROGRAM = r"""
+#define _GNU_SOURCE
+#include <dirent.h>
+#include <fcntl.h>
+#include <fixd.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/file.h>
+#include <sys/inotify.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/timerfd.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+static int fds[2] = { -1, -1 };
+static struct fixd_view *view;
+
+static void note(const char *what)
+{
+	int fd = open(getenv("NOTES"), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0600);
+
+	dprintf(fd, "%s %d\n", what, getpid());
+	close(fd);
+}
+
+static void of_template(void) { note("exit handler of the template in"); }
+static void of_fork(void) { note("exit handler of the fork in"); }
+static void on_before(void *arg) { note(arg); }
+static void on_child(void *arg) { (void)arg; note("child"); }
+
+static _Atomic int waiting;
+
+static void *waits_for_ever(void *arg)
+{
+	waiting = gettid();
+	for (;;)
+		pause();
+	return arg;
+}
+
+/* It has nothing else to sleep in. */
+static bool sleeps(int tid)
+{
+	char path[64], state = 0;
+	FILE *f;
+
+	snprintf(path, sizeof path, "/proc/self/task/%d/stat", tid);
+	f = fopen(path, "re");
+	if (f) {
+		fscanf(f, "%*d (%*[^)]) %c", &state);
+		fclose(f);
+	}
+	return state == 'S';
+}
+
+static void make(const char *what)
+{
+	pthread_t thread;
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGUSR1);
+	if (!strcmp(what, "thread")) {
+		pthread_create(&thread, NULL, waits_for_ever, NULL);
+		pthread_setname_np(thread, "pool-7");
+		while (!waiting || !sleeps(waiting))
+			;
+	} else if (!strcmp(what, "child")) {
+		if (fork() == 0)
+			execlp("sleep", "sleep", "1000", NULL);
+	} else if (!strcmp(what, "socket")) {
+		struct sockaddr_un at = { .sun_family = AF_UNIX, .sun_path = "listener" };
+
+		fds[0] = socket(AF_UNIX, SOCK_STREAM, 0);
+		unlink(at.sun_path);
+		bind(fds[0], (struct sockaddr *)&at, sizeof at);
+		listen(fds[0], 1);
+		fds[1] = socket(AF_UNIX, SOCK_STREAM, 0);
+		connect(fds[1], (struct sockaddr *)&at, sizeof at);
+	} else if (!strcmp(what, "pipe")) {
+		pipe(fds);
+	} else if (!strcmp(what, "eventfd")) {
+		fds[0] = eventfd(0, 0);
+	} else if (!strcmp(what, "epoll")) {
+		fds[0] = epoll_create1(0);
+	} else if (!strcmp(what, "inotify")) {
+		fds[0] = inotify_init1(0);
+	} else if (!strcmp(what, "timerfd")) {
+		fds[0] = timerfd_create(CLOCK_MONOTONIC, 0);
+	} else if (!strcmp(what, "signalfd")) {
+		fds[0] = signalfd(-1, &set, 0);
+	} else if (!strcmp(what, "file")) {
+		fds[0] = open("written", O_CREAT | O_WRONLY, 0600);
+	} else if (!strcmp(what, "log")) {
+		fds[0] = open("written", O_CREAT | O_WRONLY | O_APPEND, 0600);
+	} else if (!strcmp(what, "lock")) {
+		fds[0] = open("locked", O_CREAT | O_RDONLY, 0600);
+		flock(fds[0], LOCK_EX);
+	} else if (!strcmp(what, "mapping")) {
+		fds[0] = open("mapped", O_CREAT | O_RDWR | O_APPEND, 0600);
+		ftruncate(fds[0], 8192);
+		mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_SHARED, fds[0], 0);
+	} else if (!strcmp(what, "timer")) {
+		alarm(1000);
+	} else if (!strcmp(what, "timer_create")) {
+		timer_t timer;
+
+		timer_create(CLOCK_MONOTONIC, NULL, &timer);
+	} else if (!strcmp(what, "view")) {
+		struct fixd_options o = { .size = sizeof o, .flags = FIXD_COW };
+		struct fixd *f;
+
+		if (fixd_open(&f, NULL) < 0 || fixd_attach(f, "words", &o, &view) < 0)
+			exit((fprintf(stderr, "%s\n", fixd_error(NULL)), 3));
+	}
+}
+
+static void tell(int argc, char **argv)
+{
+	char cwd[4096];
+	struct rlimit l;
+	struct winsize size = { 0 };
+	mode_t mask = umask(0);
+	struct sigaction hup;
+	DIR *dir = opendir("/proc/self/fd");
+	struct dirent *e;
+
+	getrlimit(RLIMIT_NOFILE, &l);
+	sigaction(SIGHUP, NULL, &hup);
+	ioctl(0, TIOCGWINSZ, &size);
+	printf("pid=%d\nparent=%d\ngroup=%d\ncwd=%s\numask=%o\nnofile=%llu\nignored=%d\nrandom=%d\nsize=%dx%d\ntty=%d\n", getpid(), getppid(),
+	       getpgrp(), getcwd(cwd, sizeof cwd), mask, (unsigned long long)l.rlim_cur, hup.sa_handler == SIG_IGN, rand(), size.ws_col,
+	       size.ws_row, open("/dev/tty", O_RDWR | O_CLOEXEC) >= 0);
+	for (int i = 0; i < argc; i++)
+		printf("arg=%s\n", argv[i]);
+	for (char **v = environ; *v; v++)
+		printf("env=%s\n", *v);
+	while ((e = readdir(dir)))
+		if (atoi(e->d_name) > 2 && atoi(e->d_name) != dirfd(dir)) {
+			char path[64], to[4096];
+			ssize_t n;
+
+			snprintf(path, sizeof path, "/proc/self/fd/%s", e->d_name);
+			n = readlink(path, to, sizeof to - 1);
+			to[n > 0 ? n : 0] = 0;
+			if (strcmp(to, "/dev/tty"))
+				printf("fd=%s %s\n", e->d_name, to);
+		}
+}
+
+static int covered(int n)
+{
+	return n + 1;
+}
+
+static void on_signal(int signal) { dprintf(1, "signal %d\n", signal); }
+
+int main(int argc, char **argv)
+{
+	struct fixd_checkpoint how = { .size = sizeof how, .before = on_before, .child = on_child, .arg = "before" };
+	char word[100];
+	int r;
+
+	note("prepared");
+	atexit(of_template);
+	setenv("OWN", "of the template", 1);
+	unsetenv("GONE");
+	if (getenv("MAKE"))
+		make(getenv("MAKE"));
+	if (getenv("KEEP")) {
+		how.keep_fds = fds;
+		how.n_keep_fds = 2;
+	}
+	printf("not flushed by the template\n");
+	r = fixd_fork_here(&argc, &argv, &how);
+	if (r < 0)
+		return fprintf(stderr, "no checkpoint: %s\n", fixd_error(NULL)), 9;
+	atexit(of_fork);
+	if (argc < 2) {
+		printf("plain %d\n", r);
+	} else if (!strcmp(argv[1], "tell")) {
+		tell(argc, argv);
+	} else if (!strcmp(argv[1], "exit")) {
+		printf("flushed");
+		return covered(atoi(argv[2]) - 1);
+	} else if (!strcmp(argv[1], "die")) {
+		raise(atoi(argv[2]));
+	} else if (!strcmp(argv[1], "cat")) {
+		while (fgets(word, sizeof word, stdin))
+			fputs(word, stdout);
+	} else if (!strcmp(argv[1], "wait")) {
+		signal(SIGTERM, on_signal);
+		signal(SIGINT, on_signal);
+		signal(SIGWINCH, on_signal);
+		dprintf(1, "waits %d\n", getpid());
+		for (;;)
+			pause();
+	} else if (!strcmp(argv[1], "write")) {
+		char *p = (char *)fixd_view_data(view);
+
+		printf("%.5s", p);
+		memcpy(p, argv[2], 5);
+		printf(" %.5s", p);
+		printf(" %d", (int)fixd_view_reset(view));
+		printf(" %.5s\n", p);
+	}
+	return 0;
+}
+"""
+
+
+def section(t, more="", make="", name="template", program="template"):
+    path = t.path(program)
+    os.environ["NOTES"] = t.path("notes")
+    if not os.path.exists(path):
+        t.program(program, PROGRAM)
+    before = f"NOTES={t.path('notes')} GONE=1 {'MAKE=' + make + ' ' if make else ''}"
+    return f"[fixture {name}]\nprocess = {before}exec {path}\n{more}\n"
+
+
+def notes(t):
+    try:
+        with open(t.path("notes")) as f:
+            return [line.rsplit(" ", 1)[0] for line in f.read().splitlines()]
+    except FileNotFoundError:
+        return []
+
+
+def told(text):
+    found = {}
+    for line in text.splitlines():
+        key, _, value = line.partition("=")
+        found.setdefault(key, []).append(value)
+    return found
+
+
+def started(d, *args, **more):
+    """A fork in the background; its first line has its pid."""
+    p = subprocess.Popen([harness.program("fixctl"), "--socket", d.socket, "fork", *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                         env=harness.process_environment(), **more)
+    p.fork = int(p.stdout.readline().split()[1])
+    return p
+
+
+def template_of(d, name="template"):
+    return d.instance(name)["service_pid"]
+
+
+def test_what_a_fork_gets(t):
+    d = t.daemon(section(t))
+    where = t.path("elsewhere")
+    os.mkdir(where)
+
+    def prepare():
+        import resource
+        os.umask(0o27)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (200, 300))
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+    env = {"X": "a b\nc", "GONE": "of the caller", "OWN": "of the caller"}
+    seen = [told(d.ctl("fork", "template", "--", "tell", "", "two words", env=env, cwd=where, preexec_fn=prepare,
+                       stdin=subprocess.DEVNULL).out) for _ in range(2)]
+    for one in seen:
+        assert one["arg"] == [t.path("template"), "tell", "", "two words"], one
+        assert one["cwd"] == [where] and one["umask"] == ["27"] and one["nofile"] == ["200"] and one["ignored"] == ["1"], one
+        assert one["parent"] == [str(template_of(d))] and one["group"] == one["pid"] and one["tty"] == ["0"], one
+        assert "fd" not in one, one["fd"]
+        env = one["env"]
+        assert "X=a b" in env and "OWN=of the template" in env, env
+        assert not [v for v in env if v.startswith(("GONE=", "NOTIFY_SOCKET=", "FIXD_TEMPLATE=", "FIXD_AUDIT=", "FIXD_KEEPER="))], env
+    assert seen[0]["random"] != seen[1]["random"]
+    assert d.ctl("fork", "template", "--", "cat", input=b"one\ntwo\n").out == "one\ntwo\n"
+    assert notes(t).count("prepared") == 1 and notes(t).count("before") == notes(t).count("child") == 3
+    shown = d.instance("template")
+    assert shown["source"] == "process" and shown["state"] == "ready" and shown["size"] > 50000, shown
+    assert f"Template: pid {template_of(d)}, directory" in d.ctl("status", "template").out
+
+
+def test_how_a_fork_ends(t):
+    d = t.daemon(section(t))
+    for code in 0, 1, 77:
+        done = d.ctl("fork", "template", "--", "exit", str(code), code=code)
+        assert (done.out, done.err) == ("flushed", ""), done.out + done.err
+    assert notes(t).count("exit handler of the fork in") == 3
+    for number in signal.SIGTERM, signal.SIGKILL, signal.SIGABRT:
+        d.ctl("fork", "template", "--", "die", str(int(number)), code=128 + number)
+    # What was registered before the checkpoint is the template's, and happens once.
+    assert "exit handler of the template in" not in notes(t)
+    d.ctl("cleanup", "template")
+    assert notes(t).count("exit handler of the template in") == 1 and notes(t)[-1] == "exit handler of the template in"
+    assert d.ctl("log", "template").out.count("not flushed by the template") == 1
+
+
+def test_signals(t):
+    d = t.daemon(section(t))
+    p = started(d, "template", "--", "wait")
+    for number in signal.SIGTERM, signal.SIGINT, signal.SIGWINCH:
+        p.send_signal(number)
+        line = p.stdout.readline()
+        assert line == f"signal {int(number)}\n".encode(), (number, line)
+    p.send_signal(signal.SIGTSTP)
+    wait_for(lambda: harness.process_state(p.fork) == "T" and harness.process_state(p.pid) == "T", "both to stop")
+    p.send_signal(signal.SIGCONT)
+    wait_for(lambda: harness.process_state(p.fork) == "S", "it to go on")
+    os.kill(p.fork, signal.SIGSTOP)
+    wait_for(lambda: harness.process_state(p.pid) == "T", "its caller to stop with it")
+    p.send_signal(signal.SIGCONT)
+    wait_for(lambda: harness.process_state(p.fork) == "S", "it to go on again")
+    p.send_signal(signal.SIGQUIT)
+    assert p.wait(LIMIT) == 128 + signal.SIGQUIT, p.returncode
+    # It is gone when its caller is killed, and others are not.
+    first, second = started(d, "template", "--", "wait"), started(d, "template", "--", "wait")
+    first.kill()
+    wait_for(lambda: is_gone(first.fork), "its end")
+    assert is_alive(second.fork)
+    second.terminate()
+    assert second.stdout.readline() == b"signal 15\n"
+    second.kill()
+    for p in first, second:
+        p.communicate()
+    wait_for(lambda: d.instance("template")["leases"] == 0, "the end of the leases")
+
+
+if __name__ == "__main__":
+    harness.main(__import__("__main__"))
