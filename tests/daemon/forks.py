@@ -352,5 +352,50 @@ def test_signals(t):
     wait_for(lambda: d.instance("template")["leases"] == 0, "the end of the leases")
 
 
+def expect(fd, pattern):
+    seen = b""
+    end = time.monotonic() + LIMIT
+    while not re.search(pattern, seen):
+        assert select.select([fd], [], [], max(0, end - time.monotonic()))[0], seen
+        seen += os.read(fd, 4096)
+    return re.search(pattern, seen)
+
+
+def test_a_terminal(t):
+    d = t.daemon(section(t))
+
+    def at_terminal(*args):
+        pid, fd = pty.fork()
+        if pid == 0:
+            os.execve(harness.program("fixctl"), ["fixctl", "--socket", d.socket, "fork", *args], harness.process_environment())
+        harness.CHILDREN.append(pid)
+        return pid, fd
+
+    # Ours: a terminal, and not its controlling one.
+    pid, fd = at_terminal("template", "--", "tell")
+    assert b"tty=0" in expect(fd, rb"tty=.\r\n").group()
+    assert harness.exit_code(pid) == 0
+    os.close(fd)
+    # One of its own.
+    pid, fd = at_terminal("--tty", "template", "--", "wait")
+    fork = int(expect(fd, rb"waits (\d+)\r\n").group(1))
+    attributes = termios.tcgetattr(fd)
+    assert not attributes[3] & termios.ICANON
+    os.write(fd, b"\x03")
+    expect(fd, rb"signal 2\r\n")
+    termios.tcsetwinsize(fd, (33, 111))
+    expect(fd, rb"signal 28\r\n")
+    os.write(fd, b"\x1c")
+    assert harness.exit_code(pid) == 128 + signal.SIGQUIT
+    assert termios.tcgetattr(fd)[3] & termios.ICANON, "the terminal is not as it was"
+    assert is_gone(fork)
+    os.close(fd)
+    pid, fd = at_terminal("--tty", "template", "--", "tell")
+    assert b"tty=1" in expect(fd, rb"tty=.\r\n").group()
+    assert harness.exit_code(pid) == 0
+    os.close(fd)
+    assert "tty=1" in d.ctl("fork", "-T", "template", "--", "tell", stdin=subprocess.DEVNULL).out
+
+
 if __name__ == "__main__":
     harness.main(__import__("__main__"))
