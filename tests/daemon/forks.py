@@ -397,5 +397,51 @@ def test_a_terminal(t):
     assert "tty=1" in d.ctl("fork", "-T", "template", "--", "tell", stdin=subprocess.DEVNULL).out
 
 
+def test_a_template_is_an_image(t):
+    watched = t.write("input", "one")
+    d = t.daemon(section(t, f"watch = {watched}"))
+    p = started(d, "template", "--", "wait")
+    first = template_of(d)
+    # An edit: the next fork is of another template, and who has one of the old keeps it.
+    t.write("input", "another")
+    d.ctl("fork", "template", "--", "exit", "0")
+    second = template_of(d)
+    assert first != second and is_alive(first) and is_alive(p.fork)
+    assert "changed" in d.instance("template")["stale_cause"]
+    p.kill()
+    p.communicate()
+    wait_for(lambda: is_gone(first), "the end of the old one")
+    # Restarted in place it goes on, with its forks.
+    p = started(d, "template", "--", "wait")
+    d.ctl("restart")
+    assert template_of(d) == second and is_alive(p.fork)
+    p.send_signal(signal.SIGTERM)
+    assert p.stdout.readline() == b"signal 15\n"
+    # One that dies is stale with its reason, and its forks die with it.
+    os.kill(second, signal.SIGKILL)
+    assert p.wait(LIMIT) == 1 and b"the template has ended, and its forks with it" in p.stderr.read()
+    p.stdout.close()
+    wait_for(lambda: is_gone(p.fork), "the end of its fork")
+    d.ctl("fork", "template", "--", "exit", "0")
+    assert template_of(d) != second and "service" not in d.instance("template")["stale_cause"], d.instance("template")
+    assert d.instance("template")["generation"] == 3
+    d.ctl("cleanup", "template")
+    assert "service_pid" not in d.instance("template")
+
+
+def test_what_it_depends_on(t):
+    d = t.daemon("[fixture words]\ncommand = printf 'hello world'\n" + section(t, "depends = words", make="view"))
+    template = None
+    for word in "howdy", "hallo":
+        seen = d.ctl("fork", "template", "--", "write", word).out
+        assert seen == f"hello {word} 1 hello\n", seen
+        template = template or template_of(d)
+        assert template_of(d) == template
+    # In the template nothing of it is private.
+    with open(f"/proc/{template}/smaps") as f:
+        entry = re.search(r"memfd:fixd:words.*?Private_Dirty: +(\d+) kB", f.read(), re.S)
+    assert entry.group(1) == "0", entry.group()
+
+
 if __name__ == "__main__":
     harness.main(__import__("__main__"))
