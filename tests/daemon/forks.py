@@ -443,5 +443,57 @@ def test_what_it_depends_on(t):
     assert entry.group(1) == "0", entry.group()
 
 
+HAZARDS = {
+    "thread": r"a fork would not have the thread 'pool-7' \(\d+\), which is in pause\(\) of libc.so.6.* \(thread\)",
+    "child": r"the child process '(sleep|template)' \(\d+\) would be none of a fork's \(child\)",
+    "socket": r"all forks would share descriptor \d+, a socket that listens at listener \(socket\)\n"
+              r"fixd: checkpoint: all forks would share descriptor \d+, a socket that is connected to listener \(socket\)",
+    "pipe": r"all forks would share descriptor \d+, a pipe \(pipe\)",
+    "eventfd": r"all forks would share descriptor \d+, an eventfd \(eventfd\)",
+    "epoll": r"all forks would share descriptor \d+, an epoll instance \(epoll\)",
+    "inotify": r"all forks would share descriptor \d+, an inotify instance \(inotify\)",
+    "timerfd": r"all forks would share descriptor \d+, a timer \(timerfd\)",
+    "signalfd": r"all forks would share descriptor \d+, a descriptor of signals \(signalfd\)",
+    "lock": r"all forks would share the lock of descriptor \d+, \S+/locked \(lock\)",
+    "mapping": r"all forks would share 8192 bytes of writable memory at 0x[0-9a-f]+, \S+/mapped \(mapping\)",
+    "timer": r"a fork would not have the real timer of setitimer\(2\) or alarm\(2\) \(timer\)",
+    "timer_create": r"a fork would not have the timer 0 of timer_create\(2\) \(timer\)",
+}
+
+
+@once
+def test_the_audit(t):
+    ini = "".join(section(t, name=name, make=name) for name in HAZARDS)
+    d = t.daemon(ini + section(t, name="file", make="file") + section(t, name="log", make="log"))
+    for name, pattern in HAZARDS.items():
+        said = d.ctl("fork", name, code=4).err
+        assert "the process exited with status 70 before it came to its checkpoint" in said, said
+        if name == "thread" and SANITIZERS:
+            pattern = pattern.replace(r"in pause\(\) of libc.so.6.*", r".*")
+        assert re.search("fixd: checkpoint: " + pattern, said), said
+        assert f"or allow it (audit = KIND:allow in [fixture {name}])" in said
+        kind = "timer" if name == "timer_create" else name
+        assert not [line for line in said.splitlines() if line.startswith("fixd: checkpoint: ") and not line.endswith((f"({kind})", f"{name}])"))], said
+    # Only a warning: a file that is written from its start.
+    assert d.ctl("fork", "file").out == "plain 1\n"
+    assert re.search(r"warning: all forks would write at the same place of descriptor \d+, \S+/written \(file\)", d.ctl("log", "file").out)
+    d.ctl("fork", "log")
+    assert "checkpoint" not in d.ctl("log", "log").out
+
+
+@once
+def test_rules_of_the_audit(t):
+    for rules, code in (("warn", 0), ("pipe:allow", 0), ("pipe:warn", 0), ("allow, pipe:error", 4), ("socket:allow", 4), ("pipe:allow, error", 4)):
+        d = t.daemon(section(t, f"audit = {rules}", make="pipe"))
+        d.ctl("fork", "template", code=code)
+        said = d.ctl("log", "template").out
+        assert ("a pipe" in said) == ("pipe:allow" != rules), (rules, said)
+        assert ("warning: all forks" in said) == (rules in ("warn", "pipe:warn")), (rules, said)
+        d.stop()
+    # The program itself keeps them, and its forks have them.
+    d = t.daemon(section(t, make="pipe").replace("MAKE=", "KEEP=1 MAKE="))
+    assert len(told(d.ctl("fork", "template", "--", "tell").out)["fd"]) == 2
+
+
 if __name__ == "__main__":
     harness.main(__import__("__main__"))
