@@ -495,5 +495,123 @@ def test_rules_of_the_audit(t):
     assert len(told(d.ctl("fork", "template", "--", "tell").out)["fd"]) == 2
 
 
+def test_refusals(t):
+    plain = t.write("plain", "text")
+    d = t.daemon(section(t) + f"[fixture file]\nfile = {plain}\n"
+                 "[fixture never]\nprocess = exec sleep 1000\ntimeout = 200 ms\n[fixture ends]\nprocess = echo last words; exit 3\n"
+                 "[fixture wrong]\nprocess = FIXD_TEMPLATE=/nowhere/fork exec " + t.path("template") + "\n")
+    assert "'file' is no template; expected a fixture with 'process ='" in d.ctl("fork", "file", code=1).err
+    assert ("timed out after 200.0 ms: the process had not come to its checkpoint by then (fixd_fork_here() or fixd.checkpoint())"
+            in d.ctl("fork", "never", code=4).err)
+    said = d.ctl("fork", "ends", code=4).err
+    assert "the process exited with status 3 before it came to its checkpoint\nlast words" in said, said
+    assert "no checkpoint: the template cannot listen at /nowhere/fork: No such file" in d.ctl("fork", "wrong", code=4, env={}).err
+    assert "no fixture 'nothing'" in d.ctl("fork", "nothing", code=1).err
+    assert "a NAME is missing" in d.ctl("fork", code=2).err and "a NAME is missing" in d.ctl("fork", "--", "x", code=2).err
+    assert "arguments of the fork come after '--'" in d.ctl("fork", "template", "x", code=2).err
+    assert "FIXD_DISABLE is set" in d.ctl("fork", "template", env={"FIXD_DISABLE": "1"}, code=1).err
+    # Without a daemon it is a program like any other; twice and with one that is not asked, too.
+    env = harness.process_environment()
+    for more in {}, {"FIXD_DISABLE": "1", "FIXD_TEMPLATE": t.path("s")}:
+        done = subprocess.run([t.path("template")], env={**env, **more}, capture_output=True, timeout=LIMIT)
+        assert done.returncode == 0 and done.stdout == b"not flushed by the template\nplain 0\n", done
+
+
+@once
+def test_only_its_user(t):
+    if os.geteuid() != 0:
+        raise harness.Skip("only root can be somebody else")
+    if not harness.can_be_reached(harness.program("fixctl")):
+        raise harness.Skip("the build directory cannot be reached by other users")
+    os.chmod(t.dir, 0o755)
+    d = t.daemon("[fixd]\nallow-users = nobody\n" + section(t) + section(t, "user = nobody", name="theirs"))
+    for name, uid, code in ("template", 0, 0), ("template", NOBODY, 1), ("theirs", NOBODY, 0), ("theirs", 0, 1):
+        done = d.ctl("fork", name, "--", "exit", "0", code=None, cwd="/", user=uid, group=uid, extra_groups=[])
+        assert done.returncode == code, (name, uid, done.out, done.err)
+        assert not code or "user" in done.err and "may fork it" in done.err, done.err
+
+
+INI_ERRORS = {
+    "ready = port": "ready, value and prewarm are not for a process: it is ready at its checkpoint",
+    "value = x": "ready, value and prewarm are not for a process",
+    "clones = 2": "data, clones, exclusive and reset are not for a process: everybody has a fork of its own",
+    "exclusive = yes": "data, clones, exclusive and reset are not for a process",
+    "audit = never": "audit = never: expected error, warn or allow, or one of them behind a kind and ':' (socket:allow)",
+    "audit = sockets:allow": "audit = sockets:allow: expected one of thread, child, socket, pipe,",
+    "file = x": "exactly one source is allowed",
+}
+
+
+@once
+def test_what_does_not_fit(t):
+    for line, sentence in INI_ERRORS.items():
+        ini = t.write("wrong.ini", f"[fixture x]\nprocess = true\n{line}\n")
+        done = subprocess.run([harness.program("fixd"), "--config", ini, "--check"], capture_output=True, timeout=LIMIT)
+        assert done.returncode == 78 and sentence in done.stderr.decode(), (line, done.stderr)
+    ini = t.write("wrong.ini", "[fixture x]\ncommand = true\naudit = warn\n")
+    done = subprocess.run([harness.program("fixd"), "--config", ini, "--check"], capture_output=True, timeout=LIMIT)
+    assert done.returncode == 78 and b"audit is for a process" in done.stderr
+
+
+def test_many_at_once(t):
+    d = t.daemon(section(t))
+    d.ctl("warm", "template")
+    all_ = [subprocess.Popen([harness.program("fixctl"), "--socket", d.socket, "fork", "template", "--", "exit", str(n % 100)],
+                             stdout=subprocess.PIPE, env=harness.process_environment()) for n in range(60)]
+    for n, p in enumerate(all_):
+        out, _ = p.communicate(timeout=LIMIT)
+        assert p.returncode == n % 100 and out == b"flushed", (n, p.returncode, out)
+    assert notes(t).count("prepared") == 1, notes(t)
+    wait_for(lambda: d.instance("template")["leases"] == 0, "the end of the leases")
+
+
+def test_a_caller_that_says_what_it_likes(t):
+    d = t.daemon(section(t))
+    view = d.client().attach("template")
+    where = view.data.decode()
+    holder = started(d, "template", "--", "wait")
+    head = struct.pack("=IIIIIIQ", 1, 0, 1, 5, 0o22, 0, 0) + struct.pack("=QQ", 2**64 - 1, 2**64 - 1) * 16
+    null = [os.open("/dev/null", os.O_RDWR) for _ in range(5)]
+    text = os.memfd_create("text")
+    os.write(text, b"tell")
+    for message, fds in ((b"", []), (b"x" * 5000, []), (head, []), (head, null[:3]), (head, null), (head[:-1], null), (head, [text, *null[1:]]),
+                         (struct.pack("=I", 2) + head[4:], null), (head[:8] + struct.pack("=I", 9) + head[12:], [text, *null[1:]])):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as s:
+            s.settimeout(LIMIT)
+            s.connect(where)
+            if message:
+                socket.send_fds(s, [message], fds)
+                answer = s.recv(4096)
+                assert not answer or struct.unpack("=i", answer[:4])[0] < 0, answer
+    for fd in null + [text]:
+        os.close(fd)
+    silent = [socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) for _ in range(50)]
+    for s in silent:
+        s.connect(where)
+    assert d.ctl("fork", "template").out == "plain 1\n" and is_alive(holder.fork)
+    for s in silent:
+        s.close()
+    holder.kill()
+    holder.communicate()
+
+
+@once
+def test_coverage(t):
+    if SANITIZERS or "clang" in os.environ.get("CC", "cc"):
+        raise harness.Skip("gcov is gcc's, and is tried without sanitizers")
+    where = t.path("coverage")
+    os.mkdir(where)
+    source = t.write("covered.c", PROGRAM)
+    subprocess.run(["gcc", "--coverage", "-O0", "-pthread", "-o", "covered", source, "-I", SRC + "/include", "-L", BUILD + "/.libs", "-lfixd",
+                    "-Wl,-rpath," + BUILD + "/.libs"], cwd=where, check=True)
+    d = t.daemon(section(t, program="coverage/covered"))
+    for _ in range(3):
+        d.ctl("fork", "template", "--", "exit", "5", code=5)
+    d.ctl("cleanup", "template")
+    lines = subprocess.run(["gcov", "-t", "covered.gcda"], cwd=where, capture_output=True, text=True).stdout
+    assert re.search(r"^ +3\*?: +\d+:\treturn n \+ 1;$", lines, re.M), lines[-3000:]
+    assert re.search(r"^ +#####: +\d+:.*raise\(atoi", lines, re.M), "what was not run is not covered"
+
+
 if __name__ == "__main__":
     harness.main(__import__("__main__"))
