@@ -184,5 +184,6 @@ bench: all tests/bench/bench$(EXEEXT)
 	FIXD_BUILD='$(abs_top_builddir)' FIXD_BUILDER='$(abs_top_builddir)/fixd-builder' tests/bench/bench $(BENCH)
 	case '$(BENCH)' in ''|run) FIXD_BUILD='$(abs_top_builddir)' FIXD_BUILDER='$(abs_top_builddir)/fixd-builder' $(srcdir)/tests/bench/trees.py ;; esac
 	case '$(BENCH)' in ''|clones) FIXD_BUILD='$(abs_top_builddir)' FIXD_BUILDER='$(abs_top_builddir)/fixd-builder' $(srcdir)/tests/bench/clones.py ;; esac
-EXTRA_DIST += tests/bench/clones.py tests/bench/trees.py
+	case '$(BENCH)' in ''|fork) FIXD_BUILD='$(abs_top_builddir)' FIXD_BUILDER='$(abs_top_builddir)/fixd-builder' $(srcdir)/tests/bench/forks.py ;; esac
+EXTRA_DIST += tests/bench/clones.py tests/bench/forks.py tests/bench/trees.py
 .PHONY: bench
