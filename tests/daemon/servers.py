@@ -139,7 +139,7 @@ psql -qX -v ON_ERROR_STOP=1 -h "$sockets" -U test -f {t.path('schema.sql')} post
 """)
     t.write("schema.sql", "create role app login; create table rows (id serial, name text); insert into rows (name) select 'row ' || n from generate_series(1, 1000) n;\n")
     return (f"[policy]\ntimeout = 120s\nmax-age = none\n[fixture cluster]\ntree = sh {t.path('cluster.sh')}\n{as_user}" +
-            postgres_on_cluster("pg", f"prewarm = psql -qXAt -h $FIXD_DIR -U test -c \"select pg_logical_emit_message(true, 'warm', '')\" postgres\n{more}"))
+            postgres_on_cluster("pg", f"prewarm = {where}/psql -qXAt -h $FIXD_DIR -U test -c \"select pg_logical_emit_message(true, 'warm', '')\" postgres\n{more}"))
 
 
 def postgres_on_cluster(name, more):
