@@ -21,6 +21,10 @@ from services import start
 
 ROUNDS = int(os.environ.get("ROUNDS", "60"))
 CLONES, HOLDERS, SUPPLIED = 8, 200, 100
+# What an application has: 60 tables with 500 rows in each, and indexes.
+SCHEMA = "create role app login; create table rows (id serial primary key, name text);" + "".join(
+    f"create table t{n} (id serial primary key, name text, at timestamptz default now()); create index on t{n} (name);"
+    f"insert into t{n} (name) select 'row ' || k from generate_series(1, 500) k;" for n in range(60))
 QUERY = b"insert into rows (name) values ('mine') returning id"
 ROW, FIGURE = "{:34}{:>9}{:>9}  {:38}{:>9}{:>9}{:>8}  {}", "{:52}{:>10}  {}"
 
@@ -238,7 +242,9 @@ def main():
     failed = True
     try:
         pq = load_libpq()
-        d = start(t, servers.postgres_clones(t, f"clones = {CLONES}") + servers.postgres_on_cluster("cold", "clones = 1"))
+        clones = servers.postgres_clones(t, f"clones = {CLONES}")
+        t.write("schema.sql", SCHEMA)
+        d = start(t, clones + servers.postgres_on_cluster("cold", "clones = 1"))
         cluster = d.client().attach("cluster").path
         print(ROW.format("ms", "p50", "p99", "", "p50", "p99", "", "reach"))
         measure_ready(t, pq, d, cluster)
