@@ -22,6 +22,7 @@
 #include "wire/job.h"
 
 #define ENVIRON_MAX ((size_t)4 << 20)
+#define CHILDREN_MAX ((size_t)4 << 20)
 
 pid_t processes_start(const char *command, int out)
 {
@@ -94,6 +95,44 @@ bool processes_each(bool (*fn)(pid_t pid, void *arg), void *arg)
 	return any;
 }
 
+/* The children of one thread, as the kernel lists them. False: it does not. */
+static bool each_child_of_thread(pid_t pid, const char *thread, bool (*fn)(pid_t pid, void *arg), void *arg, bool *any)
+{
+	_cleanup_free_ char *path = xasprintf("/proc/%d/task/%s/children", (int)pid, thread), *list = NULL;
+	char *rest;
+	size_t n;
+
+	if (file_read_all(path, CHILDREN_MAX, &list, &n) < 0)
+		return false;
+	for (char *word = strtok_r(list, " ", &rest); word; word = strtok_r(NULL, " ", &rest))
+		*any |= fn((pid_t)atol(word), arg);
+	return true;
+}
+
+/* False: the kernel does not tell (CONFIG_PROC_CHILDREN), or the process is gone. */
+static bool each_child(pid_t pid, bool (*fn)(pid_t pid, void *arg), void *arg, bool *any)
+{
+	_cleanup_free_ char *path = xasprintf("/proc/%d/task", (int)pid);
+	DIR *dir = opendir(path);
+	struct dirent *e;
+	bool told = false;
+
+	while (dir && (e = readdir(dir))) {
+		if (isdigit((unsigned char)*e->d_name))
+			told |= each_child_of_thread(pid, e->d_name, fn, arg, any);
+	}
+	if (dir)
+		closedir(dir);
+	return told;
+}
+
+static bool each_child_here(bool (*fn)(pid_t pid, void *arg), void *arg)
+{
+	bool any = false;
+
+	return each_child(getpid(), fn, arg, &any) ? any : processes_each(fn, arg);
+}
+
 struct child_signal {
 	pid_t group; /* that has got it */
 	int signal;
@@ -120,11 +159,11 @@ void processes_signal_children(pid_t group, int signal)
 	struct child_signal c = { group, signal };
 
 	/* When nobody of ours is in it any more, its number may be that of another one. */
-	if (group > 0 && processes_each(is_child_in_group, &group))
+	if (group > 0 && each_child_here(is_child_in_group, &group))
 		kill(-group, signal);
 	else
 		c.group = 0;
-	processes_each(signal_child, &c);
+	each_child_here(signal_child, &c);
 }
 
 struct relative {
