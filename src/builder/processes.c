@@ -201,11 +201,42 @@ static bool is_ours(const struct relatives *r, const struct relative *one, pid_t
 	return false;
 }
 
+struct descendants {
+	pid_t *all;
+	size_t n;
+};
+
+static bool note_descendant(pid_t pid, void *arg)
+{
+	struct descendants *d = arg;
+
+	d->all = xrealloc(d->all, (d->n + 1) * sizeof *d->all);
+	d->all[d->n++] = pid;
+	return false;
+}
+
+/* False: the kernel does not tell. */
+static bool walk_descendants(bool (*fn)(pid_t pid, void *arg), void *arg, bool *any)
+{
+	struct descendants d = { 0 };
+	bool told = each_child(getpid(), note_descendant, &d, any);
+
+	/* While it grows. */
+	for (size_t k = 0; k < d.n; k++) {
+		*any |= fn(d.all[k], arg);
+		each_child(d.all[k], note_descendant, &d, any);
+	}
+	free(d.all);
+	return told;
+}
+
 bool processes_each_descendant(pid_t group, bool (*fn)(pid_t pid, void *arg), void *arg)
 {
 	struct relatives r = { 0 };
 	bool any = false, more = true;
 
+	if (group == 0 && walk_descendants(fn, arg, &any))
+		return any;
 	processes_each(note_relative, &r);
 	while (more) {
 		more = false;

@@ -68,11 +68,11 @@ uint64_t usage_of_process(pid_t pid)
 	return bytes;
 }
 
-uint64_t usage_of_group(pid_t group)
+uint64_t usage_of_descendants(void)
 {
 	uint64_t bytes = 0;
 
-	processes_each_descendant(group, add_pss, &bytes);
+	processes_each_descendant(0, add_pss, &bytes);
 	return bytes;
 }
 

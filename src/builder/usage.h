@@ -14,10 +14,7 @@ struct usage usage_of_build(void);
 
 /* Pages and entries of a tree to which somebody is writing: what comes or goes meanwhile may be counted or not. */
 uint64_t usage_of_tree(const char *dir);
-/*
- * Bytes of memory of the process group and all descendants of this process; what several have is counted in parts (the Pss of
- * proc_pid_smaps(5)).
- */
-uint64_t usage_of_group(pid_t group);
+/* Bytes of memory of all descendants of this process; what several have is counted in parts (the Pss of proc_pid_smaps(5)). */
+uint64_t usage_of_descendants(void);
 /* Of one process. */
 uint64_t usage_of_process(pid_t pid);
