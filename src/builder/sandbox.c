@@ -23,6 +23,7 @@
 
 #include "base/alloc.h"
 #include "base/fd.h"
+#include "base/path.h"
 #include "base/userns.h"
 #include "builder/processes.h"
 
@@ -120,6 +121,20 @@ static int mount_tmp(struct setup *u)
 	return 0;
 }
 
+/* Through an overlay of one's own nothing can be written to what others own (EOVERFLOW), even if it is for everybody; /tmp itself can. */
+static int find_tmpdir(struct setup *u)
+{
+	const char *dir = getenv("TMPDIR");
+	_cleanup_free_ char *name = dir && path_below(dir, "/tmp") ? xasprintf("%s/fixd-XXXXXX", dir) : NULL;
+
+	(void)u;
+	if (name && mkdtemp(name))
+		rmdir(name);
+	else if (name && errno == EOVERFLOW)
+		setenv("TMPDIR", "/tmp", 1);
+	return 0;
+}
+
 /* It may lie in what was covered. */
 static int show_home(struct setup *u)
 {
@@ -169,6 +184,7 @@ static const struct {
 	{ find_home, "its directory cannot be kept in sight" },
 	{ mount_scratch, "no tmpfs can be mounted for what it writes" },
 	{ mount_tmp, "no overlay can be mounted over /tmp" },
+	{ find_tmpdir, "TMPDIR cannot be replaced" },
 	{ mount_shm, "no /dev/shm of its own can be mounted" },
 	{ show_home, "its directory cannot be shown again" },
 	{ mount_view, "no overlay can be mounted over its data" },

@@ -74,6 +74,17 @@ def test_a_view_of_its_data(t):
     assert c.attach("server").data == b"first"
 
 
+def test_its_temporary_files(t):
+    """Everybody may write to the daemon's TMPDIR: so may a service of another user."""
+    if os.geteuid() != 0:
+        raise harness.Skip("there is nobody else whom the daemon could start it as")
+    os.chmod(t.dir, 0o1777)
+    d = start(t, TREE.replace("chmod 700 .", "chmod 755 .") + "user = nobody\n"
+              "[fixture server]\nuser = nobody\nservice = mktemp && cat $FIXD_DATA/word && exec sleep 1000\ndata = words\n")
+    made = d.client().read("server").decode()
+    assert os.path.exists(made) == is_refused(t) and os.path.dirname(made) == (t.dir if is_refused(t) else "/tmp"), made
+
+
 @harness.once
 def test_doctor(t):
     """It says of each refusal what is seen of it later."""
