@@ -53,7 +53,7 @@ def test_all_are_accepted(t):
 def begin(t, heading, user=None, **env):
     """A daemon with that recipe; `user`: who runs its servers if the daemon is root's."""
     ini = examples("fixd-recipes.7")[heading]
-    os.chmod(t.dir, 0o755)
+    os.chmod(t.dir, 0o1777)  # it is their TMPDIR
     if user and os.geteuid() == 0:
         ini = re.sub(r"^(\[fixture .*\])$", rf"\1\nuser = {user}", ini, flags=re.MULTILINE)
     return start(t, ini, env=env)
