@@ -76,15 +76,14 @@ def test_postgresql(t):
 
 def test_mariadb(t):
     need("mariadbd", "mariadb-install-db", "mariadb")
-    t.write("schema.sql", "create database app;\nuse app;\ncreate table numbers (id int);\ninsert into numbers values (1);\n")
+    t.write("schema.sql", "create database app; use app; create user app@localhost; create table numbers (id int); insert into numbers values (1);\n")
     d = begin(t, "MariaDB", "mysql", PATH=f"{os.environ['PATH']}:/usr/sbin")
     c = d.client()
-    for _ in range(2):
-        view = c.attach("my")
+    # Beside each other.
+    for view in [c.attach("my") for _ in range(2)]:
         done = subprocess.run(["mariadb", "--socket", view.data.decode(), "-u", "root", "-BNe", "select * from numbers; drop table numbers", "app"],
                               capture_output=True, text=True, timeout=LIMIT)
         assert done.stdout == "1\n", done
-        view.detach()
 
 
 def test_redis(t):
