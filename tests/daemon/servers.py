@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Real servers as services: PostgreSQL, Redis and nginx, as they are in Debian."""
+"""Real servers as services: PostgreSQL, MariaDB, Redis and nginx, as they are in Debian."""
 
 import glob
 import os
@@ -278,6 +278,58 @@ def test_a_hundred_clones_and_kills(t):
     made, makers = shared_memory()
     if private:
         assert len(names) > 1 and not made & {name for name in names if name.startswith("PostgreSQL")} and not makers & pids
+
+
+def mariadb_clones(t):
+    need("mariadbd", "mariadb-install-db", "mariadb")
+    user = "user = mysql\n" if os.geteuid() == 0 else ""
+    os.chmod(t.dir, 0o1777)
+    t.write("schema.sql", "create database app; create user app@localhost; grant all on app.* to app@localhost;\n"
+            "use app; create table numbers (id int primary key); insert into numbers values (1), (2), (3);\n")
+    t.write("init.sh", f"""mariadb-install-db --datadir=$FIXD_DIR --auth-root-authentication-method=normal --skip-test-db >&2 || exit
+mariadbd --datadir=$FIXD_DIR --socket=$FIXD_DIR/socket --pid-file=$FIXD_DIR/pid --skip-networking >&2 &
+until mariadb-admin -s --socket=$FIXD_DIR/socket -u root ping; do kill -0 $! && sleep 0.1 || exit; done >&2
+mariadb --socket=$FIXD_DIR/socket -u root < {t.path('schema.sql')} >&2; s=$?
+mariadb-admin --socket=$FIXD_DIR/socket -u root shutdown; wait $! && exit $s
+""")
+    return ("[policy]\ntimeout = 120s\nmax-age = none\n"
+            f"[fixture mydata]\n{user}tree = sh {t.path('init.sh')}\n"
+            f"[fixture my]\n{user}service = exec mariadbd --datadir=$FIXD_DATA --socket=$FIXD_DIR/socket --pid-file=$FIXD_DIR/pid "
+            "--skip-networking --innodb-flush-log-at-trx-commit=0\ndata = mydata\nclones = 3\nready = notify\nvalue = ${FIXD_DIR}/socket\n")
+
+
+def mariadb(view, sql):
+    done = subprocess.run(["mariadb", "--socket", view.data.decode(), "-u", "root", "-BNe", sql, "app"], capture_output=True, text=True, timeout=LIMIT)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
+
+
+@once
+def test_clones_of_mariadb(t):
+    d = start(t, mariadb_clones(t), env={"PATH": os.environ["PATH"] + ":/usr/sbin"})
+    c = d.client()
+    look = "select count(*), (select count(*) from mysql.user where user = 'app'), @@global.max_connections from numbers; show processlist"
+
+    def pristine(view):
+        found = mariadb(view, look)
+        return found[:3] == ["3", "1", "151"] and "app.numbers" not in found
+    for change in ("drop table numbers", "drop user app@localhost", "set global max_connections = 20", "alter table numbers engine = memory",
+                   "create database other; xa start 'left'; insert into numbers values (9); xa end 'left'; xa prepare 'left'"):
+        view, other = c.attach("my"), c.attach("my")
+        assert pristine(view), change
+        mariadb(view, change)
+        assert pristine(other), change
+        view.detach()
+        other.detach()
+    view = c.attach("my")
+    assert mariadb(view, "xa recover") == []
+    os.kill(clone_of(d, view)["service_pid"], signal.SIGKILL)
+    wait_for(lambda: not view.current, "the crash to be told")
+    view.detach()
+    assert pristine(c.attach("my"))
+    d.stop()
+    wait_for(lambda: not processes_of(t), "the end of all servers")
+    assert not directories(t)
 
 
 def redis(t, more="", options=""):
