@@ -40,6 +40,9 @@ dist_fishcompletion_DATA = contrib/completions/fixctl.fish
 pytest_fixd = \
 	contrib/pytest-fixd/README \
 	contrib/pytest-fixd/bench/run \
+	contrib/pytest-fixd/django/settings.py \
+	contrib/pytest-fixd/django/shop/__init__.py \
+	contrib/pytest-fixd/django/shop/models.py \
 	contrib/pytest-fixd/fixd/__init__.py \
 	contrib/pytest-fixd/fixd/_arrays.py \
 	contrib/pytest-fixd/fixd/_classes.py \
