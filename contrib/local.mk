@@ -43,6 +43,9 @@ pytest_fixd = \
 	contrib/pytest-fixd/django/settings.py \
 	contrib/pytest-fixd/django/shop/__init__.py \
 	contrib/pytest-fixd/django/shop/models.py \
+	contrib/pytest-fixd/django/cluster.sh \
+	contrib/pytest-fixd/django/fill.py \
+	contrib/pytest-fixd/django/fixd.ini \
 	contrib/pytest-fixd/fixd/__init__.py \
 	contrib/pytest-fixd/fixd/_arrays.py \
 	contrib/pytest-fixd/fixd/_classes.py \
