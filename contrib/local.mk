@@ -46,6 +46,9 @@ pytest_fixd = \
 	contrib/pytest-fixd/django/cluster.sh \
 	contrib/pytest-fixd/django/fill.py \
 	contrib/pytest-fixd/django/fixd.ini \
+	contrib/pytest-fixd/django/conftest.py \
+	contrib/pytest-fixd/django/pytest.ini \
+	contrib/pytest-fixd/django/test_shop.py \
 	contrib/pytest-fixd/fixd/__init__.py \
 	contrib/pytest-fixd/fixd/_arrays.py \
 	contrib/pytest-fixd/fixd/_classes.py \
