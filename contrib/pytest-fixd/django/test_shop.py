@@ -79,3 +79,74 @@ def test_pay(n):
         return
     order.pay()
     assert customer(n).balance == 1000 * n - 101 - n and Payment.objects.get().cents == 101 + n
+
+
+@each
+def test_refund(n):
+    who = customer(n + 1)
+    order = Order.objects.create(customer=who)
+    order.add(product(n), 2)
+    order.pay()
+    assert order.delete() == (3, {"shop.Payment": 1, "shop.Line": 1, "shop.Order": 1})
+    assert Customer.objects.aggregate(sum=models.Sum("balance"))["sum"] == 190000 - 2 * (101 + n)
+
+
+@each
+def test_review(n):
+    review = Review.objects.create(product=product(n), stars=n % 5 + 1)
+    review.tags.set(Tag.objects.filter(name__in=("good", "late")))
+    assert product(n).reviews.aggregate(mean=models.Avg("stars"))["mean"] == n % 5 + 1
+    assert [t.name for t in review.tags.order_by("name")] == ["good", "late"] and review.tags.through.objects.count() == 2
+
+
+@each
+def test_new_category(n):
+    category = Category.objects.create(name=f"category {5 + n}")
+    Product.objects.bulk_create(Product(category=category, name=f"new {k}", cents=k) for k in range(n))
+    assert category.pk == 6 and Product.objects.count() == 100 + n
+    with pytest.raises(IntegrityError):
+        Category.objects.create(name=f"category {5 + n}")
+
+
+@each
+def test_protected(n):
+    category = Category.objects.order_by("?")[0]
+    with pytest.raises(models.ProtectedError):
+        category.delete()
+    Product.objects.filter(category=category).delete()
+    category.delete()
+    assert (Category.objects.count(), Product.objects.count(), Stock.objects.count()) == (4, 80, 80)
+
+
+@each
+def test_raise_prices(n):
+    assert Product.objects.filter(cents__lt=200).update(cents=models.F("cents") + n) == 40
+    assert Product.objects.aggregate(sum=models.Sum("cents"))["sum"] == 21050 + 40 * n
+
+
+@each
+def test_rolled_back(n):
+    with pytest.raises(ZeroDivisionError), transaction.atomic():
+        Product.objects.all().delete()
+        n / 0
+    assert Product.objects.count() == 100
+
+
+@each
+def test_savepoints(n):
+    with transaction.atomic():
+        Tag.objects.create(name=f"outer{n}")
+        with pytest.raises(IntegrityError), transaction.atomic():
+            Tag.objects.create(name="good")
+    assert sorted(Tag.objects.values_list("name", flat=True)) == ["bad", "good", "late", f"outer{n}"]
+
+
+@each
+def test_on_commit(n):
+    said = []
+    with transaction.atomic():
+        for k in range(n):
+            transaction.on_commit(lambda k=k: said.append((k, Tag.objects.count())))
+        Tag.objects.create(name=f"late{n}")
+        assert said == []
+    assert said == [(k, 4) for k in range(n)]
