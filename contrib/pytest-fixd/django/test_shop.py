@@ -150,3 +150,70 @@ def test_on_commit(n):
         Tag.objects.create(name=f"late{n}")
         assert said == []
     assert said == [(k, 4) for k in range(n)]
+
+
+@each
+def test_seen_by_others(n):
+    with transaction.atomic():
+        Tag.objects.create(name=f"mine{n}")
+        assert in_thread(Tag.objects.count) == 3
+    assert in_thread(Tag.objects.count) == 4
+
+
+@each
+def test_locked_for_others(n):
+    from django.db.utils import OperationalError
+
+    def take():
+        try:
+            with transaction.atomic():
+                return Stock.objects.select_for_update(nowait=True).get(product=product(n)).pieces
+        except OperationalError:
+            return "locked"
+    with transaction.atomic():
+        Stock.objects.select_for_update().get(product=product(n))
+        assert in_thread(take) == "locked"
+    assert in_thread(take) == 10
+
+
+@each
+def test_groups(n):
+    group = Group.objects.create(name=f"staff {n}")
+    group.user_set.set(User.objects.filter(pk__lte=n))
+    assert group.pk == 1 and User.objects.filter(groups=group).count() == n
+
+
+@each
+def test_empty_the_shop(n):
+    call_command("flush", interactive=False, verbosity=0)
+    assert not Product.objects.exists() and not User.objects.exists()
+    assert Category.objects.create(name=f"first {n}").pk == 1
+
+
+@each
+def test_truncate(n):
+    with connection.cursor() as cursor:
+        cursor.execute("truncate shop_product, shop_customer restart identity cascade")
+    assert not Stock.objects.exists() and User.objects.count() == 20 and Product.objects.create(category_id=1, name="p", cents=n).pk == 1
+
+
+@each
+def test_raw_sql(n):
+    with connection.cursor() as cursor:
+        cursor.execute("create table extra as select * from shop_product where cents < %s", [200])
+        cursor.execute("alter table shop_tag add column weight int not null default %s", [n])
+        cursor.execute("select (select count(*) from extra), (select sum(weight) from shop_tag)")
+        assert cursor.fetchone() == (40, 3 * n)
+
+
+@each
+def test_many_orders(n):
+    orders = Order.objects.bulk_create(Order(customer=c) for c in Customer.objects.all())
+    Order.objects.filter(customer__balance__gt=1000 * n).update(paid=True)
+    assert len(orders) == 20 and Order.objects.filter(paid=True).count() == 19 - n
+
+
+@each
+def test_rename(n):
+    User.objects.filter(username=f"user{n}").update(username="renamed")
+    assert not User.objects.filter(username=f"user{n}").exists() and User.objects.filter(username__startswith="user").count() == 19
