@@ -49,6 +49,7 @@ pytest_fixd = \
 	contrib/pytest-fixd/django/conftest.py \
 	contrib/pytest-fixd/django/pytest.ini \
 	contrib/pytest-fixd/django/test_shop.py \
+	contrib/pytest-fixd/django/test_server.py \
 	contrib/pytest-fixd/fixd/__init__.py \
 	contrib/pytest-fixd/fixd/_arrays.py \
 	contrib/pytest-fixd/fixd/_classes.py \

@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: MIT
+"""What no transaction takes back, and what is left behind: of a server that others use, too, no test could do it."""
+
+import psycopg2
+import pytest
+from django.db import Error, OperationalError, connection
+from shop.models import Product
+
+each = pytest.mark.parametrize("n", range(2))
+_left = []  # open to the end of the process
+
+
+def run(*commands):
+    connection.ensure_connection()
+    connection.connection.autocommit = True
+    with connection.cursor() as cursor:
+        for command in commands:
+            cursor.execute(command)
+        return cursor.fetchone() if cursor.description else None
+
+
+def leave(*commands):
+    """A connection that nobody closes."""
+    other = psycopg2.connect(host=connection.settings_dict["HOST"], user="test", dbname="shop")
+    _left.append(other)
+    for command in commands:
+        other.cursor().execute(command)
+    return other
+
+
+def roles():
+    return run("select count(*) from pg_roles where rolname in ('reader', 'writer')")[0]
+
+
+@each
+def test_drop_a_role(n):
+    assert roles() == 1
+    run("drop owned by reader", "drop role reader")
+    assert roles() == 0
+
+
+@each
+def test_make_a_role(n):
+    assert roles() == 1
+    run("create role writer superuser", "alter role reader rename to nobody")
+    assert roles() == 1
+
+
+@each
+def test_alter_system(n):
+    assert run("show work_mem") == ("4MB",)
+    run("alter system set work_mem = '8MB'", "alter system set max_connections = 7", "select pg_reload_conf()")
+    assert run("select count(*) from pg_file_settings where sourcefile like '%auto.conf'") == (2,)
+
+
+@each
+def test_alter_database(n):
+    assert run("show search_path") == ('"$user", public',)
+    run("alter database shop set search_path = nothing", "alter role test set statement_timeout = 1")
+    connection.close()
+    with pytest.raises(Error):
+        Product.objects.count()
+
+
+@each
+def test_kill_the_server(n):
+    with pytest.raises(Error):
+        run("copy (select 1) to program 'kill -9 $(head -n 1 postmaster.pid)'", "select pg_sleep(60)")
+    connection.close()
+    with pytest.raises(OperationalError):
+        Product.objects.count()
+
+
+@each
+def test_stop_the_server(n):
+    with pytest.raises(Error):
+        run("copy (select 1) to program 'kill -INT $(head -n 1 postmaster.pid)'", "select pg_sleep(60)")
+
+
+@each
+def test_crash_of_a_backend(n):
+    pid = leave("begin").get_backend_pid()
+    with pytest.raises(Error):
+        run(f"copy (select 1) to program 'kill -9 {pid}'", "select pg_sleep(60)")
