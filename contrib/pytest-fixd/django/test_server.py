@@ -82,3 +82,59 @@ def test_crash_of_a_backend(n):
     pid = leave("begin").get_backend_pid()
     with pytest.raises(Error):
         run(f"copy (select 1) to program 'kill -9 {pid}'", "select pg_sleep(60)")
+
+
+@each
+def test_leave_a_prepared_transaction(n):
+    assert run("select count(*) from pg_prepared_xacts") == (0,)
+    run("begin", "delete from shop_stock", "prepare transaction 'left'")
+    run("select pg_advisory_lock(1)")
+    assert run("select count(*) from pg_prepared_xacts") == (1,)
+
+
+@each
+def test_leave_a_lock(n):
+    leave("lock table shop_product")
+    assert run("select count(*) from pg_locks where relation = 'shop_product'::regclass and mode = 'AccessExclusiveLock'") == (1,)
+
+
+@each
+def test_leave_connections(n):
+    assert run("select count(*) from pg_stat_activity where backend_type = 'client backend'") == (1,)
+    for _ in range(10):
+        leave("listen news", "create temp table mine (id int)")
+    assert run("select count(*) from pg_stat_activity where backend_type = 'client backend'") == (11,)
+
+
+@each
+def test_drop_the_database(n):
+    settings = connection.settings_dict
+    connection.close()
+    other = psycopg2.connect(host=settings["HOST"], user="test", dbname="postgres")
+    other.autocommit = True
+    other.cursor().execute("drop database shop with (force)")
+    other.close()
+    with pytest.raises(OperationalError):
+        Product.objects.count()
+
+
+@each
+def test_use_up_the_connections(n):
+    with pytest.raises(psycopg2.OperationalError):
+        for _ in range(200):
+            leave("select 1")
+
+
+@each
+def test_slots_and_extensions(n):
+    assert run("select count(*) from pg_replication_slots") == (0,)
+    run("select pg_create_logical_replication_slot('left', 'pgoutput')", "create publication all_of_it for all tables", "create schema mine")
+    assert run("select count(*) from pg_replication_slots") == (1,)
+
+
+@each
+def test_damage_the_data(n):
+    run("checkpoint", "copy (select 1) to program 'rm -r base global/pg_control; mkdir base'")
+    connection.close()
+    with pytest.raises(OperationalError):
+        Product.objects.count()
