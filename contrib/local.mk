@@ -78,6 +78,7 @@ pytest_fixd = \
 	contrib/pytest-fixd/tests/test_arrays.py \
 	contrib/pytest-fixd/tests/test_cleanup.py \
 	contrib/pytest-fixd/tests/test_connections.py \
+	contrib/pytest-fixd/tests/test_databases.py \
 	contrib/pytest-fixd/tests/test_identity.py \
 	contrib/pytest-fixd/tests/test_install.py \
 	contrib/pytest-fixd/tests/test_recipes.py \
@@ -89,7 +90,11 @@ EXTRA_DIST += $(pytest_fixd)
 
 bench-pytest: all
 	FIXD_BUILD='$(abs_top_builddir)' $(srcdir)/contrib/pytest-fixd/bench/run
-.PHONY: bench-pytest
+# All of the suite of Django, in four ways; check runs a part of it.
+check-django: all
+	FIXD_BUILD='$(abs_top_builddir)' FIXD_DJANGO=all PYTHONDONTWRITEBYTECODE=1 PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 /usr/bin/python3 -m pytest -p xdist.plugin \
+		-p no:cacheprovider -q --durations=0 $(srcdir)/contrib/pytest-fixd/tests/test_databases.py
+.PHONY: bench-pytest check-django
 
 # The adapters: headers, and a suite for each framework as an example; tests/shim/adapters.py runs them.
 
