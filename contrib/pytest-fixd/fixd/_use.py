@@ -79,6 +79,11 @@ class Held:
         else:
             self.value = lease if source == "plugin" else lease.data
 
+    @property
+    def has_died(self) -> bool:
+        """Of a clone: what this process has is of no use to anybody any more."""
+        return self.how == "clone" and self.lease is not None and not self.lease.current
+
     @staticmethod
     def where(offset: int) -> str:
         return f"byte {offset}"

@@ -299,6 +299,17 @@ class Runtime:
         if self.connection is not None:
             self.connection.set_test(nodeid)
 
+    def replace_dead(self, item: pytest.Item) -> None:
+        """What was made with a clone that has died goes with it; who needs them next gets others."""
+        request = getattr(item, "_request", None)
+        for held in [h for h in self.handles.values() if isinstance(h, Held) and h.has_died] if request is not None else []:
+            errors = ""
+            try:
+                held.fixturedef.finish(request)
+            except Exception as e:
+                errors = f"; and what was made with it did not end well: {e!r}"
+            warnings.warn(pytest.PytestWarning(f"fixture '{held.title}' has died, or its data was built again: tests from here on get a fresh one{errors}"))
+
     def look_at(self, handle: Handle) -> None:
         """Notes what the test did to a copy-on-write fixture, and undoes it."""
         view = handle.view
@@ -655,7 +666,9 @@ def pytest_fixture_setup(fixturedef: Any, request: Any) -> Iterator[None]:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    runtime_of(item.config).begin_test(item.nodeid)
+    runtime = runtime_of(item.config)
+    runtime.begin_test(item.nodeid)
+    runtime.replace_dead(item)
 
 
 @_around(tryfirst=True)

@@ -131,6 +131,37 @@ def test_the_settings_of_a_worker(database, workers):
         database.run("-n", workers).passed(6)
 
 
+@pytest.mark.parametrize("ending", ["", "raise ValueError('it is gone')"])
+def test_the_server_of_a_worker_is_killed(database, ending):
+    """The tests after that have another one, and what was connected to the first has ended."""
+    database.conftest("""
+        from driver import Engine
+        pg = fixd.use("pg")
+        @pytest.fixture(scope="session")
+        def engine(pg):
+            engine = Engine(f"postgresql+psycopg2://test@/test?host={pg}")
+            log("made")
+            yield engine
+            engine.dispose()
+            log("ended")
+            %s
+        """ % ending)
+    database.write("test_it.py", """
+        import time
+        from fixd.plugin import runtime_of
+        def test_before(engine): assert engine.connect().execute("set ann nobody") == "nobody"
+        def test_kills_it(engine, request):
+            assert engine.connect().execute("die") == ""
+            while all(held.lease.current for held in runtime_of(request.config).handles.values()):
+                time.sleep(0.001)
+        def test_after(engine): assert engine.connect().execute("get ann") == "admin"
+        def test_again(engine): assert engine.connect().execute("set ann nobody") == "nobody"
+        """)
+    done = database.run("-n", "0")
+    assert done.outcomes()["passed"] == 4 and database.count("made") == database.count("ended") == 2, done.output
+    assert "fixture 'pg' has died" in done.output and ("did not end well: ValueError" in done.output) == bool(ending), done.output
+
+
 @pytest.mark.skipif(not hasattr(sqlite3.Connection, "deserialize"), reason="sqlite3 of this Python has no deserialize()")
 def test_sqlite_for_each_test(database):
     database.write("schema.py", """
