@@ -124,6 +124,13 @@ EXTRA_DIST += \
 	contrib/adapters/examples/own.sh \
 	contrib/adapters/examples/plain.c
 
+# The package for Go, of which a module's go.mod says where it is.
+
+godir = $(pkgdatadir)/go
+dist_go_DATA = \
+	contrib/go/errors.go \
+	contrib/go/go.mod
+
 # For systemd: units of the machine and of a user, the machine's user and directories.
 
 systemdsystemunitdir = $(prefix)/lib/systemd/system

@@ -1,0 +1,3 @@
+module fixd
+
+go 1.19
