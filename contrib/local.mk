@@ -129,7 +129,8 @@ EXTRA_DIST += \
 godir = $(pkgdatadir)/go
 dist_go_DATA = \
 	contrib/go/errors.go \
-	contrib/go/go.mod
+	contrib/go/go.mod \
+	contrib/go/wire.go
 
 # For systemd: units of the machine and of a user, the machine's user and directories.
 
