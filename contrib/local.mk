@@ -130,6 +130,7 @@ godir = $(pkgdatadir)/go
 dist_go_DATA = \
 	contrib/go/errors.go \
 	contrib/go/go.mod \
+	contrib/go/socket.go \
 	contrib/go/wire.go
 
 # For systemd: units of the machine and of a user, the machine's user and directories.
