@@ -128,8 +128,10 @@ EXTRA_DIST += \
 
 godir = $(pkgdatadir)/go
 dist_go_DATA = \
+	contrib/go/board.go \
 	contrib/go/errors.go \
 	contrib/go/go.mod \
+	contrib/go/mapping.go \
 	contrib/go/socket.go \
 	contrib/go/wire.go
 
