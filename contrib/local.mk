@@ -131,7 +131,9 @@ dist_go_DATA = \
 	contrib/go/board.go \
 	contrib/go/errors.go \
 	contrib/go/go.mod \
+	contrib/go/link.go \
 	contrib/go/mapping.go \
+	contrib/go/packet.go \
 	contrib/go/socket.go \
 	contrib/go/wire.go
 
