@@ -135,6 +135,7 @@ dist_go_DATA = \
 	contrib/go/mapping.go \
 	contrib/go/packet.go \
 	contrib/go/socket.go \
+	contrib/go/view.go \
 	contrib/go/wire.go
 
 # For systemd: units of the machine and of a user, the machine's user and directories.
