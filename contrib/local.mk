@@ -130,6 +130,7 @@ godir = $(pkgdatadir)/go
 dist_go_DATA = \
 	contrib/go/board.go \
 	contrib/go/errors.go \
+	contrib/go/fixd.go \
 	contrib/go/go.mod \
 	contrib/go/link.go \
 	contrib/go/mapping.go \
