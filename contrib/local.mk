@@ -136,6 +136,7 @@ dist_go_DATA = \
 	contrib/go/mapping.go \
 	contrib/go/packet.go \
 	contrib/go/socket.go \
+	contrib/go/testing.go \
 	contrib/go/view.go \
 	contrib/go/wire.go
 
