@@ -131,6 +131,7 @@ dist_go_DATA = \
 	contrib/go/board.go \
 	contrib/go/errors.go \
 	contrib/go/fixd.go \
+	contrib/go/fixd_test.go \
 	contrib/go/go.mod \
 	contrib/go/link.go \
 	contrib/go/mapping.go \
@@ -139,6 +140,8 @@ dist_go_DATA = \
 	contrib/go/testing.go \
 	contrib/go/view.go \
 	contrib/go/wire.go
+
+EXTRA_DIST += contrib/go/testdata/fixd.ini contrib/go/testdata/words
 
 # For systemd: units of the machine and of a user, the machine's user and directories.
 

@@ -112,6 +112,7 @@ daemon_tests = \
 	tests/daemon/events.py \
 	tests/daemon/faults.py \
 	tests/daemon/forks.py \
+	tests/daemon/go.py \
 	tests/daemon/invalidation.py \
 	tests/daemon/manager.py \
 	tests/daemon/recipes.py \
