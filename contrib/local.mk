@@ -128,8 +128,10 @@ EXTRA_DIST += \
 
 godir = $(pkgdatadir)/go
 dist_go_DATA = \
+	contrib/go/README \
 	contrib/go/board.go \
 	contrib/go/errors.go \
+	contrib/go/example_test.go \
 	contrib/go/fixd.go \
 	contrib/go/fixd_test.go \
 	contrib/go/go.mod \
