@@ -145,6 +145,19 @@ dist_go_DATA = \
 
 EXTRA_DIST += contrib/go/testdata/fixd.ini contrib/go/testdata/words
 
+# The crate for Rust, of which a Cargo.toml says where it is.
+
+rustdir = $(pkgdatadir)/rust
+dist_rust_DATA = \
+	contrib/rust/Cargo.toml \
+	contrib/rust/build.rs \
+	contrib/rust/rustfmt.toml
+
+rustsrcdir = $(rustdir)/src
+dist_rustsrc_DATA = \
+	contrib/rust/src/error.rs \
+	contrib/rust/src/lib.rs
+
 # For systemd: units of the machine and of a user, the machine's user and directories.
 
 systemdsystemunitdir = $(prefix)/lib/systemd/system
