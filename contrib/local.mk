@@ -156,7 +156,8 @@ dist_rust_DATA = \
 rustsrcdir = $(rustdir)/src
 dist_rustsrc_DATA = \
 	contrib/rust/src/error.rs \
-	contrib/rust/src/lib.rs
+	contrib/rust/src/lib.rs \
+	contrib/rust/src/plain.rs
 
 # For systemd: units of the machine and of a user, the machine's user and directories.
 
