@@ -155,7 +155,9 @@ dist_rust_DATA = \
 
 rustsrcdir = $(rustdir)/src
 dist_rustsrc_DATA = \
+	contrib/rust/src/connection.rs \
 	contrib/rust/src/error.rs \
+	contrib/rust/src/ffi.rs \
 	contrib/rust/src/lib.rs \
 	contrib/rust/src/plain.rs
 
