@@ -159,7 +159,8 @@ dist_rustsrc_DATA = \
 	contrib/rust/src/error.rs \
 	contrib/rust/src/ffi.rs \
 	contrib/rust/src/lib.rs \
-	contrib/rust/src/plain.rs
+	contrib/rust/src/plain.rs \
+	contrib/rust/src/view.rs
 
 # For systemd: units of the machine and of a user, the machine's user and directories.
 
