@@ -160,6 +160,7 @@ dist_rustsrc_DATA = \
 	contrib/rust/src/ffi.rs \
 	contrib/rust/src/lib.rs \
 	contrib/rust/src/plain.rs \
+	contrib/rust/src/tests.rs \
 	contrib/rust/src/view.rs
 
 # For systemd: units of the machine and of a user, the machine's user and directories.

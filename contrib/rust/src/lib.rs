@@ -3,9 +3,23 @@
 //!
 //! [fixd(8)]: https://manpages.debian.org/fixd
 //!
+//! ```no_run
+//! #[test]
+//! fn lookup() {
+//!     let corpus: &[u8] = fixd::get("corpus");   // shared, read-only, for all tests of the binary
+//!     let pg = fixd::own("pg");                  // a server of this test alone, until it is dropped
+//!     println!("{} bytes, {}", corpus.len(), pg.text());
+//! }
+//! ```
 //!
 //! What a test writes to a [`Private`] view is undone by a reset, for the price of the pages that it has touched:
 //!
+//! ```no_run
+//! let mut weights = fixd::private("weights");
+//! weights.values_mut::<f32>()[0] = 0.0;
+//! weights.reset()?;
+//! # Ok::<(), fixd::Error>(())
+//! ```
 //!
 //! Elsewhere [`Fixd`] is a connection of one's own, and errors are returned. The environment is that of libfixd(3): `FIXD_SOCKET`,
 //! where the daemon listens; `FIXD_TIMEOUT`, how long to wait for a build; `FIXD_DISABLE=1`, ask no daemon.
@@ -18,6 +32,7 @@ mod connection;
 mod error;
 mod ffi;
 mod plain;
+mod tests;
 mod view;
 
 use std::path::Path;
@@ -28,6 +43,7 @@ use view::Lease;
 
 pub use error::{Error, Result};
 pub use plain::Plain;
+pub use tests::{get, own, private};
 pub use view::{Options, Private, View};
 
 /// A connection to the daemon. One thread at a time asks it: attaching, resetting and dropping its views wait for each other, and so
