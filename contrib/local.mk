@@ -163,6 +163,8 @@ dist_rustsrc_DATA = \
 	contrib/rust/src/tests.rs \
 	contrib/rust/src/view.rs
 
+EXTRA_DIST += contrib/rust/tests/daemon.rs contrib/rust/tests/fixd.ini contrib/rust/tests/words
+
 # For systemd: units of the machine and of a user, the machine's user and directories.
 
 systemdsystemunitdir = $(prefix)/lib/systemd/system

@@ -119,6 +119,7 @@ daemon_tests = \
 	tests/daemon/report.py \
 	tests/daemon/restart.py \
 	tests/daemon/runs.py \
+	tests/daemon/rust.py \
 	tests/daemon/servers.py \
 	tests/daemon/services.py \
 	tests/daemon/clones.py \
