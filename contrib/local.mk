@@ -150,6 +150,7 @@ EXTRA_DIST += contrib/go/testdata/fixd.ini contrib/go/testdata/words
 rustdir = $(pkgdatadir)/rust
 dist_rust_DATA = \
 	contrib/rust/Cargo.toml \
+	contrib/rust/README \
 	contrib/rust/build.rs \
 	contrib/rust/rustfmt.toml
 
