@@ -29,7 +29,7 @@ def test_crate(t):
         raise Skip("cargo is not installed")
     if harness.SANITIZERS:
         raise Skip("the crate is built without a sanitizer")
-    shutil.copytree(CRATE, t.path("crate"), copy_function=shutil.copyfile)
+    shutil.copytree(CRATE, t.path("crate"), copy_function=shutil.copyfile, ignore=shutil.ignore_patterns("target", "Cargo.lock"))
     for gate in ("gate", "slow-gate"):
         os.mkfifo(t.path("crate/tests/" + gate))
     with open(t.path("crate/tests/fixd.ini")) as f:
