@@ -98,13 +98,14 @@ check-django: all
 
 # The adapters: headers, and a suite for each framework as an example; tests/shim/adapters.py runs them.
 
-dist_include_HEADERS = \
-	contrib/adapters/fixd-check.h \
-	contrib/adapters/fixd-cmocka.h \
-	contrib/adapters/fixd-criterion.h \
-	contrib/adapters/fixd-cunit.h \
-	contrib/adapters/fixd-gtest.h \
-	contrib/adapters/fixd-test.h
+adaptersdir = $(includedir)/fixd
+dist_adapters_HEADERS = \
+	contrib/adapters/fixd/check.h \
+	contrib/adapters/fixd/cmocka.h \
+	contrib/adapters/fixd/criterion.h \
+	contrib/adapters/fixd/cunit.h \
+	contrib/adapters/fixd/gtest.h \
+	contrib/adapters/fixd/test.h
 
 cmakedir = $(datadir)/cmake/fixd
 dist_cmake_DATA = contrib/cmake/FixdFixtures.cmake contrib/cmake/fixdConfig.cmake

@@ -93,7 +93,7 @@ def test_googletest(t):
 
 
 BROKEN = r"""
-#include "fixd-gtest.h"
+#include <fixd/gtest.h>
 class Own : public FixdTest { protected: void TearDown() override {} };
 TEST_F(Own, Scribbles) { get<char>("words")[0] = 'Z'; }
 TEST_F(Own, IsPristine) { EXPECT_EQ(get<char>("words")[0], 'a'); }

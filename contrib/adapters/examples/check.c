@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* With Check. */
-#include "fixd-check.h"
+#include <fixd/check.h>
 
 START_TEST(scribbles)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* With cmocka. */
-#include "fixd-cmocka.h"
+#include <fixd/cmocka.h>
 
 static void scribbles(void **state)
 {

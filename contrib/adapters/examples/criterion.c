@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* With Criterion. */
-#include "fixd-criterion.h"
+#include <fixd/criterion.h>
 
 TestSuite(words, .init = fixd_criterion_init, .fini = fixd_test_end);
 

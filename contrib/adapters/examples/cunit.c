@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* With CUnit. */
-#include "fixd-cunit.h"
+#include <fixd/cunit.h>
 
 #include <CUnit/Basic.h>
 

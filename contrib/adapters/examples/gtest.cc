@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // With GoogleTest.
-#include "fixd-gtest.h"
+#include <fixd/gtest.h>
 
 class Words : public FixdTest {};
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Without a framework: for `make check`, Meson and CTest. */
-#include "fixd-test.h"
+#include <fixd/test.h>
 
 int main(void)
 {

@@ -14,7 +14,7 @@
 
 #define FIXD_TEST_FAILED(message) ck_abort_msg("%s", message)
 
-#include "fixd-test.h"
+#include "test.h"
 
 static const char *fixd_check_names[FIXD_TEST_MAX];
 

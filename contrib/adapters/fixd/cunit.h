@@ -14,7 +14,7 @@
 /* CU_FAIL_FATAL() would show the name of the variable. */
 #define FIXD_TEST_FAILED(message) CU_assertImplementation(CU_FALSE, __LINE__, message, __FILE__, "", CU_TRUE)
 
-#include "fixd-test.h"
+#include "test.h"
 
 static inline void fixd_cunit_begin(void)
 {

@@ -19,7 +19,7 @@
 
 #define FIXD_TEST_FAILED(message) fail_msg("%s", message)
 
-#include "fixd-test.h"
+#include "test.h"
 
 static inline int fixd_cmocka_reset(void **state)
 {

@@ -13,7 +13,7 @@
 
 #define FIXD_TEST_FAILED(message) cr_assert_fail("%s", message)
 
-#include "fixd-test.h"
+#include "test.h"
 
 static inline void fixd_criterion_init(void)
 {

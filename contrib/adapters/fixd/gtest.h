@@ -18,7 +18,7 @@
 #ifdef __cpp_exceptions
 #define FIXD_TEST_FAILED(message) throw std::runtime_error(message)
 #endif
-#include "fixd-test.h"
+#include "test.h"
 
 /* Of each file its own, as the views are. */
 namespace
