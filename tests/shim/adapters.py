@@ -32,7 +32,7 @@ def example(t):
 def pkg_config(t):
     """As it would be installed."""
     t.write("pc/fixd.pc", f"Name: fixd\nDescription: fixd\nVersion: 0\nLibs: -L{BUILD}/.libs -Wl,-rpath,{BUILD}/.libs -lfixd\n"
-            f"Cflags: -I{SRC}/include\n")
+            f"Cflags: -I{SRC}/include -I{ADAPTERS}\n")
     return t.path("pc")
 
 
