@@ -104,6 +104,7 @@ dist_adapters_HEADERS = \
 	contrib/adapters/fixd/cmocka.h \
 	contrib/adapters/fixd/criterion.h \
 	contrib/adapters/fixd/cunit.h \
+	contrib/adapters/fixd/cxx.h \
 	contrib/adapters/fixd/gtest.h \
 	contrib/adapters/fixd/test.h
 

@@ -12,40 +12,18 @@
 #define FIXD_GTEST_H
 
 #include <gtest/gtest.h>
-#include <stdexcept>
-#include <string>
 
-#ifdef __cpp_exceptions
-#define FIXD_TEST_FAILED(message) throw std::runtime_error(message)
-#endif
-#include "test.h"
+#define FIXD_TEST_NOT_PRISTINE(message) ADD_FAILURE() << (message)
 
-/* Of each file its own, as the views are. */
+#include "cxx.h"
+
 namespace
 {
 
-class FixdTest : public ::testing::Test {
+class FixdTest : public ::testing::Test, protected FixdScope {
     protected:
-	FixdTest() : name_(name())
+	FixdTest() : FixdScope(name())
 	{
-		fixd_test_begin(name_.c_str());
-	}
-	~FixdTest() override
-	{
-		const char *failed = fixd_test_reset_all();
-
-		if (failed)
-			ADD_FAILURE() << "fixture '" << failed << "' cannot be made pristine again";
-		fixd_test_begin(nullptr);
-	}
-	template <typename T> T *get(const char *name)
-	{
-		return static_cast<T *>(fixd_test(name));
-	}
-
-	size_t size(const char *name)
-	{
-		return fixd_test_size(name);
 	}
 
     private:
@@ -55,7 +33,6 @@ class FixdTest : public ::testing::Test {
 
 		return std::string(info->test_suite_name()) + "." + info->name();
 	}
-	const std::string name_;
 };
 
 } // namespace
