@@ -100,11 +100,14 @@ check-django: all
 
 adaptersdir = $(includedir)/fixd
 dist_adapters_HEADERS = \
+	contrib/adapters/fixd/boost.h \
+	contrib/adapters/fixd/catch2.h \
 	contrib/adapters/fixd/check.h \
 	contrib/adapters/fixd/cmocka.h \
 	contrib/adapters/fixd/criterion.h \
 	contrib/adapters/fixd/cunit.h \
 	contrib/adapters/fixd/cxx.h \
+	contrib/adapters/fixd/doctest.h \
 	contrib/adapters/fixd/gtest.h \
 	contrib/adapters/fixd/test.h
 
@@ -115,10 +118,13 @@ EXTRA_DIST += \
 	contrib/adapters/README \
 	contrib/adapters/examples/CMakeLists.txt \
 	contrib/adapters/examples/Makefile \
+	contrib/adapters/examples/boost.cc \
+	contrib/adapters/examples/catch2.cc \
 	contrib/adapters/examples/check.c \
 	contrib/adapters/examples/cmocka.c \
 	contrib/adapters/examples/criterion.c \
 	contrib/adapters/examples/cunit.c \
+	contrib/adapters/examples/doctest.cc \
 	contrib/adapters/examples/fixd.ini \
 	contrib/adapters/examples/gtest.cc \
 	contrib/adapters/examples/legacy.sh \

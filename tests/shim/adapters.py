@@ -92,6 +92,22 @@ def test_googletest(t):
     framework(t, "gtest/gtest.h", ["-lgtest", "-lgtest_main", "-lpthread"], "[  PASSED  ] 2 tests.", source="gtest.cc", changed=["Words.Scribbles"])
 
 
+def test_catch2(t):
+    if SANITIZERS:
+        raise Skip("version 2 is in the suite itself, which takes long to compile")
+    v3 = os.path.exists("/usr/include/catch2/catch_test_macros.hpp")
+    framework(t, "catch2/catch_all.hpp" if v3 else "catch2/catch.hpp", ["-lCatch2Main", "-lCatch2"] if v3 else [], "All tests passed (2 assertions in 2 test cases)",
+              source="catch2.cc", flags=["-g0", "-DCATCH_CONFIG_DISABLE_MATCHERS"], failed=None, changed=["scribbles"])
+
+
+def test_doctest(t):
+    framework(t, "doctest/doctest.h", [], "2 passed | 0 failed", source="doctest.cc", changed=["scribbles"])
+
+
+def test_boost(t):
+    framework(t, "boost/test/unit_test.hpp", ["-lboost_unit_test_framework"], "*** No errors detected", source="boost.cc", failed=201, changed=["words/scribbles"])
+
+
 BROKEN = r"""
 #include <fixd/gtest.h>
 class Own : public FixdTest { protected: void TearDown() override {} };
