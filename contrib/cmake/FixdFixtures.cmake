@@ -2,7 +2,7 @@
 # Fixtures of fixd in CTest. They are CTest's own fixtures: built before the first test that needs them, once, and for those
 # tests only.
 #
-#   include(FixdFixtures)
+#   find_package(Fixd REQUIRED)
 #   fixd_fixture(corpus)                   the fixture `corpus` of fixd.ini
 #   fixd_fixture(scratch CLEANUP)          given up after the last test that needs it
 #   add_test(NAME lookup COMMAND lookup)

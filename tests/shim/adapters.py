@@ -22,7 +22,6 @@ def modes():
 def example(t):
     """A copy of the examples, and a daemon for them."""
     shutil.copytree(os.path.join(SRC, "contrib", "adapters"), t.path("contrib/adapters"))
-    shutil.copytree(os.path.join(SRC, "contrib", "cmake"), t.path("contrib/cmake"))
     subprocess.run(["chmod", "-R", "u+w", t.path("contrib")], check=True)
     home = t.path("contrib/adapters/examples")
     with open(home + "/fixd.ini") as f:
@@ -34,6 +33,21 @@ def pkg_config(t):
     t.write("pc/fixd.pc", f"Name: fixd\nDescription: fixd\nVersion: 0\nLibs: -L{BUILD}/.libs -Wl,-rpath,{BUILD}/.libs -lfixd\n"
             f"Cflags: -I{SRC}/include -I{ADAPTERS}\n")
     return t.path("pc")
+
+
+def prefix(t):
+    """The same for CMake, which looks below a directory."""
+    for directory in ("include", "lib", "share/cmake/fixd"):
+        os.makedirs(t.path("prefix/" + directory))
+    for header in ("fixd.h", "fixd-builder.h"):
+        os.symlink(f"{SRC}/include/{header}", t.path("prefix/include/" + header))
+    os.symlink(os.path.join(ADAPTERS, "fixd"), t.path("prefix/include/fixd"))
+    for library in ("fixd", "fixd-free", "fixd-builder"):
+        for name in (f"lib{library}.so", f"lib{library}.so.0"):
+            os.symlink(f"{BUILD}/.libs/{name}", t.path("prefix/lib/" + name))
+    for where, name in ((SRC, "FixdFixtures.cmake"), (SRC, "fixd-config.cmake"), (BUILD, "fixd-config-version.cmake")):
+        shutil.copyfile(f"{where}/contrib/cmake/{name}", t.path("prefix/share/cmake/fixd/" + name))
+    return t.path("prefix")
 
 
 def tools(t, daemon=None):
@@ -258,10 +272,9 @@ def test_meson(t):
 
 def test_ctest(t):
     need("cmake")
-    need("pkg-config")
     home, daemon = example(t)
     env = tools(t, daemon)
-    run(["cmake", "-S", ".", "-B", "build"], env, home)
+    run(["cmake", "-S", ".", "-B", "build", "-DCMAKE_PREFIX_PATH=" + prefix(t)], env, home)
     run(["cmake", "--build", "build"], env, home)
     out = run(["ctest", "--test-dir", "build"], env, home)
     assert "100% tests passed, 0 tests failed out of 7" in out, out
