@@ -322,7 +322,7 @@ fixctl_SOURCES = \
 	src/fixctl/status.c \
 	src/fixctl/trace.c \
 	src/fixctl/warm.c \
-	src/fixctl/terminal.c src/fixctl/terminal.h \
+	src/fixctl/pty.c src/fixctl/pty.h \
 	src/fixctl/with.c \
 	src/fixctl/warming.c src/fixctl/warming.h
 fixctl_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS)

@@ -17,13 +17,13 @@
 #include "client/connection.h"
 #include "fixctl/fixctl.h"
 #include "fixctl/follow.h"
-#include "fixctl/terminal.h"
+#include "fixctl/pty.h"
 #include "fixd.h"
 
 struct forking {
 	struct fixd *f;
 	struct fixd_process *process;
-	struct terminal *terminal; /* NULL: it has ours */
+	struct pty *terminal; /* NULL: it has ours */
 	int signals;
 	int ended; /* its status, when it has; -1 */
 };
@@ -35,7 +35,7 @@ static void pass_signals(struct forking *k)
 
 	while (read(k->signals, &si, sizeof si) == sizeof si) {
 		if (si.ssi_signo == SIGWINCH && k->terminal)
-			terminal_resize(k->terminal);
+			pty_resize(k->terminal);
 		else if (si.ssi_signo != SIGCHLD)
 			fixd_process_kill(k->process, (int)si.ssi_signo);
 	}
@@ -44,10 +44,10 @@ static void pass_signals(struct forking *k)
 static void stop_with_it(struct forking *k)
 {
 	if (k->terminal)
-		terminal_pause(k->terminal);
+		pty_pause(k->terminal);
 	raise(SIGSTOP);
 	if (k->terminal)
-		terminal_resume(k->terminal);
+		pty_resume(k->terminal);
 }
 
 /* We stop with it; what lets us go on is passed to it. 0 or -errno. */
@@ -74,14 +74,14 @@ static int wait_for_end(struct forking *k)
 		struct pollfd p[] = {
 			{ .fd = k->signals, .events = POLLIN },
 			{ .fd = fixd_process_fd(k->process), .events = POLLIN },
-			{ .fd = k->terminal ? terminal_input(k->terminal) : -1, .events = POLLIN },
-			{ .fd = k->terminal ? terminal_output(k->terminal) : -1, .events = POLLIN },
+			{ .fd = k->terminal ? pty_input(k->terminal) : -1, .events = POLLIN },
+			{ .fd = k->terminal ? pty_output(k->terminal) : -1, .events = POLLIN },
 		};
 
 		if (poll(p, ELEMENTSOF(p), -1) < 0 && errno != EINTR)
 			return ctl_failed(NULL, -errno);
 		if (p[2].revents || p[3].revents)
-			terminal_pass(k->terminal, p[2].revents, p[3].revents);
+			pty_pass(k->terminal, p[2].revents, p[3].revents);
 		if (p[0].revents)
 			pass_signals(k);
 		if (p[1].revents)
@@ -111,7 +111,7 @@ static int fork_and_follow(struct forking *k, const char *name, struct fixd_fork
 	fixd_detach(ready);
 	code = r < 0 ? ctl_failed(k->f, r) : wait_for_end(k);
 	if (k->terminal)
-		terminal_close(k->terminal);
+		pty_close(k->terminal);
 	fixd_process_close(k->process);
 	fd_close(k->signals);
 	return code;
@@ -163,11 +163,11 @@ static int run(struct fixctl *ctl, int argc, char **argv)
 		return EXIT_REFUSED;
 	}
 	k.f = ctl_open(ctl);
-	if (tty && !(k.terminal = terminal_open()))
+	if (tty && !(k.terminal = pty_open()))
 		return EXIT_REFUSED;
 	if (k.terminal) {
 		o.flags = FIXD_FORK_TERMINAL;
-		o.fds = terminal_fds(k.terminal);
+		o.fds = pty_fds(k.terminal);
 	}
 	code = fork_and_follow(&k, argv[name], &o);
 	fixd_close(k.f);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "fixctl/terminal.h"
+#include "fixctl/pty.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -18,7 +18,7 @@
 #define CHUNK 4096
 #define END_OF_FILE 4 /* ^D, as a terminal has it by default */
 
-struct terminal {
+struct pty {
 	int master;
 	int fds[3]; /* the other side, three times the same */
 	int input;
@@ -26,7 +26,7 @@ struct terminal {
 	struct termios before;
 };
 
-void terminal_resize(struct terminal *t)
+void pty_resize(struct pty *t)
 {
 	struct winsize size;
 
@@ -34,25 +34,25 @@ void terminal_resize(struct terminal *t)
 		ioctl(t->master, TIOCSWINSZ, &size);
 }
 
-void terminal_pause(struct terminal *t)
+void pty_pause(struct pty *t)
 {
 	if (t->is_terminal)
 		tcsetattr(STDIN_FILENO, TCSADRAIN, &t->before);
 }
 
-void terminal_resume(struct terminal *t)
+void pty_resume(struct pty *t)
 {
 	struct termios raw = t->before;
 
 	cfmakeraw(&raw);
 	if (t->is_terminal)
 		tcsetattr(STDIN_FILENO, TCSADRAIN, &raw);
-	terminal_resize(t);
+	pty_resize(t);
 }
 
-struct terminal *terminal_open(void)
+struct pty *pty_open(void)
 {
-	struct terminal *t = xcalloc(1, sizeof *t);
+	struct pty *t = xcalloc(1, sizeof *t);
 	int slave;
 
 	if (openpty(&t->master, &slave, NULL, NULL, NULL) < 0) {
@@ -68,21 +68,21 @@ struct terminal *terminal_open(void)
 	t->is_terminal = tcgetattr(STDIN_FILENO, &t->before) == 0;
 	if (t->is_terminal)
 		tcsetattr(slave, TCSANOW, &t->before);
-	terminal_resume(t);
+	pty_resume(t);
 	return t;
 }
 
-const int *terminal_fds(const struct terminal *t)
+const int *pty_fds(const struct pty *t)
 {
 	return t->fds;
 }
 
-int terminal_input(const struct terminal *t)
+int pty_input(const struct pty *t)
 {
 	return t->input;
 }
 
-int terminal_output(const struct terminal *t)
+int pty_output(const struct pty *t)
 {
 	return t->master;
 }
@@ -96,7 +96,7 @@ static bool pass(int from, int to)
 	return n > 0 && fd_write_all(to, buf, (size_t)n) == 0;
 }
 
-void terminal_pass(struct terminal *t, bool input, bool output)
+void pty_pass(struct pty *t, bool input, bool output)
 {
 	char end = END_OF_FILE;
 
@@ -108,14 +108,14 @@ void terminal_pass(struct terminal *t, bool input, bool output)
 	}
 }
 
-void terminal_close(struct terminal *t)
+void pty_close(struct pty *t)
 {
 	struct pollfd p = { .fd = t->master, .events = POLLIN };
 
 	/* What it wrote lies in the terminal. */
 	while (poll(&p, 1, 0) > 0 && (p.revents & POLLIN) && pass(t->master, STDOUT_FILENO))
 		;
-	terminal_pause(t);
+	pty_pause(t);
 	fd_close(t->fds[0]);
 	fd_close(t->master);
 	free(t);
