@@ -98,6 +98,25 @@ char *format_size(char *buf, size_t n, uint64_t bytes)
 	return buf;
 }
 
+/* The two largest units, without one of which there are none. */
+static void format_long(char *buf, size_t n, int64_t seconds)
+{
+	static const struct {
+		int64_t seconds;
+		const char *name, *next;
+	} steps[] = { { 86400, "d", "h" }, { 3600, "h", "min" }, { 60, "min", "s" } };
+	size_t i = 0;
+	int64_t rest;
+
+	while (seconds < steps[i].seconds && i + 1 < ELEMENTSOF(steps))
+		i++;
+	rest = seconds % steps[i].seconds / (i + 1 < ELEMENTSOF(steps) ? steps[i + 1].seconds : 1);
+	if (rest)
+		snprintf(buf, n, "%" PRId64 " %s %" PRId64 " %s", seconds / steps[i].seconds, steps[i].name, rest, steps[i].next);
+	else
+		snprintf(buf, n, "%" PRId64 " %s", seconds / steps[i].seconds, steps[i].name);
+}
+
 char *format_duration(char *buf, size_t n, int64_t ns)
 {
 	double s = (double)ns / NSEC_PER_SEC;
@@ -106,8 +125,10 @@ char *format_duration(char *buf, size_t n, int64_t ns)
 		snprintf(buf, n, "%.1f us", s * 1e6);
 	else if (ns < NSEC_PER_SEC)
 		snprintf(buf, n, "%.1f ms", s * 1e3);
-	else
+	else if (ns < 60 * NSEC_PER_SEC)
 		snprintf(buf, n, "%.2f s", s);
+	else
+		format_long(buf, n, ns / NSEC_PER_SEC);
 	return buf;
 }
 

@@ -57,7 +57,12 @@ static void sizes_and_durations(void)
 	check_string(format_size(buf, sizeof buf, 1000), "1000 B");
 	check_string(format_size(buf, sizeof buf, 64 << 20), "64.0 MiB");
 	check_string(format_duration(buf, sizeof buf, 1500), "1.5 us");
-	check_string(format_duration(buf, sizeof buf, 90 * NSEC_PER_SEC), "90.00 s");
+	check_string(format_duration(buf, sizeof buf, 59 * NSEC_PER_SEC), "59.00 s");
+	check_string(format_duration(buf, sizeof buf, 90 * NSEC_PER_SEC), "1 min 30 s");
+	check_string(format_duration(buf, sizeof buf, 600 * NSEC_PER_SEC), "10 min");
+	check_string(format_duration(buf, sizeof buf, 5430 * NSEC_PER_SEC), "1 h 30 min");
+	check_string(format_duration(buf, sizeof buf, 3600 * NSEC_PER_SEC), "1 h");
+	check_string(format_duration(buf, sizeof buf, 180000 * NSEC_PER_SEC), "2 d 2 h");
 	check_string(format_age(buf, sizeof buf, 0), "0 seconds");
 	check_string(format_age(buf, sizeof buf, 61 * NSEC_PER_SEC), "1 minute");
 	check_string(format_age(buf, sizeof buf, 900 * NSEC_PER_SEC), "15 minutes");
