@@ -86,6 +86,28 @@ int parse_duration(const char *s, int64_t *out_ns)
 	return r;
 }
 
+/* In the largest unit that says it without a fraction. */
+static char *format_exact(char *buf, size_t n, uint64_t v, const struct unit *units, size_t n_units)
+{
+	size_t i = n_units - 1;
+
+	while (i > 0 && (v == 0 || v % units[i].factor))
+		i--;
+	snprintf(buf, n, "%" PRIu64 "%s", v / units[i].factor, units[i].name);
+	return buf;
+}
+
+char *write_size(char *buf, size_t n, uint64_t bytes)
+{
+	return format_exact(buf, n, bytes, size_units, ELEMENTSOF(size_units));
+}
+
+char *write_duration(char *buf, size_t n, int64_t ns)
+{
+	/* Without a unit it would be seconds. */
+	return format_exact(buf, n, (uint64_t)ns, duration_units + 1, ELEMENTSOF(duration_units) - 1);
+}
+
 char *format_size(char *buf, size_t n, uint64_t bytes)
 {
 	static const char *const names[] = { "B", "KiB", "MiB", "GiB", "TiB" };

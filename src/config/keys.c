@@ -283,14 +283,14 @@ void key_print(const struct key *k, const void *object, struct text *out)
 		if (*(const uint64_t *)field == SIZE_NONE)
 			text_puts(out, "none");
 		else
-			text_puts(out, format_size(buf, sizeof buf, *(const uint64_t *)field));
+			text_puts(out, write_size(buf, sizeof buf, *(const uint64_t *)field));
 		break;
 	case KEY_DURATION:
 	case KEY_DURATION_OR_NONE:
 		if (*(const int64_t *)field == DURATION_NONE)
 			text_puts(out, "none");
 		else
-			text_puts(out, format_duration(buf, sizeof buf, *(const int64_t *)field));
+			text_puts(out, write_duration(buf, sizeof buf, *(const int64_t *)field));
 		break;
 	}
 }

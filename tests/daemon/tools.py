@@ -300,7 +300,7 @@ def test_list(t):
     assert lines[1] == f"corpus [session] {os.path.realpath(d.config)}:1  All the words", lines
     assert len(lines) == 4
     out = d.ctl("list", "-v", "index").out
-    assert "params: small, large" in out and "depends: corpus" in out and "max-age = 10 min" in out, out
+    assert "params: small, large" in out and "depends: corpus" in out and "max-age = 10m" in out, out
     assert [f["name"] for f in json.loads(d.ctl("list", "--json").out)] == ["broken", "corpus", "index", "module"]
     d.ctl("list", "nonsense", code=1)
 

@@ -63,6 +63,11 @@ static void sizes_and_durations(void)
 	check_string(format_duration(buf, sizeof buf, 5430 * NSEC_PER_SEC), "1 h 30 min");
 	check_string(format_duration(buf, sizeof buf, 3600 * NSEC_PER_SEC), "1 h");
 	check_string(format_duration(buf, sizeof buf, 180000 * NSEC_PER_SEC), "2 d 2 h");
+	check_string(write_duration(buf, sizeof buf, 600 * NSEC_PER_SEC), "10m");
+	check_string(write_duration(buf, sizeof buf, 90 * NSEC_PER_SEC), "90s");
+	check_string(write_duration(buf, sizeof buf, 0), "0ms");
+	check_string(write_size(buf, sizeof buf, 3 << 20), "3M");
+	check_string(write_size(buf, sizeof buf, 1000), "1000");
 	check_string(format_age(buf, sizeof buf, 0), "0 seconds");
 	check_string(format_age(buf, sizeof buf, 61 * NSEC_PER_SEC), "1 minute");
 	check_string(format_age(buf, sizeof buf, 900 * NSEC_PER_SEC), "15 minutes");
