@@ -16,6 +16,7 @@
 #include "base/path.h"
 #include "base/units.h"
 #include "fixctl/fixctl.h"
+#include "fixctl/instance.h"
 #include "fixctl/openmetrics.h"
 #include "fixd.h"
 #include "wire/wire.h"
@@ -98,15 +99,6 @@ static void print_daemon(const json_t *d)
 	fputs("\n\n", stdout);
 }
 
-static const char *state_color(const char *state)
-{
-	if (!strcmp(state, "ready"))
-		return GREEN;
-	if (!strcmp(state, "failed"))
-		return RED;
-	return YELLOW;
-}
-
 #define PIDS_SHOWN 8
 
 static void print_pids(const char *label, size_t count, const json_t *pids)
@@ -154,16 +146,6 @@ static void print_indented(const char *label, const char *s)
 	putchar('\n');
 }
 
-/* "name[param] @ key", or as a clone "name[param]/3 @ key" or "name[param] in other/3 @ key"; to be freed. */
-static char *title_of(const json_t *i)
-{
-	const char *param = ctl_string(i, "param"), *key = ctl_string(i, "scope_key"), *clone = ctl_string(i, "clone");
-	_cleanup_free_ char *name = xasprintf("%s%s%s%s", ctl_string(i, "name"), *param ? "[" : "", param, *param ? "]" : "");
-	bool own = !strncmp(clone, name, strlen(name)) && clone[strlen(name)] == '/';
-
-	return xasprintf("%s%s%s%s%s", own ? clone : name, *clone && !own ? " in " : "", own ? "" : clone, *key ? " @ " : "", key);
-}
-
 static const char *duration_of(const json_t *o, const char *key, char buf[32])
 {
 	return format_duration(buf, 32, (int64_t)(ctl_real(o, key) * NSEC_PER_SEC));
@@ -185,20 +167,14 @@ static void print_clones(const json_t *i)
 		       duration_of(n, "saved_s", saved), (long long)ctl_int(n, "wasted"), (long long)ctl_int(n, "started"));
 }
 
-/* It is counted where what is asked for is shown. */
-static bool is_clone(const json_t *i)
-{
-	return *ctl_string(i, "clone");
-}
-
 /* All that is known. */
 static void print_instance(const json_t *i)
 {
 	const char *state = ctl_string(i, "state");
-	_cleanup_free_ char *title = title_of(i);
+	_cleanup_free_ char *title = instance_title(i);
 
 	printf("  %s%s%s\n", BOLD, title, PLAIN);
-	printf("    State: %s%s%s (%s, scope %s)\n", state_color(state), state, PLAIN, ctl_string(i, "source"),
+	printf("    State: %s%s%s (%s, scope %s)\n", instance_color(state), state, PLAIN, ctl_string(i, "source"),
 	       ctl_string(i, "scope"));
 	print_clones(i);
 	if (json_is_integer(json_object_get(i, "size")))
@@ -209,23 +185,15 @@ static void print_instance(const json_t *i)
 	putchar('\n');
 }
 
-/* What can be had. */
-static bool is_active(const json_t *i)
-{
-	const char *state = ctl_string(i, "state");
-
-	return !strcmp(state, "ready") || !strcmp(state, "building") || !strcmp(state, "held");
-}
-
 static void print_active(const json_t *i)
 {
 	const char *state = ctl_string(i, "state");
-	_cleanup_free_ char *title = title_of(i);
+	_cleanup_free_ char *title = instance_title(i);
 	char age[32];
 
 	printf("  %s%s%s\n", BOLD, title, PLAIN);
 	if (strcmp(state, "ready") != 0)
-		printf("    State: %s%s%s\n", state_color(state), state, PLAIN);
+		printf("    State: %s%s%s\n", instance_color(state), state, PLAIN);
 	print_clones(i);
 	if (json_is_integer(json_object_get(i, "size"))) {
 		printf("    Age: %s\n", format_age(age, sizeof age, (int64_t)(ctl_real(i, "age_s") * NSEC_PER_SEC)));
@@ -235,31 +203,20 @@ static void print_active(const json_t *i)
 	putchar('\n');
 }
 
-/* Why it cannot be had: one line. */
-static char *why_inactive(const json_t *i)
-{
-	const char *error = ctl_string(i, "error"), *cause = ctl_string(i, "stale_cause"), *teardown = ctl_string(i, "teardown_error");
-	const char *why = *error ? error : *cause ? cause : "";
-	int n = (int)strcspn(why, "\n");
-
-	return *teardown ? xasprintf("%.*s%sTeardown failed: %.*s", n, why, n ? "; " : "", (int)strcspn(teardown, "\n"), teardown) :
-			   xasprintf("%.*s", n, why);
-}
-
 static void print_inactive(const json_t *instances)
 {
 	size_t shown = 0;
 
 	for (size_t k = 0; k < json_array_size(instances); k++) {
 		const json_t *i = json_array_get(instances, k);
-		_cleanup_free_ char *title = title_of(i), *why = why_inactive(i);
+		_cleanup_free_ char *title = instance_title(i), *why = instance_why(i);
 		const char *state = ctl_string(i, "state");
 
-		if (is_active(i) || is_clone(i))
+		if (instance_is_active(i) || instance_is_clone(i))
 			continue;
 		if (shown++ == 0)
 			puts("Not Active:");
-		printf("  %s: %s%s%s%s%s\n", title, state_color(state), state, PLAIN, *why ? ": " : "", why);
+		printf("  %s: %s%s%s%s%s\n", title, instance_color(state), state, PLAIN, *why ? ": " : "", why);
 	}
 	if (shown)
 		putchar('\n');
@@ -289,14 +246,14 @@ static void print_instances(const json_t *instances, enum format format)
 	size_t n = json_array_size(instances), active = 0;
 
 	for (size_t k = 0; k < n; k++)
-		active += format == FORMAT_VERBOSE || is_active(json_array_get(instances, k));
+		active += format == FORMAT_VERBOSE || instance_is_active(json_array_get(instances, k));
 	printf("Active Session Fixtures:%s\n", active ? "" : " none");
 	for (size_t k = 0; k < n; k++) {
 		const json_t *i = json_array_get(instances, k);
 
 		if (format == FORMAT_VERBOSE)
 			print_instance(i);
-		else if (is_active(i) && !is_clone(i))
+		else if (instance_is_active(i) && !instance_is_clone(i))
 			print_active(i);
 	}
 	if (format != FORMAT_VERBOSE)
@@ -345,7 +302,7 @@ static void print_table(const json_t *report)
 		for (size_t n = 0; n < json_array_size(instances); n++) {
 			const json_t *i = json_array_get(instances, n);
 			bool image = json_is_integer(json_object_get(i, "size"));
-			_cleanup_free_ char *title = title_of(i), *why = is_active(i) ? NULL : why_inactive(i);
+			_cleanup_free_ char *title = instance_title(i), *why = instance_is_active(i) ? NULL : instance_why(i);
 
 			printf("%-9s %10s %10s %10s %6lld %6lld  %s%s%s\n", ctl_string(i, "state"),
 			       image ? format_age(age, sizeof age, (int64_t)(ctl_real(i, "age_s") * NSEC_PER_SEC)) : "-",
