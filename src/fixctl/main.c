@@ -32,15 +32,10 @@ static int print_help(const char *name)
 	}
 	if (name)
 		ctl_misuse(NULL, "there is no command '%s'", name);
-	puts("Usage: fixctl [--socket PATH] [--session DIR] [--json] COMMAND [ARGUMENT...]\n"
-	     "Looks after the fixtures of a running fixd; 'fixctl help COMMAND' says more of each command.\n");
+	puts("Usage: fixctl [OPTION...] COMMAND [ARGUMENT...]  (more: fixctl help COMMAND)\n");
 	for (size_t i = 0; i < ELEMENTSOF(commands); i++)
 		printf("  %-9s %s\n", commands[i]->name, commands[i]->summary);
-	puts("\n"
-	     "  -s, --socket PATH  the daemon's socket (default: $FIXD_SOCKET, then the user's, then the system's)\n"
-	     "  -S, --session DIR  only what belongs to your session of that directory\n"
-	     "  -j, --json         JSON instead of text, where a command reports something\n"
-	     "  -h, --help         this text; -V, --version: the version");
+	puts("\n  -s, --socket PATH  -S, --session DIR  -j, --json  -h, --help  -V, --version");
 	return EXIT_SUCCESS;
 }
 

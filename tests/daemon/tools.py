@@ -523,7 +523,7 @@ def test_fixctl_command_line(t):
         done = subprocess.run([harness.program("fixctl"), *args], capture_output=True, env=harness.process_environment())
         assert done.returncode == code and word in (done.stdout + done.stderr).decode(), (args, done)
     help_lines = subprocess.run([harness.program("fixctl"), "--help"], capture_output=True).stdout.splitlines()
-    assert len(help_lines) <= 24 and max(map(len, help_lines)) <= 120
+    assert len(help_lines) <= 24 and max(map(len, help_lines)) <= 80
 
 
 @once
