@@ -321,6 +321,7 @@ fixctl_SOURCES = \
 	src/fixctl/run_table.c \
 	src/fixctl/samples.c src/fixctl/samples.h \
 	src/fixctl/status.c \
+	src/fixctl/terminal.c src/fixctl/terminal.h \
 	src/fixctl/trace.c \
 	src/fixctl/warm.c \
 	src/fixctl/pty.c src/fixctl/pty.h \

@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: MIT */
+#include "fixctl/terminal.h"
+
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include "base/text.h"
+#include "base/units.h"
+#include "base/utf8.h"
+
+#define MANY 10000
+
+static size_t size_of(unsigned short told, const char *variable, size_t otherwise)
+{
+	const char *s = getenv(variable);
+	uint64_t n;
+
+	if (told)
+		return told;
+	return s && parse_u64(s, 10, MANY, &n) == 0 && n ? (size_t)n : otherwise;
+}
+
+size_t terminal_width(void)
+{
+	struct winsize w = { 0 };
+
+	if (!isatty(STDOUT_FILENO))
+		return 0;
+	ioctl(STDOUT_FILENO, TIOCGWINSZ, &w);
+	return size_of(w.ws_col, "COLUMNS", 80);
+}
+
+size_t terminal_height(void)
+{
+	struct winsize w = { 0 };
+
+	if (!isatty(STDOUT_FILENO))
+		return 0;
+	ioctl(STDOUT_FILENO, TIOCGWINSZ, &w);
+	return size_of(w.ws_row, "LINES", 24);
+}
+
+/* Of one character, or of one byte that is none. */
+static size_t step(const char *s)
+{
+	size_t n = utf8_length(s, strnlen(s, 4));
+
+	return n ? n : 1;
+}
+
+size_t terminal_columns(const char *s)
+{
+	size_t columns = 0;
+
+	for (; *s && *s != '\n'; s += step(s))
+		columns++;
+	return columns;
+}
+
+static void add_shown(struct text *t, const char *s)
+{
+	size_t n = utf8_length(s, strnlen(s, 4));
+	unsigned char c = (unsigned char)*s;
+
+	/* The second range of control characters, too, begins with this byte. */
+	if (n == 0 || c < ' ' || c == 0x7f || (c == 0xc2 && (unsigned char)s[1] < 0xa0))
+		text_puts(t, c == '\t' ? " " : "?");
+	else
+		text_add(t, s, n);
+}
+
+char *terminal_fit(const char *s, size_t width)
+{
+	size_t left = width && terminal_columns(s) > width ? width - 1 : SIZE_MAX;
+	bool cut = left != SIZE_MAX;
+	struct text t = { 0 };
+
+	for (; *s && *s != '\n' && left; s += step(s), left--)
+		add_shown(&t, s);
+	if (cut)
+		text_puts(&t, "…");
+	return text_steal(&t);
+}
