@@ -307,6 +307,7 @@ fixctl_SOURCES = \
 	src/fixctl/markup.c src/fixctl/markup.h \
 	src/fixctl/nvml.c src/fixctl/nvml.h \
 	src/fixctl/openmetrics.c src/fixctl/openmetrics.h \
+	src/fixctl/ps.c \
 	src/fixctl/report.c src/fixctl/report.h \
 	src/fixctl/report_html.c \
 	src/fixctl/report_make.c \

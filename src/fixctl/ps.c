@@ -1,0 +1,288 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * fixctl ps: a line for each instance, what needs a look first: name, state, and its figures, or why it has none. On a terminal a line is
+ * no wider than that.
+ */
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/units.h"
+#include "fixctl/fixctl.h"
+#include "fixctl/instance.h"
+#include "fixctl/terminal.h"
+#include "fixd.h"
+#include "wire/wire.h"
+
+#define GAP 2
+/* At least so much of a name is shown. */
+#define NAME_MIN 12
+
+enum column { NAME, STATE, AGE, SIZE, BUILD, REUSED, HELD, COLUMNS };
+
+static const struct {
+	const char *title;
+	bool right;
+} columns[COLUMNS] = {
+	[NAME] = { "FIXTURE", false }, [STATE] = { "STATE", false },  [AGE] = { "AGE", true },	 [SIZE] = { "SIZE", true },
+	[BUILD] = { "BUILD", true },   [REUSED] = { "REUSED", true }, [HELD] = { "HELD", true },
+};
+
+struct row {
+	const json_t *instance;
+	char *cells[COLUMNS];
+	bool image; /* otherwise it has no figures */
+	char *why;
+	size_t rank;
+};
+
+struct table {
+	struct row *rows;
+	size_t n;
+	size_t widths[COLUMNS];
+};
+
+static size_t rank_of(const json_t *i)
+{
+	static const char *const first[] = { "building", "checking", "failed", "stale" };
+	size_t rank = 0;
+
+	while (rank < ELEMENTSOF(first) && strcmp(first[rank], ctl_string(i, "state")) != 0)
+		rank++;
+	if (rank == ELEMENTSOF(first) && !ctl_int(i, "leases") && strcmp(ctl_string(i, "state"), "held") != 0)
+		rank += strcmp(ctl_string(i, "state"), "absent") ? 1 : 2;
+	return rank;
+}
+
+static int by_rank(const void *a, const void *b)
+{
+	const struct row *x = a, *y = b;
+
+	if (x->rank != y->rank)
+		return x->rank < y->rank ? -1 : 1;
+	return strcmp(x->cells[NAME], y->cells[NAME]);
+}
+
+static char *held_of(const json_t *i)
+{
+	const json_t *clones = json_object_get(i, "clones");
+	long long held = clones ? ctl_int(clones, "held") : ctl_int(i, "leases");
+
+	return held ? xasprintf("%lld", held) : xstrdup("-");
+}
+
+static char *seconds_of(const json_t *i, const char *key)
+{
+	char buf[32];
+
+	return xstrdup(format_duration(buf, sizeof buf, (int64_t)(ctl_real(i, key) * NSEC_PER_SEC)));
+}
+
+/* Of what is younger than a minute nobody wants fractions. */
+static char *age_of(const json_t *i)
+{
+	double age = ctl_real(i, "age_s");
+
+	return age < 60 ? xasprintf("%d s", (int)age) : seconds_of(i, "age_s");
+}
+
+static char *size_of(const json_t *i)
+{
+	char buf[32];
+
+	return xstrdup(format_size(buf, sizeof buf, (uint64_t)ctl_int(i, "size")));
+}
+
+static char *why_of(const json_t *i)
+{
+	const char *teardown = ctl_string(i, "teardown_error");
+
+	if (!instance_is_active(i))
+		return instance_why(i);
+	return *teardown ? xasprintf("Teardown failed: %s", teardown) : xstrdup("");
+}
+
+static void add_figures(struct row *r, const json_t *i)
+{
+	r->cells[AGE] = age_of(i);
+	r->cells[SIZE] = size_of(i);
+	r->cells[BUILD] = seconds_of(i, "build_s");
+	r->cells[REUSED] = xasprintf("%lld", (long long)ctl_int(i, "reused"));
+	r->cells[HELD] = held_of(i);
+}
+
+static void add_row(struct table *t, const json_t *i)
+{
+	struct row *r;
+	_cleanup_free_ char *title = instance_title(i);
+
+	t->rows = xrealloc(t->rows, (t->n + 1) * sizeof *t->rows);
+	r = &t->rows[t->n++];
+	*r = (struct row){ .instance = i, .rank = rank_of(i) };
+	r->cells[NAME] = terminal_fit(title, 0);
+	r->cells[STATE] = xstrdup(ctl_string(i, "state"));
+	r->image = json_is_integer(json_object_get(i, "size"));
+	r->why = why_of(i);
+	if (r->image)
+		add_figures(r, i);
+}
+
+/* Without `all`: what there is, or should be, and clones as one. */
+static void add_session(struct table *t, const json_t *session, bool all)
+{
+	const json_t *instances = json_object_get(session, "instances");
+
+	for (size_t k = 0; k < json_array_size(instances); k++) {
+		const json_t *i = json_array_get(instances, k);
+
+		if (all || (!instance_is_clone(i) && (strcmp(ctl_string(i, "state"), "absent") != 0 || *ctl_string(i, "teardown_error"))))
+			add_row(t, i);
+	}
+}
+
+static void measure(struct table *t)
+{
+	for (size_t c = 0; c < COLUMNS; c++)
+		t->widths[c] = strlen(columns[c].title);
+	for (size_t k = 0; k < t->n; k++) {
+		for (size_t c = 0; c < COLUMNS && t->rows[k].cells[c]; c++) {
+			size_t n = terminal_columns(t->rows[k].cells[c]);
+
+			if (n > t->widths[c])
+				t->widths[c] = n;
+		}
+	}
+}
+
+/* Names give way to figures. */
+static void shrink(struct table *t, size_t width)
+{
+	size_t others = 0;
+
+	for (size_t c = NAME + 1; c < COLUMNS; c++)
+		others += t->widths[c] + GAP;
+	if (t->widths[NAME] + others > width)
+		t->widths[NAME] = width > others + NAME_MIN ? width - others : NAME_MIN;
+}
+
+/* Nothing is filled up behind the last one: *fill is for whatever comes next. */
+static void print_cell(const struct table *t, enum column c, const char *s, const char *color, int *fill)
+{
+	_cleanup_free_ char *cut = terminal_fit(s, t->widths[c]);
+	int pad = (int)(t->widths[c] - terminal_columns(cut));
+
+	printf("%*s%s%s%s", *fill + (columns[c].right ? pad : 0), "", color, cut, *color ? PLAIN : "");
+	*fill = GAP + (columns[c].right ? 0 : pad);
+}
+
+static void print_row(const struct table *t, const struct row *r, size_t width)
+{
+	size_t taken = 0;
+	int fill = 0;
+	_cleanup_free_ char *why = NULL;
+
+	for (size_t c = 0; c < COLUMNS && r->cells[c]; c++) {
+		print_cell(t, c, r->cells[c], c == STATE ? instance_color(r->cells[c]) : "", &fill);
+		taken += t->widths[c] + GAP;
+	}
+	why = terminal_fit(r->why, !width ? 0 : width > taken ? width - taken : 1);
+	printf("%*s%s\n", *why ? fill : 0, "", why);
+}
+
+static void print_table(struct table *t, size_t width)
+{
+	int fill = 0;
+
+	measure(t);
+	if (width)
+		shrink(t, width);
+	for (size_t c = 0; c < COLUMNS; c++)
+		print_cell(t, c, columns[c].title, BOLD, &fill);
+	putchar('\n');
+	for (size_t k = 0; k < t->n; k++)
+		print_row(t, &t->rows[k], width);
+}
+
+static void table_free(struct table *t)
+{
+	for (size_t k = 0; k < t->n; k++) {
+		for (size_t c = 0; c < COLUMNS; c++)
+			free(t->rows[k].cells[c]);
+		free(t->rows[k].why);
+	}
+	free(t->rows);
+}
+
+static void print_json(const struct table *t)
+{
+	json_t *list = json_array();
+
+	for (size_t k = 0; k < t->n; k++)
+		json_array_append(list, (json_t *)t->rows[k].instance);
+	ctl_print_json(list);
+	json_decref(list);
+}
+
+static int show(struct fixd *f, const char *pattern, bool all, bool json)
+{
+	struct table t = { 0 };
+	const json_t *sessions;
+	json_t *report;
+	int code = ctl_query(f, WIRE_TYPE_status, pattern, &report);
+
+	if (code)
+		return code;
+	sessions = json_object_get(report, "sessions");
+	for (size_t k = 0; k < json_array_size(sessions); k++)
+		add_session(&t, json_array_get(sessions, k), all);
+	if (t.n)
+		qsort(t.rows, t.n, sizeof *t.rows, by_rank);
+	if (json)
+		print_json(&t);
+	else
+		print_table(&t, terminal_width());
+	table_free(&t);
+	json_decref(report);
+	return 0;
+}
+
+static int run(struct fixctl *ctl, int argc, char **argv)
+{
+	static const struct option options[] = {
+		{ "all", no_argument, NULL, 'a' },
+		{ "json", no_argument, NULL, 'j' },
+		{ NULL, 0, NULL, 0 },
+	};
+	bool all = false;
+	struct fixd *f;
+	int c, code;
+
+	while ((c = getopt_long(argc, argv, "aj", options, NULL)) >= 0) {
+		if (c == 'a')
+			all = true;
+		else if (c == 'j')
+			ctl->json = true;
+		else
+			ctl_bad_option("ps");
+	}
+	if (argc - optind > 1)
+		ctl_misuse("ps", "one NAME-GLOB at most");
+	f = ctl_open(ctl);
+	code = show(f, optind < argc ? argv[optind] : "", all, ctl->json);
+	fixd_close(f);
+	return code || optind == argc ? code : ctl_known(ctl, argv[optind]);
+}
+
+const struct fixctl_command command_ps = {
+	.name = "ps",
+	.json = true,
+	.run = run,
+	.summary = "a line for each instance, what needs a look first",
+	.help = "ps [--all] [--json] [NAME-GLOB]\n"
+		"What is being built, has failed, is stale, is held, and the rest; on a terminal a line is as wide as that.\n"
+		"\n"
+		"  -a, --all   also each clone, and what has been given up\n"
+		"  -j, --json  as JSON: the objects that status has under instances",
+};
