@@ -124,6 +124,7 @@ daemon_tests = \
 	tests/daemon/services.py \
 	tests/daemon/clones.py \
 	tests/daemon/sharing.py \
+	tests/daemon/terminal.py \
 	tests/daemon/tools.py
 shim_tests = tests/shim/adapters.py tests/shim/calls.py tests/shim/changes.py tests/shim/copyup.py tests/shim/programs.py tests/shim/run.py tests/shim/tools.py
 script_tests = tests/systemd.py tests/headers.sh tests/layers.sh tests/rooms.sh tests/shim-calls.sh tests/abi.sh tests/manuals.sh tests/pytest-fixd.sh

@@ -1,0 +1,121 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""What fixctl shows to people: in a terminal of some size, in colours, in lines that fit."""
+
+import fcntl
+import json
+import os
+import pty
+import re
+import struct
+import sys
+import termios
+
+import harness
+from harness import exit_code, wait_for
+
+COLOR = re.compile(r"\x1b\[[0-9;]*m")
+
+
+class Terminal:
+    """A fixctl in a terminal of its own."""
+
+    def __init__(self, d, *args, columns=80, lines=24, env=None):
+        self.pid, self.fd = pty.fork()
+        self.seen = ""
+        if self.pid == 0:
+            fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
+            os.execve(harness.program("fixctl"), ["fixctl", "-s", d.socket, *args], {**harness.process_environment(), "NO_COLOR": "", **(env or {})})
+        harness.CHILDREN.append(self.pid)
+
+    def read(self):
+        """False: it has ended."""
+        try:
+            self.seen += os.read(self.fd, 65536).decode(errors="replace")
+            return True
+        except OSError:
+            return False
+
+    def finish(self, code=0):
+        while self.read():
+            pass
+        os.close(self.fd)
+        ended = exit_code(self.pid)
+        assert ended == code, (ended, self.seen)
+        return self.seen.replace("\r\n", "\n")
+
+
+INI = """[fixture corpus]
+command = printf words
+[fixture gated]
+command = cat gate
+[fixture broken]
+command = printf 'why\\033[31m %s\\n' "$(seq -s ' ' 200)" >&2; exit 1
+[fixture a-name-that-is-so-long-that-no-terminal-has-room-for-it-beside-the-figures]
+file = input
+[fixture held]
+command = echo held
+[fixture other]
+command = echo other
+[fixture server]
+service = echo up; exec sleep 1000
+ready = line
+clones = 1
+"""
+
+
+def some_of_each(t):
+    """A daemon with something in each state; what is gated is being built until somebody writes to `gate`."""
+    os.mkfifo(t.path("gate"))
+    t.write("input", "one\n")
+    d = t.daemon(INI)
+    c = d.client()
+    d.ctl("warm", "corpus", "broken", "a-name*", "other", code=4)
+    views = [c.attach("held"), c.attach("server")]
+    t.write("input", "two\n")
+    wait_for(lambda: d.instance("a-name-that-is-so-long-that-no-terminal-has-room-for-it-beside-the-figures")["state"] == "stale", "it to be stale")
+    waiting = t.child(lambda: harness.Client(d.socket).read("gated") == b"")
+    wait_for(lambda: d.instances().get("gated", {}).get("state") == "building", "the build")
+    return d, views, waiting
+
+
+def end(t, views, waiting):
+    with open(t.path("gate"), "w"):
+        pass
+    for view in views:
+        view.detach()
+    assert exit_code(waiting) == 0
+
+
+def test_ps(t):
+    d, views, waiting = some_of_each(t)
+    lines = d.ctl("ps").out.splitlines()
+    assert lines[0].split() == ["FIXTURE", "STATE", "AGE", "SIZE", "BUILD", "REUSED", "HELD"], lines[0]
+    assert [line.split()[0] for line in lines[1:]] == ["gated", "broken", "a-name-that-is-so-long-that-no-terminal-has-room-for-it-beside-the-figures",
+                                                       "held", "server", "corpus", "other"], lines
+    assert lines[3].endswith("  stale     " + t.path("input") + " changed (mtime)") or lines[3].endswith("changed (size)"), lines[3]
+    assert lines[4].split()[-1] == "1" and lines[6].split()[-1] == "-" and all(line == line.rstrip() for line in lines), lines
+    assert "server/1" not in "\n".join(lines) and "server/1" in d.ctl("ps", "--all").out
+    assert [i["name"] for i in json.loads(d.ctl("ps", "--json", "?e*").out)] == ["held", "server"]
+    assert "nothing is called 'nonsense'" in d.ctl("ps", "nonsense", code=1).err
+    end(t, views, waiting)
+
+
+def test_ps_fits_a_terminal(t):
+    d, views, waiting = some_of_each(t)
+    for columns in 80, 60, 132:
+        seen = Terminal(d, "ps", columns=columns).finish()
+        assert "\x1b[31mfailed" in seen and "\x1b[32mready" in seen, seen
+        lines = COLOR.sub("", seen).splitlines()
+        assert len(lines) == 8 and max(map(len, lines)) <= columns and lines[2].startswith("broken"), lines
+        assert "…" in lines[3] or columns == 132, lines
+    plain = Terminal(d, "ps", env={"NO_COLOR": "1"}).finish()
+    assert "\x1b" not in plain and "gated" in plain
+    assert "\x1b" not in d.ctl("ps").out
+    narrow = Terminal(d, "ps", columns=0, env={"COLUMNS": "44"}).finish()
+    assert max(map(len, COLOR.sub("", narrow).splitlines()[2:4])) == 44, narrow
+    end(t, views, waiting)
+
+
+if __name__ == "__main__":
+    harness.main(sys.modules[__name__])
