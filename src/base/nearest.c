@@ -60,3 +60,10 @@ char *nearest(const char *word, const char *list)
 	}
 	return found;
 }
+
+char *nearest_question(const char *word, const char *list)
+{
+	_cleanup_free_ char *meant = nearest(word, list);
+
+	return meant ? xasprintf(" (did you mean '%s'?)", meant) : xstrdup("");
+}

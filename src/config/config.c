@@ -126,10 +126,9 @@ static void apply(struct loading *l, const struct raw_entry *e, enum key_section
 		return; /* load_root() had it */
 	if (!k) {
 		_cleanup_free_ char *names = key_names(section), *all = xasprintf("%s%s", section == KEY_FIXTURE ? SOURCE_NAMES ", depends, " : "", names),
-				    *meant = nearest(e->key, all);
+				    *question = nearest_question(e->key, all);
 
-		problem(l, e->line, "unknown key '%s'%s%s%s; allowed here: %s", e->key, meant ? " (did you mean '" : "", meant ? meant : "",
-			meant ? "'?)" : "", all);
+		problem(l, e->line, "unknown key '%s'%s; allowed here: %s", e->key, question, all);
 		return;
 	}
 	if (k->type == KEY_COMMAND && e->comment_cut) {
