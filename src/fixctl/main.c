@@ -6,6 +6,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/nearest.h"
+#include "base/text.h"
 #include "fixctl/fixctl.h"
 
 static const struct fixctl_command *const commands[] = {
@@ -23,6 +25,18 @@ static const struct fixctl_command *find_command(const char *name)
 	return NULL;
 }
 
+static _Noreturn void no_command(const char *name)
+{
+	_cleanup_text_ struct text all = { 0 };
+	_cleanup_free_ char *question = NULL;
+
+	text_puts(&all, "help");
+	for (size_t i = 0; i < ELEMENTSOF(commands); i++)
+		text_printf(&all, ",%s", commands[i]->name);
+	question = nearest_question(name, all.data);
+	ctl_misuse(NULL, "there is no command '%s'%s", name, question);
+}
+
 static int print_help(const char *name)
 {
 	const struct fixctl_command *c = name ? find_command(name) : NULL;
@@ -32,7 +46,7 @@ static int print_help(const char *name)
 		return EXIT_SUCCESS;
 	}
 	if (name)
-		ctl_misuse(NULL, "there is no command '%s'", name);
+		no_command(name);
 	puts("Usage: fixctl [OPTION...] COMMAND [ARGUMENT...]  (more: fixctl help COMMAND)\n");
 	for (size_t i = 0; i < ELEMENTSOF(commands); i++)
 		printf("  %-9s %s\n", commands[i]->name, commands[i]->summary);
@@ -87,7 +101,7 @@ int main(int argc, char **argv)
 		return close_stdout(print_help(argv[optind + 1] && strcmp(argv[optind + 1], "help") ? argv[optind + 1] : NULL));
 	command = find_command(argv[optind]);
 	if (!command)
-		ctl_misuse(NULL, "there is no command '%s'", argv[optind]);
+		no_command(argv[optind]);
 	argc -= optind;
 	argv += optind;
 	argv[0] = (char *)"fixctl";

@@ -517,7 +517,8 @@ def test_default_socket_in_any_environment(t):
 def test_fixctl_command_line(t):
     for args, code, word in [(["--help"], 0, "cleanup"), (["help", "warm"], 0, "Usage: fixctl warm"), (["warm", "--help"], 0, "Usage: fixctl warm"),
                              (["--version"], 0, "fixctl 0"), ([], 2, "a command is missing"), (["dance"], 2, "no command 'dance'"),
-                             (["help", "dance"], 2, "no command 'dance'"), (["status", "a", "b"], 2, "Try 'fixctl help status'"),
+                             (["help", "dance"], 2, "no command 'dance'\n"),
+                             (["stauts"], 2, "no command 'stauts' (did you mean 'status'?)"), (["help", "wram"], 2, "(did you mean 'warm'?)"), (["status", "a", "b"], 2, "Try 'fixctl help status'"),
                              (["status", "--format=xml"], 2, "expected one of"), (["cleanup", "--older-than", "x"], 2, "--older-than x"),
                              (["cleanup", "a", "--all"], 2, "either names or --all"), (["--nonsense"], 2, "Try 'fixctl --help'")]:
         done = subprocess.run([harness.program("fixctl"), *args], capture_output=True, env=harness.process_environment())
