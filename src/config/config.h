@@ -140,6 +140,8 @@ int config_define(const struct config *c, const char *root, const char *name, ch
 struct fixture *fixture_free(struct fixture *f);
 
 const struct fixture *config_find(const struct config *c, const char *name);
+/* Which one was meant by a name that is not there: the end of a sentence, or nothing; to be freed. */
+char *config_question(const struct config *c, const char *name);
 const char *scope_name(int scope);
 const char *source_name(int source);
 /* What it makes is a process that goes on: it is kept, and has a directory. */

@@ -2,6 +2,9 @@
 /* A fixture by its name. */
 #include <string.h>
 
+#include "base/alloc.h"
+#include "base/nearest.h"
+#include "base/text.h"
 #include "config/config.h"
 
 const struct fixture *config_find(const struct config *c, const char *name)
@@ -20,4 +23,17 @@ const struct fixture *config_find(const struct config *c, const char *name)
 			low = mid + 1;
 	}
 	return NULL;
+}
+
+/* Among so many: a daemon does nothing else meanwhile. */
+#define LOOKED_AT_MAX 1000
+
+char *config_question(const struct config *c, const char *name)
+{
+	_cleanup_text_ struct text all = { 0 };
+
+	text_puts(&all, "");
+	for (size_t k = 0; k < c->n_fixtures && k < LOOKED_AT_MAX; k++)
+		text_printf(&all, "%s,", c->fixtures[k]->name);
+	return nearest_question(name, all.data);
 }

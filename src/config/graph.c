@@ -39,12 +39,13 @@ static void link_one(struct walk *w, const struct fixture *f, struct depend *d)
 {
 	const struct config *c = w->config;
 	const struct fixture *to = config_find(c, d->name);
+	_cleanup_free_ char *question = to ? NULL : config_question(c, d->name);
 	const char *wrong = NULL;
 
 	d->fixture = to;
 	if (!to)
-		config_problem(w->problems, c->file, f->line, "[fixture %s] depends on '%s', which is not defined", f->name,
-			       d->name);
+		config_problem(w->problems, c->file, f->line, "[fixture %s] depends on '%s', which is not defined%s", f->name,
+			       d->name, question);
 	else if (to->source == SOURCE_CLIENT)
 		wrong = "is built by clients: fixd cannot build from it";
 	else if (to->exclusive)

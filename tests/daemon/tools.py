@@ -112,6 +112,7 @@ def test_bad_files(t):
     check(t, "[fixture a]\ncommand = x\nexclude = *.o\n", "FILE:1: exclude is for directory =")
     check(t, "[fixture a]\ndirectory = .\nexclude = /tmp\n", "FILE:1: exclude: '/tmp' is absolute")
     check(t, "[fixture a]\ncommand = x\ndepends = b\n", "FILE:1: [fixture a] depends on 'b', which is not defined")
+    check(t, "[fixture a]\ncommand = x\ndepends = crpus\n[fixture corpus]\ncommand = x\n", "which is not defined (did you mean 'corpus'?)")
     check(t, "[fixture a]\ncommand = x\ndepends = a\n", "cycle")
     check(t, "".join(f"[fixture {n}]\ncommand = x\ndepends = {m}\n" for n, m in ("ab", "bc", "ca")), "cycle")
     check(t, "[fixture a]\nscope = session\ncommand = x\ndepends = b\n[fixture b]\nscope = module\ncommand = x\n",
@@ -390,6 +391,8 @@ def test_get_and_log(t):
     done = d.ctl("get", "broken", "-o", t.path("out"), code=4)
     assert "why" in done.err and open(t.path("out")).read() == "words\n", "nothing is lost"
     d.ctl("get", "nonsense", code=1)
+    assert d.ctl("get", "corpsu", code=1).err == f"fixctl: there is no fixture 'corpsu' in {os.path.realpath(d.config)} (did you mean 'corpus'?)\n"
+    assert "has no param 'smal' (did you mean 'small'?)" in d.ctl("get", "index[smal]", code=1).err
     d.ctl("log", "nonsense", code=1)
     d.ctl("get", code=2)
     assert d.ctl("get", "corpus", "-o", "/nowhere/out", code=1).err == "fixctl: /nowhere/out: No such file or directory\n"

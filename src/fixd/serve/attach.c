@@ -7,6 +7,8 @@
 
 #include "base/clock.h"
 #include "base/fd.h"
+#include "base/nearest.h"
+#include "base/text.h"
 #include "config/config.h"
 #include "fixd/host/watch.h"
 #include "fixd/loop/loop.h"
@@ -185,6 +187,25 @@ static void attach_give_up(void *arg)
 	pending_free(p);
 }
 
+static char *no_fixture(const struct config *config, const char *name)
+{
+	_cleanup_free_ char *question = config_question(config, name);
+
+	return xasprintf("there is no fixture '%s' in %s%s", name, config->file, question);
+}
+
+static char *no_param(const struct fixture *f, const char *param)
+{
+	_cleanup_text_ struct text all = { 0 };
+	_cleanup_free_ char *question = NULL;
+
+	text_puts(&all, "");
+	for (size_t k = 0; f->params && f->params[k]; k++)
+		text_printf(&all, "%s,", f->params[k]);
+	question = nearest_question(param, all.data);
+	return xasprintf("fixture '%s' has no param '%s'%s", f->name, param, question);
+}
+
 /* name or name[param] -> definition, and whose session it is in. NULL: *sentence says what is wrong. */
 static const struct fixture *find_fixture(struct conn *c, char *name, char **param, struct session **session, char **sentence)
 {
@@ -204,9 +225,9 @@ static const struct fixture *find_fixture(struct conn *c, char *name, char **par
 		return f;
 	f = config_find(server->model->config, name);
 	if (!f) {
-		*sentence = xasprintf("there is no fixture '%s' in %s", name, server->model->config->file);
+		*sentence = no_fixture(server->model->config, name);
 	} else if (*param && !list_has(f->params, *param)) {
-		*sentence = xasprintf("fixture '%s' has no param '%s'", name, *param);
+		*sentence = no_param(f, *param);
 	} else if (!*param && f->params) {
 		*sentence = xasprintf("fixture '%s' has params; ask for one, like '%s[%s]'", name, name, f->params[0]);
 	} else {
