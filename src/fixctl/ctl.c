@@ -11,6 +11,7 @@
 
 #include "base/clock.h"
 #include "base/fd.h"
+#include "base/nearest.h"
 #include "base/text.h"
 #include "base/utf8.h"
 #include "client/connection.h"
@@ -225,19 +226,35 @@ int ctl_events(struct fixd *f, uint64_t *from, unsigned wait_ms, json_t **out)
 	return code;
 }
 
+int ctl_unknown(struct fixd *f, const char *pattern)
+{
+	_cleanup_free_ char *name = xstrndup(pattern, strcspn(pattern, "[")), *question = NULL;
+	_cleanup_text_ struct text all = { 0 };
+	json_t *list;
+	int code = ctl_query(f, WIRE_TYPE_list, "", &list);
+	const json_t *fixtures;
+
+	if (code)
+		return code;
+	text_puts(&all, "");
+	fixtures = json_object_get(list, "fixtures");
+	for (size_t k = 0; k < json_array_size(fixtures); k++)
+		text_printf(&all, "%s,", ctl_string(json_array_get(fixtures, k), "name"));
+	json_decref(list);
+	question = nearest_question(name, all.data);
+	fprintf(stderr, "fixctl: nothing is called '%s'%s\n", pattern, question);
+	return EXIT_REFUSED;
+}
+
 int ctl_known(const struct fixctl *ctl, const char *pattern)
 {
 	struct fixd *f = ctl_open(ctl);
-	json_t *list;
+	json_t *list = NULL;
 	int code = ctl_query(f, WIRE_TYPE_list, pattern, &list);
 
+	if (code == 0 && json_array_size(json_object_get(list, "fixtures")) == 0)
+		code = ctl_unknown(f, pattern);
 	fixd_close(f);
-	if (code)
-		return code;
-	if (json_array_size(json_object_get(list, "fixtures")) == 0) {
-		fprintf(stderr, "fixctl: nothing is called '%s'\n", pattern);
-		code = EXIT_REFUSED;
-	}
 	json_decref(list);
 	return code;
 }

@@ -64,6 +64,8 @@ int ctl_events(struct fixd *f, uint64_t *from, unsigned wait_ms, json_t **out);
 
 /* EXIT_REFUSED, with a line about it, if no fixture has a name that matches; otherwise 0. */
 int ctl_known(const struct fixctl *ctl, const char *pattern);
+/* The line about it, with what was meant. EXIT_REFUSED. */
+int ctl_unknown(struct fixd *f, const char *pattern);
 
 void ctl_print_json(const json_t *j);
 

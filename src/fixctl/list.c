@@ -69,18 +69,18 @@ static int run(struct fixctl *ctl, int argc, char **argv)
 		ctl_misuse("list", "one NAME at most");
 	f = ctl_open(ctl);
 	code = ctl_query(f, WIRE_TYPE_list, optind < argc ? argv[optind] : "", &report);
-	fixd_close(f);
-	if (code)
+	if (code) {
+		fixd_close(f);
 		return code;
+	}
 	all = json_object_get(report, "fixtures");
 	if (ctl->json)
 		ctl_print_json(all);
 	for (size_t k = 0; !ctl->json && k < json_array_size(all); k++)
 		print_fixture(json_array_get(all, k), verbose);
-	if (optind < argc && json_array_size(all) == 0) {
-		fprintf(stderr, "fixctl: nothing is called '%s'\n", argv[optind]);
-		code = EXIT_REFUSED;
-	}
+	if (optind < argc && json_array_size(all) == 0)
+		code = ctl_unknown(f, argv[optind]);
+	fixd_close(f);
 	json_decref(report);
 	return code;
 }

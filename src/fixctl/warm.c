@@ -59,7 +59,7 @@ static bool add_named(struct warming *w, const json_t *fixtures, const char *pat
 		found = true;
 	}
 	if (!found)
-		fprintf(stderr, "fixctl: nothing is called '%s'\n", pattern);
+		ctl_unknown(w->f, pattern);
 	return found;
 }
 
