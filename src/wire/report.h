@@ -111,7 +111,10 @@
 	X(HAND_OUT_P99, "hand_out_p99_s")                                                                              \
 	X(START_TIME, "start_s")                                                                                       \
 	X(SAVED, "saved_s")                                                                                            \
-	X(UNSANDBOXED, "unsandboxed")
+	X(UNSANDBOXED, "unsandboxed")                                                                                  \
+	X(EXPIRES, "expires_s")                                                                                        \
+	X(WATCHED, "watched")                                                                                          \
+	X(WATCHED_COUNT, "watched_count")
 
 #define REPORT_ENUM(id, name) REPORT_##id,
 enum report_field { REPORT_FIELDS(REPORT_ENUM) REPORT_FIELD_COUNT };

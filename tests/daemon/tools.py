@@ -263,6 +263,8 @@ def test_status(t):
     assert set(i) == {"name", "param", "scope", "scope_key", "state", "generation", "address", "size", "digest", "source", "created",
                       "age_s", "last_used", "reused", "leases", "pids", "build_s", "build_cpu_s", "build_peak_bytes", "builds", "progress_bytes", "stale_cause",
                       "error", "teardown_error", "depends"}, set(i)
+    named = json.loads(d.ctl("status", "--json", "index*").out)["sessions"][0]["instances"][0]
+    assert set(named) - set(i) == {"expires_s", "watched", "watched_count"} and 500 < named["expires_s"] <= 600, named
     assert i["name"] == "index" and i["param"] == "small" and i["depends"] == ["corpus"] and i["state"] == "ready"
     text = d.ctl("status").out
     for words in ("Session Status\n==============\nSession ID: sess-", "Repo: ", "Total Runs: 0", "Active Session Fixtures:",

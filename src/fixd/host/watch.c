@@ -568,17 +568,25 @@ struct watchset *watchset_free(struct watchset *s)
 	return NULL;
 }
 
-char **watchset_files(const struct watchset *s)
+char **watchset_first_files(const struct watchset *s, size_t most, size_t *of)
 {
-	char **files = xcalloc(s->seen.n + 1, sizeof *files);
+	char **files = xcalloc((s->seen.n < most ? s->seen.n : most) + 1, sizeof *files);
 	size_t n = 0;
 
-	for (size_t i = 0; i < s->seen.n; i++) {
+	*of = s->seen.n;
+	for (size_t i = 0; i < s->seen.n && n < most; i++) {
 		if (i && !strcmp(s->seen.all[i].path, s->seen.all[i - 1].path))
 			continue;
 		files[n++] = xstrdup(s->seen.all[i].path);
 	}
 	return files;
+}
+
+char **watchset_files(const struct watchset *s)
+{
+	size_t n;
+
+	return watchset_first_files(s, SIZE_MAX, &n);
 }
 
 /* What happened may concern the one path, or anything. */

@@ -75,3 +75,5 @@ char *watchset_changed(struct watchset *s, int64_t asked);
 
 /* All paths it saw; NULL-terminated, to be freed with list_free(). */
 char **watchset_files(const struct watchset *s);
+/* The first of them, at most so many, in the same way. *of: how many it looks at. */
+char **watchset_first_files(const struct watchset *s, size_t most, size_t *of);

@@ -10,9 +10,11 @@
 #include "base/clock.h"
 #include "base/glob.h"
 #include "config/config.h"
+#include "fixd/host/watch.h"
 #include "fixd/loop/loop.h"
 #include "fixd/model/image.h"
 #include "fixd/model/instance.h"
+#include "fixd/model/policy.h"
 #include "fixd/model/pool.h"
 #include "fixd/model/run.h"
 #include "fixd/model/session.h"
@@ -135,7 +137,29 @@ static void put_clones(struct text *out, const struct pool *p)
 	record_end(out, mark);
 }
 
-static void put_instance(const struct instance *i, struct text *out)
+/* So many files are named of what may be 100,000. */
+#define WATCHED_MAX 100
+
+/* What only somebody who asks about one wants to know. */
+static void put_validity(struct text *out, const struct instance *i)
+{
+	int64_t expires = policy_expires(i);
+	size_t count = 0, mark;
+	char **files = i->watch ? watchset_first_files(i->watch, WATCHED_MAX, &count) : NULL;
+
+	if (expires == INT64_MAX)
+		record_null(out, REPORT_EXPIRES);
+	else
+		record_time(out, REPORT_EXPIRES, expires - clock_now());
+	mark = record_begin(out, REPORT_WATCHED, RECORD_LIST);
+	for (size_t k = 0; files && files[k]; k++)
+		record_string(out, REPORT_WATCHED, files[k]);
+	record_end(out, mark);
+	record_u64(out, REPORT_WATCHED_COUNT, count);
+	list_free(files);
+}
+
+static void put_instance(const struct instance *i, bool named, struct text *out)
 {
 	const struct fixture *f = i->fixture;
 	size_t mark;
@@ -157,6 +181,8 @@ static void put_instance(const struct instance *i, struct text *out)
 	record_string(out, REPORT_ERROR, i->error);
 	record_string(out, REPORT_TEARDOWN_ERROR, i->teardown_error);
 	put_depends(out, f, i->current);
+	if (named)
+		put_validity(out, i);
 	if (i->clone)
 		record_string(out, REPORT_CLONE, i->clone);
 	if (i->pool)
@@ -305,7 +331,7 @@ static bool status_step(struct reporting *w)
 		return false;
 	case WALK_INSTANCE:
 		if (see_named(w->pattern, i) && see_instance(&c->client, i))
-			put_instance(i, &w->out);
+			put_instance(i, strcmp(w->pattern, "*") != 0, &w->out);
 		return false;
 	case WALK_SESSION_ENDS:
 		record_end(&w->out, w->inner);
