@@ -300,6 +300,7 @@ fixctl_SOURCES = \
 	src/fixctl/follow.c src/fixctl/follow.h \
 	src/fixctl/get.c \
 	src/fixctl/graph.c src/fixctl/graph.h \
+	src/fixctl/history.c src/fixctl/history.h \
 	src/fixctl/instance.c src/fixctl/instance.h \
 	src/fixctl/list.c \
 	src/fixctl/log.c \

@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: MIT */
+#include "fixctl/history.h"
+
+#include <string.h>
+
+#include "fixctl/fixctl.h"
+#include "fixd.h"
+
+static bool is_of_interest(const json_t *e)
+{
+	const char *event = ctl_string(e, "event");
+
+	if (!strcmp(event, "attach"))
+		return json_is_true(json_object_get(e, "built"));
+	return strcmp(event, "detach") != 0 && strcmp(event, "changed") != 0 && *ctl_string(e, "name");
+}
+
+int history_read(struct history *h, struct fixd *f)
+{
+	bool more = true;
+
+	if (!h->events)
+		h->events = json_array();
+	while (more) {
+		const json_t *events;
+		json_t *report;
+		int code = ctl_events(f, &h->next, 0, &report);
+
+		if (code)
+			return code;
+		events = json_object_get(report, "events");
+		for (size_t k = 0; k < json_array_size(events); k++) {
+			json_t *e = json_array_get(events, k);
+
+			if (is_of_interest(e))
+				json_array_append(h->events, e);
+		}
+		h->lost |= json_is_true(json_object_get(report, "lost"));
+		more = json_is_true(json_object_get(report, "more"));
+		json_decref(report);
+	}
+	return 0;
+}
+
+void history_deinit(struct history *h)
+{
+	json_decref(h->events);
+}
+
+static bool is_of(const json_t *e, const char *session, const char *title)
+{
+	return !strcmp(ctl_string(e, "name"), title) && !strcmp(ctl_string(e, "session"), session);
+}
+
+json_t *history_of(const struct history *h, const char *session, const char *title)
+{
+	json_t *list = json_array();
+
+	for (size_t k = 0; k < json_array_size(h->events); k++) {
+		json_t *e = json_array_get(h->events, k);
+
+		if (is_of(e, session, title))
+			json_array_append(list, e);
+	}
+	return list;
+}
+
+double history_began(const struct history *h, const char *session, const char *title)
+{
+	for (size_t k = json_array_size(h->events); k > 0; k--) {
+		const json_t *e = json_array_get(h->events, k - 1);
+		const char *event = ctl_string(e, "event");
+
+		if (!is_of(e, session, title))
+			continue;
+		if (!strcmp(event, "build"))
+			return ctl_real(e, "time");
+		if (!strcmp(event, "ready") || !strcmp(event, "failed"))
+			return 0;
+	}
+	return 0;
+}
+
+double history_took(const struct history *h, const char *session, const char *title)
+{
+	for (size_t k = json_array_size(h->events); k > 0; k--) {
+		const json_t *e = json_array_get(h->events, k - 1);
+
+		if (!strcmp(ctl_string(e, "event"), "ready") && is_of(e, session, title))
+			return ctl_real(e, "build_s");
+	}
+	return -1;
+}
