@@ -13,6 +13,7 @@
 #include "base/fd.h"
 #include "base/nearest.h"
 #include "base/text.h"
+#include "base/units.h"
 #include "base/utf8.h"
 #include "client/connection.h"
 #include "fixctl/fixctl.h"
@@ -292,6 +293,14 @@ const char *ctl_color(const char *code)
 		wanted = isatty(STDOUT_FILENO) && !(no && *no);
 	}
 	return wanted ? code : "";
+}
+
+char *ctl_span(char *buf, size_t n, double seconds)
+{
+	if (seconds >= 60)
+		return format_duration(buf, n, (int64_t)seconds * NSEC_PER_SEC);
+	snprintf(buf, n, "%d s", (int)seconds);
+	return buf;
 }
 
 char *ctl_time(char *buf, size_t n, double seconds)

@@ -82,5 +82,7 @@ const char *ctl_color(const char *code);
 #define YELLOW ctl_color("\033[33m")
 #define PLAIN ctl_color("\033[0m")
 
+/* "12 s", "1 h 30 min": without fractions. Returns `buf`. */
+char *ctl_span(char *buf, size_t n, double seconds);
 /* "2026-01-15 10:30:00" of seconds since 1970. Returns `buf`. */
 char *ctl_time(char *buf, size_t n, double seconds);

@@ -80,12 +80,11 @@ static char *seconds_of(const json_t *i, const char *key)
 	return xstrdup(format_duration(buf, sizeof buf, (int64_t)(ctl_real(i, key) * NSEC_PER_SEC)));
 }
 
-/* Of what is younger than a minute nobody wants fractions. */
 static char *age_of(const json_t *i)
 {
-	double age = ctl_real(i, "age_s");
+	char buf[32];
 
-	return age < 60 ? xasprintf("%d s", (int)age) : seconds_of(i, "age_s");
+	return xstrdup(ctl_span(buf, sizeof buf, ctl_real(i, "age_s")));
 }
 
 static char *size_of(const json_t *i)
