@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "base/clock.h"
+#include "base/units.h"
 #include "fixctl/fixctl.h"
 #include "fixd.h"
 
@@ -90,4 +92,21 @@ double history_took(const struct history *h, const char *session, const char *ti
 			return ctl_real(e, "build_s");
 	}
 	return -1;
+}
+
+char *history_outlook(const struct history *h, const char *session, const char *title)
+{
+	double began = history_began(h, session, title), took = history_took(h, session, title);
+	double now = (double)clock_real() / NSEC_PER_SEC, for_s = now > began ? now - began : 0;
+	char since[32], left[32];
+
+	if (began <= 0)
+		return xstrdup("");
+	ctl_span(since, sizeof since, for_s);
+	if (took < 0)
+		return xasprintf("for %s", since);
+	if (took < for_s)
+		return xasprintf("for %s, the last time it took %s", since,
+				 format_duration(left, sizeof left, (int64_t)(took * NSEC_PER_SEC)));
+	return xasprintf("for %s, some %s to go", since, ctl_span(left, sizeof left, took - for_s + 1));
 }
