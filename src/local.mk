@@ -296,7 +296,11 @@ fixctl_SOURCES = \
 	src/fixctl/ctl.c \
 	src/fixctl/doctor.c \
 	src/fixctl/fixctl.h \
+<<<<<<< HEAD
 	src/fixctl/fork.c \
+=======
+	src/fixctl/explain.c \
+>>>>>>> 2d1769d (fixctl: add explain)
 	src/fixctl/follow.c src/fixctl/follow.h \
 	src/fixctl/get.c \
 	src/fixctl/graph.c src/fixctl/graph.h \
