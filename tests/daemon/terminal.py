@@ -117,5 +117,50 @@ def test_ps_fits_a_terminal(t):
     end(t, views, waiting)
 
 
+def explained(d, name, label):
+    """The line of that label, or what stands indented below it, without the times that differ."""
+    out = re.sub(r"\d[\d.]* (us|ms|s|min|h)\b( \d+ (s|min)\b)?", "TIME", d.ctl("explain", name).out)
+    found = re.search(rf"^  {label}(.*)\n((?:    .*\n)*)", out, re.M)
+    assert found, (label, out)
+    return found[1].strip() or [line.strip() for line in found[2].splitlines()]
+
+
+def test_explain(t):
+    t.write("input", "one\n")
+    os.mkfifo(t.path("gate"))
+    t.write("fails", "")
+    clock = harness.Clock(t)
+    d = t.daemon("[policy]\nmax-age = none\n[fixture base]\nfile = input\n[fixture top]\ndepends = base\ncommand = cat gate\ncheck = true\nmax-age = 1h\ntimeout = 3h\n"
+                 "[fixture broken]\ncommand = echo why >&2; exit 3\nwatch = fails\n", env=clock.env)
+    assert explained(d, "top", "State") == "absent: nobody has asked for it"
+    assert explained(d, "top", "An attach") == "there is none: it would be built, after base (absent)"
+    waiting = t.child(lambda: harness.Client(d.socket).read("top", timeout=10000) == b"")
+    wait_for(lambda: d.instances().get("base", {}).get("state") == "ready" and d.instance("top")["state"] == "building", "its build")
+    wait_for(lambda: explained(d, "top", "An attach") == "it would wait for the build that is under way: for TIME", "its beginning")
+    clock.advance(4000)
+    with open(t.path("gate"), "w"):
+        pass
+    assert exit_code(waiting) == 0
+    assert explained(d, "top", "State") == "ready, generation 1, built TIME ago in TIME, used again 0 times"
+    assert explained(d, "top", "Depends on") == "base (ready)" and explained(d, "top", "Max age") == "1h from creation, TIME to go", d.ctl("explain", "top").out
+    assert explained(d, "base", "Watched") == "its definition, and 1 file" and t.path("input") in d.ctl("explain", "base").out
+    assert explained(d, "top", "An attach") == "it would be given generation 1 at once, if its check succeeds"
+    history = explained(d, "top", "History")
+    assert [line[21:] for line in history] == ["build began", "ready: generation 1, 0 B, built in TIME",
+                                               f"given to pid {waiting}, which had waited TIME"], history
+    t.write("input", "two and more\n")
+    wait_for(lambda: d.instance("base")["state"] == "stale", "it to be stale")
+    assert explained(d, "top", "An attach") == "after base (stale): it would be given generation 1 if that turns out as it was, and be built otherwise"
+    assert explained(d, "base", "History")[-2].endswith("  stale: " + explained(d, "base", "State")[len("stale: "):])
+    d.ctl("cleanup", "top")
+    assert explained(d, "top", "An attach") == "cleaned up: it would be built, after base (stale), which took TIME the last time"
+    d.ctl("warm", "broken", code=4)
+    assert explained(d, "broken", "An attach") == "it would fail at once, until an input changes, or 'fixctl cleanup broken'"
+    assert "State       failed: the command exited with status 3\n    why\n" in d.ctl("explain", "broken").out
+    j = json.loads(d.ctl("explain", "--json", "broken").out)
+    assert j["definition"]["name"] == "broken" and [e["event"] for e in j["instances"][0]["history"]] == ["build", "failed"], j
+    assert "did you mean 'broken'?" in d.ctl("explain", "borken", code=1).err and "is a glob" in d.ctl("explain", "b*", code=2).err
+
+
 if __name__ == "__main__":
     harness.main(sys.modules[__name__])
