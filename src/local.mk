@@ -326,6 +326,7 @@ fixctl_SOURCES = \
 	src/fixctl/run_scratch.c \
 	src/fixctl/run_table.c \
 	src/fixctl/samples.c src/fixctl/samples.h \
+	src/fixctl/screen.c src/fixctl/screen.h \
 	src/fixctl/status.c \
 	src/fixctl/terminal.c src/fixctl/terminal.h \
 	src/fixctl/trace.c \

@@ -3,12 +3,10 @@
 #include <errno.h>
 #include <getopt.h>
 #include <pwd.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
@@ -18,6 +16,7 @@
 #include "fixctl/fixctl.h"
 #include "fixctl/instance.h"
 #include "fixctl/openmetrics.h"
+#include "fixctl/screen.h"
 #include "fixd.h"
 #include "wire/wire.h"
 
@@ -313,42 +312,30 @@ static void print_table(const json_t *report)
 	}
 }
 
-static int show(struct fixd *f, const char *pattern, enum format format, bool one_session)
+struct view {
+	struct fixd *f;
+	const char *pattern;
+	enum format format;
+	bool one_session;
+};
+
+static int show(void *arg)
 {
+	const struct view *v = arg;
 	json_t *report;
-	int code = ctl_query(f, WIRE_TYPE_status, pattern, &report);
+	int code = ctl_query(v->f, WIRE_TYPE_status, v->pattern, &report);
 
 	if (code)
 		return code;
-	if (format == FORMAT_JSON)
+	if (v->format == FORMAT_JSON)
 		ctl_print_json(report);
-	else if (format == FORMAT_OPENMETRICS)
+	else if (v->format == FORMAT_OPENMETRICS)
 		openmetrics_print(report);
-	else if (format == FORMAT_TABLE)
+	else if (v->format == FORMAT_TABLE)
 		print_table(report);
 	else
-		print_text(report, format, one_session);
+		print_text(report, v->format, v->one_session);
 	json_decref(report);
-	return code;
-}
-
-/* Once a second until interrupted. */
-static int watch(struct fixd *f, const char *pattern, enum format format, bool one_session)
-{
-	const struct timespec second = { .tv_sec = 1 };
-	sigset_t interrupts;
-	int code;
-
-	sigemptyset(&interrupts);
-	sigaddset(&interrupts, SIGINT);
-	sigaddset(&interrupts, SIGTERM);
-	sigprocmask(SIG_BLOCK, &interrupts, NULL);
-	do {
-		if (isatty(STDOUT_FILENO))
-			fputs("\033[H\033[2J", stdout);
-		code = show(f, pattern, format, one_session);
-		fflush(stdout);
-	} while (code == 0 && sigtimedwait(&interrupts, NULL, &second) < 0);
 	return code;
 }
 
@@ -372,9 +359,8 @@ static int run(struct fixctl *ctl, int argc, char **argv)
 		{ "verbose", no_argument, NULL, 'v' },
 		{ NULL, 0, NULL, 0 },
 	};
-	enum format format = ctl->json ? FORMAT_JSON : FORMAT_TEXT;
+	struct view v = { .pattern = "", .format = ctl->json ? FORMAT_JSON : FORMAT_TEXT, .one_session = ctl->session };
 	bool repeat = false;
-	struct fixd *f;
 	int c, code;
 
 	while ((c = getopt_long(argc, argv, "wjv", options, NULL)) >= 0) {
@@ -383,13 +369,13 @@ static int run(struct fixctl *ctl, int argc, char **argv)
 			repeat = true;
 			break;
 		case 'f':
-			format = parse_format(optarg);
+			v.format = parse_format(optarg);
 			break;
 		case 'j':
-			format = FORMAT_JSON;
+			v.format = FORMAT_JSON;
 			break;
 		case 'v':
-			format = FORMAT_VERBOSE;
+			v.format = FORMAT_VERBOSE;
 			break;
 		default:
 			ctl_bad_option("status");
@@ -398,11 +384,13 @@ static int run(struct fixctl *ctl, int argc, char **argv)
 	if (argc - optind > 1)
 		ctl_misuse("status", "one NAME at most");
 	/* Who asks for some wants to know all of them. */
-	if (format == FORMAT_TEXT && optind < argc)
-		format = FORMAT_VERBOSE;
-	f = ctl_open(ctl);
-	code = (repeat ? watch : show)(f, optind < argc ? argv[optind] : "", format, ctl->session);
-	fixd_close(f);
+	if (v.format == FORMAT_TEXT && optind < argc)
+		v.format = FORMAT_VERBOSE;
+	if (optind < argc)
+		v.pattern = argv[optind];
+	v.f = ctl_open(ctl);
+	code = repeat ? screen_watch(show, &v) : show(&v);
+	fixd_close(v.f);
 	/* A definition without an image is shown as nothing; a name that is not defined is a mistake. */
 	return code || optind == argc ? code : ctl_known(ctl, argv[optind]);
 }

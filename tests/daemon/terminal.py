@@ -7,6 +7,7 @@ import json
 import os
 import pty
 import re
+import signal
 import struct
 import sys
 import termios
@@ -160,6 +161,58 @@ def test_explain(t):
     j = json.loads(d.ctl("explain", "--json", "broken").out)
     assert j["definition"]["name"] == "broken" and [e["event"] for e in j["instances"][0]["history"]] == ["build", "failed"], j
     assert "did you mean 'broken'?" in d.ctl("explain", "borken", code=1).err and "is a glob" in d.ctl("explain", "b*", code=2).err
+
+
+class Screen:
+    """What a terminal shows after all that was written to it: of the sequences those that screen.c uses."""
+
+    def __init__(self, columns=80, lines=24):
+        self.columns, self.lines = columns, lines
+        self.rows, self.row, self.column = [""] * lines, 0, 0
+
+    def feed(self, text):
+        for part in re.findall(r"\x1b\[[0-9;]*[A-Za-z]|[^\x1b]", text):
+            if part == "\x1b[H":
+                self.row = self.column = 0
+            elif part in ("\x1b[J", "\x1b[2J"):
+                self.rows[self.row + (part == "\x1b[J" and self.column > 0):] = [""] * (self.lines - self.row)
+                del self.rows[self.lines:]
+            elif part == "\x1b[K":
+                self.rows[self.row] = self.rows[self.row][:self.column]
+            elif part == "\r":
+                self.column = 0
+            elif part == "\n":
+                assert self.row + 1 < self.lines, "it scrolls"
+                self.row += 1
+            elif part[0] != "\x1b":
+                assert self.column < self.columns, ("a line is too long", self.rows[self.row])
+                self.rows[self.row] = self.rows[self.row][:self.column] + part + self.rows[self.row][self.column + 1:]
+                self.column += 1
+        return self
+
+    def text(self):
+        return "\n".join(self.rows).rstrip()
+
+
+def shows(terminal, *words, columns=80, lines=24):
+    """Waits for a screen that has these."""
+    def seen():
+        assert terminal.read()
+        text = Screen(columns, lines).feed(terminal.seen).text()
+        return text if all(word in text for word in words) else None
+    return wait_for(seen, f"{words} on the screen")
+
+
+def test_status_watch_is_one_screen(t):
+    d, views, waiting = some_of_each(t)
+    watch = Terminal(d, "status", "--watch", columns=60, lines=10)
+    text = shows(watch, "Daemon\n======\nPID: ", columns=60, lines=10)
+    assert "Session Status" not in text and len(text.splitlines()) <= 9
+    fcntl.ioctl(watch.fd, termios.TIOCSWINSZ, struct.pack("HHHH", 60, 100, 0, 0))
+    shows(watch, "Daemon\n======\nPID: ", "Session Status\n====", columns=100, lines=60)
+    os.kill(watch.pid, signal.SIGINT)
+    watch.finish()
+    end(t, views, waiting)
 
 
 if __name__ == "__main__":
