@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/units.h"
 #include "fixctl/fixctl.h"
+#include "fixctl/instance.h"
 #include "fixd.h"
 
 static bool is_of_interest(const json_t *e)
@@ -109,4 +110,35 @@ char *history_outlook(const struct history *h, const char *session, const char *
 		return xasprintf("for %s, the last time it took %s", since,
 				 format_duration(left, sizeof left, (int64_t)(took * NSEC_PER_SEC)));
 	return xasprintf("for %s, some %s to go", since, ctl_span(left, sizeof left, took - for_s + 1));
+}
+
+static size_t annotate(const struct history *h, json_t *status, bool count_only)
+{
+	const json_t *sessions = json_object_get(status, "sessions");
+	size_t building = 0;
+
+	for (size_t s = 0; s < json_array_size(sessions); s++) {
+		const json_t *session = json_array_get(sessions, s), *instances = json_object_get(session, "instances");
+
+		for (size_t k = 0; k < json_array_size(instances); k++) {
+			json_t *i = json_array_get(instances, k);
+			_cleanup_free_ char *title = NULL, *words = NULL;
+
+			if (strcmp(ctl_string(i, "state"), "building") != 0 || (building++, count_only))
+				continue;
+			title = instance_title(i);
+			words = history_outlook(h, ctl_string(session, "id"), title);
+			json_object_set_new(i, "outlook", json_string(words));
+		}
+	}
+	return building;
+}
+
+int history_annotate(struct history *h, struct fixd *f, json_t *status)
+{
+	int code = annotate(h, status, true) ? history_read(h, f) : 0;
+
+	if (code == 0)
+		annotate(h, status, false);
+	return code;
 }
