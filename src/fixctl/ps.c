@@ -11,7 +11,9 @@
 #include "base/clock.h"
 #include "base/units.h"
 #include "fixctl/fixctl.h"
+#include "fixctl/history.h"
 #include "fixctl/instance.h"
+#include "fixctl/screen.h"
 #include "fixctl/terminal.h"
 #include "fixd.h"
 #include "wire/wire.h"
@@ -98,6 +100,8 @@ static char *why_of(const json_t *i)
 {
 	const char *teardown = ctl_string(i, "teardown_error");
 
+	if (*ctl_string(i, "outlook"))
+		return xstrdup(ctl_string(i, "outlook"));
 	if (!instance_is_active(i))
 		return instance_why(i);
 	return *teardown ? xasprintf("Teardown failed: %s", teardown) : xstrdup("");
@@ -224,27 +228,35 @@ static void print_json(const struct table *t)
 	json_decref(list);
 }
 
-static int show(struct fixd *f, const char *pattern, bool all, bool json)
+struct view {
+	struct fixd *f;
+	const char *pattern;
+	bool all, json;
+	struct history history;
+};
+
+static int show(void *arg)
 {
+	struct view *v = arg;
 	struct table t = { 0 };
 	const json_t *sessions;
-	json_t *report;
-	int code = ctl_query(f, WIRE_TYPE_status, pattern, &report);
+	json_t *report = NULL;
+	int code = ctl_query(v->f, WIRE_TYPE_status, v->pattern, &report);
 
-	if (code)
-		return code;
+	if (code == 0 && !v->json)
+		code = history_annotate(&v->history, v->f, report);
 	sessions = json_object_get(report, "sessions");
 	for (size_t k = 0; k < json_array_size(sessions); k++)
-		add_session(&t, json_array_get(sessions, k), all);
+		add_session(&t, json_array_get(sessions, k), v->all);
 	if (t.n)
 		qsort(t.rows, t.n, sizeof *t.rows, by_rank);
-	if (json)
+	if (code == 0 && v->json)
 		print_json(&t);
-	else
+	else if (code == 0)
 		print_table(&t, terminal_width());
 	table_free(&t);
 	json_decref(report);
-	return 0;
+	return code;
 }
 
 static int run(struct fixctl *ctl, int argc, char **argv)
@@ -252,15 +264,18 @@ static int run(struct fixctl *ctl, int argc, char **argv)
 	static const struct option options[] = {
 		{ "all", no_argument, NULL, 'a' },
 		{ "json", no_argument, NULL, 'j' },
+		{ "watch", no_argument, NULL, 'w' },
 		{ NULL, 0, NULL, 0 },
 	};
-	bool all = false;
-	struct fixd *f;
+	struct view v = { .pattern = "" };
+	bool repeat = false;
 	int c, code;
 
-	while ((c = getopt_long(argc, argv, "aj", options, NULL)) >= 0) {
+	while ((c = getopt_long(argc, argv, "ajw", options, NULL)) >= 0) {
 		if (c == 'a')
-			all = true;
+			v.all = true;
+		else if (c == 'w')
+			repeat = true;
 		else if (c == 'j')
 			ctl->json = true;
 		else
@@ -268,9 +283,13 @@ static int run(struct fixctl *ctl, int argc, char **argv)
 	}
 	if (argc - optind > 1)
 		ctl_misuse("ps", "one NAME-GLOB at most");
-	f = ctl_open(ctl);
-	code = show(f, optind < argc ? argv[optind] : "", all, ctl->json);
-	fixd_close(f);
+	if (optind < argc)
+		v.pattern = argv[optind];
+	v.json = ctl->json;
+	v.f = ctl_open(ctl);
+	code = repeat ? screen_watch(show, &v) : show(&v);
+	history_deinit(&v.history);
+	fixd_close(v.f);
 	return code || optind == argc ? code : ctl_known(ctl, argv[optind]);
 }
 
@@ -279,9 +298,10 @@ const struct fixctl_command command_ps = {
 	.json = true,
 	.run = run,
 	.summary = "a line for each instance, what needs a look first",
-	.help = "ps [--all] [--json] [NAME-GLOB]\n"
-		"What is being built, has failed, is stale, is held, and the rest; on a terminal a line is as wide as that.\n"
+	.help = "ps [--all] [--watch] [--json] [NAME-GLOB]\n"
+		"What is being built and when it will be ready, has failed, is stale, is held, and the rest; on a terminal a line is as wide as that.\n"
 		"\n"
-		"  -a, --all   also each clone, and what has been given up\n"
-		"  -j, --json  as JSON: the objects that status has under instances",
+		"  -a, --all    also each clone, and what has been given up\n"
+		"  -w, --watch  again every second, in place, until interrupted\n"
+		"  -j, --json   as JSON: the objects that status has under instances",
 };
