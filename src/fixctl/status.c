@@ -14,6 +14,7 @@
 #include "base/path.h"
 #include "base/units.h"
 #include "fixctl/fixctl.h"
+#include "fixctl/history.h"
 #include "fixctl/instance.h"
 #include "fixctl/openmetrics.h"
 #include "fixctl/screen.h"
@@ -186,13 +187,13 @@ static void print_instance(const json_t *i)
 
 static void print_active(const json_t *i)
 {
-	const char *state = ctl_string(i, "state");
+	const char *state = ctl_string(i, "state"), *outlook = ctl_string(i, "outlook");
 	_cleanup_free_ char *title = instance_title(i);
 	char age[32];
 
 	printf("  %s%s%s\n", BOLD, title, PLAIN);
 	if (strcmp(state, "ready") != 0)
-		printf("    State: %s%s%s\n", instance_color(state), state, PLAIN);
+		printf("    State: %s%s%s%s%s\n", instance_color(state), state, PLAIN, *outlook ? " " : "", outlook);
 	print_clones(i);
 	if (json_is_integer(json_object_get(i, "size"))) {
 		printf("    Age: %s\n", format_age(age, sizeof age, (int64_t)(ctl_real(i, "age_s") * NSEC_PER_SEC)));
@@ -312,27 +313,52 @@ static void print_table(const json_t *report)
 	}
 }
 
+/* Above all else where the end does not fit into a terminal. */
+static void print_building(const json_t *report)
+{
+	const json_t *sessions = json_object_get(report, "sessions");
+
+	for (size_t s = 0; s < json_array_size(sessions); s++) {
+		const json_t *instances = json_object_get(json_array_get(sessions, s), "instances");
+
+		for (size_t k = 0; k < json_array_size(instances); k++) {
+			const json_t *i = json_array_get(instances, k);
+			_cleanup_free_ char *title = instance_title(i);
+
+			if (!strcmp(ctl_string(i, "state"), "building"))
+				printf("%sBuilding:%s %s %s\n", YELLOW, PLAIN, title, ctl_string(i, "outlook"));
+		}
+	}
+}
+
 struct view {
 	struct fixd *f;
 	const char *pattern;
 	enum format format;
-	bool one_session;
+	bool one_session, repeat;
+	struct history history;
 };
 
 static int show(void *arg)
 {
-	const struct view *v = arg;
-	json_t *report;
+	struct view *v = arg;
+	json_t *report = NULL;
 	int code = ctl_query(v->f, WIRE_TYPE_status, v->pattern, &report);
 
-	if (code)
+	if (code == 0 && (v->format == FORMAT_TEXT || v->format == FORMAT_VERBOSE))
+		code = history_annotate(&v->history, v->f, report);
+	if (code) {
+		json_decref(report);
 		return code;
+	}
 	if (v->format == FORMAT_JSON)
 		ctl_print_json(report);
 	else if (v->format == FORMAT_OPENMETRICS)
 		openmetrics_print(report);
 	else if (v->format == FORMAT_TABLE)
 		print_table(report);
+	else if (v->repeat)
+		print_building(report), print_text(report, v->format, v->one_session);
 	else
 		print_text(report, v->format, v->one_session);
 	json_decref(report);
@@ -360,13 +386,12 @@ static int run(struct fixctl *ctl, int argc, char **argv)
 		{ NULL, 0, NULL, 0 },
 	};
 	struct view v = { .pattern = "", .format = ctl->json ? FORMAT_JSON : FORMAT_TEXT, .one_session = ctl->session };
-	bool repeat = false;
 	int c, code;
 
 	while ((c = getopt_long(argc, argv, "wjv", options, NULL)) >= 0) {
 		switch (c) {
 		case 'w':
-			repeat = true;
+			v.repeat = true;
 			break;
 		case 'f':
 			v.format = parse_format(optarg);
@@ -389,7 +414,8 @@ static int run(struct fixctl *ctl, int argc, char **argv)
 	if (optind < argc)
 		v.pattern = argv[optind];
 	v.f = ctl_open(ctl);
-	code = repeat ? screen_watch(show, &v) : show(&v);
+	code = v.repeat ? screen_watch(show, &v) : show(&v);
+	history_deinit(&v.history);
 	fixd_close(v.f);
 	/* A definition without an image is shown as nothing; a name that is not defined is a mistake. */
 	return code || optind == argc ? code : ctl_known(ctl, argv[optind]);

@@ -206,13 +206,42 @@ def shows(terminal, *words, columns=80, lines=24):
 def test_status_watch_is_one_screen(t):
     d, views, waiting = some_of_each(t)
     watch = Terminal(d, "status", "--watch", columns=60, lines=10)
-    text = shows(watch, "Daemon\n======\nPID: ", columns=60, lines=10)
+    text = shows(watch, "Building: gated for ", "\nDaemon\n======\nPID: ", columns=60, lines=10)
     assert "Session Status" not in text and len(text.splitlines()) <= 9
     fcntl.ioctl(watch.fd, termios.TIOCSWINSZ, struct.pack("HHHH", 60, 100, 0, 0))
     shows(watch, "Daemon\n======\nPID: ", "Session Status\n====", columns=100, lines=60)
     os.kill(watch.pid, signal.SIGINT)
     watch.finish()
     end(t, views, waiting)
+
+
+def test_watch_of_a_build(t):
+    """How long it runs, and how long it will as the last one tells."""
+    os.mkfifo(t.path("gate"))
+    clock = harness.Clock(t)
+    d = t.daemon("[fixture slow]\ncommand = cat gate\nmax-age = none\ntimeout = 10h\n", env=clock.env)
+
+    def build():
+        return t.child(lambda: harness.Client(d.socket).read("slow", timeout=10000) == b"")
+
+    waiting = build()
+    watch = Terminal(d, "ps", "--watch")
+    assert re.search(r"^slow +building  for \d+ s$", shows(watch, "building  for "), re.M)
+    clock.advance(7200)
+    with open(t.path("gate"), "w"):
+        pass
+    assert exit_code(waiting) == 0
+    shows(watch, "slow     ready", " 2 h")
+    d.ctl("cleanup", "slow")
+    waiting = build()
+    # The daemon's clock is ahead.
+    assert re.search(r"^slow +building  for 0 s, some 2 h( \d+ (s|min))? to go$", shows(watch, " to go"), re.M)
+    assert re.search(r"State: building for 0 s, some 2 h.* to go\n", d.ctl("status").out)
+    with open(t.path("gate"), "w"):
+        pass
+    assert exit_code(waiting) == 0
+    os.kill(watch.pid, signal.SIGTERM)
+    watch.finish()
 
 
 if __name__ == "__main__":
