@@ -305,6 +305,7 @@ fixctl_SOURCES = \
 	src/fixctl/get.c \
 	src/fixctl/graph.c src/fixctl/graph.h \
 	src/fixctl/history.c src/fixctl/history.h \
+	src/fixctl/init.c \
 	src/fixctl/instance.c src/fixctl/instance.h \
 	src/fixctl/list.c \
 	src/fixctl/log.c \
@@ -312,6 +313,7 @@ fixctl_SOURCES = \
 	src/fixctl/markup.c src/fixctl/markup.h \
 	src/fixctl/nvml.c src/fixctl/nvml.h \
 	src/fixctl/openmetrics.c src/fixctl/openmetrics.h \
+	src/fixctl/project.c src/fixctl/project.h \
 	src/fixctl/ps.c \
 	src/fixctl/report.c src/fixctl/report.h \
 	src/fixctl/report_html.c \

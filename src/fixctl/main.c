@@ -11,7 +11,7 @@
 #include "fixctl/fixctl.h"
 
 static const struct fixctl_command *const commands[] = {
-	&command_ps, &command_explain,
+	&command_init, &command_ps, &command_explain,
 	&command_status, &command_list,	 &command_warm, &command_get,	&command_cleanup, &command_run,	    &command_with,	    &command_fork, &command_trace,
 	&command_report, &command_bench, &command_log,	&command_graph, &command_reload,  &command_restart, &command_stop, &command_doctor,
 };
