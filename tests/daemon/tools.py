@@ -580,5 +580,46 @@ def test_cleanup_options(t):
     assert removed("index[large]") == [] and removed("index[small]") == ["index[small]"]
 
 
+@once
+def test_init(t):
+    """Of what a project has, a file that is right, and in which the tests run."""
+    def init(*args, code=0):
+        done = subprocess.run([harness.program("fixctl"), "init", *args], cwd=t.dir, capture_output=True, text=True, env=harness.process_environment())
+        assert done.returncode == code, done
+        return done
+
+    check(t, init("-n").stdout, "no problems", code=0)
+    os.unlink(t.path("fixd.ini"))
+    t.write("CMakeLists.txt", "project(p)\nenable_testing()\n")
+    t.write("pyproject.toml", "[tool.pytest.ini_options]\n")
+    t.write("tests/data/deep/words", "w" * 5000)
+    t.write("tests/fixtures/a b/data/x", "x")
+    t.write("test data/data/x", "what it is in cannot be written")
+    for passed_over in ".git/data/x", "build/data/x", "node_modules/data/x", "a/b/c/d/e/data/x":
+        t.write(passed_over, "x")
+    os.makedirs(t.path("empty/data"))
+    os.symlink("tests", t.path("testdata"))
+    found = json.loads(init("--json", "--dry-run").stdout)
+    assert [s["name"] for s in found["suites"]] == ["CTest", "pytest"], found
+    assert found["fixtures"] == [{"name": "tests-data", "directory": "tests/data", "files": 1, "bytes": 5000},
+                                 {"name": "tests-fixtures", "directory": "tests/fixtures", "files": 1, "bytes": 1}], found
+    assert not os.path.exists(t.path("fixd.ini"))
+    done = init()
+    assert "fixd.ini: written, with 2 directories of data\n" in done.stdout and "-- ctest --test-dir build\n" in done.stdout, done
+    ini = open(t.path("fixd.ini")).read()
+    assert "there already, and stays as it is" in init(code=1).stderr and open(t.path("fixd.ini")).read() == ini
+    check(t, ini, "2 fixtures, no problems", code=0)
+    # Its examples are right, too.
+    t.write("fixd.ini", "")
+    uncommented = [line[2:] if line.startswith("# ") and (" = " in line or line.startswith("# [")) else line for line in ini.splitlines()]
+    check(t, "\n".join(uncommented) + "\n", "5 fixtures, no problems", code=0)
+    t.write("fixd.ini", ini)
+    done = subprocess.run([harness.program("fixctl"), "run", "-c", "fixd.ini", "--", "sh", "-c", "echo y > tests/data/deep/words; wc -c < tests/data/deep/words"],
+                          cwd=t.dir, capture_output=True, text=True, env=harness.process_environment())
+    assert (done.returncode, done.stdout.strip()) == (0, "2"), done
+    assert os.path.getsize(t.path("tests/data/deep/words")) == 5000
+    assert "No such file" in init(t.path("nowhere"), code=1).stderr and "one DIRECTORY" in init("a", "b", code=2).stderr
+
+
 if __name__ == "__main__":
     harness.main(sys.modules[__name__])
