@@ -153,8 +153,7 @@ static json_t *list_of(struct record_reader in, bool *bad)
 	return list;
 }
 
-/* What is no UTF-8 becomes a replacement character for every byte. */
-static json_t *string_of(const char *data, size_t size)
+json_t *ctl_text(const char *data, size_t size)
 {
 	json_t *s = json_stringn(data, size);
 	_cleanup_text_ struct text t = { 0 };
@@ -178,7 +177,7 @@ static json_t *value_of(const struct record *r, bool *bad)
 	case RECORD_BOOL:
 		return json_boolean(r->number != 0);
 	case RECORD_STRING:
-		return string_of(r->data, r->size);
+		return ctl_text(r->data, r->size);
 	case RECORD_OBJECT:
 		return object_of(record_inside(r), bad);
 	case RECORD_LIST:

@@ -68,6 +68,8 @@ int ctl_known(const struct fixctl *ctl, const char *pattern);
 int ctl_unknown(struct fixd *f, const char *pattern);
 
 void ctl_print_json(const json_t *j);
+/* Bytes as a string: what is no UTF-8 in them becomes a replacement character for each. */
+json_t *ctl_text(const char *data, size_t size);
 
 /* Members of an object, with a default for null. */
 const char *ctl_string(const json_t *object, const char *key);

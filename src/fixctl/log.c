@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* fixctl log: what the builder of a fixture wrote to its standard error, byte by byte. */
+#include <getopt.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -8,25 +9,39 @@
 #include "fixd.h"
 #include "wire/wire.h"
 
+static void print_json(const char *name, const char *text, size_t size)
+{
+	json_t *j = json_pack("{s:s, s:o}", "name", name, "text", ctl_text(text, size));
+
+	ctl_print_json(j);
+	json_decref(j);
+}
+
 static int run(struct fixctl *ctl, int argc, char **argv)
 {
+	static const struct option options[] = { { "json", no_argument, NULL, 'j' }, { NULL, 0, NULL, 0 } };
 	char body[sizeof(struct wire_query) + WIRE_NAME_MAX];
 	_cleanup_free_ char *text = NULL;
 	struct wire_query q = { 0 };
 	struct fixd *f;
 	size_t size;
-	int code;
+	int c, code;
 
-	if (argc > 1 && argv[1][0] == '-')
-		ctl_misuse("log", "unknown option '%s'", argv[1]);
-	if (argc != 2 || strlen(argv[1]) > WIRE_NAME_MAX)
+	while ((c = getopt_long(argc, argv, "j", options, NULL)) >= 0) {
+		if (c != 'j')
+			ctl_bad_option("log");
+		ctl->json = true;
+	}
+	if (argc - optind != 1 || strlen(argv[optind]) > WIRE_NAME_MAX)
 		ctl_misuse("log", "exactly one NAME is needed");
-	q.pattern = (uint16_t)strlen(argv[1]);
+	q.pattern = (uint16_t)strlen(argv[optind]);
 	memcpy(body, &q, sizeof q);
-	memcpy(body + sizeof q, argv[1], q.pattern);
+	memcpy(body + sizeof q, argv[optind], q.pattern);
 	f = ctl_open(ctl);
 	code = ctl_report_text(f, WIRE_TYPE_log, body, sizeof q + q.pattern, &text, &size);
-	if (code == 0 && fd_write_all(STDOUT_FILENO, text, size) < 0)
+	if (code == 0 && ctl->json)
+		print_json(argv[optind], text, size);
+	else if (code == 0 && fd_write_all(STDOUT_FILENO, text, size) < 0)
 		code = EXIT_REFUSED;
 	fixd_close(f);
 	return code;
@@ -34,8 +49,11 @@ static int run(struct fixctl *ctl, int argc, char **argv)
 
 const struct fixctl_command command_log = {
 	.name = "log",
+	.json = true,
 	.run = run,
 	.summary = "what a builder wrote to its standard error",
-	.help = "log NAME\n"
-		"Prints what the builder of NAME or NAME[PARAM] wrote during its last build (the last 64 KiB).",
+	.help = "log [--json] NAME\n"
+		"Prints what the builder of NAME or NAME[PARAM] wrote during its last build (the last 64 KiB).\n"
+		"\n"
+		"  -j, --json  as JSON: name, text",
 };
