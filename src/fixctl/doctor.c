@@ -4,6 +4,7 @@
  * and needs no daemon.
  */
 #include <errno.h>
+#include <getopt.h>
 #include <linux/io_uring.h>
 #include <linux/magic.h>
 #include <sched.h>
@@ -230,10 +231,17 @@ static const struct {
 
 static int run(struct fixctl *ctl, int argc, char **argv)
 {
+	static const struct option options[] = { { "json", no_argument, NULL, 'j' }, { NULL, 0, NULL, 0 } };
 	json_t *all = json_array();
+	int c;
 
-	if (argc > 1)
-		ctl_misuse("doctor", "unexpected argument '%s'", argv[1]);
+	while ((c = getopt_long(argc, argv, "j", options, NULL)) >= 0) {
+		if (c != 'j')
+			ctl_bad_option("doctor");
+		ctl->json = true;
+	}
+	if (optind < argc)
+		ctl_misuse("doctor", "unexpected argument '%s'", argv[optind]);
 	for (size_t i = 0; i < ELEMENTSOF(checks); i++) {
 		struct finding f = checks[i].check();
 
@@ -253,7 +261,9 @@ const struct fixctl_command command_doctor = {
 	.json = true,
 	.run = run,
 	.summary = "what this machine lacks, and what to do about it",
-	.help = "doctor\n"
+	.help = "doctor [--json]\n"
 		"Checks the kernel features and limits that fixd uses. Needs no daemon. What is lacking makes something slower or\n"
-		"impossible, which the line says.",
+		"impossible, which the line says.\n"
+		"\n"
+		"  -j, --json  as JSON: name, ok, detail of each",
 };
