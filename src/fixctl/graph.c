@@ -344,20 +344,44 @@ static void write_dot(const json_t *list, const json_t *status)
 	graph_deinit(&g);
 }
 
+static void write_json(const json_t *list, const json_t *status)
+{
+	struct graph g = make_graph(list, status);
+	double seconds = mark_critical(&g);
+	json_t *all = json_pack("{s:f, s:[]}", "critical_path_s", seconds, "fixtures"), *fixtures = json_object_get(all, "fixtures");
+
+	for (size_t k = 0; k < g.n; k++) {
+		const struct node *n = &g.nodes[k];
+		json_t *depends = json_array();
+
+		for (size_t d = 0; d < n->n_depends; d++)
+			json_array_append_new(depends, json_string(g.nodes[n->depends[d]].name));
+		json_array_append_new(fixtures, json_pack("{s:s, s:s, s:s, s:f, s:I, s:b, s:o}", "name", n->name, "scope", n->scope, "state", n->state,
+							  "build_s", n->build_s, "size", (json_int_t)n->size, "critical", n->critical, "depends",
+							  depends));
+	}
+	ctl_print_json(all);
+	json_decref(all);
+	graph_deinit(&g);
+}
+
 static int run(struct fixctl *ctl, int argc, char **argv)
 {
-	static const struct option options[] = { { "format", required_argument, NULL, 'f' }, { NULL, 0, NULL, 0 } };
+	static const struct option options[] = {
+		{ "format", required_argument, NULL, 'f' }, { "json", no_argument, NULL, 'j' }, { NULL, 0, NULL, 0 }
+	};
 	json_t *list = NULL, *status = NULL;
 	bool svg = false;
 	struct fixd *f;
 	int c, code;
 
-	while ((c = getopt_long(argc, argv, "f:", options, NULL)) >= 0) {
-		if (c != 'f')
+	while ((c = getopt_long(argc, argv, "f:j", options, NULL)) >= 0) {
+		if (c != 'f' && c != 'j')
 			ctl_bad_option("graph");
-		if (strcmp(optarg, "dot") && strcmp(optarg, "svg"))
-			ctl_misuse("graph", "--format=%s: expected one of dot, svg", optarg);
-		svg = !strcmp(optarg, "svg");
+		ctl->json |= c == 'j' || !strcmp(optarg, "json");
+		if (c == 'f' && strcmp(optarg, "dot") && strcmp(optarg, "svg") && strcmp(optarg, "json"))
+			ctl_misuse("graph", "--format=%s: expected one of dot, svg, json", optarg);
+		svg = c == 'f' && !strcmp(optarg, "svg");
 	}
 	if (optind < argc)
 		ctl_misuse("graph", "no arguments are taken");
@@ -366,7 +390,9 @@ static int run(struct fixctl *ctl, int argc, char **argv)
 	if (code == 0)
 		code = ctl_query(f, WIRE_TYPE_status, "", &status);
 	fixd_close(f);
-	if (code == 0 && svg) {
+	if (code == 0 && ctl->json) {
+		write_json(list, status);
+	} else if (code == 0 && svg) {
 		puts("<?xml version=\"1.0\" encoding=\"UTF-8\"?>");
 		graph_write_svg(stdout, list, status);
 	} else if (code == 0) {
@@ -379,11 +405,13 @@ static int run(struct fixctl *ctl, int argc, char **argv)
 
 const struct fixctl_command command_graph = {
 	.name = "graph",
+	.json = true,
 	.run = run,
 	.summary = "the dependency graph",
-	.help = "graph [--format=dot|svg]\n"
+	.help = "graph [--format=dot|svg|json]\n"
 		"Draws which fixture is built from which, with scope, size, build time and state; the critical path, for which\n"
 		"one waits longest when everything is built anew, is red.\n"
 		"\n"
-		"  -f, --format=FORMAT  dot (default; for graphviz), or svg",
+		"  -f, --format=FORMAT  dot (default; for graphviz), svg, or json\n"
+		"  -j, --json           the same as --format=json",
 };

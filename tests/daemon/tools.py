@@ -551,7 +551,7 @@ def test_graph(t):
     assert names == ["a", "b", "c", "d", "e", "f"]
     lines = [e for e in svg.iter("{http://www.w3.org/2000/svg}path") if e.get("marker-end")]
     assert len(lines) == 3 and len([e for e in lines if e.get("stroke") == "#c00000"]) == 2
-    assert "expected one of dot, svg" in d.ctl("graph", "--format=png", code=2).err
+    assert "expected one of dot, svg, json" in d.ctl("graph", "--format=png", code=2).err
 
 
 def test_doctor(t):
