@@ -47,11 +47,21 @@ static int write_output(const char *path, const void *data, size_t size)
 	return write_file(real ? real : path, data, size);
 }
 
+static void print_json(const char *name, const char *output, const struct fixd_view *v)
+{
+	json_t *j = json_pack("{s:s, s:s, s:I, s:I, s:b}", "name", name, "output", output, "size", (json_int_t)fixd_view_size(v), "generation",
+			      (json_int_t)fixd_view_generation(v), "built", fixd_view_built(v));
+
+	ctl_print_json(j);
+	json_decref(j);
+}
+
 static int run(struct fixctl *ctl, int argc, char **argv)
 {
 	static const struct option options[] = {
 		{ "output", required_argument, NULL, 'o' },
 		{ "scope-key", required_argument, NULL, 'k' },
+		{ "json", no_argument, NULL, 'j' },
 		{ NULL, 0, NULL, 0 },
 	};
 	struct fixd_options how = { .size = sizeof how };
@@ -60,16 +70,20 @@ static int run(struct fixctl *ctl, int argc, char **argv)
 	struct fixd *f;
 	int c, r, code = EXIT_SUCCESS;
 
-	while ((c = getopt_long(argc, argv, "o:k:", options, NULL)) >= 0) {
+	while ((c = getopt_long(argc, argv, "o:k:j", options, NULL)) >= 0) {
 		if (c == 'o')
 			output = optarg;
 		else if (c == 'k')
 			how.scope_key = optarg;
+		else if (c == 'j')
+			ctl->json = true;
 		else
 			ctl_bad_option("get");
 	}
 	if (argc - optind != 1)
 		ctl_misuse("get", "exactly one NAME is needed");
+	if (ctl->json && !output)
+		ctl_misuse("get", "--json needs --output: standard output would have both");
 	f = ctl_open(ctl);
 	r = view_attach(f, argv[optind], &how, WIRE_ATTACH_LOOK, &v, NULL, NULL);
 	if (r < 0) {
@@ -85,6 +99,8 @@ static int run(struct fixctl *ctl, int argc, char **argv)
 		fprintf(stderr, "fixctl: %s: %s\n", output ? output : "standard output", strerror(-r));
 		code = EXIT_REFUSED;
 	}
+	if (code == EXIT_SUCCESS && ctl->json)
+		print_json(argv[optind], output, v);
 	fixd_detach(v);
 	fixd_close(f);
 	return code;
@@ -92,12 +108,14 @@ static int run(struct fixctl *ctl, int argc, char **argv)
 
 const struct fixctl_command command_get = {
 	.name = "get",
+	.json = true,
 	.run = run,
 	.summary = "the bytes of an image",
-	.help = "get [-o FILE] [--scope-key KEY] NAME\n"
+	.help = "get [-o FILE [--json]] [--scope-key KEY] NAME\n"
 		"Writes the bytes of the fixture NAME or NAME[PARAM], which is built first if need be. Of a directory these are\n"
 		"its manifest.\n"
 		"\n"
 		"  -o, --output FILE    to FILE, all or nothing, instead of standard output\n"
-		"  -k, --scope-key KEY  for a fixture of a narrower scope than session",
+		"  -k, --scope-key KEY  for a fixture of a narrower scope than session\n"
+		"  -j, --json           with -o, what was written, as JSON",
 };
