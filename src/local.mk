@@ -71,6 +71,7 @@ libclient_la_SOURCES = \
 	src/client/fork.c \
 	src/client/forked.c src/client/forked.h \
 	src/client/hazards.c src/client/hazards.h \
+	src/client/lines.c src/client/lines.h \
 	src/client/local.c src/client/local.h \
 	src/client/log.c \
 	src/client/mapping.c src/client/mapping.h \
@@ -296,11 +297,8 @@ fixctl_SOURCES = \
 	src/fixctl/ctl.c \
 	src/fixctl/doctor.c \
 	src/fixctl/fixctl.h \
-<<<<<<< HEAD
 	src/fixctl/fork.c \
-=======
 	src/fixctl/explain.c \
->>>>>>> 2d1769d (fixctl: add explain)
 	src/fixctl/follow.c src/fixctl/follow.h \
 	src/fixctl/get.c \
 	src/fixctl/graph.c src/fixctl/graph.h \

@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: MIT */
+#include "client/lines.h"
+
+#include <dlfcn.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* What is needed of elfutils/libdwfl.h, dwarf.h: no program needs libdw to be built or to start. */
+struct die {
+	void *address, *unit, *abbreviation;
+	long padding;
+};
+struct attribute {
+	unsigned code, form;
+	unsigned char *value;
+	void *unit;
+};
+struct callbacks {
+	void *find_elf, *find_debuginfo, *section_address;
+	char **debuginfo_path;
+};
+#define TAG_SUBPROGRAM 0x2e
+#define TAG_INLINED 0x1d
+#define AT_CALL_FILE 0x58
+#define AT_CALL_LINE 0x59
+
+#define LIBDW(X)                                                                                  \
+	X(dwfl_begin, void *, (const struct callbacks *))                                         \
+	X(dwfl_end, void, (void *))                                                               \
+	X(dwfl_linux_proc_report, int, (void *, int))                                             \
+	X(dwfl_report_end, int, (void *, void *, void *))                                         \
+	X(dwfl_addrmodule, void *, (void *, uint64_t))                                            \
+	X(dwfl_module_getsrc, void *, (void *, uint64_t))                                         \
+	X(dwfl_lineinfo, const char *, (void *, uint64_t *, int *, int *, void *, void *))        \
+	X(dwfl_module_addrname, const char *, (void *, uint64_t))                                 \
+	X(dwfl_module_addrdie, struct die *, (void *, uint64_t, uint64_t *))                      \
+	X(dwarf_getscopes, int, (struct die *, uint64_t, struct die **))                          \
+	X(dwarf_getscopes_die, int, (struct die *, struct die **))                                \
+	X(dwarf_tag, int, (struct die *))                                                         \
+	X(dwarf_diename, const char *, (struct die *))                                            \
+	X(dwarf_attr, struct attribute *, (struct die *, unsigned, struct attribute *))           \
+	X(dwarf_attr_integrate, struct attribute *, (struct die *, unsigned, struct attribute *)) \
+	X(dwarf_formstring, const char *, (struct attribute *))                                   \
+	X(dwarf_formudata, int, (struct attribute *, uint64_t *))                                 \
+	X(dwarf_getsrcfiles, int, (struct die *, void **, size_t *))                              \
+	X(dwarf_filesrc, const char *, (void *, size_t, uint64_t *, uint64_t *))                  \
+	X(dwfl_linux_proc_find_elf, int, (void))                                                  \
+	X(dwfl_standard_find_debuginfo, int, (void))
+
+#define FIELD(name, type, arguments) type(*name) arguments;
+static struct {
+	LIBDW(FIELD)
+} dw;
+#undef FIELD
+
+static void *session; /* of libdw: what is mapped in this process */
+
+static bool load(void)
+{
+	static enum { UNKNOWN, THERE, MISSING } state;
+	void *library;
+
+	if (state != UNKNOWN)
+		return state == THERE;
+	state = MISSING;
+	library = dlopen("libdw.so.1", RTLD_NOW | RTLD_LOCAL);
+	if (!library)
+		return false;
+#define FIELD(name, type, arguments)                        \
+	dw.name = (type(*) arguments)dlsym(library, #name); \
+	if (!dw.name)                                       \
+		return false;
+	LIBDW(FIELD)
+#undef FIELD
+	state = THERE;
+	return true;
+}
+
+static void forget(void)
+{
+	if (session)
+		dw.dwfl_end(session);
+	session = NULL;
+}
+
+static bool begin(void)
+{
+	static struct callbacks callbacks;
+
+	if (session)
+		return true;
+	if (!load())
+		return false;
+	callbacks.find_elf = (void *)dw.dwfl_linux_proc_find_elf;
+	callbacks.find_debuginfo = (void *)dw.dwfl_standard_find_debuginfo;
+	session = dw.dwfl_begin(&callbacks);
+	if (session && (dw.dwfl_linux_proc_report(session, getpid()) != 0 || dw.dwfl_report_end(session, NULL, NULL) != 0))
+		forget();
+	return session != NULL;
+}
+
+/* To be freed, or NULL: it is no name of C++, or nobody here knows how. */
+static char *demangle(const char *name)
+{
+	char *(*fn)(const char *, char *, size_t *, int *) =
+		(char *(*)(const char *, char *, size_t *, int *))dlsym(RTLD_DEFAULT, "__cxa_demangle");
+	int status;
+
+	return fn && !strncmp(name, "_Z", 2) ? fn(name, NULL, NULL, &status) : NULL;
+}
+
+static void tell(lines_fn fn, void *arg, struct line *l)
+{
+	char *demangled = l->function ? demangle(l->function) : NULL;
+	struct line as_written = *l;
+
+	if (demangled)
+		as_written.function = demangled;
+	fn(arg, &as_written);
+	free(demangled);
+}
+
+static const char *name_of(struct die *d)
+{
+	struct attribute a;
+	const char *linked = NULL;
+
+	/* DW_AT_linkage_name: with what it is in. */
+	if (dw.dwarf_attr_integrate(d, 0x6e, &a))
+		linked = dw.dwarf_formstring(&a);
+	return linked ? linked : dw.dwarf_diename(d);
+}
+
+static bool number_of(struct die *d, unsigned attribute, uint64_t *n)
+{
+	struct attribute a;
+
+	return dw.dwarf_attr(d, attribute, &a) && dw.dwarf_formudata(&a, n) == 0;
+}
+
+/* Out of each inlined function into the one that calls it: `l` is where the innermost stands. */
+static void tell_inlined(struct die *unit, uint64_t address, struct line *l, lines_fn fn, void *arg)
+{
+	struct die *innermost = NULL, *scopes = NULL;
+	int n = dw.dwarf_getscopes(unit, address, &innermost) > 0 ? dw.dwarf_getscopes_die(&innermost[0], &scopes) : 0;
+	const char *outer = l->function;
+
+	for (int i = 0; i < n; i++) {
+		uint64_t file, line;
+		size_t n_files;
+		void *files;
+
+		if (dw.dwarf_tag(&scopes[i]) == TAG_SUBPROGRAM)
+			break;
+		if (dw.dwarf_tag(&scopes[i]) != TAG_INLINED)
+			continue;
+		l->function = name_of(&scopes[i]);
+		tell(fn, arg, l);
+		l->function = outer;
+		if (!number_of(&scopes[i], AT_CALL_FILE, &file) || !number_of(&scopes[i], AT_CALL_LINE, &line) ||
+		    dw.dwarf_getsrcfiles(unit, &files, &n_files) != 0)
+			break;
+		l->file = dw.dwarf_filesrc(files, file, NULL, NULL);
+		l->line = (int)line;
+	}
+	free(innermost);
+	free(scopes);
+}
+
+/* NULL: no program or library is there, or nobody can tell. */
+static void *module_of(uint64_t address)
+{
+	void *module = begin() ? dw.dwfl_addrmodule(session, address) : NULL;
+
+	if (module || !session)
+		return module;
+	/* It may have been loaded since. */
+	forget();
+	return begin() ? dw.dwfl_addrmodule(session, address) : NULL;
+}
+
+void lines_of(const void *address, lines_fn fn, void *arg)
+{
+	uint64_t at = (uintptr_t)address, bias;
+	struct line l = { 0 };
+	void *module, *source;
+	struct die *unit;
+	Dl_info info;
+
+	if (dladdr(address, &info)) {
+		l.module = info.dli_fname;
+		l.offset = at - (uintptr_t)info.dli_fbase;
+		l.function = info.dli_sname;
+	}
+	module = module_of(at);
+	if (module) {
+		const char *name = dw.dwfl_module_addrname(module, at);
+
+		l.function = name ? name : l.function;
+		source = dw.dwfl_module_getsrc(module, at);
+		l.file = source ? dw.dwfl_lineinfo(source, NULL, &l.line, NULL, NULL, NULL) : NULL;
+		unit = l.file ? dw.dwfl_module_addrdie(module, at, &bias) : NULL;
+		if (unit)
+			tell_inlined(unit, at - bias, &l, fn, arg);
+	}
+	tell(fn, arg, &l);
+}
