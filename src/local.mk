@@ -78,6 +78,7 @@ libclient_la_SOURCES = \
 	src/client/open.c \
 	src/client/replay.c src/client/replay.h \
 	src/client/run.c \
+	src/client/trap.c src/client/trap.h \
 	src/client/variables.c src/client/variables.h \
 	src/client/view.c src/client/view.h \
 	src/image/cow.c \

@@ -1,0 +1,280 @@
+/* SPDX-License-Identifier: MIT */
+#include "client/trap.h"
+
+#include <errno.h>
+#include <link.h>
+#include <linux/audit.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <ucontext.h>
+#include <unistd.h>
+
+#define ELEMENTSOF(a) (sizeof(a) / sizeof((a)[0]))
+
+/* SYS_SECCOMP, of the kernel's headers, which do not go with libc's. */
+#define OF_FILTER 1
+
+/* The upper halves of addresses in one stretch differ in these bits only. */
+#define STRETCH_BITS UINT32_C(0x3f)
+#define STRETCHES 4
+
+/* What a call writes: to the memory in argument `pointer`, as many bytes as argument `length` says times `unit`; or `unit` bytes. */
+static const struct call {
+	int number;
+	int8_t pointer, length;
+	uint32_t unit;
+} calls[] = {
+	{ SYS_read, 1, 2, 1 },
+	{ SYS_pread64, 1, 2, 1 },
+	{ SYS_recvfrom, 1, 2, 1 },
+	{ SYS_getrandom, 0, 1, 1 },
+	{ SYS_getcwd, 0, 1, 1 },
+	{ SYS_readlinkat, 2, 3, 1 },
+	{ SYS_getdents64, 1, 2, 1 },
+	{ SYS_getxattr, 2, 3, 1 },
+	{ SYS_lgetxattr, 2, 3, 1 },
+	{ SYS_fgetxattr, 2, 3, 1 },
+	{ SYS_fstat, 1, -1, sizeof(struct stat) },
+	{ SYS_newfstatat, 2, -1, sizeof(struct stat) },
+	{ SYS_statx, 4, -1, 256 },
+	{ SYS_pipe2, 0, -1, 2 * sizeof(int) },
+	{ SYS_socketpair, 3, -1, 2 * sizeof(int) },
+	{ SYS_uname, 0, -1, 390 },
+	{ SYS_sysinfo, 0, -1, 112 },
+	{ SYS_clock_gettime, 1, -1, sizeof(struct timespec) },
+	{ SYS_ppoll, 0, 1, 8 },
+#ifdef SYS_readlink
+	{ SYS_readlink, 1, 2, 1 },
+	{ SYS_stat, 1, -1, sizeof(struct stat) },
+	{ SYS_lstat, 1, -1, sizeof(struct stat) },
+	{ SYS_poll, 0, 1, 8 },
+#endif
+};
+
+static trap_fn told;
+static uint32_t stretches[STRETCHES];
+static size_t n_stretches;
+static struct sigaction before; /* the program's for SIGSYS */
+
+/* The call, made at one place of which the filter knows the address: that one is let through. */
+long trap_make_call(long number, const uint64_t arguments[6]) __attribute__((visibility("hidden")));
+extern const char trap_made[] __attribute__((visibility("hidden")));
+
+#if defined __x86_64__
+#define ARCH AUDIT_ARCH_X86_64
+__asm__(".text\n"
+	".globl trap_make_call, trap_made\n"
+	".type trap_make_call, @function\n"
+	"trap_make_call:\n"
+	"	mov	%rdi, %rax\n"
+	"	mov	40(%rsi), %r9\n"
+	"	mov	32(%rsi), %r8\n"
+	"	mov	24(%rsi), %r10\n"
+	"	mov	16(%rsi), %rdx\n"
+	"	mov	(%rsi), %rdi\n"
+	"	mov	8(%rsi), %rsi\n"
+	"	syscall\n"
+	"trap_made:\n"
+	"	ret\n");
+
+static uint64_t argument_of(const ucontext_t *u, size_t i)
+{
+	static const int order[] = { REG_RDI, REG_RSI, REG_RDX, REG_R10, REG_R8, REG_R9 };
+
+	return (uint64_t)u->uc_mcontext.gregs[order[i]];
+}
+
+static void set_result(ucontext_t *u, long result)
+{
+	u->uc_mcontext.gregs[REG_RAX] = result;
+}
+
+static const void *place_of(const ucontext_t *u)
+{
+	return (const void *)u->uc_mcontext.gregs[REG_RIP];
+}
+#elif defined __aarch64__
+#define ARCH AUDIT_ARCH_AARCH64
+__asm__(".text\n"
+	".globl trap_make_call, trap_made\n"
+	".type trap_make_call, %function\n"
+	"trap_make_call:\n"
+	"	mov	x8, x0\n"
+	"	mov	x9, x1\n"
+	"	ldp	x0, x1, [x9]\n"
+	"	ldp	x2, x3, [x9, 16]\n"
+	"	ldp	x4, x5, [x9, 32]\n"
+	"	svc	0\n"
+	"trap_made:\n"
+	"	ret\n");
+
+static uint64_t argument_of(const ucontext_t *u, size_t i)
+{
+	return u->uc_mcontext.regs[i];
+}
+
+static void set_result(ucontext_t *u, long result)
+{
+	u->uc_mcontext.regs[0] = (uint64_t)result;
+}
+
+static const void *place_of(const ucontext_t *u)
+{
+	return (const void *)u->uc_mcontext.pc;
+}
+#endif
+
+#ifdef ARCH
+static const struct call *call_of(int number)
+{
+	for (size_t i = 0; i < ELEMENTSOF(calls); i++) {
+		if (calls[i].number == number)
+			return &calls[i];
+	}
+	return NULL;
+}
+
+static void pass_on(int sig, siginfo_t *si, void *context)
+{
+	if (before.sa_flags & SA_SIGINFO) {
+		before.sa_sigaction(sig, si, context);
+	} else if (before.sa_handler != SIG_DFL && before.sa_handler != SIG_IGN) {
+		before.sa_handler(sig);
+	} else {
+		sigaction(sig, &before, NULL);
+		raise(sig);
+	}
+}
+
+static void on_trap(int sig, siginfo_t *si, void *context)
+{
+	const struct call *c = si->si_code == OF_FILTER ? call_of(si->si_syscall) : NULL;
+	int saved = errno;
+	uint64_t a[6];
+
+	if (!c) {
+		pass_on(sig, si, context);
+		return;
+	}
+	for (size_t i = 0; i < ELEMENTSOF(a); i++)
+		a[i] = argument_of(context, i);
+	told(a[c->pointer], c->length < 0 ? c->unit : a[c->length] * c->unit, place_of(context));
+	errno = saved;
+	set_result(context, trap_make_call(c->number, a));
+}
+
+struct text {
+	uint64_t start, end;
+};
+
+/* The instructions of libc: of the object that has read(2). */
+static int find_text(struct dl_phdr_info *info, size_t size, void *arg)
+{
+	uintptr_t one = (uintptr_t)&read;
+	struct text *t = arg;
+
+	(void)size;
+	for (int i = 0; i < info->dlpi_phnum; i++) {
+		const ElfW(Phdr) *p = &info->dlpi_phdr[i];
+		uintptr_t start = info->dlpi_addr + p->p_vaddr;
+
+		if (p->p_type == PT_LOAD && (p->p_flags & PF_X) && one >= start && one < start + p->p_memsz) {
+			*t = (struct text){ start, start + p->p_memsz };
+			return 1;
+		}
+	}
+	return 0;
+}
+
+/* Both machines have the lower half first. */
+#define LOWER(field) BPF_STMT(BPF_LD | BPF_W | BPF_ABS, (uint32_t)offsetof(struct seccomp_data, field))
+#define UPPER(field) BPF_STMT(BPF_LD | BPF_W | BPF_ABS, (uint32_t)offsetof(struct seccomp_data, field) + 4)
+#define UNLESS(test, k, skip) BPF_JUMP(BPF_JMP | (test) | BPF_K, (uint32_t)(k), 0, skip)
+#define IF(test, k, skip) BPF_JUMP(BPF_JMP | (test) | BPF_K, (uint32_t)(k), skip, 0)
+#define RETURN(action) BPF_STMT(BPF_RET | BPF_K, action)
+
+/* The number first: for a call that is not in the table the kernel then need not run the filter at all. */
+#define HEAD 3
+#define ROW 12
+
+static int add_filter(uint32_t stretch, const struct text *text)
+{
+	struct sock_filter f[HEAD + ROW * ELEMENTSOF(calls) + 1] = { LOWER(arch), IF(BPF_JEQ, ARCH, 1), RETURN(SECCOMP_RET_ALLOW) };
+	struct sock_fprog program = { ELEMENTSOF(f), f };
+	size_t n = HEAD;
+
+	for (size_t i = 0; i < ELEMENTSOF(calls); i++, n += ROW) {
+		const struct sock_filter row[ROW] = {
+			LOWER(nr),
+			UNLESS(BPF_JEQ, calls[i].number, ROW - 2),
+			UPPER(args[calls[i].pointer]),
+			BPF_STMT(BPF_ALU | BPF_AND | BPF_K, ~STRETCH_BITS),
+			UNLESS(BPF_JEQ, stretch, 6),
+			UPPER(instruction_pointer),
+			UNLESS(BPF_JGE, text->start >> 32, 4),
+			IF(BPF_JGT, text->end >> 32, 3),
+			LOWER(instruction_pointer),
+			IF(BPF_JEQ, (uintptr_t)trap_made, 1),
+			RETURN(SECCOMP_RET_TRAP),
+			RETURN(SECCOMP_RET_ALLOW),
+		};
+
+		memcpy(&f[n], row, sizeof row);
+	}
+	f[n] = (struct sock_filter)RETURN(SECCOMP_RET_ALLOW);
+	if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, &program) == 0)
+		return 0;
+	/* Whoever has no rights to lose may add one if he promises to gain none. */
+	if (errno != EACCES || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+		return -errno;
+	return syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, &program) == 0 ? 0 : -EPERM;
+}
+
+/* Where the program has its own memory, every call would be trapped. */
+static bool is_crowded(uint32_t stretch)
+{
+	const uintptr_t own[] = { (uintptr_t)&stretch, (uintptr_t)&told, (uintptr_t)&read };
+
+	for (size_t i = 0; i < ELEMENTSOF(own); i++) {
+		if (((uint32_t)(own[i] >> 32) & ~STRETCH_BITS) == stretch)
+			return true;
+	}
+	return false;
+}
+
+int trap_install(uintptr_t address, trap_fn fn)
+{
+	struct sigaction ours = { .sa_sigaction = on_trap, .sa_flags = SA_SIGINFO | SA_RESTART | SA_ONSTACK | SA_NODEFER };
+	uint32_t stretch = (uint32_t)(address >> 32) & ~STRETCH_BITS;
+	struct text text;
+	int r;
+
+	for (size_t i = 0; i < n_stretches; i++) {
+		if (stretches[i] == stretch)
+			return 0;
+	}
+	if (n_stretches == STRETCHES || is_crowded(stretch) || !dl_iterate_phdr(find_text, &text))
+		return -ENOTSUP;
+	told = fn;
+	if (n_stretches == 0 && sigaction(SIGSYS, &ours, &before) < 0)
+		return -errno;
+	r = add_filter(stretch, &text);
+	if (r == 0)
+		stretches[n_stretches++] = stretch;
+	else if (n_stretches == 0)
+		sigaction(SIGSYS, &before, NULL);
+	return r;
+}
+#else
+int trap_install(uintptr_t address, trap_fn fn)
+{
+	return -ENOTSUP;
+}
+#endif
