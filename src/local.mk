@@ -81,6 +81,7 @@ libclient_la_SOURCES = \
 	src/client/trap.c src/client/trap.h \
 	src/client/variables.c src/client/variables.h \
 	src/client/view.c src/client/view.h \
+	src/client/watch.c src/client/watch.h \
 	src/image/cow.c \
 	src/image/digest.c \
 	src/image/memfd.c \
