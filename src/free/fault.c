@@ -16,6 +16,7 @@
 bool (*fault_path)(char *path, size_t room);
 
 static bool watching;
+static bool (*asked)(const siginfo_t *si, void *context);
 static pid_t home; /* whose handler this is: a child between vfork() and exec has its parent's memory */
 static struct sigaction program_action; /* what the program believes is installed for SIGSEGV */
 
@@ -166,13 +167,15 @@ static void on_fault(int sig, siginfo_t *si, void *context)
 	struct sigaction action = program_action;
 	int saved = errno;
 
+	if (asked && asked(si, context))
+		return;
 	explain(si);
 	errno = saved;
 	if (action.sa_flags & SA_RESETHAND)
 		program_action = (struct sigaction){ .sa_handler = SIG_DFL };
 	if (action.sa_flags & SA_SIGINFO)
 		action.sa_sigaction(sig, si, context);
-	else if (action.sa_handler == SIG_DFL)
+	else if (action.sa_handler == SIG_DFL || action.sa_handler == SIG_IGN)
 		die(si);
 	else
 		action.sa_handler(sig);
@@ -183,10 +186,12 @@ static struct sigaction in_place_of(const struct sigaction *wanted)
 {
 	struct sigaction ours = *wanted;
 
-	if ((wanted->sa_flags & SA_SIGINFO) || wanted->sa_handler != SIG_IGN) {
+	if ((wanted->sa_flags & SA_SIGINFO) || wanted->sa_handler != SIG_IGN || asked) {
 		ours.sa_sigaction = on_fault;
 		ours.sa_flags |= SA_SIGINFO;
 	}
+	if (asked)
+		ours.sa_flags &= ~(int)SA_RESETHAND;
 	return ours;
 }
 
@@ -218,6 +223,21 @@ __attribute__((constructor(102))) static void begin(void)
 	if (__register_atfork)
 		__register_atfork(NULL, NULL, is_home, __dso_handle);
 	errno = saved;
+}
+
+bool fixd_free_asks(bool (*fn)(const siginfo_t *, void *))
+{
+	/* A program of a run may have these files twice: the shim's, and those it is linked with. */
+	bool (*next)(bool (*)(const siginfo_t *, void *)) = watching ? NULL : (__typeof__(next))dlsym(RTLD_NEXT, "fixd_free_asks");
+	struct sigaction ours;
+
+	if (!watching)
+		return next && next(fn);
+	if (asked == fn)
+		return true;
+	asked = fn;
+	ours = in_place_of(&program_action);
+	return REAL(sigaction)(SIGSEGV, &ours, NULL) == 0;
 }
 
 static inline bool is_program_business(int sig)

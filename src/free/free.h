@@ -13,6 +13,7 @@
 #include "free/real.h"
 
 #include <limits.h>
+#include <signal.h>
 #include <stdint.h>
 
 /*
@@ -20,6 +21,12 @@
  * the library is there.
  */
 SHIM void fixd_free_covers(uint64_t start, uint64_t size);
+
+/*
+ * `fn` is asked first about each SIGSEGV from now on: true, it has mended the fault. In the handler, any thread. False: somebody else has
+ * the handler, and nobody will be asked. libfixd calls this where the library is there.
+ */
+SHIM bool fixd_free_asks(bool (*fn)(const siginfo_t *si, void *context));
 
 #pragma GCC visibility push(hidden)
 
