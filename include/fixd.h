@@ -24,7 +24,8 @@
  *
  * Environment: FIXD_SOCKET, where the daemon listens; FIXD_TIMEOUT, how long to wait for a build, in seconds or with ms, s, m or h
  * (default 60s); FIXD_DISABLE=1, ask no daemon: what this client can build is built here, for this process only, and every scope key
- * has an image of its own; FIXD_RESET_ON_FORK=1, a forked child has pristine copy-on-write views.
+ * has an image of its own; FIXD_RESET_ON_FORK=1, a forked child has pristine copy-on-write views;
+ * FIXD_BLAME=1, say on stderr (or at the end of the file FIXD_BLAME_FILE) who wrote what is changed when a view is reset or detached.
  */
 #ifndef FIXD_H
 #define FIXD_H

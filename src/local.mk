@@ -62,6 +62,7 @@ libconfig_la_LIBADD = libimage.la $(INIH_LIBS)
 
 libclient_la_SOURCES = \
 	src/base/fd.c src/base/process.c src/base/units.c \
+	src/client/blame.c src/client/blame.h \
 	src/client/board.c src/client/board.h \
 	src/client/build.c src/client/build.h \
 	src/client/checkpoint.c \

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+#include "client/blame.h"
 #include "client/connection.h"
 
 #include <errno.h>
@@ -577,6 +578,7 @@ void fixd_set_test(struct fixd *f, const char *test)
 	if (n)
 		memcpy(f->test, test, n);
 	f->test[n] = '\0';
+	blame_set_test(f->test);
 }
 
 int connection_establish(struct fixd *f, uint16_t type, const char *key, const void *body, size_t size, struct reply *reply)

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/fd.h"
+#include "client/blame.h"
 #include "image/memfd.h"
 #include "image/place.h"
 #include "wire/fork.h"
@@ -43,6 +44,7 @@ static void after_fork_in_child(void)
 		pthread_mutex_init(&m->busy, NULL);
 		if (reset && m->writable && m->size && cow_reset(&m->cow) < 0)
 			abort(); /* its parent's bytes would be taken for the fixture's */
+		blame_forked(m, reset);
 	}
 	pthread_mutex_unlock(&lock);
 }
@@ -72,8 +74,9 @@ static int share(struct mapping *m, bool writable, enum mapping_need need)
 
 static int map_anywhere(size_t size, int fd, int prot, struct mapping *m)
 {
-	void *place = size >= PLACE_ALIGN ? place_find(size) : NULL;
-	void *p = mmap(place, size, prot, MAP_PRIVATE | (place ? MAP_FIXED : 0), fd, 0);
+	void *hint = prot & PROT_WRITE ? blame_place(size) : NULL;
+	void *place = !hint && size >= PLACE_ALIGN ? place_find(size) : NULL;
+	void *p = mmap(place ? place : hint, size, prot, MAP_PRIVATE | (place ? MAP_FIXED : 0), fd, 0);
 
 	if (p == MAP_FAILED)
 		return -errno;
@@ -207,6 +210,7 @@ void mapping_unref(struct mapping *m)
 	pthread_mutex_lock(&lock);
 	if (--m->refs == 0) {
 		unregister(m);
+		blame_unwatch(m);
 		if (m->writable)
 			cow_deinit(&m->cow);
 		if (m->base)
@@ -222,6 +226,8 @@ int64_t mapping_reset(struct mapping *m)
 
 	pthread_mutex_lock(&m->busy);
 	n = cow_reset(&m->cow);
+	if (n >= 0)
+		blame_reset(m);
 	pthread_mutex_unlock(&m->busy);
 	return n;
 }
@@ -234,4 +240,12 @@ int64_t mapping_changes(struct mapping *m, cow_change_fn fn, void *arg)
 	n = cow_changes(&m->cow, fn, arg);
 	pthread_mutex_unlock(&m->busy);
 	return n;
+}
+
+void mapping_each(void (*fn)(struct mapping *m))
+{
+	pthread_mutex_lock(&lock);
+	for (struct mapping *m = registry; m; m = m->next)
+		fn(m);
+	pthread_mutex_unlock(&lock);
 }

@@ -22,6 +22,7 @@ struct mapping {
 	char *base;
 	size_t size;
 	struct cow cow; /* when writable */
+	struct blame *blame;  /* who changes it, when that is asked */
 	pthread_mutex_t busy; /* views of the same objects share it */
 };
 
@@ -47,3 +48,6 @@ void mapping_allow_writes(void);
 /* For a writable mapping; see cow_reset() and cow_changes(). */
 int64_t mapping_reset(struct mapping *m);
 int64_t mapping_changes(struct mapping *m, cow_change_fn fn, void *arg);
+
+/* All that are mapped now; `fn` must not map or unmap any. */
+void mapping_each(void (*fn)(struct mapping *m));

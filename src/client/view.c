@@ -9,6 +9,7 @@
 
 #include "base/fd.h"
 #include "base/process.h"
+#include "client/blame.h"
 #include "client/build.h"
 #include "client/extend.h"
 #include "client/view.h"
@@ -167,6 +168,7 @@ static int make_view(struct fixd *f, const char *name, const struct attached *a,
 			return map_failed(f, r, &a->images[i], name);
 		}
 		v->n_mappings++;
+		blame_watch(v->mappings[i], name);
 	}
 	*out = v;
 	return 0;
@@ -344,6 +346,8 @@ void fixd_detach(struct fixd_view *v)
 
 	if (!v)
 		return;
+	for (size_t i = 0; i < v->n_mappings; i++)
+		blame_tell(v->mappings[i]);
 	d = (struct wire_detach){ .serial = v->serial, .pages = v->pages_reset, .resets = v->resets, .dirty = v->dirty_resets };
 	if (has_lease(v))
 		connection_tell(v->fixd, WIRE_TYPE_detach, &d, sizeof d);
@@ -409,7 +413,10 @@ int64_t fixd_view_reset(struct fixd_view *v)
 
 	for (size_t i = 0; i < v->n_mappings; i++) {
 		struct mapping *m = v->mappings[i];
-		int64_t n = m->writable && m->size ? mapping_reset(m) : 0;
+		int64_t n;
+
+		blame_tell(m);
+		n = m->writable && m->size ? mapping_reset(m) : 0;
 
 		if (n < 0)
 			return cannot_look(v, n);

@@ -1,0 +1,328 @@
+/* SPDX-License-Identifier: MIT */
+#include "client/blame.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "client/lines.h"
+#include "client/mapping.h"
+#include "client/watch.h"
+
+#define SHOWN 16       /* bytes of a value */
+#define TEXT_MIN 4
+#define WRITERS_MAX 16 /* of one view that are shown */
+#define CALLERS_MAX 6
+#define GAP 8 /* bytes that are the same between parts of one change */
+
+struct blame {
+	struct watch *watch;
+	char *name;
+	size_t told; /* writes of which has been spoken */
+};
+
+static char running[WIRE_TEST_MAX + 1]; /* the test */
+
+/* One text, so that it comes out in one piece. */
+struct text {
+	char bytes[16384];
+	size_t n;
+};
+
+__attribute__((format(printf, 2, 3))) static void put(struct text *t, const char *fmt, ...)
+{
+	va_list ap;
+	int n;
+
+	va_start(ap, fmt);
+	n = vsnprintf(t->bytes + t->n, sizeof t->bytes - t->n, fmt, ap);
+	va_end(ap);
+	if (n > 0)
+		t->n = t->n + (size_t)n < sizeof t->bytes ? t->n + (size_t)n : sizeof t->bytes - 1;
+}
+
+static bool is_wanted(void)
+{
+	const char *wanted = getenv("FIXD_BLAME");
+
+	return wanted && !strcmp(wanted, "1");
+}
+
+static void say(const struct text *t)
+{
+	const char *path = getenv("FIXD_BLAME_FILE");
+	int fd = path && *path ? open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666) : -1;
+	ssize_t n = write(fd >= 0 ? fd : STDERR_FILENO, t->bytes, t->n);
+
+	if (fd >= 0)
+		close(fd);
+	(void)n; /* nobody can be told */
+}
+
+/* Fewer bytes are rather a number. */
+static bool is_text(const char *p, size_t n)
+{
+	if (n < TEXT_MIN)
+		return false;
+	for (size_t i = 0; i < n; i++) {
+		if (!isprint((unsigned char)p[i]) && p[i] != '\n' && p[i] != '\t')
+			return false;
+	}
+	return true;
+}
+
+static void put_bytes(struct text *t, const char *p, size_t n, bool text)
+{
+	size_t shown = n < SHOWN ? n : SHOWN;
+
+	if (text)
+		put(t, "\"");
+	for (size_t i = 0; i < shown; i++) {
+		if (!text)
+			put(t, "%s%02x", i ? " " : "", (unsigned char)p[i]);
+		else if (p[i] == '\n' || p[i] == '\t')
+			put(t, "\\%c", p[i] == '\n' ? 'n' : 't');
+		else
+			put(t, "%s%c", p[i] == '"' || p[i] == '\\' ? "\\" : "", p[i]);
+	}
+	if (text)
+		put(t, "\"");
+	if (shown < n)
+		put(t, "...");
+}
+
+struct telling {
+	struct mapping *m;
+	struct text text;
+	const char *start; /* of the change that may go on */
+	size_t length;
+	size_t writers;			/* that were come to */
+	const struct first_write *last; /* whose stack was shown */
+	size_t same;			/* changes of that one more */
+};
+
+/* Functions of libraries of the system are where it was done, not who wanted it. */
+static bool is_of_system(const struct line *l)
+{
+	if (l->file)
+		return !strncmp(l->file, "/usr/", 5) || strstr(l->file, "/sysdeps/") || !strncmp(l->file, "../sysdeps", 10) ||
+		       !strncmp(l->file, "./", 2);
+	return l->module && (strstr(l->module, "/libc.") || strstr(l->module, "/ld-") || strstr(l->module, "/libstdc++.") ||
+			     strstr(l->module, "/libgcc_s.") || strstr(l->module, "/libpthread"));
+}
+
+struct naming {
+	struct text *text;
+	bool anybody; /* also functions of the system */
+	bool first_is_said;
+	int callers;
+};
+
+static void put_line(struct text *t, const struct line *l)
+{
+	if (l->file)
+		put(t, "%s:%d", l->file, l->line);
+	else
+		put(t, "%s+0x%llx", l->module ? l->module : "?", (unsigned long long)l->offset);
+	if (l->function)
+		put(t, " in %s%s", l->function, strchr(l->function, '(') ? "" : "()");
+}
+
+static void name_line(void *arg, const struct line *l)
+{
+	struct naming *n = arg;
+
+	if ((is_of_system(l) && !n->anybody) || n->callers > CALLERS_MAX)
+		return;
+	put(n->text, n->first_is_said ? "fixd:     called from " : "fixd:   first written at ");
+	put_line(n->text, l);
+	put(n->text, "\n");
+	n->first_is_said = true;
+	n->callers++;
+	/* What has called main() is nobody's concern. */
+	if (l->function && !strcmp(l->function, "main"))
+		n->callers = CALLERS_MAX + 1;
+}
+
+static void put_python(struct text *t, const char *python)
+{
+	int n = 0;
+
+	for (const char *line = python; *line && n < CALLERS_MAX;) {
+		size_t length = strcspn(line, "\n");
+
+		if (!strncmp(line, "  File ", 7)) {
+			put(t, "fixd:   %s%.*s\n", n ? "  called from " : "first written at ", (int)length - 2, line + 2);
+			n++;
+		}
+		line += length + (line[length] == '\n');
+	}
+}
+
+static void put_writer(struct text *t, const struct first_write *w)
+{
+	struct naming n = { .text = t };
+
+	put_python(t, w->python);
+	for (int i = 0; i < w->depth; i++)
+		lines_of((char *)w->stack[i] - (i > 0), name_line, &n);
+	n.anybody = !n.first_is_said;
+	for (int i = 0; i < w->depth && !n.first_is_said; i++)
+		lines_of((char *)w->stack[i] - (i > 0), name_line, &n);
+	if (w->thread != w->process)
+		put(t, "fixd:     in thread %d\n", w->thread);
+	if (w->process != getpid())
+		put(t, "fixd:     in process %d\n", w->process);
+}
+
+static void put_same(struct telling *t)
+{
+	if (t->same)
+		put(&t->text, "fixd:   and so in %zu more place%s of the same page%s\n", t->same, t->same == 1 ? "" : "s",
+		    t->last->pages > 1 ? "s" : "");
+	t->same = 0;
+}
+
+static void tell_change(struct telling *telling)
+{
+	struct mapping *m = telling->m;
+	const char *was = m->cow.pristine + (telling->start - m->base);
+	const struct first_write *w = watch_writer(m->blame->watch, telling->start);
+	size_t shown = telling->length < SHOWN ? telling->length : SHOWN;
+	bool text = is_text(was, shown) && is_text(telling->start, shown);
+	struct text *t = &telling->text;
+
+	if (w && w == telling->last) {
+		telling->same++;
+		return;
+	}
+	put_same(telling);
+	if (telling->writers++ >= WRITERS_MAX)
+		return;
+	telling->last = w;
+	if (*running)
+		put(t, "fixd: test '%s' changed '%s': ", running, m->blame->name);
+	else
+		put(t, "fixd: '%s' is changed: ", m->blame->name);
+	put(t, "%zu byte%s at offset 0x%zx, ", telling->length, telling->length == 1 ? "" : "s", (size_t)(telling->start - m->base));
+	put_bytes(t, was, telling->length, text);
+	put(t, " became ");
+	put_bytes(t, telling->start, telling->length, text);
+	put(t, "\n");
+	if (w)
+		put_writer(t, w);
+	else
+		put(t, "fixd:   nobody knows by whom: too many pages were written\n");
+}
+
+static void take_change(void *arg, const char *start, size_t length)
+{
+	struct telling *t = arg;
+
+	if (t->start && start - (t->start + t->length) <= GAP) {
+		t->length = (size_t)(start + length - t->start);
+		return;
+	}
+	if (t->start)
+		tell_change(t);
+	t->start = start;
+	t->length = length;
+}
+
+void blame_tell(struct mapping *m)
+{
+	struct telling *t;
+
+	if (!m->blame || watch_count(m->blame->watch) == m->blame->told)
+		return;
+	m->blame->told = watch_count(m->blame->watch);
+	t = calloc(1, sizeof *t);
+	if (!t)
+		return;
+	t->m = m;
+	if (mapping_changes(m, take_change, t) > 0) {
+		tell_change(t);
+		put_same(t);
+		if (t->writers > WRITERS_MAX)
+			put(&t->text, "fixd: and '%s' is changed in %zu more places\n", m->blame->name, t->writers - WRITERS_MAX);
+		say(&t->text);
+	}
+	free(t);
+}
+
+void blame_reset(struct mapping *m)
+{
+	if (!m->blame)
+		return;
+	watch_again(m->blame->watch);
+	m->blame->told = 0;
+}
+
+void blame_forked(struct mapping *m, bool pristine)
+{
+	if (pristine)
+		blame_reset(m);
+	else if (m->blame)
+		m->blame->told = watch_count(m->blame->watch);
+}
+
+/* What is changed at the end of the process, and in no view that was detached. */
+__attribute__((destructor)) static void end(void)
+{
+	if (is_wanted())
+		mapping_each(blame_tell);
+}
+
+void *blame_place(size_t size)
+{
+	return is_wanted() ? watch_place(size) : NULL;
+}
+
+void blame_set_test(const char *test)
+{
+	memcpy(running, test, strlen(test) + 1);
+}
+
+static void not_watched(const char *name, const char *why)
+{
+	struct text *t = calloc(1, sizeof *t);
+
+	if (!t)
+		return;
+	put(t, "fixd: FIXD_BLAME is set, but who changes '%s' is not watched: %s\n", name, why);
+	say(t);
+	free(t);
+}
+
+void blame_watch(struct mapping *m, const char *name)
+{
+	struct blame *b;
+
+	if (m->blame || !m->writable || !m->size || !is_wanted())
+		return;
+	b = calloc(1, sizeof *b);
+	if (b && (b->name = strdup(name)) && (b->watch = watch_new(m->base, m->cow.size))) {
+		m->blame = b;
+		return;
+	}
+	not_watched(name, strerror(errno));
+	if (b)
+		free(b->name);
+	free(b);
+}
+
+void blame_unwatch(struct mapping *m)
+{
+	if (!m->blame)
+		return;
+	watch_free(m->blame->watch);
+	free(m->blame->name);
+	free(m->blame);
+	m->blame = NULL;
+}

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Who changed it (FIXD_BLAME): of each change of a copy-on-write view that is there when it is reset or detached, or when the process
+ * exits, says on stderr: test, fixture, offset, the bytes before and after, and the line that wrote there first, with those that called it.
+ * What is put back in time is not mentioned. Without the variable nothing is done.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+
+struct mapping;
+
+/* A writable mapping, of the fixture of that name: from now on it is known who changes it. Again: nothing. */
+void blame_watch(struct mapping *m, const char *name);
+void blame_unwatch(struct mapping *m);
+/* Who changes something from now on; "" is nobody in particular. */
+void blame_set_test(const char *test);
+
+/* Where a copy-on-write mapping that may lie anywhere is to be: a hint for mmap(2). NULL: anywhere. */
+void *blame_place(size_t size);
+
+/* Says what has changed since the last reset and has not been said; nothing for a mapping that is not watched. */
+void blame_tell(struct mapping *m);
+/* It is pristine again. */
+void blame_reset(struct mapping *m);
+/* In a forked child: what its parent has written is said by its parent. */
+void blame_forked(struct mapping *m, bool pristine);
