@@ -1,0 +1,118 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""FIXD_BLAME: who changed a fixture, by the line of the source."""
+
+import os
+import re
+import subprocess
+import sys
+
+from stage import Skip, environment, main
+from harness import BUILD, LIMIT, SANITIZERS, SRC
+
+SOURCES = os.path.join(SRC, "tests", "blame")
+LIBRARIES = ["-L", BUILD + "/.libs", "-Wl,-rpath," + BUILD + "/.libs", "-lfixd"]
+FREE = ["-Wl,--push-state,--no-as-needed", "-lfixd-free", "-Wl,--pop-state"]
+WORDS = r"""
+#include <fixd-builder.h>
+#include <map>
+#include <string>
+extern "C" int fixd_build(struct fixd_builder *b)
+{
+	auto *w = new std::map<std::string, std::string>;
+	for (int i = 0; i < 1000; i++)
+		(*w)["a key that is too long for the object itself " + std::to_string(i)] = "value";
+	fixd_set_root(b, w);
+	return 0;
+}
+"""
+
+
+def modes():
+    yield "blame", []
+
+
+def run(command, cwd, env=None, code=0):
+    done = subprocess.run(command, cwd=cwd, env=env or environment(), capture_output=True, timeout=LIMIT * 3)
+    out = (done.stdout + done.stderr).decode(errors="replace")
+    assert code is None or done.returncode == code, f"{command}: {done.returncode}, not {code}\n{out}"
+    return out
+
+
+def marked(*sources):
+    """Of each test that leaks, the file and line that write first: those of its mark."""
+    lines = {}
+    for source in sources:
+        test = None
+        with open(os.path.join(SOURCES, source)) as f:
+            for number, line in enumerate(f, 1):
+                begins = re.match(r"(?:LEAK\(|static void )(\w+)\(?", line)
+                test = begins.group(1) if begins else test
+                mark = re.search(r"/[/*] writes(?:: (\w+))?", line)
+                if mark:
+                    lines[mark.group(1) or test] = f"{source}:{number}"
+    return lines
+
+
+def named(out):
+    """What the reports in `out` say: of each test the lines that wrote first."""
+    found, test = {}, None
+    for line in out.splitlines():
+        begins = re.match(r"fixd: test '(\w+)' changed '", line)
+        test = begins.group(1) if begins else test
+        writer = re.match(r"fixd:   first written at (?:\S*/)?(\S+:\d+) in ", line)
+        if writer:
+            found.setdefault(test, set()).add(writer.group(1))
+    return found
+
+
+def daemon_of(t):
+    """Bytes of every value, numbers, and with a compiler of C++ a map."""
+    with open(t.path("bytes"), "wb") as f:
+        f.write(bytes(range(256)) * 256)
+    so = t.path("words.so")
+    run(["g++", "-shared", "-fPIC", "-o", so, t.write("words.cc", WORDS), "-I", SRC + "/include", *LIBRARIES, "-lfixd-builder"], t.dir)
+    return t.daemon(f"[fixture bytes]\nfile = {t.path('bytes')}\n[fixture numbers]\ncommand = head -c 32768 /dev/zero\n"
+                    f"[fixture words]\nplugin = {so}\nmalloc = arena\n")
+
+
+def compiled(t, source, more=()):
+    program = t.path(source.split(".")[0])
+    run(["g++" if source.endswith(".cc") else "gcc", "-g", "-Wall", "-o", program, os.path.join(SOURCES, source), "-I", SRC + "/contrib/adapters", "-I",
+         SRC + "/include", "-I", SOURCES, *LIBRARIES, *FREE, "-lpthread", *more], t.dir)
+    return program
+
+
+def needs_lines():
+    """They are libdw's, and a sanitizer has handlers of its own."""
+    if SANITIZERS:
+        raise Skip("the address sanitizer has handlers of its own")
+    if subprocess.run([sys.executable, "-c", "import ctypes; ctypes.CDLL('libdw.so.1')"], capture_output=True).returncode:
+        raise Skip("libdw.so.1 is not installed")
+
+
+def check(t, program, expected):
+    env = {**environment(), "FIXD_BLAME": "1", "FIXD_SOCKET": daemon_of(t).socket}
+    out = run([program], t.dir, env)
+    found = named(out)
+    for test in sorted(set(expected) | set(found)):
+        assert found.get(test, set()) == {expected.get(test)}, f"{test}: {found.get(test)}, not {expected.get(test)}\n{out}"
+    return out
+
+
+def test_leaks_of_c(t):
+    needs_lines()
+    library = t.path("libsome.so")
+    run(["gcc", "-g", "-shared", "-fPIC", "-o", library, SOURCES + "/library.c"], t.dir)
+    out = check(t, compiled(t, "leaks.c", ["-L", t.dir, "-Wl,-rpath," + t.dir, "-lsome"]), marked("leaks.c", "library.c"))
+    assert "changed 'bytes': 1 byte at offset 0x1b58, 58 became 59\n" in out, out
+    assert "called from " in out and re.search(r"in thread \d+\n", out), out
+
+
+def test_leaks_of_cxx(t):
+    needs_lines()
+    check(t, compiled(t, "containers.cc"), marked("containers.cc"))
+
+
+if __name__ == "__main__":
+    main(sys.modules[__name__], modes)
