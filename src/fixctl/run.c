@@ -591,7 +591,7 @@ static void parse(struct command *c, int argc, char **argv)
 		{ "fixture", required_argument, NULL, 'f' }, { "timeout", required_argument, NULL, 't' },
 		{ "build-failed", required_argument, NULL, 'b' }, { "dry-run", no_argument, NULL, 'n' },
 		{ "changes", optional_argument, NULL, 'C' },	     { "keep", required_argument, NULL, 'k' },
-		{ "json", no_argument, NULL, 'j' },
+		{ "json", no_argument, NULL, 'j' },		     { "blame", no_argument, NULL, 'B' },
 		{ "help", no_argument, NULL, 'h' },	     { NULL, 0, NULL, 0 },
 	};
 	static const char *const modes[] = { "auto", "mount", "shim" };
@@ -611,6 +611,9 @@ static void parse(struct command *c, int argc, char **argv)
 			break;
 		case 'r':
 			o->reset_on_fork = true;
+			break;
+		case 'B':
+			o->blame = true;
 			break;
 		case 'F':
 			o->fresh = true;
@@ -710,6 +713,7 @@ const struct fixctl_command command_run = {
 		"                      auto (default): mount where it is allowed\n"
 		"  -f, --fixture GLOB  only these fixtures, and only they are built; may be repeated\n"
 		"  -r, --reset-on-fork copy-on-write views are pristine in a forked child\n"
+		"      --blame         say on standard error which line has changed a copy-on-write view and not put it back\n"
 		"  -F, --fresh         build the fixtures anew\n"
 		"  -c, --config FILE   with a daemon of its own for the length of the run\n"
 		"  -n, --dry-run       say what would appear where, from what and by which way; nothing is built or started\n"

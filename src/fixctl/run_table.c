@@ -78,6 +78,8 @@ void environment_set(const struct shown_list *l, const char *id, const char *soc
 	setenv("FIXD_SOCKET", socket, 1);
 	if (o->reset_on_fork)
 		setenv("FIXD_RESET_ON_FORK", "1", 1);
+	if (o->blame)
+		setenv("FIXD_BLAME", "1", 1);
 	for (size_t i = 0; i < l->n; i++)
 		setenv(l->all[i].variable, l->all[i].path, 1);
 }
@@ -101,6 +103,8 @@ static void put_variables(struct run_table *head, struct text *t, const struct s
 	put_variable(t, &head->n_variables, "FIXD_RUN");
 	put_variable(t, &head->n_variables, "FIXD_SOCKET");
 	put_variable(t, &head->n_variables, "FIXD_RESET_ON_FORK");
+	put_variable(t, &head->n_variables, "FIXD_BLAME");
+	put_variable(t, &head->n_variables, "FIXD_BLAME_FILE");
 	for (size_t i = 0; i < l->n; i++)
 		put_variable(t, &head->n_variables, l->all[i].variable);
 }

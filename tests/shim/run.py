@@ -708,6 +708,15 @@ def test_views_of_a_forked_child(t):
     assert s.run([memory, "fork"], "--reset-on-fork").out == b"child wordwor\nparent Wordwor\n"
 
 
+def test_who_changes_a_view(t):
+    if SANITIZERS:
+        raise Skip("the program is not sanitized")
+    done = objects(t).run([memory_program(t), "fork"], "--blame")
+    assert done.out == b"child Wordwor\nparent Wordwor\n", done.__dict__
+    assert re.fullmatch(rb"fixd: 'objects' is changed: 1 byte at offset 0x[0-9a-f]+, 77 became 57\nfixd:   first written at [^\n]* in main\(\)\n",
+                        done.err), done.err
+
+
 SANITIZED = r"""
 #include <stdio.h>
 #include <stdlib.h>
