@@ -68,6 +68,16 @@ def run(command, env, cwd, code=0):
     return out
 
 
+def blames(t, daemon, home, source):
+    """FIXD_BLAME names the line in which a test of it scribbles."""
+    if SANITIZERS or subprocess.run([sys.executable, "-c", "import ctypes; ctypes.CDLL('libdw.so.1')"], capture_output=True).returncode:
+        return
+    with open(os.path.join(home, source)) as f:
+        line = [number for number, text in enumerate(f, 1) if "memset(" in text][0]
+    out = run(["./suite"], {**tools(t, daemon), "FIXD_BLAME": "1"}, home)
+    assert f"/{source}:{line} in " in out and "'words': 20 bytes at offset 0x0, \"apple\\nbanana\\nche\"... became \"xxxx" in out.replace(" is changed", ""), out
+
+
 def framework(t, header, libraries, said, source=None, flags=(), failed=1, changed=()):
     name = os.path.basename(header).split(".")[0]
     source = source or name + ".c"
@@ -82,6 +92,7 @@ def framework(t, header, libraries, said, source=None, flags=(), failed=1, chang
     for more in ({}, {"CK_FORK": "no"}):
         out = run(["./suite"], {**tools(t, daemon), **more}, home)
         assert said in out, out
+    blames(t, daemon, home, source)
     report = json.loads(daemon.ctl("report", "--format=json").out)
     assert [c["test"] for c in report["changed_by"] if not c["test"].startswith("pid ")] == list(changed), report["changed_by"]
     out = run(["./suite"], {**tools(t), **({"CK_FORK": "no"} if name == "check" else {})}, home, failed)
