@@ -77,6 +77,7 @@ libclient_la_SOURCES = \
 	src/client/log.c \
 	src/client/mapping.c src/client/mapping.h \
 	src/client/open.c \
+	src/client/python.c src/client/python.h \
 	src/client/replay.c src/client/replay.h \
 	src/client/run.c \
 	src/client/trap.c src/client/trap.h \

@@ -120,7 +120,7 @@ static bool is_of_system(const struct line *l)
 struct naming {
 	struct text *text;
 	bool anybody; /* also functions of the system */
-	bool first_is_said;
+	bool in_python;
 	int callers;
 };
 
@@ -134,46 +134,65 @@ static void put_line(struct text *t, const struct line *l)
 		put(t, " in %s%s", l->function, strchr(l->function, '(') ? "" : "()");
 }
 
+static void end_naming(struct naming *n)
+{
+	n->callers = CALLERS_MAX + 1;
+}
+
+/* Of what a Python function has called: where it is in C, and no more. */
+static void name_extension(struct naming *n, const struct line *l)
+{
+	if (!l->module || (!strstr(l->module, "/libpython3") && !strstr(l->module, "/python3"))) {
+		put(n->text, "fixd:     by ");
+		put_line(n->text, l);
+		put(n->text, "\n");
+	}
+	end_naming(n);
+}
+
 static void name_line(void *arg, const struct line *l)
 {
 	struct naming *n = arg;
 
 	if ((is_of_system(l) && !n->anybody) || n->callers > CALLERS_MAX)
 		return;
-	put(n->text, n->first_is_said ? "fixd:     called from " : "fixd:   first written at ");
+	if (n->in_python) {
+		name_extension(n, l);
+		return;
+	}
+	put(n->text, "fixd:   %s", n->callers++ ? "  called from " : "first written at ");
 	put_line(n->text, l);
 	put(n->text, "\n");
-	n->first_is_said = true;
-	n->callers++;
 	/* What has called main() is nobody's concern. */
 	if (l->function && !strcmp(l->function, "main"))
-		n->callers = CALLERS_MAX + 1;
+		end_naming(n);
 }
 
-static void put_python(struct text *t, const char *python)
+/* The lines of faulthandler. How many there are of it that are the test's own. */
+static int put_python(struct text *t, const char *python)
 {
-	int n = 0;
+	char file[1024], function[256];
+	int n = 0, line;
 
-	for (const char *line = python; *line && n < CALLERS_MAX;) {
-		size_t length = strcspn(line, "\n");
-
-		if (!strncmp(line, "  File ", 7)) {
-			put(t, "fixd:   %s%.*s\n", n ? "  called from " : "first written at ", (int)length - 2, line + 2);
-			n++;
-		}
-		line += length + (line[length] == '\n');
+	for (; *python && n < CALLERS_MAX; python += strcspn(python, "\n"), python += *python == '\n') {
+		if (sscanf(python, "  File \"%1023[^\"]\", line %d in %255[^\n]", file, &line, function) != 3)
+			continue;
+		/* What has called a test is nobody's concern. */
+		if (strstr(file, "/_pytest/") || strstr(file, "/unittest/"))
+			break;
+		put(t, "fixd:   %s%s:%d in %s%s\n", n++ ? "  called from " : "first written at ", file, line, function, *function == '<' ? "" : "()");
 	}
+	return n;
 }
 
 static void put_writer(struct text *t, const struct first_write *w)
 {
-	struct naming n = { .text = t };
+	struct naming n = { .text = t, .in_python = put_python(t, w->python) > 0 };
 
-	put_python(t, w->python);
 	for (int i = 0; i < w->depth; i++)
 		lines_of((char *)w->stack[i] - (i > 0), name_line, &n);
-	n.anybody = !n.first_is_said;
-	for (int i = 0; i < w->depth && !n.first_is_said; i++)
+	n.anybody = n.callers == 0;
+	for (int i = 0; i < w->depth && n.callers == 0; i++)
 		lines_of((char *)w->stack[i] - (i > 0), name_line, &n);
 	if (w->thread != w->process)
 		put(t, "fixd:     in thread %d\n", w->thread);

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "client/watch.h"
 
-#include <dlfcn.h>
 #include <errno.h>
 #include <execinfo.h>
 #include <signal.h>
@@ -12,6 +11,7 @@
 #include <ucontext.h>
 #include <unistd.h>
 
+#include "client/python.h"
 #include "client/trap.h"
 
 #define PAGE ((size_t)4096)
@@ -38,31 +38,6 @@ static size_t n_watches; /* places used at some time */
 #define OTHERS 16
 static struct sigaction others[OTHERS];
 static size_t n_others;
-
-static void *python_state(void)
-{
-	void *(*get)(void) = (void *(*)(void))dlsym(RTLD_DEFAULT, "PyGILState_GetThisThreadState");
-
-	return get ? get() : NULL;
-}
-
-static void (*python_dump)(int fd, void *state);
-
-/* What faulthandler calls in a handler. The thread stands still at a write, so its Python stack does, too. */
-static void keep_python(struct first_write *f)
-{
-	void *state = python_dump ? python_state() : NULL;
-	int fd = state ? (int)syscall(SYS_memfd_create, "fixd-stack", 1u /* CLOEXEC */) : -1;
-	ssize_t n;
-
-	f->python[0] = '\0';
-	if (fd < 0)
-		return;
-	python_dump(fd, state);
-	n = pread(fd, f->python, sizeof f->python - 1, 0);
-	f->python[n > 0 ? n : 0] = '\0';
-	close(fd);
-}
 
 static struct watch *watch_of(uintptr_t address)
 {
@@ -115,7 +90,7 @@ static void keep_write(struct watch *w, size_t page, size_t pages, const void *f
 	f->thread = (pid_t)syscall(SYS_gettid);
 	f->page = (uint32_t)page;
 	f->pages = (uint32_t)pages;
-	keep_python(f);
+	python_stack(f->python, sizeof f->python);
 	for (size_t i = 0; i < pages; i++)
 		claim(w, page + i, (uint16_t)(at + 1));
 	open_pages(w, page, pages);
@@ -238,7 +213,7 @@ static void prepare(void)
 		return;
 	done = true;
 	backtrace(&one, 1);
-	python_dump = (void (*)(int, void *))dlsym(RTLD_DEFAULT, "_Py_DumpTraceback");
+	python_prepare();
 }
 
 static void *zeros(size_t size)
