@@ -174,6 +174,14 @@ int64_t fixd_view_reset(struct fixd_view *v);
 int64_t fixd_view_changes(struct fixd_view *v, struct fixd_range *ranges, size_t n);
 
 /*
+ * With FIXD_BLAME: who was the first to write to the page of `address` since the view was attached or reset, as lines that say where,
+ * the first of them the write itself. At most `size` bytes are written to `text`, with a 0 at their end. Returns how long the lines are;
+ * 0: nobody, or who is not watched. Then the library says nothing of the changes that are there now; with NULL for an address that is
+ * all it does. Since: 0.1
+ */
+int64_t fixd_view_blame(struct fixd_view *v, const void *address, char *text, size_t size);
+
+/*
  * What clients build.  A fixture that is registered with fixd_define(), or has `client = yes` in fixd.ini, is built by the first
  * client that asks for it with fixd_build_begin(); the others wait, and get the same image.  Each user has such images for
  * himself.  When the builder dies, one of those who wait becomes the builder.

@@ -119,6 +119,7 @@ static bool is_of_system(const struct line *l)
 
 struct naming {
 	struct text *text;
+	const char *indent;
 	bool anybody; /* also functions of the system */
 	bool in_python;
 	int callers;
@@ -143,7 +144,7 @@ static void end_naming(struct naming *n)
 static void name_extension(struct naming *n, const struct line *l)
 {
 	if (!l->module || (!strstr(l->module, "/libpython3") && !strstr(l->module, "/python3"))) {
-		put(n->text, "fixd:     by ");
+		put(n->text, "%s  by ", n->indent);
 		put_line(n->text, l);
 		put(n->text, "\n");
 	}
@@ -160,7 +161,7 @@ static void name_line(void *arg, const struct line *l)
 		name_extension(n, l);
 		return;
 	}
-	put(n->text, "fixd:   %s", n->callers++ ? "  called from " : "first written at ");
+	put(n->text, "%s%s", n->indent, n->callers++ ? "  called from " : "first written at ");
 	put_line(n->text, l);
 	put(n->text, "\n");
 	/* What has called main() is nobody's concern. */
@@ -169,7 +170,7 @@ static void name_line(void *arg, const struct line *l)
 }
 
 /* The lines of faulthandler. How many there are of it that are the test's own. */
-static int put_python(struct text *t, const char *python)
+static int put_python(struct text *t, const char *python, const char *indent)
 {
 	char file[1024], function[256];
 	int n = 0, line;
@@ -180,14 +181,15 @@ static int put_python(struct text *t, const char *python)
 		/* What has called a test is nobody's concern. */
 		if (strstr(file, "/_pytest/") || strstr(file, "/unittest/"))
 			break;
-		put(t, "fixd:   %s%s:%d in %s%s\n", n++ ? "  called from " : "first written at ", file, line, function, *function == '<' ? "" : "()");
+		put(t, "%s%s%s:%d in %s%s\n", indent, n++ ? "  called from " : "first written at ", file, line, function,
+		    *function == '<' ? "" : "()");
 	}
 	return n;
 }
 
-static void put_writer(struct text *t, const struct first_write *w)
+static void put_writer(struct text *t, const struct first_write *w, const char *indent)
 {
-	struct naming n = { .text = t, .in_python = put_python(t, w->python) > 0 };
+	struct naming n = { .text = t, .indent = indent, .in_python = put_python(t, w->python, indent) > 0 };
 
 	for (int i = 0; i < w->depth; i++)
 		lines_of((char *)w->stack[i] - (i > 0), name_line, &n);
@@ -195,9 +197,9 @@ static void put_writer(struct text *t, const struct first_write *w)
 	for (int i = 0; i < w->depth && n.callers == 0; i++)
 		lines_of((char *)w->stack[i] - (i > 0), name_line, &n);
 	if (w->thread != w->process)
-		put(t, "fixd:     in thread %d\n", w->thread);
+		put(t, "%s  in thread %d\n", indent, w->thread);
 	if (w->process != getpid())
-		put(t, "fixd:     in process %d\n", w->process);
+		put(t, "%s  in process %d\n", indent, w->process);
 }
 
 static void put_same(struct telling *t)
@@ -235,7 +237,7 @@ static void tell_change(struct telling *telling)
 	put_bytes(t, telling->start, telling->length, text);
 	put(t, "\n");
 	if (w)
-		put_writer(t, w);
+		put_writer(t, w, "fixd:   ");
 	else
 		put(t, "fixd:   nobody knows by whom: too many pages were written\n");
 }
@@ -273,6 +275,34 @@ void blame_tell(struct mapping *m)
 		say(&t->text);
 	}
 	free(t);
+}
+
+void blame_is_told(struct mapping *m)
+{
+	if (m->blame)
+		m->blame->told = watch_count(m->blame->watch);
+}
+
+int64_t blame_writer(struct mapping *m, const void *address, char *text, size_t size)
+{
+	const struct first_write *w = m->blame ? watch_writer(m->blame->watch, address) : NULL;
+	struct text *t = w ? calloc(1, sizeof *t) : NULL;
+	size_t n;
+
+	if (size)
+		*text = '\0';
+	if (!w || !t)
+		return w ? -ENOMEM : 0;
+	put_writer(t, w, "");
+	n = t->n;
+	if (size) {
+		size_t shown = n < size ? n : size - 1;
+
+		memcpy(text, t->bytes, shown);
+		text[shown] = '\0';
+	}
+	free(t);
+	return (int64_t)n;
 }
 
 void blame_reset(struct mapping *m)

@@ -8,6 +8,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 struct mapping;
 
@@ -22,6 +23,10 @@ void *blame_place(size_t size);
 
 /* Says what has changed since the last reset and has not been said; nothing for a mapping that is not watched. */
 void blame_tell(struct mapping *m);
+/* Somebody else says it. */
+void blame_is_told(struct mapping *m);
+/* The lines of who wrote first to the page of that address, of which at most `size` - 1 bytes are copied: how long they are; 0: nobody. */
+int64_t blame_writer(struct mapping *m, const void *address, char *text, size_t size);
 /* It is pristine again. */
 void blame_reset(struct mapping *m);
 /* In a forked child: what its parent has written is said by its parent. */

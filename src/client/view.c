@@ -457,3 +457,19 @@ int64_t fixd_view_changes(struct fixd_view *v, struct fixd_range *ranges, size_t
 	}
 	return (int64_t)c.n;
 }
+
+int64_t fixd_view_blame(struct fixd_view *v, const void *address, char *text, size_t size)
+{
+	struct mapping *m = NULL;
+
+	for (size_t i = 0; i < v->n_mappings; i++) {
+		if ((uintptr_t)address - (uintptr_t)v->mappings[i]->base < v->mappings[i]->size)
+			m = v->mappings[i];
+		blame_is_told(v->mappings[i]);
+	}
+	if (m)
+		return blame_writer(m, address, text, size);
+	if (address)
+		return fixd_fail_with(v->fixd, -EINVAL, "%p is no address of this view", address);
+	return 0;
+}
