@@ -207,14 +207,28 @@ static int source_of(const char *key)
 	return SOURCE_NONE;
 }
 
+/* Behind what may stand before the program: variables, and exec. */
+static const char *program_of(const char *command)
+{
+	for (;;) {
+		size_t name = strspn(command, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_");
+		size_t n = strcspn(command, " \t\n;|&<>()$`\"'\\*?[#{}");
+
+		if (!strchr(" \t", command[n]) || !command[n] || (command[name] != '=' && (n != 4 || strncmp(command, "exec", 4) != 0)))
+			return command;
+		command += n + strspn(command + n, " \t");
+	}
+}
+
 /* The program a command starts, if its first word is one: it is an input too. */
 static void add_executable(struct fixture *f, const char *root)
 {
-	size_t n = strcspn(f->what, " \t\n;|&<>()$`\"'\\*?[#~=%{}");
-	_cleanup_free_ char *word = xstrndup(f->what, n);
+	const char *program = program_of(f->what);
+	size_t n = strcspn(program, " \t\n;|&<>()$`\"'\\*?[#~=%{}");
+	_cleanup_free_ char *word = xstrndup(program, n);
 	const char *path = getenv("PATH");
 
-	if (n == 0 || (f->what[n] && !strchr(" \t\n;|&<>", f->what[n])))
+	if (n == 0 || (program[n] && !strchr(" \t\n;|&<>", program[n])))
 		return;
 	if (strchr(word, '/')) {
 		list_append(&f->inputs, *word == '/' ? xstrdup(word) : xasprintf("%s/%s", root, word));

@@ -391,11 +391,13 @@ def test_check_command(t):
 def test_command_executable_is_an_input(t):
     t.write("tool", "#!/bin/sh\necho one\n")
     os.chmod(t.path("tool"), 0o755)
-    d = t.daemon("[fixture f]\ncommand = ./tool\n")
+    commands = ("./tool", "exec ./tool", "exec\t./tool x", "A=1 B= ./tool", "A=b=c exec ./tool", "./tool; exit 0")
+    d = t.daemon("".join(f"[fixture f{n}]\ncommand = {command}\n" for n, command in enumerate(commands)))
     c = d.client()
-    assert c.read("f") == b"one\n"
+    names = [f"f{n}" for n in range(len(commands))]
+    assert [c.read(name) for name in names] == [b"one\n"] * len(names)
     t.write("tool", "#!/bin/sh\necho two\n")
-    assert c.read("f") == b"two\n"
+    assert [c.read(name) for name in names] == [b"two\n"] * len(names)
 
 
 def test_edit_during_build(t):
