@@ -20,6 +20,7 @@
 #include "base/fd.h"
 #include "base/units.h"
 #include "builder/leavings.h"
+#include "builder/notify.h"
 #include "builder/processes.h"
 #include "builder/sandbox.h"
 #include "builder/sysv.h"
@@ -436,6 +437,16 @@ static bool takes_too_much(struct keep *k, struct sampling *s)
 	return r.size > w->job.limit;
 }
 
+/* A template that is stale goes on for those who have forks of it. NULL: it is not. */
+static char *stopping(const struct keep *k)
+{
+	_cleanup_free_ char *status = NULL;
+
+	if (!(notify_read(k->notify, &status) & NOTIFY_STOPPING))
+		return NULL;
+	return status ? xstrdup(status) : xasprintf("its %s is stopping", noun(k));
+}
+
 _Noreturn void keep_on(struct keep *k)
 {
 	_cleanup_free_ char *how = NULL, *died = NULL, *wrong = NULL;
@@ -445,7 +456,8 @@ _Noreturn void keep_on(struct keep *k)
 
 	k->hold[1] = fd_close(k->hold[1]);
 	while (open && !is_over(k) && !died) {
-		open = keep_wait(k, -1, keep_is_measured(k) ? left(s.next) : -1);
+		open = keep_wait(k, k->notify, keep_is_measured(k) ? left(s.next) : -1);
+		died = k->notify >= 0 ? stopping(k) : NULL;
 		if (takes_too_much(k, &s)) {
 			format_size(limit, sizeof limit, k->work->job.limit);
 			died = xasprintf("its %s takes more memory than memory-max allows (%s), with the files that it has written",

@@ -27,7 +27,7 @@ struct keep {
 	pid_t command;	 /* that is run beside it; 0: it has ended */
 	int command_status;
 	int output;	 /* of the service, to be passed on to the log; -1: nothing */
-	int notify;	 /* of a service or template: its socket, until it is ready; or -1 */
+	int notify;	 /* of a service its socket, until it is ready; of a template for good; or -1 */
 	int sandbox;	 /* tells how the service ends that is in one; or -1 */
 	int log;	 /* the reading end of the log, which the daemon reads as long as it lives; -1: it is no pipe */
 	int say;	 /* the other end, where we do not wait; -1: standard error will do */

@@ -48,20 +48,22 @@ static bool is_of_this_user(struct msghdr *m)
 }
 
 /* A message is lines of NAME=value (sd_notify(3)). */
-static bool read_message(char *text)
+static unsigned read_message(char *text, char **status)
 {
-	bool ready = false;
+	unsigned said = 0;
 	char *rest;
 
 	for (char *line = strtok_r(text, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest)) {
-		ready |= !strcmp(line, "READY=1");
-		if (!strncmp(line, "STATUS=", 7))
-			fprintf(stderr, "%s\n", line + 7);
+		said |= !strcmp(line, "READY=1") ? NOTIFY_READY : !strcmp(line, "STOPPING=1") ? NOTIFY_STOPPING : 0;
+		if (strncmp(line, "STATUS=", 7) != 0)
+			continue;
+		free(*status);
+		*status = xstrdup(line + 7);
 	}
-	return ready;
+	return said;
 }
 
-bool notify_says_ready(int fd)
+unsigned notify_read(int fd, char **status)
 {
 	/* With room for no descriptor: one that is sent is closed by the kernel. */
 	union {
@@ -69,7 +71,7 @@ bool notify_says_ready(int fd)
 		char bytes[CMSG_SPACE(sizeof(struct ucred))];
 	} control;
 	char text[MESSAGE_MAX + 1];
-	bool ready = false;
+	unsigned said = 0;
 
 	for (;;) {
 		struct iovec v = { .iov_base = text, .iov_len = MESSAGE_MAX };
@@ -79,9 +81,9 @@ bool notify_says_ready(int fd)
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0)
-			return ready;
+			return said;
 		text[n] = '\0';
 		if (is_of_this_user(&m))
-			ready |= read_message(text);
+			said |= read_message(text, status);
 	}
 }

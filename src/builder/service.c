@@ -138,13 +138,22 @@ static int wait_for_line(struct keep *k)
 
 static int wait_for_notification(struct keep *k)
 {
-	while (!notify_says_ready(k->notify)) {
+	for (;;) {
+		_cleanup_free_ char *status = NULL;
+		unsigned said = notify_read(k->notify, &status);
+
+		if (status)
+			fprintf(stderr, "%s\n", status);
+		if (said & NOTIFY_READY)
+			break;
 		if (is_gone(k))
 			return ended_early(k);
 		if (!keep_wait(k, k->notify, -1))
 			return orphaned(k);
 	}
-	k->notify = fd_close(k->notify);
+	/* A template says more later. */
+	if (!is_template(k->work))
+		k->notify = fd_close(k->notify);
 	return 0;
 }
 
