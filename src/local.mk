@@ -73,6 +73,7 @@ libclient_la_SOURCES = \
 	src/client/forked.c src/client/forked.h \
 	src/client/hazards.c src/client/hazards.h \
 	src/client/lines.c src/client/lines.h \
+	src/client/loaded.c src/client/loaded.h \
 	src/client/local.c src/client/local.h \
 	src/client/log.c \
 	src/client/mapping.c src/client/mapping.h \
