@@ -284,6 +284,7 @@ struct fixd_checkpoint {
 	void (*child)(void *arg);  /* in the fork, which has what is its caller's by then; reopens what must be */
 	pid_t (*fork)(void *arg);  /* instead of fork(2), with what that returns: of a run-time system that has its own */
 	void *arg;
+	const char *const *files; /* NULL-terminated, or NULL: what it has read besides its program and libraries */
 };
 
 enum fixd_fork_here {
@@ -299,6 +300,7 @@ enum fixd_fork_here {
  * What does not survive a fork is looked for first, and told on standard error; where the section does not allow it the process exits.
  * When the daemon ends the template, exit() is called there: exit handlers run once, in the template. A fork that exits has its standard
  * streams flushed and its coverage data (gcov, llvm) written. rand(3), random(3) and drand48(3) have another seed in every fork.
+ * When its program, a library that it has loaded or one of `files` has changed, the template is stale, and the next fork is one of another.
  * From the main thread; fixd_error(NULL) has the sentence of a negative errno: the template cannot listen. `how` may be NULL. Since: 0.1
  */
 int fixd_fork_here(int *argc, char ***argv, const struct fixd_checkpoint *how);

@@ -27,11 +27,12 @@
 #include "client/extend.h"
 #include "client/forked.h"
 #include "client/hazards.h"
+#include "client/loaded.h"
 #include "client/mapping.h"
 #include "fixd.h"
 #include "wire/socket.h"
 
-#define CHECKPOINT_SIZE_0 (offsetof(struct fixd_checkpoint, arg) + sizeof(void *))
+#define CHECKPOINT_SIZE_0 (offsetof(struct fixd_checkpoint, files) + sizeof(const char *const *))
 #define CALLERS_MAX 512
 #define AUDIT_FAILED 70 /* EX_SOFTWARE of sysexits.h */
 
@@ -45,7 +46,8 @@ struct caller {
 struct template
 {
 	const struct fixd_checkpoint *how;
-	int listener, signals;
+	int listener, signals, notify;
+	bool stale; /* its helper knows it */
 	struct caller callers[CALLERS_MAX];
 	size_t n_callers;
 	struct pollfd polled[CALLERS_MAX + 2];
@@ -84,8 +86,7 @@ static int listen_at(const char *path)
 	return fd_steal(&fd);
 }
 
-/* As sd_notify(3) does it. */
-static int say_ready(void)
+static int notify_connect(void)
 {
 	const char *name = getenv("NOTIFY_SOCKET");
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
@@ -99,8 +100,13 @@ static int say_ready(void)
 	memcpy(address.sun_path, name, n);
 	if (*name == '@')
 		address.sun_path[0] = '\0';
-	while (sendto(fd, "READY=1", 7, MSG_NOSIGNAL, (struct sockaddr *)&address,
-		      (socklen_t)(offsetof(struct sockaddr_un, sun_path) + n)) < 0) {
+	return connect(fd, (struct sockaddr *)&address, (socklen_t)(offsetof(struct sockaddr_un, sun_path) + n)) < 0 ? -errno : fd_steal(&fd);
+}
+
+/* To its helper, as sd_notify(3) does it. */
+static int notify(const struct template *t, const char *message)
+{
+	while (send(t->notify, message, strlen(message), MSG_NOSIGNAL) < 0) {
 		if (errno != EINTR)
 			return -errno;
 	}
@@ -127,6 +133,9 @@ static int template_begin(struct template *t, const char *path)
 
 	if (r < 0)
 		return here_fails(r, "the environment cannot be read: %s", strerror(-r));
+	r = loaded_note(t->how->files);
+	if (r < 0)
+		return here_fails(r, "what was loaded cannot be found out: %s", strerror(-r));
 	coverage_find();
 	t->listener = listen_at(path);
 	if (t->listener < 0)
@@ -134,7 +143,8 @@ static int template_begin(struct template *t, const char *path)
 	if (sigaction(SIGCHLD, &children, &t->children) < 0 || sigprocmask(SIG_BLOCK, &set, &t->mask) < 0 ||
 	    (t->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK)) < 0)
 		return here_fails(-errno, "the template cannot be set up: %s", strerror(errno));
-	r = say_ready();
+	t->notify = notify_connect();
+	r = t->notify < 0 ? t->notify : notify(t, "READY=1");
 	return r < 0 ? here_fails(r, "the daemon cannot be told of the checkpoint ($NOTIFY_SOCKET): %s", strerror(-r)) : 0;
 }
 
@@ -186,6 +196,7 @@ static void leave_template(struct template *t)
 	t->n_callers = 0;
 	t->listener = fd_close(t->listener);
 	t->signals = fd_close(t->signals);
+	t->notify = fd_close(t->notify);
 	hazards_drop_daemon();
 	sigaction(SIGCHLD, &t->children, NULL);
 	sigprocmask(SIG_SETMASK, &t->mask, NULL);
@@ -226,6 +237,21 @@ static int fork_for(struct template *t, struct caller *c, struct call *what)
 	return 0;
 }
 
+/* Those who have forks keep them; nobody gets another one. False, with a sentence. */
+static bool is_current(struct template *t, char wrong[FORK_SENTENCE_MAX])
+{
+	const char *path = loaded_changed();
+	char message[FORK_SENTENCE_MAX + 32];
+
+	if (!path)
+		return true;
+	snprintf(wrong, FORK_SENTENCE_MAX, "it has loaded %s, which has changed", path);
+	snprintf(message, sizeof message, "STOPPING=1\nSTATUS=%s", wrong);
+	if (!t->stale)
+		t->stale = notify(t, message) == 0;
+	return false;
+}
+
 /* The first message of a caller asks for the fork. FIXD_FORKED there, with the call; else 0, or -ENOTCONN: it is to be dropped. */
 static int take_call(struct template *t, struct caller *c, struct call *what)
 {
@@ -235,6 +261,8 @@ static int take_call(struct template *t, struct caller *c, struct call *what)
 	if (r == -EAGAIN)
 		return 0;
 	c->asked = true;
+	if (r == 0 && !is_current(t, wrong))
+		r = -ESTALE;
 	if (r == 0)
 		r = fork_for(t, c, what);
 	else if (r != -ENOTCONN)
@@ -423,7 +451,7 @@ int fixd_fork_here(int *argc, char ***argv, const struct fixd_checkpoint *given)
 		return FIXD_NO_TEMPLATE;
 	passed = true;
 	audit(&how);
-	template = (struct template){ .how = &how, .listener = -1, .signals = -1 };
+	template = (struct template){ .how = &how, .listener = -1, .signals = -1, .notify = -1 };
 	r = template_begin(&template, path);
 	if (r < 0)
 		return r;
