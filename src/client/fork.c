@@ -27,8 +27,6 @@
 /* Between two tries when the template cannot fork for a moment. */
 #define AGAIN_MS_MIN 5
 #define AGAIN_MS_MAX 200
-/* It may have ended while it was asked, and there is another one then. */
-#define TRIES 3
 
 extern char **environ;
 
@@ -249,6 +247,23 @@ static int options_check(struct fixd *f, const struct fixd_fork_options *given, 
 	return 0;
 }
 
+/* -ECONNRESET, -ESTALE: it has ended or is stale, and there is time for another one, which the daemon knows of soon. */
+static int try(struct fixd_process *p, const char *name, const struct fixd_options *attach, const struct fixd_fork_options *o, int64_t deadline)
+{
+	int r = fixd_attach(p->fixd, name, attach, &p->view);
+
+	if (r == 0)
+		r = ask_until(p, name, o, deadline);
+	if ((r != -ECONNRESET && r != -ESTALE) || !p->view)
+		return r == -ECONNRESET ? -ECONNREFUSED : r;
+	fixd_detach(p->view);
+	p->view = NULL;
+	if (left(deadline) == 0)
+		return fixd_fail_with(p->fixd, -ETIMEDOUT, "the template '%s' has ended, or is stale, again and again", name);
+	poll(NULL, 0, AGAIN_MS_MIN);
+	return r;
+}
+
 int fixd_fork(struct fixd *f, const char *name, const struct fixd_fork_options *options, struct fixd_process **out)
 {
 	struct fixd_fork_options o;
@@ -269,16 +284,9 @@ int fixd_fork(struct fixd *f, const char *name, const struct fixd_fork_options *
 	deadline = connection_now_ms() + (o.timeout_ms == FIXD_TIMEOUT_NONE ? TIMEOUT_MAX_MS
 					  : o.timeout_ms		    ? o.timeout_ms
 									    : connection_timeout());
-	for (int i = 0; i < TRIES; i++) {
-		r = fixd_attach(f, name, &attach, &p->view);
-		if (r == 0)
-			r = ask_until(p, name, &o, deadline);
-		if (r != -ECONNRESET || !p->view)
-			break;
-		fixd_detach(p->view);
-		p->view = NULL;
-		fixd_fail_with(f, r, "the template '%s' has ended", name);
-	}
+	do
+		r = try(p, name, &attach, &o, deadline);
+	while (r == -ECONNRESET || r == -ESTALE);
 	if (r < 0) {
 		fixd_process_close(p);
 		return r;
