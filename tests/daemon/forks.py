@@ -429,6 +429,46 @@ def test_a_template_is_an_image(t):
     assert "service_pid" not in d.instance("template")
 
 
+def test_what_it_has_loaded(t):
+    """Built again, a program or one of its libraries makes it stale, whatever the section says."""
+    program = ("#include <fixd.h>\n#include <stdio.h>\n#include <stdlib.h>\n#include <unistd.h>\nint number(void);\n"
+               "int main(int argc, char **argv) { const char *files[] = { getenv(\"READ\"), NULL };\n"
+               "struct fixd_checkpoint how = { .size = sizeof how, .files = files }; fixd_fork_here(&argc, &argv, &how);\n"
+               "printf(\"%d %d\\n\", number(), WORD); fflush(stdout); return argc > 1 ? pause() : 0; }")
+
+    def build_library(n):
+        t.plugin("libnumber", f"int number(void) {{ return {n}; }}")
+
+    def build(word):
+        t.program("p", program, f"-DWORD={word}", t.path("libnumber.so"), "-Wl,-rpath," + t.dir)
+    build_library(1)
+    build(1)
+    read = t.write("read", "one")
+    d = t.daemon(f"[fixture template]\nprocess = READ={read} exec {t.path('p')}\nmax-age = none\n")
+    assert d.ctl("fork", "template").out == "1 1\n"
+    holder = subprocess.Popen([harness.program("fixctl"), "--socket", d.socket, "fork", "template", "--", "wait"], stdout=subprocess.PIPE,
+                              env=harness.process_environment())
+    assert holder.stdout.readline() == b"1 1\n"
+    first = template_of(d)
+    os.unlink(t.path("libnumber.so"))
+    build_library(2)
+    assert d.ctl("fork", "template").out == "2 1\n"
+    cause = f"it has loaded {os.path.realpath(t.path('libnumber.so'))}, which has changed"
+    assert d.instance("template")["stale_cause"] == cause, d.instance("template")["stale_cause"]
+    # Who has one keeps it.
+    assert holder.poll() is None and is_alive(first)
+    os.unlink(t.path("p"))
+    build(2)
+    assert d.ctl("fork", "template").out == "2 2\n"
+    assert d.instance("template")["generation"] == 3
+    t.write("read", "another")
+    assert d.ctl("fork", "template").out == "2 2\n" and d.ctl("fork", "template").out == "2 2\n"
+    assert d.instance("template")["generation"] == 4 and f"it has loaded {read}, which" in d.instance("template")["stale_cause"]
+    holder.kill()
+    holder.communicate()
+    wait_for(lambda: is_gone(first), "the end of the first")
+
+
 def test_what_it_depends_on(t):
     d = t.daemon("[fixture words]\ncommand = printf 'hello world'\n" + section(t, "depends = words", make="view"))
     template = None
