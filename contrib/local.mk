@@ -112,7 +112,7 @@ dist_adapters_HEADERS = \
 	contrib/adapters/fixd/test.h
 
 cmakedir = $(datadir)/cmake/fixd
-dist_cmake_DATA = contrib/cmake/FixdFixtures.cmake contrib/cmake/fixd-config.cmake
+dist_cmake_DATA = contrib/cmake/FixdFixtures.cmake contrib/cmake/FixdForkTests.cmake contrib/cmake/fixd-config.cmake
 nodist_cmake_DATA = contrib/cmake/fixd-config-version.cmake
 
 EXTRA_DIST += \

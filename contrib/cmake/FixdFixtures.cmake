@@ -12,6 +12,8 @@
 #   fixd_add_test(NAME api COMMAND api WITH pg)
 #                                          holds `pg` while it runs, and finds its value in FIXD_FIXTURE_pg:
 #                                          of a service with clones, a server that no other test has
+#   fixd_fork_tests(tests)                 each case of the GoogleTest program `tests` is a fork of the template of that
+#                                          name (process = exec .../tests), which has prepared once
 #
 # FIXD_SOCKET, when it is set, is the daemon's socket. A fixture that cannot be built fails its set-up, and CTest does not run
 # the tests that need it.
@@ -75,4 +77,27 @@ function(fixd_add_test)
   endif()
   add_test(NAME ${arg_NAME} COMMAND ${around} ${program} ${arg_COMMAND} ${where})
   fixd_test(${arg_NAME} FIXTURES ${arg_FIXTURES})
+endfunction()
+
+set(_fixd_here "${CMAKE_CURRENT_LIST_DIR}")
+
+# The cases of a program that calls fixd_fork_here() before it hands its arguments to GoogleTest.
+#   fixd_fork_tests(tests [TEMPLATE name] [PREFIX before.] [XML directory])
+function(fixd_fork_tests target)
+  cmake_parse_arguments(arg "" "TEMPLATE;PREFIX;XML" "" ${ARGN})
+  _fixd_needs_fixctl()
+  if(NOT arg_TEMPLATE)
+    set(arg_TEMPLATE ${target})
+  endif()
+  if(NOT TEST fixd.warm.${arg_TEMPLATE})
+    fixd_fixture(${arg_TEMPLATE})
+  endif()
+  set(list "${CMAKE_CURRENT_BINARY_DIR}/${target}-forks.cmake")
+  set(command ${FIXCTL} ${_fixd_options} fork ${arg_TEMPLATE} --)
+  add_custom_command(TARGET ${target} POST_BUILD VERBATIM BYPRODUCTS "${list}"
+    COMMAND ${CMAKE_COMMAND} -D "PROGRAM=$<TARGET_FILE:${target}>" -D "TEMPLATE=${arg_TEMPLATE}" -D "PREFIX=${arg_PREFIX}"
+      -D "COMMAND=${command}" -D "XML=${arg_XML}" -D "OUT=${list}" -P "${_fixd_here}/FixdForkTests.cmake")
+  # Before it was built there are none.
+  file(WRITE "${list}.in" "if(EXISTS [==[${list}]==])\n  include([==[${list}]==])\nelse()\n  add_test(${target}_NOT_BUILT ${target}_NOT_BUILT)\nendif()\n")
+  set_property(DIRECTORY APPEND PROPERTY TEST_INCLUDE_FILES "${list}.in")
 endfunction()
