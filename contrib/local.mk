@@ -127,6 +127,7 @@ EXTRA_DIST += \
 	contrib/adapters/examples/cunit.c \
 	contrib/adapters/examples/doctest.cc \
 	contrib/adapters/examples/fixd.ini \
+	contrib/adapters/examples/forks.cc \
 	contrib/adapters/examples/gtest.cc \
 	contrib/adapters/examples/legacy.sh \
 	contrib/adapters/examples/meson.build \

@@ -45,7 +45,7 @@ def prefix(t):
     for library in ("fixd", "fixd-free", "fixd-builder"):
         for name in (f"lib{library}.so", f"lib{library}.so.0"):
             os.symlink(f"{BUILD}/.libs/{name}", t.path("prefix/lib/" + name))
-    for where, name in ((SRC, "FixdFixtures.cmake"), (SRC, "fixd-config.cmake"), (BUILD, "fixd-config-version.cmake")):
+    for where, name in ((SRC, "FixdFixtures.cmake"), (SRC, "FixdForkTests.cmake"), (SRC, "fixd-config.cmake"), (BUILD, "fixd-config-version.cmake")):
         shutil.copyfile(f"{where}/contrib/cmake/{name}", t.path("prefix/share/cmake/fixd/" + name))
     return t.path("prefix")
 
@@ -288,7 +288,14 @@ def test_ctest(t):
     run(["cmake", "-S", ".", "-B", "build", "-DCMAKE_PREFIX_PATH=" + prefix(t)], env, home)
     run(["cmake", "--build", "build"], env, home)
     out = run(["ctest", "--test-dir", "build"], env, home)
-    assert "100% tests passed, 0 tests failed out of 7" in out, out
+    forks = os.path.exists(home + "/build/forks")
+    assert f"100% tests passed, 0 tests failed out of {13 if forks else 7}" in out, out
+    if forks:
+        xml = sorted(os.listdir(home + "/build/xml"))
+        assert xml[:2] == ["Index.CanBeRuined.xml", "Index.FindsAWord.xml"] and len(xml) == 5, xml
+        where = daemon.instance("forks")
+        with open(where["dir"] + "/prepared") as f:
+            assert int(f.read()) == where["service_pid"] and where["generation"] == 1, where
     words = daemon.instances()["words"]
     assert words["size"] is None and words["stale_cause"] == "cleaned up", words
     # At the same time, with two servers for three tests, which all ruin theirs.
