@@ -160,6 +160,7 @@ libfixd_preload_la_SOURCES = \
 	src/preload/attr.c \
 	src/preload/cwd.c \
 	src/preload/dir.c \
+	src/preload/environment.c src/preload/environment.h \
 	src/preload/exec.c \
 	src/preload/fd.c \
 	src/preload/cwd_cache.c \

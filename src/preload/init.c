@@ -20,7 +20,7 @@ __attribute__((constructor(101))) static void begin(void)
 		}
 		path_table_begin();
 		lock_begin();
-		exec_begin();
+		environment_begin();
 		fixd_free_covers(run->region_start, run->region_size);
 		fault_path = resolve_visible;
 	}

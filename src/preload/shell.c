@@ -33,7 +33,7 @@ SHIM int system(const char *command)
 	pid_t pid;
 	int r;
 
-	if (!command || exec_environment_is_complete())
+	if (!command || environment_is_complete())
 		return REAL(system)(command);
 	sigemptyset(&block);
 	sigaddset(&block, SIGCHLD);
@@ -100,7 +100,7 @@ SHIM FILE *popen(const char *command, const char *mode)
 	struct piped *x;
 	FILE *f;
 
-	if (exec_environment_is_complete())
+	if (environment_is_complete())
 		return REAL(popen)(command, mode);
 	if ((*mode != 'r' && *mode != 'w') || (mode[1] && strcmp(mode + 1, "e") != 0)) {
 		errno = EINVAL;

@@ -80,7 +80,7 @@ enum reach {
 /* In a process of a run, before anything else. */
 void path_table_begin(void);
 void lock_begin(void);
-void exec_begin(void);
+void environment_begin(void);
 
 /* Without a system call, unless the path is relative to something that is not known yet. */
 enum reach resolve_reach(int dirfd, const char *path);
@@ -259,7 +259,7 @@ bool dirops_has_fixtures(int dirfd, const char *path);
 bool actions_move(const posix_spawn_file_actions_t *actions, const char *path, char *out);
 
 /* Does a program that is started with the environment as it is find the run (exec.c)? */
-bool exec_environment_is_complete(void);
+bool environment_is_complete(void);
 
 /* The lock of the shim's lists (lock.c); nothing of the shim that takes it is called while it is held. */
 void lists_take(void);

@@ -1,0 +1,286 @@
+/* SPDX-License-Identifier: MIT */
+#include "preload/environment.h"
+
+#include <alloca.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "preload/search.h"
+
+#define PRELOAD "LD_PRELOAD="
+#define LIBRARIES "LD_LIBRARY_PATH="
+#define LIBRARIES_END "/end-of-fixd-libraries" /* in the scratch directory, where there is none */
+
+static size_t count(char *const *list)
+{
+	size_t n = 0;
+
+	while (list && list[n])
+		n++;
+	return n;
+}
+
+/* The value of the variable ("NAME="), or NULL. */
+static const char *find_variable(char *const *envp, const char *name)
+{
+	for (; envp && *envp; envp++) {
+		if (!strncmp(*envp, name, strlen(name)))
+			return *envp + strlen(name);
+	}
+	return NULL;
+}
+
+static const char *find_preload(char *const *envp)
+{
+	const char *value = find_variable(envp, PRELOAD);
+
+	return value ? value : "";
+}
+
+static const struct run_table *any_run(void)
+{
+	return run ? run : run_left;
+}
+
+static const char *shim_path(void)
+{
+	return (const char *)any_run() + any_run()->shim;
+}
+
+size_t environment_room(char *const *envp)
+{
+	if (!any_run())
+		return 1;
+	return (count(envp) + any_run()->n_variables + 3) * sizeof *envp + strlen(PRELOAD) + strlen(find_preload(envp)) +
+	       strlen(shim_path()) + SANITIZER_MAX + 4;
+}
+
+/* A runtime of a sanitizer that was put there for another program, or the shim. */
+static bool is_ours(const char *library, size_t n)
+{
+	const char *shim = shim_path();
+
+	return (n == strlen(shim) && !strncmp(library, shim, n)) || (n > 11 && !strncmp(library, "libasan.so.", 11));
+}
+
+/* What others want preloaded, behind `out`; `first`: nothing is there yet. */
+static void put_others(char *out, const char *had, bool first)
+{
+	while (*had) {
+		size_t n = strcspn(had, ": ");
+
+		if (n && !is_ours(had, n)) {
+			if (!first)
+				*out++ = ':';
+			out = mempcpy(out, had, n);
+			*out = '\0';
+			first = false;
+		}
+		had += n;
+		had += *had != '\0';
+	}
+}
+
+static void put_preload(char *out, char *const *envp, const char *sanitizer)
+{
+	out = stpcpy(out, PRELOAD);
+	if (*sanitizer) {
+		out = stpcpy(out, sanitizer);
+		*out++ = ':';
+	}
+	put_others(stpcpy(out, shim_path()), find_preload(envp), false);
+}
+
+char *const *environment_without_shim(char *const *envp, void *room)
+{
+	char **out = room, *preload = (char *)(out + count(envp) + 1);
+	size_t n = 0;
+
+	if (!any_run() || !strstr(find_preload(envp), shim_path()))
+		return envp;
+	put_others(stpcpy(preload, PRELOAD), find_preload(envp), true);
+	for (; *envp; envp++) {
+		bool is_preload = !strncmp(*envp, PRELOAD, strlen(PRELOAD));
+
+		if (!is_preload || preload[strlen(PRELOAD)])
+			out[n++] = is_preload ? preload : *envp;
+	}
+	out[n] = NULL;
+	return out;
+}
+
+void run_leave(void)
+{
+	char *const *without;
+
+	run_left = run;
+	run = NULL;
+	without = environment_without_shim(environ, alloca(environment_room(environ)));
+	if (without == environ)
+		return;
+	if (*find_preload(without))
+		setenv("LD_PRELOAD", find_preload(without), 1);
+	else
+		unsetenv("LD_PRELOAD");
+}
+
+static bool has_name_of(const char *variable, const char *other)
+{
+	size_t n = strcspn(variable, "=");
+
+	return !strncmp(variable, other, n) && other[n] == '=';
+}
+
+static bool is_carried(const char *variable)
+{
+	const char *v = run_string(run->variables);
+
+	for (uint32_t i = 0; i < run->n_variables; i++, v += strlen(v) + 1) {
+		if (has_name_of(v, variable))
+			return true;
+	}
+	return !strncmp(variable, PRELOAD, strlen(PRELOAD));
+}
+
+static bool is_complete(char *const *envp, const char *preload)
+{
+	const char *v = run_string(run->variables);
+
+	if (strcmp(find_preload(envp), preload + strlen(PRELOAD)) != 0)
+		return false;
+	for (uint32_t i = 0; i < run->n_variables; i++, v += strlen(v) + 1) {
+		char *const *e;
+
+		for (e = envp; *e && strcmp(*e, v) != 0; e++)
+			;
+		if (!*e)
+			return false;
+	}
+	return true;
+}
+
+/* A run inside of this one has put its own there. */
+static bool is_of_another_run(char *const *envp)
+{
+	const char *ours = run_string(run->variables);
+
+	for (; envp && *envp; envp++) {
+		if (has_name_of(ours, *envp))
+			return strcmp(*envp, ours) != 0;
+	}
+	return false;
+}
+
+/* In another root directory, or a mount namespace with less, the loader would complain of it. */
+static bool shim_is_in_reach(void)
+{
+	int saved = errno;
+	bool is = kernel(SYS_faccessat, AT_FDCWD, shim_path(), R_OK) == 0;
+
+	errno = saved;
+	return is;
+}
+
+char *const *environment_complete(char *const *envp, const char *sanitizer, void *room)
+{
+	char **out = room, *preload;
+	const char *v;
+	size_t n = 0;
+
+	if (!run || is_of_another_run(envp))
+		return envp;
+	if (sanitizer == NO_SHIM || !shim_is_in_reach())
+		return environment_without_shim(envp, room);
+	preload = (char *)(out + count(envp) + run->n_variables + 2);
+	put_preload(preload, envp, sanitizer);
+	if (envp && is_complete(envp, preload))
+		return envp;
+	for (; envp && *envp; envp++) {
+		if (!is_carried(*envp))
+			out[n++] = *envp;
+	}
+	out[n++] = preload;
+	v = run_string(run->variables);
+	for (uint32_t i = 0; i < run->n_variables; i++, v += strlen(v) + 1)
+		out[n++] = (char *)v;
+	out[n] = NULL;
+	return out;
+}
+
+/*
+ * Directories of libraries are for the loader only: they come first in LD_LIBRARY_PATH, end with a path that says so, and are taken
+ * out again when the program starts.
+ */
+struct libraries {
+	size_t size;
+	char list[2 * PATH_MAX];
+};
+
+static APART void add_library_directory(void *arg, enum search_what what, const char *real)
+{
+	struct libraries *l = arg;
+	size_t n = strlen(real);
+
+	if (what != SEARCH_DIRECTORY || strchr(real, ':'))
+		return;
+	for (const char *d = l->list; *d; d += strcspn(d, ":") + 1) {
+		if (strcspn(d, ":") == n && !strncmp(d, real, n))
+			return;
+	}
+	if (l->size + n + 2 < sizeof l->list)
+		l->size += (size_t)sprintf(l->list + l->size, "%s:", real);
+}
+
+size_t environment_libraries_room(char *const *envp)
+{
+	const char *had = find_variable(envp, LIBRARIES);
+
+	return (count(envp) + 2) * sizeof *envp + strlen(LIBRARIES) + 2 * PATH_MAX + strlen(run_string(run->scratch)) +
+	       sizeof LIBRARIES_END + (had ? strlen(had) : 0) + 4;
+}
+
+APART char *const *environment_with_libraries(char *const *envp, const char *path, void *room)
+{
+	const char *had = find_variable(envp, LIBRARIES);
+	char **out = room, *variable = (char *)(out + count(envp) + 2);
+	struct libraries l = { 0 };
+	size_t n = 0;
+
+	search_libraries(path, add_library_directory, &l);
+	if (l.size == 0)
+		return envp;
+	sprintf(variable, LIBRARIES "%s%s" LIBRARIES_END "%s%s", l.list, run_string(run->scratch), had ? ":" : "", had ? had : "");
+	for (; *envp; envp++)
+		out[n++] = strncmp(*envp, LIBRARIES, strlen(LIBRARIES)) ? *envp : variable;
+	if (!had)
+		out[n++] = variable;
+	out[n] = NULL;
+	return out;
+}
+
+/* In place, before the program looks: it has got what it had. */
+void environment_begin(void)
+{
+	for (char **e = environ; e && *e; e++) {
+		char *end;
+
+		if (strncmp(*e, LIBRARIES, strlen(LIBRARIES)) != 0 || !(end = strstr(*e, LIBRARIES_END)))
+			continue;
+		end += strlen(LIBRARIES_END);
+		if (*end == ':') {
+			memmove(*e + strlen(LIBRARIES), end + 1, strlen(end));
+			return;
+		}
+		for (; *e; e++)
+			e[0] = e[1];
+		return;
+	}
+}
+
+bool environment_is_complete(void)
+{
+	return !run || environment_complete(environ, "", alloca(environment_room(environ))) == environ;
+}
