@@ -245,6 +245,8 @@ libdaemon_la_SOURCES = \
 	src/fixd/host/worker.c src/fixd/host/worker.h \
 	src/fixd/keep/fdstore.c src/fixd/keep/fdstore.h \
 	src/fixd/keep/load.c \
+	src/fixd/keep/load_conn.c \
+	src/fixd/keep/loading.h \
 	src/fixd/keep/keep.h \
 	src/fixd/keep/restart.c src/fixd/keep/restart.h \
 	src/fixd/keep/rows.c src/fixd/keep/rows.h \

@@ -12,12 +12,12 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/log.h"
-#include "base/vector.h"
 #include "config/config.h"
 #include "fixd/host/board.h"
 #include "fixd/host/watch.h"
 #include "fixd/keep/check.h"
 #include "fixd/keep/keep.h"
+#include "fixd/keep/loading.h"
 #include "fixd/keep/rows.h"
 #include "fixd/model/edge.h"
 #include "fixd/model/events.h"
@@ -27,10 +27,7 @@
 #include "fixd/model/reclaim.h"
 #include "fixd/model/run.h"
 #include "fixd/model/session.h"
-#include "fixd/model/user.h"
 #include "fixd/serve/conn.h"
-#include "fixd/serve/request.h"
-#include "fixd/work/client_build.h"
 #include "fixd/work/keeper.h"
 #include "fixd/work/recovery.h"
 #include "fixd/work/survivor.h"
@@ -38,22 +35,7 @@
 #include "image/memfd.h"
 #include "image/region.h"
 
-struct loading {
-	struct keep *keep;
-	int (*resolve)(void *arg, int number);
-	void *arg;
-	struct session **sessions; /* by their numbers */
-	size_t n_sessions;
-	struct vector images; /* by serial; a reference to each, until all are in place */
-	struct vector instances; /* by their numbers; NULL: there is no such one any more */
-	struct vector used; /* files and directories */
-};
-
-#define EACH_RECORD(l, saved, r)                                                                                       \
-	for (struct { struct record_reader in; bool bad; } each = { record_inside(saved), false };                     \
-	     record_next(&each.in, &(r), &each.bad);)
-
-static bool load_row(struct loading *l, const struct row *rows, void *object, const struct record *r)
+bool loading_row(struct loading *l, const struct row *rows, void *object, const struct record *r)
 {
 	return row_load(rows, object, r, l->resolve, l->arg);
 }
@@ -65,7 +47,7 @@ static int by_serial(const void *key, const void *image)
 	return a < b ? -1 : a > b;
 }
 
-static struct image *find_image(const struct loading *l, uint64_t serial)
+struct image *loading_image(const struct loading *l, uint64_t serial)
 {
 	bool found;
 	size_t at = vector_search(&l->images, &serial, by_serial, &found);
@@ -73,12 +55,12 @@ static struct image *find_image(const struct loading *l, uint64_t serial)
 	return found ? l->images.all[at] : NULL;
 }
 
-static struct session *session_at(const struct loading *l, uint64_t n)
+struct session *loading_session(const struct loading *l, uint64_t n)
 {
 	return n < l->n_sessions ? l->sessions[n] : NULL;
 }
 
-static struct instance *instance_at(const struct loading *l, uint64_t n)
+struct instance *loading_instance(const struct loading *l, uint64_t n)
 {
 	return n < l->instances.n ? l->instances.all[n] : NULL;
 }
@@ -108,7 +90,7 @@ static int load_daemon(struct loading *l, const struct record *saved)
 	struct record r;
 
 	EACH_RECORD(l, saved, r)
-		load_row(l, daemon_rows, &k, &r);
+		loading_row(l, daemon_rows, &k, &r);
 	m->events = events_new(k.events);
 	if (k.board < 0 || board_restore(&k.board, k.board_value, k.board_used, &keep->work->board) < 0) {
 		fd_close(k.board);
@@ -173,10 +155,10 @@ static void load_run(struct loading *l, struct session *s, const struct record *
 			bool bad = false;
 
 			while (record_next(&in, &inner, &bad))
-				load_row(l, use_rows, u, &inner);
+				loading_row(l, use_rows, u, &inner);
 			run_resume_use(run, u);
 		} else {
-			load_row(l, run_rows, run, &r);
+			loading_row(l, run_rows, run, &r);
 		}
 	}
 	if (!run->id)
@@ -192,7 +174,7 @@ static void load_orphan(struct loading *l, struct session *s, const struct recor
 
 	o->note_fd = -1;
 	EACH_RECORD(l, saved, r)
-		load_row(l, orphan_rows, o, &r);
+		loading_row(l, orphan_rows, o, &r);
 	if (!o->title || o->note_fd < 0 || memfd_verify(o->note_fd, &size) < 0 || size != o->note_size) {
 		fd_close(o->note_fd);
 		free(o->title);
@@ -210,7 +192,7 @@ static void load_session(struct loading *l, const struct record *saved)
 	struct record r;
 
 	EACH_RECORD(l, saved, r)
-		load_row(l, session_rows, &copy, &r);
+		loading_row(l, session_rows, &copy, &r);
 	s = copy.root ? session_get(keep->model, copy.root, copy.uid) : NULL;
 	/* That of the ini file may have moved. */
 	if (l->n_sessions == 0)
@@ -240,7 +222,7 @@ static struct keeper *load_keeper(struct loading *l, const struct record *saved)
 
 	k->service = k->hold = k->channel_fd = k->errors_fd = -1;
 	EACH_RECORD(l, saved, r)
-		load_row(l, keeper_rows, k, &r);
+		loading_row(l, keeper_rows, k, &r);
 	if (!k->title)
 		k->title = xstrdup("");
 	use_path(l, k->note);
@@ -256,7 +238,7 @@ static struct image **load_images(const struct loading *l, const struct record *
 
 	*n = 0;
 	EACH_RECORD(l, saved, r) {
-		struct image *im = find_image(l, r.number);
+		struct image *im = loading_image(l, r.number);
 
 		if (!im) {
 			while (*n > 0)
@@ -304,7 +286,7 @@ static void load_image(struct loading *l, const struct record *saved)
 
 	keep->model->last_serial = last_serial;
 	EACH_RECORD(l, saved, r) {
-		if (load_row(l, image_rows, im, &r))
+		if (loading_row(l, image_rows, im, &r))
 			continue;
 		if (r.field == STATE_SAW)
 			im->dep_digests = rows_digests(&r, &im->n_depends);
@@ -313,7 +295,7 @@ static void load_image(struct loading *l, const struct record *saved)
 		else if (r.field == STATE_NEEDS)
 			load_teardown_deps(l, im, &r);
 		else if (r.field == STATE_OF_SESSION)
-			s = session_at(l, r.number);
+			s = loading_session(l, r.number);
 		else if (r.field == STATE_KEEPER && !k)
 			k = load_keeper(l, &r);
 	}
@@ -378,10 +360,10 @@ static struct instance *make_instance(struct loading *l, const struct record *sa
 	struct record r;
 
 	EACH_RECORD(l, saved, r) {
-		if (load_row(l, instance_rows, copy, &r))
+		if (loading_row(l, instance_rows, copy, &r))
 			continue;
 		if (r.field == STATE_OF_SESSION)
-			s = session_at(l, r.number);
+			s = loading_session(l, r.number);
 		else if (r.field == STATE_REGISTERED)
 			registered = r.number;
 		else if (r.field == STATE_NAME && !name)
@@ -441,12 +423,12 @@ static void load_instance(struct loading *l, const struct record *saved)
 	EACH_RECORD(l, saved, r) {
 		switch (r.field) {
 		case STATE_CURRENT:
-			i->current = find_image(l, r.number);
+			i->current = loading_image(l, r.number);
 			if (i->current)
 				image_ref(i->current);
 			break;
 		case STATE_LAST:
-			last = find_image(l, r.number);
+			last = loading_image(l, r.number);
 			if (last)
 				instance_set_last(i, last);
 			break;
@@ -477,26 +459,6 @@ static void load_instance(struct loading *l, const struct record *saved)
 		instance_retire(i, "the daemon was restarted");
 }
 
-static void load_lease(struct loading *l, struct conn *c, const struct record *saved)
-{
-	struct lease copy = { 0 }, *lease;
-	struct image *im = NULL;
-	struct record r;
-
-	EACH_RECORD(l, saved, r) {
-		if (!load_row(l, lease_rows, &copy, &r) && r.field == STATE_SERIAL)
-			im = find_image(l, r.number);
-	}
-	if (!im)
-		return;
-	lease = lease_new(im, &c->client.leases, copy.pid);
-	c->client.n_leases++;
-	lease->released = copy.released;
-	lease->uid = copy.uid;
-	lease->since = copy.since;
-	lease->event = copy.event;
-}
-
 static void load_holder(struct loading *l, const struct record *saved)
 {
 	struct image *im = NULL;
@@ -505,163 +467,12 @@ static void load_holder(struct loading *l, const struct record *saved)
 
 	EACH_RECORD(l, saved, r) {
 		if (r.field == STATE_SERIAL)
-			im = find_image(l, r.number);
+			im = loading_image(l, r.number);
 		else if (r.field == STATE_PID)
 			pid = (pid_t)r.number;
 	}
 	if (im)
 		survivor_hold(l->keep->work, pid, im);
-}
-
-/* How long it may still wait. */
-static uint32_t rest_ms(int64_t deadline)
-{
-	int64_t left = deadline - clock_now();
-
-	return left > 0 ? (uint32_t)((left + NSEC_PER_MSEC - 1) / NSEC_PER_MSEC) : 0;
-}
-
-static void load_attach(struct loading *l, struct conn *c, const struct record *saved)
-{
-	struct wire_header h = { .type = WIRE_TYPE_attach };
-	struct wire_attach a = { 0 };
-	uint64_t depends[WIRE_DEPENDS_MAX];
-	struct instance *i = NULL;
-	struct record r, serial;
-
-	EACH_RECORD(l, saved, r) {
-		struct record_reader in = record_inside(&r);
-		bool bad = false;
-
-		if (r.field == STATE_ID)
-			h.id = r.number;
-		else if (r.field == STATE_FLAGS)
-			a.flags = (uint32_t)r.number;
-		else if (r.field == STATE_OF_INSTANCE)
-			i = instance_at(l, r.number);
-		else if (r.field == STATE_DEADLINE)
-			a.timeout_ms = rest_ms((int64_t)r.number);
-		while (r.field == STATE_DEPENDS && a.depends < WIRE_DEPENDS_MAX && record_next(&in, &serial, &bad))
-			depends[a.depends++] = serial.number;
-	}
-	if (i)
-		attach_resume(c, &h, &a, depends, i);
-	else
-		conn_reply_error(c, &h, -ENOENT, "this fixture is not in %s any more", l->keep->model->config->file);
-}
-
-static void load_release(struct conn *c, const struct record *saved)
-{
-	struct wire_header h = { .type = WIRE_TYPE_release };
-	struct wire_release q = { .flags = WIRE_RELEASE_WAIT };
-	struct record r;
-
-	EACH_RECORD(NULL, saved, r) {
-		if (r.field == STATE_ID)
-			h.id = r.number;
-		else if (r.field == STATE_SERIAL)
-			q.serial = r.number;
-		else if (r.field == STATE_DEADLINE)
-			q.timeout_ms = rest_ms((int64_t)r.number);
-	}
-	handle_release(c, &h, &q, sizeof q);
-}
-
-static void load_offer(struct loading *l, struct conn *c, const struct record *saved)
-{
-	struct instance *i = NULL;
-	struct record r;
-
-	EACH_RECORD(l, saved, r) {
-		if (r.field == STATE_OF_INSTANCE)
-			i = instance_at(l, r.number);
-	}
-	if (i && offer_resume(i, &c->client, saved, l->resolve, l->arg))
-		i->state = INSTANCE_BUILDING;
-}
-
-/* The connection itself; NULL: it is gone. */
-static struct conn *make_conn(struct loading *l, const struct record *saved, _Bool *observer, char **run)
-{
-	struct keep *keep = l->keep;
-	struct conn *c = NULL;
-	struct record r;
-
-	EACH_RECORD(l, saved, r) {
-		int fd = r.field == STATE_FD ? l->resolve(l->arg, (int)r.number) : -1;
-
-		if (fd >= 0 && !c)
-			c = conn_new(keep->server, fd);
-		if (r.field == STATE_OBSERVER)
-			*observer = r.number;
-		if (r.field == STATE_RUN_ID && !*run)
-			*run = record_dup(&r);
-	}
-	return c;
-}
-
-static void load_conn(struct loading *l, const struct record *saved)
-{
-	_cleanup_free_ char *run = NULL;
-	bool observer = false;
-	struct conn *c = make_conn(l, saved, &observer, &run);
-	struct record r;
-
-	if (!c)
-		return;
-	EACH_RECORD(l, saved, r) {
-		if (load_row(l, conn_rows, c, &r))
-			continue;
-		if (r.field == STATE_OF_SESSION && (c->client.session = session_at(l, r.number)))
-			c->client.session->n_conns++;
-	}
-	/* Joining counts nothing again, nor does what it holds then. */
-	if (run && c->client.session)
-		conn_join_run(c, run, observer);
-	EACH_RECORD(l, saved, r) {
-		if (r.field == STATE_CLOSING && c->client.member)
-			c->client.member->closing = r.number;
-		else if (r.field == STATE_LEASE)
-			load_lease(l, c, &r);
-		else if (r.field == STATE_OFFER)
-			load_offer(l, c, &r);
-	}
-}
-
-/* What was asked for, when everybody is there. The connections come in the same order. */
-static void load_requests(struct loading *l, const struct record *saved, struct conn *c)
-{
-	struct record r;
-
-	EACH_RECORD(l, saved, r) {
-		if (r.field == STATE_ATTACH)
-			load_attach(l, c, &r);
-		else if (r.field == STATE_RELEASE && c->client.member)
-			load_release(c, &r);
-		else if (r.field == STATE_MESSAGE && r.kind == RECORD_STRING && r.size <= WIRE_MESSAGE_MAX)
-			inbox_add(c, r.data, r.size);
-	}
-}
-
-static struct conn *conn_by_id(const struct keep *keep, uint64_t id)
-{
-	link_for_each(l, &keep->server->conns) {
-		if (link_entry(l, struct conn, link)->client.id == id)
-			return link_entry(l, struct conn, link);
-	}
-	return NULL;
-}
-
-static uint64_t id_of(struct loading *l, const struct record *saved)
-{
-	struct conn copy = { 0 };
-	struct record r;
-
-	EACH_RECORD(l, saved, r) {
-		if (r.field <= 2)
-			load_row(l, conn_rows, &copy, &r);
-	}
-	return copy.client.id;
 }
 
 static void each_record(struct loading *l, const void *records, size_t size, uint16_t field,
@@ -682,15 +493,6 @@ static void load_lone_keeper(struct loading *l, const struct record *saved)
 	keeper_resume(l->keep->work, load_keeper(l, saved));
 }
 
-static void load_asked(struct loading *l, const struct record *saved)
-{
-	struct conn *c = conn_by_id(l->keep, id_of(l, saved));
-
-	if (c)
-		load_requests(l, saved, c);
-}
-
-/* What has changed while no daemon ran is seen now, also by those who look at the board only. */
 static void settle_loaded(struct instance *i)
 {
 	if (!i->current)
@@ -758,9 +560,9 @@ int state_load(struct keep *keep, const void *records, size_t size, int (*resolv
 	board_clear_free(keep->work->board);
 	vector_add(&l.used, NULL);
 	recovery_go_on(keep->work, (char **)l.used.all);
-	each_record(&l, records, size, STATE_CONN, load_conn);
+	each_record(&l, records, size, STATE_CONN, loading_conn);
 	each_record(&l, records, size, STATE_HOLDER, load_holder);
-	each_record(&l, records, size, STATE_CONN, load_asked);
+	each_record(&l, records, size, STATE_CONN, loading_asked);
 	for (size_t i = 0; i < l.instances.n; i++) {
 		if (l.instances.all[i])
 			session_find_dependencies(l.instances.all[i]);
