@@ -440,11 +440,11 @@ static bool takes_too_much(struct keep *k, struct sampling *s)
 /* A template that is stale goes on for those who have forks of it. NULL: it is not. */
 static char *stopping(const struct keep *k)
 {
-	_cleanup_free_ char *status = NULL;
+	_cleanup_text_ struct text status = { 0 };
 
 	if (!(notify_read(k->notify, &status) & NOTIFY_STOPPING))
 		return NULL;
-	return status ? xstrdup(status) : xasprintf("its %s is stopping", noun(k));
+	return status.size ? xstrndup(status.data, status.size - 1) : xasprintf("its %s is stopping", noun(k));
 }
 
 _Noreturn void keep_on(struct keep *k)

@@ -12,6 +12,7 @@
 
 #include "base/alloc.h"
 #include "base/fd.h"
+#include "base/text.h"
 
 #define MESSAGE_MAX 4096
 
@@ -48,22 +49,20 @@ static bool is_of_this_user(struct msghdr *m)
 }
 
 /* A message is lines of NAME=value (sd_notify(3)). */
-static unsigned read_message(char *text, char **status)
+static unsigned read_message(char *text, struct text *status)
 {
 	unsigned said = 0;
 	char *rest;
 
 	for (char *line = strtok_r(text, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest)) {
 		said |= !strcmp(line, "READY=1") ? NOTIFY_READY : !strcmp(line, "STOPPING=1") ? NOTIFY_STOPPING : 0;
-		if (strncmp(line, "STATUS=", 7) != 0)
-			continue;
-		free(*status);
-		*status = xstrdup(line + 7);
+		if (!strncmp(line, "STATUS=", 7))
+			text_printf(status, "%s\n", line + 7);
 	}
 	return said;
 }
 
-unsigned notify_read(int fd, char **status)
+unsigned notify_read(int fd, struct text *status)
 {
 	/* With room for no descriptor: one that is sent is closed by the kernel. */
 	union {

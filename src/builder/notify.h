@@ -10,6 +10,8 @@
 
 /* The socket, which has an abstract name that nobody can guess, and the variable for what is started from now on. Or -errno. */
 int notify_open(const char *token);
+struct text;
+
 enum notify_message { NOTIFY_READY = 1 << 0, NOTIFY_STOPPING = 1 << 1 };
-/* Reads what has come, without waiting: which of these messages. *status (to be freed, may be NULL): the last STATUS in it. */
-unsigned notify_read(int fd, char **status);
+/* Reads what has come, without waiting: which of these messages. Adds each STATUS in it to `status`, as a line. */
+unsigned notify_read(int fd, struct text *status);

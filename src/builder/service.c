@@ -139,11 +139,11 @@ static int wait_for_line(struct keep *k)
 static int wait_for_notification(struct keep *k)
 {
 	for (;;) {
-		_cleanup_free_ char *status = NULL;
+		_cleanup_text_ struct text status = { 0 };
 		unsigned said = notify_read(k->notify, &status);
 
-		if (status)
-			fprintf(stderr, "%s\n", status);
+		if (status.size)
+			fputs(status.data, stderr);
 		if (said & NOTIFY_READY)
 			break;
 		if (is_gone(k))
