@@ -136,6 +136,16 @@ static int remove_draft(const char *tree, const char *draft)
 	return r;
 }
 
+int work_take_draft(struct work *w, const char *draft)
+{
+	int r = take_tree(w, draft, MANIFEST_CONSUME);
+
+	if (r < 0)
+		return r;
+	r = remove_draft(w->job.tree, draft);
+	return r < 0 ? work_fail(w, r, "what was written there cannot be removed: %s", strerror(-r)) : 0;
+}
+
 /* The budget is asked for while the command runs: it must not fill the memory of the machine before it is told that it may not. */
 static int guard_draft(struct work *w, pid_t pid, char *draft)
 {
@@ -216,12 +226,7 @@ int source_tree(struct work *w)
 		r = work_wait(w, pid, "the command");
 	if (r == 0)
 		r = end_stragglers(w, draft);
-	if (r == 0)
-		r = take_tree(w, draft, MANIFEST_CONSUME);
-	if (r < 0)
-		return r;
-	r = remove_draft(w->job.tree, draft);
-	return r < 0 ? work_fail(w, r, "what the command wrote cannot be removed: %s", strerror(-r)) : 0;
+	return r < 0 ? r : work_take_draft(w, draft);
 }
 
 int source_check(struct work *w)

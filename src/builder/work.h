@@ -57,6 +57,9 @@ int work_fill(struct work *w, int fd, bool pipe, pid_t writer);
 /* Copies a tree into an empty directory, within the budget, and writes its manifest. */
 int work_copy_tree(struct work *w, const char *from, const char *to, enum manifest_modes how, struct text *manifest);
 
+/* A finished tree below that of the job becomes that, and its manifest the image. */
+int work_take_draft(struct work *w, const char *draft);
+
 /* A program with standard output to `out`, also where a filter that does not know clone3(2) refuses it to posix_spawn(3). Its pid, or -errno. */
 pid_t work_spawn(const char *path, char **argv, int out);
 /* A shell command with standard output to `out` (or to the log: -1). Returns its pid. */
