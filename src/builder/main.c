@@ -100,16 +100,8 @@ static int do_job(struct work *w, struct digest *inputs)
 		r = keep_begin(w->keep, w);
 	if (w->job.kind == JOB_FILE)
 		source_file_reserve(w);
-	if (r == 0 && w->job.reserved) {
-		_cleanup_free_ char *label = xasprintf("fixd:%s", w->job.name);
-
-		r = space_init(&w->space, label, w->job.address, w->job.reserved, w->job.limit,
-			       (enum huge_pages)w->job.huge);
-		if (r < 0)
-			return work_fail(w, r, "the image cannot be mapped at 0x%llx: %s", (unsigned long long)w->job.address,
-					 strerror(-r));
-		space_set_budget(&w->space, work_grant, w);
-	}
+	if (r == 0 && w->job.reserved)
+		r = work_make_space(w);
 	return r < 0 ? r : sources[w->job.kind](w);
 }
 

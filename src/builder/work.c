@@ -38,6 +38,17 @@ int work_fail(struct work *w, int err, const char *fmt, ...)
 	return err;
 }
 
+int work_make_space(struct work *w)
+{
+	_cleanup_free_ char *label = xasprintf("fixd:%s", w->job.name);
+	int r = space_init(&w->space, label, w->job.address, w->job.reserved, w->job.limit, (enum huge_pages)w->job.huge);
+
+	if (r < 0)
+		return work_fail(w, r, "the image cannot be mapped at 0x%llx: %s", (unsigned long long)w->job.address, strerror(-r));
+	space_set_budget(&w->space, work_grant, w);
+	return 0;
+}
+
 static int grant_failed(const struct work *w, int err)
 {
 	descriptors_check_channel(w);

@@ -59,6 +59,8 @@ int work_copy_tree(struct work *w, const char *from, const char *to, enum manife
 
 /* A finished tree below that of the job becomes that, and its manifest the image. */
 int work_take_draft(struct work *w, const char *draft);
+/* The space for the image, empty. 0, or what work_fail() returned. */
+int work_make_space(struct work *w);
 
 /* A program with standard output to `out`, also where a filter that does not know clone3(2) refuses it to posix_spawn(3). Its pid, or -errno. */
 pid_t work_spawn(const char *path, char **argv, int out);
