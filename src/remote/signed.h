@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The signed description of an image on a remote: lines of a name and a value, in this order, the last one the signature of all before:
+ *
+ *	fixd-remote 1
+ *	key SHA-256
+ *	namespace NAME
+ *	size BYTES				of the image
+ *	blob SHA-256 BYTES			what is stored: its hash, its size
+ *	builder WORDS
+ *	signature PUBLIC-KEY SIGNATURE		ed25519, in hex
+ *
+ * Promises: what is taken was signed by one of the keys given for that namespace, for this key and namespace, and is whole; of
+ * everything else nothing is believed.
+ */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "remote/hash.h"
+
+#define MANIFEST_MAX 4096
+#define NAMESPACE_MAX 100
+
+struct image_manifest {
+	char key[HASH_HEX_SIZE];
+	char namespace[NAMESPACE_MAX + 1];
+	uint64_t size;
+	char blob[HASH_HEX_SIZE];
+	uint64_t blob_size;
+};
+
+/* Letters, digits, '.', '_', '-' and '/', which is neither first nor last nor twice, and no part that begins with '.'. */
+bool namespace_is_valid(const char *name);
+
+/* Text in `out`; its length, or -errno: `secret` is no key. `secret` has crypto_sign_SECRETKEYBYTES. */
+int signed_write(const struct image_manifest *m, const unsigned char *secret, char out[MANIFEST_MAX]);
+
+/*
+ * Of one that should be of `key` and `namespace`. `keys` are "HEX", or "GLOB:HEX" for namespaces that match, NULL-terminated. NULL and *m; or
+ * what is wrong, a constant sentence.
+ */
+const char *signed_take(const char *text, size_t size, const char *key, const char *namespace, char *const *keys, struct image_manifest *m);
