@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What is asked of an HTTP server: GET, HEAD and PUT of one URL.
+ *
+ * Promises: one that does not answer costs 1 s until it is connected and 2 s from then on; a transfer that flows has no limit of time; what
+ * is longer than expected is cut off; no redirect is followed, and no other protocol spoken.
+ */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct http;
+
+/* `seconds` for each silence. NULL, with a line on standard error. */
+struct http *http_open(unsigned seconds);
+void http_close(struct http *h);
+
+/* Called with the body as it comes; 0 or -errno, which ends it. */
+typedef int (*http_sink)(void *arg, const void *data, size_t size);
+
+/* 0; -ENOENT: there is none; otherwise -errno, and http_error() says what. At most `most` bytes, and `soon`: all of it within the silence. */
+int http_get(struct http *h, const char *url, uint64_t most, int soon, http_sink sink, void *arg);
+int http_head(struct http *h, const char *url);
+/* The bytes of a file. */
+int http_put(struct http *h, const char *url, int fd, uint64_t size);
+const char *http_error(const struct http *h);
