@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: MIT */
+#include "remote/rest.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/fd.h"
+#include "remote/hash.h"
+
+#define REST_SECONDS 60
+
+/* In a directory that is this user's alone; NULL: it is not. */
+static char *mark_of(const char *dir, const char *url)
+{
+	crypto_hash_sha256_state state;
+	char hash[HASH_HEX_SIZE];
+	struct stat st;
+
+	if (!dir || (mkdir(dir, 0700) < 0 && errno != EEXIST) || lstat(dir, &st) < 0 || !S_ISDIR(st.st_mode) || st.st_uid != geteuid() ||
+	    (st.st_mode & 022))
+		return NULL;
+	crypto_hash_sha256_init(&state);
+	crypto_hash_sha256_update(&state, (const unsigned char *)url, strlen(url));
+	hash_end(&state, hash);
+	return xasprintf("%s/remote-%.16s", dir, hash);
+}
+
+bool rest_lasts(const char *dir, const char *url)
+{
+	_cleanup_free_ char *mark = mark_of(dir, url);
+	struct stat st;
+	time_t now = time(NULL);
+
+	return mark && lstat(mark, &st) == 0 && st.st_mtime <= now && st.st_mtime > now - REST_SECONDS;
+}
+
+void rest_begin(const char *dir, const char *url)
+{
+	_cleanup_free_ char *mark = mark_of(dir, url);
+	_cleanup_fd_ int fd = mark ? open(mark, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600) : -1;
+
+	if (fd >= 0)
+		futimens(fd, NULL);
+}
