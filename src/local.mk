@@ -135,6 +135,22 @@ fixd_builder_LDADD = libwire.la $(JEMALLOC_LIBS) -ldl
 # jemalloc looks for the settings in the program.
 fixd_builder_LDFLAGS = -Wl,--export-dynamic-symbol=malloc_conf
 
+# Images on a remote: a program of its own, where its libraries are there.
+
+if HAVE_REMOTE
+pkglibexec_PROGRAMS += fixd-remote
+fixd_remote_SOURCES = \
+	src/remote/blob.c src/remote/blob.h \
+	src/remote/hash.c src/remote/hash.h \
+	src/remote/http.c src/remote/http.h \
+	src/remote/key.c src/remote/key.h \
+	src/remote/main.c \
+	src/remote/rest.c src/remote/rest.h \
+	src/remote/signed.c src/remote/signed.h
+fixd_remote_CFLAGS = $(AM_CFLAGS) $(REMOTE_CFLAGS)
+fixd_remote_LDADD = libimage.la $(REMOTE_LIBS)
+endif
+
 # What stands in front of libc: with libc alone, and without what a sanitized build has.
 
 FREE_SOURCES = \
