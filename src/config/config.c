@@ -23,6 +23,7 @@
 #include "config/identity.h"
 #include "config/keys.h"
 #include "config/raw.h"
+#include "config/remote.h"
 #include "config/service.h"
 #include "image/region.h"
 #include "wire/wire.h"
@@ -74,6 +75,7 @@ static void set_defaults(struct config *c)
 	c->address_base = REGION_BASE;
 	c->log_level = LOG_LEVEL_INFO;
 	c->idle_exit = DURATION_NONE;
+	c->remote_timeout = 2 * NSEC_PER_SEC;
 	c->user_memory_max = SIZE_NONE;
 	c->user_images_max = 1024;
 	c->user_builds_max = 64;
@@ -523,13 +525,13 @@ static void load_fixture(struct loading *l, size_t section, const char *name)
 static void unknown_section(struct loading *l, const struct raw_section *s)
 {
 	size_t n = strcspn(s->name, " ");
-	_cleanup_free_ char *kind = xstrndup(s->name, n), *meant = nearest(kind, "fixd, policy, fixture");
+	_cleanup_free_ char *kind = xstrndup(s->name, n), *meant = nearest(kind, "fixd, policy, remote, fixture");
 
 	if (meant)
-		problem(l, s->line, "unknown section [%s] (did you mean [%s%s]?); allowed: [fixd], [policy], [fixture NAME]", s->name, meant,
-			s->name + n);
+		problem(l, s->line, "unknown section [%s] (did you mean [%s%s]?); allowed: [fixd], [policy], [remote], [fixture NAME]",
+			s->name, meant, s->name + n);
 	else
-		problem(l, s->line, "unknown section [%s]; allowed: [fixd], [policy], [fixture NAME]", s->name);
+		problem(l, s->line, "unknown section [%s]; allowed: [fixd], [policy], [remote], [fixture NAME]", s->name);
 }
 
 static void load_sections(struct loading *l)
@@ -539,7 +541,7 @@ static void load_sections(struct loading *l)
 
 		if (!strncmp(s->name, "fixture ", 8))
 			load_fixture(l, i, s->name + 8 + strspn(s->name + 8, " "));
-		else if (strcmp(s->name, "fixd") && strcmp(s->name, "policy"))
+		else if (strcmp(s->name, "fixd") && strcmp(s->name, "policy") && strcmp(s->name, "remote"))
 			unknown_section(l, s);
 	}
 }
@@ -640,6 +642,33 @@ int config_define(const struct config *c, const char *root, const char *name, ch
 	return 0;
 }
 
+static void load_remote(struct loading *l)
+{
+	_cleanup_free_ char *wrong = NULL;
+
+	for (size_t i = 0; i < l->raw.n_sections; i++) {
+		if (strcmp(l->raw.sections[i].name, "remote") != 0)
+			continue;
+		load_section(l, "remote", KEY_REMOTE, l->config, NULL);
+		wrong = remote_complete(l->config);
+		if (wrong)
+			problem(l, l->raw.sections[i].line, "%s", wrong);
+		return;
+	}
+}
+
+/* Dependencies have got their fixtures by now. */
+static void check_remotes(struct loading *l)
+{
+	for (size_t i = 0; i < l->config->n_fixtures; i++) {
+		const struct fixture *f = l->config->fixtures[i];
+		_cleanup_free_ char *wrong = f->remote ? remote_check(l->config, f) : NULL;
+
+		if (wrong)
+			problem(l, f->line, "[fixture %s] %s", f->name, wrong);
+	}
+}
+
 static int by_name(const void *a, const void *b)
 {
 	const struct fixture *const *x = a, *const *y = b;
@@ -663,6 +692,7 @@ int config_load(const char *path, struct config **out, struct text *problems)
 		l.root = c->root;
 		load_section(&l, "fixd", KEY_FIXD, c, NULL);
 		load_section(&l, "policy", KEY_POLICY, NULL, &c->policy);
+		load_remote(&l);
 		load_sections(&l);
 		resolve_people(&l);
 		if (c->n_fixtures)
@@ -674,6 +704,7 @@ int config_load(const char *path, struct config **out, struct text *problems)
 		check_paths_apart(&l);
 		if (graph_check(c, problems) < 0)
 			l.failed = true;
+		check_remotes(&l);
 	}
 	raw_deinit(&l.raw);
 	if (l.failed) {
@@ -716,6 +747,8 @@ struct config *config_free(struct config *c)
 	free(c->allow_users);
 	free(c->allow_groups);
 	key_free_fields(KEY_FIXD, c);
+	key_free_fields(KEY_REMOTE, c);
+	list_free(c->remote_options);
 	key_free_fields(KEY_POLICY, &c->policy);
 	free(c->file);
 	free(c);

@@ -81,6 +81,7 @@ struct fixture {
 	char **env; /* names */
 	char **all_env; /* and those of its dependencies, each once */
 	char *user;
+	int remote;		/* its images go to other machines, and come from there */
 	char *teardown, *reset; /* shell commands, or NULL */
 	int exclusive;		/* one holder at a time */
 	char *ready;		/* as written; of a service: */
@@ -117,6 +118,11 @@ struct config {
 	size_t n_allow_groups;
 	int64_t idle_exit;
 	uint64_t user_memory_max, user_images_max, user_builds_max, user_connections_max; /* of each other user */
+	char *remote_url, *remote_namespace, *remote_key_file;				  /* [remote]; NULL: not given */
+	char **remote_read, **remote_public_keys;
+	int remote_write;
+	int64_t remote_timeout;
+	char **remote_options;	   /* of fixd-remote, made of these; NULL: there is no remote */
 	struct policy policy;	   /* [policy]: the defaults */
 	struct fixture **fixtures; /* by name */
 	size_t n_fixtures;

@@ -51,6 +51,14 @@ const struct key key_table[] = {
 	{ "user-builds-max", KEY_FIXD, KEY_U64, IN_CONFIG(user_builds_max), NULL, 1, 1000000 },
 	{ "user-connections-max", KEY_FIXD, KEY_U64, IN_CONFIG(user_connections_max), NULL, 1, 1000000 },
 
+	{ "url", KEY_REMOTE, KEY_STRING, IN_CONFIG(remote_url), NULL, 0, 0 },
+	{ "read", KEY_REMOTE, KEY_LIST, IN_CONFIG(remote_read), NULL, 0, 0 },
+	{ "write", KEY_REMOTE, KEY_ENUM, IN_CONFIG(remote_write), bool_values, 0, 0 },
+	{ "namespace", KEY_REMOTE, KEY_STRING, IN_CONFIG(remote_namespace), NULL, 0, 0 },
+	{ "public-keys", KEY_REMOTE, KEY_LIST, IN_CONFIG(remote_public_keys), NULL, 0, 0 },
+	{ "key-file", KEY_REMOTE, KEY_PATH, IN_CONFIG(remote_key_file), NULL, 0, 0 },
+	{ "timeout", KEY_REMOTE, KEY_DURATION, IN_CONFIG(remote_timeout), NULL, 0, 0 },
+
 	{ "max-age", BOTH | CLIENTS, KEY_DURATION_OR_NONE, IN_POLICY(max_age), NULL, 0, 0 },
 	{ "age-from", BOTH | CLIENTS, KEY_ENUM, IN_POLICY(age_from), age_from_values, 0, 0 },
 	{ "watch", BOTH | CLIENTS, KEY_PATH_LIST, IN_POLICY(watch), NULL, 0, 0 },
@@ -76,6 +84,7 @@ const struct key key_table[] = {
 	{ "warm", KEY_FIXTURE, KEY_ENUM, IN_FIXTURE(warm), bool_values, 0, 0 },
 	{ "env", KEY_FIXTURE | CLIENTS, KEY_LIST, IN_FIXTURE(env), NULL, 0, 0 },
 	{ "user", KEY_FIXTURE, KEY_STRING, IN_FIXTURE(user), NULL, 0, 0 },
+	{ "remote", KEY_FIXTURE, KEY_ENUM, IN_FIXTURE(remote), bool_values, 0, 0 },
 	{ "version", KEY_FIXTURE | CLIENTS, KEY_STRING, IN_FIXTURE(version), NULL, 0, 0 },
 	{ "reuse", KEY_FIXTURE | CLIENTS, KEY_ENUM, IN_FIXTURE(reuse), bool_values, 0, 0 },
 

@@ -11,6 +11,7 @@ enum key_section {
 	KEY_FIXD = 1,
 	KEY_POLICY = 2,
 	KEY_FIXTURE = 4,
+	KEY_REMOTE = 16,
 	KEY_REGISTERED = 8, /* a fixture that a client registers; also in an ini section with `client = yes` */
 };
 
@@ -32,7 +33,7 @@ struct key {
 	const char *name;
 	unsigned sections; /* enum key_section */
 	enum key_type type;
-	size_t offset;		   /* in config, policy, or fixture, by section */
+	size_t offset;		   /* in config (also of [remote]), policy, or fixture, by section */
 	const char *const *values; /* of an enum, NULL-terminated */
 	unsigned long long min, max;
 };

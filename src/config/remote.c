@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: MIT */
+#include "config/remote.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "base/text.h"
+#include "config/config.h"
+
+#define PUBLIC_KEY_HEX 64
+#define NAMESPACE_MAX 100
+#define SILENCE_MAX 3600
+
+#ifdef HAVE_REMOTE
+static const bool is_built = true;
+#else
+static const bool is_built;
+#endif
+
+static bool is_namespace(const char *name, size_t n, bool glob)
+{
+	size_t more = glob ? strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-/*?")
+			   : strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-/");
+
+	if (n == 0 || n > NAMESPACE_MAX || more < n || name[0] == '/' || name[0] == '.' || name[n - 1] == '/')
+		return false;
+	for (size_t i = 1; i < n; i++) {
+		if (name[i - 1] == '/' && (name[i] == '/' || name[i] == '.'))
+			return false;
+	}
+	return true;
+}
+
+static char *check_key(const char *key)
+{
+	const char *colon = strrchr(key, ':'), *hex = colon ? colon + 1 : key;
+
+	if (strlen(hex) != PUBLIC_KEY_HEX || strspn(hex, "0123456789abcdef") != PUBLIC_KEY_HEX)
+		return xasprintf("public-keys: '%s' is no public key; expected what 'fixd-remote keygen FILE' prints, alone or behind "
+				 "NAMESPACES: (pr/*:...)",
+				 key);
+	if (colon && !is_namespace(key, (size_t)(colon - key), true))
+		return xasprintf("public-keys: '%.*s' does not name namespaces; expected letters, digits, '.', '_', '-', '/', '*' and '?'",
+				 (int)(colon - key), key);
+	return NULL;
+}
+
+static char *check_section(const struct config *c)
+{
+	bool http = c->remote_url && (!strncmp(c->remote_url, "http://", 7) || !strncmp(c->remote_url, "https://", 8));
+
+	if (!is_built)
+		return xstrdup("[remote] cannot be had: this fixd was built without libcurl, libzstd and libsodium");
+	if (!c->remote_url)
+		return xstrdup("[remote] has no url; expected url = http://HOST/PATH");
+	if (!http || strpbrk(c->remote_url, " \t?#"))
+		return xasprintf("url = %s: expected http://HOST/PATH or https://HOST/PATH", c->remote_url);
+	if (c->remote_namespace && !is_namespace(c->remote_namespace, strlen(c->remote_namespace), false))
+		return xasprintf("namespace = %s: expected letters, digits, '.', '_', '-', and '/' between names", c->remote_namespace);
+	for (size_t i = 0; c->remote_read && c->remote_read[i]; i++) {
+		if (!is_namespace(c->remote_read[i], strlen(c->remote_read[i]), false))
+			return xasprintf("read = %s: expected namespaces: letters, digits, '.', '_', '-', and '/' between names",
+					 c->remote_read[i]);
+	}
+	if (c->remote_timeout > SILENCE_MAX * NSEC_PER_SEC || c->remote_timeout < NSEC_PER_SEC)
+		return xstrdup("timeout of [remote]: expected from 1s to 1h");
+	if (!c->remote_public_keys || !c->remote_public_keys[0])
+		return c->remote_write ? NULL : xstrdup("[remote] has neither public-keys, whose images are taken, nor write = yes");
+	for (size_t i = 0; c->remote_public_keys[i]; i++) {
+		char *wrong = check_key(c->remote_public_keys[i]);
+
+		if (wrong)
+			return wrong;
+	}
+	return NULL;
+}
+
+static void append(char ***list, char *s)
+{
+	size_t n = list_count(*list);
+
+	*list = xrealloc(*list, (n + 2) * sizeof **list);
+	(*list)[n] = s;
+	(*list)[n + 1] = NULL;
+}
+
+static void make_options(struct config *c)
+{
+	const char *namespace = c->remote_namespace ? c->remote_namespace : "main";
+	/* Builders do not see it. */
+	const char *runtime = getenv("XDG_RUNTIME_DIR");
+	char ***o = &c->remote_options;
+
+	append(o, xasprintf("--url=%s", c->remote_url));
+	append(o,
+	       runtime && *runtime == '/' ? xasprintf("--state=%s/fixd", runtime) : xasprintf("--state=/tmp/fixd-%u", (unsigned)geteuid()));
+	append(o, xasprintf("--silence=%lld", (long long)(c->remote_timeout / NSEC_PER_SEC)));
+	for (size_t i = 0; c->remote_public_keys && c->remote_public_keys[i]; i++)
+		append(o, xasprintf("--public-key=%s", c->remote_public_keys[i]));
+	/* Without a key nothing of it would be believed. */
+	if (c->remote_public_keys && c->remote_public_keys[0]) {
+		for (size_t i = 0; c->remote_read && c->remote_read[i]; i++)
+			append(o, xasprintf("--read=%s", c->remote_read[i]));
+		if (!c->remote_read || !c->remote_read[0])
+			append(o, xasprintf("--read=%s", namespace));
+	}
+	if (!c->remote_write)
+		return;
+	append(o, xasprintf("--write=%s", namespace));
+	append(o, xasprintf("--key-file=%s", c->remote_key_file));
+}
+
+char *remote_complete(struct config *c)
+{
+	char *wrong = check_section(c);
+
+	if (!wrong && c->remote_write && !c->remote_key_file)
+		wrong = xstrdup("write = yes needs key-file, in which the secret key is (fixd-remote keygen FILE)");
+	if (!wrong)
+		make_options(c);
+	return wrong;
+}
+
+char *remote_check(const struct config *c, const struct fixture *f)
+{
+	if (!c->remote_options)
+		return xstrdup("remote = yes needs a section [remote]");
+	if (f->source != SOURCE_COMMAND && f->source != SOURCE_TREE)
+		return xasprintf("remote = yes is for command and tree, and this is a %s", source_name(f->source));
+	if (f->policy.watch_by != WATCH_BY_CONTENT)
+		return xstrdup("remote = yes needs watch-by = content: only what is compared by content is the same on another machine");
+	if (f->teardown)
+		return xstrdup("teardown is not for remote = yes: what it would tear down is on the machine that built it");
+	for (size_t i = 0; i < f->n_depends; i++) {
+		const struct fixture *d = f->depends[i].fixture;
+
+		if (d && (source_keeps_running(d->source) || d->source == SOURCE_CLIENT || d->source == SOURCE_PLUGIN))
+			return xasprintf("remote = yes cannot depend on '%s', which is a %s: it is not the same bytes on another machine",
+					 d->name, source_name(d->source));
+	}
+	return NULL;
+}
