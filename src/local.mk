@@ -119,6 +119,7 @@ fixd_builder_SOURCES = \
 	src/builder/keep.c src/builder/keep.h \
 	src/builder/main.c \
 	src/builder/malloc.c \
+	src/builder/pack.c src/builder/pack.h \
 	src/builder/plugin.c \
 	src/builder/leavings.c src/builder/leavings.h \
 	src/builder/notify.c src/builder/notify.h \
