@@ -121,6 +121,7 @@ fixd_builder_SOURCES = \
 	src/builder/malloc.c \
 	src/builder/pack.c src/builder/pack.h \
 	src/builder/plugin.c \
+	src/builder/remote.c src/builder/remote.h \
 	src/builder/leavings.c src/builder/leavings.h \
 	src/builder/notify.c src/builder/notify.h \
 	src/builder/processes.c src/builder/processes.h \

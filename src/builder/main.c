@@ -17,6 +17,7 @@
 #include "base/alloc.h"
 #include "base/fd.h"
 #include "builder/keep.h"
+#include "builder/remote.h"
 #include "builder/usage.h"
 #include "builder/work.h"
 #include "wire/socket.h"
@@ -102,6 +103,12 @@ static int do_job(struct work *w, struct digest *inputs)
 		source_file_reserve(w);
 	if (r == 0 && w->job.reserved)
 		r = work_make_space(w);
+	if (r == 0 && w->job.remote) {
+		r = remote_take(w);
+		w->taken = r == 1;
+		if (r != 0)
+			return r < 0 ? r : 0;
+	}
 	return r < 0 ? r : sources[w->job.kind](w);
 }
 
@@ -176,6 +183,7 @@ int main(int argc, char **argv)
 	struct digest inputs = { 0 };
 	pid_t daemon = getppid();
 	bool stays;
+	int prepared;
 	int r;
 
 	if (argc > 1 && !strcmp(argv[1], "--keep"))
@@ -211,7 +219,9 @@ int main(int argc, char **argv)
 		plugin_verify(&w);
 	if (stays)
 		prepare_to_keep(&w);
+	prepared = remote_prepare(&w);
 	r = send_result(&w, &inputs);
+	remote_offer(prepared, r == 0);
 	/* If nobody took it, the end of the channel is seen at once. */
 	if (stays && w.job.built && w.job.kind == JOB_SERVICE)
 		keep_on(&k);

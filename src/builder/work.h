@@ -33,6 +33,7 @@ struct work {
 	char *unsandboxed; /* why a service has no sandbox that should have one; or NULL */
 	int *dep_fds;
 	bool sealed; /* `image` is what was built */
+	bool taken;  /* from its remote */
 	int image;  /* that, or that which is checked, reset or torn down; -1 */
 	int note;   /* of a job that is kept */
 	int *holds; /* open until we end */

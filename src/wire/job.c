@@ -22,7 +22,7 @@
 #define JOB_LATER(STRING, NUMBER, LIST)                                                                                    \
 	NUMBER(STOP_SIGNAL, stop_signal)                                                                                   \
 	LIST(LEAVINGS, leavings) STRING(VERIFY, verify) LIST(EXCLUDE, exclude) STRING(PREWARM, prewarm) STRING(DATA, data) \
-		STRING(VIEW, view) NUMBER(SANDBOXED, sandboxed) LIST(AUDIT, audit) STRING(SOCKET, socket)
+		STRING(VIEW, view) NUMBER(SANDBOXED, sandboxed) LIST(AUDIT, audit) STRING(SOCKET, socket) LIST(REMOTE, remote)
 
 #define FIELD(id, member) FIELD_##id,
 enum job_field {

@@ -100,6 +100,7 @@ struct job {
 	char **leavings; /* see builder/leavings.h */
 
 	char **audit; /* rules of a template for what does not survive a fork (wire/fork.h), or NULL */
+	char **remote; /* options of fixd-remote for the image; NULL: it has none */
 	char *socket; /* of the daemon, for a template that attaches; or NULL */
 	uint64_t stop_signal; /* that asks a service to end; 0: SIGTERM */
 	char **env;    /* NAME=value */

@@ -147,6 +147,7 @@ int brief_send(const struct brief *b, int channel)
 		.as_is = f->as_is,
 		.verify = f->verify,
 		.exclude = f->exclude,
+		.remote = f->remote && (b->kind == JOB_COMMAND || b->kind == JOB_TREE) ? i->session->model->config->remote_options : NULL,
 		.env = i->env,
 		.inputs = inputs,
 	};

@@ -1,0 +1,280 @@
+/* SPDX-License-Identifier: MIT */
+#include "builder/remote.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/utsname.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/fd.h"
+#include "base/path.h"
+#include "base/text.h"
+#include "builder/pack.h"
+#include "builder/work.h"
+#include "image/memfd.h"
+
+/* Of how images are made: another one makes other keys. */
+#define FORMAT "1"
+#define HEADER_MAX 32
+
+static bool has_option(const struct work *w, const char *name)
+{
+	for (char **o = w->job.remote; o && *o; o++) {
+		if (!strncmp(*o, name, strlen(name)))
+			return true;
+	}
+	return false;
+}
+
+static void add(struct text *t, const char *name, const char *value)
+{
+	text_add(t, name, strlen(name) + 1);
+	text_add(t, value ? value : "", strlen(value ? value : "") + 1);
+}
+
+/* As it is called in every checkout: below the root, if it is there. */
+static const char *relative(const struct work *w, const char *path)
+{
+	return path_below(path, w->job.root) ? path + strlen(w->job.root) : path;
+}
+
+/* What is no file has a name only, and whether it is there. */
+static void add_input(const struct work *w, struct text *t, const char *path)
+{
+	_cleanup_free_ char *name = xasprintf("@%s", relative(w, path));
+	struct stat st;
+
+	if (stat(path, &st) == 0 && S_ISREG(st.st_mode)) {
+		add(t, name, path);
+		add(t, "=mode", st.st_mode & 0111 ? "x" : "-");
+	} else {
+		*name = '=';
+		add(t, name, access(path, F_OK) == 0 ? "there" : "not there");
+	}
+}
+
+/* See remote/key.h. A descriptor, or -errno. */
+static int describe(const struct work *w)
+{
+	const struct job *j = &w->job;
+	_cleanup_text_ struct text t = { 0 };
+	_cleanup_free_ char *kind = xasprintf("%d", (int)j->kind), *page = xasprintf("%ld", sysconf(_SC_PAGESIZE));
+	struct utsname machine;
+
+	if (uname(&machine) < 0)
+		return -errno;
+	add(&t, "=format", FORMAT);
+	add(&t, "=machine", machine.machine);
+	add(&t, "=page", page);
+	add(&t, "=kind", kind);
+	add(&t, "=source", relative(w, j->source));
+	add(&t, "=param", j->param);
+	add(&t, "=scope-key", j->scope_key);
+	add(&t, "=as-is", j->as_is ? "yes" : "no");
+	for (char **e = j->env; e && *e; e++)
+		add(&t, "=env", *e);
+	for (char **e = j->exclude; e && *e; e++)
+		add(&t, "=exclude", *e);
+	for (char **i = j->inputs; i && *i; i++)
+		add_input(w, &t, *i);
+	for (size_t i = 0; i < j->n_dependencies; i++) {
+		const struct job_dependency *d = &j->dependencies[i];
+		_cleanup_free_ char *name = xasprintf("@depends %s", d->name);
+		char path[FD_PATH_SIZE];
+
+		/* It is inherited. */
+		if (d->direct && fd_set_cloexec(w->dep_fds[i], false) == 0)
+			add(&t, name, fd_path(w->dep_fds[i], path));
+	}
+	return memfd_from_bytes("fixd:description", t.data, t.size);
+}
+
+/* Beside this program. */
+static char *program(void)
+{
+	char own[4096];
+	ssize_t n = readlink("/proc/self/exe", own, sizeof own - 1);
+	char *slash;
+
+	own[n > 0 ? n : 0] = '\0';
+	slash = strrchr(own, '/');
+	return xasprintf("%.*s/fixd-remote", slash ? (int)(slash - own) : 0, own);
+}
+
+static void append(char ***list, char *s)
+{
+	size_t n = list_count(*list);
+
+	*list = xrealloc(*list, (n + 2) * sizeof **list);
+	(*list)[n] = s;
+	(*list)[n + 1] = NULL;
+}
+
+/* The options of the job, and the descriptors, which are inherited. To be freed with list_free(). */
+static char **command(const struct work *w, const char *what, int description, int image)
+{
+	char **argv = NULL;
+
+	append(&argv, xstrdup("fixd-remote"));
+	append(&argv, xstrdup(what));
+	for (char **o = w->job.remote; *o; o++)
+		append(&argv, xstrdup(*o));
+	append(&argv, xasprintf("--description-fd=%d", description));
+	append(&argv, xasprintf("--limit=%llu", (unsigned long long)w->job.limit));
+	if (image >= 0)
+		append(&argv, xasprintf("--image-fd=%d", image));
+	return argv;
+}
+
+/* "BYTES\n", before the image. False: there is none. */
+static bool read_header(int fd, uint64_t *size)
+{
+	char text[HEADER_MAX];
+	size_t n = 0;
+
+	while (n + 1 < sizeof text && read(fd, text + n, 1) == 1) {
+		if (text[n] == '\n') {
+			text[n] = '\0';
+			*size = strtoull(text, NULL, 10);
+			return n > 0;
+		}
+		n++;
+	}
+	return false;
+}
+
+static bool is_tree(const struct work *w)
+{
+	return w->job.kind == JOB_TREE || w->job.kind == JOB_DIRECTORY;
+}
+
+/* What has come of an image that is not whole is given up, and so is what was said of it. */
+static int begin_again(struct work *w)
+{
+	space_deinit(&w->space);
+	w->error = 0;
+	free(w->sentence);
+	w->sentence = NULL;
+	w->other_bytes = 0;
+	w->digest = (struct digest){ 0 };
+	return work_make_space(w);
+}
+
+static int take_stream(struct work *w, int from, pid_t pid, uint64_t size)
+{
+	if (is_tree(w))
+		return pack_take_tree(w, from, size);
+	space_expect(&w->space, size);
+	return work_fill(w, from, true, pid);
+}
+
+int remote_take(struct work *w)
+{
+	_cleanup_free_ char *path = program();
+	_cleanup_fd_ int description = -1, from = -1, to = -1;
+	uint64_t size;
+	int pipes[2], status, r = 0;
+	char **argv;
+	pid_t pid;
+
+	if (!has_option(w, "--read="))
+		return 0;
+	description = describe(w);
+	if (description < 0 || pipe2(pipes, O_CLOEXEC) < 0)
+		return 0;
+	from = pipes[0];
+	to = pipes[1];
+	fd_set_cloexec(description, false);
+	argv = command(w, "get", description, -1);
+	pid = work_spawn(path, argv, to);
+	list_free(argv);
+	to = fd_close(to);
+	if (pid < 0) {
+		fprintf(stderr, "%s cannot be started: %s\n", path, strerror(-pid));
+		return 0;
+	}
+	if (read_header(from, &size))
+		r = take_stream(w, from, pid, size);
+	else
+		r = -ENOENT;
+	from = fd_close(from);
+	while (waitpid(pid, &status, 0) < 0) {
+		if (errno != EINTR)
+			return begin_again(w);
+	}
+	if (r == 0 && status == 0)
+		return 1;
+	return begin_again(w);
+}
+
+_Noreturn static void offer(struct work *w, int description)
+{
+	_cleanup_free_ char *path = program();
+	int packed = is_tree(w) ? pack_tree(w) : dup(w->image);
+	char **argv;
+
+	if (packed < 0)
+		_exit(EXIT_FAILURE);
+	fd_set_cloexec(description, false);
+	fd_set_cloexec(packed, false);
+	argv = command(w, "put", description, packed);
+	execv(path, argv);
+	fprintf(stderr, "%s cannot be started: %s\n", path, strerror(errno));
+	_exit(EXIT_FAILURE);
+}
+
+/* A session of its own, which the end of this build does not reach; it goes on when all of us have let go of `go`. */
+static void wait_apart(const int ready[2], const int go[2])
+{
+	char refused;
+
+	setsid();
+	close(ready[1]);
+	close(go[1]);
+	if (read(go[0], &refused, 1) != 0)
+		_exit(EXIT_SUCCESS);
+}
+
+int remote_prepare(struct work *w)
+{
+	_cleanup_fd_ int description = -1;
+	int ready[2], go[2];
+	char nothing;
+	pid_t pid;
+
+	if (!has_option(w, "--write=") || !w->sealed || w->error || w->taken)
+		return -1;
+	description = describe(w);
+	if (description < 0 || pipe2(ready, O_CLOEXEC) < 0)
+		return -1;
+	if (pipe2(go, O_CLOEXEC) < 0) {
+		close(ready[0]);
+		close(ready[1]);
+		return -1;
+	}
+	pid = fork();
+	if (pid == 0) {
+		wait_apart(ready, go);
+		offer(w, description);
+	}
+	close(ready[1]);
+	close(go[0]);
+	/* Until it is out of reach. */
+	while (pid > 0 && read(ready[0], &nothing, 1) < 0 && errno == EINTR)
+		;
+	close(ready[0]);
+	return pid < 0 ? fd_close(go[1]) : go[1];
+}
+
+void remote_offer(int prepared, bool published)
+{
+	if (prepared >= 0 && !published && write(prepared, "n", 1) < 0)
+		fprintf(stderr, "what was not published goes to the remote: %s\n", strerror(errno));
+	fd_close(prepared);
+}

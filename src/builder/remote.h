@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Images of other machines: what a job is to build is looked for on its remote before, and offered there after it was built here.
+ * fixd-remote does both.
+ *
+ * Promises: what is taken is what was signed for these inputs; whatever goes wrong with the remote is a line in the log, and the image
+ * is built here; an offer goes on by itself when this process has ended, and ends by itself.
+ */
+#pragma once
+
+#include <stdbool.h>
+
+struct work;
+
+/*
+ * 1: it was there, and is in the space, or what `take` makes of the stream (a tree). 0: it was not, and the space is as it was. Otherwise
+ * what work_fail() returned.
+ */
+int remote_take(struct work *w);
+/* Before the result is told: who will offer the sealed image, or the tree, when the job says so; -1: nobody. */
+int remote_prepare(struct work *w);
+/* It was published: that one offers it now. */
+void remote_offer(int prepared, bool published);
