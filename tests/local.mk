@@ -116,6 +116,7 @@ daemon_tests = \
 	tests/daemon/invalidation.py \
 	tests/daemon/manager.py \
 	tests/daemon/recipes.py \
+	tests/daemon/remote.py \
 	tests/daemon/report.py \
 	tests/daemon/restart.py \
 	tests/daemon/runs.py \

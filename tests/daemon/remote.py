@@ -1,0 +1,470 @@
+# SPDX-License-Identifier: MIT
+"""Images of other machines: signed, over HTTP, from servers that are there, sick, or lying."""
+
+import hashlib
+import http.server
+import os
+import platform
+import shutil
+import socket
+import subprocess
+import threading
+import time
+
+import harness
+from harness import LIMIT, once, wait_for
+
+REMOTE = harness.program("fixd-remote")
+
+
+class Store(http.server.BaseHTTPRequestHandler):
+    """GET, HEAD and PUT; and what else a test wants: `lie(handler, path, body)` answers in its place."""
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *_):
+        pass
+
+    def answer(self, code, body=b"", length=None):
+        self.send_response(code)
+        self.send_header("Content-Length", str(len(body) if length is None else length))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def do_GET(self):
+        self.server.asked.append((self.command, self.path))
+        body = self.server.files.get(self.path)
+        try:
+            if self.server.lie and self.command == "GET" and self.server.lie(self, self.path, body):
+                self.close_connection = True
+                return
+            self.answer(200 if body is not None else 404, body or b"not here")
+        except OSError:
+            self.close_connection = True
+
+    do_HEAD = do_GET
+
+    def do_PUT(self):
+        self.server.asked.append((self.command, self.path))
+        self.server.files[self.path] = self.rfile.read(int(self.headers["Content-Length"]))
+        self.answer(201)
+
+
+class Server:
+    def __init__(self):
+        self.http = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Store)
+        self.http.daemon_threads = True
+        self.http.files, self.http.asked, self.http.lie = {}, [], None
+        threading.Thread(target=self.http.serve_forever, daemon=True).start()
+        self.url = f"http://127.0.0.1:{self.http.server_port}/fixtures"
+
+    def asked(self, what):
+        return [path for command, path in self.http.asked if command == what]
+
+    def manifests(self):
+        return sorted(path for path in self.http.files if "/ac/" in path)
+
+    def close(self):
+        self.http.shutdown()
+        self.http.server_close()
+
+
+class Machine:
+    """A checkout of its own, with its own daemon and its own memory of sick remotes."""
+
+    def __init__(self, t, name, ini, **files):
+        self.t, self.dir = t, t.path(name)
+        os.makedirs(self.dir + "/run")
+        os.chmod(self.dir + "/run", 0o700)
+        for path, text in files.items():
+            with open(f"{self.dir}/{path}", "w") as f:
+                f.write(text)
+        case = harness.Case(t.mode, t.wrapper)
+        shutil.rmtree(case.dir)
+        case.dir = self.dir
+        self.daemon = case.daemon(ini, env={"XDG_RUNTIME_DIR": self.dir + "/run"})
+        self.daemon.case = t
+        t.daemons.append(self.daemon)
+
+    def get(self, name):
+        return self.daemon.ctl("get", name).out
+
+    def runs(self):
+        try:
+            with open(self.dir + "/runs") as f:
+                return f.read().split()
+        except FileNotFoundError:
+            return []
+
+    def log(self, name):
+        return self.daemon.ctl("log", name).out
+
+
+def need(t):
+    if not os.access(REMOTE, os.X_OK):
+        raise harness.Skip("fixd-remote was not built: libcurl, libzstd or libsodium is missing")
+
+
+def keygen(t, name="key"):
+    done = subprocess.run([REMOTE, "keygen", t.path(name)], capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+def section(t, server, public, write=True, more=""):
+    write = f"write = yes\nkey-file = {t.path('key')}\n" if write else ""
+    return f"[remote]\nurl = {server.url}\npublic-keys = {public}\n{write}{more}\n"
+
+
+FIXTURES = """[fixture words]
+command = echo words >> runs; cat input; seq 1 20000
+watch = input
+watch-by = content
+remote = yes
+[fixture tree]
+tree = echo tree >> runs; cp input "$FIXD_DIR"; cd "$FIXD_DIR"; mkdir -p d/e "d/with blank" closed; echo hi > d/f; ln d/f d/g; ln -s ../d link; chmod 755 d/f; chmod 700 closed
+watch = input
+watch-by = content
+remote = yes
+[fixture count]
+command = echo count >> runs; wc -l < "$FIXD_DEP_words"
+depends = words
+watch-by = content
+remote = yes
+"""
+
+
+def stored(server, n):
+    wait_for(lambda: len(server.manifests()) == n, f"{n} images on the server")
+
+
+def test_two_machines(t):
+    need(t)
+    server, public = Server(), keygen(t)
+    ini = section(t, server, public) + FIXTURES
+    a = Machine(t, "a", ini, input="text\n")
+    wanted = a.get("words"), a.get("count")
+    a.daemon.ctl("warm", "tree")
+    assert sorted(a.runs()) == ["count", "tree", "words"]
+    stored(server, 3)
+    b = Machine(t, "elsewhere", ini, input="text\n")
+    assert (b.get("words"), b.get("count")) == wanted
+    view, other = b.daemon.client().attach("tree"), a.daemon.client().attach("tree")
+    assert view.data == other.data
+    names = sorted(os.path.relpath(os.path.join(where, name), view.path) for where, d, f in os.walk(view.path) for name in d + f)
+    assert names == ["closed", "d", "d/e", "d/f", "d/g", "d/with blank", "input", "link"], names
+    assert os.stat(view.path + "/d/f").st_ino == os.stat(view.path + "/d/g").st_ino and os.readlink(view.path + "/link") == "../d"
+    assert b.runs() == [] and len(server.asked("PUT")) == 6, server.http.asked
+    for name in "words", "tree", "count":
+        assert a.daemon.instance(name)["digest"] == b.daemon.instance(name)["digest"]
+    # Another input is another image; the same again is there still.
+    with open(b.dir + "/input", "w") as f:
+        f.write("other\n")
+    got = b.get("words")
+    assert got.startswith("other\n") and b.runs() == ["words"], (got[:20], b.runs())
+    stored(server, 4)
+    with open(b.dir + "/input", "w") as f:
+        f.write("text\n")
+    assert b.get("words") == wanted[0] and b.runs() == ["words"]
+    server.close()
+
+
+def test_what_is_shown_in_place(t):
+    """A tree that keeps its modes."""
+    need(t)
+    server, public = Server(), keygen(t)
+    ini = section(t, server, public) + ("[fixture data]\ntree = echo run >> runs; cd \"$FIXD_DIR\"; mkdir in; echo x > in/f; chmod 600 in/f; chmod 710 in; "
+                                        "chmod 700 .\nwatch-by = content\nremote = yes\npath = data\n")
+    views = []
+    for name in "a", "b":
+        m = Machine(t, name, ini)
+        views.append(m.daemon.client().attach("data"))
+        stored(server, 1)
+        assert [oct(os.stat(views[-1].path + p).st_mode & 0o777) for p in ("", "/in", "/in/f")] == ["0o700", "0o710", "0o600"]
+    assert views[0].data == views[1].data and m.runs() == []
+    server.close()
+
+
+@once
+def test_what_makes_a_key(t):
+    need(t)
+    server, public = Server(), keygen(t)
+    base = section(t, server, public, more="timeout = 3s")
+    words = "[fixture f]\ncommand = echo f >> runs; cat input\nwatch = input\nwatch-by = content\nremote = yes\n"
+    first = Machine(t, "m0", base + words, input="x")
+    first.get("f")
+    stored(server, 1)
+    variants = {  # what differs: is it another key?
+        "m1": (words, "x", False), "m2": (words + "doc = words\nmax-age = 5s\n", "x", False), "m3": (words, "y", True),
+        "m4": (words.replace("cat input", "cat  input"), "x", True), "m5": (words + "env = SOME\n", "x", True),
+        "m6": (words.replace("[fixture f]", "[fixture g]"), "x", False),
+    }
+    for name, (text, content, differs) in variants.items():
+        m = Machine(t, name, base + text, input=content)
+        m.daemon.ctl("get", "g" if "[fixture g]" in text else "f", env={"SOME": "value"})
+        assert (m.runs() != []) == differs, (name, m.runs())
+    server.close()
+
+
+def read_manifest(server):
+    path, = server.manifests()
+    return path, server.http.files[path]
+
+
+def lies(server, path, blob, other):
+    """What a server may do instead, by name; `path` is that of the manifest, `blob` that of the bytes, `other` one that was signed for another key."""
+    def instead(what, answer):
+        def lie(handler, asked, body):
+            if asked != what:
+                return False
+            answer(handler, body)
+            return True
+        return lie
+
+    def raw(data, pause=0.0, times=1):
+        def answer(handler, _body):
+            for _ in range(times):
+                handler.wfile.write(data)
+                handler.wfile.flush()
+                time.sleep(pause)
+        return answer
+
+    def body_of(change, **more):
+        return lambda handler, body: handler.answer(200, change(body), **more)
+
+    head = b"HTTP/1.1 200 OK\r\n"
+    return {
+        "an error page": instead(path, body_of(lambda b: b"<html>please log in</html>")),
+        "an empty manifest": instead(path, body_of(lambda b: b"")),
+        "another one's": instead(path, body_of(lambda b: other)),
+        "a bit flipped": instead(path, body_of(lambda b: b.replace(b"size 1", b"size 2"))),
+        "a signature flipped": instead(path, body_of(lambda b: b[:-2] + (b"0" if b[-2:-1] != b"0" else b"1") + b"\n")),
+        "cut": instead(path, body_of(lambda b: b[:-20])),
+        "zeros": instead(path, body_of(lambda b: b.replace(b"key", b"k\0y"))),
+        "endless": instead(path, raw(head + b"\r\n" + b"x" * 100000, times=50)),
+        "longer than it says": instead(path, body_of(lambda b: b * 2)),
+        "redirected": instead(path, raw(b"HTTP/1.1 302 Found\r\nLocation: file:///etc/passwd\r\nContent-Length: 0\r\n\r\n")),
+        "broken": instead(path, lambda h, b: h.answer(500, b"oops")),
+        "no HTTP": instead(path, raw(b"\0\1\2 hello\r\n\r\n")),
+        "endless headers": instead(path, raw(head + b"X: " + b"y" * 60000 + b"\r\n", times=60)),
+        "slow headers": instead(path, raw(b"H", pause=0.5, times=20)),
+        "hung up": instead(path, lambda h, b: None),
+        "a blob that is cut": instead(blob, body_of(lambda b: b[:-5])),
+        "a blob cut behind its length": instead(blob, lambda h, b: h.answer(200, b[:100], length=len(b))),
+        "a blob with more": instead(blob, body_of(lambda b: b + b"more")),
+        "a blob of zeros": instead(blob, body_of(lambda b: b"\0" * len(b))),
+        "a blob that is wrong at its end": instead(blob, body_of(lambda b: b[:-1] + bytes([b[-1] ^ 1]))),
+        "no blob": instead(blob, lambda h, b: h.answer(404)),
+        "a blob that does not come": instead(blob, raw(head + b"Content-Length: 100000\r\n\r\nabc", pause=0.5, times=10)),
+    }
+
+
+@once
+def test_servers_that_lie(t):
+    need(t)
+    server, public = Server(), keygen(t)
+    ini = section(t, server, public) + "[fixture f]\ncommand = echo f >> runs; cat input; seq 1 20000\nwatch = input\nwatch-by = content\nremote = yes\n"
+    other = Machine(t, "other", ini, input="other\n")
+    other.get("f")
+    stored(server, 1)
+    _, signed_for_other = read_manifest(server)
+    server.http.files.clear()
+    wanted = Machine(t, "first", ini, input="text\n").get("f")
+    stored(server, 1)
+    path, _ = read_manifest(server)
+    blob, = (p for p in server.http.files if "/cas/" in p)
+    files = dict(server.http.files)
+    for number, (what, lie) in enumerate(lies(server, path, blob, signed_for_other).items()):
+        server.http.files, server.http.lie = dict(files), lie
+        m = Machine(t, f"m{number}", ini, input="text\n")
+        assert m.get("f") == wanted, what
+        assert m.runs() == ["f"], f"{what}: taken, or built twice: {m.runs()}"
+        said = m.log("f")
+        assert "fixd-remote: " in said and ("is not taken: " in said or "left alone for a minute" in said), (what, said)
+        m.daemon.stop()
+    server.http.lie = None
+    m = Machine(t, "last", ini, input="text\n")
+    assert m.get("f") == wanted and m.runs() == []
+    server.close()
+
+
+@once
+def test_a_dead_server(t):
+    """It costs its time-out once, and no more for a minute."""
+    need(t)
+    public = keygen(t)
+    with socket.socket() as deaf:
+        deaf.bind(("127.0.0.1", 0))
+        deaf.listen(8)  # connects, and says nothing
+        server = type("Deaf", (), {"url": f"http://127.0.0.1:{deaf.getsockname()[1]}/x"})
+        m = Machine(t, "m", section(t, server, public, more="timeout = 1s") + FIXTURES, input="text\n")
+        wanted = m.get("words")
+        assert wanted.startswith("text\n") and "left alone for a minute" in m.log("words"), m.log("words")
+        m.get("count")
+        m.daemon.ctl("warm", "tree")
+        assert m.log("count") == "" and m.log("tree") == ""
+        deaf.setblocking(False)
+        deaf.accept()[0].close()
+        try:
+            deaf.accept()
+            raise AssertionError("it was asked again")
+        except BlockingIOError:
+            pass
+    # And nobody listens at all.
+    m = Machine(t, "n", section(t, server, public) + FIXTURES, input="text\n")
+    assert m.get("words") == wanted and "left alone for a minute" in m.log("words")
+
+
+@once
+def test_namespaces(t):
+    """What somebody may write who may not write for all is not taken for that."""
+    need(t)
+    server, public = Server(), keygen(t)
+    theirs = keygen(t, "theirs")
+    words = "[fixture f]\ncommand = echo f >> runs; cat input\nwatch = input\nwatch-by = content\nremote = yes\n"
+    keys = f"main:{public}, pr/*:{theirs}"
+    as_pr = section(t, server, keys, more="namespace = pr/7\nread = pr/7, main").replace(t.path("key"), t.path("theirs"))
+    evil = Machine(t, "evil", section(t, server, keys).replace(t.path("key"), t.path("theirs")) + words, input="x")
+    evil.get("f")
+    stored(server, 1)
+    m = Machine(t, "m", section(t, server, keys, write=False) + words, input="x")
+    assert m.get("f") == "x" and m.runs() == ["f"] and "signed by a key that is not trusted for this namespace" in m.log("f"), m.log("f")
+    server.http.files.clear()
+    pr = Machine(t, "pr", as_pr + words, input="x")
+    pr.get("f")
+    stored(server, 1)
+    assert "/pr/7/ac/" in server.manifests()[0]
+    again = Machine(t, "again", as_pr + words, input="x")
+    assert again.get("f") == "x" and again.runs() == []
+    m = Machine(t, "main", section(t, server, keys, write=False) + words, input="x")
+    assert m.get("f") == "x" and m.runs() == ["f"]
+    # What is moved there by whoever has the server is signed for another place.
+    path, text = read_manifest(server)
+    server.http.files[path.replace("/pr/7/", "/main/")] = text
+    m = Machine(t, "moved", section(t, server, f"{public}, {theirs}", write=False) + words, input="x")
+    assert m.get("f") == "x" and m.runs() == ["f"] and "it is of another namespace" in m.log("f")
+    server.close()
+
+
+def description(t, path, depends=()):
+    """Of the fixture `tree` below; as the builder describes it."""
+    parts = ["=format", "1", "=machine", platform.machine(), "=page", str(os.sysconf("SC_PAGE_SIZE")), "=kind", "3", "=source", "exit 1", "=param", "",
+             "=scope-key", "", "=as-is", "no"]
+    fd = os.memfd_create("description")
+    os.write(fd, "".join(p + "\0" for p in parts).encode())
+    return fd
+
+
+def entry(kind, path, size=0, more="", mode="755"):
+    digest = "0.000000000 " + "0" * 32 if kind == "f" else "0 -"
+    return f"{kind} {mode} {size} {digest} {path}{more}\n"
+
+
+@once
+def test_trees_that_lie(t):
+    """Signed, and wrong all the same: nothing is made outside of the tree, and the build fails as it would have."""
+    need(t)
+    server, public = Server(), keygen(t)
+    outside = t.path("outside")
+    os.mkdir(outside)
+    ini = section(t, server, public) + "[fixture tree]\ntree = exit 1\nwatch-by = content\nremote = yes\nretry-after = 1ms\n"
+    packs = {
+        "up": entry("d", "..") , "up deeper": entry("d", "a") + entry("f", "a/../../x"), "absolute": entry("f", outside + "/x"),
+        "through a link": entry("l", "a", more=f" -> {outside}") + entry("f", "a/x"),
+        "a link's name": entry("l", "a", more=f" -> {outside}/made") + entry("f", "a"),
+        "another name of what is outside": entry("l", "a", more=f" -> {outside}") + entry("h", "b", more=" -> a/x"),
+        "a device": entry("c", "null", mode="666"), "empty": entry("d", ""), "twice": entry("d", "a") * 2,
+        "escaped": entry("d", "\\056\\056"), "a zero": entry("d", "a\\000b"), "no line": "nonsense\n", "too large": entry("f", "a", size=10**15),
+        "cut": entry("f", "a", size=1000), "another digest": entry("f", "a", size=3),
+    }
+    for what, manifest in packs.items():
+        data = f"{len(manifest)} 755\n{manifest}abc".encode()
+        image = os.memfd_create("image")
+        os.write(image, data)
+        d = description(t, "tree")
+        subprocess.run([REMOTE, "put", f"--url={server.url}", "--write=main", f"--key-file={t.path('key')}", f"--description-fd={d}", f"--image-fd={image}"],
+                       pass_fds=[d, image], check=True)
+        os.close(d)
+        os.close(image)
+        m = Machine(t, "m-" + hashlib.md5(what.encode()).hexdigest()[:6], ini)
+        said = m.daemon.ctl("warm", "tree", code=4)
+        log = m.log("tree")
+        assert "is not taken from the remote" in log, (what, log, said.err)
+        assert os.listdir(outside) == [], (what, os.listdir(outside))
+        m.daemon.stop()
+    server.close()
+
+
+@once
+def test_what_does_not_fit(t):
+    need(t)
+    hex_ = "ab" * 32
+    good = f"[remote]\nurl = http://localhost/x\npublic-keys = {hex_}\n"
+    fixture = "[fixture f]\ncommand = true\nwatch-by = content\nremote = yes\n"
+    for ini, sentence in (
+            ("[remote]\npublic-keys = " + hex_, "[remote] has no url; expected url = http://HOST/PATH"),
+            (good.replace("http:", "ftp:"), "url = ftp://localhost/x: expected http://HOST/PATH or https://HOST/PATH"),
+            ("[remote]\nurl = http://x/y\n", "[remote] has neither public-keys, whose images are taken, nor write = yes"),
+            (good.replace(hex_, "abc"), "public-keys: 'abc' is no public key"),
+            (good.replace(hex_, "../x:" + hex_), "public-keys: '../x' does not name namespaces"),
+            (good + "write = yes\n", "write = yes needs key-file"),
+            (good + "namespace = /main\n", "namespace = /main: expected letters"),
+            (good + "read = main, a/../b\n", "read = a/../b: expected namespaces"),
+            (good + "timeout = 10ms\n", "timeout of [remote]: expected from 1s to 1h"),
+            (fixture, "[fixture f] remote = yes needs a section [remote]"),
+            (good + fixture.replace("watch-by = content\n", ""), "remote = yes needs watch-by = content"),
+            (good + fixture.replace("command = true", "service = true"), "remote = yes is for command and tree, and this is a service"),
+            (good + fixture + "depends = s\n[fixture s]\nservice = true\n", "remote = yes cannot depend on 's', which is a service"),
+            ("[remotes]\n", "unknown section [remotes] (did you mean [remote]?)")):
+        path = t.write("wrong.ini", ini)
+        done = subprocess.run([harness.program("fixd"), "--config", path, "--check"], capture_output=True, timeout=LIMIT)
+        assert done.returncode == 78 and sentence in done.stderr.decode(), (ini, done.stderr.decode())
+
+
+def nginx(t):
+    path = shutil.which("nginx", path=os.environ["PATH"] + ":/usr/sbin")
+    if not path:
+        raise harness.Skip("nginx is not installed")
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
+    os.makedirs(t.path("nginx/store"))
+    for d in "nginx", "nginx/store":
+        os.chmod(t.path(d), 0o777)
+    os.chmod(t.dir, 0o755)
+    conf = t.write("nginx/conf", f"daemon off; worker_processes 1; error_log {t.dir}/nginx/error; pid {t.dir}/nginx/pid; events {{ }}\n"
+                   f"http {{ access_log off; client_body_temp_path {t.dir}/nginx/tmp; client_max_body_size 0;\n"
+                   f"server {{ listen 127.0.0.1:{port}; root {t.dir}/nginx/store; location / {{ dav_methods PUT; create_full_put_path on; }} }} }}\n")
+    process = subprocess.Popen([path, "-c", conf, "-p", t.dir], stderr=subprocess.PIPE)
+
+    def answers():
+        if process.poll() is not None:
+            raise harness.Skip(f"this nginx has no dav_methods: {process.stderr.read().decode()}")
+        with socket.socket() as s:
+            return s.connect_ex(("127.0.0.1", port)) == 0
+    wait_for(answers, "nginx")
+    return process, f"http://127.0.0.1:{port}/fixtures"
+
+
+@once
+def test_nginx(t):
+    need(t)
+    process, url = nginx(t)
+    server = type("Nginx", (), {"url": url})
+    try:
+        public = keygen(t)
+        ini = section(t, server, public) + FIXTURES
+        a = Machine(t, "a", ini, input="text\n")
+        wanted = a.get("words"), a.get("count")
+        a.daemon.ctl("warm", "tree")
+        wait_for(lambda: os.path.isdir(t.path("nginx/store/fixtures/main/ac")) and len(os.listdir(t.path("nginx/store/fixtures/main/ac"))) == 3, "3 images")
+        b = Machine(t, "b", ini, input="text\n")
+        assert (b.get("words"), b.get("count")) == wanted
+        b.daemon.ctl("warm", "tree")
+        assert b.runs() == [] and a.daemon.instance("tree")["digest"] == b.daemon.instance("tree")["digest"]
+    finally:
+        process.terminate()
+        process.communicate()
+
+
+if __name__ == "__main__":
+    harness.main(__import__("__main__"))
