@@ -361,6 +361,27 @@ fixctl_SOURCES = \
 	src/fixctl/pty.c src/fixctl/pty.h \
 	src/fixctl/with.c \
 	src/fixctl/warming.c src/fixctl/warming.h
+schemadir = $(pkgdatadir)/schema
+dist_schema_DATA = \
+	src/fixctl/schema/bench.json \
+	src/fixctl/schema/changes.json \
+	src/fixctl/schema/cleanup.json \
+	src/fixctl/schema/control.json \
+	src/fixctl/schema/doctor.json \
+	src/fixctl/schema/event.json \
+	src/fixctl/schema/explain.json \
+	src/fixctl/schema/fixture.json \
+	src/fixctl/schema/get.json \
+	src/fixctl/schema/graph.json \
+	src/fixctl/schema/init.json \
+	src/fixctl/schema/instance.json \
+	src/fixctl/schema/list.json \
+	src/fixctl/schema/log.json \
+	src/fixctl/schema/ps.json \
+	src/fixctl/schema/report.json \
+	src/fixctl/schema/status.json \
+	src/fixctl/schema/trace.json \
+	src/fixctl/schema/warm.json
 fixctl_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS)
 fixctl_LDADD = libclient.la libwire.la $(JANSSON_LIBS) -ldl -lm
 
