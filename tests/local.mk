@@ -122,6 +122,7 @@ daemon_tests = \
 	tests/daemon/runs.py \
 	tests/daemon/rust.py \
 	tests/daemon/servers.py \
+	tests/daemon/schema.py \
 	tests/daemon/services.py \
 	tests/daemon/clones.py \
 	tests/daemon/sharing.py \
