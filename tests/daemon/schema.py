@@ -129,7 +129,7 @@ def test_every_command(t):
     checked("cleanup", [json_of("cleanup", "--json", "--all")])
     events = checked("trace", lines(d.ctl("trace", "--once", "--json").out))
     assert {"attach", "detach", "changed", "build", "ready", "failed", "stale", "torn-down", "run-began"} <= {e["event"] for e in events}
-    checked("changes", [json.loads(d.ctl("run", "--changes", "--json", "-f", "index", "--", "sh", "-c", "echo >> index").err)])
+    checked("changes", [json.loads(d.ctl("run", "--changes", "--json", "-f", "index", "--", "sh", "-c", "echo >> index", cwd=t.dir).err)])
     checked("control", [json_of(command, "--json") for command in ("reload", "restart", "stop")])
     d.process.wait(harness.LIMIT)
 
