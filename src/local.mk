@@ -344,6 +344,7 @@ fixctl_SOURCES = \
 	src/fixctl/report_html.c \
 	src/fixctl/report_make.c \
 	src/fixctl/report_markdown.c \
+	src/fixctl/report_timeline.c \
 	src/fixctl/run_changes.c \
 	src/fixctl/run_copies.c \
 	src/fixctl/run.c src/fixctl/run.h \

@@ -24,6 +24,8 @@ json_t *report_make(const struct report_sources *s);
 
 void report_write_markdown(FILE *out, const json_t *report);
 void report_write_html(FILE *out, const json_t *report, const struct report_sources *s);
+/* A row for each of the fixtures, in their order; behind the first `shown` they are folded. */
+void report_put_timeline(FILE *out, const json_t *fixtures, const json_t *events, size_t shown);
 
 /* "12.345", or "N/A" for null. Returns `buf`. */
 const char *report_number(char *buf, size_t n, const json_t *value, int decimals);
