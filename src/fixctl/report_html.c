@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* One file that needs nothing else: no network, no script. */
+/* One file that needs nothing else: no network, and where scripts do not run, only the sorting of tables is missing. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -9,23 +9,58 @@
 #include "fixctl/markup.h"
 #include "fixctl/report.h"
 
-enum { LABEL_WIDTH = 200, PLOT_WIDTH = 800, ROW_HEIGHT = 22, ROWS_MAX = 60, BARS_MAX = 20 };
+/* So many are shown at first, and so many boxes in a graph. */
+enum { SHOWN = 30, FAILURES_SHOWN = 8, BARS_MAX = 20, BOXES_MAX = 60 };
 
 static const char head[] =
 	"<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
 	"<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>Fixture Report</title>\n<style>\n"
-	":root { --ink: #1c2128; --dim: #5b6573; --line: #d7dce2; --paper: #ffffff; --tile: #f4f6f8; --bar: #2f6fab; --build: #b4552d; }\n"
+	":root { --ink: #1c2128; --dim: #5b6573; --line: #d7dce2; --paper: #ffffff; --tile: #f4f6f8; --bar: #2f6fab; --build: #b4552d; --bad: #c3142d; }\n"
 	"@media (prefers-color-scheme: dark) { :root { --ink: #e3e7ec; --dim: #98a3b1; --line: #39424d; --paper: #14181d; --tile: #1e242b;"
-	" --bar: #6aa9e0; --build: #e08a5f; } }\n"
-	"body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper); max-width: 1060px; margin: 2rem auto; padding: 0 1rem; }\n"
+	" --bar: #6aa9e0; --build: #e08a5f; --bad: #ff6b7a; } }\n"
+	"body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper); max-width: 1200px; margin: 2rem auto; padding: 0 1rem; overflow-wrap: anywhere; }\n"
+	"table { overflow-wrap: normal; }\n"
 	"h1 { font-size: 1.6rem; margin-bottom: .2rem; } h2 { margin-top: 2.2rem; border-bottom: 1px solid var(--line); }\n"
-	".dim { color: var(--dim); } .scroll { overflow-x: auto; }\n"
+	".dim { color: var(--dim); overflow-wrap: anywhere; } .scroll { overflow-x: auto; }\n"
 	".tiles { display: grid; grid-template-columns: repeat(auto-fill, minmax(150px, 1fr)); gap: .7rem; margin: 1.2rem 0; }\n"
 	".tile { background: var(--tile); border-radius: 6px; padding: .6rem .8rem; } .tile b { display: block; font-size: 1.3rem; }\n"
-	"table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }\n"
-	"th, td { text-align: left; padding: .25rem .6rem .25rem 0; border-bottom: 1px solid var(--line); } .n { text-align: right; }\n"
-	"svg { max-width: 100%; height: auto; } .chart text { fill: var(--ink); } .graph svg { background: #ffffff; border-radius: 6px; }\n"
+	"table { border-collapse: collapse; width: 100%; font-size: 14px; font-variant-numeric: tabular-nums; }\n"
+	"th, td { text-align: left; padding: .25rem .6rem .25rem 0; border-bottom: 1px solid var(--line); vertical-align: top; } .n { text-align: right; }\n"
+	"th:first-child, td:first-child { position: sticky; left: 0; background: var(--paper); }\n"
+	"th[aria-sort] { cursor: pointer; } th[aria-sort=ascending]::after { content: \" \\25b4\"; } th[aria-sort=descending]::after { content: \" \\25be\"; }\n"
+	"input:not(:checked) ~ .scroll .more { display: none; }\n"
+	".row { display: grid; grid-template-columns: 230px 1fr; gap: 0 .6rem; align-items: center; }\n"
+	".row .name { text-align: right; font-size: 13px; white-space: nowrap; overflow: hidden; line-height: 1.2; } .row svg { width: 100%; height: 22px; display: block; }\n"
+	".row .bar { display: flex; align-items: center; gap: .4rem; height: 22px; font-size: 13px; white-space: nowrap; }\n"
+	".row .bar i { height: 16px; border-radius: 2px; background: var(--bar); }\n"
+	".axis div { position: relative; height: 18px; font-size: 12px; color: var(--dim); white-space: nowrap; }\n"
+	".axis div span { position: absolute; border-left: 1px solid var(--line); padding-left: 3px; }\n"
+	"rect.held { fill: var(--bar); } rect.built { fill: var(--build); } rect.bad { fill: var(--bad); } rect.cut { fill: var(--line); opacity: .6; }\n"
+	"b.held { color: var(--bar); } b.built { color: var(--build); } .bad { color: var(--bad); }\n"
+	"pre { background: var(--tile); border-left: 3px solid var(--bad); padding: .5rem .8rem; overflow-x: auto; margin-top: .2rem; }\n"
+	"summary, label { cursor: pointer; color: var(--dim); } .graph svg { background: #ffffff; border-radius: 6px; max-width: 100%; height: auto; }\n"
+	"@media (max-width: 640px) { .row { grid-template-columns: 1fr; } .row .name { text-align: left; padding-top: .3rem; } .axis .name, .axis .near { display: none; }\n"
+	" th:first-child, td:first-child { max-width: 40vw; overflow-wrap: anywhere; min-width: 7rem; } .bad { min-width: 12rem; }\n"
+	" .tiles { grid-template-columns: 1fr 1fr; } .graph svg { max-width: none; } }\n"
 	"</style>\n</head>\n<body>\n";
+
+/* Tables can be sorted where scripts run, and are what they are elsewhere. Of a folded one the first rows are shown, whichever these are. */
+static const char foot[] =
+	"<script>\n"
+	"for (const th of document.querySelectorAll('th')) {\n"
+	"	th.setAttribute('aria-sort', 'none');\n"
+	"	th.addEventListener('click', () => {\n"
+	"		const table = th.closest('table'), at = th.cellIndex, rows = [...table.rows].slice(1);\n"
+	"		const down = th.getAttribute('aria-sort') == 'none' ? th.className == 'n' : th.getAttribute('aria-sort') == 'ascending';\n"
+	"		const key = r => th.className == 'n' ? (isNaN(parseFloat(r.cells[at].textContent)) ? -1 : parseFloat(r.cells[at].textContent)) : r.cells[at].textContent;\n"
+	"		for (const other of table.rows[0].cells) other.setAttribute('aria-sort', 'none');\n"
+	"		th.setAttribute('aria-sort', down ? 'descending' : 'ascending');\n"
+	"		rows.sort((a, b) => (key(a) < key(b) ? -1 : key(a) > key(b) ? 1 : 0) * (down ? -1 : 1));\n"
+	"		const shown = rows.filter(r => !r.classList.contains('more')).length;\n"
+	"		rows.forEach((r, k) => { r.classList.toggle('more', k >= shown); table.tBodies[0].append(r); });\n"
+	"	});\n"
+	"}\n"
+	"</script>\n</body>\n</html>\n";
 
 struct column {
 	const char *title, *key;
@@ -38,8 +73,9 @@ struct column {
 static void put_cell(FILE *out, const struct column *c, const json_t *row)
 {
 	const json_t *v = json_object_get(row, c->key);
+	bool failed = !strcmp(c->key, "status") && ctl_int(row, "failures") && strcmp(ctl_string(row, "status"), "Success") != 0;
 
-	fprintf(out, c->decimals == WORDS ? "<td>" : "<td class=\"n\">");
+	fputs(failed ? "<td class=\"bad\">" : c->decimals == WORDS ? "<td>" : "<td class=\"n\">", out);
 	if (json_is_number(v))
 		fprintf(out, "%.*f%s", c->decimals, json_number_value(v) * c->scale, c->unit);
 	else
@@ -49,17 +85,20 @@ static void put_cell(FILE *out, const struct column *c, const json_t *row)
 
 static void put_table(FILE *out, const char *id, const struct column *columns, size_t n, const json_t *rows)
 {
+	fputs("<div>\n", out);
+	if (json_array_size(rows) > SHOWN)
+		fprintf(out, "<input type=\"checkbox\" id=\"all-%s\"> <label for=\"all-%s\">all %zu</label>\n", id, id, json_array_size(rows));
 	fprintf(out, "<div class=\"scroll\"><table id=\"%s\">\n<tr>", id);
 	for (size_t k = 0; k < n; k++)
 		fprintf(out, "<th%s>%s</th>", columns[k].decimals == WORDS ? "" : " class=\"n\"", columns[k].title);
 	fputs("</tr>\n", out);
 	for (size_t i = 0; i < json_array_size(rows); i++) {
-		fputs("<tr>", out);
+		fputs(i < SHOWN ? "<tr>" : "<tr class=\"more\">", out);
 		for (size_t k = 0; k < n; k++)
 			put_cell(out, &columns[k], json_array_get(rows, i));
 		fputs("</tr>\n", out);
 	}
-	fputs("</table></div>\n", out);
+	fputs("</table></div></div>\n", out);
 }
 
 static void put_tile(FILE *out, const char *title, const char *value)
@@ -101,19 +140,6 @@ static void put_tiles(FILE *out, const json_t *report)
 	fputs("</div>\n", out);
 }
 
-static void begin_svg(FILE *out, int width, int height, const char *label)
-{
-	fprintf(out, "<svg class=\"chart\" xmlns=\"http://www.w3.org/2000/svg\" role=\"img\" aria-label=\"%s\" width=\"%d\" height=\"%d\" viewBox=\"0 0 %d %d\" "
-		"font-family=\"system-ui, sans-serif\" font-size=\"12\">\n", label, width, height, width, height);
-}
-
-static void put_label(FILE *out, size_t row, const char *name)
-{
-	fprintf(out, "<text x=\"%d\" y=\"%zu\" text-anchor=\"end\">", LABEL_WIDTH - 8, row * ROW_HEIGHT + 15);
-	markup_end_of(out, name, 28);
-	fputs("</text>\n", out);
-}
-
 static int by_saved(const void *a, const void *b)
 {
 	double x = ctl_real(*(json_t *const *)a, "time_saved_s"), y = ctl_real(*(json_t *const *)b, "time_saved_s");
@@ -135,144 +161,81 @@ static void put_bars(FILE *out, const json_t *fixtures)
 	fputs("<h2>Time saved</h2>\n", out);
 	if (n == 0)
 		fputs("<p>Nothing was used twice yet.</p>\n", out);
-	else
-		begin_svg(out, LABEL_WIDTH + PLOT_WIDTH, (int)n * ROW_HEIGHT, "Time saved by fixture");
 	for (size_t k = 0; k < n; k++) {
-		double width = ctl_real(all[k], "time_saved_s") / ctl_real(all[0], "time_saved_s") * (PLOT_WIDTH - 90);
+		double saved = ctl_real(all[k], "time_saved_s");
 
-		put_label(out, k, ctl_string(all[k], "name"));
-		fprintf(out, "<rect x=\"%d\" y=\"%zu\" width=\"%.1f\" height=\"%d\" rx=\"2\" fill=\"var(--bar)\"/><text x=\"%.1f\" y=\"%zu\">%.3f s</text>\n",
-			LABEL_WIDTH, k * ROW_HEIGHT + 3, width < 1 ? 1 : width, ROW_HEIGHT - 6, LABEL_WIDTH + width + 6, k * ROW_HEIGHT + 15,
-			ctl_real(all[k], "time_saved_s"));
+		fputs("<div class=\"row\"><span class=\"name\">", out);
+		markup_end_of(out, ctl_string(all[k], "name"), 32);
+		fprintf(out, "</span><span class=\"bar\"><i style=\"width: max(2px, %.1f%%)\"></i>%.3f s</span></div>\n",
+			saved / ctl_real(all[0], "time_saved_s") * 80, saved);
 	}
-	if (n)
-		fputs("</svg>\n", out);
 	free(all);
 }
 
-/* When something was built and held: how many leases there were in each column of the plot. */
-struct line {
-	const char *name;
-	int leases[PLOT_WIDTH + 1];
-	bool built[PLOT_WIDTH + 1];
-};
-
-struct timeline {
-	struct line *lines;
-	size_t n;
-	double from, to;
-	json_t *open; /* number of an attach: its event */
-};
-
-static struct line *find_line(struct timeline *t, const char *title)
+/* Those whose builds take longest first, then those that are used most. */
+static int by_cost(const void *a, const void *b)
 {
-	size_t n = strcspn(title, "[ ");
+	const json_t *x = *(json_t *const *)a, *y = *(json_t *const *)b;
+	double before = ctl_real(x, "init_s"), after = ctl_real(y, "init_s");
 
-	for (size_t k = 0; k < t->n; k++) {
-		if (strlen(t->lines[k].name) == n && !strncmp(t->lines[k].name, title, n))
-			return &t->lines[k];
-	}
-	return NULL;
+	if (before == after && ctl_int(x, "uses") == ctl_int(y, "uses"))
+		return strcmp(ctl_string(x, "name"), ctl_string(y, "name"));
+	if (before == after)
+		return ctl_int(x, "uses") < ctl_int(y, "uses") ? 1 : -1;
+	return before < after ? 1 : -1;
 }
 
-static int column_of(const struct timeline *t, double time)
+static json_t *order_by_cost(const json_t *fixtures)
 {
-	double x = t->to > t->from ? (time - t->from) / (t->to - t->from) * PLOT_WIDTH : 0;
+	size_t n = json_array_size(fixtures);
+	json_t **all = xcalloc(n + 1, sizeof(json_t *)), *list = json_array();
 
-	return x < 0 ? 0 : x >= PLOT_WIDTH ? PLOT_WIDTH - 1 : (int)x;
-}
-
-static void add_lease(struct timeline *t, const json_t *attach, double end)
-{
-	struct line *l = find_line(t, ctl_string(attach, "name"));
-
-	for (int x = column_of(t, ctl_real(attach, "time")); l && x <= column_of(t, end); x++)
-		l->leases[x]++;
-}
-
-static void add_build(struct timeline *t, const json_t *ready)
-{
-	struct line *l = find_line(t, ctl_string(ready, "name"));
-	double end = ctl_real(ready, "time");
-
-	for (int x = column_of(t, end - ctl_real(ready, "build_s")); l && x <= column_of(t, end); x++)
-		l->built[x] = true;
-}
-
-static void add_event(struct timeline *t, const json_t *e)
-{
-	const char *event = ctl_string(e, "event");
-	_cleanup_free_ char *number = xasprintf("%lld", (long long)ctl_int(e, !strcmp(event, "detach") ? "of" : "number"));
-
-	if (!strcmp(event, "ready")) {
-		add_build(t, e);
-	} else if (!strcmp(event, "attach")) {
-		json_object_set(t->open, number, (json_t *)e);
-	} else if (!strcmp(event, "detach") && json_object_get(t->open, number)) {
-		add_lease(t, json_object_get(t->open, number), ctl_real(e, "time"));
-		json_object_del(t->open, number);
-	}
-}
-
-static void put_line(FILE *out, const struct line *l, size_t row)
-{
-	int most = 1;
-
-	put_label(out, row, l->name);
-	for (int x = 0; x < PLOT_WIDTH; x++)
-		most = l->leases[x] > most ? l->leases[x] : most;
-	for (int x = 0, end; x < PLOT_WIDTH; x = end) {
-		for (end = x + 1; end < PLOT_WIDTH && l->leases[end] == l->leases[x]; end++)
-			;
-		if (l->leases[x])
-			fprintf(out, "<rect x=\"%d\" y=\"%zu\" width=\"%d\" height=\"%d\" fill=\"var(--bar)\" opacity=\"%.2f\"><title>%d leases</title></rect>",
-				LABEL_WIDTH + x, row * ROW_HEIGHT + 9, end - x, ROW_HEIGHT - 11, 0.3 + 0.7 * l->leases[x] / most, l->leases[x]);
-	}
-	for (int x = 0, end; x < PLOT_WIDTH; x = end) {
-		for (end = x + 1; end < PLOT_WIDTH && l->built[end] == l->built[x]; end++)
-			;
-		if (l->built[x])
-			fprintf(out, "<rect x=\"%d\" y=\"%zu\" width=\"%d\" height=\"5\" fill=\"var(--build)\"><title>built</title></rect>",
-				LABEL_WIDTH + x, row * ROW_HEIGHT + 3, end - x);
-	}
-	putc('\n', out);
-}
-
-static void put_timeline(FILE *out, const json_t *fixtures, const struct report_sources *s)
-{
-	size_t n = json_array_size(s->events);
-	struct timeline t = { .open = json_object(), .to = s->now };
-	const char *number;
-	json_t *attach;
-	char span[32];
-
-	fputs("<h2>Timeline</h2>\n", out);
-	if (n == 0) {
-		fputs("<p>Nothing has happened.</p>\n", out);
-		json_decref(t.open);
-		return;
-	}
-	t.from = ctl_real(json_array_get(s->events, 0), "time");
-	t.to = ctl_real(json_array_get(s->events, n - 1), "time");
-	t.lines = xcalloc(json_array_size(fixtures) + 1, sizeof *t.lines);
-	for (size_t k = 0; k < json_array_size(fixtures) && t.n < ROWS_MAX; k++) {
-		const json_t *f = json_array_get(fixtures, k);
-
-		if (ctl_int(f, "uses") || ctl_int(f, "builds"))
-			t.lines[t.n++].name = ctl_string(f, "name");
-	}
 	for (size_t k = 0; k < n; k++)
-		add_event(&t, json_array_get(s->events, k));
-	json_object_foreach(t.open, number, attach)
-		add_lease(&t, attach, t.to);
-	fprintf(out, "<p class=\"dim\">%s. Above: built; below: held, the darker the more at once.</p>\n",
-		format_duration(span, sizeof span, (int64_t)((t.to - t.from) * 1e9)));
-	begin_svg(out, LABEL_WIDTH + PLOT_WIDTH, (int)t.n * ROW_HEIGHT, "Timeline of builds and leases");
-	for (size_t k = 0; k < t.n; k++)
-		put_line(out, &t.lines[k], k);
-	fputs("</svg>\n", out);
-	json_decref(t.open);
-	free(t.lines);
+		all[k] = json_array_get(fixtures, k);
+	qsort(all, n, sizeof(json_t *), by_cost);
+	for (size_t k = 0; k < n; k++)
+		json_array_append(list, all[k]);
+	free(all);
+	return list;
+}
+
+/* The last of each, with what the builder said. */
+static void put_failures(FILE *out, const json_t *events)
+{
+	json_t *last = json_object(), *e;
+	const char *name;
+	char when[32];
+	size_t put = 0;
+
+	for (size_t k = 0; k < json_array_size(events); k++) {
+		e = json_array_get(events, k);
+		if (!strcmp(ctl_string(e, "event"), "failed"))
+			json_object_set(last, ctl_string(e, "name"), e);
+	}
+	if (json_object_size(last))
+		fputs("<h2>Failed builds</h2>\n", out);
+	json_object_foreach(last, name, e) {
+		if (put++ == FAILURES_SHOWN)
+			fprintf(out, "<details><summary>The other %zu</summary>\n", json_object_size(last) - FAILURES_SHOWN);
+		fputs("<p><b class=\"bad\">", out);
+		markup_text(out, name);
+		fprintf(out, "</b> <span class=\"dim\">%s</span></p>\n<pre>", ctl_time(when, sizeof when, ctl_real(e, "time")));
+		markup_text(out, ctl_string(e, "error"));
+		fputs("</pre>\n", out);
+	}
+	fputs(put > FAILURES_SHOWN ? "</details>\n" : "", out);
+	json_decref(last);
+}
+
+/* One of many boxes is nothing to look at before somebody asks for it. */
+static void put_graph(FILE *out, const struct report_sources *s, size_t boxes)
+{
+	fputs("<h2>Dependencies</h2>\n", out);
+	if (boxes > BOXES_MAX)
+		fprintf(out, "<details><summary>A graph of %zu fixtures</summary>\n", boxes);
+	fputs("<div class=\"scroll graph\">\n", out);
+	graph_write_svg(out, s->list, s->status);
+	fputs(boxes > BOXES_MAX ? "</div>\n</details>\n" : "</div>\n", out);
 }
 
 static void put_names(FILE *out, const char *title, const json_t *names)
@@ -324,15 +287,16 @@ void report_write_html(FILE *out, const json_t *report, const struct report_sour
 		{ "Times", "dirty_resets", 0, 1, "" },
 		{ "Pages", "pages_changed", 0, 1, "" },
 	};
-	const json_t *fixtures = json_object_get(report, "fixtures"), *summary = json_object_get(report, "summary");
+	json_t *fixtures = order_by_cost(json_object_get(report, "fixtures"));
+	const json_t *summary = json_object_get(report, "summary");
 
 	put_head(out, report);
 	put_tiles(out, report);
+	put_failures(out, s->events);
 	put_bars(out, fixtures);
-	put_timeline(out, fixtures, s);
-	fputs("<h2>Dependencies</h2>\n<div class=\"scroll graph\">\n", out);
-	graph_write_svg(out, s->list, s->status);
-	fputs("</div>\n<h2>Fixtures</h2>\n", out);
+	report_put_timeline(out, fixtures, s->events, SHOWN);
+	put_graph(out, s, json_array_size(fixtures));
+	fputs("<h2>Fixtures</h2>\n", out);
 	put_table(out, "fixtures", of_fixtures, ELEMENTSOF(of_fixtures), fixtures);
 	fputs("<h2>Summary</h2>\n", out);
 	put_table(out, "by-category", of_groups[0], 4, json_object_get(summary, "by_category"));
@@ -347,5 +311,6 @@ void report_write_html(FILE *out, const json_t *report, const struct report_sour
 	put_table(out, "causes", of_causes, ELEMENTSOF(of_causes), json_object_get(report, "stale_causes"));
 	fputs("<h2>Tests that changed a fixture (undone)</h2>\n", out);
 	put_table(out, "changes", of_changes, ELEMENTSOF(of_changes), json_object_get(report, "changed_by"));
-	fputs("</body>\n</html>\n", out);
+	fputs(foot, out);
+	json_decref(fixtures);
 }
