@@ -185,7 +185,7 @@ class Page(html.parser.HTMLParser):
         for name in ("src", "href"):
             if name in attrs:
                 self.outside.append(attrs[name])
-        if tag in ("script", "link", "img", "iframe"):
+        if tag in ("link", "img", "iframe"):
             self.outside.append(tag)
         if tag == "table":
             self.table = self.tables[attrs["id"]] = []
@@ -209,6 +209,40 @@ class Page(html.parser.HTMLParser):
             self.text += data
 
 
+def in_browser(t, browser, path):
+    """What becomes of a page there."""
+    done = subprocess.run([browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", f"--user-data-dir={t.path('profile')}",
+                           "--enable-logging=stderr", "--dump-dom", "file://" + path], capture_output=True, text=True, timeout=LIMIT,
+                          env=harness.process_environment() | {"HOME": t.dir})
+    assert done.returncode == 0 and "CONSOLE" not in done.stderr, done.stderr
+    return done.stdout
+
+
+@once
+def test_html_of_many(t):
+    """The most expensive first, the rest folded; time in which nothing happened is cut out; what failed says why."""
+    clock = harness.Clock(t)
+    d = t.daemon("[policy]\nmax-age = none\n" + "".join(f"[fixture f{n:02}]\ncommand = printf {n}\n" for n in range(40)) +
+                 "[fixture broken]\ncommand = echo why '<here>' >&2; exit 3\n", env=clock.env)
+    d.ctl("warm", code=4)
+    clock.advance(36000)
+    d.client().read("f39")
+    html = d.ctl("report", "--format=html").out
+    init = {f["name"]: f["init_s"] or 0 for f in report(d)["fixtures"]}
+    table = html.partition('<table id="fixtures">')[2].partition("</table>")[0]
+    rows = re.findall(r'<tr( class="more")?><td>(\w+)</td>', table)
+    assert [init[name] for _, name in rows] == sorted(init.values(), reverse=True) and [bool(more) for more, _ in rows] == [False] * 30 + [True] * 11, rows
+    chart = html.partition('<div class="chart">')[2].partition("<h2>")[0]
+    assert re.findall(r'class="name" title="(\w+)"', chart) == [name for _, name in rows] and chart.partition("<details>")[0].count("<svg") == 30
+    assert "10 h" in html.partition("<h2>Timeline</h2>")[2] and "are cut out (grey)" in html and chart.count('class="cut"') % 41 == 0 < chart.count('class="cut"'), html
+    assert "<pre>the command exited with status 3\nwhy &lt;here&gt;</pre>" in html and 'title="broken"' in chart and 'class="bad"' in chart
+    browser = shutil.which("chromium")
+    if browser:
+        path = t.write("sorted.html", html + "<script>for (const n of [1, 2]) document.querySelector('#fixtures th').click()</script>")
+        page = Page(in_browser(t, browser, path))
+        assert [row[0] for row in page.tables["fixtures"][1:]] == sorted(init, reverse=True), page.tables["fixtures"]
+
+
 @once
 def test_html_in_a_browser(t):
     browser = shutil.which("chromium")
@@ -218,18 +252,14 @@ def test_html_in_a_browser(t):
     path = t.path("report.html")
     d.ctl("report", "--format=html", "--output", path)
     r = report(d)
-    done = subprocess.run([browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", f"--user-data-dir={t.path('profile')}",
-                           "--enable-logging=stderr", "--dump-dom", "file://" + path], capture_output=True, text=True, timeout=LIMIT,
-                          env=harness.process_environment() | {"HOME": t.dir})
-    assert done.returncode == 0, done.stderr
-    assert "CONSOLE" not in done.stderr, done.stderr
-    page = Page(done.stdout)
-    assert not page.outside and page.svgs == 3, (page.outside, page.svgs)
+    page = Page(in_browser(t, browser, path))
+    rows = 5  # of the timeline, and the graph
+    assert not page.outside and page.svgs == rows + 1, (page.outside, page.svgs)
     assert page.tables["fixtures"][0][:9] == ["Fixture Name", "Uses", "Type", "Scope", "Category", "Init Time (s)", "Memory Δ (MB)", "GPU Δ (MB)", "Status"]
     expected = [
         [f["name"], str(f["uses"]), f["type"], f["scope"], f["category"], number(f["init_s"], 3), number(f["memory_mb"], 1), "N/A", f["status"],
          str(f["builds"]), str(f["reuses"]), "N/A" if f["hit_rate"] is None else f"{100 * f['hit_rate']:.1f}%", number(f["time_saved_s"], 3)]
-        for f in r["fixtures"]]
+        for f in sorted(r["fixtures"], key=lambda f: (-(f["init_s"] or 0), -f["uses"], f["name"]))]
     assert page.tables["fixtures"][1:] == expected, (page.tables["fixtures"], expected)
     for key, name in (("by_category", "category"), ("by_scope", "scope")):
         assert page.tables[key.replace("_", "-")][1:] == [[g[name], str(g["count"]), str(g["used"]), f"{g['usage_percent']:.1f}%"]
