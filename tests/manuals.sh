@@ -16,6 +16,26 @@ for page in man/*.[1-8]; do
 		result "$page" "$("$MANDOC" -Tlint -Wwarning "$page" 2>&1)"
 	fi
 done
+# Every link of the site leads to a page and a place in it, and nothing is fetched from anywhere else.
+site() {
+	out=$(mktemp -d) || return
+	man/site "$MANDOC" . "$out" man/*.[1-8] 2>&1
+	cd "$out" || return
+	grep -o '\(href\|src\)="[^"]*"' ./*.html | sed 's|^\./||; s/:[a-z]*="/ /; s/"$//' | sort -u | while read -r page link; do
+		file=${link%%#*}
+		case $link in *:*) echo "$page: $link is elsewhere" ;; esac
+		test -z "$file" || test -e "$file" || echo "$page: there is no $file"
+		case $link in *'#'*) grep -qF "id=\"${link#*#}\"" "${file:-$page}" || echo "$page: there is no $link" ;; esac
+	done
+	for page in "$FIXD_SRC"/man/*.[1-8]; do grep -q "href=\"${page##*/}.html\"" index.html || echo "${page##*/} is not in the index"; done
+	cd "$FIXD_SRC" && rm -r "$out"
+}
+if test "${MANDOC:-no}" = no; then
+	n=$((n + 1))
+	echo "ok $n - the site # SKIP mandoc is not installed"
+else
+	result "the site" "$(site)"
+fi
 missing() {
 	page=$1
 	while read -r word; do grep -qF -- "$(echo "$word" | sed 's/-/\\-/g')" "$page" || grep -qF -- "$word" "$page" || echo "$word is not in $page"; done
