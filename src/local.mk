@@ -335,6 +335,7 @@ fixctl_SOURCES = \
 	src/fixctl/list.c \
 	src/fixctl/log.c \
 	src/fixctl/main.c \
+	src/fixctl/manual.c src/fixctl/manual.h \
 	src/fixctl/markup.c src/fixctl/markup.h \
 	src/fixctl/nvml.c src/fixctl/nvml.h \
 	src/fixctl/openmetrics.c src/fixctl/openmetrics.h \

@@ -41,7 +41,8 @@ missing() {
 	while read -r word; do grep -qF -- "$(echo "$word" | sed 's/-/\\-/g')" "$page" || grep -qF -- "$word" "$page" || echo "$word is not in $page"; done
 }
 result "fixd(8) has every option" "$("$FIXD_BUILD/fixd" --help | grep -o -- '--[a-z-]*' | sed 's/^--//' | sort -u | missing man/fixd.8)"
-result "fixctl(1) has every command" "$("$FIXD_BUILD/fixctl" --help | sed -n 's/^  \([a-z][a-z]*\) .*/\1/p' | missing man/fixctl.1)"
+result "fixctl(1) has a section for every command" "$("$FIXD_BUILD/fixctl" --help | sed -n 's/^  \([a-z][a-z]*\) .*/\1/p' |
+	while read -r c; do grep -qx "\.Ss $c" man/fixctl.1 || echo "there is no .Ss $c"; done)"
 result "fixctl(1) has every option" "$(for c in $("$FIXD_BUILD/fixctl" --help | sed -n 's/^  \([a-z][a-z]*\) .*/\1/p' | grep -v help); do
 	"$FIXD_BUILD/fixctl" help "$c" | grep -o -- '--[a-z-]*' | sed 's/^--//'; done | sort -u | missing man/fixctl.1)"
 result "fixctl(1) has every field of the report" "$(sed -n 's/^	X([A-Z_]*, "\([a-z_]*\)").*/\1/p' src/wire/report.h | missing man/fixctl.1)"

@@ -9,6 +9,7 @@
 #include "base/nearest.h"
 #include "base/text.h"
 #include "fixctl/fixctl.h"
+#include "fixctl/manual.h"
 
 static const struct fixctl_command *const commands[] = {
 	&command_init, &command_ps, &command_explain,
@@ -52,6 +53,14 @@ static int print_help(const char *name)
 		printf("  %-9s %s\n", commands[i]->name, commands[i]->summary);
 	puts("\n  -s, --socket PATH  -S, --session DIR  -j, --json  -h, --help  -V, --version");
 	return EXIT_SUCCESS;
+}
+
+/* To people at a terminal the manual tells more. */
+static int help(const char *name)
+{
+	if (name && find_command(name) && manual_open(name))
+		return EXIT_SUCCESS;
+	return print_help(name);
 }
 
 /* What could not be written was not done. */
@@ -98,7 +107,7 @@ int main(int argc, char **argv)
 	if (optind == argc)
 		ctl_misuse(NULL, "a command is missing");
 	if (!strcmp(argv[optind], "help"))
-		return close_stdout(print_help(argv[optind + 1] && strcmp(argv[optind + 1], "help") ? argv[optind + 1] : NULL));
+		return close_stdout(help(argv[optind + 1] && strcmp(argv[optind + 1], "help") ? argv[optind + 1] : NULL));
 	command = find_command(argv[optind]);
 	if (!command)
 		no_command(argv[optind]);

@@ -13,7 +13,7 @@ import sys
 import termios
 
 import harness
-from harness import exit_code, wait_for
+from harness import exit_code, once, wait_for
 
 COLOR = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -21,10 +21,11 @@ COLOR = re.compile(r"\x1b\[[0-9;]*m")
 class Terminal:
     """A fixctl in a terminal of its own."""
 
-    def __init__(self, d, *args, columns=80, lines=24, env=None):
+    def __init__(self, d, *args, columns=80, lines=24, env=None, directory=None):
         self.pid, self.fd = pty.fork()
         self.seen = ""
         if self.pid == 0:
+            os.chdir(directory or ".")
             fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
             os.execve(harness.program("fixctl"), ["fixctl", "-s", d.socket, *args], {**harness.process_environment(), "NO_COLOR": "", **(env or {})})
         harness.CHILDREN.append(self.pid)
@@ -242,6 +243,29 @@ def test_watch_of_a_build(t):
     assert exit_code(waiting) == 0
     os.kill(watch.pid, signal.SIGTERM)
     watch.finish()
+
+
+@once
+def test_help_opens_the_manual(t):
+    """On a terminal; what man itself does is told by one that writes down how it was called."""
+    man = t.write("man", '#!/bin/sh\nprintf "%s\\n" "$@" >>called\nexit "$(cat status)"\n')
+    os.chmod(man, 0o755)
+    d = t.daemon(INI)
+
+    def asked(*args, status=0, pager="less"):
+        t.write("status", f"{status}\n")
+        t.write("called", "")
+        seen = Terminal(d, *args, env={"PATH": f"{t.dir}:{os.environ['PATH']}", "PAGER": pager}, directory=t.dir).finish()
+        with open(t.path("called")) as f:
+            return seen, f.read().splitlines()
+
+    assert asked("help", "ps") == ("", ["-P", "less -R '+/^ +ps$'", "1", "fixctl"])
+    assert asked("help", "ps", pager="more") == ("", ["1", "fixctl"])
+    seen, called = asked("help", "ps", status=16)
+    assert seen.startswith("Usage: fixctl ps") and called
+    for args in ("ps", "--help"), ("--help",), ("help",):
+        seen, called = asked(*args)
+        assert seen.startswith("Usage: fixctl") and not called, (args, seen, called)
 
 
 if __name__ == "__main__":
