@@ -17,6 +17,7 @@
 #include "base/utf8.h"
 #include "client/connection.h"
 #include "fixctl/fixctl.h"
+#include "fixctl/terminal.h"
 #include "fixd.h"
 #include "image/memfd.h"
 #include "wire/record.h"
@@ -72,6 +73,13 @@ int ctl_failed(const struct fixd *f, int err)
 	default:
 		return EXIT_REFUSED;
 	}
+}
+
+void ctl_print_help(const struct fixctl_command *c)
+{
+	_cleanup_free_ char *text = xasprintf("Usage: fixctl %s", c->help);
+
+	terminal_print_help(text, terminal_width());
 }
 
 static void try_help(const char *command)

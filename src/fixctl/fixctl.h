@@ -46,6 +46,9 @@ int ctl_open_failed(int err);
 /* Prints the sentence of the last failure; returns the exit code for `err`. */
 int ctl_failed(const struct fixd *f, int err);
 
+/* In lines that fit into the terminal. */
+void ctl_print_help(const struct fixctl_command *c);
+
 /* One line about a misuse and where to read on; exits. */
 _Noreturn void ctl_misuse(const char *command, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* For the '?' of getopt_long(). */

@@ -43,7 +43,7 @@ static int print_help(const char *name)
 	const struct fixctl_command *c = name ? find_command(name) : NULL;
 
 	if (c) {
-		printf("Usage: fixctl %s\n", c->help);
+		ctl_print_help(c);
 		return EXIT_SUCCESS;
 	}
 	if (name)

@@ -645,7 +645,7 @@ static void parse(struct command *c, int argc, char **argv)
 			o->timeout_ms = (int)((timeout + NSEC_PER_MSEC - 1) / NSEC_PER_MSEC);
 			break;
 		case 'h':
-			printf("Usage: fixctl %s\n", command_run.help);
+			ctl_print_help(&command_run);
 			exit(EXIT_SUCCESS);
 		case 'b':
 			if (parse_u64(optarg, 10, 255, &status) < 0 || status == 0)

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 #include "fixctl/terminal.h"
 
+#include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -83,4 +85,69 @@ char *terminal_fit(const char *s, size_t width)
 	if (cut)
 		text_puts(&t, "…");
 	return text_steal(&t);
+}
+
+/* Where the explanation of an option begins; 0: the line is none of a list. */
+static size_t hanging_indent(const char *line)
+{
+	const char *gap = *line == ' ' ? strstr(line + strspn(line, " "), "  ") : NULL;
+
+	return gap ? (size_t)(gap - line) + strspn(gap, " ") : 0;
+}
+
+static void print_wrapped(const char *line, size_t width)
+{
+	size_t indent = hanging_indent(line), room = width;
+
+	if (indent + 20 > width)
+		indent = 4;
+	while (strlen(line) > room) {
+		size_t cut = room;
+
+		while (cut > 0 && line[cut] != ' ')
+			cut--;
+		if (cut <= strspn(line, " "))
+			break;
+		printf("%.*s\n%*s", (int)cut, line, (int)indent, "");
+		line += cut + strspn(line + cut, " ");
+		room = width - indent;
+	}
+	puts(line);
+}
+
+/* Does this line go on with what the one before it says? */
+static bool goes_on(const char *line, bool first, bool behind_words)
+{
+	if (strspn(line, " ") >= 8)
+		return line[strspn(line, " ")] != '-';
+	return !first && behind_words && *line && *line != '\n' && *line != ' ';
+}
+
+void terminal_print_help(const char *text, size_t width)
+{
+	struct text t = { 0 };
+	bool first = true; /* the line in t is that */
+
+	if (width == 0) {
+		puts(text);
+		return;
+	}
+	while (*text) {
+		size_t n = strcspn(text, "\n");
+
+		if (t.data && goes_on(text, first, *t.data && *t.data != ' ')) {
+			text_puts(&t, " ");
+			text_add(&t, text + strspn(text, " "), n - strspn(text, " "));
+		} else {
+			if (t.data) {
+				print_wrapped(t.data, width);
+				first = false;
+			}
+			text_deinit(&t);
+			text_add(&t, text, n);
+		}
+		text += n + (text[n] == '\n');
+	}
+	print_wrapped(t.data, width);
+	text_deinit(&t);
 }

@@ -14,5 +14,10 @@ size_t terminal_height(void);
 
 /* Columns that the first line of a text takes. */
 size_t terminal_columns(const char *s);
+/*
+ * Prints a help text in lines of at most `width` columns (0: as it is): its first line, paragraphs, and lists of options, whose
+ * explanations begin behind two blanks and go on in lines that are indented by eight or more.
+ */
+void terminal_print_help(const char *text, size_t width);
 /* The first line of a text, cut to `width` columns (0: not cut), with the end marked where something is missing; to be freed. */
 char *terminal_fit(const char *s, size_t width);

@@ -263,6 +263,9 @@ def test_help_opens_the_manual(t):
     assert asked("help", "ps", pager="more") == ("", ["1", "fixctl"])
     seen, called = asked("help", "ps", status=16)
     assert seen.startswith("Usage: fixctl ps") and called
+    plain = d.ctl("run", "--help").out
+    wrapped = asked("run", "--help")[0]
+    assert wrapped.split() == plain.split() and max(map(len, wrapped.splitlines())) <= 80 < max(map(len, plain.splitlines())), wrapped
     for args in ("ps", "--help"), ("--help",), ("help",):
         seen, called = asked(*args)
         assert seen.startswith("Usage: fixctl") and not called, (args, seen, called)
