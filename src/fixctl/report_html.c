@@ -279,6 +279,16 @@ void report_write_html(FILE *out, const json_t *report, const struct report_sour
 		{ { "Category", "category", WORDS, 0, "" }, { "Count", "count", 0, 1, "" }, { "Used", "used", 0, 1, "" }, { "Usage %", "usage_percent", 1, 1, "%" } },
 		{ { "Scope", "scope", WORDS, 0, "" }, { "Count", "count", 0, 1, "" }, { "Used", "used", 0, 1, "" }, { "Usage %", "usage_percent", 1, 1, "%" } },
 	};
+	static const struct column of_clones[] = {
+		{ "Fixture Name", "name", WORDS, 0, "" },
+		{ "Given out", "given", 0, 1, "" },
+		{ "Started", "started", 0, 1, "" },
+		{ "For nobody", "wasted", 0, 1, "" },
+		{ "Hand-out p50 (ms)", "hand_out_p50_s", 1, 1e3, "" },
+		{ "p99 (ms)", "hand_out_p99_s", 1, 1e3, "" },
+		{ "Start (ms)", "start_s", 1, 1e3, "" },
+		{ "Saved (s)", "saved_s", 3, 1, "" },
+	};
 	static const struct column of_causes[] = { { "Cause", "cause", WORDS, 0, "" }, { "Count", "count", 0, 1, "" } };
 	static const struct column of_changes[] = {
 		{ "Test", "test", WORDS, 0, "" },
@@ -298,6 +308,10 @@ void report_write_html(FILE *out, const json_t *report, const struct report_sour
 	put_graph(out, s, json_array_size(fixtures));
 	fputs("<h2>Fixtures</h2>\n", out);
 	put_table(out, "fixtures", of_fixtures, ELEMENTSOF(of_fixtures), fixtures);
+	if (json_array_size(json_object_get(report, "clones"))) {
+		fputs("<h2>Clones</h2>\n", out);
+		put_table(out, "clones", of_clones, ELEMENTSOF(of_clones), json_object_get(report, "clones"));
+	}
 	fputs("<h2>Summary</h2>\n", out);
 	put_table(out, "by-category", of_groups[0], 4, json_object_get(summary, "by_category"));
 	fputs("<p></p>\n", out);

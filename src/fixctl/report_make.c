@@ -8,6 +8,7 @@
 
 #include "base/utf8.h"
 #include "fixctl/fixctl.h"
+#include "fixctl/instance.h"
 #include "fixctl/report.h"
 #include "fixctl/samples.h"
 
@@ -415,6 +416,33 @@ static json_t *change_list(const json_t *changed)
 	return list;
 }
 
+/* Of what has clones, how they were handed out; as status has it, with the name. */
+static json_t *clone_list(const struct report_sources *s)
+{
+	static const char *const keys[] = { "given", "started", "wasted", "hand_out_p50_s", "hand_out_p99_s", "start_s", "saved_s" };
+	const json_t *sessions = json_object_get(s->status, "sessions");
+	json_t *list = json_array();
+
+	for (size_t k = 0; k < json_array_size(sessions); k++) {
+		const json_t *session = json_array_get(sessions, k), *instances = json_object_get(session, "instances");
+
+		for (size_t n = 0; n < json_array_size(instances); n++) {
+			const json_t *i = json_array_get(instances, n), *figures = json_object_get(i, "clones");
+			_cleanup_free_ char *title = NULL;
+			json_t *clones;
+
+			if (!figures || (s->root && strcmp(s->root, ctl_string(session, "root")) != 0))
+				continue;
+			title = instance_title(i);
+			clones = json_pack("{s:s}", "name", title);
+			for (size_t c = 0; c < ELEMENTSOF(keys); c++)
+				json_object_set(clones, keys[c], json_object_get(figures, keys[c]));
+			insert_by(list, clones, "given");
+		}
+	}
+	return list;
+}
+
 static void table_deinit(struct table *t)
 {
 	for (size_t k = 0; k < t->n; k++) {
@@ -466,6 +494,7 @@ json_t *report_make(const struct report_sources *s)
 	json_object_set_new(report, "high_impact", leaders(fixtures, "uses", has_impact, SIZE_MAX));
 	json_object_set_new(report, "unused", leaders(fixtures, "uses", is_unused, SIZE_MAX));
 	json_object_set_new(report, "sharing", sharing(&t, fixtures));
+	json_object_set_new(report, "clones", clone_list(s));
 	json_object_set_new(report, "stale_causes", cause_list(t.causes));
 	json_object_set_new(report, "changed_by", change_list(t.changed));
 	table_deinit(&t);

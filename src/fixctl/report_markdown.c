@@ -149,6 +149,24 @@ static void put_saved(FILE *out, const json_t *fixtures)
 	}
 }
 
+static void put_clones(FILE *out, const json_t *clones)
+{
+	if (json_array_size(clones) == 0)
+		return;
+	fputs("\n### Clones\n\n| Fixture Name | Given out | Started | For nobody | Hand-out p50 (ms) | p99 (ms) | Start (ms) | Saved (s) |\n"
+	      "|---|---|---|---|---|---|---|---|\n",
+	      out);
+	for (size_t k = 0; k < json_array_size(clones); k++) {
+		const json_t *c = json_array_get(clones, k);
+
+		fputs("| ", out);
+		put_cell(out, ctl_string(c, "name"));
+		fprintf(out, " | %lld | %lld | %lld | %.1f | %.1f | %.1f | %.3f |\n", (long long)ctl_int(c, "given"),
+			(long long)ctl_int(c, "started"), (long long)ctl_int(c, "wasted"), 1e3 * ctl_real(c, "hand_out_p50_s"),
+			1e3 * ctl_real(c, "hand_out_p99_s"), 1e3 * ctl_real(c, "start_s"), ctl_real(c, "saved_s"));
+	}
+}
+
 static void put_causes(FILE *out, const json_t *causes)
 {
 	if (json_array_size(causes) == 0)
@@ -221,6 +239,7 @@ void report_write_markdown(FILE *out, const json_t *report)
 	put_leaders(out, report, "Most Memory Intensive (Top 5)", "most_memory", "memory_mb", " MB", 1);
 	put_sharing(out, report);
 	put_saved(out, json_object_get(report, "fixtures"));
+	put_clones(out, json_object_get(report, "clones"));
 	put_causes(out, json_object_get(report, "stale_causes"));
 	put_changed(out, json_object_get(report, "changed_by"));
 	put_recommendations(out, report);

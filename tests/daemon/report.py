@@ -271,6 +271,18 @@ def test_html_in_a_browser(t):
 
 
 @once
+def test_clones(t):
+    d = t.daemon("[fixture s]\nservice = echo up; exec sleep 1000\nready = line\nclones = 2\n[fixture x]\ncommand = echo x\n")
+    c = d.client()
+    for _ in range(2):
+        c.attach("s").detach()
+    clones = report(d)["clones"]
+    assert [(n["name"], n["given"]) for n in clones] == [("s", 2)] and clones[0]["started"] >= 2 and clones[0]["start_s"] > 0, clones
+    assert re.search(r"### Clones\n\n\| Fixture Name \|.*\n.*\n\| s \| 2 \| \d+ \| ", d.ctl("report").out)
+    assert re.search(r'<table id="clones">(.*\n)*<tr><td>s</td><td class="n">2</td>', d.ctl("report", "--format=html").out)
+
+
+@once
 def test_many_changes(t):
     d = t.daemon("[fixture f]\ncommand = echo x\n")
     c = d.client()
