@@ -229,6 +229,7 @@ static void print_runs(const json_t *runs)
 
 	for (size_t k = 0; k < json_array_size(runs); k++) {
 		const json_t *r = json_array_get(runs, k), *pids = json_object_get(r, "pids");
+		size_t uses = json_array_size(json_object_get(r, "uses"));
 
 		if (json_is_number(json_object_get(r, "ended")))
 			continue;
@@ -237,7 +238,7 @@ static void print_runs(const json_t *runs)
 		printf("  %s\n", ctl_string(r, "id"));
 		line_time("    Began: ", r, "began");
 		print_pids("Members", json_array_size(pids), pids);
-		printf("    Uses: %zu images\n\n", json_array_size(json_object_get(r, "uses")));
+		printf("    Uses: %zu image%s\n\n", uses, uses == 1 ? "" : "s");
 	}
 }
 

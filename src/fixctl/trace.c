@@ -59,17 +59,27 @@ static void more_of_attach(const json_t *e)
 		print_seconds(e, "took_s");
 }
 
+static void print_pages(const json_t *e)
+{
+	long long n = ctl_int(e, "pages_changed");
+
+	printf(", %lld page%s", n, n == 1 ? "" : "s");
+}
+
 static void more_of_detach(const json_t *e)
 {
 	printf("  # pid %lld", (long long)ctl_int(e, "pid"));
 	print_seconds(e, "took_s");
-	if (ctl_int(e, "pages_changed"))
-		printf(", %lld pages changed", (long long)ctl_int(e, "pages_changed"));
+	if (ctl_int(e, "pages_changed")) {
+		print_pages(e);
+		fputs(" changed", stdout);
+	}
 }
 
 static void more_of_change(const json_t *e)
 {
-	printf("  # pid %lld %s, %lld pages", (long long)ctl_int(e, "pid"), ctl_string(e, "test"), (long long)ctl_int(e, "pages_changed"));
+	printf("  # pid %lld %s", (long long)ctl_int(e, "pid"), ctl_string(e, "test"));
+	print_pages(e);
 }
 
 /* Of a sentence of several lines the first. */

@@ -159,7 +159,7 @@ def test_a_test_by_its_name(t):
     # What was told already is not told again.
     detach = found[-2]
     assert detach["of"] == attach["number"] and (detach["resets"], detach["dirty_resets"], detach["pages_changed"]) == (2, 1, 1), detach
-    assert "CHANGED  S corpus  # pid PID a.py::one, 1 pages" in in_words(d, "--run", "run-1")
+    assert "CHANGED  S corpus  # pid PID a.py::one, 1 page" in in_words(d, "--run", "run-1")
 
 
 def test_a_test_of_another_connection(t):
