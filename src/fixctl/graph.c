@@ -40,6 +40,7 @@ struct graph {
 	size_t n;
 	struct vector names; /* struct node, by name */
 	size_t n_layers;
+	size_t *rows; /* of each layer, once they are placed */
 };
 
 /* name, name[param] and name[param] @ key are all of one fixture. */
@@ -246,7 +247,7 @@ static int x_of(const struct node *n)
 
 static int y_of(const struct node *n)
 {
-	/* Every second column is half a box lower: an arrow over two columns does not hide behind a box. */
+	/* Every second column is half a box lower: that needs less room for arrows. */
 	return MARGIN + (int)n->row * (BOX_HEIGHT + GAP_Y) + (int)(n->layer % 2) * (BOX_HEIGHT + GAP_Y) / 2;
 }
 
@@ -255,6 +256,8 @@ static size_t place(struct graph *g)
 {
 	size_t rows = 1;
 
+	g->rows = xcalloc(g->n_layers + 1, sizeof *g->rows);
+
 	for (size_t layer = 0; layer < g->n_layers; layer++) {
 		size_t row = 0;
 
@@ -262,18 +265,39 @@ static size_t place(struct graph *g)
 			if (g->nodes[i].layer == layer)
 				g->nodes[i].row = row++;
 		}
+		g->rows[layer] = row;
 		if (row > rows)
 			rows = row;
 	}
 	return rows;
 }
 
-static void print_edge(FILE *out, const struct node *from, const struct node *to, bool critical)
+/* Where an arrow at that height passes a column: between two boxes, above all or below all. */
+static int lane_of(const struct graph *g, size_t layer, int y)
 {
-	int x1 = x_of(from), y1 = y_of(from) + BOX_HEIGHT / 2, x2 = x_of(to) + BOX_WIDTH, y2 = y_of(to) + BOX_HEIGHT / 2;
+	int step = BOX_HEIGHT + GAP_Y, first = MARGIN + (int)(layer % 2) * step / 2 - GAP_Y / 2, last = first + (int)g->rows[layer] * step;
 
-	fprintf(out, "<path d=\"M%d %d C%d %d %d %d %d %d\" fill=\"none\" stroke=\"%s\" stroke-width=\"%d\" marker-end=\"url(#arrow)\"/>\n",
-	       x1, y1, x1 - GAP_X / 2, y1, x2 + GAP_X / 2, y2, x2 + 7, y2, critical ? "#c00000" : "#888888", critical ? 2 : 1);
+	if (y <= first)
+		return first;
+	return y >= last ? y : first + (y - first + step / 2) / step * step;
+}
+
+/* From the left side of a box to the right side of another one, in the corridors between columns and in lanes through them. */
+static void print_edge(FILE *out, const struct graph *g, const struct node *from, const struct node *to, bool critical)
+{
+	int x = x_of(from), y = y_of(from) + BOX_HEIGHT / 2, end = y_of(to) + BOX_HEIGHT / 2;
+
+	fprintf(out, "<path d=\"M%d %d", x, y);
+	for (size_t layer = from->layer - 1; layer > to->layer; layer--) {
+		int lane = lane_of(g, layer, y + (end - y) / (int)(layer + 1 - to->layer));
+
+		fprintf(out, " C%d %d %d %d %d %d", x - GAP_X / 2, y, x - GAP_X / 2, lane, x - GAP_X, lane);
+		x -= GAP_X + BOX_WIDTH;
+		y = lane;
+		fprintf(out, " L%d %d", x, y);
+	}
+	fprintf(out, " C%d %d %d %d %d %d\" fill=\"none\" stroke=\"%s\" stroke-width=\"%d\" marker-end=\"url(#arrow)\"/>\n", x - GAP_X / 2, y,
+		x - GAP_X / 2, end, x - GAP_X + 7, end, critical ? "#c00000" : "#888888", critical ? 2 : 1);
 }
 
 static void print_box(FILE *out, const struct node *n)
@@ -307,7 +331,7 @@ static void print_svg(FILE *out, struct graph *g, double seconds)
 	       width, height, width, height);
 	for (size_t i = 0; i < g->n; i++) {
 		for (size_t k = 0; k < g->nodes[i].n_depends; k++)
-			print_edge(out, &g->nodes[i], &g->nodes[g->nodes[i].depends[k]],
+			print_edge(out, g, &g->nodes[i], &g->nodes[g->nodes[i].depends[k]],
 				   critical_edge(&g->nodes[i], g, g->nodes[i].depends[k]));
 	}
 	for (size_t i = 0; i < g->n; i++)
@@ -322,6 +346,7 @@ static void graph_deinit(struct graph *g)
 {
 	for (size_t i = 0; i < g->n; i++)
 		free(g->nodes[i].depends);
+	free(g->rows);
 	free(g->nodes);
 	vector_deinit(&g->names);
 }

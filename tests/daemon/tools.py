@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import pwd
+import re
 import shutil
 import signal
 import socket
@@ -552,6 +553,40 @@ def test_graph(t):
     lines = [e for e in svg.iter("{http://www.w3.org/2000/svg}path") if e.get("marker-end")]
     assert len(lines) == 3 and len([e for e in lines if e.get("stroke") == "#c00000"]) == 2
     assert "expected one of dot, svg, json" in d.ctl("graph", "--format=png", code=2).err
+
+
+def points(path):
+    """Of a path of M, C and L in absolute coordinates: many points on it."""
+    at, found = (0, 0), []
+    for letter, numbers in re.findall(r"([MCL])([-0-9 ]+)", path):
+        n = [int(x) for x in numbers.split()]
+        if letter == "C":
+            curve = [at, *zip(n[0::2], n[1::2])]
+            for k in range(41):
+                u, v = 1 - k / 40, k / 40
+                found.append(tuple(u**3 * curve[0][i] + 3 * u * u * v * curve[1][i] + 3 * u * v * v * curve[2][i] + v**3 * curve[3][i] for i in (0, 1)))
+        elif letter == "L":
+            found += [tuple(at[i] + (n[i] - at[i]) * k / 40 for i in (0, 1)) for k in range(41)]
+        at = tuple(n[-2:])
+    return found
+
+
+@once
+def test_no_arrow_passes_behind_a_box(t):
+    depends = {0: "", 1: "0", 2: "1 0", 3: "2 0", 4: "3 1 0", 5: "", 6: "5", 7: "6 5 0", 8: "4 5 6", 9: "8 0 1 5", 10: "", 11: "10 0"}
+    d = t.daemon("".join(f"[fixture f{n}]\ncommand = true\n" + (f"depends = {', '.join('f' + x for x in on.split())}\n" if on else "")
+                         for n, on in depends.items()))
+    import xml.etree.ElementTree as xml
+
+    svg = xml.fromstring(d.ctl("graph", "--format=svg").out)
+    boxes = [tuple(int(e.get(k)) for k in ("x", "y", "width", "height")) for e in svg.iter("{http://www.w3.org/2000/svg}rect")]
+    arrows = [points(e.get("d")) for e in svg.iter("{http://www.w3.org/2000/svg}path") if e.get("marker-end")]
+    assert len(boxes) == 12 and len(arrows) == sum(len(on.split()) for on in depends.values())
+    for x, y, width, height in boxes:
+        for arrow in arrows:
+            inside = [p for p in arrow if x < p[0] < x + width and y < p[1] < y + height]
+            assert not inside, (inside, (x, y, width, height))
+    assert all(0 <= y <= int(svg.get("height")) for arrow in arrows for _, y in arrow)
 
 
 def test_doctor(t):
