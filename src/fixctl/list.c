@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "fixctl/fixctl.h"
+#include "fixctl/terminal.h"
 #include "fixd.h"
 #include "wire/wire.h"
 
@@ -24,17 +25,27 @@ static void print_lines(const char *s)
 		printf("    %.*s\n", (int)strcspn(s, "\n"), s);
 }
 
-static void print_fixture(const json_t *f, bool verbose)
+/* One line, on a terminal no wider than that: name, [scope], where it is defined, and what it is. */
+static void print_line(const json_t *f, const char *doc)
 {
-	const char *doc = ctl_string(f, "doc");
-
+	const char *name = ctl_string(f, "name");
+	size_t width = terminal_width(), taken = terminal_columns(name);
+	_cleanup_free_ char *rest = NULL, *fitting = NULL;
 	char line[24] = "";
 
 	/* What clients registered is in no file. */
 	if (ctl_int(f, "line"))
 		snprintf(line, sizeof line, ":%lld", (long long)ctl_int(f, "line"));
-	printf("%s%s%s [%s] %s%s%s%.*s\n", BOLD, ctl_string(f, "name"), PLAIN, ctl_string(f, "scope"), ctl_string(f, "file"), line,
-	       *doc ? "  " : "", verbose ? 0 : (int)strcspn(doc, "\n"), doc);
+	rest = xasprintf(" [%s] %s%s%s%s", ctl_string(f, "scope"), ctl_string(f, "file"), line, *doc ? "  " : "", doc);
+	fitting = terminal_fit(rest, width > taken ? width - taken : width);
+	printf("%s%s%s%s\n", BOLD, name, PLAIN, fitting);
+}
+
+static void print_fixture(const json_t *f, bool verbose)
+{
+	const char *doc = ctl_string(f, "doc");
+
+	print_line(f, verbose ? "" : doc);
 	if (!verbose)
 		return;
 	print_lines(doc);

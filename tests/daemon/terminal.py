@@ -119,6 +119,13 @@ def test_ps_fits_a_terminal(t):
     end(t, views, waiting)
 
 
+def test_list_fits_a_terminal(t):
+    d = t.daemon(f"[fixture a]\ndoc = {'what it is ' * 20}\n  and more\ncommand = true\n[fixture b]\ncommand = true\n")
+    lines = Terminal(d, "list").finish().splitlines()
+    assert lines[0].startswith("\x1b[1ma\x1b[0m [session] ") and [len(COLOR.sub("", line)) <= 80 for line in lines] == [True, True], lines
+    assert COLOR.sub("", lines[0]).endswith("…") and d.ctl("list").out.splitlines()[0].endswith(" what it is")
+
+
 def explained(d, name, label):
     """The line of that label, or what stands indented below it, without the times that differ."""
     out = re.sub(r"\d[\d.]* (us|ms|s|min|h)\b( \d+ (s|min)\b)?", "TIME", d.ctl("explain", name).out)
