@@ -191,19 +191,20 @@ static const char *round_span(char buf[32], double seconds)
 static double step_of(const struct timeline *t)
 {
 	static const double steps[] = { 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 21600, 43200, 86400 };
-	double least = TICK_WIDTH / t->scale, step = 1e-6;
+	static const double fractions[] = { 1, 2, 5 };
+	double least = TICK_WIDTH / t->scale, unit = 1e-6;
 
+	for (size_t k = 0; k < 6 * ELEMENTSOF(fractions); k++) {
+		if (unit * fractions[k % ELEMENTSOF(fractions)] >= least)
+			return unit * fractions[k % ELEMENTSOF(fractions)];
+		unit *= (k + 1) % ELEMENTSOF(fractions) ? 1 : 10;
+	}
 	for (size_t k = 0; k < ELEMENTSOF(steps); k++) {
-		if (steps[k] >= least && least > 0.5)
+		if (steps[k] >= least)
 			return steps[k];
 	}
-	for (; step < least; step *= 10) {
-		if (step * 2 >= least)
-			return step * 2;
-		if (step * 5 >= least)
-			return step * 5;
-	}
-	return step;
+	/* Days. */
+	return 86400 * (double)((int64_t)(least / 86400) + 1);
 }
 
 /* Labels that a narrow page has no room for are "near". */
