@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/nearest.h"
 #include "base/text.h"
 #include "base/units.h"
 #include "fixctl/fixctl.h"
@@ -343,6 +344,30 @@ static void print(const struct explanation *x, const json_t *explained, const ch
 		print_unbuilt(x, name);
 }
 
+/* A param that the fixture does not have is a mistake, and not one that was never built. */
+static int check_param(const json_t *definition, const char *name)
+{
+	const json_t *params = json_object_get(definition, "params");
+	_cleanup_free_ char *param = NULL, *question = NULL;
+	_cleanup_text_ struct text all = { 0 };
+	size_t n = strlen(ctl_string(definition, "name"));
+
+	if (name[n] != '[' || json_array_size(params) == 0)
+		return 0;
+	param = xstrndup(name + n + 1, strcspn(name + n + 1, "]"));
+	text_puts(&all, "");
+	for (size_t k = 0; k < json_array_size(params); k++) {
+		const char *known = json_string_value(json_array_get(params, k));
+
+		if (!strcmp(known, param))
+			return 0;
+		text_printf(&all, "%s,", known);
+	}
+	question = nearest_question(param, all.data);
+	fprintf(stderr, "fixctl: fixture '%s' has no param '%s'%s\n", ctl_string(definition, "name"), param, question);
+	return EXIT_REFUSED;
+}
+
 static int explain(struct fixd *f, const char *name, bool json)
 {
 	struct explanation x = { 0 };
@@ -352,6 +377,8 @@ static int explain(struct fixd *f, const char *name, bool json)
 	if (code == 0 && json_array_size(json_object_get(list, "fixtures")) == 0)
 		code = ctl_unknown(f, name);
 	x.definition = json_array_get(json_object_get(list, "fixtures"), 0);
+	if (code == 0)
+		code = check_param(x.definition, name);
 	if (code == 0)
 		code = ctl_query(f, WIRE_TYPE_status, "", &x.all);
 	if (code == 0)

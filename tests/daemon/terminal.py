@@ -140,7 +140,8 @@ def test_explain(t):
     t.write("fails", "")
     clock = harness.Clock(t)
     d = t.daemon("[policy]\nmax-age = none\n[fixture base]\nfile = input\n[fixture top]\ndepends = base\ncommand = cat gate\ncheck = true\nmax-age = 1h\ntimeout = 3h\n"
-                 "[fixture broken]\ncommand = echo why >&2; exit 3\nwatch = fails\n", env=clock.env)
+                 "[fixture broken]\ncommand = echo why >&2; exit 3\nwatch = fails\n"
+                 "[fixture some]\nparams = one, two\ncommand = true\n", env=clock.env)
     assert explained(d, "top", "State") == "absent: nobody has asked for it"
     assert explained(d, "top", "An attach") == "there is none: it would be built, after base (absent)"
     waiting = t.child(lambda: harness.Client(d.socket).read("top", timeout=10000) == b"")
@@ -168,6 +169,8 @@ def test_explain(t):
     assert "State       failed: the command exited with status 3\n    why\n" in d.ctl("explain", "broken").out
     j = json.loads(d.ctl("explain", "--json", "broken").out)
     assert j["definition"]["name"] == "broken" and [e["event"] for e in j["instances"][0]["history"]] == ["build", "failed"], j
+    assert d.ctl("explain", "some[on]", code=1).err == "fixctl: fixture 'some' has no param 'on' (did you mean 'one'?)\n"
+    assert d.ctl("explain", "some[one]").out.startswith("some[one]\n  State       absent: ")
     assert "did you mean 'broken'?" in d.ctl("explain", "borken", code=1).err and "is a glob" in d.ctl("explain", "b*", code=2).err
 
 
