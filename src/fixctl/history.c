@@ -52,7 +52,7 @@ void history_deinit(struct history *h)
 
 static bool is_of(const json_t *e, const char *session, const char *title)
 {
-	return !strcmp(ctl_string(e, "name"), title) && !strcmp(ctl_string(e, "session"), session);
+	return !strcmp(ctl_string(e, "name"), title) && (!session || !strcmp(ctl_string(e, "session"), session));
 }
 
 json_t *history_of(const struct history *h, const char *session, const char *title)

@@ -22,7 +22,7 @@ void history_deinit(struct history *h);
 json_t *history_of(const struct history *h, const char *session, const char *title);
 /* When its running build began, since 1970; 0: nobody knows of one. */
 double history_began(const struct history *h, const char *session, const char *title);
-/* What its last build took, in seconds; below 0: nobody knows. */
+/* What its last build took, in seconds; below 0: nobody knows. `session` NULL: in any. */
 double history_took(const struct history *h, const char *session, const char *title);
 /* Of a running build, how long it runs, and as the last one went, will: a few words, to be freed; "" when nothing is known. */
 char *history_outlook(const struct history *h, const char *session, const char *title);

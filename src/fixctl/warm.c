@@ -5,11 +5,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/units.h"
 #include "client/connection.h"
 #include "fixctl/fixctl.h"
+#include "fixctl/history.h"
 #include "fixctl/warming.h"
 #include "fixd.h"
 
@@ -69,6 +71,7 @@ static int run(struct fixctl *ctl, int argc, char **argv)
 		{ "timeout", required_argument, NULL, 't' }, { "json", no_argument, NULL, 'j' }, { NULL, 0, NULL, 0 }
 	};
 	struct warming w = { .timeout_ms = connection_timeout(), .out = stdout, .lines = true };
+	struct history history = { 0 };
 	const json_t *fixtures;
 	json_t *list;
 	int64_t timeout;
@@ -96,7 +99,11 @@ static int run(struct fixctl *ctl, int argc, char **argv)
 	for (size_t k = 0; optind == argc && k < json_array_size(fixtures); k++)
 		add_fixture(&w, json_array_get(fixtures, k), false);
 	json_decref(list);
+	/* Where it is told: before the answers to builds come in between. */
+	if (!w.json && isatty(STDOUT_FILENO) && history_read(&history, w.f) == 0)
+		w.history = &history;
 	r = warming_run(&w);
+	history_deinit(&history);
 	for (size_t i = 0; i < w.n; i++)
 		free(w.names[i]);
 	free(w.names);

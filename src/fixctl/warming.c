@@ -12,6 +12,7 @@
 #include "base/units.h"
 #include "client/connection.h"
 #include "fixctl/fixctl.h"
+#include "fixctl/history.h"
 #include "fixd.h"
 
 #define REDRAW_MS 200
@@ -127,6 +128,16 @@ static void report(struct state *s, struct target *t, int r, const struct reply 
 	fflush(s->w->out);
 }
 
+/* ", some 5 s to go", as the last build of it tells; or nothing. */
+static void put_rest(const struct state *s, const struct target *t)
+{
+	double took = s->w->history ? history_took(s->w->history, NULL, t->name) : -1, since = (double)(clock_now() - t->started) / NSEC_PER_SEC;
+	char rest[32];
+
+	if (took > since)
+		fprintf(s->w->out, ", some %s to go", ctl_span(rest, sizeof rest, took - since + 1));
+}
+
 /* One line that is drawn again: how many, and what is being waited for. */
 static void draw(struct state *s)
 {
@@ -140,7 +151,8 @@ static void draw(struct state *s)
 	if (!s->progress || !oldest)
 		return;
 	fprintf(s->w->out, "\r\033[K%zu of %zu, building %s, %s", s->done, s->w->n, oldest->name,
-	       format_duration(since, sizeof since, clock_now() - oldest->started));
+		ctl_span(since, sizeof since, (double)(clock_now() - oldest->started) / NSEC_PER_SEC));
+	put_rest(s, oldest);
 	fflush(s->w->out);
 }
 

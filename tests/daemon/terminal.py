@@ -248,9 +248,12 @@ def test_watch_of_a_build(t):
     # The daemon's clock is ahead.
     assert re.search(r"^slow +building  for 0 s, some 2 h( \d+ (s|min))? to go$", shows(watch, " to go"), re.M)
     assert re.search(r"State: building for 0 s, some 2 h.* to go\n", d.ctl("status").out)
+    warm = Terminal(d, "warm")
+    wait_for(lambda: warm.read() and re.search(r"0 of 1, building slow, \d+ s, some [12] h( \d+ min)? to go", warm.seen), "the line of warm")
     with open(t.path("gate"), "w"):
         pass
     assert exit_code(waiting) == 0
+    assert "slow: " in warm.finish()
     os.kill(watch.pid, signal.SIGTERM)
     watch.finish()
 
