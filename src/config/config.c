@@ -127,7 +127,8 @@ static void apply(struct loading *l, const struct raw_entry *e, enum key_section
 	if (section == KEY_FIXD && !strcmp(e->key, "root") && *e->value)
 		return; /* load_root() had it */
 	if (!k) {
-		_cleanup_free_ char *names = key_names(section), *all = xasprintf("%s%s", section == KEY_FIXTURE ? SOURCE_NAMES ", depends, " : "", names),
+		_cleanup_free_ char *names = key_names(section),
+				    *all = xasprintf("%s%s", section == KEY_FIXTURE ? SOURCE_NAMES ", depends, " : "", names),
 				    *question = nearest_question(e->key, all);
 
 		problem(l, e->line, "unknown key '%s'%s; allowed here: %s", e->key, question, all);

@@ -44,8 +44,8 @@ static void link_one(struct walk *w, const struct fixture *f, struct depend *d)
 
 	d->fixture = to;
 	if (!to)
-		config_problem(w->problems, c->file, f->line, "[fixture %s] depends on '%s', which is not defined%s", f->name,
-			       d->name, question);
+		config_problem(w->problems, c->file, f->line, "[fixture %s] depends on '%s', which is not defined%s", f->name, d->name,
+			       question);
 	else if (to->source == SOURCE_CLIENT)
 		wrong = "is built by clients: fixd cannot build from it";
 	else if (to->exclusive)

@@ -105,8 +105,8 @@ static char *gives(const struct explanation *x, const json_t *i)
 
 	/* Whether it is stale, too, turns out when these are there. */
 	if (*before)
-		return xasprintf("%s: it would be given generation %lld if that turns out as it was, and be built otherwise", before + strlen(", "),
-				 (long long)ctl_int(i, "generation"));
+		return xasprintf("%s: it would be given generation %lld if that turns out as it was, and be built otherwise",
+				 before + strlen(", "), (long long)ctl_int(i, "generation"));
 	return xasprintf("it would be given generation %lld at once%s", (long long)ctl_int(i, "generation"),
 			 *check ? ", if its check succeeds" : "");
 }
@@ -116,8 +116,8 @@ static char *fails(const struct explanation *x, const json_t *i)
 	_cleanup_free_ char *retry = policy_value(x->definition, "retry-after");
 	bool never = !*retry || !strcmp(retry, "none");
 
-	return xasprintf("it would fail at once, until an input changes%s%s, or 'fixctl cleanup %s'", never ? "" : ", retry-after passes: ",
-			 never ? "" : retry, ctl_string(i, "name"));
+	return xasprintf("it would fail at once, until an input changes%s%s, or 'fixctl cleanup %s'",
+			 never ? "" : ", retry-after passes: ", never ? "" : retry, ctl_string(i, "name"));
 }
 
 static char *hands_out(const json_t *i)
@@ -174,7 +174,8 @@ static char *event_more(const json_t *e)
 				 duration_of(ctl_real(e, "took_s"), took));
 	if (!strcmp(event, "stale"))
 		return xasprintf("stale: %s", ctl_string(e, "stale_cause"));
-	return xasprintf("%s%s%s", strcmp(event, "build") ? event : "build began", *ctl_string(e, "error") ? ": " : "", ctl_string(e, "error"));
+	return xasprintf("%s%s%s", strcmp(event, "build") ? event : "build began", *ctl_string(e, "error") ? ": " : "",
+			 ctl_string(e, "error"));
 }
 
 static void print_history(const json_t *events, bool lost)
@@ -271,8 +272,8 @@ static void print_state(const json_t *i)
 	printf("  State       %s%s%s", instance_color(state), state, PLAIN);
 	if (json_is_integer(json_object_get(i, "size")))
 		printf(", generation %lld, built %s ago in %s, used again %lld times", (long long)ctl_int(i, "generation"),
-		       ctl_span(age, sizeof age, ctl_real(i, "age_s")),
-		       duration_of(ctl_real(i, "build_s"), took), (long long)ctl_int(i, "reused"));
+		       ctl_span(age, sizeof age, ctl_real(i, "age_s")), duration_of(ctl_real(i, "build_s"), took),
+		       (long long)ctl_int(i, "reused"));
 	printf("%s%s\n", !instance_is_active(i) && *why ? ": " : "", instance_is_active(i) ? "" : why);
 	print_rest(ctl_string(i, "error"));
 }

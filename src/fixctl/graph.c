@@ -296,8 +296,8 @@ static void print_edge(FILE *out, const struct graph *g, const struct node *from
 		y = lane;
 		fprintf(out, " L%d %d", x, y);
 	}
-	fprintf(out, " C%d %d %d %d %d %d\" fill=\"none\" stroke=\"%s\" stroke-width=\"%d\" marker-end=\"url(#arrow)\"/>\n", x - GAP_X / 2, y,
-		x - GAP_X / 2, end, x - GAP_X + 7, end, critical ? "#c00000" : "#888888", critical ? 2 : 1);
+	fprintf(out, " C%d %d %d %d %d %d\" fill=\"none\" stroke=\"%s\" stroke-width=\"%d\" marker-end=\"url(#arrow)\"/>\n", x - GAP_X / 2,
+		y, x - GAP_X / 2, end, x - GAP_X + 7, end, critical ? "#c00000" : "#888888", critical ? 2 : 1);
 }
 
 static void print_box(FILE *out, const struct node *n)
@@ -381,9 +381,9 @@ static void write_json(const json_t *list, const json_t *status)
 
 		for (size_t d = 0; d < n->n_depends; d++)
 			json_array_append_new(depends, json_string(g.nodes[n->depends[d]].name));
-		json_array_append_new(fixtures, json_pack("{s:s, s:s, s:s, s:f, s:I, s:b, s:o}", "name", n->name, "scope", n->scope, "state", n->state,
-							  "build_s", n->build_s, "size", (json_int_t)n->size, "critical", n->critical, "depends",
-							  depends));
+		json_array_append_new(fixtures, json_pack("{s:s, s:s, s:s, s:f, s:I, s:b, s:o}", "name", n->name, "scope", n->scope,
+							  "state", n->state, "build_s", n->build_s, "size", (json_int_t)n->size, "critical",
+							  n->critical, "depends", depends));
 	}
 	ctl_print_json(all);
 	json_decref(all);

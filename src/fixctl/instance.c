@@ -41,6 +41,6 @@ char *instance_why(const json_t *i)
 	const char *why = *error ? error : *cause ? cause : "";
 	int n = (int)strcspn(why, "\n");
 
-	return *teardown ? xasprintf("%.*s%sTeardown failed: %.*s", n, why, n ? "; " : "", (int)strcspn(teardown, "\n"), teardown) :
-			   xasprintf("%.*s", n, why);
+	return *teardown ? xasprintf("%.*s%sTeardown failed: %.*s", n, why, n ? "; " : "", (int)strcspn(teardown, "\n"), teardown)
+			 : xasprintf("%.*s", n, why);
 }

@@ -75,7 +75,7 @@ static bool is_one_of(const char *name, const char *const *names, size_t n)
 
 static bool is_data(const char *name)
 {
-	static const char *const names[] = { "data",	 "testdata", "test-data", "test_data", "fixtures", "corpus", "corpora",
+	static const char *const names[] = { "data",	 "testdata", "test-data", "test_data", "fixtures", "corpus",   "corpora",
 					     "datasets", "samples",  "golden",	  "resources", "assets",   "snapshots" };
 
 	return is_one_of(name, names, ELEMENTSOF(names));
@@ -83,7 +83,8 @@ static bool is_data(const char *name)
 
 static bool is_passed_over(const char *name)
 {
-	static const char *const names[] = { "build", "builddir", "_build", "target", "node_modules", "vendor", "venv", "dist", "__pycache__" };
+	static const char *const names[] = { "build",  "builddir", "_build", "target",	   "node_modules",
+					     "vendor", "venv",	   "dist",   "__pycache__" };
 
 	return name[0] == '.' || is_one_of(name, names, ELEMENTSOF(names)) || !strncmp(name, "cmake-build-", 12);
 }

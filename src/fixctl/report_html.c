@@ -87,7 +87,8 @@ static void put_table(FILE *out, const char *id, const struct column *columns, s
 {
 	fputs("<div>\n", out);
 	if (json_array_size(rows) > SHOWN)
-		fprintf(out, "<input type=\"checkbox\" id=\"all-%s\"> <label for=\"all-%s\">all %zu</label>\n", id, id, json_array_size(rows));
+		fprintf(out, "<input type=\"checkbox\" id=\"all-%s\"> <label for=\"all-%s\">all %zu</label>\n", id, id,
+			json_array_size(rows));
 	fprintf(out, "<div class=\"scroll\"><table id=\"%s\">\n<tr>", id);
 	for (size_t k = 0; k < n; k++)
 		fprintf(out, "<th%s>%s</th>", columns[k].decimals == WORDS ? "" : " class=\"n\"", columns[k].title);

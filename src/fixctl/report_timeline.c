@@ -249,8 +249,8 @@ static void put_rect(FILE *out, double from, double to, const char *class, doubl
 {
 	double width = to - from > SEEN_WIDTH ? to - from : SEEN_WIDTH;
 
-	fprintf(out, "<rect class=\"%s\" x=\"%.1f\" width=\"%.1f\" y=\"%d\" height=\"%d\"", class, from > WIDTH - width ? WIDTH - width : from, width,
-		!strcmp(class, "held") ? 9 : 1, !strcmp(class, "held") ? 8 : 7);
+	fprintf(out, "<rect class=\"%s\" x=\"%.1f\" width=\"%.1f\" y=\"%d\" height=\"%d\"", class,
+		from > WIDTH - width ? WIDTH - width : from, width, !strcmp(class, "held") ? 9 : 1, !strcmp(class, "held") ? 8 : 7);
 	if (opacity < 1)
 		fprintf(out, " opacity=\"%.2f\"", opacity);
 	fputs("><title>", out);
@@ -289,12 +289,15 @@ static void put_row(FILE *out, const struct timeline *t, const char *name, const
 	markup_end_of(out, name, 32);
 	fprintf(out, "</span><svg viewBox=\"0 0 %d 18\" preserveAspectRatio=\"none\">", WIDTH);
 	for (size_t k = 0; k + 1 < t->n_stretches; k++)
-		fprintf(out, "<rect class=\"cut\" x=\"%.1f\" y=\"0\" width=\"%d\" height=\"18\"/>", t->stretches[k + 1].at - CUT_WIDTH, CUT_WIDTH);
+		fprintf(out, "<rect class=\"cut\" x=\"%.1f\" y=\"0\" width=\"%d\" height=\"18\"/>", t->stretches[k + 1].at - CUT_WIDTH,
+			CUT_WIDTH);
 	put_leases(out, t, spans);
 	for (size_t k = 0; k < spans->n; k++) {
 		const struct span *s = spans->all[k];
-		_cleanup_free_ char *words = s->kind == FAILURE ? xasprintf("failed: %s", s->words) :
-								  xasprintf("built in %s", format_duration(took, sizeof took, (int64_t)((s->to - s->from) * 1e9)));
+		_cleanup_free_ char *words =
+			s->kind == FAILURE
+				? xasprintf("failed: %s", s->words)
+				: xasprintf("built in %s", format_duration(took, sizeof took, (int64_t)((s->to - s->from) * 1e9)));
 
 		if (s->kind != LEASE)
 			put_rect(out, place_of(t, s->from), place_of(t, s->to), s->kind == BUILD ? "built" : "bad", 1, words);

@@ -174,8 +174,7 @@ static void print_instance(const json_t *i)
 	_cleanup_free_ char *title = instance_title(i);
 
 	printf("  %s%s%s\n", BOLD, title, PLAIN);
-	printf("    State: %s%s%s (%s, scope %s)\n", instance_color(state), state, PLAIN, ctl_string(i, "source"),
-	       ctl_string(i, "scope"));
+	printf("    State: %s%s%s (%s, scope %s)\n", instance_color(state), state, PLAIN, ctl_string(i, "source"), ctl_string(i, "scope"));
 	print_clones(i);
 	if (json_is_integer(json_object_get(i, "size")))
 		print_image(i);

@@ -131,7 +131,8 @@ static void report(struct state *s, struct target *t, int r, const struct reply 
 /* ", some 5 s to go", as the last build of it tells; or nothing. */
 static void put_rest(const struct state *s, const struct target *t)
 {
-	double took = s->w->history ? history_took(s->w->history, NULL, t->name) : -1, since = (double)(clock_now() - t->started) / NSEC_PER_SEC;
+	double took = s->w->history ? history_took(s->w->history, NULL, t->name) : -1,
+	       since = (double)(clock_now() - t->started) / NSEC_PER_SEC;
 	char rest[32];
 
 	if (took > since)
