@@ -286,6 +286,21 @@ def test_a_clone_dies(t):
     wait_for(lambda: not os.path.exists(mine["dir"]), "the end of what was held")
 
 
+@harness.once
+def test_what_is_logged(t):
+    """Of clones that come and go nothing, but that of one that dies."""
+    d = start(t, serve(t, "clones = 4"), args=["--log-level", "info"])
+    c = d.client()
+    for _ in range(3):
+        c.attach("pg").detach()
+    view = c.attach("pg")
+    mine = next(i for i in d.instances().values() if i.get("dir") == view.data.decode())
+    os.kill(mine["service_pid"], signal.SIGKILL)
+    wait_for(lambda: not view.current, "its end to be told")
+    said = [line for line in read(d.log).splitlines() if ": pg/" in line]
+    assert len(said) == 1 and "is stale: its service was killed by signal 9" in said[0], said
+
+
 def test_its_start_fails(t):
     """It is told to who asks, and not tried again at once, nor for ever."""
     d = start(t, serve(t, "clones = 4", source=t.counted("test -e " + t.path("works") + " && echo x && exec sleep 1000 || exit 7")))

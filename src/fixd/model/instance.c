@@ -227,6 +227,11 @@ const char *instance_state_name(const struct instance *i)
 	return names[i->state];
 }
 
+enum log_level instance_log_level(const struct instance *i)
+{
+	return i->clone ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO;
+}
+
 void instance_retire(struct instance *i, const char *cause)
 {
 	struct image *im = i->current;
@@ -245,7 +250,7 @@ void instance_retire(struct instance *i, const char *cause)
 		instance_set_idle(i);
 	i->watch = instance_effects(i)->forget(i->watch);
 	model_changed(instance_model(i));
-	log_info("%s: generation %u is stale: %s", i->title, im->generation, cause);
+	log_write(im->died ? LOG_LEVEL_INFO : instance_log_level(i), 0, "%s: generation %u is stale: %s", i->title, im->generation, cause);
 	event_of_instance(i, im, EVENT_STALE, cause);
 	instance_retire_holders(i, im);
 	image_unref(im);

@@ -15,6 +15,7 @@
 #include <stdint.h>
 
 #include "base/link.h"
+#include "base/log.h"
 #include "base/text.h"
 #include "fixd/loop/deferred.h"
 #include "fixd/loop/timer.h"
@@ -106,6 +107,8 @@ struct instance {
 char *instance_plain_name(const struct instance *i);
 /* Of a clone: is it one that a holder gets, and not what one depends on? */
 bool instance_is_own_clone(const struct instance *i);
+/* Of what is an instance's everyday life: of clones, which come and go, it is too much. */
+enum log_level instance_log_level(const struct instance *i);
 /* Soon looks whether somebody can be answered now who could not before. */
 void instance_wake(struct instance *i);
 /* Whose turn its build is: the user who waits for it first, or for what depends on it. NULL: the daemon. */

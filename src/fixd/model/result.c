@@ -88,8 +88,8 @@ static void instance_publish(struct instance *i, struct image *im)
 	i->current = im;
 	image_update_unused(im);
 	model_changed(instance_model(i));
-	log_info("%s: generation %u is ready: %llu bytes, built in %.3f s", i->title, im->generation, (unsigned long long)im->size,
-		 (double)im->build_ns / 1e9);
+	log_write(instance_log_level(i), 0, "%s: generation %u is ready: %llu bytes, built in %.3f s", i->title, im->generation,
+		  (unsigned long long)im->size, (double)im->build_ns / 1e9);
 	tell_ready(i);
 }
 

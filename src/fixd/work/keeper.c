@@ -169,7 +169,7 @@ static void keeper_finish(struct keeper *k)
 		log_warn(0, "%s: %s", k->title, k->wrong);
 		k->work->model->teardown_failures++;
 	} else {
-		log_info("%s: torn down", k->title);
+		log_write(i ? instance_log_level(i) : LOG_LEVEL_INFO, 0, "%s: torn down", k->title);
 	}
 	if (i)
 		instance_torn_down(i, k->wrong);
