@@ -114,6 +114,23 @@ static char *template_complete(struct fixture *f)
 	return wrong;
 }
 
+/* Of what is run beside the service, and not by it. */
+static char *check_commands(const struct fixture *f)
+{
+	const struct {
+		const char *key, *command;
+	} all[] = { { "ready", f->ready_by == JOB_READY_COMMAND ? f->ready : NULL },
+		    { "prewarm", f->prewarm },
+		    { "teardown", f->teardown } };
+
+	for (size_t i = 0; i < ELEMENTSOF(all); i++) {
+		if (all[i].command && strstr(all[i].command, "FIXD_DATA"))
+			return xasprintf("%s = %s: only the service itself sees what is in FIXD_DATA; expected FIXD_DIR, which is shared",
+					 all[i].key, all[i].command);
+	}
+	return NULL;
+}
+
 char *service_complete(struct fixture *f)
 {
 	char *wrong = NULL;
@@ -139,5 +156,5 @@ char *service_complete(struct fixture *f)
 		wrong = check_template("ready", f->ready, f);
 	if (!wrong && f->value)
 		wrong = check_template("value", f->value, f);
-	return wrong;
+	return wrong ? wrong : check_commands(f);
 }

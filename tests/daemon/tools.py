@@ -145,6 +145,8 @@ def test_bad_files(t):
     check(t, "[fixture a]\nservice = x\nready = soon\n", "ready = soon: expected one of line, port, notify, file:PATH, command:COMMAND")
     check(t, "[fixture a]\nservice = x\nready = file:\n", "ready = file:: expected")
     check(t, "[fixture a]\nservice = x\nready = port5\n", "ready = port5: expected")
+    for more in "prewarm = ls $FIXD_DATA", "teardown = ls $FIXD_DATA", "ready = command:test -e $FIXD_DATA/up":
+        check(t, f"[fixture d]\ntree = x\n[fixture a]\nservice = x\ndata = d\n{more}\n", more + ": only the service itself sees what is in FIXD_DATA")
     check(t, "[fixture a]\nservice = x\nvalue = ${PORT}\n", "${PORT} is not known here; expected one of ${FIXD_PORT}")
     check(t, "[fixture a]\nservice = x\nvalue = ${FIXD_PORT\n", "has no closing brace")
     check(t, "[fixture a]\ncommand = x\nready = port\n", "ready and value are for services")
