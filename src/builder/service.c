@@ -30,16 +30,17 @@
 #define LOOK_MS_MIN 2
 #define LOOK_MS_MAX 100
 
-static const char *from_environment(const char *name, void *arg)
+static const char *value_of(const char *name, void *arg)
 {
-	(void)arg;
-	return getenv(name);
+	const struct work *w = arg;
+
+	return !strcmp(name, "FIXD_DATA") ? w->job.view : getenv(name);
 }
 
 static char *expand(struct work *w, const char *template)
 {
 	_cleanup_free_ char *wrong = NULL;
-	char *text = template_expand(template, from_environment, NULL, &wrong);
+	char *text = template_expand(template, value_of, w, &wrong);
 
 	if (!text)
 		work_fail(w, -EINVAL, "'%s': %s", template, wrong);
@@ -195,10 +196,16 @@ static int port_is_ready(struct keep *k)
 	return put_value(k->work, NULL, 0);
 }
 
+/* As the service sees it. */
+static char *path_in_sight(const struct keep *k, const char *path)
+{
+	return k->sandbox >= 0 && *path == '/' ? xasprintf("/proc/%d/root%s", (int)k->main, path) : xstrdup(path);
+}
+
 /* Its content, without the last newline, is the value; an empty one only says that it is there. */
 static int file_is_ready(struct keep *k)
 {
-	_cleanup_free_ char *path = expand(k->work, k->work->job.ready), *data = NULL;
+	_cleanup_free_ char *named = expand(k->work, k->work->job.ready), *path = named ? path_in_sight(k, named) : NULL, *data = NULL;
 	struct stat st;
 	size_t n;
 	int r;
@@ -206,12 +213,12 @@ static int file_is_ready(struct keep *k)
 	if (!path)
 		return k->work->error;
 	if (stat(path, &st) == 0 && !S_ISREG(st.st_mode))
-		return work_fail(k->work, -EINVAL, "%s is no file, which 'ready' must name", path);
+		return work_fail(k->work, -EINVAL, "%s is no file, which 'ready' must name", named);
 	r = file_read_all(path, FILE_SIZE_MAX, &data, &n);
 	if (r == -ENOENT || r == -ENOTDIR)
 		return -EAGAIN;
 	if (r < 0)
-		return work_fail(k->work, r, "%s cannot be read: %s", path, strerror(-r));
+		return work_fail(k->work, r, "%s cannot be read: %s", named, strerror(-r));
 	if (n && data[n - 1] == '\n')
 		n--;
 	return put_value(k->work, n ? data : NULL, n);

@@ -45,6 +45,8 @@ static const char *known(const char *name, void *arg)
 	static const char *const names[] = { "FIXD_PORT", "FIXD_DIR", "FIXD_FIXTURE", "FIXD_PARAM", "FIXD_SCOPE_KEY" };
 	const struct fixture *f = arg;
 
+	if (f->data && !strcmp(name, "FIXD_DATA"))
+		return "";
 	for (size_t i = 0; i < ELEMENTSOF(names); i++) {
 		if (!strcmp(name, names[i]))
 			return "";

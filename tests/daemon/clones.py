@@ -74,6 +74,23 @@ def test_a_view_of_its_data(t):
     assert c.attach("server").data == b"first"
 
 
+def test_it_is_ready_by_a_file(t):
+    """In its view, or anywhere that only the service sees."""
+    mine = f"/tmp/fixd-test-mine-{os.getpid()}"
+    d = start(t, TREE + f"[fixture data]\nservice = echo up > $FIXD_DATA/new; mv $FIXD_DATA/new $FIXD_DATA/up; exec sleep 1000\ndata = words\nready = file:${{FIXD_DATA}}/up\n"
+                        f"[fixture tmp]\nservice = echo up > {mine}-new; mv {mine}-new {mine}; exec sleep 1000\ndata = words\nready = file:{mine}\n"
+                        "[fixture tree]\nservice = exec sleep 1000\ndata = words\nready = file:${FIXD_DATA}/deep\n")
+    c = d.client()
+    assert c.attach("data").data == c.attach("tmp").data == b"up"
+    try:
+        c.attach("tree")
+        assert False
+    except FixdError as e:
+        assert "/deep is no file, which 'ready' must name" in e.sentence and "/proc/" not in e.sentence, e.sentence
+    if is_refused(t):
+        os.unlink(mine)
+
+
 def test_its_temporary_files(t):
     """Everybody may write to the daemon's TMPDIR: so may a service of another user."""
     if os.geteuid() != 0:
