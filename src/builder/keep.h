@@ -32,6 +32,7 @@ struct keep {
 	int log;	 /* the reading end of the log, which the daemon reads as long as it lives; -1: it is no pipe */
 	int say;	 /* the other end, where we do not wait; -1: standard error will do */
 	pid_t daemon;
+	int64_t next_sample; /* clock_now(): of what it takes before it is ready */
 };
 
 #define KEEP_EMPTY { .note = -1, .hold = { -1, -1 }, .output = -1, .notify = -1, .sandbox = -1, .log = -1, .say = -1 }

@@ -15,8 +15,10 @@
 #include <unistd.h>
 
 #include "base/alloc.h"
+#include "base/clock.h"
 #include "base/fd.h"
 #include "base/template.h"
+#include "base/units.h"
 #include "builder/keep.h"
 #include "builder/notify.h"
 #include "builder/processes.h"
@@ -99,6 +101,33 @@ static int orphaned(struct keep *k)
 	return work_fail(k->work, -ECANCELED, "it is not wanted any more");
 }
 
+/* How often it is looked what it takes before it is ready: most are by then. */
+#define SAMPLE_MS 250
+
+static void look_at_memory(struct keep *k)
+{
+	struct work *w = k->work;
+	char limit[32];
+
+	if (clock_now() < k->next_sample)
+		return;
+	k->next_sample = clock_now() + SAMPLE_MS * NSEC_PER_MSEC;
+	if (keep_usage(k) > w->job.limit)
+		work_fail(w, -EDQUOT, "the service takes more memory than memory-max allows (%s), with the files that it has written",
+			  format_size(limit, sizeof limit, w->job.limit));
+}
+
+/* As keep_wait(), for something that is not ready. False: it is given up, and why, unless it is not wanted any more, is said. */
+static bool wait_at_start(struct keep *k, int fd, int ms)
+{
+	if (!k->work->job.sandboxed)
+		return keep_wait(k, fd, ms);
+	if (!keep_wait(k, fd, ms < 0 || ms > SAMPLE_MS ? SAMPLE_MS : ms))
+		return false;
+	look_at_memory(k);
+	return !k->work->error;
+}
+
 static int wait_for_line(struct keep *k)
 {
 	struct work *w = k->work;
@@ -113,7 +142,7 @@ static int wait_for_line(struct keep *k)
 		char c;
 
 		k->output = -1;
-		open = keep_wait(k, from, -1);
+		open = wait_at_start(k, from, -1);
 		k->output = from;
 		if (!open)
 			r = orphaned(k);
@@ -149,7 +178,7 @@ static int wait_for_notification(struct keep *k)
 			break;
 		if (is_gone(k))
 			return ended_early(k);
-		if (!keep_wait(k, k->notify, -1))
+		if (!wait_at_start(k, k->notify, -1))
 			return orphaned(k);
 	}
 	/* A template says more later. */
@@ -232,7 +261,7 @@ static int run_beside(struct keep *k, const char *key, const char *command)
 	if (pid < 0)
 		return work_fail(k->work, pid, "the command of '%s' cannot be started: %s", key, strerror(-pid));
 	for (k->command = pid; k->command;) {
-		bool open = keep_wait(k, -1, -1);
+		bool open = wait_at_start(k, -1, -1);
 
 		if (open && (k->main || !k->main_status))
 			continue;
@@ -258,7 +287,7 @@ static int look_again(struct keep *k, int (*is_ready)(struct keep *k))
 	while ((r = is_ready(k)) == -EAGAIN) {
 		if (is_gone(k))
 			return ended_early(k);
-		if (!keep_wait(k, -1, ms))
+		if (!wait_at_start(k, -1, ms))
 			return orphaned(k);
 		ms = ms * 2 < LOOK_MS_MAX ? ms * 2 : LOOK_MS_MAX;
 	}
@@ -328,6 +357,7 @@ static int start(struct keep *k)
 	unsetenv("FIXD_DATA"); /* to all others it is an empty directory */
 	if (k->main < 0)
 		return work_fail(w, k->main, "the service cannot be started: %s", strerror(-k->main));
+	k->next_sample = clock_now() + SAMPLE_MS * NSEC_PER_MSEC;
 	w->job.group = (uint64_t)k->main;
 	return keep_note(k);
 }

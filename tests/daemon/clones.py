@@ -76,7 +76,7 @@ def test_a_view_of_its_data(t):
 
 def test_it_is_ready_by_a_file(t):
     """In its view, or anywhere that only the service sees."""
-    mine = f"/tmp/fixd-test-mine-{os.getpid()}"
+    mine = f"/tmp/fixd-test-up-{os.getpid()}"
     d = start(t, TREE + f"[fixture data]\nservice = echo up > $FIXD_DATA/new; mv $FIXD_DATA/new $FIXD_DATA/up; exec sleep 1000\ndata = words\nready = file:${{FIXD_DATA}}/up\n"
                         f"[fixture tmp]\nservice = echo up > {mine}-new; mv {mine}-new {mine}; exec sleep 1000\ndata = words\nready = file:{mine}\n"
                         "[fixture tree]\nservice = exec sleep 1000\ndata = words\nready = file:${FIXD_DATA}/deep\n")
@@ -122,8 +122,23 @@ def test_it_writes_too_much(t):
         d.client().attach("server")
         assert False
     except FixdError as e:
-        assert "larger than memory-max allows (4.0 MiB" in e.sentence, e.sentence
+        assert "than memory-max allows (4.0 MiB" in e.sentence, e.sentence
     assert ("is full" in d.ctl("log", "server").out) != is_refused(t)
+
+
+def test_it_fills_its_directory(t):
+    """FIXD_DIR is everybody's memory: before it is ready, too, one that writes too much there is ended."""
+    fill = 'service = head -c 64M /dev/zero > "$FIXD_DIR/much"; exec sleep 1000\ndata = words\nmemory-max = 32M\n'
+    d = start(t, f"{TREE}[fixture notify]\n{fill}ready = notify\n[fixture line]\n{fill}"
+                 f"[fixture file]\n{fill}ready = file:${{FIXD_DIR}}/up\n[fixture command]\n{fill}ready = command:sleep 1000\n"
+                 f"[fixture prewarm]\n{fill.replace('head', 'echo x; head')}prewarm = sleep 1000\n")
+    for name in "notify", "line", "file", "command", "prewarm":
+        try:
+            d.client().attach(name)
+            assert False
+        except FixdError as e:
+            assert "the service takes more memory than memory-max allows (32.0 MiB), with the files that it has written" in e.sentence, e.sentence
+    wait_for(lambda: not [p for p in processes_of(t) if "sleep" in p[1]], "the end of all")
 
 
 @harness.once
@@ -438,7 +453,7 @@ def test_memory(t):
         c.attach("greedy")
         assert False
     except FixdError as e:
-        assert "larger than memory-max allows (32" in e.sentence, e.sentence
+        assert "than memory-max allows (32" in e.sentence, e.sentence
     view = c.attach("later")
     with open(d.instance("later")["dir"] + "/go", "w"):
         pass
