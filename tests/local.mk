@@ -176,7 +176,11 @@ check-kills: all tests/soak/clients$(EXEEXT)
 	$(AM_TESTS_ENVIRONMENT) $(srcdir)/tests/with-python $(srcdir)/tests/soak/soak.py kills $(KILLS)
 soak: all tests/soak/clients$(EXEEXT)
 	$(AM_TESTS_ENVIRONMENT) $(srcdir)/tests/with-python $(srcdir)/tests/soak/soak.py soak $(SOAK_CLIENTS) $(SOAK_SECONDS)
-.PHONY: check-kills soak
+# A thousand clones of PostgreSQL, with kills of servers, helpers and the daemon in between.
+check-clones: all
+	$(AM_TESTS_ENVIRONMENT) FIXD_CLONES=$${CLONES:-1000} FIXD_TEST_SLOWNESS=10 $(srcdir)/tests/with-python $(srcdir)/tests/daemon/servers.py \
+		test_a_hundred_clones_and_kills
+.PHONY: check-kills soak check-clones
 
 # The benchmarks are not part of check: their figures need a quiet machine and a person who reads them.
 EXTRA_PROGRAMS += tests/bench/bench
