@@ -52,7 +52,7 @@ def test_a_view_of_its_data(t):
     script = t.write("serve", 'read -r word < "$FIXD_DATA/word" && echo second > "$FIXD_DATA/word" && rm -r "$FIXD_DATA/deep" || exit 9\n'
                               'stat -c %a "$FIXD_DATA" "$FIXD_DATA/word" > "$FIXD_DIR/modes"; ls "$FIXD_DATA" > "$FIXD_DIR/names"\n'
                               'touch "$FIXD_DIR/shared" "$1" "$2"; echo "$word"; exec sleep 1000\n')
-    mine = [f"/dev/shm/fixd-test-{os.getpid()}", f"/tmp/fixd-test-mine-{os.getpid()}"]
+    mine = [f"{place}/mine-{os.path.basename(t.runtime)}" for place in ("/dev/shm", "/tmp")]
     d = start(t, TREE + f"[fixture server]\nservice = sh {script} {' '.join(mine)}\ndata = words\n")
     c = d.client()
     view, tree = c.attach("server"), c.attach("words").path
@@ -72,11 +72,15 @@ def test_a_view_of_its_data(t):
     wait_for(lambda: is_gone(where["service_pid"]) and not os.path.exists(where["dir"]), "its end")
     wait_for(lambda: not [p for p in processes_of(t) if "sleep" in p[1]], "the end of its processes")
     assert c.attach("server").data == b"first"
+    d.stop()
+    for path in mine:
+        if not private:
+            os.unlink(path)
 
 
 def test_it_is_ready_by_a_file(t):
     """In its view, or anywhere that only the service sees."""
-    mine = f"/tmp/fixd-test-up-{os.getpid()}"
+    mine = f"/tmp/up-{os.path.basename(t.runtime)}"
     d = start(t, TREE + f"[fixture data]\nservice = echo up > $FIXD_DATA/new; mv $FIXD_DATA/new $FIXD_DATA/up; exec sleep 1000\ndata = words\nready = file:${{FIXD_DATA}}/up\n"
                         f"[fixture tmp]\nservice = echo up > {mine}-new; mv {mine}-new {mine}; exec sleep 1000\ndata = words\nready = file:{mine}\n"
                         "[fixture tree]\nservice = exec sleep 1000\ndata = words\nready = file:${FIXD_DATA}/deep\n")
