@@ -315,13 +315,29 @@ static int wait_for_setup(int said, char **why)
 	return -r.value;
 }
 
+/* In a user namespace of one's own the files of others are nobody's, and cannot be changed; root needs none. */
+static bool is_of_another_user(const char *tree, uid_t *owner)
+{
+	struct stat st;
+
+	if (geteuid() == 0 || !tree || stat(tree, &st) < 0)
+		return false;
+	*owner = st.st_uid;
+	return *owner != geteuid();
+}
+
 pid_t sandbox_start(const struct sandbox *s, int *said, char **why)
 {
 	struct setup u = { .sandbox = s, .uid = geteuid(), .gid = getegid(), .home = -1, .tmp = -1, .scratch = -1 };
 	_cleanup_fd_ int here = -1, there = -1;
 	int ends[2], r = 0;
+	uid_t owner;
 	pid_t pid;
 
+	if (is_of_another_user(s->tree, &owner)) {
+		*why = xasprintf("its data is of another user (%u): expected the same 'user' for both", (unsigned)owner);
+		return -EPERM;
+	}
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0) {
 		*why = xasprintf("no pair of sockets: %s", strerror(errno));
 		return -errno;

@@ -107,6 +107,20 @@ def test_its_temporary_files(t):
 
 
 @harness.once
+def test_its_data_is_of_another_user(t):
+    """It gets a copy, which is its own, and the reason is told."""
+    if os.geteuid() != 0:
+        raise harness.Skip("there is nobody else whom the daemon could start it as")
+    os.chmod(t.dir, 0o755)
+    for user in "nobody", "daemon":
+        d = start(t, TREE.replace("chmod 640 word; chmod 700 .", "chmod 755 .") + f"[fixture server]\nuser = {user}\n"
+                  "service = echo second > $FIXD_DATA/word; cat $FIXD_DATA/word; exec sleep 1000\ndata = words\n")
+        assert d.client().read("server") == b"second"
+        assert "its data is of another user (0): expected the same 'user' for both" in d.ctl("log", "server").out
+        d.stop()
+
+
+@harness.once
 def test_doctor(t):
     """It says of each refusal what is seen of it later."""
     for call in None, "mount", "unshare":
