@@ -39,6 +39,7 @@ dist_fishcompletion_DATA = contrib/completions/fixctl.fish
 
 pytest_fixd = \
 	contrib/pytest-fixd/README \
+	contrib/pytest-fixd/bench/django \
 	contrib/pytest-fixd/bench/run \
 	contrib/pytest-fixd/django/settings.py \
 	contrib/pytest-fixd/django/shop/__init__.py \
@@ -90,11 +91,13 @@ EXTRA_DIST += $(pytest_fixd)
 
 bench-pytest: all
 	FIXD_BUILD='$(abs_top_builddir)' $(srcdir)/contrib/pytest-fixd/bench/run
+bench-django: all
+	FIXD_BUILD='$(abs_top_builddir)' $(srcdir)/contrib/pytest-fixd/bench/django
 # All of the suite of Django, in four ways; check runs a part of it.
 check-django: all
 	FIXD_BUILD='$(abs_top_builddir)' FIXD_DJANGO=all PYTHONDONTWRITEBYTECODE=1 PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 /usr/bin/python3 -m pytest -p xdist.plugin \
 		-p no:cacheprovider -q --durations=0 $(srcdir)/contrib/pytest-fixd/tests/test_databases.py
-.PHONY: bench-pytest check-django
+.PHONY: bench-pytest bench-django check-django
 
 # The adapters: headers, and a suite for each framework as an example; tests/shim/adapters.py runs them.
 
