@@ -7,6 +7,7 @@ import re
 import shutil
 import sys
 
+import conftest
 import pytest
 from conftest import PACKAGE
 
@@ -16,6 +17,8 @@ PROGRAMS = [os.path.dirname(path) for path in sorted(glob.glob("/usr/lib/postgre
 pytestmark = pytest.mark.skipif(not PROGRAMS, reason="there is no PostgreSQL here")
 # All of the suite takes minutes: make check-django.
 PART = [] if os.environ.get("FIXD_DJANGO") == "all" else ["-k", "[0]"]
+if not PART:
+    conftest.LIMIT *= 10
 
 
 @pytest.fixture
