@@ -179,6 +179,29 @@ dist_rustsrc_DATA = \
 
 EXTRA_DIST += contrib/rust/tests/daemon.rs contrib/rust/tests/fixd.ini contrib/rust/tests/words
 
+# The packages of Debian.
+
+EXTRA_DIST += \
+	contrib/debian/changelog \
+	contrib/debian/control \
+	contrib/debian/copyright \
+	contrib/debian/fixd.docs \
+	contrib/debian/fixd.install \
+	contrib/debian/fixd.lintian-overrides \
+	contrib/debian/fixd.postinst \
+	contrib/debian/fixd.postrm \
+	contrib/debian/libfixd-dev.install \
+	contrib/debian/libfixd-preload.install \
+	contrib/debian/libfixd0.install \
+	contrib/debian/libfixd0.lintian-overrides \
+	contrib/debian/not-installed \
+	contrib/debian/python3-pytest-fixd.docs \
+	contrib/debian/python3-pytest-fixd.install \
+	contrib/debian/python3-pytest-fixd.postinst \
+	contrib/debian/python3-pytest-fixd.prerm \
+	contrib/debian/rules \
+	contrib/debian/source/format
+
 # For systemd: units of the machine and of a user, the machine's user and directories.
 
 systemdsystemunitdir = $(prefix)/lib/systemd/system
