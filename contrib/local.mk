@@ -179,9 +179,9 @@ dist_rustsrc_DATA = \
 
 EXTRA_DIST += contrib/rust/tests/daemon.rs contrib/rust/tests/fixd.ini contrib/rust/tests/words
 
-# The packages of Debian.
+# The packages of Debian: contrib/package makes and tries them.
 
-EXTRA_DIST += \
+EXTRA_DIST += contrib/package \
 	contrib/debian/changelog \
 	contrib/debian/control \
 	contrib/debian/copyright \
@@ -200,7 +200,9 @@ EXTRA_DIST += \
 	contrib/debian/python3-pytest-fixd.postinst \
 	contrib/debian/python3-pytest-fixd.prerm \
 	contrib/debian/rules \
-	contrib/debian/source/format
+	contrib/debian/source/format \
+	contrib/debian/tests/control \
+	contrib/debian/tests/smoke
 
 # For systemd: units of the machine and of a user, the machine's user and directories.
 
