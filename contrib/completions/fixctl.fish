@@ -29,9 +29,10 @@ function __fixctl_options
     end | string match -r -a -- '--[a-z][a-z-]*' | sort -u
 end
 
+# Its usage says whether it takes the names of fixtures.
 function __fixctl_takes_fixtures
     set -l command (__fixctl_command)
-    and not contains -- $command run doctor reload restart stop trace report graph help
+    and fixctl help $command 2>/dev/null | head -n 1 | string match -q '*NAME*'
 end
 
 complete -c fixctl -n 'not __fixctl_command' -f -a 'help (fixctl --help | string replace -r -f "^  ([a-z]+) .*" "\$1")'

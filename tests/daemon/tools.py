@@ -341,6 +341,9 @@ def test_completion(t):
     assert complete("cleanup", "--st") == ["--stale"] and "--older-than" in complete("cleanup", "--")
     assert complete("--socket", d.socket, "cleanup", "--stale", "") == ["broken", "corpus", "index", "module"]
     assert complete("-s", d.socket, "get", "co") == ["corpus"]
+    for command in complete("")[1:]:
+        usage = d.ctl("help", command).out.splitlines()[0]
+        assert bool(complete("-s", d.socket, command, "")) == ("NAME" in usage), usage
     assert complete("get", "") == complete("run", "--", "ls", "-") == complete("report", "--output", "") == complete("graph", "") == []
 
 
