@@ -11,7 +11,7 @@ import urllib.request
 
 import harness
 import servers
-from harness import LIMIT, once
+from harness import LIMIT, Skip, once
 from servers import need
 from services import processes_of, start
 
@@ -32,6 +32,14 @@ def examples(page):
             elif block is not None:
                 block.append(line.replace("\\e", "\\").replace("\\-", "-"))
     return found
+
+
+def programs(page, heading):
+    """Of a part of a page, the commands of fixctl and the file that follows each, by its name."""
+    with open(os.path.join(harness.SRC, "man", page)) as f:
+        part = f.read().split(f".Ss {heading}\n")[1].split("\n.S")[0]
+    return [(command.split(), block.replace("\\e", "\\"))
+            for command, block in re.findall(r"^\.Ql fixctl (.*) :\n\.Bd -literal.*\n((?:.*\n)*?)\.Ed", part, flags=re.MULTILINE)]
 
 
 @once
@@ -142,6 +150,24 @@ def test_a_web_server(t):
     assert [get(view) for view in views] == [b"served\n"] * 2 and views[0].data != views[1].data
     d.stop()
     assert not processes_of(t)
+
+
+@once
+def test_other_languages(t):
+    d = begin(t, "Other languages")
+    found = {command[command.index("--") + 1]: (command, program) for command, program in programs("fixd-recipes.7", "Other languages")}
+    assert set(found) == {"prove", "node", "ruby", "java"}, found
+    there = [language for language in found if shutil.which(language)]
+    for language in there:
+        command, program = found[language]
+        if language == "java" and not shutil.which("javac"):
+            continue  # it compiles what it runs
+        t.write(command[-1], program)
+        d.ctl(*command, cwd=t.dir)
+        t.write(command[-1], program.replace("apple", "cherry"))
+        assert d.ctl(*command, cwd=t.dir, code=None).returncode, language
+    if not there:
+        raise Skip("none of these languages is installed")
 
 
 if __name__ == "__main__":
