@@ -17,7 +17,7 @@ import subprocess
 import time
 from typing import Iterator, List, Optional
 
-from ._lib import Connection, FixdError
+from ._lib import Connection, FixdError, library
 
 START_S = 20
 IDLE_EXIT = "1h"
@@ -203,6 +203,10 @@ def _connect_to_other(socket: str) -> Connection:
 
 def connect(socket: str, may_start: bool, ini: Optional[str] = None) -> Connection:
     """To a daemon that runs, or that is started, with that file of fixtures."""
+    try:
+        library()
+    except FixdError as e:
+        raise NoDaemon(str(e.strerror or e)) from None  # no daemon is of use then
     home = os.path.dirname(socket)
     # Anybody could have made that directory before us, and what a daemon gives out is run as code.
     if home.startswith("/tmp/") and os.path.isdir(home):

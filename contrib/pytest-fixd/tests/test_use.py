@@ -182,7 +182,8 @@ def test_a_file_with_mistakes(ini):
 def test_without_a_daemon(ini):
     ini.conftest("words = fixd.use('words')\n@fixd.fixture\ndef data(): return 1\n")
     ini.write("test_it.py", "def test_it(words): pass\ndef test(data): pass\n")
-    for env, why in ({"FIXD_DISABLE": "1"}, "FIXD_DISABLE is set"), ({"FIXD_BIN": "/nowhere"}, "the program fixd is not installed"):
+    for env, why in (({"FIXD_DISABLE": "1"}, "FIXD_DISABLE is set"), ({"FIXD_BIN": "/nowhere"}, "the program fixd is not installed"),
+                     ({"FIXD_LIBRARY": "libc.so.6", "FIXD_BIN": "/nowhere"}, "libc.so.6 is older than this plugin")):
         done = ini.run(env=env)
         assert done.outcomes()["error"] == 1 and done.outcomes()["passed"] == 1, done.output
         assert f"fixture 'words' is built by the daemon, and there is none: {why}" in done.output, done.output
