@@ -261,7 +261,7 @@ def test_make_check(t):
     env = tools(t)
     del env["FIXD_SOCKET"]
     run(["make", "-B"], env, home, 2)
-    run(["fixctl", "run", "--config", "fixd.ini", "--", "make", "-B", "check"], env, home)
+    run(["fixctl", "run", "--config", "fixd.ini", "--fixture", "words", "--", "make", "-B", "check"], env, home)
     assert not os.path.exists(home + "/words.txt")
 
 
