@@ -122,7 +122,7 @@ def test_catch2(t):
         raise Skip("version 2 is in the suite itself, which takes long to compile")
     v3 = os.path.exists("/usr/include/catch2/catch_test_macros.hpp")
     framework(t, "catch2/catch_all.hpp" if v3 else "catch2/catch.hpp", ["-lCatch2Main", "-lCatch2"] if v3 else [], "All tests passed (2 assertions in 2 test cases)",
-              source="catch2.cc", flags=["-g0", "-DCATCH_CONFIG_DISABLE_MATCHERS"], failed=None, changed=["scribbles"])
+              source="catch2.cc", flags=["-g1", "-DCATCH_CONFIG_DISABLE_MATCHERS"], failed=None, changed=["scribbles"])
 
 
 def test_doctest(t):
