@@ -143,7 +143,7 @@ static void end_naming(struct naming *n)
 /* Of what a Python function has called: where it is in C, and no more. */
 static void name_extension(struct naming *n, const struct line *l)
 {
-	if (!l->module || (!strstr(l->module, "/libpython3") && !strstr(l->module, "/python3"))) {
+	if (l->file && !strstr(l->file, "/Python/") && !strstr(l->file, "/Objects/")) {
 		put(n->text, "%s  by ", n->indent);
 		put_line(n->text, l);
 		put(n->text, "\n");
@@ -169,6 +169,12 @@ static void name_line(void *arg, const struct line *l)
 		end_naming(n);
 }
 
+/* What it has called inside is of no use to who has called it. */
+static bool is_of_library(const char *file)
+{
+	return strstr(file, "/site-packages/") || strstr(file, "/dist-packages/") || strstr(file, "/lib/python3.");
+}
+
 /* The lines of faulthandler. How many there are of it that are the test's own. */
 static int put_python(struct text *t, const char *python, const char *indent)
 {
@@ -181,6 +187,8 @@ static int put_python(struct text *t, const char *python, const char *indent)
 		/* What has called a test is nobody's concern. */
 		if (strstr(file, "/_pytest/") || strstr(file, "/unittest/"))
 			break;
+		if (n > 0 && is_of_library(file))
+			continue;
 		put(t, "%s%s%s:%d in %s%s\n", indent, n++ ? "  called from " : "first written at ", file, line, function,
 		    *function == '<' ? "" : "()");
 	}
