@@ -81,6 +81,7 @@ _FUNCTIONS = [
     ("fixd_set_test", None, [_pointer, ctypes.c_char_p]),
     ("fixd_view_reset", ctypes.c_int64, [_pointer]),
     ("fixd_view_changes", ctypes.c_int64, [_pointer, ctypes.POINTER(_Range), ctypes.c_size_t]),
+    ("fixd_view_blame", ctypes.c_int64, [_pointer, _pointer, ctypes.c_char_p, ctypes.c_size_t]),
 ]
 
 _loaded: Optional[ctypes.CDLL] = None
@@ -179,6 +180,16 @@ class View:
         ranges = (_Range * most)()
         n = self.connection._checked(self._lib.fixd_view_changes(self._handle, ranges, most))
         return [(r.start - self.address, r.length) for r in ranges[: min(n, most)]]
+
+    def writer(self, offset: int) -> str:
+        """With FIXD_BLAME, lines that say who wrote first to the page of this byte; empty: nobody knows."""
+        text = ctypes.create_string_buffer(8192)
+        self.connection._checked(self._lib.fixd_view_blame(self._handle, self.address + offset, text, len(text)))
+        return text.value.decode(errors="replace")
+
+    def blame_nobody(self) -> None:
+        """The library says nothing of what is changed now: it may be."""
+        self._lib.fixd_view_blame(self._handle, None, None, 0)
 
     def release(self, wait_s: float = 0) -> Tuple[bool, Optional[bytes]]:
         """Gives the image up.  (whether this member of the run was the last, the builder's note)."""

@@ -16,10 +16,10 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 import pluggy
 import pytest
 
-from . import _daemon, _directories, _explain, _ledger, _source, _teardown, _values
+from . import _blame, _daemon, _directories, _explain, _ledger, _source, _teardown, _values
 from ._definition import Definition, function_of
 from ._fixtures import Handle, tear_down, tokens
-from ._lib import Connection, FixdError
+from ._lib import Connection, FixdError, View
 from ._use import Held, IniFile
 from ._witness import Witness
 
@@ -96,7 +96,8 @@ class Runtime:
         self.timeout: float = _setting(config, "fixd_timeout") or TIMEOUT_S
         self.wait_s = self.timeout + 60
         self.strict: bool = _setting(config, "fixd_strict")
-        self.leaks: bool = self.strict or _setting(config, "fixd_leaks")
+        self.blame: bool = _setting(config, "fixd_blame")
+        self.leaks: bool = self.strict or self.blame or _setting(config, "fixd_leaks")
         self.connection: Optional[Connection] = None
         self.run: str = getattr(config, "workerinput", {}).get("fixd_run") or uuid.uuid4().hex
         self.problem: Optional[str] = None  # why there is no daemon
@@ -315,13 +316,28 @@ class Runtime:
         view = handle.view
         if view is None:
             return
-        changes = view.changes(4) if self.leaks and handle.definition.scope != "function" else []
+        looks = self.leaks and handle.definition.scope != "function"
+        if self.blame:
+            self.look_closely(handle, view, looks)
+            return
+        changes = view.changes(4) if looks else []
         view.reset()
         if changes and handle.stored is not None:
             offset, length = changes[0]
             more = f" and {len(changes) - 1} other place(s)" if len(changes) > 1 else ""
             self.leaked.append(f"{self.test} changed the shared fixture '{handle.title}': {length} byte(s) from "
                                f"{handle.stored.where(offset)}{more}")
+
+    def look_closely(self, handle: Handle, view: View, looks: bool) -> None:
+        """As look_at(), and who it was."""
+        changes, others = _blame.changes_of(view, handle.value) if looks else ([], 0)
+        view.blame_nobody()
+        view.reset()
+        for change in changes if handle.stored is not None else ():
+            self.leaked.append(f"{self.test} changed the shared fixture '{handle.title}': "
+                               f"{_blame.sentence_of(change, handle.stored.where(change.offset))}")
+        if others:
+            self.leaked.append(f"{self.test} changed the shared fixture '{handle.title}' from {others} other places of the program")
 
     def look_at_own(self, handle: Handle) -> None:
         """Notes what the test did to what this process has of its own of a value: that is not undone."""
@@ -492,6 +508,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--fixture-max-age", type=_seconds_or_nought, metavar="SECS", help="build fixtures again that are older (default 600)")
     group.addoption("--fixd-timeout", type=_seconds, metavar="SECS", help="how long a fixture may take to build (default 600)")
     group.addoption("--fixd-leaks", action="store_true", default=None, help="warn when a test changes a shared fixture")
+    group.addoption("--fixd-blame", action="store_true", default=None, help="as --fixd-leaks, and say which line of the source changed it first")
     group.addoption("--fixd-strict", action="store_true", default=None, help="a test that changes a shared fixture is an error")
     group.addoption("--fixd-explain", metavar="NAME", help="say what the version of a shared fixture is made of, and when it was built and why")
     group.addoption("--session-status", action="store_true", help="show this project's shared fixtures, and exit")
@@ -504,6 +521,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addini("fixture_max_age", "seconds after which a shared fixture is built again", default="600")
     parser.addini("fixd_timeout", "seconds that a shared fixture may take to build", default="600")
     parser.addini("fixd_leaks", "warn when a test changes a shared fixture", type="bool", default=False)
+    parser.addini("fixd_blame", "as fixd_leaks, and say which line of the source changed it first", type="bool", default=False)
     parser.addini("fixd_strict", "a test that changes a shared fixture is an error", type="bool", default=False)
     parser.addini("fixd_config", "a file of fixtures, see fixd.ini(5), that the daemon is started with", default="")
     parser.addini("fixd_socket", "where the daemon listens", default="")
@@ -597,7 +615,9 @@ def pytest_cmdline_main(config: pytest.Config) -> Optional[int]:
 
 def pytest_configure(config: pytest.Config) -> None:
     _source.forget()
-    config.stash[_runtime_key] = Runtime(config)
+    runtime = config.stash[_runtime_key] = Runtime(config)
+    if runtime.blame:
+        config.add_cleanup(_blame.Watching().end)
     _values.more_modules = lambda: [m for m in config.pluginmanager.get_plugins() if isinstance(m, types.ModuleType)]
 
 
