@@ -53,6 +53,7 @@ pytest_fixd = \
 	contrib/pytest-fixd/django/test_server.py \
 	contrib/pytest-fixd/fixd/__init__.py \
 	contrib/pytest-fixd/fixd/_arrays.py \
+	contrib/pytest-fixd/fixd/_blame.py \
 	contrib/pytest-fixd/fixd/_classes.py \
 	contrib/pytest-fixd/fixd/_daemon.py \
 	contrib/pytest-fixd/fixd/_directories.py \
@@ -63,6 +64,7 @@ pytest_fixd = \
 	contrib/pytest-fixd/fixd/_ledger.py \
 	contrib/pytest-fixd/fixd/_lib.py \
 	contrib/pytest-fixd/fixd/_limit.py \
+	contrib/pytest-fixd/fixd/_rerun.py \
 	contrib/pytest-fixd/fixd/_source.py \
 	contrib/pytest-fixd/fixd/_teardown.py \
 	contrib/pytest-fixd/fixd/_use.py \
@@ -77,6 +79,7 @@ pytest_fixd = \
 	contrib/pytest-fixd/pyproject.toml \
 	contrib/pytest-fixd/tests/conftest.py \
 	contrib/pytest-fixd/tests/test_arrays.py \
+	contrib/pytest-fixd/tests/test_blame.py \
 	contrib/pytest-fixd/tests/test_cleanup.py \
 	contrib/pytest-fixd/tests/test_connections.py \
 	contrib/pytest-fixd/tests/test_databases.py \

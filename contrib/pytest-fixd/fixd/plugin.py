@@ -16,7 +16,7 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 import pluggy
 import pytest
 
-from . import _blame, _daemon, _directories, _explain, _ledger, _source, _teardown, _values
+from . import _blame, _daemon, _directories, _explain, _ledger, _rerun, _source, _teardown, _values
 from ._definition import Definition, function_of
 from ._fixtures import Handle, tear_down, tokens
 from ._lib import Connection, FixdError, View
@@ -109,6 +109,7 @@ class Runtime:
         self.defined: Dict[Tuple[Definition, str], str] = {}
         self.pid = os.getpid()
         self.leaked: List[str] = []
+        self.item: Any = None  # that can be run again
         self.test = ""  # that runs
         self.messages: List[str] = []
         self.is_closing = False
@@ -347,7 +348,25 @@ class Runtime:
         if now is not None and now != handle.private:
             handle.private = now
             self.leaked.append(f"{self.test} changed the shared fixture '{handle.title}' outside of its arrays: later tests of this process "
-                               "see that")
+                               f"see that{self.who_changed(handle)}")
+
+    def look_for_lines(self, item: Any) -> None:
+        """While the test still has what it needs to be run again."""
+        self.item = item if self.blame and getattr(item, "funcargs", None) is not None else None
+        try:
+            for handle in self.handles.values() if self.item is not None else ():
+                self.look_at_own(handle)
+        finally:
+            self.item = None
+
+    def who_changed(self, handle: Handle) -> str:
+        """Of what is not undone, by running the test once more."""
+        if self.item is None:
+            return ""
+        found = _rerun.find(self.item, handle, list(self.handles.values()))
+        if found is None:
+            return "\n    by which line is not known: it did not happen again when the test was run alone"
+        return "".join(["\n    " + line for line in [found.what, *found.lines] if line])
 
     def put_back(self) -> None:
         for handle in self.writable:
@@ -694,6 +713,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 @_around(tryfirst=True)
 def pytest_runtest_teardown(item: pytest.Item, nextitem: Optional[pytest.Item]) -> Iterator[None]:
     runtime = runtime_of(item.config)
+    runtime.look_for_lines(item)
     if nextitem is None:
         runtime.begin_closing()
     yield

@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: MIT
+"""The line that changes what a process has of its own of a value: a key of a dict, a column of a frame.
+
+Nothing of that lies in an image, so nobody sees it being written.  When a test was found to have changed some, a forked child runs the
+test's function once more, with the values as they were built, and looks at them before each line.  What the child does is gone with
+it, but for what the test does outside of its process.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import signal
+import sys
+import sysconfig
+import threading
+import warnings
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple
+
+RERUN_S = 30
+WORDS_MAX = 60000
+CALLERS_MAX = 6
+SHOWN_MAX = 60
+DEPTH_MAX = 8
+_LIBRARIES = tuple({os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep + "fixd" + os.sep,
+                    *(sysconfig.get_path(name) + os.sep for name in ("stdlib", "platstdlib", "purelib", "platlib"))})
+
+
+class Found(NamedTuple):
+    what: str  # was changed, as far as that can be told
+    lines: List[str]
+
+
+def _is_own(file: str) -> bool:
+    return not file.startswith(_LIBRARIES) and not file.startswith("<") and "/site-packages/" not in file and "/dist-packages/" not in file
+
+
+def _shown(value: Any) -> str:
+    try:
+        text = " ".join(repr(value).split())
+    except Exception:
+        text = f"a {type(value).__name__}"
+    return text if len(text) <= SHOWN_MAX else text[:SHOWN_MAX] + "..."
+
+
+def _dumped(value: Any) -> Any:
+    try:
+        return pickle.dumps(value)
+    except Exception:
+        return None
+
+
+def _inside(value: Any) -> Optional[Dict[str, Any]]:
+    """Its parts, by how one gets there; None: it is looked at as a whole."""
+    pandas = sys.modules.get("pandas")
+    if pandas is not None and isinstance(value, pandas.DataFrame):
+        return {".columns": list(value.columns), ".index": list(value.index), **{f"[{name!r}]": list(value.iloc[:, i]) for i, name in enumerate(value.columns)}}
+    if isinstance(value, dict):
+        return {f"[{key!r}]": part for key, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return {f"[{i}]": part for i, part in enumerate(value)}
+    if type(value).__module__ not in ("builtins", "numpy", "pandas") and isinstance(getattr(value, "__dict__", None), dict):
+        return {f".{name}": part for name, part in vars(value).items()}
+    return None
+
+
+def difference(was: Any, now: Any, path: str = "", depth: int = 0) -> str:
+    """The first part that is another one, what it was and became; empty: none is."""
+    before, after = _inside(was), _inside(now)
+    if type(was) is type(now) and before is not None and after is not None and depth < DEPTH_MAX:
+        for way in [*before, *(way for way in after if way not in before)]:
+            if way not in after:
+                return f"{path}{way}, which was {_shown(before[way])}, is gone"
+            if way not in before:
+                return f"{path}{way} is new: {_shown(after[way])}"
+            deeper = difference(before[way], after[way], path + way, depth + 1)
+            if deeper:
+                return deeper
+    elif _dumped(was) != _dumped(now):
+        return f"{path} was {_shown(was)} and became {_shown(now)}".lstrip()
+    return ""
+
+
+class _Tracer:
+    def __init__(self, handle: Any, out: int):
+        self._handle, self._out = handle, out
+        self._print = handle.stored.private_print(handle.value)
+        self._stack: List[Tuple[str, int, str]] = []
+        self._looking = False
+
+    def __call__(self, frame: Any, event: str, _: Any) -> Any:
+        if not _is_own(frame.f_code.co_filename):
+            return None
+        if event in ("line", "return") and not self._looking:
+            self._looking = True
+            try:
+                self._look(frame, event)
+            finally:
+                self._looking = False
+        return self
+
+    def _look(self, frame: Any, event: str) -> None:
+        """Whatever has changed was changed by the line before."""
+        now = self._handle.stored.private_print(self._handle.value)
+        if now != self._print and self._stack:
+            self._tell()
+        at, self._stack = frame if event == "line" else frame.f_back, []
+        while at is not None and len(self._stack) < CALLERS_MAX:
+            if _is_own(at.f_code.co_filename):
+                self._stack.append((at.f_code.co_filename, at.f_lineno, at.f_code.co_name))
+            at = at.f_back
+
+    def _tell(self) -> None:
+        lines = [f"{'called from' if i else 'changed at'} {file}:{line} in {name}()" for i, (file, line, name) in enumerate(self._stack)]
+        found = json.dumps([difference(self._handle.stored.value(), self._handle.value), lines])
+        os.write(self._out, found.encode()[:WORDS_MAX])
+        os._exit(0)
+
+    def end(self) -> None:
+        """The last line of the test has no other after it."""
+        self._looking = True
+        if self._handle.stored.private_print(self._handle.value) != self._print and self._stack:
+            self._tell()
+
+
+def _renew(item: Any, handles: List[Any]) -> None:
+    """The values are as they were built: those that the test gets, and those that it asks for."""
+    for handle in handles:
+        if handle.view is not None and handle.view.writable:
+            handle.view.reset()
+        if handle.stored is None or not hasattr(handle.stored, "value") or getattr(handle.definition, "parse", None) is not None:
+            continue
+        old, handle.value = handle.value, handle.stored.value()
+        cached = getattr(handle.fixturedef, "cached_result", None)
+        if cached is not None:
+            handle.fixturedef.cached_result = (handle.value, *cached[1:])
+        for name, value in item.funcargs.items():
+            if value is old:
+                item.funcargs[name] = handle.value
+
+
+def _run(item: Any, handle: Any, handles: List[Any], out: int) -> None:
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.alarm(RERUN_S)
+    null = os.open(os.devnull, os.O_RDWR)
+    for fd in (0, 1, 2):
+        os.dup2(null, fd)
+    _renew(item, handles)
+    tracer = _Tracer(handle, out)
+    threading.settrace(tracer)
+    sys.settrace(tracer)
+    try:
+        item.runtest()
+    finally:
+        sys.settrace(None)
+        tracer.end()
+
+
+def find(item: Any, handle: Any, handles: List[Any]) -> Optional[Found]:
+    """Who changes what `handle` has of its own; None: it did not happen again."""
+    ours, theirs = os.pipe()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of threads, which the child does not have
+        child = os.fork()
+    if child == 0:
+        try:
+            os.close(ours)
+            _run(item, handle, handles, theirs)
+        finally:
+            os._exit(1)
+    os.close(theirs)
+    with open(ours, "rb") as f:
+        words = f.read()
+    os.waitpid(child, 0)
+    try:
+        return Found(*json.loads(words))
+    except ValueError:
+        return None

@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: MIT
+"""--fixd-blame: the line that changed a shared fixture."""
+
+import re
+
+import pytest
+
+FIXTURES = """
+    import numpy
+
+    class Model:
+        def __init__(self): self.weights, self.steps, self.names = numpy.ones((30, 40)), 0, ["a", "b"]
+
+    @fixd.fixture(scope="module", writable=True)
+    def matrix(): return numpy.arange(5000.0).reshape(100, 50)
+    @fixd.fixture(scope="module", writable=True)
+    def parts(): return {"counts": numpy.arange(3000), "rows": [numpy.zeros(600), numpy.ones(700, "i2")]}
+    @fixd.fixture(scope="module", writable=True)
+    def model(): return Model()
+    @fixd.fixture(scope="module")
+    def table(): return {"rows": [], "options": {"depth": 3}}
+    """
+FRAMES = """
+    import pandas
+    @fixd.fixture(scope="module", writable=True)
+    def frame():
+        n = numpy.arange(2000)
+        return pandas.DataFrame({"x": n / 2, "y": n / 4, "n": n, "when": pandas.date_range("2020", periods=2000)})
+    """
+
+# The line that writes first has its mark, and what of the value it is.
+ARRAYS = '''
+    import ctypes, io, os, threading
+    import numpy
+
+    def fill(a, value):
+        a.fill(value)  # through_a_function: [0, 0] was 0.0 and became 2.0
+
+    def test_item(matrix):
+        matrix[3, 4] = 0  # item: [3, 4] was 154.0 and became 0.0
+
+    def test_through_a_function(matrix):
+        fill(matrix, 2)
+
+    def test_in_place_operator(parts):
+        part = parts["rows"][1][10:20]
+        part += 5  # in_place_operator: ['rows'][1][10] was 1 and became 6
+
+    def test_out_argument(matrix):
+        numpy.sqrt(matrix, out=matrix)  # out_argument: [0, 2] was 2.0 and became 1.41421
+
+    def test_copyto(parts):
+        numpy.copyto(parts["rows"][0], 9)  # copyto: ['rows'][0][0] was 0.0 and became 9.0
+
+    def test_sort(parts):
+        parts["counts"][::-1].sort()  # sort: ['counts'][0] was 0 and became 2999
+
+    def test_transposed(matrix):
+        matrix.T[7][2] = -1  # transposed: [2, 7] was 107.0 and became -1.0
+
+    def test_read(parts):
+        ours, theirs = os.pipe()
+        os.write(theirs, b"12345678")
+        with open(ours, "rb", buffering=0) as f:
+            f.readinto(parts["counts"][100:101])  # read: ['counts'][100] was 100 and became
+        os.close(theirs)
+
+    def test_memmove(parts):
+        ctypes.memmove(parts["counts"][50:].ctypes.data, b"x" * 8, 8)  # memmove: ['counts'][50] was 50 and became
+
+    def test_thread(matrix):
+        def work():
+            matrix[60:] = 0  # thread: [60, 0] was 3000.0 and became 0.0
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
+
+    def test_of_an_object(model):
+        model.weights[1, 2] *= 3  # of_an_object: .weights[1, 2] was 1.0 and became 3.0
+
+    def test_puts_it_back(matrix, table):
+        matrix[0, 0] = 1
+        matrix[0, 0] = 0
+        table["rows"].append(1)
+        table["rows"].pop()
+
+    def test_is_pristine(matrix, parts, model):
+        assert (matrix == numpy.arange(5000.0).reshape(100, 50)).all() and (parts["counts"] == numpy.arange(3000)).all()
+        assert parts["rows"][1].sum() == 700 and model.weights.sum() == 1200
+    '''
+OBJECTS = '''
+    def append(rows):
+        rows.append(1)  # appends: ['rows'][0] is new: 1
+
+    def test_appends(table):
+        append(table["rows"])
+        assert table["rows"]
+
+    def test_sets_a_key(table):
+        table["options"]["depth"] = 4  # sets_a_key: ['options']['depth'] was 3 and became 4
+
+    def test_sets_an_attribute(model):
+        for i in range(3):
+            if i == 2:
+                model.steps = i  # sets_an_attribute: .steps was 0 and became 2
+
+    def test_removes(model):
+        del model.names[0]  # removes: .names[0] was 'a' and became 'b'
+    '''
+COLUMNS = '''
+    def test_by_label(frame):
+        frame.loc[77, "y"] = -1  # by_label: ['y'][77] was 19.25 and became -1.0
+
+    def test_by_values(frame):
+        frame["n"].values[3] = 8  # by_values: ['n'][3] was 3 and became 8
+
+    def test_new_column(frame):
+        frame["z"] = 1  # new_column: .columns[4] is new: 'z'
+
+    def test_renames(frame):
+        frame.rename(columns={"y": "w"}, inplace=True)  # renames: .columns[1] was 'y' and became 'w'
+    '''
+
+
+def marks(source):
+    """Of each test: line and what of the value."""
+    return {m.group(1): (n, m.group(2)) for n, line in enumerate(source.split("\n"), 1) for m in [re.search(r"  # (\w+): (.*)", line)] if m}
+
+
+def reports(output):
+    """Of each test: (the first line of the project's own, the whole)."""
+    found = {}
+    for part in re.split(r"(?=test_\w+\.py::test_\w+ changed the shared fixture)", output)[1:]:
+        name = re.match(r"test_\w+\.py::test_(\w+)", part).group(1)
+        line = re.search(r"(?:first written at|called from|changed at) \S*/test_it\.py:(\d+) in ", part)
+        assert name not in found, output
+        found[name] = int(line.group(1)) if line else None, part.split("warnings.warn(")[0]
+    return found
+
+
+@pytest.mark.parametrize("tests, workers", [(ARRAYS, "0"), (OBJECTS, "2"), (COLUMNS, "0")], ids=["arrays", "objects", "columns"])
+def test_lines_of_leaks(project, tests, workers):
+    pytest.importorskip("numpy")
+    if tests is COLUMNS:
+        pytest.importorskip("pandas")
+    project.conftest(FIXTURES + (FRAMES if tests is COLUMNS else ""))
+    project.write("test_it.py", tests)
+    done = project.run("--fixd-blame", "-n", workers)
+    expected, found = marks(tests), reports(done.output)
+    assert done.code == 0 and set(found) == set(expected), done.output
+    for name, (line, what) in expected.items():
+        assert found[name][0] == line and what in found[name][1], f"{name}, line {line}, {what}: {found[name]}"
+    assert "changed" not in project.run("-n", workers).output
