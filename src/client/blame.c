@@ -254,7 +254,7 @@ static void take_change(void *arg, const char *start, size_t length)
 {
 	struct telling *t = arg;
 
-	if (t->start && start - (t->start + t->length) <= GAP) {
+	if (t->start && start >= t->start && start - (t->start + t->length) <= GAP) {
 		t->length = (size_t)(start + length - t->start);
 		return;
 	}
@@ -262,6 +262,26 @@ static void take_change(void *arg, const char *start, size_t length)
 		tell_change(t);
 	t->start = start;
 	t->length = length;
+}
+
+/* By what is known of the writes: the kernel needs not be asked about all pages. */
+static void each_change(struct telling *t)
+{
+	struct mapping *m = t->m;
+	struct watch *w = m->blame->watch;
+
+	if (watch_has_given_up(w)) {
+		mapping_changes(m, take_change, t);
+		return;
+	}
+	for (size_t i = 0; i < watch_count(w); i++) {
+		const struct first_write *f = watch_write(w, i);
+		char *start = m->base + f->page * (size_t)4096;
+
+		/* Two threads may have come at the same time: one of them was first. */
+		if (watch_writer(w, start) == f)
+			cow_changes_in(&m->cow, start, f->pages, take_change, t);
+	}
 }
 
 void blame_tell(struct mapping *m)
@@ -275,7 +295,8 @@ void blame_tell(struct mapping *m)
 	if (!t)
 		return;
 	t->m = m;
-	if (mapping_changes(m, take_change, t) > 0) {
+	each_change(t);
+	if (t->start) {
 		tell_change(t);
 		put_same(t);
 		if (t->writers > WRITERS_MAX)

@@ -311,6 +311,16 @@ size_t watch_count(const struct watch *w)
 	return w->n < WRITES_MAX ? w->n : WRITES_MAX;
 }
 
+const struct first_write *watch_write(const struct watch *w, size_t i)
+{
+	return &w->writes[i];
+}
+
+bool watch_has_given_up(const struct watch *w)
+{
+	return w->given_up;
+}
+
 const struct first_write *watch_writer(const struct watch *w, const void *address)
 {
 	uint16_t writer = w->writer[(size_t)((const char *)address - w->base) / PAGE];

@@ -42,5 +42,9 @@ void watch_again(struct watch *w);
 
 /* How many first writes are known since then. */
 size_t watch_count(const struct watch *w);
+/* The one of that number. */
+const struct first_write *watch_write(const struct watch *w, size_t i);
+/* There were more: pages that nobody has noted are written, too. */
+bool watch_has_given_up(const struct watch *w);
 /* Of the page with this address. NULL: none, or there were too many. */
 const struct first_write *watch_writer(const struct watch *w, const void *address);

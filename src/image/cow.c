@@ -279,3 +279,12 @@ int64_t cow_changes(struct cow *c, cow_change_fn fn, void *arg)
 	flush_change(&ch);
 	return ch.count;
 }
+
+int64_t cow_changes_in(struct cow *c, char *start, size_t pages, cow_change_fn fn, void *arg)
+{
+	struct changes ch = { .fn = fn, .arg = arg };
+
+	compare_run(c, &ch, start, pages);
+	flush_change(&ch);
+	return ch.count;
+}

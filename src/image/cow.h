@@ -35,6 +35,8 @@ int64_t cow_reset(struct cow *c);
 /* Calls `fn` for every maximal run of bytes that differ from the image, by address. Returns their number. */
 typedef void (*cow_change_fn)(void *arg, const char *start, size_t length);
 int64_t cow_changes(struct cow *c, cow_change_fn fn, void *arg);
+/* Those in so many pages from `start` on, which are known to be the process's own. */
+int64_t cow_changes_in(struct cow *c, char *start, size_t pages, cow_change_fn fn, void *arg);
 
 /* Does this kernel have PAGEMAP_SCAN? */
 bool cow_has_scan(void);
