@@ -196,5 +196,6 @@ bench: all tests/bench/bench$(EXEEXT)
 	case '$(BENCH)' in ''|run) FIXD_BUILD='$(abs_top_builddir)' FIXD_BUILDER='$(abs_top_builddir)/fixd-builder' $(srcdir)/tests/bench/trees.py ;; esac
 	case '$(BENCH)' in ''|clones) FIXD_BUILD='$(abs_top_builddir)' FIXD_BUILDER='$(abs_top_builddir)/fixd-builder' $(srcdir)/tests/bench/clones.py ;; esac
 	case '$(BENCH)' in ''|fork) FIXD_BUILD='$(abs_top_builddir)' FIXD_BUILDER='$(abs_top_builddir)/fixd-builder' $(srcdir)/tests/bench/forks.py ;; esac
-EXTRA_DIST += tests/bench/clones.py tests/bench/forks.py tests/bench/trees.py
+	case '$(BENCH)' in ''|blame) FIXD_BUILD='$(abs_top_builddir)' FIXD_SRC='$(abs_top_srcdir)' $(srcdir)/tests/bench/blame.py ;; esac
+EXTRA_DIST += tests/bench/blame.py tests/bench/clones.py tests/bench/forks.py tests/bench/trees.py
 .PHONY: bench
