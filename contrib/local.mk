@@ -64,6 +64,7 @@ pytest_fixd = \
 	contrib/pytest-fixd/fixd/_ledger.py \
 	contrib/pytest-fixd/fixd/_lib.py \
 	contrib/pytest-fixd/fixd/_limit.py \
+	contrib/pytest-fixd/fixd/_renewal.py \
 	contrib/pytest-fixd/fixd/_rerun.py \
 	contrib/pytest-fixd/fixd/_source.py \
 	contrib/pytest-fixd/fixd/_teardown.py \
@@ -89,7 +90,8 @@ pytest_fixd = \
 	contrib/pytest-fixd/tests/test_sharing.py \
 	contrib/pytest-fixd/tests/test_surroundings.py \
 	contrib/pytest-fixd/tests/test_use.py \
-	contrib/pytest-fixd/tests/test_values.py
+	contrib/pytest-fixd/tests/test_values.py \
+	contrib/pytest-fixd/tests/test_writable.py
 EXTRA_DIST += $(pytest_fixd)
 
 bench-pytest: all

@@ -128,13 +128,13 @@ class Definition:
     def __init__(self, function: Callable[..., Any], scope: Any, reuse: bool, max_age: Optional[float], watch: Sequence[str],
                  serializer: Any, parse: Optional[Callable[[Any], Any]], store: Any, writable: Optional[bool],
                  teardown: Optional[Callable[[Any], Any]], timeout: Optional[float], key: Optional[Callable[[Any], Any]] = None,
-                 tokens: bool = False):
+                 tokens: bool = False, isolate: Optional[bool] = None):
         Definition.count += 1
         self.function, self.scope, self.max_age, self.watch = function, scope, max_age, list(watch)
         self.serializer, self.parse, self.store, self.teardown, self.timeout = serializer, parse, store, teardown, timeout
         if not isinstance(serializer, str):
             _values.own_serializers[id(serializer)] = serializer
-        self.key, self.tokens, self._writable = key, tokens, writable
+        self.key, self.tokens, self._writable, self._isolate = key, tokens, writable, isolate
         self.makes_directories = "tmp_path_factory" in inspect.signature(function).parameters
         self.generator = inspect.isgeneratorfunction(function)
         self.chooses_scope = callable(scope)
@@ -157,6 +157,16 @@ class Definition:
     @property
     def writable(self) -> bool:
         return self.scope == "function" if self._writable is None else self._writable
+
+    @property
+    def isolate(self) -> bool:
+        """What a test changes is undone."""
+        return self.writable if self._isolate is None else self._isolate
+
+    @property
+    def asked_to_isolate(self) -> bool:
+        """Whatever it costs."""
+        return bool(self._isolate)
 
     @property
     def to_be_torn_down(self) -> bool:

@@ -55,6 +55,7 @@ class Handle:
         self.directories: List[str] = []  # that were made for it here
         self.data: Any = None  # what the first half has made, while nobody else has it
         self.private: Optional[str] = None  # what is this process's own of the value, when it was last looked at
+        self.pristine: Optional[str] = None  # and when it was loaded
         self.value: Any = None  # what tests get
 
     def finish(self, stored: Optional[Stored] = None) -> None:
@@ -228,7 +229,8 @@ class SetUp:
     def _use(self, handle: Handle, view: View, how: str) -> None:
         handle.view, handle.how = view, how
         handle.stored = Stored(view, self.definition.serializer)
-        if view.writable:
+        view.isolated = self.definition.isolate
+        if view.writable and view.isolated:
             self.runtime.writable.append(handle)
 
     def first_half(self, handle: Handle, directories: Optional[_directories.Directories] = None) -> Any:
@@ -330,7 +332,7 @@ class SetUp:
     @staticmethod
     def _reset(views: List[View]) -> None:
         for view in views:
-            if view.writable:
+            if view.writable and view.isolated:
                 view.reset()
 
     def _note(self, handle: Handle, reuse: bool, value: Any) -> Optional[bytes]:
@@ -370,9 +372,10 @@ class SetUp:
     def _hand_out(self, handle: Handle, data: Any) -> None:
         definition = self.definition
         handle.value = definition.parsed(data)
-        if self.runtime.leaks and definition.parse is None and definition.store is None and definition.scope != "function":
+        told = self.runtime.leaks and (definition.isolate or not definition.writable)
+        if told and definition.parse is None and definition.store is None and definition.scope != "function":
             assert handle.stored is not None
-            handle.private = handle.stored.private_print(data)
+            handle.private = handle.pristine = handle.stored.private_print(data)
 
 
 def tokens() -> Any:
@@ -453,7 +456,7 @@ def decorate(function: Callable[..., Any], definition_of: Callable[[Callable[...
 def fixture(function: Optional[Callable[..., Any]] = None, *, scope: Any = "function", params: Optional[Sequence[Any]] = None,
             ids: Any = None, autouse: bool = False, name: Optional[str] = None, reuse: bool = True,
             max_age: Optional[float] = None, watch: Union[str, Sequence[str]] = (), serializer: Any = "auto",
-            parse: Optional[Callable[[Any], Any]] = None, store: Any = None, writable: Optional[bool] = None,
+            parse: Optional[Callable[[Any], Any]] = None, store: Any = None, writable: Optional[bool] = None, isolate: Optional[bool] = None,
             teardown: Optional[Callable[[Any], Any]] = None, timeout: Optional[float] = None,
             key: Optional[Callable[[Any], Any]] = None) -> Any:
     """A pytest fixture that is built once and shared, used like @pytest.fixture.
@@ -468,7 +471,9 @@ def fixture(function: Optional[Callable[..., Any]] = None, *, scope: Any = "func
                 with dumps and loads, like fixd.Serializer.
     parse       called in every process with the data; its result is the fixture's value: for connections, clients, models.
     store       keeps the data in place of shared memory: see fixd.shared_session_scope.
-    writable    arrays are copy-on-write, and pristine again after each test; otherwise they are read-only.
+    writable    each test may change the value, and gets it as it was built (arrays are copy-on-write); otherwise arrays are read-only.
+    isolate     False: what a test changes stays, in its process: a value that accumulates on purpose. Default: as writable; of more than
+                256 KiB that are no arrays only the arrays are put back then, unless it is True.
     teardown    called with the data, once, by the last process that could use it, or when the fixture is retired.
     timeout     seconds that a build may take; default: --fixd-timeout.
 
@@ -488,7 +493,7 @@ def fixture(function: Optional[Callable[..., Any]] = None, *, scope: Any = "func
             raise ValueError(f"fixture '{f.__name__}' yields: its second half is its teardown, teardown= is for those that return")
         make = functools.partial(Definition, scope=scope, reuse=reuse, max_age=max_age,
                                  watch=[watch] if isinstance(watch, str) else watch, serializer=serializer, parse=parse,
-                                 store=store, writable=writable, teardown=teardown, timeout=timeout, key=key)
+                                 store=store, writable=writable, isolate=isolate, teardown=teardown, timeout=timeout, key=key)
         return decorate(f, make, scope, {"params": params, "ids": ids, "autouse": autouse, "name": name})
 
     return define(function) if function is not None else define

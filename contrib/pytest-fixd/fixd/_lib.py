@@ -128,6 +128,7 @@ class View:
         self._lib, self._pid = connection._lib, os.getpid()
         self.address: int = self._lib.fixd_view_data(handle)
         self.size: int = self._lib.fixd_view_size(handle)
+        self.isolated = True  # what is written to it is undone
         self.generation: int = self._lib.fixd_view_generation(handle)
         self.built: bool = bool(self._lib.fixd_view_flags(handle) & _VIEW_BUILT)
         self.reused: bool = bool(self._lib.fixd_view_flags(handle) & _VIEW_REUSED)

@@ -129,7 +129,7 @@ def _renew(item: Any, handles: List[Any]) -> None:
     for handle in handles:
         if handle.view is not None and handle.view.writable:
             handle.view.reset()
-        if handle.stored is None or not hasattr(handle.stored, "value") or getattr(handle.definition, "parse", None) is not None:
+        if handle.stored is None or not hasattr(handle.stored, "private_print") or getattr(handle.definition, "parse", None) is not None:
             continue
         old, handle.value = handle.value, handle.stored.value()
         cached = getattr(handle.fixturedef, "cached_result", None)

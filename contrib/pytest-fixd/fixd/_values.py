@@ -229,6 +229,11 @@ class Stored:
         self._buffers = [data[at:at + length] for at, length in self.head["buffers"]]
         self._kind: str = self.head["kind"]
 
+    @property
+    def main_size(self) -> int:
+        """Of what is no array."""
+        return len(self._main)
+
     def value(self) -> Any:
         kind, main = self._kind, self._main
         if kind == "pickle":

@@ -16,7 +16,7 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 import pluggy
 import pytest
 
-from . import _blame, _daemon, _directories, _explain, _ledger, _rerun, _source, _teardown, _values
+from . import _blame, _daemon, _directories, _explain, _ledger, _renewal, _rerun, _source, _teardown, _values
 from ._definition import Definition, function_of
 from ._fixtures import Handle, tear_down, tokens
 from ._lib import Connection, FixdError, View
@@ -296,10 +296,14 @@ class Runtime:
 
     # Around a test.
 
-    def begin_test(self, nodeid: str) -> None:
-        self.test = nodeid
+    def begin_test(self, item: Any) -> None:
+        self.test = item.nodeid
         if self.connection is not None:
-            self.connection.set_test(nodeid)
+            self.connection.set_test(self.test)
+        wanted = getattr(item, "fixturenames", ())
+        for handle in list(self.handles.values()):
+            if handle.fixturedef.argname in wanted:
+                _renewal.renew(handle, self.handles.values())
 
     def replace_dead(self, item: pytest.Item) -> None:
         """What was made with a clone that has died goes with it; who needs them next gets others."""
@@ -347,8 +351,9 @@ class Runtime:
         now = handle.stored.private_print(handle.value)
         if now is not None and now != handle.private:
             handle.private = now
-            self.leaked.append(f"{self.test} changed the shared fixture '{handle.title}' outside of its arrays: later tests of this process "
-                               f"see that{self.who_changed(handle)}")
+            stays = not (_renewal.is_wanted(handle) and _renewal.is_possible(handle, self.handles.values()))
+            self.leaked.append(f"{self.test} changed the shared fixture '{handle.title}' outside of its arrays"
+                               f"{': later tests of this process see that' if stays else ''}{self.who_changed(handle)}")
 
     def look_for_lines(self, item: Any) -> None:
         """While the test still has what it needs to be run again."""
@@ -706,7 +711,7 @@ def pytest_fixture_setup(fixturedef: Any, request: Any) -> Iterator[None]:
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     runtime = runtime_of(item.config)
-    runtime.begin_test(item.nodeid)
+    runtime.begin_test(item)
     runtime.replace_dead(item)
 
 

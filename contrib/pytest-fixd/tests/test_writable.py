@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: MIT
+"""Values that tests may write to, each as if it were the only one: what users of read-only shared arrays complain of."""
+
+import pytest
+
+FRAME = """
+    import numpy, pandas
+    @fixd.fixture(scope="session", writable=True)
+    def frame():
+        n = numpy.arange(100)
+        return pandas.DataFrame({"a": n[::-1] * 1.5, "b": numpy.where(n % 7, n, numpy.nan), "c": n % 5, "d": pandas.date_range("2020", periods=100),
+                                 "e": pandas.Categorical(["x", "y"] * 50), "f": [f"word {i}" for i in n]})
+    """
+# Each in a test of its own; none of them raises, and the next test sees nothing of it.
+CALLS = '''
+df["new"] = 1
+df["a"] = 0
+df.a = 7.0
+df.loc[3, "a"] = -1
+df.loc[df.c > 2, "b"] = 0
+df.iloc[5, 0] = 9
+df.iloc[:, 2] = 1
+df.at[7, "b"] = 3
+df.iat[7, 1] = 3
+df["a"].values[4] = 5
+df["a"] += 1
+df["a"].fillna(0, inplace=True)
+df.fillna({"b": 0}, inplace=True)
+df.sort_values("a", inplace=True)
+df.sort_index(ascending=False, inplace=True)
+df.drop(columns=["b"], inplace=True)
+df.drop(index=[1, 2], inplace=True)
+df.dropna(inplace=True)
+df.rename(columns={"a": "z"}, inplace=True)
+df.rename_axis("rows", inplace=True)
+df.reset_index(inplace=True)
+df.set_index("d", inplace=True)
+df.replace(3, 33, inplace=True)
+df.insert(0, "first", 1)
+df.pop("f")
+del df["e"]
+df.columns = list("uvwxyz")
+df.index = df.index + 1000
+df.query("c > 1", inplace=True)
+df.eval("g = a + b", inplace=True)
+df["a"].clip(upper=50, inplace=True)
+df.drop_duplicates("c", inplace=True)
+df.update(pandas.DataFrame({"a": [1000.0]}))
+df["a"].mask(df.a > 3, 0, inplace=True)
+df["b"].where(df.c > 2, 0, inplace=True)
+df["e"] = df["e"].cat.add_categories("q")
+df["d"].values[0] = 0
+df.attrs["by"] = "me"
+'''.strip().splitlines()
+
+
+def test_calls_of_pandas_in_place(project):
+    pytest.importorskip("pandas")
+    project.conftest(FRAME)
+    project.write("test_it.py", f"""
+        import pandas, pytest, warnings
+        from pandas.testing import assert_frame_equal
+        from conftest import frame as made
+
+        CALLS = {CALLS!r}
+        fresh = []
+
+        def test_first(frame):
+            fresh.append(frame.copy(deep=True))
+
+        @pytest.mark.parametrize("call", CALLS)
+        def test_call(frame, call):
+            assert_frame_equal(frame, fresh[0])
+            assert frame.attrs == {{}} and list(frame.columns) == list("abcdef") and frame.index.name is None
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                exec(call, {{"df": frame, "pandas": pandas}})
+
+        def test_last(frame):
+            assert_frame_equal(frame, fresh[0])
+        """)
+    for _ in (1, 2):
+        project.run().passed(len(CALLS) + 2)
+
+
+def test_complaints_about_read_only_arrays(project):
+    """As they were reported: of pandas, dask, scikit-learn, numpy and ray."""
+    pytest.importorskip("pandas")
+    project.conftest(FRAME + """
+    @fixd.fixture(scope="session", writable=True)
+    def array(): return numpy.arange(1000.0)
+    @fixd.fixture(scope="session", writable=True)
+    def grid(): return numpy.arange(6000.0).reshape(100, 60)
+    """)
+    project.write("test_it.py", """
+        import numpy, pandas, pytest
+
+        def test_take(frame):               # pandas-dev/pandas#10043
+            assert len(frame.take([1, 2, 3])) == 3 and len(frame.iloc[[0, 5]]) == 2 and frame.groupby("c").a.sum().sum() > 0
+
+        def test_unique_and_map(frame):     # pandas-dev/pandas#11502
+            assert frame.c.map({0: 1}).notna().sum() == 20 and frame.c.isin([1]).sum() == 20 and len(frame.a.unique()) == 100
+            assert pandas.cut(frame.a, 3).notna().all() and frame.c.value_counts().sum() == 100
+
+        def test_assignment(array):         # dask/dask#1978, ray-project/ray#37573
+            array[array > 500] = 0
+            array += 1
+
+        def test_it_is_undone(array):
+            assert array.sum() == 499500
+
+        def test_flags(array):              # numpy/numpy#9305
+            assert array.flags.writeable
+            array.setflags(write=False)
+            array.setflags(write=True)
+            numpy.random.shuffle(array)
+            array.sort()
+
+        def test_frame_of_it(frame):        # ray-project/ray#5592
+            frame.sort_index(inplace=True)
+            frame["a"] = frame["a"].astype("float32")
+            frame.loc[0, "b"] = 1
+
+        def test_trees(grid):               # scikit-learn/scikit-learn#21654, #25172
+            ensemble = pytest.importorskip("sklearn.ensemble")
+            wanted = (grid[:, 0] > 3000).astype(int)
+            for model in (ensemble.RandomForestClassifier(5), ensemble.HistGradientBoostingClassifier(max_iter=3), ensemble.IsolationForest(n_estimators=5)):
+                model.fit(grid, wanted)
+
+        def test_scaled_in_place(grid):
+            preprocessing = pytest.importorskip("sklearn.preprocessing")
+            preprocessing.StandardScaler(copy=False).fit_transform(grid)
+
+        def test_grid_is_pristine(grid):
+            assert (grid == numpy.arange(6000.0).reshape(100, 60)).all()
+        """)
+    project.run("-n", "2").passed(9)
+
+
+def test_objects_are_as_they_were_built(project):
+    project.conftest("""
+        class Model:
+            def __init__(self): self.steps, self.names = 0, ["a"]
+        @fixd.fixture(scope="session", writable=True)
+        def model(): return Model()
+        @fixd.fixture(scope="session", writable=True)
+        def table(): return {"rows": []}
+        @fixd.fixture(scope="session", writable=True, isolate=False)
+        def seen(): return []
+        @fixd.fixture(scope="session", writable=True)
+        def kept(): return {"n": 0}
+        @pytest.fixture(scope="session")
+        def service(kept): return [kept]
+        """)
+    project.write("test_it.py", """
+        import pytest
+        @pytest.mark.parametrize("n", range(3))
+        def test(model, table, seen, kept, service, n):
+            assert model.steps == 0 and model.names == ["a"] and table == {"rows": []} and seen == list(range(n))
+            assert service[0] is kept and kept["n"] == n     # who else has it would be left behind
+            model.steps, model.other = 1, 2
+            model.names.append("b")
+            table["rows"].append(n)
+            seen.append(n)
+            kept["n"] += 1
+        def test_same_in_one_test(request, table):
+            assert request.getfixturevalue("table") is table
+        """)
+    for _ in (1, 2):
+        project.run().passed(4)
+    leaks = project.run("--fixd-leaks").output
+    assert leaks.count("table' outside of its arrays") == 3 and "table' outside of its arrays:" not in leaks, leaks
+    assert leaks.count("kept' outside of its arrays: later tests of this process see that") == 3 and "seen'" not in leaks, leaks
