@@ -22,7 +22,7 @@
 #define GAP 8 /* bytes that are the same between parts of one change */
 
 struct blame {
-	struct watch *watch;
+	struct watch *watch; /* NULL: of a read-only view */
 	char *name;
 	size_t told; /* writes of which has been spoken */
 };
@@ -95,6 +95,11 @@ static void put_bytes(struct text *t, const char *p, size_t n, bool text)
 		put(t, "\"");
 	if (shown < n)
 		put(t, "...");
+}
+
+static bool is_watched(const struct mapping *m)
+{
+	return m->blame && m->blame->watch;
 }
 
 struct telling {
@@ -288,7 +293,7 @@ void blame_tell(struct mapping *m)
 {
 	struct telling *t;
 
-	if (!m->blame || watch_count(m->blame->watch) == m->blame->told)
+	if (!is_watched(m) || watch_count(m->blame->watch) == m->blame->told)
 		return;
 	m->blame->told = watch_count(m->blame->watch);
 	t = calloc(1, sizeof *t);
@@ -308,13 +313,13 @@ void blame_tell(struct mapping *m)
 
 void blame_is_told(struct mapping *m)
 {
-	if (m->blame)
+	if (is_watched(m))
 		m->blame->told = watch_count(m->blame->watch);
 }
 
 int64_t blame_writer(struct mapping *m, const void *address, char *text, size_t size)
 {
-	const struct first_write *w = m->blame ? watch_writer(m->blame->watch, address) : NULL;
+	const struct first_write *w = is_watched(m) ? watch_writer(m->blame->watch, address) : NULL;
 	struct text *t = w ? calloc(1, sizeof *t) : NULL;
 	size_t n;
 
@@ -336,7 +341,7 @@ int64_t blame_writer(struct mapping *m, const void *address, char *text, size_t 
 
 void blame_reset(struct mapping *m)
 {
-	if (!m->blame)
+	if (!is_watched(m))
 		return;
 	watch_again(m->blame->watch);
 	m->blame->told = 0;
@@ -346,7 +351,7 @@ void blame_forked(struct mapping *m, bool pristine)
 {
 	if (pristine)
 		blame_reset(m);
-	else if (m->blame)
+	else if (is_watched(m))
 		m->blame->told = watch_count(m->blame->watch);
 }
 
@@ -378,15 +383,43 @@ static void not_watched(const char *name, const char *why)
 	free(t);
 }
 
+static const void *refused; /* an address, of which the view is looked for */
+static const struct first_write *refused_write;
+
+static void name_refused(struct mapping *m)
+{
+	size_t offset = (uintptr_t)refused - (uintptr_t)m->base;
+	struct text *t;
+
+	if (!m->blame || offset >= m->size)
+		return;
+	t = calloc(1, sizeof *t);
+	if (!t)
+		return;
+	put(t, "fixd: '%s' is read-only, and was to be changed at offset 0x%zx\n", m->blame->name, offset);
+	put_writer(t, refused_write, "fixd:   ");
+	say(t);
+	free(t);
+}
+
+/* In the handler of a fault, of a thread that can have no lock of ours: nothing here writes to views. */
+static void tell_refused(const void *address, const struct first_write *w)
+{
+	refused = address;
+	refused_write = w;
+	mapping_each(name_refused);
+}
+
 void blame_watch(struct mapping *m, const char *name)
 {
 	struct blame *b;
 
-	if (m->blame || !m->writable || !m->size || !is_wanted())
+	if (m->blame || !m->size || !is_wanted())
 		return;
 	b = calloc(1, sizeof *b);
-	if (b && (b->name = strdup(name)) && (b->watch = watch_new(m->base, m->cow.size))) {
+	if (b && (b->name = strdup(name)) && (!m->writable || (b->watch = watch_new(m->base, m->cow.size)))) {
 		m->blame = b;
+		watch_refusals(tell_refused);
 		return;
 	}
 	not_watched(name, strerror(errno));

@@ -2,7 +2,7 @@
 /*
  * Who changed it (FIXD_BLAME): of each change of a copy-on-write view that is there when it is reset or detached, or when the process
  * exits, says on stderr: test, fixture, offset, the bytes before and after, and the line that wrote there first, with those that called it.
- * What is put back in time is not mentioned. Without the variable nothing is done.
+ * What is put back in time is not mentioned. Of a write to a read-only view, which is a fault, it says the same lines. Without the variable nothing is done.
  */
 #pragma once
 
@@ -12,7 +12,7 @@
 
 struct mapping;
 
-/* A writable mapping, of the fixture of that name: from now on it is known who changes it. Again: nothing. */
+/* A mapping of the fixture of that name: from now on it is known who changes it, or cannot. Again: nothing. */
 void blame_watch(struct mapping *m, const char *name);
 void blame_unwatch(struct mapping *m);
 /* Who changes something from now on; "" is nobody in particular. */

@@ -67,19 +67,11 @@ static bool claim(struct watch *w, size_t page, uint16_t write)
 }
 
 /* `from`: the instruction; what stands before it in the stack is the handler. */
-static void keep_write(struct watch *w, size_t page, size_t pages, const void *from)
+static void note_write(struct first_write *f, const void *from)
 {
-	size_t at = __atomic_fetch_add(&w->n, 1, __ATOMIC_RELAXED);
-	struct first_write *f = &w->writes[at];
 	void *stack[WATCH_DEPTH + 8];
-	int depth, first = 0;
+	int depth = backtrace(stack, WATCH_DEPTH + 8), first = 0;
 
-	if (at >= WRITES_MAX) {
-		w->given_up = true;
-		open_pages(w, 0, w->pages);
-		return;
-	}
-	depth = backtrace(stack, WATCH_DEPTH + 8);
 	for (int i = 0; i < depth; i++) {
 		if (stack[i] == from)
 			first = i;
@@ -88,9 +80,22 @@ static void keep_write(struct watch *w, size_t page, size_t pages, const void *f
 	memcpy(f->stack, stack + first, (size_t)f->depth * sizeof *stack);
 	f->process = getpid();
 	f->thread = (pid_t)syscall(SYS_gettid);
+	python_stack(f->python, sizeof f->python);
+}
+
+static void keep_write(struct watch *w, size_t page, size_t pages, const void *from)
+{
+	size_t at = __atomic_fetch_add(&w->n, 1, __ATOMIC_RELAXED);
+	struct first_write *f = &w->writes[at];
+
+	if (at >= WRITES_MAX) {
+		w->given_up = true;
+		open_pages(w, 0, w->pages);
+		return;
+	}
 	f->page = (uint32_t)page;
 	f->pages = (uint32_t)pages;
-	python_stack(f->python, sizeof f->python);
+	note_write(f, from);
 	for (size_t i = 0; i < pages; i++)
 		claim(w, page + i, (uint16_t)(at + 1));
 	open_pages(w, page, pages);
@@ -119,6 +124,20 @@ static bool is_write(const void *context)
 #endif
 }
 
+static void (*refusals)(const void *address, const struct first_write *w);
+
+static void tell_refusal(const void *address, const void *from)
+{
+	static struct first_write f;
+	static bool busy;
+
+	if (__atomic_test_and_set(&busy, __ATOMIC_ACQUIRE))
+		return;
+	note_write(&f, from);
+	refusals(address, &f);
+	__atomic_clear(&busy, __ATOMIC_RELEASE);
+}
+
 static bool take_fault(const siginfo_t *si, void *context)
 {
 	uintptr_t address = (uintptr_t)si->si_addr;
@@ -126,8 +145,12 @@ static bool take_fault(const siginfo_t *si, void *context)
 	size_t page;
 	int saved = errno;
 
-	if (!w)
+	if (!w) {
+		if (refusals && si->si_code == SEGV_ACCERR && is_write(context))
+			tell_refusal((const void *)address, place_of(context));
+		errno = saved;
 		return false;
+	}
 	page = (address - (uintptr_t)w->base) / PAGE;
 	/* Another thread may just be opening it. */
 	if (!__atomic_load_n(&w->writer[page], __ATOMIC_ACQUIRE))
@@ -214,6 +237,13 @@ static void prepare(void)
 	done = true;
 	backtrace(&one, 1);
 	python_prepare();
+}
+
+void watch_refusals(void (*fn)(const void *, const struct first_write *))
+{
+	prepare();
+	refusals = fn;
+	stand_first();
 }
 
 static void *zeros(size_t size)

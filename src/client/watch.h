@@ -30,6 +30,12 @@ struct first_write {
 
 struct watch;
 
+/*
+ * `fn` hears of writes to memory that is not to be written to, and that nobody watches, before the program's handler does: in the handler,
+ * of one thread at a time, which most likely dies of it.
+ */
+void watch_refusals(void (*fn)(const void *address, const struct first_write *w));
+
 /* Where copy-on-write memory should be so that it can be watched: a hint for mmap(2), or NULL. */
 void *watch_place(size_t size);
 
