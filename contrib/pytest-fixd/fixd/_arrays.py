@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import pickle
 import sys
-from typing import Any, Tuple
+from typing import Any, Dict, List, Tuple
 
 
 def _elements(a: Any, numpy: Any) -> Tuple[Any, Tuple[int, ...]]:
@@ -27,6 +27,27 @@ def _elements(a: Any, numpy: Any) -> Tuple[Any, Tuple[int, ...]]:
 
 def _rebuilt(cls: type, shape: Tuple[int, ...], dtype: Any, strides: Tuple[int, ...], buffer: Any) -> Any:
     return sys.modules["numpy"].ndarray.__new__(cls, shape, dtype, buffer, 0, strides)
+
+
+def _rebuilt_view(base: Any, offset: int, cls: type, shape: Tuple[int, ...], dtype: Any, strides: Tuple[int, ...]) -> Any:
+    return sys.modules["numpy"].ndarray.__new__(cls, shape, dtype, base, offset, strides)
+
+
+def owners_of(arrays: List[Any], numpy: Any) -> Dict[int, Any]:
+    """Of arrays of one value those that are views of another of them, by their id: that one, which has all of their memory."""
+    roots = {id(a): a.base if isinstance(a.base, numpy.ndarray) else a for a in arrays if type(a) is numpy.ndarray and a.size and not a.dtype.hasobject}
+    whole: Dict[int, Any] = {}
+    for a in arrays:
+        root = roots.get(id(a))
+        if root is not None and a.flags.forc and a.nbytes == root.nbytes and (a is root or id(root) not in whole):
+            whole[id(root)] = a
+    return {id(a): whole[id(root)] for a in arrays for root in [roots.get(id(a))] if root is not None and whole.get(id(root), a) is not a}
+
+
+def _reduce_view(a: Any, owner: Any) -> Any:
+    """Who writes to one of them sees it in the other."""
+    offset = a.__array_interface__["data"][0] - owner.__array_interface__["data"][0]
+    return _rebuilt_view, (owner, offset, type(a), a.shape, a.dtype, a.strides)
 
 
 def _rebuilt_masked(cls: type, data: Any, attributes: Any) -> Any:
@@ -61,8 +82,10 @@ def _reduce_own(a: Any, numpy: Any) -> Any:
     return _rebuilt_own, (_plain(a, numpy), made[0], made[1], (state[0], (0,), state[2], False, b"", *state[5:]))
 
 
-def reduce(a: Any, numpy: Any) -> Any:
+def reduce(a: Any, numpy: Any, owners: Dict[int, Any]) -> Any:
     """As reducer_override() of a pickler has it."""
+    if id(a) in owners:
+        return _reduce_view(a, owners[id(a)])
     if a.dtype.hasobject or a.size == 0 or a.dtype.itemsize == 0:
         return NotImplemented
     cls = type(a)

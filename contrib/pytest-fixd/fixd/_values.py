@@ -73,6 +73,8 @@ def _reduce_global(value: Any) -> Any:
 
 class _Pickler(pickle.Pickler):
     classes: Optional[Set[type]] = None  # those of what was pickled are added to it
+    arrays: Optional[List[Any]] = None  # and those of numpy
+    owners: Dict[int, Any] = {}  # of arrays that are views of others
 
     def reducer_override(self, value: Any) -> Any:
         if self.classes is not None:
@@ -81,7 +83,9 @@ class _Pickler(pickle.Pickler):
             return _reduce_global(value)
         numpy = sys.modules.get("numpy")
         if numpy is not None and isinstance(value, numpy.ndarray):
-            return _arrays.reduce(value, numpy)
+            if self.arrays is not None:
+                self.arrays.append(value)
+            return _arrays.reduce(value, numpy, self.owners)
         return NotImplemented
 
 
@@ -127,11 +131,21 @@ def _dump_auto(value: Any, buffers: List[pickle.PickleBuffer], classes: _Classes
 
 
 def _dump_pickle(value: Any, buffers: List[pickle.PickleBuffer], classes: _Classes = None) -> Tuple[str, bytes]:
+    arrays: List[Any] = []
+    main = _pickled(value, buffers, classes, arrays, {})
+    owners = _arrays.owners_of(arrays, sys.modules["numpy"]) if len(arrays) > 1 else {}
+    if owners:
+        buffers.clear()
+        main = _pickled(value, buffers, classes, None, owners)
+    return "pickle", main
+
+
+def _pickled(value: Any, buffers: List[pickle.PickleBuffer], classes: _Classes, arrays: Optional[List[Any]], owners: Dict[int, Any]) -> bytes:
     out = io.BytesIO()
     pickler = _Pickler(out, protocol=5, buffer_callback=buffers.append)
-    pickler.classes = classes
+    pickler.classes, pickler.arrays, pickler.owners = classes, arrays, owners
     pickler.dump(value)
-    return "pickle", out.getvalue()
+    return out.getvalue()
 
 
 def _dump_json(value: Any, _: List[pickle.PickleBuffer], __: _Classes = None) -> Tuple[str, bytes]:

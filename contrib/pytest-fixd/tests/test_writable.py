@@ -171,3 +171,38 @@ def test_objects_are_as_they_were_built(project):
     leaks = project.run("--fixd-leaks").output
     assert leaks.count("table' outside of its arrays") == 3 and "table' outside of its arrays:" not in leaks, leaks
     assert leaks.count("kept' outside of its arrays: later tests of this process see that") == 3 and "seen'" not in leaks, leaks
+
+
+def test_arrays_are_as_fresh_ones(project):
+    """Views are views of what they were, and all are aligned."""
+    pytest.importorskip("numpy")
+    project.conftest("""
+        import numpy
+        @fixd.fixture(scope="session", writable=True)
+        def arrays():
+            whole = numpy.arange(3000.0).reshape(60, 50)
+            return {"column": whole[:, 3], "whole": whole, "back": whole[::-1, ::2], "other": numpy.asfortranarray(numpy.ones((7, 5), "f4")),
+                    "of_another": numpy.arange(10)[2:5], "flat": whole.reshape(-1)}
+        """)
+    project.write("test_it.py", """
+        import numpy
+        def test_views(arrays):
+            whole = arrays["whole"]
+            for name in ("column", "back", "flat"):
+                assert numpy.shares_memory(arrays[name], whole) and arrays[name].base is not None
+            assert arrays["column"].tolist() == list(range(3, 3000, 50)) and arrays["back"][0, 1] == 2952
+            whole[5, 3] = -1
+            assert arrays["column"][5] == -1 and arrays["flat"][253] == -1
+            arrays["back"][0, 0] = -2
+            assert whole[59, 0] == -2
+        def test_pristine(arrays):
+            assert (arrays["whole"] == numpy.arange(3000.0).reshape(60, 50)).all() and arrays["back"][0, 0] == 2950
+        def test_flags(arrays):
+            for a in arrays.values():
+                assert a.flags.writeable and a.flags.aligned
+            assert arrays["whole"].ctypes.data % 64 == 0 and arrays["other"].ctypes.data % 64 == 0 and arrays["of_another"].ctypes.data % 64 == 0
+            assert arrays["whole"].flags.c_contiguous and arrays["other"].flags.f_contiguous and not arrays["column"].flags.contiguous
+            assert arrays["of_another"].tolist() == [2, 3, 4]
+        """)
+    for _ in (1, 2):
+        project.run().passed(3)
