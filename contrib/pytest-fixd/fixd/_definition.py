@@ -156,7 +156,9 @@ class Definition:
 
     @property
     def writable(self) -> bool:
-        return self.scope == "function" if self._writable is None else self._writable
+        if self._writable is not None:
+            return self._writable
+        return self.scope == "function" or not (self.tokens or self.store is not None)
 
     @property
     def isolate(self) -> bool:

@@ -55,6 +55,7 @@ class Handle:
         self.directories: List[str] = []  # that were made for it here
         self.data: Any = None  # what the first half has made, while nobody else has it
         self.private: Optional[str] = None  # what is this process's own of the value, when it was last looked at
+        self.unseen = False  # tests have run since that did not ask for it
         self.pristine: Optional[str] = None  # and when it was loaded
         self.value: Any = None  # what tests get
 
@@ -471,9 +472,9 @@ def fixture(function: Optional[Callable[..., Any]] = None, *, scope: Any = "func
                 with dumps and loads, like fixd.Serializer.
     parse       called in every process with the data; its result is the fixture's value: for connections, clients, models.
     store       keeps the data in place of shared memory: see fixd.shared_session_scope.
-    writable    each test may change the value, and gets it as it was built (arrays are copy-on-write); otherwise arrays are read-only.
+    writable    each test may change the value, and gets it as it was built (arrays are copy-on-write); False: arrays are read-only.
     isolate     False: what a test changes stays, in its process: a value that accumulates on purpose. Default: as writable; of more than
-                256 KiB that are no arrays only the arrays are put back then, unless it is True.
+                256 KiB that are no arrays, only the arrays are put back then, unless it is True.
     teardown    called with the data, once, by the last process that could use it, or when the fixture is retired.
     timeout     seconds that a build may take; default: --fixd-timeout.
 

@@ -111,6 +111,7 @@ class Runtime:
         self.leaked: List[str] = []
         self.item: Any = None  # that can be run again
         self.test = ""  # that runs
+        self.running: Any = None
         self.messages: List[str] = []
         self.is_closing = False
         self._asked = False  # for a daemon
@@ -297,12 +298,15 @@ class Runtime:
     # Around a test.
 
     def begin_test(self, item: Any) -> None:
-        self.test = item.nodeid
+        self.test, self.running = item.nodeid, item
         if self.connection is not None:
             self.connection.set_test(self.test)
         wanted = getattr(item, "fixturenames", ())
         for handle in list(self.handles.values()):
             if handle.fixturedef.argname in wanted:
+                if handle.unseen and handle.view is not None:
+                    handle.view.reset()
+                    handle.unseen = False
                 _renewal.renew(handle, self.handles.values())
 
     def replace_dead(self, item: pytest.Item) -> None:
@@ -373,9 +377,17 @@ class Runtime:
             return "\n    by which line is not known: it did not happen again when the test was run alone"
         return "".join(["\n    " + line for line in [found.what, *found.lines] if line])
 
+    def has_asked(self, handle: Handle) -> bool:
+        """The test that runs has it, by its name or by request.getfixturevalue(), or it cannot be told."""
+        asked = getattr(getattr(self.running, "_request", None), "_fixture_defs", None)
+        return asked is None or handle.fixturedef.argname in asked or handle.fixturedef.argname in getattr(self.running, "fixturenames", ())
+
     def put_back(self) -> None:
         for handle in self.writable:
-            self.look_at(handle)
+            if self.has_asked(handle):
+                self.look_at(handle)
+            else:
+                handle.unseen = True  # where no kernel tells it at once, looking at 1 GiB takes some ms
         for handle in self.handles.values() if self.leaks else ():
             self.look_at_own(handle)
         told, self.leaked = self.leaked, []

@@ -38,7 +38,7 @@ def test_arrays_are_the_image(project):
     pytest.importorskip("numpy")
     project.conftest("""
         import numpy
-        @fixd.fixture(scope="session")
+        @fixd.fixture(scope="session", writable=False)
         def arrays(): return {"a": numpy.arange(100000), "b": [numpy.ones((50, 50), dtype="f4")], "c": "text"}
         """)
     project.write("test_it.py", f"""

@@ -5,7 +5,7 @@ import pytest
 
 FRAME = """
     import numpy, pandas
-    @fixd.fixture(scope="session", writable=True)
+    @fixd.fixture(scope="session")
     def frame():
         n = numpy.arange(100)
         return pandas.DataFrame({"a": n[::-1] * 1.5, "b": numpy.where(n % 7, n, numpy.nan), "c": n % 5, "d": pandas.date_range("2020", periods=100),
@@ -87,9 +87,9 @@ def test_complaints_about_read_only_arrays(project):
     """As they were reported: of pandas, dask, scikit-learn, numpy and ray."""
     pytest.importorskip("pandas")
     project.conftest(FRAME + """
-    @fixd.fixture(scope="session", writable=True)
+    @fixd.fixture(scope="session")
     def array(): return numpy.arange(1000.0)
-    @fixd.fixture(scope="session", writable=True)
+    @fixd.fixture(scope="session")
     def grid(): return numpy.arange(6000.0).reshape(100, 60)
     """)
     project.write("test_it.py", """
@@ -141,13 +141,13 @@ def test_objects_are_as_they_were_built(project):
     project.conftest("""
         class Model:
             def __init__(self): self.steps, self.names = 0, ["a"]
-        @fixd.fixture(scope="session", writable=True)
+        @fixd.fixture(scope="session")
         def model(): return Model()
-        @fixd.fixture(scope="session", writable=True)
+        @fixd.fixture(scope="session")
         def table(): return {"rows": []}
-        @fixd.fixture(scope="session", writable=True, isolate=False)
+        @fixd.fixture(scope="session", isolate=False)
         def seen(): return []
-        @fixd.fixture(scope="session", writable=True)
+        @fixd.fixture(scope="session")
         def kept(): return {"n": 0}
         @pytest.fixture(scope="session")
         def service(kept): return [kept]
@@ -178,7 +178,7 @@ def test_arrays_are_as_fresh_ones(project):
     pytest.importorskip("numpy")
     project.conftest("""
         import numpy
-        @fixd.fixture(scope="session", writable=True)
+        @fixd.fixture(scope="session")
         def arrays():
             whole = numpy.arange(3000.0).reshape(60, 50)
             return {"column": whole[:, 3], "whole": whole, "back": whole[::-1, ::2], "other": numpy.asfortranarray(numpy.ones((7, 5), "f4")),
@@ -206,3 +206,29 @@ def test_arrays_are_as_fresh_ones(project):
         """)
     for _ in (1, 2):
         project.run().passed(3)
+
+
+def test_changes_by_tests_that_did_not_ask(project):
+    """Undone before the next one that asks."""
+    pytest.importorskip("numpy")
+    project.conftest("""
+        import numpy
+        @fixd.fixture(scope="session")
+        def array(): return numpy.zeros(1000)
+        @fixd.fixture(scope="session", isolate=False)
+        def total(): return numpy.zeros(2)
+        """)
+    project.write("test_it.py", """
+        kept = []
+        def test_keeps(array, total):
+            kept.append(array)
+            total += 1
+        def test_does_not_ask():
+            kept[0][3] = 1
+        def test_asks(array, total):
+            assert array.sum() == 0 and total.tolist() == [1, 1]
+            array[4] = 1
+        def test_asks_later(request):
+            assert request.getfixturevalue("array").sum() == 0
+        """)
+    project.run().passed(4)
