@@ -410,14 +410,16 @@ static void tell_refused(const void *address, const struct first_write *w)
 	mapping_each(name_refused);
 }
 
-void blame_watch(struct mapping *m, const char *name)
+void blame_watch(struct mapping *m, const char *name, bool depended)
 {
 	struct blame *b;
 
 	if (m->blame || !m->size || !is_wanted())
 		return;
 	b = calloc(1, sizeof *b);
-	if (b && (b->name = strdup(name)) && (!m->writable || (b->watch = watch_new(m->base, m->cow.size)))) {
+	if (b && asprintf(&b->name, depended ? "%s, what it points into" : "%s", name) < 0)
+		b->name = NULL;
+	if (b && b->name && (!m->writable || (b->watch = watch_new(m->base, m->cow.size)))) {
 		m->blame = b;
 		watch_refusals(tell_refused);
 		return;

@@ -12,8 +12,9 @@
 
 struct mapping;
 
-/* A mapping of the fixture of that name: from now on it is known who changes it, or cannot. Again: nothing. */
-void blame_watch(struct mapping *m, const char *name);
+/* A mapping of the fixture of that name: from now on it is known who changes it, or cannot. Again: nothing. `depended`: its
+ * objects point into this one, which has a name of its own that is not known here. */
+void blame_watch(struct mapping *m, const char *name, bool depended);
 void blame_unwatch(struct mapping *m);
 /* Who changes something from now on; "" is nobody in particular. */
 void blame_set_test(const char *test);

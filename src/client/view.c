@@ -168,7 +168,7 @@ static int make_view(struct fixd *f, const char *name, const struct attached *a,
 			return map_failed(f, r, &a->images[i], name);
 		}
 		v->n_mappings++;
-		blame_watch(v->mappings[i], name);
+		blame_watch(v->mappings[i], name, i > 0);
 	}
 	*out = v;
 	return 0;

@@ -114,5 +114,44 @@ def test_leaks_of_cxx(t):
     check(t, compiled(t, "containers.cc"), marked("containers.cc"))
 
 
+POINTS = """
+#include <fixd-builder.h>
+int fixd_build(struct fixd_builder *b)
+{
+	char **p = fixd_alloc(b, sizeof *p);
+
+	*p = (char *)(size_t)fixd_dep(b, "words", NULL);
+	fixd_set_root(b, p);
+	return 0;
+}
+"""
+WRITES = """
+#include "fixd-test.h"
+int main(void)
+{
+	**(char **)fixd_test("points") ^= 1;
+	fixd_test_reset();
+	return 0;
+}
+"""
+
+
+def test_what_objects_point_into(t):
+    """Its name is not known, if nobody has attached it by that."""
+    needs_lines()
+    daemon = daemon_of(t)
+    so, program = t.path("points.so"), t.path("writes")
+    run(["gcc", "-shared", "-fPIC", "-o", so, t.write("points.c", POINTS), "-I", SRC + "/include", *LIBRARIES, "-lfixd-builder"], t.dir)
+    run(["gcc", "-g", "-o", program, t.write("writes.c", WRITES), "-I", SRC + "/contrib/adapters", "-I", SRC + "/include", *LIBRARIES], t.dir)
+    with open(t.path("fixd.ini"), "a") as f:
+        f.write(f"[fixture points]\nplugin = {so}\ndepends = words\n")
+    daemon.ctl("reload")
+    said = t.path("said")
+    run([program], t.dir, {**environment(), "FIXD_BLAME": "1", "FIXD_BLAME_FILE": said, "FIXD_SOCKET": daemon.socket})
+    with open(said) as f:
+        out = f.read()
+    assert out.startswith("fixd: 'points, what it points into' is changed: 1 byte at offset 0x") and "/writes.c:5 in main()" in out, out
+
+
 if __name__ == "__main__":
     main(sys.modules[__name__], modes)
