@@ -15,7 +15,7 @@
 #include "client/mapping.h"
 #include "client/watch.h"
 
-#define SHOWN 16       /* bytes of a value */
+#define SHOWN 16 /* bytes of a value */
 #define TEXT_MIN 4
 #define WRITERS_MAX 16 /* of one view that are shown */
 #define CALLERS_MAX 6
@@ -117,7 +117,7 @@ static bool is_of_system(const struct line *l)
 {
 	if (l->file)
 		return !strncmp(l->file, "/usr/", 5) || strstr(l->file, "/sysdeps/") || !strncmp(l->file, "../sysdeps", 10) ||
-		       !strncmp(l->file, "./", 2);
+		       strstr(l->file, "/sanitizer_common/") || !strncmp(l->file, "./", 2);
 	return l->module && (strstr(l->module, "/libc.") || strstr(l->module, "/ld-") || strstr(l->module, "/libstdc++.") ||
 			     strstr(l->module, "/libgcc_s.") || strstr(l->module, "/libpthread"));
 }

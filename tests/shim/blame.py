@@ -76,10 +76,10 @@ def daemon_of(t):
                     f"[fixture words]\nplugin = {so}\nmalloc = arena\n")
 
 
-def compiled(t, source, more=()):
+def compiled(t, source, more=(), libraries=(*LIBRARIES, *FREE)):
     program = t.path(source.split(".")[0])
     run(["g++" if source.endswith(".cc") else "gcc", "-g", "-Wall", "-o", program, os.path.join(SOURCES, source), "-I", SRC + "/contrib/adapters", "-I",
-         SRC + "/include", "-I", SOURCES, *LIBRARIES, *FREE, "-lpthread", *more], t.dir)
+         SRC + "/include", "-I", SOURCES, *libraries, "-lpthread", *more], t.dir)
     return program
 
 
@@ -112,6 +112,19 @@ def test_leaks_of_c(t):
 def test_leaks_of_cxx(t):
     needs_lines()
     check(t, compiled(t, "containers.cc"), marked("containers.cc"))
+
+
+def test_in_sanitized_programs(t):
+    """What stands in front of libc there is not who wrote."""
+    needs_lines()
+    library = t.path("libsome.so")
+    run(["gcc", "-shared", "-fPIC", "-o", library, SOURCES + "/library.c"], t.dir)
+    socket, expected = daemon_of(t).socket, marked("leaks.c")
+    for kind in ("address", "thread"):
+        program = compiled(t, "leaks.c", ["-L", t.dir, "-Wl,-rpath," + t.dir, "-lsome", "-fsanitize=" + kind], LIBRARIES)
+        tests = ["stores_a_byte", "fills_pages", "reads_into_it"]
+        out = run([program, *tests], t.dir, {**environment(), "FIXD_BLAME": "1", "FIXD_SOCKET": socket, "ASAN_OPTIONS": "detect_leaks=0"})
+        assert named(out) == {test: {expected[test]} for test in tests}, f"{kind}\n{out}"
 
 
 POINTS = """
