@@ -87,11 +87,15 @@ _FUNCTIONS = [
 _loaded: Optional[ctypes.CDLL] = None
 
 
-def library() -> ctypes.CDLL:
+def library_path() -> str:
     """libfixd.so of $FIXD_LIBRARY, or where the system finds it."""
+    return os.environ.get("FIXD_LIBRARY") or ctypes.util.find_library("fixd") or "libfixd.so.0"
+
+
+def library() -> ctypes.CDLL:
     global _loaded
     if _loaded is None:
-        path = os.environ.get("FIXD_LIBRARY") or ctypes.util.find_library("fixd") or "libfixd.so.0"
+        path = library_path()
         try:
             lib = ctypes.CDLL(path)
         except OSError as e:
