@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: MIT
+"""The audit of a checkpoint, as far as Python's objects tell more than the system does: what does not survive a fork, by name.
+
+The kinds and the rules are those of libfixd (wire/fork.h), which looks for the rest.
+"""
+
+from __future__ import annotations
+
+import ast
+import gc
+import os
+import sys
+import sysconfig
+import threading
+import types
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Sequence, Tuple
+
+RULES = ("error", "warn", "allow")
+_FRAMES_SHOWN = 3
+_HELD_BY_MAX = 3
+_LIBRARY = tuple(p + os.sep for p in {sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib")} if p)
+_HERE = os.path.dirname(os.path.abspath(__file__)) + os.sep
+
+
+class Hazard:
+    """Something that a fork would not have, or have in common with others."""
+
+    def __init__(self, kind: str, sentence: str, fds: Iterable[int] = ()):
+        self.kind, self.sentence, self.fds = kind, sentence, list(fds)
+
+
+# Where something stands in the program.
+
+def _is_library(path: str) -> bool:
+    return path.startswith(_LIBRARY) and "-packages" not in path or path.startswith("<frozen")
+
+
+def _targets(node: ast.AST) -> Iterator[ast.AST]:
+    if isinstance(node, ast.Assign):
+        yield from node.targets
+    elif isinstance(node, (ast.AnnAssign, ast.NamedExpr)):
+        yield node.target
+    elif isinstance(node, (ast.With, ast.AsyncWith)):
+        yield from (item.optional_vars for item in node.items if item.optional_vars is not None)
+
+
+def _line_of(path: str, name: str, first: int = 1, last: Optional[int] = None) -> Optional[int]:
+    """Where a name was given its value: the last such line of these."""
+    try:
+        with open(path, "rb") as f:
+            tree = ast.parse(f.read())
+    except (OSError, SyntaxError, ValueError):
+        return None
+    lines = [node.lineno for node in ast.walk(tree) for target in _targets(node)  # type: ignore[attr-defined]
+             for n in ast.walk(target) if isinstance(n, ast.Name) and n.id == name]
+    lines = [n for n in lines if n >= first and (last is None or n <= last)]
+    return max(lines) if lines else None
+
+
+def _named(name: str, path: Optional[str], line: Optional[int]) -> str:
+    return f"'{name}'" + (f" ({path}{f':{line}' if line else ''})" if path else "")
+
+
+def _in_frames(thing: Any) -> Optional[str]:
+    frame: Optional[types.FrameType] = sys._getframe()
+    while frame is not None:
+        code = frame.f_code
+        if not code.co_filename.startswith(_HERE):
+            for name, value in list(frame.f_locals.items()):
+                if value is thing:
+                    return _named(name, code.co_filename, _line_of(code.co_filename, name, code.co_firstlineno, frame.f_lineno))
+        frame = frame.f_back
+    return None
+
+
+def _in_modules(thing: Any) -> Optional[str]:
+    for module_name, module in list(sys.modules.items()):
+        if not isinstance(module, types.ModuleType) or str(getattr(module, "__file__", "")).startswith(_HERE):
+            continue
+        for name, value in list(vars(module).items()):
+            if value is thing:
+                path = getattr(module, "__file__", None)
+                return _named(f"{module_name}.{name}", path, _line_of(path, name) if path else None)
+    return None
+
+
+def _name(thing: Any, depth: int = _HELD_BY_MAX) -> Optional[str]:
+    """A name by which the program knows it."""
+    found = _in_frames(thing) or _in_modules(thing)
+    if found or depth == 0:
+        return found
+    for holder in gc.get_referrers(thing):
+        if isinstance(holder, (types.FrameType, types.ModuleType)) or _is_own(holder):
+            continue
+        found = _name(holder, depth - 1)
+        if found:
+            return found if found.startswith("held by ") else f"held by {found}"
+    return None
+
+
+def _is_own(holder: Any) -> bool:
+    """A list that the audit itself has made."""
+    return isinstance(holder, list) and bool(_made) and any(holder is m for m in _made)
+
+
+_made: List[Any] = []
+
+
+def _where(thing: Any) -> str:
+    """To be put behind what it is; nothing if nobody knows."""
+    tracing = sys.modules.get("tracemalloc")
+    trace = tracing.get_object_traceback(thing) if tracing is not None and tracing.is_tracing() else None
+    if trace:
+        return f", made at {trace[-1].filename}:{trace[-1].lineno},"
+    found = _name(thing)
+    if found is None:
+        return ""
+    return f", {found}," if found.startswith("held by ") else f" {found}"
