@@ -116,3 +116,63 @@ def _where(thing: Any) -> str:
     if found is None:
         return ""
     return f", {found}," if found.startswith("held by ") else f" {found}"
+
+
+def _stack(thread: threading.Thread) -> str:
+    """What it is in: its innermost frame, and those of the program."""
+    frame = sys._current_frames().get(thread.ident or 0)
+    shown: List[str] = []
+    while frame is not None and len(shown) < _FRAMES_SHOWN:
+        path = frame.f_code.co_filename
+        if not shown or not _is_library(path):
+            shown.append(f"{frame.f_code.co_name}() ({os.path.basename(path) if _is_library(path) else path}:{frame.f_lineno})")
+        frame = frame.f_back
+    return ", called by ".join(shown) or "nothing of Python"
+
+
+# What is looked for, by kinds of objects.
+
+class _Objects:
+    """All objects there are, by the classes that somebody asks for."""
+
+    def __init__(self) -> None:
+        self._all = [o for o in gc.get_objects() if o is not self]
+        _made[:] = [self._all]
+
+    def of(self, module: str, *names: str) -> List[Any]:
+        """Of classes of a module, if that was loaded: nobody else has any."""
+        loaded = sys.modules.get(module)
+        classes = tuple(c for c in (getattr(loaded, n, None) for n in names) if isinstance(c, type))
+        found = [o for o in self._all if isinstance(o, classes)] if classes else []
+        _made.append(found)
+        return found
+
+    def with_methods(self, *names: str) -> List[Any]:
+        known: Dict[type, bool] = {}
+        found = []
+        for o in self._all:
+            kind = type(o)
+            if kind not in known:
+                known[kind] = kind is not type and all(callable(getattr(kind, n, None)) for n in names)
+            if known[kind]:
+                found.append(o)
+        _made.append(found)
+        return found
+
+    def close(self) -> None:
+        self._all.clear()
+        _made.clear()
+
+
+class _Finder:
+    def __init__(self) -> None:
+        self.objects = _Objects()
+        self.found: List[Hazard] = []
+        self.told_threads: set = set()
+        self.told_processes: set = set()
+        self.told_fds: set = set()
+
+    def add(self, kind: str, sentence: str, fds: Iterable[int] = ()) -> None:
+        fds = [fd for fd in fds if fd is not None and fd >= 0]
+        self.told_fds.update(fds)
+        self.found.append(Hazard(kind, sentence, fds))
