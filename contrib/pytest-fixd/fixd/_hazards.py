@@ -176,3 +176,53 @@ class _Finder:
         fds = [fd for fd in fds if fd is not None and fd >= 0]
         self.told_fds.update(fds)
         self.found.append(Hazard(kind, sentence, fds))
+
+
+def _thread_pools(f: _Finder) -> None:
+    for pool in f.objects.of("concurrent.futures.thread", "ThreadPoolExecutor"):
+        alive = [t for t in pool._threads if t.is_alive()]
+        if alive:
+            f.told_threads.update(alive)
+            f.add("thread", f"a fork would not have the {len(alive)} thread(s) of the ThreadPoolExecutor{_where(pool)} "
+                  f"({', '.join(sorted(t.name for t in alive))}); shutdown() ends them")
+
+
+def _process_pools(f: _Finder) -> None:
+    for pool in f.objects.of("concurrent.futures.process", "ProcessPoolExecutor"):
+        processes = list((pool._processes or {}).values())
+        if processes:
+            f.told_processes.update(processes)
+            f.told_threads.add(pool._executor_manager_thread)
+            f.add("child", f"the {len(processes)} process(es) of the ProcessPoolExecutor{_where(pool)} would be none of a fork's; shutdown() "
+                  "ends them")
+    for pool in f.objects.of("multiprocessing.pool", "Pool"):
+        handlers = [getattr(pool, n, None) for n in ("_worker_handler", "_task_handler", "_result_handler")]
+        if not any(h is not None and h.is_alive() for h in handlers):
+            continue
+        workers = list(pool._pool or ())
+        f.told_threads.update(h for h in handlers if h is not None)
+        if type(pool).__name__ == "ThreadPool":
+            f.told_threads.update(workers)
+            f.add("thread", f"a fork would not have the {len(workers)} thread(s) of the ThreadPool{_where(pool)}; terminate() and join() end them")
+            continue
+        f.told_processes.update(workers)
+        f.add("child", f"the {len(workers)} process(es) of the multiprocessing.Pool{_where(pool)} would be none of a fork's; terminate() and "
+              "join() end them")
+
+
+def _threads(f: _Finder) -> None:
+    for thread in threading.enumerate():
+        if thread in f.told_threads or thread is threading.current_thread():
+            continue
+        f.add("thread", f"a fork would not have the thread '{thread.name}', which is in {_stack(thread)}")
+
+
+def _processes(f: _Finder) -> None:
+    for process in f.objects.of("subprocess", "Popen"):
+        if process.returncode is None and getattr(process, "_child_created", False) and process.poll() is None:
+            words = process.args if isinstance(process.args, (str, bytes)) else " ".join(map(str, process.args))
+            pipes = [p.fileno() for p in (process.stdin, process.stdout, process.stderr) if p is not None and not p.closed]
+            f.add("child", f"the process of subprocess.Popen({words!r}){_where(process)} would be none of a fork's", pipes)
+    for process in list(getattr(sys.modules.get("multiprocessing.process"), "_children", ())):
+        if process not in f.told_processes and process.is_alive():
+            f.add("child", f"the multiprocessing.Process '{process.name}'{_where(process)} would be none of a fork's")
