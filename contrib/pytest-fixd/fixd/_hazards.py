@@ -226,3 +226,77 @@ def _processes(f: _Finder) -> None:
     for process in list(getattr(sys.modules.get("multiprocessing.process"), "_children", ())):
         if process not in f.told_processes and process.is_alive():
             f.add("child", f"the multiprocessing.Process '{process.name}'{_where(process)} would be none of a fork's")
+
+
+def _loops(f: _Finder) -> None:
+    for loop in f.objects.of("asyncio.base_events", "BaseEventLoop"):
+        if loop.is_closed():
+            continue
+        parts = [getattr(loop, n, None) for n in ("_selector", "_ssock", "_csock")]
+        f.add("epoll", f"all forks would share the event loop of asyncio{_where(loop)}; close() it", [p.fileno() for p in parts if p is not None])
+    for selector in f.objects.of("selectors", "EpollSelector"):
+        try:
+            fd = selector.fileno()
+        except ValueError:
+            continue
+        if fd >= 0 and fd not in f.told_fds:
+            f.add("epoll", f"all forks would share the selector{_where(selector)} (epoll)", [fd])
+
+
+def _database_files(f: _Finder) -> None:
+    for connection in f.objects.of("sqlite3", "Connection"):
+        try:
+            files = [row[2] for row in connection.execute("PRAGMA database_list") if row[2]]
+        except Exception:
+            continue  # it is closed
+        if files:
+            f.add("lock", f"all forks would share the connection of sqlite3{_where(connection)} to {', '.join(files)}, and not have its locks; one "
+                  "in memory may stay", _open_at(files))
+
+
+def _open_at(files: Sequence[str]) -> List[int]:
+    found = []
+    for fd in os.listdir("/proc/self/fd"):
+        try:
+            target = os.readlink(f"/proc/self/fd/{fd}")
+        except OSError:
+            continue
+        if target.startswith(tuple(os.path.realpath(p) for p in files)):
+            found.append(int(fd))
+    return found
+
+
+def _database_connections(f: _Finder) -> None:
+    for connection in f.objects.with_methods("cursor", "commit", "rollback", "fileno"):
+        try:
+            fd = connection.fileno()
+        except Exception:
+            continue  # it is closed
+        kind = f"{type(connection).__module__}.{type(connection).__name__}"
+        if isinstance(fd, int) and fd >= 0:
+            f.add("socket", f"all forks would share the database connection{_where(connection)} ({kind}); close it, and connect after the "
+                  "checkpoint", [fd])
+
+
+def _address(get: Callable[[], Any]) -> str:
+    try:
+        address = get()
+    except (OSError, ValueError):
+        return ""
+    return f"{address[0]}:{address[1]}" if isinstance(address, tuple) else os.fsdecode(address)
+
+
+def _sockets(f: _Finder) -> None:
+    for sock in f.objects.of("socket", "socket"):
+        fd = sock.fileno()
+        if fd < 0 or fd in f.told_fds:
+            continue
+        own, peer = _address(sock.getsockname), _address(sock.getpeername)
+        f.add("socket", f"all forks would share the socket{_where(sock)}{f' of {own}' if own else ''}"
+              f"{f', connected to {peer}' if peer else ''}", [fd])
+
+
+def _shared_memory(f: _Finder) -> None:
+    for block in f.objects.of("multiprocessing.shared_memory", "SharedMemory"):
+        if getattr(block, "_mmap", None) is not None:
+            f.add("mapping", f"all forks would share the SharedMemory{_where(block)} '{block.name}'", [block._fd])
