@@ -300,3 +300,40 @@ def _shared_memory(f: _Finder) -> None:
     for block in f.objects.of("multiprocessing.shared_memory", "SharedMemory"):
         if getattr(block, "_mmap", None) is not None:
             f.add("mapping", f"all forks would share the SharedMemory{_where(block)} '{block.name}'", [block._fd])
+
+
+# In this order: those above know of what those below would tell, too.
+_FINDERS: Tuple[Callable[[_Finder], None], ...] = (
+    _thread_pools, _process_pools, _threads, _processes, _loops, _database_files, _database_connections, _sockets, _shared_memory)
+
+
+def find() -> List[Hazard]:
+    f = _Finder()
+    try:
+        for finder in _FINDERS:
+            finder(f)
+    finally:
+        f.objects.close()
+    return f.found
+
+
+def _rule_for(kind: str, rules: str) -> str:
+    """The last one that fits."""
+    chosen = "error"
+    for entry in rules.split(","):
+        of, _, rule = entry.rpartition(":")
+        if rule in RULES and of in ("", kind):
+            chosen = rule
+    return chosen
+
+
+def tell(found: Iterable[Hazard], rules: str, keep_fds: Iterable[int]) -> int:
+    """One sentence for each on standard error; how many are errors."""
+    errors, kept = 0, set(keep_fds)
+    for hazard in found:
+        rule = _rule_for(hazard.kind, rules)
+        if rule == "allow" or (hazard.fds and kept.issuperset(hazard.fds)):
+            continue
+        errors += rule == "error"
+        print(f"fixd: checkpoint: {'warning: ' if rule == 'warn' else ''}{hazard.sentence} ({hazard.kind})", file=sys.stderr, flush=True)
+    return errors
