@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: MIT
+"""What a fork does to be a process of its own: each of these is something that it would have in common with the template."""
+
+from __future__ import annotations
+
+import atexit
+import ctypes
+import gc
+import io
+import os
+import sys
+import time
+from typing import Any, Dict, List
+
+
+def temporary_files() -> List[Any]:
+    """Objects that remove files when they end: those are the template's.  To be called there."""
+    tempfile = sys.modules.get("tempfile")
+    if tempfile is None:
+        return []
+    kinds = (tempfile.TemporaryDirectory, tempfile._TemporaryFileWrapper)  # type: ignore[attr-defined]
+    return [thing for thing in gc.get_objects() if isinstance(thing, kinds)]
+
+
+def _leave_files(temporary: List[Any]) -> None:
+    for thing in temporary:
+        finalizer = getattr(thing, "_finalizer", None)
+        if finalizer is not None:
+            finalizer.detach()
+            thing.cleanup = lambda: None
+        for part in (thing, getattr(thing, "_closer", None)):
+            if hasattr(part, "delete"):
+                part.delete = False  # type: ignore[union-attr]
+
+
+def _read_environment() -> None:
+    """os.environ is what the process was started with; the library has given it its caller's."""
+    entries = ctypes.POINTER(ctypes.c_char_p).in_dll(ctypes.CDLL(None), "environ")
+    found: Dict[bytes, bytes] = {}
+    i = 0
+    while entries[i]:
+        name, _, value = entries[i].partition(b"=")  # type: ignore[union-attr]
+        found.setdefault(name, value)
+        i += 1
+    data: Dict[bytes, bytes] = os.environ._data  # type: ignore[attr-defined]
+    data.clear()
+    data.update(found)
+    time.tzset()
+
+
+def _open_stream(stream: Any, fd: int) -> None:
+    """The same object, as others may have it, over another file."""
+    if not isinstance(stream, io.TextIOWrapper):
+        return
+    raw = io.FileIO(fd, "rb" if fd == 0 else "wb", closefd=False)
+    unbuffered = isinstance(stream.buffer, io.RawIOBase)
+    try:
+        name, mode = stream.name, stream.mode
+    except AttributeError:
+        name, mode = f"<{('stdin', 'stdout', 'stderr')[fd]}>", "r" if fd == 0 else "w"
+    raw.name = name
+    below: Any = raw if unbuffered else io.BufferedReader(raw) if fd == 0 else io.BufferedWriter(raw)
+    stream.__init__(below, encoding=stream.encoding, errors=stream.errors, newline=None if fd == 0 else "\n",  # type: ignore[misc]
+                    line_buffering=fd == 2 or (fd == 1 and os.isatty(1)), write_through=unbuffered)
+    stream.mode = mode  # type: ignore[misc]
+
+
+def _open_streams() -> None:
+    for fd, stream in enumerate((sys.__stdin__, sys.__stdout__, sys.__stderr__)):
+        _open_stream(stream, fd)
