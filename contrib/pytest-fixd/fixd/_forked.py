@@ -68,3 +68,54 @@ def _open_stream(stream: Any, fd: int) -> None:
 def _open_streams() -> None:
     for fd, stream in enumerate((sys.__stdin__, sys.__stdout__, sys.__stderr__)):
         _open_stream(stream, fd)
+
+
+def _draw_other_numbers() -> None:
+    """Python's own generator does so by itself."""
+    numpy = sys.modules.get("numpy")
+    if numpy is not None and "numpy.random" in sys.modules:
+        numpy.random.seed()
+
+
+def _leave_exit_handlers() -> None:
+    """They are the template's, but for those that look after whatever there is when they run."""
+    atexit._clear()
+    coverage = getattr(sys.modules.get("coverage"), "Coverage", None)
+    measuring = coverage.current() if hasattr(coverage, "current") else None
+    if measuring is not None and hasattr(measuring, "_atexit"):
+        atexit.register(measuring._atexit)
+    if "logging" in sys.modules:
+        atexit.register(sys.modules["logging"].shutdown)
+    finalize = getattr(sys.modules.get("weakref"), "finalize", None)
+    if finalize is not None and finalize._registered_with_atexit:
+        for info in finalize._registry.values():
+            info.atexit = False
+        atexit.register(finalize._exitfunc)
+    if "multiprocessing.util" in sys.modules:
+        atexit.register(sys.modules["multiprocessing.util"]._exit_function)
+
+
+def _forget_others() -> None:
+    """Processes and loops of the template, where the audit has let them pass."""
+    modules = sys.modules
+    if "subprocess" in modules:
+        modules["subprocess"]._active.clear()
+    if "multiprocessing.process" in modules:
+        modules["multiprocessing.process"]._children.clear()
+    if "multiprocessing.util" in modules:
+        modules["multiprocessing.util"]._finalizer_registry.clear()
+        modules["multiprocessing.util"]._run_after_forkers()
+    if "concurrent.futures.thread" in modules:
+        modules["concurrent.futures.thread"]._threads_queues.clear()
+    if "asyncio.events" in modules:
+        modules["asyncio.events"]._set_running_loop(None)
+
+
+def become(arguments: List[str], temporary: List[Any]) -> None:
+    _read_environment()
+    _open_streams()
+    _draw_other_numbers()
+    _leave_exit_handlers()
+    _leave_files(temporary)
+    _forget_others()
+    sys.argv = [*sys.argv[:1], *arguments]
