@@ -54,12 +54,15 @@ pytest_fixd = \
 	contrib/pytest-fixd/fixd/__init__.py \
 	contrib/pytest-fixd/fixd/_arrays.py \
 	contrib/pytest-fixd/fixd/_blame.py \
+	contrib/pytest-fixd/fixd/_checkpoint.py \
 	contrib/pytest-fixd/fixd/_classes.py \
 	contrib/pytest-fixd/fixd/_daemon.py \
 	contrib/pytest-fixd/fixd/_directories.py \
 	contrib/pytest-fixd/fixd/_explain.py \
 	contrib/pytest-fixd/fixd/_definition.py \
 	contrib/pytest-fixd/fixd/_fixtures.py \
+	contrib/pytest-fixd/fixd/_forked.py \
+	contrib/pytest-fixd/fixd/_hazards.py \
 	contrib/pytest-fixd/fixd/_history.py \
 	contrib/pytest-fixd/fixd/_ledger.py \
 	contrib/pytest-fixd/fixd/_lib.py \
@@ -81,6 +84,7 @@ pytest_fixd = \
 	contrib/pytest-fixd/tests/conftest.py \
 	contrib/pytest-fixd/tests/test_arrays.py \
 	contrib/pytest-fixd/tests/test_blame.py \
+	contrib/pytest-fixd/tests/test_checkpoint.py \
 	contrib/pytest-fixd/tests/test_cleanup.py \
 	contrib/pytest-fixd/tests/test_connections.py \
 	contrib/pytest-fixd/tests/test_databases.py \

@@ -1,0 +1,215 @@
+# SPDX-License-Identifier: MIT
+"""fixd.checkpoint(): programs that stop there, what forks of them are, and what does not survive one."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import textwrap
+
+import pytest
+from conftest import BUILD, LIMIT, PACKAGE, wait_for
+
+
+class Templates:
+    """A daemon whose fixtures are templates of Python programs."""
+
+    def __init__(self, project):
+        self.project, self.names = project, []
+        self._daemon = None
+
+    def add(self, name, text, *keys, arguments=""):
+        """A program; `keys` are more lines of its section."""
+        path = self.project.write(f"{name}.py", text)
+        command = f"exec env PYTHONDONTWRITEBYTECODE=1 PYTHONPATH={PACKAGE} FIXD_LIBRARY={self.project.env['FIXD_LIBRARY']} {sys.executable} {arguments} {path}"
+        with open(self.project.file("fixd.ini"), "a") as f:
+            f.write("\n".join([f"[fixture {name}]", f"process = {command}", *keys]) + "\n\n")
+        if self._daemon:
+            done = self.project.fixctl("reload")
+            assert done.returncode == 0, done.stderr
+        else:
+            self._start()
+
+    def _start(self):
+        ready, tell = os.pipe()
+        self._daemon = subprocess.Popen([os.path.join(BUILD, "fixd"), "--config", self.project.file("fixd.ini"), "--socket", self.project.socket,
+                                         "--ready-fd", str(tell)], pass_fds=[tell], env=self.project.env, cwd="/", stdin=subprocess.DEVNULL,
+                                        stdout=subprocess.DEVNULL, stderr=open(self.project.file("daemon"), "w"), start_new_session=True)
+        os.close(tell)
+        assert os.read(ready, 1) == b"\n", open(self.project.file("daemon")).read()
+        os.close(ready)
+
+    def fork(self, name, *arguments, env=None, cwd=None, stdin=""):
+        return subprocess.run([os.path.join(BUILD, "fixctl"), "--socket", self.project.socket, "fork", name, "--", *arguments], input=stdin,
+                              capture_output=True, text=True, timeout=LIMIT, cwd=cwd or self.project.path,
+                              env={**self.project.env, **(env or {})})
+
+    def output(self, name, *arguments, **how):
+        done = self.fork(name, *arguments, **how)
+        assert done.returncode == 0, done.stderr + self.log(name)
+        return done.stdout
+
+    def log(self, name):
+        return self.project.fixctl("log", name).stdout
+
+    def close(self):
+        self.project.fixctl("stop")
+        if self._daemon:
+            self._daemon.wait(LIMIT)
+
+
+@pytest.fixture
+def templates(project):
+    t = Templates(project)
+    yield t
+    t.close()
+
+
+@pytest.fixture
+def program(templates):
+    """Adds one that notes that it has prepared; HERE is the project's directory."""
+    def add(text, *keys, arguments=""):
+        text = "with open('HERE/log', 'a') as f: f.write('prepared\\n')\n" + textwrap.dedent(text)
+        here = templates.project.path
+        templates.add("t", text.replace("HERE", here), *keys, arguments=arguments.replace("HERE", here))
+        return templates
+
+    return add
+
+
+def test_without_a_template(project):
+    path = project.write("prog.py", "import fixd, sys\nprint(fixd.checkpoint(), 'pytest' in sys.modules)\n")
+    done = subprocess.run([sys.executable, path, "a", "b"], env=project.env, capture_output=True, text=True, timeout=LIMIT)
+    assert done.stdout == "['a', 'b'] False\n", done.stderr
+
+
+def test_a_fork_is_its_callers(program):
+    t = program("""
+        import json, os, sys, fixd
+        os.environ["SET"] = "by the program"
+        arguments = fixd.checkpoint()
+        os.umask(mask := os.umask(0))
+        print(json.dumps([arguments, sys.argv[1:], os.getcwd(), os.environ.get("ASKED"), os.environ["SET"], mask, sys.stdin.read(), os.getenv("TZ")]))
+        print("to stderr", file=sys.stderr)
+        sys.exit(7)
+        """)
+    os.mkdir(t.project.file("elsewhere"))
+    for word in ("one", "two"):
+        done = t.fork("t", word, "\udcff", env={"ASKED": word, "SET": "by the caller", "TZ": "UTC"}, cwd=t.project.file("elsewhere"), stdin=word)
+        arguments = [word, "\udcff"]
+        assert json.loads(done.stdout) == [arguments, arguments, t.project.file("elsewhere"), word, "by the program", 0o022, word, "UTC"], done.stderr
+        assert (done.returncode, done.stderr) == (7, "to stderr\n")
+    assert t.project.log() == ["prepared"]
+
+
+def test_end_of_the_template(program):
+    t = program("""
+        import atexit, fixd, os, sys, tempfile, weakref
+        log = lambda word: open("HERE/log", "a").write(word + "\\n")
+        class Thing: pass
+        thing = Thing()
+        atexit.register(log, "before")
+        weakref.finalize(thing, log, "finalizer")
+        try:
+            with tempfile.TemporaryDirectory() as directory, tempfile.NamedTemporaryFile("a", suffix="kept") as file:
+                fixd.checkpoint()
+                atexit.register(print, "after")
+                print(directory, file.name)
+        finally:
+            log("finally")
+        """)
+    for _ in range(2):
+        directory, file, after = t.output("t").split()
+        assert after == "after" and os.path.isdir(directory) and os.path.exists(file)
+    assert t.project.log() == ["prepared", "finally", "finally"]
+    assert t.project.fixctl("cleanup", "--force", "t").returncode == 0
+    wait_for(lambda: not os.path.exists(directory), "the template to end")
+    wait_for(lambda: sorted(t.project.log()) == ["before", "finalizer", "finally", "finally", "finally", "prepared"], "its exit handlers")
+    assert not os.path.exists(file)
+
+
+def test_random_numbers(program):
+    t = program("""
+        import fixd, random
+        try:
+            import numpy
+        except ImportError:
+            numpy = random
+        random.seed(1)
+        numpy.random.seed(1)
+        fixd.checkpoint()
+        print(random.random(), numpy.random.random())
+        """, "audit = warn")
+    drawn = [t.output("t").split() for _ in range(3)]
+    assert len({n for one in drawn for n in one}) == 6, drawn
+
+
+def test_what_was_not_flushed(program):
+    """Nobody writes it twice."""
+    t = program("""
+        import fixd, sys
+        log = open("HERE/log", "a")
+        log.write("once\\n")
+        print("in the log of the template")
+        fixd.checkpoint()
+        log.write("each\\n")
+        print("here")
+        """)
+    assert [t.output("t") for _ in range(2)] == ["here\n", "here\n"]
+    assert t.project.log() == ["prepared", "once", "each", "each"]
+
+
+def test_coverage(program):
+    """The same lines as without a template, of each fork."""
+    coverage = pytest.importorskip("coverage")
+    t = program("""
+        import fixd, sys
+        def before():
+            return 1
+        def after(word):
+            if word == "a":
+                return "first"
+            return "second"
+        before()
+        word = fixd.checkpoint()[0]
+        after(word)
+        """, arguments="-m coverage run --parallel-mode --data-file=HERE/data")
+    plain = t.project.file("t.py")
+
+    def lines(prefix):
+        found = set()
+        for name in os.listdir(t.project.path):
+            if name.startswith(prefix + "."):
+                data = coverage.CoverageData(basename=os.path.join(t.project.path, name))
+                data.read()
+                found.add(tuple(sorted(data.lines(plain) or ())))
+        return found
+
+    for word in "ab":
+        t.output("t", word)
+        subprocess.run([sys.executable, "-m", "coverage", "run", "--parallel-mode", f"--data-file={t.project.file('plain')}", plain, word],
+                       env=t.project.env, check=True, cwd=t.project.path)
+    assert lines("data") == lines("plain") != set()
+
+
+def test_a_second_checkpoint_is_none(program):
+    t = program("import fixd\nfixd.checkpoint()\nprint(fixd.checkpoint())\n")
+    assert t.output("t", "x") == "['x']\n"
+
+
+def test_after_fork(program):
+    t = program("import fixd, os\nhad = []\nfixd.checkpoint(after_fork=lambda: had.append(os.getpid()))\nprint(had == [os.getpid()])\n")
+    assert [t.output("t") for _ in range(2)] == ["True\n"] * 2
+
+
+def test_fork_hooks_of_python(program):
+    """What registers itself with Python looks after itself."""
+    t = program("""
+        import fixd, os
+        was = []
+        os.register_at_fork(after_in_child=lambda: was.append("child"))
+        fixd.checkpoint()
+        print(was, os.fork() and os.wait()[1])
+        """)
+    assert t.output("t").splitlines()[-1] in ("['child'] 0", "['child', 'child'] 0")
