@@ -213,3 +213,164 @@ def test_fork_hooks_of_python(program):
         print(was, os.fork() and os.wait()[1])
         """)
     assert t.output("t").splitlines()[-1] in ("['child'] 0", "['child', 'child'] 0")
+
+
+# What does not survive: (program before its checkpoint, what is told).
+REFUSED = {
+    "thread_pool": ("""
+        from concurrent.futures import ThreadPoolExecutor
+        pool = ThreadPoolExecutor(2)
+        pool.submit(int).result()
+        """, r"the 1 thread\(s\) of the ThreadPoolExecutor 'pool' \(.*t\.py:4\) .*shutdown\(\) ends them \(thread\)"),
+    "thread": ("""
+        import threading
+        go = threading.Event()
+        def work(): go.wait()
+        threading.Thread(target=work, name="worker", daemon=True).start()
+        """, r"would not have the thread 'worker', which is in wait\(\) \(threading\.py:\d+\), called by work\(\) \(.*t\.py:5\).*\(thread\)"),
+    "held_lock": ("""
+        import threading
+        lock, held, go = threading.Lock(), threading.Event(), threading.Event()
+        def hold():
+            with lock:
+                held.set()
+                go.wait()
+        threading.Thread(target=hold, name="holder", daemon=True).start()
+        held.wait()
+        """, r"the thread 'holder', which is in wait\(\) .*called by hold\(\) \(.*t\.py:8\)"),
+    "process_pool": ("""
+        from concurrent.futures import ProcessPoolExecutor
+        pool = ProcessPoolExecutor(1)
+        pool.submit(int).result()
+        """, r"process\(es\) of the ProcessPoolExecutor 'pool' \(.*t\.py:4\) .*\(child\)"),
+    "multiprocessing_pool": ("""
+        import multiprocessing
+        pool = multiprocessing.Pool(1)
+        """, r"the 1 process\(es\) of the multiprocessing\.Pool 'pool' \(.*t\.py:4\) .*\(child\)"),
+    "multiprocessing_thread_pool": ("""
+        from multiprocessing.pool import ThreadPool
+        pool = ThreadPool(2)
+        """, r"the 2 thread\(s\) of the ThreadPool 'pool' \(.*t\.py:4\)"),
+    "multiprocessing_process": ("""
+        import multiprocessing, time
+        process = multiprocessing.Process(target=time.sleep, args=(1000,), name="child", daemon=True)
+        process.start()
+        """, r"the multiprocessing\.Process 'child' 'process' \(.*t\.py:4\) would be none of a fork's \(child\)"),
+    "subprocess": ("""
+        import subprocess
+        class Server:
+            def __init__(self): self.process = subprocess.Popen(["sleep", "1000"])
+        server = Server()
+        """, r"the process of subprocess\.Popen\('sleep 1000'\), held by 'server' \(.*t\.py:6\), would be none of a fork's \(child\)"),
+    "event_loop": ("""
+        import asyncio
+        loop = asyncio.new_event_loop()
+        """, r"the event loop of asyncio 'loop' \(.*t\.py:4\); close\(\) it \(epoll\)"),
+    "selector": ("""
+        import selectors
+        selector = selectors.DefaultSelector()
+        """, r"share the selector 'selector' \(.*t\.py:4\) \(epoll\) \(epoll\)"),
+    "epoll": ("""
+        import select
+        loop = select.epoll()
+        """, r"share descriptor \d+, an epoll instance \(epoll\)"),
+    "sqlite_file": ("""
+        import os, sqlite3
+        os.chdir(os.path.dirname(__file__))
+        class Store:
+            def __init__(self): self.db = sqlite3.connect("some.db")
+        store = Store()
+        store.db.execute("create table if not exists t(x)")
+        """, r"the connection of sqlite3, held by 'store' \(.*t\.py:7\), to .*/some\.db, and not have its locks.*\(lock\)"),
+    "socket": ("""
+        import socket
+        server = socket.create_server(("127.0.0.1", 0))
+        """, r"the socket 'server' \(.*t\.py:4\) of 127\.0\.0\.1:\d+ \(socket\)"),
+    "connection": ("""
+        import socket
+        server = socket.create_server(("127.0.0.1", 0))
+        client = socket.create_connection(server.getsockname())
+        """, r"the socket 'client' \(.*t\.py:5\) of 127\.0\.0\.1:\d+, connected to 127\.0\.0\.1:\d+ \(socket\)"),
+    "http_client": ("""
+        import http.client, socket
+        server = socket.create_server(("127.0.0.1", 0))
+        client = http.client.HTTPConnection(*server.getsockname())
+        client.connect()
+        """, r"the socket, held by 'client' \(.*t\.py:5\), of .*, connected to 127\.0\.0\.1:\d+ \(socket\)"),
+    "database": ("""
+        import socket
+        class Connection:
+            def __init__(self): self.s = socket.socketpair()[0]
+            def fileno(self): return self.s.fileno()
+            cursor = commit = rollback = lambda self: None
+        db = Connection()
+        """, r"the database connection 'db' \(.*t\.py:8\) \(__main__\.Connection\); close it, and connect after the checkpoint \(socket\)"),
+    "pipe": ("""
+        import os
+        ends = os.pipe()
+        """, r"share descriptor \d+, a pipe \(pipe\)"),
+    "shared_memory": ("""
+        import os
+        from multiprocessing import shared_memory
+        block = shared_memory.SharedMemory(create=True, size=4096)
+        shared_memory.resource_tracker.unregister(block._name, "shared_memory")
+        os.unlink("/dev/shm/" + block.name)
+        """, r"the SharedMemory 'block' \(.*t\.py:5\) '\w+' \(mapping\)"),
+    "shared_mapping": ("""
+        import mmap
+        memory = mmap.mmap(-1, 4096)
+        """, r"share 4096 bytes of writable memory at 0x[0-9a-f]+, .*\(mapping\)"),
+    "alarm": ("""
+        import signal
+        signal.alarm(1000)
+        """, r"the real timer of setitimer\(2\) or alarm\(2\) \(timer\)"),
+    "flock": ("""
+        import fcntl, os
+        file = open(os.path.dirname(__file__) + "/locked", "a")
+        fcntl.flock(file, fcntl.LOCK_EX)
+        """, r"share the lock of descriptor \d+, .*/locked \(lock\)"),
+    "queue_listener": ("""
+        import logging.handlers, queue
+        listener = logging.handlers.QueueListener(queue.SimpleQueue())
+        listener.start()
+        """, r"the thread 'Thread-1 \(_monitor\)', which is in \w+\(\) \(handlers\.py:\d+\)"),
+    "watchdog": ("""
+        import faulthandler
+        faulthandler.dump_traceback_later(1000)
+        """, r"would not have the thread '.*' \(\d+\), which is .*\(thread\)"),
+    "traced": ("""
+        import tracemalloc, socket
+        tracemalloc.start()
+        def connect(): return [socket.socket()]
+        sockets = connect()
+        """, r"the socket, made at .*:\d+,.* \(socket\)"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refused(program, name):
+    before, told = REFUSED[name]
+    t = program(before + "\n        import fixd\n        fixd.checkpoint()\n        print('forked')\n")
+    done = t.fork("t")
+    assert (done.returncode, done.stdout) == (4, ""), done.stderr
+    log = t.log("t")
+    assert re.search(told, log), log
+    assert "audit = KIND:allow in [fixture t]" in log
+
+
+@pytest.mark.parametrize("name", ["socket", "event_loop", "sqlite_file"])
+def test_allowed(program, name):
+    """As the section says."""
+    before, told = REFUSED[name]
+    kind = {"event_loop": "epoll", "sqlite_file": "lock"}.get(name, name)
+    more = ", file:allow, socket:allow" if name in ("sqlite_file", "event_loop") else ""
+    t = program(before + "\n        import fixd\n        fixd.checkpoint()\n        print('forked')\n", f"audit = {kind}:allow{more}")
+    assert t.output("t") == "forked\n"
+    assert "checkpoint" not in t.log("t")
+
+
+def test_warned_of(program):
+    before, told = REFUSED["socket"]
+    t = program(before + "\n        import fixd\n        fixd.checkpoint()\n        print('forked')\n", "audit = warn")
+    assert t.output("t") == "forked\n"
+    assert re.search("fixd: checkpoint: warning: .*" + told, t.log("t")) and t.log("t").count("checkpoint") == 1, t.log("t")
