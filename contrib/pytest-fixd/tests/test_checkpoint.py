@@ -374,3 +374,34 @@ def test_warned_of(program):
     t = program(before + "\n        import fixd\n        fixd.checkpoint()\n        print('forked')\n", "audit = warn")
     assert t.output("t") == "forked\n"
     assert re.search("fixd: checkpoint: warning: .*" + told, t.log("t")) and t.log("t").count("checkpoint") == 1, t.log("t")
+
+
+# What is repaired: (before the checkpoint, after it, what a fork prints).
+REPAIRED = {
+    "sqlite_memory": ("import sqlite3; db = sqlite3.connect(':memory:'); db.execute('create table t(x)')",
+                      "db.execute('insert into t values(1)'); print(db.execute('select count(*) from t').fetchone()[0])", "1"),
+    "environment": ("import os; was = os.environ.get('ASKED')", "print(was, os.environ['ASKED'], os.getenv('ASKED'))", "None yes yes"),
+    "logging": ("import logging, sys; logging.basicConfig(stream=sys.stdout, format='%(message)s'); logging.warning('once')",
+                "logging.warning('each')", "each"),
+    "faulthandler": ("import faulthandler; faulthandler.enable()", "print(faulthandler.is_enabled())", "True"),
+    "signal": ("import os, signal; had = []; signal.signal(signal.SIGUSR1, lambda *_: had.append(1))",
+               "os.kill(os.getpid(), signal.SIGUSR1); print(had)", "[1]"),
+    "interrupt": ("import os, signal", "try:\n    os.kill(os.getpid(), signal.SIGINT)\nexcept KeyboardInterrupt: print('interrupted')", "interrupted"),
+    "closed_pool": ("from concurrent.futures import ThreadPoolExecutor\nwith ThreadPoolExecutor() as p: p.submit(int).result()",
+                    "with ThreadPoolExecutor() as p: print(p.submit(int).result())", "0"),
+    "multiprocessing": ("import multiprocessing; context = multiprocessing.get_context('fork')",
+                        "with context.Pool(1) as p: print(p.map(abs, [-1]))", "[1]"),
+    "asyncio": ("import asyncio; asyncio.run(asyncio.sleep(0))", "print(asyncio.run(asyncio.sleep(0, 'slept')))", "slept"),
+    "subprocess": ("import subprocess; subprocess.run(['true'])", "print(subprocess.run(['echo', 'x'], capture_output=True, text=True).stdout.strip())", "x"),
+    "threads_after": ("import threading", "t = threading.Thread(target=print, args=('ran',)); t.start(); t.join()", "ran"),
+    "uuid": ("import uuid; uuid.uuid1()", "print(len({uuid.uuid1(), uuid.uuid4()}))", "2"),
+    "umask": ("import os; os.umask(0o777)", "print(oct(os.umask(0)))", "0o22"),
+}
+
+
+@pytest.mark.parametrize("name", REPAIRED)
+def test_repaired(program, name):
+    before, after, printed = REPAIRED[name]
+    t = program(f"import fixd\n{before}\nfixd.checkpoint()\n{after}\n")
+    for _ in range(2):
+        assert t.output("t", env={"ASKED": "yes"}).strip() == printed, t.log("t")
