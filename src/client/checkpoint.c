@@ -169,15 +169,16 @@ static void kill_fork(const struct caller *c, int signal)
 		kill(c->fork, signal);
 }
 
-/* Takes the last one's place. */
+/* The last one takes its place, once its fork has ended and was waited for: until then it has no descriptor. */
 static void caller_drop(struct template *t, size_t i)
 {
 	struct caller *c = &t->callers[i];
 
+	c->fd = fd_close(c->fd);
 	if (c->fork)
 		kill_fork(c, SIGKILL);
-	fd_close(c->fd);
-	*c = t->callers[--t->n_callers];
+	else
+		*c = t->callers[--t->n_callers];
 }
 
 /* At the end of a fork, instead of the handlers and destructors that belong to the template. */
@@ -404,8 +405,8 @@ static int take_arguments(const struct call *c, int *argc, char ***argv)
 /* The forks still running go with it: they are told by the kernel. */
 static int template_end(struct template *t)
 {
-	while (t->n_callers > 0)
-		caller_drop(t, 0);
+	for (size_t i = t->n_callers; i-- > 0;)
+		caller_drop(t, i);
 	leave_template(t);
 	if (t->how->flags & FIXD_RETURN_AT_END)
 		return FIXD_TEMPLATE_ENDS;
