@@ -52,7 +52,7 @@ def _fork(_: Any) -> int:
         return -1
 
 
-def _put_threads_away() -> None:
+def _let_threads_end() -> None:
     """Libraries that end their threads before a fork, and start them after it (OpenBLAS), do so now: they are no hazard."""
     if len(os.listdir("/proc/self/task")) <= threading.active_count():
         return
@@ -105,7 +105,8 @@ def checkpoint(*, keep_fds: Iterable[int] = (), after_fork: Optional[Callable[[]
     except OSError as e:
         raise FixdError(2, f"libfixd is not installed ({e}); FIXD_LIBRARY may name it") from None
     gc.collect()
-    _put_threads_away()
+    threads = _forked.put_threads_away()
+    _let_threads_end()
     # Of other threads and of the C side the rest is told by the library.
     fds = _audit(list(keep_fds))
     temporary = _forked.temporary_files()
@@ -123,6 +124,8 @@ def checkpoint(*, keep_fds: Iterable[int] = (), after_fork: Optional[Callable[[]
         sys.exit(0)
     if r == _FORKED:
         _forked.become([os.fsdecode(argv[i]) for i in range(1, argc.value)], temporary)
+        for start in threads:
+            start()
         if after_fork is not None:
             after_fork()
     return sys.argv[1:]

@@ -10,7 +10,7 @@ import io
 import os
 import sys
 import time
-from typing import Any, Dict, List
+from typing import Any, Callable, Dict, List
 
 
 def temporary_files() -> List[Any]:
@@ -109,6 +109,16 @@ def _forget_others() -> None:
         modules["concurrent.futures.thread"]._threads_queues.clear()
     if "asyncio.events" in modules:
         modules["asyncio.events"]._set_running_loop(None)
+
+
+def put_threads_away() -> List[Callable[[], Any]]:
+    """Of libraries that start some when they are imported, and can do without; what gives a fork its own."""
+    again: List[Callable[[], Any]] = []
+    numexpr = sys.modules.get("numexpr")
+    if hasattr(numexpr, "set_num_threads"):
+        before = numexpr.set_num_threads(1)  # type: ignore[union-attr]
+        again.append(lambda: numexpr.set_num_threads(before))  # type: ignore[union-attr]
+    return again
 
 
 def become(arguments: List[str], temporary: List[Any]) -> None:
