@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: MIT
+"""The template of fixd-python: an interpreter that imports what the last runs have imported, and is then forked as `python WORDS`.
+
+Of what is installed and of Python itself; the project's own modules are always imported anew. As a script it becomes that
+interpreter, with the environment of whoever has asked first.
+"""
+
+import json
+import os
+import sys
+
+FORKED = "_fixd_forked"  # in sys: this process is a fork of a template
+# They do something to the process, or to what is imported after them.
+_NOT_WARM = {"__main__", "readline", "rlcompleter", "sitecustomize", "usercustomize", "faulthandler", "this", "antigravity", "fixd"}
+_BOOT = "import sys; sys.path[:0] = [{package!r}]; import fixd._warm as w; del sys.path[0]; w.begin({spec!r})"
+
+
+def _exec_interpreter(path):
+    with open(path) as f:
+        spec = json.load(f)
+    # What the daemon says to its template.
+    said = {n: v for n, v in os.environ.items() if n.startswith("FIXD_") or n == "NOTIFY_SOCKET"}
+    boot = _BOOT.format(package=spec["package"], spec=path)
+    os.execve(spec["python"], [spec["python"], *spec["flags"], "-c", boot], {**spec["environment"], **said})
+
+
+class _Recorder:
+    """os.environ, while modules are imported: what they read is part of what they are."""
+
+    def __init__(self):
+        self.read = set()
+        read, kind = self.read, type(os.environ)
+
+        class Environment(kind):
+            def __getitem__(self, name):
+                read.add(os.fsdecode(name))
+                return kind.__getitem__(self, name)
+
+            def __contains__(self, name):
+                read.add(os.fsdecode(name))
+                return kind.__contains__(self, name)
+
+            def __iter__(self):
+                read.add("*")
+                return kind.__iter__(self)
+
+        self._kind, self._own = kind, Environment
+
+    def __enter__(self):
+        os.environ.__class__ = self._own
+        return self
+
+    def __exit__(self, *_):
+        os.environ.__class__ = self._kind
+
+
+def _import(names):
+    import importlib
+
+    for name in names:
+        try:
+            importlib.import_module(name)
+        except BaseException as e:  # it is imported again, and says so, where it belongs
+            print(f"fixd-python: {name} is not imported before: {type(e).__name__}: {e}", file=sys.stderr)
+
+
+def _is_installed(module):
+    """Of Python or of a package; what something else than Python has loaded is not the same when it is imported again."""
+    from importlib import machinery
+
+    loader, path = getattr(module, "__loader__", None), getattr(module, "__file__", None)
+    if loader in (machinery.BuiltinImporter, machinery.FrozenImporter):
+        return True
+    if type(loader) not in (machinery.SourceFileLoader, machinery.ExtensionFileLoader) or not path:
+        return False
+    import sysconfig
+
+    return "-packages" + os.sep in path or path.startswith((sysconfig.get_path("stdlib") + os.sep, sysconfig.get_path("platstdlib") + os.sep))
+
+
+def _modules():
+    """Lines of a record: the modules in the order in which they were imported."""
+    lines = []
+    for name, module in list(sys.modules.items()):
+        spec = getattr(module, "__spec__", None)
+        if name.split(".")[0] in _NOT_WARM or getattr(spec, "name", None) != name or not _is_installed(module):
+            continue
+        path = getattr(module, "__file__", None) or ""
+        lines.append(f"{name} {path if '-packages' + os.sep in path else ''}".rstrip())
+    return lines
+
+
+def _read(path):
+    try:
+        with open(path, errors="surrogateescape") as f:
+            return f.read().splitlines()
+    except OSError:
+        return []
+
+
+def _write(path, lines):
+    draft = f"{path}.{os.getpid()}"
+    with open(draft, "w", errors="surrogateescape") as f:
+        f.write("\n".join([*lines, ""]))
+    os.rename(draft, path)
+
+
+def _note_modules(path):
+    """At the end of a run: what the next one is forked with. The order alone is no reason for another template."""
+    lines = _modules()
+    try:
+        if set(lines) != set(_read(path)):
+            _write(path, lines)
+    except OSError:
+        pass  # the next one is as this one
