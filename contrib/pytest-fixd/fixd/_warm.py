@@ -113,3 +113,104 @@ def _note_modules(path):
             _write(path, lines)
     except OSError:
         pass  # the next one is as this one
+
+
+def _main_module(**names):
+    import types
+
+    module = types.ModuleType("__main__")
+    vars(module).update({"__builtins__": sys.modules["builtins"], "__loader__": None, "__annotations__": {}, **names})
+    sys.modules["__main__"] = module
+    return vars(module)
+
+
+def _run_script(name):
+    import importlib.machinery
+    import io
+
+    path = os.path.abspath(name)
+    with io.open_code(path) as f:
+        code = compile(f.read(), path, "exec", dont_inherit=True)
+    if not _has_safe_path():
+        sys.path.insert(0, os.path.dirname(os.path.realpath(path)))
+    exec(code, _main_module(__file__=path, __cached__=None, __loader__=importlib.machinery.SourceFileLoader("__main__", path)))
+
+
+def _run_text(text):
+    if not _has_safe_path():
+        sys.path.insert(0, "")
+    exec(compile(text, "<string>", "exec", dont_inherit=True), _main_module())
+
+
+def _run_module(name):
+    import runpy
+
+    if not _has_safe_path():
+        sys.path.insert(0, os.getcwd())
+    _main_module()
+    runpy._run_module_as_main(name)
+
+
+def _has_safe_path():
+    return sys.flags.isolated or getattr(sys.flags, "safe_path", False)
+
+
+def _run(line):
+    sys.argv = [line.name if line.kind == "script" else line.kind, *line.arguments]
+    {"script": _run_script, "-m": _run_module, "-c": _run_text}[line.kind](line.name)
+
+
+def _end_as_interrupted():
+    """As Python does it: by the signal, so that others see it."""
+    import signal
+
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def _run_as_program(line):
+    """What goes wrong is told without our frames."""
+    try:
+        _run(line)
+    except SystemExit:
+        raise
+    except BaseException as e:
+        trace = e.__traceback__
+        while trace is not None and trace.tb_frame.f_code.co_filename == __file__:
+            trace = trace.tb_next
+        sys.excepthook(type(e), e.with_traceback(trace), trace)
+        if isinstance(e, KeyboardInterrupt):
+            import atexit
+
+            atexit.register(_end_as_interrupted)
+        sys.exit(1)
+
+
+def begin(path):
+    """In the interpreter; returns never in the template, and in a fork after the program."""
+    from fixd import _checkpoint, _command_line, _python
+
+    with open(path) as f:
+        spec = json.load(f)
+    if sys.path and sys.path[0] == "":
+        del sys.path[0]  # of -c
+    with _Recorder() as recorder:
+        _import(spec["modules"])
+    read = sorted(recorder.read)
+    if spec["readings"]:
+        _write(spec["readings"], [_python.print_of(spec["environment"], read), *read])
+    words = _checkpoint.checkpoint()
+    setattr(sys, FORKED, True)
+    if hasattr(sys, "orig_argv"):
+        sys.orig_argv = [sys.executable, *words]
+    import atexit
+    import importlib
+
+    importlib.invalidate_caches()
+    pid = os.getpid()
+    atexit.register(lambda: os.getpid() == pid and _note_modules(spec["record"]))
+    _run_as_program(_command_line.CommandLine(words))
+
+
+if __name__ == "__main__":
+    _exec_interpreter(sys.argv[1])
