@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: MIT
+"""fixd-python: python, but forked from an interpreter that has imported what the last runs of the same program have imported.
+
+A template belongs to an interpreter with its flags, the packages that are installed, the environment as far as it matters, and a program in a
+directory. It is a fixture with `process =` of a daemon of its own. Where anything is missing it is plain python.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Iterable, List, Mapping, Optional, Sequence, Tuple
+
+from ._command_line import CommandLine, NotAProgram
+
+# Read by what is not Python, or before anything could hear of it.
+_MATTERS = ("PYTHON", "LD_", "LC_", "LANG", "OMP_", "OPENBLAS_", "GOTO_", "BLIS_", "MKL_", "NUMBA_", "MALLOC_", "GLIBC_", "OPENSSL_", "SSL_",
+            "COVERAGE_")
+_MATTERS_TOO = ("HOME", "TZ", "TMPDIR", "VIRTUAL_ENV")
+# What differs between any two processes.
+_VOLATILE = ("PWD", "OLDPWD", "SHLVL", "_", "PYTEST_CURRENT_TEST", "PYTEST_XDIST_WORKER", "PYTEST_XDIST_TESTRUNUID")
+ALL = "*"  # all of the environment was looked at
+RECORD_OF = "FIXD_PYTHON_RECORD"  # of which program the record counts, where one program starts others in its place
+UNUSED = "1h"
+FAILED = "1m"
+_NAMES_IN_INI = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._-+@~")
+
+
+class Plain(Exception):
+    """Plain python is to be run: a sentence says why."""
+
+
+def digest(*parts: str) -> str:
+    from _blake2 import blake2b  # hashlib takes longer than all of this
+
+    h = blake2b(digest_size=10)
+    for part in parts:
+        h.update(part.encode(errors="surrogateescape") + b"\0")
+    return h.hexdigest()
+
+
+def _matters(name: str) -> bool:
+    return name.startswith(_MATTERS) or name in _MATTERS_TOO
+
+
+def print_of(environment: Mapping[str, str], read: Sequence[str]) -> str:
+    """A word for the values of what was read."""
+    names = [n for n in environment if not n.startswith("FIXD_") and n not in _VOLATILE] if ALL in read else [n for n in read if n in environment]
+    return digest(*(f"{n}={environment[n]}" for n in sorted(names)))
+
+
+class Template:
+    """What one command line is forked from, as far as is known here: its record, and the name and text of its section."""
+
+    def __init__(self, line: CommandLine, environment: Mapping[str, str], home: str):
+        self.line, self.environment, self.home = line, environment, home
+        name = os.path.realpath(line.name) if line.kind == "script" else line.name
+        of = environment.get(RECORD_OF) or digest(line.kind, name, os.getcwd())
+        self.of = digest(of, sys.executable, sys.version, sys.prefix, *line.flags)
+        self.record = os.path.join(home, f"{self.of}.record")
+        self.files: List[str] = []
+        self.modules: List[str] = []
+        self._read_record()
+        self._first = f"python-{self._key()}"
+
+    @property
+    def name(self) -> str:
+        """Another one where variables are different that its modules have read, which is known when it has imported them."""
+        try:
+            with open(self.readings, errors="surrogateescape") as f:
+                then, *read = f.read().splitlines()
+        except (OSError, ValueError):
+            return self._first
+        now = print_of(self.environment, read)
+        return self._first if now == then else f"{self._first}-{now[:8]}"
+
+    @property
+    def readings(self) -> str:
+        return os.path.join(self.home, f"{self._first}.read")
+
+    def _read_record(self) -> None:
+        try:
+            with open(self.record, errors="surrogateescape") as f:
+                self.text = f.read()
+        except OSError:
+            self.text = ""
+        for line in self.text.splitlines():
+            name, _, path = line.partition(" ")
+            self.modules.append(name)
+            if path:
+                self.files.append(path)
+
+    def _key(self) -> str:
+        variables = sorted(f"{n}={v}" for n, v in self.environment.items() if _matters(n))
+        # A relative place is another one elsewhere.
+        paths = self.environment.get("PYTHONPATH", "").split(os.pathsep)
+        here = os.getcwd() if any(p and not os.path.isabs(p) for p in paths) or "" in paths[1:] else ""
+        return digest(self.of, self.text, here, *variables, *self._packages())
+
+    def _packages(self) -> Iterable[str]:
+        """What is installed has its name in one of these directories."""
+        for path in [sys.executable, *sys.path]:
+            if path == sys.executable or "-packages" in path:
+                try:
+                    status = os.stat(path)
+                    yield f"{path} {status.st_mtime_ns} {status.st_size if path == sys.executable else 0}"
+                except OSError:
+                    continue
+
+    # The section of the daemon's file.
+
+    def text_of_section(self, name: str, spec: str) -> str:
+        here = os.path.dirname(os.path.abspath(__file__))
+        own = [os.path.join(here, f"{n}.py") for n in ("_warm", "_command_line", "_checkpoint", "_forked", "_hazards")]
+        files = [p for p in dict.fromkeys([*own, *self.files]) if _NAMES_IN_INI.issuperset(p) and os.path.exists(p)]
+        boot = os.path.join(here, "_warm.py")
+        for path in (sys.executable, boot, self.home):
+            if not _NAMES_IN_INI.issuperset(path):
+                raise Plain(f"the path {path!r} cannot be written into fixd.ini")
+        watch = ["watch = " + ",\n    ".join(files)] if files else []
+        doc = " ".join([self.line.kind, *self.line.name.split()[:1]])[:60]
+        doc = "".join(c if c in _NAMES_IN_INI or c == " " else "." for c in doc)
+        return "\n".join([f"[fixture {name}]", f"doc = python {doc} in {digest(os.getcwd())[:6]}", f"process = exec {sys.executable} -IS {boot} {spec}",
+                          f"max-age = {UNUSED}", "age-from = last-use", f"retry-after = {FAILED}", *watch, ""])
+
+    def text_of_spec(self, name: str) -> str:
+        import json
+
+        # What is read is told by the first template: the others differ in the values.
+        readings = self.readings if name == self._first else None
+
+        environment = {n: v for n, v in self.environment.items() if not n.startswith("FIXD_") or n == "FIXD_LIBRARY"}
+        return json.dumps({"python": sys.executable, "flags": self.line.flags, "environment": environment, "modules": self.modules,
+                           "record": self.record, "readings": readings, "package": os.path.dirname(os.path.dirname(os.path.abspath(__file__)))})
+
+
+def own_home() -> Tuple[str, str]:
+    """The directory of templates of this user, and the socket of their daemon."""
+    from . import _daemon
+
+    for socket in _daemon._own_places("python"):
+        return os.path.dirname(socket), socket
+    raise Plain("no directory for templates is this user's own")
+
+
+def _write(path: str, text: str) -> None:
+    draft = f"{path}.{os.getpid()}"
+    with open(draft, "w", errors="surrogateescape") as f:
+        f.write(text)
+    os.rename(draft, path)
