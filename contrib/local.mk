@@ -56,6 +56,7 @@ pytest_fixd = \
 	contrib/pytest-fixd/fixd/_blame.py \
 	contrib/pytest-fixd/fixd/_checkpoint.py \
 	contrib/pytest-fixd/fixd/_classes.py \
+	contrib/pytest-fixd/fixd/_command_line.py \
 	contrib/pytest-fixd/fixd/_daemon.py \
 	contrib/pytest-fixd/fixd/_directories.py \
 	contrib/pytest-fixd/fixd/_explain.py \
@@ -69,10 +70,12 @@ pytest_fixd = \
 	contrib/pytest-fixd/fixd/_limit.py \
 	contrib/pytest-fixd/fixd/_renewal.py \
 	contrib/pytest-fixd/fixd/_rerun.py \
+	contrib/pytest-fixd/fixd/_python.py \
 	contrib/pytest-fixd/fixd/_source.py \
 	contrib/pytest-fixd/fixd/_teardown.py \
 	contrib/pytest-fixd/fixd/_use.py \
 	contrib/pytest-fixd/fixd/_values.py \
+	contrib/pytest-fixd/fixd/_warm.py \
 	contrib/pytest-fixd/fixd/_witness.py \
 	contrib/pytest-fixd/fixd/plugin.py \
 	contrib/pytest-fixd/fixd/py.typed \
@@ -90,6 +93,7 @@ pytest_fixd = \
 	contrib/pytest-fixd/tests/test_databases.py \
 	contrib/pytest-fixd/tests/test_identity.py \
 	contrib/pytest-fixd/tests/test_install.py \
+	contrib/pytest-fixd/tests/test_python.py \
 	contrib/pytest-fixd/tests/test_recipes.py \
 	contrib/pytest-fixd/tests/test_sharing.py \
 	contrib/pytest-fixd/tests/test_surroundings.py \

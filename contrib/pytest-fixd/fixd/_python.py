@@ -148,3 +148,113 @@ def _write(path: str, text: str) -> None:
     with open(draft, "w", errors="surrogateescape") as f:
         f.write(text)
     os.rename(draft, path)
+
+
+SECTIONS_MAX = 30
+
+
+def _write_config(home: str, new: str) -> str:
+    """All sections, of those that were made last."""
+    sections = sorted((os.path.join(home, n) for n in os.listdir(home) if n.endswith(".section")), key=os.path.getmtime)
+    for old in sections[:-SECTIONS_MAX]:
+        os.unlink(old)
+    texts = [f"; Written by fixd-python: templates of Python, see fixd.ini(5).\n[fixd]\nidle-exit = {UNUSED}\n", new]
+    for path in sections[-SECTIONS_MAX:]:
+        with open(path, errors="surrogateescape") as f:
+            texts.append(f.read())
+    ini = os.path.join(home, "fixd.ini")
+    _write(ini, "\n".join(texts))
+    return ini
+
+
+def add(home: str, socket: str, name: str, section: str) -> None:
+    """Makes the daemon know a template.  One process at a time; the file of the section says to the others that it does."""
+    import fcntl
+
+    from . import _daemon
+
+    with open(os.path.join(home, "lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        path = os.path.join(home, f"{name}.section")
+        if os.path.exists(path):
+            with open(path, errors="surrogateescape") as f:
+                if f.read() == section:
+                    return
+            os.unlink(path)
+        _daemon.connect(socket, may_start=True, ini=_write_config(home, section)).close()
+        done = _daemon.fixctl(socket, ["reload"])
+        if done.returncode != 0:
+            raise Plain(done.stderr.strip())
+        _write(path, section)
+
+
+def attach(home: str, socket: str, name: str) -> None:
+    """There is a template, or there will be no fork."""
+    from . import _daemon
+    from ._lib import FixdError
+
+    try:
+        connection = _daemon.connect(socket, may_start=True, ini=os.path.join(home, "fixd.ini"))
+        connection.attach(name).detach()
+        connection.close()
+    except (FixdError, _daemon.NoDaemon) as e:
+        raise Plain(str(getattr(e, "strerror", None) or e)) from None
+
+
+def _prepare(template: Template, home: str, socket: str) -> str:
+    """The name of a template that has this environment's values of whatever its modules have read."""
+    while True:
+        name = template.name
+        if not os.path.exists(os.path.join(home, f"{name}.section")):
+            spec = os.path.join(home, f"{name}.spec")
+            _write(spec, template.text_of_spec(name))
+            add(home, socket, name, template.text_of_section(name, spec))
+        attach(home, socket, name)
+        if template.name == name:
+            return name
+
+
+def fork_command(words: Sequence[str], environment: Mapping[str, str]) -> List[str]:
+    """The command that runs `python WORDS` in a fork; Plain if that cannot be."""
+    from . import _daemon
+
+    if environment.get("FIXD_DISABLE") == "1":
+        raise Plain("FIXD_DISABLE is set")
+    try:
+        line = CommandLine(words)
+    except NotAProgram as e:
+        raise Plain(str(e)) from None
+    if line.kind == "script" and not (os.path.isfile(line.name) and not line.name.endswith(".pyc")):
+        raise Plain(f"{line.name} is no file of source")
+    if not _daemon.program("fixctl") or not _daemon.program("fixd"):
+        raise Plain("the programs fixd and fixctl are not installed")
+    home, socket = own_home()
+    try:
+        _daemon._make_home(home)
+        name = _prepare(Template(line, environment, home), home, socket)
+    except OSError as e:
+        raise Plain(f"no template can be made: {e}") from None
+    except _daemon.NoDaemon as e:
+        raise Plain(str(e)) from None
+    return fork_of(name, socket, words)
+
+
+def fork_of(name: str, socket: str, words: Sequence[str]) -> List[str]:
+    from . import _daemon
+
+    return [_daemon.program("fixctl") or "fixctl", "--socket", socket, "fork", name, "--", *words]
+
+
+def main(words: Optional[Sequence[str]] = None) -> None:
+    words = sys.argv[1:] if words is None else words
+    try:
+        command = fork_command(words, os.environ)
+    except Plain as e:
+        if os.environ.get("FIXD_VERBOSE"):
+            print(f"fixd-python: plain python: {e}", file=sys.stderr, flush=True)
+        command = [sys.executable, *words]
+    os.execv(command[0], command)
+
+
+if __name__ == "__main__":
+    main()
