@@ -123,3 +123,97 @@ def test_imports_of_packages(runs):
         assert p.count("own") == 1
         counted.append(runs.imports())
     assert counted == [1, 1, 0, 0]
+
+
+@pytest.fixture
+def warm(runs):
+    """There is a template that has it, in which the variable is not set."""
+    runs.project.write("prog.py", "import installed; print(installed.value, installed.asked)\n")
+    for _ in range(3):
+        assert runs.good("prog.py") == "1 None\n"
+    assert runs.imports() == 2
+    return runs
+
+
+def test_edit_of_a_package(warm):
+    with open(os.path.join(warm.packages, "installed.py"), "a") as f:
+        f.write("value = 2\n")
+    assert [warm.good("prog.py") for _ in range(2)] == ["2 None\n"] * 2
+    assert warm.imports() == 1
+
+
+def test_another_package(warm):
+    """That is found in place of what was there."""
+    warm.project.write("site-packages/installed/__init__.py", "value, asked = 3, None\n")
+    assert [warm.good("prog.py") for _ in range(2)] == ["3 None\n"] * 2
+
+
+def test_package_is_removed(warm):
+    os.unlink(os.path.join(warm.packages, "installed.py"))
+    code, out, err = warm.run("prog.py")
+    assert code == 1 and "No module named 'installed'" in err
+
+
+def test_environment_read_at_import(warm):
+    for word in ("one", "two", "one"):
+        assert warm.good("prog.py", env={"ASKED_AT_IMPORT": word}) == f"1 {word}\n"
+    assert warm.imports() == 2
+    assert warm.good("prog.py", env={"NOT_ASKED": "x"}) == "1 None\n"
+    assert warm.imports() == 0
+
+
+def test_flags_and_directories(warm):
+    """Other flags are another interpreter; another directory is another program only for -m and -c."""
+    assert warm.good("-O", "prog.py") == "1 None\n"
+    assert warm.imports() == 1
+
+
+def test_a_package_that_starts_threads(runs):
+    """Is no package to be forked with: plain python, which says why."""
+    runs.project.write("site-packages/busy.py", """
+        import threading
+        go = threading.Event()
+        threading.Thread(target=go.wait, name="busy thread", daemon=True).start()
+        """)
+    runs.project.write("prog.py", "import busy; print('ran')\n")
+    assert runs.good("prog.py") == "ran\n"
+    code, out, err = runs.run("prog.py")
+    assert (code, out) == (0, "ran\n") and "fixd-python: plain python: " in err and "the thread 'busy thread'" in err, err
+
+
+@pytest.mark.parametrize("env, why", [({"FIXD_DISABLE": "1"}, "FIXD_DISABLE is set"), ({"FIXD_BIN": "/nonexistent"}, "are not installed"),
+                                      ({"FIXD_LIBRARY": "/nonexistent"}, "libfixd is not installed")])
+def test_plain_python(runs, env, why):
+    code, out, err = runs.run("-c", "print('ran')", env=env)
+    assert (code, out) == (0, "ran\n") and why in err, err
+
+
+def test_killed_with_its_caller(runs):
+    runs.project.write("prog.py", "import os, time\nprint(os.getpid(), flush=True)\ntime.sleep(1000)\n")
+    process = runs.start("prog.py")
+    pid = int(process.stdout.readline())
+    process.kill()
+    process.wait(LIMIT)
+    wait_for(lambda: not os.path.exists(f"/proc/{pid}"), "the fork to end")
+
+
+def test_signals_reach_it(runs):
+    runs.project.write("prog.py", textwrap.dedent("""
+        import signal, sys
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(5))
+        print("ready", flush=True)
+        while True: signal.pause()
+        """))
+    process = runs.start("prog.py")
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(LIMIT) == 5
+
+
+def test_at_once(runs):
+    """Many that find no template make one."""
+    runs.project.write("prog.py", "import installed; print(installed.value)\n")
+    for expected in (8, 1, 0):
+        processes = [runs.start("prog.py") for _ in range(8)]
+        assert [p.communicate(timeout=LIMIT)[:2] for p in processes] == [("1\n", "")] * 8
+        assert runs.imports() == expected
