@@ -78,12 +78,18 @@ def _is_installed(module):
     return "-packages" + os.sep in path or path.startswith((sysconfig.get_path("stdlib") + os.sep, sysconfig.get_path("platstdlib") + os.sep))
 
 
-def _modules():
+def _loaded_by_others():
+    """Packages with a module that is not as its file has it: pytest rewrites the assertions of its plugins, and must find them not imported."""
+    loaders = ((name, type(getattr(module, "__loader__", None)).__module__) for name, module in list(sys.modules.items()))
+    return {name.split(".")[0] for name, module in loaders if module == "_pytest.assertion.rewrite"}
+
+
+def _modules(left_out):
     """Lines of a record: the modules in the order in which they were imported."""
     lines = []
     for name, module in list(sys.modules.items()):
         spec = getattr(module, "__spec__", None)
-        if name.split(".")[0] in _NOT_WARM or getattr(spec, "name", None) != name or not _is_installed(module):
+        if name.split(".")[0] in left_out or getattr(spec, "name", None) != name or not _is_installed(module):
             continue
         path = getattr(module, "__file__", None) or ""
         lines.append(f"{name} {path if '-packages' + os.sep in path else ''}".rstrip())
@@ -105,12 +111,23 @@ def _write(path, lines):
     os.rename(draft, path)
 
 
-def _note_modules(path):
-    """At the end of a run: what the next one is forked with. The order alone is no reason for another template."""
-    lines = _modules()
+def _note_modules(path, tried):
+    """At the end of a run: what the next one is forked with. Of processes that share a record each may have others."""
+    import fcntl
+
+    left_out = _NOT_WARM | _loaded_by_others()
+
+    def stays(name):
+        return (name not in tried or name in sys.modules) and name.split(".")[0] not in left_out
+
     try:
-        if set(lines) != set(_read(path)):
-            _write(path, lines)
+        with open(f"{path}.lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            before = _read(path)
+            lines = {line.split(" ")[0]: line for line in [*before, *_modules(left_out)] if stays(line.split(" ")[0])}
+            # The order alone is no reason for another template.
+            if set(lines.values()) != set(before):
+                _write(path, lines.values())
     except OSError:
         pass  # the next one is as this one
 
@@ -208,7 +225,7 @@ def begin(path):
 
     importlib.invalidate_caches()
     pid = os.getpid()
-    atexit.register(lambda: os.getpid() == pid and _note_modules(spec["record"]))
+    atexit.register(lambda: os.getpid() == pid and _note_modules(spec["record"], set(spec["modules"])))
     _run_as_program(_command_line.CommandLine(words))
 
 
