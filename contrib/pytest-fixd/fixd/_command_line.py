@@ -10,8 +10,8 @@ _FLAGS = "bBdEIOPqsSuvx"
 _FLAGS_WITH_VALUE = "WX"
 
 
-class NotAProgram(Exception):
-    """A sentence that says why this is not run in a fork."""
+class Plain(Exception):
+    """Plain python is to be run: a sentence says why."""
 
 
 class CommandLine:
@@ -33,12 +33,12 @@ class CommandLine:
                 if word == "--check-hash-based-pycs" and rest:
                     self.flags += [word, rest.pop(0)]
                     continue
-                raise NotAProgram(f"{word} runs no program")
+                raise Plain(f"{word} runs no program")
             if self._take(word, rest):
                 self.arguments = rest
                 return
         if not rest or rest[0] == "-":
-            raise NotAProgram("what it runs is read from standard input")
+            raise Plain("what it runs is read from standard input")
         self.kind, self.name, self.arguments = "script", rest[0], rest[1:]
 
     def _take(self, word: str, rest: List[str]) -> bool:
@@ -48,13 +48,13 @@ class CommandLine:
                 self.kind = f"-{letter}"
                 self.name = word[i + 1:] or (rest.pop(0) if rest else "")
                 if not self.name:
-                    raise NotAProgram(f"-{letter} names nothing")
+                    raise Plain(f"-{letter} names nothing")
                 return True
             if letter in _FLAGS_WITH_VALUE:
                 value = word[i + 1:] or (rest.pop(0) if rest else "")
                 self.flags.append(f"-{letter}{value}")
                 return False
             if letter not in _FLAGS:
-                raise NotAProgram(f"-{letter} runs no program that could be forked")
+                raise Plain(f"-{letter} runs no program that could be forked")
             self.flags.append(f"-{letter}")
         return False

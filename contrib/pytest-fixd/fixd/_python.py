@@ -11,7 +11,7 @@ import os
 import sys
 from typing import Iterable, List, Mapping, Optional, Sequence, Tuple
 
-from ._command_line import CommandLine, NotAProgram
+from ._command_line import CommandLine, Plain
 
 # Read by what is not Python, or before anything could hear of it.
 _MATTERS = ("PYTHON", "LD_", "LC_", "LANG", "OMP_", "OPENBLAS_", "GOTO_", "BLIS_", "MKL_", "NUMBA_", "MALLOC_", "GLIBC_", "OPENSSL_", "SSL_",
@@ -24,10 +24,6 @@ RECORD_OF = "FIXD_PYTHON_RECORD"  # of which program the record counts, where on
 UNUSED = "1h"
 FAILED = "1m"
 _NAMES_IN_INI = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._-+@~")
-
-
-class Plain(Exception):
-    """Plain python is to be run: a sentence says why."""
 
 
 def digest(*parts: str) -> str:
@@ -49,14 +45,21 @@ def print_of(environment: Mapping[str, str], read: Sequence[str]) -> str:
     return digest(*(f"{n}={environment[n]}" for n in sorted(names)))
 
 
+def record_of(words: Sequence[str]) -> str:
+    """A word for a program in this directory."""
+    line = CommandLine(words)
+    return digest(line.kind, os.path.realpath(line.name) if line.kind == "script" else line.name, os.getcwd())
+
+
 class Template:
     """What one command line is forked from, as far as is known here: its record, and the name and text of its section."""
 
     def __init__(self, line: CommandLine, environment: Mapping[str, str], home: str):
         self.line, self.environment, self.home = line, environment, home
-        name = os.path.realpath(line.name) if line.kind == "script" else line.name
-        of = environment.get(RECORD_OF) or digest(line.kind, name, os.getcwd())
-        self.of = digest(of, sys.executable, sys.version, sys.prefix, *line.flags)
+        of = environment.get(RECORD_OF)
+        # What stands in its place may write its output in another way.
+        self.flags = [f for f in line.flags if f != "-u"] if of else line.flags
+        self.of = digest(of or record_of(line.words), sys.executable, sys.version, sys.prefix, *self.flags)
         self.record = os.path.join(home, f"{self.of}.record")
         self.files: List[str] = []
         self.modules: List[str] = []
@@ -130,7 +133,7 @@ class Template:
         readings = self.readings if name == self._first else None
 
         environment = {n: v for n, v in self.environment.items() if not n.startswith("FIXD_") or n == "FIXD_LIBRARY"}
-        return json.dumps({"python": sys.executable, "flags": self.line.flags, "environment": environment, "modules": self.modules,
+        return json.dumps({"python": sys.executable, "flags": self.flags, "environment": environment, "modules": self.modules,
                            "record": self.record, "readings": readings, "package": os.path.dirname(os.path.dirname(os.path.abspath(__file__)))})
 
 
@@ -220,10 +223,7 @@ def fork_command(words: Sequence[str], environment: Mapping[str, str]) -> List[s
 
     if environment.get("FIXD_DISABLE") == "1":
         raise Plain("FIXD_DISABLE is set")
-    try:
-        line = CommandLine(words)
-    except NotAProgram as e:
-        raise Plain(str(e)) from None
+    line = CommandLine(words)
     if line.kind == "script" and not (os.path.isfile(line.name) and not line.name.endswith(".pyc")):
         raise Plain(f"{line.name} is no file of source")
     if not _daemon.program("fixctl") or not _daemon.program("fixd"):
