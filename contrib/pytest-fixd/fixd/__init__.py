@@ -8,6 +8,8 @@
         return numpy.loadtxt("data/table.csv")
 
 The first process that needs the fixture builds it; everybody else gets the same bytes from shared memory.
+
+PYTEST_DONT_REWRITE: a warm interpreter has it before pytest.
 """
 
 from typing import TYPE_CHECKING, Any
