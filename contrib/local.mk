@@ -52,6 +52,7 @@ pytest_fixd = \
 	contrib/pytest-fixd/django/test_shop.py \
 	contrib/pytest-fixd/django/test_server.py \
 	contrib/pytest-fixd/fixd/__init__.py \
+	contrib/pytest-fixd/fixd/_again.py \
 	contrib/pytest-fixd/fixd/_arrays.py \
 	contrib/pytest-fixd/fixd/_blame.py \
 	contrib/pytest-fixd/fixd/_checkpoint.py \
@@ -100,6 +101,7 @@ pytest_fixd = \
 	contrib/pytest-fixd/tests/test_use.py \
 	contrib/pytest-fixd/tests/test_values.py \
 	contrib/pytest-fixd/tests/test_writable.py
+	contrib/pytest-fixd/tests/test_warm.py
 EXTRA_DIST += $(pytest_fixd)
 
 bench-pytest: all

@@ -16,7 +16,7 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 import pluggy
 import pytest
 
-from . import _blame, _daemon, _directories, _explain, _ledger, _renewal, _rerun, _source, _teardown, _values
+from . import _again, _blame, _daemon, _directories, _explain, _ledger, _renewal, _rerun, _source, _teardown, _values
 from ._definition import Definition, function_of
 from ._fixtures import Handle, tear_down, tokens
 from ._lib import Connection, FixdError, View
@@ -553,12 +553,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--daemon", action="store_true", help="start the daemon, and exit")
     group.addoption("--daemon-status", action="store_true", help="show the daemon, and exit")
     group.addoption("--daemon-stop", action="store_true", help="tear all fixtures down, stop the daemon, and exit")
+    group.addoption("--fixd-warm", action="store_true", default=None, help="run in a fork of an interpreter that has imported the packages")
     parser.addini("reuse_fixtures", "use what earlier runs have built", type="bool", default=True)
     parser.addini("fixture_max_age", "seconds after which a shared fixture is built again", default="600")
     parser.addini("fixd_timeout", "seconds that a shared fixture may take to build", default="600")
     parser.addini("fixd_leaks", "warn when a test changes a shared fixture", type="bool", default=False)
     parser.addini("fixd_blame", "as fixd_leaks, and say which line of the source changed it first", type="bool", default=False)
     parser.addini("fixd_strict", "a test that changes a shared fixture is an error", type="bool", default=False)
+    parser.addini("fixd_warm", "run in a fork of an interpreter that has imported the packages", type="bool", default=False)
     parser.addini("fixd_config", "a file of fixtures, see fixd.ini(5), that the daemon is started with", default="")
     parser.addini("fixd_socket", "where the daemon listens", default="")
 
@@ -632,6 +634,17 @@ _COMMANDS = {"session_status": _session_status, "cleanup": _cleanup, "daemon": _
              "daemon_stop": _daemon_stop}
 
 
+@_around(tryfirst=True)
+def pytest_load_initial_conftests(early_config: Any) -> Iterator[None]:
+    _again.begin(early_config)
+    yield
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes(specs: Any) -> None:
+    _again.set_up_workers(specs)
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_cmdline_main(config: pytest.Config) -> Optional[int]:
     if config.getoption("fixd_explain") and hasattr(config.option, "numprocesses"):
@@ -689,7 +702,11 @@ def pytest_runtestloop(session: pytest.Session) -> Optional[bool]:
     return True if session.config.getoption("fixd_explain") else None
 
 
-def pytest_report_header(config: pytest.Config) -> Optional[str]:
+def pytest_report_header(config: pytest.Config) -> List[str]:
+    return [line for line in (_again.header(config), _daemon_header(config)) if line]
+
+
+def _daemon_header(config: pytest.Config) -> Optional[str]:
     runtime = runtime_of(config)
     runtime.header_is_over = True
     if runtime.connection is not None:
