@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Iterable, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 
 from ._command_line import CommandLine, Plain
 
@@ -54,6 +54,9 @@ def record_of(words: Sequence[str]) -> str:
 class Template:
     """What one command line is forked from, as far as is known here: its record, and the name and text of its section."""
 
+    kind = "python"
+    live: Optional[Dict[str, Any]] = None
+
     def __init__(self, line: CommandLine, environment: Mapping[str, str], home: str):
         self.line, self.environment, self.home = line, environment, home
         of = environment.get(RECORD_OF)
@@ -64,7 +67,7 @@ class Template:
         self.files: List[str] = []
         self.modules: List[str] = []
         self._read_record()
-        self._first = f"python-{self._key()}"
+        self._first = f"{self.kind}-{self._key()}"
 
     @property
     def name(self) -> str:
@@ -76,6 +79,10 @@ class Template:
             return self._first
         now = print_of(self.environment, read)
         return self._first if now == then else f"{self._first}-{now[:8]}"
+
+    def is_known(self) -> bool:
+        """The daemon has it, or has had it."""
+        return os.path.exists(os.path.join(self.home, f"{self.name}.section"))
 
     @property
     def readings(self) -> str:
@@ -114,7 +121,7 @@ class Template:
 
     def text_of_section(self, name: str, spec: str) -> str:
         here = os.path.dirname(os.path.abspath(__file__))
-        own = [os.path.join(here, f"{n}.py") for n in ("_warm", "_command_line", "_checkpoint", "_forked", "_hazards")]
+        own = [os.path.join(here, f"{n}.py") for n in ("_warm", "_command_line", "_checkpoint", "_forked", "_hazards", "_live")]
         files = [p for p in dict.fromkeys([*own, *self.files]) if _NAMES_IN_INI.issuperset(p) and os.path.exists(p)]
         boot = os.path.join(here, "_warm.py")
         for path in (sys.executable, boot, self.home):
@@ -124,7 +131,10 @@ class Template:
         doc = " ".join([self.line.kind, *self.line.name.split()[:1]])[:60]
         doc = "".join(c if c in _NAMES_IN_INI or c == " " else "." for c in doc)
         return "\n".join([f"[fixture {name}]", f"doc = python {doc} in {digest(os.getcwd())[:6]}", f"process = exec {sys.executable} -IS {boot} {spec}",
-                          f"max-age = {UNUSED}", "age-from = last-use", f"retry-after = {FAILED}", *watch, ""])
+                          *self._age(), f"retry-after = {FAILED}", *watch, ""])
+
+    def _age(self) -> List[str]:
+        return [f"max-age = {UNUSED}", "age-from = last-use"]
 
     def text_of_spec(self, name: str) -> str:
         import json
@@ -134,7 +144,7 @@ class Template:
 
         environment = {n: v for n, v in self.environment.items() if not n.startswith("FIXD_") or n == "FIXD_LIBRARY"}
         return json.dumps({"python": sys.executable, "flags": self.flags, "environment": environment, "modules": self.modules,
-                           "record": self.record, "readings": readings, "package": os.path.dirname(os.path.dirname(os.path.abspath(__file__)))})
+                           "record": self.record, "readings": readings, "name": name, "live": self.live, "package": os.path.dirname(os.path.dirname(os.path.abspath(__file__)))})
 
 
 def own_home() -> Tuple[str, str]:
@@ -146,9 +156,30 @@ def own_home() -> Tuple[str, str]:
     raise Plain("no directory for templates is this user's own")
 
 
+class LiveTemplate(Template):
+    """That of a project's live fixtures: one in which pytest has set them up."""
+
+    kind = "live"
+
+    def __init__(self, line: CommandLine, environment: Mapping[str, str], home: str, root: str, warm: bool):
+        self._root, self._warm = root, warm
+        super().__init__(line, environment, home)
+
+    def _read_record(self) -> None:
+        super()._read_record()
+        if not self._warm:
+            self.text, self.modules = "", []
+        self.text += self._root
+
+    def _age(self) -> List[str]:
+        age = self.live["max_age"] if self.live else None
+        return [*(super()._age() if age is None else [f"max-age = {int(age * 1000)}ms", "age-from = creation"]), "teardown-timeout = 1m"]
+
+
 def _write(path: str, text: str) -> None:
     draft = f"{path}.{os.getpid()}"
-    with open(draft, "w", errors="surrogateescape") as f:
+    # An environment is nobody else's to read.
+    with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "w", errors="surrogateescape") as f:
         f.write(text)
     os.rename(draft, path)
 
@@ -191,6 +222,13 @@ def add(home: str, socket: str, name: str, section: str) -> None:
         _write(path, section)
 
 
+def forget(home: str, name: str) -> None:
+    try:
+        os.unlink(os.path.join(home, f"{name}.section"))
+    except OSError:
+        pass
+
+
 def attach(home: str, socket: str, name: str) -> None:
     """There is a template, or there will be no fork."""
     from . import _daemon
@@ -219,19 +257,29 @@ def _prepare(template: Template, home: str, socket: str) -> str:
 
 def fork_command(words: Sequence[str], environment: Mapping[str, str]) -> List[str]:
     """The command that runs `python WORDS` in a fork; Plain if that cannot be."""
+    line = CommandLine(words)
+    if line.kind == "script" and not (os.path.isfile(line.name) and not line.name.endswith(".pyc")):
+        raise Plain(f"{line.name} is no file of source")
+    home, socket = ready_home(environment)
+    return fork_command_of(Template(line, environment, home), home, socket, words)
+
+
+def ready_home(environment: Mapping[str, str]) -> Tuple[str, str]:
     from . import _daemon
 
     if environment.get("FIXD_DISABLE") == "1":
         raise Plain("FIXD_DISABLE is set")
-    line = CommandLine(words)
-    if line.kind == "script" and not (os.path.isfile(line.name) and not line.name.endswith(".pyc")):
-        raise Plain(f"{line.name} is no file of source")
     if not _daemon.program("fixctl") or not _daemon.program("fixd"):
         raise Plain("the programs fixd and fixctl are not installed")
-    home, socket = own_home()
+    return own_home()
+
+
+def fork_command_of(template: Template, home: str, socket: str, words: Sequence[str]) -> List[str]:
+    from . import _daemon
+
     try:
         _daemon._make_home(home)
-        name = _prepare(Template(line, environment, home), home, socket)
+        name = _prepare(template, home, socket)
     except OSError as e:
         raise Plain(f"no template can be made: {e}") from None
     except _daemon.NoDaemon as e:
@@ -243,6 +291,18 @@ def fork_of(name: str, socket: str, words: Sequence[str]) -> List[str]:
     from . import _daemon
 
     return [_daemon.program("fixctl") or "fixctl", "--socket", socket, "fork", name, "--", *words]
+
+
+def main_live(name: str) -> None:
+    """A worker of a run that is a fork of that template."""
+    words = sys.argv[1:]
+    try:
+        home, socket = ready_home(os.environ)
+        attach(home, socket, name)
+        command = fork_of(name, socket, words)
+    except Plain:
+        command = [sys.executable, *words]
+    os.execv(command[0], command)
 
 
 def main(words: Optional[Sequence[str]] = None) -> None:
