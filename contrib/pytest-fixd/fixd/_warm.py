@@ -24,24 +24,38 @@ def _exec_interpreter(path):
     os.execve(spec["python"], [spec["python"], *spec["flags"], "-c", boot], {**spec["environment"], **said})
 
 
+def _asks_for_project():
+    """Whether it is code of the project that looks at a variable now."""
+    from fixd import _source
+
+    frame = sys._getframe(3)  # the caller of os.environ
+    while frame is not None and os.path.basename(frame.f_code.co_filename) in ("os.py", "<frozen os>", "_collections_abc.py", "<frozen _collections_abc>"):
+        frame = frame.f_back
+    return frame is not None and _source._is_project(os.path.realpath(frame.f_code.co_filename))
+
+
 class _Recorder:
     """os.environ, while modules are imported: what they read is part of what they are."""
 
-    def __init__(self):
-        self.read = set()
-        read, kind = self.read, type(os.environ)
+    def __init__(self, read=(), of_project=False):
+        self.read = set(read)
+        found, kind = self.read, type(os.environ)
+
+        def note(name):
+            if not of_project or _asks_for_project():
+                found.add(name)
 
         class Environment(kind):
             def __getitem__(self, name):
-                read.add(os.fsdecode(name))
+                note(os.fsdecode(name))
                 return kind.__getitem__(self, name)
 
             def __contains__(self, name):
-                read.add(os.fsdecode(name))
+                note(os.fsdecode(name))
                 return kind.__contains__(self, name)
 
             def __iter__(self):
-                read.add("*")
+                note("*")
                 return kind.__iter__(self)
 
         self._kind, self._own = kind, Environment
@@ -203,9 +217,73 @@ def _run_as_program(line):
         sys.exit(1)
 
 
+def _leave(line):
+    """The stack below belongs to the template, and stays: the process ends here, as Python ends it."""
+    import atexit
+    import ctypes
+    import threading
+
+    status = 0
+    try:
+        _run_as_program(line)
+    except SystemExit as e:
+        status = e.code if isinstance(e.code, int) else 0 if e.code is None else 1
+        if status == 1 and not isinstance(e.code, int):
+            print(e.code, file=sys.stderr)
+    threading._shutdown()
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError, AttributeError):
+            status = status or 120
+    ctypes.PyDLL(None).exit(status & 0xFF)
+
+
+def _begin_fork(spec, words):
+    """The command line of the program."""
+    import atexit
+    import importlib
+
+    from fixd import _command_line
+
+    setattr(sys, FORKED, True)
+    if hasattr(sys, "orig_argv"):
+        sys.orig_argv = [sys.executable, *words]
+    importlib.invalidate_caches()
+    pid = os.getpid()
+    atexit.register(lambda: os.getpid() == pid and _note_modules(spec["record"], set(spec["modules"])))
+    return _command_line.CommandLine(words)
+
+
+def _begin_live(spec, recorder):
+    from fixd import _checkpoint, _live
+
+    # Fixtures of the run have the daemon of the run.
+    os.environ.pop("FIXD_SOCKET", None)
+
+    def stop(begin_fork):
+        recorder.__exit__()
+        _note_readings(spec, recorder)
+        words = _checkpoint.checkpoint()
+        begin_fork()
+        _leave(_begin_fork(spec, words))
+
+    with recorder:
+        _live.prepare(spec, stop)
+
+
+def _note_readings(spec, recorder):
+    from fixd import _python
+
+    read = sorted(recorder.read)
+    if spec["readings"]:
+        _write(spec["readings"], [_python.print_of(spec["environment"], read), *read])
+
+
 def begin(path):
-    """In the interpreter; returns never in the template, and in a fork after the program."""
-    from fixd import _checkpoint, _command_line, _python
+    """In the interpreter; returns in the template at its end, and in a fork after the program."""
+    from fixd import _checkpoint
 
     with open(path) as f:
         spec = json.load(f)
@@ -213,20 +291,12 @@ def begin(path):
         del sys.path[0]  # of -c
     with _Recorder() as recorder:
         _import(spec["modules"])
-    read = sorted(recorder.read)
-    if spec["readings"]:
-        _write(spec["readings"], [_python.print_of(spec["environment"], read), *read])
+    if spec["live"]:
+        _begin_live(spec, _Recorder(recorder.read, of_project=True))
+        return
+    _note_readings(spec, recorder)
     words = _checkpoint.checkpoint()
-    setattr(sys, FORKED, True)
-    if hasattr(sys, "orig_argv"):
-        sys.orig_argv = [sys.executable, *words]
-    import atexit
-    import importlib
-
-    importlib.invalidate_caches()
-    pid = os.getpid()
-    atexit.register(lambda: os.getpid() == pid and _note_modules(spec["record"], set(spec["modules"])))
-    _run_as_program(_command_line.CommandLine(words))
+    _run_as_program(_begin_fork(spec, words))
 
 
 if __name__ == "__main__":
