@@ -128,8 +128,10 @@ class Definition:
     def __init__(self, function: Callable[..., Any], scope: Any, reuse: bool, max_age: Optional[float], watch: Sequence[str],
                  serializer: Any, parse: Optional[Callable[[Any], Any]], store: Any, writable: Optional[bool],
                  teardown: Optional[Callable[[Any], Any]], timeout: Optional[float], key: Optional[Callable[[Any], Any]] = None,
-                 tokens: bool = False, isolate: Optional[bool] = None):
+                 tokens: bool = False, isolate: Optional[bool] = None, live: bool = False,
+                 after_fork: Optional[Callable[[Any], Any]] = None):
         Definition.count += 1
+        self.live, self.after_fork = live, after_fork
         self.function, self.scope, self.max_age, self.watch = function, scope, max_age, list(watch)
         self.serializer, self.parse, self.store, self.teardown, self.timeout = serializer, parse, store, teardown, timeout
         if not isinstance(serializer, str):
