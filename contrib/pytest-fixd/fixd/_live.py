@@ -195,3 +195,42 @@ def _begin_fork(path: Sequence[str]) -> None:
     global _is_template
     _is_template = False
     _forget_session(path)
+
+
+# In a fork.
+
+class _Finder:
+    """Finds a conftest.py, which pytest imports by its path, where the template has it."""
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> Optional[ModuleSpec]:
+        if name.rpartition(".")[2] != "conftest":
+            return None
+        found = PathFinder.find_spec(name, path)
+        module = _modules.get(os.path.realpath(found.origin)) if found is not None and found.origin else None
+        return None if module is None else ModuleSpec(name, _Loader(module), origin=module.__file__)  # type: ignore[arg-type]
+
+
+class _Loader:
+    def __init__(self, module: types.ModuleType):
+        self._module = module
+
+    def create_module(self, spec: ModuleSpec) -> types.ModuleType:
+        return self._module
+
+    def exec_module(self, module: types.ModuleType) -> None:
+        """It was."""
+
+
+def use_modules() -> None:
+    """From now on, in a fork."""
+    if is_fork():
+        sys.meta_path.insert(0, _Finder())  # type: ignore[arg-type]
+
+
+def is_stale(root: str) -> bool:
+    """Something has changed that nobody watches: a module that a fixture imports, or what is to be watched."""
+    return any(_print_of(p) != found for p, found in _prints.items()) or watched(root) != _spec["live"]["watch"] or max_age() != _spec["live"]["max_age"]
+
+
+def name() -> str:
+    return str(_spec["name"])
