@@ -16,7 +16,7 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 import pluggy
 import pytest
 
-from . import _again, _blame, _daemon, _directories, _explain, _ledger, _renewal, _rerun, _source, _teardown, _values
+from . import _again, _blame, _daemon, _directories, _explain, _ledger, _live, _renewal, _rerun, _source, _teardown, _values
 from ._definition import Definition, function_of
 from ._fixtures import Handle, tear_down, tokens
 from ._lib import Connection, FixdError, View
@@ -140,7 +140,7 @@ class Runtime:
         if "fixd_problem" in worker:
             self.problem = worker["fixd_problem"]
             return
-        if self.disabled:
+        if self.disabled or _live.is_template():
             return
         os.environ["FIXD_SOCKET"] = self.socket
         os.environ[PYTHON] = f"{sys.implementation.cache_tag}:{sys.prefix}"
@@ -605,6 +605,9 @@ def _told(runtime: Runtime, code: int, abandoned: int) -> int:
 
 
 def _cleanup(runtime: Runtime) -> int:
+    ended = _again.clean_up(runtime.root)
+    if ended and _daemon.is_gone(runtime.socket):
+        return _told(runtime, 0, runtime.follow_abandoned(runtime.root))
     code = _print_fixctl(runtime, ["cleanup", "--all"], True)
     if code == 0:
         _tear_all_down(runtime, runtime.root)
@@ -637,7 +640,9 @@ _COMMANDS = {"session_status": _session_status, "cleanup": _cleanup, "daemon": _
 @_around(tryfirst=True)
 def pytest_load_initial_conftests(early_config: Any) -> Iterator[None]:
     _again.begin(early_config)
+    _live.use_modules()
     yield
+    _again.begin_live(early_config)
 
 
 @pytest.hookimpl(optionalhook=True)
