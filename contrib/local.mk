@@ -71,6 +71,7 @@ pytest_fixd = \
 	contrib/pytest-fixd/fixd/_limit.py \
 	contrib/pytest-fixd/fixd/_renewal.py \
 	contrib/pytest-fixd/fixd/_rerun.py \
+	contrib/pytest-fixd/fixd/_live.py \
 	contrib/pytest-fixd/fixd/_python.py \
 	contrib/pytest-fixd/fixd/_source.py \
 	contrib/pytest-fixd/fixd/_teardown.py \
@@ -94,6 +95,7 @@ pytest_fixd = \
 	contrib/pytest-fixd/tests/test_databases.py \
 	contrib/pytest-fixd/tests/test_identity.py \
 	contrib/pytest-fixd/tests/test_install.py \
+	contrib/pytest-fixd/tests/test_live.py \
 	contrib/pytest-fixd/tests/test_python.py \
 	contrib/pytest-fixd/tests/test_recipes.py \
 	contrib/pytest-fixd/tests/test_sharing.py \

@@ -15,7 +15,7 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Set,
 
 import pytest
 
-from . import _classes, _directories, _history, _ledger, _limit, _source, _teardown, _values
+from . import _classes, _directories, _history, _ledger, _limit, _live, _source, _teardown, _values
 from ._definition import SCOPES, Arguments, Definition, PerProcess, PerTest, full_name, param_key, place_of, title_of
 from ._lib import Build, FixdError, View
 from ._values import Stored
@@ -148,6 +148,16 @@ class SetUp:
         handle = self.runtime.begin_handle(self.definition, self.request)
         handle.data = self.first_half(handle)
         handle.value = self.definition.parsed(handle.data)
+        return handle
+
+    def live(self) -> Handle:
+        """In the template, for all that are forked from it; or in a process that is no fork."""
+        __tracebackhide__ = True
+        definition = self.definition
+        if not _live.is_template() and not self.runtime.disabled:
+            self.runtime.tell_once((definition, "live"), f"fixture '{definition.function.__name__}' is built in every process: {_live.why_not(definition)}")
+        handle = self.local()
+        _live.keep(definition, handle.value)
         return handle
 
     def shared(self) -> Handle:
@@ -408,6 +418,8 @@ def decorate(function: Callable[..., Any], definition_of: Callable[[Callable[...
     if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
         raise TypeError(f"fixture '{function.__name__}' is async: share the data it needs, and make the rest of it in a plain fixture")
     definition = definition_of(function)
+    if definition.live:
+        _live.definitions.append(definition)
     signature = inspect.signature(function)
     parameters = list(signature.parameters.values())
     wants_request = "request" in signature.parameters
@@ -427,7 +439,12 @@ def decorate(function: Callable[..., Any], definition_of: Callable[[Callable[...
         if callable(definition.scope):
             definition.scope = request.scope
         this = SetUp(runtime, definition, request, arguments, self_args)
-        if runtime.connection is None:
+        if definition.live and _live.has(definition):
+            yield _live.value(definition)
+            return
+        if definition.live:
+            handle = this.live()
+        elif runtime.connection is None:
             handle = this.local()
         else:
             try:
@@ -454,12 +471,21 @@ def decorate(function: Callable[..., Any], definition_of: Callable[[Callable[...
     return marker(scope="function" if scope == "definition" else scope, **pytest_options)(method(wrapper))
 
 
-def fixture(function: Optional[Callable[..., Any]] = None, *, scope: Any = "function", params: Optional[Sequence[Any]] = None,
+def _check_live(scope: Any, **not_for_it: Any) -> None:
+    if scope != "session":
+        raise ValueError(f"scope={scope!r}: expected 'session', as live=True is one object in each process")
+    for name, value in not_for_it.items():
+        if value is not None:
+            raise ValueError(f"{name}= is for data, and live=True for an object as it is")
+
+
+def fixture(function: Optional[Callable[..., Any]] = None, *, scope: Any = None, params: Optional[Sequence[Any]] = None,
             ids: Any = None, autouse: bool = False, name: Optional[str] = None, reuse: bool = True,
             max_age: Optional[float] = None, watch: Union[str, Sequence[str]] = (), serializer: Any = "auto",
             parse: Optional[Callable[[Any], Any]] = None, store: Any = None, writable: Optional[bool] = None, isolate: Optional[bool] = None,
             teardown: Optional[Callable[[Any], Any]] = None, timeout: Optional[float] = None,
-            key: Optional[Callable[[Any], Any]] = None) -> Any:
+            key: Optional[Callable[[Any], Any]] = None, live: bool = False,
+            after_fork: Optional[Callable[[Any], Any]] = None) -> Any:
     """A pytest fixture that is built once and shared, used like @pytest.fixture.
 
     scope       session, package, module, class, or a callable as pytest has it; `function`: built once for the session, and each
@@ -477,12 +503,20 @@ def fixture(function: Optional[Callable[..., Any]] = None, *, scope: Any = "func
                 256 KiB that are no arrays, only the arrays are put back then, unless it is True.
     teardown    called with the data, once, by the last process that could use it, or when the fixture is retired.
     timeout     seconds that a build may take; default: --fixd-timeout.
+    live        it is an object that stays in a process, from which all processes of all runs are forked: for what cannot be pickled.
+    after_fork  of a live one: called with it in every process that uses it; reopens what must be. What it returns is used in its place.
 
     A generator's second half runs exactly once, in the last process of the run that could still use the fixture; of a reused
     fixture when it is retired.  Errors are told to every test that needs the fixture; the build is not repeated in this run.
     """
+    if scope is None:
+        scope = "session" if live else "function"
     if not callable(scope) and scope not in SCOPES:
         raise ValueError(f"scope={scope!r}: expected one of {', '.join(SCOPES)}")
+    if live:
+        _check_live(scope, params=params, parse=parse, store=store, writable=writable, key=key)
+    elif after_fork:
+        raise ValueError("after_fork= is for live=True")
     if timeout is not None and not timeout > 0:
         raise ValueError(f"timeout={timeout!r}: expected a number of seconds above 0")
     if max_age is not None and not max_age >= 0:
@@ -494,7 +528,8 @@ def fixture(function: Optional[Callable[..., Any]] = None, *, scope: Any = "func
             raise ValueError(f"fixture '{f.__name__}' yields: its second half is its teardown, teardown= is for those that return")
         make = functools.partial(Definition, scope=scope, reuse=reuse, max_age=max_age,
                                  watch=[watch] if isinstance(watch, str) else watch, serializer=serializer, parse=parse,
-                                 store=store, writable=writable, isolate=isolate, teardown=teardown, timeout=timeout, key=key)
+                                 store=store, writable=writable, isolate=isolate, teardown=teardown, timeout=timeout, key=key, live=live,
+                                 after_fork=after_fork)
         return decorate(f, make, scope, {"params": params, "ids": ids, "autouse": autouse, "name": name})
 
     return define(function) if function is not None else define
