@@ -121,7 +121,7 @@ class Template:
 
     def text_of_section(self, name: str, spec: str) -> str:
         here = os.path.dirname(os.path.abspath(__file__))
-        own = [os.path.join(here, f"{n}.py") for n in ("_warm", "_command_line", "_checkpoint", "_forked", "_hazards", "_live")]
+        own = sorted(os.path.join(here, n) for n in os.listdir(here) if n.endswith(".py"))
         files = [p for p in dict.fromkeys([*own, *self.files]) if _NAMES_IN_INI.issuperset(p) and os.path.exists(p)]
         boot = os.path.join(here, "_warm.py")
         for path in (sys.executable, boot, self.home):

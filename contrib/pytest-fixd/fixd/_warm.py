@@ -11,7 +11,8 @@ import sys
 
 FORKED = "_fixd_forked"  # in sys: this process is a fork of a template
 # They do something to the process, or to what is imported after them.
-_NOT_WARM = {"__main__", "readline", "rlcompleter", "sitecustomize", "usercustomize", "faulthandler", "this", "antigravity", "fixd"}
+_NOT_WARM = {"__main__", "readline", "rlcompleter", "sitecustomize", "usercustomize", "faulthandler", "this", "antigravity"}
+_HERE = os.path.dirname(os.path.abspath(__file__)) + os.sep
 _BOOT = "import sys; sys.path[:0] = [{package!r}]; import fixd._warm as w; del sys.path[0]; w.begin({spec!r})"
 
 
@@ -79,7 +80,7 @@ def _import(names):
 
 
 def _is_installed(module):
-    """Of Python or of a package; what something else than Python has loaded is not the same when it is imported again."""
+    """Of Python or of a package, or ours; what something else than Python has loaded is not the same when it is imported again."""
     from importlib import machinery
 
     loader, path = getattr(module, "__loader__", None), getattr(module, "__file__", None)
@@ -89,7 +90,7 @@ def _is_installed(module):
         return False
     import sysconfig
 
-    return "-packages" + os.sep in path or path.startswith((sysconfig.get_path("stdlib") + os.sep, sysconfig.get_path("platstdlib") + os.sep))
+    return "-packages" + os.sep in path or path.startswith((_HERE, sysconfig.get_path("stdlib") + os.sep, sysconfig.get_path("platstdlib") + os.sep))
 
 
 def _loaded_by_others():

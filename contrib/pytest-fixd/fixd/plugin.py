@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""The pytest plugin: options, the connection of a process, and what happens around each test."""
+"""The pytest plugin: options, the connection of a process, and what happens around each test.
+
+PYTEST_DONT_REWRITE: a warm interpreter has it before pytest.
+"""
 
 from __future__ import annotations
 
