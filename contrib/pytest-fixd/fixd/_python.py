@@ -265,12 +265,16 @@ def fork_command(words: Sequence[str], environment: Mapping[str, str]) -> List[s
 
 
 def ready_home(environment: Mapping[str, str]) -> Tuple[str, str]:
-    from . import _daemon
+    from . import _daemon, _lib
 
     if environment.get("FIXD_DISABLE") == "1":
         raise Plain("FIXD_DISABLE is set")
     if not _daemon.program("fixctl") or not _daemon.program("fixd"):
         raise Plain("the programs fixd and fixctl are not installed")
+    try:
+        _lib.library()
+    except _lib.FixdError as e:
+        raise Plain(str(e.strerror)) from None
     return own_home()
 
 
