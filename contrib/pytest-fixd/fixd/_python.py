@@ -66,6 +66,7 @@ class Template:
         self.record = os.path.join(home, f"{self.of}.record")
         self.files: List[str] = []
         self.modules: List[str] = []
+        self.left_out: List[str] = []
         self._read_record()
         self._first = f"{self.kind}-{self._key()}"
 
@@ -96,6 +97,9 @@ class Template:
             self.text = ""
         for line in self.text.splitlines():
             name, _, path = line.partition(" ")
+            if name.startswith("!"):
+                self.left_out.append(name[1:])
+                continue
             self.modules.append(name)
             if path:
                 self.files.append(path)
@@ -143,7 +147,7 @@ class Template:
         readings = self.readings if name == self._first else None
 
         environment = {n: v for n, v in self.environment.items() if not n.startswith("FIXD_") or n == "FIXD_LIBRARY"}
-        return json.dumps({"python": sys.executable, "flags": self.flags, "environment": environment, "modules": self.modules,
+        return json.dumps({"python": sys.executable, "flags": self.flags, "environment": environment, "modules": self.modules, "left_out": self.left_out,
                            "record": self.record, "readings": readings, "name": name, "live": self.live, "package": os.path.dirname(os.path.dirname(os.path.abspath(__file__)))})
 
 

@@ -69,14 +69,32 @@ class _Recorder:
         os.environ.__class__ = self._kind
 
 
-def _import(names):
+class _LeftOut(BaseException):
+    """No error that a module would handle."""
+
+
+class _Fence:
+    """Finds nothing, and stops who looks for what pytest is to import first."""
+
+    def __init__(self, left_out):
+        self._left_out = set(left_out)
+
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in self._left_out:
+            raise _LeftOut(f"{name} is left to pytest")
+
+
+def _import(names, left_out):
     import importlib
 
+    fence = _Fence(left_out)
+    sys.meta_path.insert(0, fence)
     for name in names:
         try:
             importlib.import_module(name)
         except BaseException as e:  # it is imported again, and says so, where it belongs
             print(f"fixd-python: {name} is not imported before: {type(e).__name__}: {e}", file=sys.stderr)
+    sys.meta_path.remove(fence)
 
 
 def _is_installed(module):
@@ -95,8 +113,8 @@ def _is_installed(module):
 
 def _loaded_by_others():
     """Packages with a module that is not as its file has it: pytest rewrites the assertions of its plugins, and must find them not imported."""
-    loaders = ((name, type(getattr(module, "__loader__", None)).__module__) for name, module in list(sys.modules.items()))
-    return {name.split(".")[0] for name, module in loaders if module == "_pytest.assertion.rewrite"}
+    return {name.split(".")[0] for name, module in list(sys.modules.items()) if "-packages" + os.sep in (getattr(module, "__file__", None) or "")
+            and type(getattr(module, "__loader__", None)).__module__ == "_pytest.assertion.rewrite"}
 
 
 def _modules(left_out):
@@ -130,7 +148,8 @@ def _note_modules(path, tried):
     """At the end of a run: what the next one is forked with. Of processes that share a record each may have others."""
     import fcntl
 
-    left_out = _NOT_WARM | _loaded_by_others()
+    by_others = _loaded_by_others()
+    left_out = _NOT_WARM | by_others
 
     def stays(name):
         return (name not in tried or name in sys.modules) and name.split(".")[0] not in left_out
@@ -139,7 +158,7 @@ def _note_modules(path, tried):
         with open(f"{path}.lock", "w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             before = _read(path)
-            lines = {line.split(" ")[0]: line for line in [*before, *_modules(left_out)] if stays(line.split(" ")[0])}
+            lines = {line.split(" ")[0]: line for line in [*before, *_modules(left_out), *(f"!{n}" for n in by_others)] if stays(line.split(" ")[0])}
             # The order alone is no reason for another template.
             if set(lines.values()) != set(before):
                 _write(path, lines.values())
@@ -291,7 +310,7 @@ def begin(path):
     if sys.path and sys.path[0] == "":
         del sys.path[0]  # of -c
     with _Recorder() as recorder:
-        _import(spec["modules"])
+        _import(spec["modules"], spec["left_out"])
     if spec["live"]:
         _begin_live(spec, _Recorder(recorder.read, of_project=True))
         return

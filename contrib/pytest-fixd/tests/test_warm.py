@@ -86,6 +86,21 @@ def test_results_are_the_same(packages):
         assert told(packages.run("-v", "--fixd-warm")) == cold
 
 
+def test_plugins_are_left_to_pytest(packages):
+    """And what imports them: their assertions are rewritten."""
+    packages.write("site-packages/plug.py", "def check(x): assert x == 1\n")
+    packages.write("site-packages/user_of_plug.py", "import plug\n")
+    packages.conftest("import user_of_plug")
+    packages.write("test_it.py", """
+        import plug, pytest
+        def test():
+            with pytest.raises(AssertionError, match="assert 2 == 1"): plug.check(2)
+        """)
+    for _ in range(3):
+        output = packages.run("-p", "plug", "--fixd-warm").passed(1).output
+        assert "warning" not in output, output
+
+
 def test_in_the_ini(packages):
     packages.write("pytest.ini", "[pytest]\nfixd_warm = true\n")
     assert "fixd: warm" in packages.run("-v").passed(5).output
