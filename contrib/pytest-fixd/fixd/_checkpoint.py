@@ -85,11 +85,19 @@ def _audit(keep_fds: Iterable[int]) -> List[int]:
     return sorted({*keep_fds, *(fd for hazard in found for fd in hazard.fds)})
 
 
-def checkpoint(*, keep_fds: Iterable[int] = (), after_fork: Optional[Callable[[], Any]] = None) -> List[str]:
+def _loaded_files(more: Iterable[str]) -> List[bytes]:
+    """What modules were read from, without those of Python itself: it is another program when one of them is another."""
+    found = (getattr(module, "__file__", None) for module in list(sys.modules.values()))
+    paths = {os.path.abspath(path) for path in (*found, *more) if path}
+    return sorted(os.fsencode(p) for p in paths if not _hazards.is_library(p) and os.path.exists(p))
+
+
+def checkpoint(*, keep_fds: Iterable[int] = (), files: Iterable[str] = (), after_fork: Optional[Callable[[], Any]] = None) -> List[str]:
     """In a program that fixd has started for `process =`: stops here, and returns in every fork, with the arguments of whoever has asked
     for it.  Elsewhere it returns the program's own arguments at once.
 
     keep_fds    descriptors that all forks share on purpose.
+    files       that it has read: when one of them has changed, or a module that it has imported, the next fork is one of another template.
     after_fork  called in every fork, before this returns there: reopens what must be.
 
     In the fork sys.argv, os.environ, the directory and the standard streams are the caller's, random numbers are its own, and exit
@@ -112,10 +120,12 @@ def checkpoint(*, keep_fds: Iterable[int] = (), after_fork: Optional[Callable[[]
     temporary = _forked.temporary_files()
     gc.freeze()  # what is not looked at is not copied
     numbers = (ctypes.c_int * len(fds))(*fds)
-    how = _How(size=ctypes.sizeof(_How), flags=_RETURN_AT_END, n_keep_fds=len(fds), keep_fds=numbers, fork=_fork_hook(_fork))
+    loaded = _loaded_files(files)
+    names = (ctypes.c_char_p * (len(loaded) + 1))(*loaded, None)
+    how = _How(size=ctypes.sizeof(_How), flags=_RETURN_AT_END, n_keep_fds=len(fds), keep_fds=numbers, fork=_fork_hook(_fork), files=names)
     argc, argv = ctypes.c_int(0), ctypes.POINTER(ctypes.c_char_p)()
     # The library keeps what it is given.
-    checkpoint._kept = how, numbers, argc, argv  # type: ignore[attr-defined]
+    checkpoint._kept = how, numbers, names, argc, argv  # type: ignore[attr-defined]
     r = library.fixd_fork_here(ctypes.byref(argc), ctypes.byref(argv), ctypes.byref(how))
     if r < 0:
         library.fixd_error.restype, library.fixd_error.argtypes = ctypes.c_char_p, [ctypes.c_void_p]

@@ -31,7 +31,7 @@ class Hazard:
 
 # Where something stands in the program.
 
-def _is_library(path: str) -> bool:
+def is_library(path: str) -> bool:
     return path.startswith(_LIBRARY) and "-packages" not in path or path.startswith("<frozen")
 
 
@@ -124,8 +124,8 @@ def _stack(thread: threading.Thread) -> str:
     shown: List[str] = []
     while frame is not None and len(shown) < _FRAMES_SHOWN:
         path = frame.f_code.co_filename
-        if not shown or not _is_library(path):
-            shown.append(f"{frame.f_code.co_name}() ({os.path.basename(path) if _is_library(path) else path}:{frame.f_lineno})")
+        if not shown or not is_library(path):
+            shown.append(f"{frame.f_code.co_name}() ({os.path.basename(path) if is_library(path) else path}:{frame.f_lineno})")
         frame = frame.f_back
     return ", called by ".join(shown) or "nothing of Python"
 

@@ -193,6 +193,22 @@ def test_coverage(program):
     assert lines("data") == lines("plain") != set()
 
 
+def test_edits_of_what_it_has_read(program):
+    """Of a module, and of a file that it names."""
+    t = program("""
+        import fixd, os
+        os.chdir("HERE")
+        import part
+        data = open("data").read()
+        fixd.checkpoint(files=["data"])
+        print(part.value, data)
+        """)
+    for value, data in ((1, "a"), (2, "a"), (2, "other")):
+        t.project.write("part.py", f"value = {value}\n")
+        t.project.write("data", data)
+        assert [t.output("t") for _ in range(2)] == [f"{value} {data}\n"] * 2
+
+
 def test_a_second_checkpoint_is_none(program):
     t = program("import fixd\nfixd.checkpoint()\nprint(fixd.checkpoint())\n")
     assert t.output("t", "x") == "['x']\n"
