@@ -237,12 +237,14 @@ static void drop_log(struct keep *k)
 /* The same without a channel, which has ended. */
 static void wait_for_children(struct keep *k, int64_t deadline)
 {
-	/* As long as the daemon lives its log is none of ours. */
+	/* As long as the daemon lives its log is none of ours; when it dies our channel ends before that is to be seen. */
+	bool orphan = is_orphan(k);
 	struct pollfd p[] = { { .fd = k->signals, .events = POLLIN },
 			      { .fd = k->output, .events = POLLIN },
-			      { .fd = is_orphan(k) ? k->log : -1, .events = POLLIN } };
+			      { .fd = orphan ? k->log : -1, .events = POLLIN } };
+	int ms = left(deadline);
 
-	if (poll(p, ELEMENTSOF(p), left(deadline)) < 0)
+	if (poll(p, ELEMENTSOF(p), orphan || ms < DAEMON_MS ? ms : DAEMON_MS) < 0)
 		return;
 	if (p[0].revents)
 		reap(k);
