@@ -18,7 +18,7 @@ ROW = "{:44}{:>10}{:>10}{:>8}"
 
 # Each test reads 1 MiB of the fixture, and writes to four pages of it; one in argv[1] leaves that, the others put it back.
 SUITE = r"""
-#include "fixd-test.h"
+#include <fixd/test.h>
 int main(int argc, char *argv[])
 {
 	int one_in = atoi(argv[argc - 1]);

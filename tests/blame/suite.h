@@ -2,7 +2,7 @@
 /* Runs leaks: those that are named, or all. */
 #pragma once
 
-#include "fixd-test.h"
+#include <fixd/test.h>
 
 struct leak {
 	const char *name;

@@ -139,7 +139,7 @@ int fixd_build(struct fixd_builder *b)
 }
 """
 WRITES = """
-#include "fixd-test.h"
+#include <fixd/test.h>
 int main(void)
 {
 	**(char **)fixd_test("points") ^= 1;
