@@ -204,7 +204,7 @@ static void put_writer(struct text *t, const struct first_write *w, const char *
 {
 	struct naming n = { .text = t, .indent = indent, .in_python = put_python(t, w->python, indent) > 0 };
 
-	for (int i = 0; i < w->depth; i++)
+	for (int i = 0; i < w->depth && n.callers <= CALLERS_MAX; i++)
 		lines_of((char *)w->stack[i] - (i > 0), name_line, &n);
 	n.anybody = n.callers == 0;
 	for (int i = 0; i < w->depth && n.callers == 0; i++)
