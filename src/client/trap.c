@@ -22,8 +22,8 @@
 #define OF_FILTER 1
 
 /* The upper halves of addresses in one stretch differ in these bits only. */
-#define STRETCH_BITS UINT32_C(0x3f)
-#define STRETCHES 4
+#define STRETCH_BITS (uint32_t)((TRAP_STRETCH >> 32) - 1)
+#define STRETCHES 16
 
 /* What a call writes: to the memory in argument `pointer`, as many bytes as argument `length` says times `unit`; or `unit` bytes. */
 static const struct call {

@@ -12,11 +12,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#define TRAP_STRETCH (UINT64_C(32) << 30)
+
 /* Called before the kernel writes at most `size` bytes at `start`, for the call at `place`: in the handler of a signal, any thread. */
 typedef void (*trap_fn)(uintptr_t start, size_t size, const void *place);
 
 /*
- * From now on `fn`, one for all, hears of calls that write near `address`: to the 256 GiB that it lies in. For the life of the process,
+ * From now on `fn`, one for all, hears of calls that write near `address`: to the TRAP_STRETCH bytes that it lies in. For the life of the process,
  * its other threads, and its children. One thread at a time. 0, or -errno: not here.
  */
 int trap_install(uintptr_t address, trap_fn fn);

@@ -18,9 +18,10 @@
 #define WATCHES 512
 #define WRITES_MAX ((size_t)8192) /* of one watch */
 
-/* What lies between the images and where the kernel puts a process's own mappings (image/region.h). */
+/* Between the images (image/region.h) and the lowest place from which on the kernel puts a process's own mappings: where the stack has most
+   room that is 16 GiB and 1 TiB below the top, and they go down from there. What is told of this stretch is of nothing else then. */
 #define PLACE UINT64_C(0x7ef000000000)
-#define PLACE_SIZE (UINT64_C(60) << 30)
+#define PLACE_SIZE TRAP_STRETCH
 
 struct watch {
 	char *base;
@@ -287,10 +288,19 @@ static void discard(struct watch *w)
 	free(w);
 }
 
+static int trap_all(uintptr_t start, size_t size)
+{
+	int r = trap_install(start + size - 1, take_call);
+
+	for (size_t at = 0; at < size && r == 0; at += TRAP_STRETCH)
+		r = trap_install(start + at, take_call);
+	return r;
+}
+
 struct watch *watch_new(void *base, size_t size)
 {
 	struct watch *w = calloc(1, sizeof *w);
-	int r = trap_install((uintptr_t)base, take_call);
+	int r = trap_all((uintptr_t)base, size);
 
 	if (!w || r < 0) {
 		free(w);
