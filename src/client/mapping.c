@@ -74,7 +74,7 @@ static int share(struct mapping *m, bool writable, enum mapping_need need)
 
 static int map_anywhere(size_t size, int fd, int prot, struct mapping *m)
 {
-	void *hint = prot & PROT_WRITE ? blame_place(size) : NULL;
+	void *hint = m->writable ? blame_place(size) : NULL;
 	void *place = !hint && size >= PLACE_ALIGN ? place_find(size) : NULL;
 	void *p = mmap(place ? place : hint, size, prot, MAP_PRIVATE | (place ? MAP_FIXED : 0), fd, 0);
 
@@ -104,6 +104,7 @@ void mapping_allow_writes(void)
 	for (struct mapping *m = registry; m; m = m->next) {
 		if (m->writable && m->size && mprotect(m->base, m->size, PROT_READ | PROT_WRITE) < 0)
 			abort(); /* it would die at its first write */
+		blame_reset(m);
 	}
 	pthread_mutex_unlock(&lock);
 }

@@ -166,5 +166,33 @@ def test_what_objects_point_into(t):
     assert out.startswith("fixd: 'points, what it points into' is changed: 1 byte at offset 0x") and "/writes.c:5 in main()" in out, out
 
 
+FORKED = """
+#include <fixd/test.h>
+int main(int argc, char **argv)
+{
+	char *bytes = fixd_test("bytes");
+
+	if (fixd_fork_here(&argc, &argv, NULL) < 0)
+		return 2;
+	bytes[100] = 1;
+	fixd_test_reset();
+	bytes[5000] = 1;
+	fixd_test_reset();
+	return 0;
+}
+"""
+
+
+def test_fork_of_a_template(t):
+    """Views that were attached before the checkpoint are watched in the forks."""
+    needs_lines()
+    program = t.path("forked")
+    run(["gcc", "-g", "-o", program, t.write("forked.c", FORKED), "-I", SRC + "/contrib/adapters", "-I", SRC + "/include", *LIBRARIES], t.dir)
+    daemon = t.daemon(f"[fixture bytes]\ncommand = head -c 8192 /dev/zero\n[fixture live]\nprocess = FIXD_BLAME=1 exec {program}\n")
+    out = run([BUILD + "/fixctl", "--socket", daemon.socket, "fork", "live"], t.dir, {**environment(), "FIXD_BLAME": "1"})
+    for offset, line in (("0x64", 9), ("0x1388", 11)):
+        assert re.search(f"1 byte at offset {offset}, 00 became 01\nfixd:   first written at \\S*/forked.c:{line} in main", out), out
+
+
 if __name__ == "__main__":
     main(sys.modules[__name__], modes)
