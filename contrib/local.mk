@@ -214,6 +214,7 @@ EXTRA_DIST += contrib/package \
 	contrib/debian/not-installed \
 	contrib/debian/python3-pytest-fixd.docs \
 	contrib/debian/python3-pytest-fixd.install \
+	contrib/debian/python3-pytest-fixd.lintian-overrides \
 	contrib/debian/python3-pytest-fixd.postinst \
 	contrib/debian/python3-pytest-fixd.prerm \
 	contrib/debian/rules \
