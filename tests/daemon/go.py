@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 import harness
-from harness import LIMIT, Skip, once
+from harness import LIMIT, Skip, once, wait_for
 
 PACKAGE = os.path.join(harness.SRC, "contrib", "go")
 GRAPH = """
@@ -65,6 +65,7 @@ def test_packages(t):
     # What nobody waited for is still being built.
     with open(t.path("fixd/testdata/gate"), "w"):
         pass
+    wait_for(lambda: d.instance("slow")["state"] != "building", "its end: what is built after a cleanup stays")
 
 
 if __name__ == "__main__":

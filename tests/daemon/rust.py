@@ -9,7 +9,7 @@ import sys
 
 import harness
 from go import GRAPH
-from harness import LIMIT, Skip, once
+from harness import LIMIT, Skip, once, wait_for
 
 CRATE = os.path.join(harness.SRC, "contrib", "rust")
 
@@ -18,6 +18,9 @@ def cargo(t, daemon, *args):
     env = {**harness.process_environment(), "FIXD_SOCKET": daemon.socket, "CARGO_HOME": t.path("cargo"), "CARGO_TARGET_DIR": t.path("target"),
            "CARGO_INCREMENTAL": "0", "FIXD_LIB_DIR": os.path.join(harness.BUILD, ".libs"), "LD_LIBRARY_PATH": os.path.join(harness.BUILD, ".libs"),
            "GATE": t.path("crate/tests/gate")}
+    # The make that runs this has jobs of its own, which cargo would ask for.
+    for name in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL"):
+        env.pop(name, None)
     done = subprocess.run(["cargo", *args, "--offline"], cwd=t.path("crate"), env=env, capture_output=True, text=True, timeout=LIMIT * 3)
     assert done.returncode == 0, f"cargo {args}: {done.returncode}\n{done.stdout}{done.stderr}"
     return done.stdout + done.stderr
@@ -40,6 +43,7 @@ def test_crate(t):
     # What nobody waited for is still being built.
     with open(t.path("crate/tests/slow-gate"), "w"):
         pass
+    wait_for(lambda: d.instance("slow")["state"] != "building", "its end: what is built after a cleanup stays")
 
 
 if __name__ == "__main__":
