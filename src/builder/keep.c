@@ -60,7 +60,11 @@ static int open_log(int mode)
 int keep_begin(struct keep *k, struct work *w)
 {
 	sigset_t set;
+	/* A plugin may have closed them: what is opened here must not get their numbers, which mend_log() takes. */
+	int r = fd_open_standard();
 
+	if (r < 0)
+		return work_fail(w, r, "the helper cannot be set up: %s", strerror(-r));
 	k->work = w;
 	k->note = w->note;
 	k->since = clock_real();

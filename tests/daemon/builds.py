@@ -220,6 +220,8 @@ def test_plugin_closes_its_descriptors(t):
         c.attach(f"kept{number}").detach()
         c.attach(f"not{number}").detach()
     assert c.read("plain") == b"plain\n"
+    said = d.ctl("cleanup", "kept*").out
+    assert "Removed: 4" in said and "Errors: 0" in said, said
 
 
 def test_plugin_takes_the_builders_descriptors(t):
