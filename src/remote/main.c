@@ -253,6 +253,18 @@ static int put(struct remote *r)
 	return upload(r, &m, packed, text, (size_t)n);
 }
 
+static int ask(struct remote *r, int (*what)(struct remote *r))
+{
+	int code;
+
+	if (rest_lasts(r->state, r->url))
+		return EXIT_REMOTE;
+	r->http = http_open(r->seconds);
+	code = r->http ? what(r) : EXIT_FAILURE;
+	http_close(r->http);
+	return code;
+}
+
 static int keygen(const char *path)
 {
 	unsigned char public[crypto_sign_PUBLICKEYBYTES], secret[crypto_sign_SECRETKEYBYTES];
@@ -293,16 +305,11 @@ int main(int argc, char **argv)
 	if (r.description < 0 || ((getting || putting) && !r.url) || (putting && (!r.write || !r.key_file || r.image < 0)))
 		usage("an option is missing");
 	if (key_of(r.description, r.key) < 0)
-		return EXIT_FAILURE;
-	if (!getting && !putting)
-		return puts(r.key) < 0;
-	if (rest_lasts(r.state, r.url))
-		return EXIT_REMOTE;
-	r.http = http_open(r.seconds);
-	if (!r.http)
-		return EXIT_FAILURE;
-	code = getting ? get(&r) : put(&r);
-	http_close(r.http);
+		code = EXIT_FAILURE;
+	else if (!getting && !putting)
+		code = puts(r.key) < 0;
+	else
+		code = ask(&r, getting ? get : put);
 	list_free(r.read);
 	list_free(r.keys);
 	return code;
