@@ -102,8 +102,8 @@ pytest_fixd = \
 	contrib/pytest-fixd/tests/test_surroundings.py \
 	contrib/pytest-fixd/tests/test_use.py \
 	contrib/pytest-fixd/tests/test_values.py \
+	contrib/pytest-fixd/tests/test_warm.py \
 	contrib/pytest-fixd/tests/test_writable.py
-	contrib/pytest-fixd/tests/test_warm.py
 EXTRA_DIST += $(pytest_fixd)
 
 bench-pytest: all
