@@ -21,6 +21,8 @@ static const struct unit size_units[] = { { "", 1 }, { "K", 1ULL << 10 }, { "M",
 /* Two of them still fit into an int64_t. */
 #define DURATION_MAX (INT64_MAX / 4)
 
+#define SECONDS_UP_TO (600 * NSEC_PER_SEC)
+
 static const struct unit duration_units[] = {
 	{ "", NSEC_PER_SEC },		{ "ms", NSEC_PER_MSEC },     { "s", NSEC_PER_SEC },
 	{ "m", 60 * NSEC_PER_SEC }, { "h", 3600 * NSEC_PER_SEC },
@@ -104,8 +106,10 @@ char *write_size(char *buf, size_t n, uint64_t bytes)
 
 char *write_duration(char *buf, size_t n, int64_t ns)
 {
-	/* Without a unit it would be seconds. */
-	return format_exact(buf, n, (uint64_t)ns, duration_units + 1, ELEMENTSOF(duration_units) - 1);
+	/* A few minutes are written in seconds, as time-outs are; and without a unit it would be seconds. */
+	size_t most = ns < SECONDS_UP_TO ? 2 : ELEMENTSOF(duration_units) - 1;
+
+	return format_exact(buf, n, (uint64_t)ns, duration_units + 1, most);
 }
 
 char *format_size(char *buf, size_t n, uint64_t bytes)

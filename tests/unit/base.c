@@ -65,6 +65,8 @@ static void sizes_and_durations(void)
 	check_string(format_duration(buf, sizeof buf, 180000 * NSEC_PER_SEC), "2 d 2 h");
 	check_string(write_duration(buf, sizeof buf, 600 * NSEC_PER_SEC), "10m");
 	check_string(write_duration(buf, sizeof buf, 90 * NSEC_PER_SEC), "90s");
+	check_string(write_duration(buf, sizeof buf, 300 * NSEC_PER_SEC), "300s");
+	check_string(write_duration(buf, sizeof buf, 7200 * NSEC_PER_SEC), "2h");
 	check_string(write_duration(buf, sizeof buf, 0), "0ms");
 	check_string(write_size(buf, sizeof buf, 3 << 20), "3M");
 	check_string(write_size(buf, sizeof buf, 1000), "1000");
