@@ -121,42 +121,36 @@ struct blob_unpacking *blob_begin(const struct image_manifest *m, int out)
 	return b;
 }
 
+/* As much of `in` as gives one buffer. *full: there may be more without any further input. */
+static int unpack_some(struct blob_unpacking *b, ZSTD_inBuffer *in, bool *full)
+{
+	ZSTD_outBuffer out = { b->buf, b->buf_size, 0 };
+
+	/* There is one frame, and nothing behind it. */
+	if (b->left == 0)
+		return -EBADMSG;
+	b->left = ZSTD_decompressStream(b->context, &out, in);
+	if (ZSTD_isError(b->left) || out.pos > b->m->size - b->given)
+		return -EBADMSG;
+	b->given += out.pos;
+	*full = out.pos == out.size && b->left > 0;
+	return fd_write_all(b->out, b->buf, out.pos);
+}
+
 int blob_take(void *arg, const void *data, size_t size)
 {
 	struct blob_unpacking *b = arg;
 	ZSTD_inBuffer in = { data, size, 0 };
+	bool full = false;
+	int r = 0;
 
 	crypto_hash_sha256_update(&b->hash, data, size);
 	b->taken += size;
 	if (!b->context || b->taken > b->m->blob_size)
 		return b->context ? -EBADMSG : -ENOMEM;
-	while (in.pos < in.size) {
-		ZSTD_outBuffer out = { b->buf, b->buf_size, 0 };
-		int r;
-
-		/* There is one frame, and nothing behind it. */
-		if (b->left == 0)
-			return -EBADMSG;
-		b->left = ZSTD_decompressStream(b->context, &out, &in);
-		if (ZSTD_isError(b->left) || out.pos > b->m->size - b->given)
-			return -EBADMSG;
-		b->given += out.pos;
-		r = fd_write_all(b->out, b->buf, out.pos);
-		if (r < 0)
-			return r;
-		/* The last of it may be in zstd's own buffer. */
-		while (out.pos == out.size && in.pos == in.size && b->left > 0) {
-			out.pos = 0;
-			b->left = ZSTD_decompressStream(b->context, &out, &in);
-			if (ZSTD_isError(b->left) || out.pos > b->m->size - b->given)
-				return -EBADMSG;
-			b->given += out.pos;
-			r = fd_write_all(b->out, b->buf, out.pos);
-			if (r < 0)
-				return r;
-		}
-	}
-	return 0;
+	while (r == 0 && (in.pos < in.size || full))
+		r = unpack_some(b, &in, &full);
+	return r;
 }
 
 int blob_end(struct blob_unpacking *b)
