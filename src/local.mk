@@ -55,7 +55,8 @@ libconfig_la_SOURCES = \
 	src/config/keys.c src/config/keys.h \
 	src/config/raw.c src/config/raw.h \
 	src/config/remote.c src/config/remote.h \
-	src/config/service.c src/config/service.h
+	src/config/service.c src/config/service.h \
+	src/config/sources.c
 libconfig_la_CFLAGS = $(AM_CFLAGS) $(INIH_CFLAGS)
 libconfig_la_LIBADD = libimage.la $(INIH_LIBS)
 

@@ -247,10 +247,9 @@ static void add_executable(struct fixture *f, const char *root)
 	}
 }
 
-/* Its source is a shell command. */
-static bool is_command(const struct fixture *f)
+bool source_is_command(int source)
 {
-	return f->source == SOURCE_COMMAND || f->source == SOURCE_TREE || source_keeps_running(f->source);
+	return source == SOURCE_COMMAND || source == SOURCE_TREE || source_keeps_running(source);
 }
 
 static void load_source(struct loading *l, struct fixture *f, const struct raw_entry *e)
@@ -272,7 +271,7 @@ static void load_source(struct loading *l, struct fixture *f, const struct raw_e
 			problem(l, e->line, "client = %s: expected yes", e->value);
 		return;
 	}
-	if (is_command(f)) {
+	if (source_is_command(f->source)) {
 		if (e->comment_cut)
 			problem(l, e->line, "%s: ' ;' would start a comment; write ';' without a blank before it", e->key);
 		f->what = xstrdup(e->value);
@@ -754,45 +753,6 @@ struct config *config_free(struct config *c)
 	free(c->file);
 	free(c);
 	return NULL;
-}
-
-static bool is_elf(const char *path)
-{
-	_cleanup_fd_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-	char head[4];
-
-	return fd >= 0 && fd_pread_all(fd, head, sizeof head, 0) == (ssize_t)sizeof head && !memcmp(head, "\177ELF", sizeof head);
-}
-
-/* NULL: it can be read, as far as can be seen. */
-static const char *wrong_source(const struct fixture *f)
-{
-	struct stat st;
-
-	if (access(f->what, R_OK) < 0 || stat(f->what, &st) < 0)
-		return strerror(errno);
-	if (f->source == SOURCE_DIRECTORY)
-		return S_ISDIR(st.st_mode) ? NULL : "it is no directory";
-	if (S_ISDIR(st.st_mode))
-		return "it is a directory";
-	return f->source == SOURCE_PLUGIN && !is_elf(f->what) ? "it is no shared library" : NULL;
-}
-
-size_t config_check_sources(const struct config *c, struct text *problems)
-{
-	size_t n = 0;
-
-	for (size_t i = 0; i < c->n_fixtures; i++) {
-		const struct fixture *f = c->fixtures[i];
-		const char *wrong = is_command(f) || f->source == SOURCE_CLIENT ? NULL : wrong_source(f);
-
-		if (!wrong)
-			continue;
-		config_problem(problems, c->file, f->line, "[fixture %s] %s = %s cannot be read: %s", f->name,
-			       source_keys[f->source], f->what, wrong);
-		n++;
-	}
-	return n;
 }
 
 char *config_describe(const struct fixture *f)

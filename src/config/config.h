@@ -152,6 +152,8 @@ const char *scope_name(int scope);
 const char *source_name(int source);
 /* What it makes is a process that goes on: it is kept, and has a directory. */
 bool source_keeps_running(int source);
+/* It is a shell command. */
+bool source_is_command(int source);
 
 /* Sources that cannot be read right now, a line each as above: their builds will fail. Returns how many. */
 size_t config_check_sources(const struct config *c, struct text *problems);
