@@ -238,7 +238,6 @@ void instance_retire(struct instance *i, const char *cause)
 
 	if (!im)
 		return;
-	instance_effects(i)->show(instance_model(i)->work, i->board_slot, 0);
 	timer_stop(&i->expiry);
 	timer_stop(&i->restart);
 	instance_set_cause(i, cause);
@@ -251,6 +250,8 @@ void instance_retire(struct instance *i, const char *cause)
 	i->watch = instance_effects(i)->forget(i->watch);
 	model_changed(instance_model(i));
 	log_write(im->died ? LOG_LEVEL_INFO : instance_log_level(i), 0, "%s: generation %u is stale: %s", i->title, im->generation, cause);
+	/* Whoever sees that it is stale finds in the log why. */
+	instance_effects(i)->show(instance_model(i)->work, i->board_slot, 0);
 	event_of_instance(i, im, EVENT_STALE, cause);
 	instance_retire_holders(i, im);
 	image_unref(im);
