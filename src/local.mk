@@ -44,7 +44,7 @@ libwire_la_SOURCES = \
 	src/wire/offer.h \
 	src/wire/run_table.h \
 	src/wire/socket.c src/wire/socket.h \
-	src/wire/wire.h
+	src/wire/messages.h src/wire/wire.h
 libwire_la_LIBADD = libimage.la
 
 libconfig_la_SOURCES = \
@@ -388,4 +388,4 @@ dist_schema_DATA = \
 fixctl_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS)
 fixctl_LDADD = libclient.la libwire.la $(JANSSON_LIBS) -ldl -lm
 
-EXTRA_DIST += src/client/libfixd.sym src/builder/libfixd-builder.sym
+EXTRA_DIST += src/wire/messages.table src/client/libfixd.sym src/builder/libfixd-builder.sym
