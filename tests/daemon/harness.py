@@ -21,6 +21,8 @@ import threading
 import time
 import traceback
 
+import wire
+
 BUILD = os.environ.get("FIXD_BUILD", os.getcwd())
 SRC = os.environ.get("FIXD_SRC", os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
 SANITIZERS = os.environ.get("FIXD_SANITIZERS", "").split()
@@ -29,10 +31,20 @@ LIMIT = 60 * (3 if SANITIZERS else 1) * SLOWNESS  # seconds for whatever a test 
 TEST_LIMIT = 5 * LIMIT  # seconds for a whole test, whatever it does
 
 
-WIRE_VERSION = 6
-
-
 NOBODY = 65534
+
+
+def fixed(message, /, **fields):
+    """The fixed part of a message and the strings whose lengths are in it; what is not given is zero."""
+    form, names, strings = wire.FIELDS[wire.REQUESTS.get(message, (0, message))[1]]
+    assert fields.keys() <= set(names), fields
+    values = [len(fields.get(n, b"")) if n in strings else fields.get(n, b"" if n == "session" else 0) for n in names]
+    return struct.pack(form, *values) + b"".join(fields.get(n, b"") for n in strings)
+
+
+def request(message, /, id=1, behind=b"", **fields):
+    body = fixed(message, **fields) + behind
+    return fixed("header", type=wire.REQUESTS[message][0], size=16 + len(body), id=id) + body
 
 
 def can_be_reached(path, uid=NOBODY):
