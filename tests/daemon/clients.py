@@ -16,7 +16,8 @@ import sys
 import threading
 
 import harness
-from harness import COW, NOBODY, Client, FixdError, exit_code, once, wait_for
+import wire
+from harness import COW, NOBODY, Client, FixdError, exit_code, once, request, wait_for
 
 INI = "[fixture f]\nfile = input\n[fixture slow]\ncommand = cat gate\n"
 
@@ -38,7 +39,7 @@ def message(kind, body=b"", size=None, id=1, n_fds=0):
     return struct.pack("<HHIQ", kind, n_fds, 16 + len(body) if size is None else size, id) + body
 
 
-HELLO = message(1, struct.pack("<II", harness.WIRE_VERSION, 0))
+HELLO = request("hello", version=wire.VERSION)
 
 # What a client of each version said, and of each answer its size, its descriptors and the first two bytes.
 RECORDED = {
@@ -54,7 +55,7 @@ RECORDED = {
 
 
 def attach(name, timeout=1000, flags=0):
-    return message(16, struct.pack("<IIHHHH", flags, timeout, len(name), 0, 0, 0) + name)
+    return request("attach", flags=flags, timeout_ms=timeout, name=name)
 
 
 def is_dropped(s):
@@ -82,8 +83,8 @@ def test_malformed_messages(t):
     good = d.client()
     bad = [
         b"", b"x", HELLO[:-1], HELLO + b"x", b"\0" * 16, b"\xff" * 16, os.urandom(100), b"\0" * 8192, b"\0" * 8193, b"\0" * 100000,
-        message(1, struct.pack("<II", harness.WIRE_VERSION, 0), size=1), message(1, struct.pack("<II", harness.WIRE_VERSION, 0), size=0xffffffff),
-        message(1, struct.pack("<II", harness.WIRE_VERSION, 0), id=0), attach(b"f"), message(9999),
+        message(1, HELLO[16:], size=1), message(1, HELLO[16:], size=0xffffffff),
+        request("hello", id=0, version=wire.VERSION), attach(b"f"), message(9999),
         message(1, struct.pack("<II", 4, 0)) + b"x",
     ]
     for m in bad:
@@ -134,10 +135,10 @@ def test_random_messages(t):
 def test_wrong_version(t):
     d = start(t)
     s = raw(d)
-    s.send(message(1, struct.pack("<II", 99, 0)))
+    s.send(request("hello", version=99))
     answer = s.recv(65536)
     kind, _, _, _, error, _ = struct.unpack("<HHIQiI", answer[:24])
-    assert kind == 0xffff and error == -errno.EPROTONOSUPPORT and b"version %d" % harness.WIRE_VERSION in answer and b"99" in answer
+    assert kind == 0xffff and error == -errno.EPROTONOSUPPORT and b"version %d" % wire.VERSION in answer and b"99" in answer
     s.close()
 
 
@@ -149,7 +150,7 @@ def error_of(answer):
 
 def hello(d, version, lowest):
     s = raw(d)
-    s.send(message(1, struct.pack("<II", version, lowest)))
+    s.send(request("hello", version=version, lowest=lowest))
     data, fds, _, _ = socket.recv_fds(s, 65536, 8)
     for fd in fds:
         os.close(fd)
@@ -187,7 +188,7 @@ def test_requests_of_a_later_version(t):
     answer = s.recv(65536)
     error, sentence = error_of(answer)
     assert error == -errno.EOPNOTSUPP and "does not know requests of type 9999" in sentence and struct.unpack("<HHIQ", answer[:16])[3] == 7
-    fixed = struct.pack("<IIHHHH", 0, 60000, 1, 0, 0, 0)
+    fixed = harness.fixed("attach", timeout_ms=60000, name=b"f")[:-1]
     s.send(message(16, fixed + b"\0" * 24 + b"f", n_fds=40))
     data, fds, _, _ = socket.recv_fds(s, 65536, 8)
     assert data[:2] == struct.pack("<H", 16 | 0x8000) and len(fds) == 1 and os.pread(fds[0], 100, 0) == b"some bytes\n"
@@ -339,7 +340,7 @@ def test_reports_that_nobody_reads(t):
         connections = [greeted(d) for _ in range(asks)]
         waiting = select.poll()
         for s in connections:
-            s.send(message(33, struct.pack("<IHH", 0, 1, 0) + b"*"))
+            s.send(request("list", pattern=b"*"))
             waiting.register(s, select.POLLIN)
         wait_for(lambda: len(waiting.poll(0)) >= 60, "most of the answers")
         for s in connections:
@@ -359,7 +360,7 @@ def test_reports_that_nobody_reads(t):
     # Who ends without reading any has nothing left.
     def leave():
         for s in [greeted(d) for _ in range(asks)]:
-            s.send(message(33, struct.pack("<IHH", 0, 1, 0) + b"*"))
+            s.send(request("list", pattern=b"*"))
         return True
 
     assert exit_code(t.child(leave, uid=NOBODY)) == 0
@@ -845,7 +846,7 @@ def test_a_daemon_that_lies(t):
     def answer(board=4096, seals=0xf, slots=512, real=4096, path=b"", n=1, **lies):
         c, _ = server.accept()
         kind, _, _, number = header.unpack(c.recv(9000)[:16])
-        body = struct.pack("<IIII", harness.WIRE_VERSION, 8192, slots, 1)
+        body = harness.fixed("welcome", version=wire.VERSION, message_max=wire.MESSAGE_MAX, board_slots=slots, pid=1)
         fd = sealed(bytes(board), seals)
         socket.send_fds(c, [header.pack(kind | 0x8000, 1, 16 + len(body), number) + body], [fd])
         os.close(fd)
@@ -889,14 +890,13 @@ def test_requests_behind_a_stop(t):
     c.attach("s").detach()
     s = greeted(d)
     root = t.dir.encode()
-    join = struct.pack("<IHH", 0, len(root), 3) + root + b"run"
-    s.send(message(2, join, id=2))
+    s.send(request("join", id=2, root=root, run=b"run"))
     s.recv(100)
-    s.send(message(50, struct.pack("<IHH", 0, 0, 0), id=3))
+    s.send(request("stop", id=3))
     s.recv(100)
     wait_for(lambda: "is being torn down" in d.words(), "the end of the service")
     for n in range(4, 30):
-        s.send(message(2, join, id=n))
+        s.send(request("join", id=n, root=root, run=b"run"))
         s.send(attach(b"s"))
     t.write("gate", "")
     assert d.process.wait(harness.LIMIT) == 0, d.words()

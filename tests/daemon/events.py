@@ -5,12 +5,11 @@ import json
 import os
 import re
 import signal
-import struct
 import subprocess
 import sys
 
 import harness
-from harness import COW, LIMIT, WIRE_VERSION, FixdError, once, wait_for
+from harness import COW, LIMIT, FixdError, once, wait_for
 
 INI = """[fixture corpus]
 command = printf 12345678

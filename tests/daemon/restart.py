@@ -5,13 +5,13 @@ import os
 import shutil
 import signal
 import socket
-import struct
 import subprocess
 import sys
 import threading
 
 import harness
 import services
+import wire
 from harness import COW, LIMIT, FixdError, wait_for
 from services import ask, is_gone, lines, record, service, start
 
@@ -358,12 +358,12 @@ def test_a_client_that_does_not_read(t):
     view = c.attach("f")
     stuck = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     stuck.connect(d.socket)
-    stuck.sendall(struct.pack("<HHIQ", 1, 0, 24, 1) + struct.pack("<II", harness.WIRE_VERSION, 0))
+    stuck.sendall(harness.request("hello", version=wire.VERSION))
     stuck.recv(100)
     stuck.settimeout(1)
     try:
         for n in range(2, 60):
-            stuck.sendall(struct.pack("<HHIQ", 32, 0, 24, n) + struct.pack("<IHH", 0, 0, 0))
+            stuck.sendall(harness.request("status", id=n))
     except (TimeoutError, BrokenPipeError):
         pass
     restart(d)

@@ -14,7 +14,8 @@ import sys
 import threading
 import time
 
-from harness import (COW, LIB, LIMIT, WIRE_VERSION, Build, Client, FixdError, Skip, View, exit_code, main, once, process_environment, program,
+import wire
+from harness import (COW, LIB, LIMIT, Build, Client, FixdError, Skip, View, exit_code, main, once, process_environment, program, request,
                      wait_for)
 
 INI = "[fixd]\n"
@@ -942,17 +943,13 @@ def test_releases_are_few(t):
     s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     s.connect(d.socket)
 
-    def ask(kind, body, number=1):
-        s.send(struct.pack("<HHIQ", kind, 0, 16 + len(body), number) + body)
-
-    root = os.path.realpath(t.dir).encode()
-    for kind, body in ((1, struct.pack("<II", WIRE_VERSION, 0)), (2, struct.pack("<IHH", 0, len(root), 3) + root + b"run"),
-                       (16, struct.pack("<IIHHHH", 0, 1000, 5, 0, 0, 0) + b"value")):
-        ask(kind, body)
+    for m in (request("hello", version=wire.VERSION), request("join", root=os.path.realpath(t.dir).encode(), run=b"run"),
+              request("attach", timeout_ms=1000, name=b"value")):
+        s.send(m)
         answer = socket.recv_fds(s, 9000, 64)[0]
     serial = struct.unpack_from("<Q", answer, 24)[0]
-    ask(19, struct.pack("<QII", serial, 1, 3600000), 7)
-    ask(19, struct.pack("<QII", serial, 1, 3600000), 8)
+    for number in (7, 8):
+        s.send(request("release", id=number, serial=serial, flags=1, timeout_ms=3600000))
     kind, _, _, number, error = struct.unpack_from("<HHIQi", s.recv(9000))
     assert (kind, number, error) == (0xffff, 8, -errno.EALREADY)
     assert v.release() == (False, None) and two
@@ -1101,13 +1098,12 @@ def test_instances_that_are_only_remembered_go_first(t):
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as s:
         s.connect(d.socket)
 
-        def ask(kind, body):
-            s.send(struct.pack("<HHIQ", kind, 0, 16 + len(body), 1) + body)
+        def ask(message):
+            s.send(message)
             s.recv(8192)
-        ask(1, struct.pack("<II", WIRE_VERSION, 0))
+        ask(request("hello", version=wire.VERSION))
         for k in range(16400):
-            key = f"m.py::t{k}".encode()
-            ask(16, struct.pack("<IIHHHH", 0, 1000, 1, len(key), 0, 0) + b"f" + key)
+            ask(request("attach", timeout_ms=1000, name=b"f", key=f"m.py::t{k}".encode()))
     i = d.instance("precious")
     assert i["state"] == "ready" and i["builds"] == 1, i
 
