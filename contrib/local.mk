@@ -167,6 +167,7 @@ dist_go_DATA = \
 	contrib/go/go.mod \
 	contrib/go/link.go \
 	contrib/go/mapping.go \
+	contrib/go/messages.go \
 	contrib/go/packet.go \
 	contrib/go/socket.go \
 	contrib/go/testing.go \

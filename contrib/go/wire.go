@@ -7,32 +7,15 @@ import (
 	"syscall"
 )
 
-// The protocol: fixd-protocol(7).
+// The protocol: fixd-protocol(7), and messages.go.
 const (
-	wireVersion    = 6
-	wireVersionMin = 5
-	messageMax     = 8192
-	fdsMax         = 64
-	nameMax        = 255
-	keyMax         = 2048
-	envMax         = 4096
-	testMax        = 500
-
-	typeHello   = 1
-	typeAttach  = 16
-	typeDetach  = 17
-	typeTest    = 22
-	typeChanged = 23
-	typeReply   = 0x8000
-	typeError   = 0xffff
+	typeReply = 0x8000
+	typeError = 0xffff
 
 	attachedBuilt = 1
 	attachedOfRun = 4
 
 	kindObjects = 2
-
-	headerSize = 16
-	imageSize  = 72
 )
 
 var little = binary.LittleEndian
