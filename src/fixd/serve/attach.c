@@ -309,13 +309,13 @@ static void want(struct conn *c, const struct wire_header *h, const struct wire_
 		return;
 	}
 	timer_start(c->server->model->loop, &p->limit, now + a->timeout_ms * NSEC_PER_MSEC);
-	if (would_wait_for_itself(c, i, &looks)) {
+	if (i->offer && would_wait_for_itself(c, i, &looks)) {
 		conn_reply_error(c, h, -EDEADLK, "fixture '%s' cannot be waited for: it is being built, and its builder waits for "
 						 "what this client builds", i->fixture->name);
 		pending_free(p);
 		return;
 	}
-	if (p->waiter.holds)
+	if (p->waiter.holds && !link_empty(&c->server->work->survivors))
 		survivor_returns(c->server->work, c->client.pid, i->current);
 	waiter_begin(i, &p->waiter);
 }
