@@ -47,7 +47,7 @@ struct effects {
 	void (*show)(struct work *w, uint32_t slot, uint64_t value);
 	void (*show_no_more)(struct work *w, uint32_t slot);
 	void (*remove_tree)(struct work *w, const char *path);
-	/* Has what keeps it ended by itself a moment ago, though nobody was told? instance_service_died() or instance_compared() is to follow. */
+	/* Has what keeps it (image::kept_by) ended by itself a moment ago, though nobody was told? instance_service_died() or instance_compared() is to follow. */
 	bool (*is_dying)(struct image *im);
 	/* Is what an earlier daemon left of a fixture of that name still being torn down? */
 	bool (*is_blocked)(const struct work *w, const char *fixture);

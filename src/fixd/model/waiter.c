@@ -129,7 +129,7 @@ static enum outcome judge_current(struct instance *i, int64_t asked, const struc
 	enum verdict v;
 
 	/* Its end has come so recently that nobody was told: instance_service_died() is to follow. */
-	if (instance_effects(i)->is_dying(i->current)) {
+	if (i->current->kept_by && instance_effects(i)->is_dying(i->current)) {
 		i->state = INSTANCE_CHECKING;
 		return OUTCOME_PENDING;
 	}

@@ -71,7 +71,7 @@ static void show_no_more(struct work *w, uint32_t slot)
 
 static bool is_dying(struct image *im)
 {
-	return im->kept_by && keeper_is_dying(im->kept_by);
+	return keeper_is_dying(im->kept_by);
 }
 
 const struct effects work_effects = {
