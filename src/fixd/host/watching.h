@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: MIT */
+/* What stands behind watch.h: who watches, for which sets, and which of its inotify watches hear of what. */
+#pragma once
+
+#include "fixd/host/watch.h"
+
+#include <sys/inotify.h>
+
+#include "base/link.h"
+#include "base/vector.h"
+#include "fixd/host/snapshot.h"
+#include "fixd/loop/loop.h"
+
+#define MASK_SELF (IN_DELETE_SELF | IN_MOVE_SELF)
+#define MASK_NAMES (IN_CREATE | IN_DELETE | IN_MOVED_FROM | IN_MOVED_TO)
+#define MASK_CONTENT (IN_MODIFY | IN_CLOSE_WRITE | IN_ATTRIB)
+#define MASK_TREE (MASK_NAMES | MASK_SELF | MASK_CONTENT)
+
+struct watcher {
+	struct loop *loop;
+	struct deferred burying, telling;
+	struct link graves; /* what sets have left */
+	struct link told;   /* watchset::in_told: whose hint is to be passed on */
+	struct source *source; /* NULL: no inotify */
+	int fd;
+	int mounts; /* /proc/self/mountinfo, which says when something is mounted; or -1 */
+	void *wds; /* tree of struct wd */
+	struct link sets;
+	bool warned;
+	uint64_t epoch; /* of the loop, at the last drain */
+};
+
+/* One inotify watch: an inode, for everybody who wants to hear of it. */
+struct wd {
+	int wd;
+	struct watcher *watcher;
+	struct link subs;
+};
+
+struct sub {
+	struct link in_wd;  /* wd::subs */
+	struct link in_set; /* watchset::subs */
+	struct wd *wd;
+	struct watchset *set; /* NULL: it has gone */
+	char *path;
+	char *name; /* of interest in that directory; NULL: everything */
+	bool pattern; /* it is one */
+	bool last;    /* of the whole, so that its names are what is watched */
+	uint32_t mask; /* what of it: the inode may be watched for others, too */
+};
+
+/* What goes in slices. */
+struct grave {
+	struct link link;
+	struct link subs;
+	struct snapshot seen;
+};
+
+/* Paths that something happened to, before all of them are looked at. */
+#define TOUCHED_MAX 256
+
+struct watchset {
+	struct link link; /* watcher::sets */
+	struct link in_told; /* watcher::told */
+	struct viewer *viewer; /* with whose rights; NULL: the daemon's */
+	struct vector touched; /* paths that something happened to */
+	struct vector modified; /* and that were written to during the first look */
+	bool look_at_all;      /* or it is not known to which */
+	struct watcher *watcher;
+	char **patterns;
+	struct snapshot seen;
+	struct snapshot before; /* what another process had seen, until the first look is over */
+	bool restored;		/* there is such */
+	struct survey *survey; /* the look at hand, or NULL */
+	bool complete;	       /* the first one is over */
+	int64_t look_began, looked; /* the look at hand; and the last one, when it began */
+	struct link subs;
+	struct link old_subs; /* that the look at hand replaces */
+	size_t most; /* names */
+	bool too_large;
+	bool polled;
+	bool hinted;  /* something happened since the last look */
+	bool renamed; /* and names came or went: there may be more to watch */
+	bool again;   /* what is subscribed may be so already */
+	char *changed;
+	void (*hint)(void *arg);
+	void *arg;
+};
