@@ -262,6 +262,7 @@ libdaemon_la_SOURCES = \
 	src/fixd/host/treedir.c src/fixd/host/treedir.h \
 	src/fixd/host/viewer.c src/fixd/host/viewer.h \
 	src/fixd/host/subscription.c src/fixd/host/subscription.h \
+	src/fixd/host/watchset.c \
 	src/fixd/host/watch.c src/fixd/host/watch.h src/fixd/host/watching.h \
 	src/fixd/host/worker.c src/fixd/host/worker.h \
 	src/fixd/keep/fdstore.c src/fixd/keep/fdstore.h \

@@ -1,0 +1,284 @@
+/* SPDX-License-Identifier: MIT */
+/* What a set sees: its looks, and what changes between them. */
+#include "fixd/host/subscription.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/text.h"
+#include "fixd/host/survey.h"
+#include "fixd/host/viewer.h"
+#include "wire/record.h"
+
+static void watch_way(void *set, const char *path)
+{
+	subscribe_way(set, path, 0);
+}
+
+static void watch_content(void *set, const char *path)
+{
+	struct watchset *s = set;
+
+	subscribe(s, path, NULL, A_NAME, MASK_CONTENT | MASK_SELF);
+	if (!changes_are_told(path))
+		s->polled = true;
+}
+
+static void watch_names(void *set, const char *path, const char *name, enum name_kind kind)
+{
+	subscribe(set, path, name, kind, MASK_NAMES | MASK_SELF);
+}
+
+static void watch_tree(void *set, const char *path)
+{
+	subscribe(set, path, NULL, A_NAME, MASK_TREE);
+}
+
+static const struct survey_watch watches = { watch_way, watch_content, watch_names, watch_tree };
+
+static void forget_paths(struct vector *paths)
+{
+	while (paths->n)
+		free(paths->all[--paths->n]);
+}
+
+static void forget_touched(struct watchset *s)
+{
+	forget_paths(&s->touched);
+	s->look_at_all = false;
+}
+
+/* One path that something happened to. NULL: it is as it was. */
+static char *look_at_one(struct watchset *s, const char *path)
+{
+	const struct look *was = snapshot_find(&s->seen, path);
+	struct stat st;
+	struct look is;
+	const char *what;
+
+	if (was) {
+		is = viewer_stat(s->viewer, path, false, &st) == 0 && S_ISLNK(st.st_mode) && !was->is_dir && was->mode && S_ISLNK(was->mode) ?
+			     look_at_link(path, &st) : look_at(s->viewer, path);
+		what = look_difference(was, &is);
+		free(is.path);
+		/* It may be another one with the same looks, or have got another name by which it is written to. */
+		s->again = true;
+		if (!what && is.exists && !is.is_dir)
+			watch_content(s, path);
+		s->again = false;
+	} else {
+		/* It is new in a tree, or has gone again. */
+		what = viewer_stat(s->viewer, path, false, &st) == 0 && !survey_excludes(s->patterns, path) ? "appeared" : NULL;
+	}
+	return what ? xasprintf("%s %s", path, what) : NULL;
+}
+
+static char *look_at_touched(struct watchset *s)
+{
+	char *changed = NULL;
+
+	if (!viewer_begin(s->viewer))
+		return xstrdup("what it watches cannot be looked at any more");
+	for (size_t k = 0; !changed && k < s->touched.n; k++)
+		changed = look_at_one(s, s->touched.all[k]);
+	viewer_end(s->viewer);
+	return changed;
+}
+
+/* What happens from now on is not of this look, and stays for the next one. */
+static void begin_look(struct watchset *s)
+{
+	s->look_began = clock_now();
+	/* A directory that is new may be where the next file appears. */
+	if (s->renamed) {
+		link_insert(&s->subs, &s->old_subs);
+		link_remove(&s->subs); /* `old_subs` is now the head of what was there */
+	}
+	s->survey = survey_new(s->viewer, s->patterns, s->most, s->renamed ? &watches : NULL, s);
+	forget_touched(s);
+	s->hinted = s->renamed = false;
+}
+
+static void end_look(struct watchset *s)
+{
+	struct snapshot now;
+
+	s->too_large |= survey_too_large(s->survey);
+	now = survey_take(s->survey);
+	s->survey = NULL;
+	subscriptions_leave(s->watcher, &s->old_subs, &(struct snapshot){ 0 });
+	s->looked = s->look_began;
+	s->changed = snapshot_compare(&s->seen, &now);
+	subscriptions_leave(s->watcher, NULL, &now);
+}
+
+/* What it sees first is what later looks are compared with. */
+static void end_first_look(struct watchset *s)
+{
+	struct snapshot now;
+
+	s->too_large |= survey_too_large(s->survey);
+	now = survey_take(s->survey);
+	s->survey = NULL;
+	s->complete = true;
+	s->seen = s->restored ? s->before : now;
+	if (s->restored) {
+		/* What has changed meanwhile, nobody was told of. */
+		s->before = (struct snapshot){ 0 };
+		s->changed = snapshot_compare(&s->seen, &now);
+		subscriptions_leave(s->watcher, NULL, &now);
+	}
+	/* What was written meanwhile may look as it did. */
+	for (size_t k = 0; k < s->modified.n; k++) {
+		struct look *found = snapshot_find(&s->seen, s->modified.all[k]);
+
+		if (found)
+			found->written = true;
+	}
+	forget_paths(&s->modified);
+}
+
+bool watchset_look(struct watchset *s, int64_t asked, int64_t until)
+{
+	if (s->changed)
+		return true;
+	if (!s->survey && !s->hinted && (!s->polled || s->looked >= asked))
+		return true;
+	/* Of many files usually few are concerned. */
+	if (!s->survey && !s->polled && !s->look_at_all) {
+		s->changed = look_at_touched(s);
+		forget_touched(s);
+		s->hinted = false;
+		return true;
+	}
+	if (!s->survey)
+		begin_look(s);
+	if (!survey_step(s->survey, until))
+		return false;
+	if (s->complete)
+		end_look(s);
+	else
+		end_first_look(s);
+	return true;
+}
+
+char *watchset_changed(struct watchset *s, int64_t asked)
+{
+	/* Where a look was at hand that began before, another one follows. */
+	if (s->survey)
+		watchset_look(s, asked, INT64_MAX);
+	watchset_look(s, asked, INT64_MAX);
+	return watchset_known_change(s);
+}
+
+char *watchset_known_change(const struct watchset *s)
+{
+	return s->changed ? xstrdup(s->changed) : NULL;
+}
+
+struct watchset *watchset_new(struct watcher *w, char *const *files, char *const *patterns, size_t most, struct viewer *viewer,
+			      void (*hint)(void *arg), void *arg)
+{
+	struct watchset *s = xcalloc(1, sizeof *s);
+	size_t n_files = list_count(files), n_patterns = list_count(patterns);
+
+	s->watcher = w;
+	s->most = most;
+	s->viewer = viewer;
+	s->hint = hint;
+	s->arg = arg;
+	s->patterns = xcalloc(n_files + n_patterns + 1, sizeof *s->patterns);
+	for (size_t i = 0; i < n_files; i++)
+		s->patterns[i] = xstrdup(files[i]);
+	for (size_t i = 0; i < n_patterns; i++)
+		s->patterns[n_files + i] = xstrdup(patterns[i]);
+	link_init(&s->subs);
+	link_init(&s->old_subs);
+	link_init(&s->in_told);
+	link_insert(&w->sets, &s->link);
+	s->survey = survey_new(viewer, s->patterns, most, &watches, s);
+	return s;
+}
+
+struct viewer *watchset_saved_viewer(const struct record *saved)
+{
+	struct record_reader in = record_inside(saved);
+	struct record r;
+	bool bad = false;
+
+	while (record_next(&in, &r, &bad)) {
+		if (r.field == SAVED_VIEWER)
+			return viewer_restore(&r);
+	}
+	return NULL;
+}
+
+void watchset_save(const struct watchset *s, struct text *out)
+{
+	if (s->viewer)
+		viewer_save(s->viewer, SAVED_VIEWER, out);
+	snapshot_save(s->restored && !s->complete ? &s->before : &s->seen, out);
+}
+
+void watchset_restore(struct watchset *s, const struct record *saved)
+{
+	s->restored = snapshot_restore(&s->before, saved);
+	if (!s->restored)
+		s->changed = xstrdup("what it watches is not known");
+}
+
+char *watchset_too_large(const struct watchset *s)
+{
+	return s->too_large ? xasprintf("what it watches has more than %zu names to look through", s->most) : NULL;
+}
+
+struct watchset *watchset_free(struct watchset *s)
+{
+	if (!s)
+		return NULL;
+	survey_free(s->survey);
+	link_for_each(l, &s->old_subs)
+		link_entry(l, struct sub, in_set)->set = NULL;
+	link_for_each(l, &s->subs)
+		link_entry(l, struct sub, in_set)->set = NULL;
+	subscriptions_leave(s->watcher, &s->old_subs, &(struct snapshot){ 0 });
+	subscriptions_leave(s->watcher, &s->subs, &s->seen);
+	subscriptions_leave(s->watcher, NULL, &s->before);
+	link_remove(&s->link);
+	link_remove(&s->in_told);
+	forget_paths(&s->modified);
+	vector_deinit(&s->modified);
+	list_free(s->patterns);
+	forget_touched(s);
+	vector_deinit(&s->touched);
+	free(s->viewer);
+	free(s->changed);
+	free(s);
+	return NULL;
+}
+
+char **watchset_first_files(const struct watchset *s, size_t most, size_t *of)
+{
+	char **files = xcalloc((s->seen.n < most ? s->seen.n : most) + 1, sizeof *files);
+	size_t n = 0;
+
+	*of = s->seen.n;
+	for (size_t i = 0; i < s->seen.n && n < most; i++) {
+		if (i && !strcmp(s->seen.all[i].path, s->seen.all[i - 1].path))
+			continue;
+		files[n++] = xstrdup(s->seen.all[i].path);
+	}
+	return files;
+}
+
+char **watchset_files(const struct watchset *s)
+{
+	size_t n;
+
+	return watchset_first_files(s, SIZE_MAX, &n);
+}
+
+/* What happened may concern the one path, or anything. */
