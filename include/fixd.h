@@ -188,7 +188,7 @@ int64_t fixd_view_blame(struct fixd_view *v, const void *address, char *text, si
  */
 
 enum fixd_join_flags {
-	FIXD_OBSERVER = 1 << 0, /* uses nothing of the run itself; looks after what others leave: fixd_adopt() */
+	FIXD_OBSERVER = 1 << 0, /* uses nothing of the run itself; looks after what others leave: fixd_claim_teardown() */
 };
 
 /*
@@ -223,7 +223,7 @@ void *fixd_build_memory(struct fixd_build *b, size_t size);
 /* How an image is torn down. */
 struct fixd_teardown {
 	size_t size;	  /* sizeof(struct fixd_teardown) */
-	const void *note; /* for whoever tears it down; at most 1 MiB. With a note it is kept for fixd_adopt() until somebody has */
+	const void *note; /* for whoever tears it down; at most 1 MiB. With a note it is kept for fixd_claim_teardown() until somebody has */
 	size_t note_size;
 	unsigned flags; /* enum fixd_teardown_flags */
 };
@@ -247,13 +247,13 @@ int fixd_build_commit(struct fixd_build *b, size_t size, const struct fixd_teard
 int fixd_build_abort(struct fixd_build *b, const char *sentence);
 
 /* This member of a run will attach nothing new: others need not wait for it. Since: 0.1 */
-void fixd_closing(struct fixd *f);
+void fixd_run_done(struct fixd *f);
 
 /*
  * This member of a run will not use the image of `v` again, which stays mapped until fixd_detach(). Exactly one member of the
  * run, the last that could use it, gets 1 and then tears it down; *note (to be freed) and *note_size are what the builder left
  * for that. All others get 0. With `timeout_ms`, or FIXD_TIMEOUT_NONE, it waits until nobody else could use the image, and with 0 it asks.
- * An image that later runs use, too (reuse=yes), has no last one: it is torn down when it is retired, by who adopts it.
+ * An image that later runs use, too (reuse=yes), has no last one: it is torn down when it is retired, by who claims that.
  * -ETIMEDOUT: others still could. -ENOTCONN: it is in no run. Since: 0.1
  */
 int fixd_release(struct fixd_view *v, int timeout_ms, void **note, size_t *note_size);
@@ -263,7 +263,7 @@ int fixd_release(struct fixd_view *v, int timeout_ms, void **note, size_t *note_
  * nobody was told to tear down: the newest whose instance matches `pattern` (a name or glob; NULL: any). 1, with *title, *note
  * (both to be freed) and *note_size; 0: there is none. Since: 0.1
  */
-int fixd_adopt(struct fixd *f, const char *pattern, char **title, void **note, size_t *note_size);
+int fixd_claim_teardown(struct fixd *f, const char *pattern, char **title, void **note, size_t *note_size);
 
 /*
  * Templates (fixd.ini(5), process =): a program prepares, stops at its checkpoint, and is forked there for everybody who asks.

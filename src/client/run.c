@@ -77,7 +77,7 @@ int fixd_define(struct fixd *f, const char *name, const char *const *settings)
 	return r;
 }
 
-void fixd_closing(struct fixd *f)
+void fixd_run_done(struct fixd *f)
 {
 	f->closing = true;
 	if (!f->local)
@@ -145,7 +145,7 @@ int fixd_release(struct fixd_view *v, int timeout_ms, void **note, size_t *note_
 	return r < 0 ? r : released.last != 0;
 }
 
-int fixd_adopt(struct fixd *f, const char *pattern, char **title, void **note, size_t *note_size)
+int fixd_claim_teardown(struct fixd *f, const char *pattern, char **title, void **note, size_t *note_size)
 {
 	char body[sizeof(struct wire_adopt) + WIRE_NAME_MAX + WIRE_KEY_MAX];
 	struct wire_adopt q = { .pattern = (uint16_t)(pattern ? strnlen(pattern, sizeof body) : 0) };

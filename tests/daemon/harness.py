@@ -137,9 +137,9 @@ def load_library():
         ("fixd_build_memory", pointer, [pointer, ctypes.c_size_t]),
         ("fixd_build_commit", ctypes.c_int, [pointer, ctypes.c_size_t, ctypes.POINTER(Teardown), ctypes.POINTER(pointer)]),
         ("fixd_build_abort", ctypes.c_int, [pointer, ctypes.c_char_p]),
-        ("fixd_closing", None, [pointer]),
+        ("fixd_run_done", None, [pointer]),
         ("fixd_release", ctypes.c_int, [pointer, ctypes.c_int, ctypes.POINTER(pointer), ctypes.POINTER(ctypes.c_size_t)]),
-        ("fixd_adopt", ctypes.c_int, [pointer, ctypes.c_char_p, ctypes.POINTER(pointer), ctypes.POINTER(pointer),
+        ("fixd_claim_teardown", ctypes.c_int, [pointer, ctypes.c_char_p, ctypes.POINTER(pointer), ctypes.POINTER(pointer),
                                       ctypes.POINTER(ctypes.c_size_t)]),
     ]:
         function = getattr(lib, name)
@@ -285,12 +285,12 @@ class Client:
         LIB.fixd_set_test(self.handle, None if test is None else test.encode())
 
     def closing(self):
-        LIB.fixd_closing(self.handle)
+        LIB.fixd_run_done(self.handle)
 
     def adopt(self, pattern=None):
         """(title, note) or None."""
         title, note, size = ctypes.c_void_p(), ctypes.c_void_p(), ctypes.c_size_t()
-        found = self.checked(LIB.fixd_adopt(self.handle, pattern.encode() if pattern else None, ctypes.byref(title),
+        found = self.checked(LIB.fixd_claim_teardown(self.handle, pattern.encode() if pattern else None, ctypes.byref(title),
                                             ctypes.byref(note), ctypes.byref(size)))
         return (ctypes.string_at(title).decode(), ctypes.string_at(note, size.value)) if found else None
 

@@ -99,8 +99,8 @@ int main(int argc, char **argv)
 	attach(f, "objects", FIXD_COW, NULL);
 	attach(f, "tree", FIXD_RO, NULL);
 	build(f);
-	fixd_closing(f);
-	if (works(f, "adopt", fixd_adopt(f, "*", &title, &note, &size)))
+	fixd_run_done(f);
+	if (works(f, "adopt", fixd_claim_teardown(f, "*", &title, &note, &size)))
 		free(title);
 	free(note);
 	fixd_close(f);

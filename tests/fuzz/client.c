@@ -303,7 +303,7 @@ static void session(struct fixd *f)
 		right(f, fixd_release(v, 0, &note, &size));
 	free(note);
 	note = NULL;
-	if (fixd_adopt(f, "*", &title, &note, &size) > 0)
+	if (fixd_claim_teardown(f, "*", &title, &note, &size) > 0)
 		free(title);
 	free(note);
 	fixd_detach(v);

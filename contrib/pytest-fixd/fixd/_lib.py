@@ -67,9 +67,9 @@ _FUNCTIONS = [
     ("fixd_build_memory", _pointer, [_pointer, ctypes.c_size_t]),
     ("fixd_build_commit", ctypes.c_int, [_pointer, ctypes.c_size_t, ctypes.POINTER(_Teardown), ctypes.POINTER(_pointer)]),
     ("fixd_build_abort", ctypes.c_int, [_pointer, ctypes.c_char_p]),
-    ("fixd_closing", None, [_pointer]),
+    ("fixd_run_done", None, [_pointer]),
     ("fixd_release", ctypes.c_int, [_pointer, ctypes.c_int, ctypes.POINTER(_pointer), ctypes.POINTER(ctypes.c_size_t)]),
-    ("fixd_adopt", ctypes.c_int, [_pointer, ctypes.c_char_p, ctypes.POINTER(_pointer), ctypes.POINTER(_pointer),
+    ("fixd_claim_teardown", ctypes.c_int, [_pointer, ctypes.c_char_p, ctypes.POINTER(_pointer), ctypes.POINTER(_pointer),
                                   ctypes.POINTER(ctypes.c_size_t)]),
     ("fixd_view_root", _pointer, [_pointer]),
     ("fixd_view_data", _pointer, [_pointer]),
@@ -337,13 +337,13 @@ class Connection:
 
     def closing(self) -> None:
         with self._lock:
-            self._lib.fixd_closing(self._handle)
+            self._lib.fixd_run_done(self._handle)
 
     def adopt(self, pattern: str = "*") -> Optional[Tuple[str, bytes]]:
         """(instance, note) of an image that nobody was told to tear down."""
         title, note, size = _pointer(), _pointer(), ctypes.c_size_t()
         with self._lock:
-            found = self._checked(self._lib.fixd_adopt(self._handle, pattern.encode(), ctypes.byref(title), ctypes.byref(note),
+            found = self._checked(self._lib.fixd_claim_teardown(self._handle, pattern.encode(), ctypes.byref(title), ctypes.byref(note),
                                                        ctypes.byref(size)))
         if not found:
             return None
