@@ -53,6 +53,7 @@ class Handle:
         self.how = "local"  # built, attached, reused, local
         self.instance = ""  # its full name and place
         self.directories: List[str] = []  # that were made for it here
+        self.copy: Optional[str] = None  # of the note for whoever tears it down in our place
         self.data: Any = None  # what the first half has made, while nobody else has it
         self.private: Optional[str] = None  # what is this process's own of the value, when it was last looked at
         self.unseen = False  # tests have run since that did not ask for it
@@ -61,6 +62,7 @@ class Handle:
 
     def finish(self, stored: Optional[Stored] = None) -> None:
         """The second half, where the first half was run; `stored`: what it has made, if that is shared."""
+        _ledger.strike(self.copy)
         try:
             self._run_second_half(stored)
         finally:
@@ -265,7 +267,6 @@ class SetUp:
         __tracebackhide__ = True
         definition, runtime = self.definition, self.runtime
         no_buffers: List[memoryview] = []
-        copy: Optional[str] = None
         classes: Set[type] = set()
         directories = _directories.Directories() if definition.makes_directories else None
         if directories is not None:
@@ -290,13 +291,13 @@ class SetUp:
             if objection:
                 raise _values.CannotShare(objection)
             note = self._note(handle, reuse, value)
-            if reuse and note is not None:
-                note, copy = runtime.copied(title, note)
+            if note is not None:
+                note, handle.copy = runtime.copied(title, note, reuse)
             size = _values.write(build, kind, main, buffers, handle.directories, classes=_classes.data_of(classes))
             keeper = not reuse and not definition.tokens and (handle.generator is not None or bool(definition.unmovable))
             view = build.commit(size, note=note, keeper=keeper, teardown=definition.to_be_torn_down and not reuse)
         except BaseException as e:
-            _ledger.strike(copy)
+            _ledger.strike(handle.copy)
             why = why_unshared(e, last_try)
             if why is not None:
                 build.abort(f"unshared: {why[:SENTENCE_MAX]}\x1f")

@@ -2,7 +2,8 @@
 """Copies of the notes that a daemon has: they outlive it, so that what it would have given out is still torn down, exactly once.
 
 A copy is a file beside the socket.  Its name tells the socket, the root directory and the session that the note was given to; a
-daemon that has a session of another birth never had that note.  Whoever removes the file does what the note says.
+daemon that has a session of another birth never had that note.  What is of one run only also tells the process of that run, and is
+not taken while it lives.  Whoever removes the file does what the note says.
 """
 
 from __future__ import annotations
@@ -25,13 +26,26 @@ def _place(socket: str, make: bool = False) -> str:
     return where
 
 
-def add(socket: str, root: str, session: str, title: str, note: bytes) -> Tuple[bytes, Optional[str]]:
-    """The note as the daemon is to have it, and its copy; None: there is no place for one."""
+def process(pid: int) -> str:
+    """A word for a process that no later one has; empty: there is none."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as f:
+            return f"{pid} {int(f.read().rpartition(b')')[2].split()[19])}"
+    except OSError:
+        return ""
+
+
+def _lives(one: str) -> bool:
+    return bool(one) and process(int(one.split()[0])) == one
+
+
+def add(socket: str, root: str, session: str, title: str, note: bytes, run: str = "") -> Tuple[bytes, Optional[str]]:
+    """The note as the daemon is to have it, and its copy; None: there is no place for one.  `run`: the process of the run it is of."""
     try:
         path = os.path.join(_place(socket, make=True), f"{digest_of(socket)}-{digest_of(root)}-{time.time_ns():020}-{os.getpid()}-{digest_of(session)}")
         note = pickle.dumps({**pickle.loads(note), "copy": path})
         with open(path + "~", "wb") as f:
-            pickle.dump((title, note), f)
+            pickle.dump((title, note, run), f)
         os.rename(path + "~", path)
     except (OSError, _daemon.NoDaemon):
         return note, None
@@ -64,15 +78,15 @@ def _copies(socket: str, root: Optional[str]) -> Iterator[str]:
 
 
 def abandoned(socket: str, root: Optional[str], session: Optional[str], wanted: str = "*") -> Iterator[bytes]:
-    """The notes of daemons that are gone, taken: of that root directory (None: of all) but not of that session, which has its own;
-    `wanted`: the title of an instance, or *."""
+    """The notes of daemons that are gone, taken: of that root directory (None: of all) but not of that session, which has its own, nor
+    of a run that still lives; `wanted`: the title of an instance, or *."""
     for path in _copies(socket, root):
         if session is not None and path.endswith(f"-{digest_of(session)}"):
             continue
         try:
             with open(path, "rb") as f:
-                title, note = pickle.load(f)
+                title, note, *run = pickle.load(f)
         except (OSError, EOFError, pickle.UnpicklingError):
             continue
-        if wanted in ("*", title) and strike(path):
+        if wanted in ("*", title) and not any(map(_lives, run)) and strike(path):
             yield note

@@ -103,6 +103,7 @@ class Runtime:
         self.leaks: bool = self.strict or self.blame or _setting(config, "fixd_leaks")
         self.connection: Optional[Connection] = None
         self.run: str = getattr(config, "workerinput", {}).get("fixd_run") or uuid.uuid4().hex
+        self.process: str = getattr(config, "workerinput", {}).get("fixd_process") or _ledger.process(os.getpid())  # of the run
         self.problem: Optional[str] = None  # why there is no daemon
         self.disabled = os.environ.get("FIXD_DISABLE") == "1"
         self.handles: Dict[Any, Handle] = {}  # by pytest's definition of the fixture
@@ -467,9 +468,10 @@ class Runtime:
         """Which one the daemon has of this project; None: it does not say."""
         return _daemon.session_of(self.socket, self.root)
 
-    def copied(self, title: str, note: bytes) -> Tuple[bytes, Optional[str]]:
+    def copied(self, title: str, note: bytes, reuse: bool) -> Tuple[bytes, Optional[str]]:
         """The note, of which a copy is kept if the daemon does not."""
-        return (note, None) if self.session is None else _ledger.add(self.socket, self.root, self.session, title, note)
+        of_run = "" if reuse else self.process
+        return (note, None) if self.session is None else _ledger.add(self.socket, self.root, self.session, title, note, of_run)
 
     def follow_abandoned(self, root: Optional[str]) -> int:
         """There is no daemon any more; how many it has left."""
@@ -771,6 +773,7 @@ def pytest_configure_node(node: Any) -> None:
     """A worker of pytest-xdist is a member of our run."""
     runtime = runtime_of(node.config)
     node.workerinput["fixd_run"] = runtime.run
+    node.workerinput["fixd_process"] = runtime.process
     if runtime.problem:
         node.workerinput["fixd_problem"] = runtime.problem
 

@@ -390,6 +390,50 @@ def test_reused_ends_though_the_daemon_has(project, how, workers):
         assert project.log() == ["up 1", "down server 1"] * 2
 
 
+WAITS = """
+    import os, time
+    def test(server):
+        open("started", "w").close()
+        while not os.path.exists("go"): time.sleep(0.01)
+    """
+
+
+def notes_left(project):
+    return os.listdir(project.file(".home/fixd/notes"))
+
+
+def test_whole_run_and_its_daemon_are_killed(project):
+    """Nobody who was told is left."""
+    project.conftest(SERVER)
+    project.write("test_it.py", WAITS)
+    process = project.start("-n", "1")
+    wait_for(lambda: os.path.exists(project.file("started")), "the test")
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    end_daemon(project, "kill")
+    project.write("test_it.py", "def test(): pass\n")
+    project.run().passed(1)
+    once(project)
+    assert not notes_left(project)
+
+
+def test_another_run_ends_nothing_that_is_used(project):
+    """Though the daemon has died."""
+    project.conftest(SERVER)
+    project.write("test_it.py", WAITS)
+    project.write("test_other.py", "def test(): pass\n")
+    process = project.start("-n", "1", "test_it.py")
+    wait_for(lambda: os.path.exists(project.file("started")), "the test")
+    end_daemon(project, "kill")
+    project.run("test_other.py").passed(1)
+    assert project.log() == ["up"]
+    project.write("go", "")
+    output = process.communicate(timeout=100)[0]
+    assert process.returncode == 0, output
+    once(project)
+    assert not notes_left(project)
+
+
 @pytest.mark.parametrize("option", ["--cleanup", "--daemon-stop"])
 def test_clean_up_when_the_daemon_has_ended(project, option):
     project.conftest(REUSED.format(version=1))
