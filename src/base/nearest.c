@@ -51,7 +51,8 @@ char *nearest(const char *word, const char *list)
 		p += strspn(p, ", ");
 		m = strcspn(p, ", ");
 		d = m && m <= LONGEST ? distance(word, n, p, m) : best + 1;
-		if (d <= best && (!found || d < best)) {
+		/* Something must be the same. */
+		if (d <= best && d < (n > m ? n : m) && (!found || d < best)) {
 			free(found);
 			found = xstrndup(p, m);
 			best = d;
