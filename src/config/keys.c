@@ -9,6 +9,7 @@
 
 #include "base/alloc.h"
 #include "base/clock.h"
+#include "base/nearest.h"
 #include "base/units.h"
 #include "config/config.h"
 #include "image/region.h"
@@ -152,7 +153,7 @@ static char *joined(const char *const *values)
 
 static char *parse_enum(const struct key *k, const char *value, int *field)
 {
-	_cleanup_free_ char *allowed = NULL;
+	_cleanup_free_ char *allowed = NULL, *question = NULL;
 
 	for (int i = 0; k->values[i]; i++) {
 		if (!strcmp(value, k->values[i])) {
@@ -161,7 +162,8 @@ static char *parse_enum(const struct key *k, const char *value, int *field)
 		}
 	}
 	allowed = joined(k->values);
-	return xasprintf("%s = %s: expected one of %s", k->name, value, allowed);
+	question = nearest_question(value, allowed);
+	return xasprintf("%s = %s: expected one of %s%s", k->name, value, allowed, question);
 }
 
 static char *parse_number(const struct key *k, const char *value, uint64_t *field)

@@ -124,6 +124,7 @@ def test_bad_files(t):
     check(t, "[fixture a]\nfile = missing\n", "FILE:1: [fixture a] file = ", "No such file")
     check(t, "[fixture a]\ncommand = x\ndepends = b, b\n[fixture b]\ncommand = x\n", "depends on 'b' twice")
     check(t, GOOD + "[fixture  a]\ncommand = x\n", "fixture 'a' is defined twice")
+    check(t, "[fixture a]\ncommand = x\nscope = sesion\n", "FILE:3: scope = sesion: expected one of session,", "(did you mean 'session'?)")
     check(t, "[fixture a]\ncommand = x\ndepends = q\n", "on 'q', which is not defined\n")
     check(t, "[policy]\nmax-age = 2562047h\n", "FILE:2: max-age = 2562047h")
     check(t, "[fixture a]\nclient = no\n", "FILE:2: client = no: expected yes")
