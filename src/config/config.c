@@ -499,7 +499,6 @@ static void load_fixture(struct loading *l, size_t section, const char *name)
 	size_t first = l->raw.sections[section].first, last = section + 1 < l->raw.n_sections ? l->raw.sections[section + 1].first : l->raw.n_entries;
 	const struct raw_entry **mine = xcalloc(last - first, sizeof *mine);
 	size_t n = 0;
-
 	if (!valid_name(name))
 		problem(l, f->line, "[fixture %s]: a name has 1 to 100 letters, digits, '_', '.' or '-'", name);
 	for (size_t i = first; i < last; i++) {
@@ -540,7 +539,7 @@ static void load_sections(struct loading *l)
 		const struct raw_section *s = &l->raw.sections[i];
 
 		if (!strncmp(s->name, "fixture ", 8))
-			load_fixture(l, i, s->name + 8 + strspn(s->name + 8, " "));
+			load_fixture(l, i, s->name + 8);
 		else if (strcmp(s->name, "fixd") && strcmp(s->name, "policy") && strcmp(s->name, "remote"))
 			unknown_section(l, s);
 	}
@@ -697,10 +696,6 @@ int config_load(const char *path, struct config **out, struct text *problems)
 		resolve_people(&l);
 		if (c->n_fixtures)
 			qsort(c->fixtures, c->n_fixtures, sizeof *c->fixtures, by_name);
-		for (size_t i = 1; i < c->n_fixtures; i++) {
-			if (!strcmp(c->fixtures[i]->name, c->fixtures[i - 1]->name))
-				problem(&l, c->fixtures[i]->line, "fixture '%s' is defined twice", c->fixtures[i]->name);
-		}
 		check_paths_apart(&l);
 		if (graph_check(c, problems) < 0)
 			l.failed = true;

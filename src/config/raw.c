@@ -126,11 +126,22 @@ static char *trimmed(const char *s, const char *end)
 	return xstrndup(s, (size_t)(end - s));
 }
 
+/* Its words, with one blank between them. */
+static char *words_of(const char *s, const char *end)
+{
+	char *words = trimmed(s, end), *out = words;
+
+	for (const char *p = words; *p; p += strchr(" \t", *p) ? strspn(p, " \t") : 1)
+		*out++ = *p == '\t' ? ' ' : *p;
+	*out = '\0';
+	return words;
+}
+
 /* "[name]", and nothing behind it but a comment. */
 static bool take_section(struct reading *r, const char *line)
 {
 	const char *end = strchr(line, ']'), *rest = end ? end + 1 + strspn(end + 1, " \t") : "";
-	_cleanup_free_ char *name = end ? xstrndup(line + 1, (size_t)(end - line - 1)) : NULL;
+	_cleanup_free_ char *name = end ? words_of(line + 1, end) : NULL;
 
 	r->has_key = false;
 	r->lost = !end;
@@ -144,6 +155,17 @@ static bool take_section(struct reading *r, const char *line)
 	if (name)
 		note_section(r, name);
 	return name;
+}
+
+/* One of the sections that there are: behind blanks it would be a part of the value before. */
+static bool is_indented_section(const char *start)
+{
+	const char *name = start + strspn(start, "[ \t"), *behind = name + strcspn(name, " \t]");
+	size_t n = (size_t)(behind - name);
+
+	return *start == '[' && strchr(behind, ']') &&
+	       ((n == 4 && !strncmp(name, "fixd", n)) || (n == 6 && (!strncmp(name, "policy", n) || !strncmp(name, "remote", n))) ||
+		(n == 7 && !strncmp(name, "fixture", n)));
 }
 
 static bool take_pair(struct reading *r, const char *line)
@@ -169,6 +191,10 @@ static void stand_in(struct reading *r, const char *line, char *out, size_t room
 	*out = '\0';
 	if (!*start || *start == ';' || *start == '#')
 		return;
+	if (start > line && is_indented_section(start)) {
+		problem(r, "a section begins at the start of a line, without blanks before it");
+		line = start;
+	}
 	if (*start == '[' && start == line) {
 		if (take_section(r, line))
 			snprintf(out, room, "[s%d]", r->line);

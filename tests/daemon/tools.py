@@ -123,7 +123,10 @@ def test_bad_files(t):
     check(t, "[fixture a]\nscope = test\ncommand = x\n", "FILE:2: scope = test: expected one of session, package, module, class, definition, function")
     check(t, "[fixture a]\nfile = missing\n", "FILE:1: [fixture a] file = ", "No such file")
     check(t, "[fixture a]\ncommand = x\ndepends = b, b\n[fixture b]\ncommand = x\n", "depends on 'b' twice")
-    check(t, GOOD + "[fixture  a]\ncommand = x\n", "fixture 'a' is defined twice")
+    assert check(t, GOOD + "[ fixture \t a ]\ncommand = x\n", "FILE:3: section [fixture a] is there already, at line 1").count("\n") == 1
+    check(t, GOOD + "  [fixture b]\n  kommand = x\n", "FILE:3: a section begins at the start of a line", "FILE:4: unknown key 'kommand'")
+    check(t, "  [fixd]\njobs = 1\n", "FILE:1: a section begins at the start of a line")
+    check(t, "[fixture a]\ncommand = [ -e x ] &&\n  [ -e y ]\nwatch = x\n  [fixture-x]*\n", "no problems", code=0)
     check(t, "[fixture a]\ncommand = x\nscope = sesion\n", "FILE:3: scope = sesion: expected one of session,", "(did you mean 'session'?)")
     check(t, "[fixture a]\ncommand = x\ndepends = q\n", "on 'q', which is not defined\n")
     check(t, "[policy]\nmax-age = 2562047h\n", "FILE:2: max-age = 2562047h")
