@@ -444,6 +444,7 @@ static void check_fixture(struct loading *l, struct fixture *f)
 {
 	const struct identity *id;
 
+	/* What is wrong in the section may be the name of its source. */
 	if (f->source == SOURCE_NONE && !l->failed)
 		problem(l, f->line, "[fixture %s] has no source; expected one of " SOURCE_NAMES, f->name);
 	check_lists(l, f);
@@ -499,6 +500,9 @@ static void load_fixture(struct loading *l, size_t section, const char *name)
 	size_t first = l->raw.sections[section].first, last = section + 1 < l->raw.n_sections ? l->raw.sections[section + 1].first : l->raw.n_entries;
 	const struct raw_entry **mine = xcalloc(last - first, sizeof *mine);
 	size_t n = 0;
+	bool failed = l->failed;
+
+	l->failed = false;
 	if (!valid_name(name))
 		problem(l, f->line, "[fixture %s]: a name has 1 to 100 letters, digits, '_', '.' or '-'", name);
 	for (size_t i = first; i < last; i++) {
@@ -517,6 +521,7 @@ static void load_fixture(struct loading *l, size_t section, const char *name)
 	if (f->data)
 		add_data(f);
 	check_fixture(l, f);
+	l->failed |= failed;
 	c->fixtures = xrealloc(c->fixtures, (c->n_fixtures + 1) * sizeof *c->fixtures);
 	c->fixtures[c->n_fixtures++] = f;
 }
@@ -540,6 +545,8 @@ static void load_sections(struct loading *l)
 
 		if (!strncmp(s->name, "fixture ", 8))
 			load_fixture(l, i, s->name + 8);
+		else if (!strcmp(s->name, "fixture"))
+			problem(l, s->line, "[fixture] has no name; write [fixture NAME]");
 		else if (strcmp(s->name, "fixd") && strcmp(s->name, "policy") && strcmp(s->name, "remote"))
 			unknown_section(l, s);
 	}

@@ -127,6 +127,8 @@ def test_bad_files(t):
     check(t, GOOD + "  [fixture b]\n  kommand = x\n", "FILE:3: a section begins at the start of a line", "FILE:4: unknown key 'kommand'")
     check(t, "  [fixd]\njobs = 1\n", "FILE:1: a section begins at the start of a line")
     check(t, "[fixture a]\ncommand = [ -e x ] &&\n  [ -e y ]\nwatch = x\n  [fixture-x]*\n", "no problems", code=0)
+    check(t, "[fixture]\ncommand = x\n", "FILE:1: [fixture] has no name; write [fixture NAME]")
+    check(t, "[fixture a]\n[fixture b]\nkommand = x\n[fixture c]\n", "FILE:1: [fixture a] has no source", "FILE:4: [fixture c] has no source")
     check(t, "[fixture a]\ncommand = x\nscope = sesion\n", "FILE:3: scope = sesion: expected one of session,", "(did you mean 'session'?)")
     check(t, "[fixture a]\ncommand = x\ndepends = q\n", "on 'q', which is not defined\n")
     check(t, "[policy]\nmax-age = 2562047h\n", "FILE:2: max-age = 2562047h")
