@@ -94,8 +94,8 @@ class _Item(pytest.Function):
     """What asks for the fixtures, in place of a test."""
 
     @classmethod
-    def make(cls, session: pytest.Session, directory: str) -> "_Item":
-        module = pytest.Module.from_parent(session, path=pathlib.Path(directory) / "fixd_live.py")
+    def make(cls, parent: Any, directory: str) -> "_Item":
+        module = pytest.Module.from_parent(parent, path=pathlib.Path(directory) / "fixd_live.py")
         module.obj = types.ModuleType("fixd_live")
         item = cls.from_parent(module, name="fixd_live", callobj=lambda: None)
         item.fixturenames[:] = []  # others are for tests
@@ -105,21 +105,30 @@ class _Item(pytest.Function):
 class _Preparation:
     """A plugin of the template's session."""
 
-    def __init__(self, stop: Any):
+    def __init__(self, stop: Any, directories: Sequence[str]):
         self._stop = stop
         self.status: Any = 0
         self._items: List[_Item] = []
+        self._wanted = {path for d in map(pathlib.Path, directories) for path in (d, *d.parents)}
+        self._nodes: Dict[str, Any] = {}  # of directories, where pytest has such
 
-    def pytest_collection(self) -> bool:
-        return True
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_ignore_collect(self, collection_path: pathlib.Path) -> bool:
+        """There are no tests: only directories, as newer ones of pytest look into a conftest.py with its directory."""
+        return collection_path not in self._wanted
 
+    def pytest_collectstart(self, collector: Any) -> None:
+        if isinstance(collector, getattr(pytest, "Directory", ())):
+            self._nodes[str(collector.path)] = collector
+
+    @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         root = str(session.config.rootpath)
         for name, fixturedefs in list(session._fixturemanager._arg2fixturedefs.items()):
             for fixturedef in fixturedefs:
                 definition = getattr(inspect.unwrap(fixturedef.func), "_fixd", None) or getattr(fixturedef.func, "_fixd", None)
                 if getattr(definition, "live", False):
-                    self._set_up(session, name, definition, os.path.join(root, fixturedef.baseid))
+                    self._set_up(session, name, definition, os.path.normpath(os.path.join(root, fixturedef.baseid)))
         try:
             self._stop()
         except SystemExit as e:
@@ -131,7 +140,7 @@ class _Preparation:
         if outside and "option" in outside:
             _failed[definition] = f"it reads {outside}, which each run may have another one of"
             return
-        item = _Item.make(session, directory)
+        item = _Item.make(self._nodes.get(directory, session), directory)
         try:
             if not self._items:
                 session._setupstate.setup(item)  # and so the session, which is what all of them need
@@ -186,7 +195,7 @@ def prepare(spec: Dict[str, Any], stop: Any) -> None:
     arguments = ["-s", "-o", "addopts=", *[a for n in (*_FOR_OUTPUT, *_FOR_TESTS) for a in ("-p", f"no:{n}")],
                  *[a for p in live["plugins"] if p not in _FOR_TESTS for a in ("-p", p)], "--rootdir", live["root"], *(["-c", live["ini"]] if live["ini"] else []),
                  *live["directories"]]
-    preparation = _Preparation(stop_here)
+    preparation = _Preparation(stop_here, live["directories"])
     status = pytest.main(arguments, plugins=[preparation])
     sys.exit(preparation.status or (0 if status == pytest.ExitCode.OK else int(status)))
 
