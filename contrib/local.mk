@@ -73,6 +73,7 @@ pytest_fixd = \
 	contrib/pytest-fixd/fixd/_rerun.py \
 	contrib/pytest-fixd/fixd/_live.py \
 	contrib/pytest-fixd/fixd/_python.py \
+	contrib/pytest-fixd/fixd/_setting.py \
 	contrib/pytest-fixd/fixd/_source.py \
 	contrib/pytest-fixd/fixd/_teardown.py \
 	contrib/pytest-fixd/fixd/_use.py \

@@ -13,6 +13,7 @@ import pytest
 
 from . import _live, _source
 from ._command_line import CommandLine
+from ._setting import of_file
 
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 # Like fixd-python, wherever that is.
@@ -35,7 +36,7 @@ def _is_worker() -> bool:
 
 
 def _wants(config: Any) -> bool:
-    return bool(getattr(config.known_args_namespace, "fixd_warm", None) or config.getini("fixd_warm"))
+    return bool(getattr(config.known_args_namespace, "fixd_warm", None) or of_file(config, "fixd_warm"))
 
 
 def _objection(config: Any) -> Optional[str]:

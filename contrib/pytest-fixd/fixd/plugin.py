@@ -23,6 +23,7 @@ from . import _again, _blame, _daemon, _directories, _explain, _ledger, _live, _
 from ._definition import Definition, function_of
 from ._fixtures import Handle, tear_down, tokens
 from ._lib import Connection, FixdError, View
+from ._setting import SECONDS_MAX, is_in_file, of_file, setting
 from ._use import Held, IniFile
 from ._witness import Witness
 
@@ -90,17 +91,17 @@ class Runtime:
     def __init__(self, config: pytest.Config):
         self.config = config
         self.root = os.path.realpath(config.rootpath)
-        socket = config.getini("fixd_socket")
-        ini = config.getini("fixd_config")
+        socket = of_file(config, "fixd_socket")
+        ini = of_file(config, "fixd_config")
         self.ini = os.path.join(self.root, ini) if ini else None  # the file of fixtures that the daemon reads
         self.socket = os.path.join(self.root, socket) if socket else _daemon.socket_path(self.ini)
-        self.reuse: bool = _setting(config, "reuse_fixtures")
-        self.max_age: Optional[float] = _setting(config, "fixture_max_age")
-        self.timeout: float = _setting(config, "fixd_timeout") or TIMEOUT_S
+        self.reuse: bool = setting(config, "reuse_fixtures")
+        self.max_age: Optional[float] = setting(config, "fixture_max_age")
+        self.timeout: float = setting(config, "fixd_timeout") or TIMEOUT_S
         self.wait_s = self.timeout + 60
-        self.strict: bool = _setting(config, "fixd_strict")
-        self.blame: bool = _setting(config, "fixd_blame")
-        self.leaks: bool = self.strict or self.blame or _setting(config, "fixd_leaks")
+        self.strict: bool = setting(config, "fixd_strict")
+        self.blame: bool = setting(config, "fixd_blame")
+        self.leaks: bool = self.strict or self.blame or setting(config, "fixd_leaks")
         self.connection: Optional[Connection] = None
         self.run: str = getattr(config, "workerinput", {}).get("fixd_run") or uuid.uuid4().hex
         self.process: str = getattr(config, "workerinput", {}).get("fixd_process") or _ledger.process(os.getpid())  # of the run
@@ -208,7 +209,7 @@ class Runtime:
         """A number of seconds, and who has said it."""
         if self.config.getoption(name) is not None:
             by = "--" + name.replace("_", "-")
-        elif name in self.config.inicfg:
+        elif is_in_file(self.config, name):
             by = f"{name} in {os.path.basename(str(self.config.inipath))}"
         else:
             by = "by default"
@@ -505,25 +506,6 @@ class Runtime:
         connection.close()
 
 
-def _setting(config: pytest.Config, name: str) -> Any:
-    """The option, else the ini value, else the default."""
-    value = config.getoption(name)
-    if value is not None:
-        return value
-    value = config.getini(name)
-    if isinstance(value, str):
-        if not value:
-            return None
-        try:
-            number = float(value)
-        except ValueError:
-            number = -1
-        if number < 0 or (number == 0 and name != "fixture_max_age"):
-            raise pytest.UsageError(f"{name} = {value}: expected a number of seconds")
-        return number
-    return value
-
-
 def _seconds_or_nought(text: str) -> float:
     return 0.0 if text.strip("0.") == "" and "0" in text else _seconds(text)
 
@@ -535,7 +517,7 @@ def _seconds(text: str) -> float:
         value = float(text)
     except ValueError:
         value = 0
-    if not 0 < value < 1e9:
+    if not 0 < value < SECONDS_MAX:
         raise argparse.ArgumentTypeError(f"{text!r}: expected a number of seconds above 0")
     return value
 

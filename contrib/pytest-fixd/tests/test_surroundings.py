@@ -366,6 +366,24 @@ def test_coverage_is_of_this_run(project):
     assert project.run("--cov=product", "--reuse-fixtures").code == 0 and project.count("built") == 3
 
 
+@pytest.mark.parametrize("table", ["tool.pytest.ini_options", "tool.pytest"])
+def test_settings_in_toml(project, table):
+    """Newer ones of pytest know true, 600 and 12.5 there."""
+    if table == "tool.pytest" and int(pytest.__version__.split(".")[0]) < 9:
+        pytest.skip("this pytest does not read [tool.pytest]")
+    project.conftest("@fixd.fixture(scope='session')\ndef data(): return 1\n")
+    project.write("test_it.py", "def test(data): assert data == 1\n")
+    project.write("pyproject.toml", f"[{table}]\nfixture_max_age = 77\nfixd_timeout = 12.5\nfixd_leaks = true\nfixd_warm = false\n")
+    output = project.run("-W", "error", "--fixd-explain", "data").output
+    assert "77 s (fixture_max_age in pyproject.toml)" in output and "12.5 s (fixd_timeout in pyproject.toml)" in output, output
+    for wrong in "fixture_max_age = 'soon'", "fixd_timeout = nan", "fixd_leaks = 'maybe'", "fixd_warm = 'maybe'":
+        project.write("pyproject.toml", f"[{table}]\n{wrong}\n")
+        done = project.run()
+        name, _, value = wrong.replace("'", "").partition(" = ")
+        expected = "true or false" if value == "maybe" else "a number of seconds"
+        assert done.code == 4 and f"{name} = {value}: expected {expected}" in done.output and "Traceback" not in done.output, done.output
+
+
 def test_arguments_can_be_read(project):
     project.conftest("""
         @pytest.fixture(scope="session", params=[1, 2])
