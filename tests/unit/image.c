@@ -159,7 +159,7 @@ static int grant(void *arg, uint64_t total)
 static void space_keeps_to_its_budget(void)
 {
 	struct space s;
-	int fd, err;
+	int fd = -1, err;
 	char *p;
 
 	check_int(space_init(&s, "test", REGION_BASE, 64 * MIB, 40 * MIB, HUGE_PAGES_AUTO), 0);
