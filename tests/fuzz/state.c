@@ -30,7 +30,9 @@
 #define KEPT_FROM 600 /* our copies of its descriptors */
 #define FDS_MAX 100
 
-enum fd_kind { FD_SAME, FD_CHANNEL, FD_PROCESS, FD_TREES, FD_NONE };
+#define LOG_HEAD 4096 /* of the log of events: what its length and numbers are */
+
+enum fd_kind { FD_SAME, FD_CHANNEL, FD_PROCESS, FD_TREES, FD_LOG, FD_NONE };
 
 static struct {
 	struct text records;
@@ -39,6 +41,7 @@ static struct {
 	size_t n;
 	char *trees;
 	uint32_t n_records;
+	char log_head[LOG_HEAD];
 } saved;
 
 struct edit {
@@ -79,6 +82,8 @@ static enum fd_kind kind_of(int fd)
 		return getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &size) == 0 && listening ? FD_SAME : FD_CHANNEL;
 	if (saved.trees && !strcmp(name, saved.trees))
 		return FD_TREES;
+	if (strstr(name, "fixd:events"))
+		return FD_LOG;
 	return strstr(name, "eventfd") ? FD_PROCESS : FD_SAME;
 }
 
@@ -87,6 +92,8 @@ static void keep_descriptors(const struct state *s)
 	for (size_t k = 0; k < s->n_fds && saved.n < FDS_MAX; k++) {
 		saved.numbers[saved.n] = s->fds[k];
 		saved.kinds[saved.n] = kind_of(s->fds[k]);
+		if (saved.kinds[saved.n] == FD_LOG && pread(s->fds[k], saved.log_head, LOG_HEAD, 0) != LOG_HEAD)
+			abort();
 		if (dup3(s->fds[k], KEPT_FROM + (int)saved.n, O_CLOEXEC) >= 0)
 			saved.n++;
 	}
@@ -167,6 +174,9 @@ static void restore_descriptors(int *peers)
 			pair[0] = pair[1] = eventfd(0, EFD_CLOEXEC);
 		/* Its own lock: the one of before is on a directory that has gone. */
 		if (saved.kinds[k] == FD_TREES && ((pair[0] = open(saved.trees, O_RDONLY | O_DIRECTORY | O_CLOEXEC)) < 0 || flock(pair[0], LOCK_EX | LOCK_NB) < 0))
+			abort();
+		/* All daemons share the file, and each is to begin with as many events. */
+		if (saved.kinds[k] == FD_LOG && pwrite(pair[0], saved.log_head, LOG_HEAD, 0) != LOG_HEAD)
 			abort();
 		if (fcntl(saved.numbers[k], F_GETFD) >= 0 || dup2(pair[0], saved.numbers[k]) < 0)
 			abort();
