@@ -70,6 +70,8 @@ else
 fuzz_main = tests/fuzz/input.h tests/fuzz/replay.c tests/tap.h
 fuzz_link =
 endif
+# A configuration is kept from one daemon to the next.
+fuzz_inside_link = $(fuzz_link) -Wl,--wrap=config_free
 fuzz_inside = tests/fuzz/inside.c tests/fuzz/inside.h tests/fuzz/peers.c tests/fuzz/peers.h
 EXTRA_DIST += tests/fuzz/failed
 check_PROGRAMS += $(fuzz_targets)
@@ -79,15 +81,15 @@ tests_fuzz_config_LDFLAGS = $(fuzz_link)
 tests_fuzz_config_LDADD = libconfig.la libimage.la
 tests_fuzz_protocol_SOURCES = tests/fuzz/protocol.c $(fuzz_main) $(fuzz_inside)
 tests_fuzz_protocol_CPPFLAGS = $(AM_TEST_CPPFLAGS)
-tests_fuzz_protocol_LDFLAGS = $(fuzz_link)
+tests_fuzz_protocol_LDFLAGS = $(fuzz_inside_link)
 tests_fuzz_protocol_LDADD = libdaemon.la
 tests_fuzz_publication_SOURCES = tests/fuzz/publication.c $(fuzz_main) $(fuzz_inside)
 tests_fuzz_publication_CPPFLAGS = $(AM_TEST_CPPFLAGS)
-tests_fuzz_publication_LDFLAGS = $(fuzz_link)
+tests_fuzz_publication_LDFLAGS = $(fuzz_inside_link)
 tests_fuzz_publication_LDADD = libdaemon.la
 tests_fuzz_state_SOURCES = tests/fuzz/state.c $(fuzz_main) $(fuzz_inside)
 tests_fuzz_state_CPPFLAGS = $(AM_TEST_CPPFLAGS)
-tests_fuzz_state_LDFLAGS = $(fuzz_link)
+tests_fuzz_state_LDFLAGS = $(fuzz_inside_link)
 tests_fuzz_state_LDADD = libdaemon.la
 tests_fuzz_manifest_SOURCES = tests/fuzz/manifest.c $(fuzz_main)
 tests_fuzz_manifest_CPPFLAGS = $(AM_TEST_CPPFLAGS)

@@ -45,13 +45,18 @@ static const char ini[] = "[fixd]\nio = epoll\nsocket = %s/socket\nallow-users =
 			  "[fixture f]\nservice = true\nready = port\nexclusive = yes\ndepends = e, d\n"
 			  "[fixture g]\ncommand = true\nscope = module\nmemory-max = 4K\nteardown = true\n";
 
-#define TEMPLATE "/tmp/fixd-fuzz-XXXXXX"
+#define TEMPLATE "/dev/shm/fuzz-XXXXXX" /* no disk is waited for */
 static char dir[] = TEMPLATE;
 /* What clients name: a directory with few files, whatever else is there. */
 static char pattern[] = TEMPLATE "/in*", setting[] = "watch=" TEMPLATE "/in*";
 static uid_t peer_uid;
 /* Of all daemons, one after the other. */
 static int inotify = -1, connection[2] = { -1, -1 };
+static struct config *config; /* of the daemons; NULL: it is to be read */
+/* What is published: sealed, not sealed, no memory file at all. */
+#define FILES 7
+static int files[FILES];
+static uint64_t file_sizes[FILES];
 struct inside inside;
 
 _Noreturn static void die(const char *what)
@@ -185,23 +190,35 @@ int getsockopt(int fd, int level, int name, void *value, socklen_t *size)
 	return r;
 }
 
+/* Once: they are only read. */
 static void make_files(void)
 {
 	static char bytes[70000];
 	static const size_t sizes[] = { 0, 1, 4096, sizeof bytes };
 	int pair[2];
 
+	if (files[0] > 0)
+		return;
 	memset(bytes, 'x', sizeof bytes);
 	for (size_t k = 0; k < ELEMENTSOF(sizes); k++) {
-		inside.files[k] = memfd_from_bytes("fuzz", bytes, sizes[k]);
-		inside.sizes[k] = sizes[k];
+		files[k] = memfd_from_bytes("fuzz", bytes, sizes[k]);
+		file_sizes[k] = sizes[k];
 	}
-	inside.files[4] = memfd_new("fuzz");
+	files[4] = memfd_new("fuzz");
 	if (pipe2(pair, O_CLOEXEC) < 0)
 		die("pipe");
-	inside.files[5] = pair[0];
+	files[5] = pair[0];
 	close(pair[1]);
-	inside.files[6] = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	files[6] = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+}
+
+struct config *__real_config_free(struct config *c);
+struct config *__wrap_config_free(struct config *c);
+
+/* It is only read, and so serves all daemons; what one of them has read anew is its own. */
+struct config *__wrap_config_free(struct config *c)
+{
+	return c == config ? NULL : __real_config_free(c);
 }
 
 static void begin_daemon(void)
@@ -212,10 +229,11 @@ static void begin_daemon(void)
 	struct daemon *d = xcalloc(1, sizeof *d);
 	sigset_t none;
 
-	if (config_load(path, &settings.config, &problems) < 0) {
+	if (!config && config_load(path, &config, &problems) < 0) {
 		fputs(problems.data, stderr);
 		abort();
 	}
+	settings.config = config;
 	settings.socket = xasprintf("%s/socket", dir);
 	if (daemon_start(d, &settings) < 0)
 		die("the daemon cannot be started");
@@ -237,6 +255,8 @@ static void make_directory(void)
 
 	if (!mkdtemp(dir))
 		die(dir);
+	/* The commands of its fixtures are looked for at each start. */
+	setenv("PATH", "/bin", 1);
 	strcpy(trees, TREES);
 	if (mkdtemp(trees))
 		setenv("RUNTIME_DIRECTORY", trees, 1);
@@ -377,8 +397,6 @@ void inside_end(void)
 		return;
 	inside_calm();
 	end_daemon();
-	for (size_t k = 0; k < INSIDE_FILES; k++)
-		fd_close(inside.files[k]);
 }
 
 void inside_remove(void)
@@ -389,6 +407,10 @@ void inside_remove(void)
 	inotify = fd_close(inotify);
 	connection[0] = fd_close(connection[0]);
 	connection[1] = fd_close(connection[1]);
+	for (size_t k = 0; k < FILES; k++)
+		files[k] = fd_close(files[k]);
+	files[0] = 0;
+	config = __real_config_free(config);
 	for (size_t k = 0; k < ELEMENTSOF(names); k++) {
 		_cleanup_free_ char *path = xasprintf("%s/%s", dir, names[k]);
 
@@ -650,7 +672,7 @@ void inside_request(unsigned conn, struct input *in)
 static void publish(int channel, const void *message, size_t size, struct input *in)
 {
 	uint8_t a = input_u8(in), b = input_u8(in);
-	int fds[2] = { inside.files[a % INSIDE_FILES], inside.files[b % INSIDE_FILES] };
+	int fds[2] = { files[a % FILES], files[b % FILES] };
 
 	if (socket_send(channel, message, size, fds, a < 200 ? 1 : a < 240 ? 2 : 0, MSG_DONTWAIT) == -EINVAL)
 		die("send to the daemon");
@@ -660,7 +682,7 @@ static uint64_t some_size(struct input *in)
 {
 	uint8_t k = input_u8(in);
 
-	return k < 192 ? inside.sizes[k % 4] : input_number(in);
+	return k < 192 ? file_sizes[k % 4] : input_number(in);
 }
 
 void inside_helper_says(unsigned helper, struct input *in)

@@ -14,7 +14,6 @@
 #define INSIDE_CONNS 4
 #define INSIDE_HELPERS 8
 #define INSIDE_SERIALS 8
-#define INSIDE_FILES 7
 
 struct daemon;
 struct peer;
@@ -29,8 +28,6 @@ struct inside {
 	uint64_t serials[INSIDE_SERIALS]; /* of images, as they were told of */
 	unsigned n_serials;
 	uint64_t last_id;
-	int files[INSIDE_FILES]; /* what is published: sealed, not sealed, no memory file at all */
-	uint64_t sizes[INSIDE_FILES];
 	bool stopped;
 };
 
