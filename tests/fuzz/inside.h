@@ -28,6 +28,7 @@ struct inside {
 	uint64_t serials[INSIDE_SERIALS]; /* of images, as they were told of */
 	unsigned n_serials;
 	uint64_t last_id;
+	unsigned n_connections; /* that this daemon has had */
 	bool stopped;
 };
 
