@@ -416,6 +416,7 @@ void inside_remove(void)
 		files[k] = fd_close(files[k]);
 	files[0] = 0;
 	config = __real_config_free(config);
+	n_daemons = 0;
 	for (size_t k = 0; k < ELEMENTSOF(names); k++) {
 		_cleanup_free_ char *path = xasprintf("%s/%s", dir, names[k]);
 

@@ -287,10 +287,14 @@ static struct reply *reply_new(const struct wire_header *to, uint16_t type, cons
 	return r;
 }
 
+/* What ends because its client leaves may be what that client has asked for: nobody hears the answer. */
 static void send_reply(struct conn *c, struct reply *r)
 {
 	r->conn = c;
-	source_send(c->source, &r->packet);
+	if (c->source)
+		source_send(c->source, &r->packet);
+	else
+		reply_done(&r->packet, -ECANCELED);
 }
 
 bool conn_is_stuck(const struct conn *c)
