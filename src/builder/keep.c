@@ -57,6 +57,22 @@ static int open_log(int mode)
 	return fstat(2, &st) == 0 && S_ISFIFO(st.st_mode) ? open("/proc/self/fd/2", mode | O_NONBLOCK | O_CLOEXEC) : -1;
 }
 
+/* Where a seccomp filter refuses it nothing would ever be seen to end. We are no child of ours: that is what a kernel answers. */
+static int may_wait(struct work *w)
+{
+	const char *call = "waitid(2)";
+	siginfo_t si;
+	int r = waitid(P_PID, (id_t)getpid(), &si, WEXITED | WNOHANG);
+
+	if (r < 0 && (errno == ECHILD || errno == EINTR)) {
+		call = "wait4(2)";
+		r = waitpid(getpid(), NULL, WNOHANG);
+	}
+	if (r < 0 && errno != ECHILD && errno != EINTR)
+		return work_fail(w, -errno, "%s is refused: %s; expected a seccomp filter that allows it", call, strerror(errno));
+	return 0;
+}
+
 int keep_begin(struct keep *k, struct work *w)
 {
 	sigset_t set;
@@ -82,6 +98,9 @@ int keep_begin(struct keep *k, struct work *w)
 	signal(SIGTERM, SIG_IGN);
 	signal(SIGPIPE, SIG_IGN); /* of a daemon that does not read our log any more */
 	setenv(JOB_TOKEN, w->job.token, 1);
+	r = may_wait(w);
+	if (r < 0)
+		return r;
 	return flock(k->note, LOCK_EX) < 0 ? work_fail(w, -errno, "the note cannot be locked: %s", strerror(errno)) : 0;
 }
 
@@ -303,8 +322,9 @@ static char *run_teardown(struct keep *k)
 		wait_for_children(k, deadline);
 	if (k->command) {
 		kill(-pid, SIGKILL);
-		while (k->command)
-			wait_for_children(k, in(KILL_MS));
+		deadline = in(KILL_MS);
+		while (k->command && clock_now() < deadline)
+			wait_for_children(k, deadline);
 		format_duration(limit, sizeof limit, (int64_t)w->job.teardown_ms * NSEC_PER_MSEC);
 		return xasprintf("its teardown was ended after %s", limit);
 	}

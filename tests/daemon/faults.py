@@ -125,6 +125,21 @@ def test_builder_that_may_not_hear_of_the_daemons_end(t):
         assert "prctl(2) is refused: Operation not permitted" in e.sentence, e.sentence
 
 
+def test_children_that_may_never_be_waited_for(t):
+    """What is kept would never be seen to end: it is not begun, and the daemon ends as always."""
+    for call in "waitid", "wait4":
+        wrapper = harness.without(call)
+        if not wrapper:
+            raise Skip("there is no libseccomp")
+        d = t.daemon("[fixture service]\nservice = echo up; exec sleep 1000\nteardown = true\n", prefix=wrapper)
+        try:
+            d.client().attach("service")
+            assert False
+        except FixdError as e:
+            assert f"{call}(2) is refused: Operation not permitted; expected a seccomp filter that allows it" in e.sentence, e.sentence
+        d.stop()
+
+
 def test_children_that_cannot_be_made_or_waited_for(t):
     ends(t, "clone,clone3,fork,vfork", "EAGAIN", ["1", "2..3"])
     ends(t, "waitid", "EINTR", ["1", "1..4"])
