@@ -93,22 +93,33 @@ static int wait_for_end(struct forking *k)
 	return EXIT_REFUSED;
 }
 
+/* Has the template prepared if there is none. Without a lease: those of a template are its forks. */
+static int prepare(struct fixd *f, const char *name, const struct fixd_fork_options *o)
+{
+	int timeout_ms = o->timeout_ms ? o->timeout_ms : connection_timeout();
+	char body[WIRE_MESSAGE_MAX];
+	ssize_t size = connection_attach_body(f, body, name, o->scope_key, WIRE_ATTACH_WARM, timeout_ms, NULL, 0);
+	struct reply reply;
+	int r = size < 0 ? (int)size : connection_request(f, WIRE_TYPE_attach, body, (size_t)size, timeout_ms, &reply);
+
+	if (r == 0)
+		reply_close(&reply);
+	return r;
+}
+
 static int fork_and_follow(struct forking *k, const char *name, struct fixd_fork_options *o)
 {
-	struct fixd_options attach = { .size = sizeof attach, .scope_key = o->scope_key, .timeout_ms = o->timeout_ms };
-	struct fixd_view *ready = NULL;
 	struct follow f;
 	int r, code;
 
 	follow_init(&f);
 	/* While it is prepared signals end us; from then on they are the fork's. */
-	r = fixd_attach(k->f, name, &attach, &ready);
+	r = prepare(k->f, name, o);
 	follow_begin(&f);
 	if (r == 0 && (k->signals = signalfd(-1, &f.held, SFD_CLOEXEC | SFD_NONBLOCK)) < 0)
 		r = fixd_fail_with(k->f, -errno, "no descriptor for signals: %s", strerror(errno));
 	if (r == 0)
 		r = fixd_fork(k->f, name, o, &k->process);
-	fixd_detach(ready);
 	code = r < 0 ? ctl_failed(k->f, r) : wait_for_end(k);
 	if (k->terminal)
 		pty_close(k->terminal);

@@ -603,6 +603,7 @@ def test_many_at_once(t):
         assert p.returncode == n % 100 and out == b"flushed", (n, p.returncode, out)
     assert notes(t).count("prepared") == 1, notes(t)
     wait_for(lambda: d.instance("template")["leases"] == 0, "the end of the leases")
+    assert d.status()["daemon"]["hits"] == 60
 
 
 def test_a_caller_that_says_what_it_likes(t):
