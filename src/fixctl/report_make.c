@@ -21,10 +21,12 @@
 struct row {
 	const char *name, *scope, *type, *category;
 	struct samples builds, attaches; /* seconds; of the latter those that did not wait for a build */
+	struct samples leases;		 /* that have ended: how long they were, in seconds */
 	const json_t *depends; /* names */
 	bool needed; /* used, or something that is used was made from it */
 	json_int_t uses, reuses, failures, stale, evictions, teardown_failures;
 	json_int_t resets, dirty, pages;
+	json_int_t held, most_held; /* leases at once */
 	double size; /* bytes of the largest image */
 	const char *error; /* of the newest build, if it failed */
 };
@@ -108,6 +110,9 @@ static void on_attach(struct table *t, struct row *r, const json_t *e)
 		r->reuses++;
 	json_object_set_new(t->attached, key, json_true());
 	json_object_set(t->held, number, (json_t *)e);
+	r->held++;
+	if (r->held > r->most_held)
+		r->most_held = r->held;
 	if (json_is_true(json_object_get(e, "built")))
 		return;
 	samples_add(&r->attaches, ctl_real(e, "took_s"));
@@ -135,6 +140,8 @@ static void on_detach(struct table *t, struct row *r, const json_t *e)
 	const json_t *attach = json_object_get(t->held, number);
 	const char *test = attach ? ctl_string(attach, "test") : "";
 
+	samples_add(&r->leases, ctl_real(e, "took_s"));
+	r->held -= attach != NULL;
 	r->resets += ctl_int(e, "resets");
 	if (ctl_int(e, "dirty_resets") == 0)
 		return;
@@ -443,9 +450,29 @@ static json_t *clone_list(const struct report_sources *s)
 	return list;
 }
 
+/* Of each template that was forked: every lease of it is a fork, and as long. */
+static json_t *fork_list(struct table *t)
+{
+	json_t *list = json_array();
+
+	for (size_t k = 0; k < t->n; k++) {
+		struct row *r = &t->rows[k];
+
+		if (strcmp(r->type, "process") != 0 || r->uses == 0)
+			continue;
+		insert_by(list,
+			  json_pack("{s:s, s:I, s:I, s:o, s:o, s:o, s:f}", "name", r->name, "forks", r->uses, "most_at_once", r->most_held,
+				    "prepare_s", samples_quantile(&r->builds, 0.5), "life_p50_s", samples_quantile(&r->leases, 0.5),
+				    "life_p99_s", samples_quantile(&r->leases, 0.99), "saved_s", saved(r)),
+			  "forks");
+	}
+	return list;
+}
+
 static void table_deinit(struct table *t)
 {
 	for (size_t k = 0; k < t->n; k++) {
+		samples_deinit(&t->rows[k].leases);
 		samples_deinit(&t->rows[k].builds);
 		samples_deinit(&t->rows[k].attaches);
 	}
@@ -495,6 +522,7 @@ json_t *report_make(const struct report_sources *s)
 	json_object_set_new(report, "unused", leaders(fixtures, "uses", is_unused, SIZE_MAX));
 	json_object_set_new(report, "sharing", sharing(&t, fixtures));
 	json_object_set_new(report, "clones", clone_list(s));
+	json_object_set_new(report, "forks", fork_list(&t));
 	json_object_set_new(report, "stale_causes", cause_list(t.causes));
 	json_object_set_new(report, "changed_by", change_list(t.changed));
 	table_deinit(&t);

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Templates: processes that stop at a checkpoint, and are forked for whoever asks."""
 
+import json
 import os
 import pty
 import re
@@ -604,6 +605,22 @@ def test_many_at_once(t):
     assert notes(t).count("prepared") == 1, notes(t)
     wait_for(lambda: d.instance("template")["leases"] == 0, "the end of the leases")
     assert d.status()["daemon"]["hits"] == 60
+
+
+@once
+def test_the_report(t):
+    d = t.daemon(section(t) + "[fixture x]\ncommand = echo x\n")
+    assert json.loads(d.ctl("report", "--format=json").out)["forks"] == []
+    held = started(d, "template", "--", "wait")
+    for _ in range(2):
+        d.ctl("fork", "template", "--", "exit", "0")
+    held.kill()
+    held.wait()
+    wait_for(lambda: d.instance("template")["leases"] == 0, "the end of the leases")
+    forks = json.loads(d.ctl("report", "--format=json").out)["forks"]
+    assert [(f["name"], f["forks"], f["most_at_once"]) for f in forks] == [("template", 3, 2)], forks
+    f = forks[0]
+    assert 0 < f["life_p50_s"] <= f["life_p99_s"] and f["prepare_s"] > 0 and abs(f["saved_s"] - 2 * f["prepare_s"]) < 1e-9, f
 
 
 def test_a_caller_that_says_what_it_likes(t):
