@@ -290,6 +290,12 @@ void report_write_html(FILE *out, const json_t *report, const struct report_sour
 		{ "Start (ms)", "start_s", 1, 1e3, "" },
 		{ "Saved (s)", "saved_s", 3, 1, "" },
 	};
+	static const struct column of_forks[] = {
+		{ "Fixture Name", "name", WORDS, 0, "" },     { "Forks", "forks", 0, 1, "" },
+		{ "Most at once", "most_at_once", 0, 1, "" }, { "Prepared in (s)", "prepare_s", 3, 1, "" },
+		{ "Life p50 (s)", "life_p50_s", 3, 1, "" },   { "p99 (s)", "life_p99_s", 3, 1, "" },
+		{ "Saved (s)", "saved_s", 3, 1, "" },
+	};
 	static const struct column of_causes[] = { { "Cause", "cause", WORDS, 0, "" }, { "Count", "count", 0, 1, "" } };
 	static const struct column of_changes[] = {
 		{ "Test", "test", WORDS, 0, "" },
@@ -312,6 +318,10 @@ void report_write_html(FILE *out, const json_t *report, const struct report_sour
 	if (json_array_size(json_object_get(report, "clones"))) {
 		fputs("<h2>Clones</h2>\n", out);
 		put_table(out, "clones", of_clones, ELEMENTSOF(of_clones), json_object_get(report, "clones"));
+	}
+	if (json_array_size(json_object_get(report, "forks"))) {
+		fputs("<h2>Forks</h2>\n", out);
+		put_table(out, "forks", of_forks, ELEMENTSOF(of_forks), json_object_get(report, "forks"));
 	}
 	fputs("<h2>Summary</h2>\n", out);
 	put_table(out, "by-category", of_groups[0], 4, json_object_get(summary, "by_category"));

@@ -167,6 +167,27 @@ static void put_clones(FILE *out, const json_t *clones)
 	}
 }
 
+static void put_forks(FILE *out, const json_t *forks)
+{
+	char prepare[32], p50[32], p99[32];
+
+	if (json_array_size(forks) == 0)
+		return;
+	fputs("\n### Forks\n\n| Fixture Name | Forks | Most at once | Prepared in (s) | Life p50 (s) | p99 (s) | Saved (s) |\n"
+	      "|---|---|---|---|---|---|---|\n",
+	      out);
+	for (size_t k = 0; k < json_array_size(forks); k++) {
+		const json_t *f = json_array_get(forks, k);
+
+		fputs("| ", out);
+		put_cell(out, ctl_string(f, "name"));
+		fprintf(out, " | %lld | %lld | %s | %s | %s | %.3f |\n", (long long)ctl_int(f, "forks"),
+			(long long)ctl_int(f, "most_at_once"), report_number(prepare, sizeof prepare, json_object_get(f, "prepare_s"), 3),
+			report_number(p50, sizeof p50, json_object_get(f, "life_p50_s"), 3),
+			report_number(p99, sizeof p99, json_object_get(f, "life_p99_s"), 3), ctl_real(f, "saved_s"));
+	}
+}
+
 static void put_causes(FILE *out, const json_t *causes)
 {
 	if (json_array_size(causes) == 0)
@@ -240,6 +261,7 @@ void report_write_markdown(FILE *out, const json_t *report)
 	put_sharing(out, report);
 	put_saved(out, json_object_get(report, "fixtures"));
 	put_clones(out, json_object_get(report, "clones"));
+	put_forks(out, json_object_get(report, "forks"));
 	put_causes(out, json_object_get(report, "stale_causes"));
 	put_changed(out, json_object_get(report, "changed_by"));
 	put_recommendations(out, report);

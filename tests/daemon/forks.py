@@ -621,6 +621,8 @@ def test_the_report(t):
     assert [(f["name"], f["forks"], f["most_at_once"]) for f in forks] == [("template", 3, 2)], forks
     f = forks[0]
     assert 0 < f["life_p50_s"] <= f["life_p99_s"] and f["prepare_s"] > 0 and abs(f["saved_s"] - 2 * f["prepare_s"]) < 1e-9, f
+    assert re.search(r"### Forks\n\n\| Fixture Name \|.*\n.*\n\| template \| 3 \| 2 \| \d", d.ctl("report").out)
+    assert re.search(r'<table id="forks">(.*\n)*<tr><td>template</td><td class="n">3</td><td class="n">2</td>', d.ctl("report", "--format=html").out)
 
 
 def test_a_caller_that_says_what_it_likes(t):
