@@ -44,3 +44,18 @@ char *instance_why(const json_t *i)
 	return *teardown ? xasprintf("%.*s%sTeardown failed: %.*s", n, why, n ? "; " : "", (int)strcspn(teardown, "\n"), teardown)
 			 : xasprintf("%.*s", n, why);
 }
+
+/* A name may have in it what begins a param, and what begins the number of a clone. */
+json_t *instance_fixture(const json_t *known, const char *title)
+{
+	_cleanup_free_ char *name = xstrndup(title, strcspn(title, "[ "));
+	json_t *found = json_object_get(known, title);
+	char *number = strrchr(name, '/');
+
+	if (!found)
+		found = json_object_get(known, name);
+	if (found || !number || number[1] == '\0' || number[1 + strspn(number + 1, "0123456789")] != '\0')
+		return found;
+	*number = '\0';
+	return json_object_get(known, name);
+}

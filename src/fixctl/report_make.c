@@ -42,11 +42,10 @@ struct table {
 	struct samples attaches;
 };
 
-/* name, name[param] and name[param] @ key are all of one fixture. */
+/* name, name[param], name[param] @ key and the clones of these are all of one fixture. */
 static struct row *find_row(struct table *t, const char *title)
 {
-	_cleanup_free_ char *name = xstrndup(title, strcspn(title, "[ "));
-	const json_t *number = json_object_get(t->numbers, name);
+	const json_t *number = instance_fixture(t->numbers, title);
 
 	return number ? &t->rows[json_integer_value(number)] : NULL;
 }
@@ -100,14 +99,28 @@ static void on_ready(struct table *t, struct row *r, const json_t *e)
 	json_object_set_new(t->built, key, json_true());
 }
 
-/* The first attach of an image that was built for it is no reuse. */
+static bool is_of_clone(const struct row *r, const json_t *e)
+{
+	const char *title = ctl_string(e, "name"), *rest = strncmp(title, r->name, strlen(r->name)) == 0 ? title + strlen(r->name) : "";
+	const char *end = *rest == '[' ? strchr(rest, ']') : NULL;
+
+	return *rest == '/' || (end && end[1] == '/');
+}
+
+/* The first attach of an image that was built for it is no reuse; that of a clone is one if it was there already. */
+static bool is_reuse(struct table *t, const struct row *r, const json_t *e, const char *key)
+{
+	if (is_of_clone(r, e))
+		return !json_is_true(json_object_get(e, "built"));
+	return json_object_get(t->attached, key) || !json_object_get(t->built, key);
+}
+
 static void on_attach(struct table *t, struct row *r, const json_t *e)
 {
 	_cleanup_free_ char *key = image_key(e), *number = xasprintf("%lld", (long long)ctl_int(e, "number"));
 
 	r->uses++;
-	if (json_object_get(t->attached, key) || !json_object_get(t->built, key))
-		r->reuses++;
+	r->reuses += is_reuse(t, r, e, key);
 	json_object_set_new(t->attached, key, json_true());
 	json_object_set(t->held, number, (json_t *)e);
 	r->held++;
@@ -161,6 +174,9 @@ static void on_stale(struct table *t, struct row *r, const json_t *e)
 	const char *cause = ctl_string(e, "stale_cause");
 	_cleanup_free_ char *line = xstrndup(cause, strcspn(cause, "\n"));
 
+	/* A clone ends with its holder. */
+	if (!strcmp(cause, "it was given back"))
+		return;
 	r->stale++;
 	r->evictions += !strncmp(cause, "evicted:", strlen("evicted:"));
 	json_object_set_new(t->causes, line, json_integer(ctl_int(t->causes, line) + 1));

@@ -10,6 +10,7 @@
 #include "base/units.h"
 #include "base/vector.h"
 #include "fixctl/fixctl.h"
+#include "fixctl/instance.h"
 #include "fixctl/markup.h"
 #include "fixctl/report.h"
 
@@ -46,16 +47,10 @@ struct timeline {
 
 #define NOWHERE SIZE_MAX
 
-/* A fixture's name may have what begins a param. */
 static size_t row_of(const struct timeline *t, const char *title)
 {
-	const json_t *row = json_object_get(t->rows, title);
+	const json_t *row = instance_fixture(t->rows, title);
 
-	if (!row) {
-		_cleanup_free_ char *name = xstrndup(title, strcspn(title, "[ "));
-
-		row = json_object_get(t->rows, name);
-	}
 	return row ? (size_t)json_integer_value(row) : NOWHERE;
 }
 

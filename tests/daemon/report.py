@@ -10,7 +10,7 @@ import subprocess
 import sys
 
 import harness
-from harness import COW, LIMIT, FixdError, once
+from harness import COW, LIMIT, FixdError, once, wait_for
 
 INI = """[fixture corpus]
 category = text
@@ -276,7 +276,12 @@ def test_clones(t):
     c = d.client()
     for _ in range(2):
         c.attach("s").detach()
-    clones = report(d)["clones"]
+    wait_for(lambda: d.instance("s")["clones"]["held"] == 0, "all to be given back")
+    whole = report(d)
+    s = [f for f in whole["fixtures"] if f["name"] == "s"][0]
+    assert s["used"] and s["uses"] == 2 and s["builds"] >= 2 and s["status"] == "Success" and s["stale"] == 0, s
+    assert whole["unused"] == ["x"] and not whole["stale_causes"], whole
+    clones = whole["clones"]
     assert [(n["name"], n["given"]) for n in clones] == [("s", 2)] and clones[0]["started"] >= 2 and clones[0]["start_s"] > 0, clones
     assert re.search(r"### Clones\n\n\| Fixture Name \|.*\n.*\n\| s \| 2 \| \d+ \| ", d.ctl("report").out)
     assert re.search(r'<table id="clones">(.*\n)*<tr><td>s</td><td class="n">2</td>', d.ctl("report", "--format=html").out)
