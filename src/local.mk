@@ -28,6 +28,7 @@ libimage_la_SOURCES = \
 	src/image/digest.c src/image/digest.h \
 	src/image/manifest.c src/image/manifest.h \
 	src/image/memfd.c src/image/memfd.h \
+	src/image/objects.c src/image/objects.h \
 	src/image/place.c src/image/place.h \
 	src/image/region.c src/image/region.h \
 	src/image/space.c src/image/space.h
@@ -90,6 +91,7 @@ libclient_la_SOURCES = \
 	src/image/cow.c \
 	src/image/digest.c \
 	src/image/memfd.c \
+	src/image/objects.c \
 	src/image/place.c \
 	src/image/space.c \
 	src/wire/default_socket.c src/wire/default_socket.h \

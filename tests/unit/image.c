@@ -10,6 +10,7 @@
 #include "image/cow.h"
 #include "image/digest.h"
 #include "image/memfd.h"
+#include "image/objects.h"
 #include "image/region.h"
 #include "image/space.h"
 #include "tap.h"
@@ -44,6 +45,58 @@ static void not_sealed_while_mapped(void)
 	check_int(memfd_seal(fd), -EBUSY);
 	munmap(p, 4096);
 	check_int(memfd_seal(fd), 0);
+}
+
+/* Two words of a number and three places each, and one place. */
+struct described {
+	char bytes[200];
+	struct objects_object objects[2];
+	struct objects_type types[2];
+	struct objects_field fields[4];
+	char strings[40];
+	struct objects_end end;
+};
+
+static const struct described described = {
+	.objects = { { 16, 2, 0, 0 }, { 160, 1, 1, 0 } },
+	.types = { { .size = 64, .name = 1, .fields = 0, .n_fields = 2 }, { .size = 16, .name = 13, .fields = 2, .n_fields = 2 } },
+	.fields = { { 0, 8, 8, 19, OBJECTS_NO_TYPE }, { 16, 48, 16, 26, 1 }, { 0, 8, 8, 33, OBJECTS_NO_TYPE }, { 8, 8, 8, 0, 1 } },
+	.strings = "\0struct word\0place\0number\0places\0line",
+	.end = { 200, 2, 2, 4, 40, 0, OBJECTS_MAGIC },
+};
+
+static const char *name_of(const struct described *d, uint64_t offset)
+{
+	static char text[64];
+
+	check_int(objects_name(d, sizeof *d, offset, text, sizeof text), strlen(text));
+	return text;
+}
+
+static void objects_have_names(void)
+{
+	struct described bad = described;
+	char few[5];
+
+	check_string(name_of(&described, 0), "");
+	check_string(name_of(&described, 16), "struct word[0].number");
+	check_string(name_of(&described, 16 + 64 + 8), "struct word[1] + 0x8");
+	check_string(name_of(&described, 16 + 64 + 16 + 2 * 16 + 3), "struct word[1].places[2].line");
+	check_string(name_of(&described, 16 + 128), "");
+	check_string(name_of(&described, 160), "place.line");
+	check_int(objects_name(&described, sizeof described, 160, few, sizeof few), 10);
+	check_string(few, "plac");
+	/* A type that is in itself ends somewhere. */
+	check(*name_of(&described, 168));
+	check_int(objects_name(&described, sizeof described - 8, 16, few, sizeof few), 0);
+	bad.types[0].n_fields = 5;
+	check_string(name_of(&bad, 16), "");
+	bad.end.n_objects = UINT64_MAX / sizeof *bad.objects;
+	check_string(name_of(&bad, 160), "");
+	bad = described;
+	bad.end.start = UINT64_MAX - 7;
+	check_string(name_of(&bad, 16), "");
+	check_int(objects_name("", 0, 0, few, sizeof few), 0);
 }
 
 static void ranges_are_disjoint_and_compact(void)
@@ -345,8 +398,10 @@ WITHOUT_SCAN(reset_after_descriptors_were_closed)
 static const struct tap_test tests[] = {
 	TAP_TEST(sealed_means_sealed),
 	TAP_TEST(not_sealed_while_mapped),
+	TAP_TEST(objects_have_names),
 	TAP_TEST(ranges_are_disjoint_and_compact),
-	TAP_TEST(freed_ranges_are_used_again_last), TAP_TEST(ranges_never_overlap),
+	TAP_TEST(freed_ranges_are_used_again_last),
+	TAP_TEST(ranges_never_overlap),
 	TAP_TEST(digest_is_xxh3),
 	TAP_TEST(space_keeps_to_its_budget),
 	TAP_TEST(space_limit_and_place),
