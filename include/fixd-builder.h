@@ -50,6 +50,15 @@ char *fixd_builder_strndup(struct fixd_builder *b, const char *s, size_t n);
 void fixd_builder_set_root(struct fixd_builder *b, const void *root);
 
 /*
+ * Says what lies where, for whoever is told who changed it: from `p` on there are `n` objects of the type that `p` points to, which is
+ * called `type` ("struct word", "shop::order"). fixd_view_object() then names `struct word[12].next`: with its fields if the plugin was
+ * compiled with -g, and libdw is installed where it runs. Of what is described twice the last word counts; it must be there when
+ * the function returns. The other function is for those who know the size of an object and have no such pointer. Since: 0.1
+ */
+#define fixd_builder_describe(b, p, type, n) fixd_builder_describe_objects((b), (p), (n), sizeof *(p), (type))
+void fixd_builder_describe_objects(struct fixd_builder *b, const void *p, size_t n, size_t size, const char *type);
+
+/*
  * The dependency `name` (as written in `depends`): the root of its objects, or its bytes, read-only; `*size` (unless NULL) is
  * the size of its image in bytes. NULL if it is none. Since: 0.1
  */
@@ -78,6 +87,7 @@ int fixd_build(struct fixd_builder *b); /* instead of fixd_builder_main() */
 #define fixd_strdup fixd_builder_strdup
 #define fixd_strndup fixd_builder_strndup
 #define fixd_set_root fixd_builder_set_root
+#define fixd_describe fixd_builder_describe
 #define fixd_dep fixd_builder_dep
 #define fixd_dep_path fixd_builder_dep_path
 #define fixd_fail fixd_builder_fail

@@ -118,6 +118,7 @@ pkgconfig_DATA += src/builder/fixd-builder.pc
 pkglibexec_PROGRAMS += fixd-builder
 fixd_builder_SOURCES = \
 	src/builder/host.h \
+	src/builder/describe.c src/builder/describe.h \
 	src/builder/descriptors.c src/builder/descriptors.h \
 	src/builder/keep.c src/builder/keep.h \
 	src/builder/main.c \

@@ -17,6 +17,7 @@ struct builder_host {
 	const void *(*dep)(struct fixd_builder *b, const char *name, size_t *size);
 	const char *(*dep_path)(struct fixd_builder *b, const char *name);
 	void (*fail)(struct fixd_builder *b, const char *sentence);
+	void (*describe)(struct fixd_builder *b, const void *p, size_t n, size_t size, const char *type);
 };
 
 struct fixd_builder {

@@ -47,6 +47,11 @@ void fixd_builder_set_root(struct fixd_builder *b, const void *root)
 	b->host->set_root(b, root);
 }
 
+void fixd_builder_describe_objects(struct fixd_builder *b, const void *p, size_t n, size_t size, const char *type)
+{
+	b->host->describe(b, p, n, size, type);
+}
+
 const void *fixd_builder_dep(struct fixd_builder *b, const char *name, size_t *size)
 {
 	return b->host->dep(b, name, size);

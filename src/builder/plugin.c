@@ -11,6 +11,7 @@
 
 #include "base/alloc.h"
 #include "base/fd.h"
+#include "builder/describe.h"
 #include "builder/descriptors.h"
 #include "builder/host.h"
 #include "builder/work.h"
@@ -31,6 +32,7 @@ struct hosted {
 	const char *symbol; /* the name of its function */
 	struct arena *arena;
 	const char *root;
+	struct descriptions descriptions;
 	/* Not allocated while the plugin's malloc() is the arena's. */
 	char (*paths)[32]; /* of the dependencies */
 	char said[JOB_SENTENCE_MAX + 1]; /* by fixd_builder_fail(), the first time */
@@ -97,6 +99,11 @@ static void host_fail(struct fixd_builder *b, const char *sentence)
 		snprintf(h->said, sizeof h->said, "%s", *sentence ? sentence : "it failed");
 }
 
+static void host_describe(struct fixd_builder *b, const void *p, size_t n, size_t size, const char *type)
+{
+	describe_add(&((struct hosted *)b)->descriptions, p, n, size, type);
+}
+
 static const struct builder_host host = {
 	.alloc = host_alloc,
 	.realloc = host_realloc,
@@ -105,6 +112,7 @@ static const struct builder_host host = {
 	.dep = host_dep,
 	.dep_path = host_dep_path,
 	.fail = host_fail,
+	.describe = host_describe,
 };
 
 /* An allocation that failed may explain what the plugin made of it. */
@@ -226,7 +234,8 @@ int source_plugin(struct work *w)
 			return work_fail(w, -EFAULT, "fixd_builder_set_root() was given %p, which is not in the image", (void *)h.root);
 		w->root = (uint64_t)(h.root - w->space.base);
 	}
-	return audit(&h);
+	r = describe_write(w, &h.descriptions);
+	return r < 0 ? r : audit(&h);
 }
 
 /*
