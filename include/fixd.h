@@ -182,6 +182,14 @@ int64_t fixd_view_changes(struct fixd_view *v, struct fixd_range *ranges, size_t
 int64_t fixd_view_blame(struct fixd_view *v, const void *address, char *text, size_t size);
 
 /*
+ * What is at `address`, in the words of who builds it or tests with it: `struct word[12].next` where the plugin says what lies where
+ * (fixd_builder_describe()); otherwise `words + 0x1f8` from a variable of this program that points there or before, where libdw is
+ * installed, or `root + 0x1f8`. At most `size` bytes of it are written to `text`, with a 0 at their end. Returns how long it is; 0:
+ * nothing is known but the address, or -EINVAL. One thread at a time. Since: 0.1
+ */
+int64_t fixd_view_object(struct fixd_view *v, const void *address, char *text, size_t size);
+
+/*
  * What clients build.  A fixture that is registered with fixd_define(), or has `client = yes` in fixd.ini, is built by the first
  * client that asks for it with fixd_build_begin(); the others wait, and get the same image.  Each user has such images for
  * himself.  When the builder dies, one of those who wait becomes the builder.

@@ -80,6 +80,7 @@ libclient_la_SOURCES = \
 	src/client/local.c src/client/local.h \
 	src/client/log.c \
 	src/client/mapping.c src/client/mapping.h \
+	src/client/object.c src/client/object.h \
 	src/client/open.c \
 	src/client/python.c src/client/python.h \
 	src/client/replay.c src/client/replay.h \

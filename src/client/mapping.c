@@ -170,6 +170,8 @@ static int get_locked(const struct wire_image *im, uint32_t daemon, int fd, bool
 	if (!m)
 		return -ENOMEM;
 	*m = (struct mapping){ .refs = 1, .writable = writable, .serial = im->serial, .daemon = daemon, .size = im->size };
+	m->has_objects = im->kind == WIRE_IMAGE_OBJECTS;
+	m->root = im->root;
 	r = im->size ? map(im, fd, writable, need, m) : 0;
 	if (r == 0 && writable && (r = cow_init(&m->cow, m->base, m->size, fd)) < 0 && m->base)
 		munmap(m->base, m->size);

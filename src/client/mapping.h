@@ -17,6 +17,8 @@ struct mapping {
 	unsigned refs;
 	bool at_home; /* at its own address: for all views of the image */
 	bool writable;
+	bool has_objects;
+	uint64_t root; /* of those: an offset */
 	uint64_t serial;
 	uint32_t daemon;
 	char *base;

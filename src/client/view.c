@@ -12,6 +12,7 @@
 #include "client/blame.h"
 #include "client/build.h"
 #include "client/extend.h"
+#include "client/object.h"
 #include "client/view.h"
 #include "wire/fork.h"
 
@@ -458,18 +459,34 @@ int64_t fixd_view_changes(struct fixd_view *v, struct fixd_range *ranges, size_t
 	return (int64_t)c.n;
 }
 
-int64_t fixd_view_blame(struct fixd_view *v, const void *address, char *text, size_t size)
+static struct mapping *mapping_at(struct fixd_view *v, const void *address)
 {
-	struct mapping *m = NULL;
-
 	for (size_t i = 0; i < v->n_mappings; i++) {
 		if ((uintptr_t)address - (uintptr_t)v->mappings[i]->base < v->mappings[i]->size)
-			m = v->mappings[i];
-		blame_is_told(v->mappings[i]);
+			return v->mappings[i];
 	}
+	return NULL;
+}
+
+static int64_t not_of_view(struct fixd_view *v, const void *address)
+{
+	return fixd_fail_with(v->fixd, -EINVAL, "%p is no address of this view", address);
+}
+
+int64_t fixd_view_blame(struct fixd_view *v, const void *address, char *text, size_t size)
+{
+	struct mapping *m = mapping_at(v, address);
+
+	for (size_t i = 0; i < v->n_mappings; i++)
+		blame_is_told(v->mappings[i]);
 	if (m)
 		return blame_writer(m, address, text, size);
-	if (address)
-		return fixd_fail_with(v->fixd, -EINVAL, "%p is no address of this view", address);
-	return 0;
+	return address ? not_of_view(v, address) : 0;
+}
+
+int64_t fixd_view_object(struct fixd_view *v, const void *address, char *text, size_t size)
+{
+	struct mapping *m = mapping_at(v, address);
+
+	return m ? (int64_t)object_name(m, address, text, size) : not_of_view(v, address);
 }

@@ -166,6 +166,41 @@ def test_what_objects_point_into(t):
     assert out.startswith("fixd: 'points, what it points into' is changed: 1 byte at offset 0x") and "/writes.c:5 in main()" in out, out
 
 
+def described(t, *flags):
+    """The plugin that describes its objects, and a program that asks what fixd_view_object() says of some."""
+    so, program = t.path("words.so"), t.path("fields")
+    run(["gcc", "-shared", "-fPIC", *flags, "-o", so, SOURCES + "/words.c", "-I", SRC + "/include", *LIBRARIES, "-lfixd-builder"], t.dir)
+    run(["gcc", *flags, "-o", program, SOURCES + "/fields.c", "-I", SRC + "/contrib/adapters", "-I", SRC + "/include", *LIBRARIES], t.dir)
+    daemon = t.daemon("".join(f"[fixture {name}]\nplugin = {so}:{function}\n" for name, function in
+                              (("words", "fixd_build"), ("plain", "plain"), ("beside", "beside"))))
+
+    def said(*arguments, **env):
+        out = run([program, *arguments], t.dir, {**environment(), **env, "FIXD_SOCKET": daemon.socket})
+        return re.findall("^object: (.*)", out, flags=re.MULTILINE), out
+    return daemon, said
+
+
+def test_described_objects(t):
+    """By the words of their plugin, and the fields of its debug info."""
+    needs_lines()
+    _, said = described(t, "-g")
+    objects, out = said("words", "changes")
+    assert objects == ["struct corpus.counts[5]", "struct word[17].places[2].column", "struct word[18].text", "struct word[99].weight"], out
+    objects, out = said("words", "asks")
+    assert objects[:6] == ["struct corpus.words", "struct word[0].text", "struct word[3].next", "struct word[3].weight", "struct word[2].count", "root + 0x7d0"], out
+    assert objects[6].endswith(" is no address of this view") and f"{len(objects[2])} struct \n" in out, out
+
+
+def test_described_without_debug_info(t):
+    daemon, said = described(t)
+    objects, out = said("words", "asks")
+    assert objects[:5] == ["struct corpus", "struct word[0]", "struct word[3] + 0x30", "struct word[3] + 0x2a", "struct word[2] + 0xc"], out
+    objects, out = said("plain", "asks")
+    assert objects[0] == "root" and objects[5] == "root + 0x7d0", out
+    err = daemon.ctl("warm", "beside", code=4).err
+    assert re.search(r"fixd_builder_describe\(\) was given objects at 0x\w+, which are not in the image", err), err
+
+
 FORKED = """
 #include <fixd/test.h>
 int main(int argc, char **argv)
