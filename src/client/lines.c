@@ -2,6 +2,7 @@
 #include "client/lines.h"
 
 #include <dlfcn.h>
+#include <elf.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -25,27 +26,30 @@ struct callbacks {
 #define AT_CALL_FILE 0x58
 #define AT_CALL_LINE 0x59
 
-#define LIBDW(X)                                                                                  \
-	X(dwfl_begin, void *, (const struct callbacks *))                                         \
-	X(dwfl_end, void, (void *))                                                               \
-	X(dwfl_linux_proc_report, int, (void *, int))                                             \
-	X(dwfl_report_end, int, (void *, void *, void *))                                         \
-	X(dwfl_addrmodule, void *, (void *, uint64_t))                                            \
-	X(dwfl_module_getsrc, void *, (void *, uint64_t))                                         \
-	X(dwfl_lineinfo, const char *, (void *, uint64_t *, int *, int *, void *, void *))        \
-	X(dwfl_module_addrname, const char *, (void *, uint64_t))                                 \
-	X(dwfl_module_addrdie, struct die *, (void *, uint64_t, uint64_t *))                      \
-	X(dwarf_getscopes, int, (struct die *, uint64_t, struct die **))                          \
-	X(dwarf_getscopes_die, int, (struct die *, struct die **))                                \
-	X(dwarf_tag, int, (struct die *))                                                         \
-	X(dwarf_diename, const char *, (struct die *))                                            \
-	X(dwarf_attr, struct attribute *, (struct die *, unsigned, struct attribute *))           \
-	X(dwarf_attr_integrate, struct attribute *, (struct die *, unsigned, struct attribute *)) \
-	X(dwarf_formstring, const char *, (struct attribute *))                                   \
-	X(dwarf_formudata, int, (struct attribute *, uint64_t *))                                 \
-	X(dwarf_getsrcfiles, int, (struct die *, void **, size_t *))                              \
-	X(dwarf_filesrc, const char *, (void *, size_t, uint64_t *, uint64_t *))                  \
-	X(dwfl_linux_proc_find_elf, int, (void))                                                  \
+#define LIBDW(X)                                                                                                             \
+	X(dwfl_begin, void *, (const struct callbacks *))                                                                    \
+	X(dwfl_end, void, (void *))                                                                                          \
+	X(dwfl_linux_proc_report, int, (void *, int))                                                                        \
+	X(dwfl_report_end, int, (void *, void *, void *))                                                                    \
+	X(dwfl_addrmodule, void *, (void *, uint64_t))                                                                       \
+	X(dwfl_getmodules, ptrdiff_t, (void *, int (*)(void *, void **, const char *, uint64_t, void *), void *, ptrdiff_t)) \
+	X(dwfl_module_getsymtab, int, (void *))                                                                              \
+	X(dwfl_module_getsym_info, const char *, (void *, int, Elf64_Sym *, uint64_t *, uint32_t *, void *, uint64_t *))     \
+	X(dwfl_module_getsrc, void *, (void *, uint64_t))                                                                    \
+	X(dwfl_lineinfo, const char *, (void *, uint64_t *, int *, int *, void *, void *))                                   \
+	X(dwfl_module_addrname, const char *, (void *, uint64_t))                                                            \
+	X(dwfl_module_addrdie, struct die *, (void *, uint64_t, uint64_t *))                                                 \
+	X(dwarf_getscopes, int, (struct die *, uint64_t, struct die **))                                                     \
+	X(dwarf_getscopes_die, int, (struct die *, struct die **))                                                           \
+	X(dwarf_tag, int, (struct die *))                                                                                    \
+	X(dwarf_diename, const char *, (struct die *))                                                                       \
+	X(dwarf_attr, struct attribute *, (struct die *, unsigned, struct attribute *))                                      \
+	X(dwarf_attr_integrate, struct attribute *, (struct die *, unsigned, struct attribute *))                            \
+	X(dwarf_formstring, const char *, (struct attribute *))                                                              \
+	X(dwarf_formudata, int, (struct attribute *, uint64_t *))                                                            \
+	X(dwarf_getsrcfiles, int, (struct die *, void **, size_t *))                                                         \
+	X(dwarf_filesrc, const char *, (void *, size_t, uint64_t *, uint64_t *))                                             \
+	X(dwfl_linux_proc_find_elf, int, (void))                                                                             \
 	X(dwfl_standard_find_debuginfo, int, (void))
 
 #define FIELD(name, type, arguments) type(*name) arguments;
@@ -205,4 +209,52 @@ void lines_of(const void *address, lines_fn fn, void *arg)
 			tell_inlined(unit, at - bias, &l, fn, arg);
 	}
 	tell(fn, arg, &l);
+}
+
+struct search {
+	uintptr_t lowest, address, best; /* what the best one points to */
+	const char *name;
+};
+
+/* As wide as a pointer, and in this process's memory. */
+static bool is_pointer(const Elf64_Sym *s)
+{
+	return ELF64_ST_TYPE(s->st_info) == STT_OBJECT && s->st_size == sizeof(void *) && s->st_shndx != SHN_UNDEF;
+}
+
+static int search_module(void *module, void **unused, const char *name, uint64_t start, void *arg)
+{
+	struct search *s = arg;
+	int n;
+
+	(void)unused, (void)start;
+	if (!strncmp(name, "/usr/", 5) || !strncmp(name, "/lib", 4) || *name == '[')
+		return 0;
+	n = dw.dwfl_module_getsymtab(module);
+	for (int i = 0; i < n; i++) {
+		uint64_t at, bias;
+		Elf64_Sym symbol;
+		uint32_t section;
+		const char *is = dw.dwfl_module_getsym_info(module, i, &symbol, &at, &section, NULL, &bias);
+		uintptr_t value;
+
+		if (!is || !is_pointer(&symbol))
+			continue;
+		memcpy(&value, (const void *)(uintptr_t)at, sizeof value);
+		if (value < s->lowest || value > s->address || (s->name && value <= s->best))
+			continue;
+		s->best = value;
+		s->name = is;
+	}
+	return 0;
+}
+
+const char *lines_variable(uintptr_t lowest, uintptr_t address, uint64_t *offset)
+{
+	struct search s = { .lowest = lowest, .address = address };
+
+	if (begin())
+		dw.dwfl_getmodules(session, search_module, &s, 0);
+	*offset = address - s.best;
+	return s.name;
 }

@@ -4,6 +4,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include "client/lines.h"
 #include "client/mapping.h"
 #include "image/objects.h"
 
@@ -19,7 +20,8 @@ static size_t put_offset(const char *name, uint64_t offset, char *text, size_t r
 
 size_t object_name(const struct mapping *m, const void *address, char *text, size_t room)
 {
-	uint64_t offset = (uint64_t)((const char *)address - m->base);
+	uint64_t offset = (uint64_t)((const char *)address - m->base), beyond;
+	const char *variable;
 	size_t n;
 
 	if (room)
@@ -29,5 +31,8 @@ size_t object_name(const struct mapping *m, const void *address, char *text, siz
 	n = objects_name(m->writable ? m->cow.pristine : m->base, m->size, offset, text, room);
 	if (n)
 		return n;
+	variable = lines_variable((uintptr_t)m->base, (uintptr_t)address, &beyond);
+	if (variable)
+		return put_offset(variable, beyond, text, room);
 	return offset >= m->root ? put_offset("root", offset - m->root, text, room) : 0;
 }
