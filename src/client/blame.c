@@ -13,6 +13,7 @@
 
 #include "client/lines.h"
 #include "client/mapping.h"
+#include "client/object.h"
 #include "client/watch.h"
 
 #define SHOWN 16 /* bytes of a value */
@@ -231,6 +232,7 @@ static void tell_change(struct telling *telling)
 	size_t shown = telling->length < SHOWN ? telling->length : SHOWN;
 	bool text = is_text(was, shown) && is_text(telling->start, shown);
 	struct text *t = &telling->text;
+	char object[256];
 
 	if (w && w == telling->last) {
 		telling->same++;
@@ -245,6 +247,8 @@ static void tell_change(struct telling *telling)
 	else
 		put(t, "fixd: '%s' is changed: ", m->blame->name);
 	put(t, "%zu byte%s at offset 0x%zx, ", telling->length, telling->length == 1 ? "" : "s", (size_t)(telling->start - m->base));
+	if (object_name(m, telling->start, object, sizeof object))
+		put(t, "%s, ", object);
 	put_bytes(t, was, telling->length, text);
 	put(t, " became ");
 	put_bytes(t, telling->start, telling->length, text);
@@ -390,13 +394,17 @@ static void name_refused(struct mapping *m)
 {
 	size_t offset = (uintptr_t)refused - (uintptr_t)m->base;
 	struct text *t;
+	char object[256];
 
 	if (!m->blame || offset >= m->size)
 		return;
 	t = calloc(1, sizeof *t);
 	if (!t)
 		return;
-	put(t, "fixd: '%s' is read-only, and was to be changed at offset 0x%zx\n", m->blame->name, offset);
+	put(t, "fixd: '%s' is read-only, and was to be changed at offset 0x%zx", m->blame->name, offset);
+	if (object_name(m, refused, object, sizeof object))
+		put(t, ", %s", object);
+	put(t, "\n");
 	put_writer(t, refused_write, "fixd:   ");
 	say(t);
 	free(t);

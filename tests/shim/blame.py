@@ -184,8 +184,9 @@ def test_described_objects(t):
     """By the words of their plugin, and the fields of its debug info."""
     needs_lines()
     _, said = described(t, "-g")
-    objects, out = said("words", "changes")
+    objects, out = said("words", "changes", FIXD_BLAME="1")
     assert objects == ["struct corpus.counts[5]", "struct word[17].places[2].column", "struct word[18].text", "struct word[99].weight"], out
+    assert re.search("changed 'words': 1 byte at offset 0x[0-9a-f]+, struct word\\[17\\].places\\[2\\].column, 00 became 01\n", out), out
     objects, out = said("words", "asks")
     assert objects[:6] == ["struct corpus.words", "struct word[0].text", "struct word[3].next", "struct word[3].weight", "struct word[2].count", "root + 0x7d0"], out
     assert objects[6].endswith(" is no address of this view") and f"{len(objects[2])} struct \n" in out, out
@@ -199,6 +200,13 @@ def test_described_without_debug_info(t):
     assert objects[0] == "root" and objects[5] == "root + 0x7d0", out
     err = daemon.ctl("warm", "beside", code=4).err
     assert re.search(r"fixd_builder_describe\(\) was given objects at 0x\w+, which are not in the image", err), err
+
+
+def test_objects_by_a_variable(t):
+    needs_lines()
+    _, said = described(t)
+    objects, out = said("plain", "asks", "variable")
+    assert objects[0] == "variable" and objects[5] == "variable + 0x7d0", out
 
 
 FORKED = """
