@@ -5,7 +5,7 @@
 package fixd
 
 const (
-	wireVersion    = 6
+	wireVersion    = 7
 	wireVersionMin = 5
 	messageMax     = 8192
 	fdsMax         = 64
@@ -16,6 +16,7 @@ const (
 	rootMax        = 4095
 	runMax         = 100
 	testMax        = 500
+	lineMax        = 500
 	settingsMax    = 7168
 	patternsMax    = 4096
 	sentenceMax    = 4096
@@ -33,6 +34,7 @@ const (
 	typeAdopt   = 21
 	typeTest    = 22
 	typeChanged = 23
+	typeUsed    = 24
 	typeStatus  = 32
 	typeList    = 33
 	typeLog     = 34

@@ -82,6 +82,13 @@ static void more_of_change(const json_t *e)
 	print_pages(e);
 }
 
+static void more_of_use(const json_t *e)
+{
+	const char *writer = ctl_string(e, "writer");
+
+	printf("  # pid %lld %s%s%s", (long long)ctl_int(e, "pid"), ctl_string(e, "test"), *writer ? ", changed at " : "", writer);
+}
+
 /* Of a sentence of several lines the first. */
 static void print_sentence(const json_t *e, const char *key)
 {
@@ -107,6 +114,7 @@ static const struct form forms[] = {
 	{ "failed", "FAILED", more_of_failure },
 	{ "attach", "ATTACH", more_of_attach },
 	{ "changed", "CHANGED", more_of_change },
+	{ "used", "USED", more_of_use },
 	{ "detach", "DETACH", more_of_detach },
 	{ "stale", "STALE", more_of_stale },
 	{ "reset", "RESET", NULL },

@@ -5,7 +5,7 @@
 
 #include <stdint.h>
 
-#define WIRE_VERSION 6
+#define WIRE_VERSION 7
 #define WIRE_VERSION_MIN 5
 #define WIRE_MESSAGE_MAX 8192 /* of one message */
 #define WIRE_FDS_MAX 64 /* descriptors in one reply */
@@ -16,6 +16,7 @@
 #define WIRE_ROOT_MAX 4095 /* a directory */
 #define WIRE_RUN_MAX 100 /* id of a run */
 #define WIRE_TEST_MAX 500 /* name of a test */
+#define WIRE_LINE_MAX 500 /* of source, with its function */
 #define WIRE_SETTINGS_MAX 7168 /* key=value, each with a NUL */
 #define WIRE_PATTERNS_MAX 4096 /* globs, separated by newlines */
 #define WIRE_SENTENCE_MAX 4096 /* of an error */
@@ -222,6 +223,16 @@ struct wire_changed {
 };
 _Static_assert(sizeof(struct wire_changed) == 16, "wire_changed");
 
+/*
+ * The test that this client runs has used its view of an image, on which the client has a lease, and of which it is watched who changes it.
+ */
+struct wire_used {
+	uint64_t serial;
+	uint16_t line; /* of source, which has changed it first; empty: it was not changed */
+	uint16_t reserved[3];
+};
+_Static_assert(sizeof(struct wire_used) == 16, "wire_used");
+
 struct wire_query {
 	uint32_t flags; /* 0 */
 	uint16_t pattern; /* a name or glob; may be empty */
@@ -286,6 +297,7 @@ _Static_assert(sizeof(struct wire_error) == 8, "wire_error");
 	X(adopt, 21, struct wire_adopt, WIRE_NAME_MAX + WIRE_KEY_MAX, 0) \
 	X(test, 22, struct wire_test, WIRE_TEST_MAX, WIRE_NOTE) \
 	X(changed, 23, struct wire_changed, 0, WIRE_NOTE) \
+	X(used, 24, struct wire_used, WIRE_LINE_MAX, WIRE_NOTE) \
 	X(status, 32, struct wire_query, WIRE_NAME_MAX, 0) \
 	X(list, 33, struct wire_query, WIRE_NAME_MAX, 0) \
 	X(log, 34, struct wire_query, WIRE_NAME_MAX, 0) \

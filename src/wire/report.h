@@ -114,7 +114,8 @@
 	X(UNSANDBOXED, "unsandboxed")                                                                                  \
 	X(EXPIRES, "expires_s")                                                                                        \
 	X(WATCHED, "watched")                                                                                          \
-	X(WATCHED_COUNT, "watched_count")
+	X(WATCHED_COUNT, "watched_count")                                                                              \
+	X(WRITER, "writer")
 
 #define REPORT_ENUM(id, name) REPORT_##id,
 enum report_field { REPORT_FIELDS(REPORT_ENUM) REPORT_FIELD_COUNT };

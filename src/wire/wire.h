@@ -23,6 +23,7 @@
 
 #define WIRE_REPLY 0x8000
 #define WIRE_ERROR 0xffff
+#define WIRE_VERSION_USED 7 /* has wire_used */
 
 /* The daemon checks size and state of a message against its row of WIRE_REQUESTS before the handler sees it. */
 enum wire_request_flags {

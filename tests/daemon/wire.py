@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Made by contrib/protocol of src/wire/messages.table."""
 
-VERSION = 6
+VERSION = 7
 VERSION_MIN = 5
 MESSAGE_MAX = 8192
 FDS_MAX = 64
@@ -12,6 +12,7 @@ DEPENDS_MAX = 64
 ROOT_MAX = 4095
 RUN_MAX = 100
 TEST_MAX = 500
+LINE_MAX = 500
 SETTINGS_MAX = 7168
 PATTERNS_MAX = 4096
 SENTENCE_MAX = 4096
@@ -37,6 +38,7 @@ FIELDS = {
     "orphan": ("<II", ("note", "title"), ("title",)),
     "test": ("<H3H", ("test", "reserved", "reserved", "reserved"), ("test",)),
     "changed": ("<QQ", ("serial", "pages"), ()),
+    "used": ("<QH3H", ("serial", "line", "reserved", "reserved", "reserved"), ("line",)),
     "query": ("<IHH", ("flags", "pattern", "reserved"), ("pattern",)),
     "report": ("<Q", ("size",), ()),
     "events": ("<QII", ("from", "wait_ms", "reserved"), ()),
@@ -56,6 +58,7 @@ REQUESTS = {
     "adopt": (21, "adopt"),
     "test": (22, "test"),
     "changed": (23, "changed"),
+    "used": (24, "used"),
     "status": (32, "query"),
     "list": (33, "query"),
     "log": (34, "query"),

@@ -602,6 +602,12 @@ static void add_test(struct message *m, void *body, struct input *in)
 	((struct wire_test *)body)->test = put_string(m, in);
 }
 
+static void add_used(struct message *m, void *body, struct input *in)
+{
+	*(struct wire_used *)body = (struct wire_used){ .serial = some_serial(in) };
+	((struct wire_used *)body)->line = put_string(m, in);
+}
+
 static void add_query(struct message *m, void *body, struct input *in)
 {
 	struct wire_query *b = body;
@@ -641,6 +647,7 @@ static const struct {
 	{ WIRE_TYPE_adopt, sizeof(struct wire_adopt), add_adopt },
 	{ WIRE_TYPE_test, sizeof(struct wire_test), add_test },
 	{ WIRE_TYPE_changed, sizeof(struct wire_changed), add_serial },
+	{ WIRE_TYPE_used, sizeof(struct wire_used), add_used },
 	{ WIRE_TYPE_status, sizeof(struct wire_query), add_query },
 	{ WIRE_TYPE_list, sizeof(struct wire_query), add_query },
 	{ WIRE_TYPE_log, sizeof(struct wire_query), add_query },

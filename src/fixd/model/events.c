@@ -297,8 +297,8 @@ void event_attach(const struct client *c, struct lease *l, bool built, int64_t t
 	l->event = events_add(c->model, &v, &w);
 }
 
-/* Of what is done with a lease; `run` and `test` may be NULL. */
-static void add_of_lease(const struct lease *l, struct event v, const char *run, const char *test)
+/* Of what is done with a lease; the strings may be NULL. */
+static void add_of_lease(const struct lease *l, struct event v, const char *run, const char *test, const char *text)
 {
 	const struct image *im = l->image;
 	struct words w = { 0 };
@@ -312,20 +312,27 @@ static void add_of_lease(const struct lease *l, struct event v, const char *run,
 	set_word(&w, EVENT_SESSION, im->instance ? im->instance->session->id : NULL);
 	set_word(&w, EVENT_RUN, run);
 	set_word(&w, EVENT_TEST, test);
+	set_word(&w, EVENT_TEXT, text);
 	events_add(im->model, &v, &w);
 }
 
 void event_changed(const struct client *c, const struct lease *l, uint64_t pages)
 {
-	add_of_lease(l, (struct event){ .kind = EVENT_CHANGED, .pages = pages }, c->member ? c->member->run->id : NULL, c->test);
+	add_of_lease(l, (struct event){ .kind = EVENT_CHANGED, .pages = pages }, c->member ? c->member->run->id : NULL, c->test, NULL);
+}
+
+void event_used(const struct client *c, const struct lease *l, const char *line)
+{
+	add_of_lease(l, (struct event){ .kind = EVENT_USED }, c->member ? c->member->run->id : NULL, c->test, line);
 }
 
 void event_detach(const struct lease *l)
 {
-	add_of_lease(l,
-		     (struct event){
-			     .kind = EVENT_DETACH, .took = clock_now() - l->since, .resets = l->resets, .dirty = l->dirty, .pages = l->pages },
-		     NULL, NULL);
+	add_of_lease(
+		l,
+		(struct event){
+			.kind = EVENT_DETACH, .took = clock_now() - l->since, .resets = l->resets, .dirty = l->dirty, .pages = l->pages },
+		NULL, NULL, NULL);
 }
 
 void event_of_run(const struct run *r, enum event_kind kind)

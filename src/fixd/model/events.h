@@ -31,6 +31,7 @@ enum event_kind {
 	EVENT_RUN_BEGAN,
 	EVENT_RUN_ENDED,
 	EVENT_CHANGED, /* a test has changed a view, which was put back */
+	EVENT_USED,    /* a test has had a view of which it is watched who changes it; text: the line that has, or nothing */
 	EVENT_KINDS
 };
 
@@ -48,5 +49,7 @@ void event_torn_down(const struct image *im, const char *wrong);
 void event_attach(const struct client *c, struct lease *l, bool built, int64_t took, const char *test, size_t test_size);
 /* The test that it runs has changed so many pages. */
 void event_changed(const struct client *c, const struct lease *l, uint64_t pages);
+/* The test that it runs has used it, and changed it in that line, if it is not empty. */
+void event_used(const struct client *c, const struct lease *l, const char *line);
 void event_detach(const struct lease *l);
 void event_of_run(const struct run *r, enum event_kind kind);

@@ -483,6 +483,21 @@ bool handle_changed(struct conn *c, const struct wire_header *h, const void *bod
 	return true;
 }
 
+bool handle_used(struct conn *c, const struct wire_header *h, const void *body, size_t size)
+{
+	const struct wire_used *q = body;
+	const struct lease *l = lease_find(&c->client.leases, q->serial);
+	struct tail t = { (const char *)(q + 1), (const char *)body + size };
+	_cleanup_free_ char *line = tail_string(&t, q->line);
+
+	(void)h;
+	if (!line || t.at != t.end)
+		return false;
+	if (l && c->client.test)
+		event_used(&c->client, l, line);
+	return true;
+}
+
 bool handle_detach(struct conn *c, const struct wire_header *h, const void *body, size_t size)
 {
 	const struct wire_detach *detach = body;

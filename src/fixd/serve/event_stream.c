@@ -70,6 +70,10 @@ static void put_text(struct text *out, enum event_kind kind, const char *s, size
 	case EVENT_STALE:
 		record_string(out, REPORT_STALE_CAUSE, text);
 		break;
+	case EVENT_USED:
+		if (n)
+			record_string(out, REPORT_WRITER, text);
+		break;
 	default:
 		if (n)
 			record_string(out, REPORT_ERROR, text);
@@ -79,10 +83,10 @@ static void put_text(struct text *out, enum event_kind kind, const char *s, size
 static void put_event(struct text *out, const struct event *v)
 {
 	static const char *const kinds[EVENT_KINDS] = {
-		[EVENT_ATTACH] = "attach", [EVENT_DETACH] = "detach", [EVENT_BUILD] = "build",
-		[EVENT_READY] = "ready",   [EVENT_FAILED] = "failed", [EVENT_STALE] = "stale",
-		[EVENT_RESET] = "reset",   [EVENT_TORN_DOWN] = "torn-down", [EVENT_RUN_BEGAN] = "run-began",
-		[EVENT_RUN_ENDED] = "run-ended", [EVENT_CHANGED] = "changed",
+		[EVENT_ATTACH] = "attach",	 [EVENT_DETACH] = "detach",	  [EVENT_BUILD] = "build",
+		[EVENT_READY] = "ready",	 [EVENT_FAILED] = "failed",	  [EVENT_STALE] = "stale",
+		[EVENT_RESET] = "reset",	 [EVENT_TORN_DOWN] = "torn-down", [EVENT_RUN_BEGAN] = "run-began",
+		[EVENT_RUN_ENDED] = "run-ended", [EVENT_CHANGED] = "changed",	  [EVENT_USED] = "used",
 	};
 	static const uint16_t fields[] = { REPORT_NAME, REPORT_SESSION, REPORT_RUN, REPORT_TEST };
 	const char *word = (const char *)(v + 1);
