@@ -190,6 +190,13 @@ int64_t fixd_view_blame(struct fixd_view *v, const void *address, char *text, si
 int64_t fixd_view_object(struct fixd_view *v, const void *address, char *text, size_t size);
 
 /*
+ * Says, for fixctl report, that the test of fixd_set_test() has had this view, and if `line` is not NULL, that this line of its source has
+ * changed what it is a view of; at most 500 bytes of it are copied. With FIXD_BLAME the library says so itself of copy-on-write views, when
+ * they are reset or detached: this is for who knows more. As fixd_view_reset() it uses the connection, and it never waits. Since: 0.1
+ */
+void fixd_view_used(struct fixd_view *v, const char *line);
+
+/*
  * What clients build.  A fixture that is registered with fixd_define(), or has `client = yes` in fixd.ini, is built by the first
  * client that asks for it with fixd_build_begin(); the others wait, and get the same image.  Each user has such images for
  * himself.  When the builder dies, one of those who wait becomes the builder.

@@ -26,6 +26,8 @@ struct blame {
 	struct watch *watch; /* NULL: of a read-only view */
 	char *name;
 	size_t told; /* writes of which has been spoken */
+	bool used;   /* since the last reset */
+	char line[WIRE_LINE_MAX + 1]; /* the first that has changed it, and was told since then */
 };
 
 static char running[WIRE_TEST_MAX + 1]; /* the test */
@@ -216,6 +218,16 @@ static void put_writer(struct text *t, const struct first_write *w, const char *
 		put(t, "%s  in process %d\n", indent, w->process);
 }
 
+/* Of what put_writer() has put. */
+static void keep_line(struct blame *b, const char *writer)
+{
+	static const char before[] = "first written at ";
+	const char *line = strstr(writer, before);
+
+	if (line && !*b->line)
+		snprintf(b->line, sizeof b->line, "%.*s", (int)strcspn(line + strlen(before), "\n"), line + strlen(before));
+}
+
 static void put_same(struct telling *t)
 {
 	if (t->same)
@@ -229,7 +241,7 @@ static void tell_change(struct telling *telling)
 	struct mapping *m = telling->m;
 	const char *was = m->cow.pristine + (telling->start - m->base);
 	const struct first_write *w = watch_writer(m->blame->watch, telling->start);
-	size_t shown = telling->length < SHOWN ? telling->length : SHOWN;
+	size_t shown = telling->length < SHOWN ? telling->length : SHOWN, start;
 	bool text = is_text(was, shown) && is_text(telling->start, shown);
 	struct text *t = &telling->text;
 	char object[256];
@@ -253,10 +265,13 @@ static void tell_change(struct telling *telling)
 	put(t, " became ");
 	put_bytes(t, telling->start, telling->length, text);
 	put(t, "\n");
-	if (w)
+	start = t->n;
+	if (w) {
 		put_writer(t, w, "fixd:   ");
-	else
+		keep_line(m->blame, t->bytes + start);
+	} else {
 		put(t, "fixd:   nobody knows by whom: too many pages were written\n");
+	}
 }
 
 static void take_change(void *arg, const char *start, size_t length)
@@ -332,6 +347,7 @@ int64_t blame_writer(struct mapping *m, const void *address, char *text, size_t 
 	if (!w || !t)
 		return w ? -ENOMEM : 0;
 	put_writer(t, w, "");
+	keep_line(m->blame, t->bytes);
 	n = t->n;
 	if (size) {
 		size_t shown = n < size ? n : size - 1;
@@ -343,12 +359,27 @@ int64_t blame_writer(struct mapping *m, const void *address, char *text, size_t 
 	return (int64_t)n;
 }
 
+void blame_use(struct mapping *m)
+{
+	if (m->blame)
+		__atomic_store_n(&m->blame->used, true, __ATOMIC_RELAXED);
+}
+
+const char *blame_use_line(struct mapping *m)
+{
+	if (!is_watched(m) || (!m->blame->used && !*m->blame->line))
+		return NULL;
+	return m->blame->line;
+}
+
 void blame_reset(struct mapping *m)
 {
 	if (!is_watched(m))
 		return;
 	watch_again(m->blame->watch);
 	m->blame->told = 0;
+	m->blame->used = false;
+	*m->blame->line = '\0';
 }
 
 void blame_forked(struct mapping *m, bool pristine)

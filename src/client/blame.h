@@ -28,6 +28,10 @@ void blame_tell(struct mapping *m);
 void blame_is_told(struct mapping *m);
 /* The lines of who wrote first to the page of that address, of which at most `size` - 1 bytes are copied: how long they are; 0: nobody. */
 int64_t blame_writer(struct mapping *m, const void *address, char *text, size_t size);
+/* Somebody has looked where it is. Any thread. */
+void blame_use(struct mapping *m);
+/* The line that has changed it, or "" if it was only used. NULL: nothing is known of it since the last reset. */
+const char *blame_use_line(struct mapping *m);
 /* It is pristine again. */
 void blame_reset(struct mapping *m);
 /* In a forked child: what its parent has written is said by its parent. */

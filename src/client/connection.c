@@ -240,6 +240,7 @@ static int hello(struct fixd *f, uint32_t version, uint32_t lowest)
 	}
 	memcpy(&welcome, reply.body, sizeof welcome);
 	f->daemon_pid = welcome.pid;
+	f->version = welcome.version;
 	board_map_unref(f->board);
 	f->board = NULL;
 	r = board_map_new(reply.fds[0], welcome.board_slots, &f->board);

@@ -38,7 +38,7 @@ struct fixd {
 	int spare;	/* a descriptor that makes room for one that the answer brings; -1: none is kept */
 	uint64_t last_id;
 	uint64_t epoch; /* which connection: leases end with theirs */
-	uint32_t daemon_pid;
+	uint32_t daemon_pid, version; /* of what listens, and what it speaks */
 	struct board_map *board;
 	struct variables *variables;
 	struct replay *replay; /* in order */

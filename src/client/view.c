@@ -341,14 +341,50 @@ static bool has_lease(const struct fixd_view *v)
 	return v->attached_by == process_id() && v->epoch == v->fixd->epoch;
 }
 
+void fixd_view_used(struct fixd_view *v, const char *line)
+{
+	struct {
+		struct wire_used head;
+		char line[WIRE_LINE_MAX];
+	} body = { .head.serial = v->serial };
+
+	if (!*v->fixd->test || v->fixd->version < WIRE_VERSION_USED || !has_lease(v))
+		return;
+	body.head.line = (uint16_t)strnlen(line ? line : "", WIRE_LINE_MAX);
+	if (line)
+		memcpy(body.line, line, body.head.line);
+	connection_mention(v->fixd, WIRE_TYPE_used, &body, sizeof body.head + body.head.line);
+}
+
+/* While it is watched who changes it: that the test has used it, and its line that has changed it or what it points into. */
+static void mention_blame(struct fixd_view *v)
+{
+	const char *line = NULL;
+
+	for (size_t i = 0; i < v->n_mappings; i++) {
+		const char *here = blame_use_line(v->mappings[i]);
+
+		if (here && !(line && *line))
+			line = here;
+	}
+	if (line)
+		fixd_view_used(v, line);
+}
+
+static void tell_blame(struct fixd_view *v)
+{
+	for (size_t i = 0; i < v->n_mappings; i++)
+		blame_tell(v->mappings[i]);
+	mention_blame(v);
+}
+
 void fixd_detach(struct fixd_view *v)
 {
 	struct wire_detach d;
 
 	if (!v)
 		return;
-	for (size_t i = 0; i < v->n_mappings; i++)
-		blame_tell(v->mappings[i]);
+	tell_blame(v);
 	d = (struct wire_detach){ .serial = v->serial, .pages = v->pages_reset, .resets = v->resets, .dirty = v->dirty_resets };
 	if (has_lease(v))
 		connection_tell(v->fixd, WIRE_TYPE_detach, &d, sizeof d);
@@ -357,6 +393,7 @@ void fixd_detach(struct fixd_view *v)
 
 const void *fixd_view_data(const struct fixd_view *v)
 {
+	blame_use(v->mappings[0]);
 	return v->mappings[0]->base ? v->mappings[0]->base : "";
 }
 
@@ -412,12 +449,10 @@ int64_t fixd_view_reset(struct fixd_view *v)
 {
 	int64_t total = 0;
 
+	tell_blame(v);
 	for (size_t i = 0; i < v->n_mappings; i++) {
 		struct mapping *m = v->mappings[i];
-		int64_t n;
-
-		blame_tell(m);
-		n = m->writable && m->size ? mapping_reset(m) : 0;
+		int64_t n = m->writable && m->size ? mapping_reset(m) : 0;
 
 		if (n < 0)
 			return cannot_look(v, n);
