@@ -350,6 +350,7 @@ fixctl_SOURCES = \
 	src/fixctl/project.c src/fixctl/project.h \
 	src/fixctl/ps.c \
 	src/fixctl/report.c src/fixctl/report.h \
+	src/fixctl/report_culprits.c \
 	src/fixctl/report_html.c \
 	src/fixctl/report_make.c \
 	src/fixctl/report_markdown.c \

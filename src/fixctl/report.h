@@ -22,6 +22,13 @@ struct report_sources {
 /* The keys are in fixctl(1). The caller's. */
 json_t *report_make(const struct report_sources *s);
 
+/*
+ * Of what was watched (FIXD_BLAME) the lines that changed a fixture, and the tests that had it after them, the first VICTIMS_MAX of them by
+ * name. By the order in which they did it.
+ */
+#define VICTIMS_MAX 20
+json_t *report_culprits(const json_t *events);
+
 void report_write_markdown(FILE *out, const json_t *report);
 void report_write_html(FILE *out, const json_t *report, const struct report_sources *s);
 /* A row for each of the fixtures, in their order; behind the first `shown` they are folded. */

@@ -304,6 +304,10 @@ void report_write_html(FILE *out, const json_t *report, const struct report_sour
 		{ "Times", "dirty_resets", 0, 1, "" },
 		{ "Pages", "pages_changed", 0, 1, "" },
 	};
+	static const struct column of_culprits[] = {
+		{ "Test", "test", WORDS, 0, "" }, { "Fixture Name", "name", WORDS, 0, "" },	  { "Line", "writer", WORDS, 0, "" },
+		{ "Times", "times", 0, 1, "" },	  { "Tests after it", "victim_count", 0, 1, "" },
+	};
 	json_t *fixtures = order_by_cost(json_object_get(report, "fixtures"));
 	const json_t *summary = json_object_get(report, "summary");
 
@@ -334,6 +338,10 @@ void report_write_html(FILE *out, const json_t *report, const struct report_sour
 	put_names(out, "Unused Fixtures (Consider for Removal)", json_object_get(report, "unused"));
 	fputs("<h2>Why images became stale</h2>\n", out);
 	put_table(out, "causes", of_causes, ELEMENTSOF(of_causes), json_object_get(report, "stale_causes"));
+	if (json_array_size(json_object_get(report, "culprits"))) {
+		fputs("<h2>Who changed it first, and how many tests had it after that</h2>\n", out);
+		put_table(out, "culprits", of_culprits, ELEMENTSOF(of_culprits), json_object_get(report, "culprits"));
+	}
 	fputs("<h2>Tests that changed a fixture (undone)</h2>\n", out);
 	put_table(out, "changes", of_changes, ELEMENTSOF(of_changes), json_object_get(report, "changed_by"));
 	fputs(foot, out);

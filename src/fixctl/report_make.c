@@ -541,6 +541,7 @@ json_t *report_make(const struct report_sources *s)
 	json_object_set_new(report, "forks", fork_list(&t));
 	json_object_set_new(report, "stale_causes", cause_list(t.causes));
 	json_object_set_new(report, "changed_by", change_list(t.changed));
+	json_object_set_new(report, "culprits", report_culprits(s->events));
 	table_deinit(&t);
 	return report;
 }

@@ -7,6 +7,7 @@
 #include "fixctl/report.h"
 
 #define UNUSED_SHOWN 10
+#define VICTIMS_SHOWN 5
 #define CHANGES_SHOWN 20
 
 const char *report_number(char *buf, size_t n, const json_t *value, int decimals)
@@ -219,6 +220,41 @@ static void put_changed(FILE *out, const json_t *changed)
 		fprintf(out, "\n... and %zu more\n", json_array_size(changed) - CHANGES_SHOWN);
 }
 
+static void put_victims(FILE *out, const json_t *c)
+{
+	const json_t *victims = json_object_get(c, "victims");
+	size_t n = json_array_size(victims) < VICTIMS_SHOWN ? json_array_size(victims) : VICTIMS_SHOWN;
+	long long more = (long long)ctl_int(c, "victim_count") - (long long)n;
+
+	for (size_t k = 0; k < n; k++) {
+		fputs(k ? ", " : "", out);
+		put_cell(out, json_string_value(json_array_get(victims, k)));
+	}
+	if (more > 0)
+		fprintf(out, ", and %lld more", more);
+}
+
+static void put_culprits(FILE *out, const json_t *culprits)
+{
+	if (json_array_size(culprits) == 0)
+		return;
+	fputs("\n### Who Changed It First, and Who Had It After That\n\n| Test | Fixture Name | Line | Times | Tests After It |\n|---|---|---|---|---|\n",
+	      out);
+	for (size_t k = 0; k < json_array_size(culprits) && k < CHANGES_SHOWN; k++) {
+		const json_t *c = json_array_get(culprits, k);
+
+		fputs("| ", out);
+		put_cell(out, ctl_string(c, "test"));
+		fprintf(out, " | %s | ", ctl_string(c, "name"));
+		put_cell(out, ctl_string(c, "writer"));
+		fprintf(out, " | %lld | ", (long long)ctl_int(c, "times"));
+		put_victims(out, c);
+		fputs(" |\n", out);
+	}
+	if (json_array_size(culprits) > CHANGES_SHOWN)
+		fprintf(out, "\n... and %zu more\n", json_array_size(culprits) - CHANGES_SHOWN);
+}
+
 static void put_recommendations(FILE *out, const json_t *report)
 {
 	const json_t *impact = json_object_get(report, "high_impact"), *unused = json_object_get(report, "unused");
@@ -264,5 +300,6 @@ void report_write_markdown(FILE *out, const json_t *report)
 	put_forks(out, json_object_get(report, "forks"));
 	put_causes(out, json_object_get(report, "stale_causes"));
 	put_changed(out, json_object_get(report, "changed_by"));
+	put_culprits(out, json_object_get(report, "culprits"));
 	put_recommendations(out, report);
 }

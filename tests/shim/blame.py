@@ -2,13 +2,14 @@
 # SPDX-License-Identifier: MIT
 """FIXD_BLAME: who changed a fixture, by the line of the source."""
 
+import json
 import os
 import re
 import subprocess
 import sys
 
 from stage import Skip, environment, main
-from harness import BUILD, LIMIT, SANITIZERS, SRC
+from harness import BUILD, LIMIT, SANITIZERS, SRC, wait_for
 
 SOURCES = os.path.join(SRC, "tests", "blame")
 LIBRARIES = ["-L", BUILD + "/.libs", "-Wl,-rpath," + BUILD + "/.libs", "-lfixd"]
@@ -207,6 +208,42 @@ def test_objects_by_a_variable(t):
     _, said = described(t)
     objects, out = said("plain", "asks", "variable")
     assert objects[0] == "variable" and objects[5] == "variable + 0x7d0", out
+
+
+SUITE = """
+#include <fixd/test.h>
+int main(int argc, char *argv[])
+{
+	for (int i = 1; i < argc; i++) {
+		fixd_test_begin(argv[i]);
+		char *bytes = fixd_test("bytes");
+		if (argv[i][0] == 'w')
+			bytes[9000] ^= 1;
+		fixd_test_reset();
+	}
+	fixd_test_end();
+	return 0;
+}
+"""
+
+
+def test_report_of_culprits(t):
+    """Who changed it, in which line, and which tests had it after that: in this program, and in the next."""
+    needs_lines()
+    daemon, program = daemon_of(t), t.path("suite")
+    run(["gcc", "-g", "-o", program, t.write("suite.c", SUITE), "-I", SRC + "/contrib/adapters", "-I", SRC + "/include", *LIBRARIES], t.dir)
+    env = {**environment(), "FIXD_SOCKET": daemon.socket}
+    run([program, "early", "writes"], t.dir, env)  # nobody watches
+    run([program, "reads", "writes", "r2", "writes", "r3"], t.dir, {**env, "FIXD_BLAME": "1"})
+    run([program, "reads", "w4"], t.dir, {**env, "FIXD_BLAME": "1"})
+    line = program + ".c:9 in main()"
+    expected = [{"test": "writes", "name": "bytes", "writer": line, "times": 2, "victims": ["r2", "r3", "reads", "w4"], "victim_count": 4},
+                {"test": "w4", "name": "bytes", "writer": line, "times": 1, "victims": [], "victim_count": 0}]
+    wait_for(lambda: json.loads(daemon.ctl("report", "--json").out)["culprits"] == expected, "the culprits")
+    assert f"| writes | bytes | {line} | 2 | r2, r3, reads, w4 |\n" in daemon.ctl("report").out
+    assert '<table id="culprits">' in daemon.ctl("report", "--format=html").out
+    past = daemon.ctl("trace", "--past", "--once").out
+    assert re.search(rf"USED +S bytes  # pid \d+ reads\n", past) and re.search(rf"USED +S bytes  # pid \d+ w4, changed at {re.escape(line)}\n", past), past
 
 
 FORKED = """
