@@ -81,6 +81,7 @@ _FUNCTIONS = [
     ("fixd_set_test", None, [_pointer, ctypes.c_char_p]),
     ("fixd_view_reset", ctypes.c_int64, [_pointer]),
     ("fixd_view_changes", ctypes.c_int64, [_pointer, ctypes.POINTER(_Range), ctypes.c_size_t]),
+    ("fixd_view_used", None, [_pointer, ctypes.c_char_p]),
     ("fixd_view_blame", ctypes.c_int64, [_pointer, _pointer, ctypes.c_char_p, ctypes.c_size_t]),
 ]
 
@@ -191,6 +192,11 @@ class View:
         text = ctypes.create_string_buffer(8192)
         self.connection._checked(self._lib.fixd_view_blame(self._handle, self.address + offset, text, len(text)))
         return text.value.decode(errors="replace")
+
+    def used(self, line: Optional[str] = None) -> None:
+        """Says that the test has had it, and which line has changed it, for fixctl report."""
+        with self.connection._lock:
+            self._lib.fixd_view_used(self._handle, line and line.encode(errors="replace"))
 
     def blame_nobody(self) -> None:
         """The library says nothing of what is changed now: it may be."""

@@ -366,6 +366,8 @@ class Runtime:
 
     def look_for_lines(self, item: Any) -> None:
         """While the test still has what it needs to be run again."""
+        if self.blame:
+            self.say_who_used()
         self.item = item if self.blame and getattr(item, "funcargs", None) is not None else None
         try:
             for handle in self.handles.values() if self.item is not None else ():
@@ -380,12 +382,20 @@ class Runtime:
         found = _rerun.find(self.item, handle, list(self.handles.values()))
         if found is None:
             return "\n    by which line is not known: it did not happen again when the test was run alone"
+        if handle.view is not None and found.lines:
+            handle.view.used(found.lines[0].partition(" at ")[2])
         return "".join(["\n    " + line for line in [found.what, *found.lines] if line])
 
     def has_asked(self, handle: Handle) -> bool:
         """The test that runs has it, by its name or by request.getfixturevalue(), or it cannot be told."""
         asked = getattr(getattr(self.running, "_request", None), "_fixture_defs", None)
         return asked is None or handle.fixturedef.argname in asked or handle.fixturedef.argname in getattr(self.running, "fixturenames", ())
+
+    def say_who_used(self) -> None:
+        """For fixctl report: who might have seen what others have changed."""
+        for handle in self.handles.values():
+            if handle.view is not None and handle.definition.scope != "function" and self.has_asked(handle):
+                handle.view.used()
 
     def put_back(self) -> None:
         for handle in self.writable:

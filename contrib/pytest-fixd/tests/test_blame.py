@@ -1,9 +1,13 @@
 # SPDX-License-Identifier: MIT
 """--fixd-blame: the line that changed a shared fixture."""
 
+import json
+import os
 import re
 
 import pytest
+
+from conftest import wait_for
 
 FIXTURES = """
     import numpy
@@ -151,3 +155,24 @@ def test_lines_of_leaks(project, tests, workers):
     for name, (line, what) in expected.items():
         assert found[name][0] == line and what in found[name][1], f"{name}, line {line}, {what}: {found[name]}"
     assert "changed" not in project.run("-n", workers).output
+
+
+def test_report_of_culprits(project):
+    """fixctl report has who did it, and who had it after that; also of what the library does not see."""
+    pytest.importorskip("numpy")
+    project.conftest(FIXTURES)
+    project.write("test_it.py", """
+        def test_changes(matrix): matrix[3, 4] = 0
+        def test_other(parts): pass
+        def test_appends(table): table["rows"].append(1)
+        def test_reads(matrix): pass
+        def test_too(table, parts): pass
+        """)
+    project.run("--fixd-blame").passed(5)
+    expected = [("test_it.py::test_changes", "test_it.py:2 in test_changes()", ["test_it.py::test_reads"]),
+                ("test_it.py::test_appends", "test_it.py:4 in test_appends()", ["test_it.py::test_too"])]
+
+    def culprits():
+        return [(c["test"], os.path.basename(c["writer"]), c["victims"]) for c in json.loads(project.fixctl("report", "--json").stdout)["culprits"]]
+
+    wait_for(lambda: culprits() == expected, f"{expected}, not {culprits()}")
