@@ -166,11 +166,12 @@ FREE_SOURCES = \
 	src/free/fault.c \
 	src/free/free.h \
 	src/free/memory.c \
-	src/free/real.c src/free/real.h
+	src/free/real.c src/free/real.h \
+	src/free/scatter.c
 FREE_CFLAGS = -std=gnu17 -fvisibility=hidden -O2 $(SHIM_CFLAGS)
 
 lib_LTLIBRARIES += libfixd-free.la
-libfixd_free_la_SOURCES = $(FREE_SOURCES)
+libfixd_free_la_SOURCES = $(FREE_SOURCES) src/free/messages.c
 libfixd_free_la_CFLAGS = $(FREE_CFLAGS)
 libfixd_free_la_LDFLAGS = -version-info 0:0:0 -Wl,-z,defs -Wl,-z,now -Wl,-Bsymbolic-functions -Wl,--export-dynamic-symbol=free -Wl,--export-dynamic-symbol=realloc
 

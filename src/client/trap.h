@@ -5,7 +5,8 @@
  *
  * A seccomp filter raises SIGSYS for those calls of libc whose pointer lies in a stretch of addresses that is asked for; the handler
  * tells, and makes the call. A child that executes another program has the filter, too, but its libc elsewhere. A call that finds its
- * memory through a second pointer (readv(2), recvmsg(2)) and what a ring of io_uring reads are not seen. On x86-64 and arm64.
+ * memory through a second pointer (readv(2), recvmsg(2)) is told by libfixd-free, where the program has that (free/scatter.c); what a
+ * ring of io_uring reads is not seen. On x86-64 and arm64.
  */
 #pragma once
 

@@ -67,18 +67,20 @@ static bool claim(struct watch *w, size_t page, uint16_t write)
 	return __atomic_compare_exchange_n(&w->writer[page], &nobody, write, false, __ATOMIC_RELEASE, __ATOMIC_RELAXED);
 }
 
-/* `from`: the instruction; what stands before it in the stack is the handler. */
+/* `from`: the instruction, or the last byte of a call; what stands before it in the stack is the handler, or what was called. */
 static void note_write(struct first_write *f, const void *from)
 {
 	void *stack[WATCH_DEPTH + 8];
 	int depth = backtrace(stack, WATCH_DEPTH + 8), first = 0;
 
 	for (int i = 0; i < depth; i++) {
-		if (stack[i] == from)
+		if (stack[i] == from || stack[i] == (const char *)from + 1)
 			first = i;
 	}
 	f->depth = depth - first < WATCH_DEPTH ? depth - first : WATCH_DEPTH;
 	memcpy(f->stack, stack + first, (size_t)f->depth * sizeof *stack);
+	if (first > 0)
+		f->stack[0] = (void *)(uintptr_t)from;
 	f->process = getpid();
 	f->thread = (pid_t)syscall(SYS_gettid);
 	python_stack(f->python, sizeof f->python);
@@ -206,6 +208,9 @@ static void on_fault(int sig, siginfo_t *si, void *context)
 		pass_on(si);
 }
 
+/* Of libfixd-free, which stands in front of calls that find their memory through a second pointer. */
+bool fixd_free_tells(void (*fn)(uintptr_t, size_t, const void *)) __attribute__((weak));
+
 /* Of libfixd-free, which keeps the handler of SIGSEGV for itself and us: false, it does not. */
 bool fixd_free_asks(bool (*fn)(const siginfo_t *, void *)) __attribute__((weak));
 
@@ -238,6 +243,8 @@ static void prepare(void)
 	done = true;
 	backtrace(&one, 1);
 	python_prepare();
+	if (fixd_free_tells)
+		fixd_free_tells(take_call);
 }
 
 void watch_refusals(void (*fn)(const void *, const struct first_write *))

@@ -28,7 +28,17 @@ SHIM void fixd_free_covers(uint64_t start, uint64_t size);
  */
 SHIM bool fixd_free_asks(bool (*fn)(const siginfo_t *si, void *context));
 
+/*
+ * `fn` hears from now on of memory that a call is going to write to, such as readv(2), before it does; `place` is in the instruction that
+ * calls it. Any thread. libfixd calls this where the library is there.
+ */
+SHIM bool fixd_free_tells(void (*fn)(uintptr_t start, size_t size, const void *place));
+
 #pragma GCC visibility push(hidden)
+
+struct msghdr;
+/* What is received into it is going to be written; `after` is where the call returns to. */
+void scatter_message(const struct msghdr *m, const void *after);
 
 /* The mapping of this process that an address is in. False: none. */
 struct mapped {

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "base/fd.h"
+#include "free/free.h"
 
 #define BY_DESCRIPTOR "/proc/self/fd/"
 #define PATH_AT offsetof(struct sockaddr_un, sun_path)
@@ -346,8 +347,10 @@ static void forget_received(struct msghdr *m)
 SHIM ssize_t recvmsg(int fd, struct msghdr *m, int flags)
 {
 	socklen_t room = m ? m->msg_namelen : 0;
-	ssize_t n = REAL(recvmsg)(fd, m, flags);
+	ssize_t n;
 
+	scatter_message(m, __builtin_return_address(0));
+	n = REAL(recvmsg)(fd, m, flags);
 	if (likely(n < 0 || !run))
 		return n;
 	forget_received(m);
@@ -377,5 +380,7 @@ static APART int recvmmsg_here(int fd, struct mmsghdr *messages, unsigned n, int
 
 SHIM int recvmmsg(int fd, struct mmsghdr *messages, unsigned n, int flags, struct timespec *timeout)
 {
+	for (unsigned i = 0; i < n; i++)
+		scatter_message(&messages[i].msg_hdr, __builtin_return_address(0));
 	return run ? recvmmsg_here(fd, messages, n, flags, timeout) : REAL(recvmmsg)(fd, messages, n, flags, timeout);
 }

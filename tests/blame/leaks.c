@@ -3,6 +3,7 @@
  * Tests that forget to put back what they change in a fixture. In each the line that writes first has its mark; suite.h runs them, and
  * tests/shim/blame.py compares what FIXD_BLAME says.
  */
+#define _GNU_SOURCE
 #include <fcntl.h>
 #include <pthread.h>
 #include <setjmp.h>
@@ -133,6 +134,57 @@ LEAK(receives_into_it)
 	close(ends[1]);
 }
 
+LEAK(reads_in_parts)
+{
+	struct iovec parts[] = { { records()[60].word, 4 }, { records()[61].word, 4 } };
+	int ends[2];
+
+	if (pipe(ends) < 0 || write(ends[1], "in parts", 8) != 8)
+		abort();
+	if (readv(ends[0], parts, 2) != 8) /* writes */
+		abort();
+	close(ends[0]);
+	close(ends[1]);
+}
+
+LEAK(reads_a_file_in_parts)
+{
+	struct iovec part = { (char *)fixd_test("bytes") + 4000, 10000 };
+	int fd = open("/proc/self/exe", O_RDONLY);
+
+	if (preadv(fd, &part, 1, 64) != 10000) /* writes */
+		abort();
+	close(fd);
+}
+
+LEAK(receives_a_message)
+{
+	struct iovec part = { records()[70].word, 8 };
+	struct msghdr m = { .msg_iov = &part, .msg_iovlen = 1 };
+	int ends[2];
+
+	if (socketpair(AF_UNIX, SOCK_DGRAM, 0, ends) < 0 || send(ends[0], "datagram", 8, 0) != 8)
+		abort();
+	if (recvmsg(ends[1], &m, 0) != 8) /* writes */
+		abort();
+	close(ends[0]);
+	close(ends[1]);
+}
+
+LEAK(receives_messages)
+{
+	struct iovec part = { records()[80].word, 8 };
+	struct mmsghdr m = { .msg_hdr = { .msg_iov = &part, .msg_iovlen = 1 } };
+	int ends[2];
+
+	if (socketpair(AF_UNIX, SOCK_DGRAM, 0, ends) < 0 || send(ends[0], "datagram", 8, 0) != 8)
+		abort();
+	if (recvmmsg(ends[1], &m, 1, 0, NULL) != 1) /* writes */
+		abort();
+	close(ends[0]);
+	close(ends[1]);
+}
+
 LEAK(library_writes)
 {
 	library_normalize(fixd_test("bytes"), 100);
@@ -208,9 +260,27 @@ LEAK(own_handler_works)
 
 #define ROW(name) { #name, name }
 static const struct leak leaks[] = {
-	ROW(stores_a_byte), ROW(stores_a_field), ROW(copies_by_memcpy), ROW(fills_pages), ROW(formats), ROW(sorts), ROW(writes_in_a_thread),
-	ROW(writes_in_a_child), ROW(reads_into_it), ROW(reads_a_file_into_it), ROW(receives_into_it), ROW(library_writes), ROW(handler_writes),
-	ROW(inlined_function_writes), ROW(puts_it_back), ROW(only_looks), ROW(own_handler_works),
+	ROW(stores_a_byte),
+	ROW(stores_a_field),
+	ROW(copies_by_memcpy),
+	ROW(fills_pages),
+	ROW(formats),
+	ROW(sorts),
+	ROW(writes_in_a_thread),
+	ROW(writes_in_a_child),
+	ROW(reads_into_it),
+	ROW(reads_a_file_into_it),
+	ROW(receives_into_it),
+	ROW(reads_in_parts),
+	ROW(reads_a_file_in_parts),
+	ROW(receives_a_message),
+	ROW(receives_messages),
+	ROW(library_writes),
+	ROW(handler_writes),
+	ROW(inlined_function_writes),
+	ROW(puts_it_back),
+	ROW(only_looks),
+	ROW(own_handler_works),
 };
 
 int main(int argc, char *argv[])
