@@ -134,11 +134,25 @@ daemon_tests = \
 shim_tests = tests/shim/adapters.py tests/shim/blame.py tests/shim/calls.py tests/shim/changes.py tests/shim/copyup.py tests/shim/programs.py tests/shim/run.py tests/shim/tools.py
 script_tests = tests/systemd.py tests/headers.sh tests/layers.sh tests/rooms.sh tests/shim-calls.sh tests/abi.sh tests/protocol.sh tests/manuals.sh tests/pytest-fixd.sh
 TESTS += $(unit_tests) tests/model/decisions tests/model/clones tests/model/states tests/model/simulate $(fuzz_targets) $(daemon_tests) $(shim_tests) $(script_tests)
-EXTRA_DIST += $(daemon_tests) $(shim_tests) $(script_tests) tests/abi.txt tests/daemon/harness.py tests/daemon/wire.py tests/daemon/server tests/shim/calls.c tests/shim/errors.c tests/shim/odd.c tests/shim/sockets.c tests/shim/stage.py tests/with-python \
-	tests/blame/containers.cc tests/blame/leaks.c tests/blame/library.c tests/blame/library.h tests/blame/suite.h
-EXTRA_DIST += $(daemon_tests) $(shim_tests) $(script_tests) tests/abi.txt tests/daemon/harness.py tests/daemon/server tests/shim/calls.c tests/shim/errors.c tests/shim/odd.c tests/shim/sockets.c tests/shim/stage.py tests/with-python \
-	tests/blame/containers.cc tests/blame/fields.c tests/blame/leaks.c tests/blame/library.c tests/blame/library.h tests/blame/suite.h \
-	tests/blame/words.c tests/blame/words.h
+EXTRA_DIST += $(daemon_tests) $(shim_tests) $(script_tests) \
+	tests/abi.txt \
+	tests/blame/containers.cc \
+	tests/blame/fields.c \
+	tests/blame/leaks.c \
+	tests/blame/library.c \
+	tests/blame/library.h \
+	tests/blame/suite.h \
+	tests/blame/words.c \
+	tests/blame/words.h \
+	tests/daemon/harness.py \
+	tests/daemon/server \
+	tests/daemon/wire.py \
+	tests/shim/calls.c \
+	tests/shim/errors.c \
+	tests/shim/odd.c \
+	tests/shim/sockets.c \
+	tests/shim/stage.py \
+	tests/with-python
 
 # The library and everything below it under valgrind; the daemon of the test runs beside it, as it is.
 check-valgrind: $(check_PROGRAMS) fixd$(EXEEXT) fixd-builder$(EXEEXT)
