@@ -179,7 +179,7 @@ int main(int argc, char **argv)
 {
 	static char line[4096]; /* not from malloc(), which may mean the image */
 	struct keep k = KEEP_EMPTY;
-	struct work w = { .channel = JOB_CHANNEL_FD, .space = { .fd = -1 }, .image = -1, .note = -1, .keep = &k };
+	struct work w = { .channel = JOB_CHANNEL_FD, .space = { .fd = -1 }, .image = -1, .note = -1, .parts = -1, .keep = &k };
 	struct digest inputs = { 0 };
 	pid_t daemon = getppid();
 	bool stays;

@@ -20,7 +20,7 @@
 #include "image/memfd.h"
 
 /* Of how images are made: another one makes other keys. */
-#define FORMAT "1"
+#define FORMAT "2"
 #define HEADER_MAX 32
 
 static bool has_option(const struct work *w, const char *name)
@@ -126,6 +126,7 @@ static char **command(const struct work *w, const char *what, int description, i
 	for (char **o = w->job.remote; *o; o++)
 		append(&argv, xstrdup(*o));
 	append(&argv, xasprintf("--description-fd=%d", description));
+	append(&argv, xasprintf("--parts-fd=%d", w->parts));
 	append(&argv, xasprintf("--limit=%llu", (unsigned long long)w->job.limit));
 	if (image >= 0)
 		append(&argv, xasprintf("--image-fd=%d", image));
@@ -174,24 +175,32 @@ static int take_stream(struct work *w, int from, pid_t pid, uint64_t size)
 	return work_fill(w, from, true, pid);
 }
 
+/* What fixd-remote has written there, if it has. */
+static void keep_parts(struct work *w)
+{
+	if (lseek(w->parts, 0, SEEK_END) <= 0 || fd_set_cloexec(w->parts, true) < 0 || memfd_seal(w->parts) < 0)
+		w->parts = fd_close(w->parts);
+}
+
 int remote_take(struct work *w)
 {
 	_cleanup_free_ char *path = program();
 	_cleanup_fd_ int description = -1, from = -1, to = -1;
 	uint64_t size;
 	int pipes[2], status, r = 0;
+	bool reads = has_option(w, "--read=");
 	char **argv;
 	pid_t pid;
 
-	if (!has_option(w, "--read="))
-		return 0;
 	description = describe(w);
-	if (description < 0 || pipe2(pipes, O_CLOEXEC) < 0)
+	/* Inherited, as the description is. */
+	w->parts = memfd_new("fixd:parts");
+	if (description < 0 || w->parts < 0 || fd_set_cloexec(w->parts, false) < 0 || pipe2(pipes, O_CLOEXEC) < 0)
 		return 0;
 	from = pipes[0];
 	to = pipes[1];
 	fd_set_cloexec(description, false);
-	argv = command(w, "get", description, -1);
+	argv = command(w, reads ? "get" : "key", description, -1);
 	pid = work_spawn(path, argv, to);
 	list_free(argv);
 	to = fd_close(to);
@@ -208,6 +217,7 @@ int remote_take(struct work *w)
 		if (errno != EINTR)
 			return begin_again(w);
 	}
+	keep_parts(w);
 	if (r == 0 && status == 0)
 		return 1;
 	return begin_again(w);
@@ -223,6 +233,7 @@ _Noreturn static void offer(struct work *w, int description)
 		_exit(EXIT_FAILURE);
 	fd_set_cloexec(description, false);
 	fd_set_cloexec(packed, false);
+	fd_set_cloexec(w->parts, false);
 	argv = command(w, "put", description, packed);
 	execv(path, argv);
 	fprintf(stderr, "%s cannot be started: %s\n", path, strerror(errno));
@@ -248,7 +259,7 @@ int remote_prepare(struct work *w)
 	char nothing;
 	pid_t pid;
 
-	if (!has_option(w, "--write=") || !w->sealed || w->error || w->taken)
+	if (!has_option(w, "--write=") || !w->sealed || w->error || w->taken || w->parts < 0)
 		return -1;
 	description = describe(w);
 	if (description < 0 || pipe2(ready, O_CLOEXEC) < 0)

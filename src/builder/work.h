@@ -36,6 +36,7 @@ struct work {
 	bool taken;  /* from its remote */
 	int image;  /* that, or that which is checked, reset or torn down; -1 */
 	int note;   /* of a job that is kept */
+	int parts;  /* of the key on its remote; -1 */
 	int *holds; /* open until we end */
 	struct descriptor own[WORK_DESCRIPTORS]; /* its channel first */
 	struct keep *keep;

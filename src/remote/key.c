@@ -26,12 +26,12 @@ static void add(crypto_hash_sha256_state *state, const void *data, size_t size)
 	crypto_hash_sha256_update(state, data, size);
 }
 
-static int add_file(crypto_hash_sha256_state *state, const char *path)
+static int put_file(struct text *parts, const char *path)
 {
 	_cleanup_fd_ int fd = open(path, O_RDONLY | O_CLOEXEC);
 	_cleanup_free_ unsigned char *buf = xcalloc(1, CHUNK);
 	crypto_hash_sha256_state content;
-	unsigned char hash[crypto_hash_sha256_BYTES];
+	char hash[HASH_HEX_SIZE];
 	ssize_t n = fd < 0 ? -1 : 1;
 
 	crypto_hash_sha256_init(&content);
@@ -48,39 +48,78 @@ static int add_file(crypto_hash_sha256_state *state, const char *path)
 		fprintf(stderr, "fixd-remote: %s cannot be read: %s\n", path, strerror(err));
 		return -err;
 	}
-	crypto_hash_sha256_final(&content, hash);
-	add(state, hash, sizeof hash);
+	hash_end(&content, hash);
+	text_add(parts, hash, sizeof hash);
 	return 0;
 }
 
-int key_of(int description, char key[HASH_HEX_SIZE])
+/* The string behind `s`. */
+static const char *next(const char *s)
+{
+	return s + strlen(s) + 1;
+}
+
+/* Pairs of strings. */
+static int read_pairs(int fd, struct text *out)
 {
 	char path[FD_PATH_SIZE];
-	_cleanup_free_ char *text = NULL;
-	crypto_hash_sha256_state state;
-	size_t size = 0;
-	int r = file_read_all(fd_path(description, path), DESCRIPTION_MAX, &text, &size);
-	const char *p = text;
+	_cleanup_free_ char *data = NULL;
+	size_t size = 0, strings = 0;
+	int r = file_read_all(fd_path(fd, path), DESCRIPTION_MAX, &data, &size);
 
-	if (r < 0 || (size && text[size - 1])) {
-		fprintf(stderr, "fixd-remote: the description cannot be read: %s\n", strerror(r < 0 ? -r : EBADMSG));
-		return r < 0 ? r : -EBADMSG;
-	}
-	crypto_hash_sha256_init(&state);
-	while (r == 0 && p < text + size) {
-		const char *name = p, *value = name + strlen(name) + 1;
-
-		if (value >= text + size) {
-			fprintf(stderr, "fixd-remote: the description ends behind '%s'\n", name);
-			return -EBADMSG;
-		}
-		add(&state, name, strlen(name));
-		if (*name == '@')
-			r = add_file(&state, value);
-		else
-			add(&state, value, strlen(value));
-		p = value + strlen(value) + 1;
-	}
-	hash_end(&state, key);
+	for (size_t i = 0; r == 0 && i < size; i++)
+		strings += !data[i];
+	if (r == 0 && (!size || data[size - 1] || strings % 2))
+		r = -EBADMSG;
+	if (r == 0)
+		text_add(out, data, size);
+	else
+		fprintf(stderr, "fixd-remote: the description cannot be read: %s\n", strerror(-r));
 	return r;
+}
+
+int key_read(int fd, struct text *parts)
+{
+	return read_pairs(fd, parts);
+}
+
+int key_resolve(int description, struct text *parts)
+{
+	_cleanup_text_ struct text pairs = { 0 };
+	int r = read_pairs(description, &pairs);
+
+	for (const char *name = pairs.data; r == 0 && name < pairs.data + pairs.size; name = next(next(name))) {
+		const char *value = next(name);
+
+		text_puts(parts, *name == '@' ? "#" : "");
+		text_add(parts, *name == '@' ? name + 1 : name, strlen(*name == '@' ? name + 1 : name) + 1);
+		if (*name == '@')
+			r = put_file(parts, value);
+		else
+			text_add(parts, value, strlen(value) + 1);
+	}
+	return r;
+}
+
+void key_of(const struct text *parts, char key[HASH_HEX_SIZE])
+{
+	crypto_hash_sha256_state state;
+
+	crypto_hash_sha256_init(&state);
+	for (const char *s = parts->data; s < parts->data + parts->size; s = next(s))
+		add(&state, s, strlen(s));
+	hash_end(&state, key);
+}
+
+const char *key_difference(const struct text *a, const struct text *b)
+{
+	const char *p = a->data, *q = b->data;
+
+	while (p < a->data + a->size && q < b->data + b->size) {
+		if (strcmp(p, q) != 0 || strcmp(next(p), next(q)) != 0)
+			return p;
+		p = next(next(p));
+		q = next(next(q));
+	}
+	return p < a->data + a->size ? p : q < b->data + b->size ? q : NULL;
 }

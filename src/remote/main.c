@@ -4,7 +4,7 @@
  *
  *	fixd-remote get OPTIONS    writes "BYTES\n" and the image to standard output
  *	fixd-remote put OPTIONS    takes the image from --image-fd
- *	fixd-remote key OPTIONS    prints the key
+ *	fixd-remote key OPTIONS    writes the parts of the key to --parts-fd
  *	fixd-remote keygen FILE    makes a secret key, and prints the public one
  *
  * What lies below URL: NAMESPACE/ac/KEY, a manifest (remote/signed.h); cas/HASH, a blob (remote/blob.h).
@@ -35,7 +35,7 @@ struct remote {
 	const char *url, *key_file, *state;
 	char **read, **keys; /* namespaces; keys that are trusted */
 	const char *write;   /* namespace */
-	int description, image;
+	int description, parts, image; /* -1: none was given */
 	uint64_t limit;
 	unsigned seconds;
 	char key[HASH_HEX_SIZE];
@@ -68,17 +68,12 @@ static int number(const char *option, const char *text, uint64_t max, uint64_t *
 static void parse(struct remote *r, int argc, char **argv)
 {
 	static const struct option options[] = {
-		{ "url", required_argument, NULL, 'u' },
-		{ "read", required_argument, NULL, 'r' },
-		{ "write", required_argument, NULL, 'w' },
-		{ "public-key", required_argument, NULL, 'p' },
-		{ "key-file", required_argument, NULL, 'k' },
-		{ "description-fd", required_argument, NULL, 'd' },
-		{ "image-fd", required_argument, NULL, 'i' },
-		{ "limit", required_argument, NULL, 'l' },
-		{ "silence", required_argument, NULL, 's' },
-		{ "state", required_argument, NULL, 'S' },
-		{ NULL, 0, NULL, 0 },
+		{ "url", required_argument, NULL, 'u' },      { "read", required_argument, NULL, 'r' },
+		{ "write", required_argument, NULL, 'w' },    { "public-key", required_argument, NULL, 'p' },
+		{ "key-file", required_argument, NULL, 'k' }, { "description-fd", required_argument, NULL, 'd' },
+		{ "parts-fd", required_argument, NULL, 'P' }, { "image-fd", required_argument, NULL, 'i' },
+		{ "limit", required_argument, NULL, 'l' },    { "silence", required_argument, NULL, 's' },
+		{ "state", required_argument, NULL, 'S' },    { NULL, 0, NULL, 0 },
 	};
 	uint64_t n;
 	int c;
@@ -106,6 +101,10 @@ static void parse(struct remote *r, int argc, char **argv)
 		case 'd':
 			number("--description-fd", optarg, 1 << 20, &n);
 			r->description = (int)n;
+			break;
+		case 'P':
+			number("--parts-fd", optarg, 1 << 20, &n);
+			r->parts = (int)n;
 			break;
 		case 'i':
 			number("--image-fd", optarg, 1 << 20, &n);
@@ -253,6 +252,37 @@ static int put(struct remote *r)
 	return upload(r, &m, packed, text, (size_t)n);
 }
 
+/* The key of what is described, whose parts are written down. */
+static int find_key(struct remote *r)
+{
+	_cleanup_text_ struct text parts = { 0 };
+	int err = key_resolve(r->description, &parts);
+
+	if (err == 0)
+		key_of(&parts, r->key);
+	return err == 0 && r->parts >= 0 ? fd_write_all(r->parts, parts.data, parts.size) : err;
+}
+
+/* The key that was found before the image was built, unless what it was built from is another by now. */
+static int find_key_again(struct remote *r)
+{
+	_cleanup_text_ struct text parts = { 0 }, now = { 0 };
+	const char *other;
+	int err = key_read(r->parts, &parts);
+
+	if (err == 0 && r->description >= 0)
+		err = key_resolve(r->description, &now);
+	if (err < 0)
+		return err;
+	other = r->description >= 0 ? key_difference(&parts, &now) : NULL;
+	if (other) {
+		fprintf(stderr, "fixd-remote: the image does not go to the remote: %s has changed while it was built\n", other + 1);
+		return -EAGAIN;
+	}
+	key_of(&parts, r->key);
+	return 0;
+}
+
 static int ask(struct remote *r, int (*what)(struct remote *r))
 {
 	int code;
@@ -288,7 +318,7 @@ static int keygen(const char *path)
 
 int main(int argc, char **argv)
 {
-	struct remote r = { .description = -1, .image = -1, .limit = UINT64_MAX / 2, .seconds = 2 };
+	struct remote r = { .description = -1, .parts = -1, .image = -1, .limit = UINT64_MAX / 2, .seconds = 2 };
 	const char *command = argc > 1 ? argv[1] : "";
 	bool getting = !strcmp(command, "get"), putting = !strcmp(command, "put");
 	int code;
@@ -302,12 +332,13 @@ int main(int argc, char **argv)
 	if (!getting && !putting && strcmp(command, "key") != 0)
 		usage(*command ? "no such command" : "a command is missing");
 	parse(&r, argc - 1, argv + 1);
-	if (r.description < 0 || ((getting || putting) && !r.url) || (putting && (!r.write || !r.key_file || r.image < 0)))
+	if ((putting ? r.parts : r.description) < 0 || ((getting || putting) && !r.url) ||
+	    (putting && (!r.write || !r.key_file || r.image < 0)))
 		usage("an option is missing");
-	if (key_of(r.description, r.key) < 0)
+	if ((putting ? find_key_again(&r) : find_key(&r)) < 0)
 		code = EXIT_FAILURE;
 	else if (!getting && !putting)
-		code = puts(r.key) < 0;
+		code = EXIT_SUCCESS;
 	else
 		code = ask(&r, getting ? get : put);
 	list_free(r.read);

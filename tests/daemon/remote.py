@@ -205,6 +205,28 @@ def test_what_makes_a_key(t):
     server.close()
 
 
+@once
+def test_what_changes_meanwhile(t):
+    """What was read before its input changed does not go to the remote as what is made from the new one."""
+    need(t)
+    server, public = Server(), keygen(t)
+    ini = section(t, server, public) + ("[fixture f]\ncommand = cat input; echo f >> runs; until test -e go; do sleep 0.01; done\nwatch = input\n"
+                                        "watch-by = content\nremote = yes\n")
+    m = Machine(t, "m", ini, input="old\n")
+    waiting = subprocess.Popen([harness.program("fixctl"), "--socket", m.daemon.socket, "get", "f"], stdout=subprocess.DEVNULL)
+    wait_for(m.runs, "the build")
+    with open(m.dir + "/input", "w") as f:
+        f.write("new\n")
+    open(m.dir + "/go", "w").close()
+    waiting.communicate(timeout=LIMIT)
+    assert m.get("f") == "new\n"
+    stored(server, 1)
+    assert len([path for path in server.asked("PUT") if "/ac/" in path]) == 1, server.http.asked
+    again = Machine(t, "again", ini, input="new\n")
+    assert again.get("f") == "new\n" and again.runs() == []
+    server.close()
+
+
 def read_manifest(server):
     path, = server.manifests()
     return path, server.http.files[path]
@@ -347,7 +369,7 @@ def test_namespaces(t):
 
 def description(t, path, depends=()):
     """Of the fixture `tree` below; as the builder describes it."""
-    parts = ["=format", "1", "=machine", platform.machine(), "=page", str(os.sysconf("SC_PAGE_SIZE")), "=kind", "3", "=source", "exit 1", "=param", "",
+    parts = ["=format", "2", "=machine", platform.machine(), "=page", str(os.sysconf("SC_PAGE_SIZE")), "=kind", "3", "=source", "exit 1", "=param", "",
              "=scope-key", "", "=as-is", "no"]
     fd = os.memfd_create("description")
     os.write(fd, "".join(p + "\0" for p in parts).encode())
@@ -381,7 +403,7 @@ def test_trees_that_lie(t):
         image = os.memfd_create("image")
         os.write(image, data)
         d = description(t, "tree")
-        subprocess.run([REMOTE, "put", f"--url={server.url}", "--write=main", f"--key-file={t.path('key')}", f"--description-fd={d}", f"--image-fd={image}"],
+        subprocess.run([REMOTE, "put", f"--url={server.url}", "--write=main", f"--key-file={t.path('key')}", f"--parts-fd={d}", f"--image-fd={image}"],
                        pass_fds=[d, image], check=True)
         os.close(d)
         os.close(image)
