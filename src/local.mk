@@ -155,7 +155,8 @@ fixd_remote_SOURCES = \
 	src/remote/key.c src/remote/key.h \
 	src/remote/main.c \
 	src/remote/rest.c src/remote/rest.h \
-	src/remote/signed.c src/remote/signed.h
+	src/remote/signed.c src/remote/signed.h \
+	src/remote/tell.c src/remote/tell.h
 fixd_remote_CFLAGS = $(AM_CFLAGS) $(REMOTE_CFLAGS)
 fixd_remote_LDADD = libimage.la $(REMOTE_LIBS)
 endif
