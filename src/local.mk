@@ -150,10 +150,14 @@ if HAVE_REMOTE
 pkglibexec_PROGRAMS += fixd-remote
 fixd_remote_SOURCES = \
 	src/remote/blob.c src/remote/blob.h \
+	src/remote/check.c \
+	src/remote/get.c \
 	src/remote/hash.c src/remote/hash.h \
 	src/remote/http.c src/remote/http.h \
 	src/remote/key.c src/remote/key.h \
 	src/remote/main.c \
+	src/remote/put.c \
+	src/remote/remote.c src/remote/remote.h \
 	src/remote/rest.c src/remote/rest.h \
 	src/remote/signed.c src/remote/signed.h \
 	src/remote/tell.c src/remote/tell.h

@@ -153,6 +153,11 @@ int blob_take(void *arg, const void *data, size_t size)
 	return r;
 }
 
+uint64_t blob_given(const struct blob_unpacking *b)
+{
+	return b->given;
+}
+
 int blob_end(struct blob_unpacking *b)
 {
 	char hash[HASH_HEX_SIZE];

@@ -19,5 +19,7 @@ struct blob_unpacking;
 struct blob_unpacking *blob_begin(const struct image_manifest *m, int out);
 /* The next stored bytes; a sink (remote/http.h). */
 int blob_take(void *unpacking, const void *data, size_t size);
+/* So many bytes of the image are there. */
+uint64_t blob_given(const struct blob_unpacking *b);
 /* 0 when all of it is right; -EBADMSG. Frees. */
 int blob_end(struct blob_unpacking *b);

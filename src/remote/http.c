@@ -28,6 +28,8 @@ struct http {
 	int err;
 	int fd;
 	off_t sent;
+	void (*on_sent)(void *arg, uint64_t bytes);
+	void *on_sent_arg;
 };
 
 struct http *http_open(unsigned seconds)
@@ -102,6 +104,8 @@ static size_t on_upload(char *data, size_t one, size_t n, void *arg)
 	if (got < 0)
 		return CURL_READFUNC_ABORT;
 	h->sent += got;
+	if (h->on_sent)
+		h->on_sent(h->on_sent_arg, (uint64_t)h->sent);
 	return (size_t)got;
 }
 
@@ -179,6 +183,12 @@ int http_head(struct http *h, const char *url)
 	curl_easy_setopt(h->curl, CURLOPT_NOBODY, 1L);
 	curl_easy_setopt(h->curl, CURLOPT_TIMEOUT_MS, (long)h->seconds * 1000);
 	return judge(h, curl_easy_perform(h->curl));
+}
+
+void http_sent(struct http *h, void (*fn)(void *arg, uint64_t bytes), void *arg)
+{
+	h->on_sent = fn;
+	h->on_sent_arg = arg;
 }
 
 int http_put(struct http *h, const char *url, int fd, uint64_t size)

@@ -24,4 +24,6 @@ int http_get(struct http *h, const char *url, uint64_t most, int soon, http_sink
 int http_head(struct http *h, const char *url);
 /* The bytes of a file. */
 int http_put(struct http *h, const char *url, int fd, uint64_t size);
+/* Called with the bytes of the file at hand that are sent. */
+void http_sent(struct http *h, void (*fn)(void *arg, uint64_t bytes), void *arg);
 const char *http_error(const struct http *h);

@@ -32,13 +32,23 @@ static char *mark_of(const char *dir, const char *url)
 	return xasprintf("%s/remote-%.16s", dir, hash);
 }
 
-bool rest_lasts(const char *dir, const char *url)
+long rest_lasts(const char *dir, const char *url)
 {
 	_cleanup_free_ char *mark = mark_of(dir, url);
 	struct stat st;
 	time_t now = time(NULL);
 
-	return mark && lstat(mark, &st) == 0 && st.st_mtime <= now && st.st_mtime > now - REST_SECONDS;
+	if (!mark || lstat(mark, &st) < 0 || st.st_mtime > now || st.st_mtime <= now - REST_SECONDS)
+		return 0;
+	return (long)(st.st_mtime + REST_SECONDS - now);
+}
+
+void rest_end(const char *dir, const char *url)
+{
+	_cleanup_free_ char *mark = mark_of(dir, url);
+
+	if (mark)
+		unlink(mark);
 }
 
 void rest_begin(const char *dir, const char *url)

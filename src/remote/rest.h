@@ -5,9 +5,9 @@
  */
 #pragma once
 
-#include <stdbool.h>
-
-/* Is it left alone? */
-bool rest_lasts(const char *dir, const char *url);
+/* For so many seconds it is left alone; 0: it is not. */
+long rest_lasts(const char *dir, const char *url);
+/* No longer. */
+void rest_end(const char *dir, const char *url);
 /* From now on. */
 void rest_begin(const char *dir, const char *url);

@@ -52,8 +52,7 @@ static bool from_hex(unsigned char *out, size_t size, const char *hex)
 	return sodium_hex2bin(out, size, hex, 2 * size, NULL, &n, NULL) == 0 && n == size;
 }
 
-/* Is it one of those that may speak for the namespace? */
-static bool is_trusted(const char *hex, const char *namespace, char *const *keys)
+bool signed_is_trusted(const char *hex, const char *namespace, char *const *keys)
 {
 	for (; *keys; keys++) {
 		const char *colon = strrchr(*keys, ':'), *key = colon ? colon + 1 : *keys;
@@ -119,7 +118,7 @@ const char *signed_take(const char *text, size_t size, const char *key, const ch
 	if (size >= MANIFEST_MAX || size <= last || memchr(text, 0, size) || line[-1] != '\n' ||
 	    strncmp(line, SIGNATURE, strlen(SIGNATURE)) != 0 || hex[KEY_HEX] != ' ' || text[size - 1] != '\n')
 		return "it is no signed manifest";
-	if (!is_trusted(hex, namespace, keys))
+	if (!signed_is_trusted(hex, namespace, keys))
 		return "it is signed by a key that is not trusted for this namespace";
 	if (!from_hex(public, sizeof public, hex) || !from_hex(signature, sizeof signature, hex + KEY_HEX + 1) ||
 	    crypto_sign_verify_detached(signature, (const unsigned char *)text, size - last, public) != 0)

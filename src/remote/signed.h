@@ -37,6 +37,9 @@ bool namespace_is_valid(const char *name);
 /* Text in `out`; its length, or -errno: `secret` is no key. `secret` has crypto_sign_SECRETKEYBYTES. */
 int signed_write(const struct image_manifest *m, const unsigned char *secret, char out[MANIFEST_MAX]);
 
+/* Is the public key, in hex, one of those that may speak for the namespace? */
+bool signed_is_trusted(const char *hex, const char *namespace, char *const *keys);
+
 /*
  * Of one that should be of `key` and `namespace`. `keys` are "HEX", or "GLOB:HEX" for namespaces that match, NULL-terminated. NULL and *m; or
  * what is wrong, a constant sentence.

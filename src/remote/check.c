@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: MIT */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/fd.h"
+#include "base/text.h"
+#include "image/memfd.h"
+#include "remote/remote.h"
+#include "remote/rest.h"
+#include "remote/signed.h"
+
+#define NO_KEY "0000000000000000000000000000000000000000000000000000000000000000"
+#define PROBE "fixd-remote check\n"
+
+static int tell_check(const char *name, bool ok, const char *sentence)
+{
+	printf("%s\t%s\t%s\n", name, ok ? "ok" : "wrong", sentence);
+	return ok ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
+static int drop(void *arg, const void *data, size_t size)
+{
+	(void)arg, (void)data, (void)size;
+	return 0;
+}
+
+static int check_answer(struct remote *r)
+{
+	_cleanup_free_ char *url = NULL, *sentence = NULL;
+	int64_t began = clock_now();
+	int err;
+
+	memcpy(r->key, NO_KEY, sizeof r->key);
+	url = remote_manifest_url(r, r->read ? r->read[0] : r->write);
+	err = http_get(r->http, url, MANIFEST_MAX, 1, drop, NULL);
+	if (err < 0 && err != -ENOENT)
+		return tell_check("server", false, http_error(r->http));
+	sentence = xasprintf("it answers in %.1f ms", (double)(clock_now() - began) / NSEC_PER_MSEC);
+	return tell_check("server", true, sentence);
+}
+
+/* Who signs with it must be believed by those who read, and be it here. */
+static int check_key(struct remote *r)
+{
+	unsigned char secret[crypto_sign_SECRETKEYBYTES], public[crypto_sign_PUBLICKEYBYTES];
+	char hex[2 * sizeof public + 1];
+	_cleanup_free_ char *sentence = NULL;
+	bool trusted;
+
+	if (remote_secret(r, secret) < 0)
+		return tell_check("key-file", false, r->wrong);
+	crypto_sign_ed25519_sk_to_pk(public, secret);
+	sodium_memzero(secret, sizeof secret);
+	sodium_bin2hex(hex, sizeof hex, public, sizeof public);
+	trusted = r->keys && signed_is_trusted(hex, r->write, r->keys);
+	sentence =
+		xasprintf("its public key is %s%s", hex,
+			  trusted ? "" : ", which public-keys does not trust for this namespace: nobody takes what is signed with it here");
+	return tell_check("key-file", trusted || !r->keys, sentence);
+}
+
+static int take_text(void *text, const void *data, size_t size)
+{
+	text_add(text, data, size);
+	return 0;
+}
+
+/* Always the same bytes: it leaves one small blob on the server, however often it is asked. */
+static int check_store(struct remote *r)
+{
+	crypto_hash_sha256_state state;
+	char hash[HASH_HEX_SIZE];
+	_cleanup_fd_ int probe = memfd_from_bytes("fixd:probe", PROBE, strlen(PROBE));
+	_cleanup_text_ struct text got = { 0 };
+	_cleanup_free_ char *url = NULL;
+	int err;
+
+	crypto_hash_sha256_init(&state);
+	crypto_hash_sha256_update(&state, (const unsigned char *)PROBE, strlen(PROBE));
+	hash_end(&state, hash);
+	url = remote_blob_url(r, hash);
+	err = probe < 0 ? probe : http_put(r->http, url, probe, strlen(PROBE));
+	if (err < 0)
+		return tell_check("write", false, http_error(r->http));
+	err = http_get(r->http, url, strlen(PROBE), 1, take_text, &got);
+	if (err < 0)
+		return tell_check("write", false, http_error(r->http));
+	if (got.size != strlen(PROBE) || memcmp(got.data, PROBE, got.size) != 0)
+		return tell_check("write", false, "what it gives back is not what it was given");
+	return tell_check("write", true, "it keeps what it is given");
+}
+
+int remote_check(struct remote *r)
+{
+	int code;
+
+	r->http = http_open(r->seconds);
+	if (!r->http)
+		return EXIT_FAILURE;
+	code = check_answer(r);
+	if (r->write) {
+		code |= check_key(r);
+		code |= check_store(r);
+	}
+	http_close(r->http);
+	/* It was repaired. */
+	if (code == EXIT_SUCCESS)
+		rest_end(r->state, r->url);
+	return code;
+}

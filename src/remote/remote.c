@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: MIT */
+#include "remote/remote.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/fd.h"
+#include "remote/rest.h"
+
+void remote_say(struct remote *r, char *sentence)
+{
+	fprintf(stderr, "fixd-remote: %s\n", sentence);
+	free(r->wrong);
+	r->wrong = sentence;
+}
+
+/* Said once in a minute: then it is left alone. */
+int remote_give_up(struct remote *r, const char *what)
+{
+	/* First: of an upload nobody may read any more what is said. */
+	rest_begin(r->state, r->url);
+	remote_say(r, xasprintf("%s: %s; it is left alone for a minute", r->url, what));
+	return EXIT_REMOTE;
+}
+
+char *remote_manifest_url(const struct remote *r, const char *namespace)
+{
+	return xasprintf("%s/%s/ac/%s", r->url, namespace, r->key);
+}
+
+char *remote_blob_url(const struct remote *r, const char *hash)
+{
+	return xasprintf("%s/cas/%s", r->url, hash);
+}
+
+int remote_secret(struct remote *r, unsigned char *secret)
+{
+	_cleanup_free_ char *hex = NULL;
+	size_t n, size;
+	int err = file_read_all(r->key_file, 4096, &hex, &size);
+
+	if (err < 0) {
+		remote_say(r, xasprintf("the key in %s cannot be read: %s", r->key_file, strerror(-err)));
+		return err;
+	}
+	hex[strcspn(hex, "\n")] = '\0';
+	if (sodium_hex2bin(secret, crypto_sign_SECRETKEYBYTES, hex, strlen(hex), NULL, &n, NULL) == 0 && n == crypto_sign_SECRETKEYBYTES)
+		return 0;
+	remote_say(r, xasprintf("%s is no secret key; expected one of 'fixd-remote keygen'", r->key_file));
+	return -EINVAL;
+}

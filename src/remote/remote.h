@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: MIT */
+/* What the commands of fixd-remote share. */
+#pragma once
+
+#include "base/alloc.h"
+#include "remote/hash.h"
+#include "remote/http.h"
+#include "remote/tell.h"
+
+enum remote_exit { EXIT_USAGE = 2, EXIT_MISS = 3, EXIT_REMOTE = 4 };
+
+struct remote {
+	const char *url, *key_file, *state;
+	char **read, **keys;	       /* namespaces; keys that are trusted */
+	const char *write;	       /* namespace */
+	int description, parts, image; /* -1: none was given */
+	uint64_t limit;
+	unsigned seconds;
+	char key[HASH_HEX_SIZE];
+	struct http *http;
+	struct tell tell;
+	char *wrong; /* what was said last */
+};
+
+/* On standard error, and at the end to whoever is told. Takes the sentence. */
+void remote_say(struct remote *r, char *sentence);
+/* It is left alone from now on. EXIT_REMOTE. */
+int remote_give_up(struct remote *r, const char *what);
+/* To be freed. */
+char *remote_manifest_url(const struct remote *r, const char *namespace);
+char *remote_blob_url(const struct remote *r, const char *hash);
+/* Of crypto_sign_SECRETKEYBYTES, from its file. 0, or -errno and it was said. */
+int remote_secret(struct remote *r, unsigned char *secret);
+
+/* The commands. An exit status. */
+int remote_get(struct remote *r);
+int remote_put(struct remote *r);
+int remote_check(struct remote *r);
