@@ -316,6 +316,7 @@ libdaemon_la_SOURCES = \
 	src/fixd/work/publish.c src/fixd/work/publish.h \
 	src/fixd/work/recovery.c src/fixd/work/recovery.h \
 	src/fixd/work/survivor.c src/fixd/work/survivor.h \
+	src/fixd/work/transfer.c src/fixd/work/transfer.h \
 	src/fixd/work/trees.c src/fixd/work/trees.h \
 	src/fixd/work/work.c src/fixd/work/work.h
 libdaemon_la_CFLAGS = $(AM_CFLAGS) $(URING_CFLAGS)

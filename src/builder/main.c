@@ -188,6 +188,8 @@ int main(int argc, char **argv)
 
 	if (argc > 1 && !strcmp(argv[1], "--keep"))
 		keep_resume(argv);
+	if (argc > 1 && !strcmp(argv[1], "--offer"))
+		remote_offer_by_hand(argv + 2);
 	if (argc > 1 && !strcmp(argv[1], "--verify"))
 		plugin_verify_here(argv + 2);
 	fd_survive_limit();

@@ -15,9 +15,11 @@
 #include "base/fd.h"
 #include "base/path.h"
 #include "base/text.h"
+#include "base/units.h"
 #include "builder/pack.h"
 #include "builder/work.h"
 #include "image/memfd.h"
+#include "wire/socket.h"
 
 /* Of how images are made: another one makes other keys. */
 #define FORMAT "2"
@@ -117,7 +119,7 @@ static void append(char ***list, char *s)
 }
 
 /* The options of the job, and the descriptors, which are inherited. To be freed with list_free(). */
-static char **command(const struct work *w, const char *what, int description, int image)
+static char **command(const struct work *w, const char *what, int description, int image, int told)
 {
 	char **argv = NULL;
 
@@ -125,12 +127,29 @@ static char **command(const struct work *w, const char *what, int description, i
 	append(&argv, xstrdup(what));
 	for (char **o = w->job.remote; *o; o++)
 		append(&argv, xstrdup(*o));
-	append(&argv, xasprintf("--description-fd=%d", description));
+	if (description >= 0)
+		append(&argv, xasprintf("--description-fd=%d", description));
 	append(&argv, xasprintf("--parts-fd=%d", w->parts));
+	if (told >= 0)
+		append(&argv, xasprintf("--told-fd=%d", told));
 	append(&argv, xasprintf("--limit=%llu", (unsigned long long)w->job.limit));
 	if (image >= 0)
 		append(&argv, xasprintf("--image-fd=%d", image));
 	return argv;
+}
+
+/* The daemon has one end of a socket then; the other one, or -1: nobody is told. */
+static int tell_daemon(const struct work *w, bool up)
+{
+	struct job_handover message = { .message = JOB_TRANSFER, .up = up };
+	int ends[2];
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0)
+		return -1;
+	if (socket_send(w->channel, &message, sizeof message, &ends[1], 1, 0) < 0)
+		ends[0] = fd_close(ends[0]);
+	fd_close(ends[1]);
+	return ends[0];
 }
 
 /* "BYTES\n", before the image. False: there is none. */
@@ -152,7 +171,7 @@ static bool read_header(int fd, uint64_t *size)
 
 static bool is_tree(const struct work *w)
 {
-	return w->job.kind == JOB_TREE || w->job.kind == JOB_DIRECTORY;
+	return w->job.tree != NULL;
 }
 
 /* What has come of an image that is not whole is given up, and so is what was said of it. */
@@ -178,14 +197,18 @@ static int take_stream(struct work *w, int from, pid_t pid, uint64_t size)
 /* What fixd-remote has written there, if it has. */
 static void keep_parts(struct work *w)
 {
+	const struct job_handover message = { .message = JOB_PARTS };
+
 	if (lseek(w->parts, 0, SEEK_END) <= 0 || fd_set_cloexec(w->parts, true) < 0 || memfd_seal(w->parts) < 0)
 		w->parts = fd_close(w->parts);
+	else if (socket_send(w->channel, &message, sizeof message, &w->parts, 1, 0) < 0)
+		fprintf(stderr, "fixd is not told of the parts of the key\n");
 }
 
 int remote_take(struct work *w)
 {
 	_cleanup_free_ char *path = program();
-	_cleanup_fd_ int description = -1, from = -1, to = -1;
+	_cleanup_fd_ int description = -1, from = -1, to = -1, told = -1;
 	uint64_t size;
 	int pipes[2], status, r = 0;
 	bool reads = has_option(w, "--read=");
@@ -200,10 +223,14 @@ int remote_take(struct work *w)
 	from = pipes[0];
 	to = pipes[1];
 	fd_set_cloexec(description, false);
-	argv = command(w, reads ? "get" : "key", description, -1);
+	told = reads ? tell_daemon(w, false) : -1;
+	if (told >= 0)
+		fd_set_cloexec(told, false);
+	argv = command(w, reads ? "get" : "key", description, -1, told);
 	pid = work_spawn(path, argv, to);
 	list_free(argv);
 	to = fd_close(to);
+	told = fd_close(told);
 	if (pid < 0) {
 		fprintf(stderr, "%s cannot be started: %s\n", path, strerror(-pid));
 		return 0;
@@ -223,7 +250,7 @@ int remote_take(struct work *w)
 	return begin_again(w);
 }
 
-_Noreturn static void offer(struct work *w, int description)
+_Noreturn static void offer(struct work *w, int description, int told)
 {
 	_cleanup_free_ char *path = program();
 	int packed = is_tree(w) ? pack_tree(w) : dup(w->image);
@@ -231,13 +258,40 @@ _Noreturn static void offer(struct work *w, int description)
 
 	if (packed < 0)
 		_exit(EXIT_FAILURE);
-	fd_set_cloexec(description, false);
+	if (description >= 0)
+		fd_set_cloexec(description, false);
 	fd_set_cloexec(packed, false);
 	fd_set_cloexec(w->parts, false);
-	argv = command(w, "put", description, packed);
+	if (told >= 0)
+		fd_set_cloexec(told, false);
+	argv = command(w, "put", description, packed, told);
 	execv(path, argv);
 	fprintf(stderr, "%s cannot be started: %s\n", path, strerror(errno));
 	_exit(EXIT_FAILURE);
+}
+
+void remote_offer_by_hand(char **args)
+{
+	struct work w = { .image = -1, .parts = -1 };
+	uint64_t numbers[3], size;
+
+	for (size_t k = 0; k < ELEMENTSOF(numbers); k++) {
+		if (!args[0] || !args[1] || !args[2 + k] || parse_u64(args[2 + k], 10, INT32_MAX, &numbers[k]) < 0) {
+			fprintf(stderr, "fixd-builder: --offer is for fixctl remote push\n");
+			_exit(2);
+		}
+	}
+	w.job.name = args[0];
+	w.job.tree = *args[1] ? args[1] : NULL;
+	w.job.remote = args + 5;
+	w.parts = (int)numbers[0];
+	w.image = (int)numbers[1];
+	if (memfd_verify(w.image, &size) < 0) {
+		fprintf(stderr, "fixd-builder: descriptor %d is no image\n", w.image);
+		_exit(2);
+	}
+	w.space.used = size;
+	offer(&w, -1, (int)numbers[2]);
 }
 
 /* A session of its own, which the end of this build does not reach; it goes on when all of us have let go of `go`. */
@@ -254,7 +308,7 @@ static void wait_apart(const int ready[2], const int go[2])
 
 int remote_prepare(struct work *w)
 {
-	_cleanup_fd_ int description = -1;
+	_cleanup_fd_ int description = -1, told = -1;
 	int ready[2], go[2];
 	char nothing;
 	pid_t pid;
@@ -269,10 +323,11 @@ int remote_prepare(struct work *w)
 		close(ready[1]);
 		return -1;
 	}
+	told = tell_daemon(w, true);
 	pid = fork();
 	if (pid == 0) {
 		wait_apart(ready, go);
-		offer(w, description);
+		offer(w, description, told);
 	}
 	close(ready[1]);
 	close(go[0]);

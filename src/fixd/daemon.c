@@ -157,6 +157,23 @@ static void end_everything(void *arg)
 	loop_defer(d->model.loop, &d->work.ended);
 }
 
+static void on_idle(void *arg)
+{
+	struct daemon *d = arg;
+
+	d->idle_is_over = false;
+	if (d->server.n_conns)
+		return;
+	/* With the machine they would be gone. */
+	if (transfers_go_up(&d->work)) {
+		log_info("nobody has been connected for the time of idle-exit: waiting for what goes to the remote");
+		d->idle_is_over = true;
+		return;
+	}
+	log_info("nobody has been connected for the time of idle-exit: leaving");
+	daemon_stop(d);
+}
+
 /* There may be room; a daemon that stops or restarts waits for builds and keepers. */
 static void on_work_ended(void *arg)
 {
@@ -165,17 +182,9 @@ static void on_work_ended(void *arg)
 	reclaim_wake(&d->model);
 	if (d->model.stopping && !d->model.session && work_is_over(&d->work))
 		loop_stop(d->model.loop);
+	if (d->idle_is_over)
+		on_idle(d);
 	restart_continue(&d->keep);
-}
-
-static void on_idle(void *arg)
-{
-	struct daemon *d = arg;
-
-	if (d->server.n_conns)
-		return;
-	log_info("nobody has been connected for the time of idle-exit: leaving");
-	daemon_stop(d);
 }
 
 static void daemon_idle(struct daemon *d)
@@ -183,6 +192,7 @@ static void daemon_idle(struct daemon *d)
 	int64_t configured = d->model.config->idle_exit;
 	int64_t limit = configured != DURATION_NONE ? configured : d->idle_exit;
 
+	d->idle_is_over = false;
 	if (!d->model.stopping && limit != DURATION_NONE)
 		timer_start(d->model.loop, &d->idle, clock_now() + limit);
 }

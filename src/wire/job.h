@@ -6,6 +6,8 @@
  *				dependencies, and what `kept`, `has_image` and `holds` of struct job say
  *	helper -> daemon	JOB_GRANT: may the image have this many bytes in all?
  *	daemon -> helper	job_granted
+ *	helper -> daemon	JOB_PARTS, with a sealed memfd of what the key of the image is made from (remote/key.h)
+ *	helper -> daemon	JOB_TRANSFER, with a socket over which fixd-remote tells how the image comes or goes (remote/tell.h)
  *	helper -> daemon	JOB_RESULT + a sentence, with the sealed image when it was built
  *
  * The helper of a job that is `kept` stays when it has built the image: it keeps what has to be torn down. It is told to do that
@@ -118,12 +120,27 @@ void job_deinit(struct job *j);
 #define JOB_NOTE_BYTES_MAX (64 << 10)
 #define JOB_NOTE_MAX (16 << 20)
 
-enum job_message { JOB_GRANT = 1, JOB_RESULT = 2, JOB_DIED = 3, JOB_ENDED = 4, JOB_AWAY = 5, JOB_USED = 6 };
+enum job_message {
+	JOB_GRANT = 1,
+	JOB_RESULT = 2,
+	JOB_DIED = 3,
+	JOB_ENDED = 4,
+	JOB_AWAY = 5,
+	JOB_USED = 6,
+	JOB_PARTS = 7,
+	JOB_TRANSFER = 8
+};
 
 struct job_grant {
 	uint32_t message;
 	uint32_t reserved;
 	uint64_t total;
+};
+
+/* A descriptor comes along: JOB_PARTS, JOB_TRANSFER. */
+struct job_handover {
+	uint32_t message;
+	uint32_t up; /* of a transfer: it goes to the remote */
 };
 
 struct job_granted {

@@ -255,8 +255,10 @@ static struct image **load_images(const struct loading *l, const struct record *
 /* True: it is what it should be, and lies where it should. */
 static bool load_is_sound(const struct loading *l, const struct image *im, size_t n_depends)
 {
-	uint64_t size, note_size;
+	uint64_t size, note_size, parts_size;
 
+	if (im->parts_fd >= 0 && memfd_verify(im->parts_fd, &parts_size) < 0)
+		return false;
 	if (im->note_fd >= 0 && (memfd_verify(im->note_fd, &note_size) < 0 || note_size != im->note_size))
 		return false;
 	return im->serial && im->kind && im->root <= im->size && im->fd >= 0 && im->title && (!im->tree || access(im->tree, F_OK) == 0) &&

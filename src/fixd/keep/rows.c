@@ -111,6 +111,7 @@ const struct row image_rows[] = {
 	UP_TO(struct image, scope, SCOPE_COUNT - 1),
 	TIME(struct image, cpu_ns),
 	NUMBER(struct image, peak_rss),
+	FD(struct image, parts_fd),
 	END,
 };
 

@@ -335,6 +335,17 @@ void event_detach(const struct lease *l)
 		NULL, NULL, NULL);
 }
 
+void event_of_transfer(struct model *m, enum event_kind kind, const struct event_transfer *t)
+{
+	struct event v = { .kind = (uint16_t)kind, .uid = EVENT_FOR_ALL, .bytes = t->bytes, .took = t->took };
+	struct words w = { 0 };
+
+	set_word(&w, EVENT_TITLE, t->title);
+	set_word(&w, EVENT_SESSION, t->session);
+	set_word(&w, EVENT_TEXT, t->wrong);
+	events_add(m, &v, &w);
+}
+
 void event_of_run(const struct run *r, enum event_kind kind)
 {
 	struct event v = { .kind = (uint16_t)kind, .uid = r->session->uid };

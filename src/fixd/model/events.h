@@ -30,8 +30,12 @@ enum event_kind {
 	EVENT_TORN_DOWN, /* the image is gone; text: what went wrong, or nothing */
 	EVENT_RUN_BEGAN,
 	EVENT_RUN_ENDED,
-	EVENT_CHANGED, /* a test has changed a view, which was put back */
-	EVENT_USED,    /* a test has had a view of which it is watched who changes it; text: the line that has, or nothing */
+	EVENT_CHANGED,	  /* a test has changed a view, which was put back */
+	EVENT_USED,	  /* a test has had a view of which it is watched who changes it; text: the line that has, or nothing */
+	EVENT_DOWNLOAD,	  /* an image comes from the remote; bytes: of it */
+	EVENT_DOWNLOADED, /* took; text: what went wrong, or nothing */
+	EVENT_UPLOAD,	  /* the same of one that goes there */
+	EVENT_UPLOADED,
 	EVENT_KINDS
 };
 
@@ -52,4 +56,11 @@ void event_changed(const struct client *c, const struct lease *l, uint64_t pages
 /* The test that it runs has used it, and changed it in that line, if it is not empty. */
 void event_used(const struct client *c, const struct lease *l, const char *line);
 void event_detach(const struct lease *l);
+/* Between us and the remote. `wrong` may be NULL. */
+struct event_transfer {
+	const char *title, *session, *wrong;
+	uint64_t bytes;
+	int64_t took;
+};
+void event_of_transfer(struct model *m, enum event_kind kind, const struct event_transfer *t);
 void event_of_run(const struct run *r, enum event_kind kind);

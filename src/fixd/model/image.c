@@ -29,7 +29,7 @@ struct image *image_new(struct model *m, int fd, enum wire_image_kind kind, uint
 	im->fd = fd;
 	im->kind = kind;
 	im->size = size;
-	im->note_fd = -1;
+	im->note_fd = im->parts_fd = -1;
 	link_init(&im->leases);
 	link_init(&im->in_session);
 	link_init(&im->teardown_dependents);
@@ -112,6 +112,7 @@ struct image *image_unref(struct image *im)
 	user_unref(im->user);
 	fd_close(im->fd);
 	fd_close(im->note_fd);
+	fd_close(im->parts_fd);
 	free(im->title);
 	free(im->teardown_error);
 	free(im->run);

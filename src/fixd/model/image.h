@@ -67,6 +67,7 @@ struct image {
 	int64_t cpu_ns;	   /* of its build; 0: not known */
 	uint64_t peak_rss; /* bytes */
 	uint64_t attaches;
+	int parts_fd; /* what its key on the remote is made from, or -1 */
 	char *title; /* of its instance */
 	uint64_t saved; /* number of the state that it was last written into */
 	int scope;

@@ -83,10 +83,12 @@ static void put_text(struct text *out, enum event_kind kind, const char *s, size
 static void put_event(struct text *out, const struct event *v)
 {
 	static const char *const kinds[EVENT_KINDS] = {
-		[EVENT_ATTACH] = "attach",	 [EVENT_DETACH] = "detach",	  [EVENT_BUILD] = "build",
-		[EVENT_READY] = "ready",	 [EVENT_FAILED] = "failed",	  [EVENT_STALE] = "stale",
-		[EVENT_RESET] = "reset",	 [EVENT_TORN_DOWN] = "torn-down", [EVENT_RUN_BEGAN] = "run-began",
-		[EVENT_RUN_ENDED] = "run-ended", [EVENT_CHANGED] = "changed",	  [EVENT_USED] = "used",
+		[EVENT_ATTACH] = "attach",	   [EVENT_DETACH] = "detach",	    [EVENT_BUILD] = "build",
+		[EVENT_READY] = "ready",	   [EVENT_FAILED] = "failed",	    [EVENT_STALE] = "stale",
+		[EVENT_RESET] = "reset",	   [EVENT_TORN_DOWN] = "torn-down", [EVENT_RUN_BEGAN] = "run-began",
+		[EVENT_RUN_ENDED] = "run-ended",   [EVENT_CHANGED] = "changed",	    [EVENT_USED] = "used",
+		[EVENT_DOWNLOAD] = "download",	   [EVENT_DOWNLOADED] = "downloaded", [EVENT_UPLOAD] = "upload",
+		[EVENT_UPLOADED] = "uploaded",
 	};
 	static const uint16_t fields[] = { REPORT_NAME, REPORT_SESSION, REPORT_RUN, REPORT_TEST };
 	const char *word = (const char *)(v + 1);
@@ -108,6 +110,10 @@ static void put_event(struct text *out, const struct event *v)
 		record_u64(out, REPORT_GENERATION, v->generation);
 	if (v->kind == EVENT_ATTACH)
 		record_bool(out, REPORT_BUILT, v->built);
+	if (v->kind >= EVENT_DOWNLOAD && v->kind <= EVENT_UPLOADED)
+		record_u64(out, REPORT_SIZE, v->bytes);
+	if (v->kind == EVENT_DOWNLOADED || v->kind == EVENT_UPLOADED)
+		record_time(out, REPORT_TOOK, v->took);
 	if (v->kind == EVENT_READY) {
 		record_u64(out, REPORT_SIZE, v->bytes);
 		record_time(out, REPORT_BUILD_TIME, v->took);

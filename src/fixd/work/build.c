@@ -53,6 +53,7 @@ void build_free(struct build *b)
 	watchset_free(b->fresh);
 	fd_close(b->image_fd);
 	fd_close(b->hold);
+	fd_close(b->parts);
 	text_deinit(&b->log);
 	free(b->depends);
 	free(b->sentence);
@@ -185,6 +186,13 @@ static void build_read_channel(void *arg)
 			grant(b, g.total);
 		} else if (kind == JOB_RESULT && (size_t)n >= sizeof(struct job_result)) {
 			take_result(b, message, (size_t)n, fds);
+		} else if (kind == JOB_PARTS && n == sizeof(struct job_handover) && b->parts < 0) {
+			b->parts = fd_steal(&fds[0]);
+		} else if (kind == JOB_TRANSFER && n == sizeof(struct job_handover) && fds[0] >= 0 && b->instance) {
+			struct job_handover h;
+
+			memcpy(&h, message, sizeof h);
+			transfer_new(b->builds->work, b->instance, fd_steal(&fds[0]), h.up != 0);
 		} else {
 			build_break(b, "the builder wrote to its connection to fixd (descriptor 3), which only fixd-builder may do");
 			build_end_process(b);

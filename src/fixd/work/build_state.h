@@ -59,7 +59,7 @@ struct build {
 	bool have_result;
 	struct job_result result;
 	char *sentence;
-	int image_fd, hold;
+	int image_fd, hold, parts; /* or -1 */
 	struct keeper *keeper; /* that this helper becomes, or NULL */
 };
 

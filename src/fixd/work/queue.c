@@ -113,7 +113,7 @@ static struct build *build_new(struct instance *i, enum purpose purpose, struct 
 	b->builds = i->session->model->work->builds;
 	b->instance = i;
 	b->purpose = purpose;
-	b->image_fd = b->hold = -1;
+	b->image_fd = b->hold = b->parts = -1;
 	b->n_depends = depends ? i->fixture->n_depends : 0;
 	b->depends = xcalloc(b->n_depends, sizeof *b->depends);
 	b->section = i->fixture->section;

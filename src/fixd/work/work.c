@@ -99,6 +99,7 @@ void work_init(struct work *w, struct model *m)
 	link_init(&w->keepers);
 	link_init(&w->recoveries);
 	link_init(&w->survivors);
+	link_init(&w->transfers);
 	w->trees_lock = -1;
 	w->watcher = watcher_new(m->loop);
 	w->worker = worker_new(m->loop);
@@ -118,6 +119,7 @@ bool work_is_over(const struct work *w)
 
 void work_deinit(struct work *w)
 {
+	transfers_free(w);
 	survivors_end(w);
 	w->builds = builds_free(w->builds);
 	/* Only where the loop has failed are there any left. */

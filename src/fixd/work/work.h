@@ -6,6 +6,7 @@
 #include "fixd/loop/loop.h"
 #include "fixd/model/effect.h"
 #include "fixd/model/model.h"
+#include "fixd/work/transfer.h"
 
 struct work {
 	struct model *model;
@@ -16,6 +17,8 @@ struct work {
 	struct link keepers;	/* of what must be torn down */
 	struct link recoveries; /* of daemons that are gone */
 	struct link survivors;	/* of a daemon that was killed */
+	struct link transfers;
+	struct transfer_figures transferred;
 	struct deferred ended;	/* looks what waits for the end of a build or keeper */
 	const char *socket;	/* where the daemon listens, for templates that attach */
 	char *trees;		/* the tmpfs directory of directory fixtures; NULL until the first one */

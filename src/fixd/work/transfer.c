@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: MIT */
+#include "fixd/work/transfer.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "base/fd.h"
+#include "fixd/model/events.h"
+#include "fixd/model/instance.h"
+#include "fixd/model/session.h"
+#include "fixd/work/work.h"
+
+#define PACKET_MAX 500
+
+static void transfer_free(struct transfer *t)
+{
+	link_remove(&t->link);
+	source_close(t->source);
+	free(t->title);
+	free(t->session);
+	free(t->wrong);
+	free(t);
+}
+
+static void tell_event(const struct transfer *t, bool over)
+{
+	static const enum event_kind kinds[2][2] = { { EVENT_DOWNLOAD, EVENT_DOWNLOADED }, { EVENT_UPLOAD, EVENT_UPLOADED } };
+	const struct event_transfer e = {
+		.title = t->title,
+		.session = t->session,
+		.bytes = t->size,
+		.took = over ? clock_now() - t->started : 0,
+		.wrong = over && !t->whole ? t->wrong ? t->wrong : "it was ended" : NULL,
+	};
+
+	event_of_transfer(t->work->model, kinds[t->up][over], &e);
+}
+
+static void transfer_end(struct transfer *t)
+{
+	struct work *w = t->work;
+	struct transfer_figures *f = &w->transferred;
+
+	if (t->begun) {
+		*(t->up ? &f->uploads : &f->downloads) += t->whole;
+		*(t->up ? &f->uploaded_bytes : &f->downloaded_bytes) += t->whole ? t->size : 0;
+		f->failures += !t->whole;
+		tell_event(t, true);
+	}
+	transfer_free(t);
+	loop_defer(w->model->loop, &w->ended);
+}
+
+static void transfer_take(struct transfer *t, const char *packet)
+{
+	unsigned long long done, size;
+
+	if (!strcmp(packet, "ok")) {
+		t->whole = true;
+	} else if (sscanf(packet, "%llu %llu", &done, &size) == 2) {
+		t->done = done;
+		t->size = size;
+		if (!t->begun) {
+			t->begun = true;
+			tell_event(t, false);
+		}
+	} else {
+		free(t->wrong);
+		t->wrong = xstrdup(packet);
+	}
+}
+
+static void transfer_read(void *arg)
+{
+	struct transfer *t = arg;
+	char packet[PACKET_MAX + 1];
+	ssize_t n;
+
+	while ((n = recv(source_fd(t->source), packet, PACKET_MAX, MSG_DONTWAIT)) > 0) {
+		packet[n] = '\0';
+		transfer_take(t, packet);
+	}
+	if (n == 0 || !is_passing(-errno))
+		transfer_end(t);
+}
+
+void transfer_new(struct work *w, const struct instance *i, int fd, bool up)
+{
+	struct transfer *t = xcalloc(1, sizeof *t);
+
+	t->work = w;
+	t->title = xstrdup(i->title);
+	t->session = xstrdup(i->session->id);
+	t->up = up;
+	t->started = clock_now();
+	link_insert(&w->transfers, &t->link);
+	t->source = loop_watch(w->model->loop, fd, transfer_read, t);
+}
+
+bool transfers_go_up(const struct work *w)
+{
+	link_for_each(l, &w->transfers) {
+		if (link_entry(l, struct transfer, link)->up)
+			return true;
+	}
+	return false;
+}
+
+void transfers_free(struct work *w)
+{
+	while (!link_empty(&w->transfers))
+		transfer_free(link_entry(w->transfers.next, struct transfer, link));
+}

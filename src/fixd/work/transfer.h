@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Images on their way from the remote, or to it: fixd-remote tells how far it is (remote/tell.h). What goes there goes on by itself when its
+ * build is long over, and when this daemon is.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/link.h"
+
+struct instance;
+struct source;
+struct work;
+
+struct transfer {
+	struct link link; /* work::transfers */
+	struct work *work;
+	struct source *source;
+	char *title, *session;
+	bool up;
+	bool begun; /* there is something to transfer */
+	bool whole;
+	char *wrong; /* NULL: nothing was said */
+	uint64_t done, size;
+	int64_t started;
+};
+
+/* Since this daemon began. */
+struct transfer_figures {
+	uint64_t downloads, downloaded_bytes, uploads, uploaded_bytes, failures;
+};
+
+/* Of what is built: takes the descriptor. */
+void transfer_new(struct work *w, const struct instance *i, int fd, bool up);
+/* Is anything on its way to the remote? */
+bool transfers_go_up(const struct work *w);
+/* Nobody listens to them any more. */
+void transfers_free(struct work *w);
