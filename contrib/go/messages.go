@@ -39,6 +39,7 @@ const (
 	typeList    = 33
 	typeLog     = 34
 	typeEvents  = 35
+	typeKey     = 36
 	typeCleanup = 48
 	typeReload  = 49
 	typeStop    = 50

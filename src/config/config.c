@@ -750,6 +750,7 @@ struct config *config_free(struct config *c)
 	free(c->allow_groups);
 	key_free_fields(KEY_FIXD, c);
 	key_free_fields(KEY_REMOTE, c);
+	list_free(c->remote_reads);
 	list_free(c->remote_options);
 	key_free_fields(KEY_POLICY, &c->policy);
 	free(c->file);

@@ -122,6 +122,7 @@ struct config {
 	char **remote_read, **remote_public_keys;
 	int remote_write;
 	int64_t remote_timeout;
+	char **remote_reads;	   /* namespaces that are looked into */
 	char **remote_options;	   /* of fixd-remote, made of these; NULL: there is no remote */
 	struct policy policy;	   /* [policy]: the defaults */
 	struct fixture **fixtures; /* by name */

@@ -87,9 +87,25 @@ static void append(char ***list, char *s)
 	(*list)[n + 1] = NULL;
 }
 
+const char *remote_namespace(const struct config *c)
+{
+	return c->remote_namespace ? c->remote_namespace : "main";
+}
+
+/* Without a key nothing of it would be believed. */
+static void find_reads(struct config *c)
+{
+	if (!c->remote_public_keys || !c->remote_public_keys[0])
+		return;
+	for (size_t i = 0; c->remote_read && c->remote_read[i]; i++)
+		append(&c->remote_reads, xstrdup(c->remote_read[i]));
+	if (!c->remote_reads)
+		append(&c->remote_reads, xstrdup(remote_namespace(c)));
+}
+
 static void make_options(struct config *c)
 {
-	const char *namespace = c->remote_namespace ? c->remote_namespace : "main";
+	const char *namespace = remote_namespace(c);
 	/* Builders do not see it. */
 	const char *runtime = getenv("XDG_RUNTIME_DIR");
 	char ***o = &c->remote_options;
@@ -100,13 +116,8 @@ static void make_options(struct config *c)
 	append(o, xasprintf("--silence=%lld", (long long)(c->remote_timeout / NSEC_PER_SEC)));
 	for (size_t i = 0; c->remote_public_keys && c->remote_public_keys[i]; i++)
 		append(o, xasprintf("--public-key=%s", c->remote_public_keys[i]));
-	/* Without a key nothing of it would be believed. */
-	if (c->remote_public_keys && c->remote_public_keys[0]) {
-		for (size_t i = 0; c->remote_read && c->remote_read[i]; i++)
-			append(o, xasprintf("--read=%s", c->remote_read[i]));
-		if (!c->remote_read || !c->remote_read[0])
-			append(o, xasprintf("--read=%s", namespace));
-	}
+	for (size_t i = 0; c->remote_reads && c->remote_reads[i]; i++)
+		append(o, xasprintf("--read=%s", c->remote_reads[i]));
 	if (!c->remote_write)
 		return;
 	append(o, xasprintf("--write=%s", namespace));
@@ -119,8 +130,10 @@ char *remote_complete(struct config *c)
 
 	if (!wrong && c->remote_write && !c->remote_key_file)
 		wrong = xstrdup("write = yes needs key-file, in which the secret key is (fixd-remote keygen FILE)");
-	if (!wrong)
+	if (!wrong) {
+		find_reads(c);
 		make_options(c);
+	}
 	return wrong;
 }
 

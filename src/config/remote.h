@@ -5,6 +5,8 @@
 struct config;
 struct fixture;
 
+/* Where its images go. */
+const char *remote_namespace(const struct config *c);
 /* Checks the section, and makes config::remote_options of it. NULL, or what is wrong and what is allowed (to be freed). */
 char *remote_complete(struct config *c);
 /* The same of a fixture with `remote = yes`, once all are known. */

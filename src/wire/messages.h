@@ -258,6 +258,15 @@ struct wire_events {
 };
 _Static_assert(sizeof(struct wire_events) == 16, "wire_events");
 
+/*
+ * A sealed memfd comes along: strings that each end with a NUL, =name and a value, #name and the SHA-256 of a file.
+ */
+struct wire_key {
+	uint64_t serial; /* of the image */
+	uint64_t size;
+};
+_Static_assert(sizeof(struct wire_key) == 16, "wire_key");
+
 enum wire_cleanup_flags {
 	WIRE_CLEANUP_STALE = 1 << 0,
 	WIRE_CLEANUP_UNUSED = 1 << 1,
@@ -302,6 +311,7 @@ _Static_assert(sizeof(struct wire_error) == 8, "wire_error");
 	X(list, 33, struct wire_query, WIRE_NAME_MAX, 0) \
 	X(log, 34, struct wire_query, WIRE_NAME_MAX, 0) \
 	X(events, 35, struct wire_events, 0, 0) \
+	X(key, 36, struct wire_query, WIRE_NAME_MAX, WIRE_OWNER_ONLY) \
 	X(cleanup, 48, struct wire_cleanup, WIRE_PATTERNS_MAX, 0) \
 	X(reload, 49, struct wire_query, 0, WIRE_OWNER_ONLY) \
 	X(stop, 50, struct wire_query, 0, WIRE_OWNER_ONLY) \

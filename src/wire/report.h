@@ -115,7 +115,20 @@
 	X(EXPIRES, "expires_s")                                                                                        \
 	X(WATCHED, "watched")                                                                                          \
 	X(WATCHED_COUNT, "watched_count")                                                                              \
-	X(WRITER, "writer")
+	X(WRITER, "writer")                                                                                            \
+	X(REMOTE, "remote")                                                                                            \
+	X(URL, "url")                                                                                                  \
+	X(NAMESPACE, "namespace")                                                                                      \
+	X(READS, "reads")                                                                                              \
+	X(WRITES, "writes")                                                                                            \
+	X(OPTIONS, "options")                                                                                          \
+	X(TRANSFERS, "transfers")                                                                                      \
+	X(UP, "up")                                                                                                    \
+	X(DONE, "done")                                                                                                \
+	X(DOWNLOADS, "downloads")                                                                                      \
+	X(DOWNLOADED, "downloaded_bytes")                                                                              \
+	X(UPLOADS, "uploads")                                                                                          \
+	X(UPLOADED, "uploaded_bytes")
 
 #define REPORT_ENUM(id, name) REPORT_##id,
 enum report_field { REPORT_FIELDS(REPORT_ENUM) REPORT_FIELD_COUNT };

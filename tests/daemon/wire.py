@@ -42,6 +42,7 @@ FIELDS = {
     "query": ("<IHH", ("flags", "pattern", "reserved"), ("pattern",)),
     "report": ("<Q", ("size",), ()),
     "events": ("<QII", ("from", "wait_ms", "reserved"), ()),
+    "key": ("<QQ", ("serial", "size"), ()),
     "cleanup": ("<IHHq", ("flags", "patterns", "reserved", "older_than"), ("patterns",)),
     "error": ("<iI", ("error", "sentence"), ("sentence",)),
 }
@@ -63,6 +64,7 @@ REQUESTS = {
     "list": (33, "query"),
     "log": (34, "query"),
     "events": (35, "events"),
+    "key": (36, "query"),
     "cleanup": (48, "cleanup"),
     "reload": (49, "query"),
     "stop": (50, "query"),

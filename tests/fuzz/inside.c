@@ -652,6 +652,7 @@ static const struct {
 	{ WIRE_TYPE_list, sizeof(struct wire_query), add_query },
 	{ WIRE_TYPE_log, sizeof(struct wire_query), add_query },
 	{ WIRE_TYPE_events, sizeof(struct wire_events), add_events },
+	{ WIRE_TYPE_key, sizeof(struct wire_query), add_query },
 	{ WIRE_TYPE_cleanup, sizeof(struct wire_cleanup), add_cleanup },
 	{ WIRE_TYPE_attach, sizeof(struct wire_attach), add_attach },
 	{ WIRE_TYPE_attach, sizeof(struct wire_attach), add_attach },

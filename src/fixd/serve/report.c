@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
@@ -20,6 +21,7 @@
 #include "fixd/model/session.h"
 #include "fixd/model/visibility.h"
 #include "fixd/serve/conn.h"
+#include "fixd/serve/report_remote.h"
 #include "fixd/serve/server.h"
 #include "fixd/serve/task.h"
 #include "fixd/serve/unread.h"
@@ -218,6 +220,7 @@ static void put_daemon(struct server *server, struct text *out)
 	record_u64(out, REPORT_EVICTIONS, server->model->evictions);
 	record_u64(out, REPORT_TEARDOWN_FAILURES, server->model->teardown_failures);
 	record_time(out, REPORT_LONGEST_TURN, loop_longest_turn(server->model->loop));
+	report_remote(server, out);
 	record_end(out, mark);
 }
 
@@ -569,4 +572,48 @@ static bool go_on_with_log(struct task *t, int64_t until)
 void report_log(struct conn *c, const struct wire_header *h, const char *name)
 {
 	report_begin(c, h, name, go_on_with_log);
+}
+
+static void key_sent(void *image, int err)
+{
+	(void)err;
+	image_unref(image);
+}
+
+static void answer_with_key(struct reporting *w)
+{
+	struct conn *c = w->task.conn;
+	const struct session *s = w->found ? session_by_number(c->server->model, w->found_in) : NULL;
+	const struct instance *i = s ? session_by_key(s, w->found) : NULL;
+	struct image *im = i ? i->current : NULL;
+	struct stat st;
+	struct wire_key body;
+
+	if (!im || im->parts_fd < 0 || fstat(im->parts_fd, &st) < 0) {
+		conn_reply_error(c, &w->task.request, -ENOENT, "no image of '%s' is there that has a key on a remote%s", w->pattern,
+				 i && !i->fixture->remote ? ": it has not remote = yes"
+				 : im			  ? ""
+							  : ": it was not built, or given up");
+		return;
+	}
+	body = (struct wire_key){ .serial = im->serial, .size = (uint64_t)st.st_size };
+	conn_reply_told(c, &w->task.request, &body, sizeof body, im->parts_fd, key_sent, image_ref(im));
+}
+
+static bool go_on_with_key(struct task *t, int64_t until)
+{
+	struct reporting *w = container_of(t, struct reporting, task);
+
+	do {
+		if (log_step(w)) {
+			answer_with_key(w);
+			return true;
+		}
+	} while (clock_now() < until);
+	return false;
+}
+
+void report_key(struct conn *c, const struct wire_header *h, const char *name)
+{
+	report_begin(c, h, name, go_on_with_key);
 }

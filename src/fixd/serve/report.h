@@ -12,4 +12,6 @@ struct wire_header;
  */
 void report_status(struct conn *c, const struct wire_header *h, const char *pattern);
 void report_list(struct conn *c, const struct wire_header *h, const char *pattern);
+/* With the parts of the key of an image of that name. */
+void report_key(struct conn *c, const struct wire_header *h, const char *name);
 void report_log(struct conn *c, const struct wire_header *h, const char *name);

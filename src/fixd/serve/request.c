@@ -83,6 +83,11 @@ bool handle_log(struct conn *c, const struct wire_header *h, const void *body, s
 	return handle_query(c, h, body, size, report_log, "");
 }
 
+bool handle_key(struct conn *c, const struct wire_header *h, const void *body, size_t size)
+{
+	return handle_query(c, h, body, size, report_key, "");
+}
+
 bool handle_events(struct conn *c, const struct wire_header *h, const void *body, size_t size)
 {
 	const struct wire_events *q = body;
