@@ -377,6 +377,7 @@ fixctl_SOURCES = \
 	src/fixctl/status.c \
 	src/fixctl/terminal.c src/fixctl/terminal.h \
 	src/fixctl/trace.c \
+	src/fixctl/transfers.c src/fixctl/transfers.h \
 	src/fixctl/warm.c \
 	src/fixctl/pty.c src/fixctl/pty.h \
 	src/fixctl/with.c \

@@ -174,6 +174,10 @@ static char *event_more(const json_t *e)
 				 duration_of(ctl_real(e, "took_s"), took));
 	if (!strcmp(event, "stale"))
 		return xasprintf("stale: %s", ctl_string(e, "stale_cause"));
+	if (!strcmp(event, "downloaded") || !strcmp(event, "uploaded"))
+		return xasprintf("%s: %s in %s%s%s", event, format_size(size, sizeof size, (uint64_t)ctl_int(e, "size")),
+				 duration_of(ctl_real(e, "took_s"), took), *ctl_string(e, "error") ? ", failed: " : "",
+				 ctl_string(e, "error"));
 	return xasprintf("%s%s%s", strcmp(event, "build") ? event : "build began", *ctl_string(e, "error") ? ": " : "",
 			 ctl_string(e, "error"));
 }

@@ -18,6 +18,7 @@
 #include "fixctl/instance.h"
 #include "fixctl/openmetrics.h"
 #include "fixctl/screen.h"
+#include "fixctl/transfers.h"
 #include "fixd.h"
 #include "wire/wire.h"
 
@@ -313,6 +314,18 @@ static void print_table(const json_t *report)
 	}
 }
 
+/* What is on its way between it and the remote. */
+static void print_transfers(const json_t *report)
+{
+	const json_t *all = transfers_of(report);
+
+	for (size_t k = 0; k < json_array_size(all); k++) {
+		_cleanup_free_ char *words = transfer_words(json_array_get(all, k));
+
+		printf("%sRemote:%s %s\n", YELLOW, PLAIN, words);
+	}
+}
+
 /* Above all else where the end does not fit into a terminal. */
 static void print_building(const json_t *report)
 {
@@ -358,7 +371,7 @@ static int show(void *arg)
 	else if (v->format == FORMAT_TABLE)
 		print_table(report);
 	else if (v->repeat)
-		print_building(report), print_text(report, v->format, v->one_session);
+		print_building(report), print_transfers(report), print_text(report, v->format, v->one_session);
 	else
 		print_text(report, v->format, v->one_session);
 	json_decref(report);

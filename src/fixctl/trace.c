@@ -119,6 +119,10 @@ static const struct form forms[] = {
 	{ "stale", "STALE", more_of_stale },
 	{ "reset", "RESET", NULL },
 	{ "torn-down", "TEARDOWN", more_of_failure },
+	{ "download", "DOWNLOAD", NULL },
+	{ "downloaded", "DOWNLOADED", more_of_failure },
+	{ "upload", "UPLOAD", NULL },
+	{ "uploaded", "UPLOADED", more_of_failure },
 };
 
 static const char *color_of(const char *event)

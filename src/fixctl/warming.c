@@ -13,6 +13,7 @@
 #include "client/connection.h"
 #include "fixctl/fixctl.h"
 #include "fixctl/history.h"
+#include "fixctl/transfers.h"
 #include "fixd.h"
 
 #define REDRAW_MS 200
@@ -31,6 +32,7 @@ struct state {
 	struct target *all;
 	size_t sent, done;
 	bool progress; /* `out` is a terminal */
+	struct fixd *asks; /* how far it is; or NULL */
 	int code;
 };
 
@@ -139,10 +141,25 @@ static void put_rest(const struct state *s, const struct target *t)
 		fprintf(s->w->out, ", some %s to go", ctl_span(rest, sizeof rest, took - since + 1));
 }
 
+/* What comes from the remote; NULL: it does not. Over a connection of its own, because this one waits for builds. */
+static char *download_of(struct state *s, const struct target *t)
+{
+	json_t *status = NULL;
+	char *words = NULL;
+
+	if (!s->asks && fixd_open(&s->asks, s->w->f->path) < 0)
+		return NULL;
+	if (ctl_query(s->asks, WIRE_TYPE_status, t->name, &status) == 0)
+		words = transfers_of_build(status, t->name);
+	json_decref(status);
+	return words;
+}
+
 /* One line that is drawn again: how many, and what is being waited for. */
 static void draw(struct state *s)
 {
 	const struct target *oldest = NULL;
+	_cleanup_free_ char *words = NULL;
 	char since[32];
 
 	for (size_t i = 0; i < s->sent && !oldest; i++) {
@@ -151,9 +168,14 @@ static void draw(struct state *s)
 	}
 	if (!s->progress || !oldest)
 		return;
-	fprintf(s->w->out, "\r\033[K%zu of %zu, building %s, %s", s->done, s->w->n, oldest->name,
-		ctl_span(since, sizeof since, (double)(clock_now() - oldest->started) / NSEC_PER_SEC));
-	put_rest(s, oldest);
+	words = download_of(s, oldest);
+	ctl_span(since, sizeof since, (double)(clock_now() - oldest->started) / NSEC_PER_SEC);
+	if (words)
+		fprintf(s->w->out, "\r\033[K%zu of %zu, %s, %s", s->done, s->w->n, words, since);
+	else
+		fprintf(s->w->out, "\r\033[K%zu of %zu, building %s, %s", s->done, s->w->n, oldest->name, since);
+	if (!words)
+		put_rest(s, oldest);
 	fflush(s->w->out);
 }
 
@@ -208,5 +230,7 @@ int warming_run(const struct warming *w)
 	clear_line(&s);
 	fflush(w->out);
 	free(s.all);
+	if (s.asks)
+		fixd_close(s.asks);
 	return r < 0 ? ctl_failed(w->f, r) : s.code;
 }
