@@ -358,6 +358,8 @@ fixctl_SOURCES = \
 	src/fixctl/program.c src/fixctl/program.h \
 	src/fixctl/project.c src/fixctl/project.h \
 	src/fixctl/ps.c \
+	src/fixctl/remote.c src/fixctl/remote.h \
+	src/fixctl/remote_tool.c \
 	src/fixctl/report.c src/fixctl/report.h \
 	src/fixctl/report_culprits.c \
 	src/fixctl/report_html.c \
@@ -399,6 +401,8 @@ dist_schema_DATA = \
 	src/fixctl/schema/list.json \
 	src/fixctl/schema/log.json \
 	src/fixctl/schema/ps.json \
+	src/fixctl/schema/remote.json \
+	src/fixctl/schema/remote-status.json \
 	src/fixctl/schema/report.json \
 	src/fixctl/schema/status.json \
 	src/fixctl/schema/trace.json \

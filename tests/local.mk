@@ -113,6 +113,7 @@ daemon_tests = \
 	tests/daemon/clients.py \
 	tests/daemon/events.py \
 	tests/daemon/faults.py \
+	tests/daemon/fleet.py \
 	tests/daemon/forks.py \
 	tests/daemon/go.py \
 	tests/daemon/invalidation.py \

@@ -14,7 +14,7 @@
 static const struct fixctl_command *const commands[] = {
 	&command_init, &command_ps, &command_explain,
 	&command_status, &command_list,	 &command_warm, &command_get,	&command_cleanup, &command_run,	    &command_with,	    &command_fork, &command_trace,
-	&command_report, &command_bench, &command_log,	&command_graph, &command_reload,  &command_restart, &command_stop, &command_doctor,
+	&command_report, &command_bench, &command_log,	&command_graph, &command_remote, &command_reload,  &command_restart, &command_stop, &command_doctor,
 };
 
 static const struct fixctl_command *find_command(const char *name)
@@ -51,7 +51,7 @@ static int print_help(const char *name)
 	puts("Usage: fixctl [OPTION...] COMMAND [ARGUMENT...]  (more: fixctl help COMMAND)\n");
 	for (size_t i = 0; i < ELEMENTSOF(commands); i++)
 		printf("  %-9s %s\n", commands[i]->name, commands[i]->summary);
-	puts("\n  -s, --socket PATH  -S, --session DIR  -j, --json  -h, --help  -V, --version");
+	puts("  -s, --socket PATH  -S, --session DIR  -j, --json  -h, --help  -V, --version");
 	return EXIT_SUCCESS;
 }
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "fixctl/run.h"
+#include "fixctl/transfers.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -576,6 +577,9 @@ static int run_it(struct command *c)
 	keeper_print_log(&c->keeper);
 	if (code == 0)
 		code = run_command(c);
+	/* How the command has ended is what counts. */
+	if (c->options.wait_upload)
+		transfers_wait(c->f);
 end:
 	fixd_close(c->f);
 	shown_free(&c->shown);
@@ -592,6 +596,7 @@ static void parse(struct command *c, int argc, char **argv)
 		{ "build-failed", required_argument, NULL, 'b' }, { "dry-run", no_argument, NULL, 'n' },
 		{ "changes", optional_argument, NULL, 'C' },	     { "keep", required_argument, NULL, 'k' },
 		{ "json", no_argument, NULL, 'j' },		     { "blame", no_argument, NULL, 'B' },
+		{ "wait-upload", no_argument, NULL, 'W' },
 		{ "help", no_argument, NULL, 'h' },	     { NULL, 0, NULL, 0 },
 	};
 	static const char *const modes[] = { "auto", "mount", "shim" };
@@ -614,6 +619,9 @@ static void parse(struct command *c, int argc, char **argv)
 			break;
 		case 'B':
 			o->blame = true;
+			break;
+		case 'W':
+			o->wait_upload = true;
 			break;
 		case 'F':
 			o->fresh = true;
@@ -714,6 +722,7 @@ const struct fixctl_command command_run = {
 		"  -f, --fixture GLOB  only these fixtures, and only they are built; may be repeated\n"
 		"  -r, --reset-on-fork copy-on-write views are pristine in a forked child\n"
 		"      --blame         say on standard error which line has changed a copy-on-write view and not put it back\n"
+		"      --wait-upload   end only when all that goes to the remote is there\n"
 		"  -F, --fresh         build the fixtures anew\n"
 		"  -c, --config FILE   with a daemon of its own for the length of the run\n"
 		"  -n, --dry-run       say what would appear where, from what and by which way; nothing is built or started\n"

@@ -116,7 +116,7 @@ struct run_options {
 	struct changes_options changes;
 	bool dry;
 	int isolate; /* enum run_isolate */
-	bool fresh, reset_on_fork, blame;
+	bool fresh, reset_on_fork, blame, wait_upload;
 	const char *config;
 	char **only; /* names and globs, or NULL */
 	int timeout_ms;

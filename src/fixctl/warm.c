@@ -12,6 +12,7 @@
 #include "client/connection.h"
 #include "fixctl/fixctl.h"
 #include "fixctl/history.h"
+#include "fixctl/transfers.h"
 #include "fixctl/warming.h"
 #include "fixd.h"
 
@@ -67,19 +68,25 @@ static bool add_named(struct warming *w, const json_t *fixtures, const char *pat
 
 static int run(struct fixctl *ctl, int argc, char **argv)
 {
-	static const struct option options[] = {
-		{ "timeout", required_argument, NULL, 't' }, { "json", no_argument, NULL, 'j' }, { NULL, 0, NULL, 0 }
-	};
+	static const struct option options[] = { { "timeout", required_argument, NULL, 't' },
+						 { "json", no_argument, NULL, 'j' },
+						 { "wait-upload", no_argument, NULL, 'W' },
+						 { NULL, 0, NULL, 0 } };
 	struct warming w = { .timeout_ms = connection_timeout(), .out = stdout, .lines = true };
 	struct history history = { 0 };
 	const json_t *fixtures;
 	json_t *list;
 	int64_t timeout;
+	bool wait_upload = false;
 	int c, code, r;
 
 	while ((c = getopt_long(argc, argv, "t:j", options, NULL)) >= 0) {
 		if (c == 'j') {
 			ctl->json = true;
+			continue;
+		}
+		if (c == 'W') {
+			wait_upload = true;
 			continue;
 		}
 		if (c != 't')
@@ -103,6 +110,11 @@ static int run(struct fixctl *ctl, int argc, char **argv)
 	if (!w.json && isatty(STDOUT_FILENO) && history_read(&history, w.f) == 0)
 		w.history = &history;
 	r = warming_run(&w);
+	if (wait_upload) {
+		int sent = transfers_wait(w.f);
+
+		r = r ? r : sent;
+	}
 	history_deinit(&history);
 	for (size_t i = 0; i < w.n; i++)
 		free(w.names[i]);
@@ -116,10 +128,11 @@ const struct fixctl_command command_warm = {
 	.json = true,
 	.run = run,
 	.summary = "build now what is not fresh",
-	.help = "warm [--timeout D] [--json] [NAME-GLOB...]\n"
+	.help = "warm [--timeout D] [--wait-upload] [--json] [NAME-GLOB...]\n"
 		"Builds the named fixtures of scope session, or all of them, unless they are fresh. One line each when it is\n"
 		"done; on a terminal also what is being built.\n"
 		"\n"
 		"  -t, --timeout D  how long to wait for each (90s, 5m; default $FIXD_TIMEOUT or 60s)\n"
+		"      --wait-upload  end only when all that goes to the remote is there\n"
 		"  -j, --json       an object a line: name, state (ready, failed, skipped), built, seconds, error",
 };

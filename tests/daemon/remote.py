@@ -46,6 +46,7 @@ class Store(http.server.BaseHTTPRequestHandler):
 
     def do_PUT(self):
         self.server.asked.append((self.command, self.path))
+        self.server.gate.wait(LIMIT)
         self.server.files[self.path] = self.rfile.read(int(self.headers["Content-Length"]))
         self.answer(201)
 
@@ -54,7 +55,8 @@ class Server:
     def __init__(self):
         self.http = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Store)
         self.http.daemon_threads = True
-        self.http.files, self.http.asked, self.http.lie = {}, [], None
+        self.http.files, self.http.asked, self.http.lie, self.http.gate = {}, [], None, threading.Event()
+        self.http.gate.set()  # without it nothing is taken
         threading.Thread(target=self.http.serve_forever, daemon=True).start()
         self.url = f"http://127.0.0.1:{self.http.server_port}/fixtures"
 

@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: MIT */
+/* What fixctl remote has fixd-remote do: `remote` is the object of a status. Each is 0, or an exit code, and says why. */
+#pragma once
+
+#include <jansson.h>
+#include <stdbool.h>
+
+struct fixd;
+
+struct remote_request {
+	bool json;
+	char **names; /* NULL-terminated */
+};
+
+/* For so many seconds it is left alone. */
+int remote_rests(const json_t *remote, long *seconds);
+/* Prints what is right with it and what is wrong. */
+int remote_check(const json_t *remote, bool json);
+/* The image that is current; *words, to be freed, say what became of it. */
+int remote_push(struct fixd *f, const json_t *remote, const char *name, char **words);

@@ -1,0 +1,231 @@
+/* SPDX-License-Identifier: MIT */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "base/text.h"
+#include "base/units.h"
+#include "client/connection.h"
+#include "fixctl/fixctl.h"
+#include "fixctl/program.h"
+#include "fixctl/remote.h"
+#include "fixd.h"
+
+#define REPLY_MS 30000
+#define ANSWER_MAX ((size_t)64 << 10)
+
+struct arguments {
+	char **all;
+	size_t n;
+};
+
+static void add(struct arguments *a, const char *s)
+{
+	a->all = xrealloc(a->all, (a->n + 2) * sizeof *a->all);
+	a->all[a->n++] = xstrdup(s);
+	a->all[a->n] = NULL;
+}
+
+static void add_number(struct arguments *a, long long n)
+{
+	_cleanup_free_ char *s = xasprintf("%lld", n);
+
+	add(a, s);
+}
+
+static void add_options(struct arguments *a, const json_t *remote)
+{
+	const json_t *options = json_object_get(remote, "options");
+
+	for (size_t k = 0; k < json_array_size(options); k++)
+		add(a, json_string_value(json_array_get(options, k)));
+}
+
+/* What `fixd-remote COMMAND` prints; to be freed. Its exit status, or 127. */
+static int ask_tool(const json_t *remote, const char *command, char **answer)
+{
+	_cleanup_free_ char *path = program_path("fixd-remote");
+	struct arguments a = { 0 };
+	_cleanup_text_ struct text said = { 0 };
+	char buf[4096];
+	int pipes[2];
+	ssize_t n;
+	pid_t pid;
+
+	if (pipe2(pipes, O_CLOEXEC) < 0)
+		return 127;
+	add(&a, "fixd-remote");
+	add(&a, command);
+	add_options(&a, remote);
+	pid = program_start(path, a.all, pipes[1], NULL);
+	list_free(a.all);
+	close(pipes[1]);
+	while (pid > 0 && said.size < ANSWER_MAX && (n = read(pipes[0], buf, sizeof buf)) != 0) {
+		if (n > 0)
+			text_add(&said, buf, (size_t)n);
+		else if (errno != EINTR)
+			break;
+	}
+	close(pipes[0]);
+	*answer = text_steal(&said);
+	return pid < 0 ? 127 : program_wait(pid);
+}
+
+int remote_rests(const json_t *remote, long *seconds)
+{
+	_cleanup_free_ char *answer = NULL;
+	int status = ask_tool(remote, "rests", &answer);
+
+	*seconds = answer ? strtol(answer, NULL, 10) : 0;
+	return status ? EXIT_REFUSED : 0;
+}
+
+/* "NAME<tab>ok|wrong<tab>SENTENCE" of each line. */
+static json_t *take_checks(char *answer)
+{
+	json_t *list = json_array();
+	char *rest;
+
+	for (char *line = strtok_r(answer, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest)) {
+		char *verdict = strchr(line, '\t'), *sentence = verdict ? strchr(verdict + 1, '\t') : NULL;
+
+		if (!sentence)
+			continue;
+		*verdict++ = *sentence++ = '\0';
+		json_array_append_new(list, json_pack("{s:s, s:b, s:o}", "name", line, "ok", !strcmp(verdict, "ok"), "message",
+						      ctl_text(sentence, strlen(sentence))));
+	}
+	return list;
+}
+
+int remote_check(const json_t *remote, bool json)
+{
+	_cleanup_free_ char *answer = NULL;
+	int status = ask_tool(remote, "check", &answer);
+	json_t *checks = take_checks(answer), *all;
+
+	if (json) {
+		all = json_pack("{s:s, s:b, s:O}", "url", ctl_string(remote, "url"), "ok", status == 0, "checks", checks);
+		ctl_print_json(all);
+		json_decref(all);
+	}
+	for (size_t k = 0; !json && k < json_array_size(checks); k++) {
+		const json_t *c = json_array_get(checks, k);
+		bool ok = json_is_true(json_object_get(c, "ok"));
+
+		printf("%s%s%s  %s: %s\n", ok ? GREEN : RED, ok ? "ok   " : "wrong", PLAIN, ctl_string(c, "name"),
+		       ctl_string(c, "message"));
+	}
+	json_decref(checks);
+	return status ? EXIT_REFUSED : 0;
+}
+
+/* The image that is here, its descriptor, and the path of its tree. */
+struct pushed {
+	struct reply key, image;
+	uint64_t serial;
+	char *tree;
+};
+
+static int find_image(struct fixd *f, const char *name, struct pushed *p)
+{
+	char body[WIRE_MESSAGE_MAX];
+	struct wire_query q = { .pattern = (uint16_t)strlen(name) };
+	struct wire_key key;
+	struct wire_attached head;
+	struct wire_image image;
+	ssize_t size;
+	int r;
+
+	memcpy(body, &q, sizeof q);
+	memcpy(body + sizeof q, name, strlen(name));
+	r = connection_request(f, WIRE_TYPE_key, body, sizeof q + strlen(name), REPLY_MS, &p->key);
+	if (r < 0)
+		return r;
+	size = connection_attach_body(f, body, name, NULL, 0, connection_timeout(), NULL, 0);
+	r = size < 0 ? (int)size : connection_request(f, WIRE_TYPE_attach, body, (size_t)size, connection_timeout(), &p->image);
+	if (r < 0)
+		return r;
+	memcpy(&key, p->key.body, sizeof key);
+	memcpy(&head, p->image.body, sizeof head);
+	memcpy(&image, p->image.body + sizeof head, sizeof image);
+	p->serial = image.serial;
+	p->tree = xstrndup(p->image.body + sizeof head + head.n_images * sizeof image, head.path);
+	if (key.serial != image.serial)
+		return fixd_fail_with(f, -EAGAIN, "'%s' became another image meanwhile; try again", name);
+	return 0;
+}
+
+/* Takes what fixd-remote tells until it ends; on a terminal it is shown. */
+static void follow(int told, const char *name, char **words)
+{
+	char packet[512], size_text[32], done_text[32];
+	unsigned long long done, size = 0;
+	ssize_t n;
+
+	while ((n = recv(told, packet, sizeof packet - 1, 0)) > 0 || (n < 0 && errno == EINTR)) {
+		packet[n > 0 ? n : 0] = '\0';
+		if (n > 0 && sscanf(packet, "%llu %llu", &done, &size) == 2 && isatty(STDERR_FILENO)) {
+			fprintf(stderr, "\r\033[Kuploading %s, %s of %s", name, format_size(done_text, sizeof done_text, done),
+				format_size(size_text, sizeof size_text, size));
+			fflush(stderr);
+		}
+	}
+	if (isatty(STDERR_FILENO))
+		fputs("\r\033[K", stderr);
+	*words = xstrdup(format_size(size_text, sizeof size_text, size));
+}
+
+static int run_offer(const json_t *remote, const char *name, const struct pushed *p, char **words)
+{
+	_cleanup_free_ char *path = program_path("fixd-builder");
+	struct arguments a = { 0 };
+	int told[2], keep[4];
+	pid_t pid;
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, told) < 0)
+		return 127;
+	keep[0] = p->key.fds[0];
+	keep[1] = p->image.fds[0];
+	keep[2] = told[1];
+	keep[3] = -1;
+	add(&a, "fixd-builder");
+	add(&a, "--offer");
+	add(&a, name);
+	add(&a, p->tree);
+	for (size_t k = 0; k < 3; k++)
+		add_number(&a, keep[k]);
+	add_options(&a, remote);
+	/* Who asks for it by hand does not want it to be left alone. */
+	add(&a, "--state=");
+	pid = program_start(path, a.all, -1, keep);
+	list_free(a.all);
+	close(told[1]);
+	if (pid > 0)
+		follow(told[0], name, words);
+	close(told[0]);
+	return pid < 0 ? 127 : program_wait(pid);
+}
+
+int remote_push(struct fixd *f, const json_t *remote, const char *name, char **words)
+{
+	struct pushed p = { 0 };
+	struct wire_detach detach = { 0 };
+	int r = strlen(name) > WIRE_NAME_MAX ? fixd_fail_with(f, -EINVAL, "a name has at most %d bytes", WIRE_NAME_MAX)
+					     : find_image(f, name, &p),
+	    status = r == 0 ? run_offer(remote, name, &p, words) : 0;
+
+	reply_close(&p.key);
+	reply_close(&p.image);
+	free(p.tree);
+	if (p.serial) {
+		detach.serial = p.serial;
+		connection_tell(f, WIRE_TYPE_detach, &detach, sizeof detach);
+	}
+	return r < 0 ? ctl_failed(f, r) : status ? EXIT_REFUSED : 0;
+}

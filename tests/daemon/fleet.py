@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: MIT
+"""What is asked of a remote by hand, and what is told of images on their way."""
+
+import json
+import os
+import socket
+import subprocess
+import threading
+
+import harness
+from harness import LIMIT, once, wait_for
+from schema import Schema
+from remote import FIXTURES, Machine, Server, keygen, need, section, stored
+
+WORDS = "[fixture words]\ncommand = echo words >> runs; cat input; seq 1 20000\nwatch = input\nwatch-by = content\nremote = yes\n"
+
+
+def remote_of(m):
+    return m.daemon.status()["daemon"]["remote"]
+
+
+def events(m, name=None):
+    lines = m.daemon.ctl("trace", "--once", "--json").out.splitlines()
+    return [e for e in map(json.loads, lines) if not name or e.get("name") == name]
+
+
+@once
+def test_status(t):
+    need(t)
+    server, public = Server(), keygen(t)
+    m = Machine(t, "m", section(t, server, public) + WORDS, input="text\n")
+    m.daemon.ctl("warm", "--wait-upload", "words")
+    assert len(server.manifests()) == 1
+    r = json.loads(m.daemon.ctl("remote", "status", "--json").out)
+    for what, value in ("remote", r), ("remote-status", r), ("status", m.daemon.status()):
+        assert not Schema(what + ".json").wrong(value), (what, Schema(what + ".json").wrong(value))
+    assert (r["url"], r["reads"], r["writes"], r["namespace"]) == (server.url, ["main"], True, "main"), r
+    assert (r["uploads"], r["downloads"], r["failures"], r["transfers"], r["left_alone_s"]) == (1, 0, 0, [], 0), r
+    assert sorted(e["event"] for e in events(m, "words")) == ["build", "ready", "upload", "uploaded"], events(m)
+    other = Machine(t, "other", section(t, server, public, write=False) + WORDS, input="text\n")
+    other.get("words")
+    wait_for(lambda: {e["event"] for e in events(other, "words")} >= {"build", "download", "downloaded", "ready"}, "the events")
+    text = other.daemon.ctl("remote").out
+    assert f"URL: {server.url}\nReads: main\nWrites: nothing\nDownloads: 1 image, " in text, text
+    assert "downloaded: " in other.daemon.ctl("explain", "words").out
+    none = Machine(t, "none", "[fixture f]\ncommand = true\n")
+    assert "this daemon has no remote" in none.daemon.ctl("remote", code=1).err and remote_of(none) is None
+    server.close()
+
+
+@once
+def test_check(t):
+    need(t)
+    server, public = Server(), keygen(t)
+    m = Machine(t, "m", section(t, server, public) + WORDS, input="text\n")
+    r = json.loads(m.daemon.ctl("remote", "check", "--json").out)
+    assert not Schema("remote.json").wrong(r), Schema("remote.json").wrong(r)
+    assert r["ok"] and [c["name"] for c in r["checks"]] == ["server", "key-file", "write"], r
+    server.http.lie = lambda handler, path, body: handler.answer(200, b"log in") or True
+    out = m.daemon.ctl("remote", "check", code=1).out
+    assert "write: what it gives back is not what it was given" in out or "write: it sends more than it should" in out, out
+    stranger = Machine(t, "stranger", section(t, server, "ab" * 32) + WORDS, input="text\n")
+    assert "nobody takes what is signed with it here" in stranger.daemon.ctl("remote", "check", code=1).out
+    server.close()
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))  # and nobody listens
+        dead = type("Dead", (), {"url": f"http://127.0.0.1:{s.getsockname()[1]}/x"})
+        m = Machine(t, "dead", section(t, dead, public) + WORDS, input="text\n")
+        assert "wrong  server: " in m.daemon.ctl("remote", "check", code=1).out
+        m.get("words")
+        assert 0 < json.loads(m.daemon.ctl("remote", "--json").out)["left_alone_s"] <= 60
+
+
+@once
+def test_push_and_pull(t):
+    need(t)
+    server, public = Server(), keygen(t)
+    ini = section(t, server, public) + FIXTURES
+    a = Machine(t, "a", ini, input="text\n")
+    a.daemon.ctl("warm", "--wait-upload")
+    stored(server, 3)
+    server.http.files.clear()
+    said = a.daemon.ctl("remote", "push", "words", "tree", "count").out
+    assert [line.split(", ")[0] for line in said.splitlines()] == ["words: pushed", "tree: pushed", "count: pushed"], said
+    assert len(server.manifests()) == 3
+    # Also what a daemon has built that was replaced by another since.
+    a.daemon.ctl("restart")
+    server.http.files.clear()
+    a.daemon.ctl("remote", "push", "words")
+    assert len(server.manifests()) == 1
+    a.daemon.ctl("remote", "push", "tree")
+    assert "no image of 'nothing' is there" in a.daemon.ctl("remote", "push", "nothing", code=1).err
+    b = Machine(t, "b", ini, input="text\n")
+    assert b.daemon.ctl("remote", "pull", "words", "tree").out == "words: pulled\ntree: pulled\n"
+    assert b.daemon.ctl("remote", "pull", "words").out == "words: kept, it was here already\n" and b.runs() == []
+    done = json.loads(b.daemon.ctl("remote", "pull", "count", "--json", code=1).out)
+    assert not Schema("remote.json").wrong(done), Schema("remote.json").wrong(done)
+    assert done["done"] == "built" and b.runs() == ["count"], done
+    b.daemon.ctl("cleanup", "words")
+    assert "it was not built, or given up" in b.daemon.ctl("remote", "push", "words", code=1).err
+    server.close()
+
+
+@once
+def test_idle_exit_waits(t):
+    """A daemon that nobody needs stays until what it has built is on the remote."""
+    need(t)
+    server, public = Server(), keygen(t)
+    server.http.gate.clear()
+    m = Machine(t, "m", "[fixd]\nidle-exit = 20ms\n" + section(t, server, public, more="timeout = 1h") + WORDS, input="text\n")
+    m.get("words")
+    wait_for(lambda: "waiting for what goes to the remote" in m.daemon.words(), "the time of idle-exit to be over")
+    assert m.daemon.running() and server.manifests() == []
+    server.http.gate.set()
+    assert m.daemon.process.wait(LIMIT) == 0 and len(server.manifests()) == 1
+    server.close()
+
+
+@once
+def test_a_run_waits_if_asked(t):
+    need(t)
+    server, public = Server(), keygen(t)
+    server.http.gate.clear()
+    m = Machine(t, "m", section(t, server, public, more="timeout = 1h") + WORDS, input="text\n")
+    run = [harness.program("fixctl"), "--socket", m.daemon.socket, "run"]
+    env = harness.process_environment()
+    subprocess.run([*run, "true"], timeout=LIMIT, check=True, env=env)  # it does not, unless it is
+    assert server.manifests() == []
+    waiting = subprocess.Popen([*run, "--wait-upload", "sh", "-c", "touch ran; exit 7"], cwd=m.dir, env=env)
+    wait_for(lambda: os.path.exists(m.dir + "/ran"), "the command")
+    wait_for(lambda: any(x["up"] for x in remote_of(m)["transfers"]), "the upload")
+    assert waiting.poll() is None
+    server.http.gate.set()
+    assert waiting.wait(LIMIT) == 7 and len(server.manifests()) == 1
+    server.close()
+
+
+@once
+def test_progress(t):
+    """How far a download is, is told while it goes on."""
+    need(t)
+    server, public = Server(), keygen(t)
+    ini = section(t, server, public) + WORDS
+    Machine(t, "a", ini, input="text\n").daemon.ctl("warm", "--wait-upload")
+    gate = threading.Event()
+
+    def slow(handler, path, body):
+        if "/cas/" not in path:
+            return False
+        handler.answer(200, body[:len(body) // 2], length=len(body))
+        handler.wfile.flush()
+        gate.wait(LIMIT)
+        handler.wfile.write(body[len(body) // 2:])
+        return True
+
+    server.http.lie = slow
+    b = Machine(t, "b", section(t, server, public, more="timeout = 30s") + WORDS, input="text\n")
+    warm = subprocess.Popen([harness.program("fixctl"), "--socket", b.daemon.socket, "warm"], stdout=subprocess.PIPE)
+    transfer, = wait_for(lambda: remote_of(b)["transfers"], "the download")
+    size = len("text\n") + len("".join(f"{n}\n" for n in range(1, 20001)))
+    assert (transfer["name"], transfer["up"], transfer["size"]) == ("words", False, size), transfer
+    watch = subprocess.Popen([harness.program("fixctl"), "--socket", b.daemon.socket, "status", "--watch"], stdout=subprocess.PIPE)
+    for line in watch.stdout:
+        if line.startswith(b"Remote: downloading words, "):
+            break
+    watch.kill()
+    watch.communicate()
+    gate.set()
+    assert b"words: ready" in warm.communicate(timeout=LIMIT)[0] and b.runs() == []
+    server.close()
+
+
+if __name__ == "__main__":
+    harness.main(__import__("__main__"))
