@@ -348,6 +348,7 @@ fixctl_SOURCES = \
 	src/fixctl/history.c src/fixctl/history.h \
 	src/fixctl/init.c \
 	src/fixctl/instance.c src/fixctl/instance.h \
+	src/fixctl/key_parts.c src/fixctl/key_parts.h \
 	src/fixctl/list.c \
 	src/fixctl/log.c \
 	src/fixctl/main.c \

@@ -15,6 +15,7 @@
 #include "fixctl/fixctl.h"
 #include "fixctl/history.h"
 #include "fixctl/instance.h"
+#include "fixctl/key_parts.h"
 #include "fixctl/terminal.h"
 #include "fixd.h"
 #include "wire/wire.h"
@@ -24,6 +25,7 @@
 #define FILES_MAX 8
 
 struct explanation {
+	struct fixd *f;
 	json_t *definition; /* or NULL */
 	json_t *all;	    /* the status of everything, for what it depends on */
 	struct history history;
@@ -292,6 +294,8 @@ static void print_instance(const struct explanation *x, const json_t *i, const j
 	print_depends(x, json_object_get(i, "depends"));
 	print_watched(x, i);
 	print_expiry(x, i);
+	if (json_array_size(json_object_get(i, "key_parts")))
+		key_parts_print(json_object_get(i, "key_parts"));
 	print_history(events, x->history.lost);
 	printf("  An attach   %s\n\n", ctl_string(i, "attach_now"));
 }
@@ -309,6 +313,14 @@ static void print_unbuilt(const struct explanation *x, const char *name)
 	printf("  An attach   %s\n", now);
 }
 
+/* What is not on a remote has none, and for others than its user neither. */
+static void put_key_parts(const struct explanation *x, json_t *i, const char *title)
+{
+	json_t *parts = key_parts(x->f, title);
+
+	json_object_set_new(i, "key_parts", parts ? parts : json_null());
+}
+
 /* The instances of a status, each with history and attach_now; a new list. */
 static json_t *explain_all(const struct explanation *x, const json_t *status)
 {
@@ -323,6 +335,7 @@ static json_t *explain_all(const struct explanation *x, const json_t *status)
 			_cleanup_free_ char *title = instance_title(i), *now = NULL;
 
 			now = attach_now(x, ctl_string(session, "id"), title, i);
+			put_key_parts(x, i, title);
 			json_object_set_new(i, "attach_now", json_string(now));
 			json_object_set_new(i, "history", history_of(&x->history, ctl_string(session, "id"), title));
 			json_array_append(list, i);
@@ -373,9 +386,26 @@ static int check_param(const json_t *definition, const char *name)
 	return EXIT_REFUSED;
 }
 
-static int explain(struct fixd *f, const char *name, bool json)
+/* EXIT_REFUSED: they differ, or it cannot be said. */
+static int against(const json_t *explained, const char *file)
 {
-	struct explanation x = { 0 };
+	int code = json_array_size(explained) ? 0 : EXIT_REFUSED;
+
+	for (size_t k = 0; k < json_array_size(explained); k++) {
+		const json_t *i = json_array_get(explained, k);
+		_cleanup_free_ char *title = instance_title(i);
+
+		if (key_parts_compare(json_object_get(i, "key_parts"), title, file) != 0)
+			code = EXIT_REFUSED;
+	}
+	if (json_array_size(explained) == 0)
+		fputs("fixctl: it was not built here: it has no key\n", stderr);
+	return code;
+}
+
+static int explain(struct fixd *f, const char *name, bool json, const char *other)
+{
+	struct explanation x = { .f = f };
 	json_t *list = NULL, *status = NULL, *explained;
 	int code = ctl_query(f, WIRE_TYPE_list, name, &list);
 
@@ -392,7 +422,10 @@ static int explain(struct fixd *f, const char *name, bool json)
 		code = history_read(&x.history, f);
 	if (code == 0) {
 		explained = explain_all(&x, status);
-		print(&x, explained, name, json);
+		if (other)
+			code = against(explained, other);
+		else
+			print(&x, explained, name, json);
 		json_decref(explained);
 	}
 	history_deinit(&x.history);
@@ -404,21 +437,29 @@ static int explain(struct fixd *f, const char *name, bool json)
 
 static int run(struct fixctl *ctl, int argc, char **argv)
 {
-	static const struct option options[] = { { "json", no_argument, NULL, 'j' }, { NULL, 0, NULL, 0 } };
+	static const struct option options[] = { { "json", no_argument, NULL, 'j' },
+						 { "against", required_argument, NULL, 'a' },
+						 { NULL, 0, NULL, 0 } };
+	const char *other = NULL;
 	struct fixd *f;
 	int c, code;
 
 	while ((c = getopt_long(argc, argv, "j", options, NULL)) >= 0) {
-		if (c != 'j')
+		if (c == 'a')
+			other = optarg;
+		else if (c == 'j')
+			ctl->json = true;
+		else
 			ctl_bad_option("explain");
-		ctl->json = true;
 	}
+	if (other && ctl->json)
+		ctl_misuse("explain", "--against has no JSON form");
 	if (argc - optind != 1)
 		ctl_misuse("explain", "exactly one NAME is needed");
 	if (strcspn(argv[optind], "*?") < strcspn(argv[optind], "["))
 		ctl_misuse("explain", "'%s' is a glob: expected the name of one fixture", argv[optind]);
 	f = ctl_open(ctl);
-	code = explain(f, argv[optind], ctl->json);
+	code = explain(f, argv[optind], ctl->json, other);
 	fixd_close(f);
 	return code;
 }
@@ -428,10 +469,12 @@ const struct fixctl_command command_explain = {
 	.json = true,
 	.run = run,
 	.summary = "why a fixture was built, and what an attach would do",
-	.help = "explain [--json] NAME\n"
+	.help = "explain [--json | --against FILE] NAME\n"
 		"Of the fixture NAME or NAME[PARAM]: its state, where it is defined, what it depends on and what is watched, when it\n"
 		"will be too old, why it was built and became stale as far as the log of events goes back, and what an attach would\n"
-		"do now.\n"
+		"do now; of what is on a remote also what its key there is made from.\n"
 		"\n"
+		"      --against FILE  only which parts of the key are not those in FILE, what explain --json has printed on another\n"
+		"                      machine; exits with 1 if there are any\n"
 		"  -j, --json  as JSON",
 };
