@@ -51,6 +51,10 @@ RECORDED = {
         ("0100000018000000" "0100000000000000" "0600000005000000", (32, 1, "0180")),
         ("1000000021000000" "0200000000000000" "00000000e8030000" "0100000000000000" "66", (96, 1, "1080")),
     ],
+    "7": [
+        ("0100000018000000" "0100000000000000" "0700000005000000", (32, 1, "0180")),
+        ("1000000021000000" "0200000000000000" "00000000e8030000" "0100000000000000" "66", (96, 1, "1080")),
+    ],
 }
 
 
@@ -170,14 +174,14 @@ def test_clients_of_other_versions(t):
             assert len(data) == told[0] and len(fds) == told[1] and data[:2].hex() == told[2], (name, sent, data)
         s.close()
     version = struct.Struct("<HHIQI")
-    for asked, spoken in (((6, 5), 6), ((5, 0), 5), ((5, 3), 5), ((9, 2), 6), ((6, 6), 6)):
+    for asked, spoken in (((6, 5), 6), ((5, 0), 5), ((5, 3), 5), ((9, 2), wire.VERSION), ((6, 6), 6)):
         s, data = hello(d, *asked)
         assert len(data) == 32 and version.unpack(data[:20])[4] == spoken, (asked, data)
         s.close()
-    for asked in ((4, 0), (9, 7), (7, 0), (4, 2)):
+    for asked in ((4, 0), (99, wire.VERSION + 1), (wire.VERSION + 1, 0), (4, 2)):
         s, data = hello(d, *asked)
         error, sentence = error_of(data)
-        assert error == -errno.EPROTONOSUPPORT and "version 6" in sentence and str(asked[0]) in sentence, (asked, sentence)
+        assert error == -errno.EPROTONOSUPPORT and f"version {wire.VERSION}" in sentence and str(asked[0]) in sentence, (asked, sentence)
         s.close()
 
 
@@ -249,9 +253,11 @@ def test_daemons_of_other_versions(t):
 
     serve(t.path("old"), old)
     c = harness.Client(t.path("old"))
-    assert heard == [(6, 5), (5, 0)]
+    assert heard == [(wire.VERSION, wire.VERSION_MIN), (5, 0)]
     c.close()
-    serve(t.path("later"), lambda version, lowest: 6 if lowest <= 6 <= version else "no")
+    serve(t.path("six"), lambda version, lowest: 6 if lowest <= 6 <= version else "no")
+    harness.Client(t.path("six")).close()
+    serve(t.path("later"), lambda version, lowest: version)
     harness.Client(t.path("later")).close()
     serve(t.path("ancient"), lambda version, lowest: "this fixd speaks version 3 of the protocol")
     try:
