@@ -253,7 +253,7 @@ def test_daemons_of_other_versions(t):
 
     serve(t.path("old"), old)
     c = harness.Client(t.path("old"))
-    assert heard == [(wire.VERSION, wire.VERSION_MIN), (5, 0)]
+    assert heard == [(wire.VERSION, wire.VERSION_MIN), (6, 0), (5, 0)], heard
     c.close()
     serve(t.path("six"), lambda version, lowest: 6 if lowest <= 6 <= version else "no")
     harness.Client(t.path("six")).close()

@@ -264,7 +264,7 @@ def test_status(t):
     daemon, session = s["daemon"], s["sessions"][0]
     assert set(daemon) == {"pid", "version", "uptime_s", "socket", "config", "io", "io_reason", "address_base", "memory_bytes", "memory_max",
                            "connections", "waiting", "hits", "misses", "failures", "teardown_failures", "evictions", "longest_turn_s", "root", "uid",
-                           "unsandboxed"}
+                           "unsandboxed", "remote"}, set(daemon)
     assert daemon["pid"] == d.pid and daemon["socket"] == d.socket and daemon["misses"] == 1
     assert daemon["io"] == ("io_uring" if t.mode == "ring" else "epoll") and bool(daemon["io_reason"]) == (t.mode != "ring")
     assert set(session) == {"id", "root", "uid", "created", "last_run", "total_runs", "reuse", "max_age_s", "runs", "instances"}
@@ -341,7 +341,7 @@ def test_completion(t):
         assert (done.returncode, done.stderr) == (0, ""), (words, done)
         return done.stdout.split()
 
-    assert complete("re") == ["report", "reload", "restart"]
+    assert sorted(complete("re")) == ["reload", "remote", "report", "restart"]
     assert complete("--s") == ["--session", "--socket"]
     assert {"help", "status", "run", "doctor"} <= set(complete(""))
     assert complete("help", "wa") == ["warm"]
