@@ -238,8 +238,8 @@ static APART int rename_shown(int from_fd, const char *from, int to_fd, const ch
 		  : REAL(renameat)(x.from_fd, x.from_path, x.to_fd, x.to_path);
 	if (r < 0 && errno == EXDEV)
 		return rename_by_copy(&x, (int)flags);
-	/* A link may have come along; and it may be where we are that was renamed. */
-	if (r == 0 && x.to.entry)
+	/* A link may have come along from elsewhere; and it may be where we are that was renamed. */
+	if (r == 0 && x.to.entry && x.to.entry != x.from.entry)
 		__atomic_store_n(&x.to.entry->links, 1, __ATOMIC_RELEASE);
 	if (r == 0) {
 		links_moved(from_fd, from, to_fd, to);
