@@ -244,15 +244,31 @@ static void start_watchdog(struct daemon *d)
 
 static sigset_t handled;
 
-static void on_signal(void *arg)
+/* 0: there is none. The descriptor only wakes the loop, as a read(2) of it that fails would not be asked for again. */
+static int next_signal(const struct daemon *d, pid_t *from)
 {
 	static const struct timespec now;
-	struct daemon *d = arg;
+	struct signalfd_siginfo told;
 	siginfo_t info;
+	int sig = sigtimedwait(&handled, &info, &now);
+
+	*from = sig > 0 ? info.si_pid : 0;
+	if (sig > 0 || errno == EAGAIN || errno == EINTR)
+		return sig > 0 ? sig : 0;
+	/* A seccomp filter does not know the call. */
+	if (read(d->signals, &told, sizeof told) != sizeof told)
+		return 0;
+	*from = (pid_t)told.ssi_pid;
+	return (int)told.ssi_signo;
+}
+
+static void on_signal(void *arg)
+{
+	struct daemon *d = arg;
+	pid_t from;
 	int sig;
 
-	/* The descriptor only wakes the loop: a read(2) of it that fails would not be asked for again. */
-	while ((sig = sigtimedwait(&handled, &info, &now)) > 0) {
+	while ((sig = next_signal(d, &from)) > 0) {
 		if (d->model.stopping) {
 			log_info("already stopping");
 		} else if (sig == SIGHUP) {
@@ -260,7 +276,7 @@ static void on_signal(void *arg)
 
 			reload(d, &problems);
 		} else {
-			log_info("stopping: signal %d from pid %d", sig, (int)info.si_pid);
+			log_info("stopping: signal %d from pid %d", sig, (int)from);
 			if (sig == SIGTERM && d->keep.fdstore)
 				daemon_leave(d);
 			daemon_stop(d);

@@ -140,6 +140,19 @@ def test_children_that_may_never_be_waited_for(t):
         d.stop()
 
 
+def test_an_end_with_calls_that_are_refused(t):
+    """The signal is read otherwise, and a keeper is told by the end of its channel."""
+    for call in "rt_sigtimedwait", "shutdown":
+        wrapper = harness.without(call)
+        if not wrapper:
+            raise Skip("there is no libseccomp")
+        d = t.daemon("[fixture service]\nservice = echo up; exec sleep 1000\nteardown = echo down >> ends\n", prefix=wrapper)
+        assert d.client().read("service") == b"up"
+        d.stop()
+    with open(t.path("ends")) as f:
+        assert f.read() == "down\ndown\n"
+
+
 def test_children_that_cannot_be_made_or_waited_for(t):
     ends(t, "clone,clone3,fork,vfork", "EAGAIN", ["1", "2..3"])
     ends(t, "waitid", "EINTR", ["1", "1..4"])

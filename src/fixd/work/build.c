@@ -78,7 +78,8 @@ void build_end_process(struct build *b)
 	b->asked_to_end = true;
 	/* It may have published meanwhile, and be waiting for those who need that. */
 	b->hold = fd_close(b->hold);
-	shutdown(source_fd(b->channel), SHUT_WR);
+	if (shutdown(source_fd(b->channel), SHUT_WR) < 0)
+		build_kill_group(b); /* another one ends them, by the note */
 	timer_start(b->builds->work->model->loop, &b->limit, clock_now() + b->keeper->time + END_GRACE);
 }
 

@@ -365,8 +365,9 @@ void keeper_end(struct keeper *k)
 		return;
 	}
 	log_debug("%s: is being torn down", k->title);
-	if (k->channel)
-		shutdown(source_fd(k->channel), SHUT_WR);
+	/* Where it cannot be half closed, what it says in the end is not heard; the note tells whether something is left. */
+	if (k->channel && shutdown(source_fd(k->channel), SHUT_WR) < 0 && errno != ENOTCONN)
+		k->channel = source_close(k->channel);
 	start_limit(k);
 }
 
