@@ -4,7 +4,7 @@
 with each error it may give. Afterwards: nobody has crashed or hangs, what failed was said in a sentence, a later try works, and no
 descriptor, memory, process or file is left.
 
-loop.py [daemon] [epoll] [helper] [client] [operations]; FAULTS=openat,read for some calls only; FAULT_STRIDE=N for each N-th place.
+loop.py [daemon] [epoll] [helper] [client] [operations]; FAULTS=openat,read for some calls only; FAULT_FIXTURES=service,clone for some helpers only; FAULT_STRIDE=N for each N-th place.
 A table at the end, and status 1 if anything was wrong. Needs strace.
 """
 
@@ -46,6 +46,7 @@ ERRORS = {
 OPERATIONS = ["EAGAIN", "ENOMEM", "EINTR", "ENOBUFS", "ECONNRESET", "EINVAL"]
 STRIDE = int(os.environ.get("FAULT_STRIDE", "1"))
 ONLY = [c for c in os.environ.get("FAULTS", "").split(",") if c]
+FIXTURE = [f for f in os.environ.get("FAULT_FIXTURES", "").split(",") if f]
 LIMIT = 30
 
 INI = """
@@ -76,6 +77,23 @@ int fixd_build(struct fixd_builder *b)
 }
 """
 FIXTURES = ["plain", "tree", "objects", "service"]
+# What else only its helper makes otherwise.
+MORE = """
+[fixture clone]
+service = cat "$FIXD_DATA/file"; exec sleep 1000
+data = tree
+clones = 1
+[fixture template]
+process = exec TEMPLATE
+"""
+TEMPLATE = """
+#include <fixd.h>
+
+int main(int argc, char **argv)
+{
+	return fixd_fork_here(&argc, &argv, NULL) < 0;
+}
+"""
 
 table = collections.OrderedDict()
 problems = []
@@ -329,18 +347,22 @@ int main(void)
 """)
     subprocess.run([os.environ.get("CC", "cc").split()[0], "-o", wrapper, source], check=True)
     before = before_main([program("fixd-builder"), "--version"])
-    d = case.daemon(place.ini, env={"FIXD_BUILDER": wrapper})
+    case.program("template", TEMPLATE)
+    d = case.daemon(place.ini + MORE.replace("TEMPLATE", case.path("template")), env={"FIXD_BUILDER": wrapper})
     c = d.client()
 
     def build(words):
         with open(inject, "w") as f:
             f.write(words)
-        d.ctl("cleanup", "--all", "--force", timeout=LIMIT)
+        d.ctl("cleanup", name, "--force", timeout=LIMIT, code=None)
         c.attach(name, timeout=LIMIT).detach()
 
-    for name in FIXTURES:
+    c.attach("tree").detach()
+    for name in [*FIXTURES, "clone", "template"]:
+        if FIXTURE and name not in FIXTURE:
+            continue
         build("-s 0")
-        d.ctl("cleanup", "--all", "--force", timeout=LIMIT)
+        d.ctl("cleanup", name, "--force", timeout=LIMIT)
         wait_for(lambda: "exited" in open(trace).read() or "+++" in open(trace).read(), "its end")
         with open(trace, errors="replace") as f:
             ours = calls_of(f, before)
@@ -353,7 +375,7 @@ int main(void)
             except (AssertionError, subprocess.TimeoutExpired) as e:
                 wrong = str(e)
             os.truncate(inject, 0)
-            if not wrong and (e := try_for(lambda: (d.ctl("cleanup", "--all", "--force"), c.attach(name, timeout=LIMIT).detach()), 2 * LIMIT)):
+            if not wrong and (e := try_for(lambda: (d.ctl("cleanup", name, "--force", code=None), c.attach(name, timeout=LIMIT).detach()), 2 * LIMIT)):
                 wrong = f"it does not work again: {e}"
             note(f"helper, {name}", call, not wrong, f"{call} {error} {when}: {wrong}")
     case.finish(False)
