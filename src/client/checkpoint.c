@@ -289,14 +289,6 @@ static int take_signal(struct caller *c)
 	return 0;
 }
 
-static bool is_of_this_user(int fd)
-{
-	struct ucred peer;
-	socklen_t n = sizeof peer;
-
-	return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &n) == 0 && peer.uid == geteuid();
-}
-
 static void accept_callers(struct template *t)
 {
 	while (t->n_callers < CALLERS_MAX) {
@@ -305,7 +297,7 @@ static void accept_callers(struct template *t)
 
 		if (c.fd < 0)
 			return;
-		if (!is_of_this_user(c.fd)) {
+		if (!socket_is_of_user(c.fd)) {
 			snprintf(wrong, sizeof wrong, "the template runs as user %u, and only that user may fork it", (unsigned)geteuid());
 			answer(&c, -EPERM, 0, wrong);
 			c.asked = true; /* what it asks is read and not looked at: closed before, the answer would be lost */

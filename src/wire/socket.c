@@ -8,6 +8,7 @@
 #include <sys/time.h>
 #include <sys/un.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "base/fd.h"
 
@@ -47,6 +48,14 @@ static bool may_go_on(int fd, int64_t *deadline)
 	}
 	errno = EINTR;
 	return now < *deadline;
+}
+
+bool socket_is_of_user(int fd)
+{
+	struct ucred peer;
+	socklen_t n = sizeof peer;
+
+	return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &n) == 0 && peer.uid == geteuid();
 }
 
 int socket_send(int fd, const void *data, size_t size, const int *fds, size_t n_fds, int flags)

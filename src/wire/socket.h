@@ -5,6 +5,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <sys/socket.h>
 #include <sys/types.h>
@@ -15,6 +16,9 @@
 
 /* Fills `address` for a path. -ENAMETOOLONG, also for an empty one. */
 int socket_address(const char *path, struct sockaddr_storage *address, socklen_t *length);
+
+/* Was the other end made by a process of our user? */
+bool socket_is_of_user(int fd);
 
 /* Sends one packet. -EAGAIN only with MSG_DONTWAIT in `flags`, or when SO_SNDTIMEO is over. 0 or -errno. */
 int socket_send(int fd, const void *data, size_t size, const int *fds, size_t n_fds, int flags);
