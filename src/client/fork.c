@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -120,27 +121,35 @@ static int describe(const struct fixd_fork_options *o, struct fork_call *head, i
 	return fds[FORK_FD_DIRECTORY] < 0 ? -errno : 0;
 }
 
-static int connect_to(const char *path)
+static int left(int64_t deadline)
+{
+	int64_t ms = deadline - connection_now_ms();
+
+	return ms < 0 ? 0 : ms > INT_MAX ? INT_MAX : (int)ms;
+}
+
+/* A template that does not run accepts nobody, and its queue may be full: that is waited for no longer than for an answer. */
+static int connect_to(const char *path, int64_t deadline)
 {
 	_cleanup_fd_ int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+	int ms = left(deadline) + 1; /* none at all would mean no limit */
+	const struct timeval limit = { .tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000 };
 	struct sockaddr_storage address;
 	socklen_t n;
 	int r = fd < 0 ? -errno : socket_address(path, &address, &n);
 
 	if (r < 0)
 		return r;
+	if (setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit) < 0)
+		return -errno;
 	while (connect(fd, (struct sockaddr *)&address, n) < 0) {
+		if (errno == EAGAIN || (errno == EINTR && left(deadline) == 0))
+			return -ETIMEDOUT;
 		if (errno != EINTR)
 			return -errno;
 	}
-	return fd_steal(&fd);
-}
-
-static int left(int64_t deadline)
-{
-	int64_t ms = deadline - connection_now_ms();
-
-	return ms < 0 ? 0 : ms > INT_MAX ? INT_MAX : (int)ms;
+	/* Where it listens was said by the daemon; what is asked with is told to nobody else. */
+	return socket_is_of_user(fd) ? fd_steal(&fd) : -EPERM;
 }
 
 /* 0, with its pid and pidfd; or what the template says, with its sentence. */
@@ -199,9 +208,11 @@ static int ask(struct fixd_process *p, const char *name, const struct fixd_fork_
 	if (r < 0)
 		fixd_fail_with(p->fixd, r, "the fork of '%s' cannot be asked for: %s", name, strerror(-r));
 	if (r == 0) {
-		p->fd = r = connect_to(path);
+		p->fd = r = connect_to(path, deadline);
 		if (r == -EACCES || r == -EPERM)
 			r = fixd_fail_with(p->fixd, -EPERM, "the template '%s' runs as another user, and only that user may fork it", name);
+		else if (r == -ETIMEDOUT)
+			r = fixd_fail_with(p->fixd, r, "the template '%s' does not answer", name);
 		else if (r < 0)
 			r = r == -ECONNREFUSED || r == -ENOENT
 				    ? -ECONNRESET

@@ -2,9 +2,11 @@
 """Templates: processes that stop at a checkpoint, and are forked for whoever asks."""
 
 import json
+import errno
 import os
 import pty
 import re
+import resource
 import select
 import signal
 import socket
@@ -570,6 +572,58 @@ def test_only_its_user(t):
         done = d.ctl("fork", name, "--", "exit", "0", code=None, cwd="/", user=uid, group=uid, extra_groups=[])
         assert done.returncode == code, (name, uid, done.out, done.err)
         assert not code or "user" in done.err and "may fork it" in done.err, done.err
+
+
+@once
+def test_who_only_says_that_it_is_a_template(t):
+    """Where it listens is what an image says, which anybody may have built: another user's process hears nothing."""
+    if os.geteuid() != 0:
+        raise harness.Skip("only root can be somebody else")
+    os.chmod(t.dir, 0o755)
+    where = t.path("theirs")
+    os.mkdir(where)
+    os.chown(where, NOBODY, NOBODY)
+    read, write = os.pipe()
+
+    def listen():
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as s:
+            s.bind(where + "/fork")
+            os.chmod(where + "/fork", 0o777)
+            s.listen()
+            os.write(write, b"x")
+            return s.accept()[0].recv(1 << 16) == b""
+
+    child = t.child(listen, NOBODY)
+    assert os.read(read, 1) == b"x"
+    d = t.daemon(f"[fixture theirs]\ncommand = printf %s {where}/fork\n")
+    assert "the template 'theirs' runs as another user, and only that user may fork it" in d.ctl("fork", "theirs", code=1).err
+    assert harness.exit_code(child) == 0, "it was told something"
+    os.close(read)
+    os.close(write)
+
+
+@once
+def test_a_template_that_does_not_run(t):
+    """Nobody is accepted, and who comes next cannot even connect: that has its limit, too."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    d = t.daemon(section(t))
+    where = d.client().read("template").decode()
+    os.kill(template_of(d), signal.SIGSTOP)
+    waiting = []
+    try:
+        while True:
+            waiting.append(socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK))
+            waiting[-1].connect(where)
+    except OSError as e:
+        if e.errno != errno.EAGAIN:
+            raise harness.Skip(f"its queue cannot be filled: {e}") from None
+    assert "the template 'template' does not answer" in d.ctl("fork", "template", code=5, env={"FIXD_TIMEOUT": "100ms"}).err
+    os.kill(template_of(d), signal.SIGCONT)
+    for s in waiting:
+        s.close()
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert d.ctl("fork", "template").out == "plain 1\n"
 
 
 INI_ERRORS = {
