@@ -26,6 +26,9 @@
 #include "base/path.h"
 #include "base/userns.h"
 #include "builder/processes.h"
+#include "image/manifest.h"
+
+#define INODES_MIN 64 /* of the directories here, and of a view of small data */
 
 /* What the first process says: that it is set up, or cannot be; and how the command has ended. */
 struct report {
@@ -81,7 +84,9 @@ static int mount_scratch(struct setup *u)
 		const char *name;
 		mode_t mode;
 	} directories[] = { { "shm", 01777 }, { "tmp", 01777 }, { "tmp-work", 0700 }, { "data", 0700 }, { "data-work", 0700 } };
-	_cleanup_free_ char *options = xasprintf("mode=0700,size=%llu", (unsigned long long)u->sandbox->limit);
+	unsigned long long limit = u->sandbox->limit;
+	/* A file without a byte takes the kernel's memory, too. */
+	_cleanup_free_ char *options = xasprintf("mode=0700,size=%llu,nr_inodes=%llu", limit, limit / MANIFEST_ENTRY + INODES_MIN);
 	int r = 0;
 
 	if (mount("fixd", u->sandbox->home, "tmpfs", MS_NOSUID | MS_NODEV, options) < 0)
@@ -371,7 +376,9 @@ uint64_t sandbox_files(pid_t first)
 	_cleanup_free_ char *shm = xasprintf("/proc/%d/root/dev/shm", (int)first);
 	struct statfs fs;
 
-	return statfs(shm, &fs) == 0 ? (uint64_t)(fs.f_blocks - fs.f_bfree) * (uint64_t)fs.f_bsize : 0;
+	if (statfs(shm, &fs) < 0)
+		return 0;
+	return (uint64_t)(fs.f_blocks - fs.f_bfree) * (uint64_t)fs.f_bsize + (uint64_t)(fs.f_files - fs.f_ffree) * MANIFEST_ENTRY;
 }
 
 int sandbox_status(int said, int status)

@@ -146,6 +146,18 @@ def test_it_writes_too_much(t):
     assert ("is full" in d.ctl("log", "server").out) != is_refused(t)
 
 
+def test_it_writes_files_without_a_byte(t):
+    """Each takes memory of the kernel: 1 KiB is what a file counts for."""
+    script = t.write("serve", 'cd "$FIXD_DATA"; n=0\nwhile [ $n -lt 6000 ]; do true > $n || exit 9; n=$((n + 1)); done\necho x; exec sleep 1000\n')
+    d = start(t, TREE + f"[fixture server]\nservice = sh {script}\ndata = words\nmemory-max = 4M\n")
+    try:
+        d.client().attach("server")
+        assert False
+    except FixdError as e:
+        full = "exited with status 9" in e.sentence and "No space left on device" in d.ctl("log", "server").out
+        assert full or "than memory-max allows (4.0 MiB" in e.sentence, e.sentence
+
+
 def test_it_fills_its_directory(t):
     """FIXD_DIR is everybody's memory: before it is ready, too, one that writes too much there is ended."""
     fill = 'service = head -c 64M /dev/zero > "$FIXD_DIR/much"; exec sleep 1000\ndata = words\nmemory-max = 32M\n'
