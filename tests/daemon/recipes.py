@@ -42,6 +42,46 @@ def programs(page, heading):
             for command, block in re.findall(r"^\.Ql fixctl (.*) :\n\.Bd -literal.*\n((?:.*\n)*?)\.Ed", part, flags=re.MULTILINE)]
 
 
+def suite(heading):
+    """Of a recipe for suites, its files, and the commands below them."""
+    with open(os.path.join(harness.SRC, "man", "fixd-recipes.7")) as f:
+        part = f.read().split(f".Ss {heading}\n")[1].split("\n.S")[0]
+    files = re.findall(r"^\.Pa (\S+)(?: ,\n.*\n\.Pa \S+)? :\n\.Bd -literal.*\n((?:.*\n)*?)\.Ed", part, flags=re.MULTILINE)
+    return {name: text.replace("\\e", "\\") for name, text in files}, re.findall(r"^\.Dl (.*)", part, flags=re.MULTILINE)
+
+
+def check_suite(t, heading, env=(), more=(), replace=()):
+    """It does what the recipe says, and notices when the fixture is another."""
+    files, commands = suite(heading)
+    for other in more:
+        files |= suite(other)[0]
+    ini = examples("fixd-recipes.7")["SUITES"]
+    all_of_env = {**harness.process_environment(), "PATH": f"{harness.BUILD}:{os.environ['PATH']}", **dict(env)}
+    for name in ("FIXD_SOCKET", "MAKEFLAGS", "MFLAGS", "MAKELEVEL", "CC"):
+        all_of_env.pop(name, None)
+
+    def run(command):
+        for old, new in replace:
+            command = command.replace(old, new)
+        return subprocess.run(["sh", "-c", command], cwd=t.dir, env=all_of_env, capture_output=True, text=True, timeout=LIMIT * 3)
+    for name, text in {**files, "fixd.ini": ini}.items():
+        for old, new in replace:
+            text = text.replace(old, new)
+        t.write(name, text)
+    for command in commands:
+        done = run(command)
+        assert done.returncode == 0, (command, done.stdout[-2000:], done.stderr[-2000:])
+    t.write("fixd.ini", ini.replace("apple", "cherry"))
+    done = run(commands[-1])
+    assert done.returncode, (commands[-1], done.stdout)
+
+
+@once
+def test_a_suite_that_stays_as_it_is(t):
+    check_suite(t, "A suite that stays as it is")
+    assert not os.path.exists(t.path("words.txt"))
+
+
 @once
 def test_all_are_accepted(t):
     pages = [os.path.basename(path) for path in glob.glob(os.path.join(harness.SRC, "man", "*.[1-8]"))]

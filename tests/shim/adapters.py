@@ -10,6 +10,7 @@ import sys
 
 from stage import Skip, environment, main, program
 from harness import BUILD, LIMIT, SANITIZERS, SRC
+from recipes import check_suite
 
 ADAPTERS = os.path.join(SRC, "contrib", "adapters")
 EXAMPLES = os.path.join(ADAPTERS, "examples")
@@ -308,6 +309,23 @@ def test_ctest(t):
     daemon.ctl("reload")
     out = run(["ctest", "--test-dir", "build"], env, home, 8)
     assert "fixd.warm.words" in out and "Not Run" in out, out
+
+
+def test_the_recipe_for_c(t):
+    need("pkg-config")
+    check_suite(t, "C", tools(t))
+
+
+def test_the_recipe_for_cxx_and_ctest(t):
+    need("cmake")
+    if not os.path.exists("/usr/include/gtest/gtest.h"):
+        raise Skip("GoogleTest is not installed")
+    check_suite(t, "C++ and CTest", {**tools(t), "CMAKE_PREFIX_PATH": prefix(t)})
+
+
+def test_the_recipe_for_meson(t):
+    need("meson")
+    check_suite(t, "Meson", tools(t), ["C"])
 
 
 if __name__ == "__main__":
