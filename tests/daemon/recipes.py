@@ -83,6 +83,33 @@ def test_a_suite_that_stays_as_it_is(t):
 
 
 @once
+def test_pytest(t):
+    if harness.SANITIZERS:
+        raise Skip("pytest itself does not run under a sanitizer")
+    path = f"{harness.BUILD}:/usr/bin:/bin"
+    if subprocess.run(["python3", "-c", "import pytest"], env={"PATH": path}, capture_output=True, timeout=LIMIT).returncode:
+        raise Skip("pytest is not installed")
+    check_suite(t, "pytest", {"PATH": path, "PYTHONPATH": os.path.join(harness.SRC, "contrib/pytest-fixd"), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+                              "PYTEST_PLUGINS": "fixd.plugin", "LD_LIBRARY_PATH": os.path.join(harness.BUILD, ".libs"), "TMPDIR": t.dir})
+
+
+@once
+def test_continuous_integration(t):
+    """Its command stands in a block; the status is the suite's, and the report is there."""
+    with open(os.path.join(harness.SRC, "man", "fixd-recipes.7")) as f:
+        command = re.search(r"\.Bd -literal.*\n(fixctl run(?:.*\n)*?)\.Ed", f.read())[1]
+    t.write("fixd.ini", examples("fixd-recipes.7")["SUITES"])
+    t.write("Makefile", "check:\n\tgrep -q $(WORD) words.txt\n")
+    env = {**harness.process_environment(), "PATH": f"{harness.BUILD}:{os.environ['PATH']}", "MAKEFLAGS": ""}
+    for word, status in (("apple", 0), ("cherry", 2)):
+        done = subprocess.run(["sh", "-c", command], cwd=t.dir, env={**env, "WORD": word}, capture_output=True, text=True, timeout=LIMIT)
+        assert done.returncode == status, (done.stdout, done.stderr)
+        with open(t.path("fixtures.html")) as f:
+            assert "Fixture Report" in f.read()
+        os.remove(t.path("fixtures.html"))
+
+
+@once
 def test_all_are_accepted(t):
     pages = [os.path.basename(path) for path in glob.glob(os.path.join(harness.SRC, "man", "*.[1-8]"))]
     all_of_them = {(page, heading): ini for page in pages for heading, ini in examples(page).items()}
