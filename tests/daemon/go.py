@@ -9,6 +9,7 @@ import sys
 
 import harness
 from harness import LIMIT, Skip, once, wait_for
+from recipes import examples, suite
 
 PACKAGE = os.path.join(harness.SRC, "contrib", "go")
 GRAPH = """
@@ -54,12 +55,13 @@ def test_packages(t):
     shutil.copytree(PACKAGE, t.path("fixd"), copy_function=shutil.copyfile)
     os.mkfifo(t.path("fixd/testdata/gate"))
     with open(t.path("fixd/testdata/fixd.ini")) as f:
-        d = t.daemon(f"[fixd]\nroot = {t.path('fixd/testdata')}\n{f.read()}[fixture graph]\nplugin = {t.plugin('graph', GRAPH)}\n")
+        d = t.daemon(f"[fixd]\nroot = {t.path('fixd/testdata')}\n{f.read()}{examples('fixd-recipes.7')['SUITES']}[fixture graph]\nplugin = {t.plugin('graph', GRAPH)}\n")
     for n in range(10):
         t.write(f"work/p{n}/p_test.go", TEST % n)
+    t.write("work/words/words_test.go", suite("Go")[0]["words_test.go"])
     t.write("work/go.mod", f"module work\ngo 1.19\nrequire fixd v0.0.0\nreplace fixd => {t.path('fixd')}\n")
     said = go(t, d, "test", "-vet=off", "./...", "fixd")
-    assert said.count("ok  \t") == 11, said
+    assert said.count("ok  \t") == 12, said
     assert (t.runs("fixd/testdata/runs"), t.runs("fixd/testdata/starts")) == (1, 1), d.ctl("status").out
     assert d.instance("own")["clones"]["given"] == 13, d.instance("own")
     # What nobody waited for is still being built.

@@ -6,10 +6,12 @@ import os
 import shutil
 import subprocess
 import sys
+import tomllib
 
 import harness
 from go import GRAPH
 from harness import LIMIT, Skip, once, wait_for
+from recipes import examples, suite
 
 CRATE = os.path.join(harness.SRC, "contrib", "rust")
 
@@ -35,10 +37,16 @@ def test_crate(t):
     shutil.copytree(CRATE, t.path("crate"), copy_function=shutil.copyfile, ignore=shutil.ignore_patterns("target", "Cargo.lock"))
     for gate in ("gate", "slow-gate"):
         os.mkfifo(t.path("crate/tests/" + gate))
+    recipe = suite("Rust")[0]
+    t.write("crate/tests/words.rs", recipe["tests/words.rs"])
     with open(t.path("crate/tests/fixd.ini")) as f:
-        d = t.daemon(f"[fixd]\nroot = {t.path('crate/tests')}\njobs = 8\n{f.read()}[fixture graph]\nplugin = {t.plugin('graph', GRAPH)}\n")
+        d = t.daemon(f"[fixd]\nroot = {t.path('crate/tests')}\njobs = 8\n{f.read()}{examples('fixd-recipes.7')['SUITES']}[fixture graph]\nplugin = {t.plugin('graph', GRAPH)}\n")
     said = cargo(t, d, "test")
     assert "10 passed; 0 failed" in said and "2 passed; 0 failed" in said and "warning" not in said, said
+    assert "test begin_with_apple ... ok" in said and "test may_be_changed ... ok" in said, said
+    nextest = tomllib.loads(recipe[".config/nextest.toml"])
+    assert nextest["profile"]["default"]["scripts"][0]["setup"] in nextest["scripts"]["setup"]
+    assert 'fixd = { path = "/usr/share/fixd/rust" }' in recipe["Cargo.toml"]
     assert (t.runs("crate/tests/runs"), t.runs("crate/tests/starts")) == (1, 1), d.ctl("status").out
     # What nobody waited for is still being built.
     with open(t.path("crate/tests/slow-gate"), "w"):
