@@ -127,6 +127,8 @@ static char *hands_out(const json_t *i)
 	const json_t *n = json_object_get(i, "clones");
 	char buf[32];
 
+	if (ctl_int(n, "ready") == 1)
+		return xstrdup("it would be given the clone that is ready");
 	if (ctl_int(n, "ready"))
 		return xasprintf("it would be given one of %lld clones that are ready", (long long)ctl_int(n, "ready"));
 	if (ctl_int(n, "held") >= ctl_int(n, "max"))
@@ -150,6 +152,10 @@ static char *attach_now(const struct explanation *x, const char *session, const 
 
 	if (json_object_get(i, "clones") && strcmp(state, "failed") != 0)
 		return hands_out(i);
+	if (instance_is_clone(i) && ctl_int(i, "leases"))
+		return xstrdup("it would be given another clone: this one is held, and ends with its holder");
+	if (instance_is_clone(i) && !strcmp(state, "ready"))
+		return xstrdup("this may be the clone that it would be given");
 	if (!strcmp(state, "building"))
 		return waits(x, session, title);
 	if (!strcmp(state, "checking"))

@@ -53,7 +53,7 @@ static size_t rank_of(const json_t *i)
 
 	while (rank < ELEMENTSOF(first) && strcmp(first[rank], ctl_string(i, "state")) != 0)
 		rank++;
-	if (rank == ELEMENTSOF(first) && !ctl_int(i, "leases") && strcmp(ctl_string(i, "state"), "held") != 0)
+	if (rank == ELEMENTSOF(first) && !ctl_int(i, "leases") && !ctl_int(json_object_get(i, "clones"), "held"))
 		rank += strcmp(ctl_string(i, "state"), "absent") ? 1 : 2;
 	return rank;
 }
@@ -69,8 +69,7 @@ static int by_rank(const void *a, const void *b)
 
 static char *held_of(const json_t *i)
 {
-	const json_t *clones = json_object_get(i, "clones");
-	long long held = clones ? ctl_int(clones, "held") : ctl_int(i, "leases");
+	long long held = ctl_int(i, "leases");
 
 	return held ? xasprintf("%lld", held) : xstrdup("-");
 }
@@ -96,15 +95,25 @@ static char *size_of(const json_t *i)
 	return xstrdup(format_size(buf, sizeof buf, (uint64_t)ctl_int(i, "size")));
 }
 
+/* They have figures each. */
+static char *clones_of(const json_t *clones)
+{
+	return xasprintf("clones: %lld held, %lld ready, at most %lld", (long long)ctl_int(clones, "held"),
+			 (long long)ctl_int(clones, "ready"), (long long)ctl_int(clones, "max"));
+}
+
 static char *why_of(const json_t *i)
 {
 	const char *teardown = ctl_string(i, "teardown_error");
+	const json_t *clones = json_object_get(i, "clones");
 
 	if (*ctl_string(i, "outlook"))
 		return xstrdup(ctl_string(i, "outlook"));
 	if (!instance_is_active(i))
 		return instance_why(i);
-	return *teardown ? xasprintf("Teardown failed: %s", teardown) : xstrdup("");
+	if (*teardown)
+		return xasprintf("Teardown failed: %s", teardown);
+	return clones ? clones_of(clones) : xstrdup("");
 }
 
 static void add_figures(struct row *r, const json_t *i)

@@ -103,6 +103,24 @@ def test_ps(t):
     end(t, views, waiting)
 
 
+@once
+def test_clones(t):
+    d = t.daemon("[policy]\nmax-age = none\n[fixture s]\nservice = echo up; exec sleep 1000\nready = line\nclones = 2\n"
+                 "[fixture a]\ncommand = echo a\n")
+    c = d.client()
+    c.attach("a").detach()
+    view = c.attach("s")
+    wait_for(lambda: d.instance("s")["clones"]["ready"] == 1, "the other one")
+    # What is held comes first, even if others of it are ready.
+    lines = d.ctl("ps").out.splitlines()
+    assert lines[1].split(maxsplit=2) == ["s", "ready", "clones: 1 held, 1 ready, at most 2"], lines
+    said = d.ctl("explain", "s").out
+    assert "  An attach   it would be given the clone that is ready\n" in said, said
+    assert said.count("  An attach   it would be given another clone: this one is held, and ends with its holder\n") == 1, said
+    assert said.count("  An attach   this may be the clone that it would be given\n") == 1, said
+    view.detach()
+
+
 def test_ps_fits_a_terminal(t):
     d, views, waiting = some_of_each(t)
     for columns in 80, 60, 132:
