@@ -10,6 +10,7 @@
 /* Python.h is needed by nobody who builds this. */
 #define PYTHON(X)                                                 \
 	X(PyGILState_GetThisThreadState, void *, (void))          \
+	X(PyGILState_Check, int, (void))                          \
 	X(PyGILState_Ensure, int, (void))                         \
 	X(PyGILState_Release, void, (int))                        \
 	X(PyErr_Fetch, void, (void **, void **, void **))         \
@@ -118,7 +119,8 @@ void python_stack(char *text, size_t size)
 	void *thread = is_there ? py.PyGILState_GetThisThreadState() : NULL;
 
 	*text = '\0';
-	if (thread && dump)
+	/* The dump is of all frames, in small pieces, each of them a system call. But it does without the lock, for which one might wait here. */
+	if (thread && dump && !py.PyGILState_Check())
 		stack_by_dump(thread, text, size);
 	else if (thread)
 		stack_by_frames(text, size);
