@@ -16,6 +16,7 @@ import pickle
 import struct
 import sys
 import types
+import weakref
 from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Sequence, Set, Tuple, Union
 
 from . import _arrays
@@ -93,6 +94,17 @@ def _is_of_pandas(cls: type) -> bool:
     return cls.__module__.startswith("pandas.")
 
 
+_caching: "weakref.WeakKeyDictionary[type, bool]" = weakref.WeakKeyDictionary()
+
+
+def _has_caches(cls: type) -> bool:
+    """It has a functools.cached_property, or is of pandas; of a class that is asked for after each test that is looked up once."""
+    known = _caching.get(cls)
+    if known is None:
+        known = _caching[cls] = _is_of_pandas(cls) or any(isinstance(a, functools.cached_property) for c in cls.__mro__ for a in vars(c).values())
+    return known
+
+
 def _without_caches(state: Any, cls: type) -> Any:
     """Of an object's state: not what it remembers of its own, by functools.cached_property or, in pandas, as _cache."""
     if type(state) is tuple:
@@ -113,7 +125,7 @@ class _ReadingPickler(_Pickler):
             if numpy is not None and isinstance(value, numpy.ndarray):
                 return _arrays.without_caches(value, reduced, numpy)
             return reduced
-        if not (_is_of_pandas(cls) or any(isinstance(a, functools.cached_property) for c in cls.__mro__ for a in vars(c).values())):
+        if not _has_caches(cls):
             return NotImplemented
         own = value.__reduce_ex__(5)
         return (*own[:2], _without_caches(own[2], cls) or None, *own[3:]) if isinstance(own, tuple) and len(own) > 2 else own
@@ -262,8 +274,21 @@ class Stored:
             return self._serializer.loads(str(main, "utf-8"))
         return self._serializer.loads(bytes(main))
 
+    def _print_of_array(self, value: Any) -> Optional[str]:
+        """Of an array whose elements lie in the image only how it is looked at is the process's own."""
+        numpy = sys.modules.get("numpy")
+        if numpy is None or type(value) is not numpy.ndarray or value.dtype.hasobject:
+            return None
+        at = value.__array_interface__["data"][0] - self.view.address
+        if not (value.flags.forc and 0 <= at and at + value.nbytes <= self.view.size):
+            return None
+        return f"{at} {value.shape} {value.strides} {value.dtype.str if value.dtype.names is None else repr(value.dtype)}"
+
     def private_print(self, value: Any) -> Optional[str]:
         """A word for what a process has of its own of the value: it changes when that is changed.  None: it cannot be told."""
+        simple = self._print_of_array(value)
+        if simple is not None:
+            return simple
         buffers: List[pickle.PickleBuffer] = []
         try:
             out = io.BytesIO()
