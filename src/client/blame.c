@@ -288,6 +288,65 @@ static void take_change(void *arg, const char *start, size_t length)
 	t->length = length;
 }
 
+/* Changes of one page after the other, as maximal runs. */
+struct joining {
+	cow_change_fn fn;
+	void *arg;
+	const char *start;
+	size_t length;
+	int64_t count;
+};
+
+static void flush_joined(struct joining *j)
+{
+	if (j->start)
+		j->fn(j->arg, j->start, j->length);
+	j->count += j->start != NULL;
+	j->start = NULL;
+}
+
+static void join(void *arg, const char *start, size_t length)
+{
+	struct joining *j = arg;
+
+	if (!j->start || j->start + j->length != start) {
+		flush_joined(j);
+		j->start = start;
+		j->length = 0;
+	}
+	j->length += length;
+}
+
+static int by_page(const void *a, const void *b)
+{
+	const struct first_write *const *x = a, *const *y = b;
+
+	return (*x)->page < (*y)->page ? -1 : (*x)->page > (*y)->page;
+}
+
+int64_t blame_changes(struct mapping *m, cow_change_fn fn, void *arg)
+{
+	struct watch *w = is_watched(m) && !watch_has_given_up(m->blame->watch) ? m->blame->watch : NULL;
+	size_t most = w ? watch_count(w) : 0, n = 0;
+	const struct first_write **writes = w ? calloc(most + 1, sizeof(struct first_write *)) : NULL;
+	struct joining j = { .fn = fn, .arg = arg };
+
+	if (!writes)
+		return -ENOTSUP;
+	for (size_t i = 0; i < most; i++) {
+		const struct first_write *f = watch_write(w, i);
+
+		if (watch_writer(w, m->base + f->page * (size_t)4096) == f)
+			writes[n++] = f;
+	}
+	qsort(writes, n, sizeof *writes, by_page);
+	for (size_t i = 0; i < n; i++)
+		cow_changes_in(&m->cow, m->base + writes[i]->page * (size_t)4096, writes[i]->pages, join, &j);
+	flush_joined(&j);
+	free(writes);
+	return j.count;
+}
+
 /* By what is known of the writes: the kernel needs not be asked about all pages. */
 static void each_change(struct telling *t)
 {
@@ -372,14 +431,24 @@ const char *blame_use_line(struct mapping *m)
 	return m->blame->line;
 }
 
-void blame_reset(struct mapping *m)
+static void begin_again(struct mapping *m, void (*watch)(struct watch *w))
 {
 	if (!is_watched(m))
 		return;
-	watch_again(m->blame->watch);
+	watch(m->blame->watch);
 	m->blame->told = 0;
 	m->blame->used = false;
 	*m->blame->line = '\0';
+}
+
+void blame_opened(struct mapping *m)
+{
+	begin_again(m, watch_all);
+}
+
+void blame_reset(struct mapping *m)
+{
+	begin_again(m, watch_again);
 }
 
 void blame_forked(struct mapping *m, bool pristine)

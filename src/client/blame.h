@@ -10,6 +10,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "image/cow.h"
+
 struct mapping;
 
 /* A mapping of the fixture of that name: from now on it is known who changes it, or cannot. Again: nothing. `depended`: its
@@ -32,6 +34,10 @@ int64_t blame_writer(struct mapping *m, const void *address, char *text, size_t 
 void blame_use(struct mapping *m);
 /* The line that has changed it, or "" if it was only used. NULL: nothing is known of it since the last reset. */
 const char *blame_use_line(struct mapping *m);
+/* As mapping_changes(), by what is known of the writes: the kernel need not be asked about all pages. -ENOTSUP: that is not enough. */
+int64_t blame_changes(struct mapping *m, cow_change_fn fn, void *arg);
+/* It may be written to from now on, all of it. */
+void blame_opened(struct mapping *m);
 /* It is pristine again. */
 void blame_reset(struct mapping *m);
 /* In a forked child: what its parent has written is said by its parent. */

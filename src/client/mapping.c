@@ -104,7 +104,7 @@ void mapping_allow_writes(void)
 	for (struct mapping *m = registry; m; m = m->next) {
 		if (m->writable && m->size && mprotect(m->base, m->size, PROT_READ | PROT_WRITE) < 0)
 			abort(); /* it would die at its first write */
-		blame_reset(m);
+		blame_opened(m);
 	}
 	pthread_mutex_unlock(&lock);
 }
@@ -240,7 +240,9 @@ int64_t mapping_changes(struct mapping *m, cow_change_fn fn, void *arg)
 	int64_t n;
 
 	pthread_mutex_lock(&m->busy);
-	n = cow_changes(&m->cow, fn, arg);
+	n = blame_changes(m, fn, arg);
+	if (n == -ENOTSUP)
+		n = cow_changes(&m->cow, fn, arg);
 	pthread_mutex_unlock(&m->busy);
 	return n;
 }

@@ -17,6 +17,7 @@
 #define PAGE ((size_t)4096)
 #define WATCHES 512
 #define WRITES_MAX ((size_t)8192) /* of one watch */
+#define CLOSED_SINGLY 32
 
 /* Between the images (image/region.h) and the lowest place from which on the kernel puts a process's own mappings: where the stack has most
    room that is 16 GiB and 1 TiB below the top, and they go down from there. What is told of this stretch is of nothing else then. */
@@ -323,7 +324,7 @@ struct watch *watch_new(void *base, size_t size)
 		discard(w);
 		return NULL;
 	}
-	watch_again(w);
+	watch_all(w);
 	return w;
 }
 
@@ -346,11 +347,24 @@ static void forget(struct watch *w)
 	w->given_up = false;
 }
 
-void watch_again(struct watch *w)
+void watch_all(struct watch *w)
 {
 	stand_first();
 	forget(w);
 	mprotect(w->base, w->pages * PAGE, PROT_READ);
+}
+
+/* What was opened. Many pages are sooner done with all the others. */
+void watch_again(struct watch *w)
+{
+	if (w->given_up || w->n > CLOSED_SINGLY) {
+		watch_all(w);
+		return;
+	}
+	stand_first();
+	for (size_t i = 0; i < w->n; i++)
+		mprotect(w->base + w->writes[i].page * PAGE, w->writes[i].pages * PAGE, PROT_READ);
+	forget(w);
 }
 
 size_t watch_count(const struct watch *w)

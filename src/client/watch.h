@@ -43,8 +43,10 @@ void *watch_place(size_t size);
 struct watch *watch_new(void *base, size_t size);
 void watch_free(struct watch *w);
 
-/* Forgets the writes, and protects all pages again. */
+/* Forgets the writes, and protects the pages again that were opened for them. */
 void watch_again(struct watch *w);
+/* And all others, which somebody else may have opened. */
+void watch_all(struct watch *w);
 
 /* How many first writes are known since then. */
 size_t watch_count(const struct watch *w);

@@ -34,6 +34,27 @@ static void changes(void)
 		print(r[i].start);
 }
 
+/* Over the border of a page, the later one first, one that is put back, and two calls with a reset between them. */
+static void ranges(void)
+{
+	char *bytes = (char *)corpus();
+	struct fixd_range r[16];
+
+	for (int i = 0; i < 2; i++) {
+		int64_t n;
+
+		memset(bytes + 12000, i + 1, 2000);
+		memset(bytes + 4090, i + 1, 10);
+		bytes[20000] ^= 1;
+		bytes[20000] ^= 1;
+		bytes[9000] = 1;
+		n = fixd_view_changes(fixd_test_view(fixture), r, 16);
+		for (int k = 0; k < n && k < 16; k++)
+			printf("object: %d: %ld bytes at %ld\n", i, (long)r[k].length, (long)((char *)r[k].start - bytes));
+		fixd_test_reset();
+	}
+}
+
 static void asks(void)
 {
 	struct corpus *c = corpus();
@@ -52,9 +73,9 @@ static void asks(void)
 /* Arguments: the fixture, the test, and with a third one a variable that points to it. */
 int main(int argc, char *argv[])
 {
-	static const struct leak leaks[] = { { "changes", changes }, { "asks", asks } };
+	static const struct leak leaks[] = { { "changes", changes }, { "asks", asks }, { "ranges", ranges } };
 
 	fixture = argv[1];
 	variable = argc > 3 ? corpus() : NULL;
-	return suite(leaks, 2, 2, argv + 1);
+	return suite(leaks, sizeof leaks / sizeof *leaks, 2, argv + 1);
 }

@@ -193,6 +193,15 @@ def test_described_objects(t):
     assert objects[6].endswith(" is no address of this view") and f"{len(objects[2])} struct \n" in out, out
 
 
+def test_changes_that_are_watched(t):
+    """The ranges are the same, whoever knows of the pages."""
+    _, said = described(t)
+    expected = [f"{i}: {n} bytes at {at}" for i in (0, 1) for n, at in ((10, 4090), (1, 9000), (2000, 12000))]
+    for env in {}, {"FIXD_BLAME": "1"}:
+        objects, out = said("plain", "ranges", **env)
+        assert objects == expected, out
+
+
 def test_described_without_debug_info(t):
     daemon, said = described(t)
     objects, out = said("words", "asks")
