@@ -10,8 +10,11 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 #include <sys/syscall.h>
 #include <ucontext.h>
 #include <unistd.h>
@@ -25,7 +28,11 @@
 #define STRETCH_BITS (uint32_t)((TRAP_STRETCH >> 32) - 1)
 #define STRETCHES 16
 
-/* What a call writes: to the memory in argument `pointer`, as many bytes as argument `length` says times `unit`; or `unit` bytes. */
+/* Of a socket; what is asked for is behind a pointer. */
+#define ADDRESS_SIZE 128
+
+/* What a call writes, a row for each pointer: to the memory in argument `pointer`, as many bytes as argument `length` says times `unit`;
+   or `unit` bytes. */
 static const struct call {
 	int number;
 	int8_t pointer, length;
@@ -50,11 +57,46 @@ static const struct call {
 	{ SYS_sysinfo, 0, -1, 112 },
 	{ SYS_clock_gettime, 1, -1, sizeof(struct timespec) },
 	{ SYS_ppoll, 0, 1, 8 },
+	{ SYS_recvfrom, 4, -1, ADDRESS_SIZE },
+	{ SYS_accept, 1, -1, ADDRESS_SIZE },
+	{ SYS_accept4, 1, -1, ADDRESS_SIZE },
+	{ SYS_getsockname, 1, -1, ADDRESS_SIZE },
+	{ SYS_getpeername, 1, -1, ADDRESS_SIZE },
+	{ SYS_getsockopt, 3, -1, ADDRESS_SIZE },
+	{ SYS_wait4, 1, -1, sizeof(int) },
+	{ SYS_wait4, 3, -1, sizeof(struct rusage) },
+	{ SYS_waitid, 2, -1, sizeof(siginfo_t) },
+	{ SYS_getrusage, 1, -1, sizeof(struct rusage) },
+	{ SYS_prlimit64, 3, -1, 16 },
+	{ SYS_times, 0, -1, 32 },
+	{ SYS_ioctl, 2, -1, 64 },
+	{ SYS_epoll_pwait, 1, 2, sizeof(struct epoll_event) },
+	{ SYS_pselect6, 1, -1, 128 },
+	{ SYS_pselect6, 2, -1, 128 },
+	{ SYS_pselect6, 3, -1, 128 },
+	{ SYS_nanosleep, 1, -1, sizeof(struct timespec) },
+	{ SYS_clock_nanosleep, 3, -1, sizeof(struct timespec) },
+	{ SYS_timerfd_gettime, 1, -1, 32 },
+	{ SYS_statfs, 1, -1, sizeof(struct statfs) },
+	{ SYS_fstatfs, 1, -1, sizeof(struct statfs) },
+	{ SYS_listxattr, 1, 2, 1 },
+	{ SYS_flistxattr, 1, 2, 1 },
+	{ SYS_sched_getaffinity, 2, 1, 1 },
+	{ SYS_getgroups, 1, 0, sizeof(gid_t) },
+	{ SYS_mq_timedreceive, 1, 2, 1 },
+	{ SYS_sendfile, 2, -1, 8 },
+	{ SYS_copy_file_range, 1, -1, 8 },
+	{ SYS_copy_file_range, 3, -1, 8 },
 #ifdef SYS_readlink
 	{ SYS_readlink, 1, 2, 1 },
 	{ SYS_stat, 1, -1, sizeof(struct stat) },
 	{ SYS_lstat, 1, -1, sizeof(struct stat) },
 	{ SYS_poll, 0, 1, 8 },
+	{ SYS_pipe, 0, -1, 2 * sizeof(int) },
+	{ SYS_epoll_wait, 1, 2, sizeof(struct epoll_event) },
+	{ SYS_select, 1, -1, 128 },
+	{ SYS_select, 2, -1, 128 },
+	{ SYS_select, 3, -1, 128 },
 #endif
 };
 
@@ -165,9 +207,12 @@ static void on_trap(int sig, siginfo_t *si, void *context)
 	}
 	for (size_t i = 0; i < ELEMENTSOF(a); i++)
 		a[i] = argument_of(context, i);
-	told(a[c->pointer], c->length < 0 ? c->unit : a[c->length] * c->unit, place_of(context));
+	for (; c < calls + ELEMENTSOF(calls); c++) {
+		if (c->number == si->si_syscall)
+			told(a[c->pointer], c->length < 0 ? c->unit : a[c->length] * c->unit, place_of(context));
+	}
 	errno = saved;
-	set_result(context, trap_make_call(c->number, a));
+	set_result(context, trap_make_call(si->si_syscall, a));
 }
 
 struct text {
@@ -216,7 +261,7 @@ static int add_filter(uint32_t stretch, const struct text *text)
 			UNLESS(BPF_JEQ, calls[i].number, ROW - 2),
 			UPPER(args[calls[i].pointer]),
 			BPF_STMT(BPF_ALU | BPF_AND | BPF_K, ~STRETCH_BITS),
-			UNLESS(BPF_JEQ, stretch, 6),
+			UNLESS(BPF_JEQ, stretch, ROW - 5),
 			UPPER(instruction_pointer),
 			UNLESS(BPF_JGE, text->start >> 32, 4),
 			IF(BPF_JGT, text->end >> 32, 3),

@@ -9,6 +9,8 @@
 #include <setjmp.h>
 #include <signal.h>
 #include <stdint.h>
+#include <sys/epoll.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
@@ -185,6 +187,54 @@ LEAK(receives_messages)
 	close(ends[1]);
 }
 
+LEAK(waits_for_a_child)
+{
+	pid_t child;
+
+	fflush(stdout);
+	child = fork();
+	if (child == 0)
+		_exit(3);
+	if (waitpid(child, &records()[90].id, 0) != child) /* writes */
+		abort();
+}
+
+LEAK(asks_how_much_there_is)
+{
+	int ends[2];
+
+	if (pipe(ends) < 0 || write(ends[1], "12345", 5) != 5)
+		abort();
+	if (ioctl(ends[0], FIONREAD, &records()[91].id) < 0) /* writes */
+		abort();
+	close(ends[0]);
+	close(ends[1]);
+}
+
+LEAK(waits_for_events)
+{
+	int ends[2], fd = epoll_create1(0);
+	struct epoll_event wanted = { .events = EPOLLIN, .data.u64 = 77 };
+
+	if (pipe(ends) < 0 || write(ends[1], "1", 1) != 1 || epoll_ctl(fd, EPOLL_CTL_ADD, ends[0], &wanted) < 0)
+		abort();
+	if (epoll_wait(fd, (struct epoll_event *)&records()[92], 1, -1) != 1) /* writes */
+		abort();
+	close(ends[0]);
+	close(ends[1]);
+	close(fd);
+}
+
+LEAK(asks_for_an_address)
+{
+	socklen_t size = sizeof(struct record);
+	int fd = socket(AF_INET, SOCK_DGRAM, 0);
+
+	if (getsockname(fd, (struct sockaddr *)&records()[93], &size) < 0) /* writes */
+		abort();
+	close(fd);
+}
+
 LEAK(library_writes)
 {
 	library_normalize(fixd_test("bytes"), 100);
@@ -275,6 +325,10 @@ static const struct leak leaks[] = {
 	ROW(reads_a_file_in_parts),
 	ROW(receives_a_message),
 	ROW(receives_messages),
+	ROW(waits_for_a_child),
+	ROW(asks_how_much_there_is),
+	ROW(waits_for_events),
+	ROW(asks_for_an_address),
 	ROW(library_writes),
 	ROW(handler_writes),
 	ROW(inlined_function_writes),
