@@ -68,7 +68,9 @@ static char *check_section(const struct config *c)
 	if (c->remote_timeout > SILENCE_MAX * NSEC_PER_SEC || c->remote_timeout < NSEC_PER_SEC)
 		return xstrdup("timeout of [remote]: expected from 1s to 1h");
 	if (!c->remote_public_keys || !c->remote_public_keys[0])
-		return c->remote_write ? NULL : xstrdup("[remote] has neither public-keys, whose images are taken, nor write = yes");
+		return c->remote_write || c->remote_hmac_file
+			       ? NULL
+			       : xstrdup("[remote] has neither public-keys or hmac-file, whose images are taken, nor write = yes");
 	for (size_t i = 0; c->remote_public_keys[i]; i++) {
 		char *wrong = check_key(c->remote_public_keys[i]);
 
@@ -95,7 +97,7 @@ const char *remote_namespace(const struct config *c)
 /* Without a key nothing of it would be believed. */
 static void find_reads(struct config *c)
 {
-	if (!c->remote_public_keys || !c->remote_public_keys[0])
+	if ((!c->remote_public_keys || !c->remote_public_keys[0]) && !c->remote_hmac_file)
 		return;
 	for (size_t i = 0; c->remote_read && c->remote_read[i]; i++)
 		append(&c->remote_reads, xstrdup(c->remote_read[i]));
@@ -116,20 +118,25 @@ static void make_options(struct config *c)
 	append(o, xasprintf("--silence=%lld", (long long)(c->remote_timeout / NSEC_PER_SEC)));
 	for (size_t i = 0; c->remote_public_keys && c->remote_public_keys[i]; i++)
 		append(o, xasprintf("--public-key=%s", c->remote_public_keys[i]));
+	if (c->remote_hmac_file)
+		append(o, xasprintf("--hmac-file=%s", c->remote_hmac_file));
 	for (size_t i = 0; c->remote_reads && c->remote_reads[i]; i++)
 		append(o, xasprintf("--read=%s", c->remote_reads[i]));
 	if (!c->remote_write)
 		return;
 	append(o, xasprintf("--write=%s", namespace));
-	append(o, xasprintf("--key-file=%s", c->remote_key_file));
+	if (c->remote_key_file)
+		append(o, xasprintf("--key-file=%s", c->remote_key_file));
 }
 
 char *remote_complete(struct config *c)
 {
 	char *wrong = check_section(c);
 
-	if (!wrong && c->remote_write && !c->remote_key_file)
-		wrong = xstrdup("write = yes needs key-file, in which the secret key is (fixd-remote keygen FILE)");
+	if (!wrong && c->remote_write && !c->remote_key_file && !c->remote_hmac_file)
+		wrong = xstrdup(
+			"write = yes needs key-file, in which the secret key is (fixd-remote keygen FILE), or hmac-file, with a secret "
+			"that all share");
 	if (!wrong) {
 		find_reads(c);
 		make_options(c);

@@ -42,6 +42,14 @@ static int check_answer(struct remote *r)
 	return tell_check("server", true, sentence);
 }
 
+static int check_shared(struct remote *r)
+{
+	struct signer signer = { 0 };
+	bool ok = remote_shared(r, &signer) == 0;
+
+	return tell_check("hmac-file", ok, ok ? "it has a secret, which those who read must have, too" : r->wrong);
+}
+
 /* Who signs with it must be believed by those who read, and be it here. */
 static int check_key(struct remote *r)
 {
@@ -50,6 +58,8 @@ static int check_key(struct remote *r)
 	_cleanup_free_ char *sentence = NULL;
 	bool trusted;
 
+	if (!r->key_file)
+		return check_shared(r);
 	if (remote_secret(r, secret) < 0)
 		return tell_check("key-file", false, r->wrong);
 	crypto_sign_ed25519_sk_to_pk(public, secret);

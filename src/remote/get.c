@@ -18,7 +18,7 @@ static int take_text(void *text, const void *data, size_t size)
 }
 
 /* Of the namespace: 0 and *m; EXIT_MISS, also for one that is not believed; EXIT_REMOTE. */
-static int find(struct remote *r, const char *namespace, struct image_manifest *m)
+static int find(struct remote *r, const char *namespace, const struct signer *shared, struct image_manifest *m)
 {
 	_cleanup_free_ char *url = remote_manifest_url(r, namespace);
 	_cleanup_text_ struct text text = { 0 };
@@ -29,7 +29,7 @@ static int find(struct remote *r, const char *namespace, struct image_manifest *
 		return EXIT_MISS;
 	if (err < 0 && err != -EFBIG)
 		return remote_give_up(r, http_error(r->http));
-	wrong = err < 0 ? http_error(r->http) : signed_take(text.data ? text.data : "", text.size, r->key, namespace, r->keys, m);
+	wrong = err < 0 ? http_error(r->http) : signed_take(text.data ? text.data : "", text.size, r->key, namespace, r->keys, shared, m);
 	if (!wrong && m->size > r->limit)
 		wrong = "it is larger than memory-max allows";
 	if (!wrong)
@@ -74,9 +74,10 @@ static int download(struct remote *r, const struct image_manifest *m)
 int remote_get(struct remote *r)
 {
 	struct image_manifest m;
-	int code = EXIT_MISS;
+	struct signer shared = { 0 };
+	int code = remote_shared(r, &shared) < 0 ? EXIT_FAILURE : EXIT_MISS;
 
 	for (char **namespace = r->read; namespace && *namespace && code == EXIT_MISS; namespace ++)
-		code = find(r, *namespace, &m);
+		code = find(r, *namespace, &shared, &m);
 	return code ? code : download(r, &m);
 }

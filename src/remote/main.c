@@ -59,6 +59,7 @@ static void parse(struct remote *r, int argc, char **argv)
 		{ "write", required_argument, NULL, 'w' },
 		{ "public-key", required_argument, NULL, 'p' },
 		{ "key-file", required_argument, NULL, 'k' },
+		{ "hmac-file", required_argument, NULL, 'h' },
 		{ "description-fd", required_argument, NULL, 'd' },
 		{ "parts-fd", required_argument, NULL, 'P' },
 		{ "image-fd", required_argument, NULL, 'i' },
@@ -87,6 +88,9 @@ static void parse(struct remote *r, int argc, char **argv)
 			break;
 		case 'k':
 			r->key_file = optarg;
+			break;
+		case 'h':
+			r->hmac_file = optarg;
 			break;
 		case 'S':
 			r->state = optarg;
@@ -221,7 +225,7 @@ static bool is_complete(const struct remote *r, const struct command *c)
 
 	if (c->run != write_key && !r->url)
 		return false;
-	return putting ? r->parts >= 0 && r->write && r->key_file && r->image >= 0 : !c->find_key || r->description >= 0;
+	return putting ? r->parts >= 0 && r->write && (r->key_file || r->hmac_file) && r->image >= 0 : !c->find_key || r->description >= 0;
 }
 
 int main(int argc, char **argv)
@@ -245,6 +249,7 @@ int main(int argc, char **argv)
 	else
 		code = c->asks ? ask(&r, c->run) : c->run(&r);
 	free(r.wrong);
+	free(r.shared);
 	list_free(r.read);
 	list_free(r.keys);
 	return code;

@@ -38,17 +38,18 @@ int remote_put(struct remote *r)
 	unsigned char secret[crypto_sign_SECRETKEYBYTES];
 	char text[MANIFEST_MAX];
 	struct image_manifest m = { 0 };
+	struct signer signer = { .secret = r->key_file ? secret : NULL };
 	_cleanup_fd_ int packed = -1;
 	struct stat st;
 	int n;
 
 	memcpy(m.key, r->key, sizeof m.key);
 	snprintf(m.namespace, sizeof m.namespace, "%s", r->write);
-	if (remote_secret(r, secret) < 0)
+	if ((r->key_file ? remote_secret(r, secret) : remote_shared(r, &signer)) < 0)
 		return EXIT_FAILURE;
 	if (fstat(r->image, &st) < 0 || blob_pack(r->image, (uint64_t)st.st_size, &m, &packed) < 0)
 		return EXIT_FAILURE;
-	n = signed_write(&m, secret, text);
+	n = signed_write(&m, &signer, text);
 	sodium_memzero(secret, sizeof secret);
 	if (n < 0) {
 		fprintf(stderr, "fixd-remote: the image cannot be signed: %s\n", strerror(-n));

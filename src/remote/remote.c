@@ -8,6 +8,10 @@
 
 #include "base/fd.h"
 #include "remote/rest.h"
+#include "remote/signed.h"
+
+#define SHARED_MIN 32
+#define SHARED_MAX ((size_t)64 << 10)
 
 void remote_say(struct remote *r, char *sentence)
 {
@@ -50,4 +54,24 @@ int remote_secret(struct remote *r, unsigned char *secret)
 		return 0;
 	remote_say(r, xasprintf("%s is no secret key; expected one of 'fixd-remote keygen'", r->key_file));
 	return -EINVAL;
+}
+
+int remote_shared(struct remote *r, struct signer *signer)
+{
+	size_t size = 0;
+	int err = r->hmac_file && !r->shared ? file_read_all(r->hmac_file, SHARED_MAX, &r->shared, &size) : 0;
+
+	if (!r->hmac_file)
+		return 0;
+	if (r->shared)
+		size = strcspn(r->shared, "\n");
+	if (err < 0)
+		remote_say(r, xasprintf("the secret in %s cannot be read: %s", r->hmac_file, strerror(-err)));
+	else if (size < SHARED_MIN)
+		remote_say(r, xasprintf("the secret in %s is too short: expected a line of %d bytes at least", r->hmac_file, SHARED_MIN));
+	if (err < 0 || size < SHARED_MIN)
+		return err < 0 ? err : -EINVAL;
+	signer->shared = r->shared;
+	signer->shared_size = size;
+	return 0;
 }

@@ -10,7 +10,7 @@
 enum remote_exit { EXIT_USAGE = 2, EXIT_MISS = 3, EXIT_REMOTE = 4 };
 
 struct remote {
-	const char *url, *key_file, *state;
+	const char *url, *key_file, *hmac_file, *state;
 	char **read, **keys;	       /* namespaces; keys that are trusted */
 	const char *write;	       /* namespace */
 	int description, parts, image; /* -1: none was given */
@@ -19,6 +19,7 @@ struct remote {
 	char key[HASH_HEX_SIZE];
 	struct http *http;
 	struct tell tell;
+	char *shared; /* the bytes of hmac_file */
 	char *wrong; /* what was said last */
 };
 
@@ -31,6 +32,9 @@ char *remote_manifest_url(const struct remote *r, const char *namespace);
 char *remote_blob_url(const struct remote *r, const char *hash);
 /* Of crypto_sign_SECRETKEYBYTES, from its file. 0, or -errno and it was said. */
 int remote_secret(struct remote *r, unsigned char *secret);
+/* What all share, if there is a file; the same. */
+struct signer;
+int remote_shared(struct remote *r, struct signer *signer);
 
 /* The commands. An exit status. */
 int remote_get(struct remote *r);

@@ -11,6 +11,7 @@
 #include "base/units.h"
 
 #define SIGNATURE "signature "
+#define HMAC "hmac "
 #define KEY_HEX (2 * crypto_sign_PUBLICKEYBYTES)
 #define SIGNATURE_HEX (2 * crypto_sign_BYTES)
 
@@ -23,10 +24,37 @@ bool namespace_is_valid(const char *name)
 	return name[0] != '/' && name[0] != '.' && name[n - 1] != '/' && !strstr(name, "//") && !strstr(name, "/.");
 }
 
-int signed_write(const struct image_manifest *m, const unsigned char *secret, char out[MANIFEST_MAX])
+static void hmac_of(const char *text, size_t size, const struct signer *s, unsigned char out[crypto_auth_hmacsha256_BYTES])
+{
+	crypto_auth_hmacsha256_state state;
+
+	crypto_auth_hmacsha256_init(&state, s->shared, s->shared_size);
+	crypto_auth_hmacsha256_update(&state, (const unsigned char *)text, size);
+	crypto_auth_hmacsha256_final(&state, out);
+}
+
+/* The last line. */
+static int put_signature(char *text, int n, const struct signer *s)
 {
 	unsigned char signature[crypto_sign_BYTES], public[crypto_sign_PUBLICKEYBYTES];
 	char signature_hex[SIGNATURE_HEX + 1], public_hex[KEY_HEX + 1];
+	size_t room = (size_t)(MANIFEST_MAX - n);
+
+	if (!s->secret) {
+		hmac_of(text, (size_t)n, s, signature);
+		sodium_bin2hex(signature_hex, sizeof signature_hex, signature, crypto_auth_hmacsha256_BYTES);
+		return snprintf(text + n, room, HMAC "%s\n", signature_hex);
+	}
+	if (crypto_sign_ed25519_sk_to_pk(public, s->secret) != 0 ||
+	    crypto_sign_detached(signature, NULL, (const unsigned char *)text, (unsigned long long)n, s->secret) != 0)
+		return -EINVAL;
+	sodium_bin2hex(signature_hex, sizeof signature_hex, signature, sizeof signature);
+	sodium_bin2hex(public_hex, sizeof public_hex, public, sizeof public);
+	return snprintf(text + n, room, SIGNATURE "%s %s\n", public_hex, signature_hex);
+}
+
+int signed_write(const struct image_manifest *m, const struct signer *signer, char out[MANIFEST_MAX])
+{
 	struct utsname machine;
 	int n, r;
 
@@ -36,13 +64,8 @@ int signed_write(const struct image_manifest *m, const unsigned char *secret, ch
 		     m->key, m->namespace, m->size, m->blob, m->blob_size, PACKAGE_VERSION, machine.machine);
 	if (n >= MANIFEST_MAX)
 		return -E2BIG;
-	if (crypto_sign_ed25519_sk_to_pk(public, secret) != 0 ||
-	    crypto_sign_detached(signature, NULL, (const unsigned char *)out, (unsigned long long)n, secret) != 0)
-		return -EINVAL;
-	sodium_bin2hex(signature_hex, sizeof signature_hex, signature, sizeof signature);
-	sodium_bin2hex(public_hex, sizeof public_hex, public, sizeof public);
-	r = snprintf(out + n, (size_t)(MANIFEST_MAX - n), SIGNATURE "%s %s\n", public_hex, signature_hex);
-	return r < MANIFEST_MAX - n ? n + r : -E2BIG;
+	r = put_signature(out, n, signer);
+	return r < 0 ? r : r < MANIFEST_MAX - n ? n + r : -E2BIG;
 }
 
 static bool from_hex(unsigned char *out, size_t size, const char *hex)
@@ -108,22 +131,53 @@ static const char *take_values(char *text, const char *key, const char *namespac
 	return NULL;
 }
 
-const char *signed_take(const char *text, size_t size, const char *key, const char *namespace, char *const *keys, struct image_manifest *m)
+static const char *judge_signature(const char *text, size_t size, const char *line, const char *namespace, char *const *keys)
 {
 	unsigned char signature[crypto_sign_BYTES], public[crypto_sign_PUBLICKEYBYTES];
-	const size_t last = strlen(SIGNATURE) + KEY_HEX + 1 + SIGNATURE_HEX + 1;
-	const char *line = text + size - last, *hex = line + strlen(SIGNATURE);
-	char copy[MANIFEST_MAX + 1];
+	const char *hex = line + strlen(SIGNATURE);
 
-	if (size >= MANIFEST_MAX || size <= last || memchr(text, 0, size) || line[-1] != '\n' ||
-	    strncmp(line, SIGNATURE, strlen(SIGNATURE)) != 0 || hex[KEY_HEX] != ' ' || text[size - 1] != '\n')
+	if (text + size - line != (ptrdiff_t)(strlen(SIGNATURE) + KEY_HEX + 1 + SIGNATURE_HEX + 1) || hex[KEY_HEX] != ' ')
 		return "it is no signed manifest";
-	if (!signed_is_trusted(hex, namespace, keys))
+	if (!keys || !signed_is_trusted(hex, namespace, keys))
 		return "it is signed by a key that is not trusted for this namespace";
 	if (!from_hex(public, sizeof public, hex) || !from_hex(signature, sizeof signature, hex + KEY_HEX + 1) ||
-	    crypto_sign_verify_detached(signature, (const unsigned char *)text, size - last, public) != 0)
+	    crypto_sign_verify_detached(signature, (const unsigned char *)text, (unsigned long long)(line - text), public) != 0)
 		return "its signature is wrong";
-	memcpy(copy, text, size - last);
-	copy[size - last] = '\0';
+	return NULL;
+}
+
+static const char *judge_hmac(const char *text, size_t size, const char *line, const struct signer *shared)
+{
+	unsigned char given[crypto_auth_hmacsha256_BYTES], right[crypto_auth_hmacsha256_BYTES];
+
+	if (text + size - line != (ptrdiff_t)(strlen(HMAC) + 2 * sizeof given + 1))
+		return "it is no signed manifest";
+	if (!shared->shared)
+		return "it is signed with a secret that is shared elsewhere, and not here (hmac-file)";
+	hmac_of(text, (size_t)(line - text), shared, right);
+	return from_hex(given, sizeof given, line + strlen(HMAC)) && sodium_memcmp(given, right, sizeof right) == 0
+		       ? NULL
+		       : "its signature is wrong";
+}
+
+const char *signed_take(const char *text, size_t size, const char *key, const char *namespace, char *const *keys,
+			const struct signer *shared, struct image_manifest *m)
+{
+	const char *line, *wrong = "it is no signed manifest";
+	char copy[MANIFEST_MAX + 1];
+
+	if (size < 2 || size >= MANIFEST_MAX || memchr(text, 0, size) || text[size - 1] != '\n')
+		return wrong;
+	line = memrchr(text, '\n', size - 1);
+	if (!line++)
+		return wrong;
+	if (!strncmp(line, SIGNATURE, strlen(SIGNATURE)))
+		wrong = judge_signature(text, size, line, namespace, keys);
+	else if (!strncmp(line, HMAC, strlen(HMAC)))
+		wrong = judge_hmac(text, size, line, shared);
+	if (wrong)
+		return wrong;
+	memcpy(copy, text, (size_t)(line - text));
+	copy[line - text] = '\0';
 	return take_values(copy, key, namespace, m);
 }

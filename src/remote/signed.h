@@ -10,8 +10,12 @@
  *	builder WORDS
  *	signature PUBLIC-KEY SIGNATURE		ed25519, in hex
  *
- * Promises: what is taken was signed by one of the keys given for that namespace, for this key and namespace, and is whole; of
- * everything else nothing is believed.
+ * or at its end, of those who share a secret and write and read alike,
+ *
+ *	hmac HMAC				SHA-256, in hex
+ *
+ * Promises: what is taken was signed by one of the keys given for that namespace, or with the secret, for this key and namespace, and is
+ * whole; of everything else nothing is believed.
  */
 #pragma once
 
@@ -31,17 +35,25 @@ struct image_manifest {
 	uint64_t blob_size;
 };
 
+/* Of crypto_sign_SECRETKEYBYTES, or NULL; and what all share, or NULL. The first is signed with if there is one. */
+struct signer {
+	const unsigned char *secret;
+	const void *shared;
+	size_t shared_size;
+};
+
 /* Letters, digits, '.', '_', '-' and '/', which is neither first nor last nor twice, and no part that begins with '.'. */
 bool namespace_is_valid(const char *name);
 
-/* Text in `out`; its length, or -errno: `secret` is no key. `secret` has crypto_sign_SECRETKEYBYTES. */
-int signed_write(const struct image_manifest *m, const unsigned char *secret, char out[MANIFEST_MAX]);
+/* Text in `out`; its length, or -errno: the secret is no key. */
+int signed_write(const struct image_manifest *m, const struct signer *signer, char out[MANIFEST_MAX]);
 
 /* Is the public key, in hex, one of those that may speak for the namespace? */
 bool signed_is_trusted(const char *hex, const char *namespace, char *const *keys);
 
 /*
- * Of one that should be of `key` and `namespace`. `keys` are "HEX", or "GLOB:HEX" for namespaces that match, NULL-terminated. NULL and *m; or
- * what is wrong, a constant sentence.
+ * Of one that should be of `key` and `namespace`. `keys` are "HEX", or "GLOB:HEX" for namespaces that match, NULL-terminated, or NULL. NULL and
+ * *m; or what is wrong, a constant sentence.
  */
-const char *signed_take(const char *text, size_t size, const char *key, const char *namespace, char *const *keys, struct image_manifest *m);
+const char *signed_take(const char *text, size_t size, const char *key, const char *namespace, char *const *keys,
+			const struct signer *shared, struct image_manifest *m);

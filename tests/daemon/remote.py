@@ -339,6 +339,29 @@ def test_a_dead_server(t):
 
 
 @once
+def test_a_shared_secret(t):
+    """In place of keys; what has another one, or is signed otherwise, is not taken."""
+    need(t)
+    server, public = Server(), keygen(t)
+    words = "[fixture f]\ncommand = echo f >> runs; cat input\nwatch = input\nwatch-by = content\nremote = yes\n"
+    ours, theirs, short = t.write("ours", "a" * 32 + "\n"), t.write("theirs", "b" * 32), t.write("short", "c" * 31)
+    shared = lambda path, more="": f"[remote]\nurl = {server.url}\nhmac-file = {path}\n{more}\n" + words
+    Machine(t, "a", shared(ours, "write = yes"), input="x").daemon.ctl("warm", "--wait-upload")
+    b = Machine(t, "b", shared(ours), input="x")
+    assert b.get("f") == "x" and b.runs() == []
+    for name, ini, said in (("c", shared(theirs), "its signature is wrong"), ("d", shared(short), "is too short: expected a line of 32 bytes"),
+                            ("e", section(t, server, public, write=False) + words, "that is shared elsewhere, and not here (hmac-file)")):
+        m = Machine(t, name, ini, input="x")
+        assert m.get("f") == "x" and m.runs() == ["f"] and said in m.log("f"), m.log("f")
+    path, text = read_manifest(server)
+    for number, bad in enumerate((text.replace(b"size 1", b"size 2"), text[:-2] + b"\n", text[:-66] + b"0" * 64 + b"\n")):
+        server.http.files[path] = bad
+        m = Machine(t, f"bad{number}", shared(ours), input="x")
+        assert m.get("f") == "x" and m.runs() == ["f"] and "is not taken: " in m.log("f"), m.log("f")
+    server.close()
+
+
+@once
 def test_namespaces(t):
     """What somebody may write who may not write for all is not taken for that."""
     need(t)
@@ -427,7 +450,7 @@ def test_what_does_not_fit(t):
     for ini, sentence in (
             ("[remote]\npublic-keys = " + hex_, "[remote] has no url; expected url = http://HOST/PATH"),
             (good.replace("http:", "ftp:"), "url = ftp://localhost/x: expected http://HOST/PATH or https://HOST/PATH"),
-            ("[remote]\nurl = http://x/y\n", "[remote] has neither public-keys, whose images are taken, nor write = yes"),
+            ("[remote]\nurl = http://x/y\n", "[remote] has neither public-keys or hmac-file, whose images are taken, nor write = yes"),
             (good.replace(hex_, "abc"), "public-keys: 'abc' is no public key"),
             (good.replace(hex_, "../x:" + hex_), "public-keys: '../x' does not name namespaces"),
             (good + "write = yes\n", "write = yes needs key-file"),
