@@ -159,6 +159,7 @@ fixd_remote_SOURCES = \
 	src/remote/put.c \
 	src/remote/remote.c src/remote/remote.h \
 	src/remote/rest.c src/remote/rest.h \
+	src/remote/s3.c src/remote/s3.h \
 	src/remote/signed.c src/remote/signed.h \
 	src/remote/tell.c src/remote/tell.h
 fixd_remote_CFLAGS = $(AM_CFLAGS) $(REMOTE_CFLAGS)

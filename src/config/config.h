@@ -118,7 +118,7 @@ struct config {
 	size_t n_allow_groups;
 	int64_t idle_exit;
 	uint64_t user_memory_max, user_images_max, user_builds_max, user_connections_max; /* of each other user */
-	char *remote_url, *remote_namespace, *remote_key_file, *remote_hmac_file;		  /* [remote]; NULL: not given */
+	char *remote_url, *remote_namespace, *remote_key_file, *remote_hmac_file, *remote_region, *remote_credentials;		  /* [remote]; NULL: not given */
 	char **remote_read, **remote_public_keys;
 	int remote_write;
 	int64_t remote_timeout;

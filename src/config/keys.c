@@ -59,6 +59,8 @@ const struct key key_table[] = {
 	{ "public-keys", KEY_REMOTE, KEY_LIST, IN_CONFIG(remote_public_keys), NULL, 0, 0 },
 	{ "key-file", KEY_REMOTE, KEY_PATH, IN_CONFIG(remote_key_file), NULL, 0, 0 },
 	{ "hmac-file", KEY_REMOTE, KEY_PATH, IN_CONFIG(remote_hmac_file), NULL, 0, 0 },
+	{ "region", KEY_REMOTE, KEY_STRING, IN_CONFIG(remote_region), NULL, 0, 0 },
+	{ "credentials-file", KEY_REMOTE, KEY_PATH, IN_CONFIG(remote_credentials), NULL, 0, 0 },
 	{ "timeout", KEY_REMOTE, KEY_DURATION, IN_CONFIG(remote_timeout), NULL, 0, 0 },
 
 	{ "max-age", BOTH | CLIENTS, KEY_DURATION_OR_NONE, IN_POLICY(max_age), NULL, 0, 0 },

@@ -48,16 +48,26 @@ static char *check_key(const char *key)
 	return NULL;
 }
 
+static bool has_scheme(const char *url, const char *scheme)
+{
+	size_t n = strlen(scheme);
+
+	return !strncmp(url, scheme, n) && !strncmp(url + n, "://", 3);
+}
+
 static char *check_section(const struct config *c)
 {
-	bool http = c->remote_url && (!strncmp(c->remote_url, "http://", 7) || !strncmp(c->remote_url, "https://", 8));
+	bool s3 = c->remote_url && (has_scheme(c->remote_url, "s3") || has_scheme(c->remote_url, "s3+http")),
+	     http = c->remote_url && (has_scheme(c->remote_url, "http") || has_scheme(c->remote_url, "https"));
 
 	if (!is_built)
 		return xstrdup("[remote] cannot be had: this fixd was built without libcurl, libzstd and libsodium");
 	if (!c->remote_url)
 		return xstrdup("[remote] has no url; expected url = http://HOST/PATH");
-	if (!http || strpbrk(c->remote_url, " \t?#"))
-		return xasprintf("url = %s: expected http://HOST/PATH or https://HOST/PATH", c->remote_url);
+	if ((!http && !s3) || strpbrk(c->remote_url, " \t?#"))
+		return xasprintf("url = %s: expected http://HOST/PATH, https://HOST/PATH or s3://HOST/BUCKET/PATH", c->remote_url);
+	if (!s3 && (c->remote_region || c->remote_credentials))
+		return xstrdup("region and credentials-file are for url = s3://HOST/BUCKET/PATH");
 	if (c->remote_namespace && !is_namespace(c->remote_namespace, strlen(c->remote_namespace), false))
 		return xasprintf("namespace = %s: expected letters, digits, '.', '_', '-', and '/' between names", c->remote_namespace);
 	for (size_t i = 0; c->remote_read && c->remote_read[i]; i++) {
@@ -118,6 +128,10 @@ static void make_options(struct config *c)
 	append(o, xasprintf("--silence=%lld", (long long)(c->remote_timeout / NSEC_PER_SEC)));
 	for (size_t i = 0; c->remote_public_keys && c->remote_public_keys[i]; i++)
 		append(o, xasprintf("--public-key=%s", c->remote_public_keys[i]));
+	if (c->remote_region)
+		append(o, xasprintf("--region=%s", c->remote_region));
+	if (c->remote_credentials)
+		append(o, xasprintf("--credentials-file=%s", c->remote_credentials));
 	if (c->remote_hmac_file)
 		append(o, xasprintf("--hmac-file=%s", c->remote_hmac_file));
 	for (size_t i = 0; c->remote_reads && c->remote_reads[i]; i++)

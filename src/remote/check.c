@@ -81,18 +81,15 @@ static int take_text(void *text, const void *data, size_t size)
 /* Always the same bytes: it leaves one small blob on the server, however often it is asked. */
 static int check_store(struct remote *r)
 {
-	crypto_hash_sha256_state state;
 	char hash[HASH_HEX_SIZE];
 	_cleanup_fd_ int probe = memfd_from_bytes("fixd:probe", PROBE, strlen(PROBE));
 	_cleanup_text_ struct text got = { 0 };
 	_cleanup_free_ char *url = NULL;
 	int err;
 
-	crypto_hash_sha256_init(&state);
-	crypto_hash_sha256_update(&state, (const unsigned char *)PROBE, strlen(PROBE));
-	hash_end(&state, hash);
+	hash_of(PROBE, strlen(PROBE), hash);
 	url = remote_blob_url(r, hash);
-	err = probe < 0 ? probe : http_put(r->http, url, probe, strlen(PROBE));
+	err = probe < 0 ? probe : http_put(r->http, url, probe, strlen(PROBE), hash);
 	if (err < 0)
 		return tell_check("write", false, http_error(r->http));
 	err = http_get(r->http, url, strlen(PROBE), 1, take_text, &got);
@@ -107,15 +104,15 @@ int remote_check(struct remote *r)
 {
 	int code;
 
-	r->http = http_open(r->seconds);
-	if (!r->http)
-		return EXIT_FAILURE;
-	code = check_answer(r);
-	if (r->write) {
+	if (remote_open(r) != 0)
+		code = tell_check("server", false, r->wrong ? r->wrong : "libcurl cannot be set up");
+	else
+		code = check_answer(r);
+	if (r->write && code == EXIT_SUCCESS) {
 		code |= check_key(r);
 		code |= check_store(r);
 	}
-	http_close(r->http);
+	remote_close(r);
 	/* It was repaired. */
 	if (code == EXIT_SUCCESS)
 		rest_end(r->state, r->url);

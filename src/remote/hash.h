@@ -9,5 +9,6 @@
 
 /* Ends the hash. */
 void hash_end(crypto_hash_sha256_state *state, char hex[HASH_HEX_SIZE]);
+void hash_of(const void *data, size_t size, char hex[HASH_HEX_SIZE]);
 /* 64 digits of lower case. */
 bool hash_is_valid(const char *hex);

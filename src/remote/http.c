@@ -12,6 +12,7 @@
 #include "base/fd.h"
 
 #define CONNECT_MS 1000L
+#define NOTHING "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855" /* the hash of no bytes */
 #define HEADERS_MAX (64 << 10)
 #define SLOWEST 1024L /* bytes in a second: less is silence */
 
@@ -30,6 +31,10 @@ struct http {
 	off_t sent;
 	void (*on_sent)(void *arg, uint64_t bytes);
 	void *on_sent_arg;
+	/* of S3; or NULL */
+	const char *id, *secret, *token;
+	char *provider;
+	struct curl_slist *signed_headers;
 };
 
 struct http *http_open(unsigned seconds)
@@ -49,6 +54,8 @@ void http_close(struct http *h)
 	if (!h)
 		return;
 	curl_easy_cleanup(h->curl);
+	curl_slist_free_all(h->signed_headers);
+	free(h->provider);
 	curl_global_cleanup();
 	free(h);
 }
@@ -135,6 +142,32 @@ static int judge(struct http *h, CURLcode code)
 	return fail(h, -EPROTO, sentence);
 }
 
+void http_sign(struct http *h, const char *region, const char *id, const char *secret, const char *token)
+{
+	h->provider = xasprintf("aws:amz:%s:s3", region);
+	h->id = id;
+	h->secret = secret;
+	h->token = token;
+}
+
+/* The hash of the body goes along, and is part of what is signed. */
+static void sign(struct http *h, const char *hash)
+{
+	_cleanup_free_ char *content = xasprintf("x-amz-content-sha256: %s", hash),
+			    *token = h->token ? xasprintf("x-amz-security-token: %s", h->token) : NULL;
+
+	if (!h->provider)
+		return;
+	curl_slist_free_all(h->signed_headers);
+	h->signed_headers = curl_slist_append(NULL, content);
+	if (token)
+		h->signed_headers = curl_slist_append(h->signed_headers, token);
+	curl_easy_setopt(h->curl, CURLOPT_AWS_SIGV4, h->provider);
+	curl_easy_setopt(h->curl, CURLOPT_USERNAME, h->id);
+	curl_easy_setopt(h->curl, CURLOPT_PASSWORD, h->secret);
+	curl_easy_setopt(h->curl, CURLOPT_HTTPHEADER, h->signed_headers);
+}
+
 static void prepare(struct http *h, const char *url)
 {
 	CURL *c = h->curl;
@@ -168,6 +201,7 @@ int http_get(struct http *h, const char *url, uint64_t most, int soon, http_sink
 	int r;
 
 	prepare(h, url);
+	sign(h, NOTHING);
 	h->sink = sink;
 	h->arg = arg;
 	h->most = most;
@@ -180,6 +214,7 @@ int http_get(struct http *h, const char *url, uint64_t most, int soon, http_sink
 int http_head(struct http *h, const char *url)
 {
 	prepare(h, url);
+	sign(h, NOTHING);
 	curl_easy_setopt(h->curl, CURLOPT_NOBODY, 1L);
 	curl_easy_setopt(h->curl, CURLOPT_TIMEOUT_MS, (long)h->seconds * 1000);
 	return judge(h, curl_easy_perform(h->curl));
@@ -191,9 +226,10 @@ void http_sent(struct http *h, void (*fn)(void *arg, uint64_t bytes), void *arg)
 	h->on_sent_arg = arg;
 }
 
-int http_put(struct http *h, const char *url, int fd, uint64_t size)
+int http_put(struct http *h, const char *url, int fd, uint64_t size, const char *hash)
 {
 	prepare(h, url);
+	sign(h, hash);
 	h->fd = fd;
 	curl_easy_setopt(h->curl, CURLOPT_UPLOAD, 1L);
 	curl_easy_setopt(h->curl, CURLOPT_READFUNCTION, on_upload);

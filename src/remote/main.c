@@ -60,6 +60,8 @@ static void parse(struct remote *r, int argc, char **argv)
 		{ "public-key", required_argument, NULL, 'p' },
 		{ "key-file", required_argument, NULL, 'k' },
 		{ "hmac-file", required_argument, NULL, 'h' },
+		{ "region", required_argument, NULL, 'R' },
+		{ "credentials-file", required_argument, NULL, 'C' },
 		{ "description-fd", required_argument, NULL, 'd' },
 		{ "parts-fd", required_argument, NULL, 'P' },
 		{ "image-fd", required_argument, NULL, 'i' },
@@ -91,6 +93,12 @@ static void parse(struct remote *r, int argc, char **argv)
 			break;
 		case 'h':
 			r->hmac_file = optarg;
+			break;
+		case 'R':
+			r->region = optarg;
+			break;
+		case 'C':
+			r->credentials = optarg;
 			break;
 		case 'S':
 			r->state = optarg;
@@ -161,10 +169,11 @@ static int ask(struct remote *r, int (*what)(struct remote *r))
 
 	if (rest_lasts(r->state, r->url))
 		return EXIT_REMOTE;
-	r->http = http_open(r->seconds);
-	code = r->http ? what(r) : EXIT_FAILURE;
+	code = remote_open(r);
+	if (code == 0)
+		code = what(r);
 	tell_end(&r->tell, code == 0 ? NULL : r->wrong ? r->wrong : "it was not taken");
-	http_close(r->http);
+	remote_close(r);
 	return code;
 }
 

@@ -21,15 +21,17 @@ static int upload(struct remote *r, const struct image_manifest *m, int packed, 
 {
 	_cleanup_free_ char *blob = remote_blob_url(r, m->blob), *manifest = remote_manifest_url(r, m->namespace);
 	_cleanup_fd_ int text = memfd_from_bytes("fixd:manifest", signed_, size);
+	char hash[HASH_HEX_SIZE];
 	int err = http_head(r->http, blob);
 
+	hash_of(signed_, size, hash);
 	tell_begin(&r->tell, m->blob_size);
 	http_sent(r->http, tell_sent, &r->tell);
 	if (err == -ENOENT)
-		err = http_put(r->http, blob, packed, m->blob_size);
+		err = http_put(r->http, blob, packed, m->blob_size, m->blob);
 	/* Last, so that nobody finds one without its blob. */
 	if (err == 0)
-		err = text < 0 ? text : http_put(r->http, manifest, text, size);
+		err = text < 0 ? text : http_put(r->http, manifest, text, size, hash);
 	return err < 0 ? remote_give_up(r, http_error(r->http)) : 0;
 }
 

@@ -8,10 +8,29 @@
 
 #include "base/fd.h"
 #include "remote/rest.h"
+#include "remote/s3.h"
 #include "remote/signed.h"
 
 #define SHARED_MIN 32
 #define SHARED_MAX ((size_t)64 << 10)
+
+int remote_open(struct remote *r)
+{
+	r->http = http_open(r->seconds);
+	r->base = s3_is_meant(r->url) ? s3_http_url(r->url) : xstrdup(r->url);
+	if (!r->http || (s3_is_meant(r->url) && s3_open(r) < 0))
+		return EXIT_FAILURE;
+	return 0;
+}
+
+void remote_close(struct remote *r)
+{
+	http_close(r->http);
+	free(r->base);
+	free(r->s3.id);
+	free(r->s3.secret);
+	free(r->s3.token);
+}
 
 void remote_say(struct remote *r, char *sentence)
 {
@@ -31,12 +50,12 @@ int remote_give_up(struct remote *r, const char *what)
 
 char *remote_manifest_url(const struct remote *r, const char *namespace)
 {
-	return xasprintf("%s/%s/ac/%s", r->url, namespace, r->key);
+	return xasprintf("%s/%s/ac/%s", r->base, namespace, r->key);
 }
 
 char *remote_blob_url(const struct remote *r, const char *hash)
 {
-	return xasprintf("%s/cas/%s", r->url, hash);
+	return xasprintf("%s/cas/%s", r->base, hash);
 }
 
 int remote_secret(struct remote *r, unsigned char *secret)

@@ -11,6 +11,11 @@ enum remote_exit { EXIT_USAGE = 2, EXIT_MISS = 3, EXIT_REMOTE = 4 };
 
 struct remote {
 	const char *url, *key_file, *hmac_file, *state;
+	const char *region, *credentials; /* of S3 */
+	struct {
+		char *id, *secret, *token;
+	} s3;
+	char *base;		       /* the URL by which it is asked */
 	char **read, **keys;	       /* namespaces; keys that are trusted */
 	const char *write;	       /* namespace */
 	int description, parts, image; /* -1: none was given */
@@ -23,6 +28,9 @@ struct remote {
 	char *wrong; /* what was said last */
 };
 
+/* r->http, ready to ask. 0, or an exit status. */
+int remote_open(struct remote *r);
+void remote_close(struct remote *r);
 /* On standard error, and at the end to whoever is told. Takes the sentence. */
 void remote_say(struct remote *r, char *sentence);
 /* It is left alone from now on. EXIT_REMOTE. */

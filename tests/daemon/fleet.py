@@ -1,6 +1,10 @@
 # SPDX-License-Identifier: MIT
 """What is asked of a remote by hand, and what is told of images on their way."""
 
+import datetime
+import hashlib
+import hmac
+import io
 import json
 import os
 import socket
@@ -10,7 +14,7 @@ import threading
 import harness
 from harness import LIMIT, once, wait_for
 from schema import Schema
-from remote import FIXTURES, Machine, Server, keygen, need, section, stored
+from remote import FIXTURES, Machine, Server, Store, keygen, need, section, stored
 
 WORDS = "[fixture words]\ncommand = echo words >> runs; cat input; seq 1 20000\nwatch = input\nwatch-by = content\nremote = yes\n"
 
@@ -158,6 +162,83 @@ def test_which_part_of_a_key_differs(t):
     assert "nothing: they are the same" in machines["a"].daemon.ctl("explain", "--against", explained["e"], "words[a]").out
     machines["a"].daemon.ctl("warm", "words[b]", env={"LANGUAGE": "de"})
     assert "has no key of 'words[b]'" in machines["a"].daemon.ctl("explain", "--against", explained["b"], "words[b]", code=1).err
+    server.close()
+
+
+def s3_signature(secret, method, path, headers, names, date, region):
+    """AWS Signature Version 4 of a request without a query."""
+    scope = f"{date[:8]}/{region}/s3/aws4_request"
+    canonical = "\n".join([method, path, "", *(f"{n}:{headers[n].strip()}" for n in names), "", ";".join(names), headers["x-amz-content-sha256"]])
+    to_sign = "\n".join(["AWS4-HMAC-SHA256", date, scope, hashlib.sha256(canonical.encode()).hexdigest()])
+    key = b"AWS4" + secret.encode()
+    for part in [*scope.split("/"), to_sign]:
+        key = hmac.new(key, part.encode(), hashlib.sha256).digest()
+    return key.hex()
+
+
+class S3(Store):
+    """Asks of each request that it is signed as S3 has it."""
+
+    def wrong(self, body):
+        kind, *fields = self.headers.get("Authorization", "").replace(",", " ").split()
+        fields = dict(f.split("=", 1) for f in fields)
+        headers = {k.lower(): v for k, v in self.headers.items()}
+        names, date = fields["SignedHeaders"].split(";"), headers["x-amz-date"]
+        who = f"KEYID/{date[:8]}/eu-west-9/s3/aws4_request"
+        now = datetime.datetime.now(datetime.timezone.utc)
+        then = datetime.datetime.strptime(date, "%Y%m%dT%H%M%SZ").replace(tzinfo=datetime.timezone.utc)
+        if kind != "AWS4-HMAC-SHA256" or fields["Credential"] != who or abs((now - then).total_seconds()) > 900:
+            return "who, where or when"
+        if not {"host", "x-amz-date", "x-amz-content-sha256", "x-amz-security-token"} <= set(names) or headers["x-amz-security-token"] != "TOKEN":
+            return "what is signed"
+        if headers["x-amz-content-sha256"] != hashlib.sha256(body).hexdigest():
+            return "the body"
+        return fields["Signature"] != s3_signature("SECRET/+", self.command, self.path, headers, names, date, "eu-west-9") and "the signature"
+
+    def refuse(self, body=b""):
+        wrong = self.wrong(body)
+        if wrong:
+            self.server.refused.append((self.command, self.path, wrong))
+            self.answer(403)
+        return wrong
+
+    def do_GET(self):
+        if not self.refuse():
+            super().do_GET()
+
+    do_HEAD = do_GET
+
+    def do_PUT(self):
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.rfile = io.BytesIO(body) if not self.refuse(body) else None
+        if self.rfile:
+            super().do_PUT()
+        self.close_connection = True
+
+
+@once
+def test_s3(t):
+    # Published: "Example: GET Object" of "Authenticating Requests (AWS Signature Version 4)".
+    empty, date = hashlib.sha256(b"").hexdigest(), "20130524T000000Z"
+    headers = {"host": "examplebucket.s3.amazonaws.com", "range": "bytes=0-9", "x-amz-content-sha256": empty, "x-amz-date": date}
+    assert s3_signature("wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", "GET", "/test.txt", headers, sorted(headers), date, "us-east-1") == \
+        "f0e8bdb87c964420e857bd35b5d6ed310bd44f0170aba48dd91039c6036bdb41"
+    need(t)
+    server, public = Server(S3), keygen(t)
+    server.http.refused = []
+    server.url = server.url.replace("http://", "s3+http://")
+    credentials = t.write("credentials", "[other]\naws_access_key_id = NO\n[default]\naws_access_key_id=KEYID\naws_secret_access_key = SECRET/+\n"
+                          "aws_session_token = TOKEN\n")
+    more = f"region = eu-west-9\ncredentials-file = {credentials}"
+    a = Machine(t, "a", section(t, server, public, more=more) + FIXTURES, input="text\n")
+    a.daemon.ctl("warm", "--wait-upload")
+    stored(server, 3)
+    b = Machine(t, "b", section(t, server, public, more=more) + FIXTURES, input="text\n")
+    assert b.get("count") == a.get("count") and b.runs() == []
+    assert b.daemon.ctl("remote", "check").out.count("ok     ") == 3 and server.http.refused == [], server.http.refused
+    for what, text in ("has no credentials of S3", "[default]\n"), ("it answers with status 403", "aws_access_key_id = KEYID\naws_secret_access_key = x\n"):
+        m = Machine(t, what.split()[0], section(t, server, public, more=more.replace(credentials, t.write("wrong", text))) + WORDS, input="text\n")
+        assert m.get("words") == b.get("words") and m.runs() == ["words"] and what in m.log("words"), m.log("words")
     server.close()
 
 

@@ -52,8 +52,8 @@ class Store(http.server.BaseHTTPRequestHandler):
 
 
 class Server:
-    def __init__(self):
-        self.http = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Store)
+    def __init__(self, handler=Store):
+        self.http = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
         self.http.daemon_threads = True
         self.http.files, self.http.asked, self.http.lie, self.http.gate = {}, [], None, threading.Event()
         self.http.gate.set()  # without it nothing is taken
@@ -449,11 +449,12 @@ def test_what_does_not_fit(t):
     fixture = "[fixture f]\ncommand = true\nwatch-by = content\nremote = yes\n"
     for ini, sentence in (
             ("[remote]\npublic-keys = " + hex_, "[remote] has no url; expected url = http://HOST/PATH"),
-            (good.replace("http:", "ftp:"), "url = ftp://localhost/x: expected http://HOST/PATH or https://HOST/PATH"),
+            (good.replace("http:", "ftp:"), "url = ftp://localhost/x: expected http://HOST/PATH, https://HOST/PATH or s3://HOST/BUCKET/PATH"),
             ("[remote]\nurl = http://x/y\n", "[remote] has neither public-keys or hmac-file, whose images are taken, nor write = yes"),
             (good.replace(hex_, "abc"), "public-keys: 'abc' is no public key"),
             (good.replace(hex_, "../x:" + hex_), "public-keys: '../x' does not name namespaces"),
             (good + "write = yes\n", "write = yes needs key-file"),
+            (good + "region = eu-west-1\n", "region and credentials-file are for url = s3://HOST/BUCKET/PATH"),
             (good + "namespace = /main\n", "namespace = /main: expected letters"),
             (good + "read = main, a/../b\n", "read = a/../b: expected namespaces"),
             (good + "timeout = 10ms\n", "timeout of [remote]: expected from 1s to 1h"),
