@@ -151,6 +151,7 @@ pkglibexec_PROGRAMS += fixd-remote
 fixd_remote_SOURCES = \
 	src/remote/blob.c src/remote/blob.h \
 	src/remote/check.c \
+	src/remote/chunk.c src/remote/chunk.h \
 	src/remote/get.c \
 	src/remote/hash.c src/remote/hash.h \
 	src/remote/http.c src/remote/http.h \
