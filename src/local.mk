@@ -149,7 +149,6 @@ fixd_builder_LDFLAGS = -Wl,--export-dynamic-symbol=malloc_conf
 if HAVE_REMOTE
 pkglibexec_PROGRAMS += fixd-remote
 fixd_remote_SOURCES = \
-	src/remote/blob.c src/remote/blob.h \
 	src/remote/check.c \
 	src/remote/chunk.c src/remote/chunk.h \
 	src/remote/get.c \

@@ -5,9 +5,6 @@
 #include <string.h>
 
 #include "base/clock.h"
-#include "base/fd.h"
-#include "base/text.h"
-#include "image/memfd.h"
 #include "remote/remote.h"
 #include "remote/rest.h"
 #include "remote/signed.h"
@@ -21,21 +18,17 @@ static int tell_check(const char *name, bool ok, const char *sentence)
 	return ok ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
-static int drop(void *arg, const void *data, size_t size)
-{
-	(void)arg, (void)data, (void)size;
-	return 0;
-}
-
 static int check_answer(struct remote *r)
 {
-	_cleanup_free_ char *url = NULL, *sentence = NULL;
+	_cleanup_free_ char *sentence = NULL;
+	struct http_job job = { .method = HTTP_GET, .most = MANIFEST_MAX, .soon = true };
 	int64_t began = clock_now();
 	int err;
 
 	memcpy(r->key, NO_KEY, sizeof r->key);
-	url = remote_manifest_url(r, r->read ? r->read[0] : r->write);
-	err = http_get(r->http, url, MANIFEST_MAX, 1, drop, NULL);
+	job.url = remote_manifest_url(r, r->read ? r->read[0] : r->write);
+	err = http_do(r->http, &job);
+	http_job_deinit(&job);
 	if (err < 0 && err != -ENOENT)
 		return tell_check("server", false, http_error(r->http));
 	sentence = xasprintf("it answers in %.1f ms", (double)(clock_now() - began) / NSEC_PER_MSEC);
@@ -72,32 +65,27 @@ static int check_key(struct remote *r)
 	return tell_check("key-file", trusted || !r->keys, sentence);
 }
 
-static int take_text(void *text, const void *data, size_t size)
-{
-	text_add(text, data, size);
-	return 0;
-}
-
 /* Always the same bytes: it leaves one small blob on the server, however often it is asked. */
 static int check_store(struct remote *r)
 {
-	char hash[HASH_HEX_SIZE];
-	_cleanup_fd_ int probe = memfd_from_bytes("fixd:probe", PROBE, strlen(PROBE));
-	_cleanup_text_ struct text got = { 0 };
-	_cleanup_free_ char *url = NULL;
+	struct http_job put = { .method = HTTP_PUT, .body = PROBE, .size = strlen(PROBE) },
+			get = { .method = HTTP_GET, .most = strlen(PROBE), .soon = true };
 	int err;
+	bool same;
 
-	hash_of(PROBE, strlen(PROBE), hash);
-	url = remote_blob_url(r, hash);
-	err = probe < 0 ? probe : http_put(r->http, url, probe, strlen(PROBE), hash);
-	if (err < 0)
-		return tell_check("write", false, http_error(r->http));
-	err = http_get(r->http, url, strlen(PROBE), 1, take_text, &got);
-	if (err < 0)
-		return tell_check("write", false, http_error(r->http));
-	if (got.size != strlen(PROBE) || memcmp(got.data, PROBE, got.size) != 0)
-		return tell_check("write", false, "what it gives back is not what it was given");
-	return tell_check("write", true, "it keeps what it is given");
+	hash_of(PROBE, strlen(PROBE), put.hash);
+	put.url = remote_blob_url(r, put.hash);
+	get.url = remote_blob_url(r, put.hash);
+	err = http_do(r->http, &put);
+	if (err == 0)
+		err = http_do(r->http, &get);
+	same = err == 0 && get.got.size == strlen(PROBE) && memcmp(get.got.data, PROBE, get.got.size) == 0;
+	http_job_deinit(&put);
+	http_job_deinit(&get);
+	return tell_check("write", same,
+			  err < 0 ? http_error(r->http)
+			  : same  ? "it keeps what it is given"
+				  : "what it gives back is not what it was given");
 }
 
 int remote_check(struct remote *r)

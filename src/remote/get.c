@@ -6,78 +6,126 @@
 #include <unistd.h>
 
 #include "base/fd.h"
-#include "base/text.h"
-#include "remote/blob.h"
 #include "remote/remote.h"
 #include "remote/signed.h"
 
-static int take_text(void *text, const void *data, size_t size)
-{
-	text_add(text, data, size);
-	return 0;
-}
+/* Pieces that are there before it is their turn. */
+#define AHEAD (2 * HTTP_AT_ONCE)
+/* One that broke in the middle is asked for again. */
+#define TRIES 3
 
 /* Of the namespace: 0 and *m; EXIT_MISS, also for one that is not believed; EXIT_REMOTE. */
 static int find(struct remote *r, const char *namespace, const struct signer *shared, struct image_manifest *m)
 {
-	_cleanup_free_ char *url = remote_manifest_url(r, namespace);
-	_cleanup_text_ struct text text = { 0 };
-	const char *wrong;
-	int err = http_get(r->http, url, MANIFEST_MAX, 1, take_text, &text);
+	struct http_job job = { .method = HTTP_GET, .url = remote_manifest_url(r, namespace), .most = MANIFEST_MAX, .soon = true };
+	const char *wrong = NULL;
+	int err = http_do(r->http, &job), code = EXIT_MISS;
 
-	if (err == -ENOENT)
-		return EXIT_MISS;
-	if (err < 0 && err != -EFBIG)
-		return remote_give_up(r, http_error(r->http));
-	wrong = err < 0 ? http_error(r->http) : signed_take(text.data ? text.data : "", text.size, r->key, namespace, r->keys, shared, m);
-	if (!wrong && m->size > r->limit)
+	if (err < 0 && err != -ENOENT && err != -EFBIG)
+		code = remote_give_up(r, http_error(r->http));
+	else if (err != -ENOENT)
+		wrong = err < 0 ? http_error(r->http)
+				: signed_take(job.got.data ? job.got.data : "", job.got.size, r->key, namespace, r->keys, shared, m);
+	if (err == 0 && !wrong && m->size > r->limit) {
+		image_manifest_deinit(m);
 		wrong = "it is larger than memory-max allows";
-	if (!wrong)
-		return 0;
-	fprintf(stderr, "fixd-remote: %s is not taken: %s\n", url, wrong);
-	return EXIT_MISS;
+	}
+	if (wrong)
+		remote_say(r, xasprintf("%s is not taken: %s", job.url, wrong));
+	http_job_deinit(&job);
+	return err == 0 && !wrong ? 0 : code;
 }
 
 struct download {
-	struct blob_unpacking *blob;
-	struct tell *tell;
+	struct remote *r;
+	const struct image_manifest *m;
+	struct packer *packer;
+	char *buf;
+	struct text ahead[AHEAD]; /* by number; what has no bytes is not there */
+	size_t asked, written;	  /* so many pieces */
+	uint64_t given;
 };
 
-static int take_blob(void *arg, const void *data, size_t size)
+static bool ask_next(void *arg, struct http_job *job)
 {
-	const struct download *d = arg;
-	int err = blob_take(d->blob, data, size);
+	struct download *d = arg;
+	const struct chunk *c = &d->m->chunks[d->asked];
 
-	tell_progress(d->tell, blob_given(d->blob));
-	return err;
+	if (d->asked == d->m->n_chunks || d->asked == d->written + AHEAD)
+		return false;
+	*job = (struct http_job){ .method = HTTP_GET, .url = remote_blob_url(d->r, c->hash), .most = c->stored, .number = d->asked++ };
+	return true;
+}
+
+/* Those whose turn it is. */
+static int write_ready(struct download *d)
+{
+	while (d->written < d->asked && d->ahead[d->written % AHEAD].size) {
+		const struct chunk *c = &d->m->chunks[d->written];
+		struct text *t = &d->ahead[d->written % AHEAD];
+		int err = chunk_unpack(d->packer, c, t->data, t->size, d->buf);
+
+		t->size = 0;
+		if (err == 0)
+			err = fd_write_all(STDOUT_FILENO, d->buf, c->size);
+		if (err < 0)
+			return err;
+		d->written++;
+		d->given += c->size;
+		tell_progress(&d->r->tell, d->given);
+	}
+	return 0;
+}
+
+static int take_one(void *arg, struct http_job *job)
+{
+	struct download *d = arg;
+	struct text *t = &d->ahead[job->number % AHEAD], empty = *t;
+
+	if (job->broke && ++job->tries < TRIES)
+		return HTTP_AGAIN;
+	if (job->err < 0)
+		return job->err;
+	if (job->got.size == 0)
+		return -EBADMSG;
+	*t = job->got;
+	job->got = empty;
+	return write_ready(d);
 }
 
 static int download(struct remote *r, const struct image_manifest *m)
 {
-	_cleanup_free_ char *url = remote_blob_url(r, m->blob), *size = xasprintf("%llu\n", (unsigned long long)m->size);
-	struct download d = { blob_begin(m, STDOUT_FILENO), &r->tell };
-	int err = fd_write_all(STDOUT_FILENO, size, strlen(size)), whole;
+	struct download d = { .r = r, .m = m, .packer = packer_new(), .buf = xcalloc(1, CHUNK_MAX) };
+	const struct http_work work = { .next = ask_next, .done = take_one, .arg = &d };
+	_cleanup_free_ char *size = xasprintf("%llu\n", (unsigned long long)m->size);
+	int err = fd_write_all(STDOUT_FILENO, size, strlen(size));
 
 	tell_begin(&r->tell, m->size);
 	if (err == 0)
-		err = http_get(r->http, url, m->blob_size, 0, take_blob, &d);
-	whole = blob_end(d.blob);
-	if (err == 0 && whole == 0)
-		return 0;
-	if (err == -ENOENT || err == -EFBIG || err == -EBADMSG || (err == 0 && whole < 0)) {
-		remote_say(r, xasprintf("%s is not taken: it is %s", url, err == -ENOENT ? "not there" : "not what was signed"));
-		return EXIT_MISS;
-	}
-	return err == -EPIPE ? EXIT_MISS : remote_give_up(r, http_error(r->http));
+		err = http_do_all(r->http, &work);
+	for (size_t k = 0; k < AHEAD; k++)
+		text_deinit(&d.ahead[k]);
+	packer_free(d.packer);
+	free(d.buf);
+	if (err == 0 || err == -EPIPE)
+		return err == 0 ? 0 : EXIT_MISS;
+	if (err != -ENOENT && err != -EFBIG && err != -EBADMSG)
+		return remote_give_up(r, http_error(r->http));
+	remote_say(r, xasprintf("%s/%s: a piece of %s is not taken: it is %s", r->url, m->namespace, m->key,
+				err == -ENOENT ? "not there" : "not what was signed"));
+	return EXIT_MISS;
 }
 
 int remote_get(struct remote *r)
 {
-	struct image_manifest m;
+	struct image_manifest m = { 0 };
 	struct signer shared = { 0 };
 	int code = remote_shared(r, &shared) < 0 ? EXIT_FAILURE : EXIT_MISS;
 
 	for (char **namespace = r->read; namespace && *namespace && code == EXIT_MISS; namespace ++)
 		code = find(r, *namespace, &shared, &m);
-	return code ? code : download(r, &m);
+	if (code == 0)
+		code = download(r, &m);
+	image_manifest_deinit(&m);
+	return code;
 }

@@ -6,140 +6,87 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/alloc.h"
-#include "base/fd.h"
 
 #define CONNECT_MS 1000L
+#define EXPECT_MS 100L
+#define WAIT_MS 1000
 #define NOTHING "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855" /* the hash of no bytes */
 #define HEADERS_MAX (64 << 10)
 #define SLOWEST 1024L /* bytes in a second: less is silence */
 
-struct http {
+/* A transfer at hand. */
+struct slot {
 	CURL *curl;
-	unsigned seconds;
-	char error[CURL_ERROR_SIZE + 128];
-	char curl_error[CURL_ERROR_SIZE];
-	/* of the transfer at hand */
-	http_sink sink;
-	void *arg;
-	uint64_t most, got;
-	size_t headers;
+	struct http_job job;
+	struct http_job *of; /* that, or the caller's; NULL: it is idle */
+	size_t headers, sent;
 	int err;
-	int fd;
-	off_t sent;
-	void (*on_sent)(void *arg, uint64_t bytes);
-	void *on_sent_arg;
+	struct curl_slist *headers_sent;
+	char curl_error[CURL_ERROR_SIZE];
+};
+
+struct http {
+	CURLM *multi;
+	unsigned seconds;
+	struct slot slots[HTTP_AT_ONCE];
+	char error[CURL_ERROR_SIZE + 128];
 	/* of S3; or NULL */
 	const char *id, *secret, *token;
 	char *provider;
-	struct curl_slist *signed_headers;
 };
 
 struct http *http_open(unsigned seconds)
 {
 	struct http *h = xcalloc(1, sizeof *h);
+	bool right = curl_global_init(CURL_GLOBAL_DEFAULT) == 0 && (h->multi = curl_multi_init());
 
 	h->seconds = seconds;
-	if (curl_global_init(CURL_GLOBAL_DEFAULT) == 0 && (h->curl = curl_easy_init()))
+	for (size_t k = 0; right && k < HTTP_AT_ONCE; k++)
+		right = (h->slots[k].curl = curl_easy_init()) != NULL;
+	if (right)
 		return h;
 	fprintf(stderr, "fixd-remote: libcurl cannot be set up\n");
-	free(h);
+	http_close(h);
 	return NULL;
+}
+
+static void slot_end(struct http *h, struct slot *s)
+{
+	if (s->of)
+		curl_multi_remove_handle(h->multi, s->curl);
+	s->of = NULL;
+	curl_slist_free_all(s->headers_sent);
+	s->headers_sent = NULL;
 }
 
 void http_close(struct http *h)
 {
 	if (!h)
 		return;
-	curl_easy_cleanup(h->curl);
-	curl_slist_free_all(h->signed_headers);
-	free(h->provider);
+	for (size_t k = 0; k < HTTP_AT_ONCE; k++) {
+		slot_end(h, &h->slots[k]);
+		http_job_deinit(&h->slots[k].job);
+		curl_easy_cleanup(h->slots[k].curl);
+	}
+	curl_multi_cleanup(h->multi);
 	curl_global_cleanup();
+	free(h->provider);
 	free(h);
+}
+
+void http_job_deinit(struct http_job *job)
+{
+	free(job->url);
+	free(job->data);
+	text_deinit(&job->got);
+	*job = (struct http_job){ 0 };
 }
 
 const char *http_error(const struct http *h)
 {
 	return h->error;
-}
-
-static long status_of(const struct http *h)
-{
-	long status = 0;
-
-	curl_easy_getinfo(h->curl, CURLINFO_RESPONSE_CODE, &status);
-	return status;
-}
-
-static int stop(struct http *h, int err)
-{
-	h->err = err;
-	return 0; /* fewer than were given: libcurl ends it */
-}
-
-static size_t on_body(char *data, size_t one, size_t n, void *arg)
-{
-	struct http *h = arg;
-	int r;
-
-	/* That of an error is not looked at. */
-	if (status_of(h) != 200)
-		return n * one;
-	if (n * one > h->most - h->got)
-		return (size_t)stop(h, -EFBIG);
-	h->got += n * one;
-	r = h->sink ? h->sink(h->arg, data, n * one) : 0;
-	return r < 0 ? (size_t)stop(h, r) : n * one;
-}
-
-static size_t on_header(char *data, size_t one, size_t n, void *arg)
-{
-	struct http *h = arg;
-
-	(void)data;
-	h->headers += n * one;
-	return h->headers > HEADERS_MAX ? (size_t)stop(h, -EFBIG) : n * one;
-}
-
-static size_t on_upload(char *data, size_t one, size_t n, void *arg)
-{
-	struct http *h = arg;
-	ssize_t got = fd_pread_all(h->fd, data, n * one, h->sent);
-
-	if (got < 0)
-		return CURL_READFUNC_ABORT;
-	h->sent += got;
-	if (h->on_sent)
-		h->on_sent(h->on_sent_arg, (uint64_t)h->sent);
-	return (size_t)got;
-}
-
-static int fail(struct http *h, int err, const char *what)
-{
-	snprintf(h->error, sizeof h->error, "%s", what);
-	return err;
-}
-
-static int judge(struct http *h, CURLcode code)
-{
-	long status = status_of(h);
-	char sentence[64];
-
-	if (h->err == -EFBIG)
-		return fail(h, h->err, "it sends more than it should");
-	if (h->err < 0)
-		return h->err;
-	if (code != CURLE_OK)
-		return fail(h, code == CURLE_OPERATION_TIMEDOUT ? -ETIMEDOUT : -EIO,
-			    *h->curl_error ? h->curl_error : curl_easy_strerror(code));
-	if (status == 404 || status == 410)
-		return fail(h, -ENOENT, "it is not there");
-	if (status == 200 || status == 201 || status == 204)
-		return 0;
-	snprintf(sentence, sizeof sentence, "it answers with status %ld", status);
-	return fail(h, -EPROTO, sentence);
 }
 
 void http_sign(struct http *h, const char *region, const char *id, const char *secret, const char *token)
@@ -150,36 +97,139 @@ void http_sign(struct http *h, const char *region, const char *id, const char *s
 	h->token = token;
 }
 
-/* The hash of the body goes along, and is part of what is signed. */
-static void sign(struct http *h, const char *hash)
+static long status_of(const struct slot *s)
 {
+	long status = 0;
+
+	curl_easy_getinfo(s->curl, CURLINFO_RESPONSE_CODE, &status);
+	return status;
+}
+
+static int stop(struct slot *s, int err)
+{
+	s->err = err;
+	return 0; /* fewer than were given: libcurl ends it */
+}
+
+static size_t on_body(char *data, size_t one, size_t n, void *arg)
+{
+	struct slot *s = arg;
+	struct http_job *j = s->of;
+
+	/* That of an error is not looked at. */
+	if (status_of(s) != 200 || j->method != HTTP_GET)
+		return n * one;
+	if (n * one > j->most - j->got.size)
+		return (size_t)stop(s, -EFBIG);
+	text_add(&j->got, data, n * one);
+	return n * one;
+}
+
+static size_t on_header(char *data, size_t one, size_t n, void *arg)
+{
+	struct slot *s = arg;
+
+	(void)data;
+	s->headers += n * one;
+	return s->headers > HEADERS_MAX ? (size_t)stop(s, -EFBIG) : n * one;
+}
+
+static size_t on_upload(char *data, size_t one, size_t n, void *arg)
+{
+	struct slot *s = arg;
+	size_t left = s->of->size - s->sent, size = n * one < left ? n * one : left;
+
+	if (size)
+		memcpy(data, (const char *)s->of->body + s->sent, size);
+	s->sent += size;
+	return size;
+}
+
+/* What was sent over a connection that the server had closed meanwhile is sent again. */
+static int on_seek(void *arg, curl_off_t offset, int origin)
+{
+	struct slot *s = arg;
+
+	if (origin != SEEK_SET || offset < 0 || (uint64_t)offset > s->of->size)
+		return CURL_SEEKFUNC_CANTSEEK;
+	s->sent = (size_t)offset;
+	return CURL_SEEKFUNC_OK;
+}
+
+static int fail(struct http *h, int err, const char *what)
+{
+	snprintf(h->error, sizeof h->error, "%s", what);
+	return err;
+}
+
+static bool is_broken(CURLcode code)
+{
+	return code == CURLE_RECV_ERROR || code == CURLE_SEND_ERROR || code == CURLE_PARTIAL_FILE || code == CURLE_GOT_NOTHING;
+}
+
+static int judge(struct http *h, const struct slot *s, CURLcode code)
+{
+	long status = status_of(s);
+	char sentence[64];
+
+	if (s->err == -EFBIG)
+		return fail(h, s->err, "it sends more than it should");
+	if (code != CURLE_OK)
+		return fail(h, code == CURLE_OPERATION_TIMEDOUT ? -ETIMEDOUT : -EIO,
+			    *s->curl_error ? s->curl_error : curl_easy_strerror(code));
+	if (status == 404 || status == 410)
+		return fail(h, -ENOENT, "it is not there");
+	if (status == 200 || (s->of->method != HTTP_GET && (status == 201 || status == 204)))
+		return 0;
+	snprintf(sentence, sizeof sentence, "it answers with status %ld", status);
+	return fail(h, -EPROTO, sentence);
+}
+
+/* The hash of the body goes along, and is part of what is signed. */
+static void sign(const struct http *h, struct slot *s)
+{
+	const char *hash = s->of->method == HTTP_PUT ? s->of->hash : NOTHING;
 	_cleanup_free_ char *content = xasprintf("x-amz-content-sha256: %s", hash),
 			    *token = h->token ? xasprintf("x-amz-security-token: %s", h->token) : NULL;
 
-	if (!h->provider)
-		return;
-	curl_slist_free_all(h->signed_headers);
-	h->signed_headers = curl_slist_append(NULL, content);
+	s->headers_sent = curl_slist_append(s->headers_sent, content);
 	if (token)
-		h->signed_headers = curl_slist_append(h->signed_headers, token);
-	curl_easy_setopt(h->curl, CURLOPT_AWS_SIGV4, h->provider);
-	curl_easy_setopt(h->curl, CURLOPT_USERNAME, h->id);
-	curl_easy_setopt(h->curl, CURLOPT_PASSWORD, h->secret);
-	curl_easy_setopt(h->curl, CURLOPT_HTTPHEADER, h->signed_headers);
+		s->headers_sent = curl_slist_append(s->headers_sent, token);
+	curl_easy_setopt(s->curl, CURLOPT_AWS_SIGV4, h->provider);
+	curl_easy_setopt(s->curl, CURLOPT_USERNAME, h->id);
+	curl_easy_setopt(s->curl, CURLOPT_PASSWORD, h->secret);
 }
 
-static void prepare(struct http *h, const char *url)
+static void set_method(struct slot *s)
 {
-	CURL *c = h->curl;
+	CURL *c = s->curl;
+
+	if (s->of->method == HTTP_HEAD)
+		curl_easy_setopt(c, CURLOPT_NOBODY, 1L);
+	if (s->of->method != HTTP_PUT)
+		return;
+	curl_easy_setopt(c, CURLOPT_UPLOAD, 1L);
+	curl_easy_setopt(c, CURLOPT_READFUNCTION, on_upload);
+	curl_easy_setopt(c, CURLOPT_READDATA, s);
+	curl_easy_setopt(c, CURLOPT_SEEKFUNCTION, on_seek);
+	curl_easy_setopt(c, CURLOPT_SEEKDATA, s);
+	curl_easy_setopt(c, CURLOPT_INFILESIZE_LARGE, (curl_off_t)s->of->size);
+	/* Whoever does not say that he wants it gets it all the same, and not only after a second. */
+	curl_easy_setopt(c, CURLOPT_EXPECT_100_TIMEOUT_MS, EXPECT_MS);
+}
+
+static void slot_begin(struct http *h, struct slot *s, struct http_job *job)
+{
+	CURL *c = s->curl;
 
 	curl_easy_reset(c);
-	h->err = 0;
-	h->got = h->headers = 0;
-	h->sink = NULL;
-	h->most = 0;
-	h->sent = 0;
-	*h->curl_error = '\0';
-	curl_easy_setopt(c, CURLOPT_URL, url);
+	s->of = job;
+	s->headers = s->sent = 0;
+	s->err = 0;
+	*s->curl_error = '\0';
+	job->got.size = 0;
+	curl_easy_setopt(c, CURLOPT_PRIVATE, s);
+	curl_easy_setopt(c, CURLOPT_URL, job->url);
 	curl_easy_setopt(c, CURLOPT_NOSIGNAL, 1L);
 	curl_easy_setopt(c, CURLOPT_PROTOCOLS_STR, "http,https");
 	curl_easy_setopt(c, CURLOPT_FOLLOWLOCATION, 0L);
@@ -189,51 +239,115 @@ static void prepare(struct http *h, const char *url)
 	curl_easy_setopt(c, CURLOPT_SERVER_RESPONSE_TIMEOUT, (long)h->seconds);
 	curl_easy_setopt(c, CURLOPT_USERAGENT, PACKAGE_NAME "/" PACKAGE_VERSION);
 	curl_easy_setopt(c, CURLOPT_NETRC, (long)CURL_NETRC_OPTIONAL);
-	curl_easy_setopt(c, CURLOPT_ERRORBUFFER, h->curl_error);
+	curl_easy_setopt(c, CURLOPT_ERRORBUFFER, s->curl_error);
 	curl_easy_setopt(c, CURLOPT_WRITEFUNCTION, on_body);
-	curl_easy_setopt(c, CURLOPT_WRITEDATA, h);
+	curl_easy_setopt(c, CURLOPT_WRITEDATA, s);
 	curl_easy_setopt(c, CURLOPT_HEADERFUNCTION, on_header);
-	curl_easy_setopt(c, CURLOPT_HEADERDATA, h);
+	curl_easy_setopt(c, CURLOPT_HEADERDATA, s);
+	if (job->soon)
+		curl_easy_setopt(c, CURLOPT_TIMEOUT_MS, (long)h->seconds * 1000);
+	set_method(s);
+	if (h->provider)
+		sign(h, s);
+	curl_easy_setopt(c, CURLOPT_HTTPHEADER, s->headers_sent);
+	curl_multi_add_handle(h->multi, c);
 }
 
-int http_get(struct http *h, const char *url, uint64_t most, int soon, http_sink sink, void *arg)
+/* The next one that has ended, and how; NULL: none is left. */
+static struct slot *wait_for_one(struct http *h, CURLcode *code)
 {
-	int r;
+	int running = 1, left;
 
-	prepare(h, url);
-	sign(h, NOTHING);
-	h->sink = sink;
-	h->arg = arg;
-	h->most = most;
-	if (soon)
-		curl_easy_setopt(h->curl, CURLOPT_TIMEOUT_MS, (long)h->seconds * 1000);
-	r = judge(h, curl_easy_perform(h->curl));
-	return r == 0 && status_of(h) != 200 ? fail(h, -EPROTO, "it answers without a body") : r;
+	while (running) {
+		const CURLMsg *m;
+		char *slot;
+
+		if (curl_multi_perform(h->multi, &running) != CURLM_OK)
+			return NULL;
+		m = curl_multi_info_read(h->multi, &left);
+		if (m) {
+			*code = m->data.result;
+			curl_easy_getinfo(m->easy_handle, CURLINFO_PRIVATE, &slot);
+			return (struct slot *)slot;
+		}
+		if (running)
+			curl_multi_poll(h->multi, NULL, 0, WAIT_MS, NULL);
+	}
+	return NULL;
 }
 
-int http_head(struct http *h, const char *url)
+/* How it went is in its job then. */
+static void take_end(struct http *h, struct slot *s, CURLcode code)
 {
-	prepare(h, url);
-	sign(h, NOTHING);
-	curl_easy_setopt(h->curl, CURLOPT_NOBODY, 1L);
-	curl_easy_setopt(h->curl, CURLOPT_TIMEOUT_MS, (long)h->seconds * 1000);
-	return judge(h, curl_easy_perform(h->curl));
+	struct http_job *job = s->of;
+
+	job->err = judge(h, s, code);
+	job->broke = job->err && s->err == 0 && is_broken(code);
+	slot_end(h, s);
 }
 
-void http_sent(struct http *h, void (*fn)(void *arg, uint64_t bytes), void *arg)
+int http_do(struct http *h, struct http_job *job)
 {
-	h->on_sent = fn;
-	h->on_sent_arg = arg;
+	struct slot *s = &h->slots[0];
+	CURLcode code;
+
+	slot_begin(h, s, job);
+	if (wait_for_one(h, &code) != s) {
+		slot_end(h, s);
+		return job->err = fail(h, -EIO, "libcurl has failed");
+	}
+	take_end(h, s, code);
+	return job->err;
 }
 
-int http_put(struct http *h, const char *url, int fd, uint64_t size, const char *hash)
+static bool slot_fill(struct http *h, struct slot *s, const struct http_work *w)
 {
-	prepare(h, url);
-	sign(h, hash);
-	h->fd = fd;
-	curl_easy_setopt(h->curl, CURLOPT_UPLOAD, 1L);
-	curl_easy_setopt(h->curl, CURLOPT_READFUNCTION, on_upload);
-	curl_easy_setopt(h->curl, CURLOPT_READDATA, h);
-	curl_easy_setopt(h->curl, CURLOPT_INFILESIZE_LARGE, (curl_off_t)size);
-	return judge(h, curl_easy_perform(h->curl));
+	http_job_deinit(&s->job);
+	if (!w->next(w->arg, &s->job))
+		return false;
+	slot_begin(h, s, &s->job);
+	return true;
+}
+
+static size_t fill(struct http *h, const struct http_work *w)
+{
+	size_t busy = 0;
+	bool more = true;
+	int running;
+
+	for (size_t k = 0; k < HTTP_AT_ONCE; k++) {
+		struct slot *s = &h->slots[k];
+
+		if (!s->of && more) {
+			more = slot_fill(h, s, w);
+			/* What comes next may take a while to make: those before it go on. */
+			curl_multi_perform(h->multi, &running);
+		}
+		busy += s->of != NULL;
+	}
+	return busy;
+}
+
+int http_do_all(struct http *h, const struct http_work *w)
+{
+	int r = 0;
+
+	while (r == 0 && fill(h, w) > 0) {
+		CURLcode code;
+		struct slot *s = wait_for_one(h, &code);
+
+		if (!s) {
+			r = fail(h, -EIO, "libcurl has failed");
+			break;
+		}
+		take_end(h, s, code);
+		r = w->done(w->arg, &s->job);
+		if (r == HTTP_AGAIN) {
+			slot_begin(h, s, &s->job);
+			r = 0;
+		}
+	}
+	for (size_t k = 0; k < HTTP_AT_ONCE; k++)
+		slot_end(h, &h->slots[k]);
+	return r;
 }

@@ -1,14 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What is asked of an HTTP server: GET, HEAD and PUT of one URL.
+ * What is asked of an HTTP server: GET, HEAD and PUT, one URL or many at once.
  *
  * Promises: one that does not answer costs 1 s until it is connected and 2 s from then on; a transfer that flows has no limit of time; what
  * is longer than expected is cut off; no redirect is followed, and no other protocol spoken.
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+
+#include "base/text.h"
+#include "remote/hash.h"
 
 struct http;
 
@@ -16,17 +20,47 @@ struct http;
 struct http *http_open(unsigned seconds);
 void http_close(struct http *h);
 
+enum http_method { HTTP_GET, HTTP_HEAD, HTTP_PUT };
+
+struct http_job {
+	enum http_method method;
+	char *url;     /* freed with the job */
+	uint64_t most; /* bytes of the answer */
+	bool soon;     /* all of it within one silence */
+	/* of a PUT: the caller's until it is done */
+	const void *body;
+	size_t size;
+	char hash[HASH_HEX_SIZE];
+	/* How it went: 0; -ENOENT: there is none; otherwise -errno, and http_error() says what. */
+	int err;
+	bool broke; /* in the middle, and not by silence: it may be tried again */
+	struct text got;
+	/* the caller's */
+	size_t number;
+	unsigned tries;
+	void *data; /* freed with the job */
+};
+
+int http_do(struct http *h, struct http_job *job);
+void http_job_deinit(struct http_job *job);
+
+#define HTTP_AGAIN 1
+
+/* Many: what comes next, and what becomes of it. */
+struct http_work {
+	/* Fills an empty job. False: there is none now. */
+	bool (*next)(void *arg, struct http_job *job);
+	/* In the order in which they end. 0; HTTP_AGAIN: it is to be done (again), as it is now; or -errno, which ends all. */
+	int (*done)(void *arg, struct http_job *job);
+	void *arg;
+};
+
+#define HTTP_AT_ONCE 8
+
+/* 0, or what ended it. */
+int http_do_all(struct http *h, const struct http_work *w);
+
 /* From now on each request is signed as S3 has it (AWS Signature Version 4). `token` may be NULL. The strings stay the caller's. */
 void http_sign(struct http *h, const char *region, const char *id, const char *secret, const char *token);
 
-/* Called with the body as it comes; 0 or -errno, which ends it. */
-typedef int (*http_sink)(void *arg, const void *data, size_t size);
-
-/* 0; -ENOENT: there is none; otherwise -errno, and http_error() says what. At most `most` bytes, and `soon`: all of it within the silence. */
-int http_get(struct http *h, const char *url, uint64_t most, int soon, http_sink sink, void *arg);
-int http_head(struct http *h, const char *url);
-/* The bytes of a file, whose SHA-256 in hex this is. */
-int http_put(struct http *h, const char *url, int fd, uint64_t size, const char *hash);
-/* Called with the bytes of the file at hand that are sent. */
-void http_sent(struct http *h, void (*fn)(void *arg, uint64_t bytes), void *arg);
 const char *http_error(const struct http *h);

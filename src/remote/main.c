@@ -9,11 +9,12 @@
  *	fixd-remote rests OPTIONS  prints for how many seconds it is left alone
  *	fixd-remote keygen FILE    makes a secret key, and prints the public one
  *
- * What lies below URL: NAMESPACE/ac/KEY, a manifest (remote/signed.h); cas/HASH, a blob (remote/blob.h).
+ * What lies below URL: NAMESPACE/ac/KEY, a manifest (remote/signed.h); cas/HASH, a piece of one (remote/chunk.h).
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -249,6 +250,8 @@ int main(int argc, char **argv)
 	}
 	if (argc == 3 && !strcmp(argv[1], "keygen"))
 		return keygen(argv[2]);
+	/* Who does not want the image any more is told by an error. */
+	signal(SIGPIPE, SIG_IGN);
 	c = find_command(argc > 1 ? argv[1] : "");
 	parse(&r, argc - 1, argv + 1);
 	if (!is_complete(&r, c))

@@ -4,58 +4,146 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include "base/fd.h"
-#include "image/memfd.h"
-#include "remote/blob.h"
 #include "remote/remote.h"
 #include "remote/signed.h"
 
-static void tell_sent(void *tell, uint64_t bytes)
+#define TRIES 3
+
+/* What is on its way is packed piece by piece: memory is that of so many pieces. */
+struct upload {
+	struct remote *r;
+	struct image_manifest *m;
+	struct packer *packer;
+	char *buf;
+	size_t room;	    /* of m->chunks */
+	uint64_t cut, sent; /* bytes of the image */
+	int err;
+};
+
+static struct chunk *add_chunk(struct upload *u)
 {
-	tell_progress(tell, bytes);
+	if (u->m->n_chunks == u->room) {
+		u->room = u->room ? 2 * u->room : 16;
+		u->m->chunks = xrealloc(u->m->chunks, u->room * sizeof *u->m->chunks);
+	}
+	return &u->m->chunks[u->m->n_chunks++];
 }
 
-static int upload(struct remote *r, const struct image_manifest *m, int packed, const char *signed_, size_t size)
+/* The next piece; job->data is it, packed. */
+static int pack_next(struct upload *u, struct http_job *job)
 {
-	_cleanup_free_ char *blob = remote_blob_url(r, m->blob), *manifest = remote_manifest_url(r, m->namespace);
-	_cleanup_fd_ int text = memfd_from_bytes("fixd:manifest", signed_, size);
-	char hash[HASH_HEX_SIZE];
-	int err = http_head(r->http, blob);
+	uint64_t left = u->m->size - u->cut;
+	size_t n = left < CHUNK_MAX ? (size_t)left : CHUNK_MAX;
+	ssize_t got = fd_pread_all(u->r->image, u->buf, n, (off_t)u->cut);
+	struct text packed = { 0 };
+	struct chunk *c;
+	int err;
 
-	hash_of(signed_, size, hash);
-	tell_begin(&r->tell, m->blob_size);
-	http_sent(r->http, tell_sent, &r->tell);
-	if (err == -ENOENT)
-		err = http_put(r->http, blob, packed, m->blob_size, m->blob);
-	/* Last, so that nobody finds one without its blob. */
-	if (err == 0)
-		err = text < 0 ? text : http_put(r->http, manifest, text, size, hash);
+	if (got != (ssize_t)n)
+		return got < 0 ? (int)got : -EIO;
+	job->number = u->m->n_chunks;
+	c = add_chunk(u);
+	err = chunk_pack(u->packer, u->buf, chunk_cut(u->buf, n), &packed, c);
+	if (err < 0)
+		return err;
+	u->cut += c->size;
+	job->data = packed.data;
+	job->body = packed.data;
+	job->size = packed.size;
+	memcpy(job->hash, c->hash, sizeof job->hash);
+	return 0;
+}
+
+/* First whether it is there already: of an image before, or of an upload that broke. */
+static bool ask_next(void *arg, struct http_job *job)
+{
+	struct upload *u = arg;
+
+	if (u->err || u->cut == u->m->size)
+		return false;
+	*job = (struct http_job){ .method = HTTP_HEAD };
+	u->err = pack_next(u, job);
+	if (u->err)
+		return false;
+	job->url = remote_blob_url(u->r, job->hash);
+	return true;
+}
+
+static int take_answer(void *arg, struct http_job *job)
+{
+	struct upload *u = arg;
+
+	if (job->broke && ++job->tries < TRIES)
+		return HTTP_AGAIN;
+	if (job->method == HTTP_HEAD && job->err == -ENOENT) {
+		job->method = HTTP_PUT;
+		return HTTP_AGAIN;
+	}
+	if (job->err < 0)
+		return job->err;
+	u->sent += u->m->chunks[job->number].size;
+	tell_progress(&u->r->tell, u->sent);
+	return 0;
+}
+
+/* Last, so that nobody finds one without its pieces. */
+static int put_manifest(struct remote *r, const struct image_manifest *m, const struct signer *signer)
+{
+	_cleanup_text_ struct text text = { 0 };
+	struct http_job job = { .method = HTTP_PUT };
+	int err = signed_write(m, signer, &text);
+
+	if (err < 0) {
+		remote_say(r, xasprintf("the image cannot be signed: %s", strerror(-err)));
+		return EXIT_FAILURE;
+	}
+	job.url = remote_manifest_url(r, m->namespace);
+	job.body = text.data;
+	job.size = text.size;
+	hash_of(text.data, text.size, job.hash);
+	err = http_do(r->http, &job);
+	http_job_deinit(&job);
 	return err < 0 ? remote_give_up(r, http_error(r->http)) : 0;
+}
+
+static int upload(struct remote *r, struct image_manifest *m, const struct signer *signer)
+{
+	struct upload u = { .r = r, .m = m, .packer = packer_new(), .buf = xcalloc(1, CHUNK_MAX) };
+	const struct http_work work = { .next = ask_next, .done = take_answer, .arg = &u };
+	int err;
+
+	tell_begin(&r->tell, m->size);
+	err = http_do_all(r->http, &work);
+	packer_free(u.packer);
+	free(u.buf);
+	if (u.err) {
+		remote_say(r, xasprintf("the image cannot be packed: %s", strerror(-u.err)));
+		return EXIT_FAILURE;
+	}
+	return err < 0 ? remote_give_up(r, http_error(r->http)) : put_manifest(r, m, signer);
 }
 
 int remote_put(struct remote *r)
 {
 	unsigned char secret[crypto_sign_SECRETKEYBYTES];
-	char text[MANIFEST_MAX];
-	struct image_manifest m = { 0 };
 	struct signer signer = { .secret = r->key_file ? secret : NULL };
-	_cleanup_fd_ int packed = -1;
+	struct image_manifest m = { 0 };
 	struct stat st;
-	int n;
+	int code;
 
 	memcpy(m.key, r->key, sizeof m.key);
 	snprintf(m.namespace, sizeof m.namespace, "%s", r->write);
 	if ((r->key_file ? remote_secret(r, secret) : remote_shared(r, &signer)) < 0)
 		return EXIT_FAILURE;
-	if (fstat(r->image, &st) < 0 || blob_pack(r->image, (uint64_t)st.st_size, &m, &packed) < 0)
-		return EXIT_FAILURE;
-	n = signed_write(&m, &signer, text);
-	sodium_memzero(secret, sizeof secret);
-	if (n < 0) {
-		fprintf(stderr, "fixd-remote: the image cannot be signed: %s\n", strerror(-n));
+	if (fstat(r->image, &st) < 0) {
+		remote_say(r, xasprintf("the image cannot be read: %s", strerror(errno)));
 		return EXIT_FAILURE;
 	}
-	return upload(r, &m, packed, text, (size_t)n);
+	m.size = (uint64_t)st.st_size;
+	code = upload(r, &m, &signer);
+	sodium_memzero(secret, sizeof secret);
+	image_manifest_deinit(&m);
+	return code;
 }

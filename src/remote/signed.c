@@ -5,13 +5,16 @@
 #include <fnmatch.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/utsname.h>
 
+#include "base/alloc.h"
 #include "base/units.h"
 
 #define SIGNATURE "signature "
 #define HMAC "hmac "
+#define SIGNATURE_MAX 256 /* bytes of the last line */
 #define KEY_HEX (2 * crypto_sign_PUBLICKEYBYTES)
 #define SIGNATURE_HEX (2 * crypto_sign_BYTES)
 
@@ -34,38 +37,46 @@ static void hmac_of(const char *text, size_t size, const struct signer *s, unsig
 }
 
 /* The last line. */
-static int put_signature(char *text, int n, const struct signer *s)
+static int put_signature(struct text *t, const struct signer *s)
 {
 	unsigned char signature[crypto_sign_BYTES], public[crypto_sign_PUBLICKEYBYTES];
 	char signature_hex[SIGNATURE_HEX + 1], public_hex[KEY_HEX + 1];
-	size_t room = (size_t)(MANIFEST_MAX - n);
 
 	if (!s->secret) {
-		hmac_of(text, (size_t)n, s, signature);
+		hmac_of(t->data, t->size, s, signature);
 		sodium_bin2hex(signature_hex, sizeof signature_hex, signature, crypto_auth_hmacsha256_BYTES);
-		return snprintf(text + n, room, HMAC "%s\n", signature_hex);
+		text_printf(t, HMAC "%s\n", signature_hex);
+		return 0;
 	}
 	if (crypto_sign_ed25519_sk_to_pk(public, s->secret) != 0 ||
-	    crypto_sign_detached(signature, NULL, (const unsigned char *)text, (unsigned long long)n, s->secret) != 0)
+	    crypto_sign_detached(signature, NULL, (const unsigned char *)t->data, t->size, s->secret) != 0)
 		return -EINVAL;
 	sodium_bin2hex(signature_hex, sizeof signature_hex, signature, sizeof signature);
 	sodium_bin2hex(public_hex, sizeof public_hex, public, sizeof public);
-	return snprintf(text + n, room, SIGNATURE "%s %s\n", public_hex, signature_hex);
+	text_printf(t, SIGNATURE "%s %s\n", public_hex, signature_hex);
+	return 0;
 }
 
-int signed_write(const struct image_manifest *m, const struct signer *signer, char out[MANIFEST_MAX])
+int signed_write(const struct image_manifest *m, const struct signer *signer, struct text *out)
 {
 	struct utsname machine;
-	int n, r;
 
 	if (uname(&machine) < 0)
 		return -errno;
-	n = snprintf(out, MANIFEST_MAX, "fixd-remote 1\nkey %s\nnamespace %s\nsize %" PRIu64 "\nblob %s %" PRIu64 "\nbuilder fixd %s %s\n",
-		     m->key, m->namespace, m->size, m->blob, m->blob_size, PACKAGE_VERSION, machine.machine);
-	if (n >= MANIFEST_MAX)
+	text_printf(out, "fixd-remote 2\nkey %s\nnamespace %s\nsize %" PRIu64 "\nbuilder fixd %s %s\n", m->key, m->namespace, m->size,
+		    PACKAGE_VERSION, machine.machine);
+	for (size_t k = 0; k < m->n_chunks; k++)
+		text_printf(out, "chunk %s %" PRIu32 " %" PRIu32 "\n", m->chunks[k].hash, m->chunks[k].stored, m->chunks[k].size);
+	if (out->size > MANIFEST_MAX - SIGNATURE_MAX)
 		return -E2BIG;
-	r = put_signature(out, n, signer);
-	return r < 0 ? r : r < MANIFEST_MAX - n ? n + r : -E2BIG;
+	return put_signature(out, signer);
+}
+
+void image_manifest_deinit(struct image_manifest *m)
+{
+	free(m->chunks);
+	m->chunks = NULL;
+	m->n_chunks = 0;
 }
 
 static bool from_hex(unsigned char *out, size_t size, const char *hex)
@@ -109,25 +120,62 @@ static bool take_number(const char *text, uint64_t *out)
 	return parse_u64(text, 10, UINT64_MAX / 2, out) == 0;
 }
 
+/* "HASH STORED SIZE" */
+static bool take_chunk(char *line, struct chunk *c)
+{
+	char *stored = strchr(line, ' '), *size = stored ? strchr(stored + 1, ' ') : NULL;
+	uint64_t stored_bytes, bytes;
+
+	if (!size)
+		return false;
+	*stored++ = *size++ = '\0';
+	if (!hash_is_valid(line) || parse_u64(stored, 10, CHUNK_STORED_MAX, &stored_bytes) < 0 ||
+	    parse_u64(size, 10, CHUNK_MAX, &bytes) < 0 || bytes == 0)
+		return false;
+	memcpy(c->hash, line, sizeof c->hash);
+	c->stored = (uint32_t)stored_bytes;
+	c->size = (uint32_t)bytes;
+	return true;
+}
+
+/* Together they are of that size. */
+static bool take_chunks(char *text, struct image_manifest *m)
+{
+	uint64_t left = m->size;
+	size_t room = 0;
+
+	while (*text) {
+		char *line = take_line(&text, "chunk");
+		struct chunk c;
+
+		if (!line || !take_chunk(line, &c) || c.size > left)
+			return false;
+		left -= c.size;
+		if (m->n_chunks == room) {
+			room = room ? 2 * room : 16;
+			m->chunks = xrealloc(m->chunks, room * sizeof *m->chunks);
+		}
+		m->chunks[m->n_chunks++] = c;
+	}
+	return left == 0;
+}
+
 static const char *take_values(char *text, const char *key, const char *namespace, struct image_manifest *m)
 {
 	char *version = take_line(&text, "fixd-remote"), *of = version ? take_line(&text, "key") : NULL,
 	     *where = of ? take_line(&text, "namespace") : NULL, *size = where ? take_line(&text, "size") : NULL,
-	     *blob = size ? take_line(&text, "blob") : NULL, *builder = blob ? take_line(&text, "builder") : NULL,
-	     *blob_size = blob ? strchr(blob, ' ') : NULL;
+	     *builder = size ? take_line(&text, "builder") : NULL;
 
-	if (!builder || *text || !blob_size || strcmp(version, "1") != 0)
+	if (!builder || strcmp(version, "2") != 0)
 		return "it is no manifest of this version";
-	*blob_size++ = '\0';
 	if (strcmp(of, key) != 0)
 		return "it is that of another image";
 	if (strcmp(where, namespace) != 0)
 		return "it is of another namespace";
-	if (!take_number(size, &m->size) || !hash_is_valid(blob) || !take_number(blob_size, &m->blob_size))
+	if (!take_number(size, &m->size) || !take_chunks(text, m))
 		return "it has a wrong value";
 	memcpy(m->key, key, sizeof m->key);
 	snprintf(m->namespace, sizeof m->namespace, "%s", namespace);
-	memcpy(m->blob, blob, sizeof m->blob);
 	return NULL;
 }
 
@@ -164,7 +212,7 @@ const char *signed_take(const char *text, size_t size, const char *key, const ch
 			const struct signer *shared, struct image_manifest *m)
 {
 	const char *line, *wrong = "it is no signed manifest";
-	char copy[MANIFEST_MAX + 1];
+	_cleanup_free_ char *copy = NULL;
 
 	if (size < 2 || size >= MANIFEST_MAX || memchr(text, 0, size) || text[size - 1] != '\n')
 		return wrong;
@@ -177,7 +225,10 @@ const char *signed_take(const char *text, size_t size, const char *key, const ch
 		wrong = judge_hmac(text, size, line, shared);
 	if (wrong)
 		return wrong;
-	memcpy(copy, text, (size_t)(line - text));
-	copy[line - text] = '\0';
-	return take_values(copy, key, namespace, m);
+	copy = xstrndup(text, (size_t)(line - text));
+	*m = (struct image_manifest){ 0 };
+	wrong = take_values(copy, key, namespace, m);
+	if (wrong)
+		image_manifest_deinit(m);
+	return wrong;
 }

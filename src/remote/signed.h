@@ -2,12 +2,12 @@
 /*
  * The signed description of an image on a remote: lines of a name and a value, in this order, the last one the signature of all before:
  *
- *	fixd-remote 1
+ *	fixd-remote 2
  *	key SHA-256
  *	namespace NAME
  *	size BYTES				of the image
- *	blob SHA-256 BYTES			what is stored: its hash, its size
  *	builder WORDS
+ *	chunk SHA-256 STORED BYTES		each piece of it in order: the hash and size of what is stored, and its size
  *	signature PUBLIC-KEY SIGNATURE		ed25519, in hex
  *
  * or at its end, of those who share a secret and write and read alike,
@@ -22,18 +22,22 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/text.h"
+#include "remote/chunk.h"
 #include "remote/hash.h"
 
-#define MANIFEST_MAX 4096
+#define MANIFEST_MAX ((size_t)16 << 20)
 #define NAMESPACE_MAX 100
 
 struct image_manifest {
 	char key[HASH_HEX_SIZE];
 	char namespace[NAMESPACE_MAX + 1];
 	uint64_t size;
-	char blob[HASH_HEX_SIZE];
-	uint64_t blob_size;
+	struct chunk *chunks;
+	size_t n_chunks;
 };
+
+void image_manifest_deinit(struct image_manifest *m);
 
 /* Of crypto_sign_SECRETKEYBYTES, or NULL; and what all share, or NULL. The first is signed with if there is one. */
 struct signer {
@@ -45,8 +49,8 @@ struct signer {
 /* Letters, digits, '.', '_', '-' and '/', which is neither first nor last nor twice, and no part that begins with '.'. */
 bool namespace_is_valid(const char *name);
 
-/* Text in `out`; its length, or -errno: the secret is no key. */
-int signed_write(const struct image_manifest *m, const struct signer *signer, char out[MANIFEST_MAX]);
+/* 0, or -errno: the secret is no key. */
+int signed_write(const struct image_manifest *m, const struct signer *signer, struct text *out);
 
 /* Is the public key, in hex, one of those that may speak for the namespace? */
 bool signed_is_trusted(const char *hex, const char *namespace, char *const *keys);

@@ -242,6 +242,79 @@ def test_s3(t):
     server.close()
 
 
+TREE = """[fixture tree]
+tree = python3 make.py "$FIXD_DIR"
+watch = input
+watch-by = content
+remote = yes
+"""
+MAKE = """import os, random, sys
+for n in range(1000):
+    d = f"{sys.argv[1]}/{n // 100}"
+    os.makedirs(d, exist_ok=True)
+    text = open("input").read() if n == 500 else random.Random(n).randbytes(20000)
+    open(f"{d}/{n}", "wb" if type(text) is bytes else "w").write(text)
+    os.utime(f"{d}/{n}", (1, 1))
+"""
+
+
+def sizes(server):
+    return sum(len(data) for path, data in server.http.files.items() if "/cas/" in path)
+
+
+@once
+def test_only_what_changed_is_sent(t):
+    """A tree of 20 MB, of which one file is another; and pieces that are there are not sent again."""
+    need(t)
+    server, public = Server(), keygen(t)
+    ini = section(t, server, public) + TREE
+    m = Machine(t, "m", ini, input="text\n", **{"make.py": MAKE})
+    m.daemon.ctl("warm", "--wait-upload", "--timeout", "60s")
+    first, puts = sizes(server), len(server.asked("PUT"))
+    assert first > 19_000_000 and puts > 20
+    with open(m.dir + "/input", "w") as f:
+        f.write("another text\n")
+    m.daemon.ctl("warm", "--wait-upload", "--timeout", "60s")
+    sent = sizes(server) - first
+    assert len(server.manifests()) == 2 and 0 < sent < first / 6 and len(server.asked("PUT")) - puts < puts / 4, (first, sent, puts)
+    # An upload that broke goes on where it was.
+    gone = sorted(path for path in server.http.files if "/cas/" in path)[:3]
+    for path in [*gone, *server.manifests()]:
+        del server.http.files[path]
+    server.http.asked.clear()
+    m.daemon.ctl("remote", "push", "tree")
+    assert set(server.asked("PUT")) <= {*gone, *server.manifests()} and len(server.manifests()) == 1
+    b = Machine(t, "b", ini, input="another text\n", **{"make.py": "raise SystemExit(1)"})
+    assert b.daemon.client().attach("tree").data == m.daemon.client().attach("tree").data
+    server.close()
+
+
+@once
+def test_what_breaks_goes_on(t):
+    """A piece whose connection breaks is asked for again; where each one does, it is given up soon."""
+    need(t)
+    server, public = Server(), keygen(t)
+    ini = section(t, server, public) + "[fixture f]\ncommand = echo f >> runs; seq 1 900000\nwatch-by = content\nremote = yes\n"
+    wanted = Machine(t, "a", ini)
+    wanted.daemon.ctl("warm", "--wait-upload")
+    blobs = {path for path in server.http.files if "/cas/" in path}
+    assert len(blobs) > 4
+    for name, most, runs in ("b", 1, []), ("c", 10**9, ["f"]):
+        broken = []
+
+        def breaks(handler, path, body, broken=broken, most=most):
+            if path not in blobs or broken.count(path) >= most:
+                return False
+            broken.append(path)
+            handler.answer(200, body[:len(body) // 2], length=len(body))
+            return True
+
+        server.http.lie = breaks
+        m = Machine(t, name, ini)
+        assert m.get("f") == wanted.get("f") and m.runs() == runs and len(broken) >= (len(blobs) if most == 1 else 3), (name, m.runs(), len(broken))
+    server.close()
+
+
 @once
 def test_progress(t):
     """How far a download is, is told while it goes on."""

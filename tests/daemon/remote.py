@@ -53,7 +53,7 @@ class Store(http.server.BaseHTTPRequestHandler):
 
 class Server:
     def __init__(self, handler=Store):
-        self.http = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        self.http = type("Http", (http.server.ThreadingHTTPServer,), {"request_queue_size": 64})(("127.0.0.1", 0), handler)
         self.http.daemon_threads = True
         self.http.files, self.http.asked, self.http.lie, self.http.gate = {}, [], None, threading.Event()
         self.http.gate.set()  # without it nothing is taken
@@ -112,7 +112,8 @@ def keygen(t, name="key"):
     return done.stdout.strip()
 
 
-def section(t, server, public, write=True, more=""):
+def section(t, server, public, write=True, more="timeout = 20s"):
+    """With time for a machine that is busy."""
     write = f"write = yes\nkey-file = {t.path('key')}\n" if write else ""
     return f"[remote]\nurl = {server.url}\npublic-keys = {public}\n{write}{more}\n"
 
@@ -286,7 +287,7 @@ def lies(server, path, blob, other):
 def test_servers_that_lie(t):
     need(t)
     server, public = Server(), keygen(t)
-    ini = section(t, server, public) + "[fixture f]\ncommand = echo f >> runs; cat input; seq 1 20000\nwatch = input\nwatch-by = content\nremote = yes\n"
+    ini = section(t, server, public, more="") + "[fixture f]\ncommand = echo f >> runs; cat input; seq 1 20000\nwatch = input\nwatch-by = content\nremote = yes\n"
     other = Machine(t, "other", ini, input="other\n")
     other.get("f")
     stored(server, 1)
