@@ -200,7 +200,12 @@ soak: all tests/soak/clients$(EXEEXT)
 check-clones: all
 	$(AM_TESTS_ENVIRONMENT) FIXD_CLONES=$${CLONES:-1000} FIXD_TEST_SLOWNESS=10 $(srcdir)/tests/with-python $(srcdir)/tests/daemon/servers.py \
 		test_a_hundred_clones_and_kills
-.PHONY: check-kills soak check-clones
+# Hosts in network namespaces: one has nginx, the others daemons and checkouts.
+HOSTS = 12
+check-fleet: all
+	$(AM_TESTS_ENVIRONMENT) HOSTS=$(HOSTS) FIXD_TEST_SLOWNESS=10 $(srcdir)/tests/with-python $(srcdir)/tests/daemon/hosts.py
+EXTRA_DIST += tests/daemon/hosts.py
+.PHONY: check-kills soak check-clones check-fleet
 
 # The benchmarks are not part of check: their figures need a quiet machine and a person who reads them.
 EXTRA_PROGRAMS += tests/bench/bench

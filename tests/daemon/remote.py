@@ -469,20 +469,26 @@ def test_what_does_not_fit(t):
         assert done.returncode == 78 and sentence in done.stderr.decode(), (ini, done.stderr.decode())
 
 
-def nginx(t):
+def nginx_configuration(t, address, port):
+    """The program, and a file that makes a store of it."""
     path = shutil.which("nginx", path=os.environ["PATH"] + ":/usr/sbin")
     if not path:
         raise harness.Skip("nginx is not installed")
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        port = s.getsockname()[1]
     os.makedirs(t.path("nginx/store"))
     for d in "nginx", "nginx/store":
         os.chmod(t.path(d), 0o777)
     os.chmod(t.dir, 0o755)
     conf = t.write("nginx/conf", f"daemon off; worker_processes 1; error_log {t.dir}/nginx/error; pid {t.dir}/nginx/pid; events {{ }}\n"
                    f"http {{ access_log off; client_body_temp_path {t.dir}/nginx/tmp; client_max_body_size 0;\n"
-                   f"server {{ listen 127.0.0.1:{port}; root {t.dir}/nginx/store; location / {{ dav_methods PUT; create_full_put_path on; }} }} }}\n")
+                   f"server {{ listen {address}:{port}; root {t.dir}/nginx/store; location / {{ dav_methods PUT; create_full_put_path on; }} }} }}\n")
+    return path, conf
+
+
+def nginx(t):
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
+    path, conf = nginx_configuration(t, "127.0.0.1", port)
     process = subprocess.Popen([path, "-c", conf, "-p", t.dir], stderr=subprocess.PIPE)
 
     def answers():
