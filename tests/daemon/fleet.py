@@ -7,6 +7,7 @@ import hmac
 import io
 import json
 import os
+import re
 import socket
 import subprocess
 import threading
@@ -312,6 +313,50 @@ def test_what_breaks_goes_on(t):
         server.http.lie = breaks
         m = Machine(t, name, ini)
         assert m.get("f") == wanted.get("f") and m.runs() == runs and len(broken) >= (len(blobs) if most == 1 else 3), (name, m.runs(), len(broken))
+    server.close()
+
+
+@once
+def test_the_examples_for_ci(t):
+    """The commands of contrib/ci: the main branch and a pull request write where they may, and what has no key reads."""
+    need(t)
+    server, public = Server(), keygen(t)
+    pr = keygen(t, "pr-key")
+    commands = []
+    for name in "github", "gitlab":
+        with open(os.path.join(harness.SRC, f"contrib/ci/{name}-fleet.yml")) as f:
+            found = re.findall(r"contrib/ci/(with-remote .*)", f.read().split("jobs:")[-1])
+        assert len(found) == 2, found
+        commands.append([re.sub(r"\$\{\{.*?\}\}", "1", c).replace("./run-tests", "cat words #") for c in found])
+    assert commands[0][0] == commands[1][0]
+
+    def run(checkout, number, **env):
+        directory = t.path(checkout)
+        os.makedirs(directory + "/run", exist_ok=True)
+        os.chmod(directory + "/run", 0o700)
+        ini = f"[remote]\nurl = {server.url}\npublic-keys = main:{public}, pr/*:{pr}\nread = main\ntimeout = 20s\n" + WORDS + "path = words\n"
+        for name, text in ("fixd.ini", ini), ("input", env.pop("input", "text\n")):
+            with open(f"{directory}/{name}", "w") as f:
+                f.write(text)
+        path = f"{harness.SRC}/contrib/ci:{harness.BUILD}:{os.environ['PATH']}"
+        done = subprocess.run(["sh", "-c", commands[number][env.pop("which", 0)]], cwd=directory, capture_output=True, text=True, timeout=LIMIT,
+                              env={**harness.process_environment(), "PATH": path, "XDG_RUNTIME_DIR": directory + "/run", **env})
+        assert done.returncode == 0, done.stdout + done.stderr
+        with open(directory + "/fixd.ini") as f:
+            assert f.read() == ini, "fixd.ini is not as it was"
+        return done.stdout, os.path.exists(directory + "/runs")
+
+    def secret(name):
+        with open(t.path(name)) as f:
+            return f.read().strip()
+
+    assert run("main", 0, MAIN_KEY=secret("key"))[1] and [p.split("/ac/")[0] for p in server.manifests()] == ["/fixtures/main"]
+    assert not run("shard", 0, which=1)[1], "a shard built it"
+    assert not run("pr", 0, PR_KEY=secret("pr-key"), NUMBER="7")[1], "a pull request built what the main branch has"
+    assert run("changed", 1, PR_KEY=secret("pr-key"), NUMBER="7", input="other\n")[1]
+    assert [p.split("/ac/")[0] for p in server.manifests()] == ["/fixtures/main", "/fixtures/pr/7"]
+    assert not run("shard-of-pr", 1, which=1, PR_KEY=secret("pr-key"), NUMBER="7", input="other\n")[1]
+    assert run("shard-of-main", 1, which=1, input="other\n")[1], "the main branch took what a pull request has built"
     server.close()
 
 

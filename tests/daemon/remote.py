@@ -478,9 +478,13 @@ def nginx_configuration(t, address, port):
     for d in "nginx", "nginx/store":
         os.chmod(t.path(d), 0o777)
     os.chmod(t.dir, 0o755)
-    conf = t.write("nginx/conf", f"daemon off; worker_processes 1; error_log {t.dir}/nginx/error; pid {t.dir}/nginx/pid; events {{ }}\n"
-                   f"http {{ access_log off; client_body_temp_path {t.dir}/nginx/tmp; client_max_body_size 0;\n"
-                   f"server {{ listen {address}:{port}; root {t.dir}/nginx/store; location / {{ dav_methods PUT; create_full_put_path on; }} }} }}\n")
+    with open(os.path.join(harness.SRC, "contrib/ci/nginx.conf")) as f:
+        text = f.read()
+    for ours, of_test in (("/srv/fixd", t.dir + "/nginx/store"), ("/run/fixd-store.pid", t.dir + "/nginx/pid"), ("listen 8080", f"listen {address}:{port}"),
+                          ("error_log stderr", f"error_log {t.dir}/nginx/error"), ("worker_processes auto", "worker_processes 1")):
+        assert ours in text, ours
+        text = text.replace(ours, of_test)
+    conf = t.write("nginx/conf", text)
     return path, conf
 
 
