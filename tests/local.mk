@@ -222,5 +222,6 @@ bench: all tests/bench/bench$(EXEEXT)
 	case '$(BENCH)' in ''|clones) FIXD_BUILD='$(abs_top_builddir)' FIXD_BUILDER='$(abs_top_builddir)/fixd-builder' $(srcdir)/tests/bench/clones.py ;; esac
 	case '$(BENCH)' in ''|fork) FIXD_BUILD='$(abs_top_builddir)' FIXD_BUILDER='$(abs_top_builddir)/fixd-builder' $(srcdir)/tests/bench/forks.py ;; esac
 	case '$(BENCH)' in ''|blame) FIXD_BUILD='$(abs_top_builddir)' FIXD_SRC='$(abs_top_srcdir)' $(srcdir)/tests/bench/blame.py ;; esac
-EXTRA_DIST += tests/bench/blame.py tests/bench/clones.py tests/bench/forks.py tests/bench/trees.py
+	case '$(BENCH)' in ''|remote) FIXD_BUILD='$(abs_top_builddir)' FIXD_SRC='$(abs_top_srcdir)' FIXD_BUILDER='$(abs_top_builddir)/fixd-builder' $(srcdir)/tests/bench/remote.py ;; esac
+EXTRA_DIST += tests/bench/blame.py tests/bench/clones.py tests/bench/forks.py tests/bench/remote.py tests/bench/trees.py
 .PHONY: bench
