@@ -24,9 +24,27 @@ coverage:
 lint:
 	$(srcdir)/contrib/lint $(abs_builddir) $(LINT)
 .PHONY: coverage lint
-EXTRA_DIST += contrib/protocol contrib/coverage contrib/lint contrib/clang-tidy contrib/demo/run contrib/demo/fixd.ini contrib/demo/to-sqlite contrib/deps contrib/fuzz contrib/HACKING contrib/check-kernel contrib/check-kernel-guest contrib/check contrib/quickstart contrib/ci/github.yml contrib/ci/gitlab.yml
-EXTRA_DIST += contrib/coverage contrib/lint contrib/clang-tidy contrib/demo/run contrib/demo/fixd.ini contrib/demo/to-sqlite contrib/deps contrib/fuzz contrib/HACKING contrib/check-kernel contrib/check-kernel-guest contrib/check contrib/quickstart contrib/ci/github.yml contrib/ci/gitlab.yml contrib/ci/github-fleet.yml \
-	contrib/ci/gitlab-fleet.yml contrib/ci/nginx.conf contrib/ci/with-remote
+EXTRA_DIST += \
+	contrib/HACKING \
+	contrib/check \
+	contrib/check-kernel \
+	contrib/check-kernel-guest \
+	contrib/ci/github-fleet.yml \
+	contrib/ci/github.yml \
+	contrib/ci/gitlab-fleet.yml \
+	contrib/ci/gitlab.yml \
+	contrib/ci/nginx.conf \
+	contrib/ci/with-remote \
+	contrib/clang-tidy \
+	contrib/coverage \
+	contrib/demo/fixd.ini \
+	contrib/demo/run \
+	contrib/demo/to-sqlite \
+	contrib/deps \
+	contrib/fuzz \
+	contrib/lint \
+	contrib/protocol \
+	contrib/quickstart
 
 # Completion.
 
