@@ -190,7 +190,11 @@ def _run_script(name):
 def _run_text(text):
     if not _has_safe_path():
         sys.path.insert(0, "")
-    exec(compile(text, "<string>", "exec", dont_inherit=True), _main_module())
+    code = compile(text, "<string>", "exec", dont_inherit=True)
+    register = getattr(sys.modules.get("linecache"), "_register_code", None)
+    if register is not None:
+        register(code, text, "<string>")
+    exec(code, _main_module())
 
 
 def _run_module(name):
@@ -206,7 +210,13 @@ def _has_safe_path():
     return sys.flags.isolated or getattr(sys.flags, "safe_path", False)
 
 
+def _forget_texts():
+    """From Python 3.13 on tracebacks show what stands behind -c: the template's is none of the program's."""
+    getattr(sys.modules.get("linecache"), "_interactive_cache", {}).clear()
+
+
 def _run(line):
+    _forget_texts()
     sys.argv = [line.name if line.kind == "script" else line.kind, *line.arguments]
     {"script": _run_script, "-m": _run_module, "-c": _run_text}[line.kind](line.name)
 

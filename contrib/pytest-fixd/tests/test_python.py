@@ -75,6 +75,7 @@ PROGRAMS = {
     "isolated": ["-I", "-c", "import sys; print(sys.path, sys.flags)"],
     "raises": ["raises.py"],
     "raises_text": ["-c", "1/0"],
+    "raises_inside": ["inside.py"],
     "raises_module": ["-m", "package.raises"],
     "syntax": ["-c", "1 +"],
     "status": ["-c", "import sys; sys.exit(3)"],
@@ -99,6 +100,7 @@ def test_like_python(runs, name):
     p.write("package/__main__.py", "import sys; print(sys.argv, sys.path[0], __name__, __package__, __spec__.name)")
     p.write("package/sub.py", "import sys; print(sys.argv, sys.path[0], __name__, __package__, __spec__.name)")
     p.write("package/raises.py", "1/0")
+    p.write("inside.py", "exec('1/0')")
     p.write("processes.py", """
         import multiprocessing
         def double(n): return 2 * n
