@@ -189,6 +189,7 @@ def test_a_day_of_the_machine(t):
     m.run("systemctl stop fixd.socket fixd.service")
     wait_for(lambda: sorted(m.run("cat /var/lib/fixd/torn", check=False).split()) == ["server", "who"], "everything to be torn down")
     wait_for(lambda: not m.running(server), "the service to end")
+    wait_for(lambda: not m.run("ls /run/fixd/socket", check=False), "the socket to go")
     wait_for(lambda: not m.run("pgrep -u fixd", check=False), "its processes to end")
     # Other tests, of other users, have their trees there at the same time.
     wait_for(lambda: not m.run("find /dev/shm -maxdepth 1 -user fixd"), "its trees to go")
