@@ -23,12 +23,21 @@
 #define FIXD_TEST_MAX 64 /* fixtures in one program */
 #define FIXD_TEST_ERROR 99
 
-static struct fixd *fixd_test_daemon;
-static const char *fixd_test_running;
-static struct {
-	const char *name;
-	struct fixd_view *view;
-} fixd_test_views[FIXD_TEST_MAX];
+struct fixd_test_state {
+	struct fixd *daemon;
+	const char *running;
+	struct {
+		const char *name;
+		struct fixd_view *view;
+	} views[FIXD_TEST_MAX];
+};
+
+static inline struct fixd_test_state *fixd_test_all(void)
+{
+	static struct fixd_test_state all;
+
+	return &all;
+}
 
 /* What a framework does with a test whose fixture cannot be had, in the place of the following; it does not return. */
 #ifndef FIXD_TEST_FAILED
@@ -49,19 +58,19 @@ static inline void fixd_test_fail(const char *name, const char *why)
 
 static inline int fixd_test_connect(void)
 {
-	int r = fixd_test_daemon ? 0 : fixd_open(&fixd_test_daemon, NULL);
+	int r = fixd_test_all()->daemon ? 0 : fixd_open(&fixd_test_all()->daemon, NULL);
 
 	if (r == 0)
-		fixd_set_test(fixd_test_daemon, fixd_test_running);
+		fixd_set_test(fixd_test_all()->daemon, fixd_test_all()->running);
 	return r;
 }
 
 /* The string must stay until the next one is named, or NULL. */
 static inline void fixd_test_begin(const char *test)
 {
-	fixd_test_running = test;
-	if (fixd_test_daemon)
-		fixd_set_test(fixd_test_daemon, test);
+	fixd_test_all()->running = test;
+	if (fixd_test_all()->daemon)
+		fixd_set_test(fixd_test_all()->daemon, test);
 }
 
 /* The view of a fixture, `name` or `name[param]`; the string must stay. Never NULL. */
@@ -70,9 +79,9 @@ static inline struct fixd_view *fixd_test_view(const char *name)
 	struct fixd_options options;
 	int i;
 
-	for (i = 0; i < FIXD_TEST_MAX && fixd_test_views[i].name; i++) {
-		if (!strcmp(fixd_test_views[i].name, name))
-			return fixd_test_views[i].view;
+	for (i = 0; i < FIXD_TEST_MAX && fixd_test_all()->views[i].name; i++) {
+		if (!strcmp(fixd_test_all()->views[i].name, name))
+			return fixd_test_all()->views[i].view;
 	}
 	if (i == FIXD_TEST_MAX)
 		fixd_test_fail(name, "too many fixtures in one program");
@@ -81,10 +90,10 @@ static inline struct fixd_view *fixd_test_view(const char *name)
 	options.flags = FIXD_COW;
 	if (fixd_test_connect() < 0)
 		fixd_test_fail(name, fixd_error(NULL));
-	if (fixd_attach(fixd_test_daemon, name, &options, &fixd_test_views[i].view) < 0)
-		fixd_test_fail(name, fixd_error(fixd_test_daemon));
-	fixd_test_views[i].name = name;
-	return fixd_test_views[i].view;
+	if (fixd_attach(fixd_test_all()->daemon, name, &options, &fixd_test_all()->views[i].view) < 0)
+		fixd_test_fail(name, fixd_error(fixd_test_all()->daemon));
+	fixd_test_all()->views[i].name = name;
+	return fixd_test_all()->views[i].view;
 }
 
 /* Its root object, or its bytes. */
@@ -103,9 +112,9 @@ static inline const char *fixd_test_reset_all(void)
 {
 	const char *failed = NULL;
 
-	for (int i = 0; i < FIXD_TEST_MAX && fixd_test_views[i].name; i++) {
-		if (fixd_view_reset(fixd_test_views[i].view) < 0)
-			failed = fixd_test_views[i].name;
+	for (int i = 0; i < FIXD_TEST_MAX && fixd_test_all()->views[i].name; i++) {
+		if (fixd_view_reset(fixd_test_all()->views[i].view) < 0)
+			failed = fixd_test_all()->views[i].name;
 	}
 	return failed;
 }
@@ -121,12 +130,12 @@ static inline void fixd_test_reset(void)
 /* Detaches all of them; pointers to them are dead. */
 static inline void fixd_test_end(void)
 {
-	for (int i = 0; i < FIXD_TEST_MAX && fixd_test_views[i].name; i++) {
-		fixd_detach(fixd_test_views[i].view);
-		fixd_test_views[i].name = NULL;
+	for (int i = 0; i < FIXD_TEST_MAX && fixd_test_all()->views[i].name; i++) {
+		fixd_detach(fixd_test_all()->views[i].view);
+		fixd_test_all()->views[i].name = NULL;
 	}
-	fixd_close(fixd_test_daemon);
-	fixd_test_daemon = NULL;
+	fixd_close(fixd_test_all()->daemon);
+	fixd_test_all()->daemon = NULL;
 }
 
 #endif
