@@ -311,6 +311,48 @@ def test_ctest(t):
     assert "fixd.warm.words" in out and "Not Run" in out, out
 
 
+BASE = r"""
+#include <cstdlib>
+#define FIXD_TEST_NOT_PRISTINE(message) abort()
+#include <fixd/cxx.h>
+struct Base : public FixdScope {
+	Base() : FixdScope("a test") {}
+	char *words() { return get<char>("words"); }
+};
+char *scribble();
+"""
+FIRST = """
+#include "base.h"
+char *scribble()
+{
+	Base test;
+	memset(test.words(), 'x', 5);
+	return test.words();
+}
+"""
+SECOND = """
+#include "base.h"
+int main()
+{
+	char *there = scribble();
+	Base test;
+	return test.words() != there || fixd_test("words") != there || memcmp(there, "apple", 5) != 0;
+}
+"""
+
+
+def test_a_class_of_several_files(t):
+    """In a header, with all that gcc has to say of it: it has the same views in all of them."""
+    need("g++")
+    daemon = t.daemon("[fixture words]\ncommand = echo apple\n")
+    t.write("base.h", BASE)
+    files = [t.write("first.cc", FIRST), t.write("second.cc", SECOND)]
+    for level in "-O0", "-O2":
+        run(["g++", "-Wall", "-Wextra", "-Werror", level, "-o", "two", *files, "-I", SRC + "/include", "-I", ADAPTERS, "-L", BUILD + "/.libs",
+             "-Wl,-rpath," + BUILD + "/.libs", "-lfixd"], environment(), t.dir)
+        run(["./two"], {**environment(), "FIXD_SOCKET": daemon.socket}, t.dir)
+
+
 def test_the_recipe_for_c(t):
     need("pkg-config")
     check_suite(t, "C", tools(t))

@@ -17,16 +17,11 @@
 
 #include "cxx.h"
 
-namespace
-{
-
 class FixdTest : protected FixdScope {
     protected:
 	FixdTest() : FixdScope(boost::unit_test::framework::current_test_case().full_name())
 	{
 	}
 };
-
-} // namespace
 
 #endif

@@ -21,16 +21,11 @@
 
 #include "cxx.h"
 
-namespace
-{
-
 class FixdTest : protected FixdScope {
     protected:
 	FixdTest() : FixdScope(std::string(Catch::getResultCapture().getCurrentTestName()))
 	{
 	}
 };
-
-} // namespace
 
 #endif

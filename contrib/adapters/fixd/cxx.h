@@ -16,10 +16,6 @@
 #endif
 #include "test.h"
 
-/* Of each file its own, as the views are. */
-namespace
-{
-
 class FixdScope {
     protected:
 	explicit FixdScope(std::string test) : test_(std::move(test))
@@ -50,7 +46,5 @@ class FixdScope {
     private:
 	const std::string test_;
 };
-
-} // namespace
 
 #endif

@@ -16,16 +16,11 @@
 
 #include "cxx.h"
 
-namespace
-{
-
 class FixdTest : protected FixdScope {
     protected:
 	FixdTest() : FixdScope(doctest::getContextOptions()->currentTest->m_name)
 	{
 	}
 };
-
-} // namespace
 
 #endif

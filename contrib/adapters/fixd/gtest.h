@@ -17,9 +17,6 @@
 
 #include "cxx.h"
 
-namespace
-{
-
 class FixdTest : public ::testing::Test, protected FixdScope {
     protected:
 	FixdTest() : FixdScope(name())
@@ -34,7 +31,5 @@ class FixdTest : public ::testing::Test, protected FixdScope {
 		return std::string(info->test_suite_name()) + "." + info->name();
 	}
 };
-
-} // namespace
 
 #endif

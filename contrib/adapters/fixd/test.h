@@ -9,8 +9,9 @@
  * fixd_test_begin() before each test is for people: fixctl report then names the tests that change fixtures.
  *
  * A fixture that cannot be had ends the program with status 99, which automake and Meson call an error, and a line that says
- * why; with the adapter of a framework it fails the test that needs it. Of each file that includes it this has its own views;
- * call it from one thread at a time. Link with what `pkg-config --libs fixd` says: containers in a view can be changed then.
+ * why; with the adapter of a framework it fails the test that needs it. In C each file that includes this has views of its own;
+ * in C++ all files of a program have the same. Call it from one thread at a time. Link with what `pkg-config --libs fixd` says:
+ * containers in a view can be changed then.
  */
 #ifndef FIXD_TEST_H
 #define FIXD_TEST_H
@@ -23,6 +24,12 @@
 #define FIXD_TEST_MAX 64 /* fixtures in one program */
 #define FIXD_TEST_ERROR 99
 
+#ifdef __cplusplus
+#define FIXD_TEST_INLINE inline
+#else
+#define FIXD_TEST_INLINE static inline
+#endif
+
 struct fixd_test_state {
 	struct fixd *daemon;
 	const char *running;
@@ -32,7 +39,8 @@ struct fixd_test_state {
 	} views[FIXD_TEST_MAX];
 };
 
-static inline struct fixd_test_state *fixd_test_all(void)
+/* A class in a header, from which tests in several files are derived, is one class: it must see the same views everywhere. */
+FIXD_TEST_INLINE struct fixd_test_state *fixd_test_all(void)
 {
 	static struct fixd_test_state all;
 
@@ -44,7 +52,7 @@ static inline struct fixd_test_state *fixd_test_all(void)
 #define FIXD_TEST_FAILED(message) (fflush(stdout), fprintf(stderr, "%s\n", message), exit(FIXD_TEST_ERROR))
 #endif
 
-static inline void fixd_test_fail(const char *name, const char *why)
+FIXD_TEST_INLINE void fixd_test_fail(const char *name, const char *why)
 {
 	static char message[4096];
 
@@ -56,7 +64,7 @@ static inline void fixd_test_fail(const char *name, const char *why)
 	FIXD_TEST_FAILED(message);
 }
 
-static inline int fixd_test_connect(void)
+FIXD_TEST_INLINE int fixd_test_connect(void)
 {
 	int r = fixd_test_all()->daemon ? 0 : fixd_open(&fixd_test_all()->daemon, NULL);
 
@@ -66,7 +74,7 @@ static inline int fixd_test_connect(void)
 }
 
 /* The string must stay until the next one is named, or NULL. */
-static inline void fixd_test_begin(const char *test)
+FIXD_TEST_INLINE void fixd_test_begin(const char *test)
 {
 	fixd_test_all()->running = test;
 	if (fixd_test_all()->daemon)
@@ -74,7 +82,7 @@ static inline void fixd_test_begin(const char *test)
 }
 
 /* The view of a fixture, `name` or `name[param]`; the string must stay. Never NULL. */
-static inline struct fixd_view *fixd_test_view(const char *name)
+FIXD_TEST_INLINE struct fixd_view *fixd_test_view(const char *name)
 {
 	struct fixd_options options;
 	int i;
@@ -97,18 +105,18 @@ static inline struct fixd_view *fixd_test_view(const char *name)
 }
 
 /* Its root object, or its bytes. */
-static inline void *fixd_test(const char *name)
+FIXD_TEST_INLINE void *fixd_test(const char *name)
 {
 	return fixd_view_root(fixd_test_view(name));
 }
 
-static inline size_t fixd_test_size(const char *name)
+FIXD_TEST_INLINE size_t fixd_test_size(const char *name)
 {
 	return fixd_view_size(fixd_test_view(name));
 }
 
 /* Undoes what was written to any of them. NULL, or one that could not be made pristine again. */
-static inline const char *fixd_test_reset_all(void)
+FIXD_TEST_INLINE const char *fixd_test_reset_all(void)
 {
 	const char *failed = NULL;
 
@@ -119,7 +127,7 @@ static inline const char *fixd_test_reset_all(void)
 	return failed;
 }
 
-static inline void fixd_test_reset(void)
+FIXD_TEST_INLINE void fixd_test_reset(void)
 {
 	const char *failed = fixd_test_reset_all();
 
@@ -128,7 +136,7 @@ static inline void fixd_test_reset(void)
 }
 
 /* Detaches all of them; pointers to them are dead. */
-static inline void fixd_test_end(void)
+FIXD_TEST_INLINE void fixd_test_end(void)
 {
 	for (int i = 0; i < FIXD_TEST_MAX && fixd_test_all()->views[i].name; i++) {
 		fixd_detach(fixd_test_all()->views[i].view);
