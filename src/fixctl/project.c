@@ -33,7 +33,7 @@ static const struct {
 	{ { "pytest", "pytest" }, "pyproject.toml", "pytest" },
 	{ { "pytest", "pytest" }, "setup.cfg", "[tool:pytest]" },
 	{ { "Cargo", "cargo test" }, "Cargo.toml", NULL },
-	{ { "Go", "go test ./..." }, "go.mod", NULL },
+	{ { "Go", "go test -count=1 ./..." }, "go.mod", NULL },
 };
 
 static bool file_has(const char *directory, const char *file, const char *word)

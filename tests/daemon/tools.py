@@ -639,6 +639,7 @@ def test_init(t):
     os.unlink(t.path("fixd.ini"))
     t.write("CMakeLists.txt", "project(p)\nenable_testing()\n")
     t.write("pyproject.toml", "[tool.pytest.ini_options]\n")
+    t.write("go.mod", "module p\n")
     t.write("tests/data/deep/words", "w" * 5000)
     t.write("tests/fixtures/a b/data/x", "x")
     t.write("test data/data/x", "what it is in cannot be written")
@@ -647,7 +648,9 @@ def test_init(t):
     os.makedirs(t.path("empty/data"))
     os.symlink("tests", t.path("testdata"))
     found = json.loads(init("--json", "--dry-run").stdout)
-    assert [s["name"] for s in found["suites"]] == ["CTest", "pytest"], found
+    assert [s["name"] for s in found["suites"]] == ["CTest", "pytest", "Go"], found
+    # Go remembers results, and does not know of fixtures.
+    assert found["suites"][2]["command"].endswith("go test -count=1 ./..."), found
     assert found["fixtures"] == [{"name": "tests-data", "directory": "tests/data", "files": 1, "bytes": 5000},
                                  {"name": "tests-fixtures", "directory": "tests/fixtures", "files": 1, "bytes": 1}], found
     assert not os.path.exists(t.path("fixd.ini"))
