@@ -121,8 +121,8 @@ static bool is_of_system(const struct line *l)
 	if (l->file)
 		return !strncmp(l->file, "/usr/", 5) || strstr(l->file, "/sysdeps/") || !strncmp(l->file, "../sysdeps", 10) ||
 		       strstr(l->file, "/sanitizer_common/") || !strncmp(l->file, "./", 2);
-	return l->module && (strstr(l->module, "/libc.") || strstr(l->module, "/ld-") || strstr(l->module, "/libstdc++.") ||
-			     strstr(l->module, "/libgcc_s.") || strstr(l->module, "/libpthread"));
+	return l->module && (!strncmp(l->module, "linux-vdso", 10) || strstr(l->module, "/libc.") || strstr(l->module, "/ld-") ||
+			     strstr(l->module, "/libstdc++.") || strstr(l->module, "/libgcc_s.") || strstr(l->module, "/libpthread"));
 }
 
 struct naming {

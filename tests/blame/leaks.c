@@ -14,6 +14,7 @@
 #include <sys/socket.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "library.h"
@@ -235,6 +236,12 @@ LEAK(asks_for_an_address)
 	close(fd);
 }
 
+/* Without a system call, in a library of the kernel's. */
+LEAK(asks_for_the_time)
+{
+	clock_gettime(CLOCK_REALTIME, (struct timespec *)&records()[94]); /* writes */
+}
+
 LEAK(library_writes)
 {
 	library_normalize(fixd_test("bytes"), 100);
@@ -329,6 +336,7 @@ static const struct leak leaks[] = {
 	ROW(asks_how_much_there_is),
 	ROW(waits_for_events),
 	ROW(asks_for_an_address),
+	ROW(asks_for_the_time),
 	ROW(library_writes),
 	ROW(handler_writes),
 	ROW(inlined_function_writes),
