@@ -20,6 +20,7 @@
 #define TEXT_MIN 4
 #define WRITERS_MAX 16 /* of one view that are shown */
 #define CALLERS_MAX 6
+#define ELEMENTSOF(a) (sizeof(a) / sizeof((a)[0]))
 #define GAP 8 /* bytes that are the same between parts of one change */
 
 struct blame {
@@ -118,11 +119,14 @@ struct telling {
 /* Functions of libraries of the system are where it was done, not who wanted it. */
 static bool is_of_system(const struct line *l)
 {
-	if (l->file)
-		return !strncmp(l->file, "/usr/", 5) || strstr(l->file, "/sysdeps/") || !strncmp(l->file, "../sysdeps", 10) ||
-		       strstr(l->file, "/sanitizer_common/") || !strncmp(l->file, "./", 2);
-	return l->module && (!strncmp(l->module, "linux-vdso", 10) || strstr(l->module, "/libc.") || strstr(l->module, "/ld-") ||
-			     strstr(l->module, "/libstdc++.") || strstr(l->module, "/libgcc_s.") || strstr(l->module, "/libpthread"));
+	static const char *const modules[] = { "linux-vdso", "/libc.", "/ld-", "/libstdc++.", "/libgcc_s.", "/libpthread" };
+
+	for (size_t i = 0; l->module && i < ELEMENTSOF(modules); i++) {
+		if (strstr(l->module, modules[i]))
+			return true;
+	}
+	return l->file && (!strncmp(l->file, "/usr/", 5) || strstr(l->file, "/sysdeps/") || !strncmp(l->file, "../sysdeps", 10) ||
+			   strstr(l->file, "/sanitizer_common/") || !strncmp(l->file, "./", 2));
 }
 
 struct naming {
