@@ -351,11 +351,23 @@ static void wait_for_something(struct template *t)
 		memset(t->polled, 0, sizeof t->polled); /* interrupted: nothing is known */
 }
 
+/* A hook that closes what it does not know, or one of pthread_atfork(3), leaves a template that nobody can reach. */
+static void check_own(const struct template *t)
+{
+	if (!((t->polled[0].revents | t->polled[1].revents) & (POLLNVAL | POLLERR | POLLHUP)))
+		return;
+	dprintf(2,
+		"fixd: checkpoint: the descriptors of the template were closed by what is called around a fork (before, parent, pthread_atfork()): "
+		"expected that it closes what it has opened\n");
+	exit(AUDIT_FAILED);
+}
+
 /* Until it is asked to end, or in a fork, with its call. */
 static int serve(struct template *t, struct call *what)
 {
 	for (;;) {
 		wait_for_something(t);
+		check_own(t);
 		/* From the end: what is dropped has the last one in its place, which had its turn. */
 		for (size_t i = t->n_callers; i-- > 0;) {
 			struct caller *c = &t->callers[i];

@@ -626,6 +626,26 @@ def test_a_template_that_does_not_run(t):
     assert d.ctl("fork", "template").out == "plain 1\n"
 
 
+@once
+def test_a_hook_that_closes_everything(t):
+    """The template cannot be reached any more: it ends, and says why."""
+    for hook in "before", "parent":
+        t.program(hook, "#define _GNU_SOURCE\n#include <fixd.h>\n#include <unistd.h>\n"
+                  "static void all(void *arg) { (void)arg; closefrom(3); }\n"
+                  "int main(int argc, char **argv)\n{\n"
+                  f"struct fixd_checkpoint how = {{ .size = sizeof how, .{hook} = all }};\n"
+                  "return fixd_fork_here(&argc, &argv, &how) < 0;\n}\n")
+    d = t.daemon("".join(f"[fixture {hook}]\nprocess = exec {t.path(hook)}\nmax-age = none\n" for hook in ("before", "parent")))
+    for hook in "before", "parent":
+        caller = subprocess.Popen([harness.program("fixctl"), "--socket", d.socket, "fork", hook], env=harness.process_environment(),
+                                  stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        wait_for(lambda: "of the template were closed by what is called around a fork" in d.ctl("log", hook, code=None).out, "the reason")
+        wait_for(lambda: f"{hook}: generation 1 is stale: its process exited with status" in d.words(), "its end")
+        caller.kill()
+        caller.wait()
+    d.stop()
+
+
 INI_ERRORS = {
     "ready = port": "ready, value and prewarm are not for a process: it is ready at its checkpoint",
     "value = x": "ready, value and prewarm are not for a process",
