@@ -26,11 +26,20 @@
 
 pid_t processes_start(const char *command, int out)
 {
-	pid_t parent = getpid(), pid = fork();
-	sigset_t none;
+	pid_t parent = getpid(), pid;
+	sigset_t none, term, before;
+	int err;
 
+	/* We ignore it. Blocked it is kept, for a child that is asked to end before it can be. */
+	sigemptyset(&term);
+	sigaddset(&term, SIGTERM);
+	sigprocmask(SIG_BLOCK, &term, &before);
+	pid = fork();
+	err = errno;
+	if (pid != 0)
+		sigprocmask(SIG_SETMASK, &before, NULL);
 	if (pid < 0)
-		return -errno;
+		return -err;
 	if (pid > 0) {
 		/* Both do it: the group is there whoever comes first. */
 		setpgid(pid, pid);

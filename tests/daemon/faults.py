@@ -153,6 +153,23 @@ def test_an_end_with_calls_that_are_refused(t):
         assert f.read() == "down\ndown\n"
 
 
+@once
+def test_a_service_that_is_ended_before_it_is_a_program(t):
+    """It has the helper's signals until then, which ignores SIGTERM: that is not lost."""
+    words = [w.replace("error=EPERM", "delay_exit=500000") for w in t.injecting("setpgid", "EPERM", "1", follow=True)]
+    d = t.daemon("[fixture service]\nservice = exec sleep 1000\nteardown-timeout = 10m\n", prefix=words)
+    asking = subprocess.Popen([harness.program("fixctl"), "--socket", d.socket, "warm", "service"], env=harness.process_environment(),
+                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def begun():
+        with open(t.path("strace")) as f:
+            return f.read().count("setpgid(") >= 4
+
+    wait_for(begun, "daemon, helper and service to be in their groups")
+    d.stop()
+    asking.wait(LIMIT)
+
+
 def test_children_that_cannot_be_made_or_waited_for(t):
     ends(t, "clone,clone3,fork,vfork", "EAGAIN", ["1", "2..3"])
     ends(t, "waitid", "EINTR", ["1", "1..4"])
