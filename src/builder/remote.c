@@ -24,6 +24,7 @@
 /* Of how images are made: another one makes other keys. */
 #define FORMAT "2"
 #define HEADER_MAX 32
+#define PIPE_SIZE (1 << 20)
 
 static bool has_option(const struct work *w, const char *name)
 {
@@ -222,6 +223,8 @@ int remote_take(struct work *w)
 		return 0;
 	from = pipes[0];
 	to = pipes[1];
+	/* As much as may be: each piece of it is a turn of both. */
+	fcntl(to, F_SETPIPE_SZ, PIPE_SIZE);
 	fd_set_cloexec(description, false);
 	told = reads ? tell_daemon(w, false) : -1;
 	if (told >= 0)

@@ -11,6 +11,7 @@
 
 #define CONNECT_MS 1000L
 #define EXPECT_MS 100L
+#define BUFFER_SIZE (256L << 10)
 #define WAIT_MS 1000
 #define NOTHING "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855" /* the hash of no bytes */
 #define HEADERS_MAX (64 << 10)
@@ -229,6 +230,7 @@ static void slot_begin(struct http *h, struct slot *s, struct http_job *job)
 	*s->curl_error = '\0';
 	job->got.size = 0;
 	curl_easy_setopt(c, CURLOPT_PRIVATE, s);
+	curl_easy_setopt(c, CURLOPT_BUFFERSIZE, BUFFER_SIZE);
 	curl_easy_setopt(c, CURLOPT_URL, job->url);
 	curl_easy_setopt(c, CURLOPT_NOSIGNAL, 1L);
 	curl_easy_setopt(c, CURLOPT_PROTOCOLS_STR, "http,https");
