@@ -11,6 +11,7 @@ libbase_la_SOURCES = \
 	src/base/elf.c src/base/elf.h \
 	src/base/fd.c src/base/fd.h \
 	src/base/glob.c src/base/glob.h \
+	src/base/libdw.h \
 	src/base/link.h \
 	src/base/log.c src/base/log.h \
 	src/base/nearest.c src/base/nearest.h \

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "builder/types.h"
 
-#include <dlfcn.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -9,32 +8,6 @@
 
 #define TYPES_MAX 4096
 #define DEPTH_MAX 8 /* of names in names */
-
-/* What is needed of elfutils/libdwfl.h and dwarf.h: nobody needs libdw to build this or to run it. */
-struct die {
-	void *address, *unit, *abbreviation;
-	long padding;
-};
-struct attribute {
-	unsigned code, form;
-	unsigned char *value;
-	void *unit;
-};
-struct callbacks {
-	void *find_elf, *find_debuginfo, *section_address;
-	char **debuginfo_path;
-};
-enum tag {
-	TAG_ARRAY = 0x01,
-	TAG_CLASS = 0x02,
-	TAG_MEMBER = 0x0d,
-	TAG_STRUCTURE = 0x13,
-	TAG_TYPEDEF = 0x16,
-	TAG_UNION = 0x17,
-	TAG_INHERITANCE = 0x1c,
-	TAG_NAMESPACE = 0x39,
-};
-enum { AT_DATA_MEMBER_LOCATION = 0x38, AT_DECLARATION = 0x3c, AT_EXTERNAL = 0x3f, AT_TYPE = 0x49, AT_DATA_BIT_OFFSET = 0x6b };
 
 #define LIBDW(X)                                                                                  \
 	X(dwfl_begin, void *, (const struct callbacks *))                                         \
@@ -54,27 +27,7 @@ enum { AT_DATA_MEMBER_LOCATION = 0x38, AT_DECLARATION = 0x3c, AT_EXTERNAL = 0x3f
 	X(dwfl_build_id_find_elf, int, (void))                                                    \
 	X(dwfl_standard_find_debuginfo, int, (void))                                              \
 	X(dwfl_offline_section_address, int, (void))
-
-#define FIELD(name, type, arguments) type(*name) arguments;
-static struct {
-	LIBDW(FIELD)
-} dw;
-#undef FIELD
-
-static bool load(void)
-{
-	void *library = dlopen("libdw.so.1", RTLD_NOW | RTLD_LOCAL);
-
-	if (!library)
-		return false;
-#define FIELD(name, type, arguments)                        \
-	dw.name = (type(*) arguments)dlsym(library, #name); \
-	if (!dw.name)                                       \
-		return false;
-	LIBDW(FIELD)
-#undef FIELD
-	return true;
-}
+#include "base/libdw.h"
 
 static bool number_of(struct die *d, unsigned attribute, uint64_t *n)
 {
@@ -276,7 +229,7 @@ void types_read(struct types *t, const char *plugin)
 	size_t described = t->n;
 	void *session;
 
-	if (!load())
+	if (!libdw_load())
 		return;
 	callbacks.find_elf = (void *)dw.dwfl_build_id_find_elf;
 	callbacks.find_debuginfo = (void *)dw.dwfl_standard_find_debuginfo;

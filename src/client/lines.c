@@ -1,30 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 #include "client/lines.h"
 
-#include <dlfcn.h>
 #include <elf.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-/* What is needed of elfutils/libdwfl.h, dwarf.h: no program needs libdw to be built or to start. */
-struct die {
-	void *address, *unit, *abbreviation;
-	long padding;
-};
-struct attribute {
-	unsigned code, form;
-	unsigned char *value;
-	void *unit;
-};
-struct callbacks {
-	void *find_elf, *find_debuginfo, *section_address;
-	char **debuginfo_path;
-};
-#define TAG_SUBPROGRAM 0x2e
-#define TAG_INLINED 0x1d
-#define AT_CALL_FILE 0x58
-#define AT_CALL_LINE 0x59
 
 #define LIBDW(X)                                                                                                             \
 	X(dwfl_begin, void *, (const struct callbacks *))                                                                    \
@@ -51,35 +31,9 @@ struct callbacks {
 	X(dwarf_filesrc, const char *, (void *, size_t, uint64_t *, uint64_t *))                                             \
 	X(dwfl_linux_proc_find_elf, int, (void))                                                                             \
 	X(dwfl_standard_find_debuginfo, int, (void))
-
-#define FIELD(name, type, arguments) type(*name) arguments;
-static struct {
-	LIBDW(FIELD)
-} dw;
-#undef FIELD
+#include "base/libdw.h"
 
 static void *session; /* of libdw: what is mapped in this process */
-
-static bool load(void)
-{
-	static enum { UNKNOWN, THERE, MISSING } state;
-	void *library;
-
-	if (state != UNKNOWN)
-		return state == THERE;
-	state = MISSING;
-	library = dlopen("libdw.so.1", RTLD_NOW | RTLD_LOCAL);
-	if (!library)
-		return false;
-#define FIELD(name, type, arguments)                        \
-	dw.name = (type(*) arguments)dlsym(library, #name); \
-	if (!dw.name)                                       \
-		return false;
-	LIBDW(FIELD)
-#undef FIELD
-	state = THERE;
-	return true;
-}
 
 static void forget(void)
 {
@@ -94,7 +48,7 @@ static bool begin(void)
 
 	if (session)
 		return true;
-	if (!load())
+	if (!libdw_load())
 		return false;
 	callbacks.find_elf = (void *)dw.dwfl_linux_proc_find_elf;
 	callbacks.find_debuginfo = (void *)dw.dwfl_standard_find_debuginfo;
