@@ -103,7 +103,7 @@ static int do_job(struct work *w, struct digest *inputs)
 		source_file_reserve(w);
 	if (r == 0 && w->job.reserved)
 		r = work_make_space(w);
-	if (r == 0 && w->job.remote) {
+	if (r == 0 && w->job.remote && *w->job.remote) {
 		r = remote_take(w);
 		w->taken = r == 1;
 		if (r != 0)
