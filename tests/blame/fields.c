@@ -17,7 +17,7 @@ static void print(const void *address)
 	char text[256];
 	long n = (long)fixd_view_object(fixd_test_view(fixture), address, text, sizeof text);
 
-	printf("object: %s\n", n > 0 ? text : n == 0 ? "unknown" : fixd_error(fixd_test_daemon));
+	printf("object: %s\n", n > 0 ? text : n == 0 ? "unknown" : fixd_error(fixd_test_all()->daemon));
 }
 
 static void changes(void)
