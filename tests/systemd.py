@@ -20,7 +20,7 @@ BOOT = r"""
 set -e
 mount -t tmpfs tmpfs /run
 mount -t tmpfs tmpfs /lib/systemd/system
-for dir in /etc /usr/local /var/lib; do
+for dir in /etc /usr/local /var/lib /var/tmp; do
 	mkdir -p "/run/upper$dir" "/run/work$dir"
 	mount -t overlay overlay -o "lowerdir=$dir,upperdir=/run/upper$dir,workdir=/run/work$dir" "$dir"
 done
