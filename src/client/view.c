@@ -350,9 +350,10 @@ void fixd_view_used(struct fixd_view *v, const char *line)
 
 	if (!*v->fixd->test || v->fixd->version < WIRE_VERSION_USED || !has_lease(v))
 		return;
-	body.head.line = (uint16_t)strnlen(line ? line : "", WIRE_LINE_MAX);
-	if (line)
+	if (line) {
+		body.head.line = (uint16_t)strnlen(line, WIRE_LINE_MAX);
 		memcpy(body.line, line, body.head.line);
+	}
 	connection_mention(v->fixd, WIRE_TYPE_used, &body, sizeof body.head + body.head.line);
 }
 
