@@ -20,9 +20,9 @@ demo: all contrib/demo/wordnet.la contrib/demo/suite$(EXEEXT) contrib/demo/priva
 # In a build of --enable-coverage, after `make check` or any part of it: which lines have run, room by room.
 coverage:
 	$(srcdir)/contrib/coverage $(abs_builddir)
-# What clang-tidy has to say: nothing. Needs clang-tidy; LINT names files.
+# What clang-tidy and the analyzer have to say: nothing. LINT_FILES names some of them.
 lint:
-	$(srcdir)/contrib/lint $(abs_builddir) $(LINT)
+	$(srcdir)/contrib/lint $(abs_builddir) $(LINT_FILES)
 .PHONY: coverage lint
 EXTRA_DIST += \
 	contrib/HACKING \
