@@ -276,7 +276,7 @@ _Noreturn static void offer(struct work *w, int description, int told)
 void remote_offer_by_hand(char **args)
 {
 	struct work w = { .image = -1, .parts = -1 };
-	uint64_t numbers[3], size;
+	uint64_t numbers[3] = { 0 }, size = 0;
 
 	for (size_t k = 0; k < ELEMENTSOF(numbers); k++) {
 		if (!args[0] || !args[1] || !args[2 + k] || parse_u64(args[2 + k], 10, INT32_MAX, &numbers[k]) < 0) {
