@@ -53,6 +53,12 @@ static const void *plain_dep(struct fixd_builder *b, const char *name, size_t *s
 	return roots[0];
 }
 
+/* In the place of the library's, which knows only its own builders. Nobody is told of changes here. */
+void fixd_builder_describe_objects(struct fixd_builder *b, const void *p, size_t n, size_t size, const char *type)
+{
+	(void)b, (void)p, (void)n, (void)size, (void)type;
+}
+
 static void plain_fail(struct fixd_builder *b, const char *sentence)
 {
 	(void)b;
