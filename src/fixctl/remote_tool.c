@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* What fixctl asks fixd-remote to do: a check of the server, and to send what did not get there. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* fixd-remote check: asks a server for all that will be needed of it. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* fixd-remote get: looks an image up, and gives its bytes, checked, to whoever reads. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
