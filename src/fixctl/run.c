@@ -587,6 +587,17 @@ end:
 	return code;
 }
 
+static int parse_isolate(const char *mode)
+{
+	static const char *const modes[] = { "auto", "mount", "shim" };
+
+	for (size_t k = 0; k < ELEMENTSOF(modes); k++) {
+		if (!strcmp(mode, modes[k]))
+			return (int)k;
+	}
+	ctl_misuse("run", "--isolate=%s: expected one of auto, mount, shim", mode);
+}
+
 static void parse(struct command *c, int argc, char **argv)
 {
 	static const struct option options[] = {
@@ -599,7 +610,6 @@ static void parse(struct command *c, int argc, char **argv)
 		{ "wait-upload", no_argument, NULL, 'W' },
 		{ "help", no_argument, NULL, 'h' },	     { NULL, 0, NULL, 0 },
 	};
-	static const char *const modes[] = { "auto", "mount", "shim" };
 	struct run_options *o = &c->options;
 	int64_t timeout;
 	uint64_t status;
@@ -609,10 +619,7 @@ static void parse(struct command *c, int argc, char **argv)
 	while ((k = getopt_long(argc, argv, "+i:rFc:f:t:b:nk:j", options, NULL)) >= 0) {
 		switch (k) {
 		case 'i':
-			for (o->isolate = 0; o->isolate < (int)ELEMENTSOF(modes) && strcmp(optarg, modes[o->isolate]); o->isolate++)
-				;
-			if (o->isolate == (int)ELEMENTSOF(modes))
-				ctl_misuse("run", "--isolate=%s: expected one of auto, mount, shim", optarg);
+			o->isolate = parse_isolate(optarg);
 			break;
 		case 'r':
 			o->reset_on_fork = true;
