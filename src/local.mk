@@ -31,6 +31,7 @@ libimage_la_SOURCES = \
 	src/image/memfd.c src/image/memfd.h \
 	src/image/objects.c src/image/objects.h \
 	src/image/place.c src/image/place.h \
+	src/image/relocate.c src/image/relocate.h \
 	src/image/region.c src/image/region.h \
 	src/image/space.c src/image/space.h
 libimage_la_CFLAGS = $(AM_CFLAGS) $(XXHASH_CFLAGS)
@@ -95,6 +96,7 @@ libclient_la_SOURCES = \
 	src/image/memfd.c \
 	src/image/objects.c \
 	src/image/place.c \
+	src/image/relocate.c \
 	src/image/space.c \
 	src/wire/default_socket.c src/wire/default_socket.h \
 	src/wire/offer.h \

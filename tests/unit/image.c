@@ -12,6 +12,7 @@
 #include "image/memfd.h"
 #include "image/objects.h"
 #include "image/region.h"
+#include "image/relocate.h"
 #include "image/space.h"
 #include "tap.h"
 
@@ -180,6 +181,34 @@ static void ranges_never_overlap(void)
 		}
 	}
 	region_free(r);
+}
+
+static void pointers_follow_what_moves(void)
+{
+	const struct move moves[] = { { 0x7e8000000000, 0x3000, 0x10000 },
+				      { 0x7e8000200000, 0x200000, 0x7e8000200000 },
+				      { 0x7e8000400000, 8, 0x50000 } };
+	uint64_t words[] = {
+		0x7e8000000000, 0x7e8000002fff, /* within */
+		0x7e8000003000, 0x7e8000003001, /* the end, and behind it */
+		0x7e8000200010,			/* that stays */
+		0x7e8000400000,			/* the end of one and the start of the next */
+		0x7e8000400008, 42,
+		UINT64_MAX,	0,
+	};
+	const uint64_t right[] = { 0x10000, 0x12fff, 0x13000, 0x7e8000003001, 0x7e8000200010, 0x50000, 0x50008, 42, UINT64_MAX, 0 };
+	_cleanup_fd_ int fd = memfd_from_bytes("test", words, sizeof words), copy = relocate_copy(fd, sizeof words, moves, 3);
+	uint64_t copied[sizeof words / 8], size;
+
+	check_int(relocate_words(words, sizeof words, moves, 3), 5);
+	check(!memcmp(words, right, sizeof words));
+	check_int(memfd_verify(copy, &size), 0);
+	check_int(size, sizeof words);
+	check_int(pread(copy, copied, sizeof copied, 0), (int64_t)sizeof copied);
+	check(!memcmp(copied, right, sizeof right));
+	/* The last bytes of an image may be less than a word. */
+	check_int(relocate_words(words, 7, moves, 3), 0);
+	check_int(relocate_words(words, sizeof words, moves, 0), 0);
 }
 
 static void digest_is_xxh3(void)
@@ -402,6 +431,7 @@ static const struct tap_test tests[] = {
 	TAP_TEST(ranges_are_disjoint_and_compact),
 	TAP_TEST(freed_ranges_are_used_again_last),
 	TAP_TEST(ranges_never_overlap),
+	TAP_TEST(pointers_follow_what_moves),
 	TAP_TEST(digest_is_xxh3),
 	TAP_TEST(space_keeps_to_its_budget),
 	TAP_TEST(space_limit_and_place),

@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Images at another address than that for which their objects were made. Which words are pointers is what the pointer audit (image/audit.h) takes
+ * for such: each word, at a multiple of its size, that is an address in the image or in one that its objects may point into.
+ *
+ * Promises: nothing else is changed; an image with a table of the addresses of its own objects (a hash of pointers) is not right any more, and must
+ * not be moved.
+ */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* So many bytes from `from` on lie at `to`. */
+struct move {
+	uint64_t from, size, to;
+};
+
+/* Makes the words in `data`, which is aligned for them, point to where things lie. Returns how many it changed. */
+size_t relocate_words(void *data, size_t size, const struct move *moves, size_t n);
+
+/* A sealed copy of the image of `size` bytes in `fd`, changed in that way. A descriptor, or -errno. */
+int relocate_copy(int fd, size_t size, const struct move *moves, size_t n);
