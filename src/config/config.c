@@ -473,6 +473,8 @@ static void check_fixture(struct loading *l, struct fixture *f)
 		problem(l, f->line, "malloc = arena is for plugins");
 	if (f->source != SOURCE_PLUGIN && f->verify)
 		problem(l, f->line, "verify is for plugins: it is one of their functions");
+	if (f->source != SOURCE_PLUGIN && !f->relocate)
+		problem(l, f->line, "relocate is for plugins: nothing else has addresses in it");
 	check_exclude(l, f);
 	id = f->user ? identity_learn(f->user) : NULL;
 	if (f->user && !id)
@@ -487,7 +489,7 @@ static struct fixture *fixture_new(const char *name, int line, const struct poli
 
 	f->name = xstrdup(name);
 	f->line = line;
-	f->reuse = 1;
+	f->reuse = f->relocate = 1;
 	f->policy = policy_dup(defaults);
 	f->inputs = xcalloc(1, sizeof *f->inputs);
 	return f;

@@ -77,6 +77,7 @@ struct fixture {
 	int huge_pages;	 /* enum huge_pages */
 	int stray;	 /* enum job_strays */
 	int malloc_from; /* 1: the arena */
+	int relocate;	 /* 0: its objects are right at their own address only */
 	int warm;
 	char **env; /* names */
 	char **all_env; /* and those of its dependencies, each once */

@@ -85,6 +85,7 @@ const struct key key_table[] = {
 	{ "verify", KEY_FIXTURE, KEY_STRING, IN_FIXTURE(verify), NULL, 0, 0 },
 	{ "exclude", KEY_FIXTURE, KEY_LIST, IN_FIXTURE(exclude), NULL, 0, 0 },
 	{ "malloc", KEY_FIXTURE, KEY_ENUM, IN_FIXTURE(malloc_from), malloc_values, 0, 0 },
+	{ "relocate", KEY_FIXTURE, KEY_ENUM, IN_FIXTURE(relocate), bool_values, 0, 0 },
 	{ "warm", KEY_FIXTURE, KEY_ENUM, IN_FIXTURE(warm), bool_values, 0, 0 },
 	{ "env", KEY_FIXTURE | CLIENTS, KEY_LIST, IN_FIXTURE(env), NULL, 0, 0 },
 	{ "user", KEY_FIXTURE, KEY_STRING, IN_FIXTURE(user), NULL, 0, 0 },

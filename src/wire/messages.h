@@ -114,6 +114,10 @@ enum wire_image_kind {
 	WIRE_IMAGE_TREE = 3, /* manifest of a tree */
 };
 
+enum wire_image_flags {
+	WIRE_IMAGE_AT_HOME_ONLY = 1 << 0, /* its objects are wrong anywhere else */
+};
+
 struct wire_image {
 	uint64_t serial; /* names it in DETACH; never used twice by one daemon */
 	uint64_t address; /* where its objects expect to be mapped */
@@ -125,7 +129,7 @@ struct wire_image {
 	uint32_t board_slot; /* 0xffffffff: none */
 	uint32_t generation;
 	uint32_t kind;
-	uint32_t reserved;
+	uint32_t flags;
 };
 _Static_assert(sizeof(struct wire_image) == 72, "wire_image");
 

@@ -27,7 +27,7 @@ FIELDS = {
     "joined": ("<II16s", ("members", "orphans", "session"), ()),
     "attach": ("<IIHHHH", ("flags", "timeout_ms", "name", "key", "env", "depends"), ("name", "key", "env")),
     "attached": ("<IHH", ("flags", "n_images", "path"), ()),
-    "image": ("<QQQQQQQIIII", ("serial", "address", "size", "root", "digest_low", "digest_high", "board_value", "board_slot", "generation", "kind", "reserved"), ()),
+    "image": ("<QQQQQQQIIII", ("serial", "address", "size", "root", "digest_low", "digest_high", "board_value", "board_slot", "generation", "kind", "flags"), ()),
     "offer": ("<QII", ("limit", "timeout_ms", "huge"), ()),
     "detach": ("<QQII", ("serial", "pages", "resets", "dirty"), ()),
     "define": ("<HHI", ("name", "settings", "reserved"), ("name", "settings")),

@@ -112,6 +112,7 @@ const struct row image_rows[] = {
 	TIME(struct image, cpu_ns),
 	NUMBER(struct image, peak_rss),
 	FD(struct image, parts_fd),
+	BOOL(struct image, at_home_only),
 	END,
 };
 

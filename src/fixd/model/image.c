@@ -163,6 +163,7 @@ struct wire_image image_describe(const struct image *im)
 		.board_slot = im->board_slot,
 		.generation = im->generation,
 		.kind = im->kind,
+		.flags = im->at_home_only ? WIRE_IMAGE_AT_HOME_ONLY : 0,
 	};
 }
 

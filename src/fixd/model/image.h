@@ -68,6 +68,7 @@ struct image {
 	uint64_t peak_rss; /* bytes */
 	uint64_t attaches;
 	int parts_fd; /* what its key on the remote is made from, or -1 */
+	bool at_home_only; /* its objects must not be relocated */
 	char *title; /* of its instance */
 	uint64_t saved; /* number of the state that it was last written into */
 	int scope;
