@@ -119,6 +119,7 @@ daemon_tests = \
 	tests/daemon/invalidation.py \
 	tests/daemon/manager.py \
 	tests/daemon/recipes.py \
+	tests/daemon/relocation.py \
 	tests/daemon/remote.py \
 	tests/daemon/report.py \
 	tests/daemon/restart.py \

@@ -58,7 +58,7 @@ __attribute__((constructor)) static void survive_fork(void)
 static struct mapping *find(uint64_t serial, uint32_t daemon)
 {
 	for (struct mapping *m = registry; m; m = m->next) {
-		if (m->at_home && m->serial == serial && m->daemon == daemon)
+		if (m->fixed && m->serial == serial && m->daemon == daemon)
 			return m;
 	}
 	return NULL;
@@ -67,7 +67,7 @@ static struct mapping *find(uint64_t serial, uint32_t daemon)
 /* May what is there serve this request too? 0: yes, 1: no, it needs a place of its own. */
 static int share(struct mapping *m, bool writable, enum mapping_need need)
 {
-	if (need == MAPPING_AT_HOME)
+	if (need == MAPPING_FIXED)
 		return m->writable == writable ? 0 : -EBUSY;
 	return !writable && !m->writable ? 0 : 1;
 }
@@ -112,30 +112,75 @@ void mapping_allow_writes(void)
 /* Of libfixd-free, where that is there: free() is to know these addresses. */
 void fixd_free_covers(uint64_t start, uint64_t size) __attribute__((weak));
 
-static int map(const struct wire_image *im, int fd, bool writable, enum mapping_need need, struct mapping *m)
+/* Its own address, if that is free. NULL and errno. */
+static void *map_at_home(const struct mapping *m, int fd, int prot, int flags)
 {
-	int prot = PROT_READ | (writable && !writes_wait() ? PROT_WRITE : 0);
-	void *home = (void *)(uintptr_t)im->address, *p;
+	void *home = (void *)(uintptr_t)m->home, *p = mmap(home, m->size, prot, MAP_PRIVATE | MAP_FIXED_NOREPLACE | flags, fd, 0);
 
-	/* Objects that point into these bytes may come later: nobody's scribbles may lie there then. */
-	if (need == MAPPING_ANYWHERE && (writable || !home))
-		return map_anywhere(im->size, fd, prot, m);
-	p = mmap(home, im->size, prot, MAP_PRIVATE | MAP_FIXED_NOREPLACE, fd, 0);
+	if (p == home)
+		return p;
 	/* A kernel or tool that does not know the flag may have put it elsewhere. */
-	if (p != MAP_FAILED && p != home && need != MAPPING_ANYWHERE) {
-		munmap(p, im->size);
+	if (p != MAP_FAILED) {
+		munmap(p, m->size);
 		errno = EEXIST;
-		p = MAP_FAILED;
 	}
-	if (p == MAP_FAILED && errno == EEXIST && need == MAPPING_ANYWHERE)
-		return map_anywhere(im->size, fd, prot, m);
-	if (p == MAP_FAILED)
+	return NULL;
+}
+
+/* A copy of the objects that is right where it is mapped takes the place of *fd. */
+static int map_relocated(struct mapping *m, int *fd, int prot, const struct mapping_moves *others)
+{
+	struct mapping_moves moves = *others;
+	void *place = map_at_home(m, -1, PROT_NONE, MAP_ANONYMOUS | MAP_NORESERVE);
+	int copy;
+
+	if (!place && !(place = place_find(m->size)))
 		return -errno;
-	m->base = p;
-	m->at_home = p == home;
-	if (m->at_home && fixd_free_covers)
-		fixd_free_covers(im->address, im->size);
+	moves.all[moves.n++] = (struct move){ m->home, m->size, (uintptr_t)place };
+	copy = relocate_copy(*fd, m->size, moves.all, moves.n);
+	if (copy < 0 || mmap(place, m->size, prot, MAP_PRIVATE | MAP_FIXED, copy, 0) == MAP_FAILED) {
+		int r = copy < 0 ? copy : -errno;
+
+		munmap(place, m->size);
+		fd_close(copy);
+		return r;
+	}
+	fd_close(*fd);
+	*fd = copy;
+	m->base = place;
 	return 0;
+}
+
+static int map_fixed(struct mapping *m, int *fd, int prot, const struct mapping_moves *moves)
+{
+	bool moved = m->has_objects && moves->n;
+
+	m->base = moved ? NULL : map_at_home(m, *fd, prot, 0);
+	if (m->base)
+		return 0;
+	if (!moved && errno != EEXIST)
+		return -errno;
+	if (m->at_home_only)
+		return -EEXIST;
+	return m->has_objects ? map_relocated(m, fd, prot, moves) : map_anywhere(m->size, *fd, prot, m);
+}
+
+static int map(struct mapping *m, int *fd, enum mapping_need need, const struct mapping_moves *moves)
+{
+	int prot = PROT_READ | (m->writable && !writes_wait() ? PROT_WRITE : 0), r;
+
+	m->fixed = need == MAPPING_FIXED;
+	if (m->fixed) {
+		r = map_fixed(m, fd, prot, moves);
+	} else {
+		/* Objects that point into these bytes may come later: nobody's scribbles may lie there then. */
+		m->base = m->writable || !m->home ? NULL : map_at_home(m, *fd, prot, 0);
+		m->fixed = m->base;
+		r = m->base ? 0 : map_anywhere(m->size, *fd, prot, m);
+	}
+	if (r == 0 && m->fixed && fixd_free_covers)
+		fixd_free_covers((uintptr_t)m->base, m->size);
+	return r;
 }
 
 /* The daemon is another process: what it says of an image must be so. */
@@ -148,14 +193,14 @@ static int verify(const struct wire_image *im, int fd)
 	return 0;
 }
 
-static int get_locked(const struct wire_image *im, uint32_t daemon, int fd, bool writable, enum mapping_need need,
-		      struct mapping **out)
+static int get_locked(const struct wire_image *im, uint32_t daemon, int *fd, bool writable, enum mapping_need need,
+		      const struct mapping_moves *moves, struct mapping **out)
 {
 	struct mapping *m = find(im->serial, daemon);
-	int r = verify(im, fd);
+	int r = verify(im, *fd);
 
 	/* A serial is never used twice. */
-	if (r == 0 && m && (m->size != im->size || m->base != (void *)(uintptr_t)im->address))
+	if (r == 0 && m && (m->size != im->size || m->home != im->address))
 		r = -EPROTO;
 	if (r == 0)
 		r = m ? share(m, writable, need) : 1;
@@ -169,11 +214,14 @@ static int get_locked(const struct wire_image *im, uint32_t daemon, int fd, bool
 	m = calloc(1, sizeof *m);
 	if (!m)
 		return -ENOMEM;
-	*m = (struct mapping){ .refs = 1, .writable = writable, .serial = im->serial, .daemon = daemon, .size = im->size };
+	*m = (struct mapping){
+		.refs = 1, .writable = writable, .serial = im->serial, .daemon = daemon, .size = im->size, .home = im->address
+	};
 	m->has_objects = im->kind == WIRE_IMAGE_OBJECTS;
+	m->at_home_only = im->flags & WIRE_IMAGE_AT_HOME_ONLY;
 	m->root = im->root;
-	r = im->size ? map(im, fd, writable, need, m) : 0;
-	if (r == 0 && writable && (r = cow_init(&m->cow, m->base, m->size, fd)) < 0 && m->base)
+	r = im->size ? map(m, fd, need, moves) : 0;
+	if (r == 0 && writable && (r = cow_init(&m->cow, m->base, m->size, *fd)) < 0 && m->base)
 		munmap(m->base, m->size);
 	if (r < 0) {
 		free(m);
@@ -187,15 +235,21 @@ static int get_locked(const struct wire_image *im, uint32_t daemon, int fd, bool
 }
 
 int mapping_get(const struct wire_image *im, uint32_t daemon, int fd, bool writable, enum mapping_need need,
-		struct mapping **out)
+		const struct mapping_moves *moves, struct mapping **out)
 {
 	_cleanup_fd_ int owned = fd;
 	int r;
 
 	pthread_mutex_lock(&lock);
-	r = get_locked(im, daemon, owned, writable, need, out);
+	r = get_locked(im, daemon, &owned, writable, need, moves, out);
 	pthread_mutex_unlock(&lock);
 	return r;
+}
+
+void mapping_add_move(const struct mapping *m, struct mapping_moves *moves)
+{
+	if (m->fixed && m->size && (uintptr_t)m->base != m->home)
+		moves->all[moves->n++] = (struct move){ m->home, m->size, (uintptr_t)m->base };
 }
 
 static void unregister(struct mapping *m)

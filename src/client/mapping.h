@@ -2,6 +2,9 @@
 /*
  * The images mapped in this process. An image whose objects others may point to has one place, so within a process all views
  * of it share one mapping; bytes that nobody points to may lie anywhere. Any thread.
+ *
+ * The place of objects is their own address, at home; where this process has something else, they are relocated: a copy whose pointers are
+ * right is mapped elsewhere.
  */
 #pragma once
 
@@ -10,14 +13,17 @@
 #include <stdint.h>
 
 #include "image/cow.h"
+#include "image/relocate.h"
 #include "wire/wire.h"
 
 struct mapping {
 	struct mapping *next; /* of the registry */
 	unsigned refs;
-	bool at_home; /* at its own address: for all views of the image */
+	bool fixed; /* for all views of the image */
+	uint64_t home;
 	bool writable;
 	bool has_objects;
+	bool at_home_only; /* which are wrong elsewhere */
 	uint64_t root; /* of those: an offset */
 	uint64_t serial;
 	uint32_t daemon;
@@ -30,15 +36,23 @@ struct mapping {
 
 enum mapping_need {
 	MAPPING_ANYWHERE, /* bytes: read-only at its own address if it is free, otherwise a place of its own */
-	MAPPING_AT_HOME,  /* objects, and what they point into: its own address, in the mode asked for */
+	MAPPING_FIXED,	  /* objects, and what they point into: one place for all, in the mode asked for */
+};
+
+/* Of the images that this one's objects may point into: those that are not at home. */
+struct mapping_moves {
+	size_t n;
+	struct move all[WIRE_FDS_MAX];
 };
 
 /*
- * Maps an image of the daemon with that pid; takes `fd`. -EEXIST: something else lies there. -EBUSY: it is there in the other
- * mode. The caller calls mapping_unref().
+ * Maps an image of the daemon with that pid; takes `fd`. -EEXIST: something else lies there, and it must not be relocated. -EBUSY: it is there in
+ * the other mode. The caller calls mapping_unref().
  */
 int mapping_get(const struct wire_image *im, uint32_t daemon, int fd, bool writable, enum mapping_need need,
-		struct mapping **out);
+		const struct mapping_moves *moves, struct mapping **out);
+/* If it is not at home, that is one more. */
+void mapping_add_move(const struct mapping *m, struct mapping_moves *moves);
 void mapping_unref(struct mapping *m);
 
 /*

@@ -65,8 +65,8 @@ static int map_failed(struct fixd *f, int err, const struct wire_image *im, cons
 				      name);
 	if (err == -EEXIST)
 		return fixd_fail_with(f, err,
-				      "the objects of '%s' belong at 0x%llx, where this process has something else; "
-				      "address-base in fixd.ini moves them",
+				      "the objects of '%s' belong at 0x%llx, where this process has something else, and one of them has "
+				      "relocate = no; address-base in fixd.ini moves them",
 				      name, (unsigned long long)im->address);
 	if (err == -EPROTO)
 		return fixd_fail_with(f, err, "the daemon at %s sent an image of '%s' that is not what it says of it", f->path, name);
@@ -75,7 +75,7 @@ static int map_failed(struct fixd *f, int err, const struct wire_image *im, cons
 
 static enum mapping_need need_of(const struct wire_image *im, size_t index)
 {
-	return index > 0 || im->kind == WIRE_IMAGE_OBJECTS ? MAPPING_AT_HOME : MAPPING_ANYWHERE;
+	return index > 0 || im->kind == WIRE_IMAGE_OBJECTS ? MAPPING_FIXED : MAPPING_ANYWHERE;
 }
 
 /* Unless the program has closed it, and has something else under its number. */
@@ -89,8 +89,10 @@ static void release_tree(struct fixd_view *v)
 
 static void view_free(struct fixd_view *v)
 {
-	for (size_t i = 0; i < v->n_mappings; i++)
-		mapping_unref(v->mappings[i]);
+	for (size_t i = 0; i < v->n_mappings; i++) {
+		if (v->mappings[i])
+			mapping_unref(v->mappings[i]);
+	}
 	board_map_unref(v->board);
 	fixd_unref(v->fixd);
 	release_tree(v);
@@ -145,10 +147,47 @@ static int hold_tree(struct fixd_view *v)
 	return 0;
 }
 
+/* The one with the lowest serial behind `last`: what is pointed into is older than what points into it. */
+static size_t next_oldest(const struct attached *a, uint64_t last)
+{
+	size_t best = a->head.n_images;
+
+	for (size_t i = 0; i < a->head.n_images; i++) {
+		if (a->images[i].serial > last && (best == a->head.n_images || a->images[i].serial < a->images[best].serial))
+			best = i;
+	}
+	return best;
+}
+
+/* On error, *failed is the image with which it came. */
+static int map_images(struct fixd_view *v, const struct attached *a, struct reply *reply, bool writable, size_t *failed)
+{
+	struct mapping_moves moves = { 0 };
+	uint64_t last = 0;
+
+	v->n_mappings = a->head.n_images;
+	for (size_t n = 0; n < a->head.n_images; n++) {
+		size_t i = next_oldest(a, last);
+		int r;
+
+		*failed = i < a->head.n_images ? i : 0;
+		if (i == a->head.n_images)
+			return -EPROTO; /* two of one serial, or one without */
+		r = mapping_get(&a->images[i], v->fixd->daemon_pid, fd_steal(&reply->fds[i]), writable, need_of(&a->images[i], i), &moves,
+				&v->mappings[i]);
+		if (r < 0)
+			return r;
+		mapping_add_move(v->mappings[i], &moves);
+		last = a->images[i].serial;
+	}
+	return 0;
+}
+
 static int make_view(struct fixd *f, const char *name, const struct attached *a, struct reply *reply, bool writable,
 		     struct fixd_view **out)
 {
 	struct fixd_view *v = view_new(f, a);
+	size_t failed;
 	int r = 0;
 
 	if (!v)
@@ -159,18 +198,13 @@ static int make_view(struct fixd *f, const char *name, const struct attached *a,
 		view_free(v);
 		return r;
 	}
-	for (size_t i = 0; i < a->head.n_images; i++) {
-		int fd = fd_steal(&reply->fds[i]);
-
-		r = mapping_get(&a->images[i], f->daemon_pid, fd, writable, need_of(&a->images[i], i), &v->mappings[i]);
-
-		if (r < 0) {
-			view_free(v);
-			return map_failed(f, r, &a->images[i], name);
-		}
-		v->n_mappings++;
-		blame_watch(v->mappings[i], name, i > 0);
+	r = map_images(v, a, reply, writable, &failed);
+	if (r < 0) {
+		view_free(v);
+		return map_failed(f, r, &a->images[failed], name);
 	}
+	for (size_t i = 0; i < v->n_mappings; i++)
+		blame_watch(v->mappings[i], name, i > 0);
 	*out = v;
 	return 0;
 }

@@ -1,0 +1,207 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""Objects whose addresses are taken: they are relocated, and are right, shared and pristine as they are at home."""
+
+import ctypes
+import errno
+import mmap
+import os
+import sys
+
+import harness
+from builds import fails
+
+PLUGIN = """
+#include <fixd-builder.h>
+#include <string.h>
+struct node { struct node *next; const char *text, *end; const struct node *below; long number; };
+int base(struct fixd_builder *b)
+{
+	struct node *head = 0;
+	for (int i = 0; i < 10000; i++) {
+		struct node *n = fixd_builder_alloc(b, sizeof *n);
+		n->next = head;
+		n->text = fixd_builder_strdup(b, "text");
+		n->end = n->text + 4;
+		n->number = i;
+		head = n;
+	}
+	fixd_builder_set_root(b, head);
+	return 0;
+}
+int top(struct fixd_builder *b)
+{
+	size_t size;
+	const struct node *below = fixd_builder_dep(b, "base", NULL);
+	const char *words = fixd_builder_dep(b, "words", &size);
+	struct node *n = fixd_builder_alloc(b, sizeof *n);
+	n->text = words + 4;
+	n->end = words + size;
+	n->below = below;
+	fixd_builder_set_root(b, n);
+	return 0;
+}
+"""
+INI = """
+[fixture words]
+command = printf one.two
+[fixture base]
+plugin = {so}:base
+[fixture top]
+plugin = {so}:top
+depends = base, words
+"""
+
+
+class Node(ctypes.Structure):
+    pass
+
+
+Node._fields_ = [("next", ctypes.POINTER(Node)), ("text", ctypes.c_void_p), ("end", ctypes.c_void_p), ("below", ctypes.POINTER(Node)),
+                 ("number", ctypes.c_long)]
+
+
+def root(v):
+    return Node.from_address(harness.LIB.fixd_view_root(v.handle))
+
+
+def check_base(node):
+    count = 0
+    while True:
+        assert ctypes.string_at(node.text) == b"text" and node.end == node.text + 4
+        count += 1
+        if not node.next:
+            break
+        node = node.next.contents
+    assert count == 10000 and node.number == 0
+
+
+def check_top(node):
+    assert ctypes.string_at(node.text, node.end - node.text) == b"two"
+    check_base(node.below.contents)
+
+
+LIBC = ctypes.CDLL(None, use_errno=True)
+LIBC.mmap.restype = ctypes.c_void_p
+LIBC.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long]
+LIBC.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
+MAP_FIXED_NOREPLACE = 0x100000
+
+
+class Taken:
+    """This process has something else there."""
+
+    def __init__(self, address):
+        self.address = address
+
+    def __enter__(self):
+        assert LIBC.mmap(self.address, 4096, 0, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) == self.address
+
+    def __exit__(self, *what):
+        LIBC.munmap(self.address, 4096)
+
+
+def mappings():
+    with open("/proc/self/maps") as f:
+        return [line for line in f if "fixd" in line]
+
+
+def fixtures(t):
+    d = t.daemon(INI.format(so=t.plugin("objects", PLUGIN)))
+    return d, d.client()
+
+
+def homes(c):
+    found = []
+    for name in ("words", "base", "top"):
+        v = c.attach(name)
+        found.append(v.address)
+        v.detach()
+    return found
+
+
+def test_each_that_may_be_taken(t):
+    """The image itself, what it points into, or several at once."""
+    d, c = fixtures(t)
+    addresses = homes(c)
+    for flags in (0, harness.COW):
+        for taken in ([0], [1], [2], [0, 1], [1, 2], [0, 1, 2]):
+            before = mappings(), len(os.listdir("/proc/self/fd"))
+            held = [Taken(addresses[k]) for k in taken]
+            for h in held:
+                h.__enter__()
+            v = c.attach("top", flags=flags)
+            check_top(root(v))
+            assert (v.address == addresses[2]) == (2 not in taken)
+            for h in held:
+                h.__exit__()
+            v.detach()
+            assert (mappings(), len(os.listdir("/proc/self/fd"))) == before, "nothing stays"
+
+
+def test_two_daemons(t):
+    """Their addresses may be the same ones: both are used at once."""
+    ini = "[fixd]\naddress-base = 0x7e9000000000\n" + INI.format(so=t.plugin("objects", PLUGIN))
+    one = t.daemon(ini)
+    other = t.daemon(ini, args=("--socket", t.path("other")))
+    other.socket = t.path("other")
+    views = [d.client().attach("top") for d in (one, other)]
+    assert views[0].address != views[1].address
+    for v in views:
+        check_top(root(v))
+    for v in views:
+        v.detach()
+
+
+def test_pristine(t):
+    """What is changed in relocated objects is told, and put back, in every process."""
+    d, c = fixtures(t)
+    with Taken(homes(c)[1]):
+        v = c.attach("top", flags=harness.COW)
+        below = root(v).below.contents
+        below.number = 7
+        root(v).number = 8
+        assert len(v.changes()) == 2
+        in_child = t.child(lambda: below.number == 7 and v.reset() == 2 and below.number == 9999 and root(v).number == 0)
+        assert harness.exit_code(in_child) == 0 and below.number == 7
+        assert v.reset() == 2 and below.number == 9999 and root(v).number == 0
+        check_top(root(v))
+        assert v.changes() == []
+        v.detach()
+
+
+def test_one_place_for_all(t):
+    """A second view, also of what is pointed into, shares what the first one has."""
+    d, c = fixtures(t)
+    with Taken(homes(c)[1]):
+        v = c.attach("top")
+        held = len(mappings())
+        w, b = c.attach("top"), c.attach("base")
+        assert v.address == w.address and b.address == ctypes.addressof(root(v).below.contents) - (harness.LIB.fixd_view_root(b.handle) - b.address)
+        assert len(mappings()) == held
+        for view in (v, w, b):
+            view.detach()
+    v = c.attach("base")
+    assert v.address == homes(c)[1], "at home again"
+    v.detach()
+
+
+def test_what_must_not_be_relocated(t):
+    """It is refused, also when only what it points into is elsewhere; what does not point into it is not."""
+    d = t.daemon(INI.format(so=t.plugin("objects", PLUGIN)) + "relocate = no\n")
+    c = d.client()
+    for taken in homes(c)[1:]:
+        with Taken(taken):
+            before = len(mappings())
+            fails(c, "top", "relocate = no", number=errno.EEXIST)
+            assert len(mappings()) == before
+            v = c.attach("base")
+            check_base(root(v))
+            v.detach()
+    d.ctl("restart")
+    with Taken(homes(c)[2]):
+        fails(c, "top", "relocate = no", number=errno.EEXIST)
+
+
+if __name__ == "__main__":
+    harness.main(sys.modules[__name__])
