@@ -138,6 +138,23 @@ int fd_write_all(int fd, const void *data, size_t size)
 	return 0;
 }
 
+int fd_read_all(int fd, void *data, size_t size)
+{
+	char *p = data;
+
+	while (size) {
+		ssize_t n = read(fd, p, size);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return n < 0 ? -errno : -EPIPE;
+		p += n;
+		size -= (size_t)n;
+	}
+	return 0;
+}
+
 ssize_t fd_pread_all(int fd, void *data, size_t size, off_t offset)
 {
 	size_t done = 0;

@@ -41,6 +41,8 @@ bool fd_is_inherited(int fd);
 int fd_set_cloexec(int fd, bool on);
 int fd_set_nonblock(int fd, bool on);
 int fd_write_all(int fd, const void *data, size_t size);
+/* All of them; -EPIPE: it ends before. */
+int fd_read_all(int fd, void *data, size_t size);
 
 /* At most `size` bytes; less only at the end of the file. Returns the count. */
 ssize_t fd_pread_all(int fd, void *data, size_t size, off_t offset);

@@ -152,22 +152,6 @@ int pack_tree(const struct work *w)
 	return r;
 }
 
-/* All of it, from a pipe. */
-static int read_all(int fd, char *buf, size_t size)
-{
-	while (size > 0) {
-		ssize_t n = read(fd, buf, size);
-
-		if (n == 0 || (n < 0 && errno != EINTR))
-			return n < 0 ? -errno : -EPIPE;
-		if (n > 0) {
-			buf += n;
-			size -= (size_t)n;
-		}
-	}
-	return 0;
-}
-
 struct taking {
 	int from, tree;
 	uint64_t left; /* of the stream */
@@ -187,7 +171,7 @@ static int take_content(struct taking *t, const struct entry *e)
 	t->left -= left;
 	while (left > 0) {
 		size_t n = left < CHUNK ? (size_t)left : CHUNK;
-		int r = read_all(t->from, t->buf, n);
+		int r = fd_read_all(t->from, t->buf, n);
 
 		if (r == 0)
 			r = fd_write_all(fd, t->buf, n);
@@ -268,7 +252,7 @@ static int take_header(struct taking *t, uint64_t *size, unsigned *mode)
 	size_t n = 0;
 
 	do {
-		if (n == sizeof text - 1 || t->left == 0 || read_all(t->from, text + n, 1) < 0)
+		if (n == sizeof text - 1 || t->left == 0 || fd_read_all(t->from, text + n, 1) < 0)
 			return -EBADMSG;
 		t->left--;
 	} while (text[n++] != '\n');
@@ -291,7 +275,7 @@ static int take_all(struct work *w, struct taking *t, uint64_t size, char **mani
 		return r;
 	*n = (size_t)bytes;
 	*manifest = xcalloc(1, *n + 1);
-	r = read_all(t->from, *manifest, *n);
+	r = fd_read_all(t->from, *manifest, *n);
 	t->left -= bytes;
 	if (r == 0 && memchr(*manifest, 0, *n))
 		r = -EBADMSG;
