@@ -10,6 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "image/relocate.h"
+
 struct mapping {
 	struct audit_range range;
 	char name[128];
@@ -183,29 +185,30 @@ static void report(const struct audit *a, size_t offset, uintptr_t v, const stru
 	a->stray(a->arg, offset, v, what, targets[t].hint);
 }
 
-/* A pointer into known memory as (which, offset); other words unchanged. */
-static uintptr_t relocatable(const struct audit *a, uintptr_t v)
+/* What the digest has in the place of an address: which image, and the offset in it. To be freed; NULL: no memory. */
+static struct move *address_free(const struct audit *a)
 {
-	uintptr_t base = (uintptr_t)a->base;
+	struct move *moves = calloc(a->n_dependencies + 1, sizeof *moves);
 
-	if (v - base < a->size)
-		return (v - base) | (UINT64_C(0xfd) << 56);
+	if (!moves)
+		return NULL;
+	moves[0] = (struct move){ (uintptr_t)a->base, a->size, UINT64_C(0xfd) << 56 };
 	for (size_t i = 0; i < a->n_dependencies; i++) {
 		const struct audit_range *d = &a->dependencies[i];
 
-		if (inside(d, v))
-			return (v - d->start) | (UINT64_C(0xfe) << 56) | ((uint64_t)i << 48);
+		moves[i + 1] = (struct move){ d->start, d->end - d->start, UINT64_C(0xfe) << 56 | (uint64_t)i << 48 };
 	}
-	return v;
+	return moves;
 }
 
 int64_t audit_run(const struct audit *a, size_t report_max, struct digest *digest)
 {
 	struct digest_stream *stream = digest_begin();
+	struct move *moves = address_free(a);
 	struct map_table maps = { 0 };
 	uintptr_t words[512];
 	int64_t strays = 0;
-	int r = stream ? 0 : -ENOMEM;
+	int r = stream && moves ? 0 : -ENOMEM;
 
 	if (r == 0 && a->stray)
 		r = read_maps(a, &maps);
@@ -216,13 +219,16 @@ int64_t audit_run(const struct audit *a, size_t report_max, struct digest *diges
 		memcpy(words, a->base + at, size);
 		for (size_t i = 0; i < n; i++) {
 			uintptr_t v = words[i];
+			const struct move *known;
 			const struct mapping *m;
 
 			/* Small numbers, text and most other data end here. */
 			if (v < 4096 || v >> 47)
 				continue;
-			words[i] = relocatable(a, v);
-			if (words[i] != v || v < maps.lowest || v >= maps.highest)
+			known = relocate_find(moves, a->n_dependencies + 1, v);
+			if (known)
+				words[i] += known->to - known->from;
+			if (known || v < maps.lowest || v >= maps.highest)
 				continue;
 			m = find_mapping(&maps, v);
 			if (m && (size_t)strays++ < report_max)
@@ -231,6 +237,7 @@ int64_t audit_run(const struct audit *a, size_t report_max, struct digest *diges
 		digest_add(stream, words, size);
 	}
 	free(maps.all);
+	free(moves);
 	if (r < 0) {
 		if (stream)
 			digest_drop(stream);

@@ -9,14 +9,14 @@
 #include "base/fd.h"
 #include "image/memfd.h"
 
-/* An end of an array may be the first byte behind its image: it moves along, unless something else that moves begins there. */
-static const struct move *find_move(const struct move *moves, size_t n, uint64_t v)
+const struct move *relocate_find(const struct move *moves, size_t n, uint64_t v)
 {
 	const struct move *ends = NULL;
 
 	for (size_t i = 0; i < n; i++) {
 		if (v - moves[i].from < moves[i].size)
 			return &moves[i];
+		/* Unless something else that moves begins there. */
 		if (v - moves[i].from == moves[i].size)
 			ends = &moves[i];
 	}
@@ -33,7 +33,7 @@ size_t relocate_words(void *data, size_t size, const struct move *moves, size_t 
 		highest = moves[i].from + moves[i].size > highest ? moves[i].from + moves[i].size : highest;
 	}
 	for (size_t i = 0; i < size / sizeof *words; i++) {
-		const struct move *m = words[i] >= lowest && words[i] <= highest ? find_move(moves, n, words[i]) : NULL;
+		const struct move *m = words[i] >= lowest && words[i] <= highest ? relocate_find(moves, n, words[i]) : NULL;
 
 		if (m && m->to != m->from) {
 			words[i] += m->to - m->from;

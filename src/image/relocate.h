@@ -16,6 +16,9 @@ struct move {
 	uint64_t from, size, to;
 };
 
+/* The one that a word is moved by, or NULL. An end of an array may be the first byte behind its image. */
+const struct move *relocate_find(const struct move *moves, size_t n, uint64_t word);
+
 /* Makes the words in `data`, which is aligned for them, point to where things lie. Returns how many it changed. */
 size_t relocate_words(void *data, size_t size, const struct move *moves, size_t n);
 
