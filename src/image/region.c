@@ -100,6 +100,19 @@ uint64_t region_alloc(struct region *r, uint64_t size)
 	return start;
 }
 
+uint64_t region_alloc_seeded(struct region *r, uint64_t size, uint64_t seed)
+{
+	uint64_t from = r->base + seed % ((r->end - r->base) / REGION_ALIGN) * REGION_ALIGN, start;
+	size_t at;
+
+	size = align_up(size ? size : 1);
+	start = find_gap(r, from, r->end, size, &at);
+	if (!start)
+		return region_alloc(r, size);
+	add_range(r, at, start, start + size);
+	return start;
+}
+
 bool region_claim(struct region *r, uint64_t address, uint64_t size)
 {
 	uint64_t end = address + align_up(size ? size : 1);

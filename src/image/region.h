@@ -21,6 +21,8 @@ struct region *region_free(struct region *r);
 
 /* The address of a range of at least `size` bytes, or 0 if there is none. */
 uint64_t region_alloc(struct region *r, uint64_t size);
+/* The same, behind a place that follows from `seed`, if there is room. The search by the other one does not go on from there. */
+uint64_t region_alloc_seeded(struct region *r, uint64_t size, uint64_t seed);
 /* That very range. False: something lies there. */
 bool region_claim(struct region *r, uint64_t address, uint64_t size);
 /* Gives back what lies behind the first `size` bytes of the range at `address`. */

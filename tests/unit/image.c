@@ -135,6 +135,24 @@ static void freed_ranges_are_used_again_last(void)
 }
 
 /* Any order of all that is done with ranges, against a map of 2 MiB blocks. */
+static void seeds_have_their_places(void)
+{
+	struct region *r = region_new(REGION_BASE, 64 * MIB), *other = region_new(REGION_BASE, 64 * MIB);
+	uint64_t address = region_alloc_seeded(r, 4 * MIB, 1000), behind;
+
+	check(address >= REGION_BASE && address + 4 * MIB <= REGION_BASE + 64 * MIB);
+	check_int(region_alloc(r, 2 * MIB), REGION_BASE);
+	check_int(region_alloc(other, 2 * MIB), REGION_BASE);
+	check_int(region_alloc_seeded(other, 4 * MIB, 1000), (int64_t)address);
+	behind = region_alloc_seeded(r, 4 * MIB, 1000);
+	check(behind && behind != address);
+	/* At the end of the region the first gap does. */
+	check_int(region_alloc_seeded(other, 40 * MIB, 31) != 0, region_alloc(other, 40 * MIB) == 0);
+	check_int(region_alloc_seeded(other, 128 * MIB, 31), 0);
+	region_free(r);
+	region_free(other);
+}
+
 static void ranges_never_overlap(void)
 {
 	enum { BLOCKS = 200 };
@@ -430,6 +448,7 @@ static const struct tap_test tests[] = {
 	TAP_TEST(objects_have_names),
 	TAP_TEST(ranges_are_disjoint_and_compact),
 	TAP_TEST(freed_ranges_are_used_again_last),
+	TAP_TEST(seeds_have_their_places),
 	TAP_TEST(ranges_never_overlap),
 	TAP_TEST(pointers_follow_what_moves),
 	TAP_TEST(digest_is_xxh3),

@@ -302,6 +302,21 @@ static uint64_t plugin_reserve(const struct work *w)
 	return share > PLUGIN_RESERVE_MIN ? share : PLUGIN_RESERVE_MIN;
 }
 
+/*
+ * Objects are built where they will be mapped, and nobody knows how large they become: as many addresses as there are to be had. What goes to
+ * other machines has the same ones there, if they are free.
+ */
+static uint64_t plugin_address(const struct build *b)
+{
+	const struct instance *i = b->instance;
+	struct region *region = b->builds->work->model->region;
+	struct digest title = digest_bytes(i->title, strlen(i->title));
+
+	if (!i->fixture->remote)
+		return region_alloc(region, b->most);
+	return region_alloc_seeded(region, b->most, title.low);
+}
+
 /* Everything a build needs before its process starts. NULL, or a sentence. */
 char *build_prepare(struct build *b)
 {
@@ -330,11 +345,8 @@ char *build_prepare(struct build *b)
 	if (f->source == SOURCE_PLUGIN && b->most > plugin_reserve(w))
 		b->most = plugin_reserve(w);
 	b->most = (b->most + REGION_ALIGN - 1) / REGION_ALIGN * REGION_ALIGN;
-	/*
-	 * Objects are built where they will be mapped, and nobody knows how large they become: as many addresses as there are to
-	 * be had. Bytes get their place when they are there.
-	 */
-	while (f->source == SOURCE_PLUGIN && !(b->address = region_alloc(w->model->region, b->most)) && b->most > PLUGIN_RESERVE_MIN)
+	/* Bytes get their place when they are there. */
+	while (f->source == SOURCE_PLUGIN && !(b->address = plugin_address(b)) && b->most > PLUGIN_RESERVE_MIN)
 		b->most = b->most / 2 / REGION_ALIGN * REGION_ALIGN;
 	if (f->source == SOURCE_PLUGIN && !b->address)
 		return xasprintf("no range of addresses is left for it; address-base or memory-max must be smaller");
