@@ -38,6 +38,7 @@ libimage_la_CFLAGS = $(AM_CFLAGS) $(XXHASH_CFLAGS)
 libimage_la_LIBADD = libbase.la $(XXHASH_LIBS)
 
 libwire_la_SOURCES = \
+	src/wire/carry.c src/wire/carry.h \
 	src/wire/job.c src/wire/job.h \
 	src/wire/default_socket.c src/wire/default_socket.h \
 	src/wire/fork.h \

@@ -32,6 +32,9 @@ enum job_field {
 	FIELD_OFFSET,
 	FIELD_DIRECT,
 	JOB_LATER(FIELD, FIELD, FIELD)
+	/* Of a dependency, apart from those before, which become more. */
+	FIELD_DIGEST_LOW = 1000,
+	FIELD_DIGEST_HIGH,
 };
 
 static void put_list(struct text *out, uint16_t field, char *const *list)
@@ -55,6 +58,8 @@ static void put_dependency(struct text *out, const struct job_dependency *d)
 	record_u64(out, FIELD_OFFSET, d->root);
 	record_u64(out, FIELD_KIND, d->kind);
 	record_u64(out, FIELD_DIRECT, d->direct);
+	record_u64(out, FIELD_DIGEST_LOW, d->digest.low);
+	record_u64(out, FIELD_DIGEST_HIGH, d->digest.high);
 	record_end(out, mark);
 }
 
@@ -123,6 +128,12 @@ static void take_dependency(struct job *j, const struct record *r, bool *bad)
 			break;
 		case FIELD_DIRECT:
 			d->direct = f.number != 0;
+			break;
+		case FIELD_DIGEST_LOW:
+			d->digest.low = f.number;
+			break;
+		case FIELD_DIGEST_HIGH:
+			d->digest.high = f.number;
 			break;
 		}
 	}

@@ -60,6 +60,7 @@ struct job_dependency {
 	uint64_t address, size, root;
 	uint64_t kind; /* enum wire_image_kind */
 	bool direct;   /* named in `depends`, not just reached through one */
+	struct digest digest;
 };
 
 struct job {

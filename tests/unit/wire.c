@@ -8,6 +8,7 @@
 #include "base/alloc.h"
 #include "base/fd.h"
 #include "tap.h"
+#include "wire/carry.h"
 #include "wire/job.h"
 #include "wire/record.h"
 #include "wire/default_socket.h"
@@ -162,7 +163,40 @@ static void daemons_and_clients_meet(void)
 	check_int(tree_remove(dir), 0);
 }
 
-static const struct tap_test tests[] = { TAP_TEST(records_come_back), TAP_TEST(jobs_come_back),
+static void carried_objects_say_where_they_lay(void)
+{
+	static const char *const wrong[] = {
+		"",
+		"fixd-objects 2 0 0 0 0\n",
+		"fixd-objects 1 1 0 0 0\n",		   /* no page begins there */
+		"fixd-objects 1 800000000000 10 0 0\n",	   /* nor there, for a program */
+		"fixd-objects 1 1000 fffffffffffffff 0 0\n", /* larger than anything */
+		"fixd-objects 1 1000 10 10 0\n",	   /* its root is not in it */
+		"fixd-objects 1 1000 10 8 41\n",	   /* more than there can be */
+		"fixd-objects 1 1000 10 8 1\n",		   /* one is missing */
+		"fixd-objects 1 1000 10 8 1\n2000 10 0123\n",
+		"fixd-objects 1 1000 10 8 0\nmore",
+	};
+	struct carried c = { .address = 0x7e8000000000, .size = 0x1234, .root = 8, .n = WIRE_FDS_MAX }, back;
+	char head[CARRY_SIZE];
+
+	for (size_t i = 0; i < c.n; i++)
+		c.images[i] = (struct carried_image){ 0x7e8000200000 + (i << 21), i, { .low = i, .high = UINT64_MAX - i } };
+	carry_write(&c, head);
+	check_int(carry_read(head, &back), 0);
+	check(!memcmp(&c, &back, sizeof c));
+	head[CARRY_SIZE - 1] = 'x';
+	check_int(carry_read(head, &back), 0);
+	memset(head, ' ', sizeof head);
+	check_int(carry_read(head, &back), -EBADMSG);
+	for (size_t i = 0; i < ELEMENTSOF(wrong); i++) {
+		memset(head, 0, sizeof head);
+		strcpy(head, wrong[i]);
+		check_int(carry_read(head, &back), -EBADMSG);
+	}
+}
+
+static const struct tap_test tests[] = { TAP_TEST(records_come_back), TAP_TEST(jobs_come_back), TAP_TEST(carried_objects_say_where_they_lay),
 					 TAP_TEST(descriptors_arrive_or_are_closed),
 					 TAP_TEST(daemons_and_clients_meet) };
 TAP_MAIN(tests)

@@ -38,6 +38,7 @@ static void add_dependency(struct job *j, int *fds, const struct image *im, cons
 		.root = im->root,
 		.kind = im->kind,
 		.direct = k < f->n_depends,
+		.digest = im->digest,
 	};
 	fds[j->n_dependencies++] = im->fd;
 }
@@ -147,7 +148,9 @@ int brief_send(const struct brief *b, int channel)
 		.as_is = f->as_is,
 		.verify = f->verify,
 		.exclude = f->exclude,
-		.remote = f->remote && (b->kind == JOB_COMMAND || b->kind == JOB_TREE) ? i->session->model->config->remote_options : NULL,
+		.remote = f->remote && (b->kind == JOB_COMMAND || b->kind == JOB_TREE || b->kind == JOB_PLUGIN)
+				  ? i->session->model->config->remote_options
+				  : NULL,
 		.env = i->env,
 		.inputs = inputs,
 	};
