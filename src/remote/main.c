@@ -3,7 +3,7 @@
  * fixd-remote: images on an HTTP server. fixd-builder starts it; it knows nothing of fixtures.
  *
  *	fixd-remote get OPTIONS    writes "BYTES\n" and the image to standard output
- *	fixd-remote put OPTIONS    takes the image from --image-fd
+ *	fixd-remote put OPTIONS    takes the image from --image-fd, what comes before it from --head-fd
  *	fixd-remote key OPTIONS    writes the parts of the key to --parts-fd
  *	fixd-remote check OPTIONS  prints a line for each thing that should be as it is, or is not: NAME, "ok" or "wrong", a sentence
  *	fixd-remote rests OPTIONS  prints for how many seconds it is left alone
@@ -66,6 +66,7 @@ static void parse(struct remote *r, int argc, char **argv)
 		{ "description-fd", required_argument, NULL, 'd' },
 		{ "parts-fd", required_argument, NULL, 'P' },
 		{ "image-fd", required_argument, NULL, 'i' },
+		{ "head-fd", required_argument, NULL, 'H' },
 		{ "limit", required_argument, NULL, 'l' },
 		{ "told-fd", required_argument, NULL, 't' },
 		{ "silence", required_argument, NULL, 's' },
@@ -119,6 +120,10 @@ static void parse(struct remote *r, int argc, char **argv)
 		case 'i':
 			number("--image-fd", optarg, 1 << 20, &n);
 			r->image = (int)n;
+			break;
+		case 'H':
+			number("--head-fd", optarg, 1 << 20, &n);
+			r->head = (int)n;
 			break;
 		case 'l':
 			number("--limit", optarg, UINT64_MAX / 2, &r->limit);
@@ -240,7 +245,7 @@ static bool is_complete(const struct remote *r, const struct command *c)
 
 int main(int argc, char **argv)
 {
-	struct remote r = { .description = -1, .parts = -1, .image = -1, .tell.fd = -1, .limit = UINT64_MAX / 2, .seconds = 2 };
+	struct remote r = { .description = -1, .parts = -1, .head = -1, .image = -1, .tell.fd = -1, .limit = UINT64_MAX / 2, .seconds = 2 };
 	const struct command *c;
 	int code;
 

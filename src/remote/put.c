@@ -19,7 +19,8 @@ struct upload {
 	struct packer *packer;
 	char *buf;
 	size_t room;	    /* of m->chunks */
-	uint64_t cut, sent; /* bytes of the image */
+	uint64_t head;	    /* bytes that come before the image */
+	uint64_t cut, sent; /* bytes of both */
 	int err;
 };
 
@@ -32,12 +33,24 @@ static struct chunk *add_chunk(struct upload *u)
 	return &u->m->chunks[u->m->n_chunks++];
 }
 
+/* What comes before the image, then the image. Bytes read, or -errno. */
+static ssize_t read_at(const struct upload *u, char *buf, size_t n, uint64_t at)
+{
+	size_t first = at >= u->head ? 0 : u->head - at < n ? (size_t)(u->head - at) : n;
+	ssize_t before = first ? fd_pread_all(u->r->head, buf, first, (off_t)at) : 0, behind;
+
+	if (before != (ssize_t)first || first == n)
+		return before;
+	behind = fd_pread_all(u->r->image, buf + first, n - first, (off_t)(at + first - u->head));
+	return behind < 0 ? behind : before + behind;
+}
+
 /* The next piece; job->data is it, packed. */
 static int pack_next(struct upload *u, struct http_job *job)
 {
 	uint64_t left = u->m->size - u->cut;
 	size_t n = left < CHUNK_MAX ? (size_t)left : CHUNK_MAX;
-	ssize_t got = fd_pread_all(u->r->image, u->buf, n, (off_t)u->cut);
+	ssize_t got = read_at(u, u->buf, n, u->cut);
 	struct text packed = { 0 };
 	struct chunk *c;
 	int err;
@@ -109,9 +122,9 @@ static int put_manifest(struct remote *r, const struct image_manifest *m, const 
 	return err < 0 ? remote_give_up(r, http_error(r->http)) : 0;
 }
 
-static int upload(struct remote *r, struct image_manifest *m, const struct signer *signer)
+static int upload(struct remote *r, struct image_manifest *m, uint64_t head, const struct signer *signer)
 {
-	struct upload u = { .r = r, .m = m, .packer = packer_new(), .buf = xcalloc(1, CHUNK_MAX) };
+	struct upload u = { .r = r, .m = m, .head = head, .packer = packer_new(), .buf = xcalloc(1, CHUNK_MAX) };
 	const struct http_work work = { .next = ask_next, .done = take_answer, .arg = &u };
 	int err;
 
@@ -131,19 +144,19 @@ int remote_put(struct remote *r)
 	unsigned char secret[crypto_sign_SECRETKEYBYTES];
 	struct signer signer = { .secret = r->key_file ? secret : NULL };
 	struct image_manifest m = { 0 };
-	struct stat st;
+	struct stat image, head = { 0 };
 	int code;
 
 	memcpy(m.key, r->key, sizeof m.key);
 	snprintf(m.namespace, sizeof m.namespace, "%s", r->write);
 	if ((r->key_file ? remote_secret(r, secret) : remote_shared(r, &signer)) < 0)
 		return EXIT_FAILURE;
-	if (fstat(r->image, &st) < 0) {
+	if (fstat(r->image, &image) < 0 || (r->head >= 0 && fstat(r->head, &head) < 0)) {
 		remote_say(r, xasprintf("the image cannot be read: %s", strerror(errno)));
 		return EXIT_FAILURE;
 	}
-	m.size = (uint64_t)st.st_size;
-	code = upload(r, &m, &signer);
+	m.size = (uint64_t)head.st_size + (uint64_t)image.st_size;
+	code = upload(r, &m, (uint64_t)head.st_size, &signer);
 	sodium_memzero(secret, sizeof secret);
 	image_manifest_deinit(&m);
 	return code;

@@ -18,7 +18,7 @@ struct remote {
 	char *base;		       /* the URL by which it is asked */
 	char **read, **keys;	       /* namespaces; keys that are trusted */
 	const char *write;	       /* namespace */
-	int description, parts, image; /* -1: none was given */
+	int description, parts, head, image; /* -1: none was given */
 	uint64_t limit;
 	unsigned seconds;
 	char key[HASH_HEX_SIZE];
