@@ -3,6 +3,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <inttypes.h>
+#include <link.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -200,6 +201,33 @@ static int audit(struct hosted *h)
 	return r;
 }
 
+static int add_library(struct dl_phdr_info *info, size_t size, void *arg)
+{
+	char ***list = arg;
+	size_t n = list_count(*list);
+
+	(void)size;
+	/* The builder itself and what the kernel shows have no path. */
+	if (*info->dlpi_name != '/')
+		return 0;
+	*list = xrealloc(*list, (n + 2) * sizeof **list);
+	(*list)[n] = xstrdup(info->dlpi_name);
+	(*list)[n + 1] = NULL;
+	return 0;
+}
+
+int plugin_load(struct work *w)
+{
+	if (w->plugin)
+		return 0;
+	descriptors_note(w);
+	w->plugin = dlopen(w->job.source, RTLD_NOW | RTLD_LOCAL);
+	if (!w->plugin)
+		return work_fail(w, -ENOEXEC, "the plugin cannot be loaded: %s", dlerror());
+	dl_iterate_phdr(add_library, &w->libraries);
+	return descriptors_check(w);
+}
+
 int source_plugin(struct work *w)
 {
 	struct hosted h = {
@@ -208,16 +236,13 @@ int source_plugin(struct work *w)
 		.work = w,
 	};
 	int (*build)(struct fixd_builder *b);
-	void *plugin;
-	int r;
+	int r = plugin_load(w);
 
-	descriptors_note(w);
-	plugin = dlopen(w->job.source, RTLD_NOW | RTLD_LOCAL);
-	if (!plugin)
-		return work_fail(w, -ENOEXEC, "the plugin cannot be loaded: %s", dlerror());
-	*(void **)&build = dlsym(plugin, h.symbol);
+	if (r < 0)
+		return r;
+	*(void **)&build = dlsym(w->plugin, h.symbol);
 	if (!build && !w->job.symbol)
-		*(void **)&build = dlsym(plugin, h.symbol = SHORT_NAME);
+		*(void **)&build = dlsym(w->plugin, h.symbol = SHORT_NAME);
 	if (!build)
 		return work_fail(w, -ENOEXEC, w->job.symbol ? "%s has no function '%s'" : "%s has no function '%s', nor '" LONG_NAME "'", w->job.source, h.symbol);
 	h.paths = xcalloc(w->job.n_dependencies, sizeof *h.paths);

@@ -32,11 +32,14 @@ struct work {
 	char *sentence; /* why it failed */
 	char *unsandboxed; /* why a service has no sandbox that should have one; or NULL */
 	int *dep_fds;
+	int *canonical; /* of each dependency: its objects as a key has them, or -1; NULL: not asked for yet */
 	bool sealed; /* `image` is what was built */
 	bool taken;  /* from its remote */
 	int image;  /* that, or that which is checked, reset or torn down; -1 */
 	int note;   /* of a job that is kept */
 	int parts;  /* of the key on its remote; -1 */
+	void *plugin;	  /* loaded; or NULL */
+	char **libraries; /* paths of it and of what it has loaded; NULL-terminated */
 	int *holds; /* open until we end */
 	struct descriptor own[WORK_DESCRIPTORS]; /* its channel first */
 	struct keep *keep;
@@ -88,6 +91,8 @@ int source_command(struct work *w);
 int source_directory(struct work *w);
 int source_tree(struct work *w);
 int source_plugin(struct work *w);
+/* Before that: w->plugin and w->libraries. 0, or what work_fail() returned. */
+int plugin_load(struct work *w);
 /* When the image is sealed: the plugin's own function finds it right in another process. 0, or the failure of the job. */
 int plugin_verify(struct work *w);
 /* That process. */
