@@ -129,6 +129,7 @@ fixd_builder_SOURCES = \
 	src/builder/main.c \
 	src/builder/malloc.c \
 	src/builder/pack.c src/builder/pack.h \
+	src/builder/pack_objects.c src/builder/pack_objects.h \
 	src/builder/plugin.c \
 	src/builder/remote.c src/builder/remote.h \
 	src/builder/leavings.c src/builder/leavings.h \

@@ -16,9 +16,13 @@
 #include "base/path.h"
 #include "base/text.h"
 #include "base/units.h"
+#include "builder/descriptors.h"
 #include "builder/pack.h"
+#include "builder/pack_objects.h"
 #include "builder/work.h"
 #include "image/memfd.h"
+#include "image/relocate.h"
+#include "wire/carry.h"
 #include "wire/socket.h"
 
 /* Of how images are made: another one makes other keys. */
@@ -62,13 +66,82 @@ static void add_input(const struct work *w, struct text *t, const char *path)
 	}
 }
 
+/* More than an image has addresses. */
+#define CANONICAL_BITS 40
+
+/* The objects of a dependency as they would lie at an address that is the same everywhere. A descriptor, or -errno. */
+static int make_canonical(const struct work *w, size_t of)
+{
+	struct move moves[WIRE_FDS_MAX];
+
+	for (size_t i = 0; i < w->job.n_dependencies; i++) {
+		const struct job_dependency *d = &w->job.dependencies[i];
+
+		moves[i] = (struct move){ d->address, d->size, (uint64_t)(i + 1) << CANONICAL_BITS };
+	}
+	return relocate_copy(w->dep_fds[of], w->job.dependencies[of].size, moves, w->job.n_dependencies);
+}
+
+/* What is read of a dependency, which is inherited: a descriptor, or -errno. */
+static int key_of_dependency(struct work *w, size_t i)
+{
+	const struct job_dependency *d = &w->job.dependencies[i];
+	int fd = w->dep_fds[i];
+
+	if (d->kind == WIRE_IMAGE_OBJECTS && d->size) {
+		if (w->canonical[i] < 0)
+			w->canonical[i] = make_canonical(w, i);
+		fd = w->canonical[i];
+	}
+	return fd < 0 ? fd : fd_set_cloexec(fd, false) < 0 ? -errno : fd;
+}
+
+/* Those that are named, and what the objects of those point into. */
+static int add_dependencies(struct work *w, struct text *t)
+{
+	size_t n = w->job.n_dependencies;
+
+	if (!w->canonical && n) {
+		w->canonical = xcalloc(n, sizeof *w->canonical);
+		for (size_t i = 0; i < n; i++)
+			w->canonical[i] = -1;
+	}
+	for (size_t i = 0; i < n; i++) {
+		_cleanup_free_ char *name = xasprintf("@depends %s", w->job.dependencies[i].name);
+		int fd = key_of_dependency(w, i);
+		char path[FD_PATH_SIZE];
+
+		if (fd < 0)
+			return fd;
+		add(t, name, fd_path(fd, path));
+	}
+	return 0;
+}
+
+/* Its files, as they were loaded before its function was called. Of the library that leads back here the format tells. */
+static int add_plugin(struct work *w, struct text *t)
+{
+	int r = plugin_load(w);
+
+	add(t, "=symbol", w->job.symbol);
+	add(t, "=malloc", w->job.malloc_arena ? "arena" : "heap");
+	for (char **l = w->libraries; r == 0 && l && *l; l++) {
+		_cleanup_free_ char *name = xasprintf("@library %s", relative(w, *l));
+
+		if (!strstr(*l, "/libfixd-builder."))
+			add(t, name, *l);
+	}
+	return r;
+}
+
 /* See remote/key.h. A descriptor, or -errno. */
-static int describe(const struct work *w)
+static int describe(struct work *w)
 {
 	const struct job *j = &w->job;
 	_cleanup_text_ struct text t = { 0 };
 	_cleanup_free_ char *kind = xasprintf("%d", (int)j->kind), *page = xasprintf("%ld", sysconf(_SC_PAGESIZE));
 	struct utsname machine;
+	int r;
 
 	if (uname(&machine) < 0)
 		return -errno;
@@ -86,16 +159,22 @@ static int describe(const struct work *w)
 		add(&t, "=exclude", *e);
 	for (char **i = j->inputs; i && *i; i++)
 		add_input(w, &t, *i);
-	for (size_t i = 0; i < j->n_dependencies; i++) {
-		const struct job_dependency *d = &j->dependencies[i];
-		_cleanup_free_ char *name = xasprintf("@depends %s", d->name);
-		char path[FD_PATH_SIZE];
-
-		/* It is inherited. */
-		if (d->direct && fd_set_cloexec(w->dep_fds[i], false) == 0)
-			add(&t, name, fd_path(w->dep_fds[i], path));
-	}
+	r = j->kind == JOB_PLUGIN ? add_plugin(w, &t) : 0;
+	if (r == 0)
+		r = add_dependencies(w, &t);
+	if (r < 0)
+		return r;
 	return memfd_from_bytes("fixd:description", t.data, t.size);
+}
+
+static bool is_tree(const struct work *w)
+{
+	return w->job.tree != NULL;
+}
+
+static bool is_objects(const struct work *w)
+{
+	return w->job.kind == JOB_PLUGIN;
 }
 
 /* Beside this program. */
@@ -120,7 +199,7 @@ static void append(char ***list, char *s)
 }
 
 /* The options of the job, and the descriptors, which are inherited. To be freed with list_free(). */
-static char **command(const struct work *w, const char *what, int description, int image, int told)
+static char **command(const struct work *w, const char *what, int description, int head, int image, int told)
 {
 	char **argv = NULL;
 
@@ -133,7 +212,9 @@ static char **command(const struct work *w, const char *what, int description, i
 	append(&argv, xasprintf("--parts-fd=%d", w->parts));
 	if (told >= 0)
 		append(&argv, xasprintf("--told-fd=%d", told));
-	append(&argv, xasprintf("--limit=%llu", (unsigned long long)w->job.limit));
+	append(&argv, xasprintf("--limit=%llu", (unsigned long long)w->job.limit + (is_objects(w) ? CARRY_SIZE : 0)));
+	if (head >= 0)
+		append(&argv, xasprintf("--head-fd=%d", head));
 	if (image >= 0)
 		append(&argv, xasprintf("--image-fd=%d", image));
 	return argv;
@@ -170,27 +251,31 @@ static bool read_header(int fd, uint64_t *size)
 	return false;
 }
 
-static bool is_tree(const struct work *w)
-{
-	return w->job.tree != NULL;
-}
-
 /* What has come of an image that is not whole is given up, and so is what was said of it. */
 static int begin_again(struct work *w)
 {
+	int r;
+
 	space_deinit(&w->space);
 	w->error = 0;
 	free(w->sentence);
 	w->sentence = NULL;
 	w->other_bytes = 0;
 	w->digest = (struct digest){ 0 };
-	return work_make_space(w);
+	w->root = 0;
+	r = work_make_space(w);
+	/* The one before was no other's doing. */
+	if (w->plugin)
+		descriptors_note(w);
+	return r;
 }
 
 static int take_stream(struct work *w, int from, pid_t pid, uint64_t size)
 {
 	if (is_tree(w))
 		return pack_take_tree(w, from, size);
+	if (is_objects(w))
+		return pack_take_objects(w, from, size, pid);
 	space_expect(&w->space, size);
 	return work_fill(w, from, true, pid);
 }
@@ -229,7 +314,7 @@ int remote_take(struct work *w)
 	told = reads ? tell_daemon(w, false) : -1;
 	if (told >= 0)
 		fd_set_cloexec(told, false);
-	argv = command(w, reads ? "get" : "key", description, -1, told);
+	argv = command(w, reads ? "get" : "key", description, -1, -1, told);
 	pid = work_spawn(path, argv, to);
 	list_free(argv);
 	to = fd_close(to);
@@ -253,13 +338,14 @@ int remote_take(struct work *w)
 	return begin_again(w);
 }
 
-_Noreturn static void offer(struct work *w, int description, int told)
+/* `head`: what comes before the image, or -1. */
+_Noreturn static void offer(struct work *w, int description, int head, int told)
 {
 	_cleanup_free_ char *path = program();
 	int packed = is_tree(w) ? pack_tree(w) : dup(w->image);
 	char **argv;
 
-	if (packed < 0)
+	if (packed < 0 || (head >= 0 && fd_set_cloexec(head, false) < 0))
 		_exit(EXIT_FAILURE);
 	if (description >= 0)
 		fd_set_cloexec(description, false);
@@ -267,7 +353,7 @@ _Noreturn static void offer(struct work *w, int description, int told)
 	fd_set_cloexec(w->parts, false);
 	if (told >= 0)
 		fd_set_cloexec(told, false);
-	argv = command(w, "put", description, packed, told);
+	argv = command(w, "put", description, head, packed, told);
 	execv(path, argv);
 	fprintf(stderr, "%s cannot be started: %s\n", path, strerror(errno));
 	_exit(EXIT_FAILURE);
@@ -275,26 +361,31 @@ _Noreturn static void offer(struct work *w, int description, int told)
 
 void remote_offer_by_hand(char **args)
 {
+	enum { PARTS, IMAGE, TOLD, HEAD, N };
 	struct work w = { .image = -1, .parts = -1 };
-	uint64_t numbers[3] = { 0 }, size = 0;
+	uint64_t numbers[N] = { 0 }, size = 0;
+	bool has_head;
 
-	for (size_t k = 0; k < ELEMENTSOF(numbers); k++) {
-		if (!args[0] || !args[1] || !args[2 + k] || parse_u64(args[2 + k], 10, INT32_MAX, &numbers[k]) < 0) {
+	for (size_t k = 0; k < N; k++) {
+		const char *text = args[0] && args[1] ? args[2 + k] : NULL;
+
+		if (!text || (*text ? parse_u64(text, 10, INT32_MAX, &numbers[k]) < 0 : k != HEAD)) {
 			fprintf(stderr, "fixd-builder: --offer is for fixctl remote push\n");
 			_exit(2);
 		}
 	}
+	has_head = *args[2 + HEAD];
 	w.job.name = args[0];
 	w.job.tree = *args[1] ? args[1] : NULL;
-	w.job.remote = args + 5;
-	w.parts = (int)numbers[0];
-	w.image = (int)numbers[1];
+	w.job.remote = args + 2 + N;
+	w.parts = (int)numbers[PARTS];
+	w.image = (int)numbers[IMAGE];
 	if (memfd_verify(w.image, &size) < 0) {
 		fprintf(stderr, "fixd-builder: descriptor %d is no image\n", w.image);
 		_exit(2);
 	}
 	w.space.used = size;
-	offer(&w, -1, (int)numbers[2]);
+	offer(&w, -1, has_head ? (int)numbers[HEAD] : -1, (int)numbers[TOLD]);
 }
 
 /* A session of its own, which the end of this build does not reach; it goes on when all of us have let go of `go`. */
@@ -330,7 +421,7 @@ int remote_prepare(struct work *w)
 	pid = fork();
 	if (pid == 0) {
 		wait_apart(ready, go);
-		offer(w, description, told);
+		offer(w, description, is_objects(w) ? pack_objects_head(w) : -1, told);
 	}
 	close(ready[1]);
 	close(go[0]);

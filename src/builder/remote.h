@@ -19,7 +19,10 @@ struct work;
 int remote_take(struct work *w);
 /* Before the result is told: who will offer the sealed image, or the tree, when the job says so; -1: nobody. */
 int remote_prepare(struct work *w);
-/* By hand: NAME, TREE ("": it is none), the descriptors of the parts of its key, of the image and of who is told, and options of fixd-remote. */
+/*
+ * By hand: NAME, TREE ("": it is none), the descriptors of the parts of its key, of the image, of who is told and of what comes before it ("": nothing does),
+ * and options of fixd-remote.
+ */
 _Noreturn void remote_offer_by_hand(char **args);
 /* It was published: that one offers it now. */
 void remote_offer(int prepared, bool published);

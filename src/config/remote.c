@@ -162,8 +162,10 @@ char *remote_check(const struct config *c, const struct fixture *f)
 {
 	if (!c->remote_options)
 		return xstrdup("remote = yes needs a section [remote]");
-	if (f->source != SOURCE_COMMAND && f->source != SOURCE_TREE)
-		return xasprintf("remote = yes is for command and tree, and this is a %s", source_name(f->source));
+	if (f->source != SOURCE_COMMAND && f->source != SOURCE_TREE && f->source != SOURCE_PLUGIN)
+		return xasprintf("remote = yes is for command, tree and plugin, and this is a %s", source_name(f->source));
+	if (!f->relocate)
+		return xstrdup("relocate = no is not for remote = yes: on another machine its address may be taken");
 	if (f->policy.watch_by != WATCH_BY_CONTENT)
 		return xstrdup("remote = yes needs watch-by = content: only what is compared by content is the same on another machine");
 	if (f->teardown)
@@ -171,7 +173,9 @@ char *remote_check(const struct config *c, const struct fixture *f)
 	for (size_t i = 0; i < f->n_depends; i++) {
 		const struct fixture *d = f->depends[i].fixture;
 
-		if (d && (source_keeps_running(d->source) || d->source == SOURCE_CLIENT || d->source == SOURCE_PLUGIN))
+		/* Objects have addresses in them, which only other objects can follow. */
+		if (d && (source_keeps_running(d->source) || d->source == SOURCE_CLIENT ||
+			  (d->source == SOURCE_PLUGIN && f->source != SOURCE_PLUGIN)))
 			return xasprintf("remote = yes cannot depend on '%s', which is a %s: it is not the same bytes on another machine",
 					 d->name, source_name(d->source));
 	}

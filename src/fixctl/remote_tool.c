@@ -16,6 +16,8 @@
 #include "fixctl/program.h"
 #include "fixctl/remote.h"
 #include "fixd.h"
+#include "image/memfd.h"
+#include "wire/carry.h"
 
 #define REPLY_MS 30000
 #define ANSWER_MAX ((size_t)64 << 10)
@@ -131,7 +133,21 @@ struct pushed {
 	struct reply key, image;
 	uint64_t serial;
 	char *tree;
+	int head; /* what comes before the bytes of objects, or -1 */
 };
+
+/* As the builder would have made it. */
+static int make_head(const struct wire_image *images, size_t n)
+{
+	struct carried c = { .address = images[0].address, .size = images[0].size, .root = images[0].root, .n = n - 1 };
+	char head[CARRY_SIZE];
+
+	for (size_t i = 1; i < n; i++)
+		c.images[i - 1] =
+			(struct carried_image){ images[i].address, images[i].size, { images[i].digest_low, images[i].digest_high } };
+	carry_write(&c, head);
+	return memfd_from_bytes("fixd:head", head, sizeof head);
+}
 
 static int find_image(struct fixd *f, const char *name, struct pushed *p)
 {
@@ -139,7 +155,7 @@ static int find_image(struct fixd *f, const char *name, struct pushed *p)
 	struct wire_query q = { .pattern = (uint16_t)strlen(name) };
 	struct wire_key key;
 	struct wire_attached head;
-	struct wire_image image;
+	struct wire_image images[WIRE_FDS_MAX];
 	ssize_t size;
 	int r;
 
@@ -154,10 +170,14 @@ static int find_image(struct fixd *f, const char *name, struct pushed *p)
 		return r;
 	memcpy(&key, p->key.body, sizeof key);
 	memcpy(&head, p->image.body, sizeof head);
-	memcpy(&image, p->image.body + sizeof head, sizeof image);
-	p->serial = image.serial;
-	p->tree = xstrndup(p->image.body + sizeof head + head.n_images * sizeof image, head.path);
-	if (key.serial != image.serial)
+	if (head.n_images < 1 || head.n_images > WIRE_FDS_MAX || p->image.size < sizeof head + head.n_images * sizeof *images + head.path)
+		return fixd_fail_with(f, -EPROTO, "the daemon at %s sent a malformed answer", f->path);
+	memcpy(images, p->image.body + sizeof head, head.n_images * sizeof *images);
+	p->serial = images[0].serial;
+	p->tree = xstrndup(p->image.body + sizeof head + head.n_images * sizeof *images, head.path);
+	if (images[0].kind == WIRE_IMAGE_OBJECTS && (p->head = make_head(images, head.n_images)) < 0)
+		return fixd_fail_with(f, p->head, "no memory for what comes before the objects of '%s'", name);
+	if (key.serial != images[0].serial)
 		return fixd_fail_with(f, -EAGAIN, "'%s' became another image meanwhile; try again", name);
 	return 0;
 }
@@ -186,7 +206,7 @@ static int run_offer(const json_t *remote, const char *name, const struct pushed
 {
 	_cleanup_free_ char *path = program_path("fixd-builder");
 	struct arguments a = { 0 };
-	int told[2], keep[4];
+	int told[2], keep[5];
 	pid_t pid;
 
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, told) < 0)
@@ -194,13 +214,18 @@ static int run_offer(const json_t *remote, const char *name, const struct pushed
 	keep[0] = p->key.fds[0];
 	keep[1] = p->image.fds[0];
 	keep[2] = told[1];
-	keep[3] = -1;
+	keep[3] = p->head;
+	keep[4] = -1;
 	add(&a, "fixd-builder");
 	add(&a, "--offer");
 	add(&a, name);
 	add(&a, p->tree);
 	for (size_t k = 0; k < 3; k++)
 		add_number(&a, keep[k]);
+	if (p->head >= 0)
+		add_number(&a, p->head);
+	else
+		add(&a, "");
 	add_options(&a, remote);
 	/* Who asks for it by hand does not want it to be left alone. */
 	add(&a, "--state=");
@@ -215,7 +240,7 @@ static int run_offer(const json_t *remote, const char *name, const struct pushed
 
 int remote_push(struct fixd *f, const json_t *remote, const char *name, char **words)
 {
-	struct pushed p = { 0 };
+	struct pushed p = { .head = -1 };
 	struct wire_detach detach = { 0 };
 	int r = strlen(name) > WIRE_NAME_MAX ? fixd_fail_with(f, -EINVAL, "a name has at most %d bytes", WIRE_NAME_MAX)
 					     : find_image(f, name, &p),
@@ -223,6 +248,7 @@ int remote_push(struct fixd *f, const json_t *remote, const char *name, char **w
 
 	reply_close(&p.key);
 	reply_close(&p.image);
+	fd_close(p.head);
 	free(p.tree);
 	if (p.serial) {
 		detach.serial = p.serial;

@@ -6,9 +6,11 @@ import ctypes
 import errno
 import mmap
 import os
+import struct
 import sys
 
 import harness
+import remote
 from builds import fails
 
 PLUGIN = """
@@ -63,6 +65,10 @@ Node._fields_ = [("next", ctypes.POINTER(Node)), ("text", ctypes.c_void_p), ("en
 
 def root(v):
     return Node.from_address(harness.LIB.fixd_view_root(v.handle))
+
+
+def words(v):
+    return [word for word, in struct.iter_unpack("Q", v.data[:len(v.data) // 8 * 8])]
 
 
 def check_base(node):
@@ -201,6 +207,93 @@ def test_what_must_not_be_relocated(t):
     d.ctl("restart")
     with Taken(homes(c)[2]):
         fails(c, "top", "relocate = no", number=errno.EEXIST)
+
+
+def test_built_at_two_bases(t):
+    """The bytes are the same but for the addresses."""
+    so = t.plugin("objects", PLUGIN)
+    built = []
+    for base in ("0x7e9000000000", "0x7ea000000000"):
+        d = t.daemon(f"[fixd]\naddress-base = {base}\n" + INI.format(so=so), args=("--socket", t.path(base)))
+        d.socket = t.path(base)
+        v = d.client().attach("top")
+        built.append((v, d.instance("top")["digest"], d.instance("base")["digest"]))
+    (one, *digests), (other, *same) = built
+    assert digests == same and one.address != other.address and one.data != other.data
+    assert all(a == b or b - a == 0x1000000000 for a, b in zip(words(one), words(other)))
+    one.detach()
+    other.detach()
+
+
+TRAVELLING = """
+[policy]
+watch-by = content
+[fixture words]
+command = echo words >> runs; printf one.two
+remote = yes
+[fixture base]
+plugin = {so}:noted_base
+remote = yes
+[fixture top]
+plugin = {so}:noted_top
+depends = base, words
+verify = right
+remote = yes
+"""
+
+
+def test_from_another_machine(t):
+    """Objects that were built elsewhere, also for other addresses, are those that would have been built here."""
+    remote.need(t)
+    server, public = remote.Server(), remote.keygen(t)
+    so = t.plugin("objects", PLUGIN + """
+#include <stdio.h>
+int right(const struct node *top)
+{
+	return strncmp(top->text, "two", 3) || strcmp(top->below->text, "text") || !top->below->next;
+}
+static void note(const char *what)
+{
+	FILE *f = fopen("runs", "a");
+	fprintf(f, "%s\\n", what);
+	fclose(f);
+}
+int noted_base(struct fixd_builder *b)
+{
+	note("base");
+	return base(b);
+}
+int noted_top(struct fixd_builder *b)
+{
+	note("top");
+	return top(b);
+}
+""")
+    ini = remote.section(t, server, public) + TRAVELLING.format(so=so)
+    other = "[fixd]\naddress-base = 0x7ea000000000\n"
+    a = remote.Machine(t, "a", ini)
+    v = a.daemon.client().attach("top")
+    home = v.address
+    assert sorted(a.runs()) == ["base", "top", "words"]
+    remote.stored(server, 3)
+    sent = len(server.asked("PUT"))
+    v.detach()
+    for name, base in (("b", ""), ("c", other)):
+        m = remote.Machine(t, name, base + ini)
+        v = m.daemon.client().attach("top")
+        check_top(root(v))
+        for fixture in ("base", "top"):
+            assert m.daemon.instance(fixture)["digest"] == a.daemon.instance(fixture)["digest"]
+        assert m.runs() == [] and len(server.asked("PUT")) == sent, (m.runs(), server.asked("PUT"))
+        assert (v.address == home) == (not base), "the same place on each machine, unless it is in another region"
+        v.detach()
+    # What was relocated goes on from there.
+    server.http.files.clear()
+    assert m.daemon.ctl("remote", "push", "words", "base", "top").returncode == 0
+    last = remote.Machine(t, "last", ini)
+    check_top(root(last.daemon.client().attach("top")))
+    assert last.runs() == []
+    server.close()
 
 
 if __name__ == "__main__":

@@ -461,7 +461,7 @@ def test_what_does_not_fit(t):
             (good + "timeout = 10ms\n", "timeout of [remote]: expected from 1s to 1h"),
             (fixture, "[fixture f] remote = yes needs a section [remote]"),
             (good + fixture.replace("watch-by = content\n", ""), "remote = yes needs watch-by = content"),
-            (good + fixture.replace("command = true", "service = true"), "remote = yes is for command and tree, and this is a service"),
+            (good + fixture.replace("command = true", "service = true"), "remote = yes is for command, tree and plugin, and this is a service"),
             (good + fixture + "depends = s\n[fixture s]\nservice = true\n", "remote = yes cannot depend on 's', which is a service"),
             ("[remotes]\n", "unknown section [remotes] (did you mean [remote]?)")):
         path = t.write("wrong.ini", ini)
