@@ -2,12 +2,13 @@
 #include "image/relocate.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <sys/mman.h>
-#include <unistd.h>
+#include <stdlib.h>
+#include <sys/resource.h>
 
 #include "base/fd.h"
 #include "image/memfd.h"
+
+#define CHUNK ((size_t)64 << 10)
 
 const struct move *relocate_find(const struct move *moves, size_t n, uint64_t v)
 {
@@ -43,27 +44,36 @@ size_t relocate_words(void *data, size_t size, const struct move *moves, size_t 
 	return changed;
 }
 
+/* Through a buffer that stays in the cache: a mapping of the copy would cost a fault for each page of it. */
+static int copy_words(int fd, int copy, size_t size, const struct move *moves, size_t n)
+{
+	void *buf = malloc(CHUNK);
+	int r = buf ? 0 : -ENOMEM;
+
+	for (size_t at = 0; r == 0 && at < size; at += CHUNK) {
+		size_t part = size - at < CHUNK ? size - at : CHUNK;
+
+		r = fd_pread_all(fd, buf, part, (off_t)at) == (ssize_t)part ? 0 : -EIO;
+		if (r == 0) {
+			relocate_words(buf, part, moves, n);
+			r = fd_write_all(copy, buf, part);
+		}
+	}
+	free(buf);
+	return r;
+}
+
 int relocate_copy(int fd, size_t size, const struct move *moves, size_t n)
 {
 	_cleanup_fd_ int copy = memfd_new("fixd:relocated");
-	void *p;
-	int r = copy < 0 ? copy : ftruncate(copy, (off_t)size) < 0 ? -errno : 0;
+	struct rlimit files;
+	int r = copy < 0 ? copy : 0;
 
-	if (r < 0)
-		return r;
-	/* Pages that the machine does not have are refused here, not by a signal while they are written. */
-	do {
-		r = -posix_fallocate(copy, 0, (off_t)size);
-	} while (r == -EINTR);
-	if (r < 0)
-		return r;
-	p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, copy, 0);
-	if (p == MAP_FAILED)
-		return -errno;
-	r = fd_pread_all(fd, p, size, 0) == (ssize_t)size ? 0 : -EIO;
+	/* Beyond it a signal would end the program. */
+	if (r == 0 && getrlimit(RLIMIT_FSIZE, &files) == 0 && files.rlim_cur < size)
+		r = -EFBIG;
 	if (r == 0)
-		relocate_words(p, size, moves, n);
-	munmap(p, size);
+		r = copy_words(fd, copy, size, moves, n);
 	if (r == 0)
 		r = memfd_seal(copy);
 	return r < 0 ? r : fd_steal(&copy);

@@ -6,6 +6,7 @@ import ctypes
 import errno
 import mmap
 import os
+import resource
 import struct
 import sys
 
@@ -190,6 +191,19 @@ def test_one_place_for_all(t):
     v = c.attach("base")
     assert v.address == homes(c)[1], "at home again"
     v.detach()
+
+
+def test_where_files_may_not_be_as_large(t):
+    """A copy that the limits of the process do not allow is an error, no signal."""
+    d, c = fixtures(t)
+
+    def work():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+        fails(d.client(), "base", "cannot be mapped: File too large", number=errno.EFBIG)
+        return True
+
+    with Taken(homes(c)[1]):
+        assert harness.exit_code(t.child(work)) == 0
 
 
 def test_what_must_not_be_relocated(t):
