@@ -161,6 +161,7 @@ fixd_remote_SOURCES = \
 	src/remote/http.c src/remote/http.h \
 	src/remote/key.c src/remote/key.h \
 	src/remote/main.c \
+	src/remote/prune.c src/remote/prune.h \
 	src/remote/put.c \
 	src/remote/remote.c src/remote/remote.h \
 	src/remote/rest.c src/remote/rest.h \

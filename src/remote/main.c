@@ -7,6 +7,7 @@
  *	fixd-remote key OPTIONS    writes the parts of the key to --parts-fd
  *	fixd-remote check OPTIONS  prints a line for each thing that should be as it is, or is not: NAME, "ok" or "wrong", a sentence
  *	fixd-remote rests OPTIONS  prints for how many seconds it is left alone
+ *	fixd-remote prune DIRECTORY SECONDS [dry]  removes what was not used for so long, see remote/prune.h; prints what it removed, and kept
  *	fixd-remote keygen FILE    makes a secret key, and prints the public one
  *
  * What lies below URL: NAMESPACE/ac/KEY, a manifest (remote/signed.h); cas/HASH, a piece of one (remote/chunk.h).
@@ -25,6 +26,7 @@
 #include "base/text.h"
 #include "base/units.h"
 #include "remote/key.h"
+#include "remote/prune.h"
 #include "remote/remote.h"
 #include "remote/rest.h"
 
@@ -39,7 +41,8 @@ static void append(char ***list, const char *s)
 
 _Noreturn static void usage(const char *what)
 {
-	fprintf(stderr, "fixd-remote: %s; expected get, put, key, check or rests with their options, or keygen FILE; see fixd.ini(5)\n",
+	fprintf(stderr,
+		"fixd-remote: %s; expected get, put, key, check or rests with their options, prune DIRECTORY SECONDS or keygen FILE; see fixd.ini(5)\n",
 		what);
 	exit(EXIT_USAGE);
 }
@@ -204,6 +207,19 @@ static int keygen(const char *path)
 	return EXIT_SUCCESS;
 }
 
+static int prune_directory(const char *directory, const char *seconds, bool dry)
+{
+	struct pruned done;
+	uint64_t n;
+
+	number("prune", seconds, INT32_MAX, &n);
+	if (prune(directory, (int64_t)n, dry, &done) < 0)
+		return EXIT_FAILURE;
+	printf("%llu %llu %llu %llu\n", (unsigned long long)done.manifests, (unsigned long long)done.pieces, (unsigned long long)done.bytes,
+	       (unsigned long long)done.kept);
+	return EXIT_SUCCESS;
+}
+
 static int show_rest(struct remote *r)
 {
 	return printf("%ld\n", rest_lasts(r->state, r->url)) < 0;
@@ -255,6 +271,8 @@ int main(int argc, char **argv)
 	}
 	if (argc == 3 && !strcmp(argv[1], "keygen"))
 		return keygen(argv[2]);
+	if ((argc == 4 || argc == 5) && !strcmp(argv[1], "prune"))
+		return prune_directory(argv[2], argv[3], argc == 5);
 	/* Who does not want the image any more is told by an error. */
 	signal(SIGPIPE, SIG_IGN);
 	c = find_command(argc > 1 ? argv[1] : "");
