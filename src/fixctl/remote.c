@@ -9,6 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/nearest.h"
 #include "base/text.h"
 #include "base/units.h"
@@ -44,6 +45,9 @@ static char *joined(const json_t *list)
 		text_printf(&t, "%s%s", k ? ", " : "", json_string_value(json_array_get(list, k)));
 	return text_steal(&t);
 }
+
+/* 30 days. */
+#define PRUNE_OLDER_THAN (720 * 3600 * NSEC_PER_SEC)
 
 static void print_moved(const char *label, const json_t *r, const char *count, const char *bytes)
 {
@@ -227,13 +231,11 @@ static int run_pull(struct fixd *f, const struct remote_request *q)
 
 static const struct remote_command {
 	const char *name;
-	int (*run)(struct fixd *f, const struct remote_request *q);
+	int (*run)(struct fixd *f, const struct remote_request *q); /* NULL: it needs no daemon */
 	bool names; /* it is for some */
 } commands[] = {
-	{ "status", run_status, false },
-	{ "check", run_check, false },
-	{ "push", run_push, true },
-	{ "pull", run_pull, true },
+	{ "status", run_status, false }, { "check", run_check, false }, { "push", run_push, true },
+	{ "pull", run_pull, true },	 { "prune", NULL, true },
 };
 
 static const struct remote_command *find_command(const char *name)
@@ -252,22 +254,39 @@ static const struct remote_command *find_command(const char *name)
 
 static int run(struct fixctl *ctl, int argc, char **argv)
 {
-	static const struct option options[] = { { "json", no_argument, NULL, 'j' }, { NULL, 0, NULL, 0 } };
+	static const struct option options[] = { { "json", no_argument, NULL, 'j' },
+						 { "older-than", required_argument, NULL, 'o' },
+						 { "dry-run", no_argument, NULL, 'n' },
+						 { NULL, 0, NULL, 0 } };
 	const struct remote_command *command;
+	int64_t older_than = PRUNE_OLDER_THAN;
 	struct remote_request q = { 0 };
+	bool prunes = false;
 	struct fixd *f;
 	int c, code;
 
-	while ((c = getopt_long(argc, argv, "j", options, NULL)) >= 0) {
-		if (c != 'j')
+	while ((c = getopt_long(argc, argv, "jn", options, NULL)) >= 0) {
+		if (c == 'j')
+			ctl->json = true;
+		else if (c == 'n')
+			q.dry = prunes = true;
+		else if (c != 'o')
 			ctl_bad_option("remote");
-		ctl->json = true;
+		else if (prunes = true, parse_duration(optarg, &older_than) < 0)
+			ctl_misuse("remote", "--older-than %s: expected a number with ms, s, m or h", optarg);
 	}
 	command = find_command(optind < argc ? argv[optind++] : "status");
+	if (!command->run && argc - optind != 1)
+		ctl_misuse("remote", "remote prune takes one DIRECTORY");
+	if (command->run && prunes)
+		ctl_misuse("remote", "--older-than and --dry-run are for remote prune");
 	if (command->names != (optind < argc))
 		ctl_misuse("remote", "remote %s %s", command->name, command->names ? "needs a NAME" : "takes no NAME");
 	q.names = argv + optind;
 	q.json = ctl->json;
+	q.older_than_s = older_than / NSEC_PER_SEC;
+	if (!command->run)
+		return remote_prune(&q);
 	f = ctl_open(ctl);
 	code = command->run(f, &q);
 	fixd_close(f);
@@ -278,12 +297,15 @@ const struct fixctl_command command_remote = {
 	.name = "remote",
 	.json = true,
 	.run = run,
-	.summary = "images of other machines: state, check, push, pull",
-	.help = "remote [--json] [status | check | push NAME... | pull NAME...]\n"
+	.summary = "images of other machines: state, check, push, pull, prune",
+	.help = "remote [--json] [status | check | push NAME... | pull NAME... | prune [OPTION]... DIRECTORY]\n"
 		"status: what the daemon reads and writes there, what came and went, and what is on its way.\n"
 		"check: whether the server answers and keeps what it is given, and the keys fit; exits with 1 if not.\n"
 		"push: sends images that are here, and have not arrived or are to be there again. pull: gets fixtures, from the\n"
 		"remote if they are there; exits with 1 if one had to be built.\n"
+		"prune: on the machine of the server, removes from the directory that it gives out what nobody uses any more.\n"
 		"\n"
-		"  -j, --json  as JSON; of push and pull an object a line",
+		"  -j, --json         as JSON; of push and pull an object a line\n"
+		"  --older-than TIME  prune: what was neither read nor written for that long (default 720h)\n"
+		"  -n, --dry-run      prune: say what would be removed",
 };

@@ -4,17 +4,22 @@
 
 #include <jansson.h>
 #include <stdbool.h>
+#include <stdint.h>
 
 struct fixd;
 
 struct remote_request {
 	bool json;
 	char **names; /* NULL-terminated */
+	int64_t older_than_s; /* prune: */
+	bool dry;
 };
 
 /* For so many seconds it is left alone. */
 int remote_rests(const json_t *remote, long *seconds);
 /* Prints what is right with it and what is wrong. */
 int remote_check(const json_t *remote, bool json);
+/* Removes what nobody uses from the directory that a server gives out. */
+int remote_prune(const struct remote_request *q);
 /* The image that is current; *words, to be freed, say what became of it. */
 int remote_push(struct fixd *f, const json_t *remote, const char *name, char **words);

@@ -49,11 +49,10 @@ static void add_options(struct arguments *a, const json_t *remote)
 		add(a, json_string_value(json_array_get(options, k)));
 }
 
-/* What `fixd-remote COMMAND` prints; to be freed. Its exit status, or 127. */
-static int ask_tool(const json_t *remote, const char *command, char **answer)
+/* What fixd-remote prints; to be freed. Its exit status, or 127. Takes the arguments. */
+static int run_tool(struct arguments *a, char **answer)
 {
 	_cleanup_free_ char *path = program_path("fixd-remote");
-	struct arguments a = { 0 };
 	_cleanup_text_ struct text said = { 0 };
 	char buf[4096];
 	int pipes[2];
@@ -62,11 +61,8 @@ static int ask_tool(const json_t *remote, const char *command, char **answer)
 
 	if (pipe2(pipes, O_CLOEXEC) < 0)
 		return 127;
-	add(&a, "fixd-remote");
-	add(&a, command);
-	add_options(&a, remote);
-	pid = program_start(path, a.all, pipes[1], NULL);
-	list_free(a.all);
+	pid = program_start(path, a->all, pipes[1], NULL);
+	list_free(a->all);
 	close(pipes[1]);
 	while (pid > 0 && said.size < ANSWER_MAX && (n = read(pipes[0], buf, sizeof buf)) != 0) {
 		if (n > 0)
@@ -77,6 +73,46 @@ static int ask_tool(const json_t *remote, const char *command, char **answer)
 	close(pipes[0]);
 	*answer = text_steal(&said);
 	return pid < 0 ? 127 : program_wait(pid);
+}
+
+static int ask_tool(const json_t *remote, const char *command, char **answer)
+{
+	struct arguments a = { 0 };
+
+	add(&a, "fixd-remote");
+	add(&a, command);
+	add_options(&a, remote);
+	return run_tool(&a, answer);
+}
+
+int remote_prune(const struct remote_request *q)
+{
+	_cleanup_free_ char *answer = NULL;
+	unsigned long long manifests, pieces, bytes, kept;
+	struct arguments a = { 0 };
+	char size[32];
+	int status;
+
+	add(&a, "fixd-remote");
+	add(&a, "prune");
+	add(&a, q->names[0]);
+	add_number(&a, q->older_than_s);
+	if (q->dry)
+		add(&a, "dry");
+	status = run_tool(&a, &answer);
+	if (status || sscanf(answer, "%llu %llu %llu %llu", &manifests, &pieces, &bytes, &kept) != 4)
+		return EXIT_REFUSED;
+	if (q->json) {
+		json_t *j = json_pack("{s:b, s:I, s:I, s:I, s:I}", "dry_run", q->dry, "manifests", (json_int_t)manifests, "pieces",
+				      (json_int_t)pieces, "bytes", (json_int_t)bytes, "kept", (json_int_t)kept);
+
+		ctl_print_json(j);
+		json_decref(j);
+	} else {
+		printf("%s %llu image(s) and %llu piece(s), %s; %llu image(s) stay\n", q->dry ? "would remove" : "removed", manifests,
+		       pieces, format_size(size, sizeof size, bytes), kept);
+	}
+	return 0;
 }
 
 int remote_rests(const json_t *remote, long *seconds)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """What is asked of a remote by hand, and what is told of images on their way."""
 
+import contextlib
 import datetime
 import hashlib
 import hmac
@@ -11,6 +12,7 @@ import re
 import socket
 import subprocess
 import threading
+import time
 
 import harness
 from harness import LIMIT, once, wait_for
@@ -103,6 +105,72 @@ def test_push_and_pull(t):
     assert done["done"] == "built" and b.runs() == ["count"], done
     b.daemon.ctl("cleanup", "words")
     assert "it was not built, or given up" in b.daemon.ctl("remote", "push", "words", code=1).err
+    server.close()
+
+
+@once
+def test_prune(t):
+    """What nobody has used for long is removed from the directory of a server, and nothing else."""
+    need(t)
+    server, public = Server(), keygen(t)
+    words = "[fixture %s]\ncommand = echo %s; seq 1 200000\nwatch-by = content\nremote = yes\n"
+    a = Machine(t, "a", section(t, server, public) + words % ("old", "old") + words % ("young", "young"))
+    a.daemon.ctl("warm", "--wait-upload", "old")
+    old, = server.manifests()
+    a.daemon.ctl("warm", "--wait-upload", "young")
+    young, = set(server.manifests()) - {old}
+    store, day = t.path("store"), 24 * 3600
+
+    def age(path, days):
+        os.utime(path, (time.time() - days * day,) * 2)
+
+    def there():
+        return sorted(os.path.relpath(os.path.join(where, name), store) for where, _, files in os.walk(store) for name in files)
+
+    def refused(*args, code=2):
+        return a.daemon.ctl("remote", *args, code=code).err
+
+    for path, body in server.http.files.items():
+        os.makedirs(os.path.dirname(store + path), exist_ok=True)
+        with open(store + path, "wb") as f:
+            f.write(body)
+        age(store + path, 40)
+    pieces = [{line.split()[1] for line in server.http.files[path].decode().splitlines() if line.startswith("chunk ")} for path in (old, young)]
+    assert pieces[0] & pieces[1] and pieces[0] - pieces[1], "the second one has pieces of the first one, and of its own"
+    age(store + young, 29)
+    for name in "index.html", "fixtures/cas/README", "fixtures/cas/" + "f" * 64 + ".tmp", "fixtures/main/ac/" + "F" * 64:
+        with open(f"{store}/{name}", "w") as f:
+            f.write("of somebody else\n")
+        age(f"{store}/{name}", 400)
+    os.symlink("/etc/passwd", store + "/fixtures/cas/" + "a" * 64)
+    new = store + "/fixtures/cas/" + "b" * 64
+    open(new, "w").close()
+    before = there()
+    would = json.loads(a.daemon.ctl("remote", "prune", "--dry-run", "--json", store).out)
+    assert not Schema("remote.json").wrong(would) and there() == before
+    assert (would["manifests"], would["pieces"], would["kept"], would["dry_run"]) == (1, len(pieces[0] - pieces[1]), 1, True), would
+    said = a.daemon.ctl("remote", "prune", store).out
+    assert said.startswith(f"removed 1 image(s) and {would['pieces']} piece(s), ") and said.endswith("; 1 image(s) stay\n"), said
+    gone = {old[1:]} | {"fixtures/cas/" + piece for piece in pieces[0] - pieces[1]}
+    assert set(before) - set(there()) == gone
+    # Looking at what stays is no use of it: a day later it is as old.
+    assert json.loads(a.daemon.ctl("remote", "prune", "-jn", "--older-than", "695h", store).out)["manifests"] == 1
+    age(new, 2)
+    assert json.loads(a.daemon.ctl("remote", "prune", "-j", store).out)["pieces"] == 1 and not os.path.exists(new)
+    for path in sorted(server.http.files):
+        with contextlib.suppress(FileNotFoundError), open(store + path, "rb") as f:
+            server.http.files[path] = f.read()
+            continue
+        del server.http.files[path]
+    b = Machine(t, "b", section(t, server, public, write=False) + words % ("young", "young"))
+    assert b.daemon.ctl("remote", "pull", "young").out == "young: pulled\n"
+    # What is wrong with the question.
+    os.mkdir(t.path("empty"))
+    assert "is no directory of a remote" in refused("prune", t.path("empty"), code=1)
+    assert "No such file or directory" in refused("prune", t.path("nowhere"), code=1)
+    assert "remote prune takes one DIRECTORY" in refused("prune", store, store) and "remote prune needs a NAME" not in refused("prune")
+    assert "--older-than x: expected a number with" in refused("prune", "--older-than", "x", store)
+    assert "--older-than and --dry-run are for remote prune" in refused("status", "-n")
     server.close()
 
 
