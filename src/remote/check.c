@@ -78,6 +78,10 @@ static int check_store(struct remote *r)
 	put.url = remote_blob_url(r, put.hash);
 	get.url = remote_blob_url(r, put.hash);
 	err = http_do(r->http, &put);
+	if (err == -ENOTDIR) {
+		remote_make_directories(r);
+		err = http_do(r->http, &put);
+	}
 	if (err == 0)
 		err = http_do(r->http, &get);
 	same = err == 0 && get.got.size == strlen(PROBE) && memcmp(get.got.data, PROBE, get.got.size) == 0;

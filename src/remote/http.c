@@ -180,6 +180,8 @@ static int judge(struct http *h, const struct slot *s, CURLcode code)
 			    *s->curl_error ? s->curl_error : curl_easy_strerror(code));
 	if (status == 404 || status == 410)
 		return fail(h, -ENOENT, "it is not there");
+	if (status == 409)
+		return fail(h, -ENOTDIR, "it has no directory for that");
 	if (status == 200 || (s->of->method != HTTP_GET && (status == 201 || status == 204)))
 		return 0;
 	snprintf(sentence, sizeof sentence, "it answers with status %ld", status);
@@ -205,8 +207,10 @@ static void set_method(struct slot *s)
 {
 	CURL *c = s->curl;
 
-	if (s->of->method == HTTP_HEAD)
+	if (s->of->method == HTTP_HEAD || s->of->method == HTTP_MKCOL)
 		curl_easy_setopt(c, CURLOPT_NOBODY, 1L);
+	if (s->of->method == HTTP_MKCOL)
+		curl_easy_setopt(c, CURLOPT_CUSTOMREQUEST, "MKCOL");
 	if (s->of->method != HTTP_PUT)
 		return;
 	curl_easy_setopt(c, CURLOPT_UPLOAD, 1L);

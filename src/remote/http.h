@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What is asked of an HTTP server: GET, HEAD and PUT, one URL or many at once.
+ * What is asked of an HTTP server: GET, HEAD, PUT and (of WebDAV) MKCOL, one URL or many at once.
  *
  * Promises: one that does not answer costs 1 s until it is connected and 2 s from then on; a transfer that flows has no limit of time; what
  * is longer than expected is cut off; no redirect is followed, and no other protocol spoken.
@@ -20,7 +20,7 @@ struct http;
 struct http *http_open(unsigned seconds);
 void http_close(struct http *h);
 
-enum http_method { HTTP_GET, HTTP_HEAD, HTTP_PUT };
+enum http_method { HTTP_GET, HTTP_HEAD, HTTP_PUT, HTTP_MKCOL };
 
 struct http_job {
 	enum http_method method;
@@ -31,7 +31,7 @@ struct http_job {
 	const void *body;
 	size_t size;
 	char hash[HASH_HEX_SIZE];
-	/* How it went: 0; -ENOENT: there is none; otherwise -errno, and http_error() says what. */
+	/* How it went: 0; -ENOENT: there is none; -ENOTDIR: there is no directory for it; otherwise -errno, and http_error() says what. */
 	int err;
 	bool broke; /* in the middle, and not by silence: it may be tried again */
 	struct text got;

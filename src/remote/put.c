@@ -118,6 +118,10 @@ static int put_manifest(struct remote *r, const struct image_manifest *m, const 
 	job.size = text.size;
 	hash_of(text.data, text.size, job.hash);
 	err = http_do(r->http, &job);
+	if (err == -ENOTDIR) {
+		remote_make_directories(r);
+		err = http_do(r->http, &job);
+	}
 	http_job_deinit(&job);
 	return err < 0 ? remote_give_up(r, http_error(r->http)) : 0;
 }
@@ -130,6 +134,11 @@ static int upload(struct remote *r, struct image_manifest *m, uint64_t head, con
 
 	tell_begin(&r->tell, m->size);
 	err = http_do_all(r->http, &work);
+	if (err == -ENOTDIR) {
+		remote_make_directories(r);
+		u.cut = u.sent = m->n_chunks = 0;
+		err = http_do_all(r->http, &work);
+	}
 	packer_free(u.packer);
 	free(u.buf);
 	if (u.err) {

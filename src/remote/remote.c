@@ -58,6 +58,27 @@ char *remote_blob_url(const struct remote *r, const char *hash)
 	return xasprintf("%s/cas/%s", r->base, hash);
 }
 
+/* All that lead to it. That one is there already is no error, and what cannot be made is found out by who writes into it. */
+static void make_parents(struct remote *r, const char *url)
+{
+	const char *host = strstr(url, "://");
+
+	for (const char *slash = host ? strchr(host + 3, '/') : NULL; slash && (slash = strchr(slash + 1, '/'));) {
+		struct http_job job = { .method = HTTP_MKCOL, .url = xstrndup(url, (size_t)(slash - url)), .soon = true };
+
+		http_do(r->http, &job);
+		http_job_deinit(&job);
+	}
+}
+
+void remote_make_directories(struct remote *r)
+{
+	_cleanup_free_ char *manifest = remote_manifest_url(r, r->write), *blob = remote_blob_url(r, "");
+
+	make_parents(r, manifest);
+	make_parents(r, blob);
+}
+
 int remote_secret(struct remote *r, unsigned char *secret)
 {
 	_cleanup_free_ char *hex = NULL;

@@ -38,6 +38,8 @@ int remote_give_up(struct remote *r, const char *what);
 /* To be freed. */
 char *remote_manifest_url(const struct remote *r, const char *namespace);
 char *remote_blob_url(const struct remote *r, const char *hash);
+/* The directories that what is written goes to, on a server that answered -ENOTDIR. */
+void remote_make_directories(struct remote *r);
 /* Of crypto_sign_SECRETKEYBYTES, from its file. 0, or -errno and it was said. */
 int remote_secret(struct remote *r, unsigned char *secret);
 /* What all share, if there is a file; the same. */
