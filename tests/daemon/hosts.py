@@ -9,7 +9,7 @@ import time
 
 import harness
 from harness import LIMIT, once, wait_for
-from remote import Machine, keygen, need, nginx_configuration
+from remote import Machine, keygen, need, store
 
 HOSTS = int(os.environ.get("HOSTS", "12"))
 FILES = int(os.environ.get("FILES", "20000"))
@@ -101,7 +101,7 @@ class Fleet:
         need(t)
         self.t, self.net = t, Network(n + 1)
         self.public = keygen(t)
-        path, conf = nginx_configuration(t, "10.9.0.1", 8080)
+        path, conf = store(t, "nginx", "10.9.0.1", 8080)
         self.nginx = subprocess.Popen([*enter(self.net.hosts[0]), path, "-c", conf, "-p", t.dir], stderr=subprocess.PIPE)
         self.url = "http://10.9.0.1:8080/fixtures"
         wait_for(lambda: self.nginx.poll() is not None or subprocess.run([*enter(self.net.hosts[0]), "curl", "-s", "http://10.9.0.1:8080/"],

@@ -469,53 +469,62 @@ def test_what_does_not_fit(t):
         assert done.returncode == 78 and sentence in done.stderr.decode(), (ini, done.stderr.decode())
 
 
-def nginx_configuration(t, address, port):
-    """The program, and a file that makes a store of it."""
-    path = shutil.which("nginx", path=os.environ["PATH"] + ":/usr/sbin")
+# The program, the arguments before its configuration, and what is another thing in a test.
+SERVERS = {
+    "nginx": ("nginx", (("listen 8080", "listen {address}:{port}"), ("error_log stderr", "error_log {dir}/error"), ("worker_processes auto", "worker_processes 1"))),
+    "apache": ("apache2", (("Listen 8080", "Listen {address}:{port}"), ("ErrorLog /dev/stderr", "ErrorLog {dir}/error"))),
+}
+
+
+def store(t, name, address, port):
+    """The program of a web server, and a file that makes a store of it."""
+    program, changes = SERVERS[name]
+    path = shutil.which(program, path=os.environ["PATH"] + ":/usr/sbin")
     if not path:
-        raise harness.Skip("nginx is not installed")
-    os.makedirs(t.path("nginx/store"))
-    for d in "nginx", "nginx/store":
-        os.chmod(t.path(d), 0o777)
+        raise harness.Skip(f"{program} is not installed")
+    home = t.path("server")
+    os.makedirs(home + "/store")
+    for d in home, home + "/store":
+        os.chmod(d, 0o777)
     os.chmod(t.dir, 0o755)
-    with open(os.path.join(harness.SRC, "contrib/ci/nginx.conf")) as f:
+    with open(os.path.join(harness.SRC, f"contrib/ci/{name}.conf")) as f:
         text = f.read()
-    for ours, of_test in (("/srv/fixd", t.dir + "/nginx/store"), ("/run/fixd-store.pid", t.dir + "/nginx/pid"), ("listen 8080", f"listen {address}:{port}"),
-                          ("error_log stderr", f"error_log {t.dir}/nginx/error"), ("worker_processes auto", "worker_processes 1")):
+    for ours, of_test in (("/srv/fixd", "{dir}/store"), ("/run/fixd-store.pid", "{dir}/pid"), *changes):
         assert ours in text, ours
-        text = text.replace(ours, of_test)
-    conf = t.write("nginx/conf", text)
-    return path, conf
+        text = text.replace(ours, of_test.format(address=address, port=port, dir=home))
+    return path, t.write("server/conf", text)
 
 
-def nginx(t):
+def web_server(t, name):
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         port = s.getsockname()[1]
-    path, conf = nginx_configuration(t, "127.0.0.1", port)
-    process = subprocess.Popen([path, "-c", conf, "-p", t.dir], stderr=subprocess.PIPE)
+    path, conf = store(t, name, "127.0.0.1", port)
+    command = [path, "-c", conf, "-p", t.dir] if name == "nginx" else [path, "-DFOREGROUND", "-f", conf]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE)
 
     def answers():
         if process.poll() is not None:
-            raise harness.Skip(f"this nginx has no dav_methods: {process.stderr.read().decode()}")
+            raise harness.Skip(f"this {name} has no WebDAV: {process.stderr.read().decode()}")
         with socket.socket() as s:
             return s.connect_ex(("127.0.0.1", port)) == 0
-    wait_for(answers, "nginx")
+    wait_for(answers, name)
     return process, f"http://127.0.0.1:{port}/fixtures"
 
 
-@once
-def test_nginx(t):
+def two_machines_and(t, name):
     need(t)
-    process, url = nginx(t)
-    server = type("Nginx", (), {"url": url})
+    process, url = web_server(t, name)
+    server = type("Server", (), {"url": url})
+    ac = t.path("server/store/fixtures/main/ac")
     try:
         public = keygen(t)
         ini = section(t, server, public) + FIXTURES
         a = Machine(t, "a", ini, input="text\n")
+        assert a.daemon.ctl("remote", "check").out.count("ok") == 3
         wanted = a.get("words"), a.get("count")
         a.daemon.ctl("warm", "tree")
-        wait_for(lambda: os.path.isdir(t.path("nginx/store/fixtures/main/ac")) and len(os.listdir(t.path("nginx/store/fixtures/main/ac"))) == 3, "3 images")
+        wait_for(lambda: os.path.isdir(ac) and len([f for f in os.listdir(ac) if f[0] != "."]) == 3, "3 images")
         b = Machine(t, "b", ini, input="text\n")
         assert (b.get("words"), b.get("count")) == wanted
         b.daemon.ctl("warm", "tree")
@@ -523,6 +532,16 @@ def test_nginx(t):
     finally:
         process.terminate()
         process.communicate()
+
+
+@once
+def test_nginx(t):
+    two_machines_and(t, "nginx")
+
+
+@once
+def test_apache(t):
+    two_machines_and(t, "apache")
 
 
 if __name__ == "__main__":
