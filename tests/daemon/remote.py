@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Images of other machines: signed, over HTTP, from servers that are there, sick, or lying."""
 
+import ctypes
 import hashlib
 import http.server
 import os
@@ -279,6 +280,21 @@ def lies(server, path, blob, other):
         "a blob of zeros": instead(blob, body_of(lambda b: b"\0" * len(b))),
         "a blob that is wrong at its end": instead(blob, body_of(lambda b: b[:-1] + bytes([b[-1] ^ 1]))),
         "no blob": instead(blob, lambda h, b: h.answer(404)),
+        "compressed": instead(path, raw(head + b"Content-Encoding: gzip\r\nContent-Length: 20\r\n\r\n" + b"\x1f\x8b\x08\0" + b"\0" * 16)),
+        "pieces of a wrong length": instead(path, raw(head + b"Transfer-Encoding: chunked\r\n\r\nfffffffffffffffff\r\nabc\r\n")),
+        "pieces without an end": instead(path, raw(head + b"Transfer-Encoding: chunked\r\n\r\n" + b"1\r\nx\r\n" * 20000, times=20)),
+        "a negative length": instead(path, raw(head + b"Content-Length: -5\r\n\r\nhello")),
+        "a length that is never sent": instead(path, raw(head + b"Content-Length: 9000000000000000000\r\n\r\nhello")),
+        "an answer of no bytes": instead(path, raw(b"HTTP/1.1 204 No Content\r\n\r\n")),
+        "a part of it": instead(path, lambda h, b: h.answer(206, b[:50])),
+        "another host": instead(path, raw(b"HTTP/1.1 301 Moved\r\nLocation: http://127.0.0.2:1/x\r\nContent-Length: 0\r\n\r\n")),
+        "a password": instead(path, raw(b"HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Basic realm=x\r\nContent-Length: 0\r\n\r\n")),
+        "another protocol": instead(path, raw(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n\r\n\0\0\0")),
+        "HTTP 0.9": instead(path, lambda h, b: h.wfile.write(b)),
+        "continue for ever": instead(path, raw(b"HTTP/1.1 100 Continue\r\n\r\n" * 1000, times=20)),
+        "the manifest as a blob": instead(blob, body_of(lambda b: server.http.files[path])),
+        "a blob that drips": instead(blob, raw(head + b"Content-Length: 100000\r\n\r\n" + b"a" * 50, pause=0.2, times=30)),
+        "a blob that is elsewhere": instead(blob, raw(b"HTTP/1.1 307 There\r\nLocation: http://127.0.0.2:1/x\r\nContent-Length: 0\r\n\r\n")),
         "a blob that does not come": instead(blob, raw(head + b"Content-Length: 100000\r\n\r\nabc", pause=0.5, times=10)),
     }
 
@@ -309,6 +325,74 @@ def test_servers_that_lie(t):
     server.http.lie = None
     m = Machine(t, "last", ini, input="text\n")
     assert m.get("f") == wanted and m.runs() == []
+    server.close()
+
+
+def library(name, **functions):
+    lib = ctypes.CDLL(name)
+    for function, result in functions.items():
+        getattr(lib, function).restype = result
+    return lib
+
+
+def sign(t, lines):
+    """A manifest, by the key of the test."""
+    sodium = library("libsodium.so.23")
+    with open(t.path("key")) as f:
+        secret = bytes.fromhex(f.read().strip())
+    text, signature = b"".join(lines), ctypes.create_string_buffer(64)
+    assert sodium.crypto_sign_detached(signature, None, text, ctypes.c_ulonglong(len(text)), secret) == 0
+    return text + b"signature " + secret[32:].hex().encode() + b" " + signature.raw.hex().encode() + b"\n"
+
+
+def compress(data):
+    zstd = library("libzstd.so.1", ZSTD_compress=ctypes.c_size_t, ZSTD_compressBound=ctypes.c_size_t)
+    out = ctypes.create_string_buffer(zstd.ZSTD_compressBound(ctypes.c_size_t(len(data))))
+    size = zstd.ZSTD_compress(out, ctypes.c_size_t(len(out)), data, ctypes.c_size_t(len(data)), 3)
+    return out.raw[:size]
+
+
+@once
+def test_what_is_signed_and_wrong(t):
+    """Whoever has the key makes a mistake, or means harm: it is refused all the same, before it takes memory."""
+    need(t)
+    server, public = Server(), keygen(t)
+    ini = section(t, server, public, write=False, more="") + "[fixd]\nmemory-max = 64M\n[fixture f]\ncommand = echo f >> runs; echo wanted\nwatch-by = content\nremote = yes\n"
+    Machine(t, "first", ini.replace("[fixd]", f"write = yes\nkey-file = {t.path('key')}\n[fixd]")).get("f")
+    stored(server, 1)
+    path, text = read_manifest(server)
+    start, files = text[:text.index(b"size")].splitlines(keepends=True), dict(server.http.files)
+
+    def made(size, *chunks, builder=b"builder x\n"):
+        """Of pieces as they are stored, and the sizes that are said of them."""
+        for stored_bytes, _ in chunks:
+            server.http.files["/fixtures/cas/" + hashlib.sha256(stored_bytes).hexdigest()] = stored_bytes
+        return [*start, b"size %d\n" % size, builder,
+                *[b"chunk %s %d %d\n" % (hashlib.sha256(data).hexdigest().encode(), len(data), says) for data, says in chunks]]
+
+    frame, big, bomb = compress(b"wrong\n"), compress(b"\0" * (2 << 20)), compress(b"\0" * (1 << 28))
+    wrong = {
+        "more than its pieces": made(7, (frame, 6)), "less than its pieces": made(5, (frame, 6)), "a piece of nothing": made(0, (frame, 0)),
+        "a piece that is too large": made(1 << 22, (frame, 1 << 22)), "a piece that is more": made(5, (frame, 5)), "a piece that is less": made(7, (frame, 7)),
+        "a bomb": made(6, (bomb, 6)), "a bomb of the largest size": made(2 << 20, (bomb, 2 << 20)), "no frame": made(6, (b"wrong\n", 6)),
+        "half a frame": made(6, (frame[:-2], 6)), "a piece once more": made(12, (frame + b"x", 6), (frame, 6)),
+        "more than there is memory": made(100 << 20, *[(big, 2 << 20)] * 50), "more than anybody has": made(1 << 62),
+        "a newer one": [line.replace(b"fixd-remote 2", b"fixd-remote 3") for line in made(6, (frame, 6))],
+        "as Windows ends lines": [line.replace(b"\n", b"\r\n") for line in made(6, (frame, 6))],
+        "a second size": made(6, (frame, 6), builder=b"size 6\nbuilder x\n"), "no hash": [*made(6, (frame, 6))[:-1], b"chunk ../../x 3 6\n"],
+        "a number that is none": [line.replace(b"size 6", b"size 0x6") for line in made(6, (frame, 6))],
+        "a hash in capitals": [line if not line.startswith(b"chunk") else line.upper().replace(b"CHUNK", b"chunk") for line in made(6, (frame, 6))],
+    }
+    for number, (what, lines) in enumerate(wrong.items()):
+        server.http.files[path] = sign(t, lines)
+        m = Machine(t, f"m{number}", ini)
+        assert m.get("f") == "wanted\n" and m.runs() == ["f"], (what, m.log("f"))
+        assert "is not taken: " in m.log("f"), (what, m.log("f"))
+        m.daemon.stop()
+    server.http.files[path] = sign(t, made(6, (frame, 6)))
+    m = Machine(t, "right", ini)
+    assert m.get("f") == "wrong\n", m.log("f")
+    server.http.files = files
     server.close()
 
 
