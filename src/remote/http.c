@@ -8,14 +8,16 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/clock.h"
 
 #define CONNECT_MS 1000L
 #define EXPECT_MS 100L
 #define BUFFER_SIZE (256L << 10)
-#define WAIT_MS 1000
+#define WAIT_MS 100
 #define NOTHING "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855" /* the hash of no bytes */
 #define HEADERS_MAX (64 << 10)
-#define SLOWEST 1024L /* bytes in a second: less is silence */
+#define SLOWEST 1024 /* bytes in as long as a server may be silent: less is silence */
+#define PATIENCE_MIN_MS 200L
 
 /* A transfer at hand. */
 struct slot {
@@ -30,7 +32,7 @@ struct slot {
 
 struct http {
 	CURLM *multi;
-	unsigned seconds;
+	long patience_ms; /* so long may nothing come any more */
 	struct slot slots[HTTP_AT_ONCE];
 	char error[CURL_ERROR_SIZE + 128];
 	/* of S3; or NULL */
@@ -43,7 +45,7 @@ struct http *http_open(unsigned seconds)
 	struct http *h = xcalloc(1, sizeof *h);
 	bool right = curl_global_init(CURL_GLOBAL_DEFAULT) == 0 && (h->multi = curl_multi_init());
 
-	h->seconds = seconds;
+	h->patience_ms = (long)seconds * 1000;
 	for (size_t k = 0; right && k < HTTP_AT_ONCE; k++)
 		right = (h->slots[k].curl = curl_easy_init()) != NULL;
 	if (right)
@@ -240,9 +242,6 @@ static void slot_begin(struct http *h, struct slot *s, struct http_job *job)
 	curl_easy_setopt(c, CURLOPT_PROTOCOLS_STR, "http,https");
 	curl_easy_setopt(c, CURLOPT_FOLLOWLOCATION, 0L);
 	curl_easy_setopt(c, CURLOPT_CONNECTTIMEOUT_MS, CONNECT_MS);
-	curl_easy_setopt(c, CURLOPT_LOW_SPEED_LIMIT, SLOWEST);
-	curl_easy_setopt(c, CURLOPT_LOW_SPEED_TIME, (long)h->seconds);
-	curl_easy_setopt(c, CURLOPT_SERVER_RESPONSE_TIMEOUT, (long)h->seconds);
 	curl_easy_setopt(c, CURLOPT_USERAGENT, PACKAGE_NAME "/" PACKAGE_VERSION);
 	curl_easy_setopt(c, CURLOPT_NETRC, (long)CURL_NETRC_OPTIONAL);
 	curl_easy_setopt(c, CURLOPT_ERRORBUFFER, s->curl_error);
@@ -251,7 +250,7 @@ static void slot_begin(struct http *h, struct slot *s, struct http_job *job)
 	curl_easy_setopt(c, CURLOPT_HEADERFUNCTION, on_header);
 	curl_easy_setopt(c, CURLOPT_HEADERDATA, s);
 	if (job->soon)
-		curl_easy_setopt(c, CURLOPT_TIMEOUT_MS, (long)h->seconds * 1000);
+		curl_easy_setopt(c, CURLOPT_TIMEOUT_MS, h->patience_ms);
 	set_method(s);
 	if (h->provider)
 		sign(h, s);
@@ -259,9 +258,35 @@ static void slot_begin(struct http *h, struct slot *s, struct http_job *job)
 	curl_multi_add_handle(h->multi, c);
 }
 
-/* The next one that has ended, and how; NULL: none is left. */
+static struct slot *first_busy(struct http *h)
+{
+	size_t k = 0;
+
+	while (k < HTTP_AT_ONCE && !h->slots[k].of)
+		k++;
+	return k < HTTP_AT_ONCE ? &h->slots[k] : NULL;
+}
+
+/* Bytes of what is under way. */
+static curl_off_t bytes_moved(const struct http *h)
+{
+	curl_off_t all = 0, up = 0, down = 0;
+
+	for (size_t k = 0; k < HTTP_AT_ONCE; k++) {
+		if (!h->slots[k].of)
+			continue;
+		curl_easy_getinfo(h->slots[k].curl, CURLINFO_SIZE_UPLOAD_T, &up);
+		curl_easy_getinfo(h->slots[k].curl, CURLINFO_SIZE_DOWNLOAD_T, &down);
+		all += up + down;
+	}
+	return all;
+}
+
+/* The next one that has ended, and how; NULL: none is left. When too little has moved for too long, the first one has ended by that. */
 static struct slot *wait_for_one(struct http *h, CURLcode *code)
 {
+	int64_t moved_at = clock_now();
+	curl_off_t moved = bytes_moved(h), now_moved;
 	int running = 1, left;
 
 	while (running) {
@@ -278,6 +303,14 @@ static struct slot *wait_for_one(struct http *h, CURLcode *code)
 		}
 		if (running)
 			curl_multi_poll(h->multi, NULL, 0, WAIT_MS, NULL);
+		now_moved = bytes_moved(h);
+		if (now_moved - moved >= SLOWEST) {
+			moved = now_moved;
+			moved_at = clock_now();
+		} else if (clock_now() - moved_at > h->patience_ms * NSEC_PER_MSEC) {
+			*code = CURLE_OPERATION_TIMEDOUT;
+			return first_busy(h);
+		}
 	}
 	return NULL;
 }
@@ -292,9 +325,18 @@ static void take_end(struct http *h, struct slot *s, CURLcode code)
 	slot_end(h, s);
 }
 
+/* What is lost to a server that is slow to say what it has is lost once. */
+static void lose_patience(struct http *h, int64_t since)
+{
+	long left = h->patience_ms - (long)((clock_now() - since) / NSEC_PER_MSEC);
+
+	h->patience_ms = left > PATIENCE_MIN_MS ? left : PATIENCE_MIN_MS;
+}
+
 int http_do(struct http *h, struct http_job *job)
 {
 	struct slot *s = &h->slots[0];
+	int64_t began = clock_now();
 	CURLcode code;
 
 	slot_begin(h, s, job);
@@ -303,6 +345,8 @@ int http_do(struct http *h, struct http_job *job)
 		return job->err = fail(h, -EIO, "libcurl has failed");
 	}
 	take_end(h, s, code);
+	if (job->soon)
+		lose_patience(h, began);
 	return job->err;
 }
 

@@ -2,8 +2,8 @@
 /*
  * What is asked of an HTTP server: GET, HEAD, PUT and (of WebDAV) MKCOL, one URL or many at once.
  *
- * Promises: one that does not answer costs 1 s until it is connected and 2 s from then on; a transfer that flows has no limit of time; what
- * is longer than expected is cut off; no redirect is followed, and no other protocol spoken.
+ * Promises: one that does not answer costs 1 s until it is connected, and as long as it may be silent in all, whatever it is slow with; a
+ * transfer that flows has no limit of time; what is longer than expected is cut off; no redirect is followed, and no other protocol spoken.
  */
 #pragma once
 
@@ -16,7 +16,7 @@
 
 struct http;
 
-/* `seconds` for each silence. NULL, with a line on standard error. */
+/* It may be silent for so many seconds. NULL, with a line on standard error. */
 struct http *http_open(unsigned seconds);
 void http_close(struct http *h);
 
@@ -26,7 +26,7 @@ struct http_job {
 	enum http_method method;
 	char *url;     /* freed with the job */
 	uint64_t most; /* bytes of the answer */
-	bool soon;     /* all of it within one silence */
+	bool soon;     /* all of it within that time, which what comes after it has that much less of */
 	/* of a PUT: the caller's until it is done */
 	const void *body;
 	size_t size;

@@ -64,7 +64,7 @@ static void make_parents(struct remote *r, const char *url)
 	const char *host = strstr(url, "://");
 
 	for (const char *slash = host ? strchr(host + 3, '/') : NULL; slash && (slash = strchr(slash + 1, '/'));) {
-		struct http_job job = { .method = HTTP_MKCOL, .url = xstrndup(url, (size_t)(slash - url)), .soon = true };
+		struct http_job job = { .method = HTTP_MKCOL, .url = xstrndup(url, (size_t)(slash - url)) };
 
 		http_do(r->http, &job);
 		http_job_deinit(&job);

@@ -424,6 +424,34 @@ def test_a_dead_server(t):
 
 
 @once
+def test_slow_with_everything(t):
+    """Each answer just in time, and then silence: what is lost is lost once, not once for each of them."""
+    need(t)
+    server, public = Server(), keygen(t)
+    ini = section(t, server, public, more="timeout = 6s\nread = a, b, main") + "[fixture f]\ncommand = echo f >> runs; cat input\nwatch = input\nwatch-by = content\nremote = yes\n"
+    wanted = Machine(t, "first", ini, input="text\n").get("f")
+    stored(server, 1)
+    asked = []
+
+    def slow(handler, path, body):
+        asked.append((path, time.monotonic()))
+        # Of the manifests each a little later, of the piece nothing.
+        handler.server.gate_of_the_slow.wait(2 if "/ac/" in path else LIMIT)
+        handler.answer(404 if body is None else 200, body or b"")
+        return True
+    server.http.gate_of_the_slow = threading.Event()
+    server.http.lie = slow
+    m = Machine(t, "m", ini, input="text\n")
+    began = time.monotonic()
+    assert m.get("f") == wanted and m.runs() == ["f"]
+    took = time.monotonic() - began
+    assert [path.split("/")[2] for path, _ in asked] in (["a", "b", "main"], ["a", "b", "main", "cas"]), asked
+    assert 6 <= took < 11, f"{took} s: four answers of 6 s at most each"
+    server.http.gate_of_the_slow.set()
+    server.close()
+
+
+@once
 def test_a_shared_secret(t):
     """In place of keys; what has another one, or is signed otherwise, is not taken."""
     need(t)
