@@ -9,6 +9,7 @@ import platform
 import shutil
 import socket
 import subprocess
+import sys
 import threading
 import time
 
@@ -48,6 +49,9 @@ class Store(http.server.BaseHTTPRequestHandler):
     def do_PUT(self):
         self.server.asked.append((self.command, self.path))
         self.server.gate.wait(LIMIT)
+        if len(self.server.files) >= self.server.room:
+            self.close_connection = True
+            return self.answer(507, b"no space")
         self.server.files[self.path] = self.rfile.read(int(self.headers["Content-Length"]))
         self.answer(201)
 
@@ -58,6 +62,7 @@ class Server:
         self.http.daemon_threads = True
         self.http.files, self.http.asked, self.http.lie, self.http.gate = {}, [], None, threading.Event()
         self.http.gate.set()  # without it nothing is taken
+        self.http.room = sys.maxsize  # files
         threading.Thread(target=self.http.serve_forever, daemon=True).start()
         self.url = f"http://127.0.0.1:{self.http.server_port}/fixtures"
 
@@ -421,6 +426,26 @@ def test_a_dead_server(t):
     # And nobody listens at all.
     m = Machine(t, "n", section(t, server, public) + FIXTURES, input="text\n")
     assert m.get("words") == wanted and "left alone for a minute" in m.log("words")
+
+
+@once
+def test_a_full_server(t):
+    """What it has no room for is said, and costs nothing else; half of an image is never taken for one."""
+    need(t)
+    for room in 0, 1:
+        server, public = Server(), keygen(t, f"key{room}")
+        server.http.room = room
+        ini = section(t, server, public).replace(t.path("key"), t.path(f"key{room}")) + "[fixture f]\ncommand = echo f >> runs; echo words\nwatch-by = content\nremote = yes\n"
+        m = Machine(t, f"full{room}", ini)
+        done = m.daemon.ctl("warm", "--wait-upload", "f", code=1)
+        assert "it answers with status 507; it is left alone for a minute" in m.log("f") + done.err, (m.log("f"), done.err)
+        assert m.get("f") == "words\n" and len(server.http.files) == room and not server.manifests()
+        assert Machine(t, f"next{room}", ini).get("f") == "words\n"
+        # With room again what is missing follows by hand.
+        server.http.room = 10
+        m.daemon.ctl("remote", "push", "f")
+        assert len(server.manifests()) == 1
+        server.close()
 
 
 @once
