@@ -65,6 +65,8 @@ char *watchset_too_large(const struct watchset *s);
  * is to be called again. For somebody who asked at `asked`: a look that began later will do. A new set is looked at for the first time.
  */
 bool watchset_look(struct watchset *s, int64_t asked, int64_t until);
+/* The same, for one slice from now on. */
+bool watchset_look_briefly(struct watchset *s, int64_t asked);
 /* What the last look has found. */
 char *watchset_known_change(const struct watchset *s);
 /*

@@ -141,11 +141,19 @@ static void end_first_look(struct watchset *s)
 	forget_paths(&s->modified);
 }
 
+static bool is_known(const struct watchset *s, int64_t asked)
+{
+	return s->changed || (!s->survey && !s->hinted && (!s->polled || s->looked >= asked));
+}
+
+bool watchset_look_briefly(struct watchset *s, int64_t asked)
+{
+	return is_known(s, asked) || watchset_look(s, asked, clock_now() + LOOK_SLICE);
+}
+
 bool watchset_look(struct watchset *s, int64_t asked, int64_t until)
 {
-	if (s->changed)
-		return true;
-	if (!s->survey && !s->hinted && (!s->polled || s->looked >= asked))
+	if (is_known(s, asked))
 		return true;
 	/* Of many files usually few are concerned. */
 	if (!s->survey && !s->polled && !s->look_at_all) {

@@ -228,7 +228,8 @@ static uint64_t events_add(struct model *m, struct event *v, const struct words 
 	}
 	/* Only now is it there: we may be killed. */
 	__atomic_store_n(&h->next, h->next + v->size, __ATOMIC_RELEASE);
-	loop_defer(m->loop, &m->event_added);
+	if (m->events_followed)
+		loop_defer(m->loop, &m->event_added);
 	return v->number;
 }
 

@@ -30,7 +30,8 @@ struct model {
 	struct deferred changed; /* something that is kept over restarts */
 	struct region *region;
 	struct events *events;
-	struct deferred event_added; /* whoever follows them is to look */
+	bool events_followed;	     /* by anybody: */
+	struct deferred event_added; /* who follows them is to look */
 	struct link sessions;	     /* session::link; the newest last */
 	struct session *session;     /* of the ini file: the first of them. NULL: everything ends */
 	struct link users;	     /* user::link */

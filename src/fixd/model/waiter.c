@@ -151,7 +151,8 @@ static enum outcome judge_current(struct instance *i, int64_t asked, const struc
 	switch (v) {
 	case VERDICT_FRESH:
 		i->state = INSTANCE_READY;
-		instance_set_error(i, NULL);
+		if (i->error)
+			instance_set_error(i, NULL);
 		return OUTCOME_READY;
 	case VERDICT_STALE:
 		instance_retire(i, cause);
@@ -228,7 +229,8 @@ static enum outcome resolve_anew(struct instance *i, const struct resolution *r)
 		enum outcome now = judge_current(i, asked, NULL);
 
 		if (now != OUTCOME_FAILED) {
-			instance_unpin(i);
+			if (i->pins)
+				instance_unpin(i);
 			return now;
 		}
 	}

@@ -202,6 +202,7 @@ void event_stream_ask(struct conn *c, const struct wire_header *h, uint64_t from
 	f->from = from;
 	conn_add_unanswered(c, &f->unanswered, follower_forget);
 	link_insert(&server->followers, &f->link);
+	server->model->events_followed = true;
 	timer_init(&f->limit, follower_give_up, f);
 	timer_start(server->model->loop, &f->limit, clock_now() + wait_ms * NSEC_PER_MSEC);
 }
@@ -210,7 +211,8 @@ void event_stream_added(void *arg)
 {
 	struct server *server = arg;
 
-	if (!link_empty(&server->followers) && !timer_is_running(&server->gathering))
+	server->model->events_followed = !link_empty(&server->followers);
+	if (server->model->events_followed && !timer_is_running(&server->gathering))
 		timer_start(server->model->loop, &server->gathering, clock_now() + GATHER);
 }
 

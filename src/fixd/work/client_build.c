@@ -481,7 +481,7 @@ bool offer_look(struct instance *i, const struct client *c, int peer)
 					i->fixture->registered ? viewer_of_peer(peer) : NULL, instance_inputs_event, i);
 		i->looked_for = c->id;
 	}
-	return watchset_look(i->watch, INT64_MIN, clock_now() + LOOK_SLICE);
+	return watchset_look_briefly(i->watch, INT64_MIN);
 }
 
 char *offer_new(struct instance *i, struct client *c, struct image *const *depends, size_t n_depends, const char *test, size_t test_size,

@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <sys/stat.h>
 
-#include "base/clock.h"
 #include "fixd/host/board.h"
 #include "fixd/host/viewer.h"
 #include "fixd/host/watch.h"
@@ -47,11 +46,6 @@ static int work_look_at_root(const struct session *s)
 	return r;
 }
 
-static bool work_look(struct watchset *inputs, int64_t asked)
-{
-	return watchset_look(inputs, asked, clock_now() + LOOK_SLICE);
-}
-
 static uint64_t show_new(struct work *w, uint32_t *slot)
 {
 	if (*slot == BOARD_NO_SLOT)
@@ -81,7 +75,7 @@ const struct effects work_effects = {
 	.abandon = work_abandon,
 	.tear_down = work_tear_down,
 	.look_at_root = work_look_at_root,
-	.look = work_look,
+	.look = watchset_look_briefly,
 	.found = watchset_known_change,
 	.changed = watchset_changed,
 	.forget = watchset_free,
