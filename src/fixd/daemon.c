@@ -24,7 +24,6 @@
 #include "fixd/keep/fdstore.h"
 #include "fixd/keep/restart.h"
 #include "fixd/loop/loop.h"
-#include "fixd/model/events.h"
 #include "fixd/model/instance.h"
 #include "fixd/model/reclaim.h"
 #include "fixd/model/session.h"
@@ -404,8 +403,8 @@ int daemon_start(struct daemon *d, const struct daemon_settings *settings)
 	d->model.session = session_new(&d->model, d->model.config->root, geteuid());
 	if (restart_resume(&d->keep) == 0 && !d->work.board)
 		fdstore_resume(&d->keep);
-	if (!d->model.events && !(d->model.events = events_new(-1)))
-		return -ENOMEM;
+	if (!d->model.events && (r = work_open_events(&d->work, -1)) < 0)
+		return r;
 	if (!d->work.board && (r = board_new(&d->work.board)) < 0) {
 		log_error(r, "the board cannot be made");
 		return r;
@@ -441,7 +440,7 @@ void daemon_finish(struct daemon *d)
 		trees_deinit(&d->work);
 	}
 	d->model.region = region_free(d->model.region);
-	d->model.events = events_free(d->model.events);
+	work_close_events(&d->work);
 	free(d->model.unsandboxed);
 	config_free(d->model.config);
 	free(d->server.socket);

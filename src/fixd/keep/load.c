@@ -20,7 +20,6 @@
 #include "fixd/keep/loading.h"
 #include "fixd/keep/rows.h"
 #include "fixd/model/edge.h"
-#include "fixd/model/events.h"
 #include "fixd/model/image.h"
 #include "fixd/model/instance.h"
 #include "fixd/model/orphan.h"
@@ -91,7 +90,7 @@ static int load_daemon(struct loading *l, const struct record *saved)
 
 	EACH_RECORD(l, saved, r)
 		loading_row(l, daemon_rows, &k, &r);
-	m->events = events_new(k.events);
+	work_open_events(keep->work, k.events);
 	if (k.board < 0 || board_restore(&k.board, k.board_value, k.board_used, &keep->work->board) < 0) {
 		fd_close(k.board);
 		fd_close(k.listener);

@@ -24,7 +24,6 @@
 #include "fixd/keep/keep.h"
 #include "fixd/keep/state.h"
 #include "fixd/loop/loop.h"
-#include "fixd/model/events.h"
 #include "fixd/model/reclaim.h"
 #include "fixd/model/session.h"
 #include "fixd/serve/cleanup.h"

@@ -9,10 +9,10 @@
 #include "base/vector.h"
 #include "config/config.h"
 #include "fixd/host/board.h"
+#include "fixd/host/ring.h"
 #include "fixd/host/watch.h"
 #include "fixd/keep/keep.h"
 #include "fixd/keep/rows.h"
-#include "fixd/model/events.h"
 #include "fixd/model/image.h"
 #include "fixd/model/instance.h"
 #include "fixd/model/orphan.h"
@@ -117,7 +117,7 @@ static void save_daemon(struct saving *v, bool own_listener)
 		.board_value = b.last_value,
 		.board_used = b.n_used,
 		.board = b.fd,
-		.events = events_fd(m->events),
+		.events = keep->work->event_memory ? keep->work->event_memory->fd : -1,
 		.asker = keep->asker,
 		.asker_request = keep->asker_request,
 	};

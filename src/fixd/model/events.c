@@ -4,14 +4,9 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "base/alloc.h"
 #include "base/clock.h"
-#include "base/fd.h"
-#include "base/log.h"
 #include "base/utf8.h"
 #include "config/config.h"
 #include "fixd/model/client.h"
@@ -22,58 +17,28 @@
 #include "fixd/model/run.h"
 #include "fixd/model/session.h"
 #include "fixd/model/user.h"
-#include "image/memfd.h"
 
-#define HEAD_SIZE 4096
-#define LOG_SIZE ((size_t)8 << 20)
 #define TEXT_MAX 500			    /* bytes of each string */
 #define FORMAT UINT64_C(0x3176652d64786966) /* what the file begins with */
 
-/* At the beginning of the memory file. Positions are those of a log without end; each has its place at the remainder by LOG_SIZE. */
+/* At the head of the memory. Positions are those of a log without end; each has its place at the remainder by EVENTS_SIZE. */
 struct head {
 	uint64_t format;
 	uint64_t first, next; /* positions */
 	uint64_t next_number;
 };
+_Static_assert(sizeof(struct head) <= EVENTS_HEAD, "the head has room");
 
 /* Of every so manyth event the position is known; more than that many do not fit into the log. */
 #define STEP 64
 #define STEPS 2048
-_Static_assert(STEP * STEPS * sizeof(struct event) > LOG_SIZE, "the index covers the log");
+_Static_assert(STEP *STEPS * sizeof(struct event) > EVENTS_SIZE, "the index covers the log");
 
 struct events {
 	uint64_t index[STEPS]; /* by number */
-	int fd;
 	struct head *head;
 	char *log; /* mapped twice, one behind the other: no event is in two pieces */
 };
-
-static int map_log(struct events *e)
-{
-	char *p;
-
-	e->head = mmap(NULL, HEAD_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, e->fd, 0);
-	if (e->head == MAP_FAILED) {
-		e->head = NULL;
-		return -errno;
-	}
-	p = mmap(NULL, 2 * LOG_SIZE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (p == MAP_FAILED)
-		return -errno;
-	e->log = p;
-	for (size_t k = 0; k < 2; k++) {
-		if (mmap(p + k * LOG_SIZE, LOG_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, e->fd, HEAD_SIZE) == MAP_FAILED)
-			return -errno;
-	}
-	return 0;
-}
-
-static bool events_is_ours(int fd)
-{
-	struct stat st;
-
-	return fd >= 0 && fstat(fd, &st) == 0 && st.st_size == (off_t)(HEAD_SIZE + LOG_SIZE);
-}
 
 static void note_position(struct events *e, uint64_t number, uint64_t position)
 {
@@ -95,7 +60,7 @@ static bool events_is_sound(struct events *e)
 	const struct head *h = e->head;
 	uint64_t number = 0;
 
-	if (h->format != FORMAT || h->next < h->first || h->next - h->first > LOG_SIZE || h->first % 8)
+	if (h->format != FORMAT || h->next < h->first || h->next - h->first > EVENTS_SIZE || h->first % 8)
 		return false;
 	for (uint64_t at = h->first; at < h->next;) {
 		const struct event *v = event_at(e, at);
@@ -110,25 +75,12 @@ static bool events_is_sound(struct events *e)
 	return !number || number == h->next_number;
 }
 
-struct events *events_new(int fd)
+struct events *events_new(void *head, char *log, bool resumed)
 {
 	struct events *e = xcalloc(1, sizeof *e);
-	bool resumed = events_is_ours(fd);
-	int r = 0;
 
-	e->fd = resumed ? fd : memfd_new("fixd:events");
-	if (!resumed)
-		fd_close(fd);
-	if (e->fd < 0)
-		r = e->fd;
-	else if (!resumed && ftruncate(e->fd, (off_t)(HEAD_SIZE + LOG_SIZE)) < 0)
-		r = -errno;
-	if (r == 0)
-		r = map_log(e);
-	if (r < 0) {
-		log_error(r, "no memory for the log of events");
-		return events_free(e);
-	}
+	e->head = head;
+	e->log = log;
 	if (!resumed || !events_is_sound(e))
 		*e->head = (struct head){ .format = FORMAT, .next_number = 1 };
 	return e;
@@ -136,20 +88,8 @@ struct events *events_new(int fd)
 
 struct events *events_free(struct events *e)
 {
-	if (!e)
-		return NULL;
-	if (e->log)
-		munmap(e->log, 2 * LOG_SIZE);
-	if (e->head)
-		munmap(e->head, HEAD_SIZE);
-	fd_close(e->fd);
 	free(e);
 	return NULL;
-}
-
-int events_fd(const struct events *e)
-{
-	return e->fd;
 }
 
 uint64_t events_end_at(const struct events *e)
@@ -177,7 +117,7 @@ uint64_t events_find(const struct events *e, uint64_t number, bool *lost)
 
 const struct event *event_at(const struct events *e, uint64_t position)
 {
-	return (const struct event *)(e->log + position % LOG_SIZE);
+	return (const struct event *)(e->log + position % EVENTS_SIZE);
 }
 
 /* The strings of an event, until it is written. */
@@ -216,9 +156,9 @@ static uint64_t events_add(struct model *m, struct event *v, const struct words 
 	v->size = (uint32_t)((size + 7) / 8 * 8);
 	v->number = h->next_number++;
 	v->at = clock_real();
-	while (h->next + v->size - h->first > LOG_SIZE)
+	while (h->next + v->size - h->first > EVENTS_SIZE)
 		h->first += event_at(e, h->first)->size;
-	at = e->log + h->next % LOG_SIZE;
+	at = e->log + h->next % EVENTS_SIZE;
 	memcpy(at, v, sizeof *v);
 	at += sizeof *v;
 	for (size_t k = 0; k < EVENT_WORDS; k++) {

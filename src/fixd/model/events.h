@@ -39,11 +39,13 @@ enum event_kind {
 	EVENT_KINDS
 };
 
-/* A new one; or with a descriptor (-1: there is none) that of an earlier daemon, which is taken. NULL: no memory file. */
-struct events *events_new(int fd);
+/* What the log needs: a head, and a ring that lies there twice, one behind the other: no event is in two pieces. */
+#define EVENTS_HEAD 4096
+#define EVENTS_SIZE ((size_t)8 << 20)
+
+/* In memory that the caller has, until the log is freed. `resumed`: that is of an earlier daemon, and goes on if it is sound. */
+struct events *events_new(void *head, char *log, bool resumed);
 struct events *events_free(struct events *e);
-/* To be passed on; stays ours. */
-int events_fd(const struct events *e);
 
 /* What has happened to an instance, or to the image `im` of it (or NULL). `text` may be NULL. */
 void event_of_instance(const struct instance *i, const struct image *im, enum event_kind kind, const char *text);

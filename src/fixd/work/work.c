@@ -5,9 +5,11 @@
 #include <sys/stat.h>
 
 #include "fixd/host/board.h"
+#include "fixd/host/ring.h"
 #include "fixd/host/viewer.h"
 #include "fixd/host/watch.h"
 #include "fixd/host/worker.h"
+#include "fixd/model/events.h"
 #include "fixd/model/image.h"
 #include "fixd/model/model.h"
 #include "fixd/model/session.h"
@@ -98,6 +100,21 @@ void work_init(struct work *w, struct model *m)
 	w->watcher = watcher_new(m->loop);
 	w->worker = worker_new(m->loop);
 	w->builds = builds_new(w);
+}
+
+int work_open_events(struct work *w, int fd)
+{
+	w->event_memory = ring_new(fd, EVENTS_HEAD, EVENTS_SIZE);
+	if (!w->event_memory)
+		return -ENOMEM;
+	w->model->events = events_new(w->event_memory->head, w->event_memory->bytes, w->event_memory->resumed);
+	return 0;
+}
+
+void work_close_events(struct work *w)
+{
+	w->model->events = events_free(w->model->events);
+	w->event_memory = ring_free(w->event_memory);
 }
 
 void work_end(struct work *w)

@@ -10,6 +10,7 @@
 
 struct work {
 	struct model *model;
+	struct ring *event_memory;
 	struct board *board;
 	struct watcher *watcher;
 	struct worker *worker;
@@ -29,6 +30,9 @@ extern const struct effects work_effects;
 
 /* `ended` is the caller's to set. */
 void work_init(struct work *w, struct model *m);
+/* The log of events of the model, in memory of its own; takes `fd`, that of an earlier daemon, or -1. 0 or -ENOMEM. */
+int work_open_events(struct work *w, int fd);
+void work_close_events(struct work *w);
 /* Asks all builds to end. */
 void work_end(struct work *w);
 /* Is no build and no keeper left? */
