@@ -112,29 +112,45 @@ void mapping_allow_writes(void)
 /* Of libfixd-free, where that is there: free() is to know these addresses. */
 void fixd_free_covers(uint64_t start, uint64_t size) __attribute__((weak));
 
-/* Its own address, if that is free. NULL and errno. */
-static void *map_at_home(const struct mapping *m, int fd, int prot, int flags)
+/* There and nowhere else. NULL and errno. */
+static void *map_at(void *place, size_t size, int fd, int prot, int flags)
 {
-	void *home = (void *)(uintptr_t)m->home, *p = mmap(home, m->size, prot, MAP_PRIVATE | MAP_FIXED_NOREPLACE | flags, fd, 0);
+	void *p = mmap(place, size, prot, MAP_PRIVATE | MAP_FIXED_NOREPLACE | flags, fd, 0);
 
-	if (p == home)
+	if (p == place)
 		return p;
 	/* A kernel or tool that does not know the flag may have put it elsewhere. */
 	if (p != MAP_FAILED) {
-		munmap(p, m->size);
+		munmap(p, size);
 		errno = EEXIST;
 	}
 	return NULL;
+}
+
+static void *map_at_home(const struct mapping *m, int fd, int prot)
+{
+	return map_at((void *)(uintptr_t)m->home, m->size, fd, prot, 0);
+}
+
+/* Nothing may be done with it yet. At home if only what it points into is elsewhere; then where can be watched who writes. NULL and errno. */
+static void *reserve_place(const struct mapping *m)
+{
+	const int flags = MAP_ANONYMOUS | MAP_NORESERVE;
+	void *p = map_at((void *)(uintptr_t)m->home, m->size, -1, PROT_NONE, flags), *watched = p || !m->writable ? NULL : blame_place(m->size);
+
+	if (watched)
+		p = map_at(watched, m->size, -1, PROT_NONE, flags);
+	return p ? p : place_find(m->size);
 }
 
 /* A copy of the objects that is right where it is mapped takes the place of *fd. */
 static int map_relocated(struct mapping *m, int *fd, int prot, const struct mapping_moves *others)
 {
 	struct mapping_moves moves = *others;
-	void *place = map_at_home(m, -1, PROT_NONE, MAP_ANONYMOUS | MAP_NORESERVE);
+	void *place = reserve_place(m);
 	int copy;
 
-	if (!place && !(place = place_find(m->size)))
+	if (!place)
 		return -errno;
 	moves.all[moves.n++] = (struct move){ m->home, m->size, (uintptr_t)place };
 	copy = relocate_copy(*fd, m->size, moves.all, moves.n);
@@ -155,7 +171,7 @@ static int map_fixed(struct mapping *m, int *fd, int prot, const struct mapping_
 {
 	bool moved = m->has_objects && moves->n;
 
-	m->base = moved ? NULL : map_at_home(m, *fd, prot, 0);
+	m->base = moved ? NULL : map_at_home(m, *fd, prot);
 	if (m->base)
 		return 0;
 	if (!moved && errno != EEXIST)
@@ -174,7 +190,7 @@ static int map(struct mapping *m, int *fd, enum mapping_need need, const struct 
 		r = map_fixed(m, fd, prot, moves);
 	} else {
 		/* Objects that point into these bytes may come later: nobody's scribbles may lie there then. */
-		m->base = m->writable || !m->home ? NULL : map_at_home(m, *fd, prot, 0);
+		m->base = m->writable || !m->home ? NULL : map_at_home(m, *fd, prot);
 		m->fixed = m->base;
 		r = m->base ? 0 : map_anywhere(m->size, *fd, prot, m);
 	}

@@ -8,6 +8,7 @@ import mmap
 import os
 import resource
 import struct
+import subprocess
 import sys
 
 import harness
@@ -175,6 +176,52 @@ def test_pristine(t):
         check_top(root(v))
         assert v.changes() == []
         v.detach()
+
+
+WRITER = """
+#define _GNU_SOURCE
+#include <fixd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+int main(int argc, char **argv)
+{
+	struct fixd_options cow = { .size = sizeof cow, .flags = FIXD_COW };
+	void *taken = (void *)strtoull(argv[2], NULL, 16);
+	struct node { struct node *next; char *text, *end, *below; long number; } *node;
+	struct fixd_view *v;
+	struct fixd *f;
+	char text[4096] = "";
+
+	if (mmap(taken, 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) != taken || fixd_open(&f, argv[1]) < 0 ||
+	    fixd_attach(f, "base", &cow, &v) < 0)
+		return 2;
+	node = fixd_view_root(v);
+	if ((void *)node == taken || strcmp(node->text, "text"))
+		return 3;
+	node->next->number = 42;
+	if (fixd_view_blame(v, &node->next->number, text, sizeof text) < 0)
+		return 4;
+	puts(text);
+	printf("%lld\\n", (long long)fixd_view_reset(v));
+	fixd_detach(v);
+	fixd_close(f);
+	return 0;
+}
+"""
+
+
+def test_who_changes_it(t):
+    """It is watched there, too, by the line that writes."""
+    if harness.SANITIZERS:
+        raise harness.Skip("a sanitizer has its own handler")
+    d, c = fixtures(t)
+    program = t.program("writer", WRITER)
+    done = subprocess.run([program, d.socket, f"{homes(c)[1]:x}"], capture_output=True, text=True, env={**os.environ, "FIXD_BLAME": "1"}, timeout=harness.LIMIT)
+    assert done.returncode == 0, (done.returncode, done.stderr)
+    line = WRITER[:WRITER.index("number = 42")].count("\n") + 1
+    assert f"writer.c:{line}" in done.stdout and done.stdout.splitlines()[-1] == "1", done.stdout
 
 
 def test_one_place_for_all(t):
