@@ -307,6 +307,7 @@ libdaemon_la_SOURCES = \
 	src/fixd/serve/event_stream.c src/fixd/serve/event_stream.h \
 	src/fixd/serve/inbox.c src/fixd/serve/inbox.h \
 	src/fixd/serve/listener.c \
+	src/fixd/serve/relocate.c \
 	src/fixd/serve/report.c src/fixd/serve/report.h \
 	src/fixd/serve/report_remote.c src/fixd/serve/report_remote.h \
 	src/fixd/serve/server.c src/fixd/serve/server.h \
@@ -324,6 +325,7 @@ libdaemon_la_SOURCES = \
 	src/fixd/work/queue.c \
 	src/fixd/work/publish.c src/fixd/work/publish.h \
 	src/fixd/work/recovery.c src/fixd/work/recovery.h \
+	src/fixd/work/relocation.c src/fixd/work/relocation.h \
 	src/fixd/work/survivor.c src/fixd/work/survivor.h \
 	src/fixd/work/transfer.c src/fixd/work/transfer.h \
 	src/fixd/work/trees.c src/fixd/work/trees.h \

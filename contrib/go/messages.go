@@ -24,26 +24,27 @@ const (
 )
 
 const (
-	typeHello   = 1
-	typeJoin    = 2
-	typeAttach  = 16
-	typeDetach  = 17
-	typeDefine  = 18
-	typeRelease = 19
-	typeClosing = 20
-	typeAdopt   = 21
-	typeTest    = 22
-	typeChanged = 23
-	typeUsed    = 24
-	typeStatus  = 32
-	typeList    = 33
-	typeLog     = 34
-	typeEvents  = 35
-	typeKey     = 36
-	typeCleanup = 48
-	typeReload  = 49
-	typeStop    = 50
-	typeRestart = 51
+	typeHello    = 1
+	typeJoin     = 2
+	typeAttach   = 16
+	typeDetach   = 17
+	typeDefine   = 18
+	typeRelease  = 19
+	typeClosing  = 20
+	typeAdopt    = 21
+	typeTest     = 22
+	typeChanged  = 23
+	typeUsed     = 24
+	typeRelocate = 25
+	typeStatus   = 32
+	typeList     = 33
+	typeLog      = 34
+	typeEvents   = 35
+	typeKey      = 36
+	typeCleanup  = 48
+	typeReload   = 49
+	typeStop     = 50
+	typeRestart  = 51
 )
 
 const (

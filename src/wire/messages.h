@@ -244,6 +244,23 @@ struct wire_query {
 };
 _Static_assert(sizeof(struct wire_query) == 8, "wire_query");
 
+struct wire_relocate {
+	uint64_t serial; /* of an image that this client holds, or of one that it points into */
+	uint16_t moves; /* that follow: of itself and of what it points into, where they lie in this client */
+	uint16_t reserved[3];
+};
+_Static_assert(sizeof(struct wire_relocate) == 16, "wire_relocate");
+
+/*
+ * Answered with an empty reply and one descriptor: a sealed copy of the objects that is right there, the same one for all who ask so.
+ * ENOSPC: there is no room for another one.
+ */
+struct wire_move {
+	uint64_t address; /* of one of those images */
+	uint64_t to;
+};
+_Static_assert(sizeof(struct wire_move) == 16, "wire_move");
+
 /*
  * A sealed memfd comes along: records, or the text of a log.
  */
@@ -311,6 +328,7 @@ _Static_assert(sizeof(struct wire_error) == 8, "wire_error");
 	X(test, 22, struct wire_test, WIRE_TEST_MAX, WIRE_NOTE) \
 	X(changed, 23, struct wire_changed, 0, WIRE_NOTE) \
 	X(used, 24, struct wire_used, WIRE_LINE_MAX, WIRE_NOTE) \
+	X(relocate, 25, struct wire_relocate, 16 * WIRE_FDS_MAX, WIRE_OWNER_ONLY) \
 	X(status, 32, struct wire_query, WIRE_NAME_MAX, 0) \
 	X(list, 33, struct wire_query, WIRE_NAME_MAX, 0) \
 	X(log, 34, struct wire_query, WIRE_NAME_MAX, 0) \

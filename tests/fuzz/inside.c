@@ -26,6 +26,7 @@
 #include "fixd/serve/conn.h"
 #include "fixd/work/build.h"
 #include "image/memfd.h"
+#include "image/region.h"
 #include "peers.h"
 #include "wire/job.h"
 #include "wire/offer.h"
@@ -608,6 +609,19 @@ static void add_used(struct message *m, void *body, struct input *in)
 	((struct wire_used *)body)->line = put_string(m, in);
 }
 
+static void add_relocate(struct message *m, void *body, struct input *in)
+{
+	struct wire_relocate *b = body;
+
+	b->serial = some_serial(in);
+	b->moves = input_u8(in) % 4;
+	for (unsigned n = 0; n < b->moves; n++) {
+		struct wire_move move = { REGION_BASE + input_u8(in) % 8 * REGION_ALIGN, input_number(in) / 4096 * 4096 };
+
+		put(m, &move, sizeof move);
+	}
+}
+
 static void add_query(struct message *m, void *body, struct input *in)
 {
 	struct wire_query *b = body;
@@ -656,7 +670,7 @@ static const struct {
 	{ WIRE_TYPE_cleanup, sizeof(struct wire_cleanup), add_cleanup },
 	{ WIRE_TYPE_attach, sizeof(struct wire_attach), add_attach },
 	{ WIRE_TYPE_attach, sizeof(struct wire_attach), add_attach },
-	{ WIRE_TYPE_hello, sizeof(struct wire_hello), add_hello },
+	{ WIRE_TYPE_relocate, sizeof(struct wire_relocate), add_relocate },
 	{ WIRE_TYPE_cleanup, sizeof(struct wire_cleanup), add_cleanup },
 	{ WIRE_TYPE_reload, sizeof(struct wire_query), add_query },
 	{ WIRE_TYPE_stop, sizeof(struct wire_query), add_query },

@@ -31,6 +31,7 @@ struct image *image_new(struct model *m, int fd, enum wire_image_kind kind, uint
 	im->size = size;
 	im->note_fd = im->parts_fd = -1;
 	link_init(&im->leases);
+	link_init(&im->copies);
 	link_init(&im->in_session);
 	link_init(&im->teardown_dependents);
 	link_init(&im->in_unused);
@@ -67,6 +68,55 @@ struct image *image_ref(struct image *im)
 {
 	im->refs++;
 	return im;
+}
+
+struct image_copy {
+	struct link link; /* image::copies */
+	struct digest places;
+	uint64_t bytes;
+	int fd;
+};
+
+int image_find_copy(const struct image *im, struct digest places)
+{
+	link_for_each(l, &im->copies) {
+		const struct image_copy *c = link_entry(l, struct image_copy, link);
+
+		if (digest_equal(c->places, places))
+			return c->fd;
+	}
+	return -1;
+}
+
+void image_add_copy(struct image *im, struct digest places, int fd, uint64_t bytes)
+{
+	struct image_copy *c = xcalloc(1, sizeof *c);
+
+	*c = (struct image_copy){ .places = places, .bytes = bytes, .fd = fd };
+	account_add_image(im->model, NULL);
+	link_insert(&im->copies, &c->link);
+}
+
+size_t image_count_copies(const struct image *im)
+{
+	size_t n = 0;
+
+	link_for_each(l, &im->copies)
+		n++;
+	return n;
+}
+
+static void drop_copies(struct image *im)
+{
+	while (!link_empty(&im->copies)) {
+		struct image_copy *c = link_entry(im->copies.next, struct image_copy, link);
+
+		link_remove(&c->link);
+		account_remove_bytes(im->model, im->user, c->bytes);
+		account_remove_image(im->model, NULL);
+		fd_close(c->fd);
+		free(c);
+	}
 }
 
 struct image *image_unref(struct image *im)
@@ -107,6 +157,7 @@ struct image *image_unref(struct image *im)
 	model_changed(m);
 	link_remove(&im->in_session);
 	link_remove(&im->in_detached);
+	drop_copies(im);
 	account_remove_bytes(m, im->user, im->bytes);
 	account_remove_image(m, im->user);
 	user_unref(im->user);

@@ -69,6 +69,7 @@ struct image {
 	uint64_t attaches;
 	int parts_fd; /* what its key on the remote is made from, or -1 */
 	bool at_home_only; /* its objects must not be relocated */
+	struct link copies; /* of them, for other places */
 	char *title; /* of its instance */
 	uint64_t saved; /* number of the state that it was last written into */
 	int scope;
@@ -94,6 +95,15 @@ struct image_owner {
 	void (*gone)(struct image *im);	    /* it is going: no reference is left */
 	void (*orphaned)(struct image *im); /* the same, and whoever can tear it down has not been told: its note is to be taken */
 };
+
+/*
+ * Copies of its objects that are right at other places; `places`: a digest of those. A descriptor, which stays the image's, or -1. One more:
+ * takes the descriptor; its bytes were counted, and are given back with the image.
+ */
+#define IMAGE_COPIES_MAX 8
+int image_find_copy(const struct image *im, struct digest places);
+void image_add_copy(struct image *im, struct digest places, int fd, uint64_t bytes);
+size_t image_count_copies(const struct image *im);
 
 /* With a reference, and nothing else set but what is given. */
 struct image *image_new(struct model *m, int fd, enum wire_image_kind kind, uint64_t size);

@@ -96,6 +96,7 @@ void work_init(struct work *w, struct model *m)
 	link_init(&w->recoveries);
 	link_init(&w->survivors);
 	link_init(&w->transfers);
+	link_init(&w->relocations);
 	w->trees_lock = -1;
 	w->watcher = watcher_new(m->loop);
 	w->worker = worker_new(m->loop);

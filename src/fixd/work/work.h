@@ -19,6 +19,7 @@ struct work {
 	struct link recoveries; /* of daemons that are gone */
 	struct link survivors;	/* of a daemon that was killed */
 	struct link transfers;
+	struct link relocations;
 	struct transfer_figures transferred;
 	struct deferred ended;	/* looks what waits for the end of a build or keeper */
 	const char *socket;	/* where the daemon listens, for templates that attach */
