@@ -132,39 +132,74 @@ static void *map_at_home(const struct mapping *m, int fd, int prot)
 	return map_at((void *)(uintptr_t)m->home, m->size, fd, prot, 0);
 }
 
-/* Nothing may be done with it yet. At home if only what it points into is elsewhere; then where can be watched who writes. NULL and errno. */
-static void *reserve_place(const struct mapping *m)
-{
-	const int flags = MAP_ANONYMOUS | MAP_NORESERVE;
-	void *p = map_at((void *)(uintptr_t)m->home, m->size, -1, PROT_NONE, flags), *watched = p || !m->writable ? NULL : blame_place(m->size);
+/* So far below its home, and below that, an image is mapped that cannot be there: in each process, so that a copy for that place can be shared. */
+#define NEXT_DOOR (UINT64_C(1) << 40)
+#define DOORS 3
 
-	if (watched)
-		p = map_at(watched, m->size, -1, PROT_NONE, flags);
+static void *reserve_at(void *place, size_t size)
+{
+	return map_at(place, size, -1, PROT_NONE, MAP_ANONYMOUS | MAP_NORESERVE);
+}
+
+/*
+ * Nothing may be done with it yet. At home if only what it points into is elsewhere; where can be watched who writes; at a place that others
+ * would choose, too; or anywhere. NULL and errno.
+ */
+static void *reserve_place(struct mapping *m)
+{
+	void *watched = m->writable ? blame_place(m->size) : NULL, *p = NULL;
+
+	for (uint64_t door = 0; !p && door <= (watched ? 0 : DOORS); door++)
+		p = reserve_at((void *)(uintptr_t)(m->home - door * NEXT_DOOR), m->size);
+	if (p)
+		return p;
+	m->apart = true;
+	p = watched ? reserve_at(watched, m->size) : NULL;
 	return p ? p : place_find(m->size);
 }
 
-/* A copy of the objects that is right where it is mapped takes the place of *fd. */
-static int map_relocated(struct mapping *m, int *fd, int prot, const struct mapping_moves *others)
+/* The daemon's word is not enough here, either. */
+static int get_shared(const struct mapping *m, const struct mapping_moves *moves)
+{
+	int fd = moves->shared_copy(moves->arg, m->serial, moves->all, moves->n);
+	uint64_t size;
+
+	if (fd < 0 || (memfd_verify(fd, &size) == 0 && size == m->size))
+		return fd;
+	fd_close(fd);
+	return -EPROTO;
+}
+
+/* The objects as they are right at that place take the place of *fd. */
+static int relocate_to(struct mapping *m, void *place, int *fd, const struct mapping_moves *others)
 {
 	struct mapping_moves moves = *others;
-	void *place = reserve_place(m);
-	int copy;
+	int copy = -1;
 
-	if (!place)
-		return -errno;
 	moves.all[moves.n++] = (struct move){ m->home, m->size, (uintptr_t)place };
-	copy = relocate_copy(*fd, m->size, moves.all, moves.n);
-	if (copy < 0 || mmap(place, m->size, prot, MAP_PRIVATE | MAP_FIXED, copy, 0) == MAP_FAILED) {
-		int r = copy < 0 ? copy : -errno;
-
-		munmap(place, m->size);
-		fd_close(copy);
-		return r;
-	}
+	if (moves.shared_copy && !moves.apart && !m->apart)
+		copy = get_shared(m, &moves);
+	if (copy < 0)
+		copy = relocate_copy(*fd, m->size, moves.all, moves.n);
+	if (copy < 0)
+		return copy;
 	fd_close(*fd);
 	*fd = copy;
-	m->base = place;
 	return 0;
+}
+
+static int map_elsewhere(struct mapping *m, int *fd, int prot, const struct mapping_moves *moves)
+{
+	void *place = reserve_place(m);
+	int r = !place ? -errno : m->has_objects ? relocate_to(m, place, fd, moves) : 0;
+
+	if (r == 0 && mmap(place, m->size, prot, MAP_PRIVATE | MAP_FIXED, *fd, 0) == MAP_FAILED)
+		r = -errno;
+	if (r == 0)
+		m->base = place;
+	else if (place)
+		munmap(place, m->size);
+	return r;
 }
 
 static int map_fixed(struct mapping *m, int *fd, int prot, const struct mapping_moves *moves)
@@ -176,9 +211,7 @@ static int map_fixed(struct mapping *m, int *fd, int prot, const struct mapping_
 		return 0;
 	if (!moved && errno != EEXIST)
 		return -errno;
-	if (m->at_home_only)
-		return -EEXIST;
-	return m->has_objects ? map_relocated(m, fd, prot, moves) : map_anywhere(m->size, *fd, prot, m);
+	return m->at_home_only ? -EEXIST : map_elsewhere(m, fd, prot, moves);
 }
 
 static int map(struct mapping *m, int *fd, enum mapping_need need, const struct mapping_moves *moves)
@@ -264,8 +297,10 @@ int mapping_get(const struct wire_image *im, uint32_t daemon, int fd, bool writa
 
 void mapping_add_move(const struct mapping *m, struct mapping_moves *moves)
 {
-	if (m->fixed && m->size && (uintptr_t)m->base != m->home)
-		moves->all[moves->n++] = (struct move){ m->home, m->size, (uintptr_t)m->base };
+	if (!m->fixed || !m->size || (uintptr_t)m->base == m->home)
+		return;
+	moves->all[moves->n++] = (struct move){ m->home, m->size, (uintptr_t)m->base };
+	moves->apart |= m->apart;
 }
 
 static void unregister(struct mapping *m)

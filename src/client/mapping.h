@@ -20,6 +20,7 @@ struct mapping {
 	struct mapping *next; /* of the registry */
 	unsigned refs;
 	bool fixed; /* for all views of the image */
+	bool apart; /* at a place that no other process would choose */
 	uint64_t home;
 	bool writable;
 	bool has_objects;
@@ -43,6 +44,10 @@ enum mapping_need {
 struct mapping_moves {
 	size_t n;
 	struct move all[WIRE_FDS_MAX];
+	bool apart; /* one of them lies where it does in no other process */
+	/* A copy of the image with that serial, which all who ask for it share: a descriptor, or -errno. The lock of all mappings is held. NULL: none. */
+	int (*shared_copy)(void *arg, uint64_t serial, const struct move *moves, size_t n);
+	void *arg;
 };
 
 /*

@@ -159,10 +159,32 @@ static size_t next_oldest(const struct attached *a, uint64_t last)
 	return best;
 }
 
+/* So long it is waited for a copy that is shared; then this process makes its own. */
+#define COPY_MS 5000
+
+static int ask_for_copy(void *arg, uint64_t serial, const struct move *moves, size_t n)
+{
+	struct {
+		struct wire_relocate head;
+		struct wire_move moves[WIRE_FDS_MAX];
+	} body = { .head = { .serial = serial, .moves = (uint16_t)n } };
+	struct reply reply;
+	int r;
+
+	for (size_t i = 0; i < n; i++)
+		body.moves[i] = (struct wire_move){ moves[i].from, moves[i].to };
+	r = connection_request(arg, WIRE_TYPE_relocate, &body, sizeof body.head + n * sizeof *body.moves, COPY_MS, &reply);
+	if (r < 0)
+		return r;
+	r = reply.n_fds == 1 ? fd_steal(&reply.fds[0]) : -EPROTO;
+	reply_close(&reply);
+	return r;
+}
+
 /* On error, *failed is the image with which it came. */
 static int map_images(struct fixd_view *v, const struct attached *a, struct reply *reply, bool writable, size_t *failed)
 {
-	struct mapping_moves moves = { 0 };
+	struct mapping_moves moves = { .shared_copy = v->fixd->local ? NULL : ask_for_copy, .arg = v->fixd };
 	uint64_t last = 0;
 
 	v->n_mappings = a->head.n_images;

@@ -7,13 +7,17 @@ import errno
 import mmap
 import os
 import resource
+import socket
 import struct
 import subprocess
 import sys
 
 import harness
 import remote
+import wire
 from builds import fails
+from clients import greeted
+from harness import LIMIT, request, wait_for
 
 PLUGIN = """
 #include <fixd-builder.h>
@@ -218,7 +222,7 @@ def test_who_changes_it(t):
         raise harness.Skip("a sanitizer has its own handler")
     d, c = fixtures(t)
     program = t.program("writer", WRITER)
-    done = subprocess.run([program, d.socket, f"{homes(c)[1]:x}"], capture_output=True, text=True, env={**os.environ, "FIXD_BLAME": "1"}, timeout=harness.LIMIT)
+    done = subprocess.run([program, d.socket, f"{homes(c)[1]:x}"], capture_output=True, text=True, env={**os.environ, "FIXD_BLAME": "1"}, timeout=LIMIT)
     assert done.returncode == 0, (done.returncode, done.stderr)
     line = WRITER[:WRITER.index("number = 42")].count("\n") + 1
     assert f"writer.c:{line}" in done.stdout and done.stdout.splitlines()[-1] == "1", done.stdout
@@ -240,8 +244,92 @@ def test_one_place_for_all(t):
     v.detach()
 
 
+def copies(d):
+    """Descriptors of the daemon."""
+    return sum("fixd:relocated" in fd for fd in d.list_fds())
+
+
+def test_one_copy_for_all_processes(t):
+    """The daemon makes it; what lies elsewhere than the others' has its own."""
+    d, c = fixtures(t)
+    addresses = homes(c)
+    start, gate = os.pipe()
+
+    def work():
+        os.close(gate)
+        os.read(start, 1)
+        v = d.client().attach("top")
+        check_top(root(v))
+        with open("/proc/self/maps") as f:
+            lines = [line.split() for line in f if "fixd:relocated" in line]
+        os.write(told, ("".join(f"{line[0]} {line[4]}\n" for line in lines)).encode())
+        return True
+
+    with Taken(addresses[1]):
+        heard, told = os.pipe()
+        children = [t.child(work) for _ in range(8)]
+        os.close(gate)
+        os.close(start)
+        assert all(harness.exit_code(pid) == 0 for pid in children)
+        os.close(told)
+        with os.fdopen(heard) as f:
+            seen = f.read().splitlines()
+        assert len(seen) == 16 and len(set(seen)) == 2, "base and top, the same places and the same files in all"
+        wait_for(lambda: copies(d) == 2, "two copies")
+        # The next door is taken as well: another copy.
+        with Taken(addresses[1] - (1 << 40)):
+            v = c.attach("base")
+            check_base(root(v))
+            assert v.address == addresses[1] - (2 << 40)
+            v.detach()
+        wait_for(lambda: copies(d) == 3, "three copies")
+    d.ctl("cleanup", "--all", "--force")
+    wait_for(lambda: copies(d) == 0, "they go with their image")
+
+
+def test_asked_for_wrongly(t):
+    """By a client that makes messages of its own: it is answered, and nothing is made."""
+    d, c = fixtures(t)
+    s = greeted(d)
+    s.send(request("attach", name=b"top", timeout_ms=int(LIMIT * 1000)))
+    data, fds, _, _ = socket.recv_fds(s, 65536, 8)
+    form, names, _ = wire.FIELDS["image"]
+    size = struct.calcsize(form)
+    top, *below = [dict(zip(names, struct.unpack_from(form, data, 24 + k * size))) for k in range(len(fds))]
+    for fd in fds:
+        os.close(fd)
+
+    def asked(serial, *moves):
+        s.send(request("relocate", serial=serial, moves=len(moves), behind=b"".join(struct.pack("<QQ", *m) for m in moves)))
+        data, fds, _, _ = socket.recv_fds(s, 65536, 8)
+        return struct.unpack_from("<H", data)[0], fds
+
+    blob, = (im for im in below if im["kind"] == 1)
+    there = (top["address"], 0x7d0000000000)
+    for serial, *moves in ((10**9, there), (top["serial"], (top["address"] + 4096, 0x7d0000000000)), (top["serial"], (top["address"], 0x7d0000000001)),
+                           (top["serial"], (top["address"], 0)), (top["serial"], (top["address"], 1 << 63)), (top["serial"], there, (1, 2)),
+                           (blob["serial"], (blob["address"], 0x7d0000000000))):
+        assert asked(serial, *moves) == (0xffff, []), (serial, moves)
+    assert copies(d) == 0
+    kind, fds = asked(top["serial"], there)
+    assert kind != 0xffff and len(fds) == 1 and os.fstat(fds[0]).st_size == top["size"]
+    wait_for(lambda: copies(d) == 1, "one copy")
+    os.close(fds[0])
+    # So many are kept of an image, and no more.
+    answers = [asked(top["serial"], (top["address"], 0x7c0000000000 + (n << 21))) for n in range(10)]
+    assert [len(fds) for _, fds in answers] == [1] * 7 + [0] * 3
+    wait_for(lambda: copies(d) == 8, "eight copies")
+    for _, fds in answers:
+        for fd in fds:
+            os.close(fd)
+    s.send(request("relocate", serial=top["serial"]))
+    assert s.recv(100) == b"", "a message that says nothing is malformed"
+    d.ctl("cleanup", "--all", "--force")
+    wait_for(lambda: copies(d) == 0, "they go with their image")
+
+
 def test_where_files_may_not_be_as_large(t):
-    """A copy that the limits of the process do not allow is an error, no signal."""
+    """A copy of its own that the limits of the process do not allow is an error, no signal."""
     d, c = fixtures(t)
 
     def work():
@@ -249,7 +337,8 @@ def test_where_files_may_not_be_as_large(t):
         fails(d.client(), "base", "cannot be mapped: File too large", number=errno.EFBIG)
         return True
 
-    with Taken(homes(c)[1]):
+    home = homes(c)[1]
+    with Taken(home), Taken(home - (1 << 40)), Taken(home - (2 << 40)), Taken(home - (3 << 40)):
         assert harness.exit_code(t.child(work)) == 0
 
 
