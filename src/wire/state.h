@@ -45,4 +45,5 @@ enum state_field {
 	STATE_HOLDER,
 	STATE_PID,
 	STATE_MESSAGE,
+	STATE_TRANSFER,
 };

@@ -190,6 +190,28 @@ def test_idle_exit_waits(t):
 
 
 @once
+def test_a_restart_does_not_lose_sight(t):
+    """Of what is on its way to the remote: the daemon after it hears of its end, and waits for it when it is idle."""
+    need(t)
+    server, public = Server(), keygen(t)
+    server.http.gate.clear()
+    m = Machine(t, "m", section(t, server, public) + WORDS, input="text\n")
+    m.daemon.ctl("warm", "words")
+    wait_for(lambda: [x["name"] for x in remote_of(m)["transfers"]] == ["words"], "the upload")
+    wait_for(lambda: server.asked("PUT"), "its first piece")
+    for _ in range(2):
+        m.daemon.ctl("restart")
+        assert [(x["name"], x["up"]) for x in remote_of(m)["transfers"]] == [("words", True)]
+    waiting = subprocess.Popen([harness.program("fixctl"), "--socket", m.daemon.socket, "warm", "--wait-upload", "words"], stderr=subprocess.DEVNULL)
+    server.http.gate.set()
+    assert waiting.wait(LIMIT) == 0
+    now = remote_of(m)
+    assert now["transfers"] == [] and now["uploads"] == 1 and len(server.manifests()) == 1, now
+    assert [e["event"] for e in events(m, "words") if "load" in e["event"]] == ["upload", "uploaded"]
+    server.close()
+
+
+@once
 def test_a_run_waits_if_asked(t):
     need(t)
     server, public = Server(), keygen(t)

@@ -149,6 +149,8 @@ static const struct object conn_object = { "connection", conn_rows, conn_shapes 
 static const struct shape holder_shapes[] = { ONE(STATE_SERIAL, A_SERIAL), UP_TO(STATE_PID, A_NUMBER, PID_NUMBER_MAX), LAST };
 static const struct object holder_object = { "holder", NULL, holder_shapes };
 
+static const struct object transfer_object = { "transfer", transfer_rows, use_shapes };
+
 static const struct shape state_shapes[] = {
 	UP_TO(STATE_VERSION_FIELD, A_NUMBER, STATE_VERSION),
 	OBJECT(STATE_DAEMON, &daemon_object),
@@ -158,6 +160,7 @@ static const struct shape state_shapes[] = {
 	OBJECTS(STATE_INSTANCE, &instance_object),
 	OBJECTS(STATE_CONN, &conn_object),
 	OBJECTS(STATE_HOLDER, &holder_object),
+	OBJECTS(STATE_TRANSFER, &transfer_object),
 	LAST,
 };
 static const struct object state_object = { "state", NULL, state_shapes };

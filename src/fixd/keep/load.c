@@ -537,6 +537,17 @@ static int load_first(struct loading *l, const void *records, size_t size)
 	return -EBADMSG;
 }
 
+static void load_transfer(struct loading *l, const struct record *saved)
+{
+	struct transfer *t = xcalloc(1, sizeof *t);
+	struct record r;
+
+	t->fd = -1;
+	EACH_RECORD(l, saved, r)
+		loading_row(l, transfer_rows, t, &r);
+	transfer_resume(l->keep->work, t);
+}
+
 int state_load(struct keep *keep, const void *records, size_t size, int (*resolve)(void *arg, int number), void *arg)
 {
 	struct loading l = { .keep = keep, .resolve = resolve, .arg = arg };
@@ -564,6 +575,7 @@ int state_load(struct keep *keep, const void *records, size_t size, int (*resolv
 	each_record(&l, records, size, STATE_CONN, loading_conn);
 	each_record(&l, records, size, STATE_HOLDER, load_holder);
 	each_record(&l, records, size, STATE_CONN, loading_asked);
+	each_record(&l, records, size, STATE_TRANSFER, load_transfer);
 	for (size_t i = 0; i < l.instances.n; i++) {
 		if (l.instances.all[i])
 			session_find_dependencies(l.instances.all[i]);

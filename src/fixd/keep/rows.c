@@ -10,6 +10,7 @@
 #include "fixd/model/session.h"
 #include "fixd/serve/conn.h"
 #include "fixd/work/keeper.h"
+#include "fixd/work/transfer.h"
 #include "image/region.h"
 #include "wire/wire.h"
 
@@ -151,6 +152,14 @@ const struct row orphan_rows[] = {
 	FD(struct orphan, note_fd),
 	UP_TO(struct orphan, note_size, REGION_SIZE),
 	END,
+};
+
+const struct row transfer_rows[] = {
+	FD(struct transfer, fd),	  STRING(struct transfer, title),
+	STRING(struct transfer, session), BOOL(struct transfer, begun),
+	BOOL(struct transfer, whole),	  STRING(struct transfer, wrong),
+	NUMBER(struct transfer, done),	  NUMBER(struct transfer, size),
+	TIME(struct transfer, started),	  END,
 };
 
 const struct row conn_rows[] = {

@@ -89,17 +89,35 @@ static void transfer_read(void *arg)
 		transfer_end(t);
 }
 
+static void transfer_begin(struct work *w, struct transfer *t)
+{
+	t->work = w;
+	link_insert(&w->transfers, &t->link);
+	t->source = loop_watch(w->model->loop, t->fd, transfer_read, t);
+}
+
 void transfer_new(struct work *w, const struct instance *i, int fd, bool up)
 {
 	struct transfer *t = xcalloc(1, sizeof *t);
 
-	t->work = w;
+	t->fd = fd;
 	t->title = xstrdup(i->title);
 	t->session = xstrdup(i->session->id);
 	t->up = up;
 	t->started = clock_now();
-	link_insert(&w->transfers, &t->link);
-	t->source = loop_watch(w->model->loop, fd, transfer_read, t);
+	transfer_begin(w, t);
+}
+
+void transfer_resume(struct work *w, struct transfer *t)
+{
+	link_init(&t->link);
+	if (t->fd < 0 || !t->title || !t->session) {
+		fd_close(t->fd);
+		transfer_free(t);
+		return;
+	}
+	t->up = true;
+	transfer_begin(w, t);
 }
 
 bool transfers_go_up(const struct work *w)

@@ -18,6 +18,7 @@ struct transfer {
 	struct link link; /* work::transfers */
 	struct work *work;
 	struct source *source;
+	int fd; /* the source's */
 	char *title, *session;
 	bool up;
 	bool begun; /* there is something to transfer */
@@ -34,6 +35,8 @@ struct transfer_figures {
 
 /* Of what is built: takes the descriptor. */
 void transfer_new(struct work *w, const struct instance *i, int fd, bool up);
+/* One to the remote of the daemon before this one, with what it knew; takes it. */
+void transfer_resume(struct work *w, struct transfer *t);
 /* Is anything on its way to the remote? */
 bool transfers_go_up(const struct work *w);
 /* Nobody listens to them any more. */
