@@ -338,3 +338,18 @@ _Static_assert(sizeof(struct wire_error) == 8, "wire_error");
 	X(reload, 49, struct wire_query, 0, WIRE_OWNER_ONLY) \
 	X(stop, 50, struct wire_query, 0, WIRE_OWNER_ONLY) \
 	X(restart, 51, struct wire_query, 0, WIRE_OWNER_ONLY)
+
+/* X(type, struct, known): of each request with flags the bits that there are. */
+#define WIRE_FLAGS(X) \
+	X(2, struct wire_join, 1) \
+	X(16, struct wire_attach, 7) \
+	X(19, struct wire_release, 1) \
+	X(21, struct wire_adopt, 0) \
+	X(32, struct wire_query, 0) \
+	X(33, struct wire_query, 0) \
+	X(34, struct wire_query, 0) \
+	X(36, struct wire_query, 0) \
+	X(48, struct wire_cleanup, 15) \
+	X(49, struct wire_query, 0) \
+	X(50, struct wire_query, 0) \
+	X(51, struct wire_query, 0)

@@ -118,6 +118,22 @@ def test_malformed_messages(t):
     assert good.read("f") == b"some bytes\n", "another client notices nothing"
 
 
+def test_flags_that_nobody_knows(t):
+    """What a later version means by one is not done without it: a cleanup that was only to say what it would do, for instance."""
+    d = start(t)
+    c = d.client()
+    assert c.read("f") == b"some bytes\n"
+    s = greeted(d)
+    requests = [name for name, (_, part) in wire.REQUESTS.items() if "flags" in wire.FIELDS[part][1]]
+    assert {"attach", "cleanup", "join", "release", "status", "stop"} <= set(requests)
+    for name in requests:
+        s.send(request(name, flags=1 << 31, **({"name": b"f"} if name == "attach" else {})))
+        data = s.recv(8192)
+        kind, error = struct.unpack_from("<H", data)[0], struct.unpack_from("<i", data, 16)[0]
+        assert kind == 0xffff and error == -errno.EINVAL and b"does not know all flags" in data, (name, data)
+    assert d.instance("f")["state"] == "ready" and c.read("f") == b"some bytes\n"
+
+
 def test_random_messages(t):
     import random
 

@@ -182,9 +182,34 @@ static bool adapt_fixed_part(const char *body, size_t size, size_t fixed, size_t
 	return true;
 }
 
+/* A bit that means nothing here would change what another version does. */
+static bool has_unknown_flags(const struct wire_header *h, const char *body)
+{
+	static const struct {
+		uint16_t type;
+		size_t at;
+		uint32_t known;
+	} rows[] = {
+#define FLAGS_ROW(type, body, known) { type, offsetof(body, flags), known },
+		WIRE_FLAGS(FLAGS_ROW)
+	};
+	uint32_t flags;
+
+	for (size_t i = 0; i < ELEMENTSOF(rows); i++) {
+		if (rows[i].type != h->type)
+			continue;
+		memcpy(&flags, body + rows[i].at, sizeof flags);
+		return flags & ~rows[i].known;
+	}
+	return false;
+}
+
 static void dispatch_known(struct conn *c, const struct wire_header *h, const char *body, size_t size, const struct request *r)
 {
-	if (size < r->min || size > r->max || !r->handle(c, h, body, size))
+	if (size >= r->min && size <= r->max && !(r->flags & WIRE_NOTE) && has_unknown_flags(h, body))
+		conn_reply_error(c, h, -EINVAL, "this fixd (%s) does not know all flags of the request; install the same version of both",
+				 PACKAGE_VERSION);
+	else if (size < r->min || size > r->max || !r->handle(c, h, body, size))
 		conn_drop(c, "a malformed message");
 }
 
