@@ -147,6 +147,7 @@ EXTRA_DIST += $(daemon_tests) $(shim_tests) $(script_tests) \
 	tests/blame/words.c \
 	tests/blame/words.h \
 	tests/daemon/harness.py \
+	tests/daemon/manual.py \
 	tests/daemon/server \
 	tests/daemon/wire.py \
 	tests/shim/calls.c \

@@ -8,8 +8,9 @@ import subprocess
 import sys
 
 import harness
+import manual
 from harness import LIMIT, Skip, once, wait_for
-from recipes import examples, suite
+from recipes import SUITES, suite
 
 PACKAGE = os.path.join(harness.SRC, "contrib", "go")
 GRAPH = """
@@ -55,7 +56,7 @@ def test_packages(t):
     shutil.copytree(PACKAGE, t.path("fixd"), copy_function=shutil.copyfile)
     os.mkfifo(t.path("fixd/testdata/gate"))
     with open(t.path("fixd/testdata/fixd.ini")) as f:
-        d = t.daemon(f"[fixd]\nroot = {t.path('fixd/testdata')}\n{f.read()}{examples('fixd-recipes.7')['SUITES']}[fixture graph]\nplugin = {t.plugin('graph', GRAPH)}\n")
+        d = t.daemon(f"[fixd]\nroot = {t.path('fixd/testdata')}\n{f.read()}{manual.text(SUITES)}[fixture graph]\nplugin = {t.plugin('graph', GRAPH)}\n")
     for n in range(10):
         t.write(f"work/p{n}/p_test.go", TEST % n)
     t.write("work/words/words_test.go", suite("Go")[0]["words_test.go"])

@@ -21,6 +21,7 @@ import threading
 import time
 import traceback
 
+import manual
 import wire
 
 BUILD = os.environ.get("FIXD_BUILD", os.getcwd())
@@ -589,6 +590,7 @@ def run_one(test, mode, wrapper):
     signal.setitimer(signal.ITIMER_REAL, TEST_LIMIT, LIMIT)
     try:
         test(case)
+        manual.check(test)
         failed = False
     except Skip:
         failed = False

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: MIT
 """The examples of the manuals: fixd accepts all of them, and the recipes do what they say."""
 
-import glob
 import os
 import re
 import shutil
@@ -10,44 +9,27 @@ import sys
 import urllib.request
 
 import harness
+import manual
 import servers
 from harness import LIMIT, Skip, once
+from manual import runs
 from servers import need
 from services import processes_of, start
 
-
-def examples(page):
-    """The literal blocks of a page that are sections of fixd.ini, each with the heading above it."""
-    found, heading, block = {}, None, None
-    with open(os.path.join(harness.SRC, "man", page)) as f:
-        for line in f:
-            if line.startswith((".Ss ", ".Sh ")):
-                heading = line[4:].strip()
-            elif line.startswith(".Bd -literal"):
-                block = []
-            elif line.startswith(".Ed"):
-                if block and block[0].startswith(("[fixd]", "[policy]", "[fixture ")):
-                    found[heading] = found.get(heading, "") + "".join(block)
-                block = None
-            elif block is not None:
-                block.append(line.replace("\\e", "\\").replace("\\-", "-"))
-    return found
+SUITES = "fixd-recipes.7 SUITES 1"
 
 
-def programs(page, heading):
-    """Of a part of a page, the commands of fixctl and the file that follows each, by its name."""
-    with open(os.path.join(harness.SRC, "man", page)) as f:
-        part = f.read().split(f".Ss {heading}\n")[1].split("\n.S")[0]
-    return [(command.split(), block.replace("\\e", "\\"))
-            for command, block in re.findall(r"^\.Ql fixctl (.*) :\n\.Bd -literal.*\n((?:.*\n)*?)\.Ed", part, flags=re.MULTILINE)]
+def programs(heading):
+    """Of a part of the recipes, the commands of fixctl and the file that follows each, by its name."""
+    found = [(re.search(r"^\.Ql fixctl (.*) :\n$", b.before, flags=re.MULTILINE), b.text) for b in manual.take(f"fixd-recipes.7 {heading} *")]
+    return [(command[1].split(), text) for command, text in found if command]
 
 
 def suite(heading):
     """Of a recipe for suites, its files, and the commands below them."""
-    with open(os.path.join(harness.SRC, "man", "fixd-recipes.7")) as f:
-        part = f.read().split(f".Ss {heading}\n")[1].split("\n.S")[0]
-    files = re.findall(r"^\.Pa (\S+)(?: ,\n.*\n\.Pa \S+)? :\n\.Bd -literal.*\n((?:.*\n)*?)\.Ed", part, flags=re.MULTILINE)
-    return {name: text.replace("\\e", "\\") for name, text in files}, re.findall(r"^\.Dl (.*)", part, flags=re.MULTILINE)
+    parts = manual.take(f"fixd-recipes.7 {heading} *")
+    files = [(re.search(r"\.Pa (\S+)(?: ,\n.*\n\.Pa \S+)? :\n$", b.before), b.text) for b in parts if b.kind == "Bd"]
+    return {file[1]: text for file, text in files}, [b.text.rstrip() for b in parts if b.kind == "Dl"]
 
 
 def check_suite(t, heading, env=(), more=(), replace=()):
@@ -55,7 +37,7 @@ def check_suite(t, heading, env=(), more=(), replace=()):
     files, commands = suite(heading)
     for other in more:
         files |= suite(other)[0]
-    ini = examples("fixd-recipes.7")["SUITES"]
+    ini = manual.text(SUITES)
     all_of_env = {**harness.process_environment(), "PATH": f"{harness.BUILD}:{os.environ['PATH']}", **dict(env)}
     for name in ("FIXD_SOCKET", "MAKEFLAGS", "MFLAGS", "MAKELEVEL", "CC"):
         all_of_env.pop(name, None)
@@ -76,12 +58,14 @@ def check_suite(t, heading, env=(), more=(), replace=()):
     assert done.returncode, (commands[-1], done.stdout)
 
 
+@runs(SUITES, "fixd-recipes.7 A suite that stays as it is *")
 @once
 def test_a_suite_that_stays_as_it_is(t):
     check_suite(t, "A suite that stays as it is")
     assert not os.path.exists(t.path("words.txt"))
 
 
+@runs("fixd-recipes.7 pytest *")
 @once
 def test_pytest(t):
     if harness.SANITIZERS:
@@ -93,12 +77,12 @@ def test_pytest(t):
                               "PYTEST_PLUGINS": "fixd.plugin", "LD_LIBRARY_PATH": os.path.join(harness.BUILD, ".libs"), "TMPDIR": t.dir})
 
 
+@runs("fixd-recipes.7 Continuous integration 1")
 @once
 def test_continuous_integration(t):
     """Its command stands in a block; the status is the suite's, and the report is there."""
-    with open(os.path.join(harness.SRC, "man", "fixd-recipes.7")) as f:
-        command = re.search(r"\.Bd -literal.*\n(fixctl run(?:.*\n)*?)\.Ed", f.read())[1]
-    t.write("fixd.ini", examples("fixd-recipes.7")["SUITES"])
+    command = manual.text("fixd-recipes.7 Continuous integration 1")
+    t.write("fixd.ini", manual.text(SUITES))
     t.write("Makefile", "check:\n\tgrep -q $(WORD) words.txt\n")
     env = {**harness.process_environment(), "PATH": f"{harness.BUILD}:{os.environ['PATH']}", "MAKEFLAGS": ""}
     for word, status in (("apple", 0), ("cherry", 2)):
@@ -111,11 +95,9 @@ def test_continuous_integration(t):
 
 @once
 def test_all_are_accepted(t):
-    pages = [os.path.basename(path) for path in glob.glob(os.path.join(harness.SRC, "man", "*.[1-8]"))]
-    all_of_them = {(page, heading): ini for page in pages for heading, ini in examples(page).items()}
-    for page, heading in (("fixd.ini.5", "EXAMPLES"), ("fixd-recipes.7", "PostgreSQL")):
-        assert (page, heading) in all_of_them
-    for where, ini in all_of_them.items():
+    inis = {name: b.text for name, b in manual.blocks().items() if b.text.startswith(("[fixd]", "[policy]", "[fixture "))}
+    assert {"fixd.ini.5 EXAMPLES 1", "fixd-recipes.7 PostgreSQL 1"} <= set(inis)
+    for where, ini in inis.items():
         # What they name has to be there.
         for kind, path in re.findall(r"^(directory|plugin) = (.*)$", ini, flags=re.MULTILINE):
             file = t.write(path + "/file" if kind == "directory" else path, "")
@@ -127,13 +109,14 @@ def test_all_are_accepted(t):
 
 def begin(t, heading, user=None, **env):
     """A daemon with that recipe; `user`: who runs its servers if the daemon is root's."""
-    ini = examples("fixd-recipes.7")[heading]
+    ini = manual.text(f"fixd-recipes.7 {heading} 1")
     os.chmod(t.dir, 0o1777)  # it is their TMPDIR
     if user and os.geteuid() == 0:
         ini = re.sub(r"^(\[fixture .*\])$", rf"\1\nuser = {user}", ini, flags=re.MULTILINE)
     return start(t, ini, env=env)
 
 
+@runs("fixd-recipes.7 PostgreSQL 1", "fixd-recipes.7 SERVERS AND DATABASES 1")
 def test_postgresql(t):
     need("psql")
     where = servers.bin_of_postgres()
@@ -146,9 +129,14 @@ def test_postgresql(t):
         assert servers.psql(view.data, "select count(*) from rows") == "1000"
         servers.psql(view.data, "drop table rows; select 1")
         view.detach()
-    d.ctl("with", "pg", "--", "sh", "-c", 'psql -qX -v ON_ERROR_STOP=1 "$FIXD_FIXTURE_pg" -c "drop table rows"')
+    t.write("test.sql", "\\set ON_ERROR_STOP 1\ndrop table rows;\n")
+    command = manual.text("fixd-recipes.7 SERVERS AND DATABASES 1")
+    env = {**harness.process_environment(), "PATH": f"{harness.BUILD}:{where}:{os.environ['PATH']}", "FIXD_SOCKET": d.socket}
+    for _ in range(2):
+        subprocess.run(["sh", "-ec", command], cwd=t.dir, env=env, check=True, capture_output=True, timeout=LIMIT)
 
 
+@runs("fixd-recipes.7 MariaDB 1")
 def test_mariadb(t):
     need("mariadbd", "mariadb-install-db", "mariadb")
     t.write("schema.sql", "create database app; use app; create user app@localhost; create table numbers (id int); insert into numbers values (1);\n")
@@ -161,6 +149,7 @@ def test_mariadb(t):
         assert done.stdout == "1\n", done
 
 
+@runs("fixd-recipes.7 Redis 1")
 def test_redis(t):
     need("redis-server", "redis-cli")
     d = begin(t, "Redis")
@@ -172,6 +161,7 @@ def test_redis(t):
         view.detach()
 
 
+@runs("fixd-recipes.7 SQLite 1")
 def test_sqlite(t):
     need("sqlite3")
     t.write("schema.sql", "create table numbers (id int); insert into numbers values (1);\n")
@@ -200,6 +190,7 @@ def get(view):
         return answer.read()
 
 
+@runs("fixd-recipes.7 Slow starters 1")
 def test_slow_starters(t):
     os.chmod(t.write("search", SEARCH.format(python=sys.executable)), 0o755)
     t.write("documents/one.txt", "a document\n")
@@ -209,6 +200,7 @@ def test_slow_starters(t):
     assert [get(view) for view in views] == [b"found: a document\n"] * 2 and views[0].data != views[1].data
 
 
+@runs("fixd-recipes.7 A web server 1")
 def test_a_web_server(t):
     t.write("www/index.html", "served\n")
     d = begin(t, "A web server")
@@ -219,10 +211,11 @@ def test_a_web_server(t):
     assert not processes_of(t)
 
 
+@runs("fixd-recipes.7 Other languages *")
 @once
 def test_other_languages(t):
     d = begin(t, "Other languages")
-    found = {command[command.index("--") + 1]: (command, program) for command, program in programs("fixd-recipes.7", "Other languages")}
+    found = {command[command.index("--") + 1]: (command, program) for command, program in programs("Other languages")}
     assert set(found) == {"prove", "node", "ruby", "java"}, found
     there = [language for language in found if shutil.which(language)]
     for language in there:

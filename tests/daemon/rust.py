@@ -9,9 +9,10 @@ import sys
 import tomllib
 
 import harness
+import manual
 from go import GRAPH
 from harness import LIMIT, Skip, once, wait_for
-from recipes import examples, suite
+from recipes import SUITES, suite
 
 CRATE = os.path.join(harness.SRC, "contrib", "rust")
 
@@ -40,7 +41,7 @@ def test_crate(t):
     recipe = suite("Rust")[0]
     t.write("crate/tests/words.rs", recipe["tests/words.rs"])
     with open(t.path("crate/tests/fixd.ini")) as f:
-        d = t.daemon(f"[fixd]\nroot = {t.path('crate/tests')}\njobs = 8\n{f.read()}{examples('fixd-recipes.7')['SUITES']}[fixture graph]\nplugin = {t.plugin('graph', GRAPH)}\n")
+        d = t.daemon(f"[fixd]\nroot = {t.path('crate/tests')}\njobs = 8\n{f.read()}{manual.text(SUITES)}[fixture graph]\nplugin = {t.plugin('graph', GRAPH)}\n")
     said = cargo(t, d, "test")
     assert "10 passed; 0 failed" in said and "2 passed; 0 failed" in said and "warning" not in said, said
     assert "test begin_with_apple ... ok" in said and "test may_be_changed ... ok" in said, said

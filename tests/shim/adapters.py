@@ -10,6 +10,7 @@ import sys
 
 from stage import Skip, environment, main, program
 from harness import BUILD, LIMIT, SANITIZERS, SRC
+from manual import runs
 from recipes import check_suite
 
 ADAPTERS = os.path.join(SRC, "contrib", "adapters")
@@ -353,11 +354,13 @@ def test_a_class_of_several_files(t):
         run(["./two"], {**environment(), "FIXD_SOCKET": daemon.socket}, t.dir)
 
 
+@runs("fixd-recipes.7 C *")
 def test_the_recipe_for_c(t):
     need("pkg-config")
     check_suite(t, "C", tools(t))
 
 
+@runs("fixd-recipes.7 C++ and CTest *")
 def test_the_recipe_for_cxx_and_ctest(t):
     need("cmake")
     if not os.path.exists("/usr/include/gtest/gtest.h"):
@@ -365,6 +368,7 @@ def test_the_recipe_for_cxx_and_ctest(t):
     check_suite(t, "C++ and CTest", {**tools(t), "CMAKE_PREFIX_PATH": prefix(t)})
 
 
+@runs("fixd-recipes.7 Meson *")
 def test_the_recipe_for_meson(t):
     need("meson")
     check_suite(t, "Meson", tools(t), ["C"])
