@@ -8,27 +8,21 @@ import subprocess
 import sys
 
 import harness
+import manual
 from harness import once, wait_for
+from manual import runs
 
 SAID = "=== said ==="
 
 
-def steps(page):
-    """[command, the lines that are to follow it] of the literal blocks that begin with a prompt."""
-    found, block = [], None
-    with open(os.path.join(harness.SRC, "man", page)) as f:
-        for line in f:
-            if line.startswith(".Bd -literal"):
-                block = []
-            elif line.startswith(".Ed"):
-                for said in block if block and block[0].startswith("$ ") else []:
-                    if said.startswith("$ "):
-                        found.append([said[2:], []])
-                    else:
-                        found[-1][1].append(said)
-                block = None
-            elif block is not None:
-                block.append(line.rstrip("\n").replace("\\e", "\\"))
+def steps(pattern):
+    """[command, the lines that are to follow it] of the blocks of that name."""
+    found = []
+    for line in "".join(b.text for b in manual.take(pattern)).splitlines():
+        if line.startswith("$ "):
+            found.append([line[2:], []])
+        else:
+            found[-1][1].append(line)
     return found
 
 
@@ -42,8 +36,8 @@ def pattern(lines):
 
 
 class Shell:
-    def __init__(self, directory):
-        env = {**harness.process_environment(), "PATH": f"{harness.BUILD}:{os.environ['PATH']}", "LC_ALL": "C.UTF-8", "MAKEFLAGS": ""}
+    def __init__(self, directory, more):
+        env = {**harness.process_environment(), "PATH": f"{harness.BUILD}:{os.environ['PATH']}", "LC_ALL": "C.UTF-8", "MAKEFLAGS": "", **more}
         for name in "FIXD_SOCKET", "MAKELEVEL":
             env.pop(name, None)
         self.process = subprocess.Popen(["bash", "--norc"], cwd=directory, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
@@ -66,28 +60,46 @@ class Shell:
         self.process.stdout.close()
 
 
-@once
-def test_the_tutorial(t):
-    home = os.path.realpath(t.dir)
-    shell = Shell(home)
-    tutorial = steps("fixd.7")
+def start(t, shell, command):
+    """A daemon of the shell, at the socket that it is told."""
+    path = os.path.join(t.dir, re.search(r"--socket (\S+)", command)[1])
+    shell.say(command.replace("fixd ", "fixd --log-level error ", 1))
+    wait_for(lambda: subprocess.run([harness.program("fixctl"), "-s", path, "list"], capture_output=True).returncode == 0, "the daemon")
+    return path
+
+
+def perform(t, what, env=None, replace=(), whole=True):
+    """What is typed, in one shell, and what is to be seen then; `whole`: it all stands there. What each command has printed."""
+    home, sockets, out = os.path.realpath(t.dir), [], {}
+    shell = Shell(home, env or {})
     try:
-        for command, lines in tutorial:
+        for command, lines in what:
+            for old, new in replace:
+                command, lines = command.replace(old, new), [line.replace(old, new) for line in lines]
             file = re.fullmatch(r"cat (\S+)", command)
-            if file:
+            if file and lines:
                 t.write(file[1], "".join(line + "\n" for line in lines))
             elif command.endswith("&"):
-                shell.say(command.replace("fixd ", "fixd --log-level error ", 1))
-                wait_for(lambda: subprocess.run([harness.program("fixctl"), "-s", t.path("socket"), "list"], capture_output=True).returncode == 0,
-                         "the daemon")
+                sockets.append(start(t, shell, command))
             else:
                 said, status = shell.say(command)
-                assert status == 0 and re.fullmatch(pattern(lines), said.replace(home, "/home/me/project")), f"$ {command}\n{said}"
+                out[command] = said
+                seen = said.replace(home, "/home/me/project")
+                assert status == 0 and (re.fullmatch(pattern(lines), seen) or not (whole or lines)), f"$ {command}\n{said}"
     finally:
-        if os.path.exists(t.path("socket")):
-            shell.say("fixctl stop")
+        for path in sockets:
+            if os.path.exists(path):
+                shell.say(f"fixctl --socket {path} stop")
         shell.end()
+    return out
+
+
+@runs("fixd.7 *")
+@once
+def test_the_tutorial(t):
+    tutorial = steps("fixd.7 *")
     assert len(tutorial) > 15 and tutorial[4][0] == "fixctl run -c fixd.ini -- make check"
+    perform(t, tutorial)
 
 
 if __name__ == "__main__":
