@@ -6,11 +6,12 @@
 // In a test, Get attaches a fixture for as long as the test binary runs, and Own for as long as the test does:
 //
 //	func TestLookup(t *testing.T) {
-//		corpus := fixd.Get(t, "corpus").Bytes()   // shared, read-only, no copy
-//		pg := fixd.Own(t, "pg").String()          // a pristine server of its own: `clones` in fixd.ini(5)
-//		...
+//		corpus := fixd.Get(t, "corpus").Bytes() // shared, read-only, no copy
+//		pg := fixd.Own(t, "pg").String()        // a pristine server of its own: `clones` in fixd.ini(5)
+//		t.Log(len(corpus), pg)
 //	}
 //
+// Where there is no test, as in TestMain, Hold does what Get does.
 // Elsewhere Open, Conn.Attach and View.Detach do what fixd_open(3), fixd_attach(3) and fixd_detach(3) do. The package is Go alone:
 // it speaks fixd-protocol(7), and needs neither cgo nor libfixd.
 //

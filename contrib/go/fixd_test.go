@@ -233,3 +233,14 @@ func TestGetAndOwn(t *testing.T) {
 		t.Error("it is still attached")
 	}
 }
+
+func TestHold(t *testing.T) {
+	open(t)
+	v, err := Hold("key")
+	if err != nil || v.String() != "./test" || Get(t, "key") != v {
+		t.Error(v, err)
+	}
+	if _, err := Hold("nothing"); !errors.Is(err, syscall.ENOENT) {
+		t.Error(err)
+	}
+}

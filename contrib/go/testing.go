@@ -68,7 +68,11 @@ func packagePath() string {
 
 // A package's tests are one module; a test with its sub-tests is a class.
 func scopeOf(test string) Option {
-	return Scope(packagePath() + "/test::" + strings.ReplaceAll(test, "/", "::"))
+	module := packagePath() + "/test"
+	if test == "" {
+		return Scope(module)
+	}
+	return Scope(module + "::" + strings.ReplaceAll(test, "/", "::"))
 }
 
 func attach(test, name string, options []Option) (*View, error) {
@@ -79,12 +83,7 @@ func attach(test, name string, options []Option) (*View, error) {
 	return c.Attach(context.Background(), name, append([]Option{Test(test), scopeOf(test)}, options...)...)
 }
 
-// Get attaches a fixture for the life of the test binary: once, however many tests ask for it, read-only. What it costs is told in
-// microseconds unless it has to be built. If it cannot be had the test fails, with the daemon's sentence.
-//
-// For a fixture of the scope of a class or function it is that of the test which asks first: see Own.
-func Get(t TB, name string) *View {
-	t.Helper()
+func hold(test, name string) (*View, error) {
 	kept.Lock()
 	if kept.views == nil {
 		kept.views = map[string]*keptView{}
@@ -98,14 +97,32 @@ func Get(t TB, name string) *View {
 	k.Lock()
 	defer k.Unlock()
 	if k.view == nil {
-		v, err := attach(t.Name(), name, nil)
+		v, err := attach(test, name, nil)
 		if err != nil {
-			t.Fatal(err)
+			return nil, err
 		}
 		k.view = v
 	}
-	return k.view
+	return k.view, nil
 }
+
+// Get attaches a fixture for the life of the test binary: once, however many tests ask for it, read-only. What it costs is told in
+// microseconds unless it has to be built. If it cannot be had the test fails, with the daemon's sentence.
+//
+// For a fixture of the scope of a class or function it is that of the test which asks first: see Own.
+func Get(t TB, name string) *View {
+	t.Helper()
+	v, err := hold(t.Name(), name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
+// Hold is Get where there is no test, as in TestMain: its lease lasts as long as the test binary, whose tests have the same view from
+// Get, and it is never to be detached. Without a daemon, or when the fixture cannot be had, it returns the reason, and the next call
+// tries again.
+func Hold(name string) (*View, error) { return hold("", name) }
 
 // Own attaches a fixture for the life of the test: of a service with clones a pristine server of its own, and with Private bytes that
 // it may write to. It is detached by t.Cleanup.
