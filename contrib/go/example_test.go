@@ -12,16 +12,25 @@ import (
 	"fixd"
 )
 
-// In a test file: a corpus that all tests read, and a server that this one may ruin.
+// In a test: a corpus that all tests read, and a server that this one may ruin.
 func Example() {
-	TestLookup := func(t *testing.T) {
-		corpus := fixd.Get(t, "corpus").Bytes()
-		server := fixd.Own(t, "own").String()
-		if len(corpus) == 0 || server == "" {
-			t.Fail()
-		}
+	t := &testing.T{} // that of the test
+	corpus := fixd.Get(t, "corpus").Bytes()
+	server := fixd.Own(t, "own").String()
+	fmt.Println(len(corpus) > 0, server != "")
+	// Output: true true
+}
+
+// In TestMain: a server that is there before the first test, for as long as the test binary runs.
+func ExampleHold() {
+	server, err := fixd.Hold("server")
+	if err != nil {
+		fmt.Println(err)
+		os.Exit(1)
 	}
-	_ = TestLookup
+	os.Setenv("SERVER", server.String()) // and then os.Exit(m.Run())
+	fmt.Println(os.Getenv("SERVER")[:3])
+	// Output: at
 }
 
 // Without package testing, and with a limit on the wait.
@@ -41,6 +50,10 @@ func ExampleConn_Attach() {
 	}
 	defer v.Detach()
 	os.Stdout.Write(v.Bytes())
+	// Output:
+	// apple
+	// banana
+	// cherry
 }
 
 // What a test writes to a private view is undone by Reset, for the price of the pages that it has touched.
@@ -51,4 +64,6 @@ func ExampleView_Reset() {
 	if err := v.Reset(); err != nil {
 		t.Fatal(err)
 	}
+	fmt.Printf("%c\n", v.Bytes()[0])
+	// Output: a
 }

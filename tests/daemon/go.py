@@ -10,8 +10,10 @@ import sys
 import harness
 import manual
 from harness import LIMIT, Skip, once, wait_for
-from recipes import SUITES, suite
+from manual import runs, text
+from recipes import check_suite
 
+IMPORTS = 'package comment\nimport (\n"fixd"\n"testing"\n)\n'
 PACKAGE = os.path.join(harness.SRC, "contrib", "go")
 GRAPH = """
 #include <fixd-builder.h>
@@ -31,9 +33,19 @@ int fixd_build(struct fixd_builder *b)
 """
 TEST = """
 package p%d
-import ("os"; "testing"; "fixd")
+import ("errors"; "fixd"; "os"; "syscall"; "testing")
+var server, corpus *fixd.View
+func TestMain(m *testing.M) {
+	var err error
+	if server, err = fixd.Hold("server"); err != nil { panic(err) }
+	if corpus, err = fixd.Hold("corpus"); err != nil { panic(err) }
+	if again, err := fixd.Hold("server"); err != nil || again != server { panic("another view") }
+	if _, err := fixd.Hold("nothing"); !errors.Is(err, syscall.ENOENT) { panic(err) }
+	os.Exit(m.Run())
+}
 func TestShared(t *testing.T) {
-	if fixd.Get(t, "corpus").String() != "apple\\nbanana\\ncherry\\n" { t.Error("other words") }
+	if fixd.Get(t, "corpus") != corpus || fixd.Get(t, "server") != server { t.Error("another view than that of TestMain") }
+	if corpus.String() != "apple\\nbanana\\ncherry\\n" { t.Error("other words") }
 	if s := fixd.Get(t, "server").String(); len(s) < 4 || s[:3] != "at " { t.Error(s) }
 	own := fixd.Own(t, "own").String()
 	if err := os.Remove(own + "/words"); err != nil { t.Error(err) }
@@ -41,30 +53,41 @@ func TestShared(t *testing.T) {
 """
 
 
+def environment(t):
+    return {**harness.process_environment(), "GOFLAGS": "-mod=mod", "GOPROXY": "off", "GOCACHE": t.path("cache"), "GOPATH": t.path("gopath"),
+            "GOENV": "off", "GOTOOLCHAIN": "local", "CGO_ENABLED": "0", "HOME": t.dir}
+
+
 def go(t, daemon, *args):
-    env = {**harness.process_environment(), "GOFLAGS": "-mod=mod", "GOPROXY": "off", "GOCACHE": t.path("cache"), "GOPATH": t.path("gopath"),
-           "GOENV": "off", "GOTOOLCHAIN": "local", "CGO_ENABLED": "0", "HOME": t.dir, "FIXD_SOCKET": daemon.socket}
-    done = subprocess.run(["go", *args], cwd=t.path("work"), env=env, capture_output=True, text=True, timeout=LIMIT * 3)
+    done = subprocess.run(["go", *args], cwd=t.path("work"), env={**environment(t), "FIXD_SOCKET": daemon.socket}, capture_output=True, text=True, timeout=LIMIT * 3)
     assert done.returncode == 0, f"go {args}: {done.returncode}\n{done.stdout}{done.stderr}"
     return done.stdout
 
 
+@runs("go/*", "fixd-recipes.7 Go *")
 @once
 def test_packages(t):
     if not shutil.which("go"):
         raise Skip("go is not installed")
     shutil.copytree(PACKAGE, t.path("fixd"), copy_function=shutil.copyfile)
+    t.write("go.mod", "module words\ngo 1.19\n")
+    check_suite(t, "Go", {**environment(t), "PATH": f"{harness.BUILD}:{os.environ['PATH']}"}, replace=[("/usr/share/fixd/go", t.path("fixd"))])
     os.mkfifo(t.path("fixd/testdata/gate"))
     with open(t.path("fixd/testdata/fixd.ini")) as f:
-        d = t.daemon(f"[fixd]\nroot = {t.path('fixd/testdata')}\n{f.read()}{manual.text(SUITES)}[fixture graph]\nplugin = {t.plugin('graph', GRAPH)}\n")
+        d = t.daemon(f"[fixd]\nroot = {t.path('fixd/testdata')}\n{f.read()}[fixture pg]\nservice = echo there; exec sleep infinity\n"
+                     f"[fixture graph]\nplugin = {t.plugin('graph', GRAPH)}\n")
     for n in range(10):
         t.write(f"work/p{n}/p_test.go", TEST % n)
-    t.write("work/words/words_test.go", suite("Go")[0]["words_test.go"])
+    t.write("work/readme/readme_test.go", "package readme\n" + text("go/README The package fixd for Go 1"))
+    t.write("work/comment/comment_test.go", IMPORTS + text("go/fixd.go comment 1"))
+    assert text("go/README The package fixd for Go 2") == text("fixd-recipes.7 Go 2")
     t.write("work/go.mod", f"module work\ngo 1.19\nrequire fixd v0.0.0\nreplace fixd => {t.path('fixd')}\n")
-    said = go(t, d, "test", "-vet=off", "./...", "fixd")
-    assert said.count("ok  \t") == 12, said
+    said = go(t, d, "test", "-vet=off", "-v", "./...", "fixd")
+    assert said.count("\nok  \t") == 13, said
+    for block in manual.take("go/example_test.go *"):
+        assert f"--- PASS: {block.heading} " in said, (block.heading, said)
     assert (t.runs("fixd/testdata/runs"), t.runs("fixd/testdata/starts")) == (1, 1), d.ctl("status").out
-    assert d.instance("own")["clones"]["given"] == 13, d.instance("own")
+    assert d.instance("own")["clones"]["given"] == 14, d.instance("own")
     # What nobody waited for is still being built.
     with open(t.path("fixd/testdata/gate"), "w"):
         pass
