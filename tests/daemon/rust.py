@@ -2,7 +2,9 @@
 # SPDX-License-Identifier: MIT
 """The crate for Rust: its own tests and examples, under cargo test without a network; twice, of which the second builds nothing."""
 
+import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -12,23 +14,49 @@ import harness
 import manual
 from go import GRAPH
 from harness import LIMIT, Skip, once, wait_for
-from recipes import SUITES, suite
+from manual import runs, text
+from recipes import check_suite
 
 CRATE = os.path.join(harness.SRC, "contrib", "rust")
 
 
-def cargo(t, daemon, *args):
-    env = {**harness.process_environment(), "FIXD_SOCKET": daemon.socket, "CARGO_HOME": t.path("cargo"), "CARGO_TARGET_DIR": t.path("target"),
+def environment(t):
+    env = {**harness.process_environment(), "CARGO_HOME": t.path("cargo"), "CARGO_TARGET_DIR": t.path("target"),
            "CARGO_INCREMENTAL": "0", "FIXD_LIB_DIR": os.path.join(harness.BUILD, ".libs"), "LD_LIBRARY_PATH": os.path.join(harness.BUILD, ".libs"),
            "GATE": t.path("crate/tests/gate")}
     # The make that runs this has jobs of its own, which cargo would ask for.
     for name in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL"):
         env.pop(name, None)
+    return env
+
+
+def cargo(t, daemon, *args):
+    env = {**environment(t), "FIXD_SOCKET": daemon.socket}
     done = subprocess.run(["cargo", *args, "--offline"], cwd=t.path("crate"), env=env, capture_output=True, text=True, timeout=LIMIT * 3)
     assert done.returncode == 0, f"cargo {args}: {done.returncode}\n{done.stdout}{done.stderr}"
     return done.stdout + done.stderr
 
 
+def recipe(t):
+    """As it stands in fixd-recipes(7); and the script that nextest runs before its tests."""
+    t.write("src/lib.rs", "")
+    env = {**environment(t), "PATH": f"{harness.BUILD}:{os.environ['PATH']}", "CARGO_NET_OFFLINE": "true"}
+    check_suite(t, "Rust", env, replace=[("/usr/share/fixd/rust", t.path("crate"))])
+    assert text("rust/README The crate fixd 2") in text("fixd-recipes.7 Rust 1")
+    nextest = tomllib.loads(text("fixd-recipes.7 Rust 4"))
+    (rule,) = nextest["profile"]["default"]["scripts"]
+    script = nextest["scripts"]["setup"][rule["setup"]]["command"]
+    for command, status, reused in ("printf apple", 0, 1), ("exit 3", 4, None):
+        t.write("fixd.ini", f"[fixture words]\ncommand = {command}\n")
+        done = subprocess.run(["fixctl", "run", "-c", "fixd.ini", "--", "sh", "-c", f"{script} && cargo test -q && fixctl status --json"], cwd=t.dir, env=env,
+                              capture_output=True, text=True, timeout=LIMIT * 3)
+        assert done.returncode == status, done
+        if not status:
+            (words,) = json.loads(done.stdout[done.stdout.index("{"):])["sessions"][0]["instances"]
+            assert words["builds"] == 1 and words["reused"] >= reused, words
+
+
+@runs("rust/*", "fixd-recipes.7 Rust *")
 @once
 def test_crate(t):
     if not shutil.which("cargo"):
@@ -38,16 +66,14 @@ def test_crate(t):
     shutil.copytree(CRATE, t.path("crate"), copy_function=shutil.copyfile, ignore=shutil.ignore_patterns("target", "Cargo.lock"))
     for gate in ("gate", "slow-gate"):
         os.mkfifo(t.path("crate/tests/" + gate))
-    recipe = suite("Rust")[0]
-    t.write("crate/tests/words.rs", recipe["tests/words.rs"])
+    recipe(t)
+    t.write("crate/tests/readme.rs", "\n".join(f"mod a{n} {{ {text(name)} }}" for n, name in enumerate(("rust/README The crate fixd 1", "rust/src/lib.rs comment 1"))))
     with open(t.path("crate/tests/fixd.ini")) as f:
-        d = t.daemon(f"[fixd]\nroot = {t.path('crate/tests')}\njobs = 8\n{f.read()}{manual.text(SUITES)}[fixture graph]\nplugin = {t.plugin('graph', GRAPH)}\n")
+        d = t.daemon(f"[fixd]\nroot = {t.path('crate/tests')}\njobs = 8\n{f.read()}[fixture graph]\nplugin = {t.plugin('graph', GRAPH)}\n")
     said = cargo(t, d, "test")
-    assert "10 passed; 0 failed" in said and "2 passed; 0 failed" in said and "warning" not in said, said
-    assert "test begin_with_apple ... ok" in said and "test may_be_changed ... ok" in said, said
-    nextest = tomllib.loads(recipe[".config/nextest.toml"])
-    assert nextest["profile"]["default"]["scripts"][0]["setup"] in nextest["scripts"]["setup"]
-    assert 'fixd = { path = "/usr/share/fixd/rust" }' in recipe["Cargo.toml"]
+    assert "10 passed; 0 failed" in said and said.count("2 passed; 0 failed") == 2 and "warning" not in said, said
+    assert re.search(r"test src/lib.rs .*line \d+\) \.\.\. ok", said), said
+    manual.take("rust/src/lib.rs comment 2")
     assert (t.runs("crate/tests/runs"), t.runs("crate/tests/starts")) == (1, 1), d.ctl("status").out
     # What nobody waited for is still being built.
     with open(t.path("crate/tests/slow-gate"), "w"):

@@ -14,7 +14,7 @@
 //!
 //! What a test writes to a [`Private`] view is undone by a reset, for the price of the pages that it has touched:
 //!
-//! ```no_run
+//! ```
 //! let mut weights = fixd::private("weights");
 //! weights.values_mut::<f32>()[0] = 0.0;
 //! weights.reset()?;
