@@ -624,3 +624,18 @@ ssize_t connection_attach_body(struct fixd *f, char *out, const char *name, cons
 		memcpy(p, depends, n_depends * sizeof *depends);
 	return p + n_depends * sizeof *depends - out;
 }
+
+int connection_attach(struct fixd *f, const char *name, const char *key, uint32_t flags, int timeout_ms, struct reply *reply)
+{
+	int r;
+
+	do {
+		char body[WIRE_MESSAGE_MAX];
+		ssize_t size = connection_attach_body(f, body, name, key, flags, timeout_ms, NULL, 0);
+
+		if (size < 0)
+			return (int)size;
+		r = connection_request(f, WIRE_TYPE_attach, body, (size_t)size, timeout_ms, reply);
+	} while (r == -ENOKEY && variables_learn(&f->variables, name, f->error));
+	return r;
+}

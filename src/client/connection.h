@@ -116,6 +116,8 @@ void connection_log(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
  */
 ssize_t connection_attach_body(struct fixd *f, char *out, const char *name, const char *key, uint32_t flags, int timeout_ms,
 			       const uint64_t *depends, size_t n_depends);
+/* Attaches, with the variables that the daemon wants of this environment. The reply is the caller's to take apart and close. */
+int connection_attach(struct fixd *f, const char *name, const char *key, uint32_t flags, int timeout_ms, struct reply *reply);
 
 /* A request for every connection to come, too. 0, or -errno with a sentence. */
 int connection_establish(struct fixd *f, uint16_t type, const char *key, const void *body, size_t size, struct reply *reply);

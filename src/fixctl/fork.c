@@ -97,10 +97,8 @@ static int wait_for_end(struct forking *k)
 static int prepare(struct fixd *f, const char *name, const struct fixd_fork_options *o)
 {
 	int timeout_ms = o->timeout_ms ? o->timeout_ms : connection_timeout();
-	char body[WIRE_MESSAGE_MAX];
-	ssize_t size = connection_attach_body(f, body, name, o->scope_key, WIRE_ATTACH_WARM, timeout_ms, NULL, 0);
 	struct reply reply;
-	int r = size < 0 ? (int)size : connection_request(f, WIRE_TYPE_attach, body, (size_t)size, timeout_ms, &reply);
+	int r = connection_attach(f, name, o->scope_key, WIRE_ATTACH_WARM, timeout_ms, &reply);
 
 	if (r == 0)
 		reply_close(&reply);

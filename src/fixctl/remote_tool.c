@@ -192,7 +192,6 @@ static int find_image(struct fixd *f, const char *name, struct pushed *p)
 	struct wire_key key;
 	struct wire_attached head;
 	struct wire_image images[WIRE_FDS_MAX];
-	ssize_t size;
 	int r;
 
 	memcpy(body, &q, sizeof q);
@@ -200,8 +199,7 @@ static int find_image(struct fixd *f, const char *name, struct pushed *p)
 	r = connection_request(f, WIRE_TYPE_key, body, sizeof q + strlen(name), REPLY_MS, &p->key);
 	if (r < 0)
 		return r;
-	size = connection_attach_body(f, body, name, NULL, 0, connection_timeout(), NULL, 0);
-	r = size < 0 ? (int)size : connection_request(f, WIRE_TYPE_attach, body, (size_t)size, connection_timeout(), &p->image);
+	r = connection_attach(f, name, NULL, 0, connection_timeout(), &p->image);
 	if (r < 0)
 		return r;
 	memcpy(&key, p->key.body, sizeof key);

@@ -297,16 +297,8 @@ static int take(struct shown *x, struct reply *reply)
 int shown_hold(struct fixd *f, const char *scope_key, int timeout_ms, struct shown *x)
 {
 	struct reply reply;
-	int r;
+	int r = connection_attach(f, x->name, scope_key, 0, timeout_ms, &reply);
 
-	do {
-		char body[WIRE_MESSAGE_MAX];
-		ssize_t size = connection_attach_body(f, body, x->name, scope_key, 0, timeout_ms, NULL, 0);
-
-		if (size < 0)
-			return ctl_failed(f, (int)size);
-		r = connection_request(f, WIRE_TYPE_attach, body, (size_t)size, timeout_ms, &reply);
-	} while (r == -ENOKEY && variables_learn(&f->variables, x->name, f->error));
 	if (r < 0)
 		return ctl_failed(f, r);
 	r = take(x, &reply);

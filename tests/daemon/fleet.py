@@ -252,6 +252,7 @@ def test_which_part_of_a_key_differs(t):
         assert len(lines) == 2 and lines[1].startswith(f"    {what}: "), lines
     assert "nothing: they are the same" in machines["a"].daemon.ctl("explain", "--against", explained["e"], "words[a]").out
     machines["a"].daemon.ctl("warm", "words[b]", env={"LANGUAGE": "de"})
+    machines["a"].daemon.ctl("remote", "push", "words[b]", env={"LANGUAGE": "de"})
     assert "has no key of 'words[b]'" in machines["a"].daemon.ctl("explain", "--against", explained["b"], "words[b]", code=1).err
     server.close()
 

@@ -280,6 +280,15 @@ def template_of(d, name="template"):
     return d.instance(name)["service_pid"]
 
 
+def test_variables(t):
+    """The template is prepared with those of its caller that the section names; with others it is another one."""
+    d = t.daemon(section(t, "env = OWN, X"))
+    for value in "a", "b", "a":
+        seen = told(d.ctl("fork", "template", "--", "tell", env={"X": value}).out)
+        assert f"X={value}" in seen["env"], seen
+    assert notes(t).count("prepared") == 2
+
+
 def test_what_a_fork_gets(t):
     d = t.daemon(section(t))
     where = t.path("elsewhere")
