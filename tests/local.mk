@@ -112,6 +112,7 @@ daemon_tests = \
 	tests/daemon/builds.py \
 	tests/daemon/clients.py \
 	tests/daemon/events.py \
+	tests/daemon/examples.py \
 	tests/daemon/faults.py \
 	tests/daemon/fleet.py \
 	tests/daemon/forks.py \

@@ -31,6 +31,7 @@ def of_manual(page, lines):
     heading, block, above = "", None, []
     for line in lines:
         macro = line.split(" ")[0].rstrip("\n")
+        assert macro not in (".EX", ".nf"), f"{page}: {macro} is not of mdoc(7)"
         if block is not None and macro != ".Ed":
             block.append(line)
             continue

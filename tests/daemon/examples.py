@@ -1,0 +1,214 @@
+# SPDX-License-Identifier: MIT
+"""The examples of the manuals that have no suite of their own."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+sys.path.append(os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "shim"))
+import adapters  # noqa: E402
+import harness  # noqa: E402
+import manual  # noqa: E402
+from harness import LIMIT, SANITIZERS, Skip, once  # noqa: E402
+from manual import runs, text  # noqa: E402
+
+
+def environment(t, daemon=None, **more):
+    """Of somebody who has installed it all."""
+    env = {**adapters.tools(t, daemon), "MAKEFLAGS": "", **more}
+    env["PATH"] = f"{t.path('bin')}:{env['PATH']}"
+    return env
+
+
+def command(t, name, script):
+    """In place of a program that is not there."""
+    os.chmod(t.write(f"bin/{name}", f"#!/bin/sh\n{script}"), 0o755)
+
+
+def shell(t, lines, env, codes=(0,)):
+    done = subprocess.run(["sh", "-c", lines.removeprefix("$ ")], cwd=t.dir, env=env, capture_output=True, text=True, timeout=LIMIT)
+    assert done.returncode in codes, (lines, done)
+    return done.stdout
+
+
+SERVERS = """[fixture words]
+command = printf 'apple'
+[fixture pg]
+service = echo at pg; exec sleep infinity
+[fixture redis]
+service = echo at redis; exec sleep infinity
+"""
+
+
+@runs("fixctl.1 with 1", "fixctl.1 EXAMPLES 1", "fixctl.1 EXAMPLES 2", "fixctl.1 EXAMPLES 3")
+@once
+def test_fixctl(t):
+    d = t.daemon(SERVERS)
+    env = environment(t, d)
+    command(t, "ctest", 'echo "$* $FIXD_FIXTURE_pg $FIXD_FIXTURE_redis"\n')
+    assert shell(t, text("fixctl.1 with 1"), env) == "-j8 at pg at redis\n"
+    assert "words: ready after" in shell(t, text("fixctl.1 EXAMPLES 1"), env)
+    assert shell(t, text("fixctl.1 EXAMPLES 2"), env) .startswith("Removed: 0\nKept (in use): 0\n")
+    if not shell(t, "command -v jq || :", env):
+        raise Skip("jq is not installed")
+    assert int(shell(t, text("fixctl.1 EXAMPLES 3"), env)) >= len("apple" + "at pg" + "at redis")
+
+
+@runs("fixctl.1 EXAMPLES 4", "fixctl.1 EXAMPLES 6")
+@once
+def test_what_is_kept_of_a_day(t):
+    env = environment(t, t.daemon(SERVERS.split("[fixture pg]")[0]))
+    example = text("fixctl.1 EXAMPLES 4")
+    shell(t, example.replace("--compare yesterday.json >today.json", ">yesterday.json"), env)
+    # 1: something is slower; that is whatever else the machine does.
+    shell(t, example, env, (0, 1))
+    assert '"name": "words"' in open(t.path("today.json")).read()
+    shell(t, text("fixctl.1 EXAMPLES 6"), env)
+    assert "<html" in open(t.path("fixtures.html")).read()
+
+
+@runs("fixctl.1 EXAMPLES 5")
+@once
+def test_what_imports_take(t):
+    if not shutil.which("pytest") or SANITIZERS:
+        raise Skip("pytest is not installed" if not SANITIZERS else "pytest itself does not run under a sanitizer")
+    t.write("test_it.py", "import json\ndef test(): pass\n")
+    said = shell(t, text("fixctl.1 EXAMPLES 5"), environment(t, PYTEST_DISABLE_PLUGIN_AUTOLOAD="1"))
+    with open(t.path(re.search(r"imports_\d+-\d+\.folded", said)[0])) as f:
+        assert "_pytest" in f.read()
+
+
+@runs("fixctl.1 EXAMPLES 7", "fixctl.1 EXAMPLES 8")
+@once
+def test_reports_that_are_shown(t):
+    """Their titles and rows are those that the program writes."""
+    source = "".join(open(os.path.join(harness.SRC, "src/fixctl", name)).read()
+                     for name in os.listdir(os.path.join(harness.SRC, "src/fixctl")) if name.startswith("report"))
+    for block in manual.take("fixctl.1 EXAMPLES [78]"):
+        rows = block.text.split("## Sharing")[1].splitlines()
+        words = [re.match(r"#+ (.*)|\| ([A-Z][^|]*) \|", line) for line in rows]
+        for title in [m[1] or m[2] for m in words if m]:
+            assert title in source, title
+
+
+PROGRAM = """#include <err.h>
+#include <errno.h>
+#include <fixd.h>
+#include <stdio.h>
+#include <string.h>
+static void breaks(void *root)
+{
+	if (memcmp(root, "apple", 5))
+		errx(1, "it is not as it was built");
+	memset(root, 'x', 5);
+}
+static void (*tests[])(void *) = { breaks, breaks };
+static const size_t n_tests = 2, size = 6;
+static void fill(void *p, size_t n) { memcpy(p, "banana", n); }
+static void first(void)
+{
+%s}
+static int second(void)
+{
+	struct fixd *f;
+	struct fixd_view *v;
+	int r;
+	if (fixd_open(&f, NULL) < 0)
+		errx(1, "%%s", fixd_error(NULL));
+%s	return r < 0 || memcmp(fixd_view_data(v), "banana", 6);
+}
+int main(void) { first(); return second(); }
+"""
+
+
+@runs("libfixd.3 EXAMPLES 1", "libfixd.3 EXAMPLES 2")
+def test_libfixd(t):
+    d = t.daemon("[fixture corpus]\ncommand = printf apple\n")
+    t.write("data/one.txt", "")
+    program = t.program("program", PROGRAM % (text("libfixd.3 EXAMPLES 1"), text("libfixd.3 EXAMPLES 2")), "-Wall", "-Wextra", "-Werror", "-Wno-vla")
+    for generation in 1, 1, 2:
+        if generation == 2:
+            t.write("data/two.txt", "")
+        shell(t, program, environment(t, d))
+        client = d.client().join(t.dir)
+        assert client.attach("index").generation == generation
+        client.close()
+        t.clients.remove(client)
+
+
+FORKS = """#include <err.h>
+#include <fixd.h>
+#include <stdio.h>
+static void load_everything(void) {}
+static int run_tests(int n, char **arguments) { return n != 2 || puts(arguments[1]) < 0; }
+"""
+
+
+@runs("libfixd.3 EXAMPLES 3", "fixctl.1 fork 1", "adapters/README Adapters 2")
+@once
+def test_forks(t):
+    program = t.program("program", FORKS + text("libfixd.3 EXAMPLES 3"), "-Wall", "-Wextra", "-Werror")
+    d = t.daemon(f"[fixture tests]\nprocess = exec {program}\n")
+    commands = [text("fixctl.1 fork 1"), *(re.split("  +", line)[0] for line in text("adapters/README Adapters 2").splitlines())]
+    said = [shell(t, one, environment(t, d), (0, 1)) for one in commands]
+    # A shell makes of Index.* what is there; Check's has no argument.
+    assert said == ["--gtest_filter=Parser.*\n", "--gtest_filter=Index.*\n", "", "finds_*\n"], said
+
+
+@runs("libfixd-builder.3 EXAMPLES *")
+@once
+def test_a_builder(t):
+    includes = "#include <errno.h>\n#include <fixd-builder.h>\n#include <stdio.h>\n#include <string.h>\n"
+    t.write("words.c", includes + text("libfixd-builder.3 EXAMPLES 1"))
+    t.write("words", "apple banana\n")
+    t.write("pc/fixd-builder.pc", f"Name: fixd-builder\nDescription: fixd\nVersion: 0\nLibs: -L{harness.BUILD}/.libs -Wl,-rpath,{harness.BUILD}/.libs -lfixd-builder\n"
+            f"Cflags: -I{harness.SRC}/include\n")
+    env = environment(t)
+    shell(t, text("libfixd-builder.3 EXAMPLES 2"), {**env, "PKG_CONFIG_PATH": t.path("pc")})
+    client = t.daemon("[fixture words]\nplugin = words.so\n").client()
+    data = client.attach("words").data
+    assert b"apple\0" in data and b"banana\0" in data, data
+
+
+PSQL = """echo "psql $*" >>psql.log
+"""
+START = """exec python3 -c 'import socket, sys
+with socket.create_server(("127.0.0.1", int(sys.argv[1]))) as s:
+    while True: s.accept()' "$FIXD_PORT"
+"""
+GRAPH = """#include <fixd-builder.h>
+int fixd_builder_main(struct fixd_builder *b)
+{
+	fixd_builder_set_root(b, fixd_builder_strdup(b, fixd_builder_param(b)));
+	return 0;
+}
+"""
+
+
+@runs("fixd.ini.5 EXAMPLES 1")
+@once
+def test_fixd_ini(t):
+    """All of it is built; of a database its client alone is there, which says what it was asked for."""
+    t.write("data/corpus/one.txt", "one\n")
+    os.chmod(t.write("build-index", '#!/bin/sh\ncat "$1"/*\n'), 0o755)
+    os.makedirs(t.path(".libs"))
+    os.rename(t.plugin("graph", GRAPH), t.path(".libs/graph.so"))
+    t.write("start-postgres", START)
+    command(t, "psql", PSQL)
+    command(t, "pg_isready", 'exec python3 -c "import socket; socket.create_connection((\'$3\', $5))" 2>/dev/null\n')
+    d = t.daemon(text("fixd.ini.5 EXAMPLES 1"), env={"PATH": f"{t.path('bin')}:{os.environ['PATH']}"})
+    c = d.client()
+    assert c.read("index") == b"one\n" and c.read("graph[large]").startswith(b"large\0")
+    where = c.read("postgres")
+    assert re.fullmatch(rb"postgresql://test@127.0.0.1:\d+", where), where
+    for _ in range(2):
+        assert c.read("schema") == where
+    with open(t.path("psql.log")) as f:
+        said = f.read().splitlines()
+    assert said[:2] == [f"psql -q{option} {where.decode()}" for option in ("f schema.sql", "f truncate.sql")], said
+
+
+if __name__ == "__main__":
+    harness.main(sys.modules[__name__])
