@@ -11,6 +11,7 @@ import sys
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "daemon"))
 import harness  # noqa: E402
 from harness import Skip, wait_for  # noqa: E402
+from manual import runs, text  # noqa: E402
 
 SOURCE = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "contrib", "systemd")
 SYSTEMD = "/lib/systemd/systemd"
@@ -120,9 +121,9 @@ class Machine:
         subprocess.run(["nsenter", "-t", self.init(), "-r", "-m", "sh", "-c", f"mkdir -p {os.path.dirname(path)}; cat >{path}; chmod {mode:o} {path}"],
                        input=data, check=True, timeout=harness.LIMIT)
 
-    def start(self, ini=INI):
+    def start(self, ini=INI, command="systemctl start fixd.socket"):
         self.put("/etc/fixd/fixd.ini", ini.encode())
-        self.run("systemctl daemon-reload; systemctl start fixd.socket")
+        self.run(f"systemctl daemon-reload; {command}")
 
     def get(self, name, **how):
         return self.run(f"fixctl get {name}", **how)
@@ -146,8 +147,8 @@ def test_units_are_right(t):
         raise Skip("there is no systemd-analyze")
     units(t)
     for kind in ("system", "user"):
-        text = open(t.path(kind + "/fixd.service")).read()
-        t.write(kind + "/fixd.service", text.replace("/usr/local/bin/fixd", harness.program("fixd")))
+        unit = open(t.path(kind + "/fixd.service")).read()
+        t.write(kind + "/fixd.service", unit.replace("/usr/local/bin/fixd", harness.program("fixd")))
         manager = ["--user"] if kind == "user" else []
         done = analyze(t, *manager, "verify", "--man=no", t.path(kind + "/fixd.service"), t.path(kind + "/fixd.socket"))
         assert done.returncode == 0 and not done.stderr + done.stdout, done.stderr + done.stdout
@@ -157,9 +158,10 @@ def test_units_are_right(t):
     assert exposure <= 2.0, done.stdout
 
 
+@runs("fixd.8 The service manager 1")
 def test_a_day_of_the_machine(t):
     m = Machine(t)
-    m.start()
+    m.start(command=text("fixd.8 The service manager 1").removeprefix("# "))
     assert m.show("ActiveState") == "inactive"
     # The socket starts it; whoever asks.
     first = m.get("who", user="nobody")
@@ -218,9 +220,9 @@ def test_wrong_file(t):
     assert m.show("ExecMainStatus") == "78" and m.show("NRestarts") == "0"
 
 
+@runs("fixd.8 The service manager 2")
 def test_builders_of_other_users(t):
-    """As "The service manager" in fixd(8) has it."""
-    m = Machine(t, "User=root\nCapabilityBoundingSet=CAP_SETUID CAP_SETGID CAP_KILL CAP_CHOWN CAP_DAC_OVERRIDE\nSystemCallFilter=@setuid\n")
+    m = Machine(t, text("fixd.8 The service manager 2").removeprefix("[Service]\n"))
     m.start("[fixd]\nallow-users = nobody\n[fixture who]\ncommand = id -un\nuser = nobody\n[fixture me]\ncommand = id -un\n")
     assert m.get("who") == "nobody\n" and m.get("me", user="nobody") == "root\n"
 
