@@ -1,18 +1,62 @@
 # SPDX-License-Identifier: MIT
-"""The examples of the manuals that have no suite of their own."""
+"""Every example of the manuals and READMEs is run: those that have no suite of their own, here."""
 
+import ast
+import fcntl
 import os
 import re
 import shutil
+import socket
+import struct
 import subprocess
 import sys
 
 sys.path.append(os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "shim"))
+sys.path.append(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 import adapters  # noqa: E402
+import go  # noqa: E402
 import harness  # noqa: E402
 import manual  # noqa: E402
-from harness import LIMIT, SANITIZERS, Skip, once  # noqa: E402
+import recipes  # noqa: E402
+import rust  # noqa: E402
+import systemd  # noqa: E402
+import tutorial  # noqa: E402
+import wire  # noqa: E402
+from harness import LIMIT, SANITIZERS, Skip, once, request  # noqa: E402
 from manual import runs, text  # noqa: E402
+from tutorial import perform, steps  # noqa: E402
+
+TABLE = "a table of names, or prose"
+# What is no example to be run, and why.
+NOT_RUN = {
+    "fixd-protocol.7 Requests *": "made of src/wire/messages.table, which tests/protocol.sh holds them to",
+    "fixd.8 The service manager 3": "it needs a user who has logged in to a machine that systemd has booted",
+    "README Two commands 1": "they install packages: the second of them runs this",
+    "README What is in the box 1": TABLE,
+    "README Build *": "how this was built, and a table of names",
+    "README Security 1": TABLE,
+    "README Limits 1": TABLE,
+    "adapters/README Adapters 1": TABLE,
+    "pytest-fixd/README pytest-fixd 2": "contrib/pytest-fixd/tests/test_install.py installs it without a network",
+    "pytest-fixd/README Limits 1": TABLE,
+}
+
+
+@once
+def test_each_is_run_or_says_why_not(t):
+    claims = []
+    for module in adapters, go, recipes, rust, systemd, tutorial, sys.modules[__name__]:
+        for test in vars(module).values():
+            for pattern in getattr(test, "examples", ()):
+                claims += manual.matching(pattern)
+    with open(os.path.join(harness.SRC, "contrib/pytest-fixd/tests/test_readme.py")) as f:
+        for words in re.findall(r"^@runs\((.*)\)$", f.read(), flags=re.MULTILINE):
+            for pattern in ast.literal_eval(f"[{words}]"):
+                claims += manual.matching("pytest-fixd/README " + pattern)
+    listed = {name for pattern in NOT_RUN for name in manual.matching(pattern)}
+    neither = set(manual.blocks()) - set(claims) - listed
+    assert not neither, f"no test runs these examples, and NOT_RUN does not have them: {sorted(neither)}"
+    assert not listed & set(claims), f"NOT_RUN has what is run: {sorted(listed & set(claims))}"
 
 
 def environment(t, daemon=None, **more):
@@ -208,6 +252,111 @@ def test_fixd_ini(t):
     with open(t.path("psql.log")) as f:
         said = f.read().splitlines()
     assert said[:2] == [f"psql -q{option} {where.decode()}" for option in ("f schema.sql", "f truncate.sql")], said
+
+
+@runs("libfixd-preload.8 EXAMPLES 1", "README Quick start 1")
+@once
+def test_runs(t):
+    t.write("wordnet/noun", "apple\n")
+    t.write("data/corpus.bin", "apple\n")
+    os.chmod(t.write("seed-database", "#!/bin/sh\ntouch $1/rows\n"), 0o755)
+    t.write("Makefile", "check:\n\ttest -e tests/data/db/rows\n\tgrep -q apple tests/data/dict/noun\n\techo x >tests/data/dict/noun\n")
+    perform(t, steps("libfixd-preload.8 EXAMPLES 1"), environment(t), [("/usr/share/wordnet", t.path("wordnet"))], whole=False)
+    t.write("Makefile", "check:\n\tgrep -q apple tests/data/corpus.bin\n\techo x >tests/data/corpus.bin\n")
+    perform(t, steps("README Quick start 1"), environment(t), whole=False)
+    with open(t.path("wordnet/noun")) as tree, open(t.path("data/corpus.bin")) as file:
+        assert tree.read() == file.read() == "apple\n"
+
+
+ATTACHES = """#include <err.h>
+#include <fixd.h>
+#include <string.h>
+static void test(void *index, size_t size)
+{
+	if (size != 6 || memcmp(index, "banana", 6))
+		errx(1, "it is another index");
+	memset(index, 'x', size);
+}
+static void all(void)
+{
+%s}
+int main(void) { all(); }
+"""
+
+
+@runs("README Quick start 2", "README Quick start 3", "fixd.8 EXAMPLES 1")
+@once
+def test_daemons(t):
+    t.write("data/corpus.bin", "apple\nbanana")
+    os.chmod(t.write("build-index", '#!/bin/sh\ntail -n 1 "$1"\n'), 0o755)
+    program = t.program("test", ATTACHES % text("README Quick start 3"), "-Wall", "-Wextra", "-Werror")
+    said = perform(t, [*steps("README Quick start 2"), [program, []]], environment(t), [("/tmp/fixd.sock", t.path("socket"))], whole=False)
+    assert "index: ready after" in said["fixctl warm"] and "corpus" in said["fixctl status"], said
+    t.write("tests/fixd.ini", "[fixture words]\ncommand = echo apple\n")
+    t.write("Makefile", "check:\n\tfixctl get words | grep -q apple\n")
+    perform(t, steps("fixd.8 EXAMPLES 1"), environment(t), [("/tmp/p.sock", t.path("p.sock"))], whole=False)
+
+
+@runs("adapters/README Adapters 3")
+@once
+def test_adapters(t):
+    """As they are installed: what its examples need is pkg-config and make."""
+    adapters.need("pkg-config")
+    env = environment(t)
+    shutil.copytree(adapters.ADAPTERS, t.dir, dirs_exist_ok=True)
+    subprocess.run(["chmod", "-R", "u+w", t.dir], check=True)
+    lines = [[line, []] for line in text("adapters/README Adapters 3").splitlines()]
+    said = perform(t, lines, env, [("/tmp/words", t.path("socket"))], whole=False)
+    assert any("legacy.sh" in out for out in said.values()), said
+
+
+def layout(lines):
+    """As struct has it: the format, and the names, of "u16 type  what it is" or "u32 1, u32 flags"."""
+    parts = [re.match(r"(u16|u32|u64) (\w+)", part) for line in lines for part in line.split(", ")]
+    fields = [f for f in parts if f]
+    return "<" + "".join({"u16": "H", "u32": "I", "u64": "Q"}[f[1]] for f in fields), [f[2] for f in fields]
+
+
+@runs("fixd-protocol.7 Header 1", "fixd-protocol.7 The channel of an offer 1")
+@once
+def test_the_protocol(t):
+    """A client that knows only the page publishes what it has built, and then says why it cannot."""
+    if not shutil.which("xxhsum"):
+        raise Skip("xxhsum is not installed")
+    form, names = layout(text("fixd-protocol.7 Header 1").splitlines())
+    assert (form, tuple(names)) == wire.FIELDS["header"][:2]
+    publish, give_up = [layout([line])[0] for line in text("fixd-protocol.7 The channel of an offer 1").splitlines()]
+    d = t.daemon("[fixture mine]\nclient = yes\n[fixture other]\nclient = yes\n")
+    s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    s.settimeout(LIMIT)
+    s.connect(d.socket)
+    s.send(request("hello", version=wire.VERSION, lowest=wire.VERSION))
+    for fd in socket.recv_fds(s, 65536, 8)[1]:
+        os.close(fd)
+
+    def offer(name):
+        s.send(request("attach", flags=2, timeout_ms=1000, name=name))
+        _, (fd,), _, _ = socket.recv_fds(s, 65536, 8)
+        channel = socket.socket(fileno=fd)
+        channel.settimeout(LIMIT)
+        return channel
+    memory = os.memfd_create("mine", os.MFD_ALLOW_SEALING)
+    os.write(memory, b"apple")
+    os.fchmod(memory, 0o444)
+    fcntl.fcntl(memory, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE)
+    digest = subprocess.run(["xxhsum", "-H2"], input=b"apple", capture_output=True, check=True).stdout.split()[0]
+    with offer(b"mine") as channel:
+        socket.send_fds(channel, [struct.pack(publish, 1, 0, 5, int(digest[16:], 16), int(digest[:16], 16))], [memory])
+        data, fds, _, _ = socket.recv_fds(channel, 65536, 8)
+        assert struct.unpack("<iI", data[:8]) == (0, 0) and len(fds) == 1, data
+    for fd in memory, *fds:
+        os.close(fd)
+    assert d.client().read("mine") == b"apple"
+    with offer(b"other") as channel:
+        channel.send(struct.pack(give_up, 2, 3) + b"why")
+        assert struct.unpack("<iI", channel.recv(65536)[:8])[0] == 0
+    s.close()
+    assert d.instance("other")["error"] == "why", d.instance("other")
 
 
 if __name__ == "__main__":
