@@ -384,9 +384,10 @@ static bool has_impact(const json_t *f)
 	return ctl_int(f, "uses") >= HIGH_IMPACT_USES && !strcmp(ctl_string(f, "scope"), "session");
 }
 
+/* What failed was asked for. */
 static bool is_unused(const json_t *f)
 {
-	return !json_is_true(json_object_get(f, "used"));
+	return !json_is_true(json_object_get(f, "used")) && !ctl_int(f, "failures");
 }
 
 static json_int_t sum(const json_t *fixtures, const char *key)

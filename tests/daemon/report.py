@@ -119,7 +119,7 @@ def test_every_number(t):
         "by_scope": [{"scope": "session", "count": 5, "used": 3, "usage_percent": 60.0},
                      {"scope": "module", "count": 1, "used": 1, "usage_percent": 100.0},
                      {"scope": "function", "count": 1, "used": 0, "usage_percent": 0.0}]}, r["summary"]
-    assert r["high_impact"] == ["corpus"] and r["unused"] == ["broken", "never", "nor"]
+    assert r["high_impact"] == ["corpus"] and r["unused"] == ["never", "nor"]
     assert set(r["slowest"]) == {"corpus", "index", "words", "lexicon"} and r["most_memory"][:2] == ["corpus", "index"]
     assert r["slowest"] == sorted(r["slowest"], key=lambda n: -by_name[n]["init_s"])
     assert r["stale_causes"] == [{"cause": "cleaned up", "count": 3}]
@@ -167,7 +167,7 @@ def test_markdown(t):
     for words in ("- **Total Fixtures**: 7\n- **Used Fixtures**: 4 (57.1%)\n- **Unused Fixtures**: 3\n", "| text | 2 | 2 | 100.0% |",
                   "| Hit rate | 58.3% |", "| cleaned up | 3 |", "| test_b.py::test_z | corpus | session | 2 | 4 |",
                   "### High-Impact Optimization Targets\n\n- `corpus` (7 uses)\n", "### Slowest Initialization (Top 5)\n\n1. `",
-                  "### Unused Fixtures (Consider for Removal)\n\n- `broken`\n- `never`\n- `nor`\n"):
+                  "### Unused Fixtures (Consider for Removal)\n\n- `never`\n- `nor`\n"):
         assert words in text, (words, text)
 
 
