@@ -3,19 +3,32 @@
 
 #include <string.h>
 
+static void put_char(FILE *out, char c)
+{
+	if (c == '<')
+		fputs("&lt;", out);
+	else if (c == '>')
+		fputs("&gt;", out);
+	else if (c == '&')
+		fputs("&amp;", out);
+	else if (c == '"')
+		fputs("&quot;", out);
+	else if ((unsigned char)c >= ' ' || c == '\n')
+		putc(c, out);
+}
+
 void markup_text(FILE *out, const char *s)
 {
+	for (; *s; s++)
+		put_char(out, *s);
+}
+
+void markup_breakable(FILE *out, const char *s)
+{
 	for (; *s; s++) {
-		if (*s == '<')
-			fputs("&lt;", out);
-		else if (*s == '>')
-			fputs("&gt;", out);
-		else if (*s == '&')
-			fputs("&amp;", out);
-		else if (*s == '"')
-			fputs("&quot;", out);
-		else if ((unsigned char)*s >= ' ' || *s == '\n')
-			putc(*s, out);
+		put_char(out, *s);
+		if (strchr("/.:", *s) && s[1] && !strchr("/.:", s[1]))
+			fputs("<wbr>", out);
 	}
 }
 

@@ -37,10 +37,12 @@ static const char head[] =
 	".axis div span { position: absolute; border-left: 1px solid var(--line); padding-left: 3px; }\n"
 	"rect.held { fill: var(--bar); } rect.built { fill: var(--build); } rect.bad { fill: var(--bad); } rect.cut { fill: var(--line); opacity: .6; }\n"
 	"b.held { color: var(--bar); } b.built { color: var(--build); } .bad { color: var(--bad); }\n"
-	"pre { background: var(--tile); border-left: 3px solid var(--bad); padding: .5rem .8rem; overflow-x: auto; margin-top: .2rem; }\n"
+	"pre { background: var(--tile); border-left: 3px solid var(--bad); padding: .5rem .8rem; white-space: pre-wrap; margin-top: .2rem; }\n"
 	"summary, label { cursor: pointer; color: var(--dim); } .graph svg { background: #ffffff; border-radius: 6px; max-width: 100%; height: auto; }\n"
+	"@media (prefers-color-scheme: dark) { .graph svg { background: none; filter: invert(1) hue-rotate(180deg); } }\n"
+	"@media (min-width: 641px) { td wbr { display: none; } }\n"
 	"@media (max-width: 640px) { .row { grid-template-columns: 1fr; } .row .name { text-align: left; padding-top: .3rem; } .axis .name, .axis .near { display: none; }\n"
-	" th:first-child, td:first-child { max-width: 40vw; overflow-wrap: anywhere; min-width: 7rem; } .bad { min-width: 12rem; }\n"
+	" th:first-child, td:first-child { max-width: 40vw; overflow-wrap: anywhere; min-width: 7rem; } .bad, .long { min-width: 12rem; }\n"
 	" .tiles { grid-template-columns: 1fr 1fr; } .graph svg { max-width: none; } }\n"
 	"</style>\n</head>\n<body>\n";
 
@@ -75,16 +77,24 @@ static void put_cell(FILE *out, const struct column *c, const json_t *row)
 	const json_t *v = json_object_get(row, c->key);
 	bool failed = !strcmp(c->key, "status") && ctl_int(row, "failures") && strcmp(ctl_string(row, "status"), "Success") != 0;
 
-	fputs(failed ? "<td class=\"bad\">" : c->decimals == WORDS ? "<td>" : "<td class=\"n\">", out);
+	fputs(failed			   ? "<td class=\"bad\">"
+	      : c->decimals != WORDS	   ? "<td class=\"n\">"
+	      : json_string_length(v) > 20 ? "<td class=\"long\">"
+					   : "<td>",
+	      out);
 	if (json_is_number(v))
 		fprintf(out, "%.*f%s", c->decimals, json_number_value(v) * c->scale, c->unit);
 	else
-		markup_text(out, c->decimals == WORDS ? ctl_string(row, c->key) : "N/A");
+		markup_breakable(out, c->decimals == WORDS ? ctl_string(row, c->key) : "N/A");
 	fputs("</td>", out);
 }
 
 static void put_table(FILE *out, const char *id, const struct column *columns, size_t n, const json_t *rows)
 {
+	if (json_array_size(rows) == 0) {
+		fputs("<p>None.</p>\n", out);
+		return;
+	}
 	fputs("<div>\n", out);
 	if (json_array_size(rows) > SHOWN)
 		fprintf(out, "<input type=\"checkbox\" id=\"all-%s\"> <label for=\"all-%s\">all %zu</label>\n", id, id,
@@ -241,13 +251,17 @@ static void put_graph(FILE *out, const struct report_sources *s, size_t boxes)
 
 static void put_names(FILE *out, const char *title, const json_t *names)
 {
-	fprintf(out, "<h3>%s</h3>\n<p>", title);
-	for (size_t k = 0; k < json_array_size(names); k++) {
-		fputs(k ? ", <code>" : "<code>", out);
-		markup_text(out, json_string_value(json_array_get(names, k)));
-		fputs("</code>", out);
+	size_t n = json_array_size(names);
+
+	fprintf(out, "<h3>%s</h3>\n<p>%s", title, n ? "" : "None.");
+	for (size_t k = 0; k < n; k++) {
+		if (k == SHOWN)
+			fprintf(out, "</p>\n<details><summary>The other %zu</summary>\n<p>", n - SHOWN);
+		fputs("<code>", out);
+		markup_breakable(out, json_string_value(json_array_get(names, k)));
+		fputs(k + 1 < n && k + 1 != SHOWN ? "</code>, " : "</code>", out);
 	}
-	fputs(json_array_size(names) ? "</p>\n" : "None.</p>\n", out);
+	fputs(n > SHOWN ? "</p>\n</details>\n" : "</p>\n", out);
 }
 
 static void put_head(FILE *out, const json_t *report)

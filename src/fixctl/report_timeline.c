@@ -325,9 +325,11 @@ static void put_legend(FILE *out, const struct timeline *t)
 	const struct stretch *last = &t->stretches[t->n_stretches - 1];
 	char span[32], cut[32];
 
-	fprintf(out, "<p class=\"dim\">%s in all", ctl_span(span, sizeof span, last->to - t->stretches[0].from));
+	fprintf(out, "<p class=\"dim\">%s in all",
+		format_duration(span, sizeof span, (int64_t)((last->to - t->stretches[0].from) * NSEC_PER_SEC)));
 	if (t->n_stretches > 1)
-		fprintf(out, "; %s of it, in which nothing happened, are cut out (grey)", ctl_span(cut, sizeof cut, t->cut));
+		fprintf(out, "; %s of it, in which nothing happened, are cut out (grey)",
+			format_duration(cut, sizeof cut, (int64_t)(t->cut * NSEC_PER_SEC)));
 	fputs(". Above: <b class=\"built\">built</b>, <b class=\"bad\">failed</b>; below: <b class=\"held\">held</b>, the darker the more at once.</p>\n",
 	      out);
 }

@@ -241,6 +241,12 @@ def test_html_of_many(t):
         path = t.write("sorted.html", html + "<script>for (const n of [1, 2]) document.querySelector('#fixtures th').click()</script>")
         page = Page(in_browser(t, browser, path))
         assert [row[0] for row in page.tables["fixtures"][1:]] == sorted(init, reverse=True), page.tables["fixtures"]
+    d.configure(open(d.config).read() + "".join(f"[fixture unused.of_many.{n:02}]\ncommand = true\n" for n in range(40)))
+    d.ctl("reload")
+    html = d.ctl("report", "--format=html").out
+    names = html.partition("<h3>Unused Fixtures")[2].partition("<h2>")[0]
+    assert names.count("<code>") == 79 and names.partition("<details>")[0].count("<code>") == 30 and "The other 49" in names, names
+    assert "<code>unused.<wbr>of_many.<wbr>00</code>, " in names, names
 
 
 @once
