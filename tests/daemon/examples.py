@@ -204,6 +204,8 @@ def test_forks(t):
 @runs("libfixd-builder.3 EXAMPLES *")
 @once
 def test_a_builder(t):
+    if SANITIZERS:
+        raise Skip("words look like addresses of the sanitizer's shadow, which the audit takes for the builder's memory")
     includes = "#include <errno.h>\n#include <fixd-builder.h>\n#include <stdio.h>\n#include <string.h>\n"
     t.write("words.c", includes + text("libfixd-builder.3 EXAMPLES 1"))
     t.write("words", "apple banana\n")
@@ -225,7 +227,10 @@ with socket.create_server(("127.0.0.1", int(sys.argv[1]))) as s:
 GRAPH = """#include <fixd-builder.h>
 int fixd_builder_main(struct fixd_builder *b)
 {
-	fixd_builder_set_root(b, fixd_builder_strdup(b, fixd_builder_param(b)));
+	char *first = fixd_builder_alloc(b, 1);
+
+	*first = *fixd_builder_param(b);
+	fixd_builder_set_root(b, first);
 	return 0;
 }
 """
@@ -244,7 +249,7 @@ def test_fixd_ini(t):
     command(t, "pg_isready", 'exec python3 -c "import socket; socket.create_connection((\'$3\', $5))" 2>/dev/null\n')
     d = t.daemon(text("fixd.ini.5 EXAMPLES 1"), env={"PATH": f"{t.path('bin')}:{os.environ['PATH']}"})
     c = d.client()
-    assert c.read("index") == b"one\n" and c.read("graph[large]").startswith(b"large\0")
+    assert c.read("index") == b"one\n" and c.read("graph[large]")[:1] == b"l"
     where = c.read("postgres")
     assert re.fullmatch(rb"postgresql://test@127.0.0.1:\d+", where), where
     for _ in range(2):
