@@ -15,10 +15,10 @@
 #include "fixctl/fixctl.h"
 #include "fixctl/project.h"
 
-static const char head[] =
-	"# Fixtures of this project, for fixd. fixd.ini(5) has every key, fixd(7) a tutorial.\n"
-	"#\n"
-	"# Is it right?     fixd --config fixd.ini --check\n";
+static const char head[] = "# Fixtures of this project, for fixd: fixd.ini(5) has every key, fixd(7) a\n"
+			   "# tutorial.\n"
+			   "#\n"
+			   "# Is it right?     fixd --config fixd.ini --check\n";
 
 static const char policy[] =
 	"\n"
@@ -26,26 +26,27 @@ static const char policy[] =
 	"# How long an image may be used. What it is made from is watched in any case.\n"
 	"max-age = 1h\n";
 
-static const char examples[] =
-	"\n"
-	"# What takes time to make: a command, whose standard output the fixture is. It is built once, and again when one of\n"
-	"# the watched files changes. The environment of tests has it as $FIXD_FIXTURE_<NAME>.\n"
-	"#\n"
-	"# [fixture index]\n"
-	"# command = ./make-index src/*.txt\n"
-	"# watch = src/*.txt\n"
-	"#\n"
-	"# A directory that a command fills, and a server over a private copy of it, a pristine one for each test:\n"
-	"#\n"
-	"# [fixture database]\n"
-	"# tree = ./init-and-migrate \"$FIXD_DIR\"\n"
-	"# watch = migrations/*.sql\n"
-	"#\n"
-	"# [fixture server]\n"
-	"# service = exec ./server --data \"$FIXD_DATA\" --port $FIXD_PORT\n"
-	"# data = database\n"
-	"# clones = 4\n"
-	"# ready = port\n";
+static const char examples[] = "\n"
+			       "# What takes time to make: a command, whose standard output the fixture is. It\n"
+			       "# is built once, and again when one of the watched files changes. Tests have it\n"
+			       "# as $FIXD_FIXTURE_<NAME>.\n"
+			       "#\n"
+			       "# [fixture index]\n"
+			       "# command = ./make-index src/*.txt\n"
+			       "# watch = src/*.txt\n"
+			       "#\n"
+			       "# A directory that a command fills, and a server over a private copy of it, a\n"
+			       "# pristine one for each test:\n"
+			       "#\n"
+			       "# [fixture database]\n"
+			       "# tree = ./init-and-migrate \"$FIXD_DIR\"\n"
+			       "# watch = migrations/*.sql\n"
+			       "#\n"
+			       "# [fixture server]\n"
+			       "# service = exec ./server --data \"$FIXD_DATA\" --port $FIXD_PORT\n"
+			       "# data = database\n"
+			       "# clones = 4\n"
+			       "# ready = port\n";
 
 static void put_suites(struct text *t, const struct project *p)
 {
@@ -61,12 +62,13 @@ static void put_data(struct text *t, const struct project_data *d)
 
 	text_printf(t,
 		    "\n"
-		    "# %llu file%s, %s. Tests find them at the same path and may change them: the next run starts pristine.\n"
+		    "# %llu file%s, %s. Tests find them at the same path and may change them:\n"
+		    "# the next run starts pristine.\n"
 		    "[fixture %s]\n"
 		    "directory = %s\n"
 		    "path = %s\n",
-		    (unsigned long long)d->files, d->files == 1 ? "" : "s", format_size(size, sizeof size, d->bytes),
-		    d->name, d->path, d->path);
+		    (unsigned long long)d->files, d->files == 1 ? "" : "s", format_size(size, sizeof size, d->bytes), d->name, d->path,
+		    d->path);
 }
 
 static char *make_ini(const struct project *p)
