@@ -38,6 +38,15 @@ static _Noreturn void no_command(const char *name)
 	ctl_misuse(NULL, "there is no command '%s'%s", name, question);
 }
 
+/* In 23 lines: the prompt of a terminal of 24 has room below. */
+static void print_commands(FILE *out)
+{
+	fputs("Usage: fixctl [OPTION...] COMMAND [ARGUMENT...]  (more: fixctl help COMMAND)\n", out);
+	for (size_t i = 0; i < ELEMENTSOF(commands); i++)
+		fprintf(out, "  %-9s %s\n", commands[i]->name, commands[i]->summary);
+	fputs("  -s, --socket PATH  -S, --session DIR  -j, --json  -h, --help  -V, --version\n", out);
+}
+
 static int print_help(const char *name)
 {
 	const struct fixctl_command *c = name ? find_command(name) : NULL;
@@ -48,10 +57,7 @@ static int print_help(const char *name)
 	}
 	if (name)
 		no_command(name);
-	puts("Usage: fixctl [OPTION...] COMMAND [ARGUMENT...]  (more: fixctl help COMMAND)\n");
-	for (size_t i = 0; i < ELEMENTSOF(commands); i++)
-		printf("  %-9s %s\n", commands[i]->name, commands[i]->summary);
-	puts("  -s, --socket PATH  -S, --session DIR  -j, --json  -h, --help  -V, --version");
+	print_commands(stdout);
 	return EXIT_SUCCESS;
 }
 
@@ -104,8 +110,10 @@ int main(int argc, char **argv)
 			ctl_bad_option(NULL);
 		}
 	}
-	if (optind == argc)
-		ctl_misuse(NULL, "a command is missing");
+	if (optind == argc) {
+		print_commands(stderr);
+		return EXIT_USAGE;
+	}
 	if (!strcmp(argv[optind], "help"))
 		return close_stdout(help(argv[optind + 1] && strcmp(argv[optind + 1], "help") ? argv[optind + 1] : NULL));
 	command = find_command(argv[optind]);

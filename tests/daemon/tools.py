@@ -536,7 +536,7 @@ def test_default_socket_in_any_environment(t):
 @once
 def test_fixctl_command_line(t):
     for args, code, word in [(["--help"], 0, "cleanup"), (["help", "warm"], 0, "Usage: fixctl warm"), (["warm", "--help"], 0, "Usage: fixctl warm"),
-                             (["--version"], 0, "fixctl 0"), ([], 2, "a command is missing"), (["dance"], 2, "no command 'dance'"),
+                             (["--version"], 0, "fixctl 0"), ([], 2, "Usage: fixctl"), (["dance"], 2, "no command 'dance'"),
                              (["help", "dance"], 2, "no command 'dance'\n"),
                              (["stauts"], 2, "no command 'stauts' (did you mean 'status'?)"), (["help", "wram"], 2, "(did you mean 'warm'?)"), (["status", "a", "b"], 2, "Try 'fixctl help status'"),
                              (["status", "--format=xml"], 2, "expected one of"), (["cleanup", "--older-than", "x"], 2, "--older-than x"),
@@ -544,7 +544,7 @@ def test_fixctl_command_line(t):
         done = subprocess.run([harness.program("fixctl"), *args], capture_output=True, env=harness.process_environment())
         assert done.returncode == code and word in (done.stdout + done.stderr).decode(), (args, done)
     help_lines = subprocess.run([harness.program("fixctl"), "--help"], capture_output=True).stdout.splitlines()
-    assert len(help_lines) <= 24 and max(map(len, help_lines)) <= 80
+    assert len(help_lines) < 24 and max(map(len, help_lines)) <= 80
 
 
 @once
@@ -657,6 +657,7 @@ def test_init(t):
     done = init()
     assert "fixd.ini: written, with 2 directories of data\n" in done.stdout and "-- ctest --test-dir build\n" in done.stdout, done
     ini = open(t.path("fixd.ini")).read()
+    assert max(map(len, ini.splitlines())) < 80, ini
     assert "there already, and stays as it is" in init(code=1).stderr and open(t.path("fixd.ini")).read() == ini
     check(t, ini, "2 fixtures, no problems", code=0)
     # Its examples are right, too.
