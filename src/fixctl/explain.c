@@ -206,15 +206,16 @@ static void print_history(const json_t *events, bool lost)
 
 static void print_depends(const struct explanation *x, const json_t *depends)
 {
+	_cleanup_text_ struct text t = { 0 };
 	size_t n = json_array_size(depends);
 
-	printf("  Depends on  %s", n ? "" : "nothing");
+	text_printf(&t, "  Depends on  %s", n ? "" : "nothing");
 	for (size_t k = 0; k < n; k++) {
 		const char *title = json_string_value(json_array_get(depends, k));
 
-		printf("%s%s (%s)", k ? ", " : "", title, state_of_dependency(x, title));
+		text_printf(&t, "%s%s (%s)", k ? ", " : "", title, state_of_dependency(x, title));
 	}
-	putchar('\n');
+	terminal_print(t.data);
 }
 
 static void print_watched(const struct explanation *x, const json_t *i)
@@ -222,13 +223,16 @@ static void print_watched(const struct explanation *x, const json_t *i)
 	const json_t *files = json_object_get(i, "watched");
 	size_t n = json_array_size(files), shown = n < FILES_MAX ? n : FILES_MAX;
 	long long count = ctl_int(i, "watched_count");
-	_cleanup_free_ char *watch = policy_value(x->definition, "watch");
+	_cleanup_free_ char *watch = policy_value(x->definition, "watch"), *line = NULL;
 	const char *input = ctl_string(x->definition, "input");
+	bool globs = strpbrk(watch, "*?[") != NULL; /* other files stand below */
 
 	if (n == 0)
-		printf("  Watched     its definition%s%s%s%s\n", *input ? ", " : "", input, *watch ? ", " : "", watch);
+		line = xasprintf("  Watched     its definition%s%s%s%s", *input ? ", " : "", input, *watch ? ", " : "", watch);
 	else
-		printf("  Watched     its definition, and %lld %s%s%s\n", count, count == 1 ? "file" : "files", *watch ? ": " : "", watch);
+		line = xasprintf("  Watched     its definition, and %lld %s%s%s", count, count == 1 ? "file" : "files", globs ? " of " : "",
+				 globs ? watch : "");
+	terminal_print(line);
 	for (size_t k = 0; k < shown; k++)
 		printf("    %s\n", json_string_value(json_array_get(files, k)));
 	if ((size_t)count > shown && n)
@@ -242,7 +246,10 @@ static void print_expiry(const struct explanation *x, const json_t *i)
 			    *check = policy_value(x->definition, "check");
 	char left[32];
 
-	printf("  Max age     %s from %s", *max ? max : "none", *from ? from : "creation");
+	if (!*max || !strcmp(max, "none"))
+		printf("  Max age     none");
+	else
+		printf("  Max age     %s from %s", max, *from ? from : "creation");
 	if (json_is_number(expires) && json_number_value(expires) > 0)
 		printf(", %s to go", ctl_span(left, sizeof left, json_number_value(expires)));
 	putchar('\n');
@@ -290,6 +297,13 @@ static void print_state(const json_t *i)
 	print_rest(ctl_string(i, "error"));
 }
 
+static void print_attach(const char *what)
+{
+	_cleanup_free_ char *line = xasprintf("  An attach   %s", what);
+
+	terminal_print(line);
+}
+
 static void print_instance(const struct explanation *x, const json_t *i, const json_t *events)
 {
 	_cleanup_free_ char *title = instance_title(i);
@@ -303,7 +317,8 @@ static void print_instance(const struct explanation *x, const json_t *i, const j
 	if (json_array_size(json_object_get(i, "key_parts")))
 		key_parts_print(json_object_get(i, "key_parts"));
 	print_history(events, x->history.lost);
-	printf("  An attach   %s\n\n", ctl_string(i, "attach_now"));
+	print_attach(ctl_string(i, "attach_now"));
+	putchar('\n');
 }
 
 /* What nobody has asked for yet. */
@@ -316,7 +331,7 @@ static void print_unbuilt(const struct explanation *x, const char *name)
 	print_depends(x, json_object_get(x->definition, "depends"));
 	print_watched(x, NULL);
 	print_expiry(x, NULL);
-	printf("  An attach   %s\n", now);
+	print_attach(now);
 }
 
 /* What is not on a remote has none, and for others than its user neither. */

@@ -115,6 +115,18 @@ static void print_wrapped(const char *line, size_t width)
 	puts(line);
 }
 
+void terminal_print(const char *s)
+{
+	size_t width = terminal_width();
+	char *line = terminal_fit(s, 0);
+
+	if (width)
+		print_wrapped(line, width);
+	else
+		puts(line);
+	free(line);
+}
+
 /* Does this line go on with what the one before it says? */
 static bool goes_on(const char *line, bool first, bool behind_words)
 {

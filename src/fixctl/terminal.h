@@ -19,5 +19,7 @@ size_t terminal_columns(const char *s);
  * explanations begin behind two blanks and go on in lines that are indented by eight or more.
  */
 void terminal_print_help(const char *text, size_t width);
+/* The first line of a text; on a terminal it goes on below what stands behind its first gap of two blanks. */
+void terminal_print(const char *s);
 /* The first line of a text, cut to `width` columns (0: not cut), with the end marked where something is missing; to be freed. */
 char *terminal_fit(const char *s, size_t width);

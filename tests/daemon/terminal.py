@@ -171,6 +171,7 @@ def test_explain(t):
     assert exit_code(waiting) == 0
     assert explained(d, "top", "State") == "ready, generation 1, built TIME ago in TIME, used again 0 times"
     assert explained(d, "top", "Depends on") == "base (ready)" and explained(d, "top", "Max age") == "1h from creation, TIME to go", d.ctl("explain", "top").out
+    assert explained(d, "base", "Max age") == "none"
     assert explained(d, "base", "Watched") == "its definition, and 1 file" and t.path("input") in d.ctl("explain", "base").out
     assert explained(d, "top", "An attach") == "it would be given generation 1 at once, if its check succeeds"
     history = explained(d, "top", "History")
@@ -185,6 +186,8 @@ def test_explain(t):
     d.ctl("warm", "broken", code=4)
     assert explained(d, "broken", "An attach") == "it would fail at once, until an input changes, or 'fixctl cleanup broken'"
     assert "State       failed: the command exited with status 3\n    why\n" in d.ctl("explain", "broken").out
+    seen = Terminal(d, "explain", "broken").finish()
+    assert "An attach   it would fail at once, until an input changes, or 'fixctl cleanup\n              broken'\n" in seen.replace("\r", ""), seen
     j = json.loads(d.ctl("explain", "--json", "broken").out)
     assert j["definition"]["name"] == "broken" and [e["event"] for e in j["instances"][0]["history"]] == ["build", "failed"], j
     assert d.ctl("explain", "some[on]", code=1).err == "fixctl: fixture 'some' has no param 'on' (did you mean 'one'?)\n"
