@@ -290,9 +290,9 @@ static void print_state(const json_t *i)
 
 	printf("  State       %s%s%s", instance_color(state), state, PLAIN);
 	if (json_is_integer(json_object_get(i, "size")))
-		printf(", generation %lld, built %s ago in %s, used again %lld times", (long long)ctl_int(i, "generation"),
+		printf(", generation %lld, built %s ago in %s, used again %lld time%s", (long long)ctl_int(i, "generation"),
 		       ctl_span(age, sizeof age, ctl_real(i, "age_s")), duration_of(ctl_real(i, "build_s"), took),
-		       (long long)ctl_int(i, "reused"));
+		       (long long)ctl_int(i, "reused"), ctl_int(i, "reused") == 1 ? "" : "s");
 	printf("%s%s\n", !instance_is_active(i) && *why ? ": " : "", instance_is_active(i) ? "" : why);
 	print_rest(ctl_string(i, "error"));
 }

@@ -123,7 +123,7 @@ static int reload(struct daemon *d, struct text *problems)
 		link_for_each(l, &d->model.sessions)
 			session_redefine(link_entry(l, struct session, link), fresh);
 		config_free(old);
-		log_info("configuration read: %zu fixtures", fresh->n_fixtures);
+		log_info("configuration read: %zu fixture%s", fresh->n_fixtures, fresh->n_fixtures == 1 ? "" : "s");
 		warm(d);
 	}
 	log_problems(problems);
@@ -451,11 +451,12 @@ void daemon_finish(struct daemon *d)
 static void announce(struct daemon *d, int ready_fd)
 {
 	_cleanup_text_ struct text problems = { 0 };
+	size_t n = d->model.config->n_fixtures;
 
 	config_check_sources(d->model.config, &problems);
 	log_problems(&problems);
-	log_info("listening on %s (%s), %zu fixtures", d->server.socket, loop_io_name(d->model.loop), d->model.config->n_fixtures);
-	notify_send("READY=1\nSTATUS=%zu fixtures, %s", d->model.config->n_fixtures, loop_io_name(d->model.loop));
+	log_info("listening on %s (%s), %zu fixture%s", d->server.socket, loop_io_name(d->model.loop), n, n == 1 ? "" : "s");
+	notify_send("READY=1\nSTATUS=%zu fixture%s, %s", n, n == 1 ? "" : "s", loop_io_name(d->model.loop));
 	notify_be_brief();
 	if (ready_fd < 0)
 		return;

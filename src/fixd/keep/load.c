@@ -587,7 +587,8 @@ int state_load(struct keep *keep, const void *records, size_t size, int (*resolv
 	reclaim_sort(keep->model);
 	keep->model->loading = false;
 	end_runs(keep);
-	log_info("going on with %zu images and %zu connections of the daemon before this one", l.images.n, keep->server->n_conns);
+	log_info("going on with %zu image%s and %zu connection%s of the daemon before this one", l.images.n, l.images.n == 1 ? "" : "s",
+		 keep->server->n_conns, keep->server->n_conns == 1 ? "" : "s");
 	for (size_t i = 0; i < l.images.n; i++)
 		image_unref(l.images.all[i]);
 	for (size_t i = 0; i < l.used.n; i++)

@@ -296,8 +296,9 @@ int restart_resume(struct keep *keep)
 
 void restart_answer(struct keep *keep)
 {
-	_cleanup_free_ char *sentence = xasprintf("fixd %s goes on: pid %d, %zu images, %zu connections\n", PACKAGE_VERSION, (int)getpid(),
-						  keep->model->account.n_images, keep->server->n_conns);
+	size_t images = keep->model->account.n_images, conns = keep->server->n_conns;
+	_cleanup_free_ char *sentence = xasprintf("fixd %s goes on: pid %d, %zu image%s, %zu connection%s\n", PACKAGE_VERSION,
+						  (int)getpid(), images, images == 1 ? "" : "s", conns, conns == 1 ? "" : "s");
 
 	answer_asker(keep, 0, sentence);
 }
