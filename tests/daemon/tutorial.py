@@ -63,7 +63,7 @@ class Shell:
 def start(t, shell, command):
     """A daemon of the shell, at the socket that it is told."""
     path = os.path.join(t.dir, re.search(r"--socket (\S+)", command)[1])
-    shell.say(command.replace("fixd ", "fixd --log-level error ", 1))
+    shell.say(command)
     wait_for(lambda: subprocess.run([harness.program("fixctl"), "-s", path, "list"], capture_output=True).returncode == 0, "the daemon")
     return path
 
