@@ -38,12 +38,12 @@ static const char head[] =
 	"rect.held { fill: var(--bar); } rect.built { fill: var(--build); } rect.bad { fill: var(--bad); } rect.cut { fill: var(--line); opacity: .6; }\n"
 	"b.held { color: var(--bar); } b.built { color: var(--build); } .bad { color: var(--bad); }\n"
 	"pre { background: var(--tile); border-left: 3px solid var(--bad); padding: .5rem .8rem; white-space: pre-wrap; margin-top: .2rem; }\n"
-	"summary, label { cursor: pointer; color: var(--dim); } .graph svg { background: #ffffff; border-radius: 6px; max-width: 100%; height: auto; }\n"
+	"summary, label { cursor: pointer; color: var(--dim); } .graph svg { background: #ffffff; border-radius: 6px; }\n"
 	"@media (prefers-color-scheme: dark) { .graph svg { background: none; filter: invert(1) hue-rotate(180deg); } }\n"
 	"@media (min-width: 641px) { td wbr { display: none; } }\n"
 	"@media (max-width: 640px) { .row { grid-template-columns: 1fr; } .row .name { text-align: left; padding-top: .3rem; } .axis .name, .axis .near { display: none; }\n"
 	" th:first-child, td:first-child { max-width: 40vw; overflow-wrap: anywhere; min-width: 7rem; } .bad, .long { min-width: 12rem; }\n"
-	" .tiles { grid-template-columns: 1fr 1fr; } .graph svg { max-width: none; } }\n"
+	" .tiles { grid-template-columns: 1fr 1fr; } }\n"
 	"</style>\n</head>\n<body>\n";
 
 /* Tables can be sorted where scripts run, and are what they are elsewhere. Of a folded one the first rows are shown, whichever these are. */
