@@ -78,7 +78,8 @@ void bench_print(const json_t *results)
 			printf("  %s%s%s", RED, ctl_string(f, "status"), PLAIN);
 		putchar('\n');
 	}
-	printf("Medians of %lld runs, \302\261 half the spread; \316\224: over a builder that does nothing.%s\n", (long long)ctl_int(results, "runs"),
+	printf("Medians of %lld run%s, \302\261 half the spread; \316\224: over a builder that does nothing.%s\n",
+	       (long long)ctl_int(results, "runs"), ctl_int(results, "runs") == 1 ? "" : "s",
 	       json_is_true(json_object_get(results, "interrupted")) ? " Interrupted: not all were measured." : "");
 }
 
@@ -143,6 +144,6 @@ size_t bench_compare(const json_t *fresh, const json_t *old, double threshold)
 			worse += compare_one(ctl_string(f, "name"), &compared[c], json_object_get(f, compared[c].key), json_object_get(was, compared[c].key),
 					     threshold);
 	}
-	printf("%zu regressions of more than %.0f%% and the noise\n", worse, threshold * 100);
+	printf("%zu regression%s of more than %.0f%% and the noise\n", worse, worse == 1 ? "" : "s", threshold * 100);
 	return worse;
 }
