@@ -36,6 +36,7 @@ NOT_RUN = {
     "README Build *": "how this was built, and a table of names",
     "README Security 1": TABLE,
     "README Limits 1": TABLE,
+    "HACKING *": "tables of names, and the commands of this tree's own targets",
     "adapters/README Adapters 1": TABLE,
     "pytest-fixd/README pytest-fixd 2": "contrib/pytest-fixd/tests/test_install.py installs it without a network",
     "pytest-fixd/README Limits 1": TABLE,

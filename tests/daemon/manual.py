@@ -11,7 +11,7 @@ import os
 import re
 
 SRC = os.environ.get("FIXD_SRC", os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
-PAGES = "man/*.[1-8]", "README", "contrib/*/README", "contrib/go/*.go", "contrib/rust/src/*.rs"
+PAGES = "man/*.[1-8]", "README", "contrib/HACKING", "contrib/*/README", "contrib/go/*.go", "contrib/rust/src/*.rs"
 ESCAPES = {"\\e": "\\", "\\-": "-", "\\(dq": '"', "\\(aq": "'", "\\&": ""}
 
 
