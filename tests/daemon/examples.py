@@ -3,6 +3,7 @@
 
 import ast
 import fcntl
+import glob
 import os
 import re
 import shutil
@@ -54,6 +55,10 @@ def test_each_is_run_or_says_why_not(t):
         for words in re.findall(r"^@runs\((.*)\)$", f.read(), flags=re.MULTILINE):
             for pattern in ast.literal_eval(f"[{words}]"):
                 claims += manual.matching("pytest-fixd/README " + pattern)
+    for page in glob.glob(os.path.join(harness.SRC, "man", "*.[1-8]")):
+        with open(page) as f:
+            n = len(re.findall(r"^\.(?:Bd|Dl|D1)\b", f.read(), flags=re.MULTILINE))
+        assert n == sum(b.page == os.path.basename(page) for b in manual.blocks().values()), page
     listed = {name for pattern in NOT_RUN for name in manual.matching(pattern)}
     neither = set(manual.blocks()) - set(claims) - listed
     assert not neither, f"no test runs these examples, and NOT_RUN does not have them: {sorted(neither)}"
@@ -164,15 +169,21 @@ static int second(void)
 		errx(1, "%%s", fixd_error(NULL));
 %s	return r < 0 || memcmp(fixd_view_data(v), "banana", 6);
 }
-int main(void) { first(); return second(); }
+static void die(const char *why) { errx(1, "%%s", why); }
+static void use(void *root) { if (memcmp(root, "apple", 5)) die("it is not as it was built"); }
+static void third(void)
+{
+%s}
+int main(void) { first(); third(); return second(); }
 """
 
 
-@runs("libfixd.3 EXAMPLES 1", "libfixd.3 EXAMPLES 2")
+@runs("libfixd.3 EXAMPLES 1", "libfixd.3 EXAMPLES 2", "include/fixd.h comment 1")
 def test_libfixd(t):
     d = t.daemon("[fixture corpus]\ncommand = printf apple\n")
     t.write("data/one.txt", "")
-    program = t.program("program", PROGRAM % (text("libfixd.3 EXAMPLES 1"), text("libfixd.3 EXAMPLES 2")), "-Wall", "-Wextra", "-Werror", "-Wno-vla")
+    parts = text("libfixd.3 EXAMPLES 1"), text("libfixd.3 EXAMPLES 2"), text("include/fixd.h comment 1")
+    program = t.program("program", PROGRAM % parts, "-Wall", "-Wextra", "-Werror")
     for generation in 1, 1, 2:
         if generation == 2:
             t.write("data/two.txt", "")

@@ -11,7 +11,7 @@ import os
 import re
 
 SRC = os.environ.get("FIXD_SRC", os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
-PAGES = "man/*.[1-8]", "README", "contrib/HACKING", "contrib/*/README", "contrib/go/*.go", "contrib/rust/src/*.rs"
+PAGES = "man/*.[1-8]", "README", "contrib/HACKING", "contrib/*/README", "include/*.h", "contrib/go/*.go", "contrib/rust/src/*.rs"
 ESCAPES = {"\\e": "\\", "\\-": "-", "\\(dq": '"', "\\(aq": "'", "\\&": ""}
 
 
@@ -63,10 +63,10 @@ def of_text(page, lines):
 
 
 def of_comments(page, lines):
-    """What is indented in a comment of Go, or between fences in one of Rust; and Go's examples."""
+    """What is indented by a tab in a comment of C or Go, or between fences in one of Rust; and Go's examples."""
     block, fence = [], None
     for line in [*lines, ""]:
-        go, rust = re.match(r"//\t(.*)|//$", line), re.match(r"//[!/] ?(.*)", line)
+        indented, rust = re.match(r" \*\t(.*)| \*$" if page.endswith(".h") else r"//\t(.*)|//$", line), re.match(r"//[!/] ?(.*)", line)
         example = re.match(r"func (Example\w*)\(", line)
         if example:
             yield example[1], "", line, "function"
@@ -78,8 +78,8 @@ def of_comments(page, lines):
                 fence = rust[1]
         elif fence is not None:
             block.append(re.sub(r"^# ", "", rust[1]))
-        elif page.endswith(".go") and go and (block or go[1]):
-            block.append(go[1] or "")
+        elif not page.endswith(".rs") and indented and (block or indented[1]):
+            block.append(indented[1] or "")
         elif block:
             yield "comment", "", "\n".join(block).rstrip() + "\n", "indented"
             block = []
@@ -90,7 +90,7 @@ def blocks():
     found = {}
     for path in sorted(path for pattern in PAGES for path in glob.glob(os.path.join(SRC, pattern))):
         page = os.path.relpath(path, SRC)
-        read = of_manual if page.startswith("man/") else of_comments if page.endswith((".go", ".rs")) else of_text
+        read = of_manual if page.startswith("man/") else of_comments if page.endswith((".h", ".go", ".rs")) else of_text
         page = page.removeprefix("man/").removeprefix("contrib/")
         count = {}
         with open(path) as f:
