@@ -47,6 +47,36 @@ static int write_output(const char *path, const void *data, size_t size)
 	return write_file(real ? real : path, data, size);
 }
 
+/* Nothing in it would control a terminal. */
+static bool is_text(const unsigned char *s, size_t size)
+{
+	for (size_t k = 0; k < size; k++) {
+		bool control = (s[k] < ' ' && !strchr("\t\n\r", s[k])) || s[k] == 0x7f;
+
+		if (control || !s[k] || (s[k] == 0xc2 && k + 1 < size && s[k + 1] < 0xa0))
+			return false;
+	}
+	return true;
+}
+
+/* To people at a terminal what they can read, in lines. */
+static int print_bytes(const char *name, const void *data, size_t size)
+{
+	bool shown = isatty(STDOUT_FILENO);
+	int r;
+
+	if (shown && !is_text(data, size)) {
+		fprintf(stderr, "fixctl: '%s' is no text to show on a terminal; expected -o FILE or a pipe\n", name);
+		return EXIT_REFUSED;
+	}
+	r = fd_write_all(STDOUT_FILENO, data, size);
+	if (r == 0 && shown && size && ((const char *)data)[size - 1] != '\n')
+		r = fd_write_all(STDOUT_FILENO, "\n", 1);
+	if (r < 0)
+		fprintf(stderr, "fixctl: standard output: %s\n", strerror(-r));
+	return r < 0 ? EXIT_REFUSED : EXIT_SUCCESS;
+}
+
 static void print_json(const char *name, const char *output, const struct fixd_view *v)
 {
 	json_t *j = json_pack("{s:s, s:s, s:I, s:I, s:b}", "name", name, "output", output, "size", (json_int_t)fixd_view_size(v),
@@ -91,12 +121,10 @@ static int run(struct fixctl *ctl, int argc, char **argv)
 		fixd_close(f);
 		return code;
 	}
-	if (output)
-		r = write_output(output, fixd_view_data(v), fixd_view_size(v));
-	else
-		r = fd_write_all(STDOUT_FILENO, fixd_view_data(v), fixd_view_size(v));
-	if (r < 0) {
-		fprintf(stderr, "fixctl: %s: %s\n", output ? output : "standard output", strerror(-r));
+	if (!output) {
+		code = print_bytes(argv[optind], fixd_view_data(v), fixd_view_size(v));
+	} else if ((r = write_output(output, fixd_view_data(v), fixd_view_size(v))) < 0) {
+		fprintf(stderr, "fixctl: %s: %s\n", output, strerror(-r));
 		code = EXIT_REFUSED;
 	}
 	if (code == EXIT_SUCCESS && ctl->json)

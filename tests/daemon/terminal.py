@@ -280,6 +280,17 @@ def test_watch_of_a_build(t):
 
 
 @once
+def test_get_on_a_terminal(t):
+    """What is no text would be seen as something else, or change how the terminal works."""
+    d = t.daemon("[fixture words]\ncommand = printf 'gr\\303\\274n'\n[fixture line]\ncommand = echo line\n[fixture none]\ncommand = true\n"
+                 "[fixture zero]\ncommand = printf 'a\\0'\n[fixture red]\ncommand = printf '\\033[31m'\n[fixture c1]\ncommand = printf '\\302\\233'\n")
+    assert [Terminal(d, "get", name).finish() for name in ("words", "line", "none")] == ["grün\n", "line\n", ""]
+    for name in "zero", "red", "c1":
+        assert Terminal(d, "get", name).finish(1) == f"fixctl: '{name}' is no text to show on a terminal; expected -o FILE or a pipe\n"
+    assert d.ctl("get", "words").stdout == "grün".encode() and d.ctl("get", "zero").stdout == b"a\0"
+
+
+@once
 def test_help_opens_the_manual(t):
     """On a terminal; what man itself does is told by one that writes down how it was called."""
     man = t.write("man", '#!/bin/sh\nprintf "%s\\n" "$@" >>called\nexit "$(cat status)"\n')
