@@ -6,6 +6,7 @@
 #include "base/units.h"
 #include "fixctl/bench.h"
 #include "fixctl/fixctl.h"
+#include "fixctl/terminal.h"
 
 #define MB 1e6
 
@@ -40,6 +41,29 @@ static const struct column {
 	{ "reset ms", "reset_s", 1e3, 3, 14 },
 };
 
+/* On a terminal as many as fit: these are the first to be left out. */
+static unsigned shown_columns(int name)
+{
+	static const char *const order[] = { "gpu_delta_bytes", "page_in_s",  "reset_s",	   "cpu_s",
+					     "attach_s",	"size_bytes", "memory_delta_bytes" };
+	size_t width = terminal_width(), taken = (size_t)name;
+	unsigned shown = 0;
+
+	for (size_t c = 0; c < ELEMENTSOF(columns); c++) {
+		taken += (size_t)columns[c].width + 2;
+		shown |= 1U << c;
+	}
+	for (size_t k = 0; width && taken > width && k < ELEMENTSOF(order); k++) {
+		for (size_t c = 0; c < ELEMENTSOF(columns); c++) {
+			if (!strcmp(columns[c].key, order[k])) {
+				taken -= (size_t)columns[c].width + 2;
+				shown &= ~(1U << c);
+			}
+		}
+	}
+	return shown;
+}
+
 /* Bytes of UTF-8 that take no place. */
 static int extra_bytes(const char *s)
 {
@@ -53,6 +77,7 @@ static int extra_bytes(const char *s)
 void bench_print(const json_t *results)
 {
 	const json_t *fixtures = json_object_get(results, "fixtures");
+	unsigned shown;
 	int name = 8;
 
 	for (size_t k = 0; k < json_array_size(fixtures); k++) {
@@ -60,9 +85,12 @@ void bench_print(const json_t *results)
 
 		name = n > name ? n : name;
 	}
+	shown = shown_columns(name);
 	printf("%s%-*s", BOLD, name, "fixture");
-	for (size_t c = 0; c < ELEMENTSOF(columns); c++)
-		printf("  %*s", columns[c].width + extra_bytes(columns[c].title), columns[c].title);
+	for (size_t c = 0; c < ELEMENTSOF(columns); c++) {
+		if (shown & 1U << c)
+			printf("  %*s", columns[c].width + extra_bytes(columns[c].title), columns[c].title);
+	}
 	printf("%s\n", PLAIN);
 	for (size_t k = 0; k < json_array_size(fixtures); k++) {
 		const json_t *f = json_array_get(fixtures, k);
@@ -72,8 +100,10 @@ void bench_print(const json_t *results)
 			printf("  %s%s%s\n", RED, ctl_string(f, "status"), PLAIN);
 			continue;
 		}
-		for (size_t c = 0; c < ELEMENTSOF(columns); c++)
-			put_measure(json_object_get(f, columns[c].key), columns[c].scale, columns[c].decimals, columns[c].width);
+		for (size_t c = 0; c < ELEMENTSOF(columns); c++) {
+			if (shown & 1U << c)
+				put_measure(json_object_get(f, columns[c].key), columns[c].scale, columns[c].decimals, columns[c].width);
+		}
 		if (strcmp(ctl_string(f, "status"), "Success") != 0)
 			printf("  %s%s%s", RED, ctl_string(f, "status"), PLAIN);
 		putchar('\n');
@@ -81,6 +111,8 @@ void bench_print(const json_t *results)
 	printf("Medians of %lld run%s, \302\261 half the spread; \316\224: over a builder that does nothing.%s\n",
 	       (long long)ctl_int(results, "runs"), ctl_int(results, "runs") == 1 ? "" : "s",
 	       json_is_true(json_object_get(results, "interrupted")) ? " Interrupted: not all were measured." : "");
+	if (shown + 1 != 1U << ELEMENTSOF(columns))
+		puts("A wider terminal shows more columns, --json all that was measured.");
 }
 
 static const json_t *fixture_named(const json_t *results, const char *name)

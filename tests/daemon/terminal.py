@@ -291,6 +291,16 @@ def test_get_on_a_terminal(t):
 
 
 @once
+def test_bench_fits_a_terminal(t):
+    d = t.daemon("[fixture words]\ncommand = echo words\n")
+    for columns, first, more in (80, "fixture  wall s  init Δ s  memory Δ MB  size MB", True), (200, "fixture  wall s  cpu s  init Δ s", False):
+        seen = Terminal(d, "bench", "--runs=1", "words", columns=columns).finish().replace("\r", "\n").splitlines()
+        table = seen[next(k for k, line in enumerate(seen) if "fixture  " in line):]
+        assert "  ".join(re.split("  +", re.sub("\033\\[[0-9;]*[mK]", "", table[0]))).startswith(first), table
+        assert max(map(len, table[:2])) <= columns and ("A wider terminal" in table[-1]) == more, table
+
+
+@once
 def test_help_opens_the_manual(t):
     """On a terminal; what man itself does is told by one that writes down how it was called."""
     man = t.write("man", '#!/bin/sh\nprintf "%s\\n" "$@" >>called\nexit "$(cat status)"\n')
