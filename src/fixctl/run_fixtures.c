@@ -17,7 +17,9 @@
 #include <unistd.h>
 
 #include "base/fd.h"
+#include "base/nearest.h"
 #include "base/path.h"
+#include "base/text.h"
 #include "client/connection.h"
 #include "fixctl/run.h"
 #include "fixctl/warming.h"
@@ -180,7 +182,20 @@ static bool is_fixture(const char *name, const char *fixture)
 	return !fnmatch(fixture, plain, 0);
 }
 
-static int check_selection(const struct shown_list *l, const struct run_options *o)
+static int no_such_fixture(const json_t *fixtures, const char *name)
+{
+	_cleanup_text_ struct text all = { 0 };
+	_cleanup_free_ char *question = NULL;
+
+	text_puts(&all, "");
+	for (size_t i = 0; i < json_array_size(fixtures); i++)
+		text_printf(&all, "%s,", ctl_string(json_array_get(fixtures, i), "name"));
+	question = nearest_question(name, all.data);
+	fprintf(stderr, "fixctl: --fixture %s: no fixture of scope session that fixd builds is called so%s\n", name, question);
+	return EXIT_REFUSED;
+}
+
+static int check_selection(const struct shown_list *l, const struct run_options *o, const json_t *fixtures)
 {
 	for (size_t i = 0; i < l->n; i++) {
 		for (size_t k = 0; k < i; k++) {
@@ -197,10 +212,8 @@ static int check_selection(const struct shown_list *l, const struct run_options 
 		for (size_t i = 0; i < l->n && !found; i++)
 			found = !strcmp(o->only[k], l->all[i].name) || !fnmatch(o->only[k], l->all[i].name, 0) ||
 				is_fixture(l->all[i].name, o->only[k]);
-		if (!found) {
-			fprintf(stderr, "fixctl: --fixture %s: no fixture of scope session that fixd builds is called so\n", o->only[k]);
-			return EXIT_REFUSED;
-		}
+		if (!found)
+			return no_such_fixture(fixtures, o->only[k]);
 	}
 	return 0;
 }
@@ -333,8 +346,9 @@ int shown_select(struct fixd *f, const struct run_options *o, const struct scrat
 	out->region_start = (uint64_t)ctl_int(list, "address_base");
 	add_alias_of_here(out);
 	select_fixtures(json_object_get(list, "fixtures"), o, s, out);
+	code = check_selection(out, o, json_object_get(list, "fixtures"));
 	json_decref(list);
-	return check_selection(out, o);
+	return code;
 }
 
 int shown_attach(struct fixd *f, const struct run_options *o, const struct scratch *s, struct shown_list *out)

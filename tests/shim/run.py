@@ -183,6 +183,7 @@ def test_a_failed_build_is_the_end_of_it(t):
     assert (done.out, done.code) == (b"one\n", 0), done.err
     done = s.run(["true"], "--fixture", "nothing")
     assert done.code == 1 and b"nothing" in done.err
+    assert b"is called so (did you mean 'words'?)" in s.run(["true"], "--fixture", "wrods").err
 
 
 def test_variables(t):
