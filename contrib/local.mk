@@ -119,6 +119,7 @@ pytest_fixd = \
 	contrib/pytest-fixd/tests/test_install.py \
 	contrib/pytest-fixd/tests/test_live.py \
 	contrib/pytest-fixd/tests/test_python.py \
+	contrib/pytest-fixd/tests/test_readme.py \
 	contrib/pytest-fixd/tests/test_recipes.py \
 	contrib/pytest-fixd/tests/test_sharing.py \
 	contrib/pytest-fixd/tests/test_surroundings.py \
