@@ -36,14 +36,14 @@ struct options {
 };
 
 static const char help[] = "Usage: fixd --config FILE [OPTION...]\n"
-			   "Builds test fixtures once, in sealed shared memory, and hands them to test processes.\n"
+			   "Builds test fixtures once, in sealed shared memory, for all test processes.\n"
 			   "\n"
 			   "  -c, --config FILE      the fixtures and their policy, see fixd.ini(5)\n"
 			   "  -s, --socket PATH      listen there instead of what the file says\n"
 			   "      --check            check the file, print what is wrong with it, and exit\n"
-			   "      --ready-fd N       write a newline to descriptor N when clients may connect\n"
+			   "      --ready-fd N       write a newline to descriptor N when it listens\n"
 			   "      --log-level LEVEL  error, warn, info or debug\n"
-			   "      --idle-exit D      end when nobody was connected for so long, unless the file says how long\n"
+			   "      --idle-exit D      end after D without a client, unless the file has one\n"
 			   "  -h, --help             this text\n"
 			   "  -V, --version          the version\n"
 			   "\n"

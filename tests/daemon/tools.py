@@ -176,6 +176,8 @@ def test_fixd_command_line(t):
                              (["--config", "x", "--idle-exit", "soon"], 2, "--idle-exit soon: expected a number above 0")]:
         done = subprocess.run([harness.program("fixd"), *args], capture_output=True, env=harness.process_environment())
         assert done.returncode == code and word in (done.stdout + done.stderr).decode(), (args, done)
+    lines = subprocess.run([harness.program("fixd"), "--help"], capture_output=True).stdout.splitlines()
+    assert len(lines) < 24 and max(map(len, lines)) < 80, lines
 
 
 def test_reload_with_a_broken_file(t):
