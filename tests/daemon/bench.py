@@ -50,7 +50,7 @@ def median_of(m):
 
 
 def test_what_is_measured(t):
-    done = bench(t, "--runs", "3", "--timeout", "500ms" if not SANITIZERS else "5s", "--json", code=4)
+    done = bench(t, "--runs", "3", "--timeout", "2s" if not SANITIZERS else "5s", "--json", code=4)
     r = json.loads(done.stdout)
     by_name = {f["name"]: f for f in r["fixtures"]}
     assert list(by_name) == ["broken", "corpus", "index[small]", "index[large]", "slow", "tree"], list(by_name)
