@@ -33,19 +33,18 @@
 #define HOLD_MS (10 * 60 * 1000)
 #define KILL_MS 10000
 
-static int64_t in(int64_t ms)
+static int64_t deadline_in(int64_t ms)
 {
 	return clock_now() + ms * NSEC_PER_MSEC;
 }
 
-static int left(int64_t deadline)
+static int ms_until(int64_t deadline)
 {
 	int64_t ns = deadline - clock_now();
 
 	return ns > 0 ? (int)((ns + NSEC_PER_MSEC - 1) / NSEC_PER_MSEC) : 0;
 }
 
-/* Whoever is orphaned among our descendants becomes our child, so nobody gets away. */
 /*
  * Standard error is a pipe that the daemon reads. With a reader here, too, a service that says something as it ends is not killed for
  * it when the daemon was.
@@ -265,7 +264,7 @@ static void wait_for_children(struct keep *k, int64_t deadline)
 	struct pollfd p[] = { { .fd = k->signals, .events = POLLIN },
 			      { .fd = k->output, .events = POLLIN },
 			      { .fd = orphan ? k->log : -1, .events = POLLIN } };
-	int ms = left(deadline);
+	int ms = ms_until(deadline);
 
 	if (poll(p, ELEMENTSOF(p), orphan || ms < DAEMON_MS ? ms : DAEMON_MS) < 0)
 		return;
@@ -310,7 +309,7 @@ static void mend_log(const struct keep *k)
 static char *run_teardown(struct keep *k)
 {
 	struct work *w = k->work;
-	int64_t deadline = in((int64_t)w->job.teardown_ms);
+	int64_t deadline = deadline_in((int64_t)w->job.teardown_ms);
 	pid_t pid = processes_start(w->job.teardown, -1);
 	_cleanup_free_ char *how = NULL;
 	char limit[32];
@@ -322,7 +321,7 @@ static char *run_teardown(struct keep *k)
 		wait_for_children(k, deadline);
 	if (k->command) {
 		kill(-pid, SIGKILL);
-		deadline = in(KILL_MS);
+		deadline = deadline_in(KILL_MS);
 		while (k->command && clock_now() < deadline)
 			wait_for_children(k, deadline);
 		format_duration(limit, sizeof limit, (int64_t)w->job.teardown_ms * NSEC_PER_MSEC);
@@ -337,7 +336,7 @@ static char *run_teardown(struct keep *k)
 /* First they are asked; then there is no choice. */
 static char *end_processes(struct keep *k)
 {
-	int64_t deadline = in((int64_t)k->work->job.teardown_ms);
+	int64_t deadline = deadline_in((int64_t)k->work->job.teardown_ms);
 	char limit[32];
 
 	if (!keep_has_children())
@@ -348,9 +347,9 @@ static char *end_processes(struct keep *k)
 		wait_for_children(k, deadline);
 	if (!keep_has_children())
 		return NULL;
-	for (deadline = in(KILL_MS); keep_has_children() && clock_now() < deadline;) {
+	for (deadline = deadline_in(KILL_MS); keep_has_children() && clock_now() < deadline;) {
 		processes_signal_children((pid_t)k->work->job.group, SIGKILL);
-		wait_for_children(k, in(10));
+		wait_for_children(k, deadline_in(10));
 	}
 	format_duration(limit, sizeof limit, (int64_t)k->work->job.teardown_ms * NSEC_PER_MSEC);
 	return keep_has_children() ? xasprintf("its processes cannot be killed") :
@@ -362,10 +361,10 @@ static char *end_processes(struct keep *k)
 static void wait_for_holders(struct keep *k)
 {
 	struct pollfd p = { .fd = k->hold[0], .events = POLLIN };
-	int64_t deadline = in(HOLD_MS);
+	int64_t deadline = deadline_in(HOLD_MS);
 
 	k->hold[1] = fd_close(k->hold[1]);
-	while (k->hold[0] >= 0 && poll(&p, 1, left(deadline)) < 0 && errno == EINTR)
+	while (k->hold[0] >= 0 && poll(&p, 1, ms_until(deadline)) < 0 && errno == EINTR)
 		;
 }
 
@@ -454,7 +453,7 @@ static bool takes_too_much(struct keep *k, struct sampling *s)
 	if (!keep_is_measured(k) || !k->main || clock_now() < s->next)
 		return false;
 	s->ms = s->ms < SAMPLE_MAX ? s->ms * 2 : SAMPLE_MAX;
-	s->next = in(s->ms);
+	s->next = deadline_in(s->ms);
 	r.size = w->space.used + keep_usage(k);
 	if (r.size > s->told + s->told / 8 || r.size < s->told - s->told / 8) {
 		s->told = r.size;
@@ -476,13 +475,13 @@ static char *stopping(const struct keep *k)
 _Noreturn void keep_on(struct keep *k)
 {
 	_cleanup_free_ char *how = NULL, *died = NULL, *wrong = NULL;
-	struct sampling s = { .ms = SAMPLE_MIN, .next = in(SAMPLE_MIN), .told = k->work->other_bytes };
+	struct sampling s = { .ms = SAMPLE_MIN, .next = deadline_in(SAMPLE_MIN), .told = k->work->other_bytes };
 	bool open = true, watched = k->main != 0;
 	char limit[32];
 
 	k->hold[1] = fd_close(k->hold[1]);
 	while (open && !is_over(k) && !died) {
-		open = keep_wait(k, k->notify, keep_is_measured(k) ? left(s.next) : -1);
+		open = keep_wait(k, k->notify, keep_is_measured(k) ? ms_until(s.next) : -1);
 		died = k->notify >= 0 ? stopping(k) : NULL;
 		if (takes_too_much(k, &s)) {
 			format_size(limit, sizeof limit, k->work->job.limit);
@@ -587,10 +586,10 @@ static char *end_leftovers(const struct job *j)
 	const int signals[] = { (int)stop_signal(j), SIGKILL };
 
 	for (size_t i = 0; i < ELEMENTSOF(signals); i++) {
-		int64_t deadline = in(i == 0 ? (int64_t)j->teardown_ms : KILL_MS);
+		int64_t deadline = deadline_in(i == 0 ? (int64_t)j->teardown_ms : KILL_MS);
 
 		for (size_t n = 1; n && clock_now() < deadline;)
-			n = processes_signal_marked(j->token, (pid_t)j->group, signals[i], left(deadline));
+			n = processes_signal_marked(j->token, (pid_t)j->group, signals[i], ms_until(deadline));
 	}
 	return processes_signal_marked(j->token, (pid_t)j->group, 0, 0) ? xasprintf("its processes cannot be killed") : NULL;
 }

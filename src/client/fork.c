@@ -121,7 +121,7 @@ static int describe(const struct fixd_fork_options *o, struct fork_call *head, i
 	return fds[FORK_FD_DIRECTORY] < 0 ? -errno : 0;
 }
 
-static int left(int64_t deadline)
+static int ms_until(int64_t deadline)
 {
 	int64_t ms = deadline - connection_now_ms();
 
@@ -132,7 +132,7 @@ static int left(int64_t deadline)
 static int connect_to(const char *path, int64_t deadline)
 {
 	_cleanup_fd_ int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
-	int ms = left(deadline) + 1; /* none at all would mean no limit */
+	int ms = ms_until(deadline) + 1; /* none at all would mean no limit */
 	const struct timeval limit = { .tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000 };
 	struct sockaddr_storage address;
 	socklen_t n;
@@ -143,7 +143,7 @@ static int connect_to(const char *path, int64_t deadline)
 	if (setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit) < 0)
 		return -errno;
 	while (connect(fd, (struct sockaddr *)&address, n) < 0) {
-		if (errno == EAGAIN || (errno == EINTR && left(deadline) == 0))
+		if (errno == EAGAIN || (errno == EINTR && ms_until(deadline) == 0))
 			return -ETIMEDOUT;
 		if (errno != EINTR)
 			return -errno;
@@ -161,7 +161,7 @@ static int take_answer(struct fixd_process *p, const char *name, int64_t deadlin
 	size_t n_fds = 1;
 	ssize_t n;
 
-	while ((n = poll(&ready, 1, left(deadline))) < 0 && errno == EINTR)
+	while ((n = poll(&ready, 1, ms_until(deadline))) < 0 && errno == EINTR)
 		;
 	if (n == 0)
 		return fixd_fail_with(p->fixd, -ETIMEDOUT, "the template '%s' does not answer", name);
@@ -234,8 +234,8 @@ static int ask_until(struct fixd_process *p, const char *name, const struct fixd
 {
 	int r, ms = AGAIN_MS_MIN;
 
-	while ((r = ask(p, name, o, deadline)) < 0 && is_passing(r) && left(deadline) > 0) {
-		poll(NULL, 0, ms < left(deadline) ? ms : left(deadline));
+	while ((r = ask(p, name, o, deadline)) < 0 && is_passing(r) && ms_until(deadline) > 0) {
+		poll(NULL, 0, ms < ms_until(deadline) ? ms : ms_until(deadline));
 		ms = ms * 2 < AGAIN_MS_MAX ? ms * 2 : AGAIN_MS_MAX;
 	}
 	return r;
@@ -269,7 +269,7 @@ static int try(struct fixd_process *p, const char *name, const struct fixd_optio
 		return r == -ECONNRESET ? -ECONNREFUSED : r;
 	fixd_detach(p->view);
 	p->view = NULL;
-	if (left(deadline) == 0)
+	if (ms_until(deadline) == 0)
 		return fixd_fail_with(p->fixd, -ETIMEDOUT, "the template '%s' has ended, or is stale, again and again", name);
 	poll(NULL, 0, AGAIN_MS_MIN);
 	return r;
