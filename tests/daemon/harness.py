@@ -108,7 +108,7 @@ class Options(ctypes.Structure):
 
 
 class Teardown(ctypes.Structure):
-    _fields_ = [("size", ctypes.c_size_t), ("note", ctypes.c_char_p), ("note_size", ctypes.c_size_t), ("keeper", ctypes.c_bool)]
+    _fields_ = [("size", ctypes.c_size_t), ("note", ctypes.c_char_p), ("note_size", ctypes.c_size_t), ("flags", ctypes.c_uint)]
 
 
 def load_library():

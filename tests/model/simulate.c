@@ -590,15 +590,16 @@ static const uint64_t failed[] = { 1, 3, 7, 216, 819, 100044, 106515, 1005969, 1
 int main(int argc, char **argv)
 {
 	uint64_t steps = argc > 1 ? strtoull(argv[1], NULL, 10) : 100000, seed = argc > 2 ? strtoull(argv[2], NULL, 10) : 1;
-	bool well = true;
+	bool well = true, all;
 
 	puts("1..2");
 	for (size_t k = 0; k < ELEMENTSOF(failed) && well; k++)
 		well = lives(failed[k], 1);
 	puts(well ? "ok 1 - seeds_that_have_failed" : "not ok 1 - seeds_that_have_failed");
+	all = well;
 	well = true;
 	for (uint64_t done = 0; done < steps && well; done += LIVES * LIFE, seed += LIVES)
 		well = lives(seed, LIVES / 2) && lives(seed + WITH_CLONES, LIVES / 2);
 	puts(well ? "ok 2 - random_lives" : "not ok 2 - random_lives");
-	return 0;
+	return all && well ? EXIT_SUCCESS : EXIT_FAILURE;
 }
