@@ -5,7 +5,7 @@
 #include "preload/shim.h"
 #include "preload/starts.h"
 
-/* shown.c: text against the table. Paths are normal. */
+/* path_table.c: text against the table. Paths are normal. */
 
 /* What all paths that matter begin with, and what those begin with that are relative to a directory. */
 extern struct starts absolute_starts __attribute__((visibility("hidden")));
@@ -26,7 +26,7 @@ enum reach path_table_reach(const char *path, struct run_entry **entry);
 bool path_table_alias(char *path, size_t room);
 bool has_parent(const char *path);
 
-/* here.c */
+/* cwd_cache.c */
 
 /* What the relative paths that matter begin with. NULL: not known. */
 const struct starts *cwd_cache_starts(void);
@@ -35,7 +35,7 @@ bool cwd_cache_is_outside(void);
 /* The visible path; PATH_MAX bytes. */
 bool cwd_cache_get(char *out);
 
-/* known.c */
+/* fd_cache.c */
 
 /* What the kernel says a descriptor is; False: nothing that has a path. */
 bool fd_cache_path(int fd, char *out, size_t room);

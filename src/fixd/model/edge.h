@@ -20,9 +20,9 @@ struct edge {
 
 /* The dependency `k`, or NULL if there is no edge to it. */
 struct instance *edge_to(const struct instance *i, size_t k);
-/* Which of its dependencies an edge leads to. */
 /* Which clone of `to` the instance has as its own: see instance::clone. NULL: it shares it with others. */
 const char *edge_clone(const struct instance *from, const struct fixture *to);
+/* Which of its dependencies an edge leads to. */
 size_t edge_index(const struct edge *e);
 
 /* `to`: what the definition of `from` names as its dependency `k`. */

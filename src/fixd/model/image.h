@@ -134,7 +134,7 @@ void image_detach(struct image *im);
 struct wire_image image_describe(const struct image *im);
 /* It was made from them: of those that must be torn down it holds each, which stays as long as what was made with its help. */
 void image_hold_teardown_deps(struct image *im, struct image *const *depends, size_t n);
-/* The same for all of `needs`, whose references it takes, and the array. */
+/* The same for all of `teardown_deps`, whose references it takes, and the array. */
 void image_take_teardown_deps(struct image *im, struct image **teardown_deps, size_t n);
 /* It may have become one that is current and nobody uses, or stopped to be one. */
 void image_update_unused(struct image *im);
