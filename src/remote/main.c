@@ -55,6 +55,25 @@ static int number(const char *option, const char *text, uint64_t max, uint64_t *
 	exit(EXIT_USAGE);
 }
 
+/* That an option gives, or NULL: it gives none. */
+static int *descriptor_of(struct remote *r, int option)
+{
+	switch (option) {
+	case 'd':
+		return &r->description;
+	case 'P':
+		return &r->parts;
+	case 'H':
+		return &r->head;
+	case 'i':
+		return &r->image;
+	case 't':
+		return &r->tell.fd;
+	default:
+		return NULL;
+	}
+}
+
 static void parse(struct remote *r, int argc, char **argv)
 {
 	static const struct option options[] = {
@@ -77,9 +96,9 @@ static void parse(struct remote *r, int argc, char **argv)
 		{ NULL, 0, NULL, 0 },
 	};
 	uint64_t n;
-	int c;
+	int c, at = 0, *fd;
 
-	while ((c = getopt_long(argc, argv, "", options, NULL)) >= 0) {
+	while ((c = getopt_long(argc, argv, "", options, &at)) >= 0) {
 		switch (c) {
 		case 'u':
 			r->url = optarg;
@@ -108,35 +127,19 @@ static void parse(struct remote *r, int argc, char **argv)
 		case 'S':
 			r->state = optarg;
 			break;
-		case 'd':
-			number("--description-fd", optarg, 1 << 20, &n);
-			r->description = (int)n;
-			break;
-		case 'P':
-			number("--parts-fd", optarg, 1 << 20, &n);
-			r->parts = (int)n;
-			break;
-		case 't':
-			number("--told-fd", optarg, 1 << 20, &n);
-			r->tell.fd = (int)n;
-			break;
-		case 'i':
-			number("--image-fd", optarg, 1 << 20, &n);
-			r->image = (int)n;
-			break;
-		case 'H':
-			number("--head-fd", optarg, 1 << 20, &n);
-			r->head = (int)n;
-			break;
 		case 'l':
-			number("--limit", optarg, UINT64_MAX / 2, &r->limit);
+			number("limit", optarg, UINT64_MAX / 2, &r->limit);
 			break;
 		case 's':
-			number("--silence", optarg, 3600, &n);
+			number("silence", optarg, 3600, &n);
 			r->seconds = (unsigned)n;
 			break;
 		default:
-			usage("that option is not known");
+			fd = descriptor_of(r, c);
+			if (!fd)
+				usage("that option is not known");
+			number(options[at].name, optarg, 1 << 20, &n);
+			*fd = (int)n;
 		}
 	}
 }
