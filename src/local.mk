@@ -141,6 +141,7 @@ fixd_builder_SOURCES = \
 	src/builder/sysv.c src/builder/sysv.h \
 	src/builder/types.c src/builder/types.h \
 	src/builder/usage.c src/builder/usage.h \
+	src/builder/verify.c \
 	src/builder/work.c src/builder/work.h \
 	src/image/arena.c src/image/arena.h \
 	src/image/audit.c src/image/audit.h
