@@ -966,6 +966,9 @@ int fixd_build(struct fixd_builder *b)
 int same_everywhere(const void *root) { const long *p = root; return p[1] != 7 && p[1] != 8; }
 int seed_is_right(const void *root) { const long *p = root; if (p[0] != getpid()) { fprintf(stderr, "the seed is another one\\n"); return 1; } return 0; }
 int crashes(const void *root) { (void)root; abort(); }
+int ends(const void *root) { (void)root; exit(0); }
+int minus(const void *root) { (void)root; return -256; }
+int closes(const void *root) { (void)root; for (int fd = 0; fd < 100; fd++) close(fd); return 0; }
 """
 
 
@@ -973,14 +976,17 @@ def test_verify(t):
     """A function of the plugin looks at the image in a fresh process before anybody gets it."""
     so = t.plugin("seeded", SEEDED)
     d = t.daemon("".join(f"[fixture {n}]\nplugin = {so}\nverify = {v}\n{more}" for n, v, more in (
-        ("before", "same_everywhere", ""), ("after", "same_everywhere", "depends = before\n"), ("seeded", "seed_is_right", ""), ("crashes", "crashes", ""),
+        ("before", "same_everywhere", ""), ("after", "same_everywhere", "depends = before\n"), ("seeded", "seed_is_right", ""), *((n, n, "") for n in ("crashes", "ends", "minus", "closes")),
         ("missing", "no_such_function", ""))))
     c = d.client()
     assert c.read("before")[8] == 7 and c.read("after")[8] == 8
     what = "what was built is not right in another process: verify "
-    fails(c, "seeded", what + "exited with status 1")
+    fails(c, "seeded", what[:-len("verify ")] + "seed_is_right() returned 1")
     assert "the seed is another one" in d.ctl("log", "seeded").out
     fails(c, "crashes", what + "was killed by signal 6")
+    fails(c, "ends", what + "exited with status 0, and did not return")
+    assert c.read("closes")[8] == 7
+    fails(c, "minus", "minus() returned -256")
     fails(c, "missing", what + "exited with status 1")
     assert "has no function 'no_such_function'" in d.ctl("log", "missing").out
     assert d.instance("seeded")["state"] == "failed" and d.instance("seeded")["size"] is None
