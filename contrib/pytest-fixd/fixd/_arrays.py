@@ -70,7 +70,20 @@ def _plain(a: Any, numpy: Any) -> Any:
     return numpy.ndarray.view(a, numpy.ndarray)
 
 
-_MASK = ("_mask", "_fill_value", "_hardmask", "_sharedmask", "_baseclass")
+_MADE_ANEW = ("_basedict", "_mmap")  # of a masked array: what it was made of; of a memmap: the file's own memory
+
+
+def _attributes(a: Any) -> Dict[str, Any]:
+    """What a subclass, or its user, has given it: pickle, and so numpy, knows of elements only."""
+    return {name: value for name, value in getattr(a, "__dict__", {}).items() if name not in _MADE_ANEW}
+
+
+def _give(a: Any, attributes: Dict[str, Any]) -> None:
+    vars(a).update(attributes)
+
+
+def _viewed(data: Any, cls: type) -> Any:
+    return data.view(cls)
 
 
 def _reduce_own(a: Any, numpy: Any) -> Any:
@@ -86,16 +99,20 @@ def reduce(a: Any, numpy: Any, owners: Dict[int, Any]) -> Any:
     """As reducer_override() of a pickler has it."""
     if id(a) in owners:
         return _reduce_view(a, owners[id(a)])
-    if a.dtype.hasobject or a.size == 0 or a.dtype.itemsize == 0:
+    cls, in_band = type(a), a.dtype.hasobject or a.size == 0 or a.dtype.itemsize == 0
+    if in_band and cls is numpy.ndarray:
         return NotImplemented
-    cls = type(a)
     ours, theirs = numpy.ndarray, numpy.ma.MaskedArray if "numpy.ma" in sys.modules else None
-    if theirs is not None and isinstance(a, theirs) and cls.__reduce__ is theirs.__reduce__:
-        return _rebuilt_masked, (cls, _plain(a, numpy), {name: vars(a)[name] for name in _MASK if name in vars(a)})
+    if theirs is not None and not in_band and isinstance(a, theirs) and cls.__reduce__ is theirs.__reduce__:
+        return _rebuilt_masked, (cls, _plain(a, numpy), _attributes(a))
     if any(getattr(cls, name, None) is not getattr(ours, name, None) for name in ("__reduce__", "__reduce_ex__", "__setstate__")):
-        return _reduce_own(a, numpy)
+        return NotImplemented if in_band else _reduce_own(a, numpy)
+    given = _attributes(a)
+    more = (given, None, None, _give) if given else ()
+    if in_band:
+        return (_viewed, (_plain(a, numpy), cls), *more)
     elements, strides = _elements(_plain(a, numpy), numpy)
-    return _rebuilt, (cls, a.shape, a.dtype, strides, pickle.PickleBuffer(elements))
+    return (_rebuilt, (cls, a.shape, a.dtype, strides, pickle.PickleBuffer(elements)), *more)
 
 
 def without_caches(a: Any, reduced: Any, numpy: Any) -> Any:

@@ -44,6 +44,12 @@ class Undescribed(numpy.ndarray):
     pass
 
 
+class Given(Described):
+    """As many do: pickle alone would lose its attribute."""
+
+    __reduce__, __setstate__ = numpy.ndarray.__reduce__, numpy.ndarray.__setstate__
+
+
 A = numpy.arange(60000.0)
 B = A.reshape(200, 300)
 ARRAYS = {
@@ -71,6 +77,31 @@ def test_every_kind(kind):
         assert now.info == "hello"
     if kind == "masked":
         assert (now.mask == was.mask).all() and now.fill_value == 7 and now.sum() == was.sum() and not now.mask.flags.writeable
+
+
+def given(array):
+    made = Given(array, ["hello"])
+    made.itself = made
+    return made
+
+
+def masked(array):
+    made = numpy.ma.masked_array(array)
+    made.info = ["hello"]
+    return made
+
+
+@pytest.mark.parametrize("was", [given(A), given(A[:0]), given(numpy.array([1, None])), given(B[::-1, ::3]), masked(A)],
+                         ids=["elements", "none", "objects", "view", "masked"])
+def test_what_an_array_was_given(was):
+    now, own = through_an_image(was)
+    assert type(now) is type(was) and now.shape == was.shape and now.info == ["hello"] and own < 1500
+    assert getattr(now, "itself", now) is now and now.tolist() == was.tolist()
+
+
+def test_a_mapped_file(tmp_path):
+    now, own = through_an_image(numpy.memmap(tmp_path / "a", "i4", "w+", shape=(1000,)))
+    assert now.filename == tmp_path / "a" and now.sum() == 0 and own < 1000
 
 
 def test_what_is_repeated_is_there_once():
