@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+import os
 import pickle
+import sys
 from typing import Any, Dict, Iterable, List, Tuple
 
-from . import _values
+from . import _source, _values
 
 # Each class as a process finds it, and its attributes.
 States = List[Tuple[bytes, Dict[str, str]]]
@@ -24,6 +26,12 @@ def _state(attributes: Any, name: str) -> str:
         return "set"
 
 
+def _is_cache(cls: type, name: str) -> bool:
+    """Of an installed package: what it remembers of its own, and fills again."""
+    file = getattr(sys.modules.get(cls.__module__), "__file__", None)
+    return "cache" in name.lower() and not (file and _source.is_project(os.path.realpath(file)))
+
+
 def states(classes: Iterable[type]) -> States:
     """Of classes, and those that they are made of: as a process finds them, and their attributes."""
     found = []
@@ -32,7 +40,7 @@ def states(classes: Iterable[type]) -> States:
             known = _values.dump(cls, "pickle")[1]
         except _values.CannotShare:
             continue
-        names = [n for n in vars(cls) if not (n.startswith("__") and n.endswith("__"))]
+        names = [n for n in vars(cls) if not (n.startswith("__") and n.endswith("__")) and not _is_cache(cls, n)]
         found.append((known, {n: _state(vars(cls), n) for n in names}))
     return found
 

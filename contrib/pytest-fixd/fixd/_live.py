@@ -163,7 +163,7 @@ def _note_modules() -> None:
     """The project's own, which forks have from here."""
     for module in list(sys.modules.values()):
         path = getattr(module, "__file__", None)
-        if path and isinstance(module, types.ModuleType) and _source._is_project(os.path.realpath(path)):
+        if path and isinstance(module, types.ModuleType) and _source.is_project(os.path.realpath(path)):
             path = os.path.realpath(path)
             _modules[path] = module
             found = _print_of(path)

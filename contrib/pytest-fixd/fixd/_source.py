@@ -38,7 +38,7 @@ def _is_ours(path: str) -> bool:
     return inside or path.startswith(_HERE)
 
 
-def _is_project(path: str) -> bool:
+def is_project(path: str) -> bool:
     """Somebody's own code: no library, and not this plugin."""
     return not (_is_ours(path) or any(part in _INSTALLED for part in path.split(os.sep)))
 
@@ -92,7 +92,7 @@ def _distribution_of(path: str, top: str) -> Optional[str]:
 
 def is_project_function(function: Callable[..., Any]) -> bool:
     code = getattr(function, "__code__", None)
-    return code is None or _is_project(os.path.realpath(code.co_filename))
+    return code is None or is_project(os.path.realpath(code.co_filename))
 
 
 _trees: Dict[Tuple[str, int, int], ast.Module] = {}

@@ -32,7 +32,7 @@ def _asks_for_project():
     frame = sys._getframe(3)  # the caller of os.environ
     while frame is not None and os.path.basename(frame.f_code.co_filename) in ("os.py", "<frozen os>", "_collections_abc.py", "<frozen _collections_abc>"):
         frame = frame.f_back
-    return frame is not None and _source._is_project(os.path.realpath(frame.f_code.co_filename))
+    return frame is not None and _source.is_project(os.path.realpath(frame.f_code.co_filename))
 
 
 class _Recorder:

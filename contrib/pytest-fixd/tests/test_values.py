@@ -543,3 +543,48 @@ def test_what_making_it_does_to_its_class(project):
             assert re.search(f"fixture '{name}' \\(conftest.py:[0-9]+\\) is built in every process: .*{why}.*parse=", done.output), done.output
             assert project.count(name) == n
         assert project.count("counted") == 1 and "'counted'" not in done.output
+
+
+def test_what_a_package_remembers(project):
+    """A class of an installed package that has a cache is shared; one of the project may need what it calls so."""
+    package = project.write("site-packages/kinds.py", """
+        class Kind:
+            _cache_of_kinds = {}
+            def __init__(self, name): self.name = self._cache_of_kinds.setdefault(name, name)
+            def __reduce__(self): return _load, (self.name,)
+        def _load(name):
+            kind = object.__new__(Kind)
+            kind.name = name
+            return kind
+        """)
+    project.write("own.py", open(package).read())
+    project.conftest("""
+        import sys
+        sys.path.insert(0, os.path.join(os.path.dirname(__file__), "site-packages"))
+        import kinds, own
+        @fixd.fixture(scope="session")
+        def kind(): log("kind"); return kinds.Kind("a")
+        @fixd.fixture(scope="session")
+        def mine(): log("mine"); return own.Kind("a")
+        """)
+    project.write("test_it.py", "def test(kind, mine): assert kind.name == mine.name == 'a'\n")
+    for n in (1, 2):
+        done = project.run().passed(1)
+        assert "set _cache_of_kinds of the class Kind" in done.output and "'kind'" not in done.output, done.output
+    assert project.log() == ["kind", "mine", "mine"]
+
+
+def test_frames_with_intervals(project):
+    """pandas notes down in the class of a type which of them it has made."""
+    pytest.importorskip("pandas")
+    project.conftest("""
+        import pandas
+        @fixd.fixture(scope="session")
+        def frame():
+            log("built")
+            return pandas.DataFrame({"i": pandas.interval_range(0, 3), "p": pandas.period_range("2020", periods=3, freq="M")})
+        """)
+    project.write("test_it.py", "def test(frame): assert str(frame.i.dtype).startswith('interval') and frame.shape == (3, 2)\n")
+    for _ in range(2):
+        project.run().passed(1)
+    assert project.count("built") == 1
