@@ -5,6 +5,29 @@
 #include <stddef.h>
 #include <string.h>
 
+#include "base/text.h"
+
+char *glob_literal(const char *text)
+{
+	struct text t = { 0 };
+
+	for (; *text; text++)
+		text_printf(&t, "%s%c", strchr("*?[\\", *text) ? "\\" : "", *text);
+	return text_steal(&t);
+}
+
+char *glob_text(const char *pattern)
+{
+	struct text t = { 0 };
+
+	for (; *pattern; pattern++) {
+		if (*pattern == '\\' && pattern[1])
+			pattern++;
+		text_add(&t, pattern, 1);
+	}
+	return text_steal(&t);
+}
+
 /* The length of the bracket expression at `p`; 0: it is none, and its bracket stands for itself. */
 static size_t bracket_length(const char *p)
 {

@@ -7,6 +7,10 @@
 
 #include <stdbool.h>
 
+/* The pattern of which this text is the only match, and the text of a pattern without wildcards; to be freed. */
+char *glob_literal(const char *text);
+char *glob_text(const char *pattern);
+
 bool glob_match(const char *pattern, const char *text);
 /* Of file names: a period at the beginning is only matched by a period. */
 bool glob_match_file(const char *pattern, const char *name);

@@ -16,6 +16,7 @@
 #include "base/cgroup.h"
 #include "base/clock.h"
 #include "base/fd.h"
+#include "base/glob.h"
 #include "base/log.h"
 #include "base/nearest.h"
 #include "base/path.h"
@@ -223,6 +224,12 @@ static const char *program_of(const char *command)
 	}
 }
 
+/* What a fixture is made from, as the watcher wants it: a pattern, also where its path has what would be wildcards. */
+static void add_input(struct fixture *f, const char *path)
+{
+	list_append(&f->inputs, glob_literal(path));
+}
+
 /* The program a command starts, if its first word is one: it is an input too. */
 static void add_executable(struct fixture *f, const char *root)
 {
@@ -234,14 +241,16 @@ static void add_executable(struct fixture *f, const char *root)
 	if (n == 0 || (program[n] && !strchr(" \t\n;|&<>", program[n])))
 		return;
 	if (strchr(word, '/')) {
-		list_append(&f->inputs, *word == '/' ? xstrdup(word) : xasprintf("%s/%s", root, word));
+		_cleanup_free_ char *file = *word == '/' ? xstrdup(word) : xasprintf("%s/%s", root, word);
+
+		add_input(f, file);
 		return;
 	}
 	for (const char *p = path ? path : "/usr/bin:/bin"; *p; p += strcspn(p, ":"), p += *p == ':') {
 		_cleanup_free_ char *candidate = xasprintf("%.*s/%s", (int)strcspn(p, ":"), p, word);
 
 		if (*p == '/' && access(candidate, X_OK) == 0) {
-			list_append(&f->inputs, xstrdup(candidate));
+			add_input(f, candidate);
 			return;
 		}
 	}
@@ -286,7 +295,7 @@ static void load_source(struct loading *l, struct fixture *f, const struct raw_e
 		if (!*f->symbol)
 			problem(l, e->line, "plugin = %s: expected FILE or FILE:FUNCTION", e->value);
 	}
-	list_append(&f->inputs, xstrdup(f->what));
+	add_input(f, f->what);
 }
 
 static struct depend parse_depend(const char *s)

@@ -9,6 +9,7 @@
 
 #include "base/alloc.h"
 #include "base/clock.h"
+#include "base/glob.h"
 #include "base/nearest.h"
 #include "base/units.h"
 #include "config/config.h"
@@ -209,10 +210,23 @@ static void set_string(char **field, char *value)
 
 static void set_list(char ***field, const char *value, const char *root)
 {
+	_cleanup_free_ char *literal = root ? glob_literal(root) : NULL;
+
 	list_free(*field);
 	*field = list_split(value);
 	for (size_t i = 0; root && (*field)[i]; i++)
-		set_string(&(*field)[i], absolute(root, (*field)[i]));
+		set_string(&(*field)[i], absolute(literal, (*field)[i]));
+}
+
+/* Others have it for any number of directories; here it would be one. */
+static char *check_patterns(const struct key *k, char *const *patterns)
+{
+	for (; *patterns; patterns++) {
+		if (strstr(*patterns, "**"))
+			return xasprintf("%s = %s: '**' is no wildcard; a directory is watched with everything below it", k->name,
+					 *patterns);
+	}
+	return NULL;
 }
 
 char *key_parse(const struct key *k, const char *value, const char *root, void *object)
@@ -234,7 +248,7 @@ char *key_parse(const struct key *k, const char *value, const char *root, void *
 		return NULL;
 	case KEY_PATH_LIST:
 		set_list(field, value, root);
-		return NULL;
+		return check_patterns(k, *(char ***)field);
 	case KEY_ENUM:
 		return parse_enum(k, value, field);
 	case KEY_U64:

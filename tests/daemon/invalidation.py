@@ -497,6 +497,22 @@ def test_another_root(t):
     assert c.read("f") == b"b\n"
 
 
+def test_paths_that_look_like_patterns(t):
+    """What the file lies in, and what a fixture is made from by its name, are no patterns."""
+    root = "of [a-z]*, \\?"
+    for path in ("input", "data/in[1].txt", "data/2.txt", "dir[x]*/file", "dir[x]*/out"):
+        t.write(f"{root}/{path}", "1")
+    d = t.daemon(f"[fixd]\nroot = {root}\n[fixture f]\nfile = data/in[1].txt\n[fixture w]\ncommand = cat data/*.txt\nwatch = data/*.txt\n"
+                 "[fixture l]\ncommand = cat input\nwatch = input\n[fixture d]\ndirectory = dir[x]*\nexclude = out\n")
+    c = d.client()
+    views = {n: c.attach(n) for n in ("f", "w", "l", "d")}
+    t.write(f"{root}/dir[x]*/out", "2")
+    assert c.attach("d").path == views["d"].path
+    for name, path in (("f", "data/in[1].txt"), ("w", "data/2.txt"), ("l", "input"), ("d", "dir[x]*/file")):
+        t.write(f"{root}/{path}", "22")
+        assert c.attach(name).generation == 2, name
+
+
 def test_check_counts_from_when_it_looked(t):
     """Who asks after the outside changed is not answered by a check that had looked before."""
     os.mkfifo(t.path("gate"))

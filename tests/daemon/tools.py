@@ -109,6 +109,7 @@ def test_bad_files(t):
     check(t, "[fixture a]\rcommand = x\rkommand = y\r", "FILE:3: unknown key 'kommand'")
     check(t, "[fixture a]\r\ncommand = x\r\nkommand = y\r\n", "FILE:3: unknown key 'kommand'")
     check(t, "; " + "x" * 500 + "\n  # " + "y" * 500 + "\n[fixture a]\nkommand = x\n", "FILE:4: unknown key 'kommand'")
+    check(t, "[fixture a]\ncommand = x\nwatch = a, src/**/*.c\n", "FILE:3: watch = ", "src/**/*.c: '**' is no wildcard")
     check(t, "[fixture a]\ncommand = x\nverify = f\n", "FILE:1: verify is for plugins")
     check(t, "[fixture a]\ncommand = x\nexclude = *.o\n", "FILE:1: exclude is for directory =")
     check(t, "[fixture a]\ndirectory = .\nexclude = /tmp\n", "FILE:1: exclude: '/tmp' is absolute")

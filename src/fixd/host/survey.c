@@ -236,10 +236,11 @@ static char **excluded_of(char *const *behind)
 static void begin_pattern(struct survey *v)
 {
 	const char *pattern = *v->patterns++;
+	_cleanup_free_ char *path = glob_text(pattern);
 
 	free(v->excluded);
 	v->excluded = excluded_of(v->patterns);
-	v->root = strlen(pattern);
+	v->root = strlen(path);
 	v->patterns += list_count(v->excluded);
 	survey_go_on(v, xstrdup(""), pattern, false);
 }
@@ -249,7 +250,8 @@ bool survey_excludes(char *const *patterns, const char *path)
 	bool excluded = false;
 
 	for (; *patterns && !excluded; patterns++) {
-		const char *rest = **patterns == '!' ? NULL : path_below(path, *patterns);
+		_cleanup_free_ char *literal = glob_text(*patterns);
+		const char *rest = **patterns == '!' ? NULL : path_below(path, literal);
 		char **list = rest && *rest == '/' ? excluded_of(patterns + 1) : NULL;
 
 		/* It, or a directory on the way to it. */
