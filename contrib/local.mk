@@ -93,6 +93,7 @@ pytest_fixd = \
 	contrib/pytest-fixd/fixd/_renewal.py \
 	contrib/pytest-fixd/fixd/_rerun.py \
 	contrib/pytest-fixd/fixd/_live.py \
+	contrib/pytest-fixd/fixd/_patterns.py \
 	contrib/pytest-fixd/fixd/_python.py \
 	contrib/pytest-fixd/fixd/_setting.py \
 	contrib/pytest-fixd/fixd/_source.py \
@@ -126,6 +127,7 @@ pytest_fixd = \
 	contrib/pytest-fixd/tests/test_use.py \
 	contrib/pytest-fixd/tests/test_values.py \
 	contrib/pytest-fixd/tests/test_warm.py \
+	contrib/pytest-fixd/tests/test_watch.py \
 	contrib/pytest-fixd/tests/test_writable.py
 EXTRA_DIST += $(pytest_fixd)
 

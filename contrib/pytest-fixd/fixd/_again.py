@@ -114,7 +114,8 @@ def _begin_live(config: Any) -> None:
         template.live = {
             "root": str(config.rootpath), "ini": str(config.inipath) if config.inipath else None, "plugins": list(config.known_args_namespace.plugins or ()),
             "directories": _live.directories(), "path": [os.path.abspath(p) for p in sys.path], "watch": _live.watched(str(config.rootpath)), "max_age": _live.max_age()}
-        template.files = [*_files_of_modules(), *template.live["watch"]]
+        template.files = _files_of_modules()
+        template.patterns = template.live["watch"]
     _become(_python.fork_command_of(template, home, socket, _words()))
 
 

@@ -15,7 +15,7 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Set,
 
 import pytest
 
-from . import _classes, _directories, _history, _ledger, _limit, _live, _source, _teardown, _values
+from . import _classes, _directories, _history, _ledger, _limit, _live, _patterns, _source, _teardown, _values
 from ._definition import SCOPES, Arguments, Definition, PerProcess, PerTest, full_name, param_key, place_of, title_of
 from ._lib import Build, FixdError, View
 from ._values import Stored
@@ -341,6 +341,9 @@ class SetUp:
             self.runtime.tell_once((definition, "outside"), f"fixture '{name}' reads {outside}, and later runs that have another one get the same value; "
                                    "say key=lambda request: ..., whose result is part of what it is")
 
+        for words in _patterns.unmatched(self.runtime.root, definition.watch):
+            self.runtime.tell_once((definition, words), f"fixture '{name}': watch={words!r} names nothing that is in {self.runtime.root}")
+
     @staticmethod
     def _reset(views: List[View]) -> None:
         for view in views:
@@ -493,7 +496,7 @@ def fixture(function: Optional[Callable[..., Any]] = None, *, scope: Any = None,
                 test gets it pristine; `definition`: one for all parameters of a test function.
     reuse       later runs get it, too, until it is stale; False: it lives as long as the run.
     max_age     seconds after which it is stale; default: --fixture-max-age.
-    watch       files, directories and globs, relative to the root directory, whose change makes it stale.
+    watch       files, directories and globs, relative to the root directory, whose change makes it stale; ** is any number of directories.
     key         key(request) is called before; another result is another instance: for options and the environment.
     serializer  "auto" (bytes and str as they are, all else pickled, arrays without a copy), "json", "pickle", or an object
                 with dumps and loads, like fixd.Serializer.

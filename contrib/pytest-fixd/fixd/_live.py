@@ -18,7 +18,7 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import pytest
 
-from . import _source
+from . import _patterns, _source
 
 # Definitions of live fixtures, in the order in which they were made.
 definitions: List[Any] = []
@@ -47,7 +47,7 @@ def is_fork() -> bool:
 
 
 def watched(root: str) -> List[str]:
-    return sorted({os.path.join(root, w) for d in definitions for w in d.watch})
+    return _patterns.of(root, [w for d in definitions for w in d.watch])
 
 
 def max_age() -> Optional[float]:

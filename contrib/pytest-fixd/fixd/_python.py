@@ -11,6 +11,7 @@ import os
 import sys
 from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 
+from . import _patterns
 from ._command_line import CommandLine, Plain
 
 # Read by what is not Python, or before anything could hear of it.
@@ -65,6 +66,7 @@ class Template:
         self.of = digest(of or record_of(line.words), sys.executable, sys.version, sys.prefix, *self.flags)
         self.record = os.path.join(home, f"{self.of}.record")
         self.files: List[str] = []
+        self.patterns: List[str] = []
         self.modules: List[str] = []
         self.left_out: List[str] = []
         self._read_record()
@@ -126,7 +128,7 @@ class Template:
     def text_of_section(self, name: str, spec: str) -> str:
         here = os.path.dirname(os.path.abspath(__file__))
         own = sorted(os.path.join(here, n) for n in os.listdir(here) if n.endswith(".py"))
-        files = [p for p in dict.fromkeys([*own, *self.files]) if _NAMES_IN_INI.issuperset(p) and os.path.exists(p)]
+        files = [*(_patterns.literal(p) for p in dict.fromkeys([*own, *self.files]) if os.path.exists(p)), *self.patterns]
         boot = os.path.join(here, "_warm.py")
         for path in (sys.executable, boot, self.home):
             if not _NAMES_IN_INI.issuperset(path):

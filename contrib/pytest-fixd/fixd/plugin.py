@@ -19,7 +19,7 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 import pluggy
 import pytest
 
-from . import _again, _blame, _daemon, _directories, _explain, _ledger, _live, _renewal, _rerun, _source, _teardown, _values
+from . import _again, _blame, _daemon, _directories, _explain, _ledger, _live, _patterns, _renewal, _rerun, _source, _teardown, _values
 from ._definition import Definition, function_of
 from ._fixtures import Handle, tear_down, tokens
 from ._lib import Connection, FixdError, View
@@ -202,7 +202,7 @@ class Runtime:
         if doc:
             settings.append("doc=" + doc[0][:200])
         if definition.watch:
-            settings.append("watch=" + "\n".join(os.path.join(self.root, w) for w in definition.watch))
+            settings.append("watch=" + "\n".join(_patterns.of(self.root, definition.watch)))
         return settings
 
     def told(self, name: str, value: Optional[float]) -> str:

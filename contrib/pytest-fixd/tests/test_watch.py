@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: MIT
+"""watch=: an edit of what it names is noticed, wherever that lies and however it is called."""
+
+import os
+import subprocess
+
+import pytest
+from conftest import BUILD
+
+ROOTS = ["plain", "we[i]rd, *dir; #1 \u00fc "]
+
+
+@pytest.mark.parametrize("root", ROOTS, ids=["plain", "odd"])
+@pytest.mark.parametrize("watch,before,after", [
+    ("data/a.csv", "data/a.csv", "data/a.csv"), ("data/*.csv", "data/b.csv", "data/new.csv"), ("data/a,b [1].csv", "data/a,b [1].csv", "data/a,b [1].csv"),
+    ("data", "data/deep/er/x.csv", "data/new/new.csv"), ("data/**/*.csv", "data/deep/er/x.csv", "data/new/new.csv"), ("**/*.csv", "data/a.csv", "new/new.csv"),
+    ("data/**", "data/deep/er/x.csv", "data/new/y.csv")], ids=str)
+def test_an_edit_is_noticed(project, root, watch, before, after):
+    for path in ("a.csv", "b.csv", "a,b [1].csv", "deep/er/x.csv"):
+        project.write(f"{root}/data/{path}", "1")
+    project.conftest(f"""
+        @fixd.fixture(scope="session", watch=[{watch!r}])
+        def value(): log("built")
+        """, name=f"{root}/conftest.py")
+    project.write(f"{root}/pytest.ini", "[pytest]\n")
+    project.write(f"{root}/test_it.py", "def test(value): pass\n")
+    project.write(f"{root}/unrelated.txt", "1")
+    built = []
+    for edited in (None, "unrelated.txt", before, after):
+        if edited:
+            project.write(f"{root}/{edited}", f"another one, of {len(built)}")
+        assert "names nothing" not in project.run("test_it.py", cwd=project.file(root)).passed(1).output
+        built.append(project.count("built"))
+    assert built == [1, 1, 2, 3]
+
+
+def test_what_names_nothing(project):
+    """It is said where it is built: what the fixture itself has made is there."""
+    project.conftest("""
+        @fixd.fixture(scope="session", watch=["data/*.csv", "dta/*.csv", "made.txt", "nothing.txt"])
+        def value():
+            open(os.path.join(os.path.dirname(__file__), "made.txt"), "a")
+            return 1
+        """)
+    project.write("data/a.csv", "1")
+    project.write("test_it.py", "def test(value): pass\n")
+    output = project.run().passed(1).output
+    for words in ("dta/*.csv", "nothing.txt"):
+        assert f"fixture 'value': watch='{words}' names nothing that is in {project.path}" in output, output
+    assert output.count("names nothing") == 2, output
+
+
+@pytest.fixture
+def live(project):
+    yield project
+    subprocess.run([os.path.join(BUILD, "fixctl"), "--socket", os.path.join(project.home, "fixd", "python", "socket"), "stop"],
+                   capture_output=True, env=project.env)
+
+
+@pytest.mark.parametrize("root", ["plain", "odd, dir; #1 \u00fc"], ids=["plain", "odd"])
+def test_live_fixtures(live, root):
+    """Patterns, and the files that a template has imported from a directory with an odd name."""
+    live.write(f"{root}/data/a.csv", "1")
+    live.write(f"{root}/helper.py", "value = 1\n")
+    live.conftest("""
+        import helper
+        @fixd.fixture(live=True, watch=["data/*.csv"])
+        def value():
+            log("built")
+            return lambda: helper.value
+        """, name=f"{root}/conftest.py")
+    live.write(f"{root}/pytest.ini", "[pytest]\n")
+    live.write(f"{root}/test_it.py", "import helper\ndef test(value): assert value() == helper.value\n")
+    for n, (path, text) in enumerate([("data/a.csv", "22"), ("data/b.csv", "1"), ("helper.py", "value = 22\n")], 1):
+        for _ in range(2):
+            live.run(cwd=live.file(root)).passed(1)
+            assert live.count("built") == n
+        live.write(f"{root}/{path}", text)
+    live.run(cwd=live.file(root)).passed(1)
+    assert live.count("built") == 4
