@@ -29,8 +29,8 @@ UNSETTLED = re.compile("its inputs changed during each of .*", re.DOTALL)
 # What to do about one that cannot be shared.
 MADE_OUT_OF = "parse= can make what cannot be shared out of what can"
 LEFT_OUT = "a watch= that leaves out what the fixture writes avoids that"
-# The daemon is gone.
-LOST = (errno.ECONNREFUSED, errno.ECONNRESET, errno.EPIPE, errno.ENOTCONN)
+# The daemon is gone, or the project has closed what leads to it.
+LOST = (errno.ECONNREFUSED, errno.ECONNRESET, errno.EPIPE, errno.ENOTCONN, errno.EBADF, errno.ENOTSOCK)
 
 
 class FixtureBuildError(Exception):
@@ -97,7 +97,7 @@ def cause_of(error: BaseException) -> Optional[str]:
         reason = str(getattr(error, "msg", None) or error)
         outcome = "xfailed" if isinstance(error, pytest.xfail.Exception) else "skipped"
         return f"{outcome}: {reason[:SENTENCE_MAX]}\x1f"
-    if isinstance(error, (KeyboardInterrupt, SystemExit, GeneratorExit, pytest.exit.Exception, _limit.Interrupt)):
+    if isinstance(error, (KeyboardInterrupt, GeneratorExit, pytest.exit.Exception, _limit.Interrupt)):
         return None
     frames = error.__traceback__
     while frames is not None and os.path.dirname(frames.tb_frame.f_code.co_filename) == os.path.dirname(__file__):

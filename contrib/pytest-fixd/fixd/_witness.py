@@ -158,6 +158,6 @@ class Witness:
             self._socket.shutdown(socket.SHUT_WR)
             self._socket.settimeout(1)
             self._socket.recv(1)
+            self._socket.close()
         except OSError:
-            pass
-        self._socket.close()
+            pass  # the project may have closed it

@@ -435,3 +435,39 @@ def test_a_file_of_fixtures(project):
     assert project.run("--daemon-stop", env={"FIXD_SOCKET": ""}).code == 0 and not os.path.exists(socket)
     project.write("db/fixd.ini", "[fixture input]\nfiles = input\n")
     assert "fixd.ini:2" in project.run("--daemon", env={"FIXD_SOCKET": ""}).output
+
+
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_a_build_that_exits(project, workers):
+    """sys.exit() is an error as any other, as it is in plain pytest: not the end of whoever has tried."""
+    project.conftest("""
+        @fixd.fixture(scope="session")
+        def value():
+            log("built")
+            raise SystemExit("it gives up")
+        """)
+    project.write("test_it.py", "import pytest\n@pytest.mark.parametrize('n', range(6))\ndef test(value, n): pass\n")
+    done = project.run("-n", workers)
+    assert done.outcomes() == {"error": 6} and "SystemExit: it gives up" in done.output and "in a row" not in done.output, done.output
+    assert project.count("built") == 1
+
+
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_a_build_that_closes_sockets(project, workers):
+    """Also the one to the daemon: plain pytest does not mind."""
+    project.conftest("""
+        def close_all():
+            for fd in map(int, os.listdir("/proc/self/fd")):
+                try:
+                    if os.readlink(f"/proc/self/fd/{fd}").startswith("socket:"): os.close(fd)
+                except OSError:
+                    pass
+        @fixd.fixture(scope="session")
+        def value():
+            close_all()
+            return [1]
+        @fixd.fixture(scope="session")
+        def another(): return [2]
+        """)
+    project.write("test_it.py", "import pytest\n@pytest.mark.parametrize('n', range(4))\ndef test(value, another, n): assert value + another == [1, 2]\n")
+    assert "the daemon was lost" in project.run("-n", workers).passed(4).output
