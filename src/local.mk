@@ -144,7 +144,8 @@ fixd_builder_SOURCES = \
 	src/builder/verify.c \
 	src/builder/work.c src/builder/work.h \
 	src/image/arena.c src/image/arena.h \
-	src/image/audit.c src/image/audit.h
+	src/image/audit.c src/image/audit.h \
+	src/image/symbol.c src/image/symbol.h
 fixd_builder_CFLAGS = $(AM_CFLAGS) $(JEMALLOC_CFLAGS)
 fixd_builder_LDADD = libwire.la $(JEMALLOC_LIBS) -ldl
 # jemalloc looks for the settings in the program.
