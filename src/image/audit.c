@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 #include "image/audit.h"
 
-#include <dlfcn.h>
+#include <elf.h>
 #include <errno.h>
 #include <inttypes.h>
-#include <link.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/auxv.h>
+
+#include "image/symbol.h"
 
 #include "image/relocate.h"
 
@@ -96,7 +98,17 @@ static const struct mapping *find_mapping(const struct map_table *t, uintptr_t v
 }
 
 /* What a pointer leads to. */
-enum target { TARGET_HEAP, TARGET_STACK, TARGET_CODE, TARGET_VIRTUAL, TARGET_CONSTANT, TARGET_VARIABLE, TARGET_FILE };
+enum target {
+	TARGET_HEAP,
+	TARGET_STACK,
+	TARGET_ARGUMENT,
+	TARGET_THREAD,
+	TARGET_CODE,
+	TARGET_VIRTUAL,
+	TARGET_CONSTANT,
+	TARGET_VARIABLE,
+	TARGET_FILE
+};
 
 static const struct {
 	const char *noun, *hint;
@@ -104,84 +116,73 @@ static const struct {
 	[TARGET_HEAP] = { "the builder's heap",
 			  "memory of malloc() must come from the arena: malloc = arena in the section, or fixd_builder_alloc()" },
 	[TARGET_STACK] = { "the builder's stack", "a local variable ends with its function: copy it into the arena" },
-	[TARGET_CODE] = { "function", "functions are at another address in every process: keep a number or a name, and look the function up after attaching" },
+	[TARGET_ARGUMENT] = { "the builder's arguments and environment",
+			      "other processes have others: copy what is needed into the arena" },
+	[TARGET_THREAD] = { "thread-local variable",
+			    "every thread has its own, and other processes have others: copy what is needed into the arena" },
+	[TARGET_CODE] = { "function",
+			  "functions are at another address in every process: keep a number or a name, and look the function up after attaching" },
 	[TARGET_VIRTUAL] = { "table of virtual functions",
 			     "virtual functions: their table is at another address in every process; see \"Libraries in the arena\" in libfixd-builder(3)" },
 	[TARGET_CONSTANT] = { "constant", "constants of a library are at another address in every process: copy them into the arena" },
-	[TARGET_VARIABLE] = { "static variable", "static variables are not in the image, and other processes have others: copy what is needed into the arena" },
+	[TARGET_VARIABLE] = { "static variable",
+			      "static variables are not in the image, and other processes have others: copy what is needed into the arena" },
 	[TARGET_FILE] = { "", "what is mapped there is mapped in the builder only: copy it into the arena" },
 };
 
-/* The segment of a program or library that an address is in: also the part without bytes in its file, which no map names. */
-struct segment {
-	uintptr_t address;
-	const char *object;
-	unsigned flags; /* PF_... */
-	bool found;
-};
-
-static int find_segment(struct dl_phdr_info *info, size_t size, void *arg)
+/* The strings that the kernel has put behind the stack. */
+static bool is_argument(uintptr_t v)
 {
-	struct segment *s = arg;
+	uintptr_t random = getauxval(AT_RANDOM);
 
-	(void)size;
-	for (int i = 0; i < info->dlpi_phnum && !s->found; i++) {
-		const ElfW(Phdr) *p = &info->dlpi_phdr[i];
-		const struct audit_range r = { info->dlpi_addr + p->p_vaddr, info->dlpi_addr + p->p_vaddr + p->p_memsz };
-
-		if (p->p_type != PT_LOAD || !inside(&r, s->address))
-			continue;
-		s->found = true;
-		s->flags = p->p_flags;
-		s->object = *info->dlpi_name ? info->dlpi_name : "the builder";
-	}
-	return s->found;
+	return random && v >= random;
 }
 
-/* The name of what an address is inside of, as its author wrote it, to be freed, or NULL; *symbol: as the linker has it. */
-static char *name_at(uintptr_t v, const char **symbol)
+/* Does it lead to the address of a function, as the first word of a table of them does? */
+static bool leads_to_code(uintptr_t v)
 {
-	char *(*demangle)(const char *, char *, size_t *, int *) =
-		(char *(*)(const char *, char *, size_t *, int *))dlsym(RTLD_DEFAULT, "__cxa_demangle");
-	const ElfW(Sym) *entry = NULL;
-	char *name;
-	Dl_info info;
-	int status;
+	struct symbol s;
+	uintptr_t first;
+	bool is_code;
 
-	*symbol = "";
-	if (!dladdr1((void *)v, &info, (void **)&entry, RTLD_DL_SYMENT) || !info.dli_sname || !entry ||
-	    v - (uintptr_t)info.dli_saddr >= entry->st_size)
-		return NULL;
-	*symbol = info.dli_sname;
-	name = demangle ? demangle(info.dli_sname, NULL, NULL, &status) : NULL;
-	return name ? name : strdup(info.dli_sname);
+	if (v % sizeof first)
+		return false;
+	memcpy(&first, (void *)v, sizeof first);
+	symbol_find(first, &s);
+	is_code = s.object && (s.flags & PF_X);
+	symbol_deinit(&s);
+	return is_code;
 }
 
-static enum target target_of(const struct segment *s, const char *symbol, const struct mapping *m)
+static enum target target_of(uintptr_t v, const struct symbol *s, const struct mapping *m)
 {
-	if (!s->found)
-		return !strncmp(m->name, "[stack", 6) ? TARGET_STACK : !*m->name || !strcmp(m->name, "[heap]") ? TARGET_HEAP : TARGET_FILE;
+	if (!s->object && !strncmp(m->name, "[stack", 6))
+		return is_argument(v) ? TARGET_ARGUMENT : TARGET_STACK;
+	if (!s->object)
+		return !*m->name || !strcmp(m->name, "[heap]") ? TARGET_HEAP : TARGET_FILE;
+	if (s->thread)
+		return TARGET_THREAD;
 	if (s->flags & PF_X)
 		return TARGET_CODE;
-	if (!strncmp(symbol, "_ZTV", 4))
+	if (s->linked ? !strncmp(s->linked, "_ZTV", 4) : s->relocated && leads_to_code(v))
 		return TARGET_VIRTUAL;
-	return s->flags & PF_W ? TARGET_VARIABLE : TARGET_CONSTANT;
+	return s->flags & PF_W && !s->relocated ? TARGET_VARIABLE : TARGET_CONSTANT;
 }
 
 static void report(const struct audit *a, size_t offset, uintptr_t v, const struct mapping *m)
 {
-	struct segment s = { .address = v };
-	const char *symbol;
-	char what[512], *name = name_at(v, &symbol);
+	struct symbol s;
+	char what[512];
 	enum target t;
 
-	dl_iterate_phdr(find_segment, &s);
-	t = target_of(&s, symbol, m);
-	if (s.found)
-		snprintf(what, sizeof what, "%s %s%s%sof %s", targets[t].noun, name ? "'" : "", name ? name : "", name ? "' " : "", s.object);
+	symbol_find(v, &s);
+	t = target_of(v, &s, m);
+	if (s.object)
+		snprintf(what, sizeof what, "%s %s%s%sof %s", targets[t].noun, s.name ? "'" : "", s.name ? s.name : "", s.name ? "' " : "",
+			 s.object);
 	else
 		snprintf(what, sizeof what, "%s", t == TARGET_FILE ? m->name : targets[t].noun);
-	free(name);
+	symbol_deinit(&s);
 	a->stray(a->arg, offset, v, what, targets[t].hint);
 }
 

@@ -924,6 +924,7 @@ def test_stray_pointers_are_named(t):
 #include <fixd-builder.h>
 #include <stdlib.h>
 static int hidden[100000];
+static __thread int own[10];
 int seen[100000];
 int filled[100000] = { 1 };
 const char literal[] = "literal";
@@ -938,14 +939,52 @@ int fixd_build(struct fixd_builder *b)
 	p[4] = (void *)fixd_build;
 	p[5] = malloc(10);
 	p[6] = &local;
+	p[7] = &own[5];
 	fixd_set_root(b, p);
 	return 0;
 }
 """)
     d = t.daemon(f"[fixture a]\nplugin = {so}\n")
-    fails(d.client(), "a", "7 pointer(s)", f"in static variable of {so}", f"in static variable 'seen' of {so}", f"in static variable 'filled' of {so}",
+    fails(d.client(), "a", "8 pointer(s)", f"in static variable 'hidden' of {so}", f"in thread-local variable 'own' of {so}", f"in static variable 'seen' of {so}", f"in static variable 'filled' of {so}",
           "in constant 'literal' of", f"in function 'fixd_build' of {so}", "in the builder's heap", "in the builder's stack",
           "malloc = arena in the section", "keep a number or a name", "copy what is needed into the arena")
+
+
+HIDDEN = """
+#include <fixd-builder.h>
+#include <errno.h>
+namespace {
+struct Shape { virtual int area() const { return 1; } virtual ~Shape() {} };
+struct Square : Shape { int area() const override { return 2; } };
+const char *const names[] = { "a", "b" };
+}
+extern char **environ;
+extern "C" int fixd_build(struct fixd_builder *b)
+{
+	const void **p = (const void **)fixd_alloc(b, 64);
+	static Square square;
+	p[0] = *(void **)&square;
+	p[1] = &names[1];
+	p[2] = &errno;
+	p[3] = environ[0];
+	fixd_set_root(b, p);
+	return 0;
+}
+"""
+
+
+def test_stray_pointers_of_what_is_not_exported(t):
+    """Of an unnamed namespace, with its symbols and without: a table of functions is known as one."""
+    if not shutil.which("g++") or not shutil.which("strip"):
+        raise harness.Skip("g++ or strip is not installed")
+    source, so = t.write("hidden.cc", HIDDEN), t.path("hidden.so")
+    subprocess.run(["g++", "-O0", "-shared", "-fPIC", "-o", so, source, "-I", os.path.join(harness.SRC, "include"), "-L", os.path.join(harness.BUILD, ".libs"),
+                    "-Wl,-z,relro", "-Wl,-rpath," + os.path.join(harness.BUILD, ".libs"), "-lfixd-builder"], check=True)
+    subprocess.run(["strip", "-o", t.path("stripped.so"), so], check=True)
+    d = t.daemon(f"[fixture named]\nplugin = {so}\n[fixture stripped]\nplugin = stripped.so\n")
+    fails(d.client(), "named", "4 pointer(s)", f"in table of virtual functions 'vtable for (anonymous namespace)::Square' of {so}", "virtual functions: ",
+          f"in constant '(anonymous namespace)::names' of {so}", "in thread-local variable 'errno' of ", "in the builder's arguments and environment")
+    fails(d.client(), "stripped", "4 pointer(s)", f"in table of virtual functions of {t.path('stripped.so')}", f"in constant of {t.path('stripped.so')}")
 
 
 SEEDED = """
