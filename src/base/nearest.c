@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "base/nearest.h"
 
+#include <ctype.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdlib.h>
@@ -17,7 +18,12 @@ static size_t least(size_t a, size_t b, size_t c)
 	return ab < c ? ab : c;
 }
 
-/* Letters to be put in, left out, replaced, or swapped with the next one (optimal string alignment). */
+static bool same(char a, char b)
+{
+	return tolower((unsigned char)a) == tolower((unsigned char)b);
+}
+
+/* Letters to be put in, left out, replaced, or swapped with the next one (optimal string alignment), small or capital. */
 static size_t distance(const char *a, size_t n, const char *b, size_t m)
 {
 	size_t rows[3][LONGEST + 1], *before = rows[0], *last = rows[1], *row = rows[2];
@@ -29,8 +35,8 @@ static size_t distance(const char *a, size_t n, const char *b, size_t m)
 
 		row[0] = i;
 		for (size_t k = 1; k <= m; k++) {
-			row[k] = least(last[k] + 1, row[k - 1] + 1, last[k - 1] + (a[i - 1] != b[k - 1]));
-			if (i > 1 && k > 1 && a[i - 1] == b[k - 2] && a[i - 2] == b[k - 1])
+			row[k] = least(last[k] + 1, row[k - 1] + 1, last[k - 1] + !same(a[i - 1], b[k - 1]));
+			if (i > 1 && k > 1 && same(a[i - 1], b[k - 2]) && same(a[i - 2], b[k - 1]))
 				row[k] = least(row[k], before[k - 2] + 1, row[k]);
 		}
 		before = last;

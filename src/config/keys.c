@@ -218,14 +218,14 @@ static void set_list(char ***field, const char *value, const char *root)
 		set_string(&(*field)[i], absolute(literal, (*field)[i]));
 }
 
-/* Others have it for any number of directories; here it would be one. */
-static char *check_patterns(const struct key *k, char *const *patterns)
+/* What others understand, and would be taken here for something else. */
+static char *check_patterns(const struct key *k, const char *value)
 {
-	for (; *patterns; patterns++) {
-		if (strstr(*patterns, "**"))
-			return xasprintf("%s = %s: '**' is no wildcard; a directory is watched with everything below it", k->name,
-					 *patterns);
-	}
+	if (strstr(value, "**"))
+		return xasprintf("%s = %s: '**' is no wildcard; a directory is watched with everything below it", k->name, value);
+	if (strstr(value, " #"))
+		return xasprintf("%s = %s: ' #' begins no comment behind a value; ' ;' does, and '\\#' is that sign in a path", k->name,
+				 value);
 	return NULL;
 }
 
@@ -248,7 +248,7 @@ char *key_parse(const struct key *k, const char *value, const char *root, void *
 		return NULL;
 	case KEY_PATH_LIST:
 		set_list(field, value, root);
-		return check_patterns(k, *(char ***)field);
+		return check_patterns(k, value);
 	case KEY_ENUM:
 		return parse_enum(k, value, field);
 	case KEY_U64:

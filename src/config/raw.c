@@ -146,7 +146,7 @@ static bool take_section(struct reading *r, const char *line)
 	r->has_key = false;
 	r->lost = !end;
 	if (!end) {
-		problem(r, "a section without ']'; write [fixd], [policy] or [fixture NAME]");
+		problem(r, "a section without ']'; write [fixd], [policy], [remote] or [fixture NAME]");
 	} else if (*rest && *rest != ';' && *rest != '#') {
 		config_problem(r->problems, r->file->path, r->line, "something stands behind ']' of [%s]: '%s'; write it on a line of its own", name,
 			       rest);
@@ -224,6 +224,11 @@ static char *next_line(struct reading *r)
 	r->at += n + (n < left) + (n + 1 < left && line[n] == '\r' && line[n + 1] == '\n');
 	line[n] = '\0';
 	r->line++;
+	if (r->line == 1 && n >= 2 && (!memcmp(line, "\xff\xfe", 2) || !memcmp(line, "\xfe\xff", 2))) {
+		problem(r, "the file is UTF-16; save it as UTF-8");
+		r->at = r->size;
+		return NULL;
+	}
 	if (strlen(line) < n) {
 		problem(r, "there is a NUL byte in the line");
 		memset(line, ';', 1);
@@ -276,7 +281,7 @@ static int take_entry(void *user, const char *section, const char *key, const ch
 	(void)key;
 	(void)value;
 	if (!*section) {
-		problem(r, "a key before the first section; allowed sections: [fixd], [policy], [fixture NAME]");
+		problem(r, "a key before the first section; allowed sections: [fixd], [policy], [remote], [fixture NAME]");
 		return 1;
 	}
 	if (!r->key) {

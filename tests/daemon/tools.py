@@ -17,10 +17,10 @@ import harness
 from harness import Skip, exit_code, once, wait_for
 
 
-def check(t, ini, *words, code=78):
+def check(t, ini, *words, code=78, encoding="utf-8"):
     """`fixd --check` of a file."""
     path = t.path("fixd.ini")
-    with open(path, "w") as f:
+    with open(path, "w", encoding=encoding) as f:
         f.write(ini)
     done = subprocess.run([harness.program("fixd"), "--config", path, "--check"], capture_output=True,
                           env=harness.process_environment())
@@ -110,6 +110,11 @@ def test_bad_files(t):
     check(t, "[fixture a]\r\ncommand = x\r\nkommand = y\r\n", "FILE:3: unknown key 'kommand'")
     check(t, "; " + "x" * 500 + "\n  # " + "y" * 500 + "\n[fixture a]\nkommand = x\n", "FILE:4: unknown key 'kommand'")
     check(t, "[fixture a]\ncommand = x\nwatch = a, src/**/*.c\n", "FILE:3: watch = ", "src/**/*.c: '**' is no wildcard")
+    check(t, "[fixture a]\ncommand = x\nwatch = a\n  b # c\n", "FILE:3: watch = ", "' #' begins no comment behind a value")
+    check(t, "[fixture a]\ncommand = x\nwatch = my \\#1\n", "no problems", code=0)
+    check(t, "[POLICY]\nMax-Age = 3\n[policy]\nTIMEOUT = 3\n", "FILE:1: unknown section [POLICY] (did you mean [policy]?)", "(did you mean 'timeout'?)")
+    check(t, "command = x\n[fixture a\n", "FILE:1: a key before", "[remote]", "FILE:2: a section without")
+    check(t, "\ufeff[fixture a]\ncommand = x\n", "FILE:1: the file is UTF-16; save it as UTF-8", encoding="utf-16-le")
     check(t, "[fixture a]\ncommand = x\nverify = f\n", "FILE:1: verify is for plugins")
     check(t, "[fixture a]\ncommand = x\nexclude = *.o\n", "FILE:1: exclude is for directory =")
     check(t, "[fixture a]\ndirectory = .\nexclude = /tmp\n", "FILE:1: exclude: '/tmp' is absolute")
