@@ -106,7 +106,7 @@ def test_check(t):
 
 
 def test_cmocka(t):
-    framework(t, "", ["-lcmocka"], "[  PASSED  ] 2 test(s).", source="cmocka.c", failed=2)
+    framework(t, "", ["-lcmocka"], "[  PASSED  ] 2 test(s).", source="cmocka.c", failed=2, changed=["scribbles"])
 
 
 def test_criterion(t):
@@ -177,6 +177,104 @@ def test_other_frameworks_go_on(t):
         for more in ({}, {"CK_FORK": "no"}):
             out = run(["./suite"], {**tools(t, daemon), **more}, home, None)
             assert summary in out and "fixture 'words' cannot be built: the command exited with status 3" in out, out
+
+
+TWO_CASES = r"""
+#include <fixd/check.h>
+START_TEST(good) { fixd_test("words"); } END_TEST
+START_TEST(bad) { fixd_test("broken"); } END_TEST
+int main(void)
+{
+	Suite *suite = suite_create("all");
+	TCase *a = tcase_create("a"), *b = tcase_create("b");
+	SRunner *runner = srunner_create(suite);
+	tcase_add_fixd(a, "words");
+	tcase_add_test(a, good);
+	tcase_add_fixd(b, "words");
+	tcase_add_fixd(b, "broken");
+	tcase_add_test(b, bad);
+	tcase_add_test(b, good);
+	suite_add_tcase(suite, a);
+	suite_add_tcase(suite, b);
+	srunner_run_all(runner, CK_VERBOSE);
+	return srunner_ntests_failed(runner);
+}
+"""
+OWN_TEARDOWN = r"""
+#include <fixd/cmocka.h>
+static int prepare(void **state) { *state = fixd_test("words"); return 0; }
+static int cleans(void **state) { (void)state; return 0; }
+static int cannot(void **state) { (void)state; return 1; }
+static void scribbles(void **state) { assert_ptr_equal(*state, fixd_test("words")); memset(*state, 'x', 5); }
+static void pristine(void **state) { (void)state; assert_memory_equal(fixd_test("words"), "apple", 5); }
+static void has_own(void **state) { assert_string_equal(*state, "mine"); }
+static void skips(void **state) { (void)state; memset(fixd_test("words"), 'x', 5); skip(); }
+int main(void)
+{
+	static char mine[] = "mine";
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(scribbles, prepare, cleans), cmocka_unit_test(pristine), cmocka_unit_test_prestate(has_own, mine),
+		cmocka_unit_test_setup(scribbles, prepare), cmocka_unit_test(skips), cmocka_unit_test(pristine), fixd_unit_test(scribbles),
+		cmocka_unit_test_setup_teardown(has_own, cannot, cleans), cmocka_unit_test_setup_teardown(scribbles, prepare, cannot), cmocka_unit_test(pristine),
+	};
+	return fixd_run_group_tests(tests, NULL, NULL);
+}
+"""
+NAMES = r"""
+#include <fixd/test.h>
+#include <string>
+int main()
+{
+	std::string name = "words";
+	void *there = fixd_test(name.c_str());
+	name = "other";
+	return !strncmp((char *)fixd_test(name.c_str()), "other", 5) && fixd_test("words") == there ? 0 : 1;
+}
+"""
+
+
+def suite_of(t, home, text, *libraries):
+    """A suite of its own, with its sanitizers."""
+    compiler, name = ("g++", "own.cc") if "std::" in text else ("gcc", "own.c")
+    run([compiler, "-Wall", "-Wextra", "-Werror", *["-fsanitize=" + s for s in SANITIZERS], "-o", "own", t.write(name, text), "-I", ADAPTERS, "-I", SRC + "/include",
+         "-L", BUILD + "/.libs", "-lfixd", "-Wl,-rpath," + BUILD + "/.libs", *libraries], environment(), home)
+
+
+def test_check_goes_on_in_other_cases(t):
+    """What one case has asked for is not what another one needs."""
+    if not os.path.exists("/usr/include/check.h"):
+        raise Skip("<check.h> is not installed")
+    home, daemon = example(t)
+    daemon.configure("[fixture words]\ncommand = echo apple\n[fixture broken]\ncommand = exit 3\n")
+    daemon.ctl("reload")
+    suite_of(t, home, TWO_CASES, "-lcheck", "-lsubunit", "-lm", "-lrt", "-lpthread")
+    for more in ({}, {"CK_FORK": "no"}):
+        out = run(["./own"], {**tools(t, daemon), **more}, home, 1)
+        assert "66%: Checks: 3, Failures: 1, Errors: 0" in out and "fixture 'broken' cannot be built: the command exited with status 3" in out, out
+
+
+def test_cmocka_with_a_teardown_of_its_own(t):
+    """A test that has one, or none, is followed by a reset all the same."""
+    if not os.path.exists("/usr/include/cmocka.h"):
+        raise Skip("<cmocka.h> is not installed")
+    home, daemon = example(t)
+    suite_of(t, home, OWN_TEARDOWN, "-lcmocka")
+    out = run(["./own"], tools(t, daemon), home, None)
+    for line in ("[  SKIPPED ] skips", "[  ERROR   ] has_own", "[       OK ] pristine"):
+        assert line in out, out
+    assert out.count("[       OK ] pristine") == 3 and "[  FAILED  ] pristine" not in out, out
+    report = json.loads(daemon.ctl("report", "--format=json").out)
+    assert {c["test"] for c in report["changed_by"]} == {"scribbles", "skips"}, report["changed_by"]
+
+
+def test_names_that_do_not_stay(t):
+    """A name that was put together for the call is copied."""
+    need("g++")
+    home, daemon = example(t)
+    daemon.configure("[fixture words]\ncommand = echo apple\n[fixture other]\ncommand = echo other\n")
+    daemon.ctl("reload")
+    suite_of(t, home, NAMES)
+    run(["./own"], tools(t, daemon), home)
 
 
 CONTAINER = r"""

@@ -19,9 +19,9 @@ static void finds_them_pristine(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		fixd_unit_test(scribbles),
-		fixd_unit_test(finds_them_pristine),
+		cmocka_unit_test(scribbles),
+		cmocka_unit_test(finds_them_pristine),
 	};
 
-	return cmocka_run_group_tests(tests, NULL, fixd_group_teardown);
+	return fixd_run_group_tests(tests, NULL, NULL);
 }

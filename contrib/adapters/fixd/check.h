@@ -5,7 +5,7 @@
  *	tcase_add_fixd(tc, "corpus");
  *
  * and fixd_test("corpus") in its tests. It is attached once, before Check forks for each test, so every test has its own pristine
- * copy for nothing; with CK_FORK=no it is reset after each. If it cannot be had, the tests of the case fail.
+ * copy for nothing; with CK_FORK=no it is reset after each. If it cannot be had, the tests that ask for it fail.
  */
 #ifndef FIXD_CHECK_H
 #define FIXD_CHECK_H
@@ -18,10 +18,13 @@
 
 static const char *fixd_check_names[FIXD_TEST_MAX];
 
+/* Also those of other cases: Check does not say which one it is called for. */
 static inline void fixd_check_attach(void)
 {
+	const char *why;
+
 	for (int i = 0; i < FIXD_TEST_MAX && fixd_check_names[i]; i++)
-		fixd_test_view(fixd_check_names[i]);
+		fixd_test_try(fixd_check_names[i], &why);
 }
 
 static inline void tcase_add_fixd(TCase *tc, const char *name)

@@ -38,9 +38,19 @@ class FixdScope {
 		return static_cast<T *>(fixd_test(name));
 	}
 
+	template <typename T> T *get(const std::string &name)
+	{
+		return get<T>(name.c_str());
+	}
+
 	size_t size(const char *name)
 	{
 		return fixd_test_size(name);
+	}
+
+	size_t size(const std::string &name)
+	{
+		return size(name.c_str());
 	}
 
     private:

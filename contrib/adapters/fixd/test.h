@@ -34,7 +34,7 @@ struct fixd_test_state {
 	struct fixd *daemon;
 	const char *running;
 	struct {
-		const char *name;
+		char *name;
 		struct fixd_view *view;
 	} views[FIXD_TEST_MAX];
 };
@@ -81,27 +81,46 @@ FIXD_TEST_INLINE void fixd_test_begin(const char *test)
 		fixd_set_test(fixd_test_all()->daemon, test);
 }
 
-/* The view of a fixture, `name` or `name[param]`; the string must stay. Never NULL. */
-FIXD_TEST_INLINE struct fixd_view *fixd_test_view(const char *name)
+/* The view of a fixture, or NULL: *why says why there is none. */
+FIXD_TEST_INLINE struct fixd_view *fixd_test_try(const char *name, const char **why)
 {
 	struct fixd_options options;
+	size_t size = strlen(name) + 1;
+	char *copy;
 	int i;
 
 	for (i = 0; i < FIXD_TEST_MAX && fixd_test_all()->views[i].name; i++) {
 		if (!strcmp(fixd_test_all()->views[i].name, name))
 			return fixd_test_all()->views[i].view;
 	}
-	if (i == FIXD_TEST_MAX)
-		fixd_test_fail(name, "too many fixtures in one program");
 	memset(&options, 0, sizeof options);
 	options.size = sizeof options;
 	options.flags = FIXD_COW;
-	if (fixd_test_connect() < 0)
-		fixd_test_fail(name, fixd_error(NULL));
-	if (fixd_attach(fixd_test_all()->daemon, name, &options, &fixd_test_all()->views[i].view) < 0)
-		fixd_test_fail(name, fixd_error(fixd_test_all()->daemon));
-	fixd_test_all()->views[i].name = name;
+	copy = i < FIXD_TEST_MAX ? (char *)malloc(size) : NULL;
+	if (!copy)
+		*why = i < FIXD_TEST_MAX ? "no memory" : "too many fixtures in one program";
+	else if (fixd_test_connect() < 0)
+		*why = fixd_error(NULL);
+	else if (fixd_attach(fixd_test_all()->daemon, name, &options, &fixd_test_all()->views[i].view) < 0)
+		*why = fixd_error(fixd_test_all()->daemon);
+	else
+		fixd_test_all()->views[i].name = (char *)memcpy(copy, name, size);
+	if (!copy || !fixd_test_all()->views[i].name) {
+		free(copy);
+		return NULL;
+	}
 	return fixd_test_all()->views[i].view;
+}
+
+/* The view of a fixture, `name` or `name[param]`. Never NULL. */
+FIXD_TEST_INLINE struct fixd_view *fixd_test_view(const char *name)
+{
+	const char *why = NULL;
+	struct fixd_view *view = fixd_test_try(name, &why);
+
+	if (!view)
+		fixd_test_fail(name, why);
+	return view;
 }
 
 /* Its root object, or its bytes. */
@@ -140,6 +159,7 @@ FIXD_TEST_INLINE void fixd_test_end(void)
 {
 	for (int i = 0; i < FIXD_TEST_MAX && fixd_test_all()->views[i].name; i++) {
 		fixd_detach(fixd_test_all()->views[i].view);
+		free(fixd_test_all()->views[i].name);
 		fixd_test_all()->views[i].name = NULL;
 	}
 	fixd_close(fixd_test_all()->daemon);
