@@ -90,6 +90,7 @@ pytest_fixd = \
 	contrib/pytest-fixd/fixd/_ledger.py \
 	contrib/pytest-fixd/fixd/_lib.py \
 	contrib/pytest-fixd/fixd/_limit.py \
+	contrib/pytest-fixd/fixd/_reads.py \
 	contrib/pytest-fixd/fixd/_renewal.py \
 	contrib/pytest-fixd/fixd/_rerun.py \
 	contrib/pytest-fixd/fixd/_live.py \

@@ -15,13 +15,14 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Set,
 
 import pytest
 
-from . import _classes, _directories, _history, _ledger, _limit, _live, _patterns, _source, _teardown, _values
+from . import _classes, _directories, _history, _ledger, _limit, _live, _patterns, _reads, _source, _teardown, _values
 from ._definition import SCOPES, Arguments, Definition, PerProcess, PerTest, full_name, param_key, place_of, title_of
 from ._lib import Build, FixdError, View
 from ._values import Stored
 
 UNSETTLED_MAX = 1  # somebody else may have written meanwhile, once
 SENTENCE_MAX = 3000
+FILES_SHOWN = 3
 # In the sentence of a failed build that was none: nothing that a traceback has ends like that.
 OUTCOME = re.compile("(skipped|xfailed|unshared): (.*)\x1f", re.DOTALL)
 # In that of the daemon when several processes have tried in vain.
@@ -267,6 +268,7 @@ class SetUp:
         __tracebackhide__ = True
         definition, runtime = self.definition, self.runtime
         no_buffers: List[memoryview] = []
+        reads = _reads.Reads()
         classes: Set[type] = set()
         directories = _directories.Directories() if definition.makes_directories else None
         if directories is not None:
@@ -276,10 +278,10 @@ class SetUp:
             # What others get is made of what others have.
             self._reset(depends)
             witness = runtime.witness() if definition.store is None and definition.serializer != "json" else None
-            with _limit.limited(definition.timeout or runtime.timeout, title):
+            with _limit.limited(definition.timeout or runtime.timeout, title), reads.listening():
                 value = handle.data = self.first_half(handle, directories)
             self._reset(depends)
-            self._warn_of(value)
+            self._warn_of(value, reads)
             if definition.store is not None:
                 definition.store_value(self.request, handle.title, value)
                 kind, main, buffers = "bytes", b"", no_buffers
@@ -330,19 +332,33 @@ class SetUp:
             value = self.data_of(handle)
         self._hand_out(handle, value)
 
-    def _warn_of(self, value: Any) -> None:
+    def _warn_of(self, value: Any, reads: _reads.Reads) -> None:
         """Of what is built once where it may have been meant for every process, or for every environment."""
         definition, name = self.definition, self.definition.function.__name__
         if value is None and not definition.generator and not definition.tokens:
             self.runtime.tell_once((definition, "none"), f"fixture '{name}' has returned None, and what it does besides is done in one process only; "
                                    "parse= is called in every process")
-        outside = _source.reads_outside(definition.function) if definition.key is None and definition.reuse and self.runtime.reuse else None
-        if outside:
-            self.runtime.tell_once((definition, "outside"), f"fixture '{name}' reads {outside}, and later runs that have another one get the same value; "
-                                   "say key=lambda request: ..., whose result is part of what it is")
-
+        if definition.key is None and definition.reuse and self.runtime.reuse:
+            self._warn_of_later_runs(name, reads)
         for words in _patterns.unmatched(self.runtime.root, definition.watch):
             self.runtime.tell_once((definition, words), f"fixture '{name}': watch={words!r} names nothing that is in {self.runtime.root}")
+
+    def _warn_of_later_runs(self, name: str, reads: _reads.Reads) -> None:
+        """They may find it otherwise, and would not know."""
+        definition, tell = self.definition, self.runtime.tell_once
+        outside = _source.reads_outside(definition.function)
+        if outside:
+            tell((definition, "outside"), f"fixture '{name}' reads {outside}, and later runs that have another one get the same value; "
+                 "say key=lambda request: ..., whose result is part of what it is")
+        asked = _source.asks_for(definition.function)
+        if asked:
+            tell((definition, "asks"), f"fixture '{name}' gets {', '.join(asked)} by request.getfixturevalue(), and is not built again when that "
+                 "changes; as an argument it is known")
+        files = reads.unwatched(self.runtime.root, definition.watch)
+        if files:
+            more = f" and {len(files) - FILES_SHOWN} others" if len(files) > FILES_SHOWN else ""
+            tell((definition, "reads"), f"fixture '{name}' reads {', '.join(files[:FILES_SHOWN])}{more}, which watch= does not name: it is not built again "
+                 "when that changes")
 
     @staticmethod
     def _reset(views: List[View]) -> None:

@@ -182,6 +182,21 @@ def _relevant(tree: ast.Module, function: Callable[..., Any], is_test_file: bool
         left = [n for n in left if n not in more]
 
 
+_BY_NAME = ("import_module", "__import__", "importorskip")
+
+
+def _named(node: ast.AST) -> Optional[str]:
+    """The module that a call imports by its name, or that sys.modules is asked for."""
+    if isinstance(node, ast.Call) and node.args:
+        called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+        name = node.args[0] if called in _BY_NAME else None
+    else:
+        is_modules = isinstance(node, ast.Subscript) and isinstance(node.value, ast.Attribute) and node.value.attr == "modules"
+        name = node.slice if is_modules else None  # type: ignore[attr-defined]
+    value = getattr(name, "value", None)
+    return value if isinstance(value, str) else None
+
+
 def _candidates(nodes: Iterable[ast.AST], module: str, package: str, names: Optional[Set[str]]) -> Set[str]:
     """Names of modules that the nodes import: at the top of a module those whose names are used (None: all)."""
     found: Set[str] = set()
@@ -200,7 +215,18 @@ def _candidates(nodes: Iterable[ast.AST], module: str, package: str, names: Opti
                 used = [a.name for a in node.names if wanted is None or a.name == "*" or (a.asname or a.name) in wanted]
                 if used:
                     found |= {base, *(f"{base}.{n}" for n in used if n != "*")}
+            else:
+                name = _named(node)
+                if name is not None:
+                    found.add(_absolute(name, package))
     return found
+
+
+def _absolute(name: str, package: str) -> str:
+    try:
+        return importlib.util.resolve_name(name, package) if name.startswith(".") else name
+    except (ImportError, ValueError):
+        return name
 
 
 def _by_other_finders(name: str) -> Any:
@@ -252,6 +278,8 @@ def forget() -> None:
 # Of what is reached through imports the bytes count, and its own imports are found without parsing it: there may be thousands.
 _IMPORT = re.compile(rb"(?:^|[;:])[ \t]*(?:from[ \t]+([.\w]+)[ \t]+import[ \t]*(\([^)]*\)|[^\n;#]+)|import[ \t]+([^\n;#]+))", re.MULTILINE)
 
+_IMPORT_BY_NAME = re.compile(rb"(?:import_module|__import__|importorskip)\([ \t]*[\"']([.\w]+)[\"']")
+
 
 @functools.lru_cache(maxsize=None)
 def _reached(path: str, name: str) -> Tuple[bytes, Tuple[str, ...]]:
@@ -260,6 +288,7 @@ def _reached(path: str, name: str) -> Tuple[bytes, Tuple[str, ...]]:
     found: Set[str] = set()
     with open(path, "rb") as f:
         source = f.read()
+    found |= {_absolute(n.decode(errors="replace"), package) for n in _IMPORT_BY_NAME.findall(source)}
     for base, names, plain in _IMPORT.findall(source.replace(b"\\\n", b" ")):
         words = [w.split()[0] for w in re.split(rb"[,\\]", (names or plain).strip(b"()")) if w.split()]
         listed = [w.decode(errors="replace") for w in words]
@@ -421,6 +450,16 @@ def reads_outside(function: Callable[..., Any]) -> Optional[str]:
     known = _meanings(function, nodes)
     found = [_outside(n, known) for node in nodes for n in ast.walk(node)]
     return next((what for what in found if what is not None), None)
+
+
+def asks_for(function: Callable[..., Any]) -> List[str]:
+    """Names of fixtures that it gets by request.getfixturevalue(), as they stand there."""
+    try:
+        nodes = _own_nodes(_tree(os.path.realpath(function.__code__.co_filename)), function)
+    except (OSError, SyntaxError, ValueError):
+        return []
+    calls = (n for node in nodes for n in ast.walk(node) if isinstance(n, ast.Call) and getattr(n.func, "attr", "") == "getfixturevalue" and n.args)
+    return [ast.unparse(n.args[0]) for n in calls]
 
 
 class SecondHalf(NamedTuple):

@@ -78,3 +78,63 @@ def test_live_fixtures(live, root):
         live.write(f"{root}/{path}", text)
     live.run(cwd=live.file(root)).passed(1)
     assert live.count("built") == 4
+
+
+def test_files_that_are_not_watched(project):
+    """What a build reads of the project's data is said, unless watch= names it, or it has written that itself."""
+    project.write("table.csv", "1\n")
+    for name in ("data/a.csv", "data/deep/b.csv", ".hidden/c.csv", "code.py"):
+        project.write(name, "1\n")
+    project.conftest("""
+        import json, pathlib
+        here = pathlib.Path(__file__).parent
+        @fixd.fixture(scope="session")
+        def forgotten(): return [(here / name).read_text() for name in ("table.csv", "data/a.csv", ".hidden/c.csv", "code.py")]
+        @fixd.fixture(scope="session", watch=["table.csv", "data/**/*.csv"])
+        def watched():
+            os.chdir(here)
+            return [os.fsdecode(os.read(os.open(b"table.csv", os.O_RDONLY), 9)), (here / "data/a.csv").read_text(), (here / "data/deep/b.csv").read_text()]
+        @fixd.fixture(scope="session", watch="data")
+        def directory(): return (here / "data/deep/b.csv").read_text()
+        @fixd.fixture(scope="session")
+        def written():
+            (here / "made.txt").write_text("1")
+            return (here / "made.txt").read_text()
+        @fixd.fixture(scope="session", key=lambda request: (here / "table.csv").read_text())
+        def keyed(): return (here / "table.csv").read_text()
+        @fixd.fixture(scope="session", reuse=False)
+        def of_run(): return (here / "table.csv").read_text()
+        @fixd.fixture(scope="session")
+        def other(): return 1
+        """)
+    project.write("test_it.py", """
+        def test(other, forgotten, watched, directory, written, keyed, of_run):
+            assert open("table.csv").read() == keyed
+        """)
+    output = project.run().passed(1).output
+    assert output.count("watch= does not name") == 1, output
+    assert "fixture 'forgotten' reads data/a.csv, table.csv, which watch= does not name: it is not built again when that changes" in output, output
+
+
+def test_what_a_build_asks_for(project):
+    """An edit of a module that is imported by its name is noticed; that of a fixture that is asked for is not, and that is said."""
+    project.write("helper.py", "def value(): return 1\n")
+    project.conftest("""
+        import importlib, sys
+        @fixd.fixture(scope="session")
+        def named(): log("named"); return importlib.import_module("helper").value()
+        @fixd.fixture(scope="session")
+        def skipping(): log("skipping"); return pytest.importorskip("helper").value()
+        @fixd.fixture(scope="session")
+        def there(named): log("there"); return sys.modules["helper"].value()
+        @pytest.fixture(scope="session")
+        def plain(): return 1
+        @fixd.fixture(scope="session")
+        def asking(request): log("asking"); return request.getfixturevalue("plain")
+        """)
+    project.write("test_it.py", "def test(named, skipping, there, asking): assert len({named, skipping, there}) == 1\n")
+    for n in (1, 2):
+        output = project.run().passed(1).output
+        assert ("fixture 'asking' gets 'plain' by request.getfixturevalue(), and is not built again" in output) == (n == 1), output
+        assert [project.count(name) for name in ("named", "skipping", "there", "asking")] == [n, n, n, 1]
+        project.write("helper.py", "def value(): return 2\n")
