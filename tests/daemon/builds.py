@@ -953,12 +953,12 @@ int fixd_build(struct fixd_builder *b)
 HIDDEN = """
 #include <fixd-builder.h>
 #include <errno.h>
+#include <sys/auxv.h>
 namespace {
 struct Shape { virtual int area() const { return 1; } virtual ~Shape() {} };
 struct Square : Shape { int area() const override { return 2; } };
 const char *const names[] = { "a", "b" };
 }
-extern char **environ;
 extern "C" int fixd_build(struct fixd_builder *b)
 {
 	const void **p = (const void **)fixd_alloc(b, 64);
@@ -966,7 +966,7 @@ extern "C" int fixd_build(struct fixd_builder *b)
 	p[0] = *(void **)&square;
 	p[1] = &names[1];
 	p[2] = &errno;
-	p[3] = environ[0];
+	p[3] = (void *)getauxval(AT_EXECFN);
 	fixd_set_root(b, p);
 	return 0;
 }

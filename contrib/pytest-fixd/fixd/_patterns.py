@@ -34,15 +34,16 @@ def _pattern(root: str, words: str) -> str:
 
 def _in_directories(root: str, base: str, rest: str) -> Iterator[str]:
     """`base`/**/`rest`: in each directory that has something of that kind now, and where it begins."""
+    everything = _pattern(root, base) if base else literal(root)
     if not rest:
-        yield _pattern(root, base or ".")
+        yield everything
         return
     found: List[str] = []
     for directory in glob.iglob(os.path.join(glob.escape(root), base, "**", ""), recursive=True):
         if next(glob.iglob(os.path.join(glob.escape(directory), rest), recursive=True), None) is not None:
             found += _all_of(directory, rest)
         if len(found) > _DIRECTORIES_MAX:
-            yield _pattern(root, base or ".")
+            yield everything
             return
     yield from found
     yield from _all_of(root, os.path.join(base, rest))

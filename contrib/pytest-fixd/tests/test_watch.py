@@ -14,7 +14,7 @@ ROOTS = ["plain", "we[i]rd, *dir; #1 \u00fc "]
 @pytest.mark.parametrize("watch,before,after", [
     ("data/a.csv", "data/a.csv", "data/a.csv"), ("data/*.csv", "data/b.csv", "data/new.csv"), ("data/a,b [1].csv", "data/a,b [1].csv", "data/a,b [1].csv"),
     ("data", "data/deep/er/x.csv", "data/new/new.csv"), ("data/**/*.csv", "data/deep/er/x.csv", "data/new/new.csv"), ("**/*.csv", "data/a.csv", "new/new.csv"),
-    ("data/**", "data/deep/er/x.csv", "data/new/y.csv")], ids=str)
+    ("data/**", "data/deep/er/x.csv", "data/new/y.csv"), ("../*/data/../data/a.csv", "data/a.csv", "data/a.csv")], ids=str)
 def test_an_edit_is_noticed(project, root, watch, before, after):
     for path in ("a.csv", "b.csv", "a,b [1].csv", "deep/er/x.csv"):
         project.write(f"{root}/data/{path}", "1")
