@@ -83,13 +83,13 @@ def test_live_fixtures(live, root):
 def test_files_that_are_not_watched(project):
     """What a build reads of the project's data is said, unless watch= names it, or it has written that itself."""
     project.write("table.csv", "1\n")
-    for name in ("data/a.csv", "data/deep/b.csv", ".hidden/c.csv", "code.py"):
+    for name in ("data/a.csv", "data/deep/b.csv", ".hidden/c.csv", "own_code.py"):
         project.write(name, "1\n")
     project.conftest("""
         import json, pathlib
         here = pathlib.Path(__file__).parent
         @fixd.fixture(scope="session")
-        def forgotten(): return [(here / name).read_text() for name in ("table.csv", "data/a.csv", ".hidden/c.csv", "code.py")]
+        def forgotten(): return [(here / name).read_text() for name in ("table.csv", "data/a.csv", ".hidden/c.csv", "own_code.py")]
         @fixd.fixture(scope="session", watch=["table.csv", "data/**/*.csv"])
         def watched():
             os.chdir(here)
