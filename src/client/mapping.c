@@ -162,7 +162,7 @@ static void *reserve_place(struct mapping *m)
 static int get_shared(const struct mapping *m, const struct mapping_moves *moves)
 {
 	int fd = moves->shared_copy(moves->arg, m->serial, moves->all, moves->n);
-	uint64_t size;
+	uint64_t size = 0;
 
 	if (fd < 0 || (memfd_verify(fd, &size) == 0 && size == m->size))
 		return fd;
@@ -235,7 +235,7 @@ static int map(struct mapping *m, int *fd, enum mapping_need need, const struct 
 /* The daemon is another process: what it says of an image must be so. */
 static int verify(const struct wire_image *im, int fd)
 {
-	uint64_t size;
+	uint64_t size = 0;
 
 	if (memfd_verify(fd, &size) < 0 || size != im->size || (im->root && im->root >= im->size) || im->address % 4096)
 		return -EPROTO;
