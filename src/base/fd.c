@@ -233,6 +233,18 @@ int dir_make_all(const char *path, mode_t mode)
 	}
 }
 
+struct dirent *dir_next(DIR *dir, int *err)
+{
+	struct dirent *e;
+
+	do {
+		errno = 0;
+		e = readdir(dir);
+	} while (e && (!strcmp(e->d_name, ".") || !strcmp(e->d_name, "..")));
+	*err = e ? 0 : -errno;
+	return e;
+}
+
 static int remove_at(int dirfd, const char *name);
 
 static int remove_children(int dirfd, const char *name)
@@ -240,7 +252,7 @@ static int remove_children(int dirfd, const char *name)
 	int fd = openat(dirfd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	struct dirent *e;
 	DIR *dir;
-	int r = 0;
+	int r = 0, end;
 
 	if (fd < 0)
 		return -errno;
@@ -251,15 +263,13 @@ static int remove_children(int dirfd, const char *name)
 		fd_close(fd);
 		return r;
 	}
-	while ((e = readdir(dir))) {
-		if (!strcmp(e->d_name, ".") || !strcmp(e->d_name, ".."))
-			continue;
+	while ((e = dir_next(dir, &end))) {
 		int child = remove_at(fd, e->d_name);
 
 		r = r ? r : child;
 	}
 	closedir(dir);
-	return r;
+	return r ? r : end;
 }
 
 static int remove_at(int dirfd, const char *name)

@@ -5,6 +5,7 @@
  */
 #pragma once
 
+#include <dirent.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <sys/types.h>
@@ -55,6 +56,9 @@ int dir_make_all(const char *path, mode_t mode);
 
 /* Removes a file or a tree, also one without write permission. Symbolic links are not followed. */
 int tree_remove(const char *path);
+
+/* As readdir(3), without `.` and `..`; at the end 0 in `*err`, or -errno if not everything could be read. */
+struct dirent *dir_next(DIR *dir, int *err);
 
 /* unlink(2), again while the kernel refuses for a moment. */
 int fd_unlink(const char *path);

@@ -398,16 +398,14 @@ static int list_names(int dirfd, char ***out, size_t *out_n)
 	struct dirent *e;
 	char **names = NULL;
 	size_t n = 0;
+	int r;
 
 	if (!dir) {
-		int r = -errno;
-
+		r = -errno;
 		fd_close(fd);
 		return r;
 	}
-	while ((e = readdir(dir))) {
-		if (!strcmp(e->d_name, ".") || !strcmp(e->d_name, ".."))
-			continue;
+	while ((e = dir_next(dir, &r))) {
 		names = xrealloc(names, (n + 2) * sizeof *names);
 		names[n++] = xstrdup(e->d_name);
 		names[n] = NULL;
@@ -415,9 +413,10 @@ static int list_names(int dirfd, char ***out, size_t *out_n)
 	closedir(dir);
 	if (n)
 		qsort(names, n, sizeof *names, by_name);
+	/* Half of a directory is none. */
 	*out = names;
 	*out_n = n;
-	return 0;
+	return r;
 }
 
 /* What was copied is not needed any more, nor counted. */
@@ -464,8 +463,8 @@ static int copy_directory(struct copy *c, int from, int to, const char *path)
 	size_t n = 0;
 	int r = list_names(from, &names, &n);
 
-	if (r < 0)
-		return fail(c, path, r);
+	if (r < 0 && *path) /* where it is the whole, the caller names it */
+		fail(c, path, r);
 	for (size_t i = 0; r == 0 && i < n; i++) {
 		_cleanup_free_ char *child = xasprintf("%s%s%s", path, *path ? "/" : "", names[i]);
 

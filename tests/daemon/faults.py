@@ -116,6 +116,20 @@ def test_directory_whose_attributes_cannot_be_read(t):
         assert f"{t.path('tree')} cannot be copied: Permission denied" in e.sentence, e.sentence
 
 
+def test_directory_that_cannot_be_read_to_its_end(t):
+    """What was read before is no tree."""
+    for k in range(300):
+        t.write(f"tree/{k:03}", "")
+    for error, when, words in ("EIO", "1+", "Input/output error"), ("EIO", "2+", "Input/output error"), ("EPERM", "1+", "Operation not permitted"):
+        d = t.daemon("[fixture tree]\ndirectory = tree\n", prefix=t.injecting("getdents64", error, when, follow=True))
+        try:
+            v = d.client().attach("tree")
+            assert False, v.data
+        except FixdError as e:
+            assert words in e.sentence and t.path("tree") in e.sentence, e.sentence
+        d.stop()
+
+
 def test_builder_that_may_not_hear_of_the_daemons_end(t):
     d = t.daemon(INI, prefix=t.injecting("prctl", "EPERM", "1+", follow=True))
     try:
