@@ -2,6 +2,7 @@
 #include "base/process.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -67,4 +68,21 @@ int process_open(pid_t pid)
 			break;
 	}
 	return fd < 0 ? -errno : fd;
+}
+
+#define SIGNAL_PROCESS_GROUP (1U << 2) /* PIDFD_SIGNAL_PROCESS_GROUP, Linux 6.9 */
+
+int process_kill(pid_t pid, int signal)
+{
+	int r = kill(pid, signal) < 0 ? -errno : 0;
+	_cleanup_fd_ int fd = -1;
+
+	if (r != -EPERM && r != -ENOSYS && r != -EACCES)
+		return r;
+	fd = process_open(pid < 0 ? -pid : pid);
+	if (fd < 0)
+		return r;
+	if (pid < 0 && syscall(SYS_pidfd_send_signal, fd, signal, NULL, SIGNAL_PROCESS_GROUP) == 0)
+		return 0;
+	return syscall(SYS_pidfd_send_signal, fd, signal, NULL, 0) == 0 ? 0 : r;
 }

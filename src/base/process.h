@@ -12,5 +12,10 @@ pid_t process_id(void);
 
 /* It is a child of ours that lives: its number is nobody else's. */
 bool process_is_child(pid_t pid);
+/*
+ * As kill(2), also of a group (-pid). Where a filter refuses that it is done by pidfd_send_signal(2), which kernels before 6.9 can send to the
+ * first process of a group only. 0 or -errno.
+ */
+int process_kill(pid_t pid, int signal);
 /* A descriptor of that process (pidfd_open(2)), or -errno. */
 int process_open(pid_t pid);

@@ -18,6 +18,7 @@
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "base/fd.h"
+#include "base/process.h"
 #include "base/units.h"
 #include "builder/leavings.h"
 #include "builder/notify.h"
@@ -56,12 +57,20 @@ static int open_log(int mode)
 	return fstat(2, &st) == 0 && S_ISFIFO(st.st_mode) ? open("/proc/self/fd/2", mode | O_NONBLOCK | O_CLOEXEC) : -1;
 }
 
-/* Where a seccomp filter refuses it nothing would ever be seen to end. We are no child of ours: that is what a kernel answers. */
-static int may_wait(struct work *w)
+/*
+ * Where a seccomp filter refuses that, nothing could be ended, or would ever be seen to end. We are no child of ours: that is what a kernel
+ * answers.
+ */
+static int may_keep(struct work *w)
 {
 	const char *call = "waitid(2)";
 	siginfo_t si;
-	int r = waitid(P_PID, (id_t)getpid(), &si, WEXITED | WNOHANG);
+	int r = process_kill(getpid(), 0);
+
+	if (r < 0)
+		return work_fail(w, r, "kill(2) is refused: %s; expected a seccomp filter that allows it, or pidfd_send_signal(2)",
+				 strerror(-r));
+	r = waitid(P_PID, (id_t)getpid(), &si, WEXITED | WNOHANG);
 
 	if (r < 0 && (errno == ECHILD || errno == EINTR)) {
 		call = "wait4(2)";
@@ -97,7 +106,7 @@ int keep_begin(struct keep *k, struct work *w)
 	signal(SIGTERM, SIG_IGN);
 	signal(SIGPIPE, SIG_IGN); /* of a daemon that does not read our log any more */
 	setenv(JOB_TOKEN, w->job.token, 1);
-	r = may_wait(w);
+	r = may_keep(w);
 	if (r < 0)
 		return r;
 	return flock(k->note, LOCK_EX) < 0 ? work_fail(w, -errno, "the note cannot be locked: %s", strerror(errno)) : 0;
@@ -320,7 +329,7 @@ static char *run_teardown(struct keep *k)
 	while (k->command && clock_now() < deadline)
 		wait_for_children(k, deadline);
 	if (k->command) {
-		kill(-pid, SIGKILL);
+		process_kill(-pid, SIGKILL);
 		deadline = deadline_in(KILL_MS);
 		while (k->command && clock_now() < deadline)
 			wait_for_children(k, deadline);

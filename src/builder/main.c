@@ -31,6 +31,8 @@ static void on_orphaned(int signal)
 {
 	(void)signal;
 	kill(0, SIGKILL);
+	/* Where that is refused: our children are killed as we end. */
+	_exit(EXIT_FAILURE);
 }
 
 static int receive_job(struct work *w)

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
@@ -122,17 +123,18 @@ static bool each_child_of_thread(pid_t pid, const char *thread, bool (*fn)(pid_t
 static bool each_child(pid_t pid, bool (*fn)(pid_t pid, void *arg), void *arg, bool *any)
 {
 	_cleanup_free_ char *path = xasprintf("/proc/%d/task", (int)pid);
+	_cleanup_free_ char *first = xasprintf("%d", (int)pid);
 	DIR *dir = opendir(path);
 	struct dirent *e;
 	bool told = false;
+	int r = -EIO;
 
-	while (dir && (e = readdir(dir))) {
-		if (isdigit((unsigned char)*e->d_name))
-			told |= each_child_of_thread(pid, e->d_name, fn, arg, any);
-	}
+	while (dir && (e = dir_next(dir, &r)))
+		told |= each_child_of_thread(pid, e->d_name, fn, arg, any);
 	if (dir)
 		closedir(dir);
-	return told;
+	/* Most have no thread but their first. */
+	return told || r == 0 ? told : each_child_of_thread(pid, first, fn, arg, any);
 }
 
 static bool each_child_here(bool (*fn)(pid_t pid, void *arg), void *arg)
@@ -153,24 +155,22 @@ static bool signal_child(pid_t pid, void *arg)
 	pid_t parent, group;
 
 	return read_stat(pid, &parent, &group) == 0 && parent == getpid() && (c->group <= 0 || group != c->group) &&
-	       kill(pid, c->signal) == 0;
+	       process_kill(pid, c->signal) == 0;
 }
 
-static bool is_child_in_group(pid_t pid, void *arg)
+/* When nobody of ours is in it any more, its number may be that of another one. */
+static bool has_child_in(pid_t group)
 {
-	pid_t parent, group;
+	siginfo_t si;
 
-	return read_stat(pid, &parent, &group) == 0 && parent == getpid() && group == *(pid_t *)arg;
+	return group > 0 && waitid(P_PGID, (id_t)group, &si, WEXITED | WNOHANG | WNOWAIT) == 0;
 }
 
 void processes_signal_children(pid_t group, int signal)
 {
 	struct child_signal c = { group, signal };
 
-	/* When nobody of ours is in it any more, its number may be that of another one. */
-	if (group > 0 && each_child_here(is_child_in_group, &group))
-		kill(-group, signal);
-	else
+	if (!has_child_in(group) || process_kill(-group, signal) < 0)
 		c.group = 0;
 	each_child_here(signal_child, &c);
 }
@@ -332,7 +332,7 @@ static bool signal_marked(pid_t pid, void *arg)
 	    !((s->group && group == s->group) || is_marked(pid, s->mark)))
 		return false;
 	if (s->signal)
-		kill(pid, s->signal);
+		process_kill(pid, s->signal);
 	if (s->pidfd < 0)
 		s->pidfd = process_open(pid);
 	s->n++;

@@ -24,6 +24,7 @@
 #include "base/alloc.h"
 #include "base/fd.h"
 #include "base/path.h"
+#include "base/process.h"
 #include "base/userns.h"
 #include "builder/processes.h"
 #include "image/manifest.h"
@@ -361,7 +362,7 @@ pid_t sandbox_start(const struct sandbox *s, int *said, char **why)
 	there = fd_close(there);
 	r = wait_for_setup(here, why);
 	if (r < 0) {
-		kill(pid, SIGKILL);
+		process_kill(pid, SIGKILL);
 		while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
 			;
 		return r;

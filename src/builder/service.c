@@ -17,6 +17,7 @@
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "base/fd.h"
+#include "base/process.h"
 #include "base/template.h"
 #include "base/units.h"
 #include "builder/keep.h"
@@ -265,7 +266,7 @@ static int run_beside(struct keep *k, const char *key, const char *command)
 
 		if (open && (k->main || !k->main_status))
 			continue;
-		kill(-pid, SIGKILL);
+		process_kill(-pid, SIGKILL);
 		return open ? ended_early(k) : orphaned(k);
 	}
 	return 0;

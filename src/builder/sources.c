@@ -183,7 +183,7 @@ static pid_t wait_for_stragglers(const char *draft, int64_t time, bool killed)
 		if (pid <= 0 || clock_now() >= deadline)
 			return pid;
 		if (killed)
-			kill(pid, SIGKILL);
+			process_kill(pid, SIGKILL);
 		p.fd = ended = process_open(pid);
 		poll(&p, 1, (int)(LOOK_MIN / NSEC_PER_MSEC));
 	}

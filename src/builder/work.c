@@ -121,8 +121,10 @@ static void wait_for_pipe(struct work *w, int fd, int *command)
 	do {
 		while (poll(p, 3, -1) < 0 && errno == EINTR)
 			;
-		if (p[1].revents & (POLLHUP | POLLERR))
+		if (p[1].revents & (POLLHUP | POLLERR)) {
 			kill(0, SIGKILL);
+			_exit(EXIT_FAILURE);
+		}
 		if (!p[0].revents && p[2].revents) {
 			fprintf(stderr,
 				"the command has ended, but a process that it left behind has its standard output open: it is waited for\n");

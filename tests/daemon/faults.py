@@ -5,6 +5,7 @@
 import os
 import subprocess
 import sys
+import time
 
 import harness
 from harness import LIMIT, FixdError, Skip, once, wait_for
@@ -157,16 +158,42 @@ def test_children_that_may_never_be_waited_for(t):
 
 
 def test_an_end_with_calls_that_are_refused(t):
-    """The signal is read otherwise, and a keeper is told by the end of its channel."""
-    for call in "rt_sigtimedwait", "shutdown":
+    """The signal is read otherwise, a keeper is told by the end of its channel, processes are signalled by descriptor, children are known without a list."""
+    calls = "rt_sigtimedwait", "shutdown", "kill", "getdents64"
+    for call in calls:
         wrapper = harness.without(call)
         if not wrapper:
             raise Skip("there is no libseccomp")
         d = t.daemon("[fixture service]\nservice = echo up; exec sleep 1000\nteardown = echo down >> ends\n", prefix=wrapper)
         assert d.client().read("service") == b"up"
+        begun = time.monotonic()
         d.stop()
+        assert time.monotonic() - begun < 8, f"{call}: two limits of 10 s are over"
+        assert "cannot be killed" not in d.words(), d.words()
     with open(t.path("ends")) as f:
-        assert f.read() == "down\ndown\n"
+        assert f.read() == "down\n" * len(calls)
+
+
+def test_a_time_limit_where_kill_is_refused(t):
+    wrapper = harness.without("kill")
+    if not wrapper:
+        raise Skip("there is no libseccomp")
+    d = t.daemon("[policy]\ntimeout = 100ms\n[fixture command]\ncommand = sleep 1000\n[fixture service]\nservice = sleep 1000 & sleep 1000\nready = file:no\n",
+                 prefix=wrapper)
+    for name in "command", "service":
+        try:
+            d.client().attach(name)
+            assert False
+        except FixdError as e:
+            assert "timed out after 100" in e.sentence, e.sentence
+    d.stop()
+    d = t.daemon("[fixture service]\nservice = echo up; exec sleep 1000\n", prefix=[*wrapper, *harness.without("pidfd_send_signal")])
+    try:
+        d.client().attach("service")
+        assert False
+    except FixdError as e:
+        assert "kill(2) is refused: Operation not permitted; expected a seccomp filter that allows it, or pidfd_send_signal(2)" in e.sentence, e.sentence
+    d.stop()
 
 
 @once

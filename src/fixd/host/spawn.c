@@ -190,7 +190,7 @@ int spawn_helper(const char *user, enum spawn_flags flags, struct spawned *out)
 	out->pidfd = process_open(pid);
 	if (out->pidfd < 0) {
 		r = out->pidfd;
-		kill(-pid, SIGKILL);
+		process_kill(-pid, SIGKILL);
 		waitpid(pid, NULL, 0);
 		return r;
 	}

@@ -100,7 +100,7 @@ static void trial_too_long(void *arg)
 	struct trial *t = arg;
 
 	t->too_long = true;
-	kill(t->pid, SIGKILL);
+	process_kill(t->pid, SIGKILL);
 }
 
 /* NULL, or why there is none. */
@@ -124,7 +124,7 @@ static char *begin_trial(struct keep *keep)
 	fd = process_open(trial.pid);
 	if (fd < 0) {
 		r = -fd;
-		kill(trial.pid, SIGKILL);
+		process_kill(trial.pid, SIGKILL);
 		waitpid(trial.pid, NULL, 0);
 		trial.pid = 0;
 		return xasprintf("%s cannot be waited for: %s", keep->program, strerror(r));

@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "base/fd.h"
+#include "base/process.h"
 #include "fixd/host/spawn.h"
 #include "fixd/host/watch.h"
 #include "fixd/model/events.h"
@@ -65,7 +66,7 @@ void build_free(struct build *b)
 void build_kill_group(struct build *b)
 {
 	if (b->pid > 0)
-		kill(-b->pid, SIGKILL);
+		process_kill(-b->pid, SIGKILL);
 }
 
 /* The helper of a service has processes outside of its group: it is asked to end them, and has some time for it. */

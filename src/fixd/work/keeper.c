@@ -305,7 +305,7 @@ static void on_keeper_exit_of(void *arg)
 
 	/* That of a daemon that was killed is not our child: its end is all there is to know. */
 	spawn_reap(k->pid, &status);
-	kill(-k->pid, SIGKILL);
+	process_kill(-k->pid, SIGKILL);
 	if (k->channel)
 		keeper_read_channel(k);
 	if (k->errors)
@@ -326,7 +326,7 @@ static void on_keeper_limit(void *arg)
 	free(k->wrong);
 	k->wrong = xstrdup("its teardown took too long and was given up");
 	if (k->pid > 0)
-		kill(-k->pid, SIGKILL);
+		process_kill(-k->pid, SIGKILL);
 }
 
 /* The time of the command, that of the processes, and some more. */
@@ -426,7 +426,7 @@ static int start_reaper(struct keeper *k)
 	fds[1] = note;
 	r = socket_send(child.channel, &message.size, sizeof message.size, fds, 2, MSG_DONTWAIT);
 	if (r < 0)
-		kill(-k->pid, SIGKILL);
+		process_kill(-k->pid, SIGKILL);
 	return 0;
 }
 
@@ -490,7 +490,7 @@ static int watch_or_kill(const struct keeper *k)
 
 	if (fd < 0 && k->pid > 0 && process_is_child(k->pid)) {
 		log_warn(fd, "%s: its keeper cannot be watched, and is killed", k->title);
-		kill(-k->pid, SIGKILL);
+		process_kill(-k->pid, SIGKILL);
 		waitpid(k->pid, NULL, 0);
 	}
 	return fd;
@@ -533,7 +533,7 @@ void keepers_abandon(struct work *w)
 		struct keeper *k = link_entry(l, struct keeper, link);
 
 		if (k->pid > 0) {
-			kill(-k->pid, SIGKILL);
+			process_kill(-k->pid, SIGKILL);
 			waitpid(k->pid, NULL, 0);
 		}
 		if (k->image) {
