@@ -131,6 +131,34 @@ def test_directory_that_cannot_be_read_to_its_end(t):
         d.stop()
 
 
+def test_watched_directory_that_cannot_be_read(t):
+    """For a moment: what it has is not known, so nothing is built of it; later it is, and edits are noticed."""
+    config = "[policy]\nretry-after = 1ms\n[fixture f]\ncommand = cat tree/sub/input\nwatch = tree\n"
+    for call, error, when, where in (("getdents64", "EIO", "1", "tree"), ("getdents64", "EIO", "2", "tree"), ("getdents64", "ENOMEM", "1", "tree/sub"),
+                                     ("openat", "EMFILE", "1", "tree/sub")):
+        t.write("tree/sub/input", "one")
+        words = [*t.injecting(call, error, when), "-P", t.path(where)]
+        d = t.daemon(config, prefix=words)
+        told = None
+        try:
+            assert d.client().read("f") == b"one"
+        except FixdError as e:
+            told = e.sentence
+            assert f"what it watches cannot be looked at: {t.path(where)}: " in told, told
+        assert told and t.was_injected(), (call, when)
+        wait_for(lambda: reads(d, "f", b"one"), "it to be built")
+        t.write("tree/sub/input", "other")
+        assert reads(d, "f", b"other"), (call, error, when)
+        d.stop()
+
+
+def reads(d, name, value):
+    try:
+        return d.client().read(name) == value
+    except FixdError:
+        return False
+
+
 def test_builder_that_may_not_hear_of_the_daemons_end(t):
     d = t.daemon(INI, prefix=t.injecting("prctl", "EPERM", "1+", follow=True))
     try:

@@ -2,11 +2,13 @@
 #include "fixd/host/survey.h"
 
 #include <dirent.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/alloc.h"
 #include "base/clock.h"
+#include "base/fd.h"
 #include "base/glob.h"
 #include "base/path.h"
 #include "base/text.h"
@@ -30,7 +32,7 @@ struct survey {
 	size_t visited, most;  /* names */
 	const struct survey_watch *watch;
 	void *arg;
-	bool too_large;
+	char *wrong; /* why it is not to be relied on */
 	struct vector places;
 	DIR *dir; /* that is being read */
 	struct place *place; /* its */
@@ -38,15 +40,27 @@ struct survey {
 	struct snapshot_sorting sorting;
 };
 
+static void give_up(struct survey *v, const char *path, int err)
+{
+	if (!v->wrong)
+		v->wrong = xasprintf("what it watches cannot be looked at: %s: %s", path, strerror(err));
+}
+
 static struct dirent *read_counted(struct survey *v)
 {
+	struct dirent *e;
+	int r;
+
 	/* So that no pattern walks over a whole disk. */
 	if (v->visited >= v->most) {
-		v->too_large = true;
+		v->wrong = v->wrong ? v->wrong : xasprintf("what it watches has more than %zu names to look through", v->most);
 		return NULL;
 	}
 	v->visited++;
-	return readdir(v->dir);
+	e = dir_next(v->dir, &r);
+	if (r < 0)
+		give_up(v, v->place->path, -r);
+	return e;
 }
 
 static void survey_add_place(struct survey *v, char *path, const char *rest)
@@ -158,6 +172,9 @@ static void open_next(struct survey *v)
 		v->watch->tree(v->arg, path);
 	}
 	v->dir = viewer_opendir(v->viewer, path);
+	/* What has gone or is refused is so until something is heard of it. */
+	if (!v->dir && errno != ENOENT && errno != ENOTDIR && errno != EACCES && errno != EPERM && errno != ELOOP && errno != ENAMETOOLONG)
+		give_up(v, path, errno);
 }
 
 static void close_dir(struct survey *v)
@@ -195,8 +212,6 @@ static void survey_read_one(struct survey *v)
 		close_dir(v);
 		return;
 	}
-	if (!strcmp(d->d_name, ".") || !strcmp(d->d_name, ".."))
-		return;
 	if (v->place->rest) {
 		match(v, d->d_name);
 		return;
@@ -296,7 +311,7 @@ bool survey_step(struct survey *v, int64_t until)
 	bool more = true;
 
 	if (!viewer_begin(v->viewer)) {
-		v->too_large = true;
+		v->wrong = v->wrong ? v->wrong : xstrdup("what it watches cannot be looked at with the rights of its user");
 		return true;
 	}
 	for (unsigned n = 1; more && (n % NAMES_AT_ONCE || clock_now() < until); n++)
@@ -310,9 +325,9 @@ bool survey_watches(const struct survey *v)
 	return v->watch;
 }
 
-bool survey_too_large(const struct survey *v)
+char *survey_wrong(const struct survey *v)
 {
-	return v->too_large;
+	return v->wrong ? xstrdup(v->wrong) : NULL;
 }
 
 struct snapshot survey_take(struct survey *v)
@@ -334,6 +349,7 @@ struct survey *survey_free(struct survey *v)
 	vector_deinit(&v->places);
 	snapshot_deinit(&v->list);
 	free(v->excluded);
+	free(v->wrong);
 	free(v);
 	return NULL;
 }

@@ -29,8 +29,11 @@ struct survey *survey_new(struct viewer *viewer, char *const *patterns, size_t m
 /* Goes on until that time (clock.h), at least a little. True: it is complete. */
 bool survey_step(struct survey *v, int64_t until);
 bool survey_watches(const struct survey *v);
-/* It had too many names, or its viewer could not be taken on: it is not to be relied on. */
-bool survey_too_large(const struct survey *v);
+/*
+ * NULL, or a sentence (to be freed) why it is not to be relied on: too many names, a directory that could not be read, a viewer that could not
+ * be taken on.
+ */
+char *survey_wrong(const struct survey *v);
 /* What was seen, in order; frees the survey. */
 struct snapshot survey_take(struct survey *v);
 struct survey *survey_free(struct survey *v);

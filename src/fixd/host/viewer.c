@@ -279,7 +279,9 @@ DIR *viewer_opendir(const struct viewer *v, const char *path)
 	if (!v)
 		return opendir(path);
 	fd = viewer_open(v, path, true, true);
-	if (fd >= 0)
+	if (fd < 0)
+		errno = -fd;
+	else
 		dir = open(fd_path(fd, name), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	d = dir >= 0 ? fdopendir(dir) : NULL;
 	if (d)

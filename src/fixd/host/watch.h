@@ -57,8 +57,8 @@ void watchset_restore(struct watchset *s, const struct record *saved);
 /* With whose rights it was seen, to be freed; NULL: the daemon's. */
 struct viewer *watchset_saved_viewer(const struct record *saved);
 
-/* NULL, or a sentence (to be freed): it has too many names to look through, and is not to be relied on. */
-char *watchset_too_large(const struct watchset *s);
+/* NULL, or a sentence (to be freed) why it is not to be relied on: too many names to look through, or what cannot be read. */
+char *watchset_wrong(const struct watchset *s);
 
 /*
  * Looks, until that time (clock.h), for what has changed; where each change is told only at what was told. False: it is not over, and

@@ -77,7 +77,7 @@ struct watchset {
 	struct link subs;
 	struct link old_subs; /* that the look at hand replaces */
 	size_t most; /* names */
-	bool too_large;
+	char *wrong; /* why the first look is not to be relied on */
 	bool polled;
 	bool hinted;  /* something happened since the last look */
 	bool renamed; /* and names came or went: there may be more to watch */

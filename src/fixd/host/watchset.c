@@ -105,13 +105,14 @@ static void begin_look(struct watchset *s)
 static void end_look(struct watchset *s)
 {
 	struct snapshot now;
+	char *wrong;
 
-	s->too_large |= survey_too_large(s->survey);
+	wrong = survey_wrong(s->survey);
 	now = survey_take(s->survey);
 	s->survey = NULL;
 	subscriptions_leave(s->watcher, &s->old_subs, &(struct snapshot){ 0 });
 	s->looked = s->look_began;
-	s->changed = snapshot_compare(&s->seen, &now);
+	s->changed = wrong ? wrong : snapshot_compare(&s->seen, &now);
 	subscriptions_leave(s->watcher, NULL, &now);
 }
 
@@ -120,7 +121,7 @@ static void end_first_look(struct watchset *s)
 {
 	struct snapshot now;
 
-	s->too_large |= survey_too_large(s->survey);
+	s->wrong = survey_wrong(s->survey);
 	now = survey_take(s->survey);
 	s->survey = NULL;
 	s->complete = true;
@@ -238,9 +239,9 @@ void watchset_restore(struct watchset *s, const struct record *saved)
 		s->changed = xstrdup("what it watches is not known");
 }
 
-char *watchset_too_large(const struct watchset *s)
+char *watchset_wrong(const struct watchset *s)
 {
-	return s->too_large ? xasprintf("what it watches has more than %zu names to look through", s->most) : NULL;
+	return s->wrong ? xstrdup(s->wrong) : NULL;
 }
 
 struct watchset *watchset_free(struct watchset *s)
@@ -264,6 +265,7 @@ struct watchset *watchset_free(struct watchset *s)
 	vector_deinit(&s->touched);
 	free(s->viewer);
 	free(s->changed);
+	free(s->wrong);
 	free(s);
 	return NULL;
 }

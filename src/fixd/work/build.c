@@ -376,7 +376,7 @@ void build_cannot_start(struct build *b, char *wrong)
 void build_begin_process(struct build *b)
 {
 	struct instance *i = b->instance;
-	char *wrong = b->purpose == PURPOSE_BUILD && i->watch ? watchset_too_large(i->watch) : NULL;
+	char *wrong = b->purpose == PURPOSE_BUILD && i->watch ? watchset_wrong(i->watch) : NULL;
 	int r = wrong ? 0 : start_process(b);
 
 	if (r < 0)

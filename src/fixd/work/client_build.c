@@ -497,7 +497,7 @@ char *offer_new(struct instance *i, struct client *c, struct image *const *depen
 	pidfd = c->pid > 0 ? process_open(c->pid) : -1;
 	if (c->pid > 0 && pidfd == -ESRCH)
 		return xstrdup("the client that asked has ended");
-	wrong = watchset_too_large(i->watch);
+	wrong = watchset_wrong(i->watch);
 	if (!wrong && socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
 		wrong = xasprintf("no channel for its builder: %s", strerror(errno));
 	if (wrong) {
