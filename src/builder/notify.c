@@ -2,6 +2,7 @@
 #include "builder/notify.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -34,8 +35,23 @@ int notify_open(const char *token)
 	return setenv("NOTIFY_SOCKET", name, 1) < 0 ? -errno : fd_steal(&fd);
 }
 
+/* Messages that are read at once; the kernel queues some ten (net.unix.max_dgram_qlen). */
+#define AT_ONCE 16
+/* So long they wait in the queue, and their senders for room in it, when strangers send. */
+#define STRANGERS_MS 10
+
+static void slow_down(uid_t stranger)
+{
+	static bool said;
+
+	if (!said)
+		fprintf(stderr, "fixd-builder: user %u sends to the service's NOTIFY_SOCKET, and is not heard\n", (unsigned)stranger);
+	said = true;
+	poll(NULL, 0, STRANGERS_MS);
+}
+
 /* Everybody of this machine may send to an abstract name who knows it. */
-static bool is_of_this_user(struct msghdr *m)
+static bool is_of_this_user(struct msghdr *m, uid_t *stranger)
 {
 	struct ucred sender;
 
@@ -43,8 +59,10 @@ static bool is_of_this_user(struct msghdr *m)
 		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_CREDENTIALS)
 			continue;
 		memcpy(&sender, CMSG_DATA(c), sizeof sender);
+		*stranger = sender.uid;
 		return sender.uid == geteuid();
 	}
+	*stranger = (uid_t)-1;
 	return false;
 }
 
@@ -70,9 +88,10 @@ unsigned notify_read(int fd, struct text *status)
 		char bytes[CMSG_SPACE(sizeof(struct ucred))];
 	} control;
 	char text[MESSAGE_MAX + 1];
-	unsigned said = 0;
+	unsigned said = 0, strangers = 0;
+	uid_t stranger = 0;
 
-	for (;;) {
+	for (int k = 0; k < AT_ONCE; k++) {
 		struct iovec v = { .iov_base = text, .iov_len = MESSAGE_MAX };
 		struct msghdr m = { .msg_iov = &v, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control };
 		ssize_t n = recvmsg(fd, &m, MSG_CMSG_CLOEXEC);
@@ -80,9 +99,14 @@ unsigned notify_read(int fd, struct text *status)
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0)
-			return said;
+			break;
 		text[n] = '\0';
-		if (is_of_this_user(&m))
+		if (is_of_this_user(&m, &stranger))
 			said |= read_message(text, status);
+		else
+			strangers++;
 	}
+	if (strangers && !said)
+		slow_down(stranger);
+	return said;
 }

@@ -164,6 +164,51 @@ def test_a_stranger_notifies(t):
     assert "exited with status 7 before it was ready" in asker.communicate(timeout=LIMIT)[1]
 
 
+@once
+def test_a_stranger_floods(t):
+    """He costs the helper little, and does not keep the service from saying that it is ready."""
+    if os.geteuid() != 0:
+        raise harness.Skip("only root has other users")
+    name, go = os.path.join(t.dir, "name"), os.path.join(t.dir, "go")
+    say = t.write("say.py", "import os, socket\nwith socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as s:\n"
+                  "    s.sendto(b'READY=1', os.environ['NOTIFY_SOCKET'].replace('@', '\\0', 1))\n")
+    d = start(t, f"[fixture a]\nservice = echo $NOTIFY_SOCKET > {name}.new; mv {name}.new {name}; until test -e {go}; do sleep 0.01; done; "
+                 f"{sys.executable} {say}; exec sleep 1000\nready = notify\nvalue = up\n")
+    asker = subprocess.Popen([harness.program("fixctl"), "--socket", d.socket, "get", "a"], stdout=subprocess.PIPE, text=True)
+    wait_for(lambda: os.path.exists(name), "the name")
+    with open(name) as f:
+        address = f.read().strip().replace("@", "\0", 1)
+    sent, end = os.pipe()
+    strangers = []
+    for _ in range(3):
+        strangers.append(os.fork())
+        if strangers[-1] == 0:
+            try:
+                os.setuid(harness.NOBODY)
+                with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as s:
+                    while True:
+                        s.sendto(b"READY=1", address)
+                        os.write(end, b".")
+            finally:
+                os._exit(0)
+    os.close(end)
+    with open("/proc/sys/net/unix/max_dgram_qlen") as f:
+        queue = int(f.read())
+    began, n = time.monotonic(), 0
+    while n < queue + 400:
+        n += len(os.read(sent, 1))
+    # Sixteen are taken in 10 ms.
+    assert time.monotonic() - began > 0.15, time.monotonic() - began
+    with open(go, "w"):
+        pass
+    threading.Thread(target=lambda: [None for _ in iter(lambda: os.read(sent, 4096), b"")], daemon=True).start()
+    assert asker.communicate(timeout=LIMIT)[0] == "up"
+    for pid in strangers:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+    wait_for(lambda: f"user {harness.NOBODY} sends to the service's NOTIFY_SOCKET, and is not heard" in d.ctl("log", "a").out, "it to be said")
+
+
 def test_it_never_gets_ready(t):
     d = start(t, service("--mute", "timeout = 300ms\n", name="mute") + service("--mute", "timeout = 300ms\n", ready="line", name="silent") +
               "[fixture fails]\nservice = echo cannot bind >&2; exit 7\n[fixture forgets]\nservice = exec true\n" +
