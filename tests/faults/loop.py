@@ -4,7 +4,7 @@
 with each error it may give. Afterwards: nobody has crashed or hangs, what failed was said in a sentence, a later try works, and no
 descriptor, memory, process or file is left.
 
-loop.py [daemon] [epoll] [helper] [client] [operations]; FAULTS=openat,read for some calls only; FAULT_FIXTURES=service,clone for some helpers only; FAULT_STRIDE=N for each N-th place.
+loop.py [daemon] [epoll] [helper] [remote] [client] [operations]; FAULTS=openat,read for some calls only; FAULT_FIXTURES=service,clone for some helpers only; FAULT_STRIDE=N for each N-th place.
 A table at the end, and status 1 if anything was wrong. Needs strace.
 """
 
@@ -22,6 +22,7 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "daemon"))
 import harness
+import remote as remotes
 from harness import Case, FixdError, program, wait_for
 
 # Not close(2): the kernel closes, whatever it says; nor brk(2), which fails without an error.
@@ -86,6 +87,20 @@ clones = 1
 [fixture template]
 process = exec TEMPLATE
 """
+# What another machine may have made.
+REMOTE = """
+[policy]
+retry-after = 1ms
+[fixture words]
+command = seq 1 3000
+watch-by = content
+remote = yes
+[fixture files]
+tree = mkdir "$FIXD_DIR/d"; echo one > "$FIXD_DIR/d/f"
+watch-by = content
+remote = yes
+"""
+VALUE = "".join(f"{k}\n" for k in range(1, 3001)).encode()
 TEMPLATE = """
 #include <fixd.h>
 
@@ -325,30 +340,35 @@ def operations():
     place.end()
 
 
-def helper():
-    place = Place("ring")
-    case = place.case
-    inject, trace = case.path("inject"), case.path("trace")
-    # It is executed by its descriptor, which a script cannot be.
-    wrapper, builder = case.path("builder"), program("fixd-builder")
-    source = case.write("builder.c", f"""
+def wrapper(case, name, inject, real):
+    """A program that is another one, traced by strace with the words of `inject`, if there are any. A script cannot be executed by its descriptor."""
+    source = case.write(os.path.basename(name) + ".c", f"""
 #include <sys/stat.h>
 #include <unistd.h>
-int main(void)
+int main(int argc, char **argv)
 {{
 	struct stat st;
 
-	if (stat("{inject}", &st) == 0 && st.st_size)
-		execl("/bin/sh", "sh", "-c", "exec strace -q -o {trace} $(cat {inject}) {builder}", (char *)0);
-	else
-		execl("{builder}", "fixd-builder", (char *)0);
+	(void)argc;
+	if (stat("{inject}", &st) < 0 || !st.st_size)
+		execv("{real}", argv);
+	argv[0] = "{real}";
+	execv("{case.path(name)}.sh", argv);
 	return 127;
 }}
 """)
-    subprocess.run([os.environ.get("CC", "cc").split()[0], "-o", wrapper, source], check=True)
+    subprocess.run([os.environ.get("CC", "cc").split()[0], "-o", case.path(name), source], check=True)
+    os.chmod(case.write(name + ".sh", f'#!/bin/sh\nexec strace -q -o {inject}.trace $(cat {inject}) {real} "$@"\n'), 0o755)
+
+
+def helper():
+    place = Place("ring")
+    case = place.case
+    inject = case.path("inject")
+    wrapper(case, "builder", inject, program("fixd-builder"))
     before = before_main([program("fixd-builder"), "--version"])
     case.program("template", TEMPLATE)
-    d = case.daemon(place.ini + MORE.replace("TEMPLATE", case.path("template")), env={"FIXD_BUILDER": wrapper})
+    d = case.daemon(place.ini + MORE.replace("TEMPLATE", case.path("template")), env={"FIXD_BUILDER": case.path("builder")})
     c = d.client()
 
     def build(words):
@@ -363,8 +383,8 @@ int main(void)
             continue
         build("-s 0")
         d.ctl("cleanup", name, "--force", timeout=LIMIT)
-        wait_for(lambda: "exited" in open(trace).read() or "+++" in open(trace).read(), "its end")
-        with open(trace, errors="replace") as f:
+        wait_for(lambda: "+++" in open(inject + ".trace").read(), "its end")
+        with open(inject + ".trace", errors="replace") as f:
             ours = calls_of(f, before)
         for call, when, error in places(ours):
             wrong = None
@@ -378,6 +398,68 @@ int main(void)
             if not wrong and (e := try_for(lambda: (d.ctl("cleanup", name, "--force", code=None), c.attach(name, timeout=LIMIT).detach()), 2 * LIMIT)):
                 wrong = f"it does not work again: {e}"
             note(f"helper, {name}", call, not wrong, f"{call} {error} {when}: {wrong}")
+    case.finish(False)
+
+
+def remote():
+    """A helper that takes an image from a remote, or brings one there, and its fixd-remote, which may fail in any way: then the image is built."""
+    place = Place("ring")
+    case = place.case
+    os.mkdir(case.path("bin"))
+    os.mkdir(case.path("run"), 0o700)
+    shutil.copy(program("fixd-builder"), case.path("bin"))
+    inject = {}
+    for name, real in ("builder", case.path("bin/fixd-builder")), ("bin/fixd-remote", program("fixd-remote")):
+        inject[name] = case.path(os.path.basename(name) + ".inject")
+        wrapper(case, name, inject[name], real)
+    key = subprocess.run([program("fixd-remote"), "keygen", case.path("key")], capture_output=True, text=True, check=True).stdout.strip()
+    server = remotes.Server()
+    section = f"[remote]\nurl = {server.url}\npublic-keys = {key}\nwrite = yes\nkey-file = {case.path('key')}\ntimeout = 20s\n"
+    d = case.daemon(section + REMOTE, env={"FIXD_BUILDER": case.path("builder"), "XDG_RUNTIME_DIR": case.path("run")})
+    c = d.client()
+    d.ctl("warm", "--wait-upload")
+    wait_for(lambda: len(server.manifests()) == 2, "both to be on the server")
+    files = dict(server.http.files)
+
+    def build(who, words, brings):
+        server.http.files.clear()
+        server.http.files.update({} if brings else files)
+        shutil.rmtree(case.path("run"))
+        os.mkdir(case.path("run"), 0o700)
+        d.ctl("cleanup", name, "--force", timeout=LIMIT, code=None)
+        if os.path.exists(inject[who] + ".trace"):
+            os.remove(inject[who] + ".trace")
+        with open(inject[who], "w") as f:
+            f.write(words)
+        try:
+            v = c.attach(name, timeout=LIMIT)
+            assert name != "words" or v.data == VALUE, f"it is {v.data[:50]!r}"
+            assert name != "files" or open(v.path + "/d/f").read() == "one\n", os.listdir(v.path)
+            v.detach()
+            if brings:
+                d.ctl("warm", name, "--wait-upload", timeout=LIMIT)
+            wait_for(lambda: "+++" in open(inject[who] + ".trace").read(), "it to be traced to its end")
+        finally:
+            os.truncate(inject[who], 0)
+
+    for who in inject:
+        before = before_main([program("fixd-builder" if who == "builder" else "fixd-remote"), "--version"])
+        for name, brings in ("words", False), ("words", True), ("files", False), ("files", True):
+            build(who, "-s 0", brings)
+            with open(inject[who] + ".trace", errors="replace") as f:
+                ours = calls_of(f, before)
+            for call, when, error in places(ours):
+                wrong = None
+                try:
+                    build(who, f"-e trace={call} -e inject={call}:error={error}:when={when}", brings)
+                except FixdError as e:
+                    wrong = None if len(e.sentence) > 15 and who == "builder" else f"it fails: {e.sentence!r}"
+                except (AssertionError, subprocess.TimeoutExpired) as e:
+                    wrong = str(e)
+                if not wrong and (e := try_for(lambda: build("builder", "-s 0", False), LIMIT)):
+                    wrong = f"it does not work again: {e}"
+                note(f"{'helper' if who == 'builder' else 'fixd-remote'}, {'to' if brings else 'from'} remote", call, not wrong, f"{name} {call} {error} {when}: {wrong}")
+    server.close()
     case.finish(False)
 
 
@@ -414,7 +496,7 @@ def client():
 
 
 def main():
-    rooms = {"daemon": lambda: daemon("ring"), "epoll": lambda: daemon("epoll"), "helper": helper, "client": client, "operations": operations}
+    rooms = {"daemon": lambda: daemon("ring"), "epoll": lambda: daemon("epoll"), "helper": helper, "client": client, "remote": remote, "operations": operations}
     if not shutil.which("strace"):
         sys.exit("loop.py: strace is needed")
     start = time.monotonic()
