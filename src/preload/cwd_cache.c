@@ -14,7 +14,9 @@
 struct here {
 	uint32_t renamed; /* as the table had it before the question: whoever renames a directory may be another process */
 	struct starts starts;
+	size_t n;	     /* length of `real` */
 	char path[PATH_MAX]; /* visible */
+	char real[PATH_MAX]; /* the kernel's; empty: not known */
 };
 
 static _Atomic(void *) heres; /* so many */
@@ -29,7 +31,7 @@ static struct here *cwd_cache_of(unsigned number)
 	return all ? &all[number % HERES] : NULL;
 }
 
-static bool ask(char *out)
+static bool ask(char *out, char *real)
 {
 	int saved = errno;
 	long n = kernel(SYS_getcwd, out, PATH_MAX);
@@ -38,19 +40,23 @@ static bool ask(char *out)
 	/* "(unreachable)" is before a directory that is out of sight. */
 	if (n <= 0 || *out != '/')
 		return false;
+	if (real)
+		memcpy(real, out, (size_t)n);
 	resolve_visible(out, PATH_MAX);
 	return true;
 }
 
 /* Of one that was removed the kernel has the name still. */
-static bool ask_anyway(char *out)
+static bool ask_anyway(char *out, char *real)
 {
 	static const char deleted[] = " (deleted)";
 	int saved = errno;
 	size_t n;
 
-	if (ask(out))
+	if (ask(out, real))
 		return true;
+	if (real)
+		*real = '\0';
 	n = (size_t)kernel(SYS_readlinkat, AT_FDCWD, "/proc/self/cwd", out, PATH_MAX - 1);
 	errno = saved;
 	if (n <= sizeof deleted || n >= PATH_MAX || *out != '/' || memcmp(out + n - (sizeof deleted - 1), deleted, sizeof deleted - 1) != 0)
@@ -73,7 +79,8 @@ void cwd_cache_moved(void)
 	h = cwd_cache_of(number);
 	if (h)
 		h->renamed = __atomic_load_n(&run->renamed, __ATOMIC_ACQUIRE);
-	if (h && ask_anyway(h->path)) {
+	if (h && ask_anyway(h->path, h->real)) {
+		h->n = strlen(h->real);
 		path_table_starts_below(&h->starts, h->path);
 		answer++;
 	}
@@ -134,7 +141,7 @@ bool cwd_cache_get(char *out)
 	do {
 		h = known(&n);
 		if (!h)
-			return ask_anyway(out);
+			return ask_anyway(out, NULL);
 		memccpy(out, h->path, '\0', PATH_MAX);
 		atomic_thread_fence(memory_order_acquire);
 	} while (atomic_load(&last) - n >= HERES);
@@ -143,5 +150,19 @@ bool cwd_cache_get(char *out)
 
 char *cwd_cache_visible(char *out)
 {
-	return ask(out) ? out : NULL;
+	return ask(out, NULL) ? out : NULL;
+}
+
+const char *cwd_cache_below(const char *real)
+{
+	const struct here *h;
+	const char *rest;
+	unsigned n;
+
+	h = known(&n);
+	if (!h || h->n == 0 || strncmp(real, h->real, h->n) != 0 || real[h->n] != '/' || !real[h->n + 1])
+		return real;
+	rest = real + h->n + 1;
+	atomic_thread_fence(memory_order_acquire);
+	return atomic_load(&last) - n < HERES ? rest : real;
 }

@@ -131,7 +131,7 @@ static APART DIR *opendir_shown(const char *path)
 		errno = ENOTDIR;
 		return NULL;
 	}
-	dir = REAL(opendir)(p.path);
+	dir = REAL(opendir)(short_path(&p));
 	if (dir)
 		fd_cache_opened(dirfd(dir), REACH_INSIDE);
 	return dir;

@@ -187,8 +187,8 @@ void fd_cache_follow(struct run_entry *e)
 		if (fd_cache_of(fd) == 1 + REACH_INSIDE)
 			follow_descriptor(e, fd);
 	}
-	if (kernel(SYS_getcwd, path, sizeof path) > 0 && to_own(e, path, sizeof path))
-		kernel(SYS_chdir, path);
+	if (kernel(SYS_getcwd, path, sizeof path) > 0 && to_own(e, path, sizeof path) && kernel(SYS_chdir, path) == 0)
+		cwd_cache_moved();
 }
 
 static bool take_number(const char **p, int *out)

@@ -143,6 +143,7 @@ static APART int look_at_name(const struct resolved *p, int fd, const char *path
 	name->slash = path[n] == '/';
 	found.entry = p->entry;
 	found.image = p->entry && p->image;
+	found.relative = false;
 	snprintf(found.path, sizeof found.path, "%.*s", (int)n, path);
 	r = p->entry ? stat_place(&found, &st, false) : REAL(fstatat)(fd, found.path, &st, AT_SYMLINK_NOFOLLOW);
 	name->there = r == 0;

@@ -77,7 +77,7 @@ static APART int open_shown(int dirfd, const char *path, int flags, mode_t mode)
 		return -1;
 	if (r == 0)
 		return REAL(openat)(dirfd, path, flags, mode);
-	fd = p.entry && p.image ? open_the_image(p.entry, flags) : REAL(openat)(AT_FDCWD, p.path, flags, mode);
+	fd = p.entry && p.image ? open_the_image(p.entry, flags) : REAL(openat)(AT_FDCWD, short_path(&p), flags, mode);
 	/* Elsewhere the way has led out of the fixture. */
 	fd_cache_opened(fd, p.entry ? REACH_INSIDE : path_table_reach(p.visible, &p.entry));
 	return fd;

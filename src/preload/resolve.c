@@ -356,6 +356,7 @@ int resolve_path(struct resolved *p, int dirfd, const char *path, unsigned use)
 	if (n == 0 || n >= PATH_MAX)
 		return fail(n ? ENAMETOOLONG : ENOENT);
 	slash = path[n - 1] == '/';
+	p->relative = *path != '/' && dirfd == AT_FDCWD;
 	if (*path == '/' && start_of_magic(&path, p->visible)) {
 		/* The link of the kernel itself, not what it leads to. */
 		if (!*path && !w.follow)

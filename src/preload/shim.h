@@ -106,6 +106,7 @@ enum use {
 struct resolved {
 	struct run_entry *entry;
 	bool image; /* the bytes are those of entry->fd, and there is no path to them */
+	bool relative; /* the path was one from the working directory */
 	char visible[PATH_MAX];
 	char path[PATH_MAX]; /* for the real functions, absolute; of an image unset */
 };
@@ -150,6 +151,17 @@ bool resolve_visible(char *path, size_t room);
 static inline void cwd_cache_renamed(void)
 {
 	__atomic_fetch_add(&run->renamed, 1, __ATOMIC_RELEASE);
+}
+
+/*
+ * Where a path is in a run there are directories and links before it, which cost more than all else: who asked relative to the working
+ * directory is answered so, if that is where the kernel has it.
+ */
+const char *cwd_cache_below(const char *real);
+
+static inline const char *short_path(const struct resolved *p)
+{
+	return p->relative ? cwd_cache_below(p->path) : p->path;
 }
 
 /* The working directory has changed, or may have. */

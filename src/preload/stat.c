@@ -59,11 +59,11 @@ static bool is_own_directory(const struct resolved *p)
 int stat_place(struct resolved *p, struct stat *st, bool follow)
 {
 	if (!p->image) {
-		int r = REAL(fstatat)(AT_FDCWD, p->path, st, follow ? 0 : AT_SYMLINK_NOFOLLOW);
+		int r = REAL(fstatat)(AT_FDCWD, short_path(p), st, follow ? 0 : AT_SYMLINK_NOFOLLOW);
 
 		if (r == 0 && !follow && S_ISLNK(st->st_mode) && p->entry) {
 			pass_marker(p);
-			r = REAL(fstatat)(AT_FDCWD, p->path, st, AT_SYMLINK_NOFOLLOW);
+			r = REAL(fstatat)(AT_FDCWD, short_path(p), st, AT_SYMLINK_NOFOLLOW);
 		}
 		if (r == 0) {
 			correct_owner(p, &st->st_uid, &st->st_gid);
@@ -205,7 +205,7 @@ static APART int statx_shown(int dirfd, const char *path, int flags, unsigned ma
 	if (r == 0)
 		return REAL(statx)(dirfd, path, flags, mask, x);
 	if (!p.image) {
-		r = REAL(statx)(AT_FDCWD, p.path, flags & ~AT_EMPTY_PATH, mask, x);
+		r = REAL(statx)(AT_FDCWD, short_path(&p), flags & ~AT_EMPTY_PATH, mask, x);
 		if (r == 0) {
 			correct_owner(&p, &x->stx_uid, &x->stx_gid);
 			x->stx_ino = inode_of(makedev(x->stx_dev_major, x->stx_dev_minor), x->stx_ino);
@@ -254,7 +254,7 @@ static APART int access_shown(int dirfd, const char *path, int mode, int flags)
 	/* The permissions of the copy would say the same, once there is one. */
 	if (p.image || (p.entry && p.entry->kind == RUN_TREE && p.entry->owner != p.entry->uid))
 		return stat_place(&p, &st, follow) < 0 ? -1 : rights_allow(&st, mode, flags & AT_EACCESS);
-	return REAL(faccessat)(AT_FDCWD, p.path, mode, flags & ~AT_EMPTY_PATH);
+	return REAL(faccessat)(AT_FDCWD, short_path(&p), mode, flags & ~AT_EMPTY_PATH);
 }
 
 SHIM int access(const char *path, int mode)

@@ -196,6 +196,15 @@ def test_programs_with_other_rights_write_to_the_runs_own(t):
     assert os.listdir(t.path("home")) == []
 
 
+def test_from_the_working_directory(t):
+    """What is asked relative to it is where it is, also when the tree became private meanwhile, or the directory was moved."""
+    s = stage(t)
+    s.same("cd tree/sub && stat -c '%n %F' c deep deep/d ../a && echo x >new && stat -c '%n %F' c deep deep/d ../a new && "
+           "echo y >>c && stat -c '%n %s' c deep/d && cat c deep/d && ls deep", twice=True)
+    s.same("cd tree/sub && echo x >new && mv ../sub ../moved && stat -c '%n %F' c new && cat c && mkdir ../sub && echo z >../sub/c && cat c ../sub/c; pwd -P | sed 's/.*tree/tree/'")
+    s.same("cd tree/sub && (cd .. && echo x >sub/new && rm sub/c && ln -s deep/d sub/c) && stat -c '%n %F' c new && cat c && stat -Lc %F c")
+
+
 def test_a_tree_of_another_group(t):
     """Of what a user namespace does not know auto makes no mounts."""
     if os.geteuid() != 0 or t.mode != "mount":
