@@ -64,12 +64,39 @@ static uint64_t device_of_all(const struct shown_list *l, const struct scratch *
 	return of_copies.st_dev;
 }
 
+/*
+ * From one real directory to another one, which it is much faster to come to so than from the root, over the mounts that are on the way from
+ * there. NULL: nothing but the root is above both.
+ */
+static char *way_to(const char *from, const char *to)
+{
+	_cleanup_text_ struct text t = { 0 };
+	size_t common = 0;
+
+	for (size_t k = 1; from[k - 1] == to[k - 1]; k++) {
+		if ((!from[k] || from[k] == '/') && (!to[k] || to[k] == '/'))
+			common = k;
+		if (!from[k] || !to[k])
+			break;
+	}
+	if (common <= 1)
+		return NULL;
+	for (const char *p = from + common; *p; p++) {
+		if (*p == '/')
+			text_puts(&t, "../");
+	}
+	text_puts(&t, to[common] ? to + common + 1 : ".");
+	return text_steal(&t);
+}
+
 /* Short links can be made of one that is not. */
 static int make_marker(const struct shown *x, const struct scratch *s, size_t i)
 {
-	_cleanup_free_ char *marker = scratch_marker(s, i), *path = xasprintf("%s/%s", s->copies, marker);
+	_cleanup_free_ char *marker = scratch_marker(s, i), *path = xasprintf("%s/%s", s->copies, marker),
+			    *from = realpath(s->copies, NULL), *to = x->kind == RUN_TREE ? realpath(x->tree, NULL) : NULL,
+			    *way = from && to ? way_to(from, to) : NULL;
 
-	return x->kind == RUN_TREE && symlink(x->tree, path) < 0 ? -errno : 0;
+	return x->kind == RUN_TREE && symlink(way ? way : x->tree, path) < 0 ? -errno : 0;
 }
 
 void environment_set(const struct shown_list *l, const char *id, const char *socket, const struct run_options *o)
