@@ -119,8 +119,13 @@ static void wait_for_pipe(struct work *w, int fd, int *command)
 	struct pollfd p[] = { { .fd = fd, .events = POLLIN }, { .fd = w->channel }, { .fd = *command, .events = POLLIN } };
 
 	do {
-		while (poll(p, 3, -1) < 0 && errno == EINTR)
+		int r;
+
+		while ((r = poll(p, 3, -1)) < 0 && errno == EINTR)
 			;
+		/* Reading waits, too; who has nobody else to hear is ended from outside. */
+		if (r < 0)
+			return;
 		if (p[1].revents & (POLLHUP | POLLERR)) {
 			kill(0, SIGKILL);
 			_exit(EXIT_FAILURE);

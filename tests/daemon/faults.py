@@ -106,6 +106,14 @@ def test_processes_where_clone3_is_refused(t):
     works(t, d)
 
 
+def test_helper_that_may_never_poll(t):
+    """It reads, which waits as well, and does not go round and round until its time is over."""
+    t.write("input", "none\n")
+    d = t.daemon(INI.replace("timeout = 20s", "timeout = 10m"), prefix=t.injecting("poll", "ENOMEM", "1+", follow=True))
+    assert d.client().read("plain") == b"none\n"
+    assert t.was_injected()
+
+
 def test_directory_whose_attributes_cannot_be_read(t):
     """What is not in it, but it, has its name, too."""
     os.mkdir(t.path("tree"))
