@@ -424,8 +424,9 @@ def remote():
     def build(who, words, brings):
         server.http.files.clear()
         server.http.files.update({} if brings else files)
-        shutil.rmtree(case.path("run"))
-        os.mkdir(case.path("run"), 0o700)
+        # What is remembered of remotes that are sick; somebody may be at it.
+        for path in glob.glob(case.path("run/fixd/remote-*")):
+            os.remove(path)
         d.ctl("cleanup", name, "--force", timeout=LIMIT, code=None)
         if os.path.exists(inject[who] + ".trace"):
             os.remove(inject[who] + ".trace")
