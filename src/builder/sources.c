@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/fd.h"
@@ -146,15 +147,28 @@ int work_take_draft(struct work *w, const char *draft)
 	return r < 0 ? work_fail(w, r, "what was written there cannot be removed: %s", strerror(-r)) : 0;
 }
 
+/* After so long at most, or as soon as it has ended. Where poll(2) is refused its end is asked for. */
+static bool still_runs(pid_t pid, int pidfd, int64_t pause)
+{
+	struct timespec time = { .tv_nsec = LOOK_MIN };
+	struct pollfd p = { .fd = pidfd, .events = POLLIN };
+	int n = poll(&p, 1, (int)(pause / NSEC_PER_MSEC));
+
+	if (n < 0 && errno != EINTR) {
+		nanosleep(&time, NULL);
+		return process_is_child(pid);
+	}
+	return n <= 0;
+}
+
 /* The budget is asked for while the command runs: it must not fill the memory of the machine before it is told that it may not. */
 static int guard_draft(struct work *w, pid_t pid, char *draft)
 {
 	_cleanup_fd_ int ended = process_open(pid);
-	struct pollfd p = { .fd = ended, .events = POLLIN };
 	int64_t pause = LOOK_MIN;
 	uint64_t asked = 0;
 
-	while (ended >= 0 && poll(&p, 1, (int)(pause / NSEC_PER_MSEC)) <= 0) {
+	while (ended >= 0 && still_runs(pid, ended, pause)) {
 		int64_t begun = clock_now();
 		uint64_t bytes = usage_of_tree(draft);
 		int r = bytes > asked ? work_grant(w, bytes) : 0;

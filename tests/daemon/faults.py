@@ -109,8 +109,10 @@ def test_processes_where_clone3_is_refused(t):
 def test_helper_that_may_never_poll(t):
     """It reads, which waits as well, and does not go round and round until its time is over."""
     t.write("input", "none\n")
-    d = t.daemon(INI.replace("timeout = 20s", "timeout = 10m"), prefix=t.injecting("poll", "ENOMEM", "1+", follow=True))
+    more = '[fixture tree]\ntree = sleep 0.1; echo one > "$FIXD_DIR/file"\n'
+    d = t.daemon(INI.replace("timeout = 20s", "timeout = 10m") + more, prefix=t.injecting("poll", "ENOMEM", "1+", follow=True))
     assert d.client().read("plain") == b"none\n"
+    d.client().attach("tree").detach()
     assert t.was_injected()
 
 
