@@ -438,7 +438,7 @@ def remote():
             assert name != "files" or open(v.path + "/d/f").read() == "one\n", os.listdir(v.path)
             v.detach()
             if brings:
-                d.ctl("warm", name, "--wait-upload", timeout=LIMIT)
+                d.ctl("warm", name, "--wait-upload", timeout=LIMIT, code=None)
             wait_for(lambda: "+++" in open(inject[who] + ".trace").read(), "it to be traced to its end")
         finally:
             os.truncate(inject[who], 0)
