@@ -23,6 +23,7 @@ __attribute__((constructor(101))) static void begin(void)
 		environment_begin();
 		fixd_free_covers(run->region_start, run->region_size);
 		fault_path = resolve_visible;
+		links_seek();
 	}
 	errno = saved;
 }

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Symbolic links outside of fixtures that lead into them: what the kernel would follow them to is not what the run has. Those that
- * the run makes are kept in the table, by their paths, for all of its processes. One that has gone stays: it is looked at before it
- * is followed. The first may cost every path a longer look.
+ * the run makes are kept in the table, by their paths, for all of its processes, and so are those that were there before, where links
+ * to a fixture are likely: beside it, and where the command is started. One that has gone stays: it is looked at before it is followed.
+ * The first may cost every path a longer look.
  */
 #include "preload/resolve.h"
 
+#include <dirent.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -116,6 +118,63 @@ void links_made(const char *target, int dirfd, const char *path)
 
 	if (run && path_of(dirfd, path, at) && leads_in(at, target))
 		keep_both(at);
+	errno = saved;
+}
+
+#define NAMES_MAX 20000 /* of a directory that are looked at for links */
+
+static void seek_in(const char *directory)
+{
+	DIR *dir = REAL(opendir)(directory);
+	char path[PATH_MAX], target[PATH_MAX];
+	struct dirent *d;
+
+	for (int k = 0; dir && k < NAMES_MAX && (d = REAL(readdir)(dir)); k++) {
+		ssize_t n = d->d_type == DT_LNK ? REAL(readlinkat)(dirfd(dir), d->d_name, target, sizeof target - 1) : 0;
+
+		if (n <= 0 || snprintf(path, sizeof path, "%s/%s", strcmp(directory, "/") ? directory : "", d->d_name) >= (int)sizeof path)
+			continue;
+		target[n] = '\0';
+		if (leads_in(path, target))
+			keep_both(path);
+	}
+	if (dir)
+		REAL(closedir)(dir);
+}
+
+/* Of what several fixtures lie in, one is enough. */
+static bool is_beside_another(uint32_t entry, const char *directory)
+{
+	const struct run_entry *e = run_entries();
+	size_t n = strlen(directory);
+
+	for (uint32_t i = 0; i < entry; i++) {
+		const char *path = run_string(e[i].path);
+
+		if (!strncmp(path, directory, n) && path[n] == '/' && !strchr(path + n + 1, '/'))
+			return true;
+	}
+	return false;
+}
+
+void links_seek(void)
+{
+	char directory[PATH_MAX];
+	uint32_t none = 0;
+	int saved = errno;
+
+	if (__atomic_load_n(&run->links_sought, __ATOMIC_ACQUIRE) ||
+	    !__atomic_compare_exchange_n(&run->links_sought, &none, 1, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
+		return;
+	for (uint32_t i = 0; i < run->n_entries; i++) {
+		const char *path = run_string(run_entries()[i].path);
+
+		snprintf(directory, sizeof directory, "%.*s", (int)(strrchr(path, '/') - path), path);
+		if (resolve_reach(AT_FDCWD, directory) != REACH_INSIDE && !is_beside_another(i, directory))
+			seek_in(*directory ? directory : "/");
+	}
+	if (cwd_cache_get(directory) && resolve_reach(AT_FDCWD, directory) != REACH_INSIDE && !is_beside_another(run->n_entries, directory))
+		seek_in(directory);
 	errno = saved;
 }
 

@@ -127,6 +127,7 @@ static inline bool links_are_there(void)
 }
 
 bool links_has(const char *path);
+void links_seek(void); /* those that lie beside fixtures and in the working directory, once in a run */
 void links_made(const char *target, int dirfd, const char *path);
 void links_moved(int from_fd, const char *from, int to_fd, const char *to);
 

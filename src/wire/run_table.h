@@ -85,6 +85,7 @@ struct run_table {
 	uint32_t links;	      /* RUN_LINKS offsets of paths, 0 for none; atomic, and what follows them up to the end is for the paths */
 	uint32_t links_end;   /* atomic; where the next path goes */
 	uint32_t has_links;   /* atomic; there are any */
+	uint32_t links_sought; /* atomic; somebody has looked for those that were there before the run */
 	uint32_t inodes;      /* RUN_INODES of them, by the number of the copy; atomic, 0 for none */
 	uint32_t has_inodes;  /* atomic; there are any */
 	uint64_t tree_device; /* of trees and their copies, 0 if they are on different ones */

@@ -186,5 +186,22 @@ def test_links_on_the_disk_into_a_tree(t):
     s.same(f"cd {t.path('elsewhere')}; ln -s ${{OLDPWD}}/tree/d1 way; echo x >>$OLDPWD/tree/d1/f0; cat way/f0; echo y >>way/f0; cat way/f0; ls way; rm way")
 
 
+def test_links_that_were_there_before(t):
+    """Beside the tree, and where the command is started: what is written through them is the run's."""
+    s = stage(t, 2, 2)
+    fresh = s.fresh
+
+    def with_links():
+        fresh()
+        for name, target in ("latest", "tree"), ("file", "tree/d0/f1"), ("here", "."), ("none", "nowhere"):
+            os.symlink(target, os.path.join(s.work, name))
+
+    s.fresh = with_links
+    s.fresh()
+    s.same("echo x >>latest/d0/f0; cat latest/d0/f0 tree/d0/f0; echo y >>file; cat tree/d0/f1; ls -l latest | wc -l; readlink latest file here; "
+           "cat here/tree/d0/f1 here/latest/d0/f1; (cd latest/d1 && echo z >new && pwd && pwd -P); ls latest/d1 tree/d1; cat none 2>&1; "
+           "rm latest && ls tree/d1; ln -s tree/d1 latest; ls latest/", twice=True)
+
+
 if __name__ == "__main__":
     main(sys.modules[__name__], modes)
