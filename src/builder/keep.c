@@ -12,6 +12,7 @@
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -81,6 +82,17 @@ static int may_keep(struct work *w)
 	return 0;
 }
 
+/* A plugin may ignore the end of children, which would never be seen then; and an alarm that it has left must not end us. */
+static void forget_plugin(void)
+{
+	const struct itimerval none = { 0 };
+
+	signal(SIGCHLD, SIG_DFL);
+	setitimer(ITIMER_REAL, &none, NULL);
+	setitimer(ITIMER_VIRTUAL, &none, NULL);
+	setitimer(ITIMER_PROF, &none, NULL);
+}
+
 int keep_begin(struct keep *k, struct work *w)
 {
 	sigset_t set;
@@ -89,6 +101,7 @@ int keep_begin(struct keep *k, struct work *w)
 
 	if (r < 0)
 		return work_fail(w, r, "the helper cannot be set up: %s", strerror(-r));
+	forget_plugin();
 	k->work = w;
 	k->note = w->note;
 	k->since = clock_real();
@@ -533,6 +546,14 @@ _Noreturn void keep_anew(struct keep *k)
 		argv[n++] = xasprintf("%d", fd);
 	}
 	fd_set_cloexec(w->channel, false);
+	/* So that a teardown is run as any other command is. What is ignored would stay so. */
+	for (int number = 1; number < SIGRTMIN; number++) {
+		if (number != SIGTERM && number != SIGPIPE)
+			signal(number, SIG_DFL);
+	}
+	umask(w->umask);
+	if (chdir(w->job.root) < 0)
+		fprintf(stderr, "fixd-builder: %s cannot be entered: %s\n", w->job.root, strerror(errno));
 	execv("/proc/self/exe", argv);
 	fprintf(stderr, "fixd-builder cannot be started anew: %s\n", strerror(errno));
 	keep_on(k);

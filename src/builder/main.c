@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
@@ -196,6 +197,8 @@ int main(int argc, char **argv)
 		plugin_verify_here(argv + 2);
 	fd_survive_limit();
 	signal(SIGTERM, on_orphaned);
+	w.umask = umask(0);
+	umask(w.umask);
 	if (prctl(PR_SET_PDEATHSIG, SIGTERM) < 0) {
 		fprintf(stderr, "fixd-builder: prctl(2) is refused: %s; expected a seccomp filter that allows PR_SET_PDEATHSIG\n",
 			strerror(errno));

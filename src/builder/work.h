@@ -23,6 +23,7 @@ struct descriptor {
 
 struct work {
 	struct job job;
+	mode_t umask; /* before a plugin may have changed it */
 	int channel;
 	struct space space;
 	uint64_t other_bytes; /* asked for besides the space (a tree, a service) */

@@ -205,6 +205,23 @@ def test_plugin_crash_and_exit(t):
     fails(c, "symbol", "no function 'nothing'")
 
 
+def test_plugin_leaves_its_process_otherwise(t):
+    """With children that it does not want to hear of, or an alarm, in another directory: its teardown is run once, as ever."""
+    for name, does in (("deaf", "signal(SIGCHLD, SIG_IGN); signal(SIGINT, SIG_IGN); umask(0777); if (chdir(\"/proc\") < 0) return -1;"),
+                       ("alarm", "struct itimerval soon = { .it_value.tv_usec = 50000 }; setitimer(ITIMER_REAL, &soon, NULL);")):
+        t.plugin(name, "#include <fixd-builder.h>\n#include <signal.h>\n#include <sys/stat.h>\n#include <sys/time.h>\n#include <unistd.h>\n"
+                 "int fixd_build(struct fixd_builder *b)\n{\nint *p = fixd_alloc(b, sizeof *p);\n*p = 1;\n" + does + "\nreturn 0;\n}\n")
+        d = t.daemon(f"[fixture f]\nplugin = {name}.so\nteardown = (echo begun; umask) >> {name}.down; sleep 0.2; kill -INT $$\n")
+        d.client().attach("f").detach()
+        begun = time.monotonic()
+        d.stop()
+        assert time.monotonic() - begun < 8, "its time limit is 10 s"
+        assert "its teardown was killed by signal 2" in d.words(), d.words()
+        with open(t.path(f"{name}.down")) as f:
+            lines = f.read().split()
+        assert lines[0] == "begun" and len(lines) == 2 and int(lines[1], 8) != 0o777, lines
+
+
 def test_plugin_closes_its_descriptors(t):
     """In any order, also before it publishes, also where the helper stays as a keeper."""
     closing = [(1, 2), (2, 1), (2,), (0, 1, 2)]
