@@ -166,12 +166,15 @@ static void follow_descriptor(const struct run_entry *e, int fd)
 {
 	char path[PATH_MAX];
 	struct stat st;
-	int now;
+	int now, only;
 
 	if (!fd_cache_path(fd, path, sizeof path) || !to_own(e, path, sizeof path) ||
-	    kernel(SYS_newfstatat, fd, "", &st, AT_EMPTY_PATH) < 0 || !S_ISDIR(st.st_mode) || kernel(SYS_lseek, fd, 0, SEEK_CUR) != 0)
+	    kernel(SYS_newfstatat, fd, "", &st, AT_EMPTY_PATH) < 0 || !S_ISDIR(st.st_mode))
 		return;
-	now = (int)kernel(SYS_openat, AT_FDCWD, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
+	only = (int)kernel(SYS_fcntl, fd, F_GETFL, 0) & O_PATH;
+	if (!only && kernel(SYS_lseek, fd, 0, SEEK_CUR) != 0)
+		return;
+	now = (int)kernel(SYS_openat, AT_FDCWD, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | only, 0);
 	if (now < 0)
 		return;
 	kernel(SYS_dup3, now, fd, kernel(SYS_fcntl, fd, F_GETFD, 0) & FD_CLOEXEC ? O_CLOEXEC : 0);
