@@ -95,15 +95,23 @@ static APART int stat_shown(int dirfd, const char *path, struct stat *st, bool f
 	return r < 0 ? -1 : REAL(fstatat)(dirfd, path, st, follow ? 0 : AT_SYMLINK_NOFOLLOW);
 }
 
+/* Files that were copied up can also be come to by a way that is no fixture's, as a descriptor's in /proc. */
+static inline int numbered(int r, struct stat *st)
+{
+	if (r == 0)
+		st->st_ino = inode_of(st->st_dev, st->st_ino);
+	return r;
+}
+
 SHIM int stat(const char *restrict path, struct stat *restrict st)
 {
-	return is_inside(AT_FDCWD, path) ? stat_shown(AT_FDCWD, path, st, true) : REAL(stat)(path, st);
+	return is_inside(AT_FDCWD, path) ? stat_shown(AT_FDCWD, path, st, true) : numbered(REAL(stat)(path, st), st);
 }
 SHIM_ALIAS(stat64, stat);
 
 SHIM int lstat(const char *restrict path, struct stat *restrict st)
 {
-	return is_inside(AT_FDCWD, path) ? stat_shown(AT_FDCWD, path, st, false) : REAL(lstat)(path, st);
+	return is_inside(AT_FDCWD, path) ? stat_shown(AT_FDCWD, path, st, false) : numbered(REAL(lstat)(path, st), st);
 }
 SHIM_ALIAS(lstat64, lstat);
 
@@ -135,7 +143,7 @@ SHIM int fstatat(int dirfd, const char *restrict path, struct stat *restrict st,
 	if (!(flags & ~FSTATAT_FLAGS) && is_inside(dirfd, path))
 		return stat_shown(dirfd, path, st, !(flags & AT_SYMLINK_NOFOLLOW));
 	r = REAL(fstatat)(dirfd, path, st, flags);
-	return flags & AT_EMPTY_PATH ? corrected(r, st) : r;
+	return flags & AT_EMPTY_PATH ? corrected(r, st) : numbered(r, st);
 }
 SHIM_ALIAS(fstatat64, fstatat);
 
@@ -150,13 +158,13 @@ int __fxstatat(int version, int dirfd, const char *path, struct stat *st, int fl
 
 SHIM int __xstat(int version, const char *path, struct stat *st)
 {
-	return is_inside(AT_FDCWD, path) ? stat_shown(AT_FDCWD, path, st, true) : REAL_OLD(__xstat)(version, path, st);
+	return is_inside(AT_FDCWD, path) ? stat_shown(AT_FDCWD, path, st, true) : numbered(REAL_OLD(__xstat)(version, path, st), st);
 }
 SHIM_ALIAS(__xstat64, __xstat);
 
 SHIM int __lxstat(int version, const char *path, struct stat *st)
 {
-	return is_inside(AT_FDCWD, path) ? stat_shown(AT_FDCWD, path, st, false) : REAL_OLD(__lxstat)(version, path, st);
+	return is_inside(AT_FDCWD, path) ? stat_shown(AT_FDCWD, path, st, false) : numbered(REAL_OLD(__lxstat)(version, path, st), st);
 }
 SHIM_ALIAS(__lxstat64, __lxstat);
 
@@ -173,7 +181,7 @@ SHIM int __fxstatat(int version, int dirfd, const char *path, struct stat *st, i
 	if (!(flags & ~FSTATAT_FLAGS) && is_inside(dirfd, path))
 		return stat_shown(dirfd, path, st, !(flags & AT_SYMLINK_NOFOLLOW));
 	r = REAL_OLD(__fxstatat)(version, dirfd, path, st, flags);
-	return flags & AT_EMPTY_PATH ? corrected(r, st) : r;
+	return flags & AT_EMPTY_PATH ? corrected(r, st) : numbered(r, st);
 }
 SHIM_ALIAS(__fxstatat64, __fxstatat);
 
@@ -239,6 +247,8 @@ SHIM int statx(int dirfd, const char *restrict path, int flags, unsigned mask, s
 	r = REAL(statx)(dirfd, path, flags, mask, x);
 	if (r == 0 && run && (flags & AT_EMPTY_PATH))
 		correct_statx(x);
+	else if (r == 0)
+		x->stx_ino = inode_of(makedev(x->stx_dev_major, x->stx_dev_minor), x->stx_ino);
 	return r;
 }
 

@@ -205,6 +205,15 @@ def test_from_the_working_directory(t):
     s.same("cd tree/sub && (cd .. && echo x >sub/new && rm sub/c && ln -s deep/d sub/c) && stat -c '%n %F' c new && cat c && stat -Lc %F c")
 
 
+def test_descriptors_of_what_changes(t):
+    """A directory that is only a place (O_PATH) stays the same one, and a file by its descriptor has the number that it has by its name."""
+    s = stage(t)
+    code = ("import os; p = os.open('tree/sub', os.O_PATH); os.rename('tree/sub', 'tree/moved'); print(os.stat('c', dir_fd=p).st_size); os.mkdir('tree/sub'); "
+            "print(os.listdir('tree/sub'), os.stat('deep/d', dir_fd=p).st_size); f = open('tree/a', 'a'); f.write('x'); f.flush(); "
+            "print(len({os.stat(n).st_ino for n in ('tree/a', f.fileno(), f'/proc/self/fd/{f.fileno()}', f'/dev/fd/{f.fileno()}')}))")
+    s.same([sys.executable, "-c", code])
+
+
 def test_a_tree_of_another_group(t):
     """Of what a user namespace does not know auto makes no mounts."""
     if os.geteuid() != 0 or t.mode != "mount":
