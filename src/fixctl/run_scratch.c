@@ -222,13 +222,11 @@ static int try_to_make(const char *base, struct scratch *s)
 	return 0;
 }
 
-int scratch_make(struct scratch *s)
+static int make_in(const char *where, struct scratch *s)
 {
-	const char *tmp = getenv("TMPDIR");
-	_cleanup_free_ char *base = realpath(tmp && *tmp ? tmp : "/tmp", NULL);
+	_cleanup_free_ char *base = realpath(where, NULL);
 	int r = -ENOENT;
 
-	*s = (struct scratch){ .lock = -1 };
 	if (!base)
 		return -errno;
 	sweep(base);
@@ -236,6 +234,25 @@ int scratch_make(struct scratch *s)
 	for (int tries = 0; r == -ENOENT && tries < 100; tries++)
 		r = try_to_make(base, s);
 	return r;
+}
+
+int scratch_make(struct scratch *s)
+{
+	static const char *const places[] = { "/tmp", "/var/tmp" };
+	const char *tmp = getenv("TMPDIR");
+	int first, r;
+
+	*s = (struct scratch){ .lock = -1 };
+	r = first = make_in(tmp && *tmp ? tmp : places[0], s);
+
+	/* As those who want a temporary file do. */
+	for (size_t k = 0; r < 0 && k < ELEMENTSOF(places); k++) {
+		r = make_in(places[k], s);
+		if (r == 0)
+			fprintf(stderr, "fixctl: no scratch directory in %s: %s; %s is taken\n", tmp && *tmp ? tmp : places[0],
+				strerror(-first), places[k]);
+	}
+	return r < 0 ? first : 0;
 }
 
 static int note(const struct scratch *s, const char *what, const char *path)

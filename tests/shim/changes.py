@@ -205,6 +205,17 @@ def test_from_the_working_directory(t):
     s.same("cd tree/sub && (cd .. && echo x >sub/new && rm sub/c && ln -s deep/d sub/c) && stat -c '%n %F' c new && cat c && stat -Lc %F c")
 
 
+def test_a_scratch_directory_elsewhere(t):
+    """Where TMPDIR cannot be used."""
+    s = stage(t)
+    t.write("file", "no directory")
+    for tmp, why in ("/proc", "No such file or directory"), (t.path("none"), "No such file or directory"), (t.path("file"), "Not a directory"):
+        done = subprocess.run([*s.run_command(), "sh", "-c", "echo x >>tree/a && cat tree/a"], cwd=s.work, capture_output=True, timeout=LIMIT,
+                              env=environment(TMPDIR=tmp))
+        assert (done.returncode, done.stdout) == (0, b"a\nx\n"), done
+        assert done.stderr.decode() == f"fixctl: no scratch directory in {tmp}: {why}; /tmp is taken\n", done.stderr
+
+
 def test_descriptors_of_what_changes(t):
     """A directory that is only a place (O_PATH) stays the same one, and a file by its descriptor has the number that it has by its name."""
     s = stage(t)
