@@ -144,6 +144,14 @@ check-django: all
 
 # The adapters: headers, and a suite for each framework as an example; tests/shim/adapters.py runs them.
 
+old_adaptersdir = $(includedir)
+dist_old_adapters_HEADERS = \
+	contrib/adapters/fixd-check.h \
+	contrib/adapters/fixd-cmocka.h \
+	contrib/adapters/fixd-criterion.h \
+	contrib/adapters/fixd-cunit.h \
+	contrib/adapters/fixd-gtest.h \
+	contrib/adapters/fixd-test.h
 adaptersdir = $(includedir)/fixd
 dist_adapters_HEADERS = \
 	contrib/adapters/fixd/boost.h \

@@ -1,0 +1,5 @@
+/* SPDX-License-Identifier: MIT */
+/* The name that fixd/cmocka.h had before it had a directory, for suites that have it. */
+#pragma once
+
+#include "fixd/cmocka.h"

@@ -1,0 +1,5 @@
+/* SPDX-License-Identifier: MIT */
+/* The name that fixd/gtest.h had before it had a directory, for suites that have it. */
+#pragma once
+
+#include "fixd/gtest.h"
