@@ -40,7 +40,7 @@ def write_large(path):
 def test_a_large_image(t):
     fleet = Fleet(t, 2)
     try:
-        store = t.path("nginx/store")
+        store = t.path("server/store")
         write_large(store + "/large")
         large = f"[fixture large]\ncommand = cat {store}/large\nmemory-max = {SIZE + 64}M\nwatch-by = content\nremote = yes\n"
         a = fleet.machine(1, large)
