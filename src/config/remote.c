@@ -61,7 +61,7 @@ static char *check_section(const struct config *c)
 	     http = c->remote_url && (has_scheme(c->remote_url, "http") || has_scheme(c->remote_url, "https"));
 
 	if (!is_built)
-		return xstrdup("[remote] cannot be had: this fixd was built without libcurl, libzstd and libsodium");
+		return xstrdup("[remote] cannot be had: this fixd was built without libcurl, libzstd, libsodium and libcrypto");
 	if (!c->remote_url)
 		return xstrdup("[remote] has no url; expected url = http://HOST/PATH");
 	if ((!http && !s3) || strpbrk(c->remote_url, " \t?#"))

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* fixd-remote check: asks a server for all that will be needed of it. */
 #include <errno.h>
+#include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -16,39 +16,39 @@
 #define CHUNK ((size_t)256 << 10)
 
 /* With its length, so that two strings are not one of another cut. */
-static void add(crypto_hash_sha256_state *state, const void *data, size_t size)
+static void add(struct hash *h, const void *data, size_t size)
 {
 	unsigned char length[8];
 
 	for (size_t i = 0; i < sizeof length; i++)
 		length[i] = (unsigned char)((uint64_t)size >> 8 * i);
-	crypto_hash_sha256_update(state, length, sizeof length);
-	crypto_hash_sha256_update(state, data, size);
+	hash_add(h, length, sizeof length);
+	hash_add(h, data, size);
 }
 
 static int put_file(struct text *parts, const char *path)
 {
 	_cleanup_fd_ int fd = open(path, O_RDONLY | O_CLOEXEC);
+	int err = fd < 0 ? errno : 0;
 	_cleanup_free_ unsigned char *buf = xcalloc(1, CHUNK);
-	crypto_hash_sha256_state content;
+	struct hash *content = hash_begin();
 	char hash[HASH_HEX_SIZE];
-	ssize_t n = fd < 0 ? -1 : 1;
+	ssize_t n = 1;
 
-	crypto_hash_sha256_init(&content);
-	while (n > 0) {
+	while (!err && n > 0) {
 		n = read(fd, buf, CHUNK);
-		if (n < 0 && errno == EINTR)
+		if (n > 0)
+			hash_add(content, buf, (size_t)n);
+		else if (n < 0 && errno == EINTR)
 			n = 1;
-		else if (n > 0)
-			crypto_hash_sha256_update(&content, buf, (size_t)n);
+		else if (n < 0)
+			err = errno;
 	}
-	if (n < 0) {
-		int err = errno;
-
+	hash_end(content, hash);
+	if (err) {
 		fprintf(stderr, "fixd-remote: %s cannot be read: %s\n", path, strerror(err));
 		return -err;
 	}
-	hash_end(&content, hash);
 	text_add(parts, hash, sizeof hash);
 	return 0;
 }
@@ -103,12 +103,11 @@ int key_resolve(int description, struct text *parts)
 
 void key_of(const struct text *parts, char key[HASH_HEX_SIZE])
 {
-	crypto_hash_sha256_state state;
+	struct hash *h = hash_begin();
 
-	crypto_hash_sha256_init(&state);
 	for (const char *s = parts->data; s < parts->data + parts->size; s = next(s))
-		add(&state, s, strlen(s));
-	hash_end(&state, key);
+		add(h, s, strlen(s));
+	hash_end(h, key);
 }
 
 const char *key_difference(const struct text *a, const struct text *b)

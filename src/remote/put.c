@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* fixd-remote put: stores the pieces of an image that are new, then what is signed of it. */
 #include <errno.h>
+#include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -19,16 +19,13 @@
 /* In a directory that is this user's alone; NULL: it is not. */
 static char *mark_of(const char *dir, const char *url)
 {
-	crypto_hash_sha256_state state;
 	char hash[HASH_HEX_SIZE];
 	struct stat st;
 
 	if (!dir || (mkdir(dir, 0700) < 0 && errno != EEXIST) || lstat(dir, &st) < 0 || !S_ISDIR(st.st_mode) || st.st_uid != geteuid() ||
 	    (st.st_mode & 022))
 		return NULL;
-	crypto_hash_sha256_init(&state);
-	crypto_hash_sha256_update(&state, (const unsigned char *)url, strlen(url));
-	hash_end(&state, hash);
+	hash_of(url, strlen(url), hash);
 	return xasprintf("%s/remote-%.16s", dir, hash);
 }
 

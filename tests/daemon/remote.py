@@ -110,7 +110,7 @@ class Machine:
 
 def need(t):
     if not os.access(REMOTE, os.X_OK):
-        raise harness.Skip("fixd-remote was not built: libcurl, libzstd or libsodium is missing")
+        raise harness.Skip("fixd-remote was not built: libcurl, libzstd, libsodium or libcrypto is missing")
 
 
 def keygen(t, name="key"):
