@@ -17,4 +17,5 @@ int owner_copy_at(int dirfd, const char *name, uid_t uid, gid_t gid); /* of a li
  * Extended attributes, and with them access control lists; `user_only`: those of users. `given` may be NULL; it is told of each that
  * the copy has got, in the order of their names. 0 or -errno.
  */
-int attributes_copy(int from, int to, bool user_only, void (*given)(void *arg, const char *name, const void *value, size_t size), void *arg);
+int attributes_copy(int from, int to, bool user_only, void (*given)(void *arg, const char *name, const void *value, size_t size),
+		    void *arg);

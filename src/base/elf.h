@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* What ELF files say of themselves: programs and libraries, read from their descriptors. */
 #pragma once
 
 #include <stdbool.h>

@@ -94,8 +94,9 @@ static bool is_own_file(const struct mapping *m, int64_t since)
 {
 	struct statx st;
 
-	return !strchr(m->path + strlen(SHM), '/') && statx(AT_FDCWD, m->path, AT_SYMLINK_NOFOLLOW, STATX_BASIC_STATS | STATX_BTIME, &st) == 0 &&
-	       (st.stx_mask & STATX_BTIME) && S_ISREG(st.stx_mode) && st.stx_uid == geteuid() && st.stx_ino == m->inode &&
+	return !strchr(m->path + strlen(SHM), '/') &&
+	       statx(AT_FDCWD, m->path, AT_SYMLINK_NOFOLLOW, STATX_BASIC_STATS | STATX_BTIME, &st) == 0 && (st.stx_mask & STATX_BTIME) &&
+	       S_ISREG(st.stx_mode) && st.stx_uid == geteuid() && st.stx_ino == m->inode &&
 	       st.stx_btime.tv_sec * NSEC_PER_SEC + st.stx_btime.tv_nsec >= since - TICK;
 }
 
@@ -185,8 +186,8 @@ static void remove_file(const char *word)
 	int at = 0;
 
 	/* Another one may have its name by now. */
-	if (sscanf(word, "file %u %u %lu %n", &major, &minor, &inode, &at) == 3 && at && lstat(word + at, &st) == 0 && S_ISREG(st.st_mode) &&
-	    st.st_ino == inode && major(st.st_dev) == major && minor(st.st_dev) == minor && unlink(word + at) == 0)
+	if (sscanf(word, "file %u %u %lu %n", &major, &minor, &inode, &at) == 3 && at && lstat(word + at, &st) == 0 &&
+	    S_ISREG(st.st_mode) && st.st_ino == inode && major(st.st_dev) == major && minor(st.st_dev) == minor && unlink(word + at) == 0)
 		fprintf(stderr, "fixd-builder: %s was left behind, and is removed\n", word + at);
 }
 

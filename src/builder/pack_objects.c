@@ -62,10 +62,13 @@ static bool is_elsewhere(const struct move *moves, size_t n)
 static int digest_objects(struct work *w)
 {
 	struct audit_range deps[WIRE_FDS_MAX];
-	const struct audit a = { .base = w->space.base, .size = w->space.used, .root = w->root, .dependencies = deps, .n_dependencies = w->job.n_dependencies };
+	const struct audit a = {
+		.base = w->space.base, .size = w->space.used, .root = w->root, .dependencies = deps, .n_dependencies = w->job.n_dependencies
+	};
 
 	for (size_t i = 0; i < a.n_dependencies; i++)
-		deps[i] = (struct audit_range){ w->job.dependencies[i].address, w->job.dependencies[i].address + w->job.dependencies[i].size };
+		deps[i] = (struct audit_range){ w->job.dependencies[i].address,
+						w->job.dependencies[i].address + w->job.dependencies[i].size };
 	return (int)audit_run(&a, 0, &w->digest);
 }
 

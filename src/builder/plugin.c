@@ -241,7 +241,8 @@ int source_plugin(struct work *w)
 	if (!build && !w->job.symbol)
 		*(void **)&build = dlsym(w->plugin, h.symbol = SHORT_NAME);
 	if (!build)
-		return work_fail(w, -ENOEXEC, w->job.symbol ? "%s has no function '%s'" : "%s has no function '%s', nor '" LONG_NAME "'", w->job.source, h.symbol);
+		return work_fail(w, -ENOEXEC, w->job.symbol ? "%s has no function '%s'" : "%s has no function '%s', nor '" LONG_NAME "'",
+				 w->job.source, h.symbol);
 	h.paths = xcalloc(w->job.n_dependencies, sizeof *h.paths);
 	for (size_t i = 0; i < w->job.n_dependencies; i++)
 		snprintf(h.paths[i], sizeof h.paths[i], "/proc/self/fd/%d", w->dep_fds[i]);

@@ -316,7 +316,8 @@ static pid_t start_in_sandbox(struct keep *k, int out)
 
 	if (pid > 0)
 		return pid;
-	fprintf(stderr, "fixd-builder: the service gets %sno namespaces of its own: %s\n", w->job.data ? "a copy of its data, and " : "", why);
+	fprintf(stderr, "fixd-builder: the service gets %sno namespaces of its own: %s\n", w->job.data ? "a copy of its data, and " : "",
+		why);
 	r = !w->job.data ? 0 : work_copy_tree(w, w->job.data, w->job.view, MANIFEST_AS_IS, &manifest);
 	w->unsandboxed = why;
 	why = NULL;

@@ -12,7 +12,8 @@
 
 static uint64_t cpu_of(const struct rusage *r)
 {
-	return (uint64_t)(r->ru_utime.tv_sec + r->ru_stime.tv_sec) * 1000000000 + (uint64_t)(r->ru_utime.tv_usec + r->ru_stime.tv_usec) * 1000;
+	return (uint64_t)(r->ru_utime.tv_sec + r->ru_stime.tv_sec) * 1000000000 +
+	       (uint64_t)(r->ru_utime.tv_usec + r->ru_stime.tv_usec) * 1000;
 }
 
 /* Not ru_maxrss, which has kept what the daemon was when it started us (getrusage(2): it is preserved across execve). */

@@ -100,7 +100,8 @@ static int notify_connect(void)
 	memcpy(address.sun_path, name, n);
 	if (*name == '@')
 		address.sun_path[0] = '\0';
-	return connect(fd, (struct sockaddr *)&address, (socklen_t)(offsetof(struct sockaddr_un, sun_path) + n)) < 0 ? -errno : fd_steal(&fd);
+	return connect(fd, (struct sockaddr *)&address, (socklen_t)(offsetof(struct sockaddr_un, sun_path) + n)) < 0 ? -errno
+														     : fd_steal(&fd);
 }
 
 /* To its helper, as sd_notify(3) does it. */

@@ -460,7 +460,8 @@ static int request_once(struct fixd *f, uint16_t type, const void *body, size_t 
 		/* The answer to a request that was given up. */
 		if (r == 0)
 			reply_close(reply);
-		r = connection_now_ms() < deadline ? 0 : fixd_fail_with(f, -ETIMEDOUT, "the daemon at %s has not given the answer", f->path);
+		r = connection_now_ms() < deadline ? 0
+						   : fixd_fail_with(f, -ETIMEDOUT, "the daemon at %s has not given the answer", f->path);
 	}
 	/* Without a daemon behind it the connection is of no use. */
 	if (r < 0 && got == 0 && r != -ETIMEDOUT) {

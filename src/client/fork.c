@@ -259,7 +259,8 @@ static int options_check(struct fixd *f, const struct fixd_fork_options *given, 
 }
 
 /* -ECONNRESET, -ESTALE: it has ended or is stale, and there is time for another one, which the daemon knows of soon. */
-static int try(struct fixd_process *p, const char *name, const struct fixd_options *attach, const struct fixd_fork_options *o, int64_t deadline)
+static int try(struct fixd_process *p, const char *name, const struct fixd_options *attach, const struct fixd_fork_options *o,
+	       int64_t deadline)
 {
 	int r = fixd_attach(p->fixd, name, attach, &p->view);
 

@@ -293,7 +293,8 @@ static int look_for_attach(struct fixd *f, const char *name, const struct fixd_o
 			return 0;
 		if (r == -EAGAIN)
 			return fixd_fail_with(f, r, "'%s' is not ready yet", name);
-		if ((r == -ENOKEY && variables_learn(&f->variables, name, f->error)) || (r == -ETIMEDOUT && o->timeout_ms == FIXD_TIMEOUT_NONE))
+		if ((r == -ENOKEY && variables_learn(&f->variables, name, f->error)) ||
+		    (r == -ETIMEDOUT && o->timeout_ms == FIXD_TIMEOUT_NONE))
 			r = ask_attach(f, name, o);
 	}
 	return r;

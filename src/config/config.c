@@ -385,7 +385,8 @@ static void check_path(struct loading *l, struct fixture *f)
 	free(f->path);
 	f->path = xstrdup(normal);
 	if (f->source == SOURCE_CLIENT || f->scope != SCOPE_SESSION || (f->params && f->params[0]))
-		problem(l, f->line, "path is for fixtures of scope session without params that fixd itself builds: which one should be there?");
+		problem(l, f->line,
+			"path is for fixtures of scope session without params that fixd itself builds: which one should be there?");
 }
 
 /* One path cannot show two fixtures. */
@@ -508,7 +509,8 @@ static void load_fixture(struct loading *l, size_t section, const char *name)
 {
 	struct config *c = l->config;
 	struct fixture *f = fixture_new(name, l->raw.sections[section].line, &c->policy);
-	size_t first = l->raw.sections[section].first, last = section + 1 < l->raw.n_sections ? l->raw.sections[section + 1].first : l->raw.n_entries;
+	size_t first = l->raw.sections[section].first,
+	       last = section + 1 < l->raw.n_sections ? l->raw.sections[section + 1].first : l->raw.n_entries;
 	const struct raw_entry **mine = xcalloc(last - first, sizeof *mine);
 	size_t n = 0;
 	bool failed = l->failed;

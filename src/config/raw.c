@@ -148,8 +148,8 @@ static bool take_section(struct reading *r, const char *line)
 	if (!end) {
 		problem(r, "a section without ']'; write [fixd], [policy], [remote] or [fixture NAME]");
 	} else if (*rest && *rest != ';' && *rest != '#') {
-		config_problem(r->problems, r->file->path, r->line, "something stands behind ']' of [%s]: '%s'; write it on a line of its own", name,
-			       rest);
+		config_problem(r->problems, r->file->path, r->line,
+			       "something stands behind ']' of [%s]: '%s'; write it on a line of its own", name, rest);
 		r->failed = true;
 	}
 	if (name)

@@ -25,7 +25,8 @@ json_t *bench_load(const char *command, const char *option, const char *path)
 	json_t *old = json_load_file(path, 0, &error);
 
 	if (!json_is_array(json_object_get(old, "fixtures")))
-		ctl_misuse(command, "%s %s: that is no output of fixctl bench --json%s%s", option, path, old ? "" : ": ", old ? "" : error.text);
+		ctl_misuse(command, "%s %s: that is no output of fixctl bench --json%s%s", option, path, old ? "" : ": ",
+			   old ? "" : error.text);
 	return old;
 }
 

@@ -127,7 +127,8 @@ static void put_frame(FILE *out, const char *name, double microseconds, double x
 
 	fprintf(out, "<g><title>");
 	markup_text(out, name);
-	fprintf(out, " (%.3f ms)</title><rect x=\"%.2f\" y=\"%.0f\" width=\"%.2f\" height=\"%d\" fill=\"hsl(%u,70%%,68%%)\" stroke=\"#ffffff\" stroke-width=\"0.5\"/>",
+	fprintf(out,
+		" (%.3f ms)</title><rect x=\"%.2f\" y=\"%.0f\" width=\"%.2f\" height=\"%d\" fill=\"hsl(%u,70%%,68%%)\" stroke=\"#ffffff\" stroke-width=\"0.5\"/>",
 		microseconds / 1e3, x, y, width, FLAME_HEIGHT - 1, 20 + hash(name) % 35);
 	if (width > 3 * LETTER) {
 		fprintf(out, "<text x=\"%.2f\" y=\"%.0f\">", x + 3, y + 13);

@@ -252,8 +252,9 @@ static int measure_once(struct fixd *f, const char *name, const struct bench_opt
 
 		if (bench_interrupted)
 			return -EINTR;
-		m->status = r == -ETIMEDOUT ? xasprintf("Timeout (>%s)", format_duration(limit, sizeof limit, o->timeout_ms * NSEC_PER_MSEC)) :
-					      xstrndup(why, strcspn(why, "\n"));
+		m->status = r == -ETIMEDOUT
+				    ? xasprintf("Timeout (>%s)", format_duration(limit, sizeof limit, o->timeout_ms * NSEC_PER_MSEC))
+				    : xstrndup(why, strcspn(why, "\n"));
 		return r;
 	}
 	i = instance_of(f, name);
@@ -426,7 +427,8 @@ static void measure_all(struct fixd *f, const struct targets *t, const struct be
 			continue;
 		json_array_append_new(fixtures, one);
 		if (!p.drawn)
-			fprintf(stderr, "%s: %s\n", t->all[k].name, !strcmp(ctl_string(one, "status"), "Success") ? "measured" : ctl_string(one, "status"));
+			fprintf(stderr, "%s: %s\n", t->all[k].name,
+				!strcmp(ctl_string(one, "status"), "Success") ? "measured" : ctl_string(one, "status"));
 	}
 	if (p.drawn)
 		fputs("\r\033[K", stderr);

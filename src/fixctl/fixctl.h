@@ -32,8 +32,8 @@ struct fixctl_command {
 };
 
 extern const struct fixctl_command command_status, command_list, command_warm, command_get, command_cleanup, command_log, command_trace,
-	command_report, command_bench, command_graph, command_run, command_with, command_fork, command_reload, command_restart, command_stop,
-	command_doctor;
+	command_report, command_bench, command_graph, command_run, command_with, command_fork, command_reload, command_restart,
+	command_stop, command_doctor;
 extern const struct fixctl_command command_init, command_ps, command_explain, command_remote;
 
 struct fixd;

@@ -164,8 +164,8 @@ int key_parts_compare(const json_t *parts, const char *title, const char *file)
 	if (!parts)
 		fprintf(stderr, "fixctl: no image of '%s' is here that has a key on a remote\n", title);
 	else if (!json_is_array(there))
-		fprintf(stderr, "fixctl: %s has no key of '%s': expected what 'fixctl explain --json %s' prints on the other machine\n", file,
-			title, title);
+		fprintf(stderr, "fixctl: %s has no key of '%s': expected what 'fixctl explain --json %s' prints on the other machine\n",
+			file, title, title);
 	else
 		printf("%s: what differs between the keys here and there:\n", title), differ = compare(parts, there);
 	if (differ == 0)

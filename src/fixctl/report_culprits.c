@@ -41,7 +41,8 @@ static void note_use(json_t *instances, const json_t *e)
 /* `culprits`: by instance, test and line. */
 static void note_change(json_t *culprits, const json_t *e)
 {
-	_cleanup_free_ char *instance = instance_key(e), *key = xasprintf("%s\n%s\n%s", instance, ctl_string(e, "test"), ctl_string(e, "writer"));
+	_cleanup_free_ char *instance = instance_key(e),
+			    *key = xasprintf("%s\n%s\n%s", instance, ctl_string(e, "test"), ctl_string(e, "writer"));
 	json_t *c = json_object_get(culprits, key);
 
 	if (!c) {

@@ -140,7 +140,8 @@ static void add_change(struct table *t, struct row *r, const char *test, json_in
 	r->dirty += resets;
 	r->pages += pages;
 	if (!c) {
-		c = json_pack("{s:s, s:s, s:s, s:i, s:i}", "test", test, "name", r->name, "scope", r->scope, "dirty_resets", 0, "pages_changed", 0);
+		c = json_pack("{s:s, s:s, s:s, s:i, s:i}", "test", test, "name", r->name, "scope", r->scope, "dirty_resets", 0,
+			      "pages_changed", 0);
 		json_object_set_new(t->changed, key, c);
 	}
 	json_object_set_new(c, "dirty_resets", json_integer(ctl_int(c, "dirty_resets") + resets));
@@ -264,7 +265,8 @@ static json_t *measured(const json_t *bench, const char *name, const char *key, 
 	for (size_t k = 0; k < json_array_size(fixtures); k++) {
 		const json_t *f = json_array_get(fixtures, k), *v = json_object_get(json_object_get(f, key), of);
 
-		if (strncmp(ctl_string(f, "name"), name, length) != 0 || strcspn(ctl_string(f, "name"), "[") != length || !json_is_number(v))
+		if (strncmp(ctl_string(f, "name"), name, length) != 0 || strcspn(ctl_string(f, "name"), "[") != length ||
+		    !json_is_number(v))
 			continue;
 		if (!found || json_number_value(v) / unit > most)
 			most = json_number_value(v) / unit;

@@ -84,7 +84,8 @@ static void put_fixtures(FILE *out, const json_t *fixtures)
 	}
 }
 
-static void put_leaders(FILE *out, const json_t *report, const char *title, const char *names, const char *key, const char *unit, int decimals)
+static void put_leaders(FILE *out, const json_t *report, const char *title, const char *names, const char *key, const char *unit,
+			int decimals)
 {
 	const json_t *list = json_object_get(report, names);
 	char number[32];
@@ -138,7 +139,8 @@ static void put_sharing(FILE *out, const json_t *report)
 
 static void put_saved(FILE *out, const json_t *fixtures)
 {
-	fputs("\n### By Fixture\n\n| Fixture Name | Attaches | Builds | Reuses | Hit rate | Time saved (s) |\n|---|---|---|---|---|---|\n", out);
+	fputs("\n### By Fixture\n\n| Fixture Name | Attaches | Builds | Reuses | Hit rate | Time saved (s) |\n|---|---|---|---|---|---|\n",
+	      out);
 	for (size_t k = 0; k < json_array_size(fixtures); k++) {
 		const json_t *f = json_array_get(fixtures, k);
 
@@ -207,14 +209,15 @@ static void put_changed(FILE *out, const json_t *changed)
 {
 	if (json_array_size(changed) == 0)
 		return;
-	fputs("\n### Tests That Changed a Fixture (Undone)\n\n| Test | Fixture Name | Scope | Times | Pages |\n|---|---|---|---|---|\n", out);
+	fputs("\n### Tests That Changed a Fixture (Undone)\n\n| Test | Fixture Name | Scope | Times | Pages |\n|---|---|---|---|---|\n",
+	      out);
 	for (size_t k = 0; k < json_array_size(changed) && k < CHANGES_SHOWN; k++) {
 		const json_t *c = json_array_get(changed, k);
 
 		fputs("| ", out);
 		put_cell(out, ctl_string(c, "test"));
-		fprintf(out, " | %s | %s | %lld | %lld |\n", ctl_string(c, "name"), ctl_string(c, "scope"), (long long)ctl_int(c, "dirty_resets"),
-			(long long)ctl_int(c, "pages_changed"));
+		fprintf(out, " | %s | %s | %lld | %lld |\n", ctl_string(c, "name"), ctl_string(c, "scope"),
+			(long long)ctl_int(c, "dirty_resets"), (long long)ctl_int(c, "pages_changed"));
 	}
 	if (json_array_size(changed) > CHANGES_SHOWN)
 		fprintf(out, "\n... and %zu more\n", json_array_size(changed) - CHANGES_SHOWN);

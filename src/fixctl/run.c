@@ -92,7 +92,8 @@ static void fit_preload(const char *program, bool mount)
 	char sanitizer[64];
 
 	if (fd >= 0 && !mount && elf_is_static(fd, NULL, 0))
-		fprintf(stderr, "fixctl: %s: it is linked statically, and does not see the fixtures of the run; --isolate=mount shows them, where that is allowed\n",
+		fprintf(stderr,
+			"fixctl: %s: it is linked statically, and does not see the fixtures of the run; --isolate=mount shows them, where that is allowed\n",
 			path);
 	if (fd >= 0 && elf_is_foreign(fd, NULL, 0))
 		environment_drop_preload();
@@ -527,12 +528,13 @@ static int dry_run(struct command *c)
 	for (size_t i = 0; i < c->shown.n; i++) {
 		const struct shown *x = &c->shown.all[i];
 
-		printf("%s: %s%s\n    of: %s%s%s\n    by: %s\n", x->name, x->has_path ? "" : "$", x->has_path ? x->path : x->variable, x->source,
-		       *x->input ? " " : "", x->input, way_of(x, mount, needs_shim(c, mount)));
+		printf("%s: %s%s\n    of: %s%s%s\n    by: %s\n", x->name, x->has_path ? "" : "$", x->has_path ? x->path : x->variable,
+		       x->source, *x->input ? " " : "", x->input, way_of(x, mount, needs_shim(c, mount)));
 	}
 	if (mount)
 		printf("Trees are mounted: this machine allows it%s.%s\n",
-		       geteuid() ? ", but for those of other users and groups, and with files of several names" : "", needs_shim(c, mount) ? " Files are shown by the preloaded library." : " Nothing is loaded into the programs.");
+		       geteuid() ? ", but for those of other users and groups, and with files of several names" : "",
+		       needs_shim(c, mount) ? " Files are shown by the preloaded library." : " Nothing is loaded into the programs.");
 	else
 		printf("All is shown by the preloaded library: %s. Programs that are linked statically do not see it.\n", why);
 	return 0;
@@ -553,7 +555,8 @@ static int run_it(struct command *c)
 	if (!c->socket && c->ctl->socket)
 		c->socket = xstrdup(c->ctl->socket);
 	if (c->options.config && strlen(c->socket) > SOCKET_PATH_MAX) {
-		fprintf(stderr, "fixctl: %s: the socket of the run's daemon would be there, and its path has at most %d bytes, not %zu; set TMPDIR\n",
+		fprintf(stderr,
+			"fixctl: %s: the socket of the run's daemon would be there, and its path has at most %d bytes, not %zu; set TMPDIR\n",
 			c->scratch.path, SOCKET_PATH_MAX, strlen(c->socket));
 		scratch_remove(c->scratch.path);
 		return EXIT_REFUSED;
@@ -683,7 +686,9 @@ static void parse(struct command *c, int argc, char **argv)
 
 static int run(struct fixctl *ctl, int argc, char **argv)
 {
-	struct command c = { .ctl = ctl, .keeper = { .pid = -1, .channel = -1 }, .options = { .timeout_ms = connection_timeout(), .build_failed = EXIT_BUILD_FAILED } };
+	struct command c = { .ctl = ctl,
+			     .keeper = { .pid = -1, .channel = -1 },
+			     .options = { .timeout_ms = connection_timeout(), .build_failed = EXIT_BUILD_FAILED } };
 	const char *disabled = getenv("FIXD_DISABLE");
 	int code;
 

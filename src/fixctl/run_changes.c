@@ -225,7 +225,8 @@ static void compare_file(struct comparing *c, const char *own)
 
 	if (is < 0 || fstat(is, &st) < 0) {
 		add(c, "deleted", "");
-	} else if ((uint64_t)st.st_size != c->x->size || (st.st_mode & 07777) != (c->x->looks.st_mode & 07777) || !same_bytes(c->x->fd, is)) {
+	} else if ((uint64_t)st.st_size != c->x->size || (st.st_mode & 07777) != (c->x->looks.st_mode & 07777) ||
+		   !same_bytes(c->x->fd, is)) {
 		add(c, "changed", "");
 		keep(c, AT_FDCWD, own, &st, "");
 	}

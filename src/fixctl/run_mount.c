@@ -81,7 +81,8 @@ static int mount_tree(const struct shown *x, const char *home, size_t i, bool ma
 		return -errno;
 	r = look_like(upper, x->tree);
 	/* Inode numbers are those that directories are listed with, and all names of a file stay names of one file. */
-	options = xasprintf("lowerdir=%s,upperdir=%s,workdir=%s,xino=on,index=on%s", lower, u, w, mapped ? ",userxattr" : ",redirect_dir=on");
+	options =
+		xasprintf("lowerdir=%s,upperdir=%s,workdir=%s,xino=on,index=on%s", lower, u, w, mapped ? ",userxattr" : ",redirect_dir=on");
 	return r < 0 ? r : mount("fixd", x->path, "overlay", 0, options) < 0 ? -errno : 0;
 }
 
@@ -170,11 +171,13 @@ static char *unfit(const struct shown_list *l)
 	const struct shown *foreign = foreign_tree(l);
 
 	if (foreign)
-		return xasprintf("something in the tree of '%s' belongs to another user or group than this process, which a user namespace does not know",
-				 foreign->name);
+		return xasprintf(
+			"something in the tree of '%s' belongs to another user or group than this process, which a user namespace does not know",
+			foreign->name);
 	for (size_t i = 0; i < l->n; i++) {
 		if (l->all[i].names)
-			return xasprintf("files of '%s' have several names, which overlayfs takes apart in a user namespace", l->all[i].name);
+			return xasprintf("files of '%s' have several names, which overlayfs takes apart in a user namespace",
+					 l->all[i].name);
 	}
 	return NULL;
 }

@@ -283,7 +283,8 @@ static bool is_of_others(const char *path)
 	char value;
 	struct stat st;
 
-	return stat(path, &st) == 0 && (st.st_mode & 07777 & ~S_ISGID) != UNMARKED && getxattr(path, MARK, &value, sizeof value) < 0 && errno == ENODATA;
+	return stat(path, &st) == 0 && (st.st_mode & 07777 & ~S_ISGID) != UNMARKED && getxattr(path, MARK, &value, sizeof value) < 0 &&
+	       errno == ENODATA;
 }
 
 static int make_directory(const struct scratch *s, const char *path)

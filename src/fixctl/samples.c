@@ -39,5 +39,6 @@ json_t *samples_json(struct samples *s)
 {
 	if (s->n == 0)
 		return json_null();
-	return json_pack("{s:o, s:o, s:o}", "median", samples_quantile(s, 0.5), "min", samples_quantile(s, 0), "max", samples_quantile(s, 1));
+	return json_pack("{s:o, s:o, s:o}", "median", samples_quantile(s, 0.5), "min", samples_quantile(s, 0), "max",
+			 samples_quantile(s, 1));
 }

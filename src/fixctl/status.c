@@ -309,7 +309,8 @@ static void print_table(const json_t *report)
 			       image ? format_age(age, sizeof age, (int64_t)(ctl_real(i, "age_s") * NSEC_PER_SEC)) : "-",
 			       image ? format_size(size, sizeof size, (uint64_t)ctl_int(i, "size")) : "-",
 			       image ? format_duration(build, sizeof build, (int64_t)(ctl_real(i, "build_s") * NSEC_PER_SEC)) : "-",
-			       (long long)ctl_int(i, "reused"), (long long)ctl_int(i, "leases"), title, why && *why ? ": " : "", why ? why : "");
+			       (long long)ctl_int(i, "reused"), (long long)ctl_int(i, "leases"), title, why && *why ? ": " : "",
+			       why ? why : "");
 		}
 	}
 }

@@ -156,7 +156,8 @@ static void print_event(const json_t *e)
 
 		if (strcmp(f->event, event) != 0)
 			continue;
-		printf("%s%*s%-8s %c %s", color_of(event), indent_of(scope), "", f->word, *scope ? *scope - 'a' + 'A' : '?', ctl_string(e, "name"));
+		printf("%s%*s%-8s %c %s", color_of(event), indent_of(scope), "", f->word, *scope ? *scope - 'a' + 'A' : '?',
+		       ctl_string(e, "name"));
 		if (f->more)
 			f->more(e);
 		printf("%s\n", *color_of(event) ? PLAIN : "");

@@ -91,7 +91,8 @@ void warming_skip(const struct warming *w, const char *name, const char *why, ..
 
 static void report_json(struct state *s, struct target *t, int r, uint32_t flags)
 {
-	json_t *more = json_pack("{s:b, s:f}", "built", flags & WIRE_ATTACHED_BUILT ? 1 : 0, "seconds", (double)(clock_now() - t->started) / NSEC_PER_SEC);
+	json_t *more = json_pack("{s:b, s:f}", "built", flags & WIRE_ATTACHED_BUILT ? 1 : 0, "seconds",
+				 (double)(clock_now() - t->started) / NSEC_PER_SEC);
 
 	if (r < 0)
 		json_object_set_new(more, "error", json_string(fixd_error(s->w->f)));

@@ -339,8 +339,10 @@ static int start_listening(struct daemon *d)
 	else if (r == -EMLINK)
 		log_error(0, "several sockets were handed over: expected one, of one ListenSequentialPacket=");
 	else if (r == -EPROTOTYPE)
-		log_error(0, "the socket that was handed over is no listening SOCK_SEQPACKET Unix socket: expected one of ListenSequentialPacket=, "
-			     "or of systemd-socket-activate --seqpacket");
+		log_error(
+			0,
+			"the socket that was handed over is no listening SOCK_SEQPACKET Unix socket: expected one of ListenSequentialPacket=, "
+			"or of systemd-socket-activate --seqpacket");
 	else if (r < 0 && !*d->server.socket)
 		log_error(
 			0,

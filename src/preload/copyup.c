@@ -166,10 +166,11 @@ static int copy_special(const struct run_entry *e, int to, const char *name, con
 
 	if (REAL(mknodat)(to, name, (st->st_mode & S_IFMT) | 0600, st->st_rdev) < 0)
 		return -1;
-	return owner_copy_at(to, name, path_table_owner(e, st->st_uid), st->st_gid) < 0 || REAL(fchmodat)(to, name, st->st_mode & 07777, 0) < 0 ||
-			       REAL(utimensat)(to, name, times, AT_SYMLINK_NOFOLLOW) < 0 ?
-		       -1 :
-		       0;
+	return owner_copy_at(to, name, path_table_owner(e, st->st_uid), st->st_gid) < 0 ||
+			       REAL(fchmodat)(to, name, st->st_mode & 07777, 0) < 0 ||
+			       REAL(utimensat)(to, name, times, AT_SYMLINK_NOFOLLOW) < 0
+		       ? -1
+		       : 0;
 }
 
 static int mark(const struct copy_up *c, int to, const char *name)
@@ -474,7 +475,8 @@ static void say_why_not(const struct run_entry *e, const char *visible, int err)
 {
 	char what[160];
 
-	snprintf(what, sizeof what, "it cannot be copied into the scratch directory of the run, and is left as it is: %s", strerrordesc_np(err));
+	snprintf(what, sizeof what, "it cannot be copied into the scratch directory of the run, and is left as it is: %s",
+		 strerrordesc_np(err));
 	shim_say(e, visible, what);
 }
 

@@ -164,7 +164,8 @@ static APART int spawn_apart(const posix_spawn_file_actions_t *actions)
 
 	if (!actions || !actions_move(actions, ".", there))
 		return start_apart();
-	return resolve_reach(AT_FDCWD, there) == REACH_INSIDE && resolve_path(&p, AT_FDCWD, there, USE_READ) == 1 ? copyup_whole(p.visible) : 0;
+	return resolve_reach(AT_FDCWD, there) == REACH_INSIDE && resolve_path(&p, AT_FDCWD, there, USE_READ) == 1 ? copyup_whole(p.visible)
+														  : 0;
 }
 
 /* What the file begins with; of what is no regular file the kernel says what is wrong. */

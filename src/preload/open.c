@@ -201,7 +201,11 @@ static APART FILE *freopen_shown(const char *path, const char *mode, FILE *strea
 	}
 	snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
 	/* It was emptied already, and is there. */
-	snprintf(again, sizeof again, "%s%s", *mode == 'a' ? (flags & O_RDWR ? "a+" : "a") : flags & O_RDWR ? "r+" : *mode == 'w' ? "w" : "r",
+	snprintf(again, sizeof again, "%s%s",
+		 *mode == 'a'	  ? (flags & O_RDWR ? "a+" : "a")
+		 : flags & O_RDWR ? "r+"
+		 : *mode == 'w'	  ? "w"
+				  : "r",
 		 flags & O_CLOEXEC ? "e" : "");
 	f = REAL(freopen)(link, again, stream);
 	fd_close(fd);

@@ -140,7 +140,11 @@ static bool each_string(void *arg, enum elf_string what, const char *string)
 
 static void look_into(struct search *s, const struct search_file *needed_by, const char *name, const char *visible)
 {
-	struct search_file f = { .search = s, .needed_by = needed_by, .depth = needed_by ? needed_by->depth + 1 : 0, .name = name, .visible = visible,
+	struct search_file f = { .search = s,
+				 .needed_by = needed_by,
+				 .depth = needed_by ? needed_by->depth + 1 : 0,
+				 .name = name,
+				 .visible = visible,
 				 .shown = resolve_reach(AT_FDCWD, visible) == REACH_INSIDE };
 	const char *path = visible;
 	struct resolved p;

@@ -204,7 +204,8 @@ static int bind_to(int fd, const struct run_entry *e, char *path, const char *gi
 	t.fd = open_links();
 	if (t.fd < 0)
 		return -1;
-	if (snprintf(t.address.sun_path, sizeof t.address.sun_path, BY_DESCRIPTOR "%d/%lx/%s", t.fd, id, name) >= (int)sizeof t.address.sun_path)
+	if (snprintf(t.address.sun_path, sizeof t.address.sun_path, BY_DESCRIPTOR "%d/%lx/%s", t.fd, id, name) >=
+	    (int)sizeof t.address.sun_path)
 		return shim_refuse(e, given, "bind");
 	if (make_link(given, id, "-") < 0)
 		return -1;
@@ -243,7 +244,8 @@ SHIM int bind(int fd, __CONST_SOCKADDR_ARG address, socklen_t n)
 {
 	char path[sizeof(struct sockaddr_un)];
 
-	return likely(!socket_is_inside(address.__sockaddr__, n, path)) ? REAL(bind)(fd, address, n) : bind_shown(fd, address.__sockaddr__, n, path);
+	return likely(!socket_is_inside(address.__sockaddr__, n, path)) ? REAL(bind)(fd, address, n)
+									: bind_shown(fd, address.__sockaddr__, n, path);
 }
 
 /* Names that the kernel gave: as the program that bound the socket called it. */
@@ -326,7 +328,8 @@ ssize_t __recvfrom_chk(int fd, void *bytes, size_t size, size_t room, int flags,
 
 SHIM ssize_t __recvfrom_chk(int fd, void *bytes, size_t size, size_t room, int flags, __SOCKADDR_ARG address, socklen_t *n)
 {
-	return size > room ? REAL(__recvfrom_chk)(fd, bytes, size, room, flags, address, n) : SEEN(recvfrom)(fd, bytes, size, flags, address, n);
+	return size > room ? REAL(__recvfrom_chk)(fd, bytes, size, room, flags, address, n)
+			   : SEEN(recvfrom)(fd, bytes, size, flags, address, n);
 }
 
 /* Descriptors of other processes: nobody knows what they are. */

@@ -30,8 +30,8 @@ struct pruning {
 /* A file of that name in a directory of that one. */
 static bool is_in(const FTSENT *e, const char *directory)
 {
-	return e->fts_info == FTS_F && e->fts_level > 0 && !strcmp(e->fts_parent->fts_name, directory) && strlen(e->fts_name) == HASH_HEX_SIZE - 1 &&
-	       hash_is_valid(e->fts_name);
+	return e->fts_info == FTS_F && e->fts_level > 0 && !strcmp(e->fts_parent->fts_name, directory) &&
+	       strlen(e->fts_name) == HASH_HEX_SIZE - 1 && hash_is_valid(e->fts_name);
 }
 
 static int remove_file(struct pruning *p, const FTSENT *e)
@@ -157,7 +157,8 @@ int prune(const char *directory, int64_t older_than_s, bool dry, struct pruned *
 	if (r == 0)
 		r = each_file(&p, directory, remove_unused);
 	if (r == 0 && !p.found) {
-		fprintf(stderr, "fixd-remote: %s is no directory of a remote: it has neither NAMESPACE/ac nor cas with images\n", directory);
+		fprintf(stderr, "fixd-remote: %s is no directory of a remote: it has neither NAMESPACE/ac nor cas with images\n",
+			directory);
 		r = -ENOENT;
 	}
 	free(p.used);

@@ -70,8 +70,9 @@ int s3_open(struct remote *r)
 	r->s3.secret = taken(text, "AWS_SECRET_ACCESS_KEY", "aws_secret_access_key");
 	r->s3.token = taken(text, "AWS_SESSION_TOKEN", "aws_session_token");
 	if (!r->s3.id || !r->s3.secret) {
-		remote_say(r, err < 0 ? xasprintf("the credentials of S3 in %s cannot be read: %s", path, strerror(-err)) :
-					xasprintf("%s has no credentials of S3: expected aws_access_key_id and aws_secret_access_key", path));
+		remote_say(r,
+			   err < 0 ? xasprintf("the credentials of S3 in %s cannot be read: %s", path, strerror(-err))
+				   : xasprintf("%s has no credentials of S3: expected aws_access_key_id and aws_secret_access_key", path));
 		return err < 0 ? err : -EINVAL;
 	}
 	http_sign(r->http, r->region ? r->region : "us-east-1", r->s3.id, r->s3.secret, r->s3.token);

@@ -16,7 +16,8 @@ void carry_write(const struct carried *c, char out[CARRY_SIZE])
 	size_t at;
 
 	memset(out, 0, CARRY_SIZE);
-	at = (size_t)snprintf(out, CARRY_SIZE, "fixd-objects 1 %" PRIx64 " %" PRIx64 " %" PRIx64 " %zx\n", c->address, c->size, c->root, c->n);
+	at = (size_t)snprintf(out, CARRY_SIZE, "fixd-objects 1 %" PRIx64 " %" PRIx64 " %" PRIx64 " %zx\n", c->address, c->size, c->root,
+			      c->n);
 	for (size_t i = 0; i < c->n; i++) {
 		char digest[DIGEST_HEX_SIZE];
 
@@ -34,8 +35,8 @@ static bool take_image(const char **in, struct carried_image *im)
 {
 	int n = -1;
 
-	if (sscanf(*in, "%12" SCNx64 " %12" SCNx64 " %16" SCNx64 "%16" SCNx64 "%n", &im->address, &im->size, &im->digest.high, &im->digest.low,
-		   &n) != 4 ||
+	if (sscanf(*in, "%12" SCNx64 " %12" SCNx64 " %16" SCNx64 "%16" SCNx64 "%n", &im->address, &im->size, &im->digest.high,
+		   &im->digest.low, &n) != 4 ||
 	    n < 0 || (*in)[n] != '\n' || !is_range(im->address, im->size))
 		return false;
 	*in += n + 1;
@@ -48,7 +49,9 @@ int carry_read(const char in[CARRY_SIZE], struct carried *c)
 	int n = -1;
 
 	*c = (struct carried){ 0 };
-	if (!end || sscanf(in, "fixd-objects 1 %12" SCNx64 " %12" SCNx64 " %12" SCNx64 " %2zx%n", &c->address, &c->size, &c->root, &c->n, &n) != 4 ||
+	if (!end ||
+	    sscanf(in, "fixd-objects 1 %12" SCNx64 " %12" SCNx64 " %12" SCNx64 " %2zx%n", &c->address, &c->size, &c->root, &c->n, &n) !=
+		    4 ||
 	    n < 0 || in[n++] != '\n' || c->n > WIRE_FDS_MAX || !is_range(c->address, c->size) || (c->root && c->root >= c->size))
 		return -EBADMSG;
 	in += n;

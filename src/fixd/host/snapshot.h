@@ -51,7 +51,19 @@ char *snapshot_compare(const struct snapshot *was, const struct snapshot *now);
 void snapshot_deinit(struct snapshot *list);
 
 /* The fields of a saved set of watched files. */
-enum saved_watch { SAVED_LOOK = 1, SAVED_PATH, SAVED_EXISTS, SAVED_IS_DIR, SAVED_WRITTEN, SAVED_MTIME, SAVED_SIZE, SAVED_INO, SAVED_DEV, SAVED_MODE, SAVED_VIEWER };
+enum saved_watch {
+	SAVED_LOOK = 1,
+	SAVED_PATH,
+	SAVED_EXISTS,
+	SAVED_IS_DIR,
+	SAVED_WRITTEN,
+	SAVED_MTIME,
+	SAVED_SIZE,
+	SAVED_INO,
+	SAVED_DEV,
+	SAVED_MODE,
+	SAVED_VIEWER
+};
 void snapshot_save(const struct snapshot *list, struct text *out);
 /* False: it is torn. */
 bool snapshot_restore(struct snapshot *list, const struct record *saved);

@@ -60,8 +60,9 @@ static char *look_at_one(struct watchset *s, const char *path)
 	const char *what;
 
 	if (was) {
-		is = viewer_stat(s->viewer, path, false, &st) == 0 && S_ISLNK(st.st_mode) && !was->is_dir && was->mode && S_ISLNK(was->mode) ?
-			     look_at_link(path, &st) : look_at(s->viewer, path);
+		is = viewer_stat(s->viewer, path, false, &st) == 0 && S_ISLNK(st.st_mode) && !was->is_dir && was->mode && S_ISLNK(was->mode)
+			     ? look_at_link(path, &st)
+			     : look_at(s->viewer, path);
 		what = look_difference(was, &is);
 		free(is.path);
 		/* It may be another one with the same looks, or have got another name by which it is written to. */

@@ -140,7 +140,8 @@ void source_refused(struct source *s, int err)
 	struct loop *l = s->loop;
 
 	if (!l->warned)
-		log_warn(err, "the kernel refuses to watch a descriptor: it is looked at every now and then, and the kernel is asked again");
+		log_warn(err,
+			 "the kernel refuses to watch a descriptor: it is looked at every now and then, and the kernel is asked again");
 	l->warned = true;
 	if (link_empty(&s->refused))
 		link_insert(&l->refused, &s->refused);

@@ -94,9 +94,10 @@ static void reply_attached(struct pending *p, struct image *im)
 				 "this connection has attached %u times already; expected some to be detached before", LEASES_MAX);
 		return;
 	}
-	body.head = (struct wire_attached){
-		.flags = (p->waiter.built ? WIRE_ATTACHED_BUILT : 0) | (is_of_run(im, p->conn) ? WIRE_ATTACHED_OF_RUN : 0), .n_images = (uint16_t)n, .path = (uint16_t)path
-	};
+	body.head = (struct wire_attached){ .flags = (p->waiter.built ? WIRE_ATTACHED_BUILT : 0) |
+						     (is_of_run(im, p->conn) ? WIRE_ATTACHED_OF_RUN : 0),
+					    .n_images = (uint16_t)n,
+					    .path = (uint16_t)path };
 	for (int i = 0; i < n; i++)
 		body.images[i] = image_describe(all[i]);
 	size = sizeof body.head + (size_t)n * sizeof *body.images;
@@ -178,8 +179,10 @@ static void attach_give_up(void *arg)
 		conn_reply_error(p->conn, &p->header, -ETIMEDOUT, "fixture '%s' is exclusive, and was held by process %d all the time",
 				 i->title, (int)link_entry(im->leases.next, struct lease, in_image)->pid);
 	else if ((im && im->ending) || recovery_blocks(p->conn->server->work, i->fixture->name))
-		conn_reply_error(p->conn, &p->header, -ETIMEDOUT, "fixture '%s' was not ready in time: what was there before is still being "
-				 "torn down", i->title);
+		conn_reply_error(p->conn, &p->header, -ETIMEDOUT,
+				 "fixture '%s' was not ready in time: what was there before is still being "
+				 "torn down",
+				 i->title);
 	else
 		conn_reply_error(p->conn, &p->header, -ETIMEDOUT, "fixture '%s' was not ready in time; it is still %s", i->title,
 				 instance_state_name(i));

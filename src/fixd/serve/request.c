@@ -220,7 +220,8 @@ static void dispatch_adapted(struct conn *c, const struct wire_header *h, const 
 	if (adapt_fixed_part(body, size, h->n_fds, r->min, adapted))
 		dispatch_known(c, h, adapted, size - h->n_fds + r->min, r);
 	else if (!(r->flags & WIRE_NOTE))
-		conn_reply_error(c, h, -E2BIG, "this fixd (%s) does not know all that the request asks for; install the same version of both",
+		conn_reply_error(c, h, -E2BIG,
+				 "this fixd (%s) does not know all that the request asks for; install the same version of both",
 				 PACKAGE_VERSION);
 }
 
