@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* When is an image stale? Pure questions about an instance; nothing is started or changed here. */
+/* When is an image stale? Questions about an instance: what has happened to its inputs is asked for, and nothing is started or changed here. */
 #pragma once
 
 #include <stdint.h>
