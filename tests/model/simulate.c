@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -432,6 +433,19 @@ static void finish_everything(void)
 }
 
 /* 0: nothing was wrong; otherwise the step at which something was. */
+/* What has happened in lives that ended well; of all processes. */
+static struct figures {
+	uint64_t lives, steps, built, torn_down;
+} *figures;
+
+static void count_life(size_t steps)
+{
+	figures->lives++;
+	figures->steps += steps;
+	figures->built += world.n_built;
+	figures->torn_down += world.n_torn_down;
+}
+
 static size_t live(const uint32_t *words, size_t n)
 {
 	size_t at = 0;
@@ -462,6 +476,7 @@ static size_t live(const uint32_t *words, size_t n)
 		finish_everything();
 	if (fault)
 		return at ? at : 1;
+	count_life(at);
 	world_end();
 	return 0;
 }
@@ -592,6 +607,9 @@ int main(int argc, char **argv)
 	uint64_t steps = argc > 1 ? strtoull(argv[1], NULL, 10) : 100000, seed = argc > 2 ? strtoull(argv[2], NULL, 10) : 1;
 	bool well = true, all;
 
+	figures = mmap(NULL, sizeof *figures, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (figures == MAP_FAILED)
+		return EXIT_FAILURE;
 	puts("1..2");
 	for (size_t k = 0; k < ELEMENTSOF(failed) && well; k++)
 		well = lives(failed[k], 1);
@@ -601,5 +619,7 @@ int main(int argc, char **argv)
 	for (uint64_t done = 0; done < steps && well; done += LIVES * LIFE, seed += LIVES)
 		well = lives(seed, LIVES / 2) && lives(seed + WITH_CLONES, LIVES / 2);
 	puts(well ? "ok 2 - random_lives" : "not ok 2 - random_lives");
+	printf("# %llu steps in %llu lives: %llu images were built, %llu torn down\n", (unsigned long long)figures->steps,
+	       (unsigned long long)figures->lives, (unsigned long long)figures->built, (unsigned long long)figures->torn_down);
 	return all && well ? EXIT_SUCCESS : EXIT_FAILURE;
 }
