@@ -83,6 +83,7 @@ pytest_fixd = \
 	contrib/pytest-fixd/fixd/_directories.py \
 	contrib/pytest-fixd/fixd/_explain.py \
 	contrib/pytest-fixd/fixd/_definition.py \
+	contrib/pytest-fixd/fixd/_fingerprint.py \
 	contrib/pytest-fixd/fixd/_fixtures.py \
 	contrib/pytest-fixd/fixd/_forked.py \
 	contrib/pytest-fixd/fixd/_hazards.py \

@@ -24,6 +24,8 @@ import types
 from importlib.machinery import PathFinder
 from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Sequence, Set, Tuple
 
+from ._fingerprint import fingerprint
+
 
 _LIBRARY = tuple({os.path.realpath(p) + os.sep for kind in ("stdlib", "platstdlib") for p in [sysconfig.get_path(kind)] if p})
 _HERE = os.path.dirname(os.path.realpath(__file__)) + os.sep
@@ -130,8 +132,6 @@ def _first_line(node: Any) -> int:
 
 def _plain(value: Any) -> str:
     """A word for a value that is the same in every process."""
-    from ._definition import fingerprint
-
     return fingerprint(value) or str(getattr(value, "__qualname__", type(value).__qualname__))
 
 
