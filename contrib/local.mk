@@ -93,6 +93,7 @@ pytest_fixd = \
 	contrib/pytest-fixd/fixd/_limit.py \
 	contrib/pytest-fixd/fixd/_reads.py \
 	contrib/pytest-fixd/fixd/_renewal.py \
+	contrib/pytest-fixd/fixd/_runtime.py \
 	contrib/pytest-fixd/fixd/_rerun.py \
 	contrib/pytest-fixd/fixd/_live.py \
 	contrib/pytest-fixd/fixd/_patterns.py \

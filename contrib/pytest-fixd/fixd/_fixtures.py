@@ -18,6 +18,7 @@ import pytest
 from . import _classes, _directories, _history, _ledger, _limit, _live, _patterns, _reads, _source, _teardown, _values
 from ._definition import SCOPES, Arguments, Definition, PerProcess, PerTest, full_name, param_key, place_of, title_of
 from ._lib import Build, FixdError, View
+from ._runtime import runtime_of
 from ._values import Stored
 
 UNSETTLED_MAX = 1  # somebody else may have written meanwhile, once
@@ -451,8 +452,6 @@ def decorate(function: Callable[..., Any], definition_of: Callable[[Callable[...
         request = arguments["request"] if wants_request else arguments.pop("request")
         for name in extra:
             arguments.pop(name)
-        from .plugin import runtime_of
-
         runtime = runtime_of(request.config)
         runtime.connect_once()
         definition.is_method = bool(self_args)

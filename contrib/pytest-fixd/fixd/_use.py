@@ -14,6 +14,7 @@ import pytest
 from . import _daemon
 from ._fixtures import LOST, FixtureBuildError
 from ._lib import FixdError, View
+from ._runtime import runtime_of
 
 # From wide to narrow; pytest knows no definition.
 SCOPES = ("session", "package", "module", "class", "definition", "function")
@@ -169,8 +170,6 @@ def use(name: str, *, scope: Any = "session", params: Optional[Sequence[str]] = 
 
     def wrapper(*self_args: Any, request: Any) -> Iterator[Any]:
         __tracebackhide__ = True
-        from .plugin import runtime_of
-
         runtime = runtime_of(request.config)
         held = definition.set_up(runtime, request)
         yield held.value

@@ -23,6 +23,7 @@ from . import _again, _blame, _daemon, _directories, _explain, _ledger, _live, _
 from ._definition import Definition, function_of
 from ._fixtures import Handle, tear_down, tokens
 from ._lib import Connection, FixdError, View
+from ._runtime import runtime_key, runtime_of
 from ._setting import SECONDS_MAX, is_in_file, of_file, setting
 from ._use import Held, IniFile
 from ._witness import Witness
@@ -31,15 +32,6 @@ PYTHON = "FIXD_PYTHON"
 # A builder's process waits so long for the others before somebody else has to clean up.
 LAST_S = 3600.0
 TIMEOUT_S = 600.0
-
-_runtime_key = pytest.StashKey["Runtime"]()
-
-
-def runtime_of(config: pytest.Config) -> "Runtime":
-    runtime = config.stash.get(_runtime_key, None)
-    if runtime is None:
-        raise pytest.UsageError("the plugin fixd is not loaded, and its fixtures are used: add -p fixd.plugin")
-    return runtime
 
 
 def _around(**options: Any) -> Callable[[Callable[..., Iterator[None]]], Any]:
@@ -666,7 +658,7 @@ def pytest_cmdline_main(config: pytest.Config) -> Optional[int]:
 
 def pytest_configure(config: pytest.Config) -> None:
     _source.forget()
-    runtime = config.stash[_runtime_key] = Runtime(config)
+    runtime = config.stash[runtime_key] = Runtime(config)
     if runtime.blame:
         config.add_cleanup(_blame.Watching().end)
     _values.more_modules = lambda: [m for m in config.pluginmanager.get_plugins() if isinstance(m, types.ModuleType)]
@@ -803,7 +795,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    runtime = config.stash.get(_runtime_key, None)
+    runtime = config.stash.get(runtime_key, None)
     if runtime is not None:
         runtime.close()
         for message in runtime.messages if _is_worker(config) else ():
