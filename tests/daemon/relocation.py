@@ -287,6 +287,29 @@ def test_one_copy_for_all_processes(t):
     wait_for(lambda: copies(d) == 0, "they go with their image")
 
 
+def test_no_room_for_a_copy(t):
+    """Where memory-max leaves none for it, and for another user, who may not ask for it, each process makes its own."""
+    os.chmod(t.dir, 0o755)
+    d = t.daemon("[fixd]\nmemory-max = 1M\nallow-users = nobody\n[fixture base]\nplugin = {so}:base\n".format(so=t.plugin("objects", PLUGIN)))
+    c = d.client()
+    v = c.attach("base")
+    home = v.address
+    v.detach()
+    with Taken(home):
+        v = c.attach("base")
+        check_base(root(v))
+        assert v.address != home and copies(d) == 0
+        v.detach()
+
+        def work():
+            check_base(root(d.client().attach("base")))
+            return True
+
+        # Only root can be another user.
+        assert os.geteuid() or harness.exit_code(t.child(work, uid=harness.NOBODY)) == 0
+        assert copies(d) == 0
+
+
 def test_asked_for_wrongly(t):
     """By a client that makes messages of its own: it is answered, and nothing is made."""
     d, c = fixtures(t)
