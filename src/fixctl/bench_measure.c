@@ -415,6 +415,31 @@ static struct targets find_targets(const json_t *list, const struct bench_option
 	return t;
 }
 
+static bool names_some(const char *pattern, const json_t *fixtures)
+{
+	size_t name = strcspn(pattern, "[");
+	bool found = false;
+
+	for (size_t k = 0; k < json_array_size(fixtures) && !found; k++) {
+		const char *known = ctl_string(json_array_get(fixtures, k), "name");
+
+		found = !fnmatch(pattern, known, 0) || (strlen(known) == name && !strncmp(known, pattern, name));
+	}
+	return found;
+}
+
+/* A name that is mistyped is told, also beside others. */
+static int check_names(struct fixd *f, const json_t *list, const struct bench_options *o)
+{
+	int code = 0;
+
+	for (size_t k = 0; o->names && o->names[k]; k++) {
+		if (!names_some(o->names[k], json_object_get(list, "fixtures")))
+			code = ctl_unknown(f, o->names[k]);
+	}
+	return code;
+}
+
 static void measure_all(struct fixd *f, const struct targets *t, const struct bench_options *o, json_t *results)
 {
 	struct progress p = { .drawn = o->progress, .all = t->n * o->runs, .start = clock_now() };
@@ -466,6 +491,8 @@ int bench_measure(struct fixctl *ctl, const struct bench_options *o, json_t **ou
 		code = wait_until_idle(p.f);
 	if (code == 0)
 		code = ctl_query(p.f, WIRE_TYPE_list, "", &list);
+	if (code == 0)
+		code = check_names(p.f, list, o);
 	if (code == 0) {
 		t = find_targets(list, o);
 		if (t.n == 0) {

@@ -83,6 +83,8 @@ def test_which(t):
     assert names("index[large]") == ["index[large]"]
     assert names("ind*", "-m", "1") == ["index[small]"]
     assert "no such fixture" in bench(t, "mine", code=1).stderr
+    assert bench(t, "corpsu", "tree", "indx[large]", code=1).stderr == (
+        "fixctl: nothing is called 'corpsu' (did you mean 'corpus'?)\nfixctl: nothing is called 'indx[large]' (did you mean 'index'?)\n")
     assert "expected a number from 1" in bench(t, "--runs=0", code=2).stderr
     assert bench(t, ini="[fixture\n", code=78).stderr
     text = bench(t, "--runs=1", "corpus", "broken", code=4).stdout.splitlines()
