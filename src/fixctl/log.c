@@ -4,6 +4,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/alloc.h"
 #include "base/fd.h"
 #include "fixctl/fixctl.h"
 #include "fixd.h"
@@ -15,6 +16,14 @@ static void print_json(const char *name, const char *text, size_t size)
 
 	ctl_print_json(j);
 	json_decref(j);
+}
+
+/* Nothing of that name was built: perhaps it is mistyped. */
+static void question_name(const struct fixctl *ctl, const char *title)
+{
+	_cleanup_free_ char *name = xstrndup(title, strcspn(title, "["));
+
+	ctl_known(ctl, name);
 }
 
 static int run(struct fixctl *ctl, int argc, char **argv)
@@ -44,6 +53,8 @@ static int run(struct fixctl *ctl, int argc, char **argv)
 	else if (code == 0 && fd_write_all(STDOUT_FILENO, text, size) < 0)
 		code = EXIT_REFUSED;
 	fixd_close(f);
+	if (code == EXIT_REFUSED)
+		question_name(ctl, argv[optind]);
 	return code;
 }
 
