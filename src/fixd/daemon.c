@@ -156,21 +156,24 @@ static void end_everything(void *arg)
 	loop_defer(d->model.loop, &d->work.ended);
 }
 
-static void on_idle(void *arg)
+static void leave(struct daemon *d, const char *why)
 {
-	struct daemon *d = arg;
-
-	d->idle_is_over = false;
+	d->leaving = NULL;
 	if (d->server.n_conns)
 		return;
 	/* With the machine they would be gone. */
 	if (transfers_go_up(&d->work)) {
-		log_info("nobody has been connected for the time of idle-exit: waiting for what goes to the remote");
-		d->idle_is_over = true;
+		log_info("%s: waiting for what goes to the remote", why);
+		d->leaving = why;
 		return;
 	}
-	log_info("nobody has been connected for the time of idle-exit: leaving");
+	log_info("%s: leaving", why);
 	daemon_stop(d);
+}
+
+static void on_idle(void *arg)
+{
+	leave(arg, "nobody has been connected for the time of idle-exit");
 }
 
 /* There may be room; a daemon that stops or restarts waits for builds and keepers. */
@@ -181,8 +184,8 @@ static void on_work_ended(void *arg)
 	reclaim_wake(&d->model);
 	if (d->model.stopping && !d->model.session && work_is_over(&d->work))
 		loop_stop(d->model.loop);
-	if (d->idle_is_over)
-		on_idle(d);
+	if (d->leaving)
+		leave(d, d->leaving);
 	restart_continue(&d->keep);
 }
 
@@ -191,7 +194,7 @@ static void daemon_idle(struct daemon *d)
 	int64_t configured = d->model.config->idle_exit;
 	int64_t limit = configured != DURATION_NONE ? configured : d->idle_exit;
 
-	d->idle_is_over = false;
+	d->leaving = NULL;
 	if (!d->model.stopping && limit != DURATION_NONE)
 		timer_start(d->model.loop, &d->idle, clock_now() + limit);
 }
@@ -208,6 +211,8 @@ static void on_sweep(void *arg)
 			session_free(link_entry(l, struct session, link));
 	}
 	timer_start(d->model.loop, &d->sweep, clock_now() + SWEEP_EVERY);
+	if (!d->leaving && !d->model.stopping && listener_is_lost(d->server.listener))
+		leave(d, "the socket was removed, and nobody is connected");
 }
 
 /* The next daemon goes on with everything; if there is none, the service manager lets go of it, and it is torn down. */

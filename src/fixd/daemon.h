@@ -17,7 +17,7 @@ struct daemon {
 	struct server server;
 	struct keep keep;
 	struct timer idle;
-	bool idle_is_over; /* what goes to the remote is waited for */
+	const char *leaving; /* why, while what goes to the remote is waited for; or NULL */
 	struct timer sweep;
 	struct deferred ending; /* everything ends */
 	int64_t watchdog;	/* ns between two signs of life, or 0 */

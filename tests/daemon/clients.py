@@ -848,6 +848,18 @@ def test_idle_exit_of_the_command_line(t):
         assert "idle-exit" in d.words()
 
 
+@harness.once
+def test_the_socket_is_removed(t):
+    """Nobody can ask it for anything any more, nor to stop."""
+    d = start(t, "[fixture s]\nservice = echo $$; exec sleep 1000\nteardown = touch torn\n")
+    c = Client(d.socket)
+    c.read("s")
+    os.unlink(d.socket)
+    c.close()
+    wait_for(lambda: not d.running(), "it to leave")
+    assert "the socket was removed, and nobody is connected: leaving" in d.words() and os.path.exists(t.path("torn"))
+
+
 def sealed(data, seals=0xf):
     fd = os.memfd_create("lie", os.MFD_ALLOW_SEALING)
     os.write(fd, data)

@@ -93,6 +93,8 @@ struct listener;
 int listener_new(struct server *server, int listening, int lock);
 /* Who may connect has changed. */
 void listener_permit(struct listener *l);
+/* Its path was removed: nobody can connect any more. */
+bool listener_is_lost(const struct listener *l);
 /* What passes to another process. */
 void listener_fds(const struct listener *l, int *fd, int *lock);
 struct listener *listener_free(struct listener *l);

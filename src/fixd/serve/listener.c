@@ -309,6 +309,13 @@ int listener_new(struct server *server, int listening, int lock)
 	return 0;
 }
 
+bool listener_is_lost(const struct listener *l)
+{
+	struct stat st;
+
+	return l->path && lstat(l->path, &st) < 0 && (errno == ENOENT || errno == ENOTDIR);
+}
+
 void listener_fds(const struct listener *l, int *fd, int *lock)
 {
 	*fd = source_fd(l->source);
