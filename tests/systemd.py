@@ -33,6 +33,12 @@ exec env -i container=fixd-test PATH="$PATH" SYSTEMD_LOG_TARGET=console LD_LIBRA
 	/lib/systemd/systemd --system --unit=fixd-test.target --log-target=console --show-status=0
 """
 
+END = b"""[Unit]
+DefaultDependencies=no
+Requires=shutdown.target
+After=shutdown.target
+"""
+
 INI = """[fixd]
 allow-users = nobody
 [policy]
@@ -225,6 +231,17 @@ def test_builders_of_other_users(t):
     m = Machine(t, text("fixd.8 The service manager 2").removeprefix("[Service]\n"))
     m.start("[fixd]\nallow-users = nobody\n[fixture who]\ncommand = id -un\nuser = nobody\n[fixture me]\ncommand = id -un\n")
     assert m.get("who") == "nobody\n" and m.get("me", user="nobody") == "root\n"
+
+
+def test_the_end_of_the_machine(t):
+    m = Machine(t)
+    m.start("[fixture server]\nservice = echo $$; exec sleep 1000\nteardown = pgrep -x fixd >/var/lib/fixd/torn\n")
+    m.get("server")
+    main = m.show("MainPID")
+    m.put("/lib/systemd/system/exit.target", END)
+    m.run("systemctl daemon-reload; systemctl --no-block exit")
+    # By the daemon, while the machine still has what this needs.
+    wait_for(lambda: m.run("cat /var/lib/fixd/torn", check=False) == main + "\n", "the service to be torn down")
 
 
 if __name__ == "__main__":
