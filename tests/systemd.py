@@ -51,6 +51,23 @@ service = echo $$; exec sleep 1000
 teardown = echo server >>/var/lib/fixd/torn
 """
 
+# What logind would start, without what needs a bus.
+MANAGER_OF_A_USER = b"""[Service]
+User=nobody
+Type=notify
+Environment=XDG_RUNTIME_DIR=/run/user/65534 HOME=/run/home
+ExecStart=/lib/systemd/systemd --user
+KillMode=mixed
+Delegate=yes
+"""
+
+INI_OF_A_USER = b"""[fixture who]
+command = id -un; date +%N
+[fixture server]
+service = echo $$; exec sleep 1000
+teardown = echo server >>/run/home/torn
+"""
+
 
 def units(t):
     """Both pairs, as `make install` would have them."""
@@ -242,6 +259,39 @@ def test_the_end_of_the_machine(t):
     m.run("systemctl daemon-reload; systemctl --no-block exit")
     # By the daemon, while the machine still has what this needs.
     wait_for(lambda: m.run("cat /var/lib/fixd/torn", check=False) == main + "\n", "the service to be torn down")
+
+
+@runs("fixd.8 The service manager 3")
+def test_units_of_a_user(t):
+    m = Machine(t)
+
+    def run(command, **how):
+        return m.run(f"export XDG_RUNTIME_DIR=/run/user/65534 HOME=/run/home; {command}", user="nobody", **how)
+
+    def main():
+        return run("systemctl --user show -P MainPID fixd.service").strip()
+
+    for name in ("fixd.service", "fixd.socket"):
+        m.put(f"/etc/systemd/user/{name}", open(t.path("user/" + name), "rb").read())
+    m.put("/etc/systemd/system/manager.service", MANAGER_OF_A_USER)
+    m.put("/run/home/.config/fixd/fixd.ini", INI_OF_A_USER)
+    m.run("mkdir -p /run/user/65534; chown -R nobody /run/user/65534 /run/home; systemctl daemon-reload; systemctl start manager")
+    run(text("fixd.8 The service manager 3").removeprefix("$ "))
+    assert main() == "0"
+    first, server = run("fixctl get who"), run("fixctl get server").strip()
+    before = main()
+    assert first.splitlines()[0] == "nobody" and json.loads(run("fixctl --json status"))["daemon"]["socket"] == "/run/user/65534/fixd/socket"
+    # Nothing is lost by a restart or a crash.
+    run("systemctl --user restart fixd")
+    assert main() != before and run("fixctl get who") == first and run("fixctl get server").strip() == server and m.running(server)
+    before = main()
+    m.run(f"kill -KILL {before}")
+    wait_for(lambda: main() not in (before, "0"), "it to be started again")
+    assert run("fixctl get who") == first and run("fixctl get server").strip() == server and m.running(server)
+    # It ends with what the user has logged in to.
+    m.run("systemctl stop manager")
+    wait_for(lambda: m.run("cat /run/home/torn", check=False) == "server\n", "the service to be torn down")
+    wait_for(lambda: not m.running(server) and not m.run("pgrep -u nobody fixd", check=False), "its processes to end")
 
 
 if __name__ == "__main__":

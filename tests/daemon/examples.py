@@ -31,7 +31,6 @@ TABLE = "a table of names, or prose"
 # What is no example to be run, and why.
 NOT_RUN = {
     "fixd-protocol.7 Requests *": "made of src/wire/messages.table, which tests/protocol.sh holds them to",
-    "fixd.8 The service manager 3": "it needs a user who has logged in to a machine that systemd has booted",
     "README Two commands 1": "they install packages: the second of them runs this",
     "README What is in the box 1": TABLE,
     "README Build *": "how this was built, and a table of names",
