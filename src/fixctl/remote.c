@@ -91,7 +91,10 @@ static int run_status(struct fixd *f, const struct remote_request *q)
 	if (code == 0 && q->json) {
 		json_t *copy = json_copy((json_t *)remote);
 
+		_cleanup_free_ char *program = program_path("fixd-remote");
+
 		json_object_set_new(copy, "left_alone_s", json_integer(rests));
+		json_object_set_new(copy, "program", ctl_text(program, strlen(program)));
 		ctl_print_json(copy);
 		json_decref(copy);
 	} else if (code == 0) {
