@@ -8,6 +8,7 @@ PYTEST_DONT_REWRITE: a warm interpreter has it before pytest.
 
 from __future__ import annotations
 
+import fnmatch
 import glob
 import os
 import re
@@ -64,6 +65,19 @@ def _all_of(root: str, words: str) -> Iterator[str]:
 def of(root: str, watch: Iterable[str]) -> List[str]:
     """In an order of their own: a definition that has changed is built again."""
     return sorted({p for w in watch for p in _all_of(root, os.fspath(w))})
+
+
+def named(pattern: str) -> List[str]:
+    """What there is of one that of() gave."""
+    found = ["/"]
+    for part in re.sub(r"\\.", "?", pattern).replace("[^", "[!").strip("/").split("/"):
+        if re.search(r"[*?[]", part):
+            names = [(at, name) for at in found if os.path.isdir(at) for name in os.listdir(at)
+                     if fnmatch.fnmatchcase(name, part) and name.startswith(".") <= part.startswith(".")]
+        else:
+            names = [(at, part) for at in found]
+        found = [path for path in (os.path.join(at, name) for at, name in names) if os.path.lexists(path)]
+    return found
 
 
 def unmatched(root: str, watch: Iterable[str]) -> List[str]:

@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: MIT
+"""Pickles on the daemon's remote: what one machine has built others take, where the fixture says remote=True.
+
+A pickle is code: it is taken from the namespace of this machine only, whatever else the daemon reads.  What is taken was signed for the
+same source, parameters, files, dependencies, Python and machine; whatever goes wrong with the remote is told once, and the fixture
+is built here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+import os
+import platform
+import subprocess
+import sys
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
+
+from . import _daemon, _patterns
+from ._lib import Build, FixdError, View
+
+# Of how values are written: another one makes other keys.
+FORMAT = "pytest-fixd 1"
+HEADER_MAX = 32
+
+
+class Remote:
+    """[remote] of a daemon, for one process."""
+
+    def __init__(self, section: Dict[str, Any]):
+        """`section`: of `fixctl remote status --json`."""
+        own = f"--read={section['namespace']}"
+        self._program = section["program"]
+        self._options = [o for o in section["options"] if not o.startswith("--read=") or o == own]
+        self.reads, self.writes = own in self._options, bool(section["writes"])
+        self._going: List[int] = []
+
+    def take(self, build: Build, wanted: "Wanted") -> Tuple[Optional[int], str]:
+        """Fills the image with what was found.  (its size; what went wrong with the remote).  None: it is to be built."""
+        command = [self._program, "get" if self.reads else "key", *self._options, *wanted.descriptors()]
+        try:
+            with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0,
+                                  pass_fds=wanted.fds) as process:
+                try:
+                    size = _fill(build, process.stdout)
+                    process.stdout.close()  # type: ignore[union-attr]
+                    words = process.stderr.read().decode(errors="replace").strip()  # type: ignore[union-attr]
+                    code = process.wait()
+                finally:
+                    process.kill()
+        except OSError as e:
+            return None, str(e)
+        return (size, "") if code == 0 and size is not None else (None, words)
+
+    def offer(self, view: View, wanted: "Wanted") -> str:
+        """Sends it there in the background, also when this process has ended.  What went wrong before that."""
+        copy = told = end = -1
+        try:
+            copy = os.memfd_create("fixd:offer")
+            told, end = os.pipe()
+            with open(copy, "wb", closefd=False) as f:
+                f.write(view.data)
+            # No child of ours: who waits for all of his own would wait for it, too.
+            subprocess.run(["/bin/sh", "-c", '"$@" &', "sh", self._program, "put", *self._options, f"--image-fd={copy}", *wanted.descriptors()],
+                           pass_fds=[copy, end, *wanted.fds], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                           stderr=subprocess.DEVNULL, start_new_session=True, check=True)
+            self._going.append(told)
+            told = -1
+            return ""
+        except (OSError, subprocess.SubprocessError) as e:
+            return str(e)
+        finally:
+            for fd in (copy, end, told):
+                if fd >= 0:
+                    os.close(fd)
+
+    def wait(self) -> None:
+        """Until what this process has offered is there, or cannot be sent; fixd-remote waits for no silent server."""
+        going, self._going = self._going, []
+        for fd in going:
+            os.read(fd, 1)
+            os.close(fd)
+
+
+def check(function: Callable[..., Any], **others: Any) -> None:
+    """For a decorator: what is more than a value belongs to its machine."""
+    name = function.__name__
+    for setting, value in others.items():
+        if value:
+            raise ValueError(f"fixture '{name}': remote=True does not go with {setting}={'False' if setting == 'reuse' else '...'}")
+    if inspect.isgeneratorfunction(function):
+        raise ValueError(f"fixture '{name}' yields, and remote=True: its second half would have to be run on another machine")
+    if "tmp_path_factory" in inspect.signature(function).parameters:
+        raise ValueError(f"fixture '{name}' makes directories, and remote=True: they would not be on another machine")
+
+
+def of(socket: str) -> Optional[Remote]:
+    """That of the daemon, if there is one."""
+    try:
+        section = json.loads(_daemon.fixctl(socket, ["remote", "status", "--json"]).stdout)
+        return Remote(section) if os.access(section["program"], os.X_OK) else None
+    except (_daemon.NoDaemon, ValueError, KeyError, TypeError):
+        return None
+
+
+class Wanted:
+    """What an image is made from, as fixd-remote has it."""
+
+    def __init__(self, pairs: Sequence[Tuple[str, str]]):
+        self._description = os.memfd_create("fixd:description")
+        self._parts = os.memfd_create("fixd:parts")
+        text = "".join(f"{name}\0{value}\0" for name, value in pairs)
+        os.write(self._description, os.fsencode(text))
+
+    @property
+    def fds(self) -> List[int]:
+        return [self._description, self._parts]
+
+    def descriptors(self) -> List[str]:
+        return [f"--description-fd={self._description}", f"--parts-fd={self._parts}"]
+
+    def __del__(self) -> None:
+        for fd in self.fds:
+            os.close(fd)
+
+
+def described(root: str, full: str, place: str, version: str, watch: Sequence[str], depends: Sequence[View]) -> Wanted:
+    """Once an image is to be built, and before its inputs are read."""
+    pairs = [("=format", FORMAT), ("=machine", platform.machine()), ("=python", sys.version), ("=fixture", full), ("=place", place),
+             ("=version", version)]
+    for path in sorted({p for pattern in _patterns.of(root, watch) for p in _below(pattern)}):
+        name = os.path.relpath(path, root)
+        if os.path.isfile(path):
+            pairs.append((f"@input {name}", path))
+        else:
+            pairs.append((f"=input {name}", os.readlink(path) if os.path.islink(path) else "no file"))
+    for number, view in enumerate(depends):
+        pairs.append((f"=depends {number}", hashlib.sha256(view.data).hexdigest()))
+    return Wanted(pairs)
+
+
+def _below(pattern: str) -> List[str]:
+    """What it names, and all that is in that."""
+    found = []
+    for path in _patterns.named(pattern):
+        found.append(path)
+        for directory, names, files in os.walk(path):
+            found += [os.path.join(directory, name) for name in names + files]
+    return found
+
+
+def _fill(build: Build, source: Any) -> Optional[int]:
+    """"BYTES\\n" and those bytes; None: it is not whole, or too large."""
+    header = b""
+    while not header.endswith(b"\n"):
+        byte = source.read(1)
+        if not byte or len(header) > HEADER_MAX:
+            return None
+        header += byte
+    size = int(header)
+    try:
+        memory = build.memory(size)
+    except FixdError:
+        return None
+    at = 0
+    while at < size:
+        n = source.readinto(memory[at:])
+        if not n:
+            memory[:at] = bytes(at)
+            return None
+        at += n
+    return size
