@@ -92,6 +92,7 @@ pytest_fixd = \
 	contrib/pytest-fixd/fixd/_lib.py \
 	contrib/pytest-fixd/fixd/_limit.py \
 	contrib/pytest-fixd/fixd/_reads.py \
+	contrib/pytest-fixd/fixd/_remote.py \
 	contrib/pytest-fixd/fixd/_renewal.py \
 	contrib/pytest-fixd/fixd/_runtime.py \
 	contrib/pytest-fixd/fixd/_rerun.py \
@@ -125,6 +126,7 @@ pytest_fixd = \
 	contrib/pytest-fixd/tests/test_python.py \
 	contrib/pytest-fixd/tests/test_readme.py \
 	contrib/pytest-fixd/tests/test_recipes.py \
+	contrib/pytest-fixd/tests/test_remote.py \
 	contrib/pytest-fixd/tests/test_sharing.py \
 	contrib/pytest-fixd/tests/test_surroundings.py \
 	contrib/pytest-fixd/tests/test_use.py \

@@ -39,9 +39,9 @@ class Definition:
                  serializer: Any, parse: Optional[Callable[[Any], Any]], store: Any, writable: Optional[bool],
                  teardown: Optional[Callable[[Any], Any]], timeout: Optional[float], key: Optional[Callable[[Any], Any]] = None,
                  tokens: bool = False, isolate: Optional[bool] = None, live: bool = False,
-                 after_fork: Optional[Callable[[Any], Any]] = None):
+                 after_fork: Optional[Callable[[Any], Any]] = None, remote: bool = False):
         Definition.count += 1
-        self.live, self.after_fork = live, after_fork
+        self.live, self.after_fork, self.remote = live, after_fork, remote
         self.function, self.scope, self.max_age, self.watch = function, scope, max_age, list(watch)
         self.serializer, self.parse, self.store, self.teardown, self.timeout = serializer, parse, store, teardown, timeout
         if not isinstance(serializer, str):

@@ -15,7 +15,7 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Set,
 
 import pytest
 
-from . import _classes, _directories, _history, _ledger, _limit, _live, _patterns, _reads, _source, _teardown, _values
+from . import _classes, _directories, _history, _ledger, _limit, _live, _patterns, _reads, _remote, _source, _teardown, _values
 from ._definition import SCOPES, Arguments, Definition, PerProcess, PerTest, full_name, param_key, place_of, title_of
 from ._lib import Build, FixdError, View
 from ._runtime import runtime_of
@@ -140,6 +140,7 @@ class SetUp:
     def __init__(self, runtime: Any, definition: Definition, request: Any, arguments: Dict[str, Any], self_args: Sequence[Any]):
         self.runtime, self.definition, self.request = runtime, definition, request
         self._arguments, self._self_args = arguments, self_args
+        self._wanted: Optional[_remote.Wanted] = None  # as other machines know it
 
     def call(self, directories: Optional[_directories.Directories] = None) -> Any:
         __tracebackhide__ = True
@@ -229,8 +230,11 @@ class SetUp:
         __tracebackhide__ = True
         runtime = self.runtime
         try:
-            return runtime.connection.begin(full, writable=self.definition.writable, timeout_s=runtime.wait_s, scope_key=place,
-                                            depends=depends)
+            got: Union[View, Build] = runtime.connection.begin(full, writable=self.definition.writable, timeout_s=runtime.wait_s,
+                                                               scope_key=place, depends=depends)
+            if isinstance(got, View) or self._wanted is not None or not self.definition.remote or not runtime.reuse or not runtime.remote:
+                return got
+            return self._from_remote(got, full, place, depends)
         except FixdError as e:
             if e.errno != errno.EIO:
                 raise
@@ -240,6 +244,28 @@ class SetUp:
             return self._begin(full, place, depends)
         raise_failure(failure)
         raise AssertionError("unreachable")
+
+    def _from_remote(self, build: Build, full: str, place: str, depends: List[View]) -> Union[View, Build]:
+        __tracebackhide__ = True
+        runtime, definition = self.runtime, self.definition
+        self._reset(depends)
+        version = runtime.version(definition, definition.class_of(self.request))
+        self._wanted = _remote.described(runtime.root, full, place, version, definition.watch, depends)
+        size, wrong = runtime.remote.take(build, self._wanted)
+        self._tell_of_remote(wrong)
+        if size is None:
+            return build
+        try:
+            return build.commit(size)
+        except FixdError as e:
+            if e.errno != errno.EAGAIN:
+                raise
+        # What it is made of has changed meanwhile.
+        return self._begin(full, place, depends)
+
+    def _tell_of_remote(self, wrong: str) -> None:
+        if wrong:
+            self.runtime.tell_once("remote", f"fixture '{self.definition.function.__name__}' does not come from the remote, nor go there: {wrong}")
 
     def _use(self, handle: Handle, view: View, how: str) -> None:
         handle.view, handle.how = view, how
@@ -324,6 +350,8 @@ class SetUp:
     def _take_built(self, handle: Handle, view: View, reuse: bool, value: Any) -> None:
         definition, runtime = self.definition, self.runtime
         self._use(handle, view, "built")
+        if self._wanted is not None and runtime.remote.writes:
+            self._tell_of_remote(runtime.remote.offer(view, self._wanted))
         if reuse:
             _history.note(runtime, handle.title, _history.made_of(runtime, definition, definition.class_of(self.request)))
             handle.leave_to_others()
@@ -504,7 +532,7 @@ def fixture(function: Optional[Callable[..., Any]] = None, *, scope: Any = None,
             parse: Optional[Callable[[Any], Any]] = None, store: Any = None, writable: Optional[bool] = None, isolate: Optional[bool] = None,
             teardown: Optional[Callable[[Any], Any]] = None, timeout: Optional[float] = None,
             key: Optional[Callable[[Any], Any]] = None, live: bool = False,
-            after_fork: Optional[Callable[[Any], Any]] = None) -> Any:
+            after_fork: Optional[Callable[[Any], Any]] = None, remote: bool = False) -> Any:
     """A pytest fixture that is built once and shared, used like @pytest.fixture.
 
     scope       session, package, module, class, or a callable as pytest has it; `function`: built once for the session, and each
@@ -524,6 +552,8 @@ def fixture(function: Optional[Callable[..., Any]] = None, *, scope: Any = None,
     timeout     seconds that a build may take; default: --fixd-timeout.
     live        it is an object that stays in a process, from which all processes of all runs are forked: for what cannot be pickled.
     after_fork  of a live one: called with it in every process that uses it; reopens what must be. What it returns is used in its place.
+    remote      what one machine has built others take from the [remote] of the daemon's file, from their own namespace; for what is a
+                value and no more: without a second half, teardown, directories, or paths of the machine.
 
     A generator's second half runs exactly once, in the last process of the run that could still use the fixture; of a reused
     fixture when it is retired.  Errors are told to every test that needs the fixture; the build is not repeated in this run.
@@ -543,12 +573,14 @@ def fixture(function: Optional[Callable[..., Any]] = None, *, scope: Any = None,
     _values.check_serializer(serializer)
 
     def define(f: Callable[..., Any]) -> Any:
+        if remote:
+            _remote.check(f, reuse=not reuse, teardown=teardown, store=store, live=live)
         if teardown and inspect.isgeneratorfunction(f):
             raise ValueError(f"fixture '{f.__name__}' yields: its second half is its teardown, teardown= is for those that return")
         make = functools.partial(Definition, scope=scope, reuse=reuse, max_age=max_age,
                                  watch=[watch] if isinstance(watch, str) else watch, serializer=serializer, parse=parse,
                                  store=store, writable=writable, isolate=isolate, teardown=teardown, timeout=timeout, key=key, live=live,
-                                 after_fork=after_fork)
+                                 after_fork=after_fork, remote=remote)
         return decorate(f, make, scope, {"params": params, "ids": ids, "autouse": autouse, "name": name})
 
     return define(function) if function is not None else define

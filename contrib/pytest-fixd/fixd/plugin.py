@@ -19,7 +19,7 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 import pluggy
 import pytest
 
-from . import _again, _blame, _daemon, _directories, _explain, _ledger, _live, _patterns, _renewal, _rerun, _source, _teardown, _values
+from . import _again, _blame, _daemon, _directories, _explain, _ledger, _live, _patterns, _remote, _renewal, _rerun, _source, _teardown, _values
 from ._definition import Definition, function_of
 from ._fixtures import Handle, tear_down, tokens
 from ._lib import Connection, FixdError, View
@@ -187,7 +187,7 @@ class Runtime:
     def _settings(self, definition: Definition, reuse: bool, cls: Any) -> List[str]:
         max_age = definition.max_age if definition.max_age is not None else self.max_age
         settings = [f"scope={definition.scope}", f"env={PYTHON}", f"reuse={'yes' if reuse else 'no'}", "age-from=creation", "retry-after=none",
-                    f"version={_source.version(definition.function, self.root, **definition.settings(cls))}",
+                    f"version={self.version(definition, cls)}",
                     f"timeout={max(1, int((definition.timeout or self.timeout) * 1000))}ms",
                     f"max-age={f'{int(max_age * 1000)}ms' if max_age is not None and reuse else 'none'}"]
         doc = (definition.function.__doc__ or "").strip().splitlines()
@@ -196,6 +196,18 @@ class Runtime:
         if definition.watch:
             settings.append("watch=" + "\n".join(_patterns.of(self.root, definition.watch)))
         return settings
+
+    def version(self, definition: Definition, cls: Any) -> str:
+        return _source.version(definition.function, self.root, **definition.settings(cls))
+
+    @functools.cached_property
+    def remote(self) -> Optional[_remote.Remote]:
+        return _remote.of(self.socket)
+
+    def wait_upload(self) -> None:
+        remote = vars(self).get("remote")
+        if remote:
+            remote.wait()
 
     def told(self, name: str, value: Optional[float]) -> str:
         """A number of seconds, and who has said it."""
@@ -536,6 +548,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--fixd-blame", action="store_true", default=None, help="as --fixd-leaks, and say which line of the source changed it first")
     group.addoption("--fixd-strict", action="store_true", default=None, help="a test that changes a shared fixture is an error")
     group.addoption("--fixd-explain", metavar="NAME", help="say what the version of a shared fixture is made of, and when it was built and why")
+    group.addoption("--fixd-wait-upload", action="store_true", help="end when what was built for other machines (remote=True) is on the remote")
     group.addoption("--session-status", action="store_true", help="show this project's shared fixtures, and exit")
     group.addoption("--cleanup", action="store_true", help="forget this project's shared fixtures, and exit")
     group.addoption("--fixd-cleanup", action="store_true", dest="cleanup", help="the same")
@@ -784,6 +797,8 @@ def pytest_sessionfinish(session: pytest.Session) -> Iterator[None]:
     runtime.finish()
     if runtime.connection is not None and not _is_worker(session.config):
         runtime.adopt("*")
+    if session.config.getoption("fixd_wait_upload"):
+        runtime.wait_upload()
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:

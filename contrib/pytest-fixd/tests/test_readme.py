@@ -10,6 +10,7 @@ import sys
 
 import pytest
 from conftest import BUILD, LIMIT, PACKAGE
+from test_remote import TOOL, key, machine, server  # noqa: F401 (fixtures)
 
 sys.path.append(os.path.join(PACKAGE, "..", "..", "tests", "daemon"))
 manual = pytest.importorskip("manual", reason="not in a tree of fixd's source")
@@ -24,8 +25,8 @@ def runs(*names):
     """And when it has come to its end it has taken them."""
     def mark(test):
         @functools.wraps(test)
-        def run(project):
-            test(project)
+        def run(**fixtures):
+            test(**fixtures)
             manual.check(run)
         return manual.runs(*(README + name for name in names))(run)
     return mark
@@ -136,6 +137,19 @@ def test_fixtures_of_an_ini_file(project):
         """)
     project.run().passed(2)
     assert project.count("closed") == 1
+
+
+@runs("What other machines have built 1")
+@pytest.mark.skipif(not os.path.exists(TOOL), reason="this fixd was built without fixd-remote")
+def test_what_other_machines_have_built(machine):  # noqa: F811
+    conftest = text("What other machines have built 1").replace("    return", "    log('built')\n    return")
+    a, b = (machine(name, "def parse(corpus):\n    return sorted(os.listdir(corpus))\n" + conftest,
+                    "def test(corpus):\n    assert corpus == ['a', 'b']\n") for name in "ab")
+    for p in a, b:
+        p.write("corpus/a", "1")
+        p.write("corpus/b", "2")
+        p.run("--fixd-wait-upload").passed(1)
+    assert a.log() == ["built"] and b.log() == []
 
 
 @runs("Objects that stay as they are 1")
