@@ -149,6 +149,7 @@ EXTRA_DIST += $(daemon_tests) $(shim_tests) $(script_tests) \
 	tests/blame/words.h \
 	tests/daemon/harness.py \
 	tests/daemon/manual.py \
+	tests/daemon/mounts.py \
 	tests/daemon/server \
 	tests/daemon/wire.py \
 	tests/shim/calls.c \

@@ -10,6 +10,7 @@ import threading
 
 import harness
 from harness import Clock, FixdError, Skip, exit_code, once, wait_for
+from mounts import in_a_mount_namespace, inside
 
 
 def file_fixture(t, more=""):
@@ -600,19 +601,6 @@ def test_what_is_in_a_directory(t):
         was = d.instance("cmd")["builds"]
         assert c.read("cmd") == b"v2twoo" and d.instance("cmd")["builds"] == was
         d.stop()
-
-
-
-def in_a_mount_namespace(t, script):
-    """The daemon of the test in a mount namespace of its own, in which the script was run before."""
-    prefix = ["unshare", "-m", "--propagation", "private", "sh", "-ec", script + '\nexec "$@"', "sh"]
-    if os.geteuid() or subprocess.run([*prefix, "true"], capture_output=True, cwd=t.dir).returncode:
-        raise Skip("there are no mount namespaces here")
-    return prefix
-
-
-def inside(d, script):
-    subprocess.run(["nsenter", "-t", str(d.pid), "-m", "sh", "-ec", script], check=True)
 
 
 def test_a_change_in_a_lower_layer(t):

@@ -15,6 +15,7 @@ import time
 
 import harness
 from harness import LIMIT, once, wait_for
+from mounts import in_a_mount_namespace, inside
 
 REMOTE = harness.program("fixd-remote")
 
@@ -80,7 +81,7 @@ class Server:
 class Machine:
     """A checkout of its own, with its own daemon and its own memory of sick remotes."""
 
-    def __init__(self, t, name, ini, **files):
+    def __init__(self, t, name, ini, prefix=(), **files):
         self.t, self.dir = t, t.path(name)
         os.makedirs(self.dir + "/run")
         os.chmod(self.dir + "/run", 0o700)
@@ -90,7 +91,7 @@ class Machine:
         case = harness.Case(t.mode, t.wrapper)
         shutil.rmtree(case.dir)
         case.dir = self.dir
-        self.daemon = case.daemon(ini, env={"XDG_RUNTIME_DIR": self.dir + "/run"})
+        self.daemon = case.daemon(ini, env={"XDG_RUNTIME_DIR": self.dir + "/run"}, prefix=prefix)
         self.daemon.case = t
         t.daemons.append(self.daemon)
 
@@ -446,6 +447,28 @@ def test_a_full_server(t):
         m.daemon.ctl("remote", "push", "f")
         assert len(server.manifests()) == 1
         server.close()
+
+
+@once
+def test_no_room_here(t):
+    """What comes is given up and leaves nothing; with room it comes."""
+    need(t)
+    server, public = Server(), keygen(t)
+    ini = section(t, server, public) + ("[fixture f]\ntree = echo f >> runs; head -c 8000000 /dev/urandom >$FIXD_DIR/noise; touch $FIXD_DIR/last\n"
+                                        "watch-by = content\nremote = yes\n")
+    Machine(t, "a", ini).daemon.ctl("warm", "--wait-upload", "f")
+    stored(server, 1)
+    full = in_a_mount_namespace(t, "mkdir -p run; mount -t tmpfs -o size=4m t /dev/shm; mount -t tmpfs -o size=4m,mode=700 t run")
+    b = Machine(t, "b", ini, prefix=full)
+    done = b.daemon.ctl("warm", "f", code=4)
+    assert "No space left on device" in b.log("f") and "cannot be built" in done.err, (b.log("f"), done.err)
+    assert server.asked("GET") and not inside(b.daemon, "find /dev/shm run -name noise")
+    inside(b.daemon, "mount -o remount,size=64m /dev/shm; mount -o remount,size=64m run")
+    before = b.runs()
+    b.daemon.ctl("cleanup", "--failed", "f")
+    b.daemon.ctl("warm", "f")
+    assert b.runs() == before
+    server.close()
 
 
 @once
