@@ -3,19 +3,21 @@
 
 import contextlib
 import datetime
+import glob
 import hashlib
 import hmac
 import io
 import json
 import os
 import re
+import shutil
 import socket
 import subprocess
 import threading
 import time
 
 import harness
-from harness import LIMIT, once, wait_for
+from harness import LIMIT, SANITIZERS, Skip, once, wait_for
 from schema import Schema
 from remote import FIXTURES, Machine, Server, Store, keygen, need, section, stored
 
@@ -483,6 +485,41 @@ def test_progress(t):
     watch.communicate()
     gate.set()
     assert b"words: ready" in warm.communicate(timeout=LIMIT)[0] and b.runs() == []
+    server.close()
+
+
+WORDNET = "/usr/share/wordnet"
+
+
+@once
+def test_wordnet(t):
+    """The graph of the demo, what points into it, and the database: from one machine to two, where the facts of the demo are checked."""
+    need(t)
+    if not os.path.exists(WORDNET + "/data.noun"):
+        raise Skip("the package wordnet-base is not installed")
+    if SANITIZERS:
+        raise Skip("the suite of the demo checks memory, which a sanitizer's runtime takes")
+    server, public = Server(), keygen(t)
+    demo = os.path.join(harness.SRC, "contrib", "demo")
+    with open(demo + "/fixd.ini") as f:
+        ini = f.read().replace("[policy]", "[policy]\nwatch-by = content")
+    for name in "wordnet", "hypernyms", "database":
+        ini = ini.replace(f"[fixture {name}]", f"[fixture {name}]\nremote = yes")
+    digests = []
+    for name, base in ("a", ""), ("b", ""), ("c", "[fixd]\naddress-base = 0x7ea000000000\n"):
+        m = Machine(t, name, base + section(t, server, public) + ini)
+        for path in glob.glob(WORDNET + "/data.*") + glob.glob(WORDNET + "/index.*") + [
+                demo + "/to-sqlite", os.path.join(harness.BUILD, "contrib/demo/.libs/wordnet.so")]:
+            shutil.copy(path, m.dir)
+        m.daemon.ctl("warm", "--wait-upload", timeout=300)
+        digests.append({n: m.daemon.instance(n)["digest"] for n in ("wordnet", "hypernyms", "database", "nouns")})
+        done = subprocess.run([os.path.join(harness.BUILD, "contrib/demo/suite")], capture_output=True, text=True, timeout=300,
+                              env={**os.environ, "FIXD_SOCKET": m.daemon.socket})
+        assert done.returncode == 0 and "failed=0" in done.stdout, done.stdout + done.stderr
+        downloads = [e["name"] for e in events(m) if e["event"] == "downloaded"]
+        assert sorted(downloads) == ([] if name == "a" else ["database", "hypernyms", "wordnet"]), downloads
+        m.daemon.stop()
+    assert digests[0] == digests[1] == digests[2]
     server.close()
 
 
