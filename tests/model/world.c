@@ -406,7 +406,7 @@ static struct image *make_image(const struct world_job *j, uint64_t as)
 		im->run = i->run ? xstrdup(i->run->id) : j->run ? xstrdup(j->run) : NULL;
 		im->teardown = im->of_run;
 		im->note_fd = im->of_run ? open("/dev/null", O_RDONLY | O_CLOEXEC) : -1;
-		im->best_client = as % 2 ? j->builder : 0;
+		im->preferred_teardown_client = as % 2 ? j->builder : 0;
 		world.n_notes += im->of_run;
 	}
 	world.n_built++;

@@ -108,7 +108,7 @@ const struct row image_rows[] = {
 	BOOL(struct image, of_run),
 	BOOL(struct image, teardown),
 	BOOL(struct image, torn_down),
-	NUMBER(struct image, best_client),
+	NUMBER(struct image, preferred_teardown_client),
 	UP_TO(struct image, scope, SCOPE_COUNT - 1),
 	TIME(struct image, cpu_ns),
 	NUMBER(struct image, peak_rss),

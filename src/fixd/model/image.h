@@ -86,7 +86,7 @@ struct image {
 	bool of_run;   /* it is of no use after that run */
 	bool teardown; /* somebody must be told to tear it down */
 	bool torn_down; /* and was */
-	uint64_t best_client; /* the client that can do it best; 0: all are equal */
+	uint64_t preferred_teardown_client; /* the client that can do it best; 0: all are equal */
 };
 
 /* Who is told what becomes of images: given at the start of the daemon, by what has instances and sessions. */

@@ -96,7 +96,7 @@ static void elect(struct run *r, struct image *im)
 	link_for_each(l, &r->releases) {
 		struct release *w = link_entry(l, struct release, link);
 
-		if (w->image == im && (!last || last->client->id != im->best_client))
+		if (w->image == im && (!last || last->client->id != im->preferred_teardown_client))
 			last = w;
 	}
 	link_for_each_safe(l, &r->releases) {
@@ -133,8 +133,8 @@ static void run_give_up(void *arg)
 	struct release *w = arg;
 
 	/* Somebody else will have to. */
-	if (w->image->best_client == w->client->id)
-		w->image->best_client = 0;
+	if (w->image->preferred_teardown_client == w->client->id)
+		w->image->preferred_teardown_client = 0;
 	release_end(w, RELEASED_TIMED_OUT);
 }
 
@@ -161,7 +161,7 @@ void run_release(struct member *m, struct image *im, struct release *w, bool wai
 	image_ref(im);
 	needed = somebody_else_needs(r, im, m->client) || is_waiting(r, NULL, im);
 	/* A keeper who only asks comes again: nobody else is to be told meanwhile. */
-	if (wait || !needed || im->best_client != m->client->id || !ours)
+	if (wait || !needed || im->preferred_teardown_client != m->client->id || !ours)
 		lease_release(&m->client->leases, im);
 	if (ours && wait) {
 		link_insert(&r->releases, &w->link);

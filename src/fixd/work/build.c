@@ -236,13 +236,14 @@ static enum job_kind job_kind(const struct build *b)
 	return b->purpose == PURPOSE_COMPARE ? JOB_DIGEST : kinds[b->instance->fixture->source];
 }
 
-static int brief(const struct build *b, int channel)
+static int send_job(const struct build *b, int channel)
 {
-	const struct brief what = {
+	const struct job_request what = {
 		.instance = b->instance,
 		.kind = job_kind(b),
-		.command = b->purpose == PURPOSE_CHECK ? b->instance->fixture->policy.check :
-			   b->purpose == PURPOSE_RESET ? b->instance->fixture->reset : NULL,
+		.command = b->purpose == PURPOSE_CHECK	 ? b->instance->fixture->policy.check
+			   : b->purpose == PURPOSE_RESET ? b->instance->fixture->reset
+							 : NULL,
 		.keeper = b->keeper,
 		.image = b->purpose == PURPOSE_BUILD ? NULL : b->instance->current,
 		.watch = b->purpose == PURPOSE_COMPARE ? b->fresh : b->instance->watch,
@@ -254,7 +255,7 @@ static int brief(const struct build *b, int channel)
 		.limit_bytes = b->limit_bytes,
 	};
 
-	return brief_send(&what, channel);
+	return job_request_send(&what, channel);
 }
 
 int64_t build_time_limit(const struct build *b)
@@ -287,7 +288,7 @@ static int start_process(struct build *b)
 	if (b->purpose == PURPOSE_BUILD)
 		event_of_instance(b->instance, NULL, EVENT_BUILD, NULL);
 	/* If it cannot be told what to do, its end says that it published nothing. */
-	r = brief(b, child.channel);
+	r = send_job(b, child.channel);
 	if (r < 0) {
 		b->sentence = xasprintf("the job cannot be sent to the builder: %s", strerror(-r));
 		build_kill_group(b);

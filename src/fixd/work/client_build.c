@@ -220,7 +220,7 @@ static char *offer_make_image(struct offer *o, const struct offer_commit *c, int
 	link_insert(&i->session->images, &im->in_session);
 	im->teardown = c->flags & (OFFER_COMMIT_TEARDOWN | OFFER_COMMIT_KEEPER | OFFER_COMMIT_NOTE);
 	im->of_run = i->run != NULL;
-	im->best_client = c->flags & OFFER_COMMIT_KEEPER ? o->client->id : 0;
+	im->preferred_teardown_client = c->flags & OFFER_COMMIT_KEEPER ? o->client->id : 0;
 	if (c->flags & OFFER_COMMIT_NOTE) {
 		im->note_fd = fd_steal(&fds[1]);
 		im->note_size = note_size;

@@ -44,7 +44,7 @@ static void add_dependency(struct job *j, int *fds, const struct image *im, cons
 }
 
 /* The named dependencies first, then what their objects point into. */
-static int add_dependencies(const struct brief *b, struct job *j, int *fds)
+static int add_dependencies(const struct job_request *b, struct job *j, int *fds)
 {
 	struct image *seen[WIRE_FDS_MAX], *closure[WIRE_FDS_MAX];
 	const struct fixture *f = b->instance->fixture;
@@ -125,7 +125,7 @@ static size_t add_holds(const struct image *im, int *fds, size_t n, size_t max)
 	return n;
 }
 
-int brief_send(const struct brief *b, int channel)
+int job_request_send(const struct job_request *b, int channel)
 {
 	const struct instance *i = b->instance;
 	const struct fixture *f = i->fixture;

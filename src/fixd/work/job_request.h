@@ -12,7 +12,7 @@ struct instance;
 struct keeper;
 struct watchset;
 
-struct brief {
+struct job_request {
 	const struct instance *instance;
 	enum job_kind kind;
 	const char *command; /* of a check or reset */
@@ -27,4 +27,4 @@ struct brief {
 };
 
 /* Over the non-blocking channel to the helper. 0 or -errno. */
-int brief_send(const struct brief *b, int channel);
+int job_request_send(const struct job_request *b, int channel);
