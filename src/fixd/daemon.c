@@ -196,7 +196,7 @@ static void daemon_idle(struct daemon *d)
 
 	d->leaving = NULL;
 	if (!d->model.stopping && limit != DURATION_NONE)
-		timer_start(d->model.loop, &d->idle, clock_now() + limit);
+		timer_start_in(d->model.loop, &d->idle, limit);
 }
 
 #define SWEEP_EVERY (10 * NSEC_PER_SEC)
@@ -210,7 +210,7 @@ static void on_sweep(void *arg)
 		if (!session_sweep(link_entry(l, struct session, link)))
 			session_free(link_entry(l, struct session, link));
 	}
-	timer_start(d->model.loop, &d->sweep, clock_now() + SWEEP_EVERY);
+	timer_start_in(d->model.loop, &d->sweep, SWEEP_EVERY);
 	if (!d->leaving && !d->model.stopping && listener_is_lost(d->server.listener))
 		leave(d, "the socket was removed, and nobody is connected");
 }
@@ -230,7 +230,7 @@ static void on_alive(void *arg)
 	struct daemon *d = arg;
 
 	notify_send("WATCHDOG=1");
-	timer_start(d->model.loop, &d->alive, clock_now() + d->watchdog);
+	timer_start_in(d->model.loop, &d->alive, d->watchdog);
 }
 
 /* sd_watchdog_enabled(3) */
@@ -482,7 +482,7 @@ int daemon_run(struct daemon *d, int ready_fd)
 	warm(d);
 	restart_answer(&d->keep);
 	start_watchdog(d);
-	timer_start(d->model.loop, &d->sweep, clock_now() + SWEEP_EVERY);
+	timer_start_in(d->model.loop, &d->sweep, SWEEP_EVERY);
 	r = loop_run(d->model.loop);
 	if (r < 0)
 		log_error(r, "the event loop failed");

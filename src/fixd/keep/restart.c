@@ -133,7 +133,7 @@ static char *begin_trial(struct keep *keep)
 	trial.too_long = false;
 	trial.process = loop_watch(keep->model->loop, fd, trial_over, &trial);
 	timer_init(&trial.limit, trial_too_long, &trial);
-	timer_start(keep->model->loop, &trial.limit, clock_now() + CHECK_MS * NSEC_PER_MSEC);
+	timer_start_in(keep->model->loop, &trial.limit, CHECK_MS * NSEC_PER_MSEC);
 	return NULL;
 }
 

@@ -80,6 +80,11 @@ void timer_start(struct loop *l, struct timer *t, int64_t deadline)
 	sift_up(ts, ts->n++, t);
 }
 
+void timer_start_in(struct loop *l, struct timer *t, int64_t delay)
+{
+	timer_start(l, t, clock_now() + delay);
+}
+
 bool timers_next(const struct timers *ts, int64_t *deadline)
 {
 	if (ts->n)

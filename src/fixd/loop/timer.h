@@ -24,6 +24,8 @@ struct timer {
 void timer_init(struct timer *t, void (*fn)(void *arg), void *arg);
 /* Also one that runs already: then it is due at the new time. */
 void timer_start(struct loop *l, struct timer *t, int64_t deadline);
+/* After so many ns from now. */
+void timer_start_in(struct loop *l, struct timer *t, int64_t delay);
 void timer_stop(struct timer *t);
 bool timer_is_running(const struct timer *t);
 

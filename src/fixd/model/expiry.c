@@ -20,7 +20,7 @@ static void instance_expire(void *arg)
 	}
 	/* Something is being built with it, or it is being looked at: later. */
 	if (i->state != INSTANCE_READY || i->current->n_pins) {
-		timer_start(instance_model(i)->loop, &i->expiry, clock_now() + EXPIRE_AGAIN);
+		timer_start_in(instance_model(i)->loop, &i->expiry, EXPIRE_AGAIN);
 		return;
 	}
 	instance_retire(i, cause);

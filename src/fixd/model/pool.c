@@ -120,7 +120,7 @@ void pool_gave(struct pool *p, const struct image *im, int64_t waited)
 	p->figures.saved += im->build_ns > waited ? im->build_ns - waited : 0;
 	p->failures = 0;
 	p->retry_at = 0;
-	timer_start(model_of(p)->loop, &p->idle, clock_now() + POOL_IDLE);
+	timer_start_in(model_of(p)->loop, &p->idle, POOL_IDLE);
 	pool_changed(p);
 }
 

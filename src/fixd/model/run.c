@@ -165,7 +165,7 @@ void run_release(struct member *m, struct image *im, struct release *w, bool wai
 		lease_release(&m->client->leases, im);
 	if (ours && wait) {
 		link_insert(&r->releases, &w->link);
-		timer_start(m->client->model->loop, &w->limit, clock_now() + timeout_ms * NSEC_PER_MSEC);
+		timer_start_in(m->client->model->loop, &w->limit, timeout_ms * NSEC_PER_MSEC);
 	} else {
 		release_end(w, ours && !needed ? RELEASED_LAST : RELEASED);
 	}

@@ -19,7 +19,7 @@ void instance_restart_later(struct instance *i)
 	for (unsigned n = 1; n < i->deaths && delay < RESTART_MAX; n++)
 		delay *= 2;
 	i->restarting = true;
-	timer_start(instance_model(i)->loop, &i->restart, clock_now() + (delay < RESTART_MAX ? delay : RESTART_MAX));
+	timer_start_in(instance_model(i)->loop, &i->restart, delay < RESTART_MAX ? delay : RESTART_MAX);
 }
 
 void instance_start_again(void *arg)

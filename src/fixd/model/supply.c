@@ -85,7 +85,7 @@ static bool is_short_of_memory(struct pool *p)
 
 	if (!bytes || reclaim_memory(m, bytes) == 0)
 		return false;
-	timer_start(m->loop, &p->retry, clock_now() + LOOK_AGAIN);
+	timer_start_in(m->loop, &p->retry, LOOK_AGAIN);
 	return true;
 }
 
@@ -244,7 +244,7 @@ static void on_idle(void *arg)
 	p->wanted = (p->wanted + 1) / 2;
 	end_surplus(p);
 	if (p->wanted > 1)
-		timer_start(model_of(p)->loop, &p->idle, clock_now() + POOL_IDLE);
+		timer_start_in(model_of(p)->loop, &p->idle, POOL_IDLE);
 }
 
 struct pool *supply_new(struct instance *front)

@@ -204,7 +204,7 @@ void event_stream_ask(struct conn *c, const struct wire_header *h, uint64_t from
 	link_insert(&server->followers, &f->link);
 	server->model->events_followed = true;
 	timer_init(&f->limit, follower_give_up, f);
-	timer_start(server->model->loop, &f->limit, clock_now() + wait_ms * NSEC_PER_MSEC);
+	timer_start_in(server->model->loop, &f->limit, wait_ms * NSEC_PER_MSEC);
 }
 
 void event_stream_added(void *arg)
@@ -213,7 +213,7 @@ void event_stream_added(void *arg)
 
 	server->model->events_followed = !link_empty(&server->followers);
 	if (server->model->events_followed && !timer_is_running(&server->gathering))
-		timer_start(server->model->loop, &server->gathering, clock_now() + GATHER);
+		timer_start_in(server->model->loop, &server->gathering, GATHER);
 }
 
 void event_stream_tell(void *arg)

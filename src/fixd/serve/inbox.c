@@ -100,7 +100,7 @@ void inbox_park(struct conn *c)
 	leave_queue(c);
 	link_insert(&all->parked, &c->inbox.in_lane);
 	if (!timer_is_running(&all->again))
-		timer_start(c->server->model->loop, &all->again, clock_now() + PARKED_NS);
+		timer_start_in(c->server->model->loop, &all->again, PARKED_NS);
 }
 
 static void unpark(void *arg)

@@ -52,7 +52,7 @@ static void on_connection(void *arg, int fd)
 	if (!l->full)
 		log_warn(fd, "connections are not accepted for a while");
 	l->full = true;
-	timer_start(l->server->model->loop, &l->again, clock_now() + ACCEPT_AGAIN);
+	timer_start_in(l->server->model->loop, &l->again, ACCEPT_AGAIN);
 }
 
 static void accept_again(void *arg)

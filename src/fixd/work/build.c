@@ -81,7 +81,7 @@ void build_end_process(struct build *b)
 	b->hold = fd_close(b->hold);
 	if (shutdown(source_fd(b->channel), SHUT_WR) < 0)
 		build_kill_group(b); /* another one ends them, by the note */
-	timer_start(b->builds->work->model->loop, &b->limit, clock_now() + b->keeper->time + END_GRACE);
+	timer_start_in(b->builds->work->model->loop, &b->limit, b->keeper->time + END_GRACE);
 }
 
 uint64_t build_progress(const struct instance *i)

@@ -332,7 +332,7 @@ static void on_keeper_limit(void *arg)
 /* The time of the command, that of the processes, and some more. */
 static void start_limit(struct keeper *k)
 {
-	timer_start(k->work->model->loop, &k->limit, clock_now() + 2 * k->time + GRACE);
+	timer_start_in(k->work->model->loop, &k->limit, 2 * k->time + GRACE);
 }
 
 void keeper_begin(struct keeper *k, const struct helper *h, struct image *im)
@@ -393,7 +393,7 @@ bool keeper_is_dying(struct keeper *k)
 	if (k->service < 0)
 		return false;
 	if (!k->died && !timer_is_running(&k->explaining))
-		timer_start(k->work->model->loop, &k->explaining, clock_now() + EXPLAIN);
+		timer_start_in(k->work->model->loop, &k->explaining, EXPLAIN);
 	return !k->died;
 }
 
