@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Effects: what the model wants done by others, and what it asks of them. They are given to it at the start, by the room work/ or by a
- * test. None of them calls the model back before it returns.
+ * Effects: what the model wants done by others, and what it asks of them, the time, too. They are given to it at the start, by the
+ * room work/ or by a test. None of them calls the model back before it returns.
  */
 #pragma once
 
@@ -19,6 +19,9 @@ struct work;
 #define BOARD_NO_SLOT UINT32_MAX
 
 struct effects {
+	/* The time, in ns: one that never jumps, by which ages are measured; and that of people. */
+	int64_t (*now)(void);
+	int64_t (*real)(void);
 	/* Ends in instance_built(), instance_build_failed() or instance_build_again(). */
 	void (*build)(struct instance *i);
 	/* True: the build of it had not begun, and will not. */

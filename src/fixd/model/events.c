@@ -155,7 +155,7 @@ static uint64_t events_add(struct model *m, struct event *v, const struct words 
 	}
 	v->size = (uint32_t)((size + 7) / 8 * 8);
 	v->number = h->next_number++;
-	v->at = clock_real();
+	v->at = model_real(m);
 	while (h->next + v->size - h->first > EVENTS_SIZE)
 		h->first += event_at(e, h->first)->size;
 	at = e->log + h->next % EVENTS_SIZE;
@@ -269,11 +269,13 @@ void event_used(const struct client *c, const struct lease *l, const char *line)
 
 void event_detach(const struct lease *l)
 {
-	add_of_lease(
-		l,
-		(struct event){
-			.kind = EVENT_DETACH, .took = clock_now() - l->since, .resets = l->resets, .dirty = l->dirty, .pages = l->pages },
-		NULL, NULL, NULL);
+	add_of_lease(l,
+		     (struct event){ .kind = EVENT_DETACH,
+				     .took = model_now(l->image->model) - l->since,
+				     .resets = l->resets,
+				     .dirty = l->dirty,
+				     .pages = l->pages },
+		     NULL, NULL, NULL);
 }
 
 void event_of_transfer(struct model *m, enum event_kind kind, const struct event_transfer *t)

@@ -6,7 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/clock.h"
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/text.h"
@@ -261,8 +260,8 @@ void image_update_unused(struct image *im)
 void image_used(struct image *im)
 {
 	im->attaches++;
-	im->used = clock_now();
-	im->used_real = clock_real();
+	im->used = model_now(im->model);
+	im->used_real = model_real(im->model);
 }
 
 bool image_built_with(const struct image *im, size_t k, const struct image *dep)
@@ -304,8 +303,8 @@ static void count_use(struct image *im, bool more)
 	else
 		im->n_uses--;
 	if (!im->model->loading) {
-		im->used = clock_now();
-		im->used_real = clock_real();
+		im->used = model_now(im->model);
+		im->used_real = model_real(im->model);
 	}
 	image_update_unused(im);
 	for (size_t k = 0; k < im->n_teardown_deps; k++)
@@ -318,7 +317,7 @@ struct lease *lease_new(struct image *im, struct link *leases, pid_t pid)
 
 	l->image = image_ref(im);
 	l->pid = pid;
-	l->since = clock_now();
+	l->since = model_now(im->model);
 	link_insert(leases, &l->in_client);
 	link_insert(&im->leases, &l->in_image);
 	im->n_leases++;

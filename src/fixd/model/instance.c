@@ -4,7 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/clock.h"
 #include "base/log.h"
 #include "config/config.h"
 #include "fixd/model/edge.h"
@@ -68,7 +67,7 @@ struct instance *instance_new(struct session *s, const struct fixture *f, const 
 	i->clone = clone ? xstrdup(clone) : NULL;
 	i->title = make_title(i);
 	i->board_slot = BOARD_NO_SLOT;
-	i->rested = clock_now();
+	i->rested = model_now(instance_model(i));
 	deferred_init(&i->waking, instance_look_again, i);
 	link_init(&i->waiters);
 	link_init(&i->dependents);
@@ -146,7 +145,7 @@ void instance_set_idle(struct instance *i)
 	_cleanup_free_ char *lost = NULL;
 
 	i->state = i->current ? INSTANCE_READY : i->failed ? INSTANCE_FAILED : i->stale_cause ? INSTANCE_STALE : INSTANCE_ABSENT;
-	i->rested = clock_now();
+	i->rested = model_now(instance_model(i));
 	instance_rearm_expiry(i);
 	if (i->clone_of)
 		pool_changed(i->clone_of);

@@ -1,14 +1,24 @@
 /* SPDX-License-Identifier: MIT */
 #include "fixd/model/model.h"
 
-#include "base/clock.h"
+#include "fixd/model/effect.h"
 #include "fixd/model/session.h"
+
+int64_t model_now(const struct model *m)
+{
+	return m->effects->now();
+}
+
+int64_t model_real(const struct model *m)
+{
+	return m->effects->real();
+}
 
 void model_init(struct model *m)
 {
 	m->image_owner = &session_images;
 	/* No image of this daemon has the number of one of another, also where every daemon has the same pid. */
-	m->last_serial = (uint64_t)clock_real();
+	m->last_serial = (uint64_t)model_real(m);
 	link_init(&m->sessions);
 	link_init(&m->users);
 	link_init(&m->detached);

@@ -56,5 +56,9 @@ static inline void model_changed(struct model *m)
 	loop_defer(m->loop, &m->changed);
 }
 
+/* The time, in ns: one that never jumps, and that of people. */
+int64_t model_now(const struct model *m);
+int64_t model_real(const struct model *m);
+
 /* With `config`, `loop`, `effects` and `work` set; `changed` and `event_added` are for others to set. */
 void model_init(struct model *m);

@@ -5,7 +5,6 @@
 #include <string.h>
 
 #include "base/alloc.h"
-#include "base/clock.h"
 #include "base/units.h"
 #include "config/config.h"
 #include "fixd/model/effect.h"
@@ -30,7 +29,7 @@ int64_t policy_expires(const struct instance *i)
 char *policy_too_old(const struct instance *i)
 {
 	const struct policy *p = &i->fixture->policy;
-	int64_t now = clock_now(), expires = policy_expires(i);
+	int64_t now = model_now(i->session->model), expires = policy_expires(i);
 	char age[32], max[32];
 
 	if (now <= expires)

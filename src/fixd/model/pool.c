@@ -131,7 +131,7 @@ void pool_failed(struct pool *p, const struct instance *clone)
 	for (unsigned n = 0; n < p->failures && delay < RETRY_MAX; n++)
 		delay *= 2;
 	p->failures++;
-	p->retry_at = clock_now() + (delay < RETRY_MAX ? delay : RETRY_MAX);
+	p->retry_at = model_now(model_of(p)) + (delay < RETRY_MAX ? delay : RETRY_MAX);
 	log_debug("%s: the next clone is started in %lld ms", clone->title, (long long)(delay / NSEC_PER_MSEC));
 	pool_changed(p);
 }

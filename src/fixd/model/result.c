@@ -2,7 +2,6 @@
 /* What the builders of an instance report, and what becomes of it: published, the same as before, failed, or done again. */
 #include <stdlib.h>
 
-#include "base/clock.h"
 #include "base/log.h"
 #include "config/config.h"
 #include "fixd/model/effect.h"
@@ -127,7 +126,7 @@ static void build_failed(struct instance *i, const char *sentence, bool no_room)
 	i->failed_error = xstrdup(sentence);
 	i->state = INSTANCE_FAILED;
 	i->failed = true;
-	i->failed_at = clock_now();
+	i->failed_at = model_now(instance_model(i));
 	i->failed_full = no_room ? instance_model(i)->account.bytes : 0;
 	i->failed_section = i->fixture->section;
 	model_changed(instance_model(i));

@@ -284,7 +284,7 @@ static struct run *run_new(struct session *s, const char *id)
 	r->id = xstrdup(id);
 	link_init(&r->members);
 	link_init(&r->releases);
-	r->began_real = clock_real();
+	r->began_real = model_real(s->model);
 	link_insert(&s->runs, &r->link);
 	s->calls->run_begins(s);
 	log_debug("session %s: run %s begins", s->id, id);
@@ -323,7 +323,7 @@ void run_end(struct run *r)
 {
 	log_debug("session %s: run %s has ended", r->session->id, r->id);
 	link_remove(&r->link);
-	r->ended_real = clock_real();
+	r->ended_real = model_real(r->session->model);
 	event_of_run(r, EVENT_RUN_ENDED);
 	r->session->calls->run_ended(r->session, r);
 }

@@ -41,7 +41,7 @@ void instance_service_died(struct instance *i, struct image *im, const char *sen
 	text_add_last_lines(&cause, &i->log, 3);
 	if (cause.data[cause.size - 1] == '\n')
 		cause.data[--cause.size] = '\0';
-	i->deaths = clock_now() - im->created < LIVES_AFTER ? i->deaths + 1 : 0;
+	i->deaths = model_now(instance_model(i)) - im->created < LIVES_AFTER ? i->deaths + 1 : 0;
 	/* What its holder has done to it says nothing about others. */
 	if (i->clone_of && i->deaths && !im->n_uses)
 		pool_failed(i->clone_of, i);

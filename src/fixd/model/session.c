@@ -5,7 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/clock.h"
 #include "config/config.h"
 #include "fixd/model/effect.h"
 #include "fixd/model/image.h"
@@ -42,7 +41,7 @@ struct session *session_new(struct model *m, const char *root, uid_t uid)
 	s->uid = uid;
 	s->user = user_get(m, uid);
 	s->user->n_sessions++;
-	s->created_real = clock_real();
+	s->created_real = model_real(m);
 	s->root_seen = !s->user->limited && session_look_at_root(s) == 0;
 	s->changes = 1;
 	link_init(&s->loose);
@@ -184,7 +183,7 @@ static void run_begins(struct session *s)
 {
 	model_changed(s->model);
 	s->total_runs++;
-	s->last_run_real = clock_real();
+	s->last_run_real = model_real(s->model);
 	/* What failed for one run may be tried again by the next. */
 	session_each(s, clear_failure, NULL);
 }

@@ -103,7 +103,7 @@ static struct instance *find_place(struct pool *p, int *err)
 
 static bool waits_for_retry(const struct pool *p)
 {
-	return clock_now() < p->retry_at;
+	return model_now(model_of(p)) < p->retry_at;
 }
 
 /* The clone that is for `w`. */

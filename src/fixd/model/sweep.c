@@ -101,7 +101,7 @@ static void note_image(struct instance *i, void *arg)
 bool session_sweep(struct session *s)
 {
 	_cleanup_vector_ struct vector list = { 0 };
-	int64_t now = clock_now(), last_real = s->last_run_real > s->created_real ? s->last_run_real : s->created_real;
+	int64_t now = model_now(s->model), last_real = s->last_run_real > s->created_real ? s->last_run_real : s->created_real;
 	/* In a daemon with a /tmp or /home of its own none of a client's may ever have been there. */
 	int seen = s->root_seen ? session_look_at_root(s) : 0;
 	bool any = false, root_gone = seen == -ENOENT || seen == -ENOTDIR;
@@ -120,5 +120,5 @@ bool session_sweep(struct session *s)
 		if (instance_idle(i) && now - i->rested > REMEMBERED)
 			session_remove_instance(s, i);
 	}
-	return !session_is_idle(s) || (!root_gone && clock_real() - last_real < REMEMBERED);
+	return !session_is_idle(s) || (!root_gone && model_real(s->model) - last_real < REMEMBERED);
 }

@@ -4,7 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/clock.h"
 #include "base/log.h"
 #include "config/config.h"
 #include "fixd/model/edge.h"
@@ -41,7 +40,7 @@ void waiter_answer(struct waiter *w, enum outcome outcome)
 
 	waiter_remove(w);
 	if (p && w->holds && outcome == OUTCOME_READY)
-		pool_gave(p, w->instance->current, clock_now() - w->asked);
+		pool_gave(p, w->instance->current, model_now(instance_model(w->instance)) - w->asked);
 	w->answer(w, outcome);
 }
 
@@ -178,7 +177,7 @@ static bool may_retry(struct instance *i, int64_t asked)
 	if (i->failed_full && i->session->model->account.bytes < i->failed_full)
 		return true;
 	return changed || !digest_equal(i->failed_section, i->fixture->section) ||
-	       (p->retry_after != DURATION_NONE && clock_now() - i->failed_at >= p->retry_after);
+	       (p->retry_after != DURATION_NONE && model_now(instance_model(i)) - i->failed_at >= p->retry_after);
 }
 
 /* Another dependency may cure what failed with the old one. */
@@ -461,7 +460,7 @@ void instance_warm(struct instance *i)
 void instance_begin(struct instance *i)
 {
 	if (!i->eager_from)
-		i->eager_from = clock_now();
+		i->eager_from = model_now(instance_model(i));
 	advance(i);
 }
 

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <sys/stat.h>
 
+#include "base/clock.h"
 #include "fixd/host/board.h"
 #include "fixd/host/ring.h"
 #include "fixd/host/viewer.h"
@@ -71,6 +72,8 @@ static bool is_dying(struct image *im)
 }
 
 const struct effects work_effects = {
+	.now = clock_now,
+	.real = clock_real,
 	.build = build_queue,
 	.withdraw = build_withdraw,
 	.check = build_check,
