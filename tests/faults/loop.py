@@ -4,7 +4,9 @@
 with each error it may give. Afterwards: nobody has crashed or hangs, what failed was said in a sentence, a later try works, and no
 descriptor, memory, process or file is left.
 
-loop.py [daemon] [epoll] [helper] [remote] [client] [operations]; FAULTS=openat,read for some calls only; FAULT_FIXTURES=service,clone for some helpers only; FAULT_STRIDE=N for each N-th place.
+loop.py [daemon] [epoll] [helper] [remote] [client] [operations]
+Of a room a part: FAULTS=openat,read for some calls; FAULT_FIXTURES=service,clone for some helpers, or words,files for some images of a remote;
+FAULT_WHO=builder or remote for one of the two that speak to one; FAULT_STRIDE=N for each N-th place.
 A table at the end, and status 1 if anything was wrong. Needs strace.
 """
 
@@ -47,6 +49,7 @@ ERRORS = {
 OPERATIONS = ["EAGAIN", "ENOMEM", "EINTR", "ENOBUFS", "ECONNRESET", "EINVAL"]
 STRIDE = int(os.environ.get("FAULT_STRIDE", "1"))
 ONLY = [c for c in os.environ.get("FAULTS", "").split(",") if c]
+WHO = os.environ.get("FAULT_WHO", "")
 FIXTURE = [f for f in os.environ.get("FAULT_FIXTURES", "").split(",") if f]
 LIMIT = 30
 
@@ -446,6 +449,8 @@ def remote():
     for who in inject:
         before = before_main([program("fixd-builder" if who == "builder" else "fixd-remote"), "--version"])
         for name, brings in ("words", False), ("words", True), ("files", False), ("files", True):
+            if (FIXTURE and name not in FIXTURE) or WHO not in who:
+                continue
             build(who, "-s 0", brings)
             with open(inject[who] + ".trace", errors="replace") as f:
                 ours = calls_of(f, before)
