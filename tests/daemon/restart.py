@@ -12,7 +12,7 @@ import threading
 import harness
 import services
 import wire
-from harness import COW, LIMIT, FixdError, wait_for
+from harness import COW, LIMIT, SLOWNESS, FixdError, wait_for
 from services import ask, is_gone, lines, record, service, start
 
 
@@ -174,11 +174,12 @@ def test_somebody_waits(t):
 
 
 def test_a_time_limit_goes_on(t):
-    d = start(t, "[fixture slow]\ncommand = sleep 1000\ntimeout = 2s\n")
+    # It must be seen to wait, by a fixctl that takes a second in an emulated machine.
+    d = start(t, f"[fixture slow]\ncommand = sleep 1000\ntimeout = {int(SLOWNESS) + 1}s\n")
 
     def wait():
         try:
-            d.client().read("slow", timeout=0.5)
+            d.client().read("slow", timeout=0.5 * SLOWNESS)
         except FixdError as e:
             return "was not ready in time" in e.sentence
     child = t.child(wait)
