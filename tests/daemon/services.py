@@ -14,9 +14,11 @@ import threading
 import time
 
 import harness
-from harness import LIMIT, SANITIZERS, FixdError, once, wait_for
+from harness import LIMIT, SANITIZERS, SLOWNESS, FixdError, once, wait_for
 
 SERVER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "server")
+# For what has a process that ignores the signal, and a command that is done before.
+BRIEF = f"teardown-timeout = {int(SLOWNESS) or 1}s\n"
 
 
 def service(options="", more="", name="server", ready="port"):
@@ -536,7 +538,7 @@ def kill_helpers(t, d):
 
 
 def two(t, more=""):
-    return (service("--child", record(t, "torn", "server $(cat $FIXD_VALUE)") + "teardown-timeout = 300ms\n" + more) +
+    return (service("--child", record(t, "torn", "server $(cat $FIXD_VALUE)") + BRIEF + more) +
             "[fixture seed]\ncommand = echo seeded\ndepends = server\n" + record(t, "torn", "seed $(cat $FIXD_VALUE $FIXD_DEP_server)"))
 
 
@@ -710,7 +712,7 @@ def test_the_log_is_broken(t):
     """By the end of the daemon: what its helper passes on then does not end the helper."""
     script = t.write("yes.sh", "echo up\nsetsid sleep 1000 &\nexec yes\n")
     for n in range(3):
-        d = start(t, f"[fixture server]\nservice = exec sh {script}\nready = line\nteardown-timeout = 300ms\n" + record(t, f"torn{n}"))
+        d = start(t, f"[fixture server]\nservice = exec sh {script}\nready = line\n{BRIEF}" + record(t, f"torn{n}"))
         assert d.client().read("server") == b"up"
         wait_for(lambda: "y\ny\n" in d.ctl("log", "server").out, "its output")
         d.kill()
