@@ -883,7 +883,6 @@ def test_as_another_user(t):
     assert not directories(t)
 
 
-@once
 def until(t, name):
     """A teardown that lasts until the test lets it end."""
     return f"teardown = while ! test -e {t.path('go')}; do sleep 0.01; done; echo {name} >>{t.path('torn')}\n"
