@@ -424,7 +424,12 @@ def remote():
     wait_for(lambda: len(server.manifests()) == 2, "both to be on the server")
     files = dict(server.http.files)
 
+    def goes_up():
+        return [t for t in d.status()["daemon"]["remote"]["transfers"] if t["up"]]
+
     def build(who, words, brings):
+        # What the one before has built instead, and nobody waited for: it would be found there.
+        wait_for(lambda: not goes_up(), "all to be there", LIMIT)
         server.http.files.clear()
         server.http.files.update({} if brings else files)
         # What is remembered of remotes that are sick; somebody may be at it.
@@ -452,6 +457,7 @@ def remote():
             if (FIXTURE and name not in FIXTURE) or WHO not in who:
                 continue
             build(who, "-s 0", brings)
+            assert not brings or server.manifests(), "it was taken from somewhere"
             with open(inject[who] + ".trace", errors="replace") as f:
                 ours = calls_of(f, before)
             for call, when, error in places(ours):
