@@ -180,8 +180,10 @@ static int ask(struct remote *r, int (*what)(struct remote *r))
 {
 	int code;
 
-	if (rest_lasts(r->state, r->url))
+	if (rest_lasts(r->state, r->url)) {
+		tell_end(&r->tell, "the remote is left alone for a minute");
 		return EXIT_REMOTE;
+	}
 	code = remote_open(r);
 	if (code == 0)
 		code = what(r);
@@ -283,10 +285,12 @@ int main(int argc, char **argv)
 	parse(&r, argc - 1, argv + 1);
 	if (!is_complete(&r, c))
 		usage("an option is missing");
-	if (c->find_key && c->find_key(&r) < 0)
+	if (c->find_key && c->find_key(&r) < 0) {
 		code = EXIT_FAILURE;
-	else
+		tell_end(&r.tell, r.wrong ? r.wrong : "its key cannot be found");
+	} else {
 		code = c->asks ? ask(&r, c->run) : c->run(&r);
+	}
 	free(r.wrong);
 	free(r.shared);
 	list_free(r.read);

@@ -38,6 +38,5 @@ void tell_progress(struct tell *t, uint64_t done)
 
 void tell_end(struct tell *t, const char *wrong)
 {
-	if (t->last)
-		tell(t, wrong ? wrong : "ok");
+	tell(t, wrong ? wrong : "ok");
 }

@@ -17,5 +17,5 @@ struct tell {
 
 void tell_begin(struct tell *t, uint64_t total);
 void tell_progress(struct tell *t, uint64_t done);
-/* `wrong`: a sentence, or NULL. Nothing, when it was not begun. */
+/* `wrong`: a sentence, or NULL. Also when it was not begun: who waits for an upload wants to know. */
 void tell_end(struct tell *t, const char *wrong);

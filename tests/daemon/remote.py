@@ -427,6 +427,9 @@ def test_a_dead_server(t):
     # And nobody listens at all.
     m = Machine(t, "n", section(t, server, public) + FIXTURES, input="text\n")
     assert m.get("words") == wanted and "left alone for a minute" in m.log("words")
+    # Who waits for what goes there is told that it does not.
+    done = m.daemon.ctl("warm", "--wait-upload", "tree", code=1)
+    assert "tree did not go to the remote: the remote is left alone for a minute" in done.err, done.err
 
 
 @once

@@ -46,7 +46,8 @@ static void transfer_end(struct transfer *t)
 	struct work *w = t->work;
 	struct transfer_figures *f = &w->transferred;
 
-	if (t->begun) {
+	/* What was to go there and did not begin has failed, too. */
+	if (t->begun || t->up) {
 		*(t->up ? &f->uploads : &f->downloads) += t->whole;
 		*(t->up ? &f->uploaded_bytes : &f->downloaded_bytes) += t->whole ? t->size : 0;
 		f->failures += !t->whole;
