@@ -182,7 +182,7 @@ def test_idle_exit_waits(t):
     need(t)
     server, public = Server(), keygen(t)
     server.http.gate.clear()
-    m = Machine(t, "m", "[fixd]\nidle-exit = 20ms\n" + section(t, server, public, more="timeout = 1h") + WORDS, input="text\n")
+    m = Machine(t, "m", "[fixd]\nidle-exit = 1s\n" + section(t, server, public, more="timeout = 1h") + WORDS, input="text\n")
     m.get("words")
     wait_for(lambda: "waiting for what goes to the remote" in m.daemon.words(), "the time of idle-exit to be over")
     assert m.daemon.running() and server.manifests() == []
