@@ -11,7 +11,6 @@
 
 #define TO_MAKE(dirfd, path) place_to_make(&p, dirfd, path)
 #define TO_UNLINK(dirfd, path) place_to_change(&p, dirfd, path, USE_REMOVE | USE_LAST)
-#define TO_REMOVE(dirfd, path) place_to_remove(&p, dirfd, path)
 
 /* The kernel refuses that whatever the path is: nothing is to be made private. */
 static bool is_target(const char *target)
@@ -96,10 +95,12 @@ SHIM int symlinkat(const char *target, int dirfd, const char *path)
 		   make_link(target, &p));
 }
 
-static int place_to_remove(struct resolved *p, int dirfd, const char *path)
+/* What the real call said of a directory: it may be where somebody is. */
+static int removed(int r)
 {
-	cwd_cache_renamed();
-	return place_to_change(p, dirfd, path, USE_REMOVE | USE_LAST);
+	if (r == 0)
+		cwd_cache_renamed();
+	return r;
 }
 
 APART bool dirops_has_fixtures(int dirfd, const char *path)
@@ -133,20 +134,26 @@ SHIM int rmdir(const char *path)
 {
 	if (dirops_has_fixtures(AT_FDCWD, path))
 		return -1;
-	WITH_PLACE(TO_REMOVE(AT_FDCWD, path), AT_FDCWD, path, REAL(rmdir)(path), REAL(rmdir)(p.path));
+	WITH_PLACE(TO_UNLINK(AT_FDCWD, path), AT_FDCWD, path, REAL(rmdir)(path), removed(REAL(rmdir)(p.path)));
 }
 
 SHIM int unlinkat(int dirfd, const char *path, int flags)
 {
 	if ((flags & AT_REMOVEDIR) && dirops_has_fixtures(dirfd, path))
 		return -1;
-	WITH_PLACE(flags & AT_REMOVEDIR ? TO_REMOVE(dirfd, path) : TO_UNLINK(dirfd, path), dirfd, path,
-		   REAL(unlinkat)(dirfd, path, flags), REAL(unlinkat)(AT_FDCWD, p.path, flags));
+	WITH_PLACE(TO_UNLINK(dirfd, path), dirfd, path, REAL(unlinkat)(dirfd, path, flags),
+		   flags & AT_REMOVEDIR ? removed(REAL(unlinkat)(AT_FDCWD, p.path, flags)) : REAL(unlinkat)(AT_FDCWD, p.path, flags));
 }
 
 SHIM int remove(const char *path)
 {
-	if (dirops_has_fixtures(AT_FDCWD, path))
+	int saved = errno;
+
+	/* As the C library does it. */
+	if (SEEN(unlink)(path) == 0)
+		return 0;
+	if (errno != EISDIR)
 		return -1;
-	WITH_PLACE(TO_UNLINK(AT_FDCWD, path), AT_FDCWD, path, REAL(remove)(path), REAL(remove)(p.path));
+	errno = saved;
+	return SEEN(rmdir)(path);
 }
