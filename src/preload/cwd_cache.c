@@ -14,6 +14,7 @@
 struct here {
 	uint32_t renamed; /* as the table had it before the question: whoever renames a directory may be another process */
 	struct starts starts;
+	bool gone;	     /* it was removed: the name may be another's by now */
 	size_t n;	     /* length of `real` */
 	char path[PATH_MAX]; /* visible */
 	char real[PATH_MAX]; /* the kernel's; empty: not known */
@@ -81,6 +82,7 @@ void cwd_cache_moved(void)
 		h->renamed = __atomic_load_n(&run->renamed, __ATOMIC_ACQUIRE);
 	if (h && ask_anyway(h->path, h->real)) {
 		h->n = strlen(h->real);
+		h->gone = !h->n;
 		path_table_starts_below(&h->starts, h->path);
 		answer++;
 	}
@@ -131,6 +133,15 @@ bool cwd_cache_is_outside(void)
 	const struct starts *s = cwd_cache_starts();
 
 	return s && s->n == 0;
+}
+
+bool cwd_cache_is_gone(void)
+{
+	const struct here *h;
+	unsigned n;
+
+	h = known(&n);
+	return h && h->gone;
 }
 
 bool cwd_cache_get(char *out)

@@ -231,6 +231,7 @@ struct way {
 	bool slash;    /* as if it had a slash behind it */
 	bool last;     /* the last component stays, also "." and ".." */
 	bool here;     /* it has only gone up from the working directory, which can be done also when that was removed */
+	bool gone;     /* it is at a working directory that was removed: another may be at its path now */
 	int links;
 };
 
@@ -285,6 +286,13 @@ static int walk(struct way *w, const char *path)
 		if (n == 0)
 			return 0;
 		if (path[0] == '.' && (n == 1 || (n == 2 && path[1] == '.'))) {
+			if (w->gone && n == 1) {
+				path += n;
+				if (!path[strspn(path, "/")])
+					return WALK_NONE;
+				continue;
+			}
+			w->gone = false;
 			r = check_directory(w->out, w->scratch);
 			if (w->here && r == -ENOENT && n == 1 && !path[1 + strspn(path + 1, "/")])
 				return WALK_NONE;
@@ -299,6 +307,8 @@ static int walk(struct way *w, const char *path)
 			path += n;
 			continue;
 		}
+		if (w->gone)
+			return -ENOENT;
 		w->here = false;
 		if (!append(w->out, path, n) || !path_table_alias(w->out, PATH_MAX))
 			return -ENAMETOOLONG;
@@ -347,7 +357,8 @@ int resolve_path(struct resolved *p, int dirfd, const char *path, unsigned use)
 			 .follow = !(use & (USE_NOFOLLOW | USE_LAST)),
 			 .slash = !(use & USE_LAST),
 			 .last = use & USE_LAST,
-			 .here = *path != '/' && dirfd == AT_FDCWD };
+			 .here = *path != '/' && dirfd == AT_FDCWD,
+			 .gone = *path != '/' && dirfd == AT_FDCWD && cwd_cache_is_gone() };
 	unsigned what = use & USE_WHAT;
 	size_t n = strlen(path);
 	bool slash;

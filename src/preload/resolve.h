@@ -34,6 +34,8 @@ const struct starts *cwd_cache_starts(void);
 bool cwd_cache_is_outside(void);
 /* The visible path; PATH_MAX bytes. */
 bool cwd_cache_get(char *out);
+/* It is known to have been removed: no name is in it, whatever is at its path now. */
+bool cwd_cache_is_gone(void);
 
 /* fd_cache.c */
 

@@ -117,6 +117,15 @@ def test_a_working_directory_that_was_removed(t):
     s.same("mkdir tree/new; cd tree/new; rmdir ../new; ls; touch file 2>&1; cd ..; pwd; ls; cd d0/deep/er; rm -r ../../../d0; cat ../../../d1/f0; ls ../../..; cd ../../../d1; pwd; cat f0")
 
 
+def test_a_working_directory_that_was_made_again(t):
+    """It is another one, of which a relative path says nothing; whoever goes on by its name is in the new one."""
+    s = stage(t, 2, 1)
+    again = "touch ../n/second; ls; ls .; cat second; touch third; cat ./second; ls ../n; ls -a | wc -l; stat -c %n . ./ ; cd ../n; ls; cat second; pwd"
+    for remove in "rmdir ../n", "rmdir $PWD", "perl -e 'unlink(q(../n)) or rmdir(q(../n))'", "mkdir ../o; mv -T ../o ../n; rmdir ../n":
+        s.same(f"mkdir tree/n; cd tree/n; {remove}; mkdir ../n; {again}; rm -r ../n")
+    s.same(f"mkdir tree/n; cd tree/n; mkdir ../o; mv -T ../o ../n; {again}")
+
+
 def test_names_of_many_files(t):
     """Looking for the other names of a file does not cost more the more files there are."""
     if t.mode != "shim":
