@@ -20,6 +20,12 @@ LIMIT = 120
 # What the tests are about; others that a machine has do not belong to them.
 PLUGINS = [m for m in ("xdist.plugin", "xdist.looponfail", "pytest_cov.plugin", "pytest_rerunfailures", "pytest_mock") if importlib.util.find_spec(m.split(".")[0])]
 
+
+def python_path(first):
+    """The suite runs with another pytest, too, which lies in a directory that its own PYTHONPATH names."""
+    return os.pathsep.join([first, *filter(None, [os.environ.get("PYTHONPATH")])])
+
+
 _tap = []
 _here = {"file": None}
 
@@ -73,7 +79,7 @@ class Project:
         self.socket = os.path.join(self.home, "fixd", "socket")
         os.makedirs(self.home, mode=0o700)
         self.env = {k: v for k, v in os.environ.items() if not k.startswith(("FIXD_", "PYTEST_"))}
-        self.env.update(PYTHONPATH=PACKAGE, PYTHONDONTWRITEBYTECODE="1", PYTEST_DISABLE_PLUGIN_AUTOLOAD="1", LOG=self.file("log"), FIXD_BIN=BUILD,
+        self.env.update(PYTHONPATH=python_path(PACKAGE), PYTHONDONTWRITEBYTECODE="1", PYTEST_DISABLE_PLUGIN_AUTOLOAD="1", LOG=self.file("log"), FIXD_BIN=BUILD,
                         FIXD_LIBRARY=os.path.join(BUILD, ".libs", "libfixd.so.0"), FIXD_BUILDER=os.path.join(BUILD, "fixd-builder"),
                         XDG_RUNTIME_DIR=self.home, FIXD_SOCKET=self.socket,  # not a daemon that the machine has
                         NO_COLOR="1",

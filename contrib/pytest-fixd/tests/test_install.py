@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 
-from conftest import PACKAGE
+from conftest import PACKAGE, python_path
 
 
 def test_entry_point(project, tmp_path):
@@ -24,7 +24,7 @@ def test_entry_point(project, tmp_path):
     assert os.path.exists(os.path.join(site, "fixd", "py.typed"))
     project.write("test_it.py", "import fixd\n@fixd.fixture\ndef data(): return [1]\ndef test(data): assert data == [1]\n")
     done = subprocess.run([sys.executable, "-m", "pytest"], cwd=project.path, text=True, capture_output=True,
-                          env={**project.env, "PYTHONPATH": site, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": ""})
+                          env={**project.env, "PYTHONPATH": python_path(site), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": ""})
     assert done.returncode == 0 and "fixd: /" in done.stdout, done.stdout + done.stderr
 
 
