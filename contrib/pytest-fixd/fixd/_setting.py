@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import argparse
 from typing import Any
 
 import pytest
@@ -55,3 +56,17 @@ def setting(config: pytest.Config, name: str) -> Any:
     if not 0 <= number < SECONDS_MAX or (number == 0 and name != "fixture_max_age"):
         raise _wrong(name, value)
     return number
+
+
+def seconds_or_nought(text: str) -> float:
+    return 0.0 if text.strip("0.") == "" and "0" in text else seconds(text)
+
+
+def seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0
+    if not 0 < value < SECONDS_MAX:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a number of seconds above 0")
+    return value

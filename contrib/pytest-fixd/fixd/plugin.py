@@ -24,7 +24,7 @@ from ._definition import Definition, function_of
 from ._fixtures import Handle, tear_down, tokens
 from ._lib import Connection, FixdError, View
 from ._runtime import runtime_key, runtime_of
-from ._setting import SECONDS_MAX, is_in_file, of_file, setting
+from ._setting import is_in_file, of_file, seconds, seconds_or_nought, setting
 from ._use import Held, IniFile
 from ._witness import Witness
 
@@ -520,30 +520,14 @@ class Runtime:
         connection.close()
 
 
-def _seconds_or_nought(text: str) -> float:
-    return 0.0 if text.strip("0.") == "" and "0" in text else _seconds(text)
-
-
-def _seconds(text: str) -> float:
-    import argparse
-
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0
-    if not 0 < value < SECONDS_MAX:
-        raise argparse.ArgumentTypeError(f"{text!r}: expected a number of seconds above 0")
-    return value
-
-
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("fixd", "fixtures shared by all processes and runs (fixd)")
     group.addoption("--reuse-fixtures", action="store_true", default=None, dest="reuse_fixtures",
                     help="use what earlier runs have built (default)")
     group.addoption("--no-reuse-fixtures", action="store_false", dest="reuse_fixtures",
                     help="build shared fixtures anew, once for this run")
-    group.addoption("--fixture-max-age", type=_seconds_or_nought, metavar="SECS", help="build fixtures again that are older (default 600)")
-    group.addoption("--fixd-timeout", type=_seconds, metavar="SECS", help="how long a fixture may take to build (default 600)")
+    group.addoption("--fixture-max-age", type=seconds_or_nought, metavar="SECS", help="build fixtures again that are older (default 600)")
+    group.addoption("--fixd-timeout", type=seconds, metavar="SECS", help="how long a fixture may take to build (default 600)")
     group.addoption("--fixd-leaks", action="store_true", default=None, help="warn when a test changes a shared fixture")
     group.addoption("--fixd-blame", action="store_true", default=None, help="as --fixd-leaks, and say which line of the source changed it first")
     group.addoption("--fixd-strict", action="store_true", default=None, help="a test that changes a shared fixture is an error")
