@@ -249,16 +249,20 @@ class Arguments:
                 argument = self._request._get_active_fixturedef(name)
             except Exception:
                 continue
-            if argument is fixturedef or id(argument) in self._seen:
-                continue
-            self._seen.add(id(argument))
-            handle = self._handles.get(argument)
-            if handle is not None and handle.view is not None:
-                if handle.view not in self.views:
-                    self.views.append(handle.view)
-                self._parts.append(f"{name}={handle.instance}")
-            else:
-                self._visit_plain(name, argument, scope)
+            if argument is not fixturedef:
+                self._visit_one(name, argument, scope)
+
+    def _visit_one(self, name: str, argument: Any, scope: str) -> None:
+        if id(argument) in self._seen:
+            return
+        self._seen.add(id(argument))
+        handle = self._handles.get(argument)
+        if handle is not None and handle.view is not None:
+            if handle.view not in self.views:
+                self.views.append(handle.view)
+            self._parts.append(f"{name}={handle.instance}")
+        else:
+            self._visit_plain(name, argument, scope)
 
     def _visit_plain(self, name: str, argument: Any, scope: str) -> None:
         # What pytest itself offers is the same everywhere, or, like the directory of tmp_path_factory, each process's own by design.
