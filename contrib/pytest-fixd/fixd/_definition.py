@@ -207,9 +207,10 @@ def _is_of_this_run(value: Any, config: Any) -> bool:
 
 
 class Arguments:
-    """What a fixture gets: the fixd fixtures among it are dependencies, the rest is part of the key."""
+    """What a fixture gets: the fixd fixtures among it are dependencies, the rest is part of the key.  `asked`: what it gets by
+    request.getfixturevalue(), as far as it is known."""
 
-    def __init__(self, definition: Definition, request: Any, handles: Dict[Any, Any], root: str):
+    def __init__(self, definition: Definition, request: Any, handles: Dict[Any, Any], root: str, asked: Sequence[Any] = ()):
         self.views: List[View] = []
         self._parts: List[str] = []
         self._handles, self._request, self._root = handles, request, root
@@ -221,6 +222,11 @@ class Arguments:
                 raise TypeError("what key= returns must be picklable")
             self._parts.append(f"key={print_}")
         self._visit(request._fixturedef, definition.scope)
+        for name, argument, failure in asked:
+            if argument is None:
+                self._parts.append(f"{name}=raises:{failure}")
+            elif name != "request":
+                self._visit_one(name, argument, definition.scope)
         if len(self.views) > DEPENDS_MAX:
             raise ValueError(f"a fixture can be made of at most {DEPENDS_MAX} shared ones")
 

@@ -15,7 +15,7 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Set,
 
 import pytest
 
-from . import _classes, _directories, _history, _ledger, _limit, _live, _patterns, _reads, _remote, _source, _teardown, _values
+from . import _asked, _classes, _directories, _history, _ledger, _limit, _live, _patterns, _reads, _remote, _source, _teardown, _values
 from ._definition import SCOPES, Arguments, Definition, PerProcess, PerTest, full_name, param_key, place_of, title_of
 from ._lib import Build, FixdError, View
 from ._runtime import runtime_of
@@ -30,6 +30,7 @@ OUTCOME = re.compile("(skipped|xfailed|unshared): (.*)\x1f", re.DOTALL)
 UNSETTLED = re.compile("its inputs changed during each of .*", re.DOTALL)
 # What to do about one that cannot be shared.
 MADE_OUT_OF = "parse= can make what cannot be shared out of what can"
+OF_EACH_TEST = "which each test has for itself"
 LEFT_OUT = "a watch= that leaves out what the fixture writes avoids that"
 # The daemon is gone, or the project has closed what leads to it.
 LOST = (errno.ECONNREFUSED, errno.ECONNRESET, errno.EPIPE, errno.ENOTCONN, errno.EBADF, errno.ENOTSOCK)
@@ -110,6 +111,12 @@ def cause_of(error: BaseException) -> Optional[str]:
 
 def why_unshared(error: BaseException, last_try: bool) -> Optional[str]:
     """A reason to keep what was built in this process, or None: it is a failure, or another try is worth it."""
+    if isinstance(error, PerTest):
+        return f"it uses '{error}', {OF_EACH_TEST}"
+    if isinstance(error, PerProcess):
+        return f"it uses {error}"
+    if isinstance(error, Unshared):
+        return str(error)
     if isinstance(error, _values.CannotShare):
         return f"{error}; {MADE_OUT_OF}"
     if isinstance(error, FixdError) and error.errno == errno.EAGAIN and last_try:
@@ -118,6 +125,11 @@ def why_unshared(error: BaseException, last_try: bool) -> Optional[str]:
     if isinstance(error, FixdError) and error.errno == errno.EDQUOT:
         return f"{error.strerror}; {MADE_OUT_OF}"
     return None
+
+
+def abort(builds: Sequence[Build], sentence: Optional[str]) -> None:
+    for build in builds:
+        build.abort(sentence)
 
 
 def raise_failure(error: FixdError) -> None:
@@ -171,18 +183,37 @@ class SetUp:
         definition, runtime = self.definition, self.runtime
         if definition in runtime.unsettled:
             return self.local()
-        try:
-            arguments = Arguments(definition, self.request, runtime.handles, runtime.root)
-        except PerTest as e:
-            runtime.tell_once(definition, f"fixture '{definition.function.__name__}' is built by every test: it uses '{e}', which each "
-                                          "test has for itself")
-            return self.local()
-        except PerProcess as e:
-            runtime.tell_once(definition, f"fixture '{definition.function.__name__}' is built in every process: it uses {e}")
-            return self.local()
-        reuse = definition.reuse and runtime.reuse
-        name = runtime.define(definition, reuse, self.request)
-        full, place = full_name(name, param_key(self.request), arguments.key), place_of(definition, self.request)
+        answers: List[_asked.Answer] = []
+        while True:
+            try:
+                got = self._at(self._where(answers))
+            except _asked.Again:
+                answers.clear()
+                continue
+            except PerTest as e:
+                runtime.tell_once(definition, f"fixture '{definition.function.__name__}' is built by every test: it uses '{e}', {OF_EACH_TEST}")
+                return self.local()
+            except PerProcess as e:
+                runtime.tell_once(definition, f"fixture '{definition.function.__name__}' is built in every process: it uses {e}")
+                return self.local()
+            if isinstance(got, Handle):
+                return got
+            answers.append(_asked.ask(self.request, got))
+
+    def _where(self, answers: Sequence[_asked.Answer]) -> _asked.Where:
+        definition, runtime = self.definition, self.runtime
+        arguments = Arguments(definition, self.request, runtime.handles, runtime.root, answers)
+        name = runtime.define(definition, definition.reuse and runtime.reuse, self.request)
+        full = full_name(name, param_key(self.request), arguments.key)
+        return _asked.Where(full, place_of(definition, self.request), tuple(arguments.views), tuple(answers))
+
+    def _at(self, where: _asked.Where) -> Union[Handle, str]:
+        """The fixture, or the name that it asks for next."""
+        __tracebackhide__ = True
+        definition, runtime, full, place = self.definition, self.runtime, where.full, where.place
+        known = runtime.asked.known(definition, where)
+        if known is not None:
+            return known
         kept = runtime.kept_handle(definition, full, place)
         if kept is not None:
             if definition.scope == "function":
@@ -193,13 +224,17 @@ class SetUp:
         handle.instance = f"{full} @ {place}"
         for attempt in range(UNSETTLED_MAX + 1):
             try:
-                got = self._begin(full, place, arguments.views)
+                got = self._begin(where)
             except Unshared as e:
                 if LEFT_OUT in str(e):
                     runtime.unsettled.add(definition)
                 self._tell_unshared(str(e))
                 return self.local()
             if isinstance(got, View):
+                asks = _asked.next_of(got)
+                if asks is not None:
+                    runtime.asked.keep(definition, where, got, asks)
+                    return asks
                 self._use(handle, got, "reused" if got.reused else "attached")
                 assert handle.stored is not None
                 if not _directories.are_there(handle.stored.head.get("directories", ())) and runtime.forget(full):
@@ -213,8 +248,8 @@ class SetUp:
                     return self.local()
                 return runtime.keep(handle, full, place)
             try:
-                self._build(handle, got, reuse, title_of(definition, full, place), arguments.views, attempt == UNSETTLED_MAX)
-                return handle if handle.how == "local" else runtime.keep(handle, full, place)
+                built = self._build(handle, got, where, attempt == UNSETTLED_MAX)
+                return handle if built is None else runtime.keep(handle, built.full, built.place)
             except FixdError as e:
                 if e.errno != errno.EAGAIN:
                     raise
@@ -224,33 +259,34 @@ class SetUp:
         definition = self.definition
         code = definition.function.__code__
         place = f"{os.path.relpath(code.co_filename, self.runtime.root)}:{code.co_firstlineno}"
-        self.runtime.tell_once((definition, "unshared"), f"fixture '{definition.function.__name__}' ({place}) is built in every process: {why}")
+        how = "by every test" if why.endswith(OF_EACH_TEST) else "in every process"
+        self.runtime.tell_once((definition, "unshared"), f"fixture '{definition.function.__name__}' ({place}) is built {how}: {why}")
 
-    def _begin(self, full: str, place: str, depends: List[View]) -> Union[View, Build]:
+    def _begin(self, where: _asked.Where) -> Union[View, Build]:
         __tracebackhide__ = True
         runtime = self.runtime
         try:
-            got: Union[View, Build] = runtime.connection.begin(full, writable=self.definition.writable, timeout_s=runtime.wait_s,
-                                                               scope_key=place, depends=depends)
-            if isinstance(got, View) or self._wanted is not None or not self.definition.remote or not runtime.reuse or not runtime.remote:
+            got: Union[View, Build] = runtime.connection.begin(where.full, writable=self.definition.writable, timeout_s=runtime.wait_s,
+                                                               scope_key=where.place, depends=where.views)
+            if isinstance(got, View) or self._wanted is not None or not self.definition.remote or not runtime.reuse or where.answers:
                 return got
-            return self._from_remote(got, full, place, depends)
+            return self._from_remote(got, where) if runtime.remote else got
         except FixdError as e:
             if e.errno != errno.EIO:
                 raise
             failure = e
         # A test that is tried again wants its fixtures tried again, too.
-        if getattr(self.request._pyfuncitem, "execution_count", 1) > 1 and runtime.forget_failure(full, self.request._pyfuncitem):
-            return self._begin(full, place, depends)
+        if getattr(self.request._pyfuncitem, "execution_count", 1) > 1 and runtime.forget_failure(where.full, self.request._pyfuncitem):
+            return self._begin(where)
         raise_failure(failure)
         raise AssertionError("unreachable")
 
-    def _from_remote(self, build: Build, full: str, place: str, depends: List[View]) -> Union[View, Build]:
+    def _from_remote(self, build: Build, where: _asked.Where) -> Union[View, Build]:
         __tracebackhide__ = True
         runtime, definition = self.runtime, self.definition
-        self._reset(depends)
+        self._reset(where.views)
         version = runtime.version(definition, definition.class_of(self.request))
-        self._wanted = _remote.described(runtime.root, full, place, version, definition.watch, depends)
+        self._wanted = _remote.described(runtime.root, where.full, where.place, version, definition.watch, where.views)
         size, wrong = runtime.remote.take(build, self._wanted)
         self._tell_of_remote(wrong)
         if size is None:
@@ -261,7 +297,7 @@ class SetUp:
             if e.errno != errno.EAGAIN:
                 raise
         # What it is made of has changed meanwhile.
-        return self._begin(full, place, depends)
+        return self._begin(where)
 
     def _tell_of_remote(self, wrong: str) -> None:
         if wrong:
@@ -291,9 +327,44 @@ class SetUp:
         handle.generator = generator
         return value
 
-    def _build(self, handle: Handle, build: Build, reuse: bool, title: str, depends: List[View], last_try: bool) -> None:
+    def _steps(self, where: _asked.Where, answers: Sequence[_asked.Answer]) -> List[_asked.Where]:
+        """What it is from there on, each time it has asked for something that counts."""
+        if not answers and not where.answers:
+            return [where]
+        steps = [self._where([])]
+        for answer in answers:
+            step = self._where([*steps[-1].answers, answer])
+            if step[:3] != steps[-1][:3]:
+                steps.append(step)
+        left = steps[len(where.answers):]
+        if not left or left[0][:3] != where[:3]:
+            self.runtime.forget(steps[0].full)
+            raise _values.CannotShare("it asks for other fixtures than before; key= can tell when")
+        return left
+
+    def _begin_steps(self, builds: List[Build], steps: List[_asked.Where]) -> None:
+        """Adds those after the first one."""
         __tracebackhide__ = True
-        definition, runtime = self.definition, self.runtime
+        for step, after in zip(steps, steps[1:]):
+            self.runtime.adopt(title_of(self.definition, after.full, after.place))
+            got = self._begin(after)
+            if isinstance(got, View):
+                self._commit_steps(builds, steps)
+                raise _asked.Again
+            builds.append(got)
+
+    def _commit_steps(self, builds: List[Build], steps: List[_asked.Where]) -> None:
+        """Those that are not the last one.  The first was begun before anything was read that may change meanwhile."""
+        for build, step, after in zip(builds, steps, steps[1:]):
+            asks = after.answers[-1].name
+            self.runtime.asked.keep(self.definition, step, _asked.commit(build, asks), asks)
+
+    def _build(self, handle: Handle, build: Build, where: _asked.Where, last_try: bool) -> Optional[_asked.Where]:
+        """What it is now; None: it is this process's own."""
+        __tracebackhide__ = True
+        definition, runtime, builds = self.definition, self.runtime, [build]
+        reuse, title = definition.reuse and runtime.reuse, title_of(definition, where.full, where.place)
+        asked = _asked.Record(self.request)
         no_buffers: List[memoryview] = []
         reads = _reads.Reads()
         classes: Set[type] = set()
@@ -303,11 +374,17 @@ class SetUp:
         try:
             runtime.adopt(title)  # the clean-up of what is built anew comes first
             # What others get is made of what others have.
-            self._reset(depends)
+            self._reset(where.views)
             witness = runtime.witness() if definition.store is None and definition.serializer != "json" else None
-            with _limit.limited(definition.timeout or runtime.timeout, title), reads.listening():
+            with _limit.limited(definition.timeout or runtime.timeout, title), reads.listening(), asked.listening():
                 value = handle.data = self.first_half(handle, directories)
-            self._reset(depends)
+            steps = self._steps(where, asked.answers)
+            self._reset(steps[-1].views)
+            self._begin_steps(builds, steps)
+            if len(steps) > 1:
+                self._wanted = None  # the description does not tell what it has asked for
+            title = title_of(definition, steps[-1].full, steps[-1].place)
+            handle.instance = f"{steps[-1].full} @ {steps[-1].place}"
             self._warn_of(value, reads)
             if definition.store is not None:
                 definition.store_value(self.request, handle.title, value)
@@ -322,20 +399,21 @@ class SetUp:
             note = self._note(handle, reuse, value)
             if note is not None:
                 note, handle.copy = runtime.copied(title, note, reuse)
-            size = _values.write(build, kind, main, buffers, handle.directories, classes=_classes.data_of(classes))
+            size = _values.write(builds[-1], kind, main, buffers, handle.directories, classes=_classes.data_of(classes))
             keeper = not reuse and not definition.tokens and (handle.generator is not None or bool(definition.unmovable))
-            view = build.commit(size, note=note, keeper=keeper, teardown=definition.to_be_torn_down and not reuse)
+            self._commit_steps(builds, steps)
+            view = builds[-1].commit(size, note=note, keeper=keeper, teardown=definition.to_be_torn_down and not reuse)
         except BaseException as e:
             _ledger.strike(handle.copy)
             why = why_unshared(e, last_try)
             if why is not None:
-                build.abort(f"unshared: {why[:SENTENCE_MAX]}\x1f")
+                abort(builds, f"unshared: {why[:SENTENCE_MAX]}\x1f")
                 if isinstance(e, FixdError) and e.errno == errno.EAGAIN:
                     runtime.unsettled.add(definition)
                 handle.value = definition.parsed(handle.data)
                 self._tell_unshared(why)
-                return
-            build.abort(cause_of(e))
+                return None
+            abort(builds, cause_of(e))
             # Nobody gets the value: what belongs to it ends.
             if handle.generator is not None or handle.data is not None or handle.directories:
                 handle.finish()
@@ -346,6 +424,7 @@ class SetUp:
             # It is no test's yet, and nobody else would end it in this run.
             tear_down(runtime, handle)
             raise
+        return steps[-1]
 
     def _take_built(self, handle: Handle, view: View, reuse: bool, value: Any) -> None:
         definition, runtime = self.definition, self.runtime
@@ -379,10 +458,6 @@ class SetUp:
         if outside:
             tell((definition, "outside"), f"fixture '{name}' reads {outside}, and later runs that have another one get the same value; "
                  "say key=lambda request: ..., whose result is part of what it is")
-        asked = _source.asks_for(definition.function)
-        if asked:
-            tell((definition, "asks"), f"fixture '{name}' gets {', '.join(asked)} by request.getfixturevalue(), and is not built again when that "
-                 "changes; as an argument it is known")
         files = reads.unwatched(self.runtime.root, definition.watch)
         if files:
             more = f" and {len(files) - FILES_SHOWN} others" if len(files) > FILES_SHOWN else ""

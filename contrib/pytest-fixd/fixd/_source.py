@@ -452,16 +452,6 @@ def reads_outside(function: Callable[..., Any]) -> Optional[str]:
     return next((what for what in found if what is not None), None)
 
 
-def asks_for(function: Callable[..., Any]) -> List[str]:
-    """Names of fixtures that it gets by request.getfixturevalue(), as they stand there."""
-    try:
-        nodes = _own_nodes(_tree(os.path.realpath(function.__code__.co_filename)), function)
-    except (OSError, SyntaxError, ValueError):
-        return []
-    calls = (n for node in nodes for n in ast.walk(node) if isinstance(n, ast.Call) and getattr(n.func, "attr", "") == "getfixturevalue" and n.args)
-    return [ast.unparse(n.args[0]) for n in calls]
-
-
 class SecondHalf(NamedTuple):
     """What a generator does after its yield, as source of a function of the names it needs."""
 

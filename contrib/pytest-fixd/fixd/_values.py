@@ -256,8 +256,12 @@ class Stored:
         self._kind: str = self.head["kind"]
 
     @property
+    def main(self) -> memoryview:
+        """What is no array."""
+        return self._main
+
+    @property
     def main_size(self) -> int:
-        """Of what is no array."""
         return len(self._main)
 
     def value(self) -> Any:

@@ -19,7 +19,7 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 import pluggy
 import pytest
 
-from . import _again, _blame, _daemon, _directories, _explain, _ledger, _live, _patterns, _remote, _renewal, _rerun, _source, _teardown, _values
+from . import _again, _asked, _blame, _daemon, _directories, _explain, _ledger, _live, _patterns, _remote, _renewal, _rerun, _source, _teardown, _values
 from ._definition import Definition, function_of
 from ._fixtures import Handle, tear_down, tokens
 from ._lib import Connection, FixdError, View
@@ -101,6 +101,7 @@ class Runtime:
         self.disabled = os.environ.get("FIXD_DISABLE") == "1"
         self.handles: Dict[Any, Handle] = {}  # by pytest's definition of the fixture
         self.kept: Dict[Tuple[Definition, str, str], Handle] = {}  # of function and definition scope, between tests
+        self.asked = _asked.Kept()
         self.writable: List[Handle] = []
         self.deferred: List[Handle] = []
         self.defined: Dict[Tuple[Definition, str], str] = {}
