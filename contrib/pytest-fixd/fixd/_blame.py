@@ -12,6 +12,7 @@ import sys
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 from ._lib import View
+from ._rerun import attributes_of
 
 VARIABLE = "FIXD_BLAME"
 PAGE = 4096  # has one first writer
@@ -70,8 +71,8 @@ def _parts(value: Any) -> Iterator[Tuple[str, Any]]:
     elif isinstance(value, (list, tuple)):
         for i, part in enumerate(value):
             yield f"[{i}]", part
-    elif isinstance(getattr(value, "__dict__", None), dict) and not isinstance(value, type):
-        for name, part in vars(value).items():
+    elif not isinstance(value, type):
+        for name, part in (attributes_of(value) or {}).items():
             yield f".{name}", part
 
 

@@ -55,14 +55,28 @@ def _inside(value: Any) -> Optional[Dict[str, Any]]:
     """Its parts, by how one gets there; None: it is looked at as a whole."""
     pandas = sys.modules.get("pandas")
     if pandas is not None and isinstance(value, pandas.DataFrame):
-        return {".columns": list(value.columns), ".index": list(value.index), **{f"[{name!r}]": list(value.iloc[:, i]) for i, name in enumerate(value.columns)}}
+        columns = {f"[{name!r}]": list(value.iloc[:, i]) for i, name in enumerate(value.columns)}
+        return {".columns": list(value.columns), ".index": list(value.index), **columns, ".columns.names": list(value.columns.names),
+                ".index.names": list(value.index.names), ".attrs": value.attrs}
+    if pandas is not None and isinstance(value, pandas.Series):
+        return {".name": value.name, ".index": list(value.index), ".values": list(value), ".index.names": list(value.index.names), ".attrs": value.attrs}
     if isinstance(value, dict):
         return {f"[{key!r}]": part for key, part in value.items()}
     if isinstance(value, (list, tuple)):
         return {f"[{i}]": part for i, part in enumerate(value)}
-    if type(value).__module__ not in ("builtins", "numpy", "pandas") and isinstance(getattr(value, "__dict__", None), dict):
-        return {f".{name}": part for name, part in vars(value).items()}
-    return None
+    attributes = attributes_of(value) if type(value).__module__ not in ("builtins", "numpy", "pandas") else None
+    return {f".{name}": part for name, part in attributes.items()} if attributes is not None else None
+
+
+def attributes_of(value: Any) -> Optional[Dict[str, Any]]:
+    """Those that lie in the object itself, also in slots; None: it has none."""
+    own = getattr(value, "__dict__", None)
+    slots = [name for cls in type(value).__mro__ for names in [cls.__dict__.get("__slots__", ())] for name in ([names] if isinstance(names, str) else names)]
+    found = dict(own) if isinstance(own, dict) else {}
+    for name in slots:
+        if not name.startswith("__") and hasattr(value, name):
+            found[name] = getattr(value, name)
+    return found if slots or isinstance(own, dict) else None
 
 
 def difference(was: Any, now: Any, path: str = "", depth: int = 0) -> str:
@@ -77,6 +91,8 @@ def difference(was: Any, now: Any, path: str = "", depth: int = 0) -> str:
             deeper = difference(before[way], after[way], path + way, depth + 1)
             if deeper:
                 return deeper
+        if list(before) != list(after):
+            return f"{path} has another order".lstrip()
     elif _dumped(was) != _dumped(now):
         return f"{path} was {_shown(was)} and became {_shown(now)}".lstrip()
     return ""
@@ -113,7 +129,8 @@ class _Tracer:
 
     def _tell(self) -> None:
         lines = [f"{'called from' if i else 'changed at'} {file}:{line} in {name}()" for i, (file, line, name) in enumerate(self._stack)]
-        found = json.dumps([difference(self._handle.stored.value(), self._handle.value), lines])
+        what = difference(self._handle.stored.value(), self._handle.value) or "it is equal to what was built, but not the same: a copy, or locked"
+        found = json.dumps([what, lines])
         os.write(self._out, found.encode()[:WORDS_MAX])
         os._exit(0)
 

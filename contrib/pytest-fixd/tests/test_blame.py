@@ -12,6 +12,10 @@ from conftest import wait_for
 FIXTURES = """
     import numpy
 
+    class Slots:
+        __slots__ = "weights", "names"
+        def __init__(self): self.weights, self.names = numpy.ones(700), ["a"]
+
     class Model:
         def __init__(self): self.weights, self.steps, self.names = numpy.ones((30, 40)), 0, ["a", "b"]
 
@@ -22,7 +26,9 @@ FIXTURES = """
     @fixd.fixture(scope="module", writable=True)
     def model(): return Model()
     @fixd.fixture(scope="module")
-    def table(): return {"rows": [], "options": {"depth": 3}}
+    def table(): return {"rows": [], "options": {"depth": 3, "width": 4}}
+    @fixd.fixture(scope="module", writable=True)
+    def slots(): return {"it": Slots()}
     """
 FRAMES = """
     import pandas
@@ -82,6 +88,9 @@ ARRAYS = '''
     def test_of_an_object(model):
         model.weights[1, 2] *= 3  # of_an_object: .weights[1, 2] was 1.0 and became 3.0
 
+    def test_in_slots(slots):
+        slots["it"].weights[5] = 2  # in_slots: ['it'].weights[5] was 1.0 and became 2.0
+
     def test_puts_it_back(matrix, table):
         matrix[0, 0] = 1
         matrix[0, 0] = 0
@@ -108,6 +117,15 @@ OBJECTS = '''
             if i == 2:
                 model.steps = i  # sets_an_attribute: .steps was 0 and became 2
 
+    def test_slot(slots):
+        slots["it"].names.append(1)  # slot: ['it'].names[1] is new: 1
+
+    def test_orders(table):
+        table["options"]["depth"] = table["options"].pop("depth")  # orders: ['options'] has another order
+
+    def test_locks(model):
+        model.weights.setflags(write=False)  # locks: it is equal to what was built, but not the same
+
     def test_removes(model):
         del model.names[0]  # removes: .names[0] was 'a' and became 'b'
     '''
@@ -120,6 +138,12 @@ COLUMNS = '''
 
     def test_new_column(frame):
         frame["z"] = 1  # new_column: .columns[4] is new: 'z'
+
+    def test_names_the_index(frame):
+        frame.index.name = "rows"  # names_the_index: .index.names[0] was None and became 'rows'
+
+    def test_notes(frame):
+        frame.attrs["by"] = "me"  # notes: .attrs['by'] is new: 'me'
 
     def test_renames(frame):
         frame.rename(columns={"y": "w"}, inplace=True)  # renames: .columns[1] was 'y' and became 'w'
