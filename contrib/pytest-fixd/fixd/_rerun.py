@@ -2,12 +2,15 @@
 """The line that changes what a process has of its own of a value: a key of a dict, a column of a frame.
 
 Nothing of that lies in an image, so nobody sees it being written.  When a test was found to have changed some, a forked child runs the
-test's function once more, with the values as they were built, and looks at them before each line.  What the child does is gone with
+test's function once more, with the values as they were built, and looks at them before each line; then what is set up and ended for
+the test alone.  What the child does is gone with
 it, but for what the test does outside of its process.
 """
 
 from __future__ import annotations
 
+import functools
+import inspect
 import json
 import os
 import pickle
@@ -16,13 +19,14 @@ import sys
 import sysconfig
 import threading
 import warnings
-from typing import Any, Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 
 RERUN_S = 30
 WORDS_MAX = 60000
 CALLERS_MAX = 6
 SHOWN_MAX = 60
 DEPTH_MAX = 8
+_OF_CLASSES = ("_xunit_", "_unittest_", "xunit_", "unittest_")  # setup_method() and the like are fixtures, too
 _LIBRARIES = tuple({os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep + "fixd" + os.sep,
                     *(sysconfig.get_path(name) + os.sep for name in ("stdlib", "platstdlib", "purelib", "platlib"))})
 
@@ -157,25 +161,47 @@ def _renew(item: Any, handles: List[Any]) -> None:
                 item.funcargs[name] = handle.value
 
 
-def _run(item: Any, handle: Any, handles: List[Any], out: int) -> None:
+def _fixtures_again(item: Any) -> None:
+    """Those that the test has for itself are set up and ended once more, with what is called before and after it."""
+    request = item._request
+    own = [d for d in request._fixture_defs.values() if d.scope == "function" and not hasattr(d.func, "_fixd") and
+           (d.argname.startswith(_OF_CLASSES) or _is_own(inspect.unwrap(d.func).__code__.co_filename))]
+    for fixturedef in own:
+        fixturedef.cached_result, fixturedef._finalizers = None, []
+        del request._fixture_defs[fixturedef.argname]
+        getattr(request, "_arg2index", {}).pop(fixturedef.argname, None)
+    # It may have ended here already.
+    item.session._setupstate.stack.setdefault(item, ([], None))
+    for fixturedef in own:
+        request.getfixturevalue(fixturedef.argname)
+    for fixturedef in own[::-1]:
+        fixturedef.finish(request)
+
+
+def _run(item: Any, handle: Any, handles: List[Any], out: int, steps: List[Callable[[], None]]) -> None:
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.alarm(RERUN_S)
     null = os.open(os.devnull, os.O_RDWR)
     for fd in (0, 1, 2):
         os.dup2(null, fd)
-    _renew(item, handles)
-    tracer = _Tracer(handle, out)
-    threading.settrace(tracer)
-    sys.settrace(tracer)
-    try:
-        item.runtest()
-    finally:
-        sys.settrace(None)
-        tracer.end()
+    for step in steps:
+        _renew(item, handles)
+        tracer = _Tracer(handle, out)
+        threading.settrace(tracer)
+        sys.settrace(tracer)
+        try:
+            step()
+        except BaseException:
+            pass  # that the test fails was told
+        finally:
+            sys.settrace(None)
+            tracer.end()
 
 
-def find(item: Any, handle: Any, handles: List[Any]) -> Optional[Found]:
-    """Who changes what `handle` has of its own; None: it did not happen again."""
+def find(item: Any, handle: Any, handles: List[Any], has_ended: bool = False) -> Optional[Found]:
+    """Who changes what `handle` has of its own; None: it did not happen again.  `has_ended`: it was not the test, but its fixtures."""
+    again = functools.partial(_fixtures_again, item)
+    steps = [again] if has_ended else [item.runtest, again]
     ours, theirs = os.pipe()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of threads, which the child does not have
@@ -183,7 +209,7 @@ def find(item: Any, handle: Any, handles: List[Any]) -> Optional[Found]:
     if child == 0:
         try:
             os.close(ours)
-            _run(item, handle, handles, theirs)
+            _run(item, handle, handles, theirs, steps)
         finally:
             os._exit(1)
     os.close(theirs)

@@ -108,6 +108,7 @@ class Runtime:
         self.pid = os.getpid()
         self.leaked: List[str] = []
         self.item: Any = None  # that can be run again
+        self.has_ended = False  # with its fixtures
         self.test = ""  # that runs
         self.running: Any = None
         self.messages: List[str] = []
@@ -370,7 +371,7 @@ class Runtime:
                                f"{': later tests of this process see that' if stays else ''}{self.who_changed(handle)}")
 
     def look_for_lines(self, item: Any) -> None:
-        """While the test still has what it needs to be run again."""
+        """While the test still has what it needs to be run again; from here on it is not the test itself."""
         if self.blame:
             self.say_who_used()
         self.item = item if self.blame and getattr(item, "funcargs", None) is not None else None
@@ -378,13 +379,13 @@ class Runtime:
             for handle in self.handles.values() if self.item is not None else ():
                 self.look_at_own(handle)
         finally:
-            self.item = None
+            self.has_ended = True
 
     def who_changed(self, handle: Handle) -> str:
         """Of what is not undone, by running the test once more."""
         if self.item is None:
             return ""
-        found = _rerun.find(self.item, handle, list(self.handles.values()))
+        found = _rerun.find(self.item, handle, list(self.handles.values()), self.has_ended)
         if found is None:
             return "\n    by which line is not known: it did not happen again when the test was run alone"
         if handle.view is not None and found.lines:
@@ -408,8 +409,11 @@ class Runtime:
                 self.look_at(handle)
             else:
                 handle.unseen = True  # where no kernel tells it at once, looking at 1 GiB takes some ms
-        for handle in self.handles.values() if self.leaks else ():
-            self.look_at_own(handle)
+        try:
+            for handle in list(self.handles.values()) if self.leaks else ():
+                self.look_at_own(handle)
+        finally:
+            self.item, self.has_ended = None, False
         told, self.leaked = self.leaked, []
         if told and self.strict:
             pytest.fail("\n".join(told), pytrace=False)

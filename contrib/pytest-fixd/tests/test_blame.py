@@ -102,6 +102,8 @@ ARRAYS = '''
         assert parts["rows"][1].sum() == 700 and model.weights.sum() == 1200
     '''
 OBJECTS = '''
+    import pytest
+
     def append(rows):
         rows.append(1)  # appends: ['rows'][0] is new: 1
 
@@ -125,6 +127,26 @@ OBJECTS = '''
 
     def test_locks(model):
         model.weights.setflags(write=False)  # locks: it is equal to what was built, but not the same
+
+    @pytest.fixture
+    def growing(table):
+        table["rows"] += [1]  # by_its_fixture: ['rows'][0] is new: 1
+    def test_by_its_fixture(growing):
+        pass
+
+    @pytest.fixture
+    def shrinking(table):
+        yield
+        del table["options"]["width"]  # by_the_end: ['options']['width'], which was 4, is gone
+    def test_by_the_end(shrinking):
+        pass
+
+    class Test:
+        @pytest.fixture(autouse=True)
+        def take(self, model): self.model = model
+        def teardown_method(self):
+            self.model.names.append("c")  # by_a_method: .names[2] is new: 'c'
+        def test_by_a_method(self): pass
 
     def test_removes(model):
         del model.names[0]  # removes: .names[0] was 'a' and became 'b'
@@ -158,8 +180,8 @@ def marks(source):
 def reports(output):
     """Of each test: (the first line of the project's own, the whole)."""
     found = {}
-    for part in re.split(r"(?=test_\w+\.py::test_\w+ changed the shared fixture)", output)[1:]:
-        name = re.match(r"test_\w+\.py::test_(\w+)", part).group(1)
+    for part in re.split(r"(?=test_\w+\.py::(?:Test::)?test_\w+ changed the shared fixture)", output)[1:]:
+        name = re.match(r"test_\w+\.py::(?:Test::)?test_(\w+)", part).group(1)
         line = re.search(r"(?:first written at|called from|changed at) \S*/test_it\.py:(\d+) in ", part)
         assert name not in found, output
         found[name] = int(line.group(1)) if line else None, part.split("warnings.warn(")[0]
