@@ -195,6 +195,8 @@ class PerProcess(Exception):
 
 NOT_COMPARED = "which cannot be compared with that of another process; key= can tell which are the same"
 OF_THIS_RUN = "which lies in a directory of this run; tmp_path_factory gives it one that lives as long as it does"
+FACTORIES = ("tmp_path_factory", "tmpdir_factory")
+OF_FACTORY = "whose directories end with this run; as an argument tmp_path_factory gives ones that live as long as it does"
 
 
 def _is_of_this_run(value: Any, config: Any) -> bool:
@@ -225,6 +227,8 @@ class Arguments:
         for name, argument, failure in asked:
             if argument is None:
                 self._parts.append(f"{name}=raises:{failure}")
+            elif name in FACTORIES and definition.reuse:
+                raise PerProcess(f"'{name}', {OF_FACTORY}")
             elif name != "request":
                 self._visit_one(name, argument, definition.scope)
         if len(self.views) > DEPENDS_MAX:

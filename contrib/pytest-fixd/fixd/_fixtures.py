@@ -191,7 +191,8 @@ class SetUp:
                 answers.clear()
                 continue
             except PerTest as e:
-                runtime.tell_once(definition, f"fixture '{definition.function.__name__}' is built by every test: it uses '{e}', {OF_EACH_TEST}")
+                name = definition.function.__name__
+                runtime.tell_once(definition, f"fixture '{name}' is built by every test: it uses '{e}', {OF_EACH_TEST}")
                 return self.local()
             except PerProcess as e:
                 runtime.tell_once(definition, f"fixture '{definition.function.__name__}' is built in every process: it uses {e}")

@@ -66,9 +66,10 @@ def test_plain_one(project):
         def by_{0}(request): log("{0}"); return get(request, "plain")
         """
     scopes = ("session", "module", "class", "function")
-    project.write("test_it.py", f"import os\nclass Test:\n    def test(self, {', '.join(f'by_{s}' for s in scopes)}):\n"
-                                f"        assert {' == '.join(f'by_{s}' for s in scopes)} == int(os.environ['WANTED'])\n"
-                                f"    def test_2(self, {', '.join(f'by_{s}' for s in scopes)}): self.test({', '.join(f'by_{s}' for s in scopes)})\n")
+    names = [f"by_{s}" for s in scopes]
+    project.write("test_it.py", f"import os\nclass Test:\n    def test(self, {', '.join(names)}):\n"
+                                f"        assert {' == '.join(names)} == int(os.environ['WANTED'])\n"
+                                f"    def test_2(self, {', '.join(names)}): self.test({', '.join(names)})\n")
     for n, value in enumerate((1, 1, 2, 1)):
         project.conftest(plain.format(value) + "".join(shared.format(s) for s in scopes))
         project.run(env={"WANTED": str(value)}).passed(2)
@@ -129,13 +130,30 @@ def test_one_that_cannot_be_compared(project, workers):
         @fixd.fixture
         def place(request): return str(request.getfixturevalue("tmp_path"))
         """)
-    project.write("test_it.py", "import os, pytest\n@pytest.mark.parametrize('n', range(4))\ndef test(rows, keyed, place, tmp_path, n):\n"
-                                "    assert (rows, keyed, place) == (os.getpid(), 1, str(tmp_path))\n")
+    project.write("test_it.py", "import os, pytest\n@pytest.mark.parametrize('n', range(4))\n"
+                                "def test(rows, keyed, place, tmp_path, n):\n    assert (rows, keyed, place) == (os.getpid(), 1, str(tmp_path))\n")
     for _ in range(2):
         output = project.run("-n", workers).passed(4).output
-        assert "fixture 'rows' (conftest.py:12) is built in every process: it uses 'connection', which cannot be compared" in output, output
-        assert "fixture 'place' (conftest.py:16) is built by every test: it uses 'tmp_path', which each test has for itself" in output, output
+        for words in ("fixture 'rows' (conftest.py:12) is built in every process: it uses 'connection', which cannot be compared",
+                      "fixture 'place' (conftest.py:16) is built by every test: it uses 'tmp_path', which each test has for itself"):
+            assert words in output, output
     assert count(project, "rows", "keyed") == [2 * max(1, int(workers)), 1]
+
+
+def test_directories_of_a_run(project):
+    """pytest removes them, whoever uses them later."""
+    project.conftest("""
+        @fixd.fixture(scope="session")
+        def path(request):
+            path = request.getfixturevalue("tmp_path_factory").mktemp("data") / "file"
+            path.write_text("text")
+            return str(path)
+        """)
+    project.write("test_it.py", "import os\ndef test(path, tmp_path_factory):\n"
+                                "    assert path.startswith(str(tmp_path_factory.getbasetemp()))\n")
+    for _ in (1, 2):
+        output = project.run().passed(1).output
+        assert "is built in every process: it uses 'tmp_path_factory', whose directories end with this run" in output, output
 
 
 def test_one_that_it_takes_the_place_of(project):
@@ -172,7 +190,8 @@ def test_second_halves(project, reuse, how):
         """
     if how == "argument":
         text = text.replace("client(request)", "client(server)").replace('request.getfixturevalue("server")', "server")
-    project.write("test_it.py", "import os, pytest\n@pytest.mark.parametrize('n', range(6))\ndef test(client, n): assert client == int(os.environ['WANTED'])\n")
+    project.write("test_it.py", "import os, pytest\n@pytest.mark.parametrize('n', range(6))\n"
+                                "def test(client, n): assert client == int(os.environ['WANTED'])\n")
     begin, end = (["server", "client"] if how == "argument" else ["client", "server"]), ["client ends", "server ends"]
     project.conftest(text.format(1))
     for _ in range(2):
