@@ -74,6 +74,7 @@ pytest_fixd = \
 	contrib/pytest-fixd/django/test_server.py \
 	contrib/pytest-fixd/fixd/__init__.py \
 	contrib/pytest-fixd/fixd/_again.py \
+	contrib/pytest-fixd/fixd/_asked.py \
 	contrib/pytest-fixd/fixd/_arrays.py \
 	contrib/pytest-fixd/fixd/_blame.py \
 	contrib/pytest-fixd/fixd/_checkpoint.py \
@@ -115,6 +116,7 @@ pytest_fixd = \
 	contrib/pytest-fixd/pyproject.toml \
 	contrib/pytest-fixd/tests/conftest.py \
 	contrib/pytest-fixd/tests/test_arrays.py \
+	contrib/pytest-fixd/tests/test_asked.py \
 	contrib/pytest-fixd/tests/test_blame.py \
 	contrib/pytest-fixd/tests/test_checkpoint.py \
 	contrib/pytest-fixd/tests/test_cleanup.py \

@@ -122,6 +122,9 @@ class Definition:
         attributes = {"attributes of the class": _source.attributes_of(cls)} if cls is not None else {}
         return {"serializer": self.serializer, **attributes}
 
+    def version(self, root: str, cls: Any) -> str:
+        return _source.version(self.function, root, **self.settings(cls))
+
     # The value's own ways.
 
     def parsed(self, data: Any) -> Any:

@@ -286,7 +286,7 @@ class SetUp:
         __tracebackhide__ = True
         runtime, definition = self.runtime, self.definition
         self._reset(where.views)
-        version = runtime.version(definition, definition.class_of(self.request))
+        version = definition.version(runtime.root, definition.class_of(self.request))
         self._wanted = _remote.described(runtime.root, where.full, where.place, version, definition.watch, where.views)
         size, wrong = runtime.remote.take(build, self._wanted)
         self._tell_of_remote(wrong)

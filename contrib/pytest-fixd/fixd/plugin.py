@@ -189,7 +189,7 @@ class Runtime:
     def _settings(self, definition: Definition, reuse: bool, cls: Any) -> List[str]:
         max_age = definition.max_age if definition.max_age is not None else self.max_age
         settings = [f"scope={definition.scope}", f"env={PYTHON}", f"reuse={'yes' if reuse else 'no'}", "age-from=creation", "retry-after=none",
-                    f"version={self.version(definition, cls)}",
+                    f"version={definition.version(self.root, cls)}",
                     f"timeout={max(1, int((definition.timeout or self.timeout) * 1000))}ms",
                     f"max-age={f'{int(max_age * 1000)}ms' if max_age is not None and reuse else 'none'}"]
         doc = (definition.function.__doc__ or "").strip().splitlines()
@@ -199,17 +199,9 @@ class Runtime:
             settings.append("watch=" + "\n".join(_patterns.of(self.root, definition.watch)))
         return settings
 
-    def version(self, definition: Definition, cls: Any) -> str:
-        return _source.version(definition.function, self.root, **definition.settings(cls))
-
     @functools.cached_property
     def remote(self) -> Optional[_remote.Remote]:
         return _remote.of(self.socket)
-
-    def wait_upload(self) -> None:
-        remote = vars(self).get("remote")
-        if remote:
-            remote.wait()
 
     def told(self, name: str, value: Optional[float]) -> str:
         """A number of seconds, and who has said it."""
@@ -786,8 +778,8 @@ def pytest_sessionfinish(session: pytest.Session) -> Iterator[None]:
     runtime.finish()
     if runtime.connection is not None and not _is_worker(session.config):
         runtime.adopt("*")
-    if session.config.getoption("fixd_wait_upload"):
-        runtime.wait_upload()
+    if session.config.getoption("fixd_wait_upload") and vars(runtime).get("remote"):
+        runtime.remote.wait()  # type: ignore[union-attr]
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
