@@ -64,8 +64,10 @@ class Handle:
         self.value: Any = None  # what tests get
 
     def finish(self, stored: Optional[Stored] = None) -> None:
-        """The second half, where the first half was run; `stored`: what it has made, if that is shared."""
-        _ledger.strike(self.copy)
+        """The second half, where the first half was run, unless somebody else runs it; `stored`: what the first has made, if that is shared."""
+        if not _ledger.strike(self.copy):
+            self.leave_to_others()
+            return
         try:
             self._run_second_half(stored)
         finally:
@@ -406,6 +408,7 @@ class SetUp:
             view = builds[-1].commit(size, note=note, keeper=keeper, teardown=definition.to_be_torn_down and not reuse)
         except BaseException as e:
             _ledger.strike(handle.copy)
+            handle.copy = None
             why = why_unshared(e, last_try)
             if why is not None:
                 abort(builds, f"unshared: {why[:SENTENCE_MAX]}\x1f")

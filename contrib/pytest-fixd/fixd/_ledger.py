@@ -53,11 +53,13 @@ def add(socket: str, root: str, session: str, title: str, note: bytes, run: str 
 
 
 def strike(path: Optional[str]) -> bool:
-    """Whether the copy was there: of all who try one gets it."""
+    """False: somebody else has struck the copy, and does what the note says. Without a copy nobody can tell."""
     try:
         os.unlink(path or "")
+    except FileNotFoundError:
+        return not path or not os.path.isdir(os.path.dirname(path))
     except OSError:
-        return False
+        pass
     return True
 
 
@@ -78,7 +80,7 @@ def _copies(socket: str, root: Optional[str]) -> Iterator[str]:
 
 
 def abandoned(socket: str, root: Optional[str], session: Optional[str], wanted: str = "*") -> Iterator[bytes]:
-    """The notes of daemons that are gone, taken: of that root directory (None: of all) but not of that session, which has its own, nor
+    """The notes of daemons that are gone, for whoever strikes them: of that root directory (None: of all) but not of that session, which has its own, nor
     of a run that still lives; `wanted`: the title of an instance, or *."""
     for path in _copies(socket, root):
         if session is not None and path.endswith(f"-{digest_of(session)}"):
@@ -88,5 +90,5 @@ def abandoned(socket: str, root: Optional[str], session: Optional[str], wanted: 
                 title, note, *run = pickle.load(f)
         except (OSError, EOFError, pickle.UnpicklingError):
             continue
-        if wanted in ("*", title) and not any(map(_lives, run)) and strike(path):
+        if wanted in ("*", title) and not any(map(_lives, run)):
             yield note

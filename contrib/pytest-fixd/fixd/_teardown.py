@@ -82,9 +82,10 @@ def module_of_file(name: str, path: Optional[str], more: Iterable[Any] = ()) -> 
 
 
 def follow(note: bytes) -> None:
-    """Does what the note says.  Lost, or whatever the second half raises."""
+    """Does what the note says, unless somebody else does.  Lost, or whatever the second half raises."""
     what = pickle.loads(note)
-    _ledger.strike(what.get("copy"))
+    if not _ledger.strike(what.get("copy")):
+        return
     try:
         _follow(what)
     finally:

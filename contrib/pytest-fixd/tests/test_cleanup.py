@@ -195,6 +195,23 @@ def test_interrupted(project, workers):
     once(project)
 
 
+@pytest.mark.parametrize("twice", ["", "; _teardown.follow(note)"])
+def test_somebody_else_was_told_to(project, twice):
+    """What a signal has cut off, an answer or a question, can leave two who believe that they are the last."""
+    project.conftest(SERVER)
+    project.write("test_it.py", f"""
+        import os, pickle
+        from fixd import _ledger, _teardown
+        def test(server):
+            (path,) = _ledger._copies(os.environ["FIXD_SOCKET"], os.getcwd())
+            with open(path, "rb") as f:
+                note = pickle.load(f)[1]
+            _teardown.follow(note){twice}
+        """)
+    project.run().passed(1)
+    once(project)
+
+
 @pytest.mark.parametrize("reuse", [False, True])
 def test_interrupted_when_it_is_just_built(project, reuse):
     """Others may have it already, and no test of this process."""
