@@ -226,6 +226,8 @@ class Arguments:
             if print_ is None:
                 raise TypeError("what key= returns must be picklable")
             self._parts.append(f"key={print_}")
+        if definition.reuse and "tmpdir_factory" in request._fixturedef.argnames:
+            raise PerProcess(f"'tmpdir_factory', {OF_FACTORY}")
         self._visit(request._fixturedef, definition.scope)
         for name, argument, failure in asked:
             if argument is None:

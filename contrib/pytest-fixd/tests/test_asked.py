@@ -140,20 +140,22 @@ def test_one_that_cannot_be_compared(project, workers):
     assert count(project, "rows", "keyed") == [2 * max(1, int(workers)), 1]
 
 
-def test_directories_of_a_run(project):
+@pytest.mark.parametrize("factory, argument, how", [("tmp_path_factory", "request", 'request.getfixturevalue("tmp_path_factory")'),
+                                                    ("tmpdir_factory", "tmpdir_factory", "tmpdir_factory")])
+def test_directories_of_a_run(project, factory, argument, how):
     """pytest removes them, whoever uses them later."""
-    project.conftest("""
+    project.conftest(f"""
         @fixd.fixture(scope="session")
-        def path(request):
-            path = request.getfixturevalue("tmp_path_factory").mktemp("data") / "file"
-            path.write_text("text")
+        def path({argument}):
+            path = {how}.mktemp("data") / "file"
+            open(path, "w").close()
             return str(path)
         """)
     project.write("test_it.py", "import os\ndef test(path, tmp_path_factory):\n"
                                 "    assert path.startswith(str(tmp_path_factory.getbasetemp()))\n")
     for _ in (1, 2):
         output = project.run().passed(1).output
-        assert "is built in every process: it uses 'tmp_path_factory', whose directories end with this run" in output, output
+        assert f"is built in every process: it uses '{factory}', whose directories end with this run" in output, output
 
 
 def test_one_that_it_takes_the_place_of(project):
