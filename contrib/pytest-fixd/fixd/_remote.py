@@ -61,10 +61,10 @@ class Remote:
             told, end = os.pipe()
             with open(copy, "wb", closefd=False) as f:
                 f.write(view.data)
+            command = [self._program, "put", *self._options, f"--image-fd={copy}", *wanted.descriptors()]
             # No child of ours: who waits for all of his own would wait for it, too.
-            subprocess.run(["/bin/sh", "-c", '"$@" &', "sh", self._program, "put", *self._options, f"--image-fd={copy}", *wanted.descriptors()],
-                           pass_fds=[copy, end, *wanted.fds], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                           stderr=subprocess.DEVNULL, start_new_session=True, check=True)
+            subprocess.run(["/bin/sh", "-c", '"$@" &', "sh", *command], pass_fds=[copy, end, *wanted.fds], start_new_session=True, check=True,
+                           stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
             self._going.append(told)
             told = -1
             return ""

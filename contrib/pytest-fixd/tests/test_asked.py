@@ -131,7 +131,8 @@ def test_one_that_cannot_be_compared(project, workers):
         def place(request): return str(request.getfixturevalue("tmp_path"))
         """)
     project.write("test_it.py", "import os, pytest\n@pytest.mark.parametrize('n', range(4))\n"
-                                "def test(rows, keyed, place, tmp_path, n):\n    assert (rows, keyed, place) == (os.getpid(), 1, str(tmp_path))\n")
+                                "def test(rows, keyed, place, tmp_path, n):\n"
+                                "    assert (rows, keyed, place) == (os.getpid(), 1, str(tmp_path))\n")
     for _ in range(2):
         output = project.run("-n", workers).passed(4).output
         for words in ("fixture 'rows' (conftest.py:12) is built in every process: it uses 'connection', which cannot be compared",

@@ -135,7 +135,8 @@ def test_built_once_for_two_machines(machine, server):
 def test_what_differs_is_built(machine, server):
     machine("a").run("--fixd-wait-upload").passed(2)
     b = machine("b")
-    for path, text in (("words/list", "pear plum "), ("words/more", ""), ("conftest.py", CONFTEST.replace("sorted(", "sorted(w for w in "))):
+    other = CONFTEST.replace("sorted(", "sorted(w for w in ")
+    for path, text in (("words/list", "pear plum "), ("words/more", ""), ("conftest.py", other)):
         before = len(server.manifests())
         (b.conftest if path == "conftest.py" else lambda text: b.write(path, text))(text)
         b.run("--fixd-wait-upload").passed(2)
