@@ -1,18 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "fixd/model/model.h"
 
-#include "fixd/model/effect.h"
 #include "fixd/model/session.h"
-
-int64_t model_now(const struct model *m)
-{
-	return m->effects->now();
-}
-
-int64_t model_real(const struct model *m)
-{
-	return m->effects->real();
-}
 
 void model_init(struct model *m)
 {

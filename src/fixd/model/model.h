@@ -12,9 +12,9 @@
 #include "base/link.h"
 #include "fixd/loop/deferred.h"
 #include "fixd/model/account.h"
+#include "fixd/model/effect.h"
 
 struct config;
-struct effects;
 struct events;
 struct image_owner;
 struct region;
@@ -57,8 +57,15 @@ static inline void model_changed(struct model *m)
 }
 
 /* The time, in ns: one that never jumps, and that of people. */
-int64_t model_now(const struct model *m);
-int64_t model_real(const struct model *m);
+static inline int64_t model_now(const struct model *m)
+{
+	return m->effects->now();
+}
+
+static inline int64_t model_real(const struct model *m)
+{
+	return m->effects->real();
+}
 
 /* With `config`, `loop`, `effects` and `work` set; `changed` and `event_added` are for others to set. */
 void model_init(struct model *m);
