@@ -16,15 +16,18 @@
 #define WAIT_MS 100
 #define NOTHING "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855" /* the hash of no bytes */
 #define HEADERS_MAX (64 << 10)
-#define SLOWEST 1024 /* bytes in as long as a server may be silent: less is silence */
+#define SLOWEST (16 << 10) /* bytes in as long as a server may be silent: less is silence */
 #define PATIENCE_MIN_MS 200L
+
+/* Of a body that nobody wants. */
+#define UNWANTED_MAX (16 << 10)
 
 /* A transfer at hand. */
 struct slot {
 	CURL *curl;
 	struct http_job job;
 	struct http_job *of; /* that, or the caller's; NULL: it is idle */
-	size_t headers, sent;
+	size_t headers, sent, unwanted;
 	int err;
 	struct curl_slist *headers_sent;
 	char curl_error[CURL_ERROR_SIZE];
@@ -119,9 +122,11 @@ static size_t on_body(char *data, size_t one, size_t n, void *arg)
 	struct slot *s = arg;
 	struct http_job *j = s->of;
 
-	/* That of an error is not looked at. */
-	if (status_of(s) != 200 || j->method != HTTP_GET)
-		return n * one;
+	/* That of an error is not looked at; what has no end is cut off, and the answer stands. */
+	if (status_of(s) != 200 || j->method != HTTP_GET) {
+		s->unwanted += n * one;
+		return s->unwanted > UNWANTED_MAX ? 0 : n * one;
+	}
 	if (n * one > j->most - j->got.size)
 		return (size_t)stop(s, -EFBIG);
 	text_add(&j->got, data, n * one);
@@ -177,7 +182,7 @@ static int judge(struct http *h, const struct slot *s, CURLcode code)
 
 	if (s->err == -EFBIG)
 		return fail(h, s->err, "it sends more than it should");
-	if (code != CURLE_OK)
+	if (code != CURLE_OK && s->unwanted <= UNWANTED_MAX)
 		return fail(h, code == CURLE_OPERATION_TIMEDOUT ? -ETIMEDOUT : -EIO,
 			    *s->curl_error ? s->curl_error : curl_easy_strerror(code));
 	if (status == 404 || status == 410)
@@ -231,7 +236,7 @@ static void slot_begin(struct http *h, struct slot *s, struct http_job *job)
 
 	curl_easy_reset(c);
 	s->of = job;
-	s->headers = s->sent = 0;
+	s->headers = s->sent = s->unwanted = 0;
 	s->err = 0;
 	*s->curl_error = '\0';
 	job->got.size = 0;
