@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/fd.h"
 #include "remote/remote.h"
 #include "remote/signed.h"
@@ -45,6 +46,7 @@ struct download {
 	struct text ahead[AHEAD]; /* by number; what has no bytes is not there */
 	size_t asked, written;	  /* so many pieces */
 	uint64_t given;
+	int64_t moved_at; /* when one was given */
 };
 
 static bool ask_next(void *arg, struct http_job *job)
@@ -73,9 +75,16 @@ static int write_ready(struct download *d)
 			return err;
 		d->written++;
 		d->given += c->size;
+		d->moved_at = clock_now();
 		tell_progress(&d->r->tell, d->given);
 	}
 	return 0;
+}
+
+/* Another try may take as long as the last one. */
+static bool waited_long(const struct download *d)
+{
+	return clock_now() - d->moved_at > remote_half_patience(d->r);
 }
 
 static int take_one(void *arg, struct http_job *job)
@@ -83,7 +92,7 @@ static int take_one(void *arg, struct http_job *job)
 	struct download *d = arg;
 	struct text *t = &d->ahead[job->number % AHEAD], empty = *t;
 
-	if (job->broke && ++job->tries < TRIES)
+	if (job->broke && ++job->tries < TRIES && !waited_long(d))
 		return HTTP_AGAIN;
 	if (job->err < 0)
 		return job->err;
@@ -96,7 +105,7 @@ static int take_one(void *arg, struct http_job *job)
 
 static int download(struct remote *r, const struct image_manifest *m)
 {
-	struct download d = { .r = r, .m = m, .packer = packer_new(), .buf = xcalloc(1, CHUNK_MAX) };
+	struct download d = { .r = r, .m = m, .packer = packer_new(), .buf = xcalloc(1, CHUNK_MAX), .moved_at = clock_now() };
 	const struct http_work work = { .next = ask_next, .done = take_one, .arg = &d };
 	_cleanup_free_ char *size = xasprintf("%llu\n", (unsigned long long)m->size);
 	int err = fd_write_all(STDOUT_FILENO, size, strlen(size));
@@ -121,10 +130,14 @@ int remote_get(struct remote *r)
 {
 	struct image_manifest m = { 0 };
 	struct signer shared = { 0 };
+	int64_t began = clock_now();
 	int code = remote_shared(r, &shared) < 0 ? EXIT_FAILURE : EXIT_MISS;
 
 	for (char **namespace = r->read; namespace && *namespace && code == EXIT_MISS; namespace ++)
 		code = find(r, *namespace, &shared, &m);
+	/* It would be as slow to say of the next one that it has nothing. */
+	if (code == EXIT_MISS && clock_now() - began > remote_half_patience(r))
+		code = remote_give_up(r, "it is slow to say that there is nothing");
 	if (code == 0)
 		code = download(r, &m);
 	image_manifest_deinit(&m);

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "remote/remote.h"
 
+#include "base/clock.h"
+
 #include <errno.h>
 #include <sodium.h>
 #include <stdio.h>
@@ -47,6 +49,11 @@ int remote_give_up(struct remote *r, const char *what)
 	rest_begin(r->state, r->url);
 	remote_say(r, xasprintf("%s: %s; it is left alone for a minute", r->url, what));
 	return EXIT_REMOTE;
+}
+
+int64_t remote_half_patience(const struct remote *r)
+{
+	return (int64_t)r->seconds * NSEC_PER_SEC / 2;
 }
 
 char *remote_manifest_url(const struct remote *r, const char *namespace)

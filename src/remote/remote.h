@@ -35,6 +35,8 @@ void remote_close(struct remote *r);
 void remote_say(struct remote *r, char *sentence);
 /* It is left alone from now on. EXIT_REMOTE. */
 int remote_give_up(struct remote *r, const char *what);
+/* Half of the time, in ns, that the server may be silent for: what took longer is not asked for once more. */
+int64_t remote_half_patience(const struct remote *r);
 /* To be freed. */
 char *remote_manifest_url(const struct remote *r, const char *namespace);
 char *remote_blob_url(const struct remote *r, const char *hash);
