@@ -16,17 +16,26 @@
 
 #define REST_SECONDS 60
 
-/* In a directory that is this user's alone; NULL: it is not. */
-static char *mark_of(const char *dir, const char *url)
+static bool is_own(const char *dir)
 {
-	char hash[HASH_HEX_SIZE];
 	struct stat st;
 
-	if (!dir || (mkdir(dir, 0700) < 0 && errno != EEXIST) || lstat(dir, &st) < 0 || !S_ISDIR(st.st_mode) || st.st_uid != geteuid() ||
-	    (st.st_mode & 022))
+	return (mkdir(dir, 0700) == 0 || errno == EEXIST) && lstat(dir, &st) == 0 && S_ISDIR(st.st_mode) && st.st_uid == geteuid() &&
+	       !(st.st_mode & 022);
+}
+
+/* In a directory that is this user's alone, who need not be the daemon's; NULL: there is none. */
+static char *mark_of(const char *dir, const char *url)
+{
+	_cleanup_free_ char *other = xasprintf("/tmp/fixd-%u", (unsigned)geteuid());
+	char hash[HASH_HEX_SIZE];
+
+	if (!dir)
 		return NULL;
+	if (!is_own(dir))
+		dir = is_own(other) ? other : NULL;
 	hash_of(url, strlen(url), hash);
-	return xasprintf("%s/remote-%.16s", dir, hash);
+	return dir ? xasprintf("%s/remote-%.16s", dir, hash) : NULL;
 }
 
 long rest_lasts(const char *dir, const char *url)
