@@ -291,6 +291,14 @@ static void keep_parts(struct work *w)
 		fprintf(stderr, "fixd is not told of the parts of the key\n");
 }
 
+/* The time that a build may take begins. */
+static void tell_looked(const struct work *w)
+{
+	const struct job_handover message = { .message = JOB_LOOKED };
+
+	socket_send(w->channel, &message, sizeof message, NULL, 0, 0);
+}
+
 int remote_take(struct work *w)
 {
 	_cleanup_free_ char *path = program();
@@ -333,6 +341,7 @@ int remote_take(struct work *w)
 			return begin_again(w);
 	}
 	keep_parts(w);
+	tell_looked(w);
 	if (r == 0 && status == 0)
 		return 1;
 	return begin_again(w);

@@ -8,6 +8,7 @@
  *	daemon -> helper	job_granted
  *	helper -> daemon	JOB_PARTS, with a sealed memfd of what the key of the image is made from (remote/key.h)
  *	helper -> daemon	JOB_TRANSFER, with a socket over which fixd-remote tells how the image comes or goes (remote/tell.h)
+ *	helper -> daemon	JOB_LOOKED: nothing comes from the remote any more
  *	helper -> daemon	JOB_RESULT + a sentence, with the sealed image when it was built
  *
  * The helper of a job that is `kept` stays when it has built the image: it keeps what has to be torn down. It is told to do that
@@ -129,7 +130,8 @@ enum job_message {
 	JOB_AWAY = 5,
 	JOB_USED = 6,
 	JOB_PARTS = 7,
-	JOB_TRANSFER = 8
+	JOB_TRANSFER = 8,
+	JOB_LOOKED = 9
 };
 
 struct job_grant {
@@ -138,7 +140,7 @@ struct job_grant {
 	uint64_t total;
 };
 
-/* A descriptor comes along: JOB_PARTS, JOB_TRANSFER. */
+/* A descriptor comes along: JOB_PARTS, JOB_TRANSFER. And JOB_LOOKED, without one. */
 struct job_handover {
 	uint32_t message;
 	uint32_t up; /* of a transfer: it goes to the remote */

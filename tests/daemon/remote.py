@@ -54,6 +54,9 @@ class Store(http.server.BaseHTTPRequestHandler):
             self.close_connection = True
             return self.answer(507, b"no space")
         self.server.files[self.path] = self.rfile.read(int(self.headers["Content-Length"]))
+        if self.server.thanks:
+            self.close_connection = True
+            return self.server.thanks(self, "", None)
         self.answer(201)
 
 
@@ -64,6 +67,7 @@ class Server:
         self.http.files, self.http.asked, self.http.lie, self.http.gate = {}, [], None, threading.Event()
         self.http.gate.set()  # without it nothing is taken
         self.http.room = sys.maxsize  # files
+        self.http.thanks = None  # what is said of a file that was taken, if it is not 201
         threading.Thread(target=self.http.serve_forever, daemon=True).start()
         self.url = f"http://127.0.0.1:{self.http.server_port}/fixtures"
 
@@ -81,7 +85,7 @@ class Server:
 class Machine:
     """A checkout of its own, with its own daemon and its own memory of sick remotes."""
 
-    def __init__(self, t, name, ini, prefix=(), **files):
+    def __init__(self, t, name, ini, prefix=(), env=(), **files):
         self.t, self.dir = t, t.path(name)
         os.makedirs(self.dir + "/run")
         os.chmod(self.dir + "/run", 0o700)
@@ -91,7 +95,7 @@ class Machine:
         case = harness.Case(t.mode, t.wrapper)
         shutil.rmtree(case.dir)
         case.dir = self.dir
-        self.daemon = case.daemon(ini, env={"XDG_RUNTIME_DIR": self.dir + "/run"}, prefix=prefix)
+        self.daemon = case.daemon(ini, env={"XDG_RUNTIME_DIR": self.dir + "/run", **dict(env)}, prefix=prefix)
         self.daemon.case = t
         t.daemons.append(self.daemon)
 
@@ -471,6 +475,87 @@ def test_no_room_here(t):
     b.daemon.ctl("cleanup", "--failed", "f")
     b.daemon.ctl("warm", "f")
     assert b.runs() == before
+    server.close()
+
+
+F = "[fixture f]\ncommand = echo f >> runs; cat input\nwatch = input\nwatch-by = content\nremote = yes\n"
+
+
+@once
+def test_answers_without_end(t):
+    """What nobody wants is not waited for: of an error the status says all."""
+    need(t)
+    server, public = Server(), keygen(t)
+    ini = section(t, server, public) + F
+    Machine(t, "first", ini, input="text\n").get("f")
+    stored(server, 1)
+
+    def endless(status, which):
+        def lie(handler, path, body):
+            if which not in path:
+                return False
+            handler.send_response(status)
+            handler.end_headers()
+            try:
+                while True:
+                    handler.wfile.write(bytes(65536))
+            except OSError:
+                return True
+        return lie
+
+    for k, (status, which) in enumerate(((404, "/cas/"), (404, "/ac/"), (500, "/cas/"), (500, "/ac/"))):
+        server.http.lie = endless(status, which)
+        m = Machine(t, f"m{k}", ini, input="text\n")
+        assert m.get("f") == "text\n" and m.runs() == ["f"], (status, which)
+        m.daemon.stop()
+    server.http.files.clear()
+    server.http.lie, server.http.thanks = None, endless(201, "")
+    Machine(t, "last", ini, input="text\n").daemon.ctl("warm", "--wait-upload", "f")
+    assert len(server.manifests()) == 1
+    server.close()
+
+
+@once
+def test_slow_to_have_nothing(t):
+    """Each miss would cost that time again."""
+    need(t)
+    server, public = Server(), keygen(t)
+    asked = []
+
+    def slow(handler, path, body):
+        asked.append(path)
+        threading.Event().wait(0.7)  # most of its patience
+        handler.answer(404)
+        return True
+    server.http.lie = slow
+    m = Machine(t, "m", section(t, server, public, write=False, more="timeout = 1s") + F + F.replace("fixture f", "fixture g"), input="text\n")
+    assert m.get("f") == m.get("g") == "text\n"
+    assert len(asked) == 1 and "slow to say that there is nothing; it is left alone for a minute" in m.log("f"), asked
+    server.close()
+
+
+@once
+def test_the_time_of_a_build(t):
+    """It is for the build, whatever has come before."""
+    need(t)
+    server, public = Server(), keygen(t)
+    ini = section(t, server, public) + F.replace("cat input", "cat input; head -c 300000 /dev/urandom | base64") + "timeout = 1s\n"
+    Machine(t, "first", ini, input="text\n").get("f")
+    stored(server, 1)
+
+    def drips(handler, path, body):
+        if body is None or "/cas/" not in path:
+            return False
+        handler.send_response(200)
+        handler.send_header("Content-Length", str(len(body)))
+        handler.end_headers()
+        for at in range(0, len(body), 20000):
+            handler.wfile.write(body[at:at + 20000])
+            threading.Event().wait(0.4)
+        return True
+    server.http.lie = drips
+    m = Machine(t, "m", ini, input="text\n")
+    assert m.get("f").startswith("text\n") and m.runs() == []
     server.close()
 
 

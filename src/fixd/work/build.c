@@ -195,6 +195,13 @@ static void build_read_channel(void *arg)
 
 			memcpy(&h, message, sizeof h);
 			transfer_new(b->builds->work, b->instance, fd_steal(&fds[0]), h.up != 0);
+			/* What flows has all the time that it takes, and fixd-remote no patience with what does not. */
+			if (!h.up && !b->looked && !b->asked_to_end)
+				timer_stop(&b->limit);
+		} else if (kind == JOB_LOOKED && n == sizeof(struct job_handover) && b->instance && !b->looked) {
+			b->looked = true;
+			if (!b->asked_to_end)
+				timer_start_in(b->builds->work->model->loop, &b->limit, build_time_limit(b));
 		} else {
 			build_break(b, "the builder wrote to its connection to fixd (descriptor 3), which only fixd-builder may do");
 			build_end_process(b);
