@@ -26,7 +26,7 @@
 #include "wire/socket.h"
 
 /* Of how images are made: another one makes other keys. */
-#define FORMAT "2"
+#define FORMAT "3"
 #define HEADER_MAX 32
 #define PIPE_SIZE (1 << 20)
 
@@ -134,6 +134,11 @@ static int add_plugin(struct work *w, struct text *t)
 	return r;
 }
 
+/* What each builder has of the daemon, and programs write and sort by. */
+static const char *const seen_by_all[] = { "=environment LANG",	      "=environment LANGUAGE", "=environment LC_ALL",
+					   "=environment LC_COLLATE", "=environment LC_CTYPE", "=environment LC_NUMERIC",
+					   "=environment LC_TIME",    "=environment TZ" };
+
 /* See remote/key.h. A descriptor, or -errno. */
 static int describe(struct work *w)
 {
@@ -155,6 +160,8 @@ static int describe(struct work *w)
 	add(&t, "=as-is", j->as_is ? "yes" : "no");
 	for (char **e = j->env; e && *e; e++)
 		add(&t, "=env", *e);
+	for (size_t k = 0; k < ELEMENTSOF(seen_by_all); k++)
+		add(&t, seen_by_all[k], getenv(strchr(seen_by_all[k], ' ') + 1));
 	for (char **e = j->exclude; e && *e; e++)
 		add(&t, "=exclude", *e);
 	for (char **i = j->inputs; i && *i; i++)

@@ -560,6 +560,20 @@ def test_the_time_of_a_build(t):
 
 
 @once
+def test_language_and_time_zone(t):
+    """Builders have them of the daemon: what was sorted otherwise is another image."""
+    need(t)
+    server, public = Server(), keygen(t)
+    ini = section(t, server, public) + F.replace("cat input", "date -d @0 +%H")
+    for zone, ran in ("UTC", ["f"]), ("UTC+5", ["f"]), ("UTC", []):
+        m = Machine(t, f"m{zone}{len(ran)}", ini, env={"TZ": zone}, input="text\n")
+        m.daemon.ctl("warm", "--wait-upload", "f")
+        assert m.get("f") == {"UTC": "00\n", "UTC+5": "19\n"}[zone] and m.runs() == ran, zone
+        m.daemon.stop()
+    server.close()
+
+
+@once
 def test_slow_with_everything(t):
     """Each answer just in time, and then silence: what is lost is lost once, not once for each of them."""
     need(t)
@@ -643,8 +657,10 @@ def test_namespaces(t):
 
 def description(t, path, depends=()):
     """Of the fixture `tree` below; as the builder describes it."""
-    parts = ["=format", "2", "=machine", platform.machine(), "=page", str(os.sysconf("SC_PAGE_SIZE")), "=kind", "3", "=source", "exit 1", "=param", "",
+    parts = ["=format", "3", "=machine", platform.machine(), "=page", str(os.sysconf("SC_PAGE_SIZE")), "=kind", "3", "=source", "exit 1", "=param", "",
              "=scope-key", "", "=as-is", "no"]
+    for name in "LANG", "LANGUAGE", "LC_ALL", "LC_COLLATE", "LC_CTYPE", "LC_NUMERIC", "LC_TIME", "TZ":
+        parts += ["=environment " + name, os.environ.get(name, "")]
     fd = os.memfd_create("description")
     os.write(fd, "".join(p + "\0" for p in parts).encode())
     return fd
