@@ -84,12 +84,25 @@ def _distribution_of(path: str, top: str) -> Optional[str]:
     found = _distributions(site).get(_normal(top)) or _packages(site).get(_normal(top))
     if found is None:
         return None
-    record = os.path.join(found, "RECORD")
+    return _version_of(found)
+
+
+def _version_of(found: str) -> Optional[str]:
+    """The same on each machine that has the same installed: what is compiled there has no digest, and what lies outside is for its paths."""
     try:
-        status = os.stat(record if os.path.exists(record) else found)
+        with open(os.path.join(found, "RECORD"), "rb") as f:
+            lines = sorted(line for line in f.read().splitlines() if b",sha256=" in line and not line.startswith(b".."))
     except OSError:
-        return None
-    return f"{os.path.basename(found)} {status.st_size} {status.st_mtime_ns}"
+        lines = []
+    if lines:
+        return f"{os.path.basename(found)} {hashlib.blake2b(bytes([10]).join(lines), digest_size=12).hexdigest()}"
+    for path in *(os.path.join(found, name) for name in ("METADATA", "PKG-INFO", "RECORD")), found:
+        try:
+            status = os.stat(path)
+            return f"{os.path.basename(found)} {status.st_size} {status.st_mtime_ns}"
+        except OSError:
+            pass
+    return None
 
 
 def is_project_function(function: Callable[..., Any]) -> bool:
