@@ -155,6 +155,7 @@ class SetUp:
         self.runtime, self.definition, self.request = runtime, definition, request
         self._arguments, self._self_args = arguments, self_args
         self._wanted: Optional[_remote.Wanted] = None  # as other machines know it
+        self._looked = False  # for it on the remote
 
     def call(self, directories: Optional[_directories.Directories] = None) -> Any:
         __tracebackhide__ = True
@@ -271,7 +272,7 @@ class SetUp:
         try:
             got: Union[View, Build] = runtime.connection.begin(where.full, writable=self.definition.writable, timeout_s=runtime.wait_s,
                                                                scope_key=where.place, depends=where.views)
-            if isinstance(got, View) or self._wanted is not None or not self.definition.remote or not runtime.reuse or where.answers:
+            if isinstance(got, View) or not self.definition.remote or not runtime.reuse or where.answers:
                 return got
             return self._from_remote(got, where) if runtime.remote else got
         except FixdError as e:
@@ -284,14 +285,28 @@ class SetUp:
         raise_failure(failure)
         raise AssertionError("unreachable")
 
+    def _described(self, where: _asked.Where) -> _remote.Wanted:
+        definition, root = self.definition, self.runtime.root
+        self._reset(where.views)
+        version = definition.version(root, definition.class_of(self.request))
+        return _remote.described(root, where.full, where.place, version, definition.watch, where.views)
+
     def _from_remote(self, build: Build, where: _asked.Where) -> Union[View, Build]:
+        """As other machines know it; each time that it is to be built anew, as what it is made of may be another."""
         __tracebackhide__ = True
         runtime, definition = self.runtime, self.definition
-        self._reset(where.views)
-        version = definition.version(runtime.root, definition.class_of(self.request))
-        self._wanted = _remote.described(runtime.root, where.full, where.place, version, definition.watch, where.views)
-        size, wrong = runtime.remote.take(build, self._wanted)
-        self._tell_of_remote(wrong)
+        look, self._looked, self._wanted = not self._looked, True, None
+        outside = _source.reads_outside(definition.function) if definition.key is None else None
+        if outside:
+            self._tell_of_remote(f"it reads {outside}, which others may have otherwise; key= can tell")
+            return build
+        try:
+            self._wanted = self._described(where)
+        except OSError as e:
+            self._tell_of_remote(str(e))
+            return build
+        size, wrong = runtime.remote.take(build, self._wanted, (definition.timeout or runtime.timeout) / 2, look)
+        self._tell_of_remote(wrong, "remote")
         if size is None:
             return build
         try:
@@ -302,9 +317,22 @@ class SetUp:
         # What it is made of has changed meanwhile.
         return self._begin(where)
 
-    def _tell_of_remote(self, wrong: str) -> None:
+    def _offer(self, view: View, where: _asked.Where) -> None:
+        """What was described before it was built, if it is that still."""
+        wanted, self._wanted = self._wanted, None
+        if wanted is None or not self.runtime.remote.writes:
+            return
+        try:
+            same = self._described(where).pairs == wanted.pairs
+        except OSError:
+            same = False
+        self._tell_of_remote(self.runtime.remote.offer(view, wanted) if same else "what it is made of has changed while it was built")
+
+    def _tell_of_remote(self, wrong: str, once: Any = None) -> None:
+        definition = self.definition
         if wrong:
-            self.runtime.tell_once("remote", f"fixture '{self.definition.function.__name__}' does not come from the remote, nor go there: {wrong}")
+            self.runtime.tell_once(once or (definition, "remote"), f"fixture '{definition.function.__name__}' does not come from the remote, nor go "
+                                                                   f"there: {wrong}")
 
     def _use(self, handle: Handle, view: View, how: str) -> None:
         handle.view, handle.how = view, how
@@ -424,6 +452,7 @@ class SetUp:
             raise
         try:
             self._take_built(handle, view, reuse, value)
+            self._offer(view, steps[-1])
         except BaseException:
             # It is no test's yet, and nobody else would end it in this run.
             tear_down(runtime, handle)
@@ -433,8 +462,6 @@ class SetUp:
     def _take_built(self, handle: Handle, view: View, reuse: bool, value: Any) -> None:
         definition, runtime = self.definition, self.runtime
         self._use(handle, view, "built")
-        if self._wanted is not None and runtime.remote.writes:
-            self._tell_of_remote(runtime.remote.offer(view, self._wanted))
         if reuse:
             _history.note(runtime, handle.title, _history.made_of(runtime, definition, definition.class_of(self.request)))
             handle.leave_to_others()
@@ -452,6 +479,10 @@ class SetUp:
                                    "parse= is called in every process")
         if definition.key is None and definition.reuse and self.runtime.reuse:
             self._warn_of_later_runs(name, reads)
+        files = reads.unwatched(self.runtime.root, definition.watch) if self._wanted is not None else []
+        if files:
+            self._wanted = None
+            self._tell_of_remote(f"it reads {files[0]}, which watch= does not name")
         for words in _patterns.unmatched(self.runtime.root, definition.watch):
             self.runtime.tell_once((definition, words), f"fixture '{name}': watch={words!r} names nothing that is in {self.runtime.root}")
 
@@ -653,7 +684,7 @@ def fixture(function: Optional[Callable[..., Any]] = None, *, scope: Any = None,
 
     def define(f: Callable[..., Any]) -> Any:
         if remote:
-            _remote.check(f, reuse=not reuse, teardown=teardown, store=store, live=live)
+            _remote.check(f, reuse=not reuse, teardown=teardown, store=store, live=live, max_age=max_age is not None)
         if teardown and inspect.isgeneratorfunction(f):
             raise ValueError(f"fixture '{f.__name__}' yields: its second half is its teardown, teardown= is for those that return")
         make = functools.partial(Definition, scope=scope, reuse=reuse, max_age=max_age,

@@ -15,6 +15,7 @@ import os
 import platform
 import subprocess
 import sys
+import threading
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 from . import _daemon, _patterns
@@ -36,21 +37,26 @@ class Remote:
         self.reads, self.writes = own in self._options, bool(section["writes"])
         self._going: List[int] = []
 
-    def take(self, build: Build, wanted: "Wanted") -> Tuple[Optional[int], str]:
-        """Fills the image with what was found.  (its size; what went wrong with the remote).  None: it is to be built."""
-        command = [self._program, "get" if self.reads else "key", *self._options, *wanted.descriptors()]
+    def take(self, build: Build, wanted: "Wanted", seconds: float, look: bool) -> Tuple[Optional[int], str]:
+        """Fills the image with what was found in that time, or only finds out the key.  (its size; what went wrong).  None: it is to be built."""
+        command = [self._program, "get" if look and self.reads else "key", *self._options, *wanted.descriptors()]
         try:
             with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0,
                                   pass_fds=wanted.fds) as process:
+                patience = threading.Timer(seconds, process.kill)
+                patience.start()
                 try:
                     size = _fill(build, process.stdout)
                     process.stdout.close()  # type: ignore[union-attr]
                     words = process.stderr.read().decode(errors="replace").strip()  # type: ignore[union-attr]
                     code = process.wait()
                 finally:
+                    patience.cancel()
                     process.kill()
-        except OSError as e:
+        except (OSError, FixdError) as e:
             return None, str(e)
+        if code < 0:
+            return None, f"it has not come in {seconds:g} s"
         return (size, "") if code == 0 and size is not None else (None, words)
 
     def offer(self, view: View, wanted: "Wanted") -> str:
@@ -63,8 +69,8 @@ class Remote:
                 f.write(view.data)
             command = [self._program, "put", *self._options, f"--image-fd={copy}", *wanted.descriptors()]
             # No child of ours: who waits for all of his own would wait for it, too.
-            subprocess.run(["/bin/sh", "-c", '"$@" &', "sh", *command], pass_fds=[copy, end, *wanted.fds], start_new_session=True, check=True,
-                           stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            subprocess.run(["/bin/sh", "-c", '"$@" &', "sh", *command], pass_fds=[copy, *wanted.fds], start_new_session=True, check=True,
+                           stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=end)
             self._going.append(told)
             told = -1
             return ""
@@ -75,12 +81,14 @@ class Remote:
                 if fd >= 0:
                     os.close(fd)
 
-    def wait(self) -> None:
-        """Until what this process has offered is there, or cannot be sent; fixd-remote waits for no silent server."""
+    def wait(self) -> List[str]:
+        """Until what this process has offered is there, or cannot be sent; fixd-remote waits for no silent server.  What went wrong."""
         going, self._going = self._going, []
+        wrong = []
         for fd in going:
-            os.read(fd, 1)
-            os.close(fd)
+            with open(fd, errors="replace") as f:
+                wrong += f.read().splitlines()
+        return wrong
 
 
 def check(function: Callable[..., Any], **others: Any) -> None:
@@ -108,17 +116,15 @@ class Wanted:
     """What an image is made from, as fixd-remote has it."""
 
     def __init__(self, pairs: Sequence[Tuple[str, str]]):
-        self._description = os.memfd_create("fixd:description")
-        self._parts = os.memfd_create("fixd:parts")
-        text = "".join(f"{name}\0{value}\0" for name, value in pairs)
-        os.write(self._description, os.fsencode(text))
-
-    @property
-    def fds(self) -> List[int]:
-        return [self._description, self._parts]
+        self.pairs = list(pairs)
+        self.fds: List[int] = []
+        for name in "description", "parts":
+            self.fds.append(os.memfd_create("fixd:" + name))
+        with open(self.fds[0], "wb", closefd=False) as f:
+            f.write(os.fsencode("".join(f"{name}\0{value}\0" for name, value in pairs)))
 
     def descriptors(self) -> List[str]:
-        return [f"--description-fd={self._description}", f"--parts-fd={self._parts}"]
+        return [f"--description-fd={self.fds[0]}", f"--parts-fd={self.fds[1]}"]
 
     def __del__(self) -> None:
         for fd in self.fds:
@@ -126,7 +132,7 @@ class Wanted:
 
 
 def described(root: str, full: str, place: str, version: str, watch: Sequence[str], depends: Sequence[View]) -> Wanted:
-    """Once an image is to be built, and before its inputs are read."""
+    """Once an image is to be built, and before its inputs are read; and once more when they were.  OSError: it cannot be said."""
     pairs = [("=format", FORMAT), ("=machine", platform.machine()), ("=python", sys.version), ("=fixture", full), ("=place", place),
              ("=version", version)]
     for path in sorted({p for pattern in _patterns.of(root, watch) for p in _below(pattern)}):

@@ -779,7 +779,7 @@ def pytest_sessionfinish(session: pytest.Session) -> Iterator[None]:
     if runtime.connection is not None and not _is_worker(session.config):
         runtime.adopt("*")
     if session.config.getoption("fixd_wait_upload") and vars(runtime).get("remote"):
-        runtime.remote.wait()  # type: ignore[union-attr]
+        runtime.messages += runtime.remote.wait()  # type: ignore[union-attr]
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:

@@ -41,7 +41,7 @@ class Server:
     """PUT and GET of files."""
 
     def __init__(self):
-        self.files, self.asked, self.wrong = {}, [], None
+        self.files, self.asked, self.wrong, self.refuses = {}, [], None, False
         server = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -59,8 +59,9 @@ class Server:
 
             def do_PUT(self):
                 data = self.rfile.read(int(self.headers["Content-Length"]))
-                server.files[self.path] = data
-                self.answer(201)
+                if not server.refuses:
+                    server.files[self.path] = data
+                self.answer(403 if server.refuses else 201)
 
             def do_GET(self):
                 server.asked.append(self.path)
@@ -178,6 +179,63 @@ def test_a_server_that_lies(machine, server):
     assert b.log() == []
 
 
+def test_what_changes_meanwhile_does_not_travel(machine, server):
+    """It is built once more, of what is there by then, which is described anew."""
+    conftest = """
+        import pathlib
+        @fixd.fixture(scope="session", remote=True, watch="words/*")
+        def f():
+            log("built")
+            found = sorted(os.listdir("words"))
+            if pathlib.Path("more").exists():
+                pathlib.Path("more").rename("words/more")
+            return found
+    """
+    tests = "import os\ndef test(f):\n    assert f == sorted(os.listdir('words'))\n"
+    a, b = machine("a", conftest, tests), machine("b", conftest, tests)
+    a.write("more", "")
+    a.run("--fixd-wait-upload").passed(1)
+    b.run("--fixd-wait-upload").passed(1)
+    assert a.log() == ["built", "built"] and b.log() == ["built"]
+    # And what is right is there for the next.
+    c = machine("c", conftest, tests)
+    c.run().passed(1)
+    assert c.log() == []
+
+
+@pytest.mark.parametrize("reads, words", [("open('cfg').read()", "it reads cfg, which watch= does not name"),
+                                          ("os.environ['STAGE']", "it reads the environment (os.environ), which others may have otherwise")])
+def test_what_reads_more_does_not_travel(machine, server, reads, words):
+    conftest = f"@fixd.fixture(scope='session', remote=True)\ndef f():\n    return {reads}\n"
+    tests = "def test(f, request):\n    assert f == request.config.rootpath.name[-1]\n"
+    for name in "a", "b":
+        p = machine(name, conftest, tests)
+        p.write("cfg", name)
+        p.env["STAGE"] = name
+        result = p.run("--fixd-wait-upload").passed(1)
+        assert words in result.output and "does not come from the remote" in result.output, result.output
+    assert server.manifests() == []
+
+
+def test_what_is_installed(machine, server):
+    """The same package, installed at another time."""
+    conftest = "import mypkg\n@fixd.fixture(scope='session', remote=True)\ndef f():\n    log('built')\n    return mypkg.value\n"
+    for n, (name, built) in enumerate((("a", ["built"]), ("b", []))):
+        p = machine(name, conftest, "def test(f):\n    assert f == 1\n")
+        p.write("site-packages/mypkg.py", "value = 1\n")
+        p.write("site-packages/mypkg-1.dist-info/RECORD", f"mypkg.py,sha256=abc,10\n__pycache__/mypkg.cpython-3{n}.pyc,,\n../bin/mypkg,sha256={n},3\n")
+        os.utime(p.file("site-packages/mypkg-1.dist-info/RECORD"), (n, n))
+        p.env["PYTHONPATH"] += ":" + p.file("site-packages")
+        p.run("--fixd-wait-upload").passed(1)
+        assert p.log() == built, name
+
+
+def test_uploads_that_are_refused(machine, server):
+    server.refuses = True
+    result = machine("a").run("--fixd-wait-upload").passed(2)
+    assert "it answers with status 403" in result.output, result.output
+
+
 def test_no_server(machine):
     a = machine("a", url="http://127.0.0.1:1")
     result = a.run("--fixd-wait-upload").passed(2)
@@ -212,6 +270,7 @@ def test_arrays(machine, server):
     ("@fixd.fixture(remote=True)\ndef f(tmp_path_factory):\n    return 1", "would not be on another machine"),
     ("@fixd.fixture(remote=True, teardown=print)\ndef f():\n    return 1", "remote=True does not go with teardown=..."),
     ("@fixd.fixture(remote=True, reuse=False)\ndef f():\n    return 1", "remote=True does not go with reuse=False"),
+    ("@fixd.fixture(remote=True, max_age=60)\ndef f():\n    return 1", "remote=True does not go with max_age=..."),
     ("@fixd.fixture(remote=True, live=True)\ndef f():\n    return 1", "remote=True does not go with live=..."),
 ])
 def test_more_than_a_value(project, decorated, words):
