@@ -295,9 +295,9 @@ const char *ctl_color(const char *code)
 	static int wanted = -1;
 
 	if (wanted < 0) {
-		const char *no = getenv("NO_COLOR");
+		const char *no = getenv("NO_COLOR"), *terminal = getenv("TERM");
 
-		wanted = isatty(STDOUT_FILENO) && !(no && *no);
+		wanted = isatty(STDOUT_FILENO) && !(no && *no) && !(terminal && !strcmp(terminal, "dumb"));
 	}
 	return wanted ? code : "";
 }

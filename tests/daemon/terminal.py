@@ -129,8 +129,9 @@ def test_ps_fits_a_terminal(t):
         lines = COLOR.sub("", seen).splitlines()
         assert len(lines) == 8 and max(map(len, lines)) <= columns and lines[2].startswith("broken"), lines
         assert "…" in lines[3] or columns == 132, lines
-    plain = Terminal(d, "ps", env={"NO_COLOR": "1"}).finish()
-    assert "\x1b" not in plain and "gated" in plain
+    for env in {"NO_COLOR": "1"}, {"TERM": "dumb"}:
+        plain = Terminal(d, "ps", env=env).finish()
+        assert "\x1b" not in plain and "gated" in plain, env
     assert "\x1b" not in d.ctl("ps").out
     narrow = Terminal(d, "ps", columns=0, env={"COLUMNS": "44"}).finish()
     assert max(map(len, COLOR.sub("", narrow).splitlines()[2:4])) == 44, narrow
