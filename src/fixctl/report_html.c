@@ -29,7 +29,7 @@ static const char head[] =
 	"th:first-child, td:first-child { position: sticky; left: 0; background: var(--paper); }\n"
 	"th[aria-sort] { cursor: pointer; } th[aria-sort=ascending]::after { content: \" \\25b4\"; } th[aria-sort=descending]::after { content: \" \\25be\"; }\n"
 	"input:not(:checked) ~ .scroll .more { display: none; }\n"
-	".row { display: grid; grid-template-columns: 230px 1fr; gap: 0 .6rem; align-items: center; }\n"
+	".row { display: grid; grid-template-columns: 290px 1fr; gap: 0 .6rem; align-items: center; }\n"
 	".row .name { text-align: right; font-size: 13px; white-space: nowrap; overflow: hidden; line-height: 1.2; } .row svg { width: 100%; height: 22px; display: block; }\n"
 	".row .bar { display: flex; align-items: center; gap: .4rem; height: 22px; font-size: 13px; white-space: nowrap; }\n"
 	".row .bar i { height: 16px; border-radius: 2px; background: var(--bar); }\n"
