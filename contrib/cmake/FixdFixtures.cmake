@@ -18,7 +18,8 @@
 # FIXD_SOCKET, when it is set, is the daemon's socket. A fixture that cannot be built fails its set-up, and CTest does not run
 # the tests that need it.
 
-find_program(FIXCTL fixctl)
+# Beside the libraries that were found.
+find_program(FIXCTL fixctl HINTS "${CMAKE_CURRENT_LIST_DIR}/../../../bin")
 
 set(_fixd_options "")
 if(DEFINED FIXD_SOCKET)
@@ -31,8 +32,15 @@ function(_fixd_needs_fixctl)
   endif()
 endfunction()
 
+function(_fixd_refuse function)
+  if(ARGN)
+    message(FATAL_ERROR "${function}: '${ARGN}' is not known; expected what FixdFixtures.cmake says at its beginning")
+  endif()
+endfunction()
+
 function(fixd_fixture name)
   cmake_parse_arguments(arg "CLEANUP" "" "" ${ARGN})
+  _fixd_refuse(fixd_fixture ${arg_UNPARSED_ARGUMENTS})
   _fixd_needs_fixctl()
   add_test(NAME fixd.warm.${name} COMMAND ${FIXCTL} ${_fixd_options} warm ${name})
   set_tests_properties(fixd.warm.${name} PROPERTIES FIXTURES_SETUP ${name})
@@ -44,6 +52,7 @@ endfunction()
 
 function(fixd_test test)
   cmake_parse_arguments(arg "" "" "FIXTURES" ${ARGN})
+  _fixd_refuse(fixd_test ${arg_UNPARSED_ARGUMENTS})
   # Beside what the test needs already.
   set_property(TEST ${test} APPEND PROPERTY FIXTURES_REQUIRED ${arg_FIXTURES})
   if(DEFINED FIXD_SOCKET)
@@ -55,6 +64,7 @@ endfunction()
 #   fixd_add_test(NAME legacy COMMAND legacy --all FIXTURES corpus WITH pg redis)
 function(fixd_add_test)
   cmake_parse_arguments(arg "" "NAME;WORKING_DIRECTORY" "COMMAND;FIXTURES;WITH" ${ARGN})
+  _fixd_refuse(fixd_add_test ${arg_UNPARSED_ARGUMENTS})
   _fixd_needs_fixctl()
   set(around "")
   if(arg_FIXTURES OR NOT arg_WITH)
@@ -85,6 +95,7 @@ set(_fixd_here "${CMAKE_CURRENT_LIST_DIR}")
 #   fixd_fork_tests(tests [TEMPLATE name] [PREFIX before.] [XML directory])
 function(fixd_fork_tests target)
   cmake_parse_arguments(arg "" "TEMPLATE;PREFIX;XML" "" ${ARGN})
+  _fixd_refuse(fixd_fork_tests ${arg_UNPARSED_ARGUMENTS})
   _fixd_needs_fixctl()
   if(NOT arg_TEMPLATE)
     set(arg_TEMPLATE ${target})
