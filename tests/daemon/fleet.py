@@ -236,13 +236,13 @@ def test_a_run_waits_if_asked(t):
 def test_which_part_of_a_key_differs(t):
     need(t)
     server, public = Server(), keygen(t)
-    ini = section(t, server, public) + WORDS + "env = LANGUAGE\nparams = a, b\n"
+    ini = section(t, server, public) + WORDS + "env = STAGE\nparams = a, b\n"
     explained = {}
     machines = {"a": (ini, "text\n", "de"), "b": (ini, "other\n", "de"), "c": (ini.replace("seq 1", "seq 2"), "text\n", "de"), "d": (ini, "text\n", "fr"),
                 "e": (ini + "doc = words\n", "text\n", "de")}
     for name, (config, content, language) in machines.items():
         machines[name] = m = Machine(t, name, config, input=content)
-        m.daemon.ctl("warm", "words[a]", env={"LANGUAGE": language})
+        m.daemon.ctl("warm", "words[a]", env={"STAGE": language})
         text = m.daemon.ctl("explain", "--json", "words").out
         assert not Schema("explain.json").wrong(json.loads(text)), Schema("explain.json").wrong(json.loads(text))
         explained[name] = t.write(name + ".json", text)
@@ -253,8 +253,8 @@ def test_which_part_of_a_key_differs(t):
         lines = machines["a"].daemon.ctl("explain", "--against", explained[name], "words[a]", code=1).out.splitlines()
         assert len(lines) == 2 and lines[1].startswith(f"    {what}: "), lines
     assert "nothing: they are the same" in machines["a"].daemon.ctl("explain", "--against", explained["e"], "words[a]").out
-    machines["a"].daemon.ctl("warm", "words[b]", env={"LANGUAGE": "de"})
-    machines["a"].daemon.ctl("remote", "push", "words[b]", env={"LANGUAGE": "de"})
+    machines["a"].daemon.ctl("warm", "words[b]", env={"STAGE": "de"})
+    machines["a"].daemon.ctl("remote", "push", "words[b]", env={"STAGE": "de"})
     assert "has no key of 'words[b]'" in machines["a"].daemon.ctl("explain", "--against", explained["b"], "words[b]", code=1).err
     server.close()
 
