@@ -42,14 +42,28 @@ static size_t fit(const char *line, size_t n, size_t width)
 	return at;
 }
 
+static size_t lines_of(const char *text)
+{
+	size_t n = 0;
+
+	for (; *text; text += strcspn(text, "\n"), text += *text == '\n')
+		n++;
+	return n;
+}
+
 /* Over what stands there: each line is cleared behind its end, and the rest when all are drawn. */
 static void draw(FILE *out, const char *text)
 {
-	size_t width = terminal_width(), height = terminal_height();
+	size_t width = terminal_width(), height = terminal_height(), lines = lines_of(text);
 
 	fputs("\033[H", out);
-	for (size_t row = 1; *text && row < height; row++) {
+	for (size_t row = 1; *text && row < height; row++, lines--) {
 		size_t n = strcspn(text, "\n");
+
+		if (row + 1 == height && lines > 1) {
+			fprintf(out, "… %zu more\033[K\r\n", lines);
+			break;
+		}
 
 		fprintf(out, "%.*s\033[0m\033[K\r\n", (int)fit(text, n, width), text);
 		text += n + (text[n] == '\n');
@@ -72,7 +86,9 @@ static int show_on_terminal(int (*show)(void *arg), void *arg)
 	code = show(arg);
 	fclose(stdout);
 	stdout = terminal;
-	draw(stdout, text);
+	/* What went wrong has been said, below what is still drawn. */
+	if (code == 0)
+		draw(stdout, text);
 	return code;
 }
 

@@ -240,12 +240,23 @@ def test_status_watch_is_one_screen(t):
     d, views, waiting = some_of_each(t)
     watch = Terminal(d, "status", "--watch", columns=60, lines=10)
     text = shows(watch, "Building: gated for ", "\nDaemon\n======\nPID: ", columns=60, lines=10)
-    assert "Session Status" not in text and len(text.splitlines()) <= 9
+    assert "Session Status" not in text and len(text.splitlines()) == 9 and re.search(r"\n… \d+ more$", text), text
     fcntl.ioctl(watch.fd, termios.TIOCSWINSZ, struct.pack("HHHH", 60, 100, 0, 0))
     shows(watch, "Daemon\n======\nPID: ", "Session Status\n====", columns=100, lines=60)
     os.kill(watch.pid, signal.SIGINT)
     watch.finish()
     end(t, views, waiting)
+
+
+@once
+def test_watch_ends_with_the_daemon(t):
+    d = t.daemon(INI)
+    d.ctl("warm", "corpus")
+    watch = Terminal(d, "ps", "--watch", columns=200)
+    shows(watch, "corpus   ready", columns=200)
+    d.stop()
+    text = Screen(columns=200).feed(watch.finish(3)).text()
+    assert "corpus   ready" in text and text.splitlines()[-1].startswith("fixctl: "), text
 
 
 def test_watch_of_a_build(t):
