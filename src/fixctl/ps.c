@@ -182,7 +182,7 @@ static void shrink(struct table *t, size_t width)
 /* Nothing is filled up behind the last one: *fill is for whatever comes next. */
 static void print_cell(const struct table *t, enum column c, const char *s, const char *color, int *fill)
 {
-	_cleanup_free_ char *cut = terminal_fit(s, t->widths[c]);
+	_cleanup_free_ char *cut = c == NAME ? terminal_fit_name(s, t->widths[c]) : terminal_fit(s, t->widths[c]);
 	int pad = (int)(t->widths[c] - terminal_columns(cut));
 
 	printf("%*s%s%s%s", *fill + (columns[c].right ? pad : 0), "", color, cut, *color ? PLAIN : "");

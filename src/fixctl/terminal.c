@@ -9,6 +9,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include "base/alloc.h"
 #include "base/text.h"
 #include "base/units.h"
 #include "base/utf8.h"
@@ -85,6 +86,20 @@ char *terminal_fit(const char *s, size_t width)
 	if (cut)
 		text_puts(&t, "…");
 	return text_steal(&t);
+}
+
+char *terminal_fit_name(const char *s, size_t width)
+{
+	size_t columns = terminal_columns(s), back = width / 2;
+	_cleanup_free_ char *front = NULL, *end = NULL;
+
+	if (width == 0 || columns <= width)
+		return terminal_fit(s, width);
+	front = terminal_fit(s, width - back);
+	for (size_t k = columns; k > back; k--)
+		s += step(s);
+	end = terminal_fit(s, 0);
+	return xasprintf("%s%s", front, end);
 }
 
 /* Where the explanation of an option begins; 0: the line is none of a list. */

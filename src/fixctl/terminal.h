@@ -23,3 +23,5 @@ void terminal_print_help(const char *text, size_t width);
 void terminal_print(const char *s);
 /* The first line of a text, cut to `width` columns (0: not cut), with the end marked where something is missing; to be freed. */
 char *terminal_fit(const char *s, size_t width);
+/* The same of a name: its end, which tells it from those beside it, stays, and the middle is what is missing. */
+char *terminal_fit_name(const char *s, size_t width);
