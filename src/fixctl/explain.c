@@ -140,6 +140,8 @@ static char *waits(const struct explanation *x, const char *session, const char 
 {
 	_cleanup_free_ char *outlook = history_outlook(&x->history, session, title);
 
+	if (*outlook && history_began(&x->history, session, title) <= 0)
+		return xasprintf("it would wait for the build, which begins %s", outlook);
 	return xasprintf("it would wait for the build that is under way%s%s", *outlook ? ": " : "", outlook);
 }
 

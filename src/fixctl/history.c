@@ -102,7 +102,7 @@ char *history_outlook(const struct history *h, const char *session, const char *
 	char since[32], left[32];
 
 	if (began <= 0)
-		return xstrdup("");
+		return xstrdup(h->lost ? "" : "when its turn comes");
 	ctl_span(since, sizeof since, for_s);
 	if (took < 0)
 		return xasprintf("for %s", since);
@@ -124,7 +124,7 @@ static size_t annotate(const struct history *h, json_t *status, bool count_only)
 			json_t *i = json_array_get(instances, k);
 			_cleanup_free_ char *title = NULL, *words = NULL;
 
-			if (strcmp(ctl_string(i, "state"), "building") != 0 || (building++, count_only))
+			if (strcmp(ctl_string(i, "state"), "building") != 0 || (building++, count_only) || json_object_get(i, "clones"))
 				continue;
 			title = instance_title(i);
 			words = history_outlook(h, ctl_string(session, "id"), title);

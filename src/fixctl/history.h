@@ -24,7 +24,7 @@ json_t *history_of(const struct history *h, const char *session, const char *tit
 double history_began(const struct history *h, const char *session, const char *title);
 /* What its last build took, in seconds; below 0: nobody knows. `session` NULL: in any. */
 double history_took(const struct history *h, const char *session, const char *title);
-/* Of a running build, how long it runs, and as the last one went, will: a few words, to be freed; "" when nothing is known. */
+/* Of a build, how long it runs, and as the last one went, will, or that it waits: a few words, to be freed; "" when nothing is known. */
 char *history_outlook(const struct history *h, const char *session, const char *title);
 /* In a status, what is being built gets these words as its "outlook". The log is read only for that. 0, or an exit code (printed). */
 int history_annotate(struct history *h, struct fixd *f, json_t *status);

@@ -46,6 +46,16 @@ struct table {
 	size_t widths[COLUMNS];
 };
 
+/* Nobody misses it: there is none, and the next one is built when somebody asks. */
+static bool is_given_up(const json_t *i)
+{
+	const char *state = ctl_string(i, "state");
+
+	if (*ctl_string(i, "teardown_error") || ctl_int(i, "leases"))
+		return false;
+	return !strcmp(state, "absent") || (!strcmp(state, "stale") && !strcmp(ctl_string(i, "stale_cause"), "cleaned up"));
+}
+
 static size_t rank_of(const json_t *i)
 {
 	static const char *const first[] = { "building", "checking", "failed", "stale" };
@@ -53,8 +63,10 @@ static size_t rank_of(const json_t *i)
 
 	while (rank < ELEMENTSOF(first) && strcmp(first[rank], ctl_string(i, "state")) != 0)
 		rank++;
+	if (is_given_up(i))
+		return ELEMENTSOF(first) + 2;
 	if (rank == ELEMENTSOF(first) && !ctl_int(i, "leases") && !ctl_int(json_object_get(i, "clones"), "held"))
-		rank += strcmp(ctl_string(i, "state"), "absent") ? 1 : 2;
+		rank++;
 	return rank;
 }
 
@@ -149,7 +161,7 @@ static void add_session(struct table *t, const json_t *session, bool all)
 	for (size_t k = 0; k < json_array_size(instances); k++) {
 		const json_t *i = json_array_get(instances, k);
 
-		if (all || (!instance_is_clone(i) && (strcmp(ctl_string(i, "state"), "absent") != 0 || *ctl_string(i, "teardown_error"))))
+		if (all || (!instance_is_clone(i) && !is_given_up(i)))
 			add_row(t, i);
 	}
 }

@@ -104,6 +104,27 @@ def test_ps(t):
 
 
 @once
+def test_ps_of_what_waits_and_what_is_gone(t):
+    for name in "ab":
+        os.mkfifo(t.path(name))
+    d = t.daemon("[fixd]\njobs = 1\n[fixture a]\ncommand = cat a\n[fixture b]\ncommand = cat b\n[fixture gone]\ncommand = echo gone\n")
+    d.ctl("warm", "gone")
+    d.ctl("cleanup", "gone")
+    waiting = [t.child(lambda name=name: harness.Client(d.socket).read(name) == b"") for name in "ab"]
+    wait_for(lambda: len(d.instances()) == 3, "both to be asked for")
+    lines = wait_for(lambda: (lines := d.ctl("ps", "-a").out.splitlines()) and " for " in lines[1] + lines[2] and lines, "one to be begun")
+    states = [line.split(maxsplit=2) for line in lines[1:]]
+    assert sorted(line[2][:4] for line in states[:2]) == ["for ", "when"] and states[2] == ["gone", "stale", "cleaned up"], lines
+    assert d.ctl("ps").out.splitlines()[1:] == lines[1:3], lines
+    (second,) = [line[0] for line in states[:2] if line[2] == "when its turn comes"]
+    assert explained(d, second, "An attach") == "it would wait for the build, which begins when its turn comes"
+    for name in {"a": "ba", "b": "ab"}[second]:
+        with open(t.path(name), "w"):
+            pass
+    assert [exit_code(pid) for pid in waiting] == [0, 0]
+
+
+@once
 def test_clones(t):
     d = t.daemon("[policy]\nmax-age = none\n[fixture s]\nservice = echo up; exec sleep 1000\nready = line\nclones = 2\n"
                  "[fixture a]\ncommand = echo a\n")
