@@ -34,6 +34,14 @@ static const struct {
 	{ { "pytest", "pytest" }, "setup.cfg", "[tool:pytest]" },
 	{ { "Cargo", "cargo test" }, "Cargo.toml", NULL },
 	{ { "Go", "go test -count=1 ./..." }, "go.mod", NULL },
+	{ { "npm", "npm test" }, "package.json", "\"test\"" },
+	{ { "Maven", "mvn test" }, "pom.xml", NULL },
+	{ { "Gradle", "gradle test" }, "build.gradle", NULL },
+	{ { "Gradle", "gradle test" }, "build.gradle.kts", NULL },
+	{ { "Rake", "rake test" }, "Rakefile", "test" },
+	{ { "RSpec", "rspec" }, ".rspec", NULL },
+	{ { "prove", "prove -lr t" }, "Makefile.PL", NULL },
+	{ { "prove", "prove -lr t" }, "Build.PL", NULL },
 };
 
 static bool file_has(const char *directory, const char *file, const char *word)
@@ -110,23 +118,45 @@ static char *name_of(const char *path)
 	return name;
 }
 
+/* Tests would have both in one variable, in which all but letters and digits are alike. */
+static bool is_alike(const char *a, const char *b)
+{
+	for (; *a && *b; a++, b++) {
+		if ((isalnum((unsigned char)*a) || isalnum((unsigned char)*b)) && toupper((unsigned char)*a) != toupper((unsigned char)*b))
+			return false;
+	}
+	return *a == *b;
+}
+
 static bool has_name(const struct project *p, const char *name)
 {
 	for (size_t k = 0; k < p->n_data; k++) {
-		if (!strcmp(p->data[k].name, name))
+		if (is_alike(p->data[k].name, name))
 			return true;
 	}
 	return false;
 }
 
+/* Of its path, with a number if another one is called alike; to be freed. */
+static char *free_name(const struct project *p, const char *path)
+{
+	char *first = name_of(path), *name = xstrdup(first);
+
+	for (unsigned k = 2; has_name(p, name); k++) {
+		free(name);
+		name = xasprintf("%s-%u", first, k);
+	}
+	free(first);
+	return name;
+}
+
 static void add_data(struct project *p, const char *path)
 {
-	_cleanup_free_ char *name = name_of(path);
-
-	if (!is_plain(path) || strlen(name) > 100 || has_name(p, name))
+	if (!is_plain(path) || strlen(path) > 100)
 		return;
 	p->data = xrealloc(p->data, (p->n_data + 1) * sizeof *p->data);
-	p->data[p->n_data++] = (struct project_data){ .path = xstrdup(path), .name = xstrdup(name) };
+	p->data[p->n_data] = (struct project_data){ .path = xstrdup(path), .name = free_name(p, path) };
+	p->n_data++;
 }
 
 /* Of the directory of data that the walk is in. */

@@ -18,7 +18,7 @@ struct project_data {
 };
 
 struct project {
-	const struct project_suite *suites[8];
+	const struct project_suite *suites[12];
 	size_t n_suites;
 	struct project_data *data;
 	size_t n_data;
