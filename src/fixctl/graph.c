@@ -14,6 +14,7 @@
 #include "base/vector.h"
 #include "base/units.h"
 #include "fixctl/fixctl.h"
+#include "fixctl/instance.h"
 #include "fixctl/markup.h"
 #include "fixd.h"
 #include "wire/wire.h"
@@ -92,7 +93,7 @@ static void add_edges(const struct graph *g, struct node *from, const json_t *ti
 /* Of several instances the one that is to be looked at first gives the colour. */
 static size_t rank_of(const char *state)
 {
-	static const char *const states[] = { "failed", "building", "checking", "stale", "ready", "absent" };
+	static const char *const states[] = { "failed", "building", "checking", "stale", "held", "ready", "absent" };
 	size_t i = 0;
 
 	while (i < ELEMENTSOF(states) && strcmp(states[i], state) != 0)
@@ -110,7 +111,8 @@ static void add_instance(struct graph *g, const json_t *i)
 	n->size += (uint64_t)ctl_int(i, "size");
 	if (ctl_real(i, "build_s") > n->build_s)
 		n->build_s = ctl_real(i, "build_s");
-	if (rank_of(ctl_string(i, "state")) < rank_of(n->state))
+	/* Clones come and go: how they are together is the state of the service. */
+	if (!instance_is_clone(i) && rank_of(ctl_string(i, "state")) < rank_of(n->state))
 		n->state = ctl_string(i, "state");
 	add_edges(g, n, json_object_get(i, "depends"));
 }
@@ -182,7 +184,9 @@ static bool critical_edge(const struct node *from, const struct graph *g, size_t
 
 static const char *color_of(const char *state)
 {
-	static const char *const colors[][2] = { { "ready", "#d8f0d8" }, { "failed", "#f6d0d0" }, { "absent", "#eeeeee" } };
+	static const char *const colors[][2] = {
+		{ "ready", "#d8f0d8" }, { "held", "#d8f0d8" }, { "failed", "#f6d0d0" }, { "absent", "#eeeeee" }
+	};
 
 	for (size_t i = 0; i < ELEMENTSOF(colors); i++) {
 		if (!strcmp(colors[i][0], state))

@@ -135,6 +135,13 @@ def test_clones(t):
     # What is held comes first, even if others of it are ready.
     lines = d.ctl("ps").out.splitlines()
     assert lines[1].split(maxsplit=2) == ["s", "ready", "clones: 1 held, 1 ready, at most 2"], lines
+    views = [c.attach("s"), view]
+    wait_for(lambda: d.instance("s")["state"] == "held", "all to be held")
+    assert {n["name"]: n["state"] for n in json.loads(d.ctl("graph", "--json").out)["fixtures"]} == {"a": "ready", "s": "held"}
+    views[0].detach()
+    wait_for(lambda: d.instance("s")["clones"]["ready"] == 1, "another one")
+    # One that has been used up is gone for good.
+    assert {n["name"]: n["state"] for n in json.loads(d.ctl("graph", "--json").out)["fixtures"]} == {"a": "ready", "s": "ready"}
     said = d.ctl("explain", "s").out
     assert "  An attach   it would be given the clone that is ready\n" in said, said
     assert said.count("  An attach   it would be given another clone: this one is held, and ends with its holder\n") == 1, said
