@@ -29,12 +29,58 @@ function __fixctl_options
     end | string match -r -a -- '--[a-z][a-z-]*' | sort -u
 end
 
-# Its usage says whether it takes the names of fixtures.
-function __fixctl_takes_fixtures
+function __fixctl_usage
     set -l command (__fixctl_command)
-    and fixctl help $command 2>/dev/null | head -n 1 | string match -q '*NAME*'
+    and fixctl help $command 2>/dev/null | head -n 1
+end
+
+# What it does is one of "[one | two NAME...]", unless it has been said.
+function __fixctl_does
+    set -l does (__fixctl_usage | string match -r -a '(?:\[|\| )[a-z]+' | string trim -c '[| ')
+    for word in (commandline -opc)
+        contains -- $word $does; and return
+    end
+    printf '%s\n' $does
+end
+
+# Its usage says whether it takes the names of fixtures, or what it does does.
+function __fixctl_takes_fixtures
+    set -l usage (__fixctl_usage)
+    set -l does (string match -r -a '(?:\[|\| )[a-z]+' -- $usage | string trim -c '[| ')
+    for word in (commandline -opc)
+        if contains -- $word $does
+            set usage (string split ' | ' -- $usage | string match -- "*$word*")
+            set does
+        end
+    end
+    test -z "$does"; and string match -q '*NAME*' -- $usage
+end
+
+# The values of --option=one|two.
+function __fixctl_values
+    set -l option (commandline -ct | string match -r -- '^--[a-z-]+=')
+    and __fixctl_usage | string match -r -g -- "$option([a-z|]+)" | string split '|' | string replace -r -- '^' "$option"
+end
+
+# The options before the command that say which daemon.
+function __fixctl_daemon
+    set -l words (commandline -opc)
+    for i in (seq 2 (math (count $words) - 1))
+        contains -- $words[$i] -s --socket -S --session; and printf '%s\n' $words[$i] $words[(math $i + 1)]
+    end
+end
+
+function __fixctl_behind_dashes
+    set -l words (commandline -opc)
+    set -l at (contains -i -- -- $words)
+    and complete -C (string join ' ' -- $words[(math $at + 1)..] (commandline -ct))
 end
 
 complete -c fixctl -n 'not __fixctl_command' -f -a 'help (fixctl --help | string replace -r -f "^  ([a-z]+) .*" "\$1")'
+complete -c fixctl -n 'test "$(__fixctl_command)" = help' -f -a '(fixctl --help | string replace -r -f "^  ([a-z]+) .*" "\$1")'
 complete -c fixctl -n 'string match -q -- "-*" (commandline -ct)' -f -a '(__fixctl_options)'
-complete -c fixctl -n '__fixctl_takes_fixtures' -f -a '(timeout 2 fixctl list --json 2>/dev/null | string replace -r -f ".*\"name\": \"([^\"]*)\".*" "\$1")'
+complete -c fixctl -n 'string match -q -- "--*=*" (commandline -ct)' -f -a '(__fixctl_values)'
+complete -c fixctl -n 'test (count (__fixctl_does)) -gt 0' -f -a '(__fixctl_does)'
+complete -c fixctl -n '__fixctl_takes_fixtures' -f -a '(timeout 2 fixctl (__fixctl_daemon) list --json 2>/dev/null | string replace -r -f ".*\"name\": \"([^\"]*)\".*" "\$1")'
+# What is run by it is completed like any command.
+complete -c fixctl -n 'contains -- -- (commandline -opc)' -f -a '(__fixctl_behind_dashes)'

@@ -440,11 +440,11 @@ const struct fixctl_command command_status = {
 	.json = true,
 	.run = run,
 	.summary = "the daemon, its session and the instances",
-	.help = "status [--watch] [--verbose | --format=FORM] [NAME]\n"
+	.help = "status [--watch] [--format=text|verbose|table|json|openmetrics] [NAME]\n"
 		"Shows the daemon, the session and all instances; or all that is known of those whose name matches the glob NAME.\n"
 		"\n"
 		"  -w, --watch    again every second, until interrupted\n"
 		"  -v, --verbose  all that is known of each instance\n"
 		"  -j, --json     the same as --format=json; the keys are in fixctl(1)\n"
-		"      --format=  text, verbose, table (a line for each instance), json, or openmetrics for a metrics collector",
+		"      --format=  text (default), verbose, table (a line for each instance), json, or openmetrics for a metrics collector",
 };

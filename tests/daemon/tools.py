@@ -358,10 +358,51 @@ def test_completion(t):
     assert complete("cleanup", "--st") == ["--stale"] and "--older-than" in complete("cleanup", "--")
     assert complete("--socket", d.socket, "cleanup", "--stale", "") == ["broken", "corpus", "index", "module"]
     assert complete("-s", d.socket, "get", "co") == ["corpus"]
-    for command in complete("")[1:]:
+    assert complete("graph", "--format", "=", "") == complete("graph", "--format", "=") == ["dot", "svg", "json"]
+    assert complete("status", "--format", "=", "t") == ["text", "table"] and complete("warm", "--timeout", "=", "") == []
+    assert complete("remote", "") == ["status", "check", "push", "pull", "prune"] and complete("remote", "--json", "pu") == ["push", "pull"]
+    assert complete("-s", d.socket, "remote", "push", "co") == ["corpus"] and complete("remote", "prune", "") == complete("remote", "check", "") == []
+    for command in set(complete("")[1:]) - {"remote"}:
         usage = d.ctl("help", command).out.splitlines()[0]
         assert bool(complete("-s", d.socket, command, "")) == ("NAME" in usage), usage
     assert complete("get", "") == complete("run", "--", "ls", "-") == complete("report", "--output", "") == complete("graph", "") == []
+
+
+# What the shell's own part would be given, and which part it asks for.
+ZSH = """
+compadd() { shift; print -r -- $@ }
+_files() { print FILES }
+_normal() { print NORMAL $words }
+compset() { [[ $words[CURRENT] == --*=* ]] && IPREFIX=${words[CURRENT]%%=*}= }
+words=("${@:2}") CURRENT=$(($# - 1))
+. "$1"
+"""
+FISH = """
+source $argv[1]
+complete -C "$argv[2..]"
+"""
+
+
+@once
+def test_completion_by_others(t):
+    d = t.daemon(INI)
+    env = {**harness.process_environment(), "PATH": harness.BUILD + ":" + os.environ["PATH"], "FIXD_SOCKET": t.path("nobody"), "HOME": t.dir}
+
+    def complete(shell, *words):
+        script, file, head = {"zsh": (ZSH, "_fixctl", ["-f", "-c"]), "fish": (FISH, "fixctl.fish", ["-c"])}[shell]
+        done = subprocess.run([shell, *head, script, *(["zsh"] if shell == "zsh" else []), os.path.join(harness.SRC, "contrib/completions", file), "fixctl", *words],
+                              env=env, capture_output=True, text=True, timeout=harness.LIMIT)
+        assert (done.returncode, done.stderr) == (0, ""), (shell, words, done)
+        return sorted(word.split("=")[-1] for word in done.stdout.split())
+
+    there = [shell for shell in ("zsh", "fish") if shutil.which(shell)]
+    if not there:
+        raise harness.Skip("neither zsh nor fish is installed")
+    for shell in there:
+        assert complete(shell, "remote", "") == ["check", "prune", "pull", "push", "status"], shell
+        assert complete(shell, "-s", d.socket, "remote", "push", "") == ["broken", "corpus", "index", "module"], shell
+        assert complete(shell, "graph", "--format=") == ["dot", "json", "svg"] and "--stale" in complete(shell, "cleanup", "--st"), shell
+        assert "warm" in complete(shell, "help", "wa") and "status" in complete(shell, "sta"), shell
 
 
 def test_warm(t):
