@@ -59,6 +59,7 @@ dist_fishcompletion_DATA = contrib/completions/fixctl.fish
 # The pytest plugin: a Python package of its own, installed with pip from its directory.
 
 pytest_fixd = \
+	contrib/pytest-fixd/COPYING \
 	contrib/pytest-fixd/README \
 	contrib/pytest-fixd/bench/django \
 	contrib/pytest-fixd/bench/run \
@@ -244,10 +245,12 @@ EXTRA_DIST += contrib/package \
 	contrib/debian/control \
 	contrib/debian/copyright \
 	contrib/debian/fixd.docs \
+	contrib/debian/fixd.examples \
 	contrib/debian/fixd.install \
 	contrib/debian/fixd.lintian-overrides \
 	contrib/debian/fixd.postinst \
 	contrib/debian/fixd.postrm \
+	contrib/debian/libfixd-dev.examples \
 	contrib/debian/libfixd-dev.install \
 	contrib/debian/libfixd-preload.install \
 	contrib/debian/libfixd0.install \
