@@ -21,8 +21,7 @@ static void no_arguments(struct fixctl *ctl, const char *command, int argc, char
 			ctl_bad_option(command);
 		ctl->json = true;
 	}
-	if (optind < argc)
-		ctl_misuse(command, "unexpected argument '%s'", argv[optind]);
+	ctl_expect(command, argc, argv, 0, 0, NULL);
 }
 
 /* What the daemon has to say of something that it has done. */

@@ -101,6 +101,14 @@ void ctl_misuse(const char *command, const char *fmt, ...)
 	abort();
 }
 
+void ctl_expect(const char *command, int argc, char **argv, int least, int most, const char *missing)
+{
+	if (argc - optind < least)
+		ctl_misuse(command, "%s is missing", missing);
+	if (argc - optind > most)
+		ctl_misuse(command, "unexpected argument '%s'", argv[optind + most]);
+}
+
 void ctl_bad_option(const char *command)
 {
 	try_help(command);

@@ -240,8 +240,7 @@ static int run(struct fixctl *ctl, int argc, char **argv)
 			ctl_bad_option("doctor");
 		ctl->json = true;
 	}
-	if (optind < argc)
-		ctl_misuse("doctor", "unexpected argument '%s'", argv[optind]);
+	ctl_expect("doctor", argc, argv, 0, 0, NULL);
 	for (size_t i = 0; i < ELEMENTSOF(checks); i++) {
 		struct finding f = checks[i].check();
 

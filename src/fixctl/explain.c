@@ -477,8 +477,7 @@ static int run(struct fixctl *ctl, int argc, char **argv)
 	}
 	if (other && ctl->json)
 		ctl_misuse("explain", "--against has no JSON form");
-	if (argc - optind != 1)
-		ctl_misuse("explain", "exactly one NAME is needed");
+	ctl_expect("explain", argc, argv, 1, 1, "a NAME");
 	if (strcspn(argv[optind], "*?") < strcspn(argv[optind], "["))
 		ctl_misuse("explain", "'%s' is a glob: expected the name of one fixture", argv[optind]);
 	f = ctl_open(ctl);

@@ -51,6 +51,8 @@ void ctl_print_help(const struct fixctl_command *c);
 
 /* One line about a misuse and where to read on; exits. */
 _Noreturn void ctl_misuse(const char *command, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* Behind the options there are `least` to `most` arguments; otherwise it is a misuse. `missing` says what is not there. */
+void ctl_expect(const char *command, int argc, char **argv, int least, int most, const char *missing);
 /* For the '?' of getopt_long(). */
 _Noreturn void ctl_bad_option(const char *command);
 

@@ -110,8 +110,7 @@ static int run(struct fixctl *ctl, int argc, char **argv)
 		else
 			ctl_bad_option("get");
 	}
-	if (argc - optind != 1)
-		ctl_misuse("get", "exactly one NAME is needed");
+	ctl_expect("get", argc, argv, 1, 1, "a NAME");
 	if (ctl->json && !output)
 		ctl_misuse("get", "--json needs --output: standard output would have both");
 	f = ctl_open(ctl);

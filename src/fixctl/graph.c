@@ -412,8 +412,7 @@ static int run(struct fixctl *ctl, int argc, char **argv)
 			ctl_misuse("graph", "--format=%s: expected one of dot, svg, json", optarg);
 		svg = c == 'f' && !strcmp(optarg, "svg");
 	}
-	if (optind < argc)
-		ctl_misuse("graph", "no arguments are taken");
+	ctl_expect("graph", argc, argv, 0, 0, NULL);
 	f = ctl_open(ctl);
 	code = ctl_query(f, WIRE_TYPE_list, "", &list);
 	if (code == 0)

@@ -171,8 +171,7 @@ static int run(struct fixctl *ctl, int argc, char **argv)
 		else
 			ctl_bad_option("init");
 	}
-	if (argc - optind > 1)
-		ctl_misuse("init", "one DIRECTORY at most");
+	ctl_expect("init", argc, argv, 0, 1, NULL);
 	return init(optind < argc && *argv[optind] ? argv[optind] : ".", dry, ctl->json);
 }
 

@@ -76,8 +76,7 @@ static int run(struct fixctl *ctl, int argc, char **argv)
 		else
 			ctl_bad_option("list");
 	}
-	if (argc - optind > 1)
-		ctl_misuse("list", "one NAME at most");
+	ctl_expect("list", argc, argv, 0, 1, NULL);
 	f = ctl_open(ctl);
 	code = ctl_query(f, WIRE_TYPE_list, optind < argc ? argv[optind] : "", &report);
 	if (code) {

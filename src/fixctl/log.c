@@ -41,8 +41,9 @@ static int run(struct fixctl *ctl, int argc, char **argv)
 			ctl_bad_option("log");
 		ctl->json = true;
 	}
-	if (argc - optind != 1 || strlen(argv[optind]) > WIRE_NAME_MAX)
-		ctl_misuse("log", "exactly one NAME is needed");
+	ctl_expect("log", argc, argv, 1, 1, "a NAME");
+	if (strlen(argv[optind]) > WIRE_NAME_MAX)
+		ctl_misuse("log", "a name has at most %d bytes", WIRE_NAME_MAX);
 	q.pattern = (uint16_t)strlen(argv[optind]);
 	memcpy(body, &q, sizeof q);
 	memcpy(body + sizeof q, argv[optind], q.pattern);

@@ -302,8 +302,7 @@ static int run(struct fixctl *ctl, int argc, char **argv)
 		else
 			ctl_bad_option("ps");
 	}
-	if (argc - optind > 1)
-		ctl_misuse("ps", "one NAME-GLOB at most");
+	ctl_expect("ps", argc, argv, 0, 1, NULL);
 	if (optind < argc)
 		v.pattern = argv[optind];
 	v.json = ctl->json;

@@ -129,8 +129,7 @@ static int run(struct fixctl *ctl, int argc, char **argv)
 			ctl_bad_option("report");
 		}
 	}
-	if (optind < argc)
-		ctl_misuse("report", "'%s' is one argument too many", argv[optind]);
+	ctl_expect("report", argc, argv, 0, 0, NULL);
 	f = ctl_open(ctl);
 	s.root = root = ctl->session ? realpath(ctl->session, NULL) : NULL;
 	code = ctl_query(f, WIRE_TYPE_list, "", &s.list);

@@ -420,8 +420,7 @@ static int run(struct fixctl *ctl, int argc, char **argv)
 			ctl_bad_option("status");
 		}
 	}
-	if (argc - optind > 1)
-		ctl_misuse("status", "one NAME at most");
+	ctl_expect("status", argc, argv, 0, 1, NULL);
 	/* Who asks for some wants to know all of them. */
 	if (v.format == FORMAT_TEXT && optind < argc)
 		v.format = FORMAT_VERBOSE;

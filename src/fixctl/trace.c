@@ -263,8 +263,7 @@ static int run(struct fixctl *ctl, int argc, char **argv)
 			ctl_bad_option("trace");
 		}
 	}
-	if (optind < argc)
-		ctl_misuse("trace", "'%s' is one argument too many", argv[optind]);
+	ctl_expect("trace", argc, argv, 0, 0, NULL);
 	f = ctl_open(ctl);
 	sigaction(SIGINT, &on_signal, NULL);
 	sigaction(SIGTERM, &on_signal, NULL);

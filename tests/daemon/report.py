@@ -314,7 +314,7 @@ def test_odd_requests(t):
     assert "<svg" in d.ctl("report", "--format=html").out
     assert "expected one of markdown, json, html" in d.ctl("report", "--format=pdf", code=2).err
     assert "--since" in d.ctl("report", "--since=yesterday", code=2).err
-    assert "one argument too many" in d.ctl("report", "f1", code=2).err
+    assert "unexpected argument 'f1'" in d.ctl("report", "f1", code=2).err
     assert "cannot be written" in d.ctl("report", "-o", t.path("nowhere/report"), code=1).err
     os.symlink("/dev/full", t.path("full.new"))
     assert "cannot be written" in d.ctl("report", "-o", t.path("full"), code=1).err

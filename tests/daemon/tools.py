@@ -725,7 +725,7 @@ def test_init(t):
                           cwd=t.dir, capture_output=True, text=True, env=harness.process_environment())
     assert (done.returncode, done.stdout.strip()) == (0, "2"), done
     assert os.path.getsize(t.path("tests/data/deep/words")) == 5000
-    assert "No such file" in init(t.path("nowhere"), code=1).stderr and "one DIRECTORY" in init("a", "b", code=2).stderr
+    assert "No such file" in init(t.path("nowhere"), code=1).stderr and "unexpected argument 'b'" in init("a", "b", code=2).stderr
 
 
 if __name__ == "__main__":
