@@ -5,7 +5,7 @@
 package fixd
 
 const (
-	wireVersion    = 7
+	wireVersion    = 8
 	wireVersionMin = 5
 	messageMax     = 8192
 	fdsMax         = 64

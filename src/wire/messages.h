@@ -5,7 +5,7 @@
 
 #include <stdint.h>
 
-#define WIRE_VERSION 7
+#define WIRE_VERSION 8
 #define WIRE_VERSION_MIN 5
 #define WIRE_MESSAGE_MAX 8192 /* of one message */
 #define WIRE_FDS_MAX 64 /* descriptors in one reply */
@@ -220,20 +220,24 @@ _Static_assert(sizeof(struct wire_test) == 8, "wire_test");
 
 /*
  * A reset of the view of an image, on which the client has a lease, has put back what that test had changed.
+ * A forked child says so on the connection of its parent, whose view it uses.
  */
 struct wire_changed {
 	uint64_t serial;
 	uint64_t pages;
+	uint16_t test; /* that did it; empty: the one that this client runs */
+	uint16_t reserved[3];
 };
-_Static_assert(sizeof(struct wire_changed) == 16, "wire_changed");
+_Static_assert(sizeof(struct wire_changed) == 24, "wire_changed");
 
 /*
- * The test that this client runs has used its view of an image, on which the client has a lease, and of which it is watched who changes it.
+ * That test has used its view of an image, on which the client has a lease, and of which it is watched who changes it.
  */
 struct wire_used {
 	uint64_t serial;
 	uint16_t line; /* of source, which has changed it first; empty: it was not changed */
-	uint16_t reserved[3];
+	uint16_t test; /* that did it; empty: the one that this client runs */
+	uint16_t reserved[2];
 };
 _Static_assert(sizeof(struct wire_used) == 16, "wire_used");
 
@@ -326,8 +330,8 @@ _Static_assert(sizeof(struct wire_error) == 8, "wire_error");
 	X(closing, 20, struct wire_closing, 0, WIRE_NOTE) \
 	X(adopt, 21, struct wire_adopt, WIRE_NAME_MAX + WIRE_KEY_MAX, 0) \
 	X(test, 22, struct wire_test, WIRE_TEST_MAX, WIRE_NOTE) \
-	X(changed, 23, struct wire_changed, 0, WIRE_NOTE) \
-	X(used, 24, struct wire_used, WIRE_LINE_MAX, WIRE_NOTE) \
+	X(changed, 23, struct wire_changed, WIRE_TEST_MAX, WIRE_NOTE) \
+	X(used, 24, struct wire_used, WIRE_LINE_MAX + WIRE_TEST_MAX, WIRE_NOTE) \
 	X(relocate, 25, struct wire_relocate, 16 * WIRE_FDS_MAX, WIRE_OWNER_ONLY) \
 	X(status, 32, struct wire_query, WIRE_NAME_MAX, 0) \
 	X(list, 33, struct wire_query, WIRE_NAME_MAX, 0) \

@@ -23,7 +23,8 @@
 
 #define WIRE_REPLY 0x8000
 #define WIRE_ERROR 0xffff
-#define WIRE_VERSION_USED 7 /* has wire_used */
+#define WIRE_VERSION_USED 7  /* has wire_used */
+#define WIRE_VERSION_CHILD 8 /* wire_used and wire_changed have the test: a forked child says it for its parent */
 
 /* The daemon checks size and state of a message against its row of WIRE_REQUESTS before the handler sees it. */
 enum wire_request_flags {

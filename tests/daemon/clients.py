@@ -55,6 +55,10 @@ RECORDED = {
         ("0100000018000000" "0100000000000000" "0700000005000000", (32, 1, "0180")),
         ("1000000021000000" "0200000000000000" "00000000e8030000" "0100000000000000" "66", (96, 1, "1080")),
     ],
+    "8": [
+        ("0100000018000000" "0100000000000000" "0800000005000000", (32, 1, "0180")),
+        ("1000000021000000" "0200000000000000" "00000000e8030000" "0100000000000000" "66", (96, 1, "1080")),
+    ],
 }
 
 
@@ -269,7 +273,7 @@ def test_daemons_of_other_versions(t):
 
     serve(t.path("old"), old)
     c = harness.Client(t.path("old"))
-    assert heard == [(wire.VERSION, wire.VERSION_MIN), (6, 0), (5, 0)], heard
+    assert heard == [(wire.VERSION, wire.VERSION_MIN), *((version, 0) for version in range(wire.VERSION - 1, 4, -1))], heard
     c.close()
     serve(t.path("six"), lambda version, lowest: 6 if lowest <= 6 <= version else "no")
     harness.Client(t.path("six")).close()

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Made by contrib/protocol of src/wire/messages.table."""
 
-VERSION = 7
+VERSION = 8
 VERSION_MIN = 5
 MESSAGE_MAX = 8192
 FDS_MAX = 64
@@ -37,8 +37,8 @@ FIELDS = {
     "adopt": ("<IHH", ("flags", "pattern", "reserved"), ("pattern",)),
     "orphan": ("<II", ("note", "title"), ("title",)),
     "test": ("<H3H", ("test", "reserved", "reserved", "reserved"), ("test",)),
-    "changed": ("<QQ", ("serial", "pages"), ()),
-    "used": ("<QH3H", ("serial", "line", "reserved", "reserved", "reserved"), ("line",)),
+    "changed": ("<QQH3H", ("serial", "pages", "test", "reserved", "reserved", "reserved"), ("test",)),
+    "used": ("<QHH2H", ("serial", "line", "test", "reserved", "reserved"), ("line", "test")),
     "query": ("<IHH", ("flags", "pattern", "reserved"), ("pattern",)),
     "relocate": ("<QH3H", ("serial", "moves", "reserved", "reserved", "reserved"), ()),
     "move": ("<QQ", ("address", "to"), ()),

@@ -257,14 +257,14 @@ static void add_of_lease(const struct lease *l, struct event v, const char *run,
 	events_add(im->model, &v, &w);
 }
 
-void event_changed(const struct client *c, const struct lease *l, uint64_t pages)
+void event_changed(const struct client *c, const struct lease *l, const char *test, uint64_t pages)
 {
-	add_of_lease(l, (struct event){ .kind = EVENT_CHANGED, .pages = pages }, c->member ? c->member->run->id : NULL, c->test, NULL);
+	add_of_lease(l, (struct event){ .kind = EVENT_CHANGED, .pages = pages }, c->member ? c->member->run->id : NULL, test, NULL);
 }
 
-void event_used(const struct client *c, const struct lease *l, const char *line)
+void event_used(const struct client *c, const struct lease *l, const char *test, const char *line)
 {
-	add_of_lease(l, (struct event){ .kind = EVENT_USED }, c->member ? c->member->run->id : NULL, c->test, line);
+	add_of_lease(l, (struct event){ .kind = EVENT_USED }, c->member ? c->member->run->id : NULL, test, line);
 }
 
 void event_detach(const struct lease *l)

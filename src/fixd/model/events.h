@@ -54,9 +54,9 @@ void event_torn_down(const struct image *im, const char *wrong);
 /* A client was given it. `test`: the one it runs, or its scope key; not NUL-terminated. */
 void event_attach(const struct client *c, struct lease *l, bool built, int64_t took, const char *test, size_t test_size);
 /* The test that it runs has changed so many pages. */
-void event_changed(const struct client *c, const struct lease *l, uint64_t pages);
+void event_changed(const struct client *c, const struct lease *l, const char *test, uint64_t pages);
 /* The test that it runs has used it, and changed it in that line, if it is not empty. */
-void event_used(const struct client *c, const struct lease *l, const char *line);
+void event_used(const struct client *c, const struct lease *l, const char *test, const char *line);
 void event_detach(const struct lease *l);
 /* Between us and the remote. `wrong` may be NULL. */
 struct event_transfer {

@@ -474,15 +474,25 @@ bool handle_test(struct conn *c, const struct wire_header *h, const void *body, 
 	return true;
 }
 
+/* Of a forked child the message has it. NULL: none runs. */
+static const char *test_of(const struct conn *c, const char *told)
+{
+	return *told ? told : c->client.test;
+}
+
 bool handle_changed(struct conn *c, const struct wire_header *h, const void *body, size_t size)
 {
 	const struct wire_changed *q = body;
 	const struct lease *l = lease_find(&c->client.leases, q->serial);
+	struct tail t = { (const char *)(q + 1), (const char *)body + size };
+	_cleanup_free_ char *test = tail_string(&t, q->test);
 
-	(void)h, (void)size;
+	(void)h;
+	if (!test || t.at != t.end)
+		return false;
 	/* It may not have come over a restart. */
 	if (l)
-		event_changed(&c->client, l, q->pages);
+		event_changed(&c->client, l, test_of(c, test), q->pages);
 	return true;
 }
 
@@ -491,13 +501,13 @@ bool handle_used(struct conn *c, const struct wire_header *h, const void *body, 
 	const struct wire_used *q = body;
 	const struct lease *l = lease_find(&c->client.leases, q->serial);
 	struct tail t = { (const char *)(q + 1), (const char *)body + size };
-	_cleanup_free_ char *line = tail_string(&t, q->line);
+	_cleanup_free_ char *line = tail_string(&t, q->line), *test = tail_string(&t, q->test);
 
 	(void)h;
-	if (!line || t.at != t.end)
+	if (!line || !test || t.at != t.end)
 		return false;
-	if (l && c->client.test)
-		event_used(&c->client, l, line);
+	if (l && test_of(c, test))
+		event_used(&c->client, l, test_of(c, test), line);
 	return true;
 }
 
