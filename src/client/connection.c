@@ -128,7 +128,7 @@ static uint16_t fixed_part(uint16_t type)
 	return 0;
 }
 
-static int send_message(struct fixd *f, uint16_t type, const void *body, size_t size, int flags, uint64_t *id)
+static int send_to(struct fixd *f, int fd, uint16_t type, const void *body, size_t size, int flags, uint64_t *id)
 {
 	char message[WIRE_MESSAGE_MAX];
 	struct wire_header h = { .type = type, .n_fds = fixed_part(type), .size = (uint32_t)(sizeof h + size), .id = ++f->last_id };
@@ -139,7 +139,12 @@ static int send_message(struct fixd *f, uint16_t type, const void *body, size_t 
 	if (size)
 		memcpy(message + sizeof h, body, size);
 	*id = h.id;
-	return socket_send(f->fd, message, sizeof h + size, NULL, 0, flags);
+	return socket_send(fd, message, sizeof h + size, NULL, 0, flags);
+}
+
+static int send_message(struct fixd *f, uint16_t type, const void *body, size_t size, int flags, uint64_t *id)
+{
+	return send_to(f, f->fd, type, body, size, flags, id);
 }
 
 /* The daemon's own sentence. */
@@ -374,6 +379,9 @@ static int reconnect(struct fixd *f)
 	if (f->owner == process_id()) {
 		f->fd = fd_close(f->fd);
 		board_map_clear(f->board);
+	} else {
+		f->inherited = f->fd;
+		f->inherited_epoch = f->epoch;
 	}
 	connection_log("a new connection to the daemon at %s is opened", f->path);
 	r = connection_open(f);
@@ -403,6 +411,25 @@ bool connection_mention(struct fixd *f, uint16_t type, const void *body, size_t 
 
 	return f->fd >= 0 && f->owner == process_id() && tell_test(f, MSG_DONTWAIT) &&
 	       send_message(f, type, body, size, MSG_DONTWAIT, &id) == 0;
+}
+
+/* A program may have closed it, and have something else there. */
+static bool is_of_daemon(const struct fixd *f, int fd)
+{
+	struct ucred peer;
+	socklen_t size = sizeof peer;
+
+	return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0 && peer.pid == (pid_t)f->daemon_pid;
+}
+
+bool connection_mention_of_parent(struct fixd *f, uint64_t epoch, uint16_t type, const void *body, size_t size)
+{
+	bool own = f->owner == process_id();
+	int fd = own ? f->inherited : f->fd;
+	uint64_t id;
+
+	return fd >= 0 && epoch == (own ? f->inherited_epoch : f->epoch) && is_of_daemon(f, fd) &&
+	       send_to(f, fd, type, body, size, MSG_DONTWAIT, &id) == 0;
 }
 
 static int send_request(struct fixd *f, uint16_t type, const void *body, size_t size, uint64_t *id)

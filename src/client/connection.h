@@ -38,6 +38,8 @@ struct fixd {
 	int spare;	/* a descriptor that makes room for one that the answer brings; -1: none is kept */
 	uint64_t last_id;
 	uint64_t epoch; /* which connection: leases end with theirs */
+	int inherited;	/* in a forked child that has one of its own: that of its parent, which is left open; otherwise -1 */
+	uint64_t inherited_epoch;
 	uint32_t daemon_pid, version; /* of what listens, and what it speaks */
 	struct board_map *board;
 	struct variables *variables;
@@ -94,6 +96,11 @@ void connection_tell(struct fixd *f, uint16_t type, const void *body, size_t siz
  * lost by that.
  */
 bool connection_mention(struct fixd *f, uint16_t type, const void *body, size_t size);
+
+/*
+ * The same in a forked child, of a lease of its parent's, from that connection: in one message, since parent and children share it.
+ */
+bool connection_mention_of_parent(struct fixd *f, uint64_t epoch, uint16_t type, const void *body, size_t size);
 
 void reply_close(struct reply *r);
 

@@ -71,7 +71,7 @@ int fixd_open(struct fixd **out, const char *socket)
 	*out = NULL;
 	if (!f)
 		return open_failed(f, -ENOMEM);
-	f->fd = f->spare = -1;
+	f->fd = f->spare = f->inherited = -1;
 	f->refs = 1;
 	if (disabled && !strcmp(disabled, "1")) {
 		f->local = true;

@@ -398,20 +398,39 @@ static bool has_lease(const struct fixd_view *v)
 	return v->attached_by == process_id() && v->epoch == v->fixd->epoch;
 }
 
+/*
+ * What the test that runs has done with a view. The body, of that size, has room for the name of the test behind it, and `length` is
+ * where that of the name is told: in a forked child it belongs to the message.
+ */
+static bool mention(struct fixd_view *v, uint16_t type, void *body, size_t size, uint16_t *length)
+{
+	const struct fixd *f = v->fixd;
+
+	if (!*f->test)
+		return false;
+	if (has_lease(v))
+		return connection_mention(v->fixd, type, body, size);
+	if (v->attached_by == process_id() || f->version < WIRE_VERSION_CHILD)
+		return false;
+	*length = (uint16_t)strlen(f->test);
+	memcpy((char *)body + size, f->test, *length);
+	return connection_mention_of_parent(v->fixd, v->epoch, type, body, size + *length);
+}
+
 void fixd_view_used(struct fixd_view *v, const char *line)
 {
 	struct {
 		struct wire_used head;
-		char line[WIRE_LINE_MAX];
+		char text[WIRE_LINE_MAX + WIRE_TEST_MAX];
 	} body = { .head.serial = v->serial };
 
-	if (!*v->fixd->test || v->fixd->version < WIRE_VERSION_USED || !has_lease(v))
+	if (v->fixd->version < WIRE_VERSION_USED)
 		return;
 	if (line) {
 		body.head.line = (uint16_t)strnlen(line, WIRE_LINE_MAX);
-		memcpy(body.line, line, body.head.line);
+		memcpy(body.text, line, body.head.line);
 	}
-	connection_mention(v->fixd, WIRE_TYPE_used, &body, sizeof body.head + body.head.line);
+	mention(v, WIRE_TYPE_used, &body, sizeof body.head + body.head.line, &body.head.test);
 }
 
 /* While it is watched who changes it: that the test has used it, and its line that has changed it or what it points into. */
@@ -493,9 +512,12 @@ bool fixd_view_reused(const struct fixd_view *v)
 /* False: the daemon hears of it when the view is detached. */
 static bool mention_change(struct fixd_view *v, uint64_t pages)
 {
-	struct wire_changed c = { .serial = v->serial, .pages = pages };
+	struct {
+		struct wire_changed head;
+		char test[WIRE_TEST_MAX];
+	} body = { .head = { .serial = v->serial, .pages = pages } };
 
-	return *v->fixd->test && has_lease(v) && connection_mention(v->fixd, WIRE_TYPE_changed, &c, sizeof c);
+	return mention(v, WIRE_TYPE_changed, &body, sizeof body.head, &body.head.test);
 }
 
 static int64_t cannot_look(struct fixd_view *v, int64_t err)

@@ -257,6 +257,61 @@ def test_report_of_culprits(t):
     assert re.search(rf"USED +S bytes  # pid \d+ reads\n", past) and re.search(rf"USED +S bytes  # pid \d+ w4, changed at {re.escape(line)}\n", past), past
 
 
+FORKS = """
+#include <fixd/test.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+static void test(const char *name)
+{
+	int other[2];
+	if (name[1] == 'x') { /* what was inherited is something else now */
+		socketpair(AF_UNIX, SOCK_SEQPACKET, 0, other);
+		for (int fd = 3; fd < other[0]; fd++)
+			dup2(other[0], fd);
+	}
+	fixd_test_begin(name);
+	char *bytes = fixd_test("bytes");
+	if (name[0] == 'w')
+		bytes[9000] ^= 1;
+	fixd_test_reset();
+	if (name[1] == 'x' && recv(other[1], &other, 1, MSG_DONTWAIT) >= 0)
+		abort();
+}
+int main(int argc, char *argv[])
+{
+	fixd_test("bytes");
+	for (int i = 1; i < argc; i++) {
+		int status = 1;
+		pid_t pid = fork();
+		if (pid == 0) {
+			test(argv[i]);
+			_exit(0);
+		}
+		if (pid < 0 || waitpid(pid, &status, 0) < 0 || status != 0)
+			abort();
+	}
+	fixd_test_end();
+	return 0;
+}
+"""
+
+
+def test_report_of_forked_culprits(t):
+    """As Check runs them: each test in a child of the process that has attached."""
+    needs_lines()
+    daemon, program = daemon_of(t), t.path("suite")
+    run(["gcc", "-g", "-o", program, t.write("suite.c", FORKS), "-I", SRC + "/contrib/adapters", "-I", SRC + "/include", *LIBRARIES], t.dir)
+    run([program, "reads", "writes", "wx", "r2", "w4"], t.dir, {**environment(), "FIXD_SOCKET": daemon.socket, "FIXD_BLAME": "1"})
+    (line,) = [f"{program}.c:{n} in test()" for n, text in enumerate(FORKS.splitlines(), 1) if "^=" in text]
+    expected = [{"test": "writes", "name": "bytes", "writer": line, "times": 1, "victims": ["r2", "w4"], "victim_count": 2},
+                {"test": "w4", "name": "bytes", "writer": line, "times": 1, "victims": [], "victim_count": 0}]
+    wait_for(lambda: json.loads(daemon.ctl("report", "--json").out)["culprits"] == expected, "the culprits")
+    past = daemon.ctl("trace", "--past", "--once").out
+    assert len(re.findall(r"CHANGED +S bytes .* (writes|w4)\b", past)) == 2, past
+
+
 FORKED = """
 #include <fixd/test.h>
 int main(int argc, char **argv)
