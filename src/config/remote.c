@@ -39,7 +39,7 @@ static char *check_key(const char *key)
 	const char *colon = strrchr(key, ':'), *hex = colon ? colon + 1 : key;
 
 	if (strlen(hex) != PUBLIC_KEY_HEX || strspn(hex, "0123456789abcdef") != PUBLIC_KEY_HEX)
-		return xasprintf("public-keys: '%s' is no public key; expected what 'fixd-remote keygen FILE' prints, alone or behind "
+		return xasprintf("public-keys: '%s' is no public key; expected what 'fixctl remote keygen FILE' prints, alone or behind "
 				 "NAMESPACES: (pr/*:...)",
 				 key);
 	if (colon && !is_namespace(key, (size_t)(colon - key), true))
@@ -149,7 +149,7 @@ char *remote_complete(struct config *c)
 
 	if (!wrong && c->remote_write && !c->remote_key_file && !c->remote_hmac_file)
 		wrong = xstrdup(
-			"write = yes needs key-file, in which the secret key is (fixd-remote keygen FILE), or hmac-file, with a secret "
+			"write = yes needs key-file, in which the secret key is (fixctl remote keygen FILE), or hmac-file, with a secret "
 			"that all share");
 	if (!wrong) {
 		find_reads(c);

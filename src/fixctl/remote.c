@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <getopt.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -234,11 +235,16 @@ static int run_pull(struct fixd *f, const struct remote_request *q)
 
 static const struct remote_command {
 	const char *name;
-	int (*run)(struct fixd *f, const struct remote_request *q); /* NULL: it needs no daemon */
-	bool names; /* it is for some */
+	int (*run)(struct fixd *f, const struct remote_request *q);
+	int (*run_alone)(const struct remote_request *q); /* in its place: it needs no daemon */
+	const char *takes;				  /* what its arguments are, or NULL */
 } commands[] = {
-	{ "status", run_status, false }, { "check", run_check, false }, { "push", run_push, true },
-	{ "pull", run_pull, true },	 { "prune", NULL, true },
+	{ .name = "status", .run = run_status },
+	{ .name = "check", .run = run_check },
+	{ .name = "push", .run = run_push, .takes = "NAME" },
+	{ .name = "pull", .run = run_pull, .takes = "NAME" },
+	{ .name = "prune", .run_alone = remote_prune, .takes = "DIRECTORY" },
+	{ .name = "keygen", .run_alone = remote_keygen, .takes = "FILE" },
 };
 
 static const struct remote_command *find_command(const char *name)
@@ -262,6 +268,7 @@ static int run(struct fixctl *ctl, int argc, char **argv)
 						 { "dry-run", no_argument, NULL, 'n' },
 						 { NULL, 0, NULL, 0 } };
 	const struct remote_command *command;
+	_cleanup_free_ char *missing = NULL;
 	int64_t older_than = PRUNE_OLDER_THAN;
 	struct remote_request q = { 0 };
 	bool prunes = false;
@@ -279,17 +286,15 @@ static int run(struct fixctl *ctl, int argc, char **argv)
 			ctl_misuse("remote", "--older-than %s: expected a number with ms, s, m or h", optarg);
 	}
 	command = find_command(optind < argc ? argv[optind++] : "status");
-	if (!command->run && argc - optind != 1)
-		ctl_misuse("remote", "remote prune takes one DIRECTORY");
-	if (command->run && prunes)
+	if (command->run_alone != remote_prune && prunes)
 		ctl_misuse("remote", "--older-than and --dry-run are for remote prune");
-	if (command->names != (optind < argc))
-		ctl_misuse("remote", "remote %s %s", command->name, command->names ? "needs a NAME" : "takes no NAME");
+	missing = xasprintf("the %s of remote %s", command->takes, command->name);
+	ctl_expect("remote", argc, argv, command->takes != NULL, !command->takes ? 0 : command->run_alone ? 1 : INT_MAX, missing);
 	q.names = argv + optind;
 	q.json = ctl->json;
 	q.older_than_s = older_than / NSEC_PER_SEC;
-	if (!command->run)
-		return remote_prune(&q);
+	if (command->run_alone)
+		return command->run_alone(&q);
 	f = ctl_open(ctl);
 	code = command->run(f, &q);
 	fixd_close(f);
@@ -301,12 +306,13 @@ const struct fixctl_command command_remote = {
 	.json = true,
 	.run = run,
 	.summary = "images of other machines: state, check, push, pull, prune",
-	.help = "remote [--json] [status | check | push NAME... | pull NAME... | prune [OPTION]... DIRECTORY]\n"
+	.help = "remote [--json] [status | check | push NAME... | pull NAME... | prune [OPTION]... DIRECTORY | keygen FILE]\n"
 		"status: what the daemon reads and writes there, what came and went, and what is on its way.\n"
 		"check: whether the server answers and keeps what it is given, and the keys fit; exits with 1 if not.\n"
 		"push: sends images that are here, and have not arrived or are to be there again. pull: gets fixtures, from the\n"
 		"remote if they are there; exits with 1 if one had to be built.\n"
 		"prune: on the machine of the server, removes from the directory that it gives out what nobody uses any more.\n"
+		"keygen: makes a secret key, which FILE is then, and prints the public one.\n"
 		"\n"
 		"  -j, --json         as JSON; of push and pull an object a line\n"
 		"  --older-than TIME  prune: what was neither read nor written for that long (default 720h)\n"

@@ -21,5 +21,7 @@ int remote_rests(const json_t *remote, long *seconds);
 int remote_check(const json_t *remote, bool json);
 /* Removes what nobody uses from the directory that a server gives out. */
 int remote_prune(const struct remote_request *q);
+/* Makes a key pair: a file, which must not be there, and a line. */
+int remote_keygen(const struct remote_request *q);
 /* The image that is current; *words, to be freed, say what became of it. */
 int remote_push(struct fixd *f, const json_t *remote, const char *name, char **words);

@@ -115,6 +115,28 @@ int remote_prune(const struct remote_request *q)
 	return 0;
 }
 
+int remote_keygen(const struct remote_request *q)
+{
+	_cleanup_free_ char *answer = NULL;
+	struct arguments a = { 0 };
+
+	add(&a, "fixd-remote");
+	add(&a, "keygen");
+	add(&a, q->names[0]);
+	if (run_tool(&a, &answer))
+		return EXIT_REFUSED;
+	answer[strcspn(answer, "\n")] = '\0';
+	if (q->json) {
+		json_t *j = json_pack("{s:s, s:s}", "key_file", q->names[0], "public_key", answer);
+
+		ctl_print_json(j);
+		json_decref(j);
+	} else {
+		puts(answer);
+	}
+	return 0;
+}
+
 int remote_rests(const json_t *remote, long *seconds)
 {
 	_cleanup_free_ char *answer = NULL;

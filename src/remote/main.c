@@ -206,6 +206,8 @@ static int keygen(const char *path)
 	if (r == 0)
 		r = fd_write_all(fd, secret_hex, strlen(secret_hex));
 	if (r < 0) {
+		if (fd >= 0)
+			unlink(path);
 		fprintf(stderr, "fixd-remote: %s cannot be written: %s\n", path, strerror(-r));
 		return EXIT_FAILURE;
 	}

@@ -100,7 +100,7 @@ int remote_secret(struct remote *r, unsigned char *secret)
 	hex[strcspn(hex, "\n")] = '\0';
 	if (sodium_hex2bin(secret, crypto_sign_SECRETKEYBYTES, hex, strlen(hex), NULL, &n, NULL) == 0 && n == crypto_sign_SECRETKEYBYTES)
 		return 0;
-	remote_say(r, xasprintf("%s is no secret key; expected one of 'fixd-remote keygen'", r->key_file));
+	remote_say(r, xasprintf("%s is no secret key; expected one of 'fixctl remote keygen'", r->key_file));
 	return -EINVAL;
 }
 

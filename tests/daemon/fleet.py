@@ -170,10 +170,26 @@ def test_prune(t):
     os.mkdir(t.path("empty"))
     assert "is no directory of a remote" in refused("prune", t.path("empty"), code=1)
     assert "No such file or directory" in refused("prune", t.path("nowhere"), code=1)
-    assert "remote prune takes one DIRECTORY" in refused("prune", store, store) and "remote prune needs a NAME" not in refused("prune")
+    assert f"unexpected argument '{store}'" in refused("prune", store, store) and "the DIRECTORY of remote prune is missing" in refused("prune")
+    assert "the NAME of remote push is missing" in refused("push") and "unexpected argument 'words'" in refused("check", "words")
     assert "--older-than x: expected a number with" in refused("prune", "--older-than", "x", store)
     assert "--older-than and --dry-run are for remote prune" in refused("status", "-n")
     server.close()
+
+
+@once
+def test_keygen(t):
+    need(t)
+
+    def keygen(*args, code=0):
+        done = subprocess.run([harness.program("fixctl"), "remote", "keygen", *args], capture_output=True, text=True, env=harness.process_environment())
+        assert done.returncode == code, done
+        return done
+
+    assert re.fullmatch(r"[0-9a-f]{64}\n", keygen(t.path("one")).stdout) and os.stat(t.path("one")).st_mode & 0o777 == 0o600
+    made = json.loads(keygen("--json", t.path("two")).stdout)
+    assert not Schema("remote.json").wrong(made) and made["key_file"] == t.path("two"), made
+    assert "File exists" in keygen(t.path("one"), code=1).stderr and "the FILE of remote keygen is missing" in keygen(code=2).stderr
 
 
 @once

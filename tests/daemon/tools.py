@@ -360,7 +360,7 @@ def test_completion(t):
     assert complete("-s", d.socket, "get", "co") == ["corpus"]
     assert complete("graph", "--format", "=", "") == complete("graph", "--format", "=") == ["dot", "svg", "json"]
     assert complete("status", "--format", "=", "t") == ["text", "table"] and complete("warm", "--timeout", "=", "") == []
-    assert complete("remote", "") == ["status", "check", "push", "pull", "prune"] and complete("remote", "--json", "pu") == ["push", "pull"]
+    assert complete("remote", "") == ["status", "check", "push", "pull", "prune", "keygen"] and complete("remote", "--json", "pu") == ["push", "pull"]
     assert complete("-s", d.socket, "remote", "push", "co") == ["corpus"] and complete("remote", "prune", "") == complete("remote", "check", "") == []
     for command in set(complete("")[1:]) - {"remote"}:
         usage = d.ctl("help", command).out.splitlines()[0]
@@ -399,7 +399,7 @@ def test_completion_by_others(t):
     if not there:
         raise harness.Skip("neither zsh nor fish is installed")
     for shell in there:
-        assert complete(shell, "remote", "") == ["check", "prune", "pull", "push", "status"], shell
+        assert complete(shell, "remote", "") == ["check", "keygen", "prune", "pull", "push", "status"], shell
         assert complete(shell, "-s", d.socket, "remote", "push", "") == ["broken", "corpus", "index", "module"], shell
         assert complete(shell, "graph", "--format=") == ["dot", "json", "svg"] and "--stale" in complete(shell, "cleanup", "--st"), shell
         assert "warm" in complete(shell, "help", "wa") and "status" in complete(shell, "sta"), shell
