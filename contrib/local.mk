@@ -33,6 +33,7 @@ EXTRA_DIST += \
 	contrib/ci/github.yml \
 	contrib/ci/gitlab-fleet.yml \
 	contrib/ci/gitlab.yml \
+	contrib/ci/README \
 	contrib/ci/apache.conf \
 	contrib/ci/nginx.conf \
 	contrib/ci/with-remote \

@@ -18,8 +18,11 @@ import time
 
 import harness
 from harness import LIMIT, SANITIZERS, Skip, once, wait_for
+from hosts import Network, enter
+from manual import runs
+from remote import FIXTURES, Machine, Server, Store, keygen, need, section, store, stored
 from schema import Schema
-from remote import FIXTURES, Machine, Server, Store, keygen, need, section, stored
+from tutorial import steps
 
 WORDS = "[fixture words]\ncommand = echo words >> runs; cat input; seq 1 20000\nwatch = input\nwatch-by = content\nremote = yes\n"
 
@@ -467,6 +470,44 @@ def test_the_examples_for_ci(t):
     assert not run("shard-of-pr", 1, which=1, PR_KEY=secret("pr-key"), NUMBER="7", input="other\n")[1]
     assert run("shard-of-main", 1, which=1, input="other\n")[1], "the main branch took what a pull request has built"
     server.close()
+
+
+@runs("ci/README Two machines *")
+@once
+def test_two_machines_by_hand(t):
+    """What a newcomer types, on hosts of their own."""
+    need(t)
+    listing, begin, make_keys, ini, send, take = steps("ci/README Two machines *")
+    assert listing[0] == "mkdir -p /srv/fixd" and begin[0].startswith("nginx -c") and ini[0] == "cat fixd.ini"
+    net = Network(3)
+    path, conf = store(t, "nginx", "10.9.0.1", 8080)
+    nginx = subprocess.Popen([*enter(net.hosts[0]), path, "-c", conf, "-p", t.dir], stderr=subprocess.PIPE)
+
+    def say(host, command):
+        directory = t.path(f"host{host}")
+        path = f"{harness.SRC}:{harness.BUILD}:{os.environ['PATH']}"
+        command = command.replace("contrib/ci/", f"{harness.SRC}/contrib/ci/")
+        done = subprocess.run([*enter(net.hosts[host]), "sh", "-c", command], cwd=directory, capture_output=True, text=True, timeout=LIMIT,
+                              env={**harness.process_environment(), "PATH": path, "XDG_RUNTIME_DIR": directory + "/run"})
+        assert done.returncode == 0, (command, done)
+        return done.stdout
+
+    try:
+        wait_for(lambda: subprocess.run([*enter(net.hosts[0]), "curl", "-s", "http://10.9.0.1:8080/"], stdout=subprocess.DEVNULL).returncode == 0, "nginx")
+        for host in 1, 2:
+            os.makedirs(t.path(f"host{host}/run"), 0o700)
+        public = say(1, make_keys[0]).strip()
+        for host in 1, 2:
+            text = "".join(line + "\n" for line in ini[1]).replace("//store:", "//10.9.0.1:").replace("PUBLIC", public)
+            t.write(f"host{host}/fixd.ini", text)
+            t.write(f"host{host}/words.txt", "words\n")
+            os.chmod(t.write(f"host{host}/make-corpus", f"#!/bin/sh\necho run >>{t.path('runs')}\ncat \"$1\"\n"), 0o755)
+        for host, (command, lines) in (1, send), (2, take):
+            assert say(host, command) == "".join(line.replace("//store:", "//10.9.0.1:") + "\n" for line in lines if line) and t.runs("runs") == 1
+    finally:
+        nginx.terminate()
+        nginx.communicate()
+        net.close()
 
 
 @once
