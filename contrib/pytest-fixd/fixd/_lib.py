@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import ctypes
-import ctypes.util
 import errno
 import os
 import select
@@ -89,8 +88,8 @@ _loaded: Optional[ctypes.CDLL] = None
 
 
 def library_path() -> str:
-    """libfixd.so of $FIXD_LIBRARY, or where the system finds it."""
-    return os.environ.get("FIXD_LIBRARY") or ctypes.util.find_library("fixd") or "libfixd.so.0"
+    """libfixd.so of $FIXD_LIBRARY, or where the loader finds it."""
+    return os.environ.get("FIXD_LIBRARY") or "libfixd.so.0"
 
 
 def library() -> ctypes.CDLL:
