@@ -84,6 +84,7 @@ pytest_fixd = \
 	contrib/pytest-fixd/fixd/_command_line.py \
 	contrib/pytest-fixd/fixd/_daemon.py \
 	contrib/pytest-fixd/fixd/_directories.py \
+	contrib/pytest-fixd/fixd/_early.py \
 	contrib/pytest-fixd/fixd/_explain.py \
 	contrib/pytest-fixd/fixd/_definition.py \
 	contrib/pytest-fixd/fixd/_fingerprint.py \

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import os
 import shlex
-import subprocess
 import sys
 from typing import Any, Iterable, List, Optional
 
@@ -13,21 +12,16 @@ import pytest
 
 from . import _live, _source
 from ._command_line import CommandLine
+from ._early import NO_RUN, become, is_forked, words
 from ._setting import of_file
 
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 # Like fixd-python, wherever that is.
 _LAUNCHER = f"import sys; sys.path.insert(0, {_PACKAGE!r}); from fixd import _python; del sys.path[0]; _python.{{main}}"
-# Options that do something else.
-_NO_RUN = ("cleanup", "session_status", "daemon", "daemon_status", "daemon_stop", "fixd_explain", "version", "help")
 _TRIES = "FIXD_PYTHON_TRIES"
 TRIES_MAX = 2
 
 _cold_key = pytest.StashKey[str]()
-
-
-def is_forked() -> bool:
-    return getattr(sys, "_fixd_forked", False)
 
 
 def _is_worker() -> bool:
@@ -41,7 +35,7 @@ def _wants(config: Any) -> bool:
 
 def _objection(config: Any) -> Optional[str]:
     """Why this process cannot be another one."""
-    if any(getattr(config.known_args_namespace, name, None) for name in _NO_RUN):
+    if any(getattr(config.known_args_namespace, name, None) for name in NO_RUN):
         return "no tests are run"
     if list(config.invocation_params.args) != sys.argv[1:] or _is_worker():
         return "pytest was called by a program, with arguments of its own"
@@ -53,21 +47,6 @@ def _objection(config: Any) -> Optional[str]:
 def _measures(config: Any) -> bool:
     """By pytest-cov: lines that only the template runs would be missing."""
     return bool(getattr(config.known_args_namespace, "cov_source", None))
-
-
-def _words() -> List[str]:
-    """What the interpreter was started with."""
-    given = getattr(sys, "orig_argv", None)  # Python 3.10
-    if given is not None:
-        return list(given[1:])
-    program = ["-m", "pytest"] if sys.argv[0].endswith("__main__.py") else [sys.argv[0]]
-    return [*subprocess._args_from_interpreter_flags(), *program, *sys.argv[1:]]  # type: ignore[attr-defined]
-
-
-def _become(command: List[str]) -> None:
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os.execv(command[0], command)
 
 
 def _told(e: Exception) -> str:
@@ -84,12 +63,11 @@ def begin(config: Any) -> None:
 
     warm, why = _wants(config), _objection(config)
     try:
-        words = _words()
-        record = os.environ[_python.RECORD_OF] = _python.record_of(words)
+        os.environ[_python.RECORD_OF] = _python.record_of(words())
         if why is None and not _measures(config) and _live_template(config, warm).is_known():
             _begin_live(config)
         elif why is None and warm:
-            _become(_python.fork_command(words, os.environ))
+            become(_python.fork_command(words(), os.environ))
     except _python.Plain as e:
         why = _told(e)
     os.environ.pop(_python.RECORD_OF, None)
@@ -102,7 +80,7 @@ def _live_template(config: Any, warm: bool) -> Any:
     from . import _python
 
     home, _ = _python.ready_home(os.environ)
-    return _python.LiveTemplate(CommandLine(_words()), os.environ, home, os.path.realpath(config.rootpath), warm)
+    return _python.LiveTemplate(CommandLine(words()), os.environ, home, os.path.realpath(config.rootpath), warm)
 
 
 def _begin_live(config: Any) -> None:
@@ -116,7 +94,7 @@ def _begin_live(config: Any) -> None:
             "directories": _live.directories(), "path": [os.path.abspath(p) for p in sys.path], "watch": _live.watched(str(config.rootpath)), "max_age": _live.max_age()}
         template.files = _files_of_modules()
         template.patterns = template.live["watch"]
-    _become(_python.fork_command_of(template, home, socket, _words()))
+    become(_python.fork_command_of(template, home, socket, words()))
 
 
 def _files_of_modules() -> List[str]:
@@ -138,7 +116,7 @@ def begin_live(config: Any) -> None:
     why = "coverage is measured, and what makes it is to be, too" if _measures(config) else _objection(config)
     try:
         if why is None:
-            os.environ[_python.RECORD_OF] = _python.record_of(_words())
+            os.environ[_python.RECORD_OF] = _python.record_of(words())
             _begin_live(config)
     except _python.Plain as e:
         why = _told(e)
@@ -175,7 +153,7 @@ def _start_over() -> None:
     _python.forget(home, _live.name())
     _daemon.fixctl(socket, ["cleanup", "--force", _live.name()])
     os.environ.pop(_python.RECORD_OF, None)
-    _become([sys.executable, *_words()])
+    become([sys.executable, *words()])
 
 
 def header(config: Any) -> Optional[str]:

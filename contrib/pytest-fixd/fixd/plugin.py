@@ -19,6 +19,10 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 import pluggy
 import pytest
 
+from . import _early
+
+_early.begin()
+
 from . import _again, _asked, _blame, _daemon, _directories, _explain, _ledger, _live, _patterns, _remote, _renewal, _rerun, _source, _teardown, _values
 from ._definition import Definition, function_of
 from ._fixtures import Handle, tear_down, tokens

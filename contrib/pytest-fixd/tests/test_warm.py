@@ -134,3 +134,15 @@ def test_coverage_of_a_warm_run(packages):
         output = packages.run("--cov=own", "--cov=test_it", "--cov-report=term", *options).passed(5).output
         found.append([line for line in output.splitlines() if ".py " in line])
     assert found[0] == found[1] == found[2] and len(found[0]) == 2
+
+
+def test_begins_again_before_it_loads_anything(packages):
+    """With the option on the command line; in doubt when all is known."""
+    for _ in range(2):
+        packages.run("--fixd-warm").passed(5)
+    for options, early in (["--fixd-warm"], True), (["--fixd-warm", "--fixd-leaks"], True), (["-o", "fixd_warm=true"], False):
+        packages.env["PYTHONPROFILEIMPORTTIME"] = "1"
+        result = packages.run("-v", *options).passed(5)
+        del packages.env["PYTHONPROFILEIMPORTTIME"]
+        assert "fixd: warm" in result.output and (" fixd._live\n" not in result.output) == early, options
+    assert "usage:" in packages.run("--fixd-warm", "--help").output
