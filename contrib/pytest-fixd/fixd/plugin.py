@@ -23,7 +23,7 @@ from . import _early
 
 _early.begin()
 
-from . import _again, _asked, _blame, _daemon, _directories, _explain, _ledger, _live, _patterns, _remote, _renewal, _rerun, _source, _teardown, _values
+from . import _again, _asked, _blame, _commands, _daemon, _directories, _explain, _ledger, _live, _patterns, _remote, _renewal, _rerun, _source, _teardown, _values
 from ._definition import Definition, function_of
 from ._fixtures import Handle, tear_down, tokens
 from ._lib import Connection, FixdError, View
@@ -552,78 +552,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addini("fixd_socket", "where the daemon listens", default="")
 
 
-# Options that do something else than run tests.
-
-def _print_fixctl(runtime: Runtime, arguments: List[str], own_session: bool) -> int:
-    done = _daemon.fixctl(runtime.socket, arguments, runtime.root if own_session else None)
-    sys.stdout.write(done.stdout)
-    sys.stderr.write(done.stderr)
-    return done.returncode
-
-
-def _session_status(runtime: Runtime) -> int:
-    return _print_fixctl(runtime, ["status"], True)
-
-
-def _daemon_status(runtime: Runtime) -> int:
-    return _print_fixctl(runtime, ["status"], False)
-
-
-def _tear_all_down(runtime: Runtime, root: str) -> None:
-    """The second halves of what is forgotten run here."""
-    try:
-        runtime.connection = _daemon.connect(runtime.socket, may_start=False)
-        runtime.connection.join(root)
-    except (FixdError, _daemon.NoDaemon):
-        runtime.connection = None
-        return
-    runtime.adopt("*")
-    runtime.connection.close()
-    runtime.connection = None
-
-
-def _told(runtime: Runtime, code: int, abandoned: int) -> int:
-    """The status to exit with."""
-    if abandoned:
-        print(f"fixd: the daemon has ended, and {abandoned} clean-up(s) that it has left were run")
-    for message in runtime.messages:
-        print(f"fixd: {message}", file=sys.stderr)
-    return 1 if runtime.messages else 0 if abandoned else code
-
-
-def _cleanup(runtime: Runtime) -> int:
-    ended = _again.clean_up(runtime.root)
-    if ended and _daemon.is_gone(runtime.socket):
-        return _told(runtime, 0, runtime.follow_abandoned(runtime.root))
-    code = _print_fixctl(runtime, ["cleanup", "--all"], True)
-    if code == 0:
-        _tear_all_down(runtime, runtime.root)
-    return _told(runtime, code, runtime.follow_abandoned(runtime.root))
-
-
-def _daemon_start(runtime: Runtime) -> int:
-    try:
-        _daemon.connect(runtime.socket, may_start=True, ini=runtime.ini).close()
-    except _daemon.NoDaemon as e:
-        print(f"fixd: {e}", file=sys.stderr)
-        return 3
-    print(f"fixd listens on {runtime.socket}")
-    return 0
-
-
-def _daemon_stop(runtime: Runtime) -> int:
-    """It serves other projects, too: what they have built would not be torn down later."""
-    for root in _daemon.own_roots(runtime.socket):
-        if _daemon.fixctl(runtime.socket, ["cleanup", "--all"], root).returncode == 0:
-            _tear_all_down(runtime, root)
-    code = _print_fixctl(runtime, ["stop"], False)
-    return _told(runtime, code, runtime.follow_abandoned(None))
-
-
-_COMMANDS = {"session_status": _session_status, "cleanup": _cleanup, "daemon": _daemon_start, "daemon_status": _daemon_status,
-             "daemon_stop": _daemon_stop}
-
-
 @_around(tryfirst=True)
 def pytest_load_initial_conftests(early_config: Any) -> Iterator[None]:
     _again.begin(early_config)
@@ -642,7 +570,7 @@ def pytest_cmdline_main(config: pytest.Config) -> Optional[int]:
     if config.getoption("fixd_explain") and hasattr(config.option, "numprocesses"):
         # What workers say nobody sees.
         config.option.numprocesses, config.option.dist, config.option.tx = None, "no", []
-    for option, command in _COMMANDS.items():
+    for option, command in _commands.COMMANDS.items():
         if config.getoption(option):
             runtime = Runtime(config)
             os.environ["FIXD_SOCKET"] = runtime.socket
