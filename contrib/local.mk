@@ -102,6 +102,7 @@ pytest_fixd = \
 	contrib/pytest-fixd/fixd/_runtime.py \
 	contrib/pytest-fixd/fixd/_rerun.py \
 	contrib/pytest-fixd/fixd/_live.py \
+	contrib/pytest-fixd/fixd/_objects.py \
 	contrib/pytest-fixd/fixd/_patterns.py \
 	contrib/pytest-fixd/fixd/_python.py \
 	contrib/pytest-fixd/fixd/_setting.py \

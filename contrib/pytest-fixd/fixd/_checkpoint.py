@@ -17,6 +17,7 @@ from typing import Any, Callable, Iterable, List, Optional
 
 from . import _forked, _hazards
 from ._lib import FixdError, library_path
+from ._objects import all_of, file_of
 
 _RETURN_AT_END = 2
 _FORKED, _ENDS = 1, 2
@@ -65,12 +66,11 @@ def _let_threads_end() -> None:
 
 def _flush_all() -> None:
     """What is still in a buffer every fork would write again."""
-    for thing in gc.get_objects():
-        if isinstance(thing, (io.TextIOWrapper, io.BufferedWriter, io.BufferedRandom)):
-            try:
-                thing.flush()
-            except (OSError, ValueError):
-                pass
+    for thing in all_of((io.TextIOWrapper, io.BufferedWriter, io.BufferedRandom)):
+        try:
+            thing.flush()
+        except (OSError, ValueError):
+            pass
 
 
 def _audit(keep_fds: Iterable[int]) -> List[int]:
@@ -87,7 +87,7 @@ def _audit(keep_fds: Iterable[int]) -> List[int]:
 
 def _loaded_files(more: Iterable[str]) -> List[bytes]:
     """What modules were read from, without those of Python itself: it is another program when one of them is another."""
-    found = (getattr(module, "__file__", None) for module in list(sys.modules.values()))
+    found = (file_of(module) for module in list(sys.modules.values()))
     paths = {os.path.abspath(path) for path in (*found, *more) if path}
     return sorted(os.fsencode(p) for p in paths if not _hazards.is_library(p) and os.path.exists(p))
 

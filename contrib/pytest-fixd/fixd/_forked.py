@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import atexit
 import ctypes
-import gc
 import io
 import os
 import sys
 import time
 from typing import Any, Callable, Dict, List
+
+from ._objects import all_of
 
 
 def temporary_files() -> List[Any]:
@@ -19,7 +20,7 @@ def temporary_files() -> List[Any]:
     if tempfile is None:
         return []
     kinds = (tempfile.TemporaryDirectory, tempfile._TemporaryFileWrapper)  # type: ignore[attr-defined]
-    return [thing for thing in gc.get_objects() if isinstance(thing, kinds)]
+    return all_of(kinds)
 
 
 def _leave_files(temporary: List[Any]) -> None:

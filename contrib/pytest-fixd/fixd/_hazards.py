@@ -15,6 +15,8 @@ import threading
 import types
 from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Sequence, Tuple
 
+from ._objects import file_of, is_a, names_of
+
 RULES = ("error", "warn", "allow")
 _FRAMES_SHOWN = 3
 _HELD_BY_MAX = 3
@@ -75,11 +77,11 @@ def _in_frames(thing: Any) -> Optional[str]:
 
 def _in_modules(thing: Any) -> Optional[str]:
     for module_name, module in list(sys.modules.items()):
-        if not isinstance(module, types.ModuleType) or str(getattr(module, "__file__", "")).startswith(_HERE):
+        path = file_of(module)
+        if str(path).startswith(_HERE):
             continue
-        for name, value in list(vars(module).items()):
+        for name, value in list(names_of(module).items()):
             if value is thing:
-                path = getattr(module, "__file__", None)
                 return _named(f"{module_name}.{name}", path, _line_of(path, name) if path else None)
     return None
 
@@ -90,7 +92,7 @@ def _name(thing: Any, depth: int = _HELD_BY_MAX) -> Optional[str]:
     if found or depth == 0:
         return found
     for holder in gc.get_referrers(thing):
-        if isinstance(holder, (types.FrameType, types.ModuleType)) or _is_own(holder):
+        if is_a(holder, (types.FrameType, types.ModuleType)) or _is_own(holder):
             continue
         found = _name(holder, depth - 1)
         if found:
@@ -100,7 +102,7 @@ def _name(thing: Any, depth: int = _HELD_BY_MAX) -> Optional[str]:
 
 def _is_own(holder: Any) -> bool:
     """A list that the audit itself has made."""
-    return isinstance(holder, list) and bool(_made) and any(holder is m for m in _made)
+    return is_a(holder, list) and bool(_made) and any(holder is m for m in _made)
 
 
 _made: List[Any] = []
@@ -143,7 +145,7 @@ class _Objects:
         """Of classes of a module, if that was loaded: nobody else has any."""
         loaded = sys.modules.get(module)
         classes = tuple(c for c in (getattr(loaded, n, None) for n in names) if isinstance(c, type))
-        found = [o for o in self._all if isinstance(o, classes)] if classes else []
+        found = [o for o in self._all if is_a(o, classes)] if classes else []
         _made.append(found)
         return found
 

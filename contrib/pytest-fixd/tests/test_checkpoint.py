@@ -214,6 +214,32 @@ def test_a_second_checkpoint_is_none(program):
     assert t.output("t", "x") == "['x']\n"
 
 
+def test_lazy_objects_stay_so(program):
+    """Those of Django, which are what they stand for as soon as they are looked at, and modules that are read when they are used."""
+    t = program("""
+        import fixd, importlib.util, socket, sys
+        class Lazy:
+            @property
+            def __class__(self): raise SystemExit("it was asked for its class")
+            def __getattr__(self, name): raise SystemExit(f"it was asked for its {name}")
+            def __eq__(self, other): raise SystemExit("it was compared")
+            __hash__ = None
+        spec = importlib.util.find_spec("part")
+        spec.loader = importlib.util.LazyLoader(spec.loader)
+        class LazyNames(type(sys)):
+            @property
+            def __dict__(self): raise SystemExit("it was asked for all that it has")
+        sys.modules["names"] = LazyNames("names")
+        lazy, part = [Lazy()], importlib.util.module_from_spec(spec)
+        sys.modules["part"], sys.modules["lazy"] = part, lazy[0]
+        spec.loader.exec_module(part)
+        fixd.checkpoint()
+        print("part_is_read" in sys.modules, part.value)
+        """)
+    t.project.write("part.py", "import sys\nsys.modules['part_is_read'] = None\nvalue = 1\n")
+    assert t.output("t") == "False 1\n"
+
+
 def test_after_fork(program):
     t = program("import fixd, os\nhad = []\nfixd.checkpoint(after_fork=lambda: had.append(os.getpid()))\nprint(had == [os.getpid()])\n")
     assert [t.output("t") for _ in range(2)] == ["True\n"] * 2
