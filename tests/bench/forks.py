@@ -131,6 +131,32 @@ def measure_forks(t):
     d.stop()
 
 
+# All that is there of these, and what it takes in memory.
+MODULES = "numpy", "pandas", "sqlalchemy", "django.test", "scipy.stats", "sklearn.ensemble", "sklearn.linear_model"
+PYTHON = """
+import importlib, resource
+for name in {names}:
+    importlib.import_module(name)
+import fixd
+fixd.checkpoint()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, flush=True)
+"""
+
+
+def measure_python(t):
+    names = [name for name in MODULES if subprocess.run(["/usr/bin/python3", "-c", f"import {name}"], stderr=subprocess.DEVNULL).returncode == 0]
+    env = {k: v for k, v in harness.process_environment().items() if k != "PYTHONDONTWRITEBYTECODE"}
+    env.update(PYTHONPATH=harness.SRC + "/contrib/pytest-fixd", FIXD_LIBRARY=harness.BUILD + "/.libs/libfixd.so.0")
+    script = t.write("modules.py", PYTHON.format(names=names))
+    command = ["/usr/bin/python3", script]
+    size = int(subprocess.run(command, env=env, stdout=subprocess.PIPE, check=True).stdout) >> 10
+    d = t.daemon(f"[fixture python]\nprocess = exec {' '.join(command)}\nenv = PYTHONPATH, FIXD_LIBRARY\nmax-age = none\n", env=env)
+    d.ctl("warm", "python", env=env)
+    turns = [(first_line(ctl(d, "fork", "python"), env), first_line(command, env)) for _ in range(ROUNDS // 3)]
+    row(f"a fork of Python with {size} MiB of modules", [a for a, _ in turns], "starting it", [b for _, b in turns], "8 ms, 50 x")
+    d.stop()
+
+
 def run_cases(where, commands):
     shutil.rmtree(where, ignore_errors=True)
     os.mkdir(where)
@@ -169,6 +195,7 @@ def main():
     try:
         print(ROW.format("ms", "p50", "p99", "against", "p50", "p99", "", "reach"))
         measure_forks(t)
+        measure_python(t)
         measure_cases(t)
         failed = False
     finally:
