@@ -331,6 +331,7 @@ libdaemon_la_SOURCES = \
 	src/fixd/work/survivor.c src/fixd/work/survivor.h \
 	src/fixd/work/transfer.c src/fixd/work/transfer.h \
 	src/fixd/work/trees.c src/fixd/work/trees.h \
+	src/fixd/work/wire_image.c src/fixd/work/wire_image.h \
 	src/fixd/work/work.c src/fixd/work/work.h
 libdaemon_la_CFLAGS = $(AM_CFLAGS) $(URING_CFLAGS)
 libdaemon_la_LIBADD = libmodel.la libconfig.la libwire.la $(URING_LIBS) -lpthread

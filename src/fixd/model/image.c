@@ -200,23 +200,6 @@ void image_detach(struct image *im)
 	link_insert(&im->model->detached, &im->in_detached);
 }
 
-struct wire_image image_describe(const struct image *im)
-{
-	return (struct wire_image){
-		.serial = im->serial,
-		.address = im->address,
-		.size = im->size,
-		.root = im->root,
-		.digest_low = im->digest.low,
-		.digest_high = im->digest.high,
-		.board_value = im->board_value,
-		.board_slot = im->board_slot,
-		.generation = im->generation,
-		.kind = im->kind,
-		.flags = im->at_home_only ? WIRE_IMAGE_AT_HOME_ONLY : 0,
-	};
-}
-
 void image_take_teardown_deps(struct image *im, struct image **teardown_deps, size_t n)
 {
 	im->teardown_deps = teardown_deps;

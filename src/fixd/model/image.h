@@ -12,7 +12,7 @@
 
 #include "base/link.h"
 #include "image/digest.h"
-#include "wire/wire.h"
+#include "wire/messages.h"
 
 struct model;
 struct instance;
@@ -130,8 +130,6 @@ bool image_holders_matter(const struct image *im);
 void image_begin_ending(struct image *im);
 void image_detach(struct image *im);
 
-/* As clients are told of it. */
-struct wire_image image_describe(const struct image *im);
 /* It was made from them: of those that must be torn down it holds each, which stays as long as what was made with its help. */
 void image_hold_teardown_deps(struct image *im, struct image *const *depends, size_t n);
 /* The same for all of `teardown_deps`, whose references it takes, and the array. */

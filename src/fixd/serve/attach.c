@@ -26,6 +26,7 @@
 #include "fixd/work/recovery.h"
 #include "fixd/work/survivor.h"
 #include "fixd/work/trees.h"
+#include "fixd/work/wire_image.h"
 #include "image/digest.h"
 
 /* Of one connection of another user: each takes memory, and time when it ends. */
@@ -99,7 +100,7 @@ static void reply_attached(struct pending *p, struct image *im)
 					    .n_images = (uint16_t)n,
 					    .path = (uint16_t)path };
 	for (int i = 0; i < n; i++)
-		body.images[i] = image_describe(all[i]);
+		body.images[i] = wire_image_of(all[i]);
 	size = sizeof body.head + (size_t)n * sizeof *body.images;
 	memcpy((char *)&body + size, im->tree ? im->tree : "", path);
 	p->conn->client.n_leases += n > 0;

@@ -25,6 +25,7 @@
 #include "fixd/model/run.h"
 #include "fixd/model/session.h"
 #include "fixd/model/user.h"
+#include "fixd/work/wire_image.h"
 #include "fixd/work/work.h"
 #include "image/memfd.h"
 #include "image/region.h"
@@ -158,7 +159,7 @@ static int reply(struct offer *o, int error, const char *sentence, const struct 
 	struct offer_answer a = { .error = error, .sentence = (uint32_t)strnlen(sentence, OFFER_SENTENCE_MAX) };
 
 	if (im)
-		a.image = image_describe(im);
+		a.image = wire_image_of(im);
 	memcpy(message, &a, sizeof a);
 	memcpy(message + sizeof a, sentence, a.sentence);
 	/* A client that has gone meanwhile does not hear it. */
