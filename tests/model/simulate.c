@@ -262,6 +262,10 @@ static void adopt(const struct asker *c)
 		return;
 	}
 	n_adopted++;
+	link_for_each(l, &world.model->session->orphans) {
+		if (link_entry(l, struct orphan, link)->serial > o->serial)
+			fail("what may be made from an image is torn down after it");
+	}
 	orphan_free(o);
 }
 

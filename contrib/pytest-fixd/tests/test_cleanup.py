@@ -47,6 +47,26 @@ def test_generator(project, workers):
         once(project, n)
 
 
+@pytest.mark.parametrize("restarted", [False, True])
+def test_dependents_end_first(project, restarted):
+    """Whatever is forgotten at once, and in which order it was built."""
+    project.conftest("".join(f"""
+        @fixd.fixture(scope="session")
+        def {name}({", ".join(needs)}):
+            log("{name} up")
+            yield "{name}"
+            log("{name} down")
+        """ for name, needs in (("a", ""), ("b", "a"), ("z", ""), ("c", "bz"), ("d", "zc"))))
+    project.write("test_it.py", "def test_it(d, a): pass\n")
+    project.run().passed(1)
+    up = [line.split()[0] for line in project.log()]
+    project.forget()
+    if restarted:
+        assert project.fixctl("restart").returncode == 0
+    project.run("--cleanup")
+    assert project.log() == [f"{name} down" for name in reversed(up)], (up, project.log())
+
+
 @pytest.mark.parametrize("dist", DISTS)
 def test_dist(project, dist):
     if dist == "worksteal" and "worksteal" not in project.run("--help").output:

@@ -151,6 +151,7 @@ const struct row orphan_rows[] = {
 	STRING(struct orphan, title),
 	FD(struct orphan, note_fd),
 	UP_TO(struct orphan, note_size, REGION_SIZE),
+	NUMBER(struct orphan, serial),
 	END,
 };
 

@@ -28,6 +28,16 @@ struct orphan *orphan_free(struct orphan *o)
 	return NULL;
 }
 
+/* What was built later may have been built from what was earlier, and goes first: but it is not known here from what. */
+static void insert(struct orphan *o)
+{
+	struct link *before = &o->session->orphans;
+
+	while (before->prev != &o->session->orphans && link_entry(before->prev, struct orphan, link)->serial > o->serial)
+		before = before->prev;
+	link_insert(before, &o->link);
+}
+
 void orphan_resume(struct session *s, struct orphan *o)
 {
 	o->session = s;
@@ -35,7 +45,7 @@ void orphan_resume(struct session *s, struct orphan *o)
 	o->bytes = account_pages(o->note_size);
 	account_add_image(s->model, o->user);
 	account_add_bytes(s->model, o->user, o->bytes);
-	link_insert(&s->orphans, &o->link);
+	insert(o);
 	model_changed(s->model);
 	s->n_orphans++;
 }
@@ -52,6 +62,7 @@ void orphan_add(struct image *im)
 		orphan_free(oldest);
 	}
 	o->title = xstrdup(im->title);
+	o->serial = im->serial;
 	o->note_fd = fd_steal(&im->note_fd);
 	o->note_size = im->note_size;
 	orphan_resume(s, o);
@@ -59,7 +70,7 @@ void orphan_add(struct image *im)
 
 void orphan_return(struct orphan *o)
 {
-	link_insert(&o->session->orphans, &o->link);
+	insert(o);
 }
 
 struct orphan *orphan_take(struct session *s, const char *pattern)

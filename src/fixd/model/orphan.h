@@ -14,9 +14,10 @@ struct session;
 struct user;
 
 struct orphan {
-	struct link link; /* session::orphans */
+	struct link link; /* session::orphans, in the order of their serials */
 	struct session *session;
 	char *title;
+	uint64_t serial; /* of the image */
 	int note_fd;
 	uint64_t note_size, bytes; /* counted for the user */
 	struct user *user;	   /* a reference */
