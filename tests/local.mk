@@ -139,6 +139,7 @@ script_tests = tests/systemd.py tests/headers.sh tests/layers.sh tests/rooms.sh 
 TESTS += $(unit_tests) tests/model/decisions tests/model/clones tests/model/states tests/model/simulate $(fuzz_targets) $(daemon_tests) $(shim_tests) $(script_tests)
 EXTRA_DIST += $(daemon_tests) $(shim_tests) $(script_tests) \
 	tests/abi.txt \
+	tests/blame/calls.c \
 	tests/blame/containers.cc \
 	tests/blame/fields.c \
 	tests/blame/leaks.c \

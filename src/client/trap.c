@@ -2,6 +2,7 @@
 #include "client/trap.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <link.h>
 #include <linux/audit.h>
 #include <linux/filter.h>
@@ -11,11 +12,15 @@
 #include <stddef.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/msg.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/sem.h>
+#include <sys/shm.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
 #include <sys/syscall.h>
+#include <sys/timex.h>
 #include <ucontext.h>
 #include <unistd.h>
 
@@ -63,9 +68,27 @@ static const struct call {
 	{ SYS_getsockname, 1, -1, ADDRESS_SIZE },
 	{ SYS_getpeername, 1, -1, ADDRESS_SIZE },
 	{ SYS_getsockopt, 3, -1, ADDRESS_SIZE },
+	{ SYS_recvfrom, 5, -1, sizeof(socklen_t) },
+	{ SYS_accept, 2, -1, sizeof(socklen_t) },
+	{ SYS_accept4, 2, -1, sizeof(socklen_t) },
+	{ SYS_getsockname, 2, -1, sizeof(socklen_t) },
+	{ SYS_getpeername, 2, -1, sizeof(socklen_t) },
+	{ SYS_getsockopt, 4, -1, sizeof(socklen_t) },
 	{ SYS_wait4, 1, -1, sizeof(int) },
 	{ SYS_wait4, 3, -1, sizeof(struct rusage) },
 	{ SYS_waitid, 2, -1, sizeof(siginfo_t) },
+	{ SYS_waitid, 4, -1, sizeof(struct rusage) },
+	{ SYS_rt_sigprocmask, 2, 3, 1 },
+	{ SYS_rt_sigpending, 0, 1, 1 },
+	{ SYS_rt_sigtimedwait, 1, -1, sizeof(siginfo_t) },
+	{ SYS_getresuid, 0, -1, sizeof(uid_t) },
+	{ SYS_getresuid, 1, -1, sizeof(uid_t) },
+	{ SYS_getresuid, 2, -1, sizeof(uid_t) },
+	{ SYS_getresgid, 0, -1, sizeof(gid_t) },
+	{ SYS_getresgid, 1, -1, sizeof(gid_t) },
+	{ SYS_getresgid, 2, -1, sizeof(gid_t) },
+	{ SYS_prctl, 1, -1, 16 },
+	{ SYS_capget, 1, -1, 24 },
 	{ SYS_getrusage, 1, -1, sizeof(struct rusage) },
 	{ SYS_prlimit64, 3, -1, 16 },
 	{ SYS_times, 0, -1, 32 },
@@ -77,13 +100,44 @@ static const struct call {
 	{ SYS_nanosleep, 1, -1, sizeof(struct timespec) },
 	{ SYS_clock_nanosleep, 3, -1, sizeof(struct timespec) },
 	{ SYS_timerfd_gettime, 1, -1, 32 },
+	{ SYS_timerfd_settime, 3, -1, 32 },
+	{ SYS_timer_create, 2, -1, sizeof(int) },
+	{ SYS_timer_gettime, 1, -1, 32 },
+	{ SYS_timer_settime, 3, -1, 32 },
+	{ SYS_getitimer, 1, -1, 32 },
+	{ SYS_setitimer, 2, -1, 32 },
+	{ SYS_gettimeofday, 0, -1, 16 },
+	{ SYS_clock_getres, 1, -1, sizeof(struct timespec) },
+	{ SYS_clock_adjtime, 1, -1, sizeof(struct timex) },
+	{ SYS_adjtimex, 0, -1, sizeof(struct timex) },
 	{ SYS_statfs, 1, -1, sizeof(struct statfs) },
 	{ SYS_fstatfs, 1, -1, sizeof(struct statfs) },
 	{ SYS_listxattr, 1, 2, 1 },
 	{ SYS_flistxattr, 1, 2, 1 },
 	{ SYS_sched_getaffinity, 2, 1, 1 },
+	{ SYS_sched_getparam, 1, -1, sizeof(int) },
+	{ SYS_sched_getattr, 1, 2, 1 },
+	{ SYS_sched_rr_get_interval, 1, -1, sizeof(struct timespec) },
+	{ SYS_getcpu, 0, -1, sizeof(unsigned) },
+	{ SYS_getcpu, 1, -1, sizeof(unsigned) },
 	{ SYS_getgroups, 1, 0, sizeof(gid_t) },
 	{ SYS_mq_timedreceive, 1, 2, 1 },
+	{ SYS_mq_timedreceive, 3, -1, sizeof(unsigned) },
+	{ SYS_mq_getsetattr, 2, -1, 64 },
+	{ SYS_msgrcv, 1, 2, 1 }, /* and the type in front of that, which is in the same page or is named by itself */
+	{ SYS_msgrcv, 1, -1, sizeof(long) },
+	{ SYS_msgctl, 2, -1, sizeof(struct msqid_ds) },
+	{ SYS_shmctl, 2, -1, sizeof(struct shmid_ds) },
+	{ SYS_semctl, 3, -1, sizeof(struct semid_ds) },
+	{ SYS_fcntl, 2, -1, sizeof(struct flock) },
+	{ SYS_llistxattr, 1, 2, 1 },
+	{ SYS_name_to_handle_at, 2, -1, 8 + 128 },
+	{ SYS_name_to_handle_at, 3, -1, sizeof(int) },
+	{ SYS_splice, 1, -1, 8 },
+	{ SYS_splice, 3, -1, 8 },
+	{ SYS_io_getevents, 3, 2, 32 },
+	{ SYS_syslog, 1, 2, 1 },
+	{ SYS_keyctl, 2, 3, 1 },
 	{ SYS_sendfile, 2, -1, 8 },
 	{ SYS_copy_file_range, 1, -1, 8 },
 	{ SYS_copy_file_range, 3, -1, 8 },
@@ -92,6 +146,8 @@ static const struct call {
 	{ SYS_stat, 1, -1, sizeof(struct stat) },
 	{ SYS_lstat, 1, -1, sizeof(struct stat) },
 	{ SYS_poll, 0, 1, 8 },
+	{ SYS_getrlimit, 1, -1, 16 },
+	{ SYS_time, 0, -1, sizeof(time_t) },
 	{ SYS_pipe, 0, -1, 2 * sizeof(int) },
 	{ SYS_epoll_wait, 1, 2, sizeof(struct epoll_event) },
 	{ SYS_select, 1, -1, 128 },
@@ -195,6 +251,14 @@ static void pass_on(int sig, siginfo_t *si, void *context)
 	}
 }
 
+/* The end of a handler brings back the mask from before it, which the call was to change. */
+static void keep_mask(ucontext_t *u)
+{
+	const uint64_t a[6] = { SIG_BLOCK, 0, (uintptr_t)&u->uc_sigmask, _NSIG / 8 };
+
+	trap_make_call(SYS_rt_sigprocmask, a);
+}
+
 static void on_trap(int sig, siginfo_t *si, void *context)
 {
 	const struct call *c = si->si_code == OF_FILTER ? call_of(si->si_syscall) : NULL;
@@ -213,6 +277,8 @@ static void on_trap(int sig, siginfo_t *si, void *context)
 	}
 	errno = saved;
 	set_result(context, trap_make_call(si->si_syscall, a));
+	if (si->si_syscall == SYS_rt_sigprocmask)
+		keep_mask(context);
 }
 
 struct text {

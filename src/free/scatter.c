@@ -61,3 +61,10 @@ SHIM ssize_t preadv2(int fd, const struct iovec *parts, int n, off_t at, int fla
 	return REAL(preadv2)(fd, parts, n, at, flags);
 }
 SHIM_ALIAS(preadv64v2, preadv2);
+
+SHIM ssize_t process_vm_readv(pid_t pid, const struct iovec *parts, unsigned long n, const struct iovec *from, unsigned long n_from,
+			      unsigned long flags)
+{
+	TELL(parts, n);
+	return REAL(process_vm_readv)(pid, parts, n, from, n_from, flags);
+}

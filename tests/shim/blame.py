@@ -110,6 +110,11 @@ def test_leaks_of_c(t):
     assert "called from " in out and re.search(r"in thread \d+\n", out), out
 
 
+def test_calls_that_write(t):
+    needs_lines()
+    check(t, compiled(t, "calls.c"), marked("calls.c"))
+
+
 def test_leaks_of_cxx(t):
     needs_lines()
     check(t, compiled(t, "containers.cc"), marked("containers.cc"))
