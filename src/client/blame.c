@@ -116,10 +116,10 @@ struct telling {
 	size_t same;			/* changes of that one more */
 };
 
-/* Functions of libraries of the system are where it was done, not who wanted it. */
+/* Functions of libraries of the system, and ours in front of them, are where it was done, not who wanted it. */
 static bool is_of_system(const struct line *l)
 {
-	static const char *const modules[] = { "linux-vdso", "/libc.", "/ld-", "/libstdc++.", "/libgcc_s.", "/libpthread" };
+	static const char *const modules[] = { "linux-vdso", "/libc.", "/ld-", "/libstdc++.", "/libgcc_s.", "/libpthread", "/libfixd" };
 
 	for (size_t i = 0; l->module && i < ELEMENTSOF(modules); i++) {
 		if (strstr(l->module, modules[i]))
