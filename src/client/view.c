@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
@@ -87,8 +88,37 @@ static void release_tree(struct fixd_view *v)
 		fd_close(v->tree);
 }
 
+/* Of which it is watched who changes them: at the end of the process the daemon hears of those that are left. */
+static struct fixd_view *watched;
+static pthread_mutex_t watched_lock = PTHREAD_MUTEX_INITIALIZER;
+
+static void remember(struct fixd_view *v)
+{
+	if (!v->mappings[0]->blame)
+		return;
+	pthread_mutex_lock(&watched_lock);
+	v->is_watched = true;
+	v->next_watched = watched;
+	watched = v;
+	pthread_mutex_unlock(&watched_lock);
+}
+
+static void forget(struct fixd_view *v)
+{
+	struct fixd_view **at = &watched;
+
+	if (!v->is_watched)
+		return;
+	pthread_mutex_lock(&watched_lock);
+	while (*at != v)
+		at = &(*at)->next_watched;
+	*at = v->next_watched;
+	pthread_mutex_unlock(&watched_lock);
+}
+
 static void view_free(struct fixd_view *v)
 {
+	forget(v);
 	for (size_t i = 0; i < v->n_mappings; i++) {
 		if (v->mappings[i])
 			mapping_unref(v->mappings[i]);
@@ -227,6 +257,7 @@ static int make_view(struct fixd *f, const char *name, const struct attached *a,
 	}
 	for (size_t i = 0; i < v->n_mappings; i++)
 		blame_watch(v->mappings[i], name, i > 0);
+	remember(v);
 	*out = v;
 	return 0;
 }
@@ -453,6 +484,16 @@ static void tell_blame(struct fixd_view *v)
 	for (size_t i = 0; i < v->n_mappings; i++)
 		blame_tell(v->mappings[i]);
 	mention_blame(v);
+}
+
+/* Whoever was forked while another thread had the lock cannot have it, and says nothing. */
+__attribute__((destructor)) static void tell_at_exit(void)
+{
+	if (pthread_mutex_trylock(&watched_lock) != 0)
+		return;
+	for (struct fixd_view *v = watched; v; v = v->next_watched)
+		tell_blame(v);
+	pthread_mutex_unlock(&watched_lock);
 }
 
 void fixd_detach(struct fixd_view *v)

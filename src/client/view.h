@@ -29,6 +29,8 @@ struct fixd_view {
 	dev_t tree_device;
 	ino_t tree_inode;
 	struct local_image *local; /* what it is of, when no daemon knows it */
+	bool is_watched;
+	struct fixd_view *next_watched;
 	size_t n_mappings; /* the image, then what its objects point into */
 	struct mapping *mappings[];
 };
