@@ -176,13 +176,21 @@ static bool is_pointer(const Elf64_Sym *s)
 	return ELF64_ST_TYPE(s->st_info) == STT_OBJECT && s->st_size == sizeof(void *) && s->st_shndx != SHN_UNDEF;
 }
 
+/* Of the system, or of ours, which know where views are. */
+static bool is_passed_over(const char *module)
+{
+	const char *slash = strrchr(module, '/');
+
+	return !strncmp(module, "/usr/", 5) || !strncmp(module, "/lib", 4) || *module == '[' || (slash && !strncmp(slash, "/libfixd", 8));
+}
+
 static int search_module(void *module, void **unused, const char *name, uint64_t start, void *arg)
 {
 	struct search *s = arg;
 	int n;
 
 	(void)unused, (void)start;
-	if (!strncmp(name, "/usr/", 5) || !strncmp(name, "/lib", 4) || *name == '[')
+	if (is_passed_over(name))
 		return 0;
 	n = dw.dwfl_module_getsymtab(module);
 	for (int i = 0; i < n; i++) {

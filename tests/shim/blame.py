@@ -181,7 +181,7 @@ def described(t, *flags):
         raise Skip("the program is not sanitized")
     so, program = t.path("words.so"), t.path("fields")
     run(["gcc", "-shared", "-fPIC", *flags, "-o", so, SOURCES + "/words.c", "-I", SRC + "/include", *LIBRARIES, "-lfixd-builder"], t.dir)
-    run(["gcc", *flags, "-o", program, SOURCES + "/fields.c", "-I", SRC + "/contrib/adapters", "-I", SRC + "/include", *LIBRARIES], t.dir)
+    run(["gcc", *flags, "-o", program, SOURCES + "/fields.c", "-I", SRC + "/contrib/adapters", "-I", SRC + "/include", *LIBRARIES, *FREE], t.dir)
     daemon = t.daemon("".join(f"[fixture {name}]\nplugin = {so}:{function}\n" for name, function in
                               (("words", "fixd_build"), ("plain", "plain"), ("beside", "beside"))))
 
