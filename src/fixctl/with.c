@@ -39,7 +39,10 @@ static int find_source(struct with *w, struct shown *x)
 	return 0;
 }
 
-/* Of a service where it is to be found, of a tree its directory, of others the name of a file with the bytes; to be freed. */
+/*
+ * Of a service where it is to be found, of a tree its directory, of others the name of a file with the bytes, which is there as long as
+ * this process: many programs close what they do not know before they start another one. To be freed.
+ */
 static char *value_of(const struct shown *x)
 {
 	char *value;
@@ -47,7 +50,7 @@ static char *value_of(const struct shown *x)
 	if (x->kind == RUN_TREE)
 		return xstrdup(x->tree);
 	if (strcmp(x->source, "service") != 0)
-		return xasprintf("/proc/self/fd/%d", x->fd);
+		return xasprintf("/proc/%d/fd/%d", (int)getpid(), x->fd);
 	value = xcalloc(1, VALUE_MAX + 1);
 	if (fd_pread_all(x->fd, value, x->size < VALUE_MAX ? x->size : VALUE_MAX, 0) < 0)
 		*value = '\0';
@@ -73,8 +76,6 @@ static int hold(struct with *w, const char *name)
 	if (code)
 		return code;
 	value = value_of(x);
-	if (x->kind == RUN_FILE)
-		fd_set_cloexec(x->fd, false);
 	return setenv(x->variable, value, 1) < 0 ? EXIT_REFUSED : 0;
 }
 

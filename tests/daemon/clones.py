@@ -529,6 +529,9 @@ def test_with(t):
     assert said(with_(d, "-k", "a.py::test", "each", "--", "sh", "-c", "cat $FIXD_FIXTURE_each; exit 9")) == (9, "a.py\n", "")
     assert said(with_(d, "words", "--", "sh", "-c", "kill -TERM $$"))[0] == 128 + signal.SIGTERM
     assert said(with_(d, "words", "--", "/nothing"))[0] == 127
+    # What the command starts need not inherit descriptors.
+    starts = "import os, subprocess; subprocess.run(['cat', os.environ['FIXD_FIXTURE_f_x_b']], check=True)"
+    assert said(with_(d, "f.x[b]", "--", "python3", "-c", starts)) == (0, "bytes b\n", "")
     assert said(with_(d, "words", "--", "sh", "-c", "echo ${FIXD_FIXTURE_words-none}", env={"FIXD_DISABLE": "1"})) == (0, "none\n", "")
     for args, code, words in ((["fails", "--", "true"], 4, "exited with status 3"), (["nothing", "--", "true"], 1, "no fixture 'nothing'"),
                               (["words"], 2, "'-- COMMAND' is missing"), (["--", "true"], 2, "a NAME is missing"),
