@@ -128,7 +128,8 @@
 	X(DOWNLOADS, "downloads")                                                                                      \
 	X(DOWNLOADED, "downloaded_bytes")                                                                              \
 	X(UPLOADS, "uploads")                                                                                          \
-	X(UPLOADED, "uploaded_bytes")
+	X(UPLOADED, "uploaded_bytes")                                                                                  \
+	X(RETRY_CAUSE, "retry_cause")
 
 #define REPORT_ENUM(id, name) REPORT_##id,
 enum report_field { REPORT_FIELDS(REPORT_ENUM) REPORT_FIELD_COUNT };

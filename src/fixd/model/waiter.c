@@ -163,9 +163,23 @@ static enum outcome judge_current(struct instance *i, int64_t asked, const struc
 	}
 }
 
-static bool may_retry(struct instance *i, int64_t asked)
+const char *waiter_retry_cause(const struct instance *i)
 {
 	const struct policy *p = &i->fixture->policy;
+
+	if (!i->failed)
+		return NULL;
+	if (i->failed_full && i->session->model->account.bytes < i->failed_full)
+		return "there is more room than there was";
+	if (!digest_equal(i->failed_section, i->fixture->section))
+		return "its definition changed";
+	if (p->retry_after != DURATION_NONE && model_now(instance_model(i)) - i->failed_at >= p->retry_after)
+		return "retry-after has passed";
+	return NULL;
+}
+
+static bool may_retry(struct instance *i, int64_t asked)
+{
 	_cleanup_free_ char *changed = NULL;
 
 	if (i->failed_at >= asked)
@@ -173,11 +187,7 @@ static bool may_retry(struct instance *i, int64_t asked)
 	changed = instance_inputs_changed(i, asked);
 	if (changed)
 		log_debug("%s: trying again: %s", i->title, changed);
-	/* For want of room: when there is more than there was. */
-	if (i->failed_full && i->session->model->account.bytes < i->failed_full)
-		return true;
-	return changed || !digest_equal(i->failed_section, i->fixture->section) ||
-	       (p->retry_after != DURATION_NONE && model_now(instance_model(i)) - i->failed_at >= p->retry_after);
+	return changed || waiter_retry_cause(i);
 }
 
 /* Another dependency may cure what failed with the old one. */

@@ -39,6 +39,8 @@ struct waiter {
 void waiter_begin(struct instance *i, struct waiter *w);
 /* The waiter is not to be answered any more: what nobody else waits for, and has not begun, is not built. */
 void waiter_cancel(struct waiter *w);
+/* Why who asks now would not be told that it has failed, but have it built, whatever its inputs; NULL: no reason. */
+const char *waiter_retry_cause(const struct instance *i);
 
 /* For instance.c. */
 

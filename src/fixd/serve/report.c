@@ -161,6 +161,14 @@ static void put_validity(struct text *out, const struct instance *i)
 	list_free(files);
 }
 
+/* Of what has failed: why it would be built all the same. */
+static void put_retry(struct text *out, const struct instance *i)
+{
+	_cleanup_free_ char *changed = i->watch ? watchset_known_change(i->watch) : NULL;
+
+	record_string(out, REPORT_RETRY_CAUSE, changed ? changed : waiter_retry_cause(i));
+}
+
 static void put_instance(const struct instance *i, bool named, struct text *out)
 {
 	const struct fixture *f = i->fixture;
@@ -182,6 +190,8 @@ static void put_instance(const struct instance *i, bool named, struct text *out)
 	record_string(out, REPORT_STALE_CAUSE, i->stale_cause);
 	record_string(out, REPORT_ERROR, i->error);
 	record_string(out, REPORT_TEARDOWN_ERROR, i->teardown_error);
+	if (i->failed)
+		put_retry(out, i);
 	put_depends(out, f, i->current);
 	if (named)
 		put_validity(out, i);
