@@ -89,11 +89,27 @@ static char *first_of_all(const struct explanation *x, const json_t *depends)
 	return text_steal(&t);
 }
 
+/* One that has failed and would again; NULL: there is none. */
+static const char *failed_dependency(const struct explanation *x, const json_t *depends)
+{
+	for (size_t k = 0; k < json_array_size(depends); k++) {
+		const char *title = json_string_value(json_array_get(depends, k));
+		const json_t *i = find_instance(x->all, title);
+
+		if (i && !strcmp(ctl_string(i, "state"), "failed") && !*ctl_string(i, "retry_cause"))
+			return title;
+	}
+	return NULL;
+}
+
 static char *builds(const struct explanation *x, const json_t *depends, const char *why, double took)
 {
 	_cleanup_free_ char *before = first_of_all(x, depends);
+	const char *failed = failed_dependency(x, depends);
 	char buf[32];
 
+	if (failed)
+		return xasprintf("%s: it would fail at once, since %s has failed: see 'fixctl explain %s'", why, failed, failed);
 	if (!strcmp(ctl_string(x->definition, "source"), "client"))
 		return xasprintf("%s: the client that asks first builds it", why);
 	if (took < 0)
@@ -103,14 +119,18 @@ static char *builds(const struct explanation *x, const json_t *depends, const ch
 
 static char *gives(const struct explanation *x, const json_t *i)
 {
-	_cleanup_free_ char *check = policy_value(x->definition, "check"), *before = first_of_all(x, json_object_get(i, "depends"));
+	_cleanup_free_ char *check = policy_value(x->definition, "check"), *before = first_of_all(x, json_object_get(i, "depends")),
+			    *exclusive = policy_value(x->definition, "exclusive"), *reset = policy_value(x->definition, "reset");
 
+	if (!strcmp(exclusive, "yes") && ctl_int(i, "leases"))
+		return xasprintf("it would wait until its holder, pid %lld, lets go",
+				 (long long)json_integer_value(json_array_get(json_object_get(i, "pids"), 0)));
 	/* Whether it is stale, too, turns out when these are there. */
 	if (*before)
 		return xasprintf("%s: it would be given generation %lld if that turns out as it was, and be built otherwise",
 				 before + strlen(", "), (long long)ctl_int(i, "generation"));
-	return xasprintf("it would be given generation %lld at once%s", (long long)ctl_int(i, "generation"),
-			 *check ? ", if its check succeeds" : "");
+	return xasprintf("it would be given generation %lld %s%s", (long long)ctl_int(i, "generation"),
+			 *reset ? "when what was done with it has been reset" : "at once", *check ? ", if its check succeeds" : "");
 }
 
 static char *fails(const struct explanation *x, const json_t *i)
@@ -149,7 +169,7 @@ static char *waits(const struct explanation *x, const char *session, const char 
 static char *attach_now(const struct explanation *x, const char *session, const char *title, const json_t *i)
 {
 	double took = history_took(&x->history, session, title);
-	const char *state = ctl_string(i, "state"), *cause = ctl_string(i, "stale_cause");
+	const char *state = ctl_string(i, "state"), *cause = ctl_string(i, "stale_cause"), *retry = ctl_string(i, "retry_cause");
 	const json_t *expires = json_object_get(i, "expires_s"), *depends = json_object_get(i, "depends");
 
 	if (json_object_get(i, "clones") && strcmp(state, "failed") != 0)
@@ -162,6 +182,8 @@ static char *attach_now(const struct explanation *x, const char *session, const 
 		return waits(x, session, title);
 	if (!strcmp(state, "checking"))
 		return xstrdup("it would wait for the check that is under way");
+	if (!strcmp(state, "failed") && *retry)
+		return builds(x, depends, retry, took);
 	if (!strcmp(state, "failed"))
 		return fails(x, i);
 	if (!strcmp(state, "ready") && json_is_number(expires) && json_number_value(expires) < 0)
@@ -393,7 +415,7 @@ static int check_param(const json_t *definition, const char *name)
 	_cleanup_text_ struct text all = { 0 };
 	size_t n = strlen(ctl_string(definition, "name"));
 
-	if (name[n] != '[' || json_array_size(params) == 0)
+	if (name[n] != '[' || !strcmp(ctl_string(definition, "source"), "client"))
 		return 0;
 	param = xstrndup(name + n + 1, strcspn(name + n + 1, "]"));
 	text_puts(&all, "");

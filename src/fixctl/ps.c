@@ -51,7 +51,7 @@ static bool is_given_up(const json_t *i)
 {
 	const char *state = ctl_string(i, "state");
 
-	if (*ctl_string(i, "teardown_error") || ctl_int(i, "leases"))
+	if (*ctl_string(i, "error") || *ctl_string(i, "teardown_error") || ctl_int(i, "leases"))
 		return false;
 	return !strcmp(state, "absent") || (!strcmp(state, "stale") && !strcmp(ctl_string(i, "stale_cause"), "cleaned up"));
 }
@@ -59,9 +59,13 @@ static bool is_given_up(const json_t *i)
 static size_t rank_of(const json_t *i)
 {
 	static const char *const first[] = { "building", "checking", "failed", "stale" };
+	const char *state = ctl_string(i, "state");
 	size_t rank = 0;
 
-	while (rank < ELEMENTSOF(first) && strcmp(first[rank], ctl_string(i, "state")) != 0)
+	/* What it is built from could not be had. */
+	if (!strcmp(state, "absent") && *ctl_string(i, "error"))
+		state = "failed";
+	while (rank < ELEMENTSOF(first) && strcmp(first[rank], state) != 0)
 		rank++;
 	if (is_given_up(i))
 		return ELEMENTSOF(first) + 2;

@@ -187,7 +187,7 @@ def test_explain(t):
     t.write("fails", "")
     clock = harness.Clock(t)
     d = t.daemon("[policy]\nmax-age = none\n[fixture base]\nfile = input\n[fixture top]\ndepends = base\ncommand = cat gate\ncheck = true\nmax-age = 1h\ntimeout = 3h\n"
-                 "[fixture broken]\ncommand = echo why >&2; exit 3\nwatch = fails\n"
+                 "[fixture broken]\ncommand = echo why >&2; exit 3\nwatch = fails\n[fixture on-it]\ndepends = broken\ncommand = true\n"
                  "[fixture some]\nparams = one, two\ncommand = true\n", env=clock.env)
     assert explained(d, "top", "State") == "absent: nobody has asked for it"
     assert explained(d, "top", "An attach") == "there is none: it would be built, after base (absent)"
@@ -215,13 +215,30 @@ def test_explain(t):
     d.ctl("warm", "broken", code=4)
     assert explained(d, "broken", "An attach") == "it would fail at once, until an input changes, or 'fixctl cleanup broken'"
     assert "State       failed: the command exited with status 3\n    why\n" in d.ctl("explain", "broken").out
+    d.ctl("warm", "on-it", code=4)
+    assert explained(d, "on-it", "An attach") == "there is none: it would fail at once, since broken has failed: see 'fixctl explain broken'"
     seen = Terminal(d, "explain", "broken").finish()
     assert "An attach   it would fail at once, until an input changes, or 'fixctl cleanup\n              broken'\n" in seen.replace("\r", ""), seen
     j = json.loads(d.ctl("explain", "--json", "broken").out)
     assert j["definition"]["name"] == "broken" and [e["event"] for e in j["instances"][0]["history"]] == ["build", "failed"], j
+    assert [line.split()[:2] for line in d.ctl("ps", "broken").out.splitlines()[1:] + d.ctl("ps", "on-it").out.splitlines()[1:]] == [["broken", "failed"], ["on-it", "absent"]]
+    t.write("fails", "not any more\n")
+    wait_for(lambda: explained(d, "broken", "An attach").endswith(": it would be built"), "the edit to be seen")
+    assert explained(d, "on-it", "An attach") == "there is none: it would be built, after broken (failed)"
     assert d.ctl("explain", "some[on]", code=1).err == "fixctl: fixture 'some' has no param 'on' (did you mean 'one'?)\n"
     assert d.ctl("explain", "some[one]").out.startswith("some[one]\n  State       absent: ")
     assert "did you mean 'broken'?" in d.ctl("explain", "borken", code=1).err and "is a glob" in d.ctl("explain", "b*", code=2).err
+
+
+@once
+def test_explain_of_what_one_may_hold(t):
+    d = t.daemon("[fixture one]\nservice = echo up; exec sleep 1000\nexclusive = yes\nreset = true\n")
+    view = d.client().attach("one")
+    assert explained(d, "one", "An attach") == f"it would wait until its holder, pid {os.getpid()}, lets go"
+    view.detach()
+    wait_for(lambda: d.instance("one")["leases"] == 0, "the end of the lease")
+    assert explained(d, "one", "An attach") == "it would be given generation 1 when what was done with it has been reset"
+    assert d.ctl("explain", "one[x]", code=1).err == "fixctl: fixture 'one' has no param 'x'\n"
 
 
 class Screen:
