@@ -34,8 +34,12 @@ fn options() -> Options {
     Options { scope_key: test.as_ref().map(|t| format!("{package}/{program}::{t}")), test, timeout: None }
 }
 
+#[track_caller]
 fn or_panic<T>(r: Result<T>) -> T {
-    r.unwrap_or_else(|e| panic!("{e}"))
+    match r {
+        Ok(value) => value,
+        Err(e) => panic!("{e}"),
+    }
 }
 
 /// Attaches a fixture for as long as the test binary runs: once, however many tests ask for it.
