@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "base/alloc.h"
 
@@ -21,6 +22,12 @@ static size_t least(size_t a, size_t b, size_t c)
 static bool same(char a, char b)
 {
 	return tolower((unsigned char)a) == tolower((unsigned char)b);
+}
+
+/* The one who typed it may have stopped there. */
+static bool is_begin(const char *word, size_t n, const char *of, size_t m)
+{
+	return n > 1 && n < m && !strncasecmp(word, of, n);
 }
 
 /* Letters to be put in, left out, replaced, or swapped with the next one (optimal string alignment), small or capital. */
@@ -56,7 +63,7 @@ char *nearest(const char *word, const char *list)
 
 		p += strspn(p, ", ");
 		m = strcspn(p, ", ");
-		d = m && m <= LONGEST ? distance(word, n, p, m) : best + 1;
+		d = is_begin(word, n, p, m) ? 1 : m && m <= LONGEST ? distance(word, n, p, m) : best + 1;
 		/* Something must be the same. */
 		if (d <= best && d < (n > m ? n : m) && (!found || d < best)) {
 			free(found);

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 #include "fixctl/key_parts.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/alloc.h"
 #include "base/fd.h"
@@ -161,7 +163,9 @@ int key_parts_compare(const json_t *parts, const char *title, const char *file)
 	const json_t *there = explained ? parts_of(explained, title) : NULL;
 	int differ = -1;
 
-	if (!parts)
+	if (!explained)
+		fprintf(stderr, "fixctl: %s: %s\n", file, access(file, R_OK) < 0 ? strerror(errno) : error.text);
+	else if (!parts)
 		fprintf(stderr, "fixctl: no image of '%s' is here that has a key on a remote\n", title);
 	else if (!json_is_array(there))
 		fprintf(stderr, "fixctl: %s has no key of '%s': expected what 'fixctl explain --json %s' prints on the other machine\n",

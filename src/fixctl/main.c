@@ -114,8 +114,11 @@ int main(int argc, char **argv)
 		print_commands(stderr);
 		return EXIT_USAGE;
 	}
-	if (!strcmp(argv[optind], "help"))
-		return close_stdout(help(argv[optind + 1] && strcmp(argv[optind + 1], "help") ? argv[optind + 1] : NULL));
+	if (!strcmp(argv[optind], "help")) {
+		const char *of = argv[optind + 1];
+
+		return close_stdout(help(of && *of != '-' && strcmp(of, "help") != 0 ? of : NULL));
+	}
 	command = find_command(argv[optind]);
 	if (!command)
 		no_command(argv[optind]);

@@ -589,7 +589,9 @@ def test_fixctl_command_line(t):
     for args, code, word in [(["--help"], 0, "cleanup"), (["help", "warm"], 0, "Usage: fixctl warm"), (["warm", "--help"], 0, "Usage: fixctl warm"),
                              (["--version"], 0, "fixctl 0"), ([], 2, "Usage: fixctl"), (["dance"], 2, "no command 'dance'"),
                              (["help", "dance"], 2, "no command 'dance'\n"),
-                             (["stauts"], 2, "no command 'stauts' (did you mean 'status'?)"), (["help", "wram"], 2, "(did you mean 'warm'?)"), (["status", "a", "b"], 2, "Try 'fixctl help status'"),
+                             (["stauts"], 2, "no command 'stauts' (did you mean 'status'?)"), (["sta"], 2, "(did you mean 'status'?)"),
+                             (["help", "--help"], 0, "Usage: fixctl ["), (["help", "-j"], 0, "Usage: fixctl ["),
+                             (["help", "wram"], 2, "(did you mean 'warm'?)"), (["status", "a", "b"], 2, "Try 'fixctl help status'"),
                              (["status", "--format=xml"], 2, "expected one of"), (["cleanup", "--older-than", "x"], 2, "--older-than x"),
                              (["cleanup", "a", "--all"], 2, "either names or --all"), (["--nonsense"], 2, "Try 'fixctl --help'")]:
         done = subprocess.run([harness.program("fixctl"), *args], capture_output=True, env=harness.process_environment())
