@@ -60,6 +60,7 @@ class Handle:
         self.data: Any = None  # what the first half has made, while nobody else has it
         self.private: Optional[str] = None  # what is this process's own of the value, when it was last looked at
         self.unseen = False  # tests have run since that did not ask for it
+        self.was_had = False  # by a test, since it was as it was built
         self.pristine: Optional[str] = None  # and when it was loaded
         self.value: Any = None  # what tests get
 

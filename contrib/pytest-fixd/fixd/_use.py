@@ -56,7 +56,8 @@ class Held:
     """One that is set up in this process; what the runtime looks at is as of a Handle."""
 
     private: Optional[str] = None
-    unseen = False
+    unseen = was_had = False
+    cached: Any = None
 
     def __init__(self, definition: "Use", title: str, fixturedef: Any, lease: View):
         self.definition, self.title, self.instance, self.fixturedef = definition, title, title, fixturedef

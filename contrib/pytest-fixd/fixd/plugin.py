@@ -310,7 +310,9 @@ class Runtime:
             self.connection.set_test(self.test)
         wanted = getattr(item, "fixturenames", ())
         for handle in list(self.handles.values()):
-            if handle.fixturedef.argname in wanted:
+            # Or it may be asked for by request.getfixturevalue(), and somebody has had it.
+            if handle.fixturedef.argname in wanted or ("request" in wanted and (handle.was_had or handle.unseen)):
+                handle.was_had = False
                 if handle.unseen and handle.view is not None:
                     handle.view.reset()
                     handle.unseen = False
@@ -400,6 +402,8 @@ class Runtime:
                 handle.view.used()
 
     def put_back(self) -> None:
+        for handle in self.handles.values():
+            handle.was_had = handle.was_had or self.has_asked(handle)
         for handle in self.writable:
             if self.has_asked(handle):
                 self.look_at(handle)

@@ -173,6 +173,32 @@ def test_objects_are_as_they_were_built(project):
     assert leaks.count("kept' outside of its arrays: later tests of this process see that") == 3 and "seen'" not in leaks, leaks
 
 
+def test_what_is_asked_for_by_getfixturevalue(project):
+    """It is as it was built for whoever asks like that next, or by name."""
+    project.conftest("""
+        @fixd.fixture(scope="session")
+        def table(): return {"rows": []}
+        @pytest.fixture
+        def late(request): return request.getfixturevalue("table")
+        """)
+    project.write("test_it.py", """
+        import pytest
+        def by_call(request): return request.getfixturevalue("table")
+        def check(table):
+            assert table == {"rows": []}
+            table["rows"].append(1)
+        def test_first(request): check(by_call(request))
+        def test_again(request): check(by_call(request))
+        def test_by_name(table): check(table)
+        def test_after_name(request): check(by_call(request))
+        def test_by_another(late): check(late)
+        def test_without(): pass
+        def test_by_another_again(late): check(late)
+        """)
+    for _ in (1, 2):
+        project.run().passed(7)
+
+
 def test_arrays_are_as_fresh_ones(project):
     """Views are views of what they were, and all are aligned."""
     pytest.importorskip("numpy")
