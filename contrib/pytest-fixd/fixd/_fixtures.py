@@ -62,7 +62,29 @@ class Handle:
         self.unseen = False  # tests have run since that did not ask for it
         self.was_had = False  # by a test, since it was as it was built
         self.pristine: Optional[str] = None  # and when it was loaded
+        self.canonical: Optional[str] = None  # the same, where the first has been no evidence of a change
         self.value: Any = None  # what tests get
+
+    def has_changed(self) -> bool:
+        """What this process has of its own of the value, since it was looked at."""
+        assert self.stored is not None
+        now = self.stored.private_print(self.value)
+        if now is None or now == self.private:
+            return False
+        before, canonical = self.canonical, self.stored.canonical_print(self.value)
+        if before is None and canonical is not None:
+            one, other = self.stored.value(), self.stored.value()
+            before = self.stored.canonical_print(one)
+            if before != self.stored.canonical_print(other):
+                # As scipy's trees, which have addresses in what they say of themselves: nobody can tell.
+                self.private = self.pristine = None
+                return False
+        self.private, self.canonical = now, canonical
+        if canonical is None or canonical != before:
+            return True
+        # Values that are loaded now are pickled as this one is.
+        self.pristine = now
+        return False
 
     def finish(self, stored: Optional[Stored] = None) -> None:
         """The second half, where the first half was run, unless somebody else runs it; `stored`: what the first has made, if that is shared."""

@@ -41,4 +41,4 @@ def renew(handle: Any, handles: Iterable[Any]) -> None:
         return
     handle.value = handle.stored.value()
     handle.fixturedef.cached_result = (handle.value, *cached[1:])
-    handle.private = handle.pristine
+    handle.private, handle.canonical = handle.pristine, None

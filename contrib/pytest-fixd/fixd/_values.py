@@ -19,7 +19,7 @@ import types
 import weakref
 from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Sequence, Set, Tuple, Union
 
-from . import _arrays
+from . import _arrays, _canonical
 from ._lib import Build, View
 
 MAGIC = b"FIXDPY1\n"
@@ -290,16 +290,23 @@ class Stored:
 
     def private_print(self, value: Any) -> Optional[str]:
         """A word for what a process has of its own of the value: it changes when that is changed.  None: it cannot be told."""
-        simple = self._print_of_array(value)
-        if simple is not None:
-            return simple
+        return self._print_of_array(value) or self._print_of_pickle(value, bytes)
+
+    def canonical_print(self, value: Any) -> Optional[str]:
+        """The same, slowly, whatever of it is the same object that cannot be changed."""
+        return self._print_of_array(value) or self._print_of_pickle(value, _canonical.digest_of)
+
+    def _print_of_pickle(self, value: Any, print_of: Callable[[bytes], Union[None, str, bytes]]) -> Optional[str]:
         buffers: List[pickle.PickleBuffer] = []
         try:
             out = io.BytesIO()
             _ReadingPickler(out, protocol=5, buffer_callback=buffers.append).dump(value)
-            digest = hashlib.blake2b(out.getvalue())
         except Exception:
             return None
+        first = print_of(out.getvalue())
+        if first is None:
+            return None
+        digest = hashlib.blake2b(first.encode() if isinstance(first, str) else first)
         for buffer in buffers:
             raw = buffer.raw()
             at = _address(raw) - self.view.address

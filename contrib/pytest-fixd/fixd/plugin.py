@@ -361,9 +361,7 @@ class Runtime:
         """Notes what the test did to what this process has of its own of a value: that is not undone."""
         if handle.private is None or handle.stored is None:
             return
-        now = handle.stored.private_print(handle.value)
-        if now is not None and now != handle.private:
-            handle.private = now
+        if handle.has_changed():
             stays = not (_renewal.is_wanted(handle) and _renewal.is_possible(handle, self.handles.values()))
             self.leaked.append(f"{self.test} changed the shared fixture '{handle.title}' outside of its arrays"
                                f"{': later tests of this process see that' if stays else ''}{self.who_changed(handle)}")

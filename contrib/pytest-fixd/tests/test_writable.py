@@ -199,6 +199,35 @@ def test_what_is_asked_for_by_getfixturevalue(project):
         project.run().passed(7)
 
 
+def test_values_that_say_it_differently(project):
+    """A value that nobody has changed may be pickled in another way than when it was loaded first; some never say the same."""
+    pytest.importorskip("sklearn")
+    project.conftest("""
+        import numpy
+        @fixd.fixture(scope="session")
+        def forest():
+            from sklearn.ensemble import RandomForestClassifier
+            x = numpy.random.default_rng(0).normal(size=(300, 5))
+            return RandomForestClassifier(3, random_state=0).fit(x, x[:, 0] > 0)
+        @fixd.fixture(scope="session")
+        def near():
+            from scipy.spatial import cKDTree
+            return cKDTree(numpy.random.default_rng(0).normal(size=(300, 3)))
+        """)
+    project.write("test_it.py", """
+        import numpy, pytest
+        @pytest.mark.parametrize("n", range(4))
+        def test_looks(forest, near, n):
+            forest.predict(numpy.ones((2, 5)))
+            near.query([0, 0, 0])
+        def test_changes(forest): forest.n_estimators = 4
+        def test_is_undone(forest): assert forest.n_estimators == 3
+        """)
+    for _ in range(3):
+        said = project.run("--fixd-leaks").passed(6).output
+        assert said.count("changed the shared fixture") == 1 and "test_changes changed the" in said, said
+
+
 def test_arrays_are_as_fresh_ones(project):
     """Views are views of what they were, and all are aligned."""
     pytest.importorskip("numpy")
