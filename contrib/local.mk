@@ -106,6 +106,7 @@ pytest_fixd = \
 	contrib/pytest-fixd/fixd/_objects.py \
 	contrib/pytest-fixd/fixd/_patterns.py \
 	contrib/pytest-fixd/fixd/_python.py \
+	contrib/pytest-fixd/fixd/_scattered.py \
 	contrib/pytest-fixd/fixd/_setting.py \
 	contrib/pytest-fixd/fixd/_source.py \
 	contrib/pytest-fixd/fixd/_teardown.py \

@@ -23,7 +23,8 @@ from . import _early
 
 _early.begin()
 
-from . import _again, _asked, _blame, _commands, _daemon, _directories, _explain, _ledger, _live, _patterns, _remote, _renewal, _rerun, _source, _teardown, _values
+from . import _again, _asked, _blame, _commands, _daemon, _directories, _explain, _ledger, _live, _patterns, _remote, _renewal, _rerun, _scattered
+from . import _source, _teardown, _values
 from ._definition import Definition, function_of
 from ._fixtures import Handle, tear_down, tokens
 from ._lib import Connection, FixdError, View
@@ -589,6 +590,7 @@ def pytest_configure(config: pytest.Config) -> None:
     runtime = config.stash[runtime_key] = Runtime(config)
     if runtime.blame:
         config.add_cleanup(_blame.Watching().end)
+        config.add_cleanup(_scattered.watch(lambda: [h.view for h in runtime.handles.values() if h.view is not None]))
     _values.more_modules = lambda: [m for m in config.pluginmanager.get_plugins() if isinstance(m, types.ModuleType)]
 
 

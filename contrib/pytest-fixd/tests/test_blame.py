@@ -40,7 +40,7 @@ FRAMES = """
 
 # The line that writes first has its mark, and what of the value it is.
 ARRAYS = '''
-    import ctypes, io, os, threading
+    import ctypes, io, os, socket, threading
     import numpy
 
     def fill(a, value):
@@ -74,6 +74,16 @@ ARRAYS = '''
         with open(ours, "rb", buffering=0) as f:
             f.readinto(parts["counts"][100:101])  # read: ['counts'][100] was 100 and became
         os.close(theirs)
+
+    def test_read_in_parts(parts):
+        with open(__file__, "rb") as f:
+            os.preadv(f.fileno(), [bytearray(3), parts["counts"][200:202]], 0)  # read_in_parts: ['counts'][200] was 200 and became
+
+    def test_received(parts):
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            theirs.send(b"12345678")
+            ours.recvmsg_into([parts["counts"][300:301]])  # received: ['counts'][300] was 300 and became
 
     def test_memmove(parts):
         ctypes.memmove(parts["counts"][50:].ctypes.data, b"x" * 8, 8)  # memmove: ['counts'][50] was 50 and became
