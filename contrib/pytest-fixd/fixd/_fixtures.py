@@ -59,6 +59,7 @@ class Handle:
         self.copy: Optional[str] = None  # of the note for whoever tears it down in our place
         self.data: Any = None  # what the first half has made, while nobody else has it
         self.private: Optional[str] = None  # what is this process's own of the value, when it was last looked at
+        self.cached: Any = None  # what pytest has of it, at the end of a test and before fixtures end
         self.unseen = False  # tests have run since that did not ask for it
         self.was_had = False  # by a test, since it was as it was built
         self.pristine: Optional[str] = None  # and when it was loaded

@@ -153,7 +153,8 @@ def _renew(item: Any, handles: List[Any]) -> None:
         if handle.stored is None or not hasattr(handle.stored, "private_print") or getattr(handle.definition, "parse", None) is not None:
             continue
         old, handle.value = handle.value, handle.stored.value()
-        cached = getattr(handle.fixturedef, "cached_result", None)
+        # It may have ended with the test, if that was the last one to have it.
+        cached = getattr(handle.fixturedef, "cached_result", None) or handle.cached
         if cached is not None:
             handle.fixturedef.cached_result = (handle.value, *cached[1:])
         for name, value in item.funcargs.items():
@@ -161,8 +162,8 @@ def _renew(item: Any, handles: List[Any]) -> None:
                 item.funcargs[name] = handle.value
 
 
-def _fixtures_again(item: Any) -> None:
-    """Those that the test has for itself are set up and ended once more, with what is called before and after it."""
+def _fixtures_again(item: Any, test: Callable[[], None] = lambda: None) -> None:
+    """Those that the test has for itself are set up and ended once more, with what is called before and after it, and between that the test."""
     request = item._request
     own = [d for d in request._fixture_defs.values() if d.scope == "function" and not hasattr(d.func, "_fixd") and
            (d.argname.startswith(_OF_CLASSES) or _is_own(inspect.unwrap(d.func).__code__.co_filename))]
@@ -173,7 +174,10 @@ def _fixtures_again(item: Any) -> None:
     # It may have ended here already.
     item.session._setupstate.stack.setdefault(item, ([], None))
     for fixturedef in own:
-        request.getfixturevalue(fixturedef.argname)
+        value = request.getfixturevalue(fixturedef.argname)
+        if fixturedef.argname in item.funcargs:
+            item.funcargs[fixturedef.argname] = value
+    test()
     for fixturedef in own[::-1]:
         fixturedef.finish(request)
 
@@ -200,8 +204,8 @@ def _run(item: Any, handle: Any, handles: List[Any], out: int, steps: List[Calla
 
 def find(item: Any, handle: Any, handles: List[Any], has_ended: bool = False) -> Optional[Found]:
     """Who changes what `handle` has of its own; None: it did not happen again.  `has_ended`: it was not the test, but its fixtures."""
-    again = functools.partial(_fixtures_again, item)
-    steps = [again] if has_ended else [item.runtest, again]
+    # What it has may have been made with the value by a fixture of its own.
+    steps = [functools.partial(_fixtures_again, item)] if has_ended else [item.runtest, functools.partial(_fixtures_again, item, item.runtest)]
     ours, theirs = os.pipe()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of threads, which the child does not have

@@ -372,6 +372,8 @@ class Runtime:
         if self.blame:
             self.say_who_used()
         self.item = item if self.blame and getattr(item, "funcargs", None) is not None else None
+        for handle in self.handles.values():
+            handle.cached = getattr(handle.fixturedef, "cached_result", None)
         try:
             for handle in self.handles.values() if self.item is not None else ():
                 self.look_at_own(handle)
@@ -382,7 +384,9 @@ class Runtime:
         """Of what is not undone, by running the test once more."""
         if self.item is None:
             return ""
-        found = _rerun.find(self.item, handle, list(self.handles.values()), self.has_ended)
+        # The one that ends with the test is not among them any more.
+        handles = [handle, *(h for h in self.handles.values() if h is not handle)]
+        found = _rerun.find(self.item, handle, handles, self.has_ended)
         if found is None:
             return "\n    by which line is not known: it did not happen again when the test was run alone"
         if handle.view is not None and found.lines:

@@ -139,6 +139,21 @@ OBJECTS = '''
         model.weights.setflags(write=False)  # locks: it is equal to what was built, but not the same
 
     @pytest.fixture
+    def rows_of(table):
+        return table["rows"]
+    def test_by_what_it_is_made_of(rows_of):
+        append_to(rows_of)
+
+    def append_to(rows):
+        rows.append(1)  # by_what_it_is_made_of: ['rows'][0] is new: 1
+
+    class TestSetUp:
+        @pytest.fixture(autouse=True)
+        def set_up(self, table): self.rows = table["rows"]
+        def test_by_what_it_has(self):
+            self.rows.append(2)  # by_what_it_has: ['rows'][0] is new: 2
+
+    @pytest.fixture
     def growing(table):
         table["rows"] += [1]  # by_its_fixture: ['rows'][0] is new: 1
     def test_by_its_fixture(growing):
@@ -190,8 +205,8 @@ def marks(source):
 def reports(output):
     """Of each test: (the first line of the project's own, the whole)."""
     found = {}
-    for part in re.split(r"(?=test_\w+\.py::(?:Test::)?test_\w+ changed the shared fixture)", output)[1:]:
-        name = re.match(r"test_\w+\.py::(?:Test::)?test_(\w+)", part).group(1)
+    for part in re.split(r"(?=test_\w+\.py::(?:Test\w*::)?test_\w+ changed the shared fixture)", output)[1:]:
+        name = re.match(r"test_\w+\.py::(?:Test\w*::)?test_(\w+)", part).group(1)
         line = re.search(r"(?:first written at|called from|changed at) \S*/test_it\.py:(\d+) in ", part)
         assert name not in found, output
         found[name] = int(line.group(1)) if line else None, part.split("warnings.warn(")[0]
@@ -211,6 +226,17 @@ def test_lines_of_leaks(project, tests, workers):
     for name, (line, what) in expected.items():
         assert found[name][0] == line and what in found[name][1], f"{name}, line {line}, {what}: {found[name]}"
     assert "changed" not in project.run("-n", workers).output
+
+
+@pytest.mark.parametrize("last", ["by_the_end", "by_its_fixture", "by_what_it_is_made_of"])
+def test_lines_of_the_last_test(project, last):
+    """With which the fixture ends, too."""
+    pytest.importorskip("numpy")
+    project.conftest(FIXTURES)
+    project.write("test_it.py", OBJECTS)
+    done = project.run("--fixd-blame", "-k", f"test_{last}").passed(1)
+    line, what = marks(OBJECTS)[last]
+    assert reports(done.output)[last][0] == line and what in reports(done.output)[last][1], done.output
 
 
 def test_report_of_culprits(project):
