@@ -118,6 +118,8 @@ class Project:
     def start(self, *args, env=None, cwd=None):
         return subprocess.Popen([sys.executable, "-m", "pytest", *[o for p in PLUGINS for o in ("-p", p)], "-p", "fixd.plugin", "-p", "no:cacheprovider", "-q", *args],
                                 cwd=cwd or self.path, env={**self.env, **(env or {})}, stdout=subprocess.PIPE,
+                                # A job in the background of a script has it ignored, and then Python is not interrupted by it.
+                                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
                                 stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, text=True, start_new_session=True)
 
     def run(self, *args, env=None, cwd=None):
