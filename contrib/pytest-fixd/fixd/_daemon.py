@@ -104,10 +104,16 @@ def check_home(directory: str) -> None:
         raise NoDaemon(f"{directory} belongs to somebody else, or others can write to it")
 
 
+def _is_of_plugin(directory: str) -> bool:
+    """A place for sockets, where nothing else lies; another one may be somebody's project."""
+    return any(directory == home or os.path.dirname(directory) == home for home in _own_homes())
+
+
 def own_home(socket: str) -> str:
     """Where this user keeps what goes with that socket, or NoDaemon."""
-    if _is_own(os.path.dirname(socket)):
-        return os.path.dirname(socket)
+    directory = os.path.dirname(os.path.abspath(socket))
+    if _is_own(directory) and _is_of_plugin(directory):
+        return directory
     for path in _own_places():
         return os.path.dirname(path)
     raise NoDaemon("no directory for the daemon is this user's own")
@@ -145,8 +151,9 @@ def start(socket: str, ini: Optional[str] = None) -> None:
     fixd = program("fixd")
     if not fixd:
         raise NoDaemon("the program fixd is not installed")
-    home = os.path.dirname(socket) or "."
-    config, log = ini or os.path.join(home, "pytest.ini"), os.path.join(home, "log")
+    home = os.path.dirname(os.path.abspath(socket))
+    names = ("pytest.ini", "log") if _is_of_plugin(home) else (".pytest-fixd.ini", ".pytest-fixd.log")
+    config, log = ini or os.path.join(home, names[0]), os.path.join(home, names[1])
     try:
         _make_home(home)
         if not ini:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import pytest
+from conftest import BUILD
 
 
 def many(fixture):
@@ -364,6 +365,23 @@ def test_coverage_is_of_this_run(project):
         assert done.code == 0 and "100%" in done.output and project.count("built") == times, done.output
     assert "coverage is measured" in done.output
     assert project.run("--cov=product", "--reuse-fixtures").code == 0 and project.count("built") == 3
+
+
+def test_a_socket_in_the_project(project):
+    """What the daemon there needs is nothing that pytest, or anybody else, reads as its own."""
+    project.conftest("@fixd.fixture(scope='session')\ndef data(): return [1]\n")
+    project.write("test_it.py", "def test_it(data): assert data\ndef test_not(data): assert False\n")
+    project.write("pyproject.toml", "[tool.pytest.ini_options]\naddopts = '-k it'\n")
+    os.chmod(project.path, 0o700)
+    env = {"FIXD_SOCKET": project.file("socket")}
+    before = set(os.listdir(project.path))
+    try:
+        for _ in range(2):
+            project.run("--deselect", "test_it.py::test_not", env=env).passed(1)
+    finally:
+        subprocess.run([os.path.join(BUILD, "fixctl"), "--socket", project.file("socket"), "stop"], env=project.env)
+    left = set(os.listdir(project.path)) - before - {"__pycache__"}
+    assert left <= {".pytest-fixd.ini", ".pytest-fixd.log", "socket.lock"}, left
 
 
 @pytest.mark.parametrize("table", ["tool.pytest.ini_options", "tool.pytest"])
