@@ -381,6 +381,17 @@ def test_meson(t):
     assert "exit status 99" in out and out.count("ERROR") >= 2, out
 
 
+def test_commands_of_ctest(t):
+    """Each argument is the command's as it stands."""
+    need("cmake")
+    t.write("p/CMakeLists.txt", "cmake_minimum_required(VERSION 3.18)\nproject(p NONE)\nenable_testing()\nfind_package(Fixd REQUIRED)\n"
+            'fixd_add_test(NAME a COMMAND sh -c "echo one; echo two" x "a;b c" WITH pg)\n')
+    run(["cmake", "-S", ".", "-B", "build", "-DCMAKE_PREFIX_PATH=" + prefix(t), "-DFIXCTL=" + program("fixctl")], environment(), t.path("p"))
+    with open(t.path("p/build/CTestTestfile.cmake")) as f:
+        line = next(line for line in f if line.startswith("add_test("))
+    assert line.endswith(' "with" "pg" "--" "sh" "-c" "echo one; echo two" "x" "a;b c")\n'), line
+
+
 def test_ctest(t):
     need("cmake")
     home, daemon = example(t)
