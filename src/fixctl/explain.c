@@ -152,7 +152,9 @@ static char *hands_out(const json_t *i)
 	if (ctl_int(n, "ready"))
 		return xasprintf("it would be given one of %lld clones that are ready", (long long)ctl_int(n, "ready"));
 	if (ctl_int(n, "held") >= ctl_int(n, "max"))
-		return xasprintf("all %lld clones are held: it would wait for the end of one", (long long)ctl_int(n, "max"));
+		return ctl_int(n, "max") == 1
+			       ? xstrdup("the only clone is held: it would wait for its end")
+			       : xasprintf("all %lld clones are held: it would wait for the end of one", (long long)ctl_int(n, "max"));
 	return xasprintf("a clone would be started, which takes %s", duration_of(ctl_real(n, "start_s"), buf));
 }
 

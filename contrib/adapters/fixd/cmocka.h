@@ -56,7 +56,7 @@ static inline struct fixd_cmocka_group *fixd_cmocka_group(void)
 
 static inline int fixd_cmocka_setup_test(void **state)
 {
-	const struct CMUnitTest *test = *state;
+	const struct CMUnitTest *test = (const struct CMUnitTest *)*state;
 
 	/* Where the last one has failed in its setup or teardown nothing was reset. */
 	fixd_test_reset();
