@@ -113,8 +113,9 @@ static json_t *as_json(const struct project *p, const char *path)
 	return json_pack("{s:s, s:o, s:o}", "file", path, "suites", suites, "fixtures", fixtures);
 }
 
-static void say(const struct project *p, const char *path, bool json)
+static void say(const struct project *p, const char *directory, const char *path, bool json)
 {
+	bool elsewhere = strcmp(directory, ".") != 0;
 	json_t *j;
 
 	if (json) {
@@ -126,7 +127,8 @@ static void say(const struct project *p, const char *path, bool json)
 	printf("%s: written, with %zu %s\n", path, p->n_data, p->n_data == 1 ? "directory of data" : "directories of data");
 	for (size_t k = 0; k < p->n_data; k++)
 		printf("  %s\n", p->data[k].path);
-	printf("Next: fixctl run -c %s -- %s\n", path, p->n_suites ? p->suites[0]->command : "make check");
+	printf("Next: %s%s%sfixctl run -c fixd.ini -- %s\n", elsewhere ? "cd " : "", elsewhere ? directory : "", elsewhere ? " && " : "",
+	       p->n_suites ? p->suites[0]->command : "make check");
 }
 
 static int init(const char *directory, bool dry, bool json)
@@ -148,7 +150,7 @@ static int init(const char *directory, bool dry, bool json)
 	else if (dry && !json)
 		fputs(ini, stdout);
 	else
-		say(&p, path, json);
+		say(&p, directory, path, json);
 	project_deinit(&p);
 	return r < 0 ? EXIT_REFUSED : 0;
 }

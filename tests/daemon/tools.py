@@ -716,6 +716,8 @@ def test_init(t):
     assert "fixd.ini: written, with 5 directories of data\n" in done.stdout and "-- ctest --test-dir build\n" in done.stdout, done
     ini = open(t.path("fixd.ini")).read()
     assert max(map(len, ini.splitlines())) < 80, ini
+    os.mkdir(t.path("other"))
+    assert init("other").stdout.endswith("\nNext: cd other && fixctl run -c fixd.ini -- make check\n")
     assert "there already, and stays as it is" in init(code=1).stderr and open(t.path("fixd.ini")).read() == ini
     check(t, ini, "5 fixtures, no problems", code=0)
     # Its examples are right, too.
