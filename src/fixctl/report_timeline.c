@@ -202,14 +202,15 @@ static double step_of(const struct timeline *t)
 	return 86400 * (double)((int64_t)(least / 86400) + 1);
 }
 
-/* Labels that a narrow page has no room for are "near". */
-static void put_label(FILE *out, double at, double *last, const char *words)
+/* Labels that a narrow page has no room for are "near": true, it is shown there, too. */
+static bool put_label(FILE *out, double at, double *last, bool near, const char *words)
 {
-	bool near = at - *last < APART_WIDTH;
+	near |= at - *last < APART_WIDTH || at > WIDTH - APART_WIDTH / 2;
 
 	fprintf(out, "<span%s style=\"left:%.1f%%\">%s</span>", near ? " class=\"near\"" : "", at / WIDTH * 100, words);
 	if (!near)
 		*last = at;
+	return !near;
 }
 
 static void put_axis(FILE *out, const struct timeline *t)
@@ -221,19 +222,21 @@ static void put_axis(FILE *out, const struct timeline *t)
 	for (size_t k = 0; k < t->n_stretches; k++) {
 		const struct stretch *s = &t->stretches[k];
 		double length = s->to - s->from;
+		bool told = false, told_near = false; /* from when on they count */
 
 		if (s->at - any >= TICK_WIDTH && s->at <= WIDTH - TICK_WIDTH / 2) {
 			ctl_time(words, sizeof words, s->from);
-			put_label(out, s->at, &last, words + strlen("2026-01-15 "));
+			told_near = put_label(out, s->at, &last, false, words + strlen("2026-01-15 "));
+			told = true;
 			any = s->at;
 		}
-		for (size_t n = 1; (double)n * step <= length; n++) {
+		for (size_t n = 1; told && (double)n * step <= length; n++) {
 			double at = s->at + (double)n * step * t->scale;
 
 			if (at - any < TICK_WIDTH || at > WIDTH - TICK_WIDTH / 2)
 				continue;
 			snprintf(words, sizeof words, "+%s", round_span(span, (double)n * step));
-			put_label(out, at, &last, words);
+			put_label(out, at, &last, !told_near, words);
 			any = at;
 		}
 	}
