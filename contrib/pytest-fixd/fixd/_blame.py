@@ -16,6 +16,7 @@ from ._rerun import attributes_of
 
 VARIABLE = "FIXD_BLAME"
 PAGE = 4096  # has one first writer
+BYTES_MAX = 8  # that are shown
 CHANGES_MAX = 256  # that are looked at
 WRITERS_MAX = 4  # that are told
 OBJECTS_MAX = 20000  # of a value, that are searched for its arrays
@@ -129,6 +130,11 @@ class Change(NamedTuple):
     spot: Optional[Spot]
     became: str
     others: int
+    object: str  # of an image that no Python made
+
+
+def _bytes_at(view: View, offset: int, length: int) -> str:
+    return bytes(view.data[offset:offset + min(length, BYTES_MAX)]).hex(" ")
 
 
 def changes_of(view: View, value: Any) -> Tuple[List[Change], int]:
@@ -142,14 +148,16 @@ def changes_of(view: View, value: Any) -> Tuple[List[Change], int]:
             by_writer[writer] = by_writer[writer]._replace(others=by_writer[writer].others + 1)
         else:
             spot = spot_of(value, view.address + offset) if len(by_writer) < WRITERS_MAX else None
-            by_writer[writer] = Change(writer, offset, length, spot, spot.element() if spot else "", 0)
+            became = spot.element() if spot else _bytes_at(view, offset, length)
+            by_writer[writer] = Change(writer, offset, length, spot, became, 0, "" if spot else view.object(offset))
     return list(by_writer.values())[:WRITERS_MAX], max(0, len(by_writer) - WRITERS_MAX)
 
 
-def sentence_of(change: Change, where: str) -> str:
+def sentence_of(change: Change, view: View, where: str) -> str:
     """After the view was reset: what was there before is there again.  `where`: the place, if it is no element of an array."""
     if change.spot is None:
-        what = f"{change.length} byte(s) from {where}"
+        what = (f"{change.length} byte(s) from {where}{f', {change.object}' if change.object else ''}: "
+                f"{_bytes_at(view, change.offset, change.length)} became {change.became}")
     else:
         what = f"{change.spot} was {change.spot.element()} and became {change.became}"
     more = f", and {change.others} other place(s)" if change.others else ""

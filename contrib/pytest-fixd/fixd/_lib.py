@@ -81,6 +81,7 @@ _FUNCTIONS = [
     ("fixd_view_reset", ctypes.c_int64, [_pointer]),
     ("fixd_view_changes", ctypes.c_int64, [_pointer, ctypes.POINTER(_Range), ctypes.c_size_t]),
     ("fixd_view_used", None, [_pointer, ctypes.c_char_p]),
+    ("fixd_view_object", ctypes.c_int64, [_pointer, _pointer, ctypes.c_char_p, ctypes.c_size_t]),
     ("fixd_view_blame", ctypes.c_int64, [_pointer, _pointer, ctypes.c_char_p, ctypes.c_size_t]),
 ]
 
@@ -191,6 +192,12 @@ class View:
         text = ctypes.create_string_buffer(8192)
         self.connection._checked(self._lib.fixd_view_blame(self._handle, self.address + offset, text, len(text)))
         return text.value.decode(errors="replace")
+
+    def object(self, offset: int) -> str:
+        """What the builder has said, or a variable of the program tells, of what lies there; empty: nothing."""
+        text = ctypes.create_string_buffer(512)
+        n = self._lib.fixd_view_object(self._handle, self.address + offset, text, len(text))
+        return text.value.decode(errors="replace") if n > 0 else ""
 
     def used(self, line: Optional[str] = None) -> None:
         """Says that the test has had it, and which line has changed it, for fixctl report."""

@@ -354,7 +354,7 @@ class Runtime:
         view.reset()
         for change in changes if handle.stored is not None else ():
             self.leaked.append(f"{self.test} changed the shared fixture '{handle.title}': "
-                               f"{_blame.sentence_of(change, handle.stored.where(change.offset))}")
+                               f"{_blame.sentence_of(change, view, handle.stored.where(change.offset))}")
         if others:
             self.leaked.append(f"{self.test} changed the shared fixture '{handle.title}' from {others} other places of the program")
 

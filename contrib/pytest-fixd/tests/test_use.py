@@ -213,6 +213,7 @@ def test_bytes_that_a_test_may_write_to(ini):
     done = ini.run("--fixd-leaks", "-p", "no:randomly")
     assert "test_it.py::test[0] changed the shared fixture 'input': 1 byte(s) from byte 1" in done.passed(2).output
     assert ini.run("--fixd-strict").outcomes() == {"passed": 2, "error": 2}
+    assert "changed the shared fixture 'input': 1 byte(s) from byte 1: 62 became 78\n" in ini.run("--fixd-blame").passed(2).output
     ini.write("test_it.py", "import fixd\ntree = fixd.use('words', writable=True)\ndef test(tree): pass\n")
     assert "fixture 'words' is a tree: writable=True is for bytes and objects" in ini.run().output
 
