@@ -350,7 +350,10 @@ static void print_instance(const struct explanation *x, const json_t *i, const j
 /* What nobody has asked for yet. */
 static void print_unbuilt(const struct explanation *x, const char *name)
 {
-	_cleanup_free_ char *now = builds(x, json_object_get(x->definition, "depends"), "there is none", -1);
+	const char *param = json_string_value(json_array_get(json_object_get(x->definition, "params"), 0));
+	_cleanup_free_ char *now = param && !strchr(name, '[')
+					   ? xasprintf("it has params: one of them is asked for, like %s[%s]", name, param)
+					   : builds(x, json_object_get(x->definition, "depends"), "there is none", -1);
 
 	printf("%s%s%s\n  State       absent: nobody has asked for it\n", BOLD, name, PLAIN);
 	print_definition(x);

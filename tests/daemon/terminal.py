@@ -227,6 +227,7 @@ def test_explain(t):
     assert explained(d, "on-it", "An attach") == "there is none: it would be built, after broken (failed)"
     assert d.ctl("explain", "some[on]", code=1).err == "fixctl: fixture 'some' has no param 'on' (did you mean 'one'?)\n"
     assert d.ctl("explain", "some[one]").out.startswith("some[one]\n  State       absent: ")
+    assert explained(d, "some", "An attach") == "it has params: one of them is asked for, like some[one]"
     assert "did you mean 'broken'?" in d.ctl("explain", "borken", code=1).err and "is a glob" in d.ctl("explain", "b*", code=2).err
 
 
