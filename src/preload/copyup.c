@@ -44,8 +44,7 @@ static int copy_piece(int from, int to, off_t at, off_t end)
 	return 0;
 }
 
-/* Holes stay holes, where they can be asked for. */
-static int copy_bytes(int from, int to, off_t size)
+int copyup_bytes(int from, int to, off_t size)
 {
 	for (off_t at = 0, data, hole; at < size; at = hole) {
 		data = lseek(from, at, SEEK_DATA);
@@ -101,7 +100,7 @@ static int copy_image(const struct run_entry *e, const char *to, bool empty)
 	if (!empty && in < 0)
 		return -1;
 	out = REAL(open)(to, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-	if (out < 0 || (!empty && copy_bytes(in, out, (off_t)e->size) < 0))
+	if (out < 0 || (!empty && copyup_bytes(in, out, (off_t)e->size) < 0))
 		return -1;
 	return finish(out, e->uid, e->gid, e->mode, mtime);
 }
@@ -140,7 +139,7 @@ static int copy_file(const struct copy_up *c, const struct stat *st)
 	if (in < 0)
 		return -1;
 	out = REAL(open)(c->draft, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-	if (out < 0 || (c->what != USE_REPLACE && copy_bytes(in, out, st->st_size) < 0))
+	if (out < 0 || (c->what != USE_REPLACE && copyup_bytes(in, out, st->st_size) < 0))
 		return -1;
 	return finish_like(c->e, in, out, st);
 }

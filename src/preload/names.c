@@ -5,9 +5,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/sendfile.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/attributes.h"
 #include "base/fd.h"
 #include "base/path.h"
 
@@ -39,11 +40,25 @@ static int find_to(struct pair *x, int fd, const char *path, unsigned use)
 	return find_side(&x->to, fd, path, use | USE_LAST, &x->to_fd, &x->to_path);
 }
 
+/* A FIFO or a device. */
+static int copy_node(const struct pair *x, const struct stat *st, const char *draft, const struct timespec times[2])
+{
+	if (REAL(mknodat)(x->to_fd, draft, st->st_mode, st->st_rdev) < 0)
+		return -1;
+	return owner_copy_at(x->to_fd, draft, st->st_uid, st->st_gid) < 0 || REAL(fchmodat)(x->to_fd, draft, st->st_mode & 07777, 0) < 0
+		       ? -1
+		       : REAL(utimensat)(x->to_fd, draft, times, AT_SYMLINK_NOFOLLOW);
+}
+
+static bool is_copied(mode_t mode)
+{
+	return S_ISREG(mode) || S_ISLNK(mode) || S_ISFIFO(mode) || S_ISCHR(mode) || S_ISBLK(mode);
+}
+
 static int copy_to(const struct pair *x, const struct stat *st, const char *draft)
 {
 	const struct timespec times[2] = { st->st_atim, st->st_mtim };
 	_cleanup_fd_ int in = -1, out = -1;
-	off_t at = 0;
 
 	if (S_ISLNK(st->st_mode)) {
 		char target[PATH_MAX];
@@ -58,21 +73,15 @@ static int copy_to(const struct pair *x, const struct stat *st, const char *draf
 			links_made(target, x->to_fd, x->to_path);
 		return REAL(symlinkat)(target, x->to_fd, draft);
 	}
+	if (!S_ISREG(st->st_mode))
+		return copy_node(x, st, draft, times);
 	in = REAL(openat)(x->from_fd, x->from_path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
 	if (in < 0)
 		return -1;
 	out = REAL(openat)(x->to_fd, draft, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-	if (out < 0)
+	if (out < 0 || copyup_bytes(in, out, st->st_size) < 0)
 		return -1;
-	while (at < st->st_size) {
-		ssize_t n = sendfile(out, in, &at, (size_t)(st->st_size - at));
-
-		if (n < 0 && errno != EINTR)
-			return -1;
-		if (n == 0)
-			break;
-	}
-	if (geteuid() == 0 && REAL(fchown)(out, st->st_uid, st->st_gid) < 0)
+	if (owner_copy(out, st->st_uid, st->st_gid) < 0 || attributes_copy(in, out, false, NULL, NULL) < 0)
 		return -1;
 	return REAL(fchmod)(out, st->st_mode & 07777) < 0 || REAL(futimens)(out, times) < 0 ? -1 : 0;
 }
@@ -93,7 +102,7 @@ static APART int rename_by_copy(const struct pair *x, int flags)
 		errno = to_directory ? EISDIR : ENOTDIR;
 		return -1;
 	}
-	if ((!S_ISREG(st.st_mode) && !S_ISLNK(st.st_mode)) || (flags & ~RENAME_NOREPLACE) ||
+	if (!is_copied(st.st_mode) || (flags & ~RENAME_NOREPLACE) ||
 	    snprintf(draft, sizeof draft, "%s.%d~", x->to_path, (int)getpid()) >= (int)sizeof draft) {
 		errno = EXDEV;
 		return -1;

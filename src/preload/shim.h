@@ -233,6 +233,8 @@ int copyup_make(struct run_entry *e, const char *visible, unsigned what);
 /* Does this path of the run's own tree only stand for something in the shared one? That is *target, of PATH_MAX bytes. */
 bool copyup_marker(const struct run_entry *e, const char *path, char *target);
 /* The same for the text of a link, in place; PATH_MAX bytes. */
+/* The bytes of a file to another one that is empty; holes stay holes, where they can be asked for. -1 and errno. */
+int copyup_bytes(int from, int to, off_t size);
 bool copyup_expand(const struct run_entry *e, char *text);
 /* Opens the image, by its own descriptor or by that of the keeper where a program has closed it. -1 and errno. */
 int image_open(const struct run_entry *e, int flags);

@@ -105,6 +105,15 @@ def test_numbers_stay(t):
            "look tree/d1/f1 >before; mv tree/d1/f1 tree/d0/moved; look tree/d0/moved | head -1 | diff - <(head -1 before); rm tree/d0/moved; echo new >tree/d1/f1; find tree -printf '%i\n' | sort | uniq -d; rm before after")
 
 
+def test_what_is_moved_out(t):
+    """It takes along all that it has, as from one directory of a file system to another."""
+    s = stage(t, 2, 2)
+    s.same("mkdir out; cd tree; truncate -s 9M s; echo x >>s; mkfifo -m 604 p; touch -d @1000000000 d0/f0 p; chmod 640 d0/f0; ln -s d0/f0 l;"
+           "if setfattr -n user.kind -v odd d0/f0 2>&-; then there='getfattr -n user.kind f0'; else there='echo; echo user.kind=\\\"odd\\\"'; fi;"
+           "mv s d0/f0 p l ../out; ls -a . d0; cd ../out; stat -c '%n %F %a %s' s f0 p l; stat -c '%n %Y' f0 p; test $(stat -c %b s) -lt 1000 && echo holes;"
+           "eval $there | grep -o user.*; cat f0; rm -r ../out")
+
+
 def test_a_working_directory_that_was_renamed(t):
     """By another process: relative paths are those of the directory, whatever it is called."""
     s = stage(t, 2, 2)
