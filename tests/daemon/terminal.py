@@ -156,7 +156,7 @@ def test_ps_fits_a_terminal(t):
         assert "\x1b[31mfailed" in seen and "\x1b[32mready" in seen, seen
         lines = COLOR.sub("", seen).splitlines()
         assert len(lines) == 8 and max(map(len, lines)) <= columns and lines[2].startswith("broken"), lines
-        assert columns == 132 or re.match(r"a-name.*….*figures +stale ", lines[3]), lines
+        assert columns == 132 or re.match(r"a-na.*…\S*res +stale ", lines[3]), lines
     for env in {"NO_COLOR": "1"}, {"TERM": "dumb"}:
         plain = Terminal(d, "ps", env=env).finish()
         assert "\x1b" not in plain and "gated" in plain, env
