@@ -38,6 +38,7 @@ struct command {
 	char **places; /* directories that something is shown in */
 	int *trees;    /* as the run has them, or NULL */
 	struct follow follow;
+	uint64_t transfers_from; /* for transfers_wait() */
 };
 
 static void add_place(struct command *c, const char *path)
@@ -564,6 +565,8 @@ static int run_it(struct command *c)
 	code = keeper_start(&c->keeper, &c->scratch, c->options.config, c->socket);
 	if (code == 0)
 		code = open_daemon(c);
+	if (code == 0 && c->options.wait_upload)
+		code = transfers_begin(c->f, &c->transfers_from);
 	if (code == 0 && c->options.dry)
 		code = dry_run(c);
 	else if (code == 0)
@@ -582,7 +585,7 @@ static int run_it(struct command *c)
 		code = run_command(c);
 	/* How the command has ended is what counts. */
 	if (c->options.wait_upload)
-		transfers_wait(c->f);
+		transfers_wait(c->f, c->transfers_from);
 end:
 	fixd_close(c->f);
 	shown_free(&c->shown);

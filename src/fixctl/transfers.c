@@ -85,11 +85,16 @@ static int take_events(struct fixd *f, uint64_t *from, unsigned wait_ms, bool *f
 	return 0;
 }
 
-int transfers_wait(struct fixd *f)
+int transfers_begin(struct fixd *f, uint64_t *from)
 {
-	uint64_t from = 0;
+	*from = 0;
+	return take_events(f, from, 0, NULL);
+}
+
+int transfers_wait(struct fixd *f, uint64_t from)
+{
 	bool failed = false, waiting = true;
-	int code = take_events(f, &from, 0, NULL);
+	int code = 0;
 
 	while (code == 0 && waiting) {
 		json_t *status;
@@ -102,7 +107,7 @@ int transfers_wait(struct fixd *f)
 		if (waiting)
 			code = take_events(f, &from, WAIT_MS, &failed);
 	}
-	if (code == 0 && !failed)
+	if (code == 0)
 		code = take_events(f, &from, 0, &failed);
 	return code ? code : failed ? EXIT_REFUSED : 0;
 }

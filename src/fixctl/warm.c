@@ -77,6 +77,7 @@ static int run(struct fixctl *ctl, int argc, char **argv)
 	const json_t *fixtures;
 	json_t *list;
 	int64_t timeout;
+	uint64_t from = 0;
 	bool wait_upload = false;
 	int c, code, r;
 
@@ -109,9 +110,11 @@ static int run(struct fixctl *ctl, int argc, char **argv)
 	/* Where it is told: before the answers to builds come in between. */
 	if (!w.json && isatty(STDOUT_FILENO) && history_read(&history, w.f) == 0)
 		w.history = &history;
-	r = warming_run(&w);
+	r = wait_upload ? transfers_begin(w.f, &from) : 0;
+	if (r == 0)
+		r = warming_run(&w);
 	if (wait_upload) {
-		int sent = transfers_wait(w.f);
+		int sent = transfers_wait(w.f, from);
 
 		r = r ? r : sent;
 	}
