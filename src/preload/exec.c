@@ -117,10 +117,16 @@ static void note_as_plain(int fd)
 
 #define BLIND ", and does not see the fixtures of the run; --isolate=mount shows them, where that is allowed"
 
+/* A tool of valgrind runs another program, and that loads what is preloaded. */
+static bool is_of_valgrind(const char *path)
+{
+	return strstr(path, "/valgrind/");
+}
+
 /* Once in a run: what it is about is not in sight of such programs. */
 static APART void tell_blind(const char *visible, bool is_static)
 {
-	if (!(run->flags & RUN_TREES_MOUNTED) && !__atomic_exchange_n(&run->told_static, 1, __ATOMIC_RELAXED))
+	if (!is_of_valgrind(visible) && !(run->flags & RUN_TREES_MOUNTED) && !__atomic_exchange_n(&run->told_static, 1, __ATOMIC_RELAXED))
 		shim_say(NULL, visible, is_static ? "it is linked statically" BLIND : "it makes its system calls itself" BLIND);
 }
 

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "preload/starts.h"
 
+bool starts_by_bytes;
+
 void starts_add(struct starts *s, const char *text, size_t length)
 {
 	unsigned char bit = (unsigned char)(1 << s->n);

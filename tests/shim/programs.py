@@ -155,6 +155,41 @@ print(sorted(os.listdir("/proc/self/fd"))[:-1], sorted(os.listdir(f"/proc/{os.ge
 """
 
 
+VALGRIND = """
+#include <dirent.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+static char *heap(const char *s) { return strcpy(malloc(strlen(s) + 1), s); }
+int main(void)
+{
+	char *a = heap("shown/tree/a.txt"), *b = heap("shown/tree/b"), *c = heap("shown/tree"), line[10];
+	struct stat st;
+	FILE *f = fopen(a, "r");
+	DIR *d = opendir(c);
+	if (!f || !d || !fgets(line, 10, f) || strcmp(line, "hello\\n") || stat(a, &st) || rename(a, b) || unlink(b) || !access(a, F_OK))
+		return 1;
+	while (readdir(d))
+		;
+	closedir(d);
+	fclose(f);
+	free(a), free(b), free(c);
+	return 0;
+}
+"""
+
+
+def test_valgrind(t):
+    """What it says of a program is the same, and so what it does not say."""
+    valgrind = needs("valgrind")
+    if SANITIZERS:
+        raise Skip("the library has its own checks inside")
+    done = stage(t).run([valgrind, "-q", "--leak-check=full", "--error-exitcode=9", compiled(t, "paths", VALGRIND, "-g")])
+    assert (done.code, done.out, done.err) == (0, b"", b""), done.err
+
+
 def test_no_descriptor_is_seen(t):
     script = t.write("descriptors.py", DESCRIPTORS)
     both(t, ["sh", "-c", f"{sys.executable} {script}; echo 3 4 5 | xargs -n 1 {sys.executable} {script}; ls /proc/self/fd"])
