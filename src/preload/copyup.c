@@ -449,12 +449,43 @@ static int make_locked(struct run_entry *e, const char *rest, unsigned what)
 	return r;
 }
 
+/* Is there nothing to be copied at or below `path`? Both are buffers of PATH_MAX bytes. */
+static bool is_own_below(const struct run_entry *e, char *path, char *target)
+{
+	size_t n = strlen(path);
+	bool own = true;
+	struct dirent *d;
+	struct stat st;
+	DIR *dir;
+
+	if (copyup_marker(e, path, target))
+		return false;
+	if (REAL(lstat)(path, &st) < 0 || !S_ISDIR(st.st_mode))
+		return true;
+	dir = REAL(opendir)(path);
+	while (dir && own && (d = REAL(readdir)(dir))) {
+		if (!strcmp(d->d_name, ".") || !strcmp(d->d_name, ".."))
+			continue;
+		own = n + 1 + strlen(d->d_name) < PATH_MAX;
+		if (!own)
+			break;
+		sprintf(path + n, "/%s", d->d_name);
+		own = is_own_below(e, path, target);
+		path[n] = '\0';
+	}
+	if (!dir)
+		return false;
+	REAL(closedir)(dir);
+	return own;
+}
+
 /* Is there nothing to be copied on the way, as far as it exists? */
 static bool is_own(const struct run_entry *e, const char *rest, unsigned what)
 {
 	char path[PATH_MAX], target[PATH_MAX];
+	int saved = errno;
 
-	if (!entry_is_private(e) || what == USE_ALL)
+	if (!entry_is_private(e))
 		return false;
 	if (e->kind == RUN_FILE || strlen(run_string(e->own)) + strlen(rest) >= sizeof path)
 		return true;
@@ -467,6 +498,11 @@ static bool is_own(const struct run_entry *e, const char *rest, unsigned what)
 		if (copyup_marker(e, path, target) && (*rest || !is_left(path, what)))
 			return false;
 	}
+	if (what == USE_ALL && !is_own_below(e, path, target)) {
+		errno = saved;
+		return false;
+	}
+	errno = saved;
 	return true;
 }
 

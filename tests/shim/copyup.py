@@ -114,6 +114,15 @@ def test_what_is_moved_out(t):
            "eval $there | grep -o user.*; cat f0; rm -r ../out")
 
 
+def test_after_rights_were_given_up(t):
+    """What the run has made may be renamed, linked and moved by whoever may natively."""
+    if os.geteuid() != 0:
+        raise Skip("only root has rights to give up")
+    s = stage(t, 2, 2)
+    os.chmod(t.dir, 0o755)
+    s.same("mkdir -m 777 tree/n; cd tree; setpriv --reuid=65534 --clear-groups sh -c 'echo a >n/a; mv n/a n/b; ln n/b n/c; mkdir n/d; echo x >n/d/x; mv n/d n/e; ls n n/e; mv top n; ls n'; rm -r n")
+
+
 def test_a_working_directory_that_was_renamed(t):
     """By another process: relative paths are those of the directory, whatever it is called."""
     s = stage(t, 2, 2)
