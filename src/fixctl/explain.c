@@ -176,6 +176,8 @@ static char *attach_now(const struct explanation *x, const char *session, const 
 
 	if (json_object_get(i, "clones") && strcmp(state, "failed") != 0)
 		return hands_out(i);
+	if (json_is_true(json_object_get(i, "ending")))
+		return xstrdup("it would be built when the last one has been torn down, which goes on now");
 	if (instance_is_clone(i) && ctl_int(i, "leases"))
 		return xstrdup("it would be given another clone: this one is held, and ends with its holder");
 	if (instance_is_clone(i) && !strcmp(state, "ready"))

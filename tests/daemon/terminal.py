@@ -233,12 +233,19 @@ def test_explain(t):
 
 @once
 def test_explain_of_what_one_may_hold(t):
-    d = t.daemon("[fixture one]\nservice = echo up; exec sleep 1000\nexclusive = yes\nreset = true\n")
+    d = t.daemon("[fixture one]\nservice = echo up; exec sleep 1000\nexclusive = yes\nreset = true\n"
+                 "[fixture slow]\nservice = echo up; exec sleep 1000\nteardown = cat gate\n")
+    d.ctl("warm", "slow")
     view = d.client().attach("one")
     assert explained(d, "one", "An attach") == f"it would wait until its holder, pid {os.getpid()}, lets go"
     view.detach()
     wait_for(lambda: d.instance("one")["leases"] == 0, "the end of the lease")
     assert explained(d, "one", "An attach") == "it would be given generation 1 when what was done with it has been reset"
+    os.mkfifo(t.path("gate"))
+    d.begin_cleanup("slow")
+    assert explained(d, "slow", "An attach") == "it would be built when the last one has been torn down, which goes on now"
+    with open(t.path("gate"), "w"):
+        pass
     assert d.ctl("explain", "one[x]", code=1).err == "fixctl: fixture 'one' has no param 'x'\n"
 
 

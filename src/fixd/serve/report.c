@@ -192,6 +192,8 @@ static void put_instance(const struct instance *i, bool named, struct text *out)
 	record_string(out, REPORT_TEARDOWN_ERROR, i->teardown_error);
 	if (i->failed)
 		put_retry(out, i);
+	if (i->last && i->last->ending)
+		record_bool(out, REPORT_ENDING, true);
 	put_depends(out, f, i->current);
 	if (named)
 		put_validity(out, i);
