@@ -281,9 +281,11 @@ class Screen:
 
 
 def shows(terminal, *words, columns=80, lines=24):
-    """Waits for a screen that has these."""
+    """Waits for a screen that has these, and is drawn."""
     def seen():
         assert terminal.read()
+        if not terminal.seen.endswith("\x1b[J"):
+            return None
         text = Screen(columns, lines).feed(terminal.seen).text()
         return text if all(word in text for word in words) else None
     return wait_for(seen, f"{words} on the screen")
