@@ -481,19 +481,22 @@ def test_two_machines_by_hand(t):
     assert listing[0] == "mkdir -p /srv/fixd" and begin[0].startswith("nginx -c") and ini[0] == "cat fixd.ini"
     net = Network(3)
     path, conf = store(t, "nginx", "10.9.0.1", 8080)
-    nginx = subprocess.Popen([*enter(net.hosts[0]), path, "-c", conf, "-p", t.dir], stderr=subprocess.PIPE)
+    # None of these has a sanitizer's runtime.
+    env = harness.process_environment()
+    nginx = subprocess.Popen([*enter(net.hosts[0]), path, "-c", conf, "-p", t.dir], stderr=subprocess.PIPE, env=env)
+    ask = [*enter(net.hosts[0]), "curl", "-s", "-m", "5", "http://10.9.0.1:8080/"]
 
     def say(host, command):
         directory = t.path(f"host{host}")
         path = f"{harness.SRC}:{harness.BUILD}:{os.environ['PATH']}"
         command = command.replace("contrib/ci/", f"{harness.SRC}/contrib/ci/")
         done = subprocess.run([*enter(net.hosts[host]), "sh", "-c", command], cwd=directory, capture_output=True, text=True, timeout=LIMIT,
-                              env={**harness.process_environment(), "PATH": path, "XDG_RUNTIME_DIR": directory + "/run"})
+                              env={**env, "PATH": path, "XDG_RUNTIME_DIR": directory + "/run"})
         assert done.returncode == 0, (command, done)
         return done.stdout
 
     try:
-        wait_for(lambda: subprocess.run([*enter(net.hosts[0]), "curl", "-s", "http://10.9.0.1:8080/"], stdout=subprocess.DEVNULL).returncode == 0, "nginx")
+        wait_for(lambda: subprocess.run(ask, stdout=subprocess.DEVNULL, env=env).returncode == 0, "nginx")
         for host in 1, 2:
             os.makedirs(t.path(f"host{host}/run"), 0o700)
         public = say(1, make_keys[0]).strip()
