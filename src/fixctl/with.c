@@ -57,20 +57,26 @@ static char *value_of(const struct shown *x)
 	return value;
 }
 
-static int hold(struct with *w, const char *name)
+/* Before anything is built: what is wrong with the names costs no time. */
+static void name_all(struct with *w, char **names, size_t n)
+{
+	w->all = xcalloc(n, sizeof *w->all);
+	for (; w->n < n; w->n++) {
+		struct shown *x = &w->all[w->n];
+
+		*x = (struct shown){ .name = xstrdup(names[w->n]), .variable = shown_variable(names[w->n]), .fd = -1 };
+		for (size_t k = 0; k < w->n; k++) {
+			if (!strcmp(w->all[k].variable, x->variable))
+				ctl_misuse("with", "'%s' and '%s' would both be $%s", w->all[k].name, x->name, x->variable);
+		}
+	}
+}
+
+static int hold(struct with *w, struct shown *x)
 {
 	_cleanup_free_ char *value = NULL;
-	struct shown *x;
-	int code;
+	int code = find_source(w, x);
 
-	w->all = xrealloc(w->all, (w->n + 1) * sizeof *w->all);
-	x = &w->all[w->n++];
-	*x = (struct shown){ .name = xstrdup(name), .variable = shown_variable(name), .fd = -1 };
-	for (size_t k = 0; k + 1 < w->n; k++) {
-		if (!strcmp(w->all[k].variable, x->variable))
-			ctl_misuse("with", "'%s' and '%s' would both be $%s", w->all[k].name, name, x->variable);
-	}
-	code = find_source(w, x);
 	if (code == 0)
 		code = shown_hold(w->f, w->scope_key, w->timeout_ms, x);
 	if (code)
@@ -143,9 +149,10 @@ static int run(struct fixctl *ctl, int argc, char **argv)
 	follow_init(&f);
 	if (disabled && !strcmp(disabled, "1"))
 		return follow_execute(&f, w.argv);
+	name_all(&w, argv + optind, (size_t)(dashes - optind));
 	w.f = ctl_open(ctl);
-	for (int k = optind; code == 0 && k < dashes; k++)
-		code = hold(&w, argv[k]);
+	for (size_t k = 0; code == 0 && k < w.n; k++)
+		code = hold(&w, &w.all[k]);
 	if (code == 0)
 		code = setenv("FIXD_SOCKET", w.f->path, 1) < 0 ? EXIT_REFUSED : start_and_follow(&w, &f);
 	fixd_close(w.f);

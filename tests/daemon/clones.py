@@ -519,7 +519,7 @@ def said(asked):
 def test_with(t):
     """Fixtures of all sources for the life of a command."""
     d = start(t, serve(t, "clones = 3") + f"[fixture f.x]\ncommand = echo bytes $FIXD_PARAM\nparams = a, b\n"
-              "[fixture each]\ncommand = echo $FIXD_SCOPE_KEY\nscope = module\n[fixture fails]\ncommand = exit 3\n")
+              "[fixture each]\ncommand = echo $FIXD_SCOPE_KEY\nscope = module\n[fixture fails]\ncommand = exit 3\n[fixture late]\ncommand = echo\n")
     two = [with_(d, "pg", "f.x[b]", "words", "--", "sh", "-c", 'cat "$FIXD_FIXTURE_f_x_b" "$FIXD_FIXTURE_words/word"; echo "$FIXD_FIXTURE_pg"; read -r line',
                  ) for _ in range(2)]
     places = [asked.communicate(timeout=LIMIT)[0].split("\n") for asked in two]
@@ -535,9 +535,11 @@ def test_with(t):
     assert said(with_(d, "words", "--", "sh", "-c", "echo ${FIXD_FIXTURE_words-none}", env={"FIXD_DISABLE": "1"})) == (0, "none\n", "")
     for args, code, words in ((["fails", "--", "true"], 4, "exited with status 3"), (["nothing", "--", "true"], 1, "no fixture 'nothing'"),
                               (["words"], 2, "'-- COMMAND' is missing"), (["--", "true"], 2, "a NAME is missing"),
-                              (["f.x[a]", "f-x[a]", "--", "true"], 2, "would both be $FIXD_FIXTURE_f_x_a")):
+                              (["f.x[a]", "f-x[a]", "--", "true"], 2, "would both be $FIXD_FIXTURE_f_x_a"),
+                              (["late", "late", "--", "true"], 2, "would both be $FIXD_FIXTURE_late")):
         got = said(with_(d, *args))
         assert got[0] == code and words in got[2], got
+    assert "late" not in d.instances()  # what is wrong with the names is told before anything is built
 
 
 def test_with_is_killed(t):
