@@ -137,5 +137,6 @@ const struct fixctl_command command_warm = {
 		"\n"
 		"  -t, --timeout D  how long to wait for each (90s, 5m; default $FIXD_TIMEOUT or 60s)\n"
 		"      --wait-upload  end only when all that goes to the remote is there\n"
-		"  -j, --json       an object a line: name, state (ready, failed, skipped), built, seconds, error",
+		"  -j, --json       an object a line: name, state (ready, failed, building, skipped),\n"
+		"                   built, seconds, error",
 };

@@ -68,7 +68,7 @@ static void print_object(const struct warming *w, const char *name, const char *
 	char *text;
 
 	json_object_update(o, more);
-	text = json_dumps(o, JSON_COMPACT);
+	text = json_dumps(o, JSON_COMPACT | JSON_REAL_PRECISION(16));
 	fprintf(w->out, "%s\n", text);
 	free(text);
 	json_decref(more);
@@ -89,6 +89,12 @@ void warming_skip(const struct warming *w, const char *name, const char *why, ..
 		fprintf(w->out, "%s: skipped, %s\n", name, sentence);
 }
 
+/* Nobody waits for it any more, but it goes on. */
+static const char *word_of(int r)
+{
+	return r == -ETIMEDOUT ? "building" : r < 0 ? "failed" : "ready";
+}
+
 static void report_json(struct state *s, struct target *t, int r, uint32_t flags)
 {
 	json_t *more = json_pack("{s:b, s:f}", "built", flags & WIRE_ATTACHED_BUILT ? 1 : 0, "seconds",
@@ -96,7 +102,7 @@ static void report_json(struct state *s, struct target *t, int r, uint32_t flags
 
 	if (r < 0)
 		json_object_set_new(more, "error", json_string(fixd_error(s->w->f)));
-	print_object(s->w, t->name, r < 0 ? "failed" : "ready", more);
+	print_object(s->w, t->name, word_of(r), more);
 }
 
 static void report(struct state *s, struct target *t, int r, const struct reply *reply)
@@ -111,7 +117,7 @@ static void report(struct state *s, struct target *t, int r, const struct reply 
 		if (s->w->json)
 			report_json(s, t, r, 0);
 		else if (s->w->lines)
-			fprintf(s->w->out, "%s: %sfailed%s\n", t->name, RED, PLAIN);
+			fprintf(s->w->out, "%s: %s%s%s\n", t->name, r == -ETIMEDOUT ? YELLOW : RED, word_of(r), PLAIN);
 		fflush(s->w->out);
 		r = ctl_failed(s->w->f, r);
 		s->code = s->code ? s->code : r;

@@ -421,7 +421,11 @@ def test_warm(t):
 def test_warm_times_out(t):
     os.mkfifo(t.path("gate"))
     d = t.daemon("[fixture f]\ncommand = cat gate\n")
-    assert "not ready in time" in d.ctl("warm", "--timeout", "50ms", code=5).err
+    # What goes on has not failed.
+    done = d.ctl("warm", "--timeout", "50ms", code=5)
+    assert done.out == "f: building\n" and "not ready in time; it is still building" in done.err, done
+    said = json.loads(d.ctl("warm", "--timeout", "50ms", "--json", code=5).out)
+    assert said["state"] == "building" and not said["built"] and "it is still building" in said["error"], said
     with open(t.path("gate"), "w"):
         pass
     wait_for(lambda: d.instance("f")["state"] == "ready", "the build")
