@@ -2,8 +2,10 @@
 #include "fixctl/project.h"
 
 #include <ctype.h>
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <fnmatch.h>
 #include <fts.h>
 #include <stdlib.h>
 #include <string.h>
@@ -42,6 +44,9 @@ static const struct {
 	{ { "RSpec", "rspec" }, ".rspec", NULL },
 	{ { "prove", "prove -lr t" }, "Makefile.PL", NULL },
 	{ { "prove", "prove -lr t" }, "Build.PL", NULL },
+	{ { "prove", "prove -r t" }, "t/*.t", NULL },
+	{ { "make", "make check" }, "Makefile", "\ncheck:" },
+	{ { "make", "make test" }, "Makefile", "\ntest:" },
 };
 
 static bool file_has(const char *directory, const char *file, const char *word)
@@ -55,19 +60,45 @@ static bool file_has(const char *directory, const char *file, const char *word)
 		return false;
 	if (!word)
 		return true;
+	/* The first line begins like any other. */
 	text = xcalloc(1, MARK_MAX + 1);
-	n = fd_pread_all(fd, text, MARK_MAX, 0);
-	return n > 0 && memmem(text, (size_t)n, word, strlen(word));
+	*text = '\n';
+	n = fd_pread_all(fd, text + 1, MARK_MAX, 0);
+	return n > 0 && memmem(text, (size_t)n + 1, word, strlen(word));
+}
+
+/* `pattern` is DIRECTORY/GLOB, of files. */
+static bool has_match(const char *directory, const char *pattern)
+{
+	const char *name = strrchr(pattern, '/') + 1;
+	_cleanup_free_ char *path = xasprintf("%s/%.*s", directory, (int)(name - pattern), pattern);
+	DIR *d = opendir(path);
+	bool found = false;
+
+	if (!d)
+		return false;
+	for (struct dirent *e = readdir(d); e && !found; e = readdir(d))
+		found = fnmatch(name, e->d_name, FNM_PERIOD) == 0;
+	closedir(d);
+	return found;
+}
+
+/* One that is started alike, or by the same tool, is found already. */
+static bool has_suite(const struct project *p, const struct project_suite *suite)
+{
+	for (size_t k = 0; k < p->n_suites; k++) {
+		if (!strcmp(p->suites[k]->name, suite->name) || !strcmp(p->suites[k]->command, suite->command))
+			return true;
+	}
+	return false;
 }
 
 static void find_suites(struct project *p, const char *directory)
 {
-	for (size_t k = 0; k < ELEMENTSOF(marks); k++) {
-		const struct project_suite *last = p->n_suites ? p->suites[p->n_suites - 1] : NULL;
+	for (size_t k = 0; k < ELEMENTSOF(marks) && p->n_suites < ELEMENTSOF(p->suites); k++) {
+		const char *file = marks[k].file;
 
-		if ((last && !strcmp(last->name, marks[k].suite.name)) || p->n_suites == ELEMENTSOF(p->suites))
-			continue;
-		if (file_has(directory, marks[k].file, marks[k].word))
+		if (!has_suite(p, &marks[k].suite) && (strchr(file, '*') ? has_match(directory, file) : file_has(directory, file, marks[k].word)))
 			p->suites[p->n_suites++] = &marks[k].suite;
 	}
 }
@@ -97,11 +128,13 @@ static bool is_passed_over(const char *name)
 	return name[0] == '.' || is_one_of(name, names, ELEMENTSOF(names)) || !strncmp(name, "cmake-build-", 12);
 }
 
-/* In the file it needs no quoting, and does not begin a comment. */
+/* In the file it means itself: nothing in it begins a comment, ends a value or stands for something else. */
 static bool is_plain(const char *path)
 {
-	for (; *path; path++) {
-		if (!isalnum((unsigned char)*path) && !strchr("/._+-", *path))
+	for (const char *c = path; *c; c++) {
+		bool letter = isalnum((unsigned char)*c) || (unsigned char)*c >= 0x80;
+
+		if (!letter && !(*c == ' ' && c > path && c[1]) && !strchr("/._+@-", *c))
 			return false;
 	}
 	return true;

@@ -702,32 +702,35 @@ def test_init(t):
     t.write("tests/fixtures/a b/data/x", "x")
     for alike in "test/data", "test-data", "test_data":
         t.write(f"{alike}/x", "x")
-    t.write("test data/data/x", "what it is in cannot be written")
+    t.write("test dätä/data/x", "x")
+    t.write("a$b/data/x", "what it is in would mean something else")
+    t.write("t/base.t", "")
+    t.write("Makefile", "check:\n\ttrue\n")
     for passed_over in ".git/data/x", "build/data/x", "node_modules/data/x", "a/b/c/d/e/data/x":
         t.write(passed_over, "x")
     os.makedirs(t.path("empty/data"))
     os.symlink("tests", t.path("testdata"))
     found = json.loads(init("--json", "--dry-run").stdout)
-    assert [s["name"] for s in found["suites"]] == ["CTest", "pytest", "Go", "npm"], found
+    assert [s["name"] for s in found["suites"]] == ["CTest", "pytest", "Go", "npm", "prove", "make"], found
     # Go remembers results, and does not know of fixtures.
     assert found["suites"][2]["command"].endswith("go test -count=1 ./..."), found
     # Tests have each in a variable of its own.
-    assert [(f["name"], f["directory"]) for f in found["fixtures"][:3]] == [("test-data", "test/data"), ("test-data-2", "test-data"), ("test_data-3", "test_data")]
-    assert found["fixtures"][3:] == [{"name": "tests-data", "directory": "tests/data", "files": 1, "bytes": 5000},
+    assert [(f["name"], f["directory"]) for f in found["fixtures"][:4]] == [("test-data", "test/data"), ("test-d--t---data", "test dätä/data"), ("test-data-2", "test-data"), ("test_data-3", "test_data")]
+    assert found["fixtures"][4:] == [{"name": "tests-data", "directory": "tests/data", "files": 1, "bytes": 5000},
                                  {"name": "tests-fixtures", "directory": "tests/fixtures", "files": 1, "bytes": 1}], found
     assert not os.path.exists(t.path("fixd.ini"))
     done = init()
-    assert "fixd.ini: written, with 5 directories of data\n" in done.stdout and "-- ctest --test-dir build\n" in done.stdout, done
+    assert "fixd.ini: written, with 6 directories of data\n" in done.stdout and "-- ctest --test-dir build\n" in done.stdout, done
     ini = open(t.path("fixd.ini")).read()
     assert max(map(len, ini.splitlines())) < 80, ini
     os.mkdir(t.path("other"))
     assert init("other").stdout.endswith("\nNext: cd other && fixctl run -c fixd.ini -- make check\n")
     assert "there already, and stays as it is" in init(code=1).stderr and open(t.path("fixd.ini")).read() == ini
-    check(t, ini, "5 fixtures, no problems", code=0)
+    check(t, ini, "6 fixtures, no problems", code=0)
     # Its examples are right, too.
     t.write("fixd.ini", "")
     uncommented = [line[2:] if line.startswith("# ") and (" = " in line or line.startswith("# [")) else line for line in ini.splitlines()]
-    check(t, "\n".join(uncommented) + "\n", "8 fixtures, no problems", code=0)
+    check(t, "\n".join(uncommented) + "\n", "9 fixtures, no problems", code=0)
     t.write("fixd.ini", ini)
     done = subprocess.run([harness.program("fixctl"), "run", "-c", "fixd.ini", "--", "sh", "-c", "echo y > tests/data/deep/words; wc -c < tests/data/deep/words"],
                           cwd=t.dir, capture_output=True, text=True, env=harness.process_environment())
