@@ -20,13 +20,19 @@ function __fixctl_command
     return 1
 end
 
+# With what the help says of each; then those that it only mentions.
 function __fixctl_options
     set -l command (__fixctl_command)
-    if test -n "$command"
-        fixctl help $command 2>/dev/null
-    else
-        fixctl --help
-    end | string match -r -a -- '--[a-z][a-z-]*' | sort -u
+    set -l said (test -n "$command"; and fixctl help $command 2>/dev/null; or fixctl --help)
+    test -n "$command"; and string replace -r -f '^ +(?:-[a-zA-Z], )?(--[a-z-]+)\S*(?: \S+)?  +(.*)' '$1\t$2' -- $said
+    string match -r -a -- '--[a-z][a-z-]*' $said | sort -u
+end
+
+# What the option before it takes, as the help says: one of some words, or a fixture.
+function __fixctl_takes
+    set -l command (__fixctl_command)
+    and fixctl help $command 2>/dev/null | string replace -r -f '^ +(-[a-zA-Z])?,? *(--[a-z-]+) (\S+)  .*' ' $1 $2 : $3' |
+        string replace -r -f '^.* '(string escape --style=regex -- (commandline -opc)[-1])' .*: ' ''
 end
 
 function __fixctl_usage
@@ -76,11 +82,12 @@ function __fixctl_behind_dashes
     and complete -C (string join ' ' -- $words[(math $at + 1)..] (commandline -ct))
 end
 
-complete -c fixctl -n 'not __fixctl_command' -f -a 'help (fixctl --help | string replace -r -f "^  ([a-z]+) .*" "\$1")'
-complete -c fixctl -n 'test "$(__fixctl_command)" = help' -f -a '(fixctl --help | string replace -r -f "^  ([a-z]+) .*" "\$1")'
+complete -c fixctl -n 'not __fixctl_command' -f -a 'help (fixctl --help | string replace -r -f "^  ([a-z]+) +(.*)" "\$1\t\$2")'
+complete -c fixctl -n 'test "$(__fixctl_command)" = help' -f -a '(fixctl --help | string replace -r -f "^  ([a-z]+) +(.*)" "\$1\t\$2")'
 complete -c fixctl -n 'string match -q -- "-*" (commandline -ct)' -f -a '(__fixctl_options)'
 complete -c fixctl -n 'string match -q -- "--*=*" (commandline -ct)' -f -a '(__fixctl_values)'
 complete -c fixctl -n 'test (count (__fixctl_does)) -gt 0' -f -a '(__fixctl_does)'
-complete -c fixctl -n '__fixctl_takes_fixtures' -f -a '(timeout 2 fixctl (__fixctl_daemon) list --json 2>/dev/null | string replace -r -f ".*\"name\": \"([^\"]*)\".*" "\$1")'
+complete -c fixctl -n 'string match -q "*|*" -- (__fixctl_takes)' -f -a '(__fixctl_takes | string split "|")'
+complete -c fixctl -n '__fixctl_takes_fixtures; or test "$(__fixctl_takes)" = GLOB' -f -a '(timeout 2 fixctl (__fixctl_daemon) list --json 2>/dev/null | string replace -r -f ".*\"name\": \"([^\"]*)\".*" "\$1")'
 # What is run by it is completed like any command.
 complete -c fixctl -n 'contains -- -- (commandline -opc)' -f -a '(__fixctl_behind_dashes)'

@@ -732,7 +732,7 @@ const struct fixctl_command command_run = {
 		"written there is private to the run and gone after it. Exits as COMMAND does: 128+N for signal N, 126 or 127 if\n"
 		"it cannot be started; 4 if a fixture cannot be built.\n"
 		"\n"
-		"  -i, --isolate MODE  mount: by the kernel, in a mount namespace; shim: by a preloaded library;\n"
+		"  -i, --isolate auto|mount|shim  mount: by the kernel, in a mount namespace; shim: by a preloaded library;\n"
 		"                      auto (default): mount where it is allowed\n"
 		"  -f, --fixture GLOB  only these fixtures, and only they are built; may be repeated\n"
 		"  -r, --reset-on-fork copy-on-write views are pristine in a forked child\n"

@@ -365,12 +365,15 @@ def test_completion(t):
     for command in set(complete("")[1:]) - {"remote"}:
         usage = d.ctl("help", command).out.splitlines()[0]
         assert bool(complete("-s", d.socket, command, "")) == ("NAME" in usage), usage
+    assert complete("run", "-i", "m") == complete("run", "--isolate", "m") == ["mount"] and complete("run", "--config", "") == []
+    assert complete("-s", d.socket, "run", "-f", "co") == complete("-s", d.socket, "run", "--fixture", "co") == ["corpus"]
     assert complete("get", "") == complete("run", "--", "ls", "-") == complete("report", "--output", "") == complete("graph", "") == []
 
 
 # What the shell's own part would be given, and which part it asks for.
 ZSH = """
-compadd() { shift; print -r -- $@ }
+compadd() { shift; print -rl -- $@ }
+_describe() { print -rl -- ${${(P)@[-1]}/:/	} }
 _files() { print FILES }
 _normal() { print NORMAL $words }
 compset() { [[ $words[CURRENT] == --*=* ]] && IPREFIX=${words[CURRENT]%%=*}= }
@@ -393,7 +396,7 @@ def test_completion_by_others(t):
         done = subprocess.run([shell, *head, script, *(["zsh"] if shell == "zsh" else []), os.path.join(harness.SRC, "contrib/completions", file), "fixctl", *words],
                               env=env, capture_output=True, text=True, timeout=harness.LIMIT)
         assert (done.returncode, done.stderr) == (0, ""), (shell, words, done)
-        return sorted(word.split("=")[-1] for word in done.stdout.split())
+        return sorted(line.split("=")[-1] for line in done.stdout.splitlines())
 
     there = [shell for shell in ("zsh", "fish") if shutil.which(shell)]
     if not there:
@@ -401,8 +404,14 @@ def test_completion_by_others(t):
     for shell in there:
         assert complete(shell, "remote", "") == ["check", "keygen", "prune", "pull", "push", "status"], shell
         assert complete(shell, "-s", d.socket, "remote", "push", "") == ["broken", "corpus", "index", "module"], shell
-        assert complete(shell, "graph", "--format=") == ["dot", "json", "svg"] and "--stale" in complete(shell, "cleanup", "--st"), shell
-        assert "warm" in complete(shell, "help", "wa") and "status" in complete(shell, "sta"), shell
+        assert complete(shell, "graph", "--format=") == ["dot", "json", "svg"], shell
+        assert complete(shell, "run", "-i", "") == complete(shell, "run", "--isolate", "") == ["auto", "mount", "shim"], shell
+        assert complete(shell, "-s", d.socket, "run", "-f", "") == ["broken", "corpus", "index", "module"], shell
+        # With what the help says of each.
+        assert "warm\tbuild now what is not fresh" in complete(shell, "help", "wa") and any(c.startswith("status\t") for c in complete(shell, "sta")), shell
+        options = complete(shell, "warm", "--")
+        assert "--wait-upload\tend only when all that goes to the remote is there" in options and len({o.split("\t")[0] for o in options}) == len(options), options
+        assert "--once" in [o.split("\t")[0] for o in complete(shell, "trace", "--")], shell
 
 
 def test_warm(t):
