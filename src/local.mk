@@ -337,7 +337,9 @@ libdaemon_la_CFLAGS = $(AM_CFLAGS) $(URING_CFLAGS)
 libdaemon_la_LIBADD = libmodel.la libconfig.la libwire.la $(URING_LIBS) -lpthread
 
 bin_PROGRAMS += fixd
-fixd_SOURCES = src/fixd/main.c
+fixd_SOURCES = \
+	src/fixd/background.c src/fixd/background.h \
+	src/fixd/main.c
 fixd_LDADD = libdaemon.la
 
 # The operator's tool.

@@ -15,6 +15,7 @@
 #include "base/log.h"
 #include "base/units.h"
 #include "config/config.h"
+#include "fixd/background.h"
 #include "fixd/daemon.h"
 #include "fixd/keep/state.h"
 #include "wire/default_socket.h"
@@ -29,6 +30,7 @@ struct options {
 	const char *config;
 	const char *socket;
 	bool check;
+	bool background;
 	int resumes; /* the version of a state, or 0 */
 	int ready_fd;
 	int log_level; /* -1: as configured */
@@ -41,13 +43,14 @@ static const char help[] = "Usage: fixd --config FILE [OPTION...]\n"
 			   "  -c, --config FILE      the fixtures and their policy, see fixd.ini(5)\n"
 			   "  -s, --socket PATH      listen there instead of what the file says\n"
 			   "      --check            check the file, print what is wrong with it, and exit\n"
+			   "      --background       end when it listens, and leave it running\n"
 			   "      --ready-fd N       write a newline to descriptor N when it listens\n"
 			   "      --log-level LEVEL  error, warn, info or debug\n"
 			   "      --idle-exit D      end after D without a client, unless the file has one\n"
 			   "  -h, --help             this text\n"
 			   "  -V, --version          the version\n"
 			   "\n"
-			   "It stays in the foreground. SIGHUP reads the file again, SIGTERM ends it.\n";
+			   "It logs to standard error. SIGHUP reads the file again, SIGTERM ends it.\n";
 
 _Noreturn static void usage_error(void)
 {
@@ -125,12 +128,13 @@ static char *find_self(const char *name)
 
 static struct options parse_options(int argc, char **argv)
 {
-	enum { OPT_CHECK = 256, OPT_READY_FD, OPT_LOG_LEVEL, OPT_IDLE_EXIT, OPT_RESUMES };
+	enum { OPT_CHECK = 256, OPT_BACKGROUND, OPT_READY_FD, OPT_LOG_LEVEL, OPT_IDLE_EXIT, OPT_RESUMES };
 	static const struct option long_options[] = {
 		{ "config", required_argument, NULL, 'c' },
 		{ "socket", required_argument, NULL, 's' },
 		{ "check", no_argument, NULL, OPT_CHECK },
 		{ "resumes", required_argument, NULL, OPT_RESUMES },
+		{ "background", no_argument, NULL, OPT_BACKGROUND },
 		{ "ready-fd", required_argument, NULL, OPT_READY_FD },
 		{ "log-level", required_argument, NULL, OPT_LOG_LEVEL },
 		{ "idle-exit", required_argument, NULL, OPT_IDLE_EXIT },
@@ -151,6 +155,9 @@ static struct options parse_options(int argc, char **argv)
 			break;
 		case OPT_CHECK:
 			o.check = true;
+			break;
+		case OPT_BACKGROUND:
+			o.background = true;
 			break;
 		case OPT_RESUMES:
 			o.resumes = parse_state_version(optarg);
@@ -180,6 +187,10 @@ static struct options parse_options(int argc, char **argv)
 	}
 	if (o.resumes && !o.check) {
 		fputs("fixd: --resumes is for --check\n", stderr);
+		usage_error();
+	}
+	if (o.background && (o.check || o.ready_fd >= 0)) {
+		fprintf(stderr, "fixd: one of --background and --%s is meant, not both\n", o.check ? "check" : "ready-fd");
 		usage_error();
 	}
 	if (!o.config) {
@@ -258,6 +269,10 @@ int main(int argc, char **argv)
 		return r;
 	}
 	log_init("fixd", getenv("JOURNAL_STREAM") != NULL);
+	if (o.background && !resumed && (o.ready_fd = background_enter()) < 0) {
+		log_error(o.ready_fd, "--background");
+		return EXIT_FAILURE;
+	}
 	/* Whoever starts us may ignore it, and then nobody would hear of the end of a builder. */
 	signal(SIGCHLD, SIG_DFL);
 	fd_survive_limit();

@@ -179,11 +179,44 @@ def test_fixd_command_line(t):
     for args, code, word in [(["--help"], 0, "Usage: fixd"), (["--version"], 0, "fixd 0"), ([], 2, "--config FILE is missing"),
                              (["--nonsense"], 2, "Try 'fixd --help'"), (["--config", "x", "y"], 2, "unexpected argument"),
                              (["--config", "x", "--log-level", "loud"], 2, "expected one of"), (["--ready-fd", "x"], 2, "--ready-fd x"),
+                             (["--config", "x", "--check", "--background"], 2, "one of --background and --check is meant, not both"),
                              (["--config", "x", "--idle-exit", "soon"], 2, "--idle-exit soon: expected a number above 0")]:
         done = subprocess.run([harness.program("fixd"), *args], capture_output=True, env=harness.process_environment())
         assert done.returncode == code and word in (done.stdout + done.stderr).decode(), (args, done)
     lines = subprocess.run([harness.program("fixd"), "--help"], capture_output=True).stdout.splitlines()
     assert len(lines) < 24 and max(map(len, lines)) < 80, lines
+
+
+@once
+def test_a_daemon_in_the_background(t):
+    """It listens when its start has ended, holds nothing of who started it but standard error, and is restarted in place."""
+    config, path, pid = t.write("fixd.ini", "[fixture a]\ncommand = echo a\n"), t.path("socket"), None
+
+    def ask(*args):
+        return subprocess.run([harness.program("fixctl"), "--socket", path, *args], capture_output=True, text=True, timeout=harness.LIMIT,
+                              env=harness.process_environment())
+
+    def begin(file):
+        with open(t.path("log"), "a") as log:
+            return subprocess.run([harness.program("fixd"), "--config", file, "--socket", path, "--background"], stdout=subprocess.PIPE, stderr=log,
+                                  timeout=harness.LIMIT, env=harness.process_environment())
+
+    assert begin(t.path("none")).returncode == 78 and not os.path.exists(path)
+    done = begin(config)
+    assert done.returncode == 0 and done.stdout == b"", done
+    try:
+        pid = json.loads(ask("status", "--json").stdout)["daemon"]["pid"]
+        assert os.getsid(pid) == pid and os.readlink(f"/proc/{pid}/fd/0") == os.readlink(f"/proc/{pid}/fd/1") == "/dev/null"
+        assert begin(config).returncode == 1 and "another fixd listens" in open(t.path("log")).read()
+        assert ask("restart").returncode == 0 and ask("get", "a").stdout == "a\n"
+        assert json.loads(ask("status", "--json").stdout)["daemon"]["pid"] == pid
+    finally:
+        if pid:
+            assert ask("stop").returncode == 0
+    # A limit without a single descriptor left: there is no child, and that is told.
+    done = subprocess.run(["prlimit", "--nofile=4", harness.program("fixd"), "--config", config, "--socket", path, "--background"], capture_output=True,
+                          timeout=harness.LIMIT)
+    assert done.returncode == 1 and b"--background: Too many open files" in done.stderr, done
 
 
 def test_reload_with_a_broken_file(t):

@@ -60,9 +60,13 @@ class Shell:
         self.process.stdout.close()
 
 
+def socket_of(t, command):
+    return os.path.join(t.dir, re.search(r"--socket (\S+)", command)[1])
+
+
 def start(t, shell, command):
     """A daemon of the shell, at the socket that it is told."""
-    path = os.path.join(t.dir, re.search(r"--socket (\S+)", command)[1])
+    path = socket_of(t, command)
     shell.say(command)
     wait_for(lambda: subprocess.run([harness.program("fixctl"), "-s", path, "list"], capture_output=True).returncode == 0, "the daemon")
     return path
@@ -82,6 +86,8 @@ def perform(t, what, env=None, replace=(), whole=True):
             elif command.endswith("&"):
                 sockets.append(start(t, shell, command))
             else:
+                if "--background" in command:
+                    sockets.append(socket_of(t, command))
                 said, status = shell.say(command)
                 out[command] = said
                 seen = said.replace(home, "/home/me/project")
