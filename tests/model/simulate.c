@@ -432,7 +432,7 @@ static void finish_everything(void)
 		}
 		give_up(&clients[k]);
 	}
-	if (world.n_notes != n_told + n_adopted + world.model->session->n_orphans)
+	if (world.n_notes != n_told + n_adopted + world_orphans())
 		fail("an image is torn down by nobody, or twice");
 }
 

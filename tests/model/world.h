@@ -19,6 +19,8 @@ struct world_wait;
 struct image;
 
 #define WORLD_FILES 4
+/* Of each image. */
+#define WORLD_IMAGE_BYTES 8192
 
 enum job_kind_of { JOB_OF_BUILD, JOB_OF_CHECK, JOB_OF_OFFER, JOB_OF_TEARDOWN };
 
@@ -87,5 +89,7 @@ void world_kill(struct instance *i);
 uint64_t world_seen(const struct image *im, unsigned file);
 /* Do the bytes of an instance of it hang on that file? Those of "same" are always the same, and so for what is made from it. */
 bool world_watches(const struct fixture *f, unsigned file);
+/* In all sessions. */
+size_t world_orphans(void);
 /* What must be true of everything at any time between two calls of the model. NULL, or a sentence about the first thing that is not. */
 const char *world_wrong(void);
