@@ -853,5 +853,20 @@ def test_edits_during_a_look(t):
     assert not wrong, wrong
 
 
+def test_a_definition_that_comes_back(t):
+    """What is held of it stays, and is known to be current again without asking."""
+    ini = "[fixture f]\ncommand = echo f\n"
+    d = t.daemon(ini)
+    c = d.client()
+    v = c.attach("f")
+    d.configure("[fixture g]\ncommand = echo g\n")
+    d.ctl("reload")
+    assert not v.current and c.read("g") == b"g\n"  # has the place on the board that was f's
+    d.configure(ini + "[fixture g]\ncommand = echo g\n")
+    d.ctl("reload")
+    again = c.attach("f")
+    assert again.generation == v.generation and again.current and c.attach("g").current
+
+
 if __name__ == "__main__":
     harness.main(sys.modules[__name__])

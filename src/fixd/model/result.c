@@ -46,6 +46,13 @@ static void tell_ready(const struct instance *i)
 	event_of_instance(i, i->current, EVENT_READY, from.data);
 }
 
+/* A value that nobody has seen yet, in the slot of the instance. */
+static void show_anew(struct instance *i, struct image *im)
+{
+	im->board_value = instance_effects(i)->show_new(instance_model(i)->work, &i->board_slot);
+	im->board_slot = i->board_slot;
+}
+
 /* What is known of an image built again passes over to the one that stays. */
 static void keep_last(struct instance *i, struct image *im)
 {
@@ -69,7 +76,11 @@ static void keep_last(struct instance *i, struct image *im)
 	i->current = last;
 	image_update_unused(last);
 	i->failed = false;
-	instance_effects(i)->show(instance_model(i)->work, i->board_slot, last->board_value);
+	/* Of an instance that has gone it may have stayed, and the slot of that may be another one's now. */
+	if (last->board_slot == i->board_slot)
+		instance_effects(i)->show(instance_model(i)->work, i->board_slot, last->board_value);
+	else
+		show_anew(i, last);
 	model_changed(instance_model(i));
 	log_info("%s: rebuilt, same digest: generation %u stays", i->title, last->generation);
 	tell_ready(i);
@@ -79,8 +90,7 @@ static void instance_publish(struct instance *i, struct image *im)
 {
 	i->failed = false;
 	im->generation = ++i->generation;
-	im->board_value = instance_effects(i)->show_new(instance_model(i)->work, &i->board_slot);
-	im->board_slot = i->board_slot;
+	show_anew(i, im);
 	instance_set_last(i, im);
 	if (i->clone_of)
 		pool_started(i->clone_of, im->build_ns);
