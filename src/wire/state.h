@@ -46,4 +46,5 @@ enum state_field {
 	STATE_PID,
 	STATE_MESSAGE,
 	STATE_TRANSFER,
+	STATE_RUN_SESSION, /* of the run of an instance, which may be another one's */
 };

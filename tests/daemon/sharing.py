@@ -559,6 +559,20 @@ def test_reuse_no_of_the_ini_file_in_another_session(t):
     assert not shared(d)
 
 
+def test_runs_of_one_name_in_two_sessions(t):
+    """Each has its own of what the ini file says lives as long as a run, and keeps it when the other one ends."""
+    d = t.daemon("[policy]\nmax-age = none\n[fixture value]\nclient = yes\nreuse = no\n")
+    os.makedirs(t.path("elsewhere"))
+    one, two = d.client().join(t.dir, "ci"), d.client().join(t.path("elsewhere"), "ci")
+    assert built(one, data=b"one").data == b"one" and built(two, data=b"two").data == b"two"
+    d.ctl("restart")
+    assert attached(one).data == b"one" and attached(two).data == b"two"
+    one.close()
+    d.case.clients.remove(one)
+    wait_for(lambda: len(shared(d)) == 1, "the end of a run")
+    assert attached(two).data == b"two"
+
+
 def test_last_of_the_run_is_told(t):
     d = t.daemon(INI)
     one, two, three = [member(d, t, settings=["reuse=no"]) for _ in range(3)]

@@ -355,7 +355,7 @@ static struct instance *make_instance(struct loading *l, const struct record *sa
 {
 	_cleanup_free_ char *name = NULL, *run = NULL;
 	struct instance *copy = xcalloc(1, sizeof *copy), *i = NULL;
-	struct session *s = NULL;
+	struct session *s = NULL, *run_session = NULL;
 	const struct fixture *f;
 	bool registered = false;
 	struct record r;
@@ -365,6 +365,8 @@ static struct instance *make_instance(struct loading *l, const struct record *sa
 			continue;
 		if (r.field == STATE_OF_SESSION)
 			s = loading_session(l, r.number);
+		else if (r.field == STATE_RUN_SESSION)
+			run_session = loading_session(l, r.number);
 		else if (r.field == STATE_REGISTERED)
 			registered = r.number;
 		else if (r.field == STATE_NAME && !name)
@@ -374,7 +376,7 @@ static struct instance *make_instance(struct loading *l, const struct record *sa
 	}
 	f = s && name && copy->scope_key ? definition(l, s, name, registered, copy->param) : NULL;
 	if (f) {
-		i = session_resume_instance(s, f, copy->param, copy->scope_key, copy->env, find_run(s, run), copy->clone);
+		i = session_resume_instance(s, f, copy->param, copy->scope_key, copy->env, find_run(run_session ? run_session : s, run), copy->clone);
 		copy->env = NULL;
 	}
 	list_free(copy->env);

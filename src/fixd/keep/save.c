@@ -208,6 +208,8 @@ static void save_instance(struct saving *v, const struct instance *i)
 	record_bool(v->out, STATE_REGISTERED, i->fixture->registered);
 	rows_save(instance_rows, i, v->s);
 	record_string(v->out, STATE_RUN_ID, i->run ? i->run->id : NULL);
+	if (i->run)
+		record_u64(v->out, STATE_RUN_SESSION, session_number(v->keep, i->run->session));
 	record_u64(v->out, STATE_CURRENT, i->current ? i->current->serial : 0);
 	record_u64(v->out, STATE_LAST, i->last ? i->last->serial : 0);
 	list = record_begin(v->out, STATE_FAILED_WITH, RECORD_LIST);

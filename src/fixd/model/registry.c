@@ -99,8 +99,10 @@ static char *instance_key(const struct fixture *f, const struct instance_lookup 
 	struct text t = { 0 };
 
 	/* A client may register a name that the ini file has, too. */
-	text_printf(&t, "%s%s\x1f%s\x1f%s\x1f%s", f->registered ? "\x1e" : "", f->name, p->param ? p->param : "", scope_key,
-		    f->reuse ? "" : p->run->id);
+	text_printf(&t, "%s%s\x1f%s\x1f%s\x1f", f->registered ? "\x1e" : "", f->name, p->param ? p->param : "", scope_key);
+	/* The ini file's are asked for in runs of many sessions, which may have the same name. */
+	if (!f->reuse)
+		text_printf(&t, "%llu %s", (unsigned long long)p->run->session->number, p->run->id);
 	for (size_t i = 0; env[i]; i++)
 		text_printf(&t, "\x1f%s", env[i]);
 	if (p->clone)
