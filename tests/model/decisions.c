@@ -412,7 +412,7 @@ static void one_of_those_who_let_go_is_the_last(void)
 	world_begin(INI "[fixture x]\nclient = yes\nreuse = no\n");
 	for (uint64_t k = 0; k < 3; k++)
 		join(&m[k], k + 1);
-	i = world_instance_for("x", NULL, m[0].client.member->run);
+	i = world_instance_in(world.model->session, config_find(world.model->config, "x"), NULL, m[0].client.member->run);
 	i->state = INSTANCE_BUILDING;
 	world_offer(i, &m[0].client);
 	finish(0); /* not by a keeper */

@@ -31,7 +31,7 @@
 #define LIFE 400 /* steps of one world */
 #define STEPS 42 /* kinds of them */
 
-#define INI(first, age) "[fixd]\nroot = /\nmemory-max = 160K\n[policy]\nmax-age = none\n" first \
+#define INI(first, age) "[fixd]\nroot = /\nmemory-max = 160K\nuser-memory-max = 40K\n[policy]\nmax-age = none\n" first \
 	"[fixture b]\ncommand = true\nwatch = 1\ndepends = a\nrebuild = eager\n" \
 	"[fixture c]\ncommand = true\nwatch = 2\nwatch-by = content\ndepends = a, b\n" \
 	"[fixture d]\ncommand = true\nmax-age = " age "\nparams = 1, 2\nwatch = 3\n" \
@@ -70,7 +70,16 @@ static const struct {
 #define RUN_KINDS 3			/* before those */
 #define WITH_CLONES (UINT64_C(1) << 40) /* in the number of a seed */
 
-static bool with_clones;
+/* And in some there are sessions of several users, who define what they build. */
+#define WITH_USERS (UINT64_C(1) << 41)
+#define USER_STEPS 8 /* kinds of steps, behind the others */
+
+static const struct {
+	const char *root;
+	uid_t uid;
+} places[] = { { "/", 0 }, { "/one", 1000 }, { "/two", 1000 }, { "/one", 1001 } };
+
+static bool with_clones, with_users;
 
 static unsigned n_kinds(void)
 {
@@ -82,6 +91,7 @@ struct asker {
 	struct client client;
 	struct waiter waiter;
 	bool waits;
+	const struct run *asked_in;  /* or NULL; it may have left since */
 	uint64_t files[WORLD_FILES]; /* as they were when it asked */
 	size_t n_releases;	     /* that were not answered yet */
 };
@@ -132,6 +142,8 @@ static void answer(struct waiter *w, enum outcome outcome)
 		fail("one was handed out that was not reset");
 	if (i->clone && i->current->attaches)
 		fail("a clone was handed out that somebody has had");
+	if (!i->fixture->reuse && i->run != c->asked_in)
+		fail("one of a run was handed out in another run");
 	if (i->current->torn_down)
 		fail("one was handed out that somebody is tearing down");
 	check_freshness(c, i);
@@ -155,21 +167,33 @@ static char *offer(struct waiter *w)
 	return NULL;
 }
 
-static void ask(struct asker *c, unsigned kind)
+/* One of the file's, as a client of a session means it: what clients build is for their own user. */
+static struct instance *of_the_file(const struct asker *c, unsigned kind)
 {
-	struct instance *i;
+	struct model *m = world.model;
+	const struct fixture *f = config_find(m->config, kinds[kind].name);
+	struct session *s = f && f->source == SOURCE_CLIENT ? session_get(m, m->config->root, c->client.uid) : m->session;
 
-	if (c->waits)
-		return;
-	i = world_instance_for(kinds[kind].name, kinds[kind].param, c->client.member ? c->client.member->run : NULL);
-	if (!i)
+	return f && s ? world_instance_in(s, f, kinds[kind].param, c->client.member ? c->client.member->run : NULL) : NULL;
+}
+
+static void wait_for(struct asker *c, struct instance *i)
+{
+	if (c->waits || !i)
 		return;
 	c->waits = true;
+	c->asked_in = c->client.member ? c->client.member->run : NULL;
 	memcpy(c->files, world.files, sizeof c->files);
 	c->waiter = (struct waiter){ .asked = world.now, .holds = true, .answer = answer, .look = look, .offer = offer,
 				     .can_build = i->fixture->source == SOURCE_CLIENT };
 	link_init(&c->waiter.link);
 	waiter_begin(i, &c->waiter);
+}
+
+static void ask(struct asker *c, unsigned kind)
+{
+	if (!c->waits)
+		wait_for(c, of_the_file(c, kind));
 }
 
 static void give_up(struct asker *c)
@@ -200,7 +224,69 @@ static void join(struct asker *c, uint32_t n)
 	static const char *const ids[] = { "r0", "r1", "r2" };
 
 	if (!c->client.member)
-		run_join(world.model->session, ids[n % 3], &c->client, n % 7 == 0);
+		run_join(c->client.session, ids[n % 3], &c->client, n % 7 == 0);
+}
+
+/* What somebody defines for himself, in one of its versions; and asks for. */
+static const char *const own[] = { "u", "v", "x" };
+
+static void define(struct asker *c, uint32_t n)
+{
+	static char *const versions[][4] = { { (char *)"watch=0", NULL },
+					     { (char *)"watch=2", NULL },
+					     { (char *)"watch=1", (char *)"max-age=3s", NULL },
+					     { (char *)"watch=2", (char *)"reuse=no", NULL } };
+	struct text problems = { 0 };
+
+	if (c->client.session != world.model->session &&
+	    session_define(c->client.session, own[n % ELEMENTSOF(own)], versions[n / 4 % ELEMENTSOF(versions)], &problems) < 0)
+		fail("a good definition was refused");
+	text_deinit(&problems);
+}
+
+static void ask_own(struct asker *c, uint32_t n)
+{
+	const struct fixture *f = session_fixture(c->client.session, own[n % ELEMENTSOF(own)]);
+
+	if (f && !c->waits)
+		wait_for(c, world_instance_in(c->client.session, f, NULL, c->client.member ? c->client.member->run : NULL));
+}
+
+static bool is_builder(const struct asker *c)
+{
+	for (size_t k = 0; k < world.n_jobs; k++) {
+		if (world.jobs[k].what == JOB_OF_OFFER && world.jobs[k].builder == c->client.id)
+			return true;
+	}
+	return false;
+}
+
+/* A process has gone that held nothing, and another one comes, which joins that session. */
+static void move(struct asker *c, uint32_t n)
+{
+	uid_t uid = places[n % ELEMENTSOF(places)].uid;
+	struct session *to;
+
+	if (c->waits || c->client.member || c->n_releases || !link_empty(&c->client.leases) || is_builder(c))
+		return;
+	to = session_get(world.model, places[n % ELEMENTSOF(places)].root, uid);
+	if (!to)
+		return;
+	c->client.session->n_conns--;
+	to->n_conns++;
+	c->client.session = to;
+	c->client.uid = uid;
+}
+
+/* As the daemon does from time to time. */
+static void sweep_all(void)
+{
+	link_for_each_safe(l, &world.model->sessions) {
+		struct session *s = link_entry(l, struct session, link);
+
+		if (!session_sweep(s) && s != world.model->session)
+			session_free(s);
+	}
 }
 
 /* Could anybody else use an image that one is told to tear down? */
@@ -253,7 +339,7 @@ static void release(struct asker *c, bool wait)
 
 static void adopt(const struct asker *c)
 {
-	struct orphan *o = session_adopt(world.model->session, "*", c->client.member ? c->client.member->run : NULL);
+	struct orphan *o = session_adopt(c->client.session, "*", c->client.member ? c->client.member->run : NULL);
 
 	if (!o)
 		return;
@@ -262,7 +348,7 @@ static void adopt(const struct asker *c)
 		return;
 	}
 	n_adopted++;
-	link_for_each(l, &world.model->session->orphans) {
+	link_for_each(l, &c->client.session->orphans) {
 		if (link_entry(l, struct orphan, link)->serial > o->serial)
 			fail("what may be made from an image is torn down after it");
 	}
@@ -288,9 +374,11 @@ static void run_short(uint64_t bytes)
 {
 	size_t before = 0, after = 0;
 
-	session_each(world.model->session, count_held, &before);
+	link_for_each(l, &world.model->sessions)
+		session_each(link_entry(l, struct session, link), count_held, &before);
 	reclaim_memory(world.model, bytes);
-	session_each(world.model->session, count_held, &after);
+	link_for_each(l, &world.model->sessions)
+		session_each(link_entry(l, struct session, link), count_held, &after);
 	if (before != after)
 		fail("what somebody holds was given up");
 }
@@ -321,11 +409,34 @@ static void end_job(uint32_t n, bool well)
 		world_fail(n % world.n_jobs);
 }
 
+static void user_step(unsigned what, uint32_t n, struct asker *c)
+{
+	switch (what) {
+	case 0: case 1:
+		move(c, n / CLIENTS);
+		break;
+	case 2:
+		define(c, n / CLIENTS);
+		break;
+	case 3: case 4: case 5:
+		ask_own(c, n / CLIENTS);
+		break;
+	case 6:
+		world.roots_gone = n / CLIENTS % 4 == 0;
+		sweep_all();
+		break;
+	default:
+		if (n / CLIENTS % 8 == 0)
+			world_pass(25 * 3600 * NSEC_PER_SEC);
+		sweep_all();
+	}
+}
+
 /* What a word of the history says: what, and with whom. */
 static void step(uint32_t word)
 {
-	unsigned what = word % STEPS;
-	uint32_t n = word / STEPS;
+	unsigned kinds_of_steps = STEPS + (with_users ? USER_STEPS : 0), what = word % kinds_of_steps;
+	uint32_t n = word / kinds_of_steps;
 	struct asker *c = &clients[n % CLIENTS];
 
 	world.now++;
@@ -391,9 +502,12 @@ static void step(uint32_t word)
 	case 40:
 		adopt(c);
 		break;
-	default:
+	case 41:
 		if (n % 8 == 0)
 			world_redefine(inis[with_clones][n / 8 % INIS]);
+		break;
+	default:
+		user_step(what - STEPS, n, c);
 	}
 	world_turn();
 }
@@ -413,8 +527,10 @@ static void finish_everything(void)
 			detach(&clients[k]);
 		leave(&clients[k]);
 	}
-	if (!link_empty(&world.model->session->runs))
-		fail("a run goes on, and nobody is a member");
+	link_for_each(l, &world.model->sessions) {
+		if (!link_empty(&link_entry(l, struct session, link)->runs))
+			fail("a run goes on, and nobody is a member");
+	}
 	for (int n = 0; n < 10000; n++) {
 		world_turn();
 		for (int k = 0; k < CLIENTS; k++)
@@ -427,7 +543,8 @@ static void finish_everything(void)
 	for (int k = 0; k < CLIENTS; k++) {
 		if (clients[k].waits) {
 			if (loud)
-				session_each(world.model->session, describe, NULL);
+				link_for_each(l, &world.model->sessions)
+					session_each(link_entry(l, struct session, link), describe, NULL);
 			fail("somebody waits, and nothing is being done");
 		}
 		give_up(&clients[k]);
@@ -464,13 +581,14 @@ static size_t live(const uint32_t *words, size_t n)
 		c->model = world.model;
 		c->id = (uint64_t)k + 1;
 		c->session = world.model->session;
+		c->session->n_conns++;
 		link_init(&c->leases);
 	}
 	for (; at < n && !fault; at++) {
 		const char *bad;
 
 		if (loud)
-			printf("# step %zu: %u with %u\n", at, words[at] % STEPS, words[at] / STEPS);
+			printf("# step %zu: %u with %u\n", at, words[at] % (STEPS + (with_users ? USER_STEPS : 0)), words[at] / (STEPS + (with_users ? USER_STEPS : 0)));
 		step(words[at]);
 		bad = world_wrong();
 		if (bad)
@@ -550,7 +668,7 @@ static void make_history(uint64_t seed, uint32_t *words)
 	uint64_t state = seed * 2 + 1;
 
 	with_clones = seed & WITH_CLONES;
-
+	with_users = seed & WITH_USERS;
 	for (size_t k = 0; k < LIFE; k++)
 		words[k] = (uint32_t)(next(&state) >> 32);
 }
@@ -567,8 +685,10 @@ static bool one(uint64_t seed)
 	return false;
 }
 
-/* So many lives in one process: a fault is looked for in each of them when that ends badly. */
-#define LIVES 250
+/* So many lives, a quarter of them in one process: a fault is looked for in each of these when that ends badly. */
+#define LIVES 240
+
+static const uint64_t ways[] = { 0, WITH_CLONES, WITH_USERS, WITH_CLONES | WITH_USERS };
 
 static bool lives(uint64_t first, uint64_t n)
 {
@@ -604,7 +724,8 @@ static bool lives(uint64_t first, uint64_t n)
 }
 
 /* Those that have ever failed. */
-static const uint64_t failed[] = { 1, 3, 7, 216, 819, 100044, 106515, 1005969, 1019623, WITH_CLONES + 60, WITH_CLONES + 5199 };
+static const uint64_t failed[] = { 1, 3, 7, 216, 819, 100044, 106515, 1005969, 1019623, WITH_CLONES + 60, WITH_CLONES + 5199, (WITH_CLONES | WITH_USERS) + 1017,
+				   WITH_USERS + 1956 };
 
 int main(int argc, char **argv)
 {
@@ -620,8 +741,10 @@ int main(int argc, char **argv)
 	puts(well ? "ok 1 - seeds_that_have_failed" : "not ok 1 - seeds_that_have_failed");
 	all = well;
 	well = true;
-	for (uint64_t done = 0; done < steps && well; done += LIVES * LIFE, seed += LIVES)
-		well = lives(seed, LIVES / 2) && lives(seed + WITH_CLONES, LIVES / 2);
+	for (uint64_t done = 0; done < steps && well; done += LIVES * LIFE, seed += LIVES) {
+		for (size_t k = 0; k < ELEMENTSOF(ways) && well; k++)
+			well = lives(seed + ways[k], LIVES / ELEMENTSOF(ways));
+	}
 	puts(well ? "ok 2 - random_lives" : "not ok 2 - random_lives");
 	printf("# %llu steps in %llu lives: %llu images were built, %llu torn down\n", (unsigned long long)figures->steps,
 	       (unsigned long long)figures->lives, (unsigned long long)figures->built, (unsigned long long)figures->torn_down);

@@ -287,8 +287,7 @@ static void tear_down(struct image *im)
 
 static int look_at_root(const struct session *s)
 {
-	(void)s;
-	return 0;
+	return world.roots_gone && s != world.model->session ? -ENOENT : 0;
 }
 
 static void remove_tree(struct work *w, const char *path)
@@ -489,9 +488,12 @@ static bool has_room(size_t k, uint64_t as)
 {
 	enum job_kind_of what = world.jobs[k].what;
 	struct instance *i = world.jobs[k].instance;
+	char *refused = what == JOB_OF_OFFER ? reclaim_for_user(i->session->user, WORLD_IMAGE_BYTES) : NULL;
 	int r = what == JOB_OF_BUILD || what == JOB_OF_OFFER ? reclaim_memory(world.model, WORLD_IMAGE_BYTES) : 0;
 	struct world_job *j = &world.jobs[k];
 
+	r = refused ? -EDQUOT : r;
+	free(refused);
 	if (r == -EDQUOT) {
 		take_job(k);
 		instance_build_failed(i, "there is no room", true, world.now);
@@ -678,21 +680,21 @@ void world_end(void)
 	free(world.past_run);
 }
 
-struct instance *world_instance_for(const char *fixture, const char *param, const struct run *run)
+struct instance *world_instance_in(struct session *s, const struct fixture *f, const char *param, const struct run *run)
 {
 	char *env[] = { NULL };
-	const struct fixture *f = config_find(world.model->config, fixture);
 	struct instance *i = NULL;
-	int r = f ? session_instance(world.model->session, f, &(struct instance_lookup){ param, "", env, run, NULL }, &i) : 0;
+	int r = session_instance(s, f, &(struct instance_lookup){ param, "", env, run, NULL }, &i);
 
 	if (r < 0 && r != -ENOTCONN)
-		wrong(fixture);
+		wrong(f->name);
 	return i;
 }
 
 struct instance *world_instance(const char *fixture, const char *param)
 {
-	struct instance *i = world_instance_for(fixture, param, NULL);
+	const struct fixture *f = config_find(world.model->config, fixture);
+	struct instance *i = f ? world_instance_in(world.model->session, f, param, NULL) : NULL;
 
 	if (!i)
 		wrong(fixture);

@@ -49,6 +49,7 @@ struct world {
 	uint64_t *board; /* values shown, by slot */
 	size_t n_slots;
 	uint64_t last_value;
+	bool roots_gone; /* of all sessions but the file's */
 	bool slow_looks; /* the next look at inputs takes more than one slice */
 	uint64_t n_built, n_torn_down, n_notes; /* images that were made; of these, that somebody is to be told to tear down */
 };
@@ -63,8 +64,8 @@ void world_redefine(const char *ini);
 void world_end(void);
 
 struct instance *world_instance(const char *fixture, const char *param);
-/* For a member of a run (NULL: of none). NULL: there is none now. */
-struct instance *world_instance_for(const char *fixture, const char *param, const struct run *run);
+/* For a member of a run (NULL: of none). NULL: it lives as long as a run, and there is none. */
+struct instance *world_instance_in(struct session *s, const struct fixture *f, const char *param, const struct run *run);
 
 /* A deferred call, a timer: all that is due now. */
 void world_turn(void);
