@@ -35,6 +35,16 @@ static size_t index_of(const struct config *c, const struct fixture *f)
 	return low;
 }
 
+static void no_such_param(const struct walk *w, const struct fixture *f, const struct depend *d)
+{
+	_cleanup_text_ struct text all = { 0 };
+
+	for (size_t k = 0; d->fixture->params[k]; k++)
+		text_printf(&all, "%s%s", k ? ", " : "", d->fixture->params[k]);
+	config_problem(w->problems, w->config->file, f->line, "[fixture %s] depends on '%s[%s]', and '%s' has no param '%s'; its params are %s",
+		       f->name, d->name, d->param, d->name, d->param, all.data);
+}
+
 static void link_one(struct walk *w, const struct fixture *f, struct depend *d)
 {
 	const struct config *c = w->config;
@@ -55,8 +65,10 @@ static void link_one(struct walk *w, const struct fixture *f, struct depend *d)
 			       "[fixture %s] has scope %s and depends on '%s' with the narrower scope %s; expected the same "
 			       "scope or a wider one",
 			       f->name, scope_name(f->scope), d->name, scope_name(to->scope));
-	else if (to->params && (!d->param || !list_has(to->params, d->param)))
+	else if (to->params && !d->param)
 		wrong = "has params; write one of them, as NAME[PARAM]";
+	else if (to->params && !list_has(to->params, d->param))
+		no_such_param(w, f, d);
 	else if (!to->params && d->param)
 		wrong = "has no params";
 	else

@@ -163,7 +163,8 @@ static bool is_indented_section(const char *start)
 	const char *name = start + strspn(start, "[ \t"), *behind = name + strcspn(name, " \t]");
 	size_t n = (size_t)(behind - name);
 
-	return *start == '[' && strchr(behind, ']') &&
+	/* "[fixture" is no command of a shell, whether it is closed or not. */
+	return *start == '[' && (name == start + 1 || strchr(behind, ']')) &&
 	       ((n == 4 && !strncmp(name, "fixd", n)) || (n == 6 && (!strncmp(name, "policy", n) || !strncmp(name, "remote", n))) ||
 		(n == 7 && !strncmp(name, "fixture", n)));
 }

@@ -106,6 +106,8 @@ def test_bad_files(t):
     check(t, "[fixture a]b]\ncommand = x\n", "FILE:1: something stands behind ']' of [fixture a]: 'b]'")
     check(t, "[fixture a]command = x\nfile = fixd.ini\n", "FILE:1: something stands behind ']' of [fixture a]: 'command = x'")
     check(t, "[fixture a]\ncommand = x\n[fixture b\ncommand = y\nnonsense\n[fixture c]\nkommand = x\n", "FILE:3: a section without ']'", "FILE:7: unknown key")
+    check(t, "[fixture b]\ncommand = x\n  [fixture a\n  command = y\n", "FILE:3: a section without ']'", "FILE:3: a section begins at the start of a line")
+    check(t, "[fixture b]\ncommand = x\n  [ -f y ] && z\n  [[ -f y ]]\n", "1 fixture, no problems", code=0)
     check(t, "[fixture a]\rcommand = x\rkommand = y\r", "FILE:3: unknown key 'kommand'")
     check(t, "[fixture a]\r\ncommand = x\r\nkommand = y\r\n", "FILE:3: unknown key 'kommand'")
     check(t, "; " + "x" * 500 + "\n  # " + "y" * 500 + "\n[fixture a]\nkommand = x\n", "FILE:4: unknown key 'kommand'")
@@ -125,6 +127,7 @@ def test_bad_files(t):
     check(t, "[fixture a]\nscope = session\ncommand = x\ndepends = b\n[fixture b]\nscope = module\ncommand = x\n",
           "FILE:1: [fixture a] has scope session and depends on 'b' with the narrower scope module")
     check(t, "[fixture a]\ncommand = x\ndepends = b\n[fixture b]\nparams = 1\ncommand = x\n", "has params; write one of them")
+    check(t, "[fixture b]\ncommand = x\nparams = 1, 2\n[fixture d]\ncommand = x\ndepends = b[3]\n", "depends on 'b[3]', and 'b' has no param '3'; its params are 1, 2")
     check(t, "[fixture a]\ncommand = x\ndepends = b[1]\n[fixture b]\ncommand = x\n", "has no params")
     check(t, "[fixture a]\nscope = test\ncommand = x\n", "FILE:2: scope = test: expected one of session, package, module, class, definition, function")
     check(t, "[fixture a]\nfile = missing\n", "FILE:1: [fixture a] file = ", "No such file")
