@@ -100,6 +100,7 @@ static const struct mapping *find_mapping(const struct map_table *t, uintptr_t v
 /* What a pointer leads to. */
 enum target {
 	TARGET_HEAP,
+	TARGET_ANONYMOUS,
 	TARGET_STACK,
 	TARGET_ARGUMENT,
 	TARGET_THREAD,
@@ -107,7 +108,8 @@ enum target {
 	TARGET_VIRTUAL,
 	TARGET_CONSTANT,
 	TARGET_VARIABLE,
-	TARGET_FILE
+	TARGET_FILE,
+	TARGET_COUNT
 };
 
 static const struct {
@@ -115,6 +117,9 @@ static const struct {
 } targets[] = {
 	[TARGET_HEAP] = { "the builder's heap",
 			  "memory of malloc() must come from the arena: malloc = arena in the section, or fixd_builder_alloc()" },
+	[TARGET_ANONYMOUS] = { "the builder's heap, or memory of mmap() or of a thread",
+			       "memory of malloc() must come from the arena: malloc = arena in the section, or fixd_builder_alloc(); what mmap() gave, or a "
+			       "thread has, other processes have not: copy it into the arena" },
 	[TARGET_STACK] = { "the builder's stack", "a local variable ends with its function: copy it into the arena" },
 	[TARGET_ARGUMENT] = { "the builder's arguments and environment",
 			      "other processes have others: copy what is needed into the arena" },
@@ -159,7 +164,7 @@ static enum target target_of(uintptr_t v, const struct symbol *s, const struct m
 	if (!s->object && !strncmp(m->name, "[stack", 6))
 		return is_argument(v) ? TARGET_ARGUMENT : TARGET_STACK;
 	if (!s->object)
-		return !*m->name || !strcmp(m->name, "[heap]") ? TARGET_HEAP : TARGET_FILE;
+		return !strcmp(m->name, "[heap]") ? TARGET_HEAP : *m->name ? TARGET_FILE : TARGET_ANONYMOUS;
 	if (s->thread)
 		return TARGET_THREAD;
 	if (s->flags & PF_X)
@@ -169,7 +174,16 @@ static enum target target_of(uintptr_t v, const struct symbol *s, const struct m
 	return s->flags & PF_W && !s->relocated ? TARGET_VARIABLE : TARGET_CONSTANT;
 }
 
-static void report(const struct audit *a, size_t offset, uintptr_t v, const struct mapping *m)
+/* What is reported: the first ones, and the first of each kind among so many. */
+#define LOOKED_AT_MAX 10000
+
+struct reporting {
+	const struct audit *audit;
+	size_t n, most;
+	bool of[TARGET_COUNT];
+};
+
+static void report(struct reporting *r, size_t offset, uintptr_t v, const struct mapping *m)
 {
 	struct symbol s;
 	char what[512];
@@ -183,7 +197,9 @@ static void report(const struct audit *a, size_t offset, uintptr_t v, const stru
 	else
 		snprintf(what, sizeof what, "%s", t == TARGET_FILE ? m->name : targets[t].noun);
 	symbol_deinit(&s);
-	a->stray(a->arg, offset, v, what, targets[t].hint);
+	if (r->n <= r->most || !r->of[t])
+		r->audit->stray(r->audit->arg, offset, v, what, targets[t].hint);
+	r->of[t] = true;
 }
 
 /* What the digest has in the place of an address: which image, and the offset in it. To be freed; NULL: no memory. */
@@ -207,13 +223,14 @@ int64_t audit_run(const struct audit *a, size_t report_max, struct digest *diges
 	struct digest_stream *stream = digest_begin();
 	struct move *moves = address_free(a);
 	struct map_table maps = { 0 };
+	struct reporting r = { .audit = a, .most = report_max };
 	uintptr_t words[512];
 	int64_t strays = 0;
-	int r = stream && moves ? 0 : -ENOMEM;
+	int err = stream && moves ? 0 : -ENOMEM;
 
-	if (r == 0 && a->stray)
-		r = read_maps(a, &maps);
-	for (size_t at = 0; r == 0 && at < a->size; at += sizeof words) {
+	if (err == 0 && a->stray)
+		err = read_maps(a, &maps);
+	for (size_t at = 0; err == 0 && at < a->size; at += sizeof words) {
 		size_t size = a->size - at < sizeof words ? a->size - at : sizeof words;
 		size_t n = size / sizeof *words;
 
@@ -232,17 +249,18 @@ int64_t audit_run(const struct audit *a, size_t report_max, struct digest *diges
 			if (known || v < maps.lowest || v >= maps.highest)
 				continue;
 			m = find_mapping(&maps, v);
-			if (m && (size_t)strays++ < report_max)
-				report(a, at + i * sizeof *words, v, m);
+			if (m && report_max && r.n++ < LOOKED_AT_MAX)
+				report(&r, at + i * sizeof *words, v, m);
+			strays += m != NULL;
 		}
 		digest_add(stream, words, size);
 	}
 	free(maps.all);
 	free(moves);
-	if (r < 0) {
+	if (err < 0) {
 		if (stream)
 			digest_drop(stream);
-		return r;
+		return err;
 	}
 	digest_add(stream, &a->root, sizeof a->root);
 	*digest = digest_end(stream);

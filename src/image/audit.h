@@ -33,5 +33,5 @@ struct audit {
 	void *arg;
 };
 
-/* Returns the number of stray pointers, or -errno. At most `report_max` of them are reported one by one. */
+/* Returns the number of stray pointers, or -errno. The first `report_max` are reported one by one, and the first of each kind. */
 int64_t audit_run(const struct audit *a, size_t report_max, struct digest *digest);

@@ -967,6 +967,29 @@ int fixd_build(struct fixd_builder *b)
           "malloc = arena in the section", "keep a number or a name", "copy what is needed into the arena")
 
 
+def test_one_stray_pointer_of_each_kind(t):
+    """Behind many of one kind the others are told, too, with what can be done about them."""
+    so = t.plugin("many", """
+#include <fixd-builder.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+static int same[1000];
+int fixd_build(struct fixd_builder *b)
+{
+	void **p = fixd_alloc(b, 4096);
+	for (int k = 0; k < 100; k++)
+		p[k] = &same[k];
+	p[100] = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	p[101] = (void *)fixd_build;
+	fixd_set_root(b, p);
+	return 0;
+}
+""")
+    d = t.daemon(f"[fixture a]\nplugin = {so}\n")
+    said = fails(d.client(), "a", "102 pointer(s)", "memory of mmap()", "what mmap() gave", "function 'fixd_build'", "keep a number or a name")
+    assert said.count("static variable 'same'") == 8, said
+
+
 HIDDEN = """
 #include <fixd-builder.h>
 #include <errno.h>
