@@ -243,6 +243,8 @@ int source_plugin(struct work *w)
 	if (!build)
 		return work_fail(w, -ENOEXEC, w->job.symbol ? "%s has no function '%s'" : "%s has no function '%s', nor '" LONG_NAME "'",
 				 w->job.source, h.symbol);
+	if (w->job.verify && !dlsym(w->plugin, w->job.verify))
+		return work_fail(w, -ENOEXEC, "%s has no function '%s', which verify names", w->job.source, w->job.verify);
 	h.paths = xcalloc(w->job.n_dependencies, sizeof *h.paths);
 	for (size_t i = 0; i < w->job.n_dependencies; i++)
 		snprintf(h.paths[i], sizeof h.paths[i], "/proc/self/fd/%d", w->dep_fds[i]);
