@@ -211,6 +211,11 @@ def _is_of_this_run(value: Any, config: Any) -> bool:
         return False
 
 
+def _has_finalizers(fixturedef: Any) -> bool:
+    """Of its own: what depends on it ends before it, by others."""
+    return any(getattr(getattr(f, "func", f), "__name__", "") != "finish" for f in getattr(fixturedef, "_finalizers", ()))
+
+
 class Arguments:
     """What a fixture gets: the fixd fixtures among it are dependencies, the rest is part of the key.  `asked`: what it gets by
     request.getfixturevalue(), as far as it is known."""
@@ -219,7 +224,7 @@ class Arguments:
         self.views: List[View] = []
         self._parts: List[str] = []
         self._handles, self._request, self._root = handles, request, root
-        self._has_key = definition.key is not None
+        self._has_key, self._reuse = definition.key is not None, definition.reuse
         self._seen: set = set()
         if definition.key is not None:
             print_ = fingerprint(definition.key(request))
@@ -284,15 +289,20 @@ class Arguments:
         parametrized = "direct_param" in getattr(argument.func, "__name__", "")
         function = inspect.unwrap(argument.func)
         offered = not parametrized and str(getattr(function, "__module__", "")).startswith(("_pytest.", "xdist."))
+        if name == "testrun_uid" and offered and self._reuse and not self._has_key:
+            raise PerProcess("'testrun_uid', which is another one in each run; reuse=False shares it within the run")
         if name in SAME_FOR_ALL and offered:
             return
         of_each_test = not parametrized and str(getattr(argument.scope, "value", argument.scope)) == "function"
         # A plugin's, or one that ends with the test.
-        if of_each_test and (inspect.isgeneratorfunction(function) or not _source.is_project_function(function)):
+        if of_each_test and (inspect.isgeneratorfunction(function) or not _source.is_project_function(function) or _has_finalizers(argument)):
             raise PerTest(name)
         if offered:
             return
         result = getattr(argument, "cached_result", None)
+        # It is there for what it does.
+        if of_each_test and result is not None and result[0] is None:
+            raise PerTest(name)
         print_ = fingerprint(result[0]) if result is not None and result[2] is None else None
         if print_ is None and of_each_test:
             raise PerTest(name)
