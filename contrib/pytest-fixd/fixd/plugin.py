@@ -76,7 +76,7 @@ def _has_workers(config: pytest.Config) -> bool:
 
 def _measures_coverage(config: pytest.Config) -> bool:
     """By pytest-cov, or by `coverage run`."""
-    if getattr(config.option, "cov_source", None):
+    if getattr(config.option, "cov_source", None) and not getattr(config.option, "no_cov", False):
         return True
     coverage = getattr(sys.modules.get("coverage"), "Coverage", None)
     return coverage is not None and getattr(coverage, "current", lambda: None)() is not None
