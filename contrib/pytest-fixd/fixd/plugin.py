@@ -309,7 +309,8 @@ class Runtime:
         self.test, self.running = item.nodeid, item
         if self.connection is not None:
             self.connection.set_test(self.test)
-        wanted = getattr(item, "fixturenames", ())
+        # What a doctest asks for by getfixture() nobody knows before.
+        wanted = ("request",) if hasattr(item, "dtest") else getattr(item, "fixturenames", ())
         for handle in list(self.handles.values()):
             # Or it may be asked for by request.getfixturevalue(), and somebody has had it.
             if handle.fixturedef.argname in wanted or ("request" in wanted and (handle.was_had or handle.unseen)):
