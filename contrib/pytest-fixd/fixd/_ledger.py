@@ -15,6 +15,7 @@ from typing import Iterator, Optional, Tuple
 
 from . import _daemon
 from ._definition import digest_of
+from ._process import lives
 
 
 def _place(socket: str, make: bool = False) -> str:
@@ -24,19 +25,6 @@ def _place(socket: str, make: bool = False) -> str:
         os.makedirs(where, mode=0o700, exist_ok=True)
     _daemon.check_home(where)
     return where
-
-
-def process(pid: int) -> str:
-    """A word for a process that no later one has; empty: there is none."""
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as f:
-            return f"{pid} {int(f.read().rpartition(b')')[2].split()[19])}"
-    except OSError:
-        return ""
-
-
-def _lives(one: str) -> bool:
-    return bool(one) and process(int(one.split()[0])) == one
 
 
 def add(socket: str, root: str, session: str, title: str, note: bytes, run: str = "") -> Tuple[bytes, Optional[str]]:
@@ -90,5 +78,5 @@ def abandoned(socket: str, root: Optional[str], session: Optional[str], wanted: 
                 title, note, *run = pickle.load(f)
         except (OSError, EOFError, pickle.UnpicklingError):
             continue
-        if wanted in ("*", title) and not any(map(_lives, run)):
+        if wanted in ("*", title) and not any(map(lives, run)):
             yield note

@@ -11,6 +11,7 @@ import functools
 import os
 import re
 import sys
+import time
 import types
 import uuid
 import warnings
@@ -23,7 +24,7 @@ from . import _early
 
 _early.begin()
 
-from . import _again, _asked, _blame, _commands, _daemon, _directories, _explain, _ledger, _live, _patterns, _remote, _renewal, _rerun, _scattered
+from . import _again, _asked, _blame, _commands, _daemon, _directories, _explain, _ledger, _live, _patterns, _process, _remote, _renewal, _rerun, _scattered
 from . import _source, _teardown, _values
 from ._definition import Definition, function_of
 from ._fixtures import Handle, tear_down, tokens
@@ -101,8 +102,10 @@ class Runtime:
         self.leaks: bool = self.strict or self.blame or setting(config, "fixd_leaks")
         self.connection: Optional[Connection] = None
         self.run: str = getattr(config, "workerinput", {}).get("fixd_run") or uuid.uuid4().hex
-        self.process: str = getattr(config, "workerinput", {}).get("fixd_process") or _ledger.process(os.getpid())  # of the run
+        self.process: str = getattr(config, "workerinput", {}).get("fixd_process") or _process.process(os.getpid())  # of the run
         self.problem: Optional[str] = None  # why there is no daemon
+        self.began: float = getattr(config, "workerinput", {}).get("fixd_began") or time.time()  # the run
+        self.failures: Dict[Tuple[str, str], Any] = {}  # of this process, by name and place: an exception, where, and what others are told of it
         self.disabled = os.environ.get("FIXD_DISABLE") == "1"
         self.handles: Dict[Any, Handle] = {}  # by pytest's definition of the fixture
         self.kept: Dict[Tuple[Definition, str, str], Handle] = {}  # of function and definition scope, between tests
@@ -693,6 +696,7 @@ def pytest_configure_node(node: Any) -> None:
     runtime = runtime_of(node.config)
     node.workerinput["fixd_run"] = runtime.run
     node.workerinput["fixd_process"] = runtime.process
+    node.workerinput["fixd_began"] = runtime.began
     if runtime.problem:
         node.workerinput["fixd_problem"] = runtime.problem
 
