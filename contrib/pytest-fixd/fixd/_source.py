@@ -21,7 +21,7 @@ import sys
 import sysconfig
 import textwrap
 import types
-from importlib.machinery import PathFinder
+from importlib.machinery import EXTENSION_SUFFIXES, PathFinder
 from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 from ._fingerprint import fingerprint
@@ -113,7 +113,7 @@ def is_project_function(function: Callable[..., Any]) -> bool:
 _trees: Dict[Tuple[str, int, int], ast.Module] = {}
 
 
-def _tree(path: str) -> ast.Module:
+def tree_of(path: str) -> ast.Module:
     status = os.stat(path)
     key = (path, status.st_mtime_ns, status.st_size)
     if key not in _trees:
@@ -231,11 +231,11 @@ def _candidates(nodes: Iterable[ast.AST], module: str, package: str, names: Opti
             else:
                 name = _named(node)
                 if name is not None:
-                    found.add(_absolute(name, package))
+                    found.add(absolute(name, package))
     return found
 
 
-def _absolute(name: str, package: str) -> str:
+def absolute(name: str, package: str) -> str:
     try:
         return importlib.util.resolve_name(name, package) if name.startswith(".") else name
     except (ImportError, ValueError):
@@ -273,7 +273,7 @@ def _file_of(name: str) -> Optional[str]:
             where, path = spec.submodule_search_locations, spec.origin
             if where is None and k + 1 < len(parts):
                 return None
-    if not path or not path.endswith(".py"):
+    if not path or not path.endswith((".py", *EXTENSION_SUFFIXES)):
         return None
     path = os.path.realpath(path)
     return None if _is_ours(path) else path
@@ -301,7 +301,10 @@ def _reached(path: str, name: str) -> Tuple[bytes, Tuple[str, ...]]:
     found: Set[str] = set()
     with open(path, "rb") as f:
         source = f.read()
-    found |= {_absolute(n.decode(errors="replace"), package) for n in _IMPORT_BY_NAME.findall(source)}
+    digest = hashlib.blake2b(source, digest_size=12).digest()
+    if not path.endswith(".py"):
+        return digest, ()
+    found |= {absolute(n.decode(errors="replace"), package) for n in _IMPORT_BY_NAME.findall(source)}
     for base, names, plain in _IMPORT.findall(source.replace(b"\\\n", b" ")):
         words = [w.split()[0] for w in re.split(rb"[,\\]", (names or plain).strip(b"()")) if w.split()]
         listed = [w.decode(errors="replace") for w in words]
@@ -314,7 +317,7 @@ def _reached(path: str, name: str) -> Tuple[bytes, Tuple[str, ...]]:
         except (ImportError, ValueError):
             continue
         found |= {start, *(f"{start}.{n}" for n in listed if n != "*")}
-    return hashlib.blake2b(source, digest_size=12).digest(), tuple(sorted(found))
+    return digest, tuple(sorted(found))
 
 
 def _follow(names: Iterable[str], seen: Dict[str, bytes]) -> None:
@@ -370,6 +373,7 @@ class Parts:
             function = inner
         for name, value in settings.items():
             self._add(f"setting {name}", _plain(value))
+        self.files: Set[str] = {path for path in seen if os.path.isabs(path)} | self._own
         # Of its own module it was said above what counts.
         for path in sorted(set(seen) - self._own):
             what = f"module {os.path.relpath(path, root)}" if os.path.isabs(path) else f"package {path}"
@@ -392,7 +396,7 @@ class Parts:
         name = os.path.basename(path)
         module = f.__module__ or ""
         try:
-            nodes = _relevant(_tree(path), f, name.startswith("test_") or name.endswith("_test.py"))
+            nodes = _relevant(tree_of(path), f, name.startswith("test_") or name.endswith("_test.py"))
             for node in nodes:
                 self._add(f"source {os.path.relpath(path, self.root)}:{getattr(node, 'lineno', 0)} {_title(node)}", _dump(node))
             package = getattr(sys.modules.get(module), "__package__", None) or ""
@@ -416,6 +420,11 @@ def without_line(what: str) -> str:
     return re.sub(r":\d+ ", " ", what)
 
 
+def files_of(function: Callable[..., Any], root: str) -> Set[str]:
+    """Of which its version tells when they have changed."""
+    return Parts(function, root).files
+
+
 def version(function: Callable[..., Any], root: str, **settings: Any) -> str:
     """A word that changes when what the fixture builds may have changed."""
     digest = hashlib.blake2b(digest_size=12)
@@ -427,10 +436,10 @@ def version(function: Callable[..., Any], root: str, **settings: Any) -> str:
 _ENVIRONMENT = ("environ", "environb", "getenv", "getenvb")
 
 
-def _meanings(function: Callable[..., Any], nodes: Iterable[ast.AST]) -> Dict[str, str]:
+def _meanings(variables: Dict[str, Any], nodes: Iterable[ast.AST]) -> Dict[str, str]:
     """Names that stand for the module os, or for what it has of the environment: of the module, and imported inside."""
     meant = {"os": os, **{f"os.{name}": getattr(os, name) for name in _ENVIRONMENT}}
-    known = {name: what for name, value in function.__globals__.items() for what, thing in meant.items() if value is thing}
+    known = {name: what for name, value in variables.items() for what, thing in meant.items() if value is thing}
     for node in nodes:
         for n in ast.walk(node):
             if isinstance(n, ast.Import):
@@ -457,11 +466,27 @@ def reads_outside(function: Callable[..., Any]) -> Optional[str]:
     """What a fixture asks for that its version does not know: the environment, or options of the run."""
     try:
         path = os.path.realpath(function.__code__.co_filename)
-        nodes = _own_nodes(_tree(path), function)
+        nodes = _own_nodes(tree_of(path), function)
     except (OSError, SyntaxError, ValueError):
         return None
-    known = _meanings(function, nodes)
-    found = [_outside(n, known) for node in nodes for n in ast.walk(node)]
+    return next((what for node in nodes for what in [looks_outside(function.__globals__, node)] if what is not None), None)
+
+
+def _is_written(n: ast.AST) -> Optional[ast.AST]:
+    """The environment, where something is put into it: that is not read."""
+    if isinstance(n, ast.Subscript) and isinstance(n.ctx, (ast.Store, ast.Del)):
+        return n.value
+    if isinstance(n, ast.Call) and isinstance(n.func, ast.Attribute) and n.func.attr in ("update", "clear"):
+        return n.func.value
+    return None
+
+
+def looks_outside(variables: Dict[str, Any], node: ast.AST) -> Optional[str]:
+    """The same of a part of a module with these variables."""
+    known = _meanings(variables, [node])
+    written = [w for n in ast.walk(node) for w in [_is_written(n)] if w is not None]
+    inside = {id(n) for w in written for n in ast.walk(w)}
+    found = [_outside(n, known) for n in ast.walk(node) if id(n) not in inside]
     return next((what for what in found if what is not None), None)
 
 
