@@ -206,11 +206,12 @@ def _aligned(offset: int, size: int) -> int:
 
 
 def write(build: Build, kind: str, main: bytes, buffers: List[memoryview], directories: Sequence[str] = (), elements: bool = True,
-          classes: Sequence[Any] = ()) -> int:
+          classes: Sequence[Any] = (), made_of: Optional[Dict[str, Any]] = None) -> int:
     """Fills the image; its size.  `directories` belong to the value; without `elements` there are zeros in the place of buffers;
-    `classes`: what its classes have."""
+    `classes`: what its classes have; `made_of`: see _made_of."""
     room = [0] * len(buffers)
-    head: Dict[str, Any] = {"kind": kind, "main": [0, len(main)], "buffers": [], "directories": list(directories), "classes": list(classes)}
+    head: Dict[str, Any] = {"kind": kind, "main": [0, len(main)], "buffers": [], "directories": list(directories), "classes": list(classes),
+                            "made_of": made_of or {}}
 
     def place(head_size: int) -> int:
         offset = _PREFIX.size + head_size
