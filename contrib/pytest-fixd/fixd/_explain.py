@@ -54,7 +54,7 @@ def _instances(runtime: Any, definition: Definition) -> Iterator[Dict[str, Any]]
         sessions = json.loads(said)["sessions"]
     except (_daemon.NoDaemon, ValueError, KeyError):
         return
-    place = f"{os.path.relpath(os.path.realpath(definition.function.__code__.co_filename), runtime.root)}::{definition.function.__qualname__}"
+    place = _history.place_of(runtime, definition)
     for session in sessions:
         for instance in session["instances"]:
             if instance["name"].split("@")[0].split("<")[0].split("#")[0] == place:
@@ -105,6 +105,9 @@ def explain(runtime: Any, session: pytest.Session) -> None:
         outside = _source.reads_outside(function) if definition.key is None else None
         if outside:
             write(f"    not known {outside}; key= could tell it")
+        alone = _history.alone(runtime, definition)
+        if alone:
+            write(f"    {alone}")
         for instance in _instances(runtime, definition):
             _say_instance(write, instance)
             _say_changes(write, now, *_history.last(runtime, instance["name"]))

@@ -6,7 +6,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from typing import Any, Dict, List, Tuple
+from typing import Any, Dict, List, Optional, Tuple
 
 from . import _daemon, _source
 from ._definition import Definition, digest_of
@@ -50,6 +50,34 @@ def differences(old: Dict[str, str], new: Dict[str, str]) -> List[str]:
         elif before != now:
             found.append(f"{what}: was {before}, is {now}" if " " in what and what.split()[0] in ("setting", "value", "environment") else what)
     return found
+
+
+def place_of(runtime: Any, definition: Definition) -> str:
+    function = definition.function
+    return f"{os.path.relpath(os.path.realpath(function.__code__.co_filename), runtime.root)}::{function.__qualname__}"
+
+
+def alone(runtime: Any, definition: Definition) -> str:
+    """Why every test or process has built it itself, when it was needed last."""
+    try:
+        with open(_file(runtime, "alone " + place_of(runtime, definition))) as f:
+            return f.read()
+    except (OSError, ValueError, _daemon.NoDaemon):
+        return ""
+
+
+def note_alone(runtime: Any, definition: Definition, why: Optional[str]) -> None:
+    """None: it is shared."""
+    try:
+        path = _file(runtime, "alone " + place_of(runtime, definition))
+        if why is None:
+            os.unlink(path)
+            return
+        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+        with open(path, "w") as f:
+            f.write(why)
+    except (OSError, _daemon.NoDaemon):
+        pass  # it cannot be explained later
 
 
 def _file(runtime: Any, name: str) -> str:

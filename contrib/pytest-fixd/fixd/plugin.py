@@ -172,10 +172,13 @@ class Runtime:
         self.messages.append(f"the daemon was lost, and fixtures were built in every process from then on: {error.strerror}")
         self._warn(self.messages[-1])
 
-    def tell_once(self, what: Any, message: str) -> None:
-        if what not in self._told:
-            self._told.add(what)
-            self._warn(message)
+    def tell_once(self, what: Any, message: str) -> bool:
+        """True: it is told now."""
+        if what in self._told:
+            return False
+        self._told.add(what)
+        self._warn(message)
+        return True
 
     def _warn(self, message: str) -> None:
         """Nothing fails by it, also where warnings are errors."""
