@@ -9,7 +9,10 @@ asked for next.
 from __future__ import annotations
 
 import contextlib
-from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
+import functools
+import inspect
+import sys
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Set, Tuple
 
 import pytest
 
@@ -53,12 +56,41 @@ def ask(request: Any, name: str) -> Answer:
         return Answer(name, None, type(e).__qualname__)
 
 
+# What another test, or another process, has otherwise; and of a scope, what all have that share it.
+OF_THE_TEST = ("node", "function", "module", "cls", "instance", "keywords", "fixturenames", "path", "fspath", "session", "addfinalizer")
+_OF_SCOPE = {scope: ("node", "path", "fspath") for scope in ("class", "module", "package")}
+_OURS = ("_pytest.", "pytest", "xdist.", __package__ + ".")
+
+
+def _listening(kind: type, name: str) -> property:
+    original = inspect.getattr_static(kind, name)
+
+    def get(request: Any) -> Any:
+        if not str(sys._getframe(1).f_globals.get("__name__", "")).startswith(_OURS):
+            request._fixd_record.looked.add(name)
+        return original.__get__(request, kind)
+
+    return property(get)
+
+
+@functools.lru_cache(maxsize=None)
+def _kind_that_listens(kind: type) -> type:
+    there = [name for name in OF_THE_TEST if inspect.getattr_static(kind, name, None) is not None]
+    return type(kind.__name__, (kind,), {name: _listening(kind, name) for name in there})
+
+
 class Record:
-    """What a fixture asks for while it is built."""
+    """What a fixture asks for while it is built, and what it looks at of the test that needs it."""
 
     def __init__(self, request: Any):
         self.answers: List[Answer] = []
+        self.looked: Set[str] = set()
         self._request, self._get = request, request.getfixturevalue
+
+    def of_the_test(self, scope: Any) -> Optional[str]:
+        """What others with which it would be shared have otherwise, as far as can be told."""
+        found = [name for name in OF_THE_TEST if name in self.looked and name not in _OF_SCOPE.get(scope, ())]
+        return f"request.{found[0]}" if found else None
 
     def _getfixturevalue(self, argname: str) -> Any:
         __tracebackhide__ = True
@@ -72,11 +104,14 @@ class Record:
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:
-        self._request.getfixturevalue = self._getfixturevalue
+        request, kind = self._request, type(self._request)
+        request.getfixturevalue, request._fixd_record = self._getfixturevalue, self
+        request.__class__ = _kind_that_listens(kind)
         try:
             yield
         finally:
-            del self._request.getfixturevalue
+            request.__class__ = kind
+            del request.getfixturevalue, request._fixd_record
 
 
 def commit(build: Build, name: str) -> View:
