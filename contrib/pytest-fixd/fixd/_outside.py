@@ -1,0 +1,222 @@
+# SPDX-License-Identifier: MIT
+"""What a build reads beside its source and its arguments: the environment, options of the run, and variables of modules that were made from these.
+
+It is remembered with what was built, so that a process that has another one of these builds it again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import contextlib
+import functools
+import os
+import sys
+import types
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Set, Tuple
+
+from . import _source
+from ._fingerprint import fingerprint
+
+ABSENT = "absent"
+# Each process or test has another one, as they are to tell them apart.
+_OF_PROCESS = ("PYTEST_CURRENT_TEST", "PYTEST_XDIST_")
+# Between who asks and what is asked.
+_BETWEEN = tuple(os.path.realpath(m.__file__) for m in (os, os.path, sys.modules["_collections_abc"], argparse) if getattr(m, "__file__", None))
+
+
+def _asked_by_project(depth: int = 2) -> bool:
+    frame = sys._getframe(depth)
+    while frame is not None and _is_between(frame.f_code.co_filename):
+        frame = frame.f_back  # type: ignore[assignment]
+    return frame is not None and _is_project(frame.f_code.co_filename)
+
+
+@functools.lru_cache(maxsize=None)
+def _is_between(name: str) -> bool:
+    return name.startswith("<frozen ") or os.path.realpath(name) in _BETWEEN
+
+
+@functools.lru_cache(maxsize=None)
+def _is_project(name: str) -> bool:
+    path = os.path.realpath(name)
+    return os.path.isfile(path) and _source.is_project(path)
+
+
+_listener: Optional["Outside"] = None
+
+
+class _Environment(type(os.environ)):  # type: ignore[misc]
+    def __getitem__(self, name: Any) -> Any:
+        if _listener is not None and isinstance(name, str) and not name.startswith(_OF_PROCESS) and _asked_by_project():
+            _listener.names.add(("environment", name))
+        return super().__getitem__(name)
+
+
+class _Options(argparse.Namespace):
+    def __getattribute__(self, name: str) -> Any:
+        if _listener is not None and not name.startswith("_") and _asked_by_project():
+            _listener.names.add(("option", name))
+        return super().__getattribute__(name)
+
+
+def _now(kind: str, name: str, request: Any) -> Optional[str]:
+    """A word for what it is; None: that cannot be told."""
+    config = request.config
+    try:
+        if kind == "environment":
+            value: Any = os.environ.get(name, None)
+        elif kind == "option":
+            value = config.getoption(name, None)
+        elif kind == "ini":
+            value = config.getini(name)
+        elif kind == "marks":
+            value = [(mark.name, mark.args, mark.kwargs) for mark in request.node.iter_markers()]
+        else:
+            module, _, variable = name.partition(":")
+            value = getattr(sys.modules[module], variable)
+    except Exception:
+        return ABSENT
+    return fingerprint(value)
+
+
+class Outside:
+    """While something is built."""
+
+    def __init__(self, request: Any):
+        self.names: Set[Tuple[str, str]] = set()
+        self._request = request
+
+    def _listening_to(self, kind: str, method: Callable[..., Any]) -> Callable[..., Any]:
+        def ask(name: str, *arguments: Any, **named: Any) -> Any:
+            if _asked_by_project():
+                self.names.add((kind, str(name)))
+            return method(name, *arguments, **named)
+
+        return ask
+
+    @contextlib.contextmanager
+    def listening(self) -> Iterator[None]:
+        global _listener
+        config, before = self._request.config, _listener
+        kind, options = type(os.environ), type(config.option)
+        methods = {"getoption": "option", "getini": "ini", "getvalue": "option"}
+        there = [name for name in methods if name not in vars(config)]
+        try:
+            os.environ.__class__ = _Environment
+            if options is argparse.Namespace:
+                config.option.__class__ = _Options
+            for name in there:
+                setattr(config, name, self._listening_to(methods[name], getattr(config, name)))
+            _listener = self
+            yield
+        finally:
+            _listener = before
+            for name in there:
+                vars(config).pop(name, None)
+            if options is argparse.Namespace:
+                config.option.__class__ = options
+            os.environ.__class__ = kind
+
+    def found(self, function: Any) -> List[List[str]]:
+        """[kind, name, what it is now] of each."""
+        names = self.names | {("variable", name) for name in _variables_of(function)}
+        known = [(kind, name, _now(kind, name, self._request)) for kind, name in sorted(names)]
+        return [[kind, name, now] for kind, name, now in known if now is not None]
+
+
+def difference(found: Iterable[List[str]], request: Any) -> Optional[str]:
+    """The first that is another one here; None: all are the same."""
+    return next((f"{kind} {name}" for kind, name, then in found if _now(kind, name, request) != then), None)
+
+
+def by_variable(found: Iterable[List[str]]) -> Optional[str]:
+    """What its own lines do not show."""
+    return next((f"the environment by a variable ({name.replace(':', '.')})" for kind, name, _ in found if kind == "variable"), None)
+
+
+# Variables of modules that were made from the environment: where a function leads to, through functions and modules of the project.
+
+
+def _codes(code: types.CodeType) -> Iterator[types.CodeType]:
+    yield code
+    for inner in code.co_consts:
+        if isinstance(inner, types.CodeType):
+            yield from _codes(inner)
+
+
+def _statements(body: Iterable[ast.stmt]) -> Iterator[ast.stmt]:
+    """Those that are run when a module is imported."""
+    for statement in body:
+        yield statement
+        for name in ("body", "orelse", "finalbody"):
+            if not isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+                yield from _statements(getattr(statement, name, []))
+
+
+def _module_is_project(module: Any) -> bool:
+    path = getattr(module, "__file__", None)
+    return isinstance(module, types.ModuleType) and bool(path) and str(path).endswith(".py") and _is_project(str(path))
+
+
+class _Walk:
+    def __init__(self) -> None:
+        self.found: Set[str] = set()
+        self._seen: Set[Any] = set()
+
+    def function(self, f: Any) -> None:
+        if f in self._seen or not _is_project(f.__code__.co_filename):
+            return
+        self._seen.add(f)
+        names = {name for code in _codes(f.__code__) for name in code.co_names}
+        module = sys.modules.get(f.__module__ or "")
+        for name in names & set(f.__globals__):
+            value = f.__globals__[name]
+            if _module_is_project(value):
+                for attribute in names & set(vars(value)):
+                    self.variable(value, attribute)
+            elif module is not None and vars(module) is f.__globals__:
+                self.variable(module, name)
+
+    def variable(self, module: Any, name: str) -> None:
+        value = vars(module)[name]
+        if (module, name) in self._seen:
+            return
+        self._seen.add((module, name))
+        if isinstance(value, types.FunctionType):
+            self.function(value)
+        elif isinstance(value, type):
+            for method in vars(value).values():
+                if isinstance(method, types.FunctionType):
+                    self.function(method)
+        elif _module_is_project(module):
+            self._assignment(module, name)
+
+    def _assignment(self, module: Any, name: str) -> None:
+        try:
+            statements = list(_statements(_source.tree_of(module.__file__).body))
+        except (OSError, SyntaxError, ValueError):
+            return
+        for statement in statements:
+            if isinstance(statement, ast.ImportFrom):
+                self._imported(module, statement, name)
+            targets = getattr(statement, "targets", None) or [getattr(statement, "target", None)]
+            if any(isinstance(t, ast.Name) and t.id == name for t in targets) and _source.looks_outside(vars(module), statement):
+                self.found.add(f"{module.__name__}:{name}")
+
+    def _imported(self, module: Any, statement: ast.ImportFrom, name: str) -> None:
+        for alias in statement.names:
+            if (alias.asname or alias.name) == name:
+                base = "." * statement.level + (statement.module or "")
+                other = sys.modules.get(_source.absolute(base, getattr(module, "__package__", None) or ""))
+                if other is not None and alias.name in vars(other) and _module_is_project(other):
+                    self.variable(other, alias.name)
+
+
+def _variables_of(function: Any) -> Set[str]:
+    walk = _Walk()
+    try:
+        walk.function(function)
+    except RecursionError:
+        pass
+    return walk.found
