@@ -306,6 +306,9 @@ class SetUp:
         # A test that is tried again wants its fixtures tried again, too.
         if getattr(self.request._pyfuncitem, "execution_count", 1) > 1 and runtime.forget_failure(where.full, self.request._pyfuncitem):
             return self._begin(where)
+        own = runtime.failures.get((where.full, where.place))
+        if own is not None and own[2] in str(failure.strerror):
+            raise own[0].with_traceback(own[1])
         raise_failure(failure)
         raise AssertionError("unreachable")
 
@@ -469,7 +472,10 @@ class SetUp:
                 handle.value = definition.parsed(handle.data)
                 self._tell_unshared(why)
                 return None
-            abort(builds, cause_of(e))
+            cause = cause_of(e)
+            if cause:
+                runtime.failures[(where.full, where.place)] = (e, e.__traceback__, cause)
+            abort(builds, cause)
             # Nobody gets the value: what belongs to it ends.
             if handle.generator is not None or handle.data is not None or handle.directories:
                 handle.finish()
