@@ -103,8 +103,11 @@ pytest_fixd = \
 	contrib/pytest-fixd/fixd/_runtime.py \
 	contrib/pytest-fixd/fixd/_rerun.py \
 	contrib/pytest-fixd/fixd/_live.py \
+	contrib/pytest-fixd/fixd/_made_of.py \
 	contrib/pytest-fixd/fixd/_objects.py \
+	contrib/pytest-fixd/fixd/_outside.py \
 	contrib/pytest-fixd/fixd/_patterns.py \
+	contrib/pytest-fixd/fixd/_process.py \
 	contrib/pytest-fixd/fixd/_python.py \
 	contrib/pytest-fixd/fixd/_scattered.py \
 	contrib/pytest-fixd/fixd/_setting.py \
@@ -132,6 +135,7 @@ pytest_fixd = \
 	contrib/pytest-fixd/tests/test_identity.py \
 	contrib/pytest-fixd/tests/test_install.py \
 	contrib/pytest-fixd/tests/test_live.py \
+	contrib/pytest-fixd/tests/test_made_of.py \
 	contrib/pytest-fixd/tests/test_python.py \
 	contrib/pytest-fixd/tests/test_readme.py \
 	contrib/pytest-fixd/tests/test_recipes.py \

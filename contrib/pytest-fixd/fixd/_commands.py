@@ -6,7 +6,7 @@ from __future__ import annotations
 import sys
 from typing import Any, List
 
-from . import _again, _daemon
+from . import _again, _daemon, _directories
 from ._lib import FixdError
 
 
@@ -49,6 +49,7 @@ def _told(runtime: Any, code: int, abandoned: int) -> int:
 
 def _cleanup(runtime: Any) -> int:
     ended = _again.clean_up(runtime.root)
+    _directories.sweep()
     if ended and _daemon.is_gone(runtime.socket):
         return _told(runtime, 0, runtime.follow_abandoned(runtime.root))
     code = _print_fixctl(runtime, ["cleanup", "--all"], True)

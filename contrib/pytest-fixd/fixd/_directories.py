@@ -9,8 +9,11 @@ import shutil
 import stat
 import tempfile
 import time
-from typing import Iterable, List
+from typing import Iterable, List, Optional
 
+from ._process import lives, process
+
+DRAFT = ".fixd-draft"  # has the process that builds it
 ABANDONED_S = 3 * 86400  # nobody has asked for it for so long: whoever was to remove it is gone
 
 
@@ -31,9 +34,13 @@ class Directories:
         self.made: List[str] = []
 
     def getbasetemp(self) -> pathlib.Path:
+        """Its parent is nobody else's either: what is to be shared by the workers of pytest-xdist is put there."""
         if not self.made:
             self.made.append(tempfile.mkdtemp(prefix="", dir=_base()))
-        return pathlib.Path(self.made[0])
+            os.mkdir(os.path.join(self.made[0], "base"), 0o700)
+            with open(os.path.join(self.made[0], DRAFT), "w") as f:
+                f.write(process(os.getpid()))
+        return pathlib.Path(self.made[0], "base")
 
     def mktemp(self, basename: str, numbered: bool = True) -> pathlib.Path:
         if os.path.normpath(basename) != basename or os.sep in basename:
@@ -48,6 +55,21 @@ class Directories:
                 if not numbered:
                     raise
                 number += 1
+
+
+def keep(paths: Iterable[str]) -> None:
+    """They belong to something that was built; until then they go with their process."""
+    for path in paths:
+        os.unlink(os.path.join(path, DRAFT))
+
+
+def _is_left(path: str) -> bool:
+    """By a build whose process was killed."""
+    try:
+        with open(os.path.join(path, DRAFT)) as f:
+            return not lives(f.read())
+    except OSError:
+        return False
 
 
 def remove(paths: Iterable[str]) -> None:
@@ -65,13 +87,27 @@ def are_there(paths: Iterable[str]) -> bool:
     return True
 
 
+def changed(paths: Iterable[str], built: float, began: float) -> Optional[str]:
+    """What in them was changed after they were built, and before this run began: by tests of an earlier one."""
+    for top in paths:
+        for where, directories, files in os.walk(top):
+            for path in [os.path.join(where, name) for name in [*directories, *files]]:
+                try:
+                    when = os.lstat(path).st_ctime
+                except OSError:
+                    continue
+                if built < when < began:
+                    return path
+    return None
+
+
 def sweep() -> None:
     """What nobody was left to remove."""
     try:
         entries = list(os.scandir(_base()))
     except OSError:
         return
-    remove(e.path for e in entries if e.stat(follow_symlinks=False).st_mtime < time.time() - ABANDONED_S)
+    remove(e.path for e in entries if e.stat(follow_symlinks=False).st_mtime < time.time() - ABANDONED_S or _is_left(e.path))
     try:
         os.rmdir(_base())
     except OSError:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import functools
@@ -15,14 +16,15 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Set,
 
 import pytest
 
-from . import _asked, _classes, _directories, _history, _ledger, _limit, _live, _patterns, _reads, _remote, _source, _teardown, _values
-from ._definition import SCOPES, Arguments, Definition, PerProcess, PerTest, full_name, param_key, place_of, title_of
+from . import _asked, _classes, _directories, _history, _ledger, _limit, _live, _made_of, _outside, _patterns, _remote, _source, _teardown, _values
+from ._definition import NOT_COMPARED, SCOPES, Arguments, Definition, PerProcess, PerTest, full_name, param_key, place_of, title_of
 from ._lib import Build, FixdError, View
 from ._runtime import runtime_of
 from ._values import Stored
 
 UNSETTLED_MAX = 1  # somebody else may have written meanwhile, once
 SENTENCE_MAX = 3000
+FORGOTTEN_MAX = 2
 FILES_SHOWN = 3
 # In the sentence of a failed build that was none: nothing that a traceback has ends like that.
 OUTCOME = re.compile("(skipped|xfailed|unshared): (.*)\x1f", re.DOTALL)
@@ -31,6 +33,8 @@ UNSETTLED = re.compile("its inputs changed during each of .*", re.DOTALL)
 # What to do about one that cannot be shared.
 MADE_OUT_OF = "parse= can make what cannot be shared out of what can"
 OF_EACH_TEST = "which each test has for itself"
+# What is being built by this process and by those that have started it: PID ROOT NAME, a line each.
+BUILDS = "FIXD_PYTEST_BUILDS"
 LEFT_OUT = "a watch= that leaves out what the fixture writes avoids that"
 # The daemon is gone, or the project has closed what leads to it.
 LOST = (errno.ECONNREFUSED, errno.ECONNRESET, errno.EPIPE, errno.ENOTCONN, errno.EBADF, errno.ENOTSOCK)
@@ -178,6 +182,7 @@ class SetUp:
     def __init__(self, runtime: Any, definition: Definition, request: Any, arguments: Dict[str, Any], self_args: Sequence[Any]):
         self.runtime, self.definition, self.request = runtime, definition, request
         self._arguments, self._self_args = arguments, self_args
+        self.called = request._fixturedef.argname
         self._wanted: Optional[_remote.Wanted] = None  # as other machines know it
         self._looked = False  # for it on the remote
 
@@ -199,7 +204,7 @@ class SetUp:
         __tracebackhide__ = True
         definition = self.definition
         if not _live.is_template() and not self.runtime.disabled:
-            self.runtime.tell_once((definition, "live"), f"fixture '{definition.function.__name__}' is built in every process: {_live.why_not(definition)}")
+            self.runtime.tell_once((definition, "live"), f"fixture '{self.called}' is built in every process: {_live.why_not(definition)}")
         handle = self.local()
         _live.keep(definition, handle.value)
         return handle
@@ -218,11 +223,10 @@ class SetUp:
                 answers.clear()
                 continue
             except PerTest as e:
-                name = definition.function.__name__
-                runtime.tell_once(definition, f"fixture '{name}' is built by every test: it uses '{e}', {OF_EACH_TEST}")
+                self._tell_alone(definition, f"is built by every test: it uses '{e}', {OF_EACH_TEST}")
                 return self.local()
             except PerProcess as e:
-                runtime.tell_once(definition, f"fixture '{definition.function.__name__}' is built in every process: it uses {e}")
+                self._tell_alone(definition, f"is built in every process: it uses {e}")
                 return self.local()
             if isinstance(got, Handle):
                 return got
@@ -252,7 +256,7 @@ class SetUp:
         handle.instance = f"{full} @ {place}"
         for attempt in range(UNSETTLED_MAX + 1):
             try:
-                got = self._begin(where)
+                got = self._begin_as_it_is(where)
             except Unshared as e:
                 if LEFT_OUT in str(e):
                     runtime.unsettled.add(definition)
@@ -265,9 +269,6 @@ class SetUp:
                     return asks
                 self._use(handle, got, "reused" if got.reused else "attached")
                 assert handle.stored is not None
-                if not _directories.are_there(handle.stored.head.get("directories", ())) and runtime.forget(full):
-                    handle.view = handle.stored = None
-                    continue
                 self._start_as_another(handle)
                 missing = "" if definition.tokens else _classes.missing(handle.stored.head.get("classes", ()))
                 if missing:
@@ -283,16 +284,48 @@ class SetUp:
                     raise
         raise AssertionError("unreachable")
 
+    def _difference(self, got: Union[View, Build]) -> Optional[str]:
+        if not isinstance(got, View) or _asked.next_of(got) is not None:
+            return None
+        return _made_of.difference(Stored(got, self.definition.serializer).head, self.runtime, self.request)
+
+    def _begin_as_it_is(self, where: _asked.Where) -> Union[View, Build]:
+        """What was made of something that is otherwise here is built again."""
+        __tracebackhide__ = True
+        runtime, got = self.runtime, self._begin(where)
+        for _ in range(FORGOTTEN_MAX):
+            other = self._difference(got)
+            if other is None:
+                return got
+            # Somebody else may have seen that, too.
+            again = self._begin(where)
+            if isinstance(again, View) and again.generation == got.generation and runtime.forget(where.full):  # type: ignore[union-attr]
+                again = self._begin(where)
+            if other != _made_of.GONE:
+                runtime.tell_once((self.definition, "changed"), f"fixture '{self.called}' is built again: {other}")
+            got = again
+        other = self._difference(got)
+        if other is not None:
+            raise Unshared(f"{other}, and in another process it is not")
+        return got
+
     def _tell_unshared(self, why: str) -> None:
         definition = self.definition
         code = definition.function.__code__
         place = f"{os.path.relpath(code.co_filename, self.runtime.root)}:{code.co_firstlineno}"
         how = "by every test" if why.endswith(OF_EACH_TEST) else "in every process"
-        self.runtime.tell_once((definition, "unshared"), f"fixture '{definition.function.__name__}' ({place}) is built {how}: {why}")
+        self._tell_alone((definition, "unshared"), f"is built {how}: {why}", f" ({place})")
+
+    def _tell_alone(self, once: Any, why: str, place: str = "") -> None:
+        """Now, and to --fixd-explain."""
+        if self.runtime.tell_once(once, f"fixture '{self.called}'{place} {why}"):
+            _history.note_alone(self.runtime, self.definition, why)
 
     def _begin(self, where: _asked.Where) -> Union[View, Build]:
         __tracebackhide__ = True
         runtime = self.runtime
+        if any(line.endswith(f" {runtime.root} {where.full}") and not line.startswith(f"{os.getpid()} ") for line in os.environ.get(BUILDS, "").splitlines()):
+            raise Unshared("a process that has started this one is building it")
         try:
             got: Union[View, Build] = runtime.connection.begin(where.full, writable=self.definition.writable, timeout_s=runtime.wait_s,
                                                                scope_key=where.place, depends=where.views)
@@ -311,6 +344,18 @@ class SetUp:
             raise own[0].with_traceback(own[1])
         raise_failure(failure)
         raise AssertionError("unreachable")
+
+    @contextlib.contextmanager
+    def _named(self, full: str) -> Iterator[None]:
+        """A process that is started by the build must not wait for it."""
+        before = os.environ.get(BUILDS)
+        os.environ[BUILDS] = "\n".join([*filter(None, [before]), f"{os.getpid()} {self.runtime.root} {full}"])
+        try:
+            yield
+        finally:
+            os.environ.pop(BUILDS, None)
+            if before is not None:
+                os.environ[BUILDS] = before
 
     def _described(self, where: _asked.Where) -> _remote.Wanted:
         definition, root = self.definition, self.runtime.root
@@ -358,7 +403,7 @@ class SetUp:
     def _tell_of_remote(self, wrong: str, once: Any = None) -> None:
         definition = self.definition
         if wrong:
-            self.runtime.tell_once(once or (definition, "remote"), f"fixture '{definition.function.__name__}' does not come from the remote, nor go "
+            self.runtime.tell_once(once or (definition, "remote"), f"fixture '{self.called}' does not come from the remote, nor go "
                                                                    f"there: {wrong}")
 
     def _use(self, handle: Handle, view: View, how: str) -> None:
@@ -424,7 +469,7 @@ class SetUp:
         reuse, title = definition.reuse and runtime.reuse, title_of(definition, where.full, where.place)
         asked = _asked.Record(self.request)
         no_buffers: List[memoryview] = []
-        reads = _reads.Reads()
+        made_of = _made_of.MadeOf(definition, runtime, self.request)
         classes: Set[type] = set()
         directories = _directories.Directories() if definition.makes_directories else None
         if directories is not None:
@@ -434,8 +479,9 @@ class SetUp:
             # What others get is made of what others have.
             self._reset(where.views)
             witness = runtime.witness() if definition.store is None and definition.serializer != "json" else None
-            with _limit.limited(definition.timeout or runtime.timeout, title), reads.listening(), asked.listening():
+            with _limit.limited(definition.timeout or runtime.timeout, title), made_of.listening(asked), self._named(where.full):
                 value = handle.data = self.first_half(handle, directories)
+            self._check_looks(asked)
             steps = self._steps(where, asked.answers)
             self._reset(steps[-1].views)
             self._begin_steps(builds, steps)
@@ -443,7 +489,7 @@ class SetUp:
                 self._wanted = None  # the description does not tell what it has asked for
             title = title_of(definition, steps[-1].full, steps[-1].place)
             handle.instance = f"{steps[-1].full} @ {steps[-1].place}"
-            self._warn_of(value, reads)
+            self._warn_of(value, made_of)
             if definition.store is not None:
                 definition.store_value(self.request, handle.title, value)
                 kind, main, buffers = "bytes", b"", no_buffers
@@ -457,9 +503,10 @@ class SetUp:
             note = self._note(handle, reuse, value)
             if note is not None:
                 note, handle.copy = runtime.copied(title, note, reuse)
-            size = _values.write(builds[-1], kind, main, buffers, handle.directories, classes=_classes.data_of(classes))
+            size = _values.write(builds[-1], kind, main, buffers, handle.directories, classes=_classes.data_of(classes), made_of=made_of.data())
             keeper = not reuse and not definition.tokens and (handle.generator is not None or bool(definition.unmovable))
             self._commit_steps(builds, steps)
+            _directories.keep(handle.directories)
             view = builds[-1].commit(size, note=note, keeper=keeper, teardown=definition.to_be_torn_down and not reuse)
         except BaseException as e:
             _ledger.strike(handle.copy)
@@ -489,9 +536,20 @@ class SetUp:
             raise
         return steps[-1]
 
+    def _check_looks(self, asked: _asked.Record) -> None:
+        definition = self.definition
+        looked = asked.of_the_test(definition.scope) if definition.key is None or "addfinalizer" in asked.looked else None
+        if looked == "request.addfinalizer":
+            raise PerProcess(f"{looked}(), whose function this process alone can call; teardown=, or what stands behind a yield, others can, too")
+        if looked and definition.scope in ("function", "definition"):
+            raise PerTest(looked)
+        if looked:
+            raise PerProcess(f"{looked}, {NOT_COMPARED}")
+
     def _take_built(self, handle: Handle, view: View, reuse: bool, value: Any) -> None:
         definition, runtime = self.definition, self.runtime
         self._use(handle, view, "built")
+        _history.note_alone(runtime, definition, None)
         if reuse:
             _history.note(runtime, handle.title, _history.made_of(runtime, definition, definition.class_of(self.request)))
             handle.leave_to_others()
@@ -501,33 +559,32 @@ class SetUp:
             value = self.data_of(handle)
         self._hand_out(handle, value)
 
-    def _warn_of(self, value: Any, reads: _reads.Reads) -> None:
+    def _warn_of(self, value: Any, made_of: _made_of.MadeOf) -> None:
         """Of what is built once where it may have been meant for every process, or for every environment."""
-        definition, name = self.definition, self.definition.function.__name__
-        if value is None and not definition.generator and not definition.tokens:
-            self.runtime.tell_once((definition, "none"), f"fixture '{name}' has returned None, and what it does besides is done in one process only; "
-                                   "parse= is called in every process")
+        definition, name = self.definition, self.called
+        if value is None and not definition.tokens:
+            self.runtime.tell_once((definition, "none"), f"fixture '{name}' has {'yielded' if definition.generator else 'returned'} None, and what it does "
+                                   "besides is done in one process only; parse= is called in every process")
+        outside = _source.reads_outside(definition.function) or _outside.by_variable(made_of.outside)
         if definition.key is None and definition.reuse and self.runtime.reuse:
-            self._warn_of_later_runs(name, reads)
-        files = reads.unwatched(self.runtime.root, definition.watch) if self._wanted is not None else []
-        if files:
+            self._warn_of_later_runs(name, made_of.files, outside)
+        if self._wanted is not None and (made_of.files or made_of.outside):
             self._wanted = None
-            self._tell_of_remote(f"it reads {files[0]}, which watch= does not name")
+            self._tell_of_remote(f"it reads {made_of.files[0]}, which watch= does not name" if made_of.files else
+                                 f"it reads {outside or made_of.outside[0][1]}, which others may have otherwise; key= can tell")
         for words in _patterns.unmatched(self.runtime.root, definition.watch):
             self.runtime.tell_once((definition, words), f"fixture '{name}': watch={words!r} names nothing that is in {self.runtime.root}")
 
-    def _warn_of_later_runs(self, name: str, reads: _reads.Reads) -> None:
-        """They may find it otherwise, and would not know."""
+    def _warn_of_later_runs(self, name: str, files: List[str], outside: Optional[str]) -> None:
+        """They may find it otherwise: that costs a build, and is seen at the first use in a process only."""
         definition, tell = self.definition, self.runtime.tell_once
-        outside = _source.reads_outside(definition.function)
         if outside:
-            tell((definition, "outside"), f"fixture '{name}' reads {outside}, and later runs that have another one get the same value; "
+            tell((definition, "outside"), f"fixture '{name}' reads {outside}, and is built again where that is another one; "
                  "say key=lambda request: ..., whose result is part of what it is")
-        files = reads.unwatched(self.runtime.root, definition.watch)
         if files:
             more = f" and {len(files) - FILES_SHOWN} others" if len(files) > FILES_SHOWN else ""
-            tell((definition, "reads"), f"fixture '{name}' reads {', '.join(files[:FILES_SHOWN])}{more}, which watch= does not name: it is not built again "
-                 "when that changes")
+            tell((definition, "reads"), f"fixture '{name}' reads {', '.join(files[:FILES_SHOWN])}{more}, which watch= does not name: that it changes is seen "
+                 "by the next process only")
 
     @staticmethod
     def _reset(views: List[View]) -> None:

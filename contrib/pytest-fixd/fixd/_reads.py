@@ -1,21 +1,24 @@
 # SPDX-License-Identifier: MIT
-"""Files of the project that a build reads, as far as Python tells: who does not name them in watch= gets old values for long.
+"""Files of the project that a build reads, as far as Python tells, and that neither watch= nor the version of the fixture knows.
 
-What programs read that it starts is not seen, nor what libraries of C open themselves.
+They are remembered with what was built, so that a process that finds them changed builds it again. What programs read that it starts is
+not seen, nor what libraries of C open themselves.
 """
 
 from __future__ import annotations
 
 import contextlib
 import glob
+import importlib.util
 import os
 import stat
 import sys
 import time
-from typing import Any, Iterable, Iterator, List, Optional, Set, Tuple
+from importlib.machinery import EXTENSION_SUFFIXES
+from typing import Any, Iterable, Iterator, List, Optional, Sequence, Set, Tuple
 
-_CODE = (".py", ".pyc", ".pyi", ".so", ".pyd")
-_NOT_DATA = ("__pycache__", "site-packages", "dist-packages", "node_modules")
+_NOT_OURS = ("__pycache__", "site-packages", "dist-packages", "node_modules")
+REMEMBERED_MAX = 1000
 
 _noted: Optional[Set[Tuple[str, bool]]] = None  # (path, only read)
 _is_listening = False
@@ -36,6 +39,7 @@ def _listen(event: str, arguments: Tuple[Any, ...]) -> None:
 class Reads:
     def __init__(self) -> None:
         self.began = time.time()
+        self._modules = set(sys.modules)
         self.noted: Set[Tuple[str, bool]] = set()
 
     @contextlib.contextmanager
@@ -50,16 +54,22 @@ class Reads:
         finally:
             _noted = before
 
-    def unwatched(self, root: str, watch: Iterable[str]) -> List[str]:
-        """Those that were there before, relative to the root directory."""
+    def unknown(self, root: str, watch: Iterable[str], known: Set[str]) -> List[str]:
+        """Those that were there before, relative to the root directory; `known`: paths that the version has."""
         written = {path for path, reads in self.noted if not reads}
-        found = sorted({os.path.realpath(path) for path, reads in self.noted if reads and path not in written})
-        found = [path for path in found if _is_data(path, root) and self._was_there(path)]
+        read = {_source_of(path) for path, reads in self.noted if reads and path not in written} | self._loaded()
+        found = sorted({os.path.realpath(path) for path in read} - known)
+        found = [path for path in found if _is_of_project(path, root) and self._was_there(path)]
         if not found:
             return []
         watched = {os.path.realpath(p) for words in watch for p in glob.iglob(os.path.join(glob.escape(root), words), recursive=True)}
         watched |= {os.path.realpath(os.path.join(root, words)) for words in watch}
         return [os.path.relpath(path, root) for path in found if not any(p in watched for p in _ways_to(path))]
+
+    def _loaded(self) -> Set[str]:
+        """Extension modules that it was the first to import: no file is opened for them in Python."""
+        files = {str(getattr(sys.modules[name], "__file__", "")) for name in set(sys.modules) - self._modules}
+        return {path for path in files if path.endswith(tuple(EXTENSION_SUFFIXES))}
 
     def _was_there(self, path: str) -> bool:
         try:
@@ -69,10 +79,34 @@ class Reads:
         return stat.S_ISREG(status.st_mode) and status.st_mtime < self.began
 
 
-def _is_data(path: str, root: str) -> bool:
-    if not path.startswith(root + os.sep) or path.endswith(_CODE):
+def _source_of(path: str) -> str:
+    try:
+        return importlib.util.source_from_cache(path) if path.endswith(".pyc") else path
+    except ValueError:
+        return path
+
+
+def _is_of_project(path: str, root: str) -> bool:
+    if not path.startswith(root + os.sep):
         return False
-    return not any(part.startswith(".") or part in _NOT_DATA for part in path[len(root) + 1:].split(os.sep))
+    return not any(part.startswith(".") or part in _NOT_OURS for part in path[len(root) + 1:].split(os.sep))
+
+
+def _state_of(path: str) -> List[int]:
+    try:
+        status = os.stat(path)
+        return [status.st_size, status.st_mtime_ns]
+    except OSError:
+        return []
+
+
+def remembered(files: Sequence[str], root: str) -> List[List[Any]]:
+    return [[path, _state_of(os.path.join(root, path))] for path in files[:REMEMBERED_MAX]]
+
+
+def difference(files: Iterable[Sequence[Any]], root: str) -> Optional[str]:
+    """The first of what remembered() gave that is another one now."""
+    return next((path for path, state in files if _state_of(os.path.join(root, path)) != state), None)
 
 
 def _ways_to(path: str) -> Iterator[str]:

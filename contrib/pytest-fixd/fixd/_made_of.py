@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: MIT
+"""What something was made of that neither its version nor its key tells: files, the environment, options, and its directories as they were.
+
+It lies beside the value. Whoever finds it otherwise builds the fixture again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from typing import Any, Dict, Iterator, List, Optional
+
+from . import _asked, _directories, _outside, _reads, _source
+
+
+GONE = "its directory is gone"
+
+
+class MadeOf:
+    """While it is built."""
+
+    def __init__(self, definition: Any, runtime: Any, request: Any):
+        self._definition, self._runtime = definition, runtime
+        self._reads, self._outside = _reads.Reads(), _outside.Outside(request)
+        self.files: List[str] = []
+        self.outside: List[List[str]] = []
+
+    @contextlib.contextmanager
+    def listening(self, asked: _asked.Record) -> Iterator[None]:
+        with asked.listening(), self._reads.listening(), self._outside.listening():
+            yield
+        definition, root = self._definition, self._runtime.root
+        if "node" in asked.looked:
+            self._outside.names.add(("marks", "of the test"))
+        if definition.key is None:
+            self.outside = self._outside.found(definition.function)
+        self.files = self._reads.unknown(root, definition.watch, _source.files_of(definition.function, root))
+
+    def data(self) -> Dict[str, Any]:
+        return {"files": _reads.remembered(self.files, self._runtime.root), "outside": self.outside, "built": time.time()}
+
+
+def difference(head: Dict[str, Any], runtime: Any, request: Any) -> Optional[str]:
+    """What is another one than it was for what lies in an image; None: nothing is."""
+    made_of, directories = head.get("made_of") or {}, head.get("directories", ())
+    if not _directories.are_there(directories):
+        return GONE
+    path = _reads.difference(made_of.get("files", ()), runtime.root)
+    if path:
+        return f"{path} has changed"
+    what = _outside.difference(made_of.get("outside", ()), request)
+    if what:
+        return f"{what} is another one"
+    changed = _directories.changed(directories, made_of.get("built", runtime.began), runtime.began)
+    return f"an earlier run has changed {changed}" if changed else None
