@@ -1,0 +1,230 @@
+# SPDX-License-Identifier: MIT
+"""What a fixture is made of besides its source: what its version does not know is found out, and nobody gets a wrong value for it."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+
+import pytest
+
+READS = {
+    "by a helper": ("def ask(name): return os.environ.get(name)\n@fixd.fixture(scope='session')\ndef value(): return ask('STAGE')", ""),
+    "in a variable": ("STAGE = os.environ.get('STAGE')\n@fixd.fixture(scope='session')\ndef value(): return STAGE", "the environment by a variable (conftest.STAGE)"),
+    "in another module": ("import settings\n@fixd.fixture(scope='session')\ndef value(): return settings.stage()", "the environment by a variable (settings.STAGE)"),
+    "in another module's": ("from settings import STAGE as stage\n@fixd.fixture(scope='session')\ndef value(): return stage", "the environment by a variable (settings.STAGE)"),
+    "in words": ("@fixd.fixture(scope='session')\ndef value(): return os.path.expandvars('$STAGE')", ""),
+    "by itself": ("@fixd.fixture(scope='session')\ndef value(): return os.getenv('STAGE')", "the environment (os.getenv)"),
+}
+
+
+@pytest.mark.parametrize("how", READS)
+def test_environment(project, how):
+    """It is told, and where it is another one the fixture is built again."""
+    source, words = READS[how]
+    project.write("settings.py", "import os\nif True:\n    STAGE = os.environ['STAGE']\ndef stage(): return STAGE\n")
+    project.conftest(source.replace("def value():", "def value():\n    log('value')\n   "))
+    project.write("test_it.py", "import os\ndef test(value): assert value == os.environ['STAGE']\n")
+    for n, (stage, built) in enumerate([("one", 1), ("one", 1), ("two", 2), ("two", 2)]):
+        result = project.run("-n", "2" if n == 3 else "0", env={"STAGE": stage}).passed(1)
+        assert project.count("value") == built, result.output
+        assert n or (words in result.output and ("key=lambda request" in result.output) == bool(words)), result.output
+        assert n != 2 or "fixture 'value' is built again: " in result.output, result.output
+
+
+def test_options(project):
+    project.conftest("""
+        def pytest_addoption(parser):
+            parser.addoption("--stage")
+            parser.addini("place", "")
+        def helper(config): return [config.getvalue("stage"), config.getini("place")]
+        @fixd.fixture(scope="session")
+        def value(request):
+            log("value")
+            config = request.config
+            return [config.option.stage, *helper(config)]
+        """)
+    project.write("test_it.py", "def test(value, pytestconfig):\n    stage = pytestconfig.getoption('stage')\n"
+                                "    assert value == [stage, stage, pytestconfig.getini('place')]\n")
+    for n, (arguments, built) in enumerate([(["--stage=a"], 1), (["--stage=a"], 1), (["--stage=b"], 2), (["--stage=b", "-o", "place=x"], 3)]):
+        output = project.run(*arguments).passed(1).output
+        assert project.count("value") == built and (n or "reads an option of the run" in output), output
+
+
+FILES = {
+    "code that is run": ("exec(open('rules.py').read(), what); return what['RULE']", "rules.py"),
+    "a name that is computed": ("import importlib; sys.modules.pop('rules', None); return importlib.import_module(''.join(['ru', 'les'])).RULE", "rules.py"),
+    "code by its path": ("import runpy; return runpy.run_path('rules.py')['RULE']", "rules.py"),
+    "code as data": ("return open('rules.py').read()[7:10]", "rules.py"),
+    "data": ("return open('data/rule').read()", "data/rule"),
+}
+
+
+@pytest.mark.parametrize("what", FILES)
+def test_files(project, what):
+    body, file = FILES[what]
+    project.conftest(f"import sys\n@fixd.fixture(scope='session')\ndef value():\n    log('value')\n    what = {{}}\n    {body}\n")
+    project.write("test_it.py", "import os\ndef test(value): assert str(value) == os.environ['RULE']\n")
+    for n, (rule, built) in enumerate([("100", 1), ("100", 1), ("2000"[:3], 2)]):
+        if n != 1:
+            project.write(file, f"RULE = {rule}\n" if file.endswith(".py") else rule)
+        output = project.run(env={"RULE": rule, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": f"{project.path}:{project.env['PYTHONPATH']}"}).passed(1).output
+        assert project.count("value") == built, output
+        assert n or f"fixture 'value' reads {file}, which watch= does not name" in output, output
+
+
+def test_extension_module(project):
+    """The project's own, which is compiled anew."""
+    ext = importlib.util.find_spec("_ctypes")
+    suffix = importlib.machinery.EXTENSION_SUFFIXES[0]
+    project.write("fast.c", "#include <Python.h>\nstatic struct PyModuleDef def = { PyModuleDef_HEAD_INIT, \"fast\", 0, -1, 0 };\n"
+                            "PyMODINIT_FUNC PyInit_fast(void) { PyObject *m = PyModule_Create(&def); PyModule_AddIntConstant(m, \"N\", NUMBER); return m; }\n")
+    include = subprocess.run([sys.executable, "-c", "import sysconfig; print(sysconfig.get_paths()['include'])"], capture_output=True, text=True).stdout.strip()
+
+    def build(number):
+        done = subprocess.run(["cc", "-shared", "-fPIC", f"-DNUMBER={number}", "-I", include, "-o", project.file("fast" + suffix), project.file("fast.c")],
+                              capture_output=True, text=True)
+        if "Python.h" in done.stderr:
+            pytest.skip("Python's headers are not installed")
+        assert done.returncode == 0, done.stderr
+
+    assert ext
+    project.conftest("import fast\n@fixd.fixture(scope='session')\ndef value(): return fast.N\n")
+    project.write("test_it.py", "import os\ndef test(value): assert value == int(os.environ['NUMBER'])\n")
+    for number in 1, 2:
+        build(number)
+        project.run(env={"NUMBER": str(number), "PYTHONPATH": f"{project.path}:{project.env['PYTHONPATH']}"}).passed(1)
+
+
+LOOKS = {
+    "marker": ("function", "request.node.get_closest_marker('number').args[0]", "built by every test: it uses 'request.node'"),
+    "name": ("function", "int(request.function.__name__[-1])", "built by every test: it uses 'request.function'"),
+    "module": ("module", "getattr(request.module, 'NUMBER') + BY_TEST", "built in every process: it uses request.module"),
+    "class": ("class", "request.cls.number + BY_TEST", "built in every process: it uses request.cls"),
+    "class's marker": ("class", "request.node.get_closest_marker('all').args[0] + BY_TEST", ""),
+    "session": ("session", "len(request.session.items) - 2 + BY_TEST", "built in every process: it uses request.session"),
+}
+
+
+@pytest.mark.parametrize("what", LOOKS)
+def test_looks_at_the_test(project, what):
+    scope, expression, words = LOOKS[what]
+    project.conftest("def pytest_configure(config): [config.addinivalue_line('markers', m) for m in ('number(n): one', 'all(n): all')]\n"
+                     f"BY_TEST = 0\n@fixd.fixture(scope={scope!r})\ndef value(request):\n    return {expression}\n")
+    each = scope == "function"
+    for number in (0, 5):
+        project.write("test_it.py", f"import pytest\nNUMBER = {number}\n@pytest.mark.all({number})\nclass Test:\n    number = {number}\n"
+                                    f"    @pytest.mark.number(1)\n    def test_1(self, value): assert value == {1 if each else 0 if what == 'session' else number}\n"
+                                    f"    @pytest.mark.number(2)\n    def test_2(self, value): assert value == {2 if each else 0 if what == 'session' else number}\n")
+        output = project.run().passed(2).output
+        assert words in output and ("key=" in output or each or not words), output
+
+
+def test_finalizer_of_its_own(project):
+    """Nobody else could call it."""
+    project.conftest("@fixd.fixture(scope='session')\ndef value(request):\n    log('begin')\n    request.addfinalizer(lambda: log('end'))\n    return 1\n")
+    project.write("test_it.py", "import pytest, time\n@pytest.mark.parametrize('n', range(4))\ndef test(value, n): assert value == 1\n")
+    output = project.run("-n", "2").passed(4).output
+    assert "it uses request.addfinalizer(), whose function this process alone can call" in output, output
+    assert project.count("begin") == project.count("end") > 0
+    assert project.log()[-1] == "end"
+
+
+@pytest.mark.parametrize("how", ["request.addfinalizer(rows.clear)", "rows.clear()"])
+def test_argument_that_each_test_has(project, how):
+    """Not only if it yields: what it does is done for each test."""
+    project.conftest(f"rows = []\n@pytest.fixture\ndef clean(request): {how}\n"
+                     "@fixd.fixture\ndef value(clean):\n    rows.append(1)\n    return len(rows)\n")
+    project.write("test_it.py", "from conftest import rows\ndef test_1(value): assert rows == [1]\ndef test_2(value): assert rows == [1]\n")
+    for _ in range(2):
+        assert "is built by every test: it uses 'clean'" in project.run("-p", "no:randomly").passed(2).output
+
+
+def test_parent_of_the_base_directory(project, tmp_path):
+    """As the manual of pytest-xdist has it: what lies there is of this fixture only."""
+    conftest = ("@fixd.fixture(scope='session')\ndef value(tmp_path_factory, worker_id):\n    log('value')\n"
+                "    place = tmp_path_factory.getbasetemp().parent / 'data'\n    if place.exists(): return place.read_text()\n"
+                "    place.write_text(os.environ['WHO'])\n    return place.read_text()  # {}\n")
+    project.write("test_it.py", "import os\ndef test(value): assert value == os.environ['WHO']\n")
+    project.conftest(conftest.format(1))
+    project.run(env={"WHO": "one"}).passed(1)
+    project.write("other/pytest.ini", "[pytest]\n")
+    project.conftest(conftest.format(1), name="other/conftest.py")
+    project.write("other/test_it.py", open(project.file("test_it.py")).read())
+    project.run(env={"WHO": "two"}, cwd=project.file("other")).passed(1)
+    project.conftest(conftest.format(1).replace("log('value')", "log('another')"))
+    project.run("test_it.py", env={"WHO": "three"}).passed(1)
+
+
+def test_directory_that_a_test_changes(project):
+    """In the next run it is as it was built, as without fixd; in this one its tests share it."""
+    project.conftest("@fixd.fixture(scope='session')\ndef repo(tmp_path_factory):\n    log('repo')\n    path = tmp_path_factory.mktemp('repo')\n"
+                     "    (path / 'file').write_text('one')\n    return path\n")
+    project.write("test_it.py", "import os\ndef test_1(repo): assert (repo / 'file').read_text() == 'one'\n"
+                                "def test_2(repo):\n    if os.environ['CHANGE'] == 'yes':\n        (repo / 'out').mkdir()\n")
+    for n, (change, built) in enumerate([("no", 1), ("yes", 1), ("yes", 2), ("yes", 3)]):
+        output = project.run(env={"CHANGE": change}).passed(2).output
+        assert project.count("repo") == built, output
+        assert ("fixture 'repo' is built again: an earlier run has changed" in output) == (n > 1), output
+
+
+def test_the_same_exception(project):
+    """Who has built it in vain is told as pytest tells it; xfail(raises=) and pytest.raises() know it."""
+    project.conftest("@fixd.fixture\ndef value():\n    log('value')\n    raise ConnectionError('no server')\n")
+    project.write("test_it.py", "import pytest\n@pytest.mark.xfail(raises=ConnectionError, strict=True)\n@pytest.mark.parametrize('n', range(3))\ndef test(value, n): pass\n")
+    assert project.run().outcomes() == {"xfailed": 3} and project.count("value") == 1
+
+
+def test_build_that_runs_the_suite(project):
+    """A process that it starts does not wait for it."""
+    project.conftest("import subprocess, sys\n@fixd.fixture(scope='session')\ndef value():\n    if os.environ.get('INNER'): return 'inner'\n"
+                     "    done = subprocess.run([sys.executable, '-m', 'pytest', '-p', 'fixd.plugin', '-q', 'test_it.py::test_inner'], env={**os.environ, 'INNER': '1'},\n"
+                     "                          capture_output=True, text=True, timeout=60)\n"
+                     "    assert done.returncode == 0 and 'a process that has started this one is building it' in done.stdout, done\n    return 'outer'\n")
+    project.write("test_it.py", "def test_inner(value): assert value == 'inner'\ndef test_outer(value): assert value == 'outer'\n")
+    project.run("test_it.py::test_outer").passed(1)
+
+
+def test_nothing_but_what_it_does(project):
+    project.conftest("@fixd.fixture(scope='session', autouse=True)\ndef begun():\n    os.environ['BEGUN'] = 'yes'\n    yield\n")
+    project.write("test_it.py", "def test(): pass\n")
+    output = project.run().passed(1).output
+    assert "fixture 'begun' has yielded None, and what it does besides is done in one process only" in output and "key=" not in output, output
+
+
+@pytest.mark.skipif(not importlib.util.find_spec("pytest_cov"), reason="pytest-cov is not installed")
+def test_coverage_that_is_not_measured(project):
+    project.conftest("@fixd.fixture(scope='session')\ndef value(): log('value'); return 1\n")
+    project.write("pytest.ini", "[pytest]\naddopts = --cov=. --cov-report=\n")
+    project.write("test_it.py", "def test(value): pass\n")
+    for _ in range(2):
+        project.run("--no-cov").passed(1)
+    assert project.count("value") == 1
+
+
+def test_doctests(project):
+    """Each gets it as it was built, as tests do."""
+    project.conftest("@fixd.fixture(scope='session')\ndef value(): return {'a': [1]}\n")
+    project.write("it.py", "def one():\n    '''\n    >>> getfixture('value')['a'].append(2)\n    '''\n"
+                           "def two():\n    '''\n    >>> getfixture('value')\n    {'a': [1]}\n    '''\n")
+    project.run("--doctest-modules", "it.py").passed(2)
+
+
+def test_explained_fallback(project):
+    project.conftest("@fixd.fixture(name='called')\ndef value(request):\n    return request.node.name\n")
+    project.write("test_it.py", "def test(called): assert called == 'test'\n")
+    assert "fixture 'called' (conftest.py:7) is built by every test: it uses 'request.node'" in project.run().passed(1).output
+    assert "is built by every test: it uses 'request.node'" in project.run("--fixd-explain", "called").output
+    project.conftest("@fixd.fixture(name='called')\ndef value(request):\n    return 'test'\n")
+    project.run().passed(1)
+    assert "by every test" not in project.run("--fixd-explain", "called").output
+
+
+def test_build_that_is_killed(project):
+    """Its directory goes with the next run."""
+    project.conftest("import signal\n@fixd.fixture(scope='session')\ndef value(tmp_path_factory):\n    log(tmp_path_factory.mktemp('x'))\n"
+                     "    if os.environ.get('KILL'): os.kill(os.getpid(), signal.SIGKILL)\n    return 1\n")
+    project.write("test_it.py", "def test(value): pass\n")
+    assert project.run(env={"KILL": "yes"}).code == -9
+    project.run().passed(1)
+    assert [os.path.exists(path) for path in project.log()] == [False, True]
