@@ -503,7 +503,7 @@ class SetUp:
             note = self._note(handle, reuse, value)
             if note is not None:
                 note, handle.copy = runtime.copied(title, note, reuse)
-            size = _values.write(builds[-1], kind, main, buffers, handle.directories, classes=_classes.data_of(classes), made_of=made_of.data())
+            size = _values.write(builds[-1], kind, main, buffers, handle.directories, classes=_classes.data_of(classes), made_of=made_of.data(handle.directories))
             keeper = not reuse and not definition.tokens and (handle.generator is not None or bool(definition.unmovable))
             self._commit_steps(builds, steps)
             _directories.keep(handle.directories)
@@ -571,7 +571,7 @@ class SetUp:
         if self._wanted is not None and (made_of.files or made_of.outside):
             self._wanted = None
             self._tell_of_remote(f"it reads {made_of.files[0]}, which watch= does not name" if made_of.files else
-                                 f"it reads {outside or made_of.outside[0][1]}, which others may have otherwise; key= can tell")
+                                 f"it reads {outside}, which others may have otherwise; key= can tell")
         for words in _patterns.unmatched(self.runtime.root, definition.watch):
             self.runtime.tell_once((definition, words), f"fixture '{name}': watch={words!r} names nothing that is in {self.runtime.root}")
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from typing import Any, Dict, Iterator, List, Optional
+from typing import Any, Dict, Iterator, List, Optional, Sequence
 
 from . import _asked, _directories, _outside, _reads, _source
 
@@ -32,12 +32,15 @@ class MadeOf:
         definition, root = self._definition, self._runtime.root
         if "node" in asked.looked:
             self._outside.names.add(("marks", "of the test"))
-        if definition.key is None:
-            self.outside = self._outside.found(definition.function)
+        found = self._outside.found(definition.function) if definition.key is None else []
+        # Of what travels, whoever wrote it has said that it is the same on other machines: what its own lines show is told.
+        self.outside = [one for one in found if one[0] == "variable" or not definition.remote]
         self.files = self._reads.unknown(root, definition.watch, _source.files_of(definition.function, root))
 
-    def data(self) -> Dict[str, Any]:
-        return {"files": _reads.remembered(self.files, self._runtime.root), "outside": self.outside, "built": time.time()}
+    def data(self, directories: Sequence[str]) -> Dict[str, Any]:
+        """What is the same each time that the same is built, as the value is: but for directories, which have other names each time."""
+        built = {"built": time.time()} if directories else {}
+        return {"files": _reads.remembered(self.files, self._runtime.root), "outside": self.outside, **built}
 
 
 def difference(head: Dict[str, Any], runtime: Any, request: Any) -> Optional[str]:
