@@ -134,7 +134,7 @@ daemon_tests = \
 	tests/daemon/terminal.py \
 	tests/daemon/tools.py \
 	tests/daemon/tutorial.py
-shim_tests = tests/shim/adapters.py tests/shim/blame.py tests/shim/calls.py tests/shim/changes.py tests/shim/copyup.py tests/shim/programs.py tests/shim/run.py tests/shim/tools.py
+shim_tests = tests/shim/adapters.py tests/shim/blame.py tests/shim/calls.py tests/shim/changes.py tests/shim/copyup.py tests/shim/programs.py tests/shim/run.py tests/shim/tools.py tests/shim/user.py
 script_tests = tests/systemd.py tests/headers.sh tests/layers.sh tests/rooms.sh tests/shim-calls.sh tests/abi.sh tests/protocol.sh tests/manuals.sh tests/pytest-fixd.sh
 TESTS += $(unit_tests) tests/model/decisions tests/model/clones tests/model/states tests/model/simulate $(fuzz_targets) $(daemon_tests) $(shim_tests) $(script_tests)
 EXTRA_DIST += $(daemon_tests) $(shim_tests) $(script_tests) \

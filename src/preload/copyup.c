@@ -259,6 +259,20 @@ static int exchange(const struct copy_up *c, bool directory)
 	return REAL(unlink)(c->path) < 0 ? -1 : REAL(rename)(c->draft, c->path);
 }
 
+/* Who moves a directory must be allowed to write to it, also where it is a user's own: its .. changes. */
+static int exchange_opened(const struct copy_up *c, bool directory)
+{
+	struct stat st;
+	int r;
+
+	if (!directory)
+		return exchange(c, false);
+	if (REAL(lstat)(c->draft, &st) < 0 || REAL(chmod)(c->draft, (st.st_mode & 07777) | 0700) < 0)
+		return -1;
+	r = exchange(c, true);
+	return REAL(chmod)(r < 0 ? c->draft : c->path, st.st_mode & 07777) < 0 ? -1 : r;
+}
+
 /*
  * The draft takes the place of the marker at `path`, which is never missing. The directory that it is in, which may be one that
  * nobody may write to, has not been changed by that.
@@ -275,8 +289,8 @@ static int put(const struct copy_up *c, bool directory)
 		return -1;
 	r = exchange(c, directory);
 	if (r < 0 && errno == EACCES) {
-		opened = REAL(chmod)(above, st.st_mode | 0700) == 0;
-		r = exchange(c, directory);
+		opened = REAL(chmod)(above, (st.st_mode & 07777) | 0700) == 0;
+		r = exchange_opened(c, directory);
 	}
 	if (r == 0)
 		r = REAL(utimensat)(AT_FDCWD, above, (const struct timespec[2]){ { .tv_nsec = UTIME_OMIT }, st.st_mtim }, 0);

@@ -1,0 +1,102 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""What an ordinary user's programs see, whom the kernel asks for rights that root always has: natively, and in a run."""
+
+import os
+import shutil
+import sys
+
+from stage import NOBODY, Skip, can_reach, environment, main, modes, program, run_as
+
+SHOW = """
+import os, stat, threading
+
+def tree(top):
+    for base, directories, files in os.walk(top):
+        directories.sort()
+        for name in sorted(directories + files):
+            path = os.path.join(base, name)
+            st = os.lstat(path)
+            data = open(path).read() if stat.S_ISREG(st.st_mode) and os.access(path, os.R_OK) else ""
+            print(path, oct(st.st_mode), st.st_nlink if not stat.S_ISDIR(st.st_mode) else "", repr(data))
+
+def try_to(what, call, *arguments):
+    try:
+        call(*arguments)
+        print(what, "done")
+    except OSError as e:
+        print(what, e.strerror)
+
+def write(path, text="more"):
+    with open(path, "a") as f:
+        f.write(text)
+"""
+
+
+def same(t, make, script, why=None):
+    """The script says the same of a directory as of a fixture with the same in it, which `make` has put there."""
+    if os.geteuid() != 0:
+        raise Skip("only root can become somebody else")
+    if not can_reach(program("fixctl")) or not can_reach(sys.executable):
+        raise Skip("nobody cannot reach the build directory")
+    if t.mode == "mount" and why:
+        raise Skip(why)
+    os.chmod(t.dir, 0o755)
+    said = []
+    t.write("script.py", SHOW + script)
+    for name in "native", "run":
+        home = t.path(name)
+        os.makedirs(os.path.join(home, "d"))
+        os.makedirs(os.path.join(home, "other"))
+        ini = t.write(f"{name}/fixd.ini", "[fixture d]\ndirectory = d\npath = d\n")
+        own(home)
+        made = run_as([sys.executable, "-c", SHOW + make], home, home)
+        assert made.returncode == 0, made
+        command = [sys.executable, t.path("script.py")]
+        if name == "run":
+            command = [program("fixctl"), "run", "--isolate", t.mode, "--config", ini, "--", *command]
+        done = run_as(command, home, home, env=environment(HOME=home, TMPDIR=home))
+        said.append((done.returncode, done.stdout, done.stderr))
+        shutil.rmtree(home)
+    assert said[0] == said[1], f"natively {said[0]}\n in a run {said[1]}"
+    assert said[0][0] == 0, said[0]
+
+
+def own(home):
+    os.chown(home, NOBODY, NOBODY)
+    for base, directories, files in os.walk(home):
+        for name in directories + files:
+            os.chown(os.path.join(base, name), NOBODY, NOBODY)
+
+
+def test_directories_that_may_not_be_written_to(t):
+    """As a cache of Go's modules has them, and the sources of automake's distcheck."""
+    same(t, """
+os.makedirs("d/closed/below")
+for n in range(5):
+    write(f"d/closed/{n}", str(n))
+write("d/closed/below/f", "f")
+os.chmod("d/closed", 0o555)
+""", """
+write("d/closed/0")
+os.chmod("d/closed/1", 0o600)
+os.utime("d/closed/2", (1, 1))
+os.link("d/closed/3", "d/link")
+try_to("new", write, "d/closed/new")
+try_to("away", os.unlink, "d/closed/4")
+write("d/closed/below/f")
+write("d/closed/below/new")
+tree("d")
+os.chmod("d/closed", 0o755)
+os.unlink("d/closed/4")
+os.mkdir("d/own")
+write("d/own/f")
+os.chmod("d/own", 0o555)
+write("d/own/f")
+try_to("in its own", write, "d/own/g")
+tree("d")
+""")
+
+
+if __name__ == "__main__":
+    main(sys.modules[__name__], modes)
