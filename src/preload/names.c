@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/attributes.h"
@@ -55,6 +56,20 @@ static bool is_copied(mode_t mode)
 	return S_ISREG(mode) || S_ISLNK(mode) || S_ISFIFO(mode) || S_ISCHR(mode) || S_ISBLK(mode);
 }
 
+/* Its owner may rename what he has forbidden himself to read. */
+static int open_to_copy(const struct pair *x, const struct stat *st)
+{
+	int fd = REAL(openat)(x->from_fd, x->from_path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+
+	if (fd >= 0 || errno != EACCES || REAL(fchmodat)(x->from_fd, x->from_path, (st->st_mode & 07777) | 0400, 0) < 0)
+		return fd;
+	fd = REAL(openat)(x->from_fd, x->from_path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+	if (REAL(fchmodat)(x->from_fd, x->from_path, st->st_mode & 07777, 0) == 0 || fd < 0)
+		return fd;
+	REAL(close)(fd);
+	return -1;
+}
+
 static int copy_to(const struct pair *x, const struct stat *st, const char *draft)
 {
 	const struct timespec times[2] = { st->st_atim, st->st_mtim };
@@ -75,7 +90,7 @@ static int copy_to(const struct pair *x, const struct stat *st, const char *draf
 	}
 	if (!S_ISREG(st->st_mode))
 		return copy_node(x, st, draft, times);
-	in = REAL(openat)(x->from_fd, x->from_path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+	in = open_to_copy(x, st);
 	if (in < 0)
 		return -1;
 	out = REAL(openat)(x->to_fd, draft, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
@@ -84,6 +99,47 @@ static int copy_to(const struct pair *x, const struct stat *st, const char *draf
 	if (owner_copy(out, st->st_uid, st->st_gid) < 0 || attributes_copy(in, out, false, NULL, NULL) < 0)
 		return -1;
 	return REAL(fchmod)(out, st->st_mode & 07777) < 0 || REAL(futimens)(out, times) < 0 ? -1 : 0;
+}
+
+/* The directory of a path, to be looked at: with a slash and a dot. */
+static void above(const char *path, char text[PATH_MAX])
+{
+	size_t n = place_length(path);
+
+	while (n > 0 && path[n - 1] != '/')
+		n--;
+	snprintf(text, PATH_MAX, "%.*s.", (int)n, path);
+}
+
+/* What is at `path` may be taken away there: it is the last thing that is done. 0, or -1 and errno. */
+static int check_removable(int fd, const char *path, const struct stat *st)
+{
+	char directory[PATH_MAX];
+	struct stat in;
+	uid_t uid = geteuid();
+
+	above(path, directory);
+	if (REAL(faccessat)(fd, directory, W_OK | X_OK, AT_EACCESS) < 0 || REAL(fstatat)(fd, directory, &in, 0) < 0)
+		return -1;
+	if (!(in.st_mode & S_ISVTX) || uid == 0 || uid == in.st_uid || uid == st->st_uid)
+		return 0;
+	errno = EPERM;
+	return -1;
+}
+
+/* Beside `path`, a name that nobody else takes, neither a thread nor a process of another namespace. */
+static int name_draft(const char *path, char draft[PATH_MAX])
+{
+	char directory[PATH_MAX];
+	uint64_t random;
+
+	if (kernel(SYS_getrandom, &random, sizeof random, 0) != sizeof random)
+		return -1;
+	above(path, directory);
+	if (snprintf(draft, PATH_MAX, "%s/.fixd-%016llx~", directory, (unsigned long long)random) < PATH_MAX)
+		return 0;
+	errno = ENAMETOOLONG;
+	return -1;
 }
 
 /* Between the scratch directory and elsewhere a name cannot move: a file is copied first. */
@@ -102,11 +158,12 @@ static APART int rename_by_copy(const struct pair *x, int flags)
 		errno = to_directory ? EISDIR : ENOTDIR;
 		return -1;
 	}
-	if (!is_copied(st.st_mode) || (flags & ~RENAME_NOREPLACE) ||
-	    snprintf(draft, sizeof draft, "%s.%d~", x->to_path, (int)getpid()) >= (int)sizeof draft) {
+	if (!is_copied(st.st_mode) || (flags & ~RENAME_NOREPLACE)) {
 		errno = EXDEV;
 		return -1;
 	}
+	if (check_removable(x->from_fd, x->from_path, &st) < 0 || name_draft(x->to_path, draft) < 0)
+		return -1;
 	if (copy_to(x, &st, draft) == 0 && (flags ? REAL(renameat2)(x->to_fd, draft, x->to_fd, x->to_path, (unsigned)flags)
 						  : REAL(renameat)(x->to_fd, draft, x->to_fd, x->to_path)) == 0)
 		return REAL(unlinkat)(x->from_fd, x->from_path, 0);
@@ -124,9 +181,8 @@ struct named {
 /* Is what it is in a directory? 0, or -1 and errno. */
 static APART int check_parent(const struct resolved *p, int fd, const char *path)
 {
-	char above[PATH_MAX];
+	char directory[PATH_MAX];
 	struct stat st;
-	size_t n;
 
 	/* What is shown there has a place. */
 	if (p->entry && p->image)
@@ -134,11 +190,8 @@ static APART int check_parent(const struct resolved *p, int fd, const char *path
 	/* No path at all. */
 	if (!*path || strnlen(path, PATH_MAX) == PATH_MAX)
 		return REAL(fstatat)(fd, path, &st, 0);
-	n = place_length(path);
-	while (n > 0 && path[n - 1] != '/')
-		n--;
-	snprintf(above, sizeof above, "%.*s.", (int)n, path);
-	return REAL(fstatat)(fd, above, &st, 0);
+	above(path, directory);
+	return REAL(fstatat)(fd, directory, &st, 0);
 }
 
 /* 0, also if nothing is there, or -1 and errno. */

@@ -98,5 +98,53 @@ tree("d")
 """)
 
 
+FILES = """
+os.mkdir("d/closed"); os.mkdir("other/closed"); os.mkdir("d/sticky")
+for n in "abcdefg":
+    write("d/" + n, "d " + n)
+    write("other/" + n, "other " + n)
+write("d/closed/f", "f"); write("other/closed/f", "f")
+write("d/there", "old"); write("other/there", "old")
+write("d/" + "n" * 253, "long"); write("other/" + "m" * 254, "long")
+os.chmod("d/closed", 0o555); os.chmod("other/closed", 0o555); os.chmod("d/e", 0o4711)
+"""
+
+
+def test_names_that_cross_the_border(t):
+    """A file that is renamed out of a tree or into one, which is a copy: all or nothing, as without one."""
+    same(t, FILES, """
+for one, other in ("d", "other"), ("other", "d"):
+    try_to("closed to there", os.rename, one + "/closed/f", other + "/there")
+    try_to("into closed", os.rename, one + "/a", other + "/closed/new")
+    os.chmod(one + "/b", 0)
+    try_to("unreadable", os.rename, one + "/b", other + "/b2")
+    os.chmod(one + "/c", 0o200)
+    try_to("only to be written to", os.rename, one + "/c", other + "/c2")
+try_to("long", os.rename, "d/" + "n" * 253, "other/" + "n" * 253)
+try_to("longer", os.rename, "other/" + "m" * 254, "d/" + "m" * 254)
+try_to("setuid", os.rename, "d/e", "other/e2")
+tree("d")
+tree("other")
+wrong = set()
+
+def move(n):
+    for k in range(50):
+        write(f"d/of{n}", "x" * 5000)
+        try:
+            os.rename(f"d/of{n}", "other/target")
+        except OSError as e:
+            wrong.add(e.strerror)
+        if len(open("other/target").read()) != 5000:
+            wrong.add("half of one")
+
+threads = [threading.Thread(target=move, args=(n,)) for n in range(6)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+print(wrong, sorted(os.listdir("other")))
+""", why="mounts say EXDEV, as between file systems")
+
+
 if __name__ == "__main__":
     main(sys.modules[__name__], modes)
