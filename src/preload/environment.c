@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -12,6 +13,7 @@
 
 #define PRELOAD "LD_PRELOAD="
 #define LIBRARIES "LD_LIBRARY_PATH="
+#define SCRIPT_NAME "FIXD_SCRIPT_NAME="
 #define LIBRARIES_END "/end-of-fixd-libraries" /* in the scratch directory, where there is none */
 
 static size_t count(char *const *list)
@@ -134,17 +136,16 @@ static bool has_name_of(const char *variable, const char *other)
 	return !strncmp(variable, other, n) && other[n] == '=';
 }
 
-static bool is_carried(const char *variable)
+static bool is_named(char *const *envp, const char *variable)
 {
-	const char *v = run_string(run->variables);
-
-	for (uint32_t i = 0; i < run->n_variables; i++, v += strlen(v) + 1) {
-		if (has_name_of(v, variable))
+	for (; envp && *envp; envp++) {
+		if (has_name_of(variable, *envp))
 			return true;
 	}
-	return !strncmp(variable, PRELOAD, strlen(PRELOAD));
+	return false;
 }
 
+/* What was set to something else is somebody's own: a fixture of which a program has got another clone. */
 static bool is_complete(char *const *envp, const char *preload)
 {
 	const char *v = run_string(run->variables);
@@ -152,11 +153,7 @@ static bool is_complete(char *const *envp, const char *preload)
 	if (strcmp(find_preload(envp), preload + strlen(PRELOAD)) != 0)
 		return false;
 	for (uint32_t i = 0; i < run->n_variables; i++, v += strlen(v) + 1) {
-		char *const *e;
-
-		for (e = envp; *e && strcmp(*e, v) != 0; e++)
-			;
-		if (!*e)
+		if (!is_named(envp, v))
 			return false;
 	}
 	return true;
@@ -186,6 +183,7 @@ static bool shim_is_in_reach(void)
 
 char *const *environment_complete(char *const *envp, const char *sanitizer, void *room)
 {
+	char *const *had = envp;
 	char **out = room, *preload;
 	const char *v;
 	size_t n = 0;
@@ -199,13 +197,40 @@ char *const *environment_complete(char *const *envp, const char *sanitizer, void
 	if (envp && is_complete(envp, preload))
 		return envp;
 	for (; envp && *envp; envp++) {
-		if (!is_carried(*envp))
+		if (strncmp(*envp, PRELOAD, strlen(PRELOAD)) != 0)
 			out[n++] = *envp;
 	}
 	out[n++] = preload;
 	v = run_string(run->variables);
-	for (uint32_t i = 0; i < run->n_variables; i++, v += strlen(v) + 1)
-		out[n++] = (char *)v;
+	for (uint32_t i = 0; i < run->n_variables; i++, v += strlen(v) + 1) {
+		if (!is_named(had, v))
+			out[n++] = (char *)v;
+	}
+	out[n] = NULL;
+	return out;
+}
+
+/* As the kernel has it: 15 bytes of the last part of its path. */
+#define NAME_SIZE 16
+
+size_t environment_name_room(char *const *envp)
+{
+	return (count(envp) + 2) * sizeof *envp + strlen(SCRIPT_NAME) + NAME_SIZE;
+}
+
+char *const *environment_with_name(char *const *envp, const char *script, void *room)
+{
+	const char *slash = strrchr(script, '/');
+	char **out = room, *variable = (char *)(out + count(envp) + 2);
+	size_t n = 0;
+
+	/* Without the shim nobody would take it. */
+	if (!strstr(find_preload(envp), shim_path()))
+		return envp;
+	snprintf(stpcpy(variable, SCRIPT_NAME), NAME_SIZE, "%s", slash ? slash + 1 : script);
+	for (; *envp; envp++)
+		out[n++] = *envp;
+	out[n++] = variable;
 	out[n] = NULL;
 	return out;
 }
@@ -261,9 +286,22 @@ APART char *const *environment_with_libraries(char *const *envp, const char *pat
 	return out;
 }
 
+static void take_name(void)
+{
+	for (char **e = environ; e && *e; e++) {
+		if (strncmp(*e, SCRIPT_NAME, strlen(SCRIPT_NAME)) != 0)
+			continue;
+		kernel(SYS_prctl, PR_SET_NAME, *e + strlen(SCRIPT_NAME), 0, 0);
+		for (; *e; e++)
+			e[0] = e[1];
+		return;
+	}
+}
+
 /* In place, before the program looks: it has got what it had. */
 void environment_begin(void)
 {
+	take_name();
 	for (char **e = environ; e && *e; e++) {
 		char *end;
 

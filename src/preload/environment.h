@@ -20,6 +20,10 @@ char *const *environment_complete(char *const *envp, const char *sanitizer, void
 /* `envp`, or one in `room` that does not ask for the shim. */
 char *const *environment_without_shim(char *const *envp, void *room);
 
+size_t environment_name_room(char *const *envp);
+/* One in that room by which an interpreter takes the name of the script, as the kernel would have given it. */
+char *const *environment_with_name(char *const *envp, const char *script, void *room);
+
 size_t environment_libraries_room(char *const *envp);
 /* `envp`, or one in that room in which the loader is told of the libraries of the program that is visible at `path`. */
 APART char *const *environment_with_libraries(char *const *envp, const char *path, void *room);

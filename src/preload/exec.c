@@ -24,6 +24,10 @@
 #define WITH_LIBRARIES(envp, p, path) \
 	((p).searches ? environment_with_libraries(envp, path, alloca(environment_libraries_room(envp))) : (envp))
 
+/* `script`: NULL, or whose interpreter it is. */
+#define NAMED(envp, p, script) \
+	((script) && !(p).foreign && !(p).apart ? environment_with_name(envp, script, alloca(environment_name_room(envp))) : (envp))
+
 #define HEAD 3072 /* of a program: most have all in it that is looked for */
 
 static size_t count(char *const *list)
@@ -254,7 +258,7 @@ static char *const *script_arguments(const struct program *p, const char *path, 
 /* As deep as the kernel goes from script to script. */
 #define SCRIPTS_MAX 5
 
-static int exec(const char *path, char *const argv[], char *const envp[], int depth)
+static int exec(const char *path, const char *script, char *const argv[], char *const envp[], int depth)
 {
 	struct program p;
 
@@ -262,19 +266,19 @@ static int exec(const char *path, char *const argv[], char *const envp[], int de
 		return -1;
 	if (p.interpreter && SEEN(access)(path, X_OK) == 0) {
 		if (depth < SCRIPTS_MAX)
-			return exec(p.interpreter, script_arguments(&p, path, argv, alloca(script_room(argv))), envp, depth + 1);
+			return exec(p.interpreter, script ? script : path, script_arguments(&p, path, argv, alloca(script_room(argv))), envp, depth + 1);
 		errno = ELOOP;
 		return -1;
 	}
 	if (p.apart && start_apart() < 0)
 		return -1;
-	envp = WITH_LIBRARIES(envp, p, path);
-	return REAL(execve)(p.path, argv, COMPLETE(envp, wanted_first(&p)));
+	envp = COMPLETE(WITH_LIBRARIES(envp, p, path), wanted_first(&p));
+	return REAL(execve)(p.path, argv, NAMED(envp, p, script));
 }
 
 SHIM int execve(const char *path, char *const argv[], char *const envp[])
 {
-	return run ? exec(path, argv, envp, 0) : REAL(execve)(path, argv, WITHOUT_SHIM(envp));
+	return run ? exec(path, NULL, argv, envp, 0) : REAL(execve)(path, argv, WITHOUT_SHIM(envp));
 }
 
 SHIM int execv(const char *path, char *const argv[])
@@ -441,7 +445,7 @@ SHIM int execle(const char *path, const char *first, ...)
 }
 
 /* `path` is for us, from where we are; `given` is for the child. */
-static int spawn(pid_t *pid, const char *path, const char *given, const posix_spawn_file_actions_t *actions,
+static int spawn(pid_t *pid, const char *path, const char *given, const char *script, const posix_spawn_file_actions_t *actions,
 		 const posix_spawnattr_t *attributes, char *const argv[], char *const envp[], int depth)
 {
 	struct program p;
@@ -450,13 +454,13 @@ static int spawn(pid_t *pid, const char *path, const char *given, const posix_sp
 		return errno;
 	if (p.interpreter && SEEN(access)(path, X_OK) == 0)
 		return depth < SCRIPTS_MAX ?
-			       spawn(pid, p.interpreter, p.interpreter, actions, attributes,
+			       spawn(pid, p.interpreter, p.interpreter, script ? script : path, actions, attributes,
 				     script_arguments(&p, given, argv, alloca(script_room(argv))), envp, depth + 1) :
 			       ELOOP;
 	if (p.apart && spawn_apart(actions) < 0)
 		return errno;
-	envp = WITH_LIBRARIES(envp, p, path);
-	return REAL(posix_spawn)(pid, p.path == path ? given : p.path, actions, attributes, argv, COMPLETE(envp, wanted_first(&p)));
+	envp = COMPLETE(WITH_LIBRARIES(envp, p, path), wanted_first(&p));
+	return REAL(posix_spawn)(pid, p.path == path ? given : p.path, actions, attributes, argv, NAMED(envp, p, script));
 }
 
 static APART int spawn_elsewhere(pid_t *pid, const char *given, const posix_spawn_file_actions_t *actions,
@@ -464,7 +468,7 @@ static APART int spawn_elsewhere(pid_t *pid, const char *given, const posix_spaw
 {
 	char path[PATH_MAX];
 
-	return spawn(pid, actions_move(actions, given, path) ? path : given, given, actions, attributes, argv, envp, 0);
+	return spawn(pid, actions_move(actions, given, path) ? path : given, given, NULL, actions, attributes, argv, envp, 0);
 }
 
 SHIM int posix_spawn(pid_t *restrict pid, const char *restrict path, const posix_spawn_file_actions_t *restrict actions,
@@ -473,7 +477,7 @@ SHIM int posix_spawn(pid_t *restrict pid, const char *restrict path, const posix
 	if (!run)
 		return REAL(posix_spawn)(pid, path, actions, attributes, argv, WITHOUT_SHIM(envp));
 	return actions && *path != '/' ? spawn_elsewhere(pid, path, actions, attributes, argv, envp) :
-					 spawn(pid, path, path, actions, attributes, argv, envp, 0);
+					 spawn(pid, path, path, NULL, actions, attributes, argv, envp, 0);
 }
 
 static APART bool can_start(const char *path, const posix_spawn_file_actions_t *actions)

@@ -146,5 +146,21 @@ print(wrong, sorted(os.listdir("other")))
 """, why="mounts say EXDEV, as between file systems")
 
 
+def test_names_of_scripts(t):
+    """By which programs look for them: the script's own, also where its interpreter is a script."""
+    same(t, """
+for name, first in ("hello.tests", "#!/bin/sh"), ("a-name-that-is-too-long", "#!/bin/sh -e"), ("inner", "#!/bin/sh"):
+    write("d/" + name, first + "\\ncat /proc/$$/comm; env | grep FIXD_SCRIPT\\ntrue\\n")
+    os.chmod("d/" + name, 0o755)
+write("d/outer", "#!" + os.path.abspath("d/inner") + "\\n")
+os.chmod("d/outer", 0o755)
+""", """
+import subprocess
+for name in "hello.tests", "a-name-that-is-too-long", "outer":
+    print(subprocess.run(["d/" + name], stdout=subprocess.PIPE).stdout)
+    os.waitpid(os.posix_spawn("d/" + name, [name], os.environ), 0)
+""")
+
+
 if __name__ == "__main__":
     main(sys.modules[__name__], modes)
