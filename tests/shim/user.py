@@ -4,9 +4,10 @@
 
 import os
 import shutil
+import subprocess
 import sys
 
-from stage import NOBODY, Skip, can_reach, environment, main, modes, program, run_as
+from stage import LIMIT, NOBODY, Skip, can_reach, environment, main, modes, program, run_as
 
 SHOW = """
 import os, stat, threading
@@ -160,6 +161,17 @@ for name in "hello.tests", "a-name-that-is-too-long", "outer":
     print(subprocess.run(["d/" + name], stdout=subprocess.PIPE).stdout)
     os.waitpid(os.posix_spawn("d/" + name, [name], os.environ), 0)
 """)
+
+
+def test_variables_that_are_set_to_something_else(t):
+    """They stay, as does the clone that a program inside of the run has got for itself; what was cleared comes back."""
+    ini = t.write("fixd.ini", "[fixture data]\ntree = echo x >$FIXD_DIR/x\n[fixture own]\nservice = echo up; exec sleep 1000\nready = line\ndata = data\nclones = 3\nvalue = ${FIXD_DIR}\n")
+    script = ("echo $FIXD_FIXTURE_own; FIXD_FIXTURE_own=mine sh -c 'echo $FIXD_FIXTURE_own'; env -i /bin/sh -c 'echo $FIXD_FIXTURE_own'; "
+              f"{program('fixctl')} with own -- sh -c 'echo $FIXD_FIXTURE_own'; FIXD_SOCKET=elsewhere sh -c 'echo $FIXD_SOCKET'; cat $FIXD_FIXTURE_own")
+    done = subprocess.run([program("fixctl"), "run", "--isolate", t.mode, "--config", ini, "--", "sh", "-c", script], cwd=t.dir, capture_output=True, text=True,
+                          timeout=LIMIT, env=environment(TMPDIR=t.dir))
+    of_the_run, mine, cleared, own, socket, first = done.stdout.splitlines()
+    assert (mine, cleared, socket) == ("mine", of_the_run, "elsewhere") and own != of_the_run and own != first, done
 
 
 if __name__ == "__main__":
