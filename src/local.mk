@@ -387,7 +387,7 @@ fixctl_SOURCES = \
 	src/fixctl/run.c src/fixctl/run.h \
 	src/fixctl/run_fixtures.c \
 	src/fixctl/run_keeper.c \
-	src/fixctl/run_mount.c \
+	src/fixctl/run_mount.c src/fixctl/run_owners.c \
 	src/fixctl/run_scratch.c \
 	src/fixctl/run_table.c \
 	src/fixctl/samples.c src/fixctl/samples.h \

@@ -149,6 +149,9 @@ void shown_allow_descriptors(bool many);
  * After a failure the process is of no use any more. *ends: an inotify descriptor, which tells when nobody has them any more.
  */
 int mounts_make(const struct shown_list *l, const struct scratch *s, int *ends, char **why);
+
+/* From now on, for this process and what it starts: files cannot be given to anybody but that user and group (EPERM). */
+void owners_refuse(uid_t uid, gid_t gid);
 /* In that namespace: a descriptor of each tree as the run has it, -1 for files; `l->n` of them, to be freed. */
 int *mounts_open(const struct shown_list *l);
 /* Can this machine do it at all? NULL, or why not, to be freed. */

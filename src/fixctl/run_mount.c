@@ -198,6 +198,8 @@ int mounts_make(const struct shown_list *l, const struct scratch *s, int *ends, 
 	/* Once there is a namespace, all other users look the same. */
 	_cleanup_free_ char *wrong = unfit(l);
 	bool mapped = false;
+	uid_t uid = geteuid();
+	gid_t gid = getegid();
 	int r = new_namespace(&mapped, why);
 
 	if (r == 0 && mapped && wrong) {
@@ -214,6 +216,8 @@ int mounts_make(const struct shown_list *l, const struct scratch *s, int *ends, 
 		*ends = watch_end(home, why);
 		r = *ends < 0 ? *ends : 0;
 	}
+	if (r == 0 && mapped)
+		owners_refuse(uid, gid);
 	/* Where we are may be covered now. */
 	if (r == 0 && here && chdir(here) < 0)
 		r = refuse(why, -errno, here);

@@ -163,6 +163,23 @@ for name in "hello.tests", "a-name-that-is-too-long", "outer":
 """)
 
 
+def test_files_of_others(t):
+    """Nobody but root gives files to others, and what forgives that goes on."""
+    same(t, "write('d/f')\nwrite('other/f')\n", """
+import subprocess
+for path in "d/f", "other/f":
+    for uid, gid in (0, -1), (-1, 0), (0, 0), (os.getuid(), os.getgid()), (-1, -1), (os.getuid(), 0):
+        try_to(f"chown {path} {uid} {gid}", os.chown, path, uid, gid)
+        try_to("lchown", os.lchown, path, uid, gid)
+        fd = os.open(path, os.O_RDONLY)
+        try_to("fchown", os.fchown, fd, uid, gid)
+    try_to("of a directory", lambda: os.chown(os.path.basename(path), 0, -1, dir_fd=os.open(os.path.dirname(path), os.O_RDONLY)))
+    if os.path.exists("/usr/bin/fakeroot"):
+        for command in f"chown 0:0 {path}; echo $?; stat -c %u:%g {path}", f"install -o root -g 1 {path} {path}2; echo $?; cp -a {path}2 {path}3; echo $?":
+            print(subprocess.run(["fakeroot", "sh", "-c", command], capture_output=True, text=True, env={**os.environ, "LC_ALL": "C"}))
+""")
+
+
 def test_variables_that_are_set_to_something_else(t):
     """They stay, as does the clone that a program inside of the run has got for itself; what was cleared comes back."""
     ini = t.write("fixd.ini", "[fixture data]\ntree = echo x >$FIXD_DIR/x\n[fixture own]\nservice = echo up; exec sleep 1000\nready = line\ndata = data\nclones = 3\nvalue = ${FIXD_DIR}\n")
