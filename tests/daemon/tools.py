@@ -394,6 +394,10 @@ def test_completion(t):
     assert complete("cleanup", "--st") == ["--stale"] and "--older-than" in complete("cleanup", "--")
     assert complete("--socket", d.socket, "cleanup", "--stale", "") == ["broken", "corpus", "index", "module"]
     assert complete("-s", d.socket, "get", "co") == ["corpus"]
+    c = d.client().join(t.dir).define("x$(touch${IFS}pwned)").define("it's")
+    assert complete("-s", d.socket, "get", "x") == [r"x\$\(touch\$\{IFS\}pwned\)"] and sorted(complete("-s", d.socket, "get", "i")) == ["index", r"it\'s"]
+    assert not os.path.exists("pwned")
+    c.close()
     assert complete("graph", "--format", "=", "") == complete("graph", "--format", "=") == ["dot", "svg", "json"]
     assert complete("status", "--format", "=", "t") == ["text", "table"] and complete("warm", "--timeout", "=", "") == []
     assert complete("remote", "") == ["status", "check", "push", "pull", "prune", "keygen"] and complete("remote", "--json", "pu") == ["push", "pull"]
