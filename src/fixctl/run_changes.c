@@ -16,6 +16,8 @@
 #include "base/attributes.h"
 #include "base/fd.h"
 #include "base/path.h"
+#include "base/text.h"
+#include "base/utf8.h"
 #include "fixctl/run.h"
 
 struct comparing {
@@ -26,11 +28,39 @@ struct comparing {
 	int error;    /* the first of keeping them */
 };
 
+/* In a line of its own, as git has it: in quotes, with numbers for bytes that are no text, if there are such. To be freed. */
+static char *quoted(const char *path)
+{
+	struct text t = { 0 };
+	bool plain = true;
+
+	text_puts(&t, "\"");
+	for (const char *p = path; *p;) {
+		size_t n = utf8_length(p, strlen(p));
+		bool is_text = n && (unsigned char)*p >= ' ' && *p != 0x7f;
+
+		if (!is_text)
+			text_printf(&t, "\\%03o", (unsigned char)*p);
+		else if (*p == '"' || *p == '\\')
+			text_printf(&t, "\\%c", *p);
+		else
+			text_add(&t, p, n);
+		plain &= is_text;
+		p += is_text ? n : 1;
+	}
+	text_puts(&t, "\"");
+	if (!plain)
+		return text_steal(&t);
+	text_deinit(&t);
+	return xstrdup(path);
+}
+
 static void add(struct comparing *c, const char *change, const char *rest)
 {
-	_cleanup_free_ char *path = xasprintf("%s%s%s", c->x->path, *rest ? "/" : "", rest);
+	_cleanup_free_ char *path = xasprintf("%s%s%s", c->x->path, *rest ? "/" : "", rest), *line = quoted(path);
 
-	json_array_append_new(c->list, json_pack("{s:s, s:s, s:s}", "change", change, "fixture", c->x->name, "path", path));
+	json_array_append_new(c->list, json_pack("{s:s, s:s, s:o}", "change", change, "fixture", c->x->name, "path",
+						 c->o->json ? ctl_text(path, strlen(path)) : ctl_text(line, strlen(line))));
 }
 
 static int copy_bytes(int from, int to)

@@ -41,6 +41,16 @@ def test_changes(t):
     assert s.run(["cat", "tree/a", "words"], "--changes").err == b"", "nothing was changed"
 
 
+def test_changes_of_any_name(t):
+    """One that is no text is not left out, and none looks like another line."""
+    s = stage(t)
+    made = ["python3", "-c", r"for n in b'new\xff', b'a\ndeleted b', 'é \"\\'.encode(): open(b'tree/' + n, 'w')"]
+    done = s.run(made, "--changes")
+    assert sorted(done.err.decode().splitlines()) == sorted([rf'new "{s.work}/tree/a\012deleted b"', rf'new "{s.work}/tree/new\377"', f'new {s.work}/tree/é "\\']), done.__dict__
+    found = json.loads(s.run(made, "--changes", "--json").err)
+    assert sorted(c["path"] for c in found) == sorted(f"{s.work}/tree/{n}" for n in ("new\ufffd", "a\ndeleted b", 'é "\\')), found
+
+
 def test_keep(t):
     s = stage(t)
     done = s.run(["sh", "-c", CHANGES], "--keep", t.path("kept"))
