@@ -137,24 +137,35 @@ static void report(struct state *s, struct target *t, int r, const struct reply 
 	fflush(s->w->out);
 }
 
-/* ", some 5 s to go", as the last build of it tells; or nothing. */
-static void put_rest(const struct state *s, const struct target *t)
+/* Over a connection of its own, because this one waits for builds. */
+static bool can_ask(struct state *s)
 {
-	double took = s->w->history ? history_took(s->w->history, NULL, t->name) : -1,
-	       since = (double)(clock_now() - t->started) / NSEC_PER_SEC;
+	return s->asks || fixd_open(&s->asks, s->w->f->path) == 0;
+}
+
+/* ", some 5 s to go", as the last build of it tells, if this one has begun: it may wait for others. Or nothing. */
+static void put_rest(struct state *s, const struct target *t)
+{
+	struct history *h = s->w->history;
+	double began, took, since;
 	char rest[32];
 
-	if (took > since)
+	if (!h || !can_ask(s) || history_read(h, s->asks))
+		return;
+	began = history_began(h, NULL, t->name);
+	took = history_took(h, NULL, t->name);
+	since = (double)clock_real() / NSEC_PER_SEC - began;
+	if (began > 0 && took > since)
 		fprintf(s->w->out, ", some %s to go", ctl_span(rest, sizeof rest, took - since + 1));
 }
 
-/* What comes from the remote; NULL: it does not. Over a connection of its own, because this one waits for builds. */
+/* What comes from the remote; NULL: it does not. */
 static char *download_of(struct state *s, const struct target *t)
 {
 	json_t *status = NULL;
 	char *words = NULL;
 
-	if (!s->asks && fixd_open(&s->asks, s->w->f->path) < 0)
+	if (!can_ask(s))
 		return NULL;
 	if (ctl_query(s->asks, WIRE_TYPE_status, t->name, &status) == 0)
 		words = transfers_of_build(status, t->name);

@@ -16,7 +16,7 @@ struct warming {
 	int timeout_ms; /* of each */
 	FILE *out;	/* for progress, when it is a terminal, and `lines` */
 	bool json;	/* an object a line in place of words */
-	const struct history *history; /* for when it will be over; or NULL */
+	struct history *history; /* for when it will be over; or NULL */
 	bool lines;	/* one for each that is ready; of those that failed there is always one on standard error */
 };
 

@@ -481,6 +481,31 @@ def test_warm_times_out(t):
 
 
 @once
+def test_warm_that_waits_for_another(t):
+    """How long the last build took tells nothing as long as this one has not begun."""
+    os.mkfifo(t.path("gate"))
+    d = t.daemon("[fixture first]\ncommand = cat gate\n[fixture then]\ndepends = first\ncommand = sleep 1\n")
+    for terminal in False, True:
+        pid, fd = pty.fork()
+        if pid == 0:
+            os.environ.pop("LD_PRELOAD", None)
+            os.execv(harness.program("fixctl"), ["fixctl", "-s", d.socket, "warm", "then"])
+        seen = b""
+        while seen.count(b"0 of 1, building then") < 3:
+            seen += os.read(fd, 4096)
+        assert b"to go" not in seen, seen
+        with open(t.path("gate"), "w"):
+            pass
+        try:
+            while True:
+                seen += os.read(fd, 4096)
+        except OSError:
+            os.close(fd)  # it has ended
+        assert exit_code(pid) == 0 and (b"some 1 s to go" in seen or b"some 2 s to go" in seen) == terminal, seen
+        d.ctl("cleanup", "--all")
+
+
+@once
 def test_warm_on_a_terminal(t):
     os.mkfifo(t.path("gate"))
     d = t.daemon("[fixture f]\ncommand = cat gate\n")
