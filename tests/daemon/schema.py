@@ -53,7 +53,7 @@ class Schema:
             return next(filter(None, (self.wrong(v, schema["items"], f"{where}[{k}]") for k, v in enumerate(value) if "items" in schema)), None)
         if isinstance(value, dict) and "properties" in schema:
             return self.wrong_object(value, schema, where, keys)
-        return None
+        return f"{where} is an object of which nothing is said" if isinstance(value, dict) and "oneOf" not in schema else None
 
     def wrong_object(self, value, schema, where, keys):
         missing = set(schema.get("required", [])) - set(value)
