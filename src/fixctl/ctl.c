@@ -107,6 +107,11 @@ void ctl_expect(const char *command, int argc, char **argv, int least, int most,
 		ctl_misuse(command, "%s is missing", missing);
 	if (argc - optind > most)
 		ctl_misuse(command, "unexpected argument '%s'", argv[optind + most]);
+	/* As of a variable that is not set: that does not mean everything. */
+	for (int i = optind; i < argc; i++) {
+		if (!*argv[i])
+			ctl_misuse(command, "an empty argument: leave it out, or say a name");
+	}
 }
 
 void ctl_bad_option(const char *command)

@@ -671,7 +671,8 @@ def test_fixctl_command_line(t):
                              (["help", "--help"], 0, "Usage: fixctl ["), (["help", "-j"], 0, "Usage: fixctl ["),
                              (["help", "wram"], 2, "(did you mean 'warm'?)"), (["status", "a", "b"], 2, "Try 'fixctl help status'"),
                              (["status", "--format=xml"], 2, "expected one of"), (["cleanup", "--older-than", "x"], 2, "--older-than x"),
-                             (["cleanup", "a", "--all"], 2, "either names or --all"), (["--nonsense"], 2, "Try 'fixctl --help'")]:
+                             (["cleanup", "a", "--all"], 2, "either names or --all"), (["--nonsense"], 2, "Try 'fixctl --help'"),
+                             (["explain", ""], 2, "an empty argument"), (["ps", ""], 2, "an empty argument"), (["status", ""], 2, "an empty argument")]:
         done = subprocess.run([harness.program("fixctl"), *args], capture_output=True, env=harness.process_environment())
         assert done.returncode == code and word in (done.stdout + done.stderr).decode(), (args, done)
     help_lines = subprocess.run([harness.program("fixctl"), "--help"], capture_output=True).stdout.splitlines()
