@@ -65,7 +65,8 @@ const struct fixctl_command command_log = {
 	.run = run,
 	.summary = "what a builder wrote to its standard error",
 	.help = "log [--json] NAME\n"
-		"Prints what the builder of NAME or NAME[PARAM] wrote during its last build (the last 64 KiB).\n"
+		"Prints what the builder of NAME or NAME[PARAM] wrote during its last build, which may be running (the last\n"
+		"64 KiB).\n"
 		"\n"
 		"  -j, --json  as JSON: name, text",
 };

@@ -480,6 +480,19 @@ def test_warm_times_out(t):
     wait_for(lambda: d.instance("f")["state"] == "ready", "the build")
 
 
+def test_log_of_a_build_that_runs(t):
+    """What hangs can be looked at."""
+    os.mkfifo(t.path("gate"))
+    d = t.daemon("[fixture f]\ncommand = echo begun >&2; cat gate; echo over >&2\n")
+    assert "nothing called 'f' was ever built" in d.ctl("log", "f", code=1).err
+    warm = t.child(lambda: d.ctl("warm"))
+    wait_for(lambda: d.instances() and d.instance("f")["state"] == "building", "the build")
+    wait_for(lambda: d.ctl("log", "f").out == "begun\n", "its words")
+    with open(t.path("gate"), "w"):
+        pass
+    assert exit_code(warm) == 0 and d.ctl("log", "f").out == "begun\nover\n"
+
+
 @once
 def test_warm_that_waits_for_another(t):
     """How long the last build took tells nothing as long as this one has not begun."""

@@ -541,8 +541,8 @@ static bool log_step(struct reporting *w)
 	switch (walk_next(&w->walk, c, &s, &i)) {
 	case WALK_INSTANCE:
 		/* Of several rather one that has said something. */
-		if (i->builds && !w->found_says && see_instance(&c->client, i) && see_named(w->pattern, i)) {
-			w->found_says = i->log.size > 0;
+		if ((i->builds || build_words(i)) && !w->found_says && see_instance(&c->client, i) && see_named(w->pattern, i)) {
+			w->found_says = i->log.size > 0 || build_words(i);
 			free(w->found);
 			w->found = xstrdup(i->key);
 			w->found_in = s->number;
@@ -560,12 +560,13 @@ static void answer_with_log(struct reporting *w)
 	struct conn *c = w->task.conn;
 	const struct session *s = w->found ? session_by_number(c->server->model, w->found_in) : NULL;
 	const struct instance *i = s ? session_by_key(s, w->found) : NULL;
-	size_t older = i && i->log.size > INSTANCE_LOG_MAX ? i->log.size - INSTANCE_LOG_MAX : 0;
+	const struct text *log = i && build_words(i) ? build_words(i) : i ? &i->log : NULL;
+	size_t older = log && log->size > INSTANCE_LOG_MAX ? log->size - INSTANCE_LOG_MAX : 0;
 
-	if (!i)
+	if (!log)
 		conn_reply_error(c, &w->task.request, -ENOENT, "nothing called '%s' was ever built", w->pattern);
 	else
-		conn_reply_text(c, &w->task.request, i->log.data ? i->log.data + older : "", i->log.size - older);
+		conn_reply_text(c, &w->task.request, log->data ? log->data + older : "", log->size - older);
 }
 
 static bool go_on_with_log(struct task *t, int64_t until)

@@ -84,6 +84,11 @@ void build_end_process(struct build *b)
 	timer_start_in(b->builds->work->model->loop, &b->limit, b->keeper->time + END_GRACE);
 }
 
+const struct text *build_words(const struct instance *i)
+{
+	return i->build && i->build->purpose == PURPOSE_BUILD ? &i->build->log : NULL;
+}
+
 uint64_t build_progress(const struct instance *i)
 {
 	return i->build ? i->build->granted : 0;

@@ -14,6 +14,7 @@
 struct builds;
 struct work;
 struct instance;
+struct text;
 
 struct builds *builds_new(struct work *w);
 /* Asks all builds to end; nothing is reported any more. work::ended is called for each. */
@@ -37,5 +38,7 @@ void build_abandon(struct instance *i);
 
 /* True: it had not begun, and is called off; nothing is reported. */
 bool build_withdraw(struct instance *i);
+/* What the build of `i` has said so far that is under way; NULL: there is none. */
+const struct text *build_words(const struct instance *i);
 /* Bytes the running build of `i` has been granted so far. */
 uint64_t build_progress(const struct instance *i);
