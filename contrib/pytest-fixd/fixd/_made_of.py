@@ -35,7 +35,8 @@ class MadeOf:
         found = self._outside.found(definition.function) if definition.key is None else []
         # Of what travels, whoever wrote it has said that it is the same on other machines: what its own lines show is told.
         self.outside = [one for one in found if one[0] == "variable" or not definition.remote]
-        self.files = self._reads.unknown(root, definition.watch, _source.files_of(definition.function, root))
+        known = _source.files_of(definition.function, root)
+        self.files = self._reads.unknown(root, definition.watch, known, _source.imports_computed(definition.function))
 
     def data(self, directories: Sequence[str]) -> Dict[str, Any]:
         """What is the same each time that the same is built, as the value is: but for directories, which have other names each time."""

@@ -25,9 +25,11 @@ _is_listening = False
 
 
 def _listen(event: str, arguments: Tuple[Any, ...]) -> None:
-    if event != "open" or _noted is None:
+    if event not in ("open", "ctypes.dlopen") or _noted is None:
         return
     try:
+        if event == "ctypes.dlopen":
+            arguments = (arguments[0], "r", 0)
         path, mode, flags = arguments
         if isinstance(path, (str, bytes)):
             reads = mode.startswith("r") and "+" not in mode if isinstance(mode, str) else flags & os.O_ACCMODE == os.O_RDONLY
@@ -54,10 +56,13 @@ class Reads:
         finally:
             _noted = before
 
-    def unknown(self, root: str, watch: Iterable[str], known: Set[str]) -> List[str]:
-        """Those that were there before, relative to the root directory; `known`: paths that the version has."""
+    def unknown(self, root: str, watch: Iterable[str], known: Set[str], modules: bool) -> List[str]:
+        """Those that were there before, relative to the root directory; `known`: paths that the version has; `modules`: it may have got any
+        module that is loaded, without opening anything."""
         written = {path for path, reads in self.noted if not reads}
         read = {_source_of(path) for path, reads in self.noted if reads and path not in written} | self._loaded()
+        loaded = {str(getattr(module, "__file__", "")) for module in list(sys.modules.values())} if modules else set()
+        read |= {path for path in loaded if not _is_test(os.path.basename(path))}
         found = sorted({os.path.realpath(path) for path in read} - known)
         found = [path for path in found if _is_of_project(path, root) and self._was_there(path)]
         if not found:
@@ -90,6 +95,10 @@ def _is_of_project(path: str, root: str) -> bool:
     if not path.startswith(root + os.sep):
         return False
     return not any(part.startswith(".") or part in _NOT_OURS for part in path[len(root) + 1:].split(os.sep))
+
+
+def _is_test(name: str) -> bool:
+    return name.startswith("test_") or name.endswith("_test.py")
 
 
 def _state_of(path: str) -> List[int]:

@@ -490,6 +490,20 @@ def looks_outside(variables: Dict[str, Any], node: ast.AST) -> Optional[str]:
     return next((what for what in found if what is not None), None)
 
 
+_LOOK_FOR_MODULES = (*_BY_NAME, "iter_modules", "walk_packages", "iter_entry_points", "entry_points")
+
+
+def imports_computed(function: Callable[..., Any]) -> bool:
+    """Modules whose names only its build knows."""
+    try:
+        nodes = _own_nodes(tree_of(os.path.realpath(function.__code__.co_filename)), function)
+    except (OSError, SyntaxError, ValueError):
+        return False
+    calls = [n for node in nodes for n in ast.walk(node) if isinstance(n, ast.Call)]
+    names = [n.func.attr if isinstance(n.func, ast.Attribute) else getattr(n.func, "id", "") for n in calls]
+    return any(name in _LOOK_FOR_MODULES and _named(call) is None for name, call in zip(names, calls))
+
+
 class SecondHalf(NamedTuple):
     """What a generator does after its yield, as source of a function of the names it needs."""
 

@@ -54,6 +54,8 @@ def test_options(project):
 FILES = {
     "code that is run": ("exec(open('rules.py').read(), what); return what['RULE']", "rules.py"),
     "a name that is computed": ("import importlib; sys.modules.pop('rules', None); return importlib.import_module(''.join(['ru', 'les'])).RULE", "rules.py"),
+    "one that is loaded already": ("import importlib, pkgutil; names = [m.name for m in pkgutil.iter_modules([os.getcwd()]) if m.name == 'rules']; "
+                                   "return importlib.import_module(names[0]).RULE", "rules.py"),
     "code by its path": ("import runpy; return runpy.run_path('rules.py')['RULE']", "rules.py"),
     "code as data": ("return open('rules.py').read()[7:10]", "rules.py"),
     "data": ("return open('data/rule').read()", "data/rule"),
@@ -63,7 +65,8 @@ FILES = {
 @pytest.mark.parametrize("what", FILES)
 def test_files(project, what):
     body, file = FILES[what]
-    project.conftest(f"import sys\n@fixd.fixture(scope='session')\ndef value():\n    log('value')\n    what = {{}}\n    {body}\n")
+    loaded = "import importlib; importlib.import_module('ru' + 'les')" if "loaded" in what else ""
+    project.conftest(f"import sys\n{loaded}\n@fixd.fixture(scope='session')\ndef value():\n    log('value')\n    what = {{}}\n    {body}\n")
     project.write("test_it.py", "import os\ndef test(value): assert str(value) == os.environ['RULE']\n")
     for n, (rule, built) in enumerate([("100", 1), ("100", 1), ("2000"[:3], 2)]):
         if n != 1:
@@ -71,6 +74,16 @@ def test_files(project, what):
         output = project.run(env={"RULE": rule, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": f"{project.path}:{project.env['PYTHONPATH']}"}).passed(1).output
         assert project.count("value") == built, output
         assert n or f"fixture 'value' reads {file}, which watch= does not name" in output, output
+
+
+def test_library_of_c(project):
+    """That ctypes has loaded."""
+    project.conftest("import ctypes\n@fixd.fixture(scope='session')\ndef value(): return ctypes.CDLL('./libnumber.so').number()\n")
+    project.write("test_it.py", "import os\ndef test(value): assert value == int(os.environ['NUMBER'])\n")
+    for number in 1, 2:
+        project.write("number.c", f"int number(void) {{ return {number}; }}\n")
+        subprocess.run(["cc", "-shared", "-fPIC", "-o", project.file("libnumber.so"), project.file("number.c")], check=True)
+        project.run(env={"NUMBER": str(number)}).passed(1)
 
 
 def test_extension_module(project):
