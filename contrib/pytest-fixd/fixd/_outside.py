@@ -80,6 +80,16 @@ def _now(kind: str, name: str, request: Any) -> Optional[str]:
     return fingerprint(value)
 
 
+def _listening_to(kind: str, method: Callable[..., Any]) -> Callable[..., Any]:
+    def ask(name: str, *arguments: Any, **named: Any) -> Any:
+        # What is built by what is built has a listener of its own.
+        if _listener is not None and _asked_by_project():
+            _listener.names.add((kind, str(name)))
+        return method(name, *arguments, **named)
+
+    return ask
+
+
 class Outside:
     """While something is built."""
 
@@ -87,27 +97,21 @@ class Outside:
         self.names: Set[Tuple[str, str]] = set()
         self._request = request
 
-    def _listening_to(self, kind: str, method: Callable[..., Any]) -> Callable[..., Any]:
-        def ask(name: str, *arguments: Any, **named: Any) -> Any:
-            if _asked_by_project():
-                self.names.add((kind, str(name)))
-            return method(name, *arguments, **named)
-
-        return ask
-
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:
         global _listener
         config, before = self._request.config, _listener
         kind, options = type(os.environ), type(config.option)
+        is_plain = kind in (_Environment, *_Environment.__bases__)
         methods = {"getoption": "option", "getini": "ini", "getvalue": "option"}
         there = [name for name in methods if name not in vars(config)]
         try:
-            os.environ.__class__ = _Environment
+            if is_plain:
+                os.environ.__class__ = _Environment
             if options is argparse.Namespace:
                 config.option.__class__ = _Options
             for name in there:
-                setattr(config, name, self._listening_to(methods[name], getattr(config, name)))
+                setattr(config, name, _listening_to(methods[name], getattr(config, name)))
             _listener = self
             yield
         finally:
@@ -116,7 +120,8 @@ class Outside:
                 vars(config).pop(name, None)
             if options is argparse.Namespace:
                 config.option.__class__ = options
-            os.environ.__class__ = kind
+            if is_plain:
+                os.environ.__class__ = kind
 
     def found(self, function: Any) -> List[List[str]]:
         """[kind, name, what it is now] of each."""

@@ -241,3 +241,15 @@ def test_build_that_is_killed(project):
     assert project.run(env={"KILL": "yes"}).code == -9
     project.run().passed(1)
     assert [os.path.exists(path) for path in project.log()] == [False, True]
+
+
+def test_one_in_another(project):
+    """Each remembers what it has asked for itself."""
+    project.conftest("def pytest_addoption(parser): parser.addoption('--stage')\n"
+                     "@fixd.fixture(scope='session')\ndef inner(pytestconfig):\n    log('inner')\n    return [pytestconfig.getoption('stage'), os.environ['STAGE']]\n"
+                     "@fixd.fixture(scope='session')\ndef outer(request):\n    log('outer')\n    return [os.environ['PLACE'], *request.getfixturevalue('inner')]\n")
+    project.write("test_it.py", "import os\ndef test(outer, pytestconfig): assert outer == [os.environ['PLACE'], pytestconfig.getoption('stage'), os.environ['STAGE']]\n")
+    for option, stage, place, logged in (("a", "b", "c", ["outer", "inner"]), ("a", "b", "d", ["outer"]), ("e", "b", "d", ["inner", "outer"]), ("e", "f", "d", ["inner", "outer"])):
+        project.forget()
+        project.run("--stage", option, env={"STAGE": stage, "PLACE": place}).passed(1)
+        assert sorted(project.log()) == sorted(logged), (option, stage, place, project.log())
