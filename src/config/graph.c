@@ -41,8 +41,9 @@ static void no_such_param(const struct walk *w, const struct fixture *f, const s
 
 	for (size_t k = 0; d->fixture->params[k]; k++)
 		text_printf(&all, "%s%s", k ? ", " : "", d->fixture->params[k]);
-	config_problem(w->problems, w->config->file, f->line, "[fixture %s] depends on '%s[%s]', and '%s' has no param '%s'; its params are %s",
-		       f->name, d->name, d->param, d->name, d->param, all.data);
+	config_problem(w->problems, w->config->file, f->line,
+		       "[fixture %s] depends on '%s[%s]', and '%s' has no param '%s'; its params are %s", f->name, d->name, d->param,
+		       d->name, d->param, all.data);
 }
 
 static void link_one(struct walk *w, const struct fixture *f, struct depend *d)

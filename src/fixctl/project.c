@@ -98,7 +98,8 @@ static void find_suites(struct project *p, const char *directory)
 	for (size_t k = 0; k < ELEMENTSOF(marks) && p->n_suites < ELEMENTSOF(p->suites); k++) {
 		const char *file = marks[k].file;
 
-		if (!has_suite(p, &marks[k].suite) && (strchr(file, '*') ? has_match(directory, file) : file_has(directory, file, marks[k].word)))
+		if (!has_suite(p, &marks[k].suite) &&
+		    (strchr(file, '*') ? has_match(directory, file) : file_has(directory, file, marks[k].word)))
 			p->suites[p->n_suites++] = &marks[k].suite;
 	}
 }

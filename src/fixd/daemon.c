@@ -340,8 +340,10 @@ static int start_listening(struct daemon *d)
 	int r = listener_new(&d->server, fd_steal(&d->keep.listener), fd_steal(&d->keep.listener_lock));
 
 	if (r == -EADDRINUSE)
-		log_error(0, "another fixd listens on %s: fixctl --socket %s status says whose, and stop ends it; --socket PATH is another place",
-			  d->server.socket, d->server.socket);
+		log_error(
+			0,
+			"another fixd listens on %s: fixctl --socket %s status says whose, and stop ends it; --socket PATH is another place",
+			d->server.socket, d->server.socket);
 	else if (r == -EMLINK)
 		log_error(0, "several sockets were handed over: expected one, of one ListenSequentialPacket=");
 	else if (r == -EPROTOTYPE)

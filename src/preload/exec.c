@@ -266,7 +266,8 @@ static int exec(const char *path, const char *script, char *const argv[], char *
 		return -1;
 	if (p.interpreter && SEEN(access)(path, X_OK) == 0) {
 		if (depth < SCRIPTS_MAX)
-			return exec(p.interpreter, script ? script : path, script_arguments(&p, path, argv, alloca(script_room(argv))), envp, depth + 1);
+			return exec(p.interpreter, script ? script : path, script_arguments(&p, path, argv, alloca(script_room(argv))),
+				    envp, depth + 1);
 		errno = ELOOP;
 		return -1;
 	}
@@ -453,10 +454,9 @@ static int spawn(pid_t *pid, const char *path, const char *given, const char *sc
 	if (find_program(&p, path) < 0)
 		return errno;
 	if (p.interpreter && SEEN(access)(path, X_OK) == 0)
-		return depth < SCRIPTS_MAX ?
-			       spawn(pid, p.interpreter, p.interpreter, script ? script : path, actions, attributes,
-				     script_arguments(&p, given, argv, alloca(script_room(argv))), envp, depth + 1) :
-			       ELOOP;
+		return depth < SCRIPTS_MAX ? spawn(pid, p.interpreter, p.interpreter, script ? script : path, actions, attributes,
+						   script_arguments(&p, given, argv, alloca(script_room(argv))), envp, depth + 1)
+					   : ELOOP;
 	if (p.apart && spawn_apart(actions) < 0)
 		return errno;
 	envp = COMPLETE(WITH_LIBRARIES(envp, p, path), wanted_first(&p));
@@ -476,8 +476,8 @@ SHIM int posix_spawn(pid_t *restrict pid, const char *restrict path, const posix
 {
 	if (!run)
 		return REAL(posix_spawn)(pid, path, actions, attributes, argv, WITHOUT_SHIM(envp));
-	return actions && *path != '/' ? spawn_elsewhere(pid, path, actions, attributes, argv, envp) :
-					 spawn(pid, path, path, NULL, actions, attributes, argv, envp, 0);
+	return actions && *path != '/' ? spawn_elsewhere(pid, path, actions, attributes, argv, envp)
+				       : spawn(pid, path, path, NULL, actions, attributes, argv, envp, 0);
 }
 
 static APART bool can_start(const char *path, const posix_spawn_file_actions_t *actions)

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 
-from stage import LIMIT, NOBODY, Skip, can_reach, environment, main, modes, program, run_as
+from stage import LIMIT, NOBODY, Skip, can_reach, environment, main, modes, program, run_as, wait_for
 
 SHOW = """
 import os, stat, threading
@@ -58,6 +58,8 @@ def same(t, make, script, why=None):
             command = [program("fixctl"), "run", "--isolate", t.mode, "--config", ini, "--", *command]
         done = run_as(command, home, home, env=environment(HOME=home, TMPDIR=home))
         said.append((done.returncode, done.stdout, done.stderr))
+        # What the command has left running, like the server of fakeroot, ends a moment later, and the run with it.
+        wait_for(lambda: not [n for n in os.listdir(home) if n.startswith("fixd-run")], "the end of the run")
         shutil.rmtree(home)
     assert said[0] == said[1], f"natively {said[0]}\n in a run {said[1]}"
     assert said[0][0] == 0, said[0]

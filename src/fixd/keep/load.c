@@ -376,7 +376,8 @@ static struct instance *make_instance(struct loading *l, const struct record *sa
 	}
 	f = s && name && copy->scope_key ? definition(l, s, name, registered, copy->param) : NULL;
 	if (f) {
-		i = session_resume_instance(s, f, copy->param, copy->scope_key, copy->env, find_run(run_session ? run_session : s, run), copy->clone);
+		i = session_resume_instance(s, f, copy->param, copy->scope_key, copy->env, find_run(run_session ? run_session : s, run),
+					    copy->clone);
 		copy->env = NULL;
 	}
 	list_free(copy->env);
