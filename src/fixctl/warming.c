@@ -147,14 +147,14 @@ static bool can_ask(struct state *s)
 static void put_rest(struct state *s, const struct target *t)
 {
 	struct history *h = s->w->history;
-	double began, took, since;
+	double now = (double)clock_real() / NSEC_PER_SEC, began, took, since;
 	char rest[32];
 
 	if (!h || !can_ask(s) || history_read(h, s->asks))
 		return;
 	began = history_began(h, NULL, t->name);
 	took = history_took(h, NULL, t->name);
-	since = (double)clock_real() / NSEC_PER_SEC - began;
+	since = now > began ? now - began : 0;
 	if (began > 0 && took > since)
 		fprintf(s->w->out, ", some %s to go", ctl_span(rest, sizeof rest, took - since + 1));
 }
