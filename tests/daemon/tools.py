@@ -551,6 +551,9 @@ def test_get_and_log(t):
     assert "why" in done.err and open(t.path("out")).read() == "words\n", "nothing is lost"
     d.ctl("get", "nonsense", code=1)
     assert d.ctl("get", "corpsu", code=1).err == f"fixctl: there is no fixture 'corpsu' in {os.path.realpath(d.config)} (did you mean 'corpus'?)\n"
+    c = d.client().join(t.dir).define("of-a-client")
+    assert f"but in the session of {t.dir}: fixctl --session {t.dir}" in d.ctl("get", "of-a-client", code=1).err
+    c.close()
     assert "has no param 'smal' (did you mean 'small'?)" in d.ctl("get", "index[smal]", code=1).err
     d.ctl("log", "nonsense", code=1)
     d.ctl("get", code=2)

@@ -18,6 +18,7 @@
 #include "fixd/model/run.h"
 #include "fixd/model/session.h"
 #include "fixd/model/user.h"
+#include "fixd/model/visibility.h"
 #include "fixd/serve/conn.h"
 #include "fixd/serve/request.h"
 #include "fixd/serve/server.h"
@@ -191,10 +192,27 @@ static void attach_give_up(void *arg)
 	pending_free(p);
 }
 
-static char *no_fixture(const struct config *config, const char *name)
+/* A session that the client has not joined, and of whose fixtures one is called so; NULL: there is none that it may see. */
+static const struct session *session_with(const struct conn *c, const char *name)
 {
-	_cleanup_free_ char *question = config_question(config, name);
+	link_for_each(l, &c->server->model->sessions) {
+		const struct session *s = link_entry(l, struct session, link);
 
+		if (!c->client.session && see_session(&c->client, s) && session_fixture(s, name))
+			return s;
+	}
+	return NULL;
+}
+
+static char *no_fixture(const struct conn *c, const char *name)
+{
+	const struct config *config = c->server->model->config;
+	_cleanup_free_ char *question = config_question(config, name);
+	const struct session *s = session_with(c, name);
+
+	if (s)
+		return xasprintf("there is no fixture '%s' in %s, but in the session of %s: fixctl --session %s, or fixd_join()", name,
+				 config->file, s->root, s->root);
 	return xasprintf("there is no fixture '%s' in %s%s", name, config->file, question);
 }
 
@@ -229,7 +247,7 @@ static const struct fixture *find_fixture(struct conn *c, char *name, char **par
 		return f;
 	f = config_find(server->model->config, name);
 	if (!f) {
-		*sentence = no_fixture(server->model->config, name);
+		*sentence = no_fixture(c, name);
 	} else if (*param && !list_has(f->params, *param)) {
 		*sentence = no_param(f, *param);
 	} else if (!*param && f->params) {
