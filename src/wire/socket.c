@@ -121,10 +121,13 @@ ssize_t socket_receive(int fd, void *data, size_t size, int *fds, size_t *n_fds,
 
 	msg.msg_control = control.bytes;
 	msg.msg_controllen = *n_fds ? CMSG_SPACE(sizeof(int) * *n_fds) : 0;
-	/* Who does not wait is told once that there is something. */
+	/*
+	 * Who does not wait is told once that there is something. And where the other side has ended without having read everything, the
+	 * kernel says that first, once, and then gives what was sent before.
+	 */
 	do {
 		n = recvmsg(fd, &msg, flags | MSG_CMSG_CLOEXEC);
-	} while (n < 0 && errno == EINTR && (flags & MSG_DONTWAIT));
+	} while (n < 0 && (errno == ECONNRESET || (errno == EINTR && (flags & MSG_DONTWAIT))));
 	if (n < 0) {
 		*n_fds = 0;
 		return -errno;

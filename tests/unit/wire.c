@@ -125,6 +125,23 @@ static const char *connects(void)
 	return place;
 }
 
+/* Of somebody who has ended without having read all that he was sent. */
+static void last_words_arrive(void)
+{
+	int pair[2], fds[2];
+	size_t n = 2;
+	char buf[16];
+
+	check_int(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
+	check_int(socket_send(pair[1], "unread", 6, NULL, 0, 0), 0);
+	check_int(socket_send(pair[0], "words", 5, NULL, 0, 0), 0);
+	close(pair[0]);
+	check_int(socket_receive(pair[1], buf, sizeof buf, fds, &n, MSG_DONTWAIT), 5);
+	n = 2;
+	check_int(socket_receive(pair[1], buf, sizeof buf, fds, &n, MSG_DONTWAIT), 0);
+	close(pair[1]);
+}
+
 static void daemons_and_clients_meet(void)
 {
 	char dir[] = "/tmp/fixd-unit-XXXXXX", wanted[160];
@@ -197,6 +214,6 @@ static void carried_objects_say_where_they_lay(void)
 }
 
 static const struct tap_test tests[] = { TAP_TEST(records_come_back), TAP_TEST(jobs_come_back), TAP_TEST(carried_objects_say_where_they_lay),
-					 TAP_TEST(descriptors_arrive_or_are_closed),
+					 TAP_TEST(descriptors_arrive_or_are_closed), TAP_TEST(last_words_arrive),
 					 TAP_TEST(daemons_and_clients_meet) };
 TAP_MAIN(tests)
