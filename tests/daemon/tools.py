@@ -493,28 +493,39 @@ def test_log_of_a_build_that_runs(t):
     assert exit_code(warm) == 0 and d.ctl("log", "f").out == "begun\nover\n"
 
 
+def warm_on_a_terminal(d, *names):
+    pid, fd = pty.fork()
+    if pid == 0:
+        os.environ.pop("LD_PRELOAD", None)
+        os.execv(harness.program("fixctl"), ["fixctl", "-s", d.socket, "warm", *names])
+    return pid, fd
+
+
+def read_to_end(fd, seen):
+    """Until the program on that terminal has ended."""
+    try:
+        while True:
+            seen += os.read(fd, 4096)
+    except OSError:
+        os.close(fd)
+    return seen
+
+
 @once
 def test_warm_that_waits_for_another(t):
     """How long the last build took tells nothing as long as this one has not begun."""
     os.mkfifo(t.path("gate"))
     d = t.daemon("[fixture first]\ncommand = cat gate\n[fixture then]\ndepends = first\ncommand = sleep 1\n")
-    for terminal in False, True:
-        pid, fd = pty.fork()
-        if pid == 0:
-            os.environ.pop("LD_PRELOAD", None)
-            os.execv(harness.program("fixctl"), ["fixctl", "-s", d.socket, "warm", "then"])
+    for was_built in False, True:
+        pid, fd = warm_on_a_terminal(d, "then")
         seen = b""
         while seen.count(b"0 of 1, building then") < 3:
             seen += os.read(fd, 4096)
         assert b"to go" not in seen, seen
         with open(t.path("gate"), "w"):
             pass
-        try:
-            while True:
-                seen += os.read(fd, 4096)
-        except OSError:
-            os.close(fd)  # it has ended
-        assert exit_code(pid) == 0 and (b"some 1 s to go" in seen or b"some 2 s to go" in seen) == terminal, seen
+        seen = read_to_end(fd, seen)
+        assert exit_code(pid) == 0 and (b"some 1 s to go" in seen or b"some 2 s to go" in seen) == was_built, seen
         d.ctl("cleanup", "--all")
 
 
@@ -522,22 +533,14 @@ def test_warm_that_waits_for_another(t):
 def test_warm_on_a_terminal(t):
     os.mkfifo(t.path("gate"))
     d = t.daemon("[fixture f]\ncommand = cat gate\n")
-    pid, fd = pty.fork()
-    if pid == 0:
-        os.environ.pop("LD_PRELOAD", None)
-        os.execv(harness.program("fixctl"), ["fixctl", "-s", d.socket, "warm"])
+    pid, fd = warm_on_a_terminal(d)
     seen = b""
     while b"0 of 1, building f" not in seen:
         seen += os.read(fd, 4096)
     with open(t.path("gate"), "w"):
         pass
-    try:
-        while True:
-            seen += os.read(fd, 4096)
-    except OSError:
-        pass
+    seen = read_to_end(fd, seen)
     assert exit_code(pid) == 0 and b"ready" in seen, seen
-    os.close(fd)
 
 
 def test_get_and_log(t):
