@@ -161,6 +161,23 @@ def test_googletest_goes_on(t):
         assert 'tests="4" failures="1"' in f.read()
 
 
+def test_googletest_without_exceptions(t):
+    """Nothing but the end of the program can leave the test, and the report is written before."""
+    if not os.path.exists("/usr/include/gtest/gtest.h"):
+        raise Skip("<gtest/gtest.h> is not installed")
+    home, daemon = example(t)
+    daemon.configure("[fixture words]\ncommand = echo apple\n[fixture broken]\ncommand = exit 3\n")
+    daemon.ctl("reload")
+    sanitizers = ["-fsanitize=" + s for s in SANITIZERS]
+    run(["g++", "-fno-exceptions", *sanitizers, "-o", "broken", t.write("broken.cc", BROKEN), "-I", "..", "-I", SRC + "/include", "-L", BUILD + "/.libs",
+         "-lfixd", "-Wl,-rpath," + BUILD + "/.libs", "-lgtest", "-lgtest_main", "-lpthread"], environment(), home)
+    out = run(["./broken", "--gtest_output=xml:" + t.path("out.xml")], tools(t, daemon), home, 1)
+    assert "fixture 'broken' cannot be built: the command exited with status 3" in out, out
+    with open(t.path("out.xml")) as f:
+        report = f.read()
+    assert 'name="IsPristine"' in report and "fixture &apos;broken&apos; cannot be built" in report and report.endswith("</testsuites>\n"), report
+
+
 def test_other_frameworks_go_on(t):
     """The tests that need a fixture that cannot be built fail, and say why; nothing ends."""
     home, daemon = example(t)

@@ -6,7 +6,8 @@
  *	TEST_F(Lookup, finds) { auto *c = get<corpus>("corpus"); ... }
  *
  * What a test has written is undone after it, when the object of the test ends: also in a class with a TearDown() of its own. A
- * fixture that cannot be had fails the test; without C++ exceptions it ends the program.
+ * fixture that cannot be had fails the test. Without C++ exceptions nothing but the end of the program can leave the test: the report
+ * (--gtest_output) is written before, with the tests that have run.
  */
 #ifndef FIXD_GTEST_H
 #define FIXD_GTEST_H
@@ -14,6 +15,21 @@
 #include <gtest/gtest.h>
 
 #define FIXD_TEST_NOT_PRISTINE(message) ADD_FAILURE() << (message)
+
+#ifndef __cpp_exceptions
+#define FIXD_TEST_FAILED(message) fixd_gtest_end(message)
+
+[[noreturn]] inline void fixd_gtest_end(const char *message)
+{
+	::testing::UnitTest *all = ::testing::UnitTest::GetInstance();
+	::testing::TestEventListener *report = all->listeners().default_xml_generator();
+
+	ADD_FAILURE() << message;
+	if (report)
+		report->OnTestIterationEnd(*all, 1);
+	exit(1);
+}
+#endif
 
 #include "cxx.h"
 
