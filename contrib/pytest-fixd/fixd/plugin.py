@@ -140,6 +140,10 @@ class Runtime:
                 self.adopt("*")  # what a run that was killed has left behind
                 _directories.sweep()
 
+    def has_left_something(self) -> bool:
+        """An earlier run: to a daemon that is there, or in notes that have outlived one."""
+        return os.path.exists(self.socket) or _ledger.has_any(self.socket, self.root)
+
     def connect(self) -> None:
         """Joins the run; a worker that cannot is like its controller, which has tried before."""
         self._asked = True
@@ -610,8 +614,8 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     runtime = runtime_of(session.config)
     if session.config.option.collectonly or getattr(session.config.option, "showfixtures", False):
         return
-    # Fixtures may also be found later, in test modules.
-    if Definition.count:
+    # Here nobody knows yet which tests there are; where they run in other processes, this one never will.
+    if Definition.count and _has_workers(session.config):
         runtime.connect_once()
 
 
@@ -620,10 +624,20 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     """All of a run's processes have joined it before the first of them has run a test."""
     runtime = runtime_of(session.config)
     if session.config.getoption("fixd_explain"):
+        if Definition.count:
+            runtime.connect_once()
         _explain.explain(runtime, session)
         return
-    if Definition.count and not session.config.option.collectonly and not getattr(session.config.option, "showfixtures", False):
+    if session.config.option.collectonly or getattr(session.config.option, "showfixtures", False):
+        return
+    if any(map(_asks_for_shared, session.items)) or Definition.count and (_is_worker(session.config) or runtime.has_left_something()):
         runtime.connect_once()
+
+
+def _asks_for_shared(item: Any) -> bool:
+    """By its name; what it asks for by request.getfixturevalue() is found then."""
+    found = getattr(getattr(item, "_fixtureinfo", None), "name2fixturedefs", {})
+    return any(hasattr(fixturedef.func, "_fixd") for of_name in found.values() for fixturedef in of_name)
 
 
 def pytest_report_collectionfinish(config: pytest.Config) -> Optional[str]:

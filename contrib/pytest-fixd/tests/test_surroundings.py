@@ -208,6 +208,20 @@ def test_a_package_is_not_searched_twice():
     assert done.stdout == "['pytest as installed']\n"
 
 
+def test_no_daemon_for_what_no_test_asks_for(project):
+    project.conftest("""
+        @fixd.fixture(scope="session")
+        def table(): return 1
+        @pytest.fixture
+        def made_of_it(table): return table
+        """)
+    project.write("test_it.py", "def test_other(): pass\ndef test_table(made_of_it): pass\ndef test_asks(request): request.getfixturevalue('table')\n")
+    for words in ("other", "not other and not asks", "asks"):
+        project.run("-k", words).passed(1)
+        assert os.path.exists(project.socket) == (words != "other"), words
+        project.run("--daemon-stop")
+
+
 def test_no_daemon_without_shared_fixtures(project):
     project.write("test_it.py", "import pytest\n@pytest.fixture\ndef data(): return 1\ndef test(data): pass\n")
     for more in ([], ["-n", "2"]):
