@@ -115,6 +115,7 @@ pytest_fixd = \
 	contrib/pytest-fixd/fixd/_teardown.py \
 	contrib/pytest-fixd/fixd/_use.py \
 	contrib/pytest-fixd/fixd/_values.py \
+	contrib/pytest-fixd/fixd/_variables.py \
 	contrib/pytest-fixd/fixd/_warm.py \
 	contrib/pytest-fixd/fixd/_witness.py \
 	contrib/pytest-fixd/fixd/plugin.py \

@@ -7,15 +7,13 @@ It is remembered with what was built, so that a process that has another one of 
 from __future__ import annotations
 
 import argparse
-import ast
 import contextlib
 import functools
 import os
 import sys
-import types
 from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Set, Tuple
 
-from . import _source
+from . import _variables
 from ._fingerprint import fingerprint
 
 ABSENT = "absent"
@@ -29,18 +27,12 @@ def _asked_by_project(depth: int = 2) -> bool:
     frame = sys._getframe(depth)
     while frame is not None and _is_between(frame.f_code.co_filename):
         frame = frame.f_back  # type: ignore[assignment]
-    return frame is not None and _is_project(frame.f_code.co_filename)
+    return frame is not None and _variables.is_project_file(frame.f_code.co_filename)
 
 
 @functools.lru_cache(maxsize=None)
 def _is_between(name: str) -> bool:
     return name.startswith("<frozen ") or os.path.realpath(name) in _BETWEEN
-
-
-@functools.lru_cache(maxsize=None)
-def _is_project(name: str) -> bool:
-    path = os.path.realpath(name)
-    return os.path.isfile(path) and _source.is_project(path)
 
 
 _listener: Optional["Outside"] = None
@@ -125,7 +117,7 @@ class Outside:
 
     def found(self, function: Any) -> List[List[str]]:
         """[kind, name, what it is now] of each."""
-        names = self.names | {("variable", name) for name in _variables_of(function)}
+        names = self.names | {("variable", name) for name in _variables.from_outside(function)}
         known = [(kind, name, _now(kind, name, self._request)) for kind, name in sorted(names)]
         return [[kind, name, now] for kind, name, now in known if now is not None]
 
@@ -138,90 +130,3 @@ def difference(found: Iterable[List[str]], request: Any) -> Optional[str]:
 def by_variable(found: Iterable[List[str]]) -> Optional[str]:
     """What its own lines do not show."""
     return next((f"the environment by a variable ({name.replace(':', '.')})" for kind, name, _ in found if kind == "variable"), None)
-
-
-# Variables of modules that were made from the environment: where a function leads to, through functions and modules of the project.
-
-
-def _codes(code: types.CodeType) -> Iterator[types.CodeType]:
-    yield code
-    for inner in code.co_consts:
-        if isinstance(inner, types.CodeType):
-            yield from _codes(inner)
-
-
-def _statements(body: Iterable[ast.stmt]) -> Iterator[ast.stmt]:
-    """Those that are run when a module is imported."""
-    for statement in body:
-        yield statement
-        for name in ("body", "orelse", "finalbody"):
-            if not isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
-                yield from _statements(getattr(statement, name, []))
-
-
-def _module_is_project(module: Any) -> bool:
-    path = getattr(module, "__file__", None)
-    return isinstance(module, types.ModuleType) and bool(path) and str(path).endswith(".py") and _is_project(str(path))
-
-
-class _Walk:
-    def __init__(self) -> None:
-        self.found: Set[str] = set()
-        self._seen: Set[Any] = set()
-
-    def function(self, f: Any) -> None:
-        if f in self._seen or not _is_project(f.__code__.co_filename):
-            return
-        self._seen.add(f)
-        names = {name for code in _codes(f.__code__) for name in code.co_names}
-        module = sys.modules.get(f.__module__ or "")
-        for name in names & set(f.__globals__):
-            value = f.__globals__[name]
-            if _module_is_project(value):
-                for attribute in names & set(vars(value)):
-                    self.variable(value, attribute)
-            elif module is not None and vars(module) is f.__globals__:
-                self.variable(module, name)
-
-    def variable(self, module: Any, name: str) -> None:
-        value = vars(module)[name]
-        if (module, name) in self._seen:
-            return
-        self._seen.add((module, name))
-        if isinstance(value, types.FunctionType):
-            self.function(value)
-        elif isinstance(value, type):
-            for method in vars(value).values():
-                if isinstance(method, types.FunctionType):
-                    self.function(method)
-        elif _module_is_project(module):
-            self._assignment(module, name)
-
-    def _assignment(self, module: Any, name: str) -> None:
-        try:
-            statements = list(_statements(_source.tree_of(module.__file__).body))
-        except (OSError, SyntaxError, ValueError):
-            return
-        for statement in statements:
-            if isinstance(statement, ast.ImportFrom):
-                self._imported(module, statement, name)
-            targets = getattr(statement, "targets", None) or [getattr(statement, "target", None)]
-            if any(isinstance(t, ast.Name) and t.id == name for t in targets) and _source.looks_outside(vars(module), statement):
-                self.found.add(f"{module.__name__}:{name}")
-
-    def _imported(self, module: Any, statement: ast.ImportFrom, name: str) -> None:
-        for alias in statement.names:
-            if (alias.asname or alias.name) == name:
-                base = "." * statement.level + (statement.module or "")
-                other = sys.modules.get(_source.absolute(base, getattr(module, "__package__", None) or ""))
-                if other is not None and alias.name in vars(other) and _module_is_project(other):
-                    self.variable(other, alias.name)
-
-
-def _variables_of(function: Any) -> Set[str]:
-    walk = _Walk()
-    try:
-        walk.function(function)
-    except RecursionError:
-        pass
-    return walk.found

@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: MIT
+"""Variables of the project's modules: where a function leads to, through functions, classes and modules of the project."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import os
+import sys
+import types
+from typing import Any, Iterable, Iterator, Set
+
+from . import _source
+
+
+@functools.lru_cache(maxsize=None)
+def is_project_file(name: str) -> bool:
+    path = os.path.realpath(name)
+    return os.path.isfile(path) and _source.is_project(path)
+
+
+
+def _codes(code: types.CodeType) -> Iterator[types.CodeType]:
+    yield code
+    for inner in code.co_consts:
+        if isinstance(inner, types.CodeType):
+            yield from _codes(inner)
+
+
+def _statements(body: Iterable[ast.stmt]) -> Iterator[ast.stmt]:
+    """Those that are run when a module is imported."""
+    for statement in body:
+        yield statement
+        for name in ("body", "orelse", "finalbody"):
+            if not isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+                yield from _statements(getattr(statement, name, []))
+
+
+def _moduleis_project_file(module: Any) -> bool:
+    path = getattr(module, "__file__", None)
+    return isinstance(module, types.ModuleType) and bool(path) and str(path).endswith(".py") and is_project_file(str(path))
+
+
+class Walk:
+    def __init__(self) -> None:
+        self.found: Set[str] = set()
+        self._seen: Set[Any] = set()
+
+    def function(self, f: Any) -> None:
+        if f in self._seen or not is_project_file(f.__code__.co_filename):
+            return
+        self._seen.add(f)
+        names = {name for code in _codes(f.__code__) for name in code.co_names}
+        module = sys.modules.get(f.__module__ or "")
+        for name in names & set(f.__globals__):
+            value = f.__globals__[name]
+            if _moduleis_project_file(value):
+                for attribute in names & set(vars(value)):
+                    self.variable(value, attribute)
+            elif module is not None and vars(module) is f.__globals__:
+                self.variable(module, name)
+
+    def variable(self, module: Any, name: str) -> None:
+        value = vars(module)[name]
+        if (module, name) in self._seen:
+            return
+        self._seen.add((module, name))
+        if isinstance(value, types.FunctionType):
+            self.function(value)
+        elif isinstance(value, type):
+            for method in vars(value).values():
+                if isinstance(method, types.FunctionType):
+                    self.function(method)
+        elif _moduleis_project_file(module):
+            self._assignment(module, name)
+
+    def _assignment(self, module: Any, name: str) -> None:
+        try:
+            statements = list(_statements(_source.tree_of(module.__file__).body))
+        except (OSError, SyntaxError, ValueError):
+            return
+        for statement in statements:
+            if isinstance(statement, ast.ImportFrom):
+                self._imported(module, statement, name)
+            targets = getattr(statement, "targets", None) or [getattr(statement, "target", None)]
+            if any(isinstance(t, ast.Name) and t.id == name for t in targets) and _source.looks_outside(vars(module), statement):
+                self.found.add(f"{module.__name__}:{name}")
+
+    def _imported(self, module: Any, statement: ast.ImportFrom, name: str) -> None:
+        for alias in statement.names:
+            if (alias.asname or alias.name) == name:
+                base = "." * statement.level + (statement.module or "")
+                other = sys.modules.get(_source.absolute(base, getattr(module, "__package__", None) or ""))
+                if other is not None and alias.name in vars(other) and _moduleis_project_file(other):
+                    self.variable(other, alias.name)
+
+
+def from_outside(function: Any) -> Set[str]:
+    """MODULE:NAME of those that a function leads to and that were made from the environment or from options."""
+    walk = Walk()
+    try:
+        walk.function(function)
+    except RecursionError:
+        pass
+    return walk.found
