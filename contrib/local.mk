@@ -84,6 +84,7 @@ pytest_fixd = \
 	contrib/pytest-fixd/fixd/_classes.py \
 	contrib/pytest-fixd/fixd/_command_line.py \
 	contrib/pytest-fixd/fixd/_commands.py \
+	contrib/pytest-fixd/fixd/_configured.py \
 	contrib/pytest-fixd/fixd/_daemon.py \
 	contrib/pytest-fixd/fixd/_directories.py \
 	contrib/pytest-fixd/fixd/_early.py \

@@ -571,7 +571,7 @@ class SetUp:
         if self._wanted is not None and (made_of.files or made_of.outside):
             self._wanted = None
             self._tell_of_remote(f"it reads {made_of.files[0]}, which watch= does not name" if made_of.files else
-                                 f"it reads {outside}, which others may have otherwise; key= can tell")
+                                 f"it reads {outside or ' '.join(made_of.outside[0][:2])}, which others may have otherwise; key= can tell")
         for words in _patterns.unmatched(self.runtime.root, definition.watch):
             self.runtime.tell_once((definition, words), f"fixture '{name}': watch={words!r} names nothing that is in {self.runtime.root}")
 

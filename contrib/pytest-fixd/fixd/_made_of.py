@@ -34,7 +34,7 @@ class MadeOf:
             self._outside.names.add(("marks", "of the test"))
         found = self._outside.found(definition.function) if definition.key is None else []
         # Of what travels, whoever wrote it has said that it is the same on other machines: what its own lines show is told.
-        self.outside = [one for one in found if one[0] == "variable" or not definition.remote]
+        self.outside = [one for one in found if one[0] in _outside.NOT_IN_ITS_LINES or not definition.remote]
         known = _source.files_of(definition.function, root)
         self.files = self._reads.unknown(root, definition.watch, known, _source.imports_computed(definition.function))
 

@@ -13,10 +13,17 @@ import os
 import sys
 from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Set, Tuple
 
+import pytest
+
 from . import _variables
 from ._fingerprint import fingerprint
+from ._runtime import runtime_of
 
 ABSENT = "absent"
+OF_HOOK = "a hook's variable"
+CONFIG = "config attribute"
+STASH = "config stash"
+NOT_IN_ITS_LINES = ("variable", OF_HOOK, CONFIG, STASH)
 # Each process or test has another one, as they are to tell them apart.
 _OF_PROCESS = ("PYTEST_CURRENT_TEST", "PYTEST_XDIST_")
 # Between who asks and what is asked.
@@ -38,18 +45,72 @@ def _is_between(name: str) -> bool:
 _listener: Optional["Outside"] = None
 
 
+def _note(kind: str, name: str) -> None:
+    """By one that is between."""
+    if _listener is not None and _asked_by_project(3):
+        _listener.names.add((kind, name))
+
+
 class _Environment(type(os.environ)):  # type: ignore[misc]
     def __getitem__(self, name: Any) -> Any:
-        if _listener is not None and isinstance(name, str) and not name.startswith(_OF_PROCESS) and _asked_by_project():
-            _listener.names.add(("environment", name))
+        if isinstance(name, str) and not name.startswith(_OF_PROCESS):
+            _note("environment", name)
         return super().__getitem__(name)
 
 
 class _Options(argparse.Namespace):
     def __getattribute__(self, name: str) -> Any:
-        if _listener is not None and not name.startswith("_") and _asked_by_project():
-            _listener.names.add(("option", name))
+        if not name.startswith("_"):
+            _note("option", name)
         return super().__getattribute__(name)
+
+
+# Of pytest's own, and what tells processes apart.
+_OF_PYTEST = ("option", "pluginmanager", "hook", "trace", "stash", "cache", "workerinput", "workeroutput", "workerid")
+_METHODS = {"getoption": "option", "getvalue": "option", "getini": "ini"}
+
+
+@functools.lru_cache(maxsize=None)
+def _listening_config(kind: Any) -> Any:
+    def asking(method: str) -> Any:
+        def ask(self: Any, name: str, *arguments: Any, **named: Any) -> Any:
+            _note(_METHODS[method], str(name))
+            return getattr(kind, method)(self, name, *arguments, **named)
+
+        return ask
+
+    class Config(kind):  # type: ignore[misc]
+        def __getattribute__(self, name: str) -> Any:
+            if _listener is not None and not name.startswith("__") and name not in _OF_PYTEST and not hasattr(kind, name):
+                _note(CONFIG, name)
+            return super().__getattribute__(name)
+
+    for method in _METHODS:
+        if hasattr(kind, method):
+            setattr(Config, method, asking(method))
+    return Config
+
+
+class _Stash(pytest.Stash):
+    __slots__ = ()
+
+    def __getitem__(self, key: Any) -> Any:
+        _note_key(key)
+        return super().__getitem__(key)
+
+    def get(self, key: Any, default: Any) -> Any:
+        _note_key(key)
+        return super().get(key, default)
+
+
+def _note_key(key: Any) -> None:
+    """By the variable that it is: it has no name of its own."""
+    if _listener is None or not _asked_by_project(3):
+        return
+    for module in list(sys.modules.values()):
+        path = getattr(module, "__file__", None)
+        if path and _variables.is_project_file(str(path)):
+            _listener.names |= {(STASH, f"{module.__name__}:{name}") for name, value in vars(module).items() if value is key}
 
 
 def _now(kind: str, name: str, request: Any) -> Optional[str]:
@@ -62,6 +123,13 @@ def _now(kind: str, name: str, request: Any) -> Optional[str]:
             value = config.getoption(name, None)
         elif kind == "ini":
             value = config.getini(name)
+        elif kind == OF_HOOK:
+            return runtime_of(config).configured.get(name, ABSENT)
+        elif kind == CONFIG:
+            value = vars(config)[name]
+        elif kind == STASH:
+            module, _, variable = name.partition(":")
+            value = config.stash[getattr(sys.modules[module], variable)]
         elif kind == "marks":
             value = [(mark.name, mark.args, mark.kwargs) for mark in request.node.iter_markers()]
         else:
@@ -70,16 +138,6 @@ def _now(kind: str, name: str, request: Any) -> Optional[str]:
     except Exception:
         return ABSENT
     return fingerprint(value)
-
-
-def _listening_to(kind: str, method: Callable[..., Any]) -> Callable[..., Any]:
-    def ask(name: str, *arguments: Any, **named: Any) -> Any:
-        # What is built by what is built has a listener of its own.
-        if _listener is not None and _asked_by_project():
-            _listener.names.add((kind, str(name)))
-        return method(name, *arguments, **named)
-
-    return ask
 
 
 class Outside:
@@ -93,31 +151,24 @@ class Outside:
     def listening(self) -> Iterator[None]:
         global _listener
         config, before = self._request.config, _listener
-        kind, options = type(os.environ), type(config.option)
-        is_plain = kind in (_Environment, *_Environment.__bases__)
-        methods = {"getoption": "option", "getini": "ini", "getvalue": "option"}
-        there = [name for name in methods if name not in vars(config)]
+        listening = [(os.environ, _Environment), (config.option, _Options), (config.stash, _Stash), (config, _listening_config(type(config)))]
+        # What is built by what is built finds them so; and what is somebody else's stays that.
+        silent = [(thing, type(thing), kind) for thing, kind in listening if type(thing) in kind.__bases__]
         try:
-            if is_plain:
-                os.environ.__class__ = _Environment
-            if options is argparse.Namespace:
-                config.option.__class__ = _Options
-            for name in there:
-                setattr(config, name, _listening_to(methods[name], getattr(config, name)))
+            for thing, _, kind in silent:
+                thing.__class__ = kind
             _listener = self
             yield
         finally:
             _listener = before
-            for name in there:
-                vars(config).pop(name, None)
-            if options is argparse.Namespace:
-                config.option.__class__ = options
-            if is_plain:
-                os.environ.__class__ = kind
+            for thing, kind, _ in silent:
+                thing.__class__ = kind
 
     def found(self, function: Any) -> List[List[str]]:
         """[kind, name, what it is now] of each."""
-        names = self.names | {("variable", name) for name in _variables.from_outside(function)}
+        walk = _variables.of(function)
+        names = self.names | {("variable", name) for name in walk.found}
+        names |= {(OF_HOOK, name) for name in walk.data & set(runtime_of(self._request.config).configured)}
         known = [(kind, name, _now(kind, name, self._request)) for kind, name in sorted(names)]
         return [[kind, name, now] for kind, name, now in known if now is not None]
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import ast
+import dis
 import functools
 import os
 import sys
@@ -36,14 +37,19 @@ def _statements(body: Iterable[ast.stmt]) -> Iterator[ast.stmt]:
                 yield from _statements(getattr(statement, name, []))
 
 
-def _moduleis_project_file(module: Any) -> bool:
+def _module_is_project(module: Any) -> bool:
     path = getattr(module, "__file__", None)
     return isinstance(module, types.ModuleType) and bool(path) and str(path).endswith(".py") and is_project_file(str(path))
 
 
 class Walk:
+    """`found`: made from the environment or from options; `data`: all that are no functions and no modules; `written`: names that
+    something is given to, as a variable of a module or as an attribute."""
+
     def __init__(self) -> None:
         self.found: Set[str] = set()
+        self.data: Set[str] = set()
+        self.written: Set[str] = set()
         self._seen: Set[Any] = set()
 
     def function(self, f: Any) -> None:
@@ -51,10 +57,11 @@ class Walk:
             return
         self._seen.add(f)
         names = {name for code in _codes(f.__code__) for name in code.co_names}
+        self.written |= {i.argval for code in _codes(f.__code__) for i in dis.get_instructions(code) if i.opname in ("STORE_GLOBAL", "STORE_ATTR")}
         module = sys.modules.get(f.__module__ or "")
         for name in names & set(f.__globals__):
             value = f.__globals__[name]
-            if _moduleis_project_file(value):
+            if _module_is_project(value):
                 for attribute in names & set(vars(value)):
                     self.variable(value, attribute)
             elif module is not None and vars(module) is f.__globals__:
@@ -65,13 +72,15 @@ class Walk:
         if (module, name) in self._seen:
             return
         self._seen.add((module, name))
+        if not isinstance(value, (types.FunctionType, types.ModuleType)) and _module_is_project(module):
+            self.data.add(f"{module.__name__}:{name}")
         if isinstance(value, types.FunctionType):
             self.function(value)
         elif isinstance(value, type):
             for method in vars(value).values():
                 if isinstance(method, types.FunctionType):
                     self.function(method)
-        elif _moduleis_project_file(module):
+        elif _module_is_project(module):
             self._assignment(module, name)
 
     def _assignment(self, module: Any, name: str) -> None:
@@ -91,15 +100,16 @@ class Walk:
             if (alias.asname or alias.name) == name:
                 base = "." * statement.level + (statement.module or "")
                 other = sys.modules.get(_source.absolute(base, getattr(module, "__package__", None) or ""))
-                if other is not None and alias.name in vars(other) and _moduleis_project_file(other):
+                if other is not None and alias.name in vars(other) and _module_is_project(other):
                     self.variable(other, alias.name)
 
 
-def from_outside(function: Any) -> Set[str]:
-    """MODULE:NAME of those that a function leads to and that were made from the environment or from options."""
+def of(*functions: Any) -> Walk:
+    """Where they lead to, all together."""
     walk = Walk()
     try:
-        walk.function(function)
+        for function in functions:
+            walk.function(function)
     except RecursionError:
         pass
-    return walk.found
+    return walk

@@ -24,7 +24,7 @@ from . import _early
 
 _early.begin()
 
-from . import _again, _asked, _blame, _commands, _daemon, _directories, _explain, _ledger, _live, _patterns, _process, _remote, _renewal, _rerun, _scattered
+from . import _again, _asked, _blame, _commands, _configured, _daemon, _directories, _explain, _ledger, _live, _patterns, _process, _remote, _renewal, _rerun, _scattered
 from . import _source, _teardown, _values
 from ._definition import Definition, function_of
 from ._fixtures import Handle, tear_down, tokens
@@ -122,6 +122,7 @@ class Runtime:
         self.messages: List[str] = []
         self.is_closing = False
         self._asked = False  # for a daemon
+        self.configured: Dict[str, str] = {}  # what hooks have set, when the tests were known
         self.header_is_over = self.header_told = False
         # What is measured is to be run.
         self.measures = _measures_coverage(config) and config.getoption("reuse_fixtures") is None
@@ -630,6 +631,8 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         return
     if session.config.option.collectonly or getattr(session.config.option, "showfixtures", False):
         return
+    if Definition.count:
+        runtime.configured = _configured.variables(session.config, _shared_functions(session))
     if any(map(_asks_for_shared, session.items)) or Definition.count and (_is_worker(session.config) or runtime.has_left_something()):
         runtime.connect_once()
 
@@ -638,6 +641,11 @@ def _asks_for_shared(item: Any) -> bool:
     """By its name; what it asks for by request.getfixturevalue() is found then."""
     found = getattr(getattr(item, "_fixtureinfo", None), "name2fixturedefs", {})
     return any(hasattr(fixturedef.func, "_fixd") for of_name in found.values() for fixturedef in of_name)
+
+
+def _shared_functions(session: Any) -> Iterator[Any]:
+    for of_name in session._fixturemanager._arg2fixturedefs.values():
+        yield from (fixturedef.func._fixd.function for fixturedef in of_name if hasattr(fixturedef.func, "_fixd"))
 
 
 def pytest_report_collectionfinish(config: pytest.Config) -> Optional[str]:

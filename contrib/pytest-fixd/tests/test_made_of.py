@@ -253,3 +253,46 @@ def test_one_in_another(project):
         project.forget()
         project.run("--stage", option, env={"STAGE": stage, "PLACE": place}).passed(1)
         assert sorted(project.log()) == sorted(logged), (option, stage, place, project.log())
+
+
+CONFIGURED = """
+import settings
+url, kept, table = None, pytest.StashKey(), {}
+class Holder: url = None
+class One:
+    def __init__(self): self.url = None
+    def get(self): return self.url
+one = One()
+def pytest_addoption(parser): parser.addoption("--url")
+def set_up(url): settings.url = Holder.url = one.url = url
+def pytest_configure(config):
+    global url
+    url = table["url"] = config.stash[kept] = config.place = config.getoption("url")
+    set_up(url)
+"""
+WAYS = {"variable": "url", "dict": "table['url']", "class": "Holder.url", "object": "one.get()", "module": "settings.url", "stash": "request.config.stash[kept]",
+        "get": "request.config.stash.get(kept, None)", "attribute": "request.config.place", "getattr": "getattr(request.config, 'place', None)"}
+
+
+def test_what_hooks_have_set(project):
+    """Where pytest_configure() puts an option, and a fixture finds it."""
+    project.write("settings.py", "url = None\n")
+    project.conftest(CONFIGURED + "".join(f"@fixd.fixture(scope='session')\ndef by_{name}(request):\n    log('{name}')\n    return {way}\n"
+                                          for name, way in WAYS.items()))
+    project.write("test_it.py", f"import pytest\n@pytest.mark.parametrize('way', {[*WAYS]})\ndef test(request, way):\n"
+                                "    assert request.getfixturevalue('by_' + way) == request.config.getoption('url')\n")
+    for url, built in (("a", len(WAYS)), ("a", 0), ("b", len(WAYS)), ("b", 0)):
+        project.forget()
+        project.run("--url", url, "-n", "2" if url == "b" else "0").passed(len(WAYS))
+        assert len(project.log()) == built, (url, project.log())
+
+
+def test_what_tests_do_to_variables_of_hooks(project):
+    """That is not what it is made of: every process has done something else."""
+    project.conftest("seen = []\ndef pytest_configure(config): seen.append('begun')\n"
+                     "@fixd.fixture(scope='session')\ndef value():\n    log('value')\n    seen.append('built')\n    return len(seen)\n"
+                     "@fixd.fixture(scope='session')\ndef late():\n    log('late')\n    return seen[0]\n")
+    project.write("test_it.py", "import conftest, pytest\n@pytest.mark.parametrize('i', range(6))\ndef test(value, i): conftest.seen.append(i)\ndef test_late(late): pass\n")
+    for options in (["-n", "3"], []):
+        project.run(*options).passed(7)
+    assert sorted(project.log()) == ["late", "value"]
