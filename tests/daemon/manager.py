@@ -275,6 +275,33 @@ def test_a_crash_under_a_holder(t):
     d.process.wait(LIMIT)
 
 
+def test_a_clone_whose_holder_ends_with_the_daemon(t):
+    """Nobody else gets it: it is not pristine any more."""
+    m = manager(t)
+    d = m.start(service("", "clones = 2\n"))
+    go, said = os.pipe(), os.pipe()
+
+    def hold():
+        d.client().attach("server")
+        os.write(said[1], b"x")
+        os.read(go[0], 1)
+    holder = t.child(hold)
+    os.read(said[0], 1)
+    assert d.instance("server/1")["pids"] == [holder]
+    wait_for(lambda: "/memfd:fixd:server (deleted)" in kinds(m), "the store to hold it")
+    d.kill()
+    os.kill(holder, signal.SIGKILL)
+    assert harness.exit_code(holder) == -signal.SIGKILL
+    d = m.start()
+    c = d.client()
+    c.attach("server")
+    assert d.instance("server/2")["pids"] == [os.getpid()]
+    for fd in go + said:
+        os.close(fd)
+    d.ctl("stop")
+    d.process.wait(LIMIT)
+
+
 def kinds(m):
     """What the store holds, without the numbers that tell one build from the next."""
     m.listen()

@@ -501,6 +501,9 @@ static void settle_loaded(struct instance *i)
 {
 	if (!i->current)
 		board_show(i->session->model->work->board, i->board_slot, 0);
+	/* Whoever had it has ended while there was no daemon. */
+	if (i->current && i->current->dirty)
+		instance_give_back(i->current);
 	instance_propagate(i);
 	instance_inputs_event(i);
 }

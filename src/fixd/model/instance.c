@@ -106,6 +106,7 @@ void instance_set_pin(struct instance *i, size_t k, struct image *im)
 	i->pins[k] = im ? image_ref(im) : NULL;
 	if (im) {
 		im->n_pins++;
+		im->dirty |= im->instance && im->instance->clone;
 		image_update_unused(im);
 	}
 	if (old) {
