@@ -23,8 +23,12 @@
 #include "fixd/model/model.h"
 #include "fixd/model/session.h"
 #include "fixd/model/user.h"
+#include "fixd/work/keeper.h"
+#include "fixd/work/work.h"
 #include "image/digest.h"
+#include "image/memfd.h"
 #include "image/region.h"
+#include "wire/record.h"
 
 struct world world;
 
@@ -89,10 +93,10 @@ struct watchset {
 	int changed; /* the file that has; -1: none */
 };
 
-static bool own_file(const struct fixture *f, unsigned file)
+static bool names_file(char *const *patterns, unsigned file)
 {
-	for (size_t k = 0; f->policy.watch && f->policy.watch[k]; k++) {
-		const char *name = strrchr(f->policy.watch[k], '/');
+	for (size_t k = 0; patterns && patterns[k]; k++) {
+		const char *name = strrchr(patterns[k], '/');
 
 		if (name && name[1] == (char)('0' + file))
 			return true;
@@ -100,15 +104,45 @@ static bool own_file(const struct fixture *f, unsigned file)
 	return false;
 }
 
-static struct watchset *see(const struct fixture *f)
+static bool own_file(const struct fixture *f, unsigned file)
+{
+	return names_file(f->policy.watch, file);
+}
+
+struct watchset *world_see(char *const *patterns)
 {
 	struct watchset *s = xcalloc(1, sizeof *s);
 
 	for (unsigned k = 0; k < WORLD_FILES; k++)
-		s->of[k] = own_file(f, k);
+		s->of[k] = names_file(patterns, k);
 	memcpy(s->stamps, world.stamps, sizeof s->stamps);
 	s->changed = -1;
 	return s;
+}
+
+static struct watchset *see(const struct fixture *f)
+{
+	return world_see(f->policy.watch);
+}
+
+void world_save_seen(const struct watchset *s, struct text *out)
+{
+	record_bytes(out, 1, s->stamps, sizeof s->stamps);
+	record_u64(out, 2, (uint64_t)(s->changed + 1));
+}
+
+void world_restore_seen(struct watchset *s, const struct record *saved)
+{
+	struct record_reader in = record_inside(saved);
+	struct record r;
+	bool bad = false;
+
+	while (record_next(&in, &r, &bad)) {
+		if (r.field == 1)
+			memcpy(s->stamps, r.data, sizeof s->stamps);
+		else
+			s->changed = (int)r.number - 1;
+	}
 }
 
 static struct watchset *forget(struct watchset *s)
@@ -283,6 +317,37 @@ static void tear_down(struct image *im)
 	if (im->n_leases || im->n_teardown_dependents)
 		wrong("an image is torn down that is held, or needed by another one");
 	add_job(JOB_OF_TEARDOWN, NULL)->image = im;
+	im->kept_by->ending = true;
+}
+
+/* What must be torn down is kept by somebody, who has nothing to do until then. */
+static void begin_keeper(struct image *im)
+{
+	struct keeper *k = xcalloc(1, sizeof *k);
+
+	k->title = xstrdup(im->title);
+	k->image = im;
+	k->service = k->hold = k->channel_fd = k->errors_fd = -1;
+	world_resume_keeper(k);
+	im->kept_by = k;
+}
+
+void world_resume_keeper(struct keeper *k)
+{
+	link_init(&k->link);
+	link_insert(&world.work->keepers, &k->link);
+	account_add_keeper(world.model);
+	if (k->ending)
+		add_job(JOB_OF_TEARDOWN, NULL)->image = k->image;
+}
+
+static void end_keeper(struct keeper *k)
+{
+	link_remove(&k->link);
+	account_remove_keeper(world.model);
+	free(k->title);
+	free(k->died);
+	free(k);
 }
 
 static int look_at_root(const struct session *s)
@@ -370,14 +435,23 @@ static void look_through(const struct world_job *j, struct image *const *deps, u
 	}
 }
 
+/* A sealed memory file. */
+static int some_memory(void)
+{
+	int fd = fcntl(world.memory, F_DUPFD_CLOEXEC, 0);
+
+	if (fd < 0)
+		wrong("there is no descriptor");
+	return fd;
+}
+
 static struct image *make_image(const struct world_job *j, uint64_t as)
 {
 	struct instance *i = j->instance;
 	struct model *m = world.model;
 	const struct fixture *f = i->fixture;
-	struct image *im = image_new(m, -1, WIRE_IMAGE_BLOB, WORLD_IMAGE_BYTES);
+	struct image *im = image_new(m, some_memory(), WIRE_IMAGE_BLOB, WORLD_IMAGE_BYTES);
 	uint64_t seen[WORLD_FILES];
-	static const int marker;
 
 	look_through(j, i->pins, seen);
 	im->inputs = pack(seen);
@@ -391,18 +465,17 @@ static struct image *make_image(const struct world_job *j, uint64_t as)
 	im->created = im->used = im->checked = world.now;
 	im->checked = j->began;
 	image_charge(im, j->what == JOB_OF_OFFER ? i->session->user : NULL, WORLD_IMAGE_BYTES);
-	if (f->teardown || f->source == SOURCE_SERVICE) {
-		im->kept_by = (struct keeper *)&marker;
-		account_add_keeper(m);
-	}
+	im->title = xstrdup(i->title);
+	if (f->teardown || f->source == SOURCE_SERVICE)
+		begin_keeper(im);
 	if (j->what == JOB_OF_OFFER) {
-		im->title = xstrdup(i->title);
 		im->session = i->session;
 		link_insert(&i->session->images, &im->in_session);
 		im->of_run = i->run != NULL;
 		im->run = i->run ? xstrdup(i->run->id) : j->run ? xstrdup(j->run) : NULL;
 		im->teardown = im->of_run;
-		im->note_fd = im->of_run ? open("/dev/null", O_RDONLY | O_CLOEXEC) : -1;
+		im->note_fd = im->of_run ? some_memory() : -1;
+		im->note_size = im->of_run ? WORLD_IMAGE_BYTES : 0;
 		im->preferred_teardown_client = as % 2 ? j->builder : 0;
 		world.n_notes += im->of_run;
 	}
@@ -444,9 +517,9 @@ static void torn_down(struct image *im)
 {
 	if (im->instance)
 		instance_torn_down(im->instance, NULL);
+	end_keeper(im->kept_by);
 	im->kept_by = NULL;
 	im->died = NULL;
-	account_remove_keeper(world.model);
 	world.n_torn_down++;
 	image_unref(im);
 	reclaim_wake(world.model);
@@ -549,7 +622,8 @@ void world_kill(struct instance *i)
 {
 	if (!i->current || !i->current->kept_by || i->current->died)
 		return;
-	i->current->died = "its service has ended";
+	i->current->kept_by->died = xstrdup("its service has ended");
+	i->current->died = i->current->kept_by->died;
 	instance_service_died(i, i->current, "its service has ended");
 }
 
@@ -627,7 +701,12 @@ void world_begin(const char *ini)
 	struct model *m = xcalloc(1, sizeof *m);
 	struct loop *l = xcalloc(1, sizeof *l);
 
-	world = (struct world){ .model = m, .now = 1000 * NSEC_PER_SEC };
+	world = (struct world){ .model = m, .work = xcalloc(1, sizeof *world.work), .now = 1000 * NSEC_PER_SEC };
+	world.work->model = m;
+	m->work = world.work;
+	world.work->trees_lock = -1;
+	link_init(&world.work->keepers);
+	world.memory = memfd_from_bytes("world", (const char[WORLD_IMAGE_BYTES]){ 0 }, WORLD_IMAGE_BYTES);
 	l->backend = &no_backend;
 	link_init(&l->sources);
 	link_init(&l->closed);
@@ -643,6 +722,31 @@ void world_begin(const char *ini)
 	deferred_init(&m->event_added, nothing, m);
 	m->region = region_new(m->config->address_base, REGION_SIZE);
 	m->session = session_new(m, m->config->root, 0);
+}
+
+struct world world_as_it_is(void)
+{
+	struct world now = world;
+
+	now.board = xcalloc(now.n_slots + 1, sizeof *now.board);
+	for (size_t k = 0; k < now.n_slots; k++)
+		now.board[k] = world.board[k];
+	return now;
+}
+
+void world_begin_again(const char *ini, const struct world *before)
+{
+	world_begin(ini);
+	world.now = before->now;
+	memcpy(world.files, before->files, sizeof world.files);
+	memcpy(world.stamps, before->stamps, sizeof world.stamps);
+	world.board = before->board;
+	world.n_slots = before->n_slots;
+	world.last_value = before->last_value;
+	world.roots_gone = before->roots_gone;
+	world.n_built = before->n_built;
+	world.n_torn_down = before->n_torn_down;
+	world.n_notes = before->n_notes;
 }
 
 void world_redefine(const char *ini)
@@ -678,6 +782,8 @@ void world_end(void)
 	free(world.jobs);
 	free(world.board);
 	free(world.past_run);
+	free(world.work);
+	close(world.memory);
 }
 
 struct instance *world_instance_in(struct session *s, const struct fixture *f, const char *param, const struct run *run)

@@ -13,7 +13,12 @@
 #include "fixd/model/policy.h"
 
 struct client;
+struct keeper;
 struct model;
+struct record;
+struct text;
+struct watchset;
+struct work;
 struct run;
 struct world_wait;
 struct image;
@@ -40,6 +45,8 @@ struct world_job {
 
 struct world {
 	struct model *model;
+	struct work *work; /* its keepers */
+	int memory;	   /* sealed, of WORLD_IMAGE_BYTES, for all images */
 	int64_t now;
 	uint64_t files[WORLD_FILES];  /* how often the bytes of each were edited */
 	uint64_t stamps[WORLD_FILES]; /* and how often it was written to at all */
@@ -62,6 +69,9 @@ void world_begin(const char *ini);
 void world_redefine(const char *ini);
 /* Everything goes; what is left is wrong, and ends the program. */
 void world_end(void);
+/* What is not the daemon's alone: the files, the board, the time; for a world that begins with them. */
+struct world world_as_it_is(void);
+void world_begin_again(const char *ini, const struct world *before);
 
 struct instance *world_instance(const char *fixture, const char *param);
 /* For a member of a run (NULL: of none). NULL: it lives as long as a run, and there is none. */
@@ -83,6 +93,12 @@ void world_lose(size_t k);
 /* A client is to build it: what it watches is looked at (false: not yet all), and the build is a job. */
 bool world_look(struct instance *i);
 void world_offer(struct instance *i, const struct client *builder);
+/* What was seen of files with such names, and as it was saved. */
+struct watchset *world_see(char *const *patterns);
+void world_save_seen(const struct watchset *s, struct text *out);
+void world_restore_seen(struct watchset *s, const struct record *saved);
+/* One that there was before. */
+void world_resume_keeper(struct keeper *k);
 /* The service of an image that is current has ended. */
 void world_kill(struct instance *i);
 

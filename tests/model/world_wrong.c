@@ -124,7 +124,7 @@ const char *world_wrong(void)
 		return l.sentence;
 	if (l.unused_bytes != world.model->unused_bytes)
 		return "the bytes of unused images are miscounted";
-	if (world.model->account.bytes != (world.model->account.n_images - world_orphans()) * WORLD_IMAGE_BYTES)
+	if (world.model->account.bytes != world.model->account.n_images * WORLD_IMAGE_BYTES)
 		return "the bytes of images are miscounted";
 	return NULL;
 }
