@@ -1,0 +1,252 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The daemon of a world is killed, and the next one has what was saved: by the real files of keep/, with what is not of the model in
+ * the place of the rooms beside it. Connections end with the daemon; edits meanwhile are not heard of.
+ */
+#include "restart.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "fixd/host/board.h"
+#include "fixd/host/watch.h"
+#include "fixd/keep/keep.h"
+#include "fixd/keep/loading.h"
+#include "fixd/keep/state.h"
+#include "fixd/model/model.h"
+#include "fixd/serve/conn.h"
+#include "fixd/serve/request.h"
+#include "fixd/work/client_build.h"
+#include "fixd/work/keeper.h"
+#include "fixd/work/recovery.h"
+#include "fixd/work/survivor.h"
+#include "fixd/work/transfer.h"
+#include "fixd/work/work.h"
+#include "world.h"
+
+/* The board is the world's: slots that somebody has taken since this daemon began. */
+static bool *taken;
+
+struct board_state board_state(const struct board *b)
+{
+	(void)b;
+	return (struct board_state){ .fd = world.memory, .last_value = world.last_value, .n_used = (uint32_t)world.n_slots };
+}
+
+int board_restore(int *fd, uint64_t last_value, uint32_t n_used, struct board **out)
+{
+	close(*fd);
+	*fd = -1;
+	*out = NULL;
+	taken = xcalloc(n_used + 1, sizeof *taken);
+	return last_value == world.last_value && n_used == world.n_slots ? 0 : -1;
+}
+
+bool board_take_slot(struct board *b, uint32_t slot)
+{
+	bool is_free = slot < world.n_slots && !taken[slot];
+
+	(void)b;
+	if (is_free)
+		taken[slot] = true;
+	return is_free;
+}
+
+void board_clear_free(struct board *b)
+{
+	(void)b;
+	for (size_t k = 0; k < world.n_slots; k++) {
+		if (!taken[k])
+			world.board[k] = 0;
+	}
+	free(taken);
+	taken = NULL;
+}
+
+void board_show(struct board *b, uint32_t slot, uint64_t value)
+{
+	(void)b;
+	if (slot != BOARD_NO_SLOT)
+		world.board[slot] = value;
+}
+
+/* What is watched is the world's, too. */
+
+void watchset_save(const struct watchset *s, struct text *out)
+{
+	world_save_seen(s, out);
+}
+
+struct viewer *watchset_saved_viewer(const struct record *saved)
+{
+	(void)saved;
+	return NULL;
+}
+
+struct watchset *watchset_new(struct watcher *w, char *const *files, char *const *patterns, size_t most, struct viewer *viewer,
+			      void (*hint)(void *arg), void *arg)
+{
+	(void)w, (void)files, (void)most, (void)viewer, (void)hint, (void)arg;
+	return world_see(patterns);
+}
+
+void watchset_restore(struct watchset *s, const struct record *saved)
+{
+	world_restore_seen(s, saved);
+}
+
+/* Of what there is besides the model nothing is there. */
+
+const struct row offer_rows[] = { { 0 } };
+
+void attach_each(const struct conn *c, void (*fn)(const struct wire_header *h, uint32_t flags, const struct instance *i, struct image *const *depends,
+						  size_t n_depends, int64_t deadline, void *arg),
+		 void *arg)
+{
+	(void)c, (void)fn, (void)arg;
+}
+
+void inbox_each(const struct conn *c, void (*fn)(const void *data, size_t size, void *arg), void *arg)
+{
+	(void)c, (void)fn, (void)arg;
+}
+
+void listener_fds(const struct listener *l, int *fd, int *lock)
+{
+	(void)l;
+	*fd = *lock = -1;
+}
+
+const struct offer *offer_of_client(const struct link *in_client)
+{
+	(void)in_client;
+	return NULL;
+}
+
+const struct instance *offer_instance(const struct offer *o)
+{
+	(void)o;
+	return NULL;
+}
+
+void offer_save(const struct offer *o, struct state *s)
+{
+	(void)o, (void)s;
+}
+
+int source_fd(const struct source *s)
+{
+	(void)s;
+	return -1;
+}
+
+int work_open_events(struct work *w, int fd)
+{
+	(void)w, (void)fd;
+	return 0;
+}
+
+void keeper_note_fds(struct keeper *k)
+{
+	(void)k;
+}
+
+void keeper_resume(struct work *w, struct keeper *k)
+{
+	(void)w;
+	world_resume_keeper(k);
+}
+
+void recovery_go_on(struct work *w, char *const *used)
+{
+	(void)w, (void)used;
+}
+
+static void (*survive)(pid_t pid, struct image *im);
+
+void survivor_hold(struct work *w, pid_t pid, struct image *im)
+{
+	(void)w;
+	survive(pid, im);
+}
+
+void transfer_resume(struct work *w, struct transfer *t)
+{
+	(void)w;
+	free(t);
+}
+
+void loading_conn(struct loading *l, const struct record *saved)
+{
+	(void)l, (void)saved;
+}
+
+void loading_asked(struct loading *l, const struct record *saved)
+{
+	(void)l, (void)saved;
+}
+
+/* The daemon. */
+
+static struct keep keep_of(struct server *server)
+{
+	link_init(&server->conns);
+	link_init(&world.work->survivors);
+	link_init(&world.work->transfers);
+	return (struct keep){ .model = world.model, .work = world.work, .server = server, .listener = -1, .listener_lock = -1 };
+}
+
+struct saved world_save(struct link *conns)
+{
+	struct server server = { 0 };
+	struct keep keep = keep_of(&server);
+	struct saved saved = { 0 };
+
+	link_insert(conns, &server.conns);
+	link_remove(conns);
+	state_save(&keep, STATE_FOR_STORE, &saved.state);
+	/* They are closed with the daemon. */
+	saved.fds = xcalloc(saved.state.n_fds + 1, sizeof *saved.fds);
+	for (size_t k = 0; k < saved.state.n_fds; k++)
+		saved.fds[k] = fcntl(saved.state.fds[k], F_DUPFD_CLOEXEC, 0);
+	while (!link_empty(&server.conns))
+		link_remove(server.conns.next);
+	return saved;
+}
+
+static int resolve(void *arg, int number)
+{
+	struct saved *saved = arg;
+
+	for (size_t k = 0; k < saved->state.n_fds; k++) {
+		if (saved->state.fds[k] == number) {
+			int fd = saved->fds[k];
+
+			saved->fds[k] = -1;
+			return fd;
+		}
+	}
+	return -1;
+}
+
+int world_load(struct saved *saved, void (*hold)(pid_t pid, struct image *im))
+{
+	struct server server = { 0 };
+	struct keep keep = keep_of(&server);
+	int r;
+
+	survive = hold;
+	r = state_load(&keep, saved->state.records.data, saved->state.records.size, resolve, saved);
+
+	for (size_t k = 0; k < saved->state.n_fds; k++) {
+		if (saved->fds[k] >= 0)
+			close(saved->fds[k]);
+	}
+	free(saved->fds);
+	state_deinit(&saved->state);
+	return r;
+}
