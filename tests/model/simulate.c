@@ -5,7 +5,8 @@
  * everything is as instance.h, policy.h, image.h and run.h promise: one build at a time, nothing older than the question, teardowns once
  * and in their order, each image of a run torn down by one who is told, no waiter and no release forgotten, nothing miscounted.
  *
- * simulate [STEPS [SEED]]. What fails is told by its seed, and by the shortest history of the same that fails, too.
+ * simulate [STEPS [SEED]]. What fails is told by its seed, and by the shortest history of the same that fails, too. STEPS = 0: the life of
+ * that seed alone, in this process, for a debugger.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,6 +26,8 @@
 #include "fixd/model/reclaim.h"
 #include "fixd/model/run.h"
 #include "fixd/model/session.h"
+#include "fixd/serve/conn.h"
+#include "restart.h"
 #include "world.h"
 
 #define CLIENTS 12
@@ -74,12 +77,21 @@ static const struct {
 #define WITH_USERS (UINT64_C(1) << 41)
 #define USER_STEPS 8 /* kinds of steps, behind the others */
 
+/* And in some the daemon is killed, and another one goes on: a step behind those. */
+#define WITH_RESTARTS (UINT64_C(1) << 42)
+
 static const struct {
 	const char *root;
 	uid_t uid;
 } places[] = { { "/", 0 }, { "/one", 1000 }, { "/two", 1000 }, { "/one", 1001 } };
 
-static bool with_clones, with_users;
+static bool with_clones, with_users, with_restarts;
+static const char *ini;
+
+static unsigned n_steps(void)
+{
+	return STEPS + (with_users ? USER_STEPS : 0) + with_restarts;
+}
 
 static unsigned n_kinds(void)
 {
@@ -88,7 +100,7 @@ static unsigned n_kinds(void)
 
 /* Somebody who asks for one thing at a time, and holds what it got. */
 struct asker {
-	struct client client;
+	struct conn conn;
 	struct waiter waiter;
 	bool waits;
 	const struct run *asked_in;  /* or NULL; it may have left since */
@@ -140,7 +152,7 @@ static void answer(struct waiter *w, enum outcome outcome)
 		fail("an exclusive one was handed out that somebody holds");
 	if (i->fixture->reset && i->current->dirty)
 		fail("one was handed out that was not reset");
-	if (i->clone && i->current->attaches)
+	if (i->clone && (i->current->attaches || i->current->dirty))
 		fail("a clone was handed out that somebody has had");
 	if (!i->fixture->reuse && i->run != c->asked_in)
 		fail("one of a run was handed out in another run");
@@ -148,9 +160,9 @@ static void answer(struct waiter *w, enum outcome outcome)
 		fail("one was handed out that somebody is tearing down");
 	check_freshness(c, i);
 	image_used(i->current);
-	lease_new(i->current, &c->client.leases, 1);
-	if (c->client.member)
-		run_used(c->client.member->run, i->current, w->built);
+	lease_new(i->current, &c->conn.client.leases, (pid_t)(c - clients) + 1);
+	if (c->conn.client.member)
+		run_used(c->conn.client.member->run, i->current, w->built);
 }
 
 static bool look(struct waiter *w)
@@ -163,7 +175,7 @@ static char *offer(struct waiter *w)
 	struct asker *c = container_of(w, struct asker, waiter);
 
 	c->waits = false;
-	world_offer(w->instance, &c->client);
+	world_offer(w->instance, &c->conn.client);
 	return NULL;
 }
 
@@ -172,9 +184,9 @@ static struct instance *of_the_file(const struct asker *c, unsigned kind)
 {
 	struct model *m = world.model;
 	const struct fixture *f = config_find(m->config, kinds[kind].name);
-	struct session *s = f && f->source == SOURCE_CLIENT ? session_get(m, m->config->root, c->client.uid) : m->session;
+	struct session *s = f && f->source == SOURCE_CLIENT ? session_get(m, m->config->root, c->conn.client.uid) : m->session;
 
-	return f && s ? world_instance_in(s, f, kinds[kind].param, c->client.member ? c->client.member->run : NULL) : NULL;
+	return f && s ? world_instance_in(s, f, kinds[kind].param, c->conn.client.member ? c->conn.client.member->run : NULL) : NULL;
 }
 
 static void wait_for(struct asker *c, struct instance *i)
@@ -182,7 +194,7 @@ static void wait_for(struct asker *c, struct instance *i)
 	if (c->waits || !i)
 		return;
 	c->waits = true;
-	c->asked_in = c->client.member ? c->client.member->run : NULL;
+	c->asked_in = c->conn.client.member ? c->conn.client.member->run : NULL;
 	memcpy(c->files, world.files, sizeof c->files);
 	c->waiter = (struct waiter){ .asked = world.now, .holds = true, .answer = answer, .look = look, .offer = offer,
 				     .can_build = i->fixture->source == SOURCE_CLIENT };
@@ -205,16 +217,16 @@ static void give_up(struct asker *c)
 
 static void detach(struct asker *c)
 {
-	if (!link_empty(&c->client.leases))
-		lease_free(link_entry(c->client.leases.next, struct lease, in_client));
-	if (c->client.member)
-		run_settle(c->client.member->run);
+	if (!link_empty(&c->conn.client.leases))
+		lease_free(link_entry(c->conn.client.leases.next, struct lease, in_client));
+	if (c->conn.client.member)
+		run_settle(c->conn.client.member->run);
 }
 
 /* The end of its process, or of its connection. */
 static void leave(struct asker *c)
 {
-	run_leave(&c->client);
+	run_leave(&c->conn.client);
 	if (c->n_releases)
 		fail("a client has left, and what it waited for has not ended");
 }
@@ -223,8 +235,8 @@ static void join(struct asker *c, uint32_t n)
 {
 	static const char *const ids[] = { "r0", "r1", "r2" };
 
-	if (!c->client.member)
-		run_join(c->client.session, ids[n % 3], &c->client, n % 7 == 0);
+	if (!c->conn.client.member)
+		run_join(c->conn.client.session, ids[n % 3], &c->conn.client, n % 7 == 0);
 }
 
 /* What somebody defines for himself, in one of its versions; and asks for. */
@@ -238,24 +250,24 @@ static void define(struct asker *c, uint32_t n)
 					     { (char *)"watch=2", (char *)"reuse=no", NULL } };
 	struct text problems = { 0 };
 
-	if (c->client.session != world.model->session &&
-	    session_define(c->client.session, own[n % ELEMENTSOF(own)], versions[n / 4 % ELEMENTSOF(versions)], &problems) < 0)
+	if (c->conn.client.session != world.model->session &&
+	    session_define(c->conn.client.session, own[n % ELEMENTSOF(own)], versions[n / 4 % ELEMENTSOF(versions)], &problems) < 0)
 		fail("a good definition was refused");
 	text_deinit(&problems);
 }
 
 static void ask_own(struct asker *c, uint32_t n)
 {
-	const struct fixture *f = session_fixture(c->client.session, own[n % ELEMENTSOF(own)]);
+	const struct fixture *f = session_fixture(c->conn.client.session, own[n % ELEMENTSOF(own)]);
 
 	if (f && !c->waits)
-		wait_for(c, world_instance_in(c->client.session, f, NULL, c->client.member ? c->client.member->run : NULL));
+		wait_for(c, world_instance_in(c->conn.client.session, f, NULL, c->conn.client.member ? c->conn.client.member->run : NULL));
 }
 
 static bool is_builder(const struct asker *c)
 {
 	for (size_t k = 0; k < world.n_jobs; k++) {
-		if (world.jobs[k].what == JOB_OF_OFFER && world.jobs[k].builder == c->client.id)
+		if (world.jobs[k].what == JOB_OF_OFFER && world.jobs[k].builder == c->conn.client.id)
 			return true;
 	}
 	return false;
@@ -267,15 +279,15 @@ static void move(struct asker *c, uint32_t n)
 	uid_t uid = places[n % ELEMENTSOF(places)].uid;
 	struct session *to;
 
-	if (c->waits || c->client.member || c->n_releases || !link_empty(&c->client.leases) || is_builder(c))
+	if (c->waits || c->conn.client.member || c->n_releases || !link_empty(&c->conn.client.leases) || is_builder(c))
 		return;
 	to = session_get(world.model, places[n % ELEMENTSOF(places)].root, uid);
 	if (!to)
 		return;
-	c->client.session->n_conns--;
+	c->conn.client.session->n_conns--;
 	to->n_conns++;
-	c->client.session = to;
-	c->client.uid = uid;
+	c->conn.client.session = to;
+	c->conn.client.uid = uid;
 }
 
 /* As the daemon does from time to time. */
@@ -293,7 +305,7 @@ static void sweep_all(void)
 static void check_last(const struct release *w)
 {
 	for (int k = 0; k < CLIENTS; k++) {
-		const struct client *c = &clients[k].client;
+		const struct client *c = &clients[k].conn.client;
 
 		if (c == w->client || !c->member || c->member->run != w->client->member->run || c->member->observer)
 			continue;
@@ -308,7 +320,7 @@ static void check_last(const struct release *w)
 
 static void released(struct release *w, enum released how)
 {
-	struct asker *c = container_of(w->client, struct asker, client);
+	struct asker *c = container_of(w->client, struct asker, conn.client);
 
 	c->n_releases--;
 	if (how == RELEASED_LAST) {
@@ -324,22 +336,22 @@ static void released(struct release *w, enum released how)
 
 static void release(struct asker *c, bool wait)
 {
-	struct lease *l = link_empty(&c->client.leases) ? NULL : link_entry(c->client.leases.next, struct lease, in_client);
+	struct lease *l = link_empty(&c->conn.client.leases) ? NULL : link_entry(c->conn.client.leases.next, struct lease, in_client);
 	struct release *w;
 
-	if (!l || !c->client.member)
+	if (!l || !c->conn.client.member)
 		return;
 	w = xcalloc(1, sizeof *w);
 	w->answer = released;
 	c->n_releases++;
-	run_release(c->client.member, l->image, w, wait, 3000);
-	if (c->n_releases != c->client.n_pending)
+	run_release(c->conn.client.member, l->image, w, wait, 3000);
+	if (c->n_releases != c->conn.client.n_pending)
 		fail("releases are miscounted");
 }
 
 static void adopt(const struct asker *c)
 {
-	struct orphan *o = session_adopt(c->client.session, "*", c->client.member ? c->client.member->run : NULL);
+	struct orphan *o = session_adopt(c->conn.client.session, "*", c->conn.client.member ? c->conn.client.member->run : NULL);
 
 	if (!o)
 		return;
@@ -348,7 +360,7 @@ static void adopt(const struct asker *c)
 		return;
 	}
 	n_adopted++;
-	link_for_each(l, &c->client.session->orphans) {
+	link_for_each(l, &c->conn.client.session->orphans) {
 		if (link_entry(l, struct orphan, link)->serial > o->serial)
 			fail("what may be made from an image is torn down after it");
 	}
@@ -409,6 +421,78 @@ static void end_job(uint32_t n, bool well)
 		world_fail(n % world.n_jobs);
 }
 
+static void begin_clients(void)
+{
+	memset(clients, 0, sizeof clients);
+	for (int k = 0; k < CLIENTS; k++) {
+		struct client *c = &clients[k].conn.client;
+
+		c->model = world.model;
+		c->id = (uint64_t)k + 1;
+		c->session = world.model->session;
+		c->session->n_conns++;
+		link_init(&c->leases);
+		link_init(&clients[k].conn.link);
+	}
+}
+
+static void end_clients(void)
+{
+	world.slow_looks = false;
+	for (int k = 0; k < CLIENTS; k++) {
+		while (!link_empty(&clients[k].conn.client.leases))
+			detach(&clients[k]);
+		leave(&clients[k]);
+	}
+}
+
+static void end_jobs(void)
+{
+	for (int n = 0; n < 10000; n++) {
+		world_turn();
+		for (int k = 0; k < CLIENTS; k++)
+			detach(&clients[k]);
+		if (world.n_jobs)
+			world_finish((size_t)n % world.n_jobs, 0);
+		else if (n > 100)
+			break;
+	}
+}
+
+/* A process that has had it, and has not ended with the daemon: some have. */
+static void hold_on(pid_t pid, struct image *im)
+{
+	if ((world.now + pid) % 3)
+		lease_new(im, &clients[pid - 1].conn.client.leases, pid);
+}
+
+/* What the daemon before does at its end nobody sees, nor that it has been told anything. */
+static void restart(uint32_t n)
+{
+	struct world killed = world_as_it_is();
+	size_t told = n_told, adopted = n_adopted;
+	struct link conns;
+	struct saved saved;
+
+	link_init(&conns);
+	for (int k = 0; k < CLIENTS; k++)
+		link_insert(&conns, &clients[k].conn.link);
+	saved = world_save(&conns);
+	end_clients();
+	for (int k = 0; k < CLIENTS; k++)
+		give_up(&clients[k]);
+	end_jobs();
+	world_end();
+	if (n % 8 == 0)
+		ini = inis[with_clones][n / 8 % INIS];
+	world_begin_again(ini, &killed);
+	begin_clients();
+	if (world_load(&saved, hold_on) < 0)
+		fail("what was saved is refused");
+	n_told = told;
+	n_adopted = adopted;
+}
+
 static void user_step(unsigned what, uint32_t n, struct asker *c)
 {
 	switch (what) {
@@ -435,8 +519,8 @@ static void user_step(unsigned what, uint32_t n, struct asker *c)
 /* What a word of the history says: what, and with whom. */
 static void step(uint32_t word)
 {
-	unsigned kinds_of_steps = STEPS + (with_users ? USER_STEPS : 0), what = word % kinds_of_steps;
-	uint32_t n = word / kinds_of_steps;
+	unsigned what = word % n_steps();
+	uint32_t n = word / n_steps();
 	struct asker *c = &clients[n % CLIENTS];
 
 	world.now++;
@@ -496,18 +580,21 @@ static void step(uint32_t word)
 		release(c, false);
 		break;
 	case 39:
-		if (c->client.member)
-			run_closing(c->client.member);
+		if (c->conn.client.member)
+			run_closing(c->conn.client.member);
 		break;
 	case 40:
 		adopt(c);
 		break;
 	case 41:
 		if (n % 8 == 0)
-			world_redefine(inis[with_clones][n / 8 % INIS]);
+			world_redefine(ini = inis[with_clones][n / 8 % INIS]);
 		break;
 	default:
-		user_step(what - STEPS, n, c);
+		if (with_restarts && what == n_steps() - 1)
+			restart(n);
+		else
+			user_step(what - STEPS, n, c);
 	}
 	world_turn();
 }
@@ -521,25 +608,12 @@ static void describe(struct instance *i, void *arg)
 /* Whoever waits must wait for something that will end. */
 static void finish_everything(void)
 {
-	world.slow_looks = false;
-	for (int k = 0; k < CLIENTS; k++) {
-		while (!link_empty(&clients[k].client.leases))
-			detach(&clients[k]);
-		leave(&clients[k]);
-	}
+	end_clients();
 	link_for_each(l, &world.model->sessions) {
 		if (!link_empty(&link_entry(l, struct session, link)->runs))
 			fail("a run goes on, and nobody is a member");
 	}
-	for (int n = 0; n < 10000; n++) {
-		world_turn();
-		for (int k = 0; k < CLIENTS; k++)
-			detach(&clients[k]);
-		if (world.n_jobs)
-			world_finish((size_t)n % world.n_jobs, 0);
-		else if (n > 100)
-			break;
-	}
+	end_jobs();
 	for (int k = 0; k < CLIENTS; k++) {
 		if (clients[k].waits) {
 			if (loud)
@@ -572,23 +646,15 @@ static size_t live(const uint32_t *words, size_t n)
 	size_t at = 0;
 
 	fault = NULL;
-	memset(clients, 0, sizeof clients);
 	n_told = n_adopted = 0;
-	world_begin(inis[with_clones][0]);
-	for (int k = 0; k < CLIENTS; k++) {
-		struct client *c = &clients[k].client;
-
-		c->model = world.model;
-		c->id = (uint64_t)k + 1;
-		c->session = world.model->session;
-		c->session->n_conns++;
-		link_init(&c->leases);
-	}
+	ini = inis[with_clones][0];
+	world_begin(ini);
+	begin_clients();
 	for (; at < n && !fault; at++) {
 		const char *bad;
 
 		if (loud)
-			printf("# step %zu: %u with %u\n", at, words[at] % (STEPS + (with_users ? USER_STEPS : 0)), words[at] / (STEPS + (with_users ? USER_STEPS : 0)));
+			printf("# step %zu: %u with %u\n", at, words[at] % n_steps(), words[at] / n_steps());
 		step(words[at]);
 		bad = world_wrong();
 		if (bad)
@@ -669,6 +735,7 @@ static void make_history(uint64_t seed, uint32_t *words)
 
 	with_clones = seed & WITH_CLONES;
 	with_users = seed & WITH_USERS;
+	with_restarts = seed & WITH_RESTARTS;
 	for (size_t k = 0; k < LIFE; k++)
 		words[k] = (uint32_t)(next(&state) >> 32);
 }
@@ -688,7 +755,8 @@ static bool one(uint64_t seed)
 /* So many lives, a quarter of them in one process: a fault is looked for in each of these when that ends badly. */
 #define LIVES 240
 
-static const uint64_t ways[] = { 0, WITH_CLONES, WITH_USERS, WITH_CLONES | WITH_USERS };
+static const uint64_t ways[] = { 0, WITH_CLONES, WITH_USERS, WITH_CLONES | WITH_USERS, WITH_RESTARTS, WITH_RESTARTS | WITH_CLONES, WITH_RESTARTS | WITH_USERS,
+				 WITH_RESTARTS | WITH_CLONES | WITH_USERS };
 
 static bool lives(uint64_t first, uint64_t n)
 {
@@ -735,6 +803,14 @@ int main(int argc, char **argv)
 	figures = mmap(NULL, sizeof *figures, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (figures == MAP_FAILED)
 		return EXIT_FAILURE;
+	if (steps == 0) {
+		uint32_t words[LIFE];
+
+		make_history(seed, words);
+		loud = true;
+		printf("# %zu: %s\n", live(words, LIFE), fault ? fault : "nothing is wrong");
+		return fault != NULL;
+	}
 	puts("1..2");
 	for (size_t k = 0; k < ELEMENTSOF(failed) && well; k++)
 		well = lives(failed[k], 1);
