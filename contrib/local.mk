@@ -113,6 +113,7 @@ pytest_fixd = \
 	contrib/pytest-fixd/fixd/_scattered.py \
 	contrib/pytest-fixd/fixd/_setting.py \
 	contrib/pytest-fixd/fixd/_source.py \
+	contrib/pytest-fixd/fixd/_suspended.py \
 	contrib/pytest-fixd/fixd/_teardown.py \
 	contrib/pytest-fixd/fixd/_use.py \
 	contrib/pytest-fixd/fixd/_values.py \

@@ -16,7 +16,7 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Set,
 
 import pytest
 
-from . import _asked, _classes, _directories, _history, _ledger, _limit, _live, _made_of, _outside, _patterns, _remote, _source, _teardown, _values
+from . import _asked, _classes, _directories, _history, _ledger, _limit, _live, _made_of, _outside, _patterns, _remote, _source, _suspended, _teardown, _values
 from ._definition import NOT_COMPARED, SCOPES, Arguments, Definition, PerProcess, PerTest, full_name, param_key, place_of, title_of
 from ._lib import Build, FixdError, View
 from ._runtime import runtime_of
@@ -121,7 +121,16 @@ class Handle:
         """Somebody else tears it down: were the generator collected, its 'finally' would run here, too."""
         if self.generator is not None:
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(self.generator))
+            _suspended.change(self.generator, lambda name, value: None)
         self.generator, self.made = None, False
+
+    def share(self, built: Any, shared: Any) -> None:
+        """Its own half knows what everybody has, and no more of what was built than it needs."""
+        if self.generator is None:
+            return
+        half, unmovable = self.definition.second_half, self.definition.unmovable
+        needed = half.needs if half is not None else ()
+        _suspended.change(self.generator, lambda name, value: shared if value is built else value if unmovable or name in needed else None)
 
 
 def cause_of(error: BaseException) -> Optional[str]:
@@ -556,7 +565,9 @@ class SetUp:
         if definition.store is None and not definition.tokens:
             # As everybody else gets it; what was made here is not needed besides that.
             handle.data = None
-            value = self.data_of(handle)
+            shared = self.data_of(handle)
+            handle.share(value, shared)
+            value = shared
         self._hand_out(handle, value)
 
     def _warn_of(self, value: Any, made_of: _made_of.MadeOf) -> None:

@@ -588,3 +588,31 @@ def test_frames_with_intervals(project):
     for _ in range(2):
         project.run().passed(1)
     assert project.count("built") == 1
+
+
+YIELDS = {"plain": "value = load()\n    yield value", "after": "value = load()\n    yield value\n    log('end')",
+          "needed": "value = load()\n    yield value\n    assert value.table", "finally": "value = load()\n    try:\n        yield value\n    finally:\n        log('end')",
+          "with": "with open(os.devnull):\n        value = load()\n        yield value", "other": "value = load()\n    other = value.table\n    yield value\n    assert other"}
+
+
+@pytest.mark.parametrize("reuse", (True, False))
+@pytest.mark.parametrize("way", YIELDS)
+def test_a_builder_keeps_no_copy(project, way, reuse):
+    """What it has built goes when it has what everybody has, though its generator stays."""
+    project.conftest(f"""
+        import weakref
+        class Model: pass
+        built = []
+        def load():
+            model = Model()
+            model.table = [1]
+            built.append(weakref.ref(model))
+            return model
+        @fixd.fixture(scope="session", reuse={reuse})
+        def model():
+            {YIELDS[way].replace(chr(10), chr(10) + "        ")}
+        """)
+    project.write("test_it.py", "import conftest, gc\ndef test(model):\n    gc.collect()\n    assert model.table == [1] and conftest.built[0]() is None\n")
+    project.run().passed(1)
+    project.run("--cleanup")
+    assert project.count("end") == (way in ("after", "finally"))
