@@ -51,16 +51,17 @@ static bool start_of(int dirfd, const char *path, char *out)
 	return !(fd_cache_reach(dirfd) == REACH_OUTSIDE && !has_parent(path) && !links_are_there()) && fd_cache_visible(dirfd, out);
 }
 
-/* Of a path of the kernel's to one of this process's descriptors: only those of images and shared trees are our business. */
+/* Of a path of the kernel's to one of this process's descriptors only those of images and shared trees are our business. */
 static APART enum reach reach_of_magic(const char *path)
 {
 	char visible[PATH_MAX];
+	struct run_entry *e;
 	const char *rest;
 	bool shared;
 	int fd;
 
 	if (!fd_cache_magic(path, &fd, &rest))
-		return REACH_OUTSIDE;
+		return path_table_reach(path, &e);
 	if (fd == AT_FDCWD)
 		return cwd_cache_is_outside() && !has_parent(rest) ? REACH_OUTSIDE : REACH_INSIDE;
 	return fd_cache_entry_of(fd, visible, sizeof visible, &shared) && (shared || *rest) ? REACH_INSIDE : REACH_OUTSIDE;
@@ -403,6 +404,6 @@ int resolve_path(struct resolved *p, int dirfd, const char *path, unsigned use)
 	if (what == USE_READ && !w.follow && !(use & USE_RAW))
 		pass_marker(p);
 	if (slash)
-		strcat(p->path, "/");
+		stpcpy(p->path + strlen(p->path), "/");
 	return 1;
 }

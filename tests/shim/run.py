@@ -11,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 
 from stage import LIMIT, NOBODY, Fixture, Skip, Stage, can_reach, environment, main, modes, program, wait_for
@@ -852,6 +853,25 @@ def test_what_lies_on_the_disk_is_covered(t):
                           cwd=s.work, env=environment(TMPDIR=t.dir), capture_output=True)
     assert done.stdout == b"one\nshown:\nfile\ntree\n\nshown/tree:\na.txt\nsub\ntree\n", done
     assert os.listdir(s.work + "/shown/tree") == ["mine"] and open(s.work + "/shown/file").read() == "on disk\n"
+
+
+def test_a_project_below_dev(t):
+    """Where the kernel has names of its own, too, and where trees of fixtures lie."""
+    work = tempfile.mkdtemp(prefix="fixd-test-", dir="/dev/shm")
+    try:
+        os.makedirs(work + "/tree/sub")
+        for name, text in (("fixd.ini", "[fixture t]\ndirectory = tree\npath = tree\n[fixture made]\ntree = echo made >$FIXD_DIR/a\npath = made\n"),
+                           ("tree/a", "a\n"), ("tree/b", "b\n")):
+            with open(os.path.join(work, name), "w") as f:
+                f.write(text)
+        script = "cat made/a; echo more >>tree/a; rm tree/b; echo new >tree/sub/new; cat $PWD/tree/a; ls tree tree/sub; cat /dev/fd/0 </dev/null >/dev/stdout"
+        done = subprocess.run([program("fixctl"), "run", "--isolate", t.mode, "-c", "fixd.ini", "--changes", "--", "sh", "-c", script], cwd=work,
+                              capture_output=True, env=environment(TMPDIR=t.dir), timeout=LIMIT)
+        assert done.stdout == b"made\na\nmore\ntree:\na\nsub\n\ntree/sub:\nnew\n" and done.returncode == 0, done
+        assert {line.split()[0] for line in done.stderr.splitlines()} == {b"changed", b"deleted", b"new"}, done
+        assert os.listdir(work + "/tree/sub") == [] and open(work + "/tree/a").read() == "a\n" and os.path.exists(work + "/tree/b")
+    finally:
+        shutil.rmtree(work)
 
 
 def test_the_way_there_is_a_link(t):
