@@ -17,8 +17,10 @@
 #define FIRST_VERSION "GLIBC_2.17"
 #endif
 
-/* musl has no versions. */
+/* musl has no versions, and has none of these. */
 void *dlvsym(void *restrict handle, const char *restrict name, const char *restrict version) __attribute__((weak));
+int dladdr1(const void *address, Dl_info *info, void **extra, int flags) __attribute__((weak));
+const char *strerrordesc_np(int error) __attribute__((weak));
 
 void *real_find(_Atomic(void *) *next, const char *name)
 {
@@ -66,6 +68,29 @@ static int find_first(struct dl_phdr_info *info, size_t size, void *arg)
 	return r->first >= 0;
 }
 
+/* ThreadSanitizer has a dl_iterate_phdr() of its own, which cannot be called before it has begun, and it begins with what ends here. */
+static bool is_intercepted(void)
+{
+	Dl_info of, libc;
+
+	/* Any function that nobody else has. */
+	return strerrordesc_np && dladdr((const void *)dl_iterate_phdr, &of) && dladdr((const void *)strerrordesc_np, &libc) &&
+	       of.dli_fbase != libc.dli_fbase;
+}
+
+/* Without the loader's lock: there are no threads yet. */
+static bool is_behind(const void *a, const void *b)
+{
+	struct link_map *first = NULL, *second = NULL;
+	Dl_info of;
+
+	if (!dladdr1 || !dladdr1(a, &of, (void **)&first, RTLD_DL_LINKMAP) || !dladdr1(b, &of, (void **)&second, RTLD_DL_LINKMAP))
+		return false;
+	while (second && second != first)
+		second = second->l_next;
+	return second != NULL;
+}
+
 /* Of two functions that of the library that was loaded first, as the loader would choose. */
 static void *first_loaded(void *a, void *b)
 {
@@ -74,6 +99,8 @@ static void *first_loaded(void *a, void *b)
 
 	if (a == b || !a || !b || !dladdr(a, &of_a) || !dladdr(b, &of_b))
 		return a ? a : b;
+	if (is_intercepted())
+		return is_behind(a, b) ? b : a;
 	r.bases[0] = of_a.dli_fbase;
 	r.bases[1] = of_b.dli_fbase;
 	dl_iterate_phdr(find_first, &r);

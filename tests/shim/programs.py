@@ -64,6 +64,25 @@ int main(void) { dlsym(RTLD_DEFAULT, "no_such_function"); dlsym(RTLD_DEFAULT, "n
 """)])
 
 
+def test_thread_sanitizer(t):
+    """It takes the place of half of the C library, and asks for the other half before it has begun."""
+    if SANITIZERS:
+        raise Skip("two sanitizers do not go together")
+    for compiler in filter(shutil.which, ("gcc", "clang")):
+        both(t, [compiled(t, compiler, r"""
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+static void *work(void *arg) { FILE *f = fopen(arg, "r"); char *line = malloc(100); fgets(line, 100, f); fputs(line, stdout); free(line); fclose(f); return NULL; }
+int main(void)
+{
+	pthread_t thread;
+	pthread_create(&thread, NULL, work, "shown/tree/a.txt");
+	return pthread_join(thread, NULL);
+}
+""", "-fsanitize=thread", "-pthread", compiler=compiler)])
+
+
 def test_libraries_of_c_plus_plus_in_programs_of_c(t):
     """A program of C opens one for itself: its runtime is in nobody else's sight."""
     if "address" in SANITIZERS:
