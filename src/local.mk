@@ -16,6 +16,7 @@ libbase_la_SOURCES = \
 	src/base/log.c src/base/log.h \
 	src/base/nearest.c src/base/nearest.h \
 	src/base/path.c src/base/path.h \
+	src/base/preloads.h \
 	src/base/process.c src/base/process.h \
 	src/base/template.c src/base/template.h \
 	src/base/text.c src/base/text.h \
@@ -196,6 +197,7 @@ libfixd_preload_la_SOURCES = \
 	src/base/elf.c src/base/elf.h \
 	src/base/fd.c src/base/fd.h \
 	src/base/path.c src/base/path.h \
+	src/base/preloads.h \
 	src/preload/actions.c \
 	src/preload/attr.c \
 	src/preload/cwd.c \

@@ -19,6 +19,7 @@
 #include "base/elf.h"
 #include "base/fd.h"
 #include "base/path.h"
+#include "base/preloads.h"
 #include "base/units.h"
 #include "client/connection.h"
 #include "fixd.h"
@@ -89,6 +90,8 @@ static char *find_program(const char *name)
 static void fit_preload(const char *program, bool mount)
 {
 	_cleanup_free_ char *path = find_program(program), *value = NULL;
+	const char *had, *rest;
+	struct preload first;
 	_cleanup_fd_ int fd = path ? open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC) : -1;
 	char sanitizer[64];
 
@@ -98,9 +101,13 @@ static void fit_preload(const char *program, bool mount)
 			path);
 	if (fd >= 0 && elf_is_foreign(fd, NULL, 0))
 		environment_drop_preload();
-	if (fd < 0 || !elf_sanitizer(fd, sanitizer, sizeof sanitizer))
+	had = rest = getenv("LD_PRELOAD");
+	if (fd < 0 || !had || !elf_sanitizer(fd, sanitizer, sizeof sanitizer))
 		return;
-	value = xasprintf("%s:%s", sanitizer, getenv("LD_PRELOAD"));
+	first = preload_next(&rest);
+	if (preload_is_sanitizer(first))
+		return;
+	value = xasprintf("%s:%.*s:%s", sanitizer, (int)first.size, first.name, had);
 	setenv("LD_PRELOAD", value, 1);
 }
 

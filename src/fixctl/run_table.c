@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/fd.h"
+#include "base/preloads.h"
 #include "fixctl/run.h"
 #include "image/region.h"
 
@@ -136,12 +137,22 @@ static void put_variables(struct run_table *head, struct text *t, const struct s
 		put_variable(t, &head->n_variables, l->all[i].variable);
 }
 
-/* Of the run that this one is in: its shim, and what was wanted before that. */
-static bool is_of_a_run(const char *library, size_t n)
+/* Of the run that this one is in, if there is one. */
+static bool is_shim(struct preload p)
 {
-	const char *slash = memrchr(library, '/', n), *name = slash ? slash + 1 : library;
+	const char *slash = memrchr(p.name, '/', p.size), *name = slash ? slash + 1 : p.name;
 
-	return !strncmp(name, "libfixd-preload.so", 18) || !strncmp(name, "libasan.so.", 11);
+	return getenv(RUN_TABLE_VARIABLE) && !strncmp(name, "libfixd-preload.so", 18);
+}
+
+static void put_others(struct text *value, const char *had, bool first)
+{
+	struct preload p;
+
+	while (had && (p = preload_next(&had)).size) {
+		if (preload_is_others(p, had, is_shim) && preload_is_sanitizer(p) == first)
+			text_printf(value, "%s%.*s", value->size ? ":" : "", (int)p.size, p.name);
+	}
 }
 
 /*
@@ -151,19 +162,12 @@ static bool is_of_a_run(const char *library, size_t n)
 static void set_preload(const char *shim)
 {
 	_cleanup_text_ struct text value = { 0 };
-	const char *had = getenv("LD_PRELOAD");
-	bool in_a_run = getenv(RUN_TABLE_VARIABLE) != NULL;
+	_cleanup_free_ char *had = getenv("LD_PRELOAD") ? xstrdup(getenv("LD_PRELOAD")) : NULL;
 
+	put_others(&value, had, true);
 	if (shim)
-		text_puts(&value, shim);
-	while (had && *had) {
-		size_t n = strcspn(had, ": ");
-
-		if (n && !(in_a_run && is_of_a_run(had, n)))
-			text_printf(&value, "%s%.*s", value.size ? ":" : "", (int)n, had);
-		had += n;
-		had += *had != '\0';
-	}
+		text_printf(&value, "%s%s", value.size ? ":" : "", shim);
+	put_others(&value, had, false);
 	if (value.size)
 		setenv("LD_PRELOAD", value.data, 1);
 	else

@@ -386,7 +386,7 @@ static int copy_way(struct copy_up *c, const char *rest)
 			errno = ENAMETOOLONG;
 			return -1;
 		}
-		strncat(c->path, rest, n);
+		*(char *)mempcpy(c->path + strlen(c->path), rest, n) = '\0';
 		rest += n;
 		if (*rest || !(c->leaves || is_left(c->path, c->what)))
 			r = copy_marked(c);
@@ -507,7 +507,7 @@ static bool is_own(const struct run_entry *e, const char *rest, unsigned what)
 	while (*rest) {
 		size_t n = strcspn(rest + 1, "/") + 1;
 
-		strncat(path, rest, n);
+		*(char *)mempcpy(path + strlen(path), rest, n) = '\0';
 		rest += n;
 		if (copyup_marker(e, path, target) && (*rest || !is_left(path, what)))
 			return false;

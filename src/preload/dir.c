@@ -240,7 +240,7 @@ static struct dirent *next_added(struct listing *l)
 			.d_type = type,
 			.d_reclen = sizeof l->extra,
 		};
-		strncpy(l->extra.d_name, name, sizeof l->extra.d_name - 1);
+		memccpy(l->extra.d_name, name, '\0', sizeof l->extra.d_name - 1);
 		return &l->extra;
 	}
 	return NULL;

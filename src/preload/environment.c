@@ -9,6 +9,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "base/preloads.h"
 #include "preload/search.h"
 
 #define PRELOAD "LD_PRELOAD="
@@ -57,43 +58,46 @@ size_t environment_room(char *const *envp)
 	if (!any_run())
 		return 1;
 	return (count(envp) + any_run()->n_variables + 3) * sizeof *envp + strlen(PRELOAD) + strlen(find_preload(envp)) +
-	       strlen(shim_path()) + SANITIZER_MAX + 4;
+	       2 * strlen(shim_path()) + SANITIZER_MAX + 5;
 }
 
-/* A runtime of a sanitizer that was put there for another program, or the shim. */
-static bool is_ours(const char *library, size_t n)
+static bool is_shim(struct preload p)
 {
-	const char *shim = shim_path();
-
-	return (n == strlen(shim) && !strncmp(library, shim, n)) || (n > 11 && !strncmp(library, "libasan.so.", 11));
+	return p.size == strlen(shim_path()) && !memcmp(p.name, shim_path(), p.size);
 }
 
-/* What others want preloaded, behind `out`; `first`: nothing is there yet. */
-static void put_others(char *out, const char *had, bool first)
+static char *put(char *out, const char *name, size_t n)
 {
-	while (*had) {
-		size_t n = strcspn(had, ": ");
+	if (out[-1] != '=')
+		*out++ = ':';
+	out = mempcpy(out, name, n);
+	*out = '\0';
+	return out;
+}
 
-		if (n && !is_ours(had, n)) {
-			if (!first)
-				*out++ = ':';
-			out = mempcpy(out, had, n);
-			*out = '\0';
-			first = false;
-		}
-		had += n;
-		had += *had != '\0';
+/* What others want preloaded that comes first, or does not. */
+static char *put_others(char *out, const char *had, bool first)
+{
+	struct preload p;
+
+	while ((p = preload_next(&had)).size) {
+		if (preload_is_others(p, had, is_shim) && preload_is_sanitizer(p) == first)
+			out = put(out, p.name, p.size);
 	}
+	return out;
 }
 
 static void put_preload(char *out, char *const *envp, const char *sanitizer)
 {
-	out = stpcpy(out, PRELOAD);
-	if (*sanitizer) {
-		out = stpcpy(out, sanitizer);
-		*out++ = ':';
+	const char *had = find_preload(envp), *shim = shim_path();
+	char *start = stpcpy(out, PRELOAD);
+
+	out = put_others(start, had, true);
+	if (*sanitizer && out == start) {
+		out = put(out, sanitizer, strlen(sanitizer));
+		out = put(out, shim, strlen(shim));
 	}
-	put_others(stpcpy(out, shim_path()), find_preload(envp), false);
+	put_others(put(out, shim, strlen(shim)), had, false);
 }
 
 char *const *environment_without_shim(char *const *envp, void *room)
@@ -103,7 +107,7 @@ char *const *environment_without_shim(char *const *envp, void *room)
 
 	if (!any_run() || !strstr(find_preload(envp), shim_path()))
 		return envp;
-	put_others(stpcpy(preload, PRELOAD), find_preload(envp), true);
+	put_others(put_others(stpcpy(preload, PRELOAD), find_preload(envp), true), find_preload(envp), false);
 	for (; *envp; envp++) {
 		bool is_preload = !strncmp(*envp, PRELOAD, strlen(PRELOAD));
 

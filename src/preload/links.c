@@ -192,8 +192,10 @@ void links_moved(int from_fd, const char *from, int to_fd, const char *to)
 		if (!path_of(from_fd, from, was) || !path_of(to_fd, to, is))
 			break;
 		rest = path_below(run_string(offset), was);
-		if (rest && strlen(is) + strlen(rest) < sizeof is)
-			keep_both(strcat(is, rest));
+		if (rest && strlen(is) + strlen(rest) < sizeof is) {
+			stpcpy(is + strlen(is), rest);
+			keep_both(is);
+		}
 	}
 	errno = saved;
 }

@@ -757,6 +757,18 @@ def test_address_sanitizer(t):
                               f"mv now then; cp {to} now; ./now"])
     out = done.out.decode().splitlines()
     assert (out[0], out[2], done.err) == ("hello", "hello", b"") and "libasan" not in out[1], done.__dict__
+    # And where somebody has asked for it, by its name or path, with what there was or without.
+    library = t.path("module.so")
+    subprocess.run(["gcc", "-shared", "-fPIC", "-fsanitize=address", "-o", library, t.write("module.c", "int three(void) { return 3; }\n")], check=True)
+    opens = t.write("opens.py", f"import ctypes\nprint(ctypes.CDLL('{library}').three())\n")
+    soname = next(word for word in subprocess.run(["readelf", "-d", library], capture_output=True, text=True).stdout.split() if "libasan.so" in word).strip("[]")
+    path = subprocess.run(["gcc", "-print-file-name=libasan.so"], capture_output=True, text=True).stdout.strip()
+    for value in (soname, path, f"{soname} $LD_PRELOAD", f"{path}:$LD_PRELOAD", f"$LD_PRELOAD:{path}"):
+        done = s.run(["sh", "-c", f"LD_PRELOAD=\"{value}\" {sys.executable} {opens} && LD_PRELOAD=\"{value}\" sh -c '{sys.executable} {opens}; cat shown/file; {to}'"],
+                     ASAN_OPTIONS="detect_leaks=0")
+        assert (done.out, done.err) == (b"3\n3\none\nhello\n", b""), (value, done.__dict__)
+    done = s.run([sys.executable, opens], LD_PRELOAD=soname, ASAN_OPTIONS="detect_leaks=0")
+    assert (done.out, done.err) == (b"3\n", b""), done.__dict__
     done = s.run([to, "10"])
     assert done.code == 1 and b"heap-buffer-overflow" in done.err and b"sanitized.c" in done.err, done.__dict__
 
