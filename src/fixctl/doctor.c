@@ -15,6 +15,7 @@
 #include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
+#include <sys/statvfs.h>
 #include <sys/vfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -126,6 +127,7 @@ static struct finding check_inotify(void)
 static struct finding check_tmpfs(void)
 {
 	const char *places[] = { getenv("XDG_RUNTIME_DIR"), "/dev/shm", "/run" }, *best = NULL;
+	bool noexec = false;
 	uint64_t most = 0;
 	char size[32];
 
@@ -137,12 +139,14 @@ static struct finding check_tmpfs(void)
 		if ((uint64_t)fs.f_bavail * (uint64_t)fs.f_bsize > most) {
 			most = (uint64_t)fs.f_bavail * (uint64_t)fs.f_bsize;
 			best = places[i];
+			noexec = fs.f_flags & ST_NOEXEC;
 		}
 	}
 	if (!best)
 		return (struct finding){ false, xstrdup("no tmpfs can be written to ($XDG_RUNTIME_DIR, /dev/shm, /run): directory "
 							"fixtures will fail") };
-	return (struct finding){ true, xasprintf("%s has room for trees: %s", best, format_size(size, sizeof size, most)) };
+	return (struct finding){ true, xasprintf("%s has room for trees: %s%s", best, format_size(size, sizeof size, most),
+						 noexec ? "; it is mounted noexec: without mounts 'fixctl run' copies what it starts" : "") };
 }
 
 static struct finding check_memory(void)

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
@@ -79,6 +80,16 @@ int treedir_remove(const char *path)
 	return rmdir(path) < 0 && errno != ENOTEMPTY ? -errno : 0;
 }
 
+/* Containers have a /dev/shm where no program can be started: if there is this much room elsewhere, trees lie there. */
+#define ROOM_ENOUGH (UINT64_C(256) << 20)
+
+static uint64_t room_at(const struct statfs *fs)
+{
+	uint64_t room = (uint64_t)fs->f_bavail * (uint64_t)fs->f_bsize;
+
+	return room >= ROOM_ENOUGH && !(fs->f_flags & ST_NOEXEC) ? room + UINT64_MAX / 2 : room;
+}
+
 /* Where the most room is: in a container one of them may be very small. To be freed; NULL: nowhere. */
 static char *choose_place(void)
 {
@@ -89,8 +100,8 @@ static char *choose_place(void)
 		char *path = treedir_path(k, "XXXXXX");
 		struct statfs fs;
 
-		if (path && statfs(candidate(k), &fs) == 0 && (uint64_t)fs.f_bavail * (uint64_t)fs.f_bsize > most) {
-			most = (uint64_t)fs.f_bavail * (uint64_t)fs.f_bsize;
+		if (path && statfs(candidate(k), &fs) == 0 && room_at(&fs) > most) {
+			most = room_at(&fs);
 			free(best);
 			best = path;
 			continue;
