@@ -35,7 +35,7 @@ static bool is_fit(const char *base, dev_t device)
 	struct stat st;
 
 	return base && *base == '/' && stat(base, &st) == 0 && st.st_dev == device && access(base, W_OK | X_OK) == 0 &&
-	       statvfs(base, &room) == 0 && (uint64_t)room.f_bavail * room.f_frsize >= ROOM_MIN;
+	       statvfs(base, &room) == 0 && !(room.f_flag & ST_NOEXEC) && (uint64_t)room.f_bavail * room.f_frsize >= ROOM_MIN;
 }
 
 /* Its names are those of the scratch directory. tmpfs has attributes of users from Linux 6.6 on; programs may want them. */

@@ -5,6 +5,7 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "base/fd.h"
@@ -201,6 +202,7 @@ int table_write(const struct shown_list *l, const struct scratch *s, const char 
 	int fd = file < 0 ? -1 : fcntl(file, F_DUPFD_CLOEXEC, shown_first_fd()),
 	    r = fd < 0 || lock_fd < 0 || symlink(RUN_TABLE_LOOP, loop) < 0 ? -errno : 0;
 	struct stat of_table = { 0 }, of_lock = { 0 };
+	struct statvfs of_tree;
 
 	memcpy(head.magic, RUN_TABLE_MAGIC, sizeof head.magic);
 	head.fd = fd;
@@ -216,6 +218,8 @@ int table_write(const struct shown_list *l, const struct scratch *s, const char 
 			head.device = l->all[i].looks.st_dev;
 		if (l->all[i].kind == RUN_FILE || !(flags & RUN_TREES_MOUNTED))
 			head.n_entries++;
+		if (l->all[i].kind == RUN_TREE && statvfs(l->all[i].tree, &of_tree) == 0 && (of_tree.f_flag & ST_NOEXEC))
+			head.flags |= RUN_TREES_NOEXEC;
 	}
 	head.tree_device = device_of_all(l, s);
 	head.n_mounts = (uint32_t)l->n - head.n_entries;

@@ -216,14 +216,11 @@ static int find_program(struct program *p, const char *path)
 {
 	/* Without a path it is far, and the kernel says what is wrong. */
 	bool shown = resolve_reach(AT_FDCWD, path) == REACH_INSIDE;
-	int r = shown ? resolve_path(&p->place, AT_FDCWD, path, USE_READ) : 0;
+	int r = shown ? resolve_program(&p->place, path) : 0;
 
 	p->interpreter = p->argument = NULL;
 	p->foreign = p->searches = p->apart = false;
 	*p->sanitizer = '\0';
-	/* An image cannot be executed, a file can. */
-	if (r == 1 && p->place.image)
-		r = resolve_path(&p->place, AT_FDCWD, path, USE_CHANGE);
 	if (r < 0)
 		return -1;
 	p->path = r == 1 ? p->place.path : path;

@@ -95,11 +95,9 @@ static APART const char *path_table_library(const char *path)
 {
 	const struct library *l;
 	struct resolved p;
-	int r = resolve_path(&p, AT_FDCWD, path, USE_READ);
+	int r = resolve_program(&p, path);
 
-	/* The path of a descriptor is another library's next time. A file can be loaded, an image cannot. */
-	if (r == 1 && p.image)
-		r = resolve_path(&p, AT_FDCWD, path, USE_CHANGE);
+	/* The path of a descriptor is another library's next time. */
 	if (r <= 0)
 		return r < 0 ? nowhere(path) : path;
 	l = find_loaded(p.visible);

@@ -11,7 +11,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/statvfs.h>
 #include <sys/syscall.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "base/path.h"
@@ -131,6 +133,22 @@ HOT enum reach resolve_reach(int dirfd, const char *path)
 			return REACH_OUTSIDE;
 	}
 	return less_quickly(dirfd, path);
+}
+
+int resolve_program(struct resolved *p, const char *path)
+{
+	int r = resolve_path(p, AT_FDCWD, path, USE_READ);
+
+	return r == 1 && (p->image || resolve_is_noexec(p)) ? resolve_path(p, AT_FDCWD, path, USE_CHANGE) : r;
+}
+
+bool resolve_is_noexec(const struct resolved *p)
+{
+	struct statfs fs;
+
+	/* Also what the run's own directory has for what is not copied leads there. */
+	return (run->flags & RUN_TREES_NOEXEC) && p->entry && p->entry->kind == RUN_TREE && !p->image &&
+	       kernel(SYS_statfs, p->path, &fs) == 0 && (fs.f_flags & ST_NOEXEC);
 }
 
 bool resolve_is_mounted(int dirfd, const char *path)

@@ -59,7 +59,12 @@ static void tell_directory(const struct search_file *f, const char *visible, boo
 	struct resolved p;
 
 	if (resolve_reach(AT_FDCWD, visible) == REACH_INSIDE) {
-		if (resolve_path(&p, AT_FDCWD, visible, USE_READ) == 1 && !p.image)
+		int found = resolve_path(&p, AT_FDCWD, visible, USE_READ);
+
+		/* Where libraries are copied to that the kernel would not execute. */
+		if (found == 1 && resolve_is_noexec(&p))
+			found = resolve_path(&p, AT_FDCWD, visible, USE_CHANGE);
+		if (found == 1 && !p.image)
 			f->search->found(f->search->arg, SEARCH_DIRECTORY, p.path);
 	} else if (origin && f->shown) {
 		f->search->found(f->search->arg, SEARCH_DIRECTORY, visible);
@@ -114,7 +119,8 @@ static void add_needed(struct search_file *f, const char *name)
 				continue;
 			strcpy(real, path);
 			if (resolve_reach(AT_FDCWD, path) == REACH_INSIDE) {
-				if (resolve_path(&p, AT_FDCWD, path, USE_READ) != 1 || p.image)
+				if (resolve_path(&p, AT_FDCWD, path, USE_READ) != 1 || p.image ||
+				    (resolve_is_noexec(&p) && resolve_program(&p, path) != 1))
 					continue;
 				strcpy(real, p.path);
 			}

@@ -116,6 +116,9 @@ struct resolved {
  * gets what the program gave. -1: errno says why not.
  */
 int resolve_path(struct resolved *p, int dirfd, const char *path, unsigned use);
+/* The same of what is to be executed: neither an image can be, nor what lies where the kernel executes nothing, but a copy can. */
+int resolve_program(struct resolved *p, const char *path);
+bool resolve_is_noexec(const struct resolved *p);
 
 /* To what does not follow links a marker (copyup.c) is what it stands for. */
 void pass_marker(struct resolved *p);

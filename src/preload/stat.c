@@ -264,6 +264,8 @@ static APART int access_shown(int dirfd, const char *path, int mode, int flags)
 	/* The permissions of the copy would say the same, once there is one. */
 	if (p.image || (p.entry && p.entry->kind == RUN_TREE && p.entry->owner != p.entry->uid))
 		return stat_place(&p, &st, follow) < 0 ? -1 : rights_allow(&st, mode, flags & AT_EACCESS);
+	if ((mode & X_OK) && resolve_is_noexec(&p) && REAL(faccessat)(AT_FDCWD, short_path(&p), mode & ~X_OK, flags & ~AT_EMPTY_PATH) == 0)
+		return stat_place(&p, &st, follow) < 0 ? -1 : rights_allow(&st, X_OK, flags & AT_EACCESS);
 	return REAL(faccessat)(AT_FDCWD, short_path(&p), mode, flags & ~AT_EMPTY_PATH);
 }
 

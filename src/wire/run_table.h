@@ -59,6 +59,7 @@ struct run_inode {
 
 enum run_table_flags {
 	RUN_TREES_MOUNTED = 1 << 0, /* by the kernel: the table has files only */
+	RUN_TREES_NOEXEC = 1 << 1,  /* where they lie no program can be started, as the kernel was told */
 };
 
 #define RUN_PLAIN 256

@@ -294,6 +294,31 @@ print(socket.getaddrinfo("fixd-test-host", None, family=socket.AF_INET, flags=so
 """
 
 
+NEEDS_LIBRARY = "#include <stdio.h>\nint five(void);\nint main(void) { printf(\"%d\\n\", five()); return 0; }\n"
+
+
+def test_where_the_kernel_executes_nothing(t):
+    """As in containers, whose /dev/shm is mounted noexec: what is started or loaded is a copy, and nothing has changed by that."""
+    alone = ["unshare", "-m"] if os.geteuid() == 0 else ["unshare", "-Urm"]
+    if subprocess.run([*alone, "mount", "-t", "tmpfs", "-o", "noexec", "none", "/dev/shm"], capture_output=True).returncode:
+        raise Skip("nothing can be mounted here")
+    os.makedirs(t.path("tree/bin"))
+    os.makedirs(t.path("tree/lib"))
+    compiled(t, "tree/lib/libfive.so", "int five(void) { return 5; }", "-shared", "-fPIC")
+    compiled(t, "tree/bin/needs", NEEDS_LIBRARY, "-L" + t.path("tree/lib"), "-lfive", "-Wl,-rpath,$ORIGIN/../lib")
+    os.chmod(t.write("tree/bin/script", "#!/bin/sh\necho script $1\n"), 0o755)
+    t.write("tree/none", "#!/bin/sh\n")
+    ini = t.write("fixd.ini", "[fixture tree]\ndirectory = tree\npath = tree\n")
+    script = ("tree/bin/script 1; tree/bin/needs; test -x tree/bin/needs && tree/bin/needs; test -x tree/none || echo none; PATH=$PWD/tree/bin:$PATH; script 2; "
+              "cp tree/bin/script tree/new && tree/new 3; /usr/bin/python3 -c 'import ctypes, os, subprocess; print(ctypes.CDLL(\"./tree/lib/libfive.so\").five()); "
+              "print(os.access(\"tree/bin/needs\", os.X_OK), os.access(\"tree/none\", os.X_OK)); subprocess.run([\"tree/bin/needs\"])'")
+    inside = "for d in /dev/shm /run; do mount -t tmpfs -o noexec,size=512m none $d || exit 99; done; exec \"$@\""
+    done = subprocess.run([*alone, "sh", "-c", inside, "sh", program("fixctl"), "run", "--isolate", t.mode, "-c", ini, "--changes", "--", "sh", "-c", script],
+                          cwd=t.dir, capture_output=True, env=environment(TMPDIR=t.dir), timeout=LIMIT)
+    assert done.returncode == 0 and done.stdout == b"script 1\n5\n5\nnone\nscript 2\nscript 3\n5\nTrue False\n5\n", done
+    assert done.stderr.decode().splitlines() == [f"new {t.path('tree/new')}"], done
+
+
 def test_users_groups_and_hosts(t):
     """The C library opens these files by itself."""
     if os.geteuid() != 0 or not all(os.path.exists(f) for f in ("/etc/passwd", "/etc/group", "/etc/hosts")):
