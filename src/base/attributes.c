@@ -13,14 +13,20 @@ static int allowed(int r)
 	return r < 0 && errno != EPERM && errno != EINVAL && errno != ENOTSUP ? -errno : 0;
 }
 
+/* To others than root a group of their own is allowed. */
+static uid_t owner(uid_t uid)
+{
+	return geteuid() == 0 ? uid : (uid_t)-1;
+}
+
 int owner_copy(int to, uid_t uid, gid_t gid)
 {
-	return geteuid() == 0 ? allowed(fchown(to, uid, gid)) : 0;
+	return allowed(fchown(to, owner(uid), gid));
 }
 
 int owner_copy_at(int dirfd, const char *name, uid_t uid, gid_t gid)
 {
-	return geteuid() == 0 ? allowed(fchownat(dirfd, name, uid, gid, AT_SYMLINK_NOFOLLOW)) : 0;
+	return allowed(fchownat(dirfd, name, owner(uid), gid, AT_SYMLINK_NOFOLLOW));
 }
 
 static int by_name(const void *a, const void *b)

@@ -250,12 +250,12 @@ def test_a_tree_of_another_group(t):
     os.chown(t.path("source/a"), user, user)
     ini = t.write("own.ini", f"[fixd]\nroot = {t.path('work')}\n[fixture tree]\ndirectory = {t.path('source')}\npath = tree\n")
 
-    def run(group, mode):
+    def run(group, mode, script="echo b >>tree/a; cat tree/a"):
         daemon_group = ["setpriv", f"--reuid={user}", f"--regid={user}", f"--groups={user},100", "env", "HOME=/", f"TMPDIR={t.path('tmp')}"]
         d = subprocess.Popen([*daemon_group, program("fixd"), "--config", ini, "--socket", t.path("tmp/s")], stderr=subprocess.DEVNULL)
         try:
             wait_for(lambda: os.path.exists(t.path("tmp/s")) or d.poll() is not None, "the daemon")
-            return run_as([program("fixctl"), "--socket", t.path("tmp/s"), "run", "--isolate", mode, "--", "sh", "-c", "echo b >>tree/a; cat tree/a"],
+            return run_as([program("fixctl"), "--socket", t.path("tmp/s"), "run", "--isolate", mode, "--", "sh", "-c", script],
                           t.path("work"), t.path("tmp"), group=group, groups=(user, 100))
         finally:
             d.terminate()
@@ -265,6 +265,9 @@ def test_a_tree_of_another_group(t):
     assert done.stdout == b"a\nb\n", done
     refused = run(100, "mount")
     assert refused.returncode == 1 and b"belongs to another user or group than this process" in refused.stderr, refused
+    # Of a second group that the user is in, the tree's files and their copies are, too.
+    os.chown(t.path("source/a"), user, 100)
+    assert run(user, "shim", "stat -c %g tree/a; echo b >>tree/a; stat -c %g tree/a").stdout == b"100\n100\n"
 
 
 if __name__ == "__main__":
