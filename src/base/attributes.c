@@ -77,16 +77,33 @@ static bool is_wanted(const char *name, bool user_only)
 	return user_only ? !strncmp(name, "user.", 5) : strcmp(name, "security.selinux") != 0;
 }
 
+/* What a new file has got from its directory, and the other one has not. */
+static int drop_inherited(int from, int to)
+{
+	static const char *const lists[] = { "system.posix_acl_access", "system.posix_acl_default" };
+	int r = 0;
+
+	if (flistxattr(to, NULL, 0) <= 0)
+		return 0;
+	for (size_t i = 0; r == 0 && i < 2; i++) {
+		if (fgetxattr(to, lists[i], NULL, 0) > 0 && fgetxattr(from, lists[i], NULL, 0) < 0 && errno == ENODATA)
+			r = allowed(fremovexattr(to, lists[i]));
+	}
+	return r;
+}
+
 int attributes_copy(int from, int to, bool user_only, given_fn given, void *arg)
 {
 	char *list = NULL, **names = NULL;
 	ssize_t size = get(from, NULL, &list);
 	size_t n = 0;
-	int r = 0;
+	int r = size < 0 ? allowed(-1) : 0;
 
-	if (size <= 0) {
+	if (r == 0)
+		r = drop_inherited(from, to);
+	if (size <= 0 || r < 0) {
 		free(list);
-		return allowed((int)size);
+		return r;
 	}
 	for (const char *p = list; p < list + size; p += strlen(p) + 1)
 		n++;

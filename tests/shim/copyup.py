@@ -230,5 +230,22 @@ def test_links_that_were_there_before(t):
            "rm latest && ls tree/d1; ln -s tree/d1 latest; ls latest/", twice=True)
 
 
+def test_access_control_lists(t):
+    """A copy has those of the original, and none that its directory would give it: not of the daemon's copy, and not of the run's."""
+    for program_ in ("setfacl", "getfacl"):
+        if not shutil.which(program_):
+            raise Skip(f"{program_} is not installed")
+    source = t.path("source")
+    os.makedirs(source + "/sub/deep")
+    for name, mode in (("sub/a", 0o640), ("sub/deep/b", 0o600), ("sub/list", 0o600)):
+        os.chmod(t.write("source/" + name, name + "\n"), mode)
+    if subprocess.run(["setfacl", "-d", "-m", "u:nobody:rwx", source + "/sub"], capture_output=True).returncode:
+        raise Skip("the file system has no access control lists")
+    subprocess.run(["setfacl", "-m", "u:daemon:r", source + "/sub/list"], check=True)
+    s = Stage(t, Fixture("tree", "directory", source, "tree"))
+    all_of_them = "getfacl -ncp tree/sub tree/sub/a tree/sub/deep tree/sub/deep/b tree/sub/list; stat -c %A tree/sub/a"
+    s.same(f"{all_of_them}; echo more >>tree/sub/a; echo more >>tree/sub/deep/b; echo more >>tree/sub/list; {all_of_them}; echo >tree/sub/new; getfacl -ncp tree/sub/new")
+
+
 if __name__ == "__main__":
     main(sys.modules[__name__], modes)
