@@ -80,7 +80,7 @@ static bool is_wanted(const char *name, bool user_only)
 /* What a new file has got from its directory, and the other one has not. */
 static int drop_inherited(int from, int to)
 {
-	static const char *const lists[] = { "system.posix_acl_access", "system.posix_acl_default" };
+	static const char lists[][32] = { "system.posix_acl_access", "system.posix_acl_default" };
 	int r = 0;
 
 	if (flistxattr(to, NULL, 0) <= 0)
