@@ -56,8 +56,12 @@ SHIM int chroot(const char *path)
 {
 	struct resolved p;
 	bool stays = run && is_root(path);
-	int shown = resolve_reach(AT_FDCWD, path) == REACH_INSIDE ? resolve_path(&p, AT_FDCWD, path, USE_ALL) : 0,
-	    r = shown < 0 ? -1 : REAL(chroot)(shown ? p.path : path);
+	int shown, r;
+
+	if (!stays && refuse_ancestor(AT_FDCWD, path, "with that root directory the fixtures below it would be out of sight: it cannot be done in a run with --isolate=shim"))
+		return -1;
+	shown = resolve_reach(AT_FDCWD, path) == REACH_INSIDE ? resolve_path(&p, AT_FDCWD, path, USE_ALL) : 0;
+	r = shown < 0 ? -1 : REAL(chroot)(shown ? p.path : path);
 
 	if (r == 0 && run && !stays)
 		run_leave();

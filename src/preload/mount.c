@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Mounting: what a fixture is mounted elsewhere from, or something onto, is the run's own copy of it. With another root directory
- * for the whole namespace nothing that is shown would be where it is: that is refused.
+ * Mounting: what a fixture is mounted elsewhere from, or something onto, is the run's own copy of it. Of a directory above one, which
+ * would have what lies on the disk, and with another root directory for the whole namespace, where nothing that is shown would be where
+ * it is, that is refused.
  */
 #include "preload/shim.h"
 
@@ -25,10 +26,23 @@ static APART const char *mounted_at(struct resolved *p, int dirfd, const char *p
 	return r < 0 ? NULL : r == 0 ? path : p->path;
 }
 
+bool refuse_ancestor(int dirfd, const char *path, const char *what)
+{
+	if (!run || (run->flags & RUN_TREES_MOUNTED) || !path || resolve_reach(dirfd, path) != REACH_ANCESTOR)
+		return false;
+	shim_say(NULL, path, what);
+	errno = EROFS;
+	return true;
+}
+
+#define ELSEWHERE "mounted elsewhere it would have what lies on the disk in the place of fixtures: it cannot be done in a run with --isolate=shim"
+
 SHIM int mount(const char *source, const char *target, const char *type, unsigned long flags, const void *data)
 {
 	struct resolved from, to;
 
+	if ((flags & (MS_BIND | MS_MOVE)) && !(flags & MS_REMOUNT) && refuse_ancestor(AT_FDCWD, source, ELSEWHERE))
+		return -1;
 	if ((flags & (MS_BIND | MS_MOVE)) && (source && is_inside(AT_FDCWD, source)) && !(source = mounted_from(&from, AT_FDCWD, source)))
 		return -1;
 	if ((target && is_inside(AT_FDCWD, target)) && !(target = mounted_at(&to, AT_FDCWD, target)))
@@ -58,6 +72,8 @@ SHIM int open_tree(int dirfd, const char *path, unsigned flags)
 {
 	struct resolved p;
 
+	if ((flags & OPEN_TREE_CLONE) && refuse_ancestor(dirfd, path, ELSEWHERE))
+		return -1;
 	if (!(path && is_inside(dirfd, path)))
 		return (int)kernel(SYS_open_tree, dirfd, path, flags);
 	path = mounted_from(&p, dirfd, path);

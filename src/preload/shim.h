@@ -223,6 +223,9 @@ int hardlinks_each(const struct run_entry *e, uint64_t inode, hardlinks_fn each,
 /* Does the path lead into a tree that the kernel shows? */
 bool resolve_is_mounted(int dirfd, const char *path);
 
+/* True, with a sentence and errno: a fixture is shown below, and would not be seen there. */
+bool refuse_ancestor(int dirfd, const char *path, const char *what);
+
 /*
  * The entry that the descriptor is of, or NULL. *shared: it is of the image or the tree itself, which nobody may change, not of
  * the run's own copy.

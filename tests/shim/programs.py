@@ -294,6 +294,20 @@ print(socket.getaddrinfo("fixd-test-host", None, family=socket.AF_INET, flags=so
 """
 
 
+def test_directories_above_a_fixture_elsewhere(t):
+    """Where they are mounted, or the root directory, the fixture is seen, or that is refused with a sentence."""
+    s = stage(t)
+    script = "echo changed >shown/file; mkdir x; unshare -rm sh -c 'mount --rbind . x && cat x/shown/file'; unshare -rm chroot . /bin/true; ls"
+    if subprocess.run(["unshare", "-rm", "true"], capture_output=True).returncode:
+        raise Skip("there are no user namespaces here")
+    done = s.run(["sh", "-c", script])
+    if t.mode == "mount":
+        assert b"in the place of fixtures" not in done.err, done.__dict__
+    else:
+        assert b"mounted elsewhere it would have what lies on the disk in the place of fixtures" in done.err and b"the fixtures below it would be out of sight" in done.err, done.__dict__
+        assert done.out == b"shown\nx\n", done.__dict__
+
+
 NEEDS_LIBRARY = "#include <stdio.h>\nint five(void);\nint main(void) { printf(\"%d\\n\", five()); return 0; }\n"
 
 
