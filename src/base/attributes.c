@@ -123,3 +123,26 @@ int attributes_copy(int from, int to, bool user_only, given_fn given, void *arg)
 	free(list);
 	return r;
 }
+
+/* Are those of `a` the same in `b`? */
+static bool are_in(int a, int b)
+{
+	char *list = NULL, *one = NULL, *other = NULL;
+	ssize_t size = get(a, NULL, &list);
+	bool same = true;
+
+	for (const char *p = list; same && size > 0 && p < list + size; p += strlen(p) + 1) {
+		ssize_t n = is_wanted(p, false) ? get(a, p, &one) : -1;
+
+		same = n < 0 || (get(b, p, &other) == n && (n == 0 || !memcmp(one, other, (size_t)n)));
+	}
+	free(one);
+	free(other);
+	free(list);
+	return same;
+}
+
+bool attributes_equal(int a, int b)
+{
+	return are_in(a, b) && are_in(b, a);
+}

@@ -19,3 +19,6 @@ int owner_copy_at(int dirfd, const char *name, uid_t uid, gid_t gid); /* of a li
  */
 int attributes_copy(int from, int to, bool user_only, void (*given)(void *arg, const char *name, const void *value, size_t size),
 		    void *arg);
+
+/* Have they the same ones, but for labels? What cannot be read is nobody's. */
+bool attributes_equal(int a, int b);

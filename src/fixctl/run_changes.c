@@ -81,8 +81,13 @@ static int make_copy(int dirfd, const char *name, const struct stat *st, const c
 	ssize_t n;
 	int r;
 
-	if (S_ISDIR(st->st_mode))
-		return mkdir(to, 0755) < 0 && errno != EEXIST ? -errno : 0;
+	if (S_ISDIR(st->st_mode)) {
+		if (mkdir(to, 0755) < 0 && errno != EEXIST)
+			return -errno;
+		in = openat(dirfd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+		out = in < 0 ? -1 : open(to, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+		return out < 0 ? -errno : attributes_copy(in, out, false, NULL, NULL);
+	}
 	if (S_ISLNK(st->st_mode)) {
 		n = readlinkat(dirfd, name, target, sizeof target - 1);
 		target[n < 0 ? 0 : n] = '\0';
@@ -138,6 +143,11 @@ static bool same_bytes(int a, int b)
 	}
 }
 
+static bool same_time(const struct stat *was, const struct stat *is)
+{
+	return was->st_ctim.tv_sec == is->st_ctim.tv_sec && was->st_ctim.tv_nsec == is->st_ctim.tv_nsec;
+}
+
 static bool same_content(int was_fd, int is_fd, const char *name, const struct stat *was, const struct stat *is)
 {
 	char x[PATH_MAX], y[PATH_MAX];
@@ -153,11 +163,27 @@ static bool same_content(int was_fd, int is_fd, const char *name, const struct s
 		return was->st_rdev == is->st_rdev;
 	if (was->st_size != is->st_size)
 		return false;
-	if (was->st_ctim.tv_sec == is->st_ctim.tv_sec && was->st_ctim.tv_nsec == is->st_ctim.tv_nsec)
+	if (same_time(was, is))
 		return true;
 	a = openat(was_fd, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
 	b = openat(is_fd, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
 	return a >= 0 && b >= 0 && same_bytes(a, b);
+}
+
+/* Whose it is, where this process can give something away, and what stands with it. */
+static bool same_attributes(int was_fd, int is_fd, const char *name, const struct stat *was, const struct stat *is)
+{
+	_cleanup_fd_ int a = -1, b = -1;
+
+	if (same_time(was, is))
+		return true;
+	if (geteuid() == 0 && (was->st_uid != is->st_uid || was->st_gid != is->st_gid))
+		return false;
+	if (!S_ISREG(is->st_mode) && !S_ISDIR(is->st_mode))
+		return true;
+	a = openat(was_fd, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+	b = openat(is_fd, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+	return a < 0 || b < 0 || attributes_equal(a, b);
 }
 
 /* Of the shim's copy: what stands for what was not touched. */
@@ -196,7 +222,7 @@ static void compare_entry(struct comparing *c, int was_fd, int is_fd, const char
 		return;
 	same_kind = was_there && (was.st_mode & S_IFMT) == (is.st_mode & S_IFMT);
 	if (!was_there || !same_kind || (was.st_mode & 07777) != (is.st_mode & 07777) ||
-	    (!S_ISDIR(is.st_mode) && !same_content(was_fd, is_fd, name, &was, &is))) {
+	    (!S_ISDIR(is.st_mode) && !same_content(was_fd, is_fd, name, &was, &is)) || !same_attributes(was_fd, is_fd, name, &was, &is)) {
 		add(c, was_there ? "changed" : "new", rest);
 		keep(c, is_fd, name, &is, rest);
 	}

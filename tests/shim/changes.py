@@ -64,6 +64,20 @@ def test_keep(t):
     assert done.code == 1 and b"fixctl: --keep: " in done.err and b"File exists" in done.err and open(t.path("kept/words")).read() == "two\n", done.__dict__
 
 
+def test_changes_of_attributes(t):
+    """Of a file or directory whose bytes and mode are the same; --keep has them, too."""
+    s = stage(t)
+    set_ = "/usr/bin/python3 -c 'import os; os.setxattr(\"tree/a\", \"user.x\", b\"y\"); os.setxattr(\"tree/sub\", \"user.d\", b\"z\")'"
+    done = s.run(["sh", "-c", f"{set_} && touch tree/b && chmod $(stat -c %a tree/sub/c) tree/sub/c"], "--changes", "--keep", t.path("kept"))
+    if b"Operation not supported" in done.err:
+        raise Skip("the file system has no attributes of users")
+    assert done.err.decode().splitlines() == [f"changed {s.work}/tree/a", f"changed {s.work}/tree/sub"], done.__dict__
+    assert os.getxattr(t.path("kept/tree/a"), "user.x") == b"y" and os.getxattr(t.path("kept/tree/sub"), "user.d") == b"z"
+    if os.geteuid() == 0:
+        done = s.run(["chown", "1:1", "tree/a"], "--changes")
+        assert done.err.decode().splitlines() == [f"changed {s.work}/tree/a"], done.__dict__
+
+
 def test_what_is_gone(t):
     if t.mode != "shim":
         raise Skip("where a tree is mounted it cannot be removed")
