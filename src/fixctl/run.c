@@ -86,6 +86,16 @@ static char *find_program(const char *name)
 	return NULL;
 }
 
+/* Why a program sees nothing of what the shim shows; NULL: it does. */
+static const char *why_blind(int fd)
+{
+	if (elf_is_static(fd, NULL, 0))
+		return "is linked statically";
+	if (elf_is_foreign(fd, NULL, 0))
+		return "is for another machine, word size or C library";
+	return elf_is_go(fd, NULL, 0) ? "makes its system calls itself" : NULL;
+}
+
 /* An address sanitizer's runtime wants to be the first of all libraries; some programs can have none of ours. */
 static void fit_preload(const char *program, bool mount)
 {
@@ -95,10 +105,9 @@ static void fit_preload(const char *program, bool mount)
 	_cleanup_fd_ int fd = path ? open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC) : -1;
 	char sanitizer[64];
 
-	if (fd >= 0 && !mount && elf_is_static(fd, NULL, 0))
-		fprintf(stderr,
-			"fixctl: %s: it is linked statically, and does not see the fixtures of the run; --isolate=mount shows them, where that is allowed\n",
-			path);
+	if (fd >= 0 && !mount && why_blind(fd))
+		fprintf(stderr, "fixctl: %s: it %s, and does not see the fixtures of the run; --isolate=mount shows them, where that is allowed\n",
+			path, why_blind(fd));
 	if (fd >= 0 && elf_is_foreign(fd, NULL, 0))
 		environment_drop_preload();
 	had = rest = getenv("LD_PRELOAD");

@@ -128,10 +128,10 @@ static bool is_of_valgrind(const char *path)
 }
 
 /* Once in a run: what it is about is not in sight of such programs. */
-static APART void tell_blind(const char *visible, bool is_static)
+static APART void tell_blind(const char *visible, const char *why)
 {
 	if (!is_of_valgrind(visible) && !(run->flags & RUN_TREES_MOUNTED) && !__atomic_exchange_n(&run->told_static, 1, __ATOMIC_RELAXED))
-		shim_say(NULL, visible, is_static ? "it is linked statically" BLIND : "it makes its system calls itself" BLIND);
+		shim_say(NULL, visible, why);
 }
 
 /* The kernel does not let a program that gets the rights of somebody else have libraries of the caller's. */
@@ -190,11 +190,12 @@ static void look_inside(struct program *p, const char *visible)
 			parse_script(p);
 		} else if ((p->foreign = p->apart = elf_is_foreign(fd, p->head, (size_t)n))) {
 			/* It is asked for each time: few are. */
+			tell_blind(visible, "it is for another machine, word size or C library" BLIND);
 		} else {
 			bool is_static = elf_is_static(fd, p->head, (size_t)n), is_blind = is_static || elf_is_go(fd, p->head, (size_t)n);
 
 			if (is_blind)
-				tell_blind(visible, is_static);
+				tell_blind(visible, is_static ? "it is linked statically" BLIND : "it makes its system calls itself" BLIND);
 			p->apart = is_blind || changes_owner(fd);
 			p->searches = elf_has_search(fd, p->head, (size_t)n);
 			if (!elf_sanitizer_of(fd, p->head, (size_t)n, p->sanitizer, sizeof p->sanitizer) && !p->searches && !p->apart)
