@@ -86,13 +86,26 @@ def _viewed(data: Any, cls: type) -> Any:
     return data.view(cls)
 
 
+def _without_elements(state: Any, a: Any) -> Any:
+    """None: numpy's part is not found in the state, (version, shape, dtype, is Fortran's, elements), neither among others nor as one of them."""
+    if type(state) is not tuple:
+        return None
+    for k in range(len(state) - 4):
+        shape, elements = state[k + 1], state[k + 4]
+        if type(shape) is tuple and shape == a.shape and type(elements) is bytes and len(elements) == a.nbytes:
+            return (*state[:k + 1], (0,), state[k + 2], False, b"", *state[k + 5:])
+    for k, part in enumerate(state):
+        found = _without_elements(part, a)
+        if found is not None:
+            return (*state[:k], found, *state[k + 1:])
+    return None
+
+
 def _reduce_own(a: Any, numpy: Any) -> Any:
     """By its own way to be pickled, which puts the elements into numpy's part of the state."""
     made = a.__reduce_ex__(5)
-    state = made[2] if isinstance(made, tuple) and len(made) == 3 else None
-    if not (isinstance(state, tuple) and len(state) >= 5 and state[1] == a.shape and isinstance(state[4], bytes) and len(state[4]) == a.nbytes):
-        return NotImplemented
-    return _rebuilt_own, (_plain(a, numpy), made[0], made[1], (state[0], (0,), state[2], False, b"", *state[5:]))
+    state = _without_elements(made[2], a) if isinstance(made, tuple) and len(made) == 3 else None
+    return NotImplemented if state is None else (_rebuilt_own, (_plain(a, numpy), made[0], made[1], state))
 
 
 def reduce(a: Any, numpy: Any, owners: Dict[int, Any]) -> Any:

@@ -40,6 +40,30 @@ class Described(numpy.ndarray):
         super().__setstate__(state[:-1])
 
 
+class Inside(Described):
+    """Its state has numpy's as a part, as astropy's quantities have it."""
+
+    def __reduce__(self):
+        make, arguments, state = numpy.ndarray.__reduce__(self)
+        return make, arguments, (state, {"info": self.info})
+
+    def __setstate__(self, state):
+        numpy.ndarray.__setstate__(self, state[0])
+        self.__dict__.update(state[1])
+
+
+class Before(Described):
+    """And this one before it, as unyt's arrays have it."""
+
+    def __reduce__(self):
+        make, arguments, state = numpy.ndarray.__reduce__(self)
+        return make, arguments, ((self.info, {}), *state)
+
+    def __setstate__(self, state):
+        self.info = state[0][0]
+        numpy.ndarray.__setstate__(self, state[1:])
+
+
 class Undescribed(numpy.ndarray):
     pass
 
@@ -57,6 +81,7 @@ ARRAYS = {
     "dates": A.astype("M8[s]"), "times": A.astype("m8[ms]").reshape(200, 300)[:, ::2], "records": numpy.rec.fromarrays([A, A], names="x,y"),
     "structures": numpy.zeros(1000, dtype=[("x", "f8"), ("y", "i4", (3,)), ("t", "M8[D]")]), "matrix": B.view(numpy.matrix),
     "masked": numpy.ma.masked_array(A, mask=A % 2 == 0, fill_value=7), "unmasked": numpy.ma.masked_array(A), "described": Described(A, "hello"),
+    "inside": Inside(B[:, ::2], "hello"), "before": Before(A, "hello"),
     "undescribed": A.view(Undescribed), "repeated": numpy.broadcast_to(A[:1000], (500, 1000)), "one": numpy.broadcast_to(numpy.float64(3), (1000, 1000)),
     "text": numpy.array(["abc", "de"] * 1000), "bytes": numpy.array([b"abc"] * 1000), "bits": A > 3, "big": A.astype(">f8"), "scalar": numpy.array(3.5),
     "void": numpy.zeros(100, dtype="V7"), "field": numpy.rec.fromarrays([A, A], names="x,y").x,
@@ -73,7 +98,7 @@ def test_every_kind(kind):
     assert type(now) is type(was) and now.dtype == was.dtype and now.shape == was.shape
     assert numpy.asarray(now).tobytes() == numpy.asarray(was).tobytes() and not numpy.asarray(now).flags.writeable
     assert own < 1000
-    if kind == "described":
+    if kind in ("described", "inside", "before"):
         assert now.info == "hello"
     if kind == "masked":
         assert (now.mask == was.mask).all() and now.fill_value == 7 and now.sum() == was.sum() and not now.mask.flags.writeable
