@@ -87,6 +87,7 @@ pytest_fixd = \
 	contrib/pytest-fixd/fixd/_configured.py \
 	contrib/pytest-fixd/fixd/_daemon.py \
 	contrib/pytest-fixd/fixd/_directories.py \
+	contrib/pytest-fixd/fixd/_dropped.py \
 	contrib/pytest-fixd/fixd/_early.py \
 	contrib/pytest-fixd/fixd/_explain.py \
 	contrib/pytest-fixd/fixd/_definition.py \

@@ -11,14 +11,27 @@ import pickle
 import types
 from typing import Any, List, Optional, Tuple
 
+from . import _dropped
+
 PLAIN = (str, bytes, int, float, complex, bool, type(None))
 SORTED_MAX = 64 << 10
 
 
+_SIMPLE = (*PLAIN, tuple, list, dict, set, frozenset)
+
+
 class _Told:
-    """An object() is equal to itself only; in others it is a mark that is in all of them."""
+    """An object() is equal to itself only; in others it is a mark that is in all of them.  What pickle does not see is told besides."""
+
+    def __init__(self, out: Any, besides: List[str], **options: Any):
+        super().__init__(out, **options)
+        self._besides = besides
 
     def reducer_override(self, value: Any) -> Any:
+        for name, one in _dropped.attributes(value).items():
+            print_ = _print(one) if isinstance(one, _SIMPLE) else None
+            if print_ is not None:
+                self._besides.append(f"{type(value).__name__}.{name}={print_}")
         return (str, ("any object()",)) if type(value) is object else NotImplemented
 
 
@@ -39,9 +52,10 @@ class _SortingPickler(_Told, pickle._Pickler):  # type: ignore[attr-defined,misc
 
 def _pickled(value: Any, pickler: Any = _Pickler) -> bytes:
     buffers: List[pickle.PickleBuffer] = []
+    besides: List[str] = []
     out = io.BytesIO()
-    pickler(out, protocol=5, buffer_callback=buffers.append).dump(value)
-    return out.getvalue() + b"".join(b.raw() for b in buffers)
+    pickler(out, besides, protocol=5, buffer_callback=buffers.append).dump(value)
+    return out.getvalue() + b"".join(b.raw() for b in buffers) + "".join(besides).encode()
 
 
 def _function_print(f: types.FunctionType, inside: Tuple[Any, ...]) -> Optional[str]:

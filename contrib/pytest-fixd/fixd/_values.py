@@ -19,7 +19,7 @@ import types
 import weakref
 from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Sequence, Set, Tuple, Union
 
-from . import _arrays, _canonical
+from . import _arrays, _canonical, _dropped
 from ._lib import Build, View
 
 MAGIC = b"FIXDPY1\n"
@@ -76,6 +76,7 @@ class _Pickler(pickle.Pickler):
     classes: Optional[Set[type]] = None  # those of what was pickled are added to it
     arrays: Optional[List[Any]] = None  # and those of numpy
     owners: Dict[int, Any] = {}  # of arrays that are views of others
+    objects: Optional[List[Any]] = None  # whose copies may have less than they have
 
     def reducer_override(self, value: Any) -> Any:
         if self.classes is not None:
@@ -87,6 +88,8 @@ class _Pickler(pickle.Pickler):
             if self.arrays is not None:
                 self.arrays.append(value)
             return _arrays.reduce(value, numpy, self.owners)
+        if self.objects is not None and _dropped.attributes(value):
+            self.objects.append(value)
         return NotImplemented
 
 
@@ -144,7 +147,12 @@ def _dump_auto(value: Any, buffers: List[pickle.PickleBuffer], classes: _Classes
 
 def _dump_pickle(value: Any, buffers: List[pickle.PickleBuffer], classes: _Classes = None) -> Tuple[str, bytes]:
     arrays: List[Any] = []
-    main = _pickled(value, buffers, classes, arrays, {})
+    objects: List[Any] = []
+    main = _pickled(value, buffers, classes, arrays, {}, objects)
+    for one in objects:
+        name = _dropped.lost(one)
+        if name is not None:
+            raise CannotShare(f"a {type(one).__name__} leaves out its '{name}' when it is pickled")
     owners = _arrays.owners_of(arrays, sys.modules["numpy"]) if len(arrays) > 1 else {}
     if owners:
         buffers.clear()
@@ -152,10 +160,11 @@ def _dump_pickle(value: Any, buffers: List[pickle.PickleBuffer], classes: _Class
     return "pickle", main
 
 
-def _pickled(value: Any, buffers: List[pickle.PickleBuffer], classes: _Classes, arrays: Optional[List[Any]], owners: Dict[int, Any]) -> bytes:
+def _pickled(value: Any, buffers: List[pickle.PickleBuffer], classes: _Classes, arrays: Optional[List[Any]], owners: Dict[int, Any],
+             objects: Optional[List[Any]] = None) -> bytes:
     out = io.BytesIO()
     pickler = _Pickler(out, protocol=5, buffer_callback=buffers.append)
-    pickler.classes, pickler.arrays, pickler.owners = classes, arrays, owners
+    pickler.classes, pickler.arrays, pickler.owners, pickler.objects = classes, arrays, owners, objects
     pickler.dump(value)
     return out.getvalue()
 
@@ -186,6 +195,8 @@ def dump(value: Any, serializer: Any, classes: _Classes = None) -> Tuple[str, by
             own = serializer.dumps(value)
             kind, main = ("own str", own.encode()) if isinstance(own, str) else ("own bytes", bytes(own))
         return kind, main, [b.raw() for b in buffers]
+    except CannotShare:
+        raise
     except Exception as e:
         raise CannotShare(f"a {type(value).__name__} cannot be put into shared memory: {e}") from e
 

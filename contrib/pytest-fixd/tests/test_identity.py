@@ -804,3 +804,40 @@ def test_what_cannot_be_compared(project):
         done = project.run(*options).passed(5)
         assert done.output.count("'pid' is built in every process: it uses 'connection', which cannot be compared") == 1, done.output
     assert len(set(open(f"{project.path}/told").read().split())) == 1
+
+
+OWN_WAY = """
+import threading
+class Session:
+    def __init__(self): self.headers, self.hits, self._lock = {}, 0, threading.Lock()
+    def __getstate__(self): return {"headers": self.headers}
+    def __setstate__(self, state): self.__init__(); self.headers = state["headers"]
+"""
+
+
+def test_what_pickle_leaves_out(project):
+    """What a program has given an object besides is part of what it is, though its class does not pickle that; what it can do without is not."""
+    project.conftest(OWN_WAY + """
+def opened(url):
+    session = Session()
+    session.url, session._cache = url, {os.getpid(): object()}
+    return session
+@pytest.fixture(scope="module", params=["one", "two"])
+def api(request): return opened(request.param)
+@fixd.fixture(scope="module")
+def users(api):
+    log(api.url)
+    return api.url
+@fixd.fixture(scope="session")
+def shared(): return opened("shared")
+@fixd.fixture(scope="session")
+def whole():
+    log("whole")
+    return [Session()]
+""")
+    project.write("test_it.py", "import pytest\n@pytest.mark.parametrize('n', range(3))\ndef test(users, api, shared, whole, n):\n"
+                                "    assert users == api.url and shared.url == 'shared' and whole[0].hits == 0\n")
+    for options in (["-n", "2"], []):
+        output = project.run(*options).passed(6).output
+        assert "'shared' (conftest.py:24) is built in every process: a Session leaves out its 'url' when it is pickled; parse= can make" in output, output
+    assert sorted(project.log()) == ["one", "two", "whole"]
