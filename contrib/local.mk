@@ -89,6 +89,7 @@ pytest_fixd = \
 	contrib/pytest-fixd/fixd/_directories.py \
 	contrib/pytest-fixd/fixd/_dropped.py \
 	contrib/pytest-fixd/fixd/_early.py \
+	contrib/pytest-fixd/fixd/_ends.py \
 	contrib/pytest-fixd/fixd/_explain.py \
 	contrib/pytest-fixd/fixd/_definition.py \
 	contrib/pytest-fixd/fixd/_fingerprint.py \

@@ -10,13 +10,14 @@ import functools
 import inspect
 import os
 import re
+import sys
 import traceback
 import unittest
 from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Set, Union
 
 import pytest
 
-from . import _asked, _classes, _directories, _history, _ledger, _limit, _live, _made_of, _outside, _patterns, _remote, _source, _suspended, _teardown, _values
+from . import _asked, _classes, _directories, _ends, _history, _ledger, _limit, _live, _made_of, _outside, _patterns, _remote, _source, _suspended, _teardown, _values
 from ._definition import NOT_COMPARED, SCOPES, Arguments, Definition, PerProcess, PerTest, full_name, param_key, place_of, title_of
 from ._lib import Build, FixdError, View
 from ._runtime import runtime_of
@@ -121,16 +122,20 @@ class Handle:
         """Somebody else tears it down: were the generator collected, its 'finally' would run here, too."""
         if self.generator is not None:
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(self.generator))
-            _suspended.change(self.generator, lambda name, value: None)
         self.generator, self.made = None, False
 
     def share(self, built: Any, shared: Any) -> None:
-        """Its own half knows what everybody has, and no more of what was built than it needs."""
-        if self.generator is None:
-            return
-        half, unmovable = self.definition.second_half, self.definition.unmovable
-        needed = half.needs if half is not None else ()
-        _suspended.change(self.generator, lambda name, value: shared if value is built else value if unmovable or name in needed else None)
+        """Its generator, which may stay as long as this process does, has what everybody has."""
+        generator, half = self.generator, self.definition.second_half
+        if generator is not None:
+            needed = half.needs if half is not None else ()
+            _suspended.change(generator, lambda name, value: shared if value is built else None if name not in needed and _is_bulk(value) else value)
+
+
+def _is_bulk(value: Any) -> bool:
+    """Bytes and numbers, and nothing that ends when it is collected."""
+    numpy = sys.modules.get("numpy")
+    return isinstance(value, (bytes, bytearray)) or (numpy is not None and type(value) is numpy.ndarray and not value.dtype.hasobject)
 
 
 def cause_of(error: BaseException) -> Optional[str]:
@@ -478,7 +483,7 @@ class SetUp:
         reuse, title = definition.reuse and runtime.reuse, title_of(definition, where.full, where.place)
         asked = _asked.Record(self.request)
         no_buffers: List[memoryview] = []
-        made_of = _made_of.MadeOf(definition, runtime, self.request)
+        made_of, ends = _made_of.MadeOf(definition, runtime, self.request), _ends.Ends()
         classes: Set[type] = set()
         directories = _directories.Directories() if definition.makes_directories else None
         if directories is not None:
@@ -488,7 +493,7 @@ class SetUp:
             # What others get is made of what others have.
             self._reset(where.views)
             witness = runtime.witness() if definition.store is None and definition.serializer != "json" else None
-            with _limit.limited(definition.timeout or runtime.timeout, title), made_of.listening(asked), self._named(where.full):
+            with _limit.limited(definition.timeout or runtime.timeout, title), made_of.listening(asked), ends.listening(), self._named(where.full):
                 value = handle.data = self.first_half(handle, directories)
             self._check_looks(asked)
             steps = self._steps(where, asked.answers)
@@ -509,6 +514,9 @@ class SetUp:
             objection = witness.objection(kind, main, buffers, definition.serializer, classes) if witness is not None else None
             if objection:
                 raise _values.CannotShare(objection)
+            ending = ends.objection(main) if reuse and not definition.tokens else None
+            if ending:
+                raise _values.CannotShare(f"{ending}; reuse=False shares it within the run")
             note = self._note(handle, reuse, value)
             if note is not None:
                 note, handle.copy = runtime.copied(title, note, reuse)
@@ -561,13 +569,14 @@ class SetUp:
         _history.note_alone(runtime, definition, None)
         if reuse:
             _history.note(runtime, handle.title, _history.made_of(runtime, definition, definition.class_of(self.request)))
-            handle.leave_to_others()
         if definition.store is None and not definition.tokens:
             # As everybody else gets it; what was made here is not needed besides that.
             handle.data = None
             shared = self.data_of(handle)
             handle.share(value, shared)
             value = shared
+        if reuse:
+            handle.leave_to_others()
         self._hand_out(handle, value)
 
     def _warn_of(self, value: Any, made_of: _made_of.MadeOf) -> None:

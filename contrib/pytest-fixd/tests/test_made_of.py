@@ -3,6 +3,7 @@
 
 import importlib.util
 import os
+import re
 import subprocess
 import sys
 
@@ -296,3 +297,51 @@ def test_what_tests_do_to_variables_of_hooks(project):
     for options in (["-n", "3"], []):
         project.run(*options).passed(7)
     assert sorted(project.log()) == ["late", "value"]
+
+
+ENDS = """
+import atexit, http.server, pathlib, shutil, tempfile, threading
+@fixd.fixture(scope="session")
+def directory():
+    d = tempfile.TemporaryDirectory()
+    pathlib.Path(d.name, "f").write_text("x")
+    yield d.name
+    d.cleanup()
+@fixd.fixture(scope="session")
+def file():
+    f = tempfile.NamedTemporaryFile("w")
+    yield f.name
+@fixd.fixture(scope="session")
+def removed():
+    d = tempfile.mkdtemp()
+    atexit.register(shutil.rmtree, d)
+    return d
+@fixd.fixture(scope="session")
+def url():
+    server = http.server.HTTPServer(("127.0.0.1", 0), http.server.SimpleHTTPRequestHandler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return f"http://127.0.0.1:{server.server_port}/"
+@fixd.fixture(scope="session")
+def used():
+    log("used")
+    with tempfile.TemporaryDirectory() as d:
+        return pathlib.Path(d).exists()
+"""
+
+
+def test_what_ends_with_its_builder(project):
+    """It is of no use to a later run, nor to another process."""
+    project.conftest(ENDS)
+    project.write("test_it.py", """
+        import os, pathlib, pytest, urllib.request
+        @pytest.mark.parametrize("n", range(3))
+        def test(directory, file, removed, url, used, n):
+            assert pathlib.Path(directory, "f").read_text() == "x" and os.path.exists(file) and os.path.isdir(removed) and used is True
+            urllib.request.urlopen(url, timeout=10)
+        """)
+    for options in ([], [], ["-n", "2"]):
+        output = project.run(*options).passed(3).output
+        for name, why in (("directory", "it has the path of a TemporaryDirectory"), ("file", "it has the path of a NamedTemporaryFile"),
+                          ("removed", "it uses atexit.register()"), ("url", "what it has begun listens in the process that has built it")):
+            assert re.search(f"'{name}' .* is built in every process: {re.escape(why)}", output), (name, output)
+    assert project.count("used") == 1

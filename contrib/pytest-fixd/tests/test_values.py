@@ -616,3 +616,18 @@ def test_a_builder_keeps_no_copy(project, way, reuse):
     project.run().passed(1)
     project.run("--cleanup")
     assert project.count("end") == (way in ("after", "finally"))
+
+
+def test_what_a_builder_keeps_alive(project):
+    """A variable of its generator may be all that holds what the value leads to."""
+    project.conftest("""
+        import tempfile
+        @fixd.fixture(scope="session", reuse=False)
+        def directory():
+            made = tempfile.TemporaryDirectory()
+            numbers = bytes(10)
+            yield made.name
+        """)
+    project.write("test_it.py", "import gc, os, pytest\n@pytest.mark.parametrize('n', range(4))\ndef test(directory, n):\n    gc.collect()\n    assert os.path.isdir(directory)\n")
+    for options in ([], ["-n", "2"]):
+        project.run(*options).passed(4)

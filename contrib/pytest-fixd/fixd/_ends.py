@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: MIT
+"""What a build has begun that ends with its process, and is of no use to later ones: temporary files that go with an object, functions
+that are called at the end of the process, a server that listens in it."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+import socket
+import sys
+import tempfile
+from typing import Any, Dict, Iterator, List, Optional, Tuple
+
+from . import _variables
+
+_OWNERS = ("TemporaryDirectory", "NamedTemporaryFile")
+_listener: Optional["Ends"] = None
+_is_listening = False
+
+
+def _owner() -> Optional[str]:
+    """Which of tempfile's is being made; of mkdtemp() and mkstemp() what they make stays."""
+    frame: Any = sys._getframe(2)
+    while frame is not None and frame.f_code.co_filename == tempfile.__file__:
+        name = type(frame.f_locals["self"]).__name__ if "self" in frame.f_locals else frame.f_code.co_name
+        if name in _OWNERS:
+            return name
+        frame = frame.f_back
+    return None
+
+
+def _listen(event: str, arguments: Tuple[Any, ...]) -> None:
+    if _listener is not None and event in ("tempfile.mkdtemp", "tempfile.mkstemp"):
+        owner = _owner()
+        if owner is not None:
+            _listener.paths.append((os.fsencode(arguments[0]), owner))
+
+
+def _sockets() -> Dict[str, int]:
+    """Descriptors, by a word of the kernel's for each socket."""
+    found = {}
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            link = os.readlink(f"/proc/self/fd/{name}")
+        except OSError:
+            continue  # that of the list itself
+        if link.startswith("socket:"):
+            found[link] = int(name)
+    return found
+
+
+def _listens(fd: int) -> bool:
+    try:
+        with socket.socket(fileno=os.dup(fd)) as s:
+            return bool(s.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
+    except OSError:
+        return False
+
+
+class Ends:
+    def __init__(self) -> None:
+        self.paths: List[Tuple[bytes, str]] = []
+        self._sockets = _sockets()
+        self._at_exit = False
+
+    @contextlib.contextmanager
+    def listening(self) -> Iterator[None]:
+        global _listener, _is_listening
+        if not _is_listening:
+            _is_listening = True
+            sys.addaudithook(_listen)
+        before, register = _listener, atexit.register
+
+        def register_and_note(function: Any, *arguments: Any, **named: Any) -> Any:
+            # A module that is imported may do that, too.
+            self._at_exit = self._at_exit or _variables.is_project_file(sys._getframe(1).f_code.co_filename)
+            return register(function, *arguments, **named)
+
+        try:
+            _listener, atexit.register = self, register_and_note  # type: ignore[assignment]
+            yield
+        finally:
+            _listener, atexit.register = before, register  # type: ignore[assignment]
+
+    def objection(self, main: bytes) -> Optional[str]:
+        """`main`: the value, as it is pickled."""
+        owner = next((owner for path, owner in self.paths if path in main), None)
+        if owner is not None:
+            return f"it has the path of a {owner}, which goes with the process that has made it, where tmp_path_factory's directories stay"
+        if self._at_exit:
+            return "it uses atexit.register(), whose function is called when the process that has built it ends"
+        if any(_listens(fd) for link, fd in _sockets().items() if link not in self._sockets):
+            return "what it has begun listens in the process that has built it, and ends with that"
+        return None
