@@ -587,7 +587,7 @@ class SetUp:
                                    "besides is done in one process only; parse= is called in every process")
         outside = _source.reads_outside(definition.function) or _outside.by_variable(made_of.outside)
         if definition.key is None and definition.reuse and self.runtime.reuse:
-            self._warn_of_later_runs(name, made_of.files, outside)
+            self._warn_of_later_runs(name, made_of.read, outside)
         if self._wanted is not None and (made_of.files or made_of.outside):
             self._wanted = None
             self._tell_of_remote(f"it reads {made_of.files[0]}, which watch= does not name" if made_of.files else

@@ -23,6 +23,7 @@ class MadeOf:
         self._definition, self._runtime = definition, runtime
         self._reads, self._outside = _reads.Reads(), _outside.Outside(request)
         self.files: List[str] = []
+        self.read: List[str] = []  # of these, by the build itself
         self.outside: List[List[str]] = []
 
     @contextlib.contextmanager
@@ -37,6 +38,7 @@ class MadeOf:
         self.outside = [one for one in found if one[0] in _outside.NOT_IN_ITS_LINES or not definition.remote]
         known = _source.files_of(definition.function, root)
         self.files = self._reads.unknown(root, definition.watch, known, _source.imports_computed(definition.function))
+        self.read = [path for path in self.files if path not in self._reads.at_import]
 
     def data(self, directories: Sequence[str]) -> Dict[str, Any]:
         """What is the same each time that the same is built, as the value is: but for directories, which have other names each time."""

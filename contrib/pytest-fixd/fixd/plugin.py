@@ -24,7 +24,7 @@ from . import _early
 
 _early.begin()
 
-from . import _again, _asked, _blame, _commands, _configured, _daemon, _directories, _explain, _ledger, _live, _patterns, _process, _remote, _renewal, _rerun, _scattered
+from . import _again, _asked, _blame, _commands, _configured, _daemon, _directories, _explain, _ledger, _live, _patterns, _process, _reads, _remote, _renewal, _rerun, _scattered
 from . import _source, _teardown, _values
 from ._definition import Definition, function_of
 from ._fixtures import Handle, tear_down, tokens
@@ -33,6 +33,8 @@ from ._runtime import runtime_key, runtime_of
 from ._setting import is_in_file, of_file, seconds, seconds_or_nought, setting
 from ._use import Held, IniFile
 from ._witness import Witness
+
+_reads.begin()
 
 PYTHON = "FIXD_PYTHON"
 # A builder's process waits so long for the others before somebody else has to clean up.
@@ -624,6 +626,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 def pytest_collection_finish(session: pytest.Session) -> None:
     """All of a run's processes have joined it before the first of them has run a test."""
     runtime = runtime_of(session.config)
+    _reads.end_of_imports()
     if session.config.getoption("fixd_explain"):
         if Definition.count:
             runtime.connect_once()
