@@ -73,20 +73,41 @@ def _packages(site: str) -> Dict[str, str]:
     return found
 
 
-@functools.lru_cache(maxsize=None)
 def _distribution_of(path: str, top: str) -> Optional[str]:
     """The version of the installed package that a file belongs to; None: it is not installed, or nothing tells its version."""
+    found = _installed_as(path, top)
+    return None if found is None else _version_of(found)
+
+
+@functools.lru_cache(maxsize=None)
+def _installed_as(path: str, top: str) -> Optional[str]:
+    """What tells of it."""
     parts = path.split(os.sep)
     where = [i for i, part in enumerate(parts) if part in _INSTALLED]
     if not where:
         return None
     site = os.sep.join(parts[: where[-1] + 1])
-    found = _distributions(site).get(_normal(top)) or _packages(site).get(_normal(top))
-    if found is None:
-        return None
-    return _version_of(found)
+    return _distributions(site).get(_normal(top)) or _packages(site).get(_normal(top))
 
 
+_REQUIRES = re.compile(r"^Requires-Dist:[ \t]*([\w.-]+)(?!.*\bextra[ \t]*==)", re.MULTILINE)
+
+
+@functools.lru_cache(maxsize=None)
+def _required_by(found: str) -> Tuple[str, ...]:
+    """What is installed beside it that it says it needs."""
+    for name in ("METADATA", "PKG-INFO"):
+        try:
+            with open(os.path.join(found, name), encoding="utf-8", errors="replace") as f:
+                head = f.read().partition("\n\n")[0]
+        except OSError:
+            continue
+        beside = _distributions(os.path.dirname(found))
+        return tuple(beside[n] for n in sorted(map(_normal, _REQUIRES.findall(head))) if n in beside)
+    return ()
+
+
+@functools.lru_cache(maxsize=None)
 def _version_of(found: str) -> Optional[str]:
     """The same on each machine that has the same installed: what is compiled there has no digest, and what lies outside is for its paths."""
     try:
@@ -235,6 +256,20 @@ def _candidates(nodes: Iterable[ast.AST], module: str, package: str, names: Opti
     return found
 
 
+def _registering(tree: ast.Module, package: str) -> Set[str]:
+    """Modules that are imported and not used under any name: for what their import does."""
+    used, found = _names_in(tree.body), set()
+    for node in tree.body:
+        if isinstance(node, ast.Import):
+            found |= {a.name for a in node.names if (a.asname or a.name.split(".")[0]) not in used}
+        elif isinstance(node, ast.ImportFrom):
+            base = absolute("." * node.level + (node.module or ""), package)
+            # What is no module is for whoever imports it from here.
+            inner = {f"{base}.{a.name}" for a in node.names if (a.asname or a.name) not in used}
+            found |= {name for name in inner if _file_of(name) is not None}
+    return {name for name in found if _file_of(name) is not None and is_project(str(_file_of(name)))}
+
+
 def absolute(name: str, package: str) -> str:
     try:
         return importlib.util.resolve_name(name, package) if name.startswith(".") else name
@@ -284,7 +319,9 @@ def forget() -> None:
     _file_of.cache_clear()
     _distributions.cache_clear()
     _packages.cache_clear()
-    _distribution_of.cache_clear()
+    _installed_as.cache_clear()
+    _required_by.cache_clear()
+    _version_of.cache_clear()
     _reached.cache_clear()
 
 
@@ -320,6 +357,29 @@ def _reached(path: str, name: str) -> Tuple[bytes, Tuple[str, ...]]:
     return digest, tuple(sorted(found))
 
 
+def _follow_required(found: Optional[str], seen: Dict[str, bytes]) -> bool:
+    """What an installed package needs, and what that needs: another version of these may give other results.  False: it does not say."""
+    left = list(_required_by(found)) if found is not None else []
+    says = bool(left)
+    while left:
+        one = left.pop()
+        title = f"{os.path.basename(one).partition('-')[0]} as installed"
+        version = _version_of(one)
+        if title not in seen and version is not None:
+            seen[title] = version.encode()
+            left += _required_by(one)
+    return says
+
+
+def _imports_beside(path: str, name: str) -> List[str]:
+    """Where a package does not say what it needs: other packages that this file of it imports."""
+    top = name.partition(".")[0]
+    try:
+        return [n for n in _reached(path, name)[1] if n.partition(".")[0] != top]
+    except OSError:
+        return []
+
+
 def _follow(names: Iterable[str], seen: Dict[str, bytes]) -> None:
     """All of the project's own modules that are reached, and the digests of their files."""
     left = list(names)
@@ -329,9 +389,12 @@ def _follow(names: Iterable[str], seen: Dict[str, bytes]) -> None:
         if path is None or path in seen:
             continue
         # Of what was installed its version counts; what has none is looked through like one's own.
-        installed = _distribution_of(path, name.partition(".")[0])
+        top = name.partition(".")[0]
+        installed = _distribution_of(path, top)
         if installed is not None:
-            seen[name.partition(".")[0] + " as installed"] = installed.encode()
+            if f"{top} as installed" not in seen:
+                seen[f"{top} as installed"] = installed.encode()
+                left += [] if _follow_required(_installed_as(path, top), seen) else _imports_beside(path, name)
             continue
         try:
             seen[path], more = _reached(path, name)
@@ -400,7 +463,7 @@ class Parts:
             for node in nodes:
                 self._add(f"source {os.path.relpath(path, self.root)}:{getattr(node, 'lineno', 0)} {_title(node)}", _dump(node))
             package = getattr(sys.modules.get(module), "__package__", None) or ""
-            _follow(_candidates(nodes, module, package, _names_in(nodes)), seen)
+            _follow(_candidates(nodes, module, package, _names_in(nodes)) | _registering(tree_of(path), package), seen)
         except (OSError, SyntaxError, ValueError):
             # No source to read: the code itself.
             self.all.append((f"code of {f.__name__}", marshal.dumps(f.__code__)))

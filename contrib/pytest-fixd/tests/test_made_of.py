@@ -4,6 +4,7 @@
 import importlib.util
 import os
 import re
+import shutil
 import subprocess
 import sys
 
@@ -345,3 +346,61 @@ def test_what_ends_with_its_builder(project):
                           ("removed", "it uses atexit.register()"), ("url", "what it has begun listens in the process that has built it")):
             assert re.search(f"'{name}' .* is built in every process: {re.escape(why)}", output), (name, output)
     assert project.count("used") == 1
+
+
+def test_what_modules_read(project):
+    """While they are imported: what is made of that is built again when it has changed, and nobody else is told."""
+    project.write("schema.json", '{"n": 1}')
+    project.write("helper.py", "import json, pathlib\nclass Table:\n    rows = json.loads((pathlib.Path(__file__).parent / 'schema.json').read_text())\n")
+    project.conftest("import helper\n@fixd.fixture(scope='session')\ndef table():\n    log('table')\n    return helper.Table.rows['n']\n")
+    project.write("test_it.py", "import helper\ndef test(table): assert table == helper.Table.rows['n']\n")
+    for text, built in ((None, 1), (None, 1), ('{"n": 2222}', 2)):
+        if text:
+            project.write("schema.json", text)
+        assert "reads schema.json" not in project.run().passed(1).output
+        assert project.count("table") == built
+
+
+def test_modules_that_register(project):
+    """Nothing has their name, and something of them is used."""
+    project.write("registry.py", "READERS = {}\ndef reader(f):\n    READERS[f.__name__] = f\n    return f\n")
+    project.write("plugins/__init__.py", "")
+    for name in ("csv", "xml"):
+        project.write(f"plugins/{name}.py", f"from registry import reader\n@reader\ndef {name}(): return 1\n")
+    project.conftest("import registry\nimport plugins.csv\nfrom plugins import xml\n@fixd.fixture(scope='session')\ndef data():\n"
+                     "    return [registry.READERS[n]() for n in ('csv', 'xml')]\n")
+    project.write("test_it.py", "import registry\ndef test(data): assert data == [registry.READERS[n]() for n in ('csv', 'xml')]\n")
+    for changed in (None, "csv", "xml"):
+        if changed:
+            project.write(f"plugins/{changed}.py", f"from registry import reader\n@reader\ndef {changed}(): return 2222\n")
+        project.run().passed(1)
+
+
+def test_links_that_lead_elsewhere(project):
+    for version in ("v1", "v2"):
+        project.write(f"{version}/d", version)
+    os.symlink("v1", project.file("current"))
+    project.conftest("@fixd.fixture(scope='session')\ndef data(): return open('current/d').read()\n")
+    project.write("test_it.py", "def test(data): assert data == open('current/d').read()\n")
+    project.run().passed(1)
+    os.unlink(project.file("current"))
+    os.symlink("v2", project.file("current"))
+    assert "current/d has changed" in project.run().passed(1).output
+
+
+@pytest.mark.parametrize("says", ("", "Requires-Dist: core>=1\nRequires-Dist: other ; extra == 'more'\n"))
+def test_what_packages_need(project, says):
+    """Of which another version was installed, and of the package that the fixture uses the same."""
+    site = project.file("lib/python3/site-packages")
+    def install(name, version, text, more=""):
+        shutil.rmtree(f"{site}/{name}-{version - 1}.dist-info", ignore_errors=True)
+        project.write(f"lib/python3/site-packages/{name}-{version}.dist-info/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{more}\nText\n")
+        project.write(f"lib/python3/site-packages/{name}.py", text)
+    project.env["PYTHONPATH"] = f"{project.env['PYTHONPATH']}:{site}"
+    install("product", 1, "import core\ndef make(): return core.build()\n", says)
+    install("core", 1, "def build(): return 1\n")
+    project.conftest("import product\n@fixd.fixture(scope='session')\ndef data(): return product.make()\n")
+    project.write("test_it.py", "import product\ndef test(data): assert data == product.make()\n")
+    project.run().passed(1)
+    install("core", 2, "def build(): return 2222\n")
+    project.run().passed(1)
