@@ -5,11 +5,11 @@ from __future__ import annotations
 
 import json
 import os
-from typing import Any, Dict, Iterator, List, Tuple
+from typing import Any, Dict, Iterator, Optional, Tuple
 
 import pytest
 
-from . import _daemon, _history, _source
+from . import _daemon, _history, _outside, _reads, _source
 from ._definition import Definition
 from ._use import Use
 
@@ -61,21 +61,30 @@ def _instances(runtime: Any, definition: Definition) -> Iterator[Dict[str, Any]]
                 yield instance
 
 
-def _say_instance(write: Any, i: Dict[str, Any]) -> None:
+def _say_instance(write: Any, i: Dict[str, Any], cause: Optional[str]) -> None:
     param = f"[{i['param']}]" if i["param"] else ""
     where = f" @ {i['scope_key']}" if i["scope_key"] else ""
     write(f"    {i['name']}{param}{where}: {i['state']}, built {i['builds']} times")
-    if i["stale_cause"]:
-        write(f"        last time because: {i['stale_cause']}")
+    if i["stale_cause"] or cause:
+        write(f"        last time because: {cause or i['stale_cause']}")
     if i["error"]:
         write(f"        {i['error'].splitlines()[0]}")
 
 
-def _say_changes(write: Any, now: Dict[str, str], then: Dict[str, str], changed: List[str]) -> None:
-    for line in changed:
+def _say_changes(write: Any, now: Dict[str, str], last: _history.Last) -> None:
+    for line in last.changed:
         write(f"        changed before that: {line}")
-    for line in _history.differences(then, now) if then else ():
+    for line in _history.differences(last.made_of, now) if last.made_of else ():
         write(f"        changed since: {line}")
+
+
+def _say_besides(write: Any, runtime: Any, last: _history.Last) -> None:
+    """What it has read: that is part of what it is made of, and is looked at when it is asked for."""
+    for path, was in last.besides.get("files", ()):
+        write(f"        read {path}{'' if _reads.difference([[path, was]], runtime.root) is None else ', which has changed since: it will be built again'}")
+    for kind, name, was in last.besides.get("outside", ()):
+        differs = kind != "marks" and _outside.difference([[kind, name, was]], runtime) is not None
+        write(f"        {kind} {name} = {_history.shown('value', was.encode())}{', which is another one now: it will be built again' if differs else ''}")
 
 
 def explain(runtime: Any, session: pytest.Session) -> None:
@@ -104,13 +113,15 @@ def explain(runtime: Any, session: pytest.Session) -> None:
             write(f"    watched   {path}")
         outside = _source.reads_outside(function) if definition.key is None else None
         if outside:
-            write(f"    not known {outside}; key= could tell it")
+            write(f"    reads     {outside}, and is built again where that is another one; key= makes an instance for each")
         alone = _history.alone(runtime, definition)
         if alone:
             write(f"    {alone}")
         for instance in _instances(runtime, definition):
-            _say_instance(write, instance)
-            _say_changes(write, now, *_history.last(runtime, instance["name"]))
+            last = _history.last(runtime, instance["name"])
+            _say_instance(write, instance, last.cause)
+            _say_changes(write, now, last)
+            _say_besides(write, runtime, last)
     for use in _of_file(session, name):
         any_found = True
         _say_use(runtime, use)

@@ -199,6 +199,7 @@ class SetUp:
         self.called = request._fixturedef.argname
         self._wanted: Optional[_remote.Wanted] = None  # as other machines know it
         self._looked = False  # for it on the remote
+        self._cause: Optional[str] = None  # why it is built again
 
     def call(self, directories: Optional[_directories.Directories] = None) -> Any:
         __tracebackhide__ = True
@@ -311,6 +312,7 @@ class SetUp:
             other = self._difference(got)
             if other is None:
                 return got
+            self._cause = other
             # Somebody else may have seen that, too.
             again = self._begin(where)
             if isinstance(again, View) and again.generation == got.generation and runtime.forget(where.full):  # type: ignore[union-attr]
@@ -545,7 +547,7 @@ class SetUp:
                 handle.finish()
             raise
         try:
-            self._take_built(handle, view, reuse, value)
+            self._take_built(handle, view, reuse, value, made_of.data(()))
             self._offer(view, steps[-1])
         except BaseException:
             # It is no test's yet, and nobody else would end it in this run.
@@ -563,12 +565,12 @@ class SetUp:
         if looked:
             raise PerProcess(f"{looked}, {NOT_COMPARED}")
 
-    def _take_built(self, handle: Handle, view: View, reuse: bool, value: Any) -> None:
+    def _take_built(self, handle: Handle, view: View, reuse: bool, value: Any, besides: Dict[str, Any]) -> None:
         definition, runtime = self.definition, self.runtime
         self._use(handle, view, "built")
         _history.note_alone(runtime, definition, None)
         if reuse:
-            _history.note(runtime, handle.title, _history.made_of(runtime, definition, definition.class_of(self.request)))
+            _history.note(runtime, handle.title, _history.made_of(runtime, definition, definition.class_of(self.request)), besides, self._cause)
         if definition.store is None and not definition.tokens:
             # As everybody else gets it; what was made here is not needed besides that.
             handle.data = None

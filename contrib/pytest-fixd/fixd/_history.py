@@ -6,7 +6,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, List, NamedTuple, Optional
 
 from . import _daemon, _source
 from ._definition import Definition, digest_of
@@ -84,27 +84,38 @@ def _file(runtime: Any, name: str) -> str:
     return os.path.join(_daemon.own_home(runtime.socket), "versions", f"{digest_of(runtime.socket, runtime.root, name)}.json")
 
 
-def last(runtime: Any, name: str) -> Tuple[Dict[str, str], List[str]]:
-    """(what it was made of, what had changed then)."""
+class Last(NamedTuple):
+    """Of a build: what it was made of, what of that had changed, what it has read besides (as _made_of has it), and why it was not used any more
+    what there was, if the daemon does not know that."""
+
+    made_of: Dict[str, str]
+    changed: List[str]
+    besides: Dict[str, Any]
+    cause: Optional[str]
+
+
+def last(runtime: Any, name: str) -> Last:
     try:
         with open(_file(runtime, name)) as f:
             told = json.load(f)
-        return dict(told["made_of"]), list(told["changed"])
+        return Last(dict(told["made_of"]), list(told["changed"]), dict(told["besides"]), told["cause"])
     except (OSError, ValueError, KeyError, _daemon.NoDaemon):
-        return {}, []
+        return Last({}, [], {}, None)
 
 
-def note(runtime: Any, name: str, now: Dict[str, str]) -> None:
+def note(runtime: Any, name: str, now: Dict[str, str], besides: Dict[str, Any], cause: Optional[str]) -> None:
     """It is being built."""
-    before, _ = last(runtime, name)
-    if before == now:
+    before = last(runtime, name)
+    changed = before.changed if before.made_of == now and not cause else differences(before.made_of, now) if before.made_of else []
+    this = Last(now, changed, besides, cause)
+    if before == this:
         return
     try:
         path = _file(runtime, name)
         os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
         draft = f"{path}.{os.getpid()}"
         with open(draft, "w") as f:
-            json.dump({"made_of": now, "changed": differences(before, now) if before else []}, f)
+            json.dump(this._asdict(), f)
         os.rename(draft, path)
     except (OSError, _daemon.NoDaemon):
         pass  # it cannot be explained later

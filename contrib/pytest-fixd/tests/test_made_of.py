@@ -404,3 +404,23 @@ def test_what_packages_need(project, says):
     project.run().passed(1)
     install("core", 2, "def build(): return 2222\n")
     project.run().passed(1)
+
+
+def test_explained_causes(project):
+    """What a build has read, whether that has changed since, and why it was built again: nobody has cleaned up."""
+    project.conftest("@fixd.fixture(scope='session')\ndef value(): return os.environ.get('STAGE'), open('d.txt').read()\n")
+    project.write("test_it.py", "def test(value): pass\n")
+    project.write("d.txt", "one")
+    project.run().passed(1)
+    output = project.run("--fixd-explain", "value").output
+    assert "read d.txt\n" in output and "environment STAGE = " in output and "has changed" not in output and "another one now" not in output, output
+    project.write("d.txt", "two and more")
+    assert "read d.txt, which has changed since: it will be built again" in project.run("--fixd-explain", "value").output
+    project.run().passed(1)
+    assert "last time because: d.txt has changed" in project.run("--fixd-explain", "value").output
+    project.run(env={"STAGE": "prod"}).passed(1)
+    output = project.run("--fixd-explain", "value").output
+    assert "last time because: environment STAGE is another one" in output and "which is another one now: it will be built again" in output, output
+    project.run("--cleanup")
+    project.run().passed(1)
+    assert "last time because: cleaned up" in project.run("--fixd-explain", "value").output

@@ -297,7 +297,7 @@ def test_explain_which_setting(project):
     project.run("-n", "2").passed(1)
     done = project.run("--fixd-explain", "table", "--fixture-max-age=5")
     for words in ("setting serializer = 'json'", "setting max_age = 5 s (--fixture-max-age)", "setting timeout = 50 s (fixd_timeout in pytest.ini)",
-                  "environment FIXD_PYTHON = ", "last time because: its definition changed", "not known the environment (os.environ)",
+                  "environment FIXD_PYTHON = ", "last time because: its definition changed", "reads     the environment (os.environ)",
                   "changed before that: setting serializer: was 'auto', is 'json'", "changed before that: value as a default of table: was 1, is 2",
                   "changed since: setting max_age: was 600 s (by default), is 5 s (--fixture-max-age)"):
         assert words in done.output, done.output
