@@ -178,6 +178,96 @@ def test_googletest_without_exceptions(t):
     assert 'name="IsPristine"' in report and "fixture &apos;broken&apos; cannot be built" in report and report.endswith("</testsuites>\n"), report
 
 
+ANY_ORDER = {
+    "helper.cc": '#include <fixd/test.h>\nchar *helped() { return static_cast<char *>(fixd_test("broken")); }\n',
+    "tests.cc": r"""
+#include <fixd/test.h>
+#include <fixd/gtest.h>
+char *helped();
+class Own : public FixdTest {};
+TEST_F(Own, Broken) { EXPECT_NE(get<char>("broken"), nullptr); }
+TEST_F(Own, Helped) { EXPECT_NE(helped(), nullptr); }
+TEST_F(Own, Other) { EXPECT_EQ(get<char>("words")[0], 'a'); }
+"""}
+
+
+def test_headers_in_any_order(t):
+    """A file that has no framework does what the framework of its program does."""
+    if not os.path.exists("/usr/include/gtest/gtest.h"):
+        raise Skip("<gtest/gtest.h> is not installed")
+    home, daemon = example(t)
+    daemon.configure("[fixture words]\ncommand = echo apple\n[fixture broken]\ncommand = exit 3\n")
+    daemon.ctl("reload")
+    sanitizers = ["-fsanitize=" + s for s in SANITIZERS]
+    for name, text in ANY_ORDER.items():
+        run(["g++", *sanitizers, "-Wall", "-Wextra", "-Werror", "-c", "-o", t.path(name + ".o"), t.write(name, text), "-I", "..", "-I", SRC + "/include"], environment(), home)
+    for names in (["helper.cc", "tests.cc"], ["tests.cc", "helper.cc"]):
+        run(["g++", *sanitizers, "-o", "any", *(t.path(name + ".o") for name in names), "-L", BUILD + "/.libs", "-lfixd", "-Wl,-rpath," + BUILD + "/.libs", "-lgtest",
+             "-lgtest_main", "-lpthread"], environment(), home)
+        out = run(["./any"], tools(t, daemon), home, 1)
+        assert "[  PASSED  ] 1 test." in out and out.count("fixture 'broken' cannot be built: the command exited with status 3") == 2, out
+
+
+BEFORE_A_TEST = r"""
+#include <fixd/cunit.h>
+#include <CUnit/Basic.h>
+static char *words;
+static int begin(void) { words = fixd_test("broken"); return 0; }
+static void set_up(void) { fixd_cunit_begin(); words = fixd_test("broken"); }
+static void uses(void) { CU_ASSERT_EQUAL(words[0], 'a'); }
+static void other(void) { CU_ASSERT_EQUAL(*(char *)fixd_test("words"), 'a'); }
+int main(void)
+{
+	CU_pSuite suite;
+	CU_initialize_registry();
+	suite = CU_add_suite_with_setup_and_teardown("setup", NULL, fixd_cunit_end, set_up, fixd_test_reset);
+	CU_add_test(suite, "one", uses);
+	suite = CU_add_suite_with_setup_and_teardown("suite", begin, fixd_cunit_end, fixd_cunit_begin, fixd_test_reset);
+	CU_add_test(suite, "two", uses);
+	CU_add_test(suite, "three", uses);
+	suite = CU_add_suite_with_setup_and_teardown("good", NULL, fixd_cunit_end, fixd_cunit_begin, fixd_test_reset);
+	CU_add_test(suite, "four", other);
+	CU_basic_set_mode(CU_BRM_VERBOSE);
+	CU_basic_run_tests();
+	CU_basic_run_tests();
+	return (int)CU_get_number_of_tests_failed();
+}
+"""
+
+
+def test_cunit_before_a_test(t):
+    """Where CUnit cannot leave what it runs: the tests that come after fail, each time, and others go on."""
+    if not os.path.exists("/usr/include/CUnit/CUnit.h"):
+        raise Skip("<CUnit/CUnit.h> is not installed")
+    home, daemon = example(t)
+    daemon.configure("[fixture words]\ncommand = echo apple\n[fixture broken]\ncommand = exit 3\n")
+    daemon.ctl("reload")
+    sanitizers = ["-fsanitize=" + s for s in SANITIZERS]
+    run(["gcc", *sanitizers, "-o", "suite", t.write("before.c", BEFORE_A_TEST), "-I", "..", "-I", SRC + "/include", "-L", BUILD + "/.libs", "-lfixd",
+         "-Wl,-rpath," + BUILD + "/.libs", "-lcunit"], environment(), home)
+    out = run(["./suite"], tools(t, daemon), home, 3)
+    assert out.count("tests      4      4      1      3") == 2 and out.count("fixture 'broken' cannot be built: the command exited with status 3") == 6, out
+
+
+def test_boost_outside_of_a_test(t):
+    """The fixture of a suite or of the module is one of fixd, too."""
+    if not os.path.exists("/usr/include/boost/test/unit_test.hpp"):
+        raise Skip("<boost/test/unit_test.hpp> is not installed")
+    home, daemon = example(t)
+    sanitizers = ["-fsanitize=" + s for s in SANITIZERS]
+    daemon.configure("[fixture words]\ncommand = echo apple\n")
+    daemon.ctl("reload")
+    run(["g++", *sanitizers, "-o", "suite", t.write("global.cc", r"""
+#define BOOST_TEST_MODULE all
+#define BOOST_TEST_DYN_LINK
+#include <fixd/boost.h>
+struct Global : FixdTest { void setup() { BOOST_REQUIRE_EQUAL(get<char>("words")[0], 'a'); } };
+BOOST_TEST_GLOBAL_FIXTURE(Global);
+BOOST_AUTO_TEST_CASE(other) { BOOST_TEST(true); }
+"""), "-I", "..", "-I", SRC + "/include", "-L", BUILD + "/.libs", "-lfixd", "-Wl,-rpath," + BUILD + "/.libs", "-lboost_unit_test_framework"], environment(), home)
+    assert "*** No errors detected" in run(["./suite"], tools(t, daemon), home)
+
+
 def test_other_frameworks_go_on(t):
     """The tests that need a fixture that cannot be built fail, and say why; nothing ends."""
     home, daemon = example(t)

@@ -19,8 +19,19 @@
 
 class FixdTest : protected FixdScope {
     protected:
-	FixdTest() : FixdScope(boost::unit_test::framework::current_test_case().full_name())
+	FixdTest() : FixdScope(name())
 	{
+	}
+
+    private:
+	/* A fixture of a suite or of the module is made outside of a test case. */
+	static std::string name()
+	{
+		try {
+			return boost::unit_test::framework::current_test_case().full_name();
+		} catch (...) {
+			return "(no test case)";
+		}
 	}
 };
 

@@ -12,9 +12,13 @@
 
 #include <check.h>
 
-#define FIXD_TEST_FAILED(message) ck_abort_msg("%s", message)
-
 #include "test.h"
+
+static inline void fixd_check_failed(const char *message)
+{
+	ck_abort_msg("%s", message);
+}
+FIXD_TEST_FAILS_BY(fixd_check_failed);
 
 static const char *fixd_check_names[FIXD_TEST_MAX];
 

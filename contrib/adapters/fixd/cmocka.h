@@ -20,9 +20,13 @@
 
 #include <cmocka.h>
 
-#define FIXD_TEST_FAILED(message) fail_msg("%s", message)
-
 #include "test.h"
+
+static inline void fixd_cmocka_failed(const char *message)
+{
+	fail_msg("%s", message);
+}
+FIXD_TEST_FAILS_BY(fixd_cmocka_failed);
 
 static inline int fixd_cmocka_reset(void **state)
 {

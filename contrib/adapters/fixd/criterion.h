@@ -11,9 +11,13 @@
 
 #include <criterion/criterion.h>
 
-#define FIXD_TEST_FAILED(message) cr_assert_fail("%s", message)
-
 #include "test.h"
+
+static inline void fixd_criterion_failed(const char *message)
+{
+	cr_assert_fail("%s", message);
+}
+FIXD_TEST_FAILS_BY(fixd_criterion_failed);
 
 static inline void fixd_criterion_init(void)
 {

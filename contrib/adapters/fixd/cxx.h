@@ -11,10 +11,15 @@
 #include <string>
 #include <utility>
 
-#ifdef __cpp_exceptions
-#define FIXD_TEST_FAILED(message) throw std::runtime_error(message)
-#endif
 #include "test.h"
+
+#ifdef __cpp_exceptions
+inline void fixd_cxx_failed(const char *message)
+{
+	throw std::runtime_error(message);
+}
+FIXD_TEST_FAILS_BY(fixd_cxx_failed);
+#endif
 
 class FixdScope {
     protected:

@@ -16,9 +16,9 @@
 
 #define FIXD_TEST_NOT_PRISTINE(message) ADD_FAILURE() << (message)
 
-#ifndef __cpp_exceptions
-#define FIXD_TEST_FAILED(message) fixd_gtest_end(message)
+#include "cxx.h"
 
+#ifndef __cpp_exceptions
 [[noreturn]] inline void fixd_gtest_end(const char *message)
 {
 	::testing::UnitTest *all = ::testing::UnitTest::GetInstance();
@@ -29,9 +29,8 @@
 		report->OnTestIterationEnd(*all, 1);
 	exit(1);
 }
+FIXD_TEST_FAILS_BY(fixd_gtest_end);
 #endif
-
-#include "cxx.h"
 
 class FixdTest : public ::testing::Test, protected FixdScope {
     protected:
