@@ -652,9 +652,12 @@ class SetUp:
         definition = self.definition
         handle.value = definition.parsed(data)
         told = self.runtime.leaks and (definition.isolate or not definition.writable)
-        if told and definition.parse is None and definition.store is None and definition.scope != "function":
+        if told and definition.store is None and definition.scope != "function":
             assert handle.stored is not None
-            handle.private = handle.pristine = handle.stored.private_print(data)
+            handle.private = handle.pristine = handle.stored.private_print(handle.value)
+            if definition.parse is not None:
+                # It is not made a second time to be compared.
+                handle.canonical = handle.stored.canonical_print(handle.value)
 
 
 def tokens() -> Any:

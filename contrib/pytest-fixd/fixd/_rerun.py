@@ -133,7 +133,9 @@ class _Tracer:
 
     def _tell(self) -> None:
         lines = [f"{'called from' if i else 'changed at'} {file}:{line} in {name}()" for i, (file, line, name) in enumerate(self._stack)]
-        what = difference(self._handle.stored.value(), self._handle.value) or "it is equal to what was built, but not the same: a copy, or locked"
+        what = ""
+        if getattr(self._handle.definition, "parse", None) is None:  # which would have to make another one
+            what = difference(self._handle.stored.value(), self._handle.value) or "it is equal to what was built, but not the same: a copy, or locked"
         found = json.dumps([what, lines])
         os.write(self._out, found.encode()[:WORDS_MAX])
         os._exit(0)

@@ -258,3 +258,17 @@ def test_report_of_culprits(project):
         return [(c["test"], os.path.basename(c["writer"]), c["victims"]) for c in json.loads(project.fixctl("report", "--json").stdout)["culprits"]]
 
     wait_for(lambda: culprits() == expected, f"{expected}, not {culprits()}")
+
+
+def test_what_parse_has_made(project):
+    """It stays as a test leaves it, and that is told."""
+    project.conftest("class Model:\n    def __init__(self, data): self.data, self.log = data, []\n"
+                     "@fixd.fixture(scope='session', parse=Model)\ndef model(): return {'k': [1]}\n"
+                     "@fixd.fixture(scope='session', parse=lambda data: open(os.devnull))\ndef file(): return 1\n")
+    project.write("test_it.py", "def test_reads(model, file): assert model.data['k'] == [1] and not model.log\ndef test_changes(model, file):\n    model.data['k'].append(2)\n"
+                                "def test_again(model): model.log.append(3)\n")
+    for option in ("--fixd-leaks", "--fixd-blame"):
+        output = project.run(option).passed(3).output
+        assert output.count("changed the shared fixture 'conftest.py::model' outside of its arrays: later tests of this process see that") == 2, output
+        assert "test_reads changed" not in output and ("test_it.py:3 in test_changes()" in output) == (option == "--fixd-blame") and "became" not in output, output
+    assert "1 error" in project.run("--fixd-strict", "-k", "again").output
