@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""What a build has begun that ends with its process, and is of no use to later ones: temporary files that go with an object, functions
-that are called at the end of the process, a server that listens in it."""
+"""What a build has done to its process, which others would not have: temporary files that go with an object, functions that are called
+at the end of the process, a server that listens in it; variables of the environment, the working directory, attributes of a class."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import os
 import socket
 import sys
 import tempfile
-from typing import Any, Dict, Iterator, List, Optional, Tuple
+from typing import Any, Dict, Iterable, Iterator, List, Optional, Tuple
 
 from . import _variables
 
@@ -58,8 +58,29 @@ def _listens(fd: int) -> bool:
         return False
 
 
+class _Surroundings:
+    """As they are now."""
+
+    def __init__(self, cls: Optional[type]):
+        self._environment, self._directory, self._cls = dict(os.environ), os.getcwd(), cls
+        self._attributes = dict(vars(cls)) if cls is not None else {}
+
+    def difference(self, variables: Iterable[str]) -> Optional[str]:
+        """What is another one now; `variables` of the environment were set."""
+        if os.getcwd() != self._directory:
+            return "the working directory"
+        for name in sorted(variables):
+            if os.environ.get(name) != self._environment.get(name) and not name.startswith(("PYTEST_", "FIXD_")):
+                return f"the variable {name} of the environment"
+        for name, value in dict(vars(self._cls)).items() if self._cls is not None else ():
+            if not name.startswith("__") and self._attributes.get(name, self) is not value:
+                return f"'{name}' of its class"
+        return None
+
+
 class Ends:
-    def __init__(self) -> None:
+    def __init__(self, cls: Optional[type]) -> None:
+        self._before = _Surroundings(cls)
         self.paths: List[Tuple[bytes, str]] = []
         self._sockets = _sockets()
         self._at_exit = False
@@ -83,8 +104,12 @@ class Ends:
         finally:
             _listener, atexit.register = before, register  # type: ignore[assignment]
 
+    def set_besides(self, variables: Iterable[str]) -> Optional[str]:
+        what = self._before.difference(variables)
+        return f"it has set {what}, which other processes have not" if what is not None else None
+
     def objection(self, main: bytes) -> Optional[str]:
-        """`main`: the value, as it is pickled."""
+        """Of use to this run only. `main`: the value, as it is pickled."""
         owner = next((owner for path, owner in self.paths if path in main), None)
         if owner is not None:
             return f"it has the path of a {owner}, which goes with the process that has made it, where tmp_path_factory's directories stay"

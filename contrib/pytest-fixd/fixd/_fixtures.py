@@ -485,7 +485,7 @@ class SetUp:
         reuse, title = definition.reuse and runtime.reuse, title_of(definition, where.full, where.place)
         asked = _asked.Record(self.request)
         no_buffers: List[memoryview] = []
-        made_of, ends = _made_of.MadeOf(definition, runtime, self.request), _ends.Ends()
+        made_of, ends = _made_of.MadeOf(definition, runtime, self.request), _ends.Ends(definition.class_of(self.request) if definition.is_method else None)
         classes: Set[type] = set()
         directories = _directories.Directories() if definition.makes_directories else None
         if directories is not None:
@@ -497,6 +497,9 @@ class SetUp:
             witness = runtime.witness() if definition.store is None and definition.serializer != "json" else None
             with _limit.limited(definition.timeout or runtime.timeout, title), made_of.listening(asked), ends.listening(), self._named(where.full):
                 value = handle.data = self.first_half(handle, directories)
+            besides = ends.set_besides(made_of.set) if not definition.tokens else None
+            if besides:
+                raise _values.CannotShare(besides)
             self._check_looks(asked)
             steps = self._steps(where, asked.answers)
             self._reset(steps[-1].views)
@@ -584,9 +587,7 @@ class SetUp:
     def _warn_of(self, value: Any, made_of: _made_of.MadeOf) -> None:
         """Of what is built once where it may have been meant for every process, or for every environment."""
         definition, name = self.definition, self.called
-        if value is None and not definition.tokens:
-            self.runtime.tell_once((definition, "none"), f"fixture '{name}' has {'yielded' if definition.generator else 'returned'} None, and what it does "
-                                   "besides is done in one process only; parse= is called in every process")
+        self._warn_of_none(value)
         outside = _source.reads_outside(definition.function) or _outside.by_variable(made_of.outside)
         if definition.key is None and definition.reuse and self.runtime.reuse:
             self._warn_of_later_runs(name, made_of.read, outside)
@@ -596,6 +597,12 @@ class SetUp:
                                  f"it reads {outside or ' '.join(made_of.outside[0][:2])}, which others may have otherwise; key= can tell")
         for words in _patterns.unmatched(self.runtime.root, definition.watch):
             self.runtime.tell_once((definition, words), f"fixture '{name}': watch={words!r} names nothing that is in {self.runtime.root}")
+
+    def _warn_of_none(self, value: Any) -> None:
+        definition = self.definition
+        if value is None and not definition.tokens and definition.parse is None:
+            self.runtime.tell_once((definition, "none"), f"fixture '{self.called}' has {'yielded' if definition.generator else 'returned'} None, and what it "
+                                   "does besides is done in one process only; parse= is called in every process")
 
     def _warn_of_later_runs(self, name: str, files: List[str], outside: Optional[str]) -> None:
         """They may find it otherwise: that costs a build, and is seen at the first use in a process only."""
@@ -646,6 +653,7 @@ class SetUp:
         if definition.tokens and definition.generator:
             handle.generator = self.call()
             data = tokens().later(definition, handle.generator, data)
+        self._warn_of_none(data)
         self._hand_out(handle, data)
 
     def _hand_out(self, handle: Handle, data: Any) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from typing import Any, Dict, Iterator, List, Optional, Sequence
+from typing import Any, Dict, Iterable, Iterator, List, Optional, Sequence
 
 from . import _asked, _directories, _outside, _reads, _source
 
@@ -25,12 +25,13 @@ class MadeOf:
         self.files: List[str] = []
         self.read: List[str] = []  # of these, by the build itself
         self.outside: List[List[str]] = []
+        self.set: Iterable[str] = ()  # variables of the environment
 
     @contextlib.contextmanager
     def listening(self, asked: _asked.Record) -> Iterator[None]:
         with asked.listening(), self._reads.listening(), self._outside.listening():
             yield
-        definition, root = self._definition, self._runtime.root
+        definition, root, self.set = self._definition, self._runtime.root, self._outside.set
         if "node" in asked.looked:
             self._outside.names.add(("marks", "of the test"))
         found = self._outside.found(definition.function) if definition.key is None else []

@@ -58,6 +58,22 @@ class _Environment(type(os.environ)):  # type: ignore[misc]
         return super().__getitem__(name)
 
 
+    def __setitem__(self, name: Any, value: Any) -> None:
+        if _listener is not None and isinstance(name, str) and not _is_imported():
+            _listener.set.add(name)
+        super().__setitem__(name, value)
+
+
+def _is_imported() -> bool:
+    """Something that was asked for by a build: it does so in each process that imports it."""
+    frame = sys._getframe(2)
+    while frame is not None and not _variables.is_project_file(frame.f_code.co_filename):
+        if frame.f_code.co_name == "<module>":
+            return True
+        frame = frame.f_back  # type: ignore[assignment]
+    return False
+
+
 class _Options(argparse.Namespace):
     def __getattribute__(self, name: str) -> Any:
         if not name.startswith("_"):
@@ -145,6 +161,7 @@ class Outside:
 
     def __init__(self, request: Any):
         self.names: Set[Tuple[str, str]] = set()
+        self.set: Set[str] = set()  # variables of the environment
         self._request = request
 
     @contextlib.contextmanager

@@ -267,7 +267,32 @@ def _registering(tree: ast.Module, package: str) -> Set[str]:
             # What is no module is for whoever imports it from here.
             inner = {f"{base}.{a.name}" for a in node.names if (a.asname or a.name) not in used}
             found |= {name for name in inner if _file_of(name) is not None}
-    return {name for name in found if _file_of(name) is not None and is_project(str(_file_of(name)))}
+    paths = {name: _file_of(name) for name in found}
+    return {name for name, path in paths.items() if path is not None and is_project(path) and _does_something(path)}
+
+
+def _does_something(path: str) -> bool:
+    """When it is imported, and elsewhere: a call, a decorator, a class of others, an import of another module that may."""
+    try:
+        body = tree_of(path).body
+    except (OSError, SyntaxError, ValueError):
+        return True
+    for node in body:
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            if node.decorator_list:
+                return True
+        elif isinstance(node, ast.ClassDef):
+            if node.decorator_list or node.bases or node.keywords:
+                return True
+        elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+            pass
+        elif isinstance(node, (ast.Assign, ast.AnnAssign)):
+            targets = getattr(node, "targets", None) or [getattr(node, "target")]
+            if not all(isinstance(t, ast.Name) for t in targets) or any(isinstance(n, ast.Call) for n in ast.walk(node)):
+                return True
+        else:
+            return True
+    return False
 
 
 def absolute(name: str, package: str) -> str:

@@ -201,10 +201,11 @@ def test_build_that_runs_the_suite(project):
 
 
 def test_nothing_but_what_it_does(project):
-    project.conftest("@fixd.fixture(scope='session', autouse=True)\ndef begun():\n    os.environ['BEGUN'] = 'yes'\n    yield\n")
+    project.conftest("@fixd.fixture(scope='session', autouse=True)\ndef begun():\n    log('begun')\n    yield\n")
     project.write("test_it.py", "def test(): pass\n")
-    output = project.run().passed(1).output
-    assert "fixture 'begun' has yielded None, and what it does besides is done in one process only" in output and "key=" not in output, output
+    for _ in range(2):
+        output = project.run().passed(1).output
+        assert "fixture 'begun' has yielded None, and what it does besides is done in one process only" in output and "key=" not in output, output
 
 
 @pytest.mark.skipif(not importlib.util.find_spec("pytest_cov"), reason="pytest-cov is not installed")
@@ -424,3 +425,52 @@ def test_explained_causes(project):
     project.run("--cleanup")
     project.run().passed(1)
     assert "last time because: cleaned up" in project.run("--fixd-explain", "value").output
+
+
+def test_what_others_have_not(project):
+    """What a build sets besides in its own process: each that needs it does so. What a module sets when it is imported everybody has."""
+    project.write("lib/python3/site-packages/sets.py", "import os\nos.environ['BY_IMPORT'] = '1'\ndef load(): os.environ['BY_CALL'] = '1'\n")
+    project.env["PYTHONPATH"] = f"{project.env['PYTHONPATH']}:{project.file('lib/python3/site-packages')}"
+    project.conftest("""
+        import unittest.mock
+        @fixd.fixture(scope="session", autouse=True)
+        def mode(): os.environ.setdefault("MODE", "test")
+        @fixd.fixture(scope="session")
+        def loaded():
+            import sets
+            sets.load()
+            return 1
+        @fixd.fixture(scope="session")
+        def imported():
+            import sets
+            log("imported")
+            return 1
+        @fixd.fixture(scope="session")
+        def patched():
+            log("patched")
+            with unittest.mock.patch.dict(os.environ, {"PATCHED": "1"}):
+                return os.environ["PATCHED"]
+        class Base:
+            @fixd.fixture(scope="class")
+            @classmethod
+            def db(cls):
+                cls.url = "db://1"
+                return 7
+        @fixd.fixture(scope="session")
+        def moved():
+            os.chdir("/")
+            return 1
+        """)
+    project.write("test_it.py", """
+        import conftest, os
+        def test(loaded, imported, patched): assert os.environ["MODE"] == "test" and os.environ["BY_CALL"] == "1" and "PATCHED" not in os.environ
+        class TestIt(conftest.Base):
+            def test(self, db): assert db == 7 and self.url == "db://1"
+        def test_moved(moved): assert os.getcwd() == "/"
+        """)
+    for _ in range(2):
+        output = project.run().passed(3).output
+        for name, what in (("mode", "the variable MODE of the environment"), ("loaded", "the variable BY_CALL of the environment"), ("db", "'url' of its class"),
+                           ("moved", "the working directory")):
+            assert re.search(f"'{name}' .*is built in every process: it has set {what}, which other processes have not", output), (name, output)
+    assert sorted(project.log()) == ["imported", "patched"]
