@@ -6,6 +6,7 @@ PYTEST_DONT_REWRITE: a warm interpreter has it before pytest.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import functools
 import os
@@ -188,12 +189,17 @@ class Runtime:
         return True
 
     def _warn(self, message: str) -> None:
-        """Nothing fails by it, also where warnings are errors."""
+        """Nothing fails by it, also where warnings are errors; and a test that looks at its own warnings (recwarn) does not see it."""
+        hook = self.config.hook.pytest_warning_recorded if self.config.pluginmanager.has_plugin("warnings") else None
         try:
-            warnings.warn(pytest.PytestWarning(message), stacklevel=2)
+            with warnings.catch_warnings(record=True) if hook is not None else contextlib.nullcontext() as caught:
+                warnings.warn(pytest.PytestWarning(message), stacklevel=2)
         except pytest.PytestWarning:
             if message not in self.messages:
                 self.messages.append(message)
+            return
+        for one in caught or ():
+            hook.call_historic(kwargs={"warning_message": one, "nodeid": self.test, "when": "runtest", "location": None})
 
     def define(self, definition: Definition, reuse: bool, request: Any) -> str:
         """The name of the fixture in the daemon, which knows it from now on."""

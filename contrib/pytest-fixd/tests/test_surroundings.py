@@ -503,3 +503,14 @@ def test_a_build_that_closes_sockets(project, workers):
         """)
     project.write("test_it.py", "import pytest\n@pytest.mark.parametrize('n', range(4))\ndef test(value, another, n): assert value + another == [1, 2]\n")
     assert "the daemon was lost" in project.run("-n", workers).passed(4).output
+
+
+def test_a_test_that_looks_at_its_warnings(project):
+    """It sees its own, and people see the plugin's; a filter holds for these, too."""
+    project.conftest("import threading\n@fixd.fixture\ndef lock(): return threading.Lock()\n")
+    project.write("test_it.py", "import warnings\ndef test(recwarn, lock):\n    warnings.warn('own')\n    assert [str(w.message) for w in recwarn] == ['own']\n")
+    said = "is built in every process: a lock cannot be put into shared memory"
+    for options, is_told in (([], True), (["-n", "1"], True), (["-W", "ignore::pytest.PytestWarning"], False), (["-W", "error::pytest.PytestWarning"], True),
+                             (["-p", "no:warnings", "--deselect", "test_it.py::test"], False)):
+        done = project.run(*options)
+        assert (said in done.output) == is_told and " failed" not in done.output, (options, done.output)
