@@ -18,6 +18,9 @@ def _print_fixctl(runtime: Any, arguments: List[str], own_session: bool) -> int:
 
 
 def _session_status(runtime: Any) -> int:
+    if _daemon.is_gone(runtime.socket):
+        print(f"no daemon listens on {runtime.socket}, and so nothing is shared yet: the first test that asks for a shared fixture starts it", file=sys.stderr)
+        return 3
     return _print_fixctl(runtime, ["status"], True)
 
 

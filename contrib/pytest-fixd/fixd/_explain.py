@@ -14,13 +14,14 @@ from ._definition import Definition
 from ._use import Use
 
 
-def _found(session: pytest.Session, name: str) -> Iterator[Tuple[Any, Definition]]:
+def _found(runtime: Any, session: pytest.Session, name: str) -> Iterator[Tuple[Any, Definition]]:
     """Fixtures of that name among those that the collected tests could use, each definition once."""
     seen = set()
     for fixturedefs in session._fixturemanager._arg2fixturedefs.values():
         for fixturedef in fixturedefs:
             definition = getattr(fixturedef.func, "_fixd", None)
-            if definition is not None and name in (fixturedef.argname, definition.function.__qualname__) and definition not in seen:
+            names = () if definition is None else (fixturedef.argname, definition.function.__qualname__, _history.place_of(runtime, definition))
+            if name in names and definition not in seen:
                 seen.add(definition)
                 yield fixturedef, definition
 
@@ -92,7 +93,7 @@ def explain(runtime: Any, session: pytest.Session) -> None:
     name = config.getoption("fixd_explain")
     write = config.get_terminal_writer().line
     any_found = False
-    for fixturedef, definition in _found(session, name):
+    for fixturedef, definition in _found(runtime, session, name):
         any_found = True
         function, cls = definition.function, None
         if definition.is_method:

@@ -238,10 +238,10 @@ class SetUp:
                 answers.clear()
                 continue
             except PerTest as e:
-                self._tell_alone(definition, f"is built by every test: it uses '{e}', {OF_EACH_TEST}")
+                self._tell_alone(definition, f"is built by every test: it uses '{e}', {OF_EACH_TEST}; {MADE_OUT_OF}")
                 return self.local()
             except PerProcess as e:
-                self._tell_alone(definition, f"is built in every process: it uses {e}")
+                self._tell_alone(definition, f"is built in every process: it uses {e}; {MADE_OUT_OF}")
                 return self.local()
             if isinstance(got, Handle):
                 return got
@@ -326,15 +326,14 @@ class SetUp:
         return got
 
     def _tell_unshared(self, why: str) -> None:
-        definition = self.definition
-        code = definition.function.__code__
-        place = f"{os.path.relpath(code.co_filename, self.runtime.root)}:{code.co_firstlineno}"
         how = "by every test" if why.endswith(OF_EACH_TEST) else "in every process"
-        self._tell_alone((definition, "unshared"), f"is built {how}: {why}", f" ({place})")
+        self._tell_alone((self.definition, "unshared"), f"is built {how}: {why}")
 
-    def _tell_alone(self, once: Any, why: str, place: str = "") -> None:
+    def _tell_alone(self, once: Any, why: str) -> None:
         """Now, and to --fixd-explain."""
-        if self.runtime.tell_once(once, f"fixture '{self.called}'{place} {why}"):
+        code = self.definition.function.__code__
+        place = f"{os.path.relpath(code.co_filename, self.runtime.root)}:{code.co_firstlineno}"
+        if self.runtime.tell_once(once, f"fixture '{self.called}' ({place}) {why}"):
             _history.note_alone(self.runtime, self.definition, why)
 
     def _begin(self, where: _asked.Where) -> Union[View, Build]:

@@ -2,6 +2,7 @@
 """What tells one instance from another, and what makes it another version."""
 
 import json
+import re
 
 import pytest
 
@@ -772,7 +773,7 @@ def test_directories_of_plain_fixtures(project):
     project.write("test_it.py", "import pytest\n@pytest.mark.parametrize('i', range(4))\ndef test(place, text, i): assert text == str(place) and place.read_text()\n")
     for options in ((), (), ("-n2",)):
         done = project.run(*options).passed(4)
-        assert "'text' is built in every process: it uses 'place', which lies in a directory of this run" in done.output, done.output
+        assert re.search(r"'text' \(conftest.py:\d+\) is built in every process: it uses 'place', which lies in a directory of this run.*; parse=", done.output), done.output
     assert project.count("built") in (3, 4)
     assert json.loads(project.fixctl("status", "--json").stdout)["sessions"][-1]["instances"] == []
 
@@ -802,7 +803,7 @@ def test_what_cannot_be_compared(project):
         """)
     for options in ((), (), ("-n2",)):
         done = project.run(*options).passed(5)
-        assert done.output.count("'pid' is built in every process: it uses 'connection', which cannot be compared") == 1, done.output
+        assert len(re.findall(r"'pid' \(conftest.py:\d+\) is built in every process: it uses 'connection', which cannot be compared.*; parse=", done.output)) == 1, done.output
     assert len(set(open(f"{project.path}/told").read().split())) == 1
 
 
