@@ -271,6 +271,7 @@ static void load_source(struct loading *l, struct fixture *f, const struct raw_e
 		return;
 	}
 	f->source = source_of(e->key);
+	f->source_line = e->line;
 	if (!*e->value) {
 		problem(l, e->line, "%s has no value", e->key);
 		return;
@@ -313,10 +314,11 @@ static struct depend parse_depend(const char *s)
 	return d;
 }
 
-static void load_depends(struct fixture *f, const char *value)
+static void load_depends(struct fixture *f, const struct raw_entry *e)
 {
-	char **names = list_split(value);
+	char **names = list_split(e->value);
 
+	f->depends_line = e->line;
 	f->n_depends = list_count(names);
 	f->depends = xcalloc(f->n_depends, sizeof *f->depends);
 	for (size_t i = 0; i < f->n_depends; i++)
@@ -367,6 +369,18 @@ static struct digest digest_section(const char *root, const struct raw_entry **e
 	return digest_bytes(t.data, t.size);
 }
 
+/* Of the key in that fixture's section; of the section, if it is not there. */
+static int line_of(const struct loading *l, const struct fixture *f, const char *key)
+{
+	for (size_t i = 0; i < l->raw.n_entries; i++) {
+		const struct raw_entry *e = &l->raw.entries[i];
+
+		if (l->raw.sections[e->section].line == f->line && !strcmp(e->key, key))
+			return e->line;
+	}
+	return f->line;
+}
+
 static bool valid_name(const char *name)
 {
 	return *name && strlen(name) <= 100 &&
@@ -379,13 +393,13 @@ static void check_path(struct loading *l, struct fixture *f)
 	char normal[PATH_MAX];
 
 	if (!path_normalize("/", f->path, normal, sizeof normal) || !strcmp(normal, "/")) {
-		problem(l, f->line, "path = %s: expected the path of one file or directory", f->path);
+		problem(l, line_of(l, f, "path"), "path = %s: expected the path of one file or directory", f->path);
 		return;
 	}
 	free(f->path);
 	f->path = xstrdup(normal);
 	if (f->source == SOURCE_CLIENT || f->scope != SCOPE_SESSION || (f->params && f->params[0]))
-		problem(l, f->line,
+		problem(l, line_of(l, f, "path"),
 			"path is for fixtures of scope session without params that fixd itself builds: which one should be there?");
 }
 
@@ -401,7 +415,7 @@ static void check_paths_apart(struct loading *l)
 			if (i == k || !in->path || !out->path || !path_below(in->path, out->path) ||
 			    (i < k && !strcmp(in->path, out->path)))
 				continue;
-			problem(l, in->line, "path = %s lies in the path of [fixture %s], %s; paths must lie apart", in->path,
+			problem(l, line_of(l, in, "path"), "path = %s lies in the path of [fixture %s], %s; paths must lie apart", in->path,
 				out->name, out->path);
 		}
 	}
@@ -427,12 +441,12 @@ static void check_lists(struct loading *l, const struct fixture *f)
 	for (size_t i = 0; f->params && f->params[i]; i++) {
 		for (size_t k = 0; k < i; k++) {
 			if (!strcmp(f->params[i], f->params[k]))
-				problem(l, f->line, "params: '%s' is there twice", f->params[i]);
+				problem(l, line_of(l, f, "params"), "params: '%s' is there twice", f->params[i]);
 		}
 	}
 	for (size_t i = 0; f->env && f->env[i]; i++) {
 		if (!is_variable(f->env[i]))
-			problem(l, f->line, "env: '%s' is no name of a variable: letters, digits and '_', not a digit first", f->env[i]);
+			problem(l, line_of(l, f, "env"), "env: '%s' is no name of a variable: letters, digits and '_', not a digit first", f->env[i]);
 	}
 }
 
@@ -440,12 +454,12 @@ static void check_lists(struct loading *l, const struct fixture *f)
 static void check_exclude(struct loading *l, struct fixture *f)
 {
 	if (f->exclude && f->source != SOURCE_DIRECTORY) {
-		problem(l, f->line, "exclude is for directory =");
+		problem(l, line_of(l, f, "exclude"), "exclude is for directory =");
 		return;
 	}
 	for (size_t i = 0; f->exclude && f->exclude[i]; i++) {
 		if (f->exclude[i][0] == '/')
-			problem(l, f->line, "exclude: '%s' is absolute; expected names, and paths in the directory", f->exclude[i]);
+			problem(l, line_of(l, f, "exclude"), "exclude: '%s' is absolute; expected names, and paths in the directory", f->exclude[i]);
 		list_append(&f->inputs, xasprintf("!%s", f->exclude[i]));
 	}
 }
@@ -459,10 +473,10 @@ static void check_fixture(struct loading *l, struct fixture *f)
 		problem(l, f->line, "[fixture %s] has no source; expected one of " SOURCE_NAMES, f->name);
 	check_lists(l, f);
 	if (f->policy.timeout <= 0)
-		problem(l, f->line, "timeout: expected a duration above 0");
+		problem(l, line_of(l, f, "timeout"), "timeout: expected a duration above 0");
 	for (size_t i = 0; f->params && f->params[i]; i++) {
 		if (strpbrk(f->params[i], "[]") || strlen(f->name) + strlen(f->params[i]) + 2 > WIRE_NAME_MAX)
-			problem(l, f->line, "params: '%s' is too long or has a bracket", f->params[i]);
+			problem(l, line_of(l, f, "params"), "params: '%s' is too long or has a bracket", f->params[i]);
 	}
 	if (f->source != SOURCE_CLIENT && (f->version || !f->reuse))
 		problem(l, f->line, "version and reuse are for client = yes");
@@ -480,17 +494,17 @@ static void check_fixture(struct loading *l, struct fixture *f)
 	if (f->path)
 		check_path(l, f);
 	if (f->source != SOURCE_PLUGIN && f->malloc_from)
-		problem(l, f->line, "malloc = arena is for plugins");
+		problem(l, line_of(l, f, "malloc"), "malloc = arena is for plugins");
 	if (f->source != SOURCE_PLUGIN && f->verify)
-		problem(l, f->line, "verify is for plugins: it is one of their functions");
+		problem(l, line_of(l, f, "verify"), "verify is for plugins: it is one of their functions");
 	if (f->source != SOURCE_PLUGIN && !f->relocate)
-		problem(l, f->line, "relocate is for plugins: nothing else has addresses in it");
+		problem(l, line_of(l, f, "relocate"), "relocate is for plugins: nothing else has addresses in it");
 	check_exclude(l, f);
 	id = f->user ? identity_learn(f->user) : NULL;
 	if (f->user && !id)
-		problem(l, f->line, "user = %s: there is no such user, or it is in more than %d groups", f->user, IDENTITY_GROUPS_MAX);
+		problem(l, line_of(l, f, "user"), "user = %s: there is no such user, or it is in more than %d groups", f->user, IDENTITY_GROUPS_MAX);
 	else if (f->user && geteuid() != 0 && id->uid != geteuid())
-		problem(l, f->line, "user = %s: only a daemon of root can build as another user", f->user);
+		problem(l, line_of(l, f, "user"), "user = %s: only a daemon of root can build as another user", f->user);
 }
 
 static struct fixture *fixture_new(const char *name, int line, const struct policy *defaults)
@@ -525,7 +539,7 @@ static void load_fixture(struct loading *l, size_t section, const char *name)
 		if (source_of(e->key))
 			load_source(l, f, e);
 		else if (!strcmp(e->key, "depends"))
-			load_depends(f, e->value);
+			load_depends(f, e);
 		else
 			apply(l, e, KEY_FIXTURE, f, &f->policy);
 	}

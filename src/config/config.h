@@ -62,7 +62,7 @@ struct depend {
 struct fixture {
 	char *name;
 	char *doc, *category, *path;
-	int line;
+	int line, source_line, depends_line; /* of the section, and of these keys in it; 0: they are not there */
 	int scope; /* enum scope */
 	char **params;
 	struct depend *depends;

@@ -35,13 +35,19 @@ static size_t index_of(const struct config *c, const struct fixture *f)
 	return low;
 }
 
+/* Of its depends; what data = names is one, too. */
+static int line_of(const struct fixture *f)
+{
+	return f->depends_line ? f->depends_line : f->line;
+}
+
 static void no_such_param(const struct walk *w, const struct fixture *f, const struct depend *d)
 {
 	_cleanup_text_ struct text all = { 0 };
 
 	for (size_t k = 0; d->fixture->params[k]; k++)
 		text_printf(&all, "%s%s", k ? ", " : "", d->fixture->params[k]);
-	config_problem(w->problems, w->config->file, f->line,
+	config_problem(w->problems, w->config->file, line_of(f),
 		       "[fixture %s] depends on '%s[%s]', and '%s' has no param '%s'; its params are %s", f->name, d->name, d->param,
 		       d->name, d->param, all.data);
 }
@@ -55,14 +61,14 @@ static void link_one(struct walk *w, const struct fixture *f, struct depend *d)
 
 	d->fixture = to;
 	if (!to)
-		config_problem(w->problems, c->file, f->line, "[fixture %s] depends on '%s', which is not defined%s", f->name, d->name,
+		config_problem(w->problems, c->file, line_of(f), "[fixture %s] depends on '%s', which is not defined%s", f->name, d->name,
 			       question);
 	else if (to->source == SOURCE_CLIENT)
 		wrong = "is built by clients: fixd cannot build from it";
 	else if (to->exclusive)
 		wrong = "is exclusive: let what depends on it be exclusive instead";
 	else if (to->scope > f->scope)
-		config_problem(w->problems, c->file, f->line,
+		config_problem(w->problems, c->file, line_of(f),
 			       "[fixture %s] has scope %s and depends on '%s' with the narrower scope %s; expected the same "
 			       "scope or a wider one",
 			       f->name, scope_name(f->scope), d->name, scope_name(to->scope));
@@ -75,7 +81,7 @@ static void link_one(struct walk *w, const struct fixture *f, struct depend *d)
 	else
 		return;
 	if (wrong)
-		config_problem(w->problems, c->file, f->line, "[fixture %s] depends on '%s', which %s", f->name, d->name,
+		config_problem(w->problems, c->file, line_of(f), "[fixture %s] depends on '%s', which %s", f->name, d->name,
 			       wrong);
 	w->failed = true;
 }
@@ -91,7 +97,7 @@ static void check_twice(struct walk *w, const struct fixture *f)
 		for (size_t m = 0; m < k; m++) {
 			if (!same_depend(&f->depends[k], &f->depends[m]))
 				continue;
-			config_problem(w->problems, w->config->file, f->line, "[fixture %s] depends on '%s' twice", f->name,
+			config_problem(w->problems, w->config->file, line_of(f), "[fixture %s] depends on '%s' twice", f->name,
 				       f->depends[k].name);
 			w->failed = true;
 		}
@@ -137,7 +143,7 @@ static void inherit_clones(struct walk *w, struct fixture *f)
 	}
 	if (!from || (!f->exclusive && !f->reset))
 		return;
-	config_problem(w->problems, w->config->file, f->line,
+	config_problem(w->problems, w->config->file, line_of(f),
 		       "[fixture %s] depends on '%s', of which each holder has a clone of its own: "
 		       "exclusive and reset are not for it",
 		       f->name, from);
@@ -157,7 +163,7 @@ static void visit(struct walk *w, const struct fixture *f)
 		if (!to)
 			continue;
 		if (w->marks[index_of(w->config, to)] == ON_PATH) {
-			config_problem(w->problems, w->config->file, f->line,
+			config_problem(w->problems, w->config->file, line_of(f),
 				       "[fixture %s] depends on '%s': that is a cycle; a fixture cannot depend on itself, "
 				       "directly or through others",
 				       f->name, to->name);

@@ -43,7 +43,7 @@ size_t config_check_sources(const struct config *c, struct text *problems)
 
 		if (!wrong)
 			continue;
-		config_problem(problems, c->file, f->line, "[fixture %s] %s = %s cannot be read: %s", f->name,
+		config_problem(problems, c->file, f->source_line, "[fixture %s] %s = %s cannot be read: %s", f->name,
 			       source_name(f->source), f->what, wrong);
 		n++;
 	}
