@@ -518,9 +518,10 @@ class SetUp:
             objection = witness.objection(kind, main, buffers, definition.serializer, classes) if witness is not None else None
             if objection:
                 raise _values.CannotShare(objection)
-            ending = ends.objection(main) if reuse and not definition.tokens else None
+            # Of a run's own the builder waits for the others, to run its second half.
+            ending = ends.objection(main) if (reuse or not definition.to_be_torn_down) and not definition.tokens else None
             if ending:
-                raise _values.CannotShare(f"{ending}; reuse=False shares it within the run")
+                raise _values.CannotShare(f"{ending}; reuse=False shares it within the run, if there is something behind a yield")
             note = self._note(handle, reuse, value)
             if note is not None:
                 note, handle.copy = runtime.copied(title, note, reuse)

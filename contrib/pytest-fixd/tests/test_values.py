@@ -627,6 +627,7 @@ def test_what_a_builder_keeps_alive(project):
             made = tempfile.TemporaryDirectory()
             numbers = bytes(10)
             yield made.name
+            log("end")
         """)
     project.write("test_it.py", "import gc, os, pytest\n@pytest.mark.parametrize('n', range(4))\ndef test(directory, n):\n    gc.collect()\n    assert os.path.isdir(directory)\n")
     for options in ([], ["-n", "2"]):
