@@ -369,18 +369,6 @@ static struct digest digest_section(const char *root, const struct raw_entry **e
 	return digest_bytes(t.data, t.size);
 }
 
-/* Of the key in that fixture's section; of the section, if it is not there. */
-static int line_of(const struct loading *l, const struct fixture *f, const char *key)
-{
-	for (size_t i = 0; i < l->raw.n_entries; i++) {
-		const struct raw_entry *e = &l->raw.entries[i];
-
-		if (l->raw.sections[e->section].line == f->line && !strcmp(e->key, key))
-			return e->line;
-	}
-	return f->line;
-}
-
 static bool valid_name(const char *name)
 {
 	return *name && strlen(name) <= 100 &&
@@ -393,13 +381,13 @@ static void check_path(struct loading *l, struct fixture *f)
 	char normal[PATH_MAX];
 
 	if (!path_normalize("/", f->path, normal, sizeof normal) || !strcmp(normal, "/")) {
-		problem(l, line_of(l, f, "path"), "path = %s: expected the path of one file or directory", f->path);
+		problem(l, raw_line(&l->raw, f->line, "path"), "path = %s: expected the path of one file or directory", f->path);
 		return;
 	}
 	free(f->path);
 	f->path = xstrdup(normal);
 	if (f->source == SOURCE_CLIENT || f->scope != SCOPE_SESSION || (f->params && f->params[0]))
-		problem(l, line_of(l, f, "path"),
+		problem(l, raw_line(&l->raw, f->line, "path"),
 			"path is for fixtures of scope session without params that fixd itself builds: which one should be there?");
 }
 
@@ -415,8 +403,8 @@ static void check_paths_apart(struct loading *l)
 			if (i == k || !in->path || !out->path || !path_below(in->path, out->path) ||
 			    (i < k && !strcmp(in->path, out->path)))
 				continue;
-			problem(l, line_of(l, in, "path"), "path = %s lies in the path of [fixture %s], %s; paths must lie apart", in->path,
-				out->name, out->path);
+			problem(l, raw_line(&l->raw, in->line, "path"),
+				"path = %s lies in the path of [fixture %s], %s; paths must lie apart", in->path, out->name, out->path);
 		}
 	}
 }
@@ -441,12 +429,13 @@ static void check_lists(struct loading *l, const struct fixture *f)
 	for (size_t i = 0; f->params && f->params[i]; i++) {
 		for (size_t k = 0; k < i; k++) {
 			if (!strcmp(f->params[i], f->params[k]))
-				problem(l, line_of(l, f, "params"), "params: '%s' is there twice", f->params[i]);
+				problem(l, raw_line(&l->raw, f->line, "params"), "params: '%s' is there twice", f->params[i]);
 		}
 	}
 	for (size_t i = 0; f->env && f->env[i]; i++) {
 		if (!is_variable(f->env[i]))
-			problem(l, line_of(l, f, "env"), "env: '%s' is no name of a variable: letters, digits and '_', not a digit first", f->env[i]);
+			problem(l, raw_line(&l->raw, f->line, "env"),
+				"env: '%s' is no name of a variable: letters, digits and '_', not a digit first", f->env[i]);
 	}
 }
 
@@ -454,12 +443,13 @@ static void check_lists(struct loading *l, const struct fixture *f)
 static void check_exclude(struct loading *l, struct fixture *f)
 {
 	if (f->exclude && f->source != SOURCE_DIRECTORY) {
-		problem(l, line_of(l, f, "exclude"), "exclude is for directory =");
+		problem(l, raw_line(&l->raw, f->line, "exclude"), "exclude is for directory =");
 		return;
 	}
 	for (size_t i = 0; f->exclude && f->exclude[i]; i++) {
 		if (f->exclude[i][0] == '/')
-			problem(l, line_of(l, f, "exclude"), "exclude: '%s' is absolute; expected names, and paths in the directory", f->exclude[i]);
+			problem(l, raw_line(&l->raw, f->line, "exclude"),
+				"exclude: '%s' is absolute; expected names, and paths in the directory", f->exclude[i]);
 		list_append(&f->inputs, xasprintf("!%s", f->exclude[i]));
 	}
 }
@@ -473,10 +463,10 @@ static void check_fixture(struct loading *l, struct fixture *f)
 		problem(l, f->line, "[fixture %s] has no source; expected one of " SOURCE_NAMES, f->name);
 	check_lists(l, f);
 	if (f->policy.timeout <= 0)
-		problem(l, line_of(l, f, "timeout"), "timeout: expected a duration above 0");
+		problem(l, raw_line(&l->raw, f->line, "timeout"), "timeout: expected a duration above 0");
 	for (size_t i = 0; f->params && f->params[i]; i++) {
 		if (strpbrk(f->params[i], "[]") || strlen(f->name) + strlen(f->params[i]) + 2 > WIRE_NAME_MAX)
-			problem(l, line_of(l, f, "params"), "params: '%s' is too long or has a bracket", f->params[i]);
+			problem(l, raw_line(&l->raw, f->line, "params"), "params: '%s' is too long or has a bracket", f->params[i]);
 	}
 	if (f->source != SOURCE_CLIENT && (f->version || !f->reuse))
 		problem(l, f->line, "version and reuse are for client = yes");
@@ -494,17 +484,18 @@ static void check_fixture(struct loading *l, struct fixture *f)
 	if (f->path)
 		check_path(l, f);
 	if (f->source != SOURCE_PLUGIN && f->malloc_from)
-		problem(l, line_of(l, f, "malloc"), "malloc = arena is for plugins");
+		problem(l, raw_line(&l->raw, f->line, "malloc"), "malloc = arena is for plugins");
 	if (f->source != SOURCE_PLUGIN && f->verify)
-		problem(l, line_of(l, f, "verify"), "verify is for plugins: it is one of their functions");
+		problem(l, raw_line(&l->raw, f->line, "verify"), "verify is for plugins: it is one of their functions");
 	if (f->source != SOURCE_PLUGIN && !f->relocate)
-		problem(l, line_of(l, f, "relocate"), "relocate is for plugins: nothing else has addresses in it");
+		problem(l, raw_line(&l->raw, f->line, "relocate"), "relocate is for plugins: nothing else has addresses in it");
 	check_exclude(l, f);
 	id = f->user ? identity_learn(f->user) : NULL;
 	if (f->user && !id)
-		problem(l, line_of(l, f, "user"), "user = %s: there is no such user, or it is in more than %d groups", f->user, IDENTITY_GROUPS_MAX);
+		problem(l, raw_line(&l->raw, f->line, "user"), "user = %s: there is no such user, or it is in more than %d groups", f->user,
+			IDENTITY_GROUPS_MAX);
 	else if (f->user && geteuid() != 0 && id->uid != geteuid())
-		problem(l, line_of(l, f, "user"), "user = %s: only a daemon of root can build as another user", f->user);
+		problem(l, raw_line(&l->raw, f->line, "user"), "user = %s: only a daemon of root can build as another user", f->user);
 }
 
 static struct fixture *fixture_new(const char *name, int line, const struct policy *defaults)

@@ -62,7 +62,8 @@ struct depend {
 struct fixture {
 	char *name;
 	char *doc, *category, *path;
-	int line, source_line, depends_line; /* of the section, and of these keys in it; 0: they are not there */
+	int line; /* of the section */
+	int source_line, depends_line; /* of these keys, or 0 */
 	int scope; /* enum scope */
 	char **params;
 	struct depend *depends;

@@ -326,6 +326,17 @@ int raw_read(const char *path, struct raw_file *out, struct text *problems)
 	return r.failed ? -EINVAL : 0;
 }
 
+int raw_line(const struct raw_file *f, int section, const char *key)
+{
+	for (size_t i = 0; i < f->n_entries; i++) {
+		const struct raw_entry *e = &f->entries[i];
+
+		if (f->sections[e->section].line == section && !strcmp(e->key, key))
+			return e->line;
+	}
+	return section;
+}
+
 void raw_deinit(struct raw_file *f)
 {
 	for (size_t i = 0; i < f->n_sections; i++)
