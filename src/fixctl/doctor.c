@@ -145,8 +145,9 @@ static struct finding check_tmpfs(void)
 	if (!best)
 		return (struct finding){ false, xstrdup("no tmpfs can be written to ($XDG_RUNTIME_DIR, /dev/shm, /run): directory "
 							"fixtures will fail") };
-	return (struct finding){ true, xasprintf("%s has room for trees: %s%s", best, format_size(size, sizeof size, most),
-						 noexec ? "; it is mounted noexec: without mounts 'fixctl run' copies what it starts" : "") };
+	return (struct finding){ true,
+				 xasprintf("%s has room for trees: %s%s", best, format_size(size, sizeof size, most),
+					   noexec ? "; it is mounted noexec: without mounts 'fixctl run' copies what it starts" : "") };
 }
 
 static struct finding check_memory(void)

@@ -106,7 +106,8 @@ static void fit_preload(const char *program, bool mount)
 	char sanitizer[64];
 
 	if (fd >= 0 && !mount && why_blind(fd))
-		fprintf(stderr, "fixctl: %s: it %s, and does not see the fixtures of the run; --isolate=mount shows them, where that is allowed\n",
+		fprintf(stderr,
+			"fixctl: %s: it %s, and does not see the fixtures of the run; --isolate=mount shows them, where that is allowed\n",
 			path, why_blind(fd));
 	if (fd >= 0 && elf_is_foreign(fd, NULL, 0))
 		environment_drop_preload();

@@ -52,13 +52,15 @@ static APART bool is_root(const char *path)
 	       now.st_dev == then.st_dev && now.st_ino == then.st_ino;
 }
 
+#define OUT_OF_SIGHT "with that root directory the fixtures below it would be out of sight: it cannot be done in a run with --isolate=shim"
+
 SHIM int chroot(const char *path)
 {
 	struct resolved p;
 	bool stays = run && is_root(path);
 	int shown, r;
 
-	if (!stays && refuse_ancestor(AT_FDCWD, path, "with that root directory the fixtures below it would be out of sight: it cannot be done in a run with --isolate=shim"))
+	if (!stays && refuse_ancestor(AT_FDCWD, path, OUT_OF_SIGHT))
 		return -1;
 	shown = resolve_reach(AT_FDCWD, path) == REACH_INSIDE ? resolve_path(&p, AT_FDCWD, path, USE_ALL) : 0;
 	r = shown < 0 ? -1 : REAL(chroot)(shown ? p.path : path);

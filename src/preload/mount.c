@@ -35,7 +35,9 @@ bool refuse_ancestor(int dirfd, const char *path, const char *what)
 	return true;
 }
 
-#define ELSEWHERE "mounted elsewhere it would have what lies on the disk in the place of fixtures: it cannot be done in a run with --isolate=shim"
+#define ELSEWHERE                                                                          \
+	"mounted elsewhere it would have what lies on the disk in the place of fixtures: " \
+	"it cannot be done in a run with --isolate=shim"
 
 SHIM int mount(const char *source, const char *target, const char *type, unsigned long flags, const void *data)
 {

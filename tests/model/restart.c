@@ -103,8 +103,9 @@ void watchset_restore(struct watchset *s, const struct record *saved)
 
 const struct row offer_rows[] = { { 0 } };
 
-void attach_each(const struct conn *c, void (*fn)(const struct wire_header *h, uint32_t flags, const struct instance *i, struct image *const *depends,
-						  size_t n_depends, int64_t deadline, void *arg),
+void attach_each(const struct conn *c,
+		 void (*fn)(const struct wire_header *h, uint32_t flags, const struct instance *i, struct image *const *depends,
+			    size_t n_depends, int64_t deadline, void *arg),
 		 void *arg)
 {
 	(void)c, (void)fn, (void)arg;
