@@ -43,7 +43,7 @@ tests_client_library_CPPFLAGS = $(AM_TEST_CPPFLAGS)
 tests_client_library_LDADD = libclient.la -lpthread
 
 # The model of the daemon without a daemon: each decision, and random lives of it (make simulate: STEPS and SEED).
-model_world = tests/model/world.c tests/model/world_wrong.c tests/model/world.h tests/tap.h src/fixd/loop/deferred.c src/fixd/loop/timer.c
+model_world = tests/model/world.c tests/model/world_clock.c tests/model/world_wrong.c tests/model/world.h tests/tap.h src/fixd/loop/deferred.c src/fixd/loop/timer.c
 check_PROGRAMS += tests/model/decisions tests/model/clones tests/model/states tests/model/simulate
 tests_model_decisions_SOURCES = tests/model/decisions.c tests/model/asker.c tests/model/asker.h $(model_world)
 tests_model_decisions_CPPFLAGS = $(AM_TEST_CPPFLAGS)

@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,7 +10,6 @@
 
 #include "base/alloc.h"
 #include "base/clock.h"
-#include "base/log.h"
 #include "base/text.h"
 #include "config/config.h"
 #include "fixd/loop/backend.h"
@@ -37,53 +35,6 @@ _Noreturn static void wrong(const char *what)
 	printf("# %s\n", what);
 	fflush(stdout);
 	abort();
-}
-
-/* Takes the place of base/clock.c, which the timers read, and base/log.c. */
-
-int clock_init(void)
-{
-	return 0;
-}
-
-int64_t clock_now(void)
-{
-	return world.now;
-}
-
-int64_t clock_real(void)
-{
-	return world.now;
-}
-
-void log_init(const char *program, bool priorities)
-{
-	(void)program, (void)priorities;
-}
-
-void log_set_level(enum log_level level)
-{
-	(void)level;
-}
-
-bool log_enabled(enum log_level level)
-{
-	(void)level;
-	return false;
-}
-
-void log_write(enum log_level level, int err, const char *fmt, ...)
-{
-	va_list ap;
-
-	(void)level, (void)err;
-	if (!getenv("WORLD_LOG"))
-		return;
-	va_start(ap, fmt);
-	printf("# %lld ", (long long)world.now);
-	vprintf(fmt, ap);
-	putchar('\n');
-	va_end(ap);
 }
 
 /* What was seen of the files, and whether it is so still. */
