@@ -1,19 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Random lives of the model: clients that ask, hold, give up, join runs, let go as members of them and leave, edits, builds and teardowns
- * that end well and badly, services that die, memory that runs short, definitions that are read anew, clean-ups, and time. After each step
- * everything is as instance.h, policy.h, image.h and run.h promise: one build at a time, nothing older than the question, teardowns once
- * and in their order, each image of a run torn down by one who is told, no waiter and no release forgotten, nothing miscounted.
- *
- * simulate [STEPS [SEED]]. What fails is told by its seed, and by the shortest history of the same that fails, too. STEPS = 0: the life of
- * that seed alone, in this process, for a debugger.
+ * that end well and badly, services that die, memory that runs short, definitions that are read anew, clean-ups, restarts, and time. After
+ * each step everything is as instance.h, policy.h, image.h and run.h promise: one build at a time, nothing older than the question,
+ * teardowns once and in their order, each image of a run torn down by one who is told, no waiter and no release forgotten, nothing
+ * miscounted.
  */
+#include "life.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include "base/alloc.h"
 #include "base/clock.h"
@@ -31,20 +28,20 @@
 #include "world.h"
 
 #define CLIENTS 12
-#define LIFE 400 /* steps of one world */
 #define STEPS 42 /* kinds of them */
 
-#define INI(first, age) "[fixd]\nroot = /\nmemory-max = 160K\nuser-memory-max = 40K\n[policy]\nmax-age = none\n" first \
-	"[fixture b]\ncommand = true\nwatch = 1\ndepends = a\nrebuild = eager\n" \
-	"[fixture c]\ncommand = true\nwatch = 2\nwatch-by = content\ndepends = a, b\n" \
-	"[fixture d]\ncommand = true\nmax-age = " age "\nparams = 1, 2\nwatch = 3\n" \
-	"[fixture e]\ncommand = true\ncheck = true\ndepends = d[1]\nretry-after = 1s\n" \
-	"[fixture same]\ncommand = true\nwatch = 0, 3\n" \
-	"[fixture f]\ncommand = true\ndepends = same, c\nmax-age = 2s\nage-from = last-use\n" \
-	"[fixture g]\nservice = true\nready = line\nteardown = true\ndepends = a\n" \
+#define INI(first, age)                                                                                      \
+	"[fixd]\nroot = /\nmemory-max = 160K\nuser-memory-max = 40K\n[policy]\nmax-age = none\n" first       \
+	"[fixture b]\ncommand = true\nwatch = 1\ndepends = a\nrebuild = eager\n"                             \
+	"[fixture c]\ncommand = true\nwatch = 2\nwatch-by = content\ndepends = a, b\n"                       \
+	"[fixture d]\ncommand = true\nmax-age = " age "\nparams = 1, 2\nwatch = 3\n"                         \
+	"[fixture e]\ncommand = true\ncheck = true\ndepends = d[1]\nretry-after = 1s\n"                      \
+	"[fixture same]\ncommand = true\nwatch = 0, 3\n"                                                     \
+	"[fixture f]\ncommand = true\ndepends = same, c\nmax-age = 2s\nage-from = last-use\n"                \
+	"[fixture g]\nservice = true\nready = line\nteardown = true\ndepends = a\n"                          \
 	"[fixture h]\nservice = true\nready = line\nexclusive = yes\nreset = true\ndepends = g\nwatch = 1\n" \
-	"[fixture i]\ncommand = true\nteardown = true\ndepends = g\nrebuild = eager\n" \
-	"[fixture x]\nclient = yes\nwatch = 2\n" \
+	"[fixture i]\ncommand = true\nteardown = true\ndepends = g\nrebuild = eager\n"                       \
+	"[fixture x]\nclient = yes\nwatch = 2\n"                                                             \
 	"[fixture y]\nclient = yes\nwatch = 1\nreuse = no\n[fixture z]\nclient = yes\nreuse = no\n"
 
 /* What the file says, and may say later: "a" is another one, or is gone with all that depends on it. */
@@ -70,15 +67,9 @@ static const struct {
 	      { "f", NULL }, { "g", NULL }, { "h", NULL }, { "i", NULL }, { "x", NULL }, { "y", NULL }, { "z", NULL },
 	      { "y", NULL }, { "p", NULL }, { "q", NULL }, { "r", NULL }, { "p", NULL } };
 #define CLONE_KINDS 4
-#define RUN_KINDS 3			/* before those */
-#define WITH_CLONES (UINT64_C(1) << 40) /* in the number of a seed */
+#define RUN_KINDS 3 /* before those */
 
-/* And in some there are sessions of several users, who define what they build. */
-#define WITH_USERS (UINT64_C(1) << 41)
 #define USER_STEPS 8 /* kinds of steps, behind the others */
-
-/* And in some the daemon is killed, and another one goes on: a step behind those. */
-#define WITH_RESTARTS (UINT64_C(1) << 42)
 
 static const struct {
 	const char *root;
@@ -112,7 +103,7 @@ static struct asker clients[CLIENTS];
 /* Of the images that somebody is to be told to tear down. */
 static size_t n_told, n_adopted;
 static const char *fault;
-static bool loud;
+bool life_is_loud;
 
 static void fail(const char *what)
 {
@@ -126,7 +117,8 @@ static void check_freshness(const struct asker *c, const struct instance *i)
 	const struct policy *p = &i->fixture->policy;
 	int64_t born = p->age_from == AGE_FROM_CREATION ? i->current->created : i->current->used;
 
-	if (p->max_age != DURATION_NONE && born < c->waiter.asked && !i->current->n_uses && world.now - born > p->max_age + world.now - c->waiter.asked)
+	if (p->max_age != DURATION_NONE && born < c->waiter.asked && !i->current->n_uses &&
+	    world.now - born > p->max_age + world.now - c->waiter.asked)
 		fail("what was handed out is older than max-age");
 
 	for (unsigned k = 0; k < WORLD_FILES; k++) {
@@ -196,7 +188,11 @@ static void wait_for(struct asker *c, struct instance *i)
 	c->waits = true;
 	c->asked_in = c->conn.client.member ? c->conn.client.member->run : NULL;
 	memcpy(c->files, world.files, sizeof c->files);
-	c->waiter = (struct waiter){ .asked = world.now, .holds = true, .answer = answer, .look = look, .offer = offer,
+	c->waiter = (struct waiter){ .asked = world.now,
+				     .holds = true,
+				     .answer = answer,
+				     .look = look,
+				     .offer = offer,
 				     .can_build = i->fixture->source == SOURCE_CLIENT };
 	link_init(&c->waiter.link);
 	waiter_begin(i, &c->waiter);
@@ -496,13 +492,16 @@ static void restart(uint32_t n)
 static void user_step(unsigned what, uint32_t n, struct asker *c)
 {
 	switch (what) {
-	case 0: case 1:
+	case 0:
+	case 1:
 		move(c, n / CLIENTS);
 		break;
 	case 2:
 		define(c, n / CLIENTS);
 		break;
-	case 3: case 4: case 5:
+	case 3:
+	case 4:
+	case 5:
 		ask_own(c, n / CLIENTS);
 		break;
 	case 6:
@@ -525,19 +524,36 @@ static void step(uint32_t word)
 
 	world.now++;
 	switch (what) {
-	case 0: case 1: case 2: case 3: case 4: case 5: case 6:
+	case 0:
+	case 1:
+	case 2:
+	case 3:
+	case 4:
+	case 5:
+	case 6:
 		ask(c, n / CLIENTS % n_kinds());
 		break;
-	case 7: case 8: case 9: case 10:
+	case 7:
+	case 8:
+	case 9:
+	case 10:
 		detach(c);
 		break;
-	case 11: case 12: case 13: case 14: case 15: case 16: case 17: case 18:
+	case 11:
+	case 12:
+	case 13:
+	case 14:
+	case 15:
+	case 16:
+	case 17:
+	case 18:
 		end_job(n, true);
 		break;
 	case 19:
 		end_job(n, false);
 		break;
-	case 20: case 21:
+	case 20:
+	case 21:
 		world_edit(n % WORLD_FILES);
 		break;
 	case 22:
@@ -552,7 +568,8 @@ static void step(uint32_t word)
 	case 25:
 		world_kill(some_instance(n));
 		break;
-	case 26: case 27:
+	case 26:
+	case 27:
 		world_pass((int64_t)(n % 3000) * NSEC_PER_MSEC);
 		break;
 	case 28:
@@ -567,13 +584,16 @@ static void step(uint32_t word)
 	case 31:
 		instance_warm(some_instance(n));
 		break;
-	case 32: case 33: case 34:
+	case 32:
+	case 33:
+	case 34:
 		join(c, n / CLIENTS);
 		break;
 	case 35:
 		leave(c);
 		break;
-	case 36: case 37:
+	case 36:
+	case 37:
 		release(c, true);
 		break;
 	case 38:
@@ -602,7 +622,8 @@ static void step(uint32_t word)
 static void describe(struct instance *i, void *arg)
 {
 	(void)arg;
-	printf("# %s: state %d, %zu wait, %s%s%s\n", i->title, i->state, i->n_waiters, i->current ? "current " : "", i->last ? "last " : "", i->last && i->last->ending ? "(is ending) " : "");
+	printf("# %s: state %d, %zu wait, %s%s%s\n", i->title, i->state, i->n_waiters, i->current ? "current " : "", i->last ? "last " : "",
+	       i->last && i->last->ending ? "(is ending) " : "");
 }
 
 /* Whoever waits must wait for something that will end. */
@@ -616,7 +637,7 @@ static void finish_everything(void)
 	end_jobs();
 	for (int k = 0; k < CLIENTS; k++) {
 		if (clients[k].waits) {
-			if (loud)
+			if (life_is_loud)
 				link_for_each(l, &world.model->sessions)
 					session_each(link_entry(l, struct session, link), describe, NULL);
 			fail("somebody waits, and nothing is being done");
@@ -627,24 +648,24 @@ static void finish_everything(void)
 		fail("an image is torn down by nobody, or twice");
 }
 
-/* 0: nothing was wrong; otherwise the step at which something was. */
-/* What has happened in lives that ended well; of all processes. */
-static struct figures {
-	uint64_t lives, steps, built, torn_down;
-} *figures;
+/* Of all processes. */
+struct figures *life_figures;
 
 static void count_life(size_t steps)
 {
-	figures->lives++;
-	figures->steps += steps;
-	figures->built += world.n_built;
-	figures->torn_down += world.n_torn_down;
+	life_figures->lives++;
+	life_figures->steps += steps;
+	life_figures->built += world.n_built;
+	life_figures->torn_down += world.n_torn_down;
 }
 
-static size_t live(const uint32_t *words, size_t n)
+size_t live(uint64_t ways, const uint32_t *words, size_t n)
 {
 	size_t at = 0;
 
+	with_clones = ways & WITH_CLONES;
+	with_users = ways & WITH_USERS;
+	with_restarts = ways & WITH_RESTARTS;
 	fault = NULL;
 	n_told = n_adopted = 0;
 	ini = inis[with_clones][0];
@@ -653,7 +674,7 @@ static size_t live(const uint32_t *words, size_t n)
 	for (; at < n && !fault; at++) {
 		const char *bad;
 
-		if (loud)
+		if (life_is_loud)
 			printf("# step %zu: %u with %u\n", at, words[at] % n_steps(), words[at] / n_steps());
 		step(words[at]);
 		bad = world_wrong();
@@ -669,160 +690,7 @@ static size_t live(const uint32_t *words, size_t n)
 	return 0;
 }
 
-/* In a process of its own: it may end in any way. */
-static bool fails(const uint32_t *words, size_t n, bool tell)
+const char *life_fault(void)
 {
-	int status;
-	pid_t pid;
-
-	fflush(stdout);
-	pid = fork();
-	if (pid == 0) {
-		size_t at;
-
-		if (!tell && (!freopen("/dev/null", "w", stdout) || !freopen("/dev/null", "w", stderr)))
-			_exit(2);
-		loud = tell;
-		setvbuf(stdout, NULL, tell ? _IOLBF : _IOFBF, BUFSIZ); /* it may crash */
-		at = live(words, n);
-		if (at)
-			printf("# at step %zu: %s\n", at - 1, fault);
-		fflush(stdout);
-		_exit(at != 0);
-	}
-	waitpid(pid, &status, 0);
-	return !WIFEXITED(status) || WEXITSTATUS(status) != 0;
-}
-
-/* Leaves out what is not needed for it to fail, more and more of it at a time. */
-static size_t shorten(uint32_t *words, size_t n)
-{
-	for (size_t part = n / 2; part > 0;) {
-		bool shorter = false;
-
-		for (size_t at = 0; at + part <= n;) {
-			uint32_t *left = xcalloc(n, sizeof *left);
-
-			memcpy(left, words, at * sizeof *left);
-			memcpy(left + at, words + at + part, (n - at - part) * sizeof *left);
-			if (fails(left, n - part, false)) {
-				memcpy(words, left, (n - part) * sizeof *left);
-				n -= part;
-				shorter = true;
-			} else {
-				at += part;
-			}
-			free(left);
-		}
-		if (!shorter || part > n / 2)
-			part /= 2;
-	}
-	return n;
-}
-
-static uint64_t next(uint64_t *state)
-{
-	/* xorshift64*, Vigna, "An experimental exploration of Marsaglia's xorshift generators" */
-	*state ^= *state >> 12;
-	*state ^= *state << 25;
-	*state ^= *state >> 27;
-	return *state * UINT64_C(2685821657736338717);
-}
-
-static void make_history(uint64_t seed, uint32_t *words)
-{
-	uint64_t state = seed * 2 + 1;
-
-	with_clones = seed & WITH_CLONES;
-	with_users = seed & WITH_USERS;
-	with_restarts = seed & WITH_RESTARTS;
-	for (size_t k = 0; k < LIFE; k++)
-		words[k] = (uint32_t)(next(&state) >> 32);
-}
-
-static bool one(uint64_t seed)
-{
-	uint32_t words[LIFE];
-	size_t n;
-
-	make_history(seed, words);
-	n = shorten(words, LIFE);
-	printf("# seed %llu fails; the shortest of its kind:\n", (unsigned long long)seed);
-	fails(words, n, true);
-	return false;
-}
-
-/* So many lives, a quarter of them in one process: a fault is looked for in each of these when that ends badly. */
-#define LIVES 240
-
-static const uint64_t ways[] = { 0, WITH_CLONES, WITH_USERS, WITH_CLONES | WITH_USERS, WITH_RESTARTS, WITH_RESTARTS | WITH_CLONES, WITH_RESTARTS | WITH_USERS,
-				 WITH_RESTARTS | WITH_CLONES | WITH_USERS };
-
-static bool lives(uint64_t first, uint64_t n)
-{
-	int status;
-	pid_t pid;
-
-	fflush(stdout);
-	pid = fork();
-	if (pid == 0) {
-		if (!freopen("/dev/null", "w", stdout) || !freopen("/dev/null", "w", stderr))
-			_exit(2);
-		for (uint64_t seed = first; seed < first + n; seed++) {
-			uint32_t words[LIFE];
-
-			make_history(seed, words);
-			if (live(words, LIFE))
-				_exit(1);
-		}
-		_exit(0);
-	}
-	waitpid(pid, &status, 0);
-	if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
-		return true;
-	for (uint64_t seed = first; seed < first + n; seed++) {
-		uint32_t words[LIFE];
-
-		make_history(seed, words);
-		if (fails(words, LIFE, false))
-			return one(seed);
-	}
-	printf("# one of the seeds %llu to %llu fails behind the others\n", (unsigned long long)first, (unsigned long long)(first + n - 1));
-	return false;
-}
-
-/* Those that have ever failed. */
-static const uint64_t failed[] = { 1, 3, 7, 216, 819, 100044, 106515, 1005969, 1019623, WITH_CLONES + 60, WITH_CLONES + 5199, (WITH_CLONES | WITH_USERS) + 1017,
-				   WITH_USERS + 1956 };
-
-int main(int argc, char **argv)
-{
-	uint64_t steps = argc > 1 ? strtoull(argv[1], NULL, 10) : 100000, seed = argc > 2 ? strtoull(argv[2], NULL, 10) : 1;
-	bool well = true, all;
-
-	figures = mmap(NULL, sizeof *figures, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	if (figures == MAP_FAILED)
-		return EXIT_FAILURE;
-	if (steps == 0) {
-		uint32_t words[LIFE];
-
-		make_history(seed, words);
-		loud = true;
-		printf("# %zu: %s\n", live(words, LIFE), fault ? fault : "nothing is wrong");
-		return fault != NULL;
-	}
-	puts("1..2");
-	for (size_t k = 0; k < ELEMENTSOF(failed) && well; k++)
-		well = lives(failed[k], 1);
-	puts(well ? "ok 1 - seeds_that_have_failed" : "not ok 1 - seeds_that_have_failed");
-	all = well;
-	well = true;
-	for (uint64_t done = 0; done < steps && well; done += LIVES * LIFE, seed += LIVES) {
-		for (size_t k = 0; k < ELEMENTSOF(ways) && well; k++)
-			well = lives(seed + ways[k], LIVES / ELEMENTSOF(ways));
-	}
-	puts(well ? "ok 2 - random_lives" : "not ok 2 - random_lives");
-	printf("# %llu steps in %llu lives: %llu images were built, %llu torn down\n", (unsigned long long)figures->steps,
-	       (unsigned long long)figures->lives, (unsigned long long)figures->built, (unsigned long long)figures->torn_down);
-	return all && well ? EXIT_SUCCESS : EXIT_FAILURE;
+	return fault;
 }
