@@ -102,7 +102,9 @@ static int load_daemon(struct loading *l, const struct record *saved)
 		return -EBADF;
 	}
 	keep->server->started = k.started;
-	m->last_serial = k.last_serial;
+	/* One that was killed has given more than are saved: to directories that are removed only now. They begin with the time. */
+	if (m->last_serial < k.last_serial)
+		m->last_serial = k.last_serial;
 	m->hits = k.hits;
 	m->misses = k.misses;
 	m->failures = k.failures;
