@@ -507,9 +507,9 @@ def test_config_of_paths(t):
         ini = t.write("bad.ini", text)
         done = subprocess.run([program("fixd"), "--config", ini, "--check"], capture_output=True, timeout=LIMIT)
         assert done.returncode == 78 and all(w in done.stderr.decode() for w in words), done
-    problem("[fixture a]\ncommand = x\npath = d\n[fixture b]\ncommand = y\npath = d/e/../f\n", ":4:", "lies in the path of [fixture a]")
+    problem("[fixture a]\ncommand = x\npath = d\n[fixture b]\ncommand = y\npath = d/e/../f\n", ":6:", "lies in the path of [fixture a]")
     problem("[fixture a]\ncommand = x\npath = d\n[fixture b]\ncommand = y\npath = ./d\n", "lies in the path of")
-    problem("[fixture a]\ncommand = x\npath = /\n", ":1:", "path = /")
+    problem("[fixture a]\ncommand = x\npath = /\n", ":3:", "path = /")
     problem("[fixture a]\ncommand = x\npath = d\nscope = module\n", "path is for fixtures of scope session")
     problem("[fixture a]\ncommand = x\npath = d\nparams = 1, 2\n", "path is for fixtures of scope session without params")
     problem("[fixture a]\nclient = yes\npath = d\n", "path is for")
