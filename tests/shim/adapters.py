@@ -145,17 +145,21 @@ TEST_F(Own, Other) { EXPECT_EQ(1, 1); }
 """
 
 
-def test_googletest_goes_on(t):
-    """A fixture that cannot be built fails its tests and no others; a TearDown() of the class's own loses nothing."""
+def broken_googletest(t, *flags):
+    """A program of BROKEN, and a daemon that can build the one fixture and not the other."""
     if not os.path.exists("/usr/include/gtest/gtest.h"):
         raise Skip("<gtest/gtest.h> is not installed")
     home, daemon = example(t)
     daemon.configure("[fixture words]\ncommand = echo apple\n[fixture broken]\ncommand = exit 3\n")
     daemon.ctl("reload")
-    sanitizers = ["-fsanitize=" + s for s in SANITIZERS]
-    run(["g++", *sanitizers, "-o", "broken", t.write("broken.cc", BROKEN), "-I", "..", "-I", SRC + "/include", "-L", BUILD + "/.libs", "-lfixd",
-         "-Wl,-rpath," + BUILD + "/.libs", "-lgtest", "-lgtest_main", "-lpthread"], environment(), home)
-    out = run(["./broken", "--gtest_output=xml:" + t.path("out.xml")], tools(t, daemon), home, 1)
+    run(["g++", *flags, *("-fsanitize=" + s for s in SANITIZERS), "-o", "broken", t.write("broken.cc", BROKEN), "-I", "..", "-I", SRC + "/include",
+         "-L", BUILD + "/.libs", "-lfixd", "-Wl,-rpath," + BUILD + "/.libs", "-lgtest", "-lgtest_main", "-lpthread"], environment(), home)
+    return run(["./broken", "--gtest_output=xml:" + t.path("out.xml")], tools(t, daemon), home, 1)
+
+
+def test_googletest_goes_on(t):
+    """A fixture that cannot be built fails its tests and no others; a TearDown() of the class's own loses nothing."""
+    out = broken_googletest(t)
     assert "[  PASSED  ] 3 tests." in out and "fixture 'broken' cannot be built: the command exited with status 3" in out, out
     with open(t.path("out.xml")) as f:
         assert 'tests="4" failures="1"' in f.read()
@@ -163,15 +167,7 @@ def test_googletest_goes_on(t):
 
 def test_googletest_without_exceptions(t):
     """Nothing but the end of the program can leave the test, and the report is written before."""
-    if not os.path.exists("/usr/include/gtest/gtest.h"):
-        raise Skip("<gtest/gtest.h> is not installed")
-    home, daemon = example(t)
-    daemon.configure("[fixture words]\ncommand = echo apple\n[fixture broken]\ncommand = exit 3\n")
-    daemon.ctl("reload")
-    sanitizers = ["-fsanitize=" + s for s in SANITIZERS]
-    run(["g++", "-fno-exceptions", *sanitizers, "-o", "broken", t.write("broken.cc", BROKEN), "-I", "..", "-I", SRC + "/include", "-L", BUILD + "/.libs",
-         "-lfixd", "-Wl,-rpath," + BUILD + "/.libs", "-lgtest", "-lgtest_main", "-lpthread"], environment(), home)
-    out = run(["./broken", "--gtest_output=xml:" + t.path("out.xml")], tools(t, daemon), home, 1)
+    out = broken_googletest(t, "-fno-exceptions")
     assert "fixture 'broken' cannot be built: the command exited with status 3" in out, out
     with open(t.path("out.xml")) as f:
         report = f.read()
