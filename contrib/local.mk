@@ -95,6 +95,7 @@ pytest_fixd = \
 	contrib/pytest-fixd/fixd/_fingerprint.py \
 	contrib/pytest-fixd/fixd/_fixtures.py \
 	contrib/pytest-fixd/fixd/_forked.py \
+	contrib/pytest-fixd/fixd/_handle.py \
 	contrib/pytest-fixd/fixd/_hazards.py \
 	contrib/pytest-fixd/fixd/_history.py \
 	contrib/pytest-fixd/fixd/_ledger.py \

@@ -11,7 +11,7 @@ import contextlib
 import functools
 import os
 import sys
-from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Set, Tuple
+from typing import Any, Iterable, Iterator, List, Optional, Set, Tuple
 
 import pytest
 

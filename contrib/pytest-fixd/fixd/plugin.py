@@ -28,7 +28,8 @@ _early.begin()
 from . import _again, _asked, _blame, _commands, _configured, _daemon, _directories, _explain, _ledger, _live, _patterns, _process, _reads, _remote, _renewal, _rerun, _scattered
 from . import _source, _teardown, _values
 from ._definition import Definition, function_of
-from ._fixtures import Handle, tear_down, tokens
+from ._fixtures import tear_down, tokens
+from ._handle import Handle
 from ._lib import Connection, FixdError, View
 from ._runtime import runtime_key, runtime_of
 from ._setting import is_in_file, of_file, seconds, seconds_or_nought, setting
