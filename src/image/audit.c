@@ -112,14 +112,16 @@ enum target {
 	TARGET_COUNT
 };
 
+#define OF_MALLOC                                                                                                      \
+	"memory of malloc() must come from the arena: malloc = arena in the section, for what is made in the build and "   \
+	"not when the plugin is loaded, or fixd_builder_alloc()"
+
 static const struct {
 	const char *noun, *hint;
 } targets[] = {
-	[TARGET_HEAP] = { "the builder's heap",
-			  "memory of malloc() must come from the arena: malloc = arena in the section, or fixd_builder_alloc()" },
+	[TARGET_HEAP] = { "the builder's heap", OF_MALLOC },
 	[TARGET_ANONYMOUS] = { "the builder's heap, or memory of mmap() or of a thread",
-			       "memory of malloc() must come from the arena: malloc = arena in the section, or fixd_builder_alloc(); what mmap() gave, or a "
-			       "thread has, other processes have not: copy it into the arena" },
+			       OF_MALLOC "; what mmap() gave, or a thread has, other processes have not: copy it into the arena" },
 	[TARGET_STACK] = { "the builder's stack", "a local variable ends with its function: copy it into the arena" },
 	[TARGET_ARGUMENT] = { "the builder's arguments and environment",
 			      "other processes have others: copy what is needed into the arena" },
