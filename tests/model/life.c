@@ -469,11 +469,14 @@ static void restart(uint32_t n)
 	size_t told = n_told, adopted = n_adopted;
 	struct link conns;
 	struct saved saved;
+	uint64_t highest;
 
 	link_init(&conns);
 	for (int k = 0; k < CLIENTS; k++)
 		link_insert(&conns, &clients[k].conn.link);
 	saved = world_save(&conns);
+	/* What a build has taken since then nobody has saved. */
+	highest = world.model->last_serial += n % 5;
 	end_clients();
 	for (int k = 0; k < CLIENTS; k++)
 		give_up(&clients[k]);
@@ -485,6 +488,8 @@ static void restart(uint32_t n)
 	begin_clients();
 	if (world_load(&saved, hold_on) < 0)
 		fail("what was saved is refused");
+	if (world.model->last_serial < highest)
+		fail("a number of the daemon before will be given again");
 	n_told = told;
 	n_adopted = adopted;
 }

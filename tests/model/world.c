@@ -689,6 +689,7 @@ void world_begin_again(const char *ini, const struct world *before)
 {
 	world_begin(ini);
 	world.now = before->now;
+	world.model->last_serial = (uint64_t)world.now * 1000; /* as every daemon begins, with fewer in that time */
 	memcpy(world.files, before->files, sizeof world.files);
 	memcpy(world.stamps, before->stamps, sizeof world.stamps);
 	world.board = before->board;
