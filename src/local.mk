@@ -233,6 +233,7 @@ libfixd_preload_la_SOURCES = \
 	src/preload/vfork.c \
 	src/preload/fts.c \
 	src/preload/watch.c \
+	src/preload/quiet.h \
 	src/preload/resolve.c src/preload/resolve.h
 libfixd_preload_la_CFLAGS = $(FREE_CFLAGS)
 # Every program of a run loads it, and most do little: what the loader has to do counts. Two segments, of which the one for variables is

@@ -10,6 +10,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "preload/quiet.h"
+
 #define HERES 8
 struct here {
 	uint32_t renamed; /* as the table had it before the question: whoever renames a directory may be another process */
@@ -71,6 +73,7 @@ static bool ask_anyway(char *out, char *real)
 void cwd_cache_moved(void)
 {
 	unsigned number, answer, had;
+	char path[PATH_MAX], real[PATH_MAX];
 	struct here *h;
 
 	if (is_guest())
@@ -80,10 +83,15 @@ void cwd_cache_moved(void)
 	h = cwd_cache_of(number);
 	if (h)
 		h->renamed = __atomic_load_n(&run->renamed, __ATOMIC_ACQUIRE);
-	if (h && ask_anyway(h->path, h->real)) {
-		h->n = strlen(h->real);
+	if (h && ask_anyway(path, real)) {
+		struct starts starts;
+
+		path_table_starts_below(&starts, path);
+		quiet_copy(&h->starts, &starts, sizeof starts);
+		h->n = strlen(real);
 		h->gone = !h->n;
-		path_table_starts_below(&h->starts, h->path);
+		quiet_copy(h->real, real, h->n + 1);
+		quiet_copy(h->path, path, strlen(path) + 1);
 		answer++;
 	}
 	had = atomic_load(&now);

@@ -10,6 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "preload/quiet.h"
+
 /* A library in a fixture, for good. */
 struct library {
 	struct library *next;
@@ -43,9 +45,11 @@ static const struct library *keep_library(const char *visible, const char *given
 	l = malloc(sizeof *l + n + n_given + n_path);
 	if (!l)
 		return NULL;
-	memcpy(l->visible, visible, n);
-	l->given = memcpy(l->visible + n, given, n_given);
-	l->path = memcpy(l->visible + n + n_given, path, n_path);
+	l->given = l->visible + n;
+	l->path = l->visible + n + n_given;
+	quiet_copy(l->visible, visible, n);
+	quiet_copy(l->visible + n, given, n_given);
+	quiet_copy(l->visible + n + n_given, path, n_path);
 	lists_take();
 	l->next = libraries;
 	libraries = l;

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/path.h"
+#include "preload/quiet.h"
 
 /* Offsets of strings in the table, by the hash of the path, after which a free one is looked for. */
 static uint32_t *slots(void)
@@ -60,7 +61,7 @@ static void keep(const char *path)
 	offset = __atomic_fetch_add(&run->links_end, n, __ATOMIC_RELAXED);
 	if (offset > run->size - n)
 		return;
-	memcpy((char *)run + offset, path, n);
+	quiet_copy((char *)run + offset, path, n);
 	do {
 		at = find(path);
 		none = 0;
