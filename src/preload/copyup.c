@@ -61,12 +61,12 @@ int copyup_bytes(int from, int to, off_t size)
 	return ftruncate(to, size);
 }
 
-/* Who may not give files away has them himself. */
-static int finish(int fd, uid_t uid, gid_t gid, mode_t mode, struct timespec mtime)
+/* When it has its owner: a file that is given away loses its capabilities. */
+static int finish(int fd, mode_t mode, struct timespec mtime)
 {
 	const struct timespec times[2] = { { .tv_nsec = UTIME_OMIT }, mtime };
 
-	return owner_copy(fd, uid, gid) < 0 || REAL(fchmod)(fd, mode) < 0 || REAL(futimens)(fd, times) < 0 ? -1 : 0;
+	return REAL(fchmod)(fd, mode) < 0 || REAL(futimens)(fd, times) < 0 ? -1 : 0;
 }
 
 int image_open(const struct run_entry *e, int flags)
@@ -102,7 +102,8 @@ static int copy_image(const struct run_entry *e, const char *to, bool empty)
 	out = REAL(open)(to, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 	if (out < 0 || (!empty && copyup_bytes(in, out, (off_t)e->size) < 0))
 		return -1;
-	return finish(out, e->uid, e->gid, e->mode, mtime);
+	/* Who may not give files away has them himself. */
+	return owner_copy(out, e->uid, e->gid) < 0 ? -1 : finish(out, e->mode, mtime);
 }
 
 /* Trees. */
@@ -127,9 +128,9 @@ static int finish_like(const struct run_entry *e, int from, int to, const struct
 	if (REAL(fstat)(to, &of_copy) < 0)
 		return -1;
 	inodes_note(of_copy.st_ino, st->st_ino);
-	if (attributes_copy(from, to, false, NULL, NULL) < 0)
+	if (owner_copy(to, path_table_owner(e, st->st_uid), st->st_gid) < 0 || attributes_copy(from, to, false, NULL, NULL) < 0)
 		return -1;
-	return finish(to, path_table_owner(e, st->st_uid), st->st_gid, st->st_mode & 07777, st->st_mtim);
+	return finish(to, st->st_mode & 07777, st->st_mtim);
 }
 
 static int copy_file(const struct copy_up *c, const struct stat *st)

@@ -230,6 +230,22 @@ def test_links_that_were_there_before(t):
            "rm latest && ls tree/d1; ln -s tree/d1 latest; ls latest/", twice=True)
 
 
+def test_capabilities(t):
+    """Which a file loses that is given away: it has its owner first."""
+    if os.geteuid() != 0 or not shutil.which("setcap"):
+        raise Skip("as root, with setcap")
+    source = t.path("source")
+    os.makedirs(source)
+    for name in "abc":
+        shutil.copy("/bin/true", os.path.join(source, name))
+        if subprocess.run(["setcap", "cap_net_raw+ep", os.path.join(source, name)], capture_output=True).returncode:
+            raise Skip("the file system has no capabilities")
+    s = Stage(t, Fixture("tree", "directory", source, "tree"))
+    s.same("cd tree; chmod 711 a; mv b b2; ln c c2; getcap a b2 c c2")
+    done = s.run(["sh", "-c", "touch tree/a; ln tree/b tree/d"], "--changes")
+    assert done.err.decode().splitlines() == [f"new {s.work}/tree/d"], done.__dict__
+
+
 def test_access_control_lists(t):
     """A copy has those of the original, and none that its directory would give it: not of the daemon's copy, and not of the run's."""
     for program_ in ("setfacl", "getfacl"):
