@@ -82,11 +82,15 @@ static int make_copy(int dirfd, const char *name, const struct stat *st, const c
 	int r;
 
 	if (S_ISDIR(st->st_mode)) {
-		if (mkdir(to, 0755) < 0 && errno != EEXIST)
+		if (mkdir(to, 0700) < 0 && errno != EEXIST)
 			return -errno;
+		/* What is in it comes first; of one that cannot be read nothing does. */
 		in = openat(dirfd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 		out = in < 0 ? -1 : open(to, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-		return out < 0 ? -errno : attributes_copy(in, out, false, NULL, NULL);
+		if (out < 0)
+			return in < 0 && errno == EACCES ? 0 : -errno;
+		r = owner_copy(out, st->st_uid, st->st_gid);
+		return r < 0 ? r : attributes_copy(in, out, false, NULL, NULL);
 	}
 	if (S_ISLNK(st->st_mode)) {
 		n = readlinkat(dirfd, name, target, sizeof target - 1);
@@ -108,6 +112,19 @@ static int make_copy(int dirfd, const char *name, const struct stat *st, const c
 }
 
 /* In the directory that --keep names, by fixture and by path in it. */
+static char *kept_path(const struct comparing *c, const char *rest)
+{
+	return xasprintf("%s/%s%s%s", c->o->keep, c->x->variable + strlen("FIXD_FIXTURE_"), *rest ? "/" : "", rest);
+}
+
+static void check_kept(struct comparing *c, const char *to, int r)
+{
+	if (r < 0) {
+		fprintf(stderr, "fixctl: --keep: %s: %s\n", to, strerror(-r));
+		c->error = r;
+	}
+}
+
 static void keep(struct comparing *c, int dirfd, const char *name, const struct stat *st, const char *rest)
 {
 	_cleanup_free_ char *to = NULL, *above = NULL;
@@ -116,17 +133,24 @@ static void keep(struct comparing *c, int dirfd, const char *name, const struct 
 
 	if (!c->o->keep || c->error)
 		return;
-	to = xasprintf("%s/%s%s%s", c->o->keep, c->x->variable + strlen("FIXD_FIXTURE_"), *rest ? "/" : "", rest);
+	to = kept_path(c, rest);
 	above = xstrdup(to);
 	slash = strrchr(above, '/');
 	*slash = '\0';
-	r = dir_make_all(above, 0755);
+	/* Directories that are as they were: what they hide stays hidden. */
+	r = dir_make_all(above, 0700);
 	if (r == 0)
 		r = make_copy(dirfd, name, st, to);
-	if (r < 0) {
-		fprintf(stderr, "fixctl: --keep: %s: %s\n", to, strerror(-r));
-		c->error = r;
-	}
+	check_kept(c, to, r);
+}
+
+/* Now that what is in it is there. */
+static void finish_directory(struct comparing *c, const struct stat *st, const char *rest)
+{
+	_cleanup_free_ char *to = c->o->keep && !c->error ? kept_path(c, rest) : NULL;
+
+	if (to)
+		check_kept(c, to, chmod(to, st->st_mode & 07777) < 0 ? -errno : 0);
 }
 
 static bool same_bytes(int a, int b)
@@ -203,12 +227,14 @@ static void compare_below(struct comparing *c, int was, int is, const char *name
 	_cleanup_fd_ int a = was < 0 ? -1 : openat(was, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC),
 			 b = openat(is, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 
-	compare_directories(c, a, b, rest);
+	/* What is in one that the run has closed nobody can see. */
+	if (b >= 0 || errno != EACCES)
+		compare_directories(c, a, b, rest);
 }
 
 static void compare_entry(struct comparing *c, int was_fd, int is_fd, const char *name, const char *rest)
 {
-	bool was_there, is_there, same_kind;
+	bool was_there, is_there, same_kind, differs;
 	struct stat was, is;
 
 	was_there = was_fd >= 0 && fstatat(was_fd, name, &was, AT_SYMLINK_NOFOLLOW) == 0;
@@ -221,13 +247,17 @@ static void compare_entry(struct comparing *c, int was_fd, int is_fd, const char
 	if (is_marker(c, is_fd, name, &is))
 		return;
 	same_kind = was_there && (was.st_mode & S_IFMT) == (is.st_mode & S_IFMT);
-	if (!was_there || !same_kind || (was.st_mode & 07777) != (is.st_mode & 07777) ||
-	    (!S_ISDIR(is.st_mode) && !same_content(was_fd, is_fd, name, &was, &is)) || !same_attributes(was_fd, is_fd, name, &was, &is)) {
+	differs = !was_there || !same_kind || (was.st_mode & 07777) != (is.st_mode & 07777) ||
+		  (!S_ISDIR(is.st_mode) && !same_content(was_fd, is_fd, name, &was, &is)) || !same_attributes(was_fd, is_fd, name, &was, &is);
+	if (differs) {
 		add(c, was_there ? "changed" : "new", rest);
 		keep(c, is_fd, name, &is, rest);
 	}
-	if (S_ISDIR(is.st_mode))
-		compare_below(c, same_kind ? was_fd : -1, is_fd, name, rest);
+	if (!S_ISDIR(is.st_mode))
+		return;
+	compare_below(c, same_kind ? was_fd : -1, is_fd, name, rest);
+	if (differs)
+		finish_directory(c, &is, rest);
 }
 
 static int by_name(const void *a, const void *b)

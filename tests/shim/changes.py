@@ -78,6 +78,19 @@ def test_changes_of_attributes(t):
         assert done.err.decode().splitlines() == [f"changed {s.work}/tree/a"], done.__dict__
 
 
+def test_keep_of_directories(t):
+    """With their modes, when what is in them is there; what nobody can look into is left empty, and ends nothing."""
+    s = stage(t)
+    script = "mkdir -m 700 tree/secret && echo k >tree/secret/key; mkdir tree/n && echo x >tree/n/x && chmod 300 tree/n; chmod 1777 tree/sub; echo z >tree/z"
+    done = s.run(["sh", "-c", script], "--changes", "--keep", t.path("kept"))
+    # To root everything is open.
+    lines = [f"new {s.work}/tree/n", *([f"new {s.work}/tree/n/x"] if os.geteuid() == 0 else []), f"new {s.work}/tree/secret", f"new {s.work}/tree/secret/key",
+             f"changed {s.work}/tree/sub", f"new {s.work}/tree/z"]
+    assert done.code == 0 and done.err.decode().splitlines() == lines, done.__dict__
+    modes = [os.stat(t.path("kept/tree/" + name)).st_mode & 0o7777 for name in ("secret", "n", "sub")]
+    assert modes == [0o700, 0o300, 0o1777] and open(t.path("kept/tree/secret/key")).read() == "k\n" and os.path.exists(t.path("kept/tree/z")), modes
+
+
 def test_what_is_gone(t):
     if t.mode != "shim":
         raise Skip("where a tree is mounted it cannot be removed")
