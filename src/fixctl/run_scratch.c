@@ -9,6 +9,7 @@
 #include <sys/file.h>
 #include <sys/random.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/xattr.h>
 #include <time.h>
 #include <unistd.h>
@@ -236,22 +237,33 @@ static int make_in(const char *where, struct scratch *s)
 	return r;
 }
 
+/* What a run makes or changes it may want to start. */
+static bool is_noexec(const char *where)
+{
+	struct statvfs fs;
+
+	return statvfs(where, &fs) == 0 && (fs.f_flag & ST_NOEXEC);
+}
+
 int scratch_make(struct scratch *s)
 {
 	static const char *const places[] = { "/tmp", "/var/tmp" };
-	const char *tmp = getenv("TMPDIR");
+	const char *tmp = getenv("TMPDIR"), *wanted = tmp && *tmp ? tmp : places[0];
+	bool noexec = is_noexec(wanted);
 	int first, r;
 
 	*s = (struct scratch){ .lock = -1 };
-	r = first = make_in(tmp && *tmp ? tmp : places[0], s);
+	r = first = noexec ? -EACCES : make_in(wanted, s);
 
 	/* As those who want a temporary file do. */
 	for (size_t k = 0; r < 0 && k < ELEMENTSOF(places); k++) {
-		r = make_in(places[k], s);
+		r = is_noexec(places[k]) ? first : make_in(places[k], s);
 		if (r == 0)
-			fprintf(stderr, "fixctl: no scratch directory in %s: %s; %s is taken\n", tmp && *tmp ? tmp : places[0],
-				strerror(-first), places[k]);
+			fprintf(stderr, "fixctl: no scratch directory in %s: %s; %s is taken\n", wanted,
+				noexec ? "it is mounted noexec" : strerror(-first), places[k]);
 	}
+	if (r < 0 && noexec)
+		r = first = make_in(wanted, s);
 	return r < 0 ? first : 0;
 }
 
