@@ -93,7 +93,9 @@ class Handle:
         generator, half = self.generator, self.definition.second_half
         if generator is not None:
             needed = half.needs if half is not None else ()
-            _suspended.change(generator, lambda name, value: shared if value is built else None if name not in needed and _is_bulk(value) else value)
+            is_known = self.definition.unmovable is None  # what is behind the yield
+            _suspended.change(generator, lambda name, value: shared if value is built else
+                              None if is_known and name not in needed and _is_bulk(value) else value)
 
 
 def _is_bulk(value: Any) -> bool:

@@ -455,18 +455,19 @@ class Runtime:
             except FixdError:
                 pass
 
-    def give_up(self, handle: Handle) -> None:
-        """Exactly one process of the run, the last that could use the fixture, tears it down."""
+    def give_up(self, handle: Handle, wait: bool = False) -> None:
+        """Exactly one process of the run, the last that could use the fixture, tears it down.  To wait for that it must have let go of
+        all others: whoever has those may wait for one of them."""
         view, definition = handle.view, handle.definition
         # A forked child does not wait for its parent, nor the parent's other children: somebody finds what it leaves.
         here = os.getpid() == self.pid
         last, note = False, None
         try:
-            last, note = view.release(LAST_S if self.is_closing and here else 0)  # type: ignore[union-attr]
+            last, note = view.release(LAST_S if wait and here else 0)  # type: ignore[union-attr]
         except FixdError as e:
             # With the daemon everybody who could take over is gone; else somebody else has.
             last = e.errno != errno.ETIMEDOUT and handle.made and here
-        if not last and not self.is_closing and here and (handle.made or handle.generator is not None):
+        if not last and not wait and here and (handle.made or handle.generator is not None):
             self.deferred.append(handle)
             return
         stored = handle.stored
@@ -525,16 +526,20 @@ class Runtime:
             notes += 1
         return notes
 
-    def finish(self) -> None:
-        self.begin_closing()
-        errors: List[BaseException] = []
-        for handle in self.deferred[::-1]:
+    def end_deferred(self) -> List[Exception]:
+        """What this process may be the last to have, in the order in which that would have ended."""
+        errors: List[Exception] = []
+        handles, self.deferred = self.deferred, []
+        for handle in handles:
             try:
-                self.give_up(handle)
+                self.give_up(handle, wait=True)
             except Exception as e:
                 errors.append(e)
-        self.deferred.clear()
-        for error in errors:
+        return errors
+
+    def finish(self) -> None:
+        self.begin_closing()
+        for error in self.end_deferred():
             self.messages.append(f"a clean-up failed: {type(error).__name__}: {error}")
 
     def close(self) -> None:
@@ -723,6 +728,9 @@ def pytest_runtest_teardown(item: pytest.Item, nextitem: Optional[pytest.Item]) 
             runtime.end_kept(nextitem)
     finally:
         runtime.put_back()
+    errors = runtime.end_deferred() if nextitem is None else []
+    if errors:
+        raise errors[0]
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -569,3 +569,54 @@ def test_tokens_without_a_daemon(project):
     project.write("test_it.py", "def test_1(data): assert data == [1]\ndef test_2(data): assert data == [1]\n")
     project.run(env={"FIXD_DISABLE": "1"}).passed(2)
     assert project.log() == ["first", "cleanup CleanupToken.LAST"]
+
+
+def test_each_waits_for_the_other(project):
+    """Two workers have built one fixture each, and had the other's, too: nobody waits while somebody waits for it."""
+    project.conftest("""
+        @fixd.fixture(scope="session", reuse=False)
+        def one():
+            log("up one")
+            yield 1
+            log("down one")
+        @fixd.fixture(scope="session", reuse=False)
+        def two():
+            log("up two")
+            yield 2
+            log("down two")
+        @fixd.fixture(scope="session", reuse=False)
+        def made(two):
+            log("up made")
+            yield 3
+            log("down made")
+        """)
+    project.write("test_it.py", "import time\n" + "".join(f"def test_{name}_{i}({name}): time.sleep(0.02)\n" for i in range(6) for name in ("one", "two", "made")))
+    for workers in ("2", "3"):
+        project.forget()
+        project.run("-n", workers).passed(18)
+        log = project.log()
+        assert sorted(log) == ["down made", "down one", "down two", "up made", "up one", "up two"] and log.index("down made") < log.index("down two"), log
+
+
+def test_second_halves_that_cannot_be_moved(project):
+    """They have all of their variables, bytes and arrays, too, when they run where they were built."""
+    project.conftest("""
+        import contextlib
+        count = 0
+        @fixd.fixture(scope="session", reuse=False)
+        def sets():
+            global count
+            token = b"secret"
+            yield 1
+            count = len(token)
+            log(f"sets {count}")
+        @fixd.fixture(scope="session", reuse=False)
+        def inside():
+            token = b"secret"
+            with contextlib.nullcontext():
+                yield 1
+                log(f"inside {len(token)}")
+        """)
+    project.write("test_it.py", "def test(sets, inside): pass\n")
+    project.run().passed(1)
+    assert sorted(project.log()) == ["inside 6", "sets 6"]
