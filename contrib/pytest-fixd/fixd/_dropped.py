@@ -1,56 +1,117 @@
 # SPDX-License-Identifier: MIT
 """Attributes that an object has and its copy would not: those that its class's own way to be pickled leaves out, as requests.Session does
-with what a program has set besides.  Private ones are taken for what it can do without: caches, locks."""
+with what a program has set besides.  What its class knows of, and leaves out all the same, it can do without: caches, what is open; and so
+is what is private, or no plain value: another object that it knows, as a column its frame."""
 
 from __future__ import annotations
 
+import copyreg
+import datetime
+import decimal
+import enum
 import functools
-import pickle
+import pathlib
 import sys
+import types
+import uuid
 import weakref
-from typing import Any, Dict, Optional
+from typing import Any, Dict, FrozenSet, Optional
 
 _HOOKS = ("__reduce__", "__reduce_ex__", "__getstate__")
+_PLAIN = (str, bytes, int, float, complex, enum.Enum, pathlib.PurePath, datetime.date, datetime.time, datetime.timedelta, decimal.Decimal, uuid.UUID)
+# So many of a class are looked at that leave nothing out.
+LOOKED_AT_MAX = 32
 _own_ways: "weakref.WeakKeyDictionary[type, bool]" = weakref.WeakKeyDictionary()
 
 
 def _has_own_way(cls: type) -> bool:
     known = _own_ways.get(cls)
     if known is None:
-        known = _own_ways[cls] = any(getattr(cls, name, None) is not getattr(object, name, None) for name in _HOOKS)
+        known = _own_ways[cls] = cls in copyreg.dispatch_table or any(getattr(cls, name, None) is not getattr(object, name, None) for name in _HOOKS)
     return known
+
+
+@functools.lru_cache(maxsize=None)
+def _known_to(cls: type) -> FrozenSet[str]:
+    """Names that it, or the code of its functions, has."""
+    functions = [getattr(f, "__func__", getattr(f, "fget", f)) for c in cls.__mro__ for f in vars(c).values()]
+    codes = [f.__code__ for f in functions if isinstance(f, types.FunctionType)]
+    return frozenset([*dir(cls), *(name for c in cls.__mro__ for name in vars(c).get("__annotations__", ())), *(name for code in codes for name in code.co_names)])
+
+
+def _is_array(value: Any) -> bool:
+    numpy = sys.modules.get("numpy")
+    return numpy is not None and isinstance(value, numpy.ndarray)
+
+
+def _is_plain(value: Any, depth: int = 3) -> bool:
+    if isinstance(value, _PLAIN) or (_is_array(value) and not value.dtype.hasobject):
+        return True
+    if depth == 0:
+        return False
+    if hasattr(type(value), "__dataclass_fields__") or isinstance(value, types.SimpleNamespace):
+        value = vars(value)
+    if isinstance(value, dict):
+        value = [*value.keys(), *value.values()]
+    return type(value) in (tuple, list, set, frozenset) and all(one is None or _is_plain(one, depth - 1) for one in value)
+
+
+def _reduced(value: Any) -> Any:
+    reduce = copyreg.dispatch_table.get(type(value))
+    return reduce(value) if reduce is not None else value.__reduce_ex__(5)
 
 
 def _state_of(value: Any) -> Any:
     """Without a copy of an array's elements, where that can be."""
-    numpy = sys.modules.get("numpy")
-    if numpy is not None and isinstance(value, numpy.ndarray) and type(value).__reduce__ is numpy.ndarray.__reduce__:
+    if _is_array(value) and type(value).__reduce__ is sys.modules["numpy"].ndarray.__reduce__:
         return None
-    reduced = value.__reduce_ex__(5)
+    reduced = _reduced(value)
     if not isinstance(reduced, tuple):
         return vars(value)  # it is found by its name
     return reduced[2] if len(reduced) > 2 else None
 
 
-def attributes(value: Any) -> Dict[str, Any]:
-    """As far as its state tells: what it has got by arguments of its class is among them."""
-    own = getattr(value, "__dict__", None)
-    if type(own) is not dict or not own or not _has_own_way(type(value)):
-        return {}
-    state = _state_of(value)
-    states = state if type(state) is tuple else (state,)
-    kept = {name for part in states if isinstance(part, dict) for name in part}
-    return {name: own[name] for name in sorted(map(str, own)) if name not in kept and not name.startswith("_") and name in own and
-            not isinstance(getattr(type(value), name, None), (functools.cached_property, property))}
+class Looking:
+    """At the objects of one value."""
+
+    def __init__(self) -> None:
+        self._whole: Dict[type, int] = {}  # how many of a class left nothing out
+
+    def attributes(self, value: Any) -> Dict[str, Any]:
+        """As far as its state tells: what it has got by arguments of its class is among them."""
+        cls, own = type(value), getattr(value, "__dict__", None)
+        if type(own) is not dict or not own or not _has_own_way(cls) or self._whole.get(cls, 0) >= LOOKED_AT_MAX:
+            return {}
+        state = _state_of(value)
+        states = state if type(state) is tuple else (state,)
+        kept = {name for part in states if isinstance(part, dict) for name in part}
+        # Who leaves out all of them is not the class: numpy, or whoever has registered a way for it.
+        known = () if _is_array(value) or cls in copyreg.dispatch_table else _known_to(cls)
+        found = {name: own[name] for name in sorted(map(str, own)) if name not in kept and not name.startswith("_") and name in own and
+                 name not in known and _is_plain(own[name])}
+        if not found:
+            self._whole[cls] = self._whole.get(cls, 0) + 1
+        return found
 
 
-def lost(value: Any) -> Optional[str]:
-    """The first of those that a copy has not, or not so."""
-    suspects = attributes(value)
-    if not suspects:
+def lost(value: Any, suspects: Dict[str, Any]) -> Optional[str]:
+    """The first of those that a copy has not, or not so; it is made of the same parts."""
+    reduced = _reduced(value)
+    if not isinstance(reduced, tuple):
         return None
-    copy = pickle.loads(pickle.dumps(value))
-    for name, one in suspects.items():
-        if name not in getattr(copy, "__dict__", {}) and (not hasattr(copy, name) or getattr(copy, name) is not one):
-            return name
-    return None
+    copy = reduced[0](*reduced[1])
+    state = reduced[2] if len(reduced) > 2 else None
+    if state is not None and hasattr(copy, "__setstate__"):
+        copy.__setstate__(dict(state) if type(state) is dict else state)
+    elif state is not None:
+        for part in state if type(state) is tuple else (state,):
+            for name, one in (part or {}).items():
+                setattr(copy, name, one)
+    return next((name for name, one in suspects.items() if not hasattr(copy, name) or _differs(getattr(copy, name), one)), None)
+
+
+def _differs(a: Any, b: Any) -> bool:
+    try:
+        return a is not b and not bool(a == b)
+    except Exception:
+        return False  # as arrays: it is there

@@ -17,19 +17,16 @@ PLAIN = (str, bytes, int, float, complex, bool, type(None))
 SORTED_MAX = 64 << 10
 
 
-_SIMPLE = (*PLAIN, tuple, list, dict, set, frozenset)
-
-
 class _Told:
     """An object() is equal to itself only; in others it is a mark that is in all of them.  What pickle does not see is told besides."""
 
     def __init__(self, out: Any, besides: List[str], **options: Any):
         super().__init__(out, **options)
-        self._besides = besides
+        self._besides, self._looking = besides, _dropped.Looking()
 
     def reducer_override(self, value: Any) -> Any:
-        for name, one in _dropped.attributes(value).items():
-            print_ = _print(one) if isinstance(one, _SIMPLE) else None
+        for name, one in self._looking.attributes(value).items():
+            print_ = fingerprint(one)
             if print_ is not None:
                 self._besides.append(f"{type(value).__name__}.{name}={print_}")
         return (str, ("any object()",)) if type(value) is object else NotImplemented

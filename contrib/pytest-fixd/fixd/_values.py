@@ -76,7 +76,8 @@ class _Pickler(pickle.Pickler):
     classes: Optional[Set[type]] = None  # those of what was pickled are added to it
     arrays: Optional[List[Any]] = None  # and those of numpy
     owners: Dict[int, Any] = {}  # of arrays that are views of others
-    objects: Optional[List[Any]] = None  # whose copies may have less than they have
+    objects: Optional[Dict[Any, Any]] = None  # whose copies may have less than they have, one of each kind
+    looking: Any = None
 
     def reducer_override(self, value: Any) -> Any:
         if self.classes is not None:
@@ -88,8 +89,10 @@ class _Pickler(pickle.Pickler):
             if self.arrays is not None:
                 self.arrays.append(value)
             return _arrays.reduce(value, numpy, self.owners)
-        if self.objects is not None and _dropped.attributes(value):
-            self.objects.append(value)
+        if self.objects is not None:
+            suspects = self.looking.attributes(value)
+            if suspects:
+                self.objects.setdefault((type(value), *suspects), (value, suspects))
         return NotImplemented
 
 
@@ -147,10 +150,10 @@ def _dump_auto(value: Any, buffers: List[pickle.PickleBuffer], classes: _Classes
 
 def _dump_pickle(value: Any, buffers: List[pickle.PickleBuffer], classes: _Classes = None) -> Tuple[str, bytes]:
     arrays: List[Any] = []
-    objects: List[Any] = []
+    objects: Dict[Any, Any] = {}
     main = _pickled(value, buffers, classes, arrays, {}, objects)
-    for one in objects:
-        name = _dropped.lost(one)
+    for one, suspects in objects.values():
+        name = _dropped.lost(one, suspects)
         if name is not None:
             raise CannotShare(f"a {type(one).__name__} leaves out its '{name}' when it is pickled")
     owners = _arrays.owners_of(arrays, sys.modules["numpy"]) if len(arrays) > 1 else {}
@@ -161,10 +164,10 @@ def _dump_pickle(value: Any, buffers: List[pickle.PickleBuffer], classes: _Class
 
 
 def _pickled(value: Any, buffers: List[pickle.PickleBuffer], classes: _Classes, arrays: Optional[List[Any]], owners: Dict[int, Any],
-             objects: Optional[List[Any]] = None) -> bytes:
+             objects: Optional[Dict[Any, Any]] = None) -> bytes:
     out = io.BytesIO()
     pickler = _Pickler(out, protocol=5, buffer_callback=buffers.append)
-    pickler.classes, pickler.arrays, pickler.owners, pickler.objects = classes, arrays, owners, objects
+    pickler.classes, pickler.arrays, pickler.owners, pickler.objects, pickler.looking = classes, arrays, owners, objects, _dropped.Looking()
     pickler.dump(value)
     return out.getvalue()
 

@@ -842,3 +842,47 @@ def whole():
         output = project.run(*options).passed(6).output
         assert "'shared' (conftest.py:24) is built in every process: a Session leaves out its 'url' when it is pickled; parse= can make" in output, output
     assert sorted(project.log()) == ["one", "two", "whole"]
+
+
+def test_one_version_under_every_hash_seed(project):
+    """Also of packages that do not say what they need: of each of their files that is reached."""
+    site = project.file("lib/python3/site-packages")
+    for name, text in (("first/__init__.py", ""), ("first/a.py", "import second\n"), ("first/b.py", "import third\n"), ("second.py", ""), ("third.py", "")):
+        project.write(f"lib/python3/site-packages/{name}", text)
+    for name in ("first", "second", "third"):
+        project.write(f"lib/python3/site-packages/{name}-1.dist-info/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: 1\n")
+    project.conftest("from first import a, b\n@fixd.fixture(scope='session')\ndef data():\n    log('data')\n    return a.__name__, b.__name__\n")
+    project.write("test_it.py", "def test(data): pass\n")
+    for seed in range(5):
+        project.run(env={"PYTHONHASHSEED": str(seed), "PYTHONPATH": f"{project.env['PYTHONPATH']}:{site}"}).passed(1)
+    assert project.log() == ["data"]
+
+
+def test_what_a_class_can_do_without(project):
+    """It knows of it, and leaves it out all the same: a column its frame, an object what it can open again."""
+    pandas = pytest.importorskip("pandas")
+    assert pandas
+    project.conftest("""
+        import pandas
+        class Lazy:
+            client = None
+            def __init__(self): self.rows, self.total = [1, 2], 3
+            def __getstate__(self): return {"rows": self.rows}
+            def __setstate__(self, state):
+                self.rows = state["rows"]
+                self.total = sum(self.rows)
+        @fixd.fixture(scope="session")
+        def series():
+            log("series")
+            return pandas.DataFrame({"a": [1, 2]})["a"]
+        @fixd.fixture(scope="session")
+        def lazy():
+            log("lazy")
+            made = Lazy()
+            made.client = "opened"
+            return made
+        """)
+    project.write("test_it.py", "def test(series, lazy): assert series.sum() == lazy.total == 3\n")
+    for _ in range(2):
+        assert "built in every process" not in project.run().passed(1).output
+    assert sorted(project.log()) == ["lazy", "series"]
