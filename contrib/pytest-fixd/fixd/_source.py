@@ -103,8 +103,17 @@ def _required_by(found: str) -> Tuple[str, ...]:
         except OSError:
             continue
         beside = _distributions(os.path.dirname(found))
-        return tuple(beside[n] for n in sorted(map(_normal, _REQUIRES.findall(head))) if n in beside)
+        return tuple(beside[n] for n in sorted({_normal(n) for n in [*_REQUIRES.findall(head), *_required_by_egg(found)]}) if n in beside)
     return ()
+
+
+def _required_by_egg(found: str) -> List[str]:
+    try:
+        with open(os.path.join(found, "requires.txt"), encoding="utf-8", errors="replace") as f:
+            lines = f.read().partition("\n[")[0].split("\n")
+    except OSError:
+        return []
+    return [word.group() for line in lines for word in [re.match(r"[\w.-]+", line.strip())] if word is not None]
 
 
 @functools.lru_cache(maxsize=None)
@@ -256,8 +265,10 @@ def _candidates(nodes: Iterable[ast.AST], module: str, package: str, names: Opti
     return found
 
 
-def _registering(tree: ast.Module, package: str) -> Set[str]:
+@functools.lru_cache(maxsize=None)
+def _registering(path: str, package: str) -> Set[str]:
     """Modules that are imported and not used under any name: for what their import does."""
+    tree = tree_of(path)
     used, found = _names_in(tree.body), set()
     for node in tree.body:
         if isinstance(node, ast.Import):
@@ -348,6 +359,7 @@ def forget() -> None:
     _required_by.cache_clear()
     _version_of.cache_clear()
     _reached.cache_clear()
+    _registering.cache_clear()
 
 
 # Of what is reached through imports the bytes count, and its own imports are found without parsing it: there may be thousands.
@@ -407,19 +419,20 @@ def _imports_beside(path: str, name: str) -> List[str]:
 
 def _follow(names: Iterable[str], seen: Dict[str, bytes]) -> None:
     """All of the project's own modules that are reached, and the digests of their files."""
-    left = list(names)
+    left, looked = sorted(names), set()
     while left:
         name = left.pop()
         path = _file_of(name)
-        if path is None or path in seen:
+        if path is None or path in seen or path in looked:
             continue
+        looked.add(path)
         # Of what was installed its version counts; what has none is looked through like one's own.
         top = name.partition(".")[0]
         installed = _distribution_of(path, top)
         if installed is not None:
-            if f"{top} as installed" not in seen:
-                seen[f"{top} as installed"] = installed.encode()
-                left += [] if _follow_required(_installed_as(path, top), seen) else _imports_beside(path, name)
+            seen[f"{top} as installed"] = installed.encode()
+            # Of each file that is reached: in which order is not said.
+            left += [] if _follow_required(_installed_as(path, top), seen) else _imports_beside(path, name)
             continue
         try:
             seen[path], more = _reached(path, name)
@@ -488,7 +501,7 @@ class Parts:
             for node in nodes:
                 self._add(f"source {os.path.relpath(path, self.root)}:{getattr(node, 'lineno', 0)} {_title(node)}", _dump(node))
             package = getattr(sys.modules.get(module), "__package__", None) or ""
-            _follow(_candidates(nodes, module, package, _names_in(nodes)) | _registering(tree_of(path), package), seen)
+            _follow(_candidates(nodes, module, package, _names_in(nodes)) | _registering(path, package), seen)
         except (OSError, SyntaxError, ValueError):
             # No source to read: the code itself.
             self.all.append((f"code of {f.__name__}", marshal.dumps(f.__code__)))
