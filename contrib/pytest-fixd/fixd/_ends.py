@@ -25,7 +25,7 @@ def _owner() -> Optional[str]:
     while frame is not None and frame.f_code.co_filename == tempfile.__file__:
         name = type(frame.f_locals["self"]).__name__ if "self" in frame.f_locals else frame.f_code.co_name
         if name in _OWNERS:
-            return name
+            return name if frame.f_locals.get("delete", True) else None
         frame = frame.f_back
     return None
 
@@ -34,7 +34,7 @@ def _listen(event: str, arguments: Tuple[Any, ...]) -> None:
     if _listener is not None and event in ("tempfile.mkdtemp", "tempfile.mkstemp"):
         owner = _owner()
         if owner is not None:
-            _listener.paths.append((os.fsencode(arguments[0]), owner))
+            _listener.paths.append((arguments[0], owner))
 
 
 def _sockets() -> Dict[str, int]:
@@ -62,26 +62,29 @@ class _Surroundings:
     """As they are now."""
 
     def __init__(self, cls: Optional[type]):
-        self._environment, self._directory, self._cls = dict(os.environ), os.getcwd(), cls
-        self._attributes = dict(vars(cls)) if cls is not None else {}
+        self._environment, self._directory, self._path = dict(os.environ), os.getcwd(), list(sys.path)
+        self._attributes = [(c, dict(vars(c))) for c in getattr(cls, "__mro__", ()) if c is not object]
 
     def difference(self, variables: Iterable[str]) -> Optional[str]:
         """What is another one now; `variables` of the environment were set."""
         if os.getcwd() != self._directory:
             return "the working directory"
+        if sys.path != self._path:
+            return "sys.path"
         for name in sorted(variables):
             if os.environ.get(name) != self._environment.get(name) and not name.startswith(("PYTEST_", "FIXD_")):
                 return f"the variable {name} of the environment"
-        for name, value in dict(vars(self._cls)).items() if self._cls is not None else ():
-            if not name.startswith("__") and self._attributes.get(name, self) is not value:
-                return f"'{name}' of its class"
+        for cls, before in self._attributes:
+            for name, value in dict(vars(cls)).items():
+                if not name.startswith("__") and before.get(name, self) is not value:
+                    return f"'{name}' of its class"
         return None
 
 
 class Ends:
     def __init__(self, cls: Optional[type]) -> None:
         self._before = _Surroundings(cls)
-        self.paths: List[Tuple[bytes, str]] = []
+        self.paths: List[Tuple[str, str]] = []
         self._sockets = _sockets()
         self._at_exit = False
 
@@ -94,8 +97,9 @@ class Ends:
         before, register = _listener, atexit.register
 
         def register_and_note(function: Any, *arguments: Any, **named: Any) -> Any:
-            # A module that is imported may do that, too.
-            self._at_exit = self._at_exit or _variables.is_project_file(sys._getframe(1).f_code.co_filename)
+            # A module that is imported may do that, too: it does so in each process.
+            code = sys._getframe(1).f_code
+            self._at_exit = self._at_exit or (code.co_name != "<module>" and _variables.is_project_file(code.co_filename))
             return register(function, *arguments, **named)
 
         try:
@@ -110,7 +114,8 @@ class Ends:
 
     def objection(self, main: bytes) -> Optional[str]:
         """Of use to this run only. `main`: the value, as it is pickled."""
-        owner = next((owner for path, owner in self.paths if path in main), None)
+        # A path may be pickled in parts; the last one is nobody else's.
+        owner = next((owner for path, owner in self.paths if os.path.exists(path) and os.fsencode(os.path.basename(path)) in main), None)
         if owner is not None:
             return f"it has the path of a {owner}, which goes with the process that has made it, where tmp_path_factory's directories stay"
         if self._at_exit:

@@ -59,18 +59,25 @@ class _Environment(type(os.environ)):  # type: ignore[misc]
 
 
     def __setitem__(self, name: Any, value: Any) -> None:
-        if _listener is not None and isinstance(name, str) and not _is_imported():
+        if _listener is not None and isinstance(name, str) and _is_by_build():
             _listener.set.add(name)
         super().__setitem__(name, value)
 
+    def __delitem__(self, name: Any) -> None:
+        if _listener is not None and isinstance(name, str) and _is_by_build():
+            _listener.set.add(name)
+        super().__delitem__(name)
 
-def _is_imported() -> bool:
-    """Something that was asked for by a build: it does so in each process that imports it."""
-    frame = sys._getframe(2)
-    while frame is not None and not _variables.is_project_file(frame.f_code.co_filename):
-        if frame.f_code.co_name == "<module>":
+
+def _is_by_build() -> bool:
+    """Not by a module that is imported, nor by a fixture that the build asks for: these do so in each process."""
+    frame: Any = sys._getframe(2)
+    while frame is not None:
+        if frame.f_code.co_name in ("<module>", "call_fixture_func"):
+            return False
+        if os.path.dirname(frame.f_code.co_filename) == os.path.dirname(__file__):
             return True
-        frame = frame.f_back  # type: ignore[assignment]
+        frame = frame.f_back
     return False
 
 
