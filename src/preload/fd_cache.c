@@ -216,6 +216,16 @@ static bool take_word(const char **p, const char *word)
 	return true;
 }
 
+static bool take_text(const char **p, const char *text)
+{
+	size_t n = strlen(text);
+
+	if (strncmp(*p, text, n) != 0)
+		return false;
+	*p += n;
+	return true;
+}
+
 /* Of this process: "self", "thread-self" or its number. */
 static bool take_self(const char **p)
 {
@@ -249,4 +259,44 @@ bool fd_cache_magic(const char *path, int *fd, const char **rest)
 	}
 	*rest = p;
 	return take_number(rest, fd);
+}
+
+/* Behind a link of the kernel's to a directory that a process has: its working or root directory, or an open one. NULL: it is none. */
+static const char *behind_process_link(const char *path)
+{
+	const char *p = path;
+	int number;
+
+	if (take_text(&p, "/dev/fd/"))
+		return take_number(&p, &number) ? p : NULL;
+	if (!take_text(&p, "/proc/") || !(take_word(&p, "self") || take_word(&p, "thread-self") || take_number(&p, &number)))
+		return NULL;
+	if (take_text(&p, "/task/") && !take_number(&p, &number))
+		return NULL;
+	if (take_word(&p, "/cwd") || take_word(&p, "/root"))
+		return p;
+	return take_text(&p, "/fd/") && take_number(&p, &number) ? p : NULL;
+}
+
+APART bool fd_cache_behind(const char **path, char *out)
+{
+	const char *rest = behind_process_link(*path);
+	char link[64];
+	struct run_entry *e;
+	int saved = errno;
+	long n;
+
+	if (!rest || *rest != '/' || rest - *path >= (long)sizeof link)
+		return false;
+	*(char *)mempcpy(link, *path, (size_t)(rest - *path)) = '\0';
+	n = kernel(SYS_readlinkat, AT_FDCWD, link, out, PATH_MAX - 1);
+	errno = saved;
+	if (n <= 0 || *out != '/')
+		return false;
+	out[n] = '\0';
+	resolve_visible(out, PATH_MAX);
+	if (path_table_reach(out, &e) == REACH_OUTSIDE)
+		return false;
+	*path = rest;
+	return true;
 }

@@ -78,8 +78,12 @@ static APART enum reach slowly(int dirfd, const char *path)
 	char at[PATH_MAX];
 	struct run_entry *e;
 
-	if (!start_of(dirfd, path, at))
+	if (fd_cache_behind(&path, at)) {
+		if (path_table_reach(at, &e) == REACH_INSIDE)
+			return REACH_INSIDE;
+	} else if (!start_of(dirfd, path, at)) {
 		return REACH_OUTSIDE;
+	}
 	if (*path != '/' && path_table_reach(at, &e) == REACH_INSIDE)
 		return REACH_INSIDE;
 	for (;;) {
@@ -391,7 +395,7 @@ int resolve_path(struct resolved *p, int dirfd, const char *path, unsigned use)
 		/* The link of the kernel itself, not what it leads to. */
 		if (!*path && !w.follow)
 			return 0;
-	} else if (!start_of(dirfd, path, p->visible)) {
+	} else if (!(*path == '/' && fd_cache_behind(&path, p->visible)) && !start_of(dirfd, path, p->visible)) {
 		return 0;
 	}
 	r = walk(&w, path);

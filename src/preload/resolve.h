@@ -44,5 +44,10 @@ bool fd_cache_path(int fd, char *out, size_t room);
 /* The same, as the program sees it; PATH_MAX bytes. Of the directories that are asked for again and again it is kept. */
 bool fd_cache_visible(int fd, char *out);
 enum reach fd_cache_reach(int fd);
+/*
+ * Of a path through a link of the kernel's to a directory that a process has, if a fixture can be reached from there: `out`, of PATH_MAX,
+ * gets the visible one, and *path is what is behind it.
+ */
+bool fd_cache_behind(const char **path, char *out);
 /* "/proc/self/fd/3/..." and the like: the descriptor (AT_FDCWD: the working directory), and the rest. False: no such path. */
 bool fd_cache_magic(const char *path, int *fd, const char **rest);

@@ -230,6 +230,24 @@ def test_links_that_were_there_before(t):
            "rm latest && ls tree/d1; ln -s tree/d1 latest; ls latest/", twice=True)
 
 
+def test_directories_of_processes(t):
+    """Through the kernel's links to what a process has: another one's or its own, in a fixture or above it, to read and to write."""
+    source = t.path("source")
+    os.makedirs(source + "/sub")
+    for name in "abcdef":
+        t.write(f"source/{name}", name + "\n")
+    s = Stage(t, Fixture("tree", "directory", source, "tree"))
+    script = """
+        mkfifo gate; (cd tree; exec 7<.; exec cat ../gate) & other=$!
+        until [ "$(readlink /proc/$other/fd/7)" ] && [ "$(readlink /proc/$other/exe)" = /usr/bin/cat ]; do :; done
+        exec 8<. 9<tree
+        echo 1 >/proc/$other/cwd/a; echo 2 >/proc/$other/fd/7/b; (cd tree/sub; echo 3 >/proc/self/cwd/../c); echo 4 >/proc/self/root$PWD/tree/d
+        echo 5 >/proc/self/fd/8/tree/e; echo 6 >/dev/fd/9/f; echo 7 >/proc/$$/cwd/tree/sub/new
+        cat tree/a /proc/$$/fd/8/tree/b /dev/fd/8/tree/c /proc/thread-self/cwd/tree/d /proc/$$/task/$$/cwd/tree/e /proc/$other/cwd/f tree/sub/new
+        ls /proc/$$/cwd/tree /proc/self/fd/9/sub | sed s/$$/N/; cat /proc/self/cwd/tree/none /proc/$other/cwd/../none 2>&1 | sed s/$other/N/; echo >gate; wait; rm gate"""
+    s.same(script)
+
+
 def test_capabilities(t):
     """Which a file loses that is given away: it has its owner first."""
     if os.geteuid() != 0 or not shutil.which("setcap"):
