@@ -460,6 +460,7 @@ class SetUp:
                 handle.finish()
             raise
         try:
+            handle.needs = steps[-1].views
             self._take_built(handle, view, reuse, value, made_of.data(()))
             self._offer(view, steps[-1])
         except BaseException:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import ctypes
 import sys
-from typing import Any, List, Optional
+from typing import Any, List, Optional, Sequence
 
 from . import _directories, _ledger, _suspended
 from ._definition import Definition
@@ -22,6 +22,7 @@ class Handle:
         self.stored: Optional[Stored] = None
         self.generator: Optional[Any] = None
         self.made = False  # the first half was run here
+        self.needs: Sequence[View] = ()  # what it was made of, if it was made here
         self.how = "local"  # built, attached, reused, local
         self.instance = ""  # its full name and place
         self.directories: List[str] = []  # that were made for it here

@@ -115,7 +115,8 @@ class Runtime:
         self.kept: Dict[Tuple[Definition, str, str], Handle] = {}  # of function and definition scope, between tests
         self.asked = _asked.Kept()
         self.writable: List[Handle] = []
-        self.deferred: List[Handle] = []
+        self.deferred: List[Handle] = []  # others had them still
+        self.last: List[Handle] = []  # that this process waits for at its end
         self.defined: Dict[Tuple[Definition, str], str] = {}
         self.pid = os.getpid()
         self.leaked: List[str] = []
@@ -456,18 +457,22 @@ class Runtime:
                 pass
 
     def give_up(self, handle: Handle, wait: bool = False) -> None:
-        """Exactly one process of the run, the last that could use the fixture, tears it down.  To wait for that it must have let go of
-        all others: whoever has those may wait for one of them."""
+        """Exactly one process of the run, the last that could use the fixture, tears it down.  Whoever has built it waits for that, when
+        it has let go of all but what it has built and what that needs: others may wait for those."""
+        is_own = handle.made or handle.generator is not None
+        if self.is_closing and not wait and os.getpid() == self.pid and (is_own or any(handle.view in other.needs for other in self.last)):
+            self.last.append(handle)
+            return
         view, definition = handle.view, handle.definition
         # A forked child does not wait for its parent, nor the parent's other children: somebody finds what it leaves.
         here = os.getpid() == self.pid
         last, note = False, None
         try:
-            last, note = view.release(LAST_S if wait and here else 0)  # type: ignore[union-attr]
+            last, note = view.release(LAST_S if wait and is_own and here else 0)  # type: ignore[union-attr]
         except FixdError as e:
             # With the daemon everybody who could take over is gone; else somebody else has.
             last = e.errno != errno.ETIMEDOUT and handle.made and here
-        if not last and not wait and here and (handle.made or handle.generator is not None):
+        if not last and not wait and here and is_own:
             self.deferred.append(handle)
             return
         stored = handle.stored
@@ -526,10 +531,10 @@ class Runtime:
             notes += 1
         return notes
 
-    def end_deferred(self) -> List[Exception]:
-        """What this process may be the last to have, in the order in which that would have ended."""
+    def end_last(self) -> List[Exception]:
+        """In pytest's order; what was for a part of the run is least urgent."""
         errors: List[Exception] = []
-        handles, self.deferred = self.deferred, []
+        handles, self.last, self.deferred = [*self.last, *self.deferred[::-1]], [], []
         for handle in handles:
             try:
                 self.give_up(handle, wait=True)
@@ -539,7 +544,7 @@ class Runtime:
 
     def finish(self) -> None:
         self.begin_closing()
-        for error in self.end_deferred():
+        for error in self.end_last():
             self.messages.append(f"a clean-up failed: {type(error).__name__}: {error}")
 
     def close(self) -> None:
@@ -728,7 +733,7 @@ def pytest_runtest_teardown(item: pytest.Item, nextitem: Optional[pytest.Item]) 
             runtime.end_kept(nextitem)
     finally:
         runtime.put_back()
-    errors = runtime.end_deferred() if nextitem is None else []
+    errors = runtime.end_last() if nextitem is None else []
     if errors:
         raise errors[0]
 
