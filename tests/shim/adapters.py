@@ -145,13 +145,19 @@ TEST_F(Own, Other) { EXPECT_EQ(1, 1); }
 """
 
 
-def broken_googletest(t, *flags):
-    """A program of BROKEN, and a daemon that can build the one fixture and not the other."""
-    if not os.path.exists("/usr/include/gtest/gtest.h"):
-        raise Skip("<gtest/gtest.h> is not installed")
+def one_is_broken(t, header):
+    """A daemon that can build the one fixture and not the other."""
+    if not os.path.exists("/usr/include/" + header):
+        raise Skip(f"<{header}> is not installed")
     home, daemon = example(t)
     daemon.configure("[fixture words]\ncommand = echo apple\n[fixture broken]\ncommand = exit 3\n")
     daemon.ctl("reload")
+    return home, daemon
+
+
+def broken_googletest(t, *flags):
+    """What a program of BROKEN says."""
+    home, daemon = one_is_broken(t, "gtest/gtest.h")
     run(["g++", *flags, *("-fsanitize=" + s for s in SANITIZERS), "-o", "broken", t.write("broken.cc", BROKEN), "-I", "..", "-I", SRC + "/include",
          "-L", BUILD + "/.libs", "-lfixd", "-Wl,-rpath," + BUILD + "/.libs", "-lgtest", "-lgtest_main", "-lpthread"], environment(), home)
     return run(["./broken", "--gtest_output=xml:" + t.path("out.xml")], tools(t, daemon), home, 1)
@@ -189,11 +195,7 @@ TEST_F(Own, Other) { EXPECT_EQ(get<char>("words")[0], 'a'); }
 
 def test_headers_in_any_order(t):
     """A file that has no framework does what the framework of its program does."""
-    if not os.path.exists("/usr/include/gtest/gtest.h"):
-        raise Skip("<gtest/gtest.h> is not installed")
-    home, daemon = example(t)
-    daemon.configure("[fixture words]\ncommand = echo apple\n[fixture broken]\ncommand = exit 3\n")
-    daemon.ctl("reload")
+    home, daemon = one_is_broken(t, "gtest/gtest.h")
     sanitizers = ["-fsanitize=" + s for s in SANITIZERS]
     for name, text in ANY_ORDER.items():
         run(["g++", *sanitizers, "-Wall", "-Wextra", "-Werror", "-c", "-o", t.path(name + ".o"), t.write(name, text), "-I", "..", "-I", SRC + "/include"], environment(), home)
@@ -233,11 +235,7 @@ int main(void)
 
 def test_cunit_before_a_test(t):
     """Where CUnit cannot leave what it runs: the tests that come after fail, each time, and others go on."""
-    if not os.path.exists("/usr/include/CUnit/CUnit.h"):
-        raise Skip("<CUnit/CUnit.h> is not installed")
-    home, daemon = example(t)
-    daemon.configure("[fixture words]\ncommand = echo apple\n[fixture broken]\ncommand = exit 3\n")
-    daemon.ctl("reload")
+    home, daemon = one_is_broken(t, "CUnit/CUnit.h")
     sanitizers = ["-fsanitize=" + s for s in SANITIZERS]
     run(["gcc", *sanitizers, "-o", "suite", t.write("before.c", BEFORE_A_TEST), "-I", "..", "-I", SRC + "/include", "-L", BUILD + "/.libs", "-lfixd",
          "-Wl,-rpath," + BUILD + "/.libs", "-lcunit"], environment(), home)
