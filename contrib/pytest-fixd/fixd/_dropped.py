@@ -95,10 +95,19 @@ class Looking:
 
 
 def lost(value: Any, suspects: Dict[str, Any]) -> Optional[str]:
-    """The first of those that a copy has not, or not so; it is made of the same parts."""
+    """The first of those that a copy has not, or not so."""
+    try:
+        copy = _shallow_copy(value)
+    except Exception:
+        return None  # it takes more than its parts to make one: nobody can tell
+    return next((name for name, one in suspects.items() if not hasattr(copy, name) or _differs(getattr(copy, name), one)), None)
+
+
+def _shallow_copy(value: Any) -> Any:
+    """As pickle would make it, of the same parts."""
     reduced = _reduced(value)
     if not isinstance(reduced, tuple):
-        return None
+        return value
     copy = reduced[0](*reduced[1])
     state = reduced[2] if len(reduced) > 2 else None
     if state is not None and hasattr(copy, "__setstate__"):
@@ -107,7 +116,7 @@ def lost(value: Any, suspects: Dict[str, Any]) -> Optional[str]:
         for part in state if type(state) is tuple else (state,):
             for name, one in (part or {}).items():
                 setattr(copy, name, one)
-    return next((name for name, one in suspects.items() if not hasattr(copy, name) or _differs(getattr(copy, name), one)), None)
+    return copy
 
 
 def _differs(a: Any, b: Any) -> bool:
