@@ -229,7 +229,7 @@ static void begin_daemon(void)
 {
 	_cleanup_text_ struct text problems = { 0 };
 	_cleanup_free_ char *path = xasprintf("%s/fixd.ini", dir);
-	struct daemon_settings settings = { .log_level = -1 };
+	struct daemon_settings settings = { .log_level = -1, .idle_exit = DURATION_NONE };
 	struct daemon *d = xcalloc(1, sizeof *d);
 	sigset_t none;
 
