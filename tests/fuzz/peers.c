@@ -25,8 +25,7 @@ struct peer {
 	struct link link; /* `peers`, or `heard` in this turn */
 	int fd;		  /* of its source */
 	struct source *source;
-	bool left;  /* and so has it */
-	bool told;  /* the daemon that it has left */
+	bool left;  /* and so has it; the daemon hears that as often as it listens */
 	struct link said;
 };
 
@@ -175,8 +174,7 @@ static void hear(struct loop *l, struct source *s)
 			l->last = n_said == 0;
 			s->handler->received(s->arg, m->data, cut ? WIRE_MESSAGE_MAX : m->size, cut);
 			free(m);
-		} else if (p->left && !p->told) {
-			p->told = true;
+		} else if (p->left) {
 			s->handler->ended(s->arg, 0);
 		} else {
 			return;
