@@ -17,7 +17,9 @@ struct tap_test {
 	void (*run)(void);
 };
 
+/* clang-format off */
 #define TAP_TEST(function) { #function, function }
+/* clang-format on */
 
 #define check(what)                                                                                                    \
 	do {                                                                                                           \

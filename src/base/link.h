@@ -10,7 +10,9 @@ struct link {
 	struct link *prev, *next;
 };
 
+/* clang-format off */
 #define LINK_INIT(name) { &(name), &(name) }
+/* clang-format on */
 
 static inline void link_init(struct link *l)
 {

@@ -35,7 +35,9 @@ struct keep {
 	int64_t next_sample; /* clock_now(): of what it takes before it is ready */
 };
 
+/* clang-format off */
 #define KEEP_EMPTY { .note = -1, .hold = { -1, -1 }, .output = -1, .notify = -1, .sandbox = -1, .log = -1, .say = -1 }
+/* clang-format on */
 
 /* Before anything is started that would have to be torn down. 0 or what work_fail() returned. */
 int keep_begin(struct keep *k, struct work *w);

@@ -80,7 +80,9 @@ enum fork_hazard {
 	}
 
 enum hazard_rule { HAZARD_ERROR, HAZARD_WARN, HAZARD_ALLOW, HAZARD_RULES };
+/* clang-format off */
 #define HAZARD_RULE_NAMES { "error", "warn", "allow" }
+/* clang-format on */
 
 /* In the environment of a template. */
 #define FORK_TEMPLATE "FIXD_TEMPLATE" /* where it is to listen */

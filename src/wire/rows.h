@@ -33,7 +33,9 @@ struct row {
 	const char *name;
 };
 
+/* clang-format off */
 #define ROW_UP_TO(type, what, member, max) { what, sizeof(((type *)0)->member), false, offsetof(type, member), max, #member }
+/* clang-format on */
 #define ROW_OF(type, what, member) ROW_UP_TO(type, what, member, INT64_MAX)
 
 /* Times beyond this are none (some 73 years), and process numbers (PID_MAX_LIMIT of the kernel). */

@@ -129,6 +129,7 @@ static void facts_of_a_segment(void)
 	shmctl(id, IPC_RMID, NULL);
 }
 
+/* clang-format off */
 LEAK(getresuid_) { must(getresuid(at(0), at(4), at(8))); } /* writes */
 LEAK(getresgid_) { must(getresgid(at(0), at(4), at(8))); } /* writes */
 LEAK(prctl_) { must(prctl(PR_GET_NAME, at(0))); } /* writes */
@@ -162,6 +163,7 @@ static const struct leak leaks[] = {
 	ROW(times_), ROW(clock_getres_), ROW(gettimeofday_), ROW(adjtimex_), ROW(getitimer_), ROW(setitimer_), ROW(timerfd_), ROW(sched_getparam_),
 	ROW(sched_rr_), ROW(getcpu_), ROW(fcntl_), ROW(splice_), ROW(capget_), ROW(fstatfs_), ROW(statx_), ROW(readlink_), ROW(getcwd_),
 };
+/* clang-format on */
 
 int main(int argc, char *argv[])
 {

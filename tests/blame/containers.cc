@@ -86,7 +86,9 @@ static void inserts_into_a_map()
 	(*words)["one more"] = "value"; // writes
 }
 
+/* clang-format off */
 #define ROW(name) { #name, name }
+/* clang-format on */
 static const struct leak leaks[] = {
 	ROW(assigns_by_reference), ROW(scales), ROW(sorts_a_range), ROW(fills_with_a_lambda), ROW(throws_on_the_way),
 	ROW(writes_in_a_std_thread), ROW(appends_to_a_string), ROW(inserts_into_a_map),

@@ -315,7 +315,9 @@ LEAK(own_handler_works)
 	sigaction(SIGSEGV, &had, NULL);
 }
 
+/* clang-format off */
 #define ROW(name) { #name, name }
+/* clang-format on */
 static const struct leak leaks[] = {
 	ROW(stores_a_byte),
 	ROW(stores_a_field),

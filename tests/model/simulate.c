@@ -97,8 +97,10 @@ static bool one(uint64_t seed)
 /* So many lives, a quarter of them in one process: a fault is looked for in each of these when that ends badly. */
 #define LIVES 240
 
+/* clang-format off */
 static const uint64_t ways[] = { 0, WITH_CLONES, WITH_USERS, WITH_CLONES | WITH_USERS, WITH_RESTARTS, WITH_RESTARTS | WITH_CLONES, WITH_RESTARTS | WITH_USERS,
 				 WITH_RESTARTS | WITH_CLONES | WITH_USERS };
+/* clang-format on */
 
 static bool lives(uint64_t first, uint64_t n)
 {
@@ -134,8 +136,10 @@ static bool lives(uint64_t first, uint64_t n)
 }
 
 /* Those that have ever failed. */
+/* clang-format off */
 static const uint64_t failed[] = { 1, 3, 7, 216, 819, 100044, 106515, 1005969, 1019623, WITH_CLONES + 60, WITH_CLONES + 5199, (WITH_CLONES | WITH_USERS) + 1017,
 				   WITH_USERS + 1956, (WITH_RESTARTS | WITH_CLONES) + 2, (WITH_RESTARTS | WITH_CLONES | WITH_USERS) + 82 };
+/* clang-format on */
 
 int main(int argc, char **argv)
 {

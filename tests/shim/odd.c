@@ -892,6 +892,7 @@ static void calls_by_number(void)
 	TRY(syscall(SYS_gettid) == getpid());
 }
 
+/* clang-format off */
 #define CASE(name) { #name, name }
 static const struct {
 	const char *name;
@@ -905,6 +906,7 @@ static const struct {
 	CASE(nulls), CASE(changes_while_listing), CASE(changes_in_a_handler), CASE(cancelled_changes), CASE(spawned_elsewhere),
 	CASE(becoming_something_else), CASE(numbers_from_400_on), CASE(locked_while_changed), CASE(locked_after_a_change), CASE(another_root), CASE(calls_by_number),
 };
+/* clang-format on */
 
 /* odd NAME */
 int main(int argc, char **argv)

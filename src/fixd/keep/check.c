@@ -48,6 +48,7 @@ struct object {
 	const struct shape *shapes; /* the last one is of the field 0 */
 };
 
+/* clang-format off */
 #define ONE(field, kind) { field, kind, false, NULL, 0 }
 #define UP_TO(field, kind, max) { field, kind, false, NULL, max }
 #define MANY(field, kind, max) { field, kind, true, NULL, max }
@@ -165,6 +166,7 @@ static const struct shape state_shapes[] = {
 	LAST,
 };
 static const struct object state_object = { "state", NULL, state_shapes };
+/* clang-format on */
 
 /* What references lead to. */
 struct checking {

@@ -24,8 +24,10 @@
 #define BOOL(type, member) ROW_UP_TO(type, ROW_NUMBER, member, 1)
 #define TIME(type, member) ROW_OF(type, ROW_TIME, member)
 #define PATH(type, member) ROW_OF(type, ROW_PATH, member)
+/* clang-format off */
 #define PID(type, member) { ROW_NUMBER, sizeof(((type *)0)->member), true, offsetof(type, member), PID_NUMBER_MAX, #member }
 #define END { 0 }
+/* clang-format on */
 
 /* New rows stand at the end; changing or removing one raises STATE_VERSION. */
 
