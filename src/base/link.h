@@ -45,5 +45,5 @@ static inline void link_remove(struct link *l)
 #define link_for_each(pos, head) for (struct link *pos = (head)->next; pos != (head); pos = pos->next)
 
 /* The body may remove `pos` (and nothing else). */
-#define link_for_each_safe(pos, head)                                                                                  \
+#define link_for_each_safe(pos, head) \
 	for (struct link *pos = (head)->next, *pos##_next = pos->next; pos != (head); pos = pos##_next, pos##_next = pos->next)

@@ -24,8 +24,7 @@ static const struct unit size_units[] = { { "", 1 }, { "K", 1ULL << 10 }, { "M",
 #define SECONDS_UP_TO (600 * NSEC_PER_SEC)
 
 static const struct unit duration_units[] = {
-	{ "", NSEC_PER_SEC },		{ "ms", NSEC_PER_MSEC },     { "s", NSEC_PER_SEC },
-	{ "m", 60 * NSEC_PER_SEC }, { "h", 3600 * NSEC_PER_SEC },
+	{ "", NSEC_PER_SEC }, { "ms", NSEC_PER_MSEC }, { "s", NSEC_PER_SEC }, { "m", 60 * NSEC_PER_SEC }, { "h", 3600 * NSEC_PER_SEC },
 };
 
 int parse_u64(const char *s, int base, uint64_t max, uint64_t *out)
