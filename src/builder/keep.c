@@ -374,8 +374,8 @@ static char *end_processes(struct keep *k)
 		wait_for_children(k, deadline_in(10));
 	}
 	format_duration(limit, sizeof limit, (int64_t)k->work->job.teardown_ms * NSEC_PER_MSEC);
-	return keep_has_children() ? xasprintf("its processes cannot be killed") :
-				     xasprintf("its processes did not end within %s of SIG%s and were killed", limit,
+	return keep_has_children() ? xasprintf("its processes cannot be killed")
+				   : xasprintf("its processes did not end within %s of SIG%s and were killed", limit,
 					       sigabbrev_np((int)stop_signal(&k->work->job)));
 }
 

@@ -17,20 +17,20 @@ struct work;
 
 struct keep {
 	struct work *work;
-	int signals;	 /* tells of children */
+	int signals; /* tells of children */
 	int note;
-	int64_t since; /* clock_real(): nothing of it was started before */
-	char **before; /* System V objects that are not of the service */
+	int64_t since;	 /* clock_real(): nothing of it was started before */
+	char **before;	 /* System V objects that are not of the service */
 	int hold[2];	 /* a pipe: the reading end is ours, the other one is for those who need what we keep */
 	pid_t main;	 /* of the service, which is its process group, too; 0: there is none, or it has ended */
 	int main_status; /* as waitpid() has it */
 	pid_t command;	 /* that is run beside it; 0: it has ended */
 	int command_status;
-	int output;	 /* of the service, to be passed on to the log; -1: nothing */
-	int notify;	 /* of a service its socket, until it is ready; of a template for good; or -1 */
-	int sandbox;	 /* tells how the service ends that is in one; or -1 */
-	int log;	 /* the reading end of the log, which the daemon reads as long as it lives; -1: it is no pipe */
-	int say;	 /* the other end, where we do not wait; -1: standard error will do */
+	int output;  /* of the service, to be passed on to the log; -1: nothing */
+	int notify;  /* of a service its socket, until it is ready; of a template for good; or -1 */
+	int sandbox; /* tells how the service ends that is in one; or -1 */
+	int log;     /* the reading end of the log, which the daemon reads as long as it lives; -1: it is no pipe */
+	int say;     /* the other end, where we do not wait; -1: standard error will do */
 	pid_t daemon;
 	int64_t next_sample; /* clock_now(): of what it takes before it is ready */
 };

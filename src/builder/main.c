@@ -79,9 +79,8 @@ static int map_dependencies(struct work *w)
 static int do_job(struct work *w, struct digest *inputs)
 {
 	static int (*const sources[])(struct work * w) = {
-		[JOB_FILE] = source_file,	[JOB_DIRECTORY] = source_directory, [JOB_COMMAND] = source_command,
-		[JOB_PLUGIN] = source_plugin,	[JOB_TREE] = source_tree,	    [JOB_CHECK] = source_check,
-		[JOB_SERVICE] = source_service,
+		[JOB_FILE] = source_file, [JOB_DIRECTORY] = source_directory, [JOB_COMMAND] = source_command, [JOB_PLUGIN] = source_plugin,
+		[JOB_TREE] = source_tree, [JOB_CHECK] = source_check,	      [JOB_SERVICE] = source_service,
 	};
 	int r = 0;
 

@@ -32,7 +32,7 @@ struct hosted {
 	const char *root;
 	struct descriptions descriptions;
 	/* Not allocated while the plugin's malloc() is the arena's. */
-	char (*paths)[32]; /* of the dependencies */
+	char (*paths)[32];		 /* of the dependencies */
 	char said[JOB_SENTENCE_MAX + 1]; /* by fixd_builder_fail(), the first time */
 };
 
@@ -232,7 +232,7 @@ int source_plugin(struct work *w)
 		.builder = { &host, w->job.name, w->job.param ? w->job.param : "", w->job.scope_key ? w->job.scope_key : "" },
 		.work = w,
 	};
-	int (*build)(struct fixd_builder *b);
+	int (*build)(struct fixd_builder * b);
 	int r = plugin_load(w);
 
 	if (r < 0)

@@ -328,8 +328,7 @@ static bool signal_marked(pid_t pid, void *arg)
 	struct search *s = arg;
 	pid_t parent, group;
 
-	if (pid == getpid() || read_stat(pid, &parent, &group) < 0 ||
-	    !((s->group && group == s->group) || is_marked(pid, s->mark)))
+	if (pid == getpid() || read_stat(pid, &parent, &group) < 0 || !((s->group && group == s->group) || is_marked(pid, s->mark)))
 		return false;
 	if (s->signal)
 		process_kill(pid, s->signal);

@@ -366,7 +366,7 @@ static int start(struct keep *k)
 
 static int wait_until_ready(struct keep *k)
 {
-	static int (*const looks[])(struct keep *k) = {
+	static int (*const looks[])(struct keep * k) = {
 		[JOB_READY_PORT] = port_is_ready,
 		[JOB_READY_FILE] = file_is_ready,
 		[JOB_READY_COMMAND] = command_is_ready,
