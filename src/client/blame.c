@@ -26,8 +26,8 @@
 struct blame {
 	struct watch *watch; /* NULL: of a read-only view */
 	char *name;
-	size_t told; /* writes of which has been spoken */
-	bool used;   /* since the last reset */
+	size_t told;		      /* writes of which has been spoken */
+	bool used;		      /* since the last reset */
 	char line[WIRE_LINE_MAX + 1]; /* the first that has changed it, and was told since then */
 };
 

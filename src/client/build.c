@@ -78,8 +78,8 @@ static void build_free(struct fixd_build *b)
 }
 
 /* Takes `channel`. */
-static int build_new(struct fixd *f, const char *name, const struct fixd_options *o, const struct wire_offer *offer,
-		     int channel, struct fixd_build **out)
+static int build_new(struct fixd *f, const char *name, const struct fixd_options *o, const struct wire_offer *offer, int channel,
+		     struct fixd_build **out)
 {
 	struct fixd_build *b = calloc(1, sizeof *b);
 	uint64_t limit = offer->limit < LOCAL_MAX ? offer->limit : LOCAL_MAX, reserved;
@@ -102,8 +102,7 @@ static int build_new(struct fixd *f, const char *name, const struct fixd_options
 	/* As much address space as there may be bytes; where that is limited, less. */
 	for (reserved = (limit + SPACE_STEP - 1) / SPACE_STEP * SPACE_STEP; b->name && b->scope_key && reserved; reserved /= 2) {
 		reserved = reserved / SPACE_STEP * SPACE_STEP;
-		r = space_init(&b->space, label, 0, reserved, limit < reserved ? limit : reserved,
-			       (enum huge_pages)offer->huge);
+		r = space_init(&b->space, label, 0, reserved, limit < reserved ? limit : reserved, (enum huge_pages)offer->huge);
 		if (r != -ENOMEM)
 			break;
 	}

@@ -19,8 +19,8 @@
 #include "fixd.h"
 #include "wire/socket.h"
 
-#define ANSWER_MS 10000	  /* for the daemon to take or answer anything at all */
-#define GRACE_MS 2000	  /* for an answer after the daemon's own time-out */
+#define ANSWER_MS 10000 /* for the daemon to take or answer anything at all */
+#define GRACE_MS 2000	/* for an answer after the daemon's own time-out */
 #define DEFAULT_MS 60000
 
 __thread char connection_open_error[512];
@@ -201,8 +201,8 @@ int connection_receive(struct fixd *f, int timeout_ms, uint64_t *id, struct repl
 	if (n == 0)
 		reply_close(reply);
 	if (n <= 0)
-		return fixd_fail_with(f, n ? (int)n : -ECONNRESET, "the daemon at %s has closed the connection%s%s", f->path,
-				      n ? ": " : "", n ? strerror((int)-n) : "");
+		return fixd_fail_with(f, n ? (int)n : -ECONNRESET, "the daemon at %s has closed the connection%s%s", f->path, n ? ": " : "",
+				      n ? strerror((int)-n) : "");
 	if ((size_t)n >= sizeof h)
 		memcpy(&h, message, sizeof h);
 	if ((size_t)n < sizeof h || h.size != (size_t)n || h.n_fds != (h.type == WIRE_ERROR ? 0 : reply->n_fds)) {
@@ -469,8 +469,7 @@ static void lose(struct fixd *f)
 	board_map_clear(f->board);
 }
 
-static int request_once(struct fixd *f, uint16_t type, const void *body, size_t size, int timeout_ms, struct reply *reply,
-			bool *lost)
+static int request_once(struct fixd *f, uint16_t type, const void *body, size_t size, int timeout_ms, struct reply *reply, bool *lost)
 {
 	int64_t deadline = connection_now_ms() + timeout_ms + GRACE_MS;
 	uint64_t got = 0;
@@ -613,8 +612,7 @@ void fixd_set_test(struct fixd *f, const char *test)
 int connection_establish(struct fixd *f, uint16_t type, const char *key, const void *body, size_t size, struct reply *reply)
 {
 	struct replay *p = replay_new(type, key, body, size);
-	int r = p ? connection_request(f, type, body, size, ANSWER_MS, reply) :
-		    fixd_fail_with(f, -ENOMEM, "no memory");
+	int r = p ? connection_request(f, type, body, size, ANSWER_MS, reply) : fixd_fail_with(f, -ENOMEM, "no memory");
 
 	if (r == 0)
 		replay_add(&f->replay, p);
@@ -640,8 +638,7 @@ ssize_t connection_attach_body(struct fixd *f, char *out, const char *name, cons
 		memcpy(p + name_size, key, key_size);
 	env = variables_put(f->variables, name, p + name_size + key_size, WIRE_ENV_MAX);
 	if (env < 0)
-		return fixd_fail_with(f, -E2BIG, "the variables that fixture '%s' names have more than %d bytes", name,
-				      WIRE_ENV_MAX);
+		return fixd_fail_with(f, -E2BIG, "the variables that fixture '%s' names have more than %d bytes", name, WIRE_ENV_MAX);
 	a.name = (uint16_t)name_size;
 	a.key = (uint16_t)key_size;
 	a.env = (uint16_t)env;

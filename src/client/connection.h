@@ -43,12 +43,12 @@ struct fixd {
 	uint32_t daemon_pid, version; /* of what listens, and what it speaks */
 	struct board_map *board;
 	struct variables *variables;
-	struct replay *replay; /* in order */
-	struct question question; /* that was asked without waiting */
-	bool closing; /* of a run: told to every connection */
-	bool test_told; /* to this connection */
-	char test[WIRE_TEST_MAX + 1]; /* that runs, or "" */
-	bool local; /* FIXD_DISABLE: nobody is asked */
+	struct replay *replay;		  /* in order */
+	struct question question;	  /* that was asked without waiting */
+	bool closing;			  /* of a run: told to every connection */
+	bool test_told;			  /* to this connection */
+	char test[WIRE_TEST_MAX + 1];	  /* that runs, or "" */
+	bool local;			  /* FIXD_DISABLE: nobody is asked */
 	struct local_image *local_images; /* built here */
 	char *path;
 	char error[WIRE_SENTENCE_MAX + 256];

@@ -25,12 +25,12 @@ struct mapping {
 	bool writable;
 	bool has_objects;
 	bool at_home_only; /* which are wrong elsewhere */
-	uint64_t root; /* of those: an offset */
+	uint64_t root;	   /* of those: an offset */
 	uint64_t serial;
 	uint32_t daemon;
 	char *base;
 	size_t size;
-	struct cow cow; /* when writable */
+	struct cow cow;	      /* when writable */
 	struct blame *blame;  /* who changes it, when that is asked */
 	pthread_mutex_t busy; /* views of the same objects share it */
 };

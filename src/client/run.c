@@ -65,8 +65,7 @@ int fixd_define(struct fixd *f, const char *name, const char *const *settings)
 		size_t size = strlen(settings[i]) + 1;
 
 		if (size > WIRE_SETTINGS_MAX || q.settings + size > WIRE_SETTINGS_MAX)
-			return fixd_fail_with(f, -EINVAL, "the settings of '%s' have more than %d bytes", name,
-					      WIRE_SETTINGS_MAX);
+			return fixd_fail_with(f, -EINVAL, "the settings of '%s' have more than %d bytes", name, WIRE_SETTINGS_MAX);
 		memcpy(body + n + q.settings, settings[i], size);
 		q.settings = (uint16_t)(q.settings + size);
 	}

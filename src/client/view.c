@@ -235,8 +235,7 @@ static int map_images(struct fixd_view *v, const struct attached *a, struct repl
 	return 0;
 }
 
-static int make_view(struct fixd *f, const char *name, const struct attached *a, struct reply *reply, bool writable,
-		     struct fixd_view **out)
+static int make_view(struct fixd *f, const char *name, const struct attached *a, struct reply *reply, bool writable, struct fixd_view **out)
 {
 	struct fixd_view *v = view_new(f, a);
 	size_t failed;

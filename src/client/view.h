@@ -15,7 +15,7 @@
 struct fixd_view {
 	struct fixd_view_head head; /* first: fixd_view_current() */
 	struct fixd *fixd;
-	uint64_t epoch;	 /* of the connection that has the lease */
+	uint64_t epoch; /* of the connection that has the lease */
 	pid_t attached_by;
 	struct board_map *board;
 	uint64_t serial;
