@@ -47,10 +47,10 @@ struct loading {
 	bool failed;
 };
 
-#define problem(l, line, ...)                                                                                          \
-	do {                                                                                                           \
-		config_problem((l)->problems, (l)->file, line, __VA_ARGS__);                                   \
-		(l)->failed = true;                                                                                    \
+#define problem(l, line, ...)                                                \
+	do {                                                                 \
+		config_problem((l)->problems, (l)->file, line, __VA_ARGS__); \
+		(l)->failed = true;                                          \
 	} while (0)
 
 const char *source_name(int source)
@@ -119,8 +119,7 @@ static struct policy policy_dup(const struct policy *p)
 }
 
 /* Parses one entry; `policy` is the object of keys that [policy] also knows. */
-static void apply(struct loading *l, const struct raw_entry *e, enum key_section section, void *object,
-		  struct policy *policy)
+static void apply(struct loading *l, const struct raw_entry *e, enum key_section section, void *object, struct policy *policy)
 {
 	const struct key *k = key_find(section, e->key);
 	_cleanup_free_ char *wrong = NULL;
@@ -784,8 +783,7 @@ char *config_describe(const struct fixture *f)
 		const struct key *k = &key_table[i];
 		_cleanup_text_ struct text value = { 0 };
 
-		if (!(k->sections & KEY_FIXTURE) || !strcmp(k->name, "doc") ||
-		    !strcmp(k->name, "scope") || !strcmp(k->name, "params"))
+		if (!(k->sections & KEY_FIXTURE) || !strcmp(k->name, "doc") || !strcmp(k->name, "scope") || !strcmp(k->name, "params"))
 			continue;
 		key_print(k, (k->sections & KEY_POLICY) ? (const void *)&f->policy : f, &value);
 		if (value.size)

@@ -62,25 +62,25 @@ struct depend {
 struct fixture {
 	char *name;
 	char *doc, *category, *path;
-	int line; /* of the section */
+	int line;		       /* of the section */
 	int source_line, depends_line; /* of these keys, or 0 */
-	int scope; /* enum scope */
+	int scope;		       /* enum scope */
 	char **params;
 	struct depend *depends;
 	size_t n_depends;
-	int source; /* enum source_kind */
-	bool as_is; /* its tree keeps the modes of its files */
-	char *what; /* its path or command */
+	int source;	       /* enum source_kind */
+	bool as_is;	       /* its tree keeps the modes of its files */
+	char *what;	       /* its path or command */
 	char *symbol, *verify; /* functions of a plugin, or NULL */
-	char **exclude; /* of a directory: what is no part of it */
-	char **inputs; /* what its source reads: files that are watched besides policy.watch */
+	char **exclude;	       /* of a directory: what is no part of it */
+	char **inputs;	       /* what its source reads: files that are watched besides policy.watch */
 	struct policy policy;
 	int huge_pages;	 /* enum huge_pages */
 	int stray;	 /* enum job_strays */
 	int malloc_from; /* 1: the arena */
 	int relocate;	 /* 0: its objects are right at their own address only */
 	int warm;
-	char **env; /* names */
+	char **env;	/* names */
 	char **all_env; /* and those of its dependencies, each once */
 	char *user;
 	int remote;		/* its images go to other machines, and come from there */
@@ -96,10 +96,10 @@ struct fixture {
 	char *data;		/* the tree that it has a writable view of, or NULL */
 	size_t data_at;		/* that one in `depends` */
 	uint64_t clones;	/* at most so many, each for one holder; 0: it is shared. Also of what depends on such a service. */
-	char *version; /* of what clients build: another one makes it stale */
-	int reuse;     /* 0: its images live no longer than the run they were built in */
-	char **registered_as; /* the settings of a registered one */
-	bool registered; /* by a client, not in the ini file: any param */
+	char *version;		/* of what clients build: another one makes it stale */
+	int reuse;		/* 0: its images live no longer than the run they were built in */
+	char **registered_as;	/* the settings of a registered one */
+	bool registered;	/* by a client, not in the ini file: any param */
 	struct digest section;	/* of its keys and values; of a registered one, only of what is built */
 	struct digest settings; /* of a registered one: all of them */
 };
@@ -120,7 +120,8 @@ struct config {
 	size_t n_allow_groups;
 	int64_t idle_exit;
 	uint64_t user_memory_max, user_images_max, user_builds_max, user_connections_max; /* of each other user */
-	char *remote_url, *remote_namespace, *remote_key_file, *remote_hmac_file, *remote_region, *remote_credentials;		  /* [remote]; NULL: not given */
+	char *remote_url, *remote_namespace, *remote_key_file, *remote_hmac_file, *remote_region,
+		*remote_credentials; /* [remote]; NULL: not given */
 	char **remote_read, **remote_public_keys;
 	int remote_write;
 	int64_t remote_timeout;

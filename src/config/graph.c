@@ -81,8 +81,7 @@ static void link_one(struct walk *w, const struct fixture *f, struct depend *d)
 	else
 		return;
 	if (wrong)
-		config_problem(w->problems, c->file, line_of(f), "[fixture %s] depends on '%s', which %s", f->name, d->name,
-			       wrong);
+		config_problem(w->problems, c->file, line_of(f), "[fixture %s] depends on '%s', which %s", f->name, d->name, wrong);
 	w->failed = true;
 }
 

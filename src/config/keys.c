@@ -29,7 +29,6 @@ static const char *const bool_values[] = { "no", "yes", NULL };
 static const char *const signal_values[] = { "TERM", "INT", "QUIT", "HUP", "USR1", "USR2", "KILL", NULL };
 static const char *const restart_values[] = { "keep", "drop", NULL };
 
-
 #define IN_CONFIG(field) offsetof(struct config, field)
 #define IN_POLICY(field) offsetof(struct policy, field)
 #define IN_FIXTURE(field) offsetof(struct fixture, field)
@@ -175,12 +174,10 @@ static char *parse_number(const struct key *k, const char *value, uint64_t *fiel
 {
 	bool hex = k->type == KEY_ADDRESS;
 
-	if (parse_u64(value, hex ? 0 : 10, k->max, field) == 0 && *field >= k->min &&
-	    !(hex && *field % REGION_ALIGN))
+	if (parse_u64(value, hex ? 0 : 10, k->max, field) == 0 && *field >= k->min && !(hex && *field % REGION_ALIGN))
 		return NULL;
 	if (hex)
-		return xasprintf("%s = %s: expected a multiple of 2 MiB from 0x%llx to 0x%llx", k->name, value, k->min,
-				 k->max);
+		return xasprintf("%s = %s: expected a multiple of 2 MiB from 0x%llx to 0x%llx", k->name, value, k->min, k->max);
 	return xasprintf("%s = %s: expected a number from %llu to %llu", k->name, value, k->min, k->max);
 }
 
@@ -190,8 +187,7 @@ static char *parse_amount(const struct key *k, const char *value, void *field)
 		if (!strcmp(value, "none"))
 			*(uint64_t *)field = SIZE_NONE;
 		else if (parse_size(value, field) < 0 || *(uint64_t *)field == 0)
-			return xasprintf("%s = %s: expected a number of bytes with K, M or G (64M), or none", k->name,
-					 value);
+			return xasprintf("%s = %s: expected a number of bytes with K, M or G (64M), or none", k->name, value);
 		return NULL;
 	}
 	if (k->type == KEY_DURATION_OR_NONE && !strcmp(value, "none"))

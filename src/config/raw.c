@@ -20,7 +20,7 @@
 struct reading {
 	struct raw_file *file;
 	struct text *problems;
-	char *text;   /* the file */
+	char *text; /* the file */
 	size_t size, at;
 	int line;
 	struct vector names; /* struct section_name, in order */
@@ -292,15 +292,15 @@ static int take_entry(void *user, const char *section, const char *key, const ch
 	}
 	for (size_t i = f->sections[index].first; i < f->n_entries; i++) {
 		if (!strcmp(f->entries[i].key, r->key)) {
-			config_problem(r->problems, f->path, r->line, "key '%s' is there already, at line %d", r->key,
-				       f->entries[i].line);
+			config_problem(r->problems, f->path, r->line, "key '%s' is there already, at line %d", r->key, f->entries[i].line);
 			r->failed = true;
 			return 1;
 		}
 	}
 	f->entries = xrealloc(f->entries, (f->n_entries + 1) * sizeof *f->entries);
-	f->entries[f->n_entries++] = (struct raw_entry){ .section = index, .line = r->line, .key = xstrdup(r->key),
-							 .value = xstrdup(r->value), .comment_cut = r->comment_cut };
+	f->entries[f->n_entries++] = (struct raw_entry){
+		.section = index, .line = r->line, .key = xstrdup(r->key), .value = xstrdup(r->value), .comment_cut = r->comment_cut
+	};
 	return 1;
 }
 

@@ -38,5 +38,4 @@ int raw_read(const char *path, struct raw_file *out, struct text *problems);
 int raw_line(const struct raw_file *f, int section, const char *key);
 void raw_deinit(struct raw_file *f);
 
-void config_problem(struct text *problems, const char *file, int line, const char *fmt, ...)
-	__attribute__((format(printf, 4, 5)));
+void config_problem(struct text *problems, const char *file, int line, const char *fmt, ...) __attribute__((format(printf, 4, 5)));

@@ -15,11 +15,8 @@ static const struct {
 	const char *word;
 	enum job_ready by;
 } ways[] = {
-	{ "line", JOB_READY_LINE },
-	{ "port", JOB_READY_PORT },
-	{ "notify", JOB_READY_NOTIFY },
-	{ "file:", JOB_READY_FILE },
-	{ "command:", JOB_READY_COMMAND },
+	{ "line", JOB_READY_LINE },  { "port", JOB_READY_PORT },	{ "notify", JOB_READY_NOTIFY },
+	{ "file:", JOB_READY_FILE }, { "command:", JOB_READY_COMMAND },
 };
 
 #define VARIABLE "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_"
@@ -143,11 +140,11 @@ char *service_complete(struct fixture *f)
 		return xstrdup("audit is for a process");
 
 	if (f->source != SOURCE_SERVICE)
-		return f->ready || f->value	      ? xstrdup("ready and value are for services") :
-		       f->stop_signal || f->prewarm ? xstrdup("stop-signal and prewarm are for services") :
-		       f->data			    ? xstrdup("data is for services") :
-		       f->clones		    ? xstrdup("clones is for services; what depends on one that has clones has them, too") :
-						      NULL;
+		return f->ready || f->value	      ? xstrdup("ready and value are for services")
+		       : f->stop_signal || f->prewarm ? xstrdup("stop-signal and prewarm are for services")
+		       : f->data		      ? xstrdup("data is for services")
+		       : f->clones		      ? xstrdup("clones is for services; what depends on one that has clones has them, too")
+						      : NULL;
 	if ((f->data || f->clones) && f->stop_signal)
 		return xstrdup("stop-signal is not for a service with data or clones: it is killed, since what it has written is dropped");
 	if (f->clones && (f->exclusive || f->reset))
