@@ -77,10 +77,14 @@ static int measure(struct fixctl *ctl, const struct bench_options *o, const json
 static int run(struct fixctl *ctl, int argc, char **argv)
 {
 	static const struct option options[] = {
-		{ "config", required_argument, NULL, 'c' },  { "runs", required_argument, NULL, 'n' },
-		{ "timeout", required_argument, NULL, 't' }, { "max-fixtures", required_argument, NULL, 'm' },
-		{ "compare", required_argument, NULL, 'C' }, { "threshold", required_argument, NULL, 'T' },
-		{ "imports", no_argument, NULL, 'i' },	     { "json", no_argument, NULL, 'j' },
+		{ "config", required_argument, NULL, 'c' },
+		{ "runs", required_argument, NULL, 'n' },
+		{ "timeout", required_argument, NULL, 't' },
+		{ "max-fixtures", required_argument, NULL, 'm' },
+		{ "compare", required_argument, NULL, 'C' },
+		{ "threshold", required_argument, NULL, 'T' },
+		{ "imports", no_argument, NULL, 'i' },
+		{ "json", no_argument, NULL, 'j' },
 		{ NULL, 0, NULL, 0 },
 	};
 	const struct sigaction on_signal = { .sa_handler = on_interrupt };

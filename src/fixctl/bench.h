@@ -13,11 +13,11 @@
 struct fixctl;
 
 struct bench_options {
-	const char *config; /* NULL: that of the running daemon */
-	char **names;	    /* globs; NULL: all */
+	const char *config;	   /* NULL: that of the running daemon */
+	char **names;		   /* globs; NULL: all */
 	size_t runs, max_fixtures; /* 0: as many as there are */
-	int timeout_ms; /* of one build */
-	bool progress;	/* a line that is drawn again */
+	int timeout_ms;		   /* of one build */
+	bool progress;		   /* a line that is drawn again */
 };
 
 /* Set by SIGINT: what was measured until then is kept. */

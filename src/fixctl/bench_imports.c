@@ -159,9 +159,11 @@ static void put_flame_graph(FILE *out, const struct imports *im, const char *tit
 
 	for (size_t k = 0; k < im->n_open; k++)
 		total += (double)im->all[im->open[k]].total;
-	fprintf(out, "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%d\" height=\"%zu\" "
+	fprintf(out,
+		"<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%d\" height=\"%zu\" "
 		"viewBox=\"0 0 %d %zu\" font-family=\"sans-serif\" font-size=\"12\">\n<rect width=\"100%%\" height=\"100%%\" fill=\"#ffffff\"/>\n"
-		"<text x=\"%d\" y=\"%d\" font-weight=\"bold\">Imports of ", FLAME_WIDTH, height, FLAME_WIDTH, height, MARGIN, MARGIN + 12);
+		"<text x=\"%d\" y=\"%d\" font-weight=\"bold\">Imports of ",
+		FLAME_WIDTH, height, FLAME_WIDTH, height, MARGIN, MARGIN + 12);
 	markup_text(out, title);
 	fputs("</text>\n", out);
 	put_frame(out, "all imports", total, MARGIN, FLAME_WIDTH - 2 * MARGIN, 0);

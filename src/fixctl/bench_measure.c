@@ -21,9 +21,9 @@
 #include "wire/wire.h"
 
 #define SCOPE_KEY "fixctl::bench::fixture" /* for scopes that need one */
-#define ASK_MS 50      /* how often a build is looked after */
-#define IDLE_MS 200    /* and the builds of the start */
-#define ATTACHES 21    /* of one run */
+#define ASK_MS 50			   /* how often a build is looked after */
+#define IDLE_MS 200			   /* and the builds of the start */
+#define ATTACHES 21			   /* of one run */
 #define PAGE 4096
 #define TOUCHED_MAX ((size_t)256 << 20) /* bytes that are changed before a reset */
 
@@ -502,8 +502,8 @@ int bench_measure(struct fixctl *ctl, const struct bench_options *o, json_t **ou
 	}
 	if (code == 0) {
 		gpu = nvml_open();
-		*out = json_pack("{s:f, s:s, s:I, s:b, s:O?, s:[]}", "generated", (double)clock_real() / NSEC_PER_SEC, "config", config, "runs",
-				 (json_int_t)o->runs, "gpu", gpu, "baseline", baseline, "fixtures");
+		*out = json_pack("{s:f, s:s, s:I, s:b, s:O?, s:[]}", "generated", (double)clock_real() / NSEC_PER_SEC, "config", config,
+				 "runs", (json_int_t)o->runs, "gpu", gpu, "baseline", baseline, "fixtures");
 		measure_all(p.f, &t, o, *out);
 		json_object_set_new(*out, "interrupted", json_boolean(bench_interrupted));
 		nvml_close();

@@ -34,10 +34,14 @@ static const struct column {
 	double scale;
 	int decimals, width;
 } columns[] = {
-	{ "wall s", "wall_s", 1, 3, 14 },	      { "cpu s", "cpu_s", 1, 3, 14 },
-	{ "init \316\224 s", "init_delta_s", 1, 3, 14 }, { "memory \316\224 MB", "memory_delta_bytes", 1 / MB, 1, 14 },
-	{ "GPU \316\224 MB", "gpu_delta_bytes", 1 / MB, 1, 12 }, { "size MB", "size_bytes", 1 / MB, 1, 9 },
-	{ "page-in ms", "page_in_s", 1e3, 3, 14 },      { "attach \302\265s", "attach_s", 1e6, 1, 12 },
+	{ "wall s", "wall_s", 1, 3, 14 },
+	{ "cpu s", "cpu_s", 1, 3, 14 },
+	{ "init \316\224 s", "init_delta_s", 1, 3, 14 },
+	{ "memory \316\224 MB", "memory_delta_bytes", 1 / MB, 1, 14 },
+	{ "GPU \316\224 MB", "gpu_delta_bytes", 1 / MB, 1, 12 },
+	{ "size MB", "size_bytes", 1 / MB, 1, 9 },
+	{ "page-in ms", "page_in_s", 1e3, 3, 14 },
+	{ "attach \302\265s", "attach_s", 1e6, 1, 12 },
 	{ "reset ms", "reset_s", 1e3, 3, 14 },
 };
 
@@ -154,8 +158,9 @@ static size_t compare_one(const char *name, const struct column *c, const json_t
 size_t bench_compare(const json_t *fresh, const json_t *old, double threshold)
 {
 	static const struct column compared[] = {
-		{ "wall s", "wall_s", 1, 3, 0 },	  { "cpu s", "cpu_s", 1, 3, 0 },	{ "peak MB", "peak_bytes", 1 / MB, 1, 0 },
-		{ "size MB", "size_bytes", 1 / MB, 1, 0 }, { "page-in ms", "page_in_s", 1e3, 3, 0 }, { "attach \302\265s", "attach_s", 1e6, 1, 0 },
+		{ "wall s", "wall_s", 1, 3, 0 },	   { "cpu s", "cpu_s", 1, 3, 0 },
+		{ "peak MB", "peak_bytes", 1 / MB, 1, 0 }, { "size MB", "size_bytes", 1 / MB, 1, 0 },
+		{ "page-in ms", "page_in_s", 1e3, 3, 0 },  { "attach \302\265s", "attach_s", 1e6, 1, 0 },
 		{ "reset ms", "reset_s", 1e3, 3, 0 },
 	};
 	const json_t *fixtures = json_object_get(fresh, "fixtures");
@@ -173,8 +178,8 @@ size_t bench_compare(const json_t *fresh, const json_t *old, double threshold)
 			worse++;
 		}
 		for (size_t c = 0; c < ELEMENTSOF(compared); c++)
-			worse += compare_one(ctl_string(f, "name"), &compared[c], json_object_get(f, compared[c].key), json_object_get(was, compared[c].key),
-					     threshold);
+			worse += compare_one(ctl_string(f, "name"), &compared[c], json_object_get(f, compared[c].key),
+					     json_object_get(was, compared[c].key), threshold);
 	}
 	printf("%zu regression%s of more than %.0f%% and the noise\n", worse, worse == 1 ? "" : "s", threshold * 100);
 	return worse;

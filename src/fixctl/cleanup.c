@@ -57,10 +57,10 @@ static int run(struct fixctl *ctl, int argc, char **argv)
 {
 	enum { OPT_ALL = 256, OPT_STALE, OPT_UNUSED, OPT_OLDER, OPT_FAILED, OPT_FORCE };
 	static const struct option options[] = {
-		{ "all", no_argument, NULL, OPT_ALL },	       { "stale", no_argument, NULL, OPT_STALE },
-		{ "unused", no_argument, NULL, OPT_UNUSED },   { "older-than", required_argument, NULL, OPT_OLDER },
-		{ "failed", no_argument, NULL, OPT_FAILED },   { "force", no_argument, NULL, OPT_FORCE },
-		{ "json", no_argument, NULL, 'j' },	       { NULL, 0, NULL, 0 },
+		{ "all", no_argument, NULL, OPT_ALL },	     { "stale", no_argument, NULL, OPT_STALE },
+		{ "unused", no_argument, NULL, OPT_UNUSED }, { "older-than", required_argument, NULL, OPT_OLDER },
+		{ "failed", no_argument, NULL, OPT_FAILED }, { "force", no_argument, NULL, OPT_FORCE },
+		{ "json", no_argument, NULL, 'j' },	     { NULL, 0, NULL, 0 },
 	};
 	struct wire_cleanup q = { .older_than = -1 };
 	_cleanup_text_ struct text patterns = { 0 };

@@ -57,7 +57,8 @@ static struct finding check_ring(void)
 		return (struct finding){ true, xstrdup("the daemon can use the ring") };
 	if (err == EPERM && disabled && strcmp(disabled, "0"))
 		return (struct finding){ false, xasprintf("kernel.io_uring_disabled is %s; the daemon uses epoll. "
-							  "'sysctl kernel.io_uring_disabled=0' allows it", disabled) };
+							  "'sysctl kernel.io_uring_disabled=0' allows it",
+							  disabled) };
 	if (err == EPERM || err == ENOSYS)
 		return (struct finding){ false, xstrdup("refused, probably by a container's seccomp filter; the daemon uses epoll") };
 	return (struct finding){ false, xasprintf("%s; the daemon uses epoll", strerror(err)) };
@@ -73,8 +74,7 @@ static struct finding check_scan(void)
 static struct finding check_huge(void)
 {
 	struct space s;
-	int r = space_init(&s, "fixd:doctor", REGION_BASE + REGION_SIZE - REGION_ALIGN, REGION_ALIGN, REGION_ALIGN,
-			   HUGE_PAGES_YES), err;
+	int r = space_init(&s, "fixd:doctor", REGION_BASE + REGION_SIZE - REGION_ALIGN, REGION_ALIGN, REGION_ALIGN, HUGE_PAGES_YES), err;
 
 	if (r < 0)
 		return (struct finding){ false, xasprintf("the address region cannot be mapped: %s", strerror(-r)) };
@@ -108,7 +108,8 @@ static struct finding check_files(void)
 	if (r.rlim_max > 4096)
 		return (struct finding){ true, xasprintf("%llu open files are allowed", (unsigned long long)r.rlim_max) };
 	return (struct finding){ false, xasprintf("only %llu open files are allowed: one is needed for each image and each client; "
-						  "raise 'ulimit -Hn'", (unsigned long long)r.rlim_max) };
+						  "raise 'ulimit -Hn'",
+						  (unsigned long long)r.rlim_max) };
 }
 
 static struct finding check_inotify(void)
@@ -158,7 +159,8 @@ static struct finding check_memory(void)
 	if (n == UINT64_MAX)
 		return (struct finding){ true, xstrdup("no memory limit of a control group") };
 	return (struct finding){ true, xasprintf("a control group allows %s: memory-max in fixd.ini must be smaller, the kernel "
-						 "kills at the limit", format_size(size, sizeof size, n)) };
+						 "kills at the limit",
+						 format_size(size, sizeof size, n)) };
 }
 
 static struct finding check_mounts(void)
@@ -167,8 +169,8 @@ static struct finding check_mounts(void)
 
 	if (!why)
 		return (struct finding){ true, xstrdup("'fixctl run' can show trees by overlayfs in a mount namespace") };
-	return (struct finding){ false, xasprintf("'fixctl run' shows fixtures by the shim alone, which static programs do not see: %s",
-						  why) };
+	return (struct finding){ false,
+				 xasprintf("'fixctl run' shows fixtures by the shim alone, which static programs do not see: %s", why) };
 }
 
 /* In the first process of a new PID namespace. */

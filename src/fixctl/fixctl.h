@@ -18,7 +18,7 @@ enum fixctl_exit {
 };
 
 struct fixctl {
-	const char *socket; /* NULL: where libfixd looks */
+	const char *socket;  /* NULL: where libfixd looks */
 	const char *session; /* root of the session to look at, or NULL */
 	bool json;
 };

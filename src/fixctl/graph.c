@@ -29,7 +29,7 @@ struct node {
 	double build_s; /* the longest of its instances */
 	size_t *depends;
 	size_t n_depends;
-	size_t layer; /* how many fixtures stand below it, at most */
+	size_t layer;  /* how many fixtures stand below it, at most */
 	double path_s; /* to build it and everything it needs */
 	size_t next;   /* on that path, or NONE */
 	bool critical, measured;
@@ -311,7 +311,7 @@ static void print_box(FILE *out, const struct node *n)
 	fprintf(out, "<g><title>");
 	markup_text(out, n->name);
 	fprintf(out, "</title><rect x=\"%d\" y=\"%d\" width=\"%d\" height=\"%d\" rx=\"6\" fill=\"%s\" stroke=\"%s\" stroke-width=\"%d\"/>",
-	       x_of(n), y_of(n), BOX_WIDTH, BOX_HEIGHT, color_of(n->state), n->critical ? "#c00000" : "#666666", n->critical ? 2 : 1);
+		x_of(n), y_of(n), BOX_WIDTH, BOX_HEIGHT, color_of(n->state), n->critical ? "#c00000" : "#666666", n->critical ? 2 : 1);
 	fprintf(out, "<text x=\"%d\" y=\"%d\" font-weight=\"bold\">", x_of(n) + 10, y_of(n) + 21);
 	markup_end_of(out, n->name, TITLE_MAX);
 	fprintf(out, "</text><text x=\"%d\" y=\"%d\">[", x_of(n) + 10, y_of(n) + 38);
@@ -328,11 +328,12 @@ static void print_svg(FILE *out, struct graph *g, double seconds)
 	int height = 2 * MARGIN + (int)rows * (BOX_HEIGHT + GAP_Y) + (BOX_HEIGHT + GAP_Y) / 2;
 	char total[32];
 
-	fprintf(out, "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%d\" height=\"%d\" "
-	       "viewBox=\"0 0 %d %d\" font-family=\"sans-serif\" font-size=\"12\">\n"
-	       "<defs><marker id=\"arrow\" markerWidth=\"8\" markerHeight=\"8\" refX=\"6\" refY=\"4\" orient=\"auto\" markerUnits=\"userSpaceOnUse\">"
-	       "<path d=\"M0 0 L8 4 L0 8 z\" fill=\"#666666\"/></marker></defs>\n",
-	       width, height, width, height);
+	fprintf(out,
+		"<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%d\" height=\"%d\" "
+		"viewBox=\"0 0 %d %d\" font-family=\"sans-serif\" font-size=\"12\">\n"
+		"<defs><marker id=\"arrow\" markerWidth=\"8\" markerHeight=\"8\" refX=\"6\" refY=\"4\" orient=\"auto\" markerUnits=\"userSpaceOnUse\">"
+		"<path d=\"M0 0 L8 4 L0 8 z\" fill=\"#666666\"/></marker></defs>\n",
+		width, height, width, height);
 	for (size_t i = 0; i < g->n; i++) {
 		for (size_t k = 0; k < g->nodes[i].n_depends; k++)
 			print_edge(out, g, &g->nodes[i], &g->nodes[g->nodes[i].depends[k]],
@@ -342,7 +343,7 @@ static void print_svg(FILE *out, struct graph *g, double seconds)
 		print_box(out, &g->nodes[i]);
 	if (seconds > 0)
 		fprintf(out, "<text x=\"%d\" y=\"%d\" fill=\"#c00000\">critical path: %s</text>\n", MARGIN, height - 10,
-		       format_duration(total, sizeof total, (int64_t)(seconds * 1e9)));
+			format_duration(total, sizeof total, (int64_t)(seconds * 1e9)));
 	fputs("</svg>\n", out);
 }
 
@@ -396,9 +397,9 @@ static void write_json(const json_t *list, const json_t *status)
 
 static int run(struct fixctl *ctl, int argc, char **argv)
 {
-	static const struct option options[] = {
-		{ "format", required_argument, NULL, 'f' }, { "json", no_argument, NULL, 'j' }, { NULL, 0, NULL, 0 }
-	};
+	static const struct option options[] = { { "format", required_argument, NULL, 'f' },
+						 { "json", no_argument, NULL, 'j' },
+						 { NULL, 0, NULL, 0 } };
 	json_t *list = NULL, *status = NULL;
 	bool svg = false;
 	struct fixd *f;

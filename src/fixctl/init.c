@@ -20,11 +20,10 @@ static const char head[] = "# Fixtures of this project, for fixd: fixd.ini(5) ha
 			   "#\n"
 			   "# Is it right?     fixd --config fixd.ini --check\n";
 
-static const char policy[] =
-	"\n"
-	"[policy]\n"
-	"# How long an image may be used. What it is made from is watched in any case.\n"
-	"max-age = 1h\n";
+static const char policy[] = "\n"
+			     "[policy]\n"
+			     "# How long an image may be used. What it is made from is watched in any case.\n"
+			     "max-age = 1h\n";
 
 static const char examples[] = "\n"
 			       "# What takes time to make: a command, whose standard output the fixture is. It\n"

@@ -12,9 +12,9 @@
 #include "fixctl/manual.h"
 
 static const struct fixctl_command *const commands[] = {
-	&command_init, &command_ps, &command_explain,
-	&command_status, &command_list,	 &command_warm, &command_get,	&command_cleanup, &command_run,	    &command_with,	    &command_fork, &command_trace,
-	&command_report, &command_bench, &command_log,	&command_graph, &command_remote, &command_reload,  &command_restart, &command_stop, &command_doctor,
+	&command_init,	  &command_ps,	  &command_explain, &command_status, &command_list,    &command_warm,	&command_get,
+	&command_cleanup, &command_run,	  &command_with,    &command_fork,   &command_trace,   &command_report, &command_bench,
+	&command_log,	  &command_graph, &command_remote,  &command_reload, &command_restart, &command_stop,	&command_doctor,
 };
 
 static const struct fixctl_command *find_command(const char *name)
@@ -81,10 +81,8 @@ static int close_stdout(int code)
 int main(int argc, char **argv)
 {
 	static const struct option options[] = {
-		{ "socket", required_argument, NULL, 's' }, { "session", required_argument, NULL, 'S' },
-		{ "json", no_argument, NULL, 'j' },
-		{ "help", no_argument, NULL, 'h' },	    { "version", no_argument, NULL, 'V' },
-		{ NULL, 0, NULL, 0 },
+		{ "socket", required_argument, NULL, 's' }, { "session", required_argument, NULL, 'S' }, { "json", no_argument, NULL, 'j' },
+		{ "help", no_argument, NULL, 'h' },	    { "version", no_argument, NULL, 'V' },	 { NULL, 0, NULL, 0 },
 	};
 	struct fixctl ctl = { 0 };
 	const struct fixctl_command *command;

@@ -10,7 +10,7 @@ struct fixd;
 
 struct remote_request {
 	bool json;
-	char **names; /* NULL-terminated */
+	char **names;	      /* NULL-terminated */
 	int64_t older_than_s; /* prune: */
 	bool dry;
 };

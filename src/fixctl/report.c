@@ -89,9 +89,12 @@ static enum format parse_format(const char *s)
 static int run(struct fixctl *ctl, int argc, char **argv)
 {
 	static const struct option options[] = {
-		{ "format", required_argument, NULL, 'f' }, { "since", required_argument, NULL, 's' },
-		{ "session", required_argument, NULL, 'S' }, { "output", required_argument, NULL, 'o' },
-		{ "bench", required_argument, NULL, 'b' },  { "json", no_argument, NULL, 'j' },
+		{ "format", required_argument, NULL, 'f' },
+		{ "since", required_argument, NULL, 's' },
+		{ "session", required_argument, NULL, 'S' },
+		{ "output", required_argument, NULL, 'o' },
+		{ "bench", required_argument, NULL, 'b' },
+		{ "json", no_argument, NULL, 'j' },
 		{ NULL, 0, NULL, 0 },
 	};
 	enum format format = ctl->json ? FORMAT_JSON : FORMAT_MARKDOWN;

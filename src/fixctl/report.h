@@ -12,9 +12,9 @@
 /* What the daemon knows: its list, its status, and all events (a list). */
 struct report_sources {
 	json_t *list, *status, *events;
-	json_t *bench; /* of fixctl bench, or NULL */
+	json_t *bench;	  /* of fixctl bench, or NULL */
 	const char *root; /* of the session that it is on; NULL: all of them */
-	double since; /* seconds since 1970, 0: all */
+	double since;	  /* seconds since 1970, 0: all */
 	double now;
 	bool lost; /* there were older events */
 };

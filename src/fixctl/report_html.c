@@ -285,17 +285,29 @@ static void put_head(FILE *out, const json_t *report)
 void report_write_html(FILE *out, const json_t *report, const struct report_sources *s)
 {
 	static const struct column of_fixtures[] = {
-		{ "Fixture Name", "name", WORDS, 0, "" },	 { "Uses", "uses", 0, 1, "" },
-		{ "Type", "type", WORDS, 0, "" },		 { "Scope", "scope", WORDS, 0, "" },
-		{ "Category", "category", WORDS, 0, "" },	 { "Init Time (s)", "init_s", 3, 1, "" },
-		{ "Memory Δ (MB)", "memory_mb", 1, 1, "" },	 { "GPU Δ (MB)", "gpu_mb", 1, 1, "" },
-		{ "Status", "status", WORDS, 0, "" },		 { "Builds", "builds", 0, 1, "" },
-		{ "Reuses", "reuses", 0, 1, "" },		 { "Hit rate", "hit_rate", 1, 100, "%" },
+		{ "Fixture Name", "name", WORDS, 0, "" },
+		{ "Uses", "uses", 0, 1, "" },
+		{ "Type", "type", WORDS, 0, "" },
+		{ "Scope", "scope", WORDS, 0, "" },
+		{ "Category", "category", WORDS, 0, "" },
+		{ "Init Time (s)", "init_s", 3, 1, "" },
+		{ "Memory Δ (MB)", "memory_mb", 1, 1, "" },
+		{ "GPU Δ (MB)", "gpu_mb", 1, 1, "" },
+		{ "Status", "status", WORDS, 0, "" },
+		{ "Builds", "builds", 0, 1, "" },
+		{ "Reuses", "reuses", 0, 1, "" },
+		{ "Hit rate", "hit_rate", 1, 100, "%" },
 		{ "Time saved (s)", "time_saved_s", 3, 1, "" },
 	};
 	static const struct column of_groups[2][4] = {
-		{ { "Category", "category", WORDS, 0, "" }, { "Count", "count", 0, 1, "" }, { "Used", "used", 0, 1, "" }, { "Usage %", "usage_percent", 1, 1, "%" } },
-		{ { "Scope", "scope", WORDS, 0, "" }, { "Count", "count", 0, 1, "" }, { "Used", "used", 0, 1, "" }, { "Usage %", "usage_percent", 1, 1, "%" } },
+		{ { "Category", "category", WORDS, 0, "" },
+		  { "Count", "count", 0, 1, "" },
+		  { "Used", "used", 0, 1, "" },
+		  { "Usage %", "usage_percent", 1, 1, "%" } },
+		{ { "Scope", "scope", WORDS, 0, "" },
+		  { "Count", "count", 0, 1, "" },
+		  { "Used", "used", 0, 1, "" },
+		  { "Usage %", "usage_percent", 1, 1, "%" } },
 	};
 	static const struct column of_clones[] = {
 		{ "Fixture Name", "name", WORDS, 0, "" },
@@ -315,11 +327,8 @@ void report_write_html(FILE *out, const json_t *report, const struct report_sour
 	};
 	static const struct column of_causes[] = { { "Cause", "cause", WORDS, 0, "" }, { "Count", "count", 0, 1, "" } };
 	static const struct column of_changes[] = {
-		{ "Test", "test", WORDS, 0, "" },
-		{ "Fixture Name", "name", WORDS, 0, "" },
-		{ "Scope", "scope", WORDS, 0, "" },
-		{ "Times", "dirty_resets", 0, 1, "" },
-		{ "Pages", "pages_changed", 0, 1, "" },
+		{ "Test", "test", WORDS, 0, "" },      { "Fixture Name", "name", WORDS, 0, "" }, { "Scope", "scope", WORDS, 0, "" },
+		{ "Times", "dirty_resets", 0, 1, "" }, { "Pages", "pages_changed", 0, 1, "" },
 	};
 	static const struct column of_culprits[] = {
 		{ "Test", "test", WORDS, 0, "" }, { "Fixture Name", "name", WORDS, 0, "" },	  { "Line", "writer", WORDS, 0, "" },

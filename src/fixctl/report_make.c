@@ -22,13 +22,13 @@ struct row {
 	const char *name, *scope, *type, *category;
 	struct samples builds, attaches; /* seconds; of the latter those that did not wait for a build */
 	struct samples leases;		 /* that have ended: how long they were, in seconds */
-	const json_t *depends; /* names */
-	bool needed; /* used, or something that is used was made from it */
+	const json_t *depends;		 /* names */
+	bool needed;			 /* used, or something that is used was made from it */
 	json_int_t uses, reuses, failures, stale, evictions, teardown_failures;
 	json_int_t resets, dirty, pages;
 	json_int_t held, most_held; /* leases at once */
-	double size; /* bytes of the largest image */
-	const char *error; /* of the newest build, if it failed */
+	double size;		    /* bytes of the largest image */
+	const char *error;	    /* of the newest build, if it failed */
 };
 
 struct table {
@@ -200,9 +200,8 @@ static const struct {
 	const char *event;
 	void (*count)(struct table *t, struct row *r, const json_t *e);
 } counters[] = {
-	{ "ready", on_ready },	 { "attach", on_attach },	{ "detach", on_detach }, { "stale", on_stale },
-	{ "changed", on_changed },
-	{ "failed", on_failed }, { "torn-down", on_torn_down },
+	{ "ready", on_ready },	   { "attach", on_attach }, { "detach", on_detach },	   { "stale", on_stale },
+	{ "changed", on_changed }, { "failed", on_failed }, { "torn-down", on_torn_down },
 };
 
 static void count(struct table *t, const json_t *e)
@@ -290,8 +289,9 @@ static json_t *row_json(struct row *r, const json_t *bench)
 	json_object_set_new(o, "scope", json_string(r->scope));
 	json_object_set_new(o, "category", json_string(r->category));
 	json_object_set_new(o, "init_s", measured(bench, r->name, "init_delta_s", "value", 1, m >= 0 ? json_real(m) : json_null()));
-	json_object_set_new(o, "memory_mb", measured(bench, r->name, "memory_delta_bytes", "value", MB,
-						     r->builds.n ? json_real(r->size / MB) : json_null()));
+	json_object_set_new(
+		o, "memory_mb",
+		measured(bench, r->name, "memory_delta_bytes", "value", MB, r->builds.n ? json_real(r->size / MB) : json_null()));
 	json_object_set_new(o, "gpu_mb", measured(bench, r->name, "gpu_delta_bytes", "median", MB, json_null()));
 	json_object_set_new(o, "status", row_status(r));
 	json_object_set_new(o, "builds", json_integer((json_int_t)r->builds.n));
@@ -403,7 +403,7 @@ static json_int_t sum(const json_t *fixtures, const char *key)
 
 static json_t *sharing(struct table *t, const json_t *fixtures)
 {
-	static const char *const sums[] = { "uses", "builds", "failures", "reuses", "stale", "evictions", "teardown_failures",
+	static const char *const sums[] = { "uses",   "builds",	      "failures",     "reuses", "stale", "evictions", "teardown_failures",
 					    "resets", "dirty_resets", "pages_changed" };
 	json_t *o = json_object();
 	double saved_s = 0;
@@ -529,8 +529,8 @@ json_t *report_make(const struct report_sources *s)
 	json_object_set_new(report, "version", json_string(ctl_string(daemon, "version")));
 	json_object_set_new(report, "root", json_string(s->root ? s->root : ctl_string(s->list, "root")));
 	json_object_set_new(report, "since", s->since > 0 ? json_real(s->since) : json_null());
-	json_object_set_new(report, "first_event", json_array_size(s->events) ?
-			    json_real(ctl_real(json_array_get(s->events, 0), "time")) : json_null());
+	json_object_set_new(report, "first_event",
+			    json_array_size(s->events) ? json_real(ctl_real(json_array_get(s->events, 0), "time")) : json_null());
 	json_object_set_new(report, "lost", json_boolean(s->lost));
 	json_object_set_new(report, "events", json_integer((json_int_t)json_array_size(s->events)));
 	json_object_set_new(report, "summary", summary(fixtures));

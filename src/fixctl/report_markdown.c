@@ -69,7 +69,8 @@ static void put_fixtures(FILE *out, const json_t *fixtures)
 
 	fputs("\n## Detailed Fixture Analysis\n\n"
 	      "| Fixture Name | Uses | Type | Scope | Category | Init Time (s) | Memory Δ (MB) | GPU Δ (MB) | Status |\n"
-	      "|---|---|---|---|---|---|---|---|---|\n", out);
+	      "|---|---|---|---|---|---|---|---|---|\n",
+	      out);
 	for (size_t k = 0; k < json_array_size(fixtures); k++) {
 		const json_t *f = json_array_get(fixtures, k);
 

@@ -624,14 +624,21 @@ static int parse_isolate(const char *mode)
 static void parse(struct command *c, int argc, char **argv)
 {
 	static const struct option options[] = {
-		{ "isolate", required_argument, NULL, 'i' }, { "reset-on-fork", no_argument, NULL, 'r' },
-		{ "fresh", no_argument, NULL, 'F' },	     { "config", required_argument, NULL, 'c' },
-		{ "fixture", required_argument, NULL, 'f' }, { "timeout", required_argument, NULL, 't' },
-		{ "build-failed", required_argument, NULL, 'b' }, { "dry-run", no_argument, NULL, 'n' },
-		{ "changes", optional_argument, NULL, 'C' },	     { "keep", required_argument, NULL, 'k' },
-		{ "json", no_argument, NULL, 'j' },		     { "blame", no_argument, NULL, 'B' },
+		{ "isolate", required_argument, NULL, 'i' },
+		{ "reset-on-fork", no_argument, NULL, 'r' },
+		{ "fresh", no_argument, NULL, 'F' },
+		{ "config", required_argument, NULL, 'c' },
+		{ "fixture", required_argument, NULL, 'f' },
+		{ "timeout", required_argument, NULL, 't' },
+		{ "build-failed", required_argument, NULL, 'b' },
+		{ "dry-run", no_argument, NULL, 'n' },
+		{ "changes", optional_argument, NULL, 'C' },
+		{ "keep", required_argument, NULL, 'k' },
+		{ "json", no_argument, NULL, 'j' },
+		{ "blame", no_argument, NULL, 'B' },
 		{ "wait-upload", no_argument, NULL, 'W' },
-		{ "help", no_argument, NULL, 'h' },	     { NULL, 0, NULL, 0 },
+		{ "help", no_argument, NULL, 'h' },
+		{ NULL, 0, NULL, 0 },
 	};
 	struct run_options *o = &c->options;
 	int64_t timeout;
@@ -724,8 +731,8 @@ static int run(struct fixctl *ctl, int argc, char **argv)
 	}
 	c.shim = find_shim();
 	if (access(c.shim, R_OK) < 0 || strpbrk(c.shim, ": ")) {
-		fprintf(stderr, "fixctl: %s: %s\n", c.shim, strpbrk(c.shim, ": ") ? "LD_PRELOAD cannot have blanks and colons in a path" :
-										    strerror(errno));
+		fprintf(stderr, "fixctl: %s: %s\n", c.shim,
+			strpbrk(c.shim, ": ") ? "LD_PRELOAD cannot have blanks and colons in a path" : strerror(errno));
 		return EXIT_REFUSED;
 	}
 	snprintf(c.id, sizeof c.id, "run-%d-%llx", (int)getpid(), (unsigned long long)clock_real());

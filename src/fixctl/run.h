@@ -22,7 +22,7 @@ struct scratch {
 	char *path;
 	char *inner;  /* in it, of what programs use: those that have given privileges up, too; nobody else can guess its name */
 	char *copies; /* the same of what the shim has copied: `inner`, or a directory elsewhere (run_copies.c) */
-	int lock; /* a read lock, inherited by every process of the run; -1: given up */
+	int lock;     /* a read lock, inherited by every process of the run; -1: given up */
 };
 
 /* 0 or -errno. Removes what killed runs have left behind, too. */
@@ -89,11 +89,11 @@ struct shown {
 	char *path;	/* where */
 	bool has_path;	/* in fixd.ini; otherwise it is in the scratch directory */
 	enum run_entry_kind kind;
-	bool objects; /* of RUN_FILE: nobody reads its bytes as a file */
-	int fd;	    /* of RUN_FILE: the image, at the number that it has in every process of the run */
-	char *tree; /* of RUN_TREE */
+	bool objects;	      /* of RUN_FILE: nobody reads its bytes as a file */
+	int fd;		      /* of RUN_FILE: the image, at the number that it has in every process of the run */
+	char *tree;	      /* of RUN_TREE */
 	char *source, *input; /* what it is made from: the kind, and the path if it is one */
-	struct stat looks; /* of RUN_FILE: mode, owner and times that stat() should show */
+	struct stat looks;    /* of RUN_FILE: mode, owner and times that stat() should show */
 	uint64_t size;
 };
 

@@ -24,8 +24,8 @@ struct comparing {
 	const struct shown *x;
 	const struct changes_options *o;
 	const char *marker; /* scratch_marker() */
-	json_t *list; /* of changes */
-	int error;    /* the first of keeping them */
+	json_t *list;	    /* of changes */
+	int error;	    /* the first of keeping them */
 };
 
 /* In a line of its own, as git has it: in quotes, with numbers for bytes that are no text, if there are such. To be freed. */
@@ -248,7 +248,8 @@ static void compare_entry(struct comparing *c, int was_fd, int is_fd, const char
 		return;
 	same_kind = was_there && (was.st_mode & S_IFMT) == (is.st_mode & S_IFMT);
 	differs = !was_there || !same_kind || (was.st_mode & 07777) != (is.st_mode & 07777) ||
-		  (!S_ISDIR(is.st_mode) && !same_content(was_fd, is_fd, name, &was, &is)) || !same_attributes(was_fd, is_fd, name, &was, &is);
+		  (!S_ISDIR(is.st_mode) && !same_content(was_fd, is_fd, name, &was, &is)) ||
+		  !same_attributes(was_fd, is_fd, name, &was, &is);
 	if (differs) {
 		add(c, was_there ? "changed" : "new", rest);
 		keep(c, is_fd, name, &is, rest);

@@ -39,8 +39,9 @@ static int new_namespace(bool *mapped, char **why)
 	if (uid != 0 || unshare(CLONE_NEWNS) < 0) {
 		*mapped = true;
 		if (unshare(CLONE_NEWUSER | CLONE_NEWNS) < 0)
-			return refuse(why, -errno, "no user namespace (kernel.unprivileged_userns_clone, user.max_user_namespaces, or a "
-						   "container's filter)");
+			return refuse(why, -errno,
+				      "no user namespace (kernel.unprivileged_userns_clone, user.max_user_namespaces, or a "
+				      "container's filter)");
 		r = userns_map(uid, gid);
 		if (r < 0)
 			return refuse(why, r, "the user cannot be mapped into a user namespace");
@@ -161,8 +162,8 @@ static int choose_place(const char *home, const struct scratch *s, bool mapped, 
 		return refuse(why, -errno, *place);
 	r = has_attributes(*place);
 	return r < 0 ? refuse(why, r,
-			      "neither this kernel's tmpfs (Linux 6.6 has) nor the file system of TMPDIR (ext4 has) has attributes for overlayfs") :
-		       0;
+			      "neither this kernel's tmpfs (Linux 6.6 has) nor the file system of TMPDIR (ext4 has) has attributes for overlayfs")
+		     : 0;
 }
 
 /* What a user namespace would not show as it is: of that, NULL or a sentence. */

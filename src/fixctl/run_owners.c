@@ -31,14 +31,13 @@
 /* Machines are little-endian: the low half of an argument comes first. */
 #define LOAD_ARGUMENT(k) LOAD(args[k])
 /* To the instruction `yes` or `no`, from the one with the number `at`. */
-#define IS(at, value, yes, no) BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, value, (yes) - (at) - 1, (no) - (at) - 1)
+#define IS(at, value, yes, no) BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, value, (yes) - (at)-1, (no) - (at)-1)
 #define END(what) BPF_STMT(BPF_RET | BPF_K, what)
 
 /* One of those, or nobody: as it is. */
 #define ALLOW 19
 #define REFUSE 20
-#define IS_OWN(at, argument, own, then)                                                     \
-	LOAD_ARGUMENT(argument), IS((at) + 1, UINT32_MAX, then, (at) + 2), IS((at) + 2, own, then, REFUSE)
+#define IS_OWN(at, argument, own, then) LOAD_ARGUMENT(argument), IS((at) + 1, UINT32_MAX, then, (at) + 2), IS((at) + 2, own, then, REFUSE)
 
 void owners_refuse(uid_t uid, gid_t gid)
 {

@@ -93,8 +93,8 @@ static void print_daemon(const json_t *d)
 	printf("Memory: %s of %s\n", format_size(used, sizeof used, (uint64_t)ctl_int(d, "memory_bytes")),
 	       format_size(max, sizeof max, (uint64_t)ctl_int(d, "memory_max")));
 	printf("Connections: %lld\n", (long long)ctl_int(d, "connections"));
-	printf("Hits: %lld  Misses: %lld  Failures: %lld  Evictions: %lld", (long long)ctl_int(d, "hits"),
-	       (long long)ctl_int(d, "misses"), (long long)ctl_int(d, "failures"), (long long)ctl_int(d, "evictions"));
+	printf("Hits: %lld  Misses: %lld  Failures: %lld  Evictions: %lld", (long long)ctl_int(d, "hits"), (long long)ctl_int(d, "misses"),
+	       (long long)ctl_int(d, "failures"), (long long)ctl_int(d, "evictions"));
 	if (ctl_int(d, "teardown_failures"))
 		printf("  Failed teardowns: %lld", (long long)ctl_int(d, "teardown_failures"));
 	fputs("\n\n", stdout);

@@ -235,8 +235,11 @@ static int trace(struct fixd *f, const char *run, bool json, bool past, bool fol
 static int run(struct fixctl *ctl, int argc, char **argv)
 {
 	static const struct option options[] = {
-		{ "run", required_argument, NULL, 'r' }, { "past", no_argument, NULL, 'p' }, { "once", no_argument, NULL, '1' },
-		{ "json", no_argument, NULL, 'j' },	 { NULL, 0, NULL, 0 },
+		{ "run", required_argument, NULL, 'r' },
+		{ "past", no_argument, NULL, 'p' },
+		{ "once", no_argument, NULL, '1' },
+		{ "json", no_argument, NULL, 'j' },
+		{ NULL, 0, NULL, 0 },
 	};
 	const struct sigaction on_signal = { .sa_handler = on_interrupt };
 	const char *run_id = NULL;

@@ -31,7 +31,7 @@ struct state {
 	const struct warming *w;
 	struct target *all;
 	size_t sent, done;
-	bool progress; /* `out` is a terminal */
+	bool progress;	   /* `out` is a terminal */
 	struct fixd *asks; /* how far it is; or NULL */
 	int code;
 };
