@@ -22,8 +22,8 @@ struct daemon {
 	struct deferred ending; /* everything ends */
 	int64_t watchdog;	/* ns between two signs of life, or 0 */
 	struct timer alive;
-	int signals;   /* of the loop */
-	int log_level; /* of the command line; -1: as configured */
+	int signals;	   /* of the loop */
+	int log_level;	   /* of the command line; -1: as configured */
 	int64_t idle_exit; /* of the command line, for a file that says none */
 };
 

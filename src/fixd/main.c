@@ -20,7 +20,6 @@
 #include "fixd/keep/state.h"
 #include "wire/default_socket.h"
 
-
 #define EXIT_USAGE 2
 #define RESUME_TRIES 20
 #define RESUME_PAUSE_MS 50
@@ -33,7 +32,7 @@ struct options {
 	bool background;
 	int resumes; /* the version of a state, or 0 */
 	int ready_fd;
-	int log_level; /* -1: as configured */
+	int log_level;	   /* -1: as configured */
 	int64_t idle_exit; /* ns, for a file that says none */
 };
 

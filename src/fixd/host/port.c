@@ -37,8 +37,8 @@ bool port_is_free(uint16_t port)
 	int on = 1;
 
 	/* As servers do: connections that have ended a moment ago are in nobody's way. */
-	if (a < 0 || setsockopt(a, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) < 0 ||
-	    bind(a, (struct sockaddr *)&v4, sizeof v4) < 0 || listen(a, 1) < 0)
+	if (a < 0 || setsockopt(a, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) < 0 || bind(a, (struct sockaddr *)&v4, sizeof v4) < 0 ||
+	    listen(a, 1) < 0)
 		return false;
 	if (b < 0 || setsockopt(b, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on) < 0 ||
 	    setsockopt(b, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) < 0)

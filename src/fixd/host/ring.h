@@ -14,7 +14,7 @@ struct ring {
 	int fd; /* to be passed on; stays ours */
 	size_t head_size, size;
 	void *head;
-	char *bytes; /* of twice that size */
+	char *bytes;  /* of twice that size */
 	bool resumed; /* it is that of an earlier daemon */
 };
 

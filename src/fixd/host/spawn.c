@@ -30,8 +30,9 @@ static char helper[PATH_MAX];
 static char **helper_env;
 
 /* What a builder sees of the daemon's environment; more must be named in `env =`. */
-static const char *const passed_on[] = { "PATH",  "HOME", "USER", "LOGNAME", "SHELL",	"LANG",		"LC_ALL",	  "TZ",
-					 "TMPDIR", "ASAN_OPTIONS", "UBSAN_OPTIONS", "LSAN_OPTIONS", "TSAN_OPTIONS", "LD_LIBRARY_PATH" };
+static const char *const passed_on[] = { "PATH",	  "HOME",	  "USER",	  "LOGNAME",	    "SHELL",
+					 "LANG",	  "LC_ALL",	  "TZ",		  "TMPDIR",	    "ASAN_OPTIONS",
+					 "UBSAN_OPTIONS", "LSAN_OPTIONS", "TSAN_OPTIONS", "LD_LIBRARY_PATH" };
 
 static void make_env(void)
 {
@@ -89,8 +90,8 @@ static int set_up_descriptors(int channel, int errors)
 	int null = out_of_the_way(open("/dev/null", O_RDWR | O_CLOEXEC));
 
 	/* What cannot be told not to be passed on was opened so that it is not. */
-	if (null < 0 || fd_dup_to(null, STDIN_FILENO) < 0 || fd_dup_to(null, STDOUT_FILENO) < 0 ||
-	    fd_dup_to(errors, STDERR_FILENO) < 0 || fd_dup_to(channel, JOB_CHANNEL_FD) < 0)
+	if (null < 0 || fd_dup_to(null, STDIN_FILENO) < 0 || fd_dup_to(null, STDOUT_FILENO) < 0 || fd_dup_to(errors, STDERR_FILENO) < 0 ||
+	    fd_dup_to(channel, JOB_CHANNEL_FD) < 0)
 		return -1;
 	syscall(SYS_close_range, JOB_CHANNEL_FD + 1, ~0U, CLOSE_RANGE_CLOEXEC);
 	return 0;

@@ -202,8 +202,8 @@ void subscribe_way(struct watchset *s, const char *path, int depth)
 		target[n] = '\0';
 		at.data[at.size - strlen(part) - 1] = '\0';
 		_cleanup_free_ char *left = save && *save ? xstrdup(save) : xstrdup("");
-		_cleanup_free_ char *next = *target == '/' ? xasprintf("%s/%s", target, left) :
-							     xasprintf("%s/%s/%s", at.data, target, left);
+		_cleanup_free_ char *next =
+			*target == '/' ? xasprintf("%s/%s", target, left) : xasprintf("%s/%s/%s", at.data, target, left);
 
 		subscribe_way(s, next, depth + 1);
 		return;
@@ -217,8 +217,9 @@ void subscribe_way(struct watchset *s, const char *path, int depth)
  */
 bool changes_are_told(const char *path)
 {
-	static const unsigned long with[] = { 0xef53,	  0x01021994, 0x858458f6, 0x58465342, 0x9123683e, 0xf2f52010, 0xca451a4e, 0x2fc12fc1,
-					      0x3153464a, 0x52654973, 0x3434,	  0x4d44,     0x2011bab0, 0x73717368, 0xe0f5e1e2, 0x9660 };
+	static const unsigned long with[] = { 0xef53,	  0x01021994, 0x858458f6, 0x58465342, 0x9123683e, 0xf2f52010,
+					      0xca451a4e, 0x2fc12fc1, 0x3153464a, 0x52654973, 0x3434,	  0x4d44,
+					      0x2011bab0, 0x73717368, 0xe0f5e1e2, 0x9660 };
 	struct statfs fs;
 
 	if (statfs(path, &fs) < 0)

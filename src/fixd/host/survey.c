@@ -34,7 +34,7 @@ struct survey {
 	void *arg;
 	char *wrong; /* why it is not to be relied on */
 	struct vector places;
-	DIR *dir; /* that is being read */
+	DIR *dir;	     /* that is being read */
 	struct place *place; /* its */
 	struct snapshot list;
 	struct snapshot_sorting sorting;

@@ -20,8 +20,9 @@ enum name_kind { A_NAME, A_PATTERN, LAST_PATTERN /* whose names are what is look
 struct survey_watch {
 	void (*way)(void *arg, const char *path);     /* every directory that is passed on the way to it */
 	void (*content)(void *arg, const char *path); /* the file or directory itself */
-	void (*names)(void *arg, const char *path, const char *name, enum name_kind kind); /* a directory in which such names may come and go */
-	void (*tree)(void *arg, const char *path);    /* a directory all of whose entries count */
+	void (*names)(void *arg, const char *path, const char *name,
+		      enum name_kind kind);	   /* a directory in which such names may come and go */
+	void (*tree)(void *arg, const char *path); /* a directory all of whose entries count */
 };
 
 /* With the rights of `viewer`; no more than `most` names. `watch` may be NULL: nobody watches. All but `arg` must outlive it. */

@@ -71,8 +71,9 @@ static void note_write(struct sub *sub, const char *name)
  */
 static void note_touched(struct sub *sub, const struct inotify_event *e)
 {
-	bool alone = !(e->mask & (MASK_SELF | IN_ISDIR)) &&
-		     (sub->name ? sub->pattern && sub->last && e->len : sub->mask == MASK_TREE ? e->len > 0 : !(e->mask & MASK_NAMES));
+	bool alone = !(e->mask & (MASK_SELF | IN_ISDIR)) && (sub->name		      ? sub->pattern && sub->last && e->len
+							     : sub->mask == MASK_TREE ? e->len > 0
+										      : !(e->mask & MASK_NAMES));
 
 	touch(sub->set, alone ? path_of_event(sub, e->len ? e->name : NULL) : NULL);
 }

@@ -19,12 +19,12 @@
 struct watcher {
 	struct loop *loop;
 	struct deferred burying, telling;
-	struct link graves; /* what sets have left */
-	struct link told;   /* watchset::in_told: whose hint is to be passed on */
+	struct link graves;    /* what sets have left */
+	struct link told;      /* watchset::in_told: whose hint is to be passed on */
 	struct source *source; /* NULL: no inotify */
 	int fd;
 	int mounts; /* /proc/self/mountinfo, which says when something is mounted; or -1 */
-	void *wds; /* tree of struct wd */
+	void *wds;  /* tree of struct wd */
 	struct link sets;
 	bool warned;
 	uint64_t epoch; /* of the loop, at the last drain */
@@ -43,9 +43,9 @@ struct sub {
 	struct wd *wd;
 	struct watchset *set; /* NULL: it has gone */
 	char *path;
-	char *name; /* of interest in that directory; NULL: everything */
-	bool pattern; /* it is one */
-	bool last;    /* of the whole, so that its names are what is watched */
+	char *name;    /* of interest in that directory; NULL: everything */
+	bool pattern;  /* it is one */
+	bool last;     /* of the whole, so that its names are what is watched */
 	uint32_t mask; /* what of it: the inode may be watched for others, too */
 };
 
@@ -60,24 +60,24 @@ struct grave {
 #define TOUCHED_MAX 256
 
 struct watchset {
-	struct link link; /* watcher::sets */
-	struct link in_told; /* watcher::told */
-	struct viewer *viewer; /* with whose rights; NULL: the daemon's */
-	struct vector touched; /* paths that something happened to */
+	struct link link;	/* watcher::sets */
+	struct link in_told;	/* watcher::told */
+	struct viewer *viewer;	/* with whose rights; NULL: the daemon's */
+	struct vector touched;	/* paths that something happened to */
 	struct vector modified; /* and that were written to during the first look */
-	bool look_at_all;      /* or it is not known to which */
+	bool look_at_all;	/* or it is not known to which */
 	struct watcher *watcher;
 	char **patterns;
 	struct snapshot seen;
-	struct snapshot before; /* what another process had seen, until the first look is over */
-	bool restored;		/* there is such */
-	struct survey *survey; /* the look at hand, or NULL */
-	bool complete;	       /* the first one is over */
+	struct snapshot before;	    /* what another process had seen, until the first look is over */
+	bool restored;		    /* there is such */
+	struct survey *survey;	    /* the look at hand, or NULL */
+	bool complete;		    /* the first one is over */
 	int64_t look_began, looked; /* the look at hand; and the last one, when it began */
 	struct link subs;
 	struct link old_subs; /* that the look at hand replaces */
-	size_t most; /* names */
-	char *wrong; /* why the first look is not to be relied on */
+	size_t most;	      /* names */
+	char *wrong;	      /* why the first look is not to be relied on */
 	bool polled;
 	bool hinted;  /* something happened since the last look */
 	bool renamed; /* and names came or went: there may be more to watch */

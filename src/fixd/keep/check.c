@@ -173,9 +173,9 @@ struct checking {
 	struct vector serials; /* pointers into memory of 64-bit numbers, in order */
 	uint64_t *numbers;
 	size_t n_sessions, n_instances;
-	struct vector fds; /* that were named: each is owned by one only */
+	struct vector fds;   /* that were named: each is owned by one only */
 	struct vector lasts; /* pointers into memory of the serials that instances name as their last image */
-	char *trees; /* NULL: there are none */
+	char *trees;	     /* NULL: there are none */
 	char *wrong;
 };
 

@@ -20,13 +20,16 @@ struct loading {
 	void *arg;
 	struct session **sessions; /* by their numbers */
 	size_t n_sessions;
-	struct vector images; /* by serial; a reference to each, until all are in place */
+	struct vector images;	 /* by serial; a reference to each, until all are in place */
 	struct vector instances; /* by their numbers; NULL: there is no such one any more */
-	struct vector used; /* files and directories */
+	struct vector used;	 /* files and directories */
 };
 
-#define EACH_RECORD(l, saved, r)                                                                                       \
-	for (struct { struct record_reader in; bool bad; } each = { record_inside(saved), false };                     \
+#define EACH_RECORD(l, saved, r)                       \
+	for (struct {                                  \
+		     struct record_reader in;          \
+		     bool bad;                         \
+	     } each = { record_inside(saved), false }; \
 	     record_next(&each.in, &(r), &each.bad);)
 
 /* A field that one of the rows is about. */

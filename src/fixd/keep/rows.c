@@ -54,29 +54,17 @@ const struct row daemon_rows[] = {
 };
 
 const struct row session_rows[] = {
-	STRING(struct session, root),
-	UP_TO(struct session, uid, UINT32_MAX - 1),
-	TIME(struct session, created_real),
-	TIME(struct session, last_run_real),
-	NUMBER(struct session, total_runs),
-	END,
+	STRING(struct session, root),	     UP_TO(struct session, uid, UINT32_MAX - 1), TIME(struct session, created_real),
+	TIME(struct session, last_run_real), NUMBER(struct session, total_runs),	 END,
 };
 
 const struct row run_rows[] = {
-	STRING(struct run, id),
-	TIME(struct run, began_real),
-	TIME(struct run, ended_real),
-	UP_TO(struct run, n_joined, UINT32_MAX),
-	END,
+	STRING(struct run, id), TIME(struct run, began_real), TIME(struct run, ended_real), UP_TO(struct run, n_joined, UINT32_MAX), END,
 };
 
 const struct row use_rows[] = {
-	NUMBER(struct use, serial),
-	STRING(struct use, title),
-	NUMBER(struct use, generation),
-	NUMBER(struct use, attaches),
-	BOOL(struct use, built),
-	END,
+	NUMBER(struct use, serial),   STRING(struct use, title), NUMBER(struct use, generation),
+	NUMBER(struct use, attaches), BOOL(struct use, built),	 END,
 };
 
 const struct row image_rows[] = {
@@ -173,10 +161,6 @@ const struct row conn_rows[] = {
 };
 
 const struct row lease_rows[] = {
-	PID(struct lease, pid),
-	BOOL(struct lease, released),
-	NUMBER(struct lease, uid),
-	TIME(struct lease, since),
-	NUMBER(struct lease, event),
-	END,
+	PID(struct lease, pid),	   BOOL(struct lease, released), NUMBER(struct lease, uid),
+	TIME(struct lease, since), NUMBER(struct lease, event),	 END,
 };

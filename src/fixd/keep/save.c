@@ -29,7 +29,7 @@ struct saving {
 	struct state *s;
 	struct text *out;
 	struct keep *keep;
-	uint64_t number; /* of this state, of all that were written */
+	uint64_t number;      /* of this state, of all that were written */
 	struct vector images; /* each after those it leads to */
 	struct vector instances;
 	uint64_t session;

@@ -12,14 +12,14 @@ struct source {
 	enum source_kind_of kind;
 	int fd;
 	bool closed;
-	bool armed;	   /* the kernel will tell us */
-	bool paused;	   /* and is not to */
-	bool nonblocking;  /* the descriptor was made so */
-	bool lost;	   /* its packet was, with the ring */
-	bool resend;	   /* the kernel would not take the first packet: it is on its way nowhere */
+	bool armed;	     /* the kernel will tell us */
+	bool paused;	     /* and is not to */
+	bool nonblocking;    /* the descriptor was made so */
+	bool lost;	     /* its packet was, with the ring */
+	bool resend;	     /* the kernel would not take the first packet: it is on its way nowhere */
 	struct link refused; /* loop::refused: the kernel would not, and is asked again */
-	bool sending;	   /* the first packet is on its way */
-	unsigned inflight; /* operations whose completion is still to come */
+	bool sending;	     /* the first packet is on its way */
+	unsigned inflight;   /* operations whose completion is still to come */
 	struct link packets;
 	size_t n_packets;
 	union {
@@ -51,9 +51,9 @@ struct loop {
 	const struct loop_backend *backend;
 	void *state;
 	bool stopping;
-	bool quiet; /* nothing is armed again */
-	bool last;  /* nothing is behind what the backend hands out now, in this turn */
-	bool more;  /* a turn was long enough: there is more to do at once */
+	bool quiet;   /* nothing is armed again */
+	bool last;    /* nothing is behind what the backend hands out now, in this turn */
+	bool more;    /* a turn was long enough: there is more to do at once */
 	char *reason; /* why the ring is not used */
 	uint64_t epoch;
 	int64_t turn_began, turn_ended, longest_turn;

@@ -38,10 +38,10 @@ struct uring_state {
 	struct io_uring_buf_ring *buffers;
 	size_t buffers_size;
 	char *memory;
-	struct msghdr template; /* of recvmsg: no name, no control data */
-	unsigned turn; /* completions of this turn */
-	int lost;      /* -errno: what the ring has failed with */
-	unsigned refusals; /* in a row */
+	struct msghdr template;	     /* of recvmsg: no name, no control data */
+	unsigned turn;		     /* completions of this turn */
+	int lost;		     /* -errno: what the ring has failed with */
+	unsigned refusals;	     /* in a row */
 	struct io_uring_sqe nowhere; /* for the entries of a lost one */
 	struct io_uring_cqe *early;  /* completions that were taken outside of a turn */
 	size_t n_early, room_early;
@@ -56,7 +56,6 @@ struct uring_state {
  * turn. With more, the ring sends them all in one call.
  */
 #define FEW 4
-
 
 struct sending {
 	struct msghdr msg;
@@ -296,8 +295,7 @@ static void uring_send(struct loop *l, struct source *s)
 
 	if (!sending)
 		s->backend = sending = xcalloc(1, sizeof *sending);
-	packet_to_msghdr(link_entry(s->packets.next, struct packet, link), &sending->msg, &sending->iov,
-			 sending->control.bytes);
+	packet_to_msghdr(link_entry(s->packets.next, struct packet, link), &sending->msg, &sending->iov, sending->control.bytes);
 	if ((st->turn <= FEW || st->lost) && send_now(s, &sending->msg))
 		return;
 	sqe = next_sqe(st);
@@ -358,8 +356,7 @@ static bool received(struct uring_state *st, struct source *s, const struct io_u
 		s->handler->ended(s->arg, 0);
 	else
 		s->handler->received(s->arg, io_uring_recvmsg_payload(out, &st->template),
-				     io_uring_recvmsg_payload_length(out, cqe->res, &st->template),
-				     out->flags & (MSG_TRUNC | MSG_CTRUNC));
+				     io_uring_recvmsg_payload_length(out, cqe->res, &st->template), out->flags & (MSG_TRUNC | MSG_CTRUNC));
 	return_buffer(st, id);
 	return true;
 }

@@ -14,7 +14,7 @@ struct fixture;
 struct instance;
 
 struct edge {
-	struct link in_dependency; /* instance::dependents; session::loose while `to` is not there */
+	struct link in_dependency;  /* instance::dependents; session::loose while `to` is not there */
 	struct instance *from, *to; /* `to`: NULL while it is not there */
 };
 

@@ -46,20 +46,20 @@ struct image {
 	uint32_t generation;
 	uint32_t board_slot;
 	uint64_t board_value;
-	size_t n_depends;	/* as in the definition it was built by */
-	struct digest *dep_digests; /* the digests of its dependencies */
-	struct image **depends; /* they themselves (references), when its objects may point into them; or NULL */
+	size_t n_depends;		      /* as in the definition it was built by */
+	struct digest *dep_digests;	      /* the digests of its dependencies */
+	struct image **depends;		      /* they themselves (references), when its objects may point into them; or NULL */
 	struct image **teardown_deps;	      /* references: of its dependencies those that must be torn down after it */
 	struct teardown_link *teardown_links; /* as many */
 	size_t n_teardown_deps;
 	struct link teardown_dependents;
-	struct link in_unused;	      /* model::unused or user::unused, if it is current and nobody uses it */
-	size_t n_teardown_dependents; /* by so many */
-	struct keeper *kept_by; /* what tears it down, or NULL */
-	const char *died;	/* why that has ended by itself; it is its own */
-	bool ending;		/* it is being torn down */
-	struct link in_detached; /* model::detached */
-	bool dirty; /* it was held since its last reset */
+	struct link in_unused;	       /* model::unused or user::unused, if it is current and nobody uses it */
+	size_t n_teardown_dependents;  /* by so many */
+	struct keeper *kept_by;	       /* what tears it down, or NULL */
+	const char *died;	       /* why that has ended by itself; it is its own */
+	bool ending;		       /* it is being torn down */
+	struct link in_detached;       /* model::detached */
+	bool dirty;		       /* it was held since its last reset */
 	int64_t created, created_real; /* built, or last rebuilt with the same digest */
 	int64_t used, used_real;       /* last attach or detach */
 	int64_t checked;	       /* its check command last said yes */
@@ -67,25 +67,25 @@ struct image {
 	int64_t cpu_ns;	   /* of its build; 0: not known */
 	uint64_t peak_rss; /* bytes */
 	uint64_t attaches;
-	int parts_fd; /* what its key on the remote is made from, or -1 */
-	bool at_home_only; /* its objects must not be relocated */
+	int parts_fd;	    /* what its key on the remote is made from, or -1 */
+	bool at_home_only;  /* its objects must not be relocated */
 	struct link copies; /* of them, for other places */
-	char *title; /* of its instance */
-	uint64_t saved; /* number of the state that it was last written into */
+	char *title;	    /* of its instance */
+	uint64_t saved;	    /* number of the state that it was last written into */
 	int scope;
 	char *teardown_error; /* NULL: there was none */
 
 	/* Of what a client built. */
-	struct user *user; /* a reference */
+	struct user *user;	 /* a reference */
 	struct session *session; /* that gets it as an orphan; NULL at the daemon's end */
-	struct link in_session; /* session::images */
-	char *run; /* in which it was built, or NULL */
-	char **dep_titles; /* the titles of what `dep_digests` is of */
-	int note_fd; /* for whoever tears it down, or -1 */
+	struct link in_session;	 /* session::images */
+	char *run;		 /* in which it was built, or NULL */
+	char **dep_titles;	 /* the titles of what `dep_digests` is of */
+	int note_fd;		 /* for whoever tears it down, or -1 */
 	uint64_t note_size;
-	bool of_run;   /* it is of no use after that run */
-	bool teardown; /* somebody must be told to tear it down */
-	bool torn_down; /* and was */
+	bool of_run;			    /* it is of no use after that run */
+	bool teardown;			    /* somebody must be told to tear it down */
+	bool torn_down;			    /* and was */
 	uint64_t preferred_teardown_client; /* the client that can do it best; 0: all are equal */
 };
 
@@ -145,7 +145,7 @@ int image_closure(struct image *im, struct image **out, size_t max);
 /* What a client has on an image. */
 struct lease {
 	struct link in_client; /* client::leases */
-	struct link in_image; /* image::leases */
+	struct link in_image;  /* image::leases */
 	struct image *image;
 	pid_t pid;
 	bool released; /* held, but not to be used again */

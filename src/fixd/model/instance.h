@@ -53,29 +53,29 @@ enum instance_state {
 struct instance {
 	struct session *session;
 	const struct fixture *fixture;
-	char *key; /* identity within the session */
+	char *key;   /* identity within the session */
 	char *title; /* name, name[param], with the scope key: for people */
 	char *param, *scope_key;
-	char **env; /* NAME=value, or NAME when it is not set */
+	char **env;	       /* NAME=value, or NAME when it is not set */
 	struct pool *pool;     /* what is asked for is one of its clones; or NULL */
 	char *clone;	       /* NAME/NUMBER: one of the clones of that, or what such a one depends on; or NULL */
 	struct pool *clone_of; /* NULL: of none, or it is the dependency of one */
 	struct link waiters;
 	size_t n_waiters, n_holders, n_builders; /* and of those who will hold it, and who can build it */
-	struct edge *edges; /* to its dependencies, or NULL */
+	struct edge *edges;			 /* to its dependencies, or NULL */
 	size_t n_edges;
 	struct link dependents; /* edge::in_dependency */
 
 	enum instance_state state;
-	struct image *current; /* a reference */
-	struct image *last;    /* the newest image while it lives; no reference */
-	struct image **pins;   /* dependencies that are ready while others are being built */
+	struct image *current;	/* a reference */
+	struct image *last;	/* the newest image while it lives; no reference */
+	struct image **pins;	/* dependencies that are ready while others are being built */
 	struct watchset *watch; /* the inputs of the current image or of the failure */
 	uint64_t looked_for;	/* client::id: they are looked at because it is to build; 0: not */
 	struct build *build;
-	struct offer *offer;	 /* a client builds it */
-	unsigned lost_builders;	 /* in a row */
-	const struct run *run;	 /* that it lives as long as, or NULL */
+	struct offer *offer;	/* a client builds it */
+	unsigned lost_builders; /* in a row */
+	const struct run *run;	/* that it lives as long as, or NULL */
 	uint32_t generation;
 	uint32_t board_slot;
 	unsigned unsettled; /* builds in a row whose inputs changed meanwhile */
@@ -93,11 +93,11 @@ struct instance {
 	int64_t eager_from; /* asked for by the policy at this time; 0: not */
 	struct timer expiry;
 	struct deferred waking; /* looks again who can be answered */
-	struct timer restart; /* of a service that has ended by itself */
-	unsigned deaths;      /* in a row, each soon after its start */
-	bool restarting;      /* it was not asked for, but is to run again */
-	char *teardown_error; /* of the last image that was torn down, or NULL */
-	uint64_t resolved_in; /* number of the last resolution that asked for it, and */
+	struct timer restart;	/* of a service that has ended by itself */
+	unsigned deaths;	/* in a row, each soon after its start */
+	bool restarting;	/* it was not asked for, but is to run again */
+	char *teardown_error;	/* of the last image that was torn down, or NULL */
+	uint64_t resolved_in;	/* number of the last resolution that asked for it, and */
 	enum outcome resolved_as;
 	uint64_t mark;	 /* of instance_propagate() */
 	size_t saved_at; /* its number in the state that is being written */

@@ -27,10 +27,10 @@ struct run {
 	char *id;
 	uint64_t number; /* later ones have greater ones */
 	struct link members;
-	struct link releases; /* that wait */
+	struct link releases;		/* that wait */
 	int64_t began_real, ended_real; /* 0: it has not ended */
-	size_t n_joined;      /* members that there ever were, without observers */
-	struct vector uses;   /* struct use, by serial */
+	size_t n_joined;		/* members that there ever were, without observers */
+	struct vector uses;		/* struct use, by serial */
 };
 
 /* What its members have attached. */

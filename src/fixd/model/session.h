@@ -31,12 +31,12 @@ struct session {
 	struct model *model;
 	const struct session_calls *calls;
 	struct user *user; /* a reference */
-	size_t n_conns; /* that joined */
-	uint64_t number; /* of all sessions of the daemon, later ones have greater ones */
+	size_t n_conns;	   /* that joined */
+	uint64_t number;   /* of all sessions of the daemon, later ones have greater ones */
 	char id[16];
 	char *root;
 	struct viewer *viewer; /* with whose rights the root is looked at; NULL: the daemon's */
-	bool root_seen; /* was it there when the session began? */
+	bool root_seen;	       /* was it there when the session began? */
 	uid_t uid;
 	int64_t created_real;
 	int64_t last_run_real; /* 0: there was none */
@@ -44,15 +44,15 @@ struct session {
 	struct link runs;
 	struct link past; /* runs that have ended, oldest first */
 	size_t n_past;
-	struct link images; /* that clients built: image::in_session */
-	struct link orphans; /* oldest first */
-	size_t n_orphans; /* with those that somebody is being told of */
+	struct link images;	   /* that clients built: image::in_session */
+	struct link orphans;	   /* oldest first */
+	size_t n_orphans;	   /* with those that somebody is being told of */
 	struct fixture **fixtures; /* registered by clients, by name */
 	size_t n_fixtures;
 	struct vector instances; /* by key */
-	struct link loose; /* edge::in_dependency of those whose dependency is not there */
-	uint64_t changes; /* instances that went, definitions that were read again: pointers from before are not to be used */
-	struct recent *recents; /* what requests have meant (serve/attach); NULL: none was kept */
+	struct link loose;	 /* edge::in_dependency of those whose dependency is not there */
+	uint64_t changes;	 /* instances that went, definitions that were read again: pointers from before are not to be used */
+	struct recent *recents;	 /* what requests have meant (serve/attach); NULL: none was kept */
 };
 
 /* What the rest of the model asks of its session. */
@@ -93,9 +93,9 @@ struct orphan *session_adopt(struct session *s, const char *pattern, const struc
 
 /* Who asks, and for which instance of a fixture. */
 struct instance_lookup {
-	const char *param; /* or NULL */
-	const char *node;  /* "pkg/mod.py::Class::test", of which the scope of the fixture takes its part */
-	char *const *env;  /* NAME=value of the asker */
+	const char *param;     /* or NULL */
+	const char *node;      /* "pkg/mod.py::Class::test", of which the scope of the fixture takes its part */
+	char *const *env;      /* NAME=value of the asker */
 	const struct run *run; /* or NULL */
 	const char *clone;     /* the clone, see instance::clone; or NULL */
 };

@@ -22,7 +22,7 @@ struct user {
 	bool limited;
 	unsigned refs;
 	size_t n_connections, n_sessions, n_fixtures, n_instances, n_images, n_builds;
-	uint64_t bytes; /* of images that his clients built, and of notes */
+	uint64_t bytes;	     /* of images that his clients built, and of notes */
 	struct lane *lane;   /* of what its clients ask (serve/inbox); NULL: nothing yet. It goes with the user */
 	uint64_t build_turn; /* the number of the last build that was begun for him */
 	struct link unused;  /* like model::unused, of what his clients built */

@@ -33,8 +33,7 @@ bool see_instance(const struct client *c, const struct instance *i)
 /* A bracket in a glob would be a set of characters: the plain name is compared first. */
 static bool visibility_is_named(const char *pattern, const struct instance *i, const char *name)
 {
-	return !strcmp(pattern, name) || !strcmp(pattern, i->title) || glob_match(pattern, i->fixture->name) ||
-	       glob_match(pattern, name);
+	return !strcmp(pattern, name) || !strcmp(pattern, i->title) || glob_match(pattern, i->fixture->name) || glob_match(pattern, name);
 }
 
 bool see_named(const char *pattern, const struct instance *i)

@@ -84,8 +84,8 @@ static enum outcome resolve_dependencies(struct instance *i, const struct resolu
 
 		instance_set_pin(i, k, NULL);
 		if (one == OUTCOME_FAILED) {
-			instance_set_error(i, xasprintf("it depends on '%s': %s", i->fixture->depends[k].name,
-					       dep ? dep->error : strerror(-err)));
+			instance_set_error(
+				i, xasprintf("it depends on '%s': %s", i->fixture->depends[k].name, dep ? dep->error : strerror(-err)));
 			instance_unpin(i);
 			return OUTCOME_FAILED;
 		}
@@ -527,4 +527,3 @@ void instance_propagate(struct instance *i)
 	if (i->clone && !i->clone_of && i->current)
 		instance_give_back(i->current);
 }
-

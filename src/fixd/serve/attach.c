@@ -332,8 +332,10 @@ static void want(struct conn *c, const struct wire_header *h, const struct wire_
 	}
 	timer_start(c->server->model->loop, &p->limit, now + a->timeout_ms * NSEC_PER_MSEC);
 	if (i->offer && would_wait_for_itself(c, i, &looks)) {
-		conn_reply_error(c, h, -EDEADLK, "fixture '%s' cannot be waited for: it is being built, and its builder waits for "
-						 "what this client builds", i->fixture->name);
+		conn_reply_error(c, h, -EDEADLK,
+				 "fixture '%s' cannot be waited for: it is being built, and its builder waits for "
+				 "what this client builds",
+				 i->fixture->name);
 		pending_free(p);
 		return;
 	}
@@ -342,14 +344,14 @@ static void want(struct conn *c, const struct wire_header *h, const struct wire_
 	waiter_begin(i, &p->waiter);
 }
 
-void attach_resume(struct conn *c, const struct wire_header *h, const struct wire_attach *a, const uint64_t *depends,
-		   struct instance *i)
+void attach_resume(struct conn *c, const struct wire_header *h, const struct wire_attach *a, const uint64_t *depends, struct instance *i)
 {
 	want(c, h, a, "", depends, i);
 }
 
-void attach_each(const struct conn *c, void (*fn)(const struct wire_header *h, uint32_t flags, const struct instance *i,
-						 struct image *const *depends, size_t n_depends, int64_t deadline, void *arg),
+void attach_each(const struct conn *c,
+		 void (*fn)(const struct wire_header *h, uint32_t flags, const struct instance *i, struct image *const *depends,
+			    size_t n_depends, int64_t deadline, void *arg),
 		 void *arg)
 {
 	link_for_each(l, &c->unanswered) {
@@ -418,7 +420,7 @@ static void refuse_instance(struct conn *c, const struct wire_header *h, const s
 
 /* The instance a request names. NULL: it was answered with why not. */
 static struct instance *attach_target(struct conn *c, const struct wire_header *h, char *name, const char *node, char *const *env,
-				       bool only_look)
+				      bool only_look)
 {
 	_cleanup_free_ char *sentence = NULL;
 	struct instance_lookup place = { .node = node, .env = env, .run = c->client.member ? c->client.member->run : NULL };
@@ -464,8 +466,8 @@ bool handle_attach(struct conn *c, const struct wire_header *h, const void *body
 		struct tail t = { (const char *)(a + 1), (const char *)body + size };
 		_cleanup_free_ char *name = tail_string(&t, a->name), *node = name ? tail_string(&t, a->key) : NULL;
 		char **env = node ? tail_list(&t, a->env) : NULL;
-		bool valid = env && *name && a->depends <= WIRE_DEPENDS_MAX && tail_bytes(&t, depends, a->depends * 8u) &&
-			     t.at == t.end && (a->depends == 0 || (a->flags & WIRE_ATTACH_BUILD));
+		bool valid = env && *name && a->depends <= WIRE_DEPENDS_MAX && tail_bytes(&t, depends, a->depends * 8u) && t.at == t.end &&
+			     (a->depends == 0 || (a->flags & WIRE_ATTACH_BUILD));
 
 		if (valid)
 			i = attach_target(c, h, name, node, env, a->flags & WIRE_ATTACH_LOOK);

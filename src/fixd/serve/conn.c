@@ -39,7 +39,7 @@ struct reply {
 	struct server *stop; /* is to, when it was sent */
 	void (*done)(void *arg, int err);
 	void *arg;
-	int *fds; /* behind the images */
+	int *fds;		/* behind the images */
 	struct image *images[]; /* as many as descriptors; then those, then the message */
 };
 
@@ -127,8 +127,7 @@ struct conn *conn_new(struct server *server, int fd)
 	link_init(&c->unanswered);
 	link_init(&c->client.offers);
 	inbox_init(&c->inbox);
-	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &n) < 0 ||
-	    setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &buffer, sizeof buffer) < 0) {
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &n) < 0 || setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &buffer, sizeof buffer) < 0) {
 		log_warn(-errno, "a connection cannot be set up");
 		fd_close(fd);
 		free(c);
@@ -267,9 +266,7 @@ static void reply_done(struct packet *p, int err)
 
 static struct reply *reply_new(const struct wire_header *to, uint16_t type, const void *body, size_t size, size_t n_fds)
 {
-	struct wire_header h = {
-		.type = type, .n_fds = (uint16_t)n_fds, .size = (uint32_t)(sizeof h + size), .id = to->id
-	};
+	struct wire_header h = { .type = type, .n_fds = (uint16_t)n_fds, .size = (uint32_t)(sizeof h + size), .id = to->id };
 	struct reply *r = xcalloc(1, sizeof *r + n_fds * (sizeof *r->images + sizeof *r->fds) + sizeof h + size);
 	char *message;
 
@@ -316,8 +313,8 @@ void conn_reply_fd(struct conn *c, const struct wire_header *to, const void *bod
 	send_reply(c, r);
 }
 
-void conn_reply_told(struct conn *c, const struct wire_header *to, const void *body, size_t size, int fd,
-		     void (*done)(void *arg, int err), void *arg)
+void conn_reply_told(struct conn *c, const struct wire_header *to, const void *body, size_t size, int fd, void (*done)(void *arg, int err),
+		     void *arg)
 {
 	struct reply *r = reply_new(to, to->type | WIRE_REPLY, body, size, fd >= 0);
 

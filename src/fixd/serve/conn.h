@@ -71,15 +71,14 @@ bool conn_is_stuck(const struct conn *c);
 /* One answer. */
 void conn_reply(struct conn *c, const struct wire_header *to, const void *body, size_t size);
 /* Calls `done` when the client has it, or with -errno when it never will; `fd` (-1: none) stays the caller's until then. */
-void conn_reply_told(struct conn *c, const struct wire_header *to, const void *body, size_t size, int fd,
-		     void (*done)(void *arg, int err), void *arg);
+void conn_reply_told(struct conn *c, const struct wire_header *to, const void *body, size_t size, int fd, void (*done)(void *arg, int err),
+		     void *arg);
 void conn_reply_fd(struct conn *c, const struct wire_header *to, const void *body, size_t size, int fd, bool close_after);
 /* The body, and the descriptors of images, which are held until they were sent. */
 void conn_reply_images(struct conn *c, const struct wire_header *to, const void *body, size_t size, struct image **images, size_t n);
 /* A report: takes the text and sends it as a sealed memfd. */
 void conn_reply_text(struct conn *c, const struct wire_header *to, const char *data, size_t size);
-void conn_reply_error(struct conn *c, const struct wire_header *to, int err, const char *fmt, ...)
-	__attribute__((format(printf, 4, 5)));
+void conn_reply_error(struct conn *c, const struct wire_header *to, int err, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
 /* Stops the daemon once everything was sent. */
 void conn_stop_after_reply(struct conn *c);
 

@@ -30,7 +30,7 @@ struct follower {
 	struct unanswered unanswered;
 	struct conn *conn;
 	struct wire_header request;
-	uint64_t from; /* number */
+	uint64_t from;	 /* number */
 	uint64_t looked; /* position that the log ended at when it was last looked for something */
 	struct timer limit;
 };
@@ -83,11 +83,11 @@ static void put_text(struct text *out, enum event_kind kind, const char *s, size
 static void put_event(struct text *out, const struct event *v)
 {
 	static const char *const kinds[EVENT_KINDS] = {
-		[EVENT_ATTACH] = "attach",	   [EVENT_DETACH] = "detach",	    [EVENT_BUILD] = "build",
-		[EVENT_READY] = "ready",	   [EVENT_FAILED] = "failed",	    [EVENT_STALE] = "stale",
-		[EVENT_RESET] = "reset",	   [EVENT_TORN_DOWN] = "torn-down", [EVENT_RUN_BEGAN] = "run-began",
-		[EVENT_RUN_ENDED] = "run-ended",   [EVENT_CHANGED] = "changed",	    [EVENT_USED] = "used",
-		[EVENT_DOWNLOAD] = "download",	   [EVENT_DOWNLOADED] = "downloaded", [EVENT_UPLOAD] = "upload",
+		[EVENT_ATTACH] = "attach",	 [EVENT_DETACH] = "detach",	    [EVENT_BUILD] = "build",
+		[EVENT_READY] = "ready",	 [EVENT_FAILED] = "failed",	    [EVENT_STALE] = "stale",
+		[EVENT_RESET] = "reset",	 [EVENT_TORN_DOWN] = "torn-down",   [EVENT_RUN_BEGAN] = "run-began",
+		[EVENT_RUN_ENDED] = "run-ended", [EVENT_CHANGED] = "changed",	    [EVENT_USED] = "used",
+		[EVENT_DOWNLOAD] = "download",	 [EVENT_DOWNLOADED] = "downloaded", [EVENT_UPLOAD] = "upload",
 		[EVENT_UPLOADED] = "uploaded",
 	};
 	static const uint16_t fields[] = { REPORT_NAME, REPORT_SESSION, REPORT_RUN, REPORT_TEST };

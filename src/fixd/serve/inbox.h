@@ -25,7 +25,7 @@ struct text;
 struct inboxes {
 	struct deferred work;
 	void (*dispatch)(struct conn *c, const void *data, size_t size); /* a message; the connection may be gone afterwards */
-	bool (*is_note)(const void *data, size_t size); /* it has no answer */
+	bool (*is_note)(const void *data, size_t size);			 /* it has no answer */
 	struct link lanes;
 	struct link parked;   /* inbox::in_lane of connections that wait for something else than their turn */
 	struct timer again;   /* when they are looked at */

@@ -33,8 +33,8 @@ struct listener {
 	struct server *server;
 	struct source *source;
 	struct timer again;
-	bool full; /* no descriptors: said once */
-	char *path; /* to be removed; NULL: not ours */
+	bool full;   /* no descriptors: said once */
+	char *path;  /* to be removed; NULL: not ours */
 	char *alias; /* a link to it; NULL: there is none */
 	int lock;
 };
@@ -239,7 +239,7 @@ static int bind_socket(struct listener *l, const char *path)
 	/* Before anything is made beside it. */
 	if (lstat(path, &st) == 0 && !S_ISSOCK(st.st_mode))
 		return -EEXIST;
-	if (!*path || strlen(path) >= sizeof ((struct sockaddr_un *)NULL)->sun_path)
+	if (!*path || strlen(path) >= sizeof((struct sockaddr_un *)NULL)->sun_path)
 		return -ENAMETOOLONG;
 	l->lock = lock_path(path);
 	if (l->lock < 0)

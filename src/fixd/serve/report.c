@@ -39,12 +39,12 @@ struct reporting {
 	struct text out;
 	char *pattern;
 	struct walk walk;
-	uint64_t run; /* number of the last one, of the session at hand */
+	uint64_t run;		     /* number of the last one, of the session at hand */
 	size_t list, session, inner; /* marks of what is not closed yet */
 	uint64_t config;	     /* server::n_configs when its fixtures began to be listed */
 	char *name;		     /* of the last of them */
-	char *found; /* key of the instance that was found */
-	uint64_t found_in; /* number of its session */
+	char *found;		     /* key of the instance that was found */
+	uint64_t found_in;	     /* number of its session */
 	bool found_says;
 };
 
@@ -89,7 +89,7 @@ static void put_image(struct text *out, const struct instance *i, const struct i
 
 static void put_nothing(struct text *out, const struct instance *i)
 {
-	static const uint16_t fields[] = { REPORT_ADDRESS, REPORT_SIZE,	    REPORT_DIGEST, REPORT_CREATED,
+	static const uint16_t fields[] = { REPORT_ADDRESS, REPORT_SIZE,	     REPORT_DIGEST,    REPORT_CREATED,
 					   REPORT_AGE,	   REPORT_LAST_USED, REPORT_BUILD_TIME };
 
 	record_u64(out, REPORT_GENERATION, i->generation);
@@ -446,8 +446,7 @@ static bool names_fixture(const char *pattern, const struct fixture *f)
 {
 	size_t n = strcspn(pattern, "[");
 
-	return glob_match(pattern, f->name) ||
-	       (pattern[n] == '[' && strlen(f->name) == n && !strncmp(pattern, f->name, n));
+	return glob_match(pattern, f->name) || (pattern[n] == '[' && strlen(f->name) == n && !strncmp(pattern, f->name, n));
 }
 
 /* The first one behind `name` (NULL: of all), or NULL. */

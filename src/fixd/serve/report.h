@@ -2,7 +2,6 @@
 /* What the daemon tells about itself, as records (wire/record.h). */
 #pragma once
 
-
 struct conn;
 struct wire_header;
 

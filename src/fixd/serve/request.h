@@ -19,14 +19,14 @@ bool request_is_note(const void *data, size_t size);
 /* Calls `fn` for every attach of the connection that waits. */
 struct instance;
 struct image;
-void attach_each(const struct conn *c, void (*fn)(const struct wire_header *h, uint32_t flags, const struct instance *i,
-						 struct image *const *depends, size_t n_depends, int64_t deadline, void *arg),
+void attach_each(const struct conn *c,
+		 void (*fn)(const struct wire_header *h, uint32_t flags, const struct instance *i, struct image *const *depends,
+			    size_t n_depends, int64_t deadline, void *arg),
 		 void *arg);
 /* One that waited in another process. */
-void attach_resume(struct conn *c, const struct wire_header *h, const struct wire_attach *a, const uint64_t *depends,
-		   struct instance *i);
+void attach_resume(struct conn *c, const struct wire_header *h, const struct wire_attach *a, const uint64_t *depends, struct instance *i);
 
 /* handle_NAME() for each. False: the message is malformed. */
-#define REQUEST_HANDLER(name, type, body, tail, flags)                                                                 \
+#define REQUEST_HANDLER(name, type, body, tail, flags) \
 	bool handle_##name(struct conn *c, const struct wire_header *h, const void *body_, size_t size);
 WIRE_REQUESTS(REQUEST_HANDLER)

@@ -22,8 +22,7 @@ static bool member_is_root(const char *path)
 {
 	size_t n = strlen(path);
 
-	return *path == '/' && !strstr(path, "//") && !strstr(path, "/./") && !strstr(path, "/../") &&
-	       (n == 1 || path[n - 1] != '/');
+	return *path == '/' && !strstr(path, "//") && !strstr(path, "/./") && !strstr(path, "/../") && (n == 1 || path[n - 1] != '/');
 }
 
 bool handle_join(struct conn *c, const struct wire_header *h, const void *body, size_t size)

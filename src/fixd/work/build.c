@@ -234,13 +234,8 @@ static void on_build_exit_of(void *arg);
 static enum job_kind job_kind(const struct build *b)
 {
 	static const enum job_kind kinds[SOURCE_COUNT] = {
-		[SOURCE_FILE] = JOB_FILE,
-		[SOURCE_DIRECTORY] = JOB_DIRECTORY,
-		[SOURCE_COMMAND] = JOB_COMMAND,
-		[SOURCE_TREE] = JOB_TREE,
-		[SOURCE_PLUGIN] = JOB_PLUGIN,
-		[SOURCE_SERVICE] = JOB_SERVICE,
-		[SOURCE_PROCESS] = JOB_SERVICE,
+		[SOURCE_FILE] = JOB_FILE,     [SOURCE_DIRECTORY] = JOB_DIRECTORY, [SOURCE_COMMAND] = JOB_COMMAND, [SOURCE_TREE] = JOB_TREE,
+		[SOURCE_PLUGIN] = JOB_PLUGIN, [SOURCE_SERVICE] = JOB_SERVICE,	  [SOURCE_PROCESS] = JOB_SERVICE,
 	};
 
 	if (b->purpose == PURPOSE_CHECK || b->purpose == PURPOSE_RESET)

@@ -43,7 +43,7 @@ struct build {
 	struct mem_waiter room;
 	uint64_t limit_bytes; /* of the image and its tree: memory-max */
 	uint64_t most;	      /* addresses reserved for the image */
-	uint64_t address; /* 0: no range */
+	uint64_t address;     /* 0: no range */
 	char *tree;
 	struct image **depends; /* references */
 	size_t n_depends;
@@ -54,14 +54,14 @@ struct build {
 	bool looked; /* for it on the remote: its time has begun anew */
 	bool asked_to_end;
 	const char *wrong; /* what it did to its channel, and was ended for; NULL */
-	bool counted;	/* in builds::n_running */
-	int64_t over;	/* its process has ended then; 0: not yet */
-	siginfo_t status; /* and so */
+	bool counted;	   /* in builds::n_running */
+	int64_t over;	   /* its process has ended then; 0: not yet */
+	siginfo_t status;  /* and so */
 	bool have_result;
 	struct job_result result;
 	char *sentence;
 	int image_fd, hold, parts; /* or -1 */
-	struct keeper *keeper; /* that this helper becomes, or NULL */
+	struct keeper *keeper;	   /* that this helper becomes, or NULL */
 };
 
 /* Its process has ended, or is a keeper's now. */

@@ -53,7 +53,7 @@ struct offer {
 	size_t n_depends;
 	char *run, *test;
 	struct digest section;
-	struct mem_waiter room; /* for what was published */
+	struct mem_waiter room;	 /* for what was published */
 	struct deferred looking; /* at the inputs, since */
 	int64_t asked;		 /* then: 0: not yet. What was published: */
 	struct offer_commit commit;
@@ -181,8 +181,8 @@ static char *offer_verify(const struct offer *o, const struct offer_commit *c, c
 	if (size != c->size || *note_size > OFFER_NOTE_MAX)
 		return xasprintf("what the client published is not what it said: %llu bytes", (unsigned long long)size);
 	if (size > limit)
-		return xasprintf("the image has %llu bytes, allowed are %llu (memory-max, user-memory-max)",
-				 (unsigned long long)size, (unsigned long long)limit);
+		return xasprintf("the image has %llu bytes, allowed are %llu (memory-max, user-memory-max)", (unsigned long long)size,
+				 (unsigned long long)limit);
 	return NULL;
 }
 

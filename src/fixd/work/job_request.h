@@ -15,13 +15,13 @@ struct watchset;
 struct job_request {
 	const struct instance *instance;
 	enum job_kind kind;
-	const char *command; /* of a check or reset */
-	const struct image *image;   /* that is checked or reset, or NULL */
-	const struct keeper *keeper; /* that the helper becomes, or NULL */
+	const char *command;	      /* of a check or reset */
+	const struct image *image;    /* that is checked or reset, or NULL */
+	const struct keeper *keeper;  /* that the helper becomes, or NULL */
 	const struct watchset *watch; /* the inputs whose digest is wanted, with watch-by = content */
 	struct image *const *depends; /* in the order of the definition */
 	size_t n_depends;
-	char *tree; /* directory to be filled, or NULL */
+	char *tree;		/* directory to be filled, or NULL */
 	uint64_t address, most; /* where objects go; how much may be mapped (0: there is no image) */
 	uint64_t limit_bytes;
 };

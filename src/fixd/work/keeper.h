@@ -26,32 +26,32 @@ struct recovery;
 struct keeper {
 	struct link link; /* work::keepers */
 	struct work *work;
-	struct image *image; /* that it keeps: it has a reference while it ends; NULL: there is none (any more) */
-	char *title;	     /* of the instance */
-	char *user;	     /* as whom it runs, or NULL */
-	char *note;	     /* file */
+	struct image *image;   /* that it keeps: it has a reference while it ends; NULL: there is none (any more) */
+	char *title;	       /* of the instance */
+	char *user;	       /* as whom it runs, or NULL */
+	char *note;	       /* file */
 	struct recovery *from; /* of a daemon that is gone, or NULL */
 	char *token;
-	char *dir;	/* of a service, or NULL */
-	char *view;	/* of its data, or NULL */
-	uint16_t port;	/* of a service, or 0 */
-	int64_t time;	/* for tearing down: the command, and again the processes */
-	pid_t pid;	/* 0: not yet, or not any more */
+	char *dir;     /* of a service, or NULL */
+	char *view;    /* of its data, or NULL */
+	uint16_t port; /* of a service, or 0 */
+	int64_t time;  /* for tearing down: the command, and again the processes */
+	pid_t pid;     /* 0: not yet, or not any more */
 	struct source *process, *channel, *errors;
 	int channel_fd, errors_fd; /* of the sources, on their way to another process */
-	int service;	/* pidfd of its process, or -1 */
+	int service;		   /* pidfd of its process, or -1 */
 	pid_t service_pid;
-	int hold;	/* see wire/job.h; or -1 */
+	int hold; /* see wire/job.h; or -1 */
 	struct timer limit;
-	struct deferred telling; /* the instance that it has died */
-	struct timer explaining; /* how long its helper may take for that */
+	struct deferred telling;					 /* the instance that it has died */
+	struct timer explaining;					 /* how long its helper may take for that */
 	void (*on_end)(void *arg, const char *title, const char *wrong); /* who waits for its end, or NULL */
 	void *on_end_arg;
-	bool ending;	/* it was told to */
-	bool reported;	/* it has said how it went */
-	bool reaping;	/* it does what another one could not */
-	char *died;	/* a sentence; NULL: it has not ended by itself */
-	char *wrong;	/* a sentence: what went wrong at the end */
+	bool ending;	  /* it was told to */
+	bool reported;	  /* it has said how it went */
+	bool reaping;	  /* it does what another one could not */
+	char *died;	  /* a sentence; NULL: it has not ended by itself */
+	char *wrong;	  /* a sentence: what went wrong at the end */
 	struct text said; /* meanwhile, the newest part */
 };
 

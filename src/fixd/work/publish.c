@@ -87,8 +87,7 @@ static char *publish_make_image(struct build *b, struct image **out)
 	    taken > account_pages(b->granted) || r->tree_bytes > (has_more && size < b->granted ? b->granted - size : 0))
 		return xasprintf("what the builder published is not what it said: %llu bytes", (unsigned long long)size);
 	im = image_new(w->model, fd_steal(&b->image_fd), WIRE_IMAGE_BLOB, size);
-	im->kind = i->fixture->source == SOURCE_PLUGIN	  ? WIRE_IMAGE_OBJECTS :
-		   b->tree ? WIRE_IMAGE_TREE : WIRE_IMAGE_BLOB;
+	im->kind = i->fixture->source == SOURCE_PLUGIN ? WIRE_IMAGE_OBJECTS : b->tree ? WIRE_IMAGE_TREE : WIRE_IMAGE_BLOB;
 	im->address = b->address ? b->address : region_alloc(w->model->region, size);
 	im->root = r->root;
 	im->at_home_only = !i->fixture->relocate;
@@ -158,7 +157,8 @@ static char *lost_its_words(const struct build *b, const siginfo_t *status)
 	bool is_alone = source == SOURCE_FILE || source == SOURCE_DIRECTORY || source == SOURCE_COMMAND || source == SOURCE_TREE;
 	bool is_known = b->have_result || b->wrong || b->sentence || b->timed_out || b->asked_to_end;
 
-	return is_alone && !is_known && status->si_code == CLD_EXITED && status->si_status == 0 ? xstrdup("its helper ended without a word") : NULL;
+	return is_alone && !is_known && status->si_code == CLD_EXITED && status->si_status == 0 ? xstrdup("its helper ended without a word")
+												: NULL;
 }
 
 /* Of all that have none, the first is told of. */
@@ -225,7 +225,9 @@ void publish_check(struct build *b)
 	} else {
 		fits = b->have_result && !b->result.error;
 		text_printf(&cause, "its %s failed: %s", purpose == PURPOSE_RESET ? "reset" : "check",
-			    b->timed_out ? "it timed out" : b->sentence && *b->sentence ? b->sentence : "it was killed");
+			    b->timed_out		  ? "it timed out"
+			    : b->sentence && *b->sentence ? b->sentence
+							  : "it was killed");
 		text_add_with_last_lines(&cause, "", &b->log);
 	}
 	if (fits && b->fresh) {

@@ -21,10 +21,10 @@ struct work {
 	struct link transfers;
 	struct link relocations;
 	struct transfer_figures transferred;
-	struct deferred ended;	/* looks what waits for the end of a build or keeper */
-	const char *socket;	/* where the daemon listens, for templates that attach */
-	char *trees;		/* the tmpfs directory of directory fixtures; NULL until the first one */
-	int trees_lock;		/* of that directory, while there is one */
+	struct deferred ended; /* looks what waits for the end of a build or keeper */
+	const char *socket;    /* where the daemon listens, for templates that attach */
+	char *trees;	       /* the tmpfs directory of directory fixtures; NULL until the first one */
+	int trees_lock;	       /* of that directory, while there is one */
 };
 
 extern const struct effects work_effects;
