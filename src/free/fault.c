@@ -17,7 +17,7 @@ bool (*fault_path)(char *path, size_t room);
 
 static bool watching;
 static bool (*asked)(const siginfo_t *si, void *context);
-static pid_t home; /* whose handler this is: a child between vfork() and exec has its parent's memory */
+static pid_t home;			/* whose handler this is: a child between vfork() and exec has its parent's memory */
 static struct sigaction program_action; /* what the program believes is installed for SIGSEGV */
 
 static uint64_t take_hex(const char **p)
@@ -109,7 +109,7 @@ static void explain(const siginfo_t *si)
 	struct explanation {
 		struct mapped m;
 		char buf[PATH_MAX + 256];
-	} *e;
+	} * e;
 	static _Atomic(void *) large;
 	static atomic_flag busy = ATOMIC_FLAG_INIT;
 	uintptr_t address = (uintptr_t)si->si_addr;

@@ -103,21 +103,21 @@ SHIM size_t malloc_usable_size(void *p)
  * C they are those of the library that calls.
  */
 
-#define DELETE(name, parameters, arguments)                                                                            \
-	void name parameters;                                                                                          \
-	SHIM void name parameters                                                                                      \
-	{                                                                                                              \
-		static _Atomic(void *) next;                                                                           \
-		void *found = atomic_load_explicit(&next, memory_order_relaxed);                                       \
-                                                                                                                       \
-		if (in_view(p))                                                                                        \
-			return;                                                                                        \
-		if (!likely(found))                                                                                    \
-			found = real_find_local(&next, #name, __builtin_return_address(0));                            \
-		if (likely(found))                                                                                     \
-			((__typeof__(&name))found) arguments;                                                          \
-		else                                                                                                   \
-			free(p);                                                                                       \
+#define DELETE(name, parameters, arguments)                                                 \
+	void name parameters;                                                               \
+	SHIM void name parameters                                                           \
+	{                                                                                   \
+		static _Atomic(void *) next;                                                \
+		void *found = atomic_load_explicit(&next, memory_order_relaxed);            \
+                                                                                            \
+		if (in_view(p))                                                             \
+			return;                                                             \
+		if (!likely(found))                                                         \
+			found = real_find_local(&next, #name, __builtin_return_address(0)); \
+		if (likely(found))                                                          \
+			((__typeof__(&name))found) arguments;                               \
+		else                                                                        \
+			free(p);                                                            \
 	}
 
 DELETE(_ZdlPv, (void *p), (p))

@@ -36,12 +36,12 @@ __attribute__((visibility("hidden"))) void *real_find_local(_Atomic(void *) *nex
 #define REAL(name) REAL_BY(real_find, name)
 #define REAL_OLD(name) REAL_BY(real_find_old, name)
 #define REAL_ALLOCATOR(name) REAL_BY(real_find_allocator, name)
-#define REAL_BY(find, name)                                                                                            \
-	({                                                                                                             \
-		extern _Atomic(void *) next_##name __attribute__((visibility("hidden")));                              \
-		void *found_ = atomic_load_explicit(&next_##name, memory_order_relaxed);                               \
-		__asm__(".hidden next_" #name "\n\t.comm next_" #name ",8,8");                                         \
-		(__typeof__(&name))(likely(found_) ? found_ : find(&next_##name, #name));                         \
+#define REAL_BY(find, name)                                                               \
+	({                                                                                \
+		extern _Atomic(void *) next_##name __attribute__((visibility("hidden"))); \
+		void *found_ = atomic_load_explicit(&next_##name, memory_order_relaxed);  \
+		__asm__(".hidden next_" #name "\n\t.comm next_" #name ",8,8");            \
+		(__typeof__(&name))(likely(found_) ? found_ : find(&next_##name, #name)); \
 	})
 
 /* The kernel's own answer: syscall() itself is one of the functions that the shim stands in front of. */
@@ -70,5 +70,4 @@ __attribute__((visibility("hidden"))) void *large_get(_Atomic(void *) *where, si
 #define SHIM __attribute__((visibility("default")))
 
 /* Another name for the same function: where off_t has 64 bits, open64() is open(). */
-#define SHIM_ALIAS(alias, name)                                                                                        \
-	__asm__(".globl " #alias "\n\t.type " #alias ", @function\n\t.set " #alias ", " #name)
+#define SHIM_ALIAS(alias, name) __asm__(".globl " #alias "\n\t.type " #alias ", @function\n\t.set " #alias ", " #name)

@@ -34,10 +34,10 @@ void scatter_message(const struct msghdr *m, const void *after)
 		told((uintptr_t)m->msg_control, m->msg_controllen, (const char *)after - 1);
 }
 
-#define TELL(parts, n)                                                                                                 \
-	do {                                                                                                           \
-		if (!likely(!told) && (n) > 0)                                                                         \
-			tell_parts(parts, (size_t)(n), __builtin_return_address(0));                                   \
+#define TELL(parts, n)                                                               \
+	do {                                                                         \
+		if (!likely(!told) && (n) > 0)                                       \
+			tell_parts(parts, (size_t)(n), __builtin_return_address(0)); \
 	} while (0)
 
 SHIM ssize_t readv(int fd, const struct iovec *parts, int n)
