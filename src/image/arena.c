@@ -35,8 +35,7 @@ struct arena {
 #define SMALL ((size_t)4096)
 
 /* Runs inside the allocator: no allocation, no logging. */
-static void *hook_alloc(extent_hooks_t *hooks, void *new_addr, size_t size, size_t alignment, bool *zero, bool *commit,
-			unsigned index)
+static void *hook_alloc(extent_hooks_t *hooks, void *new_addr, size_t size, size_t alignment, bool *zero, bool *commit, unsigned index)
 {
 	struct arena *a = (struct arena *)hooks;
 	uintptr_t at = (uintptr_t)a->space->base + a->space->used;
@@ -100,9 +99,7 @@ int arena_new(struct arena **out, struct space *space)
 	if (!a)
 		return -ENOMEM;
 	a->space = space;
-	a->hooks = (extent_hooks_t){
-		.alloc = hook_alloc, .dalloc = hook_dalloc, .split = hook_split, .merge = hook_merge
-	};
+	a->hooks = (extent_hooks_t){ .alloc = hook_alloc, .dalloc = hook_dalloc, .split = hook_split, .merge = hook_merge };
 	config = (struct arena_config){ &a->hooks, false };
 	r = -mallctl("experimental.arenas_create_ext", &a->index, &size, &config, sizeof config);
 	if (r == 0)

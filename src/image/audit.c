@@ -112,8 +112,8 @@ enum target {
 	TARGET_COUNT
 };
 
-#define OF_MALLOC                                                                                                      \
-	"memory of malloc() must come from the arena: malloc = arena in the section, for what is made in the build and "   \
+#define OF_MALLOC                                                                                                        \
+	"memory of malloc() must come from the arena: malloc = arena in the section, for what is made in the build and " \
 	"not when the plugin is loaded, or fixd_builder_alloc()"
 
 static const struct {

@@ -16,7 +16,7 @@
 
 struct cow {
 	char *base;
-	size_t size; /* whole pages */
+	size_t size;	/* whole pages */
 	char *pristine; /* the image once more */
 	int pagemap;	/* the owner's */
 	pid_t owner;

@@ -478,8 +478,8 @@ static int copy_directory(struct copy *c, int from, int to, const char *path)
 	return r;
 }
 
-int manifest_copy_tree(const char *from, const char *to, enum manifest_modes modes, const struct manifest_host *host,
-		       struct text *manifest, uint64_t *bytes, char **where)
+int manifest_copy_tree(const char *from, const char *to, enum manifest_modes modes, const struct manifest_host *host, struct text *manifest,
+		       uint64_t *bytes, char **where)
 {
 	_cleanup_fd_ int in = open(from, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	_cleanup_fd_ int out = in < 0 ? -1 : open(to, O_RDONLY | O_DIRECTORY | O_CLOEXEC);

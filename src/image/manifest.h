@@ -24,8 +24,8 @@
 #define MANIFEST_ENTRY 1024
 
 enum manifest_modes {
-	MANIFEST_READ_ONLY, /* everybody may read, and execute what anybody could; nobody may write */
-	MANIFEST_AS_IS,	    /* what the files and directories have, for a tree that is shown in their place */
+	MANIFEST_READ_ONLY,	   /* everybody may read, and execute what anybody could; nobody may write */
+	MANIFEST_AS_IS,		   /* what the files and directories have, for a tree that is shown in their place */
 	MANIFEST_CONSUME = 1 << 8, /* with either: each file is removed when it was copied; until then it is counted, too */
 };
 
@@ -42,5 +42,5 @@ struct manifest_host {
 	char *const *exclude; /* names and paths, with wildcards, that are no part of the tree; or NULL */
 };
 
-int manifest_copy_tree(const char *from, const char *to, enum manifest_modes modes, const struct manifest_host *host,
-		       struct text *manifest, uint64_t *bytes, char **where);
+int manifest_copy_tree(const char *from, const char *to, enum manifest_modes modes, const struct manifest_host *host, struct text *manifest,
+		       uint64_t *bytes, char **where);

@@ -12,7 +12,7 @@ struct range {
 
 struct region {
 	uint64_t base, end;
-	uint64_t next; /* where the next search starts */
+	uint64_t next;	      /* where the next search starts */
 	struct vector ranges; /* by address; no two overlap */
 };
 

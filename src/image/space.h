@@ -32,7 +32,7 @@ struct space {
 	size_t limit;	 /* most bytes the image may have */
 	size_t used;
 	size_t skipped; /* of it: holes */
-	size_t length; /* of the file: used, rounded up to SPACE_STEP */
+	size_t length;	/* of the file: used, rounded up to SPACE_STEP */
 	size_t granted;
 	size_t expected;
 	space_grant_fn grant;
