@@ -95,9 +95,9 @@ static APART int move_to_own(int fd, const struct run_entry *e, const char *visi
 
 	if (flags < 0 || REAL(fstat)(fd, &was) < 0)
 		return -1;
-	own = place_to_change(&p, AT_FDCWD, visible, USE_NOFOLLOW) == 1 ?
-		      REAL(open)(p.path, (flags & ~(O_CREAT | O_EXCL | O_TRUNC)) | O_CLOEXEC) :
-		      -1;
+	own = place_to_change(&p, AT_FDCWD, visible, USE_NOFOLLOW) == 1
+		      ? REAL(open)(p.path, (flags & ~(O_CREAT | O_EXCL | O_TRUNC)) | O_CLOEXEC)
+		      : -1;
 	if (own >= 0 && REAL(fstat)(own, &is) == 0 &&
 	    (fresh || (S_ISDIR(is.st_mode) && S_ISDIR(was.st_mode)) ||
 	     (is.st_size == was.st_size && is.st_mtim.tv_sec == was.st_mtim.tv_sec && is.st_mtim.tv_nsec == was.st_mtim.tv_nsec)) &&

@@ -20,10 +20,10 @@ struct listing {
 	struct listing *next;
 	DIR *dir;
 	bool descriptors; /* "/proc/PID/fd" */
-	uint32_t added; /* entries that were looked at after the end */
+	uint32_t added;	  /* entries that were looked at after the end */
 	struct dirent extra;
 	char path[PATH_MAX]; /* visible */
-	bool seen[]; /* by entry: the directory has something of that name */
+	bool seen[];	     /* by entry: the directory has something of that name */
 };
 
 static struct listing *listings;

@@ -41,12 +41,12 @@ static size_t count(char *const *list)
 
 /* A file that is to be executed. */
 struct program {
-	const char *path; /* where it is */
-	char *interpreter; /* of a script; NULL: it runs by itself */
-	char *argument;	   /* or NULL */
-	bool foreign; /* its loader cannot load the shim */
-	bool apart;   /* it runs without the shim */
-	bool searches; /* it says where its libraries are */
+	const char *path;	       /* where it is */
+	char *interpreter;	       /* of a script; NULL: it runs by itself */
+	char *argument;		       /* or NULL */
+	bool foreign;		       /* its loader cannot load the shim */
+	bool apart;		       /* it runs without the shim */
+	bool searches;		       /* it says where its libraries are */
 	char sanitizer[SANITIZER_MAX]; /* the runtime it wants first, or "" */
 	union {
 		char line[SCRIPT_LINE];
@@ -395,18 +395,18 @@ SHIM int execvp(const char *file, char *const argv[])
 }
 
 /* The arguments up to NULL, in an array on the stack, and what comes after them. */
-#define COLLECT(first, ap, argv)                                                                                       \
-	do {                                                                                                           \
-		size_t n_ = 1;                                                                                         \
-		va_list count_;                                                                                        \
-		va_copy(count_, ap);                                                                                   \
-		while (va_arg(count_, char *))                                                                         \
-			n_++;                                                                                          \
-		va_end(count_);                                                                                        \
-		argv = alloca((n_ + 1) * sizeof *argv);                                                                \
-		argv[0] = (char *)first;                                                                               \
-		for (size_t i_ = 1; i_ <= n_; i_++)                                                                    \
-			argv[i_] = va_arg(ap, char *);                                                                 \
+#define COLLECT(first, ap, argv)                        \
+	do {                                            \
+		size_t n_ = 1;                          \
+		va_list count_;                         \
+		va_copy(count_, ap);                    \
+		while (va_arg(count_, char *))          \
+			n_++;                           \
+		va_end(count_);                         \
+		argv = alloca((n_ + 1) * sizeof *argv); \
+		argv[0] = (char *)first;                \
+		for (size_t i_ = 1; i_ <= n_; i_++)     \
+			argv[i_] = va_arg(ap, char *);  \
 	} while (0)
 
 SHIM int execl(const char *path, const char *first, ...)
@@ -495,8 +495,8 @@ SHIM int posix_spawnp(pid_t *restrict pid, const char *restrict file, const posi
 	char candidate[PATH_MAX];
 
 	if (!run || strchr(file, '/'))
-		return run ? SEEN(posix_spawn)(pid, file, actions, attributes, argv, envp) :
-			     REAL(posix_spawnp)(pid, file, actions, attributes, argv, WITHOUT_SHIM(envp));
+		return run ? SEEN(posix_spawn)(pid, file, actions, attributes, argv, envp)
+			   : REAL(posix_spawnp)(pid, file, actions, attributes, argv, WITHOUT_SHIM(envp));
 	for (const char *p = path ? path : "/bin:/usr/bin";;) {
 		size_t n = strcspn(p, ":");
 

@@ -27,8 +27,8 @@ static unsigned next_of_ours(unsigned fd)
 	const struct run_entry *e = run_entries();
 	unsigned lowest = UINT_MAX;
 
-#define CONSIDER(ours)                                                                                                 \
-	if ((ours) >= 0 && (unsigned)(ours) >= fd && (unsigned)(ours) < lowest)                                        \
+#define CONSIDER(ours)                                                          \
+	if ((ours) >= 0 && (unsigned)(ours) >= fd && (unsigned)(ours) < lowest) \
 	lowest = (unsigned)(ours)
 	CONSIDER(run->fd);
 	CONSIDER(run->lock_fd);

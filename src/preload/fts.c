@@ -233,7 +233,7 @@ struct fts_walk {
 	FTS public;
 	struct fts_walk *next;
 	fts_order order;
-	FTSENT *ready; /* what comes next, by fts_link */
+	FTSENT *ready;	  /* what comes next, by fts_link */
 	FTSENT *children; /* of fts_children(), not yet entered */
 	bool begun;
 };
@@ -286,8 +286,7 @@ static unsigned short kind_of(struct fts_walk *w, FTSENT *e, bool follow)
 
 static bool follows(const struct fts_walk *w, const FTSENT *e)
 {
-	return (w->public.fts_options & FTS_LOGICAL) ||
-	       ((w->public.fts_options & FTS_COMFOLLOW) && e->fts_level == FTS_ROOTLEVEL);
+	return (w->public.fts_options & FTS_LOGICAL) || ((w->public.fts_options & FTS_COMFOLLOW) && e->fts_level == FTS_ROOTLEVEL);
 }
 
 static FTSENT *new_entry(struct fts_walk *w, FTSENT *parent, const char *name)

@@ -15,7 +15,7 @@
 /* A library in a fixture, for good. */
 struct library {
 	struct library *next;
-	const char *path; /* where it is */
+	const char *path;  /* where it is */
 	const char *given; /* what the program calls it */
 	char visible[];
 };
@@ -145,9 +145,9 @@ JUMP library_dlmopen(const char *path)
 	return (struct jump){ library_path(path), (void *)REAL(dlmopen) };
 }
 
-#define FUNCTION(name, body)                                                                                           \
-	__asm__(".text\n.globl " #name "\n.type " #name ", %function\n" #name ":\n.cfi_startproc\n" body              \
-		".cfi_endproc\n.size " #name ", .-" #name "\n")
+#define FUNCTION(name, body)                                                                                                          \
+	__asm__(".text\n.globl " #name "\n.type " #name ", %function\n" #name ":\n.cfi_startproc\n" body ".cfi_endproc\n.size " #name \
+		", .-" #name "\n")
 
 #if defined(__x86_64__)
 FUNCTION(dlopen, "	endbr64\n"

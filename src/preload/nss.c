@@ -27,110 +27,110 @@ static bool nss_is_inside(const char *path)
  * The functions of one file: `type` is its structure, fget##X##ent_r() reads an entry. A name or number is looked for from the start;
  * the static ones have a buffer of their own, which grows.
  */
-#define DATABASE(X, type, file, number_type, name_field, number_field, by_name, by_number)                                       \
-	static FILE *X##_stream;                                                                                                  \
-	static struct type X##_static;                                                                                            \
-	static char *X##_buffer;                                                                                                  \
-	static size_t X##_size;                                                                                                   \
-                                                                                                                                  \
-	static int X##_find(const char *name, number_type number, struct type *out, char *buf, size_t size, struct type **result) \
-	{                                                                                                                         \
-		FILE *f = SEEN(fopen)(file, "re");                                                                                      \
-		int saved = errno, r = f ? 0 : errno;                                                                             \
-                                                                                                                                  \
-		*result = NULL;                                                                                                   \
-		while (f && (r = fget##X##ent_r(f, out, buf, size, result)) == 0) {                                               \
-			if (name ? !strcmp(out->name_field, name) : out->number_field == number)                                  \
-				break;                                                                                            \
-		}                                                                                                                 \
-		if (r != 0)                                                                                                       \
-			*result = NULL;                                                                                           \
-		if (f)                                                                                                            \
-			SEEN(fclose)(f);                                                                                                \
-		errno = saved;                                                                                                    \
-		return r == ENOENT ? 0 : r;                                                                                       \
-	}                                                                                                                         \
-                                                                                                                                  \
-	static bool X##_grow(void)                                                                                                \
-	{                                                                                                                         \
-		size_t size = X##_size ? 2 * X##_size : 1024;                                                                     \
-		char *more = realloc(X##_buffer, size);                                                                           \
-                                                                                                                                  \
-		X##_buffer = more ? more : X##_buffer;                                                                            \
-		X##_size = more ? size : X##_size;                                                                                \
-		return more;                                                                                                      \
-	}                                                                                                                         \
-                                                                                                                                  \
-	static struct type *X##_find_static(const char *name, number_type number)                                                 \
-	{                                                                                                                         \
-		struct type *result = NULL;                                                                                       \
-		int r = ERANGE;                                                                                                   \
-                                                                                                                                  \
-		while (r == ERANGE && X##_grow())                                                                                 \
-			r = X##_find(name, number, &X##_static, X##_buffer, X##_size, &result);                                   \
-		if (r)                                                                                                            \
-			errno = r;                                                                                                \
-		return result;                                                                                                    \
-	}                                                                                                                         \
-                                                                                                                                  \
-	SHIM int by_name##_r(const char *name, struct type *out, char *buf, size_t size, struct type **result)                    \
-	{                                                                                                                         \
+#define DATABASE(X, type, file, number_type, name_field, number_field, by_name, by_number)                                                \
+	static FILE *X##_stream;                                                                                                          \
+	static struct type X##_static;                                                                                                    \
+	static char *X##_buffer;                                                                                                          \
+	static size_t X##_size;                                                                                                           \
+                                                                                                                                          \
+	static int X##_find(const char *name, number_type number, struct type *out, char *buf, size_t size, struct type **result)         \
+	{                                                                                                                                 \
+		FILE *f = SEEN(fopen)(file, "re");                                                                                        \
+		int saved = errno, r = f ? 0 : errno;                                                                                     \
+                                                                                                                                          \
+		*result = NULL;                                                                                                           \
+		while (f && (r = fget##X##ent_r(f, out, buf, size, result)) == 0) {                                                       \
+			if (name ? !strcmp(out->name_field, name) : out->number_field == number)                                          \
+				break;                                                                                                    \
+		}                                                                                                                         \
+		if (r != 0)                                                                                                               \
+			*result = NULL;                                                                                                   \
+		if (f)                                                                                                                    \
+			SEEN(fclose)(f);                                                                                                  \
+		errno = saved;                                                                                                            \
+		return r == ENOENT ? 0 : r;                                                                                               \
+	}                                                                                                                                 \
+                                                                                                                                          \
+	static bool X##_grow(void)                                                                                                        \
+	{                                                                                                                                 \
+		size_t size = X##_size ? 2 * X##_size : 1024;                                                                             \
+		char *more = realloc(X##_buffer, size);                                                                                   \
+                                                                                                                                          \
+		X##_buffer = more ? more : X##_buffer;                                                                                    \
+		X##_size = more ? size : X##_size;                                                                                        \
+		return more;                                                                                                              \
+	}                                                                                                                                 \
+                                                                                                                                          \
+	static struct type *X##_find_static(const char *name, number_type number)                                                         \
+	{                                                                                                                                 \
+		struct type *result = NULL;                                                                                               \
+		int r = ERANGE;                                                                                                           \
+                                                                                                                                          \
+		while (r == ERANGE && X##_grow())                                                                                         \
+			r = X##_find(name, number, &X##_static, X##_buffer, X##_size, &result);                                           \
+		if (r)                                                                                                                    \
+			errno = r;                                                                                                        \
+		return result;                                                                                                            \
+	}                                                                                                                                 \
+                                                                                                                                          \
+	SHIM int by_name##_r(const char *name, struct type *out, char *buf, size_t size, struct type **result)                            \
+	{                                                                                                                                 \
 		return nss_is_inside(file) ? X##_find(name, 0, out, buf, size, result) : REAL(by_name##_r)(name, out, buf, size, result); \
-	}                                                                                                                         \
-                                                                                                                                  \
-	SHIM int by_number##_r(number_type number, struct type *out, char *buf, size_t size, struct type **result)                \
-	{                                                                                                                         \
-		return nss_is_inside(file) ? X##_find(NULL, number, out, buf, size, result) :                                          \
-					REAL(by_number##_r)(number, out, buf, size, result);                                      \
-	}                                                                                                                         \
-                                                                                                                                  \
-	SHIM struct type *by_name(const char *name)                                                                               \
-	{                                                                                                                         \
-		return nss_is_inside(file) ? X##_find_static(name, 0) : REAL(by_name)(name);                                           \
-	}                                                                                                                         \
-                                                                                                                                  \
-	SHIM struct type *by_number(number_type number)                                                                           \
-	{                                                                                                                         \
-		return nss_is_inside(file) ? X##_find_static(NULL, number) : REAL(by_number)(number);                                  \
-	}                                                                                                                         \
-                                                                                                                                  \
-	SHIM void set##X##ent(void)                                                                                               \
-	{                                                                                                                         \
-		if (X##_stream)                                                                                                   \
-			rewind(X##_stream);                                                                                       \
-		else                                                                                                              \
-			REAL(set##X##ent)();                                                                                      \
-	}                                                                                                                         \
-                                                                                                                                  \
-	SHIM void end##X##ent(void)                                                                                               \
-	{                                                                                                                         \
-		if (X##_stream)                                                                                                   \
-			SEEN(fclose)(X##_stream);                                                                                       \
-		else                                                                                                              \
-			REAL(end##X##ent)();                                                                                      \
-		X##_stream = NULL;                                                                                                \
-	}                                                                                                                         \
-                                                                                                                                  \
-	SHIM int get##X##ent_r(struct type *out, char *buf, size_t size, struct type **result)                                    \
-	{                                                                                                                         \
-		if (!nss_is_inside(file))                                                                                              \
-			return REAL(get##X##ent_r)(out, buf, size, result);                                                       \
-		if (!X##_stream && !(X##_stream = SEEN(fopen)(file, "re")))                                                             \
-			return errno;                                                                                             \
-		return fget##X##ent_r(X##_stream, out, buf, size, result);                                                        \
-	}                                                                                                                         \
-                                                                                                                                  \
-	SHIM struct type *get##X##ent(void)                                                                                       \
-	{                                                                                                                         \
-		struct type *result = NULL;                                                                                       \
-		int r = ERANGE;                                                                                                   \
-                                                                                                                                  \
-		if (!nss_is_inside(file))                                                                                              \
-			return REAL(get##X##ent)();                                                                               \
-		/* An entry that was too long is read again. */                                                                   \
-		while (r == ERANGE && X##_grow())                                                                                 \
-			r = get##X##ent_r(&X##_static, X##_buffer, X##_size, &result);                                            \
-		return r == 0 ? result : NULL;                                                                                    \
+	}                                                                                                                                 \
+                                                                                                                                          \
+	SHIM int by_number##_r(number_type number, struct type *out, char *buf, size_t size, struct type **result)                        \
+	{                                                                                                                                 \
+		return nss_is_inside(file) ? X##_find(NULL, number, out, buf, size, result)                                               \
+					   : REAL(by_number##_r)(number, out, buf, size, result);                                         \
+	}                                                                                                                                 \
+                                                                                                                                          \
+	SHIM struct type *by_name(const char *name)                                                                                       \
+	{                                                                                                                                 \
+		return nss_is_inside(file) ? X##_find_static(name, 0) : REAL(by_name)(name);                                              \
+	}                                                                                                                                 \
+                                                                                                                                          \
+	SHIM struct type *by_number(number_type number)                                                                                   \
+	{                                                                                                                                 \
+		return nss_is_inside(file) ? X##_find_static(NULL, number) : REAL(by_number)(number);                                     \
+	}                                                                                                                                 \
+                                                                                                                                          \
+	SHIM void set##X##ent(void)                                                                                                       \
+	{                                                                                                                                 \
+		if (X##_stream)                                                                                                           \
+			rewind(X##_stream);                                                                                               \
+		else                                                                                                                      \
+			REAL(set##X##ent)();                                                                                              \
+	}                                                                                                                                 \
+                                                                                                                                          \
+	SHIM void end##X##ent(void)                                                                                                       \
+	{                                                                                                                                 \
+		if (X##_stream)                                                                                                           \
+			SEEN(fclose)(X##_stream);                                                                                         \
+		else                                                                                                                      \
+			REAL(end##X##ent)();                                                                                              \
+		X##_stream = NULL;                                                                                                        \
+	}                                                                                                                                 \
+                                                                                                                                          \
+	SHIM int get##X##ent_r(struct type *out, char *buf, size_t size, struct type **result)                                            \
+	{                                                                                                                                 \
+		if (!nss_is_inside(file))                                                                                                 \
+			return REAL(get##X##ent_r)(out, buf, size, result);                                                               \
+		if (!X##_stream && !(X##_stream = SEEN(fopen)(file, "re")))                                                               \
+			return errno;                                                                                                     \
+		return fget##X##ent_r(X##_stream, out, buf, size, result);                                                                \
+	}                                                                                                                                 \
+                                                                                                                                          \
+	SHIM struct type *get##X##ent(void)                                                                                               \
+	{                                                                                                                                 \
+		struct type *result = NULL;                                                                                               \
+		int r = ERANGE;                                                                                                           \
+                                                                                                                                          \
+		if (!nss_is_inside(file))                                                                                                 \
+			return REAL(get##X##ent)();                                                                                       \
+		/* An entry that was too long is read again. */                                                                           \
+		while (r == ERANGE && X##_grow())                                                                                         \
+			r = get##X##ent_r(&X##_static, X##_buffer, X##_size, &result);                                                    \
+		return r == 0 ? result : NULL;                                                                                            \
 	}
 
 DATABASE(pw, passwd, PASSWD, uid_t, pw_name, pw_uid, getpwnam, getpwuid)
@@ -349,7 +349,8 @@ SHIM struct hostent *gethostbyname(const char *name)
 }
 
 /* -1: the file does not have it. */
-static APART int host_by_address(const void *address, socklen_t length, int family, struct hostent *out, char *buf, size_t size, struct hostent **result)
+static APART int host_by_address(const void *address, socklen_t length, int family, struct hostent *out, char *buf, size_t size,
+				 struct hostent **result)
 {
 	struct host found[ADDRESSES_MAX];
 	size_t n = length == (family == AF_INET ? 4 : 16) ? find_hosts(NULL, address, family, found) : 0;
@@ -359,7 +360,8 @@ static APART int host_by_address(const void *address, socklen_t length, int fami
 	return r;
 }
 
-SHIM int gethostbyaddr_r(const void *address, socklen_t length, int family, struct hostent *out, char *buf, size_t size, struct hostent **result, int *err)
+SHIM int gethostbyaddr_r(const void *address, socklen_t length, int family, struct hostent *out, char *buf, size_t size,
+			 struct hostent **result, int *err)
 {
 	int r = nss_is_inside(HOSTS) ? host_by_address(address, length, family, out, buf, size, result) : -1;
 

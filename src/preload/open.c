@@ -17,8 +17,7 @@
 
 static bool writes(int flags)
 {
-	return !(flags & O_PATH) &&
-	       ((flags & O_ACCMODE) != O_RDONLY || (flags & (O_CREAT | O_TRUNC)) || (flags & O_TMPFILE) == O_TMPFILE);
+	return !(flags & O_PATH) && ((flags & O_ACCMODE) != O_RDONLY || (flags & (O_CREAT | O_TRUNC)) || (flags & O_TMPFILE) == O_TMPFILE);
 }
 
 static int open_the_image(const struct run_entry *e, int flags)

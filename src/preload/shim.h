@@ -72,9 +72,9 @@ bool is_guest(void);
 /* Where a path is (resolve.c). */
 
 enum reach {
-	REACH_OUTSIDE,   /* no fixture is there or below */
+	REACH_OUTSIDE,	/* no fixture is there or below */
 	REACH_ANCESTOR, /* a directory that some fixture is below */
-	REACH_INSIDE, /* in a fixture */
+	REACH_INSIDE,	/* in a fixture */
 };
 
 /* In a process of a run, before anything else. */
@@ -92,10 +92,10 @@ static inline bool is_inside(int dirfd, const char *path)
 
 enum use {
 	USE_READ,
-	USE_CHANGE, /* what is there, or what is to be there */
+	USE_CHANGE,  /* what is there, or what is to be there */
 	USE_REPLACE, /* with something new, for certain: of a file that is there the bytes are not needed */
-	USE_REMOVE, /* its name goes away, or gets another meaning */
-	USE_ALL,    /* with everything below */
+	USE_REMOVE,  /* its name goes away, or gets another meaning */
+	USE_ALL,     /* with everything below */
 };
 
 #define USE_WHAT 15
@@ -105,7 +105,7 @@ enum use {
 
 struct resolved {
 	struct run_entry *entry;
-	bool image; /* the bytes are those of entry->fd, and there is no path to them */
+	bool image;    /* the bytes are those of entry->fd, and there is no path to them */
 	bool relative; /* the path was one from the working directory */
 	char visible[PATH_MAX];
 	char path[PATH_MAX]; /* for the real functions, absolute; of an image unset */
@@ -175,8 +175,8 @@ char *cwd_cache_visible(char *out);
 
 /* What is known of a descriptor (fd_cache.c), so that openat() need not ask what its directory is: 0, or 1 + enum reach. */
 #define FD_CACHE_FDS 65536
-extern _Atomic(void *) fd_cache_fds;   /* so many bytes; NULL: nothing is known yet */
-extern _Atomic unsigned fd_cache_end;  /* of the descriptors from here on nothing is known */
+extern _Atomic(void *) fd_cache_fds;  /* so many bytes; NULL: nothing is known yet */
+extern _Atomic unsigned fd_cache_end; /* of the descriptors from here on nothing is known */
 extern _Atomic unsigned vfork_guests; /* children between vfork() and exec, in this memory */
 void vfork_begins(void);	      /* one more */
 
@@ -266,11 +266,11 @@ bool dirops_has_fixtures(int dirfd, const char *path);
 
 /* Of wrappers that use a path in one call. */
 /* The real function, for what is shown with the path of the place. */
-#define WITH_PLACE(find, dirfd, path, call_real, call_place)                                                           \
-	do {                                                                                                           \
-		struct resolved p;                                                                                        \
-		int r_ = is_inside(dirfd, path) ? find : 0;                                                             \
-		return likely(r_ == 0) ? call_real : r_ < 0 ? -1 : call_place;                                         \
+#define WITH_PLACE(find, dirfd, path, call_real, call_place)                   \
+	do {                                                                   \
+		struct resolved p;                                             \
+		int r_ = is_inside(dirfd, path) ? find : 0;                    \
+		return likely(r_ == 0) ? call_real : r_ < 0 ? -1 : call_place; \
 	} while (0)
 
 #define TO_CHANGE(dirfd, path) place_to_change(&p, dirfd, path, 0)

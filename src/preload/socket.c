@@ -109,8 +109,8 @@ SHIM ssize_t sendmsg(int fd, const struct msghdr *m, int flags)
 {
 	char path[sizeof(struct sockaddr_un)];
 
-	return likely(!run || !m || !socket_is_inside(m->msg_name, m->msg_namelen, path)) ? REAL(sendmsg)(fd, m, flags) :
-										     send_shown(fd, m, flags, path);
+	return likely(!run || !m || !socket_is_inside(m->msg_name, m->msg_namelen, path)) ? REAL(sendmsg)(fd, m, flags)
+											  : send_shown(fd, m, flags, path);
 }
 
 SHIM int sendmmsg(int fd, struct mmsghdr *messages, unsigned n, int flags)
@@ -281,20 +281,20 @@ static inline void correct_name(void *address, socklen_t room, socklen_t *n)
 }
 
 /* The real function with room for a whole name; then as much of it as the program has asked for. */
-#define WITH_NAME(address, n, call_real, call_whole)                                                                   \
-	do {                                                                                                           \
-		struct sockaddr_storage whole = { 0 };                                                                 \
-		socklen_t length = sizeof whole;                                                                       \
-		__typeof__(call_real) r_;                                                                              \
-		if (likely(!run) || !(address).__sockaddr__ || !(n) || *(n) > INT_MAX)                                              \
-			return call_real;                                                                              \
-		r_ = call_whole;                                                                                       \
-		if (r_ < 0)                                                                                            \
-			return r_;                                                                                     \
-		correct_name(&whole, sizeof whole, &length);                                                           \
-		memcpy((address).__sockaddr__, &whole, length < *(n) ? length : *(n));                                                \
-		*(n) = length;                                                                                         \
-		return r_;                                                                                             \
+#define WITH_NAME(address, n, call_real, call_whole)                                   \
+	do {                                                                           \
+		struct sockaddr_storage whole = { 0 };                                 \
+		socklen_t length = sizeof whole;                                       \
+		__typeof__(call_real) r_;                                              \
+		if (likely(!run) || !(address).__sockaddr__ || !(n) || *(n) > INT_MAX) \
+			return call_real;                                              \
+		r_ = call_whole;                                                       \
+		if (r_ < 0)                                                            \
+			return r_;                                                     \
+		correct_name(&whole, sizeof whole, &length);                           \
+		memcpy((address).__sockaddr__, &whole, length < *(n) ? length : *(n)); \
+		*(n) = length;                                                         \
+		return r_;                                                             \
 	} while (0)
 
 #define WHOLE (struct sockaddr *)&whole, &length

@@ -17,7 +17,7 @@
 #define STARTS_MAX 5
 
 struct starts {
-	unsigned deciding;	   /* which byte of a path is looked up: of an absolute one the second, the first is always a slash */
+	unsigned deciding; /* which byte of a path is looked up: of an absolute one the second, the first is always a slash */
 	unsigned n;
 	unsigned char begins[256]; /* by that byte: a bit for each that has it there */
 	struct start {
@@ -62,8 +62,7 @@ __attribute__((no_sanitize("address"))) static inline size_t plain_length(const 
 		return plain_length_of_any(path);
 #pragma GCC unroll 4
 	for (unsigned at = 0; at < 64; at += 16) {
-		__m128i bytes = _mm_load_si128(block++),
-			marked = _mm_cmpeq_epi8(_mm_or_si128(bytes, _mm_set1_epi8(1)), _mm_set1_epi8('/'));
+		__m128i bytes = _mm_load_si128(block++), marked = _mm_cmpeq_epi8(_mm_or_si128(bytes, _mm_set1_epi8(1)), _mm_set1_epi8('/'));
 
 		ends |= (uint64_t)(unsigned)_mm_movemask_epi8(_mm_cmpeq_epi8(bytes, _mm_setzero_si128())) << at;
 		odd |= (uint64_t)(unsigned)_mm_movemask_epi8(marked) << at;

@@ -297,11 +297,11 @@ static const char *path_to_ask(struct resolved *p, int dirfd, const char *path, 
 	return p->image ? run_string(run->lock) : p->path;
 }
 
-#define ASK(path, use, call)                                                                                           \
-	do {                                                                                                           \
-		struct resolved place_;                                                                                   \
-		const char *asked_ = path_to_ask(&place_, AT_FDCWD, path, use);                                        \
-		return asked_ ? call : -1;                                                                             \
+#define ASK(path, use, call)                                                    \
+	do {                                                                    \
+		struct resolved place_;                                         \
+		const char *asked_ = path_to_ask(&place_, AT_FDCWD, path, use); \
+		return asked_ ? call : -1;                                      \
 	} while (0)
 
 SHIM int statfs(const char *path, struct statfs *s)

@@ -19,8 +19,8 @@ static struct run_table *map(int fd)
 	struct run_table *t;
 	struct stat st;
 
-	if (fd < 0 || kernel(SYS_newfstatat, fd, "", &st, AT_EMPTY_PATH) < 0 || !S_ISREG(st.st_mode) ||
-	    st.st_size < (off_t)sizeof *t || st.st_size > RUN_TABLE_MAX)
+	if (fd < 0 || kernel(SYS_newfstatat, fd, "", &st, AT_EMPTY_PATH) < 0 || !S_ISREG(st.st_mode) || st.st_size < (off_t)sizeof *t ||
+	    st.st_size > RUN_TABLE_MAX)
 		return NULL;
 	t = (void *)kernel(SYS_mmap, NULL, (size_t)st.st_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	if (t == MAP_FAILED)
@@ -92,9 +92,8 @@ void shim_say(const struct run_entry *e, const char *path, const char *what)
 {
 	const char *name = e ? run_string(e->name) : "";
 	const struct iovec parts[] = {
-		{ (void *)"fixd: ", 6 },	       { (void *)name, strlen(name) }, { (void *)": ", e ? 2 : 0 },
-		{ (void *)path, strlen(path) }, { (void *)": ", 2 },	       { (void *)what, strlen(what) },
-		{ (void *)"\n", 1 },
+		{ (void *)"fixd: ", 6 }, { (void *)name, strlen(name) }, { (void *)": ", e ? 2 : 0 }, { (void *)path, strlen(path) },
+		{ (void *)": ", 2 },	 { (void *)what, strlen(what) }, { (void *)"\n", 1 },
 	};
 	int saved = errno;
 
