@@ -21,7 +21,7 @@
 struct pruning {
 	time_t now;
 	int64_t older_than_s;
-	bool dry, found; /* anything that is of a remote */
+	bool dry, found;	     /* anything that is of a remote */
 	char (*used)[HASH_HEX_SIZE]; /* pieces of the manifests that stay */
 	size_t n_used, room;
 	struct pruned *out;

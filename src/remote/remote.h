@@ -15,9 +15,9 @@ struct remote {
 	struct {
 		char *id, *secret, *token;
 	} s3;
-	char *base;		       /* the URL by which it is asked */
-	char **read, **keys;	       /* namespaces; keys that are trusted */
-	const char *write;	       /* namespace */
+	char *base;			     /* the URL by which it is asked */
+	char **read, **keys;		     /* namespaces; keys that are trusted */
+	const char *write;		     /* namespace */
 	int description, parts, head, image; /* -1: none was given */
 	uint64_t limit;
 	unsigned seconds;
@@ -25,7 +25,7 @@ struct remote {
 	struct http *http;
 	struct tell tell;
 	char *shared; /* the bytes of hmac_file */
-	char *wrong; /* what was said last */
+	char *wrong;  /* what was said last */
 };
 
 /* r->http, ready to ask. 0, or an exit status. */
