@@ -17,7 +17,7 @@
 #include <sys/resource.h>
 
 #define FORK_VERSION 1
-#define FORK_SOCKET "fork"  /* in FIXD_DIR */
+#define FORK_SOCKET "fork"	/* in FIXD_DIR */
 #define FORK_TEXT_MAX (8 << 20) /* more than execve(2) takes by default */
 #define FORK_SENTENCE_MAX 512
 
@@ -29,7 +29,7 @@ enum fork_flags {
 
 struct fork_call {
 	uint32_t version;
-	uint32_t flags; /* enum fork_flags */
+	uint32_t flags;	 /* enum fork_flags */
 	uint32_t n_args; /* the first strings of the text, each with its NUL; the others are the environment */
 	uint32_t text_size;
 	uint32_t umask;
@@ -73,10 +73,10 @@ enum fork_hazard {
 };
 
 /* Their names, in the same order. */
-#define HAZARD_NAMES                                                                                                              \
-	{                                                                                                                         \
-		"thread", "child", "socket", "pipe", "eventfd", "epoll", "inotify", "timerfd", "signalfd", "io_uring", "file",  \
-			"lock", "mapping", "timer"                                                                                \
+#define HAZARD_NAMES                                                                                                                   \
+	{                                                                                                                              \
+		"thread", "child", "socket", "pipe", "eventfd", "epoll", "inotify", "timerfd", "signalfd", "io_uring", "file", "lock", \
+			"mapping", "timer"                                                                                             \
 	}
 
 enum hazard_rule { HAZARD_ERROR, HAZARD_WARN, HAZARD_ALLOW, HAZARD_RULES };

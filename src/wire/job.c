@@ -9,20 +9,23 @@
 #include "wire/record.h"
 
 /* X(id, member): the strings and numbers of a job, in one place for both directions. */
-#define JOB_STRINGS(X)                                                                                                 \
-	X(NAME, name) X(PARAM, param) X(KEY, scope_key) X(SOURCE, source) X(SYMBOL, symbol) X(ROOT, root) X(TREE, tree) \
-	X(DIR, dir) X(READY, ready) X(VALUE, value) X(TEARDOWN, teardown) X(TOKEN, token) X(BYTES, bytes)
-#define JOB_NUMBERS(X)                                                                                                 \
-	X(KIND, kind) X(ADDRESS, address) X(RESERVED, reserved) X(LIMIT, limit) X(HUGE, huge) X(STRAY, stray)          \
-	X(MALLOC, malloc_arena) X(AS_IS, as_is) X(PORT, port) X(READY_BY, ready_by) X(TEARDOWN_MS, teardown_ms)        \
-	X(KEPT, kept) X(HAS_IMAGE, has_image) X(HOLDS, holds) X(GROUP, group) X(BUILT, built)
+#define JOB_STRINGS(X)                                                                                                                \
+	X(NAME, name)                                                                                                                 \
+	X(PARAM, param) X(KEY, scope_key) X(SOURCE, source) X(SYMBOL, symbol) X(ROOT, root) X(TREE, tree) X(DIR, dir) X(READY, ready) \
+		X(VALUE, value) X(TEARDOWN, teardown) X(TOKEN, token) X(BYTES, bytes)
+#define JOB_NUMBERS(X)                                                                                                                  \
+	X(KIND, kind)                                                                                                                   \
+	X(ADDRESS, address) X(RESERVED, reserved) X(LIMIT, limit) X(HUGE, huge) X(STRAY, stray) X(MALLOC, malloc_arena) X(AS_IS, as_is) \
+		X(PORT, port) X(READY_BY, ready_by) X(TEARDOWN_MS, teardown_ms) X(KEPT, kept) X(HAS_IMAGE, has_image) X(HOLDS, holds)   \
+			X(GROUP, group) X(BUILT, built)
 #define JOB_LISTS(X) X(ENV, env) X(INPUTS, inputs)
 
 /* Notes of earlier versions do not have them: a new one stands behind all others. */
-#define JOB_LATER(STRING, NUMBER, LIST)                                                                                    \
-	NUMBER(STOP_SIGNAL, stop_signal)                                                                                   \
-	LIST(LEAVINGS, leavings) STRING(VERIFY, verify) LIST(EXCLUDE, exclude) STRING(PREWARM, prewarm) STRING(DATA, data) \
-		STRING(VIEW, view) NUMBER(SANDBOXED, sandboxed) LIST(AUDIT, audit) STRING(SOCKET, socket) LIST(REMOTE, remote)
+#define JOB_LATER(STRING, NUMBER, LIST)                                                                              \
+	NUMBER(STOP_SIGNAL, stop_signal)                                                                             \
+	LIST(LEAVINGS, leavings)                                                                                     \
+	STRING(VERIFY, verify) LIST(EXCLUDE, exclude) STRING(PREWARM, prewarm) STRING(DATA, data) STRING(VIEW, view) \
+		NUMBER(SANDBOXED, sandboxed) LIST(AUDIT, audit) STRING(SOCKET, socket) LIST(REMOTE, remote)
 
 #define FIELD(id, member) FIELD_##id,
 enum job_field {
@@ -150,19 +153,19 @@ int job_decode(const void *data, size_t size, struct job *j)
 	*j = (struct job){ 0 };
 	while (record_next(&in, &f, &bad)) {
 		switch (f.field) {
-#define TAKE_STRING(id, member)                                                                                        \
-	case FIELD_##id:                                                                                               \
-		free(j->member);                                                                                       \
-		j->member = f.kind == RECORD_STRING ? record_dup(&f) : NULL;                                           \
+#define TAKE_STRING(id, member)                                              \
+	case FIELD_##id:                                                     \
+		free(j->member);                                             \
+		j->member = f.kind == RECORD_STRING ? record_dup(&f) : NULL; \
 		break;
-#define TAKE_NUMBER(id, member)                                                                                        \
-	case FIELD_##id:                                                                                               \
-		j->member = f.number;                                                                                  \
+#define TAKE_NUMBER(id, member)       \
+	case FIELD_##id:              \
+		j->member = f.number; \
 		break;
-#define TAKE_LIST(id, member)                                                                                          \
-	case FIELD_##id:                                                                                               \
-		list_free(j->member);                                                                                  \
-		j->member = take_list(&f, &bad);                                                                       \
+#define TAKE_LIST(id, member)                    \
+	case FIELD_##id:                         \
+		list_free(j->member);            \
+		j->member = take_list(&f, &bad); \
 		break;
 			JOB_STRINGS(TAKE_STRING)
 			JOB_NUMBERS(TAKE_NUMBER)

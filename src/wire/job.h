@@ -67,17 +67,17 @@ struct job_dependency {
 struct job {
 	enum job_kind kind;
 	char *name, *param, *scope_key;
-	char *source; /* path or command */
-	char *symbol; /* of a plugin */
-	char *verify; /* its function that is to find the image right in another process, or NULL */
-	char *root;   /* working directory */
-	char *tree;   /* empty directory to fill, or NULL */
-	uint64_t address; /* 0: anywhere */
+	char *source;		  /* path or command */
+	char *symbol;		  /* of a plugin */
+	char *verify;		  /* its function that is to find the image right in another process, or NULL */
+	char *root;		  /* working directory */
+	char *tree;		  /* empty directory to fill, or NULL */
+	uint64_t address;	  /* 0: anywhere */
 	uint64_t reserved, limit; /* reserved 0: there is no image */
-	uint64_t huge;	/* enum huge_pages */
-	uint64_t stray; /* enum job_strays */
+	uint64_t huge;		  /* enum huge_pages */
+	uint64_t stray;		  /* enum job_strays */
 	bool malloc_arena;
-	bool as_is; /* a tree keeps its modes */
+	bool as_is;	/* a tree keeps its modes */
 	char **exclude; /* patterns (base/glob) of what is no part of a tree */
 
 	char *dir;	   /* private directory of a service, or NULL */
@@ -103,12 +103,12 @@ struct job {
 
 	char **leavings; /* see builder/leavings.h */
 
-	char **audit; /* rules of a template for what does not survive a fork (wire/fork.h), or NULL */
-	char **remote; /* options of fixd-remote for the image; NULL: it has none */
-	char *socket; /* of the daemon, for a template that attaches; or NULL */
+	char **audit;	      /* rules of a template for what does not survive a fork (wire/fork.h), or NULL */
+	char **remote;	      /* options of fixd-remote for the image; NULL: it has none */
+	char *socket;	      /* of the daemon, for a template that attaches; or NULL */
 	uint64_t stop_signal; /* that asks a service to end; 0: SIGTERM */
-	char **env;    /* NAME=value */
-	char **inputs; /* files whose digest is wanted with the result */
+	char **env;	      /* NAME=value */
+	char **inputs;	      /* files whose digest is wanted with the result */
 	struct job_dependency *dependencies;
 	size_t n_dependencies;
 };
@@ -160,7 +160,7 @@ struct job_result {
 	uint64_t cpu_ns, peak_bytes; /* of the helper and what it has started and waited for; the most that one of them had at once */
 	struct digest digest, inputs;
 	uint32_t sentence; /* length of the text that follows */
-	uint32_t service; /* pid of the process whose end is that of the service, or 0 */
+	uint32_t service;  /* pid of the process whose end is that of the service, or 0 */
 };
 
 #define JOB_SENTENCE_MAX 2048

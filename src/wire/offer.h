@@ -22,8 +22,8 @@
 enum offer_message { OFFER_COMMIT = 1, OFFER_ABORT = 2 };
 
 enum offer_commit_flags {
-	OFFER_COMMIT_NOTE = 1 << 0, /* the second descriptor is the note, for whoever tears the image down */
-	OFFER_COMMIT_KEEPER = 1 << 1, /* this member of its run tears it down itself, if it lives that long */
+	OFFER_COMMIT_NOTE = 1 << 0,	/* the second descriptor is the note, for whoever tears the image down */
+	OFFER_COMMIT_KEEPER = 1 << 1,	/* this member of its run tears it down itself, if it lives that long */
 	OFFER_COMMIT_TEARDOWN = 1 << 2, /* somebody must be told that it was the last */
 };
 

@@ -31,7 +31,7 @@ void record_null(struct text *t, uint16_t field);
 void record_u64(struct text *t, uint16_t field, uint64_t v);
 void record_time(struct text *t, uint16_t field, int64_t ns);
 void record_bool(struct text *t, uint16_t field, bool v);
-void record_string(struct text *t, uint16_t field, const char *s); /* NULL: a null */
+void record_string(struct text *t, uint16_t field, const char *s);		  /* NULL: a null */
 void record_bytes(struct text *t, uint16_t field, const void *data, size_t size); /* a string of any bytes */
 
 /* An object or a list: what is written until record_end() with the same mark is inside. */

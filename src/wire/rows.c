@@ -68,7 +68,7 @@ static void save_row(const struct row *row, uint16_t field, const void *at, stru
 	case ROW_FD:
 		if (*(const int *)at >= 0)
 			rows_add_fd(s, *(const int *)at);
-		record_u64(&s->records, field, (uint64_t)(int64_t)*(const int *)at);
+		record_u64(&s->records, field, (uint64_t)(int64_t) * (const int *)at);
 		break;
 	}
 }

@@ -19,7 +19,7 @@ enum row_type {
 	ROW_LIST,   /* char **, NULL-terminated; may be NULL */
 	ROW_TEXT,   /* struct text */
 	ROW_DIGEST,
-	ROW_FD, /* -1: none */
+	ROW_FD,	  /* -1: none */
 	ROW_TIME, /* int64_t, ns */
 	ROW_PATH, /* a string: an entry of the directory of trees */
 };

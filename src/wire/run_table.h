@@ -39,7 +39,7 @@ struct run_entry {
 	uint32_t mode;	/* of RUN_FILE: what stat() says */
 	uint32_t uid, gid;
 	uint32_t mtime_ns;
-	uint32_t owner; /* of RUN_TREE: who owns it at `tree`; is shown as uid */
+	uint32_t owner;	 /* of RUN_TREE: who owns it at `tree`; is shown as uid */
 	uint32_t marker; /* of RUN_TREE: the name of a link to it beside `own`, by which what was not copied is linked */
 	int64_t mtime;
 	uint64_t size, inode;
@@ -72,25 +72,25 @@ struct run_table {
 	char magic[8];
 	uint32_t size;
 	uint32_t flags;
-	uint64_t device;		      /* of all images */
+	uint64_t device;		    /* of all images */
 	uint64_t region_start, region_size; /* addresses of images */
 	uint64_t scratch_device, table_inode, lock_inode;
-	int32_t fd, lock_fd; /* of the table and of the run's lock, in every process of the run */
-	uint32_t keeper;		      /* a process that has the images open, at the same descriptors */
-	uint32_t scratch;		      /* directory */
-	uint32_t lock;			      /* file, locked while a state is changed */
-	uint32_t shim;			      /* file: what LD_PRELOAD must have */
-	uint32_t variables, n_variables;      /* NAME=value, one after the other: every process has them */
+	int32_t fd, lock_fd;		 /* of the table and of the run's lock, in every process of the run */
+	uint32_t keeper;		 /* a process that has the images open, at the same descriptors */
+	uint32_t scratch;		 /* directory */
+	uint32_t lock;			 /* file, locked while a state is changed */
+	uint32_t shim;			 /* file: what LD_PRELOAD must have */
+	uint32_t variables, n_variables; /* NAME=value, one after the other: every process has them */
 	uint32_t n_entries, n_aliases, n_mounts;
 	uint32_t entries, aliases, mounts; /* the last are offsets of paths */
-	uint32_t links;	      /* RUN_LINKS offsets of paths, 0 for none; atomic, and what follows them up to the end is for the paths */
-	uint32_t links_end;   /* atomic; where the next path goes */
-	uint32_t has_links;   /* atomic; there are any */
+	uint32_t links;	       /* RUN_LINKS offsets of paths, 0 for none; atomic, and what follows them up to the end is for the paths */
+	uint32_t links_end;    /* atomic; where the next path goes */
+	uint32_t has_links;    /* atomic; there are any */
 	uint32_t links_sought; /* atomic; somebody has looked for those that were there before the run */
-	uint32_t inodes;      /* RUN_INODES of them, by the number of the copy; atomic, 0 for none */
-	uint32_t has_inodes;  /* atomic; there are any */
-	uint64_t tree_device; /* of trees and their copies, 0 if they are on different ones */
-	uint32_t told_static; /* atomic; somebody has been told that a program does not see the fixtures */
-	uint32_t renamed; /* atomic; how often a name in a tree has got another meaning */
+	uint32_t inodes;       /* RUN_INODES of them, by the number of the copy; atomic, 0 for none */
+	uint32_t has_inodes;   /* atomic; there are any */
+	uint64_t tree_device;  /* of trees and their copies, 0 if they are on different ones */
+	uint32_t told_static;  /* atomic; somebody has been told that a program does not see the fixtures */
+	uint32_t renamed;      /* atomic; how often a name in a tree has got another meaning */
 	uint64_t plain[RUN_PLAIN]; /* atomic; programs that somebody has looked into, and that want no runtime before the shim */
 };
