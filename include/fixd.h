@@ -47,13 +47,13 @@ extern "C" {
 /* The library's, in the same form: that of its own header. Since: 0.1 */
 unsigned fixd_version(void);
 
-struct fixd;	  /* a connection to the daemon */
-struct fixd_view; /* one mapping of an image in this process */
+struct fixd;	   /* a connection to the daemon */
+struct fixd_view;  /* one mapping of an image in this process */
 struct fixd_build; /* an image that this client builds */
 
 enum fixd_flags {
-	FIXD_RO = 0,	   /* a write dies with SIGSEGV */
-	FIXD_COW = 1 << 0, /* copy-on-write: writes are this process's own, and fixd_view_reset() undoes them */
+	FIXD_RO = 0,	      /* a write dies with SIGSEGV */
+	FIXD_COW = 1 << 0,    /* copy-on-write: writes are this process's own, and fixd_view_reset() undoes them */
 	FIXD_NOWAIT = 1 << 1, /* of fixd_attach(): do not wait; see there */
 };
 
@@ -68,14 +68,14 @@ enum fixd_flags {
  */
 
 struct fixd_options {
-	size_t size;	       /* sizeof(struct fixd_options) */
-	unsigned flags;	       /* enum fixd_flags */
-	int timeout_ms;	       /* for a build, or FIXD_TIMEOUT_DEFAULT, FIXD_TIMEOUT_NONE */
-	const char *scope_key; /* where the test is, "pkg/mod.c::Suite::test"; NULL: nowhere. A fixture takes the part of its
-				* scope: all of it (function), without the last part (class), before "::" (module), its
-				* directory (package), nothing (session). */
+	size_t size;	/* sizeof(struct fixd_options) */
+	unsigned flags; /* enum fixd_flags */
+	int timeout_ms; /* for a build, or FIXD_TIMEOUT_DEFAULT, FIXD_TIMEOUT_NONE */
+	/* Where the test is, "pkg/mod.c::Suite::test"; NULL: nowhere. A fixture takes the part of its scope: all of it (function), without
+	 * the last part (class), before "::" (module), its directory (package), nothing (session). */
+	const char *scope_key;
 	struct fixd_view *const *depends; /* for fixd_build_begin(): views of what it would be built from */
-	size_t n_depends;      /* at most 64 */
+	size_t n_depends;		  /* at most 64 */
 };
 
 /* Bytes that a process has changed in a view. */
@@ -237,8 +237,9 @@ void *fixd_build_memory(struct fixd_build *b, size_t size);
 
 /* How an image is torn down. */
 struct fixd_teardown {
-	size_t size;	  /* sizeof(struct fixd_teardown) */
-	const void *note; /* for whoever tears it down; at most 1 MiB. With a note it is kept for fixd_claim_teardown() until somebody has */
+	size_t size; /* sizeof(struct fixd_teardown) */
+	/* For whoever tears it down; at most 1 MiB. With a note it is kept for fixd_claim_teardown() until somebody has. */
+	const void *note;
 	size_t note_size;
 	unsigned flags; /* enum fixd_teardown_flags */
 };
