@@ -21,30 +21,30 @@ struct tap_test {
 #define TAP_TEST(function) { #function, function }
 /* clang-format on */
 
-#define check(what)                                                                                                    \
-	do {                                                                                                           \
-		if (!(what)) {                                                                                         \
-			printf("# %s:%d: not true: %s\n", __FILE__, __LINE__, #what);                                  \
-			longjmp(tap_out, 1);                                                                           \
-		}                                                                                                      \
+#define check(what)                                                                   \
+	do {                                                                          \
+		if (!(what)) {                                                        \
+			printf("# %s:%d: not true: %s\n", __FILE__, __LINE__, #what); \
+			longjmp(tap_out, 1);                                          \
+		}                                                                     \
 	} while (0)
 
-#define check_int(is, should)                                                                                          \
-	do {                                                                                                           \
-		long long is_ = (long long)(is), should_ = (long long)(should);                                        \
-		if (is_ != should_) {                                                                                  \
-			printf("# %s:%d: %s is %lld, not %lld\n", __FILE__, __LINE__, #is, is_, should_);              \
-			longjmp(tap_out, 1);                                                                           \
-		}                                                                                                      \
+#define check_int(is, should)                                                                             \
+	do {                                                                                              \
+		long long is_ = (long long)(is), should_ = (long long)(should);                           \
+		if (is_ != should_) {                                                                     \
+			printf("# %s:%d: %s is %lld, not %lld\n", __FILE__, __LINE__, #is, is_, should_); \
+			longjmp(tap_out, 1);                                                              \
+		}                                                                                         \
 	} while (0)
 
-#define check_string(is, should)                                                                                       \
-	do {                                                                                                           \
-		const char *is_ = (is), *should_ = (should);                                                           \
-		if (strcmp(is_, should_) != 0) {                                                                       \
-			printf("# %s:%d: %s is \"%s\", not \"%s\"\n", __FILE__, __LINE__, #is, is_, should_);          \
-			longjmp(tap_out, 1);                                                                           \
-		}                                                                                                      \
+#define check_string(is, should)                                                                              \
+	do {                                                                                                  \
+		const char *is_ = (is), *should_ = (should);                                                  \
+		if (strcmp(is_, should_) != 0) {                                                              \
+			printf("# %s:%d: %s is \"%s\", not \"%s\"\n", __FILE__, __LINE__, #is, is_, should_); \
+			longjmp(tap_out, 1);                                                                  \
+		}                                                                                             \
 	} while (0)
 
 static inline void tap_skip(const char *reason)
@@ -88,8 +88,8 @@ static inline int tap_run(const struct tap_test *tests, int n)
 	return bad ? 1 : 0;
 }
 
-#define TAP_MAIN(tests)                                                                                                \
-	int main(void)                                                                                                 \
-	{                                                                                                              \
-		return tap_run(tests, (int)(sizeof(tests) / sizeof *(tests)));                                         \
+#define TAP_MAIN(tests)                                                        \
+	int main(void)                                                         \
+	{                                                                      \
+		return tap_run(tests, (int)(sizeof(tests) / sizeof *(tests))); \
 	}

@@ -100,10 +100,9 @@ static void against_bare(struct fixd *f, const char *how, double reach)
 	close(fd);
 	waitpid(pid, NULL, 0);
 	snprintf(what, sizeof what, "attach 64 MiB, warm, %s", how);
-	row_add((struct row){ what, "socketpair server: round trip + SCM_RIGHTS + mmap", "us",
-			      measure_quantile(ours, ROUNDS * BATCH, 0.5), measure_quantile(ours, ROUNDS * BATCH, 0.99),
-			      measure_quantile(theirs, ROUNDS * BATCH, 0.5), measure_quantile(theirs, ROUNDS * BATCH, 0.99), reach,
-			      false });
+	row_add((struct row){ what, "socketpair server: round trip + SCM_RIGHTS + mmap", "us", measure_quantile(ours, ROUNDS * BATCH, 0.5),
+			      measure_quantile(ours, ROUNDS * BATCH, 0.99), measure_quantile(theirs, ROUNDS * BATCH, 0.5),
+			      measure_quantile(theirs, ROUNDS * BATCH, 0.99), reach, false });
 }
 
 static void with_watches(struct fixd *f)
@@ -116,10 +115,9 @@ static void with_watches(struct fixd *f)
 		for (int i = 0; i < BATCH; i++)
 			theirs[r * BATCH + i] = attach(f, "unwatched");
 	}
-	row_add((struct row){ "attach with 8 watched files", "the same without", "us",
-			      measure_quantile(ours, ROUNDS * BATCH, 0.5), measure_quantile(ours, ROUNDS * BATCH, 0.99),
-			      measure_quantile(theirs, ROUNDS * BATCH, 0.5), measure_quantile(theirs, ROUNDS * BATCH, 0.99), 1.1,
-			      false });
+	row_add((struct row){ "attach with 8 watched files", "the same without", "us", measure_quantile(ours, ROUNDS * BATCH, 0.5),
+			      measure_quantile(ours, ROUNDS * BATCH, 0.99), measure_quantile(theirs, ROUNDS * BATCH, 0.5),
+			      measure_quantile(theirs, ROUNDS * BATCH, 0.99), 1.1, false });
 }
 
 static void current(struct fixd *f)

@@ -20,9 +20,9 @@
 #define NOBODY 65534
 #define N_INSTANCES 1000
 #define N_ATTACHES 2000
-#define N_ASKERS 16	   /* connections that ask without end */
-#define N_WAITERS 400	   /* connections that wait, */
-#define N_WAITS 250	   /* each for so many */
+#define N_ASKERS 16   /* connections that ask without end */
+#define N_WAITERS 400 /* connections that wait, */
+#define N_WAITS 250   /* each for so many */
 #define LIMIT_US 5000.0
 #define LIMIT_RATIO 10
 
@@ -236,8 +236,9 @@ static char *make_ini(void)
 	size_t size = (N_INSTANCES + 10) * 64, n;
 	char *ini = malloc(size);
 
-	n = (size_t)snprintf(ini, size, "[fixd]\nallow-users = nobody\n[policy]\nmax-age = none\n[fixture image]\ncommand = echo x\n"
-				  "[fixture slow]\ncommand = sleep 600\ntimeout = 20m\n[fixture many]\nscope = function\ncommand = echo\n");
+	n = (size_t)snprintf(ini, size,
+			     "[fixd]\nallow-users = nobody\n[policy]\nmax-age = none\n[fixture image]\ncommand = echo x\n"
+			     "[fixture slow]\ncommand = sleep 600\ntimeout = 20m\n[fixture many]\nscope = function\ncommand = echo\n");
 	for (int i = 0; i < N_INSTANCES; i++)
 		n += (size_t)snprintf(ini + n, size - n, "[fixture f%d]\ncommand = echo\n", i);
 	return ini;

@@ -119,8 +119,8 @@ struct bench_daemon bench_daemon_start(const char *ini, int cpu)
 	if (d.pid == 0) {
 		bench_pin(cpu);
 		close(ready[0]);
-		execl(program, "fixd", "--config", bench_path(&d, "fixd.ini"), "--socket", d.socket, "--ready-fd", number,
-		      "--log-level", "error", (char *)NULL);
+		execl(program, "fixd", "--config", bench_path(&d, "fixd.ini"), "--socket", d.socket, "--ready-fd", number, "--log-level",
+		      "error", (char *)NULL);
 		_exit(127);
 	}
 	close(ready[1]);
@@ -146,12 +146,8 @@ static const struct {
 	const char *name;
 	void (*run)(void);
 } parts[] = {
-	{ "attach", bench_attach },
-	{ "memory", bench_memory },
-	{ "throughput", bench_throughput },
-	{ "daemon", bench_daemon_itself },
-	{ "floods", bench_floods },
-	{ "run", bench_run },
+	{ "attach", bench_attach },	   { "memory", bench_memory }, { "throughput", bench_throughput },
+	{ "daemon", bench_daemon_itself }, { "floods", bench_floods }, { "run", bench_run },
 };
 
 int main(int argc, char **argv)

@@ -37,8 +37,13 @@ struct mapping {
 static void hand_scan(struct mapping *m, bool copy)
 {
 	static struct hand_region regions[1024];
-	struct hand_scan s = { .size = sizeof s, .start = (uintptr_t)m->view, .end = (uintptr_t)m->view + m->size,
-			       .vec = (uintptr_t)regions, .vec_len = 1024, .inverted = 1 << 2 | 1 << 5, .mask = 1 << 2 | 1 << 5,
+	struct hand_scan s = { .size = sizeof s,
+			       .start = (uintptr_t)m->view,
+			       .end = (uintptr_t)m->view + m->size,
+			       .vec = (uintptr_t)regions,
+			       .vec_len = 1024,
+			       .inverted = 1 << 2 | 1 << 5,
+			       .mask = 1 << 2 | 1 << 5,
 			       .anyof = 1 << 3 | 1 << 4 };
 
 	while (s.start < s.end) {
@@ -86,8 +91,7 @@ struct cycle {
 	double whole[ROUNDS_MAX], reset[ROUNDS_MAX];
 };
 
-static void one_cycle(struct cycle *c, int round, struct mapping *m, void (*reset)(struct mapping *m), struct fixd_view *v,
-		      size_t pages)
+static void one_cycle(struct cycle *c, int round, struct mapping *m, void (*reset)(struct mapping *m), struct fixd_view *v, size_t pages)
 {
 	double start = measure_now(), dirtied, end;
 
@@ -108,7 +112,7 @@ static void one_cycle(struct cycle *c, int round, struct mapping *m, void (*rese
  */
 static void resets(struct fixd *f, const char *name, size_t size, size_t pages)
 {
-	static void (*const by_hand[])(struct mapping *m) = { drop_all, scan_drop, scan_copy };
+	static void (*const by_hand[])(struct mapping * m) = { drop_all, scan_drop, scan_copy };
 	static const char *const names[] = { "DONTNEED whole", "scan + DONTNEED", "scan + copy-back" };
 	static struct cycle ours, theirs[3];
 	static char what[64], against[96];
@@ -157,8 +161,7 @@ static void resets(struct fixd *f, const char *name, size_t size, size_t pages)
 			best = k;
 	}
 	snprintf(what, sizeof what, "  the reset alone");
-	snprintf(against, sizeof against, "the cheapest alone: %s (dirtying and it: %.0f us)", names[best],
-		 theirs[best].whole[rounds / 2]);
+	snprintf(against, sizeof against, "the cheapest alone: %s (dirtying and it: %.0f us)", names[best], theirs[best].whole[rounds / 2]);
 	row_add((struct row){ what, against, "us", measure_quantile(ours.reset, (size_t)rounds, 0.5),
 			      measure_quantile(ours.reset, (size_t)rounds, 0.99), theirs[best].reset[rounds / 2],
 			      theirs[best].reset[(int)(0.99 * (rounds - 1))], 0, false });

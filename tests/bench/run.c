@@ -176,8 +176,8 @@ static void ask(const struct bench_daemon *d, bool in_run, const char *what, con
 	char command[16384];
 	FILE *f;
 
-	snprintf(command, sizeof command, "cd %s/project && %s%s%s%s%s child %s %s %d", d->dir, in_run ? fixctl : "", in_run ? " --socket " : "",
-		 in_run ? d->socket : "", in_run ? " run --isolate=shim -- " : "", self, what, path, n);
+	snprintf(command, sizeof command, "cd %s/project && %s%s%s%s%s child %s %s %d", d->dir, in_run ? fixctl : "",
+		 in_run ? " --socket " : "", in_run ? d->socket : "", in_run ? " run --isolate=shim -- " : "", self, what, path, n);
 	f = popen(command, "re");
 	if (!f || fscanf(f, "%lf", a) != 1 || (b && fscanf(f, "%lf", b) != 1) || pclose(f) != 0)
 		bench_die("failed: %s", command);
@@ -187,8 +187,7 @@ static void ask(const struct bench_daemon *d, bool in_run, const char *what, con
  * In turn; what the first of each says is thrown away. The machine may become faster or slower in between, so that it is each pair
  * that has a ratio.
  */
-static void compare(const struct bench_daemon *d, const char *what, const char *ours, const char *theirs, int n, int rounds,
-		    struct row row)
+static void compare(const struct bench_daemon *d, const char *what, const char *ours, const char *theirs, int n, int rounds, struct row row)
 {
 	double with_it[ROUNDS_MAX], without[ROUNDS_MAX], ratios[ROUNDS_MAX], warm;
 
@@ -212,8 +211,8 @@ static void compare_opens(const struct bench_daemon *d, const char *what, const 
 	static double seen[ALL], real[ALL], ratios[ALL];
 	char command[16384];
 
-	snprintf(command, sizeof command, "cd %s/project && %s --socket %s run --isolate=shim -- %s child open %s", d->dir, fixctl, d->socket,
-		 self, path);
+	snprintf(command, sizeof command, "cd %s/project && %s --socket %s run --isolate=shim -- %s child open %s", d->dir, fixctl,
+		 d->socket, self, path);
 	for (int i = 0; i < ALL; i += OPEN_TURNS) {
 		FILE *f = popen(command, "re");
 
@@ -225,9 +224,14 @@ static void compare_opens(const struct bench_daemon *d, const char *what, const 
 		if (!f || pclose(f) != 0)
 			bench_die("failed: %s", command);
 	}
-	row_add_paired((struct row){ .what = what, .against = "libc's own open() in the same process", .unit = "ns", .reach = 1.02,
-				     .ours = measure_quantile(seen, ALL, 0.5), .ours_p99 = measure_quantile(seen, ALL, 0.99),
-				     .theirs = measure_quantile(real, ALL, 0.5), .theirs_p99 = measure_quantile(real, ALL, 0.99) },
+	row_add_paired((struct row){ .what = what,
+				     .against = "libc's own open() in the same process",
+				     .unit = "ns",
+				     .reach = 1.02,
+				     .ours = measure_quantile(seen, ALL, 0.5),
+				     .ours_p99 = measure_quantile(seen, ALL, 0.99),
+				     .theirs = measure_quantile(real, ALL, 0.5),
+				     .theirs_p99 = measure_quantile(real, ALL, 0.99) },
 		       measure_quantile(ratios, ALL, 0.5));
 }
 
@@ -267,10 +271,20 @@ static void many_readers(const struct bench_daemon *d)
 	ask(d, true, "read", "data/large.bin", 1, &pss, &seconds);
 	ask(d, true, "read", "data/large.bin", 1, &pss, &seconds);
 	ask(d, false, "read", "large.bin", 1, &plain_pss, &plain_seconds);
-	row_add((struct row){ .what = "40 readers of 300 MiB, summed PSS", .against = "the same file on the disk, in the page cache", .unit = "MiB",
-			      .ours = pss, .ours_p99 = pss, .theirs = plain_pss, .theirs_p99 = plain_pss });
-	row_add((struct row){ .what = "40 readers of 300 MiB, all have read", .against = "the same file on the disk, in the page cache", .unit = "s",
-			      .ours = seconds, .ours_p99 = seconds, .theirs = plain_seconds, .theirs_p99 = plain_seconds });
+	row_add((struct row){ .what = "40 readers of 300 MiB, summed PSS",
+			      .against = "the same file on the disk, in the page cache",
+			      .unit = "MiB",
+			      .ours = pss,
+			      .ours_p99 = pss,
+			      .theirs = plain_pss,
+			      .theirs_p99 = plain_pss });
+	row_add((struct row){ .what = "40 readers of 300 MiB, all have read",
+			      .against = "the same file on the disk, in the page cache",
+			      .unit = "s",
+			      .ours = seconds,
+			      .ours_p99 = seconds,
+			      .theirs = plain_seconds,
+			      .theirs_p99 = plain_seconds });
 }
 
 void bench_run(void)
@@ -289,10 +303,11 @@ void bench_run(void)
 	snprintf(shm, sizeof shm, "/dev/shm/fixd-bench-%d", (int)getpid());
 	/* The directories must be there when the daemon reads its file. */
 	d = bench_daemon_start("", -1);
-	snprintf(command, sizeof command,
-		 "mkdir -p %s/project/sub && head -c 64M /dev/urandom >%s/project/big.bin && head -c 300M /dev/urandom >%s/project/large.bin && "
-		 "echo x >%s/project/sub/file && cp %s/project/big.bin %s",
-		 d.dir, d.dir, d.dir, d.dir, d.dir, shm);
+	snprintf(
+		command, sizeof command,
+		"mkdir -p %s/project/sub && head -c 64M /dev/urandom >%s/project/big.bin && head -c 300M /dev/urandom >%s/project/large.bin && "
+		"echo x >%s/project/sub/file && cp %s/project/big.bin %s",
+		d.dir, d.dir, d.dir, d.dir, d.dir, shm);
 	if (system(command) != 0)
 		bench_die("failed: %s", command);
 	FILE *f = fopen(bench_path(&d, "fixd.ini"), "w");

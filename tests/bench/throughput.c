@@ -152,8 +152,8 @@ static pid_t start_redis(char *path, size_t size)
 	pid = fork();
 	if (pid == 0) {
 		bench_pin(0);
-		execlp("redis-server", "redis-server", "--port", "0", "--unixsocket", path, "--save", "", "--appendonly", "no",
-		       "--logfile", "/dev/null", (char *)NULL);
+		execlp("redis-server", "redis-server", "--port", "0", "--unixsocket", path, "--save", "", "--appendonly", "no", "--logfile",
+		       "/dev/null", (char *)NULL);
 		_exit(127);
 	}
 	for (int i = 0; i < 5000 && access(path, F_OK) < 0; i++) {
@@ -202,8 +202,7 @@ void bench_throughput(void)
 	static struct load fixd, redis;
 	double ours[ROUNDS], theirs[ROUNDS], wall[ROUNDS], redis_wall[ROUNDS];
 	double p99 = 0, redis_p99 = 0, p50 = 0, redis_p50 = 0;
-	struct bench_daemon d =
-		bench_daemon_start("[policy]\nmax-age = none\n[fixture image]\ncommand = head -c 1M /dev/zero\n", 0);
+	struct bench_daemon d = bench_daemon_start("[policy]\nmax-age = none\n[fixture image]\ncommand = head -c 1M /dev/zero\n", 0);
 	char path[64];
 	pid_t server = start_redis(path, sizeof path);
 

@@ -111,7 +111,10 @@ static void received_addresses(void)
 
 static void a_message_of_a_queue(void)
 {
-	struct { long type; char text[10]; } m = { 7, "seven" };
+	struct {
+		long type;
+		char text[10];
+	} m = { 7, "seven" };
 	int id = msgget(IPC_PRIVATE, 0600);
 
 	must(id);

@@ -90,8 +90,10 @@ static void inserts_into_a_map()
 #define ROW(name) { #name, name }
 /* clang-format on */
 static const struct leak leaks[] = {
-	ROW(assigns_by_reference), ROW(scales), ROW(sorts_a_range), ROW(fills_with_a_lambda), ROW(throws_on_the_way),
-	ROW(writes_in_a_std_thread), ROW(appends_to_a_string), ROW(inserts_into_a_map),
+	ROW(assigns_by_reference), ROW(scales),
+	ROW(sorts_a_range),	   ROW(fills_with_a_lambda),
+	ROW(throws_on_the_way),	   ROW(writes_in_a_std_thread),
+	ROW(appends_to_a_string),  ROW(inserts_into_a_map),
 };
 
 int main(int argc, char *argv[])

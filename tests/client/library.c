@@ -43,8 +43,8 @@ static void start_daemon(void)
 	if (daemon_pid == 0) {
 		unsetenv("LD_PRELOAD");
 		close(pipes[0]);
-		execl(program, "fixd", "--config", config, "--socket", socket_path, "--ready-fd", ready[0], "--log-level",
-		      "error", (char *)NULL);
+		execl(program, "fixd", "--config", config, "--socket", socket_path, "--ready-fd", ready[0], "--log-level", "error",
+		      (char *)NULL);
 		_exit(127);
 	}
 	close(pipes[1]);
@@ -382,9 +382,17 @@ static void the_daemon_dies(void)
 }
 
 static const struct tap_test tests[] = {
-	TAP_TEST(set_up),		  TAP_TEST(attach_and_detach), TAP_TEST(close_before_detach),
-	TAP_TEST(copy_on_write),	  TAP_TEST(structs_of_other_versions), TAP_TEST(without_waiting), TAP_TEST(errors_are_sentences), TAP_TEST(a_child_of_fork),
-	TAP_TEST(many_threads),		  TAP_TEST(a_view_of_all_threads), TAP_TEST(out_of_date),
+	TAP_TEST(set_up),
+	TAP_TEST(attach_and_detach),
+	TAP_TEST(close_before_detach),
+	TAP_TEST(copy_on_write),
+	TAP_TEST(structs_of_other_versions),
+	TAP_TEST(without_waiting),
+	TAP_TEST(errors_are_sentences),
+	TAP_TEST(a_child_of_fork),
+	TAP_TEST(many_threads),
+	TAP_TEST(a_view_of_all_threads),
+	TAP_TEST(out_of_date),
 	TAP_TEST(the_daemon_dies),
 };
 TAP_MAIN(tests)

@@ -56,14 +56,16 @@ static void look(struct io_uring *ring)
 		/* What takes another one back is asked for its own sake. */
 		if (e->opcode == IORING_OP_ASYNC_CANCEL || ++seen < from || !from || (!for_ever && seen != from))
 			continue;
-		*e = (struct io_uring_sqe){ .opcode = IORING_OP_NOP, .rw_flags = INJECT_RESULT, .len = (unsigned)-error, .user_data = e->user_data };
+		*e = (struct io_uring_sqe){
+			.opcode = IORING_OP_NOP, .rw_flags = INJECT_RESULT, .len = (unsigned)-error, .user_data = e->user_data
+		};
 	}
 	note();
 }
 
 int io_uring_submit(struct io_uring *ring)
 {
-	static int (*next)(struct io_uring *ring);
+	static int (*next)(struct io_uring * ring);
 
 	if (!next)
 		next = (int (*)(struct io_uring *))dlsym(RTLD_NEXT, "io_uring_submit");
@@ -73,26 +75,27 @@ int io_uring_submit(struct io_uring *ring)
 
 int io_uring_submit_and_wait(struct io_uring *ring, unsigned n)
 {
-	static int (*next)(struct io_uring *ring, unsigned n);
+	static int (*next)(struct io_uring * ring, unsigned n);
 	if (!next)
 		next = (int (*)(struct io_uring *, unsigned))dlsym(RTLD_NEXT, "io_uring_submit_and_wait");
 	look(ring);
 	return next(ring, n);
 }
 
-int io_uring_submit_and_wait_timeout(struct io_uring *ring, struct io_uring_cqe **cqe, unsigned n, struct __kernel_timespec *ts, sigset_t *mask)
+int io_uring_submit_and_wait_timeout(struct io_uring *ring, struct io_uring_cqe **cqe, unsigned n, struct __kernel_timespec *ts,
+				     sigset_t *mask)
 {
-	static int (*next)(struct io_uring *ring, struct io_uring_cqe **cqe, unsigned n, struct __kernel_timespec *ts, sigset_t *mask);
+	static int (*next)(struct io_uring * ring, struct io_uring_cqe * *cqe, unsigned n, struct __kernel_timespec *ts, sigset_t *mask);
 	if (!next)
-		next = (int (*)(struct io_uring *, struct io_uring_cqe **, unsigned, struct __kernel_timespec *, sigset_t *))
-			dlsym(RTLD_NEXT, "io_uring_submit_and_wait_timeout");
+		next = (int (*)(struct io_uring *, struct io_uring_cqe **, unsigned, struct __kernel_timespec *, sigset_t *))dlsym(
+			RTLD_NEXT, "io_uring_submit_and_wait_timeout");
 	look(ring);
 	return next(ring, cqe, n, ts, mask);
 }
 
 int io_uring_submit_and_get_events(struct io_uring *ring)
 {
-	static int (*next)(struct io_uring *ring);
+	static int (*next)(struct io_uring * ring);
 	if (!next)
 		next = (int (*)(struct io_uring *))dlsym(RTLD_NEXT, "io_uring_submit_and_get_events");
 	look(ring);

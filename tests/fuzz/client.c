@@ -149,11 +149,13 @@ static void answer(int fd, struct input *in)
 {
 	/* What session() asks for, in its order. */
 	static const uint8_t expected[] = { 1, 2, 3, 0, 0, 0, 4, 5 };
-	static const uint16_t types[] = { WIRE_TYPE_attach, WIRE_TYPE_hello, WIRE_TYPE_join, WIRE_TYPE_define, WIRE_TYPE_release, WIRE_TYPE_adopt };
+	static const uint16_t types[] = { WIRE_TYPE_attach, WIRE_TYPE_hello,   WIRE_TYPE_join,
+					  WIRE_TYPE_define, WIRE_TYPE_release, WIRE_TYPE_adopt };
 	uint8_t what = input_u8(in), lie = input_u8(in);
 	size_t type = what < 200 ? expected[n_answers++ % sizeof expected] : what % 6U;
 	char message[4096] = { 0 }, body[128];
-	struct wire_header h = { .type = (uint16_t)(types[type] | WIRE_REPLY), .id = last_id += 1 + (lie >= 200 && lie < 216 ? lie % 4U : 0U) };
+	struct wire_header h = { .type = (uint16_t)(types[type] | WIRE_REPLY),
+				 .id = last_id += 1 + (lie >= 200 && lie < 216 ? lie % 4U : 0U) };
 	size_t size = sizeof h, n = 0;
 	int fds[8], made = -1;
 

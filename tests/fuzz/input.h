@@ -42,7 +42,9 @@ static inline uint16_t input_u16(struct input *in)
 /* One that is likely to be a limit, or any. */
 static inline uint64_t input_number(struct input *in)
 {
-	static const uint64_t limits[] = { 0, 1, 2, 8, 4095, 4096, 4097, 65536, INT32_MAX, UINT32_MAX, INT64_MAX, (uint64_t)INT64_MAX + 1, UINT64_MAX };
+	static const uint64_t limits[] = { 0,	      1,     2,		8,	    4095,      4096,
+					   4097,      65536, INT32_MAX, UINT32_MAX, INT64_MAX, (uint64_t)INT64_MAX + 1,
+					   UINT64_MAX };
 	uint8_t kind = input_u8(in);
 	uint64_t v;
 

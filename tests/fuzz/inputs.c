@@ -112,8 +112,14 @@ static void jobs(void)
 {
 	char *env[] = { (char *)"A=1", NULL };
 	struct job_dependency dep = { .name = (char *)"d", .path = (char *)"/p", .size = 5, .direct = true };
-	struct job j = { .kind = JOB_PLUGIN, .name = (char *)"n", .source = (char *)"s", .root = (char *)"/", .env = env,
-			 .inputs = env, .dependencies = &dep, .n_dependencies = 1 };
+	struct job j = { .kind = JOB_PLUGIN,
+			 .name = (char *)"n",
+			 .source = (char *)"s",
+			 .root = (char *)"/",
+			 .env = env,
+			 .inputs = env,
+			 .dependencies = &dep,
+			 .n_dependencies = 1 };
 	_cleanup_text_ struct text t = { 0 };
 	size_t n = rounds(50000);
 

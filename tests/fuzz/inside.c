@@ -481,10 +481,10 @@ static uint16_t put(struct message *m, const void *data, size_t size)
 
 static uint16_t put_string(struct message *m, struct input *in)
 {
-	static const char *const words[] = {
-		"", "a", "b[1]", "b[2]", "c", "d", "e", "f", "g", "x", "x[1]", "*", "b[*", "?[", "[a-", "/", "/tmp", "..", "/nowhere", "run",
-		"other", "LANG", "one\ntwo", "x = 1", "scope", "\xff\xfe", "name[param", "*\n*\n*", pattern, "e\n", "a,b"
-	};
+	static const char *const words[] = { "",      "a",	  "b[1]",	"b[2]",	   "c",	    "d",    "e",	"f",
+					     "g",     "x",	  "x[1]",	"*",	   "b[*",   "?[",   "[a-",	"/",
+					     "/tmp",  "..",	  "/nowhere",	"run",	   "other", "LANG", "one\ntwo", "x = 1",
+					     "scope", "\xff\xfe", "name[param", "*\n*\n*", pattern, "e\n",  "a,b" };
 	uint8_t kind = input_u8(in);
 	char bytes[256];
 
@@ -501,8 +501,10 @@ static uint16_t put_string(struct message *m, struct input *in)
 /* NAME=value or key=value, each with its NUL. */
 static uint16_t put_settings(struct message *m, struct input *in)
 {
-	static const char *const words[] = { "LANG=C", "A=1", "scope=session", setting, "max-age=1ms", "depends=x", "retry-after=1ms", "memory-max=4K",
-					     "run-only=yes", "params=1,2", "timeout=1ms", "doc=text", "=", "command=true" };
+	static const char *const words[] = {
+		"LANG=C",	 "A=1",		 "scope=session", setting,	 "max-age=1ms", "depends=x", "retry-after=1ms",
+		"memory-max=4K", "run-only=yes", "params=1,2",	  "timeout=1ms", "doc=text",	"=",	     "command=true"
+	};
 	uint16_t size = 0;
 
 	for (uint8_t n = input_u8(in) % 4; n > 0; n--) {
@@ -651,28 +653,17 @@ static const struct {
 	size_t fixed;
 	void (*add)(struct message *m, void *body, struct input *in);
 } requests[] = {
-	{ WIRE_TYPE_hello, sizeof(struct wire_hello), add_hello },
-	{ WIRE_TYPE_join, sizeof(struct wire_join), add_join },
-	{ WIRE_TYPE_define, sizeof(struct wire_define), add_define },
-	{ WIRE_TYPE_attach, sizeof(struct wire_attach), add_attach },
-	{ WIRE_TYPE_detach, sizeof(struct wire_detach), add_serial },
-	{ WIRE_TYPE_release, sizeof(struct wire_release), add_release },
-	{ WIRE_TYPE_closing, sizeof(struct wire_closing), add_nothing },
-	{ WIRE_TYPE_adopt, sizeof(struct wire_adopt), add_adopt },
-	{ WIRE_TYPE_test, sizeof(struct wire_test), add_test },
-	{ WIRE_TYPE_changed, sizeof(struct wire_changed), add_serial },
-	{ WIRE_TYPE_used, sizeof(struct wire_used), add_used },
-	{ WIRE_TYPE_status, sizeof(struct wire_query), add_query },
-	{ WIRE_TYPE_list, sizeof(struct wire_query), add_query },
-	{ WIRE_TYPE_log, sizeof(struct wire_query), add_query },
-	{ WIRE_TYPE_events, sizeof(struct wire_events), add_events },
-	{ WIRE_TYPE_key, sizeof(struct wire_query), add_query },
-	{ WIRE_TYPE_cleanup, sizeof(struct wire_cleanup), add_cleanup },
-	{ WIRE_TYPE_attach, sizeof(struct wire_attach), add_attach },
-	{ WIRE_TYPE_attach, sizeof(struct wire_attach), add_attach },
-	{ WIRE_TYPE_relocate, sizeof(struct wire_relocate), add_relocate },
-	{ WIRE_TYPE_cleanup, sizeof(struct wire_cleanup), add_cleanup },
-	{ WIRE_TYPE_reload, sizeof(struct wire_query), add_query },
+	{ WIRE_TYPE_hello, sizeof(struct wire_hello), add_hello },	 { WIRE_TYPE_join, sizeof(struct wire_join), add_join },
+	{ WIRE_TYPE_define, sizeof(struct wire_define), add_define },	 { WIRE_TYPE_attach, sizeof(struct wire_attach), add_attach },
+	{ WIRE_TYPE_detach, sizeof(struct wire_detach), add_serial },	 { WIRE_TYPE_release, sizeof(struct wire_release), add_release },
+	{ WIRE_TYPE_closing, sizeof(struct wire_closing), add_nothing }, { WIRE_TYPE_adopt, sizeof(struct wire_adopt), add_adopt },
+	{ WIRE_TYPE_test, sizeof(struct wire_test), add_test },		 { WIRE_TYPE_changed, sizeof(struct wire_changed), add_serial },
+	{ WIRE_TYPE_used, sizeof(struct wire_used), add_used },		 { WIRE_TYPE_status, sizeof(struct wire_query), add_query },
+	{ WIRE_TYPE_list, sizeof(struct wire_query), add_query },	 { WIRE_TYPE_log, sizeof(struct wire_query), add_query },
+	{ WIRE_TYPE_events, sizeof(struct wire_events), add_events },	 { WIRE_TYPE_key, sizeof(struct wire_query), add_query },
+	{ WIRE_TYPE_cleanup, sizeof(struct wire_cleanup), add_cleanup }, { WIRE_TYPE_attach, sizeof(struct wire_attach), add_attach },
+	{ WIRE_TYPE_attach, sizeof(struct wire_attach), add_attach },	 { WIRE_TYPE_relocate, sizeof(struct wire_relocate), add_relocate },
+	{ WIRE_TYPE_cleanup, sizeof(struct wire_cleanup), add_cleanup }, { WIRE_TYPE_reload, sizeof(struct wire_query), add_query },
 	{ WIRE_TYPE_stop, sizeof(struct wire_query), add_query },
 };
 

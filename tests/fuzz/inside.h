@@ -21,7 +21,7 @@ struct peer;
 struct inside {
 	struct daemon *daemon;
 	struct peer *conns[INSIDE_CONNS]; /* clients; NULL: none */
-	int channels[INSIDE_CONNS]; /* of what they build; -1: nothing */
+	int channels[INSIDE_CONNS];	  /* of what they build; -1: nothing */
 	struct inside_helper {
 		int channel, errors, end; /* our ends; -1: there is none */
 	} helpers[INSIDE_HELPERS];

@@ -25,7 +25,7 @@ struct peer {
 	struct link link; /* `peers`, or `heard` in this turn */
 	int fd;		  /* of its source */
 	struct source *source;
-	bool left;  /* and so has it; the daemon hears that as often as it listens */
+	bool left; /* and so has it; the daemon hears that as often as it listens */
 	struct link said;
 };
 

@@ -173,7 +173,8 @@ static void restore_descriptors(int *peers)
 		if (saved.kinds[k] == FD_PROCESS)
 			pair[0] = pair[1] = eventfd(0, EFD_CLOEXEC);
 		/* Its own lock: the one of before is on a directory that has gone. */
-		if (saved.kinds[k] == FD_TREES && ((pair[0] = open(saved.trees, O_RDONLY | O_DIRECTORY | O_CLOEXEC)) < 0 || flock(pair[0], LOCK_EX | LOCK_NB) < 0))
+		if (saved.kinds[k] == FD_TREES &&
+		    ((pair[0] = open(saved.trees, O_RDONLY | O_DIRECTORY | O_CLOEXEC)) < 0 || flock(pair[0], LOCK_EX | LOCK_NB) < 0))
 			abort();
 		/* All daemons share the file, and each is to begin with as many events. */
 		if (saved.kinds[k] == FD_LOG && pwrite(pair[0], saved.log_head, LOG_HEAD, 0) != LOG_HEAD)
@@ -289,8 +290,9 @@ static void compare(struct record_reader one, struct record_reader other, const 
 			compare(record_inside(&a), record_inside(&b), here);
 		} else if (a.field != b.field || a.kind != b.kind || a.number != b.number || a.size != b.size ||
 			   (a.kind == RECORD_STRING && memcmp(a.data, b.data, a.size) != 0)) {
-			fprintf(stderr, "load(save(x)) is not x: %s was %llu \"%.*s\", and is field %u: %llu \"%.*s\"\n", here, (unsigned long long)a.number,
-				a.kind == RECORD_STRING ? (int)a.size : 0, a.data, b.field, (unsigned long long)b.number, b.kind == RECORD_STRING ? (int)b.size : 0, b.data);
+			fprintf(stderr, "load(save(x)) is not x: %s was %llu \"%.*s\", and is field %u: %llu \"%.*s\"\n", here,
+				(unsigned long long)a.number, a.kind == RECORD_STRING ? (int)a.size : 0, a.data, b.field,
+				(unsigned long long)b.number, b.kind == RECORD_STRING ? (int)b.size : 0, b.data);
 			abort();
 		}
 	}

@@ -109,13 +109,16 @@ static const struct judged table[] = {
 	{ "the look is not over", "watch = 0\n", look_slowly, VERDICT_LOOK_ON, NULL },
 	{ "younger than max-age", "max-age = 5s\n", wait_4_s, VERDICT_FRESH, NULL },
 	{ "older than max-age", "max-age = 5s\n", wait_6_s, VERDICT_STALE, "max-age: 6.00 s since it was built, allowed are 5.00 s" },
-	{ "used meanwhile, from creation", "max-age = 5s\n", use_after_4_s, VERDICT_STALE, "max-age: 8.00 s since it was built, allowed are 5.00 s" },
+	{ "used meanwhile, from creation", "max-age = 5s\n", use_after_4_s, VERDICT_STALE,
+	  "max-age: 8.00 s since it was built, allowed are 5.00 s" },
 	{ "used meanwhile, from last use", "max-age = 5s\nage-from = last-use\n", use_after_4_s, VERDICT_FRESH, NULL },
-	{ "not used, from last use", "max-age = 5s\nage-from = last-use\n", wait_6_s, VERDICT_STALE, "max-age: 6.00 s since its last use, allowed are 5.00 s" },
+	{ "not used, from last use", "max-age = 5s\nage-from = last-use\n", wait_6_s, VERDICT_STALE,
+	  "max-age: 6.00 s since its last use, allowed are 5.00 s" },
 	{ "its section is another one", "", other_section, VERDICT_STALE, "its section in the ini file changed" },
 	{ "a check decides", "check = true\n", nothing, VERDICT_RUN_CHECK, NULL },
 	{ "an edit decides before the check", "check = true\nwatch = 0\n", edit, VERDICT_STALE, "0 changed" },
-	{ "age decides before the edit", "max-age = 5s\nwatch = 0\nwatch-by = content\n", wait_6_s, VERDICT_STALE, "max-age: 6.00 s since it was built, allowed are 5.00 s" },
+	{ "age decides before the edit", "max-age = 5s\nwatch = 0\nwatch-by = content\n", wait_6_s, VERDICT_STALE,
+	  "max-age: 6.00 s since it was built, allowed are 5.00 s" },
 };
 
 static void what_is_fresh(void)

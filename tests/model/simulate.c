@@ -170,6 +170,7 @@ int main(int argc, char **argv)
 	}
 	puts(well ? "ok 2 - random_lives" : "not ok 2 - random_lives");
 	printf("# %llu steps in %llu lives: %llu images were built, %llu torn down\n", (unsigned long long)life_figures->steps,
-	       (unsigned long long)life_figures->lives, (unsigned long long)life_figures->built, (unsigned long long)life_figures->torn_down);
+	       (unsigned long long)life_figures->lives, (unsigned long long)life_figures->built,
+	       (unsigned long long)life_figures->torn_down);
 	return all && well ? EXIT_SUCCESS : EXIT_FAILURE;
 }

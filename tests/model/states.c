@@ -20,7 +20,8 @@
 #define INI BEFORE "command = true\ndepends = dep\nwatch = 0\nwatch-by = content\nretry-after = 1h\nmax-age = 1m\n"
 #define SERVICE BEFORE "depends = dep\nservice = true\nready = line\nexclusive = yes\nreset = true\nretry-after = 1h\n"
 #define CHECKED BEFORE "depends = dep\nservice = true\nready = line\ncheck = true\nteardown = true\nretry-after = 1h\n"
-#define CLIENT "[fixd]\nroot = /\n[policy]\nmax-age = none\n[fixture dep]\nclient = yes\n[fixture f]\nclient = yes\nwatch = 0\nretry-after = 1h\n"
+#define CLIENT \
+	"[fixd]\nroot = /\n[policy]\nmax-age = none\n[fixture dep]\nclient = yes\n[fixture f]\nclient = yes\nwatch = 0\nretry-after = 1h\n"
 #define OTHER BEFORE "command = true\ndepends = dep\nwatch = 0\nwatch-by = content\nretry-after = 1h\nmax-age = 2m\n"
 
 static const char letters[] = "AWBCRSF"; /* as enum instance_state */
@@ -61,7 +62,11 @@ static char *offered(struct waiter *w)
 
 static void ask_at(struct asker *a, int64_t asked)
 {
-	a->waiter = (struct waiter){ .asked = asked, .holds = true, .answer = answered, .look = look, .offer = offered,
+	a->waiter = (struct waiter){ .asked = asked,
+				     .holds = true,
+				     .answer = answered,
+				     .look = look,
+				     .offer = offered,
 				     .can_build = f->fixture->source == SOURCE_CLIENT };
 	link_init(&a->waiter.link);
 	waiter_begin(f, &a->waiter);
@@ -503,7 +508,8 @@ static void every_state_times_every_event(void)
 			char after[8] = "", hears[8] = "", second_hears[8] = "";
 
 			is_as_it_should(t, r, after, hears, second_hears);
-			if (strcmp(after, r->after) != 0 || strcmp(hears, r->first_hears) != 0 || strcmp(second_hears, r->second_hears) != 0) {
+			if (strcmp(after, r->after) != 0 || strcmp(hears, r->first_hears) != 0 ||
+			    strcmp(second_hears, r->second_hears) != 0) {
 				printf("# { \"%s\", ..., \"%s\", \"%s\", \"%s\" },\n", r->name, after, hears, second_hears);
 				well = false;
 			}

@@ -724,7 +724,8 @@ void world_end(void)
 		world_finish(n % world.n_jobs, 0);
 	}
 	world_turn();
-	if (m->account.n_images || m->account.bytes || m->unused_bytes || m->account.n_keepers || !link_empty(&m->users) || !link_empty(&m->unused))
+	if (m->account.n_images || m->account.bytes || m->unused_bytes || m->account.n_keepers || !link_empty(&m->users) ||
+	    !link_empty(&m->unused))
 		wrong("something is left at the end");
 	region_free(m->region);
 	config_free(m->config);

@@ -52,12 +52,12 @@ struct world {
 	uint64_t stamps[WORLD_FILES]; /* and how often it was written to at all */
 	struct world_job *jobs;
 	size_t n_jobs;
-	char *past_run; /* of the job that was taken last */
+	char *past_run;	 /* of the job that was taken last */
 	uint64_t *board; /* values shown, by slot */
 	size_t n_slots;
 	uint64_t last_value;
-	bool roots_gone; /* of all sessions but the file's */
-	bool slow_looks; /* the next look at inputs takes more than one slice */
+	bool roots_gone;			/* of all sessions but the file's */
+	bool slow_looks;			/* the next look at inputs takes more than one slice */
 	uint64_t n_built, n_torn_down, n_notes; /* images that were made; of these, that somebody is to be told to tear down */
 };
 

@@ -47,7 +47,8 @@ static const char *wrong_with_image(const struct image *im)
 	if (shown(im->board_slot) != im->board_value)
 		return "it is current, and the board does not show it";
 	if (unused == link_empty(&im->in_unused))
-		return unused ? "its image is unused, and is not in the list of those" : "its image is in use, and in the list of those that are not";
+		return unused ? "its image is unused, and is not in the list of those"
+			      : "its image is in use, and in the list of those that are not";
 	if (count(&im->leases) != im->n_leases || im->n_uses < im->n_leases)
 		return "its leases are miscounted";
 	return NULL;

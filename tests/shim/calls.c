@@ -42,19 +42,19 @@ static void say(const char *what, long result)
 	errno = 0;
 }
 
-#define TRY(call)                                                                                                      \
-	do {                                                                                                           \
-		errno = 0;                                                                                             \
-		say(#call, (long)(call));                                                                              \
+#define TRY(call)                         \
+	do {                              \
+		errno = 0;                \
+		say(#call, (long)(call)); \
 	} while (0)
 
 /* Descriptors have numbers of their own. */
-#define OPEN(call)                                                                                                     \
-	({                                                                                                             \
-		errno = 0;                                                                                             \
-		int fd_ = (call);                                                                                      \
-		say(#call, fd_ < 0 ? -1 : 0);                                                                          \
-		fd_;                                                                                                   \
+#define OPEN(call)                            \
+	({                                    \
+		errno = 0;                    \
+		int fd_ = (call);             \
+		say(#call, fd_ < 0 ? -1 : 0); \
+		fd_;                          \
 	})
 
 static void show(const char *path)
@@ -81,8 +81,8 @@ static void show_stat(const char *what, int r, const struct stat *st)
 	if (r < 0)
 		printf("    %s: %s\n", what, strerror(errno));
 	else
-		printf("    %s: mode %o uid %d gid %d links %d size %ld mtime %ld.%ld\n", what, st->st_mode, (int)st->st_uid, (int)st->st_gid,
-		       S_ISDIR(st->st_mode) ? 0 : (int)st->st_nlink, S_ISDIR(st->st_mode) ? 0L : (long)st->st_size,
+		printf("    %s: mode %o uid %d gid %d links %d size %ld mtime %ld.%ld\n", what, st->st_mode, (int)st->st_uid,
+		       (int)st->st_gid, S_ISDIR(st->st_mode) ? 0 : (int)st->st_nlink, S_ISDIR(st->st_mode) ? 0L : (long)st->st_size,
 		       S_ISREG(st->st_mode) ? (long)st->st_mtim.tv_sec : 0, S_ISREG(st->st_mode) ? (long)st->st_mtim.tv_nsec : 0);
 }
 
@@ -164,8 +164,8 @@ static void opening(void)
 
 static void looking(void)
 {
-	static const char *const paths[] = { "data/f", "data/t", "data/t/a.txt", "data/t/sub/link", "data/none", "data/f/x",
-					     "data/t/run", "data" };
+	static const char *const paths[] = { "data/f",	  "data/t",   "data/t/a.txt", "data/t/sub/link",
+					     "data/none", "data/f/x", "data/t/run",   "data" };
 	struct stat st;
 	struct statx x;
 	struct statvfs vfs;
@@ -182,7 +182,8 @@ static void looking(void)
 		show_stat("fstatat", fstatat(AT_FDCWD, p, &st, AT_SYMLINK_NOFOLLOW), &st);
 		memset(&x, 0, sizeof x);
 		TRY(statx(AT_FDCWD, p, 0, STATX_BASIC_STATS, &x));
-		printf("    statx: %o %ld %ld\n", x.stx_mode, S_ISREG(x.stx_mode) ? (long)x.stx_size : 0, S_ISREG(x.stx_mode) ? (long)x.stx_mtime.tv_sec : 0);
+		printf("    statx: %o %ld %ld\n", x.stx_mode, S_ISREG(x.stx_mode) ? (long)x.stx_size : 0,
+		       S_ISREG(x.stx_mode) ? (long)x.stx_mtime.tv_sec : 0);
 		TRY(access(p, F_OK));
 		TRY(access(p, R_OK | W_OK));
 		TRY(access(p, X_OK));
@@ -283,7 +284,8 @@ static void listing(void)
 	}
 	if (n >= 0)
 		free(names);
-	static const char *const patterns[] = { "data/*", "data/t/*.txt", "data/t/*/*", "*/t/s*", "data/{f,t}", "{data/t,none}/*.txt", "none/*", "data/t/sub/[ab]*", "./data/f*" };
+	static const char *const patterns[] = { "data/*", "data/t/*.txt",     "data/t/*/*", "*/t/s*", "data/{f,t}", "{data/t,none}/*.txt",
+						"none/*", "data/t/sub/[ab]*", "./data/f*" };
 	for (size_t i = 0; i < sizeof patterns / sizeof *patterns; i++) {
 		n = glob(patterns[i], GLOB_BRACE | GLOB_MARK, NULL, &g);
 		printf("%s: %d", patterns[i], n);

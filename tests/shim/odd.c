@@ -359,9 +359,11 @@ static void picky_scandir(void)
 
 static void odd_paths(void)
 {
-	static const char *const paths[] = { "data/t/nodir/../a.txt", "data/nodir/../f", "data/t/dang/..", "data/t/a.txt/.", "data/f/.",
-					     "data/f/../f", "data/t/lsub/../a.txt", "data/t/lsub/.", "data/t/lsub/", "data/t//sub///b.txt",
-					     "data/t/dang", "data/t/dang/", "data/t/up", "data/t/up/f", "data/t/../../data/f" };
+	static const char *const paths[] = {
+		"data/t/nodir/../a.txt", "data/nodir/../f",	 "data/t/dang/..", "data/t/a.txt/.", "data/f/.",
+		"data/f/../f",		 "data/t/lsub/../a.txt", "data/t/lsub/.",  "data/t/lsub/",   "data/t//sub///b.txt",
+		"data/t/dang",		 "data/t/dang/",	 "data/t/up",	   "data/t/up/f",    "data/t/../../data/f"
+	};
 	struct stat st;
 
 	TRY(symlink("sub", "data/t/lsub"));
@@ -712,8 +714,8 @@ static void spawned_elsewhere(void)
 		posix_spawn_file_actions_init(&actions);
 		posix_spawn_file_actions_addchdir_np(&actions, "sub");
 		fflush(stdout);
-		say(programs[k], k == 2 ? posix_spawnp(&pid, programs[k], &actions, NULL, argv, environ) :
-					  posix_spawn(&pid, programs[k], &actions, NULL, argv, environ));
+		say(programs[k], k == 2 ? posix_spawnp(&pid, programs[k], &actions, NULL, argv, environ)
+					: posix_spawn(&pid, programs[k], &actions, NULL, argv, environ));
 		if (k < 4)
 			waitpid(pid, &status, 0);
 		posix_spawn_file_actions_destroy(&actions);

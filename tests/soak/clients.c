@@ -206,6 +206,7 @@ int main(int argc, char **argv)
 	       "\"killed\": %llu, \"last_failure\": \"%.200s\"}\n",
 	       (unsigned long long)counts->edits, (unsigned long long)counts->attaches, (unsigned long long)counts->builds,
 	       (unsigned long long)counts->stale, (unsigned long long)counts->torn, (unsigned long long)counts->refused,
-	       (unsigned long long)counts->unsettled, (unsigned long long)counts->failed, (unsigned long long)counts->killed, counts->last_failure);
+	       (unsigned long long)counts->unsettled, (unsigned long long)counts->failed, (unsigned long long)counts->killed,
+	       counts->last_failure);
 	return counts->stale || counts->torn;
 }

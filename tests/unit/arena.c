@@ -119,7 +119,9 @@ static void reallocation_to_less_does_not_fail(void)
 /* Neither by shrinking in place nor by moving. */
 static void reallocation_leaves_nothing_behind(void)
 {
-	static const size_t sizes[][2] = { { 512, 4096 }, { 64 << 10, 32 << 10 }, { 1 << 20, 20 << 10 }, { 1 << 20, 10 }, { 200 << 10, 3 << 20 } };
+	static const size_t sizes[][2] = {
+		{ 512, 4096 }, { 64 << 10, 32 << 10 }, { 1 << 20, 20 << 10 }, { 1 << 20, 10 }, { 200 << 10, 3 << 20 }
+	};
 
 	for (size_t k = 0; k < sizeof sizes / sizeof *sizes; k++) {
 		size_t from = sizes[k][0], to = sizes[k][1];

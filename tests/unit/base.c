@@ -158,9 +158,11 @@ static void whole_files(void)
 
 static void globs(void)
 {
-	static const char *const patterns[] = { "",    "*",	 "a",	  "a*",	  "*a",	   "?",	   "a?c",    "*.c",    "[a-c]*", "[!a]*", "[]a]", "[a",	  "\\*",    "\\",
-						"a**b", "[[:digit:]]?", "*a*b*c", "b[1]", "x[[]1]", "[a\\]b]", ".*",  "[.]*", "\\.x",  "***" };
-	static const char *const texts[] = { "", "a", "b", "abc", "a.c", "]", "*", "\\", "[a", "aab", "1x", "ab", "b1", "x[1]", ".x", "xaybzc", ".", "a]" };
+	static const char *const patterns[] = { "",	  "*",	   "a",	     "a*",	"*a",  "?",    "a?c",  "*.c",
+						"[a-c]*", "[!a]*", "[]a]",   "[a",	"\\*", "\\",   "a**b", "[[:digit:]]?",
+						"*a*b*c", "b[1]",  "x[[]1]", "[a\\]b]", ".*",  "[.]*", "\\.x", "***" };
+	static const char *const texts[] = { "",    "a",  "b",	"abc", "a.c",  "]",  "*",      "\\", "[a",
+					     "aab", "1x", "ab", "b1",  "x[1]", ".x", "xaybzc", ".",  "a]" };
 	char many[200] = { 0 };
 
 	for (size_t k = 0; k < ELEMENTSOF(patterns); k++) {
@@ -177,7 +179,7 @@ static void globs(void)
 }
 
 static const struct tap_test tests[] = {
-	TAP_TEST(numbers), TAP_TEST(sizes_and_durations),	TAP_TEST(texts_and_lists), TAP_TEST(links),
-	TAP_TEST(trees_are_removed), TAP_TEST(process_ids_follow_a_fork), TAP_TEST(whole_files), TAP_TEST(globs),
+	TAP_TEST(numbers),	     TAP_TEST(sizes_and_durations),	  TAP_TEST(texts_and_lists), TAP_TEST(links),
+	TAP_TEST(trees_are_removed), TAP_TEST(process_ids_follow_a_fork), TAP_TEST(whole_files),     TAP_TEST(globs),
 };
 TAP_MAIN(tests)

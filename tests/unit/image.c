@@ -429,12 +429,12 @@ static void reset_after_descriptors_were_closed(void)
 }
 
 /* All of it again, by /proc/self/pagemap. */
-#define WITHOUT_SCAN(function)                                                                                         \
-	static void function##_by_pagemap(void)                                                                        \
-	{                                                                                                              \
-		cow_without_scan = true;                                                                               \
-		function();                                                                                            \
-		cow_without_scan = false;                                                                              \
+#define WITHOUT_SCAN(function)                  \
+	static void function##_by_pagemap(void) \
+	{                                       \
+		cow_without_scan = true;        \
+		function();                     \
+		cow_without_scan = false;       \
 	}
 WITHOUT_SCAN(reset_puts_everything_back)
 WITHOUT_SCAN(changes_are_exact)

@@ -48,9 +48,11 @@ static void check_everywhere(char *end, const char *path)
 static void plain(void)
 {
 	static const char *const paths[] = {
-		"/",	    "a",	 "/a",	    "/a/b",   "a/b.c",	 "/a/b..c", "/a/b./c", "/a/..b",  "/a//b",	  "//a",    "./a",
-		"../a",	    ".a",	 "/a/./b",  "/a/../b", "/a/..",	 "/a/.",    "/a/",     "a//",	  "/usr/share/common-licenses/GPL-3",
-		"/a/b/c/d", "/dev/fd/3", "/a/b/c/.git", "a./b", "/a..b",
+		"/",	    "a",	 "/a",		"/a/b",	  "a/b.c",
+		"/a/b..c",  "/a/b./c",	 "/a/..b",	"/a//b",  "//a",
+		"./a",	    "../a",	 ".a",		"/a/./b", "/a/../b",
+		"/a/..",    "/a/.",	 "/a/",		"a//",	  "/usr/share/common-licenses/GPL-3",
+		"/a/b/c/d", "/dev/fd/3", "/a/b/c/.git", "a./b",	  "/a..b",
 	};
 	char *map = mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), path[201];
 

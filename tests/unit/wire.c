@@ -53,8 +53,16 @@ static void jobs_come_back(void)
 {
 	char *env[] = { (char *)"A=1", (char *)"B", NULL };
 	struct job_dependency dep = { .name = (char *)"d", .address = 4096, .size = 5, .root = 1, .kind = 2, .direct = true };
-	struct job j = { .kind = JOB_PLUGIN, .name = (char *)"n", .source = (char *)"s", .root = (char *)"/", .address = 1,
-			 .limit = 2, .malloc_arena = true, .env = env, .dependencies = &dep, .n_dependencies = 1 },
+	struct job j = { .kind = JOB_PLUGIN,
+			 .name = (char *)"n",
+			 .source = (char *)"s",
+			 .root = (char *)"/",
+			 .address = 1,
+			 .limit = 2,
+			 .malloc_arena = true,
+			 .env = env,
+			 .dependencies = &dep,
+			 .n_dependencies = 1 },
 		   back;
 	_cleanup_text_ struct text t = { 0 };
 
@@ -185,12 +193,12 @@ static void carried_objects_say_where_they_lay(void)
 	static const char *const wrong[] = {
 		"",
 		"fixd-objects 2 0 0 0 0\n",
-		"fixd-objects 1 1 0 0 0\n",		   /* no page begins there */
-		"fixd-objects 1 800000000000 10 0 0\n",	   /* nor there, for a program */
+		"fixd-objects 1 1 0 0 0\n",		     /* no page begins there */
+		"fixd-objects 1 800000000000 10 0 0\n",	     /* nor there, for a program */
 		"fixd-objects 1 1000 fffffffffffffff 0 0\n", /* larger than anything */
-		"fixd-objects 1 1000 10 10 0\n",	   /* its root is not in it */
-		"fixd-objects 1 1000 10 8 41\n",	   /* more than there can be */
-		"fixd-objects 1 1000 10 8 1\n",		   /* one is missing */
+		"fixd-objects 1 1000 10 10 0\n",	     /* its root is not in it */
+		"fixd-objects 1 1000 10 8 41\n",	     /* more than there can be */
+		"fixd-objects 1 1000 10 8 1\n",		     /* one is missing */
 		"fixd-objects 1 1000 10 8 1\n2000 10 0123\n",
 		"fixd-objects 1 1000 10 8 0\nmore",
 	};
@@ -213,7 +221,10 @@ static void carried_objects_say_where_they_lay(void)
 	}
 }
 
-static const struct tap_test tests[] = { TAP_TEST(records_come_back), TAP_TEST(jobs_come_back), TAP_TEST(carried_objects_say_where_they_lay),
-					 TAP_TEST(descriptors_arrive_or_are_closed), TAP_TEST(last_words_arrive),
+static const struct tap_test tests[] = { TAP_TEST(records_come_back),
+					 TAP_TEST(jobs_come_back),
+					 TAP_TEST(carried_objects_say_where_they_lay),
+					 TAP_TEST(descriptors_arrive_or_are_closed),
+					 TAP_TEST(last_words_arrive),
 					 TAP_TEST(daemons_and_clients_meet) };
 TAP_MAIN(tests)
