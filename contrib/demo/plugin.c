@@ -130,7 +130,7 @@ static int parse_relations(struct fixd_builder *b, const struct wordnet *w, stru
 		r->target = find_synset(w, pos_of(*pos), (uint32_t)strtoul(offset, NULL, 10));
 		if (!r->target)
 			return fixd_builder_fail(b, "synset %08u of %s: no synset %s of %s", (unsigned)s->offset, pos_names[s->pos], offset,
-					 pos);
+						 pos);
 	}
 	return s->relations ? 0 : -1;
 }

@@ -25,12 +25,12 @@ struct result {
 	bool built;
 };
 
-#define check(what)                                                                                                    \
-	do {                                                                                                           \
-		if (!(what)) {                                                                                         \
-			fprintf(stderr, "%s:%d: not true: %s\n", __FILE__, __LINE__, #what);                           \
-			return false;                                                                                  \
-		}                                                                                                      \
+#define check(what)                                                                          \
+	do {                                                                                 \
+		if (!(what)) {                                                               \
+			fprintf(stderr, "%s:%d: not true: %s\n", __FILE__, __LINE__, #what); \
+			return false;                                                        \
+		}                                                                            \
 	} while (0)
 
 /* wnstats(7WN) of WordNet 3.0. */
@@ -67,7 +67,7 @@ static const struct wn_lemma *find_lemma(const struct wordnet *w, const char *te
 
 static bool check_dog(const struct wordnet *w, const struct wn_hypernyms *h)
 {
-	static const char *const up[] = { "dog",    "canine",	"carnivore",	"placental", "mammal", "vertebrate", "chordate",
+	static const char *const up[] = { "dog",    "canine",	"carnivore",	"placental", "mammal", "vertebrate",	  "chordate",
 					  "animal", "organism", "living_thing", "whole",     "object", "physical_entity", "entity" };
 	const struct wn_lemma *dog = find_lemma(w, "dog", WN_NOUN);
 	const struct wn_paths *paths;
@@ -96,7 +96,7 @@ static bool check_graph(const struct wordnet *w)
 	}
 	for (size_t i = 0; i < w->n_lemmas; i++)
 		senses += w->lemmas[i].n_senses;
-	check(senses == 206941); /* word-sense pairs of wnstats(7WN) */
+	check(senses == 206941);					    /* word-sense pairs of wnstats(7WN) */
 	check(words == 206978 && relations == 377592 && letters > 1000000); /* counted in the files */
 	return true;
 }

@@ -14,7 +14,7 @@ struct wn_synset;
 
 struct wn_relation {
 	const struct wn_synset *target;
-	char type[3]; /* the pointer symbol: "@" hypernym, "~" hyponym, "!" antonym ... */
+	char type[3];		    /* the pointer symbol: "@" hypernym, "~" hyponym, "!" antonym ... */
 	uint8_t from_word, to_word; /* 0: the whole synset */
 };
 
@@ -38,7 +38,7 @@ struct wn_lemma {
 /* Root of the fixture `wordnet`. */
 struct wordnet {
 	size_t n_synsets;
-	struct wn_synset *synsets;		 /* by part of speech, then by offset */
+	struct wn_synset *synsets;		   /* by part of speech, then by offset */
 	struct wn_synset *first[WN_POS_COUNT + 1]; /* of each part of speech, and the end */
 	size_t n_lemmas;
 	struct wn_lemma *lemmas; /* by text, then by part of speech */

@@ -17,7 +17,10 @@ static void prepare()
 		index_of_words.emplace(word, index_of_words.size());
 }
 
-TEST(Index, FindsAWord) { EXPECT_EQ(index_of_words.at("banana"), 1u); }
+TEST(Index, FindsAWord)
+{
+	EXPECT_EQ(index_of_words.at("banana"), 1u);
+}
 
 TEST(Index, CanBeRuined)
 {
@@ -25,10 +28,18 @@ TEST(Index, CanBeRuined)
 	EXPECT_TRUE(index_of_words.empty());
 }
 
-TEST(Index, IsAsItWasPrepared) { EXPECT_EQ(index_of_words.size(), 3u); }
+TEST(Index, IsAsItWasPrepared)
+{
+	EXPECT_EQ(index_of_words.size(), 3u);
+}
 
-class Lengths : public testing::TestWithParam<const char *> {};
-TEST_P(Lengths, AreThoseOfWords) { EXPECT_EQ(index_of_words.count(GetParam()), 1u); }
+class Lengths : public testing::TestWithParam<const char *>
+{
+};
+TEST_P(Lengths, AreThoseOfWords)
+{
+	EXPECT_EQ(index_of_words.count(GetParam()), 1u);
+}
 INSTANTIATE_TEST_SUITE_P(Some, Lengths, testing::Values("apple", "cherry"));
 
 int main(int argc, char **argv)

@@ -2,7 +2,9 @@
 // With GoogleTest.
 #include <fixd/gtest.h>
 
-class Words : public FixdTest {};
+class Words : public FixdTest
+{
+};
 
 TEST_F(Words, Scribbles)
 {

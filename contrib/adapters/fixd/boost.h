@@ -17,13 +17,14 @@
 
 #include "cxx.h"
 
-class FixdTest : protected FixdScope {
-    protected:
+class FixdTest : protected FixdScope
+{
+      protected:
 	FixdTest() : FixdScope(name())
 	{
 	}
 
-    private:
+      private:
 	/* A fixture of a suite or of the module is made outside of a test case. */
 	static std::string name()
 	{

@@ -21,8 +21,9 @@
 
 #include "cxx.h"
 
-class FixdTest : protected FixdScope {
-    protected:
+class FixdTest : protected FixdScope
+{
+      protected:
 	FixdTest() : FixdScope(std::string(Catch::getResultCapture().getCurrentTestName()))
 	{
 	}

@@ -54,7 +54,8 @@ static inline void fixd_cunit_instead(void)
 
 static inline void fixd_cunit_replace(CU_pTest test, const char *message)
 {
-	struct fixd_cunit_replaced *new_one = test->pTestFunc == fixd_cunit_instead ? NULL : (struct fixd_cunit_replaced *)malloc(sizeof *new_one);
+	struct fixd_cunit_replaced *new_one =
+		test->pTestFunc == fixd_cunit_instead ? NULL : (struct fixd_cunit_replaced *)malloc(sizeof *new_one);
 
 	if (!new_one)
 		return;

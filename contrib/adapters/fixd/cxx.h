@@ -21,8 +21,9 @@ inline void fixd_cxx_failed(const char *message)
 FIXD_TEST_FAILS_BY(fixd_cxx_failed);
 #endif
 
-class FixdScope {
-    protected:
+class FixdScope
+{
+      protected:
 	explicit FixdScope(std::string test) : test_(std::move(test))
 	{
 		fixd_test_begin(test_.c_str());
@@ -58,7 +59,7 @@ class FixdScope {
 		return size(name.c_str());
 	}
 
-    private:
+      private:
 	const std::string test_;
 };
 

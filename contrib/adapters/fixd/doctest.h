@@ -16,8 +16,9 @@
 
 #include "cxx.h"
 
-class FixdTest : protected FixdScope {
-    protected:
+class FixdTest : protected FixdScope
+{
+      protected:
 	FixdTest() : FixdScope(doctest::getContextOptions()->currentTest->m_name)
 	{
 	}

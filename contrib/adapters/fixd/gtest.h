@@ -32,13 +32,14 @@
 FIXD_TEST_FAILS_BY(fixd_gtest_end);
 #endif
 
-class FixdTest : public ::testing::Test, protected FixdScope {
-    protected:
+class FixdTest : public ::testing::Test, protected FixdScope
+{
+      protected:
 	FixdTest() : FixdScope(name())
 	{
 	}
 
-    private:
+      private:
 	static std::string name()
 	{
 		const ::testing::TestInfo *info = ::testing::UnitTest::GetInstance()->current_test_info();

@@ -52,11 +52,11 @@ FIXD_TEST_INLINE struct fixd_test_state *fixd_test_all(void)
  * For the adapter of a framework, whichever of the headers comes first: the function that fails the test that runs. If it returns, the
  * fixture is NULL.
  */
-#define FIXD_TEST_FAILS_BY(function)                                           \
-	__attribute__((constructor)) static void fixd_test_fails_by(void)      \
-	{                                                                      \
-		fixd_test_all()->failed = function;                            \
-	}                                                                      \
+#define FIXD_TEST_FAILS_BY(function)                                      \
+	__attribute__((constructor)) static void fixd_test_fails_by(void) \
+	{                                                                 \
+		fixd_test_all()->failed = function;                       \
+	}                                                                 \
 	struct fixd_test_state
 
 FIXD_TEST_INLINE void fixd_test_fail(const char *name, const char *why)
