@@ -8,24 +8,23 @@
 #include "base/alloc.h"
 #include "wire/record.h"
 
+/* clang-format off */
 /* X(id, member): the strings and numbers of a job, in one place for both directions. */
-#define JOB_STRINGS(X)                                                                                                                \
-	X(NAME, name)                                                                                                                 \
-	X(PARAM, param) X(KEY, scope_key) X(SOURCE, source) X(SYMBOL, symbol) X(ROOT, root) X(TREE, tree) X(DIR, dir) X(READY, ready) \
-		X(VALUE, value) X(TEARDOWN, teardown) X(TOKEN, token) X(BYTES, bytes)
-#define JOB_NUMBERS(X)                                                                                                                  \
-	X(KIND, kind)                                                                                                                   \
-	X(ADDRESS, address) X(RESERVED, reserved) X(LIMIT, limit) X(HUGE, huge) X(STRAY, stray) X(MALLOC, malloc_arena) X(AS_IS, as_is) \
-		X(PORT, port) X(READY_BY, ready_by) X(TEARDOWN_MS, teardown_ms) X(KEPT, kept) X(HAS_IMAGE, has_image) X(HOLDS, holds)   \
-			X(GROUP, group) X(BUILT, built)
+#define JOB_STRINGS(X)                                                                                                 \
+	X(NAME, name) X(PARAM, param) X(KEY, scope_key) X(SOURCE, source) X(SYMBOL, symbol) X(ROOT, root) X(TREE, tree) \
+	X(DIR, dir) X(READY, ready) X(VALUE, value) X(TEARDOWN, teardown) X(TOKEN, token) X(BYTES, bytes)
+#define JOB_NUMBERS(X)                                                                                                 \
+	X(KIND, kind) X(ADDRESS, address) X(RESERVED, reserved) X(LIMIT, limit) X(HUGE, huge) X(STRAY, stray)          \
+	X(MALLOC, malloc_arena) X(AS_IS, as_is) X(PORT, port) X(READY_BY, ready_by) X(TEARDOWN_MS, teardown_ms)        \
+	X(KEPT, kept) X(HAS_IMAGE, has_image) X(HOLDS, holds) X(GROUP, group) X(BUILT, built)
 #define JOB_LISTS(X) X(ENV, env) X(INPUTS, inputs)
 
 /* Notes of earlier versions do not have them: a new one stands behind all others. */
-#define JOB_LATER(STRING, NUMBER, LIST)                                                                              \
-	NUMBER(STOP_SIGNAL, stop_signal)                                                                             \
-	LIST(LEAVINGS, leavings)                                                                                     \
-	STRING(VERIFY, verify) LIST(EXCLUDE, exclude) STRING(PREWARM, prewarm) STRING(DATA, data) STRING(VIEW, view) \
-		NUMBER(SANDBOXED, sandboxed) LIST(AUDIT, audit) STRING(SOCKET, socket) LIST(REMOTE, remote)
+#define JOB_LATER(STRING, NUMBER, LIST)                                                                                    \
+	NUMBER(STOP_SIGNAL, stop_signal)                                                                                   \
+	LIST(LEAVINGS, leavings) STRING(VERIFY, verify) LIST(EXCLUDE, exclude) STRING(PREWARM, prewarm) STRING(DATA, data) \
+		STRING(VIEW, view) NUMBER(SANDBOXED, sandboxed) LIST(AUDIT, audit) STRING(SOCKET, socket) LIST(REMOTE, remote)
+/* clang-format on */
 
 #define FIELD(id, member) FIELD_##id,
 enum job_field {
