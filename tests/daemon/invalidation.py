@@ -415,6 +415,25 @@ def test_edit_during_build(t):
     assert t.runs() == 2
 
 
+def test_inputs_that_are_away_for_a_moment(t):
+    """What a build reads of a file or directory that stands in for another one is not what is there: the same inodes come back."""
+    t.write("data/input", "one\n")
+    os.mkfifo(t.path("gate"))
+    d = t.daemon(f"[fixture f]\ncommand = {t.counted('if test -e opened; then cat data/input; else cat gate; cat data/input; sh back; fi')}\nwatch = data/input\n")
+    for what, k in ("data/input", 1), ("data", 3):
+        if k > 1:
+            os.unlink(t.path("opened"))
+        t.write("back", f"rm -rf {what}; mv other {what}; echo >opened\n")
+        d.ctl("cleanup", "f")
+        client = t.child(lambda: harness.Client(d.socket).read("f") == b"one\n")
+        wait_for(lambda: t.runs() == k, "the build to start")
+        with open(t.path("gate"), "w"):
+            os.rename(t.path(what), t.path("other"))
+            t.write("data/input", "two\n")
+        wait_for(lambda: t.runs() == k + 1, "the build to be done again")
+        assert harness.exit_code(client) == 0
+
+
 def test_inputs_that_never_settle(t):
     d = t.daemon(f"[fixture f]\ncommand = {t.counted('date +%N >> input; cat input')}\nwatch = input\n")
     try:

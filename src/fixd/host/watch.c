@@ -65,6 +65,15 @@ static void note_write(struct sub *sub, const char *name)
 		vector_add(&s->modified, path);
 }
 
+/* A directory that was away may be the same again, as is all that is in it: what was in its place meanwhile may have been read. */
+static void note_move(const struct sub *sub, const char *name)
+{
+	struct watchset *s = sub->set;
+
+	if (!s->moved)
+		s->moved = path_of_event(sub, name);
+}
+
 /*
  * The file itself, one in a directory that belongs to the set as a whole, or one that the last part of a pattern matches: only that one
  * is to be looked at.
@@ -108,7 +117,9 @@ static void take_event(struct watcher *w, const struct inotify_event *e)
 		note_touched(sub, e);
 		if (e->mask & MASK_NAMES)
 			sub->set->renamed = true;
-		if (e->mask & IN_MODIFY)
+		if ((e->mask & IN_MOVED_TO) && (e->mask & IN_ISDIR))
+			note_move(sub, e->name);
+		else if (e->mask & (IN_MODIFY | IN_MOVED_TO))
 			note_write(sub, e->len ? e->name : NULL);
 	}
 }

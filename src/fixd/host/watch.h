@@ -8,8 +8,9 @@
  * watcher_drain() every edit that was complete has been heard of. Where it is not known that every
  * change is told (overlays, network file systems, no more watches) the files are looked at every time.
  *
- * A write can leave mtime and size as they were, when it falls into the clock tick of the look or somebody sets the mtime back:
- * a file to which a write was heard has changed, whatever stat() says.
+ * A write can leave mtime and size as they were, when it falls into the clock tick of the look or somebody sets the mtime back, and
+ * what was moved away and comes back looks as it did: a file or directory of which such a thing was heard has changed, whatever stat()
+ * says.
  */
 #pragma once
 

@@ -82,6 +82,7 @@ struct watchset {
 	bool hinted;  /* something happened since the last look */
 	bool renamed; /* and names came or went: there may be more to watch */
 	bool again;   /* what is subscribed may be so already */
+	char *moved;  /* a directory that was, or NULL: what is in it may look as it did */
 	char *changed;
 	void (*hint)(void *arg);
 	void *arg;

@@ -143,6 +143,13 @@ static void end_first_look(struct watchset *s)
 	forget_paths(&s->modified);
 }
 
+/* All of it was looked at. */
+static void judge(struct watchset *s)
+{
+	if (!s->changed && s->moved)
+		s->changed = xasprintf("%s was moved", s->moved);
+}
+
 static bool is_known(const struct watchset *s, int64_t asked)
 {
 	return s->changed || (!s->survey && !s->hinted && (!s->polled || s->looked >= asked));
@@ -160,6 +167,7 @@ bool watchset_look(struct watchset *s, int64_t asked, int64_t until)
 	/* Of many files usually few are concerned. */
 	if (!s->survey && !s->polled && !s->look_at_all) {
 		s->changed = look_at_touched(s);
+		judge(s);
 		forget_touched(s);
 		s->hinted = false;
 		return true;
@@ -172,6 +180,7 @@ bool watchset_look(struct watchset *s, int64_t asked, int64_t until)
 		end_look(s);
 	else
 		end_first_look(s);
+	judge(s);
 	return true;
 }
 
@@ -266,6 +275,7 @@ struct watchset *watchset_free(struct watchset *s)
 	vector_deinit(&s->touched);
 	free(s->viewer);
 	free(s->changed);
+	free(s->moved);
 	free(s->wrong);
 	free(s);
 	return NULL;
