@@ -185,7 +185,6 @@ int main(int argc, char **argv)
 	struct digest inputs = { 0 };
 	pid_t daemon = getppid();
 	bool stays;
-	int prepared;
 	int r;
 
 	if (argc > 1 && !strcmp(argv[1], "--keep"))
@@ -225,9 +224,8 @@ int main(int argc, char **argv)
 		plugin_verify(&w);
 	if (stays)
 		prepare_to_keep(&w);
-	prepared = remote_prepare(&w);
+	remote_offer(&w);
 	r = send_result(&w, &inputs);
-	remote_offer(prepared, r == 0);
 	/* If nobody took it, the end of the channel is seen at once. */
 	if (stays && w.job.built && w.job.kind == JOB_SERVICE)
 		keep_on(&k);

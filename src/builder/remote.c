@@ -404,53 +404,38 @@ void remote_offer_by_hand(char **args)
 	offer(&w, -1, has_head ? (int)numbers[HEAD] : -1, (int)numbers[TOLD]);
 }
 
-/* A session of its own, which the end of this build does not reach; it goes on when all of us have let go of `go`. */
-static void wait_apart(const int ready[2], const int go[2])
+/* A session of its own, which the end of this build does not reach. It goes on when the daemon has found the image right. */
+static void wait_apart(int ready, int told)
 {
-	char refused;
+	char allowed;
 
 	setsid();
-	close(ready[1]);
-	close(go[1]);
-	if (read(go[0], &refused, 1) != 0)
+	close(ready);
+	if (read(told, &allowed, 1) != 1)
 		_exit(EXIT_SUCCESS);
 }
 
-int remote_prepare(struct work *w)
+void remote_offer(struct work *w)
 {
 	_cleanup_fd_ int description = -1, told = -1;
-	int ready[2], go[2];
+	int ready[2];
 	char nothing;
 	pid_t pid;
 
 	if (!has_option(w, "--write=") || !w->sealed || w->error || w->taken || w->parts < 0)
-		return -1;
+		return;
 	description = describe(w);
 	if (description < 0 || pipe2(ready, O_CLOEXEC) < 0)
-		return -1;
-	if (pipe2(go, O_CLOEXEC) < 0) {
-		close(ready[0]);
-		close(ready[1]);
-		return -1;
-	}
+		return;
 	told = tell_daemon(w, true);
-	pid = fork();
+	pid = told < 0 ? -1 : fork();
 	if (pid == 0) {
-		wait_apart(ready, go);
+		wait_apart(ready[1], told);
 		offer(w, description, is_objects(w) ? pack_objects_head(w) : -1, told);
 	}
 	close(ready[1]);
-	close(go[0]);
 	/* Until it is out of reach. */
 	while (pid > 0 && read(ready[0], &nothing, 1) < 0 && errno == EINTR)
 		;
 	close(ready[0]);
-	return pid < 0 ? fd_close(go[1]) : go[1];
-}
-
-void remote_offer(int prepared, bool published)
-{
-	if (prepared >= 0 && !published && write(prepared, "n", 1) < 0)
-		fprintf(stderr, "what was not published goes to the remote: %s\n", strerror(errno));
-	fd_close(prepared);
 }

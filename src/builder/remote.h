@@ -4,11 +4,10 @@
  * fixd-remote does both.
  *
  * Promises: what is taken is what was signed for these inputs; whatever goes wrong with the remote is a line in the log, and the image
- * is built here; an offer goes on by itself when this process has ended, and ends by itself.
+ * is built here; an offer begins when the daemon has found the image right (its inputs have not changed, and so its key is that of what is in
+ * it), goes on by itself when this process has ended, and ends by itself.
  */
 #pragma once
-
-#include <stdbool.h>
 
 struct work;
 
@@ -17,12 +16,10 @@ struct work;
  * what work_fail() returned.
  */
 int remote_take(struct work *w);
-/* Before the result is told: who will offer the sealed image, or the tree, when the job says so; -1: nobody. */
-int remote_prepare(struct work *w);
+/* Before the result is told: the sealed image, or the tree, is offered when the job says so and the daemon allows it. */
+void remote_offer(struct work *w);
 /*
  * By hand: NAME, TREE ("": it is none), the descriptors of the parts of its key, of the image, of who is told and of what comes before it ("": nothing does),
  * and options of fixd-remote.
  */
 _Noreturn void remote_offer_by_hand(char **args);
-/* It was published: that one offers it now. */
-void remote_offer(int prepared, bool published);

@@ -7,7 +7,8 @@
  *	helper -> daemon	JOB_GRANT: may the image have this many bytes in all?
  *	daemon -> helper	job_granted
  *	helper -> daemon	JOB_PARTS, with a sealed memfd of what the key of the image is made from (remote/key.h)
- *	helper -> daemon	JOB_TRANSFER, with a socket over which fixd-remote tells how the image comes or goes (remote/tell.h)
+ *	helper -> daemon	JOB_TRANSFER, with a socket over which fixd-remote tells how the image comes or goes (remote/tell.h); of one
+ *				that goes, a byte from the daemon says over it that the image is right, and its end that it is not
  *	helper -> daemon	JOB_LOOKED: nothing comes from the remote any more
  *	helper -> daemon	JOB_RESULT + a sentence, with the sealed image when it was built
  *

@@ -241,6 +241,45 @@ def test_what_changes_meanwhile(t):
     server.close()
 
 
+def test_what_is_built_of_other_inputs(t):
+    """Of a file that comes meanwhile, or is another one for a moment, the names and contents before and after do not tell: the daemon does."""
+    need(t)
+    server, public = Server(), keygen(t)
+    command = "command = echo f >> runs; until test -e go; do sleep 0.01; done; cat data/*; if test -e back; then mv back data/1; fi\n"
+    ini = section(t, server, public) + f"[fixture f]\n{command}watch = data/*\nwatch-by = content\nremote = yes\n"
+
+    def built(name, meanwhile, then):
+        m = Machine(t, name, ini)
+        os.mkdir(m.dir + "/data")
+        with open(m.dir + "/data/1", "w") as f:
+            f.write("first\n")
+        waiting = subprocess.Popen([harness.program("fixctl"), "--socket", m.daemon.socket, "get", "f"], stdout=subprocess.PIPE, text=True)
+        wait_for(m.runs, "the build")
+        meanwhile(m.dir)
+        open(m.dir + "/go", "w").close()
+        assert waiting.communicate(timeout=LIMIT)[0] == then and len(m.runs()) == 2, m.runs()
+
+    def add(top):
+        with open(top + "/data/2", "w") as f:
+            f.write("second\n")
+
+    def flip(top):
+        os.rename(top + "/data/1", top + "/back")
+        with open(top + "/data/1", "w") as f:
+            f.write("for a moment\n")
+
+    built("added", add, "first\nsecond\n")
+    stored(server, 1)
+    built("flipped", flip, "first\n")
+    stored(server, 2)
+    last = Machine(t, "last", ini)
+    os.mkdir(last.dir + "/data")
+    with open(last.dir + "/data/1", "w") as f:
+        f.write("first\n")
+    assert last.get("f") == "first\n" and last.runs() == []
+    server.close()
+
+
 def read_manifest(server):
     path, = server.manifests()
     return path, server.http.files[path]

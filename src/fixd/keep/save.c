@@ -345,10 +345,12 @@ void state_save(struct keep *keep, enum state_for purpose, struct state *out)
 		else
 			save_holders(&v, &link_entry(l, struct conn, link)->client.leases);
 	}
-	/* What comes from the remote ends with its build. */
+	/* What comes from the remote, or waits, ends with its build. */
 	link_for_each(l, &keep->work->transfers) {
-		if (purpose == STATE_FOR_EXEC && link_entry(l, struct transfer, link)->up)
-			save_object(&v, STATE_TRANSFER, transfer_rows, link_entry(l, struct transfer, link));
+		const struct transfer *t = link_entry(l, struct transfer, link);
+
+		if (purpose == STATE_FOR_EXEC && t->up && !t->build)
+			save_object(&v, STATE_TRANSFER, transfer_rows, t);
 	}
 	link_for_each(l, &keep->work->survivors)
 		save_holders(&v, &link_entry(l, struct survivor, link)->leases);

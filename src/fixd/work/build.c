@@ -47,6 +47,7 @@ void build_free(struct build *b)
 		trees_discard(w, b->tree);
 	if (b->keeper)
 		keeper_drop(b->keeper);
+	transfer_decide(transfer_of(b), false);
 	for (size_t i = 0; i < b->n_depends; i++)
 		image_unref(b->depends[i]);
 	account_remove_bytes(w->model, NULL, b->granted);
@@ -199,7 +200,7 @@ static void build_read_channel(void *arg)
 			struct job_handover h;
 
 			memcpy(&h, message, sizeof h);
-			transfer_new(b->builds->work, b->instance, fd_steal(&fds[0]), h.up != 0);
+			transfer_new(b, fd_steal(&fds[0]), h.up != 0);
 			/* What flows has all the time that it takes, and fixd-remote no patience with what does not. */
 			if (!h.up && !b->looked && !b->asked_to_end)
 				timer_stop(&b->limit);

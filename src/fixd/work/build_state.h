@@ -62,6 +62,7 @@ struct build {
 	char *sentence;
 	int image_fd, hold, parts; /* or -1 */
 	struct keeper *keeper;	   /* that this helper becomes, or NULL */
+	struct transfer *offer;	   /* to the remote, which waits for what becomes of this build; or NULL */
 };
 
 /* Its process has ended, or is a keeper's now. */

@@ -177,7 +177,8 @@ void publish_build(struct build *b)
 	const siginfo_t *status = &b->status;
 	struct instance *i = b->instance;
 	int64_t over = b->over;
-	struct image *im = NULL;
+	struct transfer *offer = transfer_of(b);
+	struct image *im = NULL, *current = NULL;
 	char *wrong = NULL, *changed = NULL, *again = NULL;
 	bool no_room;
 
@@ -204,7 +205,11 @@ void publish_build(struct build *b)
 		instance_build_again(i, again, wrong);
 	else if (wrong)
 		instance_build_failed(i, wrong, no_room, over);
-	else if (instance_built(i, im, changed))
+	else
+		current = instance_built(i, im, changed);
+	/* What was built from other inputs than its key says is for nobody. */
+	transfer_decide(offer, current && !changed);
+	if (current)
 		instance_propagate(i);
 	free(changed);
 	free(wrong);

@@ -13,12 +13,15 @@
 #include "fixd/model/events.h"
 #include "fixd/model/instance.h"
 #include "fixd/model/session.h"
+#include "fixd/work/build_state.h"
 #include "fixd/work/work.h"
 
 #define PACKET_MAX 500
 
 static void transfer_free(struct transfer *t)
 {
+	if (t->build)
+		t->build->offer = NULL;
 	link_remove(&t->link);
 	source_close(t->source);
 	free(t->title);
@@ -97,16 +100,40 @@ static void transfer_begin(struct work *w, struct transfer *t)
 	t->source = loop_watch(w->model->loop, t->fd, transfer_read, t);
 }
 
-void transfer_new(struct work *w, const struct instance *i, int fd, bool up)
+void transfer_new(struct build *b, int fd, bool up)
 {
 	struct transfer *t = xcalloc(1, sizeof *t);
 
 	t->fd = fd;
-	t->title = xstrdup(i->title);
-	t->session = xstrdup(i->session->id);
+	t->title = xstrdup(b->instance->title);
+	t->session = xstrdup(b->instance->session->id);
 	t->up = up;
 	t->started = clock_now();
-	transfer_begin(w, t);
+	transfer_begin(b->builds->work, t);
+	if (!up)
+		return;
+	transfer_decide(b->offer, false);
+	b->offer = t;
+	t->build = b;
+}
+
+struct transfer *transfer_of(struct build *b)
+{
+	struct transfer *t = b->offer;
+
+	if (t)
+		t->build = NULL;
+	b->offer = NULL;
+	return t;
+}
+
+void transfer_decide(struct transfer *t, bool right)
+{
+	if (!t)
+		return;
+	if (right && send(t->fd, "y", 1, MSG_DONTWAIT | MSG_NOSIGNAL) == 1)
+		return;
+	transfer_free(t);
 }
 
 void transfer_resume(struct work *w, struct transfer *t)

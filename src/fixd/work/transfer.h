@@ -10,6 +10,7 @@
 
 #include "base/link.h"
 
+struct build;
 struct instance;
 struct source;
 struct work;
@@ -18,7 +19,8 @@ struct transfer {
 	struct link link; /* work::transfers */
 	struct work *work;
 	struct source *source;
-	int fd; /* the source's */
+	int fd;		     /* the source's */
+	struct build *build; /* that it waits for (build::offer), or NULL */
 	char *title, *session;
 	bool up;
 	bool begun; /* there is something to transfer */
@@ -33,8 +35,12 @@ struct transfer_figures {
 	uint64_t downloads, downloaded_bytes, uploads, uploaded_bytes, failures;
 };
 
-/* Of what is built: takes the descriptor. */
-void transfer_new(struct work *w, const struct instance *i, int fd, bool up);
+/* Of what is built: takes the descriptor. One to the remote waits. */
+void transfer_new(struct build *b, int fd, bool up);
+/* The one that waits for this build, which it does not know any more; or NULL. */
+struct transfer *transfer_of(struct build *b);
+/* It was right, and goes; or it ends. NULL: there is none. */
+void transfer_decide(struct transfer *t, bool right);
 /* One to the remote of the daemon before this one, with what it knew; takes it. */
 void transfer_resume(struct work *w, struct transfer *t);
 /* Is anything on its way to the remote? */
