@@ -312,7 +312,7 @@ int remote_take(struct work *w)
 	_cleanup_fd_ int description = -1, from = -1, to = -1, told = -1;
 	uint64_t size;
 	int pipes[2], status, r = 0;
-	bool reads = has_option(w, "--read=");
+	bool reads = has_option(w, "--read=") && !w->job.anew;
 	char **argv;
 	pid_t pid;
 

@@ -106,6 +106,8 @@ struct job {
 
 	char **audit;	      /* rules of a template for what does not survive a fork (wire/fork.h), or NULL */
 	char **remote;	      /* options of fixd-remote for the image; NULL: it has none */
+	bool anew;	      /* what is there is not to be taken */
+	char *user;	      /* as whom it is built, or NULL: as the daemon */
 	char *socket;	      /* of the daemon, for a template that attaches; or NULL */
 	uint64_t stop_signal; /* that asks a service to end; 0: SIGTERM */
 	char **env;	      /* NAME=value */

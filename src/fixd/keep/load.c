@@ -462,7 +462,7 @@ static void load_instance(struct loading *l, const struct record *saved)
 	if (i->current && i->pool)
 		instance_retire(i, "it has clones now");
 	if (i->current && i->fixture->policy.on_restart == RESTART_DROP)
-		instance_retire(i, "the daemon was restarted");
+		instance_refuse(i, "the daemon was restarted");
 }
 
 static void load_holder(struct loading *l, const struct record *saved)

@@ -134,6 +134,7 @@ const struct row instance_rows[] = {
 	STRING(struct instance, teardown_error),
 	NUMBER(struct instance, failed_full),
 	STRING(struct instance, clone),
+	BOOL(struct instance, anew),
 	END,
 };
 

@@ -23,7 +23,7 @@ static void instance_expire(void *arg)
 		timer_start_in(instance_model(i)->loop, &i->expiry, EXPIRE_AGAIN);
 		return;
 	}
-	instance_retire(i, cause);
+	instance_refuse(i, cause);
 	if (i->fixture->policy.rebuild == REBUILD_EAGER)
 		instance_warm(i);
 }

@@ -257,6 +257,12 @@ void instance_retire(struct instance *i, const char *cause)
 	image_unref(im);
 }
 
+void instance_refuse(struct instance *i, const char *cause)
+{
+	i->anew = true;
+	instance_retire(i, cause);
+}
+
 void instance_clear_failure(struct instance *i)
 {
 	if (!i->failed)

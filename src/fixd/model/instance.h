@@ -78,6 +78,7 @@ struct instance {
 	const struct run *run;	/* that it lives as long as, or NULL */
 	uint32_t generation;
 	uint32_t board_slot;
+	bool anew;	    /* no image that is somewhere already will do: it was refused */
 	unsigned unsettled; /* builds in a row whose inputs changed meanwhile */
 	uint64_t builds;
 	int64_t rested; /* since when nobody is at work on it */
@@ -120,6 +121,8 @@ void instance_begin(struct instance *i);
 
 /* Takes the current image out of the table; holders keep it. Does nothing when there is none. */
 void instance_retire(struct instance *i, const char *cause);
+/* The same, of one that must not come back from another machine either: too old, not what its check wants, or cleaned up. */
+void instance_refuse(struct instance *i, const char *cause);
 /* Forgets a failure. */
 void instance_clear_failure(struct instance *i);
 

@@ -130,6 +130,7 @@ static void build_failed(struct instance *i, const char *sentence, bool no_room)
 	remember_dependencies(i);
 	instance_unpin(i);
 	i->unsettled = 0;
+	i->anew = false;
 	instance_model(i)->failures++;
 	instance_set_error(i, xstrdup(sentence));
 	free(i->failed_error);
@@ -235,5 +236,7 @@ void instance_checked(struct instance *i, bool fits, int64_t started, const char
 {
 	if (fits)
 		i->current->checked = started;
+	else
+		i->anew = true;
 	instance_compared(i, fits, cause);
 }

@@ -123,7 +123,7 @@ static const char *other_for_client(const struct instance *i, const struct waite
 /* `w`: of what clients build, who asks. */
 static enum outcome judge_current(struct instance *i, int64_t asked, const struct waiter *w)
 {
-	_cleanup_free_ char *cause = NULL;
+	_cleanup_free_ char *cause = NULL, *too_old = NULL;
 	const char *dep = NULL;
 	enum verdict v;
 
@@ -154,6 +154,8 @@ static enum outcome judge_current(struct instance *i, int64_t asked, const struc
 			instance_set_error(i, NULL);
 		return OUTCOME_READY;
 	case VERDICT_STALE:
+		too_old = policy_too_old(i);
+		i->anew |= too_old != NULL;
 		instance_retire(i, cause);
 		return OUTCOME_FAILED;
 	default:

@@ -136,7 +136,11 @@ static void cleanup_give_up(const struct cleaning *t, struct seen *e)
 		return;
 	}
 	torn_down = i->current && (i->current->kept_by || i->current->n_teardown_deps);
-	instance_retire(i, "cleaned up");
+	/* What is only stale is right again elsewhere. */
+	if (t->flags & WIRE_CLEANUP_STALE)
+		instance_retire(i, "cleaned up");
+	else
+		instance_refuse(i, "cleaned up");
 	instance_clear_failure(i);
 	e->removed = true;
 	c->freed += before - c->server->model->account.bytes;

@@ -151,6 +151,8 @@ int job_request_send(const struct job_request *b, int channel)
 		.remote = f->remote && (b->kind == JOB_COMMAND || b->kind == JOB_TREE || b->kind == JOB_PLUGIN)
 				  ? i->session->model->config->remote_options
 				  : NULL,
+		.anew = i->anew,
+		.user = f->user,
 		.env = i->env,
 		.inputs = inputs,
 	};
