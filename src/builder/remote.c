@@ -26,7 +26,7 @@
 #include "wire/socket.h"
 
 /* Of how images are made: another one makes other keys. */
-#define FORMAT "3"
+#define FORMAT "4"
 #define HEADER_MAX 32
 #define PIPE_SIZE (1 << 20)
 
@@ -51,12 +51,18 @@ static const char *relative(const struct work *w, const char *path)
 	return path_below(path, w->job.root) ? path + strlen(w->job.root) : path;
 }
 
-/* What is no file has a name only, and whether it is there. */
+/* What is no file has a name only, and whether it is there; a link where it leads to, and then what is there. */
 static void add_input(const struct work *w, struct text *t, const char *path)
 {
 	_cleanup_free_ char *name = xasprintf("@%s", relative(w, path));
+	char target[PATH_MAX];
+	ssize_t n = readlink(path, target, sizeof target - 1);
 	struct stat st;
 
+	if (n >= 0) {
+		target[n] = '\0';
+		add(t, "=link", relative(w, target));
+	}
 	if (stat(path, &st) == 0 && S_ISREG(st.st_mode)) {
 		add(t, name, path);
 		add(t, "=mode", st.st_mode & 0111 ? "x" : "-");
@@ -82,15 +88,36 @@ static int make_canonical(const struct work *w, size_t of)
 	return relocate_copy(w->dep_fds[of], w->job.dependencies[of].size, moves, w->job.n_dependencies);
 }
 
+/* The manifest of a tree without the times of its files, which are those of a checkout. A descriptor, or -errno. */
+static int make_timeless(const struct work *w, size_t of)
+{
+	size_t size = w->job.dependencies[of].size;
+	_cleanup_free_ char *manifest = xcalloc(1, size + 1);
+	_cleanup_text_ struct text lines = { 0 };
+
+	if (fd_pread_all(w->dep_fds[of], manifest, size, 0) != (ssize_t)size)
+		return -EIO;
+	for (char *rest, *line = strtok_r(manifest, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest)) {
+		char kind, mode[16], bytes[24];
+		int time = 0, behind = 0;
+
+		if (sscanf(line, "%c %15s %23s %n%*s%n", &kind, mode, bytes, &time, &behind) == 3 && kind == 'f' && behind)
+			text_printf(&lines, "%.*s-%s\n", time, line, line + behind);
+		else
+			text_printf(&lines, "%s\n", line);
+	}
+	return memfd_from_bytes("fixd:timeless", lines.data, lines.size);
+}
+
 /* What is read of a dependency, which is inherited: a descriptor, or -errno. */
 static int key_of_dependency(struct work *w, size_t i)
 {
 	const struct job_dependency *d = &w->job.dependencies[i];
 	int fd = w->dep_fds[i];
 
-	if (d->kind == WIRE_IMAGE_OBJECTS && d->size) {
+	if (d->kind != WIRE_IMAGE_BLOB && d->size) {
 		if (w->canonical[i] < 0)
-			w->canonical[i] = make_canonical(w, i);
+			w->canonical[i] = d->kind == WIRE_IMAGE_TREE ? make_timeless(w, i) : make_canonical(w, i);
 		fd = w->canonical[i];
 	}
 	return fd < 0 ? fd : fd_set_cloexec(fd, false) < 0 ? -errno : fd;
@@ -107,13 +134,15 @@ static int add_dependencies(struct work *w, struct text *t)
 			w->canonical[i] = -1;
 	}
 	for (size_t i = 0; i < n; i++) {
-		_cleanup_free_ char *name = xasprintf("@depends %s", w->job.dependencies[i].name);
+		const struct job_dependency *d = &w->job.dependencies[i];
+		_cleanup_free_ char *name = xasprintf("@depends %s", d->name), *root = xasprintf("%llu", (unsigned long long)d->root);
 		int fd = key_of_dependency(w, i);
 		char path[FD_PATH_SIZE];
 
 		if (fd < 0)
 			return fd;
 		add(t, name, fd_path(fd, path));
+		add(t, "=root", root);
 	}
 	return 0;
 }
@@ -144,7 +173,8 @@ static int describe(struct work *w)
 {
 	const struct job *j = &w->job;
 	_cleanup_text_ struct text t = { 0 };
-	_cleanup_free_ char *kind = xasprintf("%d", (int)j->kind), *page = xasprintf("%ld", sysconf(_SC_PAGESIZE));
+	_cleanup_free_ char *kind = xasprintf("%d", (int)j->kind), *page = xasprintf("%ld", sysconf(_SC_PAGESIZE)),
+			    *mask = xasprintf("%03o", (unsigned)w->umask), *strays = xasprintf("%d", (int)j->stray);
 	struct utsname machine;
 	int r;
 
@@ -154,6 +184,10 @@ static int describe(struct work *w)
 	add(&t, "=machine", machine.machine);
 	add(&t, "=page", page);
 	add(&t, "=kind", kind);
+	add(&t, "=fixture", j->name);
+	add(&t, "=user", j->user);
+	add(&t, "=umask", mask);
+	add(&t, "=stray-pointers", strays);
 	add(&t, "=source", relative(w, j->source));
 	add(&t, "=param", j->param);
 	add(&t, "=scope-key", j->scope_key);

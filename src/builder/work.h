@@ -33,15 +33,15 @@ struct work {
 	char *sentence;	   /* why it failed */
 	char *unsandboxed; /* why a service has no sandbox that should have one; or NULL */
 	int *dep_fds;
-	int *canonical;				 /* of each dependency: its objects as a key has them, or -1; NULL: not asked for yet */
-	bool sealed;				 /* `image` is what was built */
-	bool taken;				 /* from its remote */
-	int image;				 /* that, or that which is checked, reset or torn down; -1 */
-	int note;				 /* of a job that is kept */
-	int parts;				 /* of the key on its remote; -1 */
-	void *plugin;				 /* loaded; or NULL */
-	char **libraries;			 /* paths of it and of what it has loaded; NULL-terminated */
-	int *holds;				 /* open until we end */
+	int *canonical;	  /* of each dependency: its objects or its tree as a key has them, or -1; NULL: not asked for yet */
+	bool sealed;	  /* `image` is what was built */
+	bool taken;	  /* from its remote */
+	int image;	  /* that, or that which is checked, reset or torn down; -1 */
+	int note;	  /* of a job that is kept */
+	int parts;	  /* of the key on its remote; -1 */
+	void *plugin;	  /* loaded; or NULL */
+	char **libraries; /* paths of it and of what it has loaded; NULL-terminated */
+	int *holds;	  /* open until we end */
 	struct descriptor own[WORK_DESCRIPTORS]; /* its channel first */
 	struct keep *keep;
 	pid_t service; /* whose end is that of the service, or 0 */

@@ -210,12 +210,59 @@ def test_what_makes_a_key(t):
     variants = {  # what differs: is it another key?
         "m1": (words, "x", False), "m2": (words + "doc = words\nmax-age = 5s\n", "x", False), "m3": (words, "y", True),
         "m4": (words.replace("cat input", "cat  input"), "x", True), "m5": (words + "env = SOME\n", "x", True),
-        "m6": (words.replace("[fixture f]", "[fixture g]"), "x", False),
+        "m6": (words.replace("[fixture f]", "[fixture g]"), "x", True),  # its command has FIXD_FIXTURE
     }
     for name, (text, content, differs) in variants.items():
         m = Machine(t, name, base + text, input=content)
         m.daemon.ctl("get", "g" if "[fixture g]" in text else "f", env={"SOME": "value"})
         assert (m.runs() != []) == differs, (name, m.runs())
+    server.close()
+
+
+@once
+def test_links_and_times_in_a_key(t):
+    """Where a link leads to is part of a key, when a file was written is not."""
+    need(t)
+    server, public = Server(), keygen(t)
+    ini = section(t, server, public, more="timeout = 3s") + (
+        "[fixture source]\ndirectory = data\nwatch-by = content\n"
+        "[fixture f]\ncommand = echo f >> runs; cat data/to; readlink data/to\ndepends = source\nwatch = data\nwatch-by = content\nremote = yes\n")
+    runs = []
+    for k, target in enumerate(["a", "a", "b"]):
+        m = Machine(t, f"m{k}", ini)
+        os.mkdir(m.dir + "/data")
+        for name in "ab":
+            with open(f"{m.dir}/data/{name}", "w") as f:
+                f.write("the same\n")
+            os.utime(f"{m.dir}/data/{name}", (1000 * k, 1000 * k))
+        os.symlink(target, m.dir + "/data/to")
+        assert m.get("f") == f"the same\n{target}\n"
+        runs.append(len(m.runs()))
+        stored(server, len(set("aab"[:k + 1])))
+    assert runs == [1, 0, 1], runs
+    server.close()
+
+
+@once
+def test_what_was_refused(t):
+    """What its check does not want, what is too old and what was cleaned up does not come back from the remote."""
+    need(t)
+    server, public = Server(), keygen(t)
+    for name, more in ("checked", "check = test -z \"$(cat bad)\"\n"), ("old", "max-age = 1ms\n"), ("cleaned", ""):
+        ini = section(t, server, public, more="timeout = 3s") + f"[fixture {name}]\ncommand = echo f >> runs; cat now\nremote = yes\n" + more
+        m = Machine(t, name, ini, now="one", bad="")
+        assert m.get(name) == "one"
+        stored(server, 1 + ["checked", "old", "cleaned"].index(name))
+        with open(m.dir + "/now", "w") as f:
+            f.write("two")
+        if name == "checked":
+            with open(m.dir + "/bad", "w") as f:
+                f.write("yes")
+        if name == "cleaned":
+            m.daemon.ctl("cleanup", name)
+        assert m.get(name) == "two" and len(m.runs()) == 2, (name, m.runs())
+        wait_for(lambda: len([path for path in server.asked("PUT") if "/ac/" in path]) == 2, "the other one in its place")
+        del server.http.asked[:]
     server.close()
 
 
