@@ -342,9 +342,17 @@ static int copy_link(struct copy *c, int from, int to, const char *name, const s
 
 static int copy_directory(struct copy *c, int from, int to, const char *path);
 
+/* One that is consumed must let its owner in. */
+static int open_directory(const struct copy *c, int at, const char *name, const struct stat *st)
+{
+	if (c->consume && (st->st_mode & S_IRWXU) != S_IRWXU && fchmodat(at, name, S_IRWXU, 0) < 0)
+		return -1;
+	return openat(at, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+}
+
 static int copy_subdirectory(struct copy *c, int from, int to, const char *name, const struct stat *st, const char *path)
 {
-	_cleanup_fd_ int in = openat(from, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC), out = -1;
+	_cleanup_fd_ int in = open_directory(c, from, name, st), out = -1;
 	int r;
 
 	if (in < 0)
@@ -497,7 +505,7 @@ int manifest_copy_tree(const char *from, const char *to, enum manifest_modes mod
 	int r;
 
 	*where = NULL;
-	if (in < 0 || out < 0 || fstat(in, &st) < 0)
+	if (in < 0 || out < 0 || fstat(in, &st) < 0 || (c.consume && fchmod(in, S_IRWXU) < 0))
 		return fail(&c, in < 0 ? from : to, -errno);
 	if (c.consume) {
 		c.original = measure(in);

@@ -602,10 +602,12 @@ def test_tree_of_a_command_of_another_user(t):
     if os.geteuid() != 0:
         raise Skip("only root can build as another user")
     os.chmod(t.dir, 0o755)
-    d = t.daemon("[fixture f]\nuser = nobody\ntree = id -un >$FIXD_DIR/who\n")
-    v = d.client().attach("f")
+    d = t.daemon("[fixture f]\nuser = nobody\ntree = id -un >$FIXD_DIR/who\n"
+                 "[fixture closed]\nuser = nobody\ntree = cd $FIXD_DIR; mkdir -p a/b; echo x >a/b/c; chmod 500 a/b; chmod 0 a; chmod 555 .\n")
+    v, w = (d.client().attach(name) for name in ("f", "closed"))
     assert open(v.path + "/who").read() == "nobody\n" and os.listdir(v.path) == ["who"]
-    v.detach()
+    assert open(w.path + "/a/b/c").read() == "x\n"
+    v.detach(), w.detach()
 
 
 def test_trees_of_a_killed_daemon_are_removed(t):
