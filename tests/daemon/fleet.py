@@ -447,6 +447,8 @@ def test_the_examples_for_ci(t):
         os.makedirs(directory + "/run", exist_ok=True)
         os.chmod(directory + "/run", 0o700)
         ini = f"[remote]\nurl = {server.url}\npublic-keys = main:{public}, pr/*:{pr}\nread = main\ntimeout = 20s\n" + WORDS + "path = words\n"
+        if env.pop("terse", False):
+            ini = ini.replace("read = main\n", "").replace("[remote]", "[remote] ; of the team")
         for name, text in ("fixd.ini", ini), ("input", env.pop("input", "text\n")):
             with open(f"{directory}/{name}", "w") as f:
                 f.write(text)
@@ -465,6 +467,7 @@ def test_the_examples_for_ci(t):
     assert run("main", 0, MAIN_KEY=secret("key"))[1] and [p.split("/ac/")[0] for p in server.manifests()] == ["/fixtures/main"]
     assert not run("shard", 0, which=1)[1], "a shard built it"
     assert not run("pr", 0, PR_KEY=secret("pr-key"), NUMBER="7")[1], "a pull request built what the main branch has"
+    assert not run("pr-terse", 0, PR_KEY=secret("pr-key"), NUMBER="8", terse=True)[1], "it reads its own only"
     assert run("changed", 1, PR_KEY=secret("pr-key"), NUMBER="7", input="other\n")[1]
     assert [p.split("/ac/")[0] for p in server.manifests()] == ["/fixtures/main", "/fixtures/pr/7"]
     assert not run("shard-of-pr", 1, which=1, PR_KEY=secret("pr-key"), NUMBER="7", input="other\n")[1]
