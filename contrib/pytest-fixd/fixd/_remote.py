@@ -22,8 +22,10 @@ from . import _daemon, _patterns
 from ._lib import Build, FixdError, View
 
 # Of how values are written: another one makes other keys.
-FORMAT = "pytest-fixd 1"
+FORMAT = "pytest-fixd 2"
 HEADER_MAX = 32
+# What Python reads, writes and sorts by.
+SEEN_BY_ALL = ("LANG", "LANGUAGE", "LC_ALL", "LC_COLLATE", "LC_CTYPE", "LC_NUMERIC", "LC_TIME", "TZ")
 
 
 class Remote:
@@ -134,13 +136,15 @@ class Wanted:
 def described(root: str, full: str, place: str, version: str, watch: Sequence[str], depends: Sequence[View]) -> Wanted:
     """Once an image is to be built, and before its inputs are read; and once more when they were.  OSError: it cannot be said."""
     pairs = [("=format", FORMAT), ("=machine", platform.machine()), ("=python", sys.version), ("=fixture", full), ("=place", place),
-             ("=version", version)]
+             ("=version", version)] + [(f"=environment {name}", os.environ.get(name, "")) for name in SEEN_BY_ALL]
     for path in sorted({p for pattern in _patterns.of(root, watch) for p in _below(pattern)}):
         name = os.path.relpath(path, root)
+        if os.path.islink(path):
+            pairs.append((f"=link {name}", os.readlink(path)))
         if os.path.isfile(path):
-            pairs.append((f"@input {name}", path))
+            pairs += [(f"@input {name}", path), (f"=mode {name}", "x" if os.access(path, os.X_OK) else "-")]
         else:
-            pairs.append((f"=input {name}", os.readlink(path) if os.path.islink(path) else "no file"))
+            pairs.append((f"=input {name}", "no file"))
     for number, view in enumerate(depends):
         pairs.append((f"=depends {number}", hashlib.sha256(view.data).hexdigest()))
     return Wanted(pairs)

@@ -146,6 +146,22 @@ def test_what_differs_is_built(machine, server):
         b.forget()
 
 
+def test_what_python_reads_by(machine, server, monkeypatch):
+    """The time zone and the language belong to a key, and so does where a link leads to, and what may be run."""
+    runs = []
+    for name, zone, target, mode in (("a", "UTC", "x", 0o644), ("b", "UTC+5", "x", 0o644), ("c", "UTC", "y", 0o644), ("d", "UTC", "x", 0o755),
+                                     ("e", "UTC", "x", 0o644)):
+        monkeypatch.setenv("TZ", zone)
+        m = machine(name)
+        for file in "xy":
+            m.write(file, "the same")
+        os.symlink("../" + target, os.path.join(m.path, "words/link"))
+        os.chmod(os.path.join(m.path, "words/list"), mode)
+        m.run("--fixd-wait-upload").passed(2)
+        runs.append(m.log()[:1])
+    assert runs == [["words"]] * 4 + [[]]
+
+
 def test_only_what_asks_for_it(machine, server):
     a = machine("a", conftest=CONFTEST.replace("remote=True", "remote=False"))
     a.run("--fixd-wait-upload").passed(2)
