@@ -259,7 +259,7 @@ void instance_retire(struct instance *i, const char *cause)
 
 void instance_refuse(struct instance *i, const char *cause)
 {
-	i->anew = true;
+	i->anew |= i->current != NULL;
 	instance_retire(i, cause);
 }
 
