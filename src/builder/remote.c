@@ -29,6 +29,7 @@
 #define FORMAT "4"
 #define HEADER_MAX 32
 #define PIPE_SIZE (1 << 20)
+#define NOT_TAKEN "it was not taken: see the log of the fixture"
 
 static bool has_option(const struct work *w, const char *name)
 {
@@ -367,7 +368,6 @@ int remote_take(struct work *w)
 	pid = work_spawn(path, argv, to);
 	list_free(argv);
 	to = fd_close(to);
-	told = fd_close(told);
 	if (pid < 0) {
 		fprintf(stderr, "%s cannot be started: %s\n", path, strerror(-pid));
 		return 0;
@@ -385,6 +385,9 @@ int remote_take(struct work *w)
 	tell_looked(w);
 	if (r == 0 && status == 0)
 		return 1;
+	/* It has come, and is not what it should be. */
+	if (status == 0 && told >= 0)
+		send(told, NOT_TAKEN, strlen(NOT_TAKEN), MSG_DONTWAIT | MSG_NOSIGNAL);
 	return begin_again(w);
 }
 

@@ -74,6 +74,7 @@ static void transfer_take(struct transfer *t, const char *packet)
 			tell_event(t, false);
 		}
 	} else {
+		t->whole = false;
 		free(t->wrong);
 		t->wrong = xstrdup(packet);
 	}
