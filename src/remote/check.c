@@ -67,17 +67,15 @@ static int check_key(struct remote *r)
 	return tell_check("key-file", trusted || !r->keys, sentence);
 }
 
-/* Always the same bytes: it leaves one small blob on the server, however often it is asked. */
-static int check_store(struct remote *r)
+/* Always the same bytes: it leaves them on the server, once, however often it is asked. Takes the URL. */
+static int check_place(struct remote *r, char *url)
 {
-	struct http_job put = { .method = HTTP_PUT, .body = PROBE, .size = strlen(PROBE) },
-			get = { .method = HTTP_GET, .most = strlen(PROBE), .soon = true };
+	struct http_job put = { .method = HTTP_PUT, .url = url, .body = PROBE, .size = strlen(PROBE) },
+			get = { .method = HTTP_GET, .url = xstrdup(url), .most = strlen(PROBE), .soon = true };
 	int err;
 	bool same;
 
 	hash_of(PROBE, strlen(PROBE), put.hash);
-	put.url = remote_blob_url(r, put.hash);
-	get.url = remote_blob_url(r, put.hash);
 	err = http_do(r->http, &put);
 	if (err == -ENOTDIR) {
 		remote_make_directories(r);
@@ -88,10 +86,21 @@ static int check_store(struct remote *r)
 	same = err == 0 && get.got.size == strlen(PROBE) && memcmp(get.got.data, PROBE, get.got.size) == 0;
 	http_job_deinit(&put);
 	http_job_deinit(&get);
-	return tell_check("write", same,
-			  err < 0 ? http_error(r->http)
-			  : same  ? "it keeps what it is given"
-				  : "what it gives back is not what it was given");
+	if (same)
+		return 0;
+	return tell_check("write", false, err < 0 ? http_error(r->http) : "what it gives back is not what it was given");
+}
+
+/* A piece, and what is signed of one, lie in different places, which a server may keep apart. */
+static int check_store(struct remote *r)
+{
+	char hash[HASH_HEX_SIZE];
+
+	hash_of(PROBE, strlen(PROBE), hash);
+	memcpy(r->key, NO_KEY, sizeof r->key);
+	if (check_place(r, remote_blob_url(r, hash)) || check_place(r, remote_manifest_url(r, r->write)))
+		return EXIT_FAILURE;
+	return tell_check("write", true, "it keeps what it is given");
 }
 
 int remote_check(struct remote *r)

@@ -324,8 +324,10 @@ static struct slot *wait_for_one(struct http *h, CURLcode *code)
 static void take_end(struct http *h, struct slot *s, CURLcode code)
 {
 	struct http_job *job = s->of;
+	curl_off_t length;
 
 	job->err = judge(h, s, code);
+	job->length = curl_easy_getinfo(s->curl, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &length) == CURLE_OK ? length : -1;
 	job->broke = job->err && s->err == 0 && is_broken(code);
 	slot_end(h, s);
 }

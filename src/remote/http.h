@@ -33,7 +33,8 @@ struct http_job {
 	char hash[HASH_HEX_SIZE];
 	/* How it went: 0; -ENOENT: there is none; -ENOTDIR: there is no directory for it; otherwise -errno, and http_error() says what. */
 	int err;
-	bool broke; /* in the middle, and not by silence: it may be tried again */
+	bool broke;	/* in the middle, and not by silence: it may be tried again */
+	int64_t length; /* of what is there, as the server says, or -1 */
 	struct text got;
 	/* the caller's */
 	size_t number;

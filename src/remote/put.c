@@ -92,7 +92,8 @@ static int take_answer(void *arg, struct http_job *job)
 
 	if (job->broke && ++job->tries < TRIES)
 		return HTTP_AGAIN;
-	if (job->method == HTTP_HEAD && job->err == -ENOENT) {
+	/* Or half of it, from a server that was ended. */
+	if (job->method == HTTP_HEAD && (job->err == -ENOENT || (job->err == 0 && job->length >= 0 && (size_t)job->length != job->size))) {
 		job->method = HTTP_PUT;
 		return HTTP_AGAIN;
 	}
