@@ -125,7 +125,7 @@ static void make_options(struct config *c)
 	append(o, xasprintf("--url=%s", c->remote_url));
 	append(o,
 	       runtime && *runtime == '/' ? xasprintf("--state=%s/fixd", runtime) : xasprintf("--state=/tmp/fixd-%u", (unsigned)geteuid()));
-	append(o, xasprintf("--silence=%lld", (long long)(c->remote_timeout / NSEC_PER_SEC)));
+	append(o, xasprintf("--silence-ms=%lld", (long long)(c->remote_timeout / NSEC_PER_MSEC)));
 	for (size_t i = 0; c->remote_public_keys && c->remote_public_keys[i]; i++)
 		append(o, xasprintf("--public-key=%s", c->remote_public_keys[i]));
 	if (c->remote_region)

@@ -58,7 +58,7 @@ static void print_moved(const char *label, const json_t *r, const char *count, c
 	printf("%s%lld image%s, %s\n", label, n, n == 1 ? "" : "s", format_size(size, sizeof size, (uint64_t)ctl_int(r, bytes)));
 }
 
-static void print_status(const json_t *r, long rests)
+static void print_status(const json_t *r, long rests, long uploads)
 {
 	_cleanup_free_ char *reads = joined(json_object_get(r, "reads"));
 	const json_t *transfers = json_object_get(r, "transfers");
@@ -68,6 +68,8 @@ static void print_status(const json_t *r, long rests)
 	printf("Writes: %s\n", json_is_true(json_object_get(r, "writes")) ? ctl_string(r, "namespace") : "nothing");
 	if (rests > 0)
 		printf("%sLeft alone:%s it has failed, and is asked again in %ld s\n", YELLOW, PLAIN, rests);
+	else if (uploads > 0)
+		printf("%sLeft alone:%s it has taken nothing, and is sent something again in %ld s\n", YELLOW, PLAIN, uploads);
 	print_moved("Downloads: ", r, "downloads", "downloaded_bytes");
 	print_moved("Uploads: ", r, "uploads", "uploaded_bytes");
 	if (ctl_int(r, "failures"))
@@ -83,23 +85,24 @@ static int run_status(struct fixd *f, const struct remote_request *q)
 {
 	const json_t *remote;
 	json_t *status;
-	long rests = 0;
+	long rests = 0, uploads = 0;
 	int code = ask_status(f, &status, &remote);
 
 	if (code)
 		return code;
-	code = remote_rests(remote, &rests);
+	code = remote_rests(remote, &rests, &uploads);
 	if (code == 0 && q->json) {
 		json_t *copy = json_copy((json_t *)remote);
 
 		_cleanup_free_ char *program = program_path("fixd-remote");
 
 		json_object_set_new(copy, "left_alone_s", json_integer(rests));
+		json_object_set_new(copy, "sends_nothing_s", json_integer(uploads));
 		json_object_set_new(copy, "program", ctl_text(program, strlen(program)));
 		ctl_print_json(copy);
 		json_decref(copy);
 	} else if (code == 0) {
-		print_status(remote, rests);
+		print_status(remote, rests, uploads);
 	}
 	json_decref(status);
 	return code;

@@ -16,7 +16,7 @@ struct remote_request {
 };
 
 /* For so many seconds it is left alone. */
-int remote_rests(const json_t *remote, long *seconds);
+int remote_rests(const json_t *remote, long *seconds, long *uploads);
 /* Prints what is right with it and what is wrong. */
 int remote_check(const json_t *remote, bool json);
 /* Removes what nobody uses from the directory that a server gives out. */

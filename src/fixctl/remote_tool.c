@@ -137,12 +137,13 @@ int remote_keygen(const struct remote_request *q)
 	return 0;
 }
 
-int remote_rests(const json_t *remote, long *seconds)
+int remote_rests(const json_t *remote, long *seconds, long *uploads)
 {
 	_cleanup_free_ char *answer = NULL;
 	int status = ask_tool(remote, "rests", &answer);
 
-	*seconds = answer ? strtol(answer, NULL, 10) : 0;
+	if (!answer || sscanf(answer, "%ld %ld", seconds, uploads) != 2)
+		*seconds = *uploads = 0;
 	return status ? EXIT_REFUSED : 0;
 }
 

@@ -15,6 +15,8 @@
 #define AHEAD (2 * HTTP_AT_ONCE)
 /* One that broke in the middle is asked for again. */
 #define TRIES 3
+/* What any server takes to say that there is nothing. */
+#define LOSS_MIN (100 * NSEC_PER_MSEC)
 
 /* Of the namespace: 0 and *m; EXIT_MISS, also for one that is not believed; EXIT_REMOTE. */
 static int find(struct remote *r, const char *namespace, const struct signer *shared, struct image_manifest *m)
@@ -24,7 +26,7 @@ static int find(struct remote *r, const char *namespace, const struct signer *sh
 	int err = http_do(r->http, &job), code = EXIT_MISS;
 
 	if (err < 0 && err != -ENOENT && err != -EFBIG)
-		code = remote_give_up(r, http_error(r->http));
+		code = remote_give_up(r, REST_ALL, http_error(r->http));
 	else if (err != -ENOENT)
 		wrong = err < 0 ? http_error(r->http)
 				: signed_take(job.got.data ? job.got.data : "", job.got.size, r->key, namespace, r->keys, shared, m);
@@ -120,7 +122,7 @@ static int download(struct remote *r, const struct image_manifest *m)
 	if (err == 0 || err == -EPIPE)
 		return err == 0 ? 0 : EXIT_MISS;
 	if (err != -ENOENT && err != -EFBIG && err != -EBADMSG)
-		return remote_give_up(r, http_error(r->http));
+		return remote_give_up(r, REST_ALL, http_error(r->http));
 	remote_say(r, xasprintf("%s/%s: a piece of %s is not taken: it is %s", r->url, m->namespace, m->key,
 				err == -ENOENT ? "not there" : "not what was signed"));
 	return EXIT_MISS;
@@ -130,16 +132,19 @@ int remote_get(struct remote *r)
 {
 	struct image_manifest m = { 0 };
 	struct signer shared = { 0 };
-	int64_t began = clock_now();
+	int64_t began = clock_now(), lost;
 	int code = remote_shared(r, &shared) < 0 ? EXIT_FAILURE : EXIT_MISS;
 
 	for (char **namespace = r->read; namespace && *namespace && code == EXIT_MISS; namespace ++)
 		code = find(r, *namespace, &shared, &m);
 	/* It would be as slow to say of the next one that it has nothing. */
 	if (code == EXIT_MISS && clock_now() - began > remote_half_patience(r))
-		code = remote_give_up(r, "it is slow to say that there is nothing");
+		code = remote_give_up(r, REST_ALL, "it is slow to say that there is nothing");
 	if (code == 0)
 		code = download(r, &m);
 	image_manifest_deinit(&m);
+	lost = code == EXIT_MISS ? clock_now() - began : 0;
+	if (lost > LOSS_MIN && rest_lost(r->state, r->url, lost) > r->silence_ms * NSEC_PER_MSEC)
+		code = remote_give_up(r, REST_ALL, "it has cost more time than it may, and given nothing for that");
 	return code;
 }

@@ -16,8 +16,7 @@
 #define WAIT_MS 100
 #define NOTHING "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855" /* the hash of no bytes */
 #define HEADERS_MAX (64 << 10)
-#define SLOWEST (16 << 10) /* bytes in as long as a server may be silent: less is silence */
-#define PATIENCE_MIN_MS 200L
+#define SLOWEST (256 << 10) /* bytes in as long as a server may be silent: less is silence */
 
 /* Of a body that nobody wants. */
 #define UNWANTED_MAX (16 << 10)
@@ -43,12 +42,12 @@ struct http {
 	char *provider;
 };
 
-struct http *http_open(unsigned seconds)
+struct http *http_open(unsigned patience_ms)
 {
 	struct http *h = xcalloc(1, sizeof *h);
 	bool right = curl_global_init(CURL_GLOBAL_DEFAULT) == 0 && (h->multi = curl_multi_init());
 
-	h->patience_ms = (long)seconds * 1000;
+	h->patience_ms = (long)patience_ms;
 	for (size_t k = 0; right && k < HTTP_AT_ONCE; k++)
 		right = (h->slots[k].curl = curl_easy_init()) != NULL;
 	if (right)
@@ -244,6 +243,8 @@ static void slot_begin(struct http *h, struct slot *s, struct http_job *job)
 	curl_easy_setopt(c, CURLOPT_BUFFERSIZE, BUFFER_SIZE);
 	curl_easy_setopt(c, CURLOPT_URL, job->url);
 	curl_easy_setopt(c, CURLOPT_NOSIGNAL, 1L);
+	/* A name server that does not answer is waited for by nobody. */
+	curl_easy_setopt(c, CURLOPT_QUICK_EXIT, 1L);
 	curl_easy_setopt(c, CURLOPT_PROTOCOLS_STR, "http,https");
 	curl_easy_setopt(c, CURLOPT_FOLLOWLOCATION, 0L);
 	curl_easy_setopt(c, CURLOPT_CONNECTTIMEOUT_MS, CONNECT_MS);

@@ -16,8 +16,9 @@
 
 struct http;
 
-/* It may be silent for so many seconds. NULL, with a line on standard error. */
-struct http *http_open(unsigned seconds);
+#define PATIENCE_MIN_MS 200
+/* It may be silent for so long. NULL, with a line on standard error. */
+struct http *http_open(unsigned patience_ms);
 void http_close(struct http *h);
 
 enum http_method { HTTP_GET, HTTP_HEAD, HTTP_PUT, HTTP_MKCOL };

@@ -6,7 +6,7 @@
  *	fixd-remote put OPTIONS    takes the image from --image-fd, what comes before it from --head-fd
  *	fixd-remote key OPTIONS    writes the parts of the key to --parts-fd
  *	fixd-remote check OPTIONS  prints a line for each thing that should be as it is, or is not: NAME, "ok" or "wrong", a sentence
- *	fixd-remote rests OPTIONS  prints for how many seconds it is left alone
+ *	fixd-remote rests OPTIONS  prints for how many seconds it is left alone, and nothing is sent there
  *	fixd-remote prune DIRECTORY SECONDS [dry]  removes what was not used for so long, see remote/prune.h; prints what it removed, and kept
  *	fixd-remote keygen FILE    makes a secret key, and prints the public one
  *
@@ -23,6 +23,7 @@
 #include <unistd.h>
 
 #include "base/alloc.h"
+#include "base/clock.h"
 #include "base/fd.h"
 #include "base/text.h"
 #include "base/units.h"
@@ -92,7 +93,7 @@ static void parse(struct remote *r, int argc, char **argv)
 		{ "head-fd", required_argument, NULL, 'H' },
 		{ "limit", required_argument, NULL, 'l' },
 		{ "told-fd", required_argument, NULL, 't' },
-		{ "silence", required_argument, NULL, 's' },
+		{ "silence-ms", required_argument, NULL, 's' },
 		{ "state", required_argument, NULL, 'S' },
 		{ NULL, 0, NULL, 0 },
 	};
@@ -126,14 +127,14 @@ static void parse(struct remote *r, int argc, char **argv)
 			r->credentials = optarg;
 			break;
 		case 'S':
-			r->state = optarg;
+			r->state = *optarg ? optarg : NULL;
 			break;
 		case 'l':
 			number("limit", optarg, UINT64_MAX / 2, &r->limit);
 			break;
 		case 's':
-			number("silence", optarg, 3600, &n);
-			r->seconds = (unsigned)n;
+			number("silence-ms", optarg, 3600 * 1000, &n);
+			r->silence_ms = r->patience_ms = (unsigned)n;
 			break;
 		default:
 			fd = descriptor_of(r, c);
@@ -176,14 +177,30 @@ static int find_key_again(struct remote *r)
 	return 0;
 }
 
+/* After a failure. */
+static bool is_left_alone(const struct remote *r, bool putting)
+{
+	return rest_lasts(r->state, r->url, REST_ALL) || (putting && rest_lasts(r->state, r->url, REST_UPLOADS));
+}
+
+/* What it has cost already is no time that it may be silent for. */
+static void spend(struct remote *r)
+{
+	int64_t lost = rest_lost(r->state, r->url, 0) / NSEC_PER_MSEC, left = r->silence_ms - lost;
+
+	r->patience_ms = left < PATIENCE_MIN_MS ? PATIENCE_MIN_MS : (unsigned)left;
+}
+
 static int ask(struct remote *r, int (*what)(struct remote *r))
 {
 	int code;
 
-	if (rest_lasts(r->state, r->url)) {
+	if (is_left_alone(r, what == remote_put)) {
 		tell_end(&r->tell, "the remote is left alone for a minute");
 		return EXIT_REMOTE;
 	}
+	if (what == remote_get)
+		spend(r);
 	code = remote_open(r);
 	if (code == 0)
 		code = what(r);
@@ -230,7 +247,7 @@ static int prune_directory(const char *directory, const char *seconds, bool dry)
 
 static int show_rest(struct remote *r)
 {
-	return printf("%ld\n", rest_lasts(r->state, r->url)) < 0;
+	return printf("%ld %ld\n", rest_lasts(r->state, r->url, REST_ALL), rest_lasts(r->state, r->url, REST_UPLOADS)) < 0;
 }
 
 static int write_key(struct remote *r)
@@ -269,7 +286,14 @@ static bool is_complete(const struct remote *r, const struct command *c)
 
 int main(int argc, char **argv)
 {
-	struct remote r = { .description = -1, .parts = -1, .head = -1, .image = -1, .tell.fd = -1, .limit = UINT64_MAX / 2, .seconds = 2 };
+	struct remote r = { .description = -1,
+			    .parts = -1,
+			    .head = -1,
+			    .image = -1,
+			    .tell.fd = -1,
+			    .limit = UINT64_MAX / 2,
+			    .silence_ms = 2000,
+			    .patience_ms = 2000 };
 	const struct command *c;
 	int code;
 

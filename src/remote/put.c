@@ -104,6 +104,12 @@ static int take_answer(void *arg, struct http_job *job)
 	return 0;
 }
 
+/* What is there can be had from one that takes nothing. */
+static int give_up(struct remote *r, int err)
+{
+	return remote_give_up(r, err == -EPROTO || err == -ENOTDIR ? REST_UPLOADS : REST_ALL, http_error(r->http));
+}
+
 /* Last, so that nobody finds one without its pieces. */
 static int put_manifest(struct remote *r, const struct image_manifest *m, const struct signer *signer)
 {
@@ -125,7 +131,7 @@ static int put_manifest(struct remote *r, const struct image_manifest *m, const 
 		err = http_do(r->http, &job);
 	}
 	http_job_deinit(&job);
-	return err < 0 ? remote_give_up(r, http_error(r->http)) : 0;
+	return err < 0 ? give_up(r, err) : 0;
 }
 
 static int upload(struct remote *r, struct image_manifest *m, uint64_t head, const struct signer *signer)
@@ -147,7 +153,7 @@ static int upload(struct remote *r, struct image_manifest *m, uint64_t head, con
 		remote_say(r, xasprintf("the image cannot be packed: %s", strerror(-u.err)));
 		return EXIT_FAILURE;
 	}
-	return err < 0 ? remote_give_up(r, http_error(r->http)) : put_manifest(r, m, signer);
+	return err < 0 ? give_up(r, err) : put_manifest(r, m, signer);
 }
 
 int remote_put(struct remote *r)

@@ -10,7 +10,6 @@
 #include <string.h>
 
 #include "base/fd.h"
-#include "remote/rest.h"
 #include "remote/s3.h"
 #include "remote/signed.h"
 
@@ -19,7 +18,7 @@
 
 int remote_open(struct remote *r)
 {
-	r->http = http_open(r->seconds);
+	r->http = http_open(r->patience_ms);
 	r->base = s3_is_meant(r->url) ? s3_http_url(r->url) : xstrdup(r->url);
 	if (!r->http || (s3_is_meant(r->url) && s3_open(r) < 0))
 		return EXIT_FAILURE;
@@ -43,17 +42,17 @@ void remote_say(struct remote *r, char *sentence)
 }
 
 /* Said once in a minute: then it is left alone. */
-int remote_give_up(struct remote *r, const char *what)
+int remote_give_up(struct remote *r, enum rest what, const char *why)
 {
 	/* First: of an upload nobody may read any more what is said. */
-	rest_begin(r->state, r->url);
-	remote_say(r, xasprintf("%s: %s; it is left alone for a minute", r->url, what));
+	rest_begin(r->state, r->url, what);
+	remote_say(r, xasprintf("%s: %s; %s for a minute", r->url, why, what == REST_ALL ? "it is left alone" : "nothing is sent there"));
 	return EXIT_REMOTE;
 }
 
 int64_t remote_half_patience(const struct remote *r)
 {
-	return (int64_t)r->seconds * NSEC_PER_SEC / 2;
+	return (int64_t)r->patience_ms * NSEC_PER_MSEC / 2;
 }
 
 char *remote_manifest_url(const struct remote *r, const char *namespace)

@@ -5,6 +5,7 @@
 #include "base/alloc.h"
 #include "remote/hash.h"
 #include "remote/http.h"
+#include "remote/rest.h"
 #include "remote/tell.h"
 
 enum remote_exit { EXIT_USAGE = 2, EXIT_MISS = 3, EXIT_REMOTE = 4 };
@@ -20,7 +21,8 @@ struct remote {
 	const char *write;		     /* namespace */
 	int description, parts, head, image; /* -1: none was given */
 	uint64_t limit;
-	unsigned seconds;
+	unsigned silence_ms;  /* so much time may bring nothing */
+	unsigned patience_ms; /* what is left of that */
 	char key[HASH_HEX_SIZE];
 	struct http *http;
 	struct tell tell;
@@ -33,8 +35,8 @@ int remote_open(struct remote *r);
 void remote_close(struct remote *r);
 /* On standard error, and at the end to whoever is told. Takes the sentence. */
 void remote_say(struct remote *r, char *sentence);
-/* It is left alone from now on. EXIT_REMOTE. */
-int remote_give_up(struct remote *r, const char *what);
+/* It, or only its uploads, is left alone from now on. EXIT_REMOTE. */
+int remote_give_up(struct remote *r, enum rest what, const char *why);
 /* Half of the time, in ns, that the server may be silent for: what took longer is not asked for once more. */
 int64_t remote_half_patience(const struct remote *r);
 /* To be freed. */

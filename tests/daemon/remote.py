@@ -4,6 +4,7 @@
 import ctypes
 import hashlib
 import http.server
+import json
 import os
 import platform
 import shutil
@@ -248,8 +249,8 @@ def test_what_was_refused(t):
     """What its check does not want, what is too old and what was cleaned up does not come back from the remote."""
     need(t)
     server, public = Server(), keygen(t)
-    for name, more in ("checked", "check = test -z \"$(cat bad)\"\n"), ("old", "max-age = 1ms\n"), ("cleaned", ""):
-        ini = section(t, server, public, more="timeout = 3s") + f"[fixture {name}]\ncommand = echo f >> runs; cat now\nremote = yes\n" + more
+    for name, more in ("checked", "check = ! test -s bad\n"), ("old", "max-age = 1ms\n"), ("cleaned", ""):
+        ini = section(t, server, public, more="timeout = 3s") + f"[fixture {name}]\ncommand = echo f >> runs; cat now\nwatch-by = content\nremote = yes\n" + more
         m = Machine(t, name, ini, now="one", bad="")
         assert m.get(name) == "one"
         stored(server, 1 + ["checked", "old", "cleaned"].index(name))
@@ -532,9 +533,11 @@ def test_a_full_server(t):
         ini = section(t, server, public).replace(t.path("key"), t.path(f"key{room}")) + "[fixture f]\ncommand = echo f >> runs; echo words\nwatch-by = content\nremote = yes\n"
         m = Machine(t, f"full{room}", ini)
         done = m.daemon.ctl("warm", "--wait-upload", "f", code=1)
-        assert "it answers with status 507; it is left alone for a minute" in m.log("f") + done.err, (m.log("f"), done.err)
+        assert "it answers with status 507; nothing is sent there for a minute" in m.log("f") + done.err, (m.log("f"), done.err)
         assert m.get("f") == "words\n" and len(server.http.files) == room and not server.manifests()
         assert Machine(t, f"next{room}", ini).get("f") == "words\n"
+        # What is there can be had meanwhile.
+        assert json.loads(m.daemon.ctl("remote", "-j").out)["left_alone_s"] == 0 < json.loads(m.daemon.ctl("remote", "-j").out)["sends_nothing_s"]
         # With room again what is missing follows by hand.
         server.http.room = 10
         m.daemon.ctl("remote", "push", "f")
@@ -684,6 +687,51 @@ def test_slow_with_everything(t):
 
 
 @once
+def test_slow_again_and_again(t):
+    """A server that is never silent for too long costs all fixtures together what one of them may wait."""
+    need(t)
+    server, public = Server(), keygen(t)
+    names = [f"f{k}" for k in range(8)]
+    ini = section(t, server, public, write=False, more="timeout = 2s") + "".join(
+        f"[fixture {name}]\ncommand = echo {name} >> runs; echo {name}\nwatch-by = content\nremote = yes\n" for name in names)
+
+    def slow(handler, path, body):
+        threading.Event().wait(0.6)
+        handler.answer(404)
+        return True
+    server.http.lie = slow
+    m = Machine(t, "m", ini)
+    assert [m.get(name) for name in names] == [name + "\n" for name in names] and m.runs() == names
+    assert len(server.asked("GET")) <= 4, server.asked("GET")
+    assert "left alone for a minute" in "".join(m.log(name) for name in names)
+    server.close()
+
+
+@once
+def test_half_a_piece_on_the_server(t):
+    """What a server that was killed has half of is sent again; what came and was not taken has not come."""
+    need(t)
+    server, public = Server(), keygen(t)
+    ini = section(t, server, public) + "[fixture f]\ncommand = echo f >> runs; seq 1 20000\nwatch-by = content\nremote = yes\n"
+    a = Machine(t, "a", ini)
+    a.daemon.ctl("warm", "--wait-upload")
+    piece = max((path for path in server.http.files if "/cas/" in path), key=lambda path: len(server.http.files[path]))
+    whole = server.http.files[piece]
+    server.http.files[piece] = whole[:100]
+    b = Machine(t, "b", ini)
+    said = b.daemon.ctl("remote", "pull", "f", code=1).out
+    assert "f: built, it is not on the remote, or was not taken" in said and b.runs() == ["f"], said
+    a.daemon.ctl("remote", "push", "f")
+    assert server.http.files[piece] == whole
+    c = Machine(t, "c", ini)
+    assert c.daemon.ctl("remote", "pull", "f").out.startswith("f: pulled") and c.runs() == []
+    # One that takes pieces, and nothing that is signed, is not right.
+    server.http.room = len(server.http.files) + 1
+    assert "wrong  write: it answers with status 507" in a.daemon.ctl("remote", "check", code=1).out
+    server.close()
+
+
+@once
 def test_a_shared_secret(t):
     """In place of keys; what has another one, or is signed otherwise, is not taken."""
     need(t)
@@ -739,8 +787,10 @@ def test_namespaces(t):
 
 def description(t, path, depends=()):
     """Of the fixture `tree` below; as the builder describes it."""
-    parts = ["=format", "3", "=machine", platform.machine(), "=page", str(os.sysconf("SC_PAGE_SIZE")), "=kind", "3", "=source", "exit 1", "=param", "",
-             "=scope-key", "", "=as-is", "no"]
+    umask = os.umask(0)
+    os.umask(umask)
+    parts = ["=format", "4", "=machine", platform.machine(), "=page", str(os.sysconf("SC_PAGE_SIZE")), "=kind", "3", "=fixture", "tree", "=user", "",
+             "=umask", f"{umask:03o}", "=stray-pointers", "0", "=source", "exit 1", "=param", "", "=scope-key", "", "=as-is", "no"]
     for name in "LANG", "LANGUAGE", "LC_ALL", "LC_COLLATE", "LC_CTYPE", "LC_NUMERIC", "LC_TIME", "TZ":
         parts += ["=environment " + name, os.environ.get(name, "")]
     fd = os.memfd_create("description")
