@@ -369,6 +369,7 @@ static void daemon_restart(struct daemon *d, struct conn *c, const struct wire_h
 static void init_rooms(struct daemon *d)
 {
 	d->model.effects = &work_effects;
+	d->model.uid = geteuid();
 	d->model.work = &d->work;
 	deferred_init(&d->model.changed, fdstore_save, &d->keep);
 	model_init(&d->model);

@@ -666,6 +666,7 @@ void world_begin(const char *ini)
 	m->loop = l;
 	m->config = read_config(ini);
 	m->effects = &effects;
+	m->uid = 0; /* whoever runs this */
 	model_init(m);
 	m->last_serial = 1;
 	m->descriptors_max = 1000;

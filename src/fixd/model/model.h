@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "base/link.h"
 #include "fixd/loop/deferred.h"
@@ -41,8 +42,10 @@ struct model {
 	struct link mem_waiters;     /* mem_waiter::link */
 	uint64_t last_serial;
 	uint64_t last_clone; /* number of the newest clone of a pool */
+	uint64_t last_mark;  /* instance::mark */
 	uint64_t n_resolutions;
 	struct account account;
+	uid_t uid;		/* the daemon's own, which no limit holds for; nor for root */
 	size_t descriptors_max; /* of images and keepers */
 	uint64_t hits, misses, failures, evictions, teardown_failures;
 	char *unsandboxed; /* why the first service that had none got no sandbox; or NULL */
@@ -67,5 +70,5 @@ static inline int64_t model_real(const struct model *m)
 	return m->effects->real();
 }
 
-/* With `config`, `loop`, `effects` and `work` set; `changed` and `event_added` are for others to set. */
+/* With `config`, `loop`, `effects`, `work` and `uid` set; `changed` and `event_added` are for others to set. */
 void model_init(struct model *m);

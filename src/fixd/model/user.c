@@ -2,7 +2,6 @@
 #include "fixd/model/user.h"
 
 #include <stdlib.h>
-#include <unistd.h>
 
 #include "base/alloc.h"
 #include "config/config.h"
@@ -23,7 +22,7 @@ struct user *user_get(struct model *m, uid_t uid)
 	u = xcalloc(1, sizeof *u);
 	u->model = m;
 	u->uid = uid;
-	u->limited = uid != 0 && uid != geteuid();
+	u->limited = uid != 0 && uid != m->uid;
 	u->refs = 1;
 	link_init(&u->unused);
 	link_insert(&m->users, &u->link);

@@ -499,7 +499,6 @@ static void collect_dependents(struct instance *i, uint64_t mark, struct vector 
 
 void instance_propagate(struct instance *i)
 {
-	static uint64_t last_mark;
 	_cleanup_vector_ struct vector list = { 0 };
 
 	if (i->pool) {
@@ -513,7 +512,7 @@ void instance_propagate(struct instance *i)
 	/* Its end will be settled, too. */
 	if (i->state == INSTANCE_WAITING || i->state == INSTANCE_BUILDING || i->state == INSTANCE_CHECKING)
 		return;
-	collect_dependents(i, ++last_mark, &list);
+	collect_dependents(i, ++instance_model(i)->last_mark, &list);
 	/* Who was only wanted by others is wanted again by them, if they still want it. */
 	for (size_t k = 0; k < list.n; k++) {
 		if (!is_asked(list.all[k])) {
