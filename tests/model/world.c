@@ -208,6 +208,8 @@ static void begin_build(struct instance *i)
 		if (!i->pins || !i->pins[k])
 			wrong("a build without one of its dependencies");
 	}
+	if (i->last && i->last->ending)
+		wrong("a build beside the teardown of what it built last");
 	add_job(JOB_OF_BUILD, i);
 	forget(i->watch);
 	i->watch = see(i->fixture);
