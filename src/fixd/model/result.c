@@ -130,7 +130,6 @@ static void build_failed(struct instance *i, const char *sentence, bool no_room)
 	remember_dependencies(i);
 	instance_unpin(i);
 	i->unsettled = 0;
-	i->anew = false;
 	instance_model(i)->failures++;
 	instance_set_error(i, xstrdup(sentence));
 	free(i->failed_error);
@@ -202,6 +201,7 @@ struct image *instance_built(struct instance *i, struct image *im, const char *c
 	}
 	instance_unpin(i);
 	i->unsettled = 0;
+	i->anew = false;
 	instance_set_error(i, NULL);
 	i->state = INSTANCE_READY;
 	if (same_as_last(i, im))
