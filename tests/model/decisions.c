@@ -323,6 +323,57 @@ static void the_least_recently_used_go_first(void)
 	world_end();
 }
 
+/* Elsewhere there may be one like it. */
+static void what_was_refused_is_built_anew(void)
+{
+	struct instance *i;
+	struct asker a;
+
+	world_begin(INI "[fixture f]\ncommand = true\nwatch = 0\nmax-age = 5s\n");
+	i = world_instance("f", NULL);
+	instance_refuse(i, "there is none");
+	check(!i->anew);
+	instance_warm(i);
+	finish(1);
+	world.stamps[0]++;
+	ask(&a, i);
+	check(is_next(JOB_OF_BUILD, i) && !i->anew);
+	finish(2);
+	let_go(&a);
+	instance_refuse(i, "cleaned up");
+	check(!i->current && i->anew);
+	instance_warm(i);
+	check(i->anew);
+	finish(3);
+	check(!i->anew);
+	world.now += 6 * NSEC_PER_SEC; /* without its timers */
+	ask(&a, i);
+	check(is_next(JOB_OF_BUILD, i) && i->anew);
+	finish(4);
+	let_go(&a);
+	world_pass(6 * NSEC_PER_SEC);
+	check(!i->current && i->anew);
+	world_end();
+}
+
+static void what_others_are_built_with_does_not_expire(void)
+{
+	struct instance *dep, *i;
+
+	world_begin(INI "[fixture dep]\ncommand = true\nmax-age = 5s\n[fixture f]\ncommand = true\ndepends = dep\n");
+	dep = world_instance("dep", NULL);
+	i = world_instance("f", NULL);
+	instance_warm(i);
+	finish(1);
+	check(is_next(JOB_OF_BUILD, i) && dep->current->n_pins == 1);
+	world_pass(60 * NSEC_PER_SEC);
+	check(dep->current != NULL);
+	finish(1);
+	world_pass(NSEC_PER_SEC);
+	check(!dep->current);
+	world_end();
+}
+
 static void a_service_that_dies_takes_what_was_made_with_it(void)
 {
 	struct instance *s, *f;
@@ -447,6 +498,35 @@ static void one_of_those_who_let_go_is_the_last(void)
 	world_end();
 }
 
+/* The one that can tear it down best is it, whoever comes last. */
+static void who_can_tear_down_best_is_the_last(void)
+{
+	struct member_of_run m[2];
+	struct instance *i;
+
+	for (uint64_t best = 1; best < 3; best++) {
+		world_begin(INI "[fixture x]\nclient = yes\nreuse = no\n");
+		for (uint64_t k = 0; k < 2; k++)
+			join(&m[k], k + 1);
+		i = world_instance_in(world.model->session, config_find(world.model->config, "x"), NULL, m[0].client.member->run);
+		i->state = INSTANCE_BUILDING;
+		world_offer(i, &m[0].client);
+		finish(0);
+		i->current->preferred_teardown_client = best;
+		for (int k = 0; k < 2; k++)
+			m[k].lease = lease_new(i->current, &m[k].client.leases, 1);
+		release(&m[0], true);
+		release(&m[1], true);
+		check_int(m[best - 1].heard, RELEASED_LAST);
+		check_int(m[2 - best].heard, RELEASED);
+		for (int k = 0; k < 2; k++) {
+			lease_free(m[k].lease);
+			run_leave(&m[k].client);
+		}
+		world_end();
+	}
+}
+
 static const struct tap_test tests[] = {
 	TAP_TEST(one_build_for_all_who_ask),
 	TAP_TEST(what_is_fresh),
@@ -457,9 +537,12 @@ static const struct tap_test tests[] = {
 	TAP_TEST(inputs_that_change_during_the_build),
 	TAP_TEST(teardowns_in_reverse_order),
 	TAP_TEST(the_least_recently_used_go_first),
+	TAP_TEST(what_was_refused_is_built_anew),
+	TAP_TEST(what_others_are_built_with_does_not_expire),
 	TAP_TEST(a_service_that_dies_takes_what_was_made_with_it),
 	TAP_TEST(a_definition_that_is_read_while_a_failure_is_looked_at),
 	TAP_TEST(one_of_those_who_let_go_is_the_last),
+	TAP_TEST(who_can_tear_down_best_is_the_last),
 };
 
 TAP_MAIN(tests)
