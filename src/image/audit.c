@@ -220,6 +220,63 @@ static struct move *address_free(const struct audit *a)
 	return moves;
 }
 
+/* Addresses that may be in the image: the lowest one, and how many. */
+struct span {
+	uintptr_t start, size;
+};
+
+static struct span span_of(const struct move *moves, size_t n)
+{
+	uintptr_t start = UINTPTR_MAX, end = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		if (!moves[i].size)
+			continue;
+		start = moves[i].from < start ? moves[i].from : start;
+		end = moves[i].from + moves[i].size > end ? moves[i].from + moves[i].size : end;
+	}
+	return (struct span){ start, end > start ? end - start : 0 };
+}
+
+#define EACH_BYTE UINT64_C(0x0101010101010101)
+
+static bool has_zero_byte(uint64_t v)
+{
+	return (v - EACH_BYTE) & ~v & EACH_BYTE << 7;
+}
+
+/* Most words end here: the sixth byte of such an address, which all of them share, is not where it would have to be. */
+static bool may_be_packed(uintptr_t word, uintptr_t next, struct span s)
+{
+	uint64_t byte = s.start >> 40 & 0xff, pattern = byte * EACH_BYTE;
+
+	if (s.start >> 40 != (s.start + s.size) >> 40)
+		return true;
+	return has_zero_byte((next ^ pattern) | UINT64_C(0xffffff) << 40) || has_zero_byte((word ^ pattern) | UINT64_MAX >> 16);
+}
+
+/* Does such an address begin inside of this word, and end in the next one? */
+static bool is_packed(uintptr_t word, uintptr_t next, struct span s)
+{
+	bool found = false;
+
+	if (!may_be_packed(word, next, s))
+		return false;
+	for (unsigned bits = 8; bits < 64; bits += 8)
+		found |= (word >> bits | next << (64 - bits)) - s.start < s.size;
+	return found;
+}
+
+/* Of the words that were read, with the one behind them. */
+static bool look_for_packed(const uintptr_t *words, size_t n, uintptr_t next, struct span s)
+{
+	bool found = false;
+
+	for (size_t i = 0; i + 1 < n; i++)
+		found |= is_packed(words[i], words[i + 1], s);
+	return found || (n && is_packed(words[n - 1], next, s));
+}
+
 int64_t audit_run(const struct audit *a, size_t report_max, struct digest *digest)
 {
 	struct digest_stream *stream = digest_begin();
@@ -237,6 +294,13 @@ int64_t audit_run(const struct audit *a, size_t report_max, struct digest *diges
 		size_t n = size / sizeof *words;
 
 		memcpy(words, a->base + at, size);
+		if (a->packed && !*a->packed) {
+			uintptr_t next = 0;
+
+			if (at + size + sizeof next <= a->size)
+				memcpy(&next, a->base + at + size, sizeof next);
+			*a->packed = look_for_packed(words, n, next, span_of(moves, a->n_dependencies + 1));
+		}
 		for (size_t i = 0; i < n; i++) {
 			uintptr_t v = words[i];
 			const struct move *known;

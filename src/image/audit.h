@@ -8,6 +8,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -31,6 +32,7 @@ struct audit {
 	size_t n_dependencies;
 	audit_stray_fn stray; /* NULL: no audit */
 	void *arg;
+	bool *packed; /* set when an address of the image or a dependency lies at no multiple of its size; NULL: that is not looked for */
 };
 
 /* Returns the number of stray pointers, or -errno. The first `report_max` are reported one by one, and the first of each kind. */

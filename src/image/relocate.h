@@ -3,6 +3,8 @@
  * Images at another address than that for which their objects were made. Which words are pointers is what the pointer audit (image/audit.h) takes
  * for such: each word, at a multiple of its size, that is an address in the image or in one that its objects may point into.
  *
+ * One at no such multiple, in a packed struct, is not found here; the audit tells of it (struct audit::packed), and such an image is not moved.
+ *
  * Promises: nothing else is changed; an image with a table of the addresses of its own objects (a hash of pointers) is not right any more, and must
  * not be moved.
  */

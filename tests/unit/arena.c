@@ -219,6 +219,30 @@ static struct digest build(uint64_t address, const void *stray, int64_t expected
 	return digest;
 }
 
+/* At each offset within a word, also over the end of what is looked at at once. */
+static void addresses_in_packed_structs_are_seen(void)
+{
+	for (size_t at = 4096 - 16; at < 4096 + 16; at++) {
+		struct digest digest;
+		bool packed = false;
+		uintptr_t address;
+		struct audit a;
+		char *bytes;
+
+		begin(REGION_BASE + 512 * MIB);
+		bytes = arena_alloc(arena, 8192, 4096);
+		memset(bytes, 0x55, 8192);
+		a = (struct audit){ .base = space.base, .size = space.used, .packed = &packed };
+		check_int(audit_run(&a, 0, &digest), 0);
+		check(!packed);
+		address = (uintptr_t)bytes + 100;
+		memcpy(bytes + at, &address, sizeof address);
+		check_int(audit_run(&a, 0, &digest), 0);
+		check_int(packed, at % sizeof address != 0);
+		space_deinit(&space);
+	}
+}
+
 static void digest_does_not_depend_on_the_place(void)
 {
 	struct audit_range here = { REGION_BASE + 512 * MIB, REGION_BASE + 513 * MIB };
@@ -278,6 +302,7 @@ static const struct tap_test tests[] = {
 	TAP_TEST(freed_neighbours_become_one),
 	TAP_TEST(a_full_space_says_so),
 	TAP_TEST(malloc_goes_into_the_arena_between_enter_and_leave),
+	TAP_TEST(addresses_in_packed_structs_are_seen),
 	TAP_TEST(digest_does_not_depend_on_the_place),
 	TAP_TEST(stray_pointers_are_found),
 };
