@@ -177,6 +177,14 @@ static int send_result(struct work *w, const struct digest *inputs)
 	return socket_send(w->channel, message, sizeof r + r.sentence, fds, n_fds, 0);
 }
 
+/* A pointer in a packed struct is found by nobody who would have to change it. */
+static int tell_at_home(const struct work *w)
+{
+	const struct job_handover message = { .message = JOB_AT_HOME };
+
+	return socket_send(w->channel, &message, sizeof message, NULL, 0, 0);
+}
+
 int main(int argc, char **argv)
 {
 	static char line[4096]; /* not from malloc(), which may mean the image */
@@ -224,6 +232,8 @@ int main(int argc, char **argv)
 		plugin_verify(&w);
 	if (stays)
 		prepare_to_keep(&w);
+	if (w.packed && (r = tell_at_home(&w)) < 0)
+		work_fail(&w, r, "fixd is not told that its objects must stay where they are: %s", strerror(-r));
 	remote_offer(&w);
 	r = send_result(&w, &inputs);
 	/* If nobody took it, the end of the channel is seen at once. */

@@ -181,6 +181,7 @@ static int audit(struct hosted *h)
 		.n_dependencies = w->job.n_dependencies,
 		.stray = w->job.stray == JOB_STRAYS_ALLOW ? NULL : report_stray,
 		.arg = &strays,
+		.packed = &w->packed,
 	};
 	int64_t n;
 	int r;

@@ -462,6 +462,10 @@ void remote_offer(struct work *w)
 
 	if (!has_option(w, "--write=") || !w->sealed || w->error || w->taken || w->parts < 0)
 		return;
+	if (w->packed) {
+		fprintf(stderr, "it does not go to the remote: it has pointers in packed structs, which cannot be relocated\n");
+		return;
+	}
 	description = describe(w);
 	if (description < 0 || pipe2(ready, O_CLOEXEC) < 0)
 		return;

@@ -67,7 +67,7 @@ static int map_failed(struct fixd *f, int err, const struct wire_image *im, cons
 	if (err == -EEXIST)
 		return fixd_fail_with(f, err,
 				      "the objects of '%s' belong at 0x%llx, where this process has something else, and one of them has "
-				      "relocate = no; address-base in fixd.ini moves them",
+				      "relocate = no, or a pointer in a packed struct; address-base in fixd.ini moves them",
 				      name, (unsigned long long)im->address);
 	if (err == -EPROTO)
 		return fixd_fail_with(f, err, "the daemon at %s sent an image of '%s' that is not what it says of it", f->path, name);

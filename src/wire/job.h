@@ -10,6 +10,7 @@
  *	helper -> daemon	JOB_TRANSFER, with a socket over which fixd-remote tells how the image comes or goes (remote/tell.h); of one
  *				that goes, a byte from the daemon says over it that the image is right, and its end that it is not
  *	helper -> daemon	JOB_LOOKED: nothing comes from the remote any more
+ *	helper -> daemon	JOB_AT_HOME: the objects of the image must not be relocated
  *	helper -> daemon	JOB_RESULT + a sentence, with the sealed image when it was built
  *
  * The helper of a job that is `kept` stays when it has built the image: it keeps what has to be torn down. It is told to do that
@@ -134,7 +135,8 @@ enum job_message {
 	JOB_USED = 6,
 	JOB_PARTS = 7,
 	JOB_TRANSFER = 8,
-	JOB_LOOKED = 9
+	JOB_LOOKED = 9,
+	JOB_AT_HOME = 10
 };
 
 struct job_grant {
@@ -143,7 +145,7 @@ struct job_grant {
 	uint64_t total;
 };
 
-/* A descriptor comes along: JOB_PARTS, JOB_TRANSFER. And JOB_LOOKED, without one. */
+/* A descriptor comes along: JOB_PARTS, JOB_TRANSFER. And JOB_LOOKED and JOB_AT_HOME, without one. */
 struct job_handover {
 	uint32_t message;
 	uint32_t up; /* of a transfer: it goes to the remote */

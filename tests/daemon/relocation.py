@@ -382,6 +382,33 @@ def test_what_must_not_be_relocated(t):
         fails(c, "top", "relocate = no", number=errno.EEXIST)
 
 
+PACKED = """
+#include <fixd-builder.h>
+struct __attribute__((packed)) row { char kind; const char *text; };
+int base(struct fixd_builder *b)
+{
+	struct row *r = fixd_builder_alloc(b, sizeof *r);
+	r->kind = 1;
+	r->text = fixd_builder_strdup(b, "text");
+	fixd_builder_set_root(b, r);
+	return 0;
+}
+"""
+
+
+def test_packed_pointers_are_not_relocated(t):
+    """Nobody would find them: it is as with relocate = no."""
+    d = t.daemon(f"[fixture base]\nplugin = {t.plugin('packed', PACKED)}:base\n")
+    c = d.client()
+    v = c.attach("base")
+    home = v.address
+    v.detach()
+    for _ in range(2):
+        with Taken(home):
+            fails(c, "base", "or a pointer in a packed struct", number=errno.EEXIST)
+        d.ctl("restart")
+
+
 def test_built_at_two_bases(t):
     """The bytes are the same but for the addresses."""
     so = t.plugin("objects", PLUGIN)

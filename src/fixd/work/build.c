@@ -194,6 +194,8 @@ static void build_read_channel(void *arg)
 			grant(b, g.total);
 		} else if (kind == JOB_RESULT && (size_t)n >= sizeof(struct job_result)) {
 			take_result(b, message, (size_t)n, fds);
+		} else if (kind == JOB_AT_HOME && n == sizeof(struct job_handover)) {
+			b->at_home = true;
 		} else if (kind == JOB_PARTS && n == sizeof(struct job_handover) && b->parts < 0) {
 			b->parts = fd_steal(&fds[0]);
 		} else if (kind == JOB_TRANSFER && n == sizeof(struct job_handover) && fds[0] >= 0 && b->instance) {

@@ -39,6 +39,7 @@ struct build {
 	int64_t started;
 	uint64_t granted; /* counted (account.h) */
 	bool no_room;	  /* and more would have been allowed */
+	bool at_home;	  /* its objects must not be relocated */
 	uint64_t wanted;  /* it waits for so many */
 	struct mem_waiter room;
 	uint64_t limit_bytes; /* of the image and its tree: memory-max */

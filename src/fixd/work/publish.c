@@ -90,7 +90,7 @@ static char *publish_make_image(struct build *b, struct image **out)
 	im->kind = i->fixture->source == SOURCE_PLUGIN ? WIRE_IMAGE_OBJECTS : b->tree ? WIRE_IMAGE_TREE : WIRE_IMAGE_BLOB;
 	im->address = b->address ? b->address : region_alloc(w->model->region, size);
 	im->root = r->root;
-	im->at_home_only = !i->fixture->relocate;
+	im->at_home_only = !i->fixture->relocate || b->at_home;
 	im->digest = r->digest;
 	im->inputs = r->inputs;
 	im->section = b->section;
