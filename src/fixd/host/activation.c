@@ -48,7 +48,7 @@ static bool is_stored(const char *name)
 	return !strcmp(name, STORED_STATE) || !strncmp(name, STORED_FD, strlen(STORED_FD));
 }
 
-static int take(struct passed *p)
+static int activation_take_at(struct passed *p)
 {
 	int fd = p->fd;
 
@@ -61,7 +61,7 @@ int activation_take(const char *name)
 	look_at_passed();
 	for (size_t i = 0; i < n_passed; i++) {
 		if (passed[i].fd >= 0 && !strcmp(passed[i].name, name))
-			return take(&passed[i]);
+			return activation_take_at(&passed[i]);
 	}
 	return -1;
 }
@@ -71,7 +71,7 @@ int activation_take_socket(void)
 	look_at_passed();
 	for (size_t i = 0; i < n_passed; i++) {
 		if (passed[i].fd >= 0 && !is_stored(passed[i].name))
-			return take(&passed[i]);
+			return activation_take_at(&passed[i]);
 	}
 	return -1;
 }
