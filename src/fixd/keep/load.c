@@ -333,8 +333,8 @@ static void load_image(struct loading *l, const struct record *saved)
 }
 
 /* Which definition it is an instance of. */
-static const struct fixture *definition(const struct loading *l, const struct session *s, const char *name, bool registered,
-					const char *param)
+static const struct fixture *load_definition(const struct loading *l, const struct session *s, const char *name, bool registered,
+					     const char *param)
 {
 	const struct fixture *f = registered ? session_fixture(s, name) : config_find(l->keep->model->config, name);
 
@@ -376,7 +376,7 @@ static struct instance *make_instance(struct loading *l, const struct record *sa
 		else if (r.field == STATE_RUN_ID && r.kind == RECORD_STRING && !run)
 			run = record_dup(&r);
 	}
-	f = s && name && copy->scope_key ? definition(l, s, name, registered, copy->param) : NULL;
+	f = s && name && copy->scope_key ? load_definition(l, s, name, registered, copy->param) : NULL;
 	if (f) {
 		i = session_resume_instance(s, f, copy->param, copy->scope_key, copy->env, find_run(run_session ? run_session : s, run),
 					    copy->clone);

@@ -179,7 +179,7 @@ static int exec_program(struct keep *keep, const struct state *s, int fd)
 	return -errno;
 }
 
-static void go(void *arg)
+static void restart_exec(void *arg)
 {
 	struct keep *keep = arg;
 	struct state s;
@@ -234,7 +234,7 @@ static void begin_restart(struct keep *keep)
 	reclaim_wake(keep->model);
 	cleanups_end(keep->server);
 	event_stream_end(keep->server);
-	deferred_init(&keep->restart, go, keep);
+	deferred_init(&keep->restart, restart_exec, keep);
 	builds_end(keep->work->builds);
 	restart_continue(keep);
 }
