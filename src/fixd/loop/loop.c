@@ -243,7 +243,7 @@ static int go_on_with_epoll(struct loop *l, int err)
 	return 0;
 }
 
-static int turn(struct loop *l, int64_t timeout)
+static int loop_turn(struct loop *l, int64_t timeout)
 {
 	int r;
 
@@ -269,7 +269,7 @@ int loop_run(struct loop *l)
 
 	l->turn_ended = clock_now();
 	while (!l->stopping && r == 0)
-		r = turn(l, next_timeout(l));
+		r = loop_turn(l, next_timeout(l));
 	return r;
 }
 

@@ -95,7 +95,7 @@ static bool is_worth_another_try(struct uring_state *st, int err)
 	return false;
 }
 
-static void submit(struct uring_state *st)
+static void uring_submit(struct uring_state *st)
 {
 	int r;
 
@@ -109,7 +109,7 @@ static struct io_uring_sqe *next_sqe(struct uring_state *st)
 	struct io_uring_sqe *sqe = st->lost ? &st->nowhere : io_uring_get_sqe(&st->ring);
 
 	if (!sqe) {
-		submit(st);
+		uring_submit(st);
 		sqe = st->lost ? &st->nowhere : io_uring_get_sqe(&st->ring);
 	}
 	return sqe ? sqe : &st->nowhere;
@@ -321,7 +321,7 @@ static void uring_disarm(struct loop *l, struct source *s)
 	if (s->sending)
 		cancel(l, s, OP_SEND);
 	/* The entries name the descriptor, which is about to be closed: the kernel must have seen them before. */
-	submit(st);
+	uring_submit(st);
 }
 
 static void uring_pause(struct loop *l, struct source *s)
