@@ -10,7 +10,8 @@
 #include "fixd/model/user.h"
 
 /* `definition` gives the new one; NULL when an instance has no place in it, the old one when it is not concerned. */
-static void redefine(struct session *s, const struct fixture *(*definition)(const struct instance *i, const void *arg), const void *arg)
+static void definition_replace(struct session *s, const struct fixture *(*definition)(const struct instance *i, const void *arg),
+			       const void *arg)
 {
 	_cleanup_vector_ struct vector list = { 0 };
 	size_t kept = 0;
@@ -64,7 +65,7 @@ static const struct fixture *from_config(const struct instance *i, const void *a
 
 void session_redefine(struct session *s, const struct config *c)
 {
-	redefine(s, from_config, c);
+	definition_replace(s, from_config, c);
 }
 
 static size_t fixture_index(const struct session *s, const char *name, bool *found)
@@ -136,7 +137,7 @@ int session_define(struct session *s, const char *name, char *const *settings, s
 		struct fixture *old = s->fixtures[k];
 
 		s->fixtures[k] = f;
-		redefine(s, replaced, &(struct replacement){ old, f });
+		definition_replace(s, replaced, &(struct replacement){ old, f });
 		fixture_free(old);
 	}
 	return 0;

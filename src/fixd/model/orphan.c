@@ -29,7 +29,7 @@ struct orphan *orphan_free(struct orphan *o)
 }
 
 /* What was built later may have been built from what was earlier, and goes first: but it is not known here from what. */
-static void insert(struct orphan *o)
+static void orphan_insert(struct orphan *o)
 {
 	struct link *before = &o->session->orphans;
 
@@ -45,7 +45,7 @@ void orphan_resume(struct session *s, struct orphan *o)
 	o->bytes = account_pages(o->note_size);
 	account_add_image(s->model, o->user);
 	account_add_bytes(s->model, o->user, o->bytes);
-	insert(o);
+	orphan_insert(o);
 	model_changed(s->model);
 	s->n_orphans++;
 }
@@ -70,7 +70,7 @@ void orphan_add(struct image *im)
 
 void orphan_return(struct orphan *o)
 {
-	insert(o);
+	orphan_insert(o);
 }
 
 struct orphan *orphan_take(struct session *s, const char *pattern)

@@ -34,7 +34,7 @@ enum clone_kind pool_clone_kind(const struct instance *i)
 	}
 }
 
-static struct model *model_of(const struct pool *p)
+static struct model *pool_model(const struct pool *p)
 {
 	return p->front->session->model;
 }
@@ -88,7 +88,7 @@ const char *pool_state_name(const struct pool *p)
 
 void pool_changed(struct pool *p)
 {
-	loop_defer(model_of(p)->loop, &p->serving);
+	loop_defer(pool_model(p)->loop, &p->serving);
 }
 
 void pool_warm(struct pool *p)
@@ -120,7 +120,7 @@ void pool_gave(struct pool *p, const struct image *im, int64_t waited)
 	p->figures.saved += im->build_ns > waited ? im->build_ns - waited : 0;
 	p->failures = 0;
 	p->retry_at = 0;
-	timer_start_in(model_of(p)->loop, &p->idle, POOL_IDLE);
+	timer_start_in(pool_model(p)->loop, &p->idle, POOL_IDLE);
 	pool_changed(p);
 }
 
@@ -131,7 +131,7 @@ void pool_failed(struct pool *p, const struct instance *clone)
 	for (unsigned n = 0; n < p->failures && delay < RETRY_MAX; n++)
 		delay *= 2;
 	p->failures++;
-	p->retry_at = model_now(model_of(p)) + (delay < RETRY_MAX ? delay : RETRY_MAX);
+	p->retry_at = model_now(pool_model(p)) + (delay < RETRY_MAX ? delay : RETRY_MAX);
 	log_debug("%s: the next clone is started in %lld ms", clone->title, (long long)(delay / NSEC_PER_MSEC));
 	pool_changed(p);
 }
@@ -140,7 +140,7 @@ void pool_add(struct pool *p, struct instance *clone)
 {
 	const char *number = strrchr(clone->clone, '/');
 	unsigned long long n = number ? strtoull(number + 1, NULL, 10) : 0;
-	struct model *m = model_of(p);
+	struct model *m = pool_model(p);
 
 	if (n > m->last_clone)
 		m->last_clone = n;

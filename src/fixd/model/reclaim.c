@@ -157,7 +157,7 @@ static int by_use(const void *a, const void *b)
 	return x->used < y->used ? -1 : x->used > y->used;
 }
 
-static void sort(struct link *unused)
+static void reclaim_sort_list(struct link *unused)
 {
 	_cleanup_vector_ struct vector all = { 0 };
 
@@ -175,7 +175,7 @@ static void sort(struct link *unused)
 
 void reclaim_sort(struct model *m)
 {
-	sort(&m->unused);
+	reclaim_sort_list(&m->unused);
 	link_for_each(l, &m->users)
-		sort(&link_entry(l, struct user, link)->unused);
+		reclaim_sort_list(&link_entry(l, struct user, link)->unused);
 }

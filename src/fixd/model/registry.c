@@ -138,7 +138,7 @@ struct instance *session_by_key(const struct session *s, const char *key)
 	return found ? s->instances.all[at] : NULL;
 }
 
-static struct instance *find(const struct session *s, const struct identity *id)
+static struct instance *registry_find(const struct session *s, const struct identity *id)
 {
 	return session_by_key(s, id->key);
 }
@@ -147,7 +147,7 @@ struct instance *session_find(struct session *s, const struct fixture *f, const 
 {
 	__attribute__((cleanup(identity_deinit))) struct identity id = { 0 };
 
-	return identify(f, p, &id) == 0 ? find(s, &id) : NULL;
+	return identify(f, p, &id) == 0 ? registry_find(s, &id) : NULL;
 }
 
 static struct instance *session_find_dependency(const struct instance *i, size_t k)
@@ -258,7 +258,7 @@ int session_instance(struct session *s, const struct fixture *f, const struct in
 
 	if (r < 0)
 		return r;
-	*out = find(s, &id);
+	*out = registry_find(s, &id);
 	if (*out)
 		return 0;
 	if (session_is_full(s))
@@ -282,7 +282,7 @@ struct instance *session_resume_instance(struct session *s, const struct fixture
 		return NULL;
 	id.scope_key = xstrdup(scope_key);
 	id.key = instance_key(f, &p, scope_key, id.env);
-	return find(s, &id) ? NULL : session_add_instance(s, f, &p, &id);
+	return registry_find(s, &id) ? NULL : session_add_instance(s, f, &p, &id);
 }
 
 struct instance *session_next(const struct session *s, const char *key)

@@ -88,7 +88,7 @@ bool run_needs(const struct run *r, const struct image *im)
 }
 
 /* Everybody who could use the image waits: one of them is the last. Who can tear it down best is it, or who came last. */
-static void elect(struct run *r, struct image *im)
+static void run_elect(struct run *r, struct image *im)
 {
 	struct release *last = NULL;
 
@@ -121,7 +121,7 @@ void run_settle(struct run *r)
 
 			if (somebody_else_needs(r, im, NULL))
 				continue;
-			elect(r, im);
+			run_elect(r, im);
 			again = true;
 			break;
 		}
@@ -200,7 +200,7 @@ static struct run *run_find(const struct session *s, const char *id)
 	return NULL;
 }
 
-static int by_serial(const void *key, const void *use)
+static int run_use_by_serial(const void *key, const void *use)
 {
 	uint64_t m = *(const uint64_t *)key, n = ((const struct use *)use)->serial;
 
@@ -211,7 +211,7 @@ static int by_serial(const void *key, const void *use)
 static struct use *use_of(struct run *r, const struct image *im)
 {
 	bool found;
-	size_t at = vector_search(&r->uses, &im->serial, by_serial, &found);
+	size_t at = vector_search(&r->uses, &im->serial, run_use_by_serial, &found);
 	struct use *u;
 
 	if (found)
@@ -267,7 +267,7 @@ struct run *run_resume(struct session *s, struct run *r)
 void run_resume_use(struct run *r, struct use *u)
 {
 	bool found;
-	size_t at = vector_search(&r->uses, &u->serial, by_serial, &found);
+	size_t at = vector_search(&r->uses, &u->serial, run_use_by_serial, &found);
 
 	if (found || r->uses.n >= RUN_USES_MAX)
 		use_free(u);

@@ -107,7 +107,7 @@ static bool waits_for_retry(const struct pool *p)
 }
 
 /* The clone that is for `w`. */
-static struct instance *choose(struct pool *p, struct waiter *w, int *err)
+static struct instance *supply_choose(struct pool *p, struct waiter *w, int *err)
 {
 	struct instance *clone = find_free(p, CLONE_READY);
 
@@ -197,7 +197,7 @@ static void fail_first(struct pool *p, int err)
 	waiter_answer(link_entry(front->waiters.next, struct waiter, link), OUTCOME_FAILED);
 }
 
-static void serve(struct pool *p)
+static void supply_serve(struct pool *p)
 {
 	struct instance *front = p->front;
 
@@ -212,7 +212,7 @@ static void serve(struct pool *p)
 			pool_changed(p);
 			return;
 		}
-		clone = choose(p, w, &err);
+		clone = supply_choose(p, w, &err);
 		if (!clone && !err)
 			return;
 		if (!clone) {
@@ -232,12 +232,12 @@ static void serve_again(void *arg)
 		p->wanted = pool_count(p).ready ? pool_count(p).ready : 1;
 	p->resumed = false;
 	if (!link_empty(&p->front->waiters))
-		serve(p);
+		supply_serve(p);
 	end_surplus(p);
 	start_spare(p);
 }
 
-static void on_idle(void *arg)
+static void supply_on_idle(void *arg)
 {
 	struct pool *p = arg;
 
@@ -254,6 +254,6 @@ struct pool *supply_new(struct instance *front)
 	p->front = front;
 	deferred_init(&p->serving, serve_again, p);
 	timer_init(&p->retry, serve_again, p);
-	timer_init(&p->idle, on_idle, p);
+	timer_init(&p->idle, supply_on_idle, p);
 	return p;
 }

@@ -45,7 +45,7 @@ void waiter_answer(struct waiter *w, enum outcome outcome)
 }
 
 /* The dependency `k`, made when it is not there yet: it takes its part of our scope key and of our environment. */
-static struct instance *dependency(struct instance *i, size_t k, int *err)
+static struct instance *waiter_dependency(struct instance *i, size_t k, int *err)
 {
 	const struct depend *d = &i->fixture->depends[k];
 	struct instance *dep = edge_to(i, k);
@@ -79,7 +79,7 @@ static enum outcome resolve_dependencies(struct instance *i, const struct resolu
 		i->pins = xcalloc(n, sizeof *i->pins);
 	for (size_t k = 0; k < n; k++) {
 		int err;
-		struct instance *dep = dependency(i, k, &err);
+		struct instance *dep = waiter_dependency(i, k, &err);
 		enum outcome one = dep ? waiter_resolve(dep, r) : OUTCOME_FAILED;
 
 		instance_set_pin(i, k, NULL);
@@ -361,7 +361,7 @@ static struct waiter *next_waiter(const struct instance *i)
 #define ANSWERS_MAX 64
 
 /* Answers who can be answered, each by what holds for the time at which it asked. */
-static void advance(struct instance *i)
+static void waiters_advance(struct instance *i)
 {
 	struct waiter *w;
 
@@ -421,7 +421,7 @@ void waiter_begin(struct instance *i, struct waiter *w)
 	if (i->state == INSTANCE_BUILDING || i->state == INSTANCE_CHECKING)
 		w->built = true;
 	else
-		advance(i);
+		waiters_advance(i);
 }
 
 static bool is_asked(const struct instance *i)
@@ -430,7 +430,7 @@ static bool is_asked(const struct instance *i)
 }
 
 /* Nobody wants it any more, nor what it waits for. */
-static void withdraw(struct instance *i)
+static void waiters_withdraw(struct instance *i)
 {
 	if (is_asked(i) || first_waiting_dependent(i))
 		return;
@@ -440,14 +440,14 @@ static void withdraw(struct instance *i)
 	instance_set_idle(i);
 	for (size_t k = 0; k < i->n_edges; k++) {
 		if (i->edges[k].to)
-			withdraw(i->edges[k].to);
+			waiters_withdraw(i->edges[k].to);
 	}
 }
 
 void waiter_cancel(struct waiter *w)
 {
 	waiter_remove(w);
-	withdraw(w->instance);
+	waiters_withdraw(w->instance);
 }
 
 struct user *instance_asker(const struct instance *i)
@@ -473,7 +473,7 @@ void instance_begin(struct instance *i)
 {
 	if (!i->eager_from)
 		i->eager_from = model_now(instance_model(i));
-	advance(i);
+	waiters_advance(i);
 }
 
 /* Those who wait, directly or through others, for `i`. */
@@ -505,7 +505,7 @@ void instance_propagate(struct instance *i)
 		pool_changed(i->pool);
 		return;
 	}
-	advance(i);
+	waiters_advance(i);
 	instance_check_dependencies(i);
 	if (i->clone_of)
 		pool_changed(i->clone_of);
@@ -522,7 +522,7 @@ void instance_propagate(struct instance *i)
 	}
 	for (size_t k = 0; k < list.n; k++) {
 		if (is_asked(list.all[k]))
-			advance(list.all[k]);
+			waiters_advance(list.all[k]);
 	}
 	/* Who it was built for may not want it any more. */
 	if (i->clone && !i->clone_of && i->current)
