@@ -300,8 +300,8 @@ static bool take_depends(struct pending *p, const uint64_t *serials, size_t n)
 }
 
 /* `key` has a->key bytes. */
-static void want(struct conn *c, const struct wire_header *h, const struct wire_attach *a, const char *key, const uint64_t *depends,
-		 struct instance *i)
+static void attach_want(struct conn *c, const struct wire_header *h, const struct wire_attach *a, const char *key, const uint64_t *depends,
+			struct instance *i)
 {
 	const char *test = c->client.test ? c->client.test : key;
 	size_t test_size = c->client.test ? strlen(c->client.test) : a->key;
@@ -346,7 +346,7 @@ static void want(struct conn *c, const struct wire_header *h, const struct wire_
 
 void attach_resume(struct conn *c, const struct wire_header *h, const struct wire_attach *a, const uint64_t *depends, struct instance *i)
 {
-	want(c, h, a, "", depends, i);
+	attach_want(c, h, a, "", depends, i);
 }
 
 void attach_each(const struct conn *c,
@@ -477,7 +477,7 @@ bool handle_attach(struct conn *c, const struct wire_header *h, const void *body
 		if (s && i->fixture->source != SOURCE_CLIENT)
 			recent_keep(s, identity, identity_size, i);
 	}
-	want(c, h, a, (const char *)(a + 1) + a->name, depends, i);
+	attach_want(c, h, a, (const char *)(a + 1) + a->name, depends, i);
 	return true;
 }
 

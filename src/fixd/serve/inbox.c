@@ -27,15 +27,15 @@ struct message {
 
 #define PARKED_NS (10 * NSEC_PER_MSEC)
 
-static void work(void *arg);
-static void unpark(void *arg);
+static void inbox_work(void *arg);
+static void inbox_unpark(void *arg);
 
 void inboxes_init(struct inboxes *all, struct server *server)
 {
-	deferred_init(&all->work, work, server);
+	deferred_init(&all->work, inbox_work, server);
 	link_init(&all->lanes);
 	link_init(&all->parked);
-	timer_init(&all->again, unpark, server);
+	timer_init(&all->again, inbox_unpark, server);
 }
 
 void inboxes_deinit(struct inboxes *all)
@@ -70,7 +70,7 @@ static struct lane *lane_of(struct user *u)
 }
 
 /* Its connection waits for a turn from now on, behind the others of its user. */
-static void queue(struct conn *c)
+static void inbox_queue(struct conn *c)
 {
 	struct inboxes *all = &c->server->inboxes;
 	struct lane *lane = lane_of(c->client.user);
@@ -103,7 +103,7 @@ void inbox_park(struct conn *c)
 		timer_start_in(c->server->model->loop, &all->again, PARKED_NS);
 }
 
-static void unpark(void *arg)
+static void inbox_unpark(void *arg)
 {
 	struct server *server = arg;
 
@@ -111,11 +111,11 @@ static void unpark(void *arg)
 		struct conn *c = link_entry(server->inboxes.parked.next, struct conn, inbox.in_lane);
 
 		link_remove(&c->inbox.in_lane);
-		queue(c);
+		inbox_queue(c);
 	}
 }
 
-static struct message *copy(const void *data, size_t size)
+static struct message *inbox_copy(const void *data, size_t size)
 {
 	struct message *m = xcalloc(1, sizeof *m + size);
 
@@ -127,19 +127,19 @@ static struct message *copy(const void *data, size_t size)
 
 void inbox_add(struct conn *c, const void *data, size_t size)
 {
-	struct message *m = copy(data, size);
+	struct message *m = inbox_copy(data, size);
 	struct inbox *i = &c->inbox;
 
 	link_insert(&i->messages, &m->link);
 	i->n++;
 	i->bytes += size;
 	if (link_empty(&i->in_lane) && c != c->server->inboxes.current)
-		queue(c);
+		inbox_queue(c);
 	if (inbox_is_full(i))
 		source_pause(c->source);
 }
 
-static struct message *take(struct conn *c)
+static struct message *inbox_take_next(struct conn *c)
 {
 	struct inbox *i = &c->inbox;
 	struct message *m = link_entry(i->messages.next, struct message, link);
@@ -166,7 +166,7 @@ void inbox_clear(struct conn *c)
 	if (c->server->inboxes.current == c)
 		c->server->inboxes.current = NULL;
 	while (!link_empty(&c->inbox.messages))
-		free(take(c));
+		free(inbox_take_next(c));
 	end_task(&c->inbox);
 	leave_queue(c);
 }
@@ -179,10 +179,10 @@ void task_begin(struct conn *c, const struct wire_header *h, struct task *t)
 }
 
 /* Whatever it does, the connection may be gone afterwards: then inboxes::current is NULL. */
-static void handle(struct conn *c)
+static void inbox_handle(struct conn *c)
 {
 	struct inboxes *all = &c->server->inboxes;
-	struct message *m = take(c);
+	struct message *m = inbox_take_next(c);
 
 	all->dispatch(c, m->data, m->size);
 	if (all->current && c->inbox.task)
@@ -196,17 +196,17 @@ static void inbox_go_on(struct conn *c, int64_t until)
 	struct inboxes *all = &c->server->inboxes;
 
 	if (!c->inbox.task)
-		handle(c);
+		inbox_handle(c);
 	if (all->current && c->inbox.task && c->inbox.task->step(c->inbox.task, until) && all->current)
 		end_task(&c->inbox);
 }
 
 /* One of its messages was handled: what is next? */
-static void after(struct conn *c)
+static void inbox_after(struct conn *c)
 {
 	if (!inbox_is_empty(&c->inbox)) {
 		if (link_empty(&c->inbox.in_lane))
-			queue(c);
+			inbox_queue(c);
 	} else if (c->ended) {
 		conn_drop(c, NULL);
 		return;
@@ -230,10 +230,10 @@ void inbox_hear(struct conn *c)
 
 		if (!all->is_note(m->data, m->size))
 			break;
-		handle(c);
+		inbox_handle(c);
 	}
 	if (all->current)
-		after(c);
+		inbox_after(c);
 	all->current = outer;
 }
 
@@ -251,7 +251,7 @@ void inbox_each(const struct conn *c, void (*fn)(const void *data, size_t size, 
 }
 
 /* That of the user for whom the least was done. */
-static struct lane *choose(const struct inboxes *all)
+static struct lane *inbox_choose_lane(const struct inboxes *all)
 {
 	struct lane *best = NULL;
 
@@ -277,14 +277,14 @@ void inbox_take(struct conn *c, const void *data, size_t size)
 	all->current = c;
 	all->dispatch(c, data, size);
 	if (all->current && c->inbox.task) {
-		c->inbox.task->message = copy(data, size);
-		queue(c);
+		c->inbox.task->message = inbox_copy(data, size);
+		inbox_queue(c);
 	}
 	all->current = NULL;
 }
 
 /* One slice of one connection. Returns the time after it. */
-static int64_t serve(struct inboxes *all, struct lane *lane, int64_t now)
+static int64_t inbox_serve(struct inboxes *all, struct lane *lane, int64_t now)
 {
 	struct conn *c = link_entry(lane->conns.next, struct conn, inbox.in_lane);
 	struct user *u = user_ref(c->client.user);
@@ -297,13 +297,13 @@ static int64_t serve(struct inboxes *all, struct lane *lane, int64_t now)
 	end = clock_now();
 	lane->spent += end - now;
 	if (all->current)
-		after(c);
+		inbox_after(c);
 	all->current = NULL;
 	user_unref(u);
 	return end;
 }
 
-static void work(void *arg)
+static void inbox_work(void *arg)
 {
 	struct server *server = arg;
 	struct inboxes *all = &server->inboxes;
@@ -311,8 +311,8 @@ static void work(void *arg)
 	struct lane *lane;
 
 	/* One at least, however long it took to hear of them. */
-	while ((lane = choose(all))) {
-		now = serve(all, lane, now);
+	while ((lane = inbox_choose_lane(all))) {
+		now = inbox_serve(all, lane, now);
 		if (now >= end)
 			break;
 	}
