@@ -127,20 +127,20 @@ static struct instance *offer_finish(struct offer *o)
 	return i;
 }
 
-static void lost(struct offer *o)
+static void client_build_lost(struct offer *o)
 {
 	instance_builder_lost(offer_finish(o));
 }
 
 static void on_offer_process_end(void *arg)
 {
-	lost(arg);
+	client_build_lost(arg);
 }
 
 void offer_forget_all(struct client *c)
 {
 	while (!link_empty(&c->offers))
-		lost(link_entry(c->offers.next, struct offer, in_client));
+		client_build_lost(link_entry(c->offers.next, struct offer, in_client));
 }
 
 static void on_offer_limit(void *arg)
@@ -253,7 +253,7 @@ static bool look_at_inputs(struct offer *o)
 	       watchset_look(o->instance->watch, o->asked, w->model->restarting ? INT64_MAX : clock_now() + LOOK_SLICE);
 }
 
-static void commit(struct offer *o, const struct offer_commit *c, int *fds, size_t n_fds)
+static void client_build_commit(struct offer *o, const struct offer_commit *c, int *fds, size_t n_fds)
 {
 	uint64_t note_size;
 	_cleanup_free_ char *changed = NULL, *wrong = offer_verify(o, c, fds, n_fds, &note_size);
@@ -315,7 +315,7 @@ static void commit_again(struct offer *o)
 	size_t n = o->n_fds;
 
 	o->n_fds = 0;
-	commit(o, &c, fds, n);
+	client_build_commit(o, &c, fds, n);
 	for (size_t k = 0; k < n; k++)
 		fd_close(fds[k]);
 }
@@ -353,11 +353,11 @@ static void offer_read_channel(void *arg)
 		return;
 	memcpy(&c, message, n <= 0 ? 0 : (size_t)n < sizeof c ? (size_t)n : sizeof c);
 	if (n == sizeof c && c.message == OFFER_COMMIT && !o->n_fds)
-		commit(o, &c, fds, n_fds);
+		client_build_commit(o, &c, fds, n_fds);
 	else if (n >= (ssize_t)sizeof(struct offer_abort) && c.message == OFFER_ABORT && !o->n_fds)
 		offer_give_up(o, message, (size_t)n);
 	else
-		lost(o); /* gone, or it has no manners */
+		client_build_lost(o); /* gone, or it has no manners */
 	for (size_t k = 0; k < n_fds; k++)
 		fd_close(fds[k]);
 }

@@ -99,7 +99,7 @@ static void keeper_free(struct keeper *k)
 }
 
 /* Nothing is left to tear down: the note, the directory and the port go. */
-static void clear(struct keeper *k)
+static void keeper_clear(struct keeper *k)
 {
 	int r = k->note ? fd_unlink(k->note) : 0;
 
@@ -140,7 +140,7 @@ struct keeper *keeper_prepare(struct instance *i, char **wrong)
 		*wrong = xstrdup("no TCP port is free for it");
 	else
 		return k;
-	clear(k);
+	keeper_clear(k);
 	keeper_free(k);
 	return NULL;
 }
@@ -183,7 +183,7 @@ static void keeper_finish(struct keeper *k)
 		im->kept_by = NULL;
 		im->died = NULL;
 	}
-	clear(k);
+	keeper_clear(k);
 	keeper_free(k);
 	image_unref(im);
 }
@@ -216,7 +216,7 @@ static void keeper_tell(void *arg)
 		instance_service_died(k->image->instance, k->image, k->died);
 }
 
-static void died(struct keeper *k, char *sentence)
+static void keeper_mark_died(struct keeper *k, char *sentence)
 {
 	if (k->died || k->ending) {
 		free(sentence);
@@ -261,7 +261,7 @@ static void take_message(struct keeper *k, const char *message, size_t size)
 	memcpy(&r, message, sizeof r);
 	sentence = xstrndup(message + sizeof r, length < JOB_SENTENCE_MAX ? length : JOB_SENTENCE_MAX);
 	if (r.message == JOB_DIED) {
-		died(k, sentence);
+		keeper_mark_died(k, sentence);
 		return;
 	}
 	if (r.message == JOB_USED && k->image)
@@ -316,7 +316,7 @@ static void on_keeper_exit_of(void *arg)
 	if (k->ending)
 		reap_or_finish(k);
 	else
-		died(k, xstrdup("its keeper was killed"));
+		keeper_mark_died(k, xstrdup("its keeper was killed"));
 }
 
 static void on_keeper_limit(void *arg)
@@ -376,7 +376,7 @@ void keeper_end(struct keeper *k)
 
 static void not_explained(void *arg)
 {
-	died(arg, xstrdup("its service has ended"));
+	keeper_mark_died(arg, xstrdup("its service has ended"));
 }
 
 bool keeper_is_dying(struct keeper *k)
@@ -449,7 +449,7 @@ void keeper_drop(struct keeper *k)
 		reap_or_finish(k);
 		return;
 	}
-	clear(k);
+	keeper_clear(k);
 	keeper_free(k);
 }
 
@@ -524,7 +524,7 @@ void keeper_resume(struct work *w, struct keeper *k)
 	else if (k->died)
 		loop_defer(w->model->loop, &k->telling);
 	else if (k->pid == 0)
-		died(k, xstrdup("its keeper was killed"));
+		keeper_mark_died(k, xstrdup("its keeper was killed"));
 }
 
 void keepers_abandon(struct work *w)

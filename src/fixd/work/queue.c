@@ -14,7 +14,7 @@
 #include "fixd/work/publish.h"
 #include "fixd/work/work.h"
 
-static void pump(void *arg);
+static void queue_start_next(void *arg);
 static void queue_look_on(void *arg);
 
 struct builds *builds_new(struct work *w)
@@ -25,7 +25,7 @@ struct builds *builds_new(struct work *w)
 	link_init(&b->queue);
 	link_init(&b->running);
 	link_init(&b->looking);
-	deferred_init(&b->pump, pump, b);
+	deferred_init(&b->pump, queue_start_next, b);
 	deferred_init(&b->look_on, queue_look_on, b);
 	return b;
 }
@@ -45,7 +45,7 @@ void queue_give_up_place(struct build *b)
 }
 
 /* Its end frees it. */
-static void abandon(struct build *b)
+static void queue_abandon(struct build *b)
 {
 	/* One that was to stay, whose inputs are being looked at. */
 	if (b->over) {
@@ -67,12 +67,12 @@ void builds_end(struct builds *bs)
 	link_for_each_safe(l, &bs->queue)
 		build_free(link_entry(l, struct build, link));
 	link_for_each_safe(l, &bs->running)
-		abandon(link_entry(l, struct build, link));
+		queue_abandon(link_entry(l, struct build, link));
 	link_for_each_safe(l, &bs->looking) {
 		struct build *b = link_entry(l, struct build, link);
 
 		if (b->pid)
-			abandon(b);
+			queue_abandon(b);
 		else
 			build_free(b);
 	}
@@ -162,7 +162,7 @@ void build_abandon(struct instance *i)
 	if (!b)
 		return;
 	if (b->pid) {
-		abandon(b);
+		queue_abandon(b);
 		return;
 	}
 	i->build = NULL;
@@ -263,7 +263,7 @@ static struct build *next_in_turn(struct builds *bs)
 	return next;
 }
 
-static void pump(void *arg)
+static void queue_start_next(void *arg)
 {
 	struct builds *bs = arg;
 

@@ -37,14 +37,14 @@ static void answer_all(struct relocation *r)
 	}
 }
 
-static void make(void *arg)
+static void relocation_make(void *arg)
 {
 	struct relocation *r = arg;
 
 	r->fd = relocate_copy(r->image->fd, r->image->size, r->moves, r->n);
 }
 
-static void made(void *arg)
+static void relocation_made(void *arg)
 {
 	struct relocation *r = arg;
 
@@ -58,7 +58,7 @@ static void made(void *arg)
 	free(r);
 }
 
-static struct relocation *find(struct work *w, const struct image *im, struct digest places)
+static struct relocation *relocation_find(struct work *w, const struct image *im, struct digest places)
 {
 	link_for_each(l, &w->relocations) {
 		struct relocation *r = link_entry(l, struct relocation, link);
@@ -69,7 +69,7 @@ static struct relocation *find(struct work *w, const struct image *im, struct di
 	return NULL;
 }
 
-static size_t count(const struct work *w, const struct image *im)
+static size_t relocation_count(const struct work *w, const struct image *im)
 {
 	size_t n = image_count_copies(im);
 
@@ -79,17 +79,18 @@ static size_t count(const struct work *w, const struct image *im)
 }
 
 /* Whoever is refused makes a copy of his own. */
-static int begin(struct work *w, struct image *im, struct digest places, const struct move *moves, size_t n, struct relocation **out)
+static int relocation_begin(struct work *w, struct image *im, struct digest places, const struct move *moves, size_t n,
+			    struct relocation **out)
 {
 	uint64_t bytes = account_pages(im->size);
 	struct relocation *r;
 
-	if (count(w, im) >= IMAGE_COPIES_MAX || reclaim_memory(w->model, bytes) < 0)
+	if (relocation_count(w, im) >= IMAGE_COPIES_MAX || reclaim_memory(w->model, bytes) < 0)
 		return -ENOSPC;
 	reclaim_descriptors(w->model);
 	account_add_bytes(w->model, im->user, bytes);
 	r = xcalloc(1, sizeof *r + n * sizeof *moves);
-	r->item = (struct work_item){ .work = make, .done = made, .arg = r };
+	r->item = (struct work_item){ .work = relocation_make, .done = relocation_made, .arg = r };
 	r->image = image_ref(im);
 	r->places = places;
 	r->bytes = bytes;
@@ -105,12 +106,12 @@ void relocation_ask(struct work *w, struct image *im, const struct move *moves, 
 {
 	struct digest places = digest_bytes(moves, n * sizeof *moves);
 	int fd = image_find_copy(im, places), err = 0;
-	struct relocation *r = fd < 0 ? find(w, im, places) : NULL;
+	struct relocation *r = fd < 0 ? relocation_find(w, im, places) : NULL;
 	bool is_new = fd < 0 && !r;
 
 	link_init(&waiter->link);
 	if (is_new)
-		err = begin(w, im, places, moves, n, &r);
+		err = relocation_begin(w, im, places, moves, n, &r);
 	if (!r) {
 		waiter->done(waiter, err < 0 ? err : fd);
 		return;
