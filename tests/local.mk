@@ -44,7 +44,8 @@ tests_client_library_LDADD = libclient.la -lpthread
 
 # The model of the daemon without a daemon: each decision, and random lives of it (make simulate: STEPS and SEED).
 model_world = tests/model/world.c tests/model/world_clock.c tests/model/world_wrong.c tests/model/world.h tests/tap.h src/fixd/loop/deferred.c src/fixd/loop/timer.c
-check_PROGRAMS += tests/model/decisions tests/model/clones tests/model/states tests/model/simulate
+model_tests = tests/model/decisions tests/model/clones tests/model/states
+check_PROGRAMS += $(model_tests) tests/model/simulate
 tests_model_decisions_SOURCES = tests/model/decisions.c tests/model/asker.c tests/model/asker.h $(model_world)
 tests_model_decisions_CPPFLAGS = $(AM_TEST_CPPFLAGS)
 tests_model_decisions_LDADD = libmodel.la
@@ -137,7 +138,7 @@ daemon_tests = \
 	tests/daemon/tutorial.py
 shim_tests = tests/shim/adapters.py tests/shim/blame.py tests/shim/calls.py tests/shim/changes.py tests/shim/copyup.py tests/shim/programs.py tests/shim/run.py tests/shim/tools.py tests/shim/user.py
 script_tests = tests/systemd.py tests/headers.sh tests/layers.sh tests/rooms.sh tests/shim-calls.sh tests/abi.sh tests/protocol.sh tests/manuals.sh tests/pytest-fixd.sh
-TESTS += $(unit_tests) tests/model/decisions tests/model/clones tests/model/states tests/model/simulate $(fuzz_targets) $(daemon_tests) $(shim_tests) $(script_tests)
+TESTS += $(unit_tests) $(model_tests) tests/model/simulate $(fuzz_targets) $(daemon_tests) $(shim_tests) $(script_tests)
 EXTRA_DIST += $(daemon_tests) $(shim_tests) $(script_tests) \
 	tests/abi.txt \
 	tests/blame/calls.c \
