@@ -115,6 +115,20 @@ static void find_reads(struct config *c)
 		append(&c->remote_reads, xstrdup(remote_namespace(c)));
 }
 
+/* Of the environment of the daemon, which builders do not see: whoever asks the server asks it in the same way. */
+static const char *const seen_by_http[] = { "http_proxy", "https_proxy", "HTTPS_PROXY",	  "all_proxy",	 "ALL_PROXY",
+					    "no_proxy",	  "NO_PROXY",	 "SSL_CERT_FILE", "SSL_CERT_DIR" };
+
+static void add_environment(char ***options)
+{
+	for (size_t i = 0; i < ELEMENTSOF(seen_by_http); i++) {
+		const char *value = getenv(seen_by_http[i]);
+
+		if (value)
+			append(options, xasprintf("--environment=%s=%s", seen_by_http[i], value));
+	}
+}
+
 static void make_options(struct config *c)
 {
 	const char *namespace = remote_namespace(c);
@@ -126,6 +140,7 @@ static void make_options(struct config *c)
 	append(o,
 	       runtime && *runtime == '/' ? xasprintf("--state=%s/fixd", runtime) : xasprintf("--state=/tmp/fixd-%u", (unsigned)geteuid()));
 	append(o, xasprintf("--silence-ms=%lld", (long long)(c->remote_timeout / NSEC_PER_MSEC)));
+	add_environment(o);
 	for (size_t i = 0; c->remote_public_keys && c->remote_public_keys[i]; i++)
 		append(o, xasprintf("--public-key=%s", c->remote_public_keys[i]));
 	if (c->remote_region)

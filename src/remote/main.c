@@ -95,6 +95,7 @@ static void parse(struct remote *r, int argc, char **argv)
 		{ "told-fd", required_argument, NULL, 't' },
 		{ "silence-ms", required_argument, NULL, 's' },
 		{ "state", required_argument, NULL, 'S' },
+		{ "environment", required_argument, NULL, 'e' },
 		{ NULL, 0, NULL, 0 },
 	};
 	uint64_t n;
@@ -125,6 +126,9 @@ static void parse(struct remote *r, int argc, char **argv)
 			break;
 		case 'C':
 			r->credentials = optarg;
+			break;
+		case 'e':
+			putenv(optarg);
 			break;
 		case 'S':
 			r->state = *optarg ? optarg : NULL;
@@ -284,6 +288,15 @@ static bool is_complete(const struct remote *r, const struct command *c)
 	return putting ? r->parts >= 0 && r->write && (r->key_file || r->hmac_file) && r->image >= 0 : !c->find_key || r->description >= 0;
 }
 
+/* Those of the daemon count, whoever calls: they are options. */
+static void forget_proxies(void)
+{
+	static const char *const names[] = { "http_proxy", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY", "no_proxy", "NO_PROXY" };
+
+	for (size_t k = 0; k < ELEMENTSOF(names); k++)
+		unsetenv(names[k]);
+}
+
 int main(int argc, char **argv)
 {
 	struct remote r = { .description = -1,
@@ -308,6 +321,7 @@ int main(int argc, char **argv)
 	/* Who does not want the image any more is told by an error. */
 	signal(SIGPIPE, SIG_IGN);
 	c = find_command(argc > 1 ? argv[1] : "");
+	forget_proxies();
 	parse(&r, argc - 1, argv + 1);
 	if (!is_complete(&r, c))
 		usage("an option is missing");

@@ -687,6 +687,25 @@ def test_slow_with_everything(t):
 
 
 @once
+def test_a_proxy(t):
+    """That of the daemon's environment, for builders and for what is asked by hand; the caller's counts for nothing."""
+    need(t)
+    server, public = Server(), keygen(t)
+    far = type("Far", (), {"url": "http://store.invalid/fixtures"})
+    proxy = f"http://127.0.0.1:{server.http.server_port}"
+    ini = section(t, far, public) + "[fixture f]\ncommand = echo f >> runs; echo words\nwatch-by = content\nremote = yes\n"
+    a = Machine(t, "a", ini, env={"http_proxy": proxy})
+    a.daemon.ctl("remote", "check", env={"http_proxy": "http://127.0.0.1:1"})
+    a.daemon.ctl("warm", "--wait-upload")
+    assert any(path.startswith(far.url + "/main/ac/") for path in server.manifests()), server.manifests()
+    b = Machine(t, "b", ini, env={"http_proxy": proxy})
+    assert b.get("f") == "words\n" and b.runs() == []
+    c = Machine(t, "c", ini)
+    assert "wrong  server:" in c.daemon.ctl("remote", "check", code=1, env={"http_proxy": proxy}).out
+    server.close()
+
+
+@once
 def test_slow_again_and_again(t):
     """A server that is never silent for too long costs all fixtures together what one of them may wait."""
     need(t)
