@@ -101,7 +101,7 @@ def test_push_and_pull(t):
     a.daemon.ctl("remote", "push", "words")
     assert len(server.manifests()) == 1
     a.daemon.ctl("remote", "push", "tree")
-    assert "no image of 'nothing' is there" in a.daemon.ctl("remote", "push", "nothing", code=1).err
+    assert "there is no fixture 'nothing'" in a.daemon.ctl("remote", "push", "nothing", code=1).err
     b = Machine(t, "b", ini, input="text\n")
     assert b.daemon.ctl("remote", "pull", "words", "tree").out == "words: pulled\ntree: pulled\n"
     assert b.daemon.ctl("remote", "pull", "words").out == "words: kept, it was here already\n" and b.runs() == []
@@ -109,6 +109,7 @@ def test_push_and_pull(t):
     assert not Schema("remote.json").wrong(done), Schema("remote.json").wrong(done)
     assert done["done"] == "built" and b.runs() == ["count"], done
     b.daemon.ctl("cleanup", "words")
+    assert f"there is no fixture 'wods' in {b.dir}/fixd.ini (did you mean 'words'?)" in b.daemon.ctl("remote", "push", "wods", code=1).err
     assert "it was not built, or given up" in b.daemon.ctl("remote", "push", "words", code=1).err
     server.close()
 

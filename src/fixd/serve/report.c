@@ -592,20 +592,35 @@ static void key_sent(void *image, int err)
 	image_unref(image);
 }
 
+/* Why there is no key of it. */
+static char *no_key(const struct config *config, const char *name, const struct instance *i)
+{
+	_cleanup_free_ char *fixture = xstrndup(name, strcspn(name, "["));
+	_cleanup_free_ char *question = NULL;
+
+	if (!i && !config_find(config, fixture)) {
+		question = config_question(config, fixture);
+		return xasprintf("there is no fixture '%s' in %s%s", name, config->file, question);
+	}
+	return xasprintf("no image of '%s' is there that has a key on a remote%s", name,
+			 i && !i->fixture->remote ? ": it has not remote = yes"
+			 : i && i->current	  ? ""
+						  : ": it was not built, or given up");
+}
+
 static void answer_with_key(struct reporting *w)
 {
 	struct conn *c = w->task.conn;
 	const struct session *s = w->found ? session_by_number(c->server->model, w->found_in) : NULL;
 	const struct instance *i = s ? session_by_key(s, w->found) : NULL;
 	struct image *im = i ? i->current : NULL;
+	_cleanup_free_ char *wrong = NULL;
 	struct stat st;
 	struct wire_key body;
 
 	if (!im || im->parts_fd < 0 || fstat(im->parts_fd, &st) < 0) {
-		conn_reply_error(c, &w->task.request, -ENOENT, "no image of '%s' is there that has a key on a remote%s", w->pattern,
-				 i && !i->fixture->remote ? ": it has not remote = yes"
-				 : im			  ? ""
-							  : ": it was not built, or given up");
+		wrong = no_key(c->server->model->config, w->pattern, i);
+		conn_reply_error(c, &w->task.request, -ENOENT, "%s", wrong);
 		return;
 	}
 	body = (struct wire_key){ .serial = im->serial, .size = (uint64_t)st.st_size };
