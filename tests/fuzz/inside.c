@@ -731,6 +731,10 @@ void inside_helper_says(unsigned helper, struct input *in)
 
 		input_take(in, bytes, n);
 		publish(h->channel, bytes, n, in);
+	} else if (what < 76) {
+		struct job_handover m = { .message = JOB_PARTS + what % 4U, .up = input_u8(in) % 2 };
+
+		publish(h->channel, &m, sizeof m, in);
 	} else if (what < 80) {
 		if (write(h->errors, "words\n\0more", 11) < 0 && errno != EAGAIN && errno != EPIPE)
 			die("write");
