@@ -434,6 +434,21 @@ def test_inputs_that_are_away_for_a_moment(t):
         assert harness.exit_code(client) == 0
 
 
+def test_a_link_that_leads_elsewhere_for_a_moment(t):
+    """On the way to what is watched, by a name that is replaced, moved away, or removed and made again."""
+    for n, there, back in (1, "ln -sfn two", "ln -sfn one"), (2, "mv cur old; ln -s two", "rm cur; mv old"), (3, "rm cur; ln -s two", "rm cur; ln -s one"):
+        t.write("one/input", "one\n")
+        t.write("two/input", "two\n")
+        for name in "cur", "opened":
+            if os.path.lexists(t.path(name)):
+                os.unlink(t.path(name))
+        os.symlink("one", t.path("cur"))
+        command = f"if test -e opened; then cat cur/input; else echo >opened; {there} cur; cat cur/input; {back} cur; fi"
+        d = t.daemon(f"[fixture f]\ncommand = {t.counted(command)}\nwatch = cur/input\n")
+        assert d.client().read("f") == b"one\n" and t.runs() == 2 * n, (there, t.runs())
+        d.stop()
+
+
 def test_inputs_that_never_settle(t):
     d = t.daemon(f"[fixture f]\ncommand = {t.counted('date +%N >> input; cat input')}\nwatch = input\n")
     try:

@@ -65,13 +65,34 @@ static void note_write(struct sub *sub, const char *name)
 		vector_add(&s->modified, path);
 }
 
+static bool is_seen(const struct sub *sub, const char *name)
+{
+	_cleanup_free_ char *path = path_of_event(sub, name);
+
+	return !sub->set->complete || snapshot_find(&sub->set->seen, path);
+}
+
 /* A directory that was away may be the same again, as is all that is in it: what was in its place meanwhile may have been read. */
 static void note_move(const struct sub *sub, const char *name)
 {
 	struct watchset *s = sub->set;
+	_cleanup_free_ char *path = s->moved ? NULL : path_of_event(sub, name);
 
-	if (!s->moved)
-		s->moved = path_of_event(sub, name);
+	if (path && !survey_excludes(s->patterns, path))
+		s->moved = xstrdup(path);
+}
+
+/* What was written, or is there again, may look as it did; a link on the way to what is watched stands for all that is behind it. */
+static void note_return(struct sub *sub, const struct inotify_event *e)
+{
+	bool is_directory = e->mask & IN_ISDIR, returns = e->mask & IN_MOVED_TO, on_the_way = sub->name && !sub->pattern;
+
+	/* A directory that is new has nothing that was read before. */
+	returns |= (e->mask & IN_CREATE) && on_the_way && !is_directory;
+	if (returns && (is_directory || (on_the_way && !is_seen(sub, e->name))))
+		note_move(sub, e->name);
+	if ((e->mask & IN_MODIFY) || (returns && !is_directory))
+		note_write(sub, e->len ? e->name : NULL);
 }
 
 /*
@@ -117,10 +138,7 @@ static void take_event(struct watcher *w, const struct inotify_event *e)
 		note_touched(sub, e);
 		if (e->mask & MASK_NAMES)
 			sub->set->renamed = true;
-		if ((e->mask & IN_MOVED_TO) && (e->mask & IN_ISDIR))
-			note_move(sub, e->name);
-		else if (e->mask & (IN_MODIFY | IN_MOVED_TO))
-			note_write(sub, e->len ? e->name : NULL);
+		note_return(sub, e);
 	}
 }
 
