@@ -207,8 +207,8 @@ static int copy_bytes(struct copy *c, int in, int out, off_t size, struct digest
 
 static int copy_file(struct copy *c, int from, int to, const char *name, const struct stat *st, const char *path)
 {
-	/* To give its pages back while they are copied. */
-	bool writable = c->consume && fchmodat(from, name, 0600, 0) == 0;
+	/* To give its pages back while they are copied; with another name it may be somebody's who is not consumed. */
+	bool writable = c->consume && st->st_nlink == 1 && fchmodat(from, name, 0600, 0) == 0;
 	_cleanup_fd_ int in = openat(from, name, (writable ? O_RDWR : O_RDONLY) | O_NOFOLLOW | O_CLOEXEC);
 	_cleanup_fd_ int out = in < 0 ? -1 : openat(to, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	char hex[DIGEST_HEX_SIZE];

@@ -610,6 +610,18 @@ def test_tree_of_a_command_of_another_user(t):
     v.detach(), w.detach()
 
 
+def test_other_names_of_files_in_a_tree(t):
+    """A command may link what is not its own: that is copied, and stays as it is."""
+    base = "mkdir $FIXD_DIR/d; echo of the base >$FIXD_DIR/d/x"
+    d = t.daemon(f"[fixture base]\ntree = {base}\n[fixture f]\ntree = cp -al $FIXD_DEP_base/. $FIXD_DIR/; ln $FIXD_DIR/d/x $FIXD_DIR/y\ndepends = base\n")
+    v, w = (d.client().attach(name) for name in ("base", "f"))
+    before = os.stat(v.path + "/d/x")
+    for path in v.path + "/d/x", w.path + "/d/x", w.path + "/y":
+        assert open(path).read() == "of the base\n", path
+    assert before.st_mode & 0o777 == 0o444 and before.st_nlink == 1, before
+    v.detach(), w.detach()
+
+
 def test_trees_of_a_killed_daemon_are_removed(t):
     t.write("data/a", "a\n")
     ini = "[fixture f]\ndirectory = data\n"
