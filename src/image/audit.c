@@ -256,25 +256,29 @@ static bool may_be_packed(uintptr_t word, uintptr_t next, struct span s)
 }
 
 /* Does such an address begin inside of this word, and end in the next one? */
-static bool is_packed(uintptr_t word, uintptr_t next, struct span s)
+static bool is_packed(uintptr_t word, uintptr_t next, struct span s, const struct move *moves, size_t n_moves)
 {
 	bool found = false;
 
 	if (!may_be_packed(word, next, s))
 		return false;
-	for (unsigned bits = 8; bits < 64; bits += 8)
-		found |= (word >> bits | next << (64 - bits)) - s.start < s.size;
+	for (unsigned bits = 8; bits < 64; bits += 8) {
+		uintptr_t v = word >> bits | next << (64 - bits);
+
+		found |= v - s.start < s.size && relocate_find(moves, n_moves, v);
+	}
 	return found;
 }
 
 /* Of the words that were read, with the one behind them. */
-static bool look_for_packed(const uintptr_t *words, size_t n, uintptr_t next, struct span s)
+static bool look_for_packed(const uintptr_t *words, size_t n, uintptr_t next, const struct move *moves, size_t n_moves)
 {
+	struct span s = span_of(moves, n_moves);
 	bool found = false;
 
 	for (size_t i = 0; i + 1 < n; i++)
-		found |= is_packed(words[i], words[i + 1], s);
-	return found || (n && is_packed(words[n - 1], next, s));
+		found |= is_packed(words[i], words[i + 1], s, moves, n_moves);
+	return found || (n && is_packed(words[n - 1], next, s, moves, n_moves));
 }
 
 int64_t audit_run(const struct audit *a, size_t report_max, struct digest *digest)
@@ -299,7 +303,7 @@ int64_t audit_run(const struct audit *a, size_t report_max, struct digest *diges
 
 			if (at + size + sizeof next <= a->size)
 				memcpy(&next, a->base + at + size, sizeof next);
-			*a->packed = look_for_packed(words, n, next, span_of(moves, a->n_dependencies + 1));
+			*a->packed = look_for_packed(words, n, next, moves, a->n_dependencies + 1);
 		}
 		for (size_t i = 0; i < n; i++) {
 			uintptr_t v = words[i];
