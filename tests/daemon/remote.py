@@ -261,6 +261,7 @@ def test_what_was_refused(t):
                 f.write("yes")
         if name == "cleaned":
             m.daemon.ctl("cleanup", name)
+            m.daemon.ctl("restart")
         assert m.get(name) == "two" and len(m.runs()) == 2, (name, m.runs())
         wait_for(lambda: len([path for path in server.asked("PUT") if "/ac/" in path]) == 2, "the other one in its place")
         del server.http.asked[:]

@@ -200,6 +200,7 @@ void instance_resume(struct instance *i, struct instance *saved)
 	i->stale_cause = saved->stale_cause;
 	i->error = saved->error;
 	i->failed = saved->failed;
+	i->anew = saved->anew;
 	i->failed_error = saved->failed_error;
 	i->failed_at = saved->failed_at;
 	i->failed_full = saved->failed_full;
