@@ -134,6 +134,7 @@ void transfer_decide(struct transfer *t, bool right)
 		return;
 	if (right && send(t->fd, "y", 1, MSG_DONTWAIT | MSG_NOSIGNAL) == 1)
 		return;
+	loop_defer(t->work->model->loop, &t->work->ended);
 	transfer_free(t);
 }
 
