@@ -41,6 +41,16 @@ static bool has_option(const struct work *w, const char *name)
 	return false;
 }
 
+static bool is_tree(const struct work *w)
+{
+	return w->job.tree != NULL;
+}
+
+static bool is_objects(const struct work *w)
+{
+	return w->job.kind == JOB_PLUGIN;
+}
+
 static void add(struct text *t, const char *name, const char *value)
 {
 	text_add(t, name, strlen(name) + 1);
@@ -57,6 +67,8 @@ static const char *relative(const struct work *w, const char *path)
 static void add_input(const struct work *w, struct text *t, const char *path)
 {
 	_cleanup_free_ char *name = xasprintf("@%s", relative(w, path));
+	_cleanup_free_ char *resolved = realpath(path, NULL), *root = realpath(w->job.root, NULL);
+	const char *leads_to = resolved && root && path_below(resolved, root) ? resolved + strlen(root) : resolved;
 	char target[PATH_MAX];
 	ssize_t n = readlink(path, target, sizeof target - 1);
 	struct stat st;
@@ -65,6 +77,9 @@ static void add_input(const struct work *w, struct text *t, const char *path)
 		target[n] = '\0';
 		add(t, "=link", relative(w, target));
 	}
+	/* Also what is on the way to it, and behind the first link. */
+	if (leads_to && strcmp(leads_to, relative(w, path)) != 0)
+		add(t, "=leads to", leads_to);
 	if (stat(path, &st) == 0 && S_ISREG(st.st_mode)) {
 		add(t, name, path);
 		add(t, "=mode", st.st_mode & 0111 ? "x" : "-");
@@ -117,7 +132,7 @@ static int key_of_dependency(struct work *w, size_t i)
 	const struct job_dependency *d = &w->job.dependencies[i];
 	int fd = w->dep_fds[i];
 
-	if (d->kind != WIRE_IMAGE_BLOB && d->size) {
+	if (d->size && (d->kind == WIRE_IMAGE_OBJECTS || (d->kind == WIRE_IMAGE_TREE && !is_objects(w)))) {
 		if (w->canonical[i] < 0)
 			w->canonical[i] = d->kind == WIRE_IMAGE_TREE ? make_timeless(w, i) : make_canonical(w, i);
 		fd = w->canonical[i];
@@ -208,16 +223,6 @@ static int describe(struct work *w)
 	if (r < 0)
 		return r;
 	return memfd_from_bytes("fixd:description", t.data, t.size);
-}
-
-static bool is_tree(const struct work *w)
-{
-	return w->job.tree != NULL;
-}
-
-static bool is_objects(const struct work *w)
-{
-	return w->job.kind == JOB_PLUGIN;
 }
 
 /* Beside this program. */
