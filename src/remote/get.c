@@ -15,8 +15,8 @@
 #define AHEAD (2 * HTTP_AT_ONCE)
 /* One that broke in the middle is asked for again. */
 #define TRIES 3
-/* What any server takes to say that there is nothing. */
-#define LOSS_MIN (100 * NSEC_PER_MSEC)
+/* What a server takes that is well, and far away, to say that a namespace has nothing: it is not lost. */
+#define ANSWER_TIME (250 * NSEC_PER_MSEC)
 
 /* Of the namespace: 0 and *m; EXIT_MISS, also for one that is not believed; EXIT_REMOTE. */
 static int find(struct remote *r, const char *namespace, const struct signer *shared, struct image_manifest *m)
@@ -139,12 +139,14 @@ int remote_get(struct remote *r)
 		code = find(r, *namespace, &shared, &m);
 	/* It would be as slow to say of the next one that it has nothing. */
 	if (code == EXIT_MISS && clock_now() - began > remote_half_patience(r))
-		code = remote_give_up(r, REST_ALL, "it is slow to say that there is nothing");
+		code = remote_give_up(r, REST_LOOKUPS, "it is slow to say that there is nothing");
 	if (code == 0)
 		code = download(r, &m);
 	image_manifest_deinit(&m);
-	lost = code == EXIT_MISS ? clock_now() - began : 0;
-	if (lost > LOSS_MIN && rest_lost(r->state, r->url, lost) > r->silence_ms * NSEC_PER_MSEC)
-		code = remote_give_up(r, REST_ALL, "it has cost more time than it may, and given nothing for that");
+	lost = clock_now() - began - (int64_t)list_count(r->read) * ANSWER_TIME;
+	if (code == 0)
+		rest_gained(r->state, r->url);
+	else if (code == EXIT_MISS && lost > 0 && rest_lost(r->state, r->url, lost) > r->silence_ms * NSEC_PER_MSEC)
+		code = remote_give_up(r, REST_LOOKUPS, "it has cost more time than it may, and given nothing for that");
 	return code;
 }

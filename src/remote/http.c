@@ -16,7 +16,7 @@
 #define WAIT_MS 100
 #define NOTHING "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855" /* the hash of no bytes */
 #define HEADERS_MAX (64 << 10)
-#define SLOWEST (256 << 10) /* bytes in as long as a server may be silent: less is silence */
+#define SLOWEST_PER_MS 128 /* bytes: less is silence */
 
 /* Of a body that nobody wants. */
 #define UNWANTED_MAX (16 << 10)
@@ -310,7 +310,7 @@ static struct slot *wait_for_one(struct http *h, CURLcode *code)
 		if (running)
 			curl_multi_poll(h->multi, NULL, 0, WAIT_MS, NULL);
 		now_moved = bytes_moved(h);
-		if (now_moved - moved >= SLOWEST) {
+		if (now_moved - moved >= h->patience_ms * SLOWEST_PER_MS) {
 			moved = now_moved;
 			moved_at = clock_now();
 		} else if (clock_now() - moved_at > h->patience_ms * NSEC_PER_MSEC) {

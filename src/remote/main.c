@@ -184,7 +184,7 @@ static int find_key_again(struct remote *r)
 /* After a failure. */
 static bool is_left_alone(const struct remote *r, bool putting)
 {
-	return rest_lasts(r->state, r->url, REST_ALL) || (putting && rest_lasts(r->state, r->url, REST_UPLOADS));
+	return rest_lasts(r->state, r->url, REST_ALL) || rest_lasts(r->state, r->url, putting ? REST_UPLOADS : REST_LOOKUPS);
 }
 
 /* What it has cost already is no time that it may be silent for. */
@@ -251,7 +251,9 @@ static int prune_directory(const char *directory, const char *seconds, bool dry)
 
 static int show_rest(struct remote *r)
 {
-	return printf("%ld %ld\n", rest_lasts(r->state, r->url, REST_ALL), rest_lasts(r->state, r->url, REST_UPLOADS)) < 0;
+	long all = rest_lasts(r->state, r->url, REST_ALL), look_ups = rest_lasts(r->state, r->url, REST_LOOKUPS);
+
+	return printf("%ld %ld\n", all > look_ups ? all : look_ups, rest_lasts(r->state, r->url, REST_UPLOADS)) < 0;
 }
 
 static int write_key(struct remote *r)

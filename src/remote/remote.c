@@ -46,7 +46,8 @@ int remote_give_up(struct remote *r, enum rest what, const char *why)
 {
 	/* First: of an upload nobody may read any more what is said. */
 	rest_begin(r->state, r->url, what);
-	remote_say(r, xasprintf("%s: %s; %s for a minute", r->url, why, what == REST_ALL ? "it is left alone" : "nothing is sent there"));
+	remote_say(r,
+		   xasprintf("%s: %s; %s for a minute", r->url, why, what == REST_UPLOADS ? "nothing is sent there" : "it is left alone"));
 	return EXIT_REMOTE;
 }
 

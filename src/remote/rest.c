@@ -39,7 +39,7 @@ static char *mark_of(const char *dir, const char *url, const char *what)
 	return dir ? xasprintf("%s/remote-%.16s%s", dir, hash, what) : NULL;
 }
 
-static const char *const names[] = { [REST_ALL] = "", [REST_UPLOADS] = "-uploads" };
+static const char *const names[] = { [REST_ALL] = "", [REST_LOOKUPS] = "-look-ups", [REST_UPLOADS] = "-uploads" };
 #define LOST "-lost"
 
 static long lasts(const char *mark)
@@ -70,6 +70,7 @@ static void forget(const char *dir, const char *url, const char *what)
 void rest_end(const char *dir, const char *url)
 {
 	forget(dir, url, names[REST_ALL]);
+	forget(dir, url, names[REST_LOOKUPS]);
 	forget(dir, url, names[REST_UPLOADS]);
 	forget(dir, url, LOST);
 }
@@ -81,6 +82,11 @@ void rest_begin(const char *dir, const char *url, enum rest what)
 
 	if (fd >= 0)
 		futimens(fd, NULL);
+	forget(dir, url, LOST);
+}
+
+void rest_gained(const char *dir, const char *url)
+{
 	forget(dir, url, LOST);
 }
 

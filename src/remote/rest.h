@@ -10,6 +10,7 @@
 
 enum rest {
 	REST_ALL,
+	REST_LOOKUPS, /* it is slow to say what it has */
 	REST_UPLOADS, /* it takes nothing, and what is there can be had */
 };
 
@@ -19,5 +20,6 @@ long rest_lasts(const char *dir, const char *url, enum rest what);
 void rest_end(const char *dir, const char *url);
 /* From now on. */
 void rest_begin(const char *dir, const char *url, enum rest what);
-/* So much more time (ns; 0: none) has brought nothing. All such times, until there was none for a minute. */
+/* So much more time (ns; 0: none) has brought nothing. All such times, until there was none for a minute, or something came. */
 int64_t rest_lost(const char *dir, const char *url, int64_t time);
+void rest_gained(const char *dir, const char *url);
