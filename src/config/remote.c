@@ -124,7 +124,8 @@ static void add_environment(char ***options)
 	for (size_t i = 0; i < ELEMENTSOF(seen_by_http); i++) {
 		const char *value = getenv(seen_by_http[i]);
 
-		if (value)
+		/* Arguments are seen by everybody. */
+		if (value && !strchr(value, '@'))
 			append(options, xasprintf("--environment=%s=%s", seen_by_http[i], value));
 	}
 }
