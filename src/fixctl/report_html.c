@@ -282,58 +282,59 @@ static void put_head(FILE *out, const json_t *report)
 	fputs("</p>\n", out);
 }
 
+static const struct column of_fixtures[] = {
+	{ "Fixture Name", "name", WORDS, 0, "" },
+	{ "Uses", "uses", 0, 1, "" },
+	{ "Type", "type", WORDS, 0, "" },
+	{ "Scope", "scope", WORDS, 0, "" },
+	{ "Category", "category", WORDS, 0, "" },
+	{ "Init Time (s)", "init_s", 3, 1, "" },
+	{ "Memory Δ (MB)", "memory_mb", 1, 1, "" },
+	{ "GPU Δ (MB)", "gpu_mb", 1, 1, "" },
+	{ "Status", "status", WORDS, 0, "" },
+	{ "Builds", "builds", 0, 1, "" },
+	{ "Reuses", "reuses", 0, 1, "" },
+	{ "Hit rate", "hit_rate", 1, 100, "%" },
+	{ "Time saved (s)", "time_saved_s", 3, 1, "" },
+};
+static const struct column of_groups[2][4] = {
+	{ { "Category", "category", WORDS, 0, "" },
+	  { "Count", "count", 0, 1, "" },
+	  { "Used", "used", 0, 1, "" },
+	  { "Usage %", "usage_percent", 1, 1, "%" } },
+	{ { "Scope", "scope", WORDS, 0, "" },
+	  { "Count", "count", 0, 1, "" },
+	  { "Used", "used", 0, 1, "" },
+	  { "Usage %", "usage_percent", 1, 1, "%" } },
+};
+static const struct column of_clones[] = {
+	{ "Fixture Name", "name", WORDS, 0, "" },
+	{ "Given out", "given", 0, 1, "" },
+	{ "Started", "started", 0, 1, "" },
+	{ "For nobody", "wasted", 0, 1, "" },
+	{ "Hand-out p50 (ms)", "hand_out_p50_s", 1, 1e3, "" },
+	{ "p99 (ms)", "hand_out_p99_s", 1, 1e3, "" },
+	{ "Start (ms)", "start_s", 1, 1e3, "" },
+	{ "Saved (s)", "saved_s", 3, 1, "" },
+};
+static const struct column of_forks[] = {
+	{ "Fixture Name", "name", WORDS, 0, "" },     { "Forks", "forks", 0, 1, "" },
+	{ "Most at once", "most_at_once", 0, 1, "" }, { "Prepared in (s)", "prepare_s", 3, 1, "" },
+	{ "Life p50 (s)", "life_p50_s", 3, 1, "" },   { "p99 (s)", "life_p99_s", 3, 1, "" },
+	{ "Saved (s)", "saved_s", 3, 1, "" },
+};
+static const struct column of_causes[] = { { "Cause", "cause", WORDS, 0, "" }, { "Count", "count", 0, 1, "" } };
+static const struct column of_changes[] = {
+	{ "Test", "test", WORDS, 0, "" },      { "Fixture Name", "name", WORDS, 0, "" }, { "Scope", "scope", WORDS, 0, "" },
+	{ "Times", "dirty_resets", 0, 1, "" }, { "Pages", "pages_changed", 0, 1, "" },
+};
+static const struct column of_culprits[] = {
+	{ "Test", "test", WORDS, 0, "" }, { "Fixture Name", "name", WORDS, 0, "" },	  { "Line", "writer", WORDS, 0, "" },
+	{ "Times", "times", 0, 1, "" },	  { "Tests after it", "victim_count", 0, 1, "" },
+};
+
 void report_write_html(FILE *out, const json_t *report, const struct report_sources *s)
 {
-	static const struct column of_fixtures[] = {
-		{ "Fixture Name", "name", WORDS, 0, "" },
-		{ "Uses", "uses", 0, 1, "" },
-		{ "Type", "type", WORDS, 0, "" },
-		{ "Scope", "scope", WORDS, 0, "" },
-		{ "Category", "category", WORDS, 0, "" },
-		{ "Init Time (s)", "init_s", 3, 1, "" },
-		{ "Memory Δ (MB)", "memory_mb", 1, 1, "" },
-		{ "GPU Δ (MB)", "gpu_mb", 1, 1, "" },
-		{ "Status", "status", WORDS, 0, "" },
-		{ "Builds", "builds", 0, 1, "" },
-		{ "Reuses", "reuses", 0, 1, "" },
-		{ "Hit rate", "hit_rate", 1, 100, "%" },
-		{ "Time saved (s)", "time_saved_s", 3, 1, "" },
-	};
-	static const struct column of_groups[2][4] = {
-		{ { "Category", "category", WORDS, 0, "" },
-		  { "Count", "count", 0, 1, "" },
-		  { "Used", "used", 0, 1, "" },
-		  { "Usage %", "usage_percent", 1, 1, "%" } },
-		{ { "Scope", "scope", WORDS, 0, "" },
-		  { "Count", "count", 0, 1, "" },
-		  { "Used", "used", 0, 1, "" },
-		  { "Usage %", "usage_percent", 1, 1, "%" } },
-	};
-	static const struct column of_clones[] = {
-		{ "Fixture Name", "name", WORDS, 0, "" },
-		{ "Given out", "given", 0, 1, "" },
-		{ "Started", "started", 0, 1, "" },
-		{ "For nobody", "wasted", 0, 1, "" },
-		{ "Hand-out p50 (ms)", "hand_out_p50_s", 1, 1e3, "" },
-		{ "p99 (ms)", "hand_out_p99_s", 1, 1e3, "" },
-		{ "Start (ms)", "start_s", 1, 1e3, "" },
-		{ "Saved (s)", "saved_s", 3, 1, "" },
-	};
-	static const struct column of_forks[] = {
-		{ "Fixture Name", "name", WORDS, 0, "" },     { "Forks", "forks", 0, 1, "" },
-		{ "Most at once", "most_at_once", 0, 1, "" }, { "Prepared in (s)", "prepare_s", 3, 1, "" },
-		{ "Life p50 (s)", "life_p50_s", 3, 1, "" },   { "p99 (s)", "life_p99_s", 3, 1, "" },
-		{ "Saved (s)", "saved_s", 3, 1, "" },
-	};
-	static const struct column of_causes[] = { { "Cause", "cause", WORDS, 0, "" }, { "Count", "count", 0, 1, "" } };
-	static const struct column of_changes[] = {
-		{ "Test", "test", WORDS, 0, "" },      { "Fixture Name", "name", WORDS, 0, "" }, { "Scope", "scope", WORDS, 0, "" },
-		{ "Times", "dirty_resets", 0, 1, "" }, { "Pages", "pages_changed", 0, 1, "" },
-	};
-	static const struct column of_culprits[] = {
-		{ "Test", "test", WORDS, 0, "" }, { "Fixture Name", "name", WORDS, 0, "" },	  { "Line", "writer", WORDS, 0, "" },
-		{ "Times", "times", 0, 1, "" },	  { "Tests after it", "victim_count", 0, 1, "" },
-	};
 	json_t *fixtures = order_by_cost(json_object_get(report, "fixtures"));
 	const json_t *summary = json_object_get(report, "summary");
 
