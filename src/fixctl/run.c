@@ -621,25 +621,26 @@ static int parse_isolate(const char *mode)
 	ctl_misuse("run", "--isolate=%s: expected one of auto, mount, shim", mode);
 }
 
+static const struct option options[] = {
+	{ "isolate", required_argument, NULL, 'i' },
+	{ "reset-on-fork", no_argument, NULL, 'r' },
+	{ "fresh", no_argument, NULL, 'F' },
+	{ "config", required_argument, NULL, 'c' },
+	{ "fixture", required_argument, NULL, 'f' },
+	{ "timeout", required_argument, NULL, 't' },
+	{ "build-failed", required_argument, NULL, 'b' },
+	{ "dry-run", no_argument, NULL, 'n' },
+	{ "changes", optional_argument, NULL, 'C' },
+	{ "keep", required_argument, NULL, 'k' },
+	{ "json", no_argument, NULL, 'j' },
+	{ "blame", no_argument, NULL, 'B' },
+	{ "wait-upload", no_argument, NULL, 'W' },
+	{ "help", no_argument, NULL, 'h' },
+	{ NULL, 0, NULL, 0 },
+};
+
 static void parse(struct command *c, int argc, char **argv)
 {
-	static const struct option options[] = {
-		{ "isolate", required_argument, NULL, 'i' },
-		{ "reset-on-fork", no_argument, NULL, 'r' },
-		{ "fresh", no_argument, NULL, 'F' },
-		{ "config", required_argument, NULL, 'c' },
-		{ "fixture", required_argument, NULL, 'f' },
-		{ "timeout", required_argument, NULL, 't' },
-		{ "build-failed", required_argument, NULL, 'b' },
-		{ "dry-run", no_argument, NULL, 'n' },
-		{ "changes", optional_argument, NULL, 'C' },
-		{ "keep", required_argument, NULL, 'k' },
-		{ "json", no_argument, NULL, 'j' },
-		{ "blame", no_argument, NULL, 'B' },
-		{ "wait-upload", no_argument, NULL, 'W' },
-		{ "help", no_argument, NULL, 'h' },
-		{ NULL, 0, NULL, 0 },
-	};
 	struct run_options *o = &c->options;
 	int64_t timeout;
 	uint64_t status;
