@@ -15,6 +15,7 @@ import pytest
 
 BUILD = os.environ.get("FIXD_BUILD", os.getcwd())
 PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+CODE = os.environ.get("FIXD_CODE", PACKAGE)  # where the package is imported from
 LIMIT = 120
 
 # What the tests are about; others that a machine has do not belong to them.
@@ -79,7 +80,7 @@ class Project:
         self.socket = os.path.join(self.home, "fixd", "socket")
         os.makedirs(self.home, mode=0o700)
         self.env = {k: v for k, v in os.environ.items() if not k.startswith(("FIXD_", "PYTEST_"))}
-        self.env.update(PYTHONPATH=python_path(PACKAGE), PYTHONDONTWRITEBYTECODE="1", PYTEST_DISABLE_PLUGIN_AUTOLOAD="1", LOG=self.file("log"), FIXD_BIN=BUILD,
+        self.env.update(PYTHONPATH=python_path(CODE), PYTHONDONTWRITEBYTECODE="1", PYTEST_DISABLE_PLUGIN_AUTOLOAD="1", LOG=self.file("log"), FIXD_BIN=BUILD,
                         FIXD_LIBRARY=os.path.join(BUILD, ".libs", "libfixd.so.0"), FIXD_BUILDER=os.path.join(BUILD, "fixd-builder"),
                         XDG_RUNTIME_DIR=self.home, FIXD_SOCKET=self.socket,  # not a daemon that the machine has
                         NO_COLOR="1",

@@ -9,7 +9,7 @@ import sys
 import textwrap
 
 import pytest
-from conftest import BUILD, LIMIT, PACKAGE, python_path, wait_for
+from conftest import BUILD, CODE, LIMIT, python_path, wait_for
 
 
 class Templates:
@@ -22,7 +22,7 @@ class Templates:
     def add(self, name, text, *keys, arguments=""):
         """A program; `keys` are more lines of its section."""
         path = self.project.write(f"{name}.py", text)
-        command = f"exec env PYTHONDONTWRITEBYTECODE=1 PYTHONPATH={python_path(PACKAGE)} FIXD_LIBRARY={self.project.env['FIXD_LIBRARY']} {sys.executable} {arguments} {path}"
+        command = f"exec env PYTHONDONTWRITEBYTECODE=1 PYTHONPATH={python_path(CODE)} FIXD_LIBRARY={self.project.env['FIXD_LIBRARY']} {sys.executable} {arguments} {path}"
         with open(self.project.file("fixd.ini"), "a") as f:
             f.write("\n".join([f"[fixture {name}]", f"process = {command}", *keys]) + "\n\n")
         if self._daemon:
