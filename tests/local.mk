@@ -206,7 +206,7 @@ soak: all tests/soak/clients$(EXEEXT)
 # A thousand clones of PostgreSQL, with kills of servers, helpers and the daemon in between.
 check-clones: all
 	$(AM_TESTS_ENVIRONMENT) FIXD_CLONES=$${CLONES:-1000} FIXD_TEST_SLOWNESS=10 $(srcdir)/tests/with-python $(srcdir)/tests/daemon/servers.py \
-		test_a_hundred_clones_and_kills
+		test_clones_and_kills
 # Hosts in network namespaces: one has nginx, the others daemons and checkouts.
 HOSTS = 12
 check-fleet: all
