@@ -28,7 +28,7 @@ static void after_fork(void)
 	pthread_mutex_unlock(&lock);
 }
 
-/* In a run with --reset-on-fork nobody inherits what his parent has written. */
+/* In a run with --reset-on-fork no process inherits what its parent has written. */
 static bool starts_pristine(void)
 {
 	const char *wanted = getenv("FIXD_RESET_ON_FORK");

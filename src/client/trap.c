@@ -342,7 +342,7 @@ static int add_filter(uint32_t stretch, const struct text *text)
 	f[n] = (struct sock_filter)RETURN(SECCOMP_RET_ALLOW);
 	if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, &program) == 0)
 		return 0;
-	/* Whoever has no rights to lose may add one if he promises to gain none. */
+	/* A process without rights to lose may add one if it promises to gain none. */
 	if (errno != EACCES || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
 		return -errno;
 	return syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, &program) == 0 ? 0 : -EPERM;

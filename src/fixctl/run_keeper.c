@@ -24,7 +24,7 @@
 #define STOP_MS 900000 /* and to end, with its teardowns, which have their own time limits */
 #define REMOVE_MS 30000
 
-/* Of whoever started fixctl: a pipe that stays open would make him wait. */
+/* Of whoever started fixctl: a pipe that stays open would make it wait. */
 static void close_all_but(const int *kept, size_t n)
 {
 	int from = 3;

@@ -44,7 +44,7 @@ static int open_lock(const char *path, int flags)
 
 /*
  * A directory that a run has made is marked, and whoever shows something in it has it locked: so that the last one removes it,
- * and nobody before, in whatever scratch directory they work. Each notes down what it has made, for one who was killed before he
+ * and nobody before, in whatever scratch directory they work. Each notes down what it has made, for one that was killed before it
  * could mark it and for file systems without marks; and what it uses, which another may just have made and not yet marked.
  */
 #define MADE "made "

@@ -69,7 +69,7 @@ static bool ask_anyway(char *out, char *real)
 	return true;
 }
 
-/* Whoever asks later knows better, also when he is answered first. */
+/* Who asks later knows better, also when it is answered first. */
 void cwd_cache_moved(void)
 {
 	unsigned number, answer, had;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Libraries that a program loads while it runs. To the loader the caller of dlopen() is who the library is for: his RUNPATH is
- * searched, his origin is $ORIGIN. It must not be the shim, so the real function is jumped to with the program's return address
+ * Libraries that a program loads while it runs. To the loader the caller of dlopen() is what the library is for: its RUNPATH is
+ * searched, its origin is $ORIGIN. It must not be the shim, so the real function is jumped to with the program's return address
  * on the stack. The path it gets cannot lie in a frame then, and is kept.
  */
 #include "preload/search.h"

@@ -56,7 +56,7 @@ static bool is_copied(mode_t mode)
 	return S_ISREG(mode) || S_ISLNK(mode) || S_ISFIFO(mode) || S_ISCHR(mode) || S_ISBLK(mode);
 }
 
-/* Its owner may rename what he has forbidden himself to read. */
+/* Its owner may rename what it may not read itself. */
 static int open_to_copy(const struct pair *x, const struct stat *st)
 {
 	int fd = REAL(openat)(x->from_fd, x->from_path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);

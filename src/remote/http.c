@@ -225,7 +225,7 @@ static void set_method(struct slot *s)
 	curl_easy_setopt(c, CURLOPT_SEEKFUNCTION, on_seek);
 	curl_easy_setopt(c, CURLOPT_SEEKDATA, s);
 	curl_easy_setopt(c, CURLOPT_INFILESIZE_LARGE, (curl_off_t)s->of->size);
-	/* Whoever does not say that he wants it gets it all the same, and not only after a second. */
+	/* A server that does not say that it wants it gets it all the same, and not only after a second. */
 	curl_easy_setopt(c, CURLOPT_EXPECT_100_TIMEOUT_MS, EXPECT_MS);
 }
 

@@ -314,7 +314,7 @@ def test_who_waits_is_served_in_order(t):
         asker = threading.Thread(target=ask, args=(number,))
         asker.start()
         askers.append(asker)
-        wait_for(lambda: d.status()["daemon"]["waiting"] == number + 1, "him to wait")
+        wait_for(lambda: d.status()["daemon"]["waiting"] == number + 1, "the second holder to wait")
     try:
         d.client().attach("pg", timeout=0.05)
         assert False
@@ -337,7 +337,7 @@ def test_a_clone_dies(t):
     os.kill(ready["service_pid"], signal.SIGKILL)
     wait_for(lambda: not os.path.exists(ready["dir"]), "its end")
     settled(d, held=1, ready=1)
-    # Held, it is told to its holder, who gets a fresh one when he asks.
+    # Held, it is told to its holder, which gets a fresh one when it asks.
     where = use(view)
     mine = next(i for i in d.instances().values() if i.get("dir") == where)
     os.kill(mine["service_pid"], signal.SIGKILL)

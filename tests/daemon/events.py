@@ -245,7 +245,7 @@ def test_it_does_not_grow(t):
 
 
 def test_what_others_may_see(t):
-    """What a user's clients build and hold is his own business."""
+    """What a user's clients build and hold is its own business."""
     if os.geteuid() != 0:
         raise harness.Skip("only root can be several users")
     if not harness.can_be_reached(harness.program("fixctl")):

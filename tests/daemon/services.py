@@ -168,7 +168,7 @@ def test_a_stranger_notifies(t):
 
 @once
 def test_a_stranger_floods(t):
-    """He costs the helper little, and does not keep the service from saying that it is ready."""
+    """It costs the helper little, and does not keep the service from saying that it is ready."""
     if os.geteuid() != 0:
         raise harness.Skip("only root has other users")
     name, go = os.path.join(t.dir, "name"), os.path.join(t.dir, "go")
@@ -234,7 +234,7 @@ def test_it_dies(t):
     pid = ask(view.data)
     os.kill(pid, signal.SIGKILL)
     wait_for(lambda: is_gone(pid), "its end")
-    # However soon somebody asks: he does not get the dead one, nor what was made with it.
+    # However soon a client asks: it does not get the dead one, nor what was made with it.
     again = d.client().attach("server")
     assert ask(again.data) != pid and again.generation == 2
     assert d.client().attach("seed").generation == 2
@@ -1171,7 +1171,7 @@ time.sleep(1000)
 
 @once
 def test_system_v_objects_of_a_service_that_is_killed(t):
-    """Made after it was ready; those that somebody else has used are left to him, and what was there before is not the service's."""
+    """Made after it was ready; those that somebody else has used are left to it, and what was there before is not the service's."""
     if os.geteuid() != 0 or not shutil.which("setpriv"):
         raise harness.Skip("needs root and setpriv")
     libc = ctypes.CDLL(None)

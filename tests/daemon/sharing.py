@@ -1136,7 +1136,7 @@ def test_looking_at_what_clients_built(t):
         assert several or done.out == "level 1"
         c.close()
     assert "none of them asks" in done.err, done.err
-    # Who uses it gets his own.
+    # Each user of it gets its own.
     os.environ["LEVEL"] = "1"
     assert member(d, t, settings=["env=LEVEL"]).read("value") == b"level 1"
     del os.environ["LEVEL"]

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Somebody who asks for an instance, and holds what he gets. */
+/* A client that asks for an instance, and holds what it gets. */
 #pragma once
 
 #include "fixd/model/waiter.h"

@@ -45,7 +45,7 @@ static void one_for_each_holder(void)
 
 	ask(&a[0], pg);
 	finish(1); /* the data */
-	/* One for who asks, and nothing ahead while he waits. */
+	/* One for who asks, and nothing ahead while it waits. */
 	check(counts(pg, 0, 1, 0));
 	check_int(world.n_jobs, 1);
 	finish(1);

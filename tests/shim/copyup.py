@@ -83,7 +83,7 @@ def test_names_of_one_file(t):
 
 
 def test_changes_stay_on_one_file_system(t):
-    """Who looks through one file system only finds all of a tree, wherever he begins; and nothing is left of the copies."""
+    """Who looks through one file system only finds all of a tree, wherever it begins; and nothing is left of the copies."""
     s = stage(t, 3, 3)
     copies = s.run(["sh", "-c", "touch tree/new; readlink $(dirname ${FIXD_SHIM#*:})/copies"]).out.decode().strip()
     assert not copies or not os.path.exists(copies), copies

@@ -144,7 +144,7 @@ def test_trees_stay_when_their_daemon_dies(t):
 
 
 def test_directories_of_others_are_not_locked(t):
-    """Who locks the directory that a fixture is shown in does not wait for a run, nor a run for him."""
+    """Who locks the directory that a fixture is shown in does not wait for a run, nor a run for it."""
     s = stage(t)
     os.makedirs(s.work + "/shown")
     done = subprocess.run(["flock", ".", "flock", "shown"] + s.run_command() + ["sh", "-c", "cat shown/file; flock -n shown/tree true; echo $?"],
@@ -306,7 +306,7 @@ def test_everything_is_killed(t):
 
 
 def test_a_process_that_is_left_behind(t):
-    """The run ends with the command; who is left keeps what he has, until he ends."""
+    """The run ends with the command; a process that is left keeps what it has, until it ends."""
     s = stage(t)
     process = start(s, ["sh", "-c", "echo x > shown/file; echo y > shown/tree/new; (exec >/dev/null; while ! test -e go; do sleep 0.01; done; "
                         "cat shown/file shown/tree/new shown/tree/a.txt > result; mv result done) & exit 3"], stdout=subprocess.PIPE)

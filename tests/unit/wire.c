@@ -133,7 +133,7 @@ static const char *connects(void)
 	return place;
 }
 
-/* Of somebody who has ended without having read all that he was sent. */
+/* Of a peer that has ended without having read all that it was sent. */
 static void last_words_arrive(void)
 {
 	int pair[2], fds[2];

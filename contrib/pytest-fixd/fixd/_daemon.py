@@ -162,7 +162,7 @@ def start(socket: str, ini: Optional[str] = None) -> None:
         raise NoDaemon(f"there is no place for the daemon: {e}") from None
     ready, tell = os.pipe()
     try:
-        # No child of ours: who waits for all of his own would wait for it, too.
+        # No child of ours: a process that waits for all of its own would wait for it, too.
         told = subprocess.run(["/bin/sh", "-c", '"$@" >>"$0" 2>&1 & echo $!', os.path.abspath(log), os.path.abspath(fixd), "--config",
                                os.path.abspath(config), "--socket", os.path.abspath(socket), "--ready-fd", str(tell),
                                *(["--idle-exit", IDLE_EXIT] if ini else [])], pass_fds=[tell],

@@ -70,7 +70,7 @@ class Remote:
             with open(copy, "wb", closefd=False) as f:
                 f.write(view.data)
             command = [self._program, "put", *self._options, f"--image-fd={copy}", *wanted.descriptors()]
-            # No child of ours: who waits for all of his own would wait for it, too.
+            # No child of ours: a process that waits for all of its own would wait for it, too.
             subprocess.run(["/bin/sh", "-c", '"$@" &', "sh", *command], pass_fds=[copy, *wanted.fds], start_new_session=True, check=True,
                            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=end)
             self._going.append(told)

@@ -16,7 +16,7 @@ struct conn;
 struct keep;
 struct wire_header;
 
-/* Somebody asks for it; he is answered by the new program, or told what is wrong. */
+/* A client asks for it; it is answered by the new program, or told what is wrong. */
 void restart_ask(struct keep *keep, struct conn *c, const struct wire_header *h);
 /* A build has ended. */
 void restart_continue(struct keep *keep);

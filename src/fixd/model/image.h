@@ -152,7 +152,7 @@ struct lease {
 	uid_t uid;
 	int64_t since;
 	uint64_t event; /* number of its attach, or 0 */
-	uint64_t pages; /* what its holder says when he lets go: see wire_detach */
+	uint64_t pages; /* what its holder says when it lets go: see wire_detach */
 	uint32_t resets, dirty;
 };
 

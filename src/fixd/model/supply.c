@@ -114,7 +114,7 @@ static struct instance *supply_choose(struct pool *p, struct waiter *w, int *err
 	*err = 0;
 	if (clone)
 		return clone;
-	/* One was not enough, and that is no beginning of a run any more. He is asked for again until he has one. */
+	/* One was not enough, and that is no beginning of a run any more. It asks again until it has one. */
 	if (!w->built && w->holds && p->figures.given && p->wanted < clones_max(p))
 		p->wanted++;
 	w->built = true;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A user, and what is counted for him: nobody takes from others what is theirs. The daemon's own user and root are counted,
+ * A user, and what is counted for it: no user takes from others what is theirs. The daemon's own user and root are counted,
  * too, but have no limits beside those of the daemon.
  */
 #pragma once
@@ -22,10 +22,10 @@ struct user {
 	bool limited;
 	unsigned refs;
 	size_t n_connections, n_sessions, n_fixtures, n_instances, n_images, n_builds;
-	uint64_t bytes;	     /* of images that his clients built, and of notes */
+	uint64_t bytes;	     /* of images that its clients built, and of notes */
 	struct lane *lane;   /* of what its clients ask (serve/inbox); NULL: nothing yet. It goes with the user */
-	uint64_t build_turn; /* the number of the last build that was begun for him */
-	struct link unused;  /* like model::unused, of what his clients built */
+	uint64_t build_turn; /* the number of the last build that was begun for it */
+	struct link unused;  /* like model::unused, of what its clients built */
 };
 
 /* A reference, to be given back with user_unref(). */
@@ -39,7 +39,7 @@ char *user_refuses_build(const struct user *u);
 /* The sentence: it has `max` of `what`, and `key` in the ini file allows no more. */
 char *user_refusal(const struct user *u, const char *what, const char *key, unsigned long long max);
 
-/* Has he as many instances as a user may have? */
+/* Has it as many instances as a user may have? */
 bool user_is_full(const struct user *u);
 
 /* The most bytes an image of the user's may have now. */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Who may see what, and what a name means to him. Nobody sees what another user's clients have published. */
+/* Who may see what, and what a name means to a session. Nobody sees what another user's clients have published. */
 #pragma once
 
 #include <stdbool.h>

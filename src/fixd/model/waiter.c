@@ -337,7 +337,7 @@ static void note_waiting(struct instance *i)
 		link_entry(l, struct waiter, link)->built = true;
 }
 
-/* Does he have to wait until another one lets go of it? */
+/* Does it have to wait until another one lets go of it? */
 static bool is_taken(const struct instance *i, const struct waiter *w)
 {
 	return i->fixture->exclusive && w->holds && i->current && i->current->n_leases;

@@ -2,7 +2,7 @@
 /*
  * A cleanup: somebody wants images given up, now.
  *
- * Promises: he is answered with what was removed and what is still in use once everything that nobody holds any more has been
+ * Promises: whoever asks is answered with what was removed and what is still in use once everything that nobody holds any more has been
  * torn down, and with what went wrong with that; a daemon that ends or restarts answers before.
  */
 #pragma once

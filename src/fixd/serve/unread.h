@@ -14,7 +14,7 @@ struct unread;
 
 /*
  * A report is about to be made. False: it has to wait (inbox_park()), and is asked for again with the same *u, at first NULL. They are made in
- * their order: who reads the first of his answers first does not wait for ever. *u stays NULL for those who are not limited.
+ * their order: who reads the first of its answers first does not wait for ever. *u stays NULL for those who are not limited.
  */
 bool unread_begin(struct conn *c, struct unread **u);
 /* It was sent, and so long it is; or, 0, it was not made after all. */

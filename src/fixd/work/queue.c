@@ -252,11 +252,11 @@ static struct build *next_in_turn(struct builds *bs)
 	link_for_each(l, &bs->queue) {
 		struct build *b = link_entry(l, struct build, link);
 		struct user *u = instance_asker(b->instance);
-		uint64_t *his = u ? &u->build_turn : &bs->own_turn;
+		uint64_t *its = u ? &u->build_turn : &bs->own_turn;
 
-		if (!next || *his < *turn) {
+		if (!next || *its < *turn) {
 			next = b;
-			turn = his;
+			turn = its;
 		}
 	}
 	*turn = ++bs->last_turn;

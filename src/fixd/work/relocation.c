@@ -78,7 +78,7 @@ static size_t relocation_count(const struct work *w, const struct image *im)
 	return n;
 }
 
-/* Whoever is refused makes a copy of his own. */
+/* A process that is refused makes a copy of its own. */
 static int relocation_begin(struct work *w, struct image *im, struct digest places, const struct move *moves, size_t n,
 			    struct relocation **out)
 {
