@@ -54,14 +54,17 @@ libwire_la_LIBADD = libimage.la
 
 libconfig_la_SOURCES = \
 	src/config/config.c src/config/config.h \
+	src/config/define.c \
 	src/config/find.c \
+	src/config/fixture.c src/config/fixture.h \
 	src/config/graph.c src/config/graph.h \
 	src/config/identity.c src/config/identity.h \
 	src/config/keys.c src/config/keys.h \
+	src/config/loading.c src/config/loading.h \
 	src/config/raw.c src/config/raw.h \
 	src/config/remote.c src/config/remote.h \
 	src/config/service.c src/config/service.h \
-	src/config/sources.c
+	src/config/source.c src/config/source.h
 libconfig_la_CFLAGS = $(AM_CFLAGS) $(INIH_CFLAGS)
 libconfig_la_LIBADD = libimage.la $(INIH_LIBS)
 

@@ -124,6 +124,24 @@ size_t list_count(char *const *list)
 	return n;
 }
 
+char **list_dup(char *const *list)
+{
+	char **copy = xcalloc(list_count(list) + 1, sizeof *copy);
+
+	for (size_t i = 0; list && list[i]; i++)
+		copy[i] = xstrdup(list[i]);
+	return copy;
+}
+
+void list_append(char ***list, char *s)
+{
+	size_t n = list_count(*list);
+
+	*list = xrealloc(*list, (n + 2) * sizeof **list);
+	(*list)[n] = s;
+	(*list)[n + 1] = NULL;
+}
+
 bool list_has(char *const *list, const char *s)
 {
 	for (size_t i = 0; list && list[i]; i++) {

@@ -31,4 +31,7 @@ char *text_steal(struct text *t);
 char **list_split(const char *s);
 void list_free(char **list);
 size_t list_count(char *const *list);
+char **list_dup(char *const *list);
+/* `s` is the list's from then on. */
+void list_append(char ***list, char *s);
 bool list_has(char *const *list, const char *s);

@@ -201,16 +201,10 @@ static int audit(struct hosted *h)
 
 static int add_library(struct dl_phdr_info *info, size_t size, void *arg)
 {
-	char ***list = arg;
-	size_t n = list_count(*list);
-
 	(void)size;
 	/* The builder itself and what the kernel shows have no path. */
-	if (*info->dlpi_name != '/')
-		return 0;
-	*list = xrealloc(*list, (n + 2) * sizeof **list);
-	(*list)[n] = xstrdup(info->dlpi_name);
-	(*list)[n + 1] = NULL;
+	if (*info->dlpi_name == '/')
+		list_append(arg, xstrdup(info->dlpi_name));
 	return 0;
 }
 
