@@ -389,6 +389,7 @@ fixctl_SOURCES = \
 	src/fixctl/report_markdown.c \
 	src/fixctl/report_timeline.c \
 	src/fixctl/run_changes.c \
+	src/fixctl/run_command.c src/fixctl/run_command.h \
 	src/fixctl/run_copies.c \
 	src/fixctl/run.c src/fixctl/run.h \
 	src/fixctl/run_fixtures.c \
