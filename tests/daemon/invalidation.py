@@ -434,6 +434,21 @@ def test_inputs_that_are_away_for_a_moment(t):
         assert harness.exit_code(client) == 0
 
 
+def test_names_that_come_and_go_while_many_look(t):
+    """What a look has subscribed to is taken apart in slices, and its set may be gone before that is over."""
+    for k in range(60):
+        t.write(f"d/{k}/input.c", "0\n")
+    d = t.daemon("".join(f"[fixture f{k}]\ncommand = cat d/*/*.c | wc -l\nwatch = d/*/*.c\n" for k in range(4)))
+    for n in range(12):
+        warm = t.child(lambda: d.ctl("warm", code=None) is not None)
+        for k in range(8):
+            os.rename(t.path(f"d/{k}"), t.path("away"))
+            os.rename(t.path("away"), t.path(f"d/{k}"))
+            t.write(f"d/{k}/input.c", f"{n}\n")
+        assert harness.exit_code(warm) == 0
+    assert d.client().read("f0") == b"60\n"
+
+
 def test_a_link_that_leads_elsewhere_for_a_moment(t):
     """On the way to what is watched, by a name that is replaced, moved away, or removed and made again."""
     for n, there, back in (1, "ln -sfn two", "ln -sfn one"), (2, "mv cur old; ln -s two", "rm cur; mv old"), (3, "rm cur; ln -s two", "rm cur; ln -s one"):

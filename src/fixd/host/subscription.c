@@ -59,7 +59,7 @@ static bool is_subscribed(const struct wd *wd, const struct watchset *s, const c
 	link_for_each(l, &wd->subs) {
 		const struct sub *sub = link_entry(l, struct sub, in_wd);
 
-		if (sub->set == s && sub->mask == mask && (name ? sub->name && !strcmp(name, sub->name) : !sub->name))
+		if (sub->hearing->set == s && sub->mask == mask && (name ? sub->name && !strcmp(name, sub->name) : !sub->name))
 			return true;
 	}
 	return false;
@@ -110,14 +110,14 @@ void subscribe(struct watchset *s, const char *path, const char *name, enum name
 		return;
 	sub = xcalloc(1, sizeof *sub);
 	sub->wd = wd;
-	sub->set = s;
+	sub->hearing = s->hearing;
 	sub->path = xstrdup(path);
 	sub->name = name ? xstrdup(name) : NULL;
 	sub->pattern = kind != A_NAME;
 	sub->last = kind == LAST_PATTERN;
 	sub->mask = mask;
 	link_insert(&wd->subs, &sub->in_wd);
-	link_insert(&s->subs, &sub->in_set);
+	link_insert(&s->hearing->subs, &sub->in_set);
 }
 
 static void unsubscribe(struct sub *sub)
@@ -142,13 +142,14 @@ bool subscriptions_bury_until(struct watcher *w, int64_t until)
 	for (unsigned n = 1; !link_empty(&w->graves); n++) {
 		struct grave *g = link_entry(w->graves.next, struct grave, link);
 
-		if (!link_empty(&g->subs)) {
-			unsubscribe(link_entry(g->subs.next, struct sub, in_set));
+		if (g->hearing && !link_empty(&g->hearing->subs)) {
+			unsubscribe(link_entry(g->hearing->subs.next, struct sub, in_set));
 		} else if (g->seen.n > 0) {
 			free(g->seen.all[--g->seen.n].path);
 		} else {
 			snapshot_deinit(&g->seen);
 			link_remove(&g->link);
+			free(g->hearing);
 			free(g);
 		}
 		if (n % 16 == 0 && clock_now() >= until)
@@ -165,16 +166,23 @@ void subscriptions_bury(void *arg)
 		loop_defer(w->loop, &w->burying);
 }
 
-void subscriptions_leave(struct watcher *w, struct link *subs, struct snapshot *seen)
+struct hearing *hearing_new(struct watchset *s)
+{
+	struct hearing *h = xcalloc(1, sizeof *h);
+
+	link_init(&h->subs);
+	h->set = s;
+	return h;
+}
+
+void hearing_leave(struct watcher *w, struct hearing *h, struct snapshot *seen)
 {
 	struct grave *g = xcalloc(1, sizeof *g);
 
 	link_init(&g->link);
-	link_init(&g->subs);
-	if (subs && !link_empty(subs)) {
-		link_insert(subs, &g->subs);
-		link_remove(subs); /* the grave's is now the head of what was there */
-	}
+	g->hearing = h;
+	if (h)
+		h->set = NULL;
 	g->seen = *seen;
 	*seen = (struct snapshot){ 0 };
 	link_insert(&w->graves, &g->link);

@@ -14,8 +14,9 @@ void subscribe_way(struct watchset *s, const char *path, int depth);
 /* Does the file system tell of every change? */
 bool changes_are_told(const char *path);
 
-/* What is subscribed in `subs` (NULL: nothing) is so no more; both are taken, and go in slices. */
-void subscriptions_leave(struct watcher *w, struct link *subs, struct snapshot *seen);
+struct hearing *hearing_new(struct watchset *s);
+/* Its set hears nothing by it from now on; both are taken, and go in slices. NULL: there is none. */
+void hearing_leave(struct watcher *w, struct hearing *h, struct snapshot *seen);
 /* Of what has left: until that time. True: nothing is left. */
 bool subscriptions_bury_until(struct watcher *w, int64_t until);
 /* For watcher::burying. */

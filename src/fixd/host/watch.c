@@ -53,7 +53,7 @@ static char *path_of_event(const struct sub *sub, const char *name)
 
 static void note_write(struct sub *sub, const char *name)
 {
-	struct watchset *s = sub->set;
+	struct watchset *s = sub->hearing->set;
 	char *path = path_of_event(sub, name);
 	struct look *found = s->complete ? snapshot_find(&s->seen, path) : NULL;
 
@@ -69,13 +69,13 @@ static bool is_seen(const struct sub *sub, const char *name)
 {
 	_cleanup_free_ char *path = path_of_event(sub, name);
 
-	return !sub->set->complete || snapshot_find(&sub->set->seen, path);
+	return !sub->hearing->set->complete || snapshot_find(&sub->hearing->set->seen, path);
 }
 
 /* A directory that was away may be the same again, as is all that is in it: what was in its place meanwhile may have been read. */
 static void note_move(const struct sub *sub, const char *name)
 {
-	struct watchset *s = sub->set;
+	struct watchset *s = sub->hearing->set;
 	_cleanup_free_ char *path = s->moved ? NULL : path_of_event(sub, name);
 
 	if (path && !survey_excludes(s->patterns, path))
@@ -105,13 +105,13 @@ static void note_touched(struct sub *sub, const struct inotify_event *e)
 							     : sub->mask == MASK_TREE ? e->len > 0
 										      : !(e->mask & MASK_NAMES));
 
-	touch(sub->set, alone ? path_of_event(sub, e->len ? e->name : NULL) : NULL);
+	touch(sub->hearing->set, alone ? path_of_event(sub, e->len ? e->name : NULL) : NULL);
 }
 
 /* The inode may be watched for others, who hear of something else. */
 static bool concerns(const struct sub *sub, const struct inotify_event *e)
 {
-	if (!sub->set || !(e->mask & (sub->mask | IN_IGNORED | IN_UNMOUNT)))
+	if (!sub->hearing->set || !(e->mask & (sub->mask | IN_IGNORED | IN_UNMOUNT)))
 		return false;
 	if (!sub->name || !e->len)
 		return true;
@@ -134,10 +134,10 @@ static void take_event(struct watcher *w, const struct inotify_event *e)
 
 		if (!concerns(sub, e))
 			continue;
-		hint_set(sub->set);
+		hint_set(sub->hearing->set);
 		note_touched(sub, e);
 		if (e->mask & MASK_NAMES)
-			sub->set->renamed = true;
+			sub->hearing->set->renamed = true;
 		note_return(sub, e);
 	}
 }

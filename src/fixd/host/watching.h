@@ -37,11 +37,17 @@ struct wd {
 	struct link subs;
 };
 
+/* All that a look has subscribed a set to; it outlives the set until it has been taken apart. */
+struct hearing {
+	struct link subs;
+	struct watchset *set; /* NULL: it has left */
+};
+
 struct sub {
 	struct link in_wd;  /* wd::subs */
-	struct link in_set; /* watchset::subs */
+	struct link in_set; /* hearing::subs */
 	struct wd *wd;
-	struct watchset *set; /* NULL: it has gone */
+	struct hearing *hearing;
 	char *path;
 	char *name;    /* of interest in that directory; NULL: everything */
 	bool pattern;  /* it is one */
@@ -52,7 +58,7 @@ struct sub {
 /* What goes in slices. */
 struct grave {
 	struct link link;
-	struct link subs;
+	struct hearing *hearing; /* or NULL */
 	struct snapshot seen;
 };
 
@@ -74,10 +80,10 @@ struct watchset {
 	struct survey *survey;	    /* the look at hand, or NULL */
 	bool complete;		    /* the first one is over */
 	int64_t look_began, looked; /* the look at hand; and the last one, when it began */
-	struct link subs;
-	struct link old_subs; /* that the look at hand replaces */
-	size_t most;	      /* names */
-	char *wrong;	      /* why the first look is not to be relied on */
+	struct hearing *hearing;
+	struct hearing *old_hearing; /* that the look at hand replaces, or NULL */
+	size_t most;		     /* names */
+	char *wrong;		     /* why the first look is not to be relied on */
 	bool polled;
 	bool hinted;  /* something happened since the last look */
 	bool renamed; /* and names came or went: there may be more to watch */

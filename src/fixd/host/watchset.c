@@ -95,8 +95,8 @@ static void begin_look(struct watchset *s)
 	s->look_began = clock_now();
 	/* A directory that is new may be where the next file appears. */
 	if (s->renamed) {
-		link_insert(&s->subs, &s->old_subs);
-		link_remove(&s->subs); /* `old_subs` is now the head of what was there */
+		s->old_hearing = s->hearing;
+		s->hearing = hearing_new(s);
 	}
 	s->survey = survey_new(s->viewer, s->patterns, s->most, s->renamed ? &watches : NULL, s);
 	forget_touched(s);
@@ -111,10 +111,10 @@ static void end_look(struct watchset *s)
 	wrong = survey_wrong(s->survey);
 	now = survey_take(s->survey);
 	s->survey = NULL;
-	subscriptions_leave(s->watcher, &s->old_subs, &(struct snapshot){ 0 });
 	s->looked = s->look_began;
 	s->changed = wrong ? wrong : snapshot_compare(&s->seen, &now);
-	subscriptions_leave(s->watcher, NULL, &now);
+	hearing_leave(s->watcher, s->old_hearing, &now);
+	s->old_hearing = NULL;
 }
 
 /* What it sees first is what later looks are compared with. */
@@ -131,7 +131,7 @@ static void end_first_look(struct watchset *s)
 		/* What has changed meanwhile, nobody was told of. */
 		s->before = (struct snapshot){ 0 };
 		s->changed = snapshot_compare(&s->seen, &now);
-		subscriptions_leave(s->watcher, NULL, &now);
+		hearing_leave(s->watcher, NULL, &now);
 	}
 	/* What was written meanwhile may look as it did. */
 	for (size_t k = 0; k < s->modified.n; k++) {
@@ -214,8 +214,7 @@ struct watchset *watchset_new(struct watcher *w, char *const *files, char *const
 		s->patterns[i] = xstrdup(files[i]);
 	for (size_t i = 0; i < n_patterns; i++)
 		s->patterns[n_files + i] = xstrdup(patterns[i]);
-	link_init(&s->subs);
-	link_init(&s->old_subs);
+	s->hearing = hearing_new(s);
 	link_init(&s->in_told);
 	link_insert(&w->sets, &s->link);
 	s->survey = survey_new(viewer, s->patterns, most, &watches, s);
@@ -259,13 +258,8 @@ struct watchset *watchset_free(struct watchset *s)
 	if (!s)
 		return NULL;
 	survey_free(s->survey);
-	link_for_each(l, &s->old_subs)
-		link_entry(l, struct sub, in_set)->set = NULL;
-	link_for_each(l, &s->subs)
-		link_entry(l, struct sub, in_set)->set = NULL;
-	subscriptions_leave(s->watcher, &s->old_subs, &(struct snapshot){ 0 });
-	subscriptions_leave(s->watcher, &s->subs, &s->seen);
-	subscriptions_leave(s->watcher, NULL, &s->before);
+	hearing_leave(s->watcher, s->old_hearing, &s->before);
+	hearing_leave(s->watcher, s->hearing, &s->seen);
 	link_remove(&s->link);
 	link_remove(&s->in_told);
 	forget_paths(&s->modified);
