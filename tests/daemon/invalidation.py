@@ -464,6 +464,36 @@ def test_a_link_that_leads_elsewhere_for_a_moment(t):
         d.stop()
 
 
+def test_names_with_nothing_of_what_is_watched(t):
+    """What a build itself puts into place beside its inputs, and a link that it makes anew as it was, are no change."""
+    for k in "abc":
+        t.write(f"{k}/in/conf", "one\n")
+    os.symlink("c/in", t.path("cur"))
+    out = "rm -rf {0}/out; mkdir {0}/.out; mv {0}/.out {0}/out; cat {0}/in/conf"
+    d = t.daemon(f"[fixture glob]\ncommand = {t.counted(out.format('a'))}\nwatch = a/*/conf\n"
+                 f"[fixture content]\ncommand = {t.counted(out.format('b'))}\nwatch = b/*/conf\nwatch-by = content\n"
+                 f"[fixture link]\ncommand = {t.counted('ln -sfn c/in cur; cat cur/conf')}\nwatch = cur/conf\n")
+    client = d.client()
+    assert [client.read(name) for name in ("glob", "content", "link")] == [b"one\n"] * 3 and t.runs() == 3
+    os.rename(t.path("a/out"), t.path("a/other"))
+    os.mkdir(t.path("a/more"))
+    assert client.read("glob") == b"one\n" and t.runs() == 3
+
+
+def test_what_is_made_again_with_the_same_looks(t):
+    """Other names of the same files, and new ones that have got the numbers of the old: of a directory, and below a glob and a tree."""
+    for version in "one", "two":
+        t.write(f"{version}/x", version + "\n")
+        os.utime(t.path(f"{version}/x"), (1, 1))
+    for n, watch, anew in ((1, "cur/x", "rm -rf cur; cp -al {} cur"), (2, "cur/*", "rm -rf cur; cp -a {} cur"), (3, "cur", "rm cur/x; ln {}/x cur/x"),
+                           (4, "cur/*", "rm cur/x; ln {}/x cur/x")):
+        subprocess.run("rm -rf cur opened; cp -al one cur", shell=True, cwd=t.dir, check=True)
+        command = f"if test -e opened; then cat cur/x; else echo >opened; {anew.format('two')}; cat cur/x; {anew.format('one')}; fi"
+        d = t.daemon(f"[fixture f]\ncommand = {t.counted(command)}\nwatch = {watch}\n")
+        assert d.client().read("f") == b"one\n" and t.runs() == 2 * n, (watch, anew, t.runs())
+        d.stop()
+
+
 def test_inputs_that_never_settle(t):
     d = t.daemon(f"[fixture f]\ncommand = {t.counted('date +%N >> input; cat input')}\nwatch = input\n")
     try:

@@ -146,6 +146,26 @@ struct look *snapshot_find(const struct snapshot *list, const char *path)
 	return list->n ? bsearch(&key, list->all, list->n, sizeof key, by_path) : NULL;
 }
 
+bool snapshot_has_below(const struct snapshot *list, const char *directory)
+{
+	_cleanup_free_ char *prefix = xasprintf("%s/", directory);
+	size_t n = strlen(prefix), from = 0, to = list->n;
+
+	while (from < to) {
+		size_t middle = from + (to - from) / 2;
+
+		if (strcmp(list->all[middle].path, prefix) < 0)
+			from = middle + 1;
+		else
+			to = middle;
+	}
+	while (from < list->n && !strncmp(list->all[from].path, prefix, n)) {
+		if (list->all[from++].exists)
+			return true;
+	}
+	return false;
+}
+
 static struct look restore_look(const struct record *saved)
 {
 	struct record_reader in = record_inside(saved);

@@ -46,6 +46,8 @@ struct snapshot_sorting {
 /* After all were added, until that time (clock.h). True: it is in order. */
 bool snapshot_sort(struct snapshot *list, struct snapshot_sorting *at, int64_t until);
 struct look *snapshot_find(const struct snapshot *list, const char *path);
+/* Is there anything in that directory? */
+bool snapshot_has_below(const struct snapshot *list, const char *directory);
 /* NULL, or what is different, in a sentence to be freed. */
 char *snapshot_compare(const struct snapshot *was, const struct snapshot *now);
 void snapshot_deinit(struct snapshot *list);

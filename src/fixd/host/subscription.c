@@ -26,7 +26,7 @@ static int by_wd(const void *a, const void *b)
 
 static void no_more_watches(struct watchset *s, int err)
 {
-	s->polled = true;
+	s->polled = s->deaf = true;
 	if (s->watcher->warned)
 		return;
 	s->watcher->warned = true;
@@ -88,26 +88,26 @@ static int add_watch(const struct watchset *s, const char *path, uint32_t mask)
 	return number < 0 ? -errno : number;
 }
 
-void subscribe(struct watchset *s, const char *path, const char *name, enum name_kind kind, uint32_t mask)
+struct sub *subscribe(struct watchset *s, const char *path, const char *name, enum name_kind kind, uint32_t mask)
 {
 	struct watcher *w = s->watcher;
 	struct sub *sub;
 	struct wd *wd;
 	int number;
 
-	if (s->polled)
-		return;
+	if (s->deaf)
+		return NULL;
 	number = add_watch(s, path, mask);
 	if (number < 0) {
 		if (number == -EACCES)
 			s->polled = true;
 		else if (number != -ENOENT && number != -ENOTDIR)
 			no_more_watches(s, w->source ? number : 0);
-		return;
+		return NULL;
 	}
 	wd = get_wd(w, number);
 	if (s->again && is_subscribed(wd, s, name, mask))
-		return;
+		return NULL;
 	sub = xcalloc(1, sizeof *sub);
 	sub->wd = wd;
 	sub->hearing = s->hearing;
@@ -118,6 +118,7 @@ void subscribe(struct watchset *s, const char *path, const char *name, enum name
 	sub->mask = mask;
 	link_insert(&wd->subs, &sub->in_wd);
 	link_insert(&s->hearing->subs, &sub->in_set);
+	return sub;
 }
 
 static void unsubscribe(struct sub *sub)
@@ -134,6 +135,7 @@ static void unsubscribe(struct sub *sub)
 	}
 	free(sub->path);
 	free(sub->name);
+	free(sub->target);
 	free(sub);
 }
 
@@ -196,14 +198,22 @@ void subscribe_way(struct watchset *s, const char *path, int depth)
 	char *save = NULL;
 
 	for (char *part = strtok_r(rest, "/", &save); part; part = strtok_r(NULL, "/", &save)) {
+		struct sub *sub;
 		char target[PATH_MAX];
 		ssize_t n;
 
 		if (!strcmp(part, "."))
 			continue;
-		subscribe(s, at.size ? at.data : "/", part, A_NAME, MASK_NAMES | MASK_SELF);
+		sub = subscribe(s, at.size ? at.data : "/", part, A_NAME, MASK_NAMES | MASK_SELF);
 		text_printf(&at, "/%s", part);
+		errno = EACCES;
 		n = viewer_may_see(s->viewer, at.data, false) ? readlink(at.data, target, sizeof target - 1) : -1;
+		if (sub) {
+			/* Behind a link it has another name than what is seen. */
+			sub->last = depth == 0 && (!save || !save[strspn(save, "/")]);
+			sub->there = n >= 0 || errno != ENOENT;
+			sub->target = n > 0 ? xstrndup(target, (size_t)n) : NULL;
+		}
 		if (n <= 0 || depth >= LINKS_MAX)
 			continue;
 		/* Start again with the link's target in its place. */

@@ -7,8 +7,8 @@
 
 /* NULL: nobody is. */
 struct wd *subscriptions_of(struct watcher *w, int number);
-/* `name`: what is of interest in that directory; NULL: everything. Where that cannot be watched the set is polled. */
-void subscribe(struct watchset *s, const char *path, const char *name, enum name_kind kind, uint32_t mask);
+/* `name`: what is of interest in that directory; NULL: everything. Where that cannot be watched the set is polled. NULL: nothing new. */
+struct sub *subscribe(struct watchset *s, const char *path, const char *name, enum name_kind kind, uint32_t mask);
 /* To every directory that is passed on the way to `path`, links followed as the kernel does; `depth` links have been. */
 void subscribe_way(struct watchset *s, const char *path, int depth);
 /* Does the file system tell of every change? */

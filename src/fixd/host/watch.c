@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
@@ -51,48 +52,48 @@ static char *path_of_event(const struct sub *sub, const char *name)
 	return name ? xasprintf("%s/%s", sub->path, name) : xstrdup(sub->path);
 }
 
-static void note_write(struct sub *sub, const char *name)
+/*
+ * A name on the way to what is watched has got something new: may that be, or have been, something else? A link that leads where it did
+ * is not, but two that are heard of at once may have led elsewhere in between.
+ */
+static bool leads_elsewhere(struct sub *sub)
 {
-	struct watchset *s = sub->hearing->set;
-	char *path = path_of_event(sub, name);
-	struct look *found = s->complete ? snapshot_find(&s->seen, path) : NULL;
+	struct watcher *w = sub->wd->watcher;
+	bool was_there = sub->there, twice = sub->made_anew == w->heard;
+	_cleanup_free_ char *path = path_of_event(sub, sub->name);
+	char target[PATH_MAX];
+	ssize_t n;
 
-	if (found)
-		found->written = true;
-	if (s->complete || s->modified.n >= WATCH_NAMES_MAX)
-		free(path);
-	else
-		vector_add(&s->modified, path);
+	sub->there = true;
+	sub->made_anew = w->heard;
+	if (!sub->target)
+		return was_there;
+	n = readlink(path, target, sizeof target - 1);
+	return twice || n != (ssize_t)strlen(sub->target) || memcmp(target, sub->target, (size_t)n) != 0;
 }
 
-static bool is_seen(const struct sub *sub, const char *name)
-{
-	_cleanup_free_ char *path = path_of_event(sub, name);
-
-	return !sub->hearing->set->complete || snapshot_find(&sub->hearing->set->seen, path);
-}
-
-/* A directory that was away may be the same again, as is all that is in it: what was in its place meanwhile may have been read. */
-static void note_move(const struct sub *sub, const char *name)
-{
-	struct watchset *s = sub->hearing->set;
-	_cleanup_free_ char *path = s->moved ? NULL : path_of_event(sub, name);
-
-	if (path && !survey_excludes(s->patterns, path))
-		s->moved = xstrdup(path);
-}
-
-/* What was written, or is there again, may look as it did; a link on the way to what is watched stands for all that is behind it. */
+/*
+ * Something was written, or a name has got something new, or something that was away: it may look as what was there before, as may all
+ * that is in it, and what stood in its place meanwhile may have been read.
+ */
 static void note_return(struct sub *sub, const struct inotify_event *e)
 {
-	bool is_directory = e->mask & IN_ISDIR, returns = e->mask & IN_MOVED_TO, on_the_way = sub->name && !sub->pattern;
+	bool returns = e->mask & (IN_MOVED_TO | IN_CREATE), on_the_way = sub->name && !sub->pattern;
+	struct watchset *s = sub->hearing->set;
+	char *path;
 
-	/* A directory that is new has nothing that was read before. */
-	returns |= (e->mask & IN_CREATE) && on_the_way && !is_directory;
-	if (returns && (is_directory || (on_the_way && !is_seen(sub, e->name))))
-		note_move(sub, e->name);
-	if ((e->mask & IN_MODIFY) || (returns && !is_directory))
-		note_write(sub, e->len ? e->name : NULL);
+	if (!returns && !(e->mask & IN_MODIFY))
+		return;
+	if (returns && on_the_way && (sub->target || !sub->last) && !leads_elsewhere(sub))
+		return;
+	path = path_of_event(sub, e->len ? e->name : NULL);
+	if (returns && on_the_way && !sub->last)
+		watchset_note_move(s, path);
+	else if (s->complete)
+		watchset_note(s, path);
+	else if (s->modified.n < WATCH_NAMES_MAX) /* it is not known yet what it sees */
+		vector_add(&s->modified, xstrdup(path));
+	free(path);
 }
 
 /*
@@ -173,6 +174,7 @@ void watcher_catch_up(struct watcher *w)
 	/* What comes meanwhile is for the next time: somebody may write without end. */
 	if (!w->source)
 		return;
+	w->heard++;
 	/* What cannot be heard may have been anything. */
 	if (ioctl(w->fd, FIONREAD, &pending) < 0) {
 		hint_all(w);

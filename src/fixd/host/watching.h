@@ -28,6 +28,7 @@ struct watcher {
 	struct link sets;
 	bool warned;
 	uint64_t epoch; /* of the loop, at the last drain */
+	uint64_t heard; /* how often it was read what has happened */
 };
 
 /* One inotify watch: an inode, for everybody who wants to hear of it. */
@@ -49,10 +50,13 @@ struct sub {
 	struct wd *wd;
 	struct hearing *hearing;
 	char *path;
-	char *name;    /* of interest in that directory; NULL: everything */
-	bool pattern;  /* it is one */
-	bool last;     /* of the whole, so that its names are what is watched */
-	uint32_t mask; /* what of it: the inode may be watched for others, too */
+	char *name;	    /* of interest in that directory; NULL: everything */
+	bool pattern;	    /* it is one */
+	bool last;	    /* of the whole, so that its names are what is watched */
+	bool there;	    /* the name of interest, when it was subscribed to */
+	char *target;	    /* the link that it was; or NULL */
+	uint64_t made_anew; /* watcher::heard when it was, the last time */
+	uint32_t mask;	    /* what of it: the inode may be watched for others, too */
 };
 
 /* What goes in slices. */
@@ -84,12 +88,18 @@ struct watchset {
 	struct hearing *old_hearing; /* that the look at hand replaces, or NULL */
 	size_t most;		     /* names */
 	char *wrong;		     /* why the first look is not to be relied on */
-	bool polled;
-	bool hinted;  /* something happened since the last look */
-	bool renamed; /* and names came or went: there may be more to watch */
-	bool again;   /* what is subscribed may be so already */
-	char *moved;  /* a directory that was, or NULL: what is in it may look as it did */
+	bool polled;		     /* it is not told of every change */
+	bool deaf;		     /* nor can it subscribe to more */
+	bool hinted;		     /* something happened since the last look */
+	bool renamed;		     /* and names came or went: there may be more to watch */
+	bool again;		     /* what is subscribed may be so already */
+	char *moved;		     /* a directory or link that was, or NULL: what is in it may look as it did */
 	char *changed;
 	void (*hint)(void *arg);
 	void *arg;
 };
+
+/* Something else may be, or have been, at that path: if it is of what the set sees, that has changed. */
+void watchset_note(struct watchset *s, const char *path);
+/* All that the path leads to may have been something else. */
+void watchset_note_move(struct watchset *s, const char *path);

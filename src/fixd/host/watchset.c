@@ -51,6 +51,22 @@ static void forget_touched(struct watchset *s)
 	s->look_at_all = false;
 }
 
+void watchset_note_move(struct watchset *s, const char *path)
+{
+	if (!s->moved && !survey_excludes(s->patterns, path))
+		s->moved = xstrdup(path);
+}
+
+void watchset_note(struct watchset *s, const char *path)
+{
+	struct look *found = snapshot_find(&s->seen, path);
+
+	if (found && !found->is_dir)
+		found->written = true;
+	else if (found || snapshot_has_below(&s->seen, path))
+		watchset_note_move(s, path);
+}
+
 /* One path that something happened to. NULL: it is as it was. */
 static char *look_at_one(struct watchset *s, const char *path)
 {
@@ -134,12 +150,8 @@ static void end_first_look(struct watchset *s)
 		hearing_leave(s->watcher, NULL, &now);
 	}
 	/* What was written meanwhile may look as it did. */
-	for (size_t k = 0; k < s->modified.n; k++) {
-		struct look *found = snapshot_find(&s->seen, s->modified.all[k]);
-
-		if (found)
-			found->written = true;
-	}
+	for (size_t k = 0; k < s->modified.n; k++)
+		watchset_note(s, s->modified.all[k]);
 	forget_paths(&s->modified);
 }
 
