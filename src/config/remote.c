@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
@@ -90,15 +91,6 @@ static char *check_section(const struct config *c)
 	return NULL;
 }
 
-static void append(char ***list, char *s)
-{
-	size_t n = list_count(*list);
-
-	*list = xrealloc(*list, (n + 2) * sizeof **list);
-	(*list)[n] = s;
-	(*list)[n + 1] = NULL;
-}
-
 const char *remote_namespace(const struct config *c)
 {
 	return c->remote_namespace ? c->remote_namespace : "main";
@@ -110,23 +102,30 @@ static void find_reads(struct config *c)
 	if ((!c->remote_public_keys || !c->remote_public_keys[0]) && !c->remote_hmac_file)
 		return;
 	for (size_t i = 0; c->remote_read && c->remote_read[i]; i++)
-		append(&c->remote_reads, xstrdup(c->remote_read[i]));
+		list_append(&c->remote_reads, xstrdup(c->remote_read[i]));
 	if (!c->remote_reads)
-		append(&c->remote_reads, xstrdup(remote_namespace(c)));
+		list_append(&c->remote_reads, xstrdup(remote_namespace(c)));
 }
 
 /* Of the environment of the daemon, which builders do not see: whoever asks the server asks it in the same way. */
 static const char *const seen_by_http[] = { "http_proxy", "https_proxy", "HTTPS_PROXY",	  "all_proxy",	 "ALL_PROXY",
 					    "no_proxy",	  "NO_PROXY",	 "SSL_CERT_FILE", "SSL_CERT_DIR" };
 
+static bool is_proxy(const char *variable)
+{
+	const char *last = strrchr(variable, '_');
+
+	return last && !strcasecmp(last, "_proxy") && strncasecmp(variable, "no_", 3) != 0;
+}
+
 static void add_environment(char ***options)
 {
 	for (size_t i = 0; i < ELEMENTSOF(seen_by_http); i++) {
 		const char *value = getenv(seen_by_http[i]);
 
-		/* Arguments are seen by everybody. */
-		if (value && !strchr(value, '@'))
-			append(options, xasprintf("--environment=%s=%s", seen_by_http[i], value));
+		/* Arguments are seen by everybody, and a proxy may have a password before the '@'. */
+		if (value && !(is_proxy(seen_by_http[i]) && strchr(value, '@')))
+			list_append(options, xasprintf("--environment=%s=%s", seen_by_http[i], value));
 	}
 }
 
@@ -137,26 +136,26 @@ static void make_options(struct config *c)
 	const char *runtime = getenv("XDG_RUNTIME_DIR");
 	char ***o = &c->remote_options;
 
-	append(o, xasprintf("--url=%s", c->remote_url));
-	append(o,
-	       runtime && *runtime == '/' ? xasprintf("--state=%s/fixd", runtime) : xasprintf("--state=/tmp/fixd-%u", (unsigned)geteuid()));
-	append(o, xasprintf("--silence-ms=%lld", (long long)(c->remote_timeout / NSEC_PER_MSEC)));
+	list_append(o, xasprintf("--url=%s", c->remote_url));
+	list_append(o, runtime && *runtime == '/' ? xasprintf("--state=%s/fixd", runtime)
+						  : xasprintf("--state=/tmp/fixd-%u", (unsigned)geteuid()));
+	list_append(o, xasprintf("--silence-ms=%lld", (long long)(c->remote_timeout / NSEC_PER_MSEC)));
 	add_environment(o);
 	for (size_t i = 0; c->remote_public_keys && c->remote_public_keys[i]; i++)
-		append(o, xasprintf("--public-key=%s", c->remote_public_keys[i]));
+		list_append(o, xasprintf("--public-key=%s", c->remote_public_keys[i]));
 	if (c->remote_region)
-		append(o, xasprintf("--region=%s", c->remote_region));
+		list_append(o, xasprintf("--region=%s", c->remote_region));
 	if (c->remote_credentials)
-		append(o, xasprintf("--credentials-file=%s", c->remote_credentials));
+		list_append(o, xasprintf("--credentials-file=%s", c->remote_credentials));
 	if (c->remote_hmac_file)
-		append(o, xasprintf("--hmac-file=%s", c->remote_hmac_file));
+		list_append(o, xasprintf("--hmac-file=%s", c->remote_hmac_file));
 	for (size_t i = 0; c->remote_reads && c->remote_reads[i]; i++)
-		append(o, xasprintf("--read=%s", c->remote_reads[i]));
+		list_append(o, xasprintf("--read=%s", c->remote_reads[i]));
 	if (!c->remote_write)
 		return;
-	append(o, xasprintf("--write=%s", namespace));
+	list_append(o, xasprintf("--write=%s", namespace));
 	if (c->remote_key_file)
-		append(o, xasprintf("--key-file=%s", c->remote_key_file));
+		list_append(o, xasprintf("--key-file=%s", c->remote_key_file));
 }
 
 char *remote_complete(struct config *c)

@@ -703,6 +703,9 @@ def test_a_proxy(t):
     assert b.get("f") == "words\n" and b.runs() == []
     c = Machine(t, "c", ini)
     assert "wrong  server:" in c.daemon.ctl("remote", "check", code=1, env={"http_proxy": proxy}).out
+    # Only of a proxy the '@' may stand behind a password.
+    d = Machine(t, "d", ini, env={"http_proxy": proxy, "no_proxy": "store.invalid,name@host"})
+    assert "wrong  server:" in d.daemon.ctl("remote", "check", code=1).out
     server.close()
 
 
