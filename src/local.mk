@@ -20,6 +20,7 @@ libbase_la_SOURCES = \
 	src/base/process.c src/base/process.h \
 	src/base/template.c src/base/template.h \
 	src/base/text.c src/base/text.h \
+	src/base/tree.c src/base/tree.h \
 	src/base/units.c src/base/units.h \
 	src/base/userns.c src/base/userns.h \
 	src/base/utf8.h \
@@ -201,6 +202,7 @@ libfixd_preload_la_SOURCES = \
 	src/base/fd.c src/base/fd.h \
 	src/base/path.c src/base/path.h \
 	src/base/preloads.h \
+	src/base/tree.c src/base/tree.h \
 	src/preload/actions.c \
 	src/preload/attr.c \
 	src/preload/cwd.c \

@@ -245,54 +245,6 @@ struct dirent *dir_next(DIR *dir, int *err)
 	return e;
 }
 
-static int remove_at(int dirfd, const char *name);
-
-static int remove_children(int dirfd, const char *name)
-{
-	int fd = openat(dirfd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	struct dirent *e;
-	DIR *dir;
-	int r = 0, end;
-
-	if (fd < 0)
-		return -errno;
-	fchmod(fd, 0700);
-	dir = fdopendir(fd);
-	if (!dir) {
-		r = -errno;
-		fd_close(fd);
-		return r;
-	}
-	while ((e = dir_next(dir, &end))) {
-		int child = remove_at(fd, e->d_name);
-
-		r = r ? r : child;
-	}
-	closedir(dir);
-	return r ? r : end;
-}
-
-static int remove_at(int dirfd, const char *name)
-{
-	int r;
-
-	if (unlinkat(dirfd, name, 0) == 0 || errno == ENOENT)
-		return 0;
-	if (errno != EISDIR && errno != EPERM)
-		return -errno;
-	if (fchmodat(dirfd, name, 0700, 0) < 0 && errno == ENOENT)
-		return 0;
-	r = remove_children(dirfd, name);
-	if (r == 0 && unlinkat(dirfd, name, AT_REMOVEDIR) < 0)
-		r = -errno;
-	return r;
-}
-
-int tree_remove(const char *path)
-{
-	return remove_at(AT_FDCWD, path);
-}
-
 int fd_unlink(const char *path)
 {
 	int r = -1;

@@ -54,9 +54,6 @@ int file_read_all(const char *path, size_t max, char **out, size_t *out_size);
 /* Makes a directory and its missing parents. */
 int dir_make_all(const char *path, mode_t mode);
 
-/* Removes a file or a tree, also one without write permission. Symbolic links are not followed. */
-int tree_remove(const char *path);
-
 /* As readdir(3), without `.` and `..`; at the end 0 in `*err`, or -errno if not everything could be read. */
 struct dirent *dir_next(DIR *dir, int *err);
 

@@ -20,6 +20,7 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/process.h"
+#include "base/tree.h"
 #include "base/units.h"
 #include "builder/leavings.h"
 #include "builder/notify.h"

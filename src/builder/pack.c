@@ -15,6 +15,7 @@
 
 #include "base/alloc.h"
 #include "base/fd.h"
+#include "base/tree.h"
 #include "builder/work.h"
 #include "image/memfd.h"
 

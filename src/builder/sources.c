@@ -17,6 +17,7 @@
 #include "base/process.h"
 #include "base/alloc.h"
 #include "base/clock.h"
+#include "base/tree.h"
 #include "builder/keep.h"
 #include "builder/processes.h"
 #include "builder/usage.h"
@@ -92,6 +93,8 @@ int work_copy_tree(struct work *w, const char *from, const char *to, enum manife
 
 	if (r == -EDQUOT)
 		return work_fail_space(w, r);
+	if (r == -EXDEV)
+		return work_fail(w, r, "something is mounted at %s: expected what the command has written itself", where);
 	if (r < 0)
 		return work_fail(w, r, "%s cannot be copied: %s", where ? where : from, strerror(-r));
 	w->other_bytes = bytes;
@@ -139,8 +142,12 @@ static int remove_draft(const char *tree, const char *draft)
 
 int work_take_draft(struct work *w, const char *draft)
 {
-	int r = take_tree(w, draft, MANIFEST_CONSUME);
+	struct stat st;
+	int r;
 
+	if (lstat(draft, &st) == 0 && !S_ISDIR(st.st_mode))
+		return work_fail(w, -ENOTDIR, "its directory is none any more: expected FIXD_DIR as it was, with the files in it");
+	r = take_tree(w, draft, MANIFEST_CONSUME);
 	if (r < 0)
 		return r;
 	r = remove_draft(w->job.tree, draft);

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "base/fd.h"
+#include "base/tree.h"
 #include "fixctl/run.h"
 
 #define ROOM_MIN (UINT64_C(1) << 30)

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "base/fd.h"
+#include "base/tree.h"
 #include "fixctl/run.h"
 
 #define PREFIX "fixd-run-"

@@ -16,6 +16,7 @@
 #include "base/attributes.h"
 #include "base/fd.h"
 #include "base/glob.h"
+#include "base/tree.h"
 #include "image/digest.h"
 
 #define PAGE 4096
@@ -23,19 +24,21 @@
 /* So much is asked for at once. */
 #define STEP ((uint64_t)256 << 10)
 
-/* A file of several names, and the first of them. */
+/* A file of several names. */
 struct shared_file {
 	dev_t device;
-	ino_t inode;
-	char *path;
+	ino_t inode;   /* 0: a free place in the table */
+	nlink_t names; /* of it, in what is consumed */
+	char *path;    /* that it was copied to, or NULL */
 };
 
 struct copy {
 	const struct manifest_host *host;
 	enum manifest_modes modes;
-	bool consume; /* the original goes while it is copied */
-	int root;     /* of the copy */
-	uid_t uid;    /* whose it is */
+	bool consume;	/* the original goes while it is copied */
+	uint64_t mount; /* that it lies in: what is mounted there is not consumed */
+	int root;	/* of the copy */
+	uid_t uid;	/* whose it is */
 	gid_t gid;
 	struct shared_file *shared; /* a table by inode, at most half full */
 	size_t n_shared, room_shared;
@@ -205,10 +208,51 @@ static int copy_bytes(struct copy *c, int in, int out, off_t size, struct digest
 	return 0;
 }
 
+/* Its place in the table, taken or free. */
+static struct shared_file *shared_at(const struct copy *c, dev_t device, ino_t inode)
+{
+	size_t i = (inode * UINT64_C(0x9e3779b97f4a7c15) >> 32) & (c->room_shared - 1);
+
+	while (c->shared[i].inode && (c->shared[i].inode != inode || c->shared[i].device != device))
+		i = (i + 1) & (c->room_shared - 1);
+	return &c->shared[i];
+}
+
+static void make_room(struct copy *c)
+{
+	struct shared_file *had = c->shared;
+	size_t n = c->room_shared;
+
+	if (2 * c->n_shared < n)
+		return;
+	c->room_shared = n ? 2 * n : 64;
+	c->shared = xcalloc(c->room_shared, sizeof *c->shared);
+	for (size_t i = 0; i < n; i++) {
+		if (had[i].inode)
+			*shared_at(c, had[i].device, had[i].inode) = had[i];
+	}
+	free(had);
+}
+
+/* One more is known of a file that has several. */
+static void add_name(struct copy *c, struct shared_file *f, const struct stat *st)
+{
+	if (!f->inode) {
+		*f = (struct shared_file){ .device = st->st_dev, .inode = st->st_ino };
+		c->n_shared++;
+	}
+}
+
+/* Has it no names but those in what is consumed? */
+static bool is_all_here(const struct copy *c, const struct stat *st)
+{
+	return st->st_nlink == 1 || (c->n_shared && shared_at(c, st->st_dev, st->st_ino)->names == st->st_nlink);
+}
+
 static int copy_file(struct copy *c, int from, int to, const char *name, const struct stat *st, const char *path)
 {
-	/* To give its pages back while they are copied; with another name it may be somebody's who is not consumed. */
-	bool writable = c->consume && st->st_nlink == 1 && fchmodat(from, name, 0600, 0) == 0;
+	/* To give its pages back while they are copied; with a name elsewhere it is another one's who is not consumed. */
+	bool writable = c->consume && is_all_here(c, st) && fchmodat(from, name, 0600, 0) == 0;
 	_cleanup_fd_ int in = openat(from, name, (writable ? O_RDWR : O_RDONLY) | O_NOFOLLOW | O_CLOEXEC);
 	_cleanup_fd_ int out = in < 0 ? -1 : openat(to, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	char hex[DIGEST_HEX_SIZE];
@@ -232,32 +276,6 @@ static int copy_file(struct copy *c, int from, int to, const char *name, const s
 	return r < 0 ? fail(c, path, r) : 0;
 }
 
-/* Its place in the table, taken or free. */
-static struct shared_file *shared_at(const struct copy *c, dev_t device, ino_t inode)
-{
-	size_t i = (inode * UINT64_C(0x9e3779b97f4a7c15) >> 32) & (c->room_shared - 1);
-
-	while (c->shared[i].path && (c->shared[i].inode != inode || c->shared[i].device != device))
-		i = (i + 1) & (c->room_shared - 1);
-	return &c->shared[i];
-}
-
-static void make_room(struct copy *c)
-{
-	struct shared_file *had = c->shared;
-	size_t n = c->room_shared;
-
-	if (2 * c->n_shared < n)
-		return;
-	c->room_shared = n ? 2 * n : 64;
-	c->shared = xcalloc(c->room_shared, sizeof *c->shared);
-	for (size_t i = 0; i < n; i++) {
-		if (had[i].path)
-			*shared_at(c, had[i].device, had[i].inode) = had[i];
-	}
-	free(had);
-}
-
 /* The first name of a file that has several, or NULL: this one is. What is consumed loses its names on the way. */
 static const char *first_name(struct copy *c, const struct stat *st, const char *path)
 {
@@ -267,12 +285,13 @@ static const char *first_name(struct copy *c, const struct stat *st, const char 
 		return NULL;
 	make_room(c);
 	f = shared_at(c, st->st_dev, st->st_ino);
-	if (!f->path && st->st_nlink > 1) {
-		*f = (struct shared_file){ st->st_dev, st->st_ino, xstrdup(path) };
-		c->n_shared++;
+	if (!f->inode && st->st_nlink < 2)
 		return NULL;
-	}
-	return f->path;
+	add_name(c, f, st);
+	if (f->path)
+		return f->path;
+	f->path = xstrdup(path);
+	return NULL;
 }
 
 static int copy_name(struct copy *c, int to, const char *name, const char *first, const char *path)
@@ -384,6 +403,8 @@ static int copy_entry(struct copy *c, int from, int to, const char *name, const 
 
 	if (fstatat(from, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
 		return fail(c, path, -errno);
+	if (c->consume && mount_of(from, name) != c->mount)
+		return fail(c, path, -EXDEV);
 	if (S_ISDIR(st.st_mode))
 		return copy_subdirectory(c, from, to, name, &st, path);
 	first = first_name(c, &st, path);
@@ -434,12 +455,30 @@ static int consume(struct copy *c, int from, const char *name, const char *path)
 
 	if (fstatat(from, name, &st, AT_SYMLINK_NOFOLLOW) < 0 || unlinkat(from, name, S_ISDIR(st.st_mode) ? AT_REMOVEDIR : 0) < 0)
 		return fail(c, path, -errno);
-	forget(c, S_ISREG(st.st_mode) ? MANIFEST_ENTRY + (uint64_t)st.st_blocks * 512 : MANIFEST_ENTRY);
+	/* Only with its last name a file goes itself. */
+	forget(c, S_ISREG(st.st_mode) && st.st_nlink == 1 ? MANIFEST_ENTRY + (uint64_t)st.st_blocks * 512 : MANIFEST_ENTRY);
 	return 0;
 }
 
+/* What an entry takes; of a file with several names that is asked for when all of them are known. */
+static uint64_t measure_entry(struct copy *c, const struct stat *st)
+{
+	struct shared_file *f;
+
+	if (!S_ISREG(st->st_mode))
+		return MANIFEST_ENTRY;
+	if (st->st_nlink > 1) {
+		make_room(c);
+		f = shared_at(c, st->st_dev, st->st_ino);
+		add_name(c, f, st);
+		if (++f->names < st->st_nlink)
+			return MANIFEST_ENTRY;
+	}
+	return MANIFEST_ENTRY + (uint64_t)st->st_blocks * 512;
+}
+
 /* What a tree takes; one that cannot be looked through is refused when it is copied. */
-static uint64_t measure(int dirfd)
+static uint64_t measure(struct copy *c, int dirfd)
 {
 	int fd = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
@@ -452,10 +491,10 @@ static uint64_t measure(int dirfd)
 
 		if (!strcmp(e->d_name, ".") || !strcmp(e->d_name, "..") || fstatat(fd, e->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0)
 			continue;
-		bytes += S_ISREG(st.st_mode) ? MANIFEST_ENTRY + (uint64_t)st.st_blocks * 512 : MANIFEST_ENTRY;
+		bytes += measure_entry(c, &st);
 		child = S_ISDIR(st.st_mode) ? openat(fd, e->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC) : -1;
 		if (child >= 0)
-			bytes += measure(child);
+			bytes += measure(c, child);
 		fd_close(child);
 	}
 	if (dir)
@@ -489,7 +528,7 @@ static int copy_directory(struct copy *c, int from, int to, const char *path)
 int manifest_copy_tree(const char *from, const char *to, enum manifest_modes modes, const struct manifest_host *host, struct text *manifest,
 		       uint64_t *bytes, char **where)
 {
-	_cleanup_fd_ int in = open(from, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	_cleanup_fd_ int in = open(from, O_RDONLY | O_DIRECTORY | O_CLOEXEC | (modes & MANIFEST_CONSUME ? O_NOFOLLOW : 0));
 	_cleanup_fd_ int out = in < 0 ? -1 : open(to, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	struct copy c = {
 		.host = host,
@@ -505,10 +544,15 @@ int manifest_copy_tree(const char *from, const char *to, enum manifest_modes mod
 	int r;
 
 	*where = NULL;
-	if (in < 0 || out < 0 || fstat(in, &st) < 0 || (c.consume && fchmod(in, S_IRWXU) < 0))
+	if (in < 0 || out < 0 || fstat(in, &st) < 0)
 		return fail(&c, in < 0 ? from : to, -errno);
+	c.mount = mount_of(in, "..");
+	if (c.consume && mount_of(in, "") != c.mount)
+		return fail(&c, from, -EXDEV);
+	if (c.consume && fchmod(in, S_IRWXU) < 0)
+		return fail(&c, from, -errno);
 	if (c.consume) {
-		c.original = measure(in);
+		c.original = measure(&c, in);
 		r = budget(&c, 0);
 		if (r < 0)
 			return fail(&c, from, r);

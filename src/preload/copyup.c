@@ -19,6 +19,7 @@
 #include "base/attributes.h"
 #include "base/fd.h"
 #include "base/path.h"
+#include "base/tree.h"
 
 static int lock_run(short type, int fd)
 {

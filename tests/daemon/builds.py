@@ -622,6 +622,38 @@ def test_other_names_of_files_in_a_tree(t):
     v.detach(), w.detach()
 
 
+def test_trees_that_are_somebody_elses(t):
+    """What a command has put into the place of its directory, or mounted in it, is refused and stays as it is; also where the build fails."""
+    for name in "data/a", "data/sub/b":
+        t.write(name, "precious\n")
+    data, mount = t.path("data"), "mkdir $FIXD_DIR/m && mount --bind {} $FIXD_DIR/m && touch $FIXD_DIR/s && mount --bind {}/a $FIXD_DIR/s"
+    can = os.geteuid() == 0 and not subprocess.run(["unshare", "-m", "mount", "--bind", data, data], capture_output=True).returncode
+    tries = [("link", f"rmdir $FIXD_DIR; ln -s {data} $FIXD_DIR", "its directory is none any more")]
+    if can:
+        tries += [("mounted", mount.format(data, data), "something is mounted at m"), ("failed", mount.format(data, data) + "; exit 1", "exited with status 1"),
+                  ("over", f"mount --bind {data} $FIXD_DIR", "something is mounted at")]
+    d = t.daemon("".join(f"[fixture {name}]\ntree = {command}\n" for name, command, _ in tries))
+    for name, _, words in tries:
+        try:
+            d.client().attach(name)
+            assert False, name
+        except harness.FixdError as e:
+            assert words in e.sentence, e.sentence
+    d.stop()
+    assert sorted(os.listdir(data)) == ["a", "sub"] and open(t.path("data/sub/b")).read() == "precious\n" and os.stat(data).st_mode & 0o777 == 0o755
+    with open("/proc/self/mounts") as f:
+        assert t.dir not in f.read()
+
+
+def test_files_of_several_names_take_their_room_once(t):
+    for n, names in (1, "a"), (2, "a b"), (3, "a b c"):
+        d = t.daemon(f"[fixture f]\ntree = cd $FIXD_DIR; head -c 6000000 /dev/zero >a; {' '.join(f'ln a {k};' for k in names.split()[1:])} chmod 0 a\nmemory-max = 15M\n")
+        v = d.client().attach("f")
+        assert os.stat(v.path + "/a").st_nlink == n and os.stat(v.path + "/a").st_size == 6000000
+        v.detach()
+        d.stop()
+
+
 def test_trees_of_a_killed_daemon_are_removed(t):
     t.write("data/a", "a\n")
     ini = "[fixture f]\ndirectory = data\n"

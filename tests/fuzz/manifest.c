@@ -12,6 +12,7 @@
 
 #include "base/fd.h"
 #include "base/text.h"
+#include "base/tree.h"
 #include "image/manifest.h"
 #include "input.h"
 

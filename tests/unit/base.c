@@ -11,6 +11,7 @@
 #include "base/link.h"
 #include "base/process.h"
 #include "base/text.h"
+#include "base/tree.h"
 #include "base/units.h"
 #include "tap.h"
 

@@ -7,6 +7,7 @@
 
 #include "base/alloc.h"
 #include "base/fd.h"
+#include "base/tree.h"
 #include "tap.h"
 #include "wire/carry.h"
 #include "wire/job.h"

@@ -10,6 +10,7 @@
 
 #include "base/fd.h"
 #include "base/log.h"
+#include "base/tree.h"
 #include "config/identity.h"
 #include "fixd/host/treedir.h"
 #include "fixd/host/worker.h"

@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: MIT */
+#include "base/tree.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+
+uint64_t mount_of(int dirfd, const char *name)
+{
+	struct statx st;
+
+	if (statx(dirfd, name, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | AT_EMPTY_PATH, STATX_MNT_ID, &st) < 0)
+		return 0;
+	return st.stx_mask & STATX_MNT_ID ? st.stx_mnt_id : 0;
+}
+
+/* Of a directory its own ".." says what it is mounted in, of anything else the directory that it is in. */
+static bool is_mount(int dirfd, const char *name)
+{
+	char above[PATH_MAX];
+	uint64_t is = mount_of(dirfd, name), in;
+
+	snprintf(above, sizeof above, "%s/..", name);
+	in = mount_of(dirfd, above);
+	return is && is != (in || dirfd == AT_FDCWD ? in : mount_of(dirfd, ""));
+}
+
+static int uncover(int dirfd, const char *name)
+{
+	char path[PATH_MAX];
+
+	if (dirfd == AT_FDCWD)
+		snprintf(path, sizeof path, "%s", name);
+	else
+		snprintf(path, sizeof path, "/proc/self/fd/%d/%s", dirfd, name);
+	while (is_mount(dirfd, name)) {
+		if (umount2(path, MNT_DETACH | UMOUNT_NOFOLLOW) < 0)
+			return -errno;
+	}
+	return 0;
+}
+
+static int remove_at(int dirfd, const char *name);
+
+static int remove_children(int dirfd, const char *name)
+{
+	int fd = openat(dirfd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	struct dirent *e;
+	DIR *dir;
+	int r = 0, end;
+
+	if (fd < 0)
+		return -errno;
+	fchmod(fd, 0700);
+	dir = fdopendir(fd);
+	if (!dir) {
+		r = -errno;
+		fd_close(fd);
+		return r;
+	}
+	while ((e = dir_next(dir, &end))) {
+		int child = remove_at(fd, e->d_name);
+
+		r = r ? r : child;
+	}
+	closedir(dir);
+	return r ? r : end;
+}
+
+static int remove_at(int dirfd, const char *name)
+{
+	int r;
+
+	if (unlinkat(dirfd, name, 0) == 0 || errno == ENOENT)
+		return 0;
+	if (errno == EBUSY || errno == EISDIR) {
+		r = uncover(dirfd, name);
+		if (r < 0)
+			return r;
+		if (unlinkat(dirfd, name, 0) == 0 || errno == ENOENT)
+			return 0;
+	}
+	if (errno != EISDIR && errno != EPERM)
+		return -errno;
+	if (fchmodat(dirfd, name, 0700, 0) < 0 && errno == ENOENT)
+		return 0;
+	r = remove_children(dirfd, name);
+	if (r == 0 && unlinkat(dirfd, name, AT_REMOVEDIR) < 0)
+		r = -errno;
+	return r;
+}
+
+int tree_remove(const char *path)
+{
+	return remove_at(AT_FDCWD, path);
+}
