@@ -6,7 +6,6 @@ They are looked at once in a process, when its tests are known: what tests and b
 
 from __future__ import annotations
 
-import sys
 import types
 from typing import Any, Dict, Iterable, Iterator, Optional
 
@@ -25,10 +24,14 @@ def _hooks(config: Any) -> Iterator[Any]:
 
 
 def _print(value: Any) -> Optional[str]:
-    """Of a class what stands in it."""
-    if isinstance(value, type):
-        return fingerprint(sorted((name, one) for name, one in vars(value).items() if isinstance(one, PLAIN) and not name.startswith("__")))
-    return fingerprint(value)
+    """Of a class what stands in it, as far as it can be told."""
+    if _variables.is_a(value, type):
+        data = [(name, one) for name, one in vars(value).items() if _variables.is_a(one, (*PLAIN, dict, list, tuple, set, frozenset)) and not name.startswith("__")]
+        return fingerprint(sorted((name, _print(one)) for name, one in data))
+    try:
+        return fingerprint(value)
+    except Exception:
+        return None  # what is made on demand cannot be made yet
 
 
 def variables(config: Any, functions: Iterable[Any]) -> Dict[str, str]:
@@ -39,8 +42,7 @@ def variables(config: Any, functions: Iterable[Any]) -> Dict[str, str]:
         return {}
     found = {}
     for full in by_hooks.data & _variables.of(*functions).data:
-        module, _, name = full.partition(":")
-        value = vars(sys.modules[module])[name]
-        if not isinstance(value, PLAIN) or name in by_hooks.written:
+        value = _variables.value_of(full)
+        if not _variables.is_a(value, PLAIN) or full.rpartition(":")[2] in by_hooks.written:
             found[full] = _print(value)
     return {full: now for full, now in found.items() if now is not None}

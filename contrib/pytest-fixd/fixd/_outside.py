@@ -151,13 +151,11 @@ def _now(kind: str, name: str, request: Any) -> Optional[str]:
         elif kind == CONFIG:
             value = vars(config)[name]
         elif kind == STASH:
-            module, _, variable = name.partition(":")
-            value = config.stash[getattr(sys.modules[module], variable)]
+            value = config.stash[_variables.value_of(name)]
         elif kind == "marks":
             value = [(mark.name, mark.args, mark.kwargs) for mark in request.node.iter_markers()]
         else:
-            module, _, variable = name.partition(":")
-            value = getattr(sys.modules[module], variable)
+            value = _variables.value_of(name)
     except Exception:
         return ABSENT
     return fingerprint(value)
@@ -204,4 +202,5 @@ def difference(found: Iterable[List[str]], request: Any) -> Optional[str]:
 
 def by_variable(found: Iterable[List[str]]) -> Optional[str]:
     """What its own lines do not show."""
-    return next((f"the environment by a variable ({name.replace(':', '.')})" for kind, name, _ in found if kind == "variable"), None)
+    names = (name.rpartition(":") for kind, name, _ in found if kind == "variable")
+    return next((f"the environment by a variable ({os.path.basename(word)}.{name})" for word, _, name in names), None)

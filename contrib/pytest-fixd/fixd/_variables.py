@@ -9,9 +9,35 @@ import functools
 import os
 import sys
 import types
-from typing import Any, Iterable, Iterator, Set
+from typing import Any, Callable, Iterable, Iterator, Optional, Set
 
 from . import _source
+
+# More modules than sys.modules has: of several conftest.py only one is there.  Set by the plugin.
+more_modules: Callable[[], Iterable[Any]] = tuple
+
+
+def is_a(value: Any, kind: Any) -> bool:
+    """Asks its type: what is made on demand may make itself, or fail, when it is asked for its class."""
+    return issubclass(type(value), kind)
+
+
+def _word_of(module: Any) -> Optional[str]:
+    """By which any process finds it: its name, or its file where several have that name."""
+    name = module.__name__
+    if name != "conftest" and sys.modules.get(name) is module:
+        return str(name)
+    return os.path.realpath(module.__file__) if any(m is module for m in more_modules()) else None
+
+
+def value_of(full: str) -> Any:
+    """Of MODULE:NAME, as Walk gives them."""
+    word, _, name = full.rpartition(":")
+    if os.path.isabs(word):
+        module = next(m for m in more_modules() if getattr(m, "__file__", None) and os.path.realpath(m.__file__) == word)
+    else:
+        module = sys.modules[word]
+    return vars(module)[name]
 
 
 @functools.lru_cache(maxsize=None)
@@ -38,8 +64,8 @@ def _statements(body: Iterable[ast.stmt]) -> Iterator[ast.stmt]:
 
 
 def _module_is_project(module: Any) -> bool:
-    path = getattr(module, "__file__", None)
-    return isinstance(module, types.ModuleType) and bool(path) and str(path).endswith(".py") and is_project_file(str(path))
+    path = getattr(module, "__file__", None) if is_a(module, types.ModuleType) else None
+    return bool(path) and str(path).endswith(".py") and is_project_file(str(path))
 
 
 class Walk:
@@ -58,13 +84,13 @@ class Walk:
         self._seen.add(f)
         names = {name for code in _codes(f.__code__) for name in code.co_names}
         self.written |= {i.argval for code in _codes(f.__code__) for i in dis.get_instructions(code) if i.opname in ("STORE_GLOBAL", "STORE_ATTR")}
-        module = sys.modules.get(f.__module__ or "")
+        module = next((m for m in (sys.modules.get(f.__module__ or ""), *more_modules()) if m is not None and vars(m) is f.__globals__), None)
         for name in names & set(f.__globals__):
             value = f.__globals__[name]
             if _module_is_project(value):
                 for attribute in names & set(vars(value)):
                     self.variable(value, attribute)
-            elif module is not None and vars(module) is f.__globals__:
+            elif module is not None:
                 self.variable(module, name)
 
     def variable(self, module: Any, name: str) -> None:
@@ -72,16 +98,21 @@ class Walk:
         if (module, name) in self._seen:
             return
         self._seen.add((module, name))
-        if not isinstance(value, (types.FunctionType, types.ModuleType)) and _module_is_project(module):
-            self.data.add(f"{module.__name__}:{name}")
-        if isinstance(value, types.FunctionType):
+        if not is_a(value, (types.FunctionType, types.ModuleType)) and _module_is_project(module):
+            self._add(self.data, module, name)
+        if is_a(value, types.FunctionType):
             self.function(value)
-        elif isinstance(value, type):
+        elif is_a(value, type):
             for method in vars(value).values():
-                if isinstance(method, types.FunctionType):
+                if is_a(method, types.FunctionType):
                     self.function(method)
         elif _module_is_project(module):
             self._assignment(module, name)
+
+    def _add(self, to: Set[str], module: Any, name: str) -> None:
+        word = _word_of(module)
+        if word is not None:
+            to.add(f"{word}:{name}")
 
     def _assignment(self, module: Any, name: str) -> None:
         try:
@@ -92,8 +123,9 @@ class Walk:
             if isinstance(statement, ast.ImportFrom):
                 self._imported(module, statement, name)
             targets = getattr(statement, "targets", None) or [getattr(statement, "target", None)]
-            if any(isinstance(t, ast.Name) and t.id == name for t in targets) and _source.looks_outside(vars(module), statement):
-                self.found.add(f"{module.__name__}:{name}")
+            names = {n.id for t in targets if t is not None for n in ast.walk(t) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+            if name in names and _source.looks_outside(vars(module), statement):
+                self._add(self.found, module, name)
 
     def _imported(self, module: Any, statement: ast.ImportFrom, name: str) -> None:
         for alias in statement.names:

@@ -26,7 +26,7 @@ from . import _early
 _early.begin()
 
 from . import _again, _asked, _blame, _commands, _configured, _daemon, _directories, _explain, _ledger, _live, _patterns, _process, _reads, _remote, _renewal, _rerun, _scattered
-from . import _source, _teardown, _values
+from . import _source, _teardown, _values, _variables
 from ._definition import Definition, function_of
 from ._fixtures import tear_down, tokens
 from ._handle import Handle
@@ -626,7 +626,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if runtime.blame:
         config.add_cleanup(_blame.Watching().end)
         config.add_cleanup(_scattered.watch(lambda: [h.view for h in runtime.handles.values() if h.view is not None]))
-    _values.more_modules = lambda: [m for m in config.pluginmanager.get_plugins() if isinstance(m, types.ModuleType)]
+    _values.more_modules = _variables.more_modules = lambda: [m for m in config.pluginmanager.get_plugins() if isinstance(m, types.ModuleType)]
 
 
 @pytest.hookimpl(tryfirst=True)
