@@ -11,11 +11,12 @@ import decimal
 import enum
 import functools
 import pathlib
+import pickle
 import sys
 import types
 import uuid
 import weakref
-from typing import Any, Dict, FrozenSet, Optional
+from typing import Any, Dict, FrozenSet, List, Optional
 
 _HOOKS = ("__reduce__", "__reduce_ex__", "__getstate__")
 _PLAIN = (str, bytes, int, float, complex, enum.Enum, pathlib.PurePath, datetime.date, datetime.time, datetime.timedelta, decimal.Decimal, uuid.UUID)
@@ -33,10 +34,13 @@ def _has_own_way(cls: type) -> bool:
 
 @functools.lru_cache(maxsize=None)
 def _known_to(cls: type) -> FrozenSet[str]:
-    """Names that it, or the code of its functions, has."""
-    functions = [getattr(f, "__func__", getattr(f, "fget", f)) for c in cls.__mro__ for f in vars(c).values()]
-    codes = [f.__code__ for f in functions if isinstance(f, types.FunctionType)]
-    return frozenset([*dir(cls), *(name for c in cls.__mro__ for name in vars(c).get("__annotations__", ())), *(name for code in codes for name in code.co_names)])
+    """Names that the class has, or the code of its functions, which decides what is left out; and those that it is made of."""
+    mro = cls.__mro__[next(i for i, c in enumerate(cls.__mro__) if any(name in vars(c) for name in _HOOKS)):]
+    members = [(name, f) for c in mro for name, f in vars(c).items()]
+    functions = [f.__func__ if issubclass(type(f), (classmethod, staticmethod)) else f.fget if issubclass(type(f), property) else f for _, f in members]
+    codes = [f.__code__ for f in functions if issubclass(type(f), types.FunctionType)]
+    return frozenset([*(name for name, _ in members), *(name for c in mro for name in vars(c).get("__annotations__", ())),
+                      *(name for code in codes for name in code.co_names)])
 
 
 def _is_array(value: Any) -> bool:
@@ -96,27 +100,13 @@ class Looking:
 
 def lost(value: Any, suspects: Dict[str, Any]) -> Optional[str]:
     """The first of those that a copy has not, or not so."""
+    buffers: List[pickle.PickleBuffer] = []
     try:
-        copy = _shallow_copy(value)
+        # Not of the same parts: they may be told whose they are.
+        copy = pickle.loads(pickle.dumps(value, 5, buffer_callback=buffers.append), buffers=buffers)
     except Exception:
-        return None  # it takes more than its parts to make one: nobody can tell
+        return None  # it takes more to make one: nobody can tell
     return next((name for name, one in suspects.items() if not hasattr(copy, name) or _differs(getattr(copy, name), one)), None)
-
-
-def _shallow_copy(value: Any) -> Any:
-    """As pickle would make it, of the same parts."""
-    reduced = _reduced(value)
-    if not isinstance(reduced, tuple):
-        return value
-    copy = reduced[0](*reduced[1])
-    state = reduced[2] if len(reduced) > 2 else None
-    if state is not None and hasattr(copy, "__setstate__"):
-        copy.__setstate__(dict(state) if type(state) is dict else state)
-    elif state is not None:
-        for part in state if type(state) is tuple else (state,):
-            for name, one in (part or {}).items():
-                setattr(copy, name, one)
-    return copy
 
 
 def _differs(a: Any, b: Any) -> bool:
