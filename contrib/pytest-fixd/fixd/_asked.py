@@ -12,7 +12,7 @@ import contextlib
 import functools
 import inspect
 import sys
-from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Set, Tuple
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Set, Tuple
 
 import pytest
 
@@ -82,7 +82,9 @@ def _kind_that_listens(kind: type) -> type:
 class Record:
     """What a fixture asks for while it is built, and what it looks at of the test that needs it."""
 
-    def __init__(self, request: Any):
+    def __init__(self, request: Any, around: Callable[[Callable[[], Any]], Any]):
+        """`around` calls what sets up what is asked for."""
+        self._around = around
         self.answers: List[Answer] = []
         self.looked: Set[str] = set()
         self._request, self._get = request, request.getfixturevalue
@@ -95,7 +97,7 @@ class Record:
     def _getfixturevalue(self, argname: str) -> Any:
         __tracebackhide__ = True
         try:
-            value = self._get(argname)
+            value = self._around(lambda: self._get(argname))
         except _FAILURES as e:
             self.answers.append(Answer(argname, None, type(e).__qualname__))
             raise

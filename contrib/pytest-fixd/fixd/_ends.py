@@ -10,7 +10,7 @@ import os
 import socket
 import sys
 import tempfile
-from typing import Any, Dict, Iterable, Iterator, List, Optional, Tuple
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Set, Tuple
 
 from . import _variables
 
@@ -58,16 +58,23 @@ def _listens(fd: int) -> bool:
         return False
 
 
+def _directory() -> Optional[str]:
+    try:
+        return os.getcwd()
+    except OSError:
+        return None  # it has been removed
+
+
 class _Surroundings:
     """As they are now."""
 
     def __init__(self, cls: Optional[type]):
-        self._environment, self._directory, self._path = dict(os.environ), os.getcwd(), list(sys.path)
+        self._environment, self._directory, self._path = dict(os.environ), _directory(), list(sys.path)
         self._attributes = [(c, dict(vars(c))) for c in getattr(cls, "__mro__", ()) if c is not object]
 
     def difference(self, variables: Iterable[str]) -> Optional[str]:
         """What is another one now; `variables` of the environment were set."""
-        if os.getcwd() != self._directory:
+        if _directory() != self._directory:
             return "the working directory"
         if sys.path != self._path:
             return "sys.path"
@@ -81,9 +88,28 @@ class _Surroundings:
         return None
 
 
+    def changed_by(self, other: Callable[[], Any]) -> Any:
+        """What another one sets, as a fixture that is asked for, it sets in each process."""
+        directory, path = _directory(), list(sys.path)
+        try:
+            return other()
+        finally:
+            if _directory() != directory:
+                self._directory = _directory()
+            if sys.path != path:
+                self._path = list(sys.path)
+
+
+def _children() -> Set[Any]:
+    """Processes of multiprocessing that run."""
+    module = sys.modules.get("multiprocessing.process")
+    return {child for child in getattr(module, "_children", ()) if child.is_alive()}
+
+
 class Ends:
     def __init__(self, cls: Optional[type]) -> None:
         self._before = _Surroundings(cls)
+        self._children = _children()
         self.paths: List[Tuple[str, str]] = []
         self._sockets = _sockets()
         self._at_exit = False
@@ -108,6 +134,9 @@ class Ends:
         finally:
             _listener, atexit.register = before, register  # type: ignore[assignment]
 
+    def asks(self, other: Callable[[], Any]) -> Any:
+        return self._before.changed_by(other)
+
     def set_besides(self, variables: Iterable[str]) -> Optional[str]:
         what = self._before.difference(variables)
         return f"it has set {what}, which other processes have not" if what is not None else None
@@ -122,4 +151,6 @@ class Ends:
             return "it uses atexit.register(), whose function is called when the process that has built it ends"
         if any(_listens(fd) for link, fd in _sockets().items() if link not in self._sockets):
             return "what it has begun listens in the process that has built it, and ends with that"
+        if _children() - self._children:
+            return "it has begun a process of multiprocessing's, which ends with the one that has built it"
         return None

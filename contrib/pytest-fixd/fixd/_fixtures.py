@@ -392,9 +392,9 @@ class SetUp:
         __tracebackhide__ = True
         definition, runtime, builds = self.definition, self.runtime, [build]
         reuse, title = definition.reuse and runtime.reuse, title_of(definition, where.full, where.place)
-        asked = _asked.Record(self.request)
         no_buffers: List[memoryview] = []
         made_of, ends = _made_of.MadeOf(definition, runtime, self.request), _ends.Ends(definition.class_of(self.request) if definition.is_method else None)
+        asked = _asked.Record(self.request, ends.asks)
         classes: Set[type] = set()
         directories = _directories.Directories() if definition.makes_directories else None
         if directories is not None:

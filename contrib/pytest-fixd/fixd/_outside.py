@@ -70,10 +70,13 @@ class _Environment(type(os.environ)):  # type: ignore[misc]
 
 
 def _is_by_build() -> bool:
-    """Not by a module that is imported, nor by a fixture that the build asks for: these do so in each process."""
+    """Not by a library that is imported, nor by a fixture that the build asks for: these do so in each process.  A module of the project that
+    nothing but the build imports is not imported by those who get the value."""
     frame: Any = sys._getframe(2)
     while frame is not None:
-        if frame.f_code.co_name in ("<module>", "call_fixture_func"):
+        if frame.f_code.co_name == "call_fixture_func":
+            return False
+        if frame.f_code.co_name == "<module>" and not _variables.is_project_file(frame.f_code.co_filename):
             return False
         if os.path.dirname(frame.f_code.co_filename) == os.path.dirname(__file__):
             return True
