@@ -460,7 +460,7 @@ class Runtime:
         """Exactly one process of the run, the last that could use the fixture, tears it down.  Whoever has built it waits for that, when
         it has let go of all but what it has built and what that needs: others may wait for those."""
         is_own = handle.made or handle.generator is not None
-        if self.is_closing and not wait and os.getpid() == self.pid and (is_own or any(handle.view in other.needs for other in self.last)):
+        if self.is_closing and not wait and os.getpid() == self.pid and any(handle.view in other.needs for other in self.last):
             self.last.append(handle)
             return
         view, definition = handle.view, handle.definition
@@ -473,7 +473,7 @@ class Runtime:
             # With the daemon everybody who could take over is gone; else somebody else has.
             last = e.errno != errno.ETIMEDOUT and handle.made and here
         if not last and not wait and here and is_own:
-            self.deferred.append(handle)
+            (self.last if self.is_closing else self.deferred).append(handle)
             return
         stored = handle.stored
         handle.view = handle.stored = None
