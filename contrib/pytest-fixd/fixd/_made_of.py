@@ -44,7 +44,7 @@ class MadeOf:
     def data(self, directories: Sequence[str]) -> Dict[str, Any]:
         """What is the same each time that the same is built, as the value is: but for directories, which have other names each time."""
         built = {"built": time.time()} if directories else {}
-        return {"files": _reads.remembered(self.files, self._runtime.root), "outside": self.outside, **built}
+        return {"files": _reads.remembered(self.files, self._runtime.root, self._reads.as_read), "outside": self.outside, **built}
 
 
 def difference(head: Dict[str, Any], runtime: Any, request: Any) -> Optional[str]:

@@ -15,15 +15,22 @@ import stat
 import sys
 import time
 from importlib.machinery import EXTENSION_SUFFIXES
-from typing import Any, Dict, Iterable, Iterator, List, Optional, Sequence, Set, Tuple
+from types import MappingProxyType
+from typing import Any, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Set, Tuple
 
 from . import _variables
 
-_NOT_OURS = ("__pycache__", "site-packages", "dist-packages", "node_modules")
+_NOT_OURS = ("__pycache__", "site-packages", "dist-packages", "node_modules", ".git", ".hg", ".svn", ".tox", ".nox", ".venv", ".eggs", ".cache", ".idea",
+             ".hypothesis", ".ipynb_checkpoints")
+# Of caches of tools: .pytest_cache and others, and what measures coverage.
+_CACHES = ("_cache", ".coverage")
+_TESTS = ("test", "tests", "testing")
 REMEMBERED_MAX = 1000
+SEARCHED_MAX = 200  # directories
 
-_noted: Optional[Set[Tuple[str, bool]]] = None  # (path, only read)
+_reading: Optional["Reads"] = None
 _by_module: Dict[str, Set[str]] = {}  # files that modules have read while they were imported, by that of the module
+_as_read: Dict[str, Any] = {}  # and how they were
 _is_listening = _are_imported = False
 
 
@@ -38,7 +45,7 @@ def _module_at_work() -> Optional[str]:
 
 
 def _listen(event: str, arguments: Tuple[Any, ...]) -> None:
-    if event not in ("open", "ctypes.dlopen") or (_noted is None and _are_imported):
+    if event not in ("open", "ctypes.dlopen") or (_reading is None and _are_imported):
         return
     try:
         if event == "ctypes.dlopen":
@@ -48,12 +55,14 @@ def _listen(event: str, arguments: Tuple[Any, ...]) -> None:
             return
         path = os.fsdecode(path)
         reads = mode.startswith("r") and "+" not in mode if isinstance(mode, str) else flags & os.O_ACCMODE == os.O_RDONLY
-        if _noted is not None:
-            _noted.add((os.path.abspath(path), reads))
-        elif reads and not path.endswith((".py", ".pyc")):
-            module = _module_at_work()
-            if module is not None:
-                _by_module.setdefault(module, set()).add(os.path.abspath(path))
+        path = os.path.abspath(path)
+        if _reading is not None:
+            _reading.note(path, reads)
+        # Those that import it later get what it has read, too.
+        module = _module_at_work() if reads and not path.endswith((".py", ".pyc")) else None
+        if module is not None:
+            _by_module.setdefault(module, set()).add(path)
+            _as_read.setdefault(path, _looks(path))
     except Exception:
         pass  # it would be that of whoever opens something
 
@@ -76,31 +85,38 @@ class Reads:
     def __init__(self) -> None:
         self.began = time.time()
         self._modules = set(sys.modules)
-        self.noted: Set[Tuple[str, bool]] = set()
+        self._noted: Set[Tuple[str, bool]] = set()  # (path, only read)
+        self.as_read: Dict[str, Any] = dict(_as_read)  # how files were when they were opened, by their real paths
         self.at_import: Set[str] = set()  # of what unknown() gives: not by the build itself
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:
-        global _noted
+        global _reading
         begin()
-        before, _noted = _noted, self.noted
+        before, _reading = _reading, self
         try:
             yield
         finally:
-            _noted = before
+            _reading = before
+
+    def note(self, path: str, reads: bool) -> None:
+        self._noted.add((path, reads))
+        if reads:
+            self.as_read.setdefault(os.path.realpath(path), _looks(path))
 
     def unknown(self, root: str, watch: Iterable[str], known: Set[str], modules: bool) -> List[str]:
         """Those that were there before, relative to the root directory; `known`: paths that the version has; `modules`: it may have got any
         module that is loaded, without opening anything."""
-        written = {path for path, reads in self.noted if not reads}
-        read = {_source_of(path) for path, reads in self.noted if reads and path not in written} | self._loaded()
+        written = {path for path, reads in self._noted if not reads}
+        read = {_source_of(path) for path, reads in self._noted if reads and path not in written} | self._loaded()
         at_import = {path for module in known for path in _by_module.get(module, ())} - read
         self.at_import = {os.path.relpath(path, root) for path in at_import}
         read |= at_import
         loaded = {str(getattr(module, "__file__", "")) for module in list(sys.modules.values())} if modules else set()
         read |= {path for path in loaded if not _is_test(os.path.basename(path))}
         # By a link it is another one when that leads elsewhere.
-        found = sorted(path if path.startswith(root + os.sep) else os.path.realpath(path) for path in read)
+        top = _top_of(root)
+        found = sorted(path if path.startswith(top + os.sep) else os.path.realpath(path) for path in read)
         found = [path for path in found if self._is_unknown(os.path.realpath(path), root, known)]
         if not found:
             return []
@@ -109,7 +125,7 @@ class Reads:
         return sorted({os.path.relpath(path, root) for path in found if not any(p in watched for p in _ways_to(os.path.realpath(path)))})
 
     def _is_unknown(self, path: str, root: str, known: Set[str]) -> bool:
-        return path not in known and _is_of_project(path, root) and self._was_there(path)
+        return path not in known and _is_of_project(path, _top_of(root)) and self._was_there(path)
 
     def _loaded(self) -> Set[str]:
         """Extension modules that it was the first to import: no file is opened for them in Python."""
@@ -117,11 +133,8 @@ class Reads:
         return {path for path in files if path.endswith(tuple(EXTENSION_SUFFIXES))}
 
     def _was_there(self, path: str) -> bool:
-        try:
-            status = os.stat(path)
-        except OSError:
-            return False
-        return stat.S_ISREG(status.st_mode) and status.st_mtime < self.began
+        status = self.as_read.get(path) or _looks(path)
+        return status is not None and stat.S_ISREG(status.st_mode) and status.st_mtime < self.began
 
 
 def _source_of(path: str) -> str:
@@ -131,26 +144,39 @@ def _source_of(path: str) -> str:
         return path
 
 
-def _is_of_project(path: str, root: str) -> bool:
-    if not path.startswith(root + os.sep):
+def _looks(path: str) -> Any:
+    try:
+        return os.stat(path)
+    except OSError:
+        return None
+
+
+def _top_of(root: str) -> str:
+    """Where the settings of pytest lie beside the tests, the project is what they are in."""
+    return os.path.dirname(root) if os.path.basename(root) in _TESTS else root
+
+
+def _is_of_project(path: str, top: str) -> bool:
+    if not path.startswith(top + os.sep):
         return False
-    return not any(part.startswith(".") or part in _NOT_OURS for part in path[len(root) + 1:].split(os.sep))
+    parts = path[len(top) + 1:].split(os.sep)
+    return not any(part in _NOT_OURS or part.startswith(".") and (part.endswith(_CACHES) or part.startswith(_CACHES)) for part in parts)
 
 
 def _is_test(name: str) -> bool:
     return name.startswith("test_") or name.endswith("_test.py")
 
 
-def _state_of(path: str) -> List[Any]:
-    try:
-        status, real = os.stat(path), os.path.realpath(path)
-    except OSError:
-        return []
-    return [status.st_size, status.st_mtime_ns, *([real] if real != path else [])]
+def _state_of(path: str, as_read: Mapping[str, Any] = MappingProxyType({})) -> List[Any]:
+    path = os.path.normpath(path)
+    real = os.path.realpath(path)
+    status = as_read.get(real) or _looks(path)
+    return [status.st_size, status.st_mtime_ns, *([real] if real != path else [])] if status is not None else []
 
 
-def remembered(files: Sequence[str], root: str) -> List[List[Any]]:
-    return [[path, _state_of(os.path.join(root, path))] for path in files[:REMEMBERED_MAX]]
+def remembered(files: Sequence[str], root: str, as_read: Mapping[str, Any]) -> List[List[Any]]:
+    """How they were when they were read."""
+    return [[path, _state_of(os.path.join(root, path), as_read)] for path in files[:REMEMBERED_MAX]]
 
 
 def difference(files: Iterable[Sequence[Any]], root: str) -> Optional[str]:
