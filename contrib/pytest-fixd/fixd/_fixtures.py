@@ -15,7 +15,7 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Set,
 
 import pytest
 
-from . import _asked, _classes, _directories, _ends, _history, _ledger, _limit, _live, _made_of, _outside, _patterns, _remote, _source, _teardown, _values
+from . import _asked, _classes, _directories, _ends, _history, _ledger, _limit, _live, _made_of, _outside, _patterns, _reads, _remote, _source, _teardown, _values
 from ._definition import NOT_COMPARED, SCOPES, Arguments, Definition, PerProcess, PerTest, full_name, param_key, place_of, title_of
 from ._handle import Handle
 from ._lib import Build, FixdError, View
@@ -712,6 +712,7 @@ def fixture(function: Optional[Callable[..., Any]] = None, *, scope: Any = None,
     if max_age is not None and not max_age >= 0:
         raise ValueError(f"max_age={max_age!r}: expected a number of seconds")
     _values.check_serializer(serializer)
+    _reads.begin()
 
     def define(f: Callable[..., Any]) -> Any:
         if remote:

@@ -67,6 +67,37 @@ def _listen(event: str, arguments: Tuple[Any, ...]) -> None:
         pass  # it would be that of whoever opens something
 
 
+def _has_word(directory: str) -> bool:
+    try:
+        with open(os.path.join(directory, "conftest.py"), "rb") as f:
+            return b"fixd" in f.read()
+    except OSError:
+        return False
+
+
+def _is_wanted(config: Any) -> bool:
+    """Does a conftest.py of this run know of us?  Where only a module of tests does, begin() is called by that."""
+    root, here = str(config.rootpath), str(config.invocation_params.dir)
+    paths = config.known_args_namespace.file_or_dir or config.getini("testpaths") or [here]
+    left = SEARCHED_MAX
+    for path in paths:
+        path = os.path.abspath(os.path.join(here, str(path).partition("::")[0]))
+        if any(_has_word(way) for way in [*_ways_to(path), root]):
+            return True
+        for directory, below, _ in os.walk(path):
+            below[:] = [name for name in below if name not in _NOT_OURS and not name.startswith(".")]
+            left -= 1
+            if left < 0 or _has_word(directory):
+                return True
+    return False
+
+
+def begin_if_wanted(config: Any) -> None:
+    """An audit hook is called for much more than files, and stays: projects that share nothing need not bear it."""
+    if not _is_listening and _is_wanted(config):
+        begin()
+
+
 def begin() -> None:
     """Before anything of the project is imported."""
     global _is_listening

@@ -36,8 +36,6 @@ from ._setting import is_in_file, of_file, seconds, seconds_or_nought, setting
 from ._use import Held, IniFile
 from ._witness import Witness
 
-_reads.begin()
-
 PYTHON = "FIXD_PYTHON"
 # A builder's process waits so long for the others before somebody else has to clean up.
 LAST_S = 3600.0
@@ -594,6 +592,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_load_initial_conftests(early_config: Any) -> Iterator[None]:
     _again.begin(early_config)
     _live.use_modules()
+    _reads.begin_if_wanted(early_config)
     yield
     _again.begin_live(early_config)
 
