@@ -138,6 +138,7 @@ pytest_fixd = \
 	contrib/pytest-fixd/tests/test_cleanup.py \
 	contrib/pytest-fixd/tests/test_connections.py \
 	contrib/pytest-fixd/tests/test_databases.py \
+	contrib/pytest-fixd/tests/test_habits.py \
 	contrib/pytest-fixd/tests/test_identity.py \
 	contrib/pytest-fixd/tests/test_install.py \
 	contrib/pytest-fixd/tests/test_live.py \
