@@ -38,8 +38,12 @@ uint64_t usage_of_tree(const char *dir)
 	const FTSENT *e;
 
 	while (fts && (e = fts_read(fts))) {
-		if (e->fts_info == FTS_D || e->fts_info == FTS_F || e->fts_info == FTS_SL || e->fts_info == FTS_DEFAULT)
-			bytes += (uint64_t)e->fts_statp->st_blocks * 512 + MANIFEST_ENTRY;
+		bool file = e->fts_info == FTS_F || e->fts_info == FTS_SL || e->fts_info == FTS_DEFAULT;
+		uint64_t names = file && e->fts_statp->st_nlink ? e->fts_statp->st_nlink : 1;
+
+		/* A file is found by each of its names. */
+		if (file || e->fts_info == FTS_D)
+			bytes += (uint64_t)e->fts_statp->st_blocks * 512 / names + MANIFEST_ENTRY;
 	}
 	if (fts)
 		fts_close(fts);
