@@ -205,5 +205,5 @@ def difference(found: Iterable[List[str]], request: Any) -> Optional[str]:
 
 def by_variable(found: Iterable[List[str]]) -> Optional[str]:
     """What its own lines do not show."""
-    names = (name.rpartition(":") for kind, name, _ in found if kind == "variable")
-    return next((f"the environment by a variable ({os.path.basename(word)}.{name})" for word, _, name in names), None)
+    names = [name.rpartition(":") for kind, name, _ in found if kind == "variable"]
+    return f"the environment by a variable ({os.path.basename(names[0][0]).replace('.py', '')}.{names[0][2]})" if names else None
