@@ -460,8 +460,8 @@ def test_interrupted_build_is_somebody_else_s(project):
         @fixd.fixture(scope="session")
         def data():
             log("tried")
-            if not os.path.exists("fast"):
-                time.sleep(60)
+            while not os.path.exists("fast"):
+                time.sleep(0.05)
             return 1
         """)
     project.write("test_it.py", "def test(data): assert data == 1\n")
@@ -475,9 +475,9 @@ def test_interrupted_build_is_somebody_else_s(project):
         return status.returncode == 0 and json.loads(status.stdout)["daemon"]["waiting"] == 1
 
     wait_for(waits, "the second run to wait")
-    project.write("fast", "")
     os.killpg(first.pid, signal.SIGINT)
     first.communicate(timeout=60)
+    project.write("fast", "")
     output = second.communicate(timeout=60)[0]
     assert second.returncode == 0, output
     assert project.count("tried") == 2
