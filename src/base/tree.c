@@ -19,7 +19,8 @@ uint64_t mount_of(int dirfd, const char *name)
 
 	if (statx(dirfd, name, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | AT_EMPTY_PATH, STATX_MNT_ID, &st) < 0)
 		return 0;
-	return st.stx_mask & STATX_MNT_ID ? st.stx_mnt_id : 0;
+	/* Before Linux 5.8 the file system has to do. */
+	return st.stx_mask & STATX_MNT_ID ? st.stx_mnt_id : ((uint64_t)st.stx_dev_major << 32 | st.stx_dev_minor) + 1;
 }
 
 /* Of a directory its own ".." says what it is mounted in, of anything else the directory that it is in. */
@@ -30,7 +31,9 @@ static bool is_mount(int dirfd, const char *name)
 
 	snprintf(above, sizeof above, "%s/..", name);
 	in = mount_of(dirfd, above);
-	return is && is != (in || dirfd == AT_FDCWD ? in : mount_of(dirfd, ""));
+	if (!in && dirfd != AT_FDCWD)
+		in = mount_of(dirfd, "");
+	return in && is != in;
 }
 
 static int uncover(int dirfd, const char *name)

@@ -489,7 +489,8 @@ static uint64_t measure(struct copy *c, int dirfd)
 		struct stat st;
 		int child;
 
-		if (!strcmp(e->d_name, ".") || !strcmp(e->d_name, "..") || fstatat(fd, e->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+		if (!strcmp(e->d_name, ".") || !strcmp(e->d_name, "..") || fstatat(fd, e->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0 ||
+		    mount_of(fd, e->d_name) != c->mount)
 			continue;
 		bytes += measure_entry(c, &st);
 		child = S_ISDIR(st.st_mode) ? openat(fd, e->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC) : -1;
@@ -525,6 +526,20 @@ static int copy_directory(struct copy *c, int from, int to, const char *path)
 	return r;
 }
 
+/* Only what lies in the same mount as the directory above. */
+static int begin_to_consume(struct copy *c, int in, const char *from)
+{
+	_cleanup_free_ char *above = xstrndup(from, (size_t)(strrchr(from, '/') - from));
+
+	c->mount = mount_of(AT_FDCWD, above);
+	if (mount_of(in, "") != c->mount)
+		return -EXDEV;
+	if (fchmod(in, S_IRWXU) < 0)
+		return -errno;
+	c->original = measure(c, in);
+	return budget(c, 0);
+}
+
 int manifest_copy_tree(const char *from, const char *to, enum manifest_modes modes, const struct manifest_host *host, struct text *manifest,
 		       uint64_t *bytes, char **where)
 {
@@ -546,14 +561,8 @@ int manifest_copy_tree(const char *from, const char *to, enum manifest_modes mod
 	*where = NULL;
 	if (in < 0 || out < 0 || fstat(in, &st) < 0)
 		return fail(&c, in < 0 ? from : to, -errno);
-	c.mount = mount_of(in, "..");
-	if (c.consume && mount_of(in, "") != c.mount)
-		return fail(&c, from, -EXDEV);
-	if (c.consume && fchmod(in, S_IRWXU) < 0)
-		return fail(&c, from, -errno);
 	if (c.consume) {
-		c.original = measure(&c, in);
-		r = budget(&c, 0);
+		r = begin_to_consume(&c, in, from);
 		if (r < 0)
 			return fail(&c, from, r);
 	}

@@ -434,6 +434,18 @@ def test_inputs_that_are_away_for_a_moment(t):
         assert harness.exit_code(client) == 0
 
 
+def test_what_is_missing_for_a_moment(t):
+    """Away and back, once: behind a glob, a link on the way, and by a path with a dot in it."""
+    for n, (watch, path, gone, back) in enumerate((("a/*/conf", "a/x/conf", "mv a/x/conf old", "mv old a/x/conf"), ("cur/conf", "cur/conf", "rm cur", "ln -s a/x cur"),
+                                                   ("./a/x/conf", "a/x/conf", "mv a/x/conf old", "mv old a/x/conf"), ("./a/x", "a/x/conf", "mv a/x old", "mv old a/x")), 1):
+        t.write("a/x/conf", "one\n")
+        subprocess.run("rm -f opened cur; ln -s a/x cur", shell=True, cwd=t.dir, check=True)
+        command = f"if test -e opened; then cat {path}; else echo >opened; {gone}; cat {path} || echo nothing; {back}; fi"
+        d = t.daemon(f"[fixture f]\ncommand = {t.counted(command)}\nwatch = {watch}\n")
+        assert d.client().read("f") == b"one\n" and t.runs() == 2 * n, (watch, t.runs())
+        d.stop()
+
+
 def test_names_that_come_and_go_while_many_look(t):
     """What a look has subscribed to is taken apart in slices, and its set may be gone before that is over."""
     for k in range(60):
@@ -475,6 +487,14 @@ def test_names_with_nothing_of_what_is_watched(t):
                  f"[fixture link]\ncommand = {t.counted('ln -sfn c/in cur; cat cur/conf')}\nwatch = cur/conf\n")
     client = d.client()
     assert [client.read(name) for name in ("glob", "content", "link")] == [b"one\n"] * 3 and t.runs() == 3
+    # Nor is a directory for what may come, which the build itself makes anew.
+    anew = harness.Case(t.mode, t.wrapper)
+    try:
+        e = anew.daemon(f"[fixture f]\ncommand = {anew.counted('rm -rf out; mkdir -p out/sub; echo one')}\nwatch = out/local.conf, out/sub/*.conf\n")
+        os.makedirs(anew.path("out/sub"))
+        assert e.client().read("f") == b"one\n" and anew.runs() == 1
+    finally:
+        anew.finish(False)
     os.rename(t.path("a/out"), t.path("a/other"))
     os.mkdir(t.path("a/more"))
     assert client.read("glob") == b"one\n" and t.runs() == 3

@@ -209,8 +209,7 @@ void subscribe_way(struct watchset *s, const char *path, int depth)
 		errno = EACCES;
 		n = viewer_may_see(s->viewer, at.data, false) ? readlink(at.data, target, sizeof target - 1) : -1;
 		if (sub) {
-			/* Behind a link it has another name than what is seen. */
-			sub->last = depth == 0 && (!save || !save[strspn(save, "/")]);
+			sub->behind = depth > 0;
 			sub->there = n >= 0 || errno != ENOENT;
 			sub->target = n > 0 ? xstrndup(target, (size_t)n) : NULL;
 		}

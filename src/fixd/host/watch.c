@@ -49,51 +49,65 @@ static void hint_all(struct watcher *w)
 
 static char *path_of_event(const struct sub *sub, const char *name)
 {
-	return name ? xasprintf("%s/%s", sub->path, name) : xstrdup(sub->path);
+	return name ? xasprintf("%s/%s", strcmp(sub->path, "/") ? sub->path : "", name) : xstrdup(sub->path);
 }
 
 /*
- * A name on the way to what is watched has got something new: may that be, or have been, something else? A link that leads where it did
- * is not, but two that are heard of at once may have led elsewhere in between.
+ * A link has been made anew: may it lead, or have led, elsewhere? One that was replaced by one to the same place does not; but two that are
+ * heard of at once may have led elsewhere in between.
  */
 static bool leads_elsewhere(struct sub *sub)
 {
-	struct watcher *w = sub->wd->watcher;
-	bool was_there = sub->there, twice = sub->made_anew == w->heard;
+	uint64_t heard = sub->wd->watcher->heard;
+	bool twice = sub->made_anew && sub->made_anew + 1 >= heard, away = sub->away;
 	_cleanup_free_ char *path = path_of_event(sub, sub->name);
 	char target[PATH_MAX];
-	ssize_t n;
+	ssize_t n = readlink(path, target, sizeof target - 1);
 
-	sub->there = true;
-	sub->made_anew = w->heard;
-	if (!sub->target)
-		return was_there;
-	n = readlink(path, target, sizeof target - 1);
-	return twice || n != (ssize_t)strlen(sub->target) || memcmp(target, sub->target, (size_t)n) != 0;
+	sub->made_anew = heard;
+	sub->away = false;
+	return twice || away || n != (ssize_t)strlen(sub->target) || memcmp(target, sub->target, (size_t)n) != 0;
 }
 
-/*
- * Something was written, or a name has got something new, or something that was away: it may look as what was there before, as may all
- * that is in it, and what stood in its place meanwhile may have been read.
- */
-static void note_return(struct sub *sub, const struct inotify_event *e)
+/* What stands at that path from now on may look as what was there before, as may all that is in it. */
+static void note_path(struct sub *sub, const char *path)
 {
-	bool returns = e->mask & (IN_MOVED_TO | IN_CREATE), on_the_way = sub->name && !sub->pattern;
 	struct watchset *s = sub->hearing->set;
-	char *path;
 
-	if (!returns && !(e->mask & IN_MODIFY))
-		return;
-	if (returns && on_the_way && (sub->target || !sub->last) && !leads_elsewhere(sub))
-		return;
-	path = path_of_event(sub, e->len ? e->name : NULL);
-	if (returns && on_the_way && !sub->last)
-		watchset_note_move(s, path);
-	else if (s->complete)
+	if (s->complete)
 		watchset_note(s, path);
 	else if (s->modified.n < WATCH_NAMES_MAX) /* it is not known yet what it sees */
 		vector_add(&s->modified, xstrdup(path));
-	free(path);
+}
+
+/* A name on the way to what is watched has got something new. */
+static void note_way(struct sub *sub, const char *path)
+{
+	bool was_there = sub->there;
+
+	sub->there = true;
+	if (sub->target ? leads_elsewhere(sub) : sub->behind && was_there)
+		watchset_note_move(sub->hearing->set, path);
+	else if (!sub->target && !sub->behind)
+		note_path(sub, path);
+}
+
+/* Something was written, or a name has got something new, or something that was away: what stood in its place may have been read. */
+static void note_return(struct sub *sub, const struct inotify_event *e)
+{
+	bool returns = e->mask & (IN_MOVED_TO | IN_CREATE), on_the_way = sub->name && !sub->pattern;
+	_cleanup_free_ char *path = NULL;
+
+	if (sub->target && (e->mask & (IN_DELETE | IN_MOVED_FROM)))
+		sub->away = true;
+	/* A link that a part of a pattern matches is on the way itself, too. */
+	if ((!returns && !(e->mask & IN_MODIFY)) || (returns && sub->pattern && !sub->last && !(e->mask & IN_ISDIR)))
+		return;
+	path = path_of_event(sub, e->len ? e->name : NULL);
+	if (returns && on_the_way)
+		note_way(sub, path);
+	else
+		note_path(sub, path);
 }
 
 /*

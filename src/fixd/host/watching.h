@@ -53,8 +53,10 @@ struct sub {
 	char *name;	    /* of interest in that directory; NULL: everything */
 	bool pattern;	    /* it is one */
 	bool last;	    /* of the whole, so that its names are what is watched */
+	bool behind;	    /* a link: what is there has another name than what is seen */
 	bool there;	    /* the name of interest, when it was subscribed to */
 	char *target;	    /* the link that it was; or NULL */
+	bool away;	    /* it was, since */
 	uint64_t made_anew; /* watcher::heard when it was, the last time */
 	uint32_t mask;	    /* what of it: the inode may be watched for others, too */
 };

@@ -110,11 +110,11 @@ static void begin_look(struct watchset *s)
 {
 	s->look_began = clock_now();
 	/* A directory that is new may be where the next file appears. */
-	if (s->renamed) {
+	if (s->renamed && !s->deaf) {
 		s->old_hearing = s->hearing;
 		s->hearing = hearing_new(s);
 	}
-	s->survey = survey_new(s->viewer, s->patterns, s->most, s->renamed ? &watches : NULL, s);
+	s->survey = survey_new(s->viewer, s->patterns, s->most, s->renamed && !s->deaf ? &watches : NULL, s);
 	forget_touched(s);
 	s->hinted = s->renamed = false;
 }
@@ -210,6 +210,23 @@ char *watchset_known_change(const struct watchset *s)
 	return s->changed ? xstrdup(s->changed) : NULL;
 }
 
+/* One path has one name: without empty parts, and those that are the directory itself. */
+static char *normal_pattern(const char *pattern)
+{
+	char *copy = xstrdup(pattern), *to = copy;
+
+	if (*copy != '/')
+		return copy; /* what is excluded */
+	for (const char *p = copy; *p; p++) {
+		if (p[0] == '/' && p[1] == '.' && p[2] == '/')
+			p++;
+		else if (p[0] != '/' || p[1] != '/')
+			*to++ = *p;
+	}
+	*to = '\0';
+	return copy;
+}
+
 struct watchset *watchset_new(struct watcher *w, char *const *files, char *const *patterns, size_t most, struct viewer *viewer,
 			      void (*hint)(void *arg), void *arg)
 {
@@ -223,9 +240,9 @@ struct watchset *watchset_new(struct watcher *w, char *const *files, char *const
 	s->arg = arg;
 	s->patterns = xcalloc(n_files + n_patterns + 1, sizeof *s->patterns);
 	for (size_t i = 0; i < n_files; i++)
-		s->patterns[i] = xstrdup(files[i]);
+		s->patterns[i] = normal_pattern(files[i]);
 	for (size_t i = 0; i < n_patterns; i++)
-		s->patterns[n_files + i] = xstrdup(patterns[i]);
+		s->patterns[n_files + i] = normal_pattern(patterns[i]);
 	s->hearing = hearing_new(s);
 	link_init(&s->in_told);
 	link_insert(&w->sets, &s->link);
