@@ -97,7 +97,7 @@ class Record:
     def _getfixturevalue(self, argname: str) -> Any:
         __tracebackhide__ = True
         try:
-            value = self._around(lambda: self._get(argname))
+            value = self._around(functools.partial(self._get, argname))
         except _FAILURES as e:
             self.answers.append(Answer(argname, None, type(e).__qualname__))
             raise

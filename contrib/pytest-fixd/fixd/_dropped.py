@@ -16,7 +16,7 @@ import sys
 import types
 import uuid
 import weakref
-from typing import Any, Dict, FrozenSet, List, Optional
+from typing import Any, Callable, Dict, FrozenSet, Optional
 
 _HOOKS = ("__reduce__", "__reduce_ex__", "__getstate__")
 _PLAIN = (str, bytes, int, float, complex, enum.Enum, pathlib.PurePath, datetime.date, datetime.time, datetime.timedelta, decimal.Decimal, uuid.UUID)
@@ -35,7 +35,7 @@ def _has_own_way(cls: type) -> bool:
 @functools.lru_cache(maxsize=None)
 def _known_to(cls: type) -> FrozenSet[str]:
     """Names that the class has, or the code of its functions, which decides what is left out; and those that it is made of."""
-    mro = cls.__mro__[next(i for i, c in enumerate(cls.__mro__) if any(name in vars(c) for name in _HOOKS)):]
+    mro = cls.__mro__[next((i for i, c in enumerate(cls.__mro__) if any(name in vars(c) for name in _HOOKS)), 0):]
     members = [(name, f) for c in mro for name, f in vars(c).items()]
     functions = [f.__func__ if issubclass(type(f), (classmethod, staticmethod)) else f.fget if issubclass(type(f), property) else f for _, f in members]
     codes = [f.__code__ for f in functions if issubclass(type(f), types.FunctionType)]
@@ -45,17 +45,17 @@ def _known_to(cls: type) -> FrozenSet[str]:
 
 def _is_array(value: Any) -> bool:
     numpy = sys.modules.get("numpy")
-    return numpy is not None and isinstance(value, numpy.ndarray)
+    return numpy is not None and issubclass(type(value), numpy.ndarray)
 
 
 def _is_plain(value: Any, depth: int = 3) -> bool:
-    if isinstance(value, _PLAIN) or (_is_array(value) and not value.dtype.hasobject):
+    if issubclass(type(value), _PLAIN) or (_is_array(value) and not value.dtype.hasobject):
         return True
     if depth == 0:
         return False
-    if hasattr(type(value), "__dataclass_fields__") or isinstance(value, types.SimpleNamespace):
+    if hasattr(type(value), "__dataclass_fields__") or issubclass(type(value), types.SimpleNamespace):
         value = vars(value)
-    if isinstance(value, dict):
+    if issubclass(type(value), dict):
         value = [*value.keys(), *value.values()]
     return type(value) in (tuple, list, set, frozenset) and all(one is None or _is_plain(one, depth - 1) for one in value)
 
@@ -88,7 +88,10 @@ class Looking:
             return {}
         state = _state_of(value)
         states = state if type(state) is tuple else (state,)
-        kept = {name for part in states if isinstance(part, dict) for name in part}
+        parts = [part for part in states if isinstance(part, dict)]
+        # As pydantic has them, below a name of their own.
+        parts += [part["__dict__"] for part in parts if isinstance(part.get("__dict__"), dict)]
+        kept = {name for part in parts for name in part}
         # Who leaves out all of them is not the class: numpy, or whoever has registered a way for it.
         known = () if _is_array(value) or cls in copyreg.dispatch_table else _known_to(cls)
         found = {name: own[name] for name in sorted(map(str, own)) if name not in kept and not name.startswith("_") and name in own and
@@ -98,12 +101,11 @@ class Looking:
         return found
 
 
-def lost(value: Any, suspects: Dict[str, Any]) -> Optional[str]:
+def lost(value: Any, suspects: Dict[str, Any], dumps: Callable[[Any], bytes]) -> Optional[str]:
     """The first of those that a copy has not, or not so."""
-    buffers: List[pickle.PickleBuffer] = []
     try:
         # Not of the same parts: they may be told whose they are.
-        copy = pickle.loads(pickle.dumps(value, 5, buffer_callback=buffers.append), buffers=buffers)
+        copy = pickle.loads(dumps(value))
     except Exception:
         return None  # it takes more to make one: nobody can tell
     return next((name for name, one in suspects.items() if not hasattr(copy, name) or _differs(getattr(copy, name), one)), None)
@@ -111,6 +113,7 @@ def lost(value: Any, suspects: Dict[str, Any]) -> Optional[str]:
 
 def _differs(a: Any, b: Any) -> bool:
     try:
-        return a is not b and not bool(a == b)
+        # What is no number is not equal to itself.
+        return a is not b and not bool(a == b) and pickle.dumps(a, 5) != pickle.dumps(b, 5)
     except Exception:
         return False  # as arrays: it is there

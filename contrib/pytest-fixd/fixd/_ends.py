@@ -90,20 +90,31 @@ class _Surroundings:
 
     def changed_by(self, other: Callable[[], Any]) -> Any:
         """What another one sets, as a fixture that is asked for, it sets in each process."""
+        __tracebackhide__ = True
         directory, path = _directory(), list(sys.path)
         try:
             return other()
         finally:
-            if _directory() != directory:
+            # What the build has set before stays its own.
+            if directory == self._directory:
                 self._directory = _directory()
-            if sys.path != path:
+            if path == self._path:
                 self._path = list(sys.path)
 
 
+def _runs(child: Any) -> bool:
+    try:
+        return child._parent_pid == os.getpid() and bool(child.is_alive())
+    except Exception:
+        return False  # it has been closed
+
+
 def _children() -> Set[Any]:
-    """Processes of multiprocessing that run."""
-    module = sys.modules.get("multiprocessing.process")
-    return {child for child in getattr(module, "_children", ()) if child.is_alive()}
+    """Processes that were begun by name: those of pools are of other classes, and nobody needs them."""
+    process, context = sys.modules.get("multiprocessing.process"), sys.modules.get("multiprocessing.context")
+    kind = getattr(context, "Process", None)
+    # Who is asked whether it runs may leave the set.
+    return {child for child in list(getattr(process, "_children", ())) if type(child) is kind and _runs(child)}
 
 
 class Ends:
@@ -135,6 +146,7 @@ class Ends:
             _listener, atexit.register = before, register  # type: ignore[assignment]
 
     def asks(self, other: Callable[[], Any]) -> Any:
+        __tracebackhide__ = True
         return self._before.changed_by(other)
 
     def set_besides(self, variables: Iterable[str]) -> Optional[str]:

@@ -11,6 +11,7 @@ import contextlib
 import functools
 import os
 import sys
+import types
 from typing import Any, Iterable, Iterator, List, Optional, Set, Tuple
 
 import pytest
@@ -133,10 +134,11 @@ def _note_key(key: Any) -> None:
     """By the variable that it is: it has no name of its own."""
     if _listener is None or not _asked_by_project(3):
         return
-    for module in list(sys.modules.values()):
-        path = getattr(module, "__file__", None)
-        if path and _variables.is_project_file(str(path)):
-            _listener.names |= {(STASH, f"{module.__name__}:{name}") for name, value in vars(module).items() if value is key}
+    for module in [*sys.modules.values(), *_variables.more_modules()]:
+        path = getattr(module, "__file__", None) if _variables.is_a(module, types.ModuleType) else None
+        word = _variables.word_of(module) if path and _variables.is_project_file(str(path)) else None
+        if word is not None:
+            _listener.names |= {(STASH, f"{word}:{name}") for name, value in vars(module).items() if value is key}
 
 
 def _now(kind: str, name: str, request: Any) -> Optional[str]:
@@ -206,4 +208,7 @@ def difference(found: Iterable[List[str]], request: Any) -> Optional[str]:
 def by_variable(found: Iterable[List[str]]) -> Optional[str]:
     """What its own lines do not show."""
     names = [name.rpartition(":") for kind, name, _ in found if kind == "variable"]
-    return f"the environment by a variable ({os.path.basename(names[0][0]).replace('.py', '')}.{names[0][2]})" if names else None
+    if not names:
+        return None
+    word, _, name = names[0]
+    return f"the environment by a variable ({os.path.basename(word)[:-len('.py')] if os.path.isabs(word) else word}.{name})"

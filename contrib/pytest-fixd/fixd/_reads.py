@@ -8,12 +8,15 @@ not seen, nor what libraries of C open themselves.
 from __future__ import annotations
 
 import contextlib
+import functools
 import glob
 import importlib.util
+import itertools
 import os
 import stat
 import sys
 import time
+from collections import ChainMap
 from importlib.machinery import EXTENSION_SUFFIXES
 from types import MappingProxyType
 from typing import Any, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Set, Tuple
@@ -25,8 +28,13 @@ _NOT_OURS = ("__pycache__", "site-packages", "dist-packages", "node_modules", ".
 # Of caches of tools: .pytest_cache and others, and what measures coverage.
 _CACHES = ("_cache", ".coverage")
 _TESTS = ("test", "tests", "testing")
+# What stands in the directory of a project.
+_OF_PROJECTS = ("pyproject.toml", "setup.py", "setup.cfg", "tox.ini", ".git", ".hg", "src")
 REMEMBERED_MAX = 1000
-SEARCHED_MAX = 200  # directories
+SEARCHED_MAX = 1000  # files
+
+# Who calls these is no module that is imported.
+_NOT_OF_MODULES = ("_pytest.", "pluggy.", __package__ + ".")
 
 _reading: Optional["Reads"] = None
 _by_module: Dict[str, Set[str]] = {}  # files that modules have read while they were imported, by that of the module
@@ -38,6 +46,9 @@ def _module_at_work() -> Optional[str]:
     """The file of the module of the project that is being imported: by its own code, or by what that has called."""
     frame: Any = sys._getframe(2)
     while frame is not None:
+        name = str(frame.f_globals.get("__name__"))
+        if name == "__main__" or name.startswith(_NOT_OF_MODULES):
+            return None
         if frame.f_code.co_name == "<module>" and _variables.is_project_file(frame.f_code.co_filename):
             return os.path.realpath(frame.f_code.co_filename)
         frame = frame.f_back
@@ -45,9 +56,13 @@ def _module_at_work() -> Optional[str]:
 
 
 def _listen(event: str, arguments: Tuple[Any, ...]) -> None:
-    if event not in ("open", "ctypes.dlopen") or (_reading is None and _are_imported):
+    if event not in ("open", "ctypes.dlopen", "os.rename") or (_reading is None and _are_imported):
         return
     try:
+        if event == "os.rename":
+            if _reading is not None:
+                _reading.note(os.path.abspath(os.fsdecode(arguments[1])), False)
+            return
         if event == "ctypes.dlopen":
             arguments = (arguments[0], "r", 0)
         path, mode, flags = arguments
@@ -62,34 +77,41 @@ def _listen(event: str, arguments: Tuple[Any, ...]) -> None:
         module = _module_at_work() if reads and not path.endswith((".py", ".pyc")) else None
         if module is not None:
             _by_module.setdefault(module, set()).add(path)
-            _as_read.setdefault(path, _looks(path))
+            _as_read.setdefault(os.path.realpath(path), _looks(path))
     except Exception:
         pass  # it would be that of whoever opens something
 
 
-def _has_word(directory: str) -> bool:
+def _knows_us(path: str) -> bool:
+    """That file, or what it has pytest load."""
     try:
-        with open(os.path.join(directory, "conftest.py"), "rb") as f:
-            return b"fixd" in f.read()
+        with open(path, "rb") as f:
+            text = f.read()
     except OSError:
         return False
+    return b"fixd" in text or b"pytest_plugins" in text
+
+
+def _files_of(paths: Iterable[str]) -> Iterator[str]:
+    """All of Python's in these places."""
+    for path in paths:
+        if os.path.isfile(path):
+            yield path
+        for directory, below, files in os.walk(path):
+            below[:] = [name for name in below if name not in _NOT_OURS and not name.startswith(".")]
+            yield from (os.path.join(directory, name) for name in files if name.endswith(".py"))
 
 
 def _is_wanted(config: Any) -> bool:
-    """Does a conftest.py of this run know of us?  Where only a module of tests does, begin() is called by that."""
+    """Does a file of this run know of us?  In doubt it does."""
     root, here = str(config.rootpath), str(config.invocation_params.dir)
-    paths = config.known_args_namespace.file_or_dir or config.getini("testpaths") or [here]
-    left = SEARCHED_MAX
-    for path in paths:
-        path = os.path.abspath(os.path.join(here, str(path).partition("::")[0]))
-        if any(_has_word(way) for way in [*_ways_to(path), root]):
-            return True
-        for directory, below, _ in os.walk(path):
-            below[:] = [name for name in below if name not in _NOT_OURS and not name.startswith(".")]
-            left -= 1
-            if left < 0 or _has_word(directory):
-                return True
-    return False
+    words = config.known_args_namespace.file_or_dir or [p for words in config.getini("testpaths") for p in glob.glob(os.path.join(root, words))] or [here]
+    paths = {os.path.abspath(os.path.join(here, str(word).partition("::")[0])) for word in words}
+    ways = {way for path in paths for way in _ways_to(path)} | {root}
+    if not all(map(os.path.exists, paths)) or any(_knows_us(os.path.join(way, "conftest.py")) for way in ways):
+        return True
+    files = list(itertools.islice(_files_of(paths), SEARCHED_MAX + 1))
+    return len(files) > SEARCHED_MAX or any(map(_knows_us, files))
 
 
 def begin_if_wanted(config: Any) -> None:
@@ -117,7 +139,8 @@ class Reads:
         self.began = time.time()
         self._modules = set(sys.modules)
         self._noted: Set[Tuple[str, bool]] = set()  # (path, only read)
-        self.as_read: Dict[str, Any] = dict(_as_read)  # how files were when they were opened, by their real paths
+        self._as_read: Dict[str, Any] = {}
+        self.as_read = ChainMap(self._as_read, _as_read)  # how files were when they were opened first, by their real paths
         self.at_import: Set[str] = set()  # of what unknown() gives: not by the build itself
 
     @contextlib.contextmanager
@@ -133,14 +156,14 @@ class Reads:
     def note(self, path: str, reads: bool) -> None:
         self._noted.add((path, reads))
         if reads:
-            self.as_read.setdefault(os.path.realpath(path), _looks(path))
+            self._as_read.setdefault(os.path.realpath(path), _looks(path))
 
     def unknown(self, root: str, watch: Iterable[str], known: Set[str], modules: bool) -> List[str]:
         """Those that were there before, relative to the root directory; `known`: paths that the version has; `modules`: it may have got any
         module that is loaded, without opening anything."""
         written = {path for path, reads in self._noted if not reads}
         read = {_source_of(path) for path, reads in self._noted if reads and path not in written} | self._loaded()
-        at_import = {path for module in known for path in _by_module.get(module, ())} - read
+        at_import = {path for module in known for path in _by_module.get(module, ())} - read - written
         self.at_import = {os.path.relpath(path, root) for path in at_import}
         read |= at_import
         loaded = {str(getattr(module, "__file__", "")) for module in list(sys.modules.values())} if modules else set()
@@ -184,11 +207,21 @@ def _looks(path: str) -> Any:
 
 def _top_of(root: str) -> str:
     """Where the settings of pytest lie beside the tests, the project is what they are in."""
-    return os.path.dirname(root) if os.path.basename(root) in _TESTS else root
+    above = os.path.dirname(root)
+    if os.path.basename(root) in _TESTS and above != os.sep and any(os.path.exists(os.path.join(above, name)) for name in _OF_PROJECTS):
+        return above
+    return root
+
+
+@functools.lru_cache(maxsize=None)
+def _prefixes_in(top: str) -> List[str]:
+    """Interpreters that lie in the project."""
+    found = {os.path.realpath(prefix) for prefix in (sys.prefix, sys.base_prefix)}
+    return [prefix + os.sep for prefix in found if prefix.startswith(top + os.sep)]
 
 
 def _is_of_project(path: str, top: str) -> bool:
-    if not path.startswith(top + os.sep):
+    if not path.startswith(top + os.sep) or any(path.startswith(prefix) for prefix in _prefixes_in(top)):
         return False
     parts = path[len(top) + 1:].split(os.sep)
     return not any(part in _NOT_OURS or part.startswith(".") and (part.endswith(_CACHES) or part.startswith(_CACHES)) for part in parts)

@@ -153,7 +153,7 @@ def _dump_pickle(value: Any, buffers: List[pickle.PickleBuffer], classes: _Class
     objects: Dict[Any, Any] = {}
     main = _pickled(value, buffers, classes, arrays, {}, objects)
     for one, suspects in objects.values():
-        name = _dropped.lost(one, suspects)
+        name = _dropped.lost(one, suspects, _pickled_alone)
         if name is not None:
             raise CannotShare(f"a {type(one).__name__} leaves out its '{name}' when it is pickled")
     owners = _arrays.owners_of(arrays, sys.modules["numpy"]) if len(arrays) > 1 else {}
@@ -169,6 +169,13 @@ def _pickled(value: Any, buffers: List[pickle.PickleBuffer], classes: _Classes, 
     pickler = _Pickler(out, protocol=5, buffer_callback=buffers.append)
     pickler.classes, pickler.arrays, pickler.owners, pickler.objects, pickler.looking = classes, arrays, owners, objects, _dropped.Looking()
     pickler.dump(value)
+    return out.getvalue()
+
+
+def _pickled_alone(value: Any) -> bytes:
+    """With all its bytes."""
+    out = io.BytesIO()
+    _Pickler(out, protocol=5).dump(value)
     return out.getvalue()
 
 

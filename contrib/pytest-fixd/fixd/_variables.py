@@ -22,12 +22,12 @@ def is_a(value: Any, kind: Any) -> bool:
     return issubclass(type(value), kind)
 
 
-def _word_of(module: Any) -> Optional[str]:
+def word_of(module: Any) -> Optional[str]:
     """By which any process finds it: its name, or its file where several have that name."""
     name = module.__name__
-    if name != "conftest" and sys.modules.get(name) is module:
-        return str(name)
-    return os.path.realpath(module.__file__) if any(m is module for m in more_modules()) else None
+    if (name == "conftest" or sys.modules.get(name) is not module) and any(m is module for m in more_modules()):
+        return os.path.realpath(module.__file__)
+    return str(name) if sys.modules.get(name) is module else None
 
 
 def value_of(full: str) -> Any:
@@ -110,7 +110,7 @@ class Walk:
             self._assignment(module, name)
 
     def _add(self, to: Set[str], module: Any, name: str) -> None:
-        word = _word_of(module)
+        word = word_of(module)
         if word is not None:
             to.add(f"{word}:{name}")
 

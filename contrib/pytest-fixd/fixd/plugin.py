@@ -458,7 +458,7 @@ class Runtime:
         """Exactly one process of the run, the last that could use the fixture, tears it down.  Whoever has built it waits for that, when
         it has let go of all but what it has built and what that needs: others may wait for those."""
         is_own = handle.made or handle.generator is not None
-        if self.is_closing and not wait and os.getpid() == self.pid and any(handle.view in other.needs for other in self.last):
+        if self.is_closing and not wait and os.getpid() == self.pid and any(handle.view in other.needs for other in (*self.last, *self.deferred)):
             self.last.append(handle)
             return
         view, definition = handle.view, handle.definition
@@ -625,7 +625,13 @@ def pytest_configure(config: pytest.Config) -> None:
     if runtime.blame:
         config.add_cleanup(_blame.Watching().end)
         config.add_cleanup(_scattered.watch(lambda: [h.view for h in runtime.handles.values() if h.view is not None]))
-    _values.more_modules = _variables.more_modules = lambda: [m for m in config.pluginmanager.get_plugins() if isinstance(m, types.ModuleType)]
+    # There may be a run in a run.
+    config.add_cleanup(functools.partial(_set_more_modules, _values.more_modules))
+    _set_more_modules(lambda: [m for m in config.pluginmanager.get_plugins() if isinstance(m, types.ModuleType)])
+
+
+def _set_more_modules(find: Callable[[], Any]) -> None:
+    _values.more_modules = _variables.more_modules = find
 
 
 @pytest.hookimpl(tryfirst=True)
