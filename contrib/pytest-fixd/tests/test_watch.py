@@ -113,7 +113,7 @@ def test_files_that_are_not_watched(project):
         """)
     output = project.run().passed(1).output
     assert output.count("watch= does not name") == 1, output
-    assert "fixture 'forgotten' reads data/a.csv, own_code.py, table.csv, which watch= does not name: that it changes is seen by the next process only" in output, output
+    assert "fixture 'forgotten' reads .hidden/c.csv, data/a.csv, own_code.py and 1 others, which watch= does not name: that it changes is seen by the next process only" in output, output
 
 
 def test_what_a_build_asks_for(project):
