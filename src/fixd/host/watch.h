@@ -9,8 +9,8 @@
  * change is told (overlays, network file systems, no more watches) the files are looked at every time.
  *
  * A write can leave mtime and size as they were, when it falls into the clock tick of the look or somebody sets the mtime back, and
- * what was moved away and comes back looks as it did: a file or directory of which such a thing was heard has changed, whatever stat()
- * says.
+ * what was moved away and comes back, or is made anew, may look as it did: a file or directory of which such a thing was heard has changed,
+ * whatever stat() says. A directory with nothing in it that was seen, and a link that leads where it did, have not.
  */
 #pragma once
 
