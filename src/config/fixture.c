@@ -49,7 +49,7 @@ static void load_depends(struct fixture *f, const struct raw_entry *e)
 	list_free(names);
 }
 
-static bool same_depend(const struct depend *a, const struct depend *b)
+bool depend_same(const struct depend *a, const struct depend *b)
 {
 	return !strcmp(a->name, b->name) && !strcmp(a->param ? a->param : "", b->param ? b->param : "");
 }
@@ -60,7 +60,7 @@ static void add_data(struct fixture *f)
 	struct depend d = parse_depend(f->data);
 
 	for (f->data_at = 0; f->data_at < f->n_depends; f->data_at++) {
-		if (!same_depend(&f->depends[f->data_at], &d))
+		if (!depend_same(&f->depends[f->data_at], &d))
 			continue;
 		free(d.name);
 		free(d.param);

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "config/fixture.h"
 #include "config/raw.h"
 
 enum mark { UNSEEN, ON_PATH, DONE };
@@ -17,7 +18,7 @@ struct walk {
 	bool failed;
 };
 
-static size_t index_of(const struct config *c, const struct fixture *f)
+static size_t graph_index_of(const struct config *c, const struct fixture *f)
 {
 	size_t low = 0, high = c->n_fixtures;
 
@@ -85,16 +86,11 @@ static void link_one(struct walk *w, const struct fixture *f, struct depend *d)
 	w->failed = true;
 }
 
-static bool same_depend(const struct depend *a, const struct depend *b)
-{
-	return !strcmp(a->name, b->name) && !strcmp(a->param ? a->param : "", b->param ? b->param : "");
-}
-
 static void check_twice(struct walk *w, const struct fixture *f)
 {
 	for (size_t k = 1; k < f->n_depends; k++) {
 		for (size_t m = 0; m < k; m++) {
-			if (!same_depend(&f->depends[k], &f->depends[m]))
+			if (!depend_same(&f->depends[k], &f->depends[m]))
 				continue;
 			config_problem(w->problems, w->config->file, line_of(f), "[fixture %s] depends on '%s' twice", f->name,
 				       f->depends[k].name);
@@ -151,7 +147,7 @@ static void inherit_clones(struct walk *w, struct fixture *f)
 
 static void visit(struct walk *w, const struct fixture *f)
 {
-	size_t i = index_of(w->config, f);
+	size_t i = graph_index_of(w->config, f);
 
 	if (w->marks[i] == DONE)
 		return;
@@ -161,7 +157,7 @@ static void visit(struct walk *w, const struct fixture *f)
 
 		if (!to)
 			continue;
-		if (w->marks[index_of(w->config, to)] == ON_PATH) {
+		if (w->marks[graph_index_of(w->config, to)] == ON_PATH) {
 			config_problem(w->problems, w->config->file, line_of(f),
 				       "[fixture %s] depends on '%s': that is a cycle; a fixture cannot depend on itself, "
 				       "directly or through others",
@@ -193,7 +189,7 @@ static void link_data(struct walk *w, const struct fixture *f)
 		w->failed = true;
 		return;
 	}
-	to = w->config->fixtures[index_of(w->config, data)];
+	to = w->config->fixtures[graph_index_of(w->config, data)];
 	if (!to->as_is)
 		to->section = digest_bytes(&to->section, sizeof to->section);
 	to->as_is = true;
