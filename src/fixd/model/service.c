@@ -14,7 +14,7 @@
 
 void instance_restart_later(struct instance *i)
 {
-	int64_t delay = i->deaths ? RESTART_MIN : 0;
+	int64_t delay = RESTART_MIN;
 
 	for (unsigned n = 1; n < i->deaths && delay < RESTART_MAX; n++)
 		delay *= 2;
