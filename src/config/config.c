@@ -195,7 +195,7 @@ static void check_remotes(struct loading *l)
 	}
 }
 
-static int by_name(const void *a, const void *b)
+static int fixtures_by_name(const void *a, const void *b)
 {
 	const struct fixture *const *x = a, *const *y = b;
 
@@ -222,7 +222,7 @@ int config_load(const char *path, struct config **out, struct text *problems)
 		load_sections(&l);
 		resolve_people(&l);
 		if (c->n_fixtures)
-			qsort(c->fixtures, c->n_fixtures, sizeof *c->fixtures, by_name);
+			qsort(c->fixtures, c->n_fixtures, sizeof *c->fixtures, fixtures_by_name);
 		check_paths_apart(&l);
 		if (graph_check(c, problems) < 0)
 			l.failed = true;

@@ -11,7 +11,7 @@
 
 static struct vector known; /* by name */
 
-static int by_name(const void *key, const void *element)
+static int identity_by_name(const void *key, const void *element)
 {
 	return strcmp(key, ((const struct identity *)element)->user);
 }
@@ -20,7 +20,7 @@ static struct identity *find(const char *user, size_t *at)
 {
 	bool found;
 
-	*at = vector_search(&known, user, by_name, &found);
+	*at = vector_search(&known, user, identity_by_name, &found);
 	return found ? known.all[*at] : NULL;
 }
 

@@ -146,7 +146,7 @@ static char *absolute(const char *root, const char *path)
 	return *path == '/' ? xstrdup(path) : xasprintf("%s/%s", root, path);
 }
 
-static char *joined(const char *const *values)
+static char *keys_joined(const char *const *values)
 {
 	struct text t = { 0 };
 
@@ -165,7 +165,7 @@ static char *parse_enum(const struct key *k, const char *value, int *field)
 			return NULL;
 		}
 	}
-	allowed = joined(k->values);
+	allowed = keys_joined(k->values);
 	question = nearest_question(value, allowed);
 	return xasprintf("%s = %s: expected one of %s%s", k->name, value, allowed, question);
 }

@@ -66,7 +66,7 @@ static char *check_template(const char *key, const char *template, struct fixtur
 			 key, template, wrong);
 }
 
-static int index_of(const char *const *names, size_t n, const char *word, size_t length)
+static int service_index_of(const char *const *names, size_t n, const char *word, size_t length)
 {
 	for (size_t i = 0; i < n; i++) {
 		if (strlen(names[i]) == length && !strncmp(names[i], word, length))
@@ -75,7 +75,7 @@ static int index_of(const char *const *names, size_t n, const char *word, size_t
 	return -1;
 }
 
-static char *joined(const char *const *names, size_t n)
+static char *service_joined(const char *const *names, size_t n)
 {
 	struct text t = { 0 };
 
@@ -91,11 +91,11 @@ static char *check_audit(const char *entry)
 	const char *colon = strchr(entry, ':'), *rule = colon ? colon + 1 : entry;
 	_cleanup_free_ char *all = NULL;
 
-	if (index_of(rules, ELEMENTSOF(rules), rule, strlen(rule)) < 0)
+	if (service_index_of(rules, ELEMENTSOF(rules), rule, strlen(rule)) < 0)
 		return xasprintf("audit = %s: expected error, warn or allow, or one of them behind a kind and ':' (socket:allow)", entry);
-	if (!colon || index_of(kinds, ELEMENTSOF(kinds), entry, (size_t)(colon - entry)) >= 0)
+	if (!colon || service_index_of(kinds, ELEMENTSOF(kinds), entry, (size_t)(colon - entry)) >= 0)
 		return NULL;
-	all = joined(kinds, ELEMENTSOF(kinds));
+	all = service_joined(kinds, ELEMENTSOF(kinds));
 	return xasprintf("audit = %s: expected one of %s", entry, all);
 }
 
