@@ -51,7 +51,7 @@ __attribute__((format(printf, 2, 3))) static void put(struct text *t, const char
 		t->n = t->n + (size_t)n < sizeof t->bytes ? t->n + (size_t)n : sizeof t->bytes - 1;
 }
 
-static bool is_wanted(void)
+static bool blame_is_wanted(void)
 {
 	const char *wanted = getenv("FIXD_BLAME");
 
@@ -469,13 +469,13 @@ void blame_forked(struct mapping *m, bool pristine)
 /* What is changed at the end of the process, and in no view that was detached. */
 __attribute__((destructor)) static void end(void)
 {
-	if (is_wanted())
+	if (blame_is_wanted())
 		mapping_each(blame_tell);
 }
 
 void *blame_place(size_t size)
 {
-	return is_wanted() ? watch_place(size) : NULL;
+	return blame_is_wanted() ? watch_place(size) : NULL;
 }
 
 void blame_set_test(const char *test)
@@ -529,7 +529,7 @@ void blame_watch(struct mapping *m, const char *name, bool depended)
 {
 	struct blame *b;
 
-	if (m->blame || !m->size || !is_wanted())
+	if (m->blame || !m->size || !blame_is_wanted())
 		return;
 	b = calloc(1, sizeof *b);
 	if (b && asprintf(&b->name, depended ? "%s, what it points into" : "%s", name) < 0)

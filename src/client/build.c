@@ -151,13 +151,13 @@ void *fixd_build_memory(struct fixd_build *b, size_t size)
 }
 
 /* It was published, and this client has a lease of it that is of no use. */
-static void give_back(struct fixd *f, const struct wire_image *im)
+static void build_give_back(struct fixd *f, const struct wire_image *im)
 {
 	connection_tell(f, WIRE_TYPE_detach, &(struct wire_detach){ .serial = im->serial }, sizeof(struct wire_detach));
 }
 
 /* *fd: of the image that was published; -1 when none was. */
-static int take_answer(struct fixd_build *b, struct wire_image *im, int *fd)
+static int build_take_answer(struct fixd_build *b, struct wire_image *im, int *fd)
 {
 	char message[sizeof(struct offer_answer) + OFFER_SENTENCE_MAX];
 	struct pollfd p = { .fd = b->channel, .events = POLLIN };
@@ -180,7 +180,7 @@ static int take_answer(struct fixd_build *b, struct wire_image *im, int *fd)
 		*fd = -1;
 	if (n == -EMFILE) {
 		memcpy(&a, message, sizeof a);
-		give_back(b->fixd, &a.image);
+		build_give_back(b->fixd, &a.image);
 		return fixd_fail_with(b->fixd, -EMFILE, "this process has no descriptor left for '%s'", b->name);
 	}
 	if (n < (ssize_t)sizeof a)
@@ -224,11 +224,11 @@ static int publish(struct fixd_build *b, size_t size, const struct fixd_teardown
 	if (r < 0)
 		fixd_fail_with(b->fixd, r, "'%s' cannot be sealed: %s", b->name, strerror(-r));
 	else if ((r = send_to_daemon(b, &c, sizeof c, fds, n_fds)) == 0)
-		r = take_answer(b, &im, &published);
+		r = build_take_answer(b, &im, &published);
 	fd_close(fds[0]);
 	fd_close(fds[1]);
 	if (r == 0 && published < 0) {
-		give_back(b->fixd, &im);
+		build_give_back(b->fixd, &im);
 		r = fixd_fail_with(b->fixd, -EPROTO, "the daemon at %s sent a malformed answer", b->fixd->path);
 	}
 	if (r < 0) {
@@ -320,7 +320,7 @@ int fixd_build_abort(struct fixd_build *b, const char *sentence)
 	if (sentence)
 		memcpy(message + sizeof a, sentence, a.sentence);
 	if (b->channel >= 0 && sentence && (r = send_to_daemon(b, message, sizeof a + a.sentence, NULL, 0)) == 0)
-		r = take_answer(b, &im, &fd);
+		r = build_take_answer(b, &im, &fd);
 	fd_close(fd);
 	build_free(b);
 	return r;

@@ -255,7 +255,7 @@ static bool is_current(struct template *t, char wrong[FORK_SENTENCE_MAX])
 }
 
 /* The first message of a caller asks for the fork. FIXD_FORKED there, with the call; else 0, or -ENOTCONN: it is to be dropped. */
-static int take_call(struct template *t, struct caller *c, struct call *what)
+static int caller_take_call(struct template *t, struct caller *c, struct call *what)
 {
 	char wrong[FORK_SENTENCE_MAX];
 	int r = call_receive(c->fd, what, wrong);
@@ -376,7 +376,7 @@ static int serve(struct template *t, struct call *what)
 
 			if (!t->polled[2 + i].revents)
 				continue;
-			r = c->asked ? take_signal(c) : take_call(t, c, what);
+			r = c->asked ? take_signal(c) : caller_take_call(t, c, what);
 			if (r == FIXD_FORKED)
 				return r;
 			if (r < 0)
@@ -434,7 +434,7 @@ static void audit(const struct fixd_checkpoint *how)
 	exit(AUDIT_FAILED);
 }
 
-static bool is_wanted(const char *path)
+static bool checkpoint_is_wanted(const char *path)
 {
 	const char *disabled = getenv("FIXD_DISABLE");
 
@@ -453,7 +453,7 @@ int fixd_fork_here(int *argc, char ***argv, const struct fixd_checkpoint *given)
 		return here_fails(r, "fixd_checkpoint.size is %zu: expected sizeof(struct fixd_checkpoint)", given->size);
 	if (how.flags & ~(unsigned)(FIXD_INHERIT_ATEXIT | FIXD_RETURN_AT_END))
 		return here_fails(-EINVAL, "fixd_checkpoint.flags has bits that are not known here: 0x%x", how.flags);
-	if (!is_wanted(path))
+	if (!checkpoint_is_wanted(path))
 		return FIXD_NO_TEMPLATE;
 	passed = true;
 	audit(&how);

@@ -160,7 +160,7 @@ static int take_error(struct fixd *f, const struct reply *r)
 }
 
 /* An attach whose answer nobody waits for, or whose descriptors could not be taken: its lease goes back. */
-static void give_back(struct fixd *f, const char *message)
+static void connection_give_back(struct fixd *f, const char *message)
 {
 	struct wire_header h;
 	struct wire_attached a;
@@ -195,7 +195,7 @@ int connection_receive(struct fixd *f, int timeout_ms, uint64_t *id, struct repl
 		memcpy(&h, message, sizeof h);
 		*id = h.id;
 		note_question(f, h.id, reply);
-		give_back(f, message);
+		connection_give_back(f, message);
 		return fixd_fail_with(f, -EMFILE, "this process has no descriptor left for what the daemon sent");
 	}
 	if (n == 0)
@@ -218,7 +218,7 @@ int connection_receive(struct fixd *f, int timeout_ms, uint64_t *id, struct repl
 		return take_error(f, reply);
 	}
 	if (reply->wanted && h.id != reply->wanted)
-		give_back(f, message);
+		connection_give_back(f, message);
 	return 0;
 }
 
@@ -414,7 +414,7 @@ bool connection_mention(struct fixd *f, uint16_t type, const void *body, size_t 
 }
 
 /* A program may have closed it, and have something else there. */
-static bool is_of_daemon(const struct fixd *f, int fd)
+static bool connection_is_of_daemon(const struct fixd *f, int fd)
 {
 	struct ucred peer;
 	socklen_t size = sizeof peer;
@@ -428,7 +428,7 @@ bool connection_mention_of_parent(struct fixd *f, uint64_t epoch, uint16_t type,
 	int fd = own ? f->inherited : f->fd;
 	uint64_t id;
 
-	return fd >= 0 && epoch == (own ? f->inherited_epoch : f->epoch) && is_of_daemon(f, fd) &&
+	return fd >= 0 && epoch == (own ? f->inherited_epoch : f->epoch) && connection_is_of_daemon(f, fd) &&
 	       send_to(f, fd, type, body, size, MSG_DONTWAIT, &id) == 0;
 }
 

@@ -153,7 +153,7 @@ static int connect_to(const char *path, int64_t deadline)
 }
 
 /* 0, with its pid and pidfd; or what the template says, with its sentence. */
-static int take_answer(struct fixd_process *p, const char *name, int64_t deadline)
+static int fork_take_answer(struct fixd_process *p, const char *name, int64_t deadline)
 {
 	char packet[sizeof(struct fork_answer) + FORK_SENTENCE_MAX];
 	struct pollfd ready = { .fd = p->fd, .events = POLLIN };
@@ -220,7 +220,7 @@ static int ask(struct fixd_process *p, const char *name, const struct fixd_fork_
 	}
 	if (r >= 0) {
 		r = socket_send(p->fd, &head, sizeof head, fds, FORK_FDS, 0);
-		r = r < 0 ? -ECONNRESET : take_answer(p, name, deadline);
+		r = r < 0 ? -ECONNRESET : fork_take_answer(p, name, deadline);
 	}
 	fd_close(fds[FORK_FD_TEXT]);
 	fd_close(fds[FORK_FD_DIRECTORY]);

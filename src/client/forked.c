@@ -125,7 +125,7 @@ static bool same_name(const char *a, const char *b)
 	return n == name_length(b) && !memcmp(a, b, n);
 }
 
-static const char *find(char *const *variables, const char *name)
+static const char *forked_find(char *const *variables, const char *name)
 {
 	for (; variables && *variables; variables++) {
 		if (same_name(*variables, name))
@@ -183,13 +183,13 @@ int forked_note_environment(void)
 	if (r == 0 && !(own_variables = calloc(count(environ) + count(first) + 1, sizeof *own_variables)))
 		r = -ENOMEM;
 	for (char **v = environ; r == 0 && v && *v; v++) {
-		const char *before = find(first, *v);
+		const char *before = forked_find(first, *v);
 
 		if (!is_private(*v) && (!before || strcmp(before, *v) != 0))
 			own_variables[n++] = strdup(*v);
 	}
 	for (char **v = first; r == 0 && *v; v++) {
-		if (!is_private(*v) && !find(environ, *v))
+		if (!is_private(*v) && !forked_find(environ, *v))
 			own_variables[n++] = strndup(*v, name_length(*v));
 	}
 	free(first);
@@ -223,7 +223,7 @@ static void set_environment(const struct call *c)
 	if (!new)
 		fail("its environment");
 	for (char **v = c->environment; *v; v++) {
-		if (!find(own_variables, *v) && !is_of_template(*v))
+		if (!forked_find(own_variables, *v) && !is_of_template(*v))
 			new[n++] = *v;
 	}
 	for (char **v = own_variables; v && *v; v++) {

@@ -251,7 +251,7 @@ static bool peer_of(int fd, char *buf, size_t room)
 }
 
 /* A connection of this library: a fork opens another one when it needs it. */
-static bool is_of_daemon(int fd)
+static bool hazards_socket_is_of_daemon(int fd)
 {
 	const char *env = getenv("FIXD_SOCKET");
 	char path[PATH_MAX], peer[PATH_MAX];
@@ -271,7 +271,7 @@ static void tell_socket(struct hazards *h, int fd)
 	int listens = 0;
 	bool connected;
 
-	if (is_of_daemon(fd))
+	if (hazards_socket_is_of_daemon(fd))
 		return;
 	if (getsockname(fd, (struct sockaddr *)&a, &n) == 0)
 		describe_address(&a, n, own, sizeof own);
@@ -412,7 +412,7 @@ static void drop_if_daemon(struct hazards *h, int fd)
 	_cleanup_fd_ int null = -1;
 
 	(void)h;
-	if (fd <= 2 || !is_of_daemon(fd))
+	if (fd <= 2 || !hazards_socket_is_of_daemon(fd))
 		return;
 	/* Its number stays taken: the library closes it when it comes to that. */
 	null = open("/dev/null", O_RDWR | O_CLOEXEC);

@@ -35,7 +35,7 @@
 
 static void *session; /* of libdw: what is mapped in this process */
 
-static void forget(void)
+static void lines_forget(void)
 {
 	if (session)
 		dw.dwfl_end(session);
@@ -54,7 +54,7 @@ static bool begin(void)
 	callbacks.find_debuginfo = (void *)dw.dwfl_standard_find_debuginfo;
 	session = dw.dwfl_begin(&callbacks);
 	if (session && (dw.dwfl_linux_proc_report(session, getpid()) != 0 || dw.dwfl_report_end(session, NULL, NULL) != 0))
-		forget();
+		lines_forget();
 	return session != NULL;
 }
 
@@ -134,7 +134,7 @@ static void *module_of(uint64_t address)
 	if (module || !session)
 		return module;
 	/* It may have been loaded since. */
-	forget();
+	lines_forget();
 	return begin() ? dw.dwfl_addrmodule(session, address) : NULL;
 }
 

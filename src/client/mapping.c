@@ -55,7 +55,7 @@ __attribute__((constructor)) static void survive_fork(void)
 	pthread_atfork(before_fork, after_fork, after_fork_in_child);
 }
 
-static struct mapping *find(uint64_t serial, uint32_t daemon)
+static struct mapping *mapping_find(uint64_t serial, uint32_t daemon)
 {
 	for (struct mapping *m = registry; m; m = m->next) {
 		if (m->fixed && m->serial == serial && m->daemon == daemon)
@@ -245,7 +245,7 @@ static int verify(const struct wire_image *im, int fd)
 static int get_locked(const struct wire_image *im, uint32_t daemon, int *fd, bool writable, enum mapping_need need,
 		      const struct mapping_moves *moves, struct mapping **out)
 {
-	struct mapping *m = find(im->serial, daemon);
+	struct mapping *m = mapping_find(im->serial, daemon);
 	int r = verify(im, *fd);
 
 	/* A serial is never used twice. */

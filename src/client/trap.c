@@ -194,7 +194,7 @@ static void set_result(ucontext_t *u, long result)
 	u->uc_mcontext.gregs[REG_RAX] = result;
 }
 
-static const void *place_of(const ucontext_t *u)
+static const void *trap_place_of(const ucontext_t *u)
 {
 	return (const void *)u->uc_mcontext.gregs[REG_RIP];
 }
@@ -223,7 +223,7 @@ static void set_result(ucontext_t *u, long result)
 	u->uc_mcontext.regs[0] = (uint64_t)result;
 }
 
-static const void *place_of(const ucontext_t *u)
+static const void *trap_place_of(const ucontext_t *u)
 {
 	return (const void *)u->uc_mcontext.pc;
 }
@@ -239,7 +239,7 @@ static const struct call *call_of(int number)
 	return NULL;
 }
 
-static void pass_on(int sig, siginfo_t *si, void *context)
+static void trap_pass_on(int sig, siginfo_t *si, void *context)
 {
 	if (before.sa_flags & SA_SIGINFO) {
 		before.sa_sigaction(sig, si, context);
@@ -266,14 +266,14 @@ static void on_trap(int sig, siginfo_t *si, void *context)
 	uint64_t a[6];
 
 	if (!c) {
-		pass_on(sig, si, context);
+		trap_pass_on(sig, si, context);
 		return;
 	}
 	for (size_t i = 0; i < ELEMENTSOF(a); i++)
 		a[i] = argument_of(context, i);
 	for (; c < calls + ELEMENTSOF(calls); c++) {
 		if (c->number == si->si_syscall)
-			told(a[c->pointer], c->length < 0 ? c->unit : a[c->length] * c->unit, place_of(context));
+			told(a[c->pointer], c->length < 0 ? c->unit : a[c->length] * c->unit, trap_place_of(context));
 	}
 	errno = saved;
 	set_result(context, trap_make_call(si->si_syscall, a));

@@ -103,7 +103,7 @@ static void remember(struct fixd_view *v)
 	pthread_mutex_unlock(&watched_lock);
 }
 
-static void forget(struct fixd_view *v)
+static void view_forget(struct fixd_view *v)
 {
 	struct fixd_view **at = &watched;
 
@@ -118,7 +118,7 @@ static void forget(struct fixd_view *v)
 
 static void view_free(struct fixd_view *v)
 {
-	forget(v);
+	view_forget(v);
 	for (size_t i = 0; i < v->n_mappings; i++) {
 		if (v->mappings[i])
 			mapping_unref(v->mappings[i]);

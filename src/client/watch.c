@@ -105,7 +105,7 @@ static void keep_write(struct watch *w, size_t page, size_t pages, const void *f
 	open_pages(w, page, pages);
 }
 
-static const void *place_of(const void *context)
+static const void *watch_place_of(const void *context)
 {
 	const ucontext_t *u = context;
 
@@ -151,20 +151,20 @@ static bool take_fault(const siginfo_t *si, void *context)
 
 	if (!w) {
 		if (refusals && si->si_code == SEGV_ACCERR && is_write(context))
-			tell_refusal((const void *)address, place_of(context));
+			tell_refusal((const void *)address, watch_place_of(context));
 		errno = saved;
 		return false;
 	}
 	page = (address - (uintptr_t)w->base) / PAGE;
 	/* Another thread may just be opening it. */
 	if (!__atomic_load_n(&w->writer[page], __ATOMIC_ACQUIRE))
-		keep_write(w, page, 1, place_of(context));
+		keep_write(w, page, 1, watch_place_of(context));
 	errno = saved;
 	return true;
 }
 
 /* The kernel is going to write there. */
-static void take_call(uintptr_t start, size_t size, const void *place)
+static void watch_take_call(uintptr_t start, size_t size, const void *place)
 {
 	struct watch *w = watch_of(start);
 	size_t first, end;
@@ -190,7 +190,7 @@ static bool is_ours(const struct sigaction *a)
 }
 
 /* It happens again when this returns, to the handler that was there before. */
-static void pass_on(const siginfo_t *si)
+static void watch_pass_on(const siginfo_t *si)
 {
 	struct sigaction next = { .sa_handler = SIG_DFL };
 
@@ -206,7 +206,7 @@ static void on_fault(int sig, siginfo_t *si, void *context)
 {
 	(void)sig;
 	if (!take_fault(si, context))
-		pass_on(si);
+		watch_pass_on(si);
 }
 
 /* Of libfixd-free, which stands in front of calls that find their memory through a second pointer. */
@@ -245,7 +245,7 @@ static void prepare(void)
 	backtrace(&one, 1);
 	python_prepare();
 	if (fixd_free_tells)
-		fixd_free_tells(take_call);
+		fixd_free_tells(watch_take_call);
 }
 
 void watch_refusals(void (*fn)(const void *, const struct first_write *))
@@ -298,10 +298,10 @@ static void discard(struct watch *w)
 
 static int trap_all(uintptr_t start, size_t size)
 {
-	int r = trap_install(start + size - 1, take_call);
+	int r = trap_install(start + size - 1, watch_take_call);
 
 	for (size_t at = 0; at < size && r == 0; at += TRAP_STRETCH)
-		r = trap_install(start + at, take_call);
+		r = trap_install(start + at, watch_take_call);
 	return r;
 }
 
@@ -339,7 +339,7 @@ void watch_free(struct watch *w)
 	discard(w);
 }
 
-static void forget(struct watch *w)
+static void watch_forget(struct watch *w)
 {
 	for (size_t i = 0; i < watch_count(w); i++)
 		memset(&w->writer[w->writes[i].page], 0, w->writes[i].pages * sizeof *w->writer);
@@ -350,7 +350,7 @@ static void forget(struct watch *w)
 void watch_all(struct watch *w)
 {
 	stand_first();
-	forget(w);
+	watch_forget(w);
 	mprotect(w->base, w->pages * PAGE, PROT_READ);
 }
 
@@ -364,7 +364,7 @@ void watch_again(struct watch *w)
 	stand_first();
 	for (size_t i = 0; i < w->n; i++)
 		mprotect(w->base + w->writes[i].page * PAGE, w->writes[i].pages * PAGE, PROT_READ);
-	forget(w);
+	watch_forget(w);
 }
 
 size_t watch_count(const struct watch *w)
