@@ -37,7 +37,7 @@ static bool pile_add(struct pile *p, const void *bytes, size_t n)
 }
 
 /* The number of a type; the newest is looked at first. */
-static bool number_of(struct descriptions *d, const char *name, size_t size, uint32_t *number)
+static bool describe_number_of(struct descriptions *d, const char *name, size_t size, uint32_t *number)
 {
 	const struct type *types = (const struct type *)(const void *)d->types.bytes;
 	size_t n = d->types.size / sizeof *types;
@@ -60,7 +60,7 @@ void describe_add(struct descriptions *d, const void *p, size_t n, size_t size, 
 		return;
 	/* Until they are in order: which came first. */
 	o.reserved = (uint32_t)(d->objects.size / sizeof o);
-	d->full |= !number_of(d, type, size, &o.type) || !pile_add(&d->objects, &o, sizeof o);
+	d->full |= !describe_number_of(d, type, size, &o.type) || !pile_add(&d->objects, &o, sizeof o);
 }
 
 static int by_place(const void *a, const void *b)
@@ -95,7 +95,7 @@ static bool order(struct work *w, struct objects_object *objects, const struct t
 	return true;
 }
 
-static char *put(char *at, const void *bytes, size_t n)
+static char *describe_put(char *at, const void *bytes, size_t n)
 {
 	if (n)
 		memcpy(at, bytes, n);
@@ -119,11 +119,11 @@ static int write_table(struct work *w, const struct objects_object *objects, siz
 
 	if (!at)
 		return work_fail_space(w, r);
-	at = put(at + skipped, objects, n * sizeof *objects);
-	at = put(at, t->types, t->n * sizeof *t->types);
-	at = put(at, t->fields, t->n_fields * sizeof *t->fields);
-	put(at, t->strings.data, t->strings.size);
-	put(w->space.base + w->space.used - sizeof end, &end, sizeof end);
+	at = describe_put(at + skipped, objects, n * sizeof *objects);
+	at = describe_put(at, t->types, t->n * sizeof *t->types);
+	at = describe_put(at, t->fields, t->n_fields * sizeof *t->fields);
+	describe_put(at, t->strings.data, t->strings.size);
+	describe_put(w->space.base + w->space.used - sizeof end, &end, sizeof end);
 	return 0;
 }
 

@@ -107,7 +107,7 @@ struct noting {
 	size_t n_pids;
 };
 
-static bool add(pid_t pid, const struct mapping *m, void *arg)
+static bool leavings_add(pid_t pid, const struct mapping *m, void *arg)
 {
 	struct noting *n = arg;
 	_cleanup_free_ char *word = word_of(m);
@@ -130,8 +130,8 @@ static void add_process(struct noting *n, pid_t pid)
 
 static bool note_process(pid_t pid, void *arg)
 {
-	each_mapping(pid, add, arg);
-	each_open_file(pid, add, arg);
+	each_mapping(pid, leavings_add, arg);
+	each_open_file(pid, leavings_add, arg);
 	add_process(arg, pid);
 	return false;
 }

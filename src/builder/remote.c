@@ -51,7 +51,7 @@ static bool is_objects(const struct work *w)
 	return w->job.kind == JOB_PLUGIN;
 }
 
-static void add(struct text *t, const char *name, const char *value)
+static void remote_add(struct text *t, const char *name, const char *value)
 {
 	text_add(t, name, strlen(name) + 1);
 	text_add(t, value ? value : "", strlen(value ? value : "") + 1);
@@ -75,17 +75,17 @@ static void add_input(const struct work *w, struct text *t, const char *path)
 
 	if (n >= 0) {
 		target[n] = '\0';
-		add(t, "=link", relative(w, target));
+		remote_add(t, "=link", relative(w, target));
 	}
 	/* Also what is on the way to it, and behind the first link. */
 	if (leads_to && strcmp(leads_to, relative(w, path)) != 0)
-		add(t, "=leads to", leads_to);
+		remote_add(t, "=leads to", leads_to);
 	if (stat(path, &st) == 0 && S_ISREG(st.st_mode)) {
-		add(t, name, path);
-		add(t, "=mode", st.st_mode & 0111 ? "x" : "-");
+		remote_add(t, name, path);
+		remote_add(t, "=mode", st.st_mode & 0111 ? "x" : "-");
 	} else {
 		*name = '=';
-		add(t, name, access(path, F_OK) == 0 ? "there" : "not there");
+		remote_add(t, name, access(path, F_OK) == 0 ? "there" : "not there");
 	}
 }
 
@@ -158,8 +158,8 @@ static int add_dependencies(struct work *w, struct text *t)
 
 		if (fd < 0)
 			return fd;
-		add(t, name, fd_path(fd, path));
-		add(t, "=root", root);
+		remote_add(t, name, fd_path(fd, path));
+		remote_add(t, "=root", root);
 	}
 	return 0;
 }
@@ -169,13 +169,13 @@ static int add_plugin(struct work *w, struct text *t)
 {
 	int r = plugin_load(w);
 
-	add(t, "=symbol", w->job.symbol);
-	add(t, "=malloc", w->job.malloc_arena ? "arena" : "heap");
+	remote_add(t, "=symbol", w->job.symbol);
+	remote_add(t, "=malloc", w->job.malloc_arena ? "arena" : "heap");
 	for (char **l = w->libraries; r == 0 && l && *l; l++) {
 		_cleanup_free_ char *name = xasprintf("@library %s", relative(w, *l));
 
 		if (!strstr(*l, "/libfixd-builder."))
-			add(t, name, *l);
+			remote_add(t, name, *l);
 	}
 	return r;
 }
@@ -197,24 +197,24 @@ static int describe(struct work *w)
 
 	if (uname(&machine) < 0)
 		return -errno;
-	add(&t, "=format", FORMAT);
-	add(&t, "=machine", machine.machine);
-	add(&t, "=page", page);
-	add(&t, "=kind", kind);
-	add(&t, "=fixture", j->name);
-	add(&t, "=user", j->user);
-	add(&t, "=umask", mask);
-	add(&t, "=stray-pointers", strays);
-	add(&t, "=source", relative(w, j->source));
-	add(&t, "=param", j->param);
-	add(&t, "=scope-key", j->scope_key);
-	add(&t, "=as-is", j->as_is ? "yes" : "no");
+	remote_add(&t, "=format", FORMAT);
+	remote_add(&t, "=machine", machine.machine);
+	remote_add(&t, "=page", page);
+	remote_add(&t, "=kind", kind);
+	remote_add(&t, "=fixture", j->name);
+	remote_add(&t, "=user", j->user);
+	remote_add(&t, "=umask", mask);
+	remote_add(&t, "=stray-pointers", strays);
+	remote_add(&t, "=source", relative(w, j->source));
+	remote_add(&t, "=param", j->param);
+	remote_add(&t, "=scope-key", j->scope_key);
+	remote_add(&t, "=as-is", j->as_is ? "yes" : "no");
 	for (char **e = j->env; e && *e; e++)
-		add(&t, "=env", *e);
+		remote_add(&t, "=env", *e);
 	for (size_t k = 0; k < ELEMENTSOF(seen_by_all); k++)
-		add(&t, seen_by_all[k], getenv(strchr(seen_by_all[k], ' ') + 1));
+		remote_add(&t, seen_by_all[k], getenv(strchr(seen_by_all[k], ' ') + 1));
 	for (char **e = j->exclude; e && *e; e++)
-		add(&t, "=exclude", *e);
+		remote_add(&t, "=exclude", *e);
 	for (char **i = j->inputs; i && *i; i++)
 		add_input(w, &t, *i);
 	r = j->kind == JOB_PLUGIN ? add_plugin(w, &t) : 0;

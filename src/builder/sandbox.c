@@ -208,7 +208,7 @@ static void report(int said, int step, int value)
 }
 
 /* Whoever is orphaned in a pid namespace becomes a child of its first process. False: there are no more. */
-static bool reap(pid_t command, int *status)
+static bool sandbox_reap(pid_t command, int *status)
 {
 	int one;
 	pid_t pid;
@@ -227,7 +227,7 @@ _Noreturn static void look_after(pid_t command, int signals, int said)
 	struct signalfd_siginfo info;
 	int status = 0;
 
-	while (reap(command, &status) && status == 0) {
+	while (sandbox_reap(command, &status) && status == 0) {
 		if (poll(p, 2, -1) < 0 && errno != EINTR)
 			break;
 		if (p[1].revents)

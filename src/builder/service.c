@@ -50,7 +50,7 @@ static char *expand(struct work *w, const char *template)
 	return text;
 }
 
-static int put(struct work *w, const char *bytes, size_t size)
+static int service_put(struct work *w, const char *bytes, size_t size)
 {
 	int r = 0;
 	char *p = space_extend(&w->space, size, &r);
@@ -74,7 +74,7 @@ static int put_value(struct work *w, const char *shown, size_t size)
 		value = xasprintf("127.0.0.1:%llu", (unsigned long long)w->job.port);
 	if (w->job.value && !value)
 		return w->error;
-	return value ? put(w, value, strlen(value)) : put(w, shown, size);
+	return value ? service_put(w, value, strlen(value)) : service_put(w, shown, size);
 }
 
 static bool is_template(const struct work *w)
@@ -194,7 +194,7 @@ static int wait_for_checkpoint(struct keep *k)
 	_cleanup_free_ char *path = xasprintf("%s/" FORK_SOCKET, k->work->job.dir);
 	int r = wait_for_notification(k);
 
-	return r < 0 ? r : put(k->work, path, strlen(path));
+	return r < 0 ? r : service_put(k->work, path, strlen(path));
 }
 
 static bool answers(const struct sockaddr *address, socklen_t size, int family)
@@ -336,7 +336,7 @@ static void export_template(const struct work *w)
 	setenv(FORK_AUDIT, rules.data ? rules.data : "", 1);
 }
 
-static int start(struct keep *k)
+static int service_start(struct keep *k)
 {
 	struct work *w = k->work;
 	_cleanup_fd_ int out = -1;
@@ -409,7 +409,7 @@ static int count_memory(struct keep *k)
 int source_service(struct work *w)
 {
 	struct keep *k = w->keep;
-	int r = start(k);
+	int r = service_start(k);
 
 	if (r == 0)
 		r = wait_until_ready(k);

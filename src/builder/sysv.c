@@ -108,7 +108,7 @@ static const struct kind {
 	{ "queue", "message queue", "/proc/sysvipc/msg", queue_user, queue_owner, remove_queue },
 };
 
-static char **add(char **list, const char *word)
+static char **sysv_add(char **list, const char *word)
 {
 	size_t n = list_count(list);
 
@@ -170,7 +170,7 @@ static char **list_it(char **list, const struct kind *kind, int id, const char *
 	(void)kind;
 	(void)id;
 	(void)arg;
-	return add(list, word);
+	return sysv_add(list, word);
 }
 
 char **sysv_list(void)
@@ -201,7 +201,7 @@ static char **note_it(char **list, const struct kind *kind, int id, const char *
 
 	if (list_has(n->before, word) || list_has(list, word) || !is_theirs(kind, id, n->pids, n->n_pids))
 		return list;
-	return add(list, word);
+	return sysv_add(list, word);
 }
 
 char **sysv_note(char **list, char *const *before, const pid_t *pids, size_t n_pids)

@@ -29,7 +29,7 @@
 	X(dwfl_offline_section_address, int, (void))
 #include "base/libdw.h"
 
-static bool number_of(struct die *d, unsigned attribute, uint64_t *n)
+static bool types_number_of(struct die *d, unsigned attribute, uint64_t *n)
 {
 	struct attribute a;
 
@@ -106,11 +106,11 @@ static bool place_of(struct die *member, uint64_t *offset)
 	*offset = 0;
 	if (has(member, AT_EXTERNAL) || has(member, AT_DECLARATION))
 		return false;
-	if (number_of(member, AT_DATA_BIT_OFFSET, offset)) {
+	if (types_number_of(member, AT_DATA_BIT_OFFSET, offset)) {
 		*offset /= 8;
 		return true;
 	}
-	return !has(member, AT_DATA_MEMBER_LOCATION) || number_of(member, AT_DATA_MEMBER_LOCATION, offset);
+	return !has(member, AT_DATA_MEMBER_LOCATION) || types_number_of(member, AT_DATA_MEMBER_LOCATION, offset);
 }
 
 static bool describe_member(struct types *t, struct die *member, struct objects_field *f)

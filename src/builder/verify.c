@@ -34,7 +34,7 @@ static struct verdict *map_verdict(int fd)
 
 #define WRONG "what was built is not right in another process: "
 
-static int start(struct work *w, int verdict, pid_t *pid)
+static int verify_start(struct work *w, int verdict, pid_t *pid)
 {
 	size_t n = w->job.n_dependencies + 1;
 	char **argv = xcalloc(6 + n + 1, sizeof *argv), **next = argv;
@@ -76,7 +76,7 @@ int plugin_verify(struct work *w)
 	_cleanup_fd_ int fd = memfd_new("fixd:verdict");
 	struct verdict *v = fd < 0 || fd_set_cloexec(fd, false) < 0 ? MAP_FAILED : map_verdict(fd);
 	pid_t pid = -1;
-	int status, r = v == MAP_FAILED ? -errno : start(w, fd, &pid);
+	int status, r = v == MAP_FAILED ? -errno : verify_start(w, fd, &pid);
 
 	if (r < 0)
 		return work_fail(w, r, "no process to verify the image in: %s", strerror(-r));
