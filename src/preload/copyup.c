@@ -279,7 +279,7 @@ static int exchange_opened(const struct copy_up *c, bool directory)
  * The draft takes the place of the marker at `path`, which is never missing. The directory that it is in, which may be one that
  * nobody may write to, has not been changed by that.
  */
-static int put(const struct copy_up *c, bool directory)
+static int copyup_put(const struct copy_up *c, bool directory)
 {
 	char above[PATH_MAX];
 	bool opened = false;
@@ -316,7 +316,7 @@ static int copy_marked(struct copy_up *c)
 		return -1;
 	r = S_ISDIR(st.st_mode) ? copy_directory(c, &st) : copy_file(c, &st);
 	if (r == 0)
-		r = put(c, S_ISDIR(st.st_mode));
+		r = copyup_put(c, S_ISDIR(st.st_mode));
 	if (r == 0 && !S_ISDIR(st.st_mode) && st.st_nlink > 1)
 		r = hardlinks_each(c->e, st.st_ino, copy_name, c);
 	return r;
@@ -338,7 +338,7 @@ static int copy_name(void *arg, const char *name)
 	r = copy_way(&other, rest);
 	if (r < 0 || !copyup_marker(c->e, other.path, other.target) || strcmp(other.target, name) != 0)
 		return r;
-	return REAL(link)(c->path, other.draft) < 0 ? -1 : put(&other, false);
+	return REAL(link)(c->path, other.draft) < 0 ? -1 : copyup_put(&other, false);
 }
 
 /* Everything below: what has been moved must not show where it comes from, and what is watched not that it is copied. */

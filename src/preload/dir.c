@@ -347,7 +347,7 @@ SHIM int closedir(DIR *dir)
 typedef int (*filter_fn)(const struct dirent *);
 typedef int (*order_fn)(const struct dirent **, const struct dirent **);
 
-static void free_names(struct dirent **names, size_t n)
+static void dir_free_names(struct dirent **names, size_t n)
 {
 	while (n > 0)
 		free(names[--n]);
@@ -380,7 +380,7 @@ static int scan(DIR *dir, struct dirent ***out, filter_fn wanted, order_fn order
 	SEEN(closedir)(dir);
 	errno = err ? err : saved;
 	if (err) {
-		free_names(names, n);
+		dir_free_names(names, n);
 		return -1;
 	}
 	if (order && n)

@@ -59,7 +59,7 @@ SHIM int mknodat(int dirfd, const char *path, mode_t mode, dev_t dev)
 	WITH_PLACE(TO_MAKE(dirfd, path), dirfd, path, REAL(mknodat)(dirfd, path, mode, dev), REAL(mknod)(p.path, mode, dev));
 }
 
-static int make_link(const char *target, const struct resolved *p)
+static int dirops_make_link(const char *target, const struct resolved *p)
 {
 	int r = REAL(symlink)(target, p->path);
 
@@ -84,7 +84,7 @@ SHIM int symlink(const char *target, const char *path)
 	if (!is_target(target))
 		return REAL(symlink)(target, path);
 	WITH_PLACE(TO_MAKE(AT_FDCWD, path), AT_FDCWD, path, made_link(REAL(symlink)(target, path), target, AT_FDCWD, path),
-		   make_link(target, &p));
+		   dirops_make_link(target, &p));
 }
 
 SHIM int symlinkat(const char *target, int dirfd, const char *path)
@@ -92,7 +92,7 @@ SHIM int symlinkat(const char *target, int dirfd, const char *path)
 	if (!is_target(target))
 		return REAL(symlinkat)(target, dirfd, path);
 	WITH_PLACE(TO_MAKE(dirfd, path), dirfd, path, made_link(REAL(symlinkat)(target, dirfd, path), target, dirfd, path),
-		   make_link(target, &p));
+		   dirops_make_link(target, &p));
 }
 
 /* What the real call said of a directory: it may be where somebody is. */

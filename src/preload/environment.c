@@ -17,7 +17,7 @@
 #define SCRIPT_NAME "FIXD_SCRIPT_NAME="
 #define LIBRARIES_END "/end-of-fixd-libraries" /* in the scratch directory, where there is none */
 
-static size_t count(char *const *list)
+static size_t environment_count(char *const *list)
 {
 	size_t n = 0;
 
@@ -57,7 +57,7 @@ size_t environment_room(char *const *envp)
 {
 	if (!any_run())
 		return 1;
-	return (count(envp) + any_run()->n_variables + 3) * sizeof *envp + strlen(PRELOAD) + strlen(find_preload(envp)) +
+	return (environment_count(envp) + any_run()->n_variables + 3) * sizeof *envp + strlen(PRELOAD) + strlen(find_preload(envp)) +
 	       2 * strlen(shim_path()) + SANITIZER_MAX + 5;
 }
 
@@ -66,7 +66,7 @@ static bool is_shim(struct preload p)
 	return p.size == strlen(shim_path()) && !memcmp(p.name, shim_path(), p.size);
 }
 
-static char *put(char *out, const char *name, size_t n)
+static char *environment_put(char *out, const char *name, size_t n)
 {
 	if (out[-1] != '=')
 		*out++ = ':';
@@ -82,7 +82,7 @@ static char *put_others(char *out, const char *had, bool first)
 
 	while ((p = preload_next(&had)).size) {
 		if (preload_is_others(p, had, is_shim) && preload_is_sanitizer(p) == first)
-			out = put(out, p.name, p.size);
+			out = environment_put(out, p.name, p.size);
 	}
 	return out;
 }
@@ -94,15 +94,15 @@ static void put_preload(char *out, char *const *envp, const char *sanitizer)
 
 	out = put_others(start, had, true);
 	if (*sanitizer && out == start) {
-		out = put(out, sanitizer, strlen(sanitizer));
-		out = put(out, shim, strlen(shim));
+		out = environment_put(out, sanitizer, strlen(sanitizer));
+		out = environment_put(out, shim, strlen(shim));
 	}
-	put_others(put(out, shim, strlen(shim)), had, false);
+	put_others(environment_put(out, shim, strlen(shim)), had, false);
 }
 
 char *const *environment_without_shim(char *const *envp, void *room)
 {
-	char **out = room, *preload = (char *)(out + count(envp) + 1);
+	char **out = room, *preload = (char *)(out + environment_count(envp) + 1);
 	size_t n = 0;
 
 	if (!any_run() || !strstr(find_preload(envp), shim_path()))
@@ -196,7 +196,7 @@ char *const *environment_complete(char *const *envp, const char *sanitizer, void
 		return envp;
 	if (sanitizer == NO_SHIM || !shim_is_in_reach())
 		return environment_without_shim(envp, room);
-	preload = (char *)(out + count(envp) + run->n_variables + 2);
+	preload = (char *)(out + environment_count(envp) + run->n_variables + 2);
 	put_preload(preload, envp, sanitizer);
 	if (envp && is_complete(envp, preload))
 		return envp;
@@ -219,13 +219,13 @@ char *const *environment_complete(char *const *envp, const char *sanitizer, void
 
 size_t environment_name_room(char *const *envp)
 {
-	return (count(envp) + 2) * sizeof *envp + strlen(SCRIPT_NAME) + NAME_SIZE;
+	return (environment_count(envp) + 2) * sizeof *envp + strlen(SCRIPT_NAME) + NAME_SIZE;
 }
 
 char *const *environment_with_name(char *const *envp, const char *script, void *room)
 {
 	const char *slash = strrchr(script, '/');
-	char **out = room, *variable = (char *)(out + count(envp) + 2);
+	char **out = room, *variable = (char *)(out + environment_count(envp) + 2);
 	size_t n = 0;
 
 	/* Without the shim nobody would take it. */
@@ -267,14 +267,14 @@ size_t environment_libraries_room(char *const *envp)
 {
 	const char *had = find_variable(envp, LIBRARIES);
 
-	return (count(envp) + 2) * sizeof *envp + strlen(LIBRARIES) + 2 * PATH_MAX + strlen(run_string(run->scratch)) +
+	return (environment_count(envp) + 2) * sizeof *envp + strlen(LIBRARIES) + 2 * PATH_MAX + strlen(run_string(run->scratch)) +
 	       sizeof LIBRARIES_END + (had ? strlen(had) : 0) + 4;
 }
 
 APART char *const *environment_with_libraries(char *const *envp, const char *path, void *room)
 {
 	const char *had = find_variable(envp, LIBRARIES);
-	char **out = room, *variable = (char *)(out + count(envp) + 2);
+	char **out = room, *variable = (char *)(out + environment_count(envp) + 2);
 	struct libraries l = { 0 };
 	size_t n = 0;
 
@@ -290,7 +290,7 @@ APART char *const *environment_with_libraries(char *const *envp, const char *pat
 	return out;
 }
 
-static void take_name(void)
+static void environment_take_name(void)
 {
 	for (char **e = environ; e && *e; e++) {
 		if (strncmp(*e, SCRIPT_NAME, strlen(SCRIPT_NAME)) != 0)
@@ -305,7 +305,7 @@ static void take_name(void)
 /* In place, before the program looks: it has got what it had. */
 void environment_begin(void)
 {
-	take_name();
+	environment_take_name();
 	for (char **e = environ; e && *e; e++) {
 		char *end;
 

@@ -30,7 +30,7 @@
 
 #define HEAD 3072 /* of a program: most have all in it that is looked for */
 
-static size_t count(char *const *list)
+static size_t exec_count(char *const *list)
 {
 	size_t n = 0;
 
@@ -234,7 +234,7 @@ static int find_program(struct program *p, const char *path)
 
 static size_t script_room(char *const *argv)
 {
-	return (count(argv) + 3) * sizeof *argv;
+	return (exec_count(argv) + 3) * sizeof *argv;
 }
 
 /* As the kernel would call the interpreter: with the path as the program gave it. */
@@ -337,7 +337,7 @@ SHIM int fexecve(int fd, char *const argv[], char *const envp[])
 static int exec_or_shell(const char *path, char *const argv[], char *const envp[])
 {
 	char **shell;
-	size_t n = count(argv);
+	size_t n = exec_count(argv);
 
 	SEEN(execve)(path, argv, envp);
 	if (errno != ENOEXEC)

@@ -113,7 +113,7 @@ enum reach fd_cache_reach(int fd)
 	return reach;
 }
 
-static struct run_entry *entry_of_image(int fd)
+static struct run_entry *fd_cache_entry_of_image(int fd)
 {
 	struct run_entry *e = run_entries();
 	int saved = errno;
@@ -137,7 +137,7 @@ struct run_entry *fd_cache_entry_of(int fd, char *visible, size_t room, bool *sh
 	if (!run || fd_cache_reach(fd) != REACH_INSIDE || !fd_cache_path(fd, visible, room))
 		return NULL;
 	if (!strncmp(visible, "/memfd:", 7)) {
-		e = entry_of_image(fd);
+		e = fd_cache_entry_of_image(fd);
 		if (e)
 			snprintf(visible, room, "%s", run_string(e->path));
 		*shared = true;

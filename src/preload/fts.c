@@ -38,7 +38,7 @@ static char **read_names(const char *path, bool dots)
 	return names;
 }
 
-static void free_names(char **names)
+static void fts_free_names(char **names)
 {
 	for (char **p = names; p && *p; p++)
 		free(*p);
@@ -135,14 +135,14 @@ static int visit_directory(struct ftw_walk *w, const struct stat *st, const stru
 	if (!(w->flags & FTW_DEPTH))
 		r = visit(w, st, FTW_D);
 	if ((w->flags & FTW_ACTIONRETVAL) && r == FTW_SKIP_SUBTREE) {
-		free_names(names);
+		fts_free_names(names);
 		return 0;
 	}
 	if (r == 0 && (w->flags & FTW_CHDIR) && SEEN(chdir)(access_path(w, above)) < 0)
 		r = -1;
 	if (r == 0)
 		r = visit_names(w, names, &here);
-	free_names(names);
+	fts_free_names(names);
 	if (r == 0 && (w->flags & FTW_CHDIR) && SEEN(chdir)("..") < 0)
 		r = -1;
 	if (r == 0 && (w->flags & FTW_DEPTH))
@@ -369,7 +369,7 @@ static FTSENT *list_children(struct fts_walk *w, FTSENT *parent)
 			break;
 		end = &(*end)->fts_link;
 	}
-	free_names(names);
+	fts_free_names(names);
 	return sorted(w, list);
 }
 
@@ -413,7 +413,7 @@ SHIM FTS *fts_open(char *const *paths, int options, fts_order order)
 SHIM_ALIAS(fts64_open, fts_open);
 
 /* After an entry: the rest of its directory, then the directory itself once more. */
-static FTSENT *leave(struct fts_walk *w, FTSENT *e)
+static FTSENT *fts_leave(struct fts_walk *w, FTSENT *e)
 {
 	FTSENT *parent = e->fts_parent, *next = e->fts_link;
 
@@ -469,7 +469,7 @@ static FTSENT *following(struct fts_walk *w)
 		}
 		return enter(w, e);
 	}
-	return leave(w, e);
+	return fts_leave(w, e);
 }
 
 SHIM FTSENT *fts_read(FTS *f)
@@ -482,7 +482,7 @@ SHIM FTSENT *fts_read(FTS *f)
 	e = following(w);
 	/* What fts_set() says of an entry before it is handed out. */
 	while (e && e->fts_instr == FTS_SKIP && e->fts_info != FTS_D)
-		e = leave(w, e);
+		e = fts_leave(w, e);
 	w->public.fts_cur = e;
 	if (!e)
 		errno = 0;
@@ -538,7 +538,7 @@ SHIM int fts_close(FTS *f)
 	lists_leave();
 	free_entries(w->children);
 	for (e = w->begun ? w->public.fts_cur : w->ready; e;)
-		e = leave(w, e);
+		e = fts_leave(w, e);
 	free(w);
 	return 0;
 }

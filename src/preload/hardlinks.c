@@ -43,7 +43,7 @@ static bool grow(void **array, size_t *room, size_t wanted, size_t size)
 	return true;
 }
 
-static int add(struct names *n, uint64_t inode, const char *path)
+static int hardlinks_add(struct names *n, uint64_t inode, const char *path)
 {
 	size_t length = strlen(path) + 1;
 
@@ -73,7 +73,7 @@ static int collect(struct names *n, char *path)
 		if (d->d_type == DT_DIR)
 			r = collect(n, path);
 		else if (d->d_type == DT_REG && REAL(lstat)(path, &st) == 0 && st.st_nlink > 1)
-			r = add(n, st.st_ino, path);
+			r = hardlinks_add(n, st.st_ino, path);
 		path[length] = '\0';
 	}
 	if (dir)

@@ -5,7 +5,7 @@
  */
 #include "preload/shim.h"
 
-static struct run_inode *slots(void)
+static struct run_inode *inodes_slots(void)
 {
 	return (struct run_inode *)(void *)((char *)run + run->inodes);
 }
@@ -16,7 +16,7 @@ void inodes_note(uint64_t copy, uint64_t original)
 	if (!run->tree_device)
 		return;
 	for (uint64_t k = 0; k < RUN_INODES / 2; k++) {
-		struct run_inode *at = &slots()[(copy + k) % RUN_INODES];
+		struct run_inode *at = &inodes_slots()[(copy + k) % RUN_INODES];
 
 		if (__atomic_load_n(&at->copy, __ATOMIC_ACQUIRE))
 			continue;
@@ -30,7 +30,7 @@ void inodes_note(uint64_t copy, uint64_t original)
 uint64_t inodes_original(uint64_t inode)
 {
 	for (uint64_t k = 0; k < RUN_INODES / 2; k++) {
-		const struct run_inode *at = &slots()[(inode + k) % RUN_INODES];
+		const struct run_inode *at = &inodes_slots()[(inode + k) % RUN_INODES];
 		uint64_t copy = __atomic_load_n(&at->copy, __ATOMIC_ACQUIRE);
 
 		if (copy == inode)

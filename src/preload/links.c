@@ -16,7 +16,7 @@
 #include "preload/quiet.h"
 
 /* Offsets of strings in the table, by the hash of the path, after which a free one is looked for. */
-static uint32_t *slots(void)
+static uint32_t *links_slots(void)
 {
 	return (uint32_t *)(void *)((char *)run + run->links);
 }
@@ -36,7 +36,7 @@ static uint32_t find(const char *path)
 	uint32_t at = hash(path);
 
 	for (uint32_t k = 0; k < RUN_LINKS; k++, at++) {
-		uint32_t offset = __atomic_load_n(&slots()[at % RUN_LINKS], __ATOMIC_ACQUIRE);
+		uint32_t offset = __atomic_load_n(&links_slots()[at % RUN_LINKS], __ATOMIC_ACQUIRE);
 
 		if (!offset || !strcmp(run_string(offset), path))
 			return at % RUN_LINKS;
@@ -48,7 +48,7 @@ bool links_has(const char *path)
 {
 	uint32_t at = links_are_there() ? find(path) : RUN_LINKS;
 
-	return at < RUN_LINKS && __atomic_load_n(&slots()[at], __ATOMIC_ACQUIRE);
+	return at < RUN_LINKS && __atomic_load_n(&links_slots()[at], __ATOMIC_ACQUIRE);
 }
 
 /* Two may write it at once: then there are two. If there is no room it is not kept. */
@@ -65,8 +65,8 @@ static void keep(const char *path)
 	do {
 		at = find(path);
 		none = 0;
-	} while (at < RUN_LINKS && !slots()[at] &&
-		 !__atomic_compare_exchange_n(&slots()[at], &none, offset, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED));
+	} while (at < RUN_LINKS && !links_slots()[at] &&
+		 !__atomic_compare_exchange_n(&links_slots()[at], &none, offset, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED));
 	__atomic_store_n(&run->has_links, 1, __ATOMIC_RELEASE);
 }
 
@@ -185,7 +185,7 @@ void links_moved(int from_fd, const char *from, int to_fd, const char *to)
 	int saved = errno;
 
 	for (uint32_t i = 0; links_are_there() && i < RUN_LINKS; i++) {
-		uint32_t offset = __atomic_load_n(&slots()[i], __ATOMIC_ACQUIRE);
+		uint32_t offset = __atomic_load_n(&links_slots()[i], __ATOMIC_ACQUIRE);
 		const char *rest;
 
 		if (!offset)

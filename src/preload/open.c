@@ -251,7 +251,7 @@ SHIM_ALIAS(__setmntent, setmntent);
 
 /* Temporary files: the real function fills in the name, which the program gets back. */
 
-static bool take_name(char *template, const char *path, int suffix)
+static bool open_take_name(char *template, const char *path, int suffix)
 {
 	size_t n = strlen(template), real = strlen(path), length = 6 + (size_t)suffix;
 
@@ -273,7 +273,7 @@ static APART int mkostemps_shown(char *template, int suffix, int flags)
 	if (r <= 0)
 		return r < 0 ? -1 : REAL(mkostemps)(template, suffix, flags);
 	fd = REAL(mkostemps)(p.path, suffix, flags);
-	if (fd >= 0 && !take_name(template, p.path, suffix))
+	if (fd >= 0 && !open_take_name(template, p.path, suffix))
 		return fd_close(fd);
 	fd_cache_opened(fd, REACH_INSIDE);
 	return fd;
@@ -310,7 +310,7 @@ SHIM char *mkdtemp(char *template)
 
 	if (r <= 0)
 		return r < 0 ? NULL : REAL(mkdtemp)(template);
-	return REAL(mkdtemp)(p.path) && take_name(template, p.path, 0) ? template : NULL;
+	return REAL(mkdtemp)(p.path) && open_take_name(template, p.path, 0) ? template : NULL;
 }
 
 /* Names of files that are not there yet: libc would look for them where they are not shown. */

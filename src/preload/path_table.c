@@ -21,7 +21,7 @@ bool has_parent(const char *path)
 	return false;
 }
 
-static void add(struct start *g, const char *s)
+static void path_table_add(struct start *g, const char *s)
 {
 	size_t n = 0;
 
@@ -43,16 +43,16 @@ void path_table_begin(void)
 {
 	const char *scratch = run_string(run->scratch);
 
-	add(&groups[GROUP_PROC], "/proc/");
-	add(&groups[GROUP_DEV_FD], "/dev/fd/");
-	add(&groups[GROUP_DEV_STD], "/dev/std");
+	path_table_add(&groups[GROUP_PROC], "/proc/");
+	path_table_add(&groups[GROUP_DEV_FD], "/dev/fd/");
+	path_table_add(&groups[GROUP_DEV_STD], "/dev/std");
 	for (uint32_t i = 0; i < run->n_entries; i++) {
 		const char *path = run_string(run_entries()[i].path);
 
-		add(&groups[path_below(path, scratch) ? GROUP_SCRATCH : GROUP_PATHS], path);
+		path_table_add(&groups[path_below(path, scratch) ? GROUP_SCRATCH : GROUP_PATHS], path);
 	}
 	for (uint32_t i = 0; i < run->n_aliases; i++)
-		add(&groups[GROUP_PATHS], run_string(aliases()[i].from));
+		path_table_add(&groups[GROUP_PATHS], run_string(aliases()[i].from));
 	absolute_starts.deciding = 1;
 	for (int g = 0; g < GROUPS; g++) {
 		if (groups[g].text)

@@ -262,7 +262,7 @@ struct way {
 #define WALK_NONE 2 /* it is the working directory, which was removed, and has no path */
 
 /* It will not go on from the real path in w->scratch, and says why not, in its order, when it is given that and what is left. */
-static int leave(struct way *w, const char *rest)
+static int resolve_leave(struct way *w, const char *rest)
 {
 	size_t n = strlen(w->scratch);
 
@@ -274,7 +274,7 @@ static int leave(struct way *w, const char *rest)
 	return WALK_LEFT;
 }
 
-static int walk(struct way *w, const char *path);
+static int resolve_walk(struct way *w, const char *path);
 
 /* Goes on behind a link, with its target and what is left of the path. A stack frame for each: only trees with links need it. */
 static __attribute__((noinline)) int walk_link(struct way *w, const char *rest)
@@ -285,7 +285,7 @@ static __attribute__((noinline)) int walk_link(struct way *w, const char *rest)
 
 	if (++w->links > LINKS_MAX) {
 		snprintf(w->scratch, PATH_MAX, "%s/" RUN_TABLE_LOOP, run_string(run->scratch));
-		return path_table_reach(w->out, &e) == REACH_INSIDE ? leave(w, rest) : -ELOOP;
+		return path_table_reach(w->out, &e) == REACH_INSIDE ? resolve_leave(w, rest) : -ELOOP;
 	}
 	if (n + length >= sizeof todo)
 		return -ENAMETOOLONG;
@@ -294,11 +294,11 @@ static __attribute__((noinline)) int walk_link(struct way *w, const char *rest)
 	go_up(w->out);
 	if (*todo == '/')
 		strcpy(w->out, "/");
-	return walk(w, todo);
+	return resolve_walk(w, todo);
 }
 
 /* From the directory `out` along the path, component by component. 0, WALK_... or -errno. */
-static int walk(struct way *w, const char *path)
+static int resolve_walk(struct way *w, const char *path)
 {
 	for (;;) {
 		size_t n;
@@ -322,7 +322,7 @@ static int walk(struct way *w, const char *path)
 			if (w->here)
 				r = 0;
 			if (*w->scratch && (r < 0 || (w->last && !path[n + strspn(path + n, "/")])))
-				return leave(w, path);
+				return resolve_leave(w, path);
 			if (r < 0)
 				return r;
 			if (n == 2)
@@ -398,7 +398,7 @@ int resolve_path(struct resolved *p, int dirfd, const char *path, unsigned use)
 	} else if (!(*path == '/' && fd_cache_behind(&path, p->visible)) && !start_of(dirfd, path, p->visible)) {
 		return 0;
 	}
-	r = walk(&w, path);
+	r = resolve_walk(&w, path);
 	if (r < 0)
 		return fail(-r);
 	if (r == WALK_NONE)

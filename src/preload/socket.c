@@ -140,7 +140,7 @@ static bool link_path(char *out, unsigned long id, const char *kind)
 	return snprintf(out, PATH_MAX, "%s/s/%lx%s", run_string(run->scratch), id, kind) < PATH_MAX;
 }
 
-static int make_link(const char *target, unsigned long id, const char *kind)
+static int socket_make_link(const char *target, unsigned long id, const char *kind)
 {
 	char link[PATH_MAX];
 
@@ -207,9 +207,9 @@ static int bind_to(int fd, const struct run_entry *e, char *path, const char *gi
 	if (snprintf(t.address.sun_path, sizeof t.address.sun_path, BY_DESCRIPTOR "%d/%lx/%s", t.fd, id, name) >=
 	    (int)sizeof t.address.sun_path)
 		return shim_refuse(e, given, "bind");
-	if (make_link(given, id, "-") < 0)
+	if (socket_make_link(given, id, "-") < 0)
 		return -1;
-	r = make_link(*path ? path : "/", id, "");
+	r = socket_make_link(*path ? path : "/", id, "");
 	if (r == 0)
 		r = REAL(bind)(fd, (struct sockaddr *)&t.address, sizeof t.address);
 	remove_link(id, "");

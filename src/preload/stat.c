@@ -12,7 +12,7 @@
 
 #include "base/path.h"
 
-static const struct run_entry *entry_of_image(dev_t device, ino_t inode)
+static const struct run_entry *stat_entry_of_image(dev_t device, ino_t inode)
 {
 	const struct run_entry *e;
 
@@ -28,7 +28,7 @@ static const struct run_entry *entry_of_image(dev_t device, ino_t inode)
 
 bool stat_correct(struct stat *st)
 {
-	const struct run_entry *e = entry_of_image(st->st_dev, st->st_ino);
+	const struct run_entry *e = stat_entry_of_image(st->st_dev, st->st_ino);
 
 	if (!e)
 		return false;
