@@ -51,7 +51,7 @@ struct download {
 	int64_t moved_at; /* when one was given */
 };
 
-static bool ask_next(void *arg, struct http_job *job)
+static bool get_ask_next(void *arg, struct http_job *job)
 {
 	struct download *d = arg;
 	const struct chunk *c = &d->m->chunks[d->asked];
@@ -108,7 +108,7 @@ static int take_one(void *arg, struct http_job *job)
 static int download(struct remote *r, const struct image_manifest *m)
 {
 	struct download d = { .r = r, .m = m, .packer = packer_new(), .buf = xcalloc(1, CHUNK_MAX), .moved_at = clock_now() };
-	const struct http_work work = { .next = ask_next, .done = take_one, .arg = &d };
+	const struct http_work work = { .next = get_ask_next, .done = take_one, .arg = &d };
 	_cleanup_free_ char *size = xasprintf("%llu\n", (unsigned long long)m->size);
 	int err = fd_write_all(STDOUT_FILENO, size, strlen(size));
 

@@ -72,7 +72,7 @@ static int pack_next(struct upload *u, struct http_job *job)
 }
 
 /* First whether it is there already: of an image before, or of an upload that broke. */
-static bool ask_next(void *arg, struct http_job *job)
+static bool put_ask_next(void *arg, struct http_job *job)
 {
 	struct upload *u = arg;
 
@@ -137,7 +137,7 @@ static int put_manifest(struct remote *r, const struct image_manifest *m, const 
 static int upload(struct remote *r, struct image_manifest *m, uint64_t head, const struct signer *signer)
 {
 	struct upload u = { .r = r, .m = m, .head = head, .packer = packer_new(), .buf = xcalloc(1, CHUNK_MAX) };
-	const struct http_work work = { .next = ask_next, .done = take_answer, .arg = &u };
+	const struct http_work work = { .next = put_ask_next, .done = take_answer, .arg = &u };
 	int err;
 
 	tell_begin(&r->tell, m->size);

@@ -39,7 +39,7 @@ bool loading_row(struct loading *l, const struct row *rows, void *object, const 
 	return row_load(rows, object, r, l->resolve, l->arg);
 }
 
-static int by_serial(const void *key, const void *image)
+static int images_by_serial(const void *key, const void *image)
 {
 	uint64_t a = *(const uint64_t *)key, b = ((const struct image *)image)->serial;
 
@@ -49,7 +49,7 @@ static int by_serial(const void *key, const void *image)
 struct image *loading_image(const struct loading *l, uint64_t serial)
 {
 	bool found;
-	size_t at = vector_search(&l->images, &serial, by_serial, &found);
+	size_t at = vector_search(&l->images, &serial, images_by_serial, &found);
 
 	return found ? l->images.all[at] : NULL;
 }
@@ -314,7 +314,7 @@ static void load_image(struct loading *l, const struct record *saved)
 		im->torn_down = true;
 	} else {
 		bool found;
-		size_t at = vector_search(&l->images, &im->serial, by_serial, &found);
+		size_t at = vector_search(&l->images, &im->serial, images_by_serial, &found);
 
 		vector_insert(&l->images, at, image_ref(im));
 	}

@@ -74,7 +74,7 @@ bool recovery_blocks(const struct work *w, const char *fixture)
 }
 
 /* NAME-SERIAL, NAME-SERIAL.note: what was made later may need what was made earlier. */
-static int by_serial(const void *a, const void *b)
+static int leavings_by_serial(const void *a, const void *b)
 {
 	const char *const *x = a, *const *y = b;
 	unsigned long long m = strtoull(strrchr(*x, '-') + 1, NULL, 10), n = strtoull(strrchr(*y, '-') + 1, NULL, 10);
@@ -105,7 +105,7 @@ static void take_over(struct work *w, const char *path, int lock, char *const *u
 		globfree(&g);
 	}
 	if (n)
-		qsort(l->names, n, sizeof *l->names, by_serial);
+		qsort(l->names, n, sizeof *l->names, leavings_by_serial);
 	recovery_continue(l);
 }
 
