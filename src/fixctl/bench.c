@@ -13,7 +13,7 @@
 
 #define EXIT_INTERRUPTED (128 + SIGINT)
 
-static void on_interrupt(int signal)
+static void bench_on_interrupt(int signal)
 {
 	(void)signal;
 	bench_interrupted = 1;
@@ -74,7 +74,7 @@ static int measure(struct fixctl *ctl, const struct bench_options *o, const json
 	return bench_interrupted ? EXIT_INTERRUPTED : worse ? EXIT_REFUSED : failed ? EXIT_BUILD_FAILED : EXIT_SUCCESS;
 }
 
-static int run(struct fixctl *ctl, int argc, char **argv)
+static int bench_run(struct fixctl *ctl, int argc, char **argv)
 {
 	static const struct option options[] = {
 		{ "config", required_argument, NULL, 'c' },
@@ -87,7 +87,7 @@ static int run(struct fixctl *ctl, int argc, char **argv)
 		{ "json", no_argument, NULL, 'j' },
 		{ NULL, 0, NULL, 0 },
 	};
-	const struct sigaction on_signal = { .sa_handler = on_interrupt };
+	const struct sigaction on_signal = { .sa_handler = bench_on_interrupt };
 	struct bench_options o = { .runs = 5, .timeout_ms = 120000, .progress = isatty(STDERR_FILENO) };
 	json_t *old = NULL;
 	double threshold = 0.2;
@@ -142,7 +142,7 @@ static int run(struct fixctl *ctl, int argc, char **argv)
 const struct fixctl_command command_bench = {
 	.name = "bench",
 	.json = true,
-	.run = run,
+	.run = bench_run,
 	.summary = "measure the builds of fixtures, and imports",
 	.help = "bench [OPTION...] [NAME-GLOB...]\n"
 		"       fixctl bench --imports -- COMMAND [ARGUMENT...]\n"

@@ -53,7 +53,7 @@ static int ask(struct fixctl *ctl, struct wire_cleanup *q, const struct text *pa
 	return errors ? EXIT_REFUSED : EXIT_SUCCESS;
 }
 
-static int run(struct fixctl *ctl, int argc, char **argv)
+static int cleanup_run(struct fixctl *ctl, int argc, char **argv)
 {
 	enum { OPT_ALL = 256, OPT_STALE, OPT_UNUSED, OPT_OLDER, OPT_FAILED, OPT_FORCE };
 	static const struct option options[] = {
@@ -117,7 +117,7 @@ static int run(struct fixctl *ctl, int argc, char **argv)
 const struct fixctl_command command_cleanup = {
 	.name = "cleanup",
 	.json = true,
-	.run = run,
+	.run = cleanup_run,
 	.summary = "give images up, so that they are built again",
 	.help = "cleanup [OPTION...] [NAME-GLOB...]\n"
 		"Gives up the images, and forgets the failures, of the named fixtures. What is in use is kept.\n"

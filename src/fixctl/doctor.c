@@ -236,7 +236,7 @@ static const struct {
 	{ "mounts", check_mounts },    { "namespaces", check_sandboxes },
 };
 
-static int run(struct fixctl *ctl, int argc, char **argv)
+static int doctor_run(struct fixctl *ctl, int argc, char **argv)
 {
 	static const struct option options[] = { { "json", no_argument, NULL, 'j' }, { NULL, 0, NULL, 0 } };
 	json_t *all = json_array();
@@ -265,7 +265,7 @@ static int run(struct fixctl *ctl, int argc, char **argv)
 const struct fixctl_command command_doctor = {
 	.name = "doctor",
 	.json = true,
-	.run = run,
+	.run = doctor_run,
 	.summary = "what this machine lacks, and what to do about it",
 	.help = "doctor [--json]\n"
 		"Checks the kernel features and limits that fixd uses. Needs no daemon. What is lacking makes something slower or\n"

@@ -31,7 +31,7 @@ struct explanation {
 	struct history history;
 };
 
-static const char *duration_of(double seconds, char buf[32])
+static const char *explain_duration_of(double seconds, char buf[32])
 {
 	return format_duration(buf, 32, (int64_t)(seconds * NSEC_PER_SEC));
 }
@@ -114,7 +114,7 @@ static char *builds(const struct explanation *x, const json_t *depends, const ch
 		return xasprintf("%s: the client that asks first builds it", why);
 	if (took < 0)
 		return xasprintf("%s: it would be built%s", why, before);
-	return xasprintf("%s: it would be built%s, which took %s the last time", why, before, duration_of(took, buf));
+	return xasprintf("%s: it would be built%s, which took %s the last time", why, before, explain_duration_of(took, buf));
 }
 
 static char *gives(const struct explanation *x, const json_t *i)
@@ -155,7 +155,7 @@ static char *hands_out(const json_t *i)
 		return ctl_int(n, "max") == 1
 			       ? xstrdup("the only clone is held: it would wait for its end")
 			       : xasprintf("all %lld clones are held: it would wait for the end of one", (long long)ctl_int(n, "max"));
-	return xasprintf("a clone would be started, which takes %s", duration_of(ctl_real(n, "start_s"), buf));
+	return xasprintf("a clone would be started, which takes %s", explain_duration_of(ctl_real(n, "start_s"), buf));
 }
 
 static char *waits(const struct explanation *x, const char *session, const char *title)
@@ -204,15 +204,16 @@ static char *event_more(const json_t *e)
 
 	if (!strcmp(event, "ready"))
 		return xasprintf("ready: generation %lld, %s, built in %s", (long long)ctl_int(e, "generation"),
-				 format_size(size, sizeof size, (uint64_t)ctl_int(e, "size")), duration_of(ctl_real(e, "build_s"), took));
+				 format_size(size, sizeof size, (uint64_t)ctl_int(e, "size")),
+				 explain_duration_of(ctl_real(e, "build_s"), took));
 	if (!strcmp(event, "attach"))
 		return xasprintf("given to pid %lld%s%s, which had waited %s", (long long)ctl_int(e, "pid"), *test ? " for " : "", test,
-				 duration_of(ctl_real(e, "took_s"), took));
+				 explain_duration_of(ctl_real(e, "took_s"), took));
 	if (!strcmp(event, "stale"))
 		return xasprintf("stale: %s", ctl_string(e, "stale_cause"));
 	if (!strcmp(event, "downloaded") || !strcmp(event, "uploaded"))
 		return xasprintf("%s: %s in %s%s%s", event, format_size(size, sizeof size, (uint64_t)ctl_int(e, "size")),
-				 duration_of(ctl_real(e, "took_s"), took), *ctl_string(e, "error") ? ", failed: " : "",
+				 explain_duration_of(ctl_real(e, "took_s"), took), *ctl_string(e, "error") ? ", failed: " : "",
 				 ctl_string(e, "error"));
 	return xasprintf("%s%s%s", strcmp(event, "build") ? event : "build began", *ctl_string(e, "error") ? ": " : "",
 			 ctl_string(e, "error"));
@@ -319,7 +320,7 @@ static void print_state(const json_t *i)
 	printf("  State       %s%s%s", instance_color(state), state, PLAIN);
 	if (json_is_integer(json_object_get(i, "size")))
 		printf(", generation %lld, built %s ago in %s, used again %lld time%s", (long long)ctl_int(i, "generation"),
-		       ctl_span(age, sizeof age, ctl_real(i, "age_s")), duration_of(ctl_real(i, "build_s"), took),
+		       ctl_span(age, sizeof age, ctl_real(i, "age_s")), explain_duration_of(ctl_real(i, "build_s"), took),
 		       (long long)ctl_int(i, "reused"), ctl_int(i, "reused") == 1 ? "" : "s");
 	printf("%s%s\n", !instance_is_active(i) && *why ? ": " : "", instance_is_active(i) ? "" : why);
 	print_rest(ctl_string(i, "error"));
@@ -332,7 +333,7 @@ static void print_attach(const char *what)
 	terminal_print(line);
 }
 
-static void print_instance(const struct explanation *x, const json_t *i, const json_t *events)
+static void explain_print_instance(const struct explanation *x, const json_t *i, const json_t *events)
 {
 	_cleanup_free_ char *title = instance_title(i);
 
@@ -396,7 +397,7 @@ static json_t *explain_all(const struct explanation *x, const json_t *status)
 	return list;
 }
 
-static void print(const struct explanation *x, const json_t *explained, const char *name, bool json)
+static void explain_print(const struct explanation *x, const json_t *explained, const char *name, bool json)
 {
 	if (json) {
 		json_t *all = json_pack("{s:s, s:O?, s:O}", "name", name, "definition", x->definition, "instances", (json_t *)explained);
@@ -408,7 +409,7 @@ static void print(const struct explanation *x, const json_t *explained, const ch
 	for (size_t k = 0; k < json_array_size(explained); k++) {
 		const json_t *i = json_array_get(explained, k);
 
-		print_instance(x, i, json_object_get(i, "history"));
+		explain_print_instance(x, i, json_object_get(i, "history"));
 	}
 	if (json_array_size(explained) == 0)
 		print_unbuilt(x, name);
@@ -477,7 +478,7 @@ static int explain(struct fixd *f, const char *name, bool json, const char *othe
 		if (other)
 			code = against(explained, other);
 		else
-			print(&x, explained, name, json);
+			explain_print(&x, explained, name, json);
 		json_decref(explained);
 	}
 	history_deinit(&x.history);
@@ -487,7 +488,7 @@ static int explain(struct fixd *f, const char *name, bool json, const char *othe
 	return code;
 }
 
-static int run(struct fixctl *ctl, int argc, char **argv)
+static int explain_run(struct fixctl *ctl, int argc, char **argv)
 {
 	static const struct option options[] = { { "json", no_argument, NULL, 'j' },
 						 { "against", required_argument, NULL, 'a' },
@@ -518,7 +519,7 @@ static int run(struct fixctl *ctl, int argc, char **argv)
 const struct fixctl_command command_explain = {
 	.name = "explain",
 	.json = true,
-	.run = run,
+	.run = explain_run,
 	.summary = "why a fixture was built, and what an attach would do",
 	.help = "explain [--json | --against FILE] NAME\n"
 		"Of the fixture NAME or NAME[PARAM]: its state, where it is defined, what it depends on and what is watched, when it\n"

@@ -127,7 +127,7 @@ static int fork_and_follow(struct forking *k, const char *name, struct fixd_fork
 }
 
 /* Returns where NAME is. */
-static int parse(struct fixd_fork_options *o, bool *tty, int argc, char **argv)
+static int fork_parse(struct fixd_fork_options *o, bool *tty, int argc, char **argv)
 {
 	static const struct option options[] = {
 		{ "scope-key", required_argument, NULL, 'k' },
@@ -159,13 +159,13 @@ static int parse(struct fixd_fork_options *o, bool *tty, int argc, char **argv)
 	return name;
 }
 
-static int run(struct fixctl *ctl, int argc, char **argv)
+static int fork_run(struct fixctl *ctl, int argc, char **argv)
 {
 	struct fixd_fork_options o = { .size = sizeof o };
 	struct forking k = { .signals = -1, .ended = -1 };
 	const char *disabled = getenv("FIXD_DISABLE");
 	bool tty = false;
-	int name = parse(&o, &tty, argc, argv), code;
+	int name = fork_parse(&o, &tty, argc, argv), code;
 
 	if (disabled && !strcmp(disabled, "1")) {
 		fprintf(stderr, "fixctl: FIXD_DISABLE is set: there is no template to fork; start its program itself\n");
@@ -185,7 +185,7 @@ static int run(struct fixctl *ctl, int argc, char **argv)
 
 const struct fixctl_command command_fork = {
 	.name = "fork",
-	.run = run,
+	.run = fork_run,
 	.summary = "run a fork of a template (process =)",
 	.help = "fork [OPTION...] NAME [-- ARGUMENT...]\n"
 		"A fork of the template NAME or NAME[PARAM], which is prepared first if there is none, goes on from its checkpoint with these\n"

@@ -15,7 +15,7 @@
 #include "fixd.h"
 
 /* Beside the file first, so that nobody sees half of it. */
-static int write_file(const char *path, const void *data, size_t size)
+static int get_write_file(const char *path, const void *data, size_t size)
 {
 	_cleanup_free_ char *beside = xasprintf("%s.XXXXXX", path);
 	_cleanup_fd_ int fd = mkostemp(beside, O_CLOEXEC);
@@ -44,7 +44,7 @@ static int write_output(const char *path, const void *data, size_t size)
 
 		return fd < 0 ? -errno : fd_write_all(fd, data, size);
 	}
-	return write_file(real ? real : path, data, size);
+	return get_write_file(real ? real : path, data, size);
 }
 
 /* Nothing in it would control a terminal. */
@@ -77,7 +77,7 @@ static int print_bytes(const char *name, const void *data, size_t size)
 	return r < 0 ? EXIT_REFUSED : EXIT_SUCCESS;
 }
 
-static void print_json(const char *name, const char *output, const struct fixd_view *v)
+static void get_print_json(const char *name, const char *output, const struct fixd_view *v)
 {
 	json_t *j = json_pack("{s:s, s:s, s:I, s:I, s:b}", "name", name, "output", output, "size", (json_int_t)fixd_view_size(v),
 			      "generation", (json_int_t)fixd_view_generation(v), "built", fixd_view_built(v));
@@ -86,7 +86,7 @@ static void print_json(const char *name, const char *output, const struct fixd_v
 	json_decref(j);
 }
 
-static int run(struct fixctl *ctl, int argc, char **argv)
+static int get_run(struct fixctl *ctl, int argc, char **argv)
 {
 	static const struct option options[] = {
 		{ "output", required_argument, NULL, 'o' },
@@ -127,7 +127,7 @@ static int run(struct fixctl *ctl, int argc, char **argv)
 		code = EXIT_REFUSED;
 	}
 	if (code == EXIT_SUCCESS && ctl->json)
-		print_json(argv[optind], output, v);
+		get_print_json(argv[optind], output, v);
 	fixd_detach(v);
 	fixd_close(f);
 	return code;
@@ -136,7 +136,7 @@ static int run(struct fixctl *ctl, int argc, char **argv)
 const struct fixctl_command command_get = {
 	.name = "get",
 	.json = true,
-	.run = run,
+	.run = get_run,
 	.summary = "the bytes of an image",
 	.help = "get [-o FILE [--json]] [--scope-key KEY] NAME\n"
 		"Writes the bytes of the fixture NAME or NAME[PARAM], which is built first if need be. Of a directory these are\n"

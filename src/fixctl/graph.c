@@ -45,7 +45,7 @@ struct graph {
 };
 
 /* name, name[param] and name[param] @ key are all of one fixture. */
-static int by_name(const void *title, const void *node)
+static int graph_by_name(const void *title, const void *node)
 {
 	const char *name = ((const struct node *)node)->name;
 	size_t n = strcspn(title, "[ ");
@@ -57,7 +57,7 @@ static int by_name(const void *title, const void *node)
 static size_t find_node(const struct graph *g, const char *title)
 {
 	bool found;
-	size_t at = vector_search(&g->names, title, by_name, &found);
+	size_t at = vector_search(&g->names, title, graph_by_name, &found);
 
 	return found ? (size_t)((struct node *)g->names.all[at] - g->nodes) : NONE;
 }
@@ -66,7 +66,7 @@ static void add_node(struct graph *g, const json_t *f)
 {
 	const char *name = ctl_string(f, "name");
 	bool found;
-	size_t at = vector_search(&g->names, name, by_name, &found);
+	size_t at = vector_search(&g->names, name, graph_by_name, &found);
 
 	/* The same name in two sessions is drawn once. */
 	if (found)
@@ -91,7 +91,7 @@ static void add_edges(const struct graph *g, struct node *from, const json_t *ti
 }
 
 /* Of several instances the one that is to be looked at first gives the colour. */
-static size_t rank_of(const char *state)
+static size_t graph_rank_of(const char *state)
 {
 	static const char *const states[] = { "failed", "building", "checking", "stale", "held", "ready", "absent" };
 	size_t i = 0;
@@ -112,7 +112,7 @@ static void add_instance(struct graph *g, const json_t *i)
 	if (ctl_real(i, "build_s") > n->build_s)
 		n->build_s = ctl_real(i, "build_s");
 	/* Clones come and go: how they are together is the state of the service. */
-	if (!instance_is_clone(i) && rank_of(ctl_string(i, "state")) < rank_of(n->state))
+	if (!instance_is_clone(i) && graph_rank_of(ctl_string(i, "state")) < graph_rank_of(n->state))
 		n->state = ctl_string(i, "state");
 	add_edges(g, n, json_object_get(i, "depends"));
 }
@@ -139,7 +139,7 @@ static struct graph make_graph(const json_t *list, const json_t *status)
 }
 
 /* There is no cycle: the daemon has none in its file, and what clients build from exists before. */
-static void measure(struct graph *g, size_t i)
+static void graph_measure(struct graph *g, size_t i)
 {
 	struct node *n = &g->nodes[i];
 
@@ -149,7 +149,7 @@ static void measure(struct graph *g, size_t i)
 	for (size_t k = 0; k < n->n_depends; k++) {
 		const struct node *to = &g->nodes[n->depends[k]];
 
-		measure(g, n->depends[k]);
+		graph_measure(g, n->depends[k]);
 		if (to->layer + 1 > n->layer)
 			n->layer = to->layer + 1;
 		if (n->next == NONE || to->path_s > g->nodes[n->next].path_s)
@@ -166,7 +166,7 @@ static double mark_critical(struct graph *g)
 	size_t longest = NONE;
 
 	for (size_t i = 0; i < g->n; i++) {
-		measure(g, i);
+		graph_measure(g, i);
 		if (longest == NONE || g->nodes[i].path_s > g->nodes[longest].path_s)
 			longest = i;
 	}
@@ -182,7 +182,7 @@ static bool critical_edge(const struct node *from, const struct graph *g, size_t
 	return from->critical && g->nodes[to].critical && from->next == to;
 }
 
-static const char *color_of(const char *state)
+static const char *graph_color_of(const char *state)
 {
 	static const char *const colors[][2] = {
 		{ "ready", "#d8f0d8" }, { "held", "#d8f0d8" }, { "failed", "#f6d0d0" }, { "absent", "#eeeeee" }
@@ -232,7 +232,7 @@ static void print_dot(const struct graph *g, double seconds)
 		print_quoted(n->name);
 		printf(" [label = ");
 		print_quoted(label);
-		printf(", fillcolor = \"%s\"%s];\n", color_of(n->state), n->critical ? ", color = \"#c00000\", penwidth = 2" : "");
+		printf(", fillcolor = \"%s\"%s];\n", graph_color_of(n->state), n->critical ? ", color = \"#c00000\", penwidth = 2" : "");
 		for (size_t k = 0; k < n->n_depends; k++) {
 			putchar('\t');
 			print_quoted(n->name);
@@ -311,7 +311,8 @@ static void print_box(FILE *out, const struct node *n)
 	fprintf(out, "<g><title>");
 	markup_text(out, n->name);
 	fprintf(out, "</title><rect x=\"%d\" y=\"%d\" width=\"%d\" height=\"%d\" rx=\"6\" fill=\"%s\" stroke=\"%s\" stroke-width=\"%d\"/>",
-		x_of(n), y_of(n), BOX_WIDTH, BOX_HEIGHT, color_of(n->state), n->critical ? "#c00000" : "#666666", n->critical ? 2 : 1);
+		x_of(n), y_of(n), BOX_WIDTH, BOX_HEIGHT, graph_color_of(n->state), n->critical ? "#c00000" : "#666666",
+		n->critical ? 2 : 1);
 	fprintf(out, "<text x=\"%d\" y=\"%d\" font-weight=\"bold\">", x_of(n) + 10, y_of(n) + 21);
 	markup_end_of(out, n->name, TITLE_MAX);
 	fprintf(out, "</text><text x=\"%d\" y=\"%d\">[", x_of(n) + 10, y_of(n) + 38);
@@ -395,7 +396,7 @@ static void write_json(const json_t *list, const json_t *status)
 	graph_deinit(&g);
 }
 
-static int run(struct fixctl *ctl, int argc, char **argv)
+static int graph_run(struct fixctl *ctl, int argc, char **argv)
 {
 	static const struct option options[] = { { "format", required_argument, NULL, 'f' },
 						 { "json", no_argument, NULL, 'j' },
@@ -435,7 +436,7 @@ static int run(struct fixctl *ctl, int argc, char **argv)
 const struct fixctl_command command_graph = {
 	.name = "graph",
 	.json = true,
-	.run = run,
+	.run = graph_run,
 	.summary = "the dependency graph",
 	.help = "graph [--format=dot|svg|json]\n"
 		"Draws which fixture is built from which, with scope, size, build time and state; the critical path, for which\n"

@@ -112,7 +112,7 @@ static json_t *as_json(const struct project *p, const char *path)
 	return json_pack("{s:s, s:o, s:o}", "file", path, "suites", suites, "fixtures", fixtures);
 }
 
-static void say(const struct project *p, const char *directory, const char *path, bool json)
+static void init_say(const struct project *p, const char *directory, const char *path, bool json)
 {
 	bool elsewhere = strcmp(directory, ".") != 0;
 	json_t *j;
@@ -149,12 +149,12 @@ static int init(const char *directory, bool dry, bool json)
 	else if (dry && !json)
 		fputs(ini, stdout);
 	else
-		say(&p, directory, path, json);
+		init_say(&p, directory, path, json);
 	project_deinit(&p);
 	return r < 0 ? EXIT_REFUSED : 0;
 }
 
-static int run(struct fixctl *ctl, int argc, char **argv)
+static int init_run(struct fixctl *ctl, int argc, char **argv)
 {
 	static const struct option options[] = {
 		{ "dry-run", no_argument, NULL, 'n' },
@@ -179,7 +179,7 @@ static int run(struct fixctl *ctl, int argc, char **argv)
 const struct fixctl_command command_init = {
 	.name = "init",
 	.json = true,
-	.run = run,
+	.run = init_run,
 	.summary = "write a fixd.ini for a project, to begin with",
 	.help = "init [--dry-run] [--json] [DIRECTORY]\n"
 		"Looks how the tests of DIRECTORY (default: where you are) are started, and for directories of data, and writes\n"

@@ -55,7 +55,7 @@ static void print_fixture(const json_t *f, bool verbose)
 	print_lines(ctl_string(f, "policy"));
 }
 
-static int run(struct fixctl *ctl, int argc, char **argv)
+static int list_run(struct fixctl *ctl, int argc, char **argv)
 {
 	static const struct option options[] = {
 		{ "verbose", no_argument, NULL, 'v' },
@@ -98,7 +98,7 @@ static int run(struct fixctl *ctl, int argc, char **argv)
 const struct fixctl_command command_list = {
 	.name = "list",
 	.json = true,
-	.run = run,
+	.run = list_run,
 	.summary = "the definitions of fixtures",
 	.help = "list [-v] [NAME]\n"
 		"Lists the fixtures: name, [scope], where they are defined, first line of their doc.\n"

@@ -10,7 +10,7 @@
 #include "fixd.h"
 #include "wire/wire.h"
 
-static void print_json(const char *name, const char *text, size_t size)
+static void log_print_json(const char *name, const char *text, size_t size)
 {
 	json_t *j = json_pack("{s:s, s:o}", "name", name, "text", ctl_text(text, size));
 
@@ -26,7 +26,7 @@ static void question_name(const struct fixctl *ctl, const char *title)
 	ctl_known(ctl, name);
 }
 
-static int run(struct fixctl *ctl, int argc, char **argv)
+static int log_run(struct fixctl *ctl, int argc, char **argv)
 {
 	static const struct option options[] = { { "json", no_argument, NULL, 'j' }, { NULL, 0, NULL, 0 } };
 	char body[sizeof(struct wire_query) + WIRE_NAME_MAX];
@@ -50,7 +50,7 @@ static int run(struct fixctl *ctl, int argc, char **argv)
 	f = ctl_open(ctl);
 	code = ctl_report_text(f, WIRE_TYPE_log, body, sizeof q + q.pattern, &text, &size);
 	if (code == 0 && ctl->json)
-		print_json(argv[optind], text, size);
+		log_print_json(argv[optind], text, size);
 	else if (code == 0 && fd_write_all(STDOUT_FILENO, text, size) < 0)
 		code = EXIT_REFUSED;
 	fixd_close(f);
@@ -62,7 +62,7 @@ static int run(struct fixctl *ctl, int argc, char **argv)
 const struct fixctl_command command_log = {
 	.name = "log",
 	.json = true,
-	.run = run,
+	.run = log_run,
 	.summary = "what a builder wrote to its standard error",
 	.help = "log [--json] NAME\n"
 		"Prints what the builder of NAME or NAME[PARAM] wrote during its last build, which may be running (the last\n"

@@ -56,7 +56,7 @@ static bool is_given_up(const json_t *i)
 	return !strcmp(state, "absent") || (!strcmp(state, "stale") && !strcmp(ctl_string(i, "stale_cause"), "cleaned up"));
 }
 
-static size_t rank_of(const json_t *i)
+static size_t ps_rank_of(const json_t *i)
 {
 	static const char *const first[] = { "building", "checking", "failed", "stale" };
 	const char *state = ctl_string(i, "state");
@@ -104,7 +104,7 @@ static char *age_of(const json_t *i)
 	return xstrdup(ctl_span(buf, sizeof buf, ctl_real(i, "age_s")));
 }
 
-static char *size_of(const json_t *i)
+static char *ps_size_of(const json_t *i)
 {
 	char buf[32];
 
@@ -135,7 +135,7 @@ static char *why_of(const json_t *i)
 static void add_figures(struct row *r, const json_t *i)
 {
 	r->cells[AGE] = age_of(i);
-	r->cells[SIZE] = size_of(i);
+	r->cells[SIZE] = ps_size_of(i);
 	r->cells[BUILD] = seconds_of(i, "build_s");
 	r->cells[REUSED] = xasprintf("%lld", (long long)ctl_int(i, "reused"));
 	r->cells[HELD] = held_of(i);
@@ -148,7 +148,7 @@ static void add_row(struct table *t, const json_t *i)
 
 	t->rows = xrealloc(t->rows, (t->n + 1) * sizeof *t->rows);
 	r = &t->rows[t->n++];
-	*r = (struct row){ .instance = i, .rank = rank_of(i) };
+	*r = (struct row){ .instance = i, .rank = ps_rank_of(i) };
 	r->cells[NAME] = terminal_fit(title, 0);
 	r->cells[STATE] = xstrdup(ctl_string(i, "state"));
 	r->image = json_is_integer(json_object_get(i, "size"));
@@ -170,7 +170,7 @@ static void add_session(struct table *t, const json_t *session, bool all)
 	}
 }
 
-static void measure(struct table *t)
+static void ps_measure(struct table *t)
 {
 	for (size_t c = 0; c < COLUMNS; c++)
 		t->widths[c] = strlen(columns[c].title);
@@ -219,11 +219,11 @@ static void print_row(const struct table *t, const struct row *r, size_t width)
 	printf("%*s%s\n", *why ? fill : 0, "", why);
 }
 
-static void print_table(struct table *t, size_t width)
+static void ps_print_table(struct table *t, size_t width)
 {
 	int fill = 0;
 
-	measure(t);
+	ps_measure(t);
 	if (width)
 		shrink(t, width);
 	for (size_t c = 0; c < COLUMNS; c++)
@@ -243,7 +243,7 @@ static void table_free(struct table *t)
 	free(t->rows);
 }
 
-static void print_json(const struct table *t)
+static void ps_print_json(const struct table *t)
 {
 	json_t *list = json_array();
 
@@ -260,7 +260,7 @@ struct view {
 	struct history history;
 };
 
-static int show(void *arg)
+static int ps_show(void *arg)
 {
 	struct view *v = arg;
 	struct table t = { 0 };
@@ -276,15 +276,15 @@ static int show(void *arg)
 	if (t.n)
 		qsort(t.rows, t.n, sizeof *t.rows, by_rank);
 	if (code == 0 && v->json)
-		print_json(&t);
+		ps_print_json(&t);
 	else if (code == 0)
-		print_table(&t, terminal_width());
+		ps_print_table(&t, terminal_width());
 	table_free(&t);
 	json_decref(report);
 	return code;
 }
 
-static int run(struct fixctl *ctl, int argc, char **argv)
+static int ps_run(struct fixctl *ctl, int argc, char **argv)
 {
 	static const struct option options[] = {
 		{ "all", no_argument, NULL, 'a' },
@@ -311,7 +311,7 @@ static int run(struct fixctl *ctl, int argc, char **argv)
 		v.pattern = argv[optind];
 	v.json = ctl->json;
 	v.f = ctl_open(ctl);
-	code = repeat ? screen_watch(show, &v) : show(&v);
+	code = repeat ? screen_watch(ps_show, &v) : ps_show(&v);
 	history_deinit(&v.history);
 	fixd_close(v.f);
 	return code || optind == argc ? code : ctl_known(ctl, argv[optind]);
@@ -320,7 +320,7 @@ static int run(struct fixctl *ctl, int argc, char **argv)
 const struct fixctl_command command_ps = {
 	.name = "ps",
 	.json = true,
-	.run = run,
+	.run = ps_run,
 	.summary = "a line for each instance, what needs a look first",
 	.help = "ps [--all] [--watch] [--json] [NAME-GLOB]\n"
 		"What is being built and when it will be ready, has failed, is stale, is held, and the rest; on a terminal a line is as wide as that.\n"

@@ -250,7 +250,7 @@ static const struct remote_command {
 	{ .name = "keygen", .run_alone = remote_keygen, .takes = "FILE" },
 };
 
-static const struct remote_command *find_command(const char *name)
+static const struct remote_command *remote_find_command(const char *name)
 {
 	_cleanup_text_ struct text all = { 0 };
 	_cleanup_free_ char *question = NULL;
@@ -264,7 +264,7 @@ static const struct remote_command *find_command(const char *name)
 	ctl_misuse("remote", "there is no 'remote %s'%s", name, question);
 }
 
-static int run(struct fixctl *ctl, int argc, char **argv)
+static int remote_run(struct fixctl *ctl, int argc, char **argv)
 {
 	static const struct option options[] = { { "json", no_argument, NULL, 'j' },
 						 { "older-than", required_argument, NULL, 'o' },
@@ -288,7 +288,7 @@ static int run(struct fixctl *ctl, int argc, char **argv)
 		else if (prunes = true, parse_duration(optarg, &older_than) < 0)
 			ctl_misuse("remote", "--older-than %s: expected a number with ms, s, m or h", optarg);
 	}
-	command = find_command(optind < argc ? argv[optind++] : "status");
+	command = remote_find_command(optind < argc ? argv[optind++] : "status");
 	if (command->run_alone != remote_prune && prunes)
 		ctl_misuse("remote", "--older-than and --dry-run are for remote prune");
 	missing = xasprintf("the %s of remote %s", command->takes, command->name);
@@ -307,7 +307,7 @@ static int run(struct fixctl *ctl, int argc, char **argv)
 const struct fixctl_command command_remote = {
 	.name = "remote",
 	.json = true,
-	.run = run,
+	.run = remote_run,
 	.summary = "images of other machines: state, check, push, pull, prune",
 	.help = "remote [--json] [status | check | push NAME... | pull NAME... | prune [OPTION]... DIRECTORY | keygen FILE]\n"
 		"status: what the daemon reads and writes there, what came and went, and what is on its way.\n"

@@ -56,7 +56,7 @@ static void write_report(FILE *out, enum format format, const json_t *report, co
 }
 
 /* All of the file or nothing of it. */
-static int write_file(const char *path, enum format format, const json_t *report, const struct report_sources *s)
+static int report_write_file(const char *path, enum format format, const json_t *report, const struct report_sources *s)
 {
 	_cleanup_free_ char *fresh = xasprintf("%s.new", path);
 	FILE *out = fopen(fresh, "we");
@@ -75,7 +75,7 @@ static int write_file(const char *path, enum format format, const json_t *report
 	return EXIT_REFUSED;
 }
 
-static enum format parse_format(const char *s)
+static enum format report_parse_format(const char *s)
 {
 	static const char *const names[] = { "markdown", "json", "html" };
 
@@ -86,7 +86,7 @@ static enum format parse_format(const char *s)
 	ctl_misuse("report", "--format=%s: expected one of markdown, json, html", s);
 }
 
-static int run(struct fixctl *ctl, int argc, char **argv)
+static int report_run(struct fixctl *ctl, int argc, char **argv)
 {
 	static const struct option options[] = {
 		{ "format", required_argument, NULL, 'f' },
@@ -108,7 +108,7 @@ static int run(struct fixctl *ctl, int argc, char **argv)
 	while ((c = getopt_long(argc, argv, "f:s:S:o:b:j", options, NULL)) >= 0) {
 		switch (c) {
 		case 'f':
-			format = parse_format(optarg);
+			format = report_parse_format(optarg);
 			break;
 		case 's':
 			if (parse_duration(optarg, &since) < 0)
@@ -145,7 +145,7 @@ static int run(struct fixctl *ctl, int argc, char **argv)
 		json_t *report = report_make(&s);
 
 		if (path)
-			code = write_file(path, format, report, &s);
+			code = report_write_file(path, format, report, &s);
 		else
 			write_report(stdout, format, report, &s);
 		json_decref(report);
@@ -160,7 +160,7 @@ static int run(struct fixctl *ctl, int argc, char **argv)
 const struct fixctl_command command_report = {
 	.name = "report",
 	.json = true,
-	.run = run,
+	.run = report_run,
 	.summary = "what fixtures cost, and what sharing them saves",
 	.help = "report [--format=markdown|json|html] [--since D] [--session DIR] [--bench FILE] [--output FILE]\n"
 		"Reports on all fixtures, from what has really happened: which are used, how long they take, how much they\n"

@@ -199,7 +199,7 @@ static const struct option options[] = {
 	{ NULL, 0, NULL, 0 },
 };
 
-static void parse(struct command *c, int argc, char **argv)
+static void run_parse(struct command *c, int argc, char **argv)
 {
 	struct run_options *o = &c->options;
 	int64_t timeout;
@@ -272,7 +272,7 @@ static void parse(struct command *c, int argc, char **argv)
 	c->argv = argv + optind;
 }
 
-static int run(struct fixctl *ctl, int argc, char **argv)
+static int run_suite(struct fixctl *ctl, int argc, char **argv)
 {
 	struct command c = { .ctl = ctl,
 			     .keeper = { .pid = -1, .channel = -1 },
@@ -286,7 +286,7 @@ static int run(struct fixctl *ctl, int argc, char **argv)
 			return EXIT_REFUSED;
 	}
 	follow_init(&c.follow);
-	parse(&c, argc, argv);
+	run_parse(&c, argc, argv);
 	if (disabled && !strcmp(disabled, "1")) {
 		return follow_execute(&c.follow, c.argv);
 	}
@@ -310,7 +310,7 @@ static int run(struct fixctl *ctl, int argc, char **argv)
 const struct fixctl_command command_run = {
 	.name = "run",
 	.json = true,
-	.run = run,
+	.run = run_suite,
 	.summary = "run a command that finds the fixtures at their paths",
 	.help = "run [OPTION...] [--] COMMAND [ARGUMENT...]\n"
 		"Shows the fixtures to COMMAND and all it starts: at their `path`, the others at $FIXD_FIXTURE_<NAME>. What is\n"

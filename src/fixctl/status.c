@@ -147,7 +147,7 @@ static void print_indented(const char *label, const char *s)
 	putchar('\n');
 }
 
-static const char *duration_of(const json_t *o, const char *key, char buf[32])
+static const char *status_duration_of(const json_t *o, const char *key, char buf[32])
 {
 	return format_duration(buf, 32, (int64_t)(ctl_real(o, key) * NSEC_PER_SEC));
 }
@@ -164,12 +164,13 @@ static void print_clones(const json_t *i)
 	       (long long)ctl_int(n, "max"), (long long)ctl_int(n, "given"));
 	if (ctl_int(n, "given"))
 		printf("    Hand-out: p50 %s, p99 %s; a start takes %s; %s were saved; %lld of %lld started were for nobody\n",
-		       duration_of(n, "hand_out_p50_s", p50), duration_of(n, "hand_out_p99_s", p99), duration_of(n, "start_s", start),
-		       duration_of(n, "saved_s", saved), (long long)ctl_int(n, "wasted"), (long long)ctl_int(n, "started"));
+		       status_duration_of(n, "hand_out_p50_s", p50), status_duration_of(n, "hand_out_p99_s", p99),
+		       status_duration_of(n, "start_s", start), status_duration_of(n, "saved_s", saved), (long long)ctl_int(n, "wasted"),
+		       (long long)ctl_int(n, "started"));
 }
 
 /* All that is known. */
-static void print_instance(const json_t *i)
+static void status_print_instance(const json_t *i)
 {
 	const char *state = ctl_string(i, "state");
 	_cleanup_free_ char *title = instance_title(i);
@@ -242,7 +243,7 @@ static void print_runs(const json_t *runs)
 	}
 }
 
-static void print_instances(const json_t *instances, enum format format)
+static void status_print_instances(const json_t *instances, enum format format)
 {
 	size_t n = json_array_size(instances), active = 0;
 
@@ -253,7 +254,7 @@ static void print_instances(const json_t *instances, enum format format)
 		const json_t *i = json_array_get(instances, k);
 
 		if (format == FORMAT_VERBOSE)
-			print_instance(i);
+			status_print_instance(i);
 		else if (instance_is_active(i) && !instance_is_clone(i))
 			print_active(i);
 	}
@@ -272,7 +273,7 @@ static void print_session(const json_t *s, enum format format)
 	line_time("Last Run: ", s, "last_run");
 	printf("Total Runs: %lld\n\n", (long long)ctl_int(s, "total_runs"));
 	print_runs(json_object_get(s, "runs"));
-	print_instances(instances, format);
+	status_print_instances(instances, format);
 	printf("Fixture Reuse: %s\n", json_is_true(json_object_get(s, "reuse")) ? "ENABLED" : "DISABLED");
 	if (json_is_number(max_age))
 		printf("Max Age: %.10g seconds\n", json_number_value(max_age));
@@ -292,7 +293,7 @@ static void print_text(const json_t *report, enum format format, bool one_sessio
 }
 
 /* A line each. */
-static void print_table(const json_t *report)
+static void status_print_table(const json_t *report)
 {
 	const json_t *sessions = json_object_get(report, "sessions"), *instances;
 	char age[32], size[32], build[32];
@@ -353,7 +354,7 @@ struct view {
 	struct history history;
 };
 
-static int show(void *arg)
+static int status_show(void *arg)
 {
 	struct view *v = arg;
 	json_t *report = NULL;
@@ -370,7 +371,7 @@ static int show(void *arg)
 	else if (v->format == FORMAT_OPENMETRICS)
 		openmetrics_print(report);
 	else if (v->format == FORMAT_TABLE)
-		print_table(report);
+		status_print_table(report);
 	else if (v->repeat)
 		print_building(report), print_transfers(report), print_text(report, v->format, v->one_session);
 	else
@@ -379,7 +380,7 @@ static int show(void *arg)
 	return code;
 }
 
-static enum format parse_format(const char *s)
+static enum format status_parse_format(const char *s)
 {
 	static const char *const names[] = { "text", "verbose", "table", "json", "openmetrics" };
 
@@ -390,7 +391,7 @@ static enum format parse_format(const char *s)
 	ctl_misuse("status", "--format=%s: expected one of text, verbose, table, json, openmetrics", s);
 }
 
-static int run(struct fixctl *ctl, int argc, char **argv)
+static int status_run(struct fixctl *ctl, int argc, char **argv)
 {
 	static const struct option options[] = {
 		{ "watch", no_argument, NULL, 'w' },
@@ -408,7 +409,7 @@ static int run(struct fixctl *ctl, int argc, char **argv)
 			v.repeat = true;
 			break;
 		case 'f':
-			v.format = parse_format(optarg);
+			v.format = status_parse_format(optarg);
 			break;
 		case 'j':
 			v.format = FORMAT_JSON;
@@ -427,7 +428,7 @@ static int run(struct fixctl *ctl, int argc, char **argv)
 	if (optind < argc)
 		v.pattern = argv[optind];
 	v.f = ctl_open(ctl);
-	code = v.repeat ? screen_watch(show, &v) : show(&v);
+	code = v.repeat ? screen_watch(status_show, &v) : status_show(&v);
 	history_deinit(&v.history);
 	fixd_close(v.f);
 	/* A definition without an image is shown as nothing; a name that is not defined is a mistake. */
@@ -437,7 +438,7 @@ static int run(struct fixctl *ctl, int argc, char **argv)
 const struct fixctl_command command_status = {
 	.name = "status",
 	.json = true,
-	.run = run,
+	.run = status_run,
 	.summary = "the daemon, its session and the instances",
 	.help = "status [--watch] [--format=text|verbose|table|json|openmetrics] [NAME]\n"
 		"Shows the daemon, the session and all instances; or all that is known of those whose name matches the glob NAME.\n"

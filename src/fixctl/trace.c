@@ -19,7 +19,7 @@
 
 static volatile sig_atomic_t interrupted;
 
-static void on_interrupt(int signal)
+static void trace_on_interrupt(int signal)
 {
 	(void)signal;
 	interrupted = 1;
@@ -125,7 +125,7 @@ static const struct form forms[] = {
 	{ "uploaded", "UPLOADED", more_of_failure },
 };
 
-static const char *color_of(const char *event)
+static const char *trace_color_of(const char *event)
 {
 	static const char *const colors[][2] = { { "ready", "\033[32m" }, { "failed", "\033[31m" }, { "stale", "\033[33m" } };
 
@@ -156,11 +156,11 @@ static void print_event(const json_t *e)
 
 		if (strcmp(f->event, event) != 0)
 			continue;
-		printf("%s%*s%-8s %c %s", color_of(event), indent_of(scope), "", f->word, *scope ? *scope - 'a' + 'A' : '?',
+		printf("%s%*s%-8s %c %s", trace_color_of(event), indent_of(scope), "", f->word, *scope ? *scope - 'a' + 'A' : '?',
 		       ctl_string(e, "name"));
 		if (f->more)
 			f->more(e);
-		printf("%s\n", *color_of(event) ? PLAIN : "");
+		printf("%s\n", *trace_color_of(event) ? PLAIN : "");
 		return;
 	}
 	if (!strcmp(event, "run-began") || !strcmp(event, "run-ended"))
@@ -232,7 +232,7 @@ static int trace(struct fixd *f, const char *run, bool json, bool past, bool fol
 	return interrupted ? 0 : code;
 }
 
-static int run(struct fixctl *ctl, int argc, char **argv)
+static int trace_run(struct fixctl *ctl, int argc, char **argv)
 {
 	static const struct option options[] = {
 		{ "run", required_argument, NULL, 'r' },
@@ -241,7 +241,7 @@ static int run(struct fixctl *ctl, int argc, char **argv)
 		{ "json", no_argument, NULL, 'j' },
 		{ NULL, 0, NULL, 0 },
 	};
-	const struct sigaction on_signal = { .sa_handler = on_interrupt };
+	const struct sigaction on_signal = { .sa_handler = trace_on_interrupt };
 	const char *run_id = NULL;
 	bool past = false, follow = true;
 	struct fixd *f;
@@ -278,7 +278,7 @@ static int run(struct fixctl *ctl, int argc, char **argv)
 const struct fixctl_command command_trace = {
 	.name = "trace",
 	.json = true,
-	.run = run,
+	.run = trace_run,
 	.summary = "what happens, as it happens",
 	.help = "trace [--past | --once] [--run ID] [--json]\n"
 		"Shows builds, attaches and all else that happens to fixtures, in the form of pytest's --setup-show, until interrupted.\n"

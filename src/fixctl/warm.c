@@ -16,14 +16,14 @@
 #include "fixctl/warming.h"
 #include "fixd.h"
 
-static void add_target(struct warming *w, char *name)
+static void warm_add_target(struct warming *w, char *name)
 {
 	w->names = xrealloc(w->names, (w->n + 1) * sizeof *w->names);
 	w->names[w->n++] = name;
 }
 
 /* Every param of a fixture of scope session; the others are built when a test asks. */
-static void add_fixture(struct warming *w, const json_t *fixture, bool named)
+static void warm_add_fixture(struct warming *w, const json_t *fixture, bool named)
 {
 	const json_t *params = json_object_get(fixture, "params");
 	const char *name = ctl_string(fixture, "name"), *scope = ctl_string(fixture, "scope");
@@ -39,9 +39,9 @@ static void add_fixture(struct warming *w, const json_t *fixture, bool named)
 		return;
 	}
 	for (size_t k = 0; k < json_array_size(params); k++)
-		add_target(w, xasprintf("%s[%s]", name, json_string_value(json_array_get(params, k))));
+		warm_add_target(w, xasprintf("%s[%s]", name, json_string_value(json_array_get(params, k))));
 	if (json_array_size(params) == 0)
-		add_target(w, xstrdup(name));
+		warm_add_target(w, xstrdup(name));
 }
 
 static bool add_named(struct warming *w, const json_t *fixtures, const char *pattern)
@@ -54,9 +54,9 @@ static bool add_named(struct warming *w, const json_t *fixtures, const char *pat
 		const char *name = ctl_string(f, "name");
 
 		if (bracket && strlen(name) == (size_t)(bracket - pattern) && !strncmp(name, pattern, strlen(name)))
-			add_target(w, xstrdup(pattern));
+			warm_add_target(w, xstrdup(pattern));
 		else if (!fnmatch(pattern, name, 0))
-			add_fixture(w, f, true);
+			warm_add_fixture(w, f, true);
 		else
 			continue;
 		found = true;
@@ -66,7 +66,7 @@ static bool add_named(struct warming *w, const json_t *fixtures, const char *pat
 	return found;
 }
 
-static int run(struct fixctl *ctl, int argc, char **argv)
+static int warm_run(struct fixctl *ctl, int argc, char **argv)
 {
 	static const struct option options[] = { { "timeout", required_argument, NULL, 't' },
 						 { "json", no_argument, NULL, 'j' },
@@ -105,7 +105,7 @@ static int run(struct fixctl *ctl, int argc, char **argv)
 	for (int i = optind; i < argc; i++)
 		code = add_named(&w, fixtures, argv[i]) ? code : EXIT_REFUSED;
 	for (size_t k = 0; optind == argc && k < json_array_size(fixtures); k++)
-		add_fixture(&w, json_array_get(fixtures, k), false);
+		warm_add_fixture(&w, json_array_get(fixtures, k), false);
 	json_decref(list);
 	/* Where it is told: before the answers to builds come in between. */
 	if (!w.json && isatty(STDOUT_FILENO) && history_read(&history, w.f) == 0)
@@ -129,7 +129,7 @@ static int run(struct fixctl *ctl, int argc, char **argv)
 const struct fixctl_command command_warm = {
 	.name = "warm",
 	.json = true,
-	.run = run,
+	.run = warm_run,
 	.summary = "build now what is not fresh",
 	.help = "warm [--timeout D] [--wait-upload] [--json] [NAME-GLOB...]\n"
 		"Builds the named fixtures of scope session, or all of them, unless they are fresh. One line each when it is\n"

@@ -43,7 +43,7 @@ static int find_source(struct with *w, struct shown *x)
  * Of a service where it is to be found, of a tree its directory, of others the name of a file with the bytes, which is there as long as
  * this process: many programs close what they do not know before they start another one. To be freed.
  */
-static char *value_of(const struct shown *x)
+static char *with_value_of(const struct shown *x)
 {
 	char *value;
 
@@ -81,7 +81,7 @@ static int hold(struct with *w, struct shown *x)
 		code = shown_hold(w->f, w->scope_key, w->timeout_ms, x);
 	if (code)
 		return code;
-	value = value_of(x);
+	value = with_value_of(x);
 	return setenv(x->variable, value, 1) < 0 ? EXIT_REFUSED : 0;
 }
 
@@ -109,7 +109,7 @@ static int start_and_follow(struct with *w, struct follow *f)
 }
 
 /* Returns where the command begins. */
-static int parse(struct with *w, int argc, char **argv)
+static int with_parse(struct with *w, int argc, char **argv)
 {
 	static const struct option options[] = {
 		{ "scope-key", required_argument, NULL, 'k' },
@@ -139,12 +139,12 @@ static int parse(struct with *w, int argc, char **argv)
 	return dashes;
 }
 
-static int run(struct fixctl *ctl, int argc, char **argv)
+static int with_run(struct fixctl *ctl, int argc, char **argv)
 {
 	struct with w = { .timeout_ms = connection_timeout() };
 	const char *disabled = getenv("FIXD_DISABLE");
 	struct follow f;
-	int dashes = parse(&w, argc, argv), code = 0;
+	int dashes = with_parse(&w, argc, argv), code = 0;
 
 	follow_init(&f);
 	if (disabled && !strcmp(disabled, "1"))
@@ -164,7 +164,7 @@ static int run(struct fixctl *ctl, int argc, char **argv)
 
 const struct fixctl_command command_with = {
 	.name = "with",
-	.run = run,
+	.run = with_run,
 	.summary = "hold fixtures for the life of a command",
 	.help = "with [OPTION...] NAME... -- COMMAND [ARGUMENT...]\n"
 		"Attaches the fixtures NAME or NAME[PARAM], and lets go of them when COMMAND has ended. $FIXD_FIXTURE_<NAME> is what\n"
