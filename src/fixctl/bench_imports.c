@@ -173,7 +173,7 @@ static void put_flame_graph(FILE *out, const struct imports *im, const char *tit
 }
 
 /* Starts it with its standard error in a pipe, and with the variable that makes Python tell. */
-static pid_t start(char **command, int *errors)
+static pid_t imports_start(char **command, int *errors)
 {
 	int ends[2];
 	pid_t pid;
@@ -270,7 +270,7 @@ int bench_imports(char **command)
 		return EXIT_REFUSED;
 	/* Interrupted are those who are interrupted: the program ends, and we with it. */
 	signal(SIGINT, SIG_IGN);
-	pid = start(command, &errors);
+	pid = imports_start(command, &errors);
 	if (pid < 0) {
 		fclose(raw);
 		return EXIT_REFUSED;

@@ -313,7 +313,7 @@ struct progress {
 	int64_t start;
 };
 
-static void draw(const struct progress *p, const char *name)
+static void measure_draw(const struct progress *p, const char *name)
 {
 	enum { WIDTH = 24 };
 	int filled = p->all ? (int)(p->done * WIDTH / p->all) : 0;
@@ -328,15 +328,15 @@ static void draw(const struct progress *p, const char *name)
 	fflush(stderr);
 }
 
-static json_t *measure(struct fixd *f, const char *name, const json_t *fixture, const struct bench_options *o, const json_t *baseline,
-		       struct progress *p)
+static json_t *measure_one(struct fixd *f, const char *name, const json_t *fixture, const struct bench_options *o, const json_t *baseline,
+			   struct progress *p)
 {
 	struct measures m = { 0 };
 	json_t *result = NULL;
 	size_t k = 0;
 
 	for (; k < o->runs && !bench_interrupted; k++, p->done++) {
-		draw(p, name);
+		measure_draw(p, name);
 		if (measure_once(f, name, o, &m) < 0)
 			break;
 	}
@@ -359,7 +359,7 @@ static int measure_baseline(const struct bench_options *o, json_t **out)
 
 	*out = NULL;
 	if (code == 0)
-		*out = measure(p.f, "baseline", NULL, o, NULL, &none);
+		*out = measure_one(p.f, "baseline", NULL, o, NULL, &none);
 	place_close(&p);
 	return code;
 }
@@ -383,7 +383,7 @@ static bool is_named(const struct bench_options *o, const char *name, const char
 	return named;
 }
 
-static void add_target(struct targets *t, const struct bench_options *o, const json_t *fixture, const char *param)
+static void measure_add_target(struct targets *t, const struct bench_options *o, const json_t *fixture, const char *param)
 {
 	const char *name = ctl_string(fixture, "name");
 	char *full = param ? xasprintf("%s[%s]", name, param) : xstrdup(name);
@@ -408,9 +408,9 @@ static struct targets find_targets(const json_t *list, const struct bench_option
 		if (!strcmp(ctl_string(f, "source"), "client"))
 			continue;
 		if (json_array_size(params) == 0)
-			add_target(&t, o, f, NULL);
+			measure_add_target(&t, o, f, NULL);
 		for (size_t m = 0; m < json_array_size(params); m++)
-			add_target(&t, o, f, json_string_value(json_array_get(params, m)));
+			measure_add_target(&t, o, f, json_string_value(json_array_get(params, m)));
 	}
 	return t;
 }
@@ -446,7 +446,7 @@ static void measure_all(struct fixd *f, const struct targets *t, const struct be
 	json_t *fixtures = json_object_get(results, "fixtures");
 
 	for (size_t k = 0; k < t->n && !bench_interrupted; k++) {
-		json_t *one = measure(f, t->all[k].name, t->all[k].fixture, o, json_object_get(results, "baseline"), &p);
+		json_t *one = measure_one(f, t->all[k].name, t->all[k].fixture, o, json_object_get(results, "baseline"), &p);
 
 		if (!one)
 			continue;

@@ -119,7 +119,7 @@ void bench_print(const json_t *results)
 		puts("A wider terminal shows more columns, --json all that was measured.");
 }
 
-static const json_t *fixture_named(const json_t *results, const char *name)
+static const json_t *table_fixture_named(const json_t *results, const char *name)
 {
 	const json_t *fixtures = json_object_get(results, "fixtures");
 
@@ -140,7 +140,7 @@ static double middle(const json_t *v)
 	return json_is_object(v) ? ctl_real(v, "median") : json_number_value(v);
 }
 
-static size_t compare_one(const char *name, const struct column *c, const json_t *fresh, const json_t *old, double threshold)
+static size_t table_compare_one(const char *name, const struct column *c, const json_t *fresh, const json_t *old, double threshold)
 {
 	double now = middle(fresh), then = middle(old), difference = now - then;
 
@@ -167,7 +167,7 @@ size_t bench_compare(const json_t *fresh, const json_t *old, double threshold)
 	size_t worse = 0;
 
 	for (size_t k = 0; k < json_array_size(fixtures); k++) {
-		const json_t *f = json_array_get(fixtures, k), *was = fixture_named(old, ctl_string(f, "name"));
+		const json_t *f = json_array_get(fixtures, k), *was = table_fixture_named(old, ctl_string(f, "name"));
 
 		if (!was) {
 			printf("%s: was not measured before\n", ctl_string(f, "name"));
@@ -178,8 +178,8 @@ size_t bench_compare(const json_t *fresh, const json_t *old, double threshold)
 			worse++;
 		}
 		for (size_t c = 0; c < ELEMENTSOF(compared); c++)
-			worse += compare_one(ctl_string(f, "name"), &compared[c], json_object_get(f, compared[c].key),
-					     json_object_get(was, compared[c].key), threshold);
+			worse += table_compare_one(ctl_string(f, "name"), &compared[c], json_object_get(f, compared[c].key),
+						   json_object_get(was, compared[c].key), threshold);
 	}
 	printf("%zu regression%s of more than %.0f%% and the noise\n", worse, worse == 1 ? "" : "s", threshold * 100);
 	return worse;

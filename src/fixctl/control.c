@@ -25,7 +25,7 @@ static void no_arguments(struct fixctl *ctl, const char *command, int argc, char
 }
 
 /* What the daemon has to say of something that it has done. */
-static void say(const struct fixctl *ctl, const char *command, const char *words, size_t size, FILE *out)
+static void control_say(const struct fixctl *ctl, const char *command, const char *words, size_t size, FILE *out)
 {
 	json_t *j;
 
@@ -38,7 +38,7 @@ static void say(const struct fixctl *ctl, const char *command, const char *words
 	json_decref(j);
 }
 
-static int ask(struct fixctl *ctl, const char *command, uint16_t type, FILE *out)
+static int control_ask(struct fixctl *ctl, const char *command, uint16_t type, FILE *out)
 {
 	const struct wire_query q = { 0 };
 	_cleanup_free_ char *words = NULL;
@@ -47,7 +47,7 @@ static int ask(struct fixctl *ctl, const char *command, uint16_t type, FILE *out
 	int code = ctl_report_text(f, type, &q, sizeof q, &words, &size);
 
 	if (code == 0)
-		say(ctl, command, words, size, out);
+		control_say(ctl, command, words, size, out);
 	fixd_close(f);
 	return code;
 }
@@ -55,13 +55,13 @@ static int ask(struct fixctl *ctl, const char *command, uint16_t type, FILE *out
 static int run_reload(struct fixctl *ctl, int argc, char **argv)
 {
 	no_arguments(ctl, "reload", argc, argv);
-	return ask(ctl, "reload", WIRE_TYPE_reload, stderr);
+	return control_ask(ctl, "reload", WIRE_TYPE_reload, stderr);
 }
 
 static int run_restart(struct fixctl *ctl, int argc, char **argv)
 {
 	no_arguments(ctl, "restart", argc, argv);
-	return ask(ctl, "restart", WIRE_TYPE_restart, stdout);
+	return control_ask(ctl, "restart", WIRE_TYPE_restart, stdout);
 }
 
 static int run_stop(struct fixctl *ctl, int argc, char **argv)
@@ -83,7 +83,7 @@ static int run_stop(struct fixctl *ctl, int argc, char **argv)
 	}
 	r = r == -ECONNRESET ? EXIT_SUCCESS : ctl_failed(f, r);
 	if (r == EXIT_SUCCESS)
-		say(ctl, "stop", "", 0, stdout);
+		control_say(ctl, "stop", "", 0, stdout);
 	fixd_close(f);
 	return r;
 }

@@ -148,7 +148,7 @@ int ctl_report_text(struct fixd *f, uint16_t type, const void *body, size_t size
 	return r < 0 ? ctl_failed(f, r) : read_report(f, &reply, out, out_size);
 }
 
-static json_t *value_of(const struct record *r, bool *bad);
+static json_t *ctl_value_of(const struct record *r, bool *bad);
 
 static json_t *object_of(struct record_reader in, bool *bad)
 {
@@ -159,7 +159,7 @@ static json_t *object_of(struct record_reader in, bool *bad)
 		const char *name = report_field_name(r.field);
 
 		if (name)
-			json_object_set_new(object, name, value_of(&r, bad));
+			json_object_set_new(object, name, ctl_value_of(&r, bad));
 	}
 	return object;
 }
@@ -170,7 +170,7 @@ static json_t *list_of(struct record_reader in, bool *bad)
 	struct record r;
 
 	while (record_next(&in, &r, bad))
-		json_array_append_new(list, value_of(&r, bad));
+		json_array_append_new(list, ctl_value_of(&r, bad));
 	return list;
 }
 
@@ -188,7 +188,7 @@ json_t *ctl_text(const char *data, size_t size)
 	return s ? s : json_stringn_nocheck(t.data ? t.data : "", t.size);
 }
 
-static json_t *value_of(const struct record *r, bool *bad)
+static json_t *ctl_value_of(const struct record *r, bool *bad)
 {
 	switch (r->kind) {
 	case RECORD_U64:

@@ -17,7 +17,7 @@ static const struct fixctl_command *const commands[] = {
 	&command_log,	  &command_graph, &command_remote,  &command_reload, &command_restart, &command_stop,	&command_doctor,
 };
 
-static const struct fixctl_command *find_command(const char *name)
+static const struct fixctl_command *main_find_command(const char *name)
 {
 	for (size_t i = 0; i < ELEMENTSOF(commands); i++) {
 		if (!strcmp(commands[i]->name, name))
@@ -49,7 +49,7 @@ static void print_commands(FILE *out)
 
 static int print_help(const char *name)
 {
-	const struct fixctl_command *c = name ? find_command(name) : NULL;
+	const struct fixctl_command *c = name ? main_find_command(name) : NULL;
 
 	if (c) {
 		ctl_print_help(c);
@@ -64,7 +64,7 @@ static int print_help(const char *name)
 /* To people at a terminal the manual tells more. */
 static int help(const char *name)
 {
-	if (name && find_command(name) && manual_open(name))
+	if (name && main_find_command(name) && manual_open(name))
 		return EXIT_SUCCESS;
 	return print_help(name);
 }
@@ -117,7 +117,7 @@ int main(int argc, char **argv)
 
 		return close_stdout(help(of && *of != '-' && strcmp(of, "help") != 0 ? of : NULL));
 	}
-	command = find_command(argv[optind]);
+	command = main_find_command(argv[optind]);
 	if (!command)
 		no_command(argv[optind]);
 	argc -= optind;

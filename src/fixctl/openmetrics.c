@@ -60,7 +60,7 @@ static void print_label(const char *name, const char *value, const char *separat
 	putchar('"');
 }
 
-static void print_instance(const struct metric *m, const json_t *session, const json_t *i)
+static void openmetrics_print_instance(const struct metric *m, const json_t *session, const json_t *i)
 {
 	static const char *const labels[] = { "name", "param", "scope", "scope_key", "clone", "state" };
 
@@ -73,7 +73,7 @@ static void print_instance(const struct metric *m, const json_t *session, const 
 	printf("} %.17g\n", ctl_real(i, m->key));
 }
 
-static void print_instances(const struct metric *m, const json_t *report)
+static void openmetrics_print_instances(const struct metric *m, const json_t *report)
 {
 	const json_t *sessions = json_object_get(report, "sessions");
 
@@ -81,7 +81,7 @@ static void print_instances(const struct metric *m, const json_t *report)
 		const json_t *session = json_array_get(sessions, s), *all = json_object_get(session, "instances");
 
 		for (size_t i = 0; i < json_array_size(all); i++)
-			print_instance(m, session, json_array_get(all, i));
+			openmetrics_print_instance(m, session, json_array_get(all, i));
 	}
 }
 
@@ -95,7 +95,7 @@ void openmetrics_print(const json_t *report)
 	}
 	for (size_t k = 0; k < ELEMENTSOF(instance_metrics); k++) {
 		print_head(&instance_metrics[k]);
-		print_instances(&instance_metrics[k], report);
+		openmetrics_print_instances(&instance_metrics[k], report);
 	}
 	puts("# EOF");
 }

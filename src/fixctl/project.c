@@ -194,7 +194,7 @@ static void add_data(struct project *p, const char *path)
 }
 
 /* Of the directory of data that the walk is in. */
-static void count(struct project_data *d, const FTSENT *e)
+static void project_count(struct project_data *d, const FTSENT *e)
 {
 	if (e->fts_info != FTS_F)
 		return;
@@ -202,7 +202,7 @@ static void count(struct project_data *d, const FTSENT *e)
 	d->bytes += (uint64_t)e->fts_statp->st_size;
 }
 
-static int by_name(const FTSENT **a, const FTSENT **b)
+static int project_by_name(const FTSENT **a, const FTSENT **b)
 {
 	return strcmp((*a)->fts_name, (*b)->fts_name);
 }
@@ -245,7 +245,7 @@ static void find_data(struct project *p, FTS *walk, size_t root)
 			if (d->files == 0)
 				forget_last(p);
 		} else if (d && d->files < FILES_MAX) {
-			count(d, e);
+			project_count(d, e);
 		}
 	}
 }
@@ -259,7 +259,7 @@ int project_find(struct project *p, const char *directory)
 	if (access(directory, R_OK | X_OK) < 0)
 		return -errno;
 	find_suites(p, directory);
-	walk = fts_open(roots, FTS_PHYSICAL | FTS_NOCHDIR | FTS_XDEV, by_name);
+	walk = fts_open(roots, FTS_PHYSICAL | FTS_NOCHDIR | FTS_XDEV, project_by_name);
 	if (!walk)
 		return -errno;
 	find_data(p, walk, strlen(directory) + (directory[strlen(directory) - 1] != '/'));

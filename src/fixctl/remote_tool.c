@@ -27,7 +27,7 @@ struct arguments {
 	size_t n;
 };
 
-static void add(struct arguments *a, const char *s)
+static void tool_add(struct arguments *a, const char *s)
 {
 	a->all = xrealloc(a->all, (a->n + 2) * sizeof *a->all);
 	a->all[a->n++] = xstrdup(s);
@@ -38,7 +38,7 @@ static void add_number(struct arguments *a, long long n)
 {
 	_cleanup_free_ char *s = xasprintf("%lld", n);
 
-	add(a, s);
+	tool_add(a, s);
 }
 
 static void add_options(struct arguments *a, const json_t *remote)
@@ -46,7 +46,7 @@ static void add_options(struct arguments *a, const json_t *remote)
 	const json_t *options = json_object_get(remote, "options");
 
 	for (size_t k = 0; k < json_array_size(options); k++)
-		add(a, json_string_value(json_array_get(options, k)));
+		tool_add(a, json_string_value(json_array_get(options, k)));
 }
 
 /* What fixd-remote prints; to be freed. Its exit status, or 127. Takes the arguments. */
@@ -79,8 +79,8 @@ static int ask_tool(const json_t *remote, const char *command, char **answer)
 {
 	struct arguments a = { 0 };
 
-	add(&a, "fixd-remote");
-	add(&a, command);
+	tool_add(&a, "fixd-remote");
+	tool_add(&a, command);
 	add_options(&a, remote);
 	return run_tool(&a, answer);
 }
@@ -93,12 +93,12 @@ int remote_prune(const struct remote_request *q)
 	char size[32];
 	int status;
 
-	add(&a, "fixd-remote");
-	add(&a, "prune");
-	add(&a, q->names[0]);
+	tool_add(&a, "fixd-remote");
+	tool_add(&a, "prune");
+	tool_add(&a, q->names[0]);
 	add_number(&a, q->older_than_s);
 	if (q->dry)
-		add(&a, "dry");
+		tool_add(&a, "dry");
 	status = run_tool(&a, &answer);
 	if (status || sscanf(answer, "%llu %llu %llu %llu", &manifests, &pieces, &bytes, &kept) != 4)
 		return EXIT_REFUSED;
@@ -120,9 +120,9 @@ int remote_keygen(const struct remote_request *q)
 	_cleanup_free_ char *answer = NULL;
 	struct arguments a = { 0 };
 
-	add(&a, "fixd-remote");
-	add(&a, "keygen");
-	add(&a, q->names[0]);
+	tool_add(&a, "fixd-remote");
+	tool_add(&a, "keygen");
+	tool_add(&a, q->names[0]);
 	if (run_tool(&a, &answer))
 		return EXIT_REFUSED;
 	answer[strcspn(answer, "\n")] = '\0';
@@ -273,19 +273,19 @@ static int run_offer(const json_t *remote, const char *name, const struct pushed
 	keep[2] = told[1];
 	keep[3] = p->head;
 	keep[4] = -1;
-	add(&a, "fixd-builder");
-	add(&a, "--offer");
-	add(&a, name);
-	add(&a, p->tree);
+	tool_add(&a, "fixd-builder");
+	tool_add(&a, "--offer");
+	tool_add(&a, name);
+	tool_add(&a, p->tree);
 	for (size_t k = 0; k < 3; k++)
 		add_number(&a, keep[k]);
 	if (p->head >= 0)
 		add_number(&a, p->head);
 	else
-		add(&a, "");
+		tool_add(&a, "");
 	add_options(&a, remote);
 	/* Who asks for it by hand does not want it to be left alone. */
-	add(&a, "--state=");
+	tool_add(&a, "--state=");
 	pid = program_start(path, a.all, -1, keep);
 	list_free(a.all);
 	close(told[1]);

@@ -75,7 +75,7 @@ struct column {
 };
 #define WORDS -1
 
-static void put_cell(FILE *out, const struct column *c, const json_t *row)
+static void html_put_cell(FILE *out, const struct column *c, const json_t *row)
 {
 	const json_t *v = json_object_get(row, c->key);
 	bool failed = !strcmp(c->key, "status") && ctl_int(row, "failures") && strcmp(ctl_string(row, "status"), "Success") != 0;
@@ -109,7 +109,7 @@ static void put_table(FILE *out, const char *id, const struct column *columns, s
 	for (size_t i = 0; i < json_array_size(rows); i++) {
 		fputs(i < SHOWN ? "<tr>" : "<tr class=\"more\">", out);
 		for (size_t k = 0; k < n; k++)
-			put_cell(out, &columns[k], json_array_get(rows, i));
+			html_put_cell(out, &columns[k], json_array_get(rows, i));
 		fputs("</tr>\n", out);
 	}
 	fputs("</table></div></div>\n", out);

@@ -50,7 +50,7 @@ static struct row *find_row(struct table *t, const char *title)
 	return number ? &t->rows[json_integer_value(number)] : NULL;
 }
 
-static void add_fixture(struct table *t, const json_t *f)
+static void report_make_add_fixture(struct table *t, const json_t *f)
 {
 	const char *category = ctl_string(f, "category");
 
@@ -204,7 +204,7 @@ static const struct {
 	{ "changed", on_changed }, { "failed", on_failed }, { "torn-down", on_torn_down },
 };
 
-static void count(struct table *t, const json_t *e)
+static void report_make_count(struct table *t, const json_t *e)
 {
 	struct row *r = find_row(t, ctl_string(e, "name"));
 
@@ -514,9 +514,9 @@ json_t *report_make(const struct report_sources *s)
 	json_t *fixtures = json_array(), *report = json_object();
 
 	for (size_t k = 0; k < json_array_size(list); k++)
-		add_fixture(&t, json_array_get(list, k));
+		report_make_add_fixture(&t, json_array_get(list, k));
 	for (size_t k = 0; k < json_array_size(s->events); k++)
-		count(&t, json_array_get(s->events, k));
+		report_make_count(&t, json_array_get(s->events, k));
 	for (size_t k = 0; k < t.n; k++) {
 		if (t.rows[k].uses)
 			mark_needed(&t, &t.rows[k]);

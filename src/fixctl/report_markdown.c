@@ -19,7 +19,7 @@ const char *report_number(char *buf, size_t n, const json_t *value, int decimals
 }
 
 /* In a cell nothing is a bar or a line end. */
-static void put_cell(FILE *out, const char *s)
+static void markdown_put_cell(FILE *out, const char *s)
 {
 	for (; *s; s++) {
 		if (*s == '|')
@@ -29,7 +29,7 @@ static void put_cell(FILE *out, const char *s)
 	}
 }
 
-static const json_t *fixture_named(const json_t *report, const char *name)
+static const json_t *markdown_fixture_named(const json_t *report, const char *name)
 {
 	const json_t *fixtures = json_object_get(report, "fixtures");
 
@@ -56,7 +56,7 @@ static void put_summary(FILE *out, const json_t *summary)
 			const json_t *row = json_array_get(list, k);
 
 			fputs("| ", out);
-			put_cell(out, ctl_string(row, groups[g][2]));
+			markdown_put_cell(out, ctl_string(row, groups[g][2]));
 			fprintf(out, " | %lld | %lld | %.1f%% |\n", (long long)ctl_int(row, "count"), (long long)ctl_int(row, "used"),
 				ctl_real(row, "usage_percent"));
 		}
@@ -76,11 +76,11 @@ static void put_fixtures(FILE *out, const json_t *fixtures)
 
 		fprintf(out, "| %s | %lld | %s | %s | ", ctl_string(f, "name"), (long long)ctl_int(f, "uses"), ctl_string(f, "type"),
 			ctl_string(f, "scope"));
-		put_cell(out, ctl_string(f, "category"));
+		markdown_put_cell(out, ctl_string(f, "category"));
 		fprintf(out, " | %s | %s | %s | ", report_number(init, sizeof init, json_object_get(f, "init_s"), 3),
 			report_number(memory, sizeof memory, json_object_get(f, "memory_mb"), 1),
 			report_number(gpu, sizeof gpu, json_object_get(f, "gpu_mb"), 1));
-		put_cell(out, ctl_string(f, "status"));
+		markdown_put_cell(out, ctl_string(f, "status"));
 		fputs(" |\n", out);
 	}
 }
@@ -96,7 +96,7 @@ static void put_leaders(FILE *out, const json_t *report, const char *title, cons
 		const char *name = json_string_value(json_array_get(list, k));
 
 		fprintf(out, "%zu. `%s` - %s%s\n", k + 1, name,
-			report_number(number, sizeof number, json_object_get(fixture_named(report, name), key), decimals), unit);
+			report_number(number, sizeof number, json_object_get(markdown_fixture_named(report, name), key), decimals), unit);
 	}
 	if (json_array_size(list) == 0)
 		fputs("None.\n", out);
@@ -164,7 +164,7 @@ static void put_clones(FILE *out, const json_t *clones)
 		const json_t *c = json_array_get(clones, k);
 
 		fputs("| ", out);
-		put_cell(out, ctl_string(c, "name"));
+		markdown_put_cell(out, ctl_string(c, "name"));
 		fprintf(out, " | %lld | %lld | %lld | %.1f | %.1f | %.1f | %.3f |\n", (long long)ctl_int(c, "given"),
 			(long long)ctl_int(c, "started"), (long long)ctl_int(c, "wasted"), 1e3 * ctl_real(c, "hand_out_p50_s"),
 			1e3 * ctl_real(c, "hand_out_p99_s"), 1e3 * ctl_real(c, "start_s"), ctl_real(c, "saved_s"));
@@ -184,7 +184,7 @@ static void put_forks(FILE *out, const json_t *forks)
 		const json_t *f = json_array_get(forks, k);
 
 		fputs("| ", out);
-		put_cell(out, ctl_string(f, "name"));
+		markdown_put_cell(out, ctl_string(f, "name"));
 		fprintf(out, " | %lld | %lld | %s | %s | %s | %.3f |\n", (long long)ctl_int(f, "forks"),
 			(long long)ctl_int(f, "most_at_once"), report_number(prepare, sizeof prepare, json_object_get(f, "prepare_s"), 3),
 			report_number(p50, sizeof p50, json_object_get(f, "life_p50_s"), 3),
@@ -201,7 +201,7 @@ static void put_causes(FILE *out, const json_t *causes)
 		const json_t *c = json_array_get(causes, k);
 
 		fputs("| ", out);
-		put_cell(out, ctl_string(c, "cause"));
+		markdown_put_cell(out, ctl_string(c, "cause"));
 		fprintf(out, " | %lld |\n", (long long)ctl_int(c, "count"));
 	}
 }
@@ -216,7 +216,7 @@ static void put_changed(FILE *out, const json_t *changed)
 		const json_t *c = json_array_get(changed, k);
 
 		fputs("| ", out);
-		put_cell(out, ctl_string(c, "test"));
+		markdown_put_cell(out, ctl_string(c, "test"));
 		fprintf(out, " | %s | %s | %lld | %lld |\n", ctl_string(c, "name"), ctl_string(c, "scope"),
 			(long long)ctl_int(c, "dirty_resets"), (long long)ctl_int(c, "pages_changed"));
 	}
@@ -232,7 +232,7 @@ static void put_victims(FILE *out, const json_t *c)
 
 	for (size_t k = 0; k < n; k++) {
 		fputs(k ? ", " : "", out);
-		put_cell(out, json_string_value(json_array_get(victims, k)));
+		markdown_put_cell(out, json_string_value(json_array_get(victims, k)));
 	}
 	if (more > 0)
 		fprintf(out, ", and %lld more", more);
@@ -248,9 +248,9 @@ static void put_culprits(FILE *out, const json_t *culprits)
 		const json_t *c = json_array_get(culprits, k);
 
 		fputs("| ", out);
-		put_cell(out, ctl_string(c, "test"));
+		markdown_put_cell(out, ctl_string(c, "test"));
 		fprintf(out, " | %s | ", ctl_string(c, "name"));
-		put_cell(out, ctl_string(c, "writer"));
+		markdown_put_cell(out, ctl_string(c, "writer"));
 		fprintf(out, " | %lld | ", (long long)ctl_int(c, "times"));
 		put_victims(out, c);
 		fputs(" |\n", out);
@@ -268,7 +268,7 @@ static void put_recommendations(FILE *out, const json_t *report)
 	for (size_t k = 0; k < json_array_size(impact); k++) {
 		const char *name = json_string_value(json_array_get(impact, k));
 
-		fprintf(out, "- `%s` (%lld uses)\n", name, (long long)ctl_int(fixture_named(report, name), "uses"));
+		fprintf(out, "- `%s` (%lld uses)\n", name, (long long)ctl_int(markdown_fixture_named(report, name), "uses"));
 	}
 	if (json_array_size(impact) == 0)
 		fputs("None: no fixture of scope session was used three times.\n", out);

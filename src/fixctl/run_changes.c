@@ -55,7 +55,7 @@ static char *quoted(const char *path)
 	return xstrdup(path);
 }
 
-static void add(struct comparing *c, const char *change, const char *rest)
+static void changes_add(struct comparing *c, const char *change, const char *rest)
 {
 	_cleanup_free_ char *path = xasprintf("%s%s%s", c->x->path, *rest ? "/" : "", rest), *line = quoted(path);
 
@@ -241,7 +241,7 @@ static void compare_entry(struct comparing *c, int was_fd, int is_fd, const char
 	is_there = is_fd >= 0 && fstatat(is_fd, name, &is, AT_SYMLINK_NOFOLLOW) == 0;
 	if (!is_there) {
 		if (was_there)
-			add(c, "deleted", rest);
+			changes_add(c, "deleted", rest);
 		return;
 	}
 	if (is_marker(c, is_fd, name, &is))
@@ -251,7 +251,7 @@ static void compare_entry(struct comparing *c, int was_fd, int is_fd, const char
 		  (!S_ISDIR(is.st_mode) && !same_content(was_fd, is_fd, name, &was, &is)) ||
 		  !same_attributes(was_fd, is_fd, name, &was, &is);
 	if (differs) {
-		add(c, was_there ? "changed" : "new", rest);
+		changes_add(c, was_there ? "changed" : "new", rest);
 		keep(c, is_fd, name, &is, rest);
 	}
 	if (!S_ISDIR(is.st_mode))
@@ -261,7 +261,7 @@ static void compare_entry(struct comparing *c, int was_fd, int is_fd, const char
 		finish_directory(c, &is, rest);
 }
 
-static int by_name(const void *a, const void *b)
+static int changes_by_name(const void *a, const void *b)
 {
 	return strcmp(*(char *const *)a, *(char *const *)b);
 }
@@ -293,7 +293,7 @@ static void compare_directories(struct comparing *c, int was, int is, const char
 	add_names(was, &names, &n);
 	add_names(is, &names, &n);
 	if (n)
-		qsort(names, n, sizeof *names, by_name);
+		qsort(names, n, sizeof *names, changes_by_name);
 	for (size_t i = 0; i < n; i++) {
 		_cleanup_free_ char *path = NULL;
 
@@ -311,16 +311,16 @@ static void compare_file(struct comparing *c, const char *own)
 	struct stat st;
 
 	if (is < 0 || fstat(is, &st) < 0) {
-		add(c, "deleted", "");
+		changes_add(c, "deleted", "");
 	} else if ((uint64_t)st.st_size != c->x->size || (st.st_mode & 07777) != (c->x->looks.st_mode & 07777) ||
 		   !same_bytes(c->x->fd, is)) {
-		add(c, "changed", "");
+		changes_add(c, "changed", "");
 		keep(c, AT_FDCWD, own, &st, "");
 	}
 }
 
 /* A fixture that the shim has copied up is at own-N; one that nobody has changed is not, and one that is gone has left its mark. */
-static void compare_one(struct comparing *c, const struct scratch *s, size_t i, int shown)
+static void changes_compare_one(struct comparing *c, const struct scratch *s, size_t i, int shown)
 {
 	_cleanup_free_ char *own = copies_own(s, i);
 	_cleanup_fd_ int was = c->x->kind == RUN_TREE ? open(c->x->tree, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1, is = -1;
@@ -337,12 +337,12 @@ static void compare_one(struct comparing *c, const struct scratch *s, size_t i, 
 	}
 	is = open(own, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (is < 0)
-		add(c, "deleted", "");
+		changes_add(c, "deleted", "");
 	else
 		compare_directories(c, was, is, "");
 }
 
-static void print(const struct changes_options *o, const json_t *list, FILE *to)
+static void changes_print(const struct changes_options *o, const json_t *list, FILE *to)
 {
 	if (o->json) {
 		json_dumpf(list, to, JSON_INDENT(2));
@@ -362,14 +362,14 @@ int changes_tell(const struct shown_list *l, const struct scratch *s, const int 
 		_cleanup_free_ char *marker = scratch_marker(s, i);
 		struct comparing c = { .x = &l->all[i], .o = o, .marker = marker, .list = list };
 
-		compare_one(&c, s, i, trees ? trees[i] : -1);
+		changes_compare_one(&c, s, i, trees ? trees[i] : -1);
 		r = r ? r : c.error;
 	}
 	if (o->list) {
 		FILE *to = o->file ? fopen(o->file, "we") : stderr;
 
 		if (to)
-			print(o, list, to);
+			changes_print(o, list, to);
 		if (!to || (o->file && fclose(to) != 0)) {
 			fprintf(stderr, "fixctl: --changes: %s: %s\n", o->file, strerror(errno));
 			r = -errno;

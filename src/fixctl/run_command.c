@@ -202,7 +202,7 @@ static bool has_libraries(const struct command *c)
 }
 
 /* Returns errno. A program that is shown is started by one that has the shim. */
-static int start(const struct command *c, bool mount)
+static int command_start(const struct command *c, bool mount)
 {
 	size_t n = 0;
 	char **argv;
@@ -296,13 +296,13 @@ static int become_command(struct command *c, pid_t parent, bool mount, int chann
 	}
 	shown_allow_descriptors(false);
 	follow_restore(&c->follow);
-	r = start(c, mount);
+	r = command_start(c, mount);
 	fprintf(stderr, "fixctl: %s: %s\n", c->argv[0], strerror(r));
 	return r == ENOENT ? EXIT_NOT_FOUND : EXIT_NOT_EXECUTABLE;
 }
 
 /* Until it has become the command. True: there can be no mounts. */
-static bool hear(struct command *c, int channel)
+static bool command_hear(struct command *c, int channel)
 {
 	bool refused = false;
 
@@ -356,7 +356,7 @@ static pid_t start_command(struct command *c, bool mount, bool *refused)
 		_exit(become_command(c, parent, mount, channel[1]));
 	}
 	close(channel[1]);
-	*refused = pid > 0 && hear(c, channel[0]);
+	*refused = pid > 0 && command_hear(c, channel[0]);
 	close(channel[0]);
 	return pid < 0 ? -errno : pid;
 }

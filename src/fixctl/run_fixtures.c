@@ -119,7 +119,7 @@ static bool wanted(const struct run_options *o, const char *fixture, const char 
 	return !o->only;
 }
 
-static void add(struct shown_list *l, const struct run_options *o, const struct scratch *s, const json_t *fixture, char *name)
+static void shown_add(struct shown_list *l, const struct run_options *o, const struct scratch *s, const json_t *fixture, char *name)
 {
 	const char *path = ctl_string(fixture, "path"), *input = ctl_string(fixture, "input");
 	struct shown *x;
@@ -168,9 +168,9 @@ static void select_fixtures(const json_t *fixtures, const struct run_options *o,
 		if (strcmp(ctl_string(f, "scope"), "session") != 0 || !strcmp(ctl_string(f, "source"), "client"))
 			continue;
 		for (size_t p = 0; p < json_array_size(params); p++)
-			add(l, o, s, f, xasprintf("%s[%s]", name, json_string_value(json_array_get(params, p))));
+			shown_add(l, o, s, f, xasprintf("%s[%s]", name, json_string_value(json_array_get(params, p))));
 		if (json_array_size(params) == 0)
-			add(l, o, s, f, xstrdup(name));
+			shown_add(l, o, s, f, xstrdup(name));
 	}
 }
 

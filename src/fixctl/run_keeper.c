@@ -210,7 +210,7 @@ _Noreturn static void keep(struct keeping *k)
 }
 
 /* What the keeper has to say in the end; false: it said nothing. */
-static bool hear(struct keeper *k, int ms, struct farewell *f)
+static bool run_keeper_hear(struct keeper *k, int ms, struct farewell *f)
 {
 	size_t none = 0;
 
@@ -248,7 +248,7 @@ static int failed_to_start(struct keeper *k, const char *config, bool in_time)
 		fprintf(stderr, "fixctl: the daemon of %s is not ready after %d s\n", config, START_MS / 1000);
 	shutdown(k->channel, SHUT_WR);
 	/* Our own lock is still there: it waits for that. */
-	while (hear(k, STOP_MS, &last) && last.kept == KEPT_FOR_OTHERS && k->scratch->lock >= 0)
+	while (run_keeper_hear(k, STOP_MS, &last) && last.kept == KEPT_FOR_OTHERS && k->scratch->lock >= 0)
 		k->scratch->lock = fd_close(k->scratch->lock);
 	return WIFEXITED(last.status) && WEXITSTATUS(last.status) == EXIT_BAD_CONFIG ? EXIT_BAD_CONFIG : EXIT_NO_DAEMON;
 }
@@ -292,7 +292,7 @@ int keeper_start(struct keeper *k, struct scratch *s, const char *config, const 
 	return k->pid < 0 ? EXIT_REFUSED : 0;
 }
 
-static int ask(const struct keeper *k, enum request request, int fd)
+static int run_keeper_request(const struct keeper *k, enum request request, int fd)
 {
 	const char message = (char)request;
 	int answer = -EPIPE, r = socket_send(k->channel, &message, 1, &fd, 1, 0);
@@ -306,12 +306,12 @@ static int ask(const struct keeper *k, enum request request, int fd)
 
 int keeper_hold(const struct keeper *k, int fd)
 {
-	return ask(k, REQUEST_HOLD, fd);
+	return run_keeper_request(k, REQUEST_HOLD, fd);
 }
 
 int keeper_watch(const struct keeper *k, int fd)
 {
-	return ask(k, REQUEST_WATCH, fd);
+	return run_keeper_request(k, REQUEST_WATCH, fd);
 }
 
 void keeper_end(struct keeper *k, struct scratch *s)
@@ -321,7 +321,7 @@ void keeper_end(struct keeper *k, struct scratch *s)
 	s->lock = fd_close(s->lock);
 	if (k->pid > 0) {
 		shutdown(k->channel, SHUT_WR);
-		if (!hear(k, k->has_daemon ? STOP_MS + REMOVE_MS : REMOVE_MS, &last))
+		if (!run_keeper_hear(k, k->has_daemon ? STOP_MS + REMOVE_MS : REMOVE_MS, &last))
 			scratch_remove(s->path); /* it was killed */
 		if (last.kept == KEPT_NOTHING)
 			reap(k);

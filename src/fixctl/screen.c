@@ -13,7 +13,7 @@
 #include "fixctl/terminal.h"
 
 /* Bytes of the first character, or of a sequence that sets a colour, which takes no column. */
-static size_t step(const char *s, size_t n, size_t *columns)
+static size_t screen_step(const char *s, size_t n, size_t *columns)
 {
 	size_t length = 2;
 
@@ -33,7 +33,7 @@ static size_t fit(const char *line, size_t n, size_t width)
 	size_t at = 0, columns = 0;
 
 	while (at < n) {
-		size_t length = step(line + at, n - at, &columns);
+		size_t length = screen_step(line + at, n - at, &columns);
 
 		if (columns > width)
 			break;
@@ -52,7 +52,7 @@ static size_t lines_of(const char *text)
 }
 
 /* Over what stands there: each line is cleared behind its end, and the rest when all are drawn. */
-static void draw(FILE *out, const char *text)
+static void screen_draw(FILE *out, const char *text)
 {
 	size_t width = terminal_width(), height = terminal_height(), lines = lines_of(text);
 
@@ -88,7 +88,7 @@ static int show_on_terminal(int (*show)(void *arg), void *arg)
 	stdout = terminal;
 	/* What went wrong has been said, below what is still drawn. */
 	if (code == 0)
-		draw(stdout, text);
+		screen_draw(stdout, text);
 	return code;
 }
 

@@ -16,7 +16,7 @@
 
 #define MANY 10000
 
-static size_t size_of(unsigned short told, const char *variable, size_t otherwise)
+static size_t terminal_size_of(unsigned short told, const char *variable, size_t otherwise)
 {
 	const char *s = getenv(variable);
 	uint64_t n;
@@ -33,7 +33,7 @@ size_t terminal_width(void)
 	if (!isatty(STDOUT_FILENO))
 		return 0;
 	ioctl(STDOUT_FILENO, TIOCGWINSZ, &w);
-	return size_of(w.ws_col, "COLUMNS", 80);
+	return terminal_size_of(w.ws_col, "COLUMNS", 80);
 }
 
 size_t terminal_height(void)
@@ -43,11 +43,11 @@ size_t terminal_height(void)
 	if (!isatty(STDOUT_FILENO))
 		return 0;
 	ioctl(STDOUT_FILENO, TIOCGWINSZ, &w);
-	return size_of(w.ws_row, "LINES", 24);
+	return terminal_size_of(w.ws_row, "LINES", 24);
 }
 
 /* Of one character, or of one byte that is none. */
-static size_t step(const char *s)
+static size_t terminal_step(const char *s)
 {
 	size_t n = utf8_length(s, strnlen(s, 4));
 
@@ -58,7 +58,7 @@ size_t terminal_columns(const char *s)
 {
 	size_t columns = 0;
 
-	for (; *s && *s != '\n'; s += step(s))
+	for (; *s && *s != '\n'; s += terminal_step(s))
 		columns++;
 	return columns;
 }
@@ -81,7 +81,7 @@ char *terminal_fit(const char *s, size_t width)
 	bool cut = left != SIZE_MAX;
 	struct text t = { 0 };
 
-	for (; *s && *s != '\n' && left; s += step(s), left--)
+	for (; *s && *s != '\n' && left; s += terminal_step(s), left--)
 		add_shown(&t, s);
 	if (cut)
 		text_puts(&t, "…");
@@ -97,7 +97,7 @@ char *terminal_fit_name(const char *s, size_t width)
 		return terminal_fit(s, width);
 	front = terminal_fit(s, width - back);
 	for (size_t k = columns; k > back; k--)
-		s += step(s);
+		s += terminal_step(s);
 	end = terminal_fit(s, 0);
 	return xasprintf("%s%s", front, end);
 }

@@ -174,7 +174,7 @@ static char *download_of(struct state *s, const struct target *t)
 }
 
 /* One line that is drawn again: how many, and what is being waited for. */
-static void draw(struct state *s)
+static void warming_draw(struct state *s)
 {
 	const struct target *oldest = NULL;
 	_cleanup_free_ char *words = NULL;
@@ -217,7 +217,7 @@ static int take_answer(struct state *s)
 	int r = connection_receive(s->w->f, s->progress ? REDRAW_MS : s->w->timeout_ms + 5000, &id, &reply);
 
 	if (id == 0 && r == -ETIMEDOUT && s->progress && !overdue(s)) {
-		draw(s);
+		warming_draw(s);
 		return 0;
 	}
 	if (id == 0)
