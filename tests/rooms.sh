@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 # The rooms of the daemon, by the symbols of its objects and by what its files include: arrows point downwards only, and no circle has more
-# than so many files.
+# than so many files. And a name in a backtrace says which function it is: no two of a room have the same.
 set -u
 cd "$FIXD_SRC/src" || exit 1
 nm=${NM:-nm}
@@ -22,7 +22,7 @@ list() {
 list fixd/*.c fixd/*/*.c | sed 's|^fixd/||' >"$symbols"
 list base/*.c image/*.c wire/*.c config/*.c client/*.c builder/*.c free/*.c preload/*.c remote/*.c fixctl/*.c >"$others"
 cd fixd || exit 1
-echo 1..4
+echo 1..5
 awk '
 function rank(room) { return index("  loop host model work serve keep ", " " room " ") }
 FNR == 1 { split(FILENAME, path, "/") }
@@ -31,10 +31,21 @@ FNR == 1 { split(FILENAME, path, "/") }
 	if (name[3] ? rank(name[2]) > rank(path[1]) : 1) { print "# " FILENAME ": " $0; bad = 1 }
 }
 END { print (bad ? "not ok" : "ok") " 1 - no file of a room includes one above it"; exit }' */*.[ch]
+awk '
+FNR == 1 { n = split(FILENAME, path, "/"); room = path[2] }
+/^static [^=;]*\(/ {
+	line = $0
+	while (match(line, /[A-Za-z_0-9]+\(/) && substr(line, RSTART, RLENGTH) ~ /^(__attribute__|_Atomic|_Alignas)/) line = substr(line, RSTART + RLENGTH)
+	if (!match(line, /[A-Za-z_0-9]+\(/)) next
+	name = substr(line, RSTART, RLENGTH - 1)
+	if ((room, name) in where && where[room, name] != FILENAME) { print "# " name ": " where[room, name] ", " FILENAME; bad = 1 }
+	where[room, name] = FILENAME
+}
+END { print (bad ? "not ok" : "ok") " 2 - no two functions of a room have one name" }' ../*/*.c ../fixd/*/*.c
 if ! test -s "$symbols"; then
-	echo "ok 2 - rooms # SKIP the objects have no symbols that nm shows"
-	echo "ok 3 - circles # SKIP the objects have no symbols that nm shows"
-	echo "ok 4 - circles elsewhere # SKIP the objects have no symbols that nm shows"
+	echo "ok 3 - rooms # SKIP the objects have no symbols that nm shows"
+	echo "ok 4 - circles # SKIP the objects have no symbols that nm shows"
+	echo "ok 5 - circles elsewhere # SKIP the objects have no symbols that nm shows"
 	exit 0
 fi
 judge='
@@ -62,7 +73,7 @@ END {
 		}
 	}
 	if (rooms)
-		print (bad ? "not ok" : "ok") " 2 - arrows between rooms point downwards"
+		print (bad ? "not ok" : "ok") " 3 - arrows between rooms point downwards"
 	for (k = 1; k <= n; k++) for (a = 1; a <= n; a++) if ((files[a], files[k]) in arrow)
 		for (b = 1; b <= n; b++) if ((files[k], files[b]) in arrow) arrow[files[a], files[b]] = 1
 	for (a = 1; a <= n; a++) {
@@ -71,7 +82,7 @@ END {
 		if (size > largest) { largest = size; members = circle }
 	}
 	print "# " n " files; the largest circle:" members
-	print (largest > max ? "not ok" : "ok") " " (rooms ? "3 - no circle has" : "4 - nor has one outside of the daemon") " more than " max " files"
+	print (largest > max ? "not ok" : "ok") " " (rooms ? "4 - no circle has" : "5 - nor has one outside of the daemon") " more than " max " files"
 }'
 awk -v max="$circle_max" -v rooms=1 "$judge" "$symbols"
 awk -v max="$circle_max" -v rooms=0 "$judge" "$others"
