@@ -74,14 +74,16 @@ static int wait_for_end(struct forking *k)
 		struct pollfd p[] = {
 			{ .fd = k->signals, .events = POLLIN },
 			{ .fd = fixd_process_fd(k->process), .events = POLLIN },
-			{ .fd = k->terminal ? pty_input(k->terminal) : -1, .events = POLLIN },
-			{ .fd = k->terminal ? pty_output(k->terminal) : -1, .events = POLLIN },
+			{ .fd = -1 },
+			{ .fd = -1 },
 		};
 
+		if (k->terminal)
+			pty_poll(k->terminal, p + 2);
 		if (poll(p, ELEMENTSOF(p), -1) < 0 && errno != EINTR)
 			return ctl_failed(NULL, -errno);
 		if (p[2].revents || p[3].revents)
-			pty_pass(k->terminal, p[2].revents, p[3].revents);
+			pty_pass(k->terminal, p + 2);
 		if (p[0].revents)
 			pass_signals(k);
 		if (p[1].revents)

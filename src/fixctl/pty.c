@@ -22,6 +22,9 @@ struct pty {
 	int master;
 	int fds[3]; /* the other side, three times the same */
 	int input;
+	/* Typed, and not yet there: it does not read, or does not read so fast. */
+	char typed[CHUNK];
+	size_t n_typed, at;
 	bool is_terminal; /* ours */
 	struct termios before;
 };
@@ -62,6 +65,7 @@ struct pty *pty_open(void)
 	}
 	fd_set_cloexec(t->master, true);
 	fd_set_cloexec(slave, true);
+	fcntl(t->master, F_SETFL, O_NONBLOCK);
 	for (int i = 0; i < 3; i++)
 		t->fds[i] = slave;
 	t->input = STDIN_FILENO;
@@ -77,35 +81,52 @@ const int *pty_fds(const struct pty *t)
 	return t->fds;
 }
 
-int pty_input(const struct pty *t)
+void pty_poll(const struct pty *t, struct pollfd p[2])
 {
-	return t->input;
+	bool waits = t->at < t->n_typed;
+
+	p[0] = (struct pollfd){ .fd = waits ? -1 : t->input, .events = POLLIN };
+	p[1] = (struct pollfd){ .fd = t->master, .events = (short)(POLLIN | (waits ? POLLOUT : 0)) };
 }
 
-int pty_output(const struct pty *t)
-{
-	return t->master;
-}
-
-/* False: there is nothing, now or ever. */
-static bool pass(int from, int to)
+/* False: nothing has come. */
+static bool pty_show(struct pty *t)
 {
 	char buf[CHUNK];
-	ssize_t n = read(from, buf, sizeof buf);
+	ssize_t n = read(t->master, buf, sizeof buf);
 
-	return n > 0 && fd_write_all(to, buf, (size_t)n) == 0;
+	return n > 0 && fd_write_all(STDOUT_FILENO, buf, (size_t)n) == 0;
 }
 
-void pty_pass(struct pty *t, bool input, bool output)
+static void pty_type(struct pty *t)
 {
-	char end = END_OF_FILE;
+	ssize_t n = write(t->master, t->typed + t->at, t->n_typed - t->at);
 
-	if (output)
-		pass(t->master, STDOUT_FILENO);
-	if (input && !pass(t->input, t->master)) {
-		t->input = -1;
-		fd_write_all(t->master, &end, 1);
-	}
+	if (n > 0)
+		t->at += (size_t)n;
+}
+
+/* The end is typed, too. */
+static void pty_take(struct pty *t)
+{
+	ssize_t n = read(t->input, t->typed, sizeof t->typed);
+
+	t->at = 0;
+	t->n_typed = n > 0 ? (size_t)n : 1;
+	if (n > 0)
+		return;
+	t->input = -1;
+	t->typed[0] = END_OF_FILE;
+}
+
+void pty_pass(struct pty *t, const struct pollfd p[2])
+{
+	if (p[1].revents & ~POLLOUT)
+		pty_show(t);
+	if (p[0].revents)
+		pty_take(t);
+	if (t->at < t->n_typed)
+		pty_type(t);
 }
 
 void pty_close(struct pty *t)
@@ -113,7 +134,7 @@ void pty_close(struct pty *t)
 	struct pollfd p = { .fd = t->master, .events = POLLIN };
 
 	/* What it wrote lies in the terminal. */
-	while (poll(&p, 1, 0) > 0 && (p.revents & POLLIN) && pass(t->master, STDOUT_FILENO))
+	while (poll(&p, 1, 0) > 0 && (p.revents & POLLIN) && pty_show(t))
 		;
 	pty_pause(t);
 	fd_close(t->fds[0]);
