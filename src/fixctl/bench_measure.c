@@ -502,8 +502,8 @@ int bench_measure(struct fixctl *ctl, const struct bench_options *o, json_t **ou
 	}
 	if (code == 0) {
 		gpu = nvml_open();
-		*out = json_pack("{s:f, s:s, s:I, s:b, s:O?, s:[]}", "generated", (double)clock_real() / NSEC_PER_SEC, "config", config,
-				 "runs", (json_int_t)o->runs, "gpu", gpu, "baseline", baseline, "fixtures");
+		*out = json_pack("{s:f, s:o, s:I, s:b, s:O?, s:[]}", "generated", (double)clock_real() / NSEC_PER_SEC, "config",
+				 ctl_name(config), "runs", (json_int_t)o->runs, "gpu", gpu, "baseline", baseline, "fixtures");
 		measure_all(p.f, &t, o, *out);
 		json_object_set_new(*out, "interrupted", json_boolean(bench_interrupted));
 		nvml_close();

@@ -174,6 +174,11 @@ static json_t *list_of(struct record_reader in, bool *bad)
 	return list;
 }
 
+json_t *ctl_name(const char *s)
+{
+	return ctl_text(s, strlen(s));
+}
+
 json_t *ctl_text(const char *data, size_t size)
 {
 	json_t *s = json_stringn(data, size);

@@ -75,6 +75,7 @@ int ctl_unknown(struct fixd *f, const char *pattern);
 void ctl_print_json(const json_t *j);
 /* Bytes as a string: what is no UTF-8 in them becomes a replacement character for each. */
 json_t *ctl_text(const char *data, size_t size);
+json_t *ctl_name(const char *s); /* or a path */
 
 /* Members of an object, with a default for null. */
 const char *ctl_string(const json_t *object, const char *key);

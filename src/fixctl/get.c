@@ -79,8 +79,9 @@ static int print_bytes(const char *name, const void *data, size_t size)
 
 static void get_print_json(const char *name, const char *output, const struct fixd_view *v)
 {
-	json_t *j = json_pack("{s:s, s:s, s:I, s:I, s:b}", "name", name, "output", output, "size", (json_int_t)fixd_view_size(v),
-			      "generation", (json_int_t)fixd_view_generation(v), "built", fixd_view_built(v));
+	json_t *j =
+		json_pack("{s:o, s:o, s:I, s:I, s:b}", "name", ctl_name(name), "output", ctl_name(output), "size",
+			  (json_int_t)fixd_view_size(v), "generation", (json_int_t)fixd_view_generation(v), "built", fixd_view_built(v));
 
 	ctl_print_json(j);
 	json_decref(j);

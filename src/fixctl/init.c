@@ -106,10 +106,10 @@ static json_t *as_json(const struct project *p, const char *path)
 	for (size_t k = 0; k < p->n_data; k++) {
 		const struct project_data *d = &p->data[k];
 
-		json_array_append_new(fixtures, json_pack("{s:s, s:s, s:I, s:I}", "name", d->name, "directory", d->path, "files",
+		json_array_append_new(fixtures, json_pack("{s:s, s:o, s:I, s:I}", "name", d->name, "directory", ctl_name(d->path), "files",
 							  (json_int_t)d->files, "bytes", (json_int_t)d->bytes));
 	}
-	return json_pack("{s:s, s:o, s:o}", "file", path, "suites", suites, "fixtures", fixtures);
+	return json_pack("{s:o, s:o, s:o}", "file", ctl_name(path), "suites", suites, "fixtures", fixtures);
 }
 
 static void init_say(const struct project *p, const char *directory, const char *path, bool json)

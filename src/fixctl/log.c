@@ -12,7 +12,7 @@
 
 static void log_print_json(const char *name, const char *text, size_t size)
 {
-	json_t *j = json_pack("{s:s, s:o}", "name", name, "text", ctl_text(text, size));
+	json_t *j = json_pack("{s:o, s:o}", "name", ctl_name(name), "text", ctl_text(text, size));
 
 	ctl_print_json(j);
 	json_decref(j);

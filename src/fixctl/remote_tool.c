@@ -127,7 +127,7 @@ int remote_keygen(const struct remote_request *q)
 		return EXIT_REFUSED;
 	answer[strcspn(answer, "\n")] = '\0';
 	if (q->json) {
-		json_t *j = json_pack("{s:s, s:s}", "key_file", q->names[0], "public_key", answer);
+		json_t *j = json_pack("{s:o, s:s}", "key_file", ctl_name(q->names[0]), "public_key", answer);
 
 		ctl_print_json(j);
 		json_decref(j);

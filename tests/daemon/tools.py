@@ -560,6 +560,8 @@ def test_get_and_log(t):
     assert "has no param 'smal' (did you mean 'small'?)" in d.ctl("get", "index[smal]", code=1).err
     d.ctl("log", "nonsense", code=1)
     d.ctl("get", code=2)
+    out = os.fsdecode(os.fsencode(t.path("out")) + b"\xff")
+    assert json.loads(d.ctl("get", "corpus", "-o", out, "--json").stdout)["output"] == t.path("out") + "\ufffd"
     assert d.ctl("get", "corpus", "-o", "/nowhere/out", code=1).err == "fixctl: /nowhere/out: No such file or directory\n"
 
 
