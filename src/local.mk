@@ -379,6 +379,7 @@ fixctl_SOURCES = \
 	src/fixctl/markup.c src/fixctl/markup.h \
 	src/fixctl/nvml.c src/fixctl/nvml.h \
 	src/fixctl/openmetrics.c src/fixctl/openmetrics.h \
+	src/fixctl/output.c src/fixctl/output.h \
 	src/fixctl/program.c src/fixctl/program.h \
 	src/fixctl/project.c src/fixctl/project.h \
 	src/fixctl/ps.c \

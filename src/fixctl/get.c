@@ -12,40 +12,8 @@
 #include "base/fd.h"
 #include "client/view.h"
 #include "fixctl/fixctl.h"
+#include "fixctl/output.h"
 #include "fixd.h"
-
-/* Beside the file first, so that nobody sees half of it. */
-static int get_write_file(const char *path, const void *data, size_t size)
-{
-	_cleanup_free_ char *beside = xasprintf("%s.XXXXXX", path);
-	_cleanup_fd_ int fd = mkostemp(beside, O_CLOEXEC);
-	mode_t mask = umask(0);
-	int r;
-
-	umask(mask);
-	if (fd < 0)
-		return -errno;
-	r = fd_write_all(fd, data, size);
-	if (r == 0 && (fchmod(fd, 0666 & ~mask) < 0 || rename(beside, path) < 0))
-		r = -errno;
-	if (r < 0)
-		unlink(beside);
-	return r;
-}
-
-/* A device or pipe is written to, not replaced; a link leads to what is replaced. */
-static int write_output(const char *path, const void *data, size_t size)
-{
-	_cleanup_free_ char *real = realpath(path, NULL);
-	struct stat st;
-
-	if (stat(path, &st) == 0 && !S_ISREG(st.st_mode)) {
-		_cleanup_fd_ int fd = open(path, O_WRONLY | O_CLOEXEC);
-
-		return fd < 0 ? -errno : fd_write_all(fd, data, size);
-	}
-	return get_write_file(real ? real : path, data, size);
-}
 
 /* Nothing in it would control a terminal. */
 static bool is_text(const unsigned char *s, size_t size)
@@ -123,7 +91,7 @@ static int get_run(struct fixctl *ctl, int argc, char **argv)
 	}
 	if (!output) {
 		code = print_bytes(argv[optind], fixd_view_data(v), fixd_view_size(v));
-	} else if ((r = write_output(output, fixd_view_data(v), fixd_view_size(v))) < 0) {
+	} else if ((r = output_write(output, fixd_view_data(v), fixd_view_size(v))) < 0) {
 		fprintf(stderr, "fixctl: %s: %s\n", output, strerror(-r));
 		code = EXIT_REFUSED;
 	}

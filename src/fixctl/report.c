@@ -11,6 +11,7 @@
 #include "base/units.h"
 #include "fixctl/bench.h"
 #include "fixctl/fixctl.h"
+#include "fixctl/output.h"
 #include "fixd.h"
 #include "wire/wire.h"
 
@@ -55,23 +56,20 @@ static void write_report(FILE *out, enum format format, const json_t *report, co
 	}
 }
 
-/* All of the file or nothing of it. */
 static int report_write_file(const char *path, enum format format, const json_t *report, const struct report_sources *s)
 {
-	_cleanup_free_ char *fresh = xasprintf("%s.new", path);
-	FILE *out = fopen(fresh, "we");
-	bool good = out != NULL;
+	_cleanup_free_ char *text = NULL;
+	size_t size;
+	FILE *out = open_memstream(&text, &size);
+	int r = out ? 0 : -errno;
 
-	if (good)
+	if (out) {
 		write_report(out, format, report, s);
-	good = good && !ferror(out);
-	if (out && fclose(out) != 0)
-		good = false;
-	if (good && rename(fresh, path) == 0)
+		r = fclose(out) == 0 ? output_write(path, text, size) : -errno;
+	}
+	if (r == 0)
 		return EXIT_SUCCESS;
-	fprintf(stderr, "fixctl: %s cannot be written: %s\n", path, strerror(errno));
-	if (out)
-		unlink(fresh);
+	fprintf(stderr, "fixctl: %s cannot be written: %s\n", path, strerror(-r));
 	return EXIT_REFUSED;
 }
 

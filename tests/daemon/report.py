@@ -316,9 +316,15 @@ def test_odd_requests(t):
     assert "--since" in d.ctl("report", "--since=yesterday", code=2).err
     assert "unexpected argument 'f1'" in d.ctl("report", "f1", code=2).err
     assert "cannot be written" in d.ctl("report", "-o", t.path("nowhere/report"), code=1).err
-    os.symlink("/dev/full", t.path("full.new"))
-    assert "cannot be written" in d.ctl("report", "-o", t.path("full"), code=1).err
-    assert not os.path.exists(t.path("full"))
+    # What is no file is written to, and stays.
+    os.symlink("/dev/full", t.path("full"))
+    assert "cannot be written" in d.ctl("report", "-o", t.path("full"), code=1).err and os.path.islink(t.path("full"))
+    os.symlink("/proc/self/fd/1", t.path("stdout"))
+    assert d.ctl("report", "-o", t.path("stdout")).out.startswith("# ") and os.path.islink(t.path("stdout"))
+    t.write("report.new", "somebody's own\n")
+    os.symlink(os.path.basename(t.write("file", "")), t.path("report"))
+    d.ctl("report", "-o", t.path("report"))
+    assert open(t.path("report.new")).read() == "somebody's own\n" and os.readlink(t.path("report")) == "file" and os.path.getsize(t.path("file"))
     of_session = json.loads(d.ctl("report", "--json", "--session", "/usr/..").out)
     assert of_session["fixtures"] != [] and of_session["root"] == "/"
 
