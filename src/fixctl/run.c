@@ -288,7 +288,10 @@ static int run_suite(struct fixctl *ctl, int argc, char **argv)
 	follow_init(&c.follow);
 	run_parse(&c, argc, argv);
 	if (disabled && !strcmp(disabled, "1")) {
-		return follow_execute(&c.follow, c.argv);
+		if (!c.options.dry)
+			return follow_execute(&c.follow, c.argv);
+		puts("FIXD_DISABLE is set: nothing would be shown.");
+		return EXIT_SUCCESS;
 	}
 	c.shim = find_shim();
 	if (access(c.shim, R_OK) < 0 || strpbrk(c.shim, ": ")) {

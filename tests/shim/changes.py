@@ -106,6 +106,8 @@ def test_dry_run(t):
     out = done.stdout.decode()
     assert done.returncode == 0 and not os.listdir(s.work) and f"tree: {s.work}/tree\n    of: directory\n    by: {t.mode}\n" in out, done
     assert f"words: {s.work}/words\n    of: command\n    by: shim\n" in out and "words" not in s.daemon.instances(), out
+    done = subprocess.run(s.run_command("--dry-run"), cwd=s.work, capture_output=True, env=environment(TMPDIR=t.dir, FIXD_DISABLE="1"), timeout=LIMIT)
+    assert (done.returncode, done.stdout) == (0, b"FIXD_DISABLE is set: nothing would be shown.\n"), done
     assert ("Trees are mounted" if t.mode == "mount" else "All is shown by the preloaded library: --isolate=shim") in out, out
 
 
