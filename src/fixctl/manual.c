@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -36,18 +37,38 @@ static _Noreturn void become_man(const char *command)
 	_exit(127);
 }
 
+/* The keys of a pager are not for who waits for it: it goes on, and has the terminal. */
+static void ignore_keys(struct sigaction before[2])
+{
+	const struct sigaction ignore = { .sa_handler = SIG_IGN };
+
+	sigaction(SIGINT, &ignore, &before[0]);
+	sigaction(SIGQUIT, &ignore, &before[1]);
+}
+
+static void heed_keys(const struct sigaction before[2])
+{
+	sigaction(SIGINT, &before[0], NULL);
+	sigaction(SIGQUIT, &before[1], NULL);
+}
+
 bool manual_open(const char *command)
 {
+	struct sigaction before[2];
 	int status;
 	pid_t pid;
 
 	if (!isatty(STDOUT_FILENO))
 		return false;
 	fflush(NULL);
+	ignore_keys(before);
 	pid = fork();
-	if (pid == 0)
+	if (pid == 0) {
+		heed_keys(before);
 		become_man(command);
+	}
 	while (pid > 0 && waitpid(pid, &status, 0) < 0 && errno == EINTR)
 		;
+	heed_keys(before);
 	return pid > 0 && WIFEXITED(status) && WEXITSTATUS(status) == 0;
 }
