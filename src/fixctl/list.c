@@ -30,15 +30,15 @@ static void print_line(const json_t *f, const char *doc)
 {
 	const char *name = ctl_string(f, "name");
 	size_t width = terminal_width(), taken = terminal_columns(name);
-	_cleanup_free_ char *rest = NULL, *fitting = NULL;
+	_cleanup_free_ char *rest = NULL, *fitting = NULL, *fitting_name = terminal_fit_name(name, width);
 	char line[24] = "";
 
 	/* What clients registered is in no file. */
 	if (ctl_int(f, "line"))
 		snprintf(line, sizeof line, ":%lld", (long long)ctl_int(f, "line"));
 	rest = xasprintf(" [%s] %s%s%s%s", ctl_string(f, "scope"), ctl_string(f, "file"), line, *doc ? "  " : "", doc);
-	fitting = terminal_fit(rest, width > taken ? width - taken : width);
-	printf("%s%s%s%s\n", BOLD, name, PLAIN, fitting);
+	fitting = width && taken >= width ? xstrdup("") : terminal_fit(rest, width ? width - taken : 0);
+	printf("%s%s%s%s\n", BOLD, fitting_name, PLAIN, fitting);
 }
 
 static void print_fixture(const json_t *f, bool verbose)
@@ -77,7 +77,7 @@ static int list_run(struct fixctl *ctl, int argc, char **argv)
 			ctl_bad_option("list");
 	}
 	ctl_expect("list", argc, argv, 0, 1, NULL);
-	f = ctl_open(ctl);
+	f = ctl_open_to_show(ctl);
 	code = ctl_query(f, WIRE_TYPE_list, optind < argc ? argv[optind] : "", &report);
 	if (code) {
 		fixd_close(f);
