@@ -331,7 +331,7 @@ const struct fixctl_command command_run = {
 		"  -n, --dry-run       say what would appear where, from what and by which way; nothing is built or started\n"
 		"      --changes[=F]   after COMMAND, what it has changed in the fixtures, a line each (--json: an array), to\n"
 		"                      standard error or to file F\n"
-		"  -k, --keep DIR      copies of what is new or changed to DIR/FIXTURE\n"
+		"  -k, --keep DIR      copies of what is new or changed to DIR/NAME, as in $FIXD_FIXTURE_NAME\n"
 		"  -b, --build-failed N  exit status when a fixture cannot be built (default 4; automake and Meson want 99)\n"
 		"  -t, --timeout D     how long to wait for each build (90s, 5m; default $FIXD_TIMEOUT or 60s)",
 };
