@@ -39,7 +39,7 @@ static int ask(struct fixctl *ctl, struct wire_cleanup *q, const struct text *pa
 	q->patterns = (uint16_t)patterns->size;
 	memcpy(body, q, sizeof *q);
 	memcpy(body + sizeof *q, patterns->data, patterns->size);
-	f = ctl_open(ctl);
+	f = ctl_open_to_show(ctl);
 	code = ctl_report(f, WIRE_TYPE_cleanup, body, sizeof *q + patterns->size, &report);
 	fixd_close(f);
 	if (code)

@@ -27,6 +27,15 @@
 /* What is torn down for it has time limits of its own. */
 #define CLEANUP_MS 600000
 
+/* What comes in a report is shown as it is read: others have written a part of it. */
+static bool shows;
+
+struct fixd *ctl_open_to_show(const struct fixctl *ctl)
+{
+	shows = !ctl->json;
+	return ctl_open(ctl);
+}
+
 struct fixd *ctl_open(const struct fixctl *ctl)
 {
 	struct fixd *f;
@@ -60,7 +69,10 @@ int ctl_open_failed(int err)
 
 int ctl_failed(const struct fixd *f, int err)
 {
-	fprintf(stderr, "fixctl: %s\n", fixd_error(f));
+	const char *sentence = fixd_error(f);
+	_cleanup_free_ char *plain = terminal_plain(sentence, strlen(sentence), true);
+
+	fprintf(stderr, "fixctl: %s\n", plain);
 	switch (err) {
 	case -EIO:
 		return EXIT_BUILD_FAILED;
@@ -193,6 +205,25 @@ json_t *ctl_text(const char *data, size_t size)
 	return s ? s : json_stringn_nocheck(t.data ? t.data : "", t.size);
 }
 
+/* Sentences may have several lines; a line break in anything else would be taken for a line of ours. */
+static bool may_have_lines(uint16_t field)
+{
+	static const uint16_t fields[] = { REPORT_DOC,	       REPORT_POLICY,	REPORT_ERROR, REPORT_STALE_CAUSE, REPORT_TEARDOWN_ERROR,
+					   REPORT_RETRY_CAUSE, REPORT_IO_REASON };
+	size_t k = 0;
+
+	while (k < ELEMENTSOF(fields) && fields[k] != field)
+		k++;
+	return k < ELEMENTSOF(fields);
+}
+
+static json_t *string_of(const struct record *r)
+{
+	_cleanup_free_ char *plain = shows ? terminal_plain(r->data, r->size, may_have_lines(r->field)) : NULL;
+
+	return plain ? ctl_text(plain, strlen(plain)) : ctl_text(r->data, r->size);
+}
+
 static json_t *ctl_value_of(const struct record *r, bool *bad)
 {
 	switch (r->kind) {
@@ -203,7 +234,7 @@ static json_t *ctl_value_of(const struct record *r, bool *bad)
 	case RECORD_BOOL:
 		return json_boolean(r->number != 0);
 	case RECORD_STRING:
-		return ctl_text(r->data, r->size);
+		return string_of(r);
 	case RECORD_OBJECT:
 		return object_of(record_inside(r), bad);
 	case RECORD_LIST:

@@ -40,6 +40,8 @@ struct fixd;
 
 /* Connects, or prints why not and exits with ctl_open_failed(). */
 struct fixd *ctl_open(const struct fixctl *ctl);
+/* The same; and what reports then say, if not as JSON, would control no terminal, whoever has written it. */
+struct fixd *ctl_open_to_show(const struct fixctl *ctl);
 /* The exit status for an error of fixd_open(). */
 int ctl_open_failed(int err);
 

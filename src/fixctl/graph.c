@@ -415,7 +415,7 @@ static int graph_run(struct fixctl *ctl, int argc, char **argv)
 		svg = c == 'f' && !strcmp(optarg, "svg");
 	}
 	ctl_expect("graph", argc, argv, 0, 0, NULL);
-	f = ctl_open(ctl);
+	f = ctl_open_to_show(ctl);
 	code = ctl_query(f, WIRE_TYPE_list, "", &list);
 	if (code == 0)
 		code = ctl_query(f, WIRE_TYPE_status, "", &status);

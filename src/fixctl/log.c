@@ -7,6 +7,7 @@
 #include "base/alloc.h"
 #include "base/fd.h"
 #include "fixctl/fixctl.h"
+#include "fixctl/terminal.h"
 #include "fixd.h"
 #include "wire/wire.h"
 
@@ -16,6 +17,14 @@ static void log_print_json(const char *name, const char *text, size_t size)
 
 	ctl_print_json(j);
 	json_decref(j);
+}
+
+/* The bytes themselves; a terminal gets of what would control it the colours only. */
+static int log_print(const char *text, size_t size)
+{
+	_cleanup_free_ char *plain = isatty(STDOUT_FILENO) ? terminal_plain(text, size, true) : NULL;
+
+	return fd_write_all(STDOUT_FILENO, plain ? plain : text, plain ? strlen(plain) : size) < 0 ? EXIT_REFUSED : EXIT_SUCCESS;
 }
 
 /* Nothing of that name was built: perhaps it is mistyped. */
@@ -51,8 +60,8 @@ static int log_run(struct fixctl *ctl, int argc, char **argv)
 	code = ctl_report_text(f, WIRE_TYPE_log, body, sizeof q + q.pattern, &text, &size);
 	if (code == 0 && ctl->json)
 		log_print_json(argv[optind], text, size);
-	else if (code == 0 && fd_write_all(STDOUT_FILENO, text, size) < 0)
-		code = EXIT_REFUSED;
+	else if (code == 0)
+		code = log_print(text, size);
 	fixd_close(f);
 	if (code == EXIT_REFUSED)
 		question_name(ctl, argv[optind]);

@@ -310,7 +310,7 @@ static int ps_run(struct fixctl *ctl, int argc, char **argv)
 	if (optind < argc)
 		v.pattern = argv[optind];
 	v.json = ctl->json;
-	v.f = ctl_open(ctl);
+	v.f = ctl_open_to_show(ctl);
 	code = repeat ? screen_watch(ps_show, &v) : ps_show(&v);
 	history_deinit(&v.history);
 	fixd_close(v.f);

@@ -131,7 +131,8 @@ static int report_run(struct fixctl *ctl, int argc, char **argv)
 		}
 	}
 	ctl_expect("report", argc, argv, 0, 0, NULL);
-	f = ctl_open(ctl);
+	ctl->json = format == FORMAT_JSON;
+	f = ctl_open_to_show(ctl);
 	s.root = root = ctl->session ? realpath(ctl->session, NULL) : NULL;
 	code = ctl_query(f, WIRE_TYPE_list, "", &s.list);
 	if (code == 0)

@@ -427,7 +427,8 @@ static int status_run(struct fixctl *ctl, int argc, char **argv)
 		v.format = FORMAT_VERBOSE;
 	if (optind < argc)
 		v.pattern = argv[optind];
-	v.f = ctl_open(ctl);
+	ctl->json = v.format == FORMAT_JSON;
+	v.f = ctl_open_to_show(ctl);
 	code = v.repeat ? screen_watch(status_show, &v) : status_show(&v);
 	history_deinit(&v.history);
 	fixd_close(v.f);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "fixctl/terminal.h"
 
+#include <ctype.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -73,6 +74,35 @@ static void add_shown(struct text *t, const char *s)
 		text_puts(t, c == '\t' ? " " : "?");
 	else
 		text_add(t, s, n);
+}
+
+/* ESC [ 3 1 m and the like; 0: it is something else. */
+static size_t color_length(const char *s, size_t n)
+{
+	size_t k = 2;
+
+	if (n < 3 || s[0] != '\033' || s[1] != '[')
+		return 0;
+	while (k < n && (isdigit((unsigned char)s[k]) || s[k] == ';'))
+		k++;
+	return k < n && s[k] == 'm' ? k + 1 : 0;
+}
+
+char *terminal_plain(const char *s, size_t n, bool lines)
+{
+	struct text t = { 0 };
+
+	text_puts(&t, "");
+	for (const char *end = s + n; s < end;) {
+		size_t size = lines && *s == '\n' ? 1 : lines ? color_length(s, (size_t)(end - s)) : 0;
+
+		if (size)
+			text_add(&t, s, size);
+		else
+			add_shown(&t, s);
+		s += size ? size : terminal_step(s);
+	}
+	return text_steal(&t);
 }
 
 char *terminal_fit(const char *s, size_t width)

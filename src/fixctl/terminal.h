@@ -6,6 +6,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 
 /* Columns and lines of the terminal that standard output is; 0: it is none. COLUMNS and LINES are asked where it does not know. */
@@ -25,3 +26,5 @@ void terminal_print(const char *s);
 char *terminal_fit(const char *s, size_t width);
 /* The same of a name: its end, which tells it from those beside it, stays, and the middle is what is missing. */
 char *terminal_fit_name(const char *s, size_t width);
+/* All of a text, with nothing that would control a terminal; where it may have several `lines`, these and their colours stay. To be freed. */
+char *terminal_plain(const char *s, size_t n, bool lines);

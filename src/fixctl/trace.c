@@ -267,7 +267,7 @@ static int trace_run(struct fixctl *ctl, int argc, char **argv)
 		}
 	}
 	ctl_expect("trace", argc, argv, 0, 0, NULL);
-	f = ctl_open(ctl);
+	f = ctl_open_to_show(ctl);
 	sigaction(SIGINT, &on_signal, NULL);
 	sigaction(SIGTERM, &on_signal, NULL);
 	code = trace(f, run_id, ctl->json, past, follow);

@@ -171,6 +171,9 @@ def test_list_fits_a_terminal(t):
     lines = Terminal(d, "list").finish().splitlines()
     assert lines[0].startswith("\x1b[1ma\x1b[0m [session] ") and [len(COLOR.sub("", line)) <= 80 for line in lines] == [True, True], lines
     assert COLOR.sub("", lines[0]).endswith("…") and d.ctl("list").out.splitlines()[0].endswith(" what it is")
+    t.write("fixd.ini", f"[fixture {'n' * 100}]\ncommand = true\n")
+    d.ctl("reload")
+    assert COLOR.sub("", Terminal(d, "list", columns=40).finish()) == "n" * 19 + "…" + "n" * 20 + "\n"
 
 
 def explained(d, name, label):
@@ -391,6 +394,37 @@ def test_help_opens_the_manual(t):
     for args in ("ps", "--help"), ("--help",), ("help",):
         seen, called = asked(*args)
         assert seen.startswith("Usage: fixctl") and not called, (args, seen, called)
+    # Ctrl-C is the pager's.
+    t.write("man", '#!/bin/sh\ntrap "echo hears >>called" INT\necho opens\nwhile [ ! -s called ]; do sleep 0.05; done\nexit 0\n')
+    t.write("called", "")
+    terminal = Terminal(d, "help", "ps", env={"PATH": f"{t.dir}:{os.environ['PATH']}"}, directory=t.dir)
+    while "opens" not in terminal.seen:
+        assert terminal.read(), terminal.seen
+    os.write(terminal.fd, b"\x03")
+    terminal.finish()
+    assert open(t.path("called")).read() == "hears\n"
+
+
+@once
+def test_words_of_others_control_no_terminal(t):
+    """A key, the name of a test, the words of a builder: whoever has written them."""
+    evil = "a\x1b]0;title\x07\u009b2J\nforged"
+    d = t.daemon("[fixture f]\ncommand = printf x\nscope = module\n[fixture bad]\ncommand = printf 'red\\033[31m, \\033[2J\\007\\n' >&2; exit 1\n")
+    c = d.client().join(t.dir, "run")
+    c.set_test(evil)
+    view = c.attach("f", key=evil)
+    c.set_test(None)
+    for command in ["status"], ["status", "f"], ["status", "--format=table"], ["ps", "-a"], ["trace", "--once"], ["explain", "f"], ["report"], ["cleanup", "--all"]:
+        for seen in d.ctl(*command).out, Terminal(d, *command).finish():
+            assert not re.search(r"[\x00-\x08\x0b-\x1a\x1c-\x1f\x7f\x80-\x9f]|\x1b(?!\[[0-9;]*m)|^\s*forged", seen, re.M), (command, seen)
+    keys = [i["scope_key"] for s in json.loads(d.ctl("status", "--json").out)["sessions"] for i in s["instances"]]
+    assert keys == [evil], keys
+    assert evil in [e.get("test") for e in map(json.loads, d.ctl("trace", "--once", "--json").out.splitlines())]
+    view.detach()
+    error = d.ctl("get", "bad", code=4).err
+    assert "red\x1b[31m, ?[2J?" in error, error
+    assert "red\x1b[31m, ?[2J?" in Terminal(d, "log", "bad").finish()
+    assert d.ctl("log", "bad").out == "red\x1b[31m, \x1b[2J\x07\n"
 
 
 if __name__ == "__main__":
