@@ -111,7 +111,7 @@ static bool take_fds(struct msghdr *msg, int *fds, size_t *n_fds)
 	return all;
 }
 
-ssize_t socket_receive(int fd, void *data, size_t size, int *fds, size_t *n_fds, int flags)
+static ssize_t receive_packet(int fd, void *data, size_t size, int *fds, size_t *n_fds, int flags)
 {
 	struct iovec iov = { data, size };
 	union control control;
@@ -142,4 +142,20 @@ ssize_t socket_receive(int fd, void *data, size_t size, int *fds, size_t *n_fds,
 	if (n == 0)
 		return 0;
 	return all && !(msg.msg_flags & MSG_TRUNC) ? -EMFILE : -EMSGSIZE;
+}
+
+ssize_t socket_receive(int fd, void *data, size_t size, int *fds, size_t *n_fds, int flags)
+{
+	size_t room = *n_fds;
+	ssize_t n = receive_packet(fd, data, size, fds, n_fds, flags);
+
+	/*
+	 * The kernel looks whether there is a packet, and then whether the other side has gone, which may have sent its last one between
+	 * the two (unix_dgram_recvmsg() of net/unix/af_unix.c). Nothing can come after the end has been seen.
+	 */
+	if (n != 0)
+		return n;
+	*n_fds = room;
+	n = receive_packet(fd, data, size, fds, n_fds, flags | MSG_DONTWAIT);
+	return n == -EAGAIN ? 0 : n;
 }

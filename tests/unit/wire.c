@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 
 #include "base/alloc.h"
 #include "base/fd.h"
@@ -151,6 +152,37 @@ static void last_words_arrive(void)
 	close(pair[1]);
 }
 
+static bool ends_early;
+
+/* As the kernel does it when the other side sends and ends while it is asked. */
+ssize_t recvmsg(int fd, struct msghdr *msg, int flags)
+{
+	if (ends_early) {
+		ends_early = false;
+		return 0;
+	}
+	return syscall(SYS_recvmsg, fd, msg, flags);
+}
+
+static void the_end_is_said_too_early(void)
+{
+	int pair[2], fds[2];
+	size_t n = 2;
+	char buf[16];
+
+	check_int(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
+	check_int(socket_send(pair[0], "words", 5, &pair[0], 1, 0), 0);
+	close(pair[0]);
+	ends_early = true;
+	check_int(socket_receive(pair[1], buf, sizeof buf, fds, &n, 0), 5);
+	check_int(n, 1);
+	close(fds[0]);
+	n = 2;
+	check_int(socket_receive(pair[1], buf, sizeof buf, fds, &n, 0), 0);
+	check_int(n, 0);
+	close(pair[1]);
+}
+
 static void daemons_and_clients_meet(void)
 {
 	char dir[] = "/tmp/fixd-unit-XXXXXX", wanted[160];
@@ -227,5 +259,6 @@ static const struct tap_test tests[] = { TAP_TEST(records_come_back),
 					 TAP_TEST(carried_objects_say_where_they_lay),
 					 TAP_TEST(descriptors_arrive_or_are_closed),
 					 TAP_TEST(last_words_arrive),
+					 TAP_TEST(the_end_is_said_too_early),
 					 TAP_TEST(daemons_and_clients_meet) };
 TAP_MAIN(tests)

@@ -79,6 +79,8 @@ void source_refused(struct source *s, int err);
 void source_send_refused(struct source *s, int err);
 /* Takes what is there by plain calls: connections, packets, or calls ready(). */
 void source_serve(struct source *s);
+/* Nothing was received, which is the end: asked once more, since the kernel may say that before the last packet (socket_receive()). */
+void source_at_end(struct source *s);
 /* is_passing() of a packet: also when too many descriptors lie unread somewhere. */
 bool is_passing_for_packet(int err);
 

@@ -409,21 +409,46 @@ static void accept_some(struct source *s)
 	}
 }
 
-static void receive_some(struct source *s)
+/* -errno, or how many bytes of which packet. */
+static ssize_t receive_one(const struct source *s, char **data, int *flags)
 {
 	static _Alignas(8) char buffer[WIRE_MESSAGE_MAX];
+	struct iovec iov = { buffer, sizeof buffer };
+	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
+	ssize_t n = recvmsg(s->fd, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
 
+	*data = buffer;
+	*flags = msg.msg_flags & (MSG_TRUNC | MSG_CTRUNC);
+	return n < 0 ? -errno : n;
+}
+
+void source_at_end(struct source *s)
+{
+	char *data;
+	int flags;
+	ssize_t n = receive_one(s, &data, &flags);
+
+	if (n > 0)
+		s->handler->received(s->arg, data, (size_t)n, flags);
+	else
+		s->handler->ended(s->arg, is_passing((int)n) ? 0 : (int)n);
+}
+
+static void receive_some(struct source *s)
+{
 	for (int i = 0; i < PACKETS_PER_TURN && !s->closed && !s->paused; i++) {
-		struct iovec iov = { buffer, sizeof buffer };
-		struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
-		ssize_t n = recvmsg(s->fd, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+		char *data;
+		int flags;
+		ssize_t n = receive_one(s, &data, &flags);
 
-		if (n < 0 && is_passing(-errno))
+		if (is_passing((int)n))
 			return;
-		if (n <= 0)
-			s->handler->ended(s->arg, n < 0 ? -errno : 0);
+		if (n > 0)
+			s->handler->received(s->arg, data, (size_t)n, flags);
+		else if (n < 0)
+			s->handler->ended(s->arg, (int)n);
 		else
-			s->handler->received(s->arg, buffer, (size_t)n, msg.msg_flags & (MSG_TRUNC | MSG_CTRUNC));
+			source_at_end(s);
 	}
 }
 

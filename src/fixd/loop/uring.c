@@ -336,7 +336,10 @@ static bool received_nothing(struct source *s, int res)
 		return true;
 	if (is_passing(res))
 		return false;
-	s->handler->ended(s->arg, res < 0 ? res : 0);
+	if (res == 0)
+		source_at_end(s);
+	else
+		s->handler->ended(s->arg, res);
 	return true;
 }
 
@@ -353,7 +356,7 @@ static bool received(struct uring_state *st, struct source *s, const struct io_u
 	else if (!out)
 		s->handler->ended(s->arg, -EPROTO);
 	else if (out->payloadlen == 0)
-		s->handler->ended(s->arg, 0);
+		source_at_end(s);
 	else
 		s->handler->received(s->arg, io_uring_recvmsg_payload(out, &st->template),
 				     io_uring_recvmsg_payload_length(out, cqe->res, &st->template), out->flags & (MSG_TRUNC | MSG_CTRUNC));

@@ -150,17 +150,6 @@ static char *lost_its_port(const struct build *b)
 	return port && !port_is_free(port) ? xasprintf("its port %u was taken by another process", port) : NULL;
 }
 
-/* Where the helper runs no foreign code it always says what has become of it: such words can only have been lost on the way. */
-static char *lost_its_words(const struct build *b, const siginfo_t *status)
-{
-	enum source_kind source = b->instance->fixture->source;
-	bool is_alone = source == SOURCE_FILE || source == SOURCE_DIRECTORY || source == SOURCE_COMMAND || source == SOURCE_TREE;
-	bool is_known = b->have_result || b->wrong || b->sentence || b->timed_out || b->asked_to_end;
-
-	return is_alone && !is_known && status->si_code == CLD_EXITED && status->si_status == 0 ? xstrdup("its helper ended without a word")
-												: NULL;
-}
-
 /* Of all that have none, the first is told of. */
 static void note_unsandboxed(const struct build *b)
 {
@@ -186,7 +175,6 @@ void publish_build(struct build *b)
 	if (!b->have_result || b->result.error) {
 		wrong = failure_sentence(b, status);
 		again = lost_its_port(b);
-		again = again ? again : lost_its_words(b, status);
 	} else if (b->keeper && !b->pid) {
 		wrong = b->timed_out ? failure_sentence(b, status) : xstrdup("what was to keep it has ended at once");
 	} else {
