@@ -28,6 +28,7 @@
 #include "base/userns.h"
 #include "builder/processes.h"
 #include "image/manifest.h"
+#include "wire/socket.h"
 
 #define INODES_MIN 64 /* of the directories here, and of a view of small data */
 
@@ -306,11 +307,12 @@ static pid_t clone_first(struct setup *u, int ends[2], bool mapped)
 static int wait_for_setup(int said, char **why)
 {
 	struct report r;
+	size_t none = 0;
 	ssize_t n;
 
 	do {
-		n = recv(said, &r, sizeof r, 0);
-	} while (n < 0 && errno == EINTR);
+		n = socket_receive(said, &r, sizeof r, NULL, &none, 0);
+	} while (n == -EINTR);
 	if (n != sizeof r) {
 		*why = xstrdup("its first process has ended");
 		return -EIO;
@@ -385,6 +387,7 @@ uint64_t sandbox_files(pid_t first)
 int sandbox_status(int said, int status)
 {
 	struct report r;
+	size_t none = 0;
 
-	return recv(said, &r, sizeof r, MSG_DONTWAIT) == sizeof r ? r.value : status;
+	return socket_receive(said, &r, sizeof r, NULL, &none, MSG_DONTWAIT) == sizeof r ? r.value : status;
 }

@@ -18,6 +18,7 @@
 #include "fixd.h"
 #include "image/memfd.h"
 #include "wire/carry.h"
+#include "wire/socket.h"
 
 #define REPLY_MS 30000
 #define ANSWER_MAX ((size_t)64 << 10)
@@ -244,9 +245,10 @@ static void follow(int told, const char *name, char **words)
 {
 	char packet[512], size_text[32], done_text[32];
 	unsigned long long done, size = 0;
+	size_t none = 0;
 	ssize_t n;
 
-	while ((n = recv(told, packet, sizeof packet - 1, 0)) > 0 || (n < 0 && errno == EINTR)) {
+	while ((n = socket_receive(told, packet, sizeof packet - 1, NULL, &none, 0)) > 0 || n == -EINTR) {
 		packet[n > 0 ? n : 0] = '\0';
 		if (n > 0 && sscanf(packet, "%llu %llu", &done, &size) == 2 && isatty(STDERR_FILENO)) {
 			fprintf(stderr, "\r\033[Kuploading %s, %s of %s", name, format_size(done_text, sizeof done_text, done),
