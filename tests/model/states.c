@@ -113,7 +113,7 @@ static void become(enum instance_state state)
 		return;
 	if (state == INSTANCE_FAILED && job_of(f, &k)) {
 		world_lose(k);
-		instance_build_failed(f, "it failed", false, world.now);
+		instance_build_failed(f, "it failed", false, NULL);
 		world_turn();
 		return;
 	}
@@ -217,7 +217,7 @@ static bool build_has_no_room(void)
 {
 	if (!lose_job(INSTANCE_BUILDING))
 		return false;
-	instance_build_failed(f, "there is no room", true, world.now);
+	instance_build_failed(f, "there is no room", true, NULL);
 	return true;
 }
 

@@ -509,6 +509,14 @@ static void again(struct mem_waiter *r)
 	wrong("nobody waits for this memory");
 }
 
+static void failed(struct instance *i, const char *sentence, bool no_room)
+{
+	char *change = instance_inputs_changed(i, world.now);
+
+	instance_build_failed(i, sentence, no_room, change);
+	free(change);
+}
+
 /* False: it waits for memory, or has failed for want of it. */
 static bool has_room(size_t k, uint64_t as)
 {
@@ -522,7 +530,7 @@ static bool has_room(size_t k, uint64_t as)
 	free(refused);
 	if (r == -EDQUOT) {
 		take_job(k);
-		instance_build_failed(i, "there is no room", true, world.now);
+		failed(i, "there is no room", true);
 	} else if (r == -EAGAIN) {
 		if (!j->wait)
 			j->wait = xcalloc(1, sizeof *j->wait);
@@ -563,7 +571,7 @@ void world_fail(size_t k)
 	else if (j.what == JOB_OF_OFFER)
 		instance_builder_lost(j.instance);
 	else
-		instance_build_failed(j.instance, "it failed", false, world.now);
+		failed(j.instance, "it failed", false);
 }
 
 void world_lose(size_t k)

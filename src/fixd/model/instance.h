@@ -152,8 +152,8 @@ char *instance_inputs_changed(struct instance *i, int64_t asked);
  * follow. NULL, and everybody was told: it is built again, or has failed, because its inputs changed.
  */
 struct image *instance_built(struct instance *i, struct image *im, const char *changed);
-/* `no_room`: it may be tried again when others have given memory back. It was over at that time: its inputs are asked for. */
-void instance_build_failed(struct instance *i, const char *sentence, bool no_room, int64_t over);
+/* `no_room`: it may be tried again when others have given memory back. `changed`: what is known of its inputs, or NULL. */
+void instance_build_failed(struct instance *i, const char *sentence, bool no_room, const char *changed);
 /* The same, but it is not its fault: tried again, unless that has happened too often in a row. */
 void instance_build_again(struct instance *i, const char *cause, const char *sentence);
 /* Its service has ended by itself. */

@@ -151,10 +151,8 @@ static void build_failed(struct instance *i, const char *sentence, bool no_room)
 	instance_propagate(i);
 }
 
-void instance_build_failed(struct instance *i, const char *sentence, bool no_room, int64_t over)
+void instance_build_failed(struct instance *i, const char *sentence, bool no_room, const char *changed)
 {
-	_cleanup_free_ char *changed = instance_inputs_changed(i, over);
-
 	i->builds++;
 	i->lost_builders = 0;
 	if (!build_again(i, changed))

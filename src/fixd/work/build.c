@@ -373,10 +373,11 @@ char *build_prepare(struct build *b)
 void build_cannot_start(struct build *b, char *wrong)
 {
 	struct instance *i = b->instance;
+	_cleanup_free_ char *changed = i->watch ? watchset_known_change(i->watch) : NULL;
 
 	i->build = NULL;
 	if (b->purpose == PURPOSE_BUILD)
-		instance_build_failed(i, wrong, false, clock_now());
+		instance_build_failed(i, wrong, false, changed);
 	else
 		instance_compared(i, false, wrong);
 	free(wrong);

@@ -143,6 +143,15 @@ void offer_forget_all(struct client *c)
 		client_build_lost(link_entry(c->offers.next, struct offer, in_client));
 }
 
+/* Nobody looks for it at its inputs, which may be many. */
+static void offer_fail(struct offer *o, const char *sentence, bool no_room)
+{
+	struct instance *i = offer_finish(o);
+	_cleanup_free_ char *changed = i->watch ? watchset_known_change(i->watch) : NULL;
+
+	instance_build_failed(i, sentence, no_room, changed);
+}
+
 static void on_offer_limit(void *arg)
 {
 	struct offer *o = arg;
@@ -150,7 +159,7 @@ static void on_offer_limit(void *arg)
 	_cleanup_free_ char *sentence =
 		xasprintf("timed out after %s", format_duration(limit, sizeof limit, o->instance->fixture->policy.timeout));
 
-	instance_build_failed(offer_finish(o), sentence, false, clock_now());
+	offer_fail(o, sentence, false);
 }
 
 static int reply(struct offer *o, int error, const char *sentence, const struct image *im)
@@ -286,7 +295,7 @@ static void client_build_commit(struct offer *o, const struct offer_commit *c, i
 		wrong = offer_make_image(o, c, fds, note_size, &im);
 	if (wrong) {
 		reply(o, -EINVAL, wrong, NULL);
-		instance_build_failed(offer_finish(o), wrong, no_room, clock_now());
+		offer_fail(o, wrong, no_room);
 		return;
 	}
 	if (changed) {
@@ -337,7 +346,15 @@ static void offer_give_up(struct offer *o, const char *message, size_t size)
 		xstrndup(message + sizeof(struct offer_abort), length < OFFER_SENTENCE_MAX ? length : OFFER_SENTENCE_MAX);
 
 	reply(o, 0, "", NULL);
-	instance_build_failed(offer_finish(o), *sentence ? sentence : "the client that built it gave up", false, clock_now());
+	offer_fail(o, *sentence ? sentence : "the client that built it gave up", false);
+}
+
+static void offer_has_no_room(struct offer *o)
+{
+	static const char sentence[] = "fixd has no descriptor left for what was published; try again";
+
+	reply(o, -EMFILE, sentence, NULL);
+	offer_fail(o, sentence, true);
 }
 
 static void offer_read_channel(void *arg)

@@ -188,11 +188,11 @@ void publish_build(struct build *b)
 		hand_to_keeper(b, im);
 	no_room = b->no_room;
 	build_free(b); /* its grants must be gone before others ask */
-	changed = wrong ? NULL : instance_inputs_changed(i, over);
+	changed = instance_inputs_changed(i, over);
 	if (again)
 		instance_build_again(i, again, wrong);
 	else if (wrong)
-		instance_build_failed(i, wrong, no_room, over);
+		instance_build_failed(i, wrong, no_room, changed);
 	else
 		current = instance_built(i, im, changed);
 	/* What was built from other inputs than its key says is for nobody. */
