@@ -112,12 +112,24 @@ bool viewer_begin(const struct viewer *v)
 	return false;
 }
 
+static bool take_own_identity(void)
+{
+	set_identity(geteuid(), getegid());
+	return syscall(SYS_setgroups, (size_t)n_own_groups, own_groups) == 0 && has_identity(geteuid(), getegid());
+}
+
+/* For want of memory the kernel may refuse it for a moment. */
+#define TRIES 100
+
 void viewer_end(const struct viewer *v)
 {
+	int tries = 0;
+
 	if (!v || geteuid() != 0)
 		return;
-	set_identity(geteuid(), getegid());
-	if (syscall(SYS_setgroups, (size_t)n_own_groups, own_groups) < 0 || !has_identity(geteuid(), getegid())) {
+	while (!take_own_identity() && ++tries < TRIES)
+		;
+	if (tries == TRIES) {
 		log_error(-errno, "the daemon's own identity cannot be taken on again");
 		abort();
 	}
