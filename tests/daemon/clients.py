@@ -362,27 +362,28 @@ def test_reports_that_nobody_reads(t):
     c.read("f")
     asks = 80
 
-    def ask():
+    def ask(name, **fields):
         connections = [greeted(d) for _ in range(asks)]
         waiting = select.poll()
         for s in connections:
-            s.send(request("list", pattern=b"*"))
+            s.send(request(name, **fields))
             waiting.register(s, select.POLLIN)
         wait_for(lambda: len(waiting.poll(0)) >= 60, "most of the answers")
         for s in connections:
             for _ in range(5):
                 assert len(waiting.poll(0)) <= 64, "at most 64 MiB, and each counts as 1 MiB at least"
             data, fds, _, _ = socket.recv_fds(s, 65536, 4)
-            assert struct.unpack("<H", data[:2])[0] == 33 | 0x8000 and len(fds) == 1, data
+            assert struct.unpack("<H", data[:2])[0] == wire.REQUESTS[name][0] | 0x8000 and len(fds) == 1, data
             os.close(fds[0])
             waiting.unregister(s)
             s.close()
         return True
 
-    child = t.child(ask, uid=NOBODY)
-    while (ended := os.waitpid(child, os.WNOHANG)) == (0, 0):
-        c.read("f")
-    assert ended[1] == 0, ended
+    for name, fields in ("list", {"pattern": b"*"}), ("log", {"pattern": b"f"}), ("events", {}):
+        child = t.child(lambda: ask(name, **fields), uid=NOBODY)
+        while (ended := os.waitpid(child, os.WNOHANG)) == (0, 0):
+            c.read("f")
+        assert ended[1] == 0, (name, ended)
     # Who ends without reading any has nothing left.
     def leave():
         for s in [greeted(d) for _ in range(asks)]:
@@ -390,7 +391,7 @@ def test_reports_that_nobody_reads(t):
         return True
 
     assert exit_code(t.child(leave, uid=NOBODY)) == 0
-    assert exit_code(t.child(ask, uid=NOBODY)) == 0
+    assert exit_code(t.child(lambda: ask("list", pattern=b"*"), uid=NOBODY)) == 0
 
 
 def test_slow_reader(t):

@@ -14,6 +14,7 @@
 #include "fixd/model/session.h"
 #include "fixd/serve/conn.h"
 #include "fixd/serve/server.h"
+#include "fixd/serve/unread.h"
 #include "wire/record.h"
 #include "wire/report.h"
 
@@ -21,6 +22,8 @@
 #define ANSWER_MAX ((uint64_t)64 << 10)
 /* What happens in quick succession is told together. */
 #define GATHER (20 * NSEC_PER_MSEC)
+/* Who has not read its answers (unread.h) is asked again so much later. */
+#define READ_AGAIN (20 * NSEC_PER_MSEC)
 /* So many are told in one turn of the loop. */
 #define TOLD_MAX 16
 
@@ -158,14 +161,22 @@ static bool follower_read_events(const struct conn *c, uint64_t *from, struct te
 	return n > 0 || at < next;
 }
 
-static bool follower_answer(struct conn *c, const struct wire_header *h, uint64_t *from, bool even_nothing)
+enum follower_result { FOLLOWER_ANSWERED, FOLLOWER_WAITS, FOLLOWER_HAS_TO_READ };
+
+/* With what there is, even nothing if that is `enough`. */
+static enum follower_result follower_answer(struct conn *c, const struct wire_header *h, uint64_t *from, bool enough)
 {
 	_cleanup_text_ struct text out = { 0 };
-	bool any = follower_read_events(c, from, &out);
+	struct unread *unread = NULL;
+	bool may = unread_begin(c, &unread), any = may && follower_read_events(c, from, &out);
 
-	if (any || even_nothing)
-		conn_reply_text(c, h, out.data, out.size);
-	return any || even_nothing;
+	if (!may || (!any && !enough)) {
+		unread_cancel(unread);
+		return may ? FOLLOWER_WAITS : FOLLOWER_HAS_TO_READ;
+	}
+	unread_sent(unread, out.size);
+	conn_reply_text(c, h, out.data, out.size);
+	return FOLLOWER_ANSWERED;
 }
 
 static void follower_free(struct follower *f)
@@ -185,16 +196,19 @@ static void follower_give_up(void *arg)
 {
 	struct follower *f = arg;
 
-	follower_answer(f->conn, &f->request, &f->from, true);
-	follower_free(f);
+	if (follower_answer(f->conn, &f->request, &f->from, true) == FOLLOWER_ANSWERED)
+		follower_free(f);
+	else
+		timer_start_in(f->conn->server->model->loop, &f->limit, READ_AGAIN);
 }
 
 void event_stream_ask(struct conn *c, const struct wire_header *h, uint64_t from, uint32_t wait_ms)
 {
 	struct server *server = c->server;
+	bool enough = wait_ms == 0 || server->model->restarting || server->model->stopping;
 	struct follower *f;
 
-	if (follower_answer(c, h, &from, wait_ms == 0 || server->model->restarting || server->model->stopping))
+	if (follower_answer(c, h, &from, enough) == FOLLOWER_ANSWERED)
 		return;
 	f = xcalloc(1, sizeof *f);
 	f->conn = c;
@@ -204,7 +218,7 @@ void event_stream_ask(struct conn *c, const struct wire_header *h, uint64_t from
 	link_insert(&server->followers, &f->link);
 	server->model->events_followed = true;
 	timer_init(&f->limit, follower_give_up, f);
-	timer_start_in(server->model->loop, &f->limit, wait_ms * NSEC_PER_MSEC);
+	timer_start_in(server->model->loop, &f->limit, enough ? READ_AGAIN : wait_ms * NSEC_PER_MSEC);
 }
 
 void event_stream_added(void *arg)
@@ -230,7 +244,7 @@ void event_stream_tell(void *arg)
 		f->looked = end;
 		link_remove(&f->link);
 		link_insert(&server->followers, &f->link);
-		if (follower_answer(f->conn, &f->request, &f->from, false))
+		if (follower_answer(f->conn, &f->request, &f->from, false) == FOLLOWER_ANSWERED)
 			follower_free(f);
 	}
 	if (!link_empty(&server->followers))
@@ -239,6 +253,12 @@ void event_stream_tell(void *arg)
 
 void event_stream_end(struct server *server)
 {
-	while (!link_empty(&server->followers))
-		follower_give_up(link_entry(server->followers.next, struct follower, link));
+	while (!link_empty(&server->followers)) {
+		struct follower *f = link_entry(server->followers.next, struct follower, link);
+
+		/* Who has not read what it was told before asks anew. */
+		if (follower_answer(f->conn, &f->request, &f->from, true) != FOLLOWER_ANSWERED)
+			conn_reply_error(f->conn, &f->request, -EAGAIN, "there is more to read before this");
+		follower_free(f);
+	}
 }

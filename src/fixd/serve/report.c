@@ -362,7 +362,7 @@ static void reporting_free(struct task *t)
 {
 	struct reporting *w = container_of(t, struct reporting, task);
 
-	unread_sent(w->unread, 0);
+	unread_cancel(w->unread);
 	text_deinit(&w->out);
 	walk_deinit(&w->walk);
 	free(w->pattern);
@@ -383,15 +383,21 @@ static struct reporting *report_begin(struct conn *c, const struct wire_header *
 	return w;
 }
 
+/* False: what it was told before is to be read first. */
+static bool may_begin(struct reporting *w)
+{
+	if (!w->begun && !(w->begun = unread_begin(w->task.conn, &w->unread)))
+		inbox_park(w->task.conn);
+	return w->begun;
+}
+
 static bool report_go_on(struct task *t, int64_t until, bool (*step)(struct reporting *w))
 {
 	struct reporting *w = container_of(t, struct reporting, task);
 	bool done;
 
-	if (!w->begun && !(w->begun = unread_begin(t->conn, &w->unread))) {
-		inbox_park(t->conn);
+	if (!may_begin(w))
 		return false;
-	}
 	do {
 		done = step(w);
 	} while (!done && clock_now() < until);
@@ -562,16 +568,21 @@ static void answer_with_log(struct reporting *w)
 	const struct text *log = i && build_words(i) ? build_words(i) : i ? &i->log : NULL;
 	size_t older = log && log->size > INSTANCE_LOG_MAX ? log->size - INSTANCE_LOG_MAX : 0;
 
-	if (!log)
+	if (!log) {
 		conn_reply_error(c, &w->task.request, -ENOENT, "nothing called '%s' was ever built", w->pattern);
-	else
-		conn_reply_text(c, &w->task.request, log->data ? log->data + older : "", log->size - older);
+		return;
+	}
+	unread_sent(w->unread, log->size - older);
+	w->unread = NULL;
+	conn_reply_text(c, &w->task.request, log->data ? log->data + older : "", log->size - older);
 }
 
 static bool go_on_with_log(struct task *t, int64_t until)
 {
 	struct reporting *w = container_of(t, struct reporting, task);
 
+	if (!may_begin(w))
+		return false;
 	do {
 		if (log_step(w)) {
 			answer_with_log(w);

@@ -94,12 +94,14 @@ void unread_sent(struct unread *u, uint64_t bytes)
 {
 	if (!u)
 		return;
-	if (bytes == 0) {
-		unread_free(u);
-		return;
-	}
 	u->bytes = bytes > BYTES_LEAST ? bytes : BYTES_LEAST;
 	u->sent = true;
+}
+
+void unread_cancel(struct unread *u)
+{
+	if (u)
+		unread_free(u);
 }
 
 void unread_leave(struct conn *c)

@@ -17,8 +17,9 @@ struct unread;
  * their order: who reads the first of its answers first does not wait for ever. *u stays NULL for those who are not limited.
  */
 bool unread_begin(struct conn *c, struct unread **u);
-/* It was sent, and so long it is; or, 0, it was not made after all. */
+/* It was sent, and so long it is; or it was not made after all. */
 void unread_sent(struct unread *u, uint64_t bytes);
+void unread_cancel(struct unread *u);
 
 /* The connection is about to end; what lies in it is remembered until it is gone. */
 void unread_leave(struct conn *c);
