@@ -38,8 +38,8 @@ struct row {
 /* clang-format on */
 #define ROW_OF(type, what, member) ROW_UP_TO(type, what, member, INT64_MAX)
 
-/* Times beyond this are none (some 73 years), and process numbers (PID_MAX_LIMIT of the kernel). */
-#define TIME_NUMBER_MAX (INT64_C(1) << 61)
+/* Times beyond this are none (some 146 years: the longest duration behind another one), and process numbers (PID_MAX_LIMIT of the kernel). */
+#define TIME_NUMBER_MAX (INT64_C(1) << 62)
 #define PID_NUMBER_MAX 4194304
 
 /* What is written. */

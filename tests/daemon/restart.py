@@ -221,6 +221,24 @@ def test_clients_build(t):
     d.client().begin("given").commit(b"x")
 
 
+def test_what_nothing_else_leads_to(t):
+    """An image that somebody builds from, and that is not that of its fixture any more; a time limit that is the longest."""
+    root = os.path.realpath(t.dir)
+    t.write("input", "one")
+    d = start(t, "[fixture given]\ncommand = cat input\nwatch = input\n[fixture stays]\ncommand = echo stays\n")
+    c = d.client().join(root, "run")
+    stays = c.attach("stays")
+    given = c.attach("given")
+    build = c.define("made", "timeout=640000h").begin("made", depends=[given])
+    given.detach()
+    d.ctl("cleanup", "given", "--force")
+    t.write("input", "another")
+    assert d.client().read("given") == b"another"
+    restart(d)
+    assert stays.current and "starting afresh" not in d.words() and "not restarted" not in d.words()
+    assert build.commit(b"value").data == b"value"
+
+
 def test_the_last_of_a_run(t):
     root = os.path.realpath(t.dir)
     d = start(t, "")

@@ -428,6 +428,7 @@ static void begin_clients(void)
 		c->session = world.model->session;
 		c->session->n_conns++;
 		link_init(&c->leases);
+		link_init(&c->offers);
 		link_init(&clients[k].conn.link);
 	}
 }

@@ -134,6 +134,13 @@ const struct instance *offer_instance(const struct offer *o)
 	return NULL;
 }
 
+struct image *const *offer_depends(const struct offer *o, size_t *n)
+{
+	(void)o;
+	*n = 0;
+	return NULL;
+}
+
 void offer_save(const struct offer *o, struct state *s)
 {
 	(void)o, (void)s;

@@ -162,6 +162,10 @@ const struct row conn_rows[] = {
 };
 
 const struct row lease_rows[] = {
-	PID(struct lease, pid),	   BOOL(struct lease, released), NUMBER(struct lease, uid),
-	TIME(struct lease, since), NUMBER(struct lease, event),	 END,
+	UP_TO(struct lease, pid, PID_NUMBER_MAX),
+	BOOL(struct lease, released),
+	NUMBER(struct lease, uid),
+	TIME(struct lease, since),
+	NUMBER(struct lease, event),
+	END,
 };

@@ -57,14 +57,43 @@ static void save_add_instance(struct instance *i, void *arg)
 	add_image(v, i->last);
 }
 
+static void add_asked_for(const struct wire_header *h, uint32_t flags, const struct instance *i, struct image *const *depends,
+			  size_t n_depends, int64_t deadline, void *arg)
+{
+	(void)h;
+	(void)flags;
+	(void)i;
+	(void)deadline;
+	for (size_t k = 0; k < n_depends; k++)
+		add_image(arg, depends[k]);
+}
+
+/* What it holds, what it builds from or asks for by them, and what it lets go. */
+static void add_images_of(struct saving *v, const struct conn *c)
+{
+	const struct member *m = c->client.member;
+	size_t n;
+
+	link_for_each(l, &c->client.leases)
+		add_image(v, link_entry(l, struct lease, in_client)->image);
+	link_for_each(l, &c->client.offers) {
+		struct image *const *depends = offer_depends(offer_of_client(l), &n);
+
+		add_asked_for(NULL, 0, NULL, depends, n, 0, v);
+	}
+	attach_each(c, add_asked_for, v);
+	if (!m)
+		return;
+	link_for_each(l, &m->run->releases)
+		add_image(v, link_entry(l, struct release, link)->image);
+}
+
 static void save_collect(struct saving *v)
 {
 	link_for_each(l, &v->keep->model->sessions)
 		session_each(link_entry(l, struct session, link), save_add_instance, v);
-	link_for_each(l, &v->keep->server->conns) {
-		link_for_each(m, &link_entry(l, struct conn, link)->client.leases)
-			add_image(v, link_entry(m, struct lease, in_client)->image);
-	}
+	link_for_each(l, &v->keep->server->conns)
+		add_images_of(v, link_entry(l, struct conn, link));
 	link_for_each(l, &v->keep->work->keepers)
 		add_image(v, link_entry(l, struct keeper, link)->image);
 }

@@ -394,6 +394,12 @@ const struct instance *offer_instance(const struct offer *o)
 	return o->instance;
 }
 
+struct image *const *offer_depends(const struct offer *o, size_t *n)
+{
+	*n = o->n_depends;
+	return o->depends;
+}
+
 void offer_save(const struct offer *o, struct state *s)
 {
 	size_t list;

@@ -39,6 +39,8 @@ struct state;
 extern const struct row offer_rows[];
 const struct offer *offer_of_client(const struct link *in_client);
 const struct instance *offer_instance(const struct offer *o);
+/* The images that it builds from. */
+struct image *const *offer_depends(const struct offer *o, size_t *n);
 void offer_save(const struct offer *o, struct state *s);
 bool offer_resume(struct instance *i, struct client *c, const struct record *saved, int (*resolve)(void *arg, int number), void *arg);
 
