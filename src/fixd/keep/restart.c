@@ -21,6 +21,7 @@
 #include "config/config.h"
 #include "fixd/host/notify.h"
 #include "fixd/host/spawn.h"
+#include "fixd/keep/check.h"
 #include "fixd/keep/keep.h"
 #include "fixd/keep/state.h"
 #include "fixd/loop/loop.h"
@@ -198,12 +199,16 @@ static void restart_exec(void *arg)
 	if (r == 0) {
 		drop_the_stuck(keep);
 		state_save(keep, STATE_FOR_EXEC, &s);
-		fd = memfd_from_bytes("fixd:state", s.records.data, s.records.size);
+		/* Its successor would refuse it, when there is no way back. */
+		why = s.records.size > STATE_SIZE_MAX ? xstrdup("its state is larger than 1 GiB")
+						      : state_check(s.records.data, s.records.size);
+		fd = why ? -EBADMSG : memfd_from_bytes("fixd:state", s.records.data, s.records.size);
 		r = fd < 0 ? fd : exec_program(keep, &s, fd);
 		state_deinit(&s);
 	}
 	loop_resume(keep->model->loop);
-	why = xasprintf("%s: %s", keep->program, strerror(-r));
+	if (!why)
+		why = xasprintf("%s: %s", keep->program, strerror(-r));
 	restart_give_up(keep, why);
 }
 
