@@ -214,7 +214,9 @@ static void restart_exec(void *arg)
 
 void restart_continue(struct keep *keep)
 {
-	if (keep->model->restarting && !keep->model->stopping && builds_are_over(keep->work->builds))
+	bool over = builds_are_over(keep->work->builds) && link_empty(&keep->work->relocations);
+
+	if (keep->model->restarting && !keep->model->stopping && over)
 		loop_defer(keep->model->loop, &keep->restart);
 }
 

@@ -47,6 +47,7 @@ static void relocation_make(void *arg)
 static void relocation_made(void *arg)
 {
 	struct relocation *r = arg;
+	struct model *m = r->image->model;
 
 	link_remove(&r->link);
 	if (r->fd >= 0)
@@ -56,6 +57,8 @@ static void relocation_made(void *arg)
 	answer_all(r);
 	image_unref(r->image);
 	free(r);
+	/* A restart waits for it. */
+	loop_defer(m->loop, &m->work->ended);
 }
 
 static struct relocation *relocation_find(struct work *w, const struct image *im, struct digest places)
@@ -85,6 +88,8 @@ static int relocation_begin(struct work *w, struct image *im, struct digest plac
 	uint64_t bytes = account_pages(im->size);
 	struct relocation *r;
 
+	if (w->model->restarting)
+		return -EAGAIN;
 	if (relocation_count(w, im) >= IMAGE_COPIES_MAX || reclaim_memory(w->model, bytes) < 0)
 		return -ENOSPC;
 	reclaim_descriptors(w->model);
