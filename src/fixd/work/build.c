@@ -20,6 +20,7 @@
 #include "fixd/work/trees.h"
 #include "fixd/work/work.h"
 #include "image/region.h"
+#include "wire/rows.h"
 #include "wire/socket.h"
 
 #define END_GRACE (20 * NSEC_PER_SEC)
@@ -139,6 +140,8 @@ void build_grant_again(struct mem_waiter *r)
 		grant(b, b->wanted);
 }
 
+#define FIGURE_MAX (UINT64_C(1) << 60)
+
 static void take_result(struct build *b, const char *message, size_t size, int *fds)
 {
 	size_t length = size - sizeof b->result;
@@ -146,6 +149,11 @@ static void take_result(struct build *b, const char *message, size_t size, int *
 	if (b->have_result)
 		return;
 	memcpy(&b->result, message, sizeof b->result);
+	/* Figures and a process that may be signalled are not believed, either: a plugin may have written them. */
+	b->result.cpu_ns = b->result.cpu_ns < FIGURE_MAX ? b->result.cpu_ns : FIGURE_MAX;
+	b->result.peak_bytes = b->result.peak_bytes < FIGURE_MAX ? b->result.peak_bytes : FIGURE_MAX;
+	if (b->result.service == 1 || b->result.service > PID_NUMBER_MAX)
+		b->result.service = 0;
 	if (length > JOB_SENTENCE_MAX)
 		length = JOB_SENTENCE_MAX;
 	b->sentence = xstrndup(message + sizeof b->result, length);
