@@ -292,8 +292,7 @@ static int take_all(struct work *w, struct taking *t, uint64_t size, char **mani
 	return r;
 }
 
-/* Whoever builds it after this finds it empty. */
-static void clear(const char *path)
+void pack_clear(const char *path)
 {
 	DIR *dir = opendir(path);
 	struct dirent *e;
@@ -325,6 +324,5 @@ int pack_take_tree(struct work *w, int from, uint64_t size)
 		return 0;
 	fprintf(stderr, "fixd-builder: the tree of '%s' is not taken from the remote: %s\n", w->job.name,
 		r == -EBADMSG ? "it is not what its manifest says" : strerror(-r));
-	clear(w->job.tree);
 	return work_fail(w, r, "its tree cannot be taken from the remote");
 }

@@ -16,3 +16,5 @@ struct work;
 int pack_tree(const struct work *w);
 /* From the stream, into the tree and the space of the job. 0, or what work_fail() returned. */
 int pack_take_tree(struct work *w, int from, uint64_t size);
+/* Whoever builds the tree after this finds its directory empty. */
+void pack_clear(const char *path);

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -304,6 +305,8 @@ static int begin_again(struct work *w)
 {
 	int r;
 
+	if (is_tree(w))
+		pack_clear(w->job.tree);
 	space_deinit(&w->space);
 	w->error = 0;
 	free(w->sentence);
@@ -352,8 +355,9 @@ int remote_take(struct work *w)
 	_cleanup_free_ char *path = program();
 	_cleanup_fd_ int description = -1, from = -1, to = -1, told = -1;
 	uint64_t size;
-	int pipes[2], status, r = 0;
+	int pipes[2], status = -1, r = 0;
 	bool reads = has_option(w, "--read=") && !w->job.anew;
+	void (*ignored)(int);
 	char **argv;
 	pid_t pid;
 
@@ -371,11 +375,14 @@ int remote_take(struct work *w)
 	if (told >= 0)
 		fd_set_cloexec(told, false);
 	argv = command(w, reads ? "get" : "key", description, -1, -1, told);
+	/* A plugin that was loaded for its description may ignore the end of children, which would never be seen then. */
+	ignored = signal(SIGCHLD, SIG_DFL);
 	pid = work_spawn(path, argv, to);
 	list_free(argv);
 	to = fd_close(to);
 	if (pid < 0) {
 		fprintf(stderr, "%s cannot be started: %s\n", path, strerror(-pid));
+		tell_looked(w);
 		return 0;
 	}
 	if (read_header(from, &size))
@@ -383,10 +390,9 @@ int remote_take(struct work *w)
 	else
 		r = -ENOENT;
 	from = fd_close(from);
-	while (waitpid(pid, &status, 0) < 0) {
-		if (errno != EINTR)
-			return begin_again(w);
-	}
+	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+		;
+	signal(SIGCHLD, ignored);
 	keep_parts(w);
 	tell_looked(w);
 	if (r == 0 && status == 0)

@@ -49,6 +49,8 @@ void build_free(struct build *b)
 	if (b->keeper)
 		keeper_drop(b->keeper);
 	transfer_decide(transfer_of(b), false);
+	if (b->download)
+		b->download->build = NULL;
 	for (size_t i = 0; i < b->n_depends; i++)
 		image_unref(b->depends[i]);
 	account_remove_bytes(w->model, NULL, b->granted);
@@ -174,13 +176,76 @@ static void build_break(struct build *b, const char *wrong)
 
 static void publish_kept(struct build *b);
 
+/* Nothing comes from the remote any more: its time begins. */
+static void build_looked(struct build *b)
+{
+	if (b->looked || b->over || !b->pid || !b->instance)
+		return;
+	b->looked = true;
+	if (!b->asked_to_end)
+		timer_start_in(b->builds->work->model->loop, &b->limit, build_time_limit(b));
+}
+
+/* What flows has all the time that it takes, and fixd-remote no patience with what does not. False: there is none that may. */
+static bool take_transfer(struct build *b, int *fd, bool up)
+{
+	if (!b->remote || *fd < 0 || !b->instance || (up ? b->offer != NULL : b->taking || b->looked))
+		return false;
+	b->taking |= !up;
+	transfer_new(b, fd_steal(fd), up, up ? NULL : build_looked);
+	if (!up && !b->asked_to_end)
+		timer_stop(&b->limit);
+	return true;
+}
+
+/* False: it is none that a helper sends. */
+static bool build_take_message(struct build *b, const char *message, size_t size, int *fds)
+{
+	struct job_handover h = { 0 };
+	struct job_grant g;
+	uint32_t kind;
+
+	memcpy(&kind, message, size < sizeof kind ? size : sizeof kind);
+	if (kind == JOB_RESULT && size >= sizeof(struct job_result)) {
+		take_result(b, message, size, fds);
+		return true;
+	}
+	if (kind == JOB_GRANT && size == sizeof g && b->instance) {
+		memcpy(&g, message, sizeof g);
+		grant(b, g.total);
+		return true;
+	}
+	if (size != sizeof h)
+		return false;
+	memcpy(&h, message, sizeof h);
+	switch (kind) {
+	case JOB_AT_HOME:
+		b->at_home = true;
+		return true;
+	case JOB_PARTS:
+		if (b->parts >= 0)
+			return false;
+		b->parts = fd_steal(&fds[0]);
+		return true;
+	case JOB_TRANSFER:
+		return take_transfer(b, &fds[0], h.up != 0);
+	case JOB_LOOKED:
+		build_looked(b);
+		return b->remote;
+	default:
+		return false;
+	}
+}
+
+/* It waits for each answer: so many are from somebody else. */
+#define PACKETS_PER_TURN 64
+
 static void build_read_channel(void *arg)
 {
 	struct build *b = arg;
 	char message[sizeof(struct job_result) + JOB_SENTENCE_MAX];
-	uint32_t kind;
 
-	for (;;) {
+	for (int i = 0; i < PACKETS_PER_TURN; i++) {
 		int fds[2] = { -1, -1 };
 		size_t n_fds = ELEMENTSOF(fds);
 		ssize_t n = socket_receive(source_fd(b->channel), message, sizeof message, fds, &n_fds, MSG_DONTWAIT);
@@ -194,31 +259,7 @@ static void build_read_channel(void *arg)
 			b->channel = source_close(b->channel);
 			return;
 		}
-		memcpy(&kind, message, (size_t)n < sizeof kind ? (size_t)n : sizeof kind);
-		if (kind == JOB_GRANT && n == sizeof(struct job_grant) && b->instance) {
-			struct job_grant g;
-
-			memcpy(&g, message, sizeof g);
-			grant(b, g.total);
-		} else if (kind == JOB_RESULT && (size_t)n >= sizeof(struct job_result)) {
-			take_result(b, message, (size_t)n, fds);
-		} else if (kind == JOB_AT_HOME && n == sizeof(struct job_handover)) {
-			b->at_home = true;
-		} else if (kind == JOB_PARTS && n == sizeof(struct job_handover) && b->parts < 0) {
-			b->parts = fd_steal(&fds[0]);
-		} else if (kind == JOB_TRANSFER && n == sizeof(struct job_handover) && fds[0] >= 0 && b->instance) {
-			struct job_handover h;
-
-			memcpy(&h, message, sizeof h);
-			transfer_new(b, fd_steal(&fds[0]), h.up != 0);
-			/* What flows has all the time that it takes, and fixd-remote no patience with what does not. */
-			if (!h.up && !b->looked && !b->asked_to_end)
-				timer_stop(&b->limit);
-		} else if (kind == JOB_LOOKED && n == sizeof(struct job_handover) && b->instance && !b->looked) {
-			b->looked = true;
-			if (!b->asked_to_end)
-				timer_start_in(b->builds->work->model->loop, &b->limit, build_time_limit(b));
-		} else {
+		if (!build_take_message(b, message, (size_t)n, fds)) {
 			build_break(b, "the builder wrote to its connection to fixd (descriptor 3), which only fixd-builder may do");
 			build_end_process(b);
 		}
@@ -295,6 +336,7 @@ static int start_process(struct build *b)
 	if (r < 0)
 		return r;
 	b->pid = child.pid;
+	b->remote = f->remote;
 	b->started = clock_now();
 	b->process = loop_watch(loop, child.pidfd, on_build_exit_of, b);
 	b->errors = loop_watch(loop, child.errors, build_read_errors, b);

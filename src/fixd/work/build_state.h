@@ -52,7 +52,10 @@ struct build {
 	struct watchset *fresh; /* of a comparison: the inputs as they are now */
 	char *cause;
 	bool timed_out;
-	bool looked; /* for it on the remote: its time has begun anew */
+	bool remote;		   /* it may come from there, or go there */
+	struct transfer *download; /* from the remote, or NULL */
+	bool taking;		   /* there was one */
+	bool looked;		   /* for it on the remote: its time has begun anew */
 	bool asked_to_end;
 	const char *wrong; /* what it did to its channel, and was ended for; NULL */
 	bool counted;	   /* in builds::n_running */

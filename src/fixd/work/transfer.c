@@ -20,8 +20,10 @@
 
 static void transfer_free(struct transfer *t)
 {
-	if (t->build)
+	if (t->build && t->up)
 		t->build->offer = NULL;
+	else if (t->build)
+		t->build->download = NULL;
 	link_remove(&t->link);
 	source_close(t->source);
 	free(t->title);
@@ -48,6 +50,8 @@ static void transfer_end(struct transfer *t)
 {
 	struct work *w = t->work;
 	struct transfer_figures *f = &w->transferred;
+	struct build *waits = t->over ? t->build : NULL;
+	void (*over)(struct build * b) = t->over;
 
 	/* What was to go there and did not begin has failed, too. */
 	if (t->begun || t->up) {
@@ -57,6 +61,8 @@ static void transfer_end(struct transfer *t)
 		tell_event(t, true);
 	}
 	transfer_free(t);
+	if (waits)
+		over(waits);
 	loop_defer(w->model->loop, &w->ended);
 }
 
@@ -67,8 +73,8 @@ static void transfer_take(struct transfer *t, const char *packet)
 	if (!strcmp(packet, "ok")) {
 		t->whole = true;
 	} else if (sscanf(packet, "%llu %llu", &done, &size) == 2) {
-		t->done = done;
-		t->size = size;
+		t->done = done < INT64_MAX ? done : INT64_MAX;
+		t->size = size < INT64_MAX ? size : INT64_MAX;
 		if (!t->begun) {
 			t->begun = true;
 			tell_event(t, false);
@@ -101,7 +107,7 @@ static void transfer_begin(struct work *w, struct transfer *t)
 	t->source = loop_watch(w->model->loop, t->fd, transfer_read, t);
 }
 
-void transfer_new(struct build *b, int fd, bool up)
+void transfer_new(struct build *b, int fd, bool up, void (*over)(struct build *b))
 {
 	struct transfer *t = xcalloc(1, sizeof *t);
 
@@ -109,13 +115,14 @@ void transfer_new(struct build *b, int fd, bool up)
 	t->title = xstrdup(b->instance->title);
 	t->session = xstrdup(b->instance->session->id);
 	t->up = up;
+	t->over = over;
 	t->started = clock_now();
 	transfer_begin(b->builds->work, t);
-	if (!up)
-		return;
-	transfer_decide(b->offer, false);
-	b->offer = t;
 	t->build = b;
+	if (up)
+		b->offer = t;
+	else
+		b->download = t;
 }
 
 struct transfer *transfer_of(struct build *b)

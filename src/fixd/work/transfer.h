@@ -20,8 +20,9 @@ struct transfer {
 	struct work *work;
 	struct source *source;
 	int fd;		     /* the source's */
-	struct build *build; /* that it waits for (build::offer), or NULL */
+	struct build *build; /* that it waits for (build::offer), or that waits for it (build::download); or NULL */
 	char *title, *session;
+	void (*over)(struct build *b);
 	bool up;
 	bool begun; /* there is something to transfer */
 	bool whole;
@@ -35,8 +36,8 @@ struct transfer_figures {
 	uint64_t downloads, downloaded_bytes, uploads, uploaded_bytes, failures;
 };
 
-/* Of what is built: takes the descriptor. One to the remote waits. */
-void transfer_new(struct build *b, int fd, bool up);
+/* Of what is built: takes the descriptor. One to the remote waits; of one from there the build is told when it is over, unless that is over, too. */
+void transfer_new(struct build *b, int fd, bool up, void (*over)(struct build *b));
 /* The one that waits for this build, which it does not know any more; or NULL. */
 struct transfer *transfer_of(struct build *b);
 /* It was right, and goes; or it ends. NULL: there is none. */
