@@ -295,6 +295,64 @@ def test_plugin_takes_the_builders_descriptors(t):
         assert f.read() == "mine\n"
 
 
+SENDS = """#define _GNU_SOURCE
+#include <fcntl.h>
+#include <fixd-builder.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+static void say(const void *message, size_t size, int fd)
+{
+	struct iovec iov = { (void *)message, size };
+	union { struct cmsghdr header; char bytes[CMSG_SPACE(sizeof(int))]; } control = { 0 };
+	struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control };
+	struct cmsghdr *c = CMSG_FIRSTHDR(&m);
+
+	c->cmsg_level = SOL_SOCKET;
+	c->cmsg_type = SCM_RIGHTS;
+	c->cmsg_len = CMSG_LEN(sizeof fd);
+	memcpy(CMSG_DATA(c), &fd, sizeof fd);
+	sendmsg(3, &m, 0);
+}
+
+int fixd_build(struct fixd_builder *b)
+{
+	*(int *)fixd_alloc(b, sizeof(int)) = 1;
+	CODE
+	return 0;
+}
+"""
+
+
+def test_plugin_speaks_for_its_helper(t):
+    """Of a remote that it does not have; and figures, and a process, that nobody has."""
+    t.plugin("stays", SENDS.replace("CODE", "int s[2]; socketpair(AF_UNIX, SOCK_SEQPACKET, 0, s); uint32_t m[2] = { 8, 0 }; for (int i = 0; i < 99; i++) say(m, sizeof m, s[0]); pause();"))
+    t.plugin("publishes", SENDS.replace("CODE", """
+	struct { uint32_t message; int32_t error; uint64_t size, root, tree, cpu, peak, digests[4]; uint32_t sentence, service; } r = { 2, 0, 4096, 0, 0, -1, -1, { 1, 2, 3, 4 }, 0, 1 };
+	int fd = memfd_create("mine", MFD_ALLOW_SEALING | MFD_CLOEXEC);
+	ftruncate(fd, 4096);
+	fcntl(fd, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE);
+	say(&r, sizeof r, fd);
+	_exit(0);"""))
+    d = t.daemon("[policy]\ntimeout = 50s\n[fixture stays]\nplugin = stays.so\n[fixture publishes]\nplugin = publishes.so\n[fixture plain]\ncommand = echo plain\n")
+    c = d.client()
+    fails(c, "stays", "the builder wrote to its connection to fixd (descriptor 3)")
+    c.attach("publishes").detach()
+    view = c.attach("plain")
+    d.ctl("restart")
+    assert view.current and d.instance("publishes")["state"] == "ready", "all goes on"
+
+
+def test_builder_that_never_stops_talking(t):
+    """Its time limit ends it, and others are served meanwhile."""
+    d = t.daemon("[fixture talks]\ncommand = for i in 1 2 3 4; do yes >&2 & done; wait\ntimeout = 1s\n[fixture plain]\ncommand = echo plain\n")
+    fails(d.client(), "talks", "timed out after 1.00 s")
+    assert d.client().read("plain") == b"plain\n"
+
+
 @once
 def test_builder_that_cannot_be_started(t):
     """Whatever the child cannot do on its way is told by name, and costs one build."""

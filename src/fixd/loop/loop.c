@@ -394,6 +394,14 @@ void source_pause(struct source *s)
 		s->loop->backend->pause(s->loop, s);
 }
 
+void source_again(struct source *s)
+{
+	if (s->paused || s->closed)
+		return;
+	source_pause(s);
+	source_resume(s);
+}
+
 static void accept_some(struct source *s)
 {
 	for (int i = 0; i < ACCEPTS_PER_TURN && !s->closed && !s->paused; i++) {

@@ -56,7 +56,7 @@ void loop_begin_epoch(struct loop *l);
 /* Is what is handed out now the last of its turn? */
 bool loop_is_last(const struct loop *l);
 
-/* Calls `fn` whenever `fd` is readable or at its end; `fn` reads until -EAGAIN. For inotify, signals, processes, pipes. */
+/* Calls `fn` whenever `fd` is readable or at its end; `fn` reads until -EAGAIN, or as much as one turn has time for. For inotify, signals, processes, pipes. */
 struct source *loop_watch(struct loop *l, int fd, void (*fn)(void *arg), void *arg);
 
 /* Calls `fn` with each new connection, or with -errno; after an error it pauses until source_resume(). */
@@ -64,6 +64,8 @@ struct source *loop_accept(struct loop *l, int fd, void (*fn)(void *arg, int fd)
 void source_resume(struct source *s);
 /* Nothing more is received until source_resume(), but for what the kernel has already handed over. */
 void source_pause(struct source *s);
+/* Not all that is there was read, or it could not be read now: it is told of again, after others have had their turn. */
+void source_again(struct source *s);
 
 struct message_handler {
 	/* One packet. `cut`: it was longer than the maximum, or carried descriptors (which are closed). */

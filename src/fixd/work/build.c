@@ -100,16 +100,21 @@ uint64_t build_progress(const struct instance *i)
 
 /* A process and what it says. */
 
+/* Somebody may write without end: after so much others have their turn. A pipe holds 16 pages. */
+#define READS_PER_TURN 16
+
 static void build_read_errors(void *arg)
 {
 	struct build *b = arg;
 	char buf[4096];
-	ssize_t n;
+	ssize_t n = 1;
 
-	while ((n = read(source_fd(b->errors), buf, sizeof buf)) > 0)
+	for (int i = 0; i < READS_PER_TURN && (n = read(source_fd(b->errors), buf, sizeof buf)) > 0; i++)
 		text_add_and_forget(&b->log, buf, (size_t)n, INSTANCE_LOG_MAX);
 	if (n == 0)
 		b->errors = source_close(b->errors);
+	else if (n > 0)
+		source_again(b->errors);
 }
 
 static void grant(struct build *b, uint64_t total)
@@ -254,7 +259,11 @@ static void build_read_channel(void *arg)
 			fds[k] = -1;
 		if (n == -EAGAIN)
 			return;
+		if (n < 0 && is_passing((int)n))
+			break;
 		if (n <= 0) {
+			if (n == -EMFILE && !b->have_result && !b->wrong)
+				b->wrong = "fixd has no descriptor left for what its builder has sent";
 			build_break(b, BUILD_CUT);
 			b->channel = source_close(b->channel);
 			return;
@@ -271,6 +280,7 @@ static void build_read_channel(void *arg)
 			return;
 		}
 	}
+	source_again(b->channel);
 }
 
 static void on_build_limit(void *arg)

@@ -368,11 +368,17 @@ static void offer_read_channel(void *arg)
 
 	if (n == -EAGAIN)
 		return;
+	if (n < 0 && is_passing((int)n)) {
+		source_again(o->channel);
+		return;
+	}
 	memcpy(&c, message, n <= 0 ? 0 : (size_t)n < sizeof c ? (size_t)n : sizeof c);
 	if (n == sizeof c && c.message == OFFER_COMMIT && !o->n_fds)
 		client_build_commit(o, &c, fds, n_fds);
 	else if (n >= (ssize_t)sizeof(struct offer_abort) && c.message == OFFER_ABORT && !o->n_fds)
 		offer_give_up(o, message, (size_t)n);
+	else if (n == -EMFILE)
+		offer_has_no_room(o);
 	else
 		client_build_lost(o); /* gone, or it has no manners */
 	for (size_t k = 0; k < n_fds; k++)

@@ -191,13 +191,16 @@ static void keeper_finish(struct keeper *k)
 /* Another one takes its place, if something is left to do. */
 static void reap_or_finish(struct keeper *k);
 
+/* Somebody may write without end: after so much others have their turn. A pipe holds 16 pages. */
+#define READS_PER_TURN 16
+
 static void take_log(void *arg)
 {
 	struct keeper *k = arg;
 	char buf[4096];
-	ssize_t n;
+	ssize_t n = 1;
 
-	while ((n = read(source_fd(k->errors), buf, sizeof buf)) > 0) {
+	for (int i = 0; i < READS_PER_TURN && (n = read(source_fd(k->errors), buf, sizeof buf)) > 0; i++) {
 		if (k->image && k->image->instance)
 			instance_log(k->image->instance, buf, (size_t)n);
 		if (k->ending)
@@ -205,6 +208,8 @@ static void take_log(void *arg)
 	}
 	if (n == 0)
 		k->errors = source_close(k->errors);
+	else if (n > 0)
+		source_again(k->errors);
 }
 
 /* Not from inside of what is going on: whoever asks is in the middle of something. */
@@ -283,12 +288,14 @@ static void keeper_read_channel(void *arg)
 	struct keeper *k = arg;
 	char message[sizeof(struct job_result) + JOB_SENTENCE_MAX];
 
-	for (;;) {
+	for (int i = 0; i < READS_PER_TURN; i++) {
 		size_t none = 0;
 		ssize_t n = socket_receive(source_fd(k->channel), message, sizeof message, NULL, &none, MSG_DONTWAIT);
 
 		if (n == -EAGAIN)
 			return;
+		if (n < 0 && is_passing((int)n))
+			break;
 		if (n <= 0) {
 			k->channel = source_close(k->channel);
 			return;
@@ -296,6 +303,8 @@ static void keeper_read_channel(void *arg)
 		if (n >= (ssize_t)sizeof(struct job_result))
 			take_message(k, message, (size_t)n);
 	}
+	if (k->channel)
+		source_again(k->channel);
 }
 
 static void on_keeper_exit_of(void *arg)

@@ -15,8 +15,11 @@
 #include "fixd/model/session.h"
 #include "fixd/work/build_state.h"
 #include "fixd/work/work.h"
+#include "wire/socket.h"
 
 #define PACKET_MAX 500
+/* Somebody may write without end. */
+#define PACKETS_PER_TURN 16
 
 static void transfer_free(struct transfer *t)
 {
@@ -90,13 +93,17 @@ static void transfer_read(void *arg)
 {
 	struct transfer *t = arg;
 	char packet[PACKET_MAX + 1];
-	ssize_t n;
+	size_t none = 0;
+	ssize_t n = 1;
 
-	while ((n = recv(source_fd(t->source), packet, PACKET_MAX, MSG_DONTWAIT)) > 0) {
+	for (int i = 0;
+	     i < PACKETS_PER_TURN && (n = socket_receive(source_fd(t->source), packet, PACKET_MAX, NULL, &none, MSG_DONTWAIT)) > 0; i++) {
 		packet[n] = '\0';
 		transfer_take(t, packet);
 	}
-	if (n == 0 || !is_passing(-errno))
+	if (n > 0 || (n != -EAGAIN && is_passing((int)n)))
+		source_again(t->source);
+	else if (n != -EAGAIN)
 		transfer_end(t);
 }
 
