@@ -30,6 +30,7 @@
 /* Of how images are made: another one makes other keys. */
 #define FORMAT "4"
 #define HEADER_MAX 32
+#define REMOTE_WRONG 5 /* the exit status of fixd-remote (remote/remote.h) */
 #define PIPE_SIZE (1 << 20)
 #define NOT_TAKEN "it was not taken: see the log of the fixture"
 
@@ -262,6 +263,8 @@ static char **command(const struct work *w, const char *what, int description, i
 	if (told >= 0)
 		append(&argv, xasprintf("--told-fd=%d", told));
 	append(&argv, xasprintf("--limit=%llu", (unsigned long long)w->job.limit + (is_objects(w) ? CARRY_SIZE : 0)));
+	if (w->anew && !strcmp(what, "put"))
+		append(&argv, xstrdup("--anew"));
 	if (head >= 0)
 		append(&argv, xasprintf("--head-fd=%d", head));
 	if (image >= 0)
@@ -393,6 +396,7 @@ int remote_take(struct work *w)
 	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
 		;
 	signal(SIGCHLD, ignored);
+	w->anew = WIFEXITED(status) && WEXITSTATUS(status) == REMOTE_WRONG;
 	keep_parts(w);
 	tell_looked(w);
 	if (r == 0 && status == 0)
@@ -443,6 +447,7 @@ void remote_offer_by_hand(char **args)
 	w.job.name = args[0];
 	w.job.tree = *args[1] ? args[1] : NULL;
 	w.job.remote = args + 2 + N;
+	w.anew = true;
 	w.parts = (int)numbers[PARTS];
 	w.image = (int)numbers[IMAGE];
 	if (memfd_verify(w.image, &size) < 0) {

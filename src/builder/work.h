@@ -33,6 +33,7 @@ struct work {
 	char *sentence;	   /* why it failed */
 	char *unsandboxed; /* why a service has no sandbox that should have one; or NULL */
 	int *dep_fds;
+	bool anew;	  /* what is on the remote for it has wrong pieces: all of them are put there again */
 	bool packed;	  /* its objects have addresses that cannot be found again, and moved */
 	int *canonical;	  /* of each dependency: its objects or its tree as a key has them, or -1; NULL: not asked for yet */
 	bool sealed;	  /* `image` is what was built */

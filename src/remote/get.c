@@ -49,6 +49,7 @@ struct download {
 	size_t asked, written;	  /* so many pieces */
 	uint64_t given;
 	int64_t moved_at; /* when one was given */
+	int64_t until;	  /* all are to have been; 0: for as long as they come */
 };
 
 static bool get_ask_next(void *arg, struct http_job *job)
@@ -94,6 +95,8 @@ static int take_one(void *arg, struct http_job *job)
 	struct download *d = arg;
 	struct text *t = &d->ahead[job->number % AHEAD], empty = *t;
 
+	if (d->until && clock_now() > d->until)
+		return -ECANCELED;
 	if (job->broke && ++job->tries < TRIES && !waited_long(d))
 		return HTTP_AGAIN;
 	if (job->err < 0)
@@ -105,9 +108,11 @@ static int take_one(void *arg, struct http_job *job)
 	return write_ready(d);
 }
 
-static int download(struct remote *r, const struct image_manifest *m)
+static int download(struct remote *r, const struct image_manifest *m, int64_t until)
 {
-	struct download d = { .r = r, .m = m, .packer = packer_new(), .buf = xcalloc(1, CHUNK_MAX), .moved_at = clock_now() };
+	struct download d = {
+		.r = r, .m = m, .packer = packer_new(), .buf = xcalloc(1, CHUNK_MAX), .moved_at = clock_now(), .until = until
+	};
 	const struct http_work work = { .next = get_ask_next, .done = take_one, .arg = &d };
 	_cleanup_free_ char *size = xasprintf("%llu\n", (unsigned long long)m->size);
 	int err = fd_write_all(STDOUT_FILENO, size, strlen(size));
@@ -119,13 +124,18 @@ static int download(struct remote *r, const struct image_manifest *m)
 		text_deinit(&d.ahead[k]);
 	packer_free(d.packer);
 	free(d.buf);
-	if (err == 0 || err == -EPIPE)
-		return err == 0 ? 0 : EXIT_MISS;
+	if (err == 0)
+		return 0;
+	/* Who reads does not want it: that is not the server's fault. */
+	if (err == -EPIPE)
+		return EXIT_FAILURE;
+	if (err == -ECANCELED)
+		return remote_give_up(r, REST_LOOKUPS, "the image has not come in its time");
 	if (err != -ENOENT && err != -EFBIG && err != -EBADMSG)
 		return remote_give_up(r, REST_ALL, http_error(r->http));
 	remote_say(r, xasprintf("%s/%s: a piece of %s is not taken: it is %s", r->url, m->namespace, m->key,
 				err == -ENOENT ? "not there" : "not what was signed"));
-	return EXIT_MISS;
+	return EXIT_WRONG;
 }
 
 int remote_get(struct remote *r)
@@ -141,12 +151,12 @@ int remote_get(struct remote *r)
 	if (code == EXIT_MISS && clock_now() - began > remote_half_patience(r))
 		code = remote_give_up(r, REST_LOOKUPS, "it is slow to say that there is nothing");
 	if (code == 0)
-		code = download(r, &m);
+		code = download(r, &m, r->within_ms ? began + (int64_t)r->within_ms * NSEC_PER_MSEC : 0);
 	image_manifest_deinit(&m);
 	lost = clock_now() - began - (int64_t)list_count(r->read) * ANSWER_TIME;
 	if (code == 0)
 		rest_gained(r->state, r->url);
-	else if (code == EXIT_MISS && lost > 0 && rest_lost(r->state, r->url, lost) > r->silence_ms * NSEC_PER_MSEC)
-		code = remote_give_up(r, REST_LOOKUPS, "it has cost more time than it may, and given nothing for that");
+	else if ((code == EXIT_MISS || code == EXIT_WRONG) && lost > 0 && rest_lost(r->state, r->url, lost) > r->silence_ms * NSEC_PER_MSEC)
+		remote_give_up(r, REST_LOOKUPS, "it has cost more time than it may, and given nothing for that");
 	return code;
 }

@@ -96,6 +96,8 @@ static void parse(struct remote *r, int argc, char **argv)
 		{ "silence-ms", required_argument, NULL, 's' },
 		{ "state", required_argument, NULL, 'S' },
 		{ "environment", required_argument, NULL, 'e' },
+		{ "anew", no_argument, NULL, 'a' },
+		{ "within-ms", required_argument, NULL, 'W' },
 		{ NULL, 0, NULL, 0 },
 	};
 	uint64_t n;
@@ -132,6 +134,12 @@ static void parse(struct remote *r, int argc, char **argv)
 			break;
 		case 'S':
 			r->state = *optarg ? optarg : NULL;
+			break;
+		case 'a':
+			r->anew = true;
+			break;
+		case 'W':
+			number("within-ms", optarg, UINT32_MAX, &r->within_ms);
 			break;
 		case 'l':
 			number("limit", optarg, UINT64_MAX / 2, &r->limit);

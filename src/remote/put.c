@@ -78,7 +78,7 @@ static bool put_ask_next(void *arg, struct http_job *job)
 
 	if (u->err || u->cut == u->m->size)
 		return false;
-	*job = (struct http_job){ .method = HTTP_HEAD };
+	*job = (struct http_job){ .method = u->r->anew ? HTTP_PUT : HTTP_HEAD };
 	u->err = pack_next(u, job);
 	if (u->err)
 		return false;

@@ -2,13 +2,21 @@
 /* What the commands of fixd-remote share. */
 #pragma once
 
+#include <stdbool.h>
+#include <stdint.h>
+
 #include "base/alloc.h"
 #include "remote/hash.h"
 #include "remote/http.h"
 #include "remote/rest.h"
 #include "remote/tell.h"
 
-enum remote_exit { EXIT_USAGE = 2, EXIT_MISS = 3, EXIT_REMOTE = 4 };
+enum remote_exit {
+	EXIT_USAGE = 2,
+	EXIT_MISS = 3,
+	EXIT_REMOTE = 4,
+	EXIT_WRONG = 5, /* a piece of it is not what was signed: it stays so until somebody puts all pieces anew */
+};
 
 struct remote {
 	const char *url, *key_file, *hmac_file, *state;
@@ -21,6 +29,8 @@ struct remote {
 	const char *write;		     /* namespace */
 	int description, parts, head, image; /* -1: none was given */
 	uint64_t limit;
+	bool anew;	      /* pieces are put without looking whether they are there */
+	uint64_t within_ms;   /* the image is to have come; 0: for as long as it flows */
 	unsigned silence_ms;  /* so much time may bring nothing */
 	unsigned patience_ms; /* what is left of that */
 	char key[HASH_HEX_SIZE];

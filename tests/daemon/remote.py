@@ -748,9 +748,36 @@ def test_half_a_piece_on_the_server(t):
     assert server.http.files[piece] == whole
     c = Machine(t, "c", ini)
     assert c.daemon.ctl("remote", "pull", "f").out.startswith("f: pulled") and c.runs() == []
+    # A wrong one of the right length is found by who takes it, and replaced by what was built instead.
+    server.http.files[piece] = whole[::-1]
+    d = Machine(t, "d", ini)
+    d.daemon.ctl("warm", "--wait-upload")
+    assert d.runs() == ["f"] and server.http.files[piece] == whole
+    server.http.files[piece] = whole[::-1]
+    a.daemon.ctl("remote", "push", "f")
+    assert server.http.files[piece] == whole
     # One that takes pieces, and nothing that is signed, is not right.
     server.http.room = len(server.http.files) + 1
     assert "wrong  write: it answers with status 507" in a.daemon.ctl("remote", "check", code=1).out
+    server.close()
+
+
+@once
+def test_a_build_without_its_program(t):
+    """Where there is a fixd-builder and no fixd-remote beside it, and where a plugin ignores its children: the time limit holds."""
+    need(t)
+    server, public = Server(), keygen(t)
+    shutil.copy(harness.program("fixd-builder"), t.path("fixd-builder"))
+    so = t.plugin("ignores", "#include <fixd-builder.h>\n#include <signal.h>\n#include <unistd.h>\nstatic __attribute__((constructor)) void begin(void) { signal(SIGCHLD, SIG_IGN); }\n"
+                  "int fixd_build(struct fixd_builder *b) { int *p = fixd_alloc(b, 4); *p = 1; if (access(\"ready\", F_OK)) for (;;) pause(); return 0; }\n")
+    ini = section(t, server, public) + f"[policy]\ntimeout = 1s\nretry-after = 1ms\n[fixture f]\ncommand = sleep 1000\nwatch-by = content\nremote = yes\n[fixture g]\nplugin = {so}\nwatch-by = content\nremote = yes\n"
+    a = Machine(t, "a", ini, env={"FIXD_BUILDER": t.path("fixd-builder")})
+    b = Machine(t, "b", ini)
+    for machine, name in (a, "f"), (a, "g"), (b, "g"):
+        assert "timed out after 1.00 s" in machine.daemon.ctl("get", name, code=4).err, machine.daemon.words()
+    open(b.dir + "/ready", "w").close()
+    b.daemon.ctl("warm", "g", "--wait-upload")
+    assert len(server.manifests()) == 1
     server.close()
 
 
