@@ -522,7 +522,7 @@ class SetUp:
             tell((definition, "outside"), f"fixture '{name}' reads {outside}, and is built again where that is another one; "
                  "say key=lambda request: ..., whose result is part of what it is")
         if files:
-            more = f" and {len(files) - FILES_SHOWN} others" if len(files) > FILES_SHOWN else ""
+            more = f" and {len(files) - FILES_SHOWN} more" if len(files) > FILES_SHOWN else ""
             tell((definition, "reads"), f"fixture '{name}' reads {', '.join(files[:FILES_SHOWN])}{more}, which watch= does not name: that it changes is seen "
                  "by the next process only")
 

@@ -21,7 +21,7 @@ from importlib.machinery import EXTENSION_SUFFIXES
 from types import MappingProxyType
 from typing import Any, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Set, Tuple
 
-from . import _variables
+from . import _patterns, _variables
 
 _NOT_OURS = ("__pycache__", "site-packages", "dist-packages", "node_modules", ".git", ".hg", ".svn", ".tox", ".nox", ".venv", ".eggs", ".cache", ".idea",
              ".hypothesis", ".ipynb_checkpoints")
@@ -174,7 +174,8 @@ class Reads:
         found = [path for path in found if self._is_unknown(os.path.realpath(path), root, known)]
         if not found:
             return []
-        watched = {os.path.realpath(p) for words in watch for p in glob.iglob(os.path.join(glob.escape(root), words), recursive=True)}
+        # Nobody looks through a link for what changes below, unless it is named itself.
+        watched = {os.path.realpath(p) for pattern in _patterns.of(root, watch) for p in _patterns.named(pattern)}
         watched |= {os.path.realpath(os.path.join(root, words)) for words in watch}
         return sorted({os.path.relpath(path, root) for path in found if not any(p in watched for p in _ways_to(os.path.realpath(path)))})
 

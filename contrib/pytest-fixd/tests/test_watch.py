@@ -85,6 +85,9 @@ def test_files_that_are_not_watched(project):
     project.write("table.csv", "1\n")
     for name in ("data/a.csv", "data/deep/b.csv", ".hidden/c.csv", "own_code.py"):
         project.write(name, "1\n")
+    project.write("version/d.csv", "1\n")
+    os.makedirs(project.file("links"))
+    os.symlink("../version", project.file("links/newest"))
     project.conftest("""
         import json, pathlib
         here = pathlib.Path(__file__).parent
@@ -96,6 +99,10 @@ def test_files_that_are_not_watched(project):
             return [os.fsdecode(os.read(os.open(b"table.csv", os.O_RDONLY), 9)), (here / "data/a.csv").read_text(), (here / "data/deep/b.csv").read_text()]
         @fixd.fixture(scope="session", watch="data")
         def directory(): return (here / "data/deep/b.csv").read_text()
+        @fixd.fixture(scope="session", watch=["links/*"])
+        def link(): return (here / "links/newest/d.csv").read_text()
+        @fixd.fixture(scope="session", watch=["links/**"])
+        def behind_a_link(): return (here / "links/newest/d.csv").read_text()
         @fixd.fixture(scope="session")
         def written():
             (here / "made.txt").write_text("1")
@@ -108,12 +115,13 @@ def test_files_that_are_not_watched(project):
         def other(): return 1
         """)
     project.write("test_it.py", """
-        def test(other, forgotten, watched, directory, written, keyed, of_run):
+        def test(other, forgotten, watched, directory, link, behind_a_link, written, keyed, of_run):
             assert open("table.csv").read() == keyed
         """)
     output = project.run().passed(1).output
-    assert output.count("watch= does not name") == 1, output
-    assert "fixture 'forgotten' reads .hidden/c.csv, data/a.csv, own_code.py and 1 others, which watch= does not name: that it changes is seen by the next process only" in output, output
+    assert output.count("watch= does not name") == 2, output
+    assert "fixture 'behind_a_link' reads links/newest/d.csv, which watch= does not name" in output, output
+    assert "fixture 'forgotten' reads .hidden/c.csv, data/a.csv, own_code.py and 1 more, which watch= does not name: that it changes is seen by the next process only" in output, output
 
 
 def test_what_a_build_asks_for(project):
