@@ -24,6 +24,7 @@ from ._lib import Build, FixdError, View
 # Of how values are written: another one makes other keys.
 FORMAT = "pytest-fixd 2"
 HEADER_MAX = 32
+GRACE_S = 30
 # What Python reads, writes and sorts by.
 SEEN_BY_ALL = ("LANG", "LANGUAGE", "LC_ALL", "LC_COLLATE", "LC_CTYPE", "LC_NUMERIC", "LC_TIME", "TZ")
 
@@ -41,11 +42,12 @@ class Remote:
 
     def take(self, build: Build, wanted: "Wanted", seconds: float, look: bool) -> Tuple[Optional[int], str]:
         """Fills the image with what was found in that time, or only finds out the key.  (its size; what went wrong).  None: it is to be built."""
-        command = [self._program, "get" if look and self.reads else "key", *self._options, *wanted.descriptors()]
+        # It gives up by itself then, and is remembered to have done so.
+        command = [self._program, "get" if look and self.reads else "key", *self._options, f"--within-ms={int(seconds * 1000)}", *wanted.descriptors()]
         try:
             with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0,
                                   pass_fds=wanted.fds) as process:
-                patience = threading.Timer(seconds, process.kill)
+                patience = threading.Timer(seconds + GRACE_S, process.kill)
                 patience.start()
                 try:
                     size = _fill(build, process.stdout)
@@ -58,7 +60,7 @@ class Remote:
         except (OSError, FixdError) as e:
             return None, str(e)
         if code < 0:
-            return None, f"it has not come in {seconds:g} s"
+            return None, f"fixd-remote was ended by signal {-code}"
         return (size, "") if code == 0 and size is not None else (None, words)
 
     def offer(self, view: View, wanted: "Wanted") -> str:

@@ -252,6 +252,18 @@ def test_uploads_that_are_refused(machine, server):
     assert "it answers with status 403" in result.output, result.output
 
 
+def test_what_comes_too_late(machine, server):
+    """After half of the time that the fixture has it is built, and nothing else is looked for there for a while."""
+    conftest = CONFTEST.replace("remote=True", "remote=True, timeout=2")
+    machine("a", conftest).run("--fixd-wait-upload").passed(2)
+    server.wrong = lambda path, data: time.sleep(1.2 if "/cas/" in path else 0) or data
+    server.asked.clear()
+    b = machine("b", conftest)
+    result = b.run().passed(2)
+    assert b.log() == ["words", "lengths"] and "the image has not come in its time" in result.output, result.output
+    assert len([path for path in server.asked if "/ac/" in path]) == 1, server.asked
+
+
 def test_no_server(machine):
     a = machine("a", url="http://127.0.0.1:1")
     result = a.run("--fixd-wait-upload").passed(2)
