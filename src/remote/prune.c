@@ -21,7 +21,9 @@
 struct pruning {
 	time_t now;
 	int64_t older_than_s;
-	bool dry, found;	     /* anything that is of a remote */
+	bool dry;
+	bool namespaces, pieces;     /* there is any, even an empty one; and however old */
+	dev_t device;		     /* of the directory */
 	char (*used)[HASH_HEX_SIZE]; /* pieces of the manifests that stay */
 	size_t n_used, room;
 	struct pruned *out;
@@ -92,8 +94,27 @@ static bool is_old(const struct pruning *p, const struct stat *st)
 	return p->now - used > p->older_than_s;
 }
 
+/* A namespace behind a link, or on another file system, is not looked at: its pieces would seem to be nobody's. */
+static bool hides_manifests(const FTSENT *e, dev_t device)
+{
+	struct stat st;
+
+	if (e->fts_info == FTS_SL || e->fts_info == FTS_SLNONE)
+		return stat(e->fts_accpath, &st) == 0 && S_ISDIR(st.st_mode);
+	return e->fts_info == FTS_D && e->fts_statp->st_dev != device;
+}
+
 static int keep_young(struct pruning *p, const FTSENT *e)
 {
+	if (e->fts_level == 0)
+		p->device = e->fts_statp->st_dev;
+	if (hides_manifests(e, p->device)) {
+		fprintf(stderr,
+			"fixd-remote: %s leads out of the directory: what is there may need pieces that are here; nothing was removed\n",
+			e->fts_path);
+		return -EXDEV;
+	}
+	p->namespaces |= e->fts_info == FTS_D && e->fts_level > 0 && !strcmp(e->fts_name, "ac");
 	return is_in(e, "ac") && !is_old(p, e->fts_statp) ? note_pieces(p, e) : 0;
 }
 
@@ -108,12 +129,17 @@ static bool is_used(const struct pruning *p, const FTSENT *piece)
 	       (p->n_used && bsearch(piece->fts_name, p->used, p->n_used, sizeof *p->used, by_hash));
 }
 
+static int look_for_pieces(struct pruning *p, const FTSENT *e)
+{
+	p->pieces |= is_in(e, "cas");
+	return 0;
+}
+
 static int remove_unused(struct pruning *p, const FTSENT *e)
 {
 	bool manifest = is_in(e, "ac"), piece = is_in(e, "cas");
 	int r;
 
-	p->found |= manifest || piece;
 	if (!(manifest && is_old(p, e->fts_statp)) && !(piece && !is_used(p, e)))
 		return 0;
 	r = remove_file(p, e);
@@ -126,17 +152,17 @@ static int remove_unused(struct pruning *p, const FTSENT *e)
 static int each_file(struct pruning *p, const char *directory, int (*fn)(struct pruning *p, const FTSENT *e))
 {
 	char *paths[] = { (char *)directory, NULL };
-	FTS *tree = fts_open(paths, FTS_PHYSICAL | FTS_NOCHDIR | FTS_XDEV, NULL);
+	FTS *tree = fts_open(paths, FTS_PHYSICAL | FTS_COMFOLLOW | FTS_NOCHDIR | FTS_XDEV, NULL);
 	int r = tree ? 0 : -errno;
 	FTSENT *e;
 
 	while (r == 0 && (errno = 0, e = fts_read(tree))) {
-		if (e->fts_info == FTS_DNR || e->fts_info == FTS_ERR || e->fts_info == FTS_NS)
-			r = -e->fts_errno;
-		else
+		if (e->fts_info != FTS_DNR && e->fts_info != FTS_ERR && e->fts_info != FTS_NS) {
 			r = fn(p, e);
-		if (r < 0 && e->fts_info != FTS_F)
-			fprintf(stderr, "fixd-remote: %s cannot be read: %s\n", e->fts_path, strerror(-r));
+			continue;
+		}
+		r = -e->fts_errno;
+		fprintf(stderr, "fixd-remote: %s cannot be read: %s\n", e->fts_path, strerror(-r));
 	}
 	if (r == 0 && errno)
 		r = -errno;
@@ -155,12 +181,14 @@ int prune(const char *directory, int64_t older_than_s, bool dry, struct pruned *
 	if (p.n_used)
 		qsort(p.used, p.n_used, sizeof *p.used, by_hash);
 	if (r == 0)
-		r = each_file(&p, directory, remove_unused);
-	if (r == 0 && !p.found) {
-		fprintf(stderr, "fixd-remote: %s is no directory of a remote: it has neither NAMESPACE/ac nor cas with images\n",
-			directory);
+		r = each_file(&p, directory, look_for_pieces);
+	if (r == 0 && !p.namespaces) {
+		fprintf(stderr, "fixd-remote: %s is no directory of a remote: it has %s\n", directory,
+			p.pieces ? "pieces in cas, and no NAMESPACE/ac of which they are" : "neither NAMESPACE/ac nor cas with images");
 		r = -ENOENT;
 	}
+	if (r == 0)
+		r = each_file(&p, directory, remove_unused);
 	free(p.used);
 	return r;
 }

@@ -174,6 +174,17 @@ def test_prune(t):
     os.mkdir(t.path("empty"))
     assert "is no directory of a remote" in refused("prune", t.path("empty"), code=1)
     assert "No such file or directory" in refused("prune", t.path("nowhere"), code=1)
+    # A part of it, in which everything seems to be unused.
+    open(new, "w").close()
+    age(new, 40)
+    assert "it has pieces in cas, and no NAMESPACE/ac" in refused("prune", store + "/fixtures/cas", code=1)
+    os.rename(store + "/fixtures/main", t.path("main"))
+    os.symlink(t.path("main"), store + "/fixtures/main")
+    os.symlink(store, t.path("link-to-store"))
+    for path in store, t.path("link-to-store"):
+        said = refused("prune", path, code=1)
+        assert f"{path}/fixtures/main leads out of the directory" in said and "cannot be read" not in said, said
+    assert os.path.exists(new)
     assert f"unexpected argument '{store}'" in refused("prune", store, store) and "the DIRECTORY of remote prune is missing" in refused("prune")
     assert "the NAME of remote push is missing" in refused("push") and "unexpected argument 'words'" in refused("check", "words")
     assert "--older-than x: expected a number with" in refused("prune", "--older-than", "x", store)
