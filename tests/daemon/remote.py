@@ -763,6 +763,28 @@ def test_half_a_piece_on_the_server(t):
 
 
 @once
+def test_uploads_have_their_turns(t):
+    """Not all at once, however many there are; a restart knows those that wait."""
+    need(t)
+    server, public = Server(), keygen(t)
+    server.http.gate.clear()
+    ini = section(t, server, public) + "".join(f"[fixture f{n}]\ncommand = echo {n}\nwatch-by = content\nremote = yes\n" for n in range(7))
+    a = Machine(t, "a", ini)
+    a.daemon.ctl("warm")
+
+    def up():
+        return [x for x in a.daemon.status()["daemon"]["remote"]["transfers"] if x["up"]]
+
+    wait_for(lambda: len(server.asked("PUT")) == 4, "four of them")
+    assert len(up()) == 7 and len(server.asked("PUT")) == 4
+    a.daemon.ctl("restart")
+    assert len(up()) == 7 and len(server.asked("PUT")) == 4
+    server.http.gate.set()
+    wait_for(lambda: len(server.manifests()) == 7 and not up(), "all of them")
+    server.close()
+
+
+@once
 def test_a_build_without_its_program(t):
     """Where there is a fixd-builder and no fixd-remote beside it, and where a plugin ignores its children: the time limit holds."""
     need(t)

@@ -147,11 +147,17 @@ const struct row orphan_rows[] = {
 };
 
 const struct row transfer_rows[] = {
-	FD(struct transfer, fd),	  STRING(struct transfer, title),
-	STRING(struct transfer, session), BOOL(struct transfer, begun),
-	BOOL(struct transfer, whole),	  STRING(struct transfer, wrong),
-	NUMBER(struct transfer, done),	  NUMBER(struct transfer, size),
-	TIME(struct transfer, started),	  END,
+	FD(struct transfer, fd),
+	STRING(struct transfer, title),
+	STRING(struct transfer, session),
+	BOOL(struct transfer, begun),
+	BOOL(struct transfer, whole),
+	STRING(struct transfer, wrong),
+	NUMBER(struct transfer, done),
+	NUMBER(struct transfer, size),
+	TIME(struct transfer, started),
+	BOOL(struct transfer, waits),
+	END,
 };
 
 const struct row conn_rows[] = {

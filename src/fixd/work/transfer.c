@@ -21,6 +21,34 @@
 /* Somebody may write without end. */
 #define PACKETS_PER_TURN 16
 
+/* Each may have its image in memory once more. */
+#define UPLOADS_AT_ONCE 4
+
+static void transfer_free(struct transfer *t);
+
+/* The next ones whose turn it is. */
+static void transfers_let_go(struct work *w)
+{
+	size_t going = 0;
+
+	link_for_each(l, &w->transfers) {
+		const struct transfer *t = link_entry(l, struct transfer, link);
+
+		going += t->up && !t->build && !t->waits;
+	}
+	link_for_each_safe(l, &w->transfers) {
+		struct transfer *t = link_entry(l, struct transfer, link);
+
+		if (!t->waits || going == UPLOADS_AT_ONCE)
+			continue;
+		t->waits = false;
+		if (send(t->fd, "y", 1, MSG_DONTWAIT | MSG_NOSIGNAL) == 1)
+			going++;
+		else
+			transfer_free(t);
+	}
+}
+
 static void transfer_free(struct transfer *t)
 {
 	if (t->build && t->up)
@@ -66,6 +94,7 @@ static void transfer_end(struct transfer *t)
 	transfer_free(t);
 	if (waits)
 		over(waits);
+	transfers_let_go(w);
 	loop_defer(w->model->loop, &w->ended);
 }
 
@@ -146,10 +175,13 @@ void transfer_decide(struct transfer *t, bool right)
 {
 	if (!t)
 		return;
-	if (right && send(t->fd, "y", 1, MSG_DONTWAIT | MSG_NOSIGNAL) == 1)
-		return;
 	loop_defer(t->work->model->loop, &t->work->ended);
-	transfer_free(t);
+	if (right) {
+		t->waits = true;
+		transfers_let_go(t->work);
+	} else {
+		transfer_free(t);
+	}
 }
 
 void transfer_resume(struct work *w, struct transfer *t)
@@ -162,6 +194,7 @@ void transfer_resume(struct work *w, struct transfer *t)
 	}
 	t->up = true;
 	transfer_begin(w, t);
+	transfers_let_go(w);
 }
 
 bool transfers_go_up(const struct work *w)

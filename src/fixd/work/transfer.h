@@ -24,6 +24,7 @@ struct transfer {
 	char *title, *session;
 	void (*over)(struct build *b);
 	bool up;
+	bool waits; /* for its turn: not too many go to the remote at once */
 	bool begun; /* there is something to transfer */
 	bool whole;
 	char *wrong; /* NULL: nothing was said */
