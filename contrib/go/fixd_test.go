@@ -93,6 +93,9 @@ func TestObjects(t *testing.T) {
 	again.Detach()
 	v = must(t, c, "graph", Private())
 	(*node)(v.Root()).next.value = 100
+	if _, err := c.Attach(context.Background(), "graph", Private()); !errors.Is(err, syscall.EBUSY) {
+		t.Error(err)
+	}
 	if err := v.Reset(); err != nil || (*node)(v.Root()).next.value == 100 {
 		t.Error(err)
 	}

@@ -99,7 +99,8 @@ func getMapping(im *image, pid uint32, fd int, private, atHome bool) (*mapping, 
 	homesLock.Lock()
 	defer homesLock.Unlock()
 	if there := findHome(im, pid); there != nil {
-		if there.private != private {
+		// Two that may be written to would be one, and the reset of one undo what the other has written.
+		if there.private || private {
 			return nil, syscall.EBUSY
 		}
 		there.refs++

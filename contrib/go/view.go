@@ -113,7 +113,7 @@ func (v *View) holdTree() *Error {
 func (v *View) cannotMap(errno syscall.Errno, im *image) *Error {
 	switch errno {
 	case syscall.EBUSY:
-		return fail(errno, "the objects of '%s', or what they point into, are mapped in this process already, in the other mode (read-only or private); detach that view first", v.name)
+		return fail(errno, "the objects of '%s', or what they point into, are mapped in this process already, and one of the views is private; detach that one first", v.name)
 	case syscall.EEXIST:
 		return fail(errno, "the objects of '%s' belong at 0x%x, where this process has something else; address-base in fixd.ini moves them", v.name, im.address)
 	case syscall.EPROTO:

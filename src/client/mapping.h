@@ -38,6 +38,7 @@ struct mapping {
 enum mapping_need {
 	MAPPING_ANYWHERE, /* bytes: read-only at its own address if it is free, otherwise a place of its own */
 	MAPPING_FIXED,	  /* objects, and what they point into: one place for all, in the mode asked for */
+	MAPPING_ALONE,	  /* the same, and nobody else's */
 };
 
 /* Of the images that this one's objects may point into: those that are not at home. */
@@ -52,7 +53,7 @@ struct mapping_moves {
 
 /*
  * Maps an image of the daemon with that pid; takes `fd`. -EEXIST: something else lies there, and it must not be relocated. -EBUSY: it is there in
- * the other mode. The caller calls mapping_unref().
+ * the other mode, or at all if it is to be alone. The caller calls mapping_unref().
  */
 int mapping_get(const struct wire_image *im, uint32_t daemon, int fd, bool writable, enum mapping_need need,
 		const struct mapping_moves *moves, struct mapping **out);

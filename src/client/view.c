@@ -62,7 +62,7 @@ static int map_failed(struct fixd *f, int err, const struct wire_image *im, cons
 	if (err == -EBUSY)
 		return fixd_fail_with(f, err,
 				      "the objects of '%s', or what they point into, are mapped in this process already, in the "
-				      "other mode (read-only or copy-on-write); detach that view first",
+				      "other mode (read-only or copy-on-write), or where this view is to be alone; detach that view first",
 				      name);
 	if (err == -EEXIST)
 		return fixd_fail_with(f, err,
@@ -74,9 +74,11 @@ static int map_failed(struct fixd *f, int err, const struct wire_image *im, cons
 	return fixd_fail_with(f, err, "'%s' cannot be mapped: %s", name, strerror(-err));
 }
 
-static enum mapping_need need_of(const struct wire_image *im, size_t index)
+static enum mapping_need need_of(const struct wire_image *im, size_t index, unsigned flags)
 {
-	return index > 0 || im->kind == WIRE_IMAGE_OBJECTS ? MAPPING_FIXED : MAPPING_ANYWHERE;
+	if (index == 0 && im->kind != WIRE_IMAGE_OBJECTS)
+		return MAPPING_ANYWHERE;
+	return flags & FIXD_COW && flags & FIXD_ALONE ? MAPPING_ALONE : MAPPING_FIXED;
 }
 
 /* Unless the program has closed it, and has something else under its number. */
@@ -212,7 +214,7 @@ static int ask_for_copy(void *arg, uint64_t serial, const struct move *moves, si
 }
 
 /* On error, *failed is the image with which it came. */
-static int map_images(struct fixd_view *v, const struct attached *a, struct reply *reply, bool writable, size_t *failed)
+static int map_images(struct fixd_view *v, const struct attached *a, struct reply *reply, unsigned flags, size_t *failed)
 {
 	struct mapping_moves moves = { .shared_copy = v->fixd->local ? NULL : ask_for_copy, .arg = v->fixd };
 	uint64_t last = 0;
@@ -225,8 +227,8 @@ static int map_images(struct fixd_view *v, const struct attached *a, struct repl
 		*failed = i < a->head.n_images ? i : 0;
 		if (i == a->head.n_images)
 			return -EPROTO; /* two of one serial, or one without */
-		r = mapping_get(&a->images[i], v->fixd->daemon_pid, fd_steal(&reply->fds[i]), writable, need_of(&a->images[i], i), &moves,
-				&v->mappings[i]);
+		r = mapping_get(&a->images[i], v->fixd->daemon_pid, fd_steal(&reply->fds[i]), flags & FIXD_COW,
+				need_of(&a->images[i], i, flags), &moves, &v->mappings[i]);
 		if (r < 0)
 			return r;
 		mapping_add_move(v->mappings[i], &moves);
@@ -235,7 +237,8 @@ static int map_images(struct fixd_view *v, const struct attached *a, struct repl
 	return 0;
 }
 
-static int make_view(struct fixd *f, const char *name, const struct attached *a, struct reply *reply, bool writable, struct fixd_view **out)
+static int make_view(struct fixd *f, const char *name, const struct attached *a, struct reply *reply, unsigned flags,
+		     struct fixd_view **out)
 {
 	struct fixd_view *v = view_new(f, a);
 	size_t failed;
@@ -243,13 +246,13 @@ static int make_view(struct fixd *f, const char *name, const struct attached *a,
 
 	if (!v)
 		return fixd_fail_with(f, -ENOMEM, "no memory");
-	v->flags |= writable ? FIXD_VIEW_COW : 0;
+	v->flags |= flags & FIXD_COW ? FIXD_VIEW_COW : 0;
 	if (v->path && (r = hold_tree(v)) < 0) {
 		fixd_fail_with(f, r, "the tree of '%s' at %s cannot be opened: %s", name, v->path, strerror(-r));
 		view_free(v);
 		return r;
 	}
-	r = map_images(v, a, reply, writable, &failed);
+	r = map_images(v, a, reply, flags, &failed);
 	if (r < 0) {
 		view_free(v);
 		return map_failed(f, r, &a->images[failed], name);
@@ -377,7 +380,7 @@ int view_attach(struct fixd *f, const char *name, const struct fixd_options *o, 
 	if ((flags & WIRE_ATTACH_BUILD) && parse_offer(&reply, offer, channel)) {
 		r = 1;
 	} else if ((r = parse_attached(f, &reply, &a)) == 0) {
-		r = make_view(f, name, &a, &reply, o->flags & FIXD_COW, out);
+		r = make_view(f, name, &a, &reply, o->flags, out);
 		if (r < 0)
 			connection_tell(f, WIRE_TYPE_detach, &(struct wire_detach){ .serial = a.images[0].serial },
 					sizeof(struct wire_detach));
@@ -390,7 +393,7 @@ int view_of_published(struct fixd *f, const char *name, const struct wire_image 
 {
 	struct attached a = { .head = { .flags = WIRE_ATTACHED_BUILT | WIRE_ATTACHED_OF_RUN, .n_images = 1 }, .images[0] = *im };
 	struct reply reply = { .fds[0] = fd };
-	int r = make_view(f, name, &a, &reply, writable, out);
+	int r = make_view(f, name, &a, &reply, writable ? FIXD_COW : 0, out);
 
 	if (r < 0)
 		connection_tell(f, WIRE_TYPE_detach, &(struct wire_detach){ .serial = im->serial }, sizeof(struct wire_detach));
@@ -406,7 +409,7 @@ int view_of_local(struct fixd *f, int fd, uint64_t size, bool writable, struct f
 	int r;
 
 	a.images[0].serial = __atomic_add_fetch(&last_serial, 1, __ATOMIC_RELAXED);
-	r = make_view(f, "", &a, &reply, writable, out);
+	r = make_view(f, "", &a, &reply, writable ? FIXD_COW : 0, out);
 	fd_close(reply.fds[0]);
 	return r;
 }
@@ -414,7 +417,7 @@ int view_of_local(struct fixd *f, int fd, uint64_t size, bool writable, struct f
 int fixd_attach(struct fixd *f, const char *name, const struct fixd_options *options, struct fixd_view **out)
 {
 	struct fixd_options o;
-	int r = options_take(f, options, FIXD_COW | FIXD_NOWAIT, &o);
+	int r = options_take(f, options, FIXD_COW | FIXD_NOWAIT | FIXD_ALONE, &o);
 
 	*out = NULL;
 	if (r == 0 && f->local)

@@ -910,7 +910,15 @@ def test_plugin_objects(t):
     below = Node.from_address(harness.LIB.fixd_view_root(w.handle)).below.contents
     below.text = b"damaged"
     assert w.reset() >= 1 and below.text == b"text", "what it points into is put back, too"
+    # Somebody else's writes are not undone by one who is alone, and nobody else's are its own.
+    for name in "top", "base":
+        fails(c, name, "alone", number=16, flags=harness.COW | harness.ALONE)
+    c.attach("base", flags=harness.COW).detach()
     w.detach()
+    w = c.attach("base", flags=harness.COW | harness.ALONE)
+    fails(c, "top", "alone", number=16, flags=harness.COW | harness.ALONE)
+    w.detach()
+    c.attach("top", flags=harness.COW | harness.ALONE).detach()
 
 
 def test_same_objects_have_the_same_digest(t):

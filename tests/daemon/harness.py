@@ -151,6 +151,7 @@ def load_library():
 
 LIB = load_library()
 COW = 1
+ALONE = 4
 
 
 class FixdError(Exception):

@@ -13,6 +13,7 @@ pub struct View {
 }
 
 pub const COW: c_uint = 1;
+pub const ALONE: c_uint = 4;
 pub const VIEW_BUILT: c_uint = 1;
 pub const VIEW_REUSED: c_uint = 2;
 

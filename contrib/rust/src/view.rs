@@ -7,10 +7,10 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::ptr::{self, NonNull};
 use std::slice;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::connection::{lock, Connection, Handle};
+use crate::connection::{Connection, Handle};
 use crate::plain::Plain;
 use crate::{ffi, Error, Result};
 
@@ -185,22 +185,10 @@ pub struct Private {
 common!(View);
 common!(Private);
 
-/// Where those of this process lie: two of the same objects would be the same bytes.
-static PRIVATE: Mutex<Vec<usize>> = Mutex::new(Vec::new());
-
 impl Private {
+    /// Nobody else in this process may have what it, or what it points into, is: a reset would undo that one's writes.
     pub(crate) fn new(connection: Arc<Connection>, name: &str, options: &Options) -> Result<Private> {
-        let lease = Lease::new(connection, name, options, ffi::COW)?;
-        let mut all = lock(&PRIVATE);
-        let start = lease.data() as usize;
-        if lease.size() > 0 && all.contains(&start) {
-            return Err(Error {
-                errno: 16,
-                sentence: format!("the objects of '{name}' are attached copy-on-write in this process already; drop that view first"),
-            });
-        }
-        all.push(start);
-        Ok(Private { lease })
+        Ok(Private { lease: Lease::new(connection, name, options, ffi::COW | ffi::ALONE)? })
     }
 
     /// Makes it pristine, with what it points into in other images. Returns how many pages were put back, an upper bound.
@@ -254,15 +242,5 @@ impl Private {
 impl DerefMut for Private {
     fn deref_mut(&mut self) -> &mut [u8] {
         unsafe { slice::from_raw_parts_mut(self.lease.data(), self.lease.size()) }
-    }
-}
-
-impl Drop for Private {
-    fn drop(&mut self) {
-        let start = self.lease.data() as usize;
-        let mut all = lock(&PRIVATE);
-        if let Some(i) = all.iter().position(|&s| s == start) {
-            all.swap_remove(i);
-        }
     }
 }
