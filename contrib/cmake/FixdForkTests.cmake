@@ -8,16 +8,16 @@ if(failed)
   message(FATAL_ERROR "${PROGRAM} --gtest_list_tests: ${failed}")
 endif()
 
-# A suite ends with '.', its cases are indented; "  # " begins what GoogleTest says of a parameter.
-string(REPLACE ";" "\\;" list "${list}")
+# A suite ends with '.', its cases are indented; "  # " begins what GoogleTest says of a parameter: any text, of which a bracket would keep
+# CMake from seeing where its lines end.
+string(REGEX REPLACE " *#[^\n]*" "" list "${list}")
 string(REPLACE "\n" ";" list "${list}")
 set(tests "")
 foreach(line IN LISTS list)
-  string(REGEX REPLACE " *#.*" "" name "${line}")
-  if(line MATCHES "^[^ ].*\\.( *#.*)?$")
-    set(suite "${name}")
+  if(line MATCHES "^[^ ].*\\.$")
+    set(suite "${line}")
   elseif(line MATCHES "^  [^ ]")
-    string(STRIP "${name}" name)
+    string(STRIP "${line}" name)
     set(arguments "--gtest_filter=${suite}${name}" --gtest_also_run_disabled_tests)
     if(XML)
       string(REPLACE "/" "_" file "${suite}${name}")

@@ -215,6 +215,33 @@ def test_forks(t):
     assert said == ["--gtest_filter=Parser.*\n", "--gtest_filter=Index.*\n", "", "finds_*\n"], said
 
 
+LISTED = """Parses.
+  Plainly
+  DISABLED_Slowly
+Some/Texts.
+  Are/0  # GetParam() = "[1,2"
+  Are/1  # GetParam() = "a;b"
+  Are/2  # GetParam() = "]"
+Typed/0.  # TypeParam = std::vector<int[3]>
+  Works
+"""
+
+
+@once
+def test_cases_of_ctest(t):
+    """All that a program lists, whatever its parameters are."""
+    if not shutil.which("cmake"):
+        raise Skip("needs cmake")
+    program = t.write("program", f"#!/bin/sh\ncat <<'EOF'\n{LISTED}EOF\n")
+    os.chmod(program, 0o755)
+    subprocess.run(["cmake", f"-DPROGRAM={program}", "-DPREFIX=p.", "-DCOMMAND=run;it", f"-DOUT={t.path('out')}", "-P",
+                    os.path.join(harness.SRC, "contrib/cmake/FixdForkTests.cmake")], check=True, timeout=LIMIT)
+    with open(t.path("out")) as f:
+        found = re.findall(r"add_test\(\[==\[(.*?)\]==\] \[==\[run\]==\] \[==\[it\]==\] \[==\[--gtest_filter=(.*?)\]==\]", f.read())
+    names = ["Parses.Plainly", "Parses.DISABLED_Slowly", "Some/Texts.Are/0", "Some/Texts.Are/1", "Some/Texts.Are/2", "Typed/0.Works"]
+    assert found == [(f"p.{name}", name) for name in names], found
+
+
 @runs("libfixd-builder.3 EXAMPLES *")
 @once
 def test_a_builder(t):
