@@ -80,7 +80,7 @@ static pid_t start_daemon(const char *config, const char *socket, const char *sc
 		_exit(EXIT_FAILURE);
 	if (prctl(PR_SET_PDEATHSIG, SIGTERM) < 0 || getppid() != keeper)
 		_exit(EXIT_FAILURE);
-	execlp(program, "fixd", "--config", config, "--socket", socket, "--ready-fd", number, "--log-level", "warn", NULL);
+	execlp(program, "fixd", "--config", config, "--socket", socket, "--ready-fd", number, "--log-level", "warn", "--cold", NULL);
 	fprintf(stderr, "fixctl: %s: %s\n", program, strerror(errno));
 	_exit(127);
 }

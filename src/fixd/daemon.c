@@ -79,7 +79,7 @@ static void warm_one(struct daemon *d, const struct fixture *f, const char *para
 /* What is marked `warm`. */
 static void warm(struct daemon *d)
 {
-	for (size_t k = 0; k < d->model.config->n_fixtures; k++) {
+	for (size_t k = 0; k < d->model.config->n_fixtures && !d->cold; k++) {
 		const struct fixture *f = d->model.config->fixtures[k];
 		char **env;
 
@@ -398,6 +398,7 @@ int daemon_start(struct daemon *d, const struct daemon_settings *settings)
 	d->keep.argv = settings->argv;
 	d->log_level = settings->log_level;
 	d->idle_exit = settings->idle_exit;
+	d->cold = settings->cold;
 	daemon_set_log_level(d);
 	raise_limits(d);
 	r = start_loop(d);

@@ -25,6 +25,7 @@ struct daemon {
 	int signals;	   /* of the loop */
 	int log_level;	   /* of the command line; -1: as configured */
 	int64_t idle_exit; /* of the command line, for a file that says none */
+	bool cold;	   /* nothing is built before somebody asks */
 };
 
 /* What it is started with; all of it is the daemon's then. */
@@ -34,6 +35,7 @@ struct daemon_settings {
 	char *alias;			/* another path of the socket, or NULL */
 	int log_level;
 	int64_t idle_exit;
+	bool cold;
 };
 
 /* 0, or -errno, which was logged. daemon_finish() either way. */

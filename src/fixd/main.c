@@ -34,6 +34,7 @@ struct options {
 	int ready_fd;
 	int log_level;	   /* -1: as configured */
 	int64_t idle_exit; /* ns, for a file that says none */
+	bool cold;
 };
 
 static const char help[] = "Usage: fixd --config FILE [OPTION...]\n"
@@ -46,6 +47,7 @@ static const char help[] = "Usage: fixd --config FILE [OPTION...]\n"
 			   "      --ready-fd N       write a newline to descriptor N when it listens\n"
 			   "      --log-level LEVEL  error, warn, info or debug\n"
 			   "      --idle-exit D      end after D without a client, unless the file has one\n"
+			   "      --cold             build nothing before somebody asks, whatever is marked warm\n"
 			   "  -h, --help             this text\n"
 			   "  -V, --version          the version\n"
 			   "\n"
@@ -127,7 +129,7 @@ static char *find_self(const char *name)
 
 static struct options parse_options(int argc, char **argv)
 {
-	enum { OPT_CHECK = 256, OPT_BACKGROUND, OPT_READY_FD, OPT_LOG_LEVEL, OPT_IDLE_EXIT, OPT_RESUMES };
+	enum { OPT_CHECK = 256, OPT_BACKGROUND, OPT_READY_FD, OPT_LOG_LEVEL, OPT_IDLE_EXIT, OPT_RESUMES, OPT_COLD };
 	static const struct option long_options[] = {
 		{ "config", required_argument, NULL, 'c' },
 		{ "socket", required_argument, NULL, 's' },
@@ -137,6 +139,7 @@ static struct options parse_options(int argc, char **argv)
 		{ "ready-fd", required_argument, NULL, OPT_READY_FD },
 		{ "log-level", required_argument, NULL, OPT_LOG_LEVEL },
 		{ "idle-exit", required_argument, NULL, OPT_IDLE_EXIT },
+		{ "cold", no_argument, NULL, OPT_COLD },
 		{ "help", no_argument, NULL, 'h' },
 		{ "version", no_argument, NULL, 'V' },
 		{ NULL, 0, NULL, 0 },
@@ -169,6 +172,9 @@ static struct options parse_options(int argc, char **argv)
 			break;
 		case OPT_IDLE_EXIT:
 			o.idle_exit = parse_idle_exit(optarg);
+			break;
+		case OPT_COLD:
+			o.cold = true;
 			break;
 		case 'h':
 			fputs(help, stdout);
@@ -239,7 +245,7 @@ int main(int argc, char **argv)
 	/* Whoever starts us may have closed them: no socket is to get their numbers, and our log with it. */
 	int standard = fd_open_standard();
 	struct options o = parse_options(argc, argv);
-	struct daemon_settings s = { .log_level = o.log_level, .idle_exit = o.idle_exit, .argv = argv };
+	struct daemon_settings s = { .log_level = o.log_level, .idle_exit = o.idle_exit, .cold = o.cold, .argv = argv };
 	struct daemon d = { 0 };
 	_cleanup_text_ struct text problems = { 0 };
 	/* Who waited for us was told long ago. */

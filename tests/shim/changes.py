@@ -108,6 +108,12 @@ def test_dry_run(t):
     assert f"words: {s.work}/words\n    of: command\n    by: shim\n" in out and "words" not in s.daemon.instances(), out
     done = subprocess.run(s.run_command("--dry-run"), cwd=s.work, capture_output=True, env=environment(TMPDIR=t.dir, FIXD_DISABLE="1"), timeout=LIMIT)
     assert (done.returncode, done.stdout) == (0, b"FIXD_DISABLE is set: nothing would be shown.\n"), done
+    # With a daemon of its own, too.
+    ini = t.write("own.ini", f"[fixture f]\ncommand = touch {t.path('built')}\nwarm = yes\npath = f\n[fixture g]\ncommand = echo g\npath = g\n")
+    own = [program("fixctl"), "run", "--isolate", t.mode, "--config", ini]
+    for more in ["-n"], ["-f", "g", "--", "grep", "g", "g"]:
+        done = subprocess.run(own + more, cwd=t.dir, capture_output=True, env=environment(TMPDIR=t.dir), timeout=LIMIT)
+        assert done.returncode == 0 and not os.path.exists(t.path("built")), (more, done)
     assert ("Trees are mounted" if t.mode == "mount" else "All is shown by the preloaded library: --isolate=shim") in out, out
 
 
