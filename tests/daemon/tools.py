@@ -405,6 +405,8 @@ def test_completion(t):
     for command in set(complete("")[1:]) - {"remote"}:
         usage = d.ctl("help", command).out.splitlines()[0]
         assert bool(complete("-s", d.socket, command, "")) == ("NAME" in usage), usage
+    assert complete("run", "-c./fixd.ini", "") == complete("run", "-f[a/", "") == [], "and nothing is said"
+    assert complete("--socket", "=", d.socket, "get", "co") == ["corpus"]
     assert complete("run", "-i", "m") == complete("run", "--isolate", "m") == ["mount"] and complete("run", "--config", "") == []
     assert complete("-s", d.socket, "run", "-f", "co") == complete("-s", d.socket, "run", "--fixture", "co") == ["corpus"]
     assert complete("get", "") == complete("run", "--", "ls", "-") == complete("report", "--output", "") == complete("graph", "") == []
@@ -446,6 +448,7 @@ def test_completion_by_others(t):
         assert complete(shell, "-s", d.socket, "remote", "push", "") == ["broken", "corpus", "index", "module"], shell
         assert complete(shell, "graph", "--format=") == ["dot", "json", "svg"], shell
         assert complete(shell, "run", "-i", "") == complete(shell, "run", "--isolate", "") == ["auto", "mount", "shim"], shell
+        complete(shell, "run", "-c./fixd.ini", "")  # nothing is said
         assert complete(shell, "-s", d.socket, "run", "-f", "") == ["broken", "corpus", "index", "module"], shell
         # With what the help says of each.
         assert "warm\tbuild now what is not fresh" in complete(shell, "help", "wa") and any(c.startswith("status\t") for c in complete(shell, "sta")), shell
