@@ -284,6 +284,7 @@ libdaemon_la_SOURCES = \
 	src/fixd/host/board.c src/fixd/host/board.h \
 	src/fixd/host/notify.c src/fixd/host/notify.h \
 	src/fixd/host/port.c src/fixd/host/port.h \
+	src/fixd/host/mount_table.c src/fixd/host/mount_table.h \
 	src/fixd/host/ring.c src/fixd/host/ring.h \
 	src/fixd/host/snapshot.c src/fixd/host/snapshot.h \
 	src/fixd/host/spawn.c src/fixd/host/spawn.h \

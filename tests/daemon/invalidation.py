@@ -724,6 +724,39 @@ def test_a_mount_over_what_is_watched(t):
     assert c.read("a") == b"old\n"
 
 
+def test_mounts_of_all_kinds(t):
+    """At what is watched, above it, below it, behind a link, in a place with odd characters; and moved, and taken away."""
+    for name in "up/dir/in", "up/dir/sub/deep", "o dd\\dir/in", "elsewhere/in":
+        t.write(name, "old\n")
+    os.symlink("elsewhere", t.path("link"))
+    words = {"named": "up/dir/in", "tree": "up/dir", "pattern": "up/d*/in", "odd": "o?dd?dir/in", "link": "link/in"}
+    d = t.daemon("".join(f"[fixture {name}]\ncommand = echo run >>{t.dir}/{name}.runs; cat up/dir/in up/dir/sub/deep o*/in link/in; echo\nwatch = {watch}\n"
+                         for name, watch in words.items()), prefix=in_a_mount_namespace(t, "true"))
+    c = d.client()
+
+    def built():
+        found = set()
+        for name in words:
+            before = t.runs(name + ".runs")
+            c.attach(name).detach()
+            found |= {name} if t.runs(name + ".runs") > before else set()
+        return found
+
+    assert built() == set(words)
+    for script, concerned in (
+        ("mkdir up/new; mount -t tmpfs t up/new; mkdir other; mount -t tmpfs t other", set()),
+        ("mount -t tmpfs t up/dir/sub; echo other >up/dir/sub/deep", {"tree"}),
+        ("umount up/dir/sub", {"tree"}),
+        ("mkdir copy; cp -r up/dir copy; echo longer >copy/dir/in; mount --bind copy up", {"named", "tree", "pattern"}),
+        ("umount up", {"named", "tree", "pattern"}),
+        ("mount -t tmpfs t 'o dd\\dir'; echo longer >'o dd\\dir/in'", {"odd"}),
+        ("mount --move 'o dd\\dir' elsewhere", {"odd", "link"}),
+        ("umount elsewhere", {"link"}),
+    ):
+        inside(d, f"cd {t.dir}; {script}")
+        assert built() == concerned, (script, concerned)
+
+
 def test_one_file_of_a_tree(t):
     """Whatever happens to it, and to it alone, is seen; what comes and goes is nothing."""
     for n in range(300):

@@ -213,6 +213,7 @@ void subscribe_way(struct watchset *s, const char *path, int depth)
 			sub->there = n >= 0 || errno != ENOENT;
 			sub->target = n > 0 ? xstrndup(target, (size_t)n) : NULL;
 		}
+		s->linked |= n > 0;
 		if (n <= 0 || depth >= LINKS_MAX)
 			continue;
 		/* Start again with the link's target in its place. */

@@ -3,9 +3,7 @@
 #include "fixd/host/subscription.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <limits.h>
-#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -15,7 +13,9 @@
 #include "base/fd.h"
 #include "base/glob.h"
 #include "base/log.h"
+#include "base/path.h"
 #include "base/text.h"
+#include "fixd/host/mount_table.h"
 
 static void touch(struct watchset *s, char *path)
 {
@@ -212,21 +212,45 @@ void watcher_catch_up(struct watcher *w)
 		watch_tell(w);
 }
 
-/* What is mounted over a directory changes everything below, and inotify does not tell. */
-void watcher_look_at_mounts(struct watcher *w)
+/* May the pattern name anything there, or below, or on the way to it? */
+static bool leads_to(const char *pattern, const char *place)
 {
-	struct pollfd p = { .fd = w->mounts, .events = POLLPRI };
+	_cleanup_free_ char *plain = xstrndup(pattern, strcspn(pattern, "*?[\\"));
+	char *end = strrchr(plain, '/');
 
-	if (w->mounts < 0 || link_empty(&w->sets) || poll(&p, 1, 0) <= 0)
-		return;
+	/* The last part of it may be one of which only the beginning is plain. */
+	if (pattern[strlen(plain)] && end)
+		end[end == plain] = '\0';
+	return *pattern == '/' && (path_below(plain, place) || path_below(place, plain));
+}
+
+/* What is mounted over a directory changes everything below, and inotify does not tell. `place`: NULL, if it is not known where. */
+static void watcher_note_mount(void *watcher, const char *place)
+{
+	struct watcher *w = watcher;
+
 	link_for_each(l, &w->sets) {
 		struct watchset *s = link_entry(l, struct watchset, link);
+		bool concerned = !place || s->linked || s->deaf;
 
+		for (char **p = s->patterns; *p && !concerned; p++)
+			concerned = leads_to(*p, place);
+		if (!concerned)
+			continue;
 		hint_set(s);
 		touch(s, NULL);
 		s->renamed = true;
 	}
-	watch_tell(w);
+}
+
+void watcher_look_at_mounts(struct watcher *w)
+{
+	if (!w->mounts || link_empty(&w->sets))
+		return;
+	if (!mount_table_look(w->mounts, watcher_note_mount, w))
+		watcher_note_mount(w, NULL);
+	if (!link_empty(&w->told))
+		watch_tell(w);
 }
 
 void watcher_drain(struct watcher *w)
@@ -258,7 +282,7 @@ struct watcher *watcher_new(struct loop *loop)
 		log_warn(-errno, "no inotify: watched files are looked at on every attach");
 	else
 		w->source = loop_watch(loop, w->fd, on_readable, w);
-	w->mounts = open("/proc/self/mountinfo", O_RDONLY | O_CLOEXEC);
+	w->mounts = mount_table_new();
 	return w;
 }
 
@@ -270,7 +294,7 @@ struct watcher *watcher_free(struct watcher *w)
 	deferred_cancel(&w->burying);
 	deferred_cancel(&w->telling);
 	source_close(w->source);
-	fd_close(w->mounts);
+	mount_table_free(w->mounts);
 	free(w);
 	return NULL;
 }

@@ -23,8 +23,8 @@ struct watcher {
 	struct link told;      /* watchset::in_told: whose hint is to be passed on */
 	struct source *source; /* NULL: no inotify */
 	int fd;
-	int mounts; /* /proc/self/mountinfo, which says when something is mounted; or -1 */
-	void *wds;  /* tree of struct wd */
+	struct mount_table *mounts; /* or NULL */
+	void *wds;		    /* tree of struct wd */
 	struct link sets;
 	bool warned;
 	uint64_t epoch; /* of the loop, at the last drain */
@@ -92,6 +92,7 @@ struct watchset {
 	char *wrong;		     /* why the first look is not to be relied on */
 	bool polled;		     /* it is not told of every change */
 	bool deaf;		     /* nor can it subscribe to more */
+	bool linked;		     /* a link is, or was, on the way to what it sees */
 	bool hinted;		     /* something happened since the last look */
 	bool renamed;		     /* and names came or went: there may be more to watch */
 	bool again;		     /* what is subscribed may be so already */
