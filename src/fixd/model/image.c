@@ -299,6 +299,7 @@ struct lease *lease_new(struct image *im, struct link *leases, pid_t pid)
 	struct lease *l = xcalloc(1, sizeof *l);
 
 	l->image = image_ref(im);
+	l->of = leases;
 	l->pid = pid;
 	l->since = model_now(im->model);
 	link_insert(leases, &l->in_client);

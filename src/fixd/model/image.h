@@ -147,6 +147,7 @@ struct lease {
 	struct link in_client; /* client::leases */
 	struct link in_image;  /* image::leases */
 	struct image *image;
+	const struct link *of; /* the list that it is in */
 	pid_t pid;
 	bool released; /* held, but not to be used again */
 	uid_t uid;

@@ -44,15 +44,18 @@ static void run_retire(struct image *im)
 	instance_propagate(i);
 }
 
-static const struct lease *lease_of(const struct client *c, const struct image *im)
+/* By its own list and that of the image, whichever is shorter. */
+static bool has_lease_of(const struct client *c, const struct image *im)
 {
-	link_for_each(l, &c->leases) {
-		const struct lease *lease = link_entry(l, struct lease, in_client);
+	const struct link *its = c->leases.next, *all = im->leases.next;
 
-		if (lease->image == im && !lease->released)
-			return lease;
+	for (; its != &c->leases && all != &im->leases; its = its->next, all = all->next) {
+		const struct lease *a = link_entry(its, struct lease, in_client), *b = link_entry(all, struct lease, in_image);
+
+		if ((a->image == im && !a->released) || (b->of == &c->leases && !b->released))
+			return true;
 	}
-	return NULL;
+	return false;
 }
 
 /* Does that connection, or with NULL anybody, wait to be the last? */
@@ -75,8 +78,10 @@ static bool somebody_else_needs(const struct run *r, const struct image *im, con
 
 		if (m->observer || m->client == but)
 			continue;
+		if (!m->closing && !(m->client->n_pending && is_waiting(r, m->client, im)))
+			return true;
 		/* Who waits may have got it anew meanwhile. */
-		if (lease_of(m->client, im) || (!m->closing && !is_waiting(r, m->client, im)))
+		if (has_lease_of(m->client, im))
 			return true;
 	}
 	return false;
@@ -110,10 +115,24 @@ static void run_elect(struct run *r, struct image *im)
 	image_unref(im);
 }
 
+/* One that has no end in sight, and waits for nothing. */
+static bool somebody_needs_everything(const struct run *r)
+{
+	link_for_each(l, &r->members) {
+		const struct member *m = link_entry(l, struct member, link);
+
+		if (!m->observer && !m->closing && !m->client->n_pending)
+			return true;
+	}
+	return false;
+}
+
 void run_settle(struct run *r)
 {
 	bool again;
 
+	if (somebody_needs_everything(r))
+		return;
 	do {
 		again = false;
 		link_for_each(l, &r->releases) {

@@ -144,31 +144,40 @@ const struct image_owner session_images = {
 	.orphaned = orphan_add,
 };
 
+/* Of a run: keys of the instances, since one may go with another. */
 struct unneeded {
 	const struct run *run;
-	struct instance *found;
+	struct vector keys;
 };
+
+static bool is_unneeded(const struct instance *i, const struct run *run)
+{
+	return i->run && i->run == run && i->current && !run_needs(run, i->current);
+}
 
 static void find_unneeded(struct instance *i, void *arg)
 {
 	struct unneeded *u = arg;
 
-	if (i->run && i->run == u->run && i->current && !run_needs(u->run, i->current))
-		u->found = i;
+	if (is_unneeded(i, u->run))
+		vector_add(&u->keys, xstrdup(i->key));
 }
 
 struct orphan *session_adopt(struct session *s, const char *pattern, const struct run *run)
 {
 	struct unneeded u = { .run = run };
 
-	do {
-		u.found = NULL;
-		session_each(s, find_unneeded, &u);
-		if (u.found) {
-			instance_retire(u.found, "nobody in its run could use it any more");
-			instance_propagate(u.found);
+	session_each(s, find_unneeded, &u);
+	for (size_t k = 0; k < u.keys.n; k++) {
+		_cleanup_free_ char *key = u.keys.all[k];
+		struct instance *i = session_by_key(s, key);
+
+		if (i && is_unneeded(i, run)) {
+			instance_retire(i, "nobody in its run could use it any more");
+			instance_propagate(i);
 		}
-	} while (u.found);
+	}
+	vector_deinit(&u.keys);
 	return orphan_take(s, pattern);
 }
 
