@@ -60,10 +60,13 @@ static void put_cost(struct text *out, const struct image *im)
 	}
 }
 
+/* So many processes of one image are named: a step is over soon. */
+#define PIDS_MAX 1000
+
 static void put_image(struct text *out, const struct instance *i, const struct image *im)
 {
 	char hex[DIGEST_HEX_SIZE];
-	size_t mark;
+	size_t mark, n = 0;
 
 	record_u64(out, REPORT_GENERATION, im->generation);
 	record_u64(out, REPORT_ADDRESS, im->address);
@@ -75,8 +78,11 @@ static void put_image(struct text *out, const struct instance *i, const struct i
 	record_u64(out, REPORT_REUSED, im->attaches ? im->attaches - 1 : 0);
 	record_u64(out, REPORT_LEASES, im->n_leases);
 	mark = record_begin(out, REPORT_PIDS, RECORD_LIST);
-	link_for_each(l, &im->leases)
+	link_for_each(l, &im->leases) {
+		if (n++ == PIDS_MAX)
+			break;
 		record_u64(out, REPORT_PIDS, (uint64_t)link_entry(l, struct lease, in_image)->pid);
+	}
 	record_end(out, mark);
 	record_time(out, REPORT_BUILD_TIME, im->build_ns);
 	put_cost(out, im);
