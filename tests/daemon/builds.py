@@ -609,7 +609,8 @@ def test_exclude(t):
     for name in (".git/config", "src/a.c", "src/a.o", "src/deep/b.o", "build/out", "keep/build/out", "core"):
         t.write("data/" + name, name)
     d = t.daemon("[policy]\nmax-age = none\n[fixture f]\ndirectory = data\nexclude = .git, *.o, ./core\n  build/\n  src/deep/*\n"
-                 "[fixture g]\ndirectory = data\nexclude = keep/build, core\nwatch-by = content\n")
+                 "[fixture g]\ndirectory = data\nexclude = keep/build, core\nwatch-by = content\n"
+                 + "".join(f"[fixture f{n}]\ndirectory = {written}\nexclude = .git, *.o, ./core, build/, src/deep/*\n" for n, written in enumerate(("data/", "./data//.", ".//data/./"))))
     c = d.client()
 
     def tree(name):
@@ -617,16 +618,18 @@ def test_exclude(t):
         found = sorted(os.path.relpath(os.path.join(b, n), v.path) for b, _, files in os.walk(v.path) for n in files)
         v.detach()
         return found
-    assert tree("f") == ["src/a.c"], tree("f")
+    for name in "f", "f0", "f1", "f2":
+        assert tree(name) == ["src/a.c"], (name, tree(name))
     assert tree("g") == [".git/config", "build/out", "src/a.c", "src/a.o", "src/deep/b.o"], tree("g")
     for name in (".git/config", ".git/new", "src/a.o", "build/more"):
         t.write("data/" + name, "changed")
-    tree("f")
-    assert d.instance("f")["generation"] == 1
+    for name in "f", "f0", "f1", "f2":
+        assert tree(name) == ["src/a.c"] and d.instance(name)["generation"] == 1, name
     t.write("data/keep/build/out", "changed")
     t.write("data/src/a.c", "changed")
-    tree("f"), tree("g")
-    assert d.instance("f")["generation"] == 2 and d.instance("g")["generation"] == 2
+    tree("g")
+    for name in "f", "f0", "f1", "f2":
+        assert tree(name) == ["src/a.c"] and d.instance(name)["generation"] == d.instance("g")["generation"] == 2, name
     t.write("data/keep/build/out", "once more")
     tree("f"), tree("g")
     assert d.instance("f")["generation"] == 2 and d.instance("g")["generation"] == 2

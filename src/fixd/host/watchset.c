@@ -218,11 +218,15 @@ static char *normal_pattern(const char *pattern)
 	if (*copy != '/')
 		return copy; /* what is excluded */
 	for (const char *p = copy; *p; p++) {
-		if (p[0] == '/' && p[1] == '.' && p[2] == '/')
+		if (p[0] == '/' && p[1] == '.' && (p[2] == '/' || !p[2]))
 			p++;
 		else if (p[0] != '/' || p[1] != '/')
 			*to++ = *p;
 	}
+	if (to > copy + 1 && to[-1] == '/')
+		to--;
+	if (to == copy)
+		*to++ = '/';
 	*to = '\0';
 	return copy;
 }
