@@ -91,10 +91,12 @@ class _Surroundings:
     def changed_by(self, other: Callable[[], Any]) -> Any:
         """What another one sets, as a fixture that is asked for, it sets in each process."""
         __tracebackhide__ = True
-        directory, path = _directory(), list(sys.path)
+        directory, path, attributes = _directory(), list(sys.path), [dict(vars(c)) for c, _ in self._attributes]
         try:
             return other()
         finally:
+            for (c, before), was in zip(self._attributes, attributes):
+                before.update({name: value for name, value in dict(vars(c)).items() if was.get(name, self) is not value})
             # What the build has set before stays its own.
             if directory == self._directory:
                 self._directory = _directory()
@@ -110,11 +112,13 @@ def _runs(child: Any) -> bool:
 
 
 def _children() -> Set[Any]:
-    """Processes that were begun by name: those of pools are of other classes, and nobody needs them."""
-    process, context = sys.modules.get("multiprocessing.process"), sys.modules.get("multiprocessing.context")
-    kind = getattr(context, "Process", None)
+    """Processes that were begun by name: nobody needs those of pools."""
+    process, context, futures = (sys.modules.get(name) for name in ("multiprocessing.process", "multiprocessing.context", "concurrent.futures.process"))
+    kinds = tuple(filter(None, (getattr(context, f"{name}Process", None) for name in ("", "Fork", "Spawn", "ForkServer"))))
+    pooled = {child for thread in list(getattr(futures, "_threads_wakeups", ())) for child in list((getattr(thread, "processes", None) or {}).values())}
     # Who is asked whether it runs may leave the set.
-    return {child for child in list(getattr(process, "_children", ())) if type(child) is kind and _runs(child)}
+    return {child for child in list(getattr(process, "_children", ()))
+            if isinstance(child, kinds) and "PoolWorker" not in child.name and child not in pooled and _runs(child)}
 
 
 class Ends:

@@ -188,12 +188,18 @@ def test_an_environment_that_a_late_import_sets(project):
         assert "it has set the variable MODE of the environment" in project.run().passed(1).output
 
 
-def test_a_process_that_ends_with_its_builder(project):
-    project.conftest("""
+@pytest.mark.parametrize("process", ["multiprocessing.Process", "Server", "multiprocessing.get_context('fork').Process", "manager"])
+def test_a_process_that_ends_with_its_builder(project, process):
+    project.conftest(f"""
         import multiprocessing, time
+        class Server(multiprocessing.Process): pass
         @fixd.fixture(scope="session")
         def server():
-            process = multiprocessing.Process(target=time.sleep, args=(60,), daemon=True)
+            global manager
+            if {process!r} == "manager":
+                manager = multiprocessing.Manager()
+                return manager._process.pid
+            process = {process}(target=time.sleep, args=(60,), daemon=True)
             process.start()
             return process.pid
         """)
@@ -218,7 +224,9 @@ def test_processes_that_have_ended(project):
             start()
             global pool
             pool = concurrent.futures.ProcessPoolExecutor(1)
-            return pool.submit(int, 3).result()
+            global other
+            other = multiprocessing.Pool(1)
+            return pool.submit(int, other.apply(int, (3,))).result()
         """)
     project.write("test_it.py", "def test(value): assert value == 3\n")
     for _ in range(2):
@@ -324,3 +332,39 @@ def test_a_module_that_builds_import_inside(project):
     for text in "[1, 2]", "[1, 20]":
         project.write("table.json", text)
         project.run().passed(1)
+
+
+def test_what_modules_read_that_only_a_conftest_imports(project):
+    """Before any of them says a word of us."""
+    project.write("cfg.json", "1")
+    project.write("src/proj/__init__.py", "")
+    project.write("src/proj/testing.py", """
+        import json
+        CFG = json.load(open("cfg.json"))
+        import fixd
+        @fixd.fixture(scope="session")
+        def index(): return CFG
+        """)
+    project.write("tests/test_it.py", "import json\ndef test(index): assert index == json.load(open('cfg.json'))\n")
+    project.write("pytest.ini", "[pytest]\npythonpath = src\n")
+    project.write("tests/conftest.py", "from proj.testing import index\n")
+    for text in "1", "2":
+        project.write("cfg.json", text)
+        project.run("tests").passed(1)
+
+
+def test_a_class_that_another_fixture_sets(project):
+    """It does so in each process, as any fixture that is asked for."""
+    project.conftest("")
+    project.write("test_it.py", """
+        import fixd, pytest
+        class TestIt:
+            @pytest.fixture(scope="class")
+            def db(self, request): request.cls.db = 1
+            @fixd.fixture(scope="class")
+            def value(self, request):
+                request.getfixturevalue("db")
+                return 1
+            def test(self, value): assert self.db == value
+        """)
+    assert "built in every process" not in project.run().passed(1).output
