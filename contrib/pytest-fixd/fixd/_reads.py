@@ -7,6 +7,7 @@ not seen, nor what libraries of C open themselves.
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import functools
 import glob
@@ -102,15 +103,36 @@ def _files_of(paths: Iterable[str]) -> Iterator[str]:
             yield from (os.path.join(directory, name) for name in files if name.endswith(".py"))
 
 
+def _imports_of(path: str) -> Set[str]:
+    """The first part of each module's name that a file imports."""
+    try:
+        with open(path, "rb") as f:
+            nodes = list(ast.walk(ast.parse(f.read())))
+    except (OSError, SyntaxError, ValueError):
+        return set()
+    names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    names |= {node.module or "" for node in nodes if isinstance(node, ast.ImportFrom) and not node.level}
+    return {name.partition(".")[0] for name in names}
+
+
+def _modules_of(root: str, names: Iterable[str]) -> Iterator[str]:
+    """Where those of the project lie, of all these."""
+    for directory in {root, os.path.join(root, "src"), os.path.join(root, "lib"), *(p for p in map(os.path.abspath, sys.path) if p.startswith(root + os.sep))}:
+        for name in names:
+            yield from (path for path in (os.path.join(directory, name), os.path.join(directory, name + ".py")) if os.path.exists(path))
+
+
 def _is_wanted(config: Any) -> bool:
     """Does a file of this run know of us?  In doubt it does."""
     root, here = str(config.rootpath), str(config.invocation_params.dir)
     words = config.known_args_namespace.file_or_dir or [p for words in config.getini("testpaths") for p in glob.glob(os.path.join(root, words))] or [here]
     paths = {os.path.abspath(os.path.join(here, str(word).partition("::")[0])) for word in words}
     ways = {way for path in paths for way in _ways_to(path)} | {root}
-    if not all(map(os.path.exists, paths)) or any(_knows_us(os.path.join(way, "conftest.py")) for way in ways):
+    conftests = [os.path.join(way, "conftest.py") for way in ways]
+    if not all(map(os.path.exists, paths)) or any(map(_knows_us, conftests)):
         return True
-    files = list(itertools.islice(_files_of(paths), SEARCHED_MAX + 1))
+    modules = _modules_of(root, set().union(*map(_imports_of, conftests)) - {""})
+    files = list(itertools.islice(_files_of({*paths, *modules}), SEARCHED_MAX + 1))
     return len(files) > SEARCHED_MAX or any(map(_knows_us, files))
 
 
