@@ -17,7 +17,8 @@ from ._rerun import attributes_of
 VARIABLE = "FIXD_BLAME"
 PAGE = 4096  # has one first writer
 BYTES_MAX = 8  # that are shown
-CHANGES_MAX = 256  # that are looked at
+CHANGES_MIN = 256  # that are asked for at first
+CHANGES_MAX = 1 << 16  # and that are looked at
 WRITERS_MAX = 4  # that are told
 OBJECTS_MAX = 20000  # of a value, that are searched for its arrays
 
@@ -141,7 +142,10 @@ def changes_of(view: View, value: Any) -> Tuple[List[Change], int]:
     """(Those of each writer, how many other writers there are), as it is before the view is reset."""
     by_writer: Dict[str, Change] = {}
     by_page: Dict[int, str] = {}
-    for offset, length in view.changes(CHANGES_MAX):
+    n = CHANGES_MIN
+    while len(found := view.changes(n)) == n and n < CHANGES_MAX:
+        n *= 16
+    for offset, length in found:
         page = (view.address + offset) // PAGE
         writer = by_page[page] = by_page[page] if page in by_page else view.writer(offset)
         if writer in by_writer:

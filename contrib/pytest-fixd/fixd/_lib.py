@@ -342,10 +342,10 @@ class Connection:
             Build(self, build, writable).abort(None)
             raise
 
-    def set_test(self, test: str) -> None:
-        """The test that runs from now on; the daemon's log of events names it."""
+    def set_test(self, test: Optional[str]) -> None:
+        """The test that runs from now on, which the daemon's log of events names; None: none does."""
         with self._lock:
-            self._lib.fixd_set_test(self._handle, test.encode(errors="replace").replace(b"\0", b" "))
+            self._lib.fixd_set_test(self._handle, None if test is None else test.encode(errors="replace").replace(b"\0", b" "))
 
     def closing(self) -> None:
         with self._lock:

@@ -14,14 +14,18 @@ import inspect
 import json
 import os
 import pickle
+import select
 import signal
 import sys
 import sysconfig
 import threading
+import time
 import warnings
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 
 RERUN_S = 30
+GRACE_S = 5  # of one that does not end by its alarm
+LOOK_S = 0.01
 WORDS_MAX = 60000
 CALLERS_MAX = 6
 SHOWN_MAX = 60
@@ -185,6 +189,7 @@ def _fixtures_again(item: Any, test: Callable[[], None] = lambda: None) -> None:
 
 
 def _run(item: Any, handle: Any, handles: List[Any], out: int, steps: List[Callable[[], None]]) -> None:
+    os.setpgid(0, 0)
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.alarm(RERUN_S)
     null = os.open(os.devnull, os.O_RDWR)
@@ -204,8 +209,33 @@ def _run(item: Any, handle: Any, handles: List[Any], out: int, steps: List[Calla
             tracer.end()
 
 
+def _words_of(child: int, ours: int) -> bytes:
+    """All that it has said when it has ended: what the test has begun there may live on, with the other end of the pipe.  Then it is ended."""
+    status, limit = None, time.monotonic() + RERUN_S + GRACE_S
+    try:
+        while status is None and time.monotonic() < limit:
+            pid, status = os.waitpid(child, os.WNOHANG)
+            if not pid:
+                status = None
+                select.select([], [], [], LOOK_S)
+    except ChildProcessError:
+        status = 0  # this program ignores the end of its children
+    for signal_all in (os.killpg, os.kill):
+        try:
+            signal_all(child, signal.SIGKILL)
+        except OSError:
+            pass
+    os.set_blocking(ours, False)
+    with open(ours, "rb") as f:
+        words = f.read() or b""
+    if status is None or os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGALRM:
+        if not words:
+            raise TimeoutError(f"the test alone, looked at line by line, takes longer than {RERUN_S} s")
+    return words
+
+
 def find(item: Any, handle: Any, handles: List[Any], has_ended: bool = False) -> Optional[Found]:
-    """Who changes what `handle` has of its own; None: it did not happen again.  `has_ended`: it was not the test, but its fixtures."""
+    """Who changes what `handle` has of its own; None: it did not happen again.  TimeoutError: it was not found out.  `has_ended`: it was not the test, but its fixtures."""
     # What it has may have been made with the value by a fixture of its own.
     steps = [functools.partial(_fixtures_again, item)] if has_ended else [item.runtest, functools.partial(_fixtures_again, item, item.runtest)]
     ours, theirs = os.pipe()
@@ -219,9 +249,7 @@ def find(item: Any, handle: Any, handles: List[Any], has_ended: bool = False) ->
         finally:
             os._exit(1)
     os.close(theirs)
-    with open(ours, "rb") as f:
-        words = f.read()
-    os.waitpid(child, 0)
+    words = _words_of(child, ours)
     try:
         return Found(*json.loads(words))
     except ValueError:

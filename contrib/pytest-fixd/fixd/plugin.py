@@ -16,7 +16,7 @@ import time
 import types
 import uuid
 import warnings
-from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Optional, Set, Tuple
 
 import pluggy
 import pytest
@@ -100,6 +100,7 @@ class Runtime:
         self.timeout: float = setting(config, "fixd_timeout") or TIMEOUT_S
         self.wait_s = self.timeout + 60
         self.strict: bool = setting(config, "fixd_strict")
+        self.too_long: Set[str] = set()  # to be looked at line by line
         self.blame: bool = setting(config, "fixd_blame")
         self.leaks: bool = self.strict or self.blame or setting(config, "fixd_leaks")
         self.connection: Optional[Connection] = None
@@ -326,8 +327,9 @@ class Runtime:
 
     def begin_test(self, item: Any) -> None:
         self.test, self.running = item.nodeid, item
+        # What is undone here was written by a test before, and nobody knows which.
         if self.connection is not None:
-            self.connection.set_test(self.test)
+            self.connection.set_test(None)
         # What a doctest asks for by getfixture() nobody knows before.
         wanted = ("request",) if hasattr(item, "dtest") else getattr(item, "fixturenames", ())
         for handle in list(self.handles.values()):
@@ -338,6 +340,8 @@ class Runtime:
                     handle.view.reset()
                     handle.unseen = False
                 _renewal.renew(handle, self.handles.values())
+        if self.connection is not None:
+            self.connection.set_test(self.test)
 
     def replace_dead(self, item: pytest.Item) -> None:
         """What was made with a clone that has died goes with it; who needs them next gets others."""
@@ -406,7 +410,13 @@ class Runtime:
             return ""
         # The one that ends with the test is not among them any more.
         handles = [handle, *(h for h in self.handles.values() if h is not handle)]
-        found = _rerun.find(self.item, handle, handles, self.has_ended)
+        if handle.title in self.too_long:
+            return ""
+        try:
+            found = _rerun.find(self.item, handle, handles, self.has_ended)
+        except TimeoutError as e:
+            self.too_long.add(handle.title)
+            return f"\n    by which line is not known: {e}"
         if found is None:
             return "\n    by which line is not known: it did not happen again when the test was run alone"
         if handle.view is not None and found.lines:
@@ -428,7 +438,7 @@ class Runtime:
         for handle in self.handles.values():
             handle.was_had = handle.was_had or self.has_asked(handle)
         for handle in self.writable:
-            if self.has_asked(handle):
+            if self.leaks or self.has_asked(handle):
                 self.look_at(handle)
             else:
                 handle.unseen = True  # where no kernel tells it at once, looking at 1 GiB takes some ms

@@ -272,3 +272,86 @@ def test_what_parse_has_made(project):
         assert output.count("changed the shared fixture 'conftest.py::model' outside of its arrays: later tests of this process see that") == 2, output
         assert "test_reads changed" not in output and ("test_it.py:3 in test_changes()" in output) == (option == "--fixd-blame") and "became" not in output, output
     assert "1 error" in project.run("--fixd-strict", "-k", "again").output
+
+
+def test_who_did_not_ask(project):
+    """Whoever asks for it next is not the one who changed it."""
+    pytest.importorskip("numpy")
+    project.conftest(FIXTURES)
+    project.write("test_it.py", """
+        kept = []
+        def test_keeps(matrix):
+            kept.append(matrix)
+        def test_does_not_ask():
+            kept[0][3, 4] = 0
+        def test_asks(matrix):
+            assert matrix[3, 4] == 154
+        """)
+    found = reports(project.run("--fixd-blame").passed(3).output)
+    assert list(found) == ["does_not_ask"] and found["does_not_ask"][0] == 6, found
+    assert "test_does_not_ask changed" in project.run("--fixd-strict").output
+    project.run().passed(3)
+
+
+def test_several_writers_of_much(project):
+    pytest.importorskip("numpy")
+    project.conftest(FIXTURES)
+    project.write("test_it.py", """
+        def test_changes(matrix):
+            matrix.ravel()[0:4000:2] += 1
+            matrix[-1, -1] = -1
+        """)
+    output = project.run("--fixd-blame").passed(1).output
+    assert "test_it.py:3 in test_changes()" in output and "test_it.py:4 in test_changes()" in output, output
+
+
+def test_a_second_run_of_a_test(project):
+    """What it leaves there is ended; what takes too long is not waited for, nor tried again."""
+    project.conftest("""
+        import fixd._rerun
+        fixd._rerun.RERUN_S = 2
+        @fixd.fixture(scope="module")
+        def table(): return {"rows": []}
+        @fixd.fixture(scope="module")
+        def slow(): return []
+        """)
+    project.write("test_it.py", """
+        import multiprocessing, os, time
+        here = os.getpid()
+        def test_leaves(table):
+            process = multiprocessing.Process(target=time.sleep, args=(0.3 if os.getpid() == here else 654.321,))
+            process.start()
+            table["rows"].append(1)
+            process.join()
+        def takes_long(slow):
+            slow.append(1)
+            if os.getpid() != here:
+                time.sleep(60)
+        def test_takes_long(slow): takes_long(slow)
+        def test_again(slow): takes_long(slow)
+        """)
+    output = project.run("--fixd-blame").passed(3).output
+    assert "changed at" in output and "test_it.py:7 in test_leaves()" in output, output
+    # Found at the line that changes it, before the child sleeps.
+    assert "test_it.py:10 in takes_long()" in output, output
+
+
+def test_a_second_run_that_takes_long(project):
+    project.conftest("""
+        import fixd._rerun
+        fixd._rerun.RERUN_S = 1
+        @fixd.fixture(scope="module")
+        def slow(): return []
+        """)
+    project.write("test_it.py", """
+        import os, time
+        here = os.getpid()
+        def changes(slow):
+            if os.getpid() != here:
+                time.sleep(60)
+            slow.append(1)
+        def test_one(slow): changes(slow)
+        def test_two(slow): changes(slow)
+        """)
+    output = project.run("--fixd-blame").passed(2).output
+    assert output.count("takes longer than 1 s") == 1 and output.count("changed the shared fixture") == 2, output
