@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <execinfo.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -33,6 +34,8 @@ struct watch {
 	bool given_up; /* there were too many: all pages are open */
 };
 
+/* Of what all watches have in common; nobody who has it waits for another lock. */
+static pthread_mutex_t watch_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct watch *watches[WATCHES];
 static size_t n_watches; /* places used at some time */
 
@@ -182,6 +185,46 @@ static void watch_take_call(uintptr_t start, size_t size, const void *place)
 	}
 }
 
+static size_t watch_begin_call(uintptr_t start, size_t size, const void *place)
+{
+	struct watch *w = watch_of(start);
+	size_t before = w ? __atomic_load_n(&w->n, __ATOMIC_RELAXED) : 0;
+
+	watch_take_call(start, size, place);
+	return before;
+}
+
+/* These pages were opened for nothing, if they were by this thread and since then: whoever writes there next is the first. */
+static void close_pages(struct watch *w, size_t first, size_t end, size_t before)
+{
+	pid_t thread = (pid_t)syscall(SYS_gettid);
+
+	for (size_t i = before; i < w->n && i < WRITES_MAX; i++) {
+		struct first_write *f = &w->writes[i];
+		size_t page = f->page > first ? f->page : first, last = f->page + (size_t)f->pages < end ? f->page + (size_t)f->pages : end;
+
+		if (f->thread != thread || page >= last)
+			continue;
+		f->pages = (uint32_t)(page - f->page);
+		for (size_t k = page; k < last; k++)
+			__atomic_store_n(&w->writer[k], 0, __ATOMIC_RELEASE);
+		mprotect(w->base + page * PAGE, (last - page) * PAGE, PROT_READ);
+	}
+}
+
+/* What the call was given and has not written to. */
+static void watch_end_call(uintptr_t start, size_t size, size_t before)
+{
+	struct watch *w = watch_of(start);
+	size_t offset, end;
+
+	if (!w || w->given_up)
+		return;
+	offset = start - (uintptr_t)w->base;
+	end = (offset + size + PAGE - 1) / PAGE;
+	close_pages(w, (offset + PAGE - 1) / PAGE, end < w->pages ? end : w->pages, before);
+}
+
 static void on_fault(int sig, siginfo_t *si, void *context);
 
 static bool is_ours(const struct sigaction *a)
@@ -222,8 +265,11 @@ static void stand_first(void)
 
 	if (fixd_free_asks && fixd_free_asks(take_fault))
 		return;
-	if (sigaction(SIGSEGV, NULL, &had) < 0 || is_ours(&had))
+	pthread_mutex_lock(&watch_lock);
+	if (sigaction(SIGSEGV, NULL, &had) < 0 || is_ours(&had)) {
+		pthread_mutex_unlock(&watch_lock);
 		return;
+	}
 	ours.sa_flags |= had.sa_flags & (SA_ONSTACK | SA_RESTART | SA_NODEFER);
 	ours.sa_mask = had.sa_mask;
 	/* Whoever takes turns with us has been noted before. */
@@ -231,6 +277,7 @@ static void stand_first(void)
 		memmove(others, others + 1, sizeof *others * --n_others);
 	others[n_others++] = had;
 	sigaction(SIGSEGV, &ours, NULL);
+	pthread_mutex_unlock(&watch_lock);
 }
 
 /* What a handler must not do for the first time: backtrace() loads a library. */
@@ -246,6 +293,11 @@ static void prepare(void)
 	python_prepare();
 	if (fixd_free_tells)
 		fixd_free_tells(watch_take_call);
+}
+
+void watch_survive_fork(void)
+{
+	pthread_mutex_init(&watch_lock, NULL);
 }
 
 void watch_refusals(void (*fn)(const void *, const struct first_write *))
@@ -275,16 +327,21 @@ void *watch_place(size_t size)
 
 static bool enlist(struct watch *w)
 {
-	for (size_t i = 0; i < WATCHES; i++) {
+	bool found = false;
+
+	pthread_mutex_lock(&watch_lock);
+	for (size_t i = 0; i < WATCHES && !found; i++) {
 		if (watches[i])
 			continue;
 		__atomic_store_n(&watches[i], w, __ATOMIC_RELEASE);
 		if (i >= n_watches)
 			__atomic_store_n(&n_watches, i + 1, __ATOMIC_RELEASE);
-		return true;
+		found = true;
 	}
-	errno = ENOSPC;
-	return false;
+	pthread_mutex_unlock(&watch_lock);
+	if (!found)
+		errno = ENOSPC;
+	return found;
 }
 
 static void discard(struct watch *w)
@@ -298,10 +355,14 @@ static void discard(struct watch *w)
 
 static int trap_all(uintptr_t start, size_t size)
 {
-	int r = trap_install(start + size - 1, watch_take_call);
+	static const struct trap_hooks hooks = { watch_begin_call, watch_end_call };
+	int r;
 
+	pthread_mutex_lock(&watch_lock);
+	r = trap_install(start + size - 1, &hooks);
 	for (size_t at = 0; at < size && r == 0; at += TRAP_STRETCH)
-		r = trap_install(start + at, watch_take_call);
+		r = trap_install(start + at, &hooks);
+	pthread_mutex_unlock(&watch_lock);
 	return r;
 }
 

@@ -8,7 +8,7 @@
  *
  * The program's handler of SIGSEGV goes on working: it is called for what is not a write to a watched page. With libfixd-free that holds
  * for one that is installed at any time, otherwise until the next watch_again() it is called for everything. A thread that blocks SIGSEGV
- * must not write. In a forked child everything goes on as in its parent. One thread at a time, but for the writes themselves.
+ * must not write. In a forked child everything goes on as in its parent. Of one watch one thread at a time, but for the writes themselves.
  */
 #pragma once
 
@@ -56,3 +56,5 @@ const struct first_write *watch_write(const struct watch *w, size_t i);
 bool watch_has_given_up(const struct watch *w);
 /* Of the page with this address. NULL: none, or there were too many. */
 const struct first_write *watch_writer(const struct watch *w, const void *address);
+/* In a forked child, before anything else here. */
+void watch_survive_fork(void);
