@@ -26,6 +26,7 @@
 	X(dwarf_aggregate_size, int, (struct die *, uint64_t *))                                  \
 	X(dwfl_build_id_find_elf, int, (void))                                                    \
 	X(dwfl_standard_find_debuginfo, int, (void))                                              \
+	X(dwfl_build_id_find_debuginfo, int, (void))                                              \
 	X(dwfl_offline_section_address, int, (void))
 #include "base/libdw.h"
 
@@ -232,7 +233,7 @@ void types_read(struct types *t, const char *plugin)
 	if (!libdw_load())
 		return;
 	callbacks.find_elf = (void *)dw.dwfl_build_id_find_elf;
-	callbacks.find_debuginfo = (void *)dw.dwfl_standard_find_debuginfo;
+	callbacks.find_debuginfo = libdw_find_debuginfo((void *)dw.dwfl_standard_find_debuginfo, (void *)dw.dwfl_build_id_find_debuginfo);
 	callbacks.section_address = (void *)dw.dwfl_offline_section_address;
 	session = dw.dwfl_begin(&callbacks);
 	if (!session)

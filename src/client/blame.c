@@ -4,6 +4,7 @@
 #include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -525,13 +526,20 @@ static void tell_refused(const void *address, const struct first_write *w)
 	mapping_each(name_refused);
 }
 
-void blame_watch(struct mapping *m, const char *name, bool depended)
-{
-	struct blame *b;
+/* Views of the same objects may come from two threads. */
+static pthread_mutex_t watching = PTHREAD_MUTEX_INITIALIZER;
 
-	if (m->blame || !m->size || !blame_is_wanted())
-		return;
-	b = calloc(1, sizeof *b);
+void blame_survive_fork(void)
+{
+	pthread_mutex_init(&watching, NULL);
+	watch_survive_fork();
+	lines_survive_fork();
+}
+
+static void begin_to_watch(struct mapping *m, const char *name, bool depended)
+{
+	struct blame *b = calloc(1, sizeof *b);
+
 	if (b && asprintf(&b->name, depended ? "%s, what it points into" : "%s", name) < 0)
 		b->name = NULL;
 	if (b && b->name && (!m->writable || (b->watch = watch_new(m->base, m->cow.size)))) {
@@ -543,6 +551,16 @@ void blame_watch(struct mapping *m, const char *name, bool depended)
 	if (b)
 		free(b->name);
 	free(b);
+}
+
+void blame_watch(struct mapping *m, const char *name, bool depended)
+{
+	if (!m->size || !blame_is_wanted())
+		return;
+	pthread_mutex_lock(&watching);
+	if (!m->blame)
+		begin_to_watch(m, name, depended);
+	pthread_mutex_unlock(&watching);
 }
 
 void blame_unwatch(struct mapping *m)

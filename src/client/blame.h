@@ -40,5 +40,7 @@ int64_t blame_changes(struct mapping *m, cow_change_fn fn, void *arg);
 void blame_opened(struct mapping *m);
 /* It is pristine again. */
 void blame_reset(struct mapping *m);
+/* In a forked child, first. */
+void blame_survive_fork(void);
 /* In a forked child: what its parent has written is said by its parent. */
 void blame_forked(struct mapping *m, bool pristine);

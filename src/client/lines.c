@@ -2,8 +2,11 @@
 #include "client/lines.h"
 
 #include <elf.h>
+#include <link.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #define LIBDW(X)                                                                                                             \
@@ -30,10 +33,28 @@
 	X(dwarf_getsrcfiles, int, (struct die *, void **, size_t *))                                                         \
 	X(dwarf_filesrc, const char *, (void *, size_t, uint64_t *, uint64_t *))                                             \
 	X(dwfl_linux_proc_find_elf, int, (void))                                                                             \
-	X(dwfl_standard_find_debuginfo, int, (void))
+	X(dwfl_standard_find_debuginfo, int, (void))                                                                         \
+	X(dwfl_build_id_find_debuginfo, int, (void))
 #include "base/libdw.h"
 
-static void *session; /* of libdw: what is mapped in this process */
+static pthread_mutex_t lines_lock = PTHREAD_MUTEX_INITIALIZER;
+static void *session;		 /* of libdw: what is mapped in this process */
+static unsigned long long loads; /* of libraries and their ends, when it began */
+
+/* libdw may be in the middle of something, for a thread that there is not here. */
+void lines_survive_fork(void)
+{
+	if (pthread_mutex_trylock(&lines_lock) != 0)
+		session = NULL;
+	pthread_mutex_init(&lines_lock, NULL);
+}
+
+static int count_loads(struct dl_phdr_info *info, size_t size, void *arg)
+{
+	(void)size;
+	*(unsigned long long *)arg = info->dlpi_adds + info->dlpi_subs;
+	return 1;
+}
 
 static void lines_forget(void)
 {
@@ -45,13 +66,18 @@ static void lines_forget(void)
 static bool begin(void)
 {
 	static struct callbacks callbacks;
+	unsigned long long now = 0;
 
-	if (session)
-		return true;
 	if (!libdw_load())
 		return false;
+	/* What was loaded or taken away since is another one. */
+	dl_iterate_phdr(count_loads, &now);
+	if (session && now == loads)
+		return true;
+	lines_forget();
 	callbacks.find_elf = (void *)dw.dwfl_linux_proc_find_elf;
-	callbacks.find_debuginfo = (void *)dw.dwfl_standard_find_debuginfo;
+	callbacks.find_debuginfo = libdw_find_debuginfo((void *)dw.dwfl_standard_find_debuginfo, (void *)dw.dwfl_build_id_find_debuginfo);
+	loads = now;
 	session = dw.dwfl_begin(&callbacks);
 	if (session && (dw.dwfl_linux_proc_report(session, getpid()) != 0 || dw.dwfl_report_end(session, NULL, NULL) != 0))
 		lines_forget();
@@ -129,16 +155,10 @@ static void tell_inlined(struct die *unit, uint64_t address, struct line *l, lin
 /* NULL: no program or library is there, or nobody can tell. */
 static void *module_of(uint64_t address)
 {
-	void *module = begin() ? dw.dwfl_addrmodule(session, address) : NULL;
-
-	if (module || !session)
-		return module;
-	/* It may have been loaded since. */
-	lines_forget();
 	return begin() ? dw.dwfl_addrmodule(session, address) : NULL;
 }
 
-void lines_of(const void *address, lines_fn fn, void *arg)
+static void lines_look(const void *address, lines_fn fn, void *arg)
 {
 	uint64_t at = (uintptr_t)address, bias;
 	struct line l = { 0 };
@@ -165,6 +185,13 @@ void lines_of(const void *address, lines_fn fn, void *arg)
 	tell(fn, arg, &l);
 }
 
+void lines_of(const void *address, lines_fn fn, void *arg)
+{
+	pthread_mutex_lock(&lines_lock);
+	lines_look(address, fn, arg);
+	pthread_mutex_unlock(&lines_lock);
+}
+
 struct search {
 	uintptr_t lowest, address, best; /* what the best one points to */
 	const char *name;
@@ -182,6 +209,14 @@ static bool is_passed_over(const char *module)
 	const char *slash = strrchr(module, '/');
 
 	return !strncmp(module, "/usr/", 5) || !strncmp(module, "/lib", 4) || *module == '[' || (slash && !strncmp(slash, "/libfixd", 8));
+}
+
+/* The file may not be any more what was loaded. */
+static bool read_word(void *from, uintptr_t *word)
+{
+	const struct iovec here = { word, sizeof *word }, there = { from, sizeof *word };
+
+	return process_vm_readv(getpid(), &here, 1, &there, 1, 0) == sizeof *word;
 }
 
 static int search_module(void *module, void **unused, const char *name, uint64_t start, void *arg)
@@ -202,7 +237,8 @@ static int search_module(void *module, void **unused, const char *name, uint64_t
 
 		if (!is || !is_pointer(&symbol))
 			continue;
-		memcpy(&value, (const void *)(uintptr_t)at, sizeof value);
+		if (!read_word((void *)(uintptr_t)at, &value))
+			continue;
 		if (value < s->lowest || value > s->address || (s->name && value <= s->best))
 			continue;
 		s->best = value;
@@ -215,8 +251,10 @@ const char *lines_variable(uintptr_t lowest, uintptr_t address, uint64_t *offset
 {
 	struct search s = { .lowest = lowest, .address = address };
 
+	pthread_mutex_lock(&lines_lock);
 	if (begin())
 		dw.dwfl_getmodules(session, search_module, &s, 0);
+	pthread_mutex_unlock(&lines_lock);
 	*offset = address - s.best;
 	return s.name;
 }

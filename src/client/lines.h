@@ -2,7 +2,7 @@
 /*
  * From addresses of this process to functions and lines of its source, as a debugger tells them: by libdw (elfutils), where that is
  * installed; otherwise functions only, by the dynamic symbols. Slow for the first address of a
- * library, tens of ms: what is read of it stays. One thread at a time.
+ * library, tens of ms: what is read of it stays. Any thread.
  */
 #pragma once
 
@@ -26,3 +26,5 @@ void lines_of(const void *address, lines_fn fn, void *arg);
 /* The variable of this program, not of the system's libraries or ours, that points to `address` or nearest before it, not before `lowest`; *offset
  * is how far. NULL: there is none, or no libdw. */
 const char *lines_variable(uintptr_t lowest, uintptr_t address, uint64_t *offset);
+/* In a forked child, before anything else here. */
+void lines_survive_fork(void);

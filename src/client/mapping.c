@@ -40,6 +40,7 @@ static void after_fork_in_child(void)
 {
 	bool reset = starts_pristine();
 
+	blame_survive_fork();
 	for (struct mapping *m = registry; m; m = m->next) {
 		pthread_mutex_init(&m->busy, NULL);
 		if (reset && m->writable && m->size && cow_reset(&m->cow) < 0)

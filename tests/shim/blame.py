@@ -229,6 +229,86 @@ def test_objects_by_a_variable(t):
     assert objects[0] == "variable" and objects[5] == "variable + 0x7d0", out
 
 
+THREADS = """
+#include <err.h>
+#include <fixd.h>
+#include <pthread.h>
+static void *work(void *arg)
+{
+	struct fixd_options cow = { .size = sizeof cow, .flags = FIXD_COW };
+	struct fixd_view *v;
+	struct fixd *f;
+
+	if (fixd_open(&f, NULL) < 0)
+		errx(1, "%s", fixd_error(NULL));
+	for (int i = 0; i < 300; i++) {
+		if (fixd_attach(f, (const char *)arg, &cow, &v) < 0)
+			errx(1, "%s", fixd_error(f));
+		((char *)fixd_view_data(v))[0] ^= 1;
+		((char *)fixd_view_data(v))[0] ^= 1;
+		fixd_view_reset(v);
+		fixd_detach(v);
+	}
+	fixd_close(f);
+	return NULL;
+}
+int main(void)
+{
+	static char bytes[] = "bytes", words[] = "words";
+	pthread_t threads[6];
+
+	for (int i = 0; i < 6; i++)
+		pthread_create(&threads[i], NULL, work, i % 2 ? words : bytes);
+	for (int i = 0; i < 6; i++)
+		pthread_join(threads[i], NULL);
+	return 0;
+}
+"""
+
+
+def test_threads_that_attach(t):
+    """The same objects, and bytes of their own."""
+    needs_lines()
+    program = t.path("threads")
+    run(["gcc", "-g", "-o", program, t.write("threads.c", THREADS), "-I", SRC + "/include", *LIBRARIES, "-lpthread"], t.dir)
+    run([program], t.dir, {**environment(), "FIXD_SOCKET": daemon_of(t).socket, "FIXD_BLAME": "1"})
+
+
+GOES = """
+#include <dlfcn.h>
+#include <fixd/test.h>
+#include <stdlib.h>
+int main(int argc, char *argv[])
+{
+	void *library = dlopen(argv[argc - 1], RTLD_NOW), **variable = library ? dlsym(library, "of_a_library") : NULL;
+	char *words = fixd_test("words");
+
+	if (!variable)
+		abort();
+	*variable = words;
+	for (int i = 0; i < 2; i++) {
+		fixd_test_begin(i ? "without" : "with");
+		words[5] ^= 1;
+		fixd_test_reset();
+		if (!i)
+			dlclose(library);
+	}
+	fixd_test_end();
+	return 0;
+}
+"""
+
+
+def test_a_library_that_goes(t):
+    """Its variables are looked at while they are there."""
+    needs_lines()
+    program, library = t.path("goes"), t.path("libgoes.so")
+    run(["gcc", "-g", "-shared", "-fPIC", "-o", library, t.write("libgoes.c", "void *of_a_library;\n")], t.dir)
+    run(["gcc", "-g", "-o", program, t.write("goes.c", GOES), "-I", SRC + "/contrib/adapters", "-I", SRC + "/include", *LIBRARIES], t.dir)
+    out = run([program, library], t.dir, {**environment(), "FIXD_SOCKET": daemon_of(t).socket, "FIXD_BLAME": "1"})
+    assert "of_a_library + 0x5" in out and out.count("first written at") == 2, out
+
+
 SUITE = """
 #include <fixd/test.h>
 int main(int argc, char *argv[])
