@@ -213,7 +213,7 @@ void watcher_catch_up(struct watcher *w)
 }
 
 /* May the pattern name anything there, or below, or on the way to it? */
-static bool leads_to(const char *pattern, const char *place)
+static bool pattern_leads_to(const char *pattern, const char *place)
 {
 	_cleanup_free_ char *plain = xstrndup(pattern, strcspn(pattern, "*?[\\"));
 	char *end = strrchr(plain, '/');
@@ -234,7 +234,7 @@ static void watcher_note_mount(void *watcher, const char *place)
 		bool concerned = !place || s->linked || s->deaf;
 
 		for (char **p = s->patterns; *p && !concerned; p++)
-			concerned = leads_to(*p, place);
+			concerned = pattern_leads_to(*p, place);
 		if (!concerned)
 			continue;
 		hint_set(s);
