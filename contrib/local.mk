@@ -107,6 +107,7 @@ pytest_fixd = \
 	contrib/pytest-fixd/fixd/_runtime.py \
 	contrib/pytest-fixd/fixd/_rerun.py \
 	contrib/pytest-fixd/fixd/_live.py \
+	contrib/pytest-fixd/fixd/_member.py \
 	contrib/pytest-fixd/fixd/_made_of.py \
 	contrib/pytest-fixd/fixd/_objects.py \
 	contrib/pytest-fixd/fixd/_outside.py \

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Where what a run of pytest needs of fixd is found (plugin.Runtime)."""
+"""Where what a run of pytest needs of fixd is found (_member.Runtime)."""
 
 from __future__ import annotations
 
