@@ -46,7 +46,7 @@ struct fdstore {
 	struct keep *keep;
 	int file;
 	struct head head;
-	struct stored *all;
+	struct stored *all; /* by their numbers */
 	size_t n;
 };
 
@@ -144,29 +144,31 @@ static struct stored identity(int fd)
 	return s;
 }
 
-static bool has(const struct stored *all, size_t n, const struct stored *one)
+static int by_fd(const void *a, const void *b)
 {
-	for (size_t i = 0; i < n; i++) {
-		if (all[i].fd == one->fd && all[i].dev == one->dev && all[i].ino == one->ino)
-			return true;
-	}
-	return false;
+	const struct stored *x = a, *y = b;
+
+	return x->fd < y->fd ? -1 : x->fd > y->fd;
 }
 
-static bool has_number(const struct stored *all, size_t n, int fd)
+/* The one with that number, or NULL. */
+static const struct stored *find_number(const struct stored *all, size_t n, const struct stored *one)
 {
-	for (size_t i = 0; i < n; i++) {
-		if (all[i].fd == fd)
-			return true;
-	}
-	return false;
+	return n ? bsearch(one, all, n, sizeof *all, by_fd) : NULL;
+}
+
+static bool has(const struct stored *all, size_t n, const struct stored *one)
+{
+	const struct stored *found = find_number(all, n, one);
+
+	return found && found->dev == one->dev && found->ino == one->ino;
 }
 
 /* Of what is gone: those whose number is another file's now, or the others. */
 static void remove_gone(const struct fdstore *s, const struct stored *now, size_t n, bool taken_again)
 {
 	for (size_t i = 0; i < s->n; i++) {
-		if (!has(now, n, &s->all[i]) && has_number(now, n, s->all[i].fd) == taken_again)
+		if (!has(now, n, &s->all[i]) && (find_number(now, n, &s->all[i]) != NULL) == taken_again)
 			notify_send("FDSTOREREMOVE=1\nFDNAME=" STORED_FD "%d", s->all[i].fd);
 	}
 }
@@ -184,6 +186,8 @@ static int save(struct fdstore *s, bool clients)
 	now = xcalloc(n, sizeof *now);
 	for (size_t i = 0; i < n; i++)
 		now[i] = identity(state.fds[i]);
+	if (n)
+		qsort(now, n, sizeof *now, by_fd);
 	remove_gone(s, now, n, true);
 	for (size_t i = 0; i < n; i++) {
 		if (!has(s->all, s->n, &now[i]))
