@@ -149,7 +149,7 @@ int pack_tree(const struct work *w)
 	if (r == 0)
 		return fd_steal(&out);
 	fprintf(stderr, "fixd-builder: the tree of '%s' does not go to the remote: %s\n", w->job.name,
-		r == -EBADMSG ? "it has devices, FIFOs, sockets, owners or attributes" : strerror(-r));
+		r == -EBADMSG ? PACK_REFUSED : strerror(-r));
 	return r;
 }
 

@@ -12,7 +12,9 @@
 
 struct work;
 
-/* Of the finished tree. A descriptor, or -errno with a line on standard error: it has what cannot be packed. */
+#define PACK_REFUSED "it has devices, FIFOs, sockets, owners or attributes"
+
+/* Of the finished tree. A descriptor, or -errno with a line on standard error; -EBADMSG: PACK_REFUSED. */
 int pack_tree(const struct work *w);
 /* From the stream, into the tree and the space of the job. 0, or what work_fail() returned. */
 int pack_take_tree(struct work *w, int from, uint64_t size);

@@ -414,8 +414,13 @@ _Noreturn static void offer(struct work *w, int description, int head, int told)
 	int packed = is_tree(w) ? pack_tree(w) : dup(w->image);
 	char **argv;
 
-	if (packed < 0 || (head >= 0 && fd_set_cloexec(head, false) < 0))
+	if (packed < 0 || (head >= 0 && fd_set_cloexec(head, false) < 0)) {
+		const char *why = packed == -EBADMSG ? PACK_REFUSED : strerror(packed < 0 ? -packed : errno);
+
+		if (told >= 0)
+			send(told, why, strlen(why), MSG_DONTWAIT | MSG_NOSIGNAL);
 		_exit(EXIT_FAILURE);
+	}
 	if (description >= 0)
 		fd_set_cloexec(description, false);
 	fd_set_cloexec(packed, false);

@@ -763,6 +763,16 @@ def test_half_a_piece_on_the_server(t):
 
 
 @once
+def test_a_tree_that_cannot_travel(t):
+    """Is told of by whoever waits for it."""
+    need(t)
+    server, public = Server(), keygen(t)
+    a = Machine(t, "a", section(t, server, public) + "[fixture f]\ntree = mkfifo $FIXD_DIR/pipe\nwatch-by = content\nremote = yes\n")
+    assert "it has devices, FIFOs, sockets" in a.daemon.ctl("warm", "--wait-upload", code=1).err and server.manifests() == []
+    server.close()
+
+
+@once
 def test_uploads_have_their_turns(t):
     """Not all at once, however many there are; a restart knows those that wait."""
     need(t)
