@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The table of commands, the options before a command, and the help. What a command does is in its own file. */
 #include <getopt.h>
+#include <locale.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -88,6 +89,8 @@ int main(int argc, char **argv)
 	const struct fixctl_command *command;
 	int c;
 
+	/* For what a character takes of a line; nothing else depends on it. */
+	setlocale(LC_CTYPE, "C.UTF-8");
 	while ((c = getopt_long(argc, argv, "+s:S:jhV", options, NULL)) >= 0) {
 		switch (c) {
 		case 's':

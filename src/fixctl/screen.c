@@ -23,7 +23,7 @@ static size_t screen_step(const char *s, size_t n, size_t *columns)
 		return length < n ? length + 1 : n;
 	}
 	length = utf8_length(s, n);
-	++*columns;
+	*columns += terminal_width_of(s, length);
 	return length ? length : 1;
 }
 

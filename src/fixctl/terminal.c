@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
+#include <wchar.h>
 
 #include "base/alloc.h"
 #include "base/text.h"
@@ -55,12 +56,25 @@ static size_t terminal_step(const char *s)
 	return n ? n : 1;
 }
 
+size_t terminal_width_of(const char *s, size_t length)
+{
+	wchar_t c;
+	int n = length > 1 && mbtowc(&c, s, length) == (int)length ? wcwidth(c) : 1;
+
+	return n < 0 ? 1 : (size_t)n;
+}
+
+static size_t width_of_first(const char *s)
+{
+	return terminal_width_of(s, terminal_step(s));
+}
+
 size_t terminal_columns(const char *s)
 {
 	size_t columns = 0;
 
 	for (; *s && *s != '\n'; s += terminal_step(s))
-		columns++;
+		columns += width_of_first(s);
 	return columns;
 }
 
@@ -111,8 +125,10 @@ char *terminal_fit(const char *s, size_t width)
 	bool cut = left != SIZE_MAX;
 	struct text t = { 0 };
 
-	for (; *s && *s != '\n' && left; s += terminal_step(s), left--)
+	for (; *s && *s != '\n' && left >= width_of_first(s); s += terminal_step(s)) {
+		left -= width_of_first(s);
 		add_shown(&t, s);
+	}
 	if (cut)
 		text_puts(&t, "…");
 	return text_steal(&t);
@@ -126,8 +142,8 @@ char *terminal_fit_name(const char *s, size_t width)
 	if (width == 0 || columns <= width)
 		return terminal_fit(s, width);
 	front = terminal_fit(s, width - back);
-	for (size_t k = columns; k > back; k--)
-		s += terminal_step(s);
+	for (; columns > back; s += terminal_step(s))
+		columns -= width_of_first(s);
 	end = terminal_fit(s, 0);
 	return xasprintf("%s%s", front, end);
 }

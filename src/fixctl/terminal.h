@@ -13,6 +13,8 @@
 size_t terminal_width(void);
 size_t terminal_height(void);
 
+/* Columns of one character, in the locale of the program: two of a wide one, none of one that is put over another. */
+size_t terminal_width_of(const char *s, size_t length);
 /* Columns that the first line of a text takes. */
 size_t terminal_columns(const char *s);
 /*

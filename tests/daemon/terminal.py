@@ -11,6 +11,7 @@ import signal
 import struct
 import sys
 import termios
+import unicodedata
 
 import harness
 from harness import exit_code, once, wait_for
@@ -403,6 +404,21 @@ def test_help_opens_the_manual(t):
     os.write(terminal.fd, b"\x03")
     terminal.finish()
     assert open(t.path("called")).read() == "hears\n"
+
+
+@once
+def test_wide_characters(t):
+    """Two columns each, and none for what is put over another."""
+    d = t.daemon("[fixture f]\ncommand = true\nscope = module\n")
+    c = d.client()
+    c.attach("f", key="\u65e5\u672c\u8a9e" * 20)
+    c.attach("f", key="e\u0301" * 70)
+    for columns in 60, 61:
+        for command in "ps", "list":
+            for line in Terminal(d, command, "-a" if command == "ps" else "-v", columns=columns).finish().splitlines():
+                plain = COLOR.sub("", line)
+                width = sum(2 if unicodedata.east_asian_width(x) == "W" else 0 if unicodedata.combining(x) else 1 for x in plain)
+                assert width <= columns, (width, plain)
 
 
 @once
