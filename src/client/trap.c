@@ -156,7 +156,7 @@ static const struct call {
 #endif
 };
 
-static struct trap_hooks hooks;
+static trap_fn told;
 static uint32_t stretches[STRETCHES];
 static size_t n_stretches;
 static struct sigaction before; /* the program's for SIGSYS */
@@ -259,33 +259,11 @@ static void keep_mask(ucontext_t *u)
 	trap_make_call(SYS_rt_sigprocmask, a);
 }
 
-/* How many of those that it was given room for. */
-static bool returns_bytes(const struct call *c)
-{
-	return c->length >= 0 && c->unit == 1 && (c->number == SYS_read || c->number == SYS_pread64 || c->number == SYS_recvfrom);
-}
-
-struct begun {
-	const struct call *call;
-	size_t number; /* what hooks.begins() said */
-};
-
-static void end_call(const struct begun *b, const uint64_t a[6], long result)
-{
-	uint64_t room = a[b->call->length], written = result < 0 ? 0 : (uint64_t)result;
-
-	if (written < room)
-		hooks.ends(a[b->call->pointer] + written, room - written, b->number);
-}
-
 static void on_trap(int sig, siginfo_t *si, void *context)
 {
 	const struct call *c = si->si_code == OF_FILTER ? call_of(si->si_syscall) : NULL;
-	struct begun one = { 0 };
 	int saved = errno;
 	uint64_t a[6];
-	size_t begun;
-	long result;
 
 	if (!c) {
 		trap_pass_on(sig, si, context);
@@ -295,16 +273,10 @@ static void on_trap(int sig, siginfo_t *si, void *context)
 		a[i] = argument_of(context, i);
 	for (; c < calls + ELEMENTSOF(calls); c++) {
 		if (c->number == si->si_syscall)
-			begun = hooks.begins(a[c->pointer], c->length < 0 ? c->unit : a[c->length] * c->unit, trap_place_of(context));
-		if (c->number == si->si_syscall && returns_bytes(c))
-			one = (struct begun){ c, begun };
+			told(a[c->pointer], c->length < 0 ? c->unit : a[c->length] * c->unit, trap_place_of(context));
 	}
 	errno = saved;
-	result = trap_make_call(si->si_syscall, a);
-	if (one.call)
-		end_call(&one, a, result);
-	errno = saved;
-	set_result(context, result);
+	set_result(context, trap_make_call(si->si_syscall, a));
 	if (si->si_syscall == SYS_rt_sigprocmask)
 		keep_mask(context);
 }
@@ -380,7 +352,7 @@ static int add_filter(uint32_t stretch, const struct text *text)
 /* Where the program has its own memory, every call would be trapped. */
 static bool is_crowded(uint32_t stretch)
 {
-	const uintptr_t own[] = { (uintptr_t)&stretch, (uintptr_t)&hooks, (uintptr_t)&read };
+	const uintptr_t own[] = { (uintptr_t)&stretch, (uintptr_t)&told, (uintptr_t)&read };
 
 	for (size_t i = 0; i < ELEMENTSOF(own); i++) {
 		if (((uint32_t)(own[i] >> 32) & ~STRETCH_BITS) == stretch)
@@ -389,7 +361,7 @@ static bool is_crowded(uint32_t stretch)
 	return false;
 }
 
-int trap_install(uintptr_t address, const struct trap_hooks *fns)
+int trap_install(uintptr_t address, trap_fn fn)
 {
 	struct sigaction ours = { .sa_sigaction = on_trap, .sa_flags = SA_SIGINFO | SA_RESTART | SA_ONSTACK | SA_NODEFER };
 	uint32_t stretch = (uint32_t)(address >> 32) & ~STRETCH_BITS;
@@ -402,7 +374,7 @@ int trap_install(uintptr_t address, const struct trap_hooks *fns)
 	}
 	if (n_stretches == STRETCHES || is_crowded(stretch) || !dl_iterate_phdr(find_text, &text))
 		return -ENOTSUP;
-	hooks = *fns;
+	told = fn;
 	if (n_stretches == 0 && sigaction(SIGSYS, &ours, &before) < 0)
 		return -errno;
 	r = add_filter(stretch, &text);
@@ -413,7 +385,7 @@ int trap_install(uintptr_t address, const struct trap_hooks *fns)
 	return r;
 }
 #else
-int trap_install(uintptr_t address, const struct trap_hooks *fns)
+int trap_install(uintptr_t address, trap_fn fn)
 {
 	return -ENOTSUP;
 }

@@ -15,16 +15,11 @@
 
 #define TRAP_STRETCH (UINT64_C(32) << 30)
 
-/* In the handler of a signal, any thread. */
-struct trap_hooks {
-	/* The kernel is going to write at most `size` bytes at `start`, for the call at `place`. */
-	size_t (*begins)(uintptr_t start, size_t size, const void *place);
-	/* It has, but not these of them. `begun`: what the other one has said. */
-	void (*ends)(uintptr_t start, size_t size, size_t begun);
-};
+/* Called before the kernel writes at most `size` bytes at `start`, for the call at `place`: in the handler of a signal, any thread. */
+typedef void (*trap_fn)(uintptr_t start, size_t size, const void *place);
 
 /*
- * From now on `hooks`, one for all, hear of calls that write near `address`: to the TRAP_STRETCH bytes that it lies in. For the life of the process,
+ * From now on `fn`, one for all, hears of calls that write near `address`: to the TRAP_STRETCH bytes that it lies in. For the life of the process,
  * its other threads, and its children. One thread at a time. 0, or -errno: not here.
  */
-int trap_install(uintptr_t address, const struct trap_hooks *hooks);
+int trap_install(uintptr_t address, trap_fn fn);

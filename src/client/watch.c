@@ -185,46 +185,6 @@ static void watch_take_call(uintptr_t start, size_t size, const void *place)
 	}
 }
 
-static size_t watch_begin_call(uintptr_t start, size_t size, const void *place)
-{
-	struct watch *w = watch_of(start);
-	size_t before = w ? __atomic_load_n(&w->n, __ATOMIC_RELAXED) : 0;
-
-	watch_take_call(start, size, place);
-	return before;
-}
-
-/* These pages were opened for nothing, if they were by this thread and since then: whoever writes there next is the first. */
-static void close_pages(struct watch *w, size_t first, size_t end, size_t before)
-{
-	pid_t thread = (pid_t)syscall(SYS_gettid);
-
-	for (size_t i = before; i < w->n && i < WRITES_MAX; i++) {
-		struct first_write *f = &w->writes[i];
-		size_t page = f->page > first ? f->page : first, last = f->page + (size_t)f->pages < end ? f->page + (size_t)f->pages : end;
-
-		if (f->thread != thread || page >= last)
-			continue;
-		f->pages = (uint32_t)(page - f->page);
-		for (size_t k = page; k < last; k++)
-			__atomic_store_n(&w->writer[k], 0, __ATOMIC_RELEASE);
-		mprotect(w->base + page * PAGE, (last - page) * PAGE, PROT_READ);
-	}
-}
-
-/* What the call was given and has not written to. */
-static void watch_end_call(uintptr_t start, size_t size, size_t before)
-{
-	struct watch *w = watch_of(start);
-	size_t offset, end;
-
-	if (!w || w->given_up)
-		return;
-	offset = start - (uintptr_t)w->base;
-	end = (offset + size + PAGE - 1) / PAGE;
-	close_pages(w, (offset + PAGE - 1) / PAGE, end < w->pages ? end : w->pages, before);
-}
-
 static void on_fault(int sig, siginfo_t *si, void *context);
 
 static bool is_ours(const struct sigaction *a)
@@ -355,13 +315,12 @@ static void discard(struct watch *w)
 
 static int trap_all(uintptr_t start, size_t size)
 {
-	static const struct trap_hooks hooks = { watch_begin_call, watch_end_call };
 	int r;
 
 	pthread_mutex_lock(&watch_lock);
-	r = trap_install(start + size - 1, &hooks);
+	r = trap_install(start + size - 1, watch_take_call);
 	for (size_t at = 0; at < size && r == 0; at += TRAP_STRETCH)
-		r = trap_install(start + at, &hooks);
+		r = trap_install(start + at, watch_take_call);
 	pthread_mutex_unlock(&watch_lock);
 	return r;
 }

@@ -116,21 +116,6 @@ LEAK(reads_into_it)
 	close(ends[1]);
 }
 
-/* What the kernel was given room for and has not written to is written to by somebody else. */
-LEAK(reads_less_than_it_asks_for)
-{
-	char *bytes = fixd_test("bytes");
-	int ends[2];
-
-	if (pipe(ends) < 0 || write(ends[1], bytes, 5) != 5)
-		abort();
-	if (read(ends[0], bytes, 60000) != 5)
-		abort();
-	bytes[30000] ^= 1; /* writes */
-	close(ends[0]);
-	close(ends[1]);
-}
-
 LEAK(reads_a_file_into_it)
 {
 	FILE *f = fopen("/proc/self/exe", "r");
@@ -343,7 +328,6 @@ static const struct leak leaks[] = {
 	ROW(writes_in_a_thread),
 	ROW(writes_in_a_child),
 	ROW(reads_into_it),
-	ROW(reads_less_than_it_asks_for),
 	ROW(reads_a_file_into_it),
 	ROW(receives_into_it),
 	ROW(reads_in_parts),
