@@ -4,6 +4,7 @@
 #include <elf.h>
 #include <link.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/uio.h>
@@ -247,14 +248,16 @@ static int search_module(void *module, void **unused, const char *name, uint64_t
 	return 0;
 }
 
-const char *lines_variable(uintptr_t lowest, uintptr_t address, uint64_t *offset)
+bool lines_variable(uintptr_t lowest, uintptr_t address, char *name, size_t size, uint64_t *offset)
 {
 	struct search s = { .lowest = lowest, .address = address };
 
 	pthread_mutex_lock(&lines_lock);
 	if (begin())
 		dw.dwfl_getmodules(session, search_module, &s, 0);
+	if (s.name)
+		snprintf(name, size, "%s", s.name);
 	pthread_mutex_unlock(&lines_lock);
 	*offset = address - s.best;
-	return s.name;
+	return s.name != NULL;
 }

@@ -24,7 +24,7 @@ typedef void (*lines_fn)(void *arg, const struct line *line);
 void lines_of(const void *address, lines_fn fn, void *arg);
 
 /* The variable of this program, not of the system's libraries or ours, that points to `address` or nearest before it, not before `lowest`; *offset
- * is how far. NULL: there is none, or no libdw. */
-const char *lines_variable(uintptr_t lowest, uintptr_t address, uint64_t *offset);
+ * is how far. False: there is none, or no libdw. */
+bool lines_variable(uintptr_t lowest, uintptr_t address, char *name, size_t size, uint64_t *offset);
 /* In a forked child, before anything else here. */
 void lines_survive_fork(void);

@@ -21,7 +21,7 @@ static size_t put_offset(const char *name, uint64_t offset, char *text, size_t r
 size_t object_name(const struct mapping *m, const void *address, char *text, size_t room)
 {
 	uint64_t offset = (uint64_t)((const char *)address - m->base), beyond;
-	const char *variable;
+	char variable[256];
 	size_t n;
 
 	if (room)
@@ -31,8 +31,7 @@ size_t object_name(const struct mapping *m, const void *address, char *text, siz
 	n = objects_name(m->writable ? m->cow.pristine : m->base, m->size, offset, text, room);
 	if (n)
 		return n;
-	variable = lines_variable((uintptr_t)m->base, (uintptr_t)address, &beyond);
-	if (variable)
+	if (lines_variable((uintptr_t)m->base, (uintptr_t)address, variable, sizeof variable, &beyond))
 		return put_offset(variable, beyond, text, room);
 	return offset >= m->root ? put_offset("root", offset - m->root, text, room) : 0;
 }
