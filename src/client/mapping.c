@@ -68,7 +68,7 @@ static struct mapping *mapping_find(uint64_t serial, uint32_t daemon)
 /* May what is there serve this request too? 0: yes, 1: no, it needs a place of its own. */
 static int share(struct mapping *m, bool writable, enum mapping_need need)
 {
-	if (need == MAPPING_ALONE)
+	if (need == MAPPING_ALONE || (m->alone && need == MAPPING_FIXED))
 		return -EBUSY;
 	if (need == MAPPING_FIXED)
 		return m->writable == writable ? 0 : -EBUSY;
@@ -222,6 +222,7 @@ static int map(struct mapping *m, int *fd, enum mapping_need need, const struct 
 	int prot = PROT_READ | (m->writable && !writes_wait() ? PROT_WRITE : 0), r;
 
 	m->fixed = need != MAPPING_ANYWHERE;
+	m->alone = need == MAPPING_ALONE;
 	if (m->fixed) {
 		r = map_fixed(m, fd, prot, moves);
 	} else {

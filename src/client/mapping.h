@@ -23,6 +23,7 @@ struct mapping {
 	bool apart; /* at a place that no other process would choose */
 	uint64_t home;
 	bool writable;
+	bool alone; /* no other view of it */
 	bool has_objects;
 	bool at_home_only; /* which are wrong elsewhere */
 	uint64_t root;	   /* of those: an offset */
