@@ -360,7 +360,7 @@ int remote_take(struct work *w)
 	uint64_t size;
 	int pipes[2], status = -1, r = 0;
 	bool reads = has_option(w, "--read=") && !w->job.anew;
-	void (*ignored)(int);
+	struct sigaction before;
 	char **argv;
 	pid_t pid;
 
@@ -379,7 +379,7 @@ int remote_take(struct work *w)
 		fd_set_cloexec(told, false);
 	argv = command(w, reads ? "get" : "key", description, -1, -1, told);
 	/* A plugin that was loaded for its description may ignore the end of children, which would never be seen then. */
-	ignored = signal(SIGCHLD, SIG_DFL);
+	sigaction(SIGCHLD, &(struct sigaction){ .sa_handler = SIG_DFL }, &before);
 	pid = work_spawn(path, argv, to);
 	list_free(argv);
 	to = fd_close(to);
@@ -395,7 +395,7 @@ int remote_take(struct work *w)
 	from = fd_close(from);
 	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
 		;
-	signal(SIGCHLD, ignored);
+	sigaction(SIGCHLD, &before, NULL);
 	w->anew = WIFEXITED(status) && WEXITSTATUS(status) == REMOTE_WRONG;
 	keep_parts(w);
 	tell_looked(w);
