@@ -49,7 +49,6 @@ struct download {
 	size_t asked, written;	  /* so many pieces */
 	uint64_t given;
 	int64_t moved_at; /* when one was given */
-	int64_t until;	  /* all are to have been; 0: for as long as they come */
 };
 
 static bool get_ask_next(void *arg, struct http_job *job)
@@ -95,8 +94,6 @@ static int take_one(void *arg, struct http_job *job)
 	struct download *d = arg;
 	struct text *t = &d->ahead[job->number % AHEAD], empty = *t;
 
-	if (d->until && clock_now() > d->until)
-		return -ECANCELED;
 	if (job->broke && ++job->tries < TRIES && !waited_long(d))
 		return HTTP_AGAIN;
 	if (job->err < 0)
@@ -108,11 +105,9 @@ static int take_one(void *arg, struct http_job *job)
 	return write_ready(d);
 }
 
-static int download(struct remote *r, const struct image_manifest *m, int64_t until)
+static int download(struct remote *r, const struct image_manifest *m)
 {
-	struct download d = {
-		.r = r, .m = m, .packer = packer_new(), .buf = xcalloc(1, CHUNK_MAX), .moved_at = clock_now(), .until = until
-	};
+	struct download d = { .r = r, .m = m, .packer = packer_new(), .buf = xcalloc(1, CHUNK_MAX), .moved_at = clock_now() };
 	const struct http_work work = { .next = get_ask_next, .done = take_one, .arg = &d };
 	_cleanup_free_ char *size = xasprintf("%llu\n", (unsigned long long)m->size);
 	int err = fd_write_all(STDOUT_FILENO, size, strlen(size));
@@ -130,7 +125,7 @@ static int download(struct remote *r, const struct image_manifest *m, int64_t un
 	if (err == -EPIPE)
 		return EXIT_FAILURE;
 	if (err == -ECANCELED)
-		return remote_give_up(r, REST_LOOKUPS, "the image has not come in its time");
+		return remote_give_up(r, REST_LOOKUPS, http_error(r->http));
 	if (err != -ENOENT && err != -EFBIG && err != -EBADMSG)
 		return remote_give_up(r, REST_ALL, http_error(r->http));
 	remote_say(r, xasprintf("%s/%s: a piece of %s is not taken: it is %s", r->url, m->namespace, m->key,
@@ -145,13 +140,14 @@ int remote_get(struct remote *r)
 	int64_t began = clock_now(), lost;
 	int code = remote_shared(r, &shared) < 0 ? EXIT_FAILURE : EXIT_MISS;
 
+	http_set_end(r->http, r->within_ms ? began + (int64_t)r->within_ms * NSEC_PER_MSEC : 0);
 	for (char **namespace = r->read; namespace && *namespace && code == EXIT_MISS; namespace ++)
 		code = find(r, *namespace, &shared, &m);
 	/* It would be as slow to say of the next one that it has nothing. */
 	if (code == EXIT_MISS && clock_now() - began > remote_half_patience(r))
 		code = remote_give_up(r, REST_LOOKUPS, "it is slow to say that there is nothing");
 	if (code == 0)
-		code = download(r, &m, r->within_ms ? began + (int64_t)r->within_ms * NSEC_PER_MSEC : 0);
+		code = download(r, &m);
 	image_manifest_deinit(&m);
 	lost = clock_now() - began - (int64_t)list_count(r->read) * ANSWER_TIME;
 	if (code == 0)

@@ -34,6 +34,7 @@ struct slot {
 
 struct http {
 	CURLM *multi;
+	int64_t end;	  /* of everything; or 0 */
 	long patience_ms; /* so long may nothing come any more */
 	struct slot slots[HTTP_AT_ONCE];
 	char error[CURL_ERROR_SIZE + 128];
@@ -55,6 +56,11 @@ struct http *http_open(unsigned patience_ms)
 	fprintf(stderr, "fixd-remote: libcurl cannot be set up\n");
 	http_close(h);
 	return NULL;
+}
+
+void http_set_end(struct http *h, int64_t end)
+{
+	h->end = end;
 }
 
 static void slot_end(struct http *h, struct slot *s)
@@ -181,6 +187,8 @@ static int judge(struct http *h, const struct slot *s, CURLcode code)
 
 	if (s->err == -EFBIG)
 		return fail(h, s->err, "it sends more than it should");
+	if (code == CURLE_ABORTED_BY_CALLBACK && h->end && clock_now() > h->end)
+		return fail(h, -ECANCELED, "it has not come in its time");
 	if (code != CURLE_OK && s->unwanted <= UNWANTED_MAX)
 		return fail(h, code == CURLE_OPERATION_TIMEDOUT ? -ETIMEDOUT : -EIO,
 			    *s->curl_error ? s->curl_error : curl_easy_strerror(code));
@@ -309,6 +317,10 @@ static struct slot *wait_for_one(struct http *h, CURLcode *code)
 		}
 		if (running)
 			curl_multi_poll(h->multi, NULL, 0, WAIT_MS, NULL);
+		if (h->end && clock_now() > h->end) {
+			*code = CURLE_ABORTED_BY_CALLBACK;
+			return first_busy(h);
+		}
 		now_moved = bytes_moved(h);
 		if (now_moved - moved >= h->patience_ms * SLOWEST_PER_MS) {
 			moved = now_moved;

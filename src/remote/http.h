@@ -19,6 +19,8 @@ struct http;
 #define PATIENCE_MIN_MS 200
 /* It may be silent for so long. NULL, with a line on standard error. */
 struct http *http_open(unsigned patience_ms);
+/* From now on all ends then (clock_now()), with -ECANCELED; 0: never. */
+void http_set_end(struct http *h, int64_t end);
 void http_close(struct http *h);
 
 enum http_method { HTTP_GET, HTTP_HEAD, HTTP_PUT, HTTP_MKCOL };

@@ -47,7 +47,7 @@ class Remote:
         try:
             with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0,
                                   pass_fds=wanted.fds) as process:
-                patience = threading.Timer(seconds + GRACE_S, process.kill)
+                patience = threading.Timer(seconds + min(GRACE_S, seconds / 2), process.kill)
                 patience.start()
                 try:
                     size = _fill(build, process.stdout)

@@ -254,13 +254,14 @@ def test_uploads_that_are_refused(machine, server):
 
 def test_what_comes_too_late(machine, server):
     """After half of the time that the fixture has it is built, and nothing else is looked for there for a while."""
-    conftest = CONFTEST.replace("remote=True", "remote=True, timeout=2")
+    conftest, comes = CONFTEST.replace("remote=True", "remote=True, timeout=16"), threading.Event()
     machine("a", conftest).run("--fixd-wait-upload").passed(2)
-    server.wrong = lambda path, data: time.sleep(1.2 if "/cas/" in path else 0) or data
+    server.wrong = lambda path, data: (comes.wait(60) if "/cas/" in path else None) and data or data
     server.asked.clear()
-    b = machine("b", conftest)
+    b = machine("b", conftest, more="write = yes\ntimeout = 50s\n")
     result = b.run().passed(2)
-    assert b.log() == ["words", "lengths"] and "the image has not come in its time" in result.output, result.output
+    comes.set()
+    assert b.log() == ["words", "lengths"] and "it has not come in its time" in result.output, result.output
     assert len([path for path in server.asked if "/ac/" in path]) == 1, server.asked
 
 
