@@ -170,13 +170,18 @@ static void take_result(struct build *b, const char *message, size_t size, int *
 	b->have_result = true;
 }
 
+static void build_end_with(struct build *b, const char *wrong)
+{
+	if (!b->wrong)
+		b->wrong = wrong;
+	build_kill_group(b);
+}
+
 /* It runs foreign code, which has taken its channel. */
 static void build_break(struct build *b, const char *wrong)
 {
-	if (b->have_result || b->wrong || spawn_is_ending(b->pid))
-		return;
-	b->wrong = wrong;
-	build_kill_group(b);
+	if (!b->have_result && !b->wrong && !spawn_is_ending(b->pid))
+		build_end_with(b, wrong);
 }
 
 static void publish_kept(struct build *b);
@@ -262,9 +267,10 @@ static void build_read_channel(void *arg)
 		if (n < 0 && is_passing((int)n))
 			break;
 		if (n <= 0) {
-			if (n == -EMFILE && !b->have_result && !b->wrong)
-				b->wrong = "fixd has no descriptor left for what its builder has sent";
-			build_break(b, BUILD_CUT);
+			if (n == -EMFILE && !b->have_result)
+				build_end_with(b, "fixd has no descriptor left for what its builder has sent, or it has sent too many");
+			else
+				build_break(b, BUILD_CUT);
 			b->channel = source_close(b->channel);
 			return;
 		}

@@ -283,9 +283,9 @@ static void take_message(struct keeper *k, const char *message, size_t size)
 	free(sentence);
 }
 
-static void keeper_read_channel(void *arg)
+/* False: nothing is left, or it is closed. */
+static bool read_some(struct keeper *k)
 {
-	struct keeper *k = arg;
 	char message[sizeof(struct job_result) + JOB_SENTENCE_MAX];
 
 	for (int i = 0; i < READS_PER_TURN; i++) {
@@ -293,19 +293,29 @@ static void keeper_read_channel(void *arg)
 		ssize_t n = socket_receive(source_fd(k->channel), message, sizeof message, NULL, &none, MSG_DONTWAIT);
 
 		if (n == -EAGAIN)
-			return;
+			return false;
 		if (n < 0 && is_passing((int)n))
 			break;
 		if (n <= 0) {
 			k->channel = source_close(k->channel);
-			return;
+			return false;
 		}
 		if (n >= (ssize_t)sizeof(struct job_result))
 			take_message(k, message, (size_t)n);
 	}
-	if (k->channel)
+	return k->channel != NULL;
+}
+
+static void keeper_read_channel(void *arg)
+{
+	struct keeper *k = arg;
+
+	if (read_some(k))
 		source_again(k->channel);
 }
+
+/* More than it can have said; somebody else may still have the other end. */
+#define READS_AT_ITS_END 16
 
 static void on_keeper_exit_of(void *arg)
 {
@@ -315,8 +325,8 @@ static void on_keeper_exit_of(void *arg)
 	/* That of a daemon that was killed is not our child: its end is all there is to know. */
 	spawn_reap(k->pid, &status);
 	process_kill(-k->pid, SIGKILL);
-	if (k->channel)
-		keeper_read_channel(k);
+	for (int i = 0; k->channel && i < READS_AT_ITS_END && read_some(k); i++)
+		;
 	if (k->errors)
 		take_log(k);
 	k->pid = 0;
