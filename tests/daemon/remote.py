@@ -791,6 +791,14 @@ def test_uploads_have_their_turns(t):
     assert len(up()) == 7 and len(server.asked("PUT")) == 4
     server.http.gate.set()
     wait_for(lambda: len(server.manifests()) == 7 and not up(), "all of them")
+    # What waits when the daemon ends goes on alone.
+    server.http.gate.clear()
+    server.http.files.clear()
+    b = Machine(t, "b", ini)
+    b.daemon.ctl("warm")
+    b.daemon.ctl("stop")
+    server.http.gate.set()
+    wait_for(lambda: len(server.manifests()) == 7, "all of them again")
     server.close()
 
 

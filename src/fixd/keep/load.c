@@ -584,6 +584,7 @@ int state_load(struct keep *keep, const void *records, size_t size, int (*resolv
 	each_record(&l, records, size, STATE_HOLDER, load_holder);
 	each_record(&l, records, size, STATE_CONN, loading_asked);
 	each_record(&l, records, size, STATE_TRANSFER, load_transfer);
+	transfers_let_go(keep->work);
 	for (size_t i = 0; i < l.instances.n; i++) {
 		if (l.instances.all[i])
 			session_find_dependencies(l.instances.all[i]);

@@ -26,8 +26,7 @@
 
 static void transfer_free(struct transfer *t);
 
-/* The next ones whose turn it is. */
-static void transfers_let_go(struct work *w)
+void transfers_let_go(struct work *w)
 {
 	size_t going = 0;
 
@@ -194,7 +193,6 @@ void transfer_resume(struct work *w, struct transfer *t)
 	}
 	t->up = true;
 	transfer_begin(w, t);
-	transfers_let_go(w);
 }
 
 bool transfers_go_up(const struct work *w)
@@ -206,8 +204,20 @@ bool transfers_go_up(const struct work *w)
 	return false;
 }
 
+/* What waits for its turn goes on alone. */
+static void let_all_go(struct work *w)
+{
+	link_for_each(l, &w->transfers) {
+		struct transfer *t = link_entry(l, struct transfer, link);
+
+		if (t->waits && send(t->fd, "y", 1, MSG_DONTWAIT | MSG_NOSIGNAL) == 1)
+			t->waits = false;
+	}
+}
+
 void transfers_free(struct work *w)
 {
+	let_all_go(w);
 	while (!link_empty(&w->transfers))
 		transfer_free(link_entry(w->transfers.next, struct transfer, link));
 }

@@ -45,6 +45,8 @@ struct transfer *transfer_of(struct build *b);
 void transfer_decide(struct transfer *t, bool right);
 /* One to the remote of the daemon before this one, with what it knew; takes it. */
 void transfer_resume(struct work *w, struct transfer *t);
+/* The next ones whose turn it is. */
+void transfers_let_go(struct work *w);
 /* Is anything on its way to the remote? */
 bool transfers_go_up(const struct work *w);
 /* Nobody listens to them any more. */
