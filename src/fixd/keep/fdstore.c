@@ -144,7 +144,7 @@ static struct stored identity(int fd)
 	return s;
 }
 
-static int by_fd(const void *a, const void *b)
+static int stored_by_fd(const void *a, const void *b)
 {
 	const struct stored *x = a, *y = b;
 
@@ -154,7 +154,7 @@ static int by_fd(const void *a, const void *b)
 /* The one with that number, or NULL. */
 static const struct stored *find_number(const struct stored *all, size_t n, const struct stored *one)
 {
-	return n ? bsearch(one, all, n, sizeof *all, by_fd) : NULL;
+	return n ? bsearch(one, all, n, sizeof *all, stored_by_fd) : NULL;
 }
 
 static bool has(const struct stored *all, size_t n, const struct stored *one)
@@ -187,7 +187,7 @@ static int save(struct fdstore *s, bool clients)
 	for (size_t i = 0; i < n; i++)
 		now[i] = identity(state.fds[i]);
 	if (n)
-		qsort(now, n, sizeof *now, by_fd);
+		qsort(now, n, sizeof *now, stored_by_fd);
 	remove_gone(s, now, n, true);
 	for (size_t i = 0; i < n; i++) {
 		if (!has(s->all, s->n, &now[i]))

@@ -68,14 +68,19 @@ static void add_asked_for(const struct wire_header *h, uint32_t flags, const str
 		add_image(arg, depends[k]);
 }
 
+static void add_leased(struct saving *v, const struct link *leases)
+{
+	link_for_each(l, leases)
+		add_image(v, link_entry(l, struct lease, in_client)->image);
+}
+
 /* What it holds, what it builds from or asks for by them, and what it lets go. */
 static void add_images_of(struct saving *v, const struct conn *c)
 {
 	const struct member *m = c->client.member;
 	size_t n;
 
-	link_for_each(l, &c->client.leases)
-		add_image(v, link_entry(l, struct lease, in_client)->image);
+	add_leased(v, &c->client.leases);
 	link_for_each(l, &c->client.offers) {
 		struct image *const *depends = offer_depends(offer_of_client(l), &n);
 
@@ -96,6 +101,8 @@ static void save_collect(struct saving *v)
 		add_images_of(v, link_entry(l, struct conn, link));
 	link_for_each(l, &v->keep->work->keepers)
 		add_image(v, link_entry(l, struct keeper, link)->image);
+	link_for_each(l, &v->keep->work->survivors)
+		add_leased(v, &link_entry(l, struct survivor, link)->leases);
 }
 
 static uint64_t session_number(const struct keep *keep, const struct session *s)
