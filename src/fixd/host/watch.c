@@ -221,7 +221,7 @@ static bool pattern_leads_to(const char *pattern, const char *place)
 	/* The last part of it may be one of which only the beginning is plain. */
 	if (pattern[strlen(plain)] && end)
 		end[end == plain] = '\0';
-	return *pattern == '/' && (path_below(plain, place) || path_below(place, plain));
+	return *pattern == '/' && (strstr(pattern, "/..") || path_below(plain, place) || path_below(place, plain));
 }
 
 /* What is mounted over a directory changes everything below, and inotify does not tell. `place`: NULL, if it is not known where. */
