@@ -202,13 +202,24 @@ static void follower_give_up(void *arg)
 		timer_start_in(f->conn->server->model->loop, &f->limit, READ_AGAIN);
 }
 
+/* When it may have read. */
+static void look_again(struct follower *f)
+{
+	struct server *server = f->conn->server;
+
+	f->looked = 0;
+	if (!timer_is_running(&server->gathering))
+		timer_start_in(server->model->loop, &server->gathering, READ_AGAIN);
+}
+
 void event_stream_ask(struct conn *c, const struct wire_header *h, uint64_t from, uint32_t wait_ms)
 {
 	struct server *server = c->server;
 	bool enough = wait_ms == 0 || server->model->restarting || server->model->stopping;
+	enum follower_result r = follower_answer(c, h, &from, enough);
 	struct follower *f;
 
-	if (follower_answer(c, h, &from, enough) == FOLLOWER_ANSWERED)
+	if (r == FOLLOWER_ANSWERED)
 		return;
 	f = xcalloc(1, sizeof *f);
 	f->conn = c;
@@ -219,6 +230,8 @@ void event_stream_ask(struct conn *c, const struct wire_header *h, uint64_t from
 	server->model->events_followed = true;
 	timer_init(&f->limit, follower_give_up, f);
 	timer_start_in(server->model->loop, &f->limit, enough ? READ_AGAIN : wait_ms * NSEC_PER_MSEC);
+	if (r == FOLLOWER_HAS_TO_READ)
+		look_again(f);
 }
 
 void event_stream_added(void *arg)
@@ -244,8 +257,16 @@ void event_stream_tell(void *arg)
 		f->looked = end;
 		link_remove(&f->link);
 		link_insert(&server->followers, &f->link);
-		if (follower_answer(f->conn, &f->request, &f->from, false) == FOLLOWER_ANSWERED)
+		switch (follower_answer(f->conn, &f->request, &f->from, false)) {
+		case FOLLOWER_ANSWERED:
 			follower_free(f);
+			break;
+		case FOLLOWER_HAS_TO_READ:
+			look_again(f);
+			break;
+		default:
+			break;
+		}
 	}
 	if (!link_empty(&server->followers))
 		loop_defer(server->model->loop, &server->telling);
