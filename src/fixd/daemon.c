@@ -210,6 +210,7 @@ static void on_sweep(void *arg)
 		if (!session_sweep(link_entry(l, struct session, link)))
 			session_free(link_entry(l, struct session, link));
 	}
+	transfers_let_go(&d->work);
 	timer_start_in(d->model.loop, &d->sweep, SWEEP_EVERY);
 	if (!d->leaving && !d->model.stopping && listener_is_lost(d->server.listener))
 		leave(d, "the socket was removed, and nobody is connected");

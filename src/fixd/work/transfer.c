@@ -23,6 +23,8 @@
 
 /* Each may have its image in memory once more. */
 #define UPLOADS_AT_ONCE 4
+/* One that has said nothing for so long keeps nobody waiting: it has been stopped. */
+#define MOVES_WITHIN (60 * NSEC_PER_SEC)
 
 static void transfer_free(struct transfer *t);
 
@@ -33,7 +35,7 @@ void transfers_let_go(struct work *w)
 	link_for_each(l, &w->transfers) {
 		const struct transfer *t = link_entry(l, struct transfer, link);
 
-		going += t->up && !t->build && !t->waits;
+		going += t->up && !t->build && !t->waits && clock_now() - t->moved < MOVES_WITHIN;
 	}
 	link_for_each_safe(l, &w->transfers) {
 		struct transfer *t = link_entry(l, struct transfer, link);
@@ -41,6 +43,7 @@ void transfers_let_go(struct work *w)
 		if (!t->waits || going == UPLOADS_AT_ONCE)
 			continue;
 		t->waits = false;
+		t->moved = clock_now();
 		if (send(t->fd, "y", 1, MSG_DONTWAIT | MSG_NOSIGNAL) == 1)
 			going++;
 		else
@@ -101,6 +104,7 @@ static void transfer_take(struct transfer *t, const char *packet)
 {
 	unsigned long long done, size;
 
+	t->moved = clock_now();
 	if (!strcmp(packet, "ok")) {
 		t->whole = true;
 	} else if (sscanf(packet, "%llu %llu", &done, &size) == 2) {
@@ -192,6 +196,7 @@ void transfer_resume(struct work *w, struct transfer *t)
 		return;
 	}
 	t->up = true;
+	t->moved = clock_now();
 	transfer_begin(w, t);
 }
 

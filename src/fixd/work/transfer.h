@@ -30,6 +30,7 @@ struct transfer {
 	char *wrong; /* NULL: nothing was said */
 	uint64_t done, size;
 	int64_t started;
+	int64_t moved; /* when it has said something, or was let go */
 };
 
 /* Since this daemon began. */
