@@ -71,8 +71,9 @@ end
 # The options before the command that say which daemon.
 function __fixctl_daemon
     set -l words (commandline -opc)
-    for i in (seq 2 (math (count $words) - 1))
+    for i in (seq 2 (count $words))
         contains -- $words[$i] -s --socket -S --session; and printf '%s\n' $words[$i] $words[(math $i + 1)]
+        string match -q -r -- '^--(socket|session)=' $words[$i]; and printf '%s\n' $words[$i]
     end
 end
 

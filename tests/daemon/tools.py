@@ -449,6 +449,7 @@ def test_completion_by_others(t):
         assert complete(shell, "graph", "--format=") == ["dot", "json", "svg"], shell
         assert complete(shell, "run", "-i", "") == complete(shell, "run", "--isolate", "") == ["auto", "mount", "shim"], shell
         complete(shell, "run", "-c./fixd.ini", "")  # nothing is said
+        assert complete(shell, f"--socket={d.socket}", "get", "co") == complete(shell, "-s", d.socket, "get", "co") != [], shell
         assert complete(shell, "-s", d.socket, "run", "-f", "") == ["broken", "corpus", "index", "module"], shell
         # With what the help says of each.
         assert "warm\tbuild now what is not fresh" in complete(shell, "help", "wa") and any(c.startswith("status\t") for c in complete(shell, "sta")), shell
