@@ -17,6 +17,7 @@ import os
 import stat
 import sys
 import time
+import warnings
 from collections import ChainMap
 from importlib.machinery import EXTENSION_SUFFIXES
 from types import MappingProxyType
@@ -103,23 +104,26 @@ def _files_of(paths: Iterable[str]) -> Iterator[str]:
             yield from (os.path.join(directory, name) for name in files if name.endswith(".py"))
 
 
-def _imports_of(path: str) -> Set[str]:
-    """The first part of each module's name that a file imports."""
+def _imports_of(path: str, root: str) -> Iterator[str]:
+    """Where modules may lie that a file imports: files and directories of the project."""
     try:
-        with open(path, "rb") as f:
+        with open(path, "rb") as f, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
             nodes = list(ast.walk(ast.parse(f.read())))
     except (OSError, SyntaxError, ValueError):
-        return set()
-    names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
-    names |= {node.module or "" for node in nodes if isinstance(node, ast.ImportFrom) and not node.level}
-    return {name.partition(".")[0] for name in names}
-
-
-def _modules_of(root: str, names: Iterable[str]) -> Iterator[str]:
-    """Where those of the project lie, of all these."""
-    for directory in {root, os.path.join(root, "src"), os.path.join(root, "lib"), *(p for p in map(os.path.abspath, sys.path) if p.startswith(root + os.sep))}:
-        for name in names:
-            yield from (path for path in (os.path.join(directory, name), os.path.join(directory, name + ".py")) if os.path.exists(path))
+        return
+    here = os.path.dirname(path)
+    places = {here, os.path.dirname(here), root, os.path.join(root, "src"), os.path.join(root, "lib"), *map(os.path.abspath, sys.path)}
+    for node in nodes:
+        names = [alias.name for alias in getattr(node, "names", ())]
+        if isinstance(node, ast.ImportFrom):
+            names = [node.module] if node.module else names
+        elif not isinstance(node, ast.Import):
+            continue
+        level = getattr(node, "level", 0)
+        own = [os.path.normpath(os.path.join(here, *[os.pardir] * (level - 1)))] if level else [p for p in places if p == root or p.startswith(root + os.sep)]
+        for way in (os.path.join(place, name.partition(".")[0]) for place in own for name in names):
+            yield from (path for path in (way, way + ".py") if os.path.exists(path))
 
 
 def _is_wanted(config: Any) -> bool:
@@ -131,8 +135,10 @@ def _is_wanted(config: Any) -> bool:
     conftests = [os.path.join(way, "conftest.py") for way in ways]
     if not all(map(os.path.exists, paths)) or any(map(_knows_us, conftests)):
         return True
-    modules = _modules_of(root, set().union(*map(_imports_of, conftests)) - {""})
-    files = list(itertools.islice(_files_of({*paths, *modules}), SEARCHED_MAX + 1))
+    files = list(itertools.islice(_files_of(paths), SEARCHED_MAX + 1))
+    conftests += [path for path in files if os.path.basename(path) == "conftest.py"]
+    modules = {module for path in conftests for module in _imports_of(path, root)}
+    files += itertools.islice(_files_of(modules), SEARCHED_MAX + 1)
     return len(files) > SEARCHED_MAX or any(map(_knows_us, files))
 
 
