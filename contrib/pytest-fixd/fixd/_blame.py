@@ -19,6 +19,7 @@ PAGE = 4096  # has one first writer
 BYTES_MAX = 8  # that are shown
 CHANGES_MIN = 256  # that are asked for at first
 CHANGES_MAX = 1 << 16  # and that are looked at
+PAGES_MAX = 256  # of which it is asked who wrote, and the last
 WRITERS_MAX = 4  # that are told
 OBJECTS_MAX = 20000  # of a value, that are searched for its arrays
 
@@ -145,8 +146,11 @@ def changes_of(view: View, value: Any) -> Tuple[List[Change], int]:
     n = CHANGES_MIN
     while len(found := view.changes(n)) == n and n < CHANGES_MAX:
         n *= 16
+    last = found[-1][0] if found else 0
     for offset, length in found:
         page = (view.address + offset) // PAGE
+        if page not in by_page and len(by_page) == PAGES_MAX and offset < last:
+            continue  # to ask takes a while
         writer = by_page[page] = by_page[page] if page in by_page else view.writer(offset)
         if writer in by_writer:
             by_writer[writer] = by_writer[writer]._replace(others=by_writer[writer].others + 1)

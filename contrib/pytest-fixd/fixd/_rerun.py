@@ -209,28 +209,39 @@ def _run(item: Any, handle: Any, handles: List[Any], out: int, steps: List[Calla
             tracer.end()
 
 
+def _end(child: int, has_ended: bool) -> None:
+    """And all that it has begun."""
+    for signal_all in (os.killpg,) if has_ended else (os.killpg, os.kill):
+        try:
+            signal_all(child, signal.SIGKILL)
+        except OSError:
+            pass
+    try:
+        if not has_ended:
+            os.waitpid(child, 0)
+    except ChildProcessError:
+        pass
+
+
 def _words_of(child: int, ours: int) -> bytes:
     """All that it has said when it has ended: what the test has begun there may live on, with the other end of the pipe.  Then it is ended."""
     status, limit = None, time.monotonic() + RERUN_S + GRACE_S
     try:
         while status is None and time.monotonic() < limit:
-            pid, status = os.waitpid(child, os.WNOHANG)
-            if not pid:
-                status = None
+            pid, now = os.waitpid(child, os.WNOHANG)
+            if pid:
+                status = now
+            else:
                 select.select([], [], [], LOOK_S)
     except ChildProcessError:
         status = 0  # this program ignores the end of its children
-    for signal_all in (os.killpg, os.kill):
-        try:
-            signal_all(child, signal.SIGKILL)
-        except OSError:
-            pass
+    finally:
+        _end(child, status is not None)
     os.set_blocking(ours, False)
-    with open(ours, "rb") as f:
+    with open(ours, "rb", closefd=False) as f:
         words = f.read() or b""
-    if status is None or os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGALRM:
-        if not words:
-            raise TimeoutError(f"the test alone, looked at line by line, takes longer than {RERUN_S} s")
+    if not words and (status is None or os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGALRM):
+        raise TimeoutError(f"the test alone, looked at line by line, takes longer than {RERUN_S} s")
     return words
 
 
@@ -249,7 +260,10 @@ def find(item: Any, handle: Any, handles: List[Any], has_ended: bool = False) ->
         finally:
             os._exit(1)
     os.close(theirs)
-    words = _words_of(child, ours)
+    try:
+        words = _words_of(child, ours)
+    finally:
+        os.close(ours)
     try:
         return Found(*json.loads(words))
     except ValueError:

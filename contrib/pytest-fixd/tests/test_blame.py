@@ -308,8 +308,6 @@ def test_several_writers_of_much(project):
 def test_a_second_run_of_a_test(project):
     """What it leaves there is ended; what takes too long is not waited for, nor tried again."""
     project.conftest("""
-        import fixd._rerun
-        fixd._rerun.RERUN_S = 2
         @fixd.fixture(scope="module")
         def table(): return {"rows": []}
         @fixd.fixture(scope="module")
