@@ -25,6 +25,7 @@ struct pty {
 	/* Typed, and not yet there: it does not read, or does not read so fast. */
 	char typed[CHUNK];
 	size_t n_typed, at;
+	bool in_line;	  /* the last that was typed is no end of a line */
 	bool is_terminal; /* ours */
 	struct termios before;
 };
@@ -111,12 +112,18 @@ static void pty_take(struct pty *t)
 {
 	ssize_t n = read(t->input, t->typed, sizeof t->typed);
 
-	t->at = 0;
-	t->n_typed = n > 0 ? (size_t)n : 1;
-	if (n > 0)
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
+	t->at = 0;
+	if (n > 0) {
+		t->n_typed = (size_t)n;
+		t->in_line = t->typed[n - 1] != '\n';
+		return;
+	}
 	t->input = -1;
-	t->typed[0] = END_OF_FILE;
+	/* In a line the first one only ends that. */
+	t->typed[0] = t->typed[1] = END_OF_FILE;
+	t->n_typed = t->in_line ? 2 : 1;
 }
 
 void pty_pass(struct pty *t, const struct pollfd p[2])

@@ -407,6 +407,9 @@ def test_a_terminal(t):
     assert harness.exit_code(pid) == 0
     os.close(fd)
     assert "tty=1" in d.ctl("fork", "-T", "template", "--", "tell", stdin=subprocess.DEVNULL).out
+    # The end of a line that has none.
+    with open(t.write("part", "hello")) as part:
+        assert d.ctl("fork", "-T", "template", "--", "cat", stdin=part).out.endswith("hello")
     # More than it reads, and more than a terminal takes.
     with open(t.write("much", "line\n" * 200000)) as much:
         assert "tty=1" in d.ctl("fork", "-T", "template", "--", "tell", stdin=much).out
