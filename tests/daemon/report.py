@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 
 import harness
 from harness import COW, LIMIT, FixdError, once, wait_for
@@ -321,6 +322,11 @@ def test_odd_requests(t):
     assert "cannot be written" in d.ctl("report", "-o", t.path("full"), code=1).err and os.path.islink(t.path("full"))
     os.symlink("/proc/self/fd/1", t.path("stdout"))
     assert d.ctl("report", "-o", t.path("stdout")).out.startswith("# ") and os.path.islink(t.path("stdout"))
+    # A file without a name, too.
+    with tempfile.TemporaryFile() as out:
+        subprocess.run([harness.program("fixctl"), "-s", d.socket, "report", "-o", "/dev/fd/1"], stdout=out, check=True, timeout=LIMIT)
+        out.seek(0)
+        assert out.read(2) == b"# "
     t.write("report.new", "somebody's own\n")
     os.symlink(os.path.basename(t.write("file", "")), t.path("report"))
     d.ctl("report", "-o", t.path("report"))
