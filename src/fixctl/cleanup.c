@@ -14,8 +14,12 @@
 static void print_list(const char *label, const json_t *list)
 {
 	printf("%s: %zu\n", label, json_array_size(list));
-	for (size_t k = 0; k < json_array_size(list); k++)
-		printf("  %s\n", json_string_value(json_array_get(list, k)));
+	for (size_t k = 0; k < json_array_size(list); k++) {
+		fputs("  ", stdout);
+		for (const char *s = json_string_value(json_array_get(list, k)); *s; s++)
+			fputs(*s == '\n' ? "\n    " : (char[2]){ *s, '\0' }, stdout);
+		putchar('\n');
+	}
 }
 
 static void print_report(const json_t *r)

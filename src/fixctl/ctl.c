@@ -208,8 +208,8 @@ json_t *ctl_text(const char *data, size_t size)
 /* Sentences may have several lines; a line break in anything else would be taken for a line of ours. */
 static bool may_have_lines(uint16_t field)
 {
-	static const uint16_t fields[] = { REPORT_DOC,	       REPORT_POLICY,	REPORT_ERROR, REPORT_STALE_CAUSE, REPORT_TEARDOWN_ERROR,
-					   REPORT_RETRY_CAUSE, REPORT_IO_REASON };
+	static const uint16_t fields[] = { REPORT_DOC,	       REPORT_POLICY,	 REPORT_ERROR, REPORT_STALE_CAUSE, REPORT_TEARDOWN_ERROR,
+					   REPORT_RETRY_CAUSE, REPORT_IO_REASON, REPORT_ERRORS };
 	size_t k = 0;
 
 	while (k < ELEMENTSOF(fields) && fields[k] != field)

@@ -510,7 +510,7 @@ static int explain_run(struct fixctl *ctl, int argc, char **argv)
 	ctl_expect("explain", argc, argv, 1, 1, "a NAME");
 	if (strcspn(argv[optind], "*?") < strcspn(argv[optind], "["))
 		ctl_misuse("explain", "'%s' is a glob: expected the name of one fixture", argv[optind]);
-	f = ctl_open_to_show(ctl);
+	f = other ? ctl_open(ctl) : ctl_open_to_show(ctl);
 	code = explain(f, argv[optind], ctl->json, other);
 	fixd_close(f);
 	return code;

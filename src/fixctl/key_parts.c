@@ -68,8 +68,16 @@ static bool is_file(const json_t *part)
 static void print_value(const json_t *part)
 {
 	const char *value = part ? ctl_string(part, "value") : "none";
+	_cleanup_free_ char *plain = terminal_plain(value, strcspn(value, "\n"), false);
 
-	printf("%.*s%s", is_file(part) ? DIGITS : (int)strcspn(value, "\n"), value, is_file(part) || strchr(value, '\n') ? "..." : "");
+	printf("%.*s%s", is_file(part) ? DIGITS : (int)strlen(plain), plain, is_file(part) || strchr(value, '\n') ? "..." : "");
+}
+
+static void print_name(const char *name, const char *behind)
+{
+	_cleanup_free_ char *plain = terminal_plain(name, strlen(name), false);
+
+	printf("    %s%s", plain, behind);
 }
 
 void key_parts_print(const json_t *parts)
@@ -82,7 +90,7 @@ void key_parts_print(const json_t *parts)
 
 		if (is_file(part) && ++files > FILES_MAX)
 			continue;
-		printf("    %s = ", ctl_string(part, "name"));
+		print_name(ctl_string(part, "name"), " = ");
 		print_value(part);
 		putchar('\n');
 	}
@@ -130,7 +138,7 @@ static bool is_same(const json_t *a, const json_t *b)
 
 static void print_difference(const char *name, const json_t *here, const json_t *there)
 {
-	printf("    %s: ", name);
+	print_name(name, ": ");
 	print_value(here);
 	fputs(" here, ", stdout);
 	print_value(there);

@@ -55,7 +55,7 @@ static void heed_keys(const struct sigaction before[2])
 bool manual_open(const char *command)
 {
 	struct sigaction before[2];
-	int status;
+	int status = 0;
 	pid_t pid;
 
 	if (!isatty(STDOUT_FILENO))

@@ -427,7 +427,7 @@ static int status_run(struct fixctl *ctl, int argc, char **argv)
 		v.format = FORMAT_VERBOSE;
 	if (optind < argc)
 		v.pattern = argv[optind];
-	ctl->json = v.format == FORMAT_JSON;
+	ctl->json = v.format == FORMAT_JSON || v.format == FORMAT_OPENMETRICS;
 	v.f = ctl_open_to_show(ctl);
 	code = v.repeat ? screen_watch(status_show, &v) : status_show(&v);
 	history_deinit(&v.history);

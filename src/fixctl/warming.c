@@ -64,7 +64,7 @@ static void clear_line(const struct state *s)
 
 static void print_object(const struct warming *w, const char *name, const char *state, json_t *more)
 {
-	json_t *o = json_pack("{s:s, s:s}", "name", name, "state", state);
+	json_t *o = json_pack("{s:o, s:s}", "name", ctl_name(name), "state", state);
 	char *text;
 
 	json_object_update(o, more);
@@ -84,7 +84,7 @@ void warming_skip(const struct warming *w, const char *name, const char *why, ..
 	sentence = xvasprintf(why, ap);
 	va_end(ap);
 	if (w->json)
-		print_object(w, name, "skipped", json_pack("{s:s}", "error", sentence));
+		print_object(w, name, "skipped", json_pack("{s:o}", "error", ctl_name(sentence)));
 	else
 		fprintf(w->out, "%s: skipped, %s\n", name, sentence);
 }
@@ -101,7 +101,7 @@ static void report_json(struct state *s, struct target *t, int r, uint32_t flags
 				 (double)(clock_now() - t->started) / NSEC_PER_SEC);
 
 	if (r < 0)
-		json_object_set_new(more, "error", json_string(fixd_error(s->w->f)));
+		json_object_set_new(more, "error", ctl_name(fixd_error(s->w->f)));
 	print_object(s->w, t->name, word_of(r), more);
 }
 
