@@ -469,6 +469,8 @@ static void wait_apart(int ready, int told)
 	char allowed;
 
 	setsid();
+	/* Nobody reads the log of a build that is over. */
+	signal(SIGPIPE, SIG_IGN);
 	close(ready);
 	if (read(told, &allowed, 1) != 1)
 		_exit(EXIT_SUCCESS);

@@ -768,7 +768,8 @@ def test_a_tree_that_cannot_travel(t):
     need(t)
     server, public = Server(), keygen(t)
     a = Machine(t, "a", section(t, server, public) + "[fixture f]\ntree = mkfifo $FIXD_DIR/pipe\nwatch-by = content\nremote = yes\n")
-    assert "it has devices, FIFOs, sockets" in a.daemon.ctl("warm", "--wait-upload", code=1).err and server.manifests() == []
+    said = a.daemon.ctl("warm", "--wait-upload", code=1).err
+    assert "it has devices, FIFOs, sockets" in said and server.manifests() == [], said
     server.close()
 
 
