@@ -35,6 +35,7 @@
 #include "fixd/work/keeper.h"
 #include "fixd/work/recovery.h"
 #include "fixd/work/survivor.h"
+#include "fixd/work/transfer.h"
 #include "fixd/work/trees.h"
 #include "fixd/work/work.h"
 #include "image/region.h"
@@ -222,6 +223,7 @@ static void daemon_leave(struct daemon *d)
 	notify_send("STOPPING=1");
 	if (fdstore_leave(&d->keep) < 0)
 		return;
+	transfers_go_alone(&d->work);
 	log_info("everything is left with the service manager");
 	_exit(EXIT_SUCCESS);
 }

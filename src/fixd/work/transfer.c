@@ -28,6 +28,15 @@
 
 static void transfer_free(struct transfer *t);
 
+/* Its process has ended before it was told to go. */
+static void transfer_is_lost(struct transfer *t)
+{
+	struct work *w = t->work;
+
+	transfer_free(t);
+	loop_defer(w->model->loop, &w->ended);
+}
+
 void transfers_let_go(struct work *w)
 {
 	size_t going = 0;
@@ -40,14 +49,14 @@ void transfers_let_go(struct work *w)
 	link_for_each_safe(l, &w->transfers) {
 		struct transfer *t = link_entry(l, struct transfer, link);
 
-		if (!t->waits || going == UPLOADS_AT_ONCE)
+		if (!t->waits || going >= UPLOADS_AT_ONCE)
 			continue;
 		t->waits = false;
 		t->moved = clock_now();
 		if (send(t->fd, "y", 1, MSG_DONTWAIT | MSG_NOSIGNAL) == 1)
 			going++;
 		else
-			transfer_free(t);
+			transfer_is_lost(t);
 	}
 }
 
@@ -209,8 +218,7 @@ bool transfers_go_up(const struct work *w)
 	return false;
 }
 
-/* What waits for its turn goes on alone. */
-static void let_all_go(struct work *w)
+void transfers_go_alone(struct work *w)
 {
 	link_for_each(l, &w->transfers) {
 		struct transfer *t = link_entry(l, struct transfer, link);
@@ -222,7 +230,7 @@ static void let_all_go(struct work *w)
 
 void transfers_free(struct work *w)
 {
-	let_all_go(w);
+	transfers_go_alone(w);
 	while (!link_empty(&w->transfers))
 		transfer_free(link_entry(w->transfers.next, struct transfer, link));
 }

@@ -50,5 +50,7 @@ void transfer_resume(struct work *w, struct transfer *t);
 void transfers_let_go(struct work *w);
 /* Is anything on its way to the remote? */
 bool transfers_go_up(const struct work *w);
+/* The daemon is about to end: what waits for its turn goes on without one. */
+void transfers_go_alone(struct work *w);
 /* Nobody listens to them any more. */
 void transfers_free(struct work *w);
