@@ -36,6 +36,7 @@ struct follower {
 	uint64_t from;	 /* number */
 	uint64_t looked; /* position that the log ended at when it was last looked for something */
 	struct timer limit;
+	struct timer again; /* when it may have read what it was told before */
 };
 
 static bool may_read(const struct conn *c, const struct event *v, const char *session)
@@ -182,6 +183,7 @@ static enum follower_result follower_answer(struct conn *c, const struct wire_he
 static void follower_free(struct follower *f)
 {
 	timer_stop(&f->limit);
+	timer_stop(&f->again);
 	link_remove(&f->link);
 	conn_remove_unanswered(&f->unanswered);
 	free(f);
@@ -202,14 +204,15 @@ static void follower_give_up(void *arg)
 		timer_start_in(f->conn->server->model->loop, &f->limit, READ_AGAIN);
 }
 
-/* When it may have read. */
-static void look_again(struct follower *f)
+static void follower_try(void *arg)
 {
-	struct server *server = f->conn->server;
+	struct follower *f = arg;
+	enum follower_result r = follower_answer(f->conn, &f->request, &f->from, false);
 
-	f->looked = 0;
-	if (!timer_is_running(&server->gathering))
-		timer_start_in(server->model->loop, &server->gathering, READ_AGAIN);
+	if (r == FOLLOWER_ANSWERED)
+		follower_free(f);
+	else if (r == FOLLOWER_HAS_TO_READ)
+		timer_start_in(f->conn->server->model->loop, &f->again, READ_AGAIN);
 }
 
 void event_stream_ask(struct conn *c, const struct wire_header *h, uint64_t from, uint32_t wait_ms)
@@ -229,9 +232,10 @@ void event_stream_ask(struct conn *c, const struct wire_header *h, uint64_t from
 	link_insert(&server->followers, &f->link);
 	server->model->events_followed = true;
 	timer_init(&f->limit, follower_give_up, f);
+	timer_init(&f->again, follower_try, f);
 	timer_start_in(server->model->loop, &f->limit, enough ? READ_AGAIN : wait_ms * NSEC_PER_MSEC);
 	if (r == FOLLOWER_HAS_TO_READ)
-		look_again(f);
+		timer_start_in(server->model->loop, &f->again, READ_AGAIN);
 }
 
 void event_stream_added(void *arg)
@@ -257,16 +261,8 @@ void event_stream_tell(void *arg)
 		f->looked = end;
 		link_remove(&f->link);
 		link_insert(&server->followers, &f->link);
-		switch (follower_answer(f->conn, &f->request, &f->from, false)) {
-		case FOLLOWER_ANSWERED:
-			follower_free(f);
-			break;
-		case FOLLOWER_HAS_TO_READ:
-			look_again(f);
-			break;
-		default:
-			break;
-		}
+		if (!timer_is_running(&f->again))
+			follower_try(f);
 	}
 	if (!link_empty(&server->followers))
 		loop_defer(server->model->loop, &server->telling);
