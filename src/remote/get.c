@@ -26,7 +26,7 @@ static int find(struct remote *r, const char *namespace, const struct signer *sh
 	int err = http_do(r->http, &job), code = EXIT_MISS;
 
 	if (err < 0 && err != -ENOENT && err != -EFBIG)
-		code = remote_give_up(r, REST_ALL, http_error(r->http));
+		code = remote_give_up(r, err == -ECANCELED ? REST_LOOKUPS : REST_ALL, http_error(r->http));
 	else if (err != -ENOENT)
 		wrong = err < 0 ? http_error(r->http)
 				: signed_take(job.got.data ? job.got.data : "", job.got.size, r->key, namespace, r->keys, shared, m);

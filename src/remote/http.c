@@ -309,6 +309,11 @@ static struct slot *wait_for_one(struct http *h, CURLcode *code)
 
 		if (curl_multi_perform(h->multi, &running) != CURLM_OK)
 			return NULL;
+		/* Also of what comes all the time, an answer after the other. */
+		if (h->end && clock_now() > h->end) {
+			*code = CURLE_ABORTED_BY_CALLBACK;
+			return first_busy(h);
+		}
 		m = curl_multi_info_read(h->multi, &left);
 		if (m) {
 			*code = m->data.result;
@@ -317,10 +322,6 @@ static struct slot *wait_for_one(struct http *h, CURLcode *code)
 		}
 		if (running)
 			curl_multi_poll(h->multi, NULL, 0, WAIT_MS, NULL);
-		if (h->end && clock_now() > h->end) {
-			*code = CURLE_ABORTED_BY_CALLBACK;
-			return first_busy(h);
-		}
 		now_moved = bytes_moved(h);
 		if (now_moved - moved >= h->patience_ms * SLOWEST_PER_MS) {
 			moved = now_moved;
