@@ -3,7 +3,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdbool.h>
+#include <limits.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,6 +13,7 @@
 
 #include "base/alloc.h"
 #include "base/fd.h"
+#include "base/units.h"
 
 /* Beside the file first, so that nobody sees half of it. */
 static int output_replace(const char *path, const void *data, size_t size)
@@ -32,27 +34,40 @@ static int output_replace(const char *path, const void *data, size_t size)
 	return r;
 }
 
-/* What the process has open is written to, whatever it is. */
-static bool is_open_already(const char *path)
+/* The number of a descriptor that the process has open already, or -1: opened anew, a file is written to from its beginning. */
+static int number_of(const char *path)
 {
-	static const char *const names[] = { "/dev/std", "/dev/fd/", "/proc/" };
+	static const char *const names[] = { "/dev/stdin", "/dev/stdout", "/dev/stderr" };
+	static const char *const dirs[] = { "/dev/fd/", "/proc/self/fd/" };
+	uint64_t n;
 
-	for (size_t k = 0; k < ELEMENTSOF(names); k++) {
-		if (!strncmp(path, names[k], strlen(names[k])))
-			return true;
+	for (int k = 0; k < (int)ELEMENTSOF(names); k++) {
+		if (!strcmp(path, names[k]))
+			return k;
 	}
-	return false;
+	for (size_t k = 0; k < ELEMENTSOF(dirs); k++) {
+		if (!strncmp(path, dirs[k], strlen(dirs[k])) && parse_u64(path + strlen(dirs[k]), 10, INT_MAX, &n) == 0)
+			return (int)n;
+	}
+	return -1;
+}
+
+static int write_to(int fd, const void *data, size_t size)
+{
+	_cleanup_fd_ int mine = fd;
+
+	return mine < 0 ? -errno : fd_write_all(mine, data, size);
 }
 
 int output_write(const char *path, const void *data, size_t size)
 {
 	_cleanup_free_ char *real = realpath(path, NULL);
+	int number = number_of(path);
 	struct stat st;
 
-	if (is_open_already(path) || (stat(path, &st) == 0 && (!S_ISREG(st.st_mode) || !real))) {
-		_cleanup_fd_ int fd = open(path, O_WRONLY | O_CLOEXEC);
-
-		return fd < 0 ? -errno : fd_write_all(fd, data, size);
-	}
+	if (number >= 0)
+		return write_to(fcntl(number, F_DUPFD_CLOEXEC, 0), data, size);
+	if (stat(path, &st) == 0 && (!S_ISREG(st.st_mode) || !real))
+		return write_to(open(path, O_WRONLY | O_CLOEXEC), data, size);
 	return output_replace(real ? real : path, data, size);
 }

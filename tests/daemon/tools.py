@@ -553,6 +553,14 @@ def test_get_and_log(t):
     assert d.ctl("log", "corpus").out == "noise\n"
     assert d.ctl("get", "module", "--scope-key", "x.c::t").out == "m\n"
     d.ctl("get", "corpus", "-o", t.path("out"))
+    # What is open already is gone on with, where it is.
+    with open(t.path("appended"), "w+b") as log:
+        for path in "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1":
+            log.write(b"here: ")
+            log.flush()
+            subprocess.run([harness.program("fixctl"), "--socket", d.socket, "get", "corpus", "-o", path], stdout=log, check=True, cwd=t.dir)
+        log.seek(0)
+        assert log.read() == 3 * (b"here: " + open(t.path("out"), "rb").read())
     assert open(t.path("out")).read() == "words\n"
     done = d.ctl("get", "broken", "-o", t.path("out"), code=4)
     assert "why" in done.err and open(t.path("out")).read() == "words\n", "nothing is lost"
