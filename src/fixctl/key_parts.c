@@ -145,6 +145,13 @@ static void print_difference(const char *name, const json_t *here, const json_t 
 	puts(" there");
 }
 
+static void print_title(const char *title)
+{
+	_cleanup_free_ char *plain = terminal_plain(title, strlen(title), false);
+
+	printf("%s: what differs between the keys here and there:\n", plain);
+}
+
 static int compare(const json_t *here, const json_t *there)
 {
 	json_t *a = counted(here), *b = counted(there), *part;
@@ -179,7 +186,7 @@ int key_parts_compare(const json_t *parts, const char *title, const char *file)
 		fprintf(stderr, "fixctl: %s has no key of '%s': expected what 'fixctl explain --json %s' prints on the other machine\n",
 			file, title, title);
 	else
-		printf("%s: what differs between the keys here and there:\n", title), differ = compare(parts, there);
+		print_title(title), differ = compare(parts, there);
 	if (differ == 0)
 		puts("    nothing: they are the same");
 	json_decref(explained);
