@@ -452,7 +452,6 @@ void remote_offer_by_hand(char **args)
 	w.job.name = args[0];
 	w.job.tree = *args[1] ? args[1] : NULL;
 	w.job.remote = args + 2 + N;
-	w.anew = true;
 	w.parts = (int)numbers[PARTS];
 	w.image = (int)numbers[IMAGE];
 	if (memfd_verify(w.image, &size) < 0) {

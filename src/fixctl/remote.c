@@ -138,7 +138,7 @@ static void print_done(const struct remote_request *q, const char *name, const c
 static int push(struct fixd *f, const struct remote_request *q, const json_t *remote, const char *name)
 {
 	char *words = NULL;
-	int code = remote_push(f, remote, name, &words);
+	int code = remote_push(f, remote, name, q->anew, &words);
 
 	if (code == 0)
 		print_done(q, name, "pushed", words);
@@ -269,6 +269,7 @@ static int remote_run(struct fixctl *ctl, int argc, char **argv)
 	static const struct option options[] = { { "json", no_argument, NULL, 'j' },
 						 { "older-than", required_argument, NULL, 'o' },
 						 { "dry-run", no_argument, NULL, 'n' },
+						 { "anew", no_argument, NULL, 'a' },
 						 { NULL, 0, NULL, 0 } };
 	const struct remote_command *command;
 	_cleanup_free_ char *missing = NULL;
@@ -283,6 +284,8 @@ static int remote_run(struct fixctl *ctl, int argc, char **argv)
 			ctl->json = true;
 		else if (c == 'n')
 			q.dry = prunes = true;
+		else if (c == 'a')
+			q.anew = true;
 		else if (c != 'o')
 			ctl_bad_option("remote");
 		else if (prunes = true, parse_duration(optarg, &older_than) < 0)
@@ -291,6 +294,8 @@ static int remote_run(struct fixctl *ctl, int argc, char **argv)
 	command = remote_find_command(optind < argc ? argv[optind++] : "status");
 	if (command->run_alone != remote_prune && prunes)
 		ctl_misuse("remote", "--older-than and --dry-run are for remote prune");
+	if (q.anew && strcmp(command->name, "push") != 0)
+		ctl_misuse("remote", "--anew is for remote push");
 	missing = xasprintf("the %s of remote %s", command->takes, command->name);
 	ctl_expect("remote", argc, argv, command->takes != NULL, !command->takes ? 0 : command->run_alone ? 1 : INT_MAX, missing);
 	q.names = argv + optind;
@@ -318,6 +323,7 @@ const struct fixctl_command command_remote = {
 		"keygen: makes a secret key, which FILE is then, and prints the public one.\n"
 		"\n"
 		"  -j, --json         as JSON; of push and pull an object a line\n"
+		"      --anew         push: every piece, also what is there; one of them may be wrong\n"
 		"  --older-than TIME  prune: what was neither read nor written for that long (default 720h)\n"
 		"  -n, --dry-run      prune: say what would be removed",
 };

@@ -13,6 +13,7 @@ struct remote_request {
 	char **names;	      /* NULL-terminated */
 	int64_t older_than_s; /* prune: */
 	bool dry;
+	bool anew; /* push: whatever is there */
 };
 
 /* For so many seconds it is left alone. */
@@ -24,4 +25,4 @@ int remote_prune(const struct remote_request *q);
 /* Makes a key pair: a file, which must not be there, and a line. */
 int remote_keygen(const struct remote_request *q);
 /* The image that is current; *words, to be freed, say what became of it. */
-int remote_push(struct fixd *f, const json_t *remote, const char *name, char **words);
+int remote_push(struct fixd *f, const json_t *remote, const char *name, bool anew, char **words);

@@ -261,7 +261,7 @@ static void follow(int told, const char *name, char **words)
 	*words = xstrdup(format_size(size_text, sizeof size_text, size));
 }
 
-static int run_offer(const json_t *remote, const char *name, const struct pushed *p, char **words)
+static int run_offer(const json_t *remote, const char *name, bool anew, const struct pushed *p, char **words)
 {
 	_cleanup_free_ char *path = program_path("fixd-builder");
 	struct arguments a = { 0 };
@@ -288,6 +288,8 @@ static int run_offer(const json_t *remote, const char *name, const struct pushed
 	add_options(&a, remote);
 	/* Who asks for it by hand does not want it to be left alone. */
 	tool_add(&a, "--state=");
+	if (anew)
+		tool_add(&a, "--anew");
 	pid = program_start(path, a.all, -1, keep);
 	list_free(a.all);
 	close(told[1]);
@@ -297,13 +299,13 @@ static int run_offer(const json_t *remote, const char *name, const struct pushed
 	return pid < 0 ? 127 : program_wait(pid);
 }
 
-int remote_push(struct fixd *f, const json_t *remote, const char *name, char **words)
+int remote_push(struct fixd *f, const json_t *remote, const char *name, bool anew, char **words)
 {
 	struct pushed p = { .head = -1 };
 	struct wire_detach detach = { 0 };
 	int r = strlen(name) > WIRE_NAME_MAX ? fixd_fail_with(f, -EINVAL, "a name has at most %d bytes", WIRE_NAME_MAX)
 					     : find_image(f, name, &p),
-	    status = r == 0 ? run_offer(remote, name, &p, words) : 0;
+	    status = r == 0 ? run_offer(remote, name, anew, &p, words) : 0;
 
 	reply_close(&p.key);
 	reply_close(&p.image);

@@ -754,8 +754,9 @@ def test_half_a_piece_on_the_server(t):
     d.daemon.ctl("warm", "--wait-upload")
     assert d.runs() == ["f"] and server.http.files[piece] == whole
     server.http.files[piece] = whole[::-1]
-    a.daemon.ctl("remote", "push", "f")
+    a.daemon.ctl("remote", "push", "--anew", "f")
     assert server.http.files[piece] == whole
+    assert "--anew is for remote push" in a.daemon.ctl("remote", "pull", "--anew", "f", code=2).err
     # One that takes pieces, and nothing that is signed, is not right.
     server.http.room = len(server.http.files) + 1
     assert "wrong  write: it answers with status 507" in a.daemon.ctl("remote", "check", code=1).out
