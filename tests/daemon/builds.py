@@ -205,32 +205,6 @@ def test_plugin_crash_and_exit(t):
     fails(c, "symbol", "no function 'nothing'")
 
 
-def test_helper_without_a_word(t):
-    """It has ended well, and what it has said was lost: it is tried again, and not for ever."""
-    helper = t.program("helper", """#include <stdio.h>
-#include <sys/socket.h>
-#include <unistd.h>
-int main(int argc, char **argv)
-{
-	FILE *f = fopen(TRIES, "a+");
-	char job[64];
-	int n;
-	fputc('x', f);
-	n = (int)ftell(f);
-	fclose(f);
-	if (n > 2 && access(NEVER, F_OK) < 0)
-		execv(HELPER, argv);
-	return recv(3, job, sizeof job, 0) < 0; /* it has got its job */
-}
-""", *(f'-D{name}="{path}"' for name, path in (("TRIES", t.path("tries")), ("NEVER", t.path("never")), ("HELPER", os.environ["FIXD_BUILDER"]))))
-    d = t.daemon("[fixture f]\ncommand = echo f\n[fixture g]\ncommand = echo g\n", env={"FIXD_BUILDER": helper})
-    c = d.client()
-    assert c.read("f") == b"f\n" and open(t.path("tries")).read() == "xxx" and "its helper ended without a word" in d.words()
-    t.write("never", "")
-    fails(c, "g", "exited with status 0 without publishing")
-    assert d.instance("g")["state"] == "failed"
-
-
 def test_plugin_leaves_its_process_otherwise(t):
     """With children that it does not want to hear of, or an alarm, in another directory: its teardown is run once, as ever."""
     for name, does in (("deaf", "signal(SIGCHLD, SIG_IGN); signal(SIGINT, SIG_IGN); umask(0777); if (chdir(\"/proc\") < 0) return -1;"),
