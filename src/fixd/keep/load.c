@@ -34,9 +34,22 @@
 #include "image/memfd.h"
 #include "image/region.h"
 
+static void use_path(struct loading *l, const char *path)
+{
+	if (path)
+		vector_add(&l->used, xstrdup(path));
+}
+
 bool loading_row(struct loading *l, const struct row *rows, void *object, const struct record *r)
 {
-	return row_load(rows, object, r, l->resolve, l->arg);
+	const struct row *row = &rows[r->field - 1];
+
+	if (!row_load(rows, object, r, l->resolve, l->arg))
+		return false;
+	/* What has a place in a table is not to be removed as left behind. */
+	if (row->type == ROW_PATH)
+		use_path(l, *(char **)((char *)object + row->offset));
+	return true;
 }
 
 static int images_by_serial(const void *key, const void *image)
@@ -62,12 +75,6 @@ struct session *loading_session(const struct loading *l, uint64_t n)
 struct instance *loading_instance(const struct loading *l, uint64_t n)
 {
 	return n < l->instances.n ? l->instances.all[n] : NULL;
-}
-
-static void use_path(struct loading *l, const char *path)
-{
-	if (path)
-		vector_add(&l->used, xstrdup(path));
 }
 
 /* A listening socket, and the lock of its path; the lock alone is of no use. */
@@ -226,8 +233,6 @@ static struct keeper *load_keeper(struct loading *l, const struct record *saved)
 		loading_row(l, keeper_rows, k, &r);
 	if (!k->title)
 		k->title = xstrdup("");
-	use_path(l, k->note);
-	use_path(l, k->dir);
 	return k;
 }
 
@@ -302,7 +307,6 @@ static void load_image(struct loading *l, const struct record *saved)
 		else if (r.field == STATE_KEEPER && !k)
 			k = load_keeper(l, &r);
 	}
-	use_path(l, im->tree);
 	image_charge(im, s ? s->user : NULL, im->bytes);
 	if (s) {
 		im->session = s;
