@@ -47,4 +47,5 @@ enum state_field {
 	STATE_MESSAGE,
 	STATE_TRANSFER,
 	STATE_RUN_SESSION, /* of the run of an instance, which may be another one's */
+	STATE_TREES_OF,
 };

@@ -302,6 +302,8 @@ static void load_image(struct loading *l, const struct record *saved)
 			im->depends = load_images(l, &r, &n_depends);
 		else if (r.field == STATE_NEEDS)
 			load_teardown_deps(l, im, &r);
+		else if (r.field == STATE_TREES_OF && !im->trees)
+			im->trees = load_images(l, &r, &im->n_trees);
 		else if (r.field == STATE_OF_SESSION)
 			s = loading_session(l, r.number);
 		else if (r.field == STATE_KEEPER && !k)

@@ -44,6 +44,8 @@ static void add_image(struct saving *v, struct image *im)
 		add_image(v, im->depends[k]);
 	for (size_t k = 0; k < im->n_teardown_deps; k++)
 		add_image(v, im->teardown_deps[k]);
+	for (size_t k = 0; k < im->n_trees; k++)
+		add_image(v, im->trees[k]);
 	vector_add(&v->images, im);
 }
 
@@ -220,6 +222,8 @@ static void save_image(struct saving *v, const struct image *im)
 	if (im->depends)
 		save_serials(v->out, STATE_DEPENDS, im->depends, im->n_depends);
 	save_serials(v->out, STATE_NEEDS, im->teardown_deps, im->n_teardown_deps);
+	if (im->n_trees)
+		save_serials(v->out, STATE_TREES_OF, im->trees, im->n_trees);
 	if (im->session)
 		record_u64(v->out, STATE_OF_SESSION, session_number(v->keep, im->session));
 	if (im->kept_by)

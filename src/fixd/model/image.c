@@ -146,6 +146,8 @@ struct image *image_unref(struct image *im)
 		m->image_owner->unheld(im->teardown_deps[i]);
 		image_unref(im->teardown_deps[i]);
 	}
+	for (size_t i = 0; i < im->n_trees; i++)
+		image_unref(im->trees[i]);
 	if (im->address)
 		region_release(m->region, im->address);
 	if (im->user) {
@@ -169,6 +171,7 @@ struct image *image_unref(struct image *im)
 	list_free(im->dep_titles);
 	free(im->depends);
 	free(im->teardown_deps);
+	free(im->trees);
 	free(im->teardown_links);
 	free(im->dep_digests);
 	free(im->tree);
@@ -223,6 +226,15 @@ void image_hold_teardown_deps(struct image *im, struct image *const *depends, si
 			teardown_deps[n_teardown_deps++] = image_ref(depends[k]);
 	}
 	image_take_teardown_deps(im, teardown_deps, n_teardown_deps);
+}
+
+void image_hold_trees(struct image *im, struct image *const *depends, size_t n)
+{
+	im->trees = xcalloc(n, sizeof(struct image *));
+	for (size_t k = 0; k < n; k++) {
+		if (depends[k]->tree)
+			im->trees[im->n_trees++] = image_ref(depends[k]);
+	}
 }
 
 void image_update_unused(struct image *im)
@@ -292,6 +304,8 @@ static void count_use(struct image *im, bool more)
 	image_update_unused(im);
 	for (size_t k = 0; k < im->n_teardown_deps; k++)
 		count_use(im->teardown_deps[k], more);
+	for (size_t k = 0; k < im->n_trees; k++)
+		count_use(im->trees[k], more);
 }
 
 struct lease *lease_new(struct image *im, struct link *leases, pid_t pid)

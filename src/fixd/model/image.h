@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * An image as the daemon holds it: a sealed memfd and what is known about it. References are held by the instance whose
- * current image it is, by leases, by images whose objects point into it or that are torn down before it, and by replies and builds
- * on their way; with the last one it is torn down, and its memory, its address range and its tree go.
+ * current image it is, by leases, by images whose objects point into it, that are torn down before it or whose processes run in its tree,
+ * and by replies and builds on their way; with the last one it is torn down, and its memory, its address range and its tree go.
  */
 #pragma once
 
@@ -52,6 +52,8 @@ struct image {
 	struct image **teardown_deps;	      /* references: of its dependencies those that must be torn down after it */
 	struct teardown_link *teardown_links; /* as many */
 	size_t n_teardown_deps;
+	struct image **trees; /* references: those of its dependencies, which its process may use as long as it runs */
+	size_t n_trees;
 	struct link teardown_dependents;
 	struct link in_unused;	       /* model::unused or user::unused, if it is current and nobody uses it */
 	size_t n_teardown_dependents;  /* by so many */
@@ -126,6 +128,8 @@ bool image_built_with(const struct image *im, size_t k, const struct image *dep)
 struct digest image_identity(const struct image *im);
 /* Must the next daemon know who holds it? Otherwise memory is all that matters, and that is the holder's own. */
 bool image_holders_matter(const struct image *im);
+/* What keeps it has ended by itself, or what keeps one that it was made with. */
+bool image_has_died(const struct image *im);
 /* Is torn down from now on, and will be until nothing keeps it any more. */
 void image_begin_ending(struct image *im);
 void image_detach(struct image *im);
@@ -134,6 +138,8 @@ void image_detach(struct image *im);
 void image_hold_teardown_deps(struct image *im, struct image *const *depends, size_t n);
 /* The same for all of `teardown_deps`, whose references it takes, and the array. */
 void image_take_teardown_deps(struct image *im, struct image **teardown_deps, size_t n);
+/* The same for their trees: they stay for what runs on with their paths, and are not torn down because of it, nor it because of them. */
+void image_hold_trees(struct image *im, struct image *const *depends, size_t n);
 /* It may have become one that is current and nobody uses, or stopped to be one. */
 void image_update_unused(struct image *im);
 /* It was given out. */

@@ -100,6 +100,8 @@ static char *publish_make_image(struct build *b, struct image **out)
 	for (size_t k = 0; k < b->n_depends; k++)
 		im->dep_digests[k] = image_identity(b->depends[k]);
 	image_hold_teardown_deps(im, b->depends, b->n_depends);
+	if (b->keeper)
+		image_hold_trees(im, b->depends, b->n_depends);
 	/* Clients believe that nobody changes it. What must not be relocated is not to be sent by hand either. */
 	if (b->parts >= 0 && !b->at_home && memfd_verify(b->parts, &parts) == 0)
 		im->parts_fd = fd_steal(&b->parts);
