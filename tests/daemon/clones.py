@@ -2,6 +2,7 @@
 """Services over a writable view of a tree, and clones of them: one for each holder."""
 
 import functools
+import glob
 import os
 import signal
 import subprocess
@@ -388,6 +389,22 @@ def test_its_start_fails(t):
     settled(d, held=1, ready=1)
 
 
+def service_of(d, where):
+    return next(i["service_pid"] for i in d.instances().values() if i.get("dir") == where)
+
+
+def lowest(where):
+    """What is deep in the data of the service with this directory, as it sees it."""
+    for path in glob.glob("/proc/[0-9]*/environ"):
+        try:
+            environ = dict(v.partition("=")[::2] for v in read(path).split("\0"))
+        except OSError:
+            continue
+        if environ.get("FIXD_DIR") == where and "FIXD_DATA" in environ:
+            return read(f"{os.path.dirname(path)}/root{environ['FIXD_DATA']}/deep/er/word")
+    return None
+
+
 def test_its_data_is_built_again(t):
     """What is ready is of no use any more, what is held is its holder's."""
     word = t.write("word", "first\n")
@@ -396,14 +413,25 @@ def test_its_data_is_built_again(t):
     c = d.client()
     view = c.attach("pg")
     where = use(view)
+    service = service_of(d, where)
     settled(d, held=1, ready=1)
     t.write("word", "other\n")
     d.ctl("cleanup", "words", "--force")
     new = c.attach("pg")
     assert read(new.data.decode() + "/word") == "other\n"
-    assert os.path.exists(where + "/pid") and read(where + "/word") == "first\n"
+    assert view.current and os.path.exists(where + "/pid") and read(where + "/word") == "first\n"
+    # Also of what the service has not looked at before.
+    assert lowest(where) == "lowest\n"
     settled(d, held=2, ready=1)
     assert read(c.attach("pg").data.decode() + "/word") == "other\n"
+    # Over a restart the two trees stay apart.
+    d.ctl("restart")
+    d.ctl("cleanup", "words", "--force")
+    assert read(c.attach("pg").data.decode() + "/word") == "other\n"
+    assert view.current and new.current and lowest(where) == lowest(new.data.decode()) == "lowest\n"
+    os.kill(service, signal.SIGKILL)
+    wait_for(lambda: not view.current, "its end to be told")
+    assert new.current
 
 
 def test_a_chain(t):

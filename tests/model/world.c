@@ -581,11 +581,13 @@ void world_lose(size_t k)
 
 void world_kill(struct instance *i)
 {
-	if (!i->current || !i->current->kept_by || i->current->died)
+	struct image *im = i->current ? i->current : i->last;
+
+	if (!im || !im->kept_by || im->died || im->ending)
 		return;
-	i->current->kept_by->died = xstrdup("its service has ended");
-	i->current->died = i->current->kept_by->died;
-	instance_service_died(i, i->current, "its service has ended");
+	im->kept_by->died = xstrdup("its service has ended");
+	im->died = im->kept_by->died;
+	instance_service_died(i, im, "its service has ended");
 }
 
 /* The loop. */

@@ -74,6 +74,15 @@ static const char *wrong_with_dependencies(const struct instance *i)
 	return NULL;
 }
 
+/* A clone that its holder has, though nobody else gets it any more. */
+static bool is_somebodys(const struct instance *i)
+{
+	const struct image *im = i->last;
+
+	return i->clone && im && (im->n_uses || im->n_teardown_dependents) && !image_has_died(im) &&
+	       shown(i->board_slot) == im->board_value;
+}
+
 static const char *wrong_with(const struct instance *i)
 {
 	const struct world_job *j = job_of(i);
@@ -87,7 +96,7 @@ static const char *wrong_with(const struct instance *i)
 		return "somebody waits for a clone, and one is ready";
 	if (count(&i->waiters) != i->n_waiters)
 		return "its waiters are miscounted";
-	if (!i->current && i->board_slot != BOARD_NO_SLOT && shown(i->board_slot))
+	if (!i->current && shown(i->board_slot) && !is_somebodys(i))
 		return "the board shows an image, and there is none";
 	if (i->current && wrong_with_image(i->current))
 		return wrong_with_image(i->current);

@@ -508,7 +508,7 @@ static void load_lone_keeper(struct loading *l, const struct record *saved)
 static void settle_loaded(struct instance *i)
 {
 	if (!i->current)
-		board_show(i->session->model->work->board, i->board_slot, 0);
+		instance_show_stale(i, i->last);
 	/* Whoever had it has ended while there was no daemon. */
 	if (i->current && i->current->dirty)
 		instance_give_back(i->current);

@@ -189,6 +189,15 @@ bool image_holders_matter(const struct image *im)
 	return im->kept_by || im->n_teardown_deps || (im->instance && im->instance->fixture->exclusive);
 }
 
+bool image_has_died(const struct image *im)
+{
+	bool has = im->died != NULL;
+
+	for (size_t k = 0; k < im->n_teardown_deps && !has; k++)
+		has = image_has_died(im->teardown_deps[k]);
+	return has;
+}
+
 void image_begin_ending(struct image *im)
 {
 	if (im->ending)

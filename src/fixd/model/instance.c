@@ -233,6 +233,12 @@ enum log_level instance_log_level(const struct instance *i)
 	return i->clone ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO;
 }
 
+void instance_show_stale(const struct instance *i, const struct image *im)
+{
+	if (!i->clone || !im || !im->n_uses || image_has_died(im))
+		instance_effects(i)->show(instance_model(i)->work, i->board_slot, 0);
+}
+
 void instance_retire(struct instance *i, const char *cause)
 {
 	struct image *im = i->current;
@@ -252,7 +258,7 @@ void instance_retire(struct instance *i, const char *cause)
 	model_changed(instance_model(i));
 	log_write(im->died ? LOG_LEVEL_INFO : instance_log_level(i), 0, "%s: generation %u is stale: %s", i->title, im->generation, cause);
 	/* Whoever sees that it is stale finds in the log why. */
-	instance_effects(i)->show(instance_model(i)->work, i->board_slot, 0);
+	instance_show_stale(i, im);
 	event_of_instance(i, im, EVENT_STALE, cause);
 	instance_retire_holders(i, im);
 	image_unref(im);
@@ -335,6 +341,8 @@ void instance_image_unheld(struct image *im)
 	instance_give_back(im);
 	if (i && i->current == im)
 		instance_rearm_expiry(i); /* its idle time starts */
+	if (i && i->last == im && !i->current)
+		instance_show_stale(i, im);
 	if (i && im->n_leases == 0)
 		instance_wake(i); /* who waits to be the only one */
 }

@@ -121,6 +121,8 @@ void instance_begin(struct instance *i);
 
 /* Takes the current image out of the table; holders keep it. Does nothing when there is none. */
 void instance_retire(struct instance *i, const char *cause);
+/* On the board `im`, which is not its current image (NULL: it has none), is stale. A clone that lives is its holder's, whatever its inputs do. */
+void instance_show_stale(const struct instance *i, const struct image *im);
 /* The same, of one that must not come back from another machine either: too old, not what its check wants, or cleaned up. */
 void instance_refuse(struct instance *i, const char *cause);
 /* Forgets a failure. */

@@ -31,10 +31,22 @@ void instance_start_again(void *arg)
 	instance_warm(i);
 }
 
+/* Of clones that were stale already, and what was made with them: their holders have not been told, as they were theirs while they lived. */
+static void show_end(struct image *im)
+{
+	struct instance *i = im->instance;
+
+	if (i && !i->current)
+		instance_effects(i)->show(instance_model(i)->work, i->board_slot, 0);
+	link_for_each(l, &im->teardown_dependents)
+		show_end(link_entry(l, struct teardown_link, in_dependents)->holder);
+}
+
 void instance_service_died(struct instance *i, struct image *im, const char *sentence)
 {
 	_cleanup_text_ struct text cause = { 0 };
 
+	show_end(im);
 	if (i->current != im)
 		return;
 	text_printf(&cause, "%s\n", sentence);
