@@ -318,7 +318,7 @@ class Runtime:
                 held.fixturedef.finish(request)
             except Exception as e:
                 errors = f"; and what was made with it did not end well: {e!r}"
-            warnings.warn(pytest.PytestWarning(f"fixture '{held.title}' has died, or its data was built again: tests from here on get a fresh one{errors}"))
+            warnings.warn(pytest.PytestWarning(f"fixture '{held.title}' has died: tests from here on get a fresh one{errors}"))
 
     def look_at(self, handle: Handle) -> None:
         """Notes what the test did to a copy-on-write fixture, and undoes it."""

@@ -79,8 +79,13 @@ class Held:
         self.view, self.stored = lease, self
         if lease.path is not None:
             self.value = pathlib.Path(lease.path)
+        elif source == "plugin":
+            self.value = lease
+        elif is_clone:
+            # It ends with its test, though a traceback may refer to the value for as long as it is kept.
+            self.value = memoryview(bytearray(lease.data) if self.definition.writable else bytes(lease.data))
         else:
-            self.value = lease if source == "plugin" else lease.data
+            self.value = lease.data
 
     @property
     def has_died(self) -> bool:
@@ -94,7 +99,7 @@ class Held:
     def let_go(self) -> None:
         """A clone ends now; bytes stay for as long as something of the test refers to them."""
         lease, self.lease = self.lease, None
-        if lease is not None and not isinstance(self.value, (memoryview, View)):
+        if lease is not None and (self.how == "clone" or not isinstance(self.value, (memoryview, View))):
             lease.detach()
         self.view = self.stored = self.value = None
 

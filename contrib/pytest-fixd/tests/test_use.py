@@ -114,6 +114,48 @@ def test_a_clone_for_each_test(ini, options):
     assert instance(ini, "pg")["clones"]["given"] == 16
 
 
+def test_a_clone_ends_though_its_test_has_failed(ini):
+    """Whatever of its value a traceback keeps."""
+    with open(ini.file("db/fixd.ini"), "a") as f:
+        f.write("[fixture lone]\nservice = echo up; exec sleep 1000\nclones = 1\n[fixture schema]\ncommand = cat $FIXD_DEP_lone\ndepends = lone\n")
+    ini.conftest("schema = fixd.use('schema', scope='function', timeout=20)\n")
+    ini.write("test_it.py", """
+        import pytest
+        kept = []
+        def test_fails(schema):
+            part = schema[:1]
+            assert part == b"x"
+        def test_keeps(schema): kept.append(schema)
+        def test_next(schema): assert schema.readonly and bytes(schema) == b"up" and kept[0] == schema
+        """)
+    done = ini.run("-n", "0")
+    assert done.outcomes() == {"failed": 1, "passed": 2}, done.output
+
+
+def test_a_clone_is_its_holders(ini):
+    """Also when what it was made from is built again, for somebody else."""
+    ini.conftest("""
+        from use import pristine
+        pg, fresh = fixd.use("pg"), fixd.use("pg", scope="function")
+        @pytest.fixture(scope="session")
+        def where(pg): return pristine(pg)
+        """)
+    ini.write("test_it.py", f"""
+        import os, subprocess
+        from fixd.plugin import runtime_of
+        from use import pristine
+        def test_before(where, request):
+            socket = runtime_of(request.config).socket
+            subprocess.run(["{BUILD}/fixctl", "--socket", socket, "cleanup", "words", "--force"], check=True)
+        def test_other(where, fresh): assert pristine(fresh) != where
+        def test_after(where, pg, request):
+            assert pg == where and os.path.exists(pg + "/mine")
+            assert all(held.lease.current for held in runtime_of(request.config).handles.values())
+        """)
+    done = ini.run("-n", "0").passed(3)
+    assert "has died" not in done.output
+
+
 @pytest.mark.parametrize("workers", ["0", "3"])
 def test_a_clone_for_each_worker(ini, workers):
     ini.conftest("""
