@@ -139,10 +139,11 @@ def _bytes_at(view: View, offset: int, length: int) -> str:
     return bytes(view.data[offset:offset + min(length, BYTES_MAX)]).hex(" ")
 
 
-def changes_of(view: View, value: Any) -> Tuple[List[Change], int]:
-    """(Those of each writer, how many other writers there are), as it is before the view is reset."""
+def changes_of(view: View, value: Any) -> Tuple[List[Change], int, int]:
+    """(Those of each writer, how many other writers there are, how many places nobody was asked about), before the view is reset."""
     by_writer: Dict[str, Change] = {}
     by_page: Dict[int, str] = {}
+    unasked = 0
     n = CHANGES_MIN
     while len(found := view.changes(n)) == n and n < CHANGES_MAX:
         n *= 16
@@ -150,7 +151,8 @@ def changes_of(view: View, value: Any) -> Tuple[List[Change], int]:
     for offset, length in found:
         page = (view.address + offset) // PAGE
         if page not in by_page and len(by_page) == PAGES_MAX and offset < last:
-            continue  # to ask takes a while
+            unasked += 1  # to ask takes a while
+            continue
         writer = by_page[page] = by_page[page] if page in by_page else view.writer(offset)
         if writer in by_writer:
             by_writer[writer] = by_writer[writer]._replace(others=by_writer[writer].others + 1)
@@ -158,7 +160,7 @@ def changes_of(view: View, value: Any) -> Tuple[List[Change], int]:
             spot = spot_of(value, view.address + offset) if len(by_writer) < WRITERS_MAX else None
             became = spot.element() if spot else _bytes_at(view, offset, length)
             by_writer[writer] = Change(writer, offset, length, spot, became, 0, "" if spot else view.object(offset))
-    return list(by_writer.values())[:WRITERS_MAX], max(0, len(by_writer) - WRITERS_MAX)
+    return list(by_writer.values())[:WRITERS_MAX], max(0, len(by_writer) - WRITERS_MAX), unasked
 
 
 def sentence_of(change: Change, view: View, where: str) -> str:

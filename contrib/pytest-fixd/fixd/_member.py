@@ -339,7 +339,7 @@ class Runtime:
 
     def look_closely(self, handle: Handle, view: View, looks: bool) -> None:
         """As look_at(), and who it was."""
-        changes, others = _blame.changes_of(view, handle.value) if looks else ([], 0)
+        changes, others, unasked = _blame.changes_of(view, handle.value) if looks else ([], 0, 0)
         view.blame_nobody()
         view.reset()
         for change in changes if handle.stored is not None else ():
@@ -347,6 +347,8 @@ class Runtime:
                                f"{_blame.sentence_of(change, view, handle.stored.where(change.offset))}")
         if others:
             self.leaked.append(f"{self.test} changed the shared fixture '{handle.title}' from {others} other places of the program")
+        if unasked:
+            self.leaked.append(f"{self.test} changed the shared fixture '{handle.title}' in {unasked} more place(s), each by whom is not told")
 
     def look_at_own(self, handle: Handle) -> None:
         """Notes what the test did to what this process has of its own of a value: that is not undone."""
