@@ -63,18 +63,18 @@ static struct instance *add_clone(struct pool *p, int *err)
 	return clone;
 }
 
-/* What one more would take, and those that start, as far as that is known. */
+/* What one more would take, and those that start: as much as the smallest has, to which its holder has added least. 0: not known. */
 static uint64_t bytes_of_more(const struct pool *p)
 {
-	uint64_t most = 0;
+	uint64_t least = UINT64_MAX;
 
 	for (size_t k = 0; k < p->clones.n; k++) {
 		const struct image *im = ((struct instance *)p->clones.all[k])->last;
 
-		if (im && im->bytes > most)
-			most = im->bytes;
+		if (im && im->bytes < least)
+			least = im->bytes;
 	}
-	return most * (pool_count(p).starting + 1);
+	return least == UINT64_MAX ? 0 : least * (pool_count(p).starting + 1);
 }
 
 /* Who waits may have to do so until another one lets go; the first one is always tried. */
