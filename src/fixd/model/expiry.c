@@ -6,6 +6,7 @@
 #include "fixd/model/instance.h"
 #include "fixd/model/model.h"
 #include "fixd/model/policy.h"
+#include "fixd/model/pool.h"
 
 #define EXPIRE_AGAIN (100 * NSEC_PER_MSEC)
 
@@ -23,6 +24,9 @@ static void instance_expire(void *arg)
 		timer_start_in(instance_model(i)->loop, &i->expiry, EXPIRE_AGAIN);
 		return;
 	}
+	/* Nobody has asked for one for as long as that: what it is made from is not built again just to have a spare one. */
+	if (i->clone_of && !i->current->n_uses && i->fixture->policy.rebuild != REBUILD_EAGER)
+		pool_rest(i->clone_of);
 	instance_refuse(i, cause);
 	if (i->fixture->policy.rebuild == REBUILD_EAGER)
 		instance_warm(i);
