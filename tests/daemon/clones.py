@@ -454,6 +454,26 @@ def test_a_chain(t):
     assert third not in (places[0][0], places[1][0]) and read(third + "/word") == "first\n"
 
 
+def test_a_chain_whose_service_fails(t):
+    """Once: it is tried again, though what has failed is not the clone but what it needs."""
+    d = start(t, serve(t, "clones = 1", source='mkdir $FIXD_DIR/../failed 2>/dev/null && exit 9; rmdir $FIXD_DIR/../failed; echo up; exec sleep 1000')
+              + "[fixture app]\ncommand = cat $FIXD_DEP_pg\ndepends = pg\n")
+    c = d.client()
+    try:
+        c.attach("app")
+        assert False
+    except FixdError as e:
+        assert "exited with status 9" in e.sentence, e.sentence
+
+    def attach():
+        try:
+            return c.attach("app")
+        except FixdError:
+            return None
+
+    wait_for(attach, "it to be tried again")
+
+
 def test_a_restart(t):
     """What is held stays, what is ready, too; nobody gets what somebody has had."""
     d = start(t, serve(t, "clones = 3"))

@@ -38,6 +38,15 @@ static const struct image *held_by(const struct asker *a)
 	return link_empty(&a->leases) ? NULL : link_entry(a->leases.next, struct lease, in_client)->image;
 }
 
+static struct instance *ready_of(const struct instance *front)
+{
+	for (size_t k = 0; k < front->pool->clones.n; k++) {
+		if (pool_clone_kind(front->pool->clones.all[k]) == CLONE_READY)
+			return front->pool->clones.all[k];
+	}
+	return NULL;
+}
+
 static void one_for_each_holder(void)
 {
 	struct instance *pg = begin(INI PG);
@@ -190,16 +199,12 @@ static void what_fails_is_told_and_tried_later(void)
 
 static void one_that_dies_before_it_is_given_is_replaced(void)
 {
-	struct instance *pg = begin(INI PG), *ready = NULL;
+	struct instance *pg = begin(INI PG);
 	struct asker a;
 
 	ask(&a, pg);
 	finish_all();
-	for (size_t k = 0; k < pg->pool->clones.n; k++) {
-		if (pool_clone_kind(pg->pool->clones.all[k]) == CLONE_READY)
-			ready = pg->pool->clones.all[k];
-	}
-	world_kill(ready);
+	world_kill(ready_of(pg));
 	world_turn();
 	finish_all();
 	/* Not at once: it has died soon. */
@@ -297,6 +302,69 @@ static void a_build_that_fails_gives_its_clone_back(void)
 	world_end();
 }
 
+/* Neither for want of what it needs of its own for ever, nor as fast as it can die. */
+static void what_a_chain_needs_fails_and_is_tried_later(void)
+{
+	struct instance *app, *pg;
+	struct asker a;
+
+	world_begin(INI PG "[fixture app]\ncommand = true\ndepends = pg\n");
+	app = world_instance("app", NULL);
+	ask(&a, app);
+	finish(1); /* the data */
+	world_fail(0);
+	world_turn();
+	check_int(a.outcome, OUTCOME_FAILED);
+	check_int(world.n_jobs, 0);
+	world_pass(100 * NSEC_PER_MSEC + 1);
+	finish_all();
+	check(counts(app, 1, 0, 0));
+	ask(&a, app);
+	check_int(a.outcome, OUTCOME_READY);
+	pg = held_by(&a)->teardown_deps[0]->instance;
+	let_go(&a);
+	finish_all();
+	check(counts(app, 1, 0, 0) && pg->clone);
+	for (int k = 0; k < 3; k++) {
+		world_kill(ready_of(app)->current->teardown_deps[0]->instance);
+		world_turn();
+		finish_all();
+		check(counts(app, 0, 0, 0));
+		world_pass((100 << k) * NSEC_PER_MSEC + 1);
+		finish_all();
+		check(counts(app, 1, 0, 0));
+	}
+	world_end();
+}
+
+static void what_is_too_old_is_not_built_again_for_nobody(void)
+{
+	struct instance *pg = begin("[fixd]\nroot = /\n[policy]\nmax-age = 60\n" PG);
+	unsigned builds;
+	struct asker a;
+
+	ask(&a, pg);
+	finish_all();
+	let_go(&a);
+	finish_all();
+	check(counts(pg, 1, 0, 0));
+	builds = world_instance("data", NULL)->builds;
+	world_pass(61 * NSEC_PER_SEC);
+	finish_all();
+	world_pass(61 * NSEC_PER_SEC);
+	finish_all();
+	check(counts(pg, 0, 0, 0));
+	check_int(world_instance("data", NULL)->builds, builds);
+	/* Who asks has one, and others are kept ready again. */
+	ask(&a, pg);
+	finish_all();
+	check_int(a.outcome, OUTCOME_READY);
+	check(counts(pg, 2, 0, 1));
+	let_go(&a);
+	finish_all();
+	world_end();
+}
+
 static const struct tap_test tests[] = {
 	TAP_TEST(one_for_each_holder),
 	TAP_TEST(nobody_gets_a_used_one),
@@ -308,6 +376,8 @@ static const struct tap_test tests[] = {
 	TAP_TEST(room_is_made_by_those_that_are_ready),
 	TAP_TEST(a_chain_for_each_holder),
 	TAP_TEST(a_build_that_fails_gives_its_clone_back),
+	TAP_TEST(what_a_chain_needs_fails_and_is_tried_later),
+	TAP_TEST(what_is_too_old_is_not_built_again_for_nobody),
 };
 
 TAP_MAIN(tests)

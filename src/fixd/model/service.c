@@ -42,9 +42,20 @@ static void show_end(struct image *im)
 		show_end(link_entry(l, struct teardown_link, in_dependents)->holder);
 }
 
+/* Of a clone, or of what was started for one. */
+static struct pool *pool_of(const struct image *im)
+{
+	struct pool *p = im->instance ? im->instance->clone_of : NULL;
+
+	for (struct link *l = im->teardown_dependents.next; !p && l != &im->teardown_dependents; l = l->next)
+		p = pool_of(link_entry(l, struct teardown_link, in_dependents)->holder);
+	return p;
+}
+
 void instance_service_died(struct instance *i, struct image *im, const char *sentence)
 {
 	_cleanup_text_ struct text cause = { 0 };
+	struct pool *pool;
 
 	show_end(im);
 	if (i->current != im)
@@ -55,8 +66,8 @@ void instance_service_died(struct instance *i, struct image *im, const char *sen
 		cause.data[--cause.size] = '\0';
 	i->deaths = model_now(instance_model(i)) - im->created < LIVES_AFTER ? i->deaths + 1 : 0;
 	/* What its holder has done to it says nothing about others. */
-	if (i->clone_of && i->deaths && !im->n_uses)
-		pool_failed(i->clone_of, i);
+	if (i->deaths && !im->n_uses && (pool = pool_of(im)))
+		pool_failed(pool, i);
 	instance_retire(i, cause.data);
 	if (i->fixture->policy.rebuild == REBUILD_EAGER && !i->clone)
 		instance_restart_later(i);

@@ -89,6 +89,19 @@ static bool is_short_of_memory(struct pool *p)
 	return true;
 }
 
+static bool waits_for_retry(const struct pool *p)
+{
+	return model_now(model_of(p)) < p->retry_at;
+}
+
+static void forgive(struct instance *i, void *arg)
+{
+	const struct instance *clone = arg;
+
+	if (i->clone && !strcmp(i->clone, clone->clone))
+		instance_clear_failure(i);
+}
+
 /* A place for one that is to be started, if there may be one more. NULL, and *err: why there can be none (0: there are enough). */
 static struct instance *find_place(struct pool *p, int *err)
 {
@@ -98,12 +111,10 @@ static struct instance *find_place(struct pool *p, int *err)
 	if (is_full(p) || is_short_of_memory(p))
 		return NULL;
 	empty = find_free(p, CLONE_EMPTY);
+	/* What it needs of its own may have failed. */
+	if (empty && p->failures && !waits_for_retry(p))
+		session_each(empty->session, forgive, empty);
 	return empty ? empty : add_clone(p, err);
-}
-
-static bool waits_for_retry(const struct pool *p)
-{
-	return model_now(model_of(p)) < p->retry_at;
 }
 
 /* The clone that is for `w`. */
