@@ -55,7 +55,8 @@ enum fixd_flags {
 	FIXD_RO = 0,	      /* a write dies with SIGSEGV */
 	FIXD_COW = 1 << 0,    /* copy-on-write: writes are this process's own, and fixd_view_reset() undoes them */
 	FIXD_NOWAIT = 1 << 1, /* of fixd_attach(): do not wait; see there */
-	FIXD_ALONE = 1 << 2,  /* with FIXD_COW: -EBUSY if another view of this process has any of the same objects, and so would share its writes */
+	/* With FIXD_COW: -EBUSY if another view of this process has any of the same objects, and so would share its writes; later ones fail so, too. */
+	FIXD_ALONE = 1 << 2,
 };
 
 /* Time-outs, in ms. */
