@@ -176,6 +176,14 @@ static int mount_view(struct setup *u)
 	return r < 0 ? r : mount_overlay(u, tree, "data", u->mapped ? ",volatile,xino=on" : ",volatile,xino=on,redirect_dir=on", s->view);
 }
 
+/* Who names the tree instead of its view, by $FIXD_DEP_NAME, changes that, too, and not what all others get. */
+static int hide_tree(struct setup *u)
+{
+	const struct sandbox *s = u->sandbox;
+
+	return s->tree && mount(s->view, s->tree, NULL, MS_BIND, NULL) < 0 ? -errno : 0;
+}
+
 static int enter_root(struct setup *u)
 {
 	return chdir(u->sandbox->root) < 0 ? -errno : 0;
@@ -195,6 +203,7 @@ static const struct {
 	{ mount_shm, "no /dev/shm of its own can be mounted" },
 	{ show_home, "its directory cannot be shown again" },
 	{ mount_view, "no overlay can be mounted over its data" },
+	{ hide_tree, "its data cannot be hidden behind its view" },
 	{ enter_root, "its root directory cannot be entered" },
 };
 #define STEPS ((int)ELEMENTSOF(steps))

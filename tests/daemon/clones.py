@@ -79,6 +79,17 @@ def test_a_view_of_its_data(t):
             os.unlink(path)
 
 
+def test_it_writes_to_the_tree(t):
+    """By the name that the tree has for what is built from it: in a sandbox that is its own view as well."""
+    d = start(t, TREE + '[fixture server]\nservice = echo second > "$FIXD_DEP_words/word"; cat "$FIXD_DATA/word"; exec sleep 1000\n'
+              'data = words\nclones = 2\n')
+    c = d.client()
+    tree = c.attach("words").path
+    first = c.attach("server").data
+    if sandboxed(t, d, "server/1"):
+        assert first == b"second" and c.attach("server").data == b"second" and read(tree + "/word") == "first\n"
+
+
 def test_it_is_ready_by_a_file(t):
     """In its view, or anywhere that only the service sees."""
     mine = f"/tmp/up-{os.path.basename(t.runtime)}"
