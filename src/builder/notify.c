@@ -14,6 +14,7 @@
 #include "base/alloc.h"
 #include "base/fd.h"
 #include "base/text.h"
+#include "builder/processes.h"
 
 #define MESSAGE_MAX 4096
 
@@ -50,8 +51,27 @@ static void slow_down(uid_t stranger)
 	poll(NULL, 0, STRANGERS_MS);
 }
 
+static bool is_pid(pid_t pid, void *arg)
+{
+	return pid == *(const pid_t *)arg;
+}
+
+/* One of the service's that has given up being root, or another user's; the last one that was looked for is known. */
+static bool has_changed_user(pid_t pid)
+{
+	static pid_t last;
+	static bool is;
+
+	if (geteuid() != 0 || pid <= 1)
+		return false;
+	if (pid != last)
+		is = processes_each_descendant(0, is_pid, &pid);
+	last = pid;
+	return is;
+}
+
 /* Everybody of this machine may send to an abstract name who knows it. */
-static bool is_of_this_user(struct msghdr *m, uid_t *stranger)
+static bool is_of_the_service(struct msghdr *m, uid_t *stranger)
 {
 	struct ucred sender;
 
@@ -60,7 +80,7 @@ static bool is_of_this_user(struct msghdr *m, uid_t *stranger)
 			continue;
 		memcpy(&sender, CMSG_DATA(c), sizeof sender);
 		*stranger = sender.uid;
-		return sender.uid == geteuid();
+		return sender.uid == geteuid() || has_changed_user(sender.pid);
 	}
 	*stranger = (uid_t)-1;
 	return false;
@@ -101,7 +121,7 @@ unsigned notify_read(int fd, struct text *status)
 		if (n < 0)
 			break;
 		text[n] = '\0';
-		if (is_of_this_user(&m, &stranger))
+		if (is_of_the_service(&m, &stranger))
 			said |= read_message(text, status);
 		else
 			strangers++;

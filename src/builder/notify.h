@@ -2,8 +2,8 @@
 /*
  * Readiness as sd_notify(3) tells it: a service sends READY=1 to the socket that $NOTIFY_SOCKET names.
  *
- * Promises: only what processes of this user send is heard, and who else sends there costs little time; what the service says of its
- * STATUS stands in the log.
+ * Promises: only what processes of this user send is heard, and of root's services those that have become another one; who else sends there
+ * costs little time; what the service says of its STATUS stands in the log.
  */
 #pragma once
 

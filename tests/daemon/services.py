@@ -167,6 +167,21 @@ def test_a_stranger_notifies(t):
 
 
 @once
+def test_it_notifies_as_another_user(t):
+    """Of root's services many have become another user by then, with or without a sandbox, or have gone into the background."""
+    if os.geteuid() != 0:
+        raise harness.Skip("only root has other users")
+    say = t.write("say.py", f"import os, socket, time\nif os.fork():\n    time.sleep(1000)\nos.setuid({harness.NOBODY})\n"
+                  "with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as s:\n"
+                  "    s.sendto(b'READY=1', os.environ['NOTIFY_SOCKET'].replace('@', '\\0', 1))\ntime.sleep(1000)\n")
+    d = start(t, f"[fixture words]\ntree = echo first > $FIXD_DIR/word\n[fixture plain]\nservice = exec {sys.executable} {say}\nready = notify\n"
+              f"[fixture boxed]\nservice = exec {sys.executable} {say}\nready = notify\ndata = words\n")
+    c = d.client()
+    c.attach("plain")
+    c.attach("boxed")
+
+
+@once
 def test_a_stranger_floods(t):
     """It costs the helper little, and does not keep the service from saying that it is ready."""
     if os.geteuid() != 0:
