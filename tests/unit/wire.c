@@ -159,6 +159,7 @@ ssize_t recvmsg(int fd, struct msghdr *msg, int flags)
 {
 	if (ends_early) {
 		ends_early = false;
+		msg->msg_controllen = 0;
 		return 0;
 	}
 	return syscall(SYS_recvmsg, fd, msg, flags);
