@@ -377,6 +377,16 @@ def test_what_is_logged(t):
     assert len(said) == 1 and "is stale: its service was killed by signal 9" in said[0], said
 
 
+def is_tried_again(c, name):
+    def attach():
+        try:
+            return c.attach(name)
+        except FixdError:
+            return None
+
+    wait_for(attach, "it to be tried again")
+
+
 def test_its_start_fails(t):
     """It is told to who asks, and not tried again at once, nor for ever."""
     d = start(t, serve(t, "clones = 4", source=t.counted("test -e " + t.path("works") + " && echo x && exec sleep 1000 || exit 7")))
@@ -389,14 +399,7 @@ def test_its_start_fails(t):
             assert "exited with status 7 before it was ready" in e.sentence, e.sentence
     wait_for(lambda: d.instance("pg")["state"] == "failed", "its failure to be told")
     t.write("works", "")
-
-    def attach():
-        try:
-            return c.attach("pg")
-        except FixdError:
-            return None
-
-    wait_for(attach, "it to be tried again")
+    is_tried_again(c, "pg")
     settled(d, held=1, ready=1)
 
 
@@ -475,14 +478,7 @@ def test_a_chain_whose_service_fails(t):
         assert False
     except FixdError as e:
         assert "exited with status 9" in e.sentence, e.sentence
-
-    def attach():
-        try:
-            return c.attach("app")
-        except FixdError:
-            return None
-
-    wait_for(attach, "it to be tried again")
+    is_tried_again(c, "app")
 
 
 def test_a_restart(t):

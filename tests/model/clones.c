@@ -238,9 +238,9 @@ static void other_data_is_for_new_ones(void)
 	world_end();
 }
 
-static void room_is_made_by_those_that_are_ready(void)
+/* Then one is ready, and nobody has any. */
+static void use_once(struct instance *pg)
 {
-	struct instance *pg = begin(INI PG);
 	struct asker a;
 
 	ask(&a, pg);
@@ -248,6 +248,13 @@ static void room_is_made_by_those_that_are_ready(void)
 	let_go(&a);
 	finish_all();
 	check(counts(pg, 1, 0, 0));
+}
+
+static void room_is_made_by_those_that_are_ready(void)
+{
+	struct instance *pg = begin(INI PG);
+
+	use_once(pg);
 	check_int(reclaim_memory(world.model, 80 * 1024), -EAGAIN);
 	world_turn();
 	finish_all();
@@ -343,11 +350,7 @@ static void what_is_too_old_is_not_built_again_for_nobody(void)
 	unsigned builds;
 	struct asker a;
 
-	ask(&a, pg);
-	finish_all();
-	let_go(&a);
-	finish_all();
-	check(counts(pg, 1, 0, 0));
+	use_once(pg);
 	builds = world_instance("data", NULL)->builds;
 	world_pass(61 * NSEC_PER_SEC);
 	finish_all();
