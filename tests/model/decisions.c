@@ -251,6 +251,56 @@ static void a_failure_is_kept_until_something_changes(void)
 	world_end();
 }
 
+static size_t job_for(const struct instance *i)
+{
+	size_t k = 0;
+
+	while (k < world.n_jobs && world.jobs[k].instance != i)
+		k++;
+	check(k < world.n_jobs);
+	return k;
+}
+
+/* It has failed for those who asked before, and is tried again for whoever asked later: also when both hear of it through the same. */
+static void a_failure_is_for_those_who_asked_before(void)
+{
+	struct asker early, late;
+	struct instance *a, *b, *c, *f;
+
+	world_begin(INI "[fixture a]\ncommand = true\nwatch = 0\n"
+			"[fixture b]\ncommand = true\nwatch = 1\ndepends = a\nrebuild = eager\n"
+			"[fixture c]\ncommand = true\nwatch = 2\ndepends = b\n[fixture f]\ncommand = true\ndepends = c\n");
+	a = world_instance("a", NULL), b = world_instance("b", NULL), c = world_instance("c", NULL), f = world_instance("f", NULL);
+	ask(&early, f);
+	finish(1);
+	finish(1);
+	check_int(c->state, INSTANCE_BUILDING);
+	world_edit(1);
+	world_fail(job_for(b));
+	world_turn();
+	ask(&late, c);
+	world.slow_looks = true;
+	world_edit(2);
+	world_finish(job_for(c), 1);
+	world_turn();
+	check_int(a->state, INSTANCE_CHECKING);
+	world_edit(0);
+	world_finish(job_for(a), 1);
+	world_turn();
+	check_int(early.outcome, OUTCOME_FAILED);
+	check_int(late.answers, 0);
+	world_finish(job_for(a), 1);
+	world_turn();
+	world_finish(job_for(b), 1);
+	world_turn();
+	world_finish(job_for(c), 1);
+	world_turn();
+	check_int(late.answers, 1);
+	check_int(late.outcome, OUTCOME_READY);
+	let_go(&late);
+	world_end();
+}
+
 static void inputs_that_change_during_the_build(void)
 {
 	struct asker a;
@@ -535,6 +585,7 @@ static const struct tap_test tests[] = {
 	TAP_TEST(a_check_that_passed_counts_for_who_asked_before),
 	TAP_TEST(dependencies_come_first_and_only_what_differs_is_built),
 	TAP_TEST(a_failure_is_kept_until_something_changes),
+	TAP_TEST(a_failure_is_for_those_who_asked_before),
 	TAP_TEST(inputs_that_change_during_the_build),
 	TAP_TEST(teardowns_in_reverse_order),
 	TAP_TEST(the_least_recently_used_go_first),

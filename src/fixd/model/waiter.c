@@ -67,6 +67,7 @@ struct resolution {
 	int64_t asked; /* for somebody who asked then */
 };
 
+/* Failed: it may wait on for those who asked later; who has resolved it settles that. */
 static enum outcome waiter_resolve(struct instance *i, const struct resolution *r);
 
 /* All dependencies, each pinned once it is ready. */
@@ -227,11 +228,8 @@ static enum outcome resolve_anew(struct instance *i, const struct resolution *r)
 	if (!i->current)
 		i->state = INSTANCE_WAITING;
 	deps = resolve_dependencies(i, r);
-	if (deps == OUTCOME_FAILED) {
-		if (i->state == INSTANCE_WAITING)
-			instance_set_idle(i);
+	if (deps == OUTCOME_FAILED)
 		return OUTCOME_FAILED;
-	}
 	if (deps == OUTCOME_PENDING) {
 		i->state = INSTANCE_WAITING;
 		return OUTCOME_PENDING;
@@ -251,7 +249,6 @@ static enum outcome resolve_anew(struct instance *i, const struct resolution *r)
 	}
 	if (i->failed && !may_retry(i, asked) && !other_dependencies_than_failed(i)) {
 		instance_unpin(i);
-		instance_set_idle(i);
 		instance_set_error(i, xstrdup(i->failed_error)); /* not what a dependency said meanwhile */
 		return OUTCOME_FAILED;
 	}
@@ -357,6 +354,35 @@ static struct waiter *next_waiter(const struct instance *i)
 	return NULL;
 }
 
+static const struct instance *first_waiting_dependent(const struct instance *i)
+{
+	link_for_each(l, &i->dependents) {
+		const struct instance *from = link_entry(l, struct edge, in_dependency)->from;
+
+		if (from->state == INSTANCE_WAITING)
+			return from;
+	}
+	return NULL;
+}
+
+static bool is_asked(const struct instance *i)
+{
+	return !link_empty(&i->waiters) || i->eager_from;
+}
+
+/* Does it wait, and has everybody left who waits for it, then it does not, nor what it waited for. */
+static void settle(struct instance *i)
+{
+	if (i->state != INSTANCE_WAITING || is_asked(i) || first_waiting_dependent(i))
+		return;
+	instance_unpin(i);
+	instance_set_idle(i);
+	for (size_t k = 0; k < i->n_edges; k++) {
+		if (i->edges[k].to)
+			settle(i->edges[k].to);
+	}
+}
+
 /* In one turn of the loop so many are answered. */
 #define ANSWERS_MAX 64
 
@@ -383,22 +409,7 @@ static void waiters_advance(struct instance *i)
 	if (i->eager_from && resolve_for(i, i->eager_from) == OUTCOME_PENDING)
 		return;
 	i->eager_from = 0;
-	/* Everybody who waited for its dependencies has left. */
-	if (i->state == INSTANCE_WAITING) {
-		instance_unpin(i);
-		instance_set_idle(i);
-	}
-}
-
-static const struct instance *first_waiting_dependent(const struct instance *i)
-{
-	link_for_each(l, &i->dependents) {
-		const struct instance *from = link_entry(l, struct edge, in_dependency)->from;
-
-		if (from->state == INSTANCE_WAITING)
-			return from;
-	}
-	return NULL;
+	settle(i);
 }
 
 void instance_wake(struct instance *i)
@@ -422,11 +433,6 @@ void waiter_begin(struct instance *i, struct waiter *w)
 		w->built = true;
 	else
 		waiters_advance(i);
-}
-
-static bool is_asked(const struct instance *i)
-{
-	return !link_empty(&i->waiters) || i->eager_from;
 }
 
 /* Nobody wants it any more, nor what it waits for. */
@@ -506,6 +512,11 @@ void instance_propagate(struct instance *i)
 		return;
 	}
 	waiters_advance(i);
+	/* Those who want it through others ask for it anew. */
+	if (i->state == INSTANCE_WAITING && !is_asked(i)) {
+		instance_unpin(i);
+		instance_set_idle(i);
+	}
 	instance_check_dependencies(i);
 	if (i->clone_of)
 		pool_changed(i->clone_of);
