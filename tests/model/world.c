@@ -600,13 +600,21 @@ static int arm(struct loop *l, struct source *s)
 
 static const struct loop_backend no_backend = { .name = "none", .arm = arm };
 
+/* Of so many calls that it puts off, whatever has happened. */
+#define RESTS_AFTER 100000
+
 void world_turn(void)
 {
 	struct loop *l = world.model->loop;
 
 	timers_run(&l->timers, world.now, INT64_MAX);
-	while (!link_empty(&l->deferred))
+	for (int n = 0; !link_empty(&l->deferred); n++) {
+		if (n == RESTS_AFTER) {
+			fprintf(stderr, "the model never rests\n");
+			abort();
+		}
 		deferred_flush(link_entry(l->deferred.next, struct deferred, link));
+	}
 }
 
 void world_pass(int64_t ns)
