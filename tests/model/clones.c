@@ -126,6 +126,78 @@ static void those_who_wait_are_served_in_order(void)
 	world_end();
 }
 
+/* Whichever of them it was begun for. */
+static void the_first_that_is_ready_is_for_the_first(void)
+{
+	struct instance *pg = begin(INI PG);
+	struct asker a[2];
+
+	ask(&a[0], pg);
+	finish(1); /* the data */
+	ask(&a[1], pg);
+	check(counts(pg, 0, 2, 0));
+	world_finish(1, 1);
+	world_turn();
+	check_int(a[0].answers, 1);
+	check_int(a[1].answers, 0);
+	/* One is given back, while the other still starts. */
+	finish_all();
+	check_int(a[1].answers, 1);
+	let_go(&a[0]);
+	let_go(&a[1]);
+	world_end();
+}
+
+static void one_that_fails_is_told_to_one(void)
+{
+	struct instance *pg = begin(INI PG);
+	struct asker a[5];
+
+	ask(&a[0], pg);
+	finish(1); /* the data */
+	for (int k = 1; k < 5; k++)
+		ask(&a[k], pg);
+	check(counts(pg, 0, 3, 0));
+	world_fail(2);
+	world_turn();
+	check_int(a[0].outcome, OUTCOME_FAILED);
+	for (int k = 1; k < 5; k++)
+		check_int(a[k].answers, 0);
+	finish(1);
+	finish(1);
+	check_int(a[1].outcome, OUTCOME_READY);
+	check_int(a[2].outcome, OUTCOME_READY);
+	finish_all();
+	check_int(a[3].outcome, OUTCOME_READY);
+	let_go(&a[1]);
+	finish_all();
+	check_int(a[4].outcome, OUTCOME_READY);
+	for (int k = 2; k < 5; k++)
+		let_go(&a[k]);
+	world_end();
+}
+
+static void what_nobody_waits_for_any_more_is_not_begun(void)
+{
+	struct instance *pg = begin(INI PG);
+	struct asker a[3];
+
+	for (int k = 0; k < 3; k++)
+		ask(&a[k], pg);
+	check(counts(pg, 0, 3, 0));
+	check_int(world.n_jobs, 1); /* the data */
+	waiter_cancel(&a[0].waiter);
+	waiter_cancel(&a[2].waiter);
+	world_turn();
+	check(counts(pg, 0, 1, 0));
+	finish_all();
+	check_int(a[1].outcome, OUTCOME_READY);
+	check_int(a[0].answers + a[2].answers, 0);
+	check(counts(pg, 1, 0, 1));
+	let_go(&a[1]);
+	world_end();
+}
+
 static void as_many_ahead_as_are_taken(void)
 {
 	struct instance *pg = begin(INI PG);
@@ -238,6 +310,15 @@ static void other_data_is_for_new_ones(void)
 	world_end();
 }
 
+static size_t job_of(enum job_kind_of what)
+{
+	size_t k = 0;
+
+	while (k < world.n_jobs && world.jobs[k].what != what)
+		k++;
+	return k;
+}
+
 /* Then one is ready, and nobody has any. */
 static void use_once(struct instance *pg)
 {
@@ -248,6 +329,26 @@ static void use_once(struct instance *pg)
 	let_go(&a);
 	finish_all();
 	check(counts(pg, 1, 0, 0));
+}
+
+static void nobody_waits_for_the_end_of_what_is_stale(void)
+{
+	struct instance *pg = begin(INI PG);
+	struct asker a;
+
+	use_once(pg);
+	world_edit(0);
+	ask(&a, pg);
+	finish(2); /* the data */
+	check(job_of(JOB_OF_TEARDOWN) < world.n_jobs);
+	world_finish(job_of(JOB_OF_BUILD), 1);
+	world_turn();
+	check_int(a.outcome, OUTCOME_READY);
+	check_int(world_seen(held_by(&a), 0), 1);
+	check(job_of(JOB_OF_TEARDOWN) < world.n_jobs);
+	finish_all();
+	let_go(&a);
+	world_end();
 }
 
 static void room_is_made_by_those_that_are_ready(void)
@@ -372,10 +473,14 @@ static const struct tap_test tests[] = {
 	TAP_TEST(one_for_each_holder),
 	TAP_TEST(nobody_gets_a_used_one),
 	TAP_TEST(those_who_wait_are_served_in_order),
+	TAP_TEST(the_first_that_is_ready_is_for_the_first),
+	TAP_TEST(one_that_fails_is_told_to_one),
+	TAP_TEST(what_nobody_waits_for_any_more_is_not_begun),
 	TAP_TEST(as_many_ahead_as_are_taken),
 	TAP_TEST(what_fails_is_told_and_tried_later),
 	TAP_TEST(one_that_dies_before_it_is_given_is_replaced),
 	TAP_TEST(other_data_is_for_new_ones),
+	TAP_TEST(nobody_waits_for_the_end_of_what_is_stale),
 	TAP_TEST(room_is_made_by_those_that_are_ready),
 	TAP_TEST(a_chain_for_each_holder),
 	TAP_TEST(a_build_that_fails_gives_its_clone_back),

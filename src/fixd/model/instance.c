@@ -254,6 +254,8 @@ void instance_retire(struct instance *i, const char *cause)
 		instance_effects(i)->abandon(i);
 	if (i->state == INSTANCE_READY || i->state == INSTANCE_CHECKING)
 		instance_set_idle(i);
+	if (i->clone_of)
+		pool_changed(i->clone_of);
 	i->watch = instance_effects(i)->forget(i->watch);
 	model_changed(instance_model(i));
 	log_write(im->died ? LOG_LEVEL_INFO : instance_log_level(i), 0, "%s: generation %u is stale: %s", i->title, im->generation, cause);

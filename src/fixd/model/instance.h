@@ -118,6 +118,8 @@ struct user *instance_asker(const struct instance *i);
 void instance_warm(struct instance *i);
 /* The same, whatever it is: for its pool. */
 void instance_begin(struct instance *i);
+/* Nor is it wanted for the policy's sake: what has not begun is not built. */
+void instance_give_up(struct instance *i);
 
 /* Takes the current image out of the table; holders keep it. Does nothing when there is none. */
 void instance_retire(struct instance *i, const char *cause);

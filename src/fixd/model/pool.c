@@ -21,6 +21,8 @@ enum clone_kind pool_clone_kind(const struct instance *i)
 		return i->current->died ? CLONE_DEAD : CLONE_HELD;
 	switch (i->state) {
 	case INSTANCE_WAITING:
+		/* For the end of what it was before. */
+		return i->last && !i->current ? CLONE_ENDING : CLONE_STARTING;
 	case INSTANCE_BUILDING:
 	case INSTANCE_CHECKING:
 		return CLONE_STARTING;

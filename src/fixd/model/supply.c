@@ -37,16 +37,10 @@ static bool is_full(const struct pool *p)
 	return n.ready + n.starting + n.held + n.ending >= clones_max(p);
 }
 
-/* Is it nobody's yet? */
-static bool is_free(const struct instance *clone)
-{
-	return clone->n_holders == 0;
-}
-
-static struct instance *find_free(const struct pool *p, enum clone_kind kind)
+static struct instance *find_clone(const struct pool *p, enum clone_kind kind)
 {
 	for (size_t k = 0; k < p->clones.n; k++) {
-		if (pool_clone_kind(p->clones.all[k]) == kind && is_free(p->clones.all[k]))
+		if (pool_clone_kind(p->clones.all[k]) == kind)
 			return p->clones.all[k];
 	}
 	return NULL;
@@ -110,29 +104,11 @@ static struct instance *find_place(struct pool *p, int *err)
 	*err = 0;
 	if (is_full(p) || is_short_of_memory(p))
 		return NULL;
-	empty = find_free(p, CLONE_EMPTY);
+	empty = find_clone(p, CLONE_EMPTY);
 	/* What it needs of its own may have failed. */
 	if (empty && p->failures && !waits_for_retry(p))
 		session_each(empty->session, forgive, empty);
 	return empty ? empty : add_clone(p, err);
-}
-
-/* The clone that is for `w`. */
-static struct instance *supply_choose(struct pool *p, struct waiter *w, int *err)
-{
-	struct instance *clone = find_free(p, CLONE_READY);
-
-	*err = 0;
-	if (clone)
-		return clone;
-	/* One was not enough, and that is no beginning of a run any more. It asks again until it has one. */
-	if (!w->built && w->holds && p->figures.given && p->wanted < clones_max(p))
-		p->wanted++;
-	w->built = true;
-	clone = find_free(p, CLONE_STARTING);
-	if (!clone && (clone = find_free(p, CLONE_FAILED)) && !waits_for_retry(p))
-		instance_clear_failure(clone);
-	return clone ? clone : find_place(p, err);
 }
 
 /* It would not be given up at once, or something else for it. */
@@ -146,24 +122,9 @@ static bool has_room(const struct pool *p)
 
 static unsigned count_spare(const struct pool *p)
 {
-	unsigned n = 0;
+	struct pool_count n = pool_count(p);
 
-	for (size_t k = 0; k < p->clones.n; k++) {
-		enum clone_kind kind = pool_clone_kind(p->clones.all[k]);
-
-		n += is_free(p->clones.all[k]) && (kind == CLONE_READY || kind == CLONE_STARTING);
-	}
-	return n;
-}
-
-/* They come first: the machine is busy with what they wait for. */
-static bool somebody_waits(const struct pool *p)
-{
-	for (size_t k = 0; k < p->clones.n; k++) {
-		if (pool_clone_kind(p->clones.all[k]) == CLONE_STARTING && !is_free(p->clones.all[k]))
-			return true;
-	}
-	return !link_empty(&p->front->waiters);
+	return n.ready + n.starting;
 }
 
 /* Ahead of those who will ask. */
@@ -173,7 +134,7 @@ static void start_spare(struct pool *p)
 	struct instance *clone;
 	int err;
 
-	if (m->stopping || m->restarting || m->loading || somebody_waits(p))
+	if (m->stopping || m->restarting || m->loading || !link_empty(&p->front->waiters))
 		return;
 	if (waits_for_retry(p)) {
 		timer_start(m->loop, &p->retry, p->retry_at);
@@ -193,45 +154,116 @@ static void end_surplus(struct pool *p)
 {
 	struct instance *clone;
 
-	while (pool_count(p).ready > p->wanted && (clone = find_free(p, CLONE_READY))) {
+	while (pool_count(p).ready > p->wanted && (clone = find_clone(p, CLONE_READY))) {
 		instance_retire(clone, "so many clones are not needed now");
 		instance_wake(clone);
 	}
 }
 
-static void fail_first(struct pool *p, int err)
+static struct waiter *first_waiter(const struct pool *p)
 {
-	struct instance *front = p->front;
-
-	instance_set_error(front,
-			   xasprintf("there can be no clone of it: %s", err == -ENOSPC ? "there are too many instances" : strerror(-err)));
-	waiter_answer(link_entry(front->waiters.next, struct waiter, link), OUTCOME_FAILED);
+	return link_empty(&p->front->waiters) ? NULL : link_entry(p->front->waiters.next, struct waiter, link);
 }
 
+static void fail_first(struct pool *p, char *sentence)
+{
+	instance_set_error(p->front, sentence);
+	waiter_answer(first_waiter(p), OUTCOME_FAILED);
+}
+
+/* To whoever has waited longest; who is left is served again when too many are served already (false). */
+static bool give_ready(struct pool *p)
+{
+	struct instance *clone;
+	struct waiter *w;
+
+	for (int n = 0; (w = first_waiter(p)) && (clone = find_clone(p, CLONE_READY)); n++) {
+		if (n == SERVED_MAX)
+			return false;
+		/* It may be stale for this one, or have to be looked at: then it is not ready any more. */
+		waiter_take(w, clone);
+	}
+	return true;
+}
+
+/* One was not enough, and that is no beginning of a run any more. */
+static void note_shortage(struct pool *p)
+{
+	for (struct link *l = p->front->waiters.prev; l != &p->front->waiters; l = l->prev) {
+		struct waiter *w = link_entry(l, struct waiter, link);
+
+		if (w->built)
+			return;
+		w->built = true;
+		if (w->holds && p->figures.given && p->wanted < clones_max(p))
+			p->wanted++;
+	}
+}
+
+/* Who only wants to know that one is ready needs none of its own. */
+static size_t count_needed(const struct pool *p)
+{
+	const struct instance *front = p->front;
+
+	return front->n_holders ? front->n_holders : front->n_waiters > 0;
+}
+
+/* One more, for those who wait. False: there can be none now. */
+static bool start_one(struct pool *p)
+{
+	struct instance *clone = find_clone(p, CLONE_FAILED);
+	int err;
+
+	if (clone && !waits_for_retry(p)) {
+		instance_clear_failure(clone);
+	} else if (clone) {
+		/* Those that start may do better. */
+		if (pool_count(p).starting)
+			return false;
+		fail_first(p, xstrdup(clone->error));
+		return true;
+	} else if (!(clone = find_place(p, &err))) {
+		if (err)
+			fail_first(p, xasprintf("there can be no clone of it: %s",
+						err == -ENOSPC ? "there are too many instances" : strerror(-err)));
+		return err;
+	}
+	instance_begin(clone);
+	return true;
+}
+
+/* One for each who waits, and they get what is ready first. */
 static void supply_serve(struct pool *p)
 {
-	struct instance *front = p->front;
-
 	if (!p->wanted)
 		p->wanted = 1;
-	for (int n = 0; !link_empty(&front->waiters); n++) {
-		struct waiter *w = link_entry(front->waiters.next, struct waiter, link);
-		struct instance *clone;
-		int err;
-
+	if (!give_ready(p)) {
+		pool_changed(p);
+		return;
+	}
+	note_shortage(p);
+	for (int n = 0; pool_count(p).starting < count_needed(p) && start_one(p); n++) {
 		if (n == SERVED_MAX) {
 			pool_changed(p);
 			return;
 		}
-		clone = supply_choose(p, w, &err);
-		if (!clone && !err)
-			return;
-		if (!clone) {
-			fail_first(p, err);
-			continue;
+	}
+}
+
+/* What has not begun yet is for nobody any more. */
+static void end_needless(struct pool *p)
+{
+	size_t needed = count_needed(p), n = pool_count(p).starting;
+
+	if (needed < p->wanted)
+		needed = p->wanted;
+	for (size_t k = p->clones.n; n > needed && k-- > 0;) {
+		struct instance *clone = p->clones.all[k];
+
+		if (pool_clone_kind(clone) == CLONE_STARTING && !clone->current) {
+			instance_give_up(clone);
+			n--;
 		}
-		waiter_remove(w);
-		waiter_begin(clone, w);
 	}
 }
 
@@ -244,6 +276,7 @@ static void serve_again(void *arg)
 	p->resumed = false;
 	if (!link_empty(&p->front->waiters))
 		supply_serve(p);
+	end_needless(p);
 	end_surplus(p);
 	start_spare(p);
 }

@@ -383,6 +383,18 @@ static void settle(struct instance *i)
 	}
 }
 
+/* What a clone was begun for is there, or cannot be: whoever waits longest is told why. */
+static void tell_pool(const struct instance *clone, enum outcome outcome)
+{
+	struct instance *front = clone->clone_of->front;
+
+	pool_changed(clone->clone_of);
+	if (outcome == OUTCOME_READY || link_empty(&front->waiters))
+		return;
+	instance_set_error(front, xstrdup(clone->error));
+	waiter_answer(link_entry(front->waiters.next, struct waiter, link), OUTCOME_FAILED);
+}
+
 /* In one turn of the loop so many are answered. */
 #define ANSWERS_MAX 64
 
@@ -406,9 +418,15 @@ static void waiters_advance(struct instance *i)
 		}
 		waiter_answer(w, outcome);
 	}
-	if (i->eager_from && resolve_for(i, i->eager_from) == OUTCOME_PENDING)
-		return;
-	i->eager_from = 0;
+	if (i->eager_from) {
+		enum outcome outcome = resolve_for(i, i->eager_from);
+
+		if (outcome == OUTCOME_PENDING)
+			return;
+		i->eager_from = 0;
+		if (i->clone_of)
+			tell_pool(i, outcome);
+	}
 	settle(i);
 }
 
@@ -435,6 +453,29 @@ void waiter_begin(struct instance *i, struct waiter *w)
 		waiters_advance(i);
 }
 
+void waiter_take(struct waiter *w, struct instance *clone)
+{
+	enum outcome outcome = resolve_for(clone, w->asked);
+
+	switch (outcome) {
+	case OUTCOME_READY:
+		waiter_remove(w);
+		w->instance = clone;
+		waiter_answer(w, outcome);
+		break;
+	case OUTCOME_FAILED:
+		settle(clone);
+		tell_pool(clone, outcome);
+		break;
+	case OUTCOME_PENDING:
+		/* It is made anew for whoever waits longest then; that of what has to end first is begun by the pool. */
+		if (clone->last && !clone->current)
+			instance_give_up(clone);
+		else if (!clone->eager_from)
+			clone->eager_from = w->asked;
+	}
+}
+
 /* Nobody wants it any more, nor what it waits for. */
 static void waiters_withdraw(struct instance *i)
 {
@@ -454,13 +495,23 @@ void waiter_cancel(struct waiter *w)
 {
 	waiter_remove(w);
 	waiters_withdraw(w->instance);
+	if (w->instance->pool)
+		pool_changed(w->instance->pool);
+}
+
+void instance_give_up(struct instance *i)
+{
+	i->eager_from = 0;
+	waiters_withdraw(i);
 }
 
 struct user *instance_asker(const struct instance *i)
 {
 	for (; i; i = first_waiting_dependent(i)) {
-		if (!link_empty(&i->waiters))
-			return link_entry(i->waiters.next, struct waiter, link)->user;
+		const struct link *waiters = i->clone_of ? &i->clone_of->front->waiters : &i->waiters;
+
+		if (!link_empty(waiters))
+			return link_entry(waiters->next, struct waiter, link)->user;
 	}
 	return NULL;
 }

@@ -42,6 +42,9 @@ void waiter_cancel(struct waiter *w);
 /* Why who asks now would not be told that it has failed, but have it built, whatever its inputs; NULL: no reason. */
 const char *waiter_retry_cause(const struct instance *i);
 
+/* For supply.c: `w`, who waits for one of them longest, is answered by that clone; or it is not ready for it and is begun anew, for no waiter. */
+void waiter_take(struct waiter *w, struct instance *clone);
+
 /* For instance.c. */
 
 /* Into the list, before `before`; and out of it, if it is there. */

@@ -15,6 +15,7 @@
 #include "fixd/model/events.h"
 #include "fixd/model/image.h"
 #include "fixd/model/instance.h"
+#include "fixd/model/pool.h"
 #include "fixd/model/run.h"
 #include "fixd/model/session.h"
 #include "fixd/model/user.h"
@@ -346,7 +347,8 @@ static void attach_want(struct conn *c, const struct wire_header *h, const struc
 
 void attach_resume(struct conn *c, const struct wire_header *h, const struct wire_attach *a, const uint64_t *depends, struct instance *i)
 {
-	attach_want(c, h, a, "", depends, i);
+	/* A daemon before this one had it wait for one clone. */
+	attach_want(c, h, a, "", depends, i->clone_of ? i->clone_of->front : i);
 }
 
 void attach_each(const struct conn *c,
