@@ -208,15 +208,32 @@ static void reap(struct keep *k)
 
 static bool is_orphan(const struct keep *k)
 {
-	return getppid() != k->daemon;
+	struct pollfd p = { .fd = k->next_daemon, .events = POLLIN };
+
+	return k->next_daemon >= 0 ? poll(&p, 1, 0) != 0 : getppid() != k->daemon;
+}
+
+/* A service manager may hold the other end for the next daemon. */
+static bool has_channel(const struct keep *k)
+{
+	struct pollfd p = { .fd = k->work->channel, .events = POLLRDHUP };
+
+	return poll(&p, 1, 0) == 0;
+}
+
+/* Another daemon has us: it reads our log. */
+static void hear_daemon(struct keep *k, pid_t pid)
+{
+	fd_close(k->next_daemon);
+	k->next_daemon = process_open(pid);
 }
 
 #define DAEMON_MS 100 /* until it is asked again whether it lives */
 
-/* To the daemon, as fast as it reads; to nobody when it is gone. */
+/* To the daemon, as fast as it reads; to nobody when it is gone for good. */
 static void say_all(struct keep *k, const char *data, size_t size)
 {
-	while (size > 0 && !is_orphan(k)) {
+	while (size > 0 && (!is_orphan(k) || has_channel(k))) {
 		struct pollfd p = { .fd = k->say, .events = POLLOUT };
 		ssize_t n = write(k->say < 0 ? 2 : k->say, data, size);
 
@@ -257,7 +274,8 @@ bool keep_wait(struct keep *k, int fd, int ms)
 		{ .fd = k->output, .events = POLLIN },
 		{ .fd = fd, .events = POLLIN },
 	};
-	char nothing;
+	struct job_daemon daemon;
+	ssize_t n;
 
 	if (poll(p, ELEMENTSOF(p), ms) < 0)
 		return errno == EINTR;
@@ -265,8 +283,12 @@ bool keep_wait(struct keep *k, int fd, int ms)
 		reap(k);
 	if (p[2].revents)
 		pass_on(k);
-	/* Nothing is said to us any more. */
-	return !p[1].revents || recv(k->work->channel, &nothing, 1, MSG_DONTWAIT) > 0;
+	if (!p[1].revents)
+		return true;
+	n = recv(k->work->channel, &daemon, sizeof daemon, MSG_DONTWAIT);
+	if (n == sizeof daemon)
+		hear_daemon(k, daemon.pid);
+	return n > 0 || (n < 0 && (errno == EINTR || errno == EAGAIN));
 }
 
 /* What the daemon would have read: it must not fill the pipe. */

@@ -32,11 +32,12 @@ struct keep {
 	int log;     /* the reading end of the log, which the daemon reads as long as it lives; -1: it is no pipe */
 	int say;     /* the other end, where we do not wait; -1: standard error will do */
 	pid_t daemon;
+	int next_daemon;     /* the process of the one that has taken its place, if that is not the same; or -1 */
 	int64_t next_sample; /* clock_now(): of what it takes before it is ready */
 };
 
 /* clang-format off */
-#define KEEP_EMPTY { .note = -1, .hold = { -1, -1 }, .output = -1, .notify = -1, .sandbox = -1, .log = -1, .say = -1 }
+#define KEEP_EMPTY { .note = -1, .hold = { -1, -1 }, .output = -1, .notify = -1, .sandbox = -1, .log = -1, .say = -1, .next_daemon = -1 }
 /* clang-format on */
 
 /* Before anything is started that would have to be torn down. 0 or what work_fail() returned. */

@@ -20,6 +20,7 @@
  *	helper -> daemon	JOB_DIED + a sentence: the service has ended by itself
  *	helper -> daemon	JOB_AWAY: its first process has ended, others go on
  *	helper -> daemon	JOB_USED: the bytes that the image takes now, in `size`
+ *	daemon -> helper	struct job_daemon: a daemon that was started later has it now, and reads its log
  *	daemon -> helper	shuts the channel down: tear it down
  *	helper -> daemon	JOB_ENDED + a sentence if that failed
  *
@@ -32,6 +33,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "base/text.h"
 #include "image/digest.h"
@@ -125,6 +127,10 @@ void job_deinit(struct job *j);
 #define JOB_TOKEN "FIXD_KEEPER"
 #define JOB_NOTE_BYTES_MAX (64 << 10)
 #define JOB_NOTE_MAX (16 << 20)
+
+struct job_daemon {
+	pid_t pid;
+};
 
 enum job_message {
 	JOB_GRANT = 1,

@@ -303,6 +303,26 @@ def test_a_clone_whose_holder_ends_with_the_daemon(t):
     d.process.wait(LIMIT)
 
 
+def test_what_a_service_says_to_the_next_daemon(t):
+    """Also what it says while there is none, and at its end."""
+    m = manager(t)
+    os.mkfifo(t.path("words"))
+    d = m.start("[fixture server]\nservice = echo up; while read word; do echo said $word; done <> words\nready = line\nteardown = echo torn down\n")
+    with os.fdopen(os.open(t.path("words"), os.O_RDWR), "w") as words:
+        d.client().attach("server").detach()
+        for n in range(2):
+            wait_for(lambda: "/memfd:fixd:server (deleted)" in kinds(m), "the store to hold it")
+            d.kill()
+            print("between", n, file=words, flush=True)
+            d = m.start()
+            print("after", n, file=words, flush=True)
+            wait_for(lambda: f"said between {n}\nsaid after {n}" in d.ctl("log", "server").out, "what it says")
+        d.ctl("cleanup", "server")
+        wait_for(lambda: "torn down" in d.ctl("log", "server").out, "what its teardown says")
+    d.ctl("stop")
+    d.process.wait(LIMIT)
+
+
 def kinds(m):
     """What the store holds, without the numbers that tell one build from the next."""
     m.listen()

@@ -515,6 +515,14 @@ static int watch_or_kill(const struct keeper *k)
 	return fd;
 }
 
+/* It does not depend on that: what it says at its end may be lost. */
+static void introduce(const struct keeper *k)
+{
+	struct job_daemon daemon = { .pid = getpid() };
+
+	socket_send(k->channel_fd, &daemon, sizeof daemon, NULL, 0, MSG_DONTWAIT);
+}
+
 void keeper_resume(struct work *w, struct keeper *k)
 {
 	int pidfd = watch_or_kill(k);
@@ -529,6 +537,8 @@ void keeper_resume(struct work *w, struct keeper *k)
 	k->service = k->service_pid > 0 ? process_open(k->service_pid) : -1;
 	k->channel = k->channel_fd >= 0 ? loop_watch(w->model->loop, k->channel_fd, keeper_read_channel, k) : NULL;
 	k->errors = k->errors_fd >= 0 ? loop_watch(w->model->loop, k->errors_fd, take_log, k) : NULL;
+	if (k->channel && !k->ending)
+		introduce(k);
 	port_keep(k->port);
 	if (pidfd >= 0)
 		k->process = loop_watch(w->model->loop, pidfd, on_keeper_exit_of, k);
