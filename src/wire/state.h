@@ -48,4 +48,6 @@ enum state_field {
 	STATE_TRANSFER,
 	STATE_RUN_SESSION, /* of the run of an instance, which may be another one's */
 	STATE_TREES_OF,
+	STATE_POOL,
+	STATE_HANDOUTS,
 };

@@ -490,7 +490,9 @@ def test_a_restart(t):
     settled(d, held=1, ready=1)
     ready = next(i for name, i in d.instances().items() if name.startswith("pg/") and not i["leases"])
     why = d.status()["daemon"]["unsandboxed"]
+    figures = d.instance("pg")["clones"]
     d.ctl("restart")
+    assert d.instance("pg")["clones"] == figures and figures["given"] == 1 and figures["hand_out_p50_s"] > 0
     assert d.status()["daemon"]["unsandboxed"] == why and bool(why) == is_refused(t)
     assert view.current and os.path.exists(where + "/pid")
     settled(d, held=1, ready=1)

@@ -26,6 +26,7 @@ enum shape_kind {
 	SERIALS,
 	DIGESTS,
 	NUMBERS,
+	TIMES,
 	A_SESSION,
 	AN_INSTANCE,
 	AN_OBJECT,
@@ -87,6 +88,9 @@ static const struct shape image_shapes[] = {
 };
 static const struct object image_object = { "image", image_rows, image_shapes };
 
+static const struct shape pool_shapes[] = { ONE(STATE_HANDOUTS, TIMES), LAST };
+static const struct object pool_object = { "pool", pool_rows, pool_shapes };
+
 static const struct shape instance_shapes[] = {
 	ONE(STATE_OF_SESSION, A_SESSION),
 	ONE(STATE_NAME, A_STRING),
@@ -97,6 +101,7 @@ static const struct shape instance_shapes[] = {
 	ONE(STATE_LAST, A_SERIAL),
 	ONE(STATE_FAILED_WITH, NUMBERS),
 	ONE(STATE_WATCH, ANYTHING),
+	OBJECT(STATE_POOL, &pool_object),
 	ONE(STATE_EAGER, A_BOOL),
 	ONE(STATE_RESTART_IN, A_TIME),
 	LAST,
@@ -220,6 +225,19 @@ static bool is_list(const struct record *r, size_t *n)
 	return r->kind == RECORD_LIST && !bad;
 }
 
+static bool are_times(const struct record *r)
+{
+	struct record_reader in = record_inside(r);
+	struct record item;
+	bool bad = false;
+
+	while (r->kind == RECORD_LIST && record_next(&in, &item, &bad)) {
+		if (!is_time(&item))
+			return false;
+	}
+	return r->kind == RECORD_LIST && !bad;
+}
+
 static int by_number(const void *key, const void *element)
 {
 	uint64_t a = *(const uint64_t *)key, b = *(const uint64_t *)element;
@@ -338,6 +356,8 @@ static bool shape_is_right(struct checking *c, const struct shape *s, const stru
 		return is_list(r, &n) && n % 2 == 0;
 	case NUMBERS:
 		return is_list(r, &n);
+	case TIMES:
+		return are_times(r);
 	case A_SESSION:
 		return check_is_number(r) && (r->number < c->n_sessions || r->number == NOBODY);
 	case AN_INSTANCE:

@@ -23,6 +23,7 @@
 #include "fixd/model/image.h"
 #include "fixd/model/instance.h"
 #include "fixd/model/orphan.h"
+#include "fixd/model/pool.h"
 #include "fixd/model/reclaim.h"
 #include "fixd/model/run.h"
 #include "fixd/model/session.h"
@@ -418,6 +419,30 @@ static void load_failed_with(struct instance *i, const struct record *saved)
 	}
 }
 
+static void load_handouts(struct pool_figures *figures, const struct record *saved)
+{
+	struct record r;
+	size_t n = 0;
+
+	EACH_RECORD(NULL, saved, r) {
+		if (n < POOL_HANDOUTS)
+			figures->handouts[n++] = (int64_t)r.number;
+	}
+	/* Of more than there are nothing is known. */
+	if (figures->given > n && n < POOL_HANDOUTS)
+		figures->given = n;
+}
+
+static void load_pool(struct loading *l, struct pool_figures *figures, const struct record *saved)
+{
+	struct record r;
+
+	EACH_RECORD(l, saved, r) {
+		if (!loading_row(l, pool_rows, figures, &r) && r.field == STATE_HANDOUTS)
+			load_handouts(figures, &r);
+	}
+}
+
 static void load_instance(struct loading *l, const struct record *saved)
 {
 	struct instance *i = make_instance(l, saved);
@@ -451,6 +476,10 @@ static void load_instance(struct loading *l, const struct record *saved)
 			i->watch = watchset_new(keep->work->watcher, i->fixture->inputs, i->fixture->policy.watch, WATCH_NAMES_MAX,
 						watchset_saved_viewer(&r), instance_inputs_event, i);
 			watchset_restore(i->watch, &r);
+			break;
+		case STATE_POOL:
+			if (i->pool)
+				load_pool(l, &i->pool->figures, &r);
 			break;
 		case STATE_EAGER:
 			i->eager_from = r.number ? clock_now() : 0;

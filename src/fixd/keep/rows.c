@@ -6,6 +6,7 @@
 #include "fixd/model/image.h"
 #include "fixd/model/instance.h"
 #include "fixd/model/orphan.h"
+#include "fixd/model/pool.h"
 #include "fixd/model/run.h"
 #include "fixd/model/session.h"
 #include "fixd/serve/conn.h"
@@ -136,6 +137,11 @@ const struct row instance_rows[] = {
 	STRING(struct instance, clone),
 	BOOL(struct instance, anew),
 	END,
+};
+
+const struct row pool_rows[] = {
+	NUMBER(struct pool_figures, started), NUMBER(struct pool_figures, given), NUMBER(struct pool_figures, wasted),
+	TIME(struct pool_figures, starts),    TIME(struct pool_figures, saved),	  END,
 };
 
 const struct row orphan_rows[] = {

@@ -6,4 +6,4 @@
 #include "wire/state.h"
 
 extern const struct row daemon_rows[], session_rows[], run_rows[], use_rows[], image_rows[], keeper_rows[], instance_rows[], orphan_rows[],
-	conn_rows[], lease_rows[], transfer_rows[];
+	conn_rows[], lease_rows[], transfer_rows[], pool_rows[];

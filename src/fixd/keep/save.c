@@ -16,6 +16,7 @@
 #include "fixd/model/image.h"
 #include "fixd/model/instance.h"
 #include "fixd/model/orphan.h"
+#include "fixd/model/pool.h"
 #include "fixd/model/run.h"
 #include "fixd/model/session.h"
 #include "fixd/serve/conn.h"
@@ -239,6 +240,18 @@ static void save_watch(struct text *out, const struct instance *i)
 	record_end(out, mark);
 }
 
+static void save_pool(struct saving *v, const struct pool *p)
+{
+	size_t mark = record_begin(v->out, STATE_POOL, RECORD_OBJECT), list;
+
+	rows_save(pool_rows, &p->figures, v->s);
+	list = record_begin(v->out, STATE_HANDOUTS, RECORD_LIST);
+	for (size_t k = 0; k < p->figures.given && k < POOL_HANDOUTS; k++)
+		record_time(v->out, STATE_HANDOUTS, p->figures.handouts[k]);
+	record_end(v->out, list);
+	record_end(v->out, mark);
+}
+
 static void save_instance(struct saving *v, const struct instance *i)
 {
 	size_t mark = record_begin(v->out, STATE_INSTANCE, RECORD_OBJECT), list;
@@ -258,6 +271,8 @@ static void save_instance(struct saving *v, const struct instance *i)
 	record_end(v->out, list);
 	if (i->watch)
 		save_watch(v->out, i);
+	if (i->pool)
+		save_pool(v, i->pool);
 	record_bool(v->out, STATE_EAGER, i->eager_from != 0);
 	if (timer_is_running(&i->restart))
 		record_time(v->out, STATE_RESTART_IN, i->restart.deadline);
