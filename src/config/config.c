@@ -2,8 +2,6 @@
 #include "config/config.h"
 
 #include <errno.h>
-#include <grp.h>
-#include <pwd.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -18,6 +16,7 @@
 #include "base/path.h"
 #include "config/fixture.h"
 #include "config/graph.h"
+#include "config/identity.h"
 #include "config/loading.h"
 #include "config/remote.h"
 #include "image/region.h"
@@ -147,24 +146,25 @@ static void resolve_people(struct loading *l)
 	struct config *c = l->config;
 
 	for (size_t i = 0; c->allow_user_names && c->allow_user_names[i]; i++) {
-		struct passwd *pw = getpwnam(c->allow_user_names[i]);
+		uid_t uid;
+		gid_t gid;
 
-		if (!pw) {
+		if (identity_find_user(c->allow_user_names[i], &uid, &gid) < 0) {
 			problem(l, 0, "allow-users: there is no user '%s'", c->allow_user_names[i]);
 			continue;
 		}
 		c->allow_users = xrealloc(c->allow_users, (c->n_allow_users + 1) * sizeof *c->allow_users);
-		c->allow_users[c->n_allow_users++] = pw->pw_uid;
+		c->allow_users[c->n_allow_users++] = uid;
 	}
 	for (size_t i = 0; c->allow_group_names && c->allow_group_names[i]; i++) {
-		struct group *gr = getgrnam(c->allow_group_names[i]);
+		gid_t gid;
 
-		if (!gr) {
+		if (identity_find_group(c->allow_group_names[i], &gid) < 0) {
 			problem(l, 0, "allow-groups: there is no group '%s'", c->allow_group_names[i]);
 			continue;
 		}
 		c->allow_groups = xrealloc(c->allow_groups, (c->n_allow_groups + 1) * sizeof *c->allow_groups);
-		c->allow_groups[c->n_allow_groups++] = gr->gr_gid;
+		c->allow_groups[c->n_allow_groups++] = gid;
 	}
 }
 

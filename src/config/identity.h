@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Who the users are that a configuration names. The name service, which may be another machine, is asked when a configuration is read
- * and at no other time: a build that begins finds what was learned.
+ * and at no other time: a build that begins finds what was learned. All of this may be called in any thread.
  */
 #pragma once
 
@@ -16,6 +16,10 @@ struct identity {
 	gid_t groups[IDENTITY_GROUPS_MAX];
 	int n_groups;
 };
+
+/* Ask. -ENOENT: there is none. */
+int identity_find_user(const char *name, uid_t *uid, gid_t *gid);
+int identity_find_group(const char *name, gid_t *gid);
 
 /* Asks. NULL: there is no such user, or it is in more groups than that. Valid for as long as the process lives. */
 const struct identity *identity_learn(const char *user);
