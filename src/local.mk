@@ -319,6 +319,7 @@ libdaemon_la_SOURCES = \
 	src/fixd/serve/inbox.c src/fixd/serve/inbox.h \
 	src/fixd/serve/listener.c \
 	src/fixd/serve/relocate.c \
+	src/fixd/serve/reload.c src/fixd/serve/reload.h \
 	src/fixd/serve/report.c src/fixd/serve/report.h \
 	src/fixd/serve/report_remote.c src/fixd/serve/report_remote.h \
 	src/fixd/serve/server.c src/fixd/serve/server.h \

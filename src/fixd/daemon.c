@@ -7,7 +7,6 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
@@ -30,6 +29,7 @@
 #include "fixd/serve/conn.h"
 #include "fixd/serve/control.h"
 #include "fixd/serve/event_stream.h"
+#include "fixd/serve/reload.h"
 #include "fixd/serve/request.h"
 #include "fixd/work/build.h"
 #include "fixd/work/keeper.h"
@@ -95,26 +95,18 @@ static void warm(struct daemon *d)
 	}
 }
 
-/* systemd compares it with its own reading of that clock (sd_notify(3)). */
-static long long monotonic_usec(void)
+/* Whatever it was read for. */
+static void daemon_reload(struct daemon *d, struct config *fresh, struct text *problems)
 {
-	struct timespec t;
+	struct config *old = d->model.config;
 
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec * 1000000LL + t.tv_nsec / 1000;
-}
-
-static int reload(struct daemon *d, struct text *problems)
-{
-	struct config *fresh, *old = d->model.config;
-	int r;
-
-	notify_send("RELOADING=1\nMONOTONIC_USEC=%lld", monotonic_usec());
-	r = config_load(old->file, &fresh, problems);
-	if (r < 0) {
+	if (d->model.stopping) {
+		config_free(fresh);
+		return;
+	}
+	if (!fresh) {
 		log_error(0, "the configuration was not read, the old one stays");
 	} else {
-		config_check_sources(fresh, problems);
 		if (fresh->address_base != old->address_base || fresh->io != old->io)
 			text_printf(problems, "%s: address-base and io take effect at the next start\n", fresh->file);
 		d->model.config = fresh;
@@ -128,8 +120,11 @@ static int reload(struct daemon *d, struct text *problems)
 		warm(d);
 	}
 	log_problems(problems);
-	notify_send("READY=1");
-	return r;
+}
+
+static void daemon_reloaded(struct daemon *d)
+{
+	restart_continue(&d->keep);
 }
 
 static void daemon_stop(struct daemon *d)
@@ -279,9 +274,7 @@ static void on_signal(void *arg)
 		if (d->model.stopping) {
 			log_info("already stopping");
 		} else if (sig == SIGHUP) {
-			_cleanup_text_ struct text problems = { 0 };
-
-			reload(d, &problems);
+			reload_ask(&d->server, NULL, NULL);
 		} else {
 			log_info("stopping: signal %d from pid %d", sig, (int)from);
 			if (sig == SIGTERM && d->keep.fdstore)
@@ -379,7 +372,7 @@ static void init_rooms(struct daemon *d)
 	work_init(&d->work, &d->model);
 	deferred_init(&d->work.ended, on_work_ended, d);
 	server_init(&d->server, &d->model, &d->work);
-	d->server.control = (struct control){ d, reload, daemon_stop, daemon_restart, daemon_idle };
+	d->server.control = (struct control){ d, daemon_reload, daemon_reloaded, daemon_stop, daemon_restart, daemon_idle };
 	d->keep.model = &d->model;
 	d->keep.work = &d->work;
 	d->keep.server = &d->server;

@@ -254,6 +254,42 @@ command = echo why >&2; exit 1
 """
 
 
+def test_a_slow_configuration(t):
+    """Whoever waits for it keeps nobody waiting, and one that never comes keeps nothing from ending."""
+    ini = "[fixture %s]\ncommand = echo %s\n"
+    asked, was_read = "is read again: asked by", "configuration read:"
+    d = t.daemon(ini % ("a", "one"))
+    c = d.client()
+    c.attach("a")
+    os.remove(d.config)
+    os.mkfifo(d.config)
+
+    def give(name, times):
+        with open(d.config, "w") as fifo:
+            fifo.write(ini % (name, name))
+        wait_for(lambda: d.words().count(was_read) == times, "it to be read")
+    waiting = [t.child(lambda: d.ctl("reload")) for _ in range(3)]
+    wait_for(lambda: d.words().count(asked) == 3, "them to ask")
+    d.process.send_signal(signal.SIGHUP)
+    assert c.attach("a").data == b"one\n"
+    # It was begun for the first one; the others have asked since then.
+    give("b", 1)
+    give("c", 2)
+    assert [harness.exit_code(pid) for pid in waiting] == [0, 0, 0]
+    assert c.attach("c").data == b"c\n"
+    # A restart waits for it, and the end does not.
+    last = t.child(lambda: d.ctl("reload", code=None))
+    wait_for(lambda: d.words().count(asked) == 4, "it to ask")
+    restart = t.child(lambda: d.ctl("restart", code=None))
+    wait_for(lambda: "restarting: asked" in d.words(), "it to ask")
+    assert c.attach("c").data == b"c\n"
+    d.process.terminate()
+    assert d.process.wait(harness.LIMIT) == 0
+    for pid in last, restart:
+        os.kill(pid, signal.SIGKILL)
+        harness.exit_code(pid)
+
+
 def test_whose_daemon_it_is(t):
     d = t.daemon(INI)
     os.mkdir(t.path("other"))

@@ -163,6 +163,11 @@ void worker_wait(struct worker *w)
 	(void)w;
 }
 
+void worker_abandon(struct worker *w)
+{
+	(void)w;
+}
+
 struct worker *worker_free(struct worker *w)
 {
 	(void)w;

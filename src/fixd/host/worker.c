@@ -20,6 +20,7 @@ struct worker {
 	pthread_mutex_t lock;
 	pthread_cond_t idle;
 	bool running; /* these under the lock: it will look at `todo` again */
+	bool abandoned;
 	struct link todo, done;
 	int fd;
 };
@@ -52,7 +53,8 @@ static void *worker_run(void *arg)
 		item->work(item->arg);
 		pthread_mutex_lock(&w->lock);
 		link_insert(&w->done, &item->link);
-		worker_tell(w);
+		if (!w->abandoned)
+			worker_tell(w);
 	}
 	w->running = false;
 	pthread_cond_signal(&w->idle);
@@ -165,6 +167,16 @@ void worker_wait(struct worker *w)
 	pthread_mutex_unlock(&w->lock);
 	worker_join(w);
 	take_done(w);
+}
+
+void worker_abandon(struct worker *w)
+{
+	pthread_mutex_lock(&w->lock);
+	w->abandoned = true;
+	w->source = source_close(w->source);
+	pthread_mutex_unlock(&w->lock);
+	if (w->has_thread)
+		pthread_detach(w->thread);
 }
 
 struct worker *worker_free(struct worker *w)

@@ -26,3 +26,5 @@ void worker_add(struct worker *w, struct work_item *item);
 /* Until everything is done. For the start and the end of the daemon: the loop stands still. */
 void worker_wait(struct worker *w);
 struct worker *worker_free(struct worker *w);
+/* It is at something that may never end, and nobody waits for that: no `done` comes any more, and what it is at is the thread's. */
+void worker_abandon(struct worker *w);

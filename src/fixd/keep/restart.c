@@ -30,6 +30,8 @@
 #include "fixd/serve/cleanup.h"
 #include "fixd/serve/conn.h"
 #include "fixd/serve/event_stream.h"
+#include "fixd/serve/reload.h"
+#include "fixd/serve/server.h"
 #include "fixd/work/build.h"
 #include "image/memfd.h"
 
@@ -214,7 +216,7 @@ static void restart_exec(void *arg)
 
 void restart_continue(struct keep *keep)
 {
-	bool over = builds_are_over(keep->work->builds) && link_empty(&keep->work->relocations);
+	bool over = builds_are_over(keep->work->builds) && link_empty(&keep->work->relocations) && !reload_is_going_on(keep->server);
 
 	if (keep->model->restarting && !keep->model->stopping && over)
 		loop_defer(keep->model->loop, &keep->restart);

@@ -2,6 +2,7 @@
 /* What clients ask of the daemon as a whole: functions of who starts and stops it. */
 #pragma once
 
+struct config;
 struct conn;
 struct daemon;
 struct text;
@@ -9,8 +10,10 @@ struct wire_header;
 
 struct control {
 	struct daemon *daemon;
-	/* Reads the configuration again. 0, or -EINVAL and what is wrong; the old one then stays. */
-	int (*reload)(struct daemon *d, struct text *problems);
+	/* The configuration was read again: `fresh` is the daemon's now. NULL: the old one stays. Adds to the problems, and tells them all. */
+	void (*reload)(struct daemon *d, struct config *fresh, struct text *problems);
+	/* And who has asked for that was answered. */
+	void (*reloaded)(struct daemon *d);
 	/* Drops everybody, tears everything down, and then ends the loop. */
 	void (*stop)(struct daemon *d);
 	/* Becomes the program as it is installed now; the client is answered by that, or told what is wrong. */

@@ -16,6 +16,7 @@
 #include "fixd/serve/conn.h"
 #include "fixd/serve/control.h"
 #include "fixd/serve/event_stream.h"
+#include "fixd/serve/reload.h"
 #include "fixd/serve/report.h"
 #include "fixd/serve/server.h"
 #include "fixd/serve/tail.h"
@@ -112,15 +113,8 @@ bool handle_cleanup(struct conn *c, const struct wire_header *h, const void *bod
 
 bool handle_reload(struct conn *c, const struct wire_header *h, const void *body, size_t size)
 {
-	_cleanup_text_ struct text problems = { 0 };
-	int r = c->server->control.reload(c->server->control.daemon, &problems);
-
 	(void)body, (void)size;
-	text_add(&problems, "", 0);
-	if (r < 0)
-		conn_reply_error(c, h, r, "the configuration was not read, the old one stays:\n%s", problems.data);
-	else
-		conn_reply_text(c, h, problems.data, problems.size);
+	reload_ask(c->server, c, h);
 	return true;
 }
 

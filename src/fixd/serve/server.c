@@ -8,6 +8,7 @@
 #include "fixd/serve/cleanup.h"
 #include "fixd/serve/conn.h"
 #include "fixd/serve/event_stream.h"
+#include "fixd/serve/reload.h"
 #include "fixd/serve/request.h"
 #include "fixd/serve/unread.h"
 
@@ -26,6 +27,7 @@ void server_init(struct server *server, struct model *m, struct work *w)
 	timer_init(&server->gathering, event_stream_tell, server);
 	deferred_init(&server->telling, event_stream_tell, server);
 	deferred_init(&m->event_added, event_stream_added, server);
+	server->reloads = reloads_new(server);
 }
 
 void server_end(struct server *server)
@@ -47,6 +49,7 @@ void server_deinit(struct server *server)
 	server->listener = listener_free(server->listener);
 	while (!link_empty(&server->conns))
 		conn_drop(link_entry(server->conns.next, struct conn, link), NULL);
+	server->reloads = reloads_free(server->reloads);
 	unread_deinit(server);
 	inboxes_deinit(&server->inboxes);
 }

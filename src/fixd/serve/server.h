@@ -26,7 +26,8 @@ struct server {
 	struct timer gathering;	 /* what they are told together */
 	struct deferred telling; /* the next of them */
 	struct link unread;	 /* reports (serve/unread.h) */
-	struct link cleanups;	 /* that wait for teardowns */
+	struct reloads *reloads;
+	struct link cleanups; /* that wait for teardowns */
 	int64_t started;
 	uint64_t n_configs; /* that were read */
 };
