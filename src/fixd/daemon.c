@@ -178,8 +178,10 @@ static void on_work_ended(void *arg)
 	struct daemon *d = arg;
 
 	reclaim_wake(&d->model);
-	if (d->model.stopping && !d->model.session && work_is_over(&d->work))
+	if (d->model.stopping && !d->model.session && work_is_over(&d->work)) {
+		fdstore_end(&d->keep);
 		loop_stop(d->model.loop);
+	}
 	if (d->leaving)
 		leave(d, d->leaving);
 	restart_continue(&d->keep);
@@ -368,6 +370,8 @@ static void init_rooms(struct daemon *d)
 	d->model.uid = geteuid();
 	d->model.work = &d->work;
 	deferred_init(&d->model.changed, fdstore_save, &d->keep);
+	d->model.on_hold = fdstore_hold;
+	d->model.on_hold_arg = &d->keep;
 	model_init(&d->model);
 	work_init(&d->work, &d->model);
 	deferred_init(&d->work.ended, on_work_ended, d);

@@ -50,4 +50,5 @@ enum state_field {
 	STATE_TREES_OF,
 	STATE_POOL,
 	STATE_HANDOUTS,
+	STATE_LET_GO,
 };

@@ -2,10 +2,12 @@
 """A service manager that keeps descriptors, as systemd does: restart, crash, stop; and socket activation."""
 
 import array
+import itertools
 import os
 import select
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -299,6 +301,56 @@ def test_a_clone_whose_holder_ends_with_the_daemon(t):
     assert (held["name"], held["generation"]) != ("server/1", 1), held
     for fd in go + said:
         os.close(fd)
+    d.ctl("stop")
+    d.process.wait(LIMIT)
+
+
+def holds(m):
+    """Who has begun (1) or ceased (0) to hold something since all of the state was written."""
+    m.listen()
+    with m.lock:
+        state = os.pread(next(fd for name, fd in m.stored if name == "fixd-state"), 4096, 0)
+    number = struct.unpack_from("=Q", state, 32)[0]
+    all = [struct.unpack_from("=QQII", state, at) for at in range(256, 4096 - 23, 24)]
+    return [(pid, held) for n, serial, pid, held in itertools.takewhile(lambda one: one[0] == number, all)]
+
+
+def test_a_crash_after_many_hand_outs(t):
+    """What was handed out and given back since all was written is known, too."""
+    m = manager(t)
+    d = m.start(service("", "exclusive = yes\n") + "[fixture plain]\ncommand = echo\n")
+
+    def all_is_written():
+        d.ctl("cleanup", "plain")
+        d.client().read("plain")
+        wait_for(lambda: holds(m) == [], "all to be written")
+    me = os.getpid()
+    c = d.client()
+    c.attach("server").detach()
+    view = c.attach("server")
+    for many in 1, 3, 200:
+        all_is_written()
+        for _ in range(many):
+            view.detach()
+            view = c.attach("server")
+        assert holds(m)[-2:] == [(me, 0), (me, 1)]
+        pid = ask(view.data)
+        d.kill()
+        d = m.start()
+        assert d.instance("server")["pids"] == [me]
+        c = d.client()
+        view = c.attach("server", timeout=5)
+        assert ask(view.data) == pid
+        all_is_written()
+        view.detach()
+        wait_for(lambda: holds(m) == [(me, 0)], "it to be heard")
+        d.kill()
+        d = m.start()
+        # Its process lives, and somebody else gets it.
+        assert d.instance("server")["pids"] == []
+        c = d.client()
+        view = c.attach("server", timeout=5)
+        assert ask(view.data) == pid
     d.ctl("stop")
     d.process.wait(LIMIT)
 

@@ -168,6 +168,7 @@ static const struct shape state_shapes[] = {
 	OBJECTS(STATE_INSTANCE, &instance_object),
 	OBJECTS(STATE_CONN, &conn_object),
 	OBJECTS(STATE_HOLDER, &holder_object),
+	OBJECTS(STATE_LET_GO, &holder_object),
 	OBJECTS(STATE_TRANSFER, &transfer_object),
 	LAST,
 };

@@ -20,20 +20,35 @@
 #include "fixd/keep/keep.h"
 #include "fixd/keep/state.h"
 #include "fixd/loop/loop.h"
+#include "fixd/model/image.h"
+#include "fixd/model/model.h"
 #include "fixd/serve/conn.h"
 #include "image/digest.h"
 #include "image/memfd.h"
+#include "wire/record.h"
+#include "wire/state.h"
 
 #define STATE_SIZE_MAX (UINT64_C(1) << 30)
 #define QUIESCE (2 * NSEC_PER_SEC)
+/* Of the time at most so great a part is spent with writing all of it. */
+#define SAVING_SHARE 50
 
 /* At the start of the state's file: where the valid one lies. Written last, and in one piece. */
 struct head {
 	uint64_t offset, size;
 	struct digest digest;
+	uint64_t number;
 };
 
+/* Behind it: who has begun or ceased to hold something of the state `number` since that was written. */
+struct hold {
+	uint64_t number, serial;
+	uint32_t pid, holds;
+};
+
+#define HOLDS_START 256
 #define DATA_START 4096
+#define HOLDS_MAX ((DATA_START - HOLDS_START) / sizeof(struct hold))
 
 /* What the manager has of ours. */
 struct stored {
@@ -47,7 +62,9 @@ struct fdstore {
 	int file;
 	struct head head;
 	struct stored *all; /* by their numbers */
-	size_t n;
+	size_t n, n_holds;
+	int64_t next; /* clock_now(): all of it is not written before */
+	struct timer later;
 };
 
 static bool fdstore_is_wanted(void)
@@ -71,7 +88,23 @@ static void remove_from_store(const char *name)
 	notify_send("FDSTOREREMOVE=1\nFDNAME=%s", name);
 }
 
-static int read_state(int fd, char **out, size_t *size)
+/* As if they were part of the state. */
+static void read_holds(int fd, uint64_t number, struct text *out)
+{
+	struct hold all[HOLDS_MAX];
+	size_t mark;
+
+	if (!number || fd_pread_all(fd, all, sizeof all, HOLDS_START) != (ssize_t)sizeof all)
+		return;
+	for (size_t k = 0; k < HOLDS_MAX && all[k].number == number; k++) {
+		mark = record_begin(out, all[k].holds ? STATE_HOLDER : STATE_LET_GO, RECORD_OBJECT);
+		record_u64(out, STATE_SERIAL, all[k].serial);
+		record_u64(out, STATE_PID, all[k].pid);
+		record_end(out, mark);
+	}
+}
+
+static int read_state(int fd, struct text *out)
 {
 	struct head h;
 	struct stat st;
@@ -80,18 +113,20 @@ static int read_state(int fd, char **out, size_t *size)
 		return -EBADMSG;
 	if (h.size > STATE_SIZE_MAX || h.offset < DATA_START || h.offset > (uint64_t)st.st_size || h.size > (uint64_t)st.st_size - h.offset)
 		return -EBADMSG;
-	*out = xcalloc(1, h.size + 1);
-	*size = h.size;
-	if (fd_pread_all(fd, *out, h.size, (off_t)h.offset) != (ssize_t)h.size || !digest_equal(digest_bytes(*out, h.size), h.digest))
+	out->data = xcalloc(1, h.size + 1);
+	out->size = h.size;
+	out->room = h.size + 1;
+	if (fd_pread_all(fd, out->data, h.size, (off_t)h.offset) != (ssize_t)h.size ||
+	    !digest_equal(digest_bytes(out->data, h.size), h.digest))
 		return -EBADMSG;
+	read_holds(fd, h.number, out);
 	return 0;
 }
 
 int fdstore_resume(struct keep *keep)
 {
 	_cleanup_fd_ int fd = activation_take(STORED_STATE);
-	_cleanup_free_ char *records = NULL;
-	size_t size = 0;
+	_cleanup_text_ struct text records = { 0 };
 	int r;
 
 	if (fd < 0) {
@@ -100,9 +135,9 @@ int fdstore_resume(struct keep *keep)
 	}
 	/* Not twice: what cannot be gone on with must not be the end of every daemon to come. */
 	notify_send("FDSTOREREMOVE=1\nFDNAME=" STORED_STATE);
-	r = read_state(fd, &records, &size);
+	r = read_state(fd, &records);
 	if (r == 0)
-		r = state_load(keep, records, size, fdstore_resolve, NULL);
+		r = state_load(keep, records.data, records.size, fdstore_resolve, NULL);
 	if (r < 0)
 		log_error(r, "what the service manager has kept is of no use: starting afresh");
 	activation_forget(STORED_FD, remove_from_store);
@@ -112,9 +147,9 @@ int fdstore_resume(struct keep *keep)
 	return r;
 }
 
-static int write_state(struct fdstore *s, const struct text *records)
+static int write_state(struct fdstore *s, const struct text *records, uint64_t number)
 {
-	struct head h = { .size = records->size, .digest = digest_bytes(records->data, records->size) };
+	struct head h = { .size = records->size, .digest = digest_bytes(records->data, records->size), .number = number };
 	ssize_t n;
 
 	/* Not over the one that is valid until the head is written. */
@@ -129,6 +164,7 @@ static int write_state(struct fdstore *s, const struct text *records)
 	if (pwrite(s->file, &h, sizeof h, 0) != (ssize_t)sizeof h)
 		return -errno;
 	s->head = h;
+	s->n_holds = 0;
 	return 0;
 }
 
@@ -176,12 +212,16 @@ static void remove_gone(const struct fdstore *s, const struct stored *now, size_
 /* What a state names is there before it, and goes after it. */
 static int save(struct fdstore *s, bool clients)
 {
+	int64_t began = clock_now();
 	struct stored *now;
 	struct state state;
+	uint64_t number;
 	size_t n;
 	int r;
 
-	state_save(s->keep, clients ? STATE_FOR_FAREWELL : STATE_FOR_STORE, &state);
+	deferred_cancel(&s->keep->model->changed);
+	timer_stop(&s->later);
+	number = state_save(s->keep, clients ? STATE_FOR_FAREWELL : STATE_FOR_STORE, &state);
 	n = state.n_fds;
 	now = xcalloc(n, sizeof *now);
 	for (size_t i = 0; i < n; i++)
@@ -193,7 +233,7 @@ static int save(struct fdstore *s, bool clients)
 		if (!has(s->all, s->n, &now[i]))
 			notify_send_fd(now[i].fd, "FDSTORE=1\nFDPOLL=0\nFDNAME=" STORED_FD "%d", now[i].fd);
 	}
-	r = write_state(s, &state.records);
+	r = write_state(s, &state.records, number);
 	remove_gone(s, now, n, false);
 	free(s->all);
 	s->all = now;
@@ -201,13 +241,41 @@ static int save(struct fdstore *s, bool clients)
 	state_deinit(&state);
 	if (r < 0)
 		log_error(r, "the state for the service manager cannot be written");
+	s->next = clock_now() + SAVING_SHARE * (clock_now() - began);
 	return r;
 }
 
 void fdstore_save(void *arg)
 {
 	struct keep *keep = arg;
+	struct fdstore *s = keep->fdstore;
 
+	if (s && clock_now() < s->next)
+		timer_start(keep->model->loop, &s->later, s->next);
+	else if (s)
+		save(s, false);
+}
+
+void fdstore_hold(void *arg, const struct image *im, pid_t pid, bool holds)
+{
+	struct keep *keep = arg;
+	struct fdstore *s = keep->fdstore;
+	struct hold h;
+
+	if (!s || pid <= 0)
+		return;
+	h = (struct hold){ s->head.number, im->serial, (uint32_t)pid, holds };
+	if (im->saved == h.number && s->n_holds < HOLDS_MAX &&
+	    pwrite(s->file, &h, sizeof h, HOLDS_START + (off_t)(s->n_holds * sizeof h)) == (ssize_t)sizeof h)
+		s->n_holds++;
+	else if (holds)
+		save(s, false);
+	else
+		model_changed(keep->model);
+}
+
+void fdstore_end(struct keep *keep)
+{
 	if (keep->fdstore)
 		save(keep->fdstore, false);
 }
@@ -247,6 +315,7 @@ struct fdstore *fdstore_new(struct keep *keep)
 	s = xcalloc(1, sizeof *s);
 	s->keep = keep;
 	s->file = fd;
+	timer_init(&s->later, fdstore_save, keep);
 	if (fchmod(fd, 0600) < 0)
 		log_warn(-errno, "the state for the service manager is open to others");
 	save(s, false);
@@ -260,6 +329,7 @@ struct fdstore *fdstore_free(struct fdstore *s)
 {
 	if (!s)
 		return NULL;
+	timer_stop(&s->later);
 	fd_close(s->file);
 	free(s->all);
 	free(s);

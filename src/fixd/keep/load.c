@@ -500,20 +500,39 @@ static void load_instance(struct loading *l, const struct record *saved)
 		instance_refuse(i, "the daemon was restarted");
 }
 
-static void load_holder(struct loading *l, const struct record *saved)
+static struct image *held_image(struct loading *l, const struct record *saved, pid_t *pid)
 {
 	struct image *im = NULL;
-	pid_t pid = 0;
 	struct record r;
 
+	*pid = 0;
 	EACH_RECORD(l, saved, r) {
 		if (r.field == STATE_SERIAL)
 			im = loading_image(l, r.number);
 		else if (r.field == STATE_PID)
-			pid = (pid_t)r.number;
+			*pid = (pid_t)r.number;
 	}
+	return im;
+}
+
+static void load_holder(struct loading *l, const struct record *saved)
+{
+	pid_t pid;
+	struct image *im = held_image(l, saved, &pid);
+
+	if (!im)
+		return;
+	im->dirty = true;
+	survivor_hold(l->keep->work, pid, im);
+}
+
+static void load_let_go(struct loading *l, const struct record *saved)
+{
+	pid_t pid;
+	struct image *im = held_image(l, saved, &pid);
+
 	if (im)
-		survivor_hold(l->keep->work, pid, im);
+		survivor_lets_go(l->keep->work, pid, im);
 }
 
 static void each_record(struct loading *l, const void *records, size_t size, uint16_t field,
@@ -617,6 +636,7 @@ int state_load(struct keep *keep, const void *records, size_t size, int (*resolv
 	recovery_go_on(keep->work, (char **)l.used.all);
 	each_record(&l, records, size, STATE_CONN, loading_conn);
 	each_record(&l, records, size, STATE_HOLDER, load_holder);
+	each_record(&l, records, size, STATE_LET_GO, load_let_go);
 	each_record(&l, records, size, STATE_CONN, loading_asked);
 	each_record(&l, records, size, STATE_TRANSFER, load_transfer);
 	transfers_let_go(keep->work);

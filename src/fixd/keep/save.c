@@ -375,7 +375,7 @@ static void save_holders(struct saving *v, const struct link *leases)
 	}
 }
 
-void state_save(struct keep *keep, enum state_for purpose, struct state *out)
+uint64_t state_save(struct keep *keep, enum state_for purpose, struct state *out)
 {
 	static uint64_t last_number;
 	struct saving v = { .s = out, .out = &out->records, .keep = keep, .number = ++last_number };
@@ -411,6 +411,7 @@ void state_save(struct keep *keep, enum state_for purpose, struct state *out)
 		save_holders(&v, &link_entry(l, struct survivor, link)->leases);
 	vector_deinit(&v.images);
 	vector_deinit(&v.instances);
+	return v.number;
 }
 
 void state_deinit(struct state *s)

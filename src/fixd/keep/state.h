@@ -11,6 +11,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "wire/rows.h"
 
@@ -24,7 +25,8 @@ enum state_for {
 	STATE_FOR_FAREWELL /* the same with connections */
 };
 
-void state_save(struct keep *keep, enum state_for purpose, struct state *out);
+/* Its number, which image::saved of all that is in it is. */
+uint64_t state_save(struct keep *keep, enum state_for purpose, struct state *out);
 void state_deinit(struct state *s);
 
 /*

@@ -317,6 +317,14 @@ static void count_use(struct image *im, bool more)
 		count_use(im->trees[k], more);
 }
 
+static void tell_hold(const struct lease *l, bool holds)
+{
+	const struct model *m = l->image->model;
+
+	if (m->on_hold && !m->loading && image_holders_matter(l->image))
+		m->on_hold(m->on_hold_arg, l->image, l->pid, holds);
+}
+
 struct lease *lease_new(struct image *im, struct link *leases, pid_t pid)
 {
 	struct lease *l = xcalloc(1, sizeof *l);
@@ -330,8 +338,7 @@ struct lease *lease_new(struct image *im, struct link *leases, pid_t pid)
 	im->n_leases++;
 	count_use(im, true);
 	im->dirty = true;
-	if (image_holders_matter(im))
-		model_changed(im->model);
+	tell_hold(l, true);
 	return l;
 }
 
@@ -340,8 +347,7 @@ void lease_free(struct lease *l)
 	struct image *im = l->image;
 
 	event_detach(l);
-	if (image_holders_matter(im))
-		model_changed(im->model);
+	tell_hold(l, false);
 	im->n_leases--;
 	count_use(im, false);
 	link_remove(&l->in_client);

@@ -29,6 +29,9 @@ struct model {
 	struct work *work; /* who performs them */
 	const struct image_owner *image_owner;
 	struct deferred changed; /* something that is kept over restarts */
+	/* Who holds what may not be torn down under it: told before anybody hears of that. */
+	void (*on_hold)(void *arg, const struct image *im, pid_t pid, bool holds);
+	void *on_hold_arg;
 	struct region *region;
 	struct events *events;
 	bool events_followed;	     /* by anybody: */

@@ -109,9 +109,6 @@ static void reply_attached(struct pending *p, struct image *im)
 	if (n)
 		event_attach(&p->conn->client, lease_new(im, &p->conn->client.leases, p->conn->client.pid), p->waiter.built,
 			     clock_now() - p->waiter.asked, p->test, p->test_size);
-	/* Killed in the next moment, the next daemon must know that somebody holds it. */
-	if (n && image_holders_matter(im))
-		deferred_flush(&p->conn->server->model->changed);
 	conn_reply_images(p->conn, &p->header, &body, size + path, all, (size_t)n);
 }
 

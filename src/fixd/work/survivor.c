@@ -65,6 +65,24 @@ void survivor_returns(struct work *w, pid_t pid, const struct image *im)
 		survivor_free(g);
 }
 
+void survivor_lets_go(struct work *w, pid_t pid, const struct image *im)
+{
+	struct survivor *g = find_survivor(w, pid);
+
+	if (!g)
+		return;
+	link_for_each(l, &g->leases) {
+		struct lease *lease = link_entry(l, struct lease, in_client);
+
+		if (lease->image == im) {
+			lease_free(lease);
+			break;
+		}
+	}
+	if (link_empty(&g->leases))
+		survivor_free(g);
+}
+
 void survivors_end(struct work *w)
 {
 	while (!link_empty(&w->survivors))

@@ -25,5 +25,7 @@ struct survivor {
 void survivor_hold(struct work *w, pid_t pid, struct image *im);
 /* It asks for the image again: from now on it holds it by its connection, or not at all. */
 void survivor_returns(struct work *w, pid_t pid, const struct image *im);
+/* One lease of it less. */
+void survivor_lets_go(struct work *w, pid_t pid, const struct image *im);
 /* At the end of the daemon. */
 void survivors_end(struct work *w);
