@@ -5,7 +5,7 @@
  *
  * Promises: after a restart, an upgrade or a crash the next daemon goes on with all that was published; when we are told to end, with
  * the clients, too. If nobody comes, the manager closes all of it: then the keepers tear down. A crash may lose what was published in
- * the last moment, as writing the whole state takes a fiftieth of the time at most, but nothing that somebody holds: that is there
+ * the last moment, as writing a large state takes a fiftieth of the time at most, but nothing that somebody holds: that is there
  * before it is told.
  */
 #pragma once
