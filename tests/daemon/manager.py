@@ -362,6 +362,7 @@ def test_what_a_service_says_to_the_next_daemon(t):
     d = m.start("[fixture server]\nservice = echo up; while read word; do echo said $word; done <> words\nready = line\nteardown = echo torn down\n")
     with os.fdopen(os.open(t.path("words"), os.O_RDWR), "w") as words:
         d.client().attach("server").detach()
+        wait_for(lambda: d.instance("server")["pids"] == [], "it to be given back")
         for n in range(2):
             wait_for(lambda: "/memfd:fixd:server (deleted)" in kinds(m), "the store to hold it")
             d.kill()
