@@ -379,9 +379,10 @@ def test_reports_that_nobody_reads(t):
             s.close()
         return True
 
-    for name, fields in ("list", {"pattern": b"*"}), ("log", {"pattern": b"f"}), ("events", {}):
+    for name, fields in ("list", {"pattern": b"*"}), ("log", {"pattern": b"f"}), ("events", {}), ("events", {"wait_ms": 3600000}):
         child = t.child(lambda: ask(name, **fields), uid=NOBODY)
-        while (ended := os.waitpid(child, os.WNOHANG)) == (0, 0):
+        # Who follows is also told when nothing more happens.
+        while (ended := os.waitpid(child, 0 if "wait_ms" in fields else os.WNOHANG)) == (0, 0):
             c.read("f")
         assert ended[1] == 0, (name, ended)
     # Who ends without reading any has nothing left.

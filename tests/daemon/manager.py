@@ -13,6 +13,7 @@ import sys
 import threading
 
 import harness
+import remote
 from harness import LIMIT, FixdError, wait_for
 from services import ask, is_gone, lines, processes_of, record, service
 
@@ -374,6 +375,23 @@ def test_what_a_service_says_to_the_next_daemon(t):
         wait_for(lambda: "torn down" in d.ctl("log", "server").out, "what its teardown says")
     d.ctl("stop")
     d.process.wait(LIMIT)
+
+
+def test_what_goes_to_a_remote_when_the_daemon_leaves(t):
+    """What waits for its turn goes on alone: nobody may come after it."""
+    remote.need(t)
+    m = manager(t)
+    server, public = remote.Server(), remote.keygen(t)
+    server.http.gate.clear()
+    d = m.start(remote.section(t, server, public) +
+                "".join(f"[fixture f{n}]\ncommand = echo {n}\nwatch-by = content\nremote = yes\n" for n in range(7)))
+    d.ctl("warm")
+    wait_for(lambda: len(server.asked("PUT")) == 4, "four of them")
+    d.process.terminate()
+    assert d.process.wait(LIMIT) == 0 and "is left with the service manager" in d.words()
+    server.http.gate.set()
+    wait_for(lambda: len(server.manifests()) == 7, "all of them")
+    server.close()
 
 
 def kinds(m):
