@@ -144,6 +144,7 @@ fixd_builder_SOURCES = \
 	src/builder/service.c \
 	src/builder/sources.c \
 	src/builder/sysv.c src/builder/sysv.h \
+	src/builder/touch.c src/builder/touch.h \
 	src/builder/types.c src/builder/types.h \
 	src/builder/usage.c src/builder/usage.h \
 	src/builder/verify.c \

@@ -27,6 +27,7 @@
 #include "builder/processes.h"
 #include "builder/sandbox.h"
 #include "builder/sysv.h"
+#include "builder/touch.h"
 #include "builder/usage.h"
 #include "builder/work.h"
 #include "image/memfd.h"
@@ -269,10 +270,8 @@ bool keep_has_children(void)
 bool keep_wait(struct keep *k, int fd, int ms)
 {
 	struct pollfd p[] = {
-		{ .fd = k->signals, .events = POLLIN },
-		{ .fd = k->work->channel, .events = POLLIN },
-		{ .fd = k->output, .events = POLLIN },
-		{ .fd = fd, .events = POLLIN },
+		{ .fd = k->signals, .events = POLLIN }, { .fd = k->work->channel, .events = POLLIN }, { .fd = k->output, .events = POLLIN },
+		{ .fd = fd, .events = POLLIN },		{ .fd = k->touch, .events = POLLIN },
 	};
 	struct job_daemon daemon;
 	ssize_t n;
@@ -283,6 +282,8 @@ bool keep_wait(struct keep *k, int fd, int ms)
 		reap(k);
 	if (p[2].revents)
 		pass_on(k);
+	if (p[4].revents)
+		touch_read(&k->touch);
 	if (!p[1].revents)
 		return true;
 	n = recv(k->work->channel, &daemon, sizeof daemon, MSG_DONTWAIT);
@@ -547,6 +548,10 @@ _Noreturn void keep_on(struct keep *k)
 		while (keep_wait(k, -1, -1))
 			;
 	}
+	if (k->touch >= 0)
+		touch_read(&k->touch);
+	if (k->touch >= 0)
+		say(k, JOB_UNTOUCHED, 0, NULL);
 	wait_for_holders(k);
 	wrong = tear_down(k);
 	say(k, JOB_ENDED, wrong ? -EIO : 0, wrong);

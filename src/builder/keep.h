@@ -29,6 +29,7 @@ struct keep {
 	int output;  /* of the service, to be passed on to the log; -1: nothing */
 	int notify;  /* of a service its socket, until it is ready; of a template for good; or -1 */
 	int sandbox; /* tells how the service ends that is in one; or -1 */
+	int touch;   /* of the data of a service, until it is used (builder/touch.h); or -1 */
 	int log;     /* the reading end of the log, which the daemon reads as long as it lives; -1: it is no pipe */
 	int say;     /* the other end, where we do not wait; -1: standard error will do */
 	pid_t daemon;
@@ -37,7 +38,7 @@ struct keep {
 };
 
 /* clang-format off */
-#define KEEP_EMPTY { .note = -1, .hold = { -1, -1 }, .output = -1, .notify = -1, .sandbox = -1, .log = -1, .say = -1, .next_daemon = -1 }
+#define KEEP_EMPTY { .note = -1, .hold = { -1, -1 }, .output = -1, .notify = -1, .sandbox = -1, .log = -1, .say = -1, .next_daemon = -1, .touch = -1 }
 /* clang-format on */
 
 /* Before anything is started that would have to be torn down. 0 or what work_fail() returned. */

@@ -27,6 +27,7 @@
 #include "base/process.h"
 #include "base/userns.h"
 #include "builder/processes.h"
+#include "builder/touch.h"
 #include "image/manifest.h"
 #include "wire/socket.h"
 
@@ -173,7 +174,11 @@ static int mount_view(struct setup *u)
 		return -errno;
 	r = look_like(u->scratch, "data", &st);
 	/* Nothing of it is to outlive the service: there is nothing to be synchronised. */
-	return r < 0 ? r : mount_overlay(u, tree, "data", u->mapped ? ",volatile,xino=on" : ",volatile,xino=on,redirect_dir=on", s->view);
+	if (r == 0)
+		r = mount_overlay(u, tree, "data", u->mapped ? ",volatile,xino=on" : ",volatile,xino=on,redirect_dir=on", s->view);
+	if (r == 0)
+		touch_watch(s->touch, s->view);
+	return r;
 }
 
 /* Who names the tree instead of its view, by $FIXD_DEP_NAME, changes that, too, and not what all others get. */
@@ -249,20 +254,24 @@ _Noreturn static void look_after(pid_t command, int signals, int said)
 	_exit(EXIT_SUCCESS);
 }
 
-static void close_between(int low, int high)
-{
-	if (high - low > 1)
-		syscall(SYS_close_range, low + 1, high - 1, 0);
-}
-
 /* What the helper has open tells others that it lives, and has a lock. */
-static void close_others(int a, int b)
+static void close_others(const int *keep, size_t n)
 {
-	int low = a < b ? a : b, high = a < b ? b : a;
+	int low = STDERR_FILENO;
 
-	close_between(STDERR_FILENO, low < 0 ? high : low);
-	close_between(low < 0 ? high : low, high);
-	close_between(high, INT_MAX);
+	for (;;) {
+		int next = INT_MAX;
+
+		for (size_t i = 0; i < n; i++) {
+			if (keep[i] > low && keep[i] < next)
+				next = keep[i];
+		}
+		if (next - low > 1)
+			syscall(SYS_close_range, low + 1, next == INT_MAX ? next : next - 1, 0);
+		if (next == INT_MAX)
+			return;
+		low = next;
+	}
 }
 
 _Noreturn static void be_first(struct setup *u, int said)
@@ -272,7 +281,7 @@ _Noreturn static void be_first(struct setup *u, int said)
 	pid_t command;
 
 	prctl(PR_SET_NAME, "fixd-sandbox");
-	close_others(said, u->sandbox->out);
+	close_others((const int[]){ said, u->sandbox->out, u->sandbox->touch }, 3);
 	setpgid(0, 0);
 	for (int i = 0; i < STEPS; i++) {
 		int r = steps[i].run(u);
@@ -285,6 +294,7 @@ _Noreturn static void be_first(struct setup *u, int said)
 	fd_close(u->home);
 	fd_close(u->tmp);
 	fd_close(u->scratch);
+	fd_close(u->sandbox->touch);
 	sigemptyset(&set);
 	sigaddset(&set, SIGCHLD);
 	if (sigprocmask(SIG_BLOCK, &set, NULL) < 0 || (signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK)) < 0)

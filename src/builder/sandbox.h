@@ -18,6 +18,7 @@ struct sandbox {
 	const char *home;    /* what lies in this directory stays to be seen, and is shared: its sockets */
 	const char *tree;    /* NULL: there is none */
 	const char *view;    /* in `home`: where the writable view of the tree is */
+	int touch;	     /* hears whether the tree is used (builder/touch.h); or -1 */
 	uint64_t limit;
 };
 

@@ -24,6 +24,7 @@
 #include "builder/notify.h"
 #include "builder/processes.h"
 #include "builder/sandbox.h"
+#include "builder/touch.h"
 #include "builder/work.h"
 #include "wire/fork.h"
 
@@ -309,6 +310,7 @@ static pid_t start_in_sandbox(struct keep *k, int out)
 		.home = home,
 		.tree = w->job.data,
 		.view = w->job.view,
+		.touch = k->touch,
 		.limit = w->job.limit,
 	};
 	pid_t pid = sandbox_start(&s, &k->sandbox, &why);
@@ -321,6 +323,8 @@ static pid_t start_in_sandbox(struct keep *k, int out)
 	r = !w->job.data ? 0 : work_copy_tree(w, w->job.data, w->job.view, MANIFEST_AS_IS, &manifest);
 	w->unsandboxed = why;
 	why = NULL;
+	if (w->job.data)
+		touch_watch(k->touch, w->job.view);
 	return r < 0 ? r : processes_start(w->job.source, out);
 }
 
@@ -355,6 +359,8 @@ static int service_start(struct keep *k)
 		export_template(w);
 	if (w->job.view)
 		setenv("FIXD_DATA", w->job.view, 1);
+	if (w->job.data)
+		k->touch = touch_new();
 	k->main = w->job.sandboxed ? start_in_sandbox(k, out) : processes_start(w->job.source, out);
 	unsetenv("FIXD_DATA"); /* to all others it is an empty directory */
 	if (k->main < 0)

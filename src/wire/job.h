@@ -20,6 +20,7 @@
  *	helper -> daemon	JOB_DIED + a sentence: the service has ended by itself
  *	helper -> daemon	JOB_AWAY: its first process has ended, others go on
  *	helper -> daemon	JOB_USED: the bytes that the image takes now, in `size`
+ *	helper -> daemon	JOB_UNTOUCHED, at its end: the service has opened no file of its data
  *	daemon -> helper	struct job_daemon: a daemon that was started later has it now, and reads its log
  *	daemon -> helper	shuts the channel down: tear it down
  *	helper -> daemon	JOB_ENDED + a sentence if that failed
@@ -142,7 +143,8 @@ enum job_message {
 	JOB_PARTS = 7,
 	JOB_TRANSFER = 8,
 	JOB_LOOKED = 9,
-	JOB_AT_HOME = 10
+	JOB_AT_HOME = 10,
+	JOB_UNTOUCHED = 11
 };
 
 struct job_grant {

@@ -502,6 +502,29 @@ def test_a_restart(t):
     wait_for(lambda: not os.path.exists(where), "the end of what was given back")
 
 
+def test_a_service_that_ignores_its_data(t):
+    """It is told once, and only of one that somebody has had."""
+    ignores = "echo ready; mkdir -p $FIXD_DIR/own; exec sleep 1000"
+    d = start(t, f"{TREE}[fixture pg]\nservice = {ignores}\ndata = words\nclones = 2\nready = line\n"
+                 f"[fixture deep]\nservice = echo ready; cd $FIXD_DATA/..; read x < $FIXD_DATA/deep/er/word; exec sleep 1000\ndata = words\nclones = 2\nready = line\n"
+                 f"[fixture later]\nservice = echo $FIXD_DIR; while [ ! -e $FIXD_DIR/go ]; do sleep 0.01; done; cat $FIXD_DATA/word; touch $FIXD_DIR/done; exec sleep 1000\n"
+                 "data = words\nclones = 2\nready = line\n")
+    sentence = "its service has opened no file of its data; expected a command that uses the directory $FIXD_DATA, where 'words' is"
+    c = d.client()
+    for _ in range(3):
+        c.attach("pg").detach()
+        c.attach("deep").detach()
+        view = c.attach("later")
+        where = view.data.decode()
+        open(where + "/go", "w").close()
+        wait_for(lambda: os.path.exists(where + "/done"), "it to be read")
+        view.detach()
+    d.ctl("cleanup", "--all")
+    wait_for(lambda: not any("/" in i["name"] for i in d.instances().values()), "all to end")
+    told = [line for line in d.words().splitlines() if sentence in line]
+    assert len(told) == 1 and told[0].startswith("fixd: pg/"), told
+
+
 GREEDY = """import os, sys, time
 if sys.argv[1] == "before":
     much = b"x" * (64 << 20)

@@ -95,6 +95,7 @@ struct instance {
 	struct timer expiry;
 	struct deferred waking; /* looks again who can be answered */
 	struct timer restart;	/* of a service that has ended by itself */
+	bool told_untouched;	/* that its services do not use their data */
 	unsigned deaths;	/* in a row, each soon after its start */
 	bool restarting;	/* it was not asked for, but is to run again */
 	char *teardown_error;	/* of the last image that was torn down, or NULL */
@@ -162,6 +163,8 @@ void instance_build_failed(struct instance *i, const char *sentence, bool no_roo
 void instance_build_again(struct instance *i, const char *cause, const char *sentence);
 /* Its service has ended by itself. */
 void instance_service_died(struct instance *i, struct image *im, const char *sentence);
+/* At its end: it has not used its data. That is told once of all clones. */
+void instance_data_untouched(struct instance *i, const struct image *im);
 /* NULL, or what went wrong with it. */
 void instance_torn_down(struct instance *i, const char *wrong);
 /* What its builder, or what was built, says. The newest part is kept. */

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* Services that have ended by themselves: they are started again, later each time. */
+#include "base/alloc.h"
 #include "base/clock.h"
+#include "base/log.h"
 #include "config/config.h"
 #include "fixd/model/image.h"
 #include "fixd/model/instance.h"
@@ -72,4 +74,22 @@ void instance_service_died(struct instance *i, struct image *im, const char *sen
 	if (i->fixture->policy.rebuild == REBUILD_EAGER && !i->clone)
 		instance_restart_later(i);
 	instance_propagate(i);
+}
+
+void instance_data_untouched(struct instance *i, const struct image *im)
+{
+	struct pool *pool = pool_of(im);
+	struct instance *told = pool ? pool->front : i;
+	_cleanup_free_ char *sentence = NULL;
+
+	/* Who only reads it when somebody asks was asked by nobody. */
+	if (!im->dirty || told->told_untouched)
+		return;
+	told->told_untouched = true;
+	sentence = xasprintf(
+		"its service has opened no file of its data; expected a command that uses the directory $FIXD_DATA, where '%s' is",
+		i->fixture->data);
+	log_warn(0, "%s: %s", i->title, sentence);
+	text_puts(&i->log, sentence);
+	text_puts(&i->log, "\n");
 }
