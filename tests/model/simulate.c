@@ -138,7 +138,8 @@ static bool lives(uint64_t first, uint64_t n)
 /* Those that have ever failed. */
 /* clang-format off */
 static const uint64_t failed[] = { 1, 3, 7, 216, 819, 100044, 106515, 1005969, 1019623, WITH_CLONES + 60, WITH_CLONES + 5199, (WITH_CLONES | WITH_USERS) + 1017,
-				   WITH_USERS + 1956, (WITH_RESTARTS | WITH_CLONES) + 2, (WITH_RESTARTS | WITH_CLONES | WITH_USERS) + 82 };
+				   WITH_USERS + 1956, (WITH_RESTARTS | WITH_CLONES) + 2, (WITH_RESTARTS | WITH_CLONES | WITH_USERS) + 82,
+				   WITH_CLONES + 8, WITH_CLONES + 8363, (WITH_CLONES | WITH_USERS) + 25 };
 /* clang-format on */
 
 int main(int argc, char **argv)
