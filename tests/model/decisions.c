@@ -301,6 +301,31 @@ static void a_failure_is_for_those_who_asked_before(void)
 	world_end();
 }
 
+/* Though what depends on it is there, and does not wait. */
+static void what_has_failed_does_not_wait(void)
+{
+	struct asker a;
+	struct instance *d, *i;
+
+	world_begin(INI "[fixture d]\ncommand = true\nwatch = 0\nrebuild = eager\n[fixture i]\ncommand = true\ndepends = d\n");
+	d = world_instance("d", NULL), i = world_instance("i", NULL);
+	ask(&a, i);
+	finish(1);
+	finish(1);
+	let_go(&a);
+	world_edit(0);
+	world_fail(job_for(d));
+	world_turn();
+	check_int(i->state, INSTANCE_READY);
+	ask(&a, i);
+	check_int(a.outcome, OUTCOME_FAILED);
+	check_int(d->state, INSTANCE_FAILED);
+	world_edit(0);
+	check_int(d->state, INSTANCE_BUILDING);
+	finish(2);
+	world_end();
+}
+
 static void inputs_that_change_during_the_build(void)
 {
 	struct asker a;
@@ -586,6 +611,7 @@ static const struct tap_test tests[] = {
 	TAP_TEST(dependencies_come_first_and_only_what_differs_is_built),
 	TAP_TEST(a_failure_is_kept_until_something_changes),
 	TAP_TEST(a_failure_is_for_those_who_asked_before),
+	TAP_TEST(what_has_failed_does_not_wait),
 	TAP_TEST(inputs_that_change_during_the_build),
 	TAP_TEST(teardowns_in_reverse_order),
 	TAP_TEST(the_least_recently_used_go_first),

@@ -67,7 +67,7 @@ struct resolution {
 	int64_t asked; /* for somebody who asked then */
 };
 
-/* Failed: it may wait on for those who asked later; who has resolved it settles that. */
+/* Failed: what has waited before waits on, for those who asked later; who has resolved it settles that. */
 static enum outcome waiter_resolve(struct instance *i, const struct resolution *r);
 
 /* All dependencies, each pinned once it is ready. */
@@ -265,11 +265,15 @@ static enum outcome resolve_anew(struct instance *i, const struct resolution *r)
 
 static enum outcome waiter_resolve(struct instance *i, const struct resolution *r)
 {
+	bool waited = i->state == INSTANCE_WAITING;
+
 	if (i->state == INSTANCE_BUILDING || i->state == INSTANCE_CHECKING)
 		return OUTCOME_PENDING;
 	if (i->resolved_in != r->number) {
 		i->resolved_as = resolve_anew(i, r);
 		i->resolved_in = r->number;
+		if (i->resolved_as == OUTCOME_FAILED && i->state == INSTANCE_WAITING && !waited)
+			instance_set_idle(i);
 	}
 	return i->resolved_as;
 }
