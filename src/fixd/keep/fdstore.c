@@ -273,7 +273,7 @@ void fdstore_hold(void *arg, const struct image *im, pid_t pid, bool holds)
 	struct fdstore *s = keep->fdstore;
 	struct hold h;
 
-	if (!s || pid <= 0)
+	if (!s)
 		return;
 	h = (struct hold){ s->head.number, im->serial, (uint32_t)pid, holds };
 	if (im->saved == h.number && s->n_holds < HOLDS_MAX &&

@@ -186,7 +186,7 @@ struct digest image_identity(const struct image *im)
 
 bool image_holders_matter(const struct image *im)
 {
-	return im->kept_by || im->n_teardown_deps || (im->instance && im->instance->fixture->exclusive);
+	return im->kept_by || im->tree || im->n_teardown_deps || (im->instance && im->instance->fixture->exclusive);
 }
 
 bool image_has_died(const struct image *im)
