@@ -469,6 +469,201 @@ static void what_is_too_old_is_not_built_again_for_nobody(void)
 	world_end();
 }
 
+#define WATCHED INI "[fixture pg]\nservice = true\nready = line\nwatch = 1\nclones = 3\n"
+
+/* So often in a row, the first time for somebody. */
+static void fail_ahead(struct instance *pg, int times)
+{
+	struct asker a;
+
+	ask(&a, pg);
+	world_fail(0);
+	world_turn();
+	check_int(a.outcome, OUTCOME_FAILED);
+	for (int64_t wait = 100 * NSEC_PER_MSEC; times-- > 0; wait *= 2) {
+		world_pass(wait + 1);
+		world_fail(0);
+		world_turn();
+	}
+}
+
+static void an_edit_is_an_end_of_waiting(void)
+{
+	struct instance *pg = begin(WATCHED);
+	struct asker a;
+
+	fail_ahead(pg, 7);
+	ask(&a, pg);
+	check_int(a.outcome, OUTCOME_FAILED);
+	check_int(world.n_jobs, 0);
+	world_edit(1);
+	ask(&a, pg);
+	check_int(a.answers, 0);
+	finish(1);
+	check_int(a.outcome, OUTCOME_READY);
+	finish_all();
+	let_go(&a);
+	world_end();
+}
+
+/* Not one more for each that has failed. */
+static void never_more_than_clones(void)
+{
+	struct instance *pg = begin(WATCHED);
+	struct asker a[4];
+
+	fail_ahead(pg, 4);
+	check_int(pg->pool->clones.n, 1);
+	world_pass(60 * NSEC_PER_SEC);
+	for (int k = 0; k < 4; k++) {
+		ask(&a[k], pg);
+		finish_all();
+	}
+	check(counts(pg, 0, 0, 3));
+	check_int(a[3].answers, 0);
+	for (int k = 0; k < 3; k++)
+		let_go(&a[k]);
+	finish_all();
+	let_go(&a[3]);
+	world_end();
+}
+
+/* It began before the data was edited twice, and was wrong in between; who asks now has nothing to do with that. */
+static void what_was_begun_before_is_no_answer(void)
+{
+	struct instance *pg = begin(INI PG), *data = world_instance("data", NULL);
+	struct asker a, b, c;
+
+	ask(&a, pg);
+	finish(1);
+	finish(1);
+	check(counts(pg, 0, 1, 1));
+	world_edit(0);
+	ask(&b, data);
+	world_fail(1);
+	world_turn();
+	check_int(b.outcome, OUTCOME_FAILED);
+	world_edit(0);
+	ask(&c, pg);
+	world_finish(0, 1);
+	world_turn();
+	check_int(c.answers, 0);
+	finish_all();
+	check_int(c.outcome, OUTCOME_READY);
+	check_int(world_seen(held_by(&c), 0), 2);
+	let_go(&a);
+	let_go(&c);
+	world_end();
+}
+
+static void a_spare_that_fails_is_told_to_nobody(void)
+{
+	struct instance *pg = begin(INI PG);
+	struct asker a[3];
+
+	for (int round = 0; round < 3; round++) {
+		for (int k = 0; k < 3; k++)
+			ask(&a[k], pg);
+		finish_all();
+		for (int k = 0; k < 3; k++)
+			let_go(&a[k]);
+		for (int k = 0; k < 3; k++)
+			world_finish(job_of(JOB_OF_TEARDOWN), 1);
+		world_turn();
+		if (round < 2)
+			finish_all();
+	}
+	check(counts(pg, 0, 3, 0));
+	ask(&a[0], pg);
+	world_fail(0);
+	world_turn();
+	check_int(a[0].answers, 0);
+	finish_all();
+	check_int(a[0].outcome, OUTCOME_READY);
+	let_go(&a[0]);
+	world_end();
+}
+
+static void one_look_for_each_who_asks(void)
+{
+	struct instance *pg = begin(INI PG "check = true\n");
+	struct asker a[3];
+
+	for (int round = 0; round < 2; round++) {
+		for (int k = 0; k < 3; k++)
+			ask(&a[k], pg);
+		finish_all();
+		for (int k = 0; k < 3; k++)
+			let_go(&a[k]);
+		finish_all();
+	}
+	check(counts(pg, 3, 0, 0));
+	ask(&a[0], pg);
+	check_int(world.n_jobs, 1);
+	check_int(world.jobs[0].what, JOB_OF_CHECK);
+	finish_all();
+	let_go(&a[0]);
+	finish_all();
+	/* One at a time was enough. */
+	for (int k = 0; k < 2; k++) {
+		world_pass(POOL_IDLE);
+		finish_all();
+	}
+	check_int(pg->pool->wanted, 1);
+	for (int k = 0; k < 3; k++) {
+		ask(&a[0], pg);
+		finish_all();
+		let_go(&a[0]);
+		finish_all();
+	}
+	check_int(pg->pool->wanted, 1);
+	world_end();
+}
+
+static void what_many_wait_for_is_no_surplus(void)
+{
+	static struct asker a[100];
+	struct instance *pg;
+	int answered = 0;
+
+	world_begin("[fixd]\nroot = /\n[policy]\nmax-age = none\n[fixture pg]\nservice = true\nready = line\nclones = 100\n");
+	pg = world_instance("pg", NULL);
+	for (int k = 0; k < 100; k++)
+		ask(&a[k], pg);
+	while (world.n_jobs)
+		world_finish(0, 1);
+	world_turn();
+	for (int k = 0; k < 100; k++)
+		answered += a[k].answers;
+	check_int(answered, 100);
+	for (int k = 0; k < 100; k++)
+		let_go(&a[k]);
+	finish_all();
+	world_end();
+}
+
+static void one_that_has_failed_waits_for_no_other(void)
+{
+	struct instance *pg = begin(INI PG);
+	struct asker a[4];
+
+	ask(&a[0], pg);
+	finish(1); /* the data */
+	for (int k = 1; k < 4; k++)
+		ask(&a[k], pg);
+	world_fail(0);
+	world_turn();
+	check(counts(pg, 0, 2, 0));
+	world_pass(NSEC_PER_SEC);
+	check(counts(pg, 0, 3, 0));
+	finish_all();
+	for (int k = 1; k < 4; k++) {
+		check_int(a[k].outcome, OUTCOME_READY);
+		let_go(&a[k]);
+	}
+	world_end();
+}
+
 static const struct tap_test tests[] = {
 	TAP_TEST(one_for_each_holder),
 	TAP_TEST(nobody_gets_a_used_one),
@@ -486,6 +681,13 @@ static const struct tap_test tests[] = {
 	TAP_TEST(a_build_that_fails_gives_its_clone_back),
 	TAP_TEST(what_a_chain_needs_fails_and_is_tried_later),
 	TAP_TEST(what_is_too_old_is_not_built_again_for_nobody),
+	TAP_TEST(an_edit_is_an_end_of_waiting),
+	TAP_TEST(never_more_than_clones),
+	TAP_TEST(what_was_begun_before_is_no_answer),
+	TAP_TEST(a_spare_that_fails_is_told_to_nobody),
+	TAP_TEST(one_look_for_each_who_asks),
+	TAP_TEST(what_many_wait_for_is_no_surplus),
+	TAP_TEST(one_that_has_failed_waits_for_no_other),
 };
 
 TAP_MAIN(tests)

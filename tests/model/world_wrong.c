@@ -92,7 +92,7 @@ static const char *wrong_with(const struct instance *i)
 		return "its state is not what is done with it";
 	if (i->state == INSTANCE_READY && !i->current)
 		return "it is ready without an image";
-	if (i->pool && i->n_waiters && pool_count(i->pool).ready)
+	if (i->pool && i->n_waiters > pool_count(i->pool).starting && pool_count(i->pool).ready)
 		return "somebody waits for a clone, and one is ready";
 	if (count(&i->waiters) != i->n_waiters)
 		return "its waiters are miscounted";

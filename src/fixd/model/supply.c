@@ -99,16 +99,20 @@ static void forgive(struct instance *i, void *arg)
 /* A place for one that is to be started, if there may be one more. NULL, and *err: why there can be none (0: there are enough). */
 static struct instance *find_place(struct pool *p, int *err)
 {
-	struct instance *empty;
+	struct instance *place;
 
 	*err = 0;
 	if (is_full(p) || is_short_of_memory(p))
 		return NULL;
-	empty = find_clone(p, CLONE_EMPTY);
+	if (!waits_for_retry(p) && (place = find_clone(p, CLONE_FAILED))) {
+		instance_clear_failure(place);
+		return place;
+	}
+	place = find_clone(p, CLONE_EMPTY);
 	/* What it needs of its own may have failed. */
-	if (empty && p->failures && !waits_for_retry(p))
-		session_each(empty->session, forgive, empty);
-	return empty ? empty : add_clone(p, err);
+	if (place && p->failures && !waits_for_retry(p))
+		session_each(place->session, forgive, place);
+	return place ? place : add_clone(p, err);
 }
 
 /* It would not be given up at once, or something else for it. */
@@ -171,6 +175,14 @@ static void fail_first(struct pool *p, char *sentence)
 	waiter_answer(first_waiter(p), OUTCOME_FAILED);
 }
 
+/* Who only wants to know that one is ready needs none of its own. */
+static size_t count_needed(const struct pool *p)
+{
+	const struct instance *front = p->front;
+
+	return front->n_holders ? front->n_holders : front->n_waiters > 0;
+}
+
 /* To whoever has waited longest; who is left is served again when too many are served already (false). */
 static bool give_ready(struct pool *p)
 {
@@ -180,56 +192,74 @@ static bool give_ready(struct pool *p)
 	for (int n = 0; (w = first_waiter(p)) && (clone = find_clone(p, CLONE_READY)); n++) {
 		if (n == SERVED_MAX)
 			return false;
-		/* It may be stale for this one, or have to be looked at: then it is not ready any more. */
-		waiter_take(w, clone);
+		if (waiter_take(w, clone))
+			continue;
+		/* It is stale for this one, or has to be looked at before: one look for each who waits will do. */
+		if (pool_clone_kind(clone) == CLONE_STARTING && pool_count(p).starting >= count_needed(p))
+			break;
 	}
 	return true;
+}
+
+/* Those that are there, and are looked at. */
+static size_t count_looks(const struct pool *p)
+{
+	size_t n = 0;
+
+	for (size_t k = 0; k < p->clones.n; k++) {
+		const struct instance *clone = p->clones.all[k];
+
+		n += pool_clone_kind(clone) == CLONE_STARTING && clone->current;
+	}
+	return n;
 }
 
 /* One was not enough, and that is no beginning of a run any more. */
 static void note_shortage(struct pool *p)
 {
-	for (struct link *l = p->front->waiters.prev; l != &p->front->waiters; l = l->prev) {
+	struct link *waiters = &p->front->waiters, *l;
+	size_t enough = count_looks(p), n = 0;
+
+	for (l = waiters->next; l != waiters && link_entry(l, struct waiter, link)->built && n < enough; l = l->next)
+		n++;
+	for (l = waiters->prev; l != waiters; l = l->prev) {
 		struct waiter *w = link_entry(l, struct waiter, link);
 
 		if (w->built)
 			return;
 		w->built = true;
-		if (w->holds && p->figures.given && p->wanted < clones_max(p))
+		if (!w->holds || !p->figures.given)
+			continue;
+		if (n < enough)
+			n++;
+		else if (p->wanted < clones_max(p))
 			p->wanted++;
 	}
-}
-
-/* Who only wants to know that one is ready needs none of its own. */
-static size_t count_needed(const struct pool *p)
-{
-	const struct instance *front = p->front;
-
-	return front->n_holders ? front->n_holders : front->n_waiters > 0;
 }
 
 /* One more, for those who wait. False: there can be none now. */
 static bool start_one(struct pool *p)
 {
-	struct instance *clone = find_clone(p, CLONE_FAILED);
+	struct instance *failed = waits_for_retry(p) && !is_full(p) ? find_clone(p, CLONE_FAILED) : NULL, *clone;
 	int err;
 
-	if (clone && !waits_for_retry(p)) {
-		instance_clear_failure(clone);
-	} else if (clone) {
-		/* Those that start may do better. */
-		if (pool_count(p).starting)
-			return false;
-		fail_first(p, xstrdup(clone->error));
-		return true;
-	} else if (!(clone = find_place(p, &err))) {
-		if (err)
-			fail_first(p, xasprintf("there can be no clone of it: %s",
-						err == -ENOSPC ? "there are too many instances" : strerror(-err)));
-		return err;
+	if (failed && pool_count(p).starting) {
+		/* Those may do better. */
+		timer_start(model_of(p)->loop, &p->retry, p->retry_at);
+		return false;
 	}
-	instance_begin(clone);
-	return true;
+	if (failed) {
+		/* That is the answer, or something has changed that may cure it. */
+		waiter_take(first_waiter(p), failed);
+		return true;
+	}
+	clone = find_place(p, &err);
+	if (clone)
+		instance_begin(clone);
+	else if (err)
+		fail_first(p,
+			   xasprintf("there can be no clone of it: %s", err == -ENOSPC ? "there are too many instances" : strerror(-err)));
+	return clone || err;
 }
 
 /* One for each who waits, and they get what is ready first. */
@@ -277,7 +307,8 @@ static void serve_again(void *arg)
 	if (!link_empty(&p->front->waiters))
 		supply_serve(p);
 	end_needless(p);
-	end_surplus(p);
+	if (link_empty(&p->front->waiters))
+		end_surplus(p);
 	start_spare(p);
 }
 

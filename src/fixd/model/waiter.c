@@ -387,16 +387,20 @@ static void settle(struct instance *i)
 	}
 }
 
-/* What a clone was begun for is there, or cannot be: whoever waits longest is told why. */
-static void tell_pool(const struct instance *clone, enum outcome outcome)
+/* What a clone was begun for at that time is there, or cannot be: whoever waits longest, if it has waited since then, is told why. */
+static void tell_pool(const struct instance *clone, int64_t asked, enum outcome outcome)
 {
 	struct instance *front = clone->clone_of->front;
+	struct waiter *w;
 
 	pool_changed(clone->clone_of);
 	if (outcome == OUTCOME_READY || link_empty(&front->waiters))
 		return;
+	w = link_entry(front->waiters.next, struct waiter, link);
+	if (w->asked > asked)
+		return;
 	instance_set_error(front, xstrdup(clone->error));
-	waiter_answer(link_entry(front->waiters.next, struct waiter, link), OUTCOME_FAILED);
+	waiter_answer(w, OUTCOME_FAILED);
 }
 
 /* In one turn of the loop so many are answered. */
@@ -423,13 +427,14 @@ static void waiters_advance(struct instance *i)
 		waiter_answer(w, outcome);
 	}
 	if (i->eager_from) {
-		enum outcome outcome = resolve_for(i, i->eager_from);
+		int64_t asked = i->eager_from;
+		enum outcome outcome = resolve_for(i, asked);
 
 		if (outcome == OUTCOME_PENDING)
 			return;
 		i->eager_from = 0;
 		if (i->clone_of)
-			tell_pool(i, outcome);
+			tell_pool(i, asked, outcome);
 	}
 	settle(i);
 }
@@ -457,7 +462,7 @@ void waiter_begin(struct instance *i, struct waiter *w)
 		waiters_advance(i);
 }
 
-void waiter_take(struct waiter *w, struct instance *clone)
+bool waiter_take(struct waiter *w, struct instance *clone)
 {
 	enum outcome outcome = resolve_for(clone, w->asked);
 
@@ -466,11 +471,11 @@ void waiter_take(struct waiter *w, struct instance *clone)
 		waiter_remove(w);
 		w->instance = clone;
 		waiter_answer(w, outcome);
-		break;
+		return true;
 	case OUTCOME_FAILED:
 		settle(clone);
-		tell_pool(clone, outcome);
-		break;
+		tell_pool(clone, w->asked, outcome);
+		return true;
 	case OUTCOME_PENDING:
 		/* It is made anew for whoever waits longest then; that of what has to end first is begun by the pool. */
 		if (clone->last && !clone->current)
@@ -478,6 +483,7 @@ void waiter_take(struct waiter *w, struct instance *clone)
 		else if (!clone->eager_from)
 			clone->eager_from = w->asked;
 	}
+	return false;
 }
 
 /* Nobody wants it any more, nor what it waits for. */
@@ -509,13 +515,28 @@ void instance_give_up(struct instance *i)
 	waiters_withdraw(i);
 }
 
+/* Those that start are each for one of those who wait, in their order. NULL: for nobody. */
+static const struct waiter *waiter_of_clone(const struct instance *clone)
+{
+	const struct pool *p = clone->clone_of;
+	const struct link *l = p->front->waiters.next;
+
+	for (size_t k = 0; p->clones.all[k] != clone && l != &p->front->waiters; k++) {
+		if (pool_clone_kind(p->clones.all[k]) == CLONE_STARTING)
+			l = l->next;
+	}
+	return l == &p->front->waiters ? NULL : link_entry(l, struct waiter, link);
+}
+
 struct user *instance_asker(const struct instance *i)
 {
 	for (; i; i = first_waiting_dependent(i)) {
-		const struct link *waiters = i->clone_of ? &i->clone_of->front->waiters : &i->waiters;
+		const struct waiter *w = i->clone_of		   ? waiter_of_clone(i)
+					 : link_empty(&i->waiters) ? NULL
+								   : link_entry(i->waiters.next, struct waiter, link);
 
-		if (!link_empty(waiters))
-			return link_entry(waiters->next, struct waiter, link)->user;
+		if (w)
+			return w->user;
 	}
 	return NULL;
 }

@@ -42,8 +42,8 @@ void waiter_cancel(struct waiter *w);
 /* Why who asks now would not be told that it has failed, but have it built, whatever its inputs; NULL: no reason. */
 const char *waiter_retry_cause(const struct instance *i);
 
-/* For supply.c: `w`, who waits for one of them longest, is answered by that clone; or it is not ready for it and is begun anew, for no waiter. */
-void waiter_take(struct waiter *w, struct instance *clone);
+/* For supply.c: `w`, who waits for one of them longest, is answered by that clone. False: it is not ready for it, and is begun anew. */
+bool waiter_take(struct waiter *w, struct instance *clone);
 
 /* For instance.c. */
 
