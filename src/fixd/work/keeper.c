@@ -517,6 +517,18 @@ static int watch_or_kill(const struct keeper *k)
 	return fd;
 }
 
+/* The store was full: nobody would read what it says, and it would wait for that. */
+static int find_log(pid_t pid)
+{
+	_cleanup_free_ char *path = xasprintf("/proc/%d/fd/2", (int)pid);
+	struct stat st;
+	int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+
+	if (fd >= 0 && (fstat(fd, &st) < 0 || !S_ISFIFO(st.st_mode)))
+		fd = fd_close(fd);
+	return fd;
+}
+
 /* It does not depend on that: what it says at its end may be lost. */
 static void introduce(const struct keeper *k)
 {
@@ -538,6 +550,8 @@ void keeper_resume(struct work *w, struct keeper *k)
 	timer_init(&k->explaining, not_explained, k);
 	k->service = k->service_pid > 0 ? process_open(k->service_pid) : -1;
 	k->channel = k->channel_fd >= 0 ? loop_watch(w->model->loop, k->channel_fd, keeper_read_channel, k) : NULL;
+	if (k->channel && pidfd >= 0 && k->errors_fd < 0)
+		k->errors_fd = find_log(k->pid);
 	k->errors = k->errors_fd >= 0 ? loop_watch(w->model->loop, k->errors_fd, take_log, k) : NULL;
 	if (k->channel && !k->ending)
 		introduce(k);
