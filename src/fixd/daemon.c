@@ -122,11 +122,6 @@ static void daemon_reload(struct daemon *d, struct config *fresh, struct text *p
 	log_problems(problems);
 }
 
-static void daemon_reloaded(struct daemon *d)
-{
-	restart_continue(&d->keep);
-}
-
 static void daemon_stop(struct daemon *d)
 {
 	if (d->model.stopping)
@@ -376,7 +371,7 @@ static void init_rooms(struct daemon *d)
 	work_init(&d->work, &d->model);
 	deferred_init(&d->work.ended, on_work_ended, d);
 	server_init(&d->server, &d->model, &d->work);
-	d->server.control = (struct control){ d, daemon_reload, daemon_reloaded, daemon_stop, daemon_restart, daemon_idle };
+	d->server.control = (struct control){ d, daemon_reload, daemon_stop, daemon_restart, daemon_idle };
 	d->keep.model = &d->model;
 	d->keep.work = &d->work;
 	d->keep.server = &d->server;

@@ -377,6 +377,52 @@ def test_what_a_service_says_to_the_next_daemon(t):
     d.process.wait(LIMIT)
 
 
+def test_a_question_that_the_next_daemon_answers(t):
+    """The file is read for ever here, and somebody waits for that."""
+    m = manager(t)
+    d = m.start("[fixture f]\ncommand = echo one\n")
+    os.remove(d.config)
+    os.mkfifo(d.config)
+    waits = t.child(lambda: d.ctl("reload"))
+    wait_for(lambda: "is read again: asked by" in d.words(), "it to ask")
+    d.process.terminate()
+    assert d.process.wait(LIMIT) == 0
+    os.remove(d.config)
+    d = m.start("[fixture f]\ncommand = echo two\n")
+    assert harness.exit_code(waits) == 0 and d.client().read("f") == b"two\n"
+    d.ctl("stop")
+    d.process.wait(LIMIT)
+
+
+def test_a_log_that_is_not_in_the_store(t):
+    """The store was full: the service does not wait for a reader."""
+    m = manager(t)
+    service = "echo up; n=0; while sleep 0.01; do head -c 4000 /dev/zero | tr '\\0' x; n=$((n+1)); echo $n > count; done"
+    d = m.start(f"[fixture server]\nservice = {service}\nready = line\n")
+    d.client().attach("server").detach()
+    wait_for(lambda: "/memfd:fixd:server (deleted)" in kinds(m), "the store to hold it")
+    d.kill()
+    m.listen()
+    for item in list(m.stored):
+        # That of a hold blocks.
+        if os.readlink(f"/proc/self/fd/{item[1]}").startswith("pipe:") and not os.get_blocking(item[1]):
+            os.close(item[1])
+            m.stored.remove(item)
+    d = m.start()
+
+    def count():
+        try:
+            with open(t.path("count")) as f:
+                return int(f.read() or 0)
+        except FileNotFoundError:
+            return 0
+    before = count()
+    # More than a pipe holds.
+    wait_for(lambda: count() > before + 40, "it to go on")
+    d.ctl("stop")
+    assert d.process.wait(LIMIT) == 0 and "was given up" not in d.words()
+
+
 def test_what_goes_to_a_remote_when_the_daemon_leaves(t):
     """What waits for its turn goes on alone: nobody may come after it."""
     remote.need(t)

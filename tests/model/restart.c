@@ -19,6 +19,7 @@
 #include "fixd/keep/state.h"
 #include "fixd/model/model.h"
 #include "fixd/serve/conn.h"
+#include "fixd/serve/reload.h"
 #include "fixd/serve/request.h"
 #include "fixd/work/client_build.h"
 #include "fixd/work/keeper.h"
@@ -172,6 +173,11 @@ void keeper_resume(struct work *w, struct keeper *k)
 void recovery_go_on(struct work *w, char *const *used)
 {
 	(void)w, (void)used;
+}
+
+void reload_each(const struct conn *c, void (*fn)(const void *data, size_t size, void *arg), void *arg)
+{
+	(void)c, (void)fn, (void)arg;
 }
 
 static void (*survive)(pid_t pid, struct image *im);

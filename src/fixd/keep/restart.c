@@ -30,8 +30,6 @@
 #include "fixd/serve/cleanup.h"
 #include "fixd/serve/conn.h"
 #include "fixd/serve/event_stream.h"
-#include "fixd/serve/reload.h"
-#include "fixd/serve/server.h"
 #include "fixd/work/build.h"
 #include "image/memfd.h"
 
@@ -171,15 +169,21 @@ static void drop_the_stuck(struct keep *keep)
 /* Returns only if it fails: with errno. */
 static int exec_program(struct keep *keep, const struct state *s, int fd)
 {
-	_cleanup_free_ char *number = xasprintf("%d", fd);
+	_cleanup_free_ char *resume = xasprintf(RESUME "=%d", fd);
+	_cleanup_free_ char **env = NULL;
+	size_t n = list_count(environ);
+	int err;
 
+	/* In one of its own: a thread may be reading ours. */
+	env = xcalloc(n + 2, sizeof *env);
+	memcpy(env, environ, n * sizeof *env);
+	env[n] = resume;
 	set_inherited(s, true);
 	fd_set_cloexec(fd, false);
-	setenv(RESUME, number, 1);
-	execve(keep->program, keep->argv, environ);
-	unsetenv(RESUME);
+	execve(keep->program, keep->argv, env);
+	err = -errno;
 	set_inherited(s, false);
-	return -errno;
+	return err;
 }
 
 static void restart_exec(void *arg)
@@ -216,7 +220,7 @@ static void restart_exec(void *arg)
 
 void restart_continue(struct keep *keep)
 {
-	bool over = builds_are_over(keep->work->builds) && link_empty(&keep->work->relocations) && !reload_is_going_on(keep->server);
+	bool over = builds_are_over(keep->work->builds) && link_empty(&keep->work->relocations);
 
 	if (keep->model->restarting && !keep->model->stopping && over)
 		loop_defer(keep->model->loop, &keep->restart);

@@ -20,6 +20,7 @@
 #include "fixd/model/run.h"
 #include "fixd/model/session.h"
 #include "fixd/serve/conn.h"
+#include "fixd/serve/reload.h"
 #include "fixd/serve/request.h"
 #include "fixd/work/client_build.h"
 #include "fixd/work/keeper.h"
@@ -355,6 +356,7 @@ static void save_conn(struct saving *v, const struct conn *c)
 	link_for_each(l, &c->client.offers)
 		save_offer(v, offer_of_client(l));
 	attach_each(c, save_attach, v);
+	reload_each(c, save_message, v);
 	inbox_each(c, save_message, v);
 	record_end(v->out, mark);
 }

@@ -12,8 +12,6 @@ struct control {
 	struct daemon *daemon;
 	/* The configuration was read again: `fresh` is the daemon's now. NULL: the old one stays. Adds to the problems, and tells them all. */
 	void (*reload)(struct daemon *d, struct config *fresh, struct text *problems);
-	/* And who has asked for that was answered. */
-	void (*reloaded)(struct daemon *d);
 	/* Drops everybody, tears everything down, and then ends the loop. */
 	void (*stop)(struct daemon *d);
 	/* Becomes the program as it is installed now; the client is answered by that, or told what is wrong. */

@@ -104,10 +104,11 @@ static void was_read(void *arg)
 	control->reload(control->daemon, r->err == 0 ? r->fresh : NULL, &r->problems);
 	while (!link_empty(&r->now))
 		reload_answer(link_entry(r->now.next, struct asked_reload, link), r->err, &r->problems);
+	if (r->server->model->stopping)
+		return;
 	notify_send("READY=1");
 	if (r->again)
 		begin_reading(r);
-	control->reloaded(control->daemon);
 }
 
 struct reloads *reloads_new(struct server *server)
@@ -123,13 +124,17 @@ struct reloads *reloads_new(struct server *server)
 	return r;
 }
 
+/* What is still read is the thread's, which ends with the process. */
+static struct reloads *abandoned;
+
 struct reloads *reloads_free(struct reloads *r)
 {
 	if (!r)
 		return NULL;
 	if (r->reads) {
 		worker_abandon(r->worker);
-		return NULL; /* all of it is the thread's */
+		abandoned = r;
+		return NULL;
 	}
 	worker_free(r->worker);
 	text_deinit(&r->problems);
@@ -156,7 +161,22 @@ void reload_ask(struct server *server, struct conn *c, const struct wire_header 
 		begin_reading(r);
 }
 
-bool reload_is_going_on(const struct server *server)
+static void each_of(const struct link *asked, const struct conn *c, void (*fn)(const void *data, size_t size, void *arg), void *arg)
 {
-	return server->reloads->reads;
+	link_for_each(l, asked) {
+		const struct asked_reload *a = link_entry(l, struct asked_reload, link);
+		const struct {
+			struct wire_header head;
+			struct wire_query query;
+		} m = { .head = { .type = a->request.type, .size = sizeof m, .id = a->request.id } };
+
+		if (a->unanswered.conn == c)
+			fn(&m, sizeof m, arg);
+	}
+}
+
+void reload_each(const struct conn *c, void (*fn)(const void *data, size_t size, void *arg), void *arg)
+{
+	each_of(&c->server->reloads->now, c, fn, arg);
+	each_of(&c->server->reloads->next, c, fn, arg);
 }

@@ -8,7 +8,7 @@
  */
 #pragma once
 
-#include <stdbool.h>
+#include <stddef.h>
 
 struct conn;
 struct reloads;
@@ -20,5 +20,5 @@ struct reloads *reloads_new(struct server *server);
 struct reloads *reloads_free(struct reloads *r);
 /* `c` is answered when it was read; NULL: nobody. */
 void reload_ask(struct server *server, struct conn *c, const struct wire_header *h);
-/* Somebody is to be answered yet. */
-bool reload_is_going_on(const struct server *server);
+/* The messages of that connection that were not answered yet: for a daemon that takes the place of this one, and reads for them. */
+void reload_each(const struct conn *c, void (*fn)(const void *data, size_t size, void *arg), void *arg);
