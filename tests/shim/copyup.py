@@ -41,12 +41,15 @@ P
 def test_what_was_not_touched(t):
     """Of every kind, before and after it: names, types, modes, sizes, times and bytes."""
     s = stage(t)
+    # On an overlay over another file system, as containers have, readdir(3) and stat(2) tell other numbers of directories.
+    agree = all(e.inode() == os.lstat(e.path).st_ino for e in os.scandir(t.path("source")))
+    numbers = "numbers" if agree else ":"
     for change in ("touch -d @1000000000 tree/new", "echo more >>tree/d1/f1", "rm tree/d2/f0", "mkdir tree/d3/deep/er/new", "chmod 711 tree/d0",
                    "mv tree/d0/f0 tree/d4/deep/moved", "mv tree/d0 tree/d1/deep/er/d0", "rm -r tree/d2", "ln tree/d0/f1 tree/d1/name", "ln -s f0 tree/d1/link",
                    "echo through >>tree/link", "echo through >>tree/d1/deep/way/f3", "echo x >tree/d0/f2; rm tree/d0/f2; mkdir tree/d0/f2", "rmdir tree/d0/deep 2>/dev/null; rm -r tree/d0/deep; mkdir tree/d0/deep",
                    "cd tree/d0/deep; echo here >here; cd er; pwd; echo there >>file; mv ../here .; ls", "truncate -s 1 tree/d1/f2", "cp tree/top tree/d0/f0",
                    "exec 3<tree/d1/f1; echo more >>tree/d1/f1; cat tree/d1/f1; rm tree/top", "sed -i s/1/one/ tree/d*/f1"):
-        s.same(f"{LOOK} look; {change}; look; numbers")
+        s.same(f"{LOOK} look; {change}; look; {numbers}")
 
 
 def copied(root):
