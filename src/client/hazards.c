@@ -156,12 +156,25 @@ static bool ask_thread(int tid)
 	return r == 0;
 }
 
+/* What the C library calls within itself has no name: whatever it was called for has. */
+static int first_frame(void)
+{
+	Dl_info at;
+
+	for (int i = FRAMES_OF_HANDLER; i < n_frames; i++) {
+		if (dladdr(frames[i], &at) && at.dli_sname)
+			return i;
+	}
+	return FRAMES_OF_HANDLER;
+}
+
 static void describe_frames(char *buf, size_t size)
 {
+	int first = first_frame();
 	size_t used = 0;
 
 	*buf = '\0';
-	for (int i = FRAMES_OF_HANDLER; i < n_frames && i < FRAMES_OF_HANDLER + FRAMES_SHOWN && used < size; i++) {
+	for (int i = first; i < n_frames && i < first + FRAMES_SHOWN && used < size; i++) {
 		Dl_info at;
 		const char *file;
 		int n;

@@ -7,9 +7,11 @@
 #include "base/path.h"
 
 /* Paths that begin alike: the scratch directory's, those of fixd.ini with their other names, and ways to descriptors. */
-enum { GROUP_SCRATCH, GROUP_PATHS, GROUP_PROC, GROUP_DEV_FD, GROUP_DEV_STD, GROUPS };
+enum { GROUP_SCRATCH, GROUP_PATHS, GROUPS_FOUND, GROUPS = GROUPS_FOUND + 3 };
 
-static struct start groups[GROUPS];
+static struct start groups[GROUPS_FOUND];
+/* The others; not as pointers, which the loader would have to fill in. */
+static const char fixed_groups[][sizeof "/dev/std"] = { "/proc/", "/dev/fd/", "/dev/std" };
 struct starts absolute_starts;
 
 bool has_parent(const char *path)
@@ -34,6 +36,16 @@ static void path_table_add(struct start *g, const char *s)
 	g->length = n;
 }
 
+static struct start group_at(int g)
+{
+	const char *text;
+
+	if (g < GROUPS_FOUND)
+		return groups[g];
+	text = fixed_groups[g - GROUPS_FOUND];
+	return (struct start){ .text = text, .length = strlen(text) };
+}
+
 static const struct run_alias *aliases(void)
 {
 	return (const struct run_alias *)(const void *)((const char *)run + run->aliases);
@@ -43,9 +55,6 @@ void path_table_begin(void)
 {
 	const char *scratch = run_string(run->scratch);
 
-	path_table_add(&groups[GROUP_PROC], "/proc/");
-	path_table_add(&groups[GROUP_DEV_FD], "/dev/fd/");
-	path_table_add(&groups[GROUP_DEV_STD], "/dev/std");
 	for (uint32_t i = 0; i < run->n_entries; i++) {
 		const char *path = run_string(run_entries()[i].path);
 
@@ -55,8 +64,10 @@ void path_table_begin(void)
 		path_table_add(&groups[GROUP_PATHS], run_string(aliases()[i].from));
 	absolute_starts.deciding = 1;
 	for (int g = 0; g < GROUPS; g++) {
-		if (groups[g].text)
-			starts_add(&absolute_starts, groups[g].text, groups[g].length);
+		struct start group = group_at(g);
+
+		if (group.text)
+			starts_add(&absolute_starts, group.text, group.length);
 	}
 }
 
@@ -88,12 +99,13 @@ void path_table_starts_below(struct starts *s, const char *directory)
 	size_t n = strlen(directory);
 	struct run_entry *e;
 	/* What is not near any of them begins like them at best. */
-	int first = path_table_reach(directory, &e) == REACH_OUTSIDE ? GROUP_PROC : 0;
+	int first = path_table_reach(directory, &e) == REACH_OUTSIDE ? GROUPS_FOUND : 0;
 
 	*s = (struct starts){ 0 };
 	for (int g = first; g < GROUPS; g++) {
-		const char *text = groups[g].text;
-		size_t length = groups[g].length, common = n < length ? n : length;
+		struct start group = group_at(g);
+		const char *text = group.text;
+		size_t length = group.length, common = n < length ? n : length;
 
 		if (!text || memcmp(text, directory, common) != 0)
 			continue;
