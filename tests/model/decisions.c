@@ -326,6 +326,26 @@ static void what_has_failed_does_not_wait(void)
 	world_end();
 }
 
+/* Nor does what was begun for a question that has failed by another dependency. */
+static void what_nobody_needs_does_not_wait(void)
+{
+	struct instance *a, *c, *d;
+	struct asker asker;
+
+	world_begin(INI "[fixture e]\ncommand = true\n[fixture d]\ncommand = true\ndepends = e\n[fixture c]\ncommand = true\n"
+			"[fixture a]\ncommand = true\ndepends = d, c\n");
+	a = world_instance("a", NULL), c = world_instance("c", NULL), d = world_instance("d", NULL);
+	ask(&asker, c);
+	world_fail(0);
+	world_turn();
+	ask(&asker, a);
+	check_int(asker.outcome, OUTCOME_FAILED);
+	check_int(d->state, INSTANCE_ABSENT);
+	finish(1);
+	check_int(world.n_jobs, 0);
+	world_end();
+}
+
 static void inputs_that_change_during_the_build(void)
 {
 	struct asker a;
@@ -612,6 +632,7 @@ static const struct tap_test tests[] = {
 	TAP_TEST(a_failure_is_kept_until_something_changes),
 	TAP_TEST(a_failure_is_for_those_who_asked_before),
 	TAP_TEST(what_has_failed_does_not_wait),
+	TAP_TEST(what_nobody_needs_does_not_wait),
 	TAP_TEST(inputs_that_change_during_the_build),
 	TAP_TEST(teardowns_in_reverse_order),
 	TAP_TEST(the_least_recently_used_go_first),

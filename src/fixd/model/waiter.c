@@ -44,6 +44,42 @@ void waiter_answer(struct waiter *w, enum outcome outcome)
 	w->answer(w, outcome);
 }
 
+static const struct instance *first_waiting_dependent(const struct instance *i)
+{
+	link_for_each(l, &i->dependents) {
+		const struct instance *from = link_entry(l, struct edge, in_dependency)->from;
+
+		if (from->state == INSTANCE_WAITING)
+			return from;
+	}
+	return NULL;
+}
+
+static bool is_asked(const struct instance *i)
+{
+	return !link_empty(&i->waiters) || i->eager_from;
+}
+
+static void settle(struct instance *i);
+
+static void settle_needs(struct instance *i)
+{
+	for (size_t k = 0; k < i->n_edges; k++) {
+		if (i->edges[k].to)
+			settle(i->edges[k].to);
+	}
+}
+
+/* Does it wait, and has everybody left who waits for it, then it does not, nor what it waited for. */
+static void settle(struct instance *i)
+{
+	if (i->state != INSTANCE_WAITING || is_asked(i) || first_waiting_dependent(i))
+		return;
+	instance_unpin(i);
+	instance_set_idle(i);
+	settle_needs(i);
+}
+
 /* The dependency `k`, made when it is not there yet: it takes its part of our scope key and of our environment. */
 static struct instance *waiter_dependency(struct instance *i, size_t k, int *err)
 {
@@ -272,8 +308,10 @@ static enum outcome waiter_resolve(struct instance *i, const struct resolution *
 	if (i->resolved_in != r->number) {
 		i->resolved_as = resolve_anew(i, r);
 		i->resolved_in = r->number;
-		if (i->resolved_as == OUTCOME_FAILED && i->state == INSTANCE_WAITING && !waited)
+		if (i->resolved_as == OUTCOME_FAILED && i->state == INSTANCE_WAITING && !waited) {
 			instance_set_idle(i);
+			settle_needs(i);
+		}
 	}
 	return i->resolved_as;
 }
@@ -356,35 +394,6 @@ static struct waiter *next_waiter(const struct instance *i)
 			return w;
 	}
 	return NULL;
-}
-
-static const struct instance *first_waiting_dependent(const struct instance *i)
-{
-	link_for_each(l, &i->dependents) {
-		const struct instance *from = link_entry(l, struct edge, in_dependency)->from;
-
-		if (from->state == INSTANCE_WAITING)
-			return from;
-	}
-	return NULL;
-}
-
-static bool is_asked(const struct instance *i)
-{
-	return !link_empty(&i->waiters) || i->eager_from;
-}
-
-/* Does it wait, and has everybody left who waits for it, then it does not, nor what it waited for. */
-static void settle(struct instance *i)
-{
-	if (i->state != INSTANCE_WAITING || is_asked(i) || first_waiting_dependent(i))
-		return;
-	instance_unpin(i);
-	instance_set_idle(i);
-	for (size_t k = 0; k < i->n_edges; k++) {
-		if (i->edges[k].to)
-			settle(i->edges[k].to);
-	}
 }
 
 /* What a clone was begun for at that time is there, or cannot be: whoever waits longest, if it has waited since then, is told why. */
