@@ -552,6 +552,7 @@ _Noreturn void keep_on(struct keep *k)
 		touch_read(&k->touch);
 	if (k->touch >= 0)
 		say(k, JOB_UNTOUCHED, 0, NULL);
+	k->touch = fd_close(k->touch);
 	wait_for_holders(k);
 	wrong = tear_down(k);
 	say(k, JOB_ENDED, wrong ? -EIO : 0, wrong);

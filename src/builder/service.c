@@ -359,7 +359,7 @@ static int service_start(struct keep *k)
 		export_template(w);
 	if (w->job.view)
 		setenv("FIXD_DATA", w->job.view, 1);
-	if (w->job.data)
+	if (w->job.data && w->job.touch)
 		k->touch = touch_new();
 	k->main = w->job.sandboxed ? start_in_sandbox(k, out) : processes_start(w->job.source, out);
 	unsetenv("FIXD_DATA"); /* to all others it is an empty directory */

@@ -12,48 +12,58 @@
 #include "base/fd.h"
 #include "base/vector.h"
 
-/* Databases have some 30; of what has more it is not told. */
+/* Databases have some 30 directories, with a thousand entries; of what has more it is not told. */
 #define DIRECTORIES_MAX 64
+#define ENTRIES_MAX 4096
 
 #define WATCHED (IN_OPEN | IN_CREATE | IN_MOVED_TO | IN_DELETE | IN_ONLYDIR | IN_DONT_FOLLOW)
 
+/* Of nothing: its end tells the other side that nothing can be told. */
+#define SENTINEL 1
+
 int touch_new(void)
 {
-	return inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+	_cleanup_fd_ int touch = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+
+	return touch >= 0 && inotify_add_watch(touch, "/", IN_DELETE_SELF) == SENTINEL ? fd_steal(&touch) : -1;
 }
 
-/* False: there are too many. */
-static bool add_directories(struct vector *dirs, const char *dir)
+/* False: there are too many, or one that may be anything. */
+static bool add_directories(struct vector *dirs, const char *dir, size_t *entries)
 {
 	DIR *d = opendir(dir);
 	const struct dirent *e;
+	bool right = d != NULL;
 
-	while (d && dirs->n <= DIRECTORIES_MAX && (e = readdir(d))) {
-		if (e->d_type == DT_DIR && strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0)
+	while (right && (e = readdir(d))) {
+		if (!strcmp(e->d_name, ".") || !strcmp(e->d_name, ".."))
+			continue;
+		right = ++*entries <= ENTRIES_MAX && e->d_type != DT_UNKNOWN && e->d_type != DT_LNK;
+		if (right && e->d_type == DT_DIR) {
 			vector_add(dirs, xasprintf("%s/%s", dir, e->d_name));
+			right = dirs->n <= DIRECTORIES_MAX;
+		}
 	}
 	if (d)
 		closedir(d);
-	return d && dirs->n <= DIRECTORIES_MAX;
+	return right;
 }
 
 void touch_watch(int touch, const char *dir)
 {
 	struct vector dirs = { 0 };
-	bool all = touch >= 0;
-	int last = -1;
+	size_t entries = 0;
+	bool all = true;
 
-	if (all)
-		vector_add(&dirs, xstrdup(dir));
+	if (touch < 0)
+		return;
+	vector_add(&dirs, xstrdup(dir));
 	for (size_t k = 0; k < dirs.n && all; k++)
-		all = add_directories(&dirs, dirs.all[k]);
+		all = add_directories(&dirs, dirs.all[k], &entries);
 	for (size_t k = 0; k < dirs.n && all; k++)
-		all = (last = inotify_add_watch(touch, dirs.all[k], WATCHED)) >= 0;
-	/* That tells the other side that nothing can be told. */
-	if (touch >= 0 && !all) {
-		last = last >= 0 ? last : inotify_add_watch(touch, "/", WATCHED);
-		inotify_rm_watch(touch, last);
-	}
+		all = inotify_add_watch(touch, dirs.all[k], WATCHED) >= 0;
+	if (!all)
+		inotify_rm_watch(touch, SENTINEL);
 	for (size_t k = 0; k < dirs.n; k++)
 		free(dirs.all[k]);
 	vector_deinit(&dirs);

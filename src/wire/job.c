@@ -23,7 +23,7 @@
 #define JOB_LATER(STRING, NUMBER, LIST)                                                                                    \
 	NUMBER(STOP_SIGNAL, stop_signal)                                                                                   \
 	LIST(LEAVINGS, leavings) STRING(VERIFY, verify) LIST(EXCLUDE, exclude) STRING(PREWARM, prewarm) STRING(DATA, data) \
-		STRING(VIEW, view) NUMBER(SANDBOXED, sandboxed) LIST(AUDIT, audit) STRING(SOCKET, socket) LIST(REMOTE, remote) STRING(USER, user) NUMBER(ANEW, anew)
+		STRING(VIEW, view) NUMBER(SANDBOXED, sandboxed) LIST(AUDIT, audit) STRING(SOCKET, socket) LIST(REMOTE, remote) STRING(USER, user) NUMBER(ANEW, anew) NUMBER(TOUCH, touch)
 /* clang-format on */
 
 #define FIELD(id, member) FIELD_##id,

@@ -93,6 +93,7 @@ struct job {
 	char *prewarm;	   /* command that is run when it is ready, or NULL */
 	char *data;	   /* a sealed tree that it has a writable view of, or NULL */
 	char *view;	   /* an empty directory for that */
+	bool touch;	   /* whether it uses its data is to be told */
 	bool sandboxed;	   /* it runs in a sandbox, where there can be one */
 	char *teardown;	   /* command, or NULL */
 	uint64_t teardown_ms;

@@ -163,6 +163,8 @@ void instance_build_failed(struct instance *i, const char *sentence, bool no_roo
 void instance_build_again(struct instance *i, const char *cause, const char *sentence);
 /* Its service has ended by itself. */
 void instance_service_died(struct instance *i, struct image *im, const char *sentence);
+/* Is a new service of it to be watched for whether it uses its data? Of clones only the first ones. */
+bool instance_asks_for_touch(const struct instance *i);
 /* At its end: it has not used its data. That is told once of all clones. */
 void instance_data_untouched(struct instance *i, const struct image *im);
 /* NULL, or what went wrong with it. */

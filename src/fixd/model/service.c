@@ -76,18 +76,27 @@ void instance_service_died(struct instance *i, struct image *im, const char *sen
 	instance_propagate(i);
 }
 
+/* Each takes one of the user's inotify instances until it uses its data. */
+#define TOUCHES_MAX 8
+
+bool instance_asks_for_touch(const struct instance *i)
+{
+	const struct pool *p = i->clone_of;
+
+	return p ? !p->front->told_untouched && p->figures.started < TOUCHES_MAX : !i->told_untouched && !i->clone;
+}
+
 void instance_data_untouched(struct instance *i, const struct image *im)
 {
-	struct pool *pool = pool_of(im);
-	struct instance *told = pool ? pool->front : i;
+	struct instance *told = i->clone_of ? i->clone_of->front : i;
 	_cleanup_free_ char *sentence = NULL;
 
 	/* Who only reads it when somebody asks was asked by nobody. */
-	if (!im->dirty || told->told_untouched)
+	if (!im->attaches || told->told_untouched || !i->fixture->data)
 		return;
 	told->told_untouched = true;
 	sentence = xasprintf(
-		"its service has opened no file of its data; expected a command that uses the directory $FIXD_DATA, where '%s' is",
+		"its service has opened no file of its data; expected a command that uses the directory $FIXD_DATA, where '%s' is, or no 'data'",
 		i->fixture->data);
 	log_warn(0, "%s: %s", i->title, sentence);
 	text_puts(&i->log, sentence);

@@ -92,8 +92,10 @@ static void drop_dependencies(struct job *j)
 }
 
 /* What is kept, and of a service what it is given and how it says that it is ready. */
-static void add_service(struct job *j, const struct fixture *f, const struct keeper *k)
+static void add_service(struct job *j, const struct instance *i, const struct keeper *k)
 {
+	const struct fixture *f = i->fixture;
+
 	j->kept = true;
 	j->token = k->token;
 	j->teardown = f->teardown;
@@ -108,6 +110,7 @@ static void add_service(struct job *j, const struct fixture *f, const struct kee
 	j->socket = f->source == SOURCE_PROCESS ? (char *)k->work->socket : NULL;
 	j->view = k->view;
 	j->sandboxed = f->data || f->clones;
+	j->touch = f->data && instance_asks_for_touch(i);
 }
 
 /* Whoever keeps what this one needs, or what that needs, waits for it. */
@@ -167,7 +170,7 @@ int job_request_send(const struct job_request *b, int channel)
 		j.port = k->port;
 	}
 	if (b->keeper) {
-		add_service(&j, f, k);
+		add_service(&j, i, k);
 		j.data = f->data ? b->depends[f->data_at]->tree : NULL;
 		r = r < 0 ? r : note < 0 ? note : 0;
 		fds[n++] = note;
