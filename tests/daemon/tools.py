@@ -280,8 +280,8 @@ def test_a_slow_configuration(t):
     # One that hangs has an end with a restart, which reads anew for those who wait.
     last = t.child(lambda: d.ctl("reload"))
     wait_for(lambda: d.words().count(asked) == 4, "it to ask")
-    os.remove(d.config)
-    d.configure(ini % ("d", "d"))
+    # In one piece: it may be about to open it.
+    os.rename(t.write("other.ini", ini % ("d", "d")), d.config)
     d.ctl("restart")
     assert harness.exit_code(last) == 0 and c.attach("d").data == b"d\n"
     # Nor does the end wait.
