@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 
 import harness
 from harness import LIMIT, FixdError, once, wait_for
@@ -506,15 +507,17 @@ def test_a_service_that_ignores_its_data(t):
     """It is told once, and only of one that somebody has had."""
     ignores = "echo ready; mkdir -p $FIXD_DIR/own; exec sleep 1000"
     d = start(t, f"{TREE}[fixture pg]\nservice = {ignores}\ndata = words\nclones = 2\nready = line\n"
-                 f"[fixture deep]\nservice = echo ready; cd $FIXD_DATA/..; read x < $FIXD_DATA/deep/er/word; exec sleep 1000\ndata = words\nclones = 2\nready = line\n"
+                 f"[fixture deep]\nservice = cd $FIXD_DATA/..; read x < $FIXD_DATA/deep/er/word; echo ready; exec sleep 1000\ndata = words\nclones = 2\nready = line\n"
                  f"[fixture later]\nservice = echo $FIXD_DIR; while [ ! -e $FIXD_DIR/go ]; do sleep 0.01; done; cat $FIXD_DATA/word; touch $FIXD_DIR/done; exec sleep 1000\n"
                  "data = words\nclones = 2\nready = line\n")
     sentence = "its service has opened no file of its data; expected a command that uses the directory $FIXD_DATA, where 'words' is"
     c = d.client()
     for _ in range(3):
-        c.attach("pg").detach()
-        c.attach("deep").detach()
-        view = c.attach("later")
+        began = time.monotonic()
+        ignores, deep, view = c.attach("pg"), c.attach("deep"), c.attach("later")
+        wait_for(lambda: time.monotonic() - began > 0.6, "them to have had the time to open something")
+        ignores.detach()
+        deep.detach()
         where = view.data.decode()
         open(where + "/go", "w").close()
         wait_for(lambda: os.path.exists(where + "/done"), "it to be read")

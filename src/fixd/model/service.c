@@ -78,6 +78,8 @@ void instance_service_died(struct instance *i, struct image *im, const char *sen
 
 /* Each takes one of the user's inotify instances until it uses its data. */
 #define TOUCHES_MAX 8
+/* A server has opened a file by then. */
+#define TOUCHES_WITHIN (500 * NSEC_PER_MSEC)
 
 bool instance_asks_for_touch(const struct instance *i)
 {
@@ -91,8 +93,8 @@ void instance_data_untouched(struct instance *i, const struct image *im)
 	struct instance *told = i->clone_of ? i->clone_of->front : i;
 	_cleanup_free_ char *sentence = NULL;
 
-	/* Who only reads it when somebody asks was asked by nobody. */
-	if (!im->attaches || told->told_untouched || !i->fixture->data)
+	/* Who only reads it when somebody asks was asked by nobody, and who has hardly been there may have been about to. */
+	if (!im->attaches || told->told_untouched || !i->fixture->data || model_now(instance_model(i)) - im->created < TOUCHES_WITHIN)
 		return;
 	told->told_untouched = true;
 	sentence = xasprintf(

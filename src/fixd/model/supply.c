@@ -220,6 +220,7 @@ static void note_shortage(struct pool *p)
 	struct link *waiters = &p->front->waiters, *l;
 	size_t enough = count_looks(p), n = 0;
 
+	/* Those who wait for a look already, and then the new ones. */
 	for (l = waiters->next; l != waiters && link_entry(l, struct waiter, link)->built && n < enough; l = l->next)
 		n++;
 	for (l = waiters->prev; l != waiters; l = l->prev) {
