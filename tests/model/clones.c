@@ -126,21 +126,27 @@ static void those_who_wait_are_served_in_order(void)
 	world_end();
 }
 
+/* The first of them has the data made. */
+static void ask_all(struct asker *a, int n, struct instance *pg)
+{
+	ask(&a[0], pg);
+	finish(1);
+	for (int k = 1; k < n; k++)
+		ask(&a[k], pg);
+}
+
 /* Whichever of them it was begun for. */
 static void the_first_that_is_ready_is_for_the_first(void)
 {
 	struct instance *pg = begin(INI PG);
 	struct asker a[2];
 
-	ask(&a[0], pg);
-	finish(1); /* the data */
-	ask(&a[1], pg);
+	ask_all(a, 2, pg);
 	check(counts(pg, 0, 2, 0));
 	world_finish(1, 1);
 	world_turn();
 	check_int(a[0].answers, 1);
 	check_int(a[1].answers, 0);
-	/* One is given back, while the other still starts. */
 	finish_all();
 	check_int(a[1].answers, 1);
 	let_go(&a[0]);
@@ -153,10 +159,7 @@ static void one_that_fails_is_told_to_one(void)
 	struct instance *pg = begin(INI PG);
 	struct asker a[5];
 
-	ask(&a[0], pg);
-	finish(1); /* the data */
-	for (int k = 1; k < 5; k++)
-		ask(&a[k], pg);
+	ask_all(a, 5, pg);
 	check(counts(pg, 0, 3, 0));
 	world_fail(2);
 	world_turn();
@@ -647,10 +650,7 @@ static void one_that_has_failed_waits_for_no_other(void)
 	struct instance *pg = begin(INI PG);
 	struct asker a[4];
 
-	ask(&a[0], pg);
-	finish(1); /* the data */
-	for (int k = 1; k < 4; k++)
-		ask(&a[k], pg);
+	ask_all(a, 4, pg);
 	world_fail(0);
 	world_turn();
 	check(counts(pg, 0, 2, 0));
