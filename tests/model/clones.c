@@ -201,6 +201,21 @@ static void what_nobody_waits_for_any_more_is_not_begun(void)
 	world_end();
 }
 
+/* Three, so often, and each time all of them let go. */
+static void come_together(struct instance *pg, int times)
+{
+	struct asker a[3];
+
+	while (times-- > 0) {
+		for (int k = 0; k < 3; k++)
+			ask(&a[k], pg);
+		finish_all();
+		for (int k = 0; k < 3; k++)
+			let_go(&a[k]);
+		finish_all();
+	}
+}
+
 static void as_many_ahead_as_are_taken(void)
 {
 	struct instance *pg = begin(INI PG);
@@ -218,14 +233,7 @@ static void as_many_ahead_as_are_taken(void)
 	}
 	check_int(pg->pool->wanted, 1); /* one was ready each time */
 	/* Those who come together find too few: more are kept. */
-	for (int round = 0; round < 3; round++) {
-		for (int k = 0; k < 3; k++)
-			ask(&a[k], pg);
-		finish_all();
-		for (int k = 0; k < 3; k++)
-			let_go(&a[k]);
-		finish_all();
-	}
+	come_together(pg, 3);
 	check(counts(pg, 3, 0, 0));
 	/* Nobody comes. */
 	world_pass(POOL_IDLE);
@@ -590,22 +598,15 @@ static void a_spare_that_fails_is_told_to_nobody(void)
 static void one_look_for_each_who_asks(void)
 {
 	struct instance *pg = begin(INI PG "check = true\n");
-	struct asker a[3];
+	struct asker a;
 
-	for (int round = 0; round < 2; round++) {
-		for (int k = 0; k < 3; k++)
-			ask(&a[k], pg);
-		finish_all();
-		for (int k = 0; k < 3; k++)
-			let_go(&a[k]);
-		finish_all();
-	}
+	come_together(pg, 2);
 	check(counts(pg, 3, 0, 0));
-	ask(&a[0], pg);
+	ask(&a, pg);
 	check_int(world.n_jobs, 1);
 	check_int(world.jobs[0].what, JOB_OF_CHECK);
 	finish_all();
-	let_go(&a[0]);
+	let_go(&a);
 	finish_all();
 	/* One at a time was enough. */
 	for (int k = 0; k < 2; k++) {
@@ -614,9 +615,9 @@ static void one_look_for_each_who_asks(void)
 	}
 	check_int(pg->pool->wanted, 1);
 	for (int k = 0; k < 3; k++) {
-		ask(&a[0], pg);
+		ask(&a, pg);
 		finish_all();
-		let_go(&a[0]);
+		let_go(&a);
 		finish_all();
 	}
 	check_int(pg->pool->wanted, 1);
