@@ -12,6 +12,7 @@
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
@@ -88,6 +89,15 @@ void notify_send_fd(int fd, const char *fmt, ...)
 }
 
 /* sd_notify_barrier(3): it closes the descriptor. */
+void notify_reloading(void)
+{
+	struct timespec t;
+
+	/* systemd compares it with its own reading of that clock (sd_notify(3)), which is not ours: that goes on while the machine sleeps. */
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	notify_send("RELOADING=1\nMONOTONIC_USEC=%lld", t.tv_sec * 1000000LL + t.tv_nsec / 1000);
+}
+
 void notify_barrier(void)
 {
 	struct pollfd p = { .events = 0 };

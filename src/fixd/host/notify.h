@@ -5,6 +5,8 @@
 /* From now on it waits for a manager that does not read 0.1 s, once, and not five. */
 void notify_be_brief(void);
 void notify_send(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+/* What was configured is read again, until READY=1. */
+void notify_reloading(void);
 /* Returns when the manager has done what it was told before; at the latest after five seconds. */
 void notify_barrier(void);
 /* With a descriptor, which stays the caller's. */

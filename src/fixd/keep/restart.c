@@ -242,7 +242,7 @@ void restart_ask(struct keep *keep, struct conn *c, const struct wire_header *h)
 /* The program on disk can go on. */
 static void begin_restart(struct keep *keep)
 {
-	notify_send("RELOADING=1\nMONOTONIC_USEC=%lld", (long long)(clock_now() / 1000));
+	notify_reloading();
 	keep->model->restarting = true;
 	reclaim_wake(keep->model);
 	cleanups_end(keep->server);

@@ -2,7 +2,6 @@
 #include "fixd/serve/reload.h"
 
 #include <stdlib.h>
-#include <time.h>
 
 #include "base/alloc.h"
 #include "base/link.h"
@@ -67,15 +66,6 @@ static void read_file(void *arg)
 		config_check_sources(r->fresh, &r->problems);
 }
 
-/* systemd compares it with its own reading of that clock (sd_notify(3)). */
-static long long monotonic_usec(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec * 1000000LL + t.tv_nsec / 1000;
-}
-
 static void begin_reading(struct reloads *r)
 {
 	r->reads = true;
@@ -90,7 +80,7 @@ static void begin_reading(struct reloads *r)
 	r->file = xstrdup(r->server->model->config->file);
 	r->problems.size = 0;
 	r->fresh = NULL;
-	notify_send("RELOADING=1\nMONOTONIC_USEC=%lld", monotonic_usec());
+	notify_reloading();
 	worker_add(r->worker, &r->item);
 }
 
