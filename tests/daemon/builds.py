@@ -14,7 +14,7 @@ import threading
 import time
 
 import harness
-from harness import FixdError, Skip, exit_code, once, wait_for
+from harness import FixdError, Skip, children_of, exit_code, once, wait_for
 
 
 def fails(client, name, *words, number=5, **more):
@@ -26,11 +26,6 @@ def fails(client, name, *words, number=5, **more):
             assert word in e.sentence, e.sentence
         return e.sentence
     raise AssertionError(f"{name} was attached")
-
-
-def children_of(pid):
-    with open(f"/proc/{pid}/task/{pid}/children") as f:
-        return [int(p) for p in f.read().split()]
 
 
 def test_single_flight(t):

@@ -92,6 +92,11 @@ def wait_for(condition, what, limit=LIMIT):
         time.sleep(0.002)
 
 
+def children_of(pid):
+    with open(f"/proc/{pid}/task/{pid}/children") as f:
+        return [int(p) for p in f.read().split()]
+
+
 def process_environment():
     env = dict(os.environ)
     env.pop("LD_PRELOAD", None)
