@@ -191,7 +191,7 @@ static void finish(int status, void *arg)
 	_exit(status);
 }
 
-static void leave_template(struct template *t)
+static void close_template(struct template *t)
 {
 	for (size_t i = 0; i < t->n_callers; i++)
 		fd_close(t->callers[i].fd);
@@ -200,14 +200,19 @@ static void leave_template(struct template *t)
 	t->signals = fd_close(t->signals);
 	t->notify = fd_close(t->notify);
 	hazards_drop_daemon();
+}
+
+static void restore_signals(const struct template *t)
+{
 	sigaction(SIGCHLD, &t->children, NULL);
 	sigprocmask(SIG_SETMASK, &t->mask, NULL);
 }
 
-static int fork_for(struct template *t, struct caller *c, struct call *what)
+/* As fork(2). */
+static pid_t fork_template(const struct template *t)
 {
 	const struct fixd_checkpoint *how = t->how;
-	pid_t self = getpid(), pid;
+	pid_t pid;
 	int err;
 
 	fflush(NULL);
@@ -215,27 +220,44 @@ static int fork_for(struct template *t, struct caller *c, struct call *what)
 		how->before(how->arg);
 	pid = how->fork ? how->fork(how->arg) : fork();
 	err = errno;
-	if (pid == 0) {
-		leave_template(t);
-		forked_become(what, self);
-		mapping_allow_writes();
-		if (!(how->flags & FIXD_INHERIT_ATEXIT))
-			on_exit(finish, NULL);
-		call_close(what);
-		if (how->child)
-			how->child(how->arg);
-		return FIXD_FORKED;
-	}
-	if (pid > 0 && !(what->head.flags & FORK_TERMINAL))
-		setpgid(pid, pid); /* both do it: it is there whoever comes first */
-	if (how->parent)
+	if (pid != 0 && how->parent)
 		how->parent(how->arg);
-	if (pid < 0) {
-		answer(c, -err, 0, "the template cannot fork now");
-	} else {
-		c->fork = pid;
-		answer(c, 0, pid, NULL);
+	errno = err;
+	return pid;
+}
+
+/* In the fork, which has closed what is the template's. */
+static int become_fork(const struct template *t, struct call *what, pid_t parent)
+{
+	const struct fixd_checkpoint *how = t->how;
+
+	restore_signals(t);
+	forked_become(what, parent);
+	mapping_allow_writes();
+	if (!(how->flags & FIXD_INHERIT_ATEXIT))
+		on_exit(finish, NULL);
+	call_close(what);
+	if (how->child)
+		how->child(how->arg);
+	return FIXD_FORKED;
+}
+
+static int fork_for(struct template *t, struct caller *c, struct call *what)
+{
+	pid_t self = getpid(), pid = fork_template(t);
+
+	if (pid == 0) {
+		close_template(t);
+		return become_fork(t, what, self);
 	}
+	if (pid < 0) {
+		answer(c, -errno, 0, "the template cannot fork now");
+		return 0;
+	}
+	if (!(what->head.flags & FORK_TERMINAL))
+		setpgid(pid, pid); /* both do it: it is there whoever comes first */
+	c->fork = pid;
+	answer(c, 0, pid, NULL);
 	return 0;
 }
 
@@ -412,7 +434,8 @@ static int template_end(struct template *t)
 {
 	for (size_t i = t->n_callers; i-- > 0;)
 		caller_drop(t, i);
-	leave_template(t);
+	close_template(t);
+	restore_signals(t);
 	if (t->how->flags & FIXD_RETURN_AT_END)
 		return FIXD_TEMPLATE_ENDS;
 	exit(EXIT_SUCCESS);
