@@ -11,7 +11,7 @@ AM_TESTS_ENVIRONMENT = \
 
 AM_TEST_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/tests -UNDEBUG
 
-unit_tests = tests/unit/base tests/unit/image tests/unit/arena tests/unit/starts tests/unit/timer tests/unit/wire tests/fuzz/inputs tests/client/library
+unit_tests = tests/unit/base tests/unit/image tests/unit/arena tests/unit/starts tests/unit/timer tests/unit/usage tests/unit/wire tests/fuzz/inputs tests/client/library
 # An interpreter does not run under the thread sanitizer.
 thread_tests = tests/unit/base tests/unit/wire tests/client/library
 check_PROGRAMS += $(unit_tests)
@@ -27,6 +27,9 @@ tests_unit_starts_CPPFLAGS = $(AM_TEST_CPPFLAGS)
 tests_unit_timer_SOURCES = tests/unit/timer.c src/fixd/loop/timer.c src/fixd/loop/timer.h tests/tap.h
 tests_unit_timer_CPPFLAGS = $(AM_TEST_CPPFLAGS)
 tests_unit_timer_LDADD = libbase.la
+tests_unit_usage_SOURCES = tests/unit/usage.c src/builder/usage.c src/builder/usage.h src/builder/processes.c src/builder/processes.h tests/tap.h
+tests_unit_usage_CPPFLAGS = $(AM_TEST_CPPFLAGS)
+tests_unit_usage_LDADD = libimage.la
 tests_unit_wire_SOURCES = tests/unit/wire.c tests/tap.h
 tests_unit_wire_CPPFLAGS = $(AM_TEST_CPPFLAGS)
 tests_unit_wire_LDADD = libwire.la

@@ -483,7 +483,7 @@ uint64_t keep_usage(const struct keep *k)
 	const struct job *j = &k->work->job;
 	/* The forks of a template are their callers'. */
 	bool alone = j->ready_by == JOB_READY_CHECKPOINT;
-	uint64_t bytes = (alone ? usage_of_process(k->main) : usage_of_descendants()) + usage_of_tree(j->dir);
+	uint64_t bytes = (alone ? usage_of_template(k->main) : usage_of_descendants()) + usage_of_tree(j->dir);
 
 	if (k->sandbox >= 0)
 		return bytes + sandbox_files(k->main);

@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 #include <fts.h>
+#include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 
@@ -50,27 +51,38 @@ uint64_t usage_of_tree(const char *dir)
 	return bytes;
 }
 
-static bool add_pss(pid_t pid, void *arg)
+/* The sum of these lines of proc_pid_smaps(5), summed up. */
+static uint64_t rollup(pid_t pid, const char *const *names, size_t n_names)
 {
 	_cleanup_free_ char *path = xasprintf("/proc/%d/smaps_rollup", (int)pid);
 	FILE *f = fopen(path, "re");
-	unsigned long long kib = 0;
-	char line[256];
+	unsigned long long kib, sum = 0;
+	char line[256], name[64];
 
-	while (f && fgets(line, sizeof line, f) && sscanf(line, "Pss: %llu", &kib) != 1)
-		;
+	while (f && fgets(line, sizeof line, f)) {
+		if (sscanf(line, "%63[^:]: %llu", name, &kib) != 2)
+			continue;
+		for (size_t i = 0; i < n_names; i++)
+			sum += strcmp(name, names[i]) ? 0 : kib;
+	}
 	if (f)
 		fclose(f);
-	*(uint64_t *)arg += kib * 1024;
+	return (uint64_t)sum * 1024;
+}
+
+static bool add_pss(pid_t pid, void *arg)
+{
+	static const char *const name[] = { "Pss" };
+
+	*(uint64_t *)arg += rollup(pid, name, ELEMENTSOF(name));
 	return false;
 }
 
-uint64_t usage_of_process(pid_t pid)
+uint64_t usage_of_template(pid_t pid)
 {
-	uint64_t bytes = 0;
+	static const char *const names[] = { "Anonymous", "Pss_File", "Pss_Shmem" };
 
-	add_pss(pid, &bytes);
-	return bytes;
+	return rollup(pid, names, ELEMENTSOF(names));
 }
 
 uint64_t usage_of_descendants(void)

@@ -16,5 +16,5 @@ struct usage usage_of_build(void);
 uint64_t usage_of_tree(const char *dir);
 /* Bytes of memory of all descendants of this process; what several have is counted in parts (the Pss of proc_pid_smaps(5)). */
 uint64_t usage_of_descendants(void);
-/* Of one process. */
-uint64_t usage_of_process(pid_t pid);
+/* Of one process: all that is its own, also where its forks have it in common, and in parts what it has of files. */
+uint64_t usage_of_template(pid_t pid);
