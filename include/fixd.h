@@ -297,7 +297,7 @@ struct fixd_checkpoint {
 	unsigned flags;		   /* enum fixd_checkpoint_flags */
 	unsigned n_keep_fds;	   /* of keep_fds */
 	const int *keep_fds;	   /* descriptors that all forks share on purpose: the audit says nothing of them */
-	void (*before)(void *arg); /* each may be NULL: in the template, before each fork */
+	void (*before)(void *arg); /* each may be NULL: in the template, before each fork, which without these two is made ahead */
 	void (*parent)(void *arg); /* in the template, after it, also when it failed */
 	void (*child)(void *arg);  /* in the fork, which has what is its caller's by then; reopens what must be */
 	pid_t (*fork)(void *arg);  /* instead of fork(2), with what that returns: of a run-time system that has its own */

@@ -93,6 +93,7 @@ libclient_la_SOURCES = \
 	src/client/python.c src/client/python.h \
 	src/client/replay.c src/client/replay.h \
 	src/client/run.c \
+	src/client/spare.c src/client/spare.h \
 	src/client/trap.c src/client/trap.h \
 	src/client/variables.c src/client/variables.h \
 	src/client/view.c src/client/view.h \

@@ -29,11 +29,14 @@
 #include "client/hazards.h"
 #include "client/loaded.h"
 #include "client/mapping.h"
+#include "client/spare.h"
 #include "fixd.h"
 #include "wire/socket.h"
 
 #define CHECKPOINT_SIZE_0 (offsetof(struct fixd_checkpoint, files) + sizeof(const char *const *))
 #define CALLERS_MAX 512
+/* A spare fork is made when nothing was heard for so long, so that it does not compete with the fork that was made last. */
+#define QUIET_MS 10
 #define AUDIT_FAILED 70 /* EX_SOFTWARE of sysexits.h */
 
 /* Of the template, what it has to do with one caller. */
@@ -48,6 +51,8 @@ struct template
 	const struct fixd_checkpoint *how;
 	int listener, signals, notify;
 	bool stale; /* its helper knows it */
+	struct spare spare;
+	int spare_in; /* when nothing is heard for so many ms, another one is made; -1: none is wanted */
 	struct caller callers[CALLERS_MAX];
 	size_t n_callers;
 	struct pollfd polled[CALLERS_MAX + 2];
@@ -242,14 +247,45 @@ static int become_fork(const struct template *t, struct call *what, pid_t parent
 	return FIXD_FORKED;
 }
 
+/* A program that does something around a fork does it for a fork that is wanted. */
+static bool wants_spare(const struct template *t)
+{
+	return !t->spare.pid && !t->how->before && !t->how->parent;
+}
+
+/* FIXD_FORKED in what was a spare one, when it is given away; else 0. That there is none now harms nobody. */
+static int make_spare(struct template *t, struct call *what)
+{
+	pid_t self = getpid(), pid;
+	int ends[2];
+
+	t->spare_in = -1;
+	if (t->spare.pid || spare_prepare(ends) < 0)
+		return 0;
+	pid = fork_template(t);
+	if (pid != 0) {
+		spare_keep(&t->spare, pid, ends);
+		return 0;
+	}
+	fd_close(ends[0]);
+	close_template(t);
+	spare_wait(ends[1], self, what);
+	return become_fork(t, what, self);
+}
+
 static int fork_for(struct template *t, struct caller *c, struct call *what)
 {
-	pid_t self = getpid(), pid = fork_template(t);
+	pid_t self = getpid(), pid = spare_give(&t->spare, what);
 
+	if (!pid)
+		pid = fork_template(t);
 	if (pid == 0) {
+		t->spare.fd = fd_close(t->spare.fd);
 		close_template(t);
 		return become_fork(t, what, self);
 	}
+	if (wants_spare(t))
+		t->spare_in = QUIET_MS;
 	if (pid < 0) {
 		answer(c, -errno, 0, "the template cannot fork now");
 		return 0;
@@ -330,13 +366,16 @@ static void accept_callers(struct template *t)
 }
 
 /* What has become of its fork. False: it does not take what it is told, and would wait for it. */
-static bool tell_caller(struct caller *c)
+static bool tell_caller(struct template *t, struct caller *c)
 {
 	struct fork_event e;
 
 	while (c->fork && waitpid(c->fork, &e.status, WNOHANG | WUNTRACED | WCONTINUED) == c->fork) {
-		if (!WIFSTOPPED(e.status) && !WIFCONTINUED(e.status))
+		if (!WIFSTOPPED(e.status) && !WIFCONTINUED(e.status)) {
 			c->fork = 0;
+			if (wants_spare(t))
+				t->spare_in = 0;
+		}
 		if (socket_send(c->fd, &e, sizeof e, NULL, 0, MSG_DONTWAIT) < 0)
 			return false;
 	}
@@ -346,8 +385,9 @@ static bool tell_caller(struct caller *c)
 /* SIGCHLD says that something has become of some. */
 static void reap(struct template *t)
 {
+	spare_reap(&t->spare);
 	for (size_t i = t->n_callers; i-- > 0;) {
-		if (!tell_caller(&t->callers[i]))
+		if (!tell_caller(t, &t->callers[i]))
 			caller_drop(t, i);
 	}
 }
@@ -364,14 +404,19 @@ static bool take_signals(struct template *t)
 	return ends;
 }
 
-static void wait_for_something(struct template *t)
+/* False: nothing was heard for so long that a spare fork is to be made. */
+static bool wait_for_something(struct template *t)
 {
+	int n;
+
 	t->polled[0] = (struct pollfd){ .fd = t->signals, .events = POLLIN };
 	t->polled[1] = (struct pollfd){ .fd = t->n_callers < CALLERS_MAX ? t->listener : -1, .events = POLLIN };
 	for (size_t i = 0; i < t->n_callers; i++)
 		t->polled[2 + i] = (struct pollfd){ .fd = t->callers[i].fd, .events = POLLIN };
-	if (poll(t->polled, 2 + t->n_callers, -1) < 0)
+	n = poll(t->polled, 2 + t->n_callers, t->spare_in);
+	if (n < 0)
 		memset(t->polled, 0, sizeof t->polled); /* interrupted: nothing is known */
+	return n != 0;
 }
 
 /* A hook that closes what it does not know, or one of pthread_atfork(3), leaves a template that nobody can reach. */
@@ -389,7 +434,8 @@ static void check_own(const struct template *t)
 static int serve(struct template *t, struct call *what)
 {
 	for (;;) {
-		wait_for_something(t);
+		if (!wait_for_something(t) && make_spare(t, what) == FIXD_FORKED)
+			return FIXD_FORKED;
 		check_own(t);
 		/* From the end: what is dropped has the last one in its place, which had its turn. */
 		for (size_t i = t->n_callers; i-- > 0;) {
@@ -434,6 +480,7 @@ static int template_end(struct template *t)
 {
 	for (size_t i = t->n_callers; i-- > 0;)
 		caller_drop(t, i);
+	spare_end(&t->spare);
 	close_template(t);
 	restore_signals(t);
 	if (t->how->flags & FIXD_RETURN_AT_END)
@@ -480,10 +527,19 @@ int fixd_fork_here(int *argc, char ***argv, const struct fixd_checkpoint *given)
 		return FIXD_NO_TEMPLATE;
 	passed = true;
 	audit(&how);
-	template = (struct template){ .how = &how, .listener = -1, .signals = -1, .notify = -1 };
+	template = (struct template){
+		.how = &how,
+		.listener = -1,
+		.signals = -1,
+		.notify = -1,
+		.spare = { .fd = -1 },
+		.spare_in = -1,
+	};
 	r = template_begin(&template, path);
 	if (r < 0)
 		return r;
+	if (wants_spare(&template))
+		template.spare_in = 0;
 	r = serve(&template, &what);
 	if (r == FIXD_TEMPLATE_ENDS)
 		return template_end(&template);

@@ -209,6 +209,12 @@ _Noreturn __attribute__((format(printf, 1, 2))) static void fail(const char *fmt
 	_exit(FAILED);
 }
 
+void forked_fail(const struct call *c, const char *sentence)
+{
+	dprintf(c->fds[FORK_FD_ERROR], "fixd: this fork cannot be its caller's: %s\n", sentence);
+	_exit(FAILED);
+}
+
 /* Of a template that is told to prepare another one. */
 static bool is_of_template(const char *variable)
 {

@@ -27,5 +27,7 @@ void call_deinit(struct call *c);
 /* At the checkpoint: what of the environment is this program's own. 0 or -errno. */
 int forked_note_environment(void);
 
+/* In the fork: it ends with this sentence. */
+_Noreturn void forked_fail(const struct call *c, const char *sentence);
 /* In the fork, a child of `template`: everything but the arguments. Ends the process with a sentence if it cannot be. */
 void forked_become(const struct call *c, pid_t template);

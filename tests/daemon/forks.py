@@ -16,7 +16,7 @@ import termios
 import time
 
 import harness
-from harness import BUILD, LIMIT, NOBODY, SANITIZERS, SRC, once, wait_for
+from harness import BUILD, LIMIT, NOBODY, SANITIZERS, SRC, children_of, once, wait_for
 from services import is_alive, is_gone
 
 # What it does before the checkpoint is in its environment, and what its forks do in their arguments.
@@ -191,7 +191,7 @@ static void on_signal(int signal) { dprintf(1, "signal %d\n", signal); }
 
 int main(int argc, char **argv)
 {
-	struct fixd_checkpoint how = { .size = sizeof how, .before = on_before, .child = on_child, .arg = "before" };
+	struct fixd_checkpoint how = { .size = sizeof how, .child = on_child, .arg = "before" };
 	char word[100];
 	int r;
 
@@ -201,6 +201,8 @@ int main(int argc, char **argv)
 	unsetenv("GONE");
 	if (getenv("MAKE"))
 		make(getenv("MAKE"));
+	if (getenv("HOOK"))
+		how.before = on_before;
 	if (getenv("KEEP")) {
 		how.keep_fds = fds;
 		how.n_keep_fds = 2;
@@ -243,12 +245,12 @@ int main(int argc, char **argv)
 """
 
 
-def section(t, more="", make="", name="template", program="template"):
+def section(t, more="", make="", name="template", program="template", hook=False):
     path = t.path(program)
     os.environ["NOTES"] = t.path("notes")
     if not os.path.exists(path):
         t.program(program, PROGRAM)
-    before = f"NOTES={t.path('notes')} GONE=1 {'MAKE=' + make + ' ' if make else ''}"
+    before = f"NOTES={t.path('notes')} GONE=1 {'MAKE=' + make + ' ' if make else ''}{'HOOK=1 ' if hook else ''}"
     return f"[fixture {name}]\nprocess = {before}exec {path}\n{more}\n"
 
 
@@ -290,7 +292,17 @@ def test_variables(t):
 
 
 def test_what_a_fork_gets(t):
-    d = t.daemon(section(t))
+    take_over(t, t.daemon(section(t)))
+    assert "before" not in notes(t)
+
+
+def test_what_a_fork_gets_behind_a_hook(t):
+    """Such a one is made when it is asked for."""
+    take_over(t, t.daemon(section(t, hook=True)))
+    assert notes(t).count("before") == 3
+
+
+def take_over(t, d):
     where = t.path("elsewhere")
     os.mkdir(where)
 
@@ -313,10 +325,51 @@ def test_what_a_fork_gets(t):
         assert not [v for v in env if v.startswith(("GONE=", "NOTIFY_SOCKET=", "FIXD_TEMPLATE=", "FIXD_AUDIT=", "FIXD_KEEPER="))], env
     assert seen[0]["random"] != seen[1]["random"]
     assert d.ctl("fork", "template", "--", "cat", input=b"one\ntwo\n").out == "one\ntwo\n"
-    assert notes(t).count("prepared") == 1 and notes(t).count("before") == notes(t).count("child") == 3
+    assert notes(t).count("prepared") == 1 and notes(t).count("child") == 3
     shown = d.instance("template")
     assert shown["source"] == "process" and shown["state"] == "ready" and shown["size"] > 50000, shown
     assert f"Template: pid {template_of(d)}, directory" in d.ctl("status", "template").out
+
+
+def children_of(pid):
+    with open(f"/proc/{pid}/task/{pid}/children") as f:
+        return [int(child) for child in f.read().split()]
+
+
+def spare_of(template, forks=()):
+    """It waits, and has nothing of the template's but its end of a pair of sockets."""
+    def waits(pid):
+        return pid not in forks and harness.process_state(pid) == "S" and len(os.listdir(f"/proc/{pid}/fd")) == 4
+
+    return wait_for(lambda: [pid for pid in children_of(template) if waits(pid)], "a spare fork")[0]
+
+
+def test_a_spare_fork(t):
+    """One is made before anybody asks; whoever asks gets it, and one that was lost costs nothing."""
+    d = t.daemon(section(t) + section(t, name="hooked", hook=True))
+    d.ctl("warm")
+    template = template_of(d)
+    spare = spare_of(template)
+    for _ in range(3):
+        assert told(d.ctl("fork", "template", "--", "tell").out)["pid"] == [str(spare)]
+        wait_for(lambda: is_gone(spare), "the end of the fork")
+        spare = spare_of(template)
+    os.kill(spare, signal.SIGKILL)
+    wait_for(lambda: is_gone(spare), "its end")
+    assert int(told(d.ctl("fork", "template", "--", "tell").out)["pid"][0]) != spare
+    both = [started(d, "template", "--", "wait") for _ in range(2)]
+    spare = spare_of(template, [p.fork for p in both])
+    assert children_of(template_of(d, "hooked")) == []
+    assert d.ctl("fork", "hooked").out == "plain 1\n" and children_of(template_of(d, "hooked")) == []
+    os.kill(template, signal.SIGKILL)
+    for p in both:
+        assert p.wait(timeout=LIMIT) != 0
+        p.communicate()
+    wait_for(lambda: is_gone(spare), "the end of the spare fork with its template")
+    d.ctl("fork", "template")
+    spare = spare_of(template_of(d))
+    d.ctl("cleanup", "template")
+    assert is_gone(spare)
 
 
 def test_how_a_fork_ends(t):
