@@ -146,6 +146,7 @@ fixd_builder_SOURCES = \
 	src/builder/sources.c \
 	src/builder/sysv.c src/builder/sysv.h \
 	src/builder/touch.c src/builder/touch.h \
+	src/builder/unclean.c src/builder/unclean.h \
 	src/builder/types.c src/builder/types.h \
 	src/builder/usage.c src/builder/usage.h \
 	src/builder/verify.c \

@@ -526,6 +526,8 @@ _Noreturn void keep_on(struct keep *k)
 	char limit[32];
 
 	k->hold[1] = fd_close(k->hold[1]);
+	if (k->unclean)
+		say(k, JOB_UNCLEAN, 0, k->unclean);
 	while (open && !is_over(k) && !died) {
 		open = keep_wait(k, k->notify, keep_is_measured(k) ? ms_until(s.next) : -1);
 		died = k->notify >= 0 ? stopping(k) : NULL;

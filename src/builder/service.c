@@ -25,6 +25,7 @@
 #include "builder/processes.h"
 #include "builder/sandbox.h"
 #include "builder/touch.h"
+#include "builder/unclean.h"
 #include "builder/work.h"
 #include "wire/fork.h"
 
@@ -359,8 +360,10 @@ static int service_start(struct keep *k)
 		export_template(w);
 	if (w->job.view)
 		setenv("FIXD_DATA", w->job.view, 1);
-	if (w->job.data && w->job.touch)
+	if (w->job.data && w->job.touch) {
 		k->touch = touch_new();
+		k->unclean = unclean_find(w->job.data);
+	}
 	k->main = w->job.sandboxed ? start_in_sandbox(k, out) : processes_start(w->job.source, out);
 	unsetenv("FIXD_DATA"); /* to all others it is an empty directory */
 	if (k->main < 0)

@@ -20,6 +20,7 @@
  *	helper -> daemon	JOB_DIED + a sentence: the service has ended by itself
  *	helper -> daemon	JOB_AWAY: its first process has ended, others go on
  *	helper -> daemon	JOB_USED: the bytes that the image takes now, in `size`
+ *	helper -> daemon	JOB_UNCLEAN, when the service is ready: what tells that its data were left by a server that was killed
  *	helper -> daemon	JOB_UNTOUCHED, at its end: the service has opened no file of its data
  *	daemon -> helper	struct job_daemon: a daemon that was started later has it now, and reads its log
  *	daemon -> helper	shuts the channel down: tear it down
@@ -93,7 +94,7 @@ struct job {
 	char *prewarm;	   /* command that is run when it is ready, or NULL */
 	char *data;	   /* a sealed tree that it has a writable view of, or NULL */
 	char *view;	   /* an empty directory for that */
-	bool touch;	   /* whether it uses its data is to be told */
+	bool touch;	   /* whether it uses its data, and what is odd about them, is to be told */
 	bool sandboxed;	   /* it runs in a sandbox, where there can be one */
 	char *teardown;	   /* command, or NULL */
 	uint64_t teardown_ms;
@@ -145,7 +146,8 @@ enum job_message {
 	JOB_TRANSFER = 8,
 	JOB_LOOKED = 9,
 	JOB_AT_HOME = 10,
-	JOB_UNTOUCHED = 11
+	JOB_UNTOUCHED = 11,
+	JOB_UNCLEAN = 12
 };
 
 struct job_grant {

@@ -528,6 +528,33 @@ def test_a_service_that_ignores_its_data(t):
     assert len(told) == 1 and told[0].startswith("fixd: pg/"), told
 
 
+def test_data_of_a_server_that_was_killed(t):
+    """Told once, also of several clones; a stopped server's data, and files that only look so, are not."""
+    def control(state):
+        return f"mkdir pg/global; printf 'identity0000versi\\0\\0\\0'  | head -c 16 >pg/global/pg_control; printf '\\{state}\\0\\0\\0rest' >>pg/global/pg_control"
+
+    marks = {
+        "killed": ("echo 4711 >pg/postmaster.pid", "pg/postmaster.pid is there"),
+        "open": (control(6), "pg/global/pg_control says that PostgreSQL was not shut down"),
+        "stopped": (control(1), None),
+        "empty": ("mkdir pg/some.pid; : >pg/no.pid; echo words >pg/x.pid; ln -s no.pid pg/link.pid; mkdir -p pg/a/b; echo 4711 >pg/a/b/deep.pid", None),
+    }
+    d = start(t, "".join(f"[fixture {name}_data]\ntree = cd \"$FIXD_DIR\" && mkdir pg && {make}\n"
+                         f"[fixture {name}]\nservice = ls $FIXD_DATA >/dev/null; echo ready; exec sleep 1000\ndata = {name}_data\nclones = 2\nready = line\n"
+                         for name, (make, _) in marks.items()))
+    c = d.client()
+    for name in marks:
+        for view in [c.attach(name) for _ in range(2)]:
+            view.detach()
+        d.ctl("cleanup", name)
+    for name, (_, what) in marks.items():
+        told = [line for line in d.words().splitlines() if line.startswith(f"fixd: {name}/") and "its data are of a server" in line]
+        assert len(told) == (what is not None), (name, told)
+        if what:
+            assert (f"its data are of a server that was not stopped ({what}), and each service over them recovers first; expected a command of "
+                    f"'{name}_data' that stops its server and waits for its end") in told[0], told
+
+
 GREEDY = """import os, sys, time
 if sys.argv[1] == "before":
     much = b"x" * (64 << 20)

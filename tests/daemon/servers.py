@@ -150,6 +150,16 @@ def postgres_on_cluster(name, more):
 PRISTINE = "1000|1|128MB|0|0"
 
 
+def test_a_cluster_that_was_stopped_by_force(t):
+    """Each clone recovers, which it is told of."""
+    d = start(t, postgres_clones(t).replace("cluster.sh", "forced.sh"))
+    with open(t.path("cluster.sh")) as script:
+        t.write("forced.sh", script.read().replace("-m fast stop", "-m immediate stop"))
+    view = d.client().attach("pg")
+    assert what_is_there(view) == PRISTINE
+    assert "its data are of a server that was not stopped (global/pg_control says that PostgreSQL was not shut down)" in d.words()
+
+
 def what_is_there(view):
     """Of everything that a holder may change; the backend of what has warmed the server up may still be about to end."""
     warms = "select count(*) from pg_stat_activity where application_name = 'psql' and pid <> pg_backend_pid()"
@@ -186,6 +196,7 @@ def test_clones_of_postgresql(t):
         assert what_is_there(view) == PRISTINE, change
         psql(view.data, change)
         view.detach()
+    assert "was not stopped" not in d.words()
     # Settings that only count after a restart are gone with the crash that makes one, too.
     view = c.attach("pg")
     assert what_is_there(view) == PRISTINE

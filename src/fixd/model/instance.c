@@ -420,7 +420,7 @@ bool instance_redefine(struct instance *i, const struct fixture *f)
 	instance_clear_failure(i);
 	edges_drop_all(i);
 	i->watch = instance_effects(i)->forget(i->watch);
-	i->told_untouched = false;
+	i->told_untouched = i->told_unclean = false;
 	i->fixture = f;
 	if (f->source == SOURCE_CLIENT)
 		i->eager_from = 0;

@@ -96,6 +96,7 @@ struct instance {
 	struct deferred waking; /* looks again who can be answered */
 	struct timer restart;	/* of a service that has ended by itself */
 	bool told_untouched;	/* that its services do not use their data */
+	bool told_unclean;	/* that a server has left these that was killed */
 	unsigned deaths;	/* in a row, each soon after its start */
 	bool restarting;	/* it was not asked for, but is to run again */
 	char *teardown_error;	/* of the last image that was torn down, or NULL */
@@ -165,7 +166,9 @@ void instance_build_again(struct instance *i, const char *cause, const char *sen
 void instance_service_died(struct instance *i, struct image *im, const char *sentence);
 /* Is a new service of it to be watched for whether it uses its data? Of clones only the first ones. */
 bool instance_asks_for_touch(const struct instance *i);
-/* At its end: it has not used its data. That is told once of all clones. */
+/* Its data are those of a server that was killed, which this tells. That, and the next, is told once of all clones. */
+void instance_data_unclean(struct instance *i, const char *what);
+/* At its end: it has not used its data. */
 void instance_data_untouched(struct instance *i, const struct image *im);
 /* NULL, or what went wrong with it. */
 void instance_torn_down(struct instance *i, const char *wrong);

@@ -88,9 +88,35 @@ bool instance_asks_for_touch(const struct instance *i)
 	return p ? !p->front->told_untouched && p->figures.started < TOUCHES_MAX : !i->told_untouched && !i->clone;
 }
 
+static void remark(struct instance *i, const char *sentence)
+{
+	log_warn(0, "%s: %s", i->title, sentence);
+	text_printf(&i->log, "%s\n", sentence);
+}
+
+static struct instance *who_is_told(struct instance *i)
+{
+	return i->clone_of ? i->clone_of->front : i;
+}
+
+void instance_data_unclean(struct instance *i, const char *what)
+{
+	struct instance *told = who_is_told(i);
+	_cleanup_free_ char *sentence = NULL;
+
+	if (told->told_unclean || !i->fixture->data)
+		return;
+	told->told_unclean = true;
+	sentence = xasprintf(
+		"its data are of a server that was not stopped (%s), and each service over them recovers first; expected a command "
+		"of '%s' that stops its server and waits for its end",
+		what, i->fixture->data);
+	remark(i, sentence);
+}
+
 void instance_data_untouched(struct instance *i, const struct image *im)
 {
-	struct instance *told = i->clone_of ? i->clone_of->front : i;
+	struct instance *told = who_is_told(i);
 	_cleanup_free_ char *sentence = NULL;
 
 	/* Who only reads it when somebody asks was asked by nobody, and who has hardly been there may have been about to. */
@@ -100,7 +126,5 @@ void instance_data_untouched(struct instance *i, const struct image *im)
 	sentence = xasprintf(
 		"its service has opened no file of its data; expected a command that uses the directory $FIXD_DATA, where '%s' is, or no 'data'",
 		i->fixture->data);
-	log_warn(0, "%s: %s", i->title, sentence);
-	text_puts(&i->log, sentence);
-	text_puts(&i->log, "\n");
+	remark(i, sentence);
 }

@@ -271,6 +271,8 @@ static void take_message(struct keeper *k, const char *message, size_t size)
 	}
 	if (r.message == JOB_USED && k->image)
 		image_recount(k->image, r.size < k->work->model->config->memory_max ? r.size : k->work->model->config->memory_max);
+	if (r.message == JOB_UNCLEAN && k->image && k->image->instance)
+		instance_data_unclean(k->image->instance, sentence);
 	if (r.message == JOB_UNTOUCHED && k->image && k->image->instance)
 		instance_data_untouched(k->image->instance, k->image);
 	if (r.message == JOB_AWAY)
