@@ -33,21 +33,111 @@ def _rebuilt_view(base: Any, offset: int, cls: type, shape: Tuple[int, ...], dty
     return sys.modules["numpy"].ndarray.__new__(cls, shape, dtype, base, offset, strides)
 
 
-def owners_of(arrays: List[Any], numpy: Any) -> Dict[int, Any]:
-    """Of arrays of one value those that are views of another of them, by their id: that one, which has all of their memory."""
-    roots = {id(a): a.base if isinstance(a.base, numpy.ndarray) else a for a in arrays if type(a) is numpy.ndarray and a.size and not a.dtype.hasobject}
-    whole: Dict[int, Any] = {}
+def _rebuilt_objects(base: Any, first: int, cls: type, shape: Tuple[int, ...], strides: Tuple[int, ...]) -> Any:
+    """No buffer may have objects."""
+    return sys.modules["numpy"].lib.stride_tricks.as_strided(base[first:], shape, strides).view(cls)
+
+
+def _address(a: Any) -> int:
+    return int(a.__array_interface__["data"][0])
+
+
+def _extent(a: Any) -> Tuple[int, int]:
+    """Addresses of its first byte and behind its last one."""
+    steps = [step * (n - 1) for step, n in zip(a.strides, a.shape)]
+    return _address(a) + sum(s for s in steps if s < 0), _address(a) + sum(s for s in steps if s > 0) + a.itemsize
+
+
+def _overlaps_itself(a: Any) -> bool:
+    """Some elements lie in each other; not those that are only repeated."""
+    first, end = _extent(a)
+    n = a.itemsize
+    for step, count in zip(a.strides, a.shape):
+        n *= 1 if step == 0 else count
+    return n > end - first
+
+
+def _is_of_memory(a: Any, numpy: Any) -> bool:
+    return a.size > 0 and a.itemsize > 0 and (a.dtype == object or not a.dtype.hasobject) and not _is_masked(a, numpy)
+
+
+def _is_masked(a: Any, numpy: Any) -> bool:
+    """Its elements are another array, which is looked at itself."""
+    return "numpy.ma" in sys.modules and isinstance(a, numpy.ma.MaskedArray)
+
+
+class _Memory:
+    """What several arrays lie in."""
+
+    def __init__(self, first: int, end: int, owner: Any):
+        self.first, self.end, self.owner = first, end, owner
+
+
+def _base_of(a: Any, numpy: Any) -> Any:
+    base = a.base
+    if type(base).__name__ == "DummyArray":  # of as_strided()
+        base = base.base
+    return base if isinstance(base, numpy.ndarray) else None
+
+
+def _owner_of(arrays: List[Any], first: int, end: int, numpy: Any) -> Any:
+    """One of them that has all of it, or what they are views of; None: neither can be told."""
+    objects = arrays[0].dtype == object
+    if any((a.dtype == object) != objects for a in arrays):
+        return None
     for a in arrays:
-        root = roots.get(id(a))
-        if root is not None and a.flags.forc and a.nbytes == root.nbytes and (a is root or id(root) not in whole):
-            whole[id(root)] = a
-    return {id(a): whole[id(root)] for a in arrays for root in [roots.get(id(a))] if root is not None and whole.get(id(root), a) is not a}
+        if type(a) is numpy.ndarray and a.flags.c_contiguous and _extent(a) == (first, end) and (not objects or a.ndim == 1):
+            return a
+    root = arrays[0]
+    while _base_of(root, numpy) is not None:
+        root = _base_of(root, numpy)
+    begin, behind = _extent(root) if root.size else (0, 0)
+    if not root.flags.forc or begin > first or behind < end or (root.dtype == object) != objects or (root.dtype.hasobject and not objects):
+        return None
+    flat = _plain(root, numpy).reshape(-1, order="A")
+    if objects:
+        return flat[(first - begin) // root.itemsize:(end - begin) // root.itemsize]
+    return flat.view(numpy.uint8)[first - begin:end - begin]
 
 
-def _reduce_view(a: Any, owner: Any) -> Any:
-    """Who writes to one of them sees it in the other."""
-    offset = a.__array_interface__["data"][0] - owner.__array_interface__["data"][0]
-    return _rebuilt_view, (owner, offset, type(a), a.shape, a.dtype, a.strides)
+class Together:
+    """Of arrays of one value those that lie in the same memory: who writes to one of them sees it in the others."""
+
+    def __init__(self, arrays: List[Any], numpy: Any):
+        self._all: List[_Memory] = []
+        known = sorted(((*_extent(a), k) for k, a in enumerate(arrays) if _is_of_memory(a, numpy)))
+        k = 0
+        while k < len(known):
+            first, end, members = known[k][0], known[k][1], [known[k][2]]
+            while k + 1 < len(known) and known[k + 1][0] < end:
+                k += 1
+                end = max(end, known[k][1])
+                members.append(known[k][2])
+            k += 1
+            inside = [arrays[m] for m in sorted(members)]
+            if len(inside) > 1 or _overlaps_itself(inside[0]):
+                owner = _owner_of(inside, first, end, numpy)
+                if owner is not None:
+                    self._all.append(_Memory(first, end, owner))
+
+    def __bool__(self) -> bool:
+        return bool(self._all)
+
+    def view(self, a: Any) -> Any:
+        """As a part of what it lies in, as a pickler has it; None: it lies alone, or is that."""
+        if not self._all or not a.size:
+            return None
+        first, end = _extent(a)
+        memory = next((m for m in self._all if m.first <= first and end <= m.end), None)
+        if memory is None or memory.owner is a:
+            return None
+        offset = _address(a) - memory.first
+        if a.dtype == object:
+            return _rebuilt_objects, (memory.owner, offset // a.itemsize, type(a), a.shape, a.strides)
+        return _rebuilt_view, (memory.owner, offset, type(a), a.shape, a.dtype, a.strides)
+
+
+ALONE: Any = Together([], None)
 
 
 def _rebuilt_masked(cls: type, data: Any, attributes: Any) -> Any:
@@ -108,13 +198,9 @@ def _reduce_own(a: Any, numpy: Any) -> Any:
     return NotImplemented if state is None else (_rebuilt_own, (_plain(a, numpy), made[0], made[1], state))
 
 
-def reduce(a: Any, numpy: Any, owners: Dict[int, Any]) -> Any:
+def reduce(a: Any, numpy: Any, together: Together) -> Any:
     """As reducer_override() of a pickler has it."""
-    if id(a) in owners:
-        return _reduce_view(a, owners[id(a)])
     cls, in_band = type(a), a.dtype.hasobject or a.size == 0 or a.dtype.itemsize == 0
-    if in_band and cls is numpy.ndarray:
-        return NotImplemented
     ours, theirs = numpy.ndarray, numpy.ma.MaskedArray if "numpy.ma" in sys.modules else None
     if theirs is not None and not in_band and isinstance(a, theirs) and cls.__reduce__ is theirs.__reduce__:
         return _rebuilt_masked, (cls, _plain(a, numpy), _attributes(a))
@@ -122,8 +208,11 @@ def reduce(a: Any, numpy: Any, owners: Dict[int, Any]) -> Any:
         return NotImplemented if in_band else _reduce_own(a, numpy)
     given = _attributes(a)
     more = (given, None, None, _give) if given else ()
+    view = together.view(a)
+    if view is not None:
+        return (*view, *more)
     if in_band:
-        return (_viewed, (_plain(a, numpy), cls), *more)
+        return NotImplemented if cls is ours else (_viewed, (_plain(a, numpy), cls), *more)
     elements, strides = _elements(_plain(a, numpy), numpy)
     return (_rebuilt, (cls, a.shape, a.dtype, strides, pickle.PickleBuffer(elements)), *more)
 

@@ -75,7 +75,7 @@ def _reduce_global(value: Any) -> Any:
 class _Pickler(pickle.Pickler):
     classes: Optional[Set[type]] = None  # those of what was pickled are added to it
     arrays: Optional[List[Any]] = None  # and those of numpy
-    owners: Dict[int, Any] = {}  # of arrays that are views of others
+    together = _arrays.ALONE  # arrays that lie in the same memory
     objects: Optional[Dict[Any, Any]] = None  # whose copies may have less than they have, one of each kind
     looking: Any = None
 
@@ -88,7 +88,7 @@ class _Pickler(pickle.Pickler):
         if numpy is not None and isinstance(value, numpy.ndarray):
             if self.arrays is not None:
                 self.arrays.append(value)
-            return _arrays.reduce(value, numpy, self.owners)
+            return _arrays.reduce(value, numpy, self.together)
         if self.objects is not None:
             suspects = self.looking.attributes(value)
             if suspects:
@@ -151,23 +151,23 @@ def _dump_auto(value: Any, buffers: List[pickle.PickleBuffer], classes: _Classes
 def _dump_pickle(value: Any, buffers: List[pickle.PickleBuffer], classes: _Classes = None) -> Tuple[str, bytes]:
     arrays: List[Any] = []
     objects: Dict[Any, Any] = {}
-    main = _pickled(value, buffers, classes, arrays, {}, objects)
+    main = _pickled(value, buffers, classes, arrays, _arrays.ALONE, objects)
     for one, suspects in objects.values():
         name = _dropped.lost(one, suspects, _pickled_alone)
         if name is not None:
             raise CannotShare(f"a {type(one).__name__} leaves out its '{name}' when it is pickled")
-    owners = _arrays.owners_of(arrays, sys.modules["numpy"]) if len(arrays) > 1 else {}
-    if owners:
+    together = _arrays.Together(arrays, sys.modules.get("numpy")) if arrays else _arrays.ALONE
+    if together:
         buffers.clear()
-        main = _pickled(value, buffers, classes, None, owners)
+        main = _pickled(value, buffers, classes, None, together)
     return "pickle", main
 
 
-def _pickled(value: Any, buffers: List[pickle.PickleBuffer], classes: _Classes, arrays: Optional[List[Any]], owners: Dict[int, Any],
+def _pickled(value: Any, buffers: List[pickle.PickleBuffer], classes: _Classes, arrays: Optional[List[Any]], together: Any,
              objects: Optional[Dict[Any, Any]] = None) -> bytes:
     out = io.BytesIO()
     pickler = _Pickler(out, protocol=5, buffer_callback=buffers.append)
-    pickler.classes, pickler.arrays, pickler.owners, pickler.objects, pickler.looking = classes, arrays, owners, objects, _dropped.Looking()
+    pickler.classes, pickler.arrays, pickler.together, pickler.objects, pickler.looking = classes, arrays, together, objects, _dropped.Looking()
     pickler.dump(value)
     return out.getvalue()
 

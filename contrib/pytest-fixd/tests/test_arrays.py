@@ -152,3 +152,40 @@ def test_frames():
     pandas.testing.assert_frame_equal(frame, now)
     assert not any(numpy.asarray(now[c]).flags.writeable for c in ("d", "x", "t"))
     assert own < 4 * n, "only the objects of column s"
+
+
+def together():
+    a, m, r = numpy.arange(100.0), numpy.ma.masked_array(numpy.arange(5.0), mask=[0, 1, 0, 0, 0]), numpy.rec.fromarrays([numpy.arange(5.0), numpy.arange(5)], names="x,y")
+    o, s = numpy.array([1, "a", None], dtype=object), numpy.arange(20)
+    return {
+        "halves": (a[:50], a[25:], lambda x, y: x.__setitem__(30, -7), lambda y: y[5] == -7),
+        "masked": (m, m.data, lambda x, y: y.__setitem__(0, 9), lambda y: y[0] == 9),
+        "record": (r, r.x, lambda x, y: y.__setitem__(0, 9), lambda y: y[0] == 9),
+        "objects": (o, o[1:], lambda x, y: x.__setitem__(1, 5), lambda y: y[0] == 5),
+        "backwards": (s, s[::-2], lambda x, y: x.__setitem__(19, -1), lambda y: y[0] == -1),
+        "every other": (s[::2], s[1:9], lambda x, y: x.__setitem__(1, -1), lambda y: y[1] == -1),
+        "the same": (s, s[:], lambda x, y: x.__setitem__(0, -1), lambda y: y[0] == -1),
+    }
+
+
+@pytest.mark.parametrize("kind", together())
+def test_arrays_that_lie_in_the_same_memory(kind):
+    """Who writes to one of them sees it in the other, and the memory is there once."""
+    one, other, write, seen = together()[kind]
+    pair, before = (one.copy(), other.copy()), (one, other)
+    kind_, main, buffers = _values.dump((one, other), "auto")
+    now = pickle.loads(main, buffers=[bytearray(b) for b in buffers])
+    for was, is_ in zip(pair, now):
+        assert type(is_) is type(was) and is_.tolist() == was.tolist()
+    write(*now)
+    assert seen(now[1]) and before[1].tolist() == pair[1].tolist()
+    assert sum(b.nbytes for b in buffers) <= max(one.nbytes, other.nbytes, 800)
+    assert _values.dump(pickle.loads(main, buffers=[bytearray(b) for b in buffers]), "auto")[1] == main
+
+
+def test_a_window_over_itself():
+    value = numpy.lib.stride_tricks.as_strided(numpy.arange(10.0), (8, 3), (8, 8))
+    _, main, buffers = _values.dump(value, "auto")
+    now = pickle.loads(main, buffers=[bytearray(b) for b in buffers])
+    now[0, 1] = 5
+    assert now[1, 0] == 5 and sum(b.nbytes for b in buffers) == 80
