@@ -132,6 +132,8 @@ class SetUp:
             self.runtime.tell_once((definition, "live"), f"fixture '{self.called}' is built in every process: {_live.why_not(definition)}")
         handle = self.local()
         _live.keep(definition, handle.value)
+        if not _live.is_template():
+            handle.value = _live.opened(definition, handle.value)
         return handle
 
     def shared(self) -> Handle:

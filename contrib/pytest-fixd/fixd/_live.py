@@ -71,10 +71,12 @@ def has(definition: Any) -> bool:
 
 def value(definition: Any) -> Any:
     """Once in each process."""
-    made = _values[definition]
-    if definition.after_fork is None:
-        return made
-    again = definition.after_fork(made)
+    return opened(definition, _values[definition])
+
+
+def opened(definition: Any, made: Any) -> Any:
+    """As a process uses it, whoever has set it up."""
+    again = definition.after_fork(made) if definition.after_fork is not None else None
     return made if again is None else again
 
 

@@ -211,6 +211,19 @@ def test_where_there_are_no_templates(live):
     assert live.log() == ["load", "unload"]
 
 
+def test_what_is_opened_where_there_are_no_templates(live):
+    """after_fork= makes the value of every process, also of the one that has set it up."""
+    live.conftest("""
+        class Client:
+            def __init__(self, settings): self.settings = settings
+        @fixd.fixture(live=True, after_fork=Client)
+        def client(): return {"url": "x"}
+        """)
+    live.write("test_it.py", "def test(client): assert client.settings == {'url': 'x'}\n")
+    live.run(env={"FIXD_DISABLE": "1"}).passed(1)
+    live.run().passed(1)
+
+
 def test_coverage_is_that_of_a_plain_run(live):
     pytest.importorskip("pytest_cov")
     live.conftest(MODEL)
