@@ -18,7 +18,7 @@ import pytest
 from . import _asked, _classes, _directories, _ends, _history, _ledger, _limit, _live, _made_of, _outside, _patterns, _reads, _remote, _source, _teardown, _values
 from ._definition import NOT_COMPARED, SCOPES, Arguments, Definition, PerProcess, PerTest, full_name, param_key, place_of, title_of
 from ._handle import Handle
-from ._lib import Build, FixdError, View
+from ._lib import NOTE_MAX, Build, FixdError, View
 from ._runtime import runtime_of
 from ._values import Stored
 
@@ -542,17 +542,25 @@ class SetUp:
         try:
             if definition.unmovable:
                 raise _source.Unmovable(definition.unmovable)
-            if definition.teardown:
-                return _teardown.note_for_function(handle.title, definition.teardown, value, handle.directories)
-            if definition.second_half is None:
-                return _teardown.note_for_directories(handle.title, handle.directories)
-            assert handle.generator is not None
-            return _teardown.note_for_second_half(handle.title, definition.function, definition.second_half,
-                                                  handle.generator.gi_frame.f_locals, handle.directories)
+            note = self._note_of_end(handle, value)
+            if len(note) > NOTE_MAX:
+                raise _source.Unmovable(f"what it needs takes {len(note) / (1 << 20):.1f} MiB, of which 1 MiB can be kept")
+            return note
         except _source.Unmovable as e:
             if reuse:
                 raise _values.CannotShare(f"its second half cannot be run in a later run: {e}; reuse=False shares it within the run") from None
+            definition.unmovable = str(e)
             return _teardown.note_of_loss(handle.title, str(e), handle.directories)
+
+    def _note_of_end(self, handle: Handle, value: Any) -> bytes:
+        definition = self.definition
+        if definition.teardown:
+            return _teardown.note_for_function(handle.title, definition.teardown, value, handle.directories)
+        if definition.second_half is None:
+            return _teardown.note_for_directories(handle.title, handle.directories)
+        assert handle.generator is not None
+        return _teardown.note_for_second_half(handle.title, definition.function, definition.second_half, handle.generator.gi_frame.f_locals,
+                                              handle.directories)
 
     @staticmethod
     def data_of(handle: Handle) -> Any:

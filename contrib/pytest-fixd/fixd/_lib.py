@@ -18,6 +18,7 @@ _KEEPER = 1
 _VIEW_BUILT, _VIEW_REUSED = 1, 2
 
 # Python hears of a Ctrl-C only between two calls.
+NOTE_MAX = (1 << 20) - 4096  # OFFER_NOTE_MAX of wire/offer.h, less what tells where a copy of it lies
 CALL_S = 1.0
 
 _pointer = ctypes.c_void_p

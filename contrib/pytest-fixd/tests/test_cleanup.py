@@ -620,3 +620,27 @@ def test_second_halves_that_cannot_be_moved(project):
     project.write("test_it.py", "def test(sets, inside): pass\n")
     project.run().passed(1)
     assert sorted(project.log()) == ["inside 6", "sets 6"]
+
+
+def test_a_second_half_that_needs_much(project):
+    """More than is kept of what the builder leaves to others: each process builds it, or the builder ends it."""
+    project.conftest("""
+        import numpy
+        @fixd.fixture(scope="session")
+        def table():
+            t = numpy.ones(200_000)
+            yield t
+            log(f"table {t.sum():.0f}")
+        @fixd.fixture(scope="session", teardown=lambda data: log("corpus"))
+        def corpus(): return b"x" * 2_000_000
+        def end(data): log(f"run {len(data)}")
+        @fixd.fixture(scope="session", teardown=end, reuse=False)
+        def of_run(): return b"x" * 2_000_000
+        """)
+    project.write("test_it.py", "def test(table, of_run): assert table[0] == 1 and len(of_run) == 2_000_000\n")
+    for _ in range(2):
+        output = project.run().passed(1).output
+        assert ("fixture 'table' (conftest.py:9) is built in every process: its second half cannot be run in a later run: what it needs takes 1.5 MiB, "
+                "of which 1 MiB can be kept; reuse=False shares it within the run") in output, output
+        assert sorted(project.log()) == ["run 2000000", "table 200000"], project.log()
+        project.forget()
