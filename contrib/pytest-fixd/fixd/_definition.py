@@ -10,7 +10,7 @@ import pathlib
 import urllib.parse
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
-from . import _source, _values
+from . import _by_self, _source, _values
 from ._fingerprint import PLAIN, fingerprint
 from ._lib import View
 
@@ -123,7 +123,11 @@ class Definition:
         return {"serializer": self.serializer, **attributes}
 
     def version(self, root: str, cls: Any) -> str:
-        return _source.version(self.function, root, **self.settings(cls))
+        return _source.version(self.function, root, self.methods(cls), **self.settings(cls))
+
+    def methods(self, cls: Any) -> Sequence[Any]:
+        """What it could call by `self`."""
+        return _by_self.BySelf(self.function, cls).methods if cls is not None else ()
 
     # The value's own ways.
 
@@ -220,7 +224,8 @@ class Arguments:
     """What a fixture gets: the fixd fixtures among it are dependencies, the rest is part of the key.  `asked`: what it gets by
     request.getfixturevalue(), as far as it is known."""
 
-    def __init__(self, definition: Definition, request: Any, handles: Dict[Any, Any], root: str, asked: Sequence[Any] = ()):
+    def __init__(self, definition: Definition, request: Any, handles: Dict[Any, Any], root: str, asked: Sequence[Any] = (),
+                 owner: Any = None):
         self.views: List[View] = []
         self._parts: List[str] = []
         self._handles, self._request, self._root = handles, request, root
@@ -231,6 +236,8 @@ class Arguments:
             if print_ is None:
                 raise TypeError("what key= returns must be picklable")
             self._parts.append(f"key={print_}")
+        if owner is not None and not self._has_key:
+            self._add_own(definition, owner)
         if definition.reuse and "tmpdir_factory" in request._fixturedef.argnames:
             raise PerProcess(f"'tmpdir_factory', {OF_FACTORY}")
         self._visit(request._fixturedef, definition.scope)
@@ -242,7 +249,17 @@ class Arguments:
             elif name != "request":
                 self._visit_one(name, argument, definition.scope)
         if len(self.views) > DEPENDS_MAX:
-            raise ValueError(f"a fixture can be made of at most {DEPENDS_MAX} shared ones")
+            raise PerProcess(f"more than {DEPENDS_MAX} shared fixtures")
+
+    def _add_own(self, definition: Definition, owner: Any) -> None:
+        """What it gets by `self`."""
+        for name, print_, of_object in _by_self.parts_of(definition.function, owner):
+            if print_ is not None:
+                self._parts.append(f"self.{name}={print_}")
+            elif of_object and definition.scope in ("function", "definition"):
+                raise PerTest(f"self.{name}")
+            elif of_object:
+                raise PerProcess(f"'self.{name}', {NOT_COMPARED}")
 
     @property
     def key(self) -> Optional[str]:

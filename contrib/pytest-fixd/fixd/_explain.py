@@ -98,13 +98,13 @@ def explain(runtime: Any, session: pytest.Session) -> None:
         function, cls = definition.function, None
         if definition.is_method:
             cls = next((i.cls for i in session.items if getattr(i, "cls", None) is not None and hasattr(i.cls, fixturedef.argname)), None)
-        settings = definition.settings(cls)
+        settings, methods = definition.settings(cls), definition.methods(cls)
         code = function.__code__
         write("")
         write(f"{fixturedef.argname}: {os.path.relpath(code.co_filename, runtime.root)}:{code.co_firstlineno}, scope {definition.scope}, version "
-              f"{_source.version(function, runtime.root, **settings)}")
+              f"{_source.version(function, runtime.root, methods, **settings)}")
         now = _history.made_of(runtime, definition, cls)
-        for what, data in _source.Parts(function, runtime.root, **settings).all:
+        for what, data in _source.Parts(function, runtime.root, methods, **settings).all:
             if not what.startswith("setting "):
                 write(f"    {_history.shown(what, data)}  {what}")
         for what, value in now.items():

@@ -161,7 +161,7 @@ class SetUp:
 
     def _where(self, answers: Sequence[_asked.Answer]) -> _asked.Where:
         definition, runtime = self.definition, self.runtime
-        arguments = Arguments(definition, self.request, runtime.handles, runtime.root, answers)
+        arguments = Arguments(definition, self.request, runtime.handles, runtime.root, answers, self._self_args[0] if self._self_args else None)
         name = runtime.define(definition, definition.reuse and runtime.reuse, self.request)
         full = full_name(name, param_key(self.request), arguments.key)
         return _asked.Where(full, place_of(definition, self.request), tuple(arguments.views), tuple(answers))

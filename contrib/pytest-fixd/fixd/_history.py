@@ -37,7 +37,7 @@ def _chosen(runtime: Any, definition: Definition) -> Dict[str, str]:
 
 def made_of(runtime: Any, definition: Definition, cls: Any) -> Dict[str, str]:
     """By what it is: values, or words that differ when it does."""
-    parts = _source.Parts(definition.function, runtime.root, **definition.settings(cls)).all
+    parts = _source.Parts(definition.function, runtime.root, definition.methods(cls), **definition.settings(cls)).all
     return {**{_source.without_line(what): shown(what, data) for what, data in parts}, **_chosen(runtime, definition)}
 
 

@@ -459,7 +459,7 @@ def attributes_of(cls: Any) -> str:
 class Parts:
     """What a version is made of: (what it is, its bytes), in an order that is the same in every process."""
 
-    def __init__(self, function: Callable[..., Any], root: str, **settings: Any):
+    def __init__(self, function: Callable[..., Any], root: str, methods: Sequence[Any] = (), **settings: Any):
         self.root = root
         self.all: List[Tuple[str, bytes]] = []
         self._functions: List[Any] = []
@@ -472,6 +472,8 @@ class Parts:
             if inner is None:
                 break
             function = inner
+        for method in methods:
+            self._add_function(method, seen)
         for name, value in settings.items():
             self._add(f"setting {name}", _plain(value))
         self.files: Set[str] = {path for path in seen if os.path.isabs(path)} | self._own
@@ -526,10 +528,10 @@ def files_of(function: Callable[..., Any], root: str) -> Set[str]:
     return Parts(function, root).files
 
 
-def version(function: Callable[..., Any], root: str, **settings: Any) -> str:
+def version(function: Callable[..., Any], root: str, methods: Sequence[Any] = (), **settings: Any) -> str:
     """A word that changes when what the fixture builds may have changed."""
     digest = hashlib.blake2b(digest_size=12)
-    for what, data in Parts(function, root, **settings).all:
+    for what, data in Parts(function, root, methods, **settings).all:
         digest.update(without_line(what).encode(errors="surrogatepass") + b"\0" + data + b"\0")
     return digest.hexdigest()
 

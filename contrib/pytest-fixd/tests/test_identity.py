@@ -886,3 +886,60 @@ def test_what_a_class_can_do_without(project):
     for _ in range(2):
         assert "built in every process" not in project.run().passed(1).output
     assert sorted(project.log()) == ["lazy", "series"]
+
+
+def test_what_a_method_gets_by_self(project):
+    """Attributes that were set for a test are part of what it is, and methods and attributes of the class of its version."""
+    project.write("dep.py", "SIZE = 1\ndef size():\n    return 1\n")
+    project.write("base.py", """
+        import fixd
+        class Base:
+            @fixd.fixture(scope="class")
+            def data(self): return self.make(), self.size
+            @classmethod
+            @fixd.fixture(scope="session")
+            def of_class(cls): return cls.named()
+        """)
+    project.write("test_it.py", """
+        import fixd, pytest, dep
+        from base import Base
+        class TestSet:
+            @pytest.fixture(autouse=True, params=[1, 2])
+            def _set(self, request): self.n = request.param
+            @fixd.fixture
+            def data(self): return self.n * 10
+            @fixd.fixture
+            def passes_on(self): return number_of(self)
+            def test(self, data, passes_on): assert data == self.n * 10 == passes_on * 10
+        def number_of(one): return one.n
+        class TestMethod:
+            def setup_method(self, method): self.name, self.lock = method.__name__, open(__file__)
+            @fixd.fixture
+            def data(self): return f"for {self.name}"
+            @fixd.fixture
+            def cannot(self): return self.lock.name + self.name
+            def test_x(self, data, cannot): assert data == "for test_x" and cannot.endswith("test_x")
+            def test_y(self, data, cannot): assert data == "for test_y" and cannot.endswith("test_y")
+        class TestDerived(Base):
+            size = dep.SIZE
+            def make(self): return 1
+            @classmethod
+            def named(cls): return "one"
+            def test(self, data, of_class): assert data == (self.make(), self.size) and of_class == self.named()
+        def sized(n):
+            def decorate(cls): cls.size = n; return cls
+            return decorate
+        @sized(5)
+        class TestDecorated(Base):
+            def make(self): return dep.size()
+            def test(self, data): assert data == (self.make(), self.size)
+        """)
+    for _ in range(2):
+        output = project.run().passed(6).output
+        assert "is built by every test: it uses 'self.lock', which each test has for itself" in output, output
+    project.write("dep.py", "SIZE = 2\ndef size():\n    return 2\n")
+    with open(project.file("test_it.py")) as f:
+        text = f.read()
+    project.write("test_it.py", text.replace("return 1\n", "return 3\n").replace("sized(5)", "sized(6)").replace('"one"', '"two"'))
+    project.run().passed(6)
+    project.run("-n", "2").passed(6)
