@@ -7,8 +7,9 @@ import hashlib
 import inspect
 import os
 import pathlib
+import types
 import urllib.parse
-from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 
 from . import _by_self, _source, _values
 from ._fingerprint import PLAIN, fingerprint
@@ -19,6 +20,7 @@ NAME_MAX = 150
 PARAM_MAX = 60
 READABLE_MAX = 20
 DEPENDS_MAX = 64
+PARTS_MAX = 1000  # of a value that are looked at
 # Of what pytest and pytest-xdist offer each test: the same for all of them.
 SAME_FOR_ALL = {"cache", "worker_id", "testrun_uid"}
 
@@ -209,10 +211,32 @@ OF_FACTORY = "whose directories end with this run; as an argument tmp_path_facto
 def _is_of_this_run(value: Any, config: Any) -> bool:
     """A path below the base directory that pytest has made for this process."""
     base = getattr(getattr(config, "_tmp_path_factory", None), "_basetemp", None)
+    return base is not None and any(_is_below(path, pathlib.Path(base)) for path in _paths_in(value))
+
+
+def _is_below(path: Any, base: pathlib.Path) -> bool:
     try:
-        return isinstance(value, (str, os.PathLike)) and base is not None and pathlib.Path(base) in pathlib.Path(value).parents
+        return base in pathlib.Path(path).parents
     except (TypeError, ValueError):
         return False
+
+
+def _paths_in(value: Any) -> Iterator[Any]:
+    """What may be one, in a value and in what it has."""
+    left, seen = [value], set()
+    while left and len(seen) < PARTS_MAX:
+        one = left.pop()
+        if id(one) in seen:
+            continue
+        seen.add(id(one))
+        if isinstance(one, (str, os.PathLike)):
+            yield one
+        elif isinstance(one, dict):
+            left += [*one, *one.values()]
+        elif isinstance(one, (list, tuple, set, frozenset)):
+            left += one
+        elif isinstance(getattr(one, "__dict__", None), dict) and not isinstance(one, (type, types.ModuleType, types.FunctionType)):
+            left += vars(one).values()
 
 
 def _has_finalizers(fixturedef: Any) -> bool:

@@ -943,3 +943,22 @@ def test_what_a_method_gets_by_self(project):
     project.write("test_it.py", text.replace("return 1\n", "return 3\n").replace("sized(5)", "sized(6)").replace('"one"', '"two"'))
     project.run().passed(6)
     project.run("-n", "2").passed(6)
+
+
+def test_directory_of_the_run_inside_another_value(project):
+    project.conftest("""
+        import dataclasses, pathlib
+        @dataclasses.dataclass
+        class Place: dir: pathlib.Path
+        @pytest.fixture(scope="session")
+        def place(tmp_path_factory): return [{"place": Place(tmp_path_factory.mktemp("place"))}]
+        @fixd.fixture(scope="session")
+        def path(place):
+            path = place[0]["place"].dir / "f"
+            path.write_text("1")
+            return path
+        """)
+    project.write("test_it.py", "def test(path): assert path.read_text() == '1'\n")
+    for _ in range(2):
+        output = project.run("--basetemp", project.file("base")).passed(1).output
+        assert "is built in every process: it uses 'place', which lies in a directory of this run" in output, output
