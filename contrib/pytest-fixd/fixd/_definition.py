@@ -355,7 +355,18 @@ class Arguments:
             # What it is cannot be told, but where it comes from; key= tells the rest.
             print_ = self._request.node.nodeid if parametrized else self._origin(name, argument)
         self._parts.append(f"{name}={print_}")
+        param = None if parametrized else self._param_of(name, argument, result)
+        if param is not None and param != print_:
+            self._parts.append(f"{name}.param={param}")
         self._visit(argument, scope)
+
+    def _param_of(self, name: str, argument: Any, result: Any) -> Optional[str]:
+        """What it was given, which its value need not tell."""
+        callspec = getattr(self._request._pyfuncitem, "callspec", None)
+        if not getattr(argument, "params", None) and name not in getattr(callspec, "params", {}):
+            return None
+        param = fingerprint(result[1]) if result is not None and result[1] is not None else None
+        return param or str(getattr(callspec, "indices", {}).get(name))
 
     def _origin(self, name: str, argument: Any) -> str:
         index = getattr(argument, "cached_param_index", None)

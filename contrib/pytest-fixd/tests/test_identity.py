@@ -945,6 +945,38 @@ def test_what_a_method_gets_by_self(project):
     project.run("-n", "2").passed(6)
 
 
+def test_parameter_of_a_plain_argument(project):
+    """Also where its value does not tell it."""
+    project.write("settings.py", "BACKEND = 'none'\n")
+    project.conftest("""
+        import settings
+        @pytest.fixture(scope="module", params=["sqlite", "pg"])
+        def backend(request):
+            settings.BACKEND = request.param
+            yield
+            settings.BACKEND = "none"
+        @pytest.fixture(scope="module")
+        def between(backend): return None
+        @fixd.fixture(scope="module")
+        def db(backend): return "connected to " + settings.BACKEND
+        @fixd.fixture(scope="session")
+        def number(plain): return plain
+        @pytest.fixture(scope="session", params=[1, 2])
+        def plain(request): return request.param
+        @fixd.fixture(scope="module")
+        def further(between): return settings.BACKEND
+        """)
+    project.write("test_it.py", """
+        import settings
+        def test(db, further): assert db == "connected to " + settings.BACKEND and further == settings.BACKEND
+        def test_number(number, plain): assert number == plain
+        """)
+    for _ in range(2):
+        project.run().passed(4)
+    names = project.fixctl("status").stdout
+    assert "number[plain=1]" in names and "db[backend.param='sqlite' backend=None]" in names, names
+
+
 def test_directory_of_the_run_inside_another_value(project):
     project.conftest("""
         import dataclasses, pathlib
