@@ -12,7 +12,7 @@ import contextlib
 import functools
 import inspect
 import sys
-from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Set, Tuple
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 import pytest
 
@@ -57,7 +57,8 @@ def ask(request: Any, name: str) -> Answer:
 
 
 # What another test, or another process, has otherwise; and of a scope, what all have that share it.
-OF_THE_TEST = ("node", "function", "module", "cls", "instance", "keywords", "fixturenames", "path", "fspath", "session", "addfinalizer")
+DONE_TO_THE_TEST = ("addfinalizer", "applymarker")
+OF_THE_TEST = ("node", "function", "module", "cls", "instance", "keywords", "fixturenames", "path", "fspath", "session", *DONE_TO_THE_TEST)
 _OF_SCOPE = {scope: ("node", "path", "fspath") for scope in ("class", "module", "package")}
 _OURS = ("_pytest.", "pytest", "xdist.", __package__ + ".")
 
@@ -82,16 +83,16 @@ def _kind_that_listens(kind: type) -> type:
 class Record:
     """What a fixture asks for while it is built, and what it looks at of the test that needs it."""
 
-    def __init__(self, request: Any, around: Callable[[Callable[[], Any]], Any]):
-        """`around` calls what sets up what is asked for."""
-        self._around = around
+    def __init__(self, request: Any, around: Callable[[Callable[[], Any]], Any], as_built: Callable[[str, Any], Any]):
+        """`around` calls what sets up what is asked for; `as_built` gives it as others have it."""
+        self._around, self._as_built = around, as_built
         self.answers: List[Answer] = []
         self.looked: Set[str] = set()
         self._request, self._get = request, request.getfixturevalue
 
-    def of_the_test(self, scope: Any) -> Optional[str]:
-        """What others with which it would be shared have otherwise, as far as can be told."""
-        found = [name for name in OF_THE_TEST if name in self.looked and name not in _OF_SCOPE.get(scope, ())]
+    def of_the_test(self, scope: Any, names: Sequence[str]) -> Optional[str]:
+        """Of these what others with which it would be shared have otherwise, as far as can be told."""
+        found = [name for name in names if name in self.looked and name not in _OF_SCOPE.get(scope, ())]
         return f"request.{found[0]}" if found else None
 
     def _getfixturevalue(self, argname: str) -> Any:
@@ -102,7 +103,7 @@ class Record:
             self.answers.append(Answer(argname, None, type(e).__qualname__))
             raise
         self.answers.append(Answer(argname, self._request._get_active_fixturedef(argname)))
-        return value
+        return self._as_built(argname, value)
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:

@@ -17,6 +17,7 @@ import pytest
 
 from . import _asked, _classes, _directories, _ends, _history, _ledger, _limit, _live, _made_of, _outside, _patterns, _reads, _remote, _source, _teardown, _values
 from ._definition import NOT_COMPARED, SCOPES, Arguments, Definition, PerProcess, PerTest, full_name, param_key, place_of, title_of
+from ._fingerprint import fingerprint
 from ._handle import Handle
 from ._lib import NOTE_MAX, Build, FixdError, View
 from ._runtime import runtime_of
@@ -111,10 +112,39 @@ class SetUp:
         self._looked = False  # for it on the remote
         self._cause: Optional[str] = None  # why it is built again
 
-    def call(self, directories: Optional[_directories.Directories] = None) -> Any:
+    def call(self, directories: Optional[_directories.Directories] = None, for_others: bool = False) -> Any:
         __tracebackhide__ = True
-        arguments = self._arguments if directories is None else {**self._arguments, "tmp_path_factory": directories}
+        arguments = {name: self._as_built(name, value) for name, value in self._arguments.items()} if for_others else dict(self._arguments)
+        if directories is not None:
+            arguments["tmp_path_factory"] = directories
         return self.definition.function(*self._self_args, **arguments)
+
+    def _as_built(self, name: str, value: Any) -> Any:
+        """What others get is made of what others have, and not of what a test has changed here."""
+        handle = self._handle_of(name)
+        if not isinstance(handle, Handle) or handle.stored is None or handle.value is not value:
+            return value
+        stored, definition = handle.stored, handle.definition
+        if definition.store is not None or definition.tokens:
+            return value
+        if definition.parse is not None:
+            # Nobody can tell whether it was changed: it is not made twice before somebody has had it.
+            in_test = self.called not in getattr(self.request._pyfuncitem, "fixturenames", ()) and self.runtime.has_asked(handle)
+            return definition.parsed(stored.value()) if handle.was_had or in_test else value
+        fresh = stored.value()
+        return value if stored.private_print(value) == stored.private_print(fresh) else fresh
+
+    def _prints_of_plain(self) -> Dict[str, Optional[str]]:
+        """Of the arguments that are no shared ones."""
+        return {name: fingerprint(value) for name, value in self._arguments.items()
+                if name != "request" and getattr(self._handle_of(name), "stored", None) is None}
+
+    def _handle_of(self, name: str) -> Any:
+        """Of a shared one; else None."""
+        try:
+            return self.runtime.handles.get(self.request._get_active_fixturedef(name)) if name != "request" else None
+        except Exception:
+            return None
 
     def local(self) -> Handle:
         """Like plain pytest: without a daemon, or of what each test has for itself."""
@@ -141,6 +171,9 @@ class SetUp:
         __tracebackhide__ = True
         definition, runtime = self.definition, self.runtime
         if definition in runtime.unsettled:
+            return self.local()
+        if definition.scope == "function" and definition.makes_directories and definition.isolate:
+            self._tell_alone(definition, "is built by every test: each may change the directory that it makes; writable=False shares it")
             return self.local()
         answers: List[_asked.Answer] = []
         while True:
@@ -340,13 +373,13 @@ class SetUp:
         if view.writable and view.isolated:
             self.runtime.writable.append(handle)
 
-    def first_half(self, handle: Handle, directories: Optional[_directories.Directories] = None) -> Any:
+    def first_half(self, handle: Handle, directories: Optional[_directories.Directories] = None, for_others: bool = False) -> Any:
         __tracebackhide__ = True
         definition = self.definition
         handle.made = True
         if not definition.generator:
-            return self.call(directories)
-        generator = self.call(directories)
+            return self.call(directories, for_others)
+        generator = self.call(directories, for_others)
         try:
             value = next(generator)
             if definition.tokens:
@@ -396,7 +429,7 @@ class SetUp:
         reuse, title = definition.reuse and runtime.reuse, title_of(definition, where.full, where.place)
         no_buffers: List[memoryview] = []
         made_of, ends = _made_of.MadeOf(definition, runtime, self.request), _ends.Ends(definition.class_of(self.request) if definition.is_method else None)
-        asked = _asked.Record(self.request, ends.asks)
+        asked = _asked.Record(self.request, ends.asks, self._as_built)
         classes: Set[type] = set()
         directories = _directories.Directories() if definition.makes_directories else None
         if directories is not None:
@@ -407,10 +440,14 @@ class SetUp:
             self._reset(where.views)
             witness = runtime.witness() if definition.store is None and definition.serializer != "json" else None
             with _limit.limited(definition.timeout or runtime.timeout, title), made_of.listening(asked), ends.listening(), self._named(where.full):
-                value = handle.data = self.first_half(handle, directories)
+                before = self._prints_of_plain()
+                value = handle.data = self.first_half(handle, directories, for_others=True)
             besides = ends.set_besides(made_of.set) if not definition.tokens else None
             if besides:
                 raise _values.CannotShare(besides)
+            changed = next((name for name, print_ in self._prints_of_plain().items() if print_ != before[name]), None)
+            if changed is not None:
+                raise _values.CannotShare(f"it has changed its argument '{changed}', which other processes and tests have as it was")
             self._check_looks(asked)
             steps = self._steps(where, asked.answers)
             self._reset(steps[-1].views)
@@ -473,7 +510,7 @@ class SetUp:
 
     def _check_looks(self, asked: _asked.Record) -> None:
         definition = self.definition
-        looked = asked.of_the_test(definition.scope) if definition.key is None or "addfinalizer" in asked.looked else None
+        looked = asked.of_the_test(definition.scope, _asked.OF_THE_TEST if definition.key is None else _asked.DONE_TO_THE_TEST)
         if looked == "request.addfinalizer":
             raise PerProcess(f"{looked}(), whose function this process alone can call; teardown=, or what stands behind a yield, others can, too")
         if looked and definition.scope in ("function", "definition"):

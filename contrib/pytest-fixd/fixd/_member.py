@@ -301,7 +301,7 @@ class Runtime:
         for handle in list(self.handles.values()):
             # Or it may be asked for by request.getfixturevalue(), and somebody has had it.
             if handle.fixturedef.argname in wanted or ("request" in wanted and (handle.was_had or handle.unseen)):
-                handle.was_had = False
+                handle.was_had = handle.was_had and getattr(handle.definition, "parse", None) is not None
                 if handle.unseen and handle.view is not None:
                     handle.view.reset()
                     handle.unseen = False

@@ -226,3 +226,45 @@ def test_fixture_that_asks_otherwise_each_time(project):
     assert "fixture 'data' (conftest.py:12) is built in every process: it asks for other fixtures than before" in output, output
     for _ in range(2):
         project.run(env={"WHICH": "two", "KEY": "3", "WANTED": "2"}).passed(1)
+
+
+def test_what_is_done_to_a_test(project):
+    """A mark that it gives, and an argument that it changes, belong to the test that has them."""
+    project.conftest("""
+        @fixd.fixture
+        def broken(request):
+            request.applymarker(pytest.mark.xfail(reason="known"))
+            return 1
+        @pytest.fixture
+        def calls(): return []
+        @fixd.fixture
+        def service(calls):
+            calls.append("started")
+            return "service"
+        """)
+    project.write("test_it.py", """
+        def test_1(broken): assert False
+        def test_2(broken): assert False
+        def test_3(service, calls): assert calls == ["started"]
+        def test_4(service, calls): assert calls == ["started"]
+        """)
+    for _ in range(2):
+        output = project.run().passed(2).output
+        assert "2 xfailed" in output, output
+        assert "fixture 'broken' (conftest.py:8) is built by every test: it uses 'request.applymarker', which each test has for itself" in output, output
+        assert "fixture 'service' (conftest.py:14) is built in every process: it has changed its argument 'calls'" in output, output
+
+
+def test_more_fixtures_than_one_can_be_made_of(project):
+    project.conftest("""
+        def one(i):
+            @fixd.fixture(scope="session", name=f"f{i}")
+            def f(): return i
+            return f
+        for i in range(65): globals()[f"f{i}"] = one(i)
+        @fixd.fixture(scope="session")
+        def total(request): return sum(request.getfixturevalue(f"f{i}") for i in range(65))
+        """)
+    project.write("test_it.py", "def test(total): assert total == sum(range(65))\n")
+    output = project.run().passed(1).output
+    assert "fixture 'total' (conftest.py:13) is built in every process: it uses more than 64 shared fixtures" in output, output

@@ -289,3 +289,67 @@ def test_changes_by_tests_that_did_not_ask(project):
             assert request.getfixturevalue("array").sum() == 0
         """)
     project.run().passed(4)
+
+
+def test_what_is_built_of_what_a_test_has_changed(project):
+    """It is made of what others have."""
+    project.conftest("""
+        @fixd.fixture(scope="session")
+        def base(): return {"a": 1}
+        @fixd.fixture(scope="session")
+        def of_base(base): return sorted(base)
+        @fixd.fixture(scope="session")
+        def asks(request): return sorted(request.getfixturevalue("base"))
+        class Model:
+            def __init__(self, weights): self.weights = weights
+        @fixd.fixture(scope="session", parse=Model)
+        def model(): return [1.0]
+        @fixd.fixture(scope="session")
+        def predictions(model): return sum(model.weights)
+        @fixd.fixture
+        def items(): return [1]
+        @fixd.fixture
+        def count(items): return len(items)
+        """)
+    project.write("test_first.py", """
+        def test_mine(base, request):
+            base["mine"] = 1
+            request.getfixturevalue("of_base")
+            request.getfixturevalue("asks")
+            assert base["mine"]
+        def test_model(model): model.weights.append(100.0)
+        def test_of_model(predictions): pass
+        def test_items(items, request):
+            items.append(2)
+            request.getfixturevalue("count")
+        """)
+    project.write("test_later.py", """
+        def test_base(of_base, asks): assert of_base == asks == ["a"]
+        def test_model(predictions): assert predictions == 1.0
+        def test_count(count): assert count == 1
+        """)
+    project.run("test_first.py").passed(4)
+    project.run("test_later.py").passed(3)
+
+
+def test_a_directory_that_each_test_may_change(project):
+    project.conftest("""
+        @fixd.fixture
+        def tree(tmp_path_factory):
+            log("tree")
+            path = tmp_path_factory.mktemp("tree")
+            (path / "f").write_text("1")
+            return path
+        @fixd.fixture(writable=False)
+        def shared(tmp_path_factory):
+            log("shared")
+            return tmp_path_factory.mktemp("shared")
+        """)
+    project.write("test_it.py", """
+        def test_1(tree, shared): (tree / "f").write_text("2"); (tree / "new").touch()
+        def test_2(tree, shared): assert (tree / "f").read_text() == "1" and not (tree / "new").exists()
+        """)
+    for _ in range(2):
+        output = project.run().passed(2).output
+        assert "fixture 'tree' (conftest.py:8) is built by every test: each may change the directory that it makes; writable=False shares it" in output, output
+    assert project.count("tree") == 4 and project.count("shared") == 1
