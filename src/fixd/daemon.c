@@ -445,9 +445,9 @@ void daemon_finish(struct daemon *d)
 		/* Replies that are still on their way hold images, and those their ranges. */
 		d->model.loop = loop_free(d->model.loop);
 		trees_deinit(&d->work);
+		work_close_events(&d->work);
 	}
 	d->model.region = region_free(d->model.region);
-	work_close_events(&d->work);
 	free(d->model.unsandboxed);
 	config_free(d->model.config);
 	free(d->server.socket);

@@ -63,6 +63,14 @@ def test_descriptors_that_cannot_be_watched(t):
     ends(t, "fcntl", "ENOMEM", ["6", "12"])
 
 
+def test_no_loop_at_all(t):
+    on(t, "epoll")
+    config = t.write("none.ini", "[fixd]\nio = epoll\n" + INI)
+    done = subprocess.run([*t.injecting("epoll_create1", "EMFILE", "1+"), harness.program("fixd"), "--config", config, "--socket", t.path("none")],
+                          capture_output=True, timeout=LIMIT, env=harness.process_environment())
+    assert done.returncode == 1 and b"no event loop: Too many open files" in done.stderr, done
+
+
 def test_ring_that_refuses_for_a_moment(t):
     on(t, "ring")
     for error in ("EAGAIN", "ENOMEM", "EBUSY", "EINTR"):
