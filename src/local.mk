@@ -208,6 +208,7 @@ libfixd_preload_la_SOURCES = \
 	src/base/tree.c src/base/tree.h \
 	src/preload/actions.c \
 	src/preload/attr.c \
+	src/preload/bounce.c \
 	src/preload/cwd.c \
 	src/preload/dir.c \
 	src/preload/environment.c src/preload/environment.h \

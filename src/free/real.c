@@ -27,6 +27,8 @@ void *real_find(_Atomic(void *) *next, const char *name)
 	int saved = errno;
 	void *found = dlsym(RTLD_NEXT, name);
 
+	if (real_guard)
+		found = real_guard(found, name, NULL);
 	atomic_store_explicit(next, found, memory_order_relaxed);
 	errno = saved;
 	return found;
@@ -40,10 +42,12 @@ static void *find_versioned(const char *name)
 void *real_find_old(_Atomic(void *) *next, const char *name)
 {
 	int saved = errno;
-	void *found = dlsym(RTLD_NEXT, name);
+	void *found = dlsym(RTLD_NEXT, name), *old = found ? NULL : find_versioned(name);
 
-	if (!found)
-		found = find_versioned(name);
+	if (real_guard)
+		found = real_guard(found ? found : old, name, found ? NULL : FIRST_VERSION);
+	else if (!found)
+		found = old;
 	atomic_store_explicit(next, found, memory_order_relaxed);
 	errno = saved;
 	return found;

@@ -26,6 +26,9 @@ __attribute__((visibility("hidden"))) void *real_find_old(_Atomic(void *) *next,
 /* Of the allocator: an old version of it counts if its library comes first, for programs ask for that version. */
 __attribute__((visibility("hidden"))) void *real_find_allocator(_Atomic(void *) *next, const char *name);
 
+/* Where the path shim is there: what is called in the place of `found`, the next function of that name and version (NULL: the default). */
+__attribute__((visibility("hidden"), weak)) void *real_guard(void *found, const char *name, const char *version);
+
 /*
  * Of a library that the program need not have: where it was loaded for one library alone, that one's is found, which `caller` (an
  * address) is in. What was found stays loaded. NULL: there is none.

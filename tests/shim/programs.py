@@ -171,6 +171,38 @@ int stat(const char *path, struct stat *st) { return __xstat(1, path, st); }
     both(t, ["sh", "-c", f"export LD_PRELOAD=\"{library} $LD_PRELOAD\"; cat shown/tree/a.txt; stat -c %s shown/tree/a.txt /etc/passwd; ls shown/tree"])
 
 
+# Each asks libc's way in for what it stands in front of, or a function that is the same to us.
+INTERPOSERS = {
+    "stat by number": "int stat(const char *p, void *s) { return syscall(SYS_stat, p, s); } "
+                      "int fstatat(int d, const char *p, void *s, int f) { return syscall(SYS_newfstatat, d, p, s, f); }",
+    "open by number": "int open(const char *p, int f, int m) { return syscall(SYS_openat, -100, p, f, m); } "
+                      "int openat(int d, const char *p, int f, int m) { return syscall(SYS_openat, d, p, f, m); }",
+    "open by sibling": "int open64(const char *, int, ...); int open(const char *p, int f, int m) { return open64(p, f, m); }",
+    "close": "int close(int f) { return syscall(SYS_close, f); } int fcntl(int f, int c, long a) { return syscall(SYS_fcntl, f, c, a); }",
+    "exec": "int execve(const char *p, void *a, void *e) { return syscall(SYS_execve, p, a, e); }",
+    "rename": "int renameat2(int, const char *, int, const char *, unsigned); int renameat(int, const char *, int, const char *); "
+              "int rename(const char *a, const char *b) { return renameat(-100, a, -100, b); } "
+              "int renameat(int x, const char *a, int y, const char *b) { return renameat2(x, a, y, b, 0); }",
+    "unlink": "int unlink(const char *p) { return syscall(SYS_unlink, p); } int unlinkat(int d, const char *p, int f) { return syscall(SYS_unlinkat, d, p, f); }",
+    "readdir": "void *readdir64(void *); void *readdir(void *d) { return readdir64(d); }",
+    "readlink": "long readlink(const char *p, char *b, size_t n) { return syscall(SYS_readlink, p, b, n); }",
+    "truncate": "int truncate64(const char *, long); int truncate(const char *p, long n) { return truncate64(p, n); }",
+}
+
+
+def test_libraries_that_are_asked_for_what_they_ask_for(t):
+    if not os.uname().machine == "x86_64":
+        raise Skip("the numbers are those of x86_64")
+    head = "#define _GNU_SOURCE\n#include <stddef.h>\n#include <sys/syscall.h>\nlong syscall(long, ...);\n"
+    libraries = [compiled(t, f"interposer{n}.so", head + text, "-shared", "-fPIC") for n, text in enumerate(INTERPOSERS.values())]
+    script = t.write("uses.sh", "cd shown/tree; cat a.txt; ls -l | wc -l; echo q >>a.txt; mkdir n; mv a.txt n/; rm n/a.txt; ln -s x s; readlink s; "
+                     "/usr/bin/python3 -c 'import os; os.truncate(\"same.txt\", 2); print(sorted(os.listdir(\".\")))'\n")
+    s = stage(t)
+    for name, library in zip(INTERPOSERS, libraries):
+        done = s.run(["sh", "-c", f"LD_PRELOAD=\"{library} $LD_PRELOAD\" sh {script}; LD_PRELOAD=\"$LD_PRELOAD {library}\" cat shown/tree/sub/b.txt"])
+        assert done.code == 0 and done.out.decode().splitlines() == ["hello", "4", "x", "['n', 's', 'same.txt', 'sub']", "world"], (name, done.__dict__)
+
+
 def test_fakeroot(t):
     needs("fakeroot")
     both(t, ["sh", "-c", "fakeroot sh -c 'chown 123 shown/tree/a.txt; stat -c %u shown/tree/a.txt; touch shown/tree/new; ls shown/tree; rm shown/tree/new'"],
@@ -378,6 +410,11 @@ def test_users_groups_and_hosts(t):
     done = subprocess.run([program("fixctl"), "--socket", d.socket, "run", "--isolate", t.mode, "--", "sh", "-c",
                            f"/usr/bin/python3 {t.write('names.py', NAMES)}; getent passwd fixuser; getent group fixgroup; getent hosts fixd-alias; id -Gn fixuser"],
                           capture_output=True, env=environment(TMPDIR=t.dir), timeout=LIMIT)
+    many = ("import pwd, grp, resource\nfor _ in range(40): pwd.getpwnam('fixuser'), grp.getgrgid(4243)\n"
+            "assert len(pwd.getpwall()) == 2\nassert int(open('/proc/self/statm').read().split()[0]) < 100000\n")
+    again = subprocess.run([program("fixctl"), "--socket", d.socket, "run", "--isolate", t.mode, "--", "/usr/bin/python3", "-c", many],
+                           capture_output=True, env=environment(TMPDIR=t.dir), timeout=LIMIT)
+    assert again.returncode == 0, again
     assert done.stdout.decode().splitlines() == [
         "4242 fixuser fixuser", "4243 fixgroup fixgroup [4242, 4243]", "\"getpwnam(): name not found: 'root-of-nothing'\"", "\"getpwnam(): name not found: 'daemon'\"",
         "127.0.0.9 ('fixd-test-host', ['fixd-alias'], ['127.0.0.9']) fixd-test-host", "[('127.0.0.9', 80), ('::9', 80)]", "fixd-test-host",

@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The next function of a name may be that of another preloaded library, which in its turn asks for the same: with syscall(2), or with
+ * a function that is the same one to the shim, as open64(3) is. That comes back to the shim, and went round and round.
+ *
+ * Promises: such a library is asked once for each call of the program; what it asks for itself while it answers is libc's. One that is
+ * not there costs nothing.
+ */
+#include "preload/shim.h"
+
+#include <dlfcn.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define SLOTS 128
+
+/* Of six words at most, which is what all of these take, and one that comes back. */
+typedef long function(long, long, long, long, long, long);
+
+struct bounce {
+	function *foreign; /* of another library */
+	function *own;	   /* libc's */
+	function *way_in;  /* that calls these two */
+	bool replaces;	   /* the process, and so does not come back to where vfork(2) has a child in the parent's memory */
+};
+
+static _Atomic(void *) table;
+static _Atomic(unsigned) n_taken;
+/* Those that this thread is in: who is. */
+static __thread pid_t inside[SLOTS] __attribute__((tls_model("initial-exec")));
+
+static long bounce(unsigned slot, long a, long b, long c, long d, long e, long f)
+{
+	const struct bounce *one = (const struct bounce *)atomic_load_explicit(&table, memory_order_relaxed) + slot;
+	pid_t self = one->replaces ? (pid_t)kernel(SYS_gettid) : 1;
+	long r;
+
+	if (inside[slot] == self)
+		return one->own(a, b, c, d, e, f);
+	inside[slot] = self;
+	r = one->foreign(a, b, c, d, e, f);
+	inside[slot] = 0;
+	return r;
+}
+
+/* clang-format off */
+#define EIGHT(X, n) X(n##0) X(n##1) X(n##2) X(n##3) X(n##4) X(n##5) X(n##6) X(n##7)
+#define ALL(X) \
+	EIGHT(X, 0) EIGHT(X, 01) EIGHT(X, 02) EIGHT(X, 03) EIGHT(X, 04) EIGHT(X, 05) EIGHT(X, 06) EIGHT(X, 07) \
+	EIGHT(X, 010) EIGHT(X, 011) EIGHT(X, 012) EIGHT(X, 013) EIGHT(X, 014) EIGHT(X, 015) EIGHT(X, 016) EIGHT(X, 017)
+/* clang-format on */
+#define BOUNCE(n)                                                              \
+	static long bounce_##n(long a, long b, long c, long d, long e, long f) \
+	{                                                                      \
+		return bounce(n, a, b, c, d, e, f);                            \
+	}
+ALL(BOUNCE)
+/* By code and not by a table, which the loader would have to fill in every process. */
+static APART void note_ways_in(struct bounce *all)
+{
+#define WAY_IN(n) all[n].way_in = bounce_##n;
+	ALL(WAY_IN)
+}
+
+/* With more arguments, or that look who calls them, or return twice. */
+static bool has_its_own_ways(const char *name)
+{
+	static const char names[] =
+		"syscall\0vfork\0clone\0dlopen\0dlmopen\0dlsym\0dlvsym\0dladdr\0dladdr1\0getnameinfo\0gethostbyname2_r\0"
+		"gethostbyaddr_r\0";
+
+	for (const char *p = names; *p; p += strlen(p) + 1) {
+		if (!strcmp(name, p))
+			return true;
+	}
+	return false;
+}
+
+/* A sanitizer's calls libc by itself, and may not have begun yet: nothing can be loaded then. */
+static bool is_sanitizer(const char *library)
+{
+	return library && strstr(library, "san.so");
+}
+
+/* Libc's, where `found` is another library's; else NULL. */
+static function *own_of(const void *found, const char *name, const char *version)
+{
+	Dl_info libc, of;
+	void *handle;
+
+	/* Any function that nobody else has tells where libc is. */
+	if (!REAL(dladdr)((const void *)strerrordesc_np, &libc) || !REAL(dladdr)(found, &of) || of.dli_fbase == libc.dli_fbase ||
+	    is_sanitizer(of.dli_fname))
+		return NULL;
+	handle = REAL(dlopen)("libc.so.6", RTLD_LAZY | RTLD_NOLOAD);
+	return handle ? (function *)(version ? dlvsym(handle, name, version) : dlsym(handle, name)) : NULL;
+}
+
+void *real_guard(void *found, const char *name, const char *version)
+{
+	function *own = found && !has_its_own_ways(name) ? own_of(found, name, version) : NULL;
+	struct bounce *all = own ? large_get(&table, SLOTS * sizeof(struct bounce)) : NULL;
+	unsigned slot = all ? atomic_fetch_add(&n_taken, 1) : SLOTS;
+
+	if (slot >= SLOTS)
+		return found;
+	note_ways_in(all);
+	all[slot].foreign = (function *)found;
+	all[slot].own = own;
+	all[slot].replaces = strstr(name, "exec");
+	return (void *)all[slot].way_in;
+}
