@@ -18,6 +18,7 @@
 #include "base/alloc.h"
 #include "base/fd.h"
 #include "builder/keep.h"
+#include "builder/processes.h"
 #include "builder/remote.h"
 #include "builder/usage.h"
 #include "builder/work.h"
@@ -27,13 +28,17 @@
 #define UNHEARD_TRIES 1000
 #define UNHEARD_MS 10
 
-/* The daemon died: so does everything it started. */
+/* The daemon has died, or wants an end: so does everything that was started. */
 static void on_orphaned(int signal)
 {
 	(void)signal;
-	kill(0, SIGKILL);
-	/* Where that is refused: our children are killed as we end. */
-	_exit(EXIT_FAILURE);
+	processes_die();
+}
+
+/* Whatever that starts is found among our descendants, also where it has a session of its own. */
+static bool runs_a_shell(enum job_kind kind)
+{
+	return kind == JOB_COMMAND || kind == JOB_TREE || kind == JOB_CHECK;
 }
 
 static int receive_job(struct work *w)
@@ -129,8 +134,7 @@ _Noreturn static void end_unheard(pid_t daemon)
 {
 	for (int tries = 0; tries < UNHEARD_TRIES && getppid() == daemon; tries++)
 		poll(NULL, 0, UNHEARD_MS);
-	kill(0, SIGKILL);
-	_exit(EXIT_FAILURE);
+	processes_die();
 }
 
 /* What is published has to be torn down from then on. */
@@ -225,7 +229,11 @@ int main(int argc, char **argv)
 		return 2;
 	}
 	stays = w.job.kept && w.job.kind != JOB_REAP;
+	if (runs_a_shell(w.job.kind))
+		processes_adopt();
 	do_job(&w, &inputs);
+	if (!stays)
+		processes_end_all();
 	fflush(NULL);
 	seal(&w);
 	if (w.sealed && w.job.verify && w.job.kind == JOB_PLUGIN)

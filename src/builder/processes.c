@@ -13,9 +13,11 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
+#include "base/clock.h"
 #include "base/fd.h"
 #include "base/path.h"
 #include "base/process.h"
@@ -24,6 +26,7 @@
 
 #define ENVIRON_MAX ((size_t)4 << 20)
 #define CHILDREN_MAX ((size_t)4 << 20)
+#define END_TRIES 1000
 
 pid_t processes_start(const char *command, int out)
 {
@@ -88,6 +91,63 @@ static bool is_marked(pid_t pid, const char *mark)
 			return true;
 	}
 	return false;
+}
+
+/* Known before a signal handler asks. */
+static char own_children[64];
+
+void processes_adopt(void)
+{
+	snprintf(own_children, sizeof own_children, "/proc/self/task/%d/children", (int)getpid());
+	prctl(PR_SET_CHILD_SUBREAPER, 1);
+}
+
+/* A part of them, which are killed. How many there were. */
+static size_t kill_some_children(void)
+{
+	int fd = open(own_children, O_RDONLY | O_CLOEXEC);
+	char list[4096];
+	ssize_t n = fd < 0 ? 0 : read(fd, list, sizeof list);
+	size_t killed = 0;
+	pid_t pid = 0;
+
+	/* Each number has a space behind it: one that was cut has none. */
+	for (ssize_t i = 0; i < n; i++) {
+		if (list[i] >= '0' && list[i] <= '9') {
+			pid = pid * 10 + (list[i] - '0');
+			continue;
+		}
+		killed += pid > 1 && kill(pid, SIGKILL) == 0;
+		pid = 0;
+	}
+	if (fd >= 0)
+		close(fd);
+	return killed;
+}
+
+void processes_end_all(void)
+{
+	const struct timespec pause = { .tv_nsec = NSEC_PER_MSEC };
+
+	for (int tries = 0; *own_children && tries < END_TRIES; tries++) {
+		size_t killed = kill_some_children();
+
+		/* The children of those that are gone are ours then. */
+		while (waitpid(-1, NULL, WNOHANG) > 0)
+			;
+		if (!killed)
+			break;
+		nanosleep(&pause, NULL);
+	}
+	*own_children = '\0'; /* who is begun from here on is to go on */
+}
+
+void processes_die(void)
+{
+	processes_end_all();
+	kill(0, SIGKILL);
+	/* Where that is refused: our children are killed as we end. */
+	_exit(EXIT_FAILURE);
 }
 
 bool processes_each(bool (*fn)(pid_t pid, void *arg), void *arg)

@@ -15,6 +15,15 @@ pid_t processes_start(const char *command, int out);
 /* To the process group (0: none), and to every child of this process. */
 void processes_signal_children(pid_t group, int signal);
 
+/*
+ * From now on whoever loses its parent among our descendants is our child; and the end of all of them, with SIGKILL. Of a process with
+ * one thread; async-signal-safe; those that are begun behind it are left alone. Nothing happens where the kernel does not list children (CONFIG_PROC_CHILDREN), and after a second.
+ */
+void processes_adopt(void);
+void processes_end_all(void);
+/* And of this process, with its group. */
+_Noreturn void processes_die(void);
+
 /* Calls `fn` for every process, or for every descendant of this one and all of the group (0: none). Whether it has said true of one. */
 bool processes_each(bool (*fn)(pid_t pid, void *arg), void *arg);
 bool processes_each_descendant(pid_t group, bool (*fn)(pid_t pid, void *arg), void *arg);

@@ -240,7 +240,6 @@ int source_tree(struct work *w)
 	if (mkdir(draft, 0755) < 0)
 		return work_fail(w, -errno, "no directory for the command: %s", strerror(errno));
 	setenv("FIXD_DIR", draft, 1);
-	prctl(PR_SET_CHILD_SUBREAPER, 1); /* whom it leaves behind is found among our descendants */
 	pid = work_shell(w, w->job.source, -1);
 	r = pid < 0 ? pid : guard_draft(w, pid, draft);
 	if (r == 0)

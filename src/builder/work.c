@@ -20,6 +20,7 @@
 #include "base/process.h"
 #include "base/units.h"
 #include "builder/descriptors.h"
+#include "builder/processes.h"
 #include "wire/socket.h"
 
 /* Small enough to be digested out of the cache it was read into. */
@@ -126,10 +127,8 @@ static void wait_for_pipe(struct work *w, int fd, int *command)
 		/* Reading waits, too; who has nobody else to hear is ended from outside. */
 		if (r < 0)
 			return;
-		if (p[1].revents & (POLLHUP | POLLERR)) {
-			kill(0, SIGKILL);
-			_exit(EXIT_FAILURE);
-		}
+		if (p[1].revents & (POLLHUP | POLLERR))
+			processes_die();
 		if (!p[0].revents && p[2].revents) {
 			fprintf(stderr,
 				"the command has ended, but a process that it left behind has its standard output open: it is waited for\n");

@@ -24,6 +24,7 @@
 #include "wire/socket.h"
 
 #define END_GRACE (20 * NSEC_PER_SEC)
+#define SHELL_GRACE (2 * NSEC_PER_SEC)
 #define BUILD_CUT "the builder closed its connection to fixd (descriptor 3), or put something else there"
 #define PLUGIN_RESERVE_MIN (UINT64_C(64) << 20)
 
@@ -73,19 +74,27 @@ void build_kill_group(struct build *b)
 		process_kill(-b->pid, SIGKILL);
 }
 
-/* The helper of a service has processes outside of its group: it is asked to end them, and has some time for it. */
+/* The helper of a service, or of a command, has processes outside of its group: it is asked to end them, and has some time for it. */
 void build_end_process(struct build *b)
 {
-	if (!b->keeper || !b->keeper->dir || !b->channel || b->asked_to_end) {
+	struct loop *loop = b->builds->work->model->loop;
+
+	if (b->asked_to_end || b->pid <= 0) {
 		build_kill_group(b);
-		return;
+	} else if (b->runs_shell) {
+		b->asked_to_end = true;
+		process_kill(b->pid, SIGTERM);
+		timer_start_in(loop, &b->limit, SHELL_GRACE);
+	} else if (b->keeper && b->keeper->dir && b->channel) {
+		b->asked_to_end = true;
+		/* It may have published meanwhile, and be waiting for those who need that. */
+		b->hold = fd_close(b->hold);
+		if (shutdown(source_fd(b->channel), SHUT_WR) < 0)
+			build_kill_group(b); /* another one ends them, by the note */
+		timer_start_in(loop, &b->limit, b->keeper->time + END_GRACE);
+	} else {
+		build_kill_group(b);
 	}
-	b->asked_to_end = true;
-	/* It may have published meanwhile, and be waiting for those who need that. */
-	b->hold = fd_close(b->hold);
-	if (shutdown(source_fd(b->channel), SHUT_WR) < 0)
-		build_kill_group(b); /* another one ends them, by the note */
-	timer_start_in(b->builds->work->model->loop, &b->limit, b->keeper->time + END_GRACE);
 }
 
 const struct text *build_words(const struct instance *i)
@@ -357,6 +366,7 @@ static int start_process(struct build *b)
 	b->process = loop_watch(loop, child.pidfd, on_build_exit_of, b);
 	b->errors = loop_watch(loop, child.errors, build_read_errors, b);
 	b->channel = loop_watch(loop, child.channel, build_read_channel, b);
+	b->runs_shell = job_kind(b) == JOB_COMMAND || job_kind(b) == JOB_TREE || job_kind(b) == JOB_CHECK;
 	timer_init(&b->limit, on_build_limit, b);
 	timer_start(loop, &b->limit, b->started + build_time_limit(b));
 	link_remove(&b->link);

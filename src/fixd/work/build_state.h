@@ -57,6 +57,7 @@ struct build {
 	bool taking;		   /* there was one */
 	bool looked;		   /* for it on the remote: its time has begun anew */
 	bool asked_to_end;
+	bool runs_shell;   /* a command, which may start what leaves its process group */
 	const char *wrong; /* what it did to its channel, and was ended for; NULL */
 	bool counted;	   /* in builds::n_running */
 	int64_t over;	   /* its process has ended then; 0: not yet */
