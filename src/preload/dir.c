@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/fd.h"
@@ -265,16 +266,43 @@ static APART void list_marker(int dirfd, struct dirent *d)
 	errno = saved;
 }
 
+static void correct(int dirfd, struct dirent *d)
+{
+	if (run && d->d_type == DT_LNK)
+		list_marker(dirfd, d);
+	else if (inodes_are_there() && fd_cache_reach(dirfd) == REACH_INSIDE)
+		d->d_ino = inodes_original(d->d_ino);
+}
+
 static struct dirent *read_one(DIR *dir)
 {
 	struct dirent *d = REAL(readdir)(dir);
 
-	if (run && d && d->d_type == DT_LNK)
-		list_marker(dirfd(dir), d);
-	else if (d && inodes_are_there() && fd_cache_reach(dirfd(dir)) == REACH_INSIDE)
-		d->d_ino = inodes_original(d->d_ino);
+	if (d)
+		correct(dirfd(dir), d);
 	return d;
 }
+
+/* As the kernel gives them, many at once; what is only shown there is not among them. */
+SHIM ssize_t getdents64(int fd, void *buffer, size_t size)
+{
+	long n = kernel(SYS_getdents64, fd, buffer, size);
+
+	for (long at = 0; at < n; at += ((struct dirent *)((char *)buffer + at))->d_reclen)
+		correct(fd, (struct dirent *)((char *)buffer + at));
+	return n;
+}
+
+SHIM ssize_t getdirentries(int fd, char *restrict buffer, size_t size, off_t *restrict base)
+{
+	off_t before = lseek(fd, 0, SEEK_CUR);
+	ssize_t n = SEEN(getdents64)(fd, buffer, size);
+
+	if (n >= 0)
+		*base = before;
+	return n;
+}
+SHIM_ALIAS(getdirentries64, getdirentries);
 
 SHIM struct dirent *readdir(DIR *dir)
 {

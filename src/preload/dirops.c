@@ -59,6 +59,22 @@ SHIM int mknodat(int dirfd, const char *path, mode_t mode, dev_t dev)
 	WITH_PLACE(TO_MAKE(dirfd, path), dirfd, path, REAL(mknodat)(dirfd, path, mode, dev), REAL(mknod)(p.path, mode, dev));
 }
 
+/* As programs call them that were built with glibc before 2.33. */
+int __xmknod(int version, const char *path, mode_t mode, dev_t *dev);
+int __xmknodat(int version, int dirfd, const char *path, mode_t mode, dev_t *dev);
+
+SHIM int __xmknod(int version, const char *path, mode_t mode, dev_t *dev)
+{
+	(void)version;
+	return SEEN(mknod)(path, mode, *dev);
+}
+
+SHIM int __xmknodat(int version, int dirfd, const char *path, mode_t mode, dev_t *dev)
+{
+	(void)version;
+	return SEEN(mknodat)(dirfd, path, mode, *dev);
+}
+
 static int dirops_make_link(const char *target, const struct resolved *p)
 {
 	int r = REAL(symlink)(target, p->path);

@@ -85,6 +85,7 @@ SHIM int fclose(FILE *f)
 	}
 	return REAL(fclose)(f);
 }
+SHIM_ALIAS(_IO_fclose, fclose);
 
 /* As if it were closed. */
 static bool is_closed(int fd)

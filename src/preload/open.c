@@ -183,6 +183,7 @@ SHIM FILE *fopen(const char *restrict path, const char *restrict mode)
 	return f;
 }
 SHIM_ALIAS(fopen64, fopen);
+SHIM_ALIAS(_IO_fopen, fopen);
 
 /* The stream opens it again, by a path: that of a descriptor which is here only until then. */
 static APART FILE *freopen_shown(const char *path, const char *mode, FILE *stream)

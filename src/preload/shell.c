@@ -120,6 +120,7 @@ SHIM FILE *popen(const char *command, const char *mode)
 	lists_leave();
 	return f;
 }
+SHIM_ALIAS(_IO_popen, popen);
 
 SHIM int pclose(FILE *f)
 {

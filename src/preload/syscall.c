@@ -5,6 +5,7 @@
  */
 #include "preload/shim.h"
 
+#include <dirent.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
@@ -54,6 +55,7 @@ static long cwd(char *buf, size_t size)
 	CALL(statfs, SEEN(statfs)(PATH(a), BUF(b)))                                     \
 	CALL(inotify_add_watch, SEEN(inotify_add_watch)(AT(a), PATH(b), (uint32_t)c))   \
 	CALL(mknodat, SEEN(mknodat)(AT(a), PATH(b), MODE(c), (dev_t)d))                 \
+	CALL(getdents64, SEEN(getdents64)(AT(a), BUF(b), (size_t)c))                    \
 	CALL(fchdir, SEEN(fchdir)(AT(a)))                                               \
 	CALL(getcwd, cwd(BUF(a), (size_t)b))                                            \
 	CALL(fchmod, SEEN(fchmod)(AT(a), MODE(b)))                                      \

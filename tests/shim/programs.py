@@ -421,6 +421,64 @@ def test_users_groups_and_hosts(t):
         "fixuser:x:4242:4242::/:/bin/sh", "fixgroup:x:4243:other,fixuser", "127.0.0.9       fixd-test-host fixd-alias", "4242 fixgroup"], (done.stdout.decode(), done.stderr)
 
 
+OLD_CALLS = r"""
+#define _GNU_SOURCE
+#include <dirent.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+int __xmknod(int version, const char *path, mode_t mode, dev_t *dev);
+int __xmknodat(int version, int dirfd, const char *path, mode_t mode, dev_t *dev);
+FILE *_IO_fopen(const char *path, const char *mode);
+
+static void links(const char *how, char *buffer, long n)
+{
+	int found = 0;
+
+	for (long at = 0; at < n; at += ((struct dirent64 *)(buffer + at))->d_reclen)
+		found += ((struct dirent64 *)(buffer + at))->d_type == DT_LNK;
+	printf("%s %d %d\n", how, n > 0, found);
+}
+
+int main(void)
+{
+	int fd = open("shown/tree", O_RDONLY | O_DIRECTORY);
+	static char buffer[65536];
+	dev_t none = 0;
+	FILE *f;
+	off_t base;
+
+	printf("%d %d\n", __xmknodat(0, fd, "first", S_IFIFO | 0600, &none), access("shown/tree/first", F_OK));
+	printf("%d %d\n", __xmknod(0, "shown/tree/second", S_IFIFO | 0600, &none), access("shown/tree/second", F_OK));
+	f = _IO_fopen("shown/tree/third", "w");
+	printf("%d %d\n", f && fclose(f) == 0, access("shown/tree/third", F_OK));
+	fd = open("shown/tree", O_RDONLY | O_DIRECTORY);
+	links("getdents64", buffer, getdents64(fd, buffer, sizeof buffer));
+	lseek(fd, 0, SEEK_SET);
+	links("getdirentries", buffer, getdirentries(fd, buffer, sizeof buffer, &base));
+	lseek(fd, 0, SEEK_SET);
+	links("syscall", buffer, syscall(SYS_getdents64, fd, buffer, sizeof buffer));
+	unlink("shown/tree/first");
+	unlink("shown/tree/second");
+	unlink("shown/tree/third");
+	return 0;
+}
+"""
+
+
+def test_calls_of_old_programs_and_of_the_kernel(t):
+    if not {"__xmknod", "__xmknodat", "_IO_fopen"} <= symbols(libc_here()):
+        raise Skip("this libc has not had them")
+    both(t, [compiled(t, "old-calls", OLD_CALLS)])
+
+
+def libc_here():
+    return next(word for word in subprocess.run(["ldd", shutil.which("cat")], capture_output=True, text=True, check=True).stdout.split() if word.startswith("/") and "libc.so" in word)
+
+
 def symbols(library):
     said = subprocess.run(["nm", "-D", "--defined-only", library], capture_output=True, text=True, check=True).stdout
     return {line.split()[2].split("@")[0] for line in said.splitlines()}
@@ -428,11 +486,11 @@ def symbols(library):
 
 def test_every_form_of_a_function(t):
     """What the library stands in front of it stands in front of in all forms that this libc has: fortified, large, and by number."""
-    libc = next(word for word in subprocess.run(["ldd", shutil.which("cat")], capture_output=True, text=True, check=True).stdout.split() if word.startswith("/") and "libc.so" in word)
+    libc = libc_here()
     theirs, ours = symbols(libc), symbols(os.path.join(BUILD, ".libs", "libfixd-preload.so"))
     # Of what changes no path and opens nothing, and of what is asked for with 64 bits everywhere.
     free_to_differ = {"__fread_chk", "__recv_chk", "__recvfrom_chk"}
-    missing = {form for name in ours for form in (f"__{name}_chk", f"__{name}_2", f"{name}64", f"__{name}64_2", f"__{name}") if form in theirs and form not in ours}
+    missing = {form for name in ours for form in (f"__{name}_chk", f"__{name}_2", f"{name}64", f"__{name}64_2", f"__{name}", f"__x{name}", f"_IO_{name}") if form in theirs and form not in ours}
     assert missing - free_to_differ <= KNOWN_TO_LIBC, sorted(missing - free_to_differ - KNOWN_TO_LIBC)
 
 
