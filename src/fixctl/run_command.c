@@ -37,6 +37,29 @@ static char *find_program(const char *name)
 	return NULL;
 }
 
+#define SCRIPTS_MAX 5 /* as deep as the kernel goes from script to script */
+
+/* What the kernel would load for it: of a script its interpreter. *path is that, then. Or -1. */
+static int open_program(char **path)
+{
+	int fd = *path ? open(*path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC) : -1;
+	char line[256], *interpreter;
+	ssize_t n;
+
+	for (int depth = 0; fd >= 0 && depth < SCRIPTS_MAX && (n = pread(fd, line, sizeof line - 1, 0)) > 2 && !strncmp(line, "#!", 2);
+	     depth++) {
+		line[n] = '\0';
+		line[strcspn(line, "\n")] = '\0';
+		interpreter = line + 2 + strspn(line + 2, " \t");
+		interpreter[strcspn(interpreter, " \t")] = '\0';
+		close(fd);
+		fd = open(interpreter, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+		free(*path);
+		*path = xstrdup(interpreter);
+	}
+	return fd;
+}
+
 /* Why a program sees nothing of what the shim shows; NULL: it does. */
 static const char *why_blind(int fd)
 {
@@ -53,7 +76,7 @@ static void fit_preload(const char *program, bool mount)
 	_cleanup_free_ char *path = find_program(program), *value = NULL;
 	const char *had, *rest;
 	struct preload first;
-	_cleanup_fd_ int fd = path ? open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC) : -1;
+	_cleanup_fd_ int fd = open_program(&path);
 	char sanitizer[64];
 
 	if (fd >= 0 && !mount && why_blind(fd))

@@ -21,8 +21,8 @@
 #define SCRIPT_LINE 256
 #define WITHOUT_SHIM(envp) environment_without_shim(envp, alloca(environment_room(envp)))
 #define COMPLETE(envp, sanitizer) environment_complete(envp, sanitizer, alloca(environment_room(envp)))
-#define WITH_LIBRARIES(envp, p, path) \
-	((p).searches ? environment_with_libraries(envp, path, alloca(environment_libraries_room(envp))) : (envp))
+#define WITH_LIBRARIES(envp, p) \
+	((p).searches ? environment_with_libraries(envp, (p).runs, alloca(environment_libraries_room(envp))) : (envp))
 
 /* `script`: NULL, or whose interpreter it is. */
 #define NAMED(envp, p, script) \
@@ -44,6 +44,7 @@ struct program {
 	const char *path;	       /* where it is */
 	char *interpreter;	       /* of a script; NULL: it runs by itself */
 	char *argument;		       /* or NULL */
+	const char *runs;	       /* what has the libraries: it, or the interpreter that the kernel starts for it */
 	bool foreign;		       /* its loader cannot load the shim */
 	bool apart;		       /* it runs without the shim */
 	bool searches;		       /* it says where its libraries are */
@@ -207,6 +208,19 @@ static void look_inside(struct program *p, const char *visible)
 	errno = saved;
 }
 
+/* That of a script which the kernel starts: it is as if the program itself were it. */
+static APART void look_at_interpreter(struct program *p)
+{
+	struct program inner = { .path = p->interpreter };
+
+	look_inside(&inner, inner.path);
+	p->runs = p->interpreter;
+	p->foreign = inner.foreign;
+	p->apart = inner.apart;
+	p->searches = inner.searches;
+	memcpy(p->sanitizer, inner.sanitizer, sizeof p->sanitizer);
+}
+
 static const char *wanted_first(const struct program *p)
 {
 	return p->foreign ? NO_SHIM : p->sanitizer;
@@ -225,10 +239,13 @@ static int find_program(struct program *p, const char *path)
 	if (r < 0)
 		return -1;
 	p->path = r == 1 ? p->place.path : path;
+	p->runs = path;
 	look_inside(p, shown ? p->place.visible : path);
 	/* The kernel starts the interpreter of a script, unless it could find neither, or only one of them. */
-	if (p->interpreter && !shown && resolve_reach(AT_FDCWD, p->interpreter) != REACH_INSIDE)
+	if (p->interpreter && !shown && resolve_reach(AT_FDCWD, p->interpreter) != REACH_INSIDE) {
+		look_at_interpreter(p);
 		p->interpreter = NULL;
+	}
 	return 0;
 }
 
@@ -271,7 +288,7 @@ static int exec(const char *path, const char *script, char *const argv[], char *
 	}
 	if (p.apart && start_apart() < 0)
 		return -1;
-	envp = COMPLETE(WITH_LIBRARIES(envp, p, path), wanted_first(&p));
+	envp = COMPLETE(WITH_LIBRARIES(envp, p), wanted_first(&p));
 	return REAL(execve)(p.path, argv, NAMED(envp, p, script));
 }
 
@@ -457,7 +474,7 @@ static int spawn(pid_t *pid, const char *path, const char *given, const char *sc
 					   : ELOOP;
 	if (p.apart && spawn_apart(actions) < 0)
 		return errno;
-	envp = COMPLETE(WITH_LIBRARIES(envp, p, path), wanted_first(&p));
+	envp = COMPLETE(WITH_LIBRARIES(envp, p), wanted_first(&p));
 	return REAL(posix_spawn)(pid, p.path == path ? given : p.path, actions, attributes, argv, NAMED(envp, p, script));
 }
 

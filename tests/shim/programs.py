@@ -304,6 +304,32 @@ def test_musl(t):
             s.daemon.stop()
 
 
+WRITES = """
+#include <fcntl.h>
+#include <stdio.h>
+#include <unistd.h>
+int main(int argc, char **argv) { close(open("written", O_CREAT | O_WRONLY, 0644)); return !printf("hello %d\\n", argc); }
+"""
+
+
+def test_interpreters_of_scripts(t):
+    """Which the kernel starts: they are as programs that are started by their names."""
+    here = {"static": compiled(t, "static", WRITES, "-static")}
+    if shutil.which("musl-gcc"):
+        here["musl"] = compiled(t, "musl", WRITES, compiler="musl-gcc")
+    if not SANITIZERS:
+        here["sanitized"] = compiled(t, "sanitized", WRITES, "-fsanitize=address")
+    s = trees(t)
+    for name, program_ in here.items():
+        script = t.write(f"script-{name}", f"#!{program_}\n")
+        os.chmod(script, 0o755)
+        for command in ["sh", "-c", f"cd shown/tree && {script}; {script} | cat"], [script]:
+            done = s.run(command)
+            assert done.code == 0 and done.out.replace(b"hello 2\n", b"") == b"" and b"hello 2" in done.out and b"rror" not in done.err, (name, done.__dict__)
+        # What it has written where it is not seen is this run's own.
+        assert s.run(["ls", "shown/tree"]).out == b"a.txt\n", name
+
+
 LIBRARIES = r"""
 set -e
 cd shown/tree; mkdir -p lib/deep bin plugins ../../out/bin ../../out/lib; out=../../out/bin
