@@ -22,7 +22,7 @@ import sysconfig
 import textwrap
 import types
 from importlib.machinery import EXTENSION_SUFFIXES, PathFinder
-from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Sequence, Set, Tuple
+from typing import Any, Callable, Dict, FrozenSet, Iterable, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 from ._fingerprint import fingerprint
 
@@ -61,15 +61,30 @@ def _distributions(site: str) -> Dict[str, str]:
 
 
 @functools.lru_cache(maxsize=None)
-def _packages(site: str) -> Dict[str, str]:
-    """The same by the names of its packages, which may be others."""
-    found: Dict[str, str] = {}
-    for path in _distributions(site).values():
-        try:
-            with open(os.path.join(path, "top_level.txt")) as f:
-                found.update((_normal(name), path) for name in f.read().split())
-        except OSError:
-            pass
+def _recorded(found: str) -> FrozenSet[str]:
+    """Files of a distribution, relative to where it is installed; of an egg nobody says."""
+    try:
+        with open(os.path.join(found, "RECORD"), encoding="utf-8", errors="replace") as f:
+            return frozenset(line.rsplit(",", 2)[0].strip('"') for line in f)
+    except OSError:
+        return frozenset()
+
+
+def _tops(found: str) -> Set[str]:
+    try:
+        with open(os.path.join(found, "top_level.txt")) as f:
+            return set(f.read().split())
+    except OSError:
+        return {path.split("/")[0].partition(".")[0] for path in _recorded(found) if ".dist-info/" not in path and not path.startswith("..")}
+
+
+@functools.lru_cache(maxsize=None)
+def _packages(site: str) -> Dict[str, List[str]]:
+    """The same by the names of its packages, which may be others, and have parts of several distributions."""
+    found: Dict[str, List[str]] = {}
+    for path in sorted(_distributions(site).values()):
+        for name in _tops(path):
+            found.setdefault(_normal(name), []).append(path)
     return found
 
 
@@ -87,7 +102,17 @@ def _installed_as(path: str, top: str) -> Optional[str]:
     if not where:
         return None
     site = os.sep.join(parts[: where[-1] + 1])
-    return _distributions(site).get(_normal(top)) or _packages(site).get(_normal(top))
+    own = _distributions(site).get(_normal(top))
+    candidates = [*([own] if own else []), *(p for p in _packages(site).get(_normal(top), ()) if p != own)]
+    file = "/".join(parts[where[-1] + 1:])
+    return next((c for c in candidates if file in _recorded(c)), None) or (candidates[0] if candidates else None)
+
+
+def _title_of(found: Optional[str], top: str) -> str:
+    """Of a package with parts of several distributions each has its own."""
+    site = os.path.dirname(found) if found else ""
+    alone = len(_packages(site).get(_normal(top), ())) <= 1
+    return f"{top if alone or found is None else os.path.basename(found).partition('-')[0]} as installed"
 
 
 _REQUIRES = re.compile(r"^Requires-Dist:[ \t]*([\w.-]+)(?!.*\bextra[ \t]*==)", re.MULTILINE)
@@ -355,6 +380,7 @@ def forget() -> None:
     _file_of.cache_clear()
     _distributions.cache_clear()
     _packages.cache_clear()
+    _recorded.cache_clear()
     _installed_as.cache_clear()
     _required_by.cache_clear()
     _version_of.cache_clear()
@@ -430,7 +456,7 @@ def _follow(names: Iterable[str], seen: Dict[str, bytes]) -> None:
         top = name.partition(".")[0]
         installed = _distribution_of(path, top)
         if installed is not None:
-            seen[f"{top} as installed"] = installed.encode()
+            seen[_title_of(_installed_as(path, top), top)] = installed.encode()
             # Of each file that is reached: in which order is not said.
             left += [] if _follow_required(_installed_as(path, top), seen) else _imports_beside(path, name)
             continue

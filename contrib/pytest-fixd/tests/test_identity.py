@@ -2,7 +2,9 @@
 """What tells one instance from another, and what makes it another version."""
 
 import json
+import os
 import re
+import shutil
 
 import pytest
 
@@ -994,3 +996,34 @@ def test_directory_of_the_run_inside_another_value(project):
     for _ in range(2):
         output = project.run("--basetemp", project.file("base")).passed(1).output
         assert "is built in every process: it uses 'place', which lies in a directory of this run" in output, output
+
+
+def test_installed_in_parts_and_under_another_name(project):
+    """A package of several distributions, and one whose distribution only says which files it has."""
+    def install(*versions):
+        for name, version, files, top in zip(("ns_a", "ns_b", "my_lib"), versions, (["ns/a/__init__.py"], ["ns/b/__init__.py"], ["core/__init__.py", "core/data.json"]), "ns ns -".split()):
+            for path in os.listdir(site) if os.path.isdir(site) else ():
+                if path.startswith(name + "-"):
+                    shutil.rmtree(os.path.join(site, path))
+            where = f"site-packages/{name}-{version}.0.dist-info"
+            project.write(f"{where}/METADATA", f"Name: {name}\nVersion: {version}.0\n")
+            project.write(f"{where}/RECORD", "".join(f"{f},sha256={f}{version},1\n" for f in files))
+            if top != "-":
+                project.write(f"{where}/top_level.txt", top + "\n")
+        for name, version in zip("ab", versions):
+            project.write(f"site-packages/ns/{name}/__init__.py", f"def build(): return {version}\n")
+        project.write("site-packages/core/__init__.py", "import json, os\ndef build():\n"
+                      "    with open(os.path.join(os.path.dirname(__file__), 'data.json')) as f: return json.load(f)\n")
+        project.write("site-packages/core/data.json", str(versions[2]))
+
+    site = project.file("site-packages")
+    project.conftest("""
+        import core, ns.a, ns.b
+        @fixd.fixture(scope="session")
+        def all_(): return [ns.a.build(), ns.b.build(), core.build()]
+        """)
+    project.write("test_it.py", "import os\ndef test(all_): assert all_ == eval(os.environ['EXPECTED'])\n")
+    path = project.env["PYTHONPATH"] + os.pathsep + site
+    for versions in (1, 1, 1), (2, 1, 1), (2, 2, 1), (2, 2, 2):
+        install(*versions)
+        project.run(env={"EXPECTED": repr(list(versions)), "PYTHONPATH": path}).passed(1)
