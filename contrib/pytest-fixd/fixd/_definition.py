@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import inspect
 import os
 import pathlib
 import types
 import urllib.parse
-from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Set, Tuple
 
 from . import _by_self, _source, _values
 from ._fingerprint import PLAIN, fingerprint
@@ -67,6 +68,7 @@ class Definition:
         self.asked_for_reuse = reuse
         self.is_method = next(iter(inspect.signature(function).parameters), "") in ("self", "cls")
         self._names: Dict[Any, str] = {}
+        self._files: Optional[Set[str]] = None
 
     @property
     def writable(self) -> bool:
@@ -126,6 +128,12 @@ class Definition:
 
     def version(self, root: str, cls: Any) -> str:
         return _source.version(self.function, root, self.methods(cls), **self.settings(cls))
+
+    def files(self, root: str) -> Set[str]:
+        """Of which its version tells when they have changed."""
+        if self._files is None:
+            self._files = _source.files_of(self.function, root)
+        return self._files
 
     def methods(self, cls: Any) -> Sequence[Any]:
         """What it could call by `self`."""
@@ -208,6 +216,21 @@ FACTORIES = ("tmp_path_factory", "tmpdir_factory")
 OF_FACTORY = "whose directories end with this run; as an argument tmp_path_factory gives ones that live as long as it does"
 
 
+@functools.lru_cache(maxsize=None)
+def _version_of_code(function: Any, root: str) -> str:
+    return _source.version(function, root)
+
+
+def _function_of(one: Any) -> Any:
+    """By which the project's code is found that a value is, or is made by; None: it is not the project's."""
+    one = getattr(one, "func", one) if isinstance(one, functools.partial) else one
+    function = getattr(one, "__func__", one)
+    if not isinstance(function, types.FunctionType):
+        cls = one if isinstance(one, type) else type(one)
+        function = next((a for base in cls.__mro__ for a in vars(base).values() if isinstance(a, types.FunctionType) and a.__module__ == base.__module__), None)
+    return function if isinstance(function, types.FunctionType) and _source.is_project_function(function) else None
+
+
 def _is_of_this_run(value: Any, config: Any) -> bool:
     """A path below the base directory that pytest has made for this process."""
     base = getattr(getattr(config, "_tmp_path_factory", None), "_basetemp", None)
@@ -223,19 +246,23 @@ def _is_below(path: Any, base: pathlib.Path) -> bool:
 
 def _paths_in(value: Any) -> Iterator[Any]:
     """What may be one, in a value and in what it has."""
+    return (one for one in _parts_in(value) if isinstance(one, (str, os.PathLike)))
+
+
+def _parts_in(value: Any) -> Iterator[Any]:
+    """It, and what it has, as far as there are not too many."""
     left, seen = [value], set()
     while left and len(seen) < PARTS_MAX:
         one = left.pop()
         if id(one) in seen:
             continue
         seen.add(id(one))
-        if isinstance(one, (str, os.PathLike)):
-            yield one
-        elif isinstance(one, dict):
+        yield one
+        if isinstance(one, dict):
             left += [*one, *one.values()]
         elif isinstance(one, (list, tuple, set, frozenset)):
             left += one
-        elif isinstance(getattr(one, "__dict__", None), dict) and not isinstance(one, (type, types.ModuleType, types.FunctionType)):
+        elif not isinstance(one, (str, os.PathLike)) and isinstance(getattr(one, "__dict__", None), dict) and not isinstance(one, (type, types.ModuleType, types.FunctionType)):
             left += vars(one).values()
 
 
@@ -253,13 +280,15 @@ class Arguments:
         self.views: List[View] = []
         self._parts: List[str] = []
         self._handles, self._request, self._root = handles, request, root
-        self._has_key, self._reuse = definition.key is not None, definition.reuse
+        self._definition, self._has_key, self._reuse = definition, definition.key is not None, definition.reuse
         self._seen: set = set()
         if definition.key is not None:
             print_ = fingerprint(definition.key(request))
             if print_ is None:
                 raise TypeError("what key= returns must be picklable")
             self._parts.append(f"key={print_}")
+        if not self._has_key:
+            self._add_code("param", getattr(request, "param", None))
         if owner is not None and not self._has_key:
             self._add_own(definition, owner)
         if definition.reuse and "tmpdir_factory" in request._fixturedef.argnames:
@@ -358,7 +387,17 @@ class Arguments:
         param = None if parametrized else self._param_of(name, argument, result)
         if param is not None and param != print_:
             self._parts.append(f"{name}.param={param}")
+        if not self._has_key and result is not None and result[2] is None:
+            self._add_code(name, result[0])
         self._visit(argument, scope)
+
+    def _add_code(self, name: str, value: Any) -> None:
+        """What the project's code in a value says, where the fixture's own version does not know it."""
+        found = {function for one in _parts_in(value) if type(one) not in PLAIN for function in [_function_of(one)] if function is not None}
+        known = self._definition.files(self._root) if found else ()
+        unknown = [f for f in found if os.path.realpath(f.__code__.co_filename) not in known]
+        if unknown:
+            self._parts.append(f"{name}.code={digest_of(*sorted(_version_of_code(f, self._root) for f in unknown))}")
 
     def _param_of(self, name: str, argument: Any, result: Any) -> Optional[str]:
         """What it was given, which its value need not tell."""

@@ -998,6 +998,43 @@ def test_directory_of_the_run_inside_another_value(project):
         assert "is built in every process: it uses 'place', which lies in a directory of this run" in output, output
 
 
+def test_code_that_comes_with_a_value(project):
+    """Of a plain fixture or a parameter: an object, a function, a class, also where only they lead to its module."""
+    helper = "class Helper:\n    def compute(self): return inner()\ndef make(): return inner()\ndef inner(): return {}\n"
+    project.conftest("""
+        from helper0 import Helper
+        import functools, helper1
+        @pytest.fixture(scope="session")
+        def helper(): return [Helper()]
+        @fixd.fixture(scope="session")
+        def by_object(helper): return helper[0].compute()
+        @pytest.fixture(scope="session")
+        def factory(): return functools.partial(helper1.make)
+        @fixd.fixture(scope="session")
+        def by_function(factory): return factory()
+        @pytest.fixture(scope="session")
+        def kind():
+            import helper2
+            return helper2.Helper
+        @fixd.fixture(scope="session")
+        def by_class(kind): return kind().compute()
+        @fixd.fixture(scope="session")
+        def by_param(request): return request.param()
+        """)
+    project.write("test_it.py", """
+        import os, pytest, helper3
+        EXPECTED = int(os.environ["EXPECTED"])
+        def test(by_object, by_function, by_class): assert by_object == by_function == by_class == EXPECTED
+        @pytest.mark.parametrize("by_param", [helper3.make], indirect=True)
+        def test_param(by_param): assert by_param == EXPECTED
+        """)
+    for value in 1, 2:
+        for n in range(4):
+            project.write(f"helper{n}.py", helper.format(value))
+        for _ in range(2):
+            project.run(env={"EXPECTED": str(value)}).passed(2)
+
+
 def test_installed_in_parts_and_under_another_name(project):
     """A package of several distributions, and one whose distribution only says which files it has."""
     def install(*versions):
