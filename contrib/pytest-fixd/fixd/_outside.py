@@ -195,6 +195,7 @@ class Outside:
         """[kind, name, what it is now] of each."""
         walk = _variables.of(function)
         names = self.names | {("variable", name) for name in walk.found}
+        names |= {("environment", name) for module in walk.modules for name in _variables.environment_of(module)}
         names |= {(OF_HOOK, name) for name in walk.data & set(runtime_of(self._request.config).configured)}
         known = [(kind, name, _now(kind, name, self._request)) for kind, name in sorted(names)]
         return [[kind, name, now] for kind, name, now in known if now is not None]

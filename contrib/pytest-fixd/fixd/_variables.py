@@ -7,6 +7,7 @@ import ast
 import dis
 import functools
 import os
+import re
 import sys
 import types
 from typing import Any, Callable, Iterable, Iterator, Optional, Set
@@ -68,11 +69,36 @@ def _module_is_project(module: Any) -> bool:
     return bool(path) and str(path).endswith(".py") and is_project_file(str(path))
 
 
+_ENVIRONMENT_NAME = re.compile(r"[A-Z][A-Z0-9_]+")
+# Of the shell, of a terminal, and of pytest's own.
+_OF_NOBODY = re.compile(r"PWD|OLDPWD|SHLVL|COLUMNS|LINES|PYTEST_.*|FIXD_.*")
+
+
+def environment_of(module: Any) -> Set[str]:
+    """Names of variables of the environment that it may have read when it was imported: all that it names, if it reads any."""
+    try:
+        tree = _source.tree_of(module.__file__)
+    except (OSError, SyntaxError, ValueError):
+        return set()
+    if not _source.looks_outside(vars(module), tree):
+        return set()
+    words = {n.value for n in ast.walk(tree) if isinstance(n, ast.Constant) and isinstance(n.value, str)}
+    return {w for w in words if _ENVIRONMENT_NAME.fullmatch(w) and not _OF_NOBODY.fullmatch(w)}
+
+
+def _is_made_at_import(value: Any) -> bool:
+    """Or a part of it: what a function has as defaults."""
+    if is_a(value, types.FunctionType):
+        return bool(value.__defaults__ or value.__kwdefaults__)
+    return not is_a(value, types.ModuleType)
+
+
 class Walk:
     """`found`: made from the environment or from options; `data`: all that are no functions and no modules; `written`: names that
-    something is given to, as a variable of a module or as an attribute."""
+    something is given to, as a variable of a module or as an attribute; `modules`: that something of which was made at import."""
 
     def __init__(self) -> None:
+        self.modules: Set[Any] = set()
         self.found: Set[str] = set()
         self.data: Set[str] = set()
         self.written: Set[str] = set()
@@ -98,6 +124,8 @@ class Walk:
         if (module, name) in self._seen:
             return
         self._seen.add((module, name))
+        if _is_made_at_import(value) and _module_is_project(module):
+            self.modules.add(module)
         if not is_a(value, (types.FunctionType, types.ModuleType)) and _module_is_project(module):
             self._add(self.data, module, name)
         if is_a(value, types.FunctionType):

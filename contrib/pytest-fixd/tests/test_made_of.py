@@ -474,3 +474,28 @@ def test_what_others_have_not(project):
                            ("moved", "the working directory")):
             assert re.search(f"'{name}' .*is built in every process: it has set {what}, which other processes have not", output), (name, output)
     assert sorted(project.log()) == ["imported", "patched"]
+
+
+AT_IMPORT = {
+    "a class": "class Config:\n    url = os.environ.get('URL')\n@fixd.fixture(scope='session')\ndef value(): return Config.url",
+    "an object": "class Settings:\n    def __init__(self): self.url = os.environ.get('URL')\nsettings = Settings()\n@fixd.fixture(scope='session')\ndef value(): return settings.url",
+    "another variable": "_raw = os.environ.get('URL')\nURL = _raw + ''\n@fixd.fixture(scope='session')\ndef value(): return URL",
+    "a condition": "if os.environ.get('URL') == 'b':\n    URL = 'b'\nelse:\n    URL = 'a'\n@fixd.fixture(scope='session')\ndef value(): return URL",
+    "a function": "def ask(name): return os.environ[name]\nURL = ask('URL')\n@fixd.fixture(scope='session')\ndef value(): return URL",
+    "a default": "def url(default=os.environ.get('URL')): return default\n@fixd.fixture(scope='session')\ndef value(): return url()",
+    "an entry": "TABLE = {}\nTABLE['url'] = os.environ.get('URL')\n@fixd.fixture(scope='session')\ndef value(): return TABLE['url']",
+}
+
+
+@pytest.mark.parametrize("where", ["conftest", "another module"])
+@pytest.mark.parametrize("how", AT_IMPORT)
+def test_environment_that_a_module_has_read(project, how, where):
+    """When it was imported, in whatever way."""
+    if where == "conftest":
+        project.conftest(AT_IMPORT[how])
+    else:
+        project.write("made.py", "import fixd, os\n" + AT_IMPORT[how])
+        project.conftest("from made import value")
+    project.write("test_it.py", "import os\ndef test(value): assert value == os.environ['URL']\n")
+    for url in "a", "a", "b", "a":
+        project.run(env={"URL": url}).passed(1)
