@@ -37,7 +37,9 @@ def _objection(config: Any) -> Optional[str]:
     """Why this process cannot be another one."""
     if any(getattr(config.known_args_namespace, name, None) for name in NO_RUN):
         return "no tests are run"
-    if list(config.invocation_params.args) != sys.argv[1:] or _is_worker():
+    if _is_worker():
+        return "the process that has started this worker is no fork either"
+    if list(config.invocation_params.args) != sys.argv[1:]:
         return "pytest was called by a program, with arguments of its own"
     if sys.gettrace() is not None or sys.getprofile() is not None:
         return "this process is measured or debugged"

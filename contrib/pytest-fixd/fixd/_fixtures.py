@@ -139,6 +139,11 @@ class SetUp:
         return {name: fingerprint(value) for name, value in self._arguments.items()
                 if name != "request" and getattr(self._handle_of(name), "stored", None) is None}
 
+    def _prints_of_needed(self) -> Dict[str, Optional[str]]:
+        """Of variables of the module that the second half uses."""
+        half = self.definition.second_half
+        return {name: fingerprint(value) for name, value in _source.variables_of(half, self.definition.function).items()} if half is not None else {}
+
     def _handle_of(self, name: str) -> Any:
         """Of a shared one; else None."""
         try:
@@ -440,7 +445,7 @@ class SetUp:
             self._reset(where.views)
             witness = runtime.witness() if definition.store is None and definition.serializer != "json" else None
             with _limit.limited(definition.timeout or runtime.timeout, title), made_of.listening(asked), ends.listening(), self._named(where.full):
-                before = self._prints_of_plain()
+                before, needed = self._prints_of_plain(), self._prints_of_needed()
                 value = handle.data = self.first_half(handle, directories, for_others=True)
             besides = ends.set_besides(made_of.set) if not definition.tokens else None
             if besides:
@@ -448,6 +453,9 @@ class SetUp:
             changed = next((name for name, print_ in self._prints_of_plain().items() if print_ != before[name]), None)
             if changed is not None:
                 raise _values.CannotShare(f"it has changed its argument '{changed}', which other processes and tests have as it was")
+            changed = next((name for name, print_ in self._prints_of_needed().items() if print_ != needed[name]), None)
+            if changed is not None and reuse:
+                raise _values.CannotShare(f"its second half needs '{changed}', which it has changed here only; reuse=False shares it within the run")
             self._check_looks(asked)
             steps = self._steps(where, asked.answers)
             self._reset(steps[-1].views)

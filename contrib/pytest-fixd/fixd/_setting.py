@@ -59,14 +59,18 @@ def setting(config: pytest.Config, name: str) -> Any:
 
 
 def seconds_or_nought(text: str) -> float:
-    return 0.0 if text.strip("0.") == "" and "0" in text else seconds(text)
+    return 0.0 if text.strip("0.") == "" and "0" in text else _seconds(text, "a number of seconds, or 0")
 
 
 def seconds(text: str) -> float:
+    return _seconds(text, "a number of seconds above 0")
+
+
+def _seconds(text: str, expected: str) -> float:
     try:
         value = float(text)
     except ValueError:
         value = 0
     if not 0 < value < SECONDS_MAX:
-        raise argparse.ArgumentTypeError(f"{text!r}: expected a number of seconds above 0")
+        raise argparse.ArgumentTypeError(f"{text!r}: expected {expected}")
     return value

@@ -24,7 +24,7 @@ import types
 from importlib.machinery import EXTENSION_SUFFIXES, PathFinder
 from typing import Any, Callable, Dict, FrozenSet, Iterable, List, NamedTuple, Optional, Sequence, Set, Tuple
 
-from ._fingerprint import fingerprint
+from ._fingerprint import PLAIN, fingerprint
 
 
 _LIBRARY = tuple({os.path.realpath(p) + os.sep for kind in ("stdlib", "platstdlib") for p in [sysconfig.get_path(kind)] if p})
@@ -704,6 +704,9 @@ def second_half(function: Callable[..., Any]) -> Optional[SecondHalf]:
     private = [n.attr for n in after if isinstance(n, ast.Attribute) and n.attr.startswith("__") and not n.attr.endswith("__")]
     if "__class__" in local or private:
         raise Unmovable("it uses what only code inside its class can: super() or a private name")
+    looking = sorted({n.func.id for n in after if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)} & {"locals", "eval", "exec", "vars"})
+    if looking:
+        raise Unmovable(f"it uses {looking[0]}(), which sees the names around it")
     used = {n.id for n in after if isinstance(n, ast.Name)} | {name for n in after if isinstance(n, ast.Nonlocal) for name in n.names}
     needs = tuple(sorted(used & local))
     # What was not set where it was built is not set here either.
@@ -712,6 +715,13 @@ def second_half(function: Callable[..., Any]) -> Optional[SecondHalf]:
         posonlyargs=[], args=[ast.arg(arg=n) for n in needs], kwonlyargs=[], kw_defaults=[],
         defaults=[ast.Name("_fixd_unset", ast.Load()) for _ in needs]), lineno=1, col_offset=0)
     return SecondHalf(ast.unparse(ast.fix_missing_locations(ast.Module(body=[moved], type_ignores=[]))), needs)
+
+
+def variables_of(half: SecondHalf, function: Callable[..., Any]) -> Dict[str, Any]:
+    """What it uses of its module that may be changed."""
+    used = {n.id for n in ast.walk(ast.parse(half.source)) if isinstance(n, ast.Name)} - set(half.needs)
+    constant = (types.FunctionType, types.BuiltinFunctionType, types.ModuleType, type, *PLAIN)
+    return {name: function.__globals__[name] for name in used if name in function.__globals__ and not isinstance(function.__globals__[name], constant)}
 
 
 def pickled_locals(half: SecondHalf, frame_locals: Dict[str, Any]) -> bytes:

@@ -644,3 +644,32 @@ def test_a_second_half_that_needs_much(project):
                 "of which 1 MiB can be kept; reuse=False shares it within the run") in output, output
         assert sorted(project.log()) == ["run 2000000", "table 200000"], project.log()
         project.forget()
+
+
+def test_a_second_half_that_needs_what_the_first_has_changed(project):
+    """In its module, or by its names: another process has not got that."""
+    project.conftest("""
+        STARTED = {}
+        @fixd.fixture(scope="session")
+        def server():
+            STARTED["server"] = "the process"
+            yield 1
+            log(STARTED.pop("server"))
+        @fixd.fixture(scope="session", reuse=False)
+        def of_run():
+            STARTED["run"] = "of the run"
+            yield 1
+            log(STARTED.pop("run"))
+        @fixd.fixture(scope="session")
+        def by_names():
+            secret = "secret"
+            yield 1
+            log(locals()["secret"])
+        """)
+    project.write("test_it.py", "def test(server, of_run, by_names): pass\n")
+    for _ in range(2):
+        output = project.run().passed(1).output
+        assert "fixture 'server' (conftest.py:9) is built in every process: its second half needs 'STARTED', which it has changed here only" in output, output
+        assert "by_names' is not reused by later runs: it uses locals(), which sees the names around it" in output, output
+        assert sorted(project.log()) == ["of the run", "secret", "the process"], project.log()
+        project.forget()
