@@ -27,8 +27,10 @@ struct reading {
 	/* Of the line that inih has: */
 	char *key, *value; /* key NULL: the value goes on */
 	bool comment_cut;
-	bool has_key; /* something that could go on */
-	bool lost;    /* in a section that could not be understood: what is in it is not looked at */
+	bool has_key;	   /* something that could go on */
+	bool is_continued; /* and has gone on, behind so many blanks */
+	size_t indent;
+	bool lost; /* in a section that could not be understood: what is in it is not looked at */
 	bool failed;
 };
 
@@ -181,7 +183,22 @@ static bool take_pair(struct reading *r, const char *line)
 	r->value = trimmed(is + 1, end);
 	r->comment_cut = *end;
 	r->has_key = true;
+	r->is_continued = false;
 	return true;
+}
+
+/* What stands behind the blanks that the first continued line of its value has before it: what is further in stays so. */
+static char *continued(struct reading *r, const char *line, const char *end)
+{
+	size_t blanks = strspn(line, " \t");
+
+	if (!r->is_continued)
+		r->indent = blanks;
+	r->is_continued = true;
+	line += blanks < r->indent ? blanks : r->indent;
+	while (end > line && strchr(" \t", end[-1]))
+		end--;
+	return xstrndup(line, (size_t)(end - line));
 }
 
 /* What stands for the line; "" for one that says nothing, or nothing that can be understood. */
@@ -204,7 +221,7 @@ static void stand_in(struct reading *r, const char *line, char *out, size_t room
 	} else if (start > line && r->has_key) {
 		const char *end = find_comment(start);
 
-		r->value = trimmed(start, end);
+		r->value = continued(r, line, end);
 		r->comment_cut = *end;
 		snprintf(out, room, " v%d", r->line);
 	} else if (take_pair(r, start)) {

@@ -28,6 +28,38 @@ def fails(client, name, *words, number=5, **more):
     raise AssertionError(f"{name} was attached")
 
 
+@once
+def test_a_command_of_several_lines(t):
+    """Blanks count in what it is written in."""
+    d = t.daemon("""[fixture python]
+command = python3 - <<'END'
+  for i in range(2):
+      if i:
+          print(i)
+  END
+[fixture quoted]
+command =
+\tpython3 -c '
+\tfor i in range(3):
+\t    print(i)
+\t'
+[fixture yaml]
+command = cat <<END
+    a:
+      b: 1
+   c: 2
+    END
+[fixture list]
+command = echo $A $B
+env =
+  A,
+     B
+""".replace("python3", sys.executable), env={**harness.process_environment(), "A": "1", "B": "2"})
+    c = d.client()
+    assert [c.read(name) for name in ("python", "quoted", "yaml")] == [b"1\n", b"0\n1\n2\n", b"a:\n  b: 1\nc: 2\n"]
+    assert d.ctl("get", "list", env={"A": "1", "B": "2"}).out == "1 2\n"
+
+
 def test_what_a_command_leaves_running(t):
     """Ends with it, also in a session of its own: when the build is good, fails, or takes too long, and when the daemon is killed."""
     ways = {"good": "echo x", "fails": "exit 1", "slow": "exec sleep 1000", "kept": "echo x"}
