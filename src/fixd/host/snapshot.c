@@ -18,6 +18,7 @@ static void take_stat(struct look *e, const struct stat *st)
 	if (e->is_dir)
 		return; /* its entries are looked at, its own times say nothing */
 	e->mtime = st->st_mtim.tv_sec * NSEC_PER_SEC + st->st_mtim.tv_nsec;
+	e->ctime = st->st_ctim.tv_sec * NSEC_PER_SEC + st->st_ctim.tv_nsec;
 	e->size = st->st_size;
 	e->ino = st->st_ino;
 	e->dev = st->st_dev;
@@ -63,7 +64,7 @@ void snapshot_deinit(struct snapshot *list)
 	*list = (struct snapshot){ 0 };
 }
 
-const char *look_difference(const struct look *was, const struct look *is)
+const char *look_difference(const struct look *was, const struct look *is, bool unheard)
 {
 	if (was->exists != is->exists)
 		return is->exists ? "appeared" : "vanished";
@@ -75,10 +76,12 @@ const char *look_difference(const struct look *was, const struct look *is)
 		return "changed (mtime)";
 	if (was->mode && was->mode != is->mode)
 		return "changed (mode)";
+	if (unheard && was->ctime && was->ctime != is->ctime)
+		return "changed (ctime)";
 	return was->written ? "was written" : NULL;
 }
 
-char *snapshot_compare(const struct snapshot *before, const struct snapshot *now)
+char *snapshot_compare(const struct snapshot *before, const struct snapshot *now, bool unheard)
 {
 	size_t i = 0, k = 0;
 
@@ -86,7 +89,7 @@ char *snapshot_compare(const struct snapshot *before, const struct snapshot *now
 		const struct look *was = i < before->n ? &before->all[i] : NULL;
 		const struct look *is = k < now->n ? &now->all[k] : NULL;
 		int order = !was ? 1 : !is ? -1 : strcmp(was->path, is->path);
-		const char *what = order < 0 ? "vanished" : order > 0 ? "appeared" : look_difference(was, is);
+		const char *what = order < 0 ? "vanished" : order > 0 ? "appeared" : look_difference(was, is, unheard);
 
 		if (what)
 			return xasprintf("%s %s", order > 0 ? is->path : was->path, what);
@@ -191,6 +194,9 @@ static struct look restore_look(const struct record *saved)
 		case SAVED_MTIME:
 			e.mtime = (int64_t)r.number;
 			break;
+		case SAVED_CTIME:
+			e.ctime = (int64_t)r.number;
+			break;
 		case SAVED_SIZE:
 			e.size = (off_t)r.number;
 			break;
@@ -221,6 +227,7 @@ void snapshot_save(const struct snapshot *list, struct text *out)
 		record_bool(out, SAVED_IS_DIR, e->is_dir);
 		record_bool(out, SAVED_WRITTEN, e->written);
 		record_time(out, SAVED_MTIME, e->mtime);
+		record_time(out, SAVED_CTIME, e->ctime);
 		record_u64(out, SAVED_SIZE, (uint64_t)e->size);
 		record_u64(out, SAVED_INO, e->ino);
 		record_u64(out, SAVED_DEV, e->dev);

@@ -21,6 +21,7 @@ struct look {
 	bool written; /* a write was heard since */
 	mode_t mode;  /* 0: not known */
 	int64_t mtime;
+	int64_t ctime; /* 0: not known */
 	off_t size;
 	ino_t ino;
 	dev_t dev;
@@ -34,8 +35,8 @@ struct snapshot {
 /* Between viewer_begin() and viewer_end() of `v`. The look of a link is that of the file that it leads to, but for look_at_link(). */
 struct look look_at(const struct viewer *v, const char *path);
 struct look look_at_link(const char *path, const struct stat *st);
-/* Two looks at one path. NULL: no difference. */
-const char *look_difference(const struct look *was, const struct look *is);
+/* Two looks at one path; `unheard`: nobody has told of writes, after which the other times may have been put back. NULL: no difference. */
+const char *look_difference(const struct look *was, const struct look *is, bool unheard);
 
 void snapshot_add(struct snapshot *list, struct look e);
 /* How far the sorting of one has come; zeroed at first. */
@@ -49,7 +50,7 @@ struct look *snapshot_find(const struct snapshot *list, const char *path);
 /* Is there anything in that directory? */
 bool snapshot_has_below(const struct snapshot *list, const char *directory);
 /* NULL, or what is different, in a sentence to be freed. */
-char *snapshot_compare(const struct snapshot *was, const struct snapshot *now);
+char *snapshot_compare(const struct snapshot *was, const struct snapshot *now, bool unheard);
 void snapshot_deinit(struct snapshot *list);
 
 /* The fields of a saved set of watched files. */
@@ -64,7 +65,8 @@ enum saved_watch {
 	SAVED_INO,
 	SAVED_DEV,
 	SAVED_MODE,
-	SAVED_VIEWER
+	SAVED_VIEWER,
+	SAVED_CTIME
 };
 void snapshot_save(const struct snapshot *list, struct text *out);
 /* False: it is torn. */

@@ -79,7 +79,7 @@ static char *look_at_one(struct watchset *s, const char *path)
 		is = viewer_stat(s->viewer, path, false, &st) == 0 && S_ISLNK(st.st_mode) && !was->is_dir && was->mode && S_ISLNK(was->mode)
 			     ? look_at_link(path, &st)
 			     : look_at(s->viewer, path);
-		what = look_difference(was, &is);
+		what = look_difference(was, &is, s->polled);
 		free(is.path);
 		/* It may be another one with the same looks, or have got another name by which it is written to. */
 		s->again = true;
@@ -128,7 +128,7 @@ static void end_look(struct watchset *s)
 	now = survey_take(s->survey);
 	s->survey = NULL;
 	s->looked = s->look_began;
-	s->changed = wrong ? wrong : snapshot_compare(&s->seen, &now);
+	s->changed = wrong ? wrong : snapshot_compare(&s->seen, &now, s->polled);
 	hearing_leave(s->watcher, s->old_hearing, &now);
 	s->old_hearing = NULL;
 }
@@ -146,7 +146,7 @@ static void end_first_look(struct watchset *s)
 	if (s->restored) {
 		/* What has changed meanwhile, nobody was told of. */
 		s->before = (struct snapshot){ 0 };
-		s->changed = snapshot_compare(&s->seen, &now);
+		s->changed = snapshot_compare(&s->seen, &now, true);
 		hearing_leave(s->watcher, NULL, &now);
 	}
 	/* What was written meanwhile may look as it did. */
