@@ -302,6 +302,7 @@ static int take(struct shown *x, struct reply *reply)
 		return -errno;
 	if (x->looks.st_mtim.tv_nsec == UTIME_OMIT)
 		x->looks.st_mtim = st.st_mtim;
+	x->looks.st_blocks = st.st_blocks; /* holes are holes in it, too */
 	x->looks.st_dev = st.st_dev;
 	x->looks.st_ino = st.st_ino;
 	return 0;

@@ -35,6 +35,7 @@ static struct run_entry entry_of(const struct shown *x, const struct scratch *s,
 		.mtime_ns = (uint32_t)x->looks.st_mtim.tv_nsec,
 		.size = x->size,
 		.inode = x->looks.st_ino,
+		.blocks = (uint64_t)x->looks.st_blocks,
 	};
 	struct stat st;
 

@@ -79,7 +79,7 @@ int stat_place(struct resolved *p, struct stat *st, bool follow)
 	st->st_ino = p->entry->inode;
 	st->st_size = (off_t)p->entry->size;
 	st->st_blksize = 4096;
-	st->st_blocks = (st->st_size + 511) / 512;
+	st->st_blocks = (blkcnt_t)p->entry->blocks;
 	stat_correct(st);
 	st->st_atim = st->st_mtim;
 	return 0;

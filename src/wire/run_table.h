@@ -42,7 +42,7 @@ struct run_entry {
 	uint32_t owner;	 /* of RUN_TREE: who owns it at `tree`; is shown as uid */
 	uint32_t marker; /* of RUN_TREE: the name of a link to it beside `own`, by which what was not copied is linked */
 	int64_t mtime;
-	uint64_t size, inode;
+	uint64_t size, inode, blocks; /* of RUN_FILE */
 };
 
 /* A directory and another name of it. */

@@ -425,6 +425,16 @@ def test_where_the_kernel_executes_nothing(t):
     assert done.stderr.decode().splitlines() == [f"new {t.path('tree/new')}"], done
 
 
+def test_blocks_of_a_file_with_holes(t):
+    with open(t.path("holes"), "wb") as f:
+        f.write(b"begin")
+        f.truncate(64 << 20)
+    s = Stage(t, Fixture("file", "file", t.path("holes"), "shown/file"))
+    done = s.run(["stat", "-c", "%s %b", "shown/file"])
+    size, blocks = map(int, done.out.split())
+    assert size == 64 << 20 and 0 < blocks < 2048, done.__dict__
+
+
 def test_users_groups_and_hosts(t):
     """The C library opens these files by itself."""
     if os.geteuid() != 0 or not all(os.path.exists(f) for f in ("/etc/passwd", "/etc/group", "/etc/hosts")):
