@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
@@ -310,6 +311,14 @@ static int copy_name(struct copy *c, int to, const char *name, const char *first
 	return 0;
 }
 
+/* What the directory's default list has given it: there may be none, or no such lists at all. */
+static void drop_inherited(int to, const char *name)
+{
+	_cleanup_free_ char *path = xasprintf("/proc/self/fd/%d/%s", to, name);
+
+	lremovexattr(path, "system.posix_acl_access");
+}
+
 /* A FIFO, a socket or a device: a new one of the kind. */
 static int copy_special(struct copy *c, int to, const char *name, const struct stat *st, const char *path)
 {
@@ -326,6 +335,7 @@ static int copy_special(struct copy *c, int to, const char *name, const struct s
 		c->host->left_out(c->host->arg, path, "this user may not make devices");
 		return 0;
 	}
+	drop_inherited(to, name);
 	r = c->modes == MANIFEST_AS_IS ? owner_copy_at(to, name, st->st_uid, st->st_gid) : 0;
 	if (r == 0 && (fchmodat(to, name, mode_of(c, st), 0) < 0 || utimensat(to, name, times, AT_SYMLINK_NOFOLLOW) < 0))
 		r = -errno;

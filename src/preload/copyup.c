@@ -14,6 +14,7 @@
 #include <sys/ioctl.h>
 #include <sys/sendfile.h>
 #include <sys/syscall.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include "base/attributes.h"
@@ -164,9 +165,13 @@ static int copy_link(const struct run_entry *e, int from, int to, const char *na
 static int copy_special(const struct run_entry *e, int to, const char *name, const struct stat *st)
 {
 	const struct timespec times[2] = { { .tv_nsec = UTIME_OMIT }, st->st_mtim };
+	char path[PATH_MAX];
 
 	if (REAL(mknodat)(to, name, (st->st_mode & S_IFMT) | 0600, st->st_rdev) < 0)
 		return -1;
+	/* What the directory's default list has given it: there may be none, or no such lists at all. */
+	snprintf(path, sizeof path, "/proc/self/fd/%d/%s", to, name);
+	REAL(lremovexattr)(path, "system.posix_acl_access");
 	return owner_copy_at(to, name, path_table_owner(e, st->st_uid), st->st_gid) < 0 ||
 			       REAL(fchmodat)(to, name, st->st_mode & 07777, 0) < 0 ||
 			       REAL(utimensat)(to, name, times, AT_SYMLINK_NOFOLLOW) < 0

@@ -279,9 +279,12 @@ def test_access_control_lists(t):
     if subprocess.run(["setfacl", "-d", "-m", "u:nobody:rwx", source + "/sub"], capture_output=True).returncode:
         raise Skip("the file system has no access control lists")
     subprocess.run(["setfacl", "-m", "u:daemon:r", source + "/sub/list"], check=True)
+    os.mkfifo(source + "/sub/pipe")
+    subprocess.run(["setfacl", "-b", source + "/sub/pipe"], check=True)
+    os.chmod(source + "/sub/pipe", 0o640)
     s = Stage(t, Fixture("tree", "directory", source, "tree"))
-    all_of_them = "getfacl -ncp tree/sub tree/sub/a tree/sub/deep tree/sub/deep/b tree/sub/list; stat -c %A tree/sub/a"
-    s.same(f"{all_of_them}; echo more >>tree/sub/a; echo more >>tree/sub/deep/b; echo more >>tree/sub/list; {all_of_them}; echo >tree/sub/new; getfacl -ncp tree/sub/new")
+    all_of_them = "getfacl -ncp tree/sub tree/sub/a tree/sub/deep tree/sub/deep/b tree/sub/list tree/sub/pipe; stat -c %A tree/sub/a tree/sub/pipe"
+    s.same(f"{all_of_them}; chmod 600 tree/sub/pipe; chmod 640 tree/sub/pipe; echo more >>tree/sub/a; echo more >>tree/sub/deep/b; echo more >>tree/sub/list; {all_of_them}; echo >tree/sub/new; getfacl -ncp tree/sub/new")
 
 
 if __name__ == "__main__":
