@@ -125,6 +125,8 @@ static int give(struct copy *c, int in, int out, const struct stat *st, const ch
 
 	if (r == 0)
 		r = attributes_copy(in, out, !as_is, add_attribute, &attributes);
+	if (r == 0 && attributes.size)
+		r = budget(c, attributes.size);
 	if (r == 0 && fstat(out, &is) < 0)
 		r = -errno;
 	if (r < 0 || (is.st_uid == c->uid && is.st_gid == c->gid && attributes.size == 0))

@@ -10,6 +10,7 @@ import socket
 import stat
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 
@@ -866,6 +867,21 @@ def test_what_a_tree_takes(t):
     fails(c, "draft", "larger than memory-max")
     for name in ("endless", "crowd"):  # is told while its command still runs
         fails(c, name, "larger than memory-max")
+
+
+@once
+def test_attributes_take_memory(t):
+    with tempfile.NamedTemporaryFile(dir="/dev/shm") as f:
+        try:
+            os.setxattr(f.name, "user.words", b"x")
+        except OSError as e:
+            raise Skip(f"files in /dev/shm have no attributes of users: {e.strerror}")
+    script = t.write("attributes.py", "import os\nfor n in range(40):\n    path = f'{os.environ[\"FIXD_DIR\"]}/{n}'\n"
+                     "    open(path, 'w').close()\n    os.setxattr(path, 'user.words', b'w' * 60000)\n")
+    d = t.daemon("".join(f"[fixture {name}]\nmemory-max = {most}\ntree = {sys.executable} {script}\n" for name, most in (("fits", "4M"), ("much", "2M"))))
+    c = d.client()
+    assert c.attach("fits").path and d.instance("fits")["size"] > 40 * 60000
+    fails(c, "much", "larger than memory-max")
 
 
 def test_views_of_trees_leave_no_descriptor(t):
