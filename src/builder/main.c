@@ -232,7 +232,8 @@ int main(int argc, char **argv)
 	if (runs_a_shell(w.job.kind))
 		processes_adopt();
 	do_job(&w, &inputs);
-	if (!stays)
+	/* What a teardown is to end is left to that. */
+	if (!stays || w.error)
 		processes_end_all();
 	fflush(NULL);
 	seal(&w);
@@ -252,6 +253,8 @@ int main(int argc, char **argv)
 	/* Nor is anybody there to end what was started: the daemon's descriptors close before its death is signalled. */
 	if (r < 0)
 		end_unheard(daemon);
+	if (stays)
+		processes_end_all(); /* it was not kept */
 	/* No destructors: a plugin's threads may still run. */
 	_exit(EXIT_SUCCESS);
 }

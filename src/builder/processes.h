@@ -17,7 +17,8 @@ void processes_signal_children(pid_t group, int signal);
 
 /*
  * From now on whoever loses its parent among our descendants is our child; and the end of all of them, with SIGKILL. Of a process with
- * one thread; async-signal-safe; those that are begun behind it are left alone. Nothing happens where the kernel does not list children (CONFIG_PROC_CHILDREN), and after a second.
+ * one thread; async-signal-safe. Who is begun behind it is left alone. It gives up after a second, and at once where the kernel does
+ * not list children (CONFIG_PROC_CHILDREN).
  */
 void processes_adopt(void);
 void processes_end_all(void);

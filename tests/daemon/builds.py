@@ -63,11 +63,11 @@ env =
 
 def test_what_a_command_leaves_running(t):
     """Ends with it, also in a session of its own: when the build is good, fails, or takes too long, and when the daemon is killed."""
-    ways = {"good": "echo x", "fails": "exit 1", "slow": "exec sleep 1000", "kept": "echo x"}
+    ways = {"good": "echo x", "fails": "exit 1", "slow": "exec sleep 1000", "kept": "echo x", "keptfails": "exit 1"}
     t.write("away.py", "import os, subprocess, sys\np = subprocess.Popen(['sleep', '1000'], start_new_session=True, stdin=-3, stdout=-3, stderr=-3)\n"
             "with open(sys.argv[1] + '.new', 'w') as f: f.write(str(p.pid))\nos.rename(sys.argv[1] + '.new', sys.argv[1])\n")
     start = f"{sys.executable} {t.path('away.py')} {t.path('pid-')}"
-    d = t.daemon("".join(f"[fixture {name}]\ncommand = {start}{name}; {end}\n{'timeout = 500ms' if name == 'slow' else ''}\n{'teardown = true' if name == 'kept' else ''}\n"
+    d = t.daemon("".join(f"[fixture {name}]\ncommand = {start}{name}; {end}\n{'timeout = 500ms' if name == 'slow' else ''}\n{'teardown = true' if name.startswith('kept') else ''}\n"
                          for name, end in ways.items()) +
                  f"[fixture tree]\ntree = {start}tree; echo x >$FIXD_DIR/f\n[fixture checked]\ncommand = echo x\ncheck = {start}checked; true\n"
                  f"[fixture hangs]\ncommand = {start}hangs; exec sleep 1000\n")
@@ -79,9 +79,9 @@ def test_what_a_command_leaves_running(t):
     c = d.client()
     for name in "good", "kept", "checked", "checked", "tree":
         c.attach(name).detach()
-    for name in "fails", "slow":
+    for name in "fails", "slow", "keptfails":
         fails(c, name)
-    for name in "good", "fails", "slow", "tree", "checked":
+    for name in "good", "fails", "slow", "keptfails", "tree", "checked":
         wait_for(lambda: harness.process_state(pid_of(name)) == "", f"the end of what '{name}' has left")
     # What a teardown is to end is left to that.
     assert harness.process_state(pid_of("kept")) == "S"

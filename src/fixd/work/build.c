@@ -81,17 +81,17 @@ void build_end_process(struct build *b)
 
 	if (b->asked_to_end || b->pid <= 0) {
 		build_kill_group(b);
-	} else if (b->runs_shell) {
-		b->asked_to_end = true;
-		process_kill(b->pid, SIGTERM);
-		timer_start_in(loop, &b->limit, SHELL_GRACE);
-	} else if (b->keeper && b->keeper->dir && b->channel) {
+	} else if (b->keeper && b->channel && (b->keeper->dir || b->have_result)) {
 		b->asked_to_end = true;
 		/* It may have published meanwhile, and be waiting for those who need that. */
 		b->hold = fd_close(b->hold);
 		if (shutdown(source_fd(b->channel), SHUT_WR) < 0)
 			build_kill_group(b); /* another one ends them, by the note */
 		timer_start_in(loop, &b->limit, b->keeper->time + END_GRACE);
+	} else if (b->runs_shell) {
+		b->asked_to_end = true;
+		process_kill(b->pid, SIGTERM);
+		timer_start_in(loop, &b->limit, SHELL_GRACE);
 	} else {
 		build_kill_group(b);
 	}
