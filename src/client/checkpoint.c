@@ -50,7 +50,8 @@ struct template
 {
 	const struct fixd_checkpoint *how;
 	int listener, signals, notify;
-	bool stale; /* its helper knows it */
+	bool stale;   /* its helper knows it */
+	bool threads; /* it has others than this one */
 	struct spare spare;
 	int spare_in; /* when nothing is heard for so many ms, another one is made; -1: none is wanted */
 	struct caller callers[CALLERS_MAX];
@@ -247,10 +248,10 @@ static int become_fork(const struct template *t, struct call *what, pid_t parent
 	return FIXD_FORKED;
 }
 
-/* A program that does something around a fork does it for a fork that is wanted. */
+/* One that does something around a fork does it for a fork that is wanted; and what other threads change is to be as it is then. */
 static bool wants_spare(const struct template *t)
 {
-	return !t->spare.pid && !t->how->before && !t->how->parent;
+	return !t->spare.pid && !t->threads && !t->how->before && !t->how->parent;
 }
 
 /* FIXD_FORKED in what was a spare one, when it is given away; else 0. That there is none now harms nobody. */
@@ -504,6 +505,14 @@ static void audit(const struct fixd_checkpoint *how)
 	exit(AUDIT_FAILED);
 }
 
+static bool has_threads(void)
+{
+	struct stat st;
+
+	/* "." and "..", and one for each. */
+	return stat("/proc/self/task", &st) == 0 && st.st_nlink > 3;
+}
+
 static bool checkpoint_is_wanted(const char *path)
 {
 	const char *disabled = getenv("FIXD_DISABLE");
@@ -538,6 +547,7 @@ int fixd_fork_here(int *argc, char ***argv, const struct fixd_checkpoint *given)
 	r = template_begin(&template, path);
 	if (r < 0)
 		return r;
+	template.threads = has_threads();
 	if (wants_spare(&template))
 		template.spare_in = 0;
 	r = serve(&template, &what);

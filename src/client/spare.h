@@ -3,8 +3,8 @@
  * A spare fork: one that a template has made before anybody asked, so that whoever asks does not wait until its memory is copied.
  *
  * Promises: what a spare is given to do it does as a fork would that is made then; it has no descriptor of the template but its own
- * end of a socket pair, ends with the template, and runs nothing of the program's before it is given away; one that was lost costs
- * nobody more than the fork that is made in its place.
+ * end of a socket pair, ends with the template, and runs nothing of the program's before it is given away but what stands behind every
+ * fork (pthread_atfork(3)); one that is lost before costs nobody more than the fork that is made in its place.
  */
 #pragma once
 
