@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 #include "builder/unclean.h"
 
+#include <dirent.h>
 #include <fcntl.h>
-#include <fts.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
@@ -28,9 +29,11 @@ static bool has_pid(const char *path)
 {
 	_cleanup_fd_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
 	char line[32] = "";
+	struct stat st;
 	int pid = 0;
 
-	return fd >= 0 && read(fd, line, sizeof line - 1) > 0 && sscanf(line, "%d", &pid) == 1 && pid > 1;
+	return fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && read(fd, line, sizeof line - 1) > 0 &&
+	       sscanf(line, "%d", &pid) == 1 && pid > 1;
 }
 
 /*
@@ -48,33 +51,48 @@ static bool was_not_shut_down(const char *path)
 	return fd >= 0 && pread(fd, &state, sizeof state, PG_STATE_AT) == sizeof state && state > 2 && state < PG_STATES;
 }
 
-/* NULL: it tells nothing. */
-static char *what_it_tells(const FTSENT *e, const char *relative)
+/* NULL: the entry tells nothing. `relative`: its name as it is told. */
+static char *what_it_tells(const char *path, const char *name, const char *relative)
 {
 	_cleanup_free_ char *control = NULL;
 
-	if (e->fts_info == FTS_F && is_pid_file(e->fts_name) && has_pid(e->fts_accpath))
+	if (is_pid_file(name) && has_pid(path))
 		return xasprintf("%s is there", relative);
-	if (e->fts_info != FTS_D || strcmp(e->fts_name, "global") != 0)
+	if (strcmp(name, "global") != 0)
 		return NULL;
-	control = xasprintf("%s/pg_control", e->fts_accpath);
+	control = xasprintf("%s/pg_control", path);
 	return was_not_shut_down(control) ? xasprintf("%s/pg_control says that PostgreSQL was not shut down", relative) : NULL;
+}
+
+static char *look_in(const char *dir, const char *above, int levels, size_t *left)
+{
+	DIR *d = opendir(dir);
+	const struct dirent *e;
+	char *found = NULL;
+
+	while (!found && d && *left > 0 && (e = readdir(d))) {
+		_cleanup_free_ char *path = NULL, *relative = NULL;
+
+		if (!strcmp(e->d_name, ".") || !strcmp(e->d_name, ".."))
+			continue;
+		--*left;
+		path = xasprintf("%s/%s", dir, e->d_name);
+		relative = xasprintf("%s%s", above, e->d_name);
+		found = what_it_tells(path, e->d_name, relative);
+		if (!found && levels > 1 && e->d_type == DT_DIR) {
+			_cleanup_free_ char *below = xasprintf("%s/", relative);
+
+			found = look_in(path, below, levels - 1, left);
+		}
+	}
+	if (d)
+		closedir(d);
+	return found;
 }
 
 char *unclean_find(const char *dir)
 {
-	char *roots[] = { (char *)dir, NULL }, *found = NULL;
-	FTS *fts = fts_open(roots, FTS_PHYSICAL | FTS_NOCHDIR, NULL);
-	size_t n = 0;
-	FTSENT *e;
+	size_t left = ENTRIES_MAX;
 
-	while (!found && fts && n++ < ENTRIES_MAX && (e = fts_read(fts))) {
-		if (e->fts_level > 0)
-			found = what_it_tells(e, e->fts_path + strlen(dir) + 1);
-		if (e->fts_info == FTS_D && e->fts_level >= LEVELS)
-			fts_set(fts, e, FTS_SKIP);
-	}
-	if (fts)
-		fts_close(fts);
-	return found;
+	return look_in(dir, "", LEVELS, &left);
 }
