@@ -4,13 +4,14 @@
  * a function that is the same one to the shim, as open64(3) is. That comes back to the shim, and went round and round.
  *
  * Promises: such a library is asked once for each call of the program; what it asks for itself while it answers is libc's. One that is
- * not there costs nothing.
+ * not there costs a comparison for each name, once.
  */
 #include "preload/shim.h"
 
 #include <dlfcn.h>
+#include <link.h>
+#include <stdint.h>
 #include <string.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #define SLOTS 128
@@ -22,23 +23,22 @@ struct bounce {
 	function *foreign; /* of another library */
 	function *own;	   /* libc's */
 	function *way_in;  /* that calls these two */
-	bool replaces;	   /* the process, and so does not come back to where vfork(2) has a child in the parent's memory */
 };
 
 static _Atomic(void *) table;
 static _Atomic(unsigned) n_taken;
-/* Those that this thread is in: who is. */
-static __thread pid_t inside[SLOTS] __attribute__((tls_model("initial-exec")));
+/* Those that this thread is in: where on the stack. A note that is not below is of a call that was left by a jump. */
+static __thread uintptr_t inside[SLOTS] __attribute__((tls_model("initial-exec")));
 
 static long bounce(unsigned slot, long a, long b, long c, long d, long e, long f)
 {
-	const struct bounce *one = (const struct bounce *)atomic_load_explicit(&table, memory_order_relaxed) + slot;
-	pid_t self = one->replaces ? (pid_t)kernel(SYS_gettid) : 1;
+	const struct bounce *one = (const struct bounce *)atomic_load_explicit(&table, memory_order_acquire) + slot;
+	uintptr_t here = (uintptr_t)__builtin_frame_address(0), before = inside[slot];
 	long r;
 
-	if (inside[slot] == self)
+	if (before > here)
 		return one->own(a, b, c, d, e, f);
-	inside[slot] = self;
+	inside[slot] = here;
 	r = one->foreign(a, b, c, d, e, f);
 	inside[slot] = 0;
 	return r;
@@ -67,7 +67,7 @@ static APART void note_ways_in(struct bounce *all)
 static bool has_its_own_ways(const char *name)
 {
 	static const char names[] =
-		"syscall\0vfork\0clone\0dlopen\0dlmopen\0dlsym\0dlvsym\0dladdr\0dladdr1\0getnameinfo\0gethostbyname2_r\0"
+		"syscall\0vfork\0__recvfrom_chk\0clone\0dlopen\0dlmopen\0dlsym\0dlvsym\0dladdr\0dladdr1\0getnameinfo\0gethostbyname2_r\0"
 		"gethostbyaddr_r\0";
 
 	for (const char *p = names; *p; p += strlen(p) + 1) {
@@ -83,15 +83,36 @@ static bool is_sanitizer(const char *library)
 	return library && strstr(library, "san.so");
 }
 
+/* Most are; the loader would look through all of its names for the answer. Any function that nobody else has tells where it is. */
+static bool is_in_libc(const void *where)
+{
+	static _Atomic(uintptr_t) begin, size;
+	uintptr_t first = atomic_load_explicit(&begin, memory_order_relaxed), address = (uintptr_t)where;
+	const ElfW(Ehdr) * head;
+	const ElfW(Phdr) * all;
+	uintptr_t end = 0;
+	Dl_info libc;
+
+	if (!first && REAL(dladdr)((const void *)strerrordesc_np, &libc)) {
+		head = libc.dli_fbase;
+		all = (const void *)((const char *)libc.dli_fbase + head->e_phoff);
+		for (size_t i = 0; i < head->e_phnum; i++) {
+			if (all[i].p_type == PT_LOAD && all[i].p_vaddr + all[i].p_memsz > end)
+				end = all[i].p_vaddr + all[i].p_memsz;
+		}
+		atomic_store(&size, end);
+		atomic_store(&begin, first = (uintptr_t)libc.dli_fbase);
+	}
+	return first && address >= first && address - first < atomic_load(&size);
+}
+
 /* Libc's, where `found` is another library's; else NULL. */
 static function *own_of(const void *found, const char *name, const char *version)
 {
-	Dl_info libc, of;
+	Dl_info of;
 	void *handle;
 
-	/* Any function that nobody else has tells where libc is. */
-	if (!REAL(dladdr)((const void *)strerrordesc_np, &libc) || !REAL(dladdr)(found, &of) || of.dli_fbase == libc.dli_fbase ||
-	    is_sanitizer(of.dli_fname))
+	if (is_in_libc(found) || !REAL(dladdr)(found, &of) || is_sanitizer(of.dli_fname))
 		return NULL;
 	handle = REAL(dlopen)("libc.so.6", RTLD_LAZY | RTLD_NOLOAD);
 	return handle ? (function *)(version ? dlvsym(handle, name, version) : dlsym(handle, name)) : NULL;
@@ -108,6 +129,6 @@ void *real_guard(void *found, const char *name, const char *version)
 	note_ways_in(all);
 	all[slot].foreign = (function *)found;
 	all[slot].own = own;
-	all[slot].replaces = strstr(name, "exec");
+	atomic_thread_fence(memory_order_release);
 	return (void *)all[slot].way_in;
 }

@@ -10,7 +10,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/fd.h"
@@ -286,7 +285,7 @@ static struct dirent *read_one(DIR *dir)
 /* As the kernel gives them, many at once; what is only shown there is not among them. */
 SHIM ssize_t getdents64(int fd, void *buffer, size_t size)
 {
-	long n = kernel(SYS_getdents64, fd, buffer, size);
+	ssize_t n = REAL(getdents64)(fd, buffer, size);
 
 	for (long at = 0; at < n; at += ((struct dirent *)((char *)buffer + at))->d_reclen)
 		correct(fd, (struct dirent *)((char *)buffer + at));

@@ -37,7 +37,7 @@ bool refuse_ancestor(int dirfd, const char *path, const char *what)
 
 #define ELSEWHERE                                                                          \
 	"mounted elsewhere it would have what lies on the disk in the place of fixtures: " \
-	"it cannot be done in a run with --isolate=shim"
+	"it cannot be done where the preloaded library shows some"
 
 SHIM int mount(const char *source, const char *target, const char *type, unsigned long flags, const void *data)
 {
@@ -102,7 +102,7 @@ SHIM int move_mount(int from_fd, const char *from, int to_fd, const char *to, un
 /* libc has no function for it: it comes from syscall(). */
 int refuse_pivot_root(const char *root)
 {
-	shim_say(NULL, root, "pivot_root() would take the fixtures out of sight: it cannot be done in a run with --isolate=shim");
+	shim_say(NULL, root, "pivot_root() would take the fixtures out of sight: it cannot be done where the preloaded library shows some");
 	errno = EROFS;
 	return -1;
 }
