@@ -134,7 +134,8 @@ static int init(const char *directory, bool dry, bool json)
 {
 	_cleanup_free_ char *path = strcmp(directory, ".") ? xasprintf("%s/fixd.ini", directory) : xstrdup("fixd.ini"), *ini = NULL;
 	struct project p;
-	int r = project_find(&p, directory);
+	struct stat st;
+	int r = stat(directory, &st) == 0 && !S_ISDIR(st.st_mode) ? -ENOTDIR : project_find(&p, directory);
 
 	if (r < 0) {
 		fprintf(stderr, "fixctl: %s: %s\n", directory, strerror(-r));

@@ -846,6 +846,8 @@ def test_init(t):
         return done
 
     check(t, init("-n").stdout, "no problems", code=0)
+    assert init(t.write("words", "x\n"), code=1).stderr == f"fixctl: {t.path('words')}: Not a directory\n"
+    os.unlink(t.path("words"))
     os.unlink(t.path("fixd.ini"))
     t.write("CMakeLists.txt", "project(p)\nenable_testing()\n")
     t.write("pyproject.toml", "[tool.pytest.ini_options]\n")
