@@ -7,6 +7,7 @@ masks) it copies into the pickle.  Here each array is its elements, which are a 
 
 from __future__ import annotations
 
+import bisect
 import pickle
 import sys
 from typing import Any, Dict, List, Tuple
@@ -27,6 +28,10 @@ def _elements(a: Any, numpy: Any) -> Tuple[Any, Tuple[int, ...]]:
 
 def _rebuilt(cls: type, shape: Tuple[int, ...], dtype: Any, strides: Tuple[int, ...], buffer: Any) -> Any:
     return sys.modules["numpy"].ndarray.__new__(cls, shape, dtype, buffer, 0, strides)
+
+
+# What lies between arrays in the same memory is kept with them, up to so many times their size.
+GAPS_MAX = 2
 
 
 def _rebuilt_view(base: Any, offset: int, cls: type, shape: Tuple[int, ...], dtype: Any, strides: Tuple[int, ...]) -> Any:
@@ -101,7 +106,7 @@ def _owner_of(arrays: List[Any], first: int, end: int, numpy: Any) -> Any:
 
 
 class Together:
-    """Of arrays of one value those that lie in the same memory: who writes to one of them sees it in the others."""
+    """Of arrays of one value those that lie in the same memory, and are views of it: who writes where they overlap sees it in each."""
 
     def __init__(self, arrays: List[Any], numpy: Any):
         self._all: List[_Memory] = []
@@ -115,10 +120,12 @@ class Together:
                 members.append(known[k][2])
             k += 1
             inside = [arrays[m] for m in sorted(members)]
-            if len(inside) > 1 or _overlaps_itself(inside[0]):
+            # Columns of one matrix lie between each other, and need not bring what is between them.
+            if end - first <= GAPS_MAX * sum(a.nbytes for a in inside) and (len(inside) > 1 or _overlaps_itself(inside[0])):
                 owner = _owner_of(inside, first, end, numpy)
                 if owner is not None:
                     self._all.append(_Memory(first, end, owner))
+        self._begins = [memory.first for memory in self._all]
 
     def __bool__(self) -> bool:
         return bool(self._all)
@@ -128,9 +135,10 @@ class Together:
         if not self._all or not a.size:
             return None
         first, end = _extent(a)
-        memory = next((m for m in self._all if m.first <= first and end <= m.end), None)
-        if memory is None or memory.owner is a:
+        k = bisect.bisect_right(self._begins, first) - 1
+        if k < 0 or end > self._all[k].end or self._all[k].owner is a:
             return None
+        memory = self._all[k]
         offset = _address(a) - memory.first
         if a.dtype == object:
             return _rebuilt_objects, (memory.owner, offset // a.itemsize, type(a), a.shape, a.strides)

@@ -189,3 +189,9 @@ def test_a_window_over_itself():
     now = pickle.loads(main, buffers=[bytearray(b) for b in buffers])
     now[0, 1] = 5
     assert now[1, 0] == 5 and sum(b.nbytes for b in buffers) == 80
+
+
+def test_columns_leave_what_is_between_them():
+    matrix = numpy.zeros((1000, 100))
+    _, _, buffers = _values.dump([matrix[:, 0], matrix[:, 99]], "auto")
+    assert sum(b.nbytes for b in buffers) == 2 * 8000
