@@ -262,8 +262,24 @@ def _parts_in(value: Any) -> Iterator[Any]:
             left += [*one, *one.values()]
         elif isinstance(one, (list, tuple, set, frozenset)):
             left += one
-        elif not isinstance(one, (str, os.PathLike)) and isinstance(getattr(one, "__dict__", None), dict) and not isinstance(one, (type, types.ModuleType, types.FunctionType)):
-            left += vars(one).values()
+        elif not issubclass(kind, (str, pathlib.PurePath, type, types.ModuleType, types.FunctionType)) and hasattr(kind, "__dict__"):
+            left += _attributes_of(one).values()
+
+
+def _attributes_of(one: Any) -> Dict[str, Any]:
+    try:
+        return dict(object.__getattribute__(one, "__dict__"))
+    except Exception:
+        return {}
+
+
+def _is_direct(fixturedef: Any) -> bool:
+    return "direct_param" in getattr(fixturedef.func, "__name__", "")
+
+
+def is_offered(fixturedef: Any) -> bool:
+    """By pytest or pytest-xdist."""
+    return not _is_direct(fixturedef) and str(getattr(inspect.unwrap(fixturedef.func), "__module__", "")).startswith(("_pytest.", "xdist."))
 
 
 def _has_finalizers(fixturedef: Any) -> bool:
@@ -356,9 +372,9 @@ class Arguments:
 
     def _visit_plain(self, name: str, argument: Any, scope: str) -> None:
         # What pytest itself offers is the same everywhere, or, like the directory of tmp_path_factory, each process's own by design.
-        parametrized = "direct_param" in getattr(argument.func, "__name__", "")
+        parametrized = _is_direct(argument)
         function = inspect.unwrap(argument.func)
-        offered = not parametrized and str(getattr(function, "__module__", "")).startswith(("_pytest.", "xdist."))
+        offered = is_offered(argument)
         if name == "testrun_uid" and offered and self._reuse and not self._has_key:
             raise PerProcess("'testrun_uid', which is another one in each run; reuse=False shares it within the run")
         if name in SAME_FOR_ALL and offered:

@@ -16,7 +16,7 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Set,
 import pytest
 
 from . import _asked, _classes, _directories, _ends, _history, _ledger, _limit, _live, _made_of, _outside, _patterns, _reads, _remote, _source, _teardown, _values
-from ._definition import NOT_COMPARED, SCOPES, Arguments, Definition, PerProcess, PerTest, full_name, param_key, place_of, title_of
+from ._definition import NOT_COMPARED, SCOPES, Arguments, Definition, PerProcess, PerTest, full_name, is_offered, param_key, place_of, title_of
 from ._fingerprint import fingerprint
 from ._handle import Handle
 from ._lib import NOTE_MAX, Build, FixdError, View
@@ -136,8 +136,15 @@ class SetUp:
 
     def _prints_of_plain(self) -> Dict[str, Optional[str]]:
         """Of the arguments that are no shared ones."""
-        return {name: fingerprint(value) for name, value in self._arguments.items()
-                if name != "request" and getattr(self._handle_of(name), "stored", None) is None}
+        return {name: _values.reading_print(value) for name, value in self._arguments.items()
+                if name != "request" and getattr(self._handle_of(name), "stored", None) is None and not self._is_offered(name)}
+
+    def _is_offered(self, name: str) -> bool:
+        """By pytest or pytest-xdist: what they note down of their own is no change."""
+        try:
+            return is_offered(self.request._get_active_fixturedef(name))
+        except Exception:
+            return True
 
     def _prints_of_needed(self) -> Dict[str, Optional[str]]:
         """Of variables of the module that the second half uses."""
@@ -450,10 +457,10 @@ class SetUp:
             besides = ends.set_besides(made_of.set) if not definition.tokens else None
             if besides:
                 raise _values.CannotShare(besides)
-            changed = next((name for name, print_ in self._prints_of_plain().items() if print_ != before[name]), None)
+            changed = next((name for name, print_ in self._prints_of_plain().items() if print_ != before.get(name, print_)), None)
             if changed is not None:
                 raise _values.CannotShare(f"it has changed its argument '{changed}', which other processes and tests have as it was")
-            changed = next((name for name, print_ in self._prints_of_needed().items() if print_ != needed[name]), None)
+            changed = next((name for name, print_ in self._prints_of_needed().items() if print_ != needed.get(name, print_)), None)
             if changed is not None and reuse:
                 raise _values.CannotShare(f"its second half needs '{changed}', which it has changed here only; reuse=False shares it within the run")
             self._check_looks(asked)

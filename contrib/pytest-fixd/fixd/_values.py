@@ -137,6 +137,20 @@ class _ReadingPickler(_Pickler):
         return (*own[:2], _without_caches(own[2], cls) or None, *own[3:]) if isinstance(own, tuple) and len(own) > 2 else own
 
 
+def reading_print(value: Any) -> Optional[str]:
+    """A word that differs when it was changed, and not when it was only read; in this process.  None: it cannot be told."""
+    buffers: List[pickle.PickleBuffer] = []
+    out = io.BytesIO()
+    try:
+        _ReadingPickler(out, protocol=5, buffer_callback=buffers.append).dump(value)
+        digest = hashlib.blake2b(out.getvalue())
+        for buffer in buffers:
+            digest.update(buffer.raw())
+        return digest.hexdigest()
+    except Exception:
+        return None
+
+
 _Classes = Optional[Set[type]]
 
 

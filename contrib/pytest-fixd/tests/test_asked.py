@@ -241,18 +241,27 @@ def test_what_is_done_to_a_test(project):
         def service(calls):
             calls.append("started")
             return "service"
-        """)
+        class Settings:
+            def __init__(self): self.words = ["a"]
+            @functools.cached_property
+            def upper(self): return [w.upper() for w in self.words]
+        @pytest.fixture(scope="session")
+        def settings(): return Settings()
+        @fixd.fixture(scope="session")
+        def reads(settings): return settings.upper
+        """.replace("@fixd", "import functools\n        @fixd", 1))
     project.write("test_it.py", """
+        def test_reads(reads): assert reads == ["A"]
         def test_1(broken): assert False
         def test_2(broken): assert False
         def test_3(service, calls): assert calls == ["started"]
         def test_4(service, calls): assert calls == ["started"]
         """)
     for _ in range(2):
-        output = project.run().passed(2).output
-        assert "2 xfailed" in output, output
-        assert "fixture 'broken' (conftest.py:8) is built by every test: it uses 'request.applymarker', which each test has for itself" in output, output
-        assert "fixture 'service' (conftest.py:14) is built in every process: it has changed its argument 'calls'" in output, output
+        output = project.run().passed(3).output
+        assert "2 xfailed" in output and "'reads'" not in output, output
+        assert "fixture 'broken' (conftest.py:9) is built by every test: it uses 'request.applymarker', which each test has for itself" in output, output
+        assert "fixture 'service' (conftest.py:15) is built in every process: it has changed its argument 'calls'" in output, output
 
 
 def test_more_fixtures_than_one_can_be_made_of(project):
