@@ -70,8 +70,8 @@ def _module_is_project(module: Any) -> bool:
 
 
 _ENVIRONMENT_NAME = re.compile(r"[A-Z][A-Z0-9_]+")
-# Of the shell, of a terminal, and of pytest's own.
-_OF_NOBODY = re.compile(r"PWD|OLDPWD|SHLVL|COLUMNS|LINES|PYTEST_.*|FIXD_.*")
+# Of a user, a shell, a terminal, and of pytest's own.
+_OF_NOBODY = re.compile(r"PATH|HOME|USER|PWD|OLDPWD|SHLVL|COLUMNS|LINES|PYTEST_.*|FIXD_.*")
 
 
 def environment_of(module: Any) -> Set[str]:
@@ -82,7 +82,8 @@ def environment_of(module: Any) -> Set[str]:
         return set()
     if not _source.looks_outside(vars(module), tree):
         return set()
-    words = {n.value for n in ast.walk(tree) if isinstance(n, ast.Constant) and isinstance(n.value, str)}
+    written = {id(n.slice) for n in ast.walk(tree) if isinstance(n, ast.Subscript) and isinstance(n.ctx, (ast.Store, ast.Del))}
+    words = {n.value for n in ast.walk(tree) if isinstance(n, ast.Constant) and isinstance(n.value, str) and id(n) not in written}
     return {w for w in words if _ENVIRONMENT_NAME.fullmatch(w) and not _OF_NOBODY.fullmatch(w)}
 
 
