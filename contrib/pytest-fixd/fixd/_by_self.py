@@ -57,7 +57,7 @@ def _functions_of(attribute: Any) -> List[types.FunctionType]:
 
 def _is_for_pytest(name: str, attribute: Any) -> bool:
     """A test, or a fixture: that is a dependency, if it is one."""
-    return name.startswith("test") or hasattr(attribute, "_pytestfixturefunction") or type(attribute).__name__ == "FixtureFunctionDefinition"
+    return name.startswith("test") or "_pytestfixturefunction" in getattr(attribute, "__dict__", {}) or type(attribute).__name__ == "FixtureFunctionDefinition"
 
 
 def _own_names(cls: type) -> Iterator[str]:
@@ -93,9 +93,9 @@ class BySelf:
             return
         # With those that it overrides, which it may call.
         for base in self._cls.__mro__:
-            attribute = vars(base).get(name)
-            if attribute is None or base.__module__ == "builtins" or _is_for_pytest(name, attribute):
+            if name not in vars(base) or base.__module__ == "builtins" or _is_for_pytest(name, vars(base)[name]):
                 continue
+            attribute = vars(base)[name]
             functions = _functions_of(attribute)
             if not functions:
                 self.data.setdefault(name, attribute)
@@ -105,6 +105,7 @@ class BySelf:
                     self._follow(function)
 
 
+@functools.lru_cache(maxsize=None)
 def _literals_of(cls: type) -> Dict[str, Any]:
     """Attributes whose source says all of them."""
     found: Dict[str, Any] = {}

@@ -12,7 +12,7 @@ import types
 import urllib.parse
 from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Set, Tuple
 
-from . import _by_self, _source, _values
+from . import _by_self, _source, _values, _variables
 from ._fingerprint import PLAIN, fingerprint
 from ._lib import View
 
@@ -223,12 +223,16 @@ def _version_of_code(function: Any, root: str) -> str:
 
 def _function_of(one: Any) -> Any:
     """By which the project's code is found that a value is, or is made by; None: it is not the project's."""
-    one = getattr(one, "func", one) if isinstance(one, functools.partial) else one
-    function = getattr(one, "__func__", one)
-    if not isinstance(function, types.FunctionType):
-        cls = one if isinstance(one, type) else type(one)
-        function = next((a for base in cls.__mro__ for a in vars(base).values() if isinstance(a, types.FunctionType) and a.__module__ == base.__module__), None)
-    return function if isinstance(function, types.FunctionType) and _source.is_project_function(function) else None
+    kind = type(one)
+    if issubclass(kind, functools.partial):
+        one, kind = one.func, type(one.func)
+    function = one.__func__ if issubclass(kind, types.MethodType) else one
+    if type(function) is not types.FunctionType:
+        cls = one if issubclass(kind, type) else kind
+        own = (a for base in cls.__mro__ for a in vars(base).values() if type(a) is types.FunctionType and a.__module__ == base.__module__)
+        # What a decorator has generated has no file.
+        return next((f for f in own if _variables.is_project_file(f.__code__.co_filename)), None)
+    return function if _variables.is_project_file(function.__code__.co_filename) else None
 
 
 def _is_of_this_run(value: Any, config: Any) -> bool:
@@ -238,15 +242,13 @@ def _is_of_this_run(value: Any, config: Any) -> bool:
 
 
 def _is_below(path: Any, base: pathlib.Path) -> bool:
-    try:
-        return base in pathlib.Path(path).parents
-    except (TypeError, ValueError):
-        return False
+    text = os.fspath(path)
+    return isinstance(text, str) and text.startswith(f"{base}{os.sep}")
 
 
 def _paths_in(value: Any) -> Iterator[Any]:
     """What may be one, in a value and in what it has."""
-    return (one for one in _parts_in(value) if isinstance(one, (str, os.PathLike)))
+    return (one for one in _parts_in(value) if _variables.is_a(one, str) or _variables.is_a(one, pathlib.PurePath))
 
 
 def _parts_in(value: Any) -> Iterator[Any]:
@@ -258,9 +260,10 @@ def _parts_in(value: Any) -> Iterator[Any]:
             continue
         seen.add(id(one))
         yield one
-        if isinstance(one, dict):
+        kind = type(one)  # what is made on demand may fail when it is asked for more
+        if issubclass(kind, dict):
             left += [*one, *one.values()]
-        elif isinstance(one, (list, tuple, set, frozenset)):
+        elif issubclass(kind, (list, tuple, set, frozenset)):
             left += one
         elif not issubclass(kind, (str, pathlib.PurePath, type, types.ModuleType, types.FunctionType)) and hasattr(kind, "__dict__"):
             left += _attributes_of(one).values()

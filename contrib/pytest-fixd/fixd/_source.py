@@ -103,6 +103,8 @@ def _installed_as(path: str, top: str) -> Optional[str]:
         return None
     site = os.sep.join(parts[: where[-1] + 1])
     own = _distributions(site).get(_normal(top))
+    if own is not None and "/".join(parts[where[-1] + 1:]) in _recorded(own):
+        return own
     candidates = [*([own] if own else []), *(p for p in _packages(site).get(_normal(top), ()) if p != own)]
     file = "/".join(parts[where[-1] + 1:])
     return next((c for c in candidates if file in _recorded(c)), None) or (candidates[0] if candidates else None)
@@ -110,9 +112,11 @@ def _installed_as(path: str, top: str) -> Optional[str]:
 
 def _title_of(found: Optional[str], top: str) -> str:
     """Of a package with parts of several distributions each has its own."""
-    site = os.path.dirname(found) if found else ""
+    if found is None or found == _distributions(os.path.dirname(found)).get(_normal(top)):
+        return f"{top} as installed"
+    site = os.path.dirname(found)
     alone = len(_packages(site).get(_normal(top), ())) <= 1
-    return f"{top if alone or found is None else os.path.basename(found).partition('-')[0]} as installed"
+    return f"{top if alone else os.path.basename(found).partition('-')[0]} as installed"
 
 
 _REQUIRES = re.compile(r"^Requires-Dist:[ \t]*([\w.-]+)(?!.*\bextra[ \t]*==)", re.MULTILINE)
