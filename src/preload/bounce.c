@@ -27,20 +27,30 @@ struct bounce {
 
 static _Atomic(void *) table;
 static _Atomic(unsigned) n_taken;
-/* Those that this thread is in: where on the stack. A note that is not below is of a call that was left by a jump. */
-static __thread uintptr_t inside[SLOTS] __attribute__((tls_model("initial-exec")));
+/* A call of another library, on the stack of whoever makes it: a thread that has little has its variables there, too. */
+struct call {
+	const struct call *outer;
+	unsigned slot;
+};
+
+static __thread const struct call *innermost __attribute__((tls_model("initial-exec")));
 
 static long bounce(unsigned slot, long a, long b, long c, long d, long e, long f)
 {
 	const struct bounce *one = (const struct bounce *)atomic_load_explicit(&table, memory_order_acquire) + slot;
-	uintptr_t here = (uintptr_t)__builtin_frame_address(0), before = inside[slot];
+	struct call call = { .slot = slot };
 	long r;
 
-	if (before > here)
-		return one->own(a, b, c, d, e, f);
-	inside[slot] = here;
+	/* One that does not lie further out was left by a jump. */
+	if ((uintptr_t)innermost > (uintptr_t)&call)
+		call.outer = innermost;
+	for (const struct call *outer = call.outer; outer; outer = outer->outer) {
+		if (outer->slot == slot)
+			return one->own(a, b, c, d, e, f);
+	}
+	innermost = &call;
 	r = one->foreign(a, b, c, d, e, f);
-	inside[slot] = 0;
+	innermost = call.outer;
 	return r;
 }
 
