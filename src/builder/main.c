@@ -32,7 +32,7 @@
 static void on_orphaned(int signal)
 {
 	(void)signal;
-	processes_die();
+	processes_die(); /* NOLINT(bugprone-signal-handler): it is made for that */
 }
 
 /* Whatever that starts is found among our descendants, also where it has a session of its own. */

@@ -52,7 +52,8 @@ static APART bool is_root(const char *path)
 	       now.st_dev == then.st_dev && now.st_ino == then.st_ino;
 }
 
-#define OUT_OF_SIGHT "with that root directory the fixtures below it would be out of sight: it cannot be done where the preloaded library shows some"
+#define OUT_OF_SIGHT \
+	"with that root directory the fixtures below it would be out of sight: it cannot be done where the preloaded library shows some"
 
 SHIM int chroot(const char *path)
 {

@@ -67,7 +67,7 @@ static bool nss_is_inside(const char *path)
 		int r = ERANGE;                                                                                                           \
                                                                                                                                           \
 		/* One that was too long is looked for again. */                                                                          \
-		for (bool fits = X##_size || X##_grow(); r == ERANGE && fits; fits = r != ERANGE || X##_grow())                            \
+		for (bool fits = X##_size || X##_grow(); r == ERANGE && fits; fits = r != ERANGE || X##_grow())                           \
 			r = X##_find(name, number, &X##_static, X##_buffer, X##_size, &result);                                           \
 		if (r)                                                                                                                    \
 			errno = r;                                                                                                        \
@@ -129,7 +129,7 @@ static bool nss_is_inside(const char *path)
 		if (!nss_is_inside(file))                                                                                                 \
 			return REAL(get##X##ent)();                                                                                       \
 		/* An entry that was too long is read again. */                                                                           \
-		for (bool fits = X##_size || X##_grow(); r == ERANGE && fits; fits = r != ERANGE || X##_grow())                            \
+		for (bool fits = X##_size || X##_grow(); r == ERANGE && fits; fits = r != ERANGE || X##_grow())                           \
 			r = get##X##ent_r(&X##_static, X##_buffer, X##_size, &result);                                                    \
 		return r == 0 ? result : NULL;                                                                                            \
 	}
