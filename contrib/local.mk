@@ -79,6 +79,7 @@ pytest_fixd = \
 	contrib/pytest-fixd/fixd/_asked.py \
 	contrib/pytest-fixd/fixd/_arrays.py \
 	contrib/pytest-fixd/fixd/_blame.py \
+	contrib/pytest-fixd/fixd/_by_self.py \
 	contrib/pytest-fixd/fixd/_canonical.py \
 	contrib/pytest-fixd/fixd/_checkpoint.py \
 	contrib/pytest-fixd/fixd/_classes.py \
