@@ -173,15 +173,12 @@ ssize_t fd_pread_all(int fd, void *data, size_t size, off_t offset)
 	return (ssize_t)done;
 }
 
-int file_read_all(const char *path, size_t max, char **out, size_t *out_size)
+int fd_read_rest(int fd, size_t max, char **out, size_t *out_size)
 {
-	_cleanup_fd_ int fd = open(path, O_RDONLY | O_CLOEXEC);
 	size_t used = 0, room = 0;
 	char *data = NULL;
 	ssize_t n;
 
-	if (fd < 0)
-		return -errno;
 	for (;;) {
 		if (room - used < 2) {
 			char *bigger = realloc(data, room = room ? room * 2 : 4096);
@@ -209,6 +206,13 @@ int file_read_all(const char *path, size_t max, char **out, size_t *out_size)
 	if (out_size)
 		*out_size = used;
 	return 0;
+}
+
+int file_read_all(const char *path, size_t max, char **out, size_t *out_size)
+{
+	_cleanup_fd_ int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+	return fd < 0 ? -errno : fd_read_rest(fd, max, out, out_size);
 }
 
 int dir_make_all(const char *path, mode_t mode)

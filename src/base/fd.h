@@ -48,7 +48,8 @@ int fd_read_all(int fd, void *data, size_t size);
 /* At most `size` bytes; less only at the end of the file. Returns the count. */
 ssize_t fd_pread_all(int fd, void *data, size_t size, off_t offset);
 
-/* A whole file of at most `max` bytes, NUL-terminated, to be freed by the caller. -EFBIG if it is longer. */
+/* What is left, or a whole file, of at most `max` bytes, NUL-terminated, to be freed by the caller. -EFBIG if it is longer. */
+int fd_read_rest(int fd, size_t max, char **out, size_t *out_size);
 int file_read_all(const char *path, size_t max, char **out, size_t *out_size);
 
 /* Makes a directory and its missing parents. */

@@ -238,17 +238,19 @@ static char *path_in_sight(const struct keep *k, const char *path)
 static int file_is_ready(struct keep *k)
 {
 	_cleanup_free_ char *named = expand(k->work, k->work->job.ready), *path = named ? path_in_sight(k, named) : NULL, *data = NULL;
+	_cleanup_fd_ int fd = path ? open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK) : -1;
+	int r = fd < 0 ? -errno : 0;
 	struct stat st;
 	size_t n;
-	int r;
 
 	if (!path)
 		return k->work->error;
-	if (stat(path, &st) == 0 && !S_ISREG(st.st_mode))
-		return work_fail(k->work, -EINVAL, "%s is no file, which 'ready' must name", named);
-	r = file_read_all(path, FILE_SIZE_MAX, &data, &n);
 	if (r == -ENOENT || r == -ENOTDIR)
 		return -EAGAIN;
+	if (r == -ENXIO || (r == 0 && fstat(fd, &st) == 0 && !S_ISREG(st.st_mode))) /* the former is a socket */
+		return work_fail(k->work, -EINVAL, "%s is no file, which 'ready' must name", named);
+	if (r == 0)
+		r = fd_read_rest(fd, FILE_SIZE_MAX, &data, &n);
 	if (r < 0)
 		return work_fail(k->work, r, "%s cannot be read: %s", named, strerror(-r));
 	if (n && data[n - 1] == '\n')
