@@ -5,7 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/socket.h>
 #include <sys/sysinfo.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
@@ -150,7 +152,8 @@ static void resolve_people(struct loading *l)
 		gid_t gid;
 
 		if (identity_find_user(c->allow_user_names[i], &uid, &gid) < 0) {
-			problem(l, 0, "allow-users: there is no user '%s'", c->allow_user_names[i]);
+			problem(l, raw_line_in(&l->raw, "fixd", "allow-users"), "allow-users: there is no user '%s'",
+				c->allow_user_names[i]);
 			continue;
 		}
 		c->allow_users = xrealloc(c->allow_users, (c->n_allow_users + 1) * sizeof *c->allow_users);
@@ -160,7 +163,8 @@ static void resolve_people(struct loading *l)
 		gid_t gid;
 
 		if (identity_find_group(c->allow_group_names[i], &gid) < 0) {
-			problem(l, 0, "allow-groups: there is no group '%s'", c->allow_group_names[i]);
+			problem(l, raw_line_in(&l->raw, "fixd", "allow-groups"), "allow-groups: there is no group '%s'",
+				c->allow_group_names[i]);
 			continue;
 		}
 		c->allow_groups = xrealloc(c->allow_groups, (c->n_allow_groups + 1) * sizeof *c->allow_groups);
@@ -171,16 +175,25 @@ static void resolve_people(struct loading *l)
 static void load_remote(struct loading *l)
 {
 	_cleanup_free_ char *wrong = NULL;
+	const char *keys;
 
-	for (size_t i = 0; i < l->raw.n_sections; i++) {
-		if (strcmp(l->raw.sections[i].name, "remote") != 0)
-			continue;
-		loading_section(l, "remote", KEY_REMOTE, l->config, NULL);
-		wrong = remote_complete(l->config);
-		if (wrong)
-			problem(l, l->raw.sections[i].line, "%s", wrong);
+	if (!raw_line_in(&l->raw, "remote", ""))
 		return;
-	}
+	loading_section(l, "remote", KEY_REMOTE, l->config, NULL);
+	wrong = remote_complete(l->config, &keys);
+	if (wrong)
+		problem(l, raw_line_in(&l->raw, "remote", keys), "%s", wrong);
+}
+
+/* A name of a socket has so many bytes at most (unix(7)). */
+static void check_socket(struct loading *l)
+{
+	const char *path = l->config->socket;
+	size_t max = sizeof((struct sockaddr_un *)NULL)->sun_path - 1;
+
+	if (path && strlen(path) > max)
+		problem(l, raw_line_in(&l->raw, "fixd", "socket"), "socket = %s: expected a path of at most %zu bytes, and this has %zu",
+			path, max, strlen(path));
 }
 
 /* Dependencies have got their fixtures by now. */
@@ -188,10 +201,11 @@ static void check_remotes(struct loading *l)
 {
 	for (size_t i = 0; i < l->config->n_fixtures; i++) {
 		const struct fixture *f = l->config->fixtures[i];
-		_cleanup_free_ char *wrong = f->remote ? remote_check(l->config, f) : NULL;
+		const char *keys = "";
+		_cleanup_free_ char *wrong = f->remote ? remote_check(l->config, f, &keys) : NULL;
 
 		if (wrong)
-			problem(l, f->line, "[fixture %s] %s", f->name, wrong);
+			problem(l, raw_line(&l->raw, f->line, keys), "[fixture %s] %s", f->name, wrong);
 	}
 }
 
@@ -217,6 +231,7 @@ int config_load(const char *path, struct config **out, struct text *problems)
 		load_root(&l);
 		l.root = c->root;
 		loading_section(&l, "fixd", KEY_FIXD, c, NULL);
+		check_socket(&l);
 		loading_section(&l, "policy", KEY_POLICY, NULL, &c->policy);
 		load_remote(&l);
 		load_sections(&l);

@@ -115,10 +115,11 @@ static void check_path(struct loading *l, struct fixture *f)
 
 static void check_service(struct loading *l, struct fixture *f)
 {
-	_cleanup_free_ char *wrong = service_complete(f);
+	const char *keys;
+	_cleanup_free_ char *wrong = service_complete(f, &keys);
 
 	if (wrong)
-		problem(l, f->line, "%s", wrong);
+		problem(l, raw_line(&l->raw, f->line, keys), "%s", wrong);
 }
 
 static bool is_variable(const char *s)
@@ -173,16 +174,18 @@ static void check_fixture(struct loading *l, struct fixture *f)
 			problem(l, raw_line(&l->raw, f->line, "params"), "params: '%s' is too long or has a bracket", f->params[i]);
 	}
 	if (f->source != SOURCE_CLIENT && (f->version || !f->reuse))
-		problem(l, f->line, "version and reuse are for client = yes");
+		problem(l, raw_line(&l->raw, f->line, "version reuse"), "version and reuse are for client = yes");
 	/* What the inputs were when a client read them is not known here; and what is the default for all others is not for it. */
 	if (f->source == SOURCE_CLIENT)
 		f->policy.watch_by = WATCH_BY_MTIME;
 	if (f->source == SOURCE_CLIENT && l->config->policy.rebuild == REBUILD_EAGER)
 		f->policy.rebuild = REBUILD_LAZY;
 	if (f->source == SOURCE_CLIENT && (f->n_depends || f->warm || f->user || f->policy.rebuild == REBUILD_EAGER))
-		problem(l, f->line, "depends, warm, user and rebuild = eager are not for client = yes: fixd does not build it");
+		problem(l, raw_line(&l->raw, f->line, "depends warm user rebuild"),
+			"depends, warm, user and rebuild = eager are not for client = yes: fixd does not build it");
 	if (f->source == SOURCE_CLIENT && (f->teardown || f->reset || f->exclusive))
-		problem(l, f->line, "teardown, reset and exclusive are not for client = yes: who builds it tears it down");
+		problem(l, raw_line(&l->raw, f->line, "teardown reset exclusive"),
+			"teardown, reset and exclusive are not for client = yes: who builds it tears it down");
 	check_service(l, f);
 	f->as_is = f->path != NULL;
 	if (f->path)

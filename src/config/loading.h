@@ -30,5 +30,7 @@ struct loading {
 
 /* Parses one entry into `object`; `policy` is the object of keys that [policy] also knows. */
 void loading_apply(struct loading *l, const struct raw_entry *e, enum key_section section, void *object, struct policy *policy);
+/* Can it be run as it stands? Otherwise that is a problem. */
+bool loading_command(struct loading *l, const struct raw_entry *e);
 /* All entries of one section. */
 void loading_section(struct loading *l, const char *name, enum key_section section, void *object, struct policy *policy);

@@ -343,15 +343,42 @@ int raw_read(const char *path, struct raw_file *out, struct text *problems)
 	return r.failed ? -EINVAL : 0;
 }
 
-int raw_line(const struct raw_file *f, int section, const char *key)
+static bool is_one_of(const char *key, const char *keys)
+{
+	size_t n = strlen(key);
+
+	for (; *keys; keys += strcspn(keys, " "), keys += *keys == ' ') {
+		if (!strncmp(keys, key, n) && (!keys[n] || keys[n] == ' '))
+			return true;
+	}
+	return false;
+}
+
+int raw_line(const struct raw_file *f, int section, const char *keys)
 {
 	for (size_t i = 0; i < f->n_entries; i++) {
 		const struct raw_entry *e = &f->entries[i];
 
-		if (f->sections[e->section].line == section && !strcmp(e->key, key))
+		if (f->sections[e->section].line == section && is_one_of(e->key, keys))
 			return e->line;
 	}
 	return section;
+}
+
+int raw_line_in(const struct raw_file *f, const char *name, const char *keys)
+{
+	int line = 0;
+
+	for (size_t i = 0; i < f->n_sections; i++) {
+		const struct raw_section *s = &f->sections[i];
+
+		if (strcmp(s->name, name) != 0)
+			continue;
+		line = raw_line(f, s->line, keys);
+		if (line != s->line)
+			break;
+	}
+	return line;
 }
 
 void raw_deinit(struct raw_file *f)

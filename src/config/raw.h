@@ -34,8 +34,9 @@ struct raw_file {
 
 /* 0; -EINVAL with lines in `problems`; or why the file cannot be read. */
 int raw_read(const char *path, struct raw_file *out, struct text *problems);
-/* Of the key in the section that begins at that line; or that line. */
-int raw_line(const struct raw_file *f, int section, const char *key);
+/* Of the first of the keys ("data clones") in the section that begins at that line, or that line; or in those of that name, or 0. */
+int raw_line(const struct raw_file *f, int section, const char *keys);
+int raw_line_in(const struct raw_file *f, const char *name, const char *keys);
 void raw_deinit(struct raw_file *f);
 
 void config_problem(struct text *problems, const char *file, int line, const char *fmt, ...) __attribute__((format(printf, 4, 5)));

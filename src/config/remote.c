@@ -56,28 +56,35 @@ static bool has_scheme(const char *url, const char *scheme)
 	return !strncmp(url, scheme, n) && !strncmp(url + n, "://", 3);
 }
 
-static char *check_section(const struct config *c)
+static char *check_section(const struct config *c, const char **keys)
 {
 	bool s3 = c->remote_url && (has_scheme(c->remote_url, "s3") || has_scheme(c->remote_url, "s3+http")),
 	     http = c->remote_url && (has_scheme(c->remote_url, "http") || has_scheme(c->remote_url, "https"));
 
+	*keys = "";
 	if (!is_built)
 		return xstrdup("[remote] cannot be had: this fixd was built without libcurl, libzstd, libsodium and libcrypto");
 	if (!c->remote_url)
 		return xstrdup("[remote] has no url; expected url = http://HOST/PATH");
+	*keys = "url";
 	if ((!http && !s3) || strpbrk(c->remote_url, " \t?#"))
 		return xasprintf("url = %s: expected http://HOST/PATH, https://HOST/PATH or s3://HOST/BUCKET/PATH", c->remote_url);
+	*keys = "region credentials-file";
 	if (!s3 && (c->remote_region || c->remote_credentials))
 		return xstrdup("region and credentials-file are for url = s3://HOST/BUCKET/PATH");
+	*keys = "namespace";
 	if (c->remote_namespace && !is_namespace(c->remote_namespace, strlen(c->remote_namespace), false))
 		return xasprintf("namespace = %s: expected letters, digits, '.', '_', '-', and '/' between names", c->remote_namespace);
+	*keys = "read";
 	for (size_t i = 0; c->remote_read && c->remote_read[i]; i++) {
 		if (!is_namespace(c->remote_read[i], strlen(c->remote_read[i]), false))
 			return xasprintf("read = %s: expected namespaces: letters, digits, '.', '_', '-', and '/' between names",
 					 c->remote_read[i]);
 	}
+	*keys = "timeout";
 	if (c->remote_timeout > SILENCE_MAX * NSEC_PER_SEC || c->remote_timeout < NSEC_PER_SEC)
 		return xstrdup("timeout of [remote]: expected from 1s to 1h");
+	*keys = "public-keys";
 	if (!c->remote_public_keys || !c->remote_public_keys[0])
 		return c->remote_write || c->remote_hmac_file
 			       ? NULL
@@ -158,14 +165,16 @@ static void make_options(struct config *c)
 		list_append(o, xasprintf("--key-file=%s", c->remote_key_file));
 }
 
-char *remote_complete(struct config *c)
+char *remote_complete(struct config *c, const char **keys)
 {
-	char *wrong = check_section(c);
+	char *wrong = check_section(c, keys);
 
-	if (!wrong && c->remote_write && !c->remote_key_file && !c->remote_hmac_file)
+	if (!wrong && c->remote_write && !c->remote_key_file && !c->remote_hmac_file) {
+		*keys = "write";
 		wrong = xstrdup(
 			"write = yes needs key-file, in which the secret key is (fixctl remote keygen FILE), or hmac-file, with a secret "
 			"that all share");
+	}
 	if (!wrong) {
 		find_reads(c);
 		make_options(c);
@@ -173,16 +182,19 @@ char *remote_complete(struct config *c)
 	return wrong;
 }
 
-char *remote_check(const struct config *c, const struct fixture *f)
+char *remote_check(const struct config *c, const struct fixture *f, const char **keys)
 {
+	*keys = "remote";
 	if (!c->remote_options)
 		return xstrdup("remote = yes needs a section [remote]");
 	if (f->source != SOURCE_COMMAND && f->source != SOURCE_TREE && f->source != SOURCE_PLUGIN)
 		return xasprintf("remote = yes is for command, tree and plugin, and this is a %s", source_name(f->source));
+	*keys = f->relocate ? "watch-by" : "relocate";
 	if (!f->relocate)
 		return xstrdup("relocate = no is not for remote = yes: on another machine its address may be taken");
 	if (f->policy.watch_by != WATCH_BY_CONTENT)
 		return xstrdup("remote = yes needs watch-by = content: only what is compared by content is the same on another machine");
+	*keys = f->teardown ? "teardown" : "depends data";
 	if (f->teardown)
 		return xstrdup("teardown is not for remote = yes: what it would tear down is on the machine that built it");
 	for (size_t i = 0; i < f->n_depends; i++) {

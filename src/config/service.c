@@ -99,22 +99,30 @@ static char *check_audit(const char *entry)
 	return xasprintf("audit = %s: expected one of %s", entry, all);
 }
 
-static char *template_complete(struct fixture *f)
+static char *say_of(const char **out, const char *keys, const char *sentence)
+{
+	*out = keys;
+	return xstrdup(sentence);
+}
+
+static char *template_complete(struct fixture *f, const char **keys)
 {
 	char *wrong = NULL;
 
 	f->ready_by = JOB_READY_CHECKPOINT;
 	if (f->ready || f->value || f->prewarm)
-		return xstrdup("ready, value and prewarm are not for a process: it is ready at its checkpoint");
+		return say_of(keys, "ready value prewarm", "ready, value and prewarm are not for a process: it is ready at its checkpoint");
 	if (f->data || f->clones || f->exclusive || f->reset)
-		return xstrdup("data, clones, exclusive and reset are not for a process: everybody has a fork of its own");
+		return say_of(keys, "data clones exclusive reset",
+			      "data, clones, exclusive and reset are not for a process: everybody has a fork of its own");
+	*keys = "audit";
 	for (size_t i = 0; !wrong && f->audit && f->audit[i]; i++)
 		wrong = check_audit(f->audit[i]);
 	return wrong;
 }
 
 /* Of what is run beside the service, and not by it. */
-static char *check_commands(const struct fixture *f)
+static char *check_commands(const struct fixture *f, const char **keys)
 {
 	const struct {
 		const char *key, *command;
@@ -123,6 +131,7 @@ static char *check_commands(const struct fixture *f)
 		    { "teardown", f->teardown } };
 
 	for (size_t i = 0; i < ELEMENTSOF(all); i++) {
+		*keys = all[i].key;
 		if (all[i].command && strstr(all[i].command, "FIXD_DATA"))
 			return xasprintf("%s = %s: only the service itself sees what is in FIXD_DATA; expected FIXD_DIR, which is shared",
 					 all[i].key, all[i].command);
@@ -130,30 +139,46 @@ static char *check_commands(const struct fixture *f)
 	return NULL;
 }
 
-char *service_complete(struct fixture *f)
+/* Of keys that are for a service only. */
+static char *check_no_service(const struct fixture *f, const char **keys)
+{
+	if (f->ready || f->value)
+		return say_of(keys, "ready value", "ready and value are for services");
+	if (f->stop_signal || f->prewarm)
+		return say_of(keys, "stop-signal prewarm", "stop-signal and prewarm are for services");
+	if (f->data)
+		return say_of(keys, "data", "data is for services");
+	if (f->clones)
+		return say_of(keys, "clones", "clones is for services; what depends on one that has clones has them, too");
+	return NULL;
+}
+
+char *service_complete(struct fixture *f, const char **keys)
 {
 	char *wrong = NULL;
 
+	*keys = "";
 	if (f->source == SOURCE_PROCESS)
-		return template_complete(f);
+		return template_complete(f, keys);
 	if (f->audit)
-		return xstrdup("audit is for a process");
-
+		return say_of(keys, "audit", "audit is for a process");
 	if (f->source != SOURCE_SERVICE)
-		return f->ready || f->value	      ? xstrdup("ready and value are for services")
-		       : f->stop_signal || f->prewarm ? xstrdup("stop-signal and prewarm are for services")
-		       : f->data		      ? xstrdup("data is for services")
-		       : f->clones		      ? xstrdup("clones is for services; what depends on one that has clones has them, too")
-						      : NULL;
+		return check_no_service(f, keys);
 	if ((f->data || f->clones) && f->stop_signal)
-		return xstrdup("stop-signal is not for a service with data or clones: it is killed, since what it has written is dropped");
+		return say_of(keys, "stop-signal",
+			      "stop-signal is not for a service with data or clones: it is killed, since what it has written is dropped");
 	if (f->clones && (f->exclusive || f->reset))
-		return xstrdup("exclusive and reset are not for a service with clones: each holder has one that nobody has used");
+		return say_of(keys, "exclusive reset",
+			      "exclusive and reset are not for a service with clones: each holder has one that nobody has used");
+	*keys = "ready";
 	if (f->ready)
 		wrong = take_apart(f);
 	if (!wrong && f->ready_by == JOB_READY_FILE)
 		wrong = check_template("ready", f->ready, f);
-	if (!wrong && f->value)
+	if (wrong)
+		return wrong;
+	*keys = "value";
+	if (f->value)
 		wrong = check_template("value", f->value, f);
-	return wrong ? wrong : check_commands(f);
+	return wrong ? wrong : check_commands(f, keys);
 }

@@ -4,5 +4,8 @@
 
 struct fixture;
 
-/* Takes `ready` apart, and checks what is for such a source only. NULL, or what is wrong and what is allowed (to be freed). */
-char *service_complete(struct fixture *f);
+/*
+ * Takes `ready` apart, and checks what is for such a source only. NULL, or what is wrong and what is allowed (to be freed); `keys`: of
+ * which one or more, for raw_line().
+ */
+char *service_complete(struct fixture *f, const char **keys);

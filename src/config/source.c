@@ -108,8 +108,7 @@ void source_load(struct loading *l, struct fixture *f, const struct raw_entry *e
 		return;
 	}
 	if (source_is_command(f->source)) {
-		if (e->comment_cut)
-			problem(l, e->line, "%s: ' ;' would start a comment; write ';' without a blank before it", e->key);
+		loading_command(l, e);
 		f->what = xstrdup(e->value);
 		add_executable(f, root);
 		return;

@@ -938,19 +938,19 @@ def test_what_does_not_fit(t):
     fixture = "[fixture f]\ncommand = true\nwatch-by = content\nremote = yes\n"
     for ini, sentence in (
             ("[remote]\npublic-keys = " + hex_, "[remote] has no url; expected url = http://HOST/PATH"),
-            (good.replace("http:", "ftp:"), "url = ftp://localhost/x: expected http://HOST/PATH, https://HOST/PATH or s3://HOST/BUCKET/PATH"),
+            (good.replace("http:", "ftp:"), ":2: url = ftp://localhost/x: expected http://HOST/PATH, https://HOST/PATH or s3://HOST/BUCKET/PATH"),
             ("[remote]\nurl = http://x/y\n", "[remote] has neither public-keys or hmac-file, whose images are taken, nor write = yes"),
-            (good.replace(hex_, "abc"), "public-keys: 'abc' is no public key"),
+            (good.replace(hex_, "abc"), ":3: public-keys: 'abc' is no public key"),
             (good.replace(hex_, "../x:" + hex_), "public-keys: '../x' does not name namespaces"),
-            (good + "write = yes\n", "write = yes needs key-file"),
-            (good + "region = eu-west-1\n", "region and credentials-file are for url = s3://HOST/BUCKET/PATH"),
-            (good + "namespace = /main\n", "namespace = /main: expected letters"),
-            (good + "read = main, a/../b\n", "read = a/../b: expected namespaces"),
-            (good + "timeout = 10ms\n", "timeout of [remote]: expected from 1s to 1h"),
-            (fixture, "[fixture f] remote = yes needs a section [remote]"),
+            (good + "write = yes\n", ":4: write = yes needs key-file"),
+            (good + "region = eu-west-1\n", ":4: region and credentials-file are for url = s3://HOST/BUCKET/PATH"),
+            (good + "namespace = /main\n", ":4: namespace = /main: expected letters"),
+            (good + "read = main, a/../b\n", ":4: read = a/../b: expected namespaces"),
+            (good + "timeout = 10ms\n", ":4: timeout of [remote]: expected from 1s to 1h"),
+            (fixture, ":4: [fixture f] remote = yes needs a section [remote]"),
             (good + fixture.replace("watch-by = content\n", ""), "remote = yes needs watch-by = content"),
-            (good + fixture.replace("command = true", "service = true"), "remote = yes is for command, tree and plugin, and this is a service"),
-            (good + fixture + "depends = s\n[fixture s]\nservice = true\n", "remote = yes cannot depend on 's', which is a service"),
+            (good + fixture.replace("command = true", "service = true"), ":7: [fixture f] remote = yes is for command, tree and plugin, and this is a service"),
+            (good + fixture + "depends = s\n[fixture s]\nservice = true\n", ":8: [fixture f] remote = yes cannot depend on 's', which is a service"),
             ("[remotes]\n", "unknown section [remotes] (did you mean [remote]?)")):
         path = t.write("wrong.ini", ini)
         done = subprocess.run([harness.program("fixd"), "--config", path, "--check"], capture_output=True, timeout=LIMIT)
