@@ -250,6 +250,14 @@ libfixd_preload_la_CFLAGS = $(FREE_CFLAGS)
 # Not -z lazy, which would be faster still: the first call of a function then needs more stack than some threads have.
 libfixd_preload_la_LDFLAGS = -module -avoid-version -Wl,-z,defs -Wl,-z,now -Wl,-z,noseparate-code -Wl,-z,norelro -Wl,-Bsymbolic-functions -Wl,--export-dynamic-symbol=free -Wl,--export-dynamic-symbol=realloc
 
+# In the place of libc's own source of users, groups and hosts, whose files libc opens past the library above.
+pkglib_LTLIBRARIES += libnss_fixd.la
+libnss_fixd_la_SOURCES = \
+	src/nss/accounts.c \
+	src/nss/database.h
+libnss_fixd_la_CFLAGS = -std=gnu17 -fvisibility=hidden
+libnss_fixd_la_LDFLAGS = -module -avoid-version -shrext .so.2 -Wl,-z,defs
+
 # The daemon.
 
 # Of the other rooms it needs deferred calls and timers only: its tests link with those.

@@ -3,7 +3,7 @@
 # Arrows between the layers point one way, and public symbols are those of the version scripts.
 set -u
 cd "$FIXD_SRC/src" || exit 1
-echo 1..11
+echo 1..12
 n=0
 allow() {
 	layer=$1
@@ -21,5 +21,6 @@ allow builder base image wire
 allow fixd base image wire config
 allow fixctl base image wire client
 allow free none
+allow nss none
 allow remote base image
 allow preload base wire free

@@ -20,7 +20,7 @@ list() {
 	done
 }
 list fixd/*.c fixd/*/*.c | sed 's|^fixd/||' >"$symbols"
-list base/*.c image/*.c wire/*.c config/*.c client/*.c builder/*.c free/*.c preload/*.c remote/*.c fixctl/*.c >"$others"
+list base/*.c image/*.c wire/*.c config/*.c client/*.c builder/*.c free/*.c nss/*.c preload/*.c remote/*.c fixctl/*.c >"$others"
 cd fixd || exit 1
 echo 1..5
 awk '
