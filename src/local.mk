@@ -254,7 +254,8 @@ libfixd_preload_la_LDFLAGS = -module -avoid-version -Wl,-z,defs -Wl,-z,now -Wl,-
 pkglib_LTLIBRARIES += libnss_fixd.la
 libnss_fixd_la_SOURCES = \
 	src/nss/accounts.c \
-	src/nss/database.h
+	src/nss/database.h \
+	src/nss/names.c
 libnss_fixd_la_CFLAGS = -std=gnu17 -fvisibility=hidden
 libnss_fixd_la_LDFLAGS = -module -avoid-version -shrext .so.2 -Wl,-z,defs
 
