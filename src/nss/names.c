@@ -198,3 +198,61 @@ NSS(getrpcbynumber_r, int number, struct rpcent *out, char *buf, size_t size, in
 {
 	FIND(RPC, next_rpc, out->r_number == number);
 }
+
+/* Networks. */
+
+#define NETWORKS "/etc/networks"
+
+/* inet_network() takes a number of fewer than four parts for the last ones of an address, the file means the first. */
+static int make_net(char **words, struct room *r, void *out)
+{
+	char whole[sizeof "255.255.255.255"];
+	int parts = 1;
+	struct netent *n = out;
+
+	(void)r;
+	if (!words[1] || strlen(words[1]) > sizeof whole - 1)
+		return ENOENT;
+	strcpy(whole, words[1]);
+	for (const char *p = whole; *p; p++)
+		parts += *p == '.';
+	for (; parts < 4 && strlen(whole) + 2 < sizeof whole; parts++)
+		strcat(whole, ".0");
+	*n = (struct netent){ .n_name = words[0], .n_aliases = words + 2, .n_addrtype = AF_INET, .n_net = inet_network(whole) };
+	return n->n_net == UINT32_MAX ? ENOENT : 0;
+}
+
+EACH(net, netent, NETWORKS)
+
+/* Those of hosts and networks tell of a failure twice. */
+static enum nss_status tell_of_host(enum nss_status status, int *of_host)
+{
+	if (status != NSS_STATUS_SUCCESS)
+		*of_host = status == NSS_STATUS_NOTFOUND ? HOST_NOT_FOUND : NETDB_INTERNAL;
+	return status;
+}
+
+static enum nss_status net_by_name(const char *name, struct netent *out, char *buf, size_t size, int *err)
+{
+	FIND(NETWORKS, next_net, !strcasecmp(name, out->n_name) || has_name(name, out->n_name, out->n_aliases));
+}
+
+static enum nss_status net_by_number(uint32_t net, int type, struct netent *out, char *buf, size_t size, int *err)
+{
+	FIND(NETWORKS, next_net, out->n_net == net && (type == AF_UNSPEC || type == out->n_addrtype));
+}
+
+NSS(getnetbyname_r, const char *name, struct netent *out, char *buf, size_t size, int *err, int *of_host)
+{
+	return tell_of_host(net_by_name(name, out, buf, size, err), of_host);
+}
+
+NSS(getnetbyaddr_r, uint32_t net, int type, struct netent *out, char *buf, size_t size, int *err, int *of_host)
+{
+	return tell_of_host(net_by_number(net, type, out, buf, size, err), of_host);
+}
+
+NSS(getnetent_r, struct netent *out, char *buf, size_t size, int *err, int *of_host)
+{
+	return tell_of_host(net_walk(out, buf, size, err), of_host);
+}
