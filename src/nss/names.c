@@ -256,3 +256,203 @@ NSS(getnetent_r, struct netent *out, char *buf, size_t size, int *err, int *of_h
 {
 	return tell_of_host(net_walk(out, buf, size, err), of_host);
 }
+
+/* Hosts: a name may have several addresses, each in a line. */
+
+#define HOSTS "/etc/hosts"
+
+/* As it is asked for: of IPv4 (also what IPv6 has of it), IPv6, or either (AF_UNSPEC). The family, or -1. */
+static int parse_address(const char *word, int wanted, unsigned char address[16])
+{
+	static const struct in6_addr loopback = IN6ADDR_LOOPBACK_INIT;
+	const struct in_addr loopback4 = { htonl(INADDR_LOOPBACK) };
+
+	if (inet_pton(AF_INET, word, address) == 1)
+		return wanted == AF_INET6 ? -1 : AF_INET;
+	if (inet_pton(AF_INET6, word, address) != 1)
+		return -1;
+	if (wanted == AF_INET6)
+		return AF_INET6;
+	if (wanted == AF_UNSPEC)
+		return AF_INET6;
+	if (IN6_IS_ADDR_V4MAPPED((struct in6_addr *)(void *)address)) {
+		memmove(address, address + 12, 4);
+		return AF_INET;
+	}
+	if (memcmp(address, &loopback, sizeof loopback) != 0)
+		return -1;
+	memcpy(address, &loopback4, sizeof loopback4);
+	return AF_INET;
+}
+
+/* Its h_addrtype is what is asked for, and then what it is. */
+static int make_host(char **words, struct room *r, void *out)
+{
+	struct hostent *h = out;
+	struct in6_addr *address = room_take(r, sizeof *address, sizeof(void *));
+	char **list = room_take(r, 2 * sizeof *list, sizeof *list);
+	int family;
+
+	if (!address || !list)
+		return ERANGE;
+	family = parse_address(words[0], h->h_addrtype, (unsigned char *)address);
+	if (family < 0)
+		return ENOENT;
+	list[0] = (char *)address;
+	list[1] = NULL;
+	*h = (struct hostent){
+		.h_name = words[1] ? words[1] : words[0] + strlen(words[0]),
+		.h_aliases = words[1] ? words + 2 : words + 1,
+		.h_addrtype = family,
+		.h_length = family == AF_INET ? 4 : 16,
+		.h_addr_list = list,
+	};
+	return 0;
+}
+
+static int next_host_of(FILE *f, int wanted, struct hostent *out, struct room *r)
+{
+	out->h_addrtype = wanted;
+	return next_line(f, make_host, out, r);
+}
+
+/* A walk shows addresses of IPv4 only: that is what libc's own does. */
+static int next_host(FILE *f, struct hostent *out, char *buf, size_t size)
+{
+	return next_host_of(f, AF_INET, out, &(struct room){ buf, size });
+}
+
+WALK(host, hostent, HOSTS, next_host)
+
+NSS(gethostent_r, struct hostent *out, char *buf, size_t size, int *err, int *of_host)
+{
+	return tell_of_host(host_walk(out, buf, size, err), of_host);
+}
+
+static bool is_called(const struct hostent *h, const char *name)
+{
+	bool found = !strcasecmp(h->h_name, name);
+
+	for (char **p = h->h_aliases; !found && *p; p++)
+		found = !strcasecmp(*p, name);
+	return found;
+}
+
+/* How many lines of the file have the name. What each of them needs there is room for, or it is -ERANGE. */
+static int count_hosts(FILE *f, const char *name, int family, struct room r)
+{
+	struct hostent h;
+	int n = 0, e;
+
+	for (struct room again = r; (e = next_host_of(f, family, &h, &again)) == 0; again = r)
+		n += is_called(&h, name);
+	rewind(f);
+	return e == ENOENT ? n : -e;
+}
+
+/* Of the lines from here on the next that has the name. */
+static int next_called(FILE *f, const char *name, int family, struct hostent *out, struct room *r)
+{
+	struct room before = *r;
+	int e;
+
+	while ((e = next_host_of(f, family, out, r)) == 0 && !is_called(out, name))
+		*r = before;
+	return e;
+}
+
+/* The first line's names, with the addresses of all. */
+static int collect_addresses(FILE *f, const char *name, int family, struct hostent *out, struct room r)
+{
+	int n = count_hosts(f, name, family, r), e = 0;
+	char **list = n > 0 ? room_take(&r, ((size_t)n + 1) * sizeof *list, sizeof *list) : NULL;
+	struct hostent h;
+
+	if (n <= 0 || !list)
+		return n < 0 ? -n : n == 0 ? ENOENT : ERANGE;
+	for (int i = 0; i < n && e == 0; i++) {
+		e = next_called(f, name, family, &h, &r);
+		list[i] = e == 0 ? h.h_addr_list[0] : NULL;
+		if (i == 0)
+			*out = h;
+	}
+	list[n] = NULL;
+	out->h_addr_list = list;
+	return *list ? 0 : e;
+}
+
+NSS(gethostbyname2_r, const char *name, int family, struct hostent *out, char *buf, size_t size, int *err, int *of_host)
+{
+	FILE *f = fopen(HOSTS, "re");
+	int r = f ? collect_addresses(f, name, family, out, (struct room){ buf, size }) : EACCES;
+
+	if (f)
+		fclose(f);
+	return tell_of_host(status_of(r, err), of_host);
+}
+
+NSS(gethostbyname3_r, const char *name, int family, struct hostent *out, char *buf, size_t size, int *err, int *of_host, int32_t *ttl,
+    char **real)
+{
+	enum nss_status status = _nss_fixd_gethostbyname2_r(name, family, out, buf, size, err, of_host);
+
+	(void)ttl;
+	if (real && status == NSS_STATUS_SUCCESS)
+		*real = out->h_name;
+	return status;
+}
+
+NSS(gethostbyname_r, const char *name, struct hostent *out, char *buf, size_t size, int *err, int *of_host)
+{
+	return _nss_fixd_gethostbyname2_r(name, AF_INET, out, buf, size, err, of_host);
+}
+
+/* Of both families, in the order of the file, behind what the list has. */
+static int list_addresses(FILE *f, const char *name, struct gaih_addrtuple **list, struct room r)
+{
+	struct hostent h;
+	int n = 0, e;
+
+	while ((e = next_called(f, name, AF_UNSPEC, &h, &r)) == 0) {
+		/* The caller may have made the first one. */
+		struct gaih_addrtuple *one = *list ? *list : room_take(&r, sizeof *one, sizeof(void *));
+
+		if (!one)
+			return ERANGE;
+		*one = (struct gaih_addrtuple){ .name = h.h_name, .family = h.h_addrtype };
+		memcpy(one->addr, h.h_addr_list[0], (size_t)h.h_length);
+		*list = one;
+		list = &one->next;
+		n++;
+	}
+	return e == ENOENT && n ? 0 : e;
+}
+
+NSS(gethostbyname4_r, const char *name, struct gaih_addrtuple **list, char *buf, size_t size, int *err, int *of_host, int32_t *ttl)
+{
+	FILE *f = fopen(HOSTS, "re");
+	int r = f ? list_addresses(f, name, list, (struct room){ buf, size }) : EACCES;
+
+	(void)ttl;
+	if (f)
+		fclose(f);
+	return tell_of_host(status_of(r, err), of_host);
+}
+
+static int next_at(FILE *f, int family, struct hostent *out, char *buf, size_t size)
+{
+	return next_host_of(f, family, out, &(struct room){ buf, size });
+}
+
+static enum nss_status host_by_address(const void *address, socklen_t length, int family, struct hostent *out, char *buf, size_t size,
+				       int *err)
+{
+#define next_of_family(f, out, buf, size) next_at(f, family, out, buf, size)
+	FIND(HOSTS, next_of_family, (socklen_t)out->h_length == length && !memcmp(out->h_addr_list[0], address, length));
+#undef next_of_family
+}
+
+NSS(gethostbyaddr_r, const void *address, socklen_t length, int family, struct hostent *out, char *buf, size_t size, int *err, int *of_host)
+{
+	return tell_of_host(host_by_address(address, length, family, out, buf, size, err), of_host);
+}
