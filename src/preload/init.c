@@ -35,6 +35,7 @@ __attribute__((constructor(101))) static void begin(void)
 		fixd_free_covers(run->region_start, run->region_size);
 		fault_path = resolve_visible;
 		links_seek();
+		nss_begin();
 	}
 	errno = saved;
 }

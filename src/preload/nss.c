@@ -1,18 +1,114 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Users, groups and hosts: libc opens /etc/passwd, /etc/group and /etc/hosts by itself. Where one of them is a fixture it is read here,
- * and it alone: what other sources nsswitch.conf(5) names is asked for where the file does not have it, but not libc for the file.
+ * Users, groups, hosts and the like: libc opens their files by itself. Where one of them is a fixture, libnss_fixd.so.2 (src/nss) stands
+ * for "files" among the sources that nsswitch.conf(5) names; the others are asked as before.
  */
 #include "preload/shim.h"
 
 #include <arpa/inet.h>
 #include <ctype.h>
+#include <dlfcn.h>
 #include <grp.h>
 #include <netdb.h>
+#include <nss.h>
 #include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#define MODULE "libnss_fixd.so.2"
+
+/* What libc takes where the file does not say. */
+static const struct database {
+	const char *name, *path, *otherwise;
+} databases[] = {
+	{ "passwd", "/etc/passwd", "files" },
+	{ "group", "/etc/group", "files" },
+	{ "shadow", "/etc/shadow", "files" },
+	{ "gshadow", "/etc/gshadow", "files" },
+	{ "hosts", "/etc/hosts", "dns [!UNAVAIL=return] files" },
+	{ "services", "/etc/services", "files" },
+	{ "protocols", "/etc/protocols", "files" },
+	{ "networks", "/etc/networks", "files" },
+	{ "rpc", "/etc/rpc", "files" },
+};
+
+#define N_DATABASES (sizeof databases / sizeof *databases)
+
+/* The sources of `d`, from the last line that is about it; NULL: none is. */
+static char *read_sources(const struct database *d)
+{
+	FILE *f = SEEN(fopen)("/etc/nsswitch.conf", "re");
+	size_t room = 0, n = strlen(d->name);
+	char *line = NULL, *sources = NULL;
+
+	while (f && getline(&line, &room, f) > 0) {
+		const char *p = line + strspn(line, " \t");
+
+		if (strncmp(p, d->name, n) != 0)
+			continue;
+		p += n + strspn(p + n, " \t");
+		if (*p != ':')
+			continue;
+		line[strcspn(line, "#\n")] = '\0';
+		free(sources);
+		sources = strdup(p + 1);
+	}
+	free(line);
+	if (f)
+		SEEN(fclose)(f);
+	return sources;
+}
+
+/* `sources` with the module in the place of libc's own. */
+static void replace_files(const char *sources, char *out, size_t size)
+{
+	char *end = out + size;
+
+	*out = '\0';
+	while (*sources && out < end) {
+		size_t n = strcspn(sources, " \t[");
+		bool own = (n == strlen("files") && !strncmp(sources, "files", n)) ||
+			   (n == strlen("compat") && !strncmp(sources, "compat", n));
+
+		if (n == 0)
+			n = *sources == '[' ? strcspn(sources, "]") : strspn(sources, " \t");
+		if (*sources == '[' && sources[n])
+			n++;
+		out += snprintf(out, (size_t)(end - out), "%.*s", own ? (int)strlen("fixd") : (int)n, own ? "fixd" : sources);
+		sources += n;
+	}
+}
+
+/* Beside this library: libc finds it by its name then. */
+static bool load_module(void)
+{
+	char path[PATH_MAX];
+	Dl_info here;
+	const char *slash = REAL(dladdr)(databases, &here) && here.dli_fname ? strrchr(here.dli_fname, '/') : NULL;
+	int n = slash ? snprintf(path, sizeof path, "%.*s/" MODULE, (int)(slash - here.dli_fname), here.dli_fname) : -1;
+
+	return n > 0 && (size_t)n < sizeof path && REAL(dlopen)(path, RTLD_NOW | RTLD_LOCAL);
+}
+
+void nss_begin(void)
+{
+	bool loaded = false;
+
+	for (size_t i = 0; i < N_DATABASES; i++) {
+		const struct database *d = &databases[i];
+		char *sources, line[1024];
+
+		if (!is_inside(AT_FDCWD, d->path) || !(loaded || (loaded = load_module())))
+			continue;
+		sources = read_sources(d);
+		replace_files(sources ? sources : d->otherwise, line, sizeof line);
+		free(sources);
+		__nss_configure_lookup(d->name, line);
+	}
+}
+
+/* What the library stands in the place of. */
 
 static bool nss_is_inside(const char *path)
 {

@@ -82,6 +82,9 @@ void path_table_begin(void);
 void lock_begin(void);
 void environment_begin(void);
 
+/* Behind those: users, groups and hosts come from files that are fixtures. */
+void nss_begin(void);
+
 /* Without a system call, unless the path is relative to something that is not known yet. */
 enum reach resolve_reach(int dirfd, const char *path);
 
