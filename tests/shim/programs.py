@@ -457,6 +457,49 @@ def test_users_groups_and_hosts(t):
         "fixuser:x:4242:4242::/:/bin/sh", "fixgroup:x:4243:other,fixuser", "127.0.0.9       fixd-test-host fixd-alias", "4242 fixgroup"], (done.stdout.decode(), done.stderr)
 
 
+ETC = {
+    "hosts": "::1 localhost ip6-localhost\n127.0.0.1 localhost\n::ffff:127.0.0.8 mapped\n127.0.0.9 one both\n127.0.0.10 two both\nfd00::9 both\nno address\n127.0.0.11\n",
+    "services": "# a comment\nfixd-name 4711/tcp other another # more\nfixd-name 4712/udp\nwrong tcp\n",
+    "protocols": "fixd-protocol 253 FIXD-PROTOCOL\n",
+    "networks": "fixd-network 10.77\n",
+    "rpc": "fixd-rpc 400123 rpc-other\n",
+    "passwd": "root:x:0:0:root:/root:/bin/sh\nfixuser:x:4242:4242::/home/fix:/bin/sh\n",
+    "group": "root:x:0:\nlarge:x:4244:" + ",".join(f"member{i}" for i in range(3000)) + "\n",
+    "shadow": "fixuser:!:19000:0:99999:7:::\n",
+    "gshadow": "fixgroup:!:fixuser:other\n",
+}
+OF_ETC = r"""
+import glob, os, pwd, socket, subprocess
+def say(*words):
+    done = subprocess.run(["getent", *words], capture_output=True, text=True)
+    print(" ".join(words), done.returncode, [" ".join(line.split()) for line in done.stdout.splitlines()])
+for database in "hosts", "services", "protocols", "networks", "rpc", "shadow", "gshadow": say(database)
+for name in "localhost", "mapped", "both", "ONE", "ip6-localhost":
+    for how in "hosts", "ahosts", "ahostsv4", "ahostsv6": say(how, name)
+say("hosts", "127.0.0.10"); say("hosts", "fd00::9"); say("services", "another"); say("services", "4712"); say("services", "4711/tcp"); say("services", "4711/udp")
+say("protocols", "253"); say("networks", "10.77.0.0"); say("rpc", "rpc-other"); say("rpc", "400123"); say("shadow", "fixuser"); say("initgroups", "member2999")
+print(socket.getnameinfo(("127.0.0.10", 4711), 0), socket.getaddrinfo("two", "fixd-name", type=socket.SOCK_STREAM)[0][4], os.path.expanduser("~fixuser"))
+print(sorted({a[4][0] for a in socket.getaddrinfo("one", None, family=socket.AF_INET6, flags=socket.AI_V4MAPPED | socket.AI_ALL)}))
+"""
+
+
+def test_what_libc_reads_in_etc(t):
+    """By the C library's own words where the files are on the disk."""
+    if os.geteuid() != 0 or not all(os.path.exists(f"/etc/{n}") for n in ETC):
+        raise Skip("needs root, and the files on the disk")
+    files = {n: t.write(n, text) for n, text in ETC.items()}
+    work = ["/usr/bin/python3", t.write("names.py", OF_ETC)]
+    over = "for f in " + " ".join(files) + f"; do mount --bind {t.dir}/$f /etc/$f || exit 99; done; exec \"$@\""
+    plain = subprocess.run(["unshare", "-m", "sh", "-c", over, "sh", *work], capture_output=True, timeout=LIMIT)
+    if plain.returncode == 99:
+        raise Skip("nothing can be mounted here")
+    d = t.daemon("".join(f"[fixture {n}]\nfile = {path}\npath = /etc/{n}\n" for n, path in files.items()))
+    done = subprocess.run([program("fixctl"), "--socket", d.socket, "run", "--isolate", t.mode, "--", *work], capture_output=True,
+                          env=environment(TMPDIR=t.dir), timeout=LIMIT)
+    assert plain.returncode == 0 and b"fixd-network 10.77.0.0" in plain.stdout and b"fixd-name 4712/udp" in plain.stdout, plain
+    assert done.stdout.decode().splitlines() == plain.stdout.decode().splitlines() and not done.stderr, (done, plain)
+
+
 OLD_CALLS = r"""
 #define _GNU_SOURCE
 #include <dirent.h>
