@@ -53,11 +53,40 @@ static const char *shim_path(void)
 	return (const char *)any_run() + any_run()->shim;
 }
 
+/* Of a list that libc's loader reads: is this part in a fixture? */
+static APART bool is_shown(const char *name, size_t n)
+{
+	char copy[PATH_MAX];
+
+	if (!run || n == 0 || n >= sizeof copy)
+		return false;
+	memcpy(copy, name, n);
+	copy[n] = '\0';
+	return is_inside(AT_FDCWD, copy);
+}
+
+static bool is_shown_preload(struct preload p)
+{
+	return memchr(p.name, '/', p.size) && is_shown(p.name, p.size);
+}
+
+/* With what is in a fixture as it really is. */
+static size_t preload_room(char *const *envp)
+{
+	const char *had = find_preload(envp);
+	size_t n = strlen(had);
+	struct preload p;
+
+	while ((p = preload_next(&had)).size)
+		n += is_shown_preload(p) ? PATH_MAX : 0;
+	return n;
+}
+
 size_t environment_room(char *const *envp)
 {
 	if (!any_run())
 		return 1;
-	return (environment_count(envp) + any_run()->n_variables + 3) * sizeof *envp + strlen(PRELOAD) + strlen(find_preload(envp)) +
+	return (environment_count(envp) + any_run()->n_variables + 3) * sizeof *envp + strlen(PRELOAD) + preload_room(envp) +
 	       2 * strlen(shim_path()) + SANITIZER_MAX + 5;
 }
 
@@ -75,6 +104,30 @@ static char *environment_put(char *out, const char *name, size_t n)
 	return out;
 }
 
+/* Where the loader finds the file or directory; false: nowhere. */
+static bool find_for_loader(const char *name, size_t n, struct resolved *p)
+{
+	char copy[PATH_MAX];
+	int found;
+
+	memcpy(copy, name, n);
+	copy[n] = '\0';
+	found = resolve_path(p, AT_FDCWD, copy, USE_READ);
+	/* It maps no image, and nothing of where the kernel executes nothing. */
+	if (found == 1 && (p->image || resolve_is_noexec(p)))
+		found = resolve_path(p, AT_FDCWD, copy, USE_CHANGE);
+	return found == 1;
+}
+
+static APART char *put_other(char *out, struct preload p)
+{
+	struct resolved at;
+
+	if (is_shown_preload(p) && find_for_loader(p.name, p.size, &at) && !strpbrk(at.path, ": "))
+		return environment_put(out, at.path, strlen(at.path));
+	return environment_put(out, p.name, p.size);
+}
+
 /* What others want preloaded that comes first, or does not. */
 static char *put_others(char *out, const char *had, bool first)
 {
@@ -82,7 +135,7 @@ static char *put_others(char *out, const char *had, bool first)
 
 	while ((p = preload_next(&had)).size) {
 		if (preload_is_others(p, had, is_shim) && preload_is_sanitizer(p) == first)
-			out = environment_put(out, p.name, p.size);
+			out = put_other(out, p);
 	}
 	return out;
 }
@@ -271,6 +324,35 @@ size_t environment_libraries_room(char *const *envp)
 	       sizeof LIBRARIES_END + (had ? strlen(had) : 0) + 4;
 }
 
+bool environment_shows_libraries(char *const *envp)
+{
+	const char *had = run ? find_variable(envp, LIBRARIES) : NULL;
+
+	for (size_t n; had && *had; had += n + (had[n] != '\0')) {
+		n = strcspn(had, ":;");
+		if (is_shown(had, n))
+			return true;
+	}
+	return false;
+}
+
+/* All of them: they are searched in this order. */
+static APART void add_as_they_are(struct libraries *l, const char *had)
+{
+	for (size_t n; *had; had += n + (had[n] != '\0')) {
+		struct resolved p;
+
+		n = strcspn(had, ":;");
+		if (n >= sizeof p.path)
+			continue;
+		if (!is_shown(had, n) || !find_for_loader(had, n, &p)) {
+			memcpy(p.path, had, n);
+			p.path[n] = '\0';
+		}
+		add_library_directory(l, SEARCH_DIRECTORY, p.path);
+	}
+}
+
 APART char *const *environment_with_libraries(char *const *envp, const char *path, void *room)
 {
 	const char *had = find_variable(envp, LIBRARIES);
@@ -278,7 +360,10 @@ APART char *const *environment_with_libraries(char *const *envp, const char *pat
 	struct libraries l = { 0 };
 	size_t n = 0;
 
-	search_libraries(path, add_library_directory, &l);
+	if (environment_shows_libraries(envp))
+		add_as_they_are(&l, had);
+	if (path)
+		search_libraries(path, add_library_directory, &l);
 	if (l.size == 0)
 		return envp;
 	sprintf(variable, LIBRARIES "%s%s" LIBRARIES_END "%s%s", l.list, run_string(run->scratch), had ? ":" : "", had ? had : "");

@@ -21,8 +21,10 @@
 #define SCRIPT_LINE 256
 #define WITHOUT_SHIM(envp) environment_without_shim(envp, alloca(environment_room(envp)))
 #define COMPLETE(envp, sanitizer) environment_complete(envp, sanitizer, alloca(environment_room(envp)))
-#define WITH_LIBRARIES(envp, p) \
-	((p).searches ? environment_with_libraries(envp, (p).runs, alloca(environment_libraries_room(envp))) : (envp))
+#define WITH_LIBRARIES(envp, p)                                                                                               \
+	((p).searches || (!(p).foreign && !(p).apart && environment_shows_libraries(envp))                                    \
+		 ? environment_with_libraries(envp, (p).searches ? (p).runs : NULL, alloca(environment_libraries_room(envp))) \
+		 : (envp))
 
 /* `script`: NULL, or whose interpreter it is. */
 #define NAMED(envp, p, script) \

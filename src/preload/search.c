@@ -32,12 +32,12 @@ struct search_file {
 	char directories[PATH_MAX]; /* visible, with a colon behind each */
 };
 
-/* "$ORIGIN/../lib" as the program means it. False: it does not fit, or is relative. */
-static bool expand(const struct search_file *f, const char *directory, size_t n, char *out, bool *origin)
+/* "$ORIGIN/../lib" as the program means it. False: it does not fit. */
+static APART bool expand(const struct search_file *f, const char *directory, size_t n, char *out, bool *origin)
 {
 	static const char *const names[] = { "$ORIGIN", "${ORIGIN}" };
-	const char *slash = strrchr(f->visible, '/');
-	char text[PATH_MAX];
+	const char *slash = strrchr(f->visible, '/'), *base = "/";
+	char text[PATH_MAX], here[PATH_MAX];
 	int k = 0;
 
 	*origin = false;
@@ -50,7 +50,9 @@ static bool expand(const struct search_file *f, const char *directory, size_t n,
 		}
 	}
 	k = snprintf(text, sizeof text, "%.*s%.*s", *origin ? (int)(slash - f->visible) : 0, f->visible, (int)n - k, directory + k);
-	return k < (int)sizeof text && *text == '/' && path_normalize("/", text, out, PATH_MAX);
+	if (*text != '/')
+		base = cwd_cache_visible(here);
+	return k < (int)sizeof text && base && path_normalize(base, text, out, PATH_MAX);
 }
 
 /* Tells of the directory, unless the loader finds it there by itself, or there is none. */

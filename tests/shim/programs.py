@@ -360,6 +360,37 @@ def test_libraries_in_fixtures(t):
     both(t, ["bash", "-c", LIBRARIES])
 
 
+LOADED = r"""
+set -e
+PATH_OF=$PWD/shown/tree/lib
+LD_LIBRARY_PATH=$PATH_OF $T/needs; LD_LIBRARY_PATH=shown/tree/lib $T/needs; LD_LIBRARY_PATH="/none;shown/tree/lib" $T/needs; LD_LIBRARY_PATH=$T/other:shown/tree/lib $T/needs
+LD_LIBRARY_PATH=shown/tree/lib:$T/other $T/needs; LD_LIBRARY_PATH=:shown/tree/lib:$T/other $T/needs
+export LD_LIBRARY_PATH=/none:$PATH_OF; sh -c '$T/needs; exec $T/needs'; python3 -c 'import os, subprocess; needs = os.environ["T"] + "/needs"; print(os.environ["LD_LIBRARY_PATH"] == "/none:" + os.getcwd() + "/shown/tree/lib")
+subprocess.run([needs]); os.posix_spawn(needs, ["needs"], os.environ); os.wait(); subprocess.run([needs], env={"LD_LIBRARY_PATH": os.environ["T"] + "/other"})'
+unset LD_LIBRARY_PATH; $T/says; cd shown; $T/says 2>/dev/null || echo not from here; cd ..
+LD_PRELOAD=shown/tree/lib/libseven.so $T/other/needs; LD_PRELOAD="libdl.so.2 $PATH_OF/libseven.so" sh -c '$T/other/needs; $T/other/needs'; LD_PRELOAD=$PWD/shown/file $T/other/needs
+LD_PRELOAD=shown/tree/lib/libseven.so env -u LD_PRELOAD $T/other/needs
+echo changed >shown/tree/a; LD_LIBRARY_PATH=shown/tree/lib $T/needs; cp $T/other/libfive.so shown/tree/lib/libfive.so; LD_LIBRARY_PATH=shown/tree/lib $T/needs; rm shown/tree/lib/libfive.so
+LD_LIBRARY_PATH=shown/tree/lib $T/needs 2>/dev/null || echo gone
+"""
+
+
+def test_what_the_loader_is_told(t):
+    """By variables, and by a path from wherever the program is started."""
+    os.makedirs(t.path("tree/lib"))
+    os.makedirs(t.path("other"))
+    t.write("tree/a", "a\n")
+    compiled(t, "tree/lib/libfive.so", "int five(void) { return 5; }", "-shared", "-fPIC", "-Wl,-soname,libfive.so")
+    compiled(t, "tree/lib/libseven.so", "int five(void) { return 7; }", "-shared", "-fPIC")
+    compiled(t, "other/libfive.so", "int five(void) { return 6; }", "-shared", "-fPIC", "-Wl,-soname,libfive.so")
+    compiled(t, "needs", NEEDS_LIBRARY, "-L" + t.path("tree/lib"), "-lfive")
+    compiled(t, "says", NEEDS_LIBRARY, "-L" + t.path("tree/lib"), "-lfive", "-Wl,-rpath,shown/tree/lib")
+    compiled(t, "other/needs", NEEDS_LIBRARY, "-L" + t.path("tree/lib"), "-lfive", "-Wl,-rpath,$ORIGIN")
+    s = Stage(t, Fixture("tree", "directory", t.path("tree"), "shown/tree"), Fixture("seven", "file", t.path("tree/lib/libseven.so"), "shown/file"))
+    same(s, ["bash", "-c", LOADED], T=t.dir)
+    assert b"True" in s.run(["bash", "-c", LOADED], T=t.dir).out
+
+
 def test_programs_and_libraries_on_both_sides(t):
     """The program is in a fixture, and its library beside that, and the other way round."""
     for d in ("bin", "lib", "only"):
