@@ -27,14 +27,6 @@ static int log_print(const char *text, size_t size)
 	return fd_write_all(STDOUT_FILENO, plain ? plain : text, plain ? strlen(plain) : size) < 0 ? EXIT_REFUSED : EXIT_SUCCESS;
 }
 
-/* Nothing of that name was built: perhaps it is mistyped. */
-static void question_name(const struct fixctl *ctl, const char *title)
-{
-	_cleanup_free_ char *name = xstrndup(title, strcspn(title, "["));
-
-	ctl_known(ctl, name);
-}
-
 static int log_run(struct fixctl *ctl, int argc, char **argv)
 {
 	static const struct option options[] = { { "json", no_argument, NULL, 'j' }, { NULL, 0, NULL, 0 } };
@@ -63,8 +55,6 @@ static int log_run(struct fixctl *ctl, int argc, char **argv)
 	else if (code == 0)
 		code = log_print(text, size);
 	fixd_close(f);
-	if (code == EXIT_REFUSED)
-		question_name(ctl, argv[optind]);
 	return code;
 }
 

@@ -566,6 +566,30 @@ static bool log_step(struct reporting *w)
 	}
 }
 
+static bool is_defined(const struct conn *c, const char *name)
+{
+	if (config_find(c->server->model->config, name))
+		return true;
+	link_for_each(l, &c->server->model->sessions) {
+		const struct session *s = link_entry(l, struct session, link);
+
+		if (see_session(&c->client, s) && session_fixture(s, name))
+			return true;
+	}
+	return false;
+}
+
+/* Why there is none. */
+static char *no_log(const struct conn *c, const char *title)
+{
+	_cleanup_free_ char *name = xstrndup(title, strcspn(title, "[")), *question = NULL;
+
+	if (is_defined(c, name))
+		return xasprintf("nothing called '%s' was ever built", title);
+	question = config_question(c->server->model->config, name);
+	return xasprintf("nothing is called '%s'%s", title, question);
+}
+
 static void answer_with_log(struct reporting *w)
 {
 	struct conn *c = w->task.conn;
@@ -575,7 +599,9 @@ static void answer_with_log(struct reporting *w)
 	size_t older = log && log->size > INSTANCE_LOG_MAX ? log->size - INSTANCE_LOG_MAX : 0;
 
 	if (!log) {
-		conn_reply_error(c, &w->task.request, -ENOENT, "nothing called '%s' was ever built", w->pattern);
+		_cleanup_free_ char *wrong = no_log(c, w->pattern);
+
+		conn_reply_error(c, &w->task.request, -ENOENT, "%s", wrong);
 		return;
 	}
 	unread_sent(w->unread, log->size - older);
