@@ -133,6 +133,7 @@ pytest_fixd = \
 	contrib/pytest-fixd/fixd/shared_session_scope/types.py \
 	contrib/pytest-fixd/pyproject.toml \
 	contrib/pytest-fixd/tests/conftest.py \
+	contrib/pytest-fixd/tests/starter.py \
 	contrib/pytest-fixd/tests/test_arrays.py \
 	contrib/pytest-fixd/tests/test_asked.py \
 	contrib/pytest-fixd/tests/test_blame.py \

@@ -12,6 +12,7 @@ import textwrap
 import time
 
 import pytest
+from starter import Starters
 
 BUILD = os.environ.get("FIXD_BUILD", os.getcwd())
 PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -27,6 +28,7 @@ def python_path(first):
     return os.pathsep.join([first, *filter(None, [os.environ.get("PYTHONPATH")])])
 
 
+starters = None
 _tap = []
 _here = {"file": None}
 
@@ -117,8 +119,14 @@ class Project:
             os.remove(self.file("log"))
 
     def start(self, *args, env=None, cwd=None):
-        return subprocess.Popen([sys.executable, "-m", "pytest", *[o for p in PLUGINS for o in ("-p", p)], "-p", "fixd.plugin", "-p", "no:cacheprovider", "-q", *args],
-                                cwd=cwd or self.path, env={**self.env, **(env or {})}, stdout=subprocess.PIPE,
+        global starters
+        words = [*[o for p in PLUGINS for o in ("-p", p)], "-p", "fixd.plugin", "-p", "no:cacheprovider", "-q", *args]
+        full = {**self.env, **(env or {})}
+        starters = starters or Starters(self.env)
+        # What begins again is to begin with nothing.
+        if starters.fits(full) and not any(a.startswith("--fixd-warm") for a in args):
+            return starters.start(words, full, cwd or self.path)
+        return subprocess.Popen([sys.executable, "-m", "pytest", *words], cwd=cwd or self.path, env=full, stdout=subprocess.PIPE,
                                 # A job in the background of a script has it ignored, and then Python is not interrupted by it.
                                 preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
                                 stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, text=True, start_new_session=True)
