@@ -74,21 +74,26 @@ static void load_attach(struct loading *l, struct conn *c, const struct record *
 		conn_reply_error(c, &h, -ENOENT, "this fixture is not in %s any more", l->keep->model->config->file);
 }
 
-static void load_release(struct conn *c, const struct record *saved)
+/* Its lease may have gone since it asked. */
+static void load_release(struct loading *l, struct conn *c, const struct record *saved)
 {
 	struct wire_header h = { .type = WIRE_TYPE_release };
 	struct wire_release q = { .flags = WIRE_RELEASE_WAIT };
+	struct image *im = NULL;
 	struct record r;
 
 	EACH_RECORD(NULL, saved, r) {
 		if (r.field == STATE_ID)
 			h.id = r.number;
 		else if (r.field == STATE_SERIAL)
-			q.serial = r.number;
+			im = loading_image(l, r.number);
 		else if (r.field == STATE_DEADLINE)
 			q.timeout_ms = rest_ms((int64_t)r.number);
 	}
-	handle_release(c, &h, &q, sizeof q);
+	if (im)
+		release_resume(c, &h, im, &q);
+	else
+		conn_reply_error(c, &h, -ENOENT, "what is released is not there any more");
 }
 
 static void load_offer(struct loading *l, struct conn *c, const struct record *saved)
@@ -161,7 +166,7 @@ static void load_requests(struct loading *l, const struct record *saved, struct 
 		if (r.field == STATE_ATTACH)
 			load_attach(l, c, &r);
 		else if (r.field == STATE_RELEASE && c->client.member)
-			load_release(c, &r);
+			load_release(l, c, &r);
 		else if (r.field == STATE_MESSAGE && r.kind == RECORD_STRING && r.size <= WIRE_MESSAGE_MAX)
 			inbox_add(c, r.data, r.size);
 	}

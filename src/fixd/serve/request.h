@@ -25,6 +25,7 @@ void attach_each(const struct conn *c,
 		 void *arg);
 /* One that waited in another process. */
 void attach_resume(struct conn *c, const struct wire_header *h, const struct wire_attach *a, const uint64_t *depends, struct instance *i);
+void release_resume(struct conn *c, const struct wire_header *h, struct image *im, const struct wire_release *q);
 
 /* handle_NAME() for each. False: the message is malformed. */
 #define REQUEST_HANDLER(name, type, body, tail, flags) \

@@ -131,7 +131,7 @@ static void answer_release(struct release *w, enum released how)
 	free(a);
 }
 
-static void run_handle_release(struct conn *c, const struct wire_header *h, struct image *im, const struct wire_release *q)
+void release_resume(struct conn *c, const struct wire_header *h, struct image *im, const struct wire_release *q)
 {
 	struct asked_release *a = xcalloc(1, sizeof *a);
 
@@ -155,7 +155,7 @@ bool handle_release(struct conn *c, const struct wire_header *h, const void *bod
 	if (!l)
 		conn_reply_error(c, h, -EINVAL, "an image is released that this client does not hold");
 	else
-		run_handle_release(c, h, l->image, q);
+		release_resume(c, h, l->image, q);
 	return true;
 }
 
