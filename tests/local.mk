@@ -59,7 +59,7 @@ tests_model_states_SOURCES = tests/model/states.c $(model_world)
 tests_model_states_CPPFLAGS = $(AM_TEST_CPPFLAGS)
 tests_model_states_LDADD = libmodel.la
 tests_model_simulate_SOURCES = tests/model/simulate.c tests/model/life.c tests/model/life.h tests/model/restart.c tests/model/restart.h src/fixd/keep/save.c src/fixd/keep/load.c \
-	src/fixd/keep/rows.c src/fixd/keep/check.c $(model_world)
+	src/fixd/keep/load_conn.c src/fixd/keep/rows.c src/fixd/keep/check.c $(model_world)
 tests_model_simulate_CPPFLAGS = $(AM_TEST_CPPFLAGS)
 tests_model_simulate_LDADD = libmodel.la
 simulate: tests/model/simulate

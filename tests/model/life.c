@@ -8,9 +8,11 @@
  */
 #include "life.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/alloc.h"
 #include "base/clock.h"
@@ -76,12 +78,12 @@ static const struct {
 	uid_t uid;
 } places[] = { { "/", 0 }, { "/one", 1000 }, { "/two", 1000 }, { "/one", 1001 } };
 
-static bool with_clones, with_users, with_restarts;
+static bool with_clones, with_users, with_restarts, with_restarts_in_place;
 static const char *ini;
 
 static unsigned n_steps(void)
 {
-	return STEPS + (with_users ? USER_STEPS : 0) + with_restarts;
+	return STEPS + (with_users ? USER_STEPS : 0) + with_restarts + with_restarts_in_place;
 }
 
 static unsigned n_kinds(void)
@@ -94,7 +96,11 @@ struct asker {
 	struct conn conn;
 	struct waiter waiter;
 	bool waits;
-	const struct run *asked_in;  /* or NULL; it may have left since */
+	const struct run *asked_in; /* or NULL; it may have left since */
+	char asked_in_id[8];	    /* the same, for the next daemon */
+	int fd;			    /* of its connection, for the next daemon */
+	bool asked_again;	    /* in this daemon, what it had asked of the one before */
+	size_t released_again;
 	uint64_t files[WORLD_FILES]; /* as they were when it asked */
 	size_t n_releases;	     /* that were not answered yet */
 };
@@ -187,6 +193,7 @@ static void wait_for(struct asker *c, struct instance *i)
 		return;
 	c->waits = true;
 	c->asked_in = c->conn.client.member ? c->conn.client.member->run : NULL;
+	snprintf(c->asked_in_id, sizeof c->asked_in_id, "%s", c->asked_in ? c->asked_in->id : "");
 	memcpy(c->files, world.files, sizeof c->files);
 	c->waiter = (struct waiter){ .asked = world.now,
 				     .holds = true,
@@ -327,20 +334,24 @@ static void released(struct release *w, enum released how)
 		else
 			n_told++;
 	}
-	free(w);
+	free(container_of(w, struct asked_release, release));
+}
+
+static void begin_release(struct asker *c, struct image *im, bool wait, uint32_t timeout_ms)
+{
+	struct asked_release *a = xcalloc(1, sizeof *a);
+
+	a->release.answer = released;
+	c->n_releases++;
+	run_release(c->conn.client.member, im, &a->release, wait, timeout_ms);
 }
 
 static void release(struct asker *c, bool wait)
 {
 	struct lease *l = link_empty(&c->conn.client.leases) ? NULL : link_entry(c->conn.client.leases.next, struct lease, in_client);
-	struct release *w;
-
 	if (!l || !c->conn.client.member)
 		return;
-	w = xcalloc(1, sizeof *w);
-	w->answer = released;
-	c->n_releases++;
-	run_release(c->conn.client.member, l->image, w, wait, 3000);
+	begin_release(c, l->image, wait, 3000);
 	if (c->n_releases != c->conn.client.n_pending)
 		fail("releases are miscounted");
 }
@@ -417,7 +428,8 @@ static void end_job(uint32_t n, bool well)
 		world_fail(n % world.n_jobs);
 }
 
-static void begin_clients(void)
+/* They are in no session yet. */
+static void prepare_clients(void)
 {
 	memset(clients, 0, sizeof clients);
 	for (int k = 0; k < CLIENTS; k++) {
@@ -425,11 +437,18 @@ static void begin_clients(void)
 
 		c->model = world.model;
 		c->id = (uint64_t)k + 1;
-		c->session = world.model->session;
-		c->session->n_conns++;
 		link_init(&c->leases);
 		link_init(&c->offers);
 		link_init(&clients[k].conn.link);
+	}
+}
+
+static void begin_clients(void)
+{
+	prepare_clients();
+	for (int k = 0; k < CLIENTS; k++) {
+		clients[k].conn.client.session = world.model->session;
+		world.model->session->n_conns++;
 	}
 }
 
@@ -475,7 +494,7 @@ static void restart(uint32_t n)
 	link_init(&conns);
 	for (int k = 0; k < CLIENTS; k++)
 		link_insert(&conns, &clients[k].conn.link);
-	saved = world_save(&conns);
+	saved = world_save(STATE_FOR_STORE, &conns);
 	/* What a build has taken since then nobody has saved. */
 	highest = world.model->last_serial += n % 5;
 	end_clients();
@@ -493,6 +512,136 @@ static void restart(uint32_t n)
 		fail("a number of the daemon before will be given again");
 	n_told = told;
 	n_adopted = adopted;
+}
+
+struct conn *life_connection(uint64_t id)
+{
+	return &clients[id - 1].conn;
+}
+
+const struct instance *life_question(const struct conn *c)
+{
+	const struct asker *a = container_of(c, struct asker, conn);
+
+	return a->waits ? a->waiter.instance : NULL;
+}
+
+/* What it waited for, and since when, is what it was. */
+void life_ask_again(struct conn *conn, struct instance *i)
+{
+	struct asker *c = container_of(conn, struct asker, conn), before = *c;
+
+	c->asked_again = true;
+	if (!i)
+		return;
+	wait_for(c, i);
+	if (!c->waits)
+		return;
+	memcpy(c->files, before.files, sizeof c->files);
+	c->asked_in = i->run && !strcmp(i->run->id, before.asked_in_id) ? i->run : NULL;
+}
+
+void life_release_again(struct conn *conn, struct image *im, uint32_t timeout_ms)
+{
+	struct asker *c = container_of(conn, struct asker, conn);
+
+	c->released_again++;
+	begin_release(c, im, true, timeout_ms);
+}
+
+static size_t count_leases(const struct asker *c)
+{
+	size_t n = 0;
+
+	link_for_each(l, &c->conn.client.leases)
+		n++;
+	return n;
+}
+
+static size_t count_offers(void)
+{
+	size_t n = 0;
+
+	for (size_t k = 0; k < world.n_jobs; k++)
+		n += world.jobs[k].what == JOB_OF_OFFER;
+	return n;
+}
+
+/* What a connection was before the daemon became another program. */
+struct before {
+	struct asker asker;
+	size_t leases, releases;
+	char run[8];
+	bool closing;
+};
+
+static void note_client(struct before *b, struct asker *c)
+{
+	const struct member *m = c->conn.client.member;
+
+	*b = (struct before){ .asker = *c, .leases = count_leases(c), .releases = c->n_releases, .closing = m && m->closing };
+	snprintf(b->run, sizeof b->run, "%s", m ? m->run->id : "");
+	c->fd = fcntl(world.memory, F_DUPFD_CLOEXEC, 0);
+	c->conn.source = (struct source *)(void *)&c->fd;
+}
+
+/* Nothing that it has, is or has asked for is lost. */
+static void check_client(const struct before *b, const struct asker *c)
+{
+	const struct member *m = c->conn.client.member;
+
+	if (c->conn.client.id != b->asker.conn.client.id || !c->conn.client.session)
+		fail("a connection is not what it was");
+	if (b->asker.waits && !c->asked_again)
+		fail("a question was forgotten over a restart");
+	if (c->released_again != b->releases)
+		fail("a release was forgotten over a restart");
+	if (strcmp(m ? m->run->id : "", b->run) != 0 || (m && m->closing != b->closing))
+		fail("a member of a run is none after a restart");
+	if (!b->asker.waits && count_leases(c) != b->leases)
+		fail("a lease was lost over a restart");
+}
+
+/* In place: connections live on, and what they have asked for. What was being built begins anew. */
+static void become_another(uint32_t n)
+{
+	struct world before = world_as_it_is();
+	size_t told = n_told, adopted = n_adopted, offers = count_offers();
+	struct before *were = xcalloc(CLIENTS, sizeof *were);
+	struct link conns;
+	struct saved saved;
+
+	link_init(&conns);
+	for (int k = 0; k < CLIENTS; k++) {
+		note_client(&were[k], &clients[k]);
+		link_insert(&conns, &clients[k].conn.link);
+	}
+	saved = world_save(STATE_FOR_EXEC, &conns);
+	for (int k = 0; k < CLIENTS; k++)
+		close(clients[k].fd);
+	end_clients();
+	for (int k = 0; k < CLIENTS; k++)
+		give_up(&clients[k]);
+	end_jobs();
+	world_end();
+	if (n % 8 == 0)
+		ini = inis[with_clones][n / 8 % INIS];
+	world_begin_again(ini, &before);
+	prepare_clients();
+	for (int k = 0; k < CLIENTS; k++) {
+		memcpy(clients[k].files, were[k].asker.files, sizeof clients[k].files);
+		memcpy(clients[k].asked_in_id, were[k].asker.asked_in_id, sizeof clients[k].asked_in_id);
+		clients[k].conn.client.uid = were[k].asker.conn.client.uid;
+	}
+	n_told = told;
+	n_adopted = adopted;
+	if (world_load(&saved, hold_on) < 0)
+		fail("what was saved is refused");
+	for (int k = 0; k < CLIENTS; k++)
+		check_client(&were[k], &clients[k]);
+	if (count_offers() < offers)
+		fail("what a client builds was forgotten over a restart");
+	free(were);
 }
 
 static void user_step(unsigned what, uint32_t n, struct asker *c)
@@ -617,7 +766,9 @@ static void step(uint32_t word)
 			world_redefine(ini = inis[with_clones][n / 8 % INIS]);
 		break;
 	default:
-		if (with_restarts && what == n_steps() - 1)
+		if (with_restarts_in_place && what == n_steps() - 1)
+			become_another(n);
+		else if (with_restarts && what == n_steps() - 1 - with_restarts_in_place)
 			restart(n);
 		else
 			user_step(what - STEPS, n, c);
@@ -672,6 +823,7 @@ size_t live(uint64_t ways, const uint32_t *words, size_t n)
 	with_clones = ways & WITH_CLONES;
 	with_users = ways & WITH_USERS;
 	with_restarts = ways & WITH_RESTARTS;
+	with_restarts_in_place = ways & WITH_RESTARTS_IN_PLACE;
 	fault = NULL;
 	n_told = n_adopted = 0;
 	ini = inis[with_clones][0];

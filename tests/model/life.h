@@ -8,10 +8,14 @@
 
 #define LIFE 400 /* words of a history */
 
-/* In the number of a seed: there are clones; sessions of several users, who define what they build; the daemon is killed, and another one goes on. */
+/*
+ * In the number of a seed: there are clones; sessions of several users, who define what they build; the daemon is killed, and another one
+ * goes on; it becomes another program, and its connections live on.
+ */
 #define WITH_CLONES (UINT64_C(1) << 40)
 #define WITH_USERS (UINT64_C(1) << 41)
 #define WITH_RESTARTS (UINT64_C(1) << 42)
+#define WITH_RESTARTS_IN_PLACE (UINT64_C(1) << 43)
 
 /* What has happened in lives that ended well. */
 struct figures {

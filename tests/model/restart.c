@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The daemon of a world is killed, and the next one has what was saved: by the real files of keep/, with what is not of the model in
- * the place of the rooms beside it. Connections end with the daemon; edits meanwhile are not heard of.
+ * The daemon of a world is killed, or becomes another program, and the next one has what was saved: by the real files of keep/, with
+ * what is not of the model in the place of the rooms beside it. Connections end with a daemon that is killed; edits meanwhile are not
+ * heard of.
  */
 #include "restart.h"
 
@@ -12,12 +13,15 @@
 #include <unistd.h>
 
 #include "base/alloc.h"
+#include "base/clock.h"
 #include "fixd/host/board.h"
 #include "fixd/host/watch.h"
+#include "fixd/keep/check.h"
 #include "fixd/keep/keep.h"
 #include "fixd/keep/loading.h"
 #include "fixd/keep/state.h"
 #include "fixd/model/model.h"
+#include "fixd/model/pool.h"
 #include "fixd/serve/conn.h"
 #include "fixd/serve/reload.h"
 #include "fixd/serve/request.h"
@@ -27,6 +31,7 @@
 #include "fixd/work/survivor.h"
 #include "fixd/work/transfer.h"
 #include "fixd/work/work.h"
+#include "life.h"
 #include "world.h"
 
 /* The board is the world's: slots that somebody has taken since this daemon began. */
@@ -100,39 +105,110 @@ void watchset_restore(struct watchset *s, const struct record *saved)
 	world_restore_seen(s, saved);
 }
 
-/* Of what there is besides the model nothing is there. */
+/* Connections. */
 
-const struct row offer_rows[] = { { 0 } };
+/* While there are any: what a descriptor of theirs is. */
+int source_fd(const struct source *s)
+{
+	return s ? *(const int *)(const void *)s : -1;
+}
 
 void attach_each(const struct conn *c,
 		 void (*fn)(const struct wire_header *h, uint32_t flags, const struct instance *i, struct image *const *depends,
 			    size_t n_depends, int64_t deadline, void *arg),
 		 void *arg)
 {
-	(void)c, (void)fn, (void)arg;
+	const struct instance *i = life_question(c);
+
+	if (i)
+		fn(&(struct wire_header){ .id = c->client.id }, 0, i, NULL, 0, world.now + NSEC_PER_SEC, arg);
 }
 
-void inbox_each(const struct conn *c, void (*fn)(const void *data, size_t size, void *arg), void *arg)
+/* Which of them comes next. */
+static uint64_t next_connection;
+
+struct conn *conn_new(struct server *server, int fd)
 {
-	(void)c, (void)fn, (void)arg;
+	struct conn *c = life_connection(++next_connection);
+
+	close(fd);
+	link_insert(&server->conns, &c->link);
+	return c;
 }
 
-void listener_fds(const struct listener *l, int *fd, int *lock)
+void conn_join_run(struct conn *c, const char *run, bool observer)
 {
-	(void)l;
-	*fd = *lock = -1;
+	run_join(c->client.session, run, &c->client, observer);
+}
+
+void conn_reply_error(struct conn *c, const struct wire_header *to, int err, const char *fmt, ...)
+{
+	(void)err, (void)fmt;
+	if (to->type == WIRE_TYPE_attach)
+		life_ask_again(c, NULL);
+}
+
+void attach_resume(struct conn *c, const struct wire_header *h, const struct wire_attach *a, const uint64_t *depends, struct instance *i)
+{
+	(void)h, (void)a, (void)depends;
+	life_ask_again(c, i->clone_of ? i->clone_of->front : i);
+}
+
+void release_resume(struct conn *c, const struct wire_header *h, struct image *im, const struct wire_release *q)
+{
+	(void)h;
+	life_release_again(c, im, q->timeout_ms);
+}
+
+void inbox_add(struct conn *c, const void *data, size_t size)
+{
+	(void)c, (void)data, (void)size;
+}
+
+/* What a client builds. */
+struct offer {
+	struct link in_client;
+	struct world_job job;
+};
+
+const struct row offer_rows[] = { ROW_OF(struct world_job, ROW_TIME, began), { 0 } };
+
+static void save_builders(void)
+{
+	for (size_t k = 0; k < world.n_jobs; k++) {
+		struct offer *o = xcalloc(1, sizeof *o);
+
+		o->job = world.jobs[k];
+		link_init(&o->in_client);
+		if (o->job.what == JOB_OF_OFFER)
+			link_insert(&life_connection(o->job.builder)->client.offers, &o->in_client);
+		else
+			free(o);
+	}
+}
+
+static void forget_builders(struct link *conns)
+{
+	link_for_each(l, conns) {
+		struct client *c = &link_entry(l, struct conn, link)->client;
+
+		while (!link_empty(&c->offers)) {
+			struct offer *o = link_entry(c->offers.next, struct offer, in_client);
+
+			link_remove(&o->in_client);
+			free(o);
+		}
+	}
 }
 
 const struct offer *offer_of_client(const struct link *in_client)
 {
-	(void)in_client;
-	return NULL;
+	return link_entry(in_client, const struct offer, in_client);
 }
 
 const struct instance *offer_instance(const struct offer *o)
 {
-	(void)o;
-	return NULL;
+	return o->job.instance;
 }
 
 struct image *const *offer_depends(const struct offer *o, size_t *n)
@@ -144,13 +220,50 @@ struct image *const *offer_depends(const struct offer *o, size_t *n)
 
 void offer_save(const struct offer *o, struct state *s)
 {
-	(void)o, (void)s;
+	size_t list;
+
+	rows_save(offer_rows, &o->job, s);
+	list = record_begin(&s->records, STATE_SAW, RECORD_LIST);
+	for (size_t k = 0; k < WORLD_FILES; k++)
+		record_u64(&s->records, STATE_SAW, o->job.read[k]);
+	record_end(&s->records, list);
 }
 
-int source_fd(const struct source *s)
+static void resume_read(struct world_job *j, const struct record *saved)
 {
-	(void)s;
-	return -1;
+	struct record_reader in = record_inside(saved);
+	struct record r;
+	bool bad = false;
+
+	for (size_t n = 0; n < WORLD_FILES && record_next(&in, &r, &bad); n++)
+		j->read[n] = r.number;
+}
+
+bool offer_resume(struct instance *i, struct client *c, const struct record *saved, int (*resolve)(void *arg, int number), void *arg)
+{
+	struct record_reader in = record_inside(saved);
+	struct world_job *j = world_resume_offer(i, c);
+	struct record r;
+	bool bad = false;
+
+	while (record_next(&in, &r, &bad)) {
+		if (!row_load(offer_rows, j, &r, resolve, arg) && r.field == STATE_SAW)
+			resume_read(j, &r);
+	}
+	return true;
+}
+
+/* Of what there is besides nothing is there. */
+
+void inbox_each(const struct conn *c, void (*fn)(const void *data, size_t size, void *arg), void *arg)
+{
+	(void)c, (void)fn, (void)arg;
+}
+
+void listener_fds(const struct listener *l, int *fd, int *lock)
+{
+	(void)l;
+	*fd = *lock = -1;
 }
 
 int work_open_events(struct work *w, int fd)
@@ -204,16 +317,6 @@ void transfer_resume(struct work *w, struct transfer *t)
 	free(t);
 }
 
-void loading_conn(struct loading *l, const struct record *saved)
-{
-	(void)l, (void)saved;
-}
-
-void loading_asked(struct loading *l, const struct record *saved)
-{
-	(void)l, (void)saved;
-}
-
 /* The daemon. */
 
 static struct keep keep_of(struct server *server)
@@ -224,7 +327,7 @@ static struct keep keep_of(struct server *server)
 	return (struct keep){ .model = world.model, .work = world.work, .server = server, .listener = -1, .listener_lock = -1 };
 }
 
-struct saved world_save(struct link *conns)
+struct saved world_save(enum state_for purpose, struct link *conns)
 {
 	struct server server = { 0 };
 	struct keep keep = keep_of(&server);
@@ -232,7 +335,9 @@ struct saved world_save(struct link *conns)
 
 	link_insert(conns, &server.conns);
 	link_remove(conns);
-	state_save(&keep, STATE_FOR_STORE, &saved.state);
+	save_builders();
+	state_save(&keep, purpose, &saved.state);
+	forget_builders(&server.conns);
 	/* They are closed with the daemon. */
 	saved.fds = xcalloc(saved.state.n_fds + 1, sizeof *saved.fds);
 	for (size_t k = 0; k < saved.state.n_fds; k++)
@@ -264,7 +369,17 @@ int world_load(struct saved *saved, void (*hold)(pid_t pid, struct image *im))
 	int r;
 
 	survive = hold;
+	next_connection = 0;
+	if (life_is_loud) {
+		char *wrong = state_check(saved->state.records.data, saved->state.records.size);
+
+		if (wrong)
+			printf("# %s\n", wrong);
+		free(wrong);
+	}
 	r = state_load(&keep, saved->state.records.data, saved->state.records.size, resolve, saved);
+	while (!link_empty(&server.conns))
+		link_remove(server.conns.next);
 
 	for (size_t k = 0; k < saved->state.n_fds; k++) {
 		if (saved->fds[k] >= 0)

@@ -99,7 +99,8 @@ static bool one(uint64_t seed)
 
 /* clang-format off */
 static const uint64_t ways[] = { 0, WITH_CLONES, WITH_USERS, WITH_CLONES | WITH_USERS, WITH_RESTARTS, WITH_RESTARTS | WITH_CLONES, WITH_RESTARTS | WITH_USERS,
-				 WITH_RESTARTS | WITH_CLONES | WITH_USERS };
+				 WITH_RESTARTS | WITH_CLONES | WITH_USERS, WITH_RESTARTS_IN_PLACE, WITH_RESTARTS_IN_PLACE | WITH_CLONES, WITH_RESTARTS_IN_PLACE | WITH_USERS,
+				 WITH_RESTARTS_IN_PLACE | WITH_CLONES | WITH_USERS, WITH_RESTARTS_IN_PLACE | WITH_RESTARTS | WITH_CLONES | WITH_USERS };
 /* clang-format on */
 
 static bool lives(uint64_t first, uint64_t n)
@@ -139,7 +140,7 @@ static bool lives(uint64_t first, uint64_t n)
 /* clang-format off */
 static const uint64_t failed[] = { 1, 3, 7, 216, 819, 100044, 106515, 1005969, 1019623, WITH_CLONES + 60, WITH_CLONES + 5199, (WITH_CLONES | WITH_USERS) + 1017,
 				   WITH_USERS + 1956, (WITH_RESTARTS | WITH_CLONES) + 2, (WITH_RESTARTS | WITH_CLONES | WITH_USERS) + 82,
-				   WITH_CLONES + 8, WITH_CLONES + 8363, (WITH_CLONES | WITH_USERS) + 25 };
+				   WITH_CLONES + 8, WITH_CLONES + 8363, (WITH_CLONES | WITH_USERS) + 25, WITH_RESTARTS_IN_PLACE + 11 };
 /* clang-format on */
 
 int main(int argc, char **argv)

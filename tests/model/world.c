@@ -222,15 +222,20 @@ bool world_look(struct instance *i)
 	return look(i->watch, world.now);
 }
 
-void world_offer(struct instance *i, const struct client *builder)
+struct world_job *world_resume_offer(struct instance *i, const struct client *builder)
 {
-	struct world_job *j;
+	struct world_job *j = add_job(JOB_OF_OFFER, i);
 
-	forget(i->watch);
-	i->watch = see(i->fixture);
-	j = add_job(JOB_OF_OFFER, i);
 	j->builder = builder->id;
 	j->run = builder->member ? xstrdup(builder->member->run->id) : NULL;
+	return j;
+}
+
+void world_offer(struct instance *i, const struct client *builder)
+{
+	forget(i->watch);
+	i->watch = see(i->fixture);
+	world_resume_offer(i, builder);
 }
 
 /* Of two builds one waits for a free place yet. */

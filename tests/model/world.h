@@ -93,6 +93,8 @@ void world_lose(size_t k);
 /* A client is to build it: what it watches is looked at (false: not yet all), and the build is a job. */
 bool world_look(struct instance *i);
 void world_offer(struct instance *i, const struct client *builder);
+/* One that a client is at since the daemon before this one. */
+struct world_job *world_resume_offer(struct instance *i, const struct client *builder);
 /* What was seen of files with such names, and as it was saved. */
 struct watchset *world_see(char *const *patterns);
 void world_save_seen(const struct watchset *s, struct text *out);
