@@ -483,10 +483,26 @@ static void hold_on(pid_t pid, struct image *im)
 }
 
 /* What the daemon before does at its end nobody sees, nor that it has been told anything. */
+static void next_daemon(uint32_t n, const struct world *before)
+{
+	size_t told = n_told, adopted = n_adopted;
+
+	end_clients();
+	for (int k = 0; k < CLIENTS; k++)
+		give_up(&clients[k]);
+	end_jobs();
+	world_end();
+	if (n % 8 == 0)
+		ini = inis[with_clones][n / 8 % INIS];
+	world_begin_again(ini, before);
+	n_told = told;
+	n_adopted = adopted;
+}
+
+/* It is killed. */
 static void restart(uint32_t n)
 {
 	struct world killed = world_as_it_is();
-	size_t told = n_told, adopted = n_adopted;
 	struct link conns;
 	struct saved saved;
 	uint64_t highest;
@@ -497,21 +513,12 @@ static void restart(uint32_t n)
 	saved = world_save(STATE_FOR_STORE, &conns);
 	/* What a build has taken since then nobody has saved. */
 	highest = world.model->last_serial += n % 5;
-	end_clients();
-	for (int k = 0; k < CLIENTS; k++)
-		give_up(&clients[k]);
-	end_jobs();
-	world_end();
-	if (n % 8 == 0)
-		ini = inis[with_clones][n / 8 % INIS];
-	world_begin_again(ini, &killed);
+	next_daemon(n, &killed);
 	begin_clients();
 	if (world_load(&saved, hold_on) < 0)
 		fail("what was saved is refused");
 	if (world.model->last_serial < highest)
 		fail("a number of the daemon before will be given again");
-	n_told = told;
-	n_adopted = adopted;
 }
 
 struct conn *life_connection(uint64_t id)
@@ -606,7 +613,7 @@ static void check_client(const struct before *b, const struct asker *c)
 static void become_another(uint32_t n)
 {
 	struct world before = world_as_it_is();
-	size_t told = n_told, adopted = n_adopted, offers = count_offers();
+	size_t offers = count_offers();
 	struct before *were = xcalloc(CLIENTS, sizeof *were);
 	struct link conns;
 	struct saved saved;
@@ -619,22 +626,13 @@ static void become_another(uint32_t n)
 	saved = world_save(STATE_FOR_EXEC, &conns);
 	for (int k = 0; k < CLIENTS; k++)
 		close(clients[k].fd);
-	end_clients();
-	for (int k = 0; k < CLIENTS; k++)
-		give_up(&clients[k]);
-	end_jobs();
-	world_end();
-	if (n % 8 == 0)
-		ini = inis[with_clones][n / 8 % INIS];
-	world_begin_again(ini, &before);
+	next_daemon(n, &before);
 	prepare_clients();
 	for (int k = 0; k < CLIENTS; k++) {
 		memcpy(clients[k].files, were[k].asker.files, sizeof clients[k].files);
 		memcpy(clients[k].asked_in_id, were[k].asker.asked_in_id, sizeof clients[k].asked_in_id);
 		clients[k].conn.client.uid = were[k].asker.conn.client.uid;
 	}
-	n_told = told;
-	n_adopted = adopted;
 	if (world_load(&saved, hold_on) < 0)
 		fail("what was saved is refused");
 	for (int k = 0; k < CLIENTS; k++)
