@@ -141,63 +141,35 @@ NSS(getservbyport_r, int port, const char *proto, struct servent *out, char *buf
 	FIND(SERVICES, next_serv, out->s_port == port && (!proto || !strcmp(proto, out->s_proto)));
 }
 
-/* Protocols. */
+/* Protocols, and remote procedures: a name and a number. */
+#define NUMBERED(X, type, file, name_field, aliases_field, number_field)                                                   \
+	static int make_##X(char **words, struct room *r, void *out)                                                       \
+	{                                                                                                                  \
+		struct type *entry = out;                                                                                  \
+		long number;                                                                                               \
+                                                                                                                           \
+		(void)r;                                                                                                   \
+		if (!is_number(words[1], INT32_MAX, &number))                                                              \
+			return ENOENT;                                                                                     \
+		*entry = (struct type){ .name_field = words[0], .aliases_field = words + 2, .number_field = (int)number }; \
+		return 0;                                                                                                  \
+	}                                                                                                                  \
+                                                                                                                           \
+	EACH(X, type, file)                                                                                                \
+	GET_EACH(X, type)                                                                                                  \
+                                                                                                                           \
+	NSS(get##X##byname_r, const char *name, struct type *out, char *buf, size_t size, int *err)                        \
+	{                                                                                                                  \
+		FIND(file, next_##X, has_name(name, out->name_field, out->aliases_field));                                 \
+	}                                                                                                                  \
+                                                                                                                           \
+	NSS(get##X##bynumber_r, int number, struct type *out, char *buf, size_t size, int *err)                            \
+	{                                                                                                                  \
+		FIND(file, next_##X, out->number_field == number);                                                         \
+	}
 
-#define PROTOCOLS "/etc/protocols"
-
-static int make_proto(char **words, struct room *r, void *out)
-{
-	struct protoent *p = out;
-	long number;
-
-	(void)r;
-	if (!is_number(words[1], INT32_MAX, &number))
-		return ENOENT;
-	*p = (struct protoent){ .p_name = words[0], .p_aliases = words + 2, .p_proto = (int)number };
-	return 0;
-}
-
-EACH(proto, protoent, PROTOCOLS)
-GET_EACH(proto, protoent)
-
-NSS(getprotobyname_r, const char *name, struct protoent *out, char *buf, size_t size, int *err)
-{
-	FIND(PROTOCOLS, next_proto, has_name(name, out->p_name, out->p_aliases));
-}
-
-NSS(getprotobynumber_r, int number, struct protoent *out, char *buf, size_t size, int *err)
-{
-	FIND(PROTOCOLS, next_proto, out->p_proto == number);
-}
-
-/* Remote procedures. */
-
-#define RPC "/etc/rpc"
-
-static int make_rpc(char **words, struct room *r, void *out)
-{
-	struct rpcent *p = out;
-	long number;
-
-	(void)r;
-	if (!is_number(words[1], INT32_MAX, &number))
-		return ENOENT;
-	*p = (struct rpcent){ .r_name = words[0], .r_aliases = words + 2, .r_number = (int)number };
-	return 0;
-}
-
-EACH(rpc, rpcent, RPC)
-GET_EACH(rpc, rpcent)
-
-NSS(getrpcbyname_r, const char *name, struct rpcent *out, char *buf, size_t size, int *err)
-{
-	FIND(RPC, next_rpc, has_name(name, out->r_name, out->r_aliases));
-}
-
-NSS(getrpcbynumber_r, int number, struct rpcent *out, char *buf, size_t size, int *err)
-{
-	FIND(RPC, next_rpc, out->r_number == number);
-}
+NUMBERED(proto, protoent, "/etc/protocols", p_name, p_aliases, p_proto)
+NUMBERED(rpc, rpcent, "/etc/rpc", r_name, r_aliases, r_number)
 
 /* Networks. */
 
