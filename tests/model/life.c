@@ -187,14 +187,9 @@ static struct instance *of_the_file(const struct asker *c, unsigned kind)
 	return f && s ? world_instance_in(s, f, kinds[kind].param, c->conn.client.member ? c->conn.client.member->run : NULL) : NULL;
 }
 
-static void wait_for(struct asker *c, struct instance *i)
+static void begin_to_wait(struct asker *c, struct instance *i)
 {
-	if (c->waits || !i)
-		return;
 	c->waits = true;
-	c->asked_in = c->conn.client.member ? c->conn.client.member->run : NULL;
-	snprintf(c->asked_in_id, sizeof c->asked_in_id, "%s", c->asked_in ? c->asked_in->id : "");
-	memcpy(c->files, world.files, sizeof c->files);
 	c->waiter = (struct waiter){ .asked = world.now,
 				     .holds = true,
 				     .answer = answer,
@@ -203,6 +198,16 @@ static void wait_for(struct asker *c, struct instance *i)
 				     .can_build = i->fixture->source == SOURCE_CLIENT };
 	link_init(&c->waiter.link);
 	waiter_begin(i, &c->waiter);
+}
+
+static void wait_for(struct asker *c, struct instance *i)
+{
+	if (c->waits || !i)
+		return;
+	c->asked_in = c->conn.client.member ? c->conn.client.member->run : NULL;
+	snprintf(c->asked_in_id, sizeof c->asked_in_id, "%s", c->asked_in ? c->asked_in->id : "");
+	memcpy(c->files, world.files, sizeof c->files);
+	begin_to_wait(c, i);
 }
 
 static void ask(struct asker *c, unsigned kind)
@@ -533,19 +538,16 @@ const struct instance *life_question(const struct conn *c)
 	return a->waits ? a->waiter.instance : NULL;
 }
 
-/* What it waited for, and since when, is what it was. */
+/* What it knew when it asked, it knows. */
 void life_ask_again(struct conn *conn, struct instance *i)
 {
-	struct asker *c = container_of(conn, struct asker, conn), before = *c;
+	struct asker *c = container_of(conn, struct asker, conn);
 
 	c->asked_again = true;
 	if (!i)
 		return;
-	wait_for(c, i);
-	if (!c->waits)
-		return;
-	memcpy(c->files, before.files, sizeof c->files);
-	c->asked_in = i->run && !strcmp(i->run->id, before.asked_in_id) ? i->run : NULL;
+	c->asked_in = i->run && !strcmp(i->run->id, c->asked_in_id) ? i->run : NULL;
+	begin_to_wait(c, i);
 }
 
 void life_release_again(struct conn *conn, struct image *im, uint32_t timeout_ms)
