@@ -16,16 +16,22 @@
 		return fget##X##ent_r(f, out, buf, size, &found);              \
 	}
 
+/* A line of NIS, which is nobody's. */
+static bool is_of_nis(const char *name)
+{
+	return *name == '+' || *name == '-';
+}
+
 #define BY_NAME(X, type, file, field)                                                            \
 	NSS(get##X##nam_r, const char *name, struct type *out, char *buf, size_t size, int *err) \
 	{                                                                                        \
-		FIND(file, next_##X, !strcmp(out->field, name));                                 \
+		FIND(file, next_##X, !is_of_nis(name) && !strcmp(out->field, name));             \
 	}
 
-#define BY_NUMBER(X, type, file, field, number_type, function)                                \
+#define BY_NUMBER(X, type, file, name_field, field, number_type, function)                    \
 	NSS(function, number_type number, struct type *out, char *buf, size_t size, int *err) \
 	{                                                                                     \
-		FIND(file, next_##X, out->field == number);                                   \
+		FIND(file, next_##X, out->field == number && !is_of_nis(out->name_field));    \
 	}
 
 #define EACH(X, type, file)                                                    \
@@ -42,11 +48,11 @@
 
 EACH(pw, passwd, PASSWD)
 BY_NAME(pw, passwd, PASSWD, pw_name)
-BY_NUMBER(pw, passwd, PASSWD, pw_uid, uid_t, getpwuid_r)
+BY_NUMBER(pw, passwd, PASSWD, pw_name, pw_uid, uid_t, getpwuid_r)
 
 EACH(gr, group, GROUP)
 BY_NAME(gr, group, GROUP, gr_name)
-BY_NUMBER(gr, group, GROUP, gr_gid, gid_t, getgrgid_r)
+BY_NUMBER(gr, group, GROUP, gr_name, gr_gid, gid_t, getgrgid_r)
 
 EACH(sp, spwd, SHADOW)
 BY_NAME(sp, spwd, SHADOW, sp_namp)

@@ -74,14 +74,13 @@ static int next_line(FILE *f, make_entry *make, void *out, struct room *r)
 	return e == ERANGE && fseek(f, before, SEEK_SET) < 0 ? errno : e;
 }
 
-static bool is_number(const char *s, long max, long *n)
+/* A word of digits, as libc's own source takes it: also a large one. *end: what stands behind them. */
+static bool take_number(char *word, int base, uint32_t *n, char **end)
 {
-	char *end;
+	unsigned long number = word ? strtoul(word, end, base) : 0;
 
-	if (!s)
-		return false;
-	*n = strtol(s, &end, 0);
-	return end != s && !*end && *n >= 0 && *n <= max;
+	*n = number < UINT32_MAX ? (uint32_t)number : UINT32_MAX;
+	return word && *end != word;
 }
 
 static bool has_name(const char *name, const char *first, char *const *others)
@@ -90,6 +89,15 @@ static bool has_name(const char *name, const char *first, char *const *others)
 
 	while (!found && *others)
 		found = !strcmp(*others++, name);
+	return found;
+}
+
+static bool has_name_of_any_case(const char *name, const char *first, char *const *others)
+{
+	bool found = !strcasecmp(first, name);
+
+	while (!found && *others)
+		found = !strcasecmp(*others++, name);
 	return found;
 }
 
@@ -112,19 +120,18 @@ static bool has_name(const char *name, const char *first, char *const *others)
 
 #define SERVICES "/etc/services"
 
+/* "80/tcp"; without a protocol only at the end of the line. */
 static int make_serv(char **words, struct room *r, void *out)
 {
-	char *slash = words[1] ? strchr(words[1], '/') : NULL;
 	struct servent *s = out;
-	long port;
+	char *proto;
+	uint32_t port;
 
 	(void)r;
-	if (!slash || !slash[1])
+	if (!take_number(words[1], 0, &port, &proto) || (*proto != '/' && (*proto || words[2])))
 		return ENOENT;
-	*slash = '\0';
-	if (!is_number(words[1], UINT16_MAX, &port))
-		return ENOENT;
-	*s = (struct servent){ .s_name = words[0], .s_aliases = words + 2, .s_port = htons((uint16_t)port), .s_proto = slash + 1 };
+	proto += strspn(proto, "/");
+	*s = (struct servent){ .s_name = words[0], .s_aliases = words + 2, .s_port = htons((uint16_t)port), .s_proto = proto };
 	return 0;
 }
 
@@ -146,10 +153,11 @@ NSS(getservbyport_r, int port, const char *proto, struct servent *out, char *buf
 	static int make_##X(char **words, struct room *r, void *out)                                                       \
 	{                                                                                                                  \
 		struct type *entry = out;                                                                                  \
-		long number;                                                                                               \
+		uint32_t number;                                                                                           \
+		char *end;                                                                                                 \
                                                                                                                            \
 		(void)r;                                                                                                   \
-		if (!is_number(words[1], INT32_MAX, &number))                                                              \
+		if (!take_number(words[1], 10, &number, &end) || *end)                                                     \
 			return ENOENT;                                                                                     \
 		*entry = (struct type){ .name_field = words[0], .aliases_field = words + 2, .number_field = (int)number }; \
 		return 0;                                                                                                  \
@@ -179,19 +187,19 @@ NUMBERED(rpc, rpcent, "/etc/rpc", r_name, r_aliases, r_number)
 static int make_net(char **words, struct room *r, void *out)
 {
 	char whole[sizeof "255.255.255.255"];
-	int parts = 1;
 	struct netent *n = out;
+	int parts = 1;
 
 	(void)r;
-	if (!words[1] || strlen(words[1]) > sizeof whole - 1)
+	if (!words[1])
 		return ENOENT;
-	strcpy(whole, words[1]);
+	snprintf(whole, sizeof whole, "%s", words[1]);
 	for (const char *p = whole; *p; p++)
 		parts += *p == '.';
 	for (; parts < 4 && strlen(whole) + 2 < sizeof whole; parts++)
 		strcat(whole, ".0");
 	*n = (struct netent){ .n_name = words[0], .n_aliases = words + 2, .n_addrtype = AF_INET, .n_net = inet_network(whole) };
-	return n->n_net == UINT32_MAX ? ENOENT : 0;
+	return 0;
 }
 
 EACH(net, netent, NETWORKS)
@@ -206,7 +214,7 @@ static enum nss_status tell_of_host(enum nss_status status, int *of_host)
 
 static enum nss_status net_by_name(const char *name, struct netent *out, char *buf, size_t size, int *err)
 {
-	FIND(NETWORKS, next_net, !strcasecmp(name, out->n_name) || has_name(name, out->n_name, out->n_aliases));
+	FIND(NETWORKS, next_net, has_name_of_any_case(name, out->n_name, out->n_aliases));
 }
 
 static enum nss_status net_by_number(uint32_t net, int type, struct netent *out, char *buf, size_t size, int *err)
@@ -303,11 +311,7 @@ NSS(gethostent_r, struct hostent *out, char *buf, size_t size, int *err, int *of
 
 static bool is_called(const struct hostent *h, const char *name)
 {
-	bool found = !strcasecmp(h->h_name, name);
-
-	for (char **p = h->h_aliases; !found && *p; p++)
-		found = !strcasecmp(*p, name);
-	return found;
+	return has_name_of_any_case(name, h->h_name, h->h_aliases);
 }
 
 /* How many lines of the file have the name. What each of them needs there is room for, or it is -ERANGE. */

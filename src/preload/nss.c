@@ -13,18 +13,15 @@
 
 #define MODULE "libnss_fixd.so.2"
 
-/* What libc takes where the file does not say. */
+#define CONFIGURATION "/etc/nsswitch.conf"
+
+/* What libc takes where that does not say (since 2.35); NULL: what is there for "group". */
 static const struct database {
 	const char *name, *path, *otherwise;
 } databases[] = {
-	{ "passwd", "/etc/passwd", "files" },
-	{ "group", "/etc/group", "files" },
-	{ "shadow", "/etc/shadow", "files" },
-	{ "gshadow", "/etc/gshadow", "files" },
-	{ "hosts", "/etc/hosts", "dns [!UNAVAIL=return] files" },
-	{ "services", "/etc/services", "files" },
-	{ "protocols", "/etc/protocols", "files" },
-	{ "networks", "/etc/networks", "files" },
+	{ "passwd", "/etc/passwd", "files" },	  { "group", "/etc/group", "files" },	      { "initgroups", "/etc/group", NULL },
+	{ "shadow", "/etc/shadow", "files" },	  { "gshadow", "/etc/gshadow", "files" },     { "hosts", "/etc/hosts", "files dns" },
+	{ "services", "/etc/services", "files" }, { "protocols", "/etc/protocols", "files" }, { "networks", "/etc/networks", "files" },
 	{ "rpc", "/etc/rpc", "files" },
 };
 
@@ -33,7 +30,7 @@ static const struct database {
 /* The sources of `d`, from the last line that is about it; NULL: none is. */
 static char *read_sources(const struct database *d)
 {
-	FILE *f = SEEN(fopen)("/etc/nsswitch.conf", "re");
+	FILE *f = SEEN(fopen)(CONFIGURATION, "re");
 	size_t room = 0, n = strlen(d->name);
 	char *line = NULL, *sources = NULL;
 
@@ -55,10 +52,11 @@ static char *read_sources(const struct database *d)
 	return sources;
 }
 
-/* `sources` with the module in the place of libc's own. */
-static void replace_files(const char *sources, char *out, size_t size)
+/* `sources` with the module in the place of libc's own. False: that is none of them. */
+static bool replace_files(const char *sources, char *out, size_t size)
 {
 	char *end = out + size;
+	bool replaced = false;
 
 	*out = '\0';
 	while (*sources && out < end) {
@@ -71,8 +69,10 @@ static void replace_files(const char *sources, char *out, size_t size)
 		if (*sources == '[' && sources[n])
 			n++;
 		out += snprintf(out, (size_t)(end - out), "%.*s", own ? (int)strlen("fixd") : (int)n, own ? "fixd" : sources);
+		replaced |= own;
 		sources += n;
 	}
+	return replaced;
 }
 
 /* Beside this library: libc finds it by its name then. */
@@ -86,19 +86,47 @@ static bool load_module(void)
 	return n > 0 && (size_t)n < sizeof path && REAL(dlopen)(path, RTLD_NOW | RTLD_LOCAL);
 }
 
+#define LINE 1024
+
+/* What libc is to be told instead of `sources`. */
+static const char *sources_in_a_run(const struct database *d, const char *sources, char line[LINE])
+{
+	static bool loaded;
+
+	if (!is_inside(AT_FDCWD, d->path) || !replace_files(sources, line, LINE) || !(loaded || (loaded = load_module())))
+		return sources;
+	return line;
+}
+
 void nss_begin(void)
 {
-	bool loaded = false;
+	bool configured = is_inside(AT_FDCWD, CONFIGURATION);
 
 	for (size_t i = 0; i < N_DATABASES; i++) {
 		const struct database *d = &databases[i];
-		char *sources, line[1024];
+		const char *before, *now;
+		char *sources, line[LINE];
 
-		if (!is_inside(AT_FDCWD, d->path) || !(loaded || (loaded = load_module())))
+		if (!configured && !is_inside(AT_FDCWD, d->path))
 			continue;
 		sources = read_sources(d);
-		replace_files(sources ? sources : d->otherwise, line, sizeof line);
+		before = sources ? sources : d->otherwise;
+		now = before ? sources_in_a_run(d, before, line) : NULL;
+		/* libc does not bear a line without any source: there is no such one. */
+		if (now && (now != before || configured))
+			REAL(__nss_configure_lookup)(d->name, now[strspn(now, " \t")] ? now : "none");
 		free(sources);
-		__nss_configure_lookup(d->name, line);
 	}
+}
+
+/* As `getent -s files` does. */
+SHIM int __nss_configure_lookup(const char *name, const char *sources)
+{
+	char line[LINE];
+
+	for (size_t i = 0; run && name && sources && i < N_DATABASES; i++) {
+		if (!strcmp(databases[i].name, name))
+			sources = sources_in_a_run(&databases[i], sources, line);
+	}
+	return REAL(__nss_configure_lookup)(name, sources);
 }

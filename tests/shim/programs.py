@@ -490,11 +490,11 @@ def test_users_groups_and_hosts(t):
 
 ETC = {
     "hosts": "::1 localhost ip6-localhost\n127.0.0.1 localhost\n::ffff:127.0.0.8 mapped\n127.0.0.9 one both\n127.0.0.10 two both\nfd00::9 both\nno address\n127.0.0.11\n",
-    "services": "# a comment\nfixd-name 4711/tcp other another # more\nfixd-name 4712/udp\nwrong tcp\n",
-    "protocols": "fixd-protocol 253 FIXD-PROTOCOL\n",
-    "networks": "fixd-network 10.77\n",
+    "services": "# a comment\nfixd-name 4711/tcp other another # more\nfixd-name 4712/udp\nwrong tcp\nzero 0080/tcp\nhex 0x50/tcp\nnop 9\nslash 9/ tcp\nslashes 12//tcp\nlarge 70000/tcp\nno 9 tcp\n",
+    "protocols": "fixd-protocol 253 FIXD-PROTOCOL\nold 010 OLD\nhex 0x11\n",
+    "networks": "fixd-network 10.77\nnamed 10 Alias\nall 255.255.255.255\nnone x\n",
     "rpc": "fixd-rpc 400123 rpc-other\n",
-    "passwd": "root:x:0:0:root:/root:/bin/sh\nfixuser:x:4242:4242::/home/fix:/bin/sh\n",
+    "passwd": "root:x:0:0:root:/root:/bin/sh\nfixuser:x:4242:4242::/home/fix:/bin/sh\n+::::::\n",
     "group": "root:x:0:\nlarge:x:4244:" + ",".join(f"member{i}" for i in range(3000)) + "\n",
     "shadow": "fixuser:!:19000:0:99999:7:::\n",
     "gshadow": "fixgroup:!:fixuser:other\n",
@@ -509,6 +509,7 @@ for name in "localhost", "mapped", "both", "ONE", "ip6-localhost":
     for how in "hosts", "ahosts", "ahostsv4", "ahostsv6": say(how, name)
 say("hosts", "127.0.0.10"); say("hosts", "fd00::9"); say("services", "another"); say("services", "4712"); say("services", "4711/tcp"); say("services", "4711/udp")
 say("protocols", "253"); say("networks", "10.77.0.0"); say("rpc", "rpc-other"); say("rpc", "400123"); say("shadow", "fixuser"); say("initgroups", "member2999")
+say("passwd", "+"); say("passwd"); say("networks", "alias"); say("-s", "files", "passwd", "fixuser"); say("-s", "hosts:files", "hosts", "two")
 print(socket.getnameinfo(("127.0.0.10", 4711), 0), socket.getaddrinfo("two", "fixd-name", type=socket.SOCK_STREAM)[0][4], os.path.expanduser("~fixuser"))
 print(sorted({a[4][0] for a in socket.getaddrinfo("one", None, family=socket.AF_INET6, flags=socket.AI_V4MAPPED | socket.AI_ALL)}))
 """
@@ -525,10 +526,20 @@ def test_what_libc_reads_in_etc(t):
     if plain.returncode == 99:
         raise Skip("nothing can be mounted here")
     d = t.daemon("".join(f"[fixture {n}]\nfile = {path}\npath = /etc/{n}\n" for n, path in files.items()))
-    done = subprocess.run([program("fixctl"), "--socket", d.socket, "run", "--isolate", t.mode, "--", *work], capture_output=True,
-                          env=environment(TMPDIR=t.dir), timeout=LIMIT)
+
+    def run(*command):
+        return subprocess.run([program("fixctl"), "--socket", d.socket, "run", "--isolate", t.mode, "--", *command], capture_output=True,
+                              env=environment(TMPDIR=t.dir), timeout=LIMIT)
+
+    done = run(*work)
     assert plain.returncode == 0 and b"fixd-network 10.77.0.0" in plain.stdout and b"fixd-name 4712/udp" in plain.stdout, plain
     assert done.stdout.decode().splitlines() == plain.stdout.decode().splitlines() and not done.stderr, (done, plain)
+    # What says where libc looks may be a fixture, too.
+    for text, code in ("passwd: files\n", 0), ("passwd:\n", 2), ("passwd: none [NOTFOUND=return] files\n", 0), ("", 0), ("passwd: dns\n", 2):
+        files["nsswitch.conf"] = t.write("nsswitch.conf", text or "# nothing\n")
+        d.configure("".join(f"[fixture {n}]\nfile = {path}\npath = /etc/{n}\n" for n, path in files.items()))
+        d.ctl("reload")
+        assert run("getent", "passwd", "fixuser").returncode == code, text
 
 
 OLD_CALLS = r"""
