@@ -28,6 +28,11 @@ SHIM int lchmod(const char *path, mode_t mode)
 
 SHIM int fchmodat(int dirfd, const char *path, mode_t mode, int flags)
 {
+	char link[FD_PATH_SIZE];
+
+	/* Also of one that was opened with O_PATH. */
+	if (run && (flags & AT_EMPTY_PATH) && !*path && dirfd >= 0)
+		return SEEN(chmod)(fd_path(dirfd, link), mode);
 	WITH_PLACE(place_to_change(&p, dirfd, path, flags & AT_SYMLINK_NOFOLLOW ? USE_NOFOLLOW : 0), dirfd, path,
 		   REAL(fchmodat)(dirfd, path, mode, flags), REAL(fchmodat)(AT_FDCWD, p.path, mode, flags));
 }

@@ -414,8 +414,21 @@ SHIM int link(const char *from, const char *to)
 	return pair_is_shown(AT_FDCWD, from, AT_FDCWD, to) ? link_shown(AT_FDCWD, from, AT_FDCWD, to, 0) : REAL(link)(from, to);
 }
 
+/* What nobody may change would have the other name. */
+static bool is_shared_file(int fd)
+{
+	char visible[PATH_MAX];
+	bool shared;
+
+	return fd_cache_entry_of(fd, visible, sizeof visible, &shared) && shared;
+}
+
 SHIM int linkat(int from_fd, const char *from, int to_fd, const char *to, int flags)
 {
+	char link[FD_PATH_SIZE];
+
+	if (run && (flags & AT_EMPTY_PATH) && !*from && from_fd >= 0 && is_shared_file(from_fd))
+		return SEEN(linkat)(AT_FDCWD, fd_path(from_fd, link), to_fd, to, AT_SYMLINK_FOLLOW);
 	return pair_is_shown(from_fd, from, to_fd, to) ? link_shown(from_fd, from, to_fd, to, flags)
 						       : REAL(linkat)(from_fd, from, to_fd, to, flags);
 }

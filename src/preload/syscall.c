@@ -73,22 +73,20 @@ static long cwd(char *buf, size_t size)
 	CALL(execve, SEEN(execve)(PATH(a), BUF(b), BUF(c)))                             \
 	CALL(execveat, SEEN(execveat)(AT(a), PATH(b), BUF(c), BUF(d), FLAGS(e)))
 
-/* Of kernels that are newer than some headers. */
-#ifdef SYS_faccessat2
-#define FACCESSAT2(CALL) CALL(faccessat2, SEEN(faccessat)(AT(a), PATH(b), FLAGS(c), FLAGS(d)))
-#else
-#define FACCESSAT2(CALL)
+/* Of kernels that are newer than some headers: on all machines they have these numbers (include/uapi/asm-generic/unistd.h). */
+#ifndef SYS_close_range
+#define SYS_close_range 436
 #endif
-#ifdef SYS_fchmodat2
-#define FCHMODAT2(CALL) CALL(fchmodat2, SEEN(fchmodat)(AT(a), PATH(b), MODE(c), FLAGS(d)))
-#else
-#define FCHMODAT2(CALL)
+#ifndef SYS_faccessat2
+#define SYS_faccessat2 439
 #endif
-#ifdef SYS_close_range
-#define CLOSE_RANGE(CALL) CALL(close_range, SEEN(close_range)((unsigned)a, (unsigned)b, FLAGS(c)))
-#else
-#define CLOSE_RANGE(CALL)
+#ifndef SYS_fchmodat2
+#define SYS_fchmodat2 452
 #endif
+#define NEW_CALLS(CALL)                                                          \
+	CALL(close_range, SEEN(close_range)((unsigned)a, (unsigned)b, FLAGS(c))) \
+	CALL(faccessat2, SEEN(faccessat)(AT(a), PATH(b), FLAGS(c), FLAGS(d)))    \
+	CALL(fchmodat2, SEEN(fchmodat)(AT(a), PATH(b), MODE(c), FLAGS(d)))
 
 /* Of machines that had them before there were those with "at". */
 #ifdef SYS_open
@@ -128,9 +126,7 @@ static __attribute__((used)) long by_number(long number, long a, long b, long c,
 		return kernel(number, a, b, c, d, e, f);
 	switch (number) {
 		CALLS(ANSWER)
-		FACCESSAT2(ANSWER)
-		FCHMODAT2(ANSWER)
-		CLOSE_RANGE(ANSWER)
+		NEW_CALLS(ANSWER)
 		OLD_CALLS(ANSWER)
 	default:
 		return kernel(number, a, b, c, d, e, f);

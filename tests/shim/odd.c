@@ -127,6 +127,25 @@ static void empty_path(void)
 	printf("    %ld\n", (long)st.st_mtime);
 }
 
+/* Each is the first change of its file, by another name or by a call that is newer than some headers. */
+static void other_names(void)
+{
+	int tree = open("data/t", O_RDONLY | O_DIRECTORY), fd = open("data/t/a.txt", O_RDONLY), only = open("data/t/sub/b.txt", O_PATH);
+	struct stat st;
+
+	TRY(linkat(fd, "", AT_FDCWD, "data/t/linked", AT_EMPTY_PATH));
+	TRY(linkat(only, "", tree, "sub/linked", AT_EMPTY_PATH));
+	fd = open("data/t/linked", O_WRONLY | O_APPEND);
+	TRY(write(fd, "more", 4));
+	show("data/t/a.txt");
+	TRY(stat("data/t/sub/b.txt", &st));
+	printf("    %d\n", (int)st.st_nlink);
+	TRY(syscall(452, tree, "sub/b.txt", 0640, 0)); /* fchmodat2 */
+	TRY(syscall(452, only, "", 0604, AT_EMPTY_PATH));
+	TRY(stat("data/t/sub/linked", &st));
+	printf("    %o\n", st.st_mode);
+}
+
 /* Descriptors that change what they are of. */
 
 static void stale_descriptors(void)
@@ -900,7 +919,7 @@ static const struct {
 	const char *name;
 	void (*run)(void);
 } cases[] = {
-	CASE(magic_write), CASE(magic_cwd), CASE(magic_look), CASE(freopen_null), CASE(empty_path), CASE(stale_descriptors),
+	CASE(magic_write), CASE(magic_cwd), CASE(magic_look), CASE(freopen_null), CASE(empty_path), CASE(other_names), CASE(stale_descriptors),
 	CASE(received_descriptor), CASE(vfork_child), CASE(spawned), CASE(failing), CASE(replaced_file), CASE(by_daemon),
 	CASE(walking_elsewhere), CASE(renamed_directory), CASE(directories_above), CASE(open_directory), CASE(picky_scandir),
 	CASE(odd_paths), CASE(long_paths), CASE(small_stacks), CASE(small_signal_stack), CASE(systems_in_threads), CASE(scripts),
