@@ -7,6 +7,8 @@
 #include <limits.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <linux/fs.h>
+#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -51,6 +53,25 @@ static int uncover(int dirfd, const char *name)
 	return 0;
 }
 
+/* What was made immutable, or only to be added to (chattr(1)), can be removed again. */
+static void make_mutable(int fd)
+{
+	int flags = 0;
+
+	if (ioctl(fd, FS_IOC_GETFLAGS, &flags) == 0 && (flags & (FS_IMMUTABLE_FL | FS_APPEND_FL))) {
+		flags &= ~(FS_IMMUTABLE_FL | FS_APPEND_FL);
+		(void)ioctl(fd, FS_IOC_SETFLAGS, &flags);
+	}
+}
+
+static void make_mutable_at(int dirfd, const char *name)
+{
+	_cleanup_fd_ int fd = openat(dirfd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+
+	if (fd >= 0)
+		make_mutable(fd);
+}
+
 static int remove_at(int dirfd, const char *name);
 
 static int remove_children(int dirfd, const char *name)
@@ -62,6 +83,7 @@ static int remove_children(int dirfd, const char *name)
 
 	if (fd < 0)
 		return -errno;
+	make_mutable(fd);
 	fchmod(fd, 0700);
 	dir = fdopendir(fd);
 	if (!dir) {
@@ -88,6 +110,11 @@ static int remove_at(int dirfd, const char *name)
 		r = uncover(dirfd, name);
 		if (r < 0)
 			return r;
+		if (unlinkat(dirfd, name, 0) == 0 || errno == ENOENT)
+			return 0;
+	}
+	if (errno == EPERM) {
+		make_mutable_at(dirfd, name);
 		if (unlinkat(dirfd, name, 0) == 0 || errno == ENOENT)
 			return 0;
 	}

@@ -515,6 +515,18 @@ print(sorted({a[4][0] for a in socket.getaddrinfo("one", None, family=socket.AF_
 """
 
 
+def test_files_that_are_made_immutable(t):
+    """They go with the run."""
+    if os.geteuid() != 0:
+        raise Skip("needs root")
+    s = stage(t)
+    places = "/dev/shm", "/run", "/tmp", t.dir
+    before = {(place, name) for place in places for name in os.listdir(place) if name.startswith("fixd-run-")}
+    if s.run(["sh", "-c", "cd shown/tree && echo x >new && mkdir -p d/e && touch d/e/f && chattr +i new d/e/f && chattr +i d/e && chattr +a d"]).code:
+        raise Skip("chattr is not there, or the file system has no such flags")
+    wait_for(lambda: not {(place, name) for place in places for name in os.listdir(place) if name.startswith("fixd-run-")} - before, "their end")
+
+
 def test_what_libc_reads_in_etc(t):
     """By the C library's own words where the files are on the disk."""
     if os.geteuid() != 0 or not all(os.path.exists(f"/etc/{n}") for n in ETC):
