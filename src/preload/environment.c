@@ -297,9 +297,12 @@ char *const *environment_with_name(char *const *envp, const char *script, void *
  * out again when the program starts.
  */
 struct libraries {
-	size_t size;
-	char list[2 * PATH_MAX];
+	char *list;
+	size_t size, room;
+	const char *more; /* what the variable has, or NULL */
 };
+
+#define SEARCHED_MAX ((size_t)2 * PATH_MAX) /* of directories that programs and libraries name */
 
 static APART void add_library_directory(void *arg, enum search_what what, const char *real)
 {
@@ -312,28 +315,66 @@ static APART void add_library_directory(void *arg, enum search_what what, const 
 		if (strcspn(d, ":") == n && !strncmp(d, real, n))
 			return;
 	}
-	if (l->size + n + 2 < sizeof l->list)
+	if (l->size + n + 2 < l->room)
 		l->size += (size_t)sprintf(l->list + l->size, "%s:", real);
+}
+
+/* How many of them are in fixtures. */
+static size_t count_shown(char *const *envp)
+{
+	const char *had = run ? find_variable(envp, LIBRARIES) : NULL;
+	size_t count = 0;
+
+	for (size_t n; had && *had; had += n + (had[n] != '\0')) {
+		n = strcspn(had, ":;");
+		count += is_shown(had, n);
+	}
+	return count;
+}
+
+/* Calls `each` for every library of others that is to be preloaded from a path. Whether there is one. */
+static bool each_preload(char *const *envp, void (*each)(const char *path, void *arg), void *arg)
+{
+	const char *had = find_preload(envp);
+	bool any = false;
+	struct preload p;
+
+	while ((p = preload_next(&had)).size) {
+		char path[PATH_MAX];
+
+		if (!memchr(p.name, '/', p.size) || p.size >= sizeof path || is_shim(p))
+			continue;
+		any = true;
+		memcpy(path, p.name, p.size);
+		path[p.size] = '\0';
+		if (each)
+			each(path, arg);
+	}
+	return any;
+}
+
+bool environment_names_libraries(char *const *envp)
+{
+	const char *had = run ? find_variable(envp, LIBRARIES) : NULL;
+
+	return (had && *had) || (run && each_preload(envp, NULL, NULL));
+}
+
+/* Of the list that is put before what the variable has. */
+static size_t list_room(char *const *envp)
+{
+	const char *had = find_variable(envp, LIBRARIES);
+	size_t shown = count_shown(envp);
+
+	return SEARCHED_MAX + (shown ? strlen(had) + 2 + shown * PATH_MAX : 0);
 }
 
 size_t environment_libraries_room(char *const *envp)
 {
 	const char *had = find_variable(envp, LIBRARIES);
 
-	return (environment_count(envp) + 2) * sizeof *envp + strlen(LIBRARIES) + 2 * PATH_MAX + strlen(run_string(run->scratch)) +
+	return (environment_count(envp) + 2) * sizeof *envp + strlen(LIBRARIES) + list_room(envp) + strlen(run_string(run->scratch)) +
 	       sizeof LIBRARIES_END + (had ? strlen(had) : 0) + 4;
-}
-
-bool environment_shows_libraries(char *const *envp)
-{
-	const char *had = run ? find_variable(envp, LIBRARIES) : NULL;
-
-	for (size_t n; had && *had; had += n + (had[n] != '\0')) {
-		n = strcspn(had, ":;");
-		if (is_shown(had, n))
-			return true;
-	}
-	return false;
 }
 
 /* All of them: they are searched in this order. */
@@ -353,21 +394,30 @@ static APART void add_as_they_are(struct libraries *l, const char *had)
 	}
 }
 
+static void search_preload(const char *path, void *arg)
+{
+	struct libraries *l = arg;
+
+	search_libraries(path, l->more, add_library_directory, l);
+}
+
 APART char *const *environment_with_libraries(char *const *envp, const char *path, void *room)
 {
 	const char *had = find_variable(envp, LIBRARIES);
 	char **out = room, *variable = (char *)(out + environment_count(envp) + 2);
-	struct libraries l = { 0 };
+	struct libraries l = { .list = stpcpy(variable, LIBRARIES), .room = list_room(envp) };
 	size_t n = 0;
 
-	if (environment_shows_libraries(envp))
+	*l.list = '\0';
+	if (count_shown(envp))
 		add_as_they_are(&l, had);
-	if (path)
-		search_libraries(path, add_library_directory, &l);
+	search_libraries(path, had, add_library_directory, &l);
+	l.more = had;
+	each_preload(envp, search_preload, &l);
 	if (l.size == 0)
 		return envp;
-	sprintf(variable, LIBRARIES "%s%s" LIBRARIES_END "%s%s", l.list, run_string(run->scratch), had ? ":" : "", had ? had : "");
-	for (; *envp; envp++)
+	sprintf(l.list + l.size, "%s" LIBRARIES_END "%s%s", run_string(run->scratch), had ? ":" : "", had ? had : "");
+	for (; envp && *envp; envp++)
 		out[n++] = strncmp(*envp, LIBRARIES, strlen(LIBRARIES)) ? *envp : variable;
 	if (!had)
 		out[n++] = variable;

@@ -17,13 +17,14 @@
 #include <unistd.h>
 
 #include "base/elf.h"
+#include "base/fd.h"
 
 #define SCRIPT_LINE 256
 #define WITHOUT_SHIM(envp) environment_without_shim(envp, alloca(environment_room(envp)))
 #define COMPLETE(envp, sanitizer) environment_complete(envp, sanitizer, alloca(environment_room(envp)))
-#define WITH_LIBRARIES(envp, p)                                                                                               \
-	((p).searches || (!(p).foreign && !(p).apart && environment_shows_libraries(envp))                                    \
-		 ? environment_with_libraries(envp, (p).searches ? (p).runs : NULL, alloca(environment_libraries_room(envp))) \
+#define WITH_LIBRARIES(envp, p)                                                                         \
+	((p).searches || (!(p).foreign && !(p).apart && environment_names_libraries(envp))              \
+		 ? environment_with_libraries(envp, (p).runs, alloca(environment_libraries_room(envp))) \
 		 : (envp))
 
 /* `script`: NULL, or whose interpreter it is. */
@@ -304,47 +305,36 @@ SHIM int execv(const char *path, char *const argv[])
 	return SEEN(execve)(path, argv, environ);
 }
 
-/* The runtime that a program wants first which is not in a fixture, in `out`, or "", or NO_SHIM. */
-static const char *find_sanitizer_at(int dirfd, const char *path, char *out, bool *apart)
+/* A path for what lies there: a script's interpreter, which gets another one from the kernel, is not started by it. */
+static const char *path_at(int dirfd, const char *path, char out[PATH_MAX])
 {
-	bool foreign;
-	int saved = errno, fd;
-	char link[32];
+	char link[FD_PATH_SIZE];
 
-	*out = '\0';
-	snprintf(link, sizeof link, "/proc/self/fd/%d", dirfd);
-	fd = REAL(openat)(dirfd, *path ? path : link, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
-	if (fd >= 0 && !elf_sanitizer(fd, out, SANITIZER_MAX))
-		*out = '\0';
-	foreign = fd >= 0 && elf_is_foreign(fd, NULL, 0);
-	*apart = foreign || (fd >= 0 && (elf_is_static(fd, NULL, 0) || elf_is_go(fd, NULL, 0) || changes_owner(fd)));
-	if (fd >= 0)
-		REAL(close)(fd);
-	errno = saved;
-	return foreign ? NO_SHIM : out;
+	if (*path == '/' || dirfd == AT_FDCWD)
+		return path;
+	snprintf(out, PATH_MAX, "%s%s%s", fd_path(dirfd, link), *path ? "/" : "", path);
+	return out;
 }
 
 SHIM int execveat(int dirfd, const char *path, char *const argv[], char *const envp[], int flags)
 {
-	char visible[PATH_MAX], sanitizer[SANITIZER_MAX];
-	const char *first;
-	bool shared, apart;
+	char visible[PATH_MAX];
+	struct program program;
+	bool shared;
 
 	if (!run)
 		return REAL(execveat)(dirfd, path, argv, WITHOUT_SHIM(envp), flags);
 	if (resolve_reach(dirfd, path) == REACH_INSIDE) {
-		struct resolved p;
-		int r = resolve_path(&p, dirfd, path, USE_READ);
+		int r = resolve_path(&program.place, dirfd, path, USE_READ);
 
 		if (r != 0)
-			return r < 0 ? -1 : SEEN(execve)(p.visible, argv, envp);
+			return r < 0 ? -1 : SEEN(execve)(strcpy(visible, program.place.visible), argv, envp);
 	}
 	if (!*path && fd_cache_entry_of(dirfd, visible, sizeof visible, &shared))
 		return SEEN(execve)(visible, argv, envp);
-	first = find_sanitizer_at(dirfd, path, sanitizer, &apart);
-	if (apart && start_apart() < 0)
+	if (find_program(&program, path_at(dirfd, path, visible)) < 0 || (program.apart && start_apart() < 0))
 		return -1;
-	return REAL(execveat)(dirfd, path, argv, COMPLETE(envp, first), flags);
+	return REAL(execveat)(dirfd, path, argv, COMPLETE(WITH_LIBRARIES(envp, program), wanted_first(&program)), flags);
 }
 
 SHIM int fexecve(int fd, char *const argv[], char *const envp[])

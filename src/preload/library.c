@@ -9,7 +9,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "base/elf.h"
 #include "preload/quiet.h"
 
 /* A library in a fixture, for good. */
@@ -106,20 +108,40 @@ static APART const char *path_table_library(const char *path)
 		return r < 0 ? nowhere(path) : path;
 	l = find_loaded(p.visible);
 	if (!l) {
-		search_libraries(p.visible, load_needed, NULL);
+		search_libraries(p.visible, getenv("LD_LIBRARY_PATH"), load_needed, NULL);
 		l = keep_library(p.visible, path, p.path);
 	}
 	return l ? l->path : nowhere(path);
 }
 
-static inline const char *library_path(const char *path)
+/* What lies elsewhere may need something in a fixture, if it says where to look. */
+static bool may_need_shown(const char *path)
+{
+	int fd = REAL(open)(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	bool may = fd >= 0 && elf_has_search(fd, NULL, 0);
+
+	if (fd >= 0)
+		REAL(close)(fd);
+	return may;
+}
+
+static const char *library_path(const char *path)
 {
 	int saved = errno;
 
-	/* A name alone is searched for. */
-	if (likely(!run) || !path || !strchr(path, '/') || likely(resolve_reach(AT_FDCWD, path) != REACH_INSIDE))
+	if (likely(!run) || !path || !*path)
 		return path;
-	path = path_table_library(path);
+	if (!strchr(path, '/')) {
+		const char *more = getenv("LD_LIBRARY_PATH");
+
+		/* It is searched for, there first. */
+		if (more && *more)
+			search_libraries(path, more, load_needed, NULL);
+	} else if (resolve_reach(AT_FDCWD, path) == REACH_INSIDE) {
+		path = path_table_library(path);
+	} else if (may_need_shown(path)) {
+		search_libraries(path, getenv("LD_LIBRARY_PATH"), load_needed, NULL);
+	}
 	errno = saved;
 	return path;
 }

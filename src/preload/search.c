@@ -7,37 +7,48 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/elf.h"
+#include "base/fd.h"
 #include "base/path.h"
 
 #define FILES_MAX 64 /* of one program that are looked into */
 #define DEPTH_MAX 10
 
-/* What is searched for one file; those that it needs are searched in turn. */
+struct search;
+
+/* One of the files that need each other; their lists are cut where they do not fit. */
+struct search_file {
+	struct search *search;
+	const char *name;	    /* by which it is needed; NULL: nobody needs it */
+	bool shown;		    /* it lies in a fixture */
+	char visible[PATH_MAX];	    /* where it lies, not a link to it */
+	char directories[PATH_MAX]; /* where it looks, visible, with a colon behind each */
+	char needed[PATH_MAX];	    /* names, each with NUL; an empty one is the end */
+	char candidate[PATH_MAX], real[PATH_MAX];
+	struct resolved place;
+};
+
+/* What is searched for one file; those that it needs are searched in turn. Much of it is never touched. */
 struct search {
 	search_fn found;
 	void *arg;
+	const char *here; /* or NULL */
 	int files;
+	char cwd[PATH_MAX], text[PATH_MAX], directory[PATH_MAX];
+	char more[PATH_MAX]; /* LD_LIBRARY_PATH, as search_file::directories */
+	struct search_file file[DEPTH_MAX + 1];
 };
 
-struct search_file {
-	struct search *search;
-	const struct search_file *needed_by;
-	int depth;
-	const char *name;
-	const char *visible; /* its path */
-	bool shown;
-	char directories[PATH_MAX]; /* visible, with a colon behind each */
-};
-
-/* "$ORIGIN/../lib" as the program means it. False: it does not fit. */
-static APART bool expand(const struct search_file *f, const char *directory, size_t n, char *out, bool *origin)
+/* "$ORIGIN/../lib" as the program means it, in search::directory. False: it does not fit. */
+static bool expand(const struct search_file *f, const char *directory, size_t n, bool *origin)
 {
 	static const char *const names[] = { "$ORIGIN", "${ORIGIN}" };
-	const char *slash = strrchr(f->visible, '/'), *base = "/";
-	char text[PATH_MAX], here[PATH_MAX];
+	struct search *s = f->search;
+	const char *slash = strrchr(f->visible, '/');
 	int k = 0;
 
 	*origin = false;
@@ -49,90 +60,57 @@ static APART bool expand(const struct search_file *f, const char *directory, siz
 			k = (int)length;
 		}
 	}
-	k = snprintf(text, sizeof text, "%.*s%.*s", *origin ? (int)(slash - f->visible) : 0, f->visible, (int)n - k, directory + k);
-	if (*text != '/')
-		base = cwd_cache_visible(here);
-	return k < (int)sizeof text && base && path_normalize(base, text, out, PATH_MAX);
+	k = snprintf(s->text, sizeof s->text, "%.*s%.*s", *origin ? (int)(slash - f->visible) : 0, f->visible, (int)n - k, directory + k);
+	return k < (int)sizeof s->text && (*s->text == '/' || s->here) &&
+	       path_normalize(*s->text == '/' ? "/" : s->here, s->text, s->directory, sizeof s->directory);
 }
 
-/* Tells of the directory, unless the loader finds it there by itself, or there is none. */
-static void tell_directory(const struct search_file *f, const char *visible, bool origin)
+/* Tells of search::directory, unless the loader finds it there by itself, or there is none. */
+static void tell_directory(struct search_file *f, bool origin)
 {
-	struct resolved p;
+	struct search *s = f->search;
 
-	if (resolve_reach(AT_FDCWD, visible) == REACH_INSIDE) {
-		int found = resolve_path(&p, AT_FDCWD, visible, USE_READ);
+	if (resolve_reach(AT_FDCWD, s->directory) == REACH_INSIDE) {
+		int found = resolve_path(&f->place, AT_FDCWD, s->directory, USE_READ);
 
 		/* Where libraries are copied to that the kernel would not execute. */
-		if (found == 1 && resolve_is_noexec(&p))
-			found = resolve_path(&p, AT_FDCWD, visible, USE_CHANGE);
-		if (found == 1 && !p.image)
-			f->search->found(f->search->arg, SEARCH_DIRECTORY, p.path);
+		if (found == 1 && resolve_is_noexec(&f->place))
+			found = resolve_path(&f->place, AT_FDCWD, s->directory, USE_CHANGE);
+		if (found == 1 && !f->place.image)
+			s->found(s->arg, SEARCH_DIRECTORY, f->place.path);
 	} else if (origin && f->shown) {
-		f->search->found(f->search->arg, SEARCH_DIRECTORY, visible);
+		s->found(s->arg, SEARCH_DIRECTORY, s->directory);
 	}
 }
 
-static void add_directories(struct search_file *f, const char *list)
+/* `list`: of directories, whose parts end with one of `ends`. */
+static void add_directories(struct search_file *f, const char *list, const char *ends, char out[PATH_MAX], bool told)
 {
-	char visible[PATH_MAX];
-	size_t used = strlen(f->directories);
+	size_t used = strlen(out), n;
 	bool origin;
 
-	for (const char *p = list; *p;) {
-		size_t n = strcspn(p, ":");
-
-		if (n && expand(f, p, n, visible, &origin)) {
-			tell_directory(f, visible, origin);
-			if (used + strlen(visible) + 2 < sizeof f->directories) {
-				char *end = stpcpy(f->directories + used, visible);
-
-				strcpy(end, ":");
-				used = (size_t)(end + 1 - f->directories);
-			}
-		}
-		p += n;
-		p += *p == ':';
+	for (const char *p = list; *p; p += n + (p[n] != '\0')) {
+		n = strcspn(p, ends);
+		if (n == 0 || !expand(f, p, n, &origin))
+			continue;
+		if (told)
+			tell_directory(f, origin);
+		if (used + strlen(f->search->directory) + 2 < PATH_MAX)
+			used = (size_t)(stpcpy(stpcpy(out + used, f->search->directory), ":") - out);
 	}
 }
 
-static void look_into(struct search *s, const struct search_file *needed_by, const char *name, const char *visible);
-
-static bool is_known(const struct search_file *f, const char *name)
-{
-	for (; f; f = f->needed_by) {
-		if (f->name && !strcmp(f->name, name))
-			return true;
-	}
-	return false;
-}
-
-/* In the directories of whoever needs it, and of whoever needs that. */
 static void add_needed(struct search_file *f, const char *name)
 {
-	char path[PATH_MAX], real[PATH_MAX];
-	struct resolved p;
+	size_t used = 0, n = strlen(name) + 1;
 
-	if (is_known(f, name) || strchr(name, '/'))
+	for (; f->needed[used]; used += strlen(f->needed + used) + 1)
+		;
+	/* A path is no matter of directories. */
+	if (strchr(name, '/') || used + n + 1 > sizeof f->needed)
 		return;
-	for (const struct search_file *by = f; by; by = by->needed_by) {
-		for (const char *d = by->directories; *d; d += strcspn(d, ":") + 1) {
-			if (snprintf(path, sizeof path, "%.*s/%s", (int)strcspn(d, ":"), d, name) >= (int)sizeof path)
-				continue;
-			strcpy(real, path);
-			if (resolve_reach(AT_FDCWD, path) == REACH_INSIDE) {
-				if (resolve_path(&p, AT_FDCWD, path, USE_READ) != 1 || p.image ||
-				    (resolve_is_noexec(&p) && resolve_program(&p, path) != 1))
-					continue;
-				strcpy(real, p.path);
-			}
-			if (REAL(access)(real, R_OK) < 0)
-				continue;
-			look_into(f->search, f, name, path);
-			f->search->found(f->search->arg, SEARCH_LIBRARY, real);
-			return;
-		}
-	}
+	memcpy(f->needed + used, name, n);
+	f->needed[used + n] = '\0';
 }
 
 static bool each_string(void *arg, enum elf_string what, const char *string)
@@ -140,42 +118,117 @@ static bool each_string(void *arg, enum elf_string what, const char *string)
 	struct search_file *f = arg;
 
 	if (what == ELF_SEARCH)
-		add_directories(f, string);
+		add_directories(f, string, ":", f->directories, true);
 	else
 		add_needed(f, string);
 	return true;
 }
 
-static void look_into(struct search *s, const struct search_file *needed_by, const char *name, const char *visible)
+/* In one of the directories, at search_file::candidate, which is really at search_file::real. */
+static bool find_in(struct search_file *f, const char *directories, const char *name)
 {
-	struct search_file f = { .search = s,
-				 .needed_by = needed_by,
-				 .depth = needed_by ? needed_by->depth + 1 : 0,
-				 .name = name,
-				 .visible = visible,
-				 .shown = resolve_reach(AT_FDCWD, visible) == REACH_INSIDE };
-	const char *path = visible;
-	struct resolved p;
-	int fd;
-
-	if (s->files++ >= FILES_MAX || f.depth > DEPTH_MAX || (f.shown && resolve_path(&p, AT_FDCWD, visible, USE_READ) != 1))
-		return;
-	if (f.shown)
-		path = p.path;
-	fd = REAL(open)(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
-	if (fd < 0)
-		return;
-	elf_strings(fd, each_string, &f);
-	REAL(close)(fd);
+	for (const char *d = directories; *d; d += strcspn(d, ":") + 1) {
+		if (snprintf(f->candidate, PATH_MAX, "%.*s/%s", (int)strcspn(d, ":"), d, name) >= PATH_MAX)
+			continue;
+		strcpy(f->real, f->candidate);
+		if (resolve_reach(AT_FDCWD, f->candidate) == REACH_INSIDE) {
+			if (resolve_path(&f->place, AT_FDCWD, f->candidate, USE_READ) != 1 || f->place.image ||
+			    (resolve_is_noexec(&f->place) && resolve_program(&f->place, f->candidate) != 1))
+				continue;
+			strcpy(f->real, f->place.path);
+		}
+		if (REAL(access)(f->real, R_OK) == 0)
+			return true;
+	}
+	return false;
 }
 
-void search_libraries(const char *path, search_fn found, void *arg)
+static bool is_known(const struct search *s, int depth, const char *name)
 {
-	struct search s = { .found = found, .arg = arg };
-	char here[PATH_MAX], visible[PATH_MAX];
-	int saved = errno;
+	for (int i = 0; i <= depth; i++) {
+		if (s->file[i].name && !strcmp(s->file[i].name, name))
+			return true;
+	}
+	return false;
+}
 
-	if ((*path == '/' || cwd_cache_visible(here)) && path_normalize(*path == '/' ? "/" : here, path, visible, sizeof visible))
-		look_into(&s, NULL, NULL, visible);
+static void look_into(struct search *s, int depth, const char *name, const char *path);
+
+/* In the directories of whoever needs it, and of whoever needs that. */
+static void look_for(struct search *s, int depth, const char *name)
+{
+	struct search_file *f = &s->file[depth];
+	bool found = !is_known(s, depth, name) && find_in(f, s->more, name);
+
+	for (int i = depth; i >= 0 && !found && !is_known(s, depth, name); i--)
+		found = find_in(f, s->file[i].directories, name);
+	if (!found)
+		return;
+	look_into(s, depth + 1, name, f->candidate);
+	s->found(s->arg, SEARCH_LIBRARY, f->real);
+}
+
+/* Where the open file lies, as the program sees it. */
+static bool find_place(struct search_file *f, int fd)
+{
+	char link[FD_PATH_SIZE];
+	ssize_t n = REAL(readlink)(fd_path(fd, link), f->visible, sizeof f->visible - 1);
+
+	if (n <= 0 || *f->visible != '/')
+		return false;
+	f->visible[n] = '\0';
+	f->shown = resolve_visible(f->visible, sizeof f->visible);
+	return true;
+}
+
+static void look_into(struct search *s, int depth, const char *name, const char *path)
+{
+	struct search_file *f = &s->file[depth];
+	int fd;
+
+	if (s->files++ >= FILES_MAX || depth > DEPTH_MAX)
+		return;
+	f->search = s;
+	f->name = name;
+	*f->directories = *f->needed = '\0';
+	if (resolve_reach(AT_FDCWD, path) == REACH_INSIDE && resolve_path(&f->place, AT_FDCWD, path, USE_READ) != 1)
+		return;
+	fd = REAL(open)(resolve_reach(AT_FDCWD, path) == REACH_INSIDE ? f->place.path : path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	if (fd < 0)
+		return;
+	if (find_place(f, fd))
+		elf_strings(fd, each_string, f);
+	REAL(close)(fd);
+	for (const char *n = f->needed; *n; n += strlen(n) + 1)
+		look_for(s, depth, n);
+}
+
+static void begin(struct search *s, const char *path, const char *more)
+{
+	struct search_file *f = s->file;
+
+	s->here = cwd_cache_visible(s->cwd);
+	f->search = s;
+	if (more)
+		add_directories(f, more, ":;", s->more, false);
+	if (!strchr(path, '/') && find_in(f, s->more, path))
+		look_into(s, 0, path, strcpy(s->text, f->candidate));
+	else if (strchr(path, '/') && (*path == '/' || s->here) &&
+		 path_normalize(*path == '/' ? "/" : s->here, path, s->text, sizeof s->text))
+		look_into(s, 0, NULL, s->text);
+}
+
+void search_libraries(const char *path, const char *more, search_fn found, void *arg)
+{
+	int saved = errno;
+	/* The caller's stack may be small, and in a handler of a signal there is no malloc(). */
+	struct search *s = (void *)kernel(SYS_mmap, NULL, sizeof *s, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (s != MAP_FAILED) {
+		s->found = found;
+		s->arg = arg;
+		begin(s, path, more);
+		kernel(SYS_munmap, s, sizeof *s);
+	}
 	errno = saved;
 }

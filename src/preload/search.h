@@ -13,9 +13,9 @@ enum search_what {
 typedef void (*search_fn)(void *arg, enum search_what what, const char *real);
 
 /*
- * For the file that is visible at `path`, and for all that it needs. Uses some 30 KiB of stack for each step from a library to one that
- * it needs.
+ * For the file that is visible at `path`, and for all that it needs. `more`: the value of LD_LIBRARY_PATH, or NULL. `path` without a
+ * slash is looked for there. Little stack, no malloc(): it is called between vfork() and exec.
  */
 #pragma GCC visibility push(hidden)
-void search_libraries(const char *path, search_fn found, void *arg);
+void search_libraries(const char *path, const char *more, search_fn found, void *arg);
 #pragma GCC visibility pop
