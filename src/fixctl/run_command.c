@@ -220,36 +220,64 @@ static bool has_libraries(const struct command *c)
 {
 	_cleanup_free_ char *path = find_program(c->argv[0]);
 	_cleanup_fd_ int fd = path ? open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC) : -1;
+	const char *more = getenv("LD_LIBRARY_PATH");
 
-	return fd >= 0 && elf_has_search(fd, NULL, 0);
+	return fd >= 0 && ((more && *more) || elf_has_search(fd, NULL, 0));
 }
 
-/* Returns errno. A program that is shown is started by one that has the shim. */
-static int command_start(const struct command *c, bool mount)
+/* Of what is to be preloaded something is, which nothing finds that has no shim yet. */
+static bool preloads_shown(const struct command *c, bool mount)
 {
-	size_t n = 0;
+	const char *rest = getenv("LD_PRELOAD");
+	struct preload p;
+
+	while (rest && (p = preload_next(&rest)).size) {
+		_cleanup_free_ char *name = xstrndup(p.name, p.size);
+
+		if (strchr(name, '/') && is_shown_at(c, mount, name))
+			return true;
+	}
+	return false;
+}
+
+/* By a program that has the shim. Returns errno. */
+static int start_by_another(const struct command *c, char *preload)
+{
+	size_t n = 0, at = 0;
 	char **argv;
 
-	if (!command_needs_shim(c, mount) || (!is_shown(c, mount) && !has_libraries(c))) {
+	while (c->argv[n])
+		n++;
+	argv = xcalloc(n + 5, sizeof *argv);
+	/* For env that would be a variable. */
+	if (strchr(c->argv[0], '=')) {
+		argv[at++] = (char *)"sh";
+		argv[at++] = (char *)"-c";
+		argv[at++] = (char *)"exec \"$0\" \"$@\"";
+	} else {
+		argv[at++] = (char *)"env";
+		argv[at++] = (char *)"--";
+		if (preload)
+			argv[at++] = preload;
+	}
+	memcpy(argv + at, c->argv, n * sizeof *argv);
+	execv(strcmp(argv[0], "sh") ? "/usr/bin/env" : "/bin/sh", argv);
+	return errno;
+}
+
+/* Returns errno. */
+static int command_start(const struct command *c, bool mount)
+{
+	bool preloads = command_needs_shim(c, mount) && preloads_shown(c, mount);
+	_cleanup_free_ char *preload = preloads ? xasprintf("LD_PRELOAD=%s", getenv("LD_PRELOAD")) : NULL;
+
+	if (!command_needs_shim(c, mount) || (!preloads && !is_shown(c, mount) && !has_libraries(c))) {
 		execvp(c->argv[0], c->argv);
 		return errno;
 	}
-	while (c->argv[n])
-		n++;
-	argv = xcalloc(n + 4, sizeof *argv);
-	memcpy(argv + 3, c->argv, n * sizeof *argv);
-	if (!strchr(c->argv[0], '=')) {
-		argv[1] = (char *)"env";
-		argv[2] = (char *)"--";
-		execv("/usr/bin/env", argv + 1);
-		return errno;
-	}
-	/* For env that would be a variable. */
-	argv[0] = (char *)"sh";
-	argv[1] = (char *)"-c";
-	argv[2] = (char *)"exec \"$0\" \"$@\"";
-	execv("/bin/sh", argv);
-	return errno;
+	if (preloads)
+		setenv("LD_PRELOAD", c->shim, 1);
+	return start_by_another(c, preload);
 }
 
 /* In the child, when the mounts are made. 0 or -errno. */

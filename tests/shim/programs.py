@@ -391,6 +391,85 @@ def test_what_the_loader_is_told(t):
     assert b"True" in s.run(["bash", "-c", LOADED], T=t.dir).out
 
 
+CHAIN = 10
+STARTS = r"""
+#include <dlfcn.h>
+#include <pthread.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+static char *program;
+static void *start(void *how)
+{
+	char *argv[] = { program, NULL };
+	int status = -1;
+	pid_t pid;
+
+	if (how)
+		status = !dlopen("shown/tree/lib/lib0.so", RTLD_NOW);
+	else if (posix_spawn(&pid, program, NULL, NULL, argv, NULL) == 0)
+		waitpid(pid, &status, 0);
+	printf("%d\\n", status);
+	return NULL;
+}
+int main(int argc, char **argv)
+{
+	pthread_attr_t attributes;
+	pthread_t thread;
+
+	program = argv[1];
+	setvbuf(stdout, NULL, _IONBF, 0);
+	pthread_attr_init(&attributes);
+	pthread_attr_setstacksize(&attributes, 64 << 10);
+	for (long k = 0; k < 2; k++) {
+		pthread_create(&thread, &attributes, start, (void *)k);
+		pthread_join(thread, NULL);
+	}
+	return execve(program, argv + 1, NULL);
+}
+"""
+LOADS = """#include <dlfcn.h>
+#include <stdio.h>
+int main(int argc, char **argv) { void *h = dlopen(argv[1], RTLD_NOW); int (*f)(void) = h ? (int (*)(void))dlsym(h, "ten") : 0; return !printf("%d\\n", f ? f() : -1); }
+"""
+OF_OTHERS = r"""
+$T/loads $T/out/libten.so; LD_LIBRARY_PATH=$T/out $T/loads libten.so; LD_LIBRARY_PATH=$T/out $T/uses; LD_PRELOAD=$T/out/libten.so /bin/echo preloaded
+for how in "fd" "'/proc/self/fd/%d' % fd"; do python3 -c "import os; fd = os.open(os.environ['T'] + '/origin', os.O_RDONLY); os.set_inheritable(fd, True); os.execve($how, ['x'], os.environ)"; done
+LD_LIBRARY_PATH=$PWD/shown/tree/lib python3 -c "import os; fd = os.open(os.environ['T'] + '/needs', os.O_RDONLY); os.execve(fd, ['x'], os.environ)"
+mkdir far; ln -s $T/origin far/link; far/link; rm -r far; $T/starts $T/deep
+"""
+
+
+def test_libraries_of_others(t):
+    """What lies elsewhere needs what is in a fixture; and whoever starts it has little stack, or no environment."""
+    os.makedirs(t.path("tree/lib"))
+    os.makedirs(t.path("out"))
+    where = t.path("work/shown/tree/lib")
+    compiled(t, "tree/lib/libfive.so", "int five(void) { return 5; }", "-shared", "-fPIC", "-Wl,-soname,libfive.so")
+    compiled(t, "out/libten.so", "int five(void); int ten(void) { return 2 * five(); }", "-shared", "-fPIC", "-Wl,-soname,libten.so", "-L" + t.path("tree/lib"), "-lfive",
+             "-Wl,-rpath," + where)
+    for k in reversed(range(CHAIN)):
+        more = ["-L" + t.path("tree/lib"), f"-l{k + 1}"] if k + 1 < CHAIN else []
+        body = f"int f{k + 1}(void); int f{k}(void) {{ return f{k + 1}(); }}" if more else f"int f{k}(void) {{ return 0; }}"
+        compiled(t, f"tree/lib/lib{k}.so", body, "-shared", "-fPIC", f"-Wl,-soname,lib{k}.so", *more, "-Wl,-rpath," + where)
+    compiled(t, "needs", NEEDS_LIBRARY, "-L" + t.path("tree/lib"), "-lfive")
+    compiled(t, "origin", NEEDS_LIBRARY, "-L" + t.path("tree/lib"), "-lfive", "-Wl,-rpath,$ORIGIN/work/shown/tree/lib")
+    compiled(t, "uses", NEEDS_LIBRARY.replace("five", "ten"), "-L" + t.path("out"), "-lten", "-Wl,--allow-shlib-undefined")
+    compiled(t, "deep", "int f0(void); int main(void) { return f0(); }", "-L" + t.path("tree/lib"), "-l0", "-Wl,-rpath," + where, "-Wl,--allow-shlib-undefined")
+    compiled(t, "loads", LOADS)
+    compiled(t, "starts", STARTS, "-lpthread")
+    s = Stage(t, Fixture("tree", "directory", t.path("tree"), "shown/tree"))
+    same(s, ["bash", "-c", OF_OTHERS], T=t.dir)
+    # What the command itself is to use was said before the run.
+    for more in {"LD_LIBRARY_PATH": "shown/tree/lib"}, {"LD_LIBRARY_PATH": where}:
+        same(s, [t.path("needs")], **more)
+    # The loader of fixctl says that there is no such file, and nobody after it.
+    done = s.run([t.path("needs")], LD_PRELOAD=where + "/libfive.so")
+    assert done.out == b"5\n" and done.err.count(b"cannot be preloaded") == 1, done.__dict__
+
+
 def test_programs_and_libraries_on_both_sides(t):
     """The program is in a fixture, and its library beside that, and the other way round."""
     for d in ("bin", "lib", "only"):
