@@ -104,6 +104,29 @@ int fd_open_standard(void)
 	return 0;
 }
 
+int fd_guard_standard(void)
+{
+	for (int fd = 0; fd <= STDERR_FILENO; fd++) {
+		if (control(fd, F_GETFD, 0) < 0 && open("/dev/null", (fd == STDIN_FILENO ? O_WRONLY : O_RDONLY) | O_CLOEXEC) < 0)
+			return -errno;
+	}
+	return 0;
+}
+
+int fd_above_standard(int fd)
+{
+	int above;
+
+	if (fd < 0)
+		return -errno;
+	if (fd > STDERR_FILENO)
+		return fd;
+	above = fcntl(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+	above = above < 0 ? -errno : above;
+	close(fd);
+	return above;
+}
+
 bool fd_is_inherited(int fd)
 {
 	int flags = control(fd, F_GETFD, 0);

@@ -36,6 +36,10 @@ int fd_dup_to(int fd, int to);
 
 /* 0, 1 and 2 are open afterwards, so that nothing else gets their numbers. 0 or -errno. */
 int fd_open_standard(void);
+/* The same, but what was closed can be neither written to nor read, and is closed again for what is executed. */
+int fd_guard_standard(void);
+/* Under a number that nobody reads or writes by mistake. `fd` is taken; -errno (also for one that is negative, of which errno tells). */
+int fd_above_standard(int fd);
 
 /* It is open, and not close-on-exec: nothing here has opened it. */
 bool fd_is_inherited(int fd);

@@ -308,9 +308,11 @@ static int connect_socket(struct fixd *f)
 
 	if (r < 0)
 		return r;
-	f->fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+	f->fd = fd_above_standard(socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
+	if (f->fd < 0)
+		return f->fd;
 	/* Of a Unix socket this limits connect(), too: a stopped daemon's queue may be full. */
-	if (f->fd < 0 || setsockopt(f->fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit) < 0)
+	if (setsockopt(f->fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit) < 0)
 		return -errno;
 	while (connect(f->fd, (struct sockaddr *)&address, length) < 0) {
 		if (errno == EAGAIN || (errno == EINTR && connection_now_ms() >= deadline))

@@ -131,12 +131,12 @@ static int ms_until(int64_t deadline)
 /* A template that does not run accepts nobody, and its queue may be full: that is waited for no longer than for an answer. */
 static int connect_to(const char *path, int64_t deadline)
 {
-	_cleanup_fd_ int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+	_cleanup_fd_ int fd = fd_above_standard(socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
 	int ms = ms_until(deadline) + 1; /* none at all would mean no limit */
 	const struct timeval limit = { .tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000 };
 	struct sockaddr_storage address;
 	socklen_t n;
-	int r = fd < 0 ? -errno : socket_address(path, &address, &n);
+	int r = fd < 0 ? fd : socket_address(path, &address, &n);
 
 	if (r < 0)
 		return r;

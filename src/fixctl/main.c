@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/fd.h"
 #include "base/nearest.h"
 #include "base/text.h"
 #include "fixctl/fixctl.h"
@@ -89,6 +90,9 @@ int main(int argc, char **argv)
 	const struct fixctl_command *command;
 	int c;
 
+	/* A connection is not to get the number of what is closed. */
+	if (fd_guard_standard() < 0)
+		return EXIT_REFUSED;
 	/* For what a character takes of a line; nothing else depends on it. */
 	setlocale(LC_CTYPE, "C.UTF-8");
 	while ((c = getopt_long(argc, argv, "+s:S:jhV", options, NULL)) >= 0) {

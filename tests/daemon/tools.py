@@ -230,6 +230,39 @@ def test_a_daemon_in_the_background(t):
     assert done.returncode == 1 and b"--background: Too many open files" in done.stderr, done
 
 
+def test_closed_standard_descriptors(t):
+    """Nothing of ours gets their numbers: what is written there would be for the daemon."""
+    d = t.daemon("[fixture a]\ncommand = echo hi\n")
+
+    def run(words, closed):
+        return subprocess.run(["sh", "-c", f'exec "$@" {closed}', "sh", harness.program("fixctl"), "--socket", d.socket, *words], capture_output=True,
+                              env=harness.process_environment(), timeout=harness.LIMIT)
+
+    for words in ["get", "a"], ["ps"], ["status"], ["trace", "--once"]:
+        done = run(words, ">&-")
+        assert done.returncode == 1 and b"standard output: Bad file descriptor" in done.stderr or b"Bad file descriptor" in done.stderr, (words, done)
+        assert run(words, "2>&- >&-").returncode == 1, words
+        assert run(words, "<&-").returncode == 0, words
+    # Whoever is started has them closed, as without it.
+    done = run(["with", "a", "--", "sh", "-c", "ls /proc/$$/fd >&2"], "<&- >&-")
+    assert b"0" not in done.stderr.split() and b"2" in done.stderr.split(), done
+
+    def client():
+        for fd in range(3):
+            os.close(fd)
+        c = d.client()
+        for fd in range(3):
+            try:
+                os.write(fd, b"x")
+                return False
+            except OSError:
+                pass
+        return c.read("a") == b"hi\n"
+
+    _, status = os.waitpid(t.child(client), 0)
+    assert status == 0 and "lost" not in d.words()
+
+
 def test_reload_with_a_broken_file(t):
     d = t.daemon(GOOD.replace("true", "echo one"))
     c = d.client()
