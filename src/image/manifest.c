@@ -252,21 +252,29 @@ static bool is_all_here(const struct copy *c, const struct stat *st)
 	return st->st_nlink == 1 || (c->n_shared && shared_at(c, st->st_dev, st->st_ino)->names == st->st_nlink);
 }
 
+#define CAPABILITIES "security.capability"
+#define CAPABILITIES_MAX 64 /* struct vfs_ns_cap_data of linux/capability.h has 24 */
+
 static int copy_file(struct copy *c, int from, int to, const char *name, const struct stat *st, const char *path)
 {
 	/* To give its pages back while they are copied; with a name elsewhere it is another one's who is not consumed. */
 	bool writable = c->consume && is_all_here(c, st) && fchmodat(from, name, 0600, 0) == 0;
 	_cleanup_fd_ int in = openat(from, name, (writable ? O_RDWR : O_RDONLY) | O_NOFOLLOW | O_CLOEXEC);
 	_cleanup_fd_ int out = in < 0 ? -1 : openat(to, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-	char hex[DIGEST_HEX_SIZE];
+	char hex[DIGEST_HEX_SIZE], capabilities[CAPABILITIES_MAX];
 	struct digest digest = { 0 };
+	ssize_t has;
 	int r;
 
 	if (in < 0 || out < 0)
 		return fail(c, path, -errno);
+	has = writable ? fgetxattr(in, CAPABILITIES, capabilities, sizeof capabilities) : -1;
 	r = budget(c, MANIFEST_ENTRY);
 	if (r == 0)
 		r = copy_bytes(c, in, out, st->st_size, &digest);
+	/* The kernel takes them from a file that is written to, or gives pages back. */
+	if (r == 0 && has > 0 && fsetxattr(in, CAPABILITIES, capabilities, (size_t)has, 0) < 0)
+		r = -errno;
 	if (r < 0)
 		return fail(c, path, r);
 	text_printf(c->manifest, "f %o %" PRIu64 " %" PRId64 ".%09ld %s ", mode_of(c, st), (uint64_t)st->st_size,

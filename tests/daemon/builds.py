@@ -61,6 +61,17 @@ env =
     assert d.ctl("get", "list", env={"A": "1", "B": "2"}).out == "1 2\n"
 
 
+def test_capabilities_in_a_tree(t):
+    """They are part of what the command has made, though its files lose them when they are moved."""
+    if os.geteuid() != 0 or subprocess.run(["sh", "-c", f": >{t.path('c')} && setcap cap_net_raw+ep {t.path('c')}"], capture_output=True).returncode:
+        raise Skip("needs root, setcap, and a file system that has them")
+    d = t.daemon(f"[fixture t]\ntree = for f in full empty; do head -c $(test $f = empty && echo 0 || echo 100000) /dev/zero >$FIXD_DIR/$f; setcap cap_net_raw+ep $FIXD_DIR/$f; done\n"
+                 f"path = {t.path('shown')}\n")
+    tree = d.client().attach("t").path
+    for name in "full", "empty":
+        assert os.getxattr(os.path.join(tree, name), "security.capability") == os.getxattr(t.path("c"), "security.capability"), name
+
+
 def test_what_a_command_leaves_running(t):
     """Ends with it, also in a session of its own: when the build is good, fails, or takes too long, and when the daemon is killed."""
     ways = {"good": "echo x", "fails": "exit 1", "slow": "exec sleep 1000", "kept": "echo x", "keptfails": "exit 1"}
