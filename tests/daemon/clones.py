@@ -91,6 +91,24 @@ def test_it_writes_to_the_tree(t):
         assert first == b"second" and c.attach("server").data == b"second" and read(tree + "/word") == "first\n"
 
 
+def test_nothing_is_started_after_a_clean_up_and_a_restart(t):
+    """None is kept ready before somebody asks, whichever daemon that is."""
+    d = t.daemon("[fixture k]\nservice = echo r; exec sleep 1000\nclones = 2\n")
+
+    def there():
+        i = [i for i in d.instances().values() if i["name"] == "k" and isinstance(i.get("clones"), dict)]
+        return sum(i[0]["clones"][kind] for kind in ("ready", "starting")) if i else 0
+
+    d.ctl("with", "k", "--", "true")
+    d.ctl("cleanup", "--all")
+    wait_for(lambda: there() == 0, "their end")
+    d.ctl("restart")
+    d.client()
+    assert there() == 0
+    d.ctl("with", "k", "--", "true")
+    wait_for(lambda: there() > 0, "one that is ready")
+
+
 def test_it_is_ready_by_a_file(t):
     """In its view, or anywhere that only the service sees."""
     mine = f"/tmp/up-{os.path.basename(t.runtime)}"

@@ -302,8 +302,9 @@ static void serve_again(void *arg)
 {
 	struct pool *p = arg;
 
+	/* Where nobody has one, nor could at once, nobody had asked since they were given up. */
 	if (p->resumed)
-		p->wanted = pool_count(p).ready ? pool_count(p).ready : 1;
+		p->wanted = pool_count(p).ready ? pool_count(p).ready : pool_count(p).held ? 1 : 0;
 	p->resumed = false;
 	if (!link_empty(&p->front->waiters))
 		supply_serve(p);
