@@ -110,6 +110,7 @@ pytest_fixd = \
 	contrib/pytest-fixd/fixd/_live.py \
 	contrib/pytest-fixd/fixd/_member.py \
 	contrib/pytest-fixd/fixd/_made_of.py \
+	contrib/pytest-fixd/fixd/_parts.py \
 	contrib/pytest-fixd/fixd/_objects.py \
 	contrib/pytest-fixd/fixd/_outside.py \
 	contrib/pytest-fixd/fixd/_patterns.py \
@@ -139,6 +140,7 @@ pytest_fixd = \
 	contrib/pytest-fixd/tests/test_blame.py \
 	contrib/pytest-fixd/tests/test_checkpoint.py \
 	contrib/pytest-fixd/tests/test_cleanup.py \
+	contrib/pytest-fixd/tests/test_code.py \
 	contrib/pytest-fixd/tests/test_connections.py \
 	contrib/pytest-fixd/tests/test_databases.py \
 	contrib/pytest-fixd/tests/test_habits.py \

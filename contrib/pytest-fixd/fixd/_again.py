@@ -102,7 +102,7 @@ def _begin_live(config: Any) -> None:
 def _files_of_modules() -> List[str]:
     """Those that are loaded by now, without Python's own."""
     paths = (getattr(module, "__file__", None) for module in list(sys.modules.values()))
-    return [p for p in paths if p and not _source._is_ours(os.path.realpath(p))]
+    return [p for p in paths if p and not _source.is_ours(os.path.realpath(p))]
 
 
 def begin_live(config: Any) -> None:

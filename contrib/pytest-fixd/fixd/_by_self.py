@@ -118,12 +118,12 @@ def _literals_of(cls: type) -> Dict[str, Any]:
     return found
 
 
-def parts_of(function: Callable[..., Any], owner: Any) -> Iterator[Tuple[str, Optional[str], bool]]:
-    """(name, a word for its value, is it of the object) of what no source tells; None: there is no word for it."""
+def parts_of(function: Callable[..., Any], owner: Any) -> Iterator[Tuple[str, Any, Optional[str], bool]]:
+    """(name, its value, a word for that, is it of the object) of what no source tells; None: there is no word for it."""
     found = BySelf(function, owner)
     literals = _literals_of(owner if isinstance(owner, type) else type(owner)) if found.data else {}
     for name, value in found.data.items():
         if not (type(value) in PLAIN and literals.get(name, found) == value):
-            yield name, fingerprint(value), False
+            yield name, value, fingerprint(value), False
     for name, value in found.own.items():
-        yield name, fingerprint(value), True
+        yield name, value, fingerprint(value), True

@@ -12,7 +12,7 @@ import types
 import urllib.parse
 from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Set, Tuple
 
-from . import _by_self, _source, _values, _variables
+from . import _by_self, _parts, _source, _values, _variables
 from ._fingerprint import PLAIN, fingerprint
 from ._lib import View
 
@@ -21,7 +21,6 @@ NAME_MAX = 150
 PARAM_MAX = 60
 READABLE_MAX = 20
 DEPENDS_MAX = 64
-PARTS_MAX = 1000  # of a value that are looked at
 # Of what pytest and pytest-xdist offer each test: the same for all of them.
 SAME_FOR_ALL = {"cache", "worker_id", "testrun_uid"}
 
@@ -217,22 +216,15 @@ OF_FACTORY = "whose directories end with this run; as an argument tmp_path_facto
 
 
 @functools.lru_cache(maxsize=None)
-def _version_of_code(function: Any, root: str) -> str:
-    return _source.version(function, root)
+def _version_of_code(thing: Any, root: str) -> str:
+    return _source.version(thing, root)
 
 
-def _function_of(one: Any) -> Any:
-    """By which the project's code is found that a value is, or is made by; None: it is not the project's."""
-    kind = type(one)
-    if issubclass(kind, functools.partial):
-        one, kind = one.func, type(one.func)
-    function = one.__func__ if issubclass(kind, types.MethodType) else one
-    if type(function) is not types.FunctionType:
-        cls = one if issubclass(kind, type) else kind
-        own = (a for base in cls.__mro__ for a in vars(base).values() if type(a) is types.FunctionType and a.__module__ == base.__module__)
-        # What a decorator has generated has no file.
-        return next((f for f in own if _variables.is_project_file(f.__code__.co_filename)), None)
-    return function if _variables.is_project_file(function.__code__.co_filename) else None
+@functools.lru_cache(maxsize=None)
+def _counts(thing: Any) -> bool:
+    """Written by somebody, and not Python's own or the plugin's."""
+    path = _parts.file_of(thing)
+    return path is not None and os.path.isfile(path) and not _source.is_ours(path)
 
 
 def _is_of_this_run(value: Any, config: Any) -> bool:
@@ -248,32 +240,7 @@ def _is_below(path: Any, base: pathlib.Path) -> bool:
 
 def _paths_in(value: Any) -> Iterator[Any]:
     """What may be one, in a value and in what it has."""
-    return (one for one in _parts_in(value) if _variables.is_a(one, str) or _variables.is_a(one, pathlib.PurePath))
-
-
-def _parts_in(value: Any) -> Iterator[Any]:
-    """It, and what it has, as far as there are not too many."""
-    left, seen = [value], set()
-    while left and len(seen) < PARTS_MAX:
-        one = left.pop()
-        if id(one) in seen:
-            continue
-        seen.add(id(one))
-        yield one
-        kind = type(one)  # what is made on demand may fail when it is asked for more
-        if issubclass(kind, dict):
-            left += [*one, *one.values()]
-        elif issubclass(kind, (list, tuple, set, frozenset)):
-            left += one
-        elif not issubclass(kind, (str, pathlib.PurePath, type, types.ModuleType, types.FunctionType)) and hasattr(kind, "__dict__"):
-            left += _attributes_of(one).values()
-
-
-def _attributes_of(one: Any) -> Dict[str, Any]:
-    try:
-        return dict(object.__getattribute__(one, "__dict__"))
-    except Exception:
-        return {}
+    return (one for one in _parts.parts_in(value) if _variables.is_a(one, str) or _variables.is_a(one, pathlib.PurePath))
 
 
 def _is_direct(fixturedef: Any) -> bool:
@@ -325,7 +292,8 @@ class Arguments:
 
     def _add_own(self, definition: Definition, owner: Any) -> None:
         """What it gets by `self`."""
-        for name, print_, of_object in _by_self.parts_of(definition.function, owner):
+        for name, value, print_, of_object in _by_self.parts_of(definition.function, owner):
+            self._add_code(f"self.{name}", value)
             if print_ is not None:
                 self._parts.append(f"self.{name}={print_}")
             elif of_object and definition.scope in ("function", "definition"):
@@ -370,6 +338,11 @@ class Arguments:
             if handle.view not in self.views:
                 self.views.append(handle.view)
             self._parts.append(f"{name}={handle.instance}")
+            # The same bytes may be of other code by now, and another value be made of them.
+            parse = getattr(handle.definition, "parse", None)
+            if not self._has_key:
+                self._add_code(name, (handle.value, parse))
+                self._add_parse(name, parse)
         else:
             self._visit_plain(name, argument, scope)
 
@@ -412,11 +385,17 @@ class Arguments:
 
     def _add_code(self, name: str, value: Any) -> None:
         """What the project's code in a value says, where the fixture's own version does not know it."""
-        found = {function for one in _parts_in(value) if type(one) not in PLAIN for function in [_function_of(one)] if function is not None}
+        found = [thing for thing in _source.things_in(value) if _counts(thing)]
         known = self._definition.files(self._root) if found else ()
-        unknown = [f for f in found if os.path.realpath(f.__code__.co_filename) not in known]
+        unknown = [thing for thing in found if _parts.file_of(thing) not in known]
         if unknown:
-            self._parts.append(f"{name}.code={digest_of(*sorted(_version_of_code(f, self._root) for f in unknown))}")
+            self._parts.append(f"{name}.code={digest_of(*sorted({_version_of_code(thing, self._root) for thing in unknown}))}")
+
+    def _add_parse(self, name: str, parse: Any) -> None:
+        """One that stands in a decorator no other source has."""
+        code = getattr(parse, "__code__", None)
+        if code is not None and code.co_name == "<lambda>":
+            self._parts.append(f"{name}.parse={digest_of(code.co_code.hex(), repr(code.co_names), *map(repr, code.co_consts))}")
 
     def _param_of(self, name: str, argument: Any, result: Any) -> Optional[str]:
         """What it was given, which its value need not tell."""

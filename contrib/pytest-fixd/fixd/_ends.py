@@ -68,7 +68,8 @@ def _directory() -> Optional[str]:
 class _Surroundings:
     """As they are now."""
 
-    def __init__(self, cls: Optional[type]):
+    def __init__(self, cls: Optional[type], owner: Any):
+        self._owner, self._own = owner, dict(getattr(owner, "__dict__", {}))
         self._environment, self._directory, self._path = dict(os.environ), _directory(), list(sys.path)
         self._attributes = [(c, dict(vars(c))) for c in getattr(cls, "__mro__", ()) if c is not object]
 
@@ -85,8 +86,8 @@ class _Surroundings:
             for name, value in dict(vars(cls)).items():
                 if not name.startswith("__") and before.get(name, self) is not value:
                     return f"'{name}' of its class"
-        return None
-
+        own = next((n for n, value in getattr(self._owner, "__dict__", {}).items() if self._own.get(n, self) is not value), None)
+        return None if own is None else f"'self.{own}'"
 
     def changed_by(self, other: Callable[[], Any]) -> Any:
         """What another one sets, as a fixture that is asked for, it sets in each process."""
@@ -122,8 +123,9 @@ def _children() -> Set[Any]:
 
 
 class Ends:
-    def __init__(self, cls: Optional[type]) -> None:
-        self._before = _Surroundings(cls)
+    def __init__(self, cls: Optional[type], owner: Any = None) -> None:
+        """`owner`: the object whose method builds; None, or a class: there is none."""
+        self._before = _Surroundings(cls, None if isinstance(owner, type) else owner)
         self._children = _children()
         self.paths: List[Tuple[str, str]] = []
         self._sockets = _sockets()

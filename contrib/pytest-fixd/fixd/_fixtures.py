@@ -440,7 +440,7 @@ class SetUp:
         definition, runtime, builds = self.definition, self.runtime, [build]
         reuse, title = definition.reuse and runtime.reuse, title_of(definition, where.full, where.place)
         no_buffers: List[memoryview] = []
-        made_of, ends = _made_of.MadeOf(definition, runtime, self.request), _ends.Ends(definition.class_of(self.request) if definition.is_method else None)
+        made_of, ends = _made_of.MadeOf(definition, runtime, self.request), _ends.Ends(definition.class_of(self.request) if definition.is_method else None, self._self_args[0] if self._self_args else None)
         asked = _asked.Record(self.request, ends.asks, self._as_built)
         classes: Set[type] = set()
         directories = _directories.Directories() if definition.makes_directories else None

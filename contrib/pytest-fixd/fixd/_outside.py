@@ -28,7 +28,11 @@ NOT_IN_ITS_LINES = ("variable", OF_HOOK, CONFIG, STASH)
 # Each process or test has another one, as they are to tell them apart.
 _OF_PROCESS = ("PYTEST_CURRENT_TEST", "PYTEST_XDIST_")
 # Between who asks and what is asked.
-_BETWEEN = tuple(os.path.realpath(m.__file__) for m in (os, os.path, sys.modules["_collections_abc"], argparse) if getattr(m, "__file__", None))
+_BETWEEN_NAMES = ("os", "posixpath", "_collections_abc", "argparse", "collections", "string", "re", "configparser")
+
+
+def _between() -> Set[str]:
+    return {os.path.realpath(str(m.__file__)) for m in map(sys.modules.get, _BETWEEN_NAMES) if getattr(m, "__file__", None)}
 
 
 def _asked_by_project(depth: int = 2) -> bool:
@@ -40,7 +44,7 @@ def _asked_by_project(depth: int = 2) -> bool:
 
 @functools.lru_cache(maxsize=None)
 def _is_between(name: str) -> bool:
-    return name.startswith("<frozen ") or os.path.realpath(name) in _BETWEEN
+    return name.startswith("<frozen ") or os.path.realpath(name) in _between()
 
 
 _listener: Optional["Outside"] = None
@@ -53,20 +57,21 @@ def _note(kind: str, name: str) -> None:
 
 
 class _Environment(type(os.environ)):  # type: ignore[misc]
+    """Also that of bytes."""
+
     def __getitem__(self, name: Any) -> Any:
-        if isinstance(name, str) and not name.startswith(_OF_PROCESS):
-            _note("environment", name)
+        if isinstance(name, (str, bytes)) and not os.fsdecode(name).startswith(_OF_PROCESS):
+            _note("environment", os.fsdecode(name))
         return super().__getitem__(name)
 
-
     def __setitem__(self, name: Any, value: Any) -> None:
-        if _listener is not None and isinstance(name, str) and _is_by_build():
-            _listener.set.add(name)
+        if _listener is not None and isinstance(name, (str, bytes)) and _is_by_build():
+            _listener.set.add(os.fsdecode(name))
         super().__setitem__(name, value)
 
     def __delitem__(self, name: Any) -> None:
-        if _listener is not None and isinstance(name, str) and _is_by_build():
-            _listener.set.add(name)
+        if _listener is not None and isinstance(name, (str, bytes)) and _is_by_build():
+            _listener.set.add(os.fsdecode(name))
         super().__delitem__(name)
 
 
@@ -178,7 +183,7 @@ class Outside:
     def listening(self) -> Iterator[None]:
         global _listener
         config, before = self._request.config, _listener
-        listening = [(os.environ, _Environment), (config.option, _Options), (config.stash, _Stash), (config, _listening_config(type(config)))]
+        listening = [(os.environ, _Environment), (os.environb, _Environment), (config.option, _Options), (config.stash, _Stash), (config, _listening_config(type(config)))]
         # What is built by what is built finds them so; and what is somebody else's stays that.
         silent = [(thing, type(thing), kind) for thing, kind in listening if type(thing) in kind.__bases__]
         try:

@@ -24,6 +24,7 @@ import types
 from importlib.machinery import EXTENSION_SUFFIXES, PathFinder
 from typing import Any, Callable, Dict, FrozenSet, Iterable, List, NamedTuple, Optional, Sequence, Set, Tuple
 
+from . import _parts
 from ._fingerprint import PLAIN, fingerprint
 
 
@@ -34,7 +35,7 @@ _HERE = os.path.dirname(os.path.realpath(__file__)) + os.sep
 _INSTALLED = ("site-packages", "dist-packages")
 
 
-def _is_ours(path: str) -> bool:
+def is_ours(path: str) -> bool:
     """Of Python itself, or of this plugin."""
     inside = path.startswith(_LIBRARY) and not any(part in _INSTALLED for part in path.split(os.sep))
     return inside or path.startswith(_HERE)
@@ -42,7 +43,7 @@ def _is_ours(path: str) -> bool:
 
 def is_project(path: str) -> bool:
     """Somebody's own code: no library, and not this plugin."""
-    return not (_is_ours(path) or any(part in _INSTALLED for part in path.split(os.sep)))
+    return not (is_ours(path) or any(part in _INSTALLED for part in path.split(os.sep)))
 
 
 def _normal(name: str) -> str:
@@ -240,9 +241,8 @@ def _own_nodes(tree: ast.Module, function: Callable[..., Any]) -> List[ast.AST]:
     return [node for node in tree.body if holds(node)]
 
 
-def _relevant(tree: ast.Module, function: Callable[..., Any], is_test_file: bool) -> List[ast.AST]:
-    """What the function could use of its module: everything but tests and other fixtures, and those too if they are named."""
-    own = _own_nodes(tree, function)
+def _relevant(tree: ast.Module, own: List[ast.AST], is_test_file: bool) -> List[ast.AST]:
+    """What these nodes could use of their module: everything but tests and other fixtures, and those too if they are named."""
     chosen = own + [n for n in tree.body if n not in own and not _stands_alone(n, is_test_file)]
     left = [n for n in tree.body if n not in chosen]
     while True:
@@ -272,25 +272,40 @@ def _named(node: ast.AST) -> Optional[str]:
 def _candidates(nodes: Iterable[ast.AST], module: str, package: str, names: Optional[Set[str]]) -> Set[str]:
     """Names of modules that the nodes import: at the top of a module those whose names are used (None: all)."""
     found: Set[str] = set()
+    called: Dict[str, str] = {}
+    nodes = list(nodes)
     for top in nodes:
         for node in ast.walk(top):
             # Inside a function it is for that function.
             wanted = names if node is top else None
             if isinstance(node, ast.Import):
-                found |= {a.name for a in node.names if wanted is None or (a.asname or a.name.split(".")[0]) in wanted}
+                used = [a for a in node.names if wanted is None or (a.asname or a.name.split(".")[0]) in wanted]
+                found |= {a.name for a in used}
+                called.update({a.asname or a.name.split(".")[0]: a.name if a.asname else a.name.split(".")[0] for a in used})
             elif isinstance(node, ast.ImportFrom):
                 base = "." * node.level + (node.module or "")
                 try:
                     base = importlib.util.resolve_name(base, package) if node.level else base
                 except (ImportError, ValueError):
                     continue
-                used = [a.name for a in node.names if wanted is None or a.name == "*" or (a.asname or a.name) in wanted]
-                if used:
-                    found |= {base, *(f"{base}.{n}" for n in used if n != "*")}
+                names_of = [a for a in node.names if wanted is None or a.name == "*" or (a.asname or a.name) in wanted]
+                if names_of:
+                    found |= _imported_from(base, [a.name for a in names_of], package)
+                    called.update({a.asname or a.name: f"{base}.{a.name}" for a in names_of})
             else:
                 name = _named(node)
                 if name is not None:
                     found.add(absolute(name, package))
+    return found | _parts_of_packages(nodes, {name: whole for name, whole in called.items() if _is_package(whole)})
+
+
+def _parts_of_packages(nodes: Iterable[ast.AST], packages: Dict[str, str]) -> Set[str]:
+    """`pkg.part`, which somebody else may have imported; pkg by the names that it has here."""
+    found = set()
+    for top in nodes:
+        for node in ast.walk(top) if packages else ():
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in packages:
+                found.add(f"{packages[node.value.id]}.{node.attr}")
     return found
 
 
@@ -368,7 +383,7 @@ def _file_of(name: str) -> Optional[str]:
                 spec = PathFinder.find_spec(".".join(parts[: k + 1]), where) or (_by_other_finders(parts[0]) if k == 0 else None)
             except (ImportError, AttributeError, ValueError):
                 return None
-            if spec is None or (spec.origin and _is_ours(os.path.realpath(spec.origin))):
+            if spec is None or (spec.origin and is_ours(os.path.realpath(spec.origin))):
                 return None
             where, path = spec.submodule_search_locations, spec.origin
             if where is None and k + 1 < len(parts):
@@ -376,7 +391,7 @@ def _file_of(name: str) -> Optional[str]:
     if not path or not path.endswith((".py", *EXTENSION_SUFFIXES)):
         return None
     path = os.path.realpath(path)
-    return None if _is_ours(path) else path
+    return None if is_ours(path) else path
 
 
 def forget() -> None:
@@ -393,35 +408,96 @@ def forget() -> None:
 
 
 # Of what is reached through imports the bytes count, and its own imports are found without parsing it: there may be thousands.
-_IMPORT = re.compile(rb"(?:^|[;:])[ \t]*(?:from[ \t]+([.\w]+)[ \t]+import[ \t]*(\([^)]*\)|[^\n;#]+)|import[ \t]+([^\n;#]+))", re.MULTILINE)
+_NAME = rb"[.\w\x80-\xff]+"
+_IMPORT = re.compile(rb"(?:^|[;:])[ \t]*(?:from[ \t]+(" + _NAME + rb")[ \t]+import[ \t]*(\((?:[^)#]|#[^\n]*)*\)|[^\n;#]+)|import[ \t]+([^\n;#]+))", re.MULTILINE)
+_COMMENT = re.compile(rb"#[^\n]*")
 
-_IMPORT_BY_NAME = re.compile(rb"(?:import_module|__import__|importorskip)\([ \t]*[\"']([.\w]+)[\"']")
+# With a part that is computed, the beginning of a name.
+_IMPORT_BY_NAME = re.compile(rb"(?:import_module|__import__|importorskip)\([ \t]*[\"'](" + _NAME + rb")[\"'][ \t]*([,)]?)")
+_IMPORT_BY_FORMAT = re.compile(rb"(?:import_module|__import__|importorskip)\([ \t]*[fF][\"'](" + _NAME + rb")\{")
+# What makes modules of a package known that no import names.
+_FINDS_OWN = re.compile(rb"\b(?:iter_modules|walk_packages)\(|^def __getattr__\(", re.MULTILINE)
+_ALL = re.compile(rb"^__all__[^\n=]*\+?=\s*([\[(][^\])]*[\])])", re.MULTILINE)
+_STRING = re.compile(rb"[\"'](" + _NAME + rb")[\"']")
+
+
+def _text(name: bytes) -> str:
+    return name.decode(errors="replace")
+
+
+def _modules_in(package: str) -> Set[str]:
+    """All of a package of the project, by their names."""
+    path = _file_of(package)
+    if path is None or os.path.basename(path) != "__init__.py" or not is_project(path):
+        return set()
+    try:
+        names = os.listdir(os.path.dirname(path))
+    except OSError:
+        return set()
+    return {f"{package}.{n.partition('.')[0]}" for n in names if n.endswith((".py", *EXTENSION_SUFFIXES)) and n != "__init__.py"}
+
+
+def _offered_by(package: str) -> Set[str]:
+    """What `from package import *` may import."""
+    path = _file_of(package)
+    try:
+        with open(path or "", "rb") as f:
+            return {f"{package}.{_text(n)}" for listed in _ALL.findall(f.read()) for n in _STRING.findall(listed)}
+    except OSError:
+        return set()
+
+
+def _named_in(source: bytes, package: str) -> Set[str]:
+    """By calls."""
+    found = set()
+    for name, end in _IMPORT_BY_NAME.findall(source):
+        whole = absolute(_text(name), package)
+        found |= {whole} if end else _modules_in(whole.rpartition(".")[0])
+    for name in _IMPORT_BY_FORMAT.findall(source):
+        found |= _modules_in(absolute(_text(name), package).rpartition(".")[0])
+    return found
+
+
+def _imported_from(base: str, names: List[str], package: str) -> Set[str]:
+    try:
+        start = importlib.util.resolve_name(base, package) if base.startswith(".") else base
+    except (ImportError, ValueError):
+        return set()
+    found = {start, *(f"{start}.{n}" for n in names if n != "*")}
+    return found | _offered_by(start) if "*" in names else found
 
 
 @functools.lru_cache(maxsize=None)
 def _reached(path: str, name: str) -> Tuple[bytes, Tuple[str, ...]]:
     """(digest of the file, names of modules that it may import)."""
     package = name if os.path.basename(path) == "__init__.py" else name.rpartition(".")[0]
-    found: Set[str] = set()
     with open(path, "rb") as f:
         source = f.read()
     digest = hashlib.blake2b(source, digest_size=12).digest()
     if not path.endswith(".py"):
         return digest, ()
-    found |= {absolute(n.decode(errors="replace"), package) for n in _IMPORT_BY_NAME.findall(source)}
-    for base, names, plain in _IMPORT.findall(source.replace(b"\\\n", b" ")):
-        words = [w.split()[0] for w in re.split(rb"[,\\]", (names or plain).strip(b"()")) if w.split()]
-        listed = [w.decode(errors="replace") for w in words]
-        if plain:
-            found |= set(listed)
+    source = source.replace(b"\r\n", b"\n").replace(b"\\\n", b" ")
+    found = _named_in(source, package)
+    if package == name and _FINDS_OWN.search(source):
+        found |= _modules_in(package)
+    for base, names, plain in _IMPORT.findall(source):
+        words = [w.split() for w in _COMMENT.sub(b"", names or plain).strip(b"()").split(b",")]
+        listed = [_text(w[0]) for w in words if w]
+        if not plain:
+            found |= _imported_from(_text(base), listed, package)
             continue
-        start = base.decode(errors="replace")
-        try:
-            start = importlib.util.resolve_name(start, package) if start.startswith(".") else start
-        except (ImportError, ValueError):
-            continue
-        found |= {start, *(f"{start}.{n}" for n in listed if n != "*")}
+        found |= set(listed)
+        # `import pkg`, and pkg.part of it, which somebody else has imported.
+        for called in {_text(w[-1]) if len(w) > 1 else _text(w[0]).partition(".")[0] for w in words if w}:
+            parts = re.findall(rb"\b" + re.escape(called.encode()) + rb"\.([\w\x80-\xff]+)", source)
+            whole = next((_text(w[0]) for w in words if w and _text(w[-1]) == called), called)
+            found |= {f"{whole}.{_text(part)}" for part in set(parts)} if _is_package(whole) else set()
     return digest, tuple(sorted(found))
+
+
+def _is_package(name: str) -> bool:
+    path = _file_of(name)
+    return path is not None and os.path.basename(path) == "__init__.py" and is_project(path)
 
 
 def _follow_required(found: Optional[str], seen: Dict[str, bytes]) -> bool:
@@ -486,15 +562,23 @@ def attributes_of(cls: Any) -> str:
     return "\n".join(parts)
 
 
+def things_in(value: Any) -> List[Any]:
+    """Whose code may count that is in a value: functions, classes and modules."""
+    found = {id(thing): thing for one in _parts.parts_in(value) if type(one) not in PLAIN for thing in [_parts.code_of(one)]}
+    return [thing for thing in found.values() if not (isinstance(thing, type) and thing.__module__ == "builtins")]
+
+
 class Parts:
     """What a version is made of: (what it is, its bytes), in an order that is the same in every process."""
 
-    def __init__(self, function: Callable[..., Any], root: str, methods: Sequence[Any] = (), **settings: Any):
+    def __init__(self, function: Any, root: str, methods: Sequence[Any] = (), **settings: Any):
         self.root = root
         self.all: List[Tuple[str, bytes]] = []
         self._functions: List[Any] = []
         self._own: Set[str] = set()
         seen: Dict[str, bytes] = {}
+        if isinstance(function, (type, types.ModuleType)):
+            self._add_thing(function, seen)
         while True:
             if isinstance(function, types.FunctionType):
                 self._add_function(function, seen)
@@ -504,6 +588,8 @@ class Parts:
             function = inner
         for method in methods:
             self._add_function(method, seen)
+        # By that its values are found when they are loaded.
+        self._add("the module it is in", str(getattr(function, "__module__", "")))
         for name, value in settings.items():
             self._add(f"setting {name}", _plain(value))
         self.files: Set[str] = {path for path in seen if os.path.isabs(path)} | self._own
@@ -515,25 +601,51 @@ class Parts:
     def _add(self, what: str, text: str) -> None:
         self.all.append((what, text.encode(errors="surrogatepass")))
 
+    def _add_nodes(self, path: str, module: str, own: List[ast.AST], seen: Dict[str, bytes]) -> None:
+        """Of a file, with what they could use."""
+        name = os.path.basename(path)
+        nodes = _relevant(tree_of(path), own, name.startswith("test_") or name.endswith("_test.py"))
+        for node in nodes:
+            self._add(f"source {os.path.relpath(path, self.root)}:{getattr(node, 'lineno', 0)} {_title(node)}", _dump(node))
+        package = getattr(sys.modules.get(module), "__package__", None) or ""
+        _follow(_candidates(nodes, module, package, _names_in(nodes)) | _registering(path, package), seen)
+
     def _add_value(self, name: str, value: Any, f: Any, seen: Dict[str, bytes]) -> None:
-        if isinstance(value, types.FunctionType) and value is not f:
-            self._add_function(value, seen)
-        else:
+        if not isinstance(value, types.FunctionType):
             self._add(f"value {name} of {f.__name__}", _plain(value))
+        for thing in things_in(value):
+            if thing is not f:
+                self._add_thing(thing, seen)
+
+    def _add_thing(self, thing: Any, seen: Dict[str, bytes]) -> None:
+        """A function, class or module: of what is not the project's its distribution."""
+        path = _parts.file_of(thing)
+        if path is None or is_ours(path) or thing in self._functions:
+            return
+        if isinstance(thing, types.FunctionType) and is_project(path):
+            self._add_function(thing, seen)
+            return
+        self._functions.append(thing)
+        module = thing.__name__ if isinstance(thing, types.ModuleType) else thing.__module__
+        if not isinstance(thing, type) or not is_project(path):
+            _follow([module], seen)
+            return
+        name = thing.__qualname__.partition(".")[0]
+        try:
+            body = tree_of(path).body
+            self._add_nodes(path, module, [n for n in body if getattr(n, "name", None) == name] or list(body), seen)
+            self._own.add(path)
+        except (OSError, SyntaxError, ValueError):
+            _follow([module], seen)
 
     def _add_function(self, f: Callable[..., Any], seen: Dict[str, bytes]) -> None:
         if f in self._functions:
             return
         self._functions.append(f)
         path = os.path.realpath(f.__code__.co_filename)
-        name = os.path.basename(path)
         module = f.__module__ or ""
         try:
-            nodes = _relevant(tree_of(path), f, name.startswith("test_") or name.endswith("_test.py"))
-            for node in nodes:
-                self._add(f"source {os.path.relpath(path, self.root)}:{getattr(node, 'lineno', 0)} {_title(node)}", _dump(node))
-            package = getattr(sys.modules.get(module), "__package__", None) or ""
-            _follow(_candidates(nodes, module, package, _names_in(nodes)) | _registering(path, package), seen)
+            self._add_nodes(path, module, _own_nodes(tree_of(path), f), seen)
         except (OSError, SyntaxError, ValueError):
             # No source to read: the code itself.
             self.all.append((f"code of {f.__name__}", marshal.dumps(f.__code__)))

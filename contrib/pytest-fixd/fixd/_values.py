@@ -61,6 +61,13 @@ def _by_file(file: str, name: str, qualname: str) -> Any:
     return found
 
 
+def module_of(value: Any) -> Any:
+    """Which has the class or function under its name; None: none is found."""
+    name, qualname = value.__module__, value.__qualname__
+    found = (m for m in (sys.modules.get(name), *more_modules()) if getattr(m, "__name__", None) == name and _is_in(m, qualname, value))
+    return next(found, None) or (sys.modules.get(name) if name != "conftest" else None)
+
+
 def _reduce_global(value: Any) -> Any:
     """Classes and functions of a conftest.py are known by its file: there may be several, all called `conftest`."""
     name, qualname = value.__module__, value.__qualname__
