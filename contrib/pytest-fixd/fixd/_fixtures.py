@@ -111,10 +111,14 @@ class SetUp:
         self._wanted: Optional[_remote.Wanted] = None  # as other machines know it
         self._looked = False  # for it on the remote
         self._cause: Optional[str] = None  # why it is built again
+        self._passed: Dict[str, Any] = {}  # arguments of a build for others, and what tells of a change
 
     def call(self, directories: Optional[_directories.Directories] = None, for_others: bool = False) -> Any:
         __tracebackhide__ = True
         arguments = {name: self._as_built(name, value) for name, value in self._arguments.items()} if for_others else dict(self._arguments)
+        if for_others:
+            self._passed = {name: (value, stored, stored.private_print(value)) for name, value in arguments.items()
+                            for stored in [self._stored_of(name)] if stored is not None}
         if directories is not None:
             arguments["tmp_path_factory"] = directories
         return self.definition.function(*self._self_args, **arguments)
@@ -133,6 +137,18 @@ class SetUp:
             return definition.parsed(stored.value()) if handle.was_had or in_test else value
         fresh = stored.value()
         return value if stored.private_print(value) == stored.private_print(fresh) else fresh
+
+    def _stored_of(self, name: str) -> Optional[Stored]:
+        """Of a shared argument, where what it is can be told from what others have."""
+        handle = self._handle_of(name)
+        if not isinstance(handle, Handle) or handle.definition.parse is not None or handle.definition.tokens or handle.definition.store is not None:
+            return None
+        return handle.stored
+
+    def _changed_shared(self) -> Optional[str]:
+        """An argument that others have as it was; elements of its arrays are put back."""
+        return next((name for name, (value, stored, before) in self._passed.items() if before is not None and stored.private_print(value) != before and
+                     stored.canonical_print(value) != stored.canonical_print(stored.value())), None)
 
     def _prints_of_plain(self) -> Dict[str, Optional[str]]:
         """Of the arguments that are no shared ones."""
@@ -457,7 +473,7 @@ class SetUp:
             besides = ends.set_besides(made_of.set) if not definition.tokens else None
             if besides:
                 raise _values.CannotShare(besides)
-            changed = next((name for name, print_ in self._prints_of_plain().items() if print_ != before.get(name, print_)), None)
+            changed = next((name for name, print_ in self._prints_of_plain().items() if print_ != before.get(name, print_)), None) or self._changed_shared()
             if changed is not None:
                 raise _values.CannotShare(f"it has changed its argument '{changed}', which other processes and tests have as it was")
             changed = next((name for name, print_ in self._prints_of_needed().items() if print_ != needed.get(name, print_)), None)

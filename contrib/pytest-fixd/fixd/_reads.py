@@ -217,7 +217,8 @@ class Reads:
 
     def _was_there(self, path: str) -> bool:
         status = self.as_read.get(path) or _looks(path)
-        return status is not None and stat.S_ISREG(status.st_mode) and status.st_mtime < self.began
+        # Its mtime may lie in the future.
+        return status is not None and stat.S_ISREG(status.st_mode) and status.st_ctime < self.began
 
 
 def _source_of(path: str) -> str:
@@ -264,7 +265,7 @@ def _state_of(path: str, as_read: Mapping[str, Any] = MappingProxyType({})) -> L
     path = os.path.normpath(path)
     real = os.path.realpath(path)
     status = as_read.get(real) or _looks(path)
-    return [status.st_size, status.st_mtime_ns, *([real] if real != path else [])] if status is not None else []
+    return [status.st_size, status.st_mtime_ns, status.st_ino, *([real] if real != path else [])] if status is not None else []
 
 
 def remembered(files: Sequence[str], root: str, as_read: Mapping[str, Any]) -> List[List[Any]]:

@@ -166,3 +166,36 @@ def test_the_environment_by_others(project, how):
     project.write("test_it.py", "import os\ndef test(mode): assert mode == os.environb[b'MODE']\n")
     project.run(env={"MODE": "a"}).passed(1)
     project.run(env={"MODE": "b"}).passed(1)
+
+
+def test_a_shared_argument_that_is_changed(project):
+    """Others have it as it was."""
+    project.conftest("""
+        @fixd.fixture(scope="session")
+        def base(): return {"n": []}
+        @fixd.fixture(scope="session")
+        def more(base):
+            base["n"].append(1)
+            return len(base["n"])
+        @fixd.fixture(scope="session")
+        def only_read(base): return len(base)
+        """)
+    project.write("test_it.py", "def test(more, base, only_read): assert base == {'n': [1]} and more == 1 and only_read == 1\n")
+    for _ in range(2):
+        done = project.run().passed(1)
+        assert done.output.count("it has changed its argument 'base'") == 1 and "'only_read'" not in done.output, done.output
+
+
+@pytest.mark.parametrize("ahead", [0, 10 ** 6])
+def test_a_file_that_has_another_time(project, ahead):
+    """Of the future; or the same as the one that it replaces, which is as large."""
+    at = 10 ** 9 if not ahead else int(os.stat(project.path).st_mtime) + ahead
+    project.write("data", "1")
+    os.utime(project.file("data"), (at, at))
+    project.conftest("@fixd.fixture(scope='session')\ndef data(): return open('data').read()\n")
+    project.write("test_it.py", "def test(data): assert data == open('data').read()\n")
+    project.run().passed(1)
+    project.write("new", "2")
+    os.utime(project.file("new"), (at, at))
+    os.rename(project.file("new"), project.file("data"))
+    project.run().passed(1)
