@@ -66,7 +66,9 @@ def _say_instance(write: Any, i: Dict[str, Any], cause: Optional[str]) -> None:
     param = f"[{i['param']}]" if i["param"] else ""
     where = f" @ {i['scope_key']}" if i["scope_key"] else ""
     write(f"    {i['name']}{param}{where}: {i['state']}, built {i['builds']} times")
-    if i["stale_cause"] or cause:
+    if i["state"] == "stale" and i["stale_cause"]:
+        write(f"        will be built again because: {i['stale_cause']}")
+    elif i["stale_cause"] or cause:
         write(f"        last time because: {cause or i['stale_cause']}")
     if i["error"]:
         write(f"        {i['error'].splitlines()[0]}")
