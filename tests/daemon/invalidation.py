@@ -723,6 +723,22 @@ def test_a_change_in_a_lower_layer(t):
         assert c.read("a") == read, by
 
 
+def test_a_new_file_in_a_lower_layer(t):
+    """Also where there was nothing that could have been watched: nothing matched, or the directory was empty."""
+    setup = ("mkdir -p lower/none lower/other lower/some/sub lower/whole upper merged && touch lower/other/x && mount -t tmpfs t upper && mkdir upper/u upper/w\n"
+             "mount -t overlay o -o lowerdir=lower,upperdir=upper/u,workdir=upper/w merged")
+    # A name that was looked for is not looked for again by the kernel.
+    new = {"none": ("merged/none/*.c", "none/new.c"), "other": ("merged/other/*.c", "other/new.c"), "whole": ("merged/whole", "whole/f")}
+    d = t.daemon("".join(f"[fixture {name}]\ncommand = ls {t.dir}/merged/{name} | wc -l\nwatch = {t.dir}/{pattern}\n"
+                         for name, (pattern, _) in new.items()), prefix=in_a_mount_namespace(t, setup))
+    c = d.client()
+    before = {name: c.read(name) for name in new}
+    for _, path in new.values():
+        t.write("lower/" + path, "new\n")
+    for name in new:
+        assert c.read(name) != before[name], name
+
+
 def test_a_mount_over_what_is_watched(t):
     t.write("dir/in", "old\n")
     d = t.daemon(f"[fixture a]\ncommand = cat {t.dir}/dir/in\nwatch = {t.dir}/dir/in\n", prefix=in_a_mount_namespace(t, "true"))

@@ -18,23 +18,29 @@ static void watch_way(void *set, const char *path)
 	subscribe_way(set, path, 0);
 }
 
+/* Of what is there, and of what may appear there. */
+static void poll_untold(struct watchset *s, const char *path)
+{
+	if (!s->polled && !changes_are_told(path))
+		s->polled = true;
+}
+
 static void watch_content(void *set, const char *path)
 {
-	struct watchset *s = set;
-
-	subscribe(s, path, NULL, A_NAME, MASK_CONTENT | MASK_SELF);
-	if (!changes_are_told(path))
-		s->polled = true;
+	subscribe(set, path, NULL, A_NAME, MASK_CONTENT | MASK_SELF);
+	poll_untold(set, path);
 }
 
 static void watch_names(void *set, const char *path, const char *name, enum name_kind kind)
 {
 	subscribe(set, path, name, kind, MASK_NAMES | MASK_SELF);
+	poll_untold(set, path);
 }
 
 static void watch_tree(void *set, const char *path)
 {
 	subscribe(set, path, NULL, A_NAME, MASK_TREE);
+	poll_untold(set, path);
 }
 
 static const struct survey_watch watches = { watch_way, watch_content, watch_names, watch_tree };
