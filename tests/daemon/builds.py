@@ -61,6 +61,32 @@ env =
     assert d.ctl("get", "list", env={"A": "1", "B": "2"}).out == "1 2\n"
 
 
+def test_a_file_that_is_a_pipe(t):
+    os.mkfifo(t.path("fifo"))
+    try:
+        t.daemon(f"[fixture a]\nfile = {t.path('fifo')}\n").client().read("a")
+        raise AssertionError
+    except FixdError as e:
+        assert "is a pipe; use 'command = cat" in e.sentence, e.sentence
+
+
+def test_a_builder_that_could_not_be_started(t):
+    """Nothing was tried, and what was lacking may be there a moment later."""
+    clock = harness.Clock(t)
+    d = t.daemon("[fixture a]\ncommand = echo a\n", env=clock.env)
+    c = d.client()
+    pid, limits = d.process.pid, resource.prlimit(d.process.pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (len(os.listdir(f"/proc/{pid}/fd")), limits[1]))
+    try:
+        c.read("a")
+        raise AssertionError
+    except FixdError as e:
+        assert "cannot be" in e.sentence or "Too many open files" in e.sentence, e.sentence
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, limits)
+    clock.advance(2)
+    assert c.read("a") == b"a\n"
+
+
 def test_capabilities_in_a_tree(t):
     """They are part of what the command has made, though its files lose them when they are moved."""
     if os.geteuid() != 0 or subprocess.run(["sh", "-c", f": >{t.path('c')} && setcap cap_net_raw+ep {t.path('c')}"], capture_output=True).returncode:

@@ -87,6 +87,7 @@ struct instance {
 	bool failed; /* and the failure is to be kept */
 	char *failed_error;
 	int64_t failed_at;
+	bool not_started;     /* nothing was tried: for want of a process or descriptors */
 	uint64_t failed_full; /* account::bytes when there was no room for it; 0: that was not why */
 	struct digest failed_section;
 	uint64_t *failed_with; /* serials of the dependencies a failed build saw */
@@ -160,6 +161,8 @@ char *instance_inputs_changed(struct instance *i, int64_t asked);
 struct image *instance_built(struct instance *i, struct image *im, const char *changed);
 /* `no_room`: it may be tried again when others have given memory back. `changed`: what is known of its inputs, or NULL. */
 void instance_build_failed(struct instance *i, const char *sentence, bool no_room, const char *changed);
+/* The same of one that could not be begun, which is tried again soon. */
+void instance_not_started(struct instance *i, const char *sentence, const char *changed);
 /* The same, but it is not its fault: tried again, unless that has happened too often in a row. */
 void instance_build_again(struct instance *i, const char *cause, const char *sentence);
 /* Its service has ended by itself. */

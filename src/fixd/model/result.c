@@ -136,6 +136,7 @@ static void build_failed(struct instance *i, const char *sentence, bool no_room)
 	i->failed_error = xstrdup(sentence);
 	i->state = INSTANCE_FAILED;
 	i->failed = true;
+	i->not_started = false;
 	i->failed_at = model_now(instance_model(i));
 	i->failed_full = no_room ? instance_model(i)->account.bytes : 0;
 	i->failed_section = i->fixture->section;
@@ -157,6 +158,12 @@ void instance_build_failed(struct instance *i, const char *sentence, bool no_roo
 	i->lost_builders = 0;
 	if (!build_again(i, changed))
 		build_failed(i, sentence, no_room);
+}
+
+void instance_not_started(struct instance *i, const char *sentence, const char *changed)
+{
+	instance_build_failed(i, sentence, false, changed);
+	i->not_started = i->failed && i->state == INSTANCE_FAILED;
 }
 
 void instance_build_again(struct instance *i, const char *cause, const char *sentence)

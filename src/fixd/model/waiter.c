@@ -202,6 +202,9 @@ static enum outcome judge_current(struct instance *i, int64_t asked, const struc
 	}
 }
 
+/* What was lacking for a moment is there again. */
+#define NOT_STARTED_RETRY NSEC_PER_SEC
+
 const char *waiter_retry_cause(const struct instance *i)
 {
 	const struct policy *p = &i->fixture->policy;
@@ -212,6 +215,8 @@ const char *waiter_retry_cause(const struct instance *i)
 		return "there is more room than there was";
 	if (!digest_equal(i->failed_section, i->fixture->section))
 		return "its definition changed";
+	if (i->not_started && model_now(instance_model(i)) - i->failed_at >= NOT_STARTED_RETRY)
+		return "its builder could not be started then";
 	if (p->retry_after != DURATION_NONE && model_now(instance_model(i)) - i->failed_at >= p->retry_after)
 		return "retry-after has passed";
 	return NULL;

@@ -445,19 +445,29 @@ char *build_prepare(struct build *b)
 	return NULL;
 }
 
-/* `wrong` is freed. */
-void build_cannot_start(struct build *b, char *wrong)
+/* `wrong` is freed; `failed` tells the model. */
+static void end_before_start(struct build *b, char *wrong, void (*failed)(struct instance *i, const char *sentence, const char *changed))
 {
 	struct instance *i = b->instance;
 	_cleanup_free_ char *changed = i->watch ? watchset_known_change(i->watch) : NULL;
 
 	i->build = NULL;
 	if (b->purpose == PURPOSE_BUILD)
-		instance_build_failed(i, wrong, false, changed);
+		failed(i, wrong, changed);
 	else
 		instance_compared(i, false, wrong);
 	free(wrong);
 	build_free(b);
+}
+
+static void failed_for_good(struct instance *i, const char *sentence, const char *changed)
+{
+	instance_build_failed(i, sentence, false, changed);
+}
+
+void build_cannot_start(struct build *b, char *wrong)
+{
+	end_before_start(b, wrong, failed_for_good);
 }
 
 /* Its inputs were looked at, so that later edits are noticed: its process may read them. */
@@ -468,8 +478,8 @@ void build_begin_process(struct build *b)
 	int r = wrong ? 0 : start_process(b);
 
 	if (r < 0)
-		wrong = xasprintf("its builder cannot be started: %s", strerror(-r));
-	if (wrong)
+		end_before_start(b, xasprintf("its builder cannot be started: %s", strerror(-r)), instance_not_started);
+	else if (wrong)
 		build_cannot_start(b, wrong);
 }
 
