@@ -230,6 +230,17 @@ def test_a_daemon_in_the_background(t):
     assert done.returncode == 1 and b"--background: Too many open files" in done.stderr, done
 
 
+def test_who_may_connect_after_a_restart(t):
+    """Whoever the file names by then."""
+    if os.geteuid() != 0:
+        raise Skip("needs root")
+    d = t.daemon("[fixture a]\ncommand = echo a\n")
+    for users, mode in ("allow-users = nobody\n", 0o666), ("", 0o600):
+        d.configure(f"[fixd]\n{users}[fixture a]\ncommand = echo a\n")
+        d.ctl("restart")
+        assert stat.S_IMODE(os.stat(d.socket).st_mode) == mode, users
+
+
 def test_closed_standard_descriptors(t):
     """Nothing of ours gets their numbers: what is written there would be for the daemon."""
     d = t.daemon("[fixture a]\ncommand = echo hi\n")

@@ -144,8 +144,12 @@ static int lock_path(const char *path)
 	struct stat st;
 	int r = fd < 0 || fstat(fd, &st) < 0 ? -errno : st.st_uid != geteuid() || !S_ISREG(st.st_mode) ? -EEXIST : 0;
 
+	if (r == -EEXIST || r == -ELOOP || r == -EISDIR || r == -ENXIO) {
+		log_error(0, "%s is in the way: expected a file of this user, or nothing", name);
+		return r;
+	}
 	if (r < 0) {
-		log_error(r, "%s is in the way: expected a file of this user, or nothing", name);
+		log_error(r, "%s, which keeps others from the socket, cannot be made", name);
 		return r;
 	}
 	while (flock(fd, LOCK_EX | LOCK_NB) < 0) {
@@ -295,9 +299,11 @@ int listener_new(struct server *server, int listening, int lock)
 		free(server->socket);
 		server->socket = path;
 	}
-	/* Whatever is configured by now: where it was made. */
-	if (path && lock >= 0)
+	/* Whatever is configured by now: where it was made; but who may connect is those of now. */
+	if (path && lock >= 0) {
 		l->path = xstrdup(path);
+		listener_permit(l);
+	}
 	if (fd < 0) {
 		listener_free(l);
 		return fd;
