@@ -129,14 +129,31 @@ static bool is_variable(const char *s)
 	return n > 0 && !s[n] && !(*s >= '0' && *s <= '9');
 }
 
+static int by_text(const void *a, const void *b)
+{
+	const char *const *x = a, *const *y = b;
+
+	return strcmp(*x, *y);
+}
+
+static void check_params_apart(struct loading *l, const struct fixture *f)
+{
+	size_t n = list_count(f->params);
+	_cleanup_free_ char **sorted = xcalloc(n + 1, sizeof *sorted);
+
+	for (size_t i = 0; i < n; i++)
+		sorted[i] = f->params[i];
+	if (n)
+		qsort(sorted, n, sizeof *sorted, by_text);
+	for (size_t i = 1; i < n; i++) {
+		if (!strcmp(sorted[i - 1], sorted[i]) && (i < 2 || strcmp(sorted[i - 2], sorted[i]) != 0))
+			problem(l, raw_line(&l->raw, f->line, "params"), "params: '%s' is there twice", sorted[i]);
+	}
+}
+
 static void check_lists(struct loading *l, const struct fixture *f)
 {
-	for (size_t i = 0; f->params && f->params[i]; i++) {
-		for (size_t k = 0; k < i; k++) {
-			if (!strcmp(f->params[i], f->params[k]))
-				problem(l, raw_line(&l->raw, f->line, "params"), "params: '%s' is there twice", f->params[i]);
-		}
-	}
+	check_params_apart(l, f);
 	for (size_t i = 0; f->env && f->env[i]; i++) {
 		if (!is_variable(f->env[i]))
 			problem(l, raw_line(&l->raw, f->line, "env"),

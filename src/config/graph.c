@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "config/graph.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -86,16 +87,37 @@ static void link_one(struct walk *w, const struct fixture *f, struct depend *d)
 	w->failed = true;
 }
 
+/* As the builder sees it: in FIXD_DEP_NAME there are letters, digits and '_' only. */
+static char *variable_of(const struct depend *d)
+{
+	char *name = d->param ? xasprintf("FIXD_DEP_%s_%s", d->name, d->param) : xasprintf("FIXD_DEP_%s", d->name);
+
+	for (char *p = name; *p; p++) {
+		if (!isalnum((unsigned char)*p))
+			*p = '_';
+	}
+	return name;
+}
+
+static void check_pair(struct walk *w, const struct fixture *f, const struct depend *a, const struct depend *b)
+{
+	_cleanup_free_ char *of_a = variable_of(a), *of_b = variable_of(b);
+
+	if (strcmp(of_a, of_b) != 0)
+		return;
+	w->failed = true;
+	if (depend_same(a, b))
+		config_problem(w->problems, w->config->file, line_of(f), "[fixture %s] depends on '%s' twice", f->name, b->name);
+	else
+		config_problem(w->problems, w->config->file, line_of(f), "[fixture %s] depends on '%s' and '%s', which would both be $%s",
+			       f->name, a->name, b->name, of_a);
+}
+
 static void check_twice(struct walk *w, const struct fixture *f)
 {
 	for (size_t k = 1; k < f->n_depends; k++) {
-		for (size_t m = 0; m < k; m++) {
-			if (!depend_same(&f->depends[k], &f->depends[m]))
-				continue;
-			config_problem(w->problems, w->config->file, line_of(f), "[fixture %s] depends on '%s' twice", f->name,
-				       f->depends[k].name);
-			w->failed = true;
-		}
+		for (size_t m = 0; m < k; m++)
+			check_pair(w, f, &f->depends[m], &f->depends[k]);
 	}
 }
 

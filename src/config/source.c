@@ -143,6 +143,8 @@ static const char *wrong_source(const struct fixture *f)
 		return S_ISDIR(st.st_mode) ? NULL : "it is no directory";
 	if (S_ISDIR(st.st_mode))
 		return "it is a directory";
+	if (S_ISFIFO(st.st_mode))
+		return "it is a pipe; use command = for what somebody writes to it";
 	return f->source == SOURCE_PLUGIN && !is_elf(f->what) ? "it is no shared library" : NULL;
 }
 
