@@ -34,6 +34,7 @@
 /* Between two looks at a port or file: short at first. */
 #define LOOK_MS_MIN 2
 #define LOOK_MS_MAX 100
+#define EMPTY_LOOKS 4 /* at a file that is ready with nothing in it: some 30 ms */
 
 static const char *value_of(const char *name, void *arg)
 {
@@ -253,6 +254,9 @@ static int file_is_ready(struct keep *k)
 		r = fd_read_rest(fd, FILE_SIZE_MAX, &data, &n);
 	if (r < 0)
 		return work_fail(k->work, r, "%s cannot be read: %s", named, strerror(-r));
+	/* Whoever has made it may be about to write to it. */
+	if (n == 0 && k->empty_looks++ < EMPTY_LOOKS)
+		return -EAGAIN;
 	if (n && data[n - 1] == '\n')
 		n--;
 	return put_value(k->work, n ? data : NULL, n);

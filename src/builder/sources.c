@@ -44,13 +44,15 @@ static bool is_sparse(const struct stat *st)
 int source_file(struct work *w)
 {
 	const char *path = w->job.source;
-	_cleanup_fd_ int fd = open(path, O_RDONLY | O_CLOEXEC);
+	_cleanup_fd_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
 	struct stat st;
 
 	if (fd < 0 || fstat(fd, &st) < 0)
 		return work_fail(w, -errno, "%s cannot be read: %s", path, strerror(errno));
 	if (S_ISDIR(st.st_mode))
 		return work_fail(w, -EISDIR, "%s is a directory; use 'directory =' for it", path);
+	if (S_ISFIFO(st.st_mode))
+		return work_fail(w, -EINVAL, "%s is a pipe; use 'command = cat %s', which waits for who writes to it", path, path);
 	if (S_ISREG(st.st_mode) && !is_sparse(&st))
 		space_expect(&w->space, (uint64_t)st.st_size);
 	return work_fill(w, fd, !S_ISREG(st.st_mode), 0);
