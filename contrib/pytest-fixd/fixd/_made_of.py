@@ -7,6 +7,7 @@ It lies beside the value. Whoever finds it otherwise builds the fixture again.
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from typing import Any, Dict, Iterable, Iterator, List, Optional, Sequence
 
@@ -20,7 +21,7 @@ class MadeOf:
     """While it is built."""
 
     def __init__(self, definition: Any, runtime: Any, request: Any):
-        self._definition, self._runtime = definition, runtime
+        self._definition, self._runtime, self._request = definition, runtime, request
         self._reads, self._outside = _reads.Reads(), _outside.Outside(request)
         self.files: List[str] = []
         self.read: List[str] = []  # of these, by the build itself
@@ -39,6 +40,8 @@ class MadeOf:
         self.outside = [one for one in found if one[0] in _outside.NOT_IN_ITS_LINES or not definition.remote]
         known = _source.files_of(definition.function, root)
         self.files = self._reads.unknown(root, definition.watch, known, _source.imports_computed(definition.function))
+        if self._reads.relative & {os.path.join(root, path) for path in self.files}:
+            self.outside = [*self.outside, _outside.working_directory(self._request)]
         self.read = [path for path in self.files if path not in self._reads.at_import]
 
     def data(self, directories: Sequence[str]) -> Dict[str, Any]:

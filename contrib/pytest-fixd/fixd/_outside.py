@@ -24,6 +24,7 @@ ABSENT = "absent"
 OF_HOOK = "a hook's variable"
 CONFIG = "config attribute"
 STASH = "config stash"
+DIRECTORY = "the working directory"
 NOT_IN_ITS_LINES = ("variable", OF_HOOK, CONFIG, STASH)
 # Each process or test has another one, as they are to tell them apart.
 _OF_PROCESS = ("PYTEST_CURRENT_TEST", "PYTEST_XDIST_")
@@ -162,6 +163,8 @@ def _now(kind: str, name: str, request: Any) -> Optional[str]:
             value = vars(config)[name]
         elif kind == STASH:
             value = config.stash[_variables.value_of(name)]
+        elif kind == DIRECTORY:
+            value = os.getcwd()
         elif kind == "marks":
             value = [(mark.name, mark.args, mark.kwargs) for mark in request.node.iter_markers()]
         else:
@@ -206,9 +209,14 @@ class Outside:
         return [[kind, name, now] for kind, name, now in known if now is not None]
 
 
+def working_directory(request: Any) -> List[str]:
+    """Where files were looked for."""
+    return [DIRECTORY, "", str(_now(DIRECTORY, "", request))]
+
+
 def difference(found: Iterable[List[str]], request: Any) -> Optional[str]:
     """The first that is another one here; None: all are the same."""
-    return next((f"{kind} {name}" for kind, name, then in found if _now(kind, name, request) != then), None)
+    return next((f"{kind} {name}".rstrip() for kind, name, then in found if _now(kind, name, request) != then), None)
 
 
 def by_variable(found: Iterable[List[str]]) -> Optional[str]:

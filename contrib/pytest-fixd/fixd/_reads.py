@@ -57,6 +57,15 @@ def _module_at_work() -> Optional[str]:
     return None
 
 
+def _is_import(frame: Any) -> bool:
+    """By a statement, which the source of whoever has it tells, and not by somebody who executes a file."""
+    while frame is not None and frame.f_code.co_filename.startswith("<frozen "):
+        if frame.f_code.co_name in ("_load_unlocked", "_find_and_load"):
+            return True
+        frame = frame.f_back
+    return False
+
+
 def _listen(event: str, arguments: Tuple[Any, ...]) -> None:
     if event not in ("open", "ctypes.dlopen", "os.rename") or (_reading is None and _are_imported):
         return
@@ -71,13 +80,18 @@ def _listen(event: str, arguments: Tuple[Any, ...]) -> None:
         if not isinstance(path, (str, bytes)):
             return
         path = os.fsdecode(path)
+        is_relative = not os.path.isabs(path)
         reads = mode.startswith("r") and "+" not in mode if isinstance(mode, str) else flags & os.O_ACCMODE == os.O_RDONLY
         path = os.path.abspath(path)
         if _reading is not None:
             _reading.note(path, reads)
+            if is_relative and reads:
+                _reading.relative.add(path)
         # Those that import it later get what it has read, too.
-        module = _module_at_work() if reads and not path.endswith((".py", ".pyc")) else None
+        is_import = path.endswith((".py", ".pyc")) and _is_import(sys._getframe(1))
+        module = _module_at_work() if reads and not is_import else None
         if module is not None:
+            path = _source_of(path)
             _by_module.setdefault(module, set()).add(path)
             _as_read.setdefault(os.path.realpath(path), _looks(path))
     except Exception:
@@ -168,6 +182,7 @@ class Reads:
         self._modules = set(sys.modules)
         self._noted: Set[Tuple[str, bool]] = set()  # (path, only read)
         self._as_read: Dict[str, Any] = {}
+        self.relative: Set[str] = set()  # that were opened from the working directory
         self.as_read = ChainMap(self._as_read, _as_read)  # how files were when they were opened first, by their real paths
         self.at_import: Set[str] = set()  # of what unknown() gives: not by the build itself
 

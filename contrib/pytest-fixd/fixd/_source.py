@@ -120,20 +120,30 @@ def _title_of(found: Optional[str], top: str) -> str:
     return f"{top if alone else os.path.basename(found).partition('-')[0]} as installed"
 
 
-_REQUIRES = re.compile(r"^Requires-Dist:[ \t]*([\w.-]+)(?!.*\bextra[ \t]*==)", re.MULTILINE)
+# Also with an extra, if that is installed: perhaps for its sake.
+_REQUIRES = re.compile(r"^Requires-Dist:[ \t]*([\w.-]+)", re.MULTILINE)
+
+
+def _find_distribution(name: str, site: str) -> Optional[str]:
+    """Beside that of whom it needs, or in another directory in which things are installed."""
+    for place in [site, *(p for p in sys.path if os.path.basename(p) in _INSTALLED and p != site)]:
+        found = _distributions(place).get(name)
+        if found is not None:
+            return found
+    return None
 
 
 @functools.lru_cache(maxsize=None)
 def _required_by(found: str) -> Tuple[str, ...]:
-    """What is installed beside it that it says it needs."""
+    """What is installed that it says it needs."""
     for name in ("METADATA", "PKG-INFO"):
         try:
             with open(os.path.join(found, name), encoding="utf-8", errors="replace") as f:
                 head = f.read().partition("\n\n")[0]
         except OSError:
             continue
-        beside = _distributions(os.path.dirname(found))
-        return tuple(beside[n] for n in sorted({_normal(n) for n in [*_REQUIRES.findall(head), *_required_by_egg(found)]}) if n in beside)
+        names = sorted({_normal(n) for n in [*_REQUIRES.findall(head), *_required_by_egg(found)]})
+        return tuple(path for n in names for path in [_find_distribution(n, os.path.dirname(found))] if path is not None)
     return ()
 
 

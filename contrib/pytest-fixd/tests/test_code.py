@@ -199,3 +199,26 @@ def test_a_file_that_has_another_time(project, ahead):
     os.utime(project.file("new"), (at, at))
     os.rename(project.file("new"), project.file("data"))
     project.run().passed(1)
+
+
+@pytest.mark.parametrize("how", ["exec(open(path).read(), found)", "found = runpy.run_path(path)",
+                                 "spec = importlib.util.spec_from_file_location('own', path); own = importlib.util.module_from_spec(spec); "
+                                 "spec.loader.exec_module(own); found = vars(own)"])
+def test_files_that_are_executed(project, how):
+    """When the module is imported, and not by an import."""
+    project.write("settings.py", "X = 1\n")
+    project.conftest(f"import importlib.util, runpy\npath, found = os.path.join(os.path.dirname(__file__), 'settings.py'), {{}}\n{how}\n"
+                     "@fixd.fixture(scope='session')\ndef data(): return found['X']\n")
+    project.write("test_it.py", "import settings\ndef test(data): assert data == settings.X\n")
+    project.run().passed(1)
+    project.write("settings.py", "X = 22\n")
+    project.run().passed(1)
+
+
+def test_files_from_where_it_is_run(project):
+    project.conftest("@fixd.fixture(scope='session')\ndef data(): return open('data').read()\n")
+    project.write("pytest.ini", "[pytest]\n")
+    project.write("test_it.py", "def test(data): assert data == open('data').read()\n")
+    for name in "a", "b":
+        project.write(f"{name}/data", name)
+        project.run("../test_it.py", cwd=project.file(name)).passed(1)
