@@ -84,6 +84,9 @@ class Looking:
     def attributes(self, value: Any) -> Dict[str, Any]:
         """As far as its state tells: what it has got by arguments of its class is among them."""
         cls, own = type(value), getattr(value, "__dict__", None)
+        if issubclass(cls, BaseException):
+            # It is made anew of its args, by whatever its class makes of them.
+            return {"args": value.args, **({} if value.__cause__ is None else {"__cause__": value.__cause__})}
         if type(own) is not dict or not own or not _has_own_way(cls) or self._whole.get(cls, 0) >= LOOKED_AT_MAX:
             return {}
         state = _state_of(value)

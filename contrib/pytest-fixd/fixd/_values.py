@@ -91,6 +91,8 @@ class _Pickler(pickle.Pickler):
             self.classes.add(value if isinstance(value, type) else type(value))
         if isinstance(value, (type, types.FunctionType)):
             return _reduce_global(value)
+        if type(value) is object and self.objects is not None:
+            raise CannotShare("an object() is equal to itself only, and another process has another one")
         numpy = sys.modules.get("numpy")
         if numpy is not None and isinstance(value, numpy.ndarray):
             if self.arrays is not None:

@@ -222,3 +222,36 @@ def test_files_from_where_it_is_run(project):
     for name in "a", "b":
         project.write(f"{name}/data", name)
         project.run("../test_it.py", cwd=project.file(name)).passed(1)
+
+
+def test_what_a_copy_would_lose(project):
+    """In silence: what an exception says, and its cause; that a mark is the one that everybody knows."""
+    project.write("marks.py", """
+        MISSING = object()
+        class NotFound(Exception):
+            def __init__(self, code): super().__init__(f"code {code}")
+        def chained():
+            try:
+                try: raise KeyError("x")
+                except KeyError as e: raise ValueError("y") from e
+            except ValueError as e: return e
+        """)
+    project.conftest("""
+        import marks
+        @fixd.fixture(scope="session")
+        def error(): return marks.NotFound(3)
+        @fixd.fixture(scope="session")
+        def chain(): return {"error": marks.chained()}
+        @fixd.fixture(scope="session")
+        def mark(): return [marks.MISSING]
+        @fixd.fixture(scope="session")
+        def plain(): return ValueError("plain", 5)
+        """)
+    project.write("test_it.py", """
+        import marks
+        def test(error, chain, mark, plain):
+            assert str(error) == "code 3" and isinstance(chain["error"].__cause__, KeyError) and mark[0] is marks.MISSING and plain.args == ("plain", 5)
+        """)
+    for _ in range(2):
+        output = project.run().passed(1).output
+        assert output.count("is built in every process") == 3 and "'plain'" not in output, output
