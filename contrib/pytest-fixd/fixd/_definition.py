@@ -341,7 +341,7 @@ class Arguments:
             # The same bytes may be of other code by now, and another value be made of them.
             parse = getattr(handle.definition, "parse", None)
             if not self._has_key:
-                self._add_code(name, (handle.value, parse))
+                self._add_things(name, self._things_of(handle, parse))
                 self._add_parse(name, parse)
         else:
             self._visit_plain(name, argument, scope)
@@ -385,7 +385,18 @@ class Arguments:
 
     def _add_code(self, name: str, value: Any) -> None:
         """What the project's code in a value says, where the fixture's own version does not know it."""
-        found = [thing for thing in _source.things_in(value) if _counts(thing)]
+        self._add_things(name, _source.things_in(value))
+
+    @staticmethod
+    def _things_of(handle: Any, parse: Any) -> List[Any]:
+        """Once: others of its kind are of the same code."""
+        known = getattr(handle, "things", None)
+        if known is None:
+            known = handle.things = _source.things_in((handle.value, parse))
+        return known
+
+    def _add_things(self, name: str, things: List[Any]) -> None:
+        found = [thing for thing in things if _counts(thing)]
         known = self._definition.files(self._root) if found else ()
         unknown = [thing for thing in found if _parts.file_of(thing) not in known]
         if unknown:

@@ -35,6 +35,7 @@ class Handle:
         self.pristine: Optional[str] = None  # and when it was loaded
         self.canonical: Optional[str] = None  # the same, where the first has been no evidence of a change
         self.value: Any = None  # what tests get
+        self.things: Optional[List[Any]] = None  # whose code it has, when somebody has asked
 
     def has_changed(self) -> bool:
         """What this process has of its own of the value, since it was looked at."""

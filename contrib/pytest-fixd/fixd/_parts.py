@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import os
 import types
-from typing import Any, Dict, Iterator, List, Optional
+import weakref
+from typing import Any, Dict, Iterator, List, Optional, Tuple
 
 from . import _values
 
@@ -28,9 +30,9 @@ def parts_in(value: Any) -> Iterator[Any]:
 def _held_by(one: Any) -> List[Any]:
     kind = type(one)  # what is made on demand may fail when it is asked for more
     if issubclass(kind, dict):
-        return [*one, *one.values(), *attributes_of(one).values()]
+        return [*itertools.islice(one, MAX), *itertools.islice(one.values(), MAX), *attributes_of(one).values()]
     if issubclass(kind, (list, tuple, set, frozenset)):
-        return [*one, *attributes_of(one).values()]
+        return [*itertools.islice(one, MAX), *attributes_of(one).values()]
     if issubclass(kind, functools.partial):
         return [one.func, *one.args, *one.keywords.values()]
     if issubclass(kind, types.MethodType):
@@ -43,16 +45,25 @@ def _held_by(one: Any) -> List[Any]:
     return list(attributes_of(one).values())
 
 
+_slots: "weakref.WeakKeyDictionary[type, List[Tuple[str, Any]]]" = weakref.WeakKeyDictionary()
+
+
+def _slots_of(cls: type) -> List[Tuple[str, Any]]:
+    known = _slots.get(cls)
+    if known is None:
+        known = _slots[cls] = [(name, slot) for c in cls.__mro__ if c.__module__ != "builtins" for name, slot in vars(c).items()
+                               if type(slot) is types.MemberDescriptorType]
+    return known
+
+
 def attributes_of(one: Any) -> Dict[str, Any]:
     """Of the object itself, also those that have slots."""
     found: Dict[str, Any] = {}
-    for cls in type(one).__mro__:
-        for name, slot in vars(cls).items():
-            if type(slot) is types.MemberDescriptorType and cls.__module__ != "builtins":
-                try:
-                    found[name] = slot.__get__(one)
-                except Exception:
-                    pass  # it is not set
+    for name, slot in _slots_of(type(one)):
+        try:
+            found[name] = slot.__get__(one)
+        except Exception:
+            pass  # it is not set
     try:
         return {**found, **object.__getattribute__(one, "__dict__")}
     except Exception:
