@@ -498,10 +498,12 @@ def _reached(path: str, name: str) -> Tuple[bytes, Tuple[str, ...]]:
             continue
         found |= set(listed)
         # `import pkg`, and pkg.part of it, which somebody else has imported.
-        for called in {_text(w[-1]) if len(w) > 1 else _text(w[0]).partition(".")[0] for w in words if w}:
-            parts = re.findall(rb"\b" + re.escape(called.encode()) + rb"\.([\w\x80-\xff]+)", source)
-            whole = next((_text(w[0]) for w in words if w and _text(w[-1]) == called), called)
-            found |= {f"{whole}.{_text(part)}" for part in set(parts)} if _is_package(whole) else set()
+        for word in filter(None, words):
+            called = _text(word[-1]) if len(word) > 1 else _text(word[0]).partition(".")[0]
+            whole = _text(word[0]) if len(word) > 1 else called
+            if _is_package(whole):
+                parts = re.findall(rb"\b" + re.escape(called.encode()) + rb"\.([\w\x80-\xff]+)", source)
+                found |= {f"{whole}.{_text(part)}" for part in set(parts)}
     return digest, tuple(sorted(found))
 
 
@@ -627,6 +629,14 @@ class Parts:
             if thing is not f:
                 self._add_thing(thing, seen)
 
+    def _add_installed(self, path: str, top: str, seen: Dict[str, bytes]) -> None:
+        """The version of what it came with, and of what that says that it needs."""
+        found = _installed_as(path, top)
+        version = _distribution_of(path, top)
+        if found is not None and version is not None:
+            seen[_title_of(found, top)] = version.encode()
+            _follow_required(found, seen)
+
     def _add_thing(self, thing: Any, seen: Dict[str, bytes]) -> None:
         """A function, class or module: of what is not the project's its distribution."""
         path = _parts.file_of(thing)
@@ -637,7 +647,10 @@ class Parts:
             return
         self._functions.append(thing)
         module = thing.__name__ if isinstance(thing, types.ModuleType) else thing.__module__
-        if not isinstance(thing, type) or not is_project(path):
+        if not is_project(path):
+            self._add_installed(path, module.partition(".")[0], seen)
+            return
+        if not isinstance(thing, type):
             _follow([module], seen)
             return
         name = thing.__qualname__.partition(".")[0]
