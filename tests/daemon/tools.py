@@ -346,8 +346,10 @@ def test_a_slow_configuration(t):
     # Nor does the end wait.
     os.remove(d.config)
     os.mkfifo(d.config)
+    # The one before was asked for once more after the restart, unless it had got what it waited for by then.
+    before = d.words().count(asked)
     last = t.child(lambda: d.ctl("reload", code=None))
-    wait_for(lambda: d.words().count(asked) == 6, "it to ask")
+    wait_for(lambda: d.words().count(asked) > before, "it to ask")
     assert c.attach("d").data == b"d\n"
     d.process.terminate()
     assert d.process.wait(harness.LIMIT) == 0
