@@ -35,12 +35,28 @@ struct call {
 
 static __thread const struct call *innermost __attribute__((tls_model("initial-exec")));
 
+/* Of whoever was here before a child that had its memory, which never comes back from what it has called last. */
+static __thread const struct call *of_host __attribute__((tls_model("initial-exec")));
+static __thread bool guest_was_here __attribute__((tls_model("initial-exec")));
+
+static void forget_guest(void)
+{
+	bool guest = is_guest();
+
+	if (guest && !guest_was_here)
+		of_host = innermost;
+	else if (!guest && guest_was_here)
+		innermost = of_host;
+	guest_was_here = guest;
+}
+
 static long bounce(unsigned slot, long a, long b, long c, long d, long e, long f)
 {
 	const struct bounce *one = (const struct bounce *)atomic_load_explicit(&table, memory_order_acquire) + slot;
 	struct call call = { .slot = slot };
 	long r;
 
+	forget_guest();
 	/* One that does not lie further out was left by a jump. */
 	if ((uintptr_t)innermost > (uintptr_t)&call)
 		call.outer = innermost;
