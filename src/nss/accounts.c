@@ -6,6 +6,7 @@
 #include <gshadow.h>
 #include <pwd.h>
 #include <shadow.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define NEXT(X, type)                                                          \
@@ -59,3 +60,61 @@ BY_NAME(sp, spwd, SHADOW, sp_namp)
 
 EACH(sg, sgrp, GSHADOW)
 BY_NAME(sg, sgrp, GSHADOW, sg_namp)
+
+/* The groups of a user, besides the walk of anybody: one more is added to the caller's list. False: there is no memory. */
+static bool add_group(gid_t gid, long *start, long *size, gid_t **groups, long limit)
+{
+	if (*start == *size) {
+		long room = limit > 0 && 2 * *size > limit ? limit : 2 * *size;
+		gid_t *more = room > *size ? realloc(*groups, (size_t)room * sizeof **groups) : NULL;
+
+		if (!more)
+			return limit > 0 && *size >= limit; /* as many as are wanted */
+		*groups = more;
+		*size = room;
+	}
+	(*groups)[(*start)++] = gid;
+	return true;
+}
+
+static bool is_member(const struct group *g, const char *user)
+{
+	for (char **m = g->gr_mem; *m; m++) {
+		if (!strcmp(*m, user))
+			return true;
+	}
+	return false;
+}
+
+static bool has_group(const gid_t *groups, long n, gid_t gid)
+{
+	for (long i = 0; i < n; i++) {
+		if (groups[i] == gid)
+			return true;
+	}
+	return false;
+}
+
+NSS(initgroups_dyn, const char *user, gid_t first, long *start, long *size, gid_t **groups, long limit, int *err)
+{
+	FILE *f = fopen(GROUP, "re");
+	size_t room = 1024;
+	char *buf = f ? malloc(room) : NULL;
+	int r = buf ? 0 : errno;
+	struct group g;
+
+	while (r == 0 && (r = next_gr(f, &g, buf, room)) != ENOENT) {
+		if (r == ERANGE) {
+			char *more = realloc(buf, room *= 2);
+
+			r = more ? 0 : ENOMEM;
+			buf = more ? more : buf;
+		} else if (r == 0 && g.gr_gid != first && is_member(&g, user) && !has_group(*groups, *start, g.gr_gid)) {
+			r = add_group(g.gr_gid, start, size, groups, limit) ? 0 : ENOMEM;
+		}
+	}
+	free(buf);
+	if (f)
+		fclose(f);
+	return status_of(r == ENOENT ? 0 : r, err);
+}

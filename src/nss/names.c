@@ -354,7 +354,7 @@ static int collect_addresses(FILE *f, const char *name, int family, struct hoste
 	}
 	list[n] = NULL;
 	out->h_addr_list = list;
-	return *list ? 0 : e;
+	return e == ENOENT && *list ? 0 : e;
 }
 
 NSS(gethostbyname2_r, const char *name, int family, struct hostent *out, char *buf, size_t size, int *err, int *of_host)

@@ -364,9 +364,8 @@ bool environment_names_libraries(char *const *envp)
 static size_t list_room(char *const *envp)
 {
 	const char *had = find_variable(envp, LIBRARIES);
-	size_t shown = count_shown(envp);
 
-	return SEARCHED_MAX + (shown ? strlen(had) + 2 + shown * PATH_MAX : 0);
+	return SEARCHED_MAX + (had ? strlen(had) + 2 + count_shown(envp) * PATH_MAX : 0);
 }
 
 size_t environment_libraries_room(char *const *envp)
@@ -406,15 +405,17 @@ APART char *const *environment_with_libraries(char *const *envp, const char *pat
 	const char *had = find_variable(envp, LIBRARIES);
 	char **out = room, *variable = (char *)(out + environment_count(envp) + 2);
 	struct libraries l = { .list = stpcpy(variable, LIBRARIES), .room = list_room(envp) };
-	size_t n = 0;
+	size_t n = 0, as_they_are;
 
 	*l.list = '\0';
-	if (count_shown(envp))
+	/* They come before what programs name. */
+	if (had)
 		add_as_they_are(&l, had);
+	as_they_are = l.size;
 	search_libraries(path, had, add_library_directory, &l);
 	l.more = had;
 	each_preload(envp, search_preload, &l);
-	if (l.size == 0)
+	if (l.size == as_they_are && !count_shown(envp))
 		return envp;
 	sprintf(l.list + l.size, "%s" LIBRARIES_END "%s%s", run_string(run->scratch), had ? ":" : "", had ? had : "");
 	for (; envp && *envp; envp++)
@@ -437,6 +438,13 @@ static void environment_take_name(void)
 	}
 }
 
+static const char *at_start = "";
+
+const char *environment_libraries_at_start(void)
+{
+	return at_start;
+}
+
 /* In place, before the program looks: it has got what it had. */
 void environment_begin(void)
 {
@@ -444,13 +452,18 @@ void environment_begin(void)
 	for (char **e = environ; e && *e; e++) {
 		char *end;
 
-		if (strncmp(*e, LIBRARIES, strlen(LIBRARIES)) != 0 || !(end = strstr(*e, LIBRARIES_END)))
+		if (strncmp(*e, LIBRARIES, strlen(LIBRARIES)) != 0)
 			continue;
+		at_start = *e + strlen(LIBRARIES);
+		end = strstr(*e, LIBRARIES_END);
+		if (!end)
+			return;
 		end += strlen(LIBRARIES_END);
 		if (*end == ':') {
 			memmove(*e + strlen(LIBRARIES), end + 1, strlen(end));
 			return;
 		}
+		at_start = "";
 		for (; *e; e++)
 			e[0] = e[1];
 		return;

@@ -25,6 +25,8 @@ size_t environment_name_room(char *const *envp);
 char *const *environment_with_name(char *const *envp, const char *script, void *room);
 
 size_t environment_libraries_room(char *const *envp);
+/* LD_LIBRARY_PATH as the program was started with it, which is what its loader knows; "": it is not set. */
+const char *environment_libraries_at_start(void);
 /* Libraries that somebody wants to be used may lie in fixtures, or need what does. */
 bool environment_names_libraries(char *const *envp);
 /* `envp`, or one in that room in which the loader is told where those are, and the libraries of the program that is visible at `path`. */

@@ -4,6 +4,7 @@
  * searched, its origin is $ORIGIN. It must not be the shim, so the real function is jumped to with the program's return address
  * on the stack. The path it gets cannot lie in a frame then, and is kept.
  */
+#include "preload/environment.h"
 #include "preload/search.h"
 
 #include <stdio.h>
@@ -108,7 +109,7 @@ static APART const char *path_table_library(const char *path)
 		return r < 0 ? nowhere(path) : path;
 	l = find_loaded(p.visible);
 	if (!l) {
-		search_libraries(p.visible, getenv("LD_LIBRARY_PATH"), load_needed, NULL);
+		search_libraries(p.visible, environment_libraries_at_start(), load_needed, NULL);
 		l = keep_library(p.visible, path, p.path);
 	}
 	return l ? l->path : nowhere(path);
@@ -125,22 +126,22 @@ static bool may_need_shown(const char *path)
 	return may;
 }
 
-static const char *library_path(const char *path)
+/* `flags` of dlopen(); RTLD_NOLOAD: nothing else is to be loaded for it. */
+static const char *library_path(const char *path, int flags)
 {
 	int saved = errno;
 
 	if (likely(!run) || !path || !*path)
 		return path;
-	if (!strchr(path, '/')) {
-		const char *more = getenv("LD_LIBRARY_PATH");
-
-		/* It is searched for, there first. */
-		if (more && *more)
-			search_libraries(path, more, load_needed, NULL);
-	} else if (resolve_reach(AT_FDCWD, path) == REACH_INSIDE) {
+	if (strchr(path, '/') && resolve_reach(AT_FDCWD, path) == REACH_INSIDE) {
 		path = path_table_library(path);
-	} else if (may_need_shown(path)) {
-		search_libraries(path, getenv("LD_LIBRARY_PATH"), load_needed, NULL);
+	} else if (!(flags & RTLD_NOLOAD)) {
+		const char *more = environment_libraries_at_start();
+		bool searched = strchr(path, '/') != NULL;
+
+		/* A name alone is searched for, there first. */
+		if ((searched || *more) && !is_loaded(path) && (!searched || may_need_shown(path)))
+			search_libraries(path, more, load_needed, NULL);
 	}
 	errno = saved;
 	return path;
@@ -154,17 +155,18 @@ struct jump {
 
 #define JUMP __attribute__((used)) struct jump
 
-JUMP library_dlopen(const char *path);
+JUMP library_dlopen(const char *path, int flags);
 JUMP library_dlmopen(const char *path);
 
-JUMP library_dlopen(const char *path)
+JUMP library_dlopen(const char *path, int flags)
 {
-	return (struct jump){ library_path(path), (void *)REAL(dlopen) };
+	return (struct jump){ library_path(path, flags), (void *)REAL(dlopen) };
 }
 
+/* Of other namespaces nothing is loaded here. */
 JUMP library_dlmopen(const char *path)
 {
-	return (struct jump){ library_path(path), (void *)REAL(dlmopen) };
+	return (struct jump){ library_path(path, RTLD_NOLOAD), (void *)REAL(dlmopen) };
 }
 
 #define FUNCTION(name, body)                                                                                                          \

@@ -23,7 +23,6 @@ struct search;
 /* One of the files that need each other; their lists are cut where they do not fit. */
 struct search_file {
 	struct search *search;
-	const char *name;	    /* by which it is needed; NULL: nobody needs it */
 	bool shown;		    /* it lies in a fixture */
 	char visible[PATH_MAX];	    /* where it lies, not a link to it */
 	char directories[PATH_MAX]; /* where it looks, visible, with a colon behind each */
@@ -39,7 +38,8 @@ struct search {
 	const char *here; /* or NULL */
 	int files;
 	char cwd[PATH_MAX], text[PATH_MAX], directory[PATH_MAX];
-	char more[PATH_MAX]; /* LD_LIBRARY_PATH, as search_file::directories */
+	char seen[2 * PATH_MAX]; /* names that were looked for, as search_file::needed */
+	char more[PATH_MAX];	 /* LD_LIBRARY_PATH, as search_file::directories */
 	struct search_file file[DEPTH_MAX + 1];
 };
 
@@ -52,6 +52,8 @@ static bool expand(const struct search_file *f, const char *directory, size_t n,
 	int k = 0;
 
 	*origin = false;
+	if (!slash && *directory == '$')
+		return false;
 	for (size_t i = 0; i < 2; i++) {
 		size_t length = strlen(names[i]);
 
@@ -143,29 +145,43 @@ static bool find_in(struct search_file *f, const char *directories, const char *
 	return false;
 }
 
-static bool is_known(const struct search *s, int depth, const char *name)
+/* One name stands for one library, as for the loader. */
+static bool is_known(struct search *s, const char *name)
 {
-	for (int i = 0; i <= depth; i++) {
-		if (s->file[i].name && !strcmp(s->file[i].name, name))
+	size_t used = 0, n = strlen(name) + 1;
+
+	for (; s->seen[used]; used += strlen(s->seen + used) + 1) {
+		if (!strcmp(s->seen + used, name))
 			return true;
+	}
+	if (used + n + 1 <= sizeof s->seen) {
+		memcpy(s->seen + used, name, n);
+		s->seen[used + n] = '\0';
 	}
 	return false;
 }
 
-static void look_into(struct search *s, int depth, const char *name, const char *path);
+static bool look_into(struct search *s, int depth, const char *path);
 
-/* In the directories of whoever needs it, and of whoever needs that. */
-static void look_for(struct search *s, int depth, const char *name)
+/* In the directories of whoever needs it, and of whoever needs that. True: it, or something that it needs, lies in a fixture. */
+static bool look_for(struct search *s, int depth, const char *name)
 {
 	struct search_file *f = &s->file[depth];
-	bool found = !is_known(s, depth, name) && find_in(f, s->more, name);
+	bool found, shown;
 
-	for (int i = depth; i >= 0 && !found && !is_known(s, depth, name); i--)
+	if (is_known(s, name))
+		return false;
+	found = find_in(f, s->more, name);
+	for (int i = depth; i >= 0 && !found; i--)
 		found = find_in(f, s->file[i].directories, name);
 	if (!found)
-		return;
-	look_into(s, depth + 1, name, f->candidate);
-	s->found(s->arg, SEARCH_LIBRARY, f->real);
+		return false;
+	shown = resolve_reach(AT_FDCWD, f->candidate) == REACH_INSIDE;
+	shown |= look_into(s, depth + 1, f->candidate);
+	/* All else the loader finds as it does without us. */
+	if (shown || f->shown)
+		s->found(s->arg, SEARCH_LIBRARY, f->real);
+	return shown;
 }
 
 /* Where the open file lies, as the program sees it. */
@@ -181,26 +197,27 @@ static bool find_place(struct search_file *f, int fd)
 	return true;
 }
 
-static void look_into(struct search *s, int depth, const char *name, const char *path)
+static bool look_into(struct search *s, int depth, const char *path)
 {
 	struct search_file *f = &s->file[depth];
+	bool shown = false;
 	int fd;
 
 	if (s->files++ >= FILES_MAX || depth > DEPTH_MAX)
-		return;
+		return false;
 	f->search = s;
-	f->name = name;
 	*f->directories = *f->needed = '\0';
 	if (resolve_reach(AT_FDCWD, path) == REACH_INSIDE && resolve_path(&f->place, AT_FDCWD, path, USE_READ) != 1)
-		return;
+		return false;
 	fd = REAL(open)(resolve_reach(AT_FDCWD, path) == REACH_INSIDE ? f->place.path : path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
 	if (fd < 0)
-		return;
+		return false;
 	if (find_place(f, fd))
 		elf_strings(fd, each_string, f);
 	REAL(close)(fd);
 	for (const char *n = f->needed; *n; n += strlen(n) + 1)
-		look_for(s, depth, n);
+		shown |= look_for(s, depth, n);
+	return shown;
 }
 
 static void begin(struct search *s, const char *path, const char *more)
@@ -212,10 +229,10 @@ static void begin(struct search *s, const char *path, const char *more)
 	if (more)
 		add_directories(f, more, ":;", s->more, false);
 	if (!strchr(path, '/') && find_in(f, s->more, path))
-		look_into(s, 0, path, strcpy(s->text, f->candidate));
+		look_into(s, 0, strcpy(s->text, f->candidate));
 	else if (strchr(path, '/') && (*path == '/' || s->here) &&
 		 path_normalize(*path == '/' ? "/" : s->here, path, s->text, sizeof s->text))
-		look_into(s, 0, NULL, s->text);
+		look_into(s, 0, s->text);
 }
 
 void search_libraries(const char *path, const char *more, search_fn found, void *arg)

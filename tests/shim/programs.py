@@ -606,6 +606,46 @@ def test_files_that_are_made_immutable(t):
     wait_for(lambda: not {(place, name) for place in places for name in os.listdir(place) if name.startswith("fixd-run-")} - before, "their end")
 
 
+# While it goes through all groups, and in several threads.
+WALKS = r"""
+#include <grp.h>
+#include <pthread.h>
+#include <stdio.h>
+static void *ask(void *unused)
+{
+	gid_t groups[64];
+
+	for (int i = 0; i < 100; i++) {
+		int n = 64;
+
+		getgrouplist("member2999", 7, groups, &n);
+		if (n != 2 || groups[0] != 7 || groups[1] != 4244)
+			printf("%d groups\\n", n);
+	}
+	return unused;
+}
+int main(void)
+{
+	pthread_t threads[4];
+	gid_t groups[64];
+	int found = 0;
+
+	while (getgrent() && found < 1000) {
+		int n = 64;
+
+		getgrouplist("root", 0, groups, &n);
+		found++;
+	}
+	printf("%d\\n", found);
+	for (int i = 0; i < 4; i++)
+		pthread_create(&threads[i], NULL, ask, NULL);
+	for (int i = 0; i < 4; i++)
+		pthread_join(threads[i], NULL);
+	return 0;
+}
+"""
+
+
 def test_what_libc_reads_in_etc(t):
     """By the C library's own words where the files are on the disk."""
     if os.geteuid() != 0 or not all(os.path.exists(f"/etc/{n}") for n in ETC):
@@ -625,6 +665,7 @@ def test_what_libc_reads_in_etc(t):
     done = run(*work)
     assert plain.returncode == 0 and b"fixd-network 10.77.0.0" in plain.stdout and b"fixd-name 4712/udp" in plain.stdout, plain
     assert done.stdout.decode().splitlines() == plain.stdout.decode().splitlines() and not done.stderr, (done, plain)
+    assert run(compiled(t, "walks", WALKS, "-lpthread")).stdout == b"2\n"
     # What says where libc looks may be a fixture, too.
     for text, code in ("passwd: files\n", 0), ("passwd:\n", 2), ("passwd: none [NOTFOUND=return] files\n", 0), ("", 0), ("passwd: dns\n", 2):
         files["nsswitch.conf"] = t.write("nsswitch.conf", text or "# nothing\n")
