@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import functools
 import os
 import socket
 import sys
@@ -86,16 +87,19 @@ class _Surroundings:
             for name, value in dict(vars(cls)).items():
                 if not name.startswith("__") and before.get(name, self) is not value:
                     return f"'{name}' of its class"
-        own = next((n for n, value in getattr(self._owner, "__dict__", {}).items() if self._own.get(n, self) is not value), None)
+        own = next((n for n, value in getattr(self._owner, "__dict__", {}).items() if self._own.get(n, self) is not value and
+                    not isinstance(getattr(type(self._owner), n, None), functools.cached_property)), None)
         return None if own is None else f"'self.{own}'"
 
     def changed_by(self, other: Callable[[], Any]) -> Any:
         """What another one sets, as a fixture that is asked for, it sets in each process."""
         __tracebackhide__ = True
         directory, path, attributes = _directory(), list(sys.path), [dict(vars(c)) for c, _ in self._attributes]
+        own = dict(getattr(self._owner, "__dict__", {}))
         try:
             return other()
         finally:
+            self._own.update({n: value for n, value in getattr(self._owner, "__dict__", {}).items() if own.get(n, self) is not value})
             for (c, before), was in zip(self._attributes, attributes):
                 before.update({name: value for name, value in dict(vars(c)).items() if was.get(name, self) is not value})
             # What the build has set before stays its own.

@@ -78,6 +78,15 @@ def code_of(one: Any) -> Any:
     return one if issubclass(kind, (types.FunctionType, types.ModuleType, type)) else kind
 
 
+def is_hashable(thing: Any) -> bool:
+    """Metaclasses may say that classes are not."""
+    try:
+        hash(thing)
+        return True
+    except Exception:
+        return False
+
+
 @functools.lru_cache(maxsize=None)
 def file_of(thing: Any) -> Optional[str]:
     """Where that is written; None: nowhere, as far as can be told."""

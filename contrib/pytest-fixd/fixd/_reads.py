@@ -233,7 +233,7 @@ class Reads:
     def _was_there(self, path: str) -> bool:
         status = self.as_read.get(path) or _looks(path)
         # Its mtime may lie in the future.
-        return status is not None and stat.S_ISREG(status.st_mode) and status.st_ctime < self.began
+        return status is not None and stat.S_ISREG(status.st_mode) and min(status.st_mtime, status.st_ctime) < self.began
 
 
 def _source_of(path: str) -> str:

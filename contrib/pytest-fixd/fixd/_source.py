@@ -419,7 +419,7 @@ def forget() -> None:
 
 # Of what is reached through imports the bytes count, and its own imports are found without parsing it: there may be thousands.
 _NAME = rb"[.\w\x80-\xff]+"
-_IMPORT = re.compile(rb"(?:^|[;:])[ \t]*(?:from[ \t]+(" + _NAME + rb")[ \t]+import[ \t]*(\((?:[^)#]|#[^\n]*)*\)|[^\n;#]+)|import[ \t]+([^\n;#]+))", re.MULTILINE)
+_IMPORT = re.compile(rb"(?:^|[;:])[ \t]*(?:from[ \t]+(" + _NAME + rb")[ \t]+import[ \t]*(\((?:[^)#]|#[^\n]*\n)*\)|[^\n;#]+)|import[ \t]+([^\n;#]+))", re.MULTILINE)
 _COMMENT = re.compile(rb"#[^\n]*")
 
 # With a part that is computed, the beginning of a name.
@@ -577,7 +577,7 @@ def attributes_of(cls: Any) -> str:
 def things_in(value: Any) -> List[Any]:
     """Whose code may count that is in a value: functions, classes and modules."""
     found = {id(thing): thing for one in _parts.parts_in(value) if type(one) not in PLAIN for thing in [_parts.code_of(one)]}
-    return [thing for thing in found.values() if not (isinstance(thing, type) and thing.__module__ == "builtins")]
+    return [thing for thing in found.values() if not (isinstance(thing, type) and thing.__module__ == "builtins") and _parts.is_hashable(thing)]
 
 
 class Parts:
@@ -589,9 +589,10 @@ class Parts:
         self._functions: List[Any] = []
         self._own: Set[str] = set()
         seen: Dict[str, bytes] = {}
-        if isinstance(function, (type, types.ModuleType)):
+        whole = isinstance(function, (type, types.ModuleType))
+        if whole:
             self._add_thing(function, seen)
-        while True:
+        while not whole:
             if isinstance(function, types.FunctionType):
                 self._add_function(function, seen)
             inner = getattr(function, "__wrapped__", None)
@@ -640,13 +641,13 @@ class Parts:
     def _add_thing(self, thing: Any, seen: Dict[str, bytes]) -> None:
         """A function, class or module: of what is not the project's its distribution."""
         path = _parts.file_of(thing)
-        if path is None or is_ours(path) or thing in self._functions:
+        if path is None or is_ours(path) or any(thing is known for known in self._functions):
             return
         if isinstance(thing, types.FunctionType) and is_project(path):
             self._add_function(thing, seen)
             return
         self._functions.append(thing)
-        module = thing.__name__ if isinstance(thing, types.ModuleType) else thing.__module__
+        module = str(thing.__name__ if isinstance(thing, types.ModuleType) else thing.__module__)
         if not is_project(path):
             self._add_installed(path, module.partition(".")[0], seen)
             return
