@@ -26,14 +26,14 @@ struct keep {
 	int main_status; /* as waitpid() has it */
 	pid_t command;	 /* that is run beside it; 0: it has ended */
 	int command_status;
-	int empty_looks; /* at the file that says that it is ready */
-	int output;	 /* of the service, to be passed on to the log; -1: nothing */
-	int notify;	 /* of a service its socket, until it is ready; of a template for good; or -1 */
-	int sandbox;	 /* tells how the service ends that is in one; or -1 */
-	int touch;	 /* of the data of a service, until it is used (builder/touch.h); or -1 */
-	char *unclean;	 /* what is to be told of its data (builder/unclean.h), or NULL */
-	int log;	 /* the reading end of the log, which the daemon reads as long as it lives; -1: it is no pipe */
-	int say;	 /* the other end, where we do not wait; -1: standard error will do */
+	int64_t empty_since; /* of the file that says that it is ready; 0: it is not there, or not empty */
+	int output;	     /* of the service, to be passed on to the log; -1: nothing */
+	int notify;	     /* of a service its socket, until it is ready; of a template for good; or -1 */
+	int sandbox;	     /* tells how the service ends that is in one; or -1 */
+	int touch;	     /* of the data of a service, until it is used (builder/touch.h); or -1 */
+	char *unclean;	     /* what is to be told of its data (builder/unclean.h), or NULL */
+	int log;	     /* the reading end of the log, which the daemon reads as long as it lives; -1: it is no pipe */
+	int say;	     /* the other end, where we do not wait; -1: standard error will do */
 	pid_t daemon;
 	int next_daemon;     /* the process of the one that has taken its place, if that is not the same; or -1 */
 	int64_t next_sample; /* clock_now(): of what it takes before it is ready */

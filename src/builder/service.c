@@ -34,7 +34,7 @@
 /* Between two looks at a port or file: short at first. */
 #define LOOK_MS_MIN 2
 #define LOOK_MS_MAX 100
-#define EMPTY_LOOKS 4 /* at a file that is ready with nothing in it: some 30 ms */
+#define EMPTY_MS 30 /* and then a file with nothing in it stays so */
 
 static const char *value_of(const char *name, void *arg)
 {
@@ -255,7 +255,9 @@ static int file_is_ready(struct keep *k)
 	if (r < 0)
 		return work_fail(k->work, r, "%s cannot be read: %s", named, strerror(-r));
 	/* Whoever has made it may be about to write to it. */
-	if (n == 0 && k->empty_looks++ < EMPTY_LOOKS)
+	if (n == 0 && !k->empty_since)
+		k->empty_since = clock_now();
+	if (n == 0 && clock_now() - k->empty_since < EMPTY_MS * NSEC_PER_MSEC)
 		return -EAGAIN;
 	if (n && data[n - 1] == '\n')
 		n--;

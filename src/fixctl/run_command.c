@@ -248,12 +248,14 @@ static int start_by_another(const struct command *c, char *preload)
 
 	while (c->argv[n])
 		n++;
-	argv = xcalloc(n + 5, sizeof *argv);
+	argv = xcalloc(n + 6, sizeof *argv);
 	/* For env that would be a variable. */
 	if (strchr(c->argv[0], '=')) {
 		argv[at++] = (char *)"sh";
 		argv[at++] = (char *)"-c";
-		argv[at++] = (char *)"exec \"$0\" \"$@\"";
+		argv[at++] = (char *)(preload ? "export \"$0\"; exec \"$@\"" : "exec \"$0\" \"$@\"");
+		if (preload)
+			argv[at++] = preload;
 	} else {
 		argv[at++] = (char *)"env";
 		argv[at++] = (char *)"--";

@@ -273,7 +273,7 @@ static int copy_file(struct copy *c, int from, int to, const char *name, const s
 	if (r == 0)
 		r = copy_bytes(c, in, out, st->st_size, &digest);
 	/* The kernel takes them from a file that is written to, or gives pages back. */
-	if (r == 0 && has > 0 && fsetxattr(in, CAPABILITIES, capabilities, (size_t)has, 0) < 0)
+	if (r == 0 && has > 0 && fsetxattr(in, CAPABILITIES, capabilities, (size_t)has, 0) < 0 && errno != EPERM)
 		r = -errno;
 	if (r < 0)
 		return fail(c, path, r);

@@ -752,7 +752,7 @@ def test_its_first_process_ends_later(t):
 def test_ready_is_a_file_that_is_written_later(t):
     """What is in it counts, and not that it is there."""
     d = t.daemon("".join(f"[fixture {name}]\nservice = : >$FIXD_DIR/up; {more}exec sleep 1000\nready = file:${{FIXD_DIR}}/up\n"
-                         for name, more in (("later", "sleep 0.005; echo there >$FIXD_DIR/up; "), ("empty", ""))))
+                         for name, more in (("later", "echo there >$FIXD_DIR/up; "), ("empty", ""))))
     assert d.client().read("later") == b"there"
     assert d.client().read("empty") != b"there"
 
