@@ -411,7 +411,7 @@ static void *start(void *how)
 		status = !dlopen("shown/tree/lib/lib0.so", RTLD_NOW);
 	else if (posix_spawn(&pid, program, NULL, NULL, argv, NULL) == 0)
 		waitpid(pid, &status, 0);
-	printf("%d\\n", status);
+	printf("%d\n", status);
 	return NULL;
 }
 int main(int argc, char **argv)
@@ -620,7 +620,7 @@ static void *ask(void *unused)
 
 		getgrouplist("member2999", 7, groups, &n);
 		if (n != 2 || groups[0] != 7 || groups[1] != 4244)
-			printf("%d groups\\n", n);
+			printf("%d groups\n", n);
 	}
 	return unused;
 }
@@ -636,7 +636,7 @@ int main(void)
 		getgrouplist("root", 0, groups, &n);
 		found++;
 	}
-	printf("%d\\n", found);
+	printf("%d\n", found);
 	for (int i = 0; i < 4; i++)
 		pthread_create(&threads[i], NULL, ask, NULL);
 	for (int i = 0; i < 4; i++)
@@ -665,7 +665,8 @@ def test_what_libc_reads_in_etc(t):
     done = run(*work)
     assert plain.returncode == 0 and b"fixd-network 10.77.0.0" in plain.stdout and b"fixd-name 4712/udp" in plain.stdout, plain
     assert done.stdout.decode().splitlines() == plain.stdout.decode().splitlines() and not done.stderr, (done, plain)
-    assert run(compiled(t, "walks", WALKS, "-lpthread")).stdout == b"2\n"
+    done = run(compiled(t, "walks", WALKS, "-lpthread"))
+    assert done.stdout == b"2\n", done
     # What says where libc looks may be a fixture, too.
     for text, code in ("passwd: files\n", 0), ("passwd:\n", 2), ("passwd: none [NOTFOUND=return] files\n", 0), ("", 0), ("passwd: dns\n", 2):
         files["nsswitch.conf"] = t.write("nsswitch.conf", text or "# nothing\n")
