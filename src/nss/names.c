@@ -29,7 +29,18 @@ static void *room_take(struct room *r, size_t size, size_t align)
 	return p;
 }
 
-static const char blanks[] = " \t\r\n";
+static const char blanks[] = " \t\r\n\v\f";
+
+static size_t count_words(const char *line, size_t length)
+{
+	size_t n = 0;
+
+	for (const char *p = line + strspn(line, blanks); p < line + length; p += strspn(p, blanks)) {
+		p += strcspn(p, blanks);
+		n++;
+	}
+	return n;
+}
 
 /* The words of a line, in `r`; NULL behind the last one. The number of them, or -ERANGE. */
 static int split(const char *line, struct room *r, char ***words)
@@ -38,8 +49,7 @@ static int split(const char *line, struct room *r, char ***words)
 	char *copy = room_take(r, length + 1, 1), *rest, *word;
 	int n = 0;
 
-	/* A word and what is behind it are two bytes at least. */
-	*words = copy ? room_take(r, ((length + 1) / 2 + 1) * sizeof **words, sizeof(char *)) : NULL;
+	*words = copy ? room_take(r, (count_words(line, length) + 1) * sizeof **words, sizeof(char *)) : NULL;
 	if (!*words)
 		return -ERANGE;
 	memcpy(copy, line, length);
@@ -74,13 +84,13 @@ static int next_line(FILE *f, make_entry *make, void *out, struct room *r)
 	return e == ERANGE && fseek(f, before, SEEK_SET) < 0 ? errno : e;
 }
 
-/* A word of digits, as libc's own source takes it: also a large one. *end: what stands behind them. */
+/* A word of digits, as libc's own source takes it. *end: what stands behind them. */
 static bool take_number(char *word, int base, uint32_t *n, char **end)
 {
 	unsigned long number = word ? strtoul(word, end, base) : 0;
 
-	*n = number < UINT32_MAX ? (uint32_t)number : UINT32_MAX;
-	return word && *end != word;
+	*n = (uint32_t)number;
+	return word && *end != word && *word != '-' && number <= UINT32_MAX;
 }
 
 static bool has_name(const char *name, const char *first, char *const *others)

@@ -569,8 +569,8 @@ def test_users_groups_and_hosts(t):
 
 ETC = {
     "hosts": "::1 localhost ip6-localhost\n127.0.0.1 localhost\n::ffff:127.0.0.8 mapped\n127.0.0.9 one both\n127.0.0.10 two both\nfd00::9 both\nno address\n127.0.0.11\n",
-    "services": "# a comment\nfixd-name 4711/tcp other another # more\nfixd-name 4712/udp\nwrong tcp\nzero 0080/tcp\nhex 0x50/tcp\nnop 9\nslash 9/ tcp\nslashes 12//tcp\nlarge 70000/tcp\nno 9 tcp\n",
-    "protocols": "fixd-protocol 253 FIXD-PROTOCOL\nold 010 OLD\nhex 0x11\n",
+    "services": "# a comment\nfixd-name 4711/tcp other another # more\nfixd-name 4712/udp\nwrong tcp\nzero 0080/tcp\nhex 0x50/tcp\nnop 9\nslash 9/ tcp\nslashes 12//tcp\nlarge 70000/tcp\nno 9 tcp\nbelow -1/tcp\nabove 99999999999/tcp\nfeed\f12/udp\n",
+    "protocols": "fixd-protocol 253 FIXD-PROTOCOL\nold 010 OLD\nhex 0x11\nbelow -1\n",
     "networks": "fixd-network 10.77\nnamed 10 Alias\nall 255.255.255.255\nnone x\n",
     "rpc": "fixd-rpc 400123 rpc-other\n",
     "passwd": "root:x:0:0:root:/root:/bin/sh\nfixuser:x:4242:4242::/home/fix:/bin/sh\n+::::::\n",
