@@ -99,9 +99,14 @@ static char *variable_of(const struct depend *d)
 	return name;
 }
 
+static char *title_of(const struct depend *d)
+{
+	return d->param ? xasprintf("%s[%s]", d->name, d->param) : xstrdup(d->name);
+}
+
 static void check_pair(struct walk *w, const struct fixture *f, const struct depend *a, const struct depend *b)
 {
-	_cleanup_free_ char *of_a = variable_of(a), *of_b = variable_of(b);
+	_cleanup_free_ char *of_a = variable_of(a), *of_b = variable_of(b), *first = title_of(a), *second = title_of(b);
 
 	if (strcmp(of_a, of_b) != 0)
 		return;
@@ -110,7 +115,7 @@ static void check_pair(struct walk *w, const struct fixture *f, const struct dep
 		config_problem(w->problems, w->config->file, line_of(f), "[fixture %s] depends on '%s' twice", f->name, b->name);
 	else
 		config_problem(w->problems, w->config->file, line_of(f), "[fixture %s] depends on '%s' and '%s', which would both be $%s",
-			       f->name, a->name, b->name, of_a);
+			       f->name, first, second, of_a);
 }
 
 static void check_twice(struct walk *w, const struct fixture *f)

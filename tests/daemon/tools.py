@@ -137,7 +137,7 @@ def test_bad_files(t):
     check(t, "[fixture a]\ncommand = x\ndepends = b, b\n[fixture b]\ncommand = x\n", "depends on 'b' twice")
     check(t, "[fixture a]\ncommand = x\ndepends = b.c, b-c\n[fixture b.c]\ncommand = x\n[fixture b-c]\ncommand = x\n",
           "FILE:3: [fixture a] depends on 'b.c' and 'b-c', which would both be $FIXD_DEP_b_c")
-    check(t, "[fixture a]\ncommand = x\ndepends = b[c], b_c\n[fixture b]\ncommand = x\nparams = c\n[fixture b_c]\ncommand = x\n", "which would both be $FIXD_DEP_b_c")
+    check(t, "[fixture a]\ncommand = x\ndepends = b[c], b_c\n[fixture b]\ncommand = x\nparams = c\n[fixture b_c]\ncommand = x\n", "depends on 'b[c]' and 'b_c', which would both be $FIXD_DEP_b_c")
     assert check(t, "[fixture a]\ncommand = x\nparams = 1, 2, 1, 1, 3\n", "FILE:3: params: '1' is there twice").count("twice") == 1
     assert check(t, GOOD + "[ fixture \t a ]\ncommand = x\n", "FILE:3: section [fixture a] is there already, at line 1").count("\n") == 1
     check(t, GOOD + "  [fixture b]\n  kommand = x\n", "FILE:3: a section begins at the start of a line", "FILE:4: unknown key 'kommand'")

@@ -169,7 +169,7 @@ class Starters:
         self.turn = itertools.count()
 
     def fits(self, env):
-        return at_start(env) == at_start(self.env)
+        return at_start(env) == at_start(self.env) and len(json.dumps(env)) < REQUEST_MAX // 2
 
     def start(self, args, env, cwd):
         n = next(self.turn) % STARTERS
