@@ -136,6 +136,7 @@ const struct row instance_rows[] = {
 	NUMBER(struct instance, failed_full),
 	STRING(struct instance, clone),
 	BOOL(struct instance, anew),
+	BOOL(struct instance, not_started),
 	END,
 };
 

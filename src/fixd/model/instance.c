@@ -204,6 +204,7 @@ void instance_resume(struct instance *i, struct instance *saved)
 	i->failed_error = saved->failed_error;
 	i->failed_at = saved->failed_at;
 	i->failed_full = saved->failed_full;
+	i->not_started = saved->not_started;
 	i->failed_section = saved->failed_section;
 	i->log = saved->log;
 	i->teardown_error = saved->teardown_error;

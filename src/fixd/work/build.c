@@ -467,7 +467,7 @@ static void failed_for_good(struct instance *i, const char *sentence, const char
 
 void build_cannot_start(struct build *b, char *wrong)
 {
-	end_before_start(b, wrong, failed_for_good);
+	end_before_start(b, wrong, instance_not_started);
 }
 
 /* Its inputs were looked at, so that later edits are noticed: its process may read them. */
@@ -478,9 +478,9 @@ void build_begin_process(struct build *b)
 	int r = wrong ? 0 : start_process(b);
 
 	if (r < 0)
-		end_before_start(b, xasprintf("its builder cannot be started: %s", strerror(-r)), instance_not_started);
+		build_cannot_start(b, xasprintf("its builder cannot be started: %s", strerror(-r)));
 	else if (wrong)
-		build_cannot_start(b, wrong);
+		end_before_start(b, wrong, failed_for_good);
 }
 
 /* What it has published is an image when it is known that its inputs have not changed. */
